@@ -1,0 +1,97 @@
+"""convsolve: recover the kernel of a convolution from its input and output, and say whether they can.
+
+>>> import convsolve as cs
+>>> problem = cs.Problem([0, 3, 4, 5], [6, 11, 14], kernel_size=2)
+>>> cs.identify(problem).verdict
+'overdetermined'
+>>> cs.solve(problem).kernel[:, 0, 0].round(12).tolist()
+[1.0, 2.0]
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from .comparison import Comparison, compare
+    from .errors import IdentifiabilityError, IdentifiabilityWarning
+    from .identifiability import Identifiability
+    from .moments import Moments
+    from .plotting import plot
+    from .problem import Problem
+    from .solution import Score, Solution, load
+    from .solvers import (
+        AutoSolver,
+        FFTDeconvolution,
+        GradientDescent,
+        LeastSquares,
+        NormalEquations,
+        Solver,
+        Trace,
+    )
+    from .solving import convolve, fit_kernel, identify, solve
+    from .spec import ConvSpec
+
+_HOMES = {
+    "comparison": ("Comparison", "compare"),
+    "errors": ("IdentifiabilityError", "IdentifiabilityWarning"),
+    "identifiability": ("Identifiability",),
+    "moments": ("Moments",),
+    "plotting": ("plot",),
+    "problem": ("Problem",),
+    "solution": ("Score", "Solution", "load"),
+    "solvers": (
+        "AutoSolver",
+        "FFTDeconvolution",
+        "GradientDescent",
+        "LeastSquares",
+        "NormalEquations",
+        "Solver",
+        "Trace",
+    ),
+    "solving": ("convolve", "fit_kernel", "identify", "solve"),
+    "spec": ("ConvSpec",),
+}
+_HOME = {name: module for module, names in _HOMES.items() for name in names}
+
+__all__ = [
+    "AutoSolver",
+    "Comparison",
+    "ConvSpec",
+    "FFTDeconvolution",
+    "GradientDescent",
+    "Identifiability",
+    "IdentifiabilityError",
+    "IdentifiabilityWarning",
+    "LeastSquares",
+    "Moments",
+    "NormalEquations",
+    "Problem",
+    "Score",
+    "Solution",
+    "Solver",
+    "Trace",
+    "compare",
+    "convolve",
+    "fit_kernel",
+    "identify",
+    "load",
+    "plot",
+    "solve",
+]
+
+
+def __getattr__(name: str) -> Any:
+    # Names are imported when first used, so that `import convsolve` imports no jax (PEP 562).
+    if name not in _HOME:
+        raise AttributeError(f"module 'convsolve' has no attribute {name!r}")
+    value = getattr(import_module(f".{_HOME[name]}", __name__), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

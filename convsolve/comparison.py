@@ -1,0 +1,177 @@
+"""Comparison: every method on one problem, side by side."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from .errors import IdentifiabilityWarning
+from .identifiability import Identifiability
+from .prepared import prepare
+from .problem import Problem
+from .solution import Solution, certificate_text
+from .solvers import ALL
+from .solvers.base import Solver
+from .solving import identify, solve
+
+
+class Comparison:
+    """What `compare` found: ``solutions`` by method, and a table of them.
+
+    ``rows`` holds one dict per method: "method", "status", "loss" (mean squared residual, for all alike),
+    "gap" (loss less that of the best closed form), "kernel_error" (‖w − truth‖/‖truth‖, None without a
+    truth), "null_part" (norm of the part of w that the data say nothing about), "certificate", "steps",
+    "compile_seconds", "run_seconds". ``shared_seconds`` is the work that methods share, done once; ``skipped``
+    says which solvers could not run, and why.
+    """
+
+    def __init__(
+        self,
+        report: Identifiability,
+        solutions: dict[str, Solution],
+        rows: list[dict[str, Any]],
+        shared_seconds: dict[str, float],
+        skipped: dict[str, str],
+    ) -> None:
+        self.identifiability = report
+        self.solutions, self.rows = solutions, rows
+        self.shared_seconds, self.skipped = shared_seconds, skipped
+
+    def to_dict(self) -> list[dict[str, Any]]:
+        """The rows, as `pandas.DataFrame` and JSON take them."""
+        return [dict(row) for row in self.rows]
+
+    def __repr__(self) -> str:
+        heads = ["method", "status", "loss", "gap", "kernel error", "null part", "certificate"]
+        heads += ["steps", "compile s", "run s"]
+        table = [heads]
+        for row in self.rows:
+            certificate = row["certificate"]
+            table.append(
+                [
+                    row["method"],
+                    row["status"],
+                    f"{row['loss']:.3g}",
+                    f"{row['gap']:.2g}",
+                    "–" if row["kernel_error"] is None else f"{row['kernel_error']:.2g}",
+                    "–" if row["null_part"] is None else f"{row['null_part']:.2g}",
+                    "–" if certificate is None else certificate_text(certificate, {}),
+                    "–" if row["steps"] is None else str(row["steps"]),
+                    f"{row['compile_seconds']:.2f}" if row["compile_seconds"] else "–",
+                    f"{row['run_seconds']:.4f}",
+                ]
+            )
+        widths = [max(len(line[i]) for line in table) for i in range(len(heads))]
+        lines = [
+            "  ".join(
+                cell.ljust(w) if i < 2 else cell.rjust(w)
+                for i, (cell, w) in enumerate(zip(line, widths, strict=True))
+            ).rstrip()
+            for line in table
+        ]
+        lines.insert(1, "  ".join("-" * w for w in widths))
+        if self.shared_seconds:
+            pieces = ", ".join(f"{k} {v:.4f}" for k, v in self.shared_seconds.items())
+            lines.append(f"shared, once (s): {pieces}")
+        lines += [f"not run: {name}: {why}" for name, why in self.skipped.items()]
+        return "\n".join(lines)
+
+
+def compare(
+    problem: Problem,
+    solvers: Sequence[Solver] | Mapping[str, Solver] | None = None,
+    *,
+    truth: Any = None,
+) -> Comparison:
+    """Solve ``problem`` by every method and lay the answers side by side.
+
+    Args:
+        problem: x, y and the geometry.
+        solvers: a sequence, or a mapping from label to solver; all that apply by default.
+        truth: the true kernel, ``(*K, Cin/groups, Cout)`` or a shape of as many numbers, if it is known.
+
+    The loss is the mean squared residual for every method, whatever it minimised itself. Warnings of
+    identifiability are left to the report, `Comparison.identifiability`.
+
+    Raises:
+        ValueError: no y, a truth of the wrong size, an unsupported solver that was named.
+    """
+    report = identify(problem)
+    if problem.y is None:
+        raise ValueError("compare needs y; this Problem has x alone, which identify judges")
+    named = solvers is not None
+    pairs = _labelled(ALL if solvers is None else solvers)
+    reference = None
+    if truth is not None:
+        reference = np.asarray(truth, float)
+        if reference.size != np.prod(problem.kernel_shape):
+            raise ValueError(
+                f"truth has shape {reference.shape}, the kernel {problem.kernel_shape}"
+            )
+        reference = reference.reshape(problem.kernel_shape)
+    prepared = prepare(problem)
+    decided = report.verdict != "undecided"
+    solutions: dict[str, Solution] = {}
+    skipped: dict[str, str] = {}
+    for label, solver in pairs:
+        reason = solver.supports(problem)
+        if reason is not None and named:
+            raise ValueError(f"{label} cannot solve this problem: {reason}")
+        if reason is not None:
+            skipped[label] = reason
+            continue
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", IdentifiabilityWarning)
+            solutions[label] = solve(problem, solver)
+    rows = []
+    for label, fit in solutions.items():
+        kernel = np.asarray(fit.kernel, float)
+        error = None
+        if reference is not None:
+            size = np.linalg.norm(reference)
+            error = float(np.linalg.norm(kernel - reference) / (size if size else 1.0))
+        rows.append(
+            {
+                "method": label,
+                "status": fit.status,
+                "loss": _loss(fit),
+                "gap": 0.0,
+                "kernel_error": error,
+                "null_part": float(np.linalg.norm(report.null_part(kernel))) if decided else None,
+                "certificate": fit.certificate,
+                "steps": fit.stats.get("steps"),
+                "compile_seconds": fit.stats["compile_seconds"],
+                "run_seconds": fit.stats["run_seconds"],
+            }
+        )
+    closed = [row["loss"] for row in rows if row["steps"] is None and row["status"] == "solved"]
+    floor = min(closed or [row["loss"] for row in rows], default=0.0)
+    for row in rows:
+        row["gap"] = row["loss"] - floor
+    return Comparison(report, solutions, rows, dict(prepared.seconds), skipped)
+
+
+def _loss(fit: Solution) -> float:
+    residuals = fit.residuals()
+    parts = residuals if isinstance(residuals, list) else [residuals]
+    squares = sum(float((np.asarray(r, float) ** 2).sum()) for r in parts)
+    return squares / sum(np.size(r) for r in parts)
+
+
+def _labelled(solvers: Any) -> list[tuple[str, Solver]]:
+    pairs = (
+        list(solvers.items())
+        if isinstance(solvers, Mapping)
+        else [(s.name if isinstance(s, Solver) else repr(s), s) for s in solvers]
+    )
+    taken: dict[str, int] = {}
+    unique = []
+    for label, solver in pairs:
+        if not isinstance(solver, Solver):
+            raise TypeError(f"solvers must hold solvers such as NormalEquations(), got {solver!r}")
+        taken[label] = taken.get(label, 0) + 1
+        unique.append((label if taken[label] == 1 else f"{label} #{taken[label]}", solver))
+    return unique

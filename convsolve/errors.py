@@ -1,0 +1,28 @@
+"""What convsolve raises and warns about the data, beside TypeError and ValueError for bad input."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from .identifiability import Identifiability
+
+
+class IdentifiabilityWarning(UserWarning):
+    """The data do not determine the kernel; the answer given is one of many.
+
+    ``report`` is the `Identifiability` that says which taps are determined and what would mend it.
+    ``strict=True`` turns this warning into `IdentifiabilityError`; a sufficient ridge silences it.
+    """
+
+    def __init__(self, message: str, report: Identifiability | None = None) -> None:
+        super().__init__(message)
+        self.report = report
+
+
+class IdentifiabilityError(ValueError):
+    """Raised by ``solve(..., strict=True)`` where `IdentifiabilityWarning` would have been given."""
+
+    def __init__(self, message: str, report: Identifiability | None = None) -> None:
+        super().__init__(message)
+        self.report = report

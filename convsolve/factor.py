@@ -1,0 +1,215 @@
+"""The factor R of an equilibrated design matrix: its rank, its spectrum, and solves through it."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import scipy.linalg as sla
+
+EPS = float(np.finfo(np.float64).eps)
+
+
+def exponents_of(norms: np.ndarray) -> np.ndarray:
+    """Powers of two that bring column norms into [1/2, 1); 0 for a column of zeros."""
+    return np.where(norms > 0, np.frexp(norms)[1], 0)
+
+
+@dataclass(frozen=True)
+class Band:
+    """Numerical rank of a spectrum: the tolerance, the band around it, and the rank at each.
+
+    With m rows, P columns and s₁ the largest singular value of the equilibrated matrix,
+    ``tolerance = max(m, P, 10√P)·eps·s₁`` and the band is ``[min(tol/2, 10√P·eps·s₁), 10·tol]``: exact
+    dependencies leave 0.4 to 3 eps whatever m, while computed phases leave up to m·eps.
+    """
+
+    tolerance: float
+    low: float
+    high: float
+    rank: int
+    rank_at_low: int
+    rank_at_high: int
+    columns: int
+
+    @property
+    def verdict(self) -> str:
+        """ "full", "deficient" (the smallest value is below the band) or "ambiguous" (inside it)."""
+        if self.rank_at_high == self.columns:
+            return "full"
+        return "deficient" if self.rank_at_low < self.columns else "ambiguous"
+
+
+def band_of(values: np.ndarray, rows: int, columns: int) -> Band:
+    """Judge descending singular ``values`` (fewer than ``columns`` where rows are too few)."""
+    largest = float(values[0]) if values.size else 0.0
+    unit = EPS * largest
+    tolerance = max(rows, columns, 10 * math.sqrt(columns)) * unit
+    low, high = min(tolerance / 2, 10 * math.sqrt(columns) * unit), 10 * tolerance
+
+    def rank(threshold: float) -> int:
+        return int((values > threshold).sum())
+
+    return Band(tolerance, low, high, rank(tolerance), rank(low), rank(high), columns)
+
+
+@dataclass(frozen=True)
+class Factor:
+    """R with RᵀR = AᵀA for one group, where column j of A was multiplied by ``2**-exponents[j]``.
+
+    ``r`` is (min(m, P), P), ``z`` = Qᵀ y (min(m, P), Q) or None, ``rows`` the true m. ``source`` is "qr"
+    (good to 10 eps·s₁), or "gram" for a Cholesky factor whose full rank has been certified.
+    """
+
+    r: np.ndarray
+    z: np.ndarray | None
+    exponents: np.ndarray
+    rows: int
+    source: str
+
+    @classmethod
+    def from_rows(cls, a: np.ndarray, y: np.ndarray | None, exponents: np.ndarray) -> Factor:
+        """Householder QR of [A Y], Q never formed; a is (m, P), y (m, Q)."""
+        columns = a.shape[1]
+        joined = a.copy() if y is None else np.concatenate([a, y], axis=1)
+        (triangle,) = sla.qr(joined, mode="r", overwrite_a=True, check_finite=False)
+        top = triangle[: min(a.shape)]
+        z = None if y is None else top[:, columns:]
+        return cls(top[:, :columns], z, exponents, a.shape[0], "qr")
+
+    @classmethod
+    def from_gram(
+        cls, gram: np.ndarray, rhs: np.ndarray, exponents: np.ndarray, rows: int
+    ) -> Factor | None:
+        """Cholesky of an equilibrated Gram (P, P), or None unless its full rank is certain.
+
+        A Cholesky that succeeds proves nothing by itself. Full rank is certified if the matrix stays
+        positive definite when 10·P·eps·s₁² is taken off its diagonal, which holds to κ of about 1e6.
+        """
+        columns = gram.shape[0]
+        margin = 10 * columns * EPS * _largest_eigenvalue(gram)
+        try:
+            sla.cholesky(gram - margin * np.eye(columns), check_finite=False)
+            r = sla.cholesky(gram, check_finite=False)
+        except sla.LinAlgError:
+            return None
+        z = sla.solve_triangular(r, rhs, trans="T", check_finite=False)
+        return cls(r, z, exponents, rows, "gram")
+
+    def with_ridge(self, diagonal: np.ndarray, exponents: np.ndarray) -> Factor:
+        """R of [A; √ridge I]: ``diagonal`` is √ridge in this factor's coordinates, ``exponents`` the new ones."""
+        turn = self.exponents - exponents
+        columns = self.r.shape[1]
+        a = np.concatenate([np.ldexp(self.r, turn), np.diag(np.ldexp(diagonal, turn))])
+        y = (
+            None
+            if self.z is None
+            else np.concatenate([self.z, np.zeros((columns, self.z.shape[1]))])
+        )
+        made = Factor.from_rows(a, y, exponents)
+        return Factor(made.r, made.z, exponents, self.rows + columns, self.source)
+
+    @cached_property
+    def svd(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Full right singular basis: u (q, q), s (q,) descending, vt (P, P)."""
+        if self.r.shape[0] == self.r.shape[1]:
+            return sla.svd(self.r, check_finite=False)  # type: ignore[no-any-return]
+        u, s, vt = sla.svd(self.r, full_matrices=True, check_finite=False)
+        return u, s, vt
+
+    @cached_property
+    def singular_values(self) -> np.ndarray:
+        """Of the equilibrated matrix, descending."""
+        if "svd" in self.__dict__:
+            return self.svd[1]
+        return sla.svdvals(self.r, check_finite=False)  # type: ignore[no-any-return]
+
+    @cached_property
+    def band(self) -> Band:
+        return band_of(self.singular_values, self.rows, self.r.shape[1])
+
+    @property
+    def rank(self) -> int:
+        return self.r.shape[1] if self.source == "gram" else self.band.rank
+
+    @property
+    def full_rank(self) -> bool:
+        return self.rank == self.r.shape[1]
+
+    @property
+    def square(self) -> bool:
+        """Whether R is triangular and of full rank, so that it can be solved with."""
+        return self.r.shape[0] == self.r.shape[1] and self.full_rank
+
+    @cached_property
+    def user_singular_values(self) -> np.ndarray:
+        """Singular values of A itself, in the user's units; inf or 0 where they leave float64."""
+        top = int(self.exponents.max())
+        values = sla.svdvals(np.ldexp(self.r, self.exponents - top), check_finite=False)
+        with np.errstate(over="ignore", under="ignore"):
+            return np.ldexp(values, top)  # type: ignore[no-any-return]
+
+    @cached_property
+    def null_basis(self) -> np.ndarray:
+        """Orthonormal null vectors of the equilibrated matrix, as columns (P, nullity)."""
+        return self.svd[2][self.rank :].T
+
+    @cached_property
+    def user_null_basis(self) -> np.ndarray:
+        """Null space in the user's units, orthonormal there: orth(2^-e V₀), (P, nullity)."""
+        v = self.null_basis
+        if not v.shape[1]:
+            return v
+        scale = self.exponents.min() - self.exponents
+        q, _ = np.linalg.qr(np.ldexp(v, scale[:, None]))
+        return q
+
+    def solve(self) -> np.ndarray:
+        """argmin ‖A w − y‖ (P, Q) from R and z; of minimum norm in the user's units if deficient."""
+        if self.z is None:
+            raise ValueError("this factor was made without y")
+        if self.square:
+            return sla.solve_triangular(self.r, self.z, check_finite=False)  # type: ignore[no-any-return]
+        return self.shortest(self.solve_svd())
+
+    def solve_svd(self) -> np.ndarray:
+        """V Σ⁺ Uᵀ z, truncated at the tolerance."""
+        u, s, vt = self.svd
+        k = self.rank
+        return vt[:k].T @ ((u[:, :k].T @ self.z) / s[:k, None])  # type: ignore[no-any-return]
+
+    def solve_gram(self, g: np.ndarray) -> np.ndarray:
+        """(AᵀA)⁺ g, the step of a refinement."""
+        if self.square:
+            half = sla.solve_triangular(self.r, g, trans="T", check_finite=False)
+            return sla.solve_triangular(self.r, half, check_finite=False)  # type: ignore[no-any-return]
+        _, s, vt = self.svd
+        k = self.rank
+        return vt[:k].T @ ((vt[:k] @ g) / s[:k, None] ** 2)  # type: ignore[no-any-return]
+
+    def shortest(self, w: np.ndarray) -> np.ndarray:
+        """w less its null part in the user's units: equilibration alone gives another norm's minimum."""
+        basis = self.user_null_basis
+        if not basis.shape[1]:
+            return w
+        low = self.exponents.min()
+        user = np.ldexp(w, (low - self.exponents)[:, None])
+        null = basis @ (basis.T @ user)
+        return w - np.ldexp(null, (self.exponents - low)[:, None])  # type: ignore[no-any-return]
+
+
+def _largest_eigenvalue(gram: np.ndarray) -> float:
+    """An upper estimate of the largest eigenvalue: twice a Rayleigh quotient, at most the 1-norm."""
+    v: Any = gram[:, int(np.argmax(np.einsum("ij,ij->j", gram, gram)))]
+    value = 0.0
+    for _ in range(10):
+        norm = float(np.linalg.norm(v))
+        if norm == 0.0:
+            break
+        v = v / norm
+        product = gram @ v
+        value, v = float(v @ product), product
+    return min(2 * value, float(np.abs(gram).sum(0).max()))

@@ -1,0 +1,332 @@
+"""Reading arrays from files that may be damaged or hostile; writing files whole or not at all.
+
+Every reader judges a file before it takes memory for it: nothing is unpickled, no header is
+believed beyond the bytes that are there, no archive is inflated past ``max_bytes``. What is wrong
+with a file is a ValueError of one line that begins with its name; a file that is missing or may not
+be read is the OSError that Python gives.
+"""
+
+from __future__ import annotations
+
+import csv
+import errno
+import io
+import os
+import secrets
+import stat
+import struct
+import tokenize
+import zipfile
+import zlib
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from itertools import chain
+from pathlib import Path
+from typing import IO, BinaryIO
+
+import numpy as np
+
+MAX_BYTES = 4 * 2**30
+
+_HEADERS = {
+    (1, 0): np.lib.format.read_array_header_1_0,
+    (2, 0): np.lib.format.read_array_header_2_0,
+}
+# NumPy evaluates a header as a Python literal, so a damaged one can end in any of these.
+_HEADER_ERRORS = (
+    ValueError, TypeError, LookupError, AttributeError, SyntaxError, tokenize.TokenError,
+    RecursionError, MemoryError,
+)  # fmt: skip
+_DAMAGE = (
+    zipfile.BadZipFile, zlib.error, struct.error, EOFError, OverflowError, UnicodeError,
+    NotImplementedError,
+)  # fmt: skip
+# Bits 0 and 6 of the flags of a zip member.
+_ENCRYPTED = 0x41
+
+
+@contextmanager
+def _about(subject: str) -> Iterator[None]:
+    """Put ``subject`` before what is judged wrong inside."""
+    try:
+        yield
+    except (*_DAMAGE, OSError) as error:
+        # zipfile follows a damaged archive to offsets that no file has.
+        if isinstance(error, OSError) and error.errno != errno.EINVAL:
+            raise
+        raise ValueError(
+            f"{subject} is damaged or cut short ({error}); copy or write it again"
+        ) from error
+    except ValueError as error:
+        raise ValueError(f"{subject} {error}") from error
+
+
+@contextmanager
+def _opened(path: str | os.PathLike[str]) -> Iterator[tuple[BinaryIO, int]]:
+    """``path`` for reading and its size in bytes; errors inside begin with its name."""
+    name = os.fspath(path)
+    mode = os.stat(name).st_mode
+    if stat.S_ISDIR(mode):
+        raise IsADirectoryError(f"{name}: is a directory; give a file in it")
+    with _about(f"{name}:"):
+        # Opening a pipe waits for its writer, and neither a pipe nor a device has a size.
+        if not stat.S_ISREG(mode):
+            raise ValueError("is not a regular file; copy its contents to one")
+        with open(name, "rb") as stream:
+            yield stream, os.fstat(stream.fileno()).st_size
+
+
+def _judge_size(size: int, max_bytes: int) -> None:
+    if size > max_bytes:
+        raise ValueError(
+            f"holds {size} bytes of data, more than the {max_bytes} allowed; "
+            "raise max_bytes (--max-bytes) if you trust it"
+        )
+
+
+def _judge_dtype(dtype: np.dtype) -> None:
+    if dtype.kind not in "biufcmMUS" or not dtype.itemsize:
+        raise ValueError(f"is of dtype {dtype}, not plain numbers; save it as x.astype(float)")
+
+
+def _judge_name(name: str) -> None:
+    if not name.isprintable() or not name.strip(". ") or "/" in name or "\\" in name:
+        raise ValueError(f"member {name!r} is named like a path; give arrays plain names")
+
+
+def _read_npy(stream: IO[bytes], size: int) -> np.ndarray:
+    """The array of a .npy ``stream`` of ``size`` bytes, once its header agrees with that size."""
+    try:
+        shape, _, dtype = _HEADERS[np.lib.format.read_magic(stream)](stream)
+    except _HEADER_ERRORS as error:
+        reason = str(error).split("\n")[0]
+        raise ValueError(f"has no .npy header ({reason}); write it with numpy.save") from error
+    _judge_dtype(dtype)
+    claimed = dtype.itemsize
+    for extent in shape:
+        claimed *= extent
+    held = size - stream.tell()
+    if claimed != held or min(shape, default=0) < 0:
+        raise ValueError(
+            f"has a header for shape {shape} of {dtype}, {claimed} bytes, but holds {held}; "
+            "copy or write it again"
+        )
+    stream.seek(0)
+    return np.lib.format.read_array(stream, allow_pickle=False)
+
+
+def read_arrays(
+    path: str | os.PathLike[str],
+    *,
+    names: Collection[str] | None = None,
+    max_bytes: int = MAX_BYTES,
+) -> dict[str, np.ndarray]:
+    """The arrays of a .npz file by name, each in the shape and dtype it was saved in.
+
+    Args:
+        path: a file that `write_npz`, `numpy.savez` or `numpy.savez_compressed` wrote.
+        names: read only these, as far as the file has them, and leave all others untouched.
+        max_bytes: the most that the arrays read may take together, uncompressed.
+
+    Raises:
+        ValueError: the file is damaged, needs unpickling, has two members of one name or one named
+            like a path, or is larger than ``max_bytes``. Text is returned as NumPy strings; whether
+            an array suits a problem is for `Problem` to say.
+        OSError: the file is missing or cannot be read.
+
+    For a single array use `read_array`.
+    """
+    with _opened(path) as (stream, _), zipfile.ZipFile(stream) as archive:
+        members: dict[str, zipfile.ZipInfo] = {}
+        for info in archive.infolist():
+            name = info.orig_filename.removesuffix(".npy")
+            _judge_name(name)
+            if name in members:
+                raise ValueError(f"member {name!r} is there twice; write each array once")
+            members[name] = info
+        if names is not None:
+            members = {name: info for name, info in members.items() if name in names}
+        _judge_size(sum(info.file_size for info in members.values()), max_bytes)
+        arrays = {}
+        for name, info in members.items():
+            with _about(f"member {name!r}"):
+                if info.flag_bits & _ENCRYPTED:
+                    raise ValueError("is encrypted; write it without a password")
+                # NumPy writes only these, and of all that zip knows only these inflate in steps.
+                if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+                    raise ValueError("is packed in an unusual way; write it with numpy.savez")
+                with archive.open(info) as member:
+                    arrays[name] = _read_npy(member, info.file_size)
+        return arrays
+
+
+def read_array(path: str | os.PathLike[str], *, max_bytes: int = MAX_BYTES) -> np.ndarray:
+    """The one array of a .npy file, or the table of a .csv or .txt file.
+
+    A table holds numbers with commas between, under at most one header line, and comes back as
+    float64: ``(n,)`` if it has one column, ``(n, c)`` otherwise. Its first line is a header if it
+    begins with # or no field of it is a number.
+
+    Args:
+        path: the file; its suffix says how it is read.
+        max_bytes: the largest file that is read.
+
+    Raises:
+        ValueError: another suffix, or a file that is damaged, too large or not all numbers.
+        OSError: the file is missing or cannot be read.
+
+    For some columns of a table use `read_columns`, for .npz `read_arrays`.
+    """
+    suffix = Path(path).suffix.lower()
+    if suffix == ".npy":
+        with _opened(path) as (stream, size):
+            _judge_size(size, max_bytes)
+            return _read_npy(stream, size)
+    if suffix not in (".csv", ".txt"):
+        raise ValueError(f"{os.fspath(path)}: is of no known kind; give a .npy, .csv or .txt file")
+    _, table = _read_table(path, max_bytes)
+    return table[:, 0] if table.shape[1] == 1 else table
+
+
+def read_columns(
+    path: str | os.PathLike[str], columns: Sequence[str | int], *, max_bytes: int = MAX_BYTES
+) -> np.ndarray:
+    """Chosen columns of a table, ``(n, len(columns))`` float64, in the order asked for.
+
+    Args:
+        path: a text file as for `read_array`, whatever its suffix.
+        columns: names from the header line, or numbers counted from 0. Digits in a string are a
+            number where the header has no such name.
+        max_bytes: the largest file that is read.
+
+    Raises:
+        ValueError: as for `read_array`, or no such column, or a name that two columns bear.
+        OSError: the file is missing or cannot be read.
+    """
+    header, table = _read_table(path, max_bytes)
+    with _about(f"{os.fspath(path)}:"):
+        return table[:, [_column(column, header, table.shape[1]) for column in columns]]
+
+
+def _column(column: str | int, header: list[str], width: int) -> int:
+    if isinstance(column, str):
+        if header.count(column) > 1:
+            raise ValueError(f"has two columns named {column!r}; give a number, counted from 0")
+        if column in header:
+            return header.index(column)
+        if not column.isdecimal():
+            known = f"the header names {', '.join(header)}" if header else "there is no header line"
+            raise ValueError(f"has no column {column!r}; {known}; numbers count from 0")
+    if not 0 <= int(column) < width:
+        raise ValueError(f"has no column {column}; there are {width}, counted from 0")
+    return int(column)
+
+
+def _read_table(path: str | os.PathLike[str], max_bytes: int) -> tuple[list[str], np.ndarray]:
+    """Header (empty if there is none) and numbers ``(n, c)`` of a comma-separated text file."""
+    with (
+        _opened(path) as (stream, size),
+        io.TextIOWrapper(stream, encoding="utf-8-sig", newline="") as text,
+    ):
+        _judge_size(size, max_bytes)
+        reader = csv.reader(text)
+        rows = ((reader.line_num, row) for row in reader)
+        try:
+            header: list[str] = []
+            line, first = next(rows, (1, []))
+            named = any(first) and not any(map(_is_number, first))
+            if named or "".join(first).startswith("#"):
+                header = [field.strip(" #") for field in first]
+                line, first = next(rows, (2, []))
+            if not first:
+                raise ValueError(f"has no numbers in line {line}; a table has some, commas between")
+            width = len(header or first)
+            numbers = np.fromiter(_numbers(chain([(line, first)], rows), width), np.float64)
+        except (UnicodeDecodeError, csv.Error) as error:
+            raise ValueError(f"is not UTF-8 text ({error}); save it as comma-separated") from error
+    return header, numbers.reshape(-1, width)
+
+
+def _numbers(rows: Iterable[tuple[int, list[str]]], width: int) -> Iterator[float]:
+    blank = False
+    for line, row in rows:
+        # A blank line at the end is usual; one inside may be a lost sample of a single column.
+        if blank and row:
+            raise ValueError(f"has a blank line above line {line}; fill the gap or cut there")
+        blank = not row
+        if row and len(row) != width:
+            raise ValueError(f"has {len(row)} columns in line {line}, {width} above; fill the gap")
+        try:
+            yield from map(float, row)
+        except ValueError:
+            wrong = next(field for field in row if not _is_number(field))
+            raise ValueError(
+                f"has {wrong!r} for a number in line {line}; mend it or cut the table there"
+            ) from None
+
+
+def _is_number(field: str) -> bool:
+    try:
+        float(field)
+    except ValueError:
+        return False
+    return True
+
+
+@contextmanager
+def _replacing(path: str | os.PathLike[str], force: bool) -> Iterator[BinaryIO]:
+    """A stream to a new file that takes the place of ``path`` once it is whole and on the disk."""
+    target = Path(path)
+    if target.is_symlink():
+        raise ValueError(f"{target}: is a symbolic link; give the file that it points to")
+    if target.exists() and not force:
+        raise FileExistsError(f"{target}: exists; force=True (--force) overwrites it")
+    temporary = target.with_name(f".{secrets.token_hex(8)}.tmp")
+    try:
+        with open(temporary, "xb") as stream:
+            yield stream
+            stream.flush()
+            os.fsync(stream.fileno())
+        temporary.replace(target)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(target)) from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_npz(
+    path: str | os.PathLike[str],
+    arrays: Mapping[str, np.ndarray | str | int | float],
+    *,
+    force: bool = False,
+) -> None:
+    """Write named arrays as an uncompressed .npz that `read_arrays` and ``numpy.load`` read.
+
+    The file is written beside ``path``, brought to the disk and renamed, so that a crash leaves the
+    old file or the new one. Equal arrays give equal bytes: no time is recorded.
+
+    Args:
+        path: the file, taken as it is: no suffix is added.
+        arrays: numbers or text; a Python scalar is an array of no dimensions.
+        force: replace a file that exists.
+
+    Raises:
+        FileExistsError: ``path`` exists, without ``force``.
+        ValueError: ``path`` is a symbolic link, or a name or dtype that `read_arrays` would refuse.
+        OSError: the file cannot be written.
+    """
+    with _replacing(path, force) as stream, zipfile.ZipFile(stream, "w") as archive:
+        for name, value in arrays.items():
+            array = np.asarray(value)
+            with _about(f"{os.fspath(path)}:"):
+                _judge_name(name)
+            with _about(f"{os.fspath(path)}: member {name!r}"):
+                _judge_dtype(array.dtype)
+            with archive.open(zipfile.ZipInfo(f"{name}.npy"), "w", force_zip64=True) as member:
+                np.lib.format.write_array(member, array, allow_pickle=False)
+
+
+def write_text(path: str | os.PathLike[str], text: str, *, force: bool = False) -> None:
+    """Write ``text`` as UTF-8, on the terms of `write_npz`."""
+    with _replacing(path, force) as stream:
+        stream.write(text.encode("utf-8"))

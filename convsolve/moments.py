@@ -1,0 +1,132 @@
+"""Moments of a regression, a commutative monoid: all that least squares needs to know of the rows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Moments:
+    """Second moments of rows (a, y), one set per group; ``+`` joins batches, chunks, files, hosts.
+
+    A column j of the design matrix enters as ``2**-exponents[j] * a[j] - shift[j]``, an output as
+    ``2**-out_exponents[q] * y[q] - out_shift[q]``: powers of two against overflow, a fixed shift against
+    cancellation under a large offset. ``+`` aligns both, whatever they are on either side.
+
+    Shapes, for G groups, P columns and Q outputs per group: ``gram`` (G, P, P), ``rhs`` (G, P, Q),
+    ``sums`` (G, P), ``out_sums`` and ``out_squares`` (G, Q), ``n`` the number of rows.
+    """
+
+    gram: np.ndarray
+    rhs: np.ndarray
+    sums: np.ndarray
+    out_sums: np.ndarray
+    out_squares: np.ndarray
+    n: int
+    exponents: np.ndarray
+    shift: np.ndarray
+    out_exponents: np.ndarray
+    out_shift: np.ndarray
+
+    @classmethod
+    def from_rows(
+        cls,
+        a: np.ndarray,
+        y: np.ndarray,
+        exponents: np.ndarray | int = 0,
+        shift: np.ndarray | float = 0.0,
+        out_exponents: np.ndarray | int = 0,
+        out_shift: np.ndarray | float = 0.0,
+    ) -> Moments:
+        """Moments of rows a (G, n, P) and y (G, n, Q) *already* scaled and shifted as said."""
+        groups, n, columns = a.shape
+        wide, tall = (groups, columns), (groups, y.shape[-1])
+        at = a.transpose(0, 2, 1)
+        return cls(
+            at @ a,
+            at @ y,
+            a.sum(1),
+            y.sum(1),
+            np.einsum("gnq,gnq->gq", y, y),
+            n,
+            np.broadcast_to(np.asarray(exponents, int), wide),
+            np.broadcast_to(np.asarray(shift, float), wide),
+            np.broadcast_to(np.asarray(out_exponents, int), tall),
+            np.broadcast_to(np.asarray(out_shift, float), tall),
+        )
+
+    @classmethod
+    def empty(cls, groups: int, columns: int, outputs: int) -> Moments:
+        """The neutral element."""
+        return cls.from_rows(np.zeros((groups, 0, columns)), np.zeros((groups, 0, outputs)))
+
+    def __add__(self, other: Moments) -> Moments:
+        if not isinstance(other, Moments):
+            return NotImplemented
+        if not self.n or not other.n:
+            return other if not self.n else self
+        exponents = np.maximum(self.exponents, other.exponents)
+        out_exponents = np.maximum(self.out_exponents, other.out_exponents)
+        a = self.rescaled(exponents, out_exponents)
+        b = other.rescaled(exponents, out_exponents).shifted(a.shift, a.out_shift)
+        return Moments(
+            a.gram + b.gram,
+            a.rhs + b.rhs,
+            a.sums + b.sums,
+            a.out_sums + b.out_sums,
+            a.out_squares + b.out_squares,
+            a.n + b.n,
+            exponents,
+            a.shift,
+            out_exponents,
+            a.out_shift,
+        )
+
+    def rescaled(self, exponents: np.ndarray, out_exponents: np.ndarray) -> Moments:
+        """The same rows under other powers of two; exact."""
+        e, f = self.exponents - exponents, self.out_exponents - out_exponents
+        return Moments(
+            np.ldexp(self.gram, e[:, :, None] + e[:, None, :]),
+            np.ldexp(self.rhs, e[:, :, None] + f[:, None, :]),
+            np.ldexp(self.sums, e),
+            np.ldexp(self.out_sums, f),
+            np.ldexp(self.out_squares, 2 * f),
+            self.n,
+            exponents,
+            np.ldexp(self.shift, e),
+            out_exponents,
+            np.ldexp(self.out_shift, f),
+        )
+
+    def shifted(self, shift: np.ndarray, out_shift: np.ndarray) -> Moments:
+        """The same rows under another shift: with Δ the change, G += sΔᵀ + Δsᵀ + nΔΔᵀ."""
+        if np.array_equal(shift, self.shift) and np.array_equal(out_shift, self.out_shift):
+            return self
+        delta, eps = self.shift - shift, self.out_shift - out_shift
+        s, t, n = self.sums, self.out_sums, self.n
+        cross = np.einsum("gp,gq->gpq", s, delta)
+        return Moments(
+            self.gram
+            + cross
+            + cross.transpose(0, 2, 1)
+            + n * np.einsum("gp,gq->gpq", delta, delta),
+            self.rhs
+            + np.einsum("gp,gq->gpq", s, eps)
+            + np.einsum("gp,gq->gpq", delta, t)
+            + n * np.einsum("gp,gq->gpq", delta, eps),
+            s + n * delta,
+            t + n * eps,
+            self.out_squares + 2 * t * eps + n * eps**2,
+            n,
+            self.exponents,
+            shift,
+            self.out_exponents,
+            out_shift,
+        )
+
+    def centred(self) -> tuple[np.ndarray, np.ndarray]:
+        """Gram and right-hand side with the column of ones projected out, in scaled units."""
+        gram = self.gram - np.einsum("gp,gq->gpq", self.sums, self.sums) / self.n
+        return gram, self.rhs - np.einsum("gp,gq->gpq", self.sums, self.out_sums) / self.n

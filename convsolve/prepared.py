@@ -1,0 +1,188 @@
+"""Prepared: what is known of a problem (scaling, rows, moments, factors), lazily and once."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator
+from typing import Any, TypeVar
+
+import numpy as np
+
+from .convolution import normal_form, row_blocks
+from .moments import Moments
+from .problem import Problem
+from .system import System
+
+# The design matrix is formed whole up to this size; a QR of it takes about twice as much.
+MAX_MATRIX_BYTES = 2**31
+# Row blocks are kept between passes up to this many numbers (64 MiB), and made anew beyond.
+KEPT_NUMBERS = 2**23
+
+_T = TypeVar("_T")
+Block = tuple[np.ndarray, np.ndarray | None]
+
+
+def channel_exponents(arrays: Any) -> np.ndarray:
+    """Power of two per channel that brings the largest magnitude into [1/2, 1)."""
+    largest = np.max([np.abs(a).max(axis=tuple(range(a.ndim - 1))) for a in arrays], axis=0)
+    return np.where(largest > 0, np.frexp(largest.astype(float))[1], 0)
+
+
+class Prepared:
+    """A problem in float64, every channel scaled by a power of two, in the geometry's normal form.
+
+    ``stacks`` holds records of one shape together: x ``(N, *E, Cin)`` and y ``(N, *T, Cout)``. Everything
+    else is computed when first asked for. ``seconds`` says how long the shared pieces took.
+    """
+
+    def __init__(self, problem: Problem) -> None:
+        self.problem = problem
+        spec = problem.spec
+        self.groups = spec.groups
+        self.columns = spec.unknowns(problem.in_channels)
+        self.outputs = problem.out_channels // spec.groups
+        self.n = problem.n_equations
+        self.seconds: dict[str, float] = {}
+        self._kept: dict[Any, Any] = {}
+        x_scale = channel_exponents(problem.x)
+        y_scale = (
+            np.zeros(problem.out_channels, int)
+            if problem.y is None
+            else channel_exponents(problem.y)
+        )
+        taps = math.prod(spec.kernel_size)
+        per_channel = x_scale.reshape(self.groups, 1, -1)
+        self.x_exponents = np.broadcast_to(
+            per_channel, (self.groups, taps, per_channel.shape[-1])
+        ).reshape(self.groups, -1)
+        self.y_exponents = y_scale.reshape(self.groups, -1)
+        by_shape: dict[tuple[int, ...], list[int]] = {}
+        for i, x in enumerate(problem.x):
+            if math.prod(problem.row_shapes[i]):
+                by_shape.setdefault(x.shape, []).append(i)
+        self.stacks: list[tuple[np.ndarray, np.ndarray | None]] = []
+        for members in by_shape.values():
+            x = np.stack([problem.x[i] for i in members]).astype(np.float64, copy=False)
+            y = None
+            if problem.y is not None:
+                y = np.stack([problem.y[i] for i in members]).astype(np.float64, copy=False)
+                y = np.ldexp(y, -y_scale)
+            self.stacks.append((normal_form(np.ldexp(x, -x_scale), spec), y))
+
+    def once(self, key: Any, label: str, make: Callable[[], _T]) -> _T:
+        """``make()`` at the first call for ``key``, the same object afterwards; its time is noted."""
+        if key not in self._kept:
+            before = sum(self.seconds.values())
+            start = time.perf_counter()
+            self._kept[key] = make()
+            nested = sum(self.seconds.values()) - before
+            taken = time.perf_counter() - start - nested
+            self.seconds[label] = self.seconds.get(label, 0.0) + taken
+        return self._kept[key]  # type: ignore[no-any-return]
+
+    @property
+    def matrix_numbers(self) -> int:
+        """Numbers in the design matrix of all groups, y beside it."""
+        return self.n * self.groups * (self.columns + self.outputs)
+
+    @property
+    def fits(self) -> bool:
+        """Whether the design matrix may be formed whole."""
+        return self.matrix_numbers * 8 <= MAX_MATRIX_BYTES
+
+    def _raw_rows(self) -> Iterator[Block]:
+        """Row blocks (groups, n, P) and (groups, n, Q) in channel-scaled units."""
+        for x, y in self.stacks:
+            for part, a in row_blocks(x, self.problem.spec):
+                if y is None:
+                    yield a, None
+                else:
+                    out = y[part].reshape(-1, self.groups, self.outputs)
+                    yield a, out.transpose(1, 0, 2)
+
+    @property
+    def centre(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """Column means of A and of y, each as a rounded mean and what that mean leaves over.
+
+        Beside an offset of 1e9 a mean is known to 1e-7 only; taking it off first, exactly, and then the
+        mean of the rest loses nothing. Zeros where the problem has no bias.
+        """
+        return self.once("centre", "scaling", self._centre)
+
+    def _centre(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        a_mean = a_rest = np.zeros((self.groups, self.columns))
+        y_mean = y_rest = np.zeros((self.groups, self.outputs))
+        if self.problem.bias:
+            for _ in range(2):
+                a_sum, y_sum = np.zeros_like(a_mean), np.zeros_like(y_mean)
+                for a, y in self._raw_rows():
+                    a_sum += (a - a_mean[:, None]).sum(1)
+                    if y is not None:
+                        y_sum += (y - y_mean[:, None]).sum(1)
+                a_rest, y_rest = a_sum / self.n, y_sum / self.n
+                if not a_mean.any() and not y_mean.any():
+                    a_mean, y_mean = a_rest, y_rest
+        return a_mean, a_rest, y_mean, y_rest
+
+    def rows(self) -> Iterator[Block]:
+        """Row blocks of A and y, centred if there is a bias; A is (groups, n, P), y (groups, n, Q)."""
+        if self.matrix_numbers <= KEPT_NUMBERS:
+            yield from self.once("rows", "rows", lambda: list(self._centred_rows()))
+        else:
+            yield from self._centred_rows()
+
+    def _centred_rows(self) -> Iterator[Block]:
+        if not self.problem.bias:
+            yield from self._raw_rows()
+            return
+        a_mean, a_rest, y_mean, y_rest = (c[:, None] for c in self.centre)
+        for a, y in self._raw_rows():
+            yield (a - a_mean) - a_rest, None if y is None else (y - y_mean) - y_rest
+
+    @property
+    def column_norms(self) -> np.ndarray:
+        """Norms (groups, P) of the centred columns of A in channel-scaled units."""
+
+        def norms() -> np.ndarray:
+            squares = sum(np.einsum("gnp,gnp->gp", a, a) for a, _ in self.rows())
+            return np.sqrt(squares)
+
+        return self.once("norms", "scaling", norms)
+
+    @property
+    def y_norms(self) -> np.ndarray:
+        """Norms (groups, Q) of the centred outputs in channel-scaled units."""
+
+        def norms() -> np.ndarray:
+            squares = sum(np.einsum("gnq,gnq->gq", y, y) for _, y in self.rows() if y is not None)
+            return np.sqrt(squares)
+
+        return self.once("y norms", "scaling", norms)
+
+    @property
+    def moments(self) -> Moments:
+        """Moments of the centred rows in channel-scaled units."""
+
+        def gather() -> Moments:
+            total = Moments.empty(self.groups, self.columns, self.outputs)
+            a_mean, a_rest, y_mean, y_rest = self.centre
+            for a, y in self.rows():
+                y = np.zeros((*a.shape[:2], self.outputs)) if y is None else y
+                total += Moments.from_rows(
+                    a, y, self.x_exponents, a_mean + a_rest, self.y_exponents, y_mean + y_rest
+                )
+            return total
+
+        return self.once("moments", "moments", gather)
+
+    def system(self, ridge: float = 0.0) -> System:
+        """The equilibrated least-squares system for one ridge."""
+        return self.once(("system", float(ridge)), "scaling", lambda: System(self, float(ridge)))
+
+
+def prepare(problem: Problem) -> Prepared:
+    """The one `Prepared` of a problem, so that identify, solve and compare share their work."""
+    if "prepared" not in problem.kept:
+        problem.kept["prepared"] = Prepared(problem)
+    return problem.kept["prepared"]  # type: ignore[no-any-return]

@@ -1,0 +1,327 @@
+"""Problem: input, output and geometry of one convolution, judged before anything is computed."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+
+from .records import Records, count, precision, read
+from .spec import MAX_ELEMENTS, ConvSpec, Ints, Padding, integer
+
+EDGES = ("drop", "zeros", "circular")
+
+
+class Problem:
+    """Find w (and b) in ``y = conv(x, w) + b`` from x and y.
+
+    Args:
+        x: input, channels last. With d kernel axes an array of rank d is one record of one channel,
+            of rank d+1 one record ``(*W, Cin)``, of rank d+2 a batch ``(N, *W, Cin)``; a list or
+            tuple of arrays is a list of records that may differ in length. No tap reads across the
+            edge of a record.
+        y: output, read by the same rule, ``(*T, Cout)`` per record with ``T = spec.output_shape(W)``.
+            None where only the identifiability of the kernel is asked.
+        kernel_size, stride, padding, dilation, groups: the geometry, see `ConvSpec`.
+        spec: a `ConvSpec` in place of these five.
+        out_channels: number of outputs where y is None; ``groups`` by default.
+        bias: whether a constant b per output channel is unknown too.
+
+    Nothing is copied that need not be: leave the arrays unchanged while the problem lives. Integers
+    and bool are solved in float64, float16 and bfloat16 in float32, anything else in its own precision
+    (of x and y the wider one). `from_lags` states the same problem as a system identifier would.
+
+    Raises:
+        TypeError: arrays of a kind that has no place here (complex, object, masked, tracers, ...).
+        ValueError: NaN or Inf, shapes that do not fit, a geometry that gives no equation.
+    """
+
+    def __init__(
+        self,
+        x: Any,
+        y: Any = None,
+        *,
+        kernel_size: Ints | None = None,
+        stride: Ints = 1,
+        padding: Padding = "valid",
+        dilation: Ints = 1,
+        groups: int = 1,
+        spec: ConvSpec | None = None,
+        out_channels: int | None = None,
+        bias: bool = False,
+    ) -> None:
+        if spec is None:
+            if kernel_size is None:
+                raise TypeError("Problem needs kernel_size=..., or a ConvSpec as spec=...")
+            spec = ConvSpec(kernel_size, stride, padding, dilation, groups)  # type: ignore[arg-type]
+        elif not isinstance(spec, ConvSpec):
+            raise TypeError(f"spec must be a ConvSpec, got {type(spec).__name__}")
+        elif (kernel_size, stride, padding, dilation, groups) != (None, 1, "valid", 1, 1):
+            raise TypeError(
+                "give either spec= or kernel_size, stride, padding, dilation and groups"
+            )
+        if not isinstance(bias, (bool, np.bool_)):
+            raise TypeError(f"bias must be True or False, got {bias!r}")
+        self.spec = spec
+        self.bias = bool(bias)
+        self._lags: tuple[list[tuple[int, ...]], str] | None = None
+        self.lag_shift: tuple[int, ...] = (0,) * spec.ndim
+        self._set(
+            read(x, "x", spec), None if y is None else read(y, "y", spec), out_channels, kernel_size
+        )
+
+    def _set(
+        self,
+        x: Records,
+        y: Records | None,
+        out_channels: int | None,
+        kernel_size: Any,
+    ) -> None:
+        spec = self.spec
+        spec.check_channels(x.channels)
+        self.input, self.output = x, y
+        self.kept: dict[str, Any] = {}  # what higher floors work out once, alive as long as this is
+        self.in_channels = x.channels
+        self.dtype, self.data_eps = precision(x, y)
+        self.returns_jax = x.is_jax and (y is None or y.is_jax)
+        self.row_shapes = tuple(spec.output_shape(a.shape[:-1]) for a in x.arrays)
+        self._judge_geometry(kernel_size)
+        if y is None:
+            self.out_channels = (
+                spec.groups if out_channels is None else integer(out_channels, "out_channels")
+            )
+        else:
+            self._judge_output(y)
+            self.out_channels = y.channels
+            if out_channels not in (None, y.channels):
+                raise ValueError(f"out_channels={out_channels}, but y has {y.channels} channels")
+        if self.out_channels % spec.groups:
+            raise ValueError(
+                f"groups={spec.groups} does not divide the {self.out_channels} output channels"
+            )
+        self.x = x.cast(self.dtype)
+        self.y = None if y is None else y.cast(self.dtype)
+
+    def _judge_geometry(self, kernel_size: Any) -> None:
+        x, spec = self.input, self.spec
+        if self.n_equations == 0:
+            longest = max((a.shape[:-1] for a in x.arrays), key=math.prod)
+            raise ValueError(
+                f"no window fits: kernel_size={spec.kernel_size} with dilation={spec.dilation} spans "
+                f"{spec.span} samples, x has {longest} and padding={spec.padding!r}; "
+                "use fewer taps, longer records or padding='full'"
+            )
+        if spec.padding == "same" and len({spec.offset(a.shape[:-1]) for a in x.arrays}) > 1:
+            raise ValueError(
+                "padding='same' with stride > 1 places the kernel differently in records of "
+                "different length, so that taps mean different lags; use 'causal' or explicit padding"
+            )
+        first = x.arrays[0].shape
+        if (
+            x.form != "list"
+            and spec.ndim == 1
+            and not isinstance(kernel_size, (tuple, list))
+            and x.channel_axis
+            and first[-1] > first[0]
+        ):
+            warnings.warn(
+                f"x was read as {x.describe(1)}: more channels than samples. Channels come last; "
+                "transpose x if they are first, or give kernel_size one entry per axis for images "
+                "(kernel_size=(K,) says that this reading is meant)",
+                UserWarning,
+                stacklevel=4,
+            )
+
+    def _judge_output(self, y: Records) -> None:
+        x, spec = self.input, self.spec
+        if len(y.arrays) != len(x.arrays):
+            hint = ""
+            if x.form == "batch" and y.form == "record" and y.arrays[0].shape[0] == len(x.arrays):
+                hint = "; y of shape (trials, time) beside a batch x needs a channel axis: y[..., None]"
+            raise ValueError(
+                f"x has {count(len(x.arrays), 'record')}, y {count(len(y.arrays), 'record')}{hint}"
+            )
+        for i, (a, b, rows) in enumerate(zip(x.arrays, y.arrays, self.row_shapes, strict=True)):
+            got, shape = b.shape[:-1], a.shape[:-1]
+            if got == rows:
+                continue
+            name = f"y[{i}]" if len(x.arrays) > 1 else "y"
+            fits = [
+                repr(p)
+                for p in ("valid", "same", "full", "causal")
+                if ConvSpec(spec.kernel_size, spec.stride, p, spec.dilation).output_shape(shape)
+                == got
+            ]
+            if fits:
+                hint = f"padding={' or '.join(fits)} would fit"
+            elif y.form == x.form and y.channels == rows[0] and spec.ndim == 1:
+                hint = "channels come last: transpose y"
+            else:
+                hint = "if y is as long as x, Problem.from_lags trims it"
+            raise ValueError(
+                f"{name} has {' × '.join(map(str, got))} samples, but padding={spec.padding!r} with "
+                f"{' × '.join(map(str, shape))} samples of x and kernel_size={spec.kernel_size} "
+                f"gives {' × '.join(map(str, rows))}; {hint}"
+            )
+
+    @classmethod
+    def from_lags(
+        cls,
+        x: Any,
+        y: Any = None,
+        *,
+        lags: Sequence[int] | Sequence[Sequence[int]],
+        edges: str = "drop",
+        groups: int = 1,
+        out_channels: int | None = None,
+        bias: bool = False,
+    ) -> Problem:
+        """The problem ``y[t] = sum_l h[l] x[t - l]`` with y as long as x, over the lags asked for.
+
+        Args:
+            x, y: as for `Problem`, but every record of y has as many samples as that of x.
+            lags: first and last lag, inclusive, in samples: ``(0, 39)`` for 40 causal taps, negative
+                where y runs ahead of x. One pair per axis in two and three dimensions.
+            edges: "drop" keeps the rows whose whole window was recorded, "zeros" takes x as zero
+                outside the record, "circular" wraps it.
+
+        It computes a geometry and trims y; `Solution.lags` and `Solution.rows` say what came of it.
+        """
+        if edges not in EDGES:
+            raise ValueError(
+                f"edges={edges!r} is unknown; choose one of {', '.join(map(repr, EDGES))}"
+            )
+        if not isinstance(lags, (tuple, list, np.ndarray)) or len(lags) == 0:
+            raise TypeError(f"lags must be (first, last) in samples, got {lags!r}")
+        pairs = [lags] if np.ndim(lags[0]) == 0 else list(lags)  # type: ignore[arg-type]
+        if any(np.ndim(p) != 1 or len(p) != 2 for p in pairs):  # type: ignore[arg-type]
+            raise ValueError(f"lags={lags!r} must be (first, last), or one such pair per axis")
+        bounds = [tuple(integer(v, "lags", -MAX_ELEMENTS) for v in p) for p in pairs]  # type: ignore[union-attr]
+        if any(a > b for a, b in bounds):
+            raise ValueError(f"lags={lags!r}: the first lag must not exceed the last")
+        size = tuple(b - a + 1 for a, b in bounds)
+        padding: Padding
+        if edges == "drop":
+            padding = tuple((min(0, b), -max(0, a)) for a, b in bounds)
+            shift = tuple(max(0, b) for _, b in bounds)
+        elif edges == "zeros":
+            padding = tuple((b, -a) for a, b in bounds)
+            shift = (0,) * len(size)
+        else:
+            padding = "circular"
+            shift = tuple(b - (k - 1) // 2 for (_, b), k in zip(bounds, size, strict=True))
+        spec = ConvSpec(size, padding=padding, groups=groups)  # type: ignore[arg-type]
+        inputs = read(x, "x", spec)
+        outputs = None if y is None else read(y, "y", spec)
+        if outputs is not None:
+            outputs = _trim(inputs, outputs, bounds, edges)
+        if edges == "circular":
+            axes = tuple(range(len(size)))
+            rolled = tuple(np.roll(a, shift, axes) for a in inputs.arrays)
+            inputs = Records(rolled, inputs.form, inputs.channel_axis, inputs.is_jax)
+        self = cls.__new__(cls)
+        self.spec, self.bias, self.lag_shift = spec, bool(bias), shift
+        self._lags = (bounds, edges)
+        self._set(inputs, outputs, out_channels, size)
+        return self
+
+    @property
+    def recipe(self) -> dict[str, Any]:
+        """The geometry in plain values: what `again` needs to read other data the same way."""
+        common = {"out_channels": self.out_channels, "bias": self.bias}
+        if self._lags is not None:
+            lags, edges = self._lags
+            return {"lags": lags, "edges": edges, "groups": self.spec.groups, **common}
+        return {"spec": asdict(self.spec), **common}
+
+    @classmethod
+    def again(cls, recipe: dict[str, Any], x: Any, y: Any = None) -> Problem:
+        """The geometry of `recipe` over other data."""
+        if "lags" in recipe:
+            return cls.from_lags(x, y, **recipe)
+        return cls(x, y, **(recipe | {"spec": ConvSpec(**recipe["spec"])}))
+
+    @property
+    def n_equations(self) -> int:
+        """Rows of the design matrix, that is equations per output channel."""
+        return sum(map(math.prod, self.row_shapes))
+
+    @property
+    def n_unknowns(self) -> int:
+        """Unknowns per output channel: taps × channels of its group, and the bias."""
+        return self.spec.unknowns(self.in_channels) + self.bias
+
+    @property
+    def kernel_shape(self) -> tuple[int, ...]:
+        """``(*K, Cin/groups, Cout)``."""
+        return (
+            *self.spec.kernel_size,
+            self.in_channels // self.spec.groups,
+            self.out_channels,
+        )
+
+    @property
+    def lags(self) -> tuple[np.ndarray, ...]:
+        """Lag of every tap along each axis, in kernel order; positive is the past of the user's y."""
+        lags = self.spec.lags(self.input.arrays[0].shape[:-1])
+        lags = lags if isinstance(lags, tuple) else (lags,)
+        return tuple(lag + s for lag, s in zip(lags, self.lag_shift, strict=True))
+
+    @property
+    def rows(self) -> Any:
+        """Index in the user's y of every row along the time axis: ``arange`` unless lags trimmed y.
+
+        A tuple of arrays, one an axis, in two and three dimensions; a list of these for a list of
+        records.
+        """
+        starts = self.lag_shift
+        if self._lags is None or self._lags[1] != "drop":
+            starts = (0,) * self.spec.ndim
+        found: list[Any] = [
+            tuple(s + np.arange(n) for s, n in zip(starts, shape, strict=True))
+            for shape in self.row_shapes
+        ]
+        if self.spec.ndim == 1:
+            found = [rows[0] for rows in found]
+        return found if self.input.form == "list" else found[0]
+
+    def __repr__(self) -> str:
+        spec = self.spec
+        taps = " × ".join(map(str, spec.kernel_size))
+        extras = "".join(
+            f", {name} {value if len(set(value)) > 1 else value[0]}"
+            for name, value in (("stride", spec.stride), ("dilation", spec.dilation))
+            if set(value) != {1}
+        )
+        extras += f", {spec.groups} groups" if spec.groups > 1 else ""
+        extras += ", bias" if self.bias else ""
+        short = sum(not math.prod(s) for s in self.row_shapes)
+        skipped = f" ({count(short, 'record')} too short to give a row)" if short else ""
+        return (
+            f"x: {self.input.describe(spec.ndim)}{skipped}; kernel: {taps} taps, "
+            f"padding {spec.padding}{extras}; y: {count(self.n_equations, 'row')} "
+            f"× {count(self.out_channels, 'output')}, {self.dtype}"
+        )
+
+
+def _trim(x: Records, y: Records, bounds: list[tuple[int, ...]], edges: str) -> Records:
+    if len(x.arrays) == len(y.arrays):
+        for i, (a, b) in enumerate(zip(x.arrays, y.arrays, strict=True)):
+            if a.shape[:-1] != b.shape[:-1]:
+                which = f" of record {i}" if len(x.arrays) > 1 else ""
+                raise ValueError(
+                    f"from_lags takes y as long as x: x{which} has {a.shape[:-1]} samples, "
+                    f"y {b.shape[:-1]}; for y of the output's length use Problem(x, y, kernel_size=...)"
+                )
+    if edges != "drop":
+        return y
+    arrays = tuple(
+        b[tuple(slice(max(0, hi), max(0, hi, n + min(0, lo))) for (lo, hi), n in zip(
+            bounds, b.shape[:-1], strict=True))]
+        for b in y.arrays
+    )  # fmt: skip
+    return Records(arrays, y.form, y.channel_axis, y.is_jax)

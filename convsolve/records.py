@@ -1,0 +1,205 @@
+"""Arrays read as records: kind, rank and values judged, nothing converted without a word."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from .spec import ConvSpec
+
+
+@dataclass(frozen=True)
+class Records:
+    """Records ``(*space, channels)`` as they were given, and the form in which they came."""
+
+    arrays: tuple[np.ndarray, ...]
+    form: str  # "record", "batch" or "list"
+    channel_axis: bool
+    is_jax: bool
+
+    @property
+    def channels(self) -> int:
+        return int(self.arrays[0].shape[-1])
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """The common type of the arrays, before any promotion."""
+        return np.result_type(*(a.dtype.newbyteorder("=") for a in self.arrays))
+
+    def cast(self, dtype: np.dtype[Any]) -> tuple[np.ndarray, ...]:
+        """The arrays in ``dtype``, C-contiguous and in native byte order; the originals stay as they are."""
+        return tuple(np.ascontiguousarray(a, dtype) for a in self.arrays)
+
+    def like(self, outputs: Sequence[np.ndarray], channel_axis: bool) -> Any:
+        """One output per record, packed in the form of these records."""
+        parts = [np.asarray(o if channel_axis else o[..., 0]) for o in outputs]
+        if self.form == "list":
+            return parts
+        return np.stack(parts) if self.form == "batch" else parts[0]
+
+    def describe(self, ndim: int) -> str:
+        """The reading line: records × samples × channels."""
+        shapes = sorted({a.shape[:-1] for a in self.arrays})
+        if len(shapes) == 1:
+            samples = " × ".join(map(str, shapes[0]))
+        else:
+            samples = "–".join("×".join(map(str, s)) for s in (shapes[0], shapes[-1]))
+        return (
+            f"{count(len(self.arrays), 'record')} × {samples} samples "
+            f"× {count(self.channels, 'channel')}"
+        )
+
+
+def count(n: int, noun: str) -> str:
+    """``n`` and its noun, in the plural unless n is 1."""
+    return f"{n:,} {noun}{'' if n == 1 else 's'}".replace(",", " ")
+
+
+def reject_tracers(*arrays: Any) -> None:
+    """Point a caller inside jit, vmap or grad to ``fit_kernel``."""
+    for a in jax.tree_util.tree_leaves(arrays):
+        if isinstance(a, jax.core.Tracer):
+            raise TypeError(
+                "x or y is a tracer of jax.jit, vmap or grad, which cannot be judged; "
+                "use convsolve.fit_kernel(x, y, spec, solver) inside transformed code"
+            )
+
+
+def _judge_kind(value: Any, name: str) -> np.ndarray:
+    if isinstance(value, np.ma.MaskedArray):
+        raise TypeError(
+            f"{name} is a masked array; cut the record at the masked samples and pass the pieces "
+            f"as a list of records, or fill them ({name}.filled(0))"
+        )
+    try:
+        array = np.asarray(value)
+    except ValueError as error:
+        raise ValueError(
+            f"{name} is no regular array ({error}); records of unequal length go in a list of arrays"
+        ) from None
+    dtype = array.dtype
+    if jnp.issubdtype(dtype, np.complexfloating):
+        raise TypeError(
+            f"{name} is complex ({dtype}); pass real and imaginary parts as two channels, "
+            f"np.stack([{name}.real, {name}.imag], axis=-1)"
+        )
+    if not (jnp.issubdtype(dtype, np.number) or dtype == np.bool_):
+        raise TypeError(
+            f"{name} must hold numbers, got dtype {dtype}; convert it first, {name}.astype(float)"
+        )
+    return array
+
+
+def _judge_values(array: np.ndarray, name: str) -> None:
+    if not jnp.issubdtype(array.dtype, np.floating):
+        return
+    bad = ~np.isfinite(array)
+    if bad.any():
+        first = tuple(int(i) for i in np.argwhere(bad)[0])
+        what = "NaN" if np.isnan(array[first]) else "Inf"
+        raise ValueError(
+            f"{name} has {count(int(bad.sum()), 'value')} that {'is' if bad.sum() == 1 else 'are'} "
+            f"not finite, the first ({what}) at index {first}; "
+            "cut the record there and pass the pieces as a list of records"
+        )
+    tiny = float(jnp.finfo(array.dtype.newbyteorder("=")).tiny)
+    largest = np.abs(array).max(axis=tuple(range(array.ndim - 1)))
+    faint = np.flatnonzero((largest > 0) & (largest < tiny))
+    if faint.size:
+        raise ValueError(
+            f"{name} channel {int(faint[0])} has no value above {tiny:.1e}, the smallest normal "
+            f"{array.dtype}; such numbers are flushed to zero: change its unit"
+        )
+
+
+def read(value: Any, name: str, spec: ConvSpec) -> Records:
+    """Read ``value`` as records for a kernel of ``spec.ndim`` axes.
+
+    An array of rank d is one record of one channel, of rank d+1 one record, of rank d+2 a batch; a
+    list or tuple of arrays is a list of records of rank d or d+1.
+    """
+    reject_tracers(value)
+    d = spec.ndim
+    is_list = isinstance(value, (list, tuple)) and any(
+        isinstance(v, (np.ndarray, jax.Array)) and v.ndim for v in value
+    )
+    items = list(value) if is_list else [value]
+    arrays, ranks = [], set()
+    for i, item in enumerate(items):
+        label = f"{name}[{i}]" if is_list else name
+        array = _judge_kind(item, label)
+        if not d <= array.ndim <= d + (1 if is_list else 2):
+            raise ValueError(_rank_message(label, array.shape, d, is_list))
+        ranks.add(array.ndim)
+        array = array[..., None] if array.ndim == d else array
+        if not all(array.shape):
+            raise ValueError(f"{label} has an empty axis: shape {np.shape(item)}")
+        _judge_values(array, label)
+        arrays.append(array)
+    if len(ranks) > 1:
+        raise ValueError(
+            f"the records of {name} have different ranks {sorted(ranks)}; "
+            "give every record its channel axis"
+        )
+    channels = {a.shape[-1] for a in arrays}
+    if len(channels) > 1:
+        raise ValueError(
+            f"the records of {name} have different numbers of channels: {sorted(channels)}"
+        )
+    rank = ranks.pop()
+    form = "list" if is_list else "batch" if rank == d + 2 else "record"
+    if form == "batch":
+        arrays = list(arrays[0])
+    return Records(
+        tuple(arrays),
+        form,
+        channel_axis=rank > d,
+        is_jax=all(isinstance(v, jax.Array) for v in items),
+    )
+
+
+def _rank_message(label: str, shape: tuple[int, ...], d: int, in_list: bool) -> str:
+    space = ", ".join(["time"] if d == 1 else ["height", "width", "depth"][:d])
+    forms = f"({space}) or ({space}, channels)" + (
+        "" if in_list else f" or (batch, {space}, channels)"
+    )
+    hint = "; give kernel_size one entry per axis" if len(shape) > d else ""
+    if in_list and len(shape) == d + 2:
+        hint = "; split a batch into its records, [*batch]"
+    return (
+        f"{label} has shape {shape}, rank {len(shape)}; a kernel of {d} "
+        f"{'axis' if d == 1 else 'axes'} takes {forms}{hint}"
+    )
+
+
+def precision(x: Records, y: Records | None) -> tuple[np.dtype[Any], float]:
+    """The type in which x and y are solved, and the rounding unit of the coarser data (0 if exact).
+
+    Integers are exact and become float64 (under jax the ambient float); half precisions become
+    float32; of two precisions the wider counts; longdouble is brought down with a warning.
+    """
+    parts = [x] if y is None else [x, y]
+    ambient = jnp.result_type(float) if all(p.is_jax for p in parts) else np.float64
+    types, units = [], [0.0]
+    for part in parts:
+        dtype = part.dtype
+        if not jnp.issubdtype(dtype, np.floating):
+            types.append(np.dtype(ambient))
+            continue
+        if dtype.itemsize > 8:
+            warnings.warn(
+                f"{dtype} data are brought down to float64, the widest type of the solvers",
+                UserWarning,
+                stacklevel=4,
+            )
+            dtype = np.dtype(np.float64)
+        if dtype.itemsize < 8 and part is x:
+            units.append(float(jnp.finfo(dtype).eps))
+        types.append(np.dtype(np.float32) if dtype.itemsize < 4 else dtype)
+    return max(types, key=lambda t: t.itemsize), max(units)

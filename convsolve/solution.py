@@ -1,0 +1,248 @@
+"""Solution: a kernel, how far it can be trusted, and what can be done with it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from .convolution import forward_records
+from .factor import EPS
+from .files import read_arrays, write_npz
+from .identifiability import Identifiability
+from .problem import Problem
+from .solvers.base import Trace
+from .spec import ConvSpec
+
+VERSION = 1
+
+
+class Score(NamedTuple):
+    """Goodness of fit per output channel, over all rows; NaN for an output that does not vary.
+
+    ``r2`` = 1 − ‖y − ŷ‖²/‖y − ȳ‖², ``correlation`` Pearson's, ``nrmse_fit`` = 100·(1 − ‖y − ŷ‖/‖y − ȳ‖) in
+    per cent, as MATLAB's ``compare`` has it.
+    """
+
+    r2: np.ndarray
+    correlation: np.ndarray
+    nrmse_fit: np.ndarray
+
+
+class Solution:
+    """What `solve` found.
+
+    Attributes:
+        kernel: ``(*K, Cin/groups, Cout)``, in the data's precision; NumPy, or jax for jax data.
+        bias: ``(Cout,)``; zeros without a bias.
+        status: "solved", "approximate", "max steps", "stagnated", "interrupted" or "diverged".
+        certificate: backward error of the answer as a least-squares answer, relative, largest over
+            outputs; None for a loss that is not squares. Under 30 eps (6.7e-15) it is exact.
+        stats: a dict: "solver", "certificate_kind", "compile_seconds", "run_seconds" and what the solver adds.
+        trace: the course of an iterative solver, or None.
+        identifiability: the report on the data; None after `load`, which finds it in ``stats``.
+        spec: the `ConvSpec`.
+        rows: index in the user's y of every row.
+    """
+
+    def __init__(
+        self,
+        kernel: Any,
+        bias: Any,
+        *,
+        recipe: dict[str, Any],
+        spec: ConvSpec,
+        tap_lags: tuple[np.ndarray, ...],
+        y_channel_axis: bool,
+        status: str,
+        stats: dict[str, Any],
+        certificate: float | None,
+        trace: Trace | None = None,
+        problem: Problem | None = None,
+        identifiability: Identifiability | None = None,
+    ) -> None:
+        self.kernel, self.bias = kernel, bias
+        self.recipe, self.spec = recipe, spec
+        self.tap_lags, self._channel_axis = tap_lags, y_channel_axis
+        self.status, self.stats, self.certificate = status, stats, certificate
+        self.trace, self.identifiability = trace, identifiability
+        self._problem = problem
+
+    @property
+    def ok(self) -> bool:
+        """Whether the solver kept its promise. It speaks of the computation; `identifiability` of the data."""
+        return self.status == "solved"
+
+    @property
+    def impulse_response(self) -> Any:
+        """The kernel in ascending lag order, channel axes of length one left out.
+
+        ``plt.plot(fit.lags, fit.impulse_response)`` shows it wherever x or y has one channel.
+        """
+        d = self.spec.ndim
+        flipped = self.kernel[(slice(None, None, -1),) * d]
+        single = tuple(d + i for i, n in enumerate(flipped.shape[d:]) if n == 1)
+        return flipped.squeeze(axis=single)
+
+    @property
+    def lags(self) -> Any:
+        """Ascending lags in samples, aligned with `impulse_response`; one array an axis beyond 1-D."""
+        ascending = tuple(lags[::-1] for lags in self.tap_lags)
+        return ascending[0] if len(ascending) == 1 else ascending
+
+    @property
+    def rows(self) -> Any:
+        """Index in the user's y of every row, see `Problem.rows`."""
+        return self._training().rows
+
+    def _training(self) -> Problem:
+        if self._problem is None:
+            raise ValueError("a loaded solution has no training data; pass x (and y)")
+        return self._problem
+
+    def _read(self, x: Any, y: Any = None) -> Problem:
+        if x is None:
+            if y is not None:
+                raise ValueError("y was given without x")
+            return self._training()
+        problem = Problem.again(self.recipe, x, y)
+        wanted = self.kernel.shape[-2] * self.spec.groups
+        if problem.in_channels != wanted:
+            raise ValueError(f"x has {problem.in_channels} channels, the kernel takes {wanted}")
+        return problem
+
+    def _outputs(self, problem: Problem) -> list[np.ndarray]:
+        dtype = np.result_type(problem.dtype, self.kernel.dtype)
+        kernel, bias = np.asarray(self.kernel, dtype), np.asarray(self.bias, dtype)
+        return forward_records([a.astype(dtype) for a in problem.x], kernel, bias, self.spec)
+
+    def predict(self, x: Any = None) -> Any:
+        """The model's output for x (the training input by default), in the form of x.
+
+        It has the rows that `rows` lists, and a channel axis if the training y had one.
+        """
+        problem = self._read(x)
+        packed = problem.input.like(self._outputs(problem), self._channel_axis)
+        return _as_jax(packed) if problem.returns_jax else packed
+
+    def residuals(self, x: Any = None, y: Any = None) -> Any:
+        """y less the prediction, on the training data by default, in the form of y."""
+        problem = self._read(x, y)
+        truth = _given(problem)
+        parts = [b - p for b, p in zip(truth, self._outputs(problem), strict=True)]
+        output = problem.output
+        assert output is not None
+        packed = output.like(parts, output.channel_axis)
+        return _as_jax(packed) if problem.returns_jax else packed
+
+    def score(self, x: Any = None, y: Any = None) -> Score:
+        """R² (centred on y's mean), correlation and NRMSE fit per output, on held-out data if given."""
+        problem = self._read(x, y)
+        channels = problem.out_channels
+        y_all = np.concatenate([b.reshape(-1, channels) for b in _given(problem)]).astype(float)
+        p_all = np.concatenate([p.reshape(-1, channels) for p in self._outputs(problem)])
+        centred, about = y_all - y_all.mean(0), p_all - p_all.mean(0)
+        spread, error = np.linalg.norm(centred, axis=0), np.linalg.norm(y_all - p_all, axis=0)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            ratio = np.where(spread > 0, error / spread, np.nan)
+            joint = spread * np.linalg.norm(about, axis=0)
+            correlation = np.where(joint > 0, (centred * about).sum(0) / joint, np.nan)
+        return Score(1 - ratio**2, correlation, 100 * (1 - ratio))
+
+    def save(self, path: str | Path, *, force: bool = False) -> None:
+        """Write kernel, bias, geometry and stats as npz (no pickle); `load` reads it back.
+
+        Raises:
+            FileExistsError: the file exists and ``force`` is False.
+        """
+        report = self.identifiability
+        stats = dict(self.stats)
+        if report is not None:
+            stats["identifiability"] = report.to_dict()
+        about = {
+            "version": VERSION,
+            "recipe": self.recipe,
+            "spec": asdict(self.spec),
+            "y_channel_axis": self._channel_axis,
+            "status": self.status,
+            "certificate": self.certificate,
+            "stats": stats,
+        }
+        arrays: dict[str, Any] = {"kernel": np.asarray(self.kernel), "bias": np.asarray(self.bias)}
+        arrays |= {f"lags{i}": lags for i, lags in enumerate(self.tap_lags)}
+        if self.trace is not None:
+            arrays |= {"trace_steps": self.trace.steps, "trace_losses": self.trace.losses}
+        encoded = np.frombuffer(json.dumps(about).encode(), np.uint8)
+        write_npz(path, arrays | {"about": encoded}, force=force)
+
+    def __repr__(self) -> str:
+        lines = [f"{self.stats['solver']}: {self.status}"]
+        if self.certificate is not None:
+            lines.append(f"certificate  {certificate_text(self.certificate, self.stats)}")
+        if self.identifiability is not None:
+            lines.append(f"data         {self.identifiability.verdict}")
+        kernel = np.asarray(self.kernel)
+        shape = " × ".join(map(str, kernel.shape))
+        lines.append(f"kernel       {shape} (taps × channels × outputs), {kernel.dtype}")
+        text = np.array2string(np.squeeze(kernel), threshold=60, edgeitems=3, precision=6)
+        lines += ["             " + line for line in text.splitlines()]
+        if np.any(np.asarray(self.bias)):
+            lines.append(f"bias         {np.array2string(np.asarray(self.bias), precision=6)}")
+        if self._problem is not None:
+            r2 = ", ".join(f"{v:.6f}" for v in self.score().r2[:6])
+            lines.append(f"R²           {r2}{' …' if self.kernel.shape[-1] > 6 else ''}")
+        return "\n".join(lines)
+
+
+def certificate_text(value: float, stats: dict[str, Any]) -> str:
+    """A certificate as it is printed: below one rounding it is noise."""
+    kind = " (upper bound)" if stats.get("certificate_kind") == "upper bound" else ""
+    if value < EPS:
+        return "< 1 eps"
+    return f"{value / EPS:.3g} eps{kind}" if value < 1e4 * EPS else f"{value:.2g}{kind}"
+
+
+def load(path: str | Path) -> Solution:
+    """The solution that `Solution.save` wrote: kernel, lags, predict and score; no training data.
+
+    Raises:
+        ValueError: the file is damaged, no saved solution, or of a version that is not known.
+    """
+    arrays = read_arrays(path)
+    if "about" not in arrays:
+        raise ValueError(f"{path}: no saved solution (it has {', '.join(arrays)})")
+    about = json.loads(arrays["about"].tobytes().decode())
+    if about.get("version") != VERSION:
+        raise ValueError(f"{path}: version {about.get('version')} is not known; update convsolve")
+    trace = None
+    if "trace_steps" in arrays:
+        trace = Trace(arrays["trace_steps"], arrays["trace_losses"], {})
+    tap_lags = tuple(arrays[f"lags{i}"] for i in range(arrays["kernel"].ndim - 2))
+    return Solution(
+        arrays["kernel"],
+        arrays["bias"],
+        recipe=about["recipe"],
+        spec=ConvSpec(**about["spec"]),
+        tap_lags=tap_lags,
+        y_channel_axis=about["y_channel_axis"],
+        status=about["status"],
+        stats=about["stats"],
+        certificate=about["certificate"],
+        trace=trace,
+    )
+
+
+def _given(problem: Problem) -> tuple[np.ndarray, ...]:
+    if problem.y is None:
+        raise ValueError("y is needed: pass both x and y")
+    return problem.y
+
+
+def _as_jax(packed: Any) -> Any:
+    with jax.enable_x64(True):
+        return jax.tree.map(jnp.asarray, packed)

@@ -1,0 +1,59 @@
+"""The solver chosen where none is named."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+import jax
+
+from ..prepared import Prepared, prepare
+from ..problem import Problem
+from ..spec import ConvSpec
+from ..system import SMALL_NUMBERS
+from .base import Progress, Raw, Solver, judge_ridge
+from .direct import LeastSquares
+from .structured import NormalEquations
+
+
+def choose(rows: int, unknowns: int, numbers: int, ridge: Any) -> Solver:
+    """`LeastSquares` by QR for few rows or a small matrix of ``numbers`` entries, else `NormalEquations`."""
+    if rows < unknowns or numbers <= SMALL_NUMBERS:
+        return LeastSquares("qr", ridge)
+    return NormalEquations(ridge)
+
+
+@partial(jax.tree_util.register_dataclass, data_fields=("ridge",), meta_fields=())
+@dataclass(frozen=True)
+class AutoSolver(Solver):
+    """The default: the exact least-squares answer by whichever closed form is cheaper.
+
+    With fewer rows than unknowns, or a design matrix (y beside it) of at most 2²⁰ numbers:
+    ``LeastSquares(method="qr")``. Otherwise ``NormalEquations``, which escalates by itself. Both give the
+    same answer; ``stats["solver"]`` names the one that ran. ``ridge`` is summed, as scikit-learn's ``alpha``.
+    """
+
+    ridge: Any = 0.0
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "ridge", judge_ridge(self.ridge))
+
+    def chosen(self, problem: Problem) -> Solver:
+        """The solver that this rule picks for ``problem``."""
+        numbers = prepare(problem).matrix_numbers
+        return choose(problem.n_equations, problem.n_unknowns, numbers, self.ridge)
+
+    def supports(self, problem: Problem) -> str | None:
+        return self.chosen(problem).supports(problem)
+
+    def run(self, prepared: Prepared, progress: Progress | None = None) -> Raw:
+        solver = self.chosen(prepared.problem)
+        raw = solver.run(prepared, progress)
+        return replace(raw, stats={"solver": solver.name} | raw.stats)
+
+    def traced(self, x: Any, y: Any, spec: ConvSpec, bias: bool) -> tuple[Any, Any]:
+        rows = x.shape[0] * spec.rows(x.shape[1:-1])
+        unknowns = spec.unknowns(x.shape[-1])
+        numbers = rows * (unknowns * spec.groups + y.shape[-1])
+        return choose(rows, unknowns + bias, numbers, self.ridge).traced(x, y, spec, bias)

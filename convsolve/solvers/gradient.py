@@ -1,0 +1,269 @@
+"""Gradient descent through the convolution, by any optax optimizer."""
+
+from __future__ import annotations
+
+import math
+import time
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from ..convolution import normal_form
+from ..prepared import Prepared
+from ..problem import Problem
+from ..spec import ConvSpec, integer
+from .base import Progress, Raw, Solver, Trace, interruptible, plain
+from .descent import Loss, Measured, advance, start
+
+# One object, so that every default solver shares its compilations: two optax.adam(5e-2) are unequal.
+ADAM = optax.adam(5e-2)
+LOSSES = ("mse", "mae", "huber")
+# The host looks at a run this often: at every hundredth of its steps, or every quarter of a second.
+LOOKS, SECONDS = 100, 0.25
+# A loss has stopped falling if its best over the second half of the looks gains less than this.
+STILL_FALLING = 1e-3
+
+
+@jax.tree_util.register_pytree_node_class
+@dataclass(frozen=True)
+class GradientDescent(Solver):
+    """Minimise the mean loss over rows and outputs by an optax optimizer, through the convolution.
+
+    Args:
+        optimizer: any ``optax.GradientTransformation``, `optax.lbfgs` too; Adam at 5e-2 by default. Keep
+            one object: two of the same settings are unequal, and compile twice.
+        loss: "mse", "mae", "huber", or a callable of (prediction, target), each (rows, Cout), whose
+            value (elementwise or scalar) is averaged.
+        steps: steps at most; another number compiles nothing.
+        batch_size: rows (output windows) drawn with replacement each step; None or at least as many as
+            there are rows: all of them.
+        init: "glorot_uniform" (limit √(6/(fan_in + fan_out)), as Keras draws it), "zeros", or an array of
+            the kernel's shape. The bias starts at zero.
+        key: integer seed or jax key; step i draws from ``fold_in(key, i)``.
+        restarts: runs from as many starts at once, by vmap; the lowest loss wins.
+        tol: see the status.
+        huber_delta: where Huber's loss turns from squares to absolute values, in units of y.
+
+    Status "solved" is judged anew from the data, per output and with A equilibrated: for MSE and Huber
+    ‖Aᵀr‖ ≤ tol·‖A‖‖r‖ or ‖r‖ ≤ tol·(‖A‖‖w‖ + ‖y‖), for MAE and callables ‖r‖₁ ≤ tol·‖y‖₁. Otherwise
+    "max steps", or "stagnated" when the loss has stopped falling, "diverged" when it left the numbers
+    (the last finite kernel is returned), "interrupted" after Ctrl-C. It runs in the data's own precision.
+
+    Where many kernels fit, plain and momentum descent and L-BFGS from "zeros" end at the minimum-norm
+    answer; Adam does not, nor does any start off the row space. For squares without a special
+    optimizer, `NormalEquations` gives the exact answer in a fraction of the time.
+    """
+
+    answer = "one answer of many, fixed by the start and the optimizer"
+    optimizer: Any = None
+    loss: Loss = "mse"
+    steps: Any = 1000
+    batch_size: int | None = None
+    init: Any = "glorot_uniform"
+    key: Any = 0
+    restarts: int = 1
+    tol: Any = 1e-6
+    huber_delta: Any = 1.0
+    ridge: Any = field(default=0.0, init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        put = partial(object.__setattr__, self)
+        put("optimizer", ADAM if self.optimizer is None else self.optimizer)
+        if not hasattr(self.optimizer, "update"):
+            raise TypeError(f"optimizer must be an optax transformation, got {self.optimizer!r}")
+        if not callable(self.loss) and self.loss not in LOSSES:
+            raise ValueError(
+                f"loss={self.loss!r} is unknown; choose one of {', '.join(map(repr, LOSSES))}, "
+                "or a callable of (prediction, target)"
+            )
+        if self.batch_size is not None:
+            put("batch_size", integer(self.batch_size, "batch_size"))
+        put("restarts", integer(self.restarts, "restarts"))
+        if plain(self.steps):
+            put("steps", integer(self.steps, "steps", 0))
+        for name in ("tol", "huber_delta"):
+            value = getattr(self, name)
+            if plain(value):
+                if not (math.isfinite(value) and value > 0):
+                    raise ValueError(f"{name} must be positive and finite, got {value!r}")
+                put(name, float(value))
+        if isinstance(self.init, str) and self.init not in ("glorot_uniform", "zeros"):
+            raise ValueError(
+                f"init={self.init!r} is unknown; choose 'glorot_uniform', 'zeros' or an array"
+            )
+
+    def tree_flatten(self) -> tuple[Any, Any]:
+        """Numbers and arrays are leaves; what selects code is static."""
+        named = self.init if isinstance(self.init, str) else None
+        given = self.init if named is None else None
+        leaves = (self.steps, self.key, self.tol, self.huber_delta, given)
+        return leaves, (self.optimizer, self.loss, self.batch_size, self.restarts, named)
+
+    @classmethod
+    def tree_unflatten(cls, aux: Any, leaves: Any) -> GradientDescent:
+        """The inverse of `tree_flatten`."""
+        optimizer, loss, batch_size, restarts, named = aux
+        steps, key, tol, delta, given = leaves
+        init = given if named is None else named
+        return cls(optimizer, loss, steps, batch_size, init, key, restarts, tol, delta)
+
+    @property
+    def name(self) -> str:
+        loss = (
+            self.loss if isinstance(self.loss, str) else getattr(self.loss, "__name__", "callable")
+        )
+        return f"GradientDescent({'adam, ' if self.optimizer is ADAM else ''}{loss})"
+
+    @property
+    def least_squares(self) -> bool:
+        return self.loss == "mse"
+
+    def supports(self, problem: Problem) -> str | None:
+        """An array ``init`` must have the kernel's shape."""
+        shape = None if isinstance(self.init, str) else np.shape(self.init)
+        if shape is not None and shape != problem.kernel_shape:
+            return f"init has shape {shape}, the kernel {problem.kernel_shape}"
+        return None
+
+    def _static(self, rows: int, spec: ConvSpec, bias: bool) -> dict[str, Any]:
+        batch = self.batch_size
+        return {
+            "optimizer": optax.with_extra_args_support(self.optimizer),
+            "loss": self.loss,
+            "batch": None if batch is None or batch >= rows else batch,
+            "spec": spec.normal,
+            "bias": bias,
+        }
+
+    def _begin(self, shape: tuple[int, ...], dtype: Any) -> Any:
+        named = self.init if isinstance(self.init, str) else None
+        key = self.key
+        if not (isinstance(key, jax.Array) and jnp.issubdtype(key.dtype, jax.dtypes.prng_key)):
+            key = jax.random.key(key) if np.ndim(key) == 0 else jax.random.wrap_key_data(key)
+        given = np.zeros((), dtype) if named else self.init
+        return start(
+            key, given, np.zeros(shape[-1], dtype), init=named, shape=shape,
+            restarts=self.restarts, optimizer=optax.with_extra_args_support(self.optimizer),
+        )  # fmt: skip
+
+    def run(self, prepared: Prepared, progress: Progress | None = None) -> Raw:
+        problem, system = prepared.problem, prepared.system()
+        data = _stack(problem)
+        static = self._static(data[1].shape[0], problem.spec, problem.bias)
+        scale = np.ldexp(1.0, system.exponents).reshape(-1, *problem.kernel_shape[:-1])
+        scale = np.repeat(np.moveaxis(scale, 0, -1), prepared.outputs, axis=-1)
+        a_norm = np.repeat(system.a_norm, prepared.outputs)
+        y_norms = np.linalg.norm(data[1], axis=0), np.abs(data[1]).sum(0)
+        fixed = (data, scale.astype(problem.dtype), np.asarray(self.huber_delta, problem.dtype))
+        with jax.enable_x64(problem.dtype == np.float64), interruptible() as interrupted:
+            begun = time.perf_counter()
+            state = self._begin(problem.kernel_shape, problem.dtype)
+            # Without a step this call compiles, and measures the start.
+            state, found = advance(state, *fixed, 0, 0, **static)
+            look = _Look(0, jax.device_get(state[0]), Measured(*jax.device_get(found)))
+            compiled = time.perf_counter() - begun
+            looks, status = [look], None
+            pace = math.inf
+            every = max(1, math.ceil(self.steps / LOOKS))
+            while look.step < self.steps and status is None:
+                if self._solved(look.measured, a_norm, y_norms):
+                    status = "solved"
+                    break
+                if interrupted[0]:
+                    status = "interrupted"
+                    break
+                due = min(self.steps, (look.step // every + 1) * every) - look.step
+                count = min(due, max(1, int(min(SECONDS / pace, due))))
+                tick = time.perf_counter()
+                state, found = advance(state, *fixed, look.step, count, **static)
+                measured = Measured(*jax.device_get(found))
+                pace = (time.perf_counter() - tick) / count
+                if not np.isfinite(measured.loss).any():
+                    status = "diverged"
+                    break
+                look = _Look(look.step + count, jax.device_get(state[0]), measured)
+                if count == due:
+                    looks.append(look)
+                if progress is not None:
+                    progress(look.step, self.steps, float(np.nanmin(measured.loss)))
+            if status is None:
+                status = "max steps"
+                if self._solved(look.measured, a_norm, y_norms):
+                    status = "solved"
+                elif _stalled(looks):
+                    status = "stagnated"
+            took = time.perf_counter() - begun - compiled
+        best = look.measured.best
+        stats = {
+            "steps": look.step,
+            "loss": float(look.measured.loss[best]),
+            "compile_seconds": compiled,
+            "run_seconds": took,
+        }
+        w, b = look.params
+        return Raw(w[best], b[best], status, stats, _trace(looks, best))
+
+    def _solved(self, found: Measured, a_norm: np.ndarray, y_norms: Any) -> bool:
+        i, (y_norm, y_sum) = found.best, y_norms
+        if self.loss in ("mse", "huber"):
+            flat = found.gradient[i] <= self.tol * a_norm * found.pull[i]
+            close = found.residual[i] <= self.tol * (a_norm * found.size[i] + y_norm)
+            return bool((flat | close).all())
+        return bool((found.absolute[i] <= self.tol * y_sum).all())
+
+    def traced(self, x: Any, y: Any, spec: ConvSpec, bias: bool) -> tuple[Any, Any]:
+        """``steps`` steps, the restart of lowest loss; the reverse derivative needs static steps."""
+        rows = y.reshape(-1, y.shape[-1])
+        shape = (*spec.kernel_size, x.shape[-1] // spec.groups, y.shape[-1])
+        static = self._static(rows.shape[0], spec, bias)
+        state = self._begin(shape, x.dtype)
+        data = (normal_form(x, spec), rows, None)
+        scale = jnp.ones(shape, x.dtype)
+        delta = jnp.asarray(self.huber_delta, x.dtype)
+        state, found = advance(state, data, scale, delta, 0, self.steps, **static)
+        best = jnp.nanargmin(found[0])
+        return state[0][0][best], state[0][1][best]
+
+
+class _Look(NamedTuple):
+    step: int
+    params: Any
+    measured: Measured
+
+
+def _stack(problem: Problem) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
+    """Records in normal form, filled to one shape; y as (rows, Cout); which of the windows those are."""
+    assert problem.y is not None
+    spec = problem.spec
+    used = [i for i, shape in enumerate(problem.row_shapes) if math.prod(shape)]
+    parts = [normal_form(problem.x[i][None], spec)[0] for i in used]
+    extent = tuple(max(axis) for axis in zip(*(p.shape for p in parts), strict=True))
+    x = np.zeros((len(parts), *extent), problem.dtype)
+    counts = spec.normal.output_shape(extent[:-1])
+    kept = np.zeros((len(parts), *counts), bool)
+    for n, (i, part) in enumerate(zip(used, parts, strict=True)):
+        x[(n, *map(slice, part.shape))] = part
+        kept[(n, *map(slice, problem.row_shapes[i]))] = True
+    y = np.concatenate([problem.y[i].reshape(-1, problem.out_channels) for i in used])
+    return x, y, None if kept.all() else np.flatnonzero(kept)
+
+
+def _stalled(looks: list[_Look]) -> bool:
+    losses = np.array([np.nanmin(look.measured.loss) for look in looks])
+    half = len(losses) // 2
+    return half >= 4 and bool(losses[half:].min() > (1 - STILL_FALLING) * losses[:half].min())
+
+
+def _trace(looks: list[_Look], best: int) -> Trace:
+    """Every loss looked at, and a tenth of the kernels."""
+    keep = max(1, LOOKS // 10)
+    return Trace(
+        np.array([look.step for look in looks]),
+        np.array([look.measured.loss[best] for look in looks]),
+        {look.step: look.params[0][best] for look in looks[::keep]},
+    )

@@ -1,0 +1,262 @@
+"""The doors: identify, solve, fit_kernel, convolve. They judge, run, certify, warn and pack."""
+
+from __future__ import annotations
+
+import time
+import warnings
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from . import wording
+from .certificate import Certificate
+from .convolution import forward_records
+from .errors import IdentifiabilityError, IdentifiabilityWarning
+from .identifiability import Identifiability
+from .prepared import Prepared, prepare
+from .problem import Problem
+from .records import precision, read, reject_tracers
+from .solution import Solution
+from .solvers import AutoSolver
+from .solvers.base import Progress, Raw, Solver, host_ridge
+from .spec import ConvSpec
+
+
+def identify(problem: Problem) -> Identifiability:
+    """Whether x determines the kernel, and which part of it; computed from x alone, before any solving.
+
+    Returns an `Identifiability`; its numbers are computed when first asked for, once per problem.
+    """
+    _judge_problem(problem)
+    if "report" not in problem.kept:
+        problem.kept["report"] = Identifiability(prepare(problem))
+    return problem.kept["report"]  # type: ignore[no-any-return]
+
+
+def solve(
+    problem: Problem,
+    solver: Solver | None = None,
+    *,
+    strict: bool = False,
+    progress: Progress | None = None,
+) -> Solution:
+    """Recover the kernel of ``problem``, certified.
+
+    Args:
+        problem: x, y and the geometry.
+        solver: `AutoSolver` by default, the exact least-squares answer.
+        strict: raise `IdentifiabilityError` where the data do not determine the kernel, and no ridge
+            mends it, in place of an `IdentifiabilityWarning` and one of the many answers.
+        progress: ``callable(step, total, loss)``, for iterative solvers.
+
+    Raises:
+        TypeError: no Problem, no solver.
+        ValueError: no y, a solver that cannot solve this problem (and why), an answer outside the
+            range of float64.
+        IdentifiabilityError: see ``strict``.
+    """
+    _judge_problem(problem)
+    if problem.y is None:
+        raise ValueError("solve needs y; this Problem has x alone, which identify judges")
+    solver = AutoSolver() if solver is None else solver
+    if not isinstance(solver, Solver):
+        hint = f"; did you mean {solver.__name__}()?" if isinstance(solver, type) else ""
+        raise TypeError(f"solver must be a solver such as NormalEquations(), got {solver!r}{hint}")
+    reason = solver.supports(problem)
+    if reason is not None:
+        raise ValueError(f"{solver.name} cannot solve this problem: {reason}")
+    prepared, report = prepare(problem), identify(problem)
+    determined = _determined(prepared, report, host_ridge(solver))
+    if not determined and strict:
+        raise IdentifiabilityError(wording.warning(report, "no answer (strict=True)"), report)
+    before = sum(prepared.seconds.values())
+    begun = time.perf_counter()
+    raw = solver.run(prepared, progress)
+    took = time.perf_counter() - begun
+    certificate = _certify(prepared, solver, raw) if solver.least_squares else None
+    if not determined:
+        # Line 3 of the stack is the caller of solve.
+        warnings.warn(
+            IdentifiabilityWarning(wording.warning(report, solver.answer), report), stacklevel=2
+        )
+    own = max(took - (sum(prepared.seconds.values()) - before), 0.0)
+    stats = {"solver": solver.name, "compile_seconds": 0.0, "run_seconds": own} | raw.stats
+    if certificate is not None:
+        stats["certificate_kind"] = certificate.kind
+    status = raw.status
+    if status is None:
+        status = "solved" if certificate is not None and certificate.exact else "approximate"
+    kernel, bias = _pack(problem, raw)
+    return Solution(
+        kernel,
+        bias,
+        recipe=problem.recipe,
+        spec=problem.spec,
+        tap_lags=problem.lags,
+        y_channel_axis=problem.output is not None and problem.output.channel_axis,
+        status=status,
+        stats=stats,
+        certificate=None if certificate is None else certificate.value,
+        trace=raw.trace,
+        problem=problem,
+        identifiability=report,
+    )
+
+
+def _judge_problem(problem: Any) -> None:
+    if not isinstance(problem, Problem):
+        raise TypeError(
+            f"expected a Problem, got {type(problem).__name__}; "
+            "state one first: Problem(x, y, kernel_size=...)"
+        )
+
+
+def _determined(prepared: Prepared, report: Identifiability, ridge: float) -> bool:
+    if ridge:
+        system = prepared.system(ridge)
+        if system.own_certificate:
+            return True
+        factors = [system.factor(g) for g in range(prepared.groups)]
+        if all(f is not None and f.full_rank for f in factors):
+            return True
+    return report.unique
+
+
+def _certify(prepared: Prepared, solver: Solver, raw: Raw) -> Certificate:
+    if raw.certificate is not None:
+        return raw.certificate
+    system = prepared.system(host_ridge(solver))
+    w = system.from_user(raw.kernel)
+    certificate, _ = system.certify(w)
+    if not prepared.problem.bias:
+        return certificate
+    # The column of ones is projected out, so the bias is judged apart, as a share of what it is made of.
+    _, best = system.to_user(w)
+    scale = np.abs(best) + np.abs(raw.kernel).reshape(-1, best.size).sum(0)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        off = np.where(scale > 0, np.abs(raw.bias - best) / scale, 0.0)
+    return Certificate(max(certificate.value, float(off.max())), certificate.kind)
+
+
+def _pack(problem: Problem, raw: Raw) -> tuple[Any, Any]:
+    """Kernel and bias in the precision and kind of array of the data."""
+    with np.errstate(over="ignore", under="ignore"):
+        kernel, bias = raw.kernel.astype(problem.dtype), raw.bias.astype(problem.dtype)
+    if not (np.isfinite(kernel).all() and np.isfinite(bias).all()):
+        raise ValueError(
+            f"the kernel lies outside the range of {problem.dtype}; change the unit of x or of y "
+            "so that their sizes are closer"
+        )
+    if not problem.returns_jax:
+        return kernel, bias
+    with jax.enable_x64(problem.dtype == np.float64):
+        return jnp.asarray(kernel), jnp.asarray(bias)
+
+
+@partial(jax.jit, static_argnames=("spec", "bias"))
+def _fit(x: Any, y: Any, solver: Solver, spec: ConvSpec, bias: bool) -> tuple[Any, Any]:
+    return solver.traced(x, y, spec, bias)
+
+
+def fit_kernel(
+    x: Any, y: Any, spec: ConvSpec, solver: Solver | None = None, *, bias: bool = False
+) -> tuple[jax.Array, jax.Array]:
+    """Kernel and bias as a pure function of arrays, for `jax.jit`, `vmap` and `grad`.
+
+    Args:
+        x: one array, ``(*W,)``, ``(*W, Cin)`` or ``(N, *W, Cin)``, by the rank rule of `Problem`.
+        y: ``(*T,)``, ``(*T, Cout)`` or ``(N, *T, Cout)``.
+        spec: the geometry. ``solver``: `AutoSolver` by default; its ridge may be traced.
+        bias: whether a constant per output is fitted too.
+
+    Returns:
+        kernel ``(*K, Cin/groups, Cout)`` and bias ``(Cout,)``, zeros without one.
+
+    It runs in the ambient precision, and makes no checks of values, no report, no certificate and no
+    escalation: on data whose identifiability is not known, use `solve`. The closed forms are
+    differentiable to any order in x, y and ridge through ``jax.lax.custom_linear_solve``.
+
+    Raises:
+        TypeError, ValueError: shapes that do not fit the spec, judged while tracing.
+    """
+    if not isinstance(spec, ConvSpec):
+        raise TypeError(f"spec must be a ConvSpec, got {type(spec).__name__}")
+    solver = AutoSolver() if solver is None else solver
+    x, y = jnp.asarray(x), jnp.asarray(y)
+    dtype = jnp.result_type(x, y, jnp.float32)
+    d = spec.ndim
+    x, y = _as_batch(x, "x", d).astype(dtype), _as_batch(y, "y", d).astype(dtype)
+    spec.check_channels(x.shape[-1])
+    wanted = (x.shape[0], *spec.output_shape(x.shape[1:-1]))
+    if y.shape[:-1] != wanted or 0 in wanted:
+        raise ValueError(
+            f"y has shape {y.shape}, but x of shape {x.shape} with {spec} "
+            f"gives {wanted} and the output channels"
+        )
+    if y.shape[-1] % spec.groups:
+        raise ValueError(f"groups={spec.groups} does not divide the {y.shape[-1]} channels of y")
+    return _fit(x, y, solver, spec=spec, bias=bias)  # type: ignore[no-any-return]
+
+
+def _as_batch(array: jax.Array, name: str, d: int) -> jax.Array:
+    if not d <= array.ndim <= d + 2:
+        raise ValueError(
+            f"{name} has shape {array.shape}; a kernel of {d} axes takes rank {d} to {d + 2}"
+        )
+    if not (jnp.issubdtype(array.dtype, jnp.number) or array.dtype == jnp.bool_):
+        raise TypeError(f"{name} must hold numbers, got {array.dtype}")
+    if jnp.issubdtype(array.dtype, jnp.complexfloating):
+        raise TypeError(f"{name} is complex; pass real and imaginary parts as channels")
+    if array.ndim == d:
+        array = array[..., None]
+    return array if array.ndim == d + 2 else array[None]
+
+
+def convolve(x: Any, kernel: Any, spec: ConvSpec, bias: Any = None) -> Any:
+    """The forward model ``y = conv(x, kernel) + bias``: cross-correlation, channels last.
+
+    Args:
+        x: array or list of records, by the rank rule of `Problem`.
+        kernel: ``(*K, Cin/groups, Cout)``, or ``(*K,)`` for one channel and one output.
+        spec: the geometry; ``spec.kernel_size`` is that of the kernel.
+        bias: ``(Cout,)`` or a number; None for none.
+
+    Returns:
+        y in the form of x; without a channel axis if the kernel has none. NumPy, or jax for jax input,
+        in the wider precision of x and kernel.
+
+    Inside jit use ``jax.lax.conv_general_dilated``; for long kernels in float64 ``scipy.signal.fftconvolve``
+    is faster.
+
+    Raises:
+        TypeError, ValueError: bad kinds, values that are not finite, shapes that do not fit.
+    """
+    if not isinstance(spec, ConvSpec):
+        raise TypeError(f"spec must be a ConvSpec, got {type(spec).__name__}")
+    reject_tracers(kernel, bias)
+    d = spec.ndim
+    records = read(x, "x", spec)
+    spec.check_channels(records.channels)
+    taps = read(kernel, "kernel", spec)
+    array = np.asarray(kernel)
+    flat = array.ndim == d
+    full = array[..., None, None] if flat else array
+    expected = (*spec.kernel_size, records.channels // spec.groups)
+    if full.shape[:-1] != expected or full.shape[-1] % spec.groups:
+        raise ValueError(
+            f"kernel has shape {array.shape}; {records.channels} channels and {spec} need "
+            f"{(*expected, 'Cout')} with Cout a multiple of groups"
+        )
+    offset = np.zeros(1) if bias is None else np.asarray(bias)
+    if offset.ndim > 1 or offset.size not in (1, full.shape[-1]):
+        raise ValueError(f"bias has shape {offset.shape}, expected ({full.shape[-1]},) or a number")
+    dtype, _ = precision(records, taps)
+    outputs = forward_records(records.cast(dtype), full.astype(dtype), offset.astype(dtype), spec)
+    packed = records.like(outputs, not flat)
+    if not (records.is_jax and isinstance(kernel, jax.Array)):
+        return packed
+    with jax.enable_x64(dtype == np.float64):
+        return jax.tree.map(jnp.asarray, packed)

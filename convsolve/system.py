@@ -1,0 +1,164 @@
+"""System: least squares of one problem and one ridge, its columns brought to norm about one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from .certificate import Certificate, backward_error
+from .factor import EPS, Factor, exponents_of
+
+if TYPE_CHECKING:
+    from .prepared import Prepared
+
+# Below this many numbers in the design matrix its QR costs milliseconds, and decides everything.
+SMALL_NUMBERS = 2**20
+
+
+class System:
+    """min ‖Y − A W‖² + Σ ridge·‖w‖² in equilibrated coordinates, group by group.
+
+    A user's kernel is ``w = 2**(y_exponent - exponents) * W``; the ridge, which is meant in the user's
+    units, is then ``ridge * 4**-exponents`` on the diagonal. Arrays are (groups, P, Q) throughout.
+    """
+
+    def __init__(self, prepared: Prepared, ridge: float) -> None:
+        self.prepared, self.ridge = prepared, ridge
+        norms = prepared.column_norms
+        base = prepared.x_exponents
+        self.base_turn = exponents_of(norms)
+        root = np.sqrt(ridge)
+        joint = np.hypot(norms, np.ldexp(root, -base)) if ridge else norms
+        self.turn = exponents_of(joint)
+        self.exponents = base + self.turn
+        self.root_ridge = np.ldexp(root, -self.exponents)
+        self.a_norm = np.linalg.norm(np.ldexp(joint, -self.turn), axis=1)
+
+    def _once(self, key: object, label: str, make: object) -> Factor | None:
+        return self.prepared.once((key, self.ridge), label, make)  # type: ignore[arg-type]
+
+    def gram_factor(self, group: int) -> Factor | None:
+        """Cholesky of the moments if their full rank can be certified, else None."""
+
+        def make() -> Factor | None:
+            moments = self.prepared.moments
+            centred = self.prepared.problem.bias
+            gram, rhs = moments.centred() if centred else (moments.gram, moments.rhs)
+            turn = self.turn[group]
+            scaled = np.ldexp(gram[group], -(turn[:, None] + turn[None, :]))
+            scaled += np.diag(self.root_ridge[group] ** 2)
+            right = np.ldexp(rhs[group], -turn[:, None])
+            return Factor.from_gram(scaled, right, self.exponents[group], self.prepared.n)
+
+        return self._once(("gram", group), "Cholesky", make)
+
+    def qr_factor(self, group: int) -> Factor | None:
+        """QR of the whole design matrix, or None where that would take too much memory."""
+        if not self.prepared.fits:
+            return None
+
+        def make() -> Factor | None:
+            if self.ridge:
+                plain = self.prepared.system(0.0).qr_factor(group)
+                assert plain is not None
+                root = np.full(plain.exponents.shape, np.sqrt(self.ridge))
+                return plain.with_ridge(np.ldexp(root, -plain.exponents), self.exponents[group])
+            blocks = list(self.prepared.rows())
+            a = np.concatenate([np.ldexp(a[group], -self.turn[group]) for a, _ in blocks])
+            parts = [y[group] for _, y in blocks if y is not None]
+            y = np.concatenate(parts) if parts else None
+            return Factor.from_rows(a, y, self.exponents[group])
+
+        return self._once(("qr", group), "QR", make)
+
+    def factor(self, group: int) -> Factor | None:
+        """The factor by the cheapest route that decides the rank; None if memory allows none."""
+        if self.prepared.matrix_numbers > SMALL_NUMBERS:
+            factor = self.gram_factor(group)
+            if factor is not None:
+                return factor
+        return self.qr_factor(group)
+
+    @property
+    def own_certificate(self) -> bool:
+        """Whether the ridge alone makes [A; √ridge I] of full numerical rank."""
+        if not self.ridge:
+            return False
+        columns = self.turn.shape[1]
+        largest = np.minimum(self.a_norm**2, columns)
+        return bool((self.root_ridge**2 >= 10 * columns * EPS * largest[:, None]).all())
+
+    def apply(self, w: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """‖r‖ (groups, Q) and Aᵀr (groups, P, Q) at w, from the data; the ridge's rows included."""
+        user = np.ldexp(w, -self.turn[:, :, None])
+        squares, g = np.zeros((w.shape[0], w.shape[2])), np.zeros_like(w)
+        for a, y in self.prepared.rows():
+            r = y - a @ user
+            squares += np.einsum("gnq,gnq->gq", r, r)
+            g += a.transpose(0, 2, 1) @ r
+        g = np.ldexp(g, -self.turn[:, :, None])
+        if self.ridge:
+            pull = self.root_ridge[:, :, None] * w
+            squares += np.einsum("gpq,gpq->gq", pull, pull)
+            g -= self.root_ridge[:, :, None] * pull
+        return np.sqrt(squares), g
+
+    def certify(
+        self, w: np.ndarray, factors: Sequence[Factor] | None = None
+    ) -> tuple[Certificate, np.ndarray]:
+        """Certificate of w, the largest over groups and outputs, and the gradient Aᵀr beside it."""
+        r_norm, g = self.apply(w)
+        y_norms = self.prepared.y_norms
+        parts = []
+        for i in range(w.shape[0]):
+            factor_of = partial(self.factor, i) if factors is None else partial(_same, factors[i])
+            parts.append(
+                backward_error(w[i], r_norm[i], g[i], float(self.a_norm[i]), y_norms[i], factor_of)
+            )
+        return max(parts, key=lambda c: c.value), g
+
+    def refine(
+        self, w: np.ndarray, factors: Sequence[Factor], steps: int
+    ) -> tuple[np.ndarray, Certificate]:
+        """Up to ``steps`` semi-normal refinements through the data, the best certified w kept."""
+        best, certificate, trial = w, None, w
+        for step in range(steps + 1):
+            found, g = self.certify(trial, factors)
+            if certificate is None or found.value < certificate.value:
+                best, certificate = trial, found
+            if certificate.value <= EPS or step == steps:
+                break
+            trial = trial + np.stack([f.solve_gram(g[i]) for i, f in enumerate(factors)])
+        assert certificate is not None
+        return np.stack([f.shortest(best[i]) for i, f in enumerate(factors)]), certificate
+
+    def to_user(self, w: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Kernel (*K, Cg, Cout) and bias (Cout,) in the user's units, float64, from w (groups, P, Q)."""
+        p = self.prepared
+        with np.errstate(over="ignore", under="ignore"):
+            shift = p.y_exponents[:, None, :] - self.exponents[:, :, None]
+            kernel = np.ldexp(w, shift)
+            bias = np.zeros((p.groups, p.outputs))
+            if p.problem.bias:
+                a_mean, a_rest, y_mean, y_rest = p.centre
+                plain = np.ldexp(w, -self.turn[:, :, None])
+                bias = (y_mean - np.einsum("gp,gpq->gq", a_mean, plain)) + (
+                    y_rest - np.einsum("gp,gpq->gq", a_rest, plain)
+                )
+                bias = np.ldexp(bias, p.y_exponents)
+        shape = p.problem.kernel_shape
+        stacked = kernel.reshape(p.groups, *shape[:-1], p.outputs)
+        return np.moveaxis(stacked, 0, -2).reshape(shape), bias.reshape(-1)
+
+    def from_user(self, kernel: np.ndarray) -> np.ndarray:
+        """The inverse of `to_user` for a kernel."""
+        p = self.prepared
+        parts = kernel.astype(np.float64).reshape(-1, p.groups, p.outputs).transpose(1, 0, 2)
+        return np.ldexp(parts, self.exponents[:, :, None] - p.y_exponents[:, None, :])  # type: ignore[no-any-return]
+
+
+def _same(factor: Factor) -> Factor:
+    return factor
