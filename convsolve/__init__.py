@@ -1,4 +1,5 @@
-"""convsolve: recover the kernel of a convolution from its input and output, and say whether they can.
+"""convsolve: recover the kernel of a convolution from its input and output, and say whether they
+can.
 
 >>> import convsolve as cs
 >>> problem = cs.Problem([0, 3, 4, 5], [6, 11, 14], kernel_size=2)

@@ -22,6 +22,7 @@ class Certificate(NamedTuple):
 
     @property
     def exact(self) -> bool:
+        """At most 30 eps."""
         return self.value <= EXACT
 
 
@@ -33,14 +34,16 @@ def backward_error(
     y_norm: np.ndarray,
     factor_of: Callable[[], Factor | None],
 ) -> Certificate:
-    """Smallest relative change of A alone that makes each column of w an exact least-squares answer.
+    """Smallest relative change of A alone that makes each column of w an exact least-squares
+    answer.
 
-    The Karlson–Waldén estimate η = ‖(‖w‖²AᵀA + ‖r‖²I)^(−1/2) g‖ / ‖A‖_F, with w (P, Q), r_norm (Q,) the
-    norm of r = y − Aw and g = Aᵀr (P, Q) *recomputed from the data*; it lies within 0.76 to 1 of the
-    true optimum. ``factor_of`` is asked for R only where the bounds without it are too large. The free upper bound min(‖g‖/‖r‖, ‖R⁻ᵀg‖/‖w‖, ‖r‖/‖w‖) is given where it suffices.
+    The Karlson–Waldén estimate η = ‖(‖w‖²AᵀA + ‖r‖²I)^(−1/2) g‖ / ‖A‖_F, with w (P, Q), r_norm (Q,)
+    the norm of r = y − Aw and g = Aᵀr (P, Q) *recomputed from the data*; it lies within 0.76 to 1
+    of the true optimum. ``factor_of`` is asked for R only where the bounds without it are too
+    large. The free upper bound min(‖g‖/‖r‖, ‖R⁻ᵀg‖/‖w‖, ‖r‖/‖w‖) is given where it suffices.
 
-    Source: R. Karlson and B. Waldén, BIT 37 (1997) 862; Gratton, Jiránek and Titley-Peloquin, SIAM J.
-    Matrix Anal. Appl. 33 (2012) 822.
+    Source: R. Karlson and B. Waldén, BIT 37 (1997) 862; Gratton, Jiránek and Titley-Peloquin, SIAM
+    J. Matrix Anal. Appl. 33 (2012) 822.
     """
     if a_norm == 0.0:
         return Certificate(0.0, "value")

@@ -21,11 +21,11 @@ from .solving import identify, solve
 class Comparison:
     """What `compare` found: ``solutions`` by method, and a table of them.
 
-    ``rows`` holds one dict per method: "method", "status", "loss" (mean squared residual, for all alike),
-    "gap" (loss less that of the best closed form), "kernel_error" (‖w − truth‖/‖truth‖, None without a
-    truth), "null_part" (norm of the part of w that the data say nothing about), "certificate", "steps",
-    "compile_seconds", "run_seconds". ``shared_seconds`` is the work that methods share, done once; ``skipped``
-    says which solvers could not run, and why.
+    ``rows`` holds one dict per method: "method", "status", "loss" (mean squared residual, for all
+    alike), "gap" (loss less that of the best closed form), "kernel_error" (‖w − truth‖/‖truth‖,
+    None without a truth), "null_part" (norm of the part of w that the data say nothing about),
+    "certificate", "steps", "compile_seconds", "run_seconds". ``shared_seconds`` is the work that
+    methods share, done once; ``skipped`` says which solvers could not run, and why.
     """
 
     def __init__(
@@ -91,10 +91,11 @@ def compare(
     Args:
         problem: x, y and the geometry.
         solvers: a sequence, or a mapping from label to solver; all that apply by default.
-        truth: the true kernel, ``(*K, Cin/groups, Cout)`` or a shape of as many numbers, if it is known.
+        truth: the true kernel, ``(*K, Cin/groups, Cout)`` or a shape of as many numbers, if it is
+        known.
 
-    The loss is the mean squared residual for every method, whatever it minimised itself. Warnings of
-    identifiability are left to the report, `Comparison.identifiability`.
+    The loss is the mean squared residual for every method, whatever it minimised itself. Warnings
+    of identifiability are left to the report, `Comparison.identifiability`.
 
     Raises:
         ValueError: no y, a truth of the wrong size, an unsupported solver that was named.

@@ -1,8 +1,8 @@
 """The convolution itself: forward, adjoint and design matrix. The one place that knows lax.conv.
 
 Every padding is brought to one normal form first, ``x'[i] = x[i - lo]`` cut to the samples that
-windows read, so that all three see stride and dilation only. Functions called with NumPy arrays stay
-in NumPy where a copy is all there is to do; the rest is jitted.
+windows read, so that all three see stride and dilation only. Functions called with NumPy arrays
+stay in NumPy where a copy is all there is to do; the rest is jitted.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from jax import lax
 
 from .spec import ConvSpec
 
-# A block of design-matrix rows is kept near this many numbers: 8 MiB, within a core's share of cache
-# and long enough for BLAS to run at full speed.
+# A block of design-matrix rows is kept near this many numbers: 8 MiB, within a core's share of
+# cache and long enough for BLAS to run at full speed.
 BLOCK_NUMBERS = 2**20
 
 
@@ -100,7 +100,7 @@ def forward_records(
 
 
 def windows(x: np.ndarray, spec: ConvSpec) -> np.ndarray:
-    """A view ``(N, *T, *K, C)`` of every window of x ``(N, *E, C)`` in normal form, copying nothing."""
+    """A view ``(N, *T, *K, C)`` of the windows of x ``(N, *E, C)`` in normal form, not copied."""
     n, *space, c = x.strides
     steps = [a * s for a, s in zip(space, spec.stride, strict=True)]
     taps = [a * d for a, d in zip(space, spec.dilation, strict=True)]
@@ -114,7 +114,7 @@ def windows(x: np.ndarray, spec: ConvSpec) -> np.ndarray:
 
 
 def as_rows(view: Any, spec: ConvSpec) -> Any:
-    """Windows ``(..., *K, C)`` laid out as the design matrix of each group ``(groups, rows, P)``."""
+    """Windows ``(..., *K, C)`` laid out as design matrices, ``(groups, rows, P)``."""
     taps, channels = math.prod(spec.kernel_size), view.shape[-1]
     per_group = channels // spec.groups
     flat = view.reshape(-1, taps, spec.groups, per_group)
@@ -124,8 +124,9 @@ def as_rows(view: Any, spec: ConvSpec) -> Any:
 def design_matrix(x: Any, spec: ConvSpec) -> Any:
     """The Toeplitz matrix A ``(groups, rows, P)`` of x ``(N, *W, C)``, P = ∏K·C/groups.
 
-    Row order is that of y, column order that of the kernel: ``A[g] @ w[g]`` with w ``(P, Cout/groups)``
-    is the convolution. Gathered axis by axis, so that it is differentiable in x under jax.
+    Row order is that of y, column order that of the kernel: ``A[g] @ w[g]`` with w ``(P,
+    Cout/groups)`` is the convolution. Gathered axis by axis, so that it is differentiable in x
+    under jax.
     """
     x = normal_form(x, spec)
     counts = spec.normal.output_shape(x.shape[1:-1])
@@ -157,7 +158,8 @@ def row_blocks(x: np.ndarray, spec: ConvSpec) -> Iterator[tuple[tuple[slice, sli
 
 
 def gather_rows(x: Any, rows: Any, spec: ConvSpec) -> Any:
-    """Chosen rows of the design matrix, ``(groups, len(rows), P)``, of x ``(N, *E, C)`` in normal form.
+    """Chosen rows of the design matrix, ``(groups, len(rows), P)``, of x ``(N, *E, C)`` in normal
+    form.
 
     ``rows`` counts windows in C order over ``(N, *T)``; jax, differentiable, for minibatches.
     """

@@ -21,7 +21,7 @@ class IdentifiabilityWarning(UserWarning):
 
 
 class IdentifiabilityError(ValueError):
-    """Raised by ``solve(..., strict=True)`` where `IdentifiabilityWarning` would have been given."""
+    """Raised by ``solve(..., strict=True)`` in place of `IdentifiabilityWarning`."""
 
     def __init__(self, message: str, report: Identifiability | None = None) -> None:
         super().__init__(message)

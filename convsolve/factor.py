@@ -23,8 +23,8 @@ class Band:
     """Numerical rank of a spectrum: the tolerance, the band around it, and the rank at each.
 
     With m rows, P columns and s₁ the largest singular value of the equilibrated matrix,
-    ``tolerance = max(m, P, 10√P)·eps·s₁`` and the band is ``[min(tol/2, 10√P·eps·s₁), 10·tol]``: exact
-    dependencies leave 0.4 to 3 eps whatever m, while computed phases leave up to m·eps.
+    ``tolerance = max(m, P, 10√P)·eps·s₁`` and the band is ``[min(tol/2, 10√P·eps·s₁), 10·tol]``:
+    exact dependencies leave 0.4 to 3 eps whatever m, while computed phases leave up to m·eps.
     """
 
     tolerance: float
@@ -37,7 +37,7 @@ class Band:
 
     @property
     def verdict(self) -> str:
-        """ "full", "deficient" (the smallest value is below the band) or "ambiguous" (inside it)."""
+        """Whether the smallest value is above the band ("full"), in it ("ambiguous") or below."""
         if self.rank_at_high == self.columns:
             return "full"
         return "deficient" if self.rank_at_low < self.columns else "ambiguous"
@@ -60,8 +60,8 @@ def band_of(values: np.ndarray, rows: int, columns: int) -> Band:
 class Factor:
     """R with RᵀR = AᵀA for one group, where column j of A was multiplied by ``2**-exponents[j]``.
 
-    ``r`` is (min(m, P), P), ``z`` = Qᵀ y (min(m, P), Q) or None, ``rows`` the true m. ``source`` is "qr"
-    (good to 10 eps·s₁), or "gram" for a Cholesky factor whose full rank has been certified.
+    ``r`` is (min(m, P), P), ``z`` = Qᵀ y (min(m, P), Q) or None, ``rows`` the true m. ``source`` is
+    "qr" (good to 10 eps·s₁), or "gram" for a Cholesky factor whose full rank has been certified.
     """
 
     r: np.ndarray
@@ -86,8 +86,9 @@ class Factor:
     ) -> Factor | None:
         """Cholesky of an equilibrated Gram (P, P), or None unless its full rank is certain.
 
-        A Cholesky that succeeds proves nothing by itself. Full rank is certified if the matrix stays
-        positive definite when 10·P·eps·s₁² is taken off its diagonal, which holds to κ of about 1e6.
+        A Cholesky that succeeds proves nothing by itself. Full rank is certified if the matrix
+        stays positive definite when 10·P·eps·s₁² is taken off its diagonal, which holds to κ of
+        about 1e6.
         """
         columns = gram.shape[0]
         margin = 10 * columns * EPS * _largest_eigenvalue(gram)
@@ -100,7 +101,7 @@ class Factor:
         return cls(r, z, exponents, rows, "gram")
 
     def with_ridge(self, diagonal: np.ndarray, exponents: np.ndarray) -> Factor:
-        """R of [A; √ridge I]: ``diagonal`` is √ridge in this factor's coordinates, ``exponents`` the new ones."""
+        """R of [A; √ridge I] in new ``exponents``; ``diagonal`` is √ridge in the present ones."""
         turn = self.exponents - exponents
         columns = self.r.shape[1]
         a = np.concatenate([np.ldexp(self.r, turn), np.diag(np.ldexp(diagonal, turn))])
@@ -116,7 +117,7 @@ class Factor:
     def svd(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Full right singular basis: u (q, q), s (q,) descending, vt (P, P)."""
         if self.r.shape[0] == self.r.shape[1]:
-            return sla.svd(self.r, check_finite=False)  # type: ignore[no-any-return]
+            return sla.svd(self.r, check_finite=False)
         u, s, vt = sla.svd(self.r, full_matrices=True, check_finite=False)
         return u, s, vt
 
@@ -125,18 +126,21 @@ class Factor:
         """Of the equilibrated matrix, descending."""
         if "svd" in self.__dict__:
             return self.svd[1]
-        return sla.svdvals(self.r, check_finite=False)  # type: ignore[no-any-return]
+        return sla.svdvals(self.r, check_finite=False)
 
     @cached_property
     def band(self) -> Band:
+        """Numerical rank, its tolerance and the band around it."""
         return band_of(self.singular_values, self.rows, self.r.shape[1])
 
     @property
     def rank(self) -> int:
+        """Numerical rank at the tolerance."""
         return self.r.shape[1] if self.source == "gram" else self.band.rank
 
     @property
     def full_rank(self) -> bool:
+        """Whether every column counts."""
         return self.rank == self.r.shape[1]
 
     @property
@@ -150,7 +154,7 @@ class Factor:
         top = int(self.exponents.max())
         values = sla.svdvals(np.ldexp(self.r, self.exponents - top), check_finite=False)
         with np.errstate(over="ignore", under="ignore"):
-            return np.ldexp(values, top)  # type: ignore[no-any-return]
+            return np.ldexp(values, top)
 
     @cached_property
     def null_basis(self) -> np.ndarray:
@@ -168,41 +172,41 @@ class Factor:
         return q
 
     def solve(self) -> np.ndarray:
-        """argmin ‖A w − y‖ (P, Q) from R and z; of minimum norm in the user's units if deficient."""
+        """argmin ‖A w − y‖ (P, Q) from R and z; of minimum norm in the user's units."""
         if self.z is None:
             raise ValueError("this factor was made without y")
         if self.square:
-            return sla.solve_triangular(self.r, self.z, check_finite=False)  # type: ignore[no-any-return]
+            return sla.solve_triangular(self.r, self.z, check_finite=False)
         return self.shortest(self.solve_svd())
 
     def solve_svd(self) -> np.ndarray:
         """V Σ⁺ Uᵀ z, truncated at the tolerance."""
         u, s, vt = self.svd
         k = self.rank
-        return vt[:k].T @ ((u[:, :k].T @ self.z) / s[:k, None])  # type: ignore[no-any-return]
+        return vt[:k].T @ ((u[:, :k].T @ self.z) / s[:k, None])
 
     def solve_gram(self, g: np.ndarray) -> np.ndarray:
         """(AᵀA)⁺ g, the step of a refinement."""
         if self.square:
             half = sla.solve_triangular(self.r, g, trans="T", check_finite=False)
-            return sla.solve_triangular(self.r, half, check_finite=False)  # type: ignore[no-any-return]
+            return sla.solve_triangular(self.r, half, check_finite=False)
         _, s, vt = self.svd
         k = self.rank
-        return vt[:k].T @ ((vt[:k] @ g) / s[:k, None] ** 2)  # type: ignore[no-any-return]
+        return vt[:k].T @ ((vt[:k] @ g) / s[:k, None] ** 2)
 
     def shortest(self, w: np.ndarray) -> np.ndarray:
-        """w less its null part in the user's units: equilibration alone gives another norm's minimum."""
+        """w less its null part in the user's units; equilibrated, another norm would be minimal."""
         basis = self.user_null_basis
         if not basis.shape[1]:
             return w
         low = self.exponents.min()
         user = np.ldexp(w, (low - self.exponents)[:, None])
         null = basis @ (basis.T @ user)
-        return w - np.ldexp(null, (self.exponents - low)[:, None])  # type: ignore[no-any-return]
+        return w - np.ldexp(null, (self.exponents - low)[:, None])
 
 
 def _largest_eigenvalue(gram: np.ndarray) -> float:
-    """An upper estimate of the largest eigenvalue: twice a Rayleigh quotient, at most the 1-norm."""
+    """Upper estimate of the largest eigenvalue: twice a Rayleigh quotient, or the 1-norm."""
     v: Any = gram[:, int(np.argmax(np.einsum("ij,ij->j", gram, gram)))]
     value = 0.0
     for _ in range(10):

@@ -21,17 +21,20 @@ class Identifiability:
     """Whether, and which part of, the kernel is determined by the input of a problem.
 
     One equation per row of the design matrix A, one unknown per column, shared by all outputs of a
-    group. Rank and tolerance are those of A with every column scaled by a power of two to norm about
-    one; ``condition`` and ``singular_values`` are those of A itself. With a bias, all are those of A with
-    the column of ones projected out, and the bias counts as one more unknown.
+    group. Rank and tolerance are those of A with every column scaled by a power of two to norm
+    about one; ``condition`` and ``singular_values`` are those of A itself. With a bias, all are
+    those of A with the column of ones projected out, and the bias counts as one more unknown.
 
-    What is costly is computed when first asked for. Verdicts, in the order in which they are decided:
+    What is costly is computed when first asked for. Verdicts, in the order in which they are
+    decided:
 
     - "underdetermined": fewer equations than unknowns;
     - "rank-deficient": enough equations, but not enough independent ones;
-    - "ambiguous": too close to call in floating point, or below the rounding of the data's own type;
+    - "ambiguous": too close to call in floating point, or below the rounding of the data's own
+    type;
     - "undecided": too large to decide with the memory allowed;
-    - "exactly determined": as many independent equations as unknowns, none left over to check the fit;
+    - "exactly determined": as many independent equations as unknowns, none left over to check the
+    fit;
     - "overdetermined": one answer, and equations to spare.
     """
 
@@ -56,7 +59,7 @@ class Identifiability:
         return factors
 
     def _rounding(self, group: int) -> float:
-        """Singular values under this are below what the rounding of the data's own type can make."""
+        """Singular values below this can come from the rounding of the data's own type."""
         prepared, system = self._prepared, self._prepared.system()
         mean, rest, _, _ = prepared.centre
         whole = np.hypot(prepared.column_norms, np.sqrt(prepared.n) * (mean + rest))
@@ -121,7 +124,7 @@ class Identifiability:
 
     @cached_property
     def condition(self) -> float:
-        """2-norm condition number of A itself, the worst group's; inf where the rank is deficient."""
+        """2-norm condition number of A itself, the worst group's; inf where it is deficient."""
         worst = 1.0
         for factor, values in zip(self._known(), self.singular_values, strict=True):
             if not factor.full_rank or values[-1] == 0.0:
@@ -131,7 +134,7 @@ class Identifiability:
 
     @property
     def tolerance(self) -> float:
-        """Singular values of the column-scaled A above this count towards the rank (worst group)."""
+        """Singular values of the column-scaled A above this count as rank (worst group)."""
         return self._known()[self.worst_group].band.tolerance
 
     @property
@@ -184,19 +187,14 @@ class Identifiability:
 
     @cached_property
     def bias_identifiable(self) -> bool:
-        """Whether the bias is determined: the column means of A vanish on the null space. True without one."""
-        if not self.problem.bias:
-            return True
+        """Whether the bias is determined: column means vanish on the null space, or no bias."""
         mean, rest, _, _ = self._prepared.centre
         turn = self._prepared.system().turn
         for group, factor in enumerate(self._known()):
-            if factor.full_rank:
-                continue
             scaled = np.ldexp((mean + rest)[group], -turn[group])
-            size = np.linalg.norm(scaled)
-            if np.linalg.norm(scaled @ factor.null_basis) > self._threshold(factor) * max(
-                size, 1.0
-            ):
+            scaled /= max(float(np.linalg.norm(scaled)), 1.0)
+            null = np.linalg.norm(scaled @ factor.null_basis) if not factor.full_rank else 0.0
+            if null > self._threshold(factor):
                 return False
         return True
 
@@ -227,7 +225,7 @@ class Identifiability:
         return wording.remedies(self, self._prepared)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain Python numbers, strings and lists, ready for JSON (an infinite condition is None)."""
+        """Plain numbers, strings and lists, ready for JSON; an infinite condition is None."""
         decided = self.verdict != "undecided"
         out: dict[str, Any] = {
             "data": repr(self.problem),

@@ -1,4 +1,4 @@
-"""Moments of a regression, a commutative monoid: all that least squares needs to know of the rows."""
+"""Moments of a regression, a commutative monoid: all that least squares needs of the rows."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ class Moments:
     """Second moments of rows (a, y), one set per group; ``+`` joins batches, chunks, files, hosts.
 
     A column j of the design matrix enters as ``2**-exponents[j] * a[j] - shift[j]``, an output as
-    ``2**-out_exponents[q] * y[q] - out_shift[q]``: powers of two against overflow, a fixed shift against
-    cancellation under a large offset. ``+`` aligns both, whatever they are on either side.
+    ``2**-out_exponents[q] * y[q] - out_shift[q]``: powers of two against overflow, a fixed shift
+    against cancellation under a large offset. ``+`` aligns both, whatever they are on either side.
 
     Shapes, for G groups, P columns and Q outputs per group: ``gram`` (G, P, P), ``rhs`` (G, P, Q),
     ``sums`` (G, P), ``out_sums`` and ``out_squares`` (G, Q), ``n`` the number of rows.

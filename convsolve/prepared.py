@@ -32,8 +32,9 @@ def channel_exponents(arrays: Any) -> np.ndarray:
 class Prepared:
     """A problem in float64, every channel scaled by a power of two, in the geometry's normal form.
 
-    ``stacks`` holds records of one shape together: x ``(N, *E, Cin)`` and y ``(N, *T, Cout)``. Everything
-    else is computed when first asked for. ``seconds`` says how long the shared pieces took.
+    ``stacks`` holds records of one shape together: x ``(N, *E, Cin)`` and y ``(N, *T, Cout)``.
+    Everything else is computed when first asked for. ``seconds`` says how long the shared pieces
+    took.
     """
 
     def __init__(self, problem: Problem) -> None:
@@ -71,7 +72,7 @@ class Prepared:
             self.stacks.append((normal_form(np.ldexp(x, -x_scale), spec), y))
 
     def once(self, key: Any, label: str, make: Callable[[], _T]) -> _T:
-        """``make()`` at the first call for ``key``, the same object afterwards; its time is noted."""
+        """``make()`` at the first call for ``key``, the same object afterwards, and its time."""
         if key not in self._kept:
             before = sum(self.seconds.values())
             start = time.perf_counter()
@@ -79,7 +80,7 @@ class Prepared:
             nested = sum(self.seconds.values()) - before
             taken = time.perf_counter() - start - nested
             self.seconds[label] = self.seconds.get(label, 0.0) + taken
-        return self._kept[key]  # type: ignore[no-any-return]
+        return self._kept[key]
 
     @property
     def matrix_numbers(self) -> int:
@@ -105,8 +106,8 @@ class Prepared:
     def centre(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
         """Column means of A and of y, each as a rounded mean and what that mean leaves over.
 
-        Beside an offset of 1e9 a mean is known to 1e-7 only; taking it off first, exactly, and then the
-        mean of the rest loses nothing. Zeros where the problem has no bias.
+        Beside an offset of 1e9 a mean is known to 1e-7 only; taking it off first, exactly, and then
+        the mean of the rest loses nothing. Zeros where the problem has no bias.
         """
         return self.once("centre", "scaling", self._centre)
 
@@ -126,7 +127,7 @@ class Prepared:
         return a_mean, a_rest, y_mean, y_rest
 
     def rows(self) -> Iterator[Block]:
-        """Row blocks of A and y, centred if there is a bias; A is (groups, n, P), y (groups, n, Q)."""
+        """Row blocks A (groups, n, P) and y (groups, n, Q), centred if there is a bias."""
         if self.matrix_numbers <= KEPT_NUMBERS:
             yield from self.once("rows", "rows", lambda: list(self._centred_rows()))
         else:
@@ -185,4 +186,4 @@ def prepare(problem: Problem) -> Prepared:
     """The one `Prepared` of a problem, so that identify, solve and compare share their work."""
     if "prepared" not in problem.kept:
         problem.kept["prepared"] = Prepared(problem)
-    return problem.kept["prepared"]  # type: ignore[no-any-return]
+    return problem.kept["prepared"]

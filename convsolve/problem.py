@@ -24,16 +24,17 @@ class Problem:
             of rank d+1 one record ``(*W, Cin)``, of rank d+2 a batch ``(N, *W, Cin)``; a list or
             tuple of arrays is a list of records that may differ in length. No tap reads across the
             edge of a record.
-        y: output, read by the same rule, ``(*T, Cout)`` per record with ``T = spec.output_shape(W)``.
-            None where only the identifiability of the kernel is asked.
+        y: output, read by the same rule, ``(*T, Cout)`` per record with ``T =
+            spec.output_shape(W)``. None where only the identifiability of the kernel is asked.
         kernel_size, stride, padding, dilation, groups: the geometry, see `ConvSpec`.
         spec: a `ConvSpec` in place of these five.
         out_channels: number of outputs where y is None; ``groups`` by default.
         bias: whether a constant b per output channel is unknown too.
 
     Nothing is copied that need not be: leave the arrays unchanged while the problem lives. Integers
-    and bool are solved in float64, float16 and bfloat16 in float32, anything else in its own precision
-    (of x and y the wider one). `from_lags` states the same problem as a system identifier would.
+    and bool are solved in float64, float16 and bfloat16 in float32, anything else in its own
+    precision (of x and y the wider one). `from_lags` states the same problem as a system identifier
+    would.
 
     Raises:
         TypeError: arrays of a kind that has no place here (complex, object, masked, tracers, ...).
@@ -111,14 +112,15 @@ class Problem:
         if self.n_equations == 0:
             longest = max((a.shape[:-1] for a in x.arrays), key=math.prod)
             raise ValueError(
-                f"no window fits: kernel_size={spec.kernel_size} with dilation={spec.dilation} spans "
-                f"{spec.span} samples, x has {longest} and padding={spec.padding!r}; "
+                f"no window fits: kernel_size={spec.kernel_size} with dilation={spec.dilation} "
+                f"spans {spec.span} samples, x has {longest} and padding={spec.padding!r}; "
                 "use fewer taps, longer records or padding='full'"
             )
         if spec.padding == "same" and len({spec.offset(a.shape[:-1]) for a in x.arrays}) > 1:
             raise ValueError(
                 "padding='same' with stride > 1 places the kernel differently in records of "
-                "different length, so that taps mean different lags; use 'causal' or explicit padding"
+                "different length, so that taps mean different lags; "
+                "use 'causal' or explicit padding"
             )
         first = x.arrays[0].shape
         if (
@@ -141,7 +143,7 @@ class Problem:
         if len(y.arrays) != len(x.arrays):
             hint = ""
             if x.form == "batch" and y.form == "record" and y.arrays[0].shape[0] == len(x.arrays):
-                hint = "; y of shape (trials, time) beside a batch x needs a channel axis: y[..., None]"
+                hint = "; y of shape (trials, time) needs a channel axis here: y[..., None]"
             raise ValueError(
                 f"x has {count(len(x.arrays), 'record')}, y {count(len(y.arrays), 'record')}{hint}"
             )
@@ -163,9 +165,10 @@ class Problem:
             else:
                 hint = "if y is as long as x, Problem.from_lags trims it"
             raise ValueError(
-                f"{name} has {' × '.join(map(str, got))} samples, but padding={spec.padding!r} with "
-                f"{' × '.join(map(str, shape))} samples of x and kernel_size={spec.kernel_size} "
-                f"gives {' × '.join(map(str, rows))}; {hint}"
+                f"{name} has {' × '.join(map(str, got))} samples, expected "
+                f"{' × '.join(map(str, rows))}: padding={spec.padding!r} with "
+                f"{' × '.join(map(str, shape))} samples of x and kernel_size={spec.kernel_size}; "
+                f"{hint}"
             )
 
     @classmethod
@@ -184,8 +187,8 @@ class Problem:
 
         Args:
             x, y: as for `Problem`, but every record of y has as many samples as that of x.
-            lags: first and last lag, inclusive, in samples: ``(0, 39)`` for 40 causal taps, negative
-                where y runs ahead of x. One pair per axis in two and three dimensions.
+            lags: first and last lag, inclusive, in samples: ``(0, 39)`` for 40 causal taps,
+                negative where y runs ahead of x. One pair per axis in two and three dimensions.
             edges: "drop" keeps the rows whose whole window was recorded, "zeros" takes x as zero
                 outside the record, "circular" wraps it.
 
@@ -197,10 +200,10 @@ class Problem:
             )
         if not isinstance(lags, (tuple, list, np.ndarray)) or len(lags) == 0:
             raise TypeError(f"lags must be (first, last) in samples, got {lags!r}")
-        pairs = [lags] if np.ndim(lags[0]) == 0 else list(lags)  # type: ignore[arg-type]
-        if any(np.ndim(p) != 1 or len(p) != 2 for p in pairs):  # type: ignore[arg-type]
+        pairs = [lags] if np.ndim(lags[0]) == 0 else list(lags)
+        if any(np.ndim(p) != 1 or len(p) != 2 for p in pairs):
             raise ValueError(f"lags={lags!r} must be (first, last), or one such pair per axis")
-        bounds = [tuple(integer(v, "lags", -MAX_ELEMENTS) for v in p) for p in pairs]  # type: ignore[union-attr]
+        bounds = [tuple(integer(v, "lags", -MAX_ELEMENTS) for v in p) for p in pairs]
         if any(a > b for a, b in bounds):
             raise ValueError(f"lags={lags!r}: the first lag must not exceed the last")
         size = tuple(b - a + 1 for a, b in bounds)
@@ -214,7 +217,7 @@ class Problem:
         else:
             padding = "circular"
             shift = tuple(b - (k - 1) // 2 for (_, b), k in zip(bounds, size, strict=True))
-        spec = ConvSpec(size, padding=padding, groups=groups)  # type: ignore[arg-type]
+        spec = ConvSpec(size, padding=padding, groups=groups)
         inputs = read(x, "x", spec)
         outputs = None if y is None else read(y, "y", spec)
         if outputs is not None:
@@ -266,7 +269,7 @@ class Problem:
 
     @property
     def lags(self) -> tuple[np.ndarray, ...]:
-        """Lag of every tap along each axis, in kernel order; positive is the past of the user's y."""
+        """Lag of every tap along each axis, in kernel order; positive is the past."""
         lags = self.spec.lags(self.input.arrays[0].shape[:-1])
         lags = lags if isinstance(lags, tuple) else (lags,)
         return tuple(lag + s for lag, s in zip(lags, self.lag_shift, strict=True))
@@ -314,8 +317,8 @@ def _trim(x: Records, y: Records, bounds: list[tuple[int, ...]], edges: str) -> 
             if a.shape[:-1] != b.shape[:-1]:
                 which = f" of record {i}" if len(x.arrays) > 1 else ""
                 raise ValueError(
-                    f"from_lags takes y as long as x: x{which} has {a.shape[:-1]} samples, "
-                    f"y {b.shape[:-1]}; for y of the output's length use Problem(x, y, kernel_size=...)"
+                    f"from_lags takes y as long as x: x{which} has {a.shape[:-1]} samples, y "
+                    f"{b.shape[:-1]}; Problem(x, y, kernel_size=...) takes y of the output's length"
                 )
     if edges != "drop":
         return y

@@ -25,6 +25,7 @@ class Records:
 
     @property
     def channels(self) -> int:
+        """Channels of every record."""
         return int(self.arrays[0].shape[-1])
 
     @property
@@ -33,7 +34,7 @@ class Records:
         return np.result_type(*(a.dtype.newbyteorder("=") for a in self.arrays))
 
     def cast(self, dtype: np.dtype[Any]) -> tuple[np.ndarray, ...]:
-        """The arrays in ``dtype``, C-contiguous and in native byte order; the originals stay as they are."""
+        """The arrays in ``dtype``, C-contiguous, in native byte order; the originals untouched."""
         return tuple(np.ascontiguousarray(a, dtype) for a in self.arrays)
 
     def like(self, outputs: Sequence[np.ndarray], channel_axis: bool) -> Any:
@@ -81,7 +82,8 @@ def _judge_kind(value: Any, name: str) -> np.ndarray:
         array = np.asarray(value)
     except ValueError as error:
         raise ValueError(
-            f"{name} is no regular array ({error}); records of unequal length go in a list of arrays"
+            f"{name} is no regular array ({error}); "
+            "records of unequal length go in a list of arrays"
         ) from None
     dtype = array.dtype
     if jnp.issubdtype(dtype, np.complexfloating):

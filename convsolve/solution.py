@@ -25,8 +25,8 @@ VERSION = 1
 class Score(NamedTuple):
     """Goodness of fit per output channel, over all rows; NaN for an output that does not vary.
 
-    ``r2`` = 1 − ‖y − ŷ‖²/‖y − ȳ‖², ``correlation`` Pearson's, ``nrmse_fit`` = 100·(1 − ‖y − ŷ‖/‖y − ȳ‖) in
-    per cent, as MATLAB's ``compare`` has it.
+    ``r2`` = 1 − ‖y − ŷ‖²/‖y − ȳ‖², ``correlation`` Pearson's, ``nrmse_fit`` = 100·(1 − ‖y − ŷ‖/‖y −
+    ȳ‖) in per cent, as MATLAB's ``compare`` has it.
     """
 
     r2: np.ndarray
@@ -43,7 +43,8 @@ class Solution:
         status: "solved", "approximate", "max steps", "stagnated", "interrupted" or "diverged".
         certificate: backward error of the answer as a least-squares answer, relative, largest over
             outputs; None for a loss that is not squares. Under 30 eps (6.7e-15) it is exact.
-        stats: a dict: "solver", "certificate_kind", "compile_seconds", "run_seconds" and what the solver adds.
+        stats: a dict: "solver", "certificate_kind", "compile_seconds", "run_seconds" and what the
+        solver adds.
         trace: the course of an iterative solver, or None.
         identifiability: the report on the data; None after `load`, which finds it in ``stats``.
         spec: the `ConvSpec`.
@@ -75,7 +76,7 @@ class Solution:
 
     @property
     def ok(self) -> bool:
-        """Whether the solver kept its promise. It speaks of the computation; `identifiability` of the data."""
+        """Whether the solver kept its promise: of the computation, not of the data."""
         return self.status == "solved"
 
     @property
@@ -91,7 +92,7 @@ class Solution:
 
     @property
     def lags(self) -> Any:
-        """Ascending lags in samples, aligned with `impulse_response`; one array an axis beyond 1-D."""
+        """Ascending lags in samples, as `impulse_response` has them; one array an axis."""
         ascending = tuple(lags[::-1] for lags in self.tap_lags)
         return ascending[0] if len(ascending) == 1 else ascending
 
@@ -141,7 +142,7 @@ class Solution:
         return _as_jax(packed) if problem.returns_jax else packed
 
     def score(self, x: Any = None, y: Any = None) -> Score:
-        """R² (centred on y's mean), correlation and NRMSE fit per output, on held-out data if given."""
+        """R², correlation and NRMSE fit per output, on held-out data if given."""
         problem = self._read(x, y)
         channels = problem.out_channels
         y_all = np.concatenate([b.reshape(-1, channels) for b in _given(problem)]).astype(float)

@@ -26,14 +26,15 @@ from .spec import ConvSpec
 
 
 def identify(problem: Problem) -> Identifiability:
-    """Whether x determines the kernel, and which part of it; computed from x alone, before any solving.
+    """Whether x determines the kernel, and which part of it; computed from x alone, before any
+    solving.
 
     Returns an `Identifiability`; its numbers are computed when first asked for, once per problem.
     """
     _judge_problem(problem)
     if "report" not in problem.kept:
         problem.kept["report"] = Identifiability(prepare(problem))
-    return problem.kept["report"]  # type: ignore[no-any-return]
+    return problem.kept["report"]
 
 
 def solve(
@@ -48,8 +49,8 @@ def solve(
     Args:
         problem: x, y and the geometry.
         solver: `AutoSolver` by default, the exact least-squares answer.
-        strict: raise `IdentifiabilityError` where the data do not determine the kernel, and no ridge
-            mends it, in place of an `IdentifiabilityWarning` and one of the many answers.
+        strict: raise `IdentifiabilityError` where the data do not determine the kernel, and no
+            ridge mends it, in place of an `IdentifiabilityWarning` and one of the many answers.
         progress: ``callable(step, total, loss)``, for iterative solvers.
 
     Raises:
@@ -62,9 +63,7 @@ def solve(
     if problem.y is None:
         raise ValueError("solve needs y; this Problem has x alone, which identify judges")
     solver = AutoSolver() if solver is None else solver
-    if not isinstance(solver, Solver):
-        hint = f"; did you mean {solver.__name__}()?" if isinstance(solver, type) else ""
-        raise TypeError(f"solver must be a solver such as NormalEquations(), got {solver!r}{hint}")
+    _judge_solver(solver)
     reason = solver.supports(problem)
     if reason is not None:
         raise ValueError(f"{solver.name} cannot solve this problem: {reason}")
@@ -114,6 +113,12 @@ def _judge_problem(problem: Any) -> None:
         )
 
 
+def _judge_solver(solver: Any) -> None:
+    if not isinstance(solver, Solver):
+        hint = f"; did you mean {solver.__name__}()?" if isinstance(solver, type) else ""
+        raise TypeError(f"solver must be a solver such as NormalEquations(), got {solver!r}{hint}")
+
+
 def _determined(prepared: Prepared, report: Identifiability, ridge: float) -> bool:
     if ridge:
         system = prepared.system(ridge)
@@ -133,7 +138,7 @@ def _certify(prepared: Prepared, solver: Solver, raw: Raw) -> Certificate:
     certificate, _ = system.certify(w)
     if not prepared.problem.bias:
         return certificate
-    # The column of ones is projected out, so the bias is judged apart, as a share of what it is made of.
+    # The column of ones is projected out, so the bias is judged apart, against what it is made of.
     _, best = system.to_user(w)
     scale = np.abs(best) + np.abs(raw.kernel).reshape(-1, best.size).sum(0)
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -175,7 +180,8 @@ def fit_kernel(
     Returns:
         kernel ``(*K, Cin/groups, Cout)`` and bias ``(Cout,)``, zeros without one.
 
-    It runs in the ambient precision, and makes no checks of values, no report, no certificate and no
+    It runs in the ambient precision, and makes no checks of values, no report, no certificate and
+    no
     escalation: on data whose identifiability is not known, use `solve`. The closed forms are
     differentiable to any order in x, y and ridge through ``jax.lax.custom_linear_solve``.
 
@@ -198,7 +204,7 @@ def fit_kernel(
         )
     if y.shape[-1] % spec.groups:
         raise ValueError(f"groups={spec.groups} does not divide the {y.shape[-1]} channels of y")
-    return _fit(x, y, solver, spec=spec, bias=bias)  # type: ignore[no-any-return]
+    return _fit(x, y, solver, spec=spec, bias=bias)
 
 
 def _as_batch(array: jax.Array, name: str, d: int) -> jax.Array:
@@ -225,11 +231,11 @@ def convolve(x: Any, kernel: Any, spec: ConvSpec, bias: Any = None) -> Any:
         bias: ``(Cout,)`` or a number; None for none.
 
     Returns:
-        y in the form of x; without a channel axis if the kernel has none. NumPy, or jax for jax input,
-        in the wider precision of x and kernel.
+        y in the form of x; without a channel axis if the kernel has none. NumPy, or jax for jax
+        input, in the wider precision of x and kernel.
 
-    Inside jit use ``jax.lax.conv_general_dilated``; for long kernels in float64 ``scipy.signal.fftconvolve``
-    is faster.
+    Inside jit use ``jax.lax.conv_general_dilated``; for long kernels in float64
+    ``scipy.signal.fftconvolve`` is faster.
 
     Raises:
         TypeError, ValueError: bad kinds, values that are not finite, shapes that do not fit.

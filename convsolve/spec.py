@@ -47,7 +47,8 @@ def _per_axis(value: Any, name: str, ndim: int) -> tuple[int, ...]:
 
 @dataclass(frozen=True)
 class ConvSpec:
-    """Kernel size, stride, padding, dilation and groups of a convolution in one to three dimensions.
+    """Kernel size, stride, padding, dilation and groups of a convolution in one to three
+    dimensions.
 
         y[n, t, o] = b[o] + sum_{k, c} x[n, t*stride + k*dilation - lo, g(o)*Cg + c] * w[k, c, o]
 

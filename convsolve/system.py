@@ -21,8 +21,9 @@ SMALL_NUMBERS = 2**20
 class System:
     """min ‖Y − A W‖² + Σ ridge·‖w‖² in equilibrated coordinates, group by group.
 
-    A user's kernel is ``w = 2**(y_exponent - exponents) * W``; the ridge, which is meant in the user's
-    units, is then ``ridge * 4**-exponents`` on the diagonal. Arrays are (groups, P, Q) throughout.
+    A user's kernel is ``w = 2**(y_exponent - exponents) * W``; the ridge, which is meant in the
+    user's units, is then ``ridge * 4**-exponents`` on the diagonal. Arrays are (groups, P, Q)
+    throughout.
     """
 
     def __init__(self, prepared: Prepared, ridge: float) -> None:
@@ -76,7 +77,7 @@ class System:
 
     def factor(self, group: int) -> Factor | None:
         """The factor by the cheapest route that decides the rank; None if memory allows none."""
-        if self.prepared.matrix_numbers > SMALL_NUMBERS:
+        if self.prepared.matrix_numbers > SMALL_NUMBERS or not self.prepared.fits:
             factor = self.gram_factor(group)
             if factor is not None:
                 return factor
@@ -136,7 +137,7 @@ class System:
         return np.stack([f.shortest(best[i]) for i, f in enumerate(factors)]), certificate
 
     def to_user(self, w: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Kernel (*K, Cg, Cout) and bias (Cout,) in the user's units, float64, from w (groups, P, Q)."""
+        """Kernel (*K, Cg, Cout) and bias (Cout,) in the user's units from w (groups, P, Q)."""
         p = self.prepared
         with np.errstate(over="ignore", under="ignore"):
             shift = p.y_exponents[:, None, :] - self.exponents[:, :, None]
@@ -157,7 +158,7 @@ class System:
         """The inverse of `to_user` for a kernel."""
         p = self.prepared
         parts = kernel.astype(np.float64).reshape(-1, p.groups, p.outputs).transpose(1, 0, 2)
-        return np.ldexp(parts, self.exponents[:, :, None] - p.y_exponents[:, None, :])  # type: ignore[no-any-return]
+        return np.ldexp(parts, self.exponents[:, :, None] - p.y_exponents[:, None, :])
 
 
 def _same(factor: Factor) -> Factor:

@@ -20,7 +20,7 @@ MEANING = {
     "overdetermined": "one kernel fits best, with equations to spare",
     "exactly determined": "one kernel fits, and no equation is left over to check it",
     "underdetermined": "fewer equations than unknowns: many kernels fit equally well",
-    "rank-deficient": "enough equations, too few of them independent: many kernels fit equally well",
+    "rank-deficient": "too few of the equations are independent: many kernels fit equally well",
     "ambiguous": "too close to call at this precision",
     "undecided": "too large to decide in the memory allowed",
 }
@@ -142,14 +142,14 @@ def _excitation(report: Identifiability, prepared: Prepared) -> list[str]:
             )
         else:
             found.append(
-                f"channel {label} excites only {own} of its {taps} taps; more of the same signal will "
-                f"not help: use at most {count(own, 'tap')}, or a richer signal (broadband, noise-like)"
+                f"channel {label} excites only {own} of its {taps} taps; more of the same signal "
+                f"will not help: use at most {count(own, 'tap')}, or a richer signal (noise-like)"
             )
     shared = prepared.columns - factor.rank - lost
     if shared > 0 and channels > 1:
         found.append(
-            f"{count(shared, 'combination')} of channels cannot be told apart (a copy, a delayed or "
-            "a filtered copy of another): drop one of them, or vary them independently"
+            f"{count(shared, 'combination')} of channels cannot be told apart (a copy, a delayed "
+            "or filtered copy of another): drop one of them, or vary them independently"
         )
     return found
 
@@ -219,7 +219,7 @@ def report(report: Identifiability) -> str:
 
 
 def warning(report: Identifiability, answer: str) -> str:
-    """What the warning of a solve says: rank, unknowns, which of the many answers this is, a way out."""
+    """What a solve warns: rank, unknowns, which of the many answers this is, a way out."""
     text = f"{report.verdict}: "
     if report.verdict != "undecided":
         text += f"rank {report.rank} of {report.n_unknowns - report.problem.bias} unknowns"

@@ -18,7 +18,7 @@ from .structured import NormalEquations
 
 
 def choose(rows: int, unknowns: int, numbers: int, ridge: Any) -> Solver:
-    """`LeastSquares` by QR for few rows or a small matrix of ``numbers`` entries, else `NormalEquations`."""
+    """`LeastSquares` for few rows or a matrix of few ``numbers``, else `NormalEquations`."""
     if rows < unknowns or numbers <= SMALL_NUMBERS:
         return LeastSquares("qr", ridge)
     return NormalEquations(ridge)
@@ -30,8 +30,9 @@ class AutoSolver(Solver):
     """The default: the exact least-squares answer by whichever closed form is cheaper.
 
     With fewer rows than unknowns, or a design matrix (y beside it) of at most 2²⁰ numbers:
-    ``LeastSquares(method="qr")``. Otherwise ``NormalEquations``, which escalates by itself. Both give the
-    same answer; ``stats["solver"]`` names the one that ran. ``ridge`` is summed, as scikit-learn's ``alpha``.
+    ``LeastSquares(method="qr")``. Otherwise ``NormalEquations``, which escalates by itself. Both
+    give the same answer; ``stats["solver"]`` names the one that ran. ``ridge`` is summed, as
+    scikit-learn's ``alpha``.
     """
 
     ridge: Any = 0.0

@@ -26,7 +26,8 @@ Progress = Callable[[int, int, float], None]
 class Trace:
     """The course of an iteration: loss at ``steps``, and the kernel at some of them.
 
-    ``losses`` is (n,) at ``steps`` (n,); ``kernels`` maps a step to the kernel there. Its text has one
+    ``losses`` is (n,) at ``steps`` (n,); ``kernels`` maps a step to the kernel there. Its text has
+    one
     line per kernel kept: step, kernel, loss.
     """
 
@@ -60,8 +61,8 @@ class Raw:
 class Solver(ABC):
     """The contract of a solver: ``supports``, ``run`` and, where it can, ``traced``.
 
-    Solvers are frozen dataclasses and pytrees, so that a ridge can be traced and two runs of one solver
-    compile once. They never pack, warn or print: the doors do.
+    Solvers are frozen dataclasses and pytrees, so that a ridge can be traced and two runs of one
+    solver compile once. They never pack, warn or print: the doors do.
     """
 
     #: What the answer is where many fit equally well; None: the minimum-norm answer.
@@ -87,7 +88,7 @@ class Solver(ABC):
         """Solve on the host; may call jitted kernels and may escalate."""
 
     def traced(self, x: Any, y: Any, spec: ConvSpec, bias: bool) -> tuple[Any, Any]:
-        """Kernel (*K, Cg, Cout) and bias (Cout,) from x (N, *W, Cin) and y (N, *T, Cout), under jit."""
+        """Kernel and bias from x (N, *W, Cin) and y (N, *T, Cout), under jit."""
         raise TypeError(f"{self.name} runs on the host only; inside jit use NormalEquations")
 
 
@@ -98,7 +99,7 @@ def plain(value: Any) -> bool:
 
 def judge_ridge(ridge: Any) -> Any:
     """A plain ridge as a float, judged; anything traced as it is."""
-    if isinstance(ridge, (bool, np.bool_)) or isinstance(ridge, str):
+    if isinstance(ridge, (bool, np.bool_, str)):
         raise TypeError(f"ridge must be a number, got {ridge!r}")
     if not plain(ridge):
         return ridge

@@ -20,6 +20,7 @@ Loss = str | Callable[[Any, Any], Any]
 
 
 def elementwise(loss: Loss, prediction: Any, target: Any, delta: Any) -> Any:
+    """The loss of every row and output, or whatever a callable makes of all of them."""
     error = prediction - target
     if loss == "mse":
         return error**2
@@ -77,6 +78,7 @@ def _step(
 def start(
     key: Any, given: Any, zeros: Any, *, init: Any, shape: Any, restarts: int, optimizer: Any
 ) -> Any:
+    """Parameters, optimizer state and key of every restart."""
     keys = jax.random.split(key, restarts)
     if init == "glorot_uniform":
         taps = math.prod(shape[:-2])
@@ -86,7 +88,7 @@ def start(
         w = jnp.broadcast_to(given, (restarts, *shape)).astype(zeros.dtype)
     params = (w, jnp.broadcast_to(zeros, (restarts, *zeros.shape)))
     state = (params, jax.vmap(optimizer.init)(params), keys)
-    # Weak types would change after the first step, and with them the signature: a second compilation.
+    # Weak types would turn strong after the first step, and the new signature compile again.
     return jax.tree.map(lambda a: lax.convert_element_type(a, a.dtype), state)
 
 
@@ -95,7 +97,7 @@ def advance(
     run: Any, data: Any, scale: Any, delta: Any, first: Any, count: Any, *,
     optimizer: Any, loss: Loss, batch: int | None, spec: ConvSpec, bias: bool,
 ) -> Any:  # fmt: skip
-    """``count`` steps of every restart, then what the host judges by: loss and norms on all rows."""
+    """``count`` steps of every restart, then what the host judges by, on all rows."""
     step = _step(optimizer, loss, batch, spec, bias, data, delta)
 
     def body(i: Any, carry: Any) -> Any:
@@ -107,7 +109,7 @@ def advance(
     x, y, rows = data
 
     def judge(params: Any) -> Any:
-        w, b = params
+        w, _ = params
         error = _predict(params, x, rows, spec) - y
         value = jnp.mean(elementwise(loss, error + y, y, delta))
         pull = jnp.clip(error, -delta, delta) if loss == "huber" else error
@@ -133,7 +135,7 @@ def advance(
 
 
 class Measured(NamedTuple):
-    """What the host judges a run by; loss (restarts,), the rest (restarts, Cout) with A equilibrated."""
+    """What a run is judged by; loss (restarts,), the rest (restarts, Cout), A equilibrated."""
 
     loss: np.ndarray
     gradient: np.ndarray

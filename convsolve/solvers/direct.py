@@ -33,18 +33,21 @@ class LeastSquares(Solver):
     """min ‖y − Aw‖² + ridge·‖w‖² by a QR of the Toeplitz design matrix A, formed whole.
 
     Backward stable: certificate at most 30 eps at any condition, kernel error at most
-    100·eps·(κ + κ²·‖r‖/(‖A‖‖w‖)) with κ the condition of the equilibrated A. Where A is deficient or
-    wide, the answer of minimum norm in the user's units, truncated at the tolerance of `identify`.
+    100·eps·(κ + κ²·‖r‖/(‖A‖‖w‖)) with κ the condition of the equilibrated A. Where A is deficient
+    or wide, the answer of minimum norm in the user's units, truncated at the tolerance of
+    `identify`.
 
     Args:
         method: "svd" solves through the singular values of R (the reference), "qr" by a triangular
             solve, which is faster, and through the singular values where R is deficient.
         ridge: summed, not averaged, as scikit-learn's ``alpha``; the bias is never penalised.
 
-    Memory and time are those of a dense matrix of rows × unknowns: for long records `NormalEquations`
-    gives the same answer without it. Under `fit_kernel`, derivatives assume full rank.
+    Memory and time are those of a dense matrix of rows × unknowns: for long records
+    `NormalEquations` gives the same answer without it. Under `fit_kernel`, derivatives assume full
+    rank.
 
-    Source: Å. Björck, Numerical Methods for Least Squares Problems, SIAM 1996, sections 2.4 and 2.7.
+    Source: Å. Björck, Numerical Methods for Least Squares Problems, SIAM 1996, sections 2.4 and
+    2.7.
     """
 
     method: str = "svd"
@@ -65,8 +68,8 @@ class LeastSquares(Solver):
         if prepared.fits:
             return None
         return (
-            f"the design matrix would take {prepared.matrix_numbers * 8 / 2**30:.1f} GiB, more than "
-            f"the {MAX_MATRIX_BYTES / 2**30:.0f} GiB allowed; NormalEquations needs no matrix"
+            f"the design matrix would take {prepared.matrix_numbers * 8 / 2**30:.1f} GiB, more "
+            f"than the {MAX_MATRIX_BYTES / 2**30:.0f} GiB allowed; NormalEquations needs no matrix"
         )
 
     def run(self, prepared: Prepared, progress: Progress | None = None) -> Raw:
@@ -82,4 +85,4 @@ class LeastSquares(Solver):
     def traced(self, x: Any, y: Any, spec: ConvSpec, bias: bool) -> tuple[Any, Any]:
         svd = self.method == "svd"
         tall, wide = partial(_tall, svd=svd), partial(_wide, svd=svd)
-        return fit(x, y, spec, bias, self.ridge, tall, wide)  # type: ignore[no-any-return]
+        return fit(x, y, spec, bias, self.ridge, tall, wide)

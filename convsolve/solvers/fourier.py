@@ -28,7 +28,7 @@ def _period(shapes: list[tuple[int, ...]], spec: ConvSpec) -> tuple[int, ...]:
     for w, span, lo, t in zip(
         longest, spec.span, spec.offset(longest), spec.output_shape(longest), strict=True
     ):
-        # No tap of a known row may wrap onto a sample: those before x and those behind it are zeros.
+        # No tap of a known row may wrap onto a sample: before x and behind it are zeros.
         axes.append(max(w + span - 1, t, w + lo, t + span - 1 - lo))
     return tuple(axes)
 
@@ -41,7 +41,7 @@ def _spectrum(records: Any, period: tuple[int, ...], xp: Any) -> Any:
 
 
 def _positions(spec: ConvSpec, shape: tuple[int, ...], period: tuple[int, ...]) -> Any:
-    """Where each tap stands in the periodic impulse response: (lo - k·d) mod period, an open mesh."""
+    """Where each tap stands in the periodic response: (lo - k·d) mod period, an open mesh."""
     lags = [
         (lo - np.arange(k) * d) % n
         for lo, k, d, n in zip(
@@ -63,18 +63,20 @@ def _taps(transfer: Any, spec: ConvSpec, shape: Any, period: tuple[int, ...], xp
 @partial(jax.tree_util.register_dataclass, data_fields=("ridge",), meta_fields=())
 @dataclass(frozen=True)
 class FFTDeconvolution(Solver):
-    """Divide the spectrum of y by that of x, bin by bin over all records, and keep the kernel's taps.
+    """Divide the spectrum of y by that of x, bin by bin over all records, and keep the kernel's
+    taps.
 
     In each bin f the least-squares transfer function, H(f) = argmin Σ_n |Y_n(f) − X_n(f) H|² +
-    ridge·|H|², from the singular values of X(f) (records × channels); bins in which X vanishes give 0.
+    ridge·|H|², from the singular values of X(f) (records × channels); bins in which X vanishes give
+    0.
 
-    Exact ("solved", certificate at most 30 eps) for noise-free data of circular or full convolutions in
-    whose every bin X has rank Cin, hence with at least Cin records. Everywhere else it is
-    "approximate": with noise, because it fits all lags of the period and then drops all but K of
-    them; with valid, same or causal padding, because rows beyond the record's edges count as
-    zero. It is kept as the classical method and as a fast first look; for the least-squares answer use
-    `NormalEquations`. No stride, no bias; circular records must be of one length. Under `fit_kernel`
-    X(f) must have full rank in every bin unless there is a ridge.
+    Exact ("solved", certificate at most 30 eps) for noise-free data of circular or full
+    convolutions in whose every bin X has rank Cin, hence with at least Cin records. Everywhere else
+    it is "approximate": with noise, because it fits all lags of the period and then drops all but K
+    of them; with valid, same or causal padding, because rows beyond the record's edges count as
+    zero. It is kept as the classical method and as a fast first look; for the least-squares answer
+    use `NormalEquations`. No stride, no bias; circular records must be of one length. Under
+    `fit_kernel` X(f) must have full rank in every bin unless there is a ridge.
 
     Source: J. S. Bendat and A. G. Piersol, Random Data, Wiley 2010, chapter 6.
     """
@@ -133,7 +135,7 @@ class FFTDeconvolution(Solver):
 
             w = divide(y)
             if not ridge:
-                # A second division, of what the first left over, takes the rounding of weak bins away.
+                # A second division, of what the first left over, removes the rounding of weak bins.
                 placed = np.zeros((*period, *w.shape[-2:]))
                 np.add.at(placed, _positions(spec, shape, period), w)
                 response = np.fft.rfftn(placed, axes=tuple(range(spec.ndim)))

@@ -20,7 +20,7 @@ from ..spec import ConvSpec, integer
 from .base import Progress, Raw, Solver, Trace, interruptible, plain
 from .descent import Loss, Measured, advance, start
 
-# One object, so that every default solver shares its compilations: two optax.adam(5e-2) are unequal.
+# One object, so that default solvers share compilations: two optax.adam(5e-2) are unequal.
 ADAM = optax.adam(5e-2)
 LOSSES = ("mse", "mae", "huber")
 # The host looks at a run this often: at every hundredth of its steps, or every quarter of a second.
@@ -35,28 +35,29 @@ class GradientDescent(Solver):
     """Minimise the mean loss over rows and outputs by an optax optimizer, through the convolution.
 
     Args:
-        optimizer: any ``optax.GradientTransformation``, `optax.lbfgs` too; Adam at 5e-2 by default. Keep
-            one object: two of the same settings are unequal, and compile twice.
+        optimizer: any ``optax.GradientTransformation``, `optax.lbfgs` too; Adam at 5e-2 by default.
+            Keep one object: two of the same settings are unequal, and compile twice.
         loss: "mse", "mae", "huber", or a callable of (prediction, target), each (rows, Cout), whose
             value (elementwise or scalar) is averaged.
         steps: steps at most; another number compiles nothing.
-        batch_size: rows (output windows) drawn with replacement each step; None or at least as many as
-            there are rows: all of them.
-        init: "glorot_uniform" (limit √(6/(fan_in + fan_out)), as Keras draws it), "zeros", or an array of
-            the kernel's shape. The bias starts at zero.
+        batch_size: rows (output windows) drawn with replacement each step; None or at least as many
+            as there are rows: all of them.
+        init: "glorot_uniform" (limit √(6/(fan_in + fan_out)), as Keras draws it), "zeros", or an
+            array of the kernel's shape. The bias starts at zero.
         key: integer seed or jax key; step i draws from ``fold_in(key, i)``.
         restarts: runs from as many starts at once, by vmap; the lowest loss wins.
         tol: see the status.
         huber_delta: where Huber's loss turns from squares to absolute values, in units of y.
 
-    Status "solved" is judged anew from the data, per output and with A equilibrated: for MSE and Huber
-    ‖Aᵀr‖ ≤ tol·‖A‖‖r‖ or ‖r‖ ≤ tol·(‖A‖‖w‖ + ‖y‖), for MAE and callables ‖r‖₁ ≤ tol·‖y‖₁. Otherwise
-    "max steps", or "stagnated" when the loss has stopped falling, "diverged" when it left the numbers
-    (the last finite kernel is returned), "interrupted" after Ctrl-C. It runs in the data's own precision.
+    Status "solved" is judged anew from the data, per output and with A equilibrated: for MSE and
+    Huber ‖Aᵀr‖ ≤ tol·‖A‖‖r‖ or ‖r‖ ≤ tol·(‖A‖‖w‖ + ‖y‖), for MAE and callables ‖r‖₁ ≤ tol·‖y‖₁.
+    Otherwise "max steps", or "stagnated" when the loss has stopped falling, "diverged" when it left
+    the numbers (the last finite kernel is returned), "interrupted" after Ctrl-C. It runs in the
+    data's own precision.
 
-    Where many kernels fit, plain and momentum descent and L-BFGS from "zeros" end at the minimum-norm
-    answer; Adam does not, nor does any start off the row space. For squares without a special
-    optimizer, `NormalEquations` gives the exact answer in a fraction of the time.
+    Where many kernels fit, plain and momentum descent and L-BFGS from "zeros" end at the
+    minimum-norm answer; Adam does not, nor does any start off the row space. For squares without a
+    special optimizer, `NormalEquations` gives the exact answer in a fraction of the time.
     """
 
     answer = "one answer of many, fixed by the start and the optimizer"
@@ -217,7 +218,7 @@ class GradientDescent(Solver):
         return bool((found.absolute[i] <= self.tol * y_sum).all())
 
     def traced(self, x: Any, y: Any, spec: ConvSpec, bias: bool) -> tuple[Any, Any]:
-        """``steps`` steps, the restart of lowest loss; the reverse derivative needs static steps."""
+        """``steps`` steps, the restart of lowest loss; no reverse derivative: the loop is open."""
         rows = y.reshape(-1, y.shape[-1])
         shape = (*spec.kernel_size, x.shape[-1] // spec.groups, y.shape[-1])
         static = self._static(rows.shape[0], spec, bias)
@@ -237,7 +238,7 @@ class _Look(NamedTuple):
 
 
 def _stack(problem: Problem) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
-    """Records in normal form, filled to one shape; y as (rows, Cout); which of the windows those are."""
+    """Records in normal form, filled to one shape; y as (rows, Cout); which windows count."""
     assert problem.y is not None
     spec = problem.spec
     used = [i for i, shape in enumerate(problem.row_shapes) if math.prod(shape)]
@@ -247,8 +248,8 @@ def _stack(problem: Problem) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]
     counts = spec.normal.output_shape(extent[:-1])
     kept = np.zeros((len(parts), *counts), bool)
     for n, (i, part) in enumerate(zip(used, parts, strict=True)):
-        x[(n, *map(slice, part.shape))] = part
-        kept[(n, *map(slice, problem.row_shapes[i]))] = True
+        x[n][tuple(map(slice, part.shape))] = part
+        kept[n][tuple(map(slice, problem.row_shapes[i]))] = True
     y = np.concatenate([problem.y[i].reshape(-1, problem.out_channels) for i in used])
     return x, y, None if kept.all() else np.flatnonzero(kept)
 

@@ -25,8 +25,8 @@ def matmul(a: Any, b: Any) -> Any:
 def fit(x: Any, y: Any, spec: ConvSpec, bias: bool, ridge: Any, tall: Solve, wide: Solve) -> Any:
     """Kernel and bias by ``tall(A, y, ridge)`` or ``wide(A, y, ridge)``, both for one group.
 
-    A is centred for a bias. Then a wide A has no full row rank; a constant column beside it restores that
-    and takes no part in the answer, since centred outputs are orthogonal to it.
+    A is centred for a bias. Then a wide A has no full row rank; a constant column beside it
+    restores that and takes no part in the answer, since centred outputs are orthogonal to it.
     """
     a = design_matrix(x, spec)
     groups, rows, columns = a.shape
@@ -50,9 +50,9 @@ def fit(x: Any, y: Any, spec: ConvSpec, bias: bool, ridge: Any, tall: Solve, wid
 def saddle(b: Any, f: Any, h: Any, ridge: Any, svd: bool) -> tuple[Any, Any]:
     """(r, v) with r + B v = f and Bᵀ r − ridge·v = h, for a tall B; differentiable to any order.
 
-    Least squares is f = y, h = 0 (v is the kernel); the minimum norm of a wide A is B = Aᵀ, f = 0, h = y
-    (r is the kernel). The factor of [B; √ridge I] is a constant inside the solve, so that no derivative
-    goes through a QR or an SVD, which fail at repeated singular values.
+    Least squares is f = y, h = 0 (v is the kernel); the minimum norm of a wide A is B = Aᵀ, f = 0,
+    h = y (r is the kernel). The factor of [B; √ridge I] is a constant inside the solve, so that no
+    derivative goes through a QR or an SVD, which fail at repeated singular values.
     """
     n, k = b.shape
     stacked = jnp.concatenate([b, jnp.sqrt(ridge) * jnp.eye(k, dtype=b.dtype)])
@@ -88,4 +88,4 @@ def saddle(b: Any, f: Any, h: Any, ridge: Any, svd: bool) -> tuple[Any, Any]:
         r, v = pair
         return r + matmul(b, v), matmul(b.T, r) - ridge * v
 
-    return lax.custom_linear_solve(product, (f, h), solve, symmetric=True)  # type: ignore[no-any-return]
+    return lax.custom_linear_solve(product, (f, h), solve, symmetric=True)

@@ -55,20 +55,22 @@ def _wide(a: Any, y: Any, ridge: Any) -> Any:
 class NormalEquations(Solver):
     """min ‖y − Aw‖² + ridge·‖w‖² from the moments AᵀA and Aᵀy, as accurate as a QR and certified.
 
-    1. Where the Gram itself proves full rank (κ to about 1e6): equilibrated Cholesky and up to 4 steps of
-       refinement with residuals from the data, the best kept.
-    2. Where it does not, or the certificate exceeds 30 eps after that: R from a QR of the design matrix
-       and up to 5 semi-normal steps.
+    1. Where the Gram itself proves full rank (κ to about 1e6): equilibrated Cholesky and up to 4
+       steps of refinement with residuals from the data, the best kept.
+    2. Where it does not, or the certificate exceeds 30 eps after that: R from a QR of the design
+       matrix and up to 5 semi-normal steps.
     3. Where R is deficient: its truncated SVD, minimum norm in the user's units.
 
     ``stats["route"]`` says how far it went. Should the matrix for step 2 not fit in the memory
     allowed, the answer of the Gram is returned as "approximate", or a ValueError asks for a ridge.
 
-    Certificate at most 30 eps, kernel error as for `LeastSquares`. ``ridge`` is summed, as scikit-learn's
-    ``alpha``. Under `fit_kernel` step 1 alone is taken (for a wide A its dual), so the condition must be
-    below about 1e7 in float64; there and for few rows `LeastSquares` is the safer choice.
+    Certificate at most 30 eps, kernel error as for `LeastSquares`. ``ridge`` is summed, as
+    scikit-learn's ``alpha``. Under `fit_kernel` step 1 alone is taken (for a wide A its dual), so
+    the condition must be below about 1e7 in float64; there and for few rows `LeastSquares` is the
+    safer choice.
 
-    Source: Å. Björck, Numerical Methods for Least Squares Problems, SIAM 1996, sections 2.3 and 2.9.
+    Source: Å. Björck, Numerical Methods for Least Squares Problems, SIAM 1996, sections 2.3 and
+    2.9.
     """
 
     ridge: Any = 0.0
@@ -101,4 +103,4 @@ class NormalEquations(Solver):
         return Raw(kernel, bias, stats={"route": route}, certificate=certificate)
 
     def traced(self, x: Any, y: Any, spec: ConvSpec, bias: bool) -> tuple[Any, Any]:
-        return fit(x, y, spec, bias, self.ridge, _tall, _wide)  # type: ignore[no-any-return]
+        return fit(x, y, spec, bias, self.ridge, _tall, _wide)

@@ -1,0 +1,243 @@
+"""Known-answer problems, and the table of which solver must claim which of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from fractions import Fraction
+
+import numpy as np
+import optax
+
+import convsolve as cs
+
+EPS = float(np.finfo(float).eps)
+
+
+@dataclass(frozen=True)
+class Case:
+    """A problem whose design matrix is ``matrix`` (m, P), with outputs y (m, Q)."""
+
+    name: str
+    problem: cs.Problem
+    matrix: np.ndarray
+    y: np.ndarray
+    truth: np.ndarray  # (P, Q), the exact least-squares answer, of minimum norm
+    condition: float
+    full_rank: bool
+
+    def kernel(self, fit: cs.Solution) -> np.ndarray:
+        """The kernel of a solution as (P, Q)."""
+        return np.asarray(fit.kernel, float).reshape(self.truth.shape)
+
+    def error_bound(self) -> float:
+        """100·eps·(κ + κ²ρ), ρ = ‖r‖/(‖A‖‖w‖), κ that of the equilibrated matrix."""
+        scaled = self.matrix / np.maximum(np.linalg.norm(self.matrix, axis=0), 1e-300)
+        values = np.linalg.svd(scaled, compute_uv=False)
+        kappa = values[0] / values[np.linalg.matrix_rank(scaled) - 1]
+        r = self.y - self.matrix @ self.truth
+        rho = np.linalg.norm(r) / (np.linalg.norm(self.matrix) * np.linalg.norm(self.truth))
+        return 100 * EPS * (kappa + kappa**2 * rho)
+
+
+def rational(a: np.ndarray) -> list[list[Fraction]]:
+    """Floats as the exact rationals that they are."""
+    return [[Fraction(float(v)) for v in row] for row in np.atleast_2d(a)]
+
+
+def exact_solve(a: list[list[Fraction]], b: list[list[Fraction]]) -> list[list[Fraction]]:
+    """Gauss–Jordan elimination of a square system in rational arithmetic."""
+    n = len(a)
+    m = [list(row) + list(right) for row, right in zip(a, b, strict=True)]
+    for i in range(n):
+        pivot = next(r for r in range(i, n) if m[r][i] != 0)
+        m[i], m[pivot] = m[pivot], m[i]
+        scale = m[i][i]
+        m[i] = [v / scale for v in m[i]]
+        for r in range(n):
+            if r != i and m[r][i] != 0:
+                factor = m[r][i]
+                m[r] = [v - factor * u for v, u in zip(m[r], m[i], strict=True)]
+    return [row[n:] for row in m]
+
+
+def exact_product(a: list[list[Fraction]], b: list[list[Fraction]]) -> list[list[Fraction]]:
+    """a b in rational arithmetic."""
+    columns = list(zip(*b, strict=True))
+    return [
+        [sum((u * v for u, v in zip(r, c, strict=True)), Fraction(0)) for c in columns] for r in a
+    ]
+
+
+def transpose(a: list[list[Fraction]]) -> list[list[Fraction]]:
+    return [list(c) for c in zip(*a, strict=True)]
+
+
+def exact_least_squares(a: np.ndarray, y: np.ndarray, ridge: float = 0.0) -> np.ndarray:
+    """argmin ‖y − Aw‖² + ridge‖w‖² in rational arithmetic; of minimum norm for full row rank."""
+    ra, ry = rational(a), rational(y)
+    at = transpose(ra)
+    tall = a.shape[0] >= a.shape[1] or ridge > 0
+    gram = exact_product(at, ra) if tall else exact_product(ra, at)
+    for i in range(len(gram)):
+        gram[i][i] += Fraction(float(ridge))
+    if tall:
+        w = exact_solve(gram, exact_product(at, ry))
+    else:
+        w = exact_product(at, exact_solve(gram, ry))
+    return np.array([[float(v) for v in row] for row in w])
+
+
+def from_svd(m: int, p: int, condition: float, rng: np.random.Generator) -> np.ndarray:
+    """A matrix of the given condition, its singular values spaced evenly in the logarithm."""
+    q = min(m, p)
+    u = np.linalg.qr(rng.standard_normal((m, q)))[0]
+    v = np.linalg.qr(rng.standard_normal((p, q)))[0]
+    return (u * np.logspace(0, -np.log10(condition), q)) @ v.T
+
+
+def as_strided(a: np.ndarray, y: np.ndarray, **options: object) -> cs.Problem:
+    """A as one record read with a stride of one kernel: row i is x[iK : (i+1)K]."""
+    k = a.shape[1]
+    return cs.Problem(a.reshape(-1), y, kernel_size=k, stride=k, **options)
+
+
+def as_records(a: np.ndarray, y: np.ndarray, **options: object) -> cs.Problem:
+    """A as one record per row, each a single window of two channels."""
+    k = a.shape[1] // 2
+    return cs.Problem(a.reshape(-1, k, 2), y[:, None, :], kernel_size=k, **options)
+
+
+def as_channels(a: np.ndarray, y: np.ndarray, **options: object) -> cs.Problem:
+    """A as one record whose channels are its columns, with a single tap."""
+    return cs.Problem(a, y, kernel_size=(1,), **options)
+
+
+LAYOUTS: dict[str, Callable[..., cs.Problem]] = {
+    "strided": as_strided,
+    "records": as_records,
+    "channels": as_channels,
+}
+
+
+def svd_case(
+    m: int, p: int, outputs: int, condition: float, layout: str, noise: float, seed: int
+) -> Case:
+    """Known singular values; noise makes y leave the range of A."""
+    rng = np.random.default_rng(seed)
+    a = from_svd(m, p, condition, rng)
+    y = a @ rng.standard_normal((p, outputs)) + noise * rng.standard_normal((m, outputs))
+    shape = "tall" if m > p else "square" if m == p else "wide"
+    return Case(
+        f"{shape}-{layout}-{condition:.0e}{'-noisy' if noise else ''}",
+        LAYOUTS[layout](a, y),
+        a,
+        y,
+        exact_least_squares(a, y),
+        condition,
+        m >= p,
+    )
+
+
+def deficient_case(m: int, p: int, rank: int, layout: str, seed: int) -> Case:
+    """A = B C in integers, so that the rank is exact, and the minimum norm Cᵀ(CCᵀ)⁻¹(BᵀB)⁻¹Bᵀy too."""
+    rng = np.random.default_rng(seed)
+    b = rng.integers(-5, 6, (m, rank)).astype(float)
+    c = rng.integers(-5, 6, (rank, p)).astype(float)
+    y = rng.integers(-9, 10, (m, 2)).astype(float)
+    inner = exact_least_squares(b, y)
+    truth = exact_least_squares(c, inner)
+    a = b @ c
+    values = np.linalg.svd(a, compute_uv=False)
+    condition = values[0] / values[rank - 1]
+    return Case(f"deficient-{layout}", LAYOUTS[layout](a, y), a, y, truth, condition, False)
+
+
+def convolution_case(padding: str, noise: float, seed: int) -> Case:
+    """A true convolution of white noise, 2 channels in 3 records, circular or full."""
+    rng = np.random.default_rng(seed)
+    x = rng.standard_normal((3, 24, 2))
+    w = rng.standard_normal((5, 2, 2))
+    spec = cs.ConvSpec(5, padding=padding)
+    y = cs.convolve(x, w, spec)
+    y = y + noise * rng.standard_normal(y.shape)
+    rows = []
+    for record in x:
+        for t in range(y.shape[1]):
+            index = t + np.arange(5) - spec.offset((24,))[0]
+            if padding == "circular":
+                window = record[index % 24]
+            else:
+                inside = (index >= 0) & (index < 24)
+                window = np.where(inside[:, None], record[np.clip(index, 0, 23)], 0.0)
+            rows.append(window.reshape(-1))
+    a = np.array(rows)
+    flat = y.reshape(-1, 2)
+    values = np.linalg.svd(a, compute_uv=False)
+    return Case(
+        f"convolution-{padding}{'-noisy' if noise else ''}",
+        cs.Problem(x, y, spec=spec),
+        a,
+        flat,
+        exact_least_squares(a, flat),
+        values[0] / values[-1],
+        True,
+    )
+
+
+CONDITIONS = (1e1, 1e4, 1e8, 1e12)
+
+CASES: dict[str, Case] = {
+    case.name: case
+    for case in [
+        *(
+            svd_case(40, 8, 2, condition, layout, noise, seed)
+            for seed, (condition, layout, noise) in enumerate(
+                (c, layout, noise) for c in CONDITIONS for layout in LAYOUTS for noise in (0.0, 0.1)
+            )
+        ),
+        *(svd_case(8, 8, 1, c, "strided", 0.1, 100 + i) for i, c in enumerate(CONDITIONS)),
+        *(svd_case(400, 6, 3, c, "channels", 0.1, 200 + i) for i, c in enumerate((1e2, 1e12))),
+        *(svd_case(5, 8, 2, 1e2, layout, 0.1, 300 + i) for i, layout in enumerate(LAYOUTS)),
+        *(deficient_case(30, 6, 4, layout, 400 + i) for i, layout in enumerate(LAYOUTS)),
+        *(
+            convolution_case(padding, noise, 500)
+            for padding in ("circular", "full")
+            for noise in (0.0, 0.1)
+        ),
+    ]
+}
+
+
+@dataclass(frozen=True)
+class Row:
+    """A solver, and the cases that it must solve to its promise."""
+
+    solver: cs.Solver
+    claims: Callable[[Case], bool]
+    exact: bool  # whether it promises a certificate of at most 30 eps
+
+
+def _gentle(case: Case) -> bool:
+    return case.condition <= 20
+
+
+TABLE: dict[str, Row] = {
+    "svd": Row(cs.LeastSquares("svd"), lambda case: True, True),
+    "qr": Row(cs.LeastSquares("qr"), lambda case: True, True),
+    "normal": Row(cs.NormalEquations(), lambda case: True, True),
+    "auto": Row(cs.AutoSolver(), lambda case: True, True),
+    "fft": Row(
+        cs.FFTDeconvolution(),
+        lambda case: case.name in ("convolution-circular", "convolution-full"),
+        True,
+    ),
+    "momentum": Row(
+        cs.GradientDescent(optax.sgd(0.3, momentum=0.95, nesterov=True), steps=30_000),
+        lambda case: _gentle(case) and case.name.startswith(("tall-channels", "convolution")),
+        False,
+    ),
+    "lbfgs": Row(cs.GradientDescent(optax.lbfgs(), steps=500), _gentle, False),
+}
+
+CLAIMED = [(s, c) for s, row in TABLE.items() for c, case in CASES.items() if row.claims(case)]
