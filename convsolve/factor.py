@@ -159,6 +159,8 @@ class Factor:
     @cached_property
     def null_basis(self) -> np.ndarray:
         """Orthonormal null vectors of the equilibrated matrix, as columns (P, nullity)."""
+        if self.full_rank:
+            return np.zeros((self.r.shape[1], 0))
         return self.svd[2][self.rank :].T
 
     @cached_property

@@ -87,6 +87,8 @@ class Moments:
     def rescaled(self, exponents: np.ndarray, out_exponents: np.ndarray) -> Moments:
         """The same rows under other powers of two; exact."""
         e, f = self.exponents - exponents, self.out_exponents - out_exponents
+        if not e.any() and not f.any():
+            return self
         return Moments(
             np.ldexp(self.gram, e[:, :, None] + e[:, None, :]),
             np.ldexp(self.rhs, e[:, :, None] + f[:, None, :]),

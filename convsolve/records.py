@@ -59,7 +59,7 @@ class Records:
 
 def count(n: int, noun: str) -> str:
     """``n`` and its noun, in the plural unless n is 1."""
-    return f"{n:,} {noun}{'' if n == 1 else 's'}".replace(",", " ")
+    return f"{n} {noun}{'' if n == 1 else 's'}"
 
 
 def reject_tracers(*arrays: Any) -> None:

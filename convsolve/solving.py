@@ -77,7 +77,6 @@ def solve(
     took = time.perf_counter() - begun
     certificate = _certify(prepared, solver, raw) if solver.least_squares else None
     if not determined:
-        # Line 3 of the stack is the caller of solve.
         warnings.warn(
             IdentifiabilityWarning(wording.warning(report, solver.answer), report), stacklevel=2
         )
@@ -135,7 +134,7 @@ def _certify(prepared: Prepared, solver: Solver, raw: Raw) -> Certificate:
         return raw.certificate
     system = prepared.system(host_ridge(solver))
     w = system.from_user(raw.kernel)
-    certificate, _ = system.certify(w)
+    certificate = system.certify(w)
     if not prepared.problem.bias:
         return certificate
     # The column of ones is projected out, so the bias is judged apart, against what it is made of.

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .certificate import Certificate, backward_error
+from .certificate import Certificate, backward_error, upper_bound
 from .factor import EPS, Factor, exponents_of
 
 if TYPE_CHECKING:
@@ -107,34 +107,45 @@ class System:
             g -= self.root_ridge[:, :, None] * pull
         return np.sqrt(squares), g
 
-    def certify(
-        self, w: np.ndarray, factors: Sequence[Factor] | None = None
-    ) -> tuple[Certificate, np.ndarray]:
-        """Certificate of w, the largest over groups and outputs, and the gradient Aᵀr beside it."""
-        r_norm, g = self.apply(w)
-        y_norms = self.prepared.y_norms
+    def certify(self, w: np.ndarray, factors: Sequence[Factor] | None = None) -> Certificate:
+        """Backward error of w, the largest over groups and outputs."""
+        return self._certify(w, *self.apply(w), factors)
+
+    def _certify(
+        self,
+        w: np.ndarray,
+        r_norm: np.ndarray,
+        g: np.ndarray,
+        factors: Sequence[Factor] | None,
+    ) -> Certificate:
         parts = []
-        for i in range(w.shape[0]):
+        for i, norms in enumerate(zip(self.a_norm, self.prepared.y_norms, strict=True)):
             factor_of = partial(self.factor, i) if factors is None else partial(_same, factors[i])
-            parts.append(
-                backward_error(w[i], r_norm[i], g[i], float(self.a_norm[i]), y_norms[i], factor_of)
-            )
-        return max(parts, key=lambda c: c.value), g
+            parts.append(backward_error(w[i], r_norm[i], g[i], *norms, factor_of))
+        return max(parts, key=lambda c: c.value)
 
     def refine(
         self, w: np.ndarray, factors: Sequence[Factor], steps: int
     ) -> tuple[np.ndarray, Certificate]:
-        """Up to ``steps`` semi-normal refinements through the data, the best certified w kept."""
-        best, certificate, trial = w, None, w
+        """Up to ``steps`` semi-normal refinements through the data; the best w, and its certificate.
+
+        Deficient groups stay at the minimum norm throughout.
+        """
+        lowest, best = np.inf, None
         for step in range(steps + 1):
-            found, g = self.certify(trial, factors)
-            if certificate is None or found.value < certificate.value:
-                best, certificate = trial, found
-            if certificate.value <= EPS or step == steps:
+            w = np.stack([f.shortest(w[i]) for i, f in enumerate(factors)])
+            r_norm, g = self.apply(w)
+            known = zip(self.a_norm, self.prepared.y_norms, factors, strict=True)
+            found = max(
+                upper_bound(w[i], r_norm[i], g[i], *rest).max() for i, rest in enumerate(known)
+            )
+            if best is None or found < lowest:
+                lowest, best = found, (w, r_norm, g)
+            if lowest <= EPS or step == steps:
                 break
-            trial = trial + np.stack([f.solve_gram(g[i]) for i, f in enumerate(factors)])
-        assert certificate is not None
-        return np.stack([f.shortest(best[i]) for i, f in enumerate(factors)]), certificate
+            w = w + np.stack([f.solve_gram(g[i]) for i, f in enumerate(factors)])
+        assert best is not None
+        return best[0], self._certify(*best, factors)
 
     def to_user(self, w: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Kernel (*K, Cg, Cout) and bias (Cout,) in the user's units from w (groups, P, Q)."""

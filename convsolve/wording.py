@@ -167,6 +167,8 @@ def taps_sentence(report: Identifiability) -> str:
     per_group = mask[..., :: max(1, mask.shape[-1] // report.problem.spec.groups)]
     if per_group.all():
         text = f"all {per_group.size} identifiable"
+    elif not per_group.any():
+        text = f"none of {per_group.size} identifiable"
     else:
         text = f"{int(per_group.sum())} of {per_group.size} identifiable"
         lags = report.problem.lags

@@ -79,13 +79,15 @@ def saddle(b: Any, f: Any, h: Any, ridge: Any, svd: bool) -> tuple[Any, Any]:
         def forward(c: Any) -> Any:
             return jax.scipy.linalg.solve_triangular(r, c, trans=1)
 
-    def solve(_: Any, right: tuple[Any, Any]) -> tuple[Any, Any]:
-        top, bottom = right
+    # One array, not a pair: the transpose of custom_linear_solve wants every part to be perturbed.
+    def solve(_: Any, right: Any) -> Any:
+        top, bottom = right[:n], right[n:]
         half = matmul(q[:n].T, top) - forward(bottom)
-        return top - matmul(q[:n], half), backward(half)
+        return jnp.concatenate([top - matmul(q[:n], half), backward(half)])
 
-    def product(pair: tuple[Any, Any]) -> tuple[Any, Any]:
-        r, v = pair
-        return r + matmul(b, v), matmul(b.T, r) - ridge * v
+    def product(pair: Any) -> Any:
+        r, v = pair[:n], pair[n:]
+        return jnp.concatenate([r + matmul(b, v), matmul(b.T, r) - ridge * v])
 
-    return lax.custom_linear_solve(product, (f, h), solve, symmetric=True)
+    joint = lax.custom_linear_solve(product, jnp.concatenate([f, h]), solve, symmetric=True)
+    return joint[:n], joint[n:]

@@ -1,0 +1,98 @@
+"""compare: one common loss, gaps, errors and shared work."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import convsolve as cs
+from convsolve import prepared
+
+RNG = np.random.default_rng(0)
+X = RNG.standard_normal((50, 2))
+W = RNG.standard_normal((3, 2, 1))
+Y = cs.convolve(X, W, cs.ConvSpec(3)) + 0.1 * RNG.standard_normal((48, 1))
+
+
+def test_every_number_by_its_definition() -> None:
+    problem = cs.Problem(X, Y, kernel_size=(3,))
+    huber = cs.GradientDescent(loss="huber", steps=300)
+    table = cs.compare(problem, [cs.LeastSquares(), huber, cs.FFTDeconvolution()], truth=W)
+    exact, rough, fft = table.rows
+    assert [r["method"] for r in table.rows] == list(table.solutions)
+    for row, fit in zip(table.rows, table.solutions.values(), strict=True):
+        loss = ((Y - cs.convolve(X, fit.kernel, problem.spec)) ** 2).mean()
+        assert row["loss"] == pytest.approx(loss, rel=1e-9)
+        error = np.linalg.norm(fit.kernel - W) / np.linalg.norm(W)
+        assert row["kernel_error"] == pytest.approx(error, rel=1e-9)
+        assert row["gap"] == pytest.approx(row["loss"] - exact["loss"], abs=1e-15)
+    assert exact["gap"] == 0
+    assert fft["status"] == "approximate"
+    assert fft["gap"] > 0
+    assert rough["certificate"] is None
+    assert rough["steps"] == 300
+    assert rough["compile_seconds"] > 0
+
+
+def test_all_methods_by_default_and_the_reasons_of_those_that_cannot() -> None:
+    table = cs.compare(cs.Problem(X, Y[:24], kernel_size=(3,), stride=2))
+    assert set(table.solutions) == {
+        "LeastSquares(svd)",
+        "LeastSquares(qr)",
+        "NormalEquations",
+        "GradientDescent(adam, mse)",
+    }
+    assert "stride > 1" in table.skipped["FFTDeconvolution"]
+    assert "not run: FFTDeconvolution: stride > 1" in str(table)
+    assert all(row["kernel_error"] is None for row in table.rows)
+
+
+def test_shared_work_is_done_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[int] = []
+    original = prepared.row_blocks
+
+    def counted(*args: object) -> object:
+        calls.append(1)
+        return original(*args)
+
+    monkeypatch.setattr(prepared, "row_blocks", counted)
+    problem = cs.Problem(X, Y, kernel_size=(3,))
+    table = cs.compare(problem, [cs.LeastSquares("svd"), cs.LeastSquares("qr"), cs.NormalEquations()])
+    cs.identify(problem).condition
+    cs.solve(problem)
+    assert len(calls) == 1
+    assert {"QR", "moments", "Cholesky"} <= set(table.shared_seconds)
+    assert "shared, once (s):" in str(table)
+
+
+def test_the_null_part_is_what_the_data_say_nothing_about() -> None:
+    problem = cs.Problem(X[:7], Y[:5], kernel_size=(3,))
+    start = RNG.standard_normal((3, 2, 1))
+    table = cs.compare(problem, {"start": cs.GradientDescent(init=start, steps=0)})
+    a = np.stack([X[t : t + 3].reshape(-1) for t in range(5)])
+    v = np.linalg.svd(a)[2][5:]
+    assert table.rows[0]["null_part"] == pytest.approx(abs((v @ start.ravel())[0]), rel=1e-9)
+
+
+def test_labels_and_plain_rows() -> None:
+    problem = cs.Problem(X, Y, kernel_size=(3,))
+    twice = cs.compare(problem, [cs.LeastSquares(), cs.LeastSquares(ridge=1.0)])
+    assert list(twice.solutions) == ["LeastSquares(svd)", "LeastSquares(svd) #2"]
+    rows = twice.to_dict()
+    rows[0]["loss"] = None
+    assert twice.rows[0]["loss"] is not None
+    assert str(twice).splitlines()[0].startswith("method")
+    assert repr(twice) == str(twice)
+
+
+def test_bad_arguments_are_named() -> None:
+    problem = cs.Problem(X, Y, kernel_size=(3,))
+    with pytest.raises(ValueError, match=r"truth has shape \(2,\), the kernel \(3, 2, 1\)"):
+        cs.compare(problem, truth=[1, 2])
+    with pytest.raises(ValueError, match="compare needs y"):
+        cs.compare(cs.Problem(X, kernel_size=(3,)))
+    with pytest.raises(TypeError, match="solvers must hold solvers"):
+        cs.compare(problem, [cs.LeastSquares])
+    strided = cs.Problem(X, Y[:24], kernel_size=(3,), stride=2)
+    with pytest.raises(ValueError, match="FFTDeconvolution cannot solve this problem: stride > 1"):
+        cs.compare(strided, [cs.FFTDeconvolution()])

@@ -1,0 +1,49 @@
+"""The examples run as a user runs them, and print what they promise."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+EXAMPLES = Path(__file__).parent.parent / "examples"
+
+
+def output(name: str, *args: str) -> str:
+    command = [sys.executable, "-W", "error", str(EXAMPLES / name), *args]
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout
+
+
+def test_the_notebook_is_spelled_out_and_solved() -> None:
+    text = output("01_notebook.py")
+    assert text.startswith(
+        "Conv1d input: [0 3 4 5]\n"
+        "[0 3] * [1 2] = [0 6]\n"
+        "[3 4] * [1 2] = [3 8]\n"
+        "[4 5] * [1 2] = [ 4 10]\n"
+        "Conv1d output: [6, 11, 14]\n"
+    )
+    assert "exactly determined: 6 equations for 6 unknowns" in text
+    assert "[[1. 3.]\n [2. 4.]]" in text
+
+
+def test_the_haemodynamic_responses_are_those_of_nitime(tmp_path: Path) -> None:
+    picture = tmp_path / "responses.png"
+    lines = output("02_haemodynamic_response.py", str(picture)).splitlines()
+    assert any("unknowns   90 per output channel" in line for line in lines)
+    assert any(line.split() == ["condition", "2.59"] for line in lines)
+    assert "LeastSquares(qr): solved, R² 0.266225" in lines
+    (difference,) = [line.split()[-1] for line in lines if "nitime's fir" in line]
+    assert float(difference) <= 1e-12
+    assert picture.read_bytes().startswith(b"\x89PNG")
+
+
+def test_short_data_leave_taps_open(tmp_path: Path) -> None:
+    picture = tmp_path / "short.png"
+    text = output("03_underdetermined.py", str(picture))
+    assert "5 more rows of y are needed" in text
+    assert "channel 1 excites only 2 of its 8 taps" in text
+    known, others = (float(v) for v in text.splitlines()[-2].split())
+    assert known < 1e-13
+    assert others > 0.5
+    assert picture.read_bytes().startswith(b"\x89PNG")

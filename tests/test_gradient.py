@@ -1,0 +1,224 @@
+"""Gradient descent: the iterates, the stopping rules, and what does not compile twice."""
+
+from __future__ import annotations
+
+import signal
+
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+import convsolve as cs
+
+RNG = np.random.default_rng(0)
+X = RNG.standard_normal((2, 30, 2))
+W = RNG.standard_normal((4, 2, 3))
+SPEC = cs.ConvSpec(4)
+Y = cs.convolve(X, W, SPEC) + 0.1 * RNG.standard_normal((2, 27, 3))
+PROBLEM = cs.Problem(X, Y, spec=SPEC)
+A = np.stack([r[t : t + 4].reshape(-1) for r in X for t in range(27)])
+B = Y.reshape(-1, 3)
+
+
+def gradient(loss: str, w: np.ndarray, delta: float = 0.5) -> np.ndarray:
+    """The derivative of the mean loss over rows and outputs, by hand."""
+    r = A @ w - B
+    pull = {"mse": 2 * r, "mae": np.sign(r), "huber": np.clip(r, -delta, delta)}[loss]
+    return A.T @ pull / r.size
+
+
+@pytest.mark.parametrize("loss", ["mse", "mae", "huber"])
+def test_plain_descent_makes_the_textbook_steps(loss: str) -> None:
+    start = RNG.standard_normal((8, 3))
+    w = start.copy()
+    for _ in range(50):
+        w -= 0.1 * gradient(loss, w)
+    solver = cs.GradientDescent(
+        optax.sgd(0.1), loss, steps=50, init=start.reshape(4, 2, 3), huber_delta=0.5
+    )
+    fit = cs.solve(PROBLEM, solver)
+    np.testing.assert_allclose(fit.kernel.reshape(8, 3), w, rtol=1e-12)
+    assert fit.stats["steps"] == 50
+
+
+def test_bias_descends_too_and_starts_at_zero() -> None:
+    start = np.zeros((4, 2, 3))
+    w, b = start.reshape(8, 3).copy(), np.zeros(3)
+    for _ in range(20):
+        r = A @ w + b - B
+        w, b = w - 0.2 * A.T @ r / r.size, b - 0.2 * r.sum(0) / r.size
+    problem = cs.Problem(X, Y, spec=SPEC, bias=True)
+    fit = cs.solve(problem, cs.GradientDescent(optax.sgd(0.1), steps=20, init="zeros"))
+    np.testing.assert_allclose(fit.kernel.reshape(8, 3), w, rtol=1e-12)
+    np.testing.assert_allclose(fit.bias, b, rtol=1e-12)
+
+
+def test_ragged_records_weigh_every_row_alike() -> None:
+    records = [X[0], X[1, :12], X[1, :3]]
+    outputs = [Y[0], Y[1, :9], np.zeros((0, 3))]
+    with pytest.raises(ValueError, match="empty axis"):
+        cs.Problem(records, outputs, spec=SPEC)
+    problem = cs.Problem(records[:2], outputs[:2], spec=SPEC)
+    a = np.concatenate([A[:27], A[27:36]])
+    b = np.concatenate([B[:27], B[27:36]])
+    w = np.zeros((8, 3))
+    for _ in range(30):
+        w -= 0.2 * a.T @ (a @ w - b) / b.size
+    fit = cs.solve(problem, cs.GradientDescent(optax.sgd(0.1), steps=30, init="zeros"))
+    np.testing.assert_allclose(fit.kernel.reshape(8, 3), w, rtol=1e-11)
+
+
+@pytest.mark.parametrize("groups", [1, 2])
+def test_minibatches_reach_the_consistent_answer(groups: int) -> None:
+    w = RNG.standard_normal((4, 2 // groups, 2))
+    spec = cs.ConvSpec(4, groups=groups)
+    problem = cs.Problem(X, cs.convolve(X, w, spec), spec=spec)
+    fit = cs.solve(problem, cs.GradientDescent(optax.sgd(0.1), batch_size=5, steps=4000))
+    np.testing.assert_allclose(fit.kernel, w, atol=1e-4)
+    assert fit.ok
+
+
+def test_a_batch_of_all_rows_is_the_full_batch() -> None:
+    full = cs.solve(PROBLEM, cs.GradientDescent(steps=20))
+    batch = cs.solve(PROBLEM, cs.GradientDescent(steps=20, batch_size=54))
+    assert np.array_equal(full.kernel, batch.kernel)
+
+
+def test_the_number_of_looks_does_not_change_the_steps() -> None:
+    """Chunks are a matter of the host: 7 + 13 steps drawn by step number are 20 steps."""
+    solver = cs.GradientDescent(steps=20, batch_size=4, key=3)
+    whole = cs.solve(PROBLEM, solver)
+    seen: list[int] = []
+    again = cs.solve(PROBLEM, solver, progress=lambda step, total, loss: seen.append(step))
+    assert np.array_equal(whole.kernel, again.kernel)
+    assert seen[-1] == 20
+
+
+def test_a_callable_loss_is_averaged() -> None:
+    named = cs.solve(PROBLEM, cs.GradientDescent(steps=20))
+
+    def squares(prediction: jnp.ndarray, target: jnp.ndarray) -> jnp.ndarray:
+        return (prediction - target) ** 2
+
+    own = cs.solve(PROBLEM, cs.GradientDescent(loss=squares, steps=20))
+    np.testing.assert_allclose(own.kernel, named.kernel, rtol=1e-12)
+    assert own.certificate is None
+    assert named.certificate is not None
+
+
+def test_glorot_bounds_and_keys() -> None:
+    limit = np.sqrt(6 / (4 * (2 + 3)))
+    draws = [cs.solve(PROBLEM, cs.GradientDescent(steps=0, key=k)).kernel for k in range(20)]
+    sizes = np.abs(draws)
+    assert 0.95 * limit < sizes.max() <= limit
+    assert not np.array_equal(draws[0], draws[1])
+    again = cs.solve(PROBLEM, cs.GradientDescent(steps=0, key=0)).kernel
+    assert np.array_equal(draws[0], again)
+
+
+def test_the_best_restart_wins() -> None:
+    """Two wells in w: starts on the wrong side of the hill stay in the higher one."""
+    x = np.ones(8)
+    problem = cs.Problem(x, np.ones(8), kernel_size=(1,))
+
+    def wells(prediction: jnp.ndarray, target: jnp.ndarray) -> jnp.ndarray:
+        return (prediction**2 - target) ** 2 + 0.3 * (1 - prediction)
+
+    options = {"optimizer": optax.sgd(0.02), "loss": wells, "steps": 500}
+    ends = [cs.solve(problem, cs.GradientDescent(key=k, **options)).kernel.item() for k in range(8)]
+    assert min(ends) < 0 < max(ends)
+    best = cs.solve(problem, cs.GradientDescent(key=0, restarts=12, **options))
+    assert best.kernel.item() == pytest.approx(max(ends), abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    "optimizer",
+    [optax.lbfgs(), optax.adam(1e-2), optax.sgd(0.3, momentum=0.9), optax.rmsprop(1e-3)],
+    ids=["lbfgs", "adam", "momentum", "rmsprop"],
+)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_any_optimizer_in_the_precision_of_the_data(optimizer: object, dtype: type) -> None:
+    problem = cs.Problem(X.astype(dtype), Y.astype(dtype), spec=SPEC)
+    fit = cs.solve(problem, cs.GradientDescent(optimizer, steps=4000, tol=1e-4))
+    truth = np.linalg.lstsq(A, B, rcond=None)[0].reshape(4, 2, 3)
+    assert fit.kernel.dtype == dtype
+    np.testing.assert_allclose(fit.kernel, truth, atol=2e-2)
+
+
+def test_solved_is_judged_by_the_gradient() -> None:
+    fit = cs.solve(PROBLEM, cs.GradientDescent(optax.sgd(0.3, momentum=0.9), steps=5000))
+    assert fit.status == "solved"
+    assert fit.stats["steps"] < 5000
+    scale = 2.0 ** np.frexp(np.linalg.norm(A, axis=0))[1]
+    a = A / scale
+    r = B - A @ fit.kernel.reshape(8, 3)
+    g = np.linalg.norm(a.T @ r, axis=0)
+    assert (g <= 1e-6 * np.linalg.norm(a) * np.linalg.norm(r, axis=0)).all()
+    rough = cs.solve(PROBLEM, cs.GradientDescent(optax.sgd(0.01), steps=100))
+    assert rough.status == "max steps"
+    assert not rough.ok
+
+
+def test_a_loss_that_no_longer_falls_is_stagnated() -> None:
+    fit = cs.solve(PROBLEM, cs.GradientDescent(loss="mae", steps=3000))
+    assert fit.status == "stagnated"
+    assert fit.certificate is None
+
+
+def test_divergence_keeps_the_last_finite_kernel() -> None:
+    fit = cs.solve(PROBLEM, cs.GradientDescent(optax.sgd(50.0), steps=2000))
+    assert fit.status == "diverged"
+    assert np.isfinite(fit.kernel).all()
+    assert fit.stats["steps"] < 2000
+
+
+def test_ctrl_c_returns_what_there_is() -> None:
+    def press(step: int, total: int, loss: float) -> None:
+        if step >= 300:
+            signal.raise_signal(signal.SIGINT)
+
+    solver = cs.GradientDescent(optax.sgd(1e-3), steps=10_000)
+    fit = cs.solve(PROBLEM, solver, progress=press)
+    assert fit.status == "interrupted"
+    assert fit.stats["steps"] == 300
+    assert len(fit.trace.steps) == 4
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_a_second_ctrl_c_ends_the_program() -> None:
+    def press(step: int, total: int, loss: float) -> None:
+        signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)
+
+    with pytest.raises(KeyboardInterrupt):
+        cs.solve(PROBLEM, cs.GradientDescent(steps=1000), progress=press)
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+@pytest.mark.parametrize("optimizer", [None, optax.lbfgs()], ids=["adam", "lbfgs"])
+def test_the_second_run_compiles_nothing(optimizer: object, compiled: list[str]) -> None:
+    solver = cs.GradientDescent(optimizer, steps=100)
+    cs.solve(PROBLEM, solver)
+    compiled.clear()
+    other = cs.Problem(X[:, ::-1].copy(), Y[:, ::-1].copy(), spec=SPEC)
+    cs.solve(other, solver)
+    cs.solve(PROBLEM, cs.GradientDescent(optimizer or solver.optimizer, steps=37, key=5, tol=1e-3))
+    assert compiled == []
+
+
+def test_bad_settings_are_named() -> None:
+    with pytest.raises(ValueError, match="loss='mean' is unknown; choose one of 'mse', 'mae'"):
+        cs.GradientDescent(loss="mean")
+    with pytest.raises(TypeError, match="optimizer must be an optax transformation, got 0.05"):
+        cs.GradientDescent(0.05)
+    with pytest.raises(ValueError, match="init='ones' is unknown; choose 'glorot_uniform'"):
+        cs.GradientDescent(init="ones")
+    with pytest.raises(ValueError, match="steps must be at least 0"):
+        cs.GradientDescent(steps=-1)
+    with pytest.raises(TypeError, match="batch_size must be an integer"):
+        cs.GradientDescent(batch_size=2.5)
+    with pytest.raises(ValueError, match="tol must be positive and finite"):
+        cs.GradientDescent(tol=0.0)
+    with pytest.raises(ValueError, match=r"init has shape \(4,\), the kernel \(4, 2, 3\)"):
+        cs.solve(PROBLEM, cs.GradientDescent(init=np.zeros(4)))

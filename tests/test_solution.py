@@ -1,0 +1,179 @@
+"""Solution: predictions, scores and files in the form in which the data came."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import convsolve as cs
+
+RNG = np.random.default_rng(0)
+X = RNG.standard_normal((3, 40, 2))
+W = RNG.standard_normal((5, 2, 2))
+SPEC = cs.ConvSpec(5, padding="causal")
+Y = cs.convolve(X, W, SPEC) + 0.3 * RNG.standard_normal((3, 40, 2))
+
+
+def test_numpy_in_numpy_out_jax_in_jax_out() -> None:
+    fit = cs.solve(cs.Problem(X, Y, spec=SPEC))
+    assert isinstance(fit.kernel, np.ndarray)
+    assert isinstance(fit.predict(X), np.ndarray)
+    single = jnp.asarray(X, jnp.float32), jnp.asarray(Y, jnp.float32)
+    fit = cs.solve(cs.Problem(*single, spec=SPEC))
+    assert isinstance(fit.kernel, jax.Array)
+    assert isinstance(fit.bias, jax.Array)
+    assert fit.kernel.dtype == jnp.float32
+    assert isinstance(fit.predict(single[0]), jax.Array)
+    assert isinstance(fit.residuals(), jax.Array)
+    mixed = cs.solve(cs.Problem(single[0], np.asarray(single[1]), spec=SPEC))
+    assert isinstance(mixed.kernel, np.ndarray)
+
+
+def test_float64_does_not_decay_whatever_the_flag_says() -> None:
+    assert not jax.config.jax_enable_x64
+    fit = cs.solve(cs.Problem(X, Y, spec=SPEC))
+    assert fit.kernel.dtype == np.float64
+    with jax.enable_x64(True):
+        double = cs.solve(cs.Problem(jnp.asarray(X), jnp.asarray(Y), spec=SPEC))
+        assert double.kernel.dtype == jnp.float64
+        assert double.predict().dtype == jnp.float64
+    assert np.array_equal(fit.kernel, double.kernel)
+
+
+@pytest.mark.parametrize("form", ["record", "batch", "list"])
+@pytest.mark.parametrize("channel", [True, False])
+def test_predictions_take_the_form_of_x(form: str, channel: bool) -> None:
+    x = {"record": X[0], "batch": X, "list": [X[0], X[1, :20]]}[form]
+    y = {"record": Y[0], "batch": Y, "list": [Y[0], Y[1, :20]]}[form]
+    one = [v[..., 0] for v in y] if form == "list" else y[..., 0]
+    if form == "batch":
+        channel = True
+    fit = cs.solve(cs.Problem(x, y if channel else one, spec=SPEC))
+    predicted, residuals = fit.predict(), fit.residuals()
+    given = y if channel else one
+    parts = zip(predicted, residuals, given, strict=True)
+    for p, r, g in parts if form != "record" else [(predicted, residuals, given)]:
+        assert p.shape == g.shape
+        np.testing.assert_allclose(p + r, g, rtol=1e-13)
+    assert isinstance(predicted, list) == (form == "list")
+    held = fit.predict(X[2])
+    assert held.shape == ((40, 2) if channel else (40,))
+
+
+def test_score_by_its_definitions() -> None:
+    fit = cs.solve(cs.Problem(X[:2], Y[:2], spec=SPEC))
+    truth, found = Y[2], cs.convolve(X[2], fit.kernel, SPEC)
+    score = fit.score(X[2], Y[2])
+    for q in range(2):
+        t, p = truth[:, q], found[:, q]
+        total = ((t - t.mean()) ** 2).sum()
+        assert score.r2[q] == pytest.approx(1 - ((t - p) ** 2).sum() / total, rel=1e-12)
+        assert score.correlation[q] == pytest.approx(np.corrcoef(t, p)[0, 1], rel=1e-12)
+        nrmse = 100 * (1 - np.linalg.norm(t - p) / np.linalg.norm(t - t.mean()))
+        assert score.nrmse_fit[q] == pytest.approx(nrmse, rel=1e-12)
+    constant = cs.solve(cs.Problem(X, np.ones((3, 40, 1)), spec=cs.ConvSpec(1), bias=True))
+    assert np.isnan(constant.score().r2).all()
+
+
+@pytest.mark.parametrize("edges", ["drop", "zeros", "circular"])
+@pytest.mark.parametrize("lags", [(0, 4), (-3, 1), (2, 5)])
+def test_lags_and_impulse_response_are_aligned(edges: str, lags: tuple[int, int]) -> None:
+    """y[t] = Σ h[l] x[t − l], by a loop; the answer at fit.lags[i] is h[lags[i]]."""
+    x = RNG.standard_normal(60)
+    h = dict(zip(range(lags[0], lags[1] + 1), RNG.standard_normal(9), strict=False))
+    y = np.zeros(60)
+    for t in range(60):
+        for lag, value in h.items():
+            s = (t - lag) % 60 if edges == "circular" else t - lag
+            y[t] += value * x[s] if 0 <= s < 60 else 0.0
+    fit = cs.solve(cs.Problem.from_lags(x, y, lags=lags, edges=edges))
+    assert fit.lags.tolist() == list(range(lags[0], lags[1] + 1))
+    assert fit.impulse_response.shape == fit.lags.shape
+    np.testing.assert_allclose(fit.impulse_response, list(h.values()), atol=1e-12)
+    np.testing.assert_allclose(fit.predict(x), y[fit.rows], atol=1e-12)
+    assert fit.score(x, y).r2[0] == pytest.approx(1)
+
+
+def test_impulse_response_of_an_image_and_of_many_channels() -> None:
+    image = RNG.standard_normal((12, 11))
+    w = RNG.standard_normal((3, 2, 1, 1))
+    spec = cs.ConvSpec((3, 2), padding="full")
+    fit = cs.solve(cs.Problem(image, cs.convolve(image, w, spec)[..., 0], spec=spec))
+    rows, columns = fit.lags
+    assert (rows.tolist(), columns.tolist()) == ([0, 1, 2], [0, 1])
+    np.testing.assert_allclose(fit.impulse_response, w[::-1, ::-1, 0, 0], atol=1e-12)
+    many = cs.solve(cs.Problem(X, Y, spec=SPEC))
+    assert many.impulse_response.shape == (5, 2, 2)
+    assert many.lags.tolist() == [0, 1, 2, 3, 4]
+    assert np.array_equal(many.impulse_response, many.kernel[::-1])
+
+
+@pytest.mark.parametrize("bias", [False, True])
+def test_save_and_load(tmp_path: Path, bias: bool) -> None:
+    problem = cs.Problem.from_lags(X, Y + 2, lags=(-1, 3), bias=bias)
+    fit = cs.solve(problem, cs.GradientDescent(steps=50))
+    path = tmp_path / "fit.npz"
+    fit.save(path)
+    back = cs.load(path)
+    assert np.array_equal(back.kernel, fit.kernel)
+    assert np.array_equal(back.lags, fit.lags)
+    assert np.array_equal(back.predict(X), fit.predict())
+    assert back.score(X, Y + 2).r2.tolist() == fit.score().r2.tolist()
+    assert (back.status, back.certificate, back.ok) == (fit.status, fit.certificate, fit.ok)
+    assert back.stats["solver"] == "GradientDescent(adam, mse)"
+    assert back.stats["identifiability"]["verdict"] == fit.identifiability.verdict
+    assert np.array_equal(back.trace.losses, fit.trace.losses)
+    with pytest.raises(ValueError, match=r"a loaded solution has no training data; pass x \(and y"):
+        back.residuals()
+    with pytest.raises(FileExistsError, match="force"):
+        fit.save(path)
+    fit.save(path, force=True)
+
+
+def test_load_refuses_what_it_does_not_know(tmp_path: Path) -> None:
+    other = tmp_path / "other.npz"
+    np.savez(other, x=np.ones(3))
+    with pytest.raises(ValueError, match=r"other.npz: no saved solution \(it has x\)"):
+        cs.load(other)
+    newer = tmp_path / "newer.npz"
+    about = np.frombuffer(b'{"version": 99}', np.uint8)
+    np.savez(newer, about=about)
+    with pytest.raises(ValueError, match="version 99 is not known; update convsolve"):
+        cs.load(newer)
+
+
+def test_the_text_shows_what_matters() -> None:
+    text = str(cs.solve(cs.Problem(X, Y, spec=SPEC)))
+    assert text.splitlines()[0] == "LeastSquares(qr): solved"
+    assert re.search(r"^certificate  (< 1|[\d.]+) eps", text, re.MULTILINE)
+    assert "overdetermined" in text
+    assert "5 × 2 × 2 (taps × channels × outputs), float64" in text
+
+
+def test_held_out_data_are_judged_too() -> None:
+    fit = cs.solve(cs.Problem(X, Y, spec=SPEC))
+    with pytest.raises(ValueError, match="x has 3 channels, the kernel takes 2"):
+        fit.predict(np.ones((40, 3)))
+    with pytest.raises(ValueError, match="not finite"):
+        fit.predict(np.full((40, 2), np.nan))
+    with pytest.raises(ValueError, match="y was given without x"):
+        fit.score(y=Y)
+    with pytest.raises(ValueError, match="y is needed: pass both x and y"):
+        fit.score(X)
+
+
+def test_solve_judges_its_arguments() -> None:
+    problem = cs.Problem(X, Y, spec=SPEC)
+    with pytest.raises(ValueError, match="solve needs y; this Problem has x alone"):
+        cs.solve(cs.Problem(X, spec=SPEC))
+    with pytest.raises(TypeError, match=r"got <class .*; did you mean NormalEquations\(\)\?"):
+        cs.solve(problem, cs.NormalEquations)
+    with pytest.raises(TypeError, match="solver must be a solver such as"):
+        cs.solve(problem, "svd")
+    with pytest.raises(TypeError, match="expected a Problem, got tuple"):
+        cs.solve((X, Y))
