@@ -18,7 +18,7 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from .comparison import Comparison, compare
-    from .errors import IdentifiabilityError, IdentifiabilityWarning
+    from .errors import IdentifiabilityError, IdentifiabilityWarning, SolveError
     from .identifiability import Identifiability
     from .moments import Moments
     from .plotting import plot
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "comparison": ("Comparison", "compare"),
-    "errors": ("IdentifiabilityError", "IdentifiabilityWarning"),
+    "errors": ("IdentifiabilityError", "IdentifiabilityWarning", "SolveError"),
     "identifiability": ("Identifiability",),
     "moments": ("Moments",),
     "plotting": ("plot",),
@@ -73,6 +73,7 @@ __all__ = [
     "Problem",
     "Score",
     "Solution",
+    "SolveError",
     "Solver",
     "Trace",
     "compare",

@@ -8,6 +8,7 @@ import math
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -185,7 +186,10 @@ def problem(args: argparse.Namespace, needs_y: bool = True) -> Problem:
 
     with judged(TypeError, ValueError, source=source):
         if args.lags is None:
-            return Problem(x, y, spec=spec, bias=args.bias)
+            # One number is an int to Problem, which then says how images were read.
+            size = spec.kernel_size if spec.ndim > 1 else spec.kernel_size[0]
+            geometry = asdict(spec) | {"kernel_size": size}
+            return Problem(x, y, bias=args.bias, **geometry)
         edges = args.edges or "drop"
         return Problem.from_lags(x, y, lags=pairs, edges=edges, groups=args.groups, bias=args.bias)
 

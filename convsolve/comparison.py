@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from .errors import IdentifiabilityWarning
+from .errors import IdentifiabilityWarning, SolveError
 from .identifiability import Identifiability
 from .prepared import prepare
 from .problem import Problem
@@ -98,7 +98,7 @@ def compare(
     of identifiability are left to the report, `Comparison.identifiability`.
 
     Raises:
-        ValueError: no y, a truth of the wrong size, an unsupported solver that was named.
+        ValueError: no y, a truth of the wrong size; SolveError: a named solver that cannot.
     """
     report = identify(problem)
     if problem.y is None:
@@ -120,7 +120,7 @@ def compare(
     for label, solver in pairs:
         reason = solver.supports(problem)
         if reason is not None and named:
-            raise ValueError(f"{label} cannot solve this problem: {reason}")
+            raise SolveError(f"{label} cannot solve this problem: {reason}")
         if reason is not None:
             skipped[label] = reason
             continue

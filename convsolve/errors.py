@@ -1,4 +1,4 @@
-"""What convsolve raises and warns about the data, beside TypeError and ValueError for bad input."""
+"""What convsolve raises and warns, beside TypeError and ValueError for bad input."""
 
 from __future__ import annotations
 
@@ -6,6 +6,10 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from .identifiability import Identifiability
+
+
+class SolveError(ValueError):
+    """This solver has no answer for this problem; the message says why, and what to use instead."""
 
 
 class IdentifiabilityWarning(UserWarning):

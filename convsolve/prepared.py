@@ -25,7 +25,8 @@ Block = tuple[np.ndarray, np.ndarray | None]
 
 def channel_exponents(arrays: Any) -> np.ndarray:
     """Power of two per channel that brings the largest magnitude into [1/2, 1)."""
-    largest = np.max([np.abs(a).max(axis=tuple(range(a.ndim - 1))) for a in arrays], axis=0)
+    over = [np.abs(a).max(axis=tuple(range(a.ndim - 1))) for a in arrays if a.size]
+    largest = np.max(over, axis=0)
     return np.where(largest > 0, np.frexp(largest.astype(float))[1], 0)
 
 

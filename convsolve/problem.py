@@ -55,6 +55,8 @@ class Problem:
         out_channels: int | None = None,
         bias: bool = False,
     ) -> None:
+        # An int for a kernel of one axis may be meant for images; anything else says what is meant.
+        sure = spec is not None or isinstance(kernel_size, (tuple, list))
         if spec is None:
             if kernel_size is None:
                 raise TypeError("Problem needs kernel_size=..., or a ConvSpec as spec=...")
@@ -65,24 +67,23 @@ class Problem:
             raise TypeError(
                 "give either spec= or kernel_size, stride, padding, dilation and groups"
             )
-        if not isinstance(bias, (bool, np.bool_)):
-            raise TypeError(f"bias must be True or False, got {bias!r}")
-        self.spec = spec
-        self.bias = bool(bias)
         self._lags: tuple[list[tuple[int, ...]], str] | None = None
         self.lag_shift: tuple[int, ...] = (0,) * spec.ndim
-        self._set(
-            read(x, "x", spec), None if y is None else read(y, "y", spec), out_channels, kernel_size
-        )
+        inputs, outputs = read(x, "x", spec), None if y is None else read(y, "y", spec)
+        self._set(spec, inputs, outputs, out_channels, bias, sure)
 
     def _set(
         self,
+        spec: ConvSpec,
         x: Records,
         y: Records | None,
         out_channels: int | None,
-        kernel_size: Any,
+        bias: Any,
+        sure: bool,
     ) -> None:
-        spec = self.spec
+        if not isinstance(bias, (bool, np.bool_)):
+            raise TypeError(f"bias must be True or False, got {bias!r}")
+        self.spec, self.bias = spec, bool(bias)
         spec.check_channels(x.channels)
         self.input, self.output = x, y
         self.kept: dict[str, Any] = {}  # what higher floors work out once, alive as long as this is
@@ -90,7 +91,7 @@ class Problem:
         self.dtype, self.data_eps = precision(x, y)
         self.returns_jax = x.is_jax and (y is None or y.is_jax)
         self.row_shapes = tuple(spec.output_shape(a.shape[:-1]) for a in x.arrays)
-        self._judge_geometry(kernel_size)
+        self._judge_geometry(sure)
         if y is None:
             self.out_channels = (
                 spec.groups if out_channels is None else integer(out_channels, "out_channels")
@@ -107,7 +108,7 @@ class Problem:
         self.x = x.cast(self.dtype)
         self.y = None if y is None else y.cast(self.dtype)
 
-    def _judge_geometry(self, kernel_size: Any) -> None:
+    def _judge_geometry(self, sure: bool) -> None:
         x, spec = self.input, self.spec
         if self.n_equations == 0:
             longest = max((a.shape[:-1] for a in x.arrays), key=math.prod)
@@ -126,7 +127,7 @@ class Problem:
         if (
             x.form != "list"
             and spec.ndim == 1
-            and not isinstance(kernel_size, (tuple, list))
+            and not sure
             and x.channel_axis
             and first[-1] > first[0]
         ):
@@ -140,12 +141,10 @@ class Problem:
 
     def _judge_output(self, y: Records) -> None:
         x, spec = self.input, self.spec
+        _judge_trials(x, y, self.row_shapes[0])
         if len(y.arrays) != len(x.arrays):
-            hint = ""
-            if x.form == "batch" and y.form == "record" and y.arrays[0].shape[0] == len(x.arrays):
-                hint = "; y of shape (trials, time) needs a channel axis here: y[..., None]"
             raise ValueError(
-                f"x has {count(len(x.arrays), 'record')}, y {count(len(y.arrays), 'record')}{hint}"
+                f"x has {count(len(x.arrays), 'record')}, y {count(len(y.arrays), 'record')}"
             )
         for i, (a, b, rows) in enumerate(zip(x.arrays, y.arrays, self.row_shapes, strict=True)):
             got, shape = b.shape[:-1], a.shape[:-1]
@@ -221,15 +220,15 @@ class Problem:
         inputs = read(x, "x", spec)
         outputs = None if y is None else read(y, "y", spec)
         if outputs is not None:
+            _judge_trials(inputs, outputs, inputs.arrays[0].shape[:-1])
             outputs = _trim(inputs, outputs, bounds, edges)
         if edges == "circular":
             axes = tuple(range(len(size)))
             rolled = tuple(np.roll(a, shift, axes) for a in inputs.arrays)
             inputs = Records(rolled, inputs.form, inputs.channel_axis, inputs.is_jax)
         self = cls.__new__(cls)
-        self.spec, self.bias, self.lag_shift = spec, bool(bias), shift
-        self._lags = (bounds, edges)
-        self._set(inputs, outputs, out_channels, size)
+        self.lag_shift, self._lags = shift, (bounds, edges)
+        self._set(spec, inputs, outputs, out_channels, bias, sure=True)
         return self
 
     @property
@@ -308,6 +307,17 @@ class Problem:
             f"x: {self.input.describe(spec.ndim)}{skipped}; kernel: {taps} taps, "
             f"padding {spec.padding}{extras}; y: {count(self.n_equations, 'row')} "
             f"× {count(self.out_channels, 'output')}, {self.dtype}"
+        )
+
+
+def _judge_trials(x: Records, y: Records, wanted: tuple[int, ...]) -> None:
+    """(trials, time) beside (trials, time, channels) is read as one record, and told so."""
+    first = y.arrays[0].shape
+    alike = y.form == "record" and y.channel_axis and first[0] == len(x.arrays)
+    if x.form == "batch" and alike and first[:-1] != wanted:
+        raise ValueError(
+            f"y of shape {first} is read as one record, x as {count(len(x.arrays), 'record')}; "
+            "if its first axis is trials it needs a channel axis: y[..., None]"
         )
 
 

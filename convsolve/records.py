@@ -72,7 +72,8 @@ def reject_tracers(*arrays: Any) -> None:
             )
 
 
-def _judge_kind(value: Any, name: str) -> np.ndarray:
+def numeric(value: Any, name: str) -> np.ndarray:
+    """``value`` as an array of real, finite numbers, in the kind in which it came."""
     if isinstance(value, np.ma.MaskedArray):
         raise TypeError(
             f"{name} is a masked array; cut the record at the masked samples and pass the pieces "
@@ -85,23 +86,20 @@ def _judge_kind(value: Any, name: str) -> np.ndarray:
             f"{name} is no regular array ({error}); "
             "records of unequal length go in a list of arrays"
         ) from None
+    except TypeError:  # jax's own kinds, such as random keys
+        raise TypeError(f"{name} must hold numbers, got dtype {value.dtype}") from None
     dtype = array.dtype
     if jnp.issubdtype(dtype, np.complexfloating):
         raise TypeError(
             f"{name} is complex ({dtype}); pass real and imaginary parts as two channels, "
             f"np.stack([{name}.real, {name}.imag], axis=-1)"
         )
-    if not (jnp.issubdtype(dtype, np.number) or dtype == np.bool_):
+    floating = jnp.issubdtype(dtype, np.floating)
+    if not (floating or dtype.kind in "biu"):
         raise TypeError(
             f"{name} must hold numbers, got dtype {dtype}; convert it first, {name}.astype(float)"
         )
-    return array
-
-
-def _judge_values(array: np.ndarray, name: str) -> None:
-    if not jnp.issubdtype(array.dtype, np.floating):
-        return
-    bad = ~np.isfinite(array)
+    bad = ~np.isfinite(array) if floating else np.zeros((), bool)
     if bad.any():
         first = tuple(int(i) for i in np.argwhere(bad)[0])
         what = "NaN" if np.isnan(array[first]) else "Inf"
@@ -110,6 +108,12 @@ def _judge_values(array: np.ndarray, name: str) -> None:
             f"not finite, the first ({what}) at index {first}; "
             "cut the record there and pass the pieces as a list of records"
         )
+    return array
+
+
+def _judge_size(array: np.ndarray, name: str) -> None:
+    if not (array.size and jnp.issubdtype(array.dtype, np.floating)):
+        return
     tiny = float(jnp.finfo(array.dtype.newbyteorder("=")).tiny)
     largest = np.abs(array).max(axis=tuple(range(array.ndim - 1)))
     faint = np.flatnonzero((largest > 0) & (largest < tiny))
@@ -135,14 +139,15 @@ def read(value: Any, name: str, spec: ConvSpec) -> Records:
     arrays, ranks = [], set()
     for i, item in enumerate(items):
         label = f"{name}[{i}]" if is_list else name
-        array = _judge_kind(item, label)
+        array = numeric(item, label)
         if not d <= array.ndim <= d + (1 if is_list else 2):
             raise ValueError(_rank_message(label, array.shape, d, is_list))
         ranks.add(array.ndim)
         array = array[..., None] if array.ndim == d else array
-        if not all(array.shape):
+        # Where a record of x is too short to give a row, that of y has nothing in it.
+        if not all(array.shape[-1:] if is_list and name == "y" else array.shape):
             raise ValueError(f"{label} has an empty axis: shape {np.shape(item)}")
-        _judge_values(array, label)
+        _judge_size(array, label)
         arrays.append(array)
     if len(ranks) > 1:
         raise ValueError(

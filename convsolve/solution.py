@@ -190,6 +190,8 @@ class Solution:
         kernel = np.asarray(self.kernel)
         shape = " × ".join(map(str, kernel.shape))
         lines.append(f"kernel       {shape} (taps × channels × outputs), {kernel.dtype}")
+        lags = " × ".join(f"{axis[0]} … {axis[-1]}" for axis in self.tap_lags)
+        lines.append(f"lags         {lags} samples, in the order of the kernel")
         text = np.array2string(np.squeeze(kernel), threshold=60, edgeitems=3, precision=6)
         lines += ["             " + line for line in text.splitlines()]
         if np.any(np.asarray(self.bias)):

@@ -14,11 +14,11 @@ import numpy as np
 from . import wording
 from .certificate import Certificate
 from .convolution import forward_records
-from .errors import IdentifiabilityError, IdentifiabilityWarning
+from .errors import IdentifiabilityError, IdentifiabilityWarning, SolveError
 from .identifiability import Identifiability
 from .prepared import Prepared, prepare
 from .problem import Problem
-from .records import precision, read, reject_tracers
+from .records import numeric, precision, read, reject_tracers
 from .solution import Solution
 from .solvers import AutoSolver
 from .solvers.base import Progress, Raw, Solver, host_ridge
@@ -55,8 +55,8 @@ def solve(
 
     Raises:
         TypeError: no Problem, no solver.
-        ValueError: no y, a solver that cannot solve this problem (and why), an answer outside the
-            range of float64.
+        ValueError: no y.
+        SolveError: a solver that cannot solve this problem (and why), an answer out of range.
         IdentifiabilityError: see ``strict``.
     """
     _judge_problem(problem)
@@ -66,7 +66,7 @@ def solve(
     _judge_solver(solver)
     reason = solver.supports(problem)
     if reason is not None:
-        raise ValueError(f"{solver.name} cannot solve this problem: {reason}")
+        raise SolveError(f"{solver.name} cannot solve this problem: {reason}")
     prepared, report = prepare(problem), identify(problem)
     determined = _determined(prepared, report, host_ridge(solver))
     if not determined and strict:
@@ -150,7 +150,7 @@ def _pack(problem: Problem, raw: Raw) -> tuple[Any, Any]:
     with np.errstate(over="ignore", under="ignore"):
         kernel, bias = raw.kernel.astype(problem.dtype), raw.bias.astype(problem.dtype)
     if not (np.isfinite(kernel).all() and np.isfinite(bias).all()):
-        raise ValueError(
+        raise SolveError(
             f"the kernel lies outside the range of {problem.dtype}; change the unit of x or of y "
             "so that their sizes are closer"
         )
@@ -191,7 +191,9 @@ def fit_kernel(
         raise TypeError(f"spec must be a ConvSpec, got {type(spec).__name__}")
     solver = AutoSolver() if solver is None else solver
     x, y = jnp.asarray(x), jnp.asarray(y)
-    dtype = jnp.result_type(x, y, jnp.float32)
+    dtype = jnp.result_type(x, y)
+    floating = jnp.issubdtype(dtype, jnp.floating)
+    dtype = jnp.promote_types(dtype, jnp.float32) if floating else jnp.result_type(float)
     d = spec.ndim
     x, y = _as_batch(x, "x", d).astype(dtype), _as_batch(y, "y", d).astype(dtype)
     spec.check_channels(x.shape[-1])
@@ -255,7 +257,7 @@ def convolve(x: Any, kernel: Any, spec: ConvSpec, bias: Any = None) -> Any:
             f"kernel has shape {array.shape}; {records.channels} channels and {spec} need "
             f"{(*expected, 'Cout')} with Cout a multiple of groups"
         )
-    offset = np.zeros(1) if bias is None else np.asarray(bias)
+    offset = np.zeros(1) if bias is None else numeric(bias, "bias")
     if offset.ndim > 1 or offset.size not in (1, full.shape[-1]):
         raise ValueError(f"bias has shape {offset.shape}, expected ({full.shape[-1]},) or a number")
     dtype, _ = precision(records, taps)

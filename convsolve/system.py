@@ -127,7 +127,7 @@ class System:
     def refine(
         self, w: np.ndarray, factors: Sequence[Factor], steps: int
     ) -> tuple[np.ndarray, Certificate]:
-        """Up to ``steps`` semi-normal refinements through the data; the best w, and its certificate.
+        """Up to ``steps`` semi-normal refinements through the data; the best w, certified.
 
         Deficient groups stay at the minimum norm throughout.
         """

@@ -1,7 +1,7 @@
 """Six haemodynamic responses from an event-related fMRI recording, with the reference of nitime.
 
-The recording travels with convsolve (see convsolve/data/ORIGIN.md): 3360 scans, one every 2 s, and the
-kind of event, if any, shown at each. The response to each kind over 30 s is 15 taps of a convolution.
+The recording travels with convsolve (see convsolve/data/ORIGIN.md): 3360 scans, one every 2 s, and
+the kind of event, if any, shown at each. The response to each kind over 30 s is 15 taps.
 
 Run: python examples/02_haemodynamic_response.py [PICTURE.png]
 """

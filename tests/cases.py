@@ -140,7 +140,7 @@ def svd_case(
 
 
 def deficient_case(m: int, p: int, rank: int, layout: str, seed: int) -> Case:
-    """A = B C in integers, so that the rank is exact, and the minimum norm Cᵀ(CCᵀ)⁻¹(BᵀB)⁻¹Bᵀy too."""
+    """A = B C in integers: the rank is exact, and so is the answer Cᵀ(CCᵀ)⁻¹(BᵀB)⁻¹Bᵀy."""
     rng = np.random.default_rng(seed)
     b = rng.integers(-5, 6, (m, rank)).astype(float)
     c = rng.integers(-5, 6, (rank, p)).astype(float)

@@ -171,7 +171,7 @@ def test_shapes_are_judged_while_tracing() -> None:
 
 
 def test_the_eager_doors_point_here() -> None:
-    with pytest.raises(TypeError, match="use convsolve.fit_kernel"):
+    with pytest.raises(TypeError, match=r"use convsolve\.fit_kernel"):
         jax.jit(lambda x: cs.Problem(x, kernel_size=2).n_equations)(np.ones(8))
     problem = cs.Problem(np.arange(8.0), np.arange(7.0), kernel_size=2)
     with pytest.raises(TypeError, match="a traced ridge belongs in fit_kernel"):

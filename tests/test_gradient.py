@@ -55,11 +55,11 @@ def test_bias_descends_too_and_starts_at_zero() -> None:
 
 
 def test_ragged_records_weigh_every_row_alike() -> None:
+    """A record too short for a single window takes no part."""
     records = [X[0], X[1, :12], X[1, :3]]
     outputs = [Y[0], Y[1, :9], np.zeros((0, 3))]
-    with pytest.raises(ValueError, match="empty axis"):
-        cs.Problem(records, outputs, spec=SPEC)
-    problem = cs.Problem(records[:2], outputs[:2], spec=SPEC)
+    problem = cs.Problem(records, outputs, spec=SPEC)
+    assert "(1 record too short to give a row)" in repr(problem)
     a = np.concatenate([A[:27], A[27:36]])
     b = np.concatenate([B[:27], B[27:36]])
     w = np.zeros((8, 3))
@@ -210,7 +210,7 @@ def test_the_second_run_compiles_nothing(optimizer: object, compiled: list[str])
 def test_bad_settings_are_named() -> None:
     with pytest.raises(ValueError, match="loss='mean' is unknown; choose one of 'mse', 'mae'"):
         cs.GradientDescent(loss="mean")
-    with pytest.raises(TypeError, match="optimizer must be an optax transformation, got 0.05"):
+    with pytest.raises(TypeError, match=r"optimizer must be an optax transformation, got 0\.05"):
         cs.GradientDescent(0.05)
     with pytest.raises(ValueError, match="init='ones' is unknown; choose 'glorot_uniform'"):
         cs.GradientDescent(init="ones")

@@ -1,4 +1,4 @@
-"""identify: verdict, rank, mask and null space against rational arithmetic, and what the report says."""
+"""identify: verdict, rank, mask and null space against rational arithmetic, and the words."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ import convsolve as cs
 
 
 def exact_rank_and_mask(a: np.ndarray) -> tuple[int, np.ndarray]:
-    """Rank, and which unknowns are determined, by Gauss–Jordan elimination over the rationals.
+    """Rank, and which unknowns are determined, by elimination over the rationals.
 
-    In reduced echelon form an unknown is determined iff it has a pivot whose row holds nothing else.
+    In reduced echelon form an unknown is determined iff its pivot row holds nothing else.
     """
     m = [[Fraction(float(v)) for v in row] for row in a]
     columns, rank, pivots = a.shape[1], 0, {}
@@ -181,7 +181,7 @@ def test_both_routes_agree(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_near_the_tolerance_is_ambiguous() -> None:
-    """Two channels that differ by a few hundred roundings, 40 rows: inside the band around 40 eps."""
+    """Two channels that differ by a few hundred roundings, 40 rows: inside the band."""
     x = np.stack([NOISE[:, 0], NOISE[:, 0] * (1 + 200 * np.finfo(float).eps * NOISE[:, 1] / 9)], 1)
     report = cs.identify(cs.Problem(x, kernel_size=(1,)))
     assert report.verdict == "ambiguous"
@@ -192,7 +192,7 @@ def test_near_the_tolerance_is_ambiguous() -> None:
 
 
 def test_float32_below_its_own_rounding_is_ambiguous() -> None:
-    """A copy through another route of float32 arithmetic differs by its rounding, which proves nothing."""
+    """A copy by another route of float32 arithmetic differs by its rounding: no evidence."""
     rng = np.random.default_rng(1)
     a = rng.standard_normal(2000).astype(np.float32)
     b = (a * np.float32(0.1)) * np.float32(10)
@@ -208,7 +208,9 @@ def test_remedies_name_what_limits() -> None:
         x, taps, _ = EXACT[key[0]]
         return " ".join(cs.identify(cs.Problem(x, kernel_size=(taps,))).remedies)
 
-    assert "channel 0 excites only 1 of its 4 taps; more of the same signal will" in text("constant")
+    assert "channel 0 excites only 1 of its 4 taps; more of the same signal will" in text(
+        "constant"
+    )
     assert "channel 1 is zero in every window: drop it" in text("zero channel")
     assert "3 combinations of channels cannot be told apart" in text("duplicate")
     assert "3 more rows of y are needed" not in text("duplicate")

@@ -152,6 +152,7 @@ def test_the_text_shows_what_matters() -> None:
     assert text.splitlines()[0] == "LeastSquares(qr): solved"
     assert re.search(r"^certificate  (< 1|[\d.]+) eps", text, re.MULTILINE)
     assert "overdetermined" in text
+    assert "lags         4 … 0 samples" in text
     assert "5 × 2 × 2 (taps × channels × outputs), float64" in text
 
 

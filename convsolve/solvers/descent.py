@@ -74,11 +74,9 @@ def _step(
     return step
 
 
-@partial(jax.jit, static_argnames=("init", "shape", "restarts", "optimizer"))
-def start(
-    key: Any, given: Any, zeros: Any, *, init: Any, shape: Any, restarts: int, optimizer: Any
-) -> Any:
-    """Parameters, optimizer state and key of every restart."""
+@partial(jax.jit, static_argnames=("init", "shape", "restarts"))
+def draw(key: Any, given: Any, zeros: Any, *, init: Any, shape: Any, restarts: int) -> Any:
+    """Parameters and key of every restart."""
     keys = jax.random.split(key, restarts)
     if init == "glorot_uniform":
         taps = math.prod(shape[:-2])
@@ -86,8 +84,13 @@ def start(
         w = jax.vmap(lambda k: jax.random.uniform(k, shape, zeros.dtype, -limit, limit))(keys)
     else:
         w = jnp.broadcast_to(given, (restarts, *shape)).astype(zeros.dtype)
-    params = (w, jnp.broadcast_to(zeros, (restarts, *zeros.shape)))
-    state = (params, jax.vmap(optimizer.init)(params), keys)
+    return (w, jnp.broadcast_to(zeros, (restarts, *zeros.shape))), keys
+
+
+@partial(jax.jit, static_argnames="optimizer")
+def begin(params: Any, *, optimizer: Any) -> Any:
+    """State of the optimizer for every restart."""
+    state = jax.vmap(optimizer.init)(params)
     # Weak types would turn strong after the first step, and the new signature compile again.
     return jax.tree.map(lambda a: lax.convert_element_type(a, a.dtype), state)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -18,7 +18,7 @@ from ..prepared import Prepared
 from ..problem import Problem
 from ..spec import ConvSpec, integer
 from .base import Progress, Raw, Solver, Trace, interruptible, plain
-from .descent import Loss, Measured, advance, start
+from .descent import Loss, Measured, advance, begin, draw
 
 # One object, so that default solvers share compilations: two optax.adam(5e-2) are unequal.
 ADAM = optax.adam(5e-2)
@@ -70,7 +70,6 @@ class GradientDescent(Solver):
     restarts: int = 1
     tol: Any = 1e-6
     huber_delta: Any = 1.0
-    ridge: Any = field(default=0.0, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         put = partial(object.__setattr__, self)
@@ -147,16 +146,19 @@ class GradientDescent(Solver):
         if not (isinstance(key, jax.Array) and jnp.issubdtype(key.dtype, jax.dtypes.prng_key)):
             key = jax.random.key(key) if np.ndim(key) == 0 else jax.random.wrap_key_data(key)
         given = np.zeros((), dtype) if named else self.init
-        return start(
-            key, given, np.zeros(shape[-1], dtype), init=named, shape=shape,
-            restarts=self.restarts, optimizer=optax.with_extra_args_support(self.optimizer),
-        )  # fmt: skip
+        zeros = np.zeros(shape[-1], dtype)
+        params, keys = draw(key, given, zeros, init=named, shape=shape, restarts=self.restarts)
+        optimizer = optax.with_extra_args_support(self.optimizer)
+        return params, begin(params, optimizer=optimizer), keys
 
     def run(self, prepared: Prepared, progress: Progress | None = None) -> Raw:
         problem, system = prepared.problem, prepared.system()
         data = _stack(problem)
         static = self._static(data[1].shape[0], problem.spec, problem.bias)
-        scale = np.ldexp(1.0, system.exponents).reshape(-1, *problem.kernel_shape[:-1])
+        limit = np.finfo(problem.dtype).maxexp - 2
+        scale = np.ldexp(1.0, np.clip(system.exponents, -limit, limit)).reshape(
+            -1, *problem.kernel_shape[:-1]
+        )
         scale = np.repeat(np.moveaxis(scale, 0, -1), prepared.outputs, axis=-1)
         a_norm = np.repeat(system.a_norm, prepared.outputs)
         y_norms = np.linalg.norm(data[1], axis=0), np.abs(data[1]).sum(0)

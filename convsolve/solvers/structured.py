@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from ..errors import SolveError
 from ..prepared import Prepared
 from ..spec import ConvSpec
 from .base import Progress, Raw, Solver, host_ridge, judge_ridge
@@ -62,7 +63,7 @@ class NormalEquations(Solver):
     3. Where R is deficient: its truncated SVD, minimum norm in the user's units.
 
     ``stats["route"]`` says how far it went. Should the matrix for step 2 not fit in the memory
-    allowed, the answer of the Gram is returned as "approximate", or a ValueError asks for a ridge.
+    allowed, the answer of the Gram is returned as "approximate", or a SolveError asks for a ridge.
 
     Certificate at most 30 eps, kernel error as for `LeastSquares`. ``ridge`` is summed, as
     scikit-learn's ``alpha``. Under `fit_kernel` step 1 alone is taken (for a wide A its dual), so
@@ -94,7 +95,7 @@ class NormalEquations(Solver):
                 route = "QR of the design matrix" + (", truncated SVD of R" if deficient else "")
                 found = system.refine(np.stack([f.solve() for f in factors]), factors, QR_STEPS)
         if found is None:
-            raise ValueError(
+            raise SolveError(
                 "the Gram matrix cannot decide the rank and the design matrix would take "
                 f"{prepared.matrix_numbers * 8 / 2**30:.1f} GiB; give a ridge, or fewer taps"
             )

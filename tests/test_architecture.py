@@ -1,0 +1,258 @@
+"""The house: who may import whom, and what belongs to one file alone."""
+
+import ast
+import subprocess
+import sys
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+
+import convsolve
+
+ROOT = Path(convsolve.__file__).parent
+
+FLOORS = [
+    {"errors"},
+    {"spec", "files"},
+    {"convolution"},
+    {"records"},
+    {"problem"},
+    {"moments", "factor"},
+    {"certificate"},
+    {"system"},
+    {"prepared"},
+    {"wording"},
+    {"identifiability"},
+    {"solvers.base"},
+    {"solvers.descent", "solvers.linear"},
+    {"solvers.direct", "solvers.structured", "solvers.fourier", "solvers.gradient"},
+    {"solvers.auto"},
+    {"solvers"},
+    {"solution"},
+    {"solving"},
+    {"comparison"},
+    {"data", "interop", "interop.layouts", "plotting", "arguments"},
+    {"demo"},
+    {"cli"},
+    {"__main__"},
+]
+FLOOR = {name: floor for floor, names in enumerate(FLOORS) for name in names}
+SOLVERS = FLOOR["solvers.direct"]  # where a new solvers/x.py stands without being listed
+FACES = FLOOR["plotting"]
+
+
+def name_of(path):
+    """The name of a module inside the package, "" for the package itself."""
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+PATHS = {name_of(path): path for path in sorted(ROOT.rglob("*.py"))}
+TREES = {name: ast.parse(path.read_text(encoding="utf-8")) for name, path in PATHS.items()}
+MODULES = [name for name in PATHS if name]  # the package itself imports by name only, see below
+every_module = pytest.mark.parametrize("name", MODULES)
+
+
+def floor_of(name):
+    return FLOOR.get(name, SOLVERS if name.startswith("solvers.") else None)
+
+
+def is_type_checking(node):
+    return isinstance(node, ast.If) and ast.unparse(node.test) in (
+        "TYPE_CHECKING",
+        "typing.TYPE_CHECKING",
+    )
+
+
+def at_run_time(node, inside_function=False):
+    """(node, whether it is inside a function) of all that is not under TYPE_CHECKING."""
+    yield node, inside_function
+    inside_function |= isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda))
+    children = node.orelse if is_type_checking(node) else ast.iter_child_nodes(node)
+    for child in children:
+        yield from at_run_time(child, inside_function)
+
+
+def absolute(name, node):
+    """What ``from … import`` imports from, written out as "convsolve.x"."""
+    if not node.level:
+        return node.module
+    package = ["convsolve", *filter(None, name.split("."))]
+    if PATHS[name].name != "__init__.py":
+        package.pop()
+    base = package[: len(package) - (node.level - 1)]
+    return ".".join(base + ([node.module] if node.module else []))
+
+
+def imports(name):
+    """(module, whether inside a function) of every import at run time, written out."""
+    for node, inside in at_run_time(TREES[name]):
+        if isinstance(node, ast.Import):
+            yield from ((alias.name, inside) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = absolute(name, node)
+            for alias in node.names:
+                inner = f"{base}.{alias.name}".removeprefix("convsolve.")
+                yield (f"convsolve.{inner}" if inner in PATHS else base), inside
+
+
+def own_imports(name):
+    return {
+        module.removeprefix("convsolve").removeprefix(".")
+        for module, _ in imports(name)
+        if module.split(".")[0] == "convsolve"
+    }
+
+
+def code_names(name):
+    """Every name and attribute in the code of a module, dotted; not its comments and docstrings."""
+    for node in ast.walk(TREES[name]):
+        if isinstance(node, (ast.Name, ast.Attribute)):
+            yield ast.unparse(node)
+        elif isinstance(node, (ast.Import, ast.ImportFrom)):
+            yield from (alias.name for alias in node.names)
+
+
+def test_the_house_was_found():
+    assert {"spec", "solving", "solvers", "solvers.base", "interop.layouts"} <= set(MODULES)
+    # The reading of imports itself: relative ones, packages, and those under TYPE_CHECKING.
+    assert {"records", "spec"} <= own_imports("problem")
+    assert {"prepared", "solvers.base"} <= own_imports("solvers.direct")
+    assert {"wording", "solvers"} <= own_imports("solving")
+    assert "prepared" not in own_imports("system")
+
+
+@every_module
+def test_every_module_has_a_floor(name):
+    assert floor_of(name) is not None, f"{name} is in no row of FLOORS"
+
+
+@every_module
+def test_imports_run_downwards(name):
+    def is_below(other):
+        own_part = PATHS[name].name == "__init__.py" and other.startswith(f"{name}.")
+        # The package itself, "", holds the version and no more.
+        return other == "" or own_part or floor_of(other) < floor_of(name)
+
+    assert [other for other in own_imports(name) if not is_below(other)] == []
+
+
+def test_the_package_itself_imports_nothing_of_its_own():
+    assert own_imports("") == set()
+
+
+def test_solvers_do_not_know_each_other():
+    shared = {"solvers.base", "solvers.descent", "solvers.linear"}
+    knowing = {
+        name
+        for name in MODULES
+        if name.startswith("solvers.")
+        and any(other.startswith("solvers") for other in own_imports(name) - shared)
+    }
+    assert knowing == {"solvers.auto"}
+
+
+def test_no_module_has_the_name_of_a_public_function():
+    assert {name.rpartition(".")[2] for name in MODULES} & set(convsolve.__all__) == set()
+
+
+def test_one_file_knows_the_convolution_of_lax():
+    knowing = {
+        name
+        for name in PATHS
+        if any(
+            part == "conv" or part.startswith("conv_")
+            for used in code_names(name)
+            for part in used.split(".")
+        )
+    }
+    assert knowing == {"convolution"}
+
+
+@pytest.mark.parametrize("package", ["matplotlib", "tqdm"])
+def test_optional_packages_are_imported_when_used(package):
+    found = {
+        (name, inside)
+        for name in PATHS
+        for module, inside in imports(name)
+        if module.split(".")[0] == package
+    }
+    assert found, f"{package} is imported nowhere"
+    assert [name for name, inside in found if not inside or floor_of(name) < FACES] == []
+
+
+ALLOWED = {
+    "convsolve",
+    "jax",
+    "numpy",
+    "optax",
+    "scipy",
+    "matplotlib",
+    "tqdm",
+    *sys.stdlib_module_names,
+}
+
+
+@pytest.mark.parametrize("name", PATHS)
+def test_nothing_else_is_imported(name):
+    assert {module.split(".")[0] for module, _ in imports(name)} <= ALLOWED
+
+
+@pytest.mark.parametrize("name", PATHS)
+def test_global_configuration_is_left_alone(name):
+    for used in code_names(name):
+        assert "config.update" not in used
+    for node in ast.walk(TREES[name]):
+        targets = node.targets if isinstance(node, ast.Assign) else []
+        assert not any(ast.unparse(t).startswith(("jax.", "os.environ")) for t in targets)
+
+
+@pytest.mark.parametrize("name", PATHS)
+def test_files_stay_small(name):
+    assert len(PATHS[name].read_text(encoding="utf-8").splitlines()) <= 400
+
+
+# --- the public face
+
+
+def run(code):
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_import_convsolve_imports_nothing_heavy():
+    run(
+        "import sys, convsolve; convsolve.__version__; dir(convsolve); "
+        "heavy = {'jax', 'jaxlib', 'numpy', 'scipy', 'optax', 'matplotlib'} & set(sys.modules); "
+        "assert not heavy, heavy"
+    )
+
+
+@pytest.mark.parametrize("name", convsolve.__all__)
+def test_public_names_resolve_and_are_documented(name):
+    value = getattr(convsolve, name)
+    assert value.__doc__
+    assert value.__doc__.strip()
+    assert value.__name__ == name
+    assert name in dir(convsolve)
+
+
+def test_public_names_are_seen_by_type_checkers():
+    block = next(node for node in TREES[""].body if is_type_checking(node))
+    seen = {alias.name: f"convsolve.{node.module}" for node in block.body for alias in node.names}
+    assert sorted(seen) == sorted(convsolve.__all__)
+    for name, module in seen.items():
+        assert getattr(import_module(module), name) is getattr(convsolve, name)
+
+
+def test_all_is_sorted_and_says_nothing_twice():
+    assert convsolve.__all__ == sorted(set(convsolve.__all__))
+
+
+def test_other_names_are_refused():
+    with pytest.raises(AttributeError, match="'convsolve' has no attribute 'solver'"):
+        _ = convsolve.solver
+
+
+def test_the_package_says_that_it_is_typed():
+    assert (ROOT / "py.typed").is_file()

@@ -1,0 +1,437 @@
+"""The command line: what it reads, what it answers, and how it says what is wrong."""
+
+import io
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import convsolve as cs
+from convsolve import cli
+
+X = np.array([[0, 0], [3, 6], [4, 7], [5, 8], [1, 2], [4, 5], [2, 0], [0, 1]])
+Y = np.array([14, 20, 14, 15, 10, 4])
+KERNEL = [[[1], [0]], [[0], [1]], [[2], [0]]]
+# The tests run in other folders, where a source tree that is not installed would not be found.
+ENVIRONMENT = os.environ | {"PYTHONPATH": str(Path(cs.__file__).parents[1])}
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    np.savez("full.npz", x=X, y=Y, note="left alone")
+    np.savez("short.npz", x=X[:7], y=Y[:5])
+    np.savez("flat.npz", x=np.arange(9.0), y=np.ones(7))
+    np.savez("other.npz", a=X)
+    np.save("x.npy", X)
+    np.save("y.npy", Y)
+    np.savetxt("x.csv", X, delimiter=",")
+    np.savetxt("y.csv", Y)
+    table = np.column_stack([X, np.convolve(X[:, 0], [1, 0.5])[:8]])
+    np.savetxt("table.csv", table, delimiter=",", header="left,right,out", comments="")
+    (tmp_path / "nan.csv").write_text("a,b\n1,2\nnan,3\n4,5\n6,7\n")
+    (tmp_path / "word.csv").write_text("a,b\n1,2\nsoft,3\n")
+    (tmp_path / "cut.npz").write_bytes((tmp_path / "full.npz").read_bytes()[:300])
+    return tmp_path
+
+
+def strict_json(text):
+    def refuse(word):
+        raise AssertionError(f"{word} is no JSON")
+
+    return json.loads(text, parse_constant=refuse)
+
+
+@pytest.fixture
+def run(folder, capsys):
+    def call(line):
+        status = cli.main(line.split())
+        out, err = capsys.readouterr()
+        return status, out, err
+
+    return call
+
+
+def python(*arguments):
+    return subprocess.run(
+        [sys.executable, *arguments],
+        capture_output=True,
+        encoding="utf-8",
+        env=ENVIRONMENT | {"PYTHONIOENCODING": "utf-8"},
+        timeout=120,
+    )
+
+
+def test_help_imports_neither_jax_nor_numpy():
+    script = """
+import sys
+from convsolve.cli import main
+try:
+    main(["solve", "--help"])
+except SystemExit as end:
+    heavy = {"jax", "numpy", "matplotlib"}
+    print("exit", end.code, sorted(heavy.intersection(sys.modules)))
+"""
+    done = python("-c", script)
+    assert done.returncode == 0, done.stderr
+    assert "--kernel-size" in done.stdout
+    assert done.stdout.endswith("exit 0 []\n")
+
+
+@pytest.mark.parametrize(
+    ("line", "status"),
+    [
+        ("identify full.npz --kernel-size 3", 0),
+        ("solve full.npz --kernel-size 3 --solver fft", 1),
+        ("solve gone.npz --kernel-size 3", 2),
+        ("solve short.npz --kernel-size 3", 3),
+    ],
+)
+def test_exit_status_of_the_program(folder, line, status):
+    done = python("-m", "convsolve", *line.split())
+    assert done.returncode == status
+    assert "Traceback" not in done.stderr
+    assert len(done.stderr.splitlines()) == (status >= 2)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        "full.npz",
+        "x.npy y.npy",
+        "x.csv y.csv",
+        "x.npy y.csv",
+    ],
+)
+def test_every_kind_of_file_gives_the_kernel(run, data):
+    status, out, err = run(f"solve {data} --kernel-size 3 --json")
+    found = strict_json(out)
+    assert (status, err) == (0, "")
+    assert np.shape(found["kernel"]) == (3, 2, 1)
+    np.testing.assert_allclose(found["kernel"], KERNEL, atol=1e-12)
+    assert found["lags"] == [-2, -1, 0]
+    assert (found["verdict"], found["unique"]) == ("exactly determined", True)
+    assert (found["status"], found["ok"]) == ("solved", True)
+
+
+@pytest.mark.parametrize(
+    "columns",
+    [
+        "--x-columns left --y-columns out",
+        "--x-columns 0 --y-columns 2",
+    ],
+)
+def test_columns_and_lags_of_a_table(run, columns):
+    status, out, _ = run(f"solve table.csv {columns} --lags 0 1 --edges zeros --json")
+    found = strict_json(out)
+    assert status == 0
+    assert found["lags"] == [0, 1]
+    np.testing.assert_allclose(np.ravel(found["impulse_response"]), [1, 0.5], atol=1e-12)
+
+
+def test_the_order_of_columns_is_that_of_the_channels(run):
+    _, out, _ = run("solve table.csv --x-columns right,left --y-columns out --lags 0 0 --json")
+    found = strict_json(out)
+    y = np.convolve(X[:, 0], [1, 0.5])[:8]
+    expected = np.linalg.lstsq(X[:, ::-1].astype(float), y, rcond=None)[0]
+    np.testing.assert_allclose(np.ravel(found["kernel"]), expected, rtol=1e-12)
+
+
+def test_geometry_reaches_the_problem(run):
+    line = "identify x.npy --kernel-size 2 --padding=3,-1 --stride 2 --dilation 3 --groups 2 --bias"
+    _, out, _ = run(line + " --json")
+    problem = cs.Problem(
+        X, kernel_size=2, padding=((3, -1),), stride=2, dilation=3, groups=2, bias=True
+    )
+    assert strict_json(out)["data"] == repr(problem)
+    _, out, _ = run("identify x.npy --lags -1 2 --edges circular --json")
+    wrapped = cs.Problem.from_lags(X, lags=(-1, 2), edges="circular")
+    assert strict_json(out)["data"] == repr(wrapped)
+    _, out, _ = run("identify x.npy --kernel-size 2 2 --stride 1 2 --padding 1,0,0,0 --json")
+    plane = cs.Problem(X, kernel_size=(2, 2), stride=(1, 2), padding=((1, 0), (0, 0)))
+    assert strict_json(out)["data"] == repr(plane)
+
+
+def test_identify_prints_the_report_and_needs_no_y(run):
+    status, out, err = run("identify x.csv --kernel-size 3")
+    assert (status, err) == (0, "")
+    assert out.rstrip() == str(cs.identify(cs.Problem(X.astype(float), kernel_size=3)))
+
+
+def test_json_of_a_deficient_report_has_no_infinity(run):
+    status, out, _ = run("identify short.npz --kernel-size 3 --json")
+    found = strict_json(out)
+    assert status == 3
+    assert found["verdict"] == "underdetermined"
+    assert (found["rank"], found["n_unknowns"], found["condition"]) == (5, 6, None)
+
+
+def test_json_turns_the_score_of_a_constant_into_null(run):
+    status, out, _ = run("solve flat.npz --kernel-size 3 --json")
+    assert status == 3
+    assert strict_json(out)["score"]["r2"] == [None]
+
+
+def test_not_unique_is_told_on_stderr_and_still_written(run):
+    status, out, err = run("solve short.npz --kernel-size 3 --out fit.npz")
+    assert status == 3
+    assert err.startswith("convsolve: warning: underdetermined: rank 5 of 6 unknowns; ")
+    assert err.count("\n") == 1
+    assert "minimum norm" in err
+    assert "LeastSquares" in out
+    # The notebook's kernel less its part along the null vector.
+    fit = cs.load("fit.npz")
+    np.testing.assert_allclose(
+        cs.convolve(X[:7], fit.kernel, fit.spec)[:, 0], Y[:5], rtol=0, atol=1e-12
+    )
+    assert np.linalg.norm(fit.kernel) < np.linalg.norm(KERNEL)
+
+
+def test_a_ridge_mends_what_is_not_unique(run):
+    status, out, err = run("solve short.npz --kernel-size 3 --ridge 0.5 --json")
+    assert (status, err) == (0, "")
+    report = cs.solve(cs.Problem(X[:7], Y[:5], kernel_size=3), cs.AutoSolver(ridge=0.5))
+    np.testing.assert_allclose(strict_json(out)["kernel"], report.kernel, rtol=1e-12)
+
+
+def test_strict_gives_no_answer(run, folder):
+    status, out, err = run("solve short.npz --kernel-size 3 --strict --out fit.npz")
+    assert (status, out) == (3, "")
+    assert err.startswith("convsolve: underdetermined: rank 5 of 6 unknowns")
+    assert err.count("\n") == 1
+    assert not (folder / "fit.npz").exists()
+
+
+def test_descent_takes_its_settings(run):
+    line = "solve full.npz --kernel-size 3 --solver adam --json"
+    status, out, _ = run(line + " --loss mae --steps 7 --key 3")
+    found = strict_json(out)
+    assert (status, found["status"], found["ok"]) == (1, "max steps", False)
+    assert found["stats"]["steps"] == 7
+    assert found["certificate"] is None
+    fit = cs.solve(cs.Problem(X, Y, kernel_size=3), cs.GradientDescent(loss="mae", steps=7, key=3))
+    np.testing.assert_array_equal(found["kernel"], fit.kernel)
+    _, out, _ = run(line + " --loss mae --steps 7 --key 3 --rate 0.5")
+    assert np.abs(np.subtract(strict_json(out)["kernel"], fit.kernel)).max() > 0.1
+
+
+def test_compare_lists_every_method_that_applies(run):
+    status, out, _ = run("compare table.csv --x-columns 0,1 --y-columns 2 --lags 0 0 --json --bias")
+    found = strict_json(out)
+    assert status == 0
+    assert [row["method"] for row in found["rows"]][:3] == [
+        "LeastSquares(svd)",
+        "LeastSquares(qr)",
+        "NormalEquations",
+    ]
+    assert "no bias" in found["skipped"]["FFTDeconvolution"]
+
+
+def test_compare_runs_the_solvers_that_are_named(run):
+    status, out, err = run("compare full.npz --kernel-size 3 --solvers svd,normal")
+    assert (status, err) == (0, "")
+    assert "exactly determined: 6 equations for 6 unknowns" in out
+    assert [line.split()[0] for line in out.splitlines()[5:7]] == ["svd", "normal"]
+    status, out, _ = run("compare full.npz --kernel-size 3 --solvers fft --json")
+    assert (status, strict_json(out)["rows"][0]["status"]) == (1, "approximate")
+    status, _, _ = run("compare short.npz --kernel-size 3 --solvers svd")
+    assert status == 3
+
+
+MISTAKES = [
+    ("", "required: COMMAND"),
+    ("mend full.npz", "invalid choice: 'mend'"),
+    ("identify full.npz", "either --kernel-size or --lags"),
+    ("identify full.npz --kernel-size 2 --lags 0 1", "either --kernel-size or --lags"),
+    ("identify full.npz --kernel-size two", "--kernel-size: invalid int value: 'two'"),
+    ("identify full.npz --kernel-size 0", "kernel_size must be at least 1, got 0"),
+    ("identify full.npz --kernel-size 2 --padding odd", "padding='odd' is unknown"),
+    ("identify full.npz --kernel-size 2 --padding 1,2,3", "--padding: '1,2,3' is not a word"),
+    ("identify full.npz --kernel-size 2 --padding 1,x", "--padding: '1,x' is not a word"),
+    ("identify full.npz --kernel-size 2 --edges zeros", "--edges goes with --lags"),
+    ("identify full.npz --lags 0 1 --stride 2", "--stride does not go with --lags"),
+    ("identify full.npz --lags 1", "--lags takes FIRST LAST"),
+    ("identify full.npz --lags 3 1", "--lags takes FIRST LAST"),
+    ("identify full.npz --kernel-size 9", "full.npz: no window fits"),
+    ("identify full.npz --kernel-size 2 --groups 3", "full.npz: groups=3"),
+    ("solve full.npz --lags 0 1", "full.npz: from_lags takes y as long as x"),
+    ("solve gone.npz --kernel-size 2", "gone.npz: No such file or directory"),
+    ("solve . --kernel-size 2", ".: is of no known kind"),
+    ("solve cut.npz --kernel-size 2", "cut.npz: is damaged"),
+    ("solve other.npz --kernel-size 2", "other.npz: has no member 'x'"),
+    ("solve full.npz y.npy --kernel-size 2", "y.npy: one file is enough"),
+    ("solve x.npy y.npy x.npy --kernel-size 2", "two files at most, not 3"),
+    ("solve x.npy --kernel-size 2", "x.npy: there is no y"),
+    ("solve full.npz --kernel-size 2 --x-columns a", "columns are for tables"),
+    ("solve table.csv --kernel-size 2 --y-columns out", "--y-columns needs --x-columns"),
+    ("solve table.csv --lags 0 1 --x-columns up --y-columns out", "no column 'up'; the header"),
+    ("solve table.csv --lags 0 1 --x-columns 0 --y-columns 3", "table.csv: has no column 3"),
+    ("solve nan.csv --lags 0 0 --x-columns a --y-columns b", "nan.csv: x has 1 value that is not"),
+    ("solve word.csv --lags 0 0 --x-columns a --y-columns b", "'soft' for a number in line 3"),
+    ("solve full.npz --kernel-size 3 --max-bytes 10", "full.npz: holds"),
+    ("solve full.npz --kernel-size 3 --ridge -1", "ridge must be finite and not negative"),
+    ("solve full.npz --kernel-size 3 --steps 9", "--steps is for the solvers adam, lbfgs"),
+    ("solve full.npz --kernel-size 3 --solver adam --ridge 1", "--ridge is for the solvers auto"),
+    ("solve full.npz --kernel-size 3 --solver adam --rate 0", "--rate must be positive"),
+    ("solve full.npz --kernel-size 3 --solver adam --steps -1", "steps must be at least 0"),
+    ("solve full.npz --kernel-size 3 --solver lucky", "invalid choice: 'lucky'"),
+    ("solve full.npz --kernel-size 3 --bias --solver fft", "solver fft: it has no bias"),
+    ("solve full.npz --kernel-size 3 --out gone/fit.npz", "--out gone/fit.npz: its directory"),
+    ("solve full.npz --kernel-size 3 --out .", "--out .: is a directory"),
+    ("solve full.npz --kernel-size 3 --plot fit.txt", "--plot fit.txt: must end in .png"),
+    ("compare full.npz --kernel-size 3 --solvers svd,lucky", "solver 'lucky' is unknown"),
+    ("compare full.npz --kernel-size 3 --bias --solvers fft", "solver fft: it has no bias"),
+    ("compare full.npz --kernel-size 3 --key 1", "--key is for the solvers adam, lbfgs"),
+]
+
+
+@pytest.mark.parametrize(("line", "message"), MISTAKES)
+def test_a_mistake_is_answered_by_one_line(run, line, message):
+    status, out, err = run(line)
+    assert (status, out) == (2, "")
+    assert err.startswith("convsolve: ")
+    assert err.count("\n") == 1
+    assert message in err
+
+
+def test_a_warning_is_one_plain_line(run, folder):
+    np.save(folder / "wide.npy", np.random.default_rng(0).normal(size=(4, 6)))
+    status, _, err = run("identify wide.npy --kernel-size 1")
+    assert status == 3
+    assert err.startswith("convsolve: warning: x was read as 1 record × 4 samples × 6 channels")
+    assert err.count("\n") == 1
+
+
+def test_nothing_is_overwritten_unless_forced(run, folder, monkeypatch):
+    (folder / "fit.npz").write_text("precious")
+    (folder / "link.npz").symlink_to(folder / "elsewhere.npz")
+    with monkeypatch.context() as patch:
+        # It is refused before anything is computed.
+        patch.setattr("convsolve.solving.solve", None)
+        status, out, err = run("solve full.npz --kernel-size 3 --out fit.npz")
+        assert (status, out) == (2, "")
+        assert err == "convsolve: --out fit.npz: exists; --force overwrites it\n"
+        status, _, err = run("solve full.npz --kernel-size 3 --out link.npz --force")
+        assert (status, "symbolic link" in err) == (2, True)
+    assert (folder / "fit.npz").read_text() == "precious"
+    status, _, _ = run("solve full.npz --kernel-size 3 --out fit.npz --force")
+    assert status == 0
+    np.testing.assert_allclose(cs.load("fit.npz").kernel, KERNEL, atol=1e-12)
+
+
+def test_a_place_that_turns_out_unwritable_is_named(run, monkeypatch):
+    def full(self, path, *, force):
+        raise OSError(28, "No space left on device", str(path))
+
+    monkeypatch.setattr(cs.Solution, "save", full)
+    status, _, err = run("solve full.npz --kernel-size 3 --out fit.npz")
+    assert (status, err) == (2, "convsolve: fit.npz: No space left on device\n")
+
+
+def test_errors_inside_the_library_are_not_disguised(run, monkeypatch):
+    def broken(*args, **settings):
+        raise ValueError("inside")
+
+    monkeypatch.setattr("convsolve.solving.solve", broken)
+    with pytest.raises(ValueError, match="inside"):
+        run("solve full.npz --kernel-size 3")
+
+
+@pytest.mark.parametrize("command", ["identify", "solve", "compare"])
+def test_plot_draws_a_picture(run, folder, command):
+    more = " --solvers svd" if command == "compare" else ""
+    status, _, err = run(f"{command} full.npz --kernel-size 3 --plot p.png" + more)
+    assert (status, err) == (0, "")
+    assert (folder / "p.png").read_bytes().startswith(b"\x89PNG")
+    status, _, err = run(f"{command} full.npz --kernel-size 3 --plot p.png" + more)
+    assert (status, err) == (2, "convsolve: --plot p.png: exists; --force overwrites it\n")
+
+
+def test_plot_without_matplotlib_is_refused_at_once(run, monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    status, _, err = run("solve full.npz --kernel-size 3 --plot p.png")
+    assert (status, err) == (
+        2, "convsolve: --plot needs matplotlib: pip install 'convsolve[plot]'\n"
+    )  # fmt: skip
+
+
+def test_demo_hands_its_numbers_to_json(run, monkeypatch):
+    def short(out, plot):
+        out("text")
+        return {"plot": str(plot), "spread": np.array([1.0, np.inf])}
+
+    monkeypatch.setattr("convsolve.demo.run", short)
+    status, out, _ = run("demo --json --plot demo.png")
+    assert (status, strict_json(out)) == (0, {"plot": "demo.png", "spread": [1.0, None]})
+    assert run("demo")[:2] == (0, "text\n")
+
+
+def test_progress_is_for_a_person_who_watches(monkeypatch):
+    class Terminal(io.StringIO):
+        def isatty(self):
+            return True
+
+    with cli._progress(10) as silent:
+        assert silent is None
+    monkeypatch.setattr(sys, "stderr", Terminal())
+    with cli._progress(None) as silent:
+        assert silent is None
+    with cli._progress(10) as show:
+        show(4, 10, 0.125)
+        time.sleep(0.2)  # the bar is drawn ten times a second
+        show(9, 10, 0.0625)
+    assert "9/10" in sys.stderr.getvalue()
+    assert "loss 0.0625" in sys.stderr.getvalue()
+    monkeypatch.setitem(sys.modules, "tqdm", None)
+    with cli._progress(10) as silent:
+        assert silent is None
+
+
+def test_ctrl_c_outside_a_descent(run, monkeypatch):
+    def interrupted(*args, **settings):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("convsolve.solving.identify", interrupted)
+    assert run("identify full.npz --kernel-size 3") == (130, "", "convsolve: interrupted\n")
+
+
+def test_ctrl_c_in_a_descent_gives_what_there_is(folder):
+    script = """
+import os, signal, sys, threading, time
+from convsolve.cli import main
+
+def interrupt():
+    while signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        time.sleep(0.05)
+    time.sleep(1)
+    os.kill(os.getpid(), signal.SIGINT)
+
+signal.signal(signal.SIGINT, signal.default_int_handler)
+threading.Thread(target=interrupt, daemon=True).start()
+sys.exit(main(sys.argv[1:]))
+"""
+    line = "solve full.npz --kernel-size 3 --solver adam --loss mae --steps 1000000000"
+    done = python("-c", script, *line.split(), "--json", "--out", "fit.npz")
+    assert done.returncode == 130, done.stderr
+    found = strict_json(done.stdout)
+    assert found["status"] == "interrupted"
+    np.testing.assert_array_equal(cs.load("fit.npz").kernel, found["kernel"])
+
+
+def test_a_reader_that_leaves_early_is_no_error(folder):
+    reading, writing = os.pipe()
+    os.close(reading)
+    done = subprocess.run(
+        [sys.executable, "-m", "convsolve", "identify", "full.npz", "--kernel-size", "3"],
+        stdout=writing,
+        stderr=subprocess.PIPE,
+        env=ENVIRONMENT,
+        timeout=120,
+    )
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (1, b"")
