@@ -8,7 +8,6 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
-import scipy.linalg as sla
 
 EPS = float(np.finfo(np.float64).eps)
 
@@ -74,8 +73,8 @@ class Factor:
     def from_rows(cls, a: np.ndarray, y: np.ndarray | None, exponents: np.ndarray) -> Factor:
         """Householder QR of [A Y], Q never formed; a is (m, P), y (m, Q)."""
         columns = a.shape[1]
-        joined = a.copy() if y is None else np.concatenate([a, y], axis=1)
-        (triangle,) = sla.qr(joined, mode="r", overwrite_a=True, check_finite=False)
+        joined = a if y is None else np.concatenate([a, y], axis=1)
+        triangle: Any = np.linalg.qr(joined, mode="r")
         top = triangle[: min(a.shape)]
         z = None if y is None else top[:, columns:]
         return cls(top[:, :columns], z, exponents, a.shape[0], "qr")
@@ -93,11 +92,11 @@ class Factor:
         columns = gram.shape[0]
         margin = 10 * columns * EPS * _largest_eigenvalue(gram)
         try:
-            sla.cholesky(gram - margin * np.eye(columns), check_finite=False)
-            r = sla.cholesky(gram, check_finite=False)
-        except sla.LinAlgError:
+            np.linalg.cholesky(gram - margin * np.eye(columns))
+            r = np.linalg.cholesky(gram).T
+        except np.linalg.LinAlgError:
             return None
-        z = sla.solve_triangular(r, rhs, trans="T", check_finite=False)
+        z = solve_triangular(r, rhs, transposed=True)
         return cls(r, z, exponents, rows, "gram")
 
     def with_ridge(self, diagonal: np.ndarray, exponents: np.ndarray) -> Factor:
@@ -116,9 +115,7 @@ class Factor:
     @cached_property
     def svd(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Full right singular basis: u (q, q), s (q,) descending, vt (P, P)."""
-        if self.r.shape[0] == self.r.shape[1]:
-            return sla.svd(self.r, check_finite=False)
-        u, s, vt = sla.svd(self.r, full_matrices=True, check_finite=False)
+        u, s, vt = np.linalg.svd(self.r)
         return u, s, vt
 
     @cached_property
@@ -126,7 +123,7 @@ class Factor:
         """Of the equilibrated matrix, descending."""
         if "svd" in self.__dict__:
             return self.svd[1]
-        return sla.svdvals(self.r, check_finite=False)
+        return np.linalg.svd(self.r, compute_uv=False)
 
     @cached_property
     def band(self) -> Band:
@@ -152,7 +149,7 @@ class Factor:
     def user_singular_values(self) -> np.ndarray:
         """Singular values of A itself, in the user's units; inf or 0 where they leave float64."""
         top = int(self.exponents.max())
-        values = sla.svdvals(np.ldexp(self.r, self.exponents - top), check_finite=False)
+        values = np.linalg.svd(np.ldexp(self.r, self.exponents - top), compute_uv=False)
         with np.errstate(over="ignore", under="ignore"):
             return np.ldexp(values, top)
 
@@ -178,7 +175,7 @@ class Factor:
         if self.z is None:
             raise ValueError("this factor was made without y")
         if self.square:
-            return sla.solve_triangular(self.r, self.z, check_finite=False)
+            return solve_triangular(self.r, self.z)
         return self.shortest(self.solve_svd())
 
     def solve_svd(self) -> np.ndarray:
@@ -190,8 +187,7 @@ class Factor:
     def solve_gram(self, g: np.ndarray) -> np.ndarray:
         """(AᵀA)⁺ g, the step of a refinement."""
         if self.square:
-            half = sla.solve_triangular(self.r, g, trans="T", check_finite=False)
-            return sla.solve_triangular(self.r, half, check_finite=False)
+            return solve_triangular(self.r, solve_triangular(self.r, g, transposed=True))
         _, s, vt = self.svd
         k = self.rank
         return vt[:k].T @ ((vt[:k] @ g) / s[:k, None] ** 2)
@@ -205,6 +201,14 @@ class Factor:
         user = np.ldexp(w, (low - self.exponents)[:, None])
         null = basis @ (basis.T @ user)
         return w - np.ldexp(null, (self.exponents - low)[:, None])
+
+
+def solve_triangular(r: np.ndarray, b: np.ndarray, transposed: bool = False) -> np.ndarray:
+    """R⁻¹ b, or R⁻ᵀ b."""
+    # Its import takes a tenth of a second, which identify and descent need not spend.
+    from scipy.linalg import solve_triangular
+
+    return solve_triangular(r, b, trans="T" if transposed else "N", check_finite=False)
 
 
 def _largest_eigenvalue(gram: np.ndarray) -> float:

@@ -174,15 +174,19 @@ def test_divergence_keeps_the_last_finite_kernel() -> None:
 
 
 def test_ctrl_c_returns_what_there_is() -> None:
+    pressed: list[int] = []
+
     def press(step: int, total: int, loss: float) -> None:
         if step >= 300:
+            pressed.append(step)
             signal.raise_signal(signal.SIGINT)
 
     solver = cs.GradientDescent(optax.sgd(1e-3), steps=10_000)
     fit = cs.solve(PROBLEM, solver, progress=press)
     assert fit.status == "interrupted"
-    assert fit.stats["steps"] == 300
-    assert len(fit.trace.steps) == 4
+    assert [fit.stats["steps"]] == pressed
+    assert pressed[0] < 10_000
+    assert fit.kernel.any()
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 

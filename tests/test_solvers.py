@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 
+import mpmath as mp
 import numpy as np
 import pytest
 from cases import CASES, CLAIMED, EPS, LAYOUTS, TABLE, Case, exact_least_squares, from_svd
@@ -44,23 +45,23 @@ def test_the_table_covers_every_solver() -> None:
 
 
 def backward_error(case: Case, w: np.ndarray) -> float:
-    """η by its definition: dense, columns scaled by powers of two, residuals in long double."""
+    """η by its definition in 60 digits, the columns scaled by powers of two to norm about one."""
     scale = 2.0 ** np.frexp(np.linalg.norm(case.matrix, axis=0))[1]
-    a = case.matrix / scale
-    worst = 0.0
-    for q in range(w.shape[1]):
-        v = w[:, q] * scale
-        r = case.y[:, q].astype(np.longdouble) - a.astype(np.longdouble) @ v.astype(np.longdouble)
-        g = (a.astype(np.longdouble).T @ r).astype(float)
-        r = r.astype(float)
-        inner = v @ v * a.T @ a + r @ r * np.eye(len(v))
-        values, vectors = np.linalg.eigh(inner)
-        eta = np.linalg.norm((vectors.T @ g) / np.sqrt(values)) / np.linalg.norm(a)
-        worst = max(worst, eta)
-    return worst
+    worst = mp.mpf(0)
+    with mp.workdps(60):
+        a = mp.matrix((case.matrix / scale).tolist())
+        gram = a.T * a
+        for q in range(w.shape[1]):
+            v, y = mp.matrix((w[:, q] * scale).tolist()), mp.matrix(case.y[:, q].tolist())
+            r = y - a * v
+            g = a.T * r
+            inner = mp.norm(v) ** 2 * gram + mp.norm(r) ** 2 * mp.eye(len(v))
+            eta = mp.sqrt((g.T * mp.lu_solve(inner, g))[0]) / mp.mnorm(a, "f")
+            worst = max(worst, eta)
+    return float(worst)
 
 
-@pytest.mark.parametrize("name", [n for n, c in CASES.items() if c.condition < 1e5 and c.full_rank])
+@pytest.mark.parametrize("name", [n for n, c in CASES.items() if c.full_rank])
 def test_certificate_is_the_backward_error(name: str) -> None:
     """Of an answer that is off by 1e-7, so that the value stands far above rounding."""
     case = CASES[name]

@@ -125,29 +125,32 @@ def advance(
         if bias:
             g = g + g_b**2 / y.shape[0]
         size = jnp.sum((w * scale) ** 2, axis=tuple(range(w.ndim - 1)))
-        return (
-            value,
+        found = Measured(
+            jnp.broadcast_to(value, size.shape),
             jnp.sqrt(g),
             jnp.linalg.norm(pull, axis=0),
             jnp.linalg.norm(error, axis=0),
             jnp.sqrt(size),
             jnp.abs(error).sum(0),
         )
+        # One array: its transfer is most of what a look costs.
+        return jnp.stack(found)
 
-    return run, jax.vmap(judge)(run[0])
+    return run, jax.vmap(judge, out_axes=1)(run[0])
 
 
 class Measured(NamedTuple):
-    """What a run is judged by; loss (restarts,), the rest (restarts, Cout), A equilibrated."""
+    """What a run is judged by, each (restarts, Cout) with A equilibrated; the loss is over all."""
 
-    loss: np.ndarray
-    gradient: np.ndarray
-    pull: np.ndarray
-    residual: np.ndarray
-    size: np.ndarray
-    absolute: np.ndarray
+    loss: Any
+    gradient: Any
+    pull: Any
+    residual: Any
+    size: Any
+    absolute: Any
 
     @property
     def best(self) -> int:
         """The restart of lowest loss."""
-        return int(np.argmin(np.where(np.isfinite(self.loss), self.loss, np.inf)))
+        losses = self.loss[:, 0]
+        return int(np.argmin(np.where(np.isfinite(losses), losses, np.inf)))

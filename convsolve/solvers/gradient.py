@@ -23,8 +23,9 @@ from .descent import Loss, Measured, advance, begin, draw
 # One object, so that default solvers share compilations: two optax.adam(5e-2) are unequal.
 ADAM = optax.adam(5e-2)
 LOSSES = ("mse", "mae", "huber")
-# The host looks at a run this often: at every hundredth of its steps, or every quarter of a second.
-LOOKS, SECONDS = 100, 0.25
+# The host looks at a run so many times, and at least every quarter of a second, and keeps every
+# other kernel that it sees. More looks would cost more than the steps of a small problem.
+LOOKS, SECONDS, KEEP = 20, 0.25, 2
 # A loss has stopped falling if its best over the second half of the looks gains less than this.
 STILL_FALLING = 1e-3
 
@@ -168,9 +169,10 @@ class GradientDescent(Solver):
             state = self._begin(problem.kernel_shape, problem.dtype)
             # Without a step this call compiles, and measures the start.
             state, found = advance(state, *fixed, 0, 0, **static)
-            look = _Look(0, jax.device_get(state[0]), Measured(*jax.device_get(found)))
+            look = _Look(0, state[0], Measured(*np.asarray(found)))
             compiled = time.perf_counter() - begun
             looks, status = [look], None
+            fixed = jax.device_put(fixed)
             pace = math.inf
             every = max(1, math.ceil(self.steps / LOOKS))
             while look.step < self.steps and status is None:
@@ -184,14 +186,15 @@ class GradientDescent(Solver):
                 count = min(due, max(1, int(min(SECONDS / pace, due))))
                 tick = time.perf_counter()
                 state, found = advance(state, *fixed, look.step, count, **static)
-                measured = Measured(*jax.device_get(found))
-                pace = (time.perf_counter() - tick) / count
+                measured = Measured(*np.asarray(found))
+                pace = max(time.perf_counter() - tick, 1e-9) / count
                 if not np.isfinite(measured.loss).any():
                     status = "diverged"
                     break
-                look = _Look(look.step + count, jax.device_get(state[0]), measured)
+                look = _Look(look.step + count, state[0], measured)
                 if count == due:
-                    looks.append(look)
+                    kept = look.step % (KEEP * every) == 0
+                    looks.append(look if kept else look._replace(params=None))
                 if progress is not None:
                     progress(look.step, self.steps, float(np.nanmin(measured.loss)))
             if status is None:
@@ -204,11 +207,11 @@ class GradientDescent(Solver):
         best = look.measured.best
         stats = {
             "steps": look.step,
-            "loss": float(look.measured.loss[best]),
+            "loss": float(look.measured.loss[best, 0]),
             "compile_seconds": compiled,
             "run_seconds": took,
         }
-        w, b = look.params
+        w, b = jax.device_get(look.params)
         return Raw(w[best], b[best], status, stats, _trace(looks, best))
 
     def _solved(self, found: Measured, a_norm: np.ndarray, y_norms: Any) -> bool:
@@ -229,7 +232,7 @@ class GradientDescent(Solver):
         scale = jnp.ones(shape, x.dtype)
         delta = jnp.asarray(self.huber_delta, x.dtype)
         state, found = advance(state, data, scale, delta, 0, self.steps, **static)
-        best = jnp.nanargmin(found[0])
+        best = jnp.nanargmin(found[0, :, 0])
         return state[0][0][best], state[0][1][best]
 
 
@@ -263,10 +266,8 @@ def _stalled(looks: list[_Look]) -> bool:
 
 
 def _trace(looks: list[_Look], best: int) -> Trace:
-    """Every loss looked at, and a tenth of the kernels."""
-    keep = max(1, LOOKS // 10)
     return Trace(
         np.array([look.step for look in looks]),
-        np.array([look.measured.loss[best] for look in looks]),
-        {look.step: look.params[0][best] for look in looks[::keep]},
+        np.array([look.measured.loss[best, 0] for look in looks]),
+        {k.step: np.asarray(k.params[0][best]) for k in looks if k.params is not None},
     )
