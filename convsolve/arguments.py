@@ -289,6 +289,11 @@ def judge_targets(args: argparse.Namespace) -> None:
         wrong = {
             "is a symbolic link; give the file that it points to": path.is_symlink(),
             "is a directory; give a file in it": path.is_dir(),
+            "is not a regular file; give another name": path.exists() and not path.is_file(),
+            "is one of the inputs; give another name": any(
+                path.exists() and os.path.exists(data) and path.samefile(data)
+                for data in getattr(args, "data", [])
+            ),
             "exists; --force overwrites it": path.exists() and not args.force,
             "its directory is not there, or not writable": not os.access(path.parent, os.W_OK),
             "must end in .png, .pdf or .svg": option == "plot"

@@ -30,7 +30,6 @@ def upper_bound(
     r_norm: np.ndarray,
     g: np.ndarray,
     a_norm: float,
-    y_norm: np.ndarray,
     factor: Factor | None = None,
 ) -> np.ndarray:
     """The free bound min(‖g‖/‖r‖, ‖R⁻ᵀg‖/‖w‖, ‖r‖/‖w‖)/‖A‖ on `backward_error`, per output (Q,)."""
@@ -40,8 +39,7 @@ def upper_bound(
         if factor is not None and factor.square:
             half = solve_triangular(factor.r, g, transposed=True)
             bound = np.minimum(bound, np.linalg.norm(half, axis=0) / w_norm)
-        bound = np.where(w_norm == 0, g_norm / y_norm, bound) / a_norm
-    return np.where((g_norm == 0) | (r_norm == 0), 0.0, bound)
+        return np.where((g_norm == 0) | (r_norm == 0), 0.0, bound / a_norm)
 
 
 def backward_error(
@@ -49,10 +47,11 @@ def backward_error(
     r_norm: np.ndarray,
     g: np.ndarray,
     a_norm: float,
-    y_norm: np.ndarray,
     factor_of: Callable[[], Factor | None],
 ) -> Certificate:
-    """Smallest relative change of A alone that makes every column of w a least-squares answer.
+    """Smallest relative change of A alone that makes a column of w its least-squares answer.
+
+    The largest over the columns, each of which belongs to one output.
 
     The Karlson–Waldén estimate η = ‖(‖w‖²AᵀA + ‖r‖²I)^(−1/2) g‖ / ‖A‖_F, with w (P, Q), r_norm (Q,)
     the norm of r = y − Aw and g = Aᵀr (P, Q) *recomputed from the data*; it lies within 0.76 to 1
@@ -62,17 +61,17 @@ def backward_error(
     Source: R. Karlson and B. Waldén, BIT 37 (1997) 862; Gratton, Jiránek and Titley-Peloquin, SIAM
     J. Matrix Anal. Appl. 33 (2012) 822.
     """
-    bound = upper_bound(w, r_norm, g, a_norm, y_norm)
+    bound = upper_bound(w, r_norm, g, a_norm)
     factor = factor_of() if bound.max() > EXACT else None
     if factor is not None:
-        bound = upper_bound(w, r_norm, g, a_norm, y_norm, factor)
+        bound = upper_bound(w, r_norm, g, a_norm, factor)
     if factor is None or bound.max() <= EXACT:
         return Certificate(float(bound.max()), "upper bound")
     _, s, vt = factor.svd
     spectrum = np.zeros(vt.shape[0])
     spectrum[: s.size] = s
     w_norm = np.linalg.norm(w, axis=0)
-    rest = (bound > 0) & (w_norm > 0)
+    rest = bound > 0
     weights = np.sqrt((w_norm * spectrum[:, None]) ** 2 + r_norm**2)[:, rest]
     bound[rest] = np.minimum(
         bound[rest], np.linalg.norm((vt @ g[:, rest]) / weights, axis=0) / a_norm

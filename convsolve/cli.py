@@ -29,7 +29,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         args = parse(argv)
         with _warnings_told() as told:
             status: int = COMMANDS[args.command](args, told)
-        sys.stdout.flush()
+        if sys.stdout is not None:
+            sys.stdout.flush()
     except Refusal as refusal:
         print(f"convsolve: {refusal}", file=sys.stderr)
         return refusal.status
@@ -38,6 +39,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         return INTERRUPTED
     except BrokenPipeError:
         # The reader, such as head, has seen enough; a flush at the end would raise this again.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return NOT_OK
+    except OSError as error:
+        print(f"convsolve: the answer cannot be written: {error.strerror}", file=sys.stderr)
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return NOT_OK
     return status

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import scipy.linalg  # noqa: F401  # here, or the first method would be billed for the import
 
 from .errors import IdentifiabilityWarning, SolveError
 from .identifiability import Identifiability
@@ -24,7 +25,7 @@ class Comparison:
     ``rows`` holds one dict per method: "method", "status", "loss" (mean squared residual, for all
     alike), "gap" (loss less that of the best closed form), "kernel_error" (‖w − truth‖/‖truth‖,
     None without a truth), "null_part" (norm of the part of w that the data say nothing about),
-    "certificate", "steps", "compile_seconds", "run_seconds". ``shared_seconds`` is the work that
+    "certificate", "certificate_kind", "steps", "compile_seconds", "run_seconds". ``shared_seconds`` is the work that
     methods share, done once; ``skipped`` says which solvers could not run, and why.
     """
 
@@ -49,7 +50,7 @@ class Comparison:
         heads += ["steps", "compile s", "run s"]
         table = [heads]
         for row in self.rows:
-            certificate = row["certificate"]
+            certificate, kind = row["certificate"], row["certificate_kind"]
             table.append(
                 [
                     row["method"],
@@ -58,7 +59,7 @@ class Comparison:
                     f"{row['gap']:.2g}",
                     "–" if row["kernel_error"] is None else f"{row['kernel_error']:.2g}",
                     "–" if row["null_part"] is None else f"{row['null_part']:.2g}",
-                    "–" if certificate is None else certificate_text(certificate, {}),
+                    "–" if certificate is None else certificate_text(certificate, kind),
                     "–" if row["steps"] is None else str(row["steps"]),
                     f"{row['compile_seconds']:.2f}" if row["compile_seconds"] else "–",
                     f"{row['run_seconds']:.4f}",
@@ -127,6 +128,8 @@ def compare(
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", IdentifiabilityWarning)
             solutions[label] = solve(problem, solver)
+        if solutions[label].status == "interrupted":
+            break
     rows = []
     for label, fit in solutions.items():
         kernel = np.asarray(fit.kernel, float)
@@ -143,6 +146,7 @@ def compare(
                 "kernel_error": error,
                 "null_part": float(np.linalg.norm(report.null_part(kernel))) if decided else None,
                 "certificate": fit.certificate,
+                "certificate_kind": fit.stats.get("certificate_kind"),
                 "steps": fit.stats.get("steps"),
                 "compile_seconds": fit.stats["compile_seconds"],
                 "run_seconds": fit.stats["run_seconds"],

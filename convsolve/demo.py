@@ -282,4 +282,8 @@ def _numbers(kernel: Any) -> str:
 
 
 def _certificate(row: dict[str, Any]) -> str:
-    return "–" if row["certificate"] is None else certificate_text(row["certificate"], {})
+    return (
+        "–"
+        if row["certificate"] is None
+        else certificate_text(row["certificate"], row["certificate_kind"])
+    )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -70,14 +70,12 @@ class Factor:
     source: str
 
     @classmethod
-    def from_rows(cls, a: np.ndarray, y: np.ndarray | None, exponents: np.ndarray) -> Factor:
-        """Householder QR of [A Y], Q never formed; a is (m, P), y (m, Q)."""
-        columns = a.shape[1]
-        joined = a if y is None else np.concatenate([a, y], axis=1)
+    def from_rows(cls, joined: np.ndarray, columns: int, exponents: np.ndarray) -> Factor:
+        """Householder QR of [A Y] (m, P + Q), Q never formed; the first ``columns`` are A."""
         triangle: Any = np.linalg.qr(joined, mode="r")
-        top = triangle[: min(a.shape)]
-        z = None if y is None else top[:, columns:]
-        return cls(top[:, :columns], z, exponents, a.shape[0], "qr")
+        top = triangle[: min(joined.shape[0], columns)]
+        z = top[:, columns:] if joined.shape[1] > columns else None
+        return cls(top[:, :columns], z, exponents, joined.shape[0], "qr")
 
     @classmethod
     def from_gram(
@@ -90,7 +88,7 @@ class Factor:
         about 1e6.
         """
         columns = gram.shape[0]
-        margin = 10 * columns * EPS * _largest_eigenvalue(gram)
+        margin = 10 * columns * EPS * min(np.linalg.norm(gram), np.linalg.norm(gram, 1))
         try:
             np.linalg.cholesky(gram - margin * np.eye(columns))
             r = np.linalg.cholesky(gram).T
@@ -103,14 +101,12 @@ class Factor:
         """R of [A; √ridge I] in new ``exponents``; ``diagonal`` is √ridge in the present ones."""
         turn = self.exponents - exponents
         columns = self.r.shape[1]
-        a = np.concatenate([np.ldexp(self.r, turn), np.diag(np.ldexp(diagonal, turn))])
-        y = (
-            None
-            if self.z is None
-            else np.concatenate([self.z, np.zeros((columns, self.z.shape[1]))])
-        )
-        made = Factor.from_rows(a, y, exponents)
-        return Factor(made.r, made.z, exponents, self.rows + columns, self.source)
+        outputs = np.zeros((self.r.shape[0], 0)) if self.z is None else self.z
+        joined = np.zeros((self.r.shape[0] + columns, columns + outputs.shape[1]))
+        joined[: self.r.shape[0]] = np.hstack([np.ldexp(self.r, turn), outputs])
+        joined[self.r.shape[0] :, :columns] = np.diag(np.ldexp(diagonal, turn))
+        made = Factor.from_rows(joined, columns, exponents)
+        return replace(made, rows=self.rows + columns, source=self.source)
 
     @cached_property
     def svd(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -171,12 +167,11 @@ class Factor:
         return q
 
     def solve(self) -> np.ndarray:
-        """argmin ‖A w − y‖ (P, Q) from R and z; of minimum norm in the user's units."""
-        if self.z is None:
-            raise ValueError("this factor was made without y")
+        """argmin ‖A w − y‖ (P, Q) from R and z; `shortest` makes it of minimum norm."""
         if self.square:
+            assert self.z is not None
             return solve_triangular(self.r, self.z)
-        return self.shortest(self.solve_svd())
+        return self.solve_svd()
 
     def solve_svd(self) -> np.ndarray:
         """V Σ⁺ Uᵀ z, truncated at the tolerance."""
@@ -197,10 +192,11 @@ class Factor:
         basis = self.user_null_basis
         if not basis.shape[1]:
             return w
-        low = self.exponents.min()
-        user = np.ldexp(w, (low - self.exponents)[:, None])
-        null = basis @ (basis.T @ user)
-        return w - np.ldexp(null, (self.exponents - low)[:, None])
+        turn = (self.exponents - self.exponents.min())[:, None]
+        # Twice, since one projection leaves the rounding of the part that it removes.
+        for _ in range(2):
+            w = w - np.ldexp(basis @ (basis.T @ np.ldexp(w, -turn)), turn)
+        return w
 
 
 def solve_triangular(r: np.ndarray, b: np.ndarray, transposed: bool = False) -> np.ndarray:
@@ -209,17 +205,3 @@ def solve_triangular(r: np.ndarray, b: np.ndarray, transposed: bool = False) -> 
     from scipy.linalg import solve_triangular
 
     return solve_triangular(r, b, trans="T" if transposed else "N", check_finite=False)
-
-
-def _largest_eigenvalue(gram: np.ndarray) -> float:
-    """Upper estimate of the largest eigenvalue: twice a Rayleigh quotient, or the 1-norm."""
-    v: Any = gram[:, int(np.argmax(np.einsum("ij,ij->j", gram, gram)))]
-    value = 0.0
-    for _ in range(10):
-        norm = float(np.linalg.norm(v))
-        if norm == 0.0:
-            break
-        v = v / norm
-        product = gram @ v
-        value, v = float(v @ product), product
-    return min(2 * value, float(np.abs(gram).sum(0).max()))

@@ -261,7 +261,8 @@ def _numbers(rows: Iterable[tuple[int, list[str]]], width: int) -> Iterator[floa
         except ValueError:
             wrong = next(field for field in row if not _is_number(field))
             raise ValueError(
-                f"has {wrong!r} for a number in line {line}; mend it or cut the table there"
+                f"has {wrong!r} for a number in line {line}; mend it or cut the table there "
+                "(commas separate columns, points decimals)"
             ) from None
 
 
@@ -279,6 +280,8 @@ def _replacing(path: str | os.PathLike[str], force: bool) -> Iterator[BinaryIO]:
     target = Path(path)
     if target.is_symlink():
         raise ValueError(f"{target}: is a symbolic link; give the file that it points to")
+    if target.exists() and not (target.is_file() or target.is_dir()):
+        raise ValueError(f"{target}: is not a regular file; give another name")
     if target.exists() and not force:
         raise FileExistsError(f"{target}: exists; force=True (--force) overwrites it")
     temporary = target.with_name(f".{secrets.token_hex(8)}.tmp")
@@ -312,7 +315,7 @@ def write_npz(
 
     Raises:
         FileExistsError: ``path`` exists, without ``force``.
-        ValueError: ``path`` is a symbolic link, or a name or dtype that `read_arrays` would refuse.
+        ValueError: ``path`` is a symbolic link or a device, or a name or dtype that `read_arrays` would refuse.
         OSError: the file cannot be written.
     """
     with _replacing(path, force) as stream, zipfile.ZipFile(stream, "w") as archive:

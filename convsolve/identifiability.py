@@ -9,7 +9,9 @@ import numpy as np
 
 from . import wording
 from .factor import EPS, Factor
-from .prepared import Prepared
+from .prepared import prepare
+from .problem import Problem
+from .system import System
 
 DETERMINED = ("exactly determined", "overdetermined")
 
@@ -38,15 +40,15 @@ class Identifiability:
     - "overdetermined": one answer, and equations to spare.
     """
 
-    def __init__(self, prepared: Prepared) -> None:
-        self._prepared = prepared
-        self.problem = prepared.problem
+    def __init__(self, problem: Problem) -> None:
+        self.problem = problem
+        self._prepared = prepare(problem)
         self.n_equations = self.problem.n_equations
         self.n_unknowns = self.problem.n_unknowns
 
     @cached_property
     def _factors(self) -> list[Factor | None]:
-        system = self._prepared.system()
+        system = System(self._prepared)
         return [system.factor(g) for g in range(self._prepared.groups)]
 
     def _known(self) -> list[Factor]:
@@ -60,7 +62,7 @@ class Identifiability:
 
     def _rounding(self, group: int) -> float:
         """Singular values below this can come from the rounding of the data's own type."""
-        prepared, system = self._prepared, self._prepared.system()
+        prepared, system = self._prepared, System(self._prepared)
         mean, rest, _, _ = prepared.centre
         whole = np.hypot(prepared.column_norms, np.sqrt(prepared.n) * (mean + rest))
         scaled = np.ldexp(whole[group], -system.turn[group])
@@ -185,11 +187,22 @@ class Identifiability:
         ]
         return np.concatenate(per_output, axis=-1)
 
+    @property
+    def mask_ambiguous(self) -> bool:
+        """Whether no threshold is right: the verdict is ambiguous, or σ_r/σ_{r+1} under 100."""
+        if self.verdict == "ambiguous":
+            return True
+        for factor in self._known():
+            values, rank = factor.singular_values, factor.rank
+            if 0 < rank < values.size and values[rank - 1] < 100 * values[rank]:
+                return True
+        return False
+
     @cached_property
     def bias_identifiable(self) -> bool:
         """Whether the bias is determined: column means vanish on the null space, or no bias."""
         mean, rest, _, _ = self._prepared.centre
-        turn = self._prepared.system().turn
+        turn = System(self._prepared).turn
         for group, factor in enumerate(self._known()):
             scaled = np.ldexp((mean + rest)[group], -turn[group])
             scaled /= max(float(np.linalg.norm(scaled)), 1.0)
@@ -222,7 +235,7 @@ class Identifiability:
     @cached_property
     def remedies(self) -> list[str]:
         """What would make the kernel determined, in plain sentences; empty where it is."""
-        return wording.remedies(self, self._prepared)
+        return wording.remedies(self)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain numbers, strings and lists, ready for JSON; an infinite condition is None."""
@@ -250,6 +263,9 @@ class Identifiability:
                 "bias_identifiable": self.bias_identifiable,
             }
         return out
+
+    def __reduce__(self) -> Any:
+        return Identifiability, (self.problem,)
 
     def __repr__(self) -> str:
         return wording.report(self)

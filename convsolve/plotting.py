@@ -14,6 +14,7 @@ from .identifiability import Identifiability
 from .prepared import prepare
 from .records import count
 from .solution import Solution
+from .system import System
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -234,7 +235,7 @@ def _report(report: Identifiability) -> Figure:
 
 def _draw_spectrum(axes: Axes, report: Identifiability) -> None:
     """Singular values of the column-scaled A, one a column, beside the tolerance."""
-    factor = prepare(report.problem).system().factor(report.worst_group)
+    factor = System(prepare(report.problem)).factor(report.worst_group)
     assert factor is not None
     band, found = factor.band, factor.singular_values
     values = np.zeros(band.columns)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+import weakref
 from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
@@ -12,12 +13,11 @@ import numpy as np
 from .convolution import normal_form, row_blocks
 from .moments import Moments
 from .problem import Problem
-from .system import System
 
-# The design matrix is formed whole up to this size; a QR of it takes about twice as much.
+# The design matrix is formed whole up to this size; a QR of it takes as much again.
 MAX_MATRIX_BYTES = 2**31
-# Row blocks are kept between passes up to this many numbers (64 MiB), and made anew beyond.
-KEPT_NUMBERS = 2**23
+# Row blocks are kept between passes up to this many numbers (8 MiB), and made anew beyond.
+KEPT_NUMBERS = 2**20
 
 _T = TypeVar("_T")
 Block = tuple[np.ndarray, np.ndarray | None]
@@ -39,7 +39,8 @@ class Prepared:
     """
 
     def __init__(self, problem: Problem) -> None:
-        self.problem = problem
+        # Weak, so that a problem that goes takes its matrices with it at once.
+        self._problem = weakref.ref(problem)
         spec = problem.spec
         self.groups = spec.groups
         self.columns = spec.unknowns(problem.in_channels)
@@ -71,6 +72,13 @@ class Prepared:
                 y = np.stack([problem.y[i] for i in members]).astype(np.float64, copy=False)
                 y = np.ldexp(y, -y_scale)
             self.stacks.append((normal_form(np.ldexp(x, -x_scale), spec), y))
+
+    @property
+    def problem(self) -> Problem:
+        """The problem that this was made of, which its caller keeps alive."""
+        problem = self._problem()
+        assert problem is not None
+        return problem
 
     def once(self, key: Any, label: str, make: Callable[[], _T]) -> _T:
         """``make()`` at the first call for ``key``, the same object afterwards, and its time."""
@@ -113,18 +121,20 @@ class Prepared:
         return self.once("centre", "scaling", self._centre)
 
     def _centre(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-        a_mean = a_rest = np.zeros((self.groups, self.columns))
-        y_mean = y_rest = np.zeros((self.groups, self.outputs))
-        if self.problem.bias:
-            for _ in range(2):
-                a_sum, y_sum = np.zeros_like(a_mean), np.zeros_like(y_mean)
-                for a, y in self._raw_rows():
-                    a_sum += (a - a_mean[:, None]).sum(1)
-                    if y is not None:
-                        y_sum += (y - y_mean[:, None]).sum(1)
-                a_rest, y_rest = a_sum / self.n, y_sum / self.n
-                if not a_mean.any() and not y_mean.any():
-                    a_mean, y_mean = a_rest, y_rest
+        zeros = np.zeros((self.groups, self.columns)), np.zeros((self.groups, self.outputs))
+        if not self.problem.bias:
+            return zeros[0], zeros[0], zeros[1], zeros[1]
+
+        def means(a_shift: np.ndarray, y_shift: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+            a_sum, y_sum = np.zeros_like(a_shift), np.zeros_like(y_shift)
+            for a, y in self._raw_rows():
+                a_sum += (a - a_shift[:, None]).sum(1)
+                if y is not None:
+                    y_sum += (y - y_shift[:, None]).sum(1)
+            return a_sum / self.n, y_sum / self.n
+
+        a_mean, y_mean = means(*zeros)
+        a_rest, y_rest = means(a_mean, y_mean)
         return a_mean, a_rest, y_mean, y_rest
 
     def rows(self) -> Iterator[Block]:
@@ -178,13 +188,9 @@ class Prepared:
 
         return self.once("moments", "moments", gather)
 
-    def system(self, ridge: float = 0.0) -> System:
-        """The equilibrated least-squares system for one ridge."""
-        return self.once(("system", float(ridge)), "scaling", lambda: System(self, float(ridge)))
-
 
 def prepare(problem: Problem) -> Prepared:
     """The one `Prepared` of a problem, so that identify, solve and compare share their work."""
-    if "prepared" not in problem.kept:
-        problem.kept["prepared"] = Prepared(problem)
-    return problem.kept["prepared"]
+    if problem.prepared is None:
+        problem.prepared = Prepared(problem)
+    return problem.prepared

@@ -70,7 +70,9 @@ class Problem:
         self._lags: tuple[list[tuple[int, ...]], str] | None = None
         self.lag_shift: tuple[int, ...] = (0,) * spec.ndim
         inputs, outputs = read(x, "x", spec), None if y is None else read(y, "y", spec)
-        self._set(spec, inputs, outputs, out_channels, bias, sure)
+        self._set(spec, inputs, outputs, out_channels, bias)
+        for note in self._notes if sure else [*self._notes, *self._doubts()]:
+            warnings.warn(note, UserWarning, stacklevel=2)
 
     def _set(
         self,
@@ -79,19 +81,18 @@ class Problem:
         y: Records | None,
         out_channels: int | None,
         bias: Any,
-        sure: bool,
     ) -> None:
         if not isinstance(bias, (bool, np.bool_)):
             raise TypeError(f"bias must be True or False, got {bias!r}")
         self.spec, self.bias = spec, bool(bias)
         spec.check_channels(x.channels)
         self.input, self.output = x, y
-        self.kept: dict[str, Any] = {}  # what higher floors work out once, alive as long as this is
+        self.prepared: Any = None  # what `prepare` works out, once, alive as long as the problem is
         self.in_channels = x.channels
-        self.dtype, self.data_eps = precision(x, y)
+        self.dtype, self.data_eps, self._notes = precision(x, y)
         self.returns_jax = x.is_jax and (y is None or y.is_jax)
         self.row_shapes = tuple(spec.output_shape(a.shape[:-1]) for a in x.arrays)
-        self._judge_geometry(sure)
+        self._judge_geometry()
         if y is None:
             self.out_channels = (
                 spec.groups if out_channels is None else integer(out_channels, "out_channels")
@@ -108,14 +109,16 @@ class Problem:
         self.x = x.cast(self.dtype)
         self.y = None if y is None else y.cast(self.dtype)
 
-    def _judge_geometry(self, sure: bool) -> None:
+    def _judge_geometry(self) -> None:
         x, spec = self.input, self.spec
         if self.n_equations == 0:
             longest = max((a.shape[:-1] for a in x.arrays), key=math.prod)
+            turned = spec.ndim == 1 and x.channels >= spec.span[0]
+            hint = "; if its channels come first, transpose x: channels come last" if turned else ""
             raise ValueError(
                 f"no window fits: kernel_size={spec.kernel_size} with dilation={spec.dilation} "
                 f"spans {spec.span} samples, x has {longest} and padding={spec.padding!r}; "
-                "use fewer taps, longer records or padding='full'"
+                f"use fewer taps, longer records or padding='full'{hint}"
             )
         if spec.padding == "same" and len({spec.offset(a.shape[:-1]) for a in x.arrays}) > 1:
             raise ValueError(
@@ -123,21 +126,18 @@ class Problem:
                 "different length, so that taps mean different lags; "
                 "use 'causal' or explicit padding"
             )
-        first = x.arrays[0].shape
-        if (
-            x.form != "list"
-            and spec.ndim == 1
-            and not sure
-            and x.channel_axis
-            and first[-1] > first[0]
-        ):
-            warnings.warn(
-                f"x was read as {x.describe(1)}: more channels than samples. Channels come last; "
-                "transpose x if they are first, or give kernel_size one entry per axis for images "
-                "(kernel_size=(K,) says that this reading is meant)",
-                UserWarning,
-                stacklevel=4,
-            )
+
+    def _doubts(self) -> list[str]:
+        """How x was read, if its axes look exchanged."""
+        x = self.input
+        if self.spec.ndim > 1 or any(a.shape[1] <= a.shape[0] for a in x.arrays):
+            return []
+        return [
+            f"x was read as {x.describe(1)}: more channels than samples. Channels come last; "
+            "transpose x if they are first, add a channel axis (x[..., None]) if they are trials, or "
+            "give kernel_size one entry per axis for images (kernel_size=(K,) says that this reading "
+            "is meant)"
+        ]
 
     def _judge_output(self, y: Records) -> None:
         x, spec = self.input, self.spec
@@ -159,6 +159,8 @@ class Problem:
             ]
             if fits:
                 hint = f"padding={' or '.join(fits)} would fit"
+            elif spec.ndim > 1 and x.form == y.form == "record" and a.shape[0] == b.shape[0]:
+                hint = "if the first axis counts images, give both a channel axis: x[..., None]"
             elif y.form == x.form and y.channels == rows[0] and spec.ndim == 1:
                 hint = "channels come last: transpose y"
             else:
@@ -193,6 +195,15 @@ class Problem:
 
         It computes a geometry and trims y; `Solution.lags` and `Solution.rows` say what came of it.
         """
+        self = cls._from_lags(x, y, lags, edges, groups, out_channels, bias)
+        for note in [*self._notes, *self._doubts()]:
+            warnings.warn(note, UserWarning, stacklevel=2)
+        return self
+
+    @classmethod
+    def _from_lags(
+        cls, x: Any, y: Any, lags: Any, edges: str, groups: int, out_channels: Any, bias: Any
+    ) -> Problem:
         if edges not in EDGES:
             raise ValueError(
                 f"edges={edges!r} is unknown; choose one of {', '.join(map(repr, EDGES))}"
@@ -228,7 +239,7 @@ class Problem:
             inputs = Records(rolled, inputs.form, inputs.channel_axis, inputs.is_jax)
         self = cls.__new__(cls)
         self.lag_shift, self._lags = shift, (bounds, edges)
-        self._set(spec, inputs, outputs, out_channels, bias, sure=True)
+        self._set(spec, inputs, outputs, out_channels, bias)
         return self
 
     @property
@@ -244,8 +255,11 @@ class Problem:
     def again(cls, recipe: dict[str, Any], x: Any, y: Any = None) -> Problem:
         """The geometry of `recipe` over other data."""
         if "lags" in recipe:
-            return cls.from_lags(x, y, **recipe)
+            return cls._from_lags(x, y, **recipe)
         return cls(x, y, **(recipe | {"spec": ConvSpec(**recipe["spec"])}))
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"prepared": None}
 
     @property
     def n_equations(self) -> int:
@@ -305,13 +319,13 @@ class Problem:
         skipped = f" ({count(short, 'record')} too short to give a row)" if short else ""
         return (
             f"x: {self.input.describe(spec.ndim)}{skipped}; kernel: {taps} taps, "
-            f"padding {spec.padding}{extras}; y: {count(self.n_equations, 'row')} "
-            f"× {count(self.out_channels, 'output')}, {self.dtype}"
+            f"padding {spec.padding}{extras}; y: "
+            f"{count(self.n_equations, 'row')} × {count(self.out_channels, 'output')}, {self.dtype}"
         )
 
 
 def _judge_trials(x: Records, y: Records, wanted: tuple[int, ...]) -> None:
-    """(trials, time) beside (trials, time, channels) is read as one record, and told so."""
+    """(trials, time) beside (trials, time, channels) would be read as one record."""
     first = y.arrays[0].shape
     alike = y.form == "record" and y.channel_axis and first[0] == len(x.arrays)
     if x.form == "batch" and alike and first[:-1] != wanted:
@@ -326,6 +340,11 @@ def _trim(x: Records, y: Records, bounds: list[tuple[int, ...]], edges: str) -> 
         for i, (a, b) in enumerate(zip(x.arrays, y.arrays, strict=True)):
             if a.shape[:-1] != b.shape[:-1]:
                 which = f" of record {i}" if len(x.arrays) > 1 else ""
+                if a.shape[-1] == b.shape[0] and a.ndim == 2:
+                    raise ValueError(
+                        f"x{which} has {a.shape[0]} samples of {a.shape[1]} channels, "
+                        f"y {b.shape[0]} samples; channels come last: transpose x"
+                    )
                 raise ValueError(
                     f"from_lags takes y as long as x: x{which} has {a.shape[:-1]} samples, y "
                     f"{b.shape[:-1]}; Problem(x, y, kernel_size=...) takes y of the output's length"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -74,6 +73,8 @@ def reject_tracers(*arrays: Any) -> None:
 
 def numeric(value: Any, name: str) -> np.ndarray:
     """``value`` as an array of real, finite numbers, in the kind in which it came."""
+    if value is None:
+        raise TypeError(f"{name} must hold numbers, got None")
     if isinstance(value, np.ma.MaskedArray):
         raise TypeError(
             f"{name} is a masked array; cut the record at the masked samples and pass the pieces "
@@ -185,28 +186,25 @@ def _rank_message(label: str, shape: tuple[int, ...], d: int, in_list: bool) -> 
     )
 
 
-def precision(x: Records, y: Records | None) -> tuple[np.dtype[Any], float]:
-    """The type in which x and y are solved, and the rounding unit of the coarser data (0 if exact).
+def precision(x: Records, y: Records | None) -> tuple[np.dtype[Any], float, list[str]]:
+    """The type in which x and y are solved, the rounding unit of x (0 if exact), and warnings.
 
     Integers are exact and become float64 (under jax the ambient float); half precisions become
-    float32; of two precisions the wider counts; longdouble is brought down with a warning.
+    float32; of two precisions the wider counts; longdouble is brought down, with a warning
+    that is left to the door to give.
     """
     parts = [x] if y is None else [x, y]
     ambient = jnp.result_type(float) if all(p.is_jax for p in parts) else np.float64
-    types, units = [], [0.0]
+    types, unit, notes = [], 0.0, []
     for part in parts:
         dtype = part.dtype
         if not jnp.issubdtype(dtype, np.floating):
             types.append(np.dtype(ambient))
             continue
         if dtype.itemsize > 8:
-            warnings.warn(
-                f"{dtype} data are brought down to float64, the widest type of the solvers",
-                UserWarning,
-                stacklevel=4,
-            )
+            notes.append(f"{dtype} data are brought down to float64, the widest of the solvers")
             dtype = np.dtype(np.float64)
         if dtype.itemsize < 8 and part is x:
-            units.append(float(jnp.finfo(dtype).eps))
+            unit = float(jnp.finfo(dtype).eps)
         types.append(np.dtype(np.float32) if dtype.itemsize < 4 else dtype)
-    return max(types, key=lambda t: t.itemsize), max(units)
+    return max(types, key=lambda t: t.itemsize), unit, notes

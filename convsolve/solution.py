@@ -184,7 +184,8 @@ class Solution:
     def __repr__(self) -> str:
         lines = [f"{self.stats['solver']}: {self.status}"]
         if self.certificate is not None:
-            lines.append(f"certificate  {certificate_text(self.certificate, self.stats)}")
+            kind = self.stats["certificate_kind"]
+            lines.append(f"certificate  {certificate_text(self.certificate, kind)}")
         if self.identifiability is not None:
             lines.append(f"data         {self.identifiability.verdict}")
         kernel = np.asarray(self.kernel)
@@ -197,21 +198,23 @@ class Solution:
         if np.any(np.asarray(self.bias)):
             lines.append(f"bias         {np.array2string(np.asarray(self.bias), precision=6)}")
         if self._problem is not None:
-            r2 = ", ".join(f"{v:.6f}" for v in self.score().r2[:6])
+            r2 = ", ".join(f"{v:.6f}" if abs(v) < 1e3 else f"{v:.2g}" for v in self.score().r2[:6])
             lines.append(f"R²           {r2}{' …' if self.kernel.shape[-1] > 6 else ''}")
         return "\n".join(lines)
 
 
-def certificate_text(value: float, stats: dict[str, Any]) -> str:
+def certificate_text(value: float, kind: str) -> str:
     """A certificate as it is printed: below one rounding it is noise."""
-    kind = " (upper bound)" if stats.get("certificate_kind") == "upper bound" else ""
     if value < EPS:
         return "< 1 eps"
-    return f"{value / EPS:.3g} eps{kind}" if value < 1e4 * EPS else f"{value:.2g}{kind}"
+    sign = "≤ " if kind == "upper bound" else ""
+    return f"{sign}{value / EPS:.3g} eps" if value < 1e4 * EPS else f"{sign}{value:.2g}"
 
 
 def load(path: str | Path) -> Solution:
-    """The solution that `Solution.save` wrote: kernel, lags, predict and score; no training data.
+    """The solution that `Solution.save` wrote: kernel, lags, predict and score.
+
+    Training data, and the kernels along a trace, are not saved.
 
     Raises:
         ValueError: the file is damaged, no saved solution, or of a version that is not known.
@@ -219,25 +222,30 @@ def load(path: str | Path) -> Solution:
     arrays = read_arrays(path)
     if "about" not in arrays:
         raise ValueError(f"{path}: no saved solution (it has {', '.join(arrays)})")
-    about = json.loads(arrays["about"].tobytes().decode())
-    if about.get("version") != VERSION:
-        raise ValueError(f"{path}: version {about.get('version')} is not known; update convsolve")
-    trace = None
-    if "trace_steps" in arrays:
-        trace = Trace(arrays["trace_steps"], arrays["trace_losses"], {})
-    tap_lags = tuple(arrays[f"lags{i}"] for i in range(arrays["kernel"].ndim - 2))
-    return Solution(
-        arrays["kernel"],
-        arrays["bias"],
-        recipe=about["recipe"],
-        spec=ConvSpec(**about["spec"]),
-        tap_lags=tap_lags,
-        y_channel_axis=about["y_channel_axis"],
-        status=about["status"],
-        stats=about["stats"],
-        certificate=about["certificate"],
-        trace=trace,
-    )
+    try:
+        about = json.loads(arrays["about"].tobytes().decode())
+        if about["version"] != VERSION:
+            raise ValueError(f"version {about['version']} is not known; update convsolve")
+        kernel = arrays["kernel"]
+        trace = None
+        if "trace_steps" in arrays:
+            trace = Trace(arrays["trace_steps"], arrays["trace_losses"], {})
+        return Solution(
+            kernel,
+            arrays["bias"],
+            recipe=about["recipe"],
+            spec=ConvSpec(**about["spec"]),
+            tap_lags=tuple(arrays[f"lags{i}"] for i in range(kernel.ndim - 2)),
+            y_channel_axis=about["y_channel_axis"],
+            status=about["status"],
+            stats=about["stats"],
+            certificate=about["certificate"],
+            trace=trace,
+        )
+    except KeyError as error:
+        raise ValueError(f"{path}: no whole solution, {error} is missing") from error
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{path}: no whole solution, {error}") from error
 
 
 def _given(problem: Problem) -> tuple[np.ndarray, ...]:

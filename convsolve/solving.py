@@ -23,6 +23,7 @@ from .solution import Solution
 from .solvers import AutoSolver
 from .solvers.base import Progress, Raw, Solver, host_ridge
 from .spec import ConvSpec
+from .system import System
 
 
 def identify(problem: Problem) -> Identifiability:
@@ -32,9 +33,7 @@ def identify(problem: Problem) -> Identifiability:
     Returns an `Identifiability`; its numbers are computed when first asked for, once per problem.
     """
     _judge_problem(problem)
-    if "report" not in problem.kept:
-        problem.kept["report"] = Identifiability(prepare(problem))
-    return problem.kept["report"]
+    return Identifiability(problem)
 
 
 def solve(
@@ -64,6 +63,8 @@ def solve(
         raise ValueError("solve needs y; this Problem has x alone, which identify judges")
     solver = AutoSolver() if solver is None else solver
     _judge_solver(solver)
+    if progress is not None and not callable(progress):
+        raise TypeError(f"progress must be a callable(step, total, loss), got {progress!r}")
     reason = solver.supports(problem)
     if reason is not None:
         raise SolveError(f"{solver.name} cannot solve this problem: {reason}")
@@ -120,7 +121,7 @@ def _judge_solver(solver: Any) -> None:
 
 def _determined(prepared: Prepared, report: Identifiability, ridge: float) -> bool:
     if ridge:
-        system = prepared.system(ridge)
+        system = System(prepared, ridge)
         if system.own_certificate:
             return True
         factors = [system.factor(g) for g in range(prepared.groups)]
@@ -132,24 +133,23 @@ def _determined(prepared: Prepared, report: Identifiability, ridge: float) -> bo
 def _certify(prepared: Prepared, solver: Solver, raw: Raw) -> Certificate:
     if raw.certificate is not None:
         return raw.certificate
-    system = prepared.system(host_ridge(solver))
+    system = System(prepared, host_ridge(solver))
     w = system.from_user(raw.kernel)
     certificate = system.certify(w)
     if not prepared.problem.bias:
         return certificate
     # The column of ones is projected out, so the bias is judged apart, against what it is made of.
-    _, best = system.to_user(w)
-    scale = np.abs(best) + np.abs(raw.kernel).reshape(-1, best.size).sum(0)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        off = np.where(scale > 0, np.abs(raw.bias - best) / scale, 0.0)
-    return Certificate(max(certificate.value, float(off.max())), certificate.kind)
+    off = system.bias_error(w, raw.bias)
+    return max(certificate, Certificate(off, "value"), key=lambda c: c.value)
 
 
 def _pack(problem: Problem, raw: Raw) -> tuple[Any, Any]:
     """Kernel and bias in the precision and kind of array of the data."""
     with np.errstate(over="ignore", under="ignore"):
         kernel, bias = raw.kernel.astype(problem.dtype), raw.bias.astype(problem.dtype)
-    if not (np.isfinite(kernel).all() and np.isfinite(bias).all()):
+    largest = np.abs(raw.kernel).max(axis=tuple(range(kernel.ndim - 1)))
+    faint = ((largest > 0) & (largest < np.finfo(problem.dtype).tiny)).any()
+    if faint or not (np.isfinite(kernel).all() and np.isfinite(bias).all()):
         raise SolveError(
             f"the kernel lies outside the range of {problem.dtype}; change the unit of x or of y "
             "so that their sizes are closer"
@@ -260,7 +260,9 @@ def convolve(x: Any, kernel: Any, spec: ConvSpec, bias: Any = None) -> Any:
     offset = np.zeros(1) if bias is None else numeric(bias, "bias")
     if offset.ndim > 1 or offset.size not in (1, full.shape[-1]):
         raise ValueError(f"bias has shape {offset.shape}, expected ({full.shape[-1]},) or a number")
-    dtype, _ = precision(records, taps)
+    dtype, _, notes = precision(records, taps)
+    for note in notes:
+        warnings.warn(note, UserWarning, stacklevel=2)
     outputs = forward_records(records.cast(dtype), full.astype(dtype), offset.astype(dtype), spec)
     packed = records.like(outputs, not flat)
     if not (records.is_jax and isinstance(kernel, jax.Array)):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import operator
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -43,6 +43,18 @@ def _per_axis(value: Any, name: str, ndim: int) -> tuple[int, ...]:
             )
         return tuple(integer(v, name) for v in value)
     return (integer(value, name),) * ndim
+
+
+def smallest(enough: Callable[[int], bool]) -> int:
+    """The smallest positive integer for which ``enough``, which stays true from there on."""
+    high = 1
+    while not enough(high):
+        high *= 2
+    low = high // 2
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (low, middle) if enough(middle) else (middle, high)
+    return high
 
 
 @dataclass(frozen=True)
@@ -224,14 +236,4 @@ class ConvSpec:
         wanted = self.unknowns(in_channels) + bool(bias)
         records = integer(records, "records")
 
-        def enough(side: int) -> bool:
-            return records * self.rows((side,) * self.ndim) >= wanted
-
-        high = 1
-        while not enough(high):
-            high *= 2
-        low = high // 2
-        while high - low > 1:
-            middle = (low + high) // 2
-            low, high = (low, middle) if enough(middle) else (middle, high)
-        return high
+        return smallest(lambda side: records * self.rows((side,) * self.ndim) >= wanted)

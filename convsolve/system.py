@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from .certificate import Certificate, backward_error, upper_bound
+from .errors import SolveError
 from .factor import EPS, Factor, exponents_of
-
-if TYPE_CHECKING:
-    from .prepared import Prepared
+from .prepared import Prepared
 
 # Below this many numbers in the design matrix its QR costs milliseconds, and decides everything.
 SMALL_NUMBERS = 2**20
@@ -26,11 +24,10 @@ class System:
     throughout.
     """
 
-    def __init__(self, prepared: Prepared, ridge: float) -> None:
+    def __init__(self, prepared: Prepared, ridge: float = 0.0) -> None:
         self.prepared, self.ridge = prepared, ridge
         norms = prepared.column_norms
         base = prepared.x_exponents
-        self.base_turn = exponents_of(norms)
         root = np.sqrt(ridge)
         joint = np.hypot(norms, np.ldexp(root, -base)) if ridge else norms
         self.turn = exponents_of(joint)
@@ -38,8 +35,8 @@ class System:
         self.root_ridge = np.ldexp(root, -self.exponents)
         self.a_norm = np.linalg.norm(np.ldexp(joint, -self.turn), axis=1)
 
-    def _once(self, key: object, label: str, make: object) -> Factor | None:
-        return self.prepared.once((key, self.ridge), label, make)  # type: ignore[arg-type]
+    def _once(self, key: object, label: str, make: Callable[[], Factor | None]) -> Factor | None:
+        return self.prepared.once((key, self.ridge), label, make)
 
     def gram_factor(self, group: int) -> Factor | None:
         """Cholesky of the moments if their full rank can be certified, else None."""
@@ -63,15 +60,21 @@ class System:
 
         def make() -> Factor | None:
             if self.ridge:
-                plain = self.prepared.system(0.0).qr_factor(group)
+                plain = System(self.prepared).qr_factor(group)
                 assert plain is not None
                 root = np.full(plain.exponents.shape, np.sqrt(self.ridge))
                 return plain.with_ridge(np.ldexp(root, -plain.exponents), self.exponents[group])
-            blocks = list(self.prepared.rows())
-            a = np.concatenate([np.ldexp(a[group], -self.turn[group]) for a, _ in blocks])
-            parts = [y[group] for _, y in blocks if y is not None]
-            y = np.concatenate(parts) if parts else None
-            return Factor.from_rows(a, y, self.exponents[group])
+            p = self.prepared
+            outputs = 0 if p.problem.y is None else p.outputs
+            joined = np.empty((p.n, p.columns + outputs))
+            filled = 0
+            for a, y in p.rows():
+                part = joined[filled : filled + a.shape[1]]
+                np.ldexp(a[group], -self.turn[group], out=part[:, : p.columns])
+                if y is not None:
+                    part[:, p.columns :] = y[group]
+                filled += a.shape[1]
+            return Factor.from_rows(joined, p.columns, self.exponents[group])
 
         return self._once(("qr", group), "QR", make)
 
@@ -86,11 +89,8 @@ class System:
     @property
     def own_certificate(self) -> bool:
         """Whether the ridge alone makes [A; √ridge I] of full numerical rank."""
-        if not self.ridge:
-            return False
-        columns = self.turn.shape[1]
-        largest = np.minimum(self.a_norm**2, columns)
-        return bool((self.root_ridge**2 >= 10 * columns * EPS * largest[:, None]).all())
+        margin = 10 * self.turn.shape[1] * EPS * self.a_norm[:, None] ** 2
+        return self.ridge > 0 and bool((self.root_ridge**2 >= margin).all())
 
     def apply(self, w: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """‖r‖ (groups, Q) and Aᵀr (groups, P, Q) at w, from the data; the ridge's rows included."""
@@ -107,21 +107,21 @@ class System:
             g -= self.root_ridge[:, :, None] * pull
         return np.sqrt(squares), g
 
-    def certify(self, w: np.ndarray, factors: Sequence[Factor] | None = None) -> Certificate:
+    def certify(self, w: np.ndarray) -> Certificate:
         """Backward error of w, the largest over groups and outputs."""
-        return self._certify(w, *self.apply(w), factors)
+        return self._certify(w, *self.apply(w), self.factor)
 
     def _certify(
         self,
         w: np.ndarray,
         r_norm: np.ndarray,
         g: np.ndarray,
-        factors: Sequence[Factor] | None,
+        factor_of: Callable[[int], Factor | None],
     ) -> Certificate:
-        parts = []
-        for i, norms in enumerate(zip(self.a_norm, self.prepared.y_norms, strict=True)):
-            factor_of = partial(self.factor, i) if factors is None else partial(_same, factors[i])
-            parts.append(backward_error(w[i], r_norm[i], g[i], *norms, factor_of))
+        parts = [
+            backward_error(w[i], r_norm[i], g[i], float(self.a_norm[i]), partial(factor_of, i))
+            for i in range(w.shape[0])
+        ]
         return max(parts, key=lambda c: c.value)
 
     def refine(
@@ -135,9 +135,9 @@ class System:
         for step in range(steps + 1):
             w = np.stack([f.shortest(w[i]) for i, f in enumerate(factors)])
             r_norm, g = self.apply(w)
-            known = zip(self.a_norm, self.prepared.y_norms, factors, strict=True)
             found = max(
-                upper_bound(w[i], r_norm[i], g[i], *rest).max() for i, rest in enumerate(known)
+                upper_bound(w[i], r_norm[i], g[i], self.a_norm[i], f).max()
+                for i, f in enumerate(factors)
             )
             if best is None or found < lowest:
                 lowest, best = found, (w, r_norm, g)
@@ -145,7 +145,7 @@ class System:
                 break
             w = w + np.stack([f.solve_gram(g[i]) for i, f in enumerate(factors)])
         assert best is not None
-        return best[0], self._certify(*best, factors)
+        return best[0], self._certify(*best, factors.__getitem__)
 
     def to_user(self, w: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Kernel (*K, Cg, Cout) and bias (Cout,) in the user's units from w (groups, P, Q)."""
@@ -153,6 +153,11 @@ class System:
         with np.errstate(over="ignore", under="ignore"):
             shift = p.y_exponents[:, None, :] - self.exponents[:, :, None]
             kernel = np.ldexp(w, shift)
+            if (w.any(1) & ~kernel.any(1)).any():
+                raise SolveError(
+                    "the kernel is too small for float64; change the unit of x or of y so that "
+                    "their sizes are closer"
+                )
             bias = np.zeros((p.groups, p.outputs))
             if p.problem.bias:
                 a_mean, a_rest, y_mean, y_rest = p.centre
@@ -165,12 +170,19 @@ class System:
         stacked = kernel.reshape(p.groups, *shape[:-1], p.outputs)
         return np.moveaxis(stacked, 0, -2).reshape(shape), bias.reshape(-1)
 
+    def bias_error(self, w: np.ndarray, bias: np.ndarray) -> float:
+        """How far a bias is from the best beside w, as a share of what that is made of."""
+        p = self.prepared
+        _, best = self.to_user(w)
+        a_mean, a_rest, y_mean, y_rest = p.centre
+        user = np.abs(np.ldexp(w, -self.turn[:, :, None]))
+        size = np.abs(y_mean + y_rest) + np.einsum("gp,gpq->gq", np.abs(a_mean + a_rest), user)
+        size = np.ldexp(size + p.y_norms / np.sqrt(p.n), p.y_exponents).reshape(-1)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return float(np.where(bias == best, 0.0, np.abs(bias - best) / size).max())
+
     def from_user(self, kernel: np.ndarray) -> np.ndarray:
         """The inverse of `to_user` for a kernel."""
         p = self.prepared
         parts = kernel.astype(np.float64).reshape(-1, p.groups, p.outputs).transpose(1, 0, 2)
         return np.ldexp(parts, self.exponents[:, :, None] - p.y_exponents[:, None, :])
-
-
-def _same(factor: Factor) -> Factor:
-    return factor

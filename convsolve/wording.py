@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import textwrap
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from .prepared import Prepared, prepare
 from .records import count
-from .spec import ConvSpec
+from .spec import smallest
+from .system import System
 
 if TYPE_CHECKING:
     from .identifiability import Identifiability
-    from .prepared import Prepared
 
 WIDTH = 88
 
@@ -51,8 +53,9 @@ def counting(report: Identifiability) -> str:
     return ". ".join([text, *notes])
 
 
-def remedies(report: Identifiability, prepared: Prepared) -> list[str]:
+def remedies(report: Identifiability) -> list[str]:
     """Concrete changes that would make the kernel determined."""
+    prepared = prepare(report.problem)
     if report.unique:
         return []
     if report.verdict == "undecided":
@@ -60,7 +63,7 @@ def remedies(report: Identifiability, prepared: Prepared) -> list[str]:
         return [
             f"The design matrix would take {need:.1f} GiB; fewer taps, or a part of the records, "
             "decide it",
-            "a ridge (ridge=...) makes the answer unique whatever the verdict",
+            "a ridge makes the answer unique whatever the verdict",
         ]
     found = []
     if report.verdict == "underdetermined":
@@ -75,14 +78,14 @@ def remedies(report: Identifiability, prepared: Prepared) -> list[str]:
         else:
             found.append(
                 f"the rank is {high} or {low}, depending on where in the band around the tolerance "
-                "one cuts; a phase computed in floating point, as in a long tone, does this"
+                "one cuts; a smooth input, or a long tone computed in floating point, does this"
             )
     limited_by_counting = report.verdict == "underdetermined" and report.rank == min(
         report.n_equations - report.problem.bias, prepared.columns
     )
     if not limited_by_counting:
         found += _excitation(report, prepared)
-    found.append("a ridge (ridge=...) picks one answer, biased towards zero")
+    found.append("a ridge picks one answer, biased towards zero")
     return found
 
 
@@ -94,34 +97,40 @@ def _more_rows(report: Identifiability) -> list[str]:
     records = len(problem.x)
     if spec.ndim == 1:
         wanted = spec.rows(longest) + missing
-        length = longest[0]
-        while spec.rows((length,)) < wanted:
-            length += 1
+        length = smallest(lambda w: spec.rows((w,)) >= wanted)
         where = "a record" if records == 1 else "one of the records"
         sentence += f": {where} of {length} samples instead of {longest[0]}, or another record"
     else:
         sentence += ": larger records, or more of them"
     found = [sentence]
     if isinstance(spec.padding, str):
-        for side in range(max(spec.kernel_size) - 1, 0, -1):
+        longest_side = max(spec.kernel_size)
+
+        def shorter(by: int) -> tuple[tuple[int, ...], int, int]:
+            side = max(longest_side - by, 1)
             size = tuple(min(k, side) for k in spec.kernel_size)
-            smaller = ConvSpec(size, spec.stride, spec.padding, spec.dilation, spec.groups)
-            rows = sum(smaller.rows(a.shape[:-1]) for a in problem.x)
-            unknowns = smaller.unknowns(problem.in_channels) + problem.bias
-            if rows >= unknowns:
-                name = size[0] if spec.ndim == 1 else size
-                found.append(
-                    f"or fewer taps: kernel_size={name} has {count(rows, 'equation')} "
-                    f"for {count(unknowns, 'unknown')}"
-                )
-                break
+            less = replace(spec, kernel_size=size)
+            rows = sum(less.rows(a.shape[:-1]) for a in problem.x)
+            return size, rows, less.unknowns(problem.in_channels) + problem.bias
+
+        def enough(by: int) -> bool:
+            _, rows, unknowns = shorter(by)
+            return rows >= unknowns
+
+        if enough(longest_side - 1):
+            size, rows, unknowns = shorter(smallest(enough))
+            name = size[0] if spec.ndim == 1 else size
+            found.append(
+                f"or fewer taps: kernel_size={name} has {count(rows, 'equation')} "
+                f"for {count(unknowns, 'unknown')}"
+            )
     return found
 
 
 def _excitation(report: Identifiability, prepared: Prepared) -> list[str]:
     """Which channels fall short on their own, and whether the rest is shared between channels."""
     group = report.worst_group
-    factor = prepared.system().factor(group)
+    factor = System(prepared).factor(group)
     if factor is None:
         return []
     taps = int(np.prod(report.problem.spec.kernel_size))
@@ -182,6 +191,8 @@ def taps_sentence(report: Identifiability) -> str:
             f" and {len(missing) - 6} more" if len(missing) > 6 else ""
         )
         text += f"; not {shown}"
+    if report.mask_ambiguous:
+        text = f"ambiguous: {text} where the tolerance cuts"
     if report.problem.bias:
         text += f"; bias {'' if report.bias_identifiable else 'not '}identifiable"
     return text
@@ -222,6 +233,10 @@ def report(report: Identifiability) -> str:
 
 def warning(report: Identifiability, answer: str) -> str:
     """What a solve warns: rank, unknowns, which of the many answers this is, a way out."""
+    if report.verdict == "ambiguous":
+        full = report.rank == report.n_unknowns - report.problem.bias
+        cut = "with nothing truncated" if full else "truncated at the tolerance"
+        answer = f"{answer}, {cut}"
     text = f"{report.verdict}: "
     if report.verdict != "undecided":
         text += f"rank {report.rank} of {report.n_unknowns - report.problem.bias} unknowns"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+from collections.abc import Iterator
 
 import jax.numpy as jnp
 import numpy as np
@@ -19,6 +20,14 @@ Y = cs.convolve(X, W, SPEC) + 0.1 * RNG.standard_normal((2, 27, 3))
 PROBLEM = cs.Problem(X, Y, spec=SPEC)
 A = np.stack([r[t : t + 4].reshape(-1) for r in X for t in range(27)])
 B = Y.reshape(-1, 3)
+
+
+@pytest.fixture
+def ctrl_c() -> Iterator[None]:
+    """Python's own answer to Ctrl-C, which a shell may have taken from background jobs."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 def gradient(loss: str, w: np.ndarray, delta: float = 0.5) -> np.ndarray:
@@ -173,7 +182,7 @@ def test_divergence_keeps_the_last_finite_kernel() -> None:
     assert fit.stats["steps"] < 2000
 
 
-def test_ctrl_c_returns_what_there_is() -> None:
+def test_ctrl_c_returns_what_there_is(ctrl_c: None) -> None:
     pressed: list[int] = []
 
     def press(step: int, total: int, loss: float) -> None:
@@ -190,7 +199,7 @@ def test_ctrl_c_returns_what_there_is() -> None:
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
-def test_a_second_ctrl_c_ends_the_program() -> None:
+def test_a_second_ctrl_c_ends_the_program(ctrl_c: None) -> None:
     def press(step: int, total: int, loss: float) -> None:
         signal.raise_signal(signal.SIGINT)
         signal.raise_signal(signal.SIGINT)

@@ -300,7 +300,8 @@ def outputs_by_group(case, y):
 def test_moments_of_a_problem_are_those_of_its_matrix(case):
     x, y = case.integers(case.x_shape, case.y_shape)
     a = oracle.design_matrix(x, case.taps, *case.args)
-    found = prepare(problem_of(case, x, y)).moments
+    problem = problem_of(case, x, y)
+    found = prepare(problem).moments
     assert_same(in_user_units(found), direct(a, outputs_by_group(case, y)))
 
 
@@ -309,7 +310,8 @@ def test_with_a_bias_they_are_centred(case):
     x, y = case.integers(case.x_shape, case.y_shape)
     x, y = x + 1000, y - 1000
     a = oracle.design_matrix(x, case.taps, *case.args)
-    found = prepare(problem_of(case, x, y, bias=True)).moments
+    problem = problem_of(case, x, y, bias=True)
+    found = prepare(problem).moments
     user, exact = in_user_units(found), direct(a, outputs_by_group(case, y))
     for one, other in zip(user[:2], exact[:2], strict=True):
         assert_close(one, other, 1e-14)
@@ -337,7 +339,8 @@ def test_the_unit_of_the_data_costs_nothing(exponent):
     rng = np.random.default_rng(5)
     x = rng.integers(-9, 10, (30, 2)) * [2.0**exponent, 1.0]
     y = rng.integers(-9, 10, (28, 1)) * 2.0**-exponent
-    found = prepare(cs.Problem(x, y, kernel_size=3)).moments
+    problem = cs.Problem(x, y, kernel_size=3)
+    found = prepare(problem).moments
     assert_same(in_user_units(found), direct(oracle.design_matrix(x[None], (3,)), y[None]))
 
 
@@ -345,7 +348,8 @@ def test_the_unit_of_the_data_costs_nothing(exponent):
 def test_with_a_bias_an_offset_costs_no_digits(offset):
     rng = np.random.default_rng(6)
     x, y = rng.normal(size=(60, 2)) + offset, rng.normal(size=(58, 2)) - offset
-    found = prepare(cs.Problem(x, y, kernel_size=3, bias=True)).moments
+    problem = cs.Problem(x, y, kernel_size=3, bias=True)
+    found = prepare(problem).moments
     exact = centred(oracle.design_matrix(x[None], (3,)), y[None])
     scale, out_scale = power(found.exponents), power(found.out_exponents)
     gram, rhs = found.centred()

@@ -29,10 +29,10 @@ def choose(rows: int, unknowns: int, numbers: int, ridge: Any) -> Solver:
 class AutoSolver(Solver):
     """The default: the exact least-squares answer by whichever closed form is cheaper.
 
-    With fewer rows than unknowns, or a design matrix (y beside it) of at most 2²⁰ numbers:
-    ``LeastSquares(method="qr")``. Otherwise ``NormalEquations``, which escalates by itself. Both
-    give the same answer; ``stats["solver"]`` names the one that ran. ``ridge`` is summed, as
-    scikit-learn's ``alpha``.
+    ``LeastSquares(method="qr")`` with fewer rows than unknowns, or a design matrix (y beside it) of
+    at most 2²⁰ numbers, if that fits in memory; otherwise ``NormalEquations``, which escalates by
+    itself. Both give the same answer; ``stats["solver"]`` names the one that ran. ``ridge`` is
+    summed, as scikit-learn's ``alpha``.
     """
 
     ridge: Any = 0.0
@@ -42,8 +42,11 @@ class AutoSolver(Solver):
 
     def chosen(self, problem: Problem) -> Solver:
         """The solver that this rule picks for ``problem``."""
-        numbers = prepare(problem).matrix_numbers
-        return choose(problem.n_equations, problem.n_unknowns, numbers, self.ridge)
+        prepared = prepare(problem)
+        if not prepared.fits:
+            return NormalEquations(self.ridge)
+        rows, unknowns = problem.n_equations, problem.n_unknowns
+        return choose(rows, unknowns, prepared.matrix_numbers, self.ridge)
 
     def supports(self, problem: Problem) -> str | None:
         return self.chosen(problem).supports(problem)

@@ -65,7 +65,7 @@ class Solver(ABC):
     solver compile once. They never pack, warn or print: the doors do.
     """
 
-    #: What the answer is where many fit equally well; None: the minimum-norm answer.
+    #: What the answer is where many fit equally well.
     answer: ClassVar[str] = "the answer of minimum norm"
     ridge: Any = 0.0
 
@@ -112,7 +112,9 @@ def host_ridge(solver: Solver) -> float:
     """The ridge of a solver as the float that host code needs."""
     if isinstance(solver.ridge, jax.core.Tracer):
         raise TypeError("a traced ridge belongs in fit_kernel, not in solve")
-    return float(solver.ridge)
+    if np.ndim(solver.ridge) or not (plain(solver.ridge) or hasattr(solver.ridge, "dtype")):
+        raise TypeError(f"ridge must be a number, got {solver.ridge!r}")
+    return float(judge_ridge(float(solver.ridge)))
 
 
 @contextmanager

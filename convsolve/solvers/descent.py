@@ -113,8 +113,9 @@ def advance(
 
     def judge(params: Any) -> Any:
         w, _ = params
-        error = _predict(params, x, rows, spec) - y
-        value = jnp.mean(elementwise(loss, error + y, y, delta))
+        prediction = _predict(params, x, rows, spec)
+        error = prediction - y
+        value = jnp.mean(elementwise(loss, prediction, y, delta))
         pull = jnp.clip(error, -delta, delta) if loss == "huber" else error
 
         def against(p: Any) -> Any:

@@ -13,6 +13,7 @@ import numpy as np
 from ..prepared import MAX_MATRIX_BYTES, Prepared, prepare
 from ..problem import Problem
 from ..spec import ConvSpec
+from ..system import System
 from .base import Progress, Raw, Solver, host_ridge, judge_ridge
 from .linear import fit, saddle
 
@@ -69,15 +70,14 @@ class LeastSquares(Solver):
             return None
         return (
             f"the design matrix would take {prepared.matrix_numbers * 8 / 2**30:.1f} GiB, more "
-            f"than the {MAX_MATRIX_BYTES / 2**30:.0f} GiB allowed; NormalEquations needs no matrix"
+            f"than the {MAX_MATRIX_BYTES / 2**30:.0f} GiB allowed; "
+            "NormalEquations needs no matrix where the rank is full, or there is a ridge"
         )
 
     def run(self, prepared: Prepared, progress: Progress | None = None) -> Raw:
-        system = prepared.system(host_ridge(self))
+        system = System(prepared, host_ridge(self))
         factors = [f for g in range(prepared.groups) if (f := system.qr_factor(g)) is not None]
-        w = np.stack(
-            [f.shortest(f.solve_svd()) if self.method == "svd" else f.solve() for f in factors]
-        )
+        w = np.stack([f.solve_svd() if self.method == "svd" else f.solve() for f in factors])
         w, certificate = system.refine(w, factors, steps=1)
         kernel, bias = system.to_user(w)
         return Raw(kernel, bias, certificate=certificate)

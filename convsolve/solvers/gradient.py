@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any, NamedTuple
 
 import jax
@@ -16,7 +16,9 @@ import optax
 from ..convolution import normal_form
 from ..prepared import Prepared
 from ..problem import Problem
+from ..records import numeric
 from ..spec import ConvSpec, integer
+from ..system import System
 from .base import Progress, Raw, Solver, Trace, interruptible, plain
 from .descent import Loss, Measured, advance, begin, draw
 
@@ -28,6 +30,8 @@ LOSSES = ("mse", "mae", "huber")
 LOOKS, SECONDS, KEEP = 20, 0.25, 2
 # A loss has stopped falling if its best over the second half of the looks gains less than this.
 STILL_FALLING = 1e-3
+# A run that ends at so many times the loss of its start has left for good, though still finite.
+DIVERGED = 10
 
 
 @jax.tree_util.register_pytree_node_class
@@ -85,14 +89,22 @@ class GradientDescent(Solver):
         if self.batch_size is not None:
             put("batch_size", integer(self.batch_size, "batch_size"))
         put("restarts", integer(self.restarts, "restarts"))
-        if plain(self.steps):
+        if plain(self.key) or isinstance(self.key, str):
+            put("key", integer(self.key, "key", -(2**63)))
+            if self.key >= 2**63:
+                raise ValueError(f"key must be below 2**63, got {self.key}")
+        if plain(self.steps) or isinstance(self.steps, str):
             put("steps", integer(self.steps, "steps", 0))
         for name in ("tol", "huber_delta"):
             value = getattr(self, name)
+            if isinstance(value, (bool, str)):
+                raise TypeError(f"{name} must be a number, got {value!r}")
             if plain(value):
                 if not (math.isfinite(value) and value > 0):
                     raise ValueError(f"{name} must be positive and finite, got {value!r}")
                 put(name, float(value))
+        if isinstance(self.init, (np.ndarray, list, tuple)):
+            put("init", numeric(self.init, "init"))
         if isinstance(self.init, str) and self.init not in ("glorot_uniform", "zeros"):
             raise ValueError(
                 f"init={self.init!r} is unknown; choose 'glorot_uniform', 'zeros' or an array"
@@ -134,7 +146,7 @@ class GradientDescent(Solver):
     def _static(self, rows: int, spec: ConvSpec, bias: bool) -> dict[str, Any]:
         batch = self.batch_size
         return {
-            "optimizer": optax.with_extra_args_support(self.optimizer),
+            "optimizer": _extended(self.optimizer),
             "loss": self.loss,
             "batch": None if batch is None or batch >= rows else batch,
             "spec": spec.normal,
@@ -149,11 +161,10 @@ class GradientDescent(Solver):
         given = np.zeros((), dtype) if named else self.init
         zeros = np.zeros(shape[-1], dtype)
         params, keys = draw(key, given, zeros, init=named, shape=shape, restarts=self.restarts)
-        optimizer = optax.with_extra_args_support(self.optimizer)
-        return params, begin(params, optimizer=optimizer), keys
+        return params, begin(params, optimizer=_extended(self.optimizer)), keys
 
     def run(self, prepared: Prepared, progress: Progress | None = None) -> Raw:
-        problem, system = prepared.problem, prepared.system()
+        problem, system = prepared.problem, System(prepared)
         data = _stack(problem)
         static = self._static(data[1].shape[0], problem.spec, problem.bias)
         limit = np.finfo(problem.dtype).maxexp - 2
@@ -162,7 +173,9 @@ class GradientDescent(Solver):
         )
         scale = np.repeat(np.moveaxis(scale, 0, -1), prepared.outputs, axis=-1)
         a_norm = np.repeat(system.a_norm, prepared.outputs)
-        y_norms = np.linalg.norm(data[1], axis=0), np.abs(data[1]).sum(0)
+        # A bias is projected out here too: no offset of y may pass for a small residual.
+        y = data[1] - data[1].mean(0) if problem.bias else data[1]
+        y_norms = np.linalg.norm(y, axis=0), np.abs(y).sum(0)
         fixed = (data, scale.astype(problem.dtype), np.asarray(self.huber_delta, problem.dtype))
         with jax.enable_x64(problem.dtype == np.float64), interruptible() as interrupted:
             begun = time.perf_counter()
@@ -198,11 +211,13 @@ class GradientDescent(Solver):
                 if progress is not None:
                     progress(look.step, self.steps, float(np.nanmin(measured.loss)))
             if status is None:
-                status = "max steps"
+                status = "stagnated" if _stalled(looks) else "max steps"
+                if look.measured.loss.min() > DIVERGED * looks[0].measured.loss.min():
+                    status = "diverged"
+                if interrupted[0]:
+                    status = "interrupted"
                 if self._solved(look.measured, a_norm, y_norms):
                     status = "solved"
-                elif _stalled(looks):
-                    status = "stagnated"
             took = time.perf_counter() - begun - compiled
         best = look.measured.best
         stats = {
@@ -234,6 +249,12 @@ class GradientDescent(Solver):
         state, found = advance(state, data, scale, delta, 0, self.steps, **static)
         best = jnp.nanargmin(found[0, :, 0])
         return state[0][0][best], state[0][1][best]
+
+
+@lru_cache(maxsize=64)
+def _extended(optimizer: Any) -> Any:
+    """The optimizer with extra arguments; the same object each time, or it would compile again."""
+    return optax.with_extra_args_support(optimizer)
 
 
 class _Look(NamedTuple):

@@ -14,6 +14,7 @@ from jax import lax
 from ..errors import SolveError
 from ..prepared import Prepared
 from ..spec import ConvSpec
+from ..system import System
 from .base import Progress, Raw, Solver, host_ridge, judge_ridge
 from .linear import fit, matmul
 
@@ -80,7 +81,7 @@ class NormalEquations(Solver):
         object.__setattr__(self, "ridge", judge_ridge(self.ridge))
 
     def run(self, prepared: Prepared, progress: Progress | None = None) -> Raw:
-        system = prepared.system(host_ridge(self))
+        system = System(prepared, host_ridge(self))
         groups = range(prepared.groups)
         # A Gram with fewer rows than columns is singular: its factorisation would only be refused.
         tall = prepared.n >= prepared.columns or system.ridge > 0
