@@ -25,8 +25,9 @@ class Comparison:
     ``rows`` holds one dict per method: "method", "status", "loss" (mean squared residual, for all
     alike), "gap" (loss less that of the best closed form), "kernel_error" (‖w − truth‖/‖truth‖,
     None without a truth), "null_part" (norm of the part of w that the data say nothing about),
-    "certificate", "certificate_kind", "steps", "compile_seconds", "run_seconds". ``shared_seconds`` is the work that
-    methods share, done once; ``skipped`` says which solvers could not run, and why.
+    "certificate" and "certificate_kind", "steps", "compile_seconds", "run_seconds".
+    ``shared_seconds`` is the work that methods share, done once; ``skipped`` says which solvers
+    could not run, and why.
     """
 
     def __init__(
@@ -113,6 +114,8 @@ def compare(
             raise ValueError(
                 f"truth has shape {reference.shape}, the kernel {problem.kernel_shape}"
             )
+        if not np.isfinite(reference).all():
+            raise ValueError("truth has values that are not finite")
         reference = reference.reshape(problem.kernel_shape)
     prepared = prepare(problem)
     decided = report.verdict != "undecided"
@@ -155,18 +158,21 @@ def compare(
     closed = [row["loss"] for row in rows if row["steps"] is None and row["status"] == "solved"]
     floor = min(closed or [row["loss"] for row in rows], default=0.0)
     for row in rows:
-        row["gap"] = row["loss"] - floor
+        row["gap"] = row["loss"] - floor if np.isfinite(floor) else 0.0
     return Comparison(report, solutions, rows, dict(prepared.seconds), skipped)
 
 
 def _loss(fit: Solution) -> float:
     residuals = fit.residuals()
     parts = residuals if isinstance(residuals, list) else [residuals]
-    squares = sum(float((np.asarray(r, float) ** 2).sum()) for r in parts)
+    with np.errstate(over="ignore", under="ignore"):  # data of 1e200 have a loss of inf
+        squares = sum(float((np.asarray(r, float) ** 2).sum()) for r in parts)
     return squares / sum(np.size(r) for r in parts)
 
 
 def _labelled(solvers: Any) -> list[tuple[str, Solver]]:
+    if not isinstance(solvers, (Mapping, Sequence)):
+        raise TypeError(f"solvers must be a list or a mapping of solvers, got {solvers!r}")
     pairs = (
         list(solvers.items())
         if isinstance(solvers, Mapping)

@@ -145,39 +145,80 @@ class Factor:
     def user_singular_values(self) -> np.ndarray:
         """Singular values of A itself, in the user's units; inf or 0 where they leave float64."""
         top = int(self.exponents.max())
-        values = np.linalg.svd(np.ldexp(self.r, self.exponents - top), compute_uv=False)
+        r = np.ldexp(self.r, self.exponents - top)
+        if self.square and np.ptp(self.exponents) > 16:
+            values = _graded_singular_values(r)
+        else:
+            values = np.linalg.svd(r, compute_uv=False)
         with np.errstate(over="ignore", under="ignore"):
             return np.ldexp(values, top)
 
+    @property
+    def null_threshold(self) -> float:
+        """Null-space rows below clip(10√P·eps·s₁/σ_r, 1e-12, 1e-3) in norm are rounding."""
+        values = self.singular_values
+        if not self.rank:
+            return 1e-12
+        noise = 10 * math.sqrt(self.r.shape[1]) * EPS * values[0] / values[self.rank - 1]
+        return float(np.clip(noise, 1e-12, 1e-3))
+
+    @cached_property
+    def determined(self) -> np.ndarray:
+        """Which taps (P,) the null space leaves alone."""
+        if self.full_rank:
+            return np.ones(self.r.shape[1], bool)
+        rows = np.linalg.norm(self.svd[2][self.rank :], axis=0)
+        return rows <= self.null_threshold
+
     @cached_property
     def null_basis(self) -> np.ndarray:
-        """Orthonormal null vectors of the equilibrated matrix, as columns (P, nullity)."""
-        if self.full_rank:
-            return np.zeros((self.r.shape[1], 0))
-        return self.svd[2][self.rank :].T
+        """Orthonormal null vectors of the equilibrated matrix, as columns (P, nullity).
+
+        Exactly zero at the determined taps: in other units the rounding there could be anything.
+        """
+        null = self.svd[2][self.rank :].T if not self.full_rank else np.zeros((self.r.shape[1], 0))
+        return np.linalg.qr(np.where(self.determined[:, None], 0.0, null))[0]
+
+    @cached_property
+    def _row_space(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """B (P, k), Q (P, P), T (k, k) and powers of two t with 2^t B = Q T.
+
+        B spans the rows of the equilibrated A, the first k columns of Q those of A in the user's
+        units, and its other columns the null space, orthonormal in those units.
+        Where channels differ much in unit, taking a null part off an answer of another norm would
+        cancel; solving within the row space does not.
+        """
+        # Further apart than this, a channel is nothing beside another in any norm.
+        turn = np.maximum(self.exponents - self.exponents.max(), -900)[:, None]
+        nullity = self.r.shape[1] - self.rank
+        rows = np.linalg.qr(self.null_basis, mode="complete")[0][:, nullity:]
+        q, t = np.linalg.qr(np.ldexp(rows, turn), mode="complete")
+        return rows, q, t[: self.rank], turn
 
     @cached_property
     def user_null_basis(self) -> np.ndarray:
-        """Null space in the user's units, orthonormal there: orth(2^-e V₀), (P, nullity)."""
-        v = self.null_basis
-        if not v.shape[1]:
-            return v
-        scale = self.exponents.min() - self.exponents
-        q, _ = np.linalg.qr(np.ldexp(v, scale[:, None]))
-        return q
+        """Null space in the user's units, orthonormal there, (P, nullity)."""
+        return self.null_basis if self.full_rank else self._row_space[1][:, self.rank :]
+
+    def _shortest(self, w: np.ndarray) -> np.ndarray:
+        """What differs from w by a null vector and is shortest in the user's units."""
+        rows, q, t, turn = self._row_space
+        c = solve_triangular(t, rows.T @ w, transposed=True)
+        return np.ldexp(q[:, : self.rank] @ c, turn)
 
     def solve(self) -> np.ndarray:
-        """argmin ‖A w − y‖ (P, Q) from R and z; `shortest` makes it of minimum norm."""
+        """argmin ‖A w − y‖ (P, Q) from R and z, of minimum norm in the user's units."""
         if self.square:
             assert self.z is not None
             return solve_triangular(self.r, self.z)
         return self.solve_svd()
 
     def solve_svd(self) -> np.ndarray:
-        """V Σ⁺ Uᵀ z, truncated at the tolerance."""
+        """V Σ⁺ Uᵀ z, truncated at the tolerance, of minimum norm in the user's units."""
         u, s, vt = self.svd
         k = self.rank
-        return vt[:k].T @ ((u[:, :k].T @ self.z) / s[:k, None])
+        w = vt[:k].T @ ((u[:, :k].T @ self.z) / s[:k, None])
+        return w if self.full_rank else self._shortest(w)
 
     def solve_gram(self, g: np.ndarray) -> np.ndarray:
         """(AᵀA)⁺ g, the step of a refinement."""
@@ -185,18 +226,16 @@ class Factor:
             return solve_triangular(self.r, solve_triangular(self.r, g, transposed=True))
         _, s, vt = self.svd
         k = self.rank
-        return vt[:k].T @ ((vt[:k] @ g) / s[:k, None] ** 2)
+        return self._shortest(vt[:k].T @ ((vt[:k] @ g) / s[:k, None] ** 2))
 
-    def shortest(self, w: np.ndarray) -> np.ndarray:
-        """w less its null part in the user's units; equilibrated, another norm would be minimal."""
-        basis = self.user_null_basis
-        if not basis.shape[1]:
-            return w
-        turn = (self.exponents - self.exponents.min())[:, None]
-        # Twice, since one projection leaves the rounding of the part that it removes.
-        for _ in range(2):
-            w = w - np.ldexp(basis @ (basis.T @ np.ldexp(w, -turn)), turn)
-        return w
+
+def _graded_singular_values(r: np.ndarray) -> np.ndarray:
+    """By one-sided Jacobi rotations, which keep the digits of columns of very different size."""
+    from scipy.linalg.lapack import dgejsv
+
+    values, _, _, work, _, info = dgejsv(r, joba=0, jobu=3, jobv=3, jobr=0)
+    assert info == 0
+    return values * (work[0] / work[1])
 
 
 def solve_triangular(r: np.ndarray, b: np.ndarray, transposed: bool = False) -> np.ndarray:

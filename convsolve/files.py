@@ -315,7 +315,8 @@ def write_npz(
 
     Raises:
         FileExistsError: ``path`` exists, without ``force``.
-        ValueError: ``path`` is a symbolic link or a device, or a name or dtype that `read_arrays` would refuse.
+        ValueError: ``path`` is a symbolic link or a device, or a name or dtype that `read_arrays`
+            would refuse.
         OSError: the file cannot be written.
     """
     with _replacing(path, force) as stream, zipfile.ZipFile(stream, "w") as archive:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from . import wording
-from .factor import EPS, Factor
+from .factor import Factor
 from .prepared import prepare
 from .problem import Problem
 from .system import System
@@ -156,23 +156,6 @@ class Identifiability:
             "gram": "Cholesky of the Gram matrix, its full rank certified",
         }[factor.source]
 
-    def _masks(self) -> list[np.ndarray]:
-        masks = []
-        for factor in self._known():
-            if factor.full_rank:
-                masks.append(np.ones(self._prepared.columns, bool))
-            else:
-                masks.append(np.linalg.norm(factor.null_basis, axis=1) <= self._threshold(factor))
-        return masks
-
-    @staticmethod
-    def _threshold(factor: Factor) -> float:
-        values, rank = factor.singular_values, factor.rank
-        if rank == 0:
-            return 1e-12
-        noise = 10 * np.sqrt(factor.r.shape[1]) * EPS * values[0] / values[rank - 1]
-        return float(np.clip(noise, 1e-12, 1e-3))
-
     @cached_property
     def identifiable(self) -> np.ndarray:
         """Which taps are determined, bool, kernel-shaped ``(*K, Cin/groups, Cout)``.
@@ -182,8 +165,8 @@ class Identifiability:
         """
         shape = self.problem.kernel_shape
         per_output = [
-            np.repeat(m.reshape(*shape[:-1], 1), self._prepared.outputs, axis=-1)
-            for m in self._masks()
+            np.repeat(f.determined.reshape(*shape[:-1], 1), self._prepared.outputs, axis=-1)
+            for f in self._known()
         ]
         return np.concatenate(per_output, axis=-1)
 
@@ -207,7 +190,7 @@ class Identifiability:
             scaled = np.ldexp((mean + rest)[group], -turn[group])
             scaled /= max(float(np.linalg.norm(scaled)), 1.0)
             null = np.linalg.norm(scaled @ factor.null_basis) if not factor.full_rank else 0.0
-            if null > self._threshold(factor):
+            if null > factor.null_threshold:
                 return False
         return True
 

@@ -65,6 +65,11 @@ class Moments:
     def __add__(self, other: Moments) -> Moments:
         if not isinstance(other, Moments):
             return NotImplemented
+        if (self.gram.shape, self.rhs.shape) != (other.gram.shape, other.rhs.shape):
+            raise ValueError(
+                f"moments of (groups, columns, outputs) {self.rhs.shape} and {other.rhs.shape} "
+                "do not add up"
+            )
         if not self.n or not other.n:
             return other if not self.n else self
         exponents = np.maximum(self.exponents, other.exponents)

@@ -48,30 +48,30 @@ class Prepared:
         self.n = problem.n_equations
         self.seconds: dict[str, float] = {}
         self._kept: dict[Any, Any] = {}
-        x_scale = channel_exponents(problem.x)
-        y_scale = (
-            np.zeros(problem.out_channels, int)
-            if problem.y is None
-            else channel_exponents(problem.y)
-        )
+        by_shape: dict[tuple[int, ...], list[int]] = {}
+        for i, x in enumerate(problem.x):
+            if math.prod(problem.row_shapes[i]):
+                by_shape.setdefault(x.shape, []).append(i)
+        # In normal form first: a sample that no window reads must not set the scale.
+        xs = [normal_form(np.stack([problem.x[i] for i in m]), spec) for m in by_shape.values()]
+        x_scale = channel_exponents(xs)
+        ys: list[np.ndarray | None] = [None] * len(xs)
+        y_scale = np.zeros(problem.out_channels, int)
+        if problem.y is not None:
+            y_scale = channel_exponents(problem.y)
+            ys = [
+                np.ldexp(np.stack([problem.y[i] for i in m]).astype(np.float64), -y_scale)
+                for m in by_shape.values()
+            ]
         taps = math.prod(spec.kernel_size)
         per_channel = x_scale.reshape(self.groups, 1, -1)
         self.x_exponents = np.broadcast_to(
             per_channel, (self.groups, taps, per_channel.shape[-1])
         ).reshape(self.groups, -1)
         self.y_exponents = y_scale.reshape(self.groups, -1)
-        by_shape: dict[tuple[int, ...], list[int]] = {}
-        for i, x in enumerate(problem.x):
-            if math.prod(problem.row_shapes[i]):
-                by_shape.setdefault(x.shape, []).append(i)
-        self.stacks: list[tuple[np.ndarray, np.ndarray | None]] = []
-        for members in by_shape.values():
-            x = np.stack([problem.x[i] for i in members]).astype(np.float64, copy=False)
-            y = None
-            if problem.y is not None:
-                y = np.stack([problem.y[i] for i in members]).astype(np.float64, copy=False)
-                y = np.ldexp(y, -y_scale)
-            self.stacks.append((normal_form(np.ldexp(x, -x_scale), spec), y))
+        self.stacks = [
+            (np.ldexp(x.astype(np.float64), -x_scale), y) for x, y in zip(xs, ys, strict=True)
+        ]
 
     @property
     def problem(self) -> Problem:

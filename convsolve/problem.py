@@ -134,9 +134,9 @@ class Problem:
             return []
         return [
             f"x was read as {x.describe(1)}: more channels than samples. Channels come last; "
-            "transpose x if they are first, add a channel axis (x[..., None]) if they are trials, or "
-            "give kernel_size one entry per axis for images (kernel_size=(K,) says that this reading "
-            "is meant)"
+            "transpose x if they are first, add a channel axis (x[..., None]) if they are trials, "
+            "or give kernel_size one entry per axis for images (kernel_size=(K,) says that this "
+            "reading is meant)"
         ]
 
     def _judge_output(self, y: Records) -> None:

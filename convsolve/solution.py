@@ -115,6 +115,11 @@ class Solution:
         wanted = self.kernel.shape[-2] * self.spec.groups
         if problem.in_channels != wanted:
             raise ValueError(f"x has {problem.in_channels} channels, the kernel takes {wanted}")
+        if any(not np.array_equal(a, b) for a, b in zip(problem.lags, self.tap_lags, strict=True)):
+            raise ValueError(
+                "padding='same' with stride > 1 places the kernel by the record's length: in x of "
+                "this length its taps have other lags; use data of the length of the training data"
+            )
         return problem
 
     def _outputs(self, problem: Problem) -> list[np.ndarray]:
@@ -147,8 +152,12 @@ class Solution:
         channels = problem.out_channels
         y_all = np.concatenate([b.reshape(-1, channels) for b in _given(problem)]).astype(float)
         p_all = np.concatenate([p.reshape(-1, channels) for p in self._outputs(problem)])
+        turn = -np.frexp(np.abs(y_all).max(0))[1]  # against overflow of the squares
+        y_all, p_all = np.ldexp(y_all, turn), np.ldexp(p_all.astype(float), turn)
         centred, about = y_all - y_all.mean(0), p_all - p_all.mean(0)
         spread, error = np.linalg.norm(centred, axis=0), np.linalg.norm(y_all - p_all, axis=0)
+        # What the rounding of a mean leaves of a constant is no variation.
+        spread = np.where(spread > 4 * EPS * np.linalg.norm(y_all, axis=0), spread, 0.0)
         with np.errstate(divide="ignore", invalid="ignore"):
             ratio = np.where(spread > 0, error / spread, np.nan)
             joint = spread * np.linalg.norm(about, axis=0)

@@ -189,7 +189,10 @@ def fit_kernel(
     """
     if not isinstance(spec, ConvSpec):
         raise TypeError(f"spec must be a ConvSpec, got {type(spec).__name__}")
+    if not isinstance(bias, (bool, np.bool_)):
+        raise TypeError(f"bias must be True or False, got {bias!r}")
     solver = AutoSolver() if solver is None else solver
+    _judge_solver(solver)
     x, y = jnp.asarray(x), jnp.asarray(y)
     dtype = jnp.result_type(x, y)
     floating = jnp.issubdtype(dtype, jnp.floating)
@@ -205,7 +208,7 @@ def fit_kernel(
         )
     if y.shape[-1] % spec.groups:
         raise ValueError(f"groups={spec.groups} does not divide the {y.shape[-1]} channels of y")
-    return _fit(x, y, solver, spec=spec, bias=bias)
+    return _fit(x, y, solver, spec=spec, bias=bool(bias))
 
 
 def _as_batch(array: jax.Array, name: str, d: int) -> jax.Array:

@@ -12,6 +12,8 @@ from .errors import SolveError
 from .factor import EPS, Factor, exponents_of
 from .prepared import Prepared
 
+# A Gram matrix is formed up to this size; it, its factor and their check take three times as much.
+MAX_GRAM_BYTES = 2**30
 # Below this many numbers in the design matrix its QR costs milliseconds, and decides everything.
 SMALL_NUMBERS = 2**20
 
@@ -40,6 +42,12 @@ class System:
 
     def gram_factor(self, group: int) -> Factor | None:
         """Cholesky of the moments if their full rank can be certified, else None."""
+
+        p = self.prepared
+        # Fewer rows than columns make a singular Gram, and P² numbers have to fit as well.
+        tall = p.n >= p.columns or self.ridge > 0
+        if not tall or p.groups * p.columns**2 * 8 > MAX_GRAM_BYTES:
+            return None
 
         def make() -> Factor | None:
             moments = self.prepared.moments
@@ -127,21 +135,19 @@ class System:
     def refine(
         self, w: np.ndarray, factors: Sequence[Factor], steps: int
     ) -> tuple[np.ndarray, Certificate]:
-        """Up to ``steps`` semi-normal refinements through the data; the best w, certified.
-
-        Deficient groups stay at the minimum norm throughout.
-        """
+        """Up to ``steps`` semi-normal refinements through the data; the best w, certified."""
         lowest, best = np.inf, None
         for step in range(steps + 1):
-            w = np.stack([f.shortest(w[i]) for i, f in enumerate(factors)])
             r_norm, g = self.apply(w)
             found = max(
                 upper_bound(w[i], r_norm[i], g[i], self.a_norm[i], f).max()
                 for i, f in enumerate(factors)
             )
-            if best is None or found < lowest:
-                lowest, best = found, (w, r_norm, g)
-            if lowest <= EPS or step == steps:
+            # Below one rounding all are alike, and the later is the better.
+            if best is None or found <= max(lowest, EPS):
+                lowest, best = min(lowest, found), (w, r_norm, g)
+            # Under a large ridge the first answer lacks digits that no backward error shows.
+            if step == steps or (lowest <= EPS and step >= (self.ridge > 0)):
                 break
             w = w + np.stack([f.solve_gram(g[i]) for i, f in enumerate(factors)])
         assert best is not None

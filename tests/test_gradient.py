@@ -11,6 +11,7 @@ import optax
 import pytest
 
 import convsolve as cs
+from convsolve.solvers import gradient as gradient_module
 
 RNG = np.random.default_rng(0)
 X = RNG.standard_normal((2, 30, 2))
@@ -94,14 +95,19 @@ def test_a_batch_of_all_rows_is_the_full_batch() -> None:
     assert np.array_equal(full.kernel, batch.kernel)
 
 
-def test_the_number_of_looks_does_not_change_the_steps() -> None:
+def test_the_number_of_looks_does_not_change_the_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     """Chunks are a matter of the host: 7 + 13 steps drawn by step number are 20 steps."""
     solver = cs.GradientDescent(steps=20, batch_size=4, key=3)
-    whole = cs.solve(PROBLEM, solver)
-    seen: list[int] = []
-    again = cs.solve(PROBLEM, solver, progress=lambda step, total, loss: seen.append(step))
-    assert np.array_equal(whole.kernel, again.kernel)
-    assert seen[-1] == 20
+    kernels, looks = [], []
+    for number in (1, 4, 20):
+        monkeypatch.setattr(gradient_module, "LOOKS", number)
+        fit = cs.solve(PROBLEM, solver)
+        kernels.append(fit.kernel)
+        looks.append(len(fit.trace.steps))
+        assert fit.trace.steps[-1] == 20
+    assert looks == [2, 5, 21]
+    assert np.array_equal(kernels[0], kernels[1])
+    assert np.array_equal(kernels[0], kernels[2])
 
 
 def test_a_callable_loss_is_averaged() -> None:
@@ -199,6 +205,40 @@ def test_ctrl_c_returns_what_there_is(ctrl_c: None) -> None:
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
+def test_ctrl_c_in_the_last_chunk_is_no_exception(ctrl_c: None) -> None:
+    def press(step: int, total: int, loss: float) -> None:
+        if step == total:
+            signal.raise_signal(signal.SIGINT)
+
+    fit = cs.solve(PROBLEM, cs.GradientDescent(optax.sgd(1e-3), steps=100), progress=press)
+    assert (fit.status, fit.stats["steps"]) == ("interrupted", 100)
+
+
+@pytest.mark.parametrize("offset", [0.0, 1e3, 1e6])
+@pytest.mark.parametrize("loss", ["mse", "mae"])
+def test_an_offset_does_not_pass_for_a_small_residual(offset: float, loss: str) -> None:
+    x = np.random.default_rng(1).standard_normal(200)
+    problem = cs.Problem(x, 2 * x + offset, kernel_size=1, bias=True)
+    fit = cs.solve(problem, cs.GradientDescent(optax.sgd(0.25), loss, steps=2000, tol=1e-4))
+    assert fit.ok == (np.abs(fit.kernel - 2).max() < 1e-3)
+    assert fit.ok == (loss == "mse")
+
+
+def test_a_run_that_ends_far_above_its_start_has_diverged() -> None:
+    fit = cs.solve(PROBLEM, cs.GradientDescent(optax.adam(1e6), steps=100))
+    assert fit.status == "diverged"
+
+
+@pytest.mark.parametrize("unit", [1e-20, 1e15])
+def test_squares_that_leave_float32_do_not_mislead(unit: float) -> None:
+    x, y = X.astype(np.float32), (Y * unit).astype(np.float32)
+    fit = cs.solve(cs.Problem(x, y, spec=SPEC), cs.GradientDescent(init="zeros", steps=50))
+    assert not fit.ok
+    with pytest.raises(cs.SolveError, match="loss at the start leaves float32; change the units"):
+        cs.solve(cs.Problem(x, y / np.float32(unit) * np.float32(1e25), spec=SPEC),
+                 cs.GradientDescent())  # fmt: skip
+
+
 def test_a_second_ctrl_c_ends_the_program(ctrl_c: None) -> None:
     def press(step: int, total: int, loss: float) -> None:
         signal.raise_signal(signal.SIGINT)
@@ -209,7 +249,9 @@ def test_a_second_ctrl_c_ends_the_program(ctrl_c: None) -> None:
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
-@pytest.mark.parametrize("optimizer", [None, optax.lbfgs()], ids=["adam", "lbfgs"])
+@pytest.mark.parametrize(
+    "optimizer", [None, optax.lbfgs(), optax.scale(-0.1)], ids=["adam", "lbfgs", "bare"]
+)
 def test_the_second_run_compiles_nothing(optimizer: object, compiled: list[str]) -> None:
     solver = cs.GradientDescent(optimizer, steps=100)
     cs.solve(PROBLEM, solver)
@@ -229,6 +271,18 @@ def test_bad_settings_are_named() -> None:
         cs.GradientDescent(init="ones")
     with pytest.raises(ValueError, match="steps must be at least 0"):
         cs.GradientDescent(steps=-1)
+    with pytest.raises(TypeError, match="steps must be an integer, got '3'"):
+        cs.GradientDescent(steps="3")
+    with pytest.raises(TypeError, match=r"key must be an integer, got 1\.5"):
+        cs.GradientDescent(key=1.5)
+    with pytest.raises(ValueError, match=r"key must be below 2\*\*63"):
+        cs.GradientDescent(key=2**63)
+    with pytest.raises(ValueError, match="init has 1 value that is not finite"):
+        cs.GradientDescent(init=[np.nan])
+    with pytest.raises(TypeError, match="init is complex"):
+        cs.GradientDescent(init=np.ones(3) * 1j)
+    with pytest.raises(TypeError, match="progress must be a callable"):
+        cs.solve(PROBLEM, cs.GradientDescent(), progress=True)
     with pytest.raises(TypeError, match="batch_size must be an integer"):
         cs.GradientDescent(batch_size=2.5)
     with pytest.raises(ValueError, match="tol must be positive and finite"):

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import doctest
 import json
 import re
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+
+import convsolve
 
 ROOT = Path(__file__).parent.parent
 TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -38,28 +40,36 @@ def test_everything_named_exists() -> None:
         assert (ROOT / path).is_file(), path
 
 
-def numbers(value: Any) -> list[float]:
-    if isinstance(value, dict):
-        return [n for v in value.values() for n in numbers(v)]
-    if isinstance(value, list):
-        return [n for v in value for n in numbers(v)]
-    return [float(value)] if isinstance(value, (int, float)) and not isinstance(value, bool) else []
-
-
 def test_figures_come_from_the_result_file() -> None:
-    """Every number of the table of figures is one of the result file, at the digits shown."""
+    """Row by row: the median, warm and cold, and the error of the kernel, at the digits shown."""
     match = re.search(r"<!-- figures: (\S+) -->\n(.*?)\n## ", TEXT, re.DOTALL)
     assert match is not None
-    known = numbers(json.loads((ROOT / match[1]).read_text(encoding="utf-8")))
-    rows = [line for line in match[2].splitlines() if line.startswith("|")][2:]
-    cells = [cell.strip() for row in rows for cell in row.strip("|").split("|")[1:]]
-    assert len(cells) == 12
-    ratios = [float(n) for n in re.findall(r"(\d+) times", match[2])]
-    assert len(ratios) == 2
-    assert set(ratios) <= {round(n) for n in known}
-    for cell in cells:
-        shown = re.fullmatch(r"([\d.]+) ?(ms|s|×|)", cell)
-        assert shown is not None, cell
-        digits = len(shown[1].partition(".")[2])
-        scale = 1000 if shown[2] == "ms" else 1
-        assert any(f"{n * scale:.{digits}f}" == shown[1] for n in known), cell
+    result = json.loads((ROOT / match[1]).read_text(encoding="utf-8"))
+    names = {
+        "convsolve, Adam": "convsolve Adam",
+        "Keras, a fit per step": "Keras, a fit per step",
+        "Keras, one fit": "Keras, one fit",
+        "convsolve, the default": "convsolve default",
+    }
+    rows = [line.strip("|").split("|") for line in match[2].splitlines() if line.startswith("|")][
+        2:
+    ]
+    assert {row[0].strip() for row in rows} == set(names)
+    for label, warm, cold, error in ([cell.strip() for cell in row] for row in rows):
+        told, process = (result[k]["two channels"][names[label]] for k in ("warm", "cold"))
+        assert warm == f"{told['seconds']['median'] * 1000:.1f} ms"
+        assert cold == f"{process['seconds']['median']:.2f} s"
+        assert error == f"{told['kernel_error']:.4f}"
+    checks = {check["promise"]: check for check in result["checks"]}
+    assert all(check["passed"] for check in checks.values())
+    shown = [int(n) for n in re.findall(r"(\d+) times faster", match[2])]
+    small = [int(n) for n in re.findall(r"\((\d+) and (\d+) times", match[2])[0]]
+    for i, which in enumerate(("a fit per step", "one fit")):
+        figures = checks[f"warm, 1000 steps 100 times faster than Keras, {which}"]["figures"]
+        assert shown[i] == int(figures["two channels"])
+        assert small[i] == int(figures["one filter"])
+
+
+def test_the_doctest_of_the_package() -> None:
+    assert doctest.testmod(convsolve).failed == 0
+    assert doctest.testmod(convsolve).attempted == 4

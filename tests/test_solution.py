@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import gc
+import pickle
 import re
+import weakref
 from pathlib import Path
 
 import jax
@@ -76,6 +79,9 @@ def test_score_by_its_definitions() -> None:
         assert score.correlation[q] == pytest.approx(np.corrcoef(t, p)[0, 1], rel=1e-12)
         nrmse = 100 * (1 - np.linalg.norm(t - p) / np.linalg.norm(t - t.mean()))
         assert score.nrmse_fit[q] == pytest.approx(nrmse, rel=1e-12)
+    for value, bias in ((0.1, False), (0.3, True)):
+        flat = cs.solve(cs.Problem(X, np.full((3, 40, 1), value), spec=cs.ConvSpec(1), bias=bias))
+        assert np.isnan(flat.score().r2).all()
     constant = cs.solve(cs.Problem(X, np.ones((3, 40, 1)), spec=cs.ConvSpec(1), bias=True))
     assert np.isnan(constant.score().r2).all()
 
@@ -138,13 +144,62 @@ def test_save_and_load(tmp_path: Path, bias: bool) -> None:
 def test_load_refuses_what_it_does_not_know(tmp_path: Path) -> None:
     other = tmp_path / "other.npz"
     np.savez(other, x=np.ones(3))
-    with pytest.raises(ValueError, match=r"other.npz: no saved solution \(it has x\)"):
+    with pytest.raises(ValueError, match=r"other\.npz: no saved solution \(it has x\)"):
         cs.load(other)
     newer = tmp_path / "newer.npz"
     about = np.frombuffer(b'{"version": 99}', np.uint8)
     np.savez(newer, about=about)
     with pytest.raises(ValueError, match="version 99 is not known; update convsolve"):
         cs.load(newer)
+
+
+@pytest.mark.parametrize(
+    ("about", "words"),
+    [
+        (b'{"version": 1}', "'kernel' is missing"),
+        (b"[]", "no whole solution"),
+        (b"{", "no whole solution"),
+        (b"\xff", "no whole solution"),
+    ],
+)
+def test_a_damaged_solution_is_named(tmp_path: Path, about: bytes, words: str) -> None:
+    path = tmp_path / "fit.npz"
+    np.savez(path, about=np.frombuffer(about, np.uint8))
+    with pytest.raises(ValueError, match=rf"fit\.npz: .*{words}"):
+        cs.load(path)
+
+
+def test_a_fit_can_be_pickled_and_goes_when_it_is_dropped() -> None:
+    problem = cs.Problem(X, Y, spec=SPEC)
+    fit = cs.solve(problem)
+    twin = pickle.loads(pickle.dumps(fit))
+    assert np.array_equal(twin.predict(), fit.predict())
+    assert twin.identifiability.verdict == "overdetermined"
+    matrices = weakref.ref(problem.prepared)
+    gc.disable()
+    try:
+        del problem, fit, twin
+        assert matrices() is None
+    finally:
+        gc.enable()
+
+
+def test_predictions_compile_nothing_for_any_length(compiled: list[str]) -> None:
+    fit = cs.solve(cs.Problem(X, Y, spec=SPEC))
+    compiled.clear()
+    for n in range(10, 20):
+        assert fit.predict(X[0, :n]).shape == (n, 2)
+        assert "R²" in repr(fit)
+    assert compiled == []
+
+
+def test_same_padding_with_a_stride_keeps_its_lags() -> None:
+    spec = cs.ConvSpec(3, stride=2, padding="same")
+    x = RNG.standard_normal(41)
+    fit = cs.solve(cs.Problem(x, cs.convolve(x, np.arange(1.0, 4), spec), spec=spec))
+    assert fit.predict(x[:39]).shape == (20,)
+    with pytest.raises(ValueError, match="its taps have other lags"):
+        fit.predict(x[:40])
 
 
 def test_the_text_shows_what_matters() -> None:

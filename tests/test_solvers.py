@@ -86,19 +86,6 @@ def test_minimum_norm_has_no_null_part(solver: str, name: str) -> None:
     assert (null <= 30 * EPS * allowed).all()
 
 
-@pytest.mark.parametrize("solver", ["svd", "qr", "normal", "auto"])
-def test_minimum_norm_is_in_the_users_units(solver: str) -> None:
-    """Two copies of a signal in units a thousand apart: the larger takes almost all the weight."""
-    rng = np.random.default_rng(2)
-    s = rng.integers(-9, 10, 40).astype(float)
-    x = np.stack([s, 1024 * s], axis=-1)
-    y = 3.0 * s
-    with pytest.warns(cs.IdentifiabilityWarning, match="rank 1 of 2"):
-        fit = cs.solve(cs.Problem(x, y, kernel_size=(1,)), TABLE[solver].solver)
-    expected = 3.0 * np.array([1, 1024]) / (1 + 1024**2)
-    np.testing.assert_allclose(fit.kernel.ravel(), expected, rtol=1e-13)
-
-
 @pytest.mark.parametrize("layout", ["strided", "channels"])
 @pytest.mark.parametrize("ridge", [1e-6, 1.0, 1e3])
 @pytest.mark.parametrize("solver", [cs.LeastSquares, cs.NormalEquations, cs.AutoSolver])
@@ -193,10 +180,8 @@ def test_zero_output_has_a_zero_kernel() -> None:
 def test_fft_is_honest_about_where_it_is_exact() -> None:
     for name in ("convolution-circular-noisy", "convolution-full-noisy", "tall-channels-1e+01"):
         fit = cs.solve(CASES[name].problem, cs.FFTDeconvolution())
-        assert fit.status == (
-            "solved" if name == "tall-channels-1e+01" and fit.ok else "approximate"
-        )
-        assert not fit.ok or fit.certificate <= 30 * EPS
+        assert fit.status == "approximate"
+        assert fit.certificate > 30 * EPS
 
 
 def test_fft_says_why_it_cannot() -> None:

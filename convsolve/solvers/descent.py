@@ -95,6 +95,13 @@ def begin(params: Any, *, optimizer: Any) -> Any:
     return jax.tree.map(lambda a: lax.convert_element_type(a, a.dtype), state)
 
 
+def _norm(columns: Any) -> Any:
+    """Norm of each column, without overflow or underflow of the squares."""
+    largest = jnp.abs(columns).max(0)
+    unit = jnp.where(largest > 0, largest, 1)
+    return largest * jnp.sqrt(jnp.sum((columns / unit) ** 2, axis=0))
+
+
 @partial(jax.jit, static_argnames=("optimizer", "loss", "batch", "spec", "bias"))
 def advance(
     run: Any, data: Any, scale: Any, delta: Any, first: Any, count: Any, *,
@@ -122,16 +129,16 @@ def advance(
             return jnp.sum(pull * _predict(p, x, rows, spec))
 
         g_w, g_b = jax.grad(against)(params)
-        g = jnp.sum((g_w / scale) ** 2, axis=tuple(range(w.ndim - 1)))
+        g = (g_w / scale).reshape(-1, w.shape[-1])
         if bias:
-            g = g + g_b**2 / y.shape[0]
-        size = jnp.sum((w * scale) ** 2, axis=tuple(range(w.ndim - 1)))
+            g = jnp.concatenate([g, g_b[None] / math.sqrt(y.shape[0])])
+        size = _norm((w * scale).reshape(-1, w.shape[-1]))
         found = Measured(
             jnp.broadcast_to(value, size.shape),
-            jnp.sqrt(g),
-            jnp.linalg.norm(pull, axis=0),
-            jnp.linalg.norm(error, axis=0),
-            jnp.sqrt(size),
+            _norm(g),
+            _norm(pull),
+            _norm(error),
+            size,
             jnp.abs(error).sum(0),
         )
         # One array: its transfer is most of what a look costs.

@@ -14,6 +14,7 @@ import numpy as np
 import optax
 
 from ..convolution import normal_form
+from ..errors import SolveError
 from ..prepared import Prepared
 from ..problem import Problem
 from ..records import numeric
@@ -175,7 +176,8 @@ class GradientDescent(Solver):
         a_norm = np.repeat(system.a_norm, prepared.outputs)
         # A bias is projected out here too: no offset of y may pass for a small residual.
         y = data[1] - data[1].mean(0) if problem.bias else data[1]
-        y_norms = np.linalg.norm(y, axis=0), np.abs(y).sum(0)
+        y_norm = np.ldexp(prepared.y_norms, prepared.y_exponents).reshape(-1)
+        y_norms = y_norm, np.abs(y).sum(0)
         fixed = (data, scale.astype(problem.dtype), np.asarray(self.huber_delta, problem.dtype))
         with jax.enable_x64(problem.dtype == np.float64), interruptible() as interrupted:
             begun = time.perf_counter()
@@ -184,6 +186,10 @@ class GradientDescent(Solver):
             state, found = advance(state, *fixed, 0, 0, **static)
             look = _Look(0, state[0], Measured(*np.asarray(found)))
             compiled = time.perf_counter() - begun
+            if not np.isfinite(look.measured.loss).any():
+                raise SolveError(
+                    f"the loss at the start leaves {problem.dtype}; change the units of x and y"
+                )
             looks, status = [look], None
             fixed = jax.device_put(fixed)
             pace = math.inf

@@ -83,9 +83,7 @@ class NormalEquations(Solver):
     def run(self, prepared: Prepared, progress: Progress | None = None) -> Raw:
         system = System(prepared, host_ridge(self))
         groups = range(prepared.groups)
-        # A Gram with fewer rows than columns is singular: its factorisation would only be refused.
-        tall = prepared.n >= prepared.columns or system.ridge > 0
-        factors = [f for g in groups if tall and (f := system.gram_factor(g)) is not None]
+        factors = [f for g in groups if (f := system.gram_factor(g)) is not None]
         route, found = "Cholesky of the Gram matrix", None
         if len(factors) == len(groups):
             found = system.refine(np.stack([f.solve() for f in factors]), factors, GRAM_STEPS)

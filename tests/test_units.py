@@ -1,0 +1,182 @@
+"""Units and sizes at their limits: answers keep their digits, or an error names the way out."""
+
+from __future__ import annotations
+
+import warnings
+
+import numpy as np
+import pytest
+from cases import EPS, TABLE, exact_least_squares
+
+import convsolve as cs
+from convsolve import prepared, system
+from convsolve.solvers.auto import choose
+
+CLOSED = [name for name in TABLE if TABLE[name].exact and name != "fft"]
+RNG = np.random.default_rng(0)
+N, M = RNG.integers(-9, 10, (2, 40)).astype(float)
+
+
+@pytest.mark.parametrize("solver", CLOSED)
+@pytest.mark.parametrize("power", [10, 40, -70])
+def test_minimum_norm_is_in_the_users_units(solver: str, power: int) -> None:
+    """Two copies of a signal in different units: the larger takes almost all the weight."""
+    unit = 2.0**power
+    problem = cs.Problem(np.stack([N, unit * N], axis=-1), 3.0 * N, kernel_size=(1,))
+    with pytest.warns(cs.IdentifiabilityWarning, match="rank 1 of 2"):
+        fit = cs.solve(problem, TABLE[solver].solver)
+    expected = 3.0 * np.array([1, unit]) / (1 + unit**2)
+    assert np.linalg.norm(fit.kernel.ravel() - expected) <= 8 * EPS * np.linalg.norm(expected)
+
+
+@pytest.mark.parametrize("solver", CLOSED)
+@pytest.mark.parametrize("power", [-30, -67, -300])
+def test_a_determined_tap_is_not_drowned_by_an_undetermined_one(solver: str, power: int) -> None:
+    """A channel that stands twice, beside one in another unit: ½, ½ and the third as it is."""
+    unit = 2.0**power
+    problem = cs.Problem(np.stack([N, N, unit * M], axis=-1), N + M, kernel_size=(1,))
+    with pytest.warns(cs.IdentifiabilityWarning, match="rank 2 of 3"):
+        fit = cs.solve(problem, TABLE[solver].solver)
+    scaled = fit.kernel.ravel() * [1, 1, unit]
+    np.testing.assert_allclose(scaled, [0.5, 0.5, 1.0], rtol=1e-13)
+    assert fit.identifiability.identifiable.ravel().tolist() == [False, False, True]
+    assert np.array_equal(
+        np.abs(fit.identifiability.null_space[0].ravel()) > 0, [True, True, False]
+    )
+
+
+@pytest.mark.parametrize("solver", CLOSED)
+@pytest.mark.parametrize("power", [-20, -40])
+def test_wide_data_in_different_units(solver: str, power: int) -> None:
+    x = np.stack([N[:12], M[:12]], axis=-1) * [1, 2.0**power]
+    y = N[20:25]
+    a = np.stack([x[t : t + 8].reshape(-1) for t in range(5)])
+    truth = exact_least_squares(a, y[:, None])
+    with pytest.warns(cs.IdentifiabilityWarning, match="underdetermined"):
+        fit = cs.solve(cs.Problem(x, y, kernel_size=8), TABLE[solver].solver)
+    assert fit.ok
+    assert np.linalg.norm(fit.kernel.reshape(-1, 1) - truth) <= 1e-13 * np.linalg.norm(truth)
+
+
+@pytest.mark.parametrize("solver", [cs.LeastSquares, cs.NormalEquations, cs.AutoSolver])
+@pytest.mark.parametrize("ridge", [1e8, 1e20, 1e40])
+def test_a_large_ridge_costs_no_digits(solver: type, ridge: float) -> None:
+    a = np.stack([N[t : t + 3] for t in range(38)])
+    truth = exact_least_squares(a, M[:38, None], ridge)
+    fit = cs.solve(cs.Problem(N, M[:38], kernel_size=3), solver(ridge=ridge))
+    np.testing.assert_allclose(fit.kernel.reshape(-1, 1), truth, rtol=1e-14)
+
+
+@pytest.mark.parametrize("power", [-60, -600])
+def test_condition_of_graded_units(power: int) -> None:
+    """σ of A itself: the second channel's are those of its own windows, beside a huge first."""
+    x = np.stack([N, M], axis=-1)
+    report = cs.identify(cs.Problem(x * [1, 2.0**power], kernel_size=2))
+    assert report.verdict == "overdetermined"
+    big = np.stack([N[t : t + 2] for t in range(39)])
+    small = np.stack([M[t : t + 2] for t in range(39)])
+    rest = small - big @ np.linalg.lstsq(big, small, rcond=None)[0]
+    largest = np.linalg.svd(big, compute_uv=False)[0]
+    least = np.linalg.svd(rest, compute_uv=False)[-1] * 2.0**power
+    assert report.condition == pytest.approx(largest / least, rel=1e-10)
+
+
+@pytest.mark.parametrize(
+    ("x_unit", "y_unit", "dtype", "words"),
+    [
+        (2.0**600, 2.0**-600, np.float64, "too small for float64; change the unit"),
+        (2.0**-600, 2.0**600, np.float64, "outside the range of float64; change the unit"),
+        (2.0**80, 2.0**-80, np.float32, "outside the range of float32; change the unit"),
+        (2.0**-80, 2.0**80, np.float32, "outside the range of float32; change the unit"),
+    ],
+)
+def test_an_answer_out_of_range_names_the_units(
+    x_unit: float, y_unit: float, dtype: type, words: str
+) -> None:
+    x, y = (N * x_unit).astype(dtype), (M[:39] * y_unit).astype(dtype)
+    with pytest.raises(cs.SolveError, match=words):
+        cs.solve(cs.Problem(x, y, kernel_size=2))
+
+
+def test_a_sample_that_no_window_reads_sets_no_scale() -> None:
+    x = N.copy()
+    x[0] = 1e300
+    fit = cs.solve(cs.Problem(x, N[1:-1] + 2 * N[2:], kernel_size=2, padding=((-1, 0),)))
+    np.testing.assert_allclose(fit.kernel.ravel(), [1, 2], rtol=1e-14)
+
+
+@pytest.mark.parametrize("power", [-20, 0, 20])
+def test_the_certificate_of_a_bias_knows_no_units(power: int) -> None:
+    """The exact kernel beside a bias left at zero: how wrong that is has no unit."""
+    x = np.ldexp(N, power)
+    kernel = np.ldexp(np.array([1.0, 2.0]).reshape(2, 1, 1), -power)
+    problem = cs.Problem(x, N[:-1] + 2 * N[1:] + 5, kernel_size=2, bias=True)
+    fit = cs.solve(problem, cs.GradientDescent(init=kernel, steps=0))
+    assert fit.stats["certificate_kind"] == "value"
+    size = 5 + 3 * abs(N.mean())
+    assert 0.1 < fit.certificate < 5 / size * 2
+    again = cs.solve(cs.Problem(N, N[:-1] + 2 * N[1:] + 5, kernel_size=2, bias=True),
+                     cs.GradientDescent(init=np.ldexp(kernel, power), steps=0))  # fmt: skip
+    assert fit.certificate == pytest.approx(again.certificate, rel=1e-12)
+
+
+def test_score_and_loss_of_huge_data_say_no_nan() -> None:
+    y = np.ldexp(N[:-1] + 2 * N[1:], 600)
+    fit = cs.solve(cs.Problem(N, y, kernel_size=2))
+    assert fit.score().r2[0] == pytest.approx(1)
+    table = cs.compare(cs.Problem(N, y, kernel_size=2), [cs.LeastSquares()])
+    assert np.isfinite(table.rows[0]["gap"])
+
+
+def test_the_rule_of_the_default_solver(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert choose(10, 20, 10**9, 0.0) == cs.LeastSquares("qr")
+    assert choose(10**6, 20, 2**20, 0.0) == cs.LeastSquares("qr")
+    assert choose(10**6, 20, 2**20 + 1, 0.5) == cs.NormalEquations(0.5)
+    x = np.random.default_rng(1).standard_normal(60_000)
+    long = cs.Problem(x, x[19:], kernel_size=20)
+    assert cs.solve(long).stats["solver"] == "NormalEquations"
+    assert cs.solve(cs.Problem(N, M[:39], kernel_size=2)).stats["solver"] == "LeastSquares(qr)"
+    monkeypatch.setattr(prepared, "MAX_MATRIX_BYTES", 100)
+    wide = cs.Problem(N[:12], M[:5], kernel_size=8)
+    assert cs.solve(wide, cs.AutoSolver(1.0)).stats["solver"] == "NormalEquations"
+
+
+def test_streaming_beyond_what_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rows made anew for every pass give the same moments, factors and answer."""
+    x, y = RNG.standard_normal((3, 50, 2)), RNG.standard_normal((3, 46, 2))
+    kept = cs.solve(cs.Problem(x, y, kernel_size=5, bias=True), cs.NormalEquations())
+    monkeypatch.setattr(prepared, "KEPT_NUMBERS", 0)
+    monkeypatch.setattr("convsolve.convolution.BLOCK_NUMBERS", 64)
+    again = cs.solve(cs.Problem(x, y, kernel_size=5, bias=True), cs.NormalEquations())
+    np.testing.assert_allclose(again.kernel, kept.kernel, rtol=1e-12)
+    np.testing.assert_allclose(again.bias, kept.bias, rtol=1e-12)
+
+
+def test_no_gram_beyond_its_memory_either(monkeypatch: pytest.MonkeyPatch) -> None:
+    x = RNG.standard_normal(500)
+    monkeypatch.setattr(prepared, "MAX_MATRIX_BYTES", 100)
+    monkeypatch.setattr(system, "MAX_GRAM_BYTES", 100)
+    report = cs.identify(cs.Problem(x, kernel_size=10))
+    assert report.verdict == "undecided"
+    assert "The design matrix would take" in str(report)
+    assert report.to_dict()["verdict"] == "undecided"
+    with pytest.raises(ValueError, match="undecided: the design matrix is too large"):
+        _ = report.rank
+
+
+def test_an_ambiguous_answer_says_what_was_done() -> None:
+    x = np.stack([N, N * (1 + 200 * EPS * M / 9)], axis=-1)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        fit = cs.solve(cs.Problem(x, N, kernel_size=(1,)))
+    full = fit.identifiability.rank == 2
+    words = "with nothing truncated" if full else "truncated at the tolerance"
+    assert words in str(caught[0].message)
+    assert "taps       ambiguous:" in str(fit.identifiability)
+
+
+@pytest.mark.parametrize("ridge", [np.array(-1.0), None, [1.0], np.ones(2), 1j])
+def test_a_ridge_that_is_no_number_is_refused(ridge: object) -> None:
+    problem = cs.Problem(N, M[:39], kernel_size=2)
+    with pytest.raises((TypeError, ValueError), match="ridge must be"):
+        cs.solve(problem, cs.NormalEquations(ridge))
