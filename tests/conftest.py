@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import jax
+import numpy as np
 import pytest
+
+from convsolve import cli
 
 _COMPILED: list[str] = []
 
@@ -24,3 +27,39 @@ def compiled() -> Iterator[list[str]]:
     _COMPILED.clear()
     yield _COMPILED
     _COMPILED.clear()
+
+
+X = np.array([[0, 0], [3, 6], [4, 7], [5, 8], [1, 2], [4, 5], [2, 0], [0, 1]])
+Y = np.array([14, 20, 14, 15, 10, 4])
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """A folder of files that commands read, and stand in."""
+    monkeypatch.chdir(tmp_path)
+    np.savez("full.npz", x=X, y=Y, note="left alone")
+    np.savez("short.npz", x=X[:7], y=Y[:5])
+    np.savez("flat.npz", x=np.arange(9.0), y=np.ones(7))
+    np.savez("other.npz", a=X)
+    np.save("x.npy", X)
+    np.save("y.npy", Y)
+    np.savetxt("x.csv", X, delimiter=",")
+    np.savetxt("y.csv", Y)
+    table = np.column_stack([X, np.convolve(X[:, 0], [1, 0.5])[:8]])
+    np.savetxt("table.csv", table, delimiter=",", header="left,right,out", comments="")
+    (tmp_path / "nan.csv").write_text("a,b\n1,2\nnan,3\n4,5\n6,7\n")
+    (tmp_path / "word.csv").write_text("a,b\n1,2\nsoft,3\n")
+    (tmp_path / "cut.npz").write_bytes((tmp_path / "full.npz").read_bytes()[:300])
+    return tmp_path
+
+
+@pytest.fixture
+def run(folder, capsys):
+    """Run one command line in that folder: exit code, standard output and error."""
+
+    def call(line):
+        status = cli.main(line.split())
+        out, err = capsys.readouterr()
+        return status, out, err
+
+    return call

@@ -21,40 +21,11 @@ KERNEL = [[[1], [0]], [[0], [1]], [[2], [0]]]
 ENVIRONMENT = os.environ | {"PYTHONPATH": str(Path(cs.__file__).parents[1])}
 
 
-@pytest.fixture
-def folder(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    np.savez("full.npz", x=X, y=Y, note="left alone")
-    np.savez("short.npz", x=X[:7], y=Y[:5])
-    np.savez("flat.npz", x=np.arange(9.0), y=np.ones(7))
-    np.savez("other.npz", a=X)
-    np.save("x.npy", X)
-    np.save("y.npy", Y)
-    np.savetxt("x.csv", X, delimiter=",")
-    np.savetxt("y.csv", Y)
-    table = np.column_stack([X, np.convolve(X[:, 0], [1, 0.5])[:8]])
-    np.savetxt("table.csv", table, delimiter=",", header="left,right,out", comments="")
-    (tmp_path / "nan.csv").write_text("a,b\n1,2\nnan,3\n4,5\n6,7\n")
-    (tmp_path / "word.csv").write_text("a,b\n1,2\nsoft,3\n")
-    (tmp_path / "cut.npz").write_bytes((tmp_path / "full.npz").read_bytes()[:300])
-    return tmp_path
-
-
 def strict_json(text):
     def refuse(word):
         raise AssertionError(f"{word} is no JSON")
 
     return json.loads(text, parse_constant=refuse)
-
-
-@pytest.fixture
-def run(folder, capsys):
-    def call(line):
-        status = cli.main(line.split())
-        out, err = capsys.readouterr()
-        return status, out, err
-
-    return call
 
 
 def python(*arguments):
@@ -241,62 +212,6 @@ def test_compare_runs_the_solvers_that_are_named(run):
     assert (status, strict_json(out)["rows"][0]["status"]) == (1, "approximate")
     status, _, _ = run("compare short.npz --kernel-size 3 --solvers svd")
     assert status == 3
-
-
-MISTAKES = [
-    ("", "required: COMMAND"),
-    ("mend full.npz", "invalid choice: 'mend'"),
-    ("identify full.npz", "either --kernel-size or --lags"),
-    ("identify full.npz --kernel-size 2 --lags 0 1", "either --kernel-size or --lags"),
-    ("identify full.npz --kernel-size two", "--kernel-size: invalid int value: 'two'"),
-    ("identify full.npz --kernel-size 0", "kernel_size must be at least 1, got 0"),
-    ("identify full.npz --kernel-size 2 --padding odd", "padding='odd' is unknown"),
-    ("identify full.npz --kernel-size 2 --padding 1,2,3", "--padding: '1,2,3' is not a word"),
-    ("identify full.npz --kernel-size 2 --padding 1,x", "--padding: '1,x' is not a word"),
-    ("identify full.npz --kernel-size 2 --edges zeros", "--edges goes with --lags"),
-    ("identify full.npz --lags 0 1 --stride 2", "--stride does not go with --lags"),
-    ("identify full.npz --lags 1", "--lags takes FIRST LAST"),
-    ("identify full.npz --lags 3 1", "--lags takes FIRST LAST"),
-    ("identify full.npz --kernel-size 9", "full.npz: no window fits"),
-    ("identify full.npz --kernel-size 2 --groups 3", "full.npz: groups=3"),
-    ("solve full.npz --lags 0 1", "full.npz: from_lags takes y as long as x"),
-    ("solve gone.npz --kernel-size 2", "gone.npz: No such file or directory"),
-    ("solve . --kernel-size 2", ".: is of no known kind"),
-    ("solve cut.npz --kernel-size 2", "cut.npz: is damaged"),
-    ("solve other.npz --kernel-size 2", "other.npz: has no member 'x'"),
-    ("solve full.npz y.npy --kernel-size 2", "y.npy: one file is enough"),
-    ("solve x.npy y.npy x.npy --kernel-size 2", "two files at most, not 3"),
-    ("solve x.npy --kernel-size 2", "x.npy: there is no y"),
-    ("solve full.npz --kernel-size 2 --x-columns a", "columns are for tables"),
-    ("solve table.csv --kernel-size 2 --y-columns out", "--y-columns needs --x-columns"),
-    ("solve table.csv --lags 0 1 --x-columns up --y-columns out", "no column 'up'; the header"),
-    ("solve table.csv --lags 0 1 --x-columns 0 --y-columns 3", "table.csv: has no column 3"),
-    ("solve nan.csv --lags 0 0 --x-columns a --y-columns b", "nan.csv: x has 1 value that is not"),
-    ("solve word.csv --lags 0 0 --x-columns a --y-columns b", "'soft' for a number in line 3"),
-    ("solve full.npz --kernel-size 3 --max-bytes 10", "full.npz: holds"),
-    ("solve full.npz --kernel-size 3 --ridge -1", "ridge must be finite and not negative"),
-    ("solve full.npz --kernel-size 3 --steps 9", "--steps is for the solvers adam, lbfgs"),
-    ("solve full.npz --kernel-size 3 --solver adam --ridge 1", "--ridge is for the solvers auto"),
-    ("solve full.npz --kernel-size 3 --solver adam --rate 0", "--rate must be positive"),
-    ("solve full.npz --kernel-size 3 --solver adam --steps -1", "steps must be at least 0"),
-    ("solve full.npz --kernel-size 3 --solver lucky", "invalid choice: 'lucky'"),
-    ("solve full.npz --kernel-size 3 --bias --solver fft", "solver fft: it has no bias"),
-    ("solve full.npz --kernel-size 3 --out gone/fit.npz", "--out gone/fit.npz: its directory"),
-    ("solve full.npz --kernel-size 3 --out .", "--out .: is a directory"),
-    ("solve full.npz --kernel-size 3 --plot fit.txt", "--plot fit.txt: must end in .png"),
-    ("compare full.npz --kernel-size 3 --solvers svd,lucky", "solver 'lucky' is unknown"),
-    ("compare full.npz --kernel-size 3 --bias --solvers fft", "solver fft: it has no bias"),
-    ("compare full.npz --kernel-size 3 --key 1", "--key is for the solvers adam, lbfgs"),
-]
-
-
-@pytest.mark.parametrize(("line", "message"), MISTAKES)
-def test_a_mistake_is_answered_by_one_line(run, line, message):
-    status, out, err = run(line)
-    assert (status, out) == (2, "")
-    assert err.startswith("convsolve: ")
-    assert err.count("\n") == 1
-    assert message in err
 
 
 def test_a_warning_is_one_plain_line(run, folder):

@@ -1,0 +1,266 @@
+"""What Problem refuses, each with the words that name the way out."""
+
+import jax
+import jax.numpy as jnp
+import ml_dtypes
+import numpy as np
+import pytest
+
+import convsolve as cs
+
+rng = np.random.default_rng(0)
+X = rng.normal(size=(9, 2))
+Y = rng.normal(size=(7, 3))  # three taps on X
+
+
+def ones(shapes):
+    """Arrays of ones: one for a shape, a list of them for a list of shapes."""
+    return [np.ones(s) for s in shapes] if isinstance(shapes, list) else np.ones(shapes)
+
+
+STRUCTURED = np.zeros(5, [("a", float), ("b", float)])
+
+
+def with_value(value, at, shape=(6, 2), dtype=float):
+    a = np.ones(shape, dtype)
+    a[at] = value
+    return a
+
+
+BAD_VALUES = [
+    (with_value(np.nan, (3, 1)), r"x has 1 value that is not finite, .*\(NaN\) at index \(3, 1\)"),
+    (with_value(np.inf, (0, 0)), r"x has 1 value .*\(Inf\) at index \(0, 0\)"),
+    (with_value(-np.inf, (slice(2, 4), 1)), r"x has 2 values that are not finite.*index \(2, 1\)"),
+    (with_value(np.nan, (1, 2, 0), (3, 6, 1)), r"x has 1 value .*index \(1, 2, 0\)"),
+    (with_value(np.nan, 4, (6,)), r"x has 1 value .*index \(4,\)"),
+    (with_value(np.nan, 4, (6,), np.float16), r"x has 1 value"),
+    (with_value(np.nan, 4, (6,), ml_dtypes.bfloat16), r"x has 1 value"),
+    ([np.ones((4, 1)), with_value(np.nan, (5, 0), (6, 1))], r"x\[1\] has 1 value .*index \(5, 0\)"),
+    ([0.0, 1.0, float("nan")], r"x has 1 value"),
+]
+
+
+@pytest.mark.parametrize(("x", "words"), BAD_VALUES)
+def test_values_that_are_not_finite(x, words):
+    with pytest.raises(ValueError, match=rf"{words}.*cut the record there .* list of records"):
+        cs.Problem(x, kernel_size=2)
+
+
+def test_values_of_y_that_are_not_finite():
+    with pytest.raises(ValueError, match=r"y has 1 value that is not finite.*index \(2, 0\)"):
+        cs.Problem(np.ones(6), with_value(np.nan, (2, 0), (5, 1)), kernel_size=2)
+
+
+@pytest.mark.parametrize(("dtype", "tiny"), [(np.float64, 1e-310), (np.float32, 1e-40)])
+def test_a_channel_of_denormals(dtype, tiny):
+    x = np.ones((6, 2), dtype)
+    x[:, 1] = [tiny, 0, -tiny, 0, 0, tiny]
+    with pytest.raises(ValueError, match=r"x channel 1 has no value above .* change its unit"):
+        cs.Problem(x, kernel_size=2)
+    x[0, 1] = 1  # stray ones beside a normal value are fine, and so is a channel of zeros
+    assert cs.Problem(x, kernel_size=2).x[0][2, 1] == dtype(-tiny)
+    assert cs.Problem(x * [1, 0], kernel_size=2).in_channels == 2
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        (np.array([1, None, 3, 4, 5]), "must hold numbers, got dtype object"),
+        (["a", "b", "c", "d", "e"], "must hold numbers, got dtype <U1"),
+        (np.array(["1.5"] * 5, "S"), r"must hold numbers, got dtype \|S3; convert it .*astype"),
+        (np.arange(5).astype("datetime64[D]"), r"must hold numbers, got dtype datetime64\[D\]"),
+        (np.arange(5).astype("timedelta64[s]"), "must hold numbers, got dtype timedelta64"),
+        (STRUCTURED, r"must hold numbers, got dtype \[\('a'"),
+        (None, "must hold numbers, got None"),
+        ({"a": 1}, "must hold numbers, got dtype object"),
+        (np.ma.masked_equal(np.arange(5.0), 3), r"is a masked array; cut .*list.*\.filled\(0\)"),
+        (np.ones(5) * 1j, "is complex .*real and imaginary parts as two channels"),
+        ([1j, 2, 3, 4, 5], "is complex .*real and imaginary parts as two channels"),
+        (jnp.ones(5) * 1j, r"is complex \(complex64\); pass real and imaginary parts"),
+        (jax.random.key(0), "must hold numbers, got dtype key"),
+    ],
+    ids=lambda v: type(v).__name__,
+)
+def test_kinds_that_have_no_place(value, words):
+    with pytest.raises(TypeError, match=f"^x {words}"):
+        cs.Problem(value, kernel_size=1)
+    if value is not None:  # no y is a question for identify
+        with pytest.raises(TypeError, match=f"^y {words}"):
+            cs.Problem(np.ones(5), value, kernel_size=1)
+    with pytest.raises(TypeError, match=rf"^x\[1\] {words}"):
+        cs.Problem([np.ones(5), value], kernel_size=1)
+
+
+@pytest.mark.parametrize(
+    ("x", "y", "taps", "words"),
+    [
+        # rank
+        (3.0, None, 2, r"x has shape \(\), rank 0; a kernel of 1 axis takes \(time\) or"),
+        ((2, 3, 4, 5), None, 2, r"x .*rank 4; .*\(batch, time, channels\); give kernel_size one"),
+        ((9,), None, (2, 2), r"x has shape \(9,\), rank 1; a kernel of 2 axes takes \(height, wi"),
+        ((9,) * 6, None, (2, 2, 2), r"rank 6; a kernel of 3 axes takes \(height, width, depth\)"),
+        ((9,), (2, 2, 4, 1), 2, r"y has shape \(2, 2, 4, 1\), rank 4"),
+        ([(2, 9, 1)], None, 2, r"x\[0\] has shape .*split a batch into its records, \[\*batch\]"),
+        ([(9,), (9, 1)], None, 2, r"records of x have different ranks \[1, 2\]; .*channel axis"),
+        # empty
+        ((0,), None, 2, r"x has an empty axis: shape \(0,\)"),
+        ((9, 0), None, 2, r"x has an empty axis: shape \(9, 0\)"),
+        ((0, 9, 1), None, 2, r"x has an empty axis: shape \(0, 9, 1\)"),
+        ([(9, 1), (0, 1)], None, 2, r"x\[1\] has an empty axis: shape \(0, 1\)"),
+        ([], None, 2, r"x has an empty axis: shape \(0,\)"),
+        ((9,), (0,), 2, r"y has an empty axis"),
+        # channels and records
+        ([(9, 1), (9, 2)], None, 2, r"records of x have different numbers of channels: \[1, 2\]"),
+        ((3, 9, 1), (2, 8, 1), 2, "x has 3 records, y 2 records"),
+        ([(9,), (9,)], (8,), 2, "x has 2 records, y 1 record"),
+        # length
+        ((9,), (9,), 2, r"y has 9 samples, expected 8: padding='valid' with 9 samples of x"),
+        ((9,), (9,), 2, r"expected 8: .*; padding='same' or 'causal' would fit"),
+        ((9,), (10,), 2, r"expected 8: .*; padding='full' would fit"),
+        ((9,), (4,), 2, r"expected 8: .*; if y is as long as x, Problem.from_lags trims"),
+        ((9, 2), (3, 8), 2, r"y has 3 samples, expected 8: .*channels come last: transpose y"),
+        ([(9,), (6,)], [(8,), (6,)], 2, r"y\[1\] has 6 samples, expected 5: .*padding='same' or"),
+        ((9, 7), (9, 7), (2, 2), r"y has 9 × 7 samples, expected 8 × 6: .*padding='same' or"),
+        # no output at all
+        ((3,), None, 4, r"no window fits: kernel_size=\(4,\) .*fewer taps, .*padding='full'"),
+        ([(3,), (2,)], None, 4, r"no window fits"),
+        ((9, 2), None, (3, 3), r"no window fits: .* spans \(3, 3\) samples, x has \(9, 2\)"),
+    ],
+)  # fmt: skip
+def test_shapes_that_do_not_fit(x, y, taps, words):
+    x = ones(x) if isinstance(x, (list, tuple)) and x != [] else x
+    with pytest.raises(ValueError, match=words):
+        cs.Problem(x, None if y is None else ones(y), kernel_size=taps)
+
+
+def test_ragged_lists_of_numbers():
+    with pytest.raises(ValueError, match=r"x is no regular array.*go in a list of arrays"):
+        cs.Problem([[1, 2, 3], [4, 5]], kernel_size=2)
+
+
+def test_a_kernel_longer_than_the_signal_is_fine_where_rows_exist():
+    assert cs.Problem(np.ones(3), kernel_size=5, padding="full").n_equations == 7
+    assert cs.Problem([np.ones(3), np.ones(6)], kernel_size=5).n_equations == 2
+
+
+@pytest.mark.parametrize(("trials", "channels"), [(5, 3), (1, 3), (5, 1)])
+@pytest.mark.parametrize(
+    "state",
+    [
+        lambda x, y: cs.Problem(x, y, kernel_size=3, padding="causal"),
+        lambda x, y: cs.Problem.from_lags(x, y, lags=(0, 2)),
+        lambda x, y: cs.Problem.from_lags(x, y, lags=(0, 2), edges="zeros"),
+    ],
+    ids=["Problem", "drop", "zeros"],
+)
+def test_trials_by_time_needs_a_channel_axis(state, trials, channels):
+    x, y = np.ones((trials, 20, channels)), np.ones((trials, 20))
+    with pytest.raises(ValueError, match=r"y\[\.\.\., None\]"):
+        state(x, y)
+    assert state(x, y[..., None]).out_channels == 1
+
+
+def test_trials_of_images_need_a_channel_axis():
+    x, y = np.ones((5, 8, 7, 2)), np.ones((5, 7, 6))
+    with pytest.raises(ValueError, match=r"y\[\.\.\., None\]"):
+        cs.Problem(x, y, kernel_size=(2, 2))
+
+
+def test_same_with_stride_and_unequal_records():
+    records = [np.ones(8), np.ones(9)]
+    with pytest.raises(ValueError, match=r"padding='same' with stride > 1 .* use 'causal' or"):
+        cs.Problem(records, kernel_size=3, stride=2, padding="same")
+    assert cs.Problem(records, kernel_size=3, padding="same").n_equations == 17
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "words"),
+    [
+        ({"kernel_size": None}, TypeError, r"needs kernel_size=\.\.\., or a ConvSpec as spec="),
+        ({"kernel_size": 2.5}, TypeError, "kernel_size must be an integer, got 2.5"),
+        ({"stride": 0}, ValueError, "stride must be at least 1"),
+        ({"dilation": True}, TypeError, "dilation must be an integer, got the bool"),
+        ({"groups": -1}, ValueError, "groups must be at least 1"),
+        ({"padding": "reflect"}, ValueError, "padding='reflect' is unknown; choose one of"),
+        ({"kernel_size": 2**61}, ValueError, "overflows a 64-bit index"),
+        ({"groups": 4}, ValueError, "groups=4 does not divide the 2 input channels of x"),
+        ({"groups": 2}, ValueError, "groups=2 does not divide the 3 output channels"),
+        ({"out_channels": 2}, ValueError, "out_channels=2, but y has 3 channels"),
+        ({"y": None, "out_channels": 0}, ValueError, "out_channels must be at least 1"),
+        ({"y": None, "out_channels": 1.0}, TypeError, "out_channels must be an integer"),
+        ({"y": None, "groups": 2, "out_channels": 3}, ValueError, "not divide the 3 output"),
+        ({"spec": cs.ConvSpec(3)}, TypeError, "give either spec= or kernel_size, stride"),
+        ({"kernel_size": None, "spec": 3}, TypeError, "spec must be a ConvSpec, got int"),
+        ({"bias": "no"}, TypeError, "bias must be True or False, got 'no'"),
+        ({"bias": 1}, TypeError, "bias must be True or False, got 1"),
+    ],
+    ids=str,
+)
+def test_parameters_that_are_refused(arguments, error, words):
+    with pytest.raises(error, match=words):
+        cs.Problem(**{"x": X, "y": Y, "kernel_size": 3, **arguments})
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "words"),
+    [
+        ({"edges": "wrap"}, ValueError, "edges='wrap' is unknown; choose one of 'drop', 'zeros'"),
+        ({"lags": 3}, TypeError, r"lags must be \(first, last\) in samples, got 3"),
+        ({"lags": "0:3"}, TypeError, r"lags must be \(first, last\)"),
+        ({"lags": ()}, TypeError, r"lags must be \(first, last\)"),
+        ({"lags": (0, 1, 2)}, ValueError, r"lags=.* must be \(first, last\), or one such pair"),
+        ({"lags": ((0, 1, 2),)}, ValueError, r"must be \(first, last\), or one such pair"),
+        ({"lags": ((0, 1), 2)}, ValueError, r"must be \(first, last\), or one such pair"),
+        ({"lags": (0, 1.5)}, TypeError, "lags must be an integer, got 1.5"),
+        ({"lags": (False, 2)}, TypeError, "lags must be an integer, got the bool False"),
+        ({"lags": (3, 1)}, ValueError, "the first lag must not exceed the last"),
+        ({"lags": (0, 2**61)}, ValueError, "overflows a 64-bit index"),
+        ({"lags": (0, 9)}, ValueError, "no window fits"),
+        (
+            {"y": Y},
+            ValueError,
+            r"y as long as x: x has \(9,\) samples, y \(7,\); .*Problem\(x, y, k",
+        ),
+        (
+            {"x": [X, X], "y": [np.ones(9), np.ones(8)]},
+            ValueError,
+            r"x of record 1 has \(9,\) samples, y \(8,\)",
+        ),
+        ({"groups": 4}, ValueError, "groups=4 does not divide the 2 input channels"),
+        ({"bias": "no"}, TypeError, "bias must be True or False, got 'no'"),
+        ({"x": with_value(np.nan, (3, 1))}, ValueError, "x has 1 value that is not finite"),
+    ],
+    ids=str,
+)
+def test_lags_that_are_refused(arguments, error, words):
+    with pytest.raises(error, match=words):
+        cs.Problem.from_lags(**{"x": X, "lags": (0, 2), **arguments})
+
+
+@pytest.mark.parametrize(
+    "transform",
+    [
+        lambda f, x: jax.jit(f)(x),
+        lambda f, x: jax.vmap(f)(x[None]),
+        lambda f, x: jax.grad(f)(x),
+    ],
+    ids=["jit", "vmap", "grad"],
+)
+@pytest.mark.parametrize(
+    "state",
+    [
+        lambda x: cs.Problem(x, kernel_size=2),
+        lambda x: cs.Problem(np.ones(5), x, kernel_size=2),
+        lambda x: cs.Problem([np.ones(4), x], kernel_size=2),
+        lambda x: cs.Problem.from_lags(x, lags=(0, 1)),
+    ],
+    ids=["x", "y", "list", "from_lags"],
+)
+def test_tracers_are_sent_to_fit_kernel(state, transform):
+    def inside(x):
+        return state(x).n_equations * 1.0
+
+    with pytest.raises(
+        TypeError, match=r"tracer .* use convsolve\.fit_kernel\(x, y, spec, solver\)"
+    ):
+        transform(inside, jnp.ones(4))

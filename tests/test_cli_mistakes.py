@@ -1,0 +1,94 @@
+"""Every mistake on the command line is answered by one line that names it, and by exit code 2."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import convsolve
+
+MISTAKES = [
+    ("", "required: COMMAND"),
+    ("mend full.npz", "invalid choice: 'mend'"),
+    ("identify full.npz", "either --kernel-size or --lags"),
+    ("identify full.npz --kernel-size 2 --lags 0 1", "either --kernel-size or --lags"),
+    ("identify full.npz --kernel-size two", "--kernel-size: invalid int value: 'two'"),
+    ("identify full.npz --kernel-size 0", "kernel_size must be at least 1, got 0"),
+    ("identify full.npz --kernel-size 2 --padding odd", "padding='odd' is unknown"),
+    ("identify full.npz --kernel-size 2 --padding 1,2,3", "--padding: '1,2,3' is not a word"),
+    ("identify full.npz --kernel-size 2 --padding 1,x", "--padding: '1,x' is not a word"),
+    ("identify full.npz --kernel-size 2 --edges zeros", "--edges goes with --lags"),
+    ("identify full.npz --lags 0 1 --stride 2", "--stride does not go with --lags"),
+    ("identify full.npz --lags 1", "--lags takes FIRST LAST"),
+    ("identify full.npz --lags 3 1", "--lags takes FIRST LAST"),
+    ("identify full.npz --kernel-size 9", "full.npz: no window fits"),
+    ("identify full.npz --kernel-size 2 --groups 3", "full.npz: groups=3"),
+    ("solve full.npz --lags 0 1", "full.npz: from_lags takes y as long as x"),
+    ("solve gone.npz --kernel-size 2", "gone.npz: No such file or directory"),
+    ("solve . --kernel-size 2", ".: is of no known kind"),
+    ("solve cut.npz --kernel-size 2", "cut.npz: is damaged"),
+    ("solve other.npz --kernel-size 2", "other.npz: has no member 'x'"),
+    ("solve full.npz y.npy --kernel-size 2", "y.npy: one file is enough"),
+    ("solve x.npy y.npy x.npy --kernel-size 2", "two files at most, not 3"),
+    ("solve x.npy --kernel-size 2", "x.npy: there is no y"),
+    ("solve full.npz --kernel-size 2 --x-columns a", "columns are for tables"),
+    ("solve table.csv --kernel-size 2 --y-columns out", "--y-columns needs --x-columns"),
+    ("solve table.csv --lags 0 1 --x-columns up --y-columns out", "no column 'up'; the header"),
+    ("solve table.csv --lags 0 1 --x-columns 0 --y-columns 3", "table.csv: has no column 3"),
+    ("solve nan.csv --lags 0 0 --x-columns a --y-columns b", "nan.csv: x has 1 value that is not"),
+    ("solve word.csv --lags 0 0 --x-columns a --y-columns b", "'soft' for a number in line 3"),
+    ("solve full.npz --kernel-size 3 --max-bytes 10", "full.npz: holds"),
+    ("solve full.npz --kernel-size 3 --ridge -1", "ridge must be finite and not negative"),
+    ("solve full.npz --kernel-size 3 --steps 9", "--steps is for the solvers adam, lbfgs"),
+    ("solve full.npz --kernel-size 3 --solver adam --ridge 1", "--ridge is for the solvers auto"),
+    ("solve full.npz --kernel-size 3 --solver adam --rate 0", "--rate must be positive"),
+    ("solve full.npz --kernel-size 3 --solver adam --steps -1", "steps must be at least 0"),
+    ("solve full.npz --kernel-size 3 --solver lucky", "invalid choice: 'lucky'"),
+    ("solve full.npz --kernel-size 3 --bias --solver fft", "solver fft: it has no bias"),
+    ("solve full.npz --kernel-size 3 --out gone/fit.npz", "--out gone/fit.npz: its directory"),
+    ("solve full.npz --kernel-size 3 --out .", "--out .: is a directory"),
+    ("solve full.npz --kernel-size 3 --plot fit.txt", "--plot fit.txt: must end in .png"),
+    ("compare full.npz --kernel-size 3 --solvers svd,lucky", "solver 'lucky' is unknown"),
+    ("compare full.npz --kernel-size 3 --bias --solvers fft", "solver fft: it has no bias"),
+    ("compare full.npz --kernel-size 3 --key 1", "--key is for the solvers adam, lbfgs"),
+]
+
+
+@pytest.mark.parametrize(("line", "message"), MISTAKES)
+def test_a_mistake_is_answered_by_one_line(run, line, message):
+    status, out, err = run(line)
+    assert (status, out) == (2, "")
+    assert err.startswith("convsolve: ")
+    assert err.count("\n") == 1
+    assert message in err
+
+
+@pytest.mark.parametrize(
+    ("name", "message"), [("pipe", "is not a regular file"), ("full.npz", "is one of the inputs")]
+)
+def test_force_does_not_write_where_it_must_not(folder, run, name, message):
+    os.mkfifo("pipe")
+    before = (folder / "full.npz").read_bytes()
+    status, _, err = run(f"solve full.npz --kernel-size 3 --out {name} --force")
+    assert status == 2
+    assert message in err
+    assert (folder / "full.npz").read_bytes() == before
+    assert os.path.exists("pipe")
+    assert not os.path.isfile("pipe")
+
+
+def test_an_answer_that_cannot_be_written_is_no_traceback(folder):
+    """A full device at the end of standard output."""
+    environment = os.environ | {"PYTHONPATH": str(Path(convsolve.__file__).parents[1])}
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "convsolve", "identify", "full.npz", "--kernel-size", "3"],
+            stdout=full, stderr=subprocess.PIPE, text=True, env=environment, check=False,
+        )  # fmt: skip
+    assert done.returncode == 1
+    assert done.stderr.count("\n") == 1
+    assert "the answer cannot be written: No space left" in done.stderr

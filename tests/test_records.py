@@ -1,0 +1,161 @@
+"""Records: kinds of array, precisions, and that inputs stay as they are."""
+
+import jax
+import jax.numpy as jnp
+import ml_dtypes
+import numpy as np
+import pytest
+
+import convsolve as cs
+
+rng = np.random.default_rng(0)
+X = rng.normal(size=(9, 2))
+Y = rng.normal(size=(7, 3))  # three taps on X
+
+
+def ones(shapes):
+    """Arrays of ones: one for a shape, a list of them for a list of shapes."""
+    return [np.ones(s) for s in shapes] if isinstance(shapes, list) else np.ones(shapes)
+
+
+BF16 = ml_dtypes.bfloat16
+
+
+@pytest.mark.parametrize(
+    ("x", "y", "expected"),
+    [
+        (np.bool_, np.bool_, np.float64),
+        (np.int8, np.int8, np.float64),
+        (np.uint64, np.int64, np.float64),
+        (np.float16, np.float16, np.float32),
+        (BF16, BF16, np.float32),
+        (BF16, np.float16, np.float32),
+        (np.float16, np.float32, np.float32),
+        (np.float32, np.float32, np.float32),
+        (np.float64, np.float64, np.float64),
+        (np.float32, np.float64, np.float64),
+        (np.float64, np.float16, np.float64),
+        (np.int32, np.float32, np.float64),
+        (np.float32, np.bool_, np.float64),
+    ],
+)
+def test_precision(x, y, expected):
+    plain_x, plain_y = np.array([0, 1, 1, 0, 1]), np.array([1, 0, 1, 1])
+    problem = cs.Problem(plain_x.astype(x), plain_y.astype(y), kernel_size=2)
+    assert problem.dtype == problem.x[0].dtype == problem.y[0].dtype == expected
+    assert problem.x[0][:, 0].tolist() == plain_x.tolist()
+    assert problem.y[0][:, 0].tolist() == plain_y.tolist()
+
+
+@pytest.mark.parametrize("dtype", [np.float16, BF16, np.float32])
+def test_coarse_data_say_how_coarse_they_are(dtype):
+    assert cs.Problem(X.astype(dtype), kernel_size=2).data_eps == float(jnp.finfo(dtype).eps)
+
+
+@pytest.mark.parametrize("dtype", [np.int16, np.bool_])
+def test_integers_are_exact(dtype):
+    assert cs.Problem(np.ones(4, dtype), kernel_size=2).data_eps == 0
+
+
+def test_records_of_two_precisions_take_the_wider():
+    problem = cs.Problem([np.ones(4, np.float32), np.ones(5)], kernel_size=2)
+    assert [x.dtype for x in problem.x] == [np.float64] * 2
+
+
+DOORS = {
+    "Problem": lambda x: cs.Problem(x, kernel_size=2),
+    "from_lags": lambda x: cs.Problem.from_lags(x, lags=(0, 1)),
+    "convolve": lambda x: cs.convolve(x, [1.0, 2.0], cs.ConvSpec(2)),
+}
+
+
+@pytest.mark.parametrize("door", DOORS)
+def test_longdouble_is_brought_down_with_a_warning(door):
+    with pytest.warns(UserWarning, match=r"brought down to float64") as caught:
+        found = DOORS[door](np.arange(4, dtype=np.longdouble))
+    assert found.dtype == np.float64
+    assert caught[0].filename == __file__  # it points at the caller
+
+
+def strided(a):
+    wide = np.full((2 * a.shape[0], 3 * a.shape[1]), np.nan)
+    wide[::2, 1::3] = a
+    return wide[::2, 1::3]
+
+
+def read_only(a):
+    a = a.copy()
+    a.flags.writeable = False
+    return a
+
+
+VIEWS = {
+    "big-endian": lambda a: a.astype(a.dtype.newbyteorder(">")),
+    "read-only": read_only,
+    "Fortran": np.asfortranarray,
+    "strided": strided,
+    "reversed": lambda a: a[::-1].copy()[::-1],
+    "unaligned": lambda a: (
+        np.frombuffer(b"0" + a.tobytes(), np.uint8)[1:].view(a.dtype).reshape(a.shape)
+    ),
+    "list": lambda a: a.tolist(),
+}
+
+
+@pytest.mark.parametrize("bias", [False, True])
+@pytest.mark.parametrize("view", VIEWS)
+def test_a_view_gives_the_answer_of_the_plain_array(view, bias):
+    rng = np.random.default_rng(1)
+    x, y = rng.normal(size=(20, 2)), rng.normal(size=(18, 3))
+    vx, vy = VIEWS[view](x), VIEWS[view](y)
+    bytes_before = np.asarray(vx).tobytes(), np.asarray(vy).tobytes()
+    plain = cs.solve(cs.Problem(x, y, kernel_size=3, bias=bias))
+    found = cs.solve(cs.Problem(vx, vy, kernel_size=3, bias=bias))
+    assert found.kernel.dtype == np.float64
+    np.testing.assert_array_equal(found.kernel, plain.kernel)
+    np.testing.assert_array_equal(found.bias, plain.bias)
+    assert (np.asarray(vx).tobytes(), np.asarray(vy).tobytes()) == bytes_before
+
+
+def test_a_broadcast_view_gives_the_answer_of_its_copy():
+    x = np.broadcast_to(X, (4, 9, 2))
+    y = np.broadcast_to(Y[:, :1], (4, 7, 3))
+    plain = cs.solve(cs.Problem(x.copy(), y.copy(), kernel_size=3))
+    found = cs.solve(cs.Problem(x, y, kernel_size=3))
+    np.testing.assert_array_equal(found.kernel, plain.kernel)
+    assert x.strides[0] == y.strides[0] == y.strides[2] == 0
+
+
+@pytest.mark.parametrize("edges", ["drop", "zeros", "circular"])
+def test_from_lags_leaves_the_arrays_untouched(edges):
+    x, y = read_only(X), read_only(X[::-1, :1])
+    before = x.tobytes(), y.tobytes()
+    fit = cs.solve(cs.Problem.from_lags(x, y, lags=(-1, 1), edges=edges))
+    assert np.isfinite(fit.kernel).all()
+    assert (x.tobytes(), y.tobytes()) == before
+
+
+@pytest.mark.parametrize("x64", [False, True])
+def test_jax_in_is_jax_out(x64):
+    with jax.enable_x64(x64):
+        x, y = jnp.array([0.0, 3, 4, 5]), jnp.array([6.0, 11, 14])
+        problem = cs.Problem(x, y, kernel_size=2)
+        ints = cs.Problem(jnp.array([0, 3, 4, 5]), kernel_size=2)
+    assert problem.returns_jax
+    assert problem.dtype == ints.dtype == x.dtype == (np.float64 if x64 else np.float32)
+
+
+@pytest.mark.parametrize(
+    ("x", "y", "is_jax"),
+    [
+        (jnp.ones(4), None, True),
+        (jnp.ones(4), np.ones(3), False),
+        (np.ones(4), jnp.ones(3), False),
+        (np.ones(4), None, False),
+        ([jnp.ones(4), jnp.ones(5)], [jnp.ones(3), jnp.ones(4)], True),
+        ([jnp.ones(4), np.ones(5)], None, False),
+    ],
+    ids=repr,
+)
+def test_both_must_be_jax_for_jax_out(x, y, is_jax):
+    assert cs.Problem(x, y, kernel_size=2).returns_jax is is_jax
