@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -11,7 +12,11 @@ EXAMPLES = Path(__file__).parent.parent / "examples"
 
 def output(name: str, *args: str) -> str:
     command = [sys.executable, "-W", "error", str(EXAMPLES / name), *args]
-    return subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    environment = os.environ | {"PYTHONPATH": str(EXAMPLES.parent), "PYTHONIOENCODING": "utf-8"}
+    done = subprocess.run(
+        command, check=True, capture_output=True, encoding="utf-8", env=environment
+    )
+    return done.stdout
 
 
 def test_the_notebook_is_spelled_out_and_solved() -> None:
