@@ -31,6 +31,10 @@ class Problem:
         out_channels: number of outputs where y is None; ``groups`` by default.
         bias: whether a constant b per output channel is unknown too.
 
+    Attributes: ``spec``, ``bias``; ``in_channels`` and ``out_channels``; ``x`` and ``y``, the
+    records ``(*W, Cin)`` and ``(*T, Cout)`` in ``dtype``, the precision of the answer;
+    ``row_shapes``, the outputs of each record.
+
     Nothing is copied that need not be: leave the arrays unchanged while the problem lives. Integers
     and bool are solved in float64, float16 and bfloat16 in float32, anything else in its own
     precision (of x and y the wider one). `from_lags` states the same problem as a system identifier

@@ -42,7 +42,6 @@ class System:
 
     def gram_factor(self, group: int) -> Factor | None:
         """Cholesky of the moments if their full rank can be certified, else None."""
-
         p = self.prepared
         # Fewer rows than columns make a singular Gram, and P² numbers have to fit as well.
         tall = p.n >= p.columns or self.ridge > 0
@@ -50,29 +49,28 @@ class System:
             return None
 
         def make() -> Factor | None:
-            moments = self.prepared.moments
-            centred = self.prepared.problem.bias
-            gram, rhs = moments.centred() if centred else (moments.gram, moments.rhs)
+            moments = p.moments
+            gram, rhs = moments.centred() if p.problem.bias else (moments.gram, moments.rhs)
             turn = self.turn[group]
             scaled = np.ldexp(gram[group], -(turn[:, None] + turn[None, :]))
             scaled += np.diag(self.root_ridge[group] ** 2)
             right = np.ldexp(rhs[group], -turn[:, None])
-            return Factor.from_gram(scaled, right, self.exponents[group], self.prepared.n)
+            return Factor.from_gram(scaled, right, self.exponents[group], p.n)
 
         return self._once(("gram", group), "Cholesky", make)
 
     def qr_factor(self, group: int) -> Factor | None:
         """QR of the whole design matrix, or None where that would take too much memory."""
-        if not self.prepared.fits:
+        p = self.prepared
+        if not p.fits:
             return None
 
         def make() -> Factor | None:
             if self.ridge:
-                plain = System(self.prepared).qr_factor(group)
+                plain = System(p).qr_factor(group)
                 assert plain is not None
                 root = np.full(plain.exponents.shape, np.sqrt(self.ridge))
                 return plain.with_ridge(np.ldexp(root, -plain.exponents), self.exponents[group])
-            p = self.prepared
             outputs = 0 if p.problem.y is None else p.outputs
             joined = np.empty((p.n, p.columns + outputs))
             filled = 0
