@@ -36,8 +36,7 @@ def plot(thing: Identifiability | Solution | Comparison) -> Figure:
     - A report: the singular values of the column-scaled design matrix (the worst group's) beside
       the tolerance that decides the rank, the taps that are determined, the first null vectors.
     - A solution: the kernel over lags (2-D: an image, 3-D: its central slice), prediction against y
-      for the start of the first record, and the loss of an iteration. Without training data, as
-      after `load`, the prediction is left out.
+      for the start of the first record (not after `load`), and the loss of an iteration.
     - A comparison: gap of the loss, kernel error, null part and time of every method, and their
       kernels over each other.
 
@@ -280,7 +279,8 @@ def _draw_mask(axes: Axes, report: Identifiability) -> None:
         x, y = lags[0] if d == 1 else np.arange(shown.shape[1]), np.arange(len(shown))
         axes.set_xlabel("lag (samples)" if d == 1 else "tap, in ascending lag order")
         axes.set_ylabel("channel")
-    axes.set_title(f"{int(mask.sum())} of {mask.size} taps identifiable")
+    doubt = " (ambiguous)" * report.mask_ambiguous
+    axes.set_title(f"{int(mask.sum())} of {mask.size} taps identifiable{doubt}")
     axes.pcolormesh(
         _edges(x), _edges(y), shown, vmin=0, vmax=1, cmap=ListedColormap([BAD, GOOD]),
         edgecolors="white" if shown.size <= 400 else "none", linewidth=0.5,
