@@ -146,10 +146,15 @@ class Factor:
         """Singular values of A itself, in the user's units; inf or 0 where they leave float64."""
         top = int(self.exponents.max())
         r = np.ldexp(self.r, self.exponents - top)
-        if self.square and np.ptp(self.exponents) > 16:
+        if not self.full_rank:
+            # Within the row space, or the rounding of the null space could stand above the rest.
+            rows, _, t, _ = self._row_space
+            r = self.r @ rows @ t.T
+        if r.size and np.ptp(self.exponents) > 16:
             values = _graded_singular_values(r)
         else:
             values = np.linalg.svd(r, compute_uv=False)
+        values = np.concatenate([values, np.zeros(self.r.shape[0] - values.size)])
         with np.errstate(over="ignore", under="ignore"):
             return np.ldexp(values, top)
 
@@ -174,10 +179,16 @@ class Factor:
     def null_basis(self) -> np.ndarray:
         """Orthonormal null vectors of the equilibrated matrix, as columns (P, nullity).
 
-        Exactly zero at the determined taps: in other units the rounding there could be anything.
+        Exactly zero at the determined taps where they stay null vectors without them, to rounding:
+        in other units what the rounding leaves there could be anything.
         """
-        null = self.svd[2][self.rank :].T if not self.full_rank else np.zeros((self.r.shape[1], 0))
-        return np.linalg.qr(np.where(self.determined[:, None], 0.0, null))[0]
+        if self.full_rank:
+            return np.zeros((self.r.shape[1], 0))
+        null = self.svd[2][self.rank :].T
+        clean = np.linalg.qr(np.where(self.determined[:, None], 0.0, null))[0]
+        rounding = 10 * math.sqrt(null.shape[0]) * EPS * self.singular_values[0]
+        stays = np.linalg.norm(self.r @ clean, axis=0).max(initial=0.0) <= rounding
+        return clean if stays else null
 
     @cached_property
     def _row_space(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
@@ -192,8 +203,17 @@ class Factor:
         turn = np.maximum(self.exponents - self.exponents.max(), -900)[:, None]
         nullity = self.r.shape[1] - self.rank
         rows = np.linalg.qr(self.null_basis, mode="complete")[0][:, nullity:]
-        q, t = np.linalg.qr(np.ldexp(rows, turn), mode="complete")
-        return rows, q, t[: self.rank], turn
+        if not self.rank:
+            return rows, np.eye(nullity), np.zeros((0, 0)), turn
+        from scipy.linalg import qr
+
+        # Rows of such different size need to be sorted, and columns pivoted: Cox and Higham,
+        # Stability of Householder QR factorization for weighted least squares, 1998.
+        order = np.argsort(-turn[:, 0], kind="stable")
+        sorted_q, t, pivots = qr(np.ldexp(rows, turn)[order], pivoting=True, check_finite=False)
+        q = np.empty_like(sorted_q)
+        q[order] = sorted_q
+        return rows[:, pivots], q, t[: self.rank], turn
 
     @cached_property
     def user_null_basis(self) -> np.ndarray:

@@ -152,13 +152,16 @@ class Solution:
         channels = problem.out_channels
         y_all = np.concatenate([b.reshape(-1, channels) for b in _given(problem)]).astype(float)
         p_all = np.concatenate([p.reshape(-1, channels) for p in self._outputs(problem)])
-        turn = -np.frexp(np.abs(y_all).max(0))[1]  # against overflow of the squares
-        y_all, p_all = np.ldexp(y_all, turn), np.ldexp(p_all.astype(float), turn)
-        centred, about = y_all - y_all.mean(0), p_all - p_all.mean(0)
-        spread, error = np.linalg.norm(centred, axis=0), np.linalg.norm(y_all - p_all, axis=0)
+        # Powers of two against overflow of the squares; correlation has no unit at all.
+        turn, p_turn = (-np.frexp(np.abs(a).max(0))[1] for a in (y_all, p_all))
+        with np.errstate(over="ignore", under="ignore"):
+            y_all, same = np.ldexp(y_all, turn), np.ldexp(p_all.astype(float), turn)
+            about = np.ldexp(p_all.astype(float), p_turn)
+            centred, about = y_all - y_all.mean(0), about - about.mean(0)
+            spread, error = np.linalg.norm(centred, axis=0), np.linalg.norm(y_all - same, axis=0)
         # What the rounding of a mean leaves of a constant is no variation.
         spread = np.where(spread > 4 * EPS * np.linalg.norm(y_all, axis=0), spread, 0.0)
-        with np.errstate(divide="ignore", invalid="ignore"):
+        with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
             ratio = np.where(spread > 0, error / spread, np.nan)
             joint = spread * np.linalg.norm(about, axis=0)
             correlation = np.where(joint > 0, (centred * about).sum(0) / joint, np.nan)

@@ -229,6 +229,22 @@ def test_a_run_that_ends_far_above_its_start_has_diverged() -> None:
     assert fit.status == "diverged"
 
 
+def test_a_run_from_near_the_answer_has_not_diverged() -> None:
+    clean = cs.Problem(X, cs.convolve(X, W, SPEC), spec=SPEC)
+    fit = cs.solve(clean, cs.GradientDescent(init=W + 1e-5, steps=30))
+    assert fit.status == "stagnated"
+
+
+def test_a_loss_below_zero_is_a_loss() -> None:
+    def likeness(prediction: jnp.ndarray, target: jnp.ndarray) -> jnp.ndarray:
+        p, t = prediction - prediction.mean(0), target - target.mean(0)
+        return -jnp.sum(p * t) / jnp.sqrt(jnp.sum(p**2) * jnp.sum(t**2))
+
+    fit = cs.solve(PROBLEM, cs.GradientDescent(loss=likeness, steps=2000))
+    assert fit.stats["loss"] < -0.9
+    assert fit.status == "stagnated"
+
+
 @pytest.mark.parametrize("unit", [1e-20, 1e15])
 def test_squares_that_leave_float32_do_not_mislead(unit: float) -> None:
     x, y = X.astype(np.float32), (Y * unit).astype(np.float32)

@@ -79,6 +79,10 @@ def test_score_by_its_definitions() -> None:
         assert score.correlation[q] == pytest.approx(np.corrcoef(t, p)[0, 1], rel=1e-12)
         nrmse = 100 * (1 - np.linalg.norm(t - p) / np.linalg.norm(t - t.mean()))
         assert score.nrmse_fit[q] == pytest.approx(nrmse, rel=1e-12)
+    exact = cs.solve(cs.Problem(X[..., :1], X[..., :1], kernel_size=1))
+    for x_unit, y_unit in ((1e200, 1.0), (1.0, 1e-300), (1.0, 1e300)):
+        other = exact.score(x_unit * X[..., :1], y_unit * X[..., :1])
+        assert other.correlation[0] == pytest.approx(1)
     for value, bias in ((0.1, False), (0.3, True)):
         flat = cs.solve(cs.Problem(X, np.full((3, 40, 1), value), spec=cs.ConvSpec(1), bias=bias))
         assert np.isnan(flat.score().r2).all()

@@ -180,3 +180,44 @@ def test_a_ridge_that_is_no_number_is_refused(ridge: object) -> None:
     problem = cs.Problem(N, M[:39], kernel_size=2)
     with pytest.raises((TypeError, ValueError), match="ridge must be"):
         cs.solve(problem, cs.NormalEquations(ridge))
+
+
+@pytest.mark.parametrize("power", [8, 24, 47, 60])
+def test_wide_data_at_any_ratio_of_units(power: int) -> None:
+    """The null space is one, and the answer the shortest, whatever the units of the channels."""
+    x = RNG.integers(-1000, 1000, (6, 2)) / 1000.0
+    x = x * [2.0 ** (power // 2), 2.0 ** -(power - power // 2)]
+    y = N[:4]
+    a = np.stack([x[t : t + 3].reshape(-1) for t in range(4)])
+    truth = exact_least_squares(a, y[:, None])
+    with pytest.warns(cs.IdentifiabilityWarning, match="underdetermined"):
+        fit = cs.solve(cs.Problem(x, y, kernel_size=3))
+    assert fit.ok
+    assert np.linalg.norm(fit.kernel.reshape(-1, 1) - truth) <= 1e-12 * np.linalg.norm(truth)
+    null = fit.identifiability.null_space[0].reshape(2, 6)
+    np.testing.assert_allclose(null @ null.T, np.eye(2), atol=1e-14)
+    assert np.abs(a @ null.T).max() <= 1e-13 * np.abs(a).max()
+
+
+@pytest.mark.parametrize(("c", "d"), [(-10, -37), (-15, -33), (-23, -27)])
+def test_a_small_but_true_null_component_is_kept(c: int, d: int) -> None:
+    """Null vector (1, −1, 2^c, 0, 0), beside two columns that are nearly alike."""
+    rng = np.random.default_rng(0)
+    a1, a3, a4, u = rng.integers(-(2**20), 2**20, (4, 40)) / 2**20
+    a = np.stack([a1, a1 + 2.0**c * a3, a3, a4, a4 + 2.0**d * u], axis=1)
+    y = a @ [1, 2, 3, 4, 4]
+    with pytest.warns(cs.IdentifiabilityWarning, match="rank 4 of 5"):
+        fit = cs.solve(cs.Problem(list(a[:, :, None]), list(y[:, None, None]), kernel_size=5))
+    assert fit.ok
+    null = fit.identifiability.null_space[0].ravel()
+    assert np.abs(a @ null).max() <= 1e-13
+    assert abs(null @ fit.kernel.ravel()) <= 1e-10
+    assert np.abs(a @ fit.kernel.ravel() - y).max() <= 1e-12
+
+
+def test_singular_values_of_deficient_data_in_small_units() -> None:
+    x = np.stack([N, N, 2.0**-66 * M], axis=-1)
+    values = cs.identify(cs.Problem(x, kernel_size=(1,))).singular_values[0]
+    rest = M - N * (N @ M) / (N @ N)
+    expected = [np.sqrt(2) * np.linalg.norm(N), 2.0**-66 * np.linalg.norm(rest), 0]
+    np.testing.assert_allclose(values, expected, rtol=1e-10)

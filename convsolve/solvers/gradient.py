@@ -31,7 +31,7 @@ LOSSES = ("mse", "mae", "huber")
 LOOKS, SECONDS, KEEP = 20, 0.25, 2
 # A loss has stopped falling if its best over the second half of the looks gains less than this.
 STILL_FALLING = 1e-3
-# A run that ends at so many times the loss of its start has left for good, though still finite.
+# A run that ends at so many times the loss of its start and of zero has left, though still finite.
 DIVERGED = 10
 
 
@@ -192,7 +192,7 @@ class GradientDescent(Solver):
                 )
             looks, status = [look], None
             fixed = jax.device_put(fixed)
-            pace = math.inf
+            pace, first = math.inf, float(look.measured.loss.min())
             every = max(1, math.ceil(self.steps / LOOKS))
             while look.step < self.steps and status is None:
                 if self._solved(look.measured, a_norm, y_norms):
@@ -218,7 +218,7 @@ class GradientDescent(Solver):
                     progress(look.step, self.steps, float(np.nanmin(measured.loss)))
             if status is None:
                 status = "stagnated" if _stalled(looks) else "max steps"
-                if look.measured.loss.min() > DIVERGED * looks[0].measured.loss.min():
+                if look.measured.loss.min() > DIVERGED * max(self._loss_of_zero(data[1]), first):
                     status = "diverged"
                 if interrupted[0]:
                     status = "interrupted"
@@ -242,6 +242,13 @@ class GradientDescent(Solver):
             close = found.residual[i] <= self.tol * (a_norm * found.size[i] + y_norm)
             return bool((flat | close).all())
         return bool((found.absolute[i] <= self.tol * y_sum).all())
+
+    def _loss_of_zero(self, y: np.ndarray) -> float:
+        """About the loss of a kernel of zeros; a callable's scale is its own affair."""
+        if callable(self.loss):
+            return math.inf
+        size = np.abs(y.astype(np.float64))
+        return float(np.mean(size if self.loss == "mae" else size**2))
 
     def traced(self, x: Any, y: Any, spec: ConvSpec, bias: bool) -> tuple[Any, Any]:
         """``steps`` steps, the restart of lowest loss; no reverse derivative: the loop is open."""
@@ -289,7 +296,10 @@ def _stack(problem: Problem) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]
 def _stalled(looks: list[_Look]) -> bool:
     losses = np.array([np.nanmin(look.measured.loss) for look in looks])
     half = len(losses) // 2
-    return half >= 4 and bool(losses[half:].min() > (1 - STILL_FALLING) * losses[:half].min())
+    if half < 4:
+        return False
+    before, after = losses[:half].min(), losses[half:].min()
+    return bool(after > before - STILL_FALLING * abs(before))
 
 
 def _trace(looks: list[_Look], best: int) -> Trace:
