@@ -158,7 +158,14 @@ class Prepared:
 
         def norms() -> np.ndarray:
             squares = sum(np.einsum("gnp,gnp->gp", a, a) for a, _ in self.rows())
-            return np.sqrt(squares)
+            if squares.min() > 1e-200:
+                return np.sqrt(squares)
+            # A column far below its channel's largest sample: its squares may have underflowed.
+            largest = np.max([np.abs(a).max(1) for a, _ in self.rows()], axis=0)
+            turn = np.where(largest > 0, np.frexp(largest)[1], 0)
+            scaled = (np.ldexp(a, -turn[:, None]) for a, _ in self.rows())
+            squares = sum(np.einsum("gnp,gnp->gp", a, a) for a in scaled)
+            return np.ldexp(np.sqrt(squares), turn)
 
         return self.once("norms", "scaling", norms)
 

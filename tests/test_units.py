@@ -221,3 +221,17 @@ def test_singular_values_of_deficient_data_in_small_units() -> None:
     rest = M - N * (N @ M) / (N @ N)
     expected = [np.sqrt(2) * np.linalg.norm(N), 2.0**-66 * np.linalg.norm(rest), 0]
     np.testing.assert_allclose(values, expected, rtol=1e-10)
+
+
+def test_a_huge_range_within_a_channel() -> None:
+    """Every second sample, or all but the first, is a column of its own unit."""
+    steps = N.copy()
+    steps[1::2] *= 2.0**-600
+    y = steps[::2] + 2.0**600 * steps[1::2]
+    fit = cs.solve(cs.Problem(steps, y, kernel_size=2, stride=2))
+    assert fit.identifiability.verdict == "overdetermined"
+    np.testing.assert_allclose(fit.kernel.ravel(), [1, 2.0**600], rtol=1e-13)
+    spike = M.copy()
+    spike[0] = 2.0**650
+    report = cs.identify(cs.Problem(spike, kernel_size=2))
+    assert (report.verdict, report.rank) == ("overdetermined", 2)
