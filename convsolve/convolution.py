@@ -1,8 +1,8 @@
 """The convolution itself: forward, adjoint and design matrix. The one place that knows lax.conv.
 
 Every padding is brought to one normal form first, ``x'[i] = x[i - lo]`` cut to the samples that
-windows read, so that all three see stride and dilation only. Functions called with NumPy arrays
-stay in NumPy where a copy is all there is to do; the rest is jitted.
+windows read, so that all three see stride and dilation only. Under jax, `forward`, `adjoint`,
+`design_matrix` and `gather_rows`; on the host, `row_blocks` and what is made of them.
 """
 
 from __future__ import annotations

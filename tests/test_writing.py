@@ -4,21 +4,9 @@ import os
 
 import numpy as np
 import pytest
+from test_files import refusal
 
 from convsolve import files
-
-RNG = np.random.default_rng(0)
-
-
-def refusal(call, *args, **kwargs):
-    """The message of the ValueError of ``call``: one line that begins with the file's name."""
-    with pytest.raises(ValueError, match=r"^\S+: ") as caught:
-        call(*args, **kwargs)
-    message = str(caught.value)
-    assert message.startswith(f"{args[0]}: ")
-    assert "\n" not in message
-    return message
-
 
 each_writer = pytest.mark.parametrize(
     "write",
