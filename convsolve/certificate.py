@@ -7,7 +7,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .factor import EPS, Factor, solve_triangular
+from .factor import EPS, Factor
+from .triangle import solve_triangular
 
 # An answer certified to this many units of rounding keeps every promise made of "exact".
 EXACT = 30 * EPS

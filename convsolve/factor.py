@@ -3,11 +3,20 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
 
 import numpy as np
+
+from .triangle import (
+    MAX_SPECTRUM,
+    extreme_singular_values,
+    graded_singular_values,
+    inverse_row_norms,
+    solve_triangular,
+    tree_qr,
+)
 
 EPS = float(np.finfo(np.float64).eps)
 
@@ -42,12 +51,16 @@ class Band:
         return "deficient" if self.rank_at_low < self.columns else "ambiguous"
 
 
+def tolerance_of(rows: int, columns: int) -> float:
+    """The tolerance of `Band` in units of s₁."""
+    return max(rows, columns, 10 * math.sqrt(columns)) * EPS
+
+
 def band_of(values: np.ndarray, rows: int, columns: int) -> Band:
     """Judge descending singular ``values`` (fewer than ``columns`` where rows are too few)."""
     largest = float(values[0]) if values.size else 0.0
-    unit = EPS * largest
-    tolerance = max(rows, columns, 10 * math.sqrt(columns)) * unit
-    low, high = min(tolerance / 2, 10 * math.sqrt(columns) * unit), 10 * tolerance
+    tolerance = tolerance_of(rows, columns) * largest
+    low, high = min(tolerance / 2, 10 * math.sqrt(columns) * EPS * largest), 10 * tolerance
 
     def rank(threshold: float) -> int:
         return int((values > threshold).sum())
@@ -70,12 +83,14 @@ class Factor:
     source: str
 
     @classmethod
-    def from_rows(cls, joined: np.ndarray, columns: int, exponents: np.ndarray) -> Factor:
-        """Householder QR of [A Y] (m, P + Q), Q never formed; the first ``columns`` are A."""
-        triangle: Any = np.linalg.qr(joined, mode="r")
-        top = triangle[: min(joined.shape[0], columns)]
-        z = top[:, columns:] if joined.shape[1] > columns else None
-        return cls(top[:, :columns], z, exponents, joined.shape[0], "qr")
+    def from_rows(
+        cls, blocks: Iterable[np.ndarray], columns: int, exponents: np.ndarray, rows: int
+    ) -> Factor:
+        """QR of [A Y] (m, P + Q), in row blocks; the first ``columns`` are A. Q is never formed."""
+        triangle = tree_qr(blocks)
+        top = triangle[: min(rows, columns)]
+        z = top[:, columns:] if triangle.shape[1] > columns else None
+        return cls(top[:, :columns], z, exponents, rows, "qr")
 
     @classmethod
     def from_gram(
@@ -85,10 +100,12 @@ class Factor:
 
         A Cholesky that succeeds proves nothing by itself. Full rank is certified if the matrix
         stays positive definite when 10·P·eps·s₁² is taken off its diagonal, which holds to κ of
-        about 1e6.
+        about 1e6; and the square of the upper end of the `Band`, where rows are so many that it is
+        more, or the singular values of A could tell another story.
         """
         columns = gram.shape[0]
-        margin = 10 * columns * EPS * min(np.linalg.norm(gram), np.linalg.norm(gram, 1))
+        share = max(10 * columns * EPS, (10 * tolerance_of(rows, columns)) ** 2)
+        margin = share * min(np.linalg.norm(gram), np.linalg.norm(gram, 1))
         try:
             np.linalg.cholesky(gram - margin * np.eye(columns))
             r = np.linalg.cholesky(gram).T
@@ -98,15 +115,16 @@ class Factor:
         return cls(r, z, exponents, rows, "gram")
 
     def with_ridge(self, diagonal: np.ndarray, exponents: np.ndarray) -> Factor:
-        """R of [A; √ridge I] in new ``exponents``; ``diagonal`` is √ridge in the present ones."""
+        """R of [A; √ridge I] in new ``exponents``, in which ``diagonal`` is √ridge."""
         turn = self.exponents - exponents
         columns = self.r.shape[1]
         outputs = np.zeros((self.r.shape[0], 0)) if self.z is None else self.z
         joined = np.zeros((self.r.shape[0] + columns, columns + outputs.shape[1]))
         joined[: self.r.shape[0]] = np.hstack([np.ldexp(self.r, turn), outputs])
-        joined[self.r.shape[0] :, :columns] = np.diag(np.ldexp(diagonal, turn))
-        made = Factor.from_rows(joined, columns, exponents)
-        return replace(made, rows=self.rows + columns, source=self.source)
+        joined[self.r.shape[0] :, :columns] = np.diag(diagonal)
+        rows = self.rows + columns
+        made = Factor.from_rows([joined], columns, exponents, rows)
+        return replace(made, source=self.source)
 
     @cached_property
     def svd(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -141,22 +159,58 @@ class Factor:
         """Whether R is triangular and of full rank, so that it can be solved with."""
         return self.r.shape[0] == self.r.shape[1] and self.full_rank
 
+    @property
+    def unit(self) -> int:
+        """Power of two in which the singular values of A itself stay within float64."""
+        return int(self.exponents.max())
+
     @cached_property
     def user_singular_values(self) -> np.ndarray:
-        """Singular values of A itself, in the user's units; inf or 0 where they leave float64."""
-        top = int(self.exponents.max())
-        r = np.ldexp(self.r, self.exponents - top)
+        """Singular values of A itself, in the user's units, times ``2**-unit``."""
+        r = np.ldexp(self.r, self.exponents - self.unit)
         if not self.full_rank:
             # Within the row space, or the rounding of the null space could stand above the rest.
             rows, _, t, _ = self._row_space
             r = self.r @ rows @ t.T
         if r.size and np.ptp(self.exponents) > 16:
-            values = _graded_singular_values(r)
+            values = graded_singular_values(r)
         else:
             values = np.linalg.svd(r, compute_uv=False)
-        values = np.concatenate([values, np.zeros(self.r.shape[0] - values.size)])
-        with np.errstate(over="ignore", under="ignore"):
-            return np.ldexp(values, top)
+        return np.concatenate([values, np.zeros(self.r.shape[0] - values.size)])
+
+    @cached_property
+    def extremes(self) -> tuple[float, float]:
+        """Largest and smallest singular value of A itself, times ``2**-unit``."""
+        graded = np.ptp(self.exponents) > 16
+        known = "user_singular_values" in self.__dict__
+        if known or graded or not self.square or self.r.shape[1] <= MAX_SPECTRUM:
+            values = self.user_singular_values
+            return float(values[0]), float(values[-1])
+        return extreme_singular_values(np.ldexp(self.r, self.exponents - self.unit))
+
+    @cached_property
+    def noise_gain(self) -> np.ndarray:
+        """√diag((AᵀA)⁻¹) of the equilibrated A (P,), inf where the null space reaches."""
+        if self.square:
+            return inverse_row_norms(self.r)
+        _, s, vt = self.svd
+        gains = np.linalg.norm(vt[: self.rank] / s[: self.rank, None], axis=0)
+        return np.where(self.determined, gains, np.inf)
+
+    @cached_property
+    def inflation(self) -> np.ndarray:
+        """√ of the variance inflation of each tap, ‖column‖·noise gain (P,); 1 is the least."""
+        norms = np.linalg.norm(self.r, axis=0)
+        return np.where(
+            self.determined, norms * np.where(self.determined, self.noise_gain, 0), np.inf
+        )
+
+    def whiten(self, rows: np.ndarray) -> np.ndarray:
+        """Coordinates (n, rank) of equilibrated rows (n, P) in which AᵀA is the identity."""
+        if self.square:
+            return solve_triangular(self.r, rows.T, transposed=True).T
+        _, s, vt = self.svd
+        return rows @ (vt[: self.rank] / s[: self.rank, None]).T
 
     @property
     def null_threshold(self) -> float:
@@ -247,20 +301,3 @@ class Factor:
         _, s, vt = self.svd
         k = self.rank
         return self._shortest(vt[:k].T @ ((vt[:k] @ g) / s[:k, None] ** 2))
-
-
-def _graded_singular_values(r: np.ndarray) -> np.ndarray:
-    """By one-sided Jacobi rotations, which keep the digits of columns of very different size."""
-    from scipy.linalg.lapack import dgejsv
-
-    values, _, _, work, _, info = dgejsv(r, joba=0, jobu=3, jobv=3, jobr=0)
-    assert info == 0
-    return values * (work[0] / work[1])
-
-
-def solve_triangular(r: np.ndarray, b: np.ndarray, transposed: bool = False) -> np.ndarray:
-    """R⁻¹ b, or R⁻ᵀ b."""
-    # Its import takes a tenth of a second, which identify and descent need not spend.
-    from scipy.linalg import solve_triangular
-
-    return solve_triangular(r, b, trans="T" if transposed else "N", check_finite=False)

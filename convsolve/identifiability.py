@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 
-from . import wording
+from . import remedies, wording
+from .confounding import echelon
 from .factor import Factor
 from .prepared import prepare
 from .problem import Problem
+from .spec import ConvSpec, number
 from .system import System
+from .verdict import DETERMINED, SEVERITY, verdict
 
-DETERMINED = ("exactly determined", "overdetermined")
-
-# From best to worst: with groups, the worst speaks.
-_SEVERITY = (*reversed(DETERMINED), "undecided", "ambiguous", "rank-deficient", "underdetermined")
+# A tap whose √(variance inflation) exceeds this is told as weakly determined.
+WEAK = 100.0
 
 
 class Identifiability:
@@ -43,56 +45,43 @@ class Identifiability:
     def __init__(self, problem: Problem) -> None:
         self.problem = problem
         self._prepared = prepare(problem)
+        self._system = System(self._prepared)
         self.n_equations = self.problem.n_equations
         self.n_unknowns = self.problem.n_unknowns
 
     @cached_property
     def _factors(self) -> list[Factor | None]:
-        system = System(self._prepared)
-        return [system.factor(g) for g in range(self._prepared.groups)]
+        return [self._system.factor(g) for g in range(self._prepared.groups)]
+
+    @property
+    def decided(self) -> bool:
+        """Whether rank and what follows from it could be computed in the memory allowed."""
+        return None not in self._factors
 
     def _known(self) -> list[Factor]:
         factors = [f for f in self._factors if f is not None]
         if len(factors) < len(self._factors):
             raise ValueError(
-                "undecided: the design matrix is too large for the memory allowed; "
+                "undecided: the unknowns are too many for the memory allowed; "
                 + " ".join(self.remedies)
             )
         return factors
 
-    def _rounding(self, group: int) -> float:
-        """Singular values below this can come from the rounding of the data's own type."""
-        prepared, system = self._prepared, System(self._prepared)
-        mean, rest, _, _ = prepared.centre
-        whole = np.hypot(prepared.column_norms, np.sqrt(prepared.n) * (mean + rest))
-        scaled = np.ldexp(whole[group], -system.turn[group])
-        return float(self.problem.data_eps * scaled.max())
-
     @cached_property
     def group_verdicts(self) -> tuple[str, ...]:
         """The verdict on each group's own design matrix."""
-        if self.n_equations < self.n_unknowns:
-            return ("underdetermined",) * self._prepared.groups
-        verdicts = []
-        for group, factor in enumerate(self._factors):
-            if factor is None:
-                verdicts.append("undecided")
-                continue
-            band = "full" if factor.source == "gram" else factor.band.verdict
-            if band == "full" and self.problem.data_eps:
-                smallest = factor.singular_values[-1]
-                band = "ambiguous" if smallest < self._rounding(group) else band
-            exact = self.n_equations == self.n_unknowns
-            names = {"deficient": "rank-deficient", "full": DETERMINED[0 if exact else 1]}
-            verdicts.append(names.get(band, band))
-        return tuple(verdicts)
+        return tuple(verdict(self._system, g, f) for g, f in enumerate(self._factors))
 
     @cached_property
     def worst_group(self) -> int:
-        """Index of the group that speaks for all."""
-        return max(
-            range(self._prepared.groups), key=lambda g: _SEVERITY.index(self.group_verdicts[g])
-        )
+        """Index of the group that speaks for all: of the worst verdict, and then of least rank."""
+
+        def badness(group: int) -> tuple[int, int]:
+            factor = self._factors[group]
+            rank = 0 if factor is None else factor.rank
+            return SEVERITY.index(self.group_verdicts[group]), -rank
+
+        return max(range(self._prepared.groups), key=badness)
 
     @property
     def verdict(self) -> str:
@@ -122,16 +111,18 @@ class Identifiability:
     @cached_property
     def singular_values(self) -> tuple[np.ndarray, ...]:
         """Of A itself, descending, one array per group."""
-        return tuple(f.user_singular_values for f in self._known())
+        with np.errstate(over="ignore", under="ignore"):
+            return tuple(np.ldexp(f.user_singular_values, f.unit) for f in self._known())
 
     @cached_property
     def condition(self) -> float:
         """2-norm condition number of A itself, the worst group's; inf where it is deficient."""
         worst = 1.0
-        for factor, values in zip(self._known(), self.singular_values, strict=True):
-            if not factor.full_rank or values[-1] == 0.0:
+        for factor in self._known():
+            largest, smallest = factor.extremes
+            if not factor.full_rank or smallest == 0.0:
                 return float("inf")
-            worst = max(worst, float(values[0] / values[-1]))
+            worst = max(worst, largest / smallest)
         return worst
 
     @property
@@ -150,7 +141,7 @@ class Identifiability:
         """How rank and verdict were found."""
         factor = self._factors[self.worst_group]
         if factor is None:
-            return "none: the design matrix does not fit in the memory allowed"
+            return "none: a QR does not fit in the memory allowed"
         return {
             "qr": "singular values of R, from a QR of the design matrix",
             "gram": "Cholesky of the Gram matrix, its full rank certified",
@@ -163,12 +154,118 @@ class Identifiability:
         A tap is, if its row of the orthonormal null space has norm at most
         clip(10√P·eps·s₁/σ_r, 1e-12, 1e-3).
         """
+        return self._kernel_shaped([f.determined for f in self._known()])
+
+    def _kernel_shaped(self, per_group: Sequence[np.ndarray]) -> np.ndarray:
+        """Values (P,) of each group as ``(*K, Cin/groups, Cout)``, alike for its outputs."""
         shape = self.problem.kernel_shape
         per_output = [
-            np.repeat(f.determined.reshape(*shape[:-1], 1), self._prepared.outputs, axis=-1)
-            for f in self._known()
+            np.repeat(v.reshape(*shape[:-1], 1), self._prepared.outputs, axis=-1) for v in per_group
         ]
         return np.concatenate(per_output, axis=-1)
+
+    def under(self, spec: ConvSpec) -> Identifiability | None:
+        """The report on the same x under another geometry; None where no window fits."""
+        problem = self.problem.under(spec)
+        return None if problem is None else Identifiability(problem)
+
+    @cached_property
+    def padding_only(self) -> np.ndarray:
+        """Which taps are identifiable only because zeros are assumed outside the record.
+
+        Bool, kernel-shaped: those that the rows whose whole window was recorded leave open.
+        """
+        spec = self.problem.spec.whole_windows(self.problem.input.arrays[0].shape[:-1])
+        if spec == self.problem.spec:
+            return np.zeros_like(self.identifiable)
+        inner = self.under(spec)
+        return self.identifiable if inner is None else self.identifiable & ~inner.identifiable
+
+    @cached_property
+    def noise_gain(self) -> np.ndarray:
+        """Standard error of every tap for white noise of unit deviation in y, kernel-shaped.
+
+        √diag((AᵀA)⁻¹), in units of the kernel per unit of y; inf where a tap is not determined.
+        Multiply by the deviation of the residuals for the standard errors of a fit. Errors that are
+        correlated in time need more than this.
+        """
+        with np.errstate(over="ignore", under="ignore"):
+            return self._kernel_shaped(
+                [np.ldexp(f.noise_gain, -f.exponents) for f in self._known()]
+            )
+
+    @cached_property
+    def weakly_determined(self) -> np.ndarray:
+        """Which identifiable taps have a √(variance inflation) above 100, bool, kernel-shaped.
+
+        That is ‖centred column‖·noise gain: how many times its standard error exceeds what it would
+        be if no other column resembled its own.
+        """
+        inflation = self._kernel_shaped([f.inflation for f in self._known()])
+        return self.identifiable & (inflation > WEAK)
+
+    def ridge_for(self, condition: float) -> float:
+        """The smallest ridge under which [A; √ridge·I] has at most this condition number.
+
+        (s₁² − C²s_P²)/(C² − 1), s the singular values of A itself; 0 where A already meets it.
+
+        Raises:
+            TypeError, ValueError: ``condition`` is not a number above 1; x is zero in every window,
+                where any ridge will do; the ridge leaves float64 (change the unit of x).
+        """
+        bound = number(condition, "condition", above=1.0)
+        ridges = []
+        for factor in self._known():
+            largest, smallest = factor.extremes
+            if largest == 0.0:
+                raise ValueError("x is zero in every window: no ridge is the smallest")
+            smallest = smallest if factor.full_rank else 0.0
+            # In units of s₁, so that C²s_P² cannot overflow.
+            share = (1 - (bound * (smallest / largest)) ** 2) / (bound**2 - 1)
+            with np.errstate(over="ignore", under="ignore"):
+                ridge = float(np.float64(largest) ** 2 * max(share, 0.0))
+            if share > 0 and not 0 < ridge < float("inf"):
+                raise ValueError(
+                    "the ridge lies outside the range of float64; change the unit of x"
+                )
+            ridges.append(ridge)
+        return max(ridges)
+
+    def resolution(self, ridge: float = 0.0) -> np.ndarray:
+        """Diagonal of the resolution matrix (AᵀA + ridge·I)⁻¹AᵀA, kernel-shaped.
+
+        The share of a tap that its estimate keeps, of a kernel whose other taps are zero: 1 where
+        it comes out whole, 0 where the estimate does not depend on it. Without a ridge the
+        minimum-norm answer is meant.
+
+        Raises:
+            TypeError, ValueError: ``ridge`` is not a finite number, or negative.
+        """
+        if not (ridge := number(ridge, "ridge", included=True)):
+            return self._kernel_shaped(
+                [1 - np.sum(f.user_null_basis**2, axis=1) for f in self._known()]
+            )
+        system, kept = System(self._prepared, ridge), []
+        for group in range(self._prepared.groups):
+            factor = system.factor(group)
+            if factor is None or not factor.square:
+                raise ValueError(f"ridge={ridge!r} is too small to decide anything; give more")
+            kept.append(1 - (system.root_ridge[group] * factor.noise_gain) ** 2)
+        return np.clip(self._kernel_shaped(kept), 0.0, 1.0)
+
+    def leverage(self) -> Any:
+        """Leverage of every row, diag(A(AᵀA)⁻Aᵀ), the bias included: between 0 and 1.
+
+        In the form of x, ``(*T,)`` a record, with an axis of groups at the end if there are
+        several. A row of leverage 1 alone decides some direction of the kernel, and the fit goes
+        through it whatever was measured; the sum is the rank (and 1 for a bias).
+
+        Source: D. C. Hoaglin and R. E. Welsch, The American Statistician 32 (1978) 17.
+        """
+        rows = np.concatenate([*self._system.leverages(self._known())], axis=1)
+        rows = np.clip(rows + self.problem.bias / self.n_equations, 0.0, 1.0)
+        found = self._prepared.by_record(rows)
+        return self.problem.input.like(found, channel_axis=self._prepared.groups > 1)
 
     @property
     def mask_ambiguous(self) -> bool:
@@ -185,7 +282,7 @@ class Identifiability:
     def bias_identifiable(self) -> bool:
         """Whether the bias is determined: column means vanish on the null space, or no bias."""
         mean, rest, _, _ = self._prepared.centre
-        turn = System(self._prepared).turn
+        turn = self._system.turn
         for group, factor in enumerate(self._known()):
             scaled = np.ldexp((mean + rest)[group], -turn[group])
             scaled /= max(float(np.linalg.norm(scaled)), 1.0)
@@ -199,6 +296,21 @@ class Identifiability:
         """Per group ``(nullity, *K, Cin/groups)``: kernels that change no output, orthonormal."""
         shape = self.problem.kernel_shape[:-1]
         return tuple(f.user_null_basis.T.reshape(-1, *shape) for f in self._known())
+
+    @cached_property
+    def null_echelon(self) -> tuple[np.ndarray, ...]:
+        """Per group ``(nullity, *K, Cin/groups)``: the null space in reduced echelon form.
+
+        Each vector is 1 at a pivot tap of its own and 0 at those of the others.
+        """
+        shape = self.problem.kernel_shape[:-1]
+        found = [echelon(f.null_basis, f.exponents, 10 * f.null_threshold) for f in self._known()]
+        return tuple(basis.reshape(-1, *shape) for basis in found)
+
+    @cached_property
+    def confounded(self) -> list[str]:
+        """Which taps the data cannot tell apart, and what of them they determine, in sentences."""
+        return wording.confounded(self)
 
     def null_part(self, kernel: np.ndarray) -> np.ndarray:
         """Norm, per output, of the part of ``kernel`` that the data say nothing about."""
@@ -218,11 +330,10 @@ class Identifiability:
     @cached_property
     def remedies(self) -> list[str]:
         """What would make the kernel determined, in plain sentences; empty where it is."""
-        return wording.remedies(self)
+        return remedies.remedies(self)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain numbers, strings and lists, ready for JSON; an infinite condition is None."""
-        decided = self.verdict != "undecided"
+        """Plain numbers, strings and lists, ready for JSON; None for what is infinite."""
         out: dict[str, Any] = {
             "data": repr(self.problem),
             "verdict": self.verdict,
@@ -233,7 +344,7 @@ class Identifiability:
             "counting": self.counting,
             "remedies": self.remedies,
         }
-        if decided:
+        if self.decided:
             finite = np.isfinite(self.condition)
             out |= {
                 "rank": self.rank,
@@ -241,9 +352,14 @@ class Identifiability:
                 "nullity": self.nullity,
                 "condition": float(self.condition) if finite else None,
                 "tolerance": float(self.tolerance),
-                "singular_values": [v.tolist() for v in self.singular_values],
+                "rank_band": list(self.rank_band),
+                "singular_values": _finite([v.tolist() for v in self.singular_values]),
                 "identifiable": self.identifiable.tolist(),
                 "bias_identifiable": self.bias_identifiable,
+                "padding_only": self.padding_only.tolist(),
+                "noise_gain": _finite(self.noise_gain.tolist()),
+                "weakly_determined": self.weakly_determined.tolist(),
+                "confounded": self.confounded,
             }
         return out
 
@@ -252,3 +368,10 @@ class Identifiability:
 
     def __repr__(self) -> str:
         return wording.report(self)
+
+
+def _finite(value: Any) -> Any:
+    """Nested lists of numbers, None for what is not finite."""
+    if isinstance(value, list):
+        return [_finite(inner) for inner in value]
+    return value if np.isfinite(value) else None

@@ -13,9 +13,10 @@ import numpy as np
 from .convolution import normal_form, row_blocks
 from .moments import Moments
 from .problem import Problem
+from .triangle import tree_rows
 
-# The design matrix is formed whole up to this size; a QR of it takes as much again.
-MAX_MATRIX_BYTES = 2**31
+# What a factorisation may take, whatever the length of the data.
+MAX_FACTOR_BYTES = 2**31
 # Row blocks are kept between passes up to this many numbers (8 MiB), and made anew beyond.
 KEPT_NUMBERS = 2**20
 
@@ -33,7 +34,8 @@ def channel_exponents(arrays: Any) -> np.ndarray:
 class Prepared:
     """A problem in float64, every channel scaled by a power of two, in the geometry's normal form.
 
-    ``stacks`` holds records of one shape together: x ``(N, *E, Cin)`` and y ``(N, *T, Cout)``.
+    ``stacks`` holds records of one shape together: x ``(N, *E, Cin)`` and y ``(N, *T, Cout)``;
+    ``members`` says which.
     Everything else is computed when first asked for. ``seconds`` says how long the shared pieces
     took.
     """
@@ -53,7 +55,8 @@ class Prepared:
             if math.prod(problem.row_shapes[i]):
                 by_shape.setdefault(x.shape, []).append(i)
         # In normal form first: a sample that no window reads must not set the scale.
-        xs = [normal_form(np.stack([problem.x[i] for i in m]), spec) for m in by_shape.values()]
+        self.members = list(by_shape.values())
+        xs = [normal_form(np.stack([problem.x[i] for i in m]), spec) for m in self.members]
         x_scale = channel_exponents(xs)
         ys: list[np.ndarray | None] = [None] * len(xs)
         y_scale = np.zeros(problem.out_channels, int)
@@ -61,7 +64,7 @@ class Prepared:
             y_scale = channel_exponents(problem.y)
             ys = [
                 np.ldexp(np.stack([problem.y[i] for i in m]).astype(np.float64), -y_scale)
-                for m in by_shape.values()
+                for m in self.members
             ]
         taps = math.prod(spec.kernel_size)
         per_channel = x_scale.reshape(self.groups, 1, -1)
@@ -97,9 +100,16 @@ class Prepared:
         return self.n * self.groups * (self.columns + self.outputs)
 
     @property
+    def factor_bytes(self) -> int:
+        """Memory that a QR takes: three blocks of the tree, R of every group and its basis."""
+        width = self.columns + (self.outputs if self.problem.y is not None else 0)
+        block = 3 * min(self.n, tree_rows(width)) * width
+        return 8 * (block + 2 * self.groups * self.columns * width)
+
+    @property
     def fits(self) -> bool:
-        """Whether the design matrix may be formed whole."""
-        return self.matrix_numbers * 8 <= MAX_MATRIX_BYTES
+        """Whether a QR may be made."""
+        return self.factor_bytes <= MAX_FACTOR_BYTES
 
     def _raw_rows(self) -> Iterator[Block]:
         """Row blocks (groups, n, P) and (groups, n, Q) in channel-scaled units."""
@@ -110,6 +120,17 @@ class Prepared:
                 else:
                     out = y[part].reshape(-1, self.groups, self.outputs)
                     yield a, out.transpose(1, 0, 2)
+
+    def by_record(self, values: np.ndarray) -> list[np.ndarray]:
+        """What was computed row by row (groups, n) as ``(*T, groups)`` of each record."""
+        shapes = self.problem.row_shapes
+        found = [np.empty((*shape, self.groups)) for shape in shapes]
+        start = 0
+        for i in (i for members in self.members for i in members):
+            stop = start + math.prod(shapes[i])
+            found[i][...] = values[:, start:stop].T.reshape(found[i].shape)
+            start = stop
+        return found
 
     @property
     def centre(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
 
 from .records import Records, count, precision, read
-from .spec import MAX_ELEMENTS, ConvSpec, Ints, Padding, integer
+from .spec import MAX_ELEMENTS, ConvSpec, Ints, Padding, integer, lag_geometry
 
 EDGES = ("drop", "zeros", "circular")
 
@@ -220,25 +220,14 @@ class Problem:
         bounds = [tuple(integer(v, "lags", -MAX_ELEMENTS) for v in p) for p in pairs]
         if any(a > b for a, b in bounds):
             raise ValueError(f"lags={lags!r}: the first lag must not exceed the last")
-        size = tuple(b - a + 1 for a, b in bounds)
-        padding: Padding
-        if edges == "drop":
-            padding = tuple((min(0, b), -max(0, a)) for a, b in bounds)
-            shift = tuple(max(0, b) for _, b in bounds)
-        elif edges == "zeros":
-            padding = tuple((b, -a) for a, b in bounds)
-            shift = (0,) * len(size)
-        else:
-            padding = "circular"
-            shift = tuple(b - (k - 1) // 2 for (_, b), k in zip(bounds, size, strict=True))
-        spec = ConvSpec(size, padding=padding, groups=groups)
+        spec, shift = lag_geometry(bounds, edges, groups)
         inputs = read(x, "x", spec)
         outputs = None if y is None else read(y, "y", spec)
         if outputs is not None:
             _judge_trials(inputs, outputs, inputs.arrays[0].shape[:-1])
             outputs = _trim(inputs, outputs, bounds, edges)
         if edges == "circular":
-            axes = tuple(range(len(size)))
+            axes = tuple(range(spec.ndim))
             rolled = tuple(np.roll(a, shift, axes) for a in inputs.arrays)
             inputs = Records(rolled, inputs.form, inputs.channel_axis, inputs.is_jax)
         self = cls.__new__(cls)
@@ -261,6 +250,31 @@ class Problem:
         if "lags" in recipe:
             return cls._from_lags(x, y, **recipe)
         return cls(x, y, **(recipe | {"spec": ConvSpec(**recipe["spec"])}))
+
+    def under(self, spec: ConvSpec) -> Problem | None:
+        """x alone under another geometry, for `identify`; None where there is no such problem."""
+        shapes = [a.shape[:-1] for a in self.input.arrays]
+        if not any(map(spec.rows, shapes)) or len(set(map(spec.offset, shapes))) > 1:
+            return None
+        made = type(self).__new__(type(self))
+        made._lags, made.lag_shift = None, (0,) * spec.ndim
+        made._set(spec, self.input, None, self.out_channels, self.bias)
+        return made
+
+    def shorter(self, size: tuple[int, ...]) -> tuple[ConvSpec, str] | None:
+        """The geometry with a smaller kernel from its first lag on, and the argument that asks it.
+
+        None where explicit padding leaves open what is meant.
+        """
+        if self._lags is not None:
+            first, edges = [a for a, _ in self._lags[0]], self._lags[1]
+            bounds = [(a, a + k - 1) for a, k in zip(first, size, strict=True)]
+            lags = str(bounds[0] if len(bounds) == 1 else tuple(bounds))
+            return lag_geometry(bounds, edges, self.spec.groups)[0], f"lags={lags}"
+        if not isinstance(self.spec.padding, str):
+            return None
+        taps = str(size[0] if len(size) == 1 else size)
+        return replace(self.spec, kernel_size=size), f"kernel_size={taps}"
 
     def __getstate__(self) -> dict[str, Any]:
         return self.__dict__ | {"prepared": None}

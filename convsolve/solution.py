@@ -125,7 +125,9 @@ class Solution:
     def _outputs(self, problem: Problem) -> list[np.ndarray]:
         dtype = np.result_type(problem.dtype, self.kernel.dtype)
         kernel, bias = np.asarray(self.kernel, dtype), np.asarray(self.bias, dtype)
-        return forward_records([a.astype(dtype) for a in problem.x], kernel, bias, self.spec)
+        # Near the top of its type a prediction may leave it, which inf says honestly.
+        with np.errstate(over="ignore", invalid="ignore"):
+            return forward_records([a.astype(dtype) for a in problem.x], kernel, bias, self.spec)
 
     def predict(self, x: Any = None) -> Any:
         """The model's output for x (the training input by default), in the form of x.
@@ -140,7 +142,8 @@ class Solution:
         """y less the prediction, on the training data by default, in the form of y."""
         problem = self._read(x, y)
         truth = _given(problem)
-        parts = [b - p for b, p in zip(truth, self._outputs(problem), strict=True)]
+        with np.errstate(over="ignore", invalid="ignore"):
+            parts = [b - p for b, p in zip(truth, self._outputs(problem), strict=True)]
         output = problem.output
         assert output is not None
         packed = output.like(parts, output.channel_axis)
@@ -154,7 +157,7 @@ class Solution:
         p_all = np.concatenate([p.reshape(-1, channels) for p in self._outputs(problem)])
         # Powers of two against overflow of the squares; correlation has no unit at all.
         turn, p_turn = (-np.frexp(np.abs(a).max(0))[1] for a in (y_all, p_all))
-        with np.errstate(over="ignore", under="ignore"):
+        with np.errstate(over="ignore", under="ignore", invalid="ignore"):
             y_all, same = np.ldexp(y_all, turn), np.ldexp(p_all.astype(float), turn)
             about = np.ldexp(p_all.astype(float), p_turn)
             centred, about = y_all - y_all.mean(0), about - about.mean(0)

@@ -34,6 +34,20 @@ def integer(value: Any, name: str, minimum: int = 1) -> int:
     return number
 
 
+def number(value: Any, name: str, above: float = 0.0, *, included: bool = False) -> float:
+    """``value`` as a finite float above ``above``, which may itself be ``included``."""
+    if isinstance(value, (bool, np.bool_, str, bytes)) or np.ndim(value) or value is None:
+        raise TypeError(f"{name} must be a number, got {value!r}")
+    try:
+        found = float(value)
+    except (TypeError, ValueError):
+        raise TypeError(f"{name} must be a number, got {value!r}") from None
+    if not (math.isfinite(found) and (found > above or (included and found == above))):
+        least = f"at least {above:g}" if included else f"above {above:g}"
+        raise ValueError(f"{name} must be finite and {least}, got {value!r}")
+    return found
+
+
 def _per_axis(value: Any, name: str, ndim: int) -> tuple[int, ...]:
     if isinstance(value, (tuple, list)):
         if len(value) != ndim:
@@ -195,6 +209,20 @@ class ConvSpec:
         """The same windows over records already padded: padding "valid"."""
         return replace(self, padding="valid")
 
+    def whole_windows(self, shape: Sequence[int]) -> ConvSpec:
+        """The same windows but for those that read zeros outside a record of ``shape``.
+
+        Itself where there are none, as with "valid" and "circular".
+        """
+        if self.padding in ("valid", "circular"):
+            return self
+        given = self.padding if isinstance(self.padding, tuple) else ((0, 0),) * self.ndim
+        pads = tuple(
+            (lo if lo <= 0 else -(-lo % s), min(hi, 0))
+            for lo, s, (_, hi) in zip(self.offset(shape), self.stride, given, strict=True)
+        )
+        return replace(self, padding=pads)
+
     def rows(self, shape: Sequence[int]) -> int:
         """Rows of the design matrix, that is equations per output channel, of one record."""
         return math.prod(self.output_shape(shape))
@@ -237,3 +265,21 @@ class ConvSpec:
         records = integer(records, "records")
 
         return smallest(lambda side: records * self.rows((side,) * self.ndim) >= wanted)
+
+
+def lag_geometry(
+    bounds: Sequence[tuple[int, ...]], edges: str, groups: int
+) -> tuple[ConvSpec, tuple[int, ...]]:
+    """The geometry of lags from first to last along each axis, y being as long as x.
+
+    And the shift of every axis, by which the lags asked for exceed those of `ConvSpec.lags`.
+    """
+    size = tuple(b - a + 1 for a, b in bounds)
+    if edges == "circular":
+        shift = tuple(b - (k - 1) // 2 for (_, b), k in zip(bounds, size, strict=True))
+        return ConvSpec(size, padding="circular", groups=groups), shift
+    if edges == "zeros":
+        padding = tuple((b, -a) for a, b in bounds)
+        return ConvSpec(size, padding=padding, groups=groups), (0,) * len(size)
+    padding = tuple((min(0, b), -max(0, a)) for a, b in bounds)
+    return ConvSpec(size, padding=padding, groups=groups), tuple(max(0, b) for _, b in bounds)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 
 import numpy as np
@@ -18,6 +18,18 @@ MAX_GRAM_BYTES = 2**30
 SMALL_NUMBERS = 2**20
 
 
+def in_units(w: np.ndarray, exponents: np.ndarray) -> np.ndarray:
+    """w (..., P, Q) times powers of two; no column may vanish altogether below float64."""
+    with np.errstate(over="ignore", under="ignore"):
+        kernel = np.ldexp(w, exponents)
+    if (w.any(-2) & ~kernel.any(-2)).any():
+        raise SolveError(
+            "the kernel is too small for float64; change the unit of x or of y so that their sizes "
+            "are closer"
+        )
+    return kernel
+
+
 class System:
     """min ‖Y − A W‖² + Σ ridge·‖w‖² in equilibrated coordinates, group by group.
 
@@ -30,12 +42,17 @@ class System:
         self.prepared, self.ridge = prepared, ridge
         norms = prepared.column_norms
         base = prepared.x_exponents
-        root = np.sqrt(ridge)
-        joint = np.hypot(norms, np.ldexp(root, -base)) if ridge else norms
-        self.turn = exponents_of(joint)
+        # √ridge in the columns' units may leave float64 where it dwarfs them, so exponents first.
+        root, power = np.frexp(np.sqrt(ridge))
+        high = exponents_of(norms)
+        if ridge:
+            high = np.where(norms > 0, np.maximum(high, power - base), power - base)
+        joint = np.hypot(np.ldexp(norms, -high), np.ldexp(root, power - base - high))
+        extra = exponents_of(joint)
+        self.turn = high + extra
         self.exponents = base + self.turn
-        self.root_ridge = np.ldexp(root, -self.exponents)
-        self.a_norm = np.linalg.norm(np.ldexp(joint, -self.turn), axis=1)
+        self.root_ridge = np.ldexp(root, power - self.exponents)
+        self.a_norm = np.linalg.norm(np.ldexp(joint, -extra), axis=1)
 
     def _once(self, key: object, label: str, make: Callable[[], Factor | None]) -> Factor | None:
         return self.prepared.once((key, self.ridge), label, make)
@@ -60,7 +77,7 @@ class System:
         return self._once(("gram", group), "Cholesky", make)
 
     def qr_factor(self, group: int) -> Factor | None:
-        """QR of the whole design matrix, or None where that would take too much memory."""
+        """QR of the design matrix by row blocks, or None where R would take too much memory."""
         p = self.prepared
         if not p.fits:
             return None
@@ -69,20 +86,16 @@ class System:
             if self.ridge:
                 plain = System(p).qr_factor(group)
                 assert plain is not None
-                root = np.full(plain.exponents.shape, np.sqrt(self.ridge))
-                return plain.with_ridge(np.ldexp(root, -plain.exponents), self.exponents[group])
-            outputs = 0 if p.problem.y is None else p.outputs
-            joined = np.empty((p.n, p.columns + outputs))
-            filled = 0
-            for a, y in p.rows():
-                part = joined[filled : filled + a.shape[1]]
-                np.ldexp(a[group], -self.turn[group], out=part[:, : p.columns])
-                if y is not None:
-                    part[:, p.columns :] = y[group]
-                filled += a.shape[1]
-            return Factor.from_rows(joined, p.columns, self.exponents[group])
+                return plain.with_ridge(self.root_ridge[group], self.exponents[group])
+            return Factor.from_rows(self._joined_rows(group), p.columns, self.exponents[group], p.n)
 
         return self._once(("qr", group), "QR", make)
+
+    def _joined_rows(self, group: int) -> Iterator[np.ndarray]:
+        """Row blocks of the equilibrated [A Y]."""
+        for a, y in self.prepared.rows():
+            scaled = np.ldexp(a[group], -self.turn[group])
+            yield scaled if y is None else np.concatenate([scaled, y[group]], axis=1)
 
     def factor(self, group: int) -> Factor | None:
         """The factor by the cheapest route that decides the rank; None if memory allows none."""
@@ -91,6 +104,13 @@ class System:
             if factor is not None:
                 return factor
         return self.qr_factor(group)
+
+    def leverages(self, factors: Sequence[Factor]) -> Iterator[np.ndarray]:
+        """Squared norms (groups, n) of the rows of A R⁻¹, block by block."""
+        for a, _ in self.prepared.rows():
+            scaled = np.ldexp(a, -self.turn[:, None])
+            whitened = [f.whiten(rows) for f, rows in zip(factors, scaled, strict=True)]
+            yield np.stack([np.einsum("np,np->n", rows, rows) for rows in whitened])
 
     @property
     def own_certificate(self) -> bool:
@@ -156,12 +176,7 @@ class System:
         p = self.prepared
         with np.errstate(over="ignore", under="ignore"):
             shift = p.y_exponents[:, None, :] - self.exponents[:, :, None]
-            kernel = np.ldexp(w, shift)
-            if (w.any(1) & ~kernel.any(1)).any():
-                raise SolveError(
-                    "the kernel is too small for float64; change the unit of x or of y so that "
-                    "their sizes are closer"
-                )
+            kernel = in_units(w, shift)
             bias = np.zeros((p.groups, p.outputs))
             if p.problem.bias:
                 a_mean, a_rest, y_mean, y_rest = p.centre

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import textwrap
-from dataclasses import replace
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .prepared import Prepared, prepare
+from .confounding import MAX_VECTORS, ranges, sentences
 from .records import count
-from .spec import smallest
-from .system import System
+from .remedies import RIDGE_CONDITION
 
 if TYPE_CHECKING:
     from .identifiability import Identifiability
 
 WIDTH = 88
+# Channels, or lags of an image, that are named one by one.
+MAX_NAMED = 6
 
 MEANING = {
     "overdetermined": "one kernel fits best, with equations to spare",
@@ -44,123 +45,14 @@ def counting(report: Identifiability) -> str:
         )
     if m >= p and report.verdict == "rank-deficient":
         notes.append(
-            f"Counting misleads here: only {report.rank} of these equations are independent"
+            f"Counting misleads here: only {report.rank} of these equations "
+            f"{'is' if report.rank == 1 else 'are'} independent"
         )
     if m < p:
         notes.append(
             "The kernels that fit form a flat valley of equally good answers, no local optima"
         )
     return ". ".join([text, *notes])
-
-
-def remedies(report: Identifiability) -> list[str]:
-    """Concrete changes that would make the kernel determined."""
-    prepared = prepare(report.problem)
-    if report.unique:
-        return []
-    if report.verdict == "undecided":
-        need = prepared.matrix_numbers * 8 / 2**30
-        return [
-            f"The design matrix would take {need:.1f} GiB; fewer taps, or a part of the records, "
-            "decide it",
-            "a ridge makes the answer unique whatever the verdict",
-        ]
-    found = []
-    if report.verdict == "underdetermined":
-        found += _more_rows(report)
-    if report.verdict == "ambiguous":
-        high, low = report.rank_band
-        if report.problem.data_eps and high == prepared.columns:
-            found.append(
-                "the smallest singular value lies below the rounding of the data's own type; "
-                "record or convert the data in double precision from their source"
-            )
-        else:
-            found.append(
-                f"the rank is {high} or {low}, depending on where in the band around the tolerance "
-                "one cuts; a smooth input, or a long tone computed in floating point, does this"
-            )
-    limited_by_counting = report.verdict == "underdetermined" and report.rank == min(
-        report.n_equations - report.problem.bias, prepared.columns
-    )
-    if not limited_by_counting:
-        found += _excitation(report, prepared)
-    found.append("a ridge picks one answer, biased towards zero")
-    return found
-
-
-def _more_rows(report: Identifiability) -> list[str]:
-    problem, spec = report.problem, report.problem.spec
-    missing = report.n_unknowns - report.n_equations
-    longest = max((a.shape[:-1] for a in problem.x), key=spec.rows)
-    sentence = f"{count(missing, 'more row')} of y {'is' if missing == 1 else 'are'} needed"
-    records = len(problem.x)
-    if spec.ndim == 1:
-        wanted = spec.rows(longest) + missing
-        length = smallest(lambda w: spec.rows((w,)) >= wanted)
-        where = "a record" if records == 1 else "one of the records"
-        sentence += f": {where} of {length} samples instead of {longest[0]}, or another record"
-    else:
-        sentence += ": larger records, or more of them"
-    found = [sentence]
-    if isinstance(spec.padding, str):
-        longest_side = max(spec.kernel_size)
-
-        def shorter(by: int) -> tuple[tuple[int, ...], int, int]:
-            side = max(longest_side - by, 1)
-            size = tuple(min(k, side) for k in spec.kernel_size)
-            less = replace(spec, kernel_size=size)
-            rows = sum(less.rows(a.shape[:-1]) for a in problem.x)
-            return size, rows, less.unknowns(problem.in_channels) + problem.bias
-
-        def enough(by: int) -> bool:
-            _, rows, unknowns = shorter(by)
-            return rows >= unknowns
-
-        if enough(longest_side - 1):
-            size, rows, unknowns = shorter(smallest(enough))
-            name = size[0] if spec.ndim == 1 else size
-            found.append(
-                f"or fewer taps: kernel_size={name} has {count(rows, 'equation')} "
-                f"for {count(unknowns, 'unknown')}"
-            )
-    return found
-
-
-def _excitation(report: Identifiability, prepared: Prepared) -> list[str]:
-    """Which channels fall short on their own, and whether the rest is shared between channels."""
-    group = report.worst_group
-    factor = System(prepared).factor(group)
-    if factor is None:
-        return []
-    taps = int(np.prod(report.problem.spec.kernel_size))
-    channels = prepared.columns // taps
-    found, lost = [], 0
-    for c in range(channels):
-        columns = factor.r[:, c::channels]
-        values = np.linalg.svd(columns, compute_uv=False)
-        own = int((values > factor.band.tolerance).sum())
-        if own == taps:
-            continue
-        lost += taps - own
-        label = group * channels + c
-        if own == 0:
-            found.append(
-                f"channel {label} {'does not vary' if report.problem.bias else 'is zero'} in every "
-                "window: drop it"
-            )
-        else:
-            found.append(
-                f"channel {label} excites only {own} of its {taps} taps; more of the same signal "
-                f"will not help: use at most {count(own, 'tap')}, or a richer signal (noise-like)"
-            )
-    shared = prepared.columns - factor.rank - lost
-    if shared > 0 and channels > 1:
-        found.append(
-            f"{count(shared, 'combination')} of channels cannot be told apart (a copy, a delayed "
-            "or filtered copy of another): drop one of them, or vary them independently"
-        )
-    return found
 
 
 def _line(label: str, text: str) -> str:
@@ -170,32 +62,103 @@ def _line(label: str, text: str) -> str:
     )  # fmt: skip
 
 
+def _per_group(report: Identifiability, values: np.ndarray) -> np.ndarray:
+    """Kernel-shaped ``values``, which outputs of a group share, as ``(*K, Cin/groups, groups)``."""
+    return values[..., :: values.shape[-1] // report.problem.spec.groups]
+
+
+def names(report: Identifiability, taps: Sequence[tuple[int, ...]]) -> str:
+    """Taps, each an index (*k, channel), by channel and lag."""
+    lags = report.problem.lags
+    by_channel: dict[int, list[tuple[int, ...]]] = {}
+    for *k, c in taps:
+        lag = tuple(int(axis[i]) for axis, i in zip(lags, k, strict=True))
+        by_channel.setdefault(c, []).append(lag)
+    several = report.problem.in_channels > 1
+    parts = []
+    for c, found in by_channel.items():
+        plural = "s" if len(found) > 1 else ""
+        if len(lags) == 1:
+            where = ranges([lag[0] for lag in found])
+        else:
+            where = ", ".join(map(str, found[:MAX_NAMED]))
+            where += f" and {len(found) - MAX_NAMED} more" if len(found) > MAX_NAMED else ""
+        parts.append((f"channel {c} " if several else "") + f"lag{plural} {where}")
+    if len(parts) > MAX_NAMED:
+        parts[MAX_NAMED:] = [f"{count(len(parts) - MAX_NAMED, 'more channel')}"]
+    return ", ".join(parts[:-1]) + (" and " if len(parts) > 1 else "") + parts[-1]
+
+
+def _named(report: Identifiability, mask: np.ndarray) -> str:
+    """The taps of a kernel-shaped mask."""
+    per_group = _per_group(report, mask)
+    channels = per_group.shape[-2]
+    taps = [(*k, g * channels + c) for *k, c, g in np.argwhere(per_group).tolist()]
+    return names(report, sorted(taps, key=lambda tap: (tap[-1], tap)))
+
+
 def taps_sentence(report: Identifiability) -> str:
     """How many taps are determined, and which are not, by lag and channel."""
-    mask = report.identifiable
-    per_group = mask[..., :: max(1, mask.shape[-1] // report.problem.spec.groups)]
-    if per_group.all():
-        text = f"all {per_group.size} identifiable"
-    elif not per_group.any():
-        text = f"none of {per_group.size} identifiable"
+    mask = _per_group(report, report.identifiable)
+    if mask.all():
+        text = f"all {mask.size} identifiable"
+    elif not mask.any():
+        text = f"none of {mask.size} identifiable"
     else:
-        text = f"{int(per_group.sum())} of {per_group.size} identifiable"
-        lags = report.problem.lags
-        missing = []
-        channels = per_group.shape[-2]
-        for *k, c, g in np.argwhere(~per_group):
-            lag = tuple(int(axis[i]) for axis, i in zip(lags, k, strict=True))
-            where = str(lag[0]) if len(lag) == 1 else str(lag)
-            missing.append(f"lag {where} of channel {g * channels + c}")
-        shown = ", ".join(missing[:6]) + (
-            f" and {len(missing) - 6} more" if len(missing) > 6 else ""
-        )
-        text += f"; not {shown}"
+        text = f"{int(mask.sum())} of {mask.size} identifiable; not "
+        text += _named(report, ~report.identifiable)
     if report.mask_ambiguous:
         text = f"ambiguous: {text} where the tolerance cuts"
     if report.problem.bias:
         text += f"; bias {'' if report.bias_identifiable else 'not '}identifiable"
     return text
+
+
+def padding_sentence(report: Identifiability) -> str:
+    """Which taps rest on the assumption that x is zero outside the record; "" if none does."""
+    if not report.padding_only.any():
+        return ""
+    which = "every tap" if report.padding_only.all() else _named(report, report.padding_only)
+    return f"{which}: identifiable only because zeros are assumed outside the record"
+
+
+def noise_sentence(report: Identifiability) -> str:
+    """How much noise in y moves the taps, and which of them are weakly determined."""
+    gains = report.noise_gain[np.isfinite(report.noise_gain)]
+    if not gains.size:
+        return ""
+    low, high = f"{gains.min():.2g}", f"{gains.max():.2g}"
+    much = low if low == high else f"{low} to {high}"
+    text = f"a unit of white noise in y moves an identifiable tap by {much}"
+    weak = _per_group(report, report.weakly_determined)
+    if weak.any():
+        which = "all" if weak.all() else f"{int(weak.sum())} of {weak.size}"
+        text += f"; {which} taps are weakly determined, other taps can stand in for them"
+        if report.unique:
+            ridge = report.ridge_for(RIDGE_CONDITION)
+            text += f": ridge={ridge:.3g} would bring the condition to {RIDGE_CONDITION:.0f}"
+    return text
+
+
+def confounded(report: Identifiability) -> list[str]:
+    """Sentences about the taps that the data cannot tell apart."""
+    found = []
+    for g, basis in enumerate(report.null_echelon):
+        if len(basis) > MAX_VECTORS:
+            found.append(
+                f"{len(basis)} independent changes of the kernel leave y as it is; fewer taps or "
+                "channels make them few enough to name"
+            )
+            continue
+        index = list(np.ndindex(basis.shape[1:]))
+        shift = g * basis.shape[-1]
+        at = [(*k, c + shift) for *k, c in index]
+
+        def several(taps: Sequence[int], at: Sequence[tuple[int, ...]] = at) -> str:
+            return names(report, sorted((at[i] for i in taps), key=lambda tap: (tap[-1], tap)))
+
+        found += sentences(basis.reshape(len(basis), len(at)), several)
+    return found
 
 
 def report(report: Identifiability) -> str:
@@ -217,8 +180,11 @@ def report(report: Identifiability) -> str:
         _line("unknowns", unknowns),
         _line("counting", report.counting),
     ]
-    if report.verdict != "undecided":
+    if report.decided:
         rank = f"{report.rank} of {report.n_unknowns - problem.bias}, nullity {report.nullity}"
+        high, low = report.rank_band
+        if report.verdict == "ambiguous" and high < low:
+            rank += f"; between {high} and {low} within the band around the tolerance"
         rank += " (bias projected out)" if problem.bias else ""
         condition = "infinite" if np.isinf(report.condition) else f"{report.condition:.3g}"
         lines += [
@@ -226,6 +192,10 @@ def report(report: Identifiability) -> str:
             _line("condition", condition),
             _line("taps", taps_sentence(report)),
         ]
+        lines += [_line("padding", text) for text in [padding_sentence(report)] if text]
+        told = report.confounded
+        lines += [_line("confounded" if i == 0 else "", text) for i, text in enumerate(told)]
+        lines += [_line("noise", text) for text in [noise_sentence(report)] if text]
     lines.append(_line("method", report.method))
     lines += [_line("remedies" if i == 0 else "", text) for i, text in enumerate(report.remedies)]
     return "\n".join(lines)
@@ -238,7 +208,7 @@ def warning(report: Identifiability, answer: str) -> str:
         cut = "with nothing truncated" if full else "truncated at the tolerance"
         answer = f"{answer}, {cut}"
     text = f"{report.verdict}: "
-    if report.verdict != "undecided":
+    if report.decided:
         text += f"rank {report.rank} of {report.n_unknowns - report.problem.bias} unknowns"
         text += " (bias aside)" if report.problem.bias else ""
     else:

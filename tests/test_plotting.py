@@ -141,7 +141,7 @@ def test_at_most_three_null_vectors_and_the_worst_group_are_shown():
 
 
 def test_a_report_that_is_undecided_says_what_would_decide(monkeypatch):
-    monkeypatch.setattr("convsolve.prepared.MAX_MATRIX_BYTES", 8)
+    monkeypatch.setattr("convsolve.prepared.MAX_FACTOR_BYTES", 8)
     report = cs.identify(cs.Problem(np.ones(40), kernel_size=3))
     assert report.verdict == "undecided"
     figure = drawn(report)

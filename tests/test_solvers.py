@@ -207,9 +207,9 @@ def test_a_matrix_too_large_is_refused_by_name(monkeypatch: pytest.MonkeyPatch) 
 
     rng = np.random.default_rng(11)
     x = rng.standard_normal(500)
-    monkeypatch.setattr(prepared, "MAX_MATRIX_BYTES", 1000)
+    monkeypatch.setattr(prepared, "MAX_FACTOR_BYTES", 1000)
     problem = cs.Problem(x, rng.standard_normal(491), kernel_size=10)
-    with pytest.raises(ValueError, match="GiB allowed; NormalEquations needs no matrix"):
+    with pytest.raises(ValueError, match="GiB allowed; NormalEquations needs none"):
         cs.solve(problem, cs.LeastSquares())
     assert cs.solve(problem, cs.NormalEquations()).ok
     ramp = cs.Problem(np.arange(500.0), rng.standard_normal(491), kernel_size=10)

@@ -137,7 +137,7 @@ def test_the_rule_of_the_default_solver(monkeypatch: pytest.MonkeyPatch) -> None
     long = cs.Problem(x, x[19:], kernel_size=20)
     assert cs.solve(long).stats["solver"] == "NormalEquations"
     assert cs.solve(cs.Problem(N, M[:39], kernel_size=2)).stats["solver"] == "LeastSquares(qr)"
-    monkeypatch.setattr(prepared, "MAX_MATRIX_BYTES", 100)
+    monkeypatch.setattr(prepared, "MAX_FACTOR_BYTES", 100)
     wide = cs.Problem(N[:12], M[:5], kernel_size=8)
     assert cs.solve(wide, cs.AutoSolver(1.0)).stats["solver"] == "NormalEquations"
 
@@ -155,13 +155,13 @@ def test_streaming_beyond_what_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_no_gram_beyond_its_memory_either(monkeypatch: pytest.MonkeyPatch) -> None:
     x = RNG.standard_normal(500)
-    monkeypatch.setattr(prepared, "MAX_MATRIX_BYTES", 100)
+    monkeypatch.setattr(prepared, "MAX_FACTOR_BYTES", 100)
     monkeypatch.setattr(system, "MAX_GRAM_BYTES", 100)
     report = cs.identify(cs.Problem(x, kernel_size=10))
     assert report.verdict == "undecided"
-    assert "The design matrix would take" in str(report)
+    assert "a QR of so many unknowns would take" in " ".join(str(report).split())
     assert report.to_dict()["verdict"] == "undecided"
-    with pytest.raises(ValueError, match="undecided: the design matrix is too large"):
+    with pytest.raises(ValueError, match="undecided: the unknowns are too many for the memory"):
         _ = report.rank
 
 

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ..prepared import MAX_MATRIX_BYTES, Prepared, prepare
+from ..prepared import MAX_FACTOR_BYTES, Prepared, prepare
 from ..problem import Problem
 from ..spec import ConvSpec
 from ..system import System
@@ -31,7 +31,7 @@ def _wide(a: Any, y: Any, ridge: Any, svd: bool) -> Any:
 @partial(jax.tree_util.register_dataclass, data_fields=("ridge",), meta_fields=("method",))
 @dataclass(frozen=True)
 class LeastSquares(Solver):
-    """min ‖y − Aw‖² + ridge·‖w‖² by a QR of the Toeplitz design matrix A, formed whole.
+    """min ‖y − Aw‖² + ridge·‖w‖² by a QR of the Toeplitz design matrix A, in row blocks.
 
     Backward stable: certificate at most 30 eps at any condition, kernel error at most
     100·eps·(κ + κ²·‖r‖/(‖A‖‖w‖)) with κ the condition of the equilibrated A. Where A is deficient
@@ -43,9 +43,9 @@ class LeastSquares(Solver):
             solve, which is faster, and through the singular values where R is deficient.
         ridge: summed, not averaged, as scikit-learn's ``alpha``; the bias is never penalised.
 
-    Memory and time are those of a dense matrix of rows × unknowns: for long records
-    `NormalEquations` gives the same answer without it. Under `fit_kernel`, derivatives assume full
-    rank.
+    Memory is that of unknowns², whatever the length of the records, and time that of rows ×
+    unknowns²: for long records `NormalEquations` gives the same answer at a quarter of the cost.
+    Under `fit_kernel`, derivatives assume full rank.
 
     Source: Å. Björck, Numerical Methods for Least Squares Problems, SIAM 1996, sections 2.4 and
     2.7.
@@ -64,14 +64,14 @@ class LeastSquares(Solver):
         return f"LeastSquares({self.method})"
 
     def supports(self, problem: Problem) -> str | None:
-        """The design matrix must fit in the memory allowed."""
+        """R must fit in the memory allowed."""
         prepared = prepare(problem)
         if prepared.fits:
             return None
         return (
-            f"the design matrix would take {prepared.matrix_numbers * 8 / 2**30:.1f} GiB, more "
-            f"than the {MAX_MATRIX_BYTES / 2**30:.0f} GiB allowed; "
-            "NormalEquations needs no matrix where the rank is full, or there is a ridge"
+            f"a QR of {problem.n_unknowns} unknowns would take {prepared.factor_bytes / 2**30:.1f} "
+            f"GiB, more than the {MAX_FACTOR_BYTES / 2**30:.0f} GiB allowed; "
+            "NormalEquations needs none where the rank is full, or there is a ridge"
         )
 
     def run(self, prepared: Prepared, progress: Progress | None = None) -> Raw:

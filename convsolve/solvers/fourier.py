@@ -15,6 +15,7 @@ from ..factor import EPS
 from ..prepared import Prepared, channel_exponents
 from ..problem import Problem
 from ..spec import ConvSpec
+from ..system import in_units
 from .base import Progress, Raw, Solver, host_ridge, judge_ridge
 from .linear import HIGHEST
 
@@ -117,6 +118,9 @@ class FFTDeconvolution(Solver):
         x_scale, y_scale = channel_exponents(problem.x), channel_exponents(problem.y)
         if ridge:
             x_scale = np.full_like(x_scale, x_scale.max())  # the ridge weighs all channels alike
+        # In units of x the ridge may leave float64, so its power of two is kept apart.
+        root, power = np.frexp(ridge)
+        high = max(int(power) - 2 * int(x_scale[0]), 0) if ridge else 0
         xs = _spectrum([np.ldexp(a.astype(float), -x_scale) for a in problem.x], period, np)
         ys = _spectrum([np.ldexp(a.astype(float), -y_scale) for a in problem.y], period, np)
         taps, per = [], problem.in_channels // prepared.groups
@@ -125,9 +129,9 @@ class FFTDeconvolution(Solver):
             y = ys[..., g * prepared.outputs : (g + 1) * prepared.outputs]
             u, s, vh = np.linalg.svd(x, full_matrices=False)
             cut = 10 * EPS * math.log2(math.prod(period) + 1) * s.max(initial=0.0)
-            damp = np.ldexp(ridge, -2 * int(x_scale[0])) if ridge else 0.0
+            damp = np.ldexp(root, power - 2 * int(x_scale[0]) - high)
             kept = s > cut
-            gain = np.where(kept, s / np.where(kept, s**2 + damp, 1.0), 0.0)
+            gain = np.where(kept, s / np.where(kept, np.ldexp(s**2, -high) + damp, 1.0), 0.0)
 
             def divide(right: Any, u: Any = u, gain: Any = gain, vh: Any = vh) -> Any:
                 inner = gain[..., None] * (u.conj().swapaxes(1, 2) @ right)
@@ -143,10 +147,10 @@ class FFTDeconvolution(Solver):
             taps.append(w)
         kernel = np.concatenate(taps, axis=-1)
         per_group = x_scale.reshape(prepared.groups, -1, 1)
-        turn = y_scale.reshape(prepared.groups, 1, -1) - per_group
-        with np.errstate(over="ignore", under="ignore"):
-            kernel = np.ldexp(kernel, np.concatenate(list(turn), axis=-1))
-        return Raw(kernel, np.zeros(problem.out_channels))
+        turn = np.concatenate(list(y_scale.reshape(prepared.groups, 1, -1) - per_group), axis=-1)
+        flat = kernel.reshape(-1, *turn.shape)
+        scaled = in_units(flat.reshape(-1, turn.shape[-1]), np.tile(turn - high, (len(flat), 1)))
+        return Raw(scaled.reshape(kernel.shape), np.zeros(problem.out_channels))
 
     def traced(self, x: Any, y: Any, spec: ConvSpec, bias: bool) -> tuple[Any, Any]:
         if bias or any(s > 1 for s in spec.stride):

@@ -59,11 +59,11 @@ class NormalEquations(Solver):
 
     1. Where the Gram itself proves full rank (κ to about 1e6): equilibrated Cholesky and up to 4
        steps of refinement with residuals from the data, the best kept.
-    2. Where it does not, or the certificate exceeds 30 eps after that: R from a QR of the design
-       matrix and up to 5 semi-normal steps.
+    2. Where it does not, or the certificate exceeds 30 eps after that: R from a QR of row blocks of
+       the design matrix, joined in a tree, and up to 5 semi-normal steps.
     3. Where R is deficient: its truncated SVD, minimum norm in the user's units.
 
-    ``stats["route"]`` says how far it went. Should the matrix for step 2 not fit in the memory
+    ``stats["route"]`` says how far it went. Should R and its blocks not fit in the memory
     allowed, the answer of the Gram is returned as "approximate", or a SolveError asks for a ridge.
 
     Certificate at most 30 eps, kernel error as for `LeastSquares`. ``ridge`` is summed, as
@@ -95,8 +95,8 @@ class NormalEquations(Solver):
                 found = system.refine(np.stack([f.solve() for f in factors]), factors, QR_STEPS)
         if found is None:
             raise SolveError(
-                "the Gram matrix cannot decide the rank and the design matrix would take "
-                f"{prepared.matrix_numbers * 8 / 2**30:.1f} GiB; give a ridge, or fewer taps"
+                "the Gram matrix cannot decide the rank and a QR would take "
+                f"{prepared.factor_bytes / 2**30:.1f} GiB; give a ridge, or fewer taps"
             )
         w, certificate = found
         kernel, bias = system.to_user(w)

@@ -1,0 +1,112 @@
+"""The triangle R with RᵀR = AᵀA: a tree of QRs over row blocks, its inverse, its spectrum."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import numpy as np
+
+# Row blocks go into one QR until they hold so many numbers (32 MiB): LAPACK is then at its speed.
+TREE_NUMBERS = 2**22
+# Up to so many columns all singular values take seconds; beyond, only the two extreme ones.
+MAX_SPECTRUM = 1500
+
+
+def tree_rows(columns: int) -> int:
+    """Rows that one QR of `tree_qr` takes: at least twice the columns, or merging would cost."""
+    return max(TREE_NUMBERS // columns, 2 * columns)
+
+
+def _gathered(blocks: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+    parts: list[np.ndarray] = []
+    held = 0
+    for block in blocks:
+        height = tree_rows(block.shape[1])
+        while held + len(block) >= height:
+            yield np.concatenate([*parts, block[: height - held]])
+            block, parts, held = block[height - held :], [], 0
+        parts.append(block)
+        held += len(block)
+    if held:
+        yield np.concatenate(parts)
+
+
+def _qr(block: np.ndarray) -> np.ndarray:
+    r: Any = np.linalg.qr(block, mode="r")
+    return r
+
+
+def tree_qr(blocks: Iterable[np.ndarray]) -> np.ndarray:
+    """R (min(m, c), c) of all the rows of ``blocks``, each (n, c), of which none is kept.
+
+    Householder QR of row blocks, their triangles joined pairwise: errors grow with the depth of the
+    tree, where a chain of blocks would add them up. Memory is O(c²·log m), whatever the rows m.
+
+    Source: J. Demmel, L. Grigori, M. Hoemmen and J. Langou, SIAM J. Sci. Comput. 34 (2012) A206.
+    """
+    pending: list[np.ndarray] = []
+    for i, block in enumerate(_gathered(blocks), start=1):
+        r = _qr(block)
+        # The trailing zeros of the count say how many pending triangles have the size of this one.
+        while i % 2 == 0:
+            r, i = _qr(np.concatenate([pending.pop(), r])), i // 2
+        pending.append(r)
+    r = pending.pop()
+    while pending:
+        r = _qr(np.concatenate([pending.pop(), r]))
+    return r
+
+
+def solve_triangular(r: np.ndarray, b: np.ndarray, transposed: bool = False) -> np.ndarray:
+    """R⁻¹ b, or R⁻ᵀ b."""
+    # Its import takes a tenth of a second, which identify and descent need not spend.
+    from scipy.linalg import solve_triangular
+
+    return solve_triangular(r, b, trans="T" if transposed else "N", check_finite=False)
+
+
+def inverse_row_norms(r: np.ndarray) -> np.ndarray:
+    """√diag((RᵀR)⁻¹), the norms of the rows of R⁻¹ (P,)."""
+    from scipy.linalg.lapack import dtrtri
+
+    inverse, info = dtrtri(r)
+    assert info == 0
+    # dtrtri leaves what stands below the diagonal, which here are zeros.
+    return np.linalg.norm(inverse, axis=1)
+
+
+def graded_singular_values(r: np.ndarray) -> np.ndarray:
+    """By one-sided Jacobi rotations, which keep the digits of columns of very different size."""
+    from scipy.linalg.lapack import dgejsv
+
+    values, _, _, work, _, info = dgejsv(r, joba=0, jobu=3, jobv=3, jobr=0)
+    assert info == 0
+    return values * (work[0] / work[1])
+
+
+def extreme_singular_values(r: np.ndarray) -> tuple[float, float]:
+    """The largest and the smallest of a non-singular triangle, by Lanczos on RᵀR and its inverse.
+
+    O(P²) a step and a hundred to some thousand steps, where the whole spectrum takes O(P³).
+    """
+    from scipy.sparse.linalg import ArpackNoConvergence, LinearOperator, eigsh
+
+    start = np.random.default_rng(0).standard_normal(r.shape[0])
+
+    def top(product: Any) -> float:
+        operator = LinearOperator(r.shape, matvec=product, dtype=r.dtype)
+        # The error of an eigenvalue is the square of its residual's over the gap.
+        value = eigsh(
+            operator, k=1, ncv=120, v0=start, maxiter=100, tol=1e-8, return_eigenvectors=False
+        )
+        return float(np.sqrt(value[0]))
+
+    def inverse(v: np.ndarray) -> np.ndarray:
+        return solve_triangular(r, solve_triangular(r, v, transposed=True))
+
+    try:
+        return top(lambda v: r.T @ (r @ v)), 1 / top(inverse)
+    except ArpackNoConvergence:  # values so close together need the whole spectrum
+        values = np.linalg.svd(r, compute_uv=False)
+        return float(values[0]), float(values[-1])
