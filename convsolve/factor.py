@@ -172,18 +172,26 @@ class Factor:
             # Within the row space, or the rounding of the null space could stand above the rest.
             rows, _, t, _ = self._row_space
             r = self.r @ rows @ t.T
-        if r.size and np.ptp(self.exponents) > 16:
+        if r.size and self.graded:
             values = graded_singular_values(r)
         else:
             values = np.linalg.svd(r, compute_uv=False)
         return np.concatenate([values, np.zeros(self.r.shape[0] - values.size)])
 
+    @property
+    def graded(self) -> bool:
+        """Whether columns differ so much in unit that a plain SVD would lose the small ones."""
+        return bool(np.ptp(self.exponents) > 16)
+
+    @property
+    def large(self) -> bool:
+        """Whether the ends of the spectrum by Lanczos spare the time of all of it."""
+        return self.square and not self.graded and self.r.shape[1] > MAX_SPECTRUM
+
     @cached_property
     def extremes(self) -> tuple[float, float]:
         """Largest and smallest singular value of A itself, times ``2**-unit``."""
-        graded = np.ptp(self.exponents) > 16
-        known = "user_singular_values" in self.__dict__
-        if known or graded or not self.square or self.r.shape[1] <= MAX_SPECTRUM:
+        if "user_singular_values" in self.__dict__ or not self.large:
             values = self.user_singular_values
             return float(values[0]), float(values[-1])
         return extreme_singular_values(np.ldexp(self.r, self.exponents - self.unit))

@@ -39,6 +39,8 @@ def remedies(report: Identifiability) -> list[str]:
         found += _more_rows(report)
     if report.verdict == "ambiguous":
         found.append(_why_ambiguous(report, prepared))
+    elif report.mask_ambiguous:
+        found.append(_no_gap(report))
     limited_by_counting = counted and report.rank == min(
         report.n_equations - report.problem.bias, prepared.columns
     )
@@ -67,6 +69,18 @@ def _why_ambiguous(report: Identifiability, prepared: Prepared) -> str:
     return (
         f"the rank is {high} or {low}, depending on where in the band around the tolerance one "
         "cuts; a smooth input, or a long tone computed in floating point, does this"
+    )
+
+
+def _no_gap(report: Identifiability) -> str:
+    """Where the rank ends is then a matter of tolerance, and the answer hangs on it."""
+    kept = [v[r - 1] for v, r in zip(report.singular_values, report.group_ranks, strict=True) if r]
+    with np.errstate(divide="ignore"):
+        gain = 1 / np.min(kept)
+    return (
+        "the singular values fall off without a gap, as those of a smooth or band-limited input "
+        f"do: the answer of minimum norm multiplies noise in y by up to {gain:.1g}, and is no "
+        "estimate of the kernel without the ridge"
     )
 
 
@@ -120,7 +134,9 @@ def _fewer_taps(
         size = tuple(min(k, longest - by) if a in axes else k for a, k in enumerate(taps))
         changed = report.problem.shorter(size)
         fewer = None if changed is None else report.under(changed[0])
-        return None if changed is None or fewer is None or not fewer.unique else (changed[1], fewer)
+        if changed is None or fewer is None or not fewer.unique or fewer.weakly_determined.any():
+            return None
+        return changed[1], fewer
 
     by = smallest(lambda by: by >= longest or cut(by) is not None)
     return cut(by) if by < longest else None

@@ -11,11 +11,14 @@ from .certificate import Certificate, backward_error, upper_bound
 from .errors import SolveError
 from .factor import EPS, Factor, exponents_of
 from .prepared import Prepared
+from .triangle import tree_qr
 
 # A Gram matrix is formed up to this size; it, its factor and their check take three times as much.
 MAX_GRAM_BYTES = 2**30
 # Below this many numbers in the design matrix its QR costs milliseconds, and decides everything.
 SMALL_NUMBERS = 2**20
+# So many of the last singular vectors of a Gram are corrected from the data.
+RITZ = 8
 
 
 def in_units(w: np.ndarray, exponents: np.ndarray) -> np.ndarray:
@@ -111,6 +114,17 @@ class System:
             scaled = np.ldexp(a, -self.turn[:, None])
             whitened = [f.whiten(rows) for f, rows in zip(factors, scaled, strict=True)]
             yield np.stack([np.einsum("np,np->n", rows, rows) for rows in whitened])
+
+    def smallest_singular_value(self, group: int, factor: Factor) -> float:
+        """Of A itself, times ``2**-unit``, as good as QR's although the factor is a Gram's.
+
+        A Gram knows σ_P to eps·κ² only. Its last right singular vectors V are wrong by as much, but
+        the least singular value of A V, computed from the data, by the square of that.
+        """
+        scale = np.ldexp(1.0, factor.exponents - factor.unit)
+        last = scale[:, None] * np.linalg.svd(factor.r * scale)[2][-RITZ:].T
+        blocks = (np.ldexp(a[group], -self.turn[group]) @ last for a, _ in self.prepared.rows())
+        return float(np.linalg.svd(tree_qr(blocks), compute_uv=False)[-1])
 
     @property
     def own_certificate(self) -> bool:

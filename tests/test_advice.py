@@ -1,0 +1,234 @@
+"""What a report says beyond its verdict: padding, confounded taps, and remedies that work."""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+import oracle
+import pytest
+
+import convsolve as cs
+
+N = np.random.default_rng(0).integers(-9, 10, (40, 3)).astype(float)
+T = np.arange(40)
+
+
+def report_of(x: np.ndarray, taps: object, **options: object) -> cs.Identifiability:
+    return cs.identify(cs.Problem(x, kernel_size=taps, **options))
+
+
+# --- taps known only through zero padding
+
+
+@oracle.over_geometries(8)
+def test_padding_only_is_what_whole_windows_leave_open(case: oracle.Case) -> None:
+    """Against the rows of the brute-force matrix whose every tap is on the record."""
+    x = np.random.default_rng(case.seed).integers(-1, 2, case.x_shape).astype(float)
+    spec = cs.ConvSpec(case.taps, case.stride, case.padding, case.dilation, case.groups)
+    outputs = case.groups * case.outputs
+    report = cs.identify(cs.Problem(x, spec=spec, out_channels=outputs))
+    whole = np.ones(case.counts, bool)
+    for t, _, at in oracle.reads(case.samples, case.taps, *case.args[:3]):
+        whole[t] &= at is not None
+    a = oracle.design_matrix(x, case.taps, *case.args)
+    kept = np.tile(whole.reshape(-1), case.batch)
+    shape = (*case.taps, case.inputs)
+    for g, rows in enumerate(a):
+        masks = []
+        for part in (rows, rows[kept]):
+            projection = (
+                np.linalg.pinv(part, rcond=1e-10) @ part if len(part) else 0 * rows.T @ rows
+            )
+            masks.append((np.abs(np.diag(projection) - 1) < 1e-8).reshape(shape))
+        for o in range(g * case.outputs, (g + 1) * case.outputs):
+            assert np.array_equal(report.padding_only[..., o], masks[0] & ~masks[1])
+
+
+def test_padding_is_told_in_words() -> None:
+    def text(*args: object, **options: object) -> str:
+        return " ".join(str(report_of(*args, **options)).split())
+
+    words = "identifiable only because zeros are assumed outside the record"
+    assert f"every tap: {words}" in text(np.ones(40), 4, padding="causal")
+    assert f"every tap: {words}" in text(N[:3, 0], 5, padding="full")
+    assert words not in text(N[:, 0], 4, padding="causal")
+    assert words not in text(N[:, 0], 4, padding="circular")
+    assert words not in text(np.ones(40), 4)
+    mixed = text(np.stack([N[:, 0], np.ones(40)], 1), 3, padding="causal")
+    assert f"channel 1 lags 0–2: {words}" in mixed
+    lagged = cs.identify(cs.Problem.from_lags(np.ones(40), lags=(0, 3), edges="zeros"))
+    assert f"every tap: {words}" in " ".join(str(lagged).split())
+
+
+# --- what is confounded
+
+DELAYED = np.stack([N[1:, 0], N[:-1, 0]], 1)
+CONFOUNDED = {
+    "copy": (N[:, [0, 0]], 1, ["channel 0 lag 0 and channel 1 lag 0", "only their sum is"]),
+    "negative copy": (N[:, [0, 0]] * [1, -1], 1, ["only their difference is determined"]),
+    "proportional": (
+        N[:, [0, 0]] * [1, 2], 1, ["only 0.5·(channel 0 lag 0) + (channel 1 lag 0) is determined"]
+    ),
+    "delayed copy": (
+        DELAYED, 3,
+        [
+            "channel 0 lag 0 and channel 1 lag -1 are confounded: only their sum is determined",
+            "channel 0 lag -1 and channel 1 lag -2 are confounded: only their sum is determined",
+        ],
+    ),
+    "zero channel": (N * [1, 0, 1], 2, ["channel 1 lags -1, 0 never reach y"]),
+    "constant": (np.ones(40), 4, ["lags -3 to 0 are confounded: only their sum is determined"]),
+    "alternating": ((-1.0) ** T, 2, ["lags -1, 0 are confounded: only their difference"]),
+    "quarter tone": (
+        np.array([0.0, 1, 0, -1])[T % 4], 4,
+        ["lags -2, 0 are confounded: only their difference", "lags -3, -1 are confounded"],
+    ),
+    "ramp": (
+        T.astype(float), 3,
+        ["only 2 combinations of these 3 are determined; any multiple of ", "changes nothing"],
+    ),
+    "many pairs": (N[:, [0, 0]], 9, ["and 4 more such sets of taps"]),
+    "rows of an image": (
+        np.outer(T[:8], np.ones(8)), (2, 2),
+        ["lags (0, 0), (0, -1) are confounded: only their sum is determined"],
+    ),
+    "white": (N, 4, []),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", CONFOUNDED)
+def test_confounded_taps_in_words(name: str) -> None:
+    x, taps, words = CONFOUNDED[name]
+    report = report_of(x, taps if isinstance(taps, tuple) else (taps,))
+    told = " ".join(report.confounded)
+    assert all(w in told for w in words)
+    assert bool(told) == (report.nullity > 0)
+    assert told in " ".join(str(report).split())
+    assert report.to_dict()["confounded"] == report.confounded
+
+
+@pytest.mark.parametrize("name", CONFOUNDED)
+@pytest.mark.parametrize("power", [0, 40])
+def test_the_echelon_basis_spans_the_null_space(name: str, power: int) -> None:
+    x, taps, _ = CONFOUNDED[name]
+    x = np.ldexp(x, power * (np.arange(x.shape[-1]) % 2) if x.ndim == 2 and taps != (2, 2) else 0)
+    report = report_of(x, taps if isinstance(taps, tuple) else (taps,))
+    (basis,) = report.null_echelon
+    flat = basis.reshape(len(basis), int(np.prod(basis.shape[1:])))
+    assert len(flat) == report.nullity
+    pivots = [np.flatnonzero((v == 1) & (np.count_nonzero(flat, axis=0) == 1)) for v in flat]
+    assert all(len(p) for p in pivots)
+    orthonormal = report.null_space[0].reshape(len(flat), -1)
+    if len(flat):
+        unit = flat / np.linalg.norm(flat, axis=1, keepdims=True)
+        np.testing.assert_allclose(unit @ orthonormal.T @ orthonormal, unit, atol=1e-10)
+        assert np.linalg.matrix_rank(unit, tol=1e-3) == len(flat)
+
+
+def test_groups_are_named_by_their_own_channels() -> None:
+    report = report_of(N[:, [0, 1, 2, 2]], (1,), groups=2)
+    assert report.confounded == [
+        "channel 2 lag 0 and channel 3 lag 0 are confounded: only their sum is determined"
+    ]
+
+
+def test_too_many_for_words_are_counted() -> None:
+    report = report_of(np.ones(300), 260)
+    assert report.confounded == [
+        "259 independent changes of the kernel leave y as it is; fewer taps or channels make them "
+        "few enough to name"
+    ]
+    assert report.null_echelon[0].shape == (259, 260, 1)
+
+
+# --- remedies do what they say
+
+BROKEN = {
+    "short": (N[:12], 4, {}),
+    "short with a bias": (N[:13, :1], 8, {"bias": True}),
+    "constant": (np.ones(40), 4, {}),
+    "tone": (np.array([0.0, 1, 0, -1])[T % 4], 6, {}),
+    "copy": (N[:, [0, 1, 0]], 3, {}),
+    "delayed": (DELAYED, 3, {}),
+    "zero": (N * [1, 0, 1], 3, {}),
+    "stride": (np.repeat(np.eye(8)[0], 5), 4, {"stride": 3}),
+    "stride with a pattern": (np.kron(N[:12, 0], [1.0, 1.0]), 3, {"stride": 2}),
+    "image": (np.outer(np.arange(8.0), np.ones(8)), (2, 3), {}),
+    "few images": (N[:4, 0].reshape(2, 2), (2, 2), {}),
+}
+
+
+def problem_of(name: str, **changes: object) -> cs.Problem:
+    x, taps, options = BROKEN[name]
+    taps = taps if isinstance(taps, tuple) else (taps,)
+    return cs.Problem(x, **{"kernel_size": taps, **options, **changes})
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_every_remedy_helps(name: str) -> None:
+    problem = problem_of(name)
+    report = cs.identify(problem)
+    assert not report.unique
+    told = "\n".join(report.remedies)
+    tried = 0
+    for asked in re.findall(r"kernel_size=(\(.*?\)|\d+)", told):
+        size = tuple(int(v) for v in re.findall(r"\d+", asked))
+        assert cs.identify(problem_of(name, kernel_size=size)).unique
+        tried += 1
+    if "stride=1 determines every tap" in told:
+        assert cs.identify(problem_of(name, stride=1)).unique
+        tried += 1
+    if found := re.search(r"without channel (.*?) the others", told):
+        x, taps, options = BROKEN[name]
+        for c in map(int, found[1].split(" or ")):
+            rest = np.delete(x, c, axis=1)
+            assert cs.identify(cs.Problem(rest, kernel_size=(taps,), **options)).unique
+            tried += 1
+    if found := re.search(r"channel (\d+) is zero in every window: drop it", told):
+        rest = np.delete(BROKEN[name][0], int(found[1]), axis=1)
+        assert cs.identify(cs.Problem(rest, kernel_size=(BROKEN[name][1],))).unique
+        tried += 1
+    if found := re.search(r"a record of (\d+) samples instead of", told):
+        rng = np.random.default_rng(1)
+        longer = rng.standard_normal((int(found[1]), problem.in_channels))
+        options = {"kernel_size": problem.spec.kernel_size, "bias": problem.bias}
+        assert cs.identify(cs.Problem(longer, **options)).unique
+        assert not cs.identify(cs.Problem(longer[:-1], **options)).unique
+        tried += 1
+    (ridge,) = re.findall(r"ridge=(\S+) brings the condition to 1000", told)
+    noise = np.random.default_rng(2).standard_normal(problem.row_shapes[0])
+    x, taps, options = BROKEN[name]
+    taps = taps if isinstance(taps, tuple) else (taps,)
+    again = cs.Problem(x, noise, kernel_size=taps, **options)
+    assert cs.solve(again, cs.AutoSolver(float(ridge)), strict=True).ok
+    assert tried or name == "few images"
+
+
+def test_fewer_lags_are_asked_for_as_lags() -> None:
+    x = np.array([0.0, 1, 0, -1])[T % 4]
+    for edges, lags in (("drop", (0, 5)), ("drop", (-3, 2)), ("circular", (0, 5))):
+        report = cs.identify(cs.Problem.from_lags(x, lags=lags, edges=edges))
+        (asked,) = re.findall(r"lags=\((-?\d+), (-?\d+)\)", " ".join(report.remedies))
+        first, last = map(int, asked)
+        assert (first, last) == (lags[0], lags[0] + 1)
+        assert cs.identify(cs.Problem.from_lags(x, lags=(first, last), edges=edges)).unique
+
+
+def test_a_report_under_another_geometry_leaves_its_own_alone() -> None:
+    report = report_of(N, 3, stride=2)
+    dense = report.under(cs.ConvSpec(3))
+    assert (report.n_equations, dense.n_equations) == (19, 38)
+    assert dense.problem.y is None
+    assert report.under(cs.ConvSpec(50)) is None
+
+
+def test_an_undecided_report_names_what_decides(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("convsolve.prepared.MAX_FACTOR_BYTES", 8)
+    report = report_of(np.ones(40), 3)
+    assert report.verdict == "undecided"
+    assert not report.decided
+    assert report.remedies[0].startswith("a QR of so many unknowns would take 0.0 GiB; fewer taps")
+    wide = report_of(N[:12], 4)
+    assert wide.verdict == "underdetermined"
+    assert "identifiable" not in str(wide)
