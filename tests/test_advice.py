@@ -119,7 +119,7 @@ def test_the_echelon_basis_spans_the_null_space(name: str, power: int) -> None:
     assert len(flat) == report.nullity
     pivots = [np.flatnonzero((v == 1) & (np.count_nonzero(flat, axis=0) == 1)) for v in flat]
     assert all(len(p) for p in pivots)
-    orthonormal = report.null_space[0].reshape(len(flat), -1)
+    orthonormal = report.null_space[0].reshape(flat.shape)
     if len(flat):
         unit = flat / np.linalg.norm(flat, axis=1, keepdims=True)
         np.testing.assert_allclose(unit @ orthonormal.T @ orthonormal, unit, atol=1e-10)
