@@ -190,10 +190,13 @@ class Factor:
 
     @cached_property
     def extremes(self) -> tuple[float, float]:
-        """Largest and smallest singular value of A itself, times ``2**-unit``."""
+        """Largest and smallest singular value of A itself, times ``2**-unit``; 0 if deficient."""
+        if not self.full_rank and not self.graded:
+            r = np.ldexp(self.r, self.exponents - self.unit)
+            return float(np.linalg.norm(r, 2)), 0.0
         if "user_singular_values" in self.__dict__ or not self.large:
             values = self.user_singular_values
-            return float(values[0]), float(values[-1])
+            return float(values[0]), float(values[-1]) if self.full_rank else 0.0
         return extreme_singular_values(np.ldexp(self.r, self.exponents - self.unit))
 
     @cached_property
@@ -238,19 +241,26 @@ class Factor:
         return rows <= self.null_threshold
 
     @cached_property
-    def null_basis(self) -> np.ndarray:
-        """Orthonormal null vectors of the equilibrated matrix, as columns (P, nullity).
+    def _bases(self) -> tuple[np.ndarray, np.ndarray]:
+        """Orthonormal bases (P, rank) of the rows and (P, nullity) of what they do not see.
 
-        Exactly zero at the determined taps where they stay null vectors without them, to rounding:
-        in other units what the rounding leaves there could be anything.
+        The latter exactly zero at the determined taps where it stays null without them, to
+        rounding: in other units what the rounding leaves there could be anything.
         """
-        if self.full_rank:
-            return np.zeros((self.r.shape[1], 0))
-        null = self.svd[2][self.rank :].T
-        clean = np.linalg.qr(np.where(self.determined[:, None], 0.0, null))[0]
+        vt = self.svd[2]
+        rows, null = vt[: self.rank].T, vt[self.rank :].T
+        if not self.determined.any():
+            return rows, null
+        whole = np.linalg.qr(np.where(self.determined[:, None], 0.0, null), mode="complete")[0]
+        clean, rest = whole[:, : null.shape[1]], whole[:, null.shape[1] :]
         rounding = 10 * math.sqrt(null.shape[0]) * EPS * self.singular_values[0]
         stays = np.linalg.norm(self.r @ clean, axis=0).max(initial=0.0) <= rounding
-        return clean if stays else null
+        return (rest, clean) if stays else (rows, null)
+
+    @cached_property
+    def null_basis(self) -> np.ndarray:
+        """Orthonormal null vectors of the equilibrated matrix, as columns (P, nullity)."""
+        return np.zeros((self.r.shape[1], 0)) if self.full_rank else self._bases[1]
 
     @cached_property
     def _row_space(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
@@ -263,10 +273,9 @@ class Factor:
         """
         # Further apart than this, a channel is nothing beside another in any norm.
         turn = np.maximum(self.exponents - self.exponents.max(), -900)[:, None]
-        nullity = self.r.shape[1] - self.rank
-        rows = np.linalg.qr(self.null_basis, mode="complete")[0][:, nullity:]
+        rows = self._bases[0]
         if not self.rank:
-            return rows, np.eye(nullity), np.zeros((0, 0)), turn
+            return rows, np.eye(rows.shape[0]), np.zeros((0, 0)), turn
         from scipy.linalg import qr
 
         # Rows of such different size need to be sorted, and columns pivoted: Cox and Higham,

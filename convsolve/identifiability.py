@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from . import remedies, wording
+from . import forecast, remedies, wording
 from .confounding import echelon
 from .factor import Factor
 from .prepared import prepare
@@ -136,9 +136,7 @@ class Identifiability:
         found = []
         for group, factor in enumerate(self._known()):
             largest, smallest = factor.extremes
-            if not factor.full_rank:
-                smallest = 0.0
-            elif (
+            if (
                 factor.source == "gram"
                 and SURE * smallest < largest
                 and not (factor.graded or factor.large)
@@ -250,6 +248,10 @@ class Identifiability:
                 )
             ridges.append(ridge)
         return max(ridges)
+
+    def descent(self, tol: float = 1e-6) -> forecast.Descent:
+        """What plain gradient descent on the mean of squares will do, and what comes last."""
+        return forecast.descent(self._prepared, self._known(), tol)
 
     def resolution(self, ridge: float = 0.0) -> np.ndarray:
         """Diagonal of the resolution matrix (AᵀA + ridge·I)⁻¹AᵀA, kernel-shaped.

@@ -53,10 +53,17 @@ def remedies(report: Identifiability) -> list[str]:
 
 def _ridge(report: Identifiability) -> str:
     text = "a ridge picks one answer, biased towards zero"
-    if not any(values[0] > 0 for values in report.singular_values):
-        return text
-    ridge = report.ridge_for(RIDGE_CONDITION)
-    return f"{text}: ridge={ridge:.3g} brings the condition to {RIDGE_CONDITION:.0f}"
+    known = ridge_words(report)
+    return f"{text}: {known}" if known else text
+
+
+def ridge_words(report: Identifiability) -> str:
+    """The ridge that brings about a condition of 1000, or "" where none can be named."""
+    try:
+        ridge = report.ridge_for(RIDGE_CONDITION)
+    except ValueError:  # x is zero, or in a unit whose square leaves float64
+        return ""
+    return f"ridge={ridge:.3g} brings the condition to {RIDGE_CONDITION:.0f}"
 
 
 def _why_ambiguous(report: Identifiability, prepared: Prepared) -> str:

@@ -10,7 +10,7 @@ import numpy as np
 
 from .confounding import MAX_VECTORS, ranges, sentences
 from .records import count
-from .remedies import RIDGE_CONDITION
+from .remedies import ridge_words
 
 if TYPE_CHECKING:
     from .identifiability import Identifiability
@@ -135,21 +135,22 @@ def noise_sentence(report: Identifiability) -> str:
         which = "all" if weak.all() else f"{int(weak.sum())} of {weak.size}"
         text += f"; {which} taps are weakly determined, other taps can stand in for them"
         if report.unique:
-            ridge = report.ridge_for(RIDGE_CONDITION)
-            text += f": ridge={ridge:.3g} would bring the condition to {RIDGE_CONDITION:.0f}"
+            text += f": {known}" if (known := ridge_words(report)) else ""
     return text
 
 
 def confounded(report: Identifiability) -> list[str]:
     """Sentences about the taps that the data cannot tell apart."""
     found = []
-    for g, basis in enumerate(report.null_echelon):
-        if len(basis) > MAX_VECTORS:
+    for g, rank in enumerate(report.group_ranks):
+        free = int(np.prod(report.problem.kernel_shape[:-1])) - rank
+        if free > MAX_VECTORS:
             found.append(
-                f"{len(basis)} independent changes of the kernel leave y as it is; fewer taps or "
+                f"{free} independent changes of the kernel leave y as it is; fewer taps or "
                 "channels make them few enough to name"
             )
             continue
+        basis = report.null_echelon[g]
         index = list(np.ndindex(basis.shape[1:]))
         shift = g * basis.shape[-1]
         at = [(*k, c + shift) for *k, c in index]

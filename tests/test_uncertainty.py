@@ -154,7 +154,7 @@ def test_a_ridge_that_cannot_be_is_an_error() -> None:
         report = cs.identify(cs.Problem(np.ldexp(N, power), kernel_size=3))
         with pytest.raises(ValueError, match=r"the ridge lies outside .*; change the unit"):
             report.ridge_for(1.5)
-    with pytest.raises(ValueError, match="ridge must be finite and at least 0, got -1"):
+    with pytest.raises(ValueError, match="ridge must be finite and not negative, got -1"):
         cs.identify(cs.Problem(N, kernel_size=3)).resolution(-1)
     with pytest.raises(ValueError, match="ridge=1e-40 is too small to decide anything; give more"):
         cs.identify(cs.Problem(np.ones(20), kernel_size=3)).resolution(1e-40)
@@ -211,7 +211,7 @@ def test_its_gentler_sister_is_determined_but_weakly(seed: int) -> None:
     assert report.noise_gain.max() > 1e5
     text = " ".join(str(report).split())
     assert "all taps are weakly determined, other taps can stand in for them" in text
-    assert f"ridge={report.ridge_for(1e3):.3g} would bring the condition to 1000" in text
+    assert f"ridge={report.ridge_for(1e3):.3g} brings the condition to 1000" in text
 
 
 def test_white_noise_is_well_determined() -> None:
