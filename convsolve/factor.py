@@ -19,6 +19,8 @@ from .triangle import (
 )
 
 EPS = float(np.finfo(np.float64).eps)
+# Units within so many powers of two of each other are alike.
+CLUSTER = 8
 
 
 def exponents_of(norms: np.ndarray) -> np.ndarray:
@@ -273,18 +275,21 @@ class Factor:
         """
         # Further apart than this, a channel is nothing beside another in any norm.
         turn = np.maximum(self.exponents - self.exponents.max(), -900)[:, None]
-        rows = self._bases[0]
         if not self.rank:
-            return rows, np.eye(rows.shape[0]), np.zeros((0, 0)), turn
+            return self._bases[0], np.eye(turn.size), np.zeros((0, 0)), turn
         from scipy.linalg import qr
 
         # Rows of such different size need to be sorted, and columns pivoted: Cox and Higham,
         # Stability of Householder QR factorization for weighted least squares, 1998.
-        order = np.argsort(-turn[:, 0], kind="stable")
+        rows, order = _by_unit(self._bases[0], turn[:, 0], self.null_threshold)
         sorted_q, t, pivots = qr(np.ldexp(rows, turn)[order], pivoting=True, check_finite=False)
         q = np.empty_like(sorted_q)
         q[order] = sorted_q
         return rows[:, pivots], q, t[: self.rank], turn
+
+    def seen(self, w: np.ndarray) -> np.ndarray:
+        """What A sees of w (P, Q), in coordinates that keep its norm: w less its null part."""
+        return w if self.full_rank else self.svd[2][: self.rank] @ w
 
     @cached_property
     def user_null_basis(self) -> np.ndarray:
@@ -318,3 +323,31 @@ class Factor:
         _, s, vt = self.svd
         k = self.rank
         return self._shortest(vt[:k].T @ ((vt[:k] @ g) / s[:k, None] ** 2))
+
+
+def _by_unit(basis: np.ndarray, turn: np.ndarray, rounding: float) -> tuple[np.ndarray, np.ndarray]:
+    """The row basis (P, k) turned so that columns begin at the largest unit they touch, and an
+    order of its rows in which those that a unit adds come before those that it does not.
+
+    What a unit adds to the span of the larger ones is told from ``rounding``, and what it does not
+    add is exactly zero there: 2^turn would make the rounding outgrow the smaller units.
+    """
+    from scipy.linalg import qr
+
+    basis, first = basis.copy(), []
+    done, k = 0, basis.shape[1]
+    # Within a cluster units are so alike that rounding stays what it is.
+    clusters = turn // -CLUSTER
+    for cluster in np.unique(clusters):
+        within = np.flatnonzero(clusters == cluster)
+        _, s, vt = np.linalg.svd(basis[within, done:])
+        basis[:, done:] = basis[:, done:] @ vt.T
+        last = cluster == clusters.max()
+        stop = k if last else done + int((s > rounding).sum())
+        basis[within, stop:] = 0.0
+        chosen = qr(basis[within, done:stop].T, mode="r", pivoting=True)[1][: stop - done]
+        first.append(within[chosen])
+        done = stop
+    front = np.concatenate(first)
+    rest = np.setdiff1d(np.argsort(-turn, kind="stable"), front, assume_unique=True)
+    return basis, np.concatenate([front, rest])

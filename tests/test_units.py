@@ -15,6 +15,7 @@ from convsolve.solvers.auto import choose
 CLOSED = [name for name in TABLE if TABLE[name].exact and name != "fft"]
 RNG = np.random.default_rng(0)
 N, M = RNG.integers(-9, 10, (2, 40)).astype(float)
+RNG_N = np.random.default_rng(0).standard_normal(20)
 
 
 @pytest.mark.parametrize("solver", CLOSED)
@@ -56,6 +57,38 @@ def test_wide_data_in_different_units(solver: str, power: int) -> None:
         fit = cs.solve(cs.Problem(x, y, kernel_size=8), TABLE[solver].solver)
     assert fit.ok
     assert np.linalg.norm(fit.kernel.reshape(-1, 1) - truth) <= 1e-13 * np.linalg.norm(truth)
+
+
+@pytest.mark.parametrize("solver", CLOSED)
+@pytest.mark.parametrize("power", [0, 10, 20, 40, 60, 300])
+def test_a_constant_channel_beside_one_in_a_smaller_unit(solver: str, power: int) -> None:
+    """The large unit spans one dimension of its three: rounding must not pass for the others."""
+    x = np.stack([np.ones(5), np.ldexp(RNG_N[:5], -power)], axis=1)
+    y = RNG_N[5:8]
+    truth = exact_least_squares(np.stack([x[t : t + 3].reshape(-1) for t in range(3)]), y[:, None])
+    with pytest.warns(cs.IdentifiabilityWarning, match="underdetermined"):
+        fit = cs.solve(cs.Problem(x, y, kernel_size=3), TABLE[solver].solver)
+    assert fit.ok
+    error = (fit.kernel[..., 0] - truth.reshape(3, 2)) * [1, 2.0**-power]
+    assert np.abs(error).max() <= 1e-13 * np.abs(truth.reshape(3, 2) * [1, 2.0**-power]).max()
+    np.testing.assert_allclose(fit.residuals(), 0, atol=1e-13)
+
+
+@pytest.mark.parametrize("solver", CLOSED)
+@pytest.mark.parametrize("power", [10, 40, 60])
+def test_two_copies_of_a_small_unit_beside_a_constant(solver: str, power: int) -> None:
+    """Deficient, not wide: both taps of the constant are equal, and so are the copies'."""
+    x = np.stack([np.ones(12), np.ldexp(M[:12], -power), np.ldexp(M[:12], -power)], axis=1)
+    y = N[:11]
+    with pytest.warns(cs.IdentifiabilityWarning, match="rank 3 of 6"):
+        fit = cs.solve(cs.Problem(x, y, kernel_size=2), TABLE[solver].solver)
+    a = np.stack([np.ones(11), M[:11], M[1:12]], axis=1)
+    best = exact_least_squares(a, y[:, None])[:, 0]
+    expected = np.array([[best[0] / 2, best[1] / 2], [best[0] / 2, best[2] / 2]])
+    scaled = fit.kernel[..., 0] * [1, 2.0**-power, 2.0**-power]
+    np.testing.assert_allclose(scaled[:, :2], expected, rtol=1e-11)
+    np.testing.assert_allclose(scaled[:, 2], expected[:, 1], rtol=1e-11)
+    assert fit.ok
 
 
 @pytest.mark.parametrize("solver", [cs.LeastSquares, cs.NormalEquations, cs.AutoSolver])
