@@ -19,6 +19,7 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from .comparison import Comparison, compare
     from .errors import IdentifiabilityError, IdentifiabilityWarning, SolveError
+    from .forecast import Descent
     from .identifiability import Identifiability
     from .moments import Moments
     from .plotting import plot
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "comparison": ("Comparison", "compare"),
     "errors": ("IdentifiabilityError", "IdentifiabilityWarning", "SolveError"),
+    "forecast": ("Descent",),
     "identifiability": ("Identifiability",),
     "moments": ("Moments",),
     "plotting": ("plot",),
@@ -62,6 +64,7 @@ __all__ = [
     "AutoSolver",
     "Comparison",
     "ConvSpec",
+    "Descent",
     "FFTDeconvolution",
     "GradientDescent",
     "Identifiability",

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import operator
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -19,6 +21,12 @@ Ints = int | Sequence[int]
 Padding = str | Sequence[tuple[int, int]]
 
 
+def shown(value: Any) -> str:
+    """``value`` in one line of an error: as it is written if that is short, else its kind."""
+    text = repr(value)
+    return text if len(text) <= 80 and text.isprintable() else f"<{type(value).__name__}>"
+
+
 def integer(value: Any, name: str, minimum: int = 1) -> int:
     """``value`` as a Python int of at least ``minimum``; bool and floats are no integers."""
     if isinstance(value, (bool, np.bool_)):
@@ -27,7 +35,7 @@ def integer(value: Any, name: str, minimum: int = 1) -> int:
         number = operator.index(value)
     except TypeError:
         raise TypeError(
-            f"{name} must be an integer, got {value!r} of type {type(value).__name__}"
+            f"{name} must be an integer, got {shown(value)} of type {type(value).__name__}"
         ) from None
     if number < minimum:
         raise ValueError(f"{name} must be at least {minimum}, got {number}")
@@ -36,23 +44,40 @@ def integer(value: Any, name: str, minimum: int = 1) -> int:
 
 def number(value: Any, name: str, above: float = 0.0, *, included: bool = False) -> float:
     """``value`` as a finite float above ``above``, which may itself be ``included``."""
-    if isinstance(value, (bool, np.bool_, str, bytes)) or np.ndim(value) or value is None:
-        raise TypeError(f"{name} must be a number, got {value!r}")
+    kind, many = getattr(getattr(value, "dtype", None), "kind", None), getattr(value, "ndim", 0)
     try:
+        # float() would read words, and drop an imaginary part.
+        if isinstance(value, (bool, str, bytes)) or kind in tuple("bcmMOSU") or many:
+            raise TypeError
         found = float(value)
+    except OverflowError:
+        found = math.inf
     except (TypeError, ValueError):
-        raise TypeError(f"{name} must be a number, got {value!r}") from None
+        raise TypeError(f"{name} must be a number, got {shown(value)}") from None
     if not (math.isfinite(found) and (found > above or (included and found == above))):
-        least = f"at least {above:g}" if included else f"above {above:g}"
-        raise ValueError(f"{name} must be finite and {least}, got {value!r}")
+        least = f"finite and {'at least' if included else 'above'} {above:g}"
+        if not above:
+            least = "finite and not negative" if included else "positive and finite"
+        raise ValueError(f"{name} must be {least}, got {shown(value)}")
     return found
+
+
+def choice(value: Any, name: str, choices: Sequence[str], otherwise: str = "") -> None:
+    """Raise unless ``value`` is one of these words; ``otherwise`` says what else there is."""
+    words = [repr(choice) for choice in choices]
+    listed = f"one of {', '.join(words)}" if len(words) > 2 else " or ".join(words)
+    if not isinstance(value, str):
+        kind = f"{shown(value)} of type {type(value).__name__}"
+        raise TypeError(f"{name} must be {listed}{otherwise}, got {kind}")
+    if value not in choices:
+        raise ValueError(f"{name}={shown(value)} is unknown; choose {listed}{otherwise}")
 
 
 def _per_axis(value: Any, name: str, ndim: int) -> tuple[int, ...]:
     if isinstance(value, (tuple, list)):
         if len(value) != ndim:
             raise ValueError(
-                f"{name}={tuple(value)!r} has {len(value)} entries, but the kernel has {ndim} "
+                f"{name}={shown(tuple(value))} has {len(value)} entries, but the kernel has {ndim} "
                 f"ax{'i' if ndim == 1 else 'e'}s; give one integer, or one per axis"
             )
         return tuple(integer(v, name) for v in value)
@@ -109,7 +134,8 @@ class ConvSpec:
         size: Any = self.kernel_size
         size = tuple(size) if isinstance(size, (tuple, list)) else (size,)
         if not 1 <= len(size) <= 3:
-            raise ValueError(f"kernel_size={size!r} has {len(size)} axes; 1 to 3 are supported")
+            axes = f"{len(size)} axes; 1 to 3 are supported"
+            raise ValueError(f"kernel_size={shown(size)} has {axes}")
         taps = tuple(integer(k, "kernel_size") for k in size)
         ndim = len(taps)
         put = object.__setattr__
@@ -127,24 +153,14 @@ class ConvSpec:
 
     def _judge_padding(self) -> str | tuple[tuple[int, int], ...]:
         padding: Any = self.padding
-        choices = ", ".join(map(repr, PADDINGS))
-        if isinstance(padding, str):
-            if padding not in PADDINGS:
-                raise ValueError(
-                    f"padding={padding!r} is unknown; choose one of {choices}, "
-                    "or ((lo, hi), ...) with one pair per axis"
-                )
-            return padding
         if not isinstance(padding, (tuple, list)):
-            raise TypeError(
-                f"padding must be one of {choices} or ((lo, hi), ...), "
-                f"got {padding!r} of type {type(padding).__name__}"
-            )
+            choice(padding, "padding", PADDINGS, " or ((lo, hi), ...)")
+            return str(padding)
         if len(padding) != self.ndim or any(
             not isinstance(p, (tuple, list)) or len(p) != 2 for p in padding
         ):
             raise ValueError(
-                f"padding={padding!r} must hold one (lo, hi) pair for each of the "
+                f"padding={shown(padding)} must hold one (lo, hi) pair for each of the "
                 f"{self.ndim} kernel axes, such as {((0, 0),) * self.ndim}"
             )
         pairs = tuple(
@@ -256,15 +272,71 @@ class ConvSpec:
         return lags[0] if self.ndim == 1 else lags
 
     def minimum_samples(self, in_channels: int = 1, *, records: int = 1, bias: bool = False) -> int:
-        """The shortest record that gives as many equations as unknowns (per output channel).
+        """The shortest record from which every tap can be determined, by a suitable x.
 
-        In two and three dimensions, the side of the smallest square or cube. It counts equations
-        only: data this long can still fail to excite every tap, which `identify` judges from x.
+        In two and three dimensions, the side of the smallest square or cube; of ``records`` alike.
+        Below it no x will do. At it white noise does, except in fewer images than channels, none
+        larger than the kernel. Whether a given x does, `identify` judges from x alone.
+
+        Raises:
+            TypeError, ValueError: a count that is no positive integer, ``bias`` that is no bool.
         """
+        if not isinstance(bias, (bool, np.bool_)):
+            raise TypeError(f"bias must be True or False, got {shown(bias)}")
+        in_channels, records = integer(in_channels, "in_channels"), integer(records, "records")
         wanted = self.unknowns(in_channels) + bool(bias)
-        records = integer(records, "records")
+        share = Fraction(in_channels // self.groups, records)
 
-        return smallest(lambda side: records * self.rows((side,) * self.ndim) >= wanted)
+        def counted(side: int) -> bool:
+            return records * self.rows((side,) * self.ndim) >= wanted
+
+        if self.padding == "circular":
+            sizes = list(zip(self.kernel_size, self.dilation, strict=True))
+            sides = itertools.count(smallest(counted))
+            # Taps a whole turn apart read the same sample.
+            return next(n for n in sides if all(n // math.gcd(n, d) >= k for k, d in sizes))
+        if self.padding == "valid":
+            return smallest(counted)
+        return smallest(lambda side: counted(side) and self._rows_per_tap(side) >= share)
+
+    def _rows_per_tap(self, side: int) -> Fraction:
+        """Rows in which a box of taps reads the record, per tap, in the box that has the fewest.
+
+        With fewer than the channels these taps cannot be told apart (Hall's theorem), even if rows
+        that read zeros there make up the count.
+        """
+        poorest = Fraction(1)
+        for axis, (outputs, lo) in enumerate(self._axes((side,) * self.ndim)):
+            k, s = self.kernel_size[axis], self.stride[axis]
+            reads = np.arange(k) * self.dilation[axis] - lo
+            first = np.maximum(-(reads // s), 0)
+            last = np.minimum((side - 1 - reads) // s, outputs - 1)
+            # Without a stride the fewest rows are linear in the taps.
+            lengths = {1, k} if s == 1 else range(1, k + 1)
+            rows = {n: int((last[: k - n + 1] - first[n - 1 :]).min()) + 1 for n in lengths}
+            poorest *= max(min(Fraction(r, n) for n, r in rows.items()), Fraction(0))
+        return poorest
+
+
+def lag_bounds(lags: Any) -> list[tuple[int, ...]]:
+    """First and last lag of every axis."""
+    given = _listed(lags)
+    if not isinstance(given, (tuple, list)) or len(given) == 0:
+        raise TypeError(f"lags must be (first, last) in samples, got {shown(lags)}")
+    pairs = [_listed(p) for p in given]
+    pairs = pairs if isinstance(pairs[0], (tuple, list)) else [pairs]
+    if any(not isinstance(p, (tuple, list)) or len(p) != 2 for p in pairs):
+        raise ValueError(f"lags={shown(lags)} must be (first, last), or one such pair per axis")
+    bounds = [tuple(integer(v, "lags", -MAX_ELEMENTS) for v in p) for p in pairs]
+    if any(a > b for a, b in bounds):
+        raise ValueError(f"lags={shown(lags)}: the first lag must not exceed the last")
+    if max(b for _, b in bounds) > MAX_ELEMENTS:
+        raise ValueError(f"lags={shown(lags)} overflows a 64-bit index; smaller lags are needed")
+    return bounds
+
+
+def _listed(value: Any) -> Any:
+    return value.tolist() if isinstance(value, np.ndarray) else value
 
 
 def lag_geometry(

@@ -55,7 +55,8 @@ def counting(report: Identifiability) -> str:
     return ". ".join([text, *notes])
 
 
-def _line(label: str, text: str) -> str:
+def line(label: str, text: str) -> str:
+    """One entry of a report, wrapped to the width of a terminal."""
     return textwrap.fill(
         text, WIDTH, initial_indent=f"{label:<11}", subsequent_indent=" " * 11,
         break_on_hyphens=False,
@@ -175,11 +176,11 @@ def report(report: Identifiability) -> str:
     if problem.spec.groups > 1:
         verdict += f" (group {report.worst_group}, the worst of {problem.spec.groups})"
     lines = [
-        _line("data", repr(problem)),
-        _line("verdict", f"{verdict}: {MEANING[report.verdict]}"),
-        _line("equations", f"{report.n_equations} per output channel"),
-        _line("unknowns", unknowns),
-        _line("counting", report.counting),
+        line("data", repr(problem)),
+        line("verdict", f"{verdict}: {MEANING[report.verdict]}"),
+        line("equations", f"{report.n_equations} per output channel"),
+        line("unknowns", unknowns),
+        line("counting", report.counting),
     ]
     if report.decided:
         rank = f"{report.rank} of {report.n_unknowns - problem.bias}, nullity {report.nullity}"
@@ -189,16 +190,16 @@ def report(report: Identifiability) -> str:
         rank += " (bias projected out)" if problem.bias else ""
         condition = "infinite" if np.isinf(report.condition) else f"{report.condition:.3g}"
         lines += [
-            _line("rank", rank),
-            _line("condition", condition),
-            _line("taps", taps_sentence(report)),
+            line("rank", rank),
+            line("condition", condition),
+            line("taps", taps_sentence(report)),
         ]
-        lines += [_line("padding", text) for text in [padding_sentence(report)] if text]
+        lines += [line("padding", text) for text in [padding_sentence(report)] if text]
         told = report.confounded
-        lines += [_line("confounded" if i == 0 else "", text) for i, text in enumerate(told)]
-        lines += [_line("noise", text) for text in [noise_sentence(report)] if text]
-    lines.append(_line("method", report.method))
-    lines += [_line("remedies" if i == 0 else "", text) for i, text in enumerate(report.remedies)]
+        lines += [line("confounded" if i == 0 else "", text) for i, text in enumerate(told)]
+        lines += [line("noise", text) for text in [noise_sentence(report)] if text]
+    lines.append(line("method", report.method))
+    lines += [line("remedies" if i == 0 else "", text) for i, text in enumerate(report.remedies)]
     return "\n".join(lines)
 
 

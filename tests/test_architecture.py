@@ -25,6 +25,7 @@ FLOORS = [
     {"system"},
     {"verdict", "remedies"},
     {"wording"},
+    {"forecast"},
     {"identifiability"},
     {"solvers.base"},
     {"solvers.descent", "solvers.linear"},
@@ -34,14 +35,15 @@ FLOORS = [
     {"solution"},
     {"solving"},
     {"comparison"},
-    {"data", "interop", "interop.layouts", "plotting", "arguments"},
-    {"demo"},
+    {"data", "interop", "interop.layouts", "drawing", "arguments"},
+    {"report_figure"},
+    {"plotting", "demo"},
     {"cli"},
     {"__main__"},
 ]
 FLOOR = {name: floor for floor, names in enumerate(FLOORS) for name in names}
 SOLVERS = FLOOR["solvers.direct"]  # where a new solvers/x.py stands without being listed
-FACES = FLOOR["plotting"]
+FACES = FLOOR["drawing"]
 
 
 def name_of(path):

@@ -118,26 +118,49 @@ def test_lags_have_one_array_an_axis():
     assert (rows.tolist(), columns.tolist()) == ([2, 1, 0], [1, 0])
 
 
-@oracle.over_geometries(10, min_rows=0)
-def test_minimum_samples_is_minimal(case):
-    spec = spec_of(case)
+def determined(case, side, bias):
+    """Whether white noise of ``side`` samples an axis determines every tap, and the bias."""
+    x = np.random.default_rng(case.seed).standard_normal(
+        (case.batch, *(side,) * len(case.taps), case.inputs)
+    )
+    a = oracle.design_matrix(x, case.taps, case.stride, case.dilation, case.padding)[0]
+    a = np.concatenate([a, np.ones((len(a), int(bias)))], axis=1)
+    return len(a) >= a.shape[1] and np.linalg.matrix_rank(a) == a.shape[1]
+
+
+@oracle.over_geometries(15, min_rows=0)
+def test_minimum_samples_is_what_it_takes(case):
     bias = bool(case.seed % 2)
-    wanted = int(np.prod(case.taps)) * case.inputs + bias
-
-    def rows(side):
-        shape = (side,) * spec.ndim
-        axes = oracle.geometry(shape, case.taps, case.stride, case.dilation, case.padding)
-        return case.batch * int(np.prod([n for _, n in axes]))
-
-    fewest = 1
-    while rows(fewest) < wanted:
-        fewest += 1
-    found = spec.minimum_samples(case.groups * case.inputs, records=case.batch, bias=bias)
-    assert found == fewest
+    channels = case.groups * case.inputs
+    found = spec_of(case).minimum_samples(channels, records=case.batch, bias=bias)
+    assert not any(determined(case, side, bias) for side in range(1, found))
+    small = len(case.taps) > 1 and case.batch < case.inputs  # images may be too small, as it says
+    assert small or determined(case, found, bias)
 
 
-def test_minimum_samples_of_the_notebook():
-    assert ConvSpec(3).minimum_samples(2) == 8  # 6 unknowns, 6 equations
+@pytest.mark.parametrize(
+    ("spec", "arguments", "samples"),
+    [
+        (ConvSpec(3), {"in_channels": 2}, 8),  # the notebook: 6 unknowns, 6 equations
+        (ConvSpec(40), {"in_channels": 2}, 119),
+        (ConvSpec(40), {"in_channels": 2, "bias": True}, 120),
+        (ConvSpec(10**9), {}, 2 * 10**9 - 1),
+        (ConvSpec((5, 5)), {}, 9),
+        # Rows enough long before the last lag is reached.
+        (ConvSpec(40, padding="causal"), {"records": 100}, 40),
+        (ConvSpec(2, padding="causal", dilation=2**40), {}, 2**40 + 1),
+        # Rows that read zeros alone do not count.
+        (ConvSpec(3, padding=((100, 100),)), {"in_channels": 2}, 4),
+        # In a circle of two samples two steps lead back to the first.
+        (ConvSpec(2, padding="circular", dilation=2), {}, 3),
+        (ConvSpec(2, padding="circular", dilation=3), {}, 2),
+        # A run of two taps is read by fewer rows than it has columns, one tap and all are not.
+        (ConvSpec(3, 2, "full"), {"in_channels": 2, "records": 3}, 3),
+    ],
+    ids=str,
+)
+def test_minimum_samples_known(spec, arguments, samples):
+    assert spec.minimum_samples(**arguments) == samples
 
 
 def test_sizes_become_tuples_of_plain_integers():
@@ -241,11 +264,27 @@ def test_geometry_that_is_refused(arguments, error, words):
         (lambda s: s.lags(), "padding='same' places the kernel by the record's shape; give it"),
         (lambda s: s.unknowns(3), "groups=2 does not divide the 3 input channels"),
         (lambda s: s.minimum_samples(4, records=0), "records must be at least 1"),
+        (lambda s: s.minimum_samples(0), "in_channels must be at least 1, got 0"),
+        (lambda s: s.minimum_samples(3), "groups=2 does not divide the 3 input channels"),
     ],
 )
 def test_questions_that_are_refused(call, words):
     with pytest.raises(ValueError, match=words):
         call(ConvSpec((3, 3), padding="same", groups=2))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ({"in_channels": 2.0}, "in_channels must be an integer, got 2.0"),
+        ({"records": True}, "records must be an integer, got the bool True"),
+        ({"bias": 1}, "bias must be True or False, got 1"),
+    ],
+    ids=str,
+)
+def test_minimum_samples_of_the_wrong_kind(arguments, words):
+    with pytest.raises(TypeError, match=words):
+        ConvSpec(3).minimum_samples(**arguments)
 
 
 def test_spec_imports_no_jax():
