@@ -106,7 +106,7 @@ def run(out: Out = print, plot: str | Path | None = None) -> dict[str, Any]:
 
 def picture(fit: Solution, table: Comparison) -> Figure:
     """The haemodynamic responses over time, and the kernels that the methods of ``table`` give."""
-    from .plotting import curves, kernels, new_figure
+    from .drawing import curves, kernels, new_figure
 
     figure = new_figure(12, 4.4)
     places: Any = figure.subfigures(1, 2, width_ratios=(5, 7))

@@ -294,8 +294,7 @@ class Identifiability:
         """Whether no threshold is right: the verdict is ambiguous, or σ_r/σ_{r+1} under 100."""
         if self.verdict == "ambiguous":
             return True
-        for factor in self._known():
-            values, rank = factor.singular_values, factor.rank
+        for rank, values in ((f.rank, f.singular_values) for f in self._known() if not f.full_rank):
             if 0 < rank < values.size and values[rank - 1] < 100 * values[rank]:
                 return True
         return False
