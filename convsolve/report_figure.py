@@ -156,7 +156,7 @@ def _draw_spectrum(axes: Axes, report: Identifiability) -> None:
     axes.set_title(title)
     axes.set(xlabel="number", ylabel="singular value")
     whole(axes.xaxis)
-    axes.legend(fontsize="small")
+    axes.legend(fontsize="small", loc="center left")
 
 
 def _draw_mask(place: Any, report: Identifiability) -> None:
