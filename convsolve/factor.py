@@ -58,6 +58,11 @@ def tolerance_of(rows: int, columns: int) -> float:
     return max(rows, columns, 10 * math.sqrt(columns)) * EPS
 
 
+def least_certified(columns: int) -> float:
+    """What the smallest singular value exceeds where a Gram of columns of norm 1/2 to 1 decided."""
+    return math.sqrt(10 * columns * EPS) / 2
+
+
 def band_of(values: np.ndarray, rows: int, columns: int) -> Band:
     """Judge descending singular ``values`` (fewer than ``columns`` where rows are too few)."""
     largest = float(values[0]) if values.size else 0.0

@@ -19,8 +19,6 @@ from .verdict import DETERMINED, SEVERITY, verdict
 
 # A tap whose √(variance inflation) exceeds this is told as weakly determined.
 WEAK = 100.0
-# A Gram gives condition numbers to ten digits up to this; beyond, the data correct them.
-SURE = 500.0
 
 
 class Identifiability:
@@ -133,17 +131,7 @@ class Identifiability:
     @cached_property
     def _extremes(self) -> list[tuple[float, float]]:
         """First and last singular value of each group's A itself, times ``2**-unit``."""
-        found = []
-        for group, factor in enumerate(self._known()):
-            largest, smallest = factor.extremes
-            if (
-                factor.source == "gram"
-                and SURE * smallest < largest
-                and not (factor.graded or factor.large)
-            ):
-                smallest = self._system.smallest_singular_value(group, factor)
-            found.append((largest, smallest))
-        return found
+        return [self._system.extremes(g, f) for g, f in enumerate(self._known())]
 
     @property
     def tolerance(self) -> float:

@@ -70,8 +70,8 @@ def _why_ambiguous(report: Identifiability, prepared: Prepared) -> str:
     high, low = report.rank_band
     if report.problem.data_eps and high == prepared.columns:
         return (
-            "the smallest singular value lies below the rounding of the data's own type; "
-            "record or convert the data in double precision from their source"
+            "the smallest singular value lies below the rounding of the data's own type: record "
+            "or convert the data with more digits, or without the offset, from their source"
         )
     return (
         f"the rank is {high} or {low}, depending on where in the band around the tolerance one "

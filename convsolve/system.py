@@ -17,8 +17,10 @@ from .triangle import tree_qr
 MAX_GRAM_BYTES = 2**30
 # Below this many numbers in the design matrix its QR costs milliseconds, and decides everything.
 SMALL_NUMBERS = 2**20
+# A Gram gives condition numbers to ten digits up to this; beyond, the data correct them.
+SURE = 500.0
 # So many of the last singular vectors of a Gram are corrected from the data.
-RITZ = 8
+RITZ = 32
 
 
 def in_units(w: np.ndarray, exponents: np.ndarray) -> np.ndarray:
@@ -115,16 +117,26 @@ class System:
             whitened = [f.whiten(rows) for f, rows in zip(factors, scaled, strict=True)]
             yield np.stack([np.einsum("np,np->n", rows, rows) for rows in whitened])
 
-    def smallest_singular_value(self, group: int, factor: Factor) -> float:
-        """Of A itself, times ``2**-unit``, as good as QR's although the factor is a Gram's.
+    def extremes(self, group: int, factor: Factor) -> tuple[float, float]:
+        """Ends of the spectrum of A itself, times ``2**-unit``, a Gram's as good as a QR's.
 
         A Gram knows σ_P to eps·κ² only. Its last right singular vectors V are wrong by as much, but
-        the least singular value of A V, computed from the data, by the square of that.
+        the least singular value of A V, computed from the data, by the square of that. Where units
+        differ much, or V would take minutes, a QR or nothing is better.
         """
+        largest, smallest = factor.extremes
+        if factor.source == "qr" or factor.large:
+            return largest, smallest
+        values = factor.singular_values
+        if values[0] <= SURE * values[-1]:
+            return largest, smallest
+        if factor.graded:
+            exact = self.qr_factor(group)
+            return factor.extremes if exact is None else exact.extremes
         scale = np.ldexp(1.0, factor.exponents - factor.unit)
         last = scale[:, None] * np.linalg.svd(factor.r * scale)[2][-RITZ:].T
         blocks = (np.ldexp(a[group], -self.turn[group]) @ last for a, _ in self.prepared.rows())
-        return float(np.linalg.svd(tree_qr(blocks), compute_uv=False)[-1])
+        return largest, float(np.linalg.svd(tree_qr(blocks), compute_uv=False)[-1])
 
     @property
     def own_certificate(self) -> bool:

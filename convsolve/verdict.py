@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from .factor import Factor
+from .factor import Factor, least_certified
 from .system import System
 
 DETERMINED = ("exactly determined", "overdetermined")
@@ -21,18 +21,29 @@ def verdict(system: System, group: int, factor: Factor | None) -> str:
     if factor is None:
         return "undecided"
     found = "full" if factor.source == "gram" else factor.band.verdict
-    if found == "full" and problem.data_eps:
-        smallest = factor.singular_values[-1]
-        found = "ambiguous" if smallest < _rounding(system, group) else found
+    if found == "full" and _lost_in_rounding(system, group, factor):
+        found = "ambiguous"
     exact = problem.n_equations == problem.n_unknowns
     names = {"deficient": "rank-deficient", "full": DETERMINED[0 if exact else 1]}
     return names.get(found, found)
 
 
-def _rounding(system: System, group: int) -> float:
-    """Singular values below this can come from the rounding of the data's own type."""
+def _lost_in_rounding(system: System, group: int, factor: Factor) -> bool:
+    """Whether the smallest singular value is less than the rounding of the data's own type.
+
+    Along its right vector v that makes eps·√Σ(‖column‖·v)², the columns not centred: an offset
+    that a bias takes off has left its rounding behind.
+    """
     prepared = system.prepared
+    if not prepared.problem.data_eps:
+        return False
     mean, rest, _, _ = prepared.centre
     whole = np.hypot(prepared.column_norms, np.sqrt(prepared.n) * (mean + rest))
-    scaled = np.ldexp(whole[group], -system.turn[group])
-    return float(prepared.problem.data_eps * scaled.max())
+    rounding = prepared.problem.data_eps * np.ldexp(whole[group], -system.turn[group])
+    # The certificate of a Gram is a bound from below, which mostly spares the spectrum.
+    if factor.source == "gram" and rounding.max() < least_certified(len(rounding)):
+        return False
+    smallest = factor.singular_values[-1]
+    if smallest >= rounding.max():
+        return False
+    return bool(smallest < np.linalg.norm(rounding * factor.svd[2][-1]))
