@@ -179,12 +179,11 @@ def problem(args: argparse.Namespace, needs_y: bool = True) -> Problem:
                 _per_axis(args.dilation), args.groups,
             )  # fmt: skip
     x, y = _read(args)
-    source = " and ".join(args.data)
     if y is None and needs_y:
-        raise Refusal(f"{source}: there is no y; give X and Y, a member y, or --y-columns")
+        raise Refusal(f"{source(args)}: there is no y; give X and Y, a member y, or --y-columns")
     from .problem import Problem
 
-    with judged(TypeError, ValueError, source=source):
+    with judged(TypeError, ValueError, source=source(args)):
         if args.lags is None:
             # One number is an int to Problem, which then says how images were read.
             size = spec.kernel_size if spec.ndim > 1 else spec.kernel_size[0]
@@ -192,6 +191,11 @@ def problem(args: argparse.Namespace, needs_y: bool = True) -> Problem:
             return Problem(x, y, bias=args.bias, **geometry)
         edges = args.edges or "drop"
         return Problem.from_lags(x, y, lags=pairs, edges=edges, groups=args.groups, bias=args.bias)
+
+
+def source(args: argparse.Namespace) -> str:
+    """The files that the data come from, for an error to begin with."""
+    return " and ".join(args.data)
 
 
 def _per_axis(numbers: list[int] | None) -> Any:
@@ -214,6 +218,8 @@ def _read(args: argparse.Namespace) -> tuple[np.ndarray, np.ndarray | None]:
     from .files import MAX_BYTES, read_array, read_arrays, read_columns
 
     limit = MAX_BYTES if args.max_bytes is None else args.max_bytes
+    if limit < 1:
+        raise Refusal(f"--max-bytes must be at least 1, got {limit}")
     path, *others = args.data
     archive = any(Path(name).suffix.lower() == ".npz" for name in args.data)
     columns = [[] if c is None else c.split(",") for c in (args.x_columns, args.y_columns)]
@@ -221,8 +227,8 @@ def _read(args: argparse.Namespace) -> tuple[np.ndarray, np.ndarray | None]:
         raise Refusal(f"give X and Y, two files at most, not {len(args.data)}")
     if (archive or any(columns)) and others:
         raise Refusal(f"{others[0]}: one file is enough with .npz, or with --x-columns")
-    if archive and any(columns):
-        raise Refusal(f"{path}: columns are for tables; a .npz has members x and y")
+    if any(columns) and Path(path).suffix.lower() in (".npz", ".npy"):
+        raise Refusal(f"{path}: columns are for tables, such as .csv")
     if columns[1] and not columns[0]:
         raise Refusal("--y-columns needs --x-columns")
     with judged(ValueError, OSError):
@@ -282,25 +288,35 @@ def judge_settings(args: argparse.Namespace, names: Sequence[str]) -> None:
 
 def judge_targets(args: argparse.Namespace) -> None:
     """Refuse a place that cannot be written before anything long begins."""
-    for option in ("out", "plot"):
-        path: Path | None = getattr(args, option, None)
+    targets = {name: getattr(args, name, None) for name in ("out", "plot")}
+    for option, path in targets.items():
         if path is None:
             continue
-        wrong = {
-            "is a symbolic link; give the file that it points to": path.is_symlink(),
-            "is a directory; give a file in it": path.is_dir(),
-            "is not a regular file; give another name": path.exists() and not path.is_file(),
-            "is one of the inputs; give another name": any(
-                path.exists() and os.path.exists(data) and path.samefile(data)
-                for data in getattr(args, "data", [])
-            ),
-            "exists; --force overwrites it": path.exists() and not args.force,
-            "its directory is not there, or not writable": not os.access(path.parent, os.W_OK),
-            "must end in .png, .pdf or .svg": option == "plot"
-            and path.suffix not in (".png", ".pdf", ".svg"),
-        }
-        for reason, holds in wrong.items():
-            if holds:
-                raise Refusal(f"--{option} {path}: {reason}")
+        with judged(OSError):
+            reason = _fault(option, path, args)
+        if reason:
+            raise Refusal(f"--{option} {path}: {reason}")
+    if targets["plot"] is not None and targets["plot"] == targets["out"]:
+        raise Refusal(f"--plot {args.plot}: is the place of --out; give another name")
     if args.plot is not None and find_spec("matplotlib") is None:
         raise Refusal("--plot needs matplotlib: pip install 'convsolve[plot]'")
+
+
+def _fault(option: str, path: Path, args: argparse.Namespace) -> str | None:
+    """Why ``path`` cannot be written, or None."""
+    faults = {
+        "is a symbolic link; give the file that it points to": path.is_symlink(),
+        "is a directory; give a file in it": path.is_dir(),
+        "is not a regular file; give another name": path.exists() and not path.is_file(),
+        "is one of the inputs; give another name": any(
+            path.exists() and os.path.exists(data) and path.samefile(data)
+            for data in getattr(args, "data", [])
+        ),
+        "exists; --force overwrites it": path.exists() and not args.force,
+        "its directory is not there, or not writable": not (
+            path.parent.is_dir() and os.access(path.parent, os.W_OK | os.X_OK)
+        ),
+        "must end in .png, .pdf or .svg": option == "plot"
+        and path.suffix not in (".png", ".pdf", ".svg"),
+    }
+    return next((reason for reason, holds in faults.items() if holds), None)

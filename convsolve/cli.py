@@ -14,9 +14,18 @@ from contextlib import contextmanager
 from importlib.util import find_spec
 from typing import Any
 
-from .arguments import Refusal, judge_settings, judge_targets, judged, parse, problem, solver
+from .arguments import (
+    Refusal,
+    judge_settings,
+    judge_targets,
+    judged,
+    parse,
+    problem,
+    solver,
+    source,
+)
 
-OK, NOT_OK, NOT_UNIQUE, INTERRUPTED = 0, 1, 3, 130
+OK, NOT_OK, BAD_INPUT, NOT_UNIQUE, INTERRUPTED = 0, 1, 2, 3, 130
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -41,6 +50,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         # The reader, such as head, has seen enough; a flush at the end would raise this again.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return NOT_OK
+    except MemoryError:
+        hint = "give fewer taps, less padding or a part of the records"
+        print(f"convsolve: too large for the memory of this machine; {hint}", file=sys.stderr)
+        return BAD_INPUT
     except OSError as error:
         print(f"convsolve: the answer cannot be written: {error.strerror}", file=sys.stderr)
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -81,7 +94,8 @@ def _solve(args: argparse.Namespace, told: list[Warning | str]) -> int:
     from .solving import solve
 
     try:
-        with judged(SolveError), _progress(getattr(method, "steps", None)) as progress:
+        steps = getattr(method, "steps", None)
+        with judged(SolveError, source=source(args)), _progress(steps) as progress:
             fit = solve(stated, method, strict=args.strict, progress=progress)
     except IdentifiabilityError as error:
         raise Refusal(str(error), NOT_UNIQUE) from error
@@ -119,7 +133,7 @@ def _compare(args: argparse.Namespace, told: list[Warning | str]) -> int:
     from .comparison import compare
     from .errors import SolveError
 
-    with judged(SolveError):
+    with judged(SolveError, source=source(args)):
         table = compare(stated, {name: solver(name, args, stated) for name in names} or None)
     _draw(args, table)
     report = table.identifiability
@@ -145,11 +159,13 @@ COMMANDS = {"demo": _demo, "identify": _identify, "solve": _solve, "compare": _c
 
 def _draw(args: argparse.Namespace, thing: Any) -> None:
     if args.plot is not None:
+        from .files import write_bytes
         from .plotting import plot
 
-        figure = plot(thing)
+        picture = io.BytesIO()
+        plot(thing).savefig(picture, format=args.plot.suffix[1:])
         with judged(OSError):
-            figure.savefig(args.plot)
+            write_bytes(args.plot, picture.getvalue(), force=args.force)
 
 
 @contextmanager

@@ -16,10 +16,11 @@ import secrets
 import stat
 import struct
 import tokenize
+import warnings
 import zipfile
 import zlib
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import chain
 from pathlib import Path
 from typing import IO, BinaryIO
@@ -32,6 +33,8 @@ _HEADERS = {
     (1, 0): np.lib.format.read_array_header_1_0,
     (2, 0): np.lib.format.read_array_header_2_0,
 }
+# No header of numbers is longer; one of gigabytes would be read whole before it is refused.
+_HEADER_BYTES = 2**16
 # NumPy evaluates a header as a Python literal, so a damaged one can end in any of these.
 _HEADER_ERRORS = (
     ValueError, TypeError, LookupError, AttributeError, SyntaxError, tokenize.TokenError,
@@ -43,32 +46,42 @@ _DAMAGE = (
 )  # fmt: skip
 # Bits 0 and 6 of the flags of a zip member.
 _ENCRYPTED = 0x41
+# NumPy packs in these ways only, and of all that zip knows only these inflate in steps. What one
+# byte can hold: two bits of deflate are a copy of 258 bytes at most.
+_MOST = {zipfile.ZIP_STORED: 1, zipfile.ZIP_DEFLATED: 1032}
 
 
 @contextmanager
 def _about(subject: str) -> Iterator[None]:
-    """Put ``subject`` before what is judged wrong inside."""
+    """Put ``subject`` before what is judged wrong inside, all in one line."""
     try:
         yield
     except (*_DAMAGE, OSError) as error:
         # zipfile follows a damaged archive to offsets that no file has.
         if isinstance(error, OSError) and error.errno != errno.EINVAL:
             raise
+        reason = " ".join(str(error).split())
         raise ValueError(
-            f"{subject} is damaged or cut short ({error}); copy or write it again"
+            f"{subject} is damaged or cut short ({reason}); copy or write it again"
         ) from error
     except ValueError as error:
-        raise ValueError(f"{subject} {error}") from error
+        raise ValueError(f"{subject} {' '.join(str(error).split())}") from error
+
+
+def _name(path: str | os.PathLike[str]) -> str:
+    if not isinstance(path, (str, os.PathLike)):
+        raise TypeError(f"path must be the name of a file, got a {type(path).__name__}")
+    return os.fsdecode(path)
 
 
 @contextmanager
 def _opened(path: str | os.PathLike[str]) -> Iterator[tuple[BinaryIO, int]]:
     """``path`` for reading and its size in bytes; errors inside begin with its name."""
-    name = os.fspath(path)
-    mode = os.stat(name).st_mode
-    if stat.S_ISDIR(mode):
-        raise IsADirectoryError(f"{name}: is a directory; give a file in it")
+    name = _name(path)
     with _about(f"{name}:"):
+        mode = os.stat(name).st_mode
+        if stat.S_ISDIR(mode):
+            raise IsADirectoryError(f"{name}: is a directory; give a file in it")
         # Opening a pipe waits for its writer, and neither a pipe nor a device has a size.
         if not stat.S_ISREG(mode):
             raise ValueError("is not a regular file; copy its contents to one")
@@ -94,10 +107,20 @@ def _judge_name(name: str) -> None:
         raise ValueError(f"member {name!r} is named like a path; give arrays plain names")
 
 
+@contextmanager
+def _silence() -> Iterator[None]:
+    """No warnings of NumPy on headers of Python 2, nor of Python on how a damaged one reads."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
 def _read_npy(stream: IO[bytes], size: int) -> np.ndarray:
     """The array of a .npy ``stream`` of ``size`` bytes, once its header agrees with that size."""
+    head = io.BytesIO(stream.read(_HEADER_BYTES))
     try:
-        shape, _, dtype = _HEADERS[np.lib.format.read_magic(stream)](stream)
+        with _silence():
+            shape, _, dtype = _HEADERS[np.lib.format.read_magic(head)](head)
     except _HEADER_ERRORS as error:
         reason = str(error).split("\n")[0]
         raise ValueError(f"has no .npy header ({reason}); write it with numpy.save") from error
@@ -105,14 +128,15 @@ def _read_npy(stream: IO[bytes], size: int) -> np.ndarray:
     claimed = dtype.itemsize
     for extent in shape:
         claimed *= extent
-    held = size - stream.tell()
+    held = size - head.tell()
     if claimed != held or min(shape, default=0) < 0:
         raise ValueError(
             f"has a header for shape {shape} of {dtype}, {claimed} bytes, but holds {held}; "
             "copy or write it again"
         )
     stream.seek(0)
-    return np.lib.format.read_array(stream, allow_pickle=False)
+    with _silence():
+        return np.lib.format.read_array(stream, allow_pickle=False)
 
 
 def read_arrays(
@@ -136,7 +160,7 @@ def read_arrays(
 
     For a single array use `read_array`.
     """
-    with _opened(path) as (stream, _), zipfile.ZipFile(stream) as archive:
+    with _opened(path) as (stream, size), zipfile.ZipFile(stream) as archive:
         members: dict[str, zipfile.ZipInfo] = {}
         for info in archive.infolist():
             name = info.orig_filename.removesuffix(".npy")
@@ -152,9 +176,14 @@ def read_arrays(
             with _about(f"member {name!r}"):
                 if info.flag_bits & _ENCRYPTED:
                     raise ValueError("is encrypted; write it without a password")
-                # NumPy writes only these, and of all that zip knows only these inflate in steps.
-                if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+                if info.compress_type not in _MOST:
                     raise ValueError("is packed in an unusual way; write it with numpy.savez")
+                packed = min(info.compress_size, size)
+                if info.file_size > _MOST[info.compress_type] * packed:
+                    raise ValueError(
+                        f"claims {info.file_size} bytes, more than the {packed} of the file can "
+                        "hold; copy or write it again"
+                    )
                 with archive.open(info) as member:
                     arrays[name] = _read_npy(member, info.file_size)
         return arrays
@@ -177,7 +206,7 @@ def read_array(path: str | os.PathLike[str], *, max_bytes: int = MAX_BYTES) -> n
 
     For some columns of a table use `read_columns`, for .npz `read_arrays`.
     """
-    suffix = Path(path).suffix.lower()
+    suffix = Path(_name(path)).suffix.lower()
     if suffix == ".npy":
         with _opened(path) as (stream, size):
             _judge_size(size, max_bytes)
@@ -215,7 +244,8 @@ def _column(column: str | int, header: list[str], width: int) -> int:
         if column in header:
             return header.index(column)
         if not column.isdecimal():
-            known = f"the header names {', '.join(header)}" if header else "there is no header line"
+            names = ", ".join(map(repr, header[:9])) + (", …" if len(header) > 9 else "")
+            known = f"the header names {names}" if header else "there is no header line"
             raise ValueError(f"has no column {column!r}; {known}; numbers count from 0")
     if not 0 <= int(column) < width:
         raise ValueError(f"has no column {column}; there are {width}, counted from 0")
@@ -277,7 +307,7 @@ def _is_number(field: str) -> bool:
 @contextmanager
 def _replacing(path: str | os.PathLike[str], force: bool) -> Iterator[BinaryIO]:
     """A stream to a new file that takes the place of ``path`` once it is whole and on the disk."""
-    target = Path(path)
+    target = Path(_name(path))
     if target.is_symlink():
         raise ValueError(f"{target}: is a symbolic link; give the file that it points to")
     if target.exists() and not (target.is_file() or target.is_dir()):
@@ -294,7 +324,8 @@ def _replacing(path: str | os.PathLike[str], force: bool) -> Iterator[BinaryIO]:
     except OSError as error:
         raise OSError(error.errno, error.strerror, str(target)) from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(FileNotFoundError, NotADirectoryError):
+            temporary.unlink()
 
 
 def write_npz(
@@ -330,7 +361,7 @@ def write_npz(
                 np.lib.format.write_array(member, array, allow_pickle=False)
 
 
-def write_text(path: str | os.PathLike[str], text: str, *, force: bool = False) -> None:
-    """Write ``text`` as UTF-8, on the terms of `write_npz`."""
+def write_bytes(path: str | os.PathLike[str], content: bytes, *, force: bool = False) -> None:
+    """Write ``content``, on the terms of `write_npz`."""
     with _replacing(path, force) as stream:
-        stream.write(text.encode("utf-8"))
+        stream.write(content)

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from .records import Records, count, precision, read
-from .spec import MAX_ELEMENTS, ConvSpec, Ints, Padding, integer, lag_geometry
+from .spec import ConvSpec, Ints, Padding, choice, integer, lag_bounds, lag_geometry, shown
 
 EDGES = ("drop", "zeros", "circular")
 
@@ -87,7 +87,9 @@ class Problem:
         bias: Any,
     ) -> None:
         if not isinstance(bias, (bool, np.bool_)):
-            raise TypeError(f"bias must be True or False, got {bias!r}")
+            raise TypeError(f"bias must be True or False, got {shown(bias)}")
+        if out_channels is not None:
+            out_channels = integer(out_channels, "out_channels")
         self.spec, self.bias = spec, bool(bias)
         spec.check_channels(x.channels)
         self.input, self.output = x, y
@@ -98,9 +100,7 @@ class Problem:
         self.row_shapes = tuple(spec.output_shape(a.shape[:-1]) for a in x.arrays)
         self._judge_geometry()
         if y is None:
-            self.out_channels = (
-                spec.groups if out_channels is None else integer(out_channels, "out_channels")
-            )
+            self.out_channels = spec.groups if out_channels is None else out_channels
         else:
             self._judge_output(y)
             self.out_channels = y.channels
@@ -119,6 +119,12 @@ class Problem:
             longest = max((a.shape[:-1] for a in x.arrays), key=math.prod)
             turned = spec.ndim == 1 and x.channels >= spec.span[0]
             hint = "; if its channels come first, transpose x: channels come last" if turned else ""
+            if self._lags is not None:
+                reach = tuple(max(0, b) - min(0, a) + 1 for a, b in self._lags[0])
+                raise ValueError(
+                    f"no window fits: lags {self._lags[0]} take {reach} samples for a row, x has "
+                    f"{longest}; use fewer lags, longer records or edges='zeros'{hint}"
+                )
             raise ValueError(
                 f"no window fits: kernel_size={spec.kernel_size} with dilation={spec.dilation} "
                 f"spans {spec.span} samples, x has {longest} and padding={spec.padding!r}; "
@@ -139,8 +145,8 @@ class Problem:
         return [
             f"x was read as {x.describe(1)}: more channels than samples. Channels come last; "
             "transpose x if they are first, add a channel axis (x[..., None]) if they are trials, "
-            "or give kernel_size one entry per axis for images (kernel_size=(K,) says that this "
-            "reading is meant)"
+            "or give kernel_size one entry per axis for images (in Python, kernel_size=(K,) says "
+            "that this reading is meant)"
         ]
 
     def _judge_output(self, y: Records) -> None:
@@ -164,11 +170,11 @@ class Problem:
             if fits:
                 hint = f"padding={' or '.join(fits)} would fit"
             elif spec.ndim > 1 and x.form == y.form == "record" and a.shape[0] == b.shape[0]:
-                hint = "if the first axis counts images, give both a channel axis: x[..., None]"
+                hint = "if the first axis counts images, both need a channel axis, x[..., None]"
             elif y.form == x.form and y.channels == rows[0] and spec.ndim == 1:
                 hint = "channels come last: transpose y"
             else:
-                hint = "if y is as long as x, Problem.from_lags trims it"
+                hint = "if y is as long as x, give lags in place of kernel_size (from_lags, --lags)"
             raise ValueError(
                 f"{name} has {' × '.join(map(str, got))} samples, expected "
                 f"{' × '.join(map(str, rows))}: padding={spec.padding!r} with "
@@ -208,18 +214,8 @@ class Problem:
     def _from_lags(
         cls, x: Any, y: Any, lags: Any, edges: str, groups: int, out_channels: Any, bias: Any
     ) -> Problem:
-        if edges not in EDGES:
-            raise ValueError(
-                f"edges={edges!r} is unknown; choose one of {', '.join(map(repr, EDGES))}"
-            )
-        if not isinstance(lags, (tuple, list, np.ndarray)) or len(lags) == 0:
-            raise TypeError(f"lags must be (first, last) in samples, got {lags!r}")
-        pairs = [lags] if np.ndim(lags[0]) == 0 else list(lags)
-        if any(np.ndim(p) != 1 or len(p) != 2 for p in pairs):
-            raise ValueError(f"lags={lags!r} must be (first, last), or one such pair per axis")
-        bounds = [tuple(integer(v, "lags", -MAX_ELEMENTS) for v in p) for p in pairs]
-        if any(a > b for a, b in bounds):
-            raise ValueError(f"lags={lags!r}: the first lag must not exceed the last")
+        choice(edges, "edges", EDGES)
+        bounds = lag_bounds(lags)
         spec, shift = lag_geometry(bounds, edges, groups)
         inputs = read(x, "x", spec)
         outputs = None if y is None else read(y, "y", spec)
@@ -349,7 +345,7 @@ def _judge_trials(x: Records, y: Records, wanted: tuple[int, ...]) -> None:
     if x.form == "batch" and alike and first[:-1] != wanted:
         raise ValueError(
             f"y of shape {first} is read as one record, x as {count(len(x.arrays), 'record')}; "
-            "if its first axis is trials it needs a channel axis: y[..., None]"
+            "if its first axis is trials it needs a channel axis (in NumPy, y[..., None])"
         )
 
 
@@ -364,8 +360,9 @@ def _trim(x: Records, y: Records, bounds: list[tuple[int, ...]], edges: str) -> 
                         f"y {b.shape[0]} samples; channels come last: transpose x"
                     )
                 raise ValueError(
-                    f"from_lags takes y as long as x: x{which} has {a.shape[:-1]} samples, y "
-                    f"{b.shape[:-1]}; Problem(x, y, kernel_size=...) takes y of the output's length"
+                    f"lags take y as long as x: x{which} has {a.shape[:-1]} samples, y "
+                    f"{b.shape[:-1]}; kernel_size (--kernel-size) in place of lags takes y as long "
+                    "as the output"
                 )
     if edges != "drop":
         return y

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from .spec import ConvSpec
+from .spec import ConvSpec, shown
 
 
 @dataclass(frozen=True)
@@ -26,11 +26,6 @@ class Records:
     def channels(self) -> int:
         """Channels of every record."""
         return int(self.arrays[0].shape[-1])
-
-    @property
-    def dtype(self) -> np.dtype[Any]:
-        """The common type of the arrays, before any promotion."""
-        return np.result_type(*(a.dtype.newbyteorder("=") for a in self.arrays))
 
     def cast(self, dtype: np.dtype[Any]) -> tuple[np.ndarray, ...]:
         """The arrays in ``dtype``, C-contiguous, in native byte order; the originals untouched."""
@@ -61,10 +56,12 @@ def count(n: int, noun: str) -> str:
     return f"{n} {noun}{'' if n == 1 else 's'}"
 
 
-def reject_tracers(*arrays: Any) -> None:
+def reject_tracers(*values: Any) -> None:
     """Point a caller inside jit, vmap or grad to ``fit_kernel``."""
-    for a in jax.tree_util.tree_leaves(arrays):
-        if isinstance(a, jax.core.Tracer):
+    for value in values:
+        if isinstance(value, (list, tuple)):
+            reject_tracers(*value)
+        elif isinstance(value, jax.core.Tracer):
             raise TypeError(
                 "x or y is a tracer of jax.jit, vmap or grad, which cannot be judged; "
                 "use convsolve.fit_kernel(x, y, spec, solver) inside transformed code"
@@ -73,32 +70,23 @@ def reject_tracers(*arrays: Any) -> None:
 
 def numeric(value: Any, name: str) -> np.ndarray:
     """``value`` as an array of real, finite numbers, in the kind in which it came."""
-    if value is None:
-        raise TypeError(f"{name} must hold numbers, got None")
     if isinstance(value, np.ma.MaskedArray):
         raise TypeError(
             f"{name} is a masked array; cut the record at the masked samples and pass the pieces "
             f"as a list of records, or fill them ({name}.filled(0))"
         )
-    try:
-        array = np.asarray(value)
-    except ValueError as error:
-        raise ValueError(
-            f"{name} is no regular array ({error}); "
-            "records of unequal length go in a list of arrays"
-        ) from None
-    except TypeError:  # jax's own kinds, such as random keys
-        raise TypeError(f"{name} must hold numbers, got dtype {value.dtype}") from None
+    array = _as_array(value, name)
     dtype = array.dtype
     if jnp.issubdtype(dtype, np.complexfloating):
         raise TypeError(
-            f"{name} is complex ({dtype}); pass real and imaginary parts as two channels, "
-            f"np.stack([{name}.real, {name}.imag], axis=-1)"
+            f"{name} is complex ({dtype}); pass real and imaginary parts as two channels "
+            f"(in NumPy, np.stack([{name}.real, {name}.imag], axis=-1))"
         )
     floating = jnp.issubdtype(dtype, np.floating)
     if not (floating or dtype.kind in "biu"):
         raise TypeError(
-            f"{name} must hold numbers, got dtype {dtype}; convert it first, {name}.astype(float)"
+            f"{name} must hold numbers, got dtype {dtype}; "
+            f"convert it first (in NumPy, {name}.astype(float))"
         )
     bad = ~np.isfinite(array) if floating else np.zeros((), bool)
     if bad.any():
@@ -107,7 +95,27 @@ def numeric(value: Any, name: str) -> np.ndarray:
         raise ValueError(
             f"{name} has {count(int(bad.sum()), 'value')} that {'is' if bad.sum() == 1 else 'are'} "
             f"not finite, the first ({what}) at index {first}; "
-            "cut the record there and pass the pieces as a list of records"
+            "cut the record there (in Python, pass the pieces as a list of records)"
+        )
+    return array
+
+
+def _as_array(value: Any, name: str) -> np.ndarray:
+    try:
+        array = np.asarray(value)
+    except ValueError as error:
+        raise ValueError(
+            f"{name} is no regular array ({error}); "
+            "records of unequal length go in a list of arrays"
+        ) from None
+    except TypeError as error:  # jax's random keys, arrays on other devices
+        kind = f"dtype {value.dtype}" if hasattr(value, "dtype") else shown(value)
+        raise TypeError(f"{name} must hold numbers, got {kind} ({error})") from None
+    alone = not array.ndim and not isinstance(value, (np.ndarray, np.generic))
+    if alone and array.dtype.kind in "OSU":
+        raise TypeError(
+            f"{name} must hold numbers, got {shown(value)} of type {type(value).__name__}; "
+            "give an array, or a list of numbers"
         )
     return array
 
@@ -115,13 +123,21 @@ def numeric(value: Any, name: str) -> np.ndarray:
 def _judge_size(array: np.ndarray, name: str) -> None:
     if not (array.size and jnp.issubdtype(array.dtype, np.floating)):
         return
-    tiny = float(jnp.finfo(array.dtype.newbyteorder("=")).tiny)
+    dtype = array.dtype.newbyteorder("=")
+    dtype = np.dtype(np.float64) if dtype.itemsize > 8 else dtype  # longdouble is brought down
+    limits = jnp.finfo(dtype)
     largest = np.abs(array).max(axis=tuple(range(array.ndim - 1)))
-    faint = np.flatnonzero((largest > 0) & (largest < tiny))
+    faint = np.flatnonzero((largest > 0) & (largest < float(limits.tiny)))
     if faint.size:
         raise ValueError(
-            f"{name} channel {int(faint[0])} has no value above {tiny:.1e}, the smallest normal "
-            f"{array.dtype}; such numbers are flushed to zero: change its unit"
+            f"{name} channel {int(faint[0])} has no value above {limits.tiny:.1e}, the smallest "
+            f"normal {dtype}; such numbers are flushed to zero: change its unit"
+        )
+    beyond = np.flatnonzero(largest > float(limits.max))
+    if beyond.size:
+        raise ValueError(
+            f"{name} channel {int(beyond[0])} has a value beyond {limits.max:.1e}, the largest "
+            f"{dtype}: change its unit"
         )
 
 
@@ -134,7 +150,7 @@ def read(value: Any, name: str, spec: ConvSpec) -> Records:
     reject_tracers(value)
     d = spec.ndim
     is_list = isinstance(value, (list, tuple)) and any(
-        isinstance(v, (np.ndarray, jax.Array)) and v.ndim for v in value
+        hasattr(v, "__array__") and np.ndim(v) for v in value
     )
     items = list(value) if is_list else [value]
     arrays, ranks = [], set()
@@ -177,7 +193,7 @@ def _rank_message(label: str, shape: tuple[int, ...], d: int, in_list: bool) -> 
     forms = f"({space}) or ({space}, channels)" + (
         "" if in_list else f" or (batch, {space}, channels)"
     )
-    hint = "; give kernel_size one entry per axis" if len(shape) > d else ""
+    hint = "; give kernel_size one entry per axis (lags, one pair)" if len(shape) > d else ""
     if in_list and len(shape) == d + 2:
         hint = "; split a batch into its records, [*batch]"
     return (
@@ -190,21 +206,22 @@ def precision(x: Records, y: Records | None) -> tuple[np.dtype[Any], float, list
     """The type in which x and y are solved, the rounding unit of x (0 if exact), and warnings.
 
     Integers are exact and become float64 (under jax the ambient float); half precisions become
-    float32; of two precisions the wider counts; longdouble is brought down, with a warning
-    that is left to the door to give.
+    float32; of several precisions the widest counts, of their rounding units the coarsest;
+    longdouble is brought down, with a warning that is left to the door to give.
     """
     parts = [x] if y is None else [x, y]
     ambient = jnp.result_type(float) if all(p.is_jax for p in parts) else np.float64
-    types, unit, notes = [], 0.0, []
+    types: list[np.dtype[Any]] = []
+    unit, notes = 0.0, []
     for part in parts:
-        dtype = part.dtype
-        if not jnp.issubdtype(dtype, np.floating):
-            types.append(np.dtype(ambient))
-            continue
-        if dtype.itemsize > 8:
-            notes.append(f"{dtype} data are brought down to float64, the widest of the solvers")
-            dtype = np.dtype(np.float64)
-        if dtype.itemsize < 8 and part is x:
-            unit = float(jnp.finfo(dtype).eps)
-        types.append(np.dtype(np.float32) if dtype.itemsize < 4 else dtype)
+        for dtype in sorted({a.dtype.newbyteorder("=") for a in part.arrays}, key=str):
+            if not jnp.issubdtype(dtype, np.floating):
+                types.append(np.dtype(ambient))
+                continue
+            if dtype.itemsize > 8:
+                notes.append(f"{dtype} data are brought down to float64, the widest of the solvers")
+                dtype = np.dtype(np.float64)
+            if part is x:
+                unit = max(unit, float(jnp.finfo(dtype).eps))
+            types.append(np.dtype(np.float32) if dtype.itemsize < 4 else dtype)
     return max(types, key=lambda t: t.itemsize), unit, notes

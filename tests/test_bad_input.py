@@ -72,7 +72,13 @@ def test_a_channel_of_denormals(dtype, tiny):
         (np.arange(5).astype("timedelta64[s]"), "must hold numbers, got dtype timedelta64"),
         (STRUCTURED, r"must hold numbers, got dtype \[\('a'"),
         (None, "must hold numbers, got None"),
-        ({"a": 1}, "must hold numbers, got dtype object"),
+        ([1, None], r"must hold numbers, got dtype object; convert it .*astype"),
+        ({"a": 1}, "must hold numbers, got {'a': 1} of type dict; give an array, or a list"),
+        ("sound.wav", "must hold numbers, got 'sound.wav' of type str; give an array, or a list"),
+        ({1.0, 2.0}, "must hold numbers, got .* of type set; give an array, or a list"),
+        ((t for t in range(5)), "must hold numbers, got <generator .* of type generator; give an"),
+        (cs.Problem(X, kernel_size=3), "must hold numbers, got <Problem> of type Problem; give an"),
+        (cs.ConvSpec(3), "must hold numbers, got <ConvSpec> of type ConvSpec; give an array"),
         (np.ma.masked_equal(np.arange(5.0), 3), r"is a masked array; cut .*list.*\.filled\(0\)"),
         (np.ones(5) * 1j, "is complex .*real and imaginary parts as two channels"),
         ([1j, 2, 3, 4, 5], "is complex .*real and imaginary parts as two channels"),
@@ -84,6 +90,8 @@ def test_a_channel_of_denormals(dtype, tiny):
 def test_kinds_that_have_no_place(value, words):
     with pytest.raises(TypeError, match=f"^x {words}"):
         cs.Problem(value, kernel_size=1)
+    with pytest.raises(TypeError, match=f"^x {words}"):
+        cs.Problem.from_lags(value, lags=(0, 0))
     if value is not None:  # no y is a question for identify
         with pytest.raises(TypeError, match=f"^y {words}"):
             cs.Problem(np.ones(5), value, kernel_size=1)
@@ -117,7 +125,7 @@ def test_kinds_that_have_no_place(value, words):
         ((9,), (9,), 2, r"y has 9 samples, expected 8: padding='valid' with 9 samples of x"),
         ((9,), (9,), 2, r"expected 8: .*; padding='same' or 'causal' would fit"),
         ((9,), (10,), 2, r"expected 8: .*; padding='full' would fit"),
-        ((9,), (4,), 2, r"expected 8: .*; if y is as long as x, Problem.from_lags trims"),
+        ((9,), (4,), 2, r"expected 8: .*; if y is as long as x, give lags in place of kernel_size"),
         ((9, 2), (3, 8), 2, r"y has 3 samples, expected 8: .*channels come last: transpose y"),
         ([(9,), (6,)], [(8,), (6,)], 2, r"y\[1\] has 6 samples, expected 5: .*padding='same' or"),
         ((9, 7), (9, 7), (2, 2), r"y has 9 × 7 samples, expected 8 × 6: .*padding='same' or"),
@@ -215,11 +223,24 @@ def test_parameters_that_are_refused(arguments, error, words):
         ({"lags": (False, 2)}, TypeError, "lags must be an integer, got the bool False"),
         ({"lags": (3, 1)}, ValueError, "the first lag must not exceed the last"),
         ({"lags": (0, 2**61)}, ValueError, "overflows a 64-bit index"),
-        ({"lags": (0, 9)}, ValueError, "no window fits"),
+        ({"lags": (0, 2**60)}, ValueError, "overflows a 64-bit index"),
+        ({"lags": (-(2**61), 0)}, ValueError, "lags must be at least -1152921504606846976"),
+        ({"lags": np.array(3)}, TypeError, r"lags must be \(first, last\) in samples, got array"),
+        ({"lags": [0, [1]]}, TypeError, "lags must be an integer, got \\[1\\]"),
+        ({"lags": [[0, 1], [2]]}, ValueError, "or one such pair per axis"),
+        ({"lags": np.array([0.0, 1.0])}, TypeError, "lags must be an integer, got 0.0"),
+        ({"edges": None}, TypeError, "edges must be one of 'drop', .*got None of type NoneType"),
+        ({"edges": np.ones(2)}, TypeError, "edges must be one of 'drop'"),
+        (
+            {"lags": (0, 9)},
+            ValueError,
+            r"no window fits: lags \[\(0, 9\)\] take \(10,\) samples .* fewer lags.*edges='zeros'",
+        ),
+        ({"lags": (5, 9)}, ValueError, r"lags \[\(5, 9\)\] take \(10,\) samples for a row, x has"),
         (
             {"y": Y},
             ValueError,
-            r"y as long as x: x has \(9,\) samples, y \(7,\); .*Problem\(x, y, k",
+            r"lags take y as long as x: x has \(9,\) samples, y \(7,\); kernel_size .* in place of",
         ),
         (
             {"x": [X, X], "y": [np.ones(9), np.ones(8)]},

@@ -361,7 +361,7 @@ def test_columns_by_name_and_number(tmp_path):
 @pytest.mark.parametrize(
     ("header", "column", "words"),
     [
-        ("a,b\n", "c", "has no column 'c'; the header names a, b; numbers count from 0"),
+        ("a,b\n", "c", "has no column 'c'; the header names 'a', 'b'; numbers count from 0"),
         ("", "a", "has no column 'a'; there is no header line; numbers count from 0"),
         ("a,b\n", 2, "has no column 2; there are 2, counted from 0"),
         ("a,b\n", -1, "has no column -1; there are 2, counted from 0"),

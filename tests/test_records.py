@@ -1,5 +1,7 @@
 """Records: kinds of array, precisions, and that inputs stay as they are."""
 
+import tempfile
+
 import jax
 import jax.numpy as jnp
 import ml_dtypes
@@ -89,6 +91,32 @@ def read_only(a):
     return a
 
 
+def mapped(a):
+    with tempfile.TemporaryFile() as stream:
+        kept = np.memmap(stream, a.dtype, "w+", shape=a.shape)
+    kept[:] = a
+    return kept
+
+
+class Subclass(np.ndarray):
+    """Operators and indices that mean something else."""
+
+    def __getitem__(self, index):
+        return "not an array"
+
+    __abs__ = __mul__ = __lt__ = __getitem__
+
+
+class Frame:
+    """As a table of pandas: an array behind a protocol, and no array of NumPy."""
+
+    def __init__(self, a):
+        self.columns = a.copy()
+
+    def __array__(self, dtype=None, copy=None):
+        return self.columns
+
+
 VIEWS = {
     "big-endian": lambda a: a.astype(a.dtype.newbyteorder(">")),
     "read-only": read_only,
@@ -99,9 +127,17 @@ VIEWS = {
         np.frombuffer(b"0" + a.tobytes(), np.uint8)[1:].view(a.dtype).reshape(a.shape)
     ),
     "list": lambda a: a.tolist(),
+    "tuples": lambda a: tuple(map(tuple, a.tolist())),
+    "buffer": memoryview,
+    "memory map": mapped,
+    "subclass": lambda a: a.copy().view(Subclass),
+    "frame": Frame,
+    "longdouble": lambda a: a.astype(np.longdouble),
+    "Python numbers": lambda a: a.astype(object).tolist(),
 }
 
 
+@pytest.mark.filterwarnings("ignore:.* brought down to float64")
 @pytest.mark.parametrize("bias", [False, True])
 @pytest.mark.parametrize("view", VIEWS)
 def test_a_view_gives_the_answer_of_the_plain_array(view, bias):
@@ -115,6 +151,49 @@ def test_a_view_gives_the_answer_of_the_plain_array(view, bias):
     np.testing.assert_array_equal(found.kernel, plain.kernel)
     np.testing.assert_array_equal(found.bias, plain.bias)
     assert (np.asarray(vx).tobytes(), np.asarray(vy).tobytes()) == bytes_before
+
+
+@pytest.mark.parametrize("view", ["big-endian", "memory map", "subclass", "frame", "reversed"])
+def test_records_that_are_views(view):
+    """A list of them, of unequal length, is a list of records."""
+    rng = np.random.default_rng(2)
+    x, y = [rng.normal(size=(n, 2)) for n in (9, 7)], [rng.normal(size=(n, 3)) for n in (7, 5)]
+    plain = cs.solve(cs.Problem(x, y, kernel_size=3, bias=True))
+    found = cs.solve(cs.Problem(*([VIEWS[view](a) for a in r] for r in (x, y)), kernel_size=3,
+                                bias=True))  # fmt: skip
+    assert found.identifiability.problem.input.form == "list"
+    np.testing.assert_array_equal(found.kernel, plain.kernel)
+    np.testing.assert_array_equal(found.bias, plain.bias)
+
+
+@pytest.mark.filterwarnings("ignore:the matrix subclass")
+def test_a_matrix_is_its_array():
+    x, y = np.matrix(X), np.matrix(Y)
+    plain, found = (cs.solve(cs.Problem(a, b, kernel_size=3)) for a, b in ((X, Y), (x, y)))
+    assert type(found.kernel) is np.ndarray
+    np.testing.assert_array_equal(found.kernel, plain.kernel)
+
+
+@pytest.mark.parametrize("length", [np.int64(9), np.array(9), 9])
+def test_what_has_no_axis_is_no_record(length):
+    with pytest.raises(ValueError, match=r"^x has shape \(\), rank 0; a kernel of 1 axis takes"):
+        cs.Problem(length, kernel_size=2)
+
+
+def test_a_long_list_is_read_as_its_array():
+    numbers = list(range(200_000))
+    problem = cs.Problem(numbers, kernel_size=2)
+    assert problem.dtype == np.float64
+    np.testing.assert_array_equal(problem.x[0][:, 0], numbers)
+    images = cs.Problem(np.ones((200, 300)).tolist(), kernel_size=(2, 2))
+    assert images.n_equations == 199 * 299
+
+
+def test_nothing_is_copied_that_need_not_be():
+    x, y = np.ones((1000, 2)), np.ones((999, 1))
+    problem = cs.Problem(x, y, kernel_size=2)
+    assert np.shares_memory(problem.x[0], x)
+    assert np.shares_memory(problem.y[0], y)
 
 
 def test_a_broadcast_view_gives_the_answer_of_its_copy():

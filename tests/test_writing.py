@@ -12,9 +12,9 @@ each_writer = pytest.mark.parametrize(
     "write",
     [
         lambda path, **force: files.write_npz(path, {"x": np.ones(2)}, **force),
-        lambda path, **force: files.write_text(path, "κ = 1\n", **force),
+        lambda path, **force: files.write_bytes(path, b"a picture", **force),
     ],
-    ids=["npz", "text"],
+    ids=["npz", "bytes"],
 )
 
 
@@ -79,10 +79,10 @@ def test_what_cannot_be_read_back_is_not_written(tmp_path, arrays, words):
 
 def test_where_nothing_can_be_written(tmp_path):
     with pytest.raises(FileNotFoundError, match="missing/out"):
-        files.write_text(tmp_path / "missing" / "out", "")
+        files.write_bytes(tmp_path / "missing" / "out", b"")
     (tmp_path / "folder").mkdir()
     with pytest.raises(IsADirectoryError, match="folder"):
-        files.write_text(tmp_path / "folder", "", force=True)
+        files.write_bytes(tmp_path / "folder", b"", force=True)
     assert list(tmp_path.iterdir()) == [tmp_path / "folder"]
 
 

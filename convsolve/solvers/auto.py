@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Any
-
-import jax
 
 from ..prepared import Prepared, prepare
 from ..problem import Problem
 from ..spec import ConvSpec
 from ..system import SMALL_NUMBERS
-from .base import Progress, Raw, Solver, judge_ridge
+from .base import Progress, Raw, Solver, judge_ridge, traceable
 from .direct import LeastSquares
 from .structured import NormalEquations
 
@@ -24,7 +21,7 @@ def choose(rows: int, unknowns: int, numbers: int, ridge: Any) -> Solver:
     return NormalEquations(ridge)
 
 
-@partial(jax.tree_util.register_dataclass, data_fields=("ridge",), meta_fields=())
+@traceable("ridge")
 @dataclass(frozen=True)
 class AutoSolver(Solver):
     """The default: the exact least-squares answer by whichever closed form is cheaper.

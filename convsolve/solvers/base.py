@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
 import signal
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from dataclasses import dataclass, field, fields
+from typing import Any, ClassVar, TypeVar
 
 import jax
 import numpy as np
@@ -17,9 +16,10 @@ import numpy as np
 from ..certificate import Certificate
 from ..prepared import Prepared
 from ..problem import Problem
-from ..spec import ConvSpec
+from ..spec import ConvSpec, number
 
 Progress = Callable[[int, int, float], None]
+_S = TypeVar("_S", bound="Solver")
 
 
 @dataclass(frozen=True)
@@ -92,29 +92,48 @@ class Solver(ABC):
         raise TypeError(f"{self.name} runs on the host only; inside jit use NormalEquations")
 
 
-def plain(value: Any) -> bool:
-    """Whether ``value`` is a number of the host, not a tracer or a placeholder of a pytree."""
-    return isinstance(value, (bool, int, float, np.generic))
+def remade(cls: type[_S], values: dict[str, Any]) -> _S:
+    """A solver out of its fields, unjudged: jax unflattens pytrees around placeholders too."""
+    made = object.__new__(cls)
+    for name, value in values.items():
+        object.__setattr__(made, name, value)
+    return made
+
+
+def traceable(*leaves: str) -> Callable[[type[_S]], type[_S]]:
+    """Register a solver as a pytree whose fields ``leaves`` may be traced; the rest is static."""
+
+    def register(cls: type[_S]) -> type[_S]:
+        names: tuple[str, ...] = tuple(f.name for f in fields(cls))  # type: ignore[arg-type]
+        static = tuple(name for name in names if name not in leaves)
+        jax.tree_util.register_pytree_node(
+            cls,
+            lambda s: ([getattr(s, n) for n in leaves], tuple(getattr(s, n) for n in static)),
+            lambda aux, children: remade(
+                cls, dict(zip((*leaves, *static), (*children, *aux), strict=True))
+            ),
+        )
+        return cls
+
+    return register
+
+
+def is_traced(value: Any) -> bool:
+    """Whether ``value`` is known only inside jit, vmap or grad."""
+    return isinstance(value, jax.core.Tracer)
 
 
 def judge_ridge(ridge: Any) -> Any:
-    """A plain ridge as a float, judged; anything traced as it is."""
-    if isinstance(ridge, (bool, np.bool_, str)):
-        raise TypeError(f"ridge must be a number, got {ridge!r}")
-    if not plain(ridge):
-        return ridge
-    if not (math.isfinite(ridge) and ridge >= 0):
-        raise ValueError(f"ridge must be finite and not negative, got {ridge!r}")
-    return float(ridge)
+    """A ridge as a float, judged; as it is if it is traced, or one of several for `jax.vmap`."""
+    several = isinstance(ridge, (np.ndarray, jax.Array)) and ridge.ndim
+    return ridge if is_traced(ridge) or several else number(ridge, "ridge", included=True)
 
 
 def host_ridge(solver: Solver) -> float:
     """The ridge of a solver as the float that host code needs."""
-    if isinstance(solver.ridge, jax.core.Tracer):
+    if is_traced(solver.ridge):
         raise TypeError("a traced ridge belongs in fit_kernel, not in solve")
-    if np.ndim(solver.ridge) or not (plain(solver.ridge) or hasattr(solver.ridge, "dtype")):
-        raise TypeError(f"ridge must be a number, got {solver.ridge!r}")
-    return float(judge_ridge(float(solver.ridge)))
+    return number(solver.ridge, "ridge", included=True)
 
 
 @contextmanager

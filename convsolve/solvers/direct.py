@@ -6,15 +6,14 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
 from ..prepared import MAX_FACTOR_BYTES, Prepared, prepare
 from ..problem import Problem
-from ..spec import ConvSpec
+from ..spec import ConvSpec, choice
 from ..system import System
-from .base import Progress, Raw, Solver, host_ridge, judge_ridge
+from .base import Progress, Raw, Solver, host_ridge, judge_ridge, traceable
 from .linear import fit, saddle
 
 
@@ -28,7 +27,7 @@ def _wide(a: Any, y: Any, ridge: Any, svd: bool) -> Any:
     return saddle(a.T, zeros, y, ridge, svd)[0]
 
 
-@partial(jax.tree_util.register_dataclass, data_fields=("ridge",), meta_fields=("method",))
+@traceable("ridge")
 @dataclass(frozen=True)
 class LeastSquares(Solver):
     """min ‖y − Aw‖² + ridge·‖w‖² by a QR of the Toeplitz design matrix A, in row blocks.
@@ -55,8 +54,7 @@ class LeastSquares(Solver):
     ridge: Any = 0.0
 
     def __post_init__(self) -> None:
-        if self.method not in ("svd", "qr"):
-            raise ValueError(f"method={self.method!r} is unknown; choose 'svd' or 'qr'")
+        choice(self.method, "method", ("svd", "qr"))
         object.__setattr__(self, "ridge", judge_ridge(self.ridge))
 
     @property

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -16,7 +14,7 @@ from ..prepared import Prepared, channel_exponents
 from ..problem import Problem
 from ..spec import ConvSpec
 from ..system import in_units
-from .base import Progress, Raw, Solver, host_ridge, judge_ridge
+from .base import Progress, Raw, Solver, host_ridge, judge_ridge, traceable
 from .linear import HIGHEST
 
 
@@ -61,7 +59,7 @@ def _taps(transfer: Any, spec: ConvSpec, shape: Any, period: tuple[int, ...], xp
     return response[_positions(spec, shape, period)]
 
 
-@partial(jax.tree_util.register_dataclass, data_fields=("ridge",), meta_fields=())
+@traceable("ridge")
 @dataclass(frozen=True)
 class FFTDeconvolution(Solver):
     """Divide the spectrum of y by that of x, bin by bin over all records, and keep the kernel's

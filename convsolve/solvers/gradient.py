@@ -18,14 +18,17 @@ from ..errors import SolveError
 from ..prepared import Prepared
 from ..problem import Problem
 from ..records import numeric
-from ..spec import ConvSpec, integer
+from ..spec import ConvSpec, choice, integer, number, shown
 from ..system import System
-from .base import Progress, Raw, Solver, Trace, interruptible, plain
+from .base import Progress, Raw, Solver, Trace, interruptible, is_traced, remade
 from .descent import Loss, Measured, advance, begin, draw
 
 # One object, so that default solvers share compilations: two optax.adam(5e-2) are unequal.
 ADAM = optax.adam(5e-2)
 LOSSES = ("mse", "mae", "huber")
+# Numbers may be traced, and so may an array for a start; what selects code is static.
+_LEAVES = ("steps", "key", "tol", "huber_delta")
+_STATIC = ("optimizer", "loss", "batch_size", "restarts")
 # The host looks at a run so many times, and at least every quarter of a second, and keeps every
 # other kernel that it sees. More looks would cost more than the steps of a small problem.
 LOOKS, SECONDS, KEEP = 20, 0.25, 2
@@ -80,51 +83,45 @@ class GradientDescent(Solver):
     def __post_init__(self) -> None:
         put = partial(object.__setattr__, self)
         put("optimizer", ADAM if self.optimizer is None else self.optimizer)
-        if not hasattr(self.optimizer, "update"):
-            raise TypeError(f"optimizer must be an optax transformation, got {self.optimizer!r}")
-        if not callable(self.loss) and self.loss not in LOSSES:
-            raise ValueError(
-                f"loss={self.loss!r} is unknown; choose one of {', '.join(map(repr, LOSSES))}, "
-                "or a callable of (prediction, target)"
+        if not all(callable(getattr(self.optimizer, name, None)) for name in ("init", "update")):
+            hint = "; call it, as in optax.adam(5e-2)" if callable(self.optimizer) else ""
+            raise TypeError(
+                f"optimizer must be an optax transformation, got {shown(self.optimizer)}{hint}"
             )
+        if not callable(self.loss):
+            choice(self.loss, "loss", LOSSES, ", or a callable of (prediction, target)")
         if self.batch_size is not None:
             put("batch_size", integer(self.batch_size, "batch_size"))
         put("restarts", integer(self.restarts, "restarts"))
-        if plain(self.key) or isinstance(self.key, str):
+        if not (is_traced(self.key) or _is_key(self.key)):
             put("key", integer(self.key, "key", -(2**63)))
             if self.key >= 2**63:
                 raise ValueError(f"key must be below 2**63, got {self.key}")
-        if plain(self.steps) or isinstance(self.steps, str):
+        if not is_traced(self.steps):
             put("steps", integer(self.steps, "steps", 0))
+            if self.steps >= 2**31:
+                raise ValueError(f"steps must be below 2**31, got {self.steps}")
         for name in ("tol", "huber_delta"):
-            value = getattr(self, name)
-            if isinstance(value, (bool, str)):
-                raise TypeError(f"{name} must be a number, got {value!r}")
-            if plain(value):
-                if not (math.isfinite(value) and value > 0):
-                    raise ValueError(f"{name} must be positive and finite, got {value!r}")
-                put(name, float(value))
-        if isinstance(self.init, (np.ndarray, list, tuple)):
+            if not is_traced(getattr(self, name)):
+                put(name, number(getattr(self, name), name))
+        if isinstance(self.init, str):
+            choice(self.init, "init", ("glorot_uniform", "zeros"), ", or an array")
+        elif not is_traced(self.init):
             put("init", numeric(self.init, "init"))
-        if isinstance(self.init, str) and self.init not in ("glorot_uniform", "zeros"):
-            raise ValueError(
-                f"init={self.init!r} is unknown; choose 'glorot_uniform', 'zeros' or an array"
-            )
 
     def tree_flatten(self) -> tuple[Any, Any]:
         """Numbers and arrays are leaves; what selects code is static."""
         named = self.init if isinstance(self.init, str) else None
         given = self.init if named is None else None
-        leaves = (self.steps, self.key, self.tol, self.huber_delta, given)
-        return leaves, (self.optimizer, self.loss, self.batch_size, self.restarts, named)
+        leaves = (*(getattr(self, name) for name in _LEAVES), given)
+        return leaves, (*(getattr(self, name) for name in _STATIC), named)
 
     @classmethod
     def tree_unflatten(cls, aux: Any, leaves: Any) -> GradientDescent:
         """The inverse of `tree_flatten`."""
-        optimizer, loss, batch_size, restarts, named = aux
-        steps, key, tol, delta, given = leaves
-        init = given if named is None else named
-        return cls(optimizer, loss, steps, batch_size, init, key, restarts, tol, delta)
+        values = dict(zip((*_STATIC, "init", *_LEAVES, "given"), (*aux, *leaves), strict=True))
+        given = values.pop("given")
+        return remade(cls, values if values["init"] is not None else values | {"init": given})
 
     @property
     def name(self) -> str:
@@ -139,10 +136,11 @@ class GradientDescent(Solver):
 
     def supports(self, problem: Problem) -> str | None:
         """An array ``init`` must have the kernel's shape."""
+        return self._misfit(problem.kernel_shape)
+
+    def _misfit(self, kernel: tuple[int, ...]) -> str | None:
         shape = None if isinstance(self.init, str) else np.shape(self.init)
-        if shape is not None and shape != problem.kernel_shape:
-            return f"init has shape {shape}, the kernel {problem.kernel_shape}"
-        return None
+        return None if shape in (None, kernel) else f"init has shape {shape}, the kernel {kernel}"
 
     def _static(self, rows: int, spec: ConvSpec, bias: bool) -> dict[str, Any]:
         batch = self.batch_size
@@ -254,6 +252,8 @@ class GradientDescent(Solver):
         """``steps`` steps, the restart of lowest loss; no reverse derivative: the loop is open."""
         rows = y.reshape(-1, y.shape[-1])
         shape = (*spec.kernel_size, x.shape[-1] // spec.groups, y.shape[-1])
+        if misfit := self._misfit(shape):
+            raise ValueError(misfit)
         static = self._static(rows.shape[0], spec, bias)
         state = self._begin(shape, x.dtype)
         data = (normal_form(x, spec), rows, None)
@@ -262,6 +262,14 @@ class GradientDescent(Solver):
         state, found = advance(state, data, scale, delta, 0, self.steps, **static)
         best = jnp.nanargmin(found[0, :, 0])
         return state[0][0][best], state[0][1][best]
+
+
+def _is_key(key: Any) -> bool:
+    """Whether this is one key of jax, typed or of the older kind."""
+    if not isinstance(key, (jax.Array, np.ndarray)):
+        return False
+    typed = jnp.issubdtype(key.dtype, jax.dtypes.prng_key)
+    return key.ndim == 0 if typed else key.dtype == np.uint32 and key.ndim == 1
 
 
 @lru_cache(maxsize=64)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import jax
@@ -15,7 +14,7 @@ from ..errors import SolveError
 from ..prepared import Prepared
 from ..spec import ConvSpec
 from ..system import System
-from .base import Progress, Raw, Solver, host_ridge, judge_ridge
+from .base import Progress, Raw, Solver, host_ridge, judge_ridge, traceable
 from .linear import fit, matmul
 
 # Steps of refinement on a Cholesky factor and on R: the backward error falls by κ²·eps a step.
@@ -52,7 +51,7 @@ def _wide(a: Any, y: Any, ridge: Any) -> Any:
     return matmul(a.T, _solve_gram(matmul(a, a.T), y, ridge))
 
 
-@partial(jax.tree_util.register_dataclass, data_fields=("ridge",), meta_fields=())
+@traceable("ridge")
 @dataclass(frozen=True)
 class NormalEquations(Solver):
     """min ‖y − Aw‖² + ridge·‖w‖² from the moments AᵀA and Aᵀy, as accurate as a QR and certified.
