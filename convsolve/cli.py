@@ -65,7 +65,7 @@ def _demo(args: argparse.Namespace, told: list[Warning | str]) -> int:
     judge_targets(args)
     from .demo import run
 
-    numbers = run((lambda line: None) if args.json else print, args.plot)
+    numbers = run((lambda line: None) if args.json else print, args.plot, args.force)
     if args.json:
         _print_json(numbers)
     return OK

@@ -13,6 +13,7 @@ from .errors import IdentifiabilityWarning, SolveError
 from .identifiability import Identifiability
 from .prepared import prepare
 from .problem import Problem
+from .records import numeric
 from .solution import Solution, certificate_text
 from .solvers import ALL
 from .solvers.base import Solver
@@ -107,15 +108,15 @@ def compare(
         raise ValueError("compare needs y; this Problem has x alone, which identify judges")
     named = solvers is not None
     pairs = _labelled(ALL if solvers is None else solvers)
+    if not pairs:
+        raise ValueError("solvers names none; leave it out for all that apply")
     reference = None
     if truth is not None:
-        reference = np.asarray(truth, float)
+        reference = numeric(truth, "truth").astype(float)
         if reference.size != np.prod(problem.kernel_shape):
             raise ValueError(
                 f"truth has shape {reference.shape}, the kernel {problem.kernel_shape}"
             )
-        if not np.isfinite(reference).all():
-            raise ValueError("truth has values that are not finite")
         reference = reference.reshape(problem.kernel_shape)
     prepared = prepare(problem)
     decided = report.verdict != "undecided"

@@ -85,7 +85,10 @@ def _sentence(part: np.ndarray, taps: Sequence[int], names: Callable[[Sequence[i
         return text + "only their sum is determined"
     if size == 2 and np.isclose(seen[1], -1.0, rtol=1e-6):
         return text + "only their difference is determined"
-    what = "one combination of them" if size > MAX_TERMS else _combination(seen, taps, names)
+    faint = np.abs(seen).min() < 1e-3 * np.abs(seen).max()
+    what = (
+        "one combination of them" if faint or size > MAX_TERMS else _combination(seen, taps, names)
+    )
     return text + f"only {what} is determined"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import textwrap
 from collections.abc import Callable
 from dataclasses import replace
@@ -14,6 +15,7 @@ import optax
 
 from .comparison import Comparison, compare
 from .data import event_related_fmri, nitime_fir
+from .files import write_bytes
 from .identifiability import Identifiability
 from .problem import Problem
 from .solution import Solution, certificate_text
@@ -37,12 +39,13 @@ TWO_Y = np.array([14, 20, 14, 15, 10, 4])
 TWO_KERNEL = np.array([[1, 0], [0, 1], [2, 0]])
 
 
-def run(out: Out = print, plot: str | Path | None = None) -> dict[str, Any]:
+def run(out: Out = print, plot: str | Path | None = None, force: bool = False) -> dict[str, Any]:
     """Work through the problems, telling ``out`` line by line what each of them shows.
 
     Args:
         out: takes one string a line.
         plot: where to draw the picture, which needs matplotlib; None for no picture.
+        force: replace a picture that exists.
 
     Returns:
         The numbers behind the text: "problems", a list of reports and tables, and "fmri".
@@ -92,7 +95,9 @@ def run(out: Out = print, plot: str | Path | None = None) -> dict[str, Any]:
     fit, fmri = _responses(out)
 
     if plot is not None:
-        picture(fit, tables[-1]).savefig(plot)
+        image = io.BytesIO()
+        picture(fit, tables[-1]).savefig(image, format=Path(plot).suffix[1:])
+        write_bytes(plot, image.getvalue(), force=force)
         out(f"\nThe responses, and the kernels of problem 4, are drawn in {plot}.")
     else:
         missing = find_spec("matplotlib") is None

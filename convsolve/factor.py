@@ -292,14 +292,20 @@ class Factor:
         q[order] = sorted_q
         return rows[:, pivots], q, t[: self.rank], turn
 
-    def seen(self, w: np.ndarray) -> np.ndarray:
-        """What A sees of w (P, Q), in coordinates that keep its norm: w less its null part."""
-        return w if self.full_rank else self.svd[2][: self.rank] @ w
-
     @cached_property
     def user_null_basis(self) -> np.ndarray:
         """Null space in the user's units, orthonormal there, (P, nullity)."""
         return self.null_basis if self.full_rank else self._row_space[1][:, self.rank :]
+
+    def null_share(self, w: np.ndarray) -> float:
+        """‖N Nᵀw‖/‖w‖ in the user's units, the largest over w (P, Q): 0 for a minimum norm."""
+        if self.full_rank:
+            return 0.0
+        _, q, _, turn = self._row_space
+        v = np.ldexp(w, -turn)
+        norms = np.linalg.norm(v, axis=0)
+        parts = np.linalg.norm(q[:, self.rank :].T @ v, axis=0)
+        return float(np.max(parts / np.where(norms > 0, norms, 1.0)))
 
     def _shortest(self, w: np.ndarray) -> np.ndarray:
         """What differs from w by a null vector and is shortest in the user's units."""

@@ -13,6 +13,8 @@ import numpy as np
 from .records import Records, count, precision, read
 from .spec import ConvSpec, Ints, Padding, choice, integer, lag_bounds, lag_geometry, shown
 
+# More zeros around the data, or more numbers in a kernel (2 GiB), are a slip of the pen.
+MAX_ADDED, MAX_KERNEL = 2**28, 2**28
 EDGES = ("drop", "zeros", "circular")
 
 
@@ -110,6 +112,11 @@ class Problem:
             raise ValueError(
                 f"groups={spec.groups} does not divide the {self.out_channels} output channels"
             )
+        if math.prod(self.kernel_shape) > MAX_KERNEL:
+            raise ValueError(
+                f"the kernel would have {' × '.join(map(str, self.kernel_shape))} numbers (taps × "
+                "channels × outputs), more than memory holds; use fewer"
+            )
         self.x = x.cast(self.dtype)
         self.y = None if y is None else y.cast(self.dtype)
 
@@ -129,6 +136,14 @@ class Problem:
                 f"no window fits: kernel_size={spec.kernel_size} with dilation={spec.dilation} "
                 f"spans {spec.span} samples, x has {longest} and padding={spec.padding!r}; "
                 f"use fewer taps, longer records or padding='full'{hint}"
+            )
+        own = sum(a.size for a in x.arrays)
+        windows = sum(math.prod(spec.extent(a.shape[:-1])) for a in x.arrays) * x.channels
+        if windows > 2 * own + MAX_ADDED:
+            raise ValueError(
+                f"the windows would read {windows} numbers, x has {own}: kernel_size="
+                f"{spec.kernel_size}, dilation={spec.dilation} and padding={spec.padding!r} reach "
+                "too far outside it"
             )
         if spec.padding == "same" and len({spec.offset(a.shape[:-1]) for a in x.arrays}) > 1:
             raise ValueError(
@@ -322,6 +337,7 @@ class Problem:
     def __repr__(self) -> str:
         spec = self.spec
         taps = " × ".join(map(str, spec.kernel_size))
+        taps += " tap" if taps == "1" else " taps"
         extras = "".join(
             f", {name} {value if len(set(value)) > 1 else value[0]}"
             for name, value in (("stride", spec.stride), ("dilation", spec.dilation))
@@ -332,7 +348,7 @@ class Problem:
         short = sum(not math.prod(s) for s in self.row_shapes)
         skipped = f" ({count(short, 'record')} too short to give a row)" if short else ""
         return (
-            f"x: {self.input.describe(spec.ndim)}{skipped}; kernel: {taps} taps, "
+            f"x: {self.input.describe(spec.ndim)}{skipped}; kernel: {taps}, "
             f"padding {spec.padding}{extras}; y: "
             f"{count(self.n_equations, 'row')} × {count(self.out_channels, 'output')}, {self.dtype}"
         )

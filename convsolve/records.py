@@ -46,7 +46,7 @@ class Records:
         else:
             samples = "–".join("×".join(map(str, s)) for s in (shapes[0], shapes[-1]))
         return (
-            f"{count(len(self.arrays), 'record')} × {samples} samples "
+            f"{count(len(self.arrays), 'record')} × {samples} sample{'s' * (samples != '1')} "
             f"× {count(self.channels, 'channel')}"
         )
 

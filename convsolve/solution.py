@@ -242,6 +242,8 @@ def load(path: str | Path) -> Solution:
         if about["version"] != VERSION:
             raise ValueError(f"version {about['version']} is not known; update convsolve")
         kernel = arrays["kernel"]
+        if kernel.dtype.kind != "f" or not 3 <= kernel.ndim <= 5:
+            raise ValueError(f"its kernel has shape {kernel.shape} and dtype {kernel.dtype}")
         trace = None
         if "trace_steps" in arrays:
             trace = Trace(arrays["trace_steps"], arrays["trace_losses"], {})
@@ -259,7 +261,7 @@ def load(path: str | Path) -> Solution:
         )
     except KeyError as error:
         raise ValueError(f"{path}: no whole solution, {error} is missing") from error
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, RecursionError) as error:
         raise ValueError(f"{path}: no whole solution, {error}") from error
 
 

@@ -63,6 +63,8 @@ def solve(
         raise ValueError("solve needs y; this Problem has x alone, which identify judges")
     solver = AutoSolver() if solver is None else solver
     _judge_solver(solver)
+    if not isinstance(strict, (bool, np.bool_)):
+        raise TypeError(f"strict must be True or False, got {strict!r}")
     if progress is not None and not callable(progress):
         raise TypeError(f"progress must be a callable(step, total, loss), got {progress!r}")
     reason = solver.supports(problem)
@@ -71,11 +73,12 @@ def solve(
     prepared, report = prepare(problem), identify(problem)
     determined = _determined(prepared, report, host_ridge(solver))
     if not determined and strict:
-        raise IdentifiabilityError(wording.warning(report, "no answer (strict=True)"), report)
+        raise IdentifiabilityError(wording.warning(report, "no answer, as strict asks"), report)
     before = sum(prepared.seconds.values())
     begun = time.perf_counter()
     raw = solver.run(prepared, progress)
     took = time.perf_counter() - begun
+    kernel, bias = _pack(problem, raw)
     certificate = _certify(prepared, solver, raw) if solver.least_squares else None
     if not determined:
         warnings.warn(
@@ -88,7 +91,6 @@ def solve(
     status = raw.status
     if status is None:
         status = "solved" if certificate is not None and certificate.exact else "approximate"
-    kernel, bias = _pack(problem, raw)
     return Solution(
         kernel,
         bias,
@@ -193,7 +195,9 @@ def fit_kernel(
         raise TypeError(f"bias must be True or False, got {bias!r}")
     solver = AutoSolver() if solver is None else solver
     _judge_solver(solver)
-    x, y = jnp.asarray(x), jnp.asarray(y)
+    if np.ndim(solver.ridge):
+        raise ValueError(f"ridge has shape {np.shape(solver.ridge)}; for several use jax.vmap")
+    x, y = _numbers(x, "x"), _numbers(y, "y")
     dtype = jnp.result_type(x, y)
     floating = jnp.issubdtype(dtype, jnp.floating)
     dtype = jnp.promote_types(dtype, jnp.float32) if floating else jnp.result_type(float)
@@ -209,6 +213,15 @@ def fit_kernel(
     if y.shape[-1] % spec.groups:
         raise ValueError(f"groups={spec.groups} does not divide the {y.shape[-1]} channels of y")
     return _fit(x, y, solver, spec=spec, bias=bool(bias))
+
+
+def _numbers(value: Any, name: str) -> jax.Array:
+    """An array of any values; what holds no numbers at all is not left to jax to name."""
+    if not isinstance(value, jax.Array):  # tracers are such
+        value = np.asarray(value)
+        if not (jnp.issubdtype(value.dtype, jnp.number) or value.dtype == bool):
+            raise TypeError(f"{name} must hold numbers, got dtype {value.dtype}")
+    return jnp.asarray(value)
 
 
 def _as_batch(array: jax.Array, name: str, d: int) -> jax.Array:

@@ -161,27 +161,18 @@ class System:
 
     def certify(self, w: np.ndarray) -> Certificate:
         """Backward error of w, the largest over groups and outputs."""
-        factors = [None if self.ridge else self.factor(i) for i in range(w.shape[0])]
-        return self._certify(w, *self.apply(w), factors, self.factor)
+        return self._certify(w, *self.apply(w), self.factor)
 
     def _certify(
         self,
         w: np.ndarray,
         r_norm: np.ndarray,
         g: np.ndarray,
-        factors: Sequence[Factor | None],
         factor_of: Callable[[int], Factor | None],
     ) -> Certificate:
-        """The largest over groups; a null part of w, which fits nothing, shall excuse no error."""
         parts = [
-            backward_error(
-                w[i] if f is None else f.seen(w[i]),
-                r_norm[i],
-                g[i],
-                float(self.a_norm[i]),
-                partial(factor_of, i),
-            )
-            for i, f in enumerate(factors)
+            backward_error(w[i], r_norm[i], g[i], float(self.a_norm[i]), partial(factor_of, i))
+            for i in range(w.shape[0])
         ]
         return max(parts, key=lambda c: c.value)
 
@@ -193,7 +184,7 @@ class System:
         for step in range(steps + 1):
             r_norm, g = self.apply(w)
             found = max(
-                upper_bound(f.seen(w[i]), r_norm[i], g[i], self.a_norm[i], f).max()
+                upper_bound(w[i], r_norm[i], g[i], self.a_norm[i], f).max()
                 for i, f in enumerate(factors)
             )
             # Below one rounding all are alike, and the later is the better.
@@ -204,7 +195,10 @@ class System:
                 break
             w = w + np.stack([f.solve_gram(g[i]) for i, f in enumerate(factors)])
         assert best is not None
-        return best[0], self._certify(*best, factors, factors.__getitem__)
+        found_by = self._certify(*best, factors.__getitem__)
+        # A null part fits nothing: it would make any residual small beside it.
+        null = max(f.null_share(best[0][i]) for i, f in enumerate(factors))
+        return best[0], max(found_by, Certificate(null, "value"), key=lambda c: c.value)
 
     def to_user(self, w: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Kernel (*K, Cg, Cout) and bias (Cout,) in the user's units from w (groups, P, Q)."""

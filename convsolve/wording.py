@@ -169,7 +169,8 @@ def report(report: Identifiability) -> str:
     taps = " × ".join(map(str, problem.spec.kernel_size))
     per_group = problem.in_channels // problem.spec.groups
     unknowns = (
-        f"{report.n_unknowns} per output channel ({taps} taps × {count(per_group, 'channel')}"
+        f"{report.n_unknowns} per output channel ({taps} tap{'s' * (taps != '1')} × "
+        f"{count(per_group, 'channel')}"
     )
     unknowns += ", 1 bias)" if problem.bias else ")"
     verdict = report.verdict

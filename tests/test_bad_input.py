@@ -210,6 +210,26 @@ def test_parameters_that_are_refused(arguments, error, words):
 
 
 @pytest.mark.parametrize(
+    "arguments",
+    [
+        {"kernel_size": 2**40, "padding": "full"},
+        {"kernel_size": 2, "padding": ((10**9, 0),)},
+        {"kernel_size": 2, "padding": ((0, 2**40),)},
+        {"kernel_size": 2, "padding": "causal", "dilation": 2**39},
+        {"kernel_size": 2, "out_channels": 2**40},
+        {"kernel_size": 2, "out_channels": 10**30},
+    ],
+    ids=str,
+)
+def test_sizes_that_no_memory_holds(arguments):
+    words = "kernel would have .* use fewer|windows would read .* too far outside it"
+    with pytest.raises(ValueError, match=words):
+        cs.Problem(np.ones(8), **arguments)
+    with pytest.raises(ValueError, match=words):
+        cs.Problem.from_lags(np.ones(8), lags=(0, 2**40), edges="zeros")
+
+
+@pytest.mark.parametrize(
     ("arguments", "error", "words"),
     [
         ({"edges": "wrap"}, ValueError, "edges='wrap' is unknown; choose one of 'drop', 'zeros'"),

@@ -276,13 +276,16 @@ def test_plot_without_matplotlib_is_refused_at_once(run, monkeypatch):
 
 
 def test_demo_hands_its_numbers_to_json(run, monkeypatch):
-    def short(out, plot):
+    def short(out, plot, force):
         out("text")
-        return {"plot": str(plot), "spread": np.array([1.0, np.inf])}
+        return {"plot": str(plot), "force": force, "spread": np.array([1.0, np.inf])}
 
     monkeypatch.setattr("convsolve.demo.run", short)
     status, out, _ = run("demo --json --plot demo.png")
-    assert (status, strict_json(out)) == (0, {"plot": "demo.png", "spread": [1.0, None]})
+    assert (status, strict_json(out)) == (
+        0,
+        {"plot": "demo.png", "force": False, "spread": [1.0, None]},
+    )
     assert run("demo")[:2] == (0, "text\n")
 
 

@@ -98,3 +98,19 @@ def test_bad_arguments_are_named() -> None:
     strided = cs.Problem(X, Y[:24], kernel_size=(3,), stride=2)
     with pytest.raises(ValueError, match="FFTDeconvolution cannot solve this problem: stride > 1"):
         cs.compare(strided, [cs.FFTDeconvolution()])
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "words"),
+    [
+        ({"truth": "x"}, TypeError, "truth must hold numbers"),
+        ({"truth": [1j, 2]}, TypeError, "truth is complex"),
+        ({"truth": [np.nan, 2]}, ValueError, "truth has 1 value that is not finite"),
+        ({"solvers": {}}, ValueError, "solvers names none; leave it out for all that apply"),
+    ],
+    ids=str,
+)
+def test_what_compare_refuses(options: dict, error: type, words: str) -> None:
+    problem = cs.Problem([0, 3, 4, 5], [6, 11, 14], kernel_size=2)
+    with pytest.raises(error, match=words):
+        cs.compare(problem, **options)

@@ -164,6 +164,10 @@ def test_shapes_are_judged_while_tracing() -> None:
         cs.fit_kernel(np.ones((1, 1, 8, 1)), np.ones(6), spec)
     with pytest.raises(TypeError, match="spec must be a ConvSpec, got int"):
         cs.fit_kernel(np.ones(8), np.ones(6), 3)
+    with pytest.raises(TypeError, match="x must hold numbers, got dtype object"):
+        cs.fit_kernel(None, np.ones(6), spec)
+    with pytest.raises(ValueError, match=r"ridge has shape \(2,\); for several use jax.vmap"):
+        cs.fit_kernel(np.ones(8), np.ones(6), spec, cs.NormalEquations(np.ones(2)))
     with pytest.raises(TypeError, match="x is complex; pass real and imaginary parts"):
         cs.fit_kernel(np.ones(8) * 1j, np.ones(6), spec)
     with pytest.raises(ValueError, match="groups=2 does not divide the 1 input channels"):

@@ -29,7 +29,12 @@ def elementwise(loss: Loss, prediction: Any, target: Any, delta: Any) -> Any:
     if loss == "huber":
         size = jnp.abs(error)
         return jnp.where(size <= delta, error**2 / 2, delta * (size - delta / 2))
-    return loss(prediction, target)  # type: ignore[operator]
+    found = loss(prediction, target)  # type: ignore[operator]
+    if not hasattr(found, "dtype"):
+        raise TypeError(
+            f"the loss returned {type(found).__name__}, not an array or a number of jax"
+        )
+    return found
 
 
 def _predict(params: Any, x: Any, rows: Any, spec: ConvSpec) -> Any:
