@@ -70,6 +70,37 @@ def test_figures_come_from_the_result_file() -> None:
         assert small[i] == int(figures["one filter"])
 
 
+def test_smooth_inputs_come_from_the_result_file() -> None:
+    match = re.search(r"<!-- smooth: (\S+) -->\n(.*?)\n## ", TEXT, re.DOTALL)
+    assert match is not None
+    result = json.loads((ROOT / match[1]).read_text(encoding="utf-8"))
+    assert all(check["passed"] for check in result["checks"])
+    names = {
+        "the kernel itself": "truth",
+        "convsolve, `ridge=report.ridge_for(1e3)`": "convsolve, ridge_for(1e3)",
+        "`numpy.linalg.lstsq`": "numpy lstsq",
+        "scikit-learn `Ridge(0)`": "scikit-learn Ridge(0)",
+    }
+    rows = [line.strip("|").split("|") for line in match[2].splitlines() if line.startswith("|")][
+        2:
+    ]
+    assert {row[0].strip() for row in rows} == set(names)
+    parts = [result["smooth"][which] for which in ("band-limited", "low-passed")]
+    for label, *cells in ([cell.strip() for cell in row] for row in rows):
+        for cell, part in zip(cells, parts, strict=True):
+            value = part["largest_tap"][names[label]]
+            assert cell == (f"{value:.1f}" if value < 100 else f"{value:.0e}")
+    limited, gentle = parts
+    for told in (
+        f'"{limited["verdict"]}", rank {limited["rank"]} of 40 with no gap',
+        f"(condition {limited['condition_of_the_matrix']:.0e})",
+        f'"{gentle["verdict"]}", condition {gentle["condition_of_the_matrix"]:.0e}, '
+        f"all {gentle['weakly_determined']} taps",
+        f"noise gain of up to {gentle['noise_gain'][1]:.0e}",
+    ):
+        assert told in " ".join(match[2].split())
+
+
 def test_the_doctest_of_the_package() -> None:
     assert doctest.testmod(convsolve).failed == 0
     assert doctest.testmod(convsolve).attempted == 4
