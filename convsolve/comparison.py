@@ -13,7 +13,6 @@ from .errors import IdentifiabilityWarning, SolveError
 from .identifiability import Identifiability
 from .prepared import prepare
 from .problem import Problem
-from .records import numeric
 from .solution import Solution, certificate_text
 from .solvers import ALL
 from .solvers.base import Solver
@@ -112,14 +111,9 @@ def compare(
         raise ValueError("solvers names none; leave it out for all that apply")
     reference = None
     if truth is not None:
-        reference = numeric(truth, "truth").astype(float)
-        if reference.size != np.prod(problem.kernel_shape):
-            raise ValueError(
-                f"truth has shape {reference.shape}, the kernel {problem.kernel_shape}"
-            )
-        reference = reference.reshape(problem.kernel_shape)
+        reference = problem.as_kernel(truth, "truth")
     prepared = prepare(problem)
-    decided = report.verdict != "undecided"
+    decided = report.decided
     solutions: dict[str, Solution] = {}
     skipped: dict[str, str] = {}
     for label, solver in pairs:
@@ -131,7 +125,13 @@ def compare(
             continue
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", IdentifiabilityWarning)
-            solutions[label] = solve(problem, solver)
+            try:
+                solutions[label] = solve(problem, solver)
+            except SolveError as refusal:
+                if named:
+                    raise
+                skipped[label] = str(refusal)
+                continue
         if solutions[label].status == "interrupted":
             break
     rows = []

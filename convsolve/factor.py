@@ -215,14 +215,6 @@ class Factor:
         gains = np.linalg.norm(vt[: self.rank] / s[: self.rank, None], axis=0)
         return np.where(self.determined, gains, np.inf)
 
-    @cached_property
-    def inflation(self) -> np.ndarray:
-        """√ of the variance inflation of each tap, ‖column‖·noise gain (P,); 1 is the least."""
-        norms = np.linalg.norm(self.r, axis=0)
-        return np.where(
-            self.determined, norms * np.where(self.determined, self.noise_gain, 0), np.inf
-        )
-
     def whiten(self, rows: np.ndarray) -> np.ndarray:
         """Coordinates (n, rank) of equilibrated rows (n, P) in which AᵀA is the identity."""
         if self.square:

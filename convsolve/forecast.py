@@ -198,7 +198,8 @@ def descent(prepared: Prepared, factors: Sequence[Factor], tol: float) -> Descen
         if not known.size:
             raise ValueError("x is zero in every window: descent moves nothing")
         largest, least = float(known.max()), float(known.min())
-        if least < np.finfo(float).tiny or not 0 < 2 / largest < math.inf:
+        apart = math.isinf(largest / least) if least else True
+        if apart or least < np.finfo(float).tiny or not 0 < 2 / largest < math.inf:
             raise ValueError(OUT_OF_RANGE)
         # What the best step takes off the error, 1 - rate, which may be below one rounding.
         taken = 2 / (largest / least + 1)

@@ -14,7 +14,7 @@ from .factor import Factor
 from .prepared import prepare
 from .problem import Problem
 from .spec import ConvSpec, number
-from .system import System
+from .system import System, smallest_ridge
 from .verdict import DETERMINED, SEVERITY, verdict
 
 # A tap whose √(variance inflation) exceeds this is told as weakly determined.
@@ -101,7 +101,7 @@ class Identifiability:
     @property
     def rank(self) -> int:
         """Rank of the worst group; a bias, projected out, is not part of it."""
-        return min(self.group_ranks)
+        return self.group_ranks[self.worst_group]
 
     @property
     def nullity(self) -> int:
@@ -172,22 +172,30 @@ class Identifiability:
         ]
         return np.concatenate(per_output, axis=-1)
 
-    def under(self, spec: ConvSpec) -> Identifiability | None:
+    def under(self, spec: ConvSpec, bias: bool | None = None) -> Identifiability | None:
         """The report on the same x under another geometry; None where no window fits."""
-        problem = self.problem.under(spec)
+        problem = self.problem.under(spec, bias)
         return None if problem is None else Identifiability(problem)
 
     @cached_property
     def padding_only(self) -> np.ndarray:
         """Which taps are identifiable only because zeros are assumed outside the record.
 
-        Bool, kernel-shaped: those that the rows whose whole window was recorded leave open.
+        Bool, kernel-shaped: those that the rows whose whole window was recorded leave open. None,
+        where these rows are too large a problem to decide, which the text of the report says.
         """
-        spec = self.problem.spec.whole_windows(self.problem.input.arrays[0].shape[:-1])
-        if spec == self.problem.spec:
+        inner = self.of_whole_windows
+        if inner is None:
+            return self.identifiable
+        if inner is self or not inner.decided:
             return np.zeros_like(self.identifiable)
-        inner = self.under(spec)
-        return self.identifiable if inner is None else self.identifiable & ~inner.identifiable
+        return self.identifiable & ~inner.identifiable
+
+    @cached_property
+    def of_whole_windows(self) -> Identifiability | None:
+        """The report on the rows that read no zeros from outside; None where there are none."""
+        spec = self.problem.spec.whole_windows(self.problem.input.arrays[0].shape[:-1])
+        return self if spec == self.problem.spec else self.under(spec)
 
     @cached_property
     def noise_gain(self) -> np.ndarray:
@@ -206,11 +214,16 @@ class Identifiability:
     def weakly_determined(self) -> np.ndarray:
         """Which identifiable taps have a √(variance inflation) above 100, bool, kernel-shaped.
 
-        That is ‖centred column‖·noise gain: how many times its standard error exceeds what it would
-        be if no other column resembled its own.
+        That is ‖column less its mean‖·noise gain: how many times its standard error exceeds what it
+        would be if no other column resembled its own.
         """
-        inflation = self._kernel_shaped([f.inflation for f in self._known()])
-        return self.identifiable & (inflation > WEAK)
+        known = self._known()
+        spreads = np.ldexp(self._prepared.spreads, -self._system.turn)
+        inflation = [
+            s * np.where(f.determined, f.noise_gain, 0.0)
+            for s, f in zip(spreads, known, strict=True)
+        ]
+        return self._kernel_shaped(inflation) > WEAK
 
     def ridge_for(self, condition: float) -> float:
         """The smallest ridge under which [A; √ridge·I] has at most this condition number.
@@ -222,20 +235,8 @@ class Identifiability:
                 where any ridge will do; the ridge leaves float64 (change the unit of x).
         """
         bound = number(condition, "condition", above=1.0)
-        ridges = []
-        for factor, (largest, smallest) in zip(self._known(), self._extremes, strict=True):
-            if largest == 0.0:
-                raise ValueError("x is zero in every window: no ridge is the smallest")
-            # In units of s₁, so that C²s_P² cannot overflow.
-            share = (1 - (bound * (smallest / largest)) ** 2) / (bound**2 - 1)
-            with np.errstate(over="ignore", under="ignore"):
-                ridge = float(np.ldexp(largest**2 * max(share, 0.0), 2 * factor.unit))
-            if share > 0 and not 0 < ridge < float("inf"):
-                raise ValueError(
-                    "the ridge lies outside the range of float64; change the unit of x"
-                )
-            ridges.append(ridge)
-        return max(ridges)
+        ends = zip(self._known(), self._extremes, strict=True)
+        return max(smallest_ridge(*pair, f.unit, bound) for f, pair in ends)
 
     def descent(self, tol: float = 1e-6) -> forecast.Descent:
         """What plain gradient descent on the mean of squares will do, and what comes last."""
@@ -324,12 +325,13 @@ class Identifiability:
     def null_part(self, kernel: np.ndarray) -> np.ndarray:
         """Norm, per output, of the part of ``kernel`` that the data say nothing about."""
         groups, outputs = self._prepared.groups, self._prepared.outputs
-        flat = np.asarray(kernel, float).reshape(-1, groups, outputs)
-        parts = [
-            np.linalg.norm(f.user_null_basis.T @ flat[:, g], axis=0)
-            for g, f in enumerate(self._known())
-        ]
-        return np.concatenate(parts)
+        flat = self.problem.as_kernel(kernel, "kernel").reshape(-1, groups, outputs)
+        # A power of two against overflow of the squares.
+        turn = np.frexp(np.abs(flat).max())[1]
+        scaled = np.ldexp(flat, -turn)
+        parts = [f.user_null_basis.T @ scaled[:, g] for g, f in enumerate(self._known())]
+        with np.errstate(over="ignore"):
+            return np.ldexp(np.concatenate([np.linalg.norm(p, axis=0) for p in parts]), turn)
 
     @cached_property
     def counting(self) -> str:

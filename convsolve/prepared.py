@@ -191,6 +191,19 @@ class Prepared:
         return self.once("norms", "scaling", norms)
 
     @property
+    def spreads(self) -> np.ndarray:
+        """Norms (groups, P) of the columns less their means, with or without a bias."""
+
+        def norms() -> np.ndarray:
+            if self.problem.bias:
+                return self.column_norms
+            mean = sum(a.sum(1) for a, _ in self.rows()) / self.n
+            squares = sum(np.square(a - mean[:, None]).sum(1) for a, _ in self.rows())
+            return np.sqrt(squares)
+
+        return self.once("spreads", "scaling", norms)
+
+    @property
     def y_norms(self) -> np.ndarray:
         """Norms (groups, Q) of the centred outputs in channel-scaled units."""
 

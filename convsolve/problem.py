@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from .records import Records, count, precision, read
+from .records import Records, count, numeric, precision, read
 from .spec import ConvSpec, Ints, Padding, choice, integer, lag_bounds, lag_geometry, shown
 
 # More zeros around the data, or more numbers in a kernel (2 GiB), are a slip of the pen.
@@ -262,14 +262,14 @@ class Problem:
             return cls._from_lags(x, y, **recipe)
         return cls(x, y, **(recipe | {"spec": ConvSpec(**recipe["spec"])}))
 
-    def under(self, spec: ConvSpec) -> Problem | None:
-        """x alone under another geometry, for `identify`; None where there is no such problem."""
+    def under(self, spec: ConvSpec, bias: bool | None = None) -> Problem | None:
+        """x alone under another geometry (or bias), for `identify`; None where nothing fits."""
         shapes = [a.shape[:-1] for a in self.input.arrays]
         if not any(map(spec.rows, shapes)) or len(set(map(spec.offset, shapes))) > 1:
             return None
         made = type(self).__new__(type(self))
         made._lags, made.lag_shift = None, (0,) * spec.ndim
-        made._set(spec, self.input, None, self.out_channels, self.bias)
+        made._set(spec, self.input, None, self.out_channels, self.bias if bias is None else bias)
         return made
 
     def shorter(self, size: tuple[int, ...]) -> tuple[ConvSpec, str] | None:
@@ -286,6 +286,13 @@ class Problem:
             return None
         taps = str(size[0] if len(size) == 1 else size)
         return replace(self.spec, kernel_size=size), f"kernel_size={taps}"
+
+    def as_kernel(self, value: Any, name: str) -> np.ndarray:
+        """A kernel given as an array of its size, judged, as float64 ``(*K, Cin/groups, Cout)``."""
+        array = numeric(value, name).astype(np.float64)
+        if array.size != math.prod(self.kernel_shape):
+            raise ValueError(f"{name} has shape {array.shape}, the kernel {self.kernel_shape}")
+        return array.reshape(self.kernel_shape)
 
     def __getstate__(self) -> dict[str, Any]:
         return self.__dict__ | {"prepared": None}

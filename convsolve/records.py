@@ -56,11 +56,11 @@ def count(n: int, noun: str) -> str:
     return f"{n} {noun}{'' if n == 1 else 's'}"
 
 
-def reject_tracers(*values: Any) -> None:
-    """Point a caller inside jit, vmap or grad to ``fit_kernel``."""
+def reject_tracers(*values: Any, depth: int = 5) -> None:
+    """Point a caller inside jit, vmap or grad to ``fit_kernel``; lists nest as deep as axes do."""
     for value in values:
-        if isinstance(value, (list, tuple)):
-            reject_tracers(*value)
+        if isinstance(value, (list, tuple)) and depth:
+            reject_tracers(*value, depth=depth - 1)
         elif isinstance(value, jax.core.Tracer):
             raise TypeError(
                 "x or y is a tracer of jax.jit, vmap or grad, which cannot be judged; "

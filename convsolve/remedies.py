@@ -28,7 +28,9 @@ def remedies(report: Identifiability) -> list[str]:
         return []
     if not report.decided:
         need = prepared.factor_bytes / 2**30
+        rows = _more_rows(report) if report.verdict == "underdetermined" else []
         return [
+            *rows,
             f"a QR of so many unknowns would take {need:.1f} GiB; fewer taps or fewer channels "
             "decide it",
             "a ridge makes the answer unique whatever the verdict",
@@ -110,6 +112,10 @@ def _tried(report: Identifiability, prepared: Prepared) -> list[str]:
         return []
     found = []
     spec = report.problem.spec
+    if report.problem.bias:
+        bare = report.under(spec, bias=False)
+        if bare is not None and bare.unique:
+            found.append("without the bias every tap is determined (bias=False)")
     if max(spec.stride) > 1:
         dense = report.under(replace(spec, stride=(1,) * spec.ndim))
         if dense is not None and dense.unique:
@@ -167,8 +173,12 @@ def _excitation(report: Identifiability, prepared: Prepared) -> list[str]:
     for c, order in enumerate(orders):
         label = f"channel {group * channels + c}"
         if order == 0:
-            still = "does not vary" if report.problem.bias else "is zero"
-            found.append(f"{label} {still} in every window: drop it")
+            still = "constant" if report.problem.bias else "zero"
+            if report.problem.in_channels == 1:
+                beside = " beside a bias" * report.problem.bias
+                found.append(f"x is {still} in all windows: nothing is learned from it{beside}")
+            else:
+                found.append(f"{label} is {still} in all windows: drop it")
         elif order < taps:
             found.append(
                 f"{label} excites only {order} of its {taps} taps (its order of excitation); more "
@@ -178,7 +188,8 @@ def _excitation(report: Identifiability, prepared: Prepared) -> list[str]:
     if shared > 0 and channels > 1:
         text = (
             f"{count(shared, 'combination')} of channels cannot be told apart (a copy, a delayed "
-            "or filtered copy of another): drop one of them, or vary them independently"
+            f"or filtered copy of another{', a constant sum' * report.problem.bias}): drop one of "
+            "them, or vary them independently"
         )
         if prepared.columns <= MAX_TRIED:
             rest = (channels - 1) * taps

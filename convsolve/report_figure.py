@@ -51,7 +51,7 @@ def draw_report(report: Identifiability) -> Figure:
     """The figure of a report: of its worst group, where there are several."""
     title = f"{report.verdict}: {MEANING[report.verdict]}\n"
     title += f"{count(report.n_equations, 'equation')}, {count(report.n_unknowns, 'unknown')}"
-    if report.verdict == "undecided":
+    if not report.decided:
         figure = new_figure(9, 2.6)
         figure.suptitle(title, fontsize="large")
         figure.text(0.5, 0.4, "\n".join(report.remedies), ha="center", va="center", wrap=True)

@@ -35,6 +35,20 @@ def in_units(w: np.ndarray, exponents: np.ndarray) -> np.ndarray:
     return kernel
 
 
+def smallest_ridge(largest: float, smallest: float, unit: int, bound: float) -> float:
+    """The ridge that brings singular values of these ends, times 2^unit, to the condition bound."""
+    if largest == 0.0:
+        raise ValueError("x is zero in every window: no ridge is the smallest")
+    # In units of s₁ and of the bound, whose squares might overflow.
+    least, wanted = smallest / largest, 1 / bound
+    share = (wanted - least) * (wanted + least) / ((1 - wanted) * (1 + wanted))
+    with np.errstate(over="ignore", under="ignore"):
+        ridge = float(np.ldexp(largest**2 * max(share, 0.0), 2 * unit))
+    if wanted > least and not 0 < ridge < float("inf"):
+        raise ValueError("the ridge lies outside the range of float64; change the unit of x")
+    return ridge
+
+
 class System:
     """min ‖Y − A W‖² + Σ ridge·‖w‖² in equilibrated coordinates, group by group.
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from .confounding import MAX_VECTORS, ranges, sentences
+from .prepared import prepare
 from .records import count
 from .remedies import ridge_words
 
@@ -117,6 +118,9 @@ def taps_sentence(report: Identifiability) -> str:
 
 def padding_sentence(report: Identifiability) -> str:
     """Which taps rest on the assumption that x is zero outside the record; "" if none does."""
+    inner = report.of_whole_windows
+    if inner is not None and not inner.decided:
+        return "which taps rest on the zeros outside the record is too large to decide"
     if not report.padding_only.any():
         return ""
     which = "every tap" if report.padding_only.all() else _named(report, report.padding_only)
@@ -152,15 +156,27 @@ def confounded(report: Identifiability) -> list[str]:
             )
             continue
         basis = report.null_echelon[g]
-        index = list(np.ndindex(basis.shape[1:]))
         shift = g * basis.shape[-1]
-        at = [(*k, c + shift) for *k, c in index]
+        at = [(*k, c + shift) for *k, c in np.ndindex(basis.shape[1:])]
 
-        def several(taps: Sequence[int], at: Sequence[tuple[int, ...]] = at) -> str:
-            return names(report, sorted((at[i] for i in taps), key=lambda tap: (tap[-1], tap)))
+        def several(numbers: Sequence[int], at: Sequence[tuple[int, ...]] = at) -> str:
+            # One number more than there are taps is the bias.
+            taps = sorted((at[i] for i in numbers if i < len(at)), key=lambda tap: (tap[-1], tap))
+            parts = [names(report, taps)] if taps else []
+            return " and ".join(parts + ["the bias"] * (len(at) in numbers))
 
-        found += sentences(basis.reshape(len(basis), len(at)), several)
+        flat = basis.reshape(len(basis), len(at))
+        found += sentences(np.column_stack([flat, _biases(report, flat, g)]), several)
     return found
+
+
+def _biases(report: Identifiability, null: np.ndarray, group: int) -> np.ndarray:
+    """What the bias does along null vectors (k, P) of the centred A: it takes their mean back."""
+    prepared = prepare(report.problem)
+    mean, rest, _, _ = prepared.centre
+    terms = null * np.ldexp(mean + rest, prepared.x_exponents)[group]
+    total = -terms.sum(1)
+    return np.where(np.abs(total) > 1e-9 * np.abs(terms).sum(1), total, 0.0)
 
 
 def report(report: Identifiability) -> str:

@@ -108,6 +108,21 @@ def test_confounded_taps_in_words(name: str) -> None:
     assert report.to_dict()["confounded"] == report.confounded
 
 
+def test_the_bias_is_named_where_it_stands_in_for_taps() -> None:
+    constant = report_of(np.full(40, 2.0), 1, bias=True)
+    assert constant.confounded == [
+        "lag 0 and the bias are confounded: only (lag 0) + 0.5·(the bias) is determined"
+    ]
+    hot = report_of(np.eye(3)[T % 3], (1,), bias=True)
+    (told,) = hot.confounded
+    assert "− (the bias) changes nothing" in told
+    for report in (constant, hot):
+        assert "without the bias every tap is determined (bias=False)" in report.remedies
+        assert report.under(report.problem.spec, bias=False).unique
+    apart = report_of(np.stack([N[:, 0], N[:, 0]], 1), (1,), bias=True)
+    assert "the bias" not in " ".join([*apart.confounded, *apart.remedies])
+
+
 @pytest.mark.parametrize("name", CONFOUNDED)
 @pytest.mark.parametrize("power", [0, 40])
 def test_the_echelon_basis_spans_the_null_space(name: str, power: int) -> None:
@@ -185,7 +200,7 @@ def test_every_remedy_helps(name: str) -> None:
             rest = np.delete(x, c, axis=1)
             assert cs.identify(cs.Problem(rest, kernel_size=(taps,), **options)).unique
             tried += 1
-    if found := re.search(r"channel (\d+) is zero in every window: drop it", told):
+    if found := re.search(r"channel (\d+) is zero in all windows: drop it", told):
         rest = np.delete(BROKEN[name][0], int(found[1]), axis=1)
         assert cs.identify(cs.Problem(rest, kernel_size=(BROKEN[name][1],))).unique
         tried += 1
@@ -230,5 +245,36 @@ def test_an_undecided_report_names_what_decides(monkeypatch: pytest.MonkeyPatch)
     assert not report.decided
     assert report.remedies[0].startswith("a QR of so many unknowns would take 0.0 GiB; fewer taps")
     wide = report_of(N[:12], 4)
+    assert wide.remedies[0].startswith("3 more rows of y are needed")
+    assert cs.plot(wide).axes == []
     assert wide.verdict == "underdetermined"
     assert "identifiable" not in str(wide)
+
+
+def test_compare_keeps_the_methods_that_can_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("convsolve.prepared.MAX_FACTOR_BYTES", 8)
+    table = cs.compare(cs.Problem(np.arange(40.0), N[:38, 0], kernel_size=3))
+    assert "give a ridge, or fewer taps" in table.skipped["NormalEquations"]
+    assert any("GradientDescent" in name for name in table.solutions)
+    with pytest.raises(cs.SolveError, match="give a ridge, or fewer taps"):
+        cs.compare(cs.Problem(np.arange(40.0), N[:38, 0], kernel_size=3), [cs.NormalEquations()])
+
+
+def test_inner_rows_too_large_to_decide_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("convsolve.prepared.MAX_FACTOR_BYTES", 20_000)
+    monkeypatch.setattr("convsolve.system.SMALL_NUMBERS", 0)
+    x = np.random.default_rng(0).standard_normal(60)
+    report = report_of(x, 40, padding="full")
+    assert report.verdict == "overdetermined"
+    assert not report.padding_only.any()
+    text = " ".join(str(report).split())
+    assert "which taps rest on the zeros outside the record is too large to decide" in text
+
+
+def test_the_group_that_speaks_gives_the_rank() -> None:
+    n = np.arange(20_000)
+    pattern = np.tile(np.random.default_rng(0).standard_normal(5), 4000)
+    x = np.stack([np.sin(0.7 * n + 0.1), pattern], 1)
+    report = report_of(x, 6, groups=2)
+    assert report.group_verdicts == ("ambiguous", "rank-deficient")
+    assert (report.rank, report.nullity, report.worst_group) == (5, 1, 1)

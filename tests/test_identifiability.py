@@ -83,7 +83,7 @@ def test_remedies_name_what_limits() -> None:
 
     constant = "channel 0 excites only 1 of its 4 taps (its order of excitation); more of "
     assert constant in text(np.full((40, 1), 3.0), 4)
-    assert "channel 1 is zero in every window: drop it" in text(NOISE * [1, 0, 1], 3)
+    assert "channel 1 is zero in all windows: drop it" in text(NOISE * [1, 0, 1], 3)
     duplicate = text(NOISE[:, [0, 1, 0]], 3)
     assert "3 combinations of channels cannot be told apart" in duplicate
     assert "3 more rows of y are needed" not in duplicate

@@ -45,7 +45,7 @@ def test_gain_resolution_and_leverage_against_the_dense_matrix(case: oracle.Case
         projection = inverse @ a
         mask = np.abs(np.diag(projection) - 1) < 1e-8
         gain = np.where(mask, np.sqrt(np.diag(spread)), np.inf).reshape(shape)
-        norms = np.linalg.norm(a, axis=0).reshape(shape)
+        norms = np.linalg.norm(a - a.mean(0), axis=0).reshape(shape)
         kept = np.diag(projection).reshape(shape)
         ridge = 0.3
         damped = np.diag(np.linalg.solve(a.T @ a + ridge * np.eye(a.shape[1]), a.T @ a))
@@ -212,6 +212,14 @@ def test_its_gentler_sister_is_determined_but_weakly(seed: int) -> None:
     text = " ".join(str(report).split())
     assert "all taps are weakly determined, other taps can stand in for them" in text
     assert f"ridge={report.ridge_for(1e3):.3g} brings the condition to 1000" in text
+
+
+def test_an_offset_weakens_nothing() -> None:
+    """What a column shares with a constant is no fault of the other taps, bias or none."""
+    x = np.random.default_rng(0).standard_normal(2000) + 1e5
+    for bias in (False, True):
+        report = cs.identify(cs.Problem(x, kernel_size=10, bias=bias))
+        assert not report.weakly_determined.any()
 
 
 def test_white_noise_is_well_determined() -> None:
