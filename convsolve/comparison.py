@@ -139,8 +139,10 @@ def compare(
         kernel = np.asarray(fit.kernel, float)
         error = None
         if reference is not None:
-            size = np.linalg.norm(reference)
-            error = float(np.linalg.norm(kernel - reference) / (size if size else 1.0))
+            size = np.abs(reference).max() or 1.0
+            norm = np.linalg.norm(reference / size) or 1.0
+            with np.errstate(over="ignore"):
+                error = float(np.linalg.norm((kernel - reference) / size) / norm)
         rows.append(
             {
                 "method": label,
@@ -148,7 +150,7 @@ def compare(
                 "loss": _loss(fit),
                 "gap": 0.0,
                 "kernel_error": error,
-                "null_part": float(np.linalg.norm(report.null_part(kernel))) if decided else None,
+                "null_part": float(np.hypot.reduce(report.null_part(kernel))) if decided else None,
                 "certificate": fit.certificate,
                 "certificate_kind": fit.stats.get("certificate_kind"),
                 "steps": fit.stats.get("steps"),

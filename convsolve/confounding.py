@@ -53,6 +53,8 @@ def sentences(basis: np.ndarray, names: Callable[[Sequence[int]], str]) -> list[
 
     ``names`` labels taps given by their numbers.
     """
+    # Beyond, a square leaves float64; so far apart, nobody asks how far.
+    basis = np.clip(basis, -1e150, 1e150)
     parts = _components(basis)
     unseen = [int(taps[0]) for _, taps in parts if len(taps) == 1]
     found = []

@@ -191,11 +191,13 @@ def _excitation(report: Identifiability, prepared: Prepared) -> list[str]:
             f"or filtered copy of another{', a constant sum' * report.problem.bias}): drop one of "
             "them, or vary them independently"
         )
-        if prepared.columns <= MAX_TRIED:
-            rest = (channels - 1) * taps
-            spare = [c for c in range(channels) if rank(own != c) == rest]
-            if spare:
-                names = " or ".join(str(group * channels + c) for c in spare[:4])
-                text += f"; without channel {names} the others are determined"
+        # What is left is determined if no null vector lies in it alone.
+        null = factor.null_basis
+        spare = [
+            c for c in range(channels) if np.linalg.matrix_rank(null[own == c]) == null.shape[1]
+        ]
+        if spare:
+            names = " or ".join(str(group * channels + c) for c in spare[:4])
+            text += f"; without channel {names} the others are determined"
         found.append(text)
     return found

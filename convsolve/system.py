@@ -211,7 +211,8 @@ class System:
         assert best is not None
         found_by = self._certify(*best, factors.__getitem__)
         # A null part fits nothing: it would make any residual small beside it.
-        null = max(f.null_share(best[0][i]) for i, f in enumerate(factors))
+        y_norms = self.prepared.y_norms
+        null = max(f.null_share(best[0][i], y_norms[i]) for i, f in enumerate(factors))
         return best[0], max(found_by, Certificate(null, "value"), key=lambda c: c.value)
 
     def to_user(self, w: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

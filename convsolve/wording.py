@@ -174,9 +174,10 @@ def _biases(report: Identifiability, null: np.ndarray, group: int) -> np.ndarray
     """What the bias does along null vectors (k, P) of the centred A: it takes their mean back."""
     prepared = prepare(report.problem)
     mean, rest, _, _ = prepared.centre
-    terms = null * np.ldexp(mean + rest, prepared.x_exponents)[group]
-    total = -terms.sum(1)
-    return np.where(np.abs(total) > 1e-9 * np.abs(terms).sum(1), total, 0.0)
+    with np.errstate(over="ignore", invalid="ignore"):
+        terms = null * np.ldexp(mean + rest, prepared.x_exponents)[group]
+        total = -terms.sum(1)
+        return np.where(np.abs(total) > 1e-9 * np.abs(terms).sum(1), total, 0.0)
 
 
 def report(report: Identifiability) -> str:
