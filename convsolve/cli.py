@@ -7,6 +7,7 @@ import io
 import json
 import math
 import os
+import re
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -41,7 +42,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if sys.stdout is not None:
             sys.stdout.flush()
     except Refusal as refusal:
-        print(f"convsolve: {refusal}", file=sys.stderr)
+        print(f"convsolve: {_in_shell(str(refusal))}", file=sys.stderr)
         return refusal.status
     except KeyboardInterrupt:
         print("convsolve: interrupted", file=sys.stderr)
@@ -81,7 +82,7 @@ def _identify(args: argparse.Namespace, told: list[Warning | str]) -> int:
     if args.json:
         _print_json(report.to_dict())
     else:
-        print(report)
+        print(_in_shell(str(report)))
     return OK if report.unique else NOT_UNIQUE
 
 
@@ -117,7 +118,7 @@ def _solve(args: argparse.Namespace, told: list[Warning | str]) -> int:
         }
         _print_json(document)
     else:
-        print(f"{stated}\n{fit}")
+        print(_in_shell(f"{stated}\n{fit}"))
     if fit.status == "interrupted":
         return INTERRUPTED
     if any(isinstance(warning, IdentifiabilityWarning) for warning in told):
@@ -179,7 +180,8 @@ def _warnings_told() -> Iterator[list[Warning | str]]:
             if not issubclass(category, UserWarning):
                 return otherwise(message, category, *where, **more)
             told.append(message)
-            print(f"convsolve: warning: {' '.join(str(message).split())}", file=sys.stderr)
+            line = _in_shell(" ".join(str(message).split()))
+            print(f"convsolve: warning: {line}", file=sys.stderr)
 
         warnings.simplefilter("always", UserWarning)
         warnings.showwarning = show
@@ -201,6 +203,23 @@ def _progress(steps: int | None) -> Iterator[Callable[[int, int, float], None] |
             bar.update(step - bar.n)
 
         yield show
+
+
+# A report speaks Python, "lags=(0, 4)"; a line may break within.
+_ARGUMENTS = (
+    (re.compile(r"\bbias=False"), r"leave out --bias"),
+    (re.compile(r"\b(lags|kernel_size)=\((-?\d+),(\s+)(-?\d+)\)"), r"--\1 \2\3\4"),
+    (re.compile(r"\bkernel_size=\((\d+),(\s+)(\d+),(\s+)(\d+)\)"), r"--kernel_size \1\2\3\4\5"),
+    (re.compile(r"\b(kernel_size|ridge|stride|edges|padding)='?([\w.+-]+)'?"), r"--\1 \2"),
+    (re.compile(r"--kernel_size"), "--kernel-size"),
+)
+
+
+def _in_shell(text: str) -> str:
+    """A text with the arguments of Python as options of the command line."""
+    for pattern, option in _ARGUMENTS:
+        text = pattern.sub(option, text)
+    return text
 
 
 def _verdict(report: Any) -> dict[str, Any]:

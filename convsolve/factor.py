@@ -114,8 +114,11 @@ class Factor:
         share = max(10 * columns * EPS, (10 * tolerance_of(rows, columns)) ** 2)
         margin = share * min(np.linalg.norm(gram), np.linalg.norm(gram, 1))
         try:
-            np.linalg.cholesky(gram - margin * np.eye(columns))
-            r = np.linalg.cholesky(gram).T
+            less = gram.copy()
+            less.flat[:: columns + 1] -= margin
+            np.linalg.cholesky(less)
+            # In C order, or every triangular solve would copy it.
+            r = np.ascontiguousarray(np.linalg.cholesky(gram).T)
         except np.linalg.LinAlgError:
             return None
         z = solve_triangular(r, rhs, transposed=True)
@@ -174,6 +177,9 @@ class Factor:
     @cached_property
     def user_singular_values(self) -> np.ndarray:
         """Singular values of A itself, in the user's units, times ``2**-unit``."""
+        if not np.ptp(self.exponents):
+            values = self.singular_values
+            return np.where(np.arange(values.size) < self.rank, values, 0.0)
         r = np.ldexp(self.r, self.exponents - self.unit)
         if not self.full_rank:
             # Within the row space, or the rounding of the null space could stand above the rest.
@@ -198,7 +204,7 @@ class Factor:
     @cached_property
     def extremes(self) -> tuple[float, float]:
         """Largest and smallest singular value of A itself, times ``2**-unit``; 0 if deficient."""
-        if not self.full_rank and not self.graded:
+        if not self.full_rank and not self.graded and np.ptp(self.exponents):
             r = np.ldexp(self.r, self.exponents - self.unit)
             return float(np.linalg.norm(r, 2)), 0.0
         if "user_singular_values" in self.__dict__ or not self.large:

@@ -78,7 +78,8 @@ class Identifiability:
 
         def badness(group: int) -> tuple[int, int]:
             factor = self._factors[group]
-            rank = 0 if factor is None else factor.rank
+            # A rank takes a spectrum, which a single group need not spend.
+            rank = 0 if factor is None or self._prepared.groups == 1 else factor.rank
             return SEVERITY.index(self.group_verdicts[group]), -rank
 
         return max(range(self._prepared.groups), key=badness)
@@ -141,8 +142,10 @@ class Identifiability:
     @property
     def rank_band(self) -> tuple[int, int]:
         """Rank at the upper and at the lower end of the band around the tolerance (worst group)."""
-        band = self._known()[self.worst_group].band
-        return band.rank_at_high, band.rank_at_low
+        factor = self._known()[self.worst_group]
+        if factor.source == "gram":  # certified above the band
+            return factor.rank, factor.rank
+        return factor.band.rank_at_high, factor.band.rank_at_low
 
     @property
     def method(self) -> str:
@@ -294,10 +297,11 @@ class Identifiability:
         mean, rest, _, _ = self._prepared.centre
         turn = self._system.turn
         for group, factor in enumerate(self._known()):
+            if factor.full_rank:
+                continue
             scaled = np.ldexp((mean + rest)[group], -turn[group])
             scaled /= max(float(np.linalg.norm(scaled)), 1.0)
-            null = np.linalg.norm(scaled @ factor.null_basis) if not factor.full_rank else 0.0
-            if null > factor.null_threshold:
+            if np.linalg.norm(scaled @ factor.null_basis) > factor.null_threshold:
                 return False
         return True
 
@@ -352,6 +356,9 @@ class Identifiability:
             "n_equations": self.n_equations,
             "n_unknowns": self.n_unknowns,
             "method": self.method,
+            "group_verdicts": list(self.group_verdicts),
+            "worst_group": self.worst_group,
+            "lags": [axis.tolist() for axis in self.problem.lags],
             "counting": self.counting,
             "remedies": self.remedies,
         }
@@ -370,7 +377,9 @@ class Identifiability:
                 "padding_only": self.padding_only.tolist(),
                 "noise_gain": _finite(self.noise_gain.tolist()),
                 "weakly_determined": self.weakly_determined.tolist(),
+                "mask_ambiguous": self.mask_ambiguous,
                 "confounded": self.confounded,
+                "noise": wording.noise_sentence(self),
             }
         return out
 

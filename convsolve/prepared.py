@@ -94,6 +94,11 @@ class Prepared:
             self.seconds[label] = self.seconds.get(label, 0.0) + taken
         return self._kept[key]
 
+    def forget(self, which: Callable[[Any], bool]) -> None:
+        """Let go of what was kept under the keys that ``which`` names."""
+        for key in [k for k in self._kept if which(k)]:
+            del self._kept[key]
+
     @property
     def matrix_numbers(self) -> int:
         """Numbers in the design matrix of all groups, y beside it."""

@@ -273,13 +273,10 @@ class Problem:
         return made
 
     def shorter(self, size: tuple[int, ...]) -> tuple[ConvSpec, str] | None:
-        """The geometry with a smaller kernel from its first lag on, and the argument that asks it.
-
-        None where explicit padding leaves open what is meant.
-        """
+        """The geometry with a smaller kernel, and the argument; None for explicit padding."""
         if self._lags is not None:
-            first, edges = [a for a, _ in self._lags[0]], self._lags[1]
-            bounds = [(a, a + k - 1) for a, k in zip(first, size, strict=True)]
+            edges = self._lags[1]
+            bounds = [_around_zero(e[0], e[1], k) for e, k in zip(self._lags[0], size, strict=True)]
             lags = str(bounds[0] if len(bounds) == 1 else tuple(bounds))
             return lag_geometry(bounds, edges, self.spec.groups)[0], f"lags={lags}"
         if not isinstance(self.spec.padding, str):
@@ -359,6 +356,12 @@ class Problem:
             f"padding {spec.padding}{extras}; y: "
             f"{count(self.n_equations, 'row')} × {count(self.out_channels, 'output')}, {self.dtype}"
         )
+
+
+def _around_zero(first: int, last: int, taps: int) -> tuple[int, int]:
+    """So many of the lags from first to last, as near to lag 0 as may be."""
+    start = min(max(-((taps - 1) // 2), first), last - taps + 1)
+    return start, start + taps - 1
 
 
 def _judge_trials(x: Records, y: Records, wanted: tuple[int, ...]) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from .prepared import Prepared, prepare
+from .problem import Problem
 from .records import count
 from .spec import smallest
 from .system import SMALL_NUMBERS, System
@@ -43,14 +45,33 @@ def remedies(report: Identifiability) -> list[str]:
         found.append(_why_ambiguous(report, prepared))
     elif report.mask_ambiguous:
         found.append(_no_gap(report))
-    limited_by_counting = counted and report.rank == min(
-        report.n_equations - report.problem.bias, prepared.columns
-    )
-    if not limited_by_counting:
-        found += _excitation(report, prepared)
-    found += _tried(report, prepared)
+    twin = _twin(report) if _cheap(prepared) else None
+    most = min(report.n_equations - report.problem.bias, prepared.columns)
+    if twin is not None:
+        most = twin.group_ranks[report.worst_group]
+    if report.rank < most:
+        found += _excitation(report, twin)
+    elif counted:
+        found += _besides(report)
+    else:
+        found.append(_too_short(report))
+    if _cheap(prepared):
+        found += _tried(report)
     found.append(_ridge(report))
     return found
+
+
+def _cheap(prepared: Prepared) -> bool:
+    """Whether other problems of this size may be tried before something is proposed."""
+    return prepared.matrix_numbers <= SMALL_NUMBERS and prepared.columns <= MAX_TRIED
+
+
+def _twin(report: Identifiability) -> Identifiability:
+    """The report on white noise in the place of x: what the geometry allows at best."""
+    problem, rng = report.problem, np.random.default_rng(0)
+    noise = [rng.standard_normal(a.shape) for a in problem.x]
+    out_channels, bias = problem.out_channels, problem.bias
+    return type(report)(Problem(noise, spec=problem.spec, out_channels=out_channels, bias=bias))
 
 
 def _ridge(report: Identifiability) -> str:
@@ -100,16 +121,56 @@ def _more_rows(report: Identifiability) -> list[str]:
     sentence = f"{count(missing, 'more row')} of y {'is' if missing == 1 else 'are'} needed"
     if spec.ndim > 1:
         return [sentence + ": larger records, or more of them"]
-    wanted = spec.rows(longest) + missing
-    length = smallest(lambda w: spec.rows((w,)) >= wanted)
-    where = "a record" if len(problem.x) == 1 else "one of the records"
-    return [f"{sentence}: {where} of {length} samples instead of {longest[0]}, or another record"]
+    whole = spec.padding != "circular" and spec == spec.whole_windows(longest)
+    if len(problem.x) > 1 and whole:
+        wanted = spec.rows(longest) + missing
+        length = smallest(lambda w: spec.rows((w,)) >= wanted)
+        where = f"one of the records of {length} samples instead of {longest[0]}"
+    elif len(problem.x) > 1:
+        return [f"{sentence}: records of {_least(report)} samples each, or more of them"]
+    else:
+        where = f"a record of {_least(report)} samples instead of {longest[0]}"
+    return [f"{sentence}: {where}, or another record"]
 
 
-def _tried(report: Identifiability, prepared: Prepared) -> list[str]:
-    """Changes of the geometry that have been seen to help, each found by `identify` itself."""
-    if prepared.matrix_numbers > SMALL_NUMBERS or prepared.columns > MAX_TRIED:
+def _least(report: Identifiability) -> int:
+    problem = report.problem
+    return problem.spec.minimum_samples(
+        problem.in_channels, records=len(problem.x), bias=problem.bias
+    )
+
+
+def _too_short(report: Identifiability) -> str:
+    each = " each" if len(report.problem.x) > 1 else ""
+    side = "samples" if report.problem.spec.ndim == 1 else "samples a side"
+    return (
+        "the records are too short for this geometry, whatever x holds: at least "
+        f"{_least(report)} {side}{each} are needed"
+    )
+
+
+def _besides(report: Identifiability) -> list[str]:
+    """What more rows would not mend, seen with no more taps than these rows can carry."""
+    taps = report.problem.spec.kernel_size
+    longest = max(taps)
+
+    def carried(by: int) -> Identifiability | None:
+        changed = report.problem.shorter(tuple(min(k, longest - by) for k in taps))
+        return None if changed is None else report.under(changed[0])
+
+    def enough(by: int) -> bool:
+        fewer = carried(by) if by < longest else None
+        return by >= longest or (fewer is not None and fewer.n_equations >= fewer.n_unknowns)
+
+    by = smallest(enough)
+    fewer = carried(by) if by < longest else None
+    if fewer is None or fewer.unique or not _cheap(prepare(fewer.problem)):
         return []
+    return _excitation(fewer, _twin(fewer))
+
+
+def _tried(report: Identifiability) -> list[str]:
+    """Changes of the geometry that have been seen to help, each found by `identify` itself."""
     found = []
     spec = report.problem.spec
     if report.problem.bias:
@@ -155,49 +216,71 @@ def _fewer_taps(
     return cut(by) if by < longest else None
 
 
-def _excitation(report: Identifiability, prepared: Prepared) -> list[str]:
-    """Which channels fall short on their own, and whether the rest is shared between channels."""
-    group = report.worst_group
+def _orders(report: Identifiability, group: int) -> list[int]:
+    """How many taps each channel of a group excites on its own."""
+    prepared = prepare(report.problem)
     factor = System(prepared).factor(group)
     assert factor is not None
-    taps = int(np.prod(report.problem.spec.kernel_size))
-    channels = prepared.columns // taps
+    channels = report.problem.kernel_shape[-2]
 
     def rank(columns: np.ndarray) -> int:
-        values = np.linalg.svd(factor.r[:, columns], compute_uv=False)
+        values = np.linalg.svd(columns, compute_uv=False)
         return int((values > factor.band.tolerance).sum())
 
-    own = np.arange(prepared.columns) % channels
-    orders = [rank(own == c) for c in range(channels)]
+    return [rank(factor.r[:, c::channels]) for c in range(channels)]
+
+
+def _excitation(report: Identifiability, twin: Identifiability | None) -> list[str]:
+    """Which channels fall short of noise on their own, and whether the rest is shared."""
+    group, problem = report.worst_group, report.problem
+    orders = _orders(report, group)
+    channels, taps = len(orders), math.prod(problem.spec.kernel_size)
+    best = [taps] * channels if twin is None else _orders(twin, group)
     found = []
     for c, order in enumerate(orders):
-        label = f"channel {group * channels + c}"
+        number = group * channels + c
         if order == 0:
-            still = "constant" if report.problem.bias else "zero"
-            if report.problem.in_channels == 1:
-                beside = " beside a bias" * report.problem.bias
+            still = "constant" if problem.bias else "zero"
+            if problem.in_channels == 1:
+                beside = " beside a bias" * problem.bias
                 found.append(f"x is {still} in all windows: nothing is learned from it{beside}")
             else:
-                found.append(f"{label} is {still} in all windows: drop it")
-        elif order < taps:
+                found.append(f"channel {number} is {still} in all windows: drop it")
+        elif order < best[c]:
+            same = "more of the same signal will not help: it takes"
+            if _transient(problem, number):
+                same = "record the silence around it too, or it takes"
             found.append(
-                f"{label} excites only {order} of its {taps} taps (its order of excitation); more "
-                "of the same signal will not help: it takes a richer one, noise-like, or fewer taps"
+                f"channel {number} excites only {order} of its {taps} taps (its order of "
+                f"excitation); {same} a richer signal, noise-like, or fewer taps"
             )
-    shared = sum(orders) - factor.rank
+    shared = sum(orders) - report.group_ranks[group]
+    shared -= 0 if twin is None else sum(best) - twin.group_ranks[group]
     if shared > 0 and channels > 1:
-        text = (
-            f"{count(shared, 'combination')} of channels cannot be told apart (a copy, a delayed "
-            f"or filtered copy of another{', a constant sum' * report.problem.bias}): drop one of "
-            "them, or vary them independently"
-        )
+        factor = System(prepare(problem)).factor(group)
+        assert factor is not None
         # What is left is determined if no null vector lies in it alone.
         null = factor.null_basis
         spare = [
-            c for c in range(channels) if np.linalg.matrix_rank(null[own == c]) == null.shape[1]
+            str(group * channels + c)
+            for c in range(channels)
+            if np.linalg.matrix_rank(null[c::channels]) == null.shape[1]
         ]
+        text = (
+            f"{count(shared, 'combination')} of channels cannot be told apart (a copy, a delayed "
+            f"or filtered copy of another{', a constant sum' * problem.bias}): drop one of them, "
+            "or vary them independently"
+        )
         if spare:
-            names = " or ".join(str(group * channels + c) for c in spare[:4])
-            text += f"; without channel {names} the others are determined"
+            text += f"; without channel {' or '.join(spare[:4])} the others are determined"
         found.append(text)
     return found
+
+
+def _transient(problem: Problem, channel: int) -> bool:
+    """Whether a channel of one axis is silent for a kernel's length at one end of a record."""
+    if problem.spec.ndim > 1:
+        return False
+    reach = problem.spec.span[0] - 1
+    ends = [e for a in problem.x for e in (a[:reach, channel], a[-reach:, channel])]
+    return reach > 0 and any(len(e) == reach and not e.any() for e in ends)

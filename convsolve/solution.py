@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import textwrap
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,6 +19,7 @@ from .identifiability import Identifiability
 from .problem import Problem
 from .solvers.base import Trace
 from .spec import ConvSpec
+from .wording import weak_sentence
 
 VERSION = 1
 
@@ -202,7 +204,10 @@ class Solution:
             kind = self.stats["certificate_kind"]
             lines.append(f"certificate  {certificate_text(self.certificate, kind)}")
         if self.identifiability is not None:
-            lines.append(f"data         {self.identifiability.verdict}")
+            report = self.identifiability
+            lines.append(f"data         {report.verdict}")
+            weak = weak_sentence(report) if report.unique else ""
+            lines += [f"             {text}" for text in textwrap.wrap(weak, 75)]
         kernel = np.asarray(self.kernel)
         shape = " × ".join(map(str, kernel.shape))
         lines.append(f"kernel       {shape} (taps × channels × outputs), {kernel.dtype}")

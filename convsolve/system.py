@@ -74,6 +74,10 @@ class System:
         self.a_norm = np.linalg.norm(np.ldexp(joint, -extra), axis=1)
 
     def _once(self, key: object, label: str, make: Callable[[], Factor | None]) -> Factor | None:
+        # Of all ridges only the last is kept: a search over many would fill the memory.
+        self.prepared.forget(
+            lambda kept: isinstance(kept, tuple) and kept[1] not in (0, self.ridge)
+        )
         return self.prepared.once((key, self.ridge), label, make)
 
     def gram_factor(self, group: int) -> Factor | None:
@@ -89,7 +93,8 @@ class System:
             gram, rhs = moments.centred() if p.problem.bias else (moments.gram, moments.rhs)
             turn = self.turn[group]
             scaled = np.ldexp(gram[group], -(turn[:, None] + turn[None, :]))
-            scaled += np.diag(self.root_ridge[group] ** 2)
+            if self.ridge:
+                scaled.flat[:: p.columns + 1] += self.root_ridge[group] ** 2
             right = np.ldexp(rhs[group], -turn[:, None])
             return Factor.from_gram(scaled, right, self.exponents[group], p.n)
 

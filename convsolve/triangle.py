@@ -101,7 +101,7 @@ def extreme_singular_values(r: np.ndarray) -> tuple[float, float]:
         operator = LinearOperator(r.shape, matvec=product, dtype=r.dtype)
         # The error of an eigenvalue is the square of its residual's over the gap.
         value = eigsh(
-            operator, k=1, ncv=120, v0=start, maxiter=100, tol=1e-8, return_eigenvectors=False
+            operator, k=1, ncv=120, v0=start, maxiter=10, tol=1e-8, return_eigenvectors=False
         )
         return float(np.sqrt(value[0]))
 

@@ -135,12 +135,19 @@ def noise_sentence(report: Identifiability) -> str:
     low, high = f"{gains.min():.2g}", f"{gains.max():.2g}"
     much = low if low == high else f"{low} to {high}"
     text = f"a unit of white noise in y moves an identifiable tap by {much}"
+    weak = weak_sentence(report)
+    return f"{text}; {weak}" if weak else text
+
+
+def weak_sentence(report: Identifiability) -> str:
+    """How many taps others can stand in for, and the ridge that mends it; "" if none."""
     weak = _per_group(report, report.weakly_determined)
-    if weak.any():
-        which = "all" if weak.all() else f"{int(weak.sum())} of {weak.size}"
-        text += f"; {which} taps are weakly determined, other taps can stand in for them"
-        if report.unique:
-            text += f": {known}" if (known := ridge_words(report)) else ""
+    if not weak.any():
+        return ""
+    which = "all" if weak.all() else f"{int(weak.sum())} of {weak.size}"
+    text = f"{which} taps are weakly determined, other taps can stand in for them"
+    if report.unique and (known := ridge_words(report)):
+        text += f": {known}"
     return text
 
 
@@ -202,8 +209,8 @@ def report(report: Identifiability) -> str:
     ]
     if report.decided:
         rank = f"{report.rank} of {report.n_unknowns - problem.bias}, nullity {report.nullity}"
-        high, low = report.rank_band
-        if report.verdict == "ambiguous" and high < low:
+        if report.verdict == "ambiguous" and report.rank_band[0] < report.rank_band[1]:
+            high, low = report.rank_band
             rank += f"; between {high} and {low} within the band around the tolerance"
         rank += " (bias projected out)" if problem.bias else ""
         condition = "infinite" if np.isinf(report.condition) else f"{report.condition:.3g}"

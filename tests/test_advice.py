@@ -222,12 +222,60 @@ def test_every_remedy_helps(name: str) -> None:
 
 def test_fewer_lags_are_asked_for_as_lags() -> None:
     x = np.array([0.0, 1, 0, -1])[T % 4]
-    for edges, lags in (("drop", (0, 5)), ("drop", (-3, 2)), ("circular", (0, 5))):
+    for edges, lags, kept in (
+        ("drop", (0, 5), (0, 1)),
+        ("drop", (-3, 2), (0, 1)),
+        ("drop", (-7, -2), (-3, -2)),
+        ("circular", (0, 5), (0, 1)),
+    ):
         report = cs.identify(cs.Problem.from_lags(x, lags=lags, edges=edges))
         (asked,) = re.findall(r"lags=\((-?\d+), (-?\d+)\)", " ".join(report.remedies))
         first, last = map(int, asked)
-        assert (first, last) == (lags[0], lags[0] + 1)
+        assert (first, last) == kept
         assert cs.identify(cs.Problem.from_lags(x, lags=(first, last), edges=edges)).unique
+
+
+DILATED = {"padding": "causal", "dilation": 2}
+TOO_SHORT = {
+    "aliased taps": (7, {"kernel_size": 6, "dilation": 2, "padding": "circular"}, 5),
+    "a tap that reads one sample": (9, {"kernel_size": 5, "bias": True, **DILATED}, 3),
+    "zeros around": (11, {"kernel_size": 5, "padding": ((5, 5),)}, 4),
+    "enough rows, not enough samples": (5, {"kernel_size": 3, **DILATED}, 4),
+}
+
+
+@pytest.mark.parametrize("name", TOO_SHORT)
+def test_the_record_asked_for_is_long_enough(name: str) -> None:
+    """Where rows of padding, or taps a turn apart, make counting alone wrong."""
+    length, options, given = TOO_SHORT[name]
+    channels = 3 if name == "zeros around" else 1
+    noise = np.random.default_rng(0).standard_normal((20, channels))
+    told = cs.identify(cs.Problem(noise[:given], **options)).remedies[0]
+    assert re.search(rf"a record of {length} samples instead|at least {length} samples", told)
+    assert "order of excitation" not in " ".join(
+        cs.identify(cs.Problem(noise[:given], **options)).remedies
+    )
+    assert cs.identify(cs.Problem(noise[:length], **options)).unique
+    assert not cs.identify(cs.Problem(noise[: length - 1], **options)).unique
+
+
+def test_what_more_rows_would_not_mend_is_told_beside_them() -> None:
+    noise = N[:7, 0]
+    zero = report_of(np.stack([noise, np.zeros(7)], 1), (5,)).remedies
+    assert "7 more rows of y are needed" in zero[0]
+    assert "channel 1 is zero in all windows: drop it" in zero
+    twice = " ".join(report_of(np.stack([noise, noise], 1), (5,)).remedies)
+    assert "combinations of channels cannot be told apart" in twice
+    assert "cannot be told apart" not in " ".join(report_of(N[:7, :2], (5,)).remedies)
+
+
+def test_a_burst_at_the_end_asks_for_the_silence_after_it() -> None:
+    burst = np.r_[np.zeros(50), 1.0, 2.0, 3.0]
+    told = " ".join(report_of(burst, 6).remedies)
+    assert "record the silence around it too" in told
+    assert "more of the same" not in told
+    assert report_of(np.r_[burst, np.zeros(5)], 6).unique
+    assert "more of the same signal will not help" in " ".join(report_of(np.ones(40), 4).remedies)
 
 
 def test_a_report_under_another_geometry_leaves_its_own_alone() -> None:

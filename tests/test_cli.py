@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -353,3 +354,42 @@ def test_a_reader_that_leaves_early_is_no_error(folder):
     )
     os.close(writing)
     assert (done.returncode, done.stderr) == (1, b"")
+
+
+def test_a_report_speaks_the_language_of_the_shell(run):
+    np.savez("tone.npz", x=np.array([0.0, 1, 0, -1])[np.arange(40) % 4])
+    status, out, _ = run("identify tone.npz --lags 0 5")
+    text = " ".join(out.split())
+    assert status == 3
+    assert "fewer taps: --lags 0 1 has 39 equations" in text
+    assert re.search(r"towards zero: --ridge [\d.e-]+ brings the condition to 1000", text)
+    np.savez("image.npz", x=np.outer(np.arange(8.0), np.ones(8)))
+    text = " ".join(run("identify image.npz --kernel-size 2 3")[1].split())
+    assert "fewer taps: --kernel-size 2 1 has 56 equations" in text
+    np.savez("hot.npz", x=np.eye(3)[np.arange(30) % 3])
+    text = " ".join(run("identify hot.npz --kernel-size 1 --bias")[1].split())
+    assert "(leave out --bias)" in text
+    for words in (" lags=", "kernel_size=", "ridge=", "stride=", "bias=False"):
+        assert words not in text
+
+
+def test_json_of_a_report_has_all_that_its_text_says(run):
+    np.savez("tone.npz", x=np.array([0.0, 1, 0, -1])[np.arange(40) % 4])
+    document = strict_json(run("identify tone.npz --lags 0 5 --json")[1])
+    assert document["lags"] == [[5, 4, 3, 2, 1, 0]]
+    assert document["group_verdicts"] == ["rank-deficient"]
+    assert document["worst_group"] == 0
+    assert document["mask_ambiguous"] is False
+    assert {"noise", "confounded", "padding_only", "weakly_determined", "rank_band"} <= set(
+        document
+    )
+
+
+def test_a_solution_says_that_its_taps_are_weak(run):
+    rng = np.random.default_rng(0)
+    x = np.convolve(np.convolve(rng.standard_normal(400), np.hanning(12)), np.hanning(12))
+    np.savez("smooth.npz", x=x, y=x)
+    out = run("solve smooth.npz --lags 0 19")[1]
+    text = " ".join(out.split())
+    assert "overdetermined all taps are weakly determined" in text
+    assert re.search(r"--ridge [\d.e-]+ brings the condition to 1000", text)

@@ -18,7 +18,7 @@ MISTAKES = [
     ("identify full.npz --kernel-size 2 --lags 0 1", "either --kernel-size or --lags"),
     ("identify full.npz --kernel-size two", "--kernel-size: invalid int value: 'two'"),
     ("identify full.npz --kernel-size 0", "kernel_size must be at least 1, got 0"),
-    ("identify full.npz --kernel-size 2 --padding odd", "padding='odd' is unknown"),
+    ("identify full.npz --kernel-size 2 --padding odd", "--padding odd is unknown"),
     ("identify full.npz --kernel-size 2 --padding 1,2,3", "--padding: '1,2,3' is not a word"),
     ("identify full.npz --kernel-size 2 --padding 1,x", "--padding: '1,x' is not a word"),
     ("identify full.npz --kernel-size 2 --edges zeros", "--edges goes with --lags"),
