@@ -34,12 +34,13 @@ def upper_bound(
     factor: Factor | None = None,
 ) -> np.ndarray:
     """The free bound min(‖g‖/‖r‖, ‖R⁻ᵀg‖/‖w‖, ‖r‖/‖w‖)/‖A‖ on `backward_error`, per output (Q,)."""
-    w_norm, g_norm = np.linalg.norm(w, axis=0), np.linalg.norm(g, axis=0)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        bound = np.minimum(g_norm / r_norm, r_norm / w_norm)
+    # An answer so far off that its squares leave float64 has no bound: inf, not a number short.
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        w_norm, g_norm = np.linalg.norm(w, axis=0), np.linalg.norm(g, axis=0)
+        bound = np.nan_to_num(np.minimum(g_norm / r_norm, r_norm / w_norm), nan=np.inf)
         if factor is not None and factor.square:
             half = solve_triangular(factor.r, g, transposed=True)
-            bound = np.minimum(bound, np.linalg.norm(half, axis=0) / w_norm)
+            bound = np.fmin(bound, np.linalg.norm(half, axis=0) / w_norm)
         return np.where((g_norm == 0) | (r_norm == 0), 0.0, bound / a_norm)
 
 
@@ -71,10 +72,10 @@ def backward_error(
     _, s, vt = factor.svd
     spectrum = np.zeros(vt.shape[0])
     spectrum[: s.size] = s
-    w_norm = np.linalg.norm(w, axis=0)
     rest = bound > 0
-    weights = np.sqrt((w_norm * spectrum[:, None]) ** 2 + r_norm**2)[:, rest]
-    bound[rest] = np.minimum(
-        bound[rest], np.linalg.norm((vt @ g[:, rest]) / weights, axis=0) / a_norm
-    )
+    with np.errstate(over="ignore", invalid="ignore"):
+        w_norm = np.linalg.norm(w, axis=0)
+        weights = np.sqrt((w_norm * spectrum[:, None]) ** 2 + r_norm**2)[:, rest]
+        found = np.linalg.norm((vt @ g[:, rest]) / weights, axis=0) / a_norm
+    bound[rest] = np.fmin(bound[rest], found)
     return Certificate(float(bound.max()), "value")

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import importlib
 import io
 import json
 import math
 import os
 import re
+import signal
 import sys
+import threading
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -37,6 +40,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             stream.reconfigure(errors="replace")
     try:
         args = parse(argv)
+        _import_jax()
         with _warnings_told() as told:
             status: int = COMMANDS[args.command](args, told)
         if sys.stdout is not None:
@@ -60,6 +64,20 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return NOT_OK
     return status
+
+
+def _import_jax() -> None:
+    """Its import does not survive an interrupt half-way, which therefore waits for its end."""
+    noted: list[int] = []
+    held = threading.current_thread() is threading.main_thread()
+    before = signal.signal(signal.SIGINT, lambda number, _: noted.append(number)) if held else None
+    try:
+        importlib.import_module("jax")
+    finally:
+        if held:
+            signal.signal(signal.SIGINT, before)
+    if noted:
+        raise KeyboardInterrupt
 
 
 def _demo(args: argparse.Namespace, told: list[Warning | str]) -> int:

@@ -264,7 +264,7 @@ def _read_table(path: str | os.PathLike[str], max_bytes: int) -> tuple[list[str]
         try:
             header: list[str] = []
             line, first = next(rows, (1, []))
-            named = any(first) and not any(map(_is_number, first))
+            named = any(first) and all(map(_is_name, first))
             if named or "".join(first).startswith("#"):
                 header = [field.strip(" #") for field in first]
                 line, first = next(rows, (2, []))
@@ -294,6 +294,16 @@ def _numbers(rows: Iterable[tuple[int, list[str]]], width: int) -> Iterator[floa
                 f"has {wrong!r} for a number in line {line}; mend it or cut the table there "
                 "(commas separate columns, points decimals)"
             ) from None
+
+
+def _is_name(field: str) -> bool:
+    """Whether a field of the first line names a column: no number, nor the mark of a lost one."""
+    word = field.strip()
+    marks = {"na", "n/a", "null", "none", "nil", "missing", "undefined"}
+    return not (
+        _is_number(word) or word.lower() in marks or word[:1] in (*"+-.?0123456789",)
+        or (word and not word.isprintable())
+    )  # fmt: skip
 
 
 def _is_number(field: str) -> bool:

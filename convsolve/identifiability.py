@@ -187,24 +187,30 @@ class Identifiability:
         Bool, kernel-shaped: those that the rows whose whole window was recorded leave open. None,
         where these rows are too large a problem to decide, which the text of the report says.
         """
-        inner = self.of_whole_windows
-        if inner is None:
-            return self.identifiable
-        if inner is self or not inner.decided:
-            return np.zeros_like(self.identifiable)
-        return self.identifiable & ~inner.identifiable
+        mask = self._padding_only
+        return np.zeros_like(self.identifiable) if mask is None else mask
+
+    @property
+    def padding_decided(self) -> bool:
+        """Whether `padding_only` could be told in the memory allowed."""
+        return self._padding_only is not None
 
     @cached_property
-    def of_whole_windows(self) -> Identifiability | None:
-        """The report on the rows that read no zeros from outside; None where there are none."""
+    def _padding_only(self) -> np.ndarray | None:
         spec = self.problem.spec.whole_windows(self.problem.input.arrays[0].shape[:-1])
-        return self if spec == self.problem.spec else self.under(spec)
+        if spec == self.problem.spec:
+            return np.zeros_like(self.identifiable)
+        inner = self.under(spec)
+        if inner is None:
+            return self.identifiable
+        return self.identifiable & ~inner.identifiable if inner.decided else None
 
     @cached_property
     def noise_gain(self) -> np.ndarray:
         """Standard error of every tap for white noise of unit deviation in y, kernel-shaped.
 
-        √diag((AᵀA)⁻¹), in units of the kernel per unit of y; inf where a tap is not determined.
+        √diag((AᵀA)⁻¹), in units of the kernel per unit of y; inf where a tap is not determined. To
+        eps·κ² where a Gram decided.
         Multiply by the deviation of the residuals for the standard errors of a fit. Errors that are
         correlated in time need more than this.
         """
@@ -294,15 +300,11 @@ class Identifiability:
     @cached_property
     def bias_identifiable(self) -> bool:
         """Whether the bias is determined: column means vanish on the null space, or no bias."""
-        mean, rest, _, _ = self._prepared.centre
-        turn = self._system.turn
         for group, factor in enumerate(self._known()):
-            if factor.full_rank:
-                continue
-            scaled = np.ldexp((mean + rest)[group], -turn[group])
-            scaled /= max(float(np.linalg.norm(scaled)), 1.0)
-            if np.linalg.norm(scaled @ factor.null_basis) > factor.null_threshold:
-                return False
+            if not factor.full_rank:
+                share = np.linalg.norm(self._system.bias_share(group, factor.null_basis))
+                if share > factor.null_threshold:
+                    return False
         return True
 
     @cached_property

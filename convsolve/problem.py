@@ -10,8 +10,18 @@ from typing import Any
 
 import numpy as np
 
-from .records import Records, count, numeric, precision, read
-from .spec import ConvSpec, Ints, Padding, choice, integer, lag_bounds, lag_geometry, shown
+from .records import Records, count, judge_trials, numeric, precision, read, trim
+from .spec import (
+    ConvSpec,
+    Ints,
+    Padding,
+    around_zero,
+    choice,
+    integer,
+    lag_bounds,
+    lag_geometry,
+    shown,
+)
 
 # More zeros around the data, or more numbers in a kernel (2 GiB), are a slip of the pen.
 MAX_ADDED, MAX_KERNEL = 2**28, 2**28
@@ -69,7 +79,14 @@ class Problem:
             spec = ConvSpec(kernel_size, stride, padding, dilation, groups)  # type: ignore[arg-type]
         elif not isinstance(spec, ConvSpec):
             raise TypeError(f"spec must be a ConvSpec, got {type(spec).__name__}")
-        elif (kernel_size, stride, padding, dilation, groups) != (None, 1, "valid", 1, 1):
+        elif any(
+            not isinstance(given, (int, str, type(None))) or given != default
+            for given, default in zip(
+                (kernel_size, stride, padding, dilation, groups),
+                (None, 1, "valid", 1, 1),
+                strict=True,
+            )
+        ):
             raise TypeError(
                 "give either spec= or kernel_size, stride, padding, dilation and groups"
             )
@@ -166,7 +183,7 @@ class Problem:
 
     def _judge_output(self, y: Records) -> None:
         x, spec = self.input, self.spec
-        _judge_trials(x, y, self.row_shapes[0])
+        judge_trials(x, y, self.row_shapes[0])
         if len(y.arrays) != len(x.arrays):
             raise ValueError(
                 f"x has {count(len(x.arrays), 'record')}, y {count(len(y.arrays), 'record')}"
@@ -235,8 +252,8 @@ class Problem:
         inputs = read(x, "x", spec)
         outputs = None if y is None else read(y, "y", spec)
         if outputs is not None:
-            _judge_trials(inputs, outputs, inputs.arrays[0].shape[:-1])
-            outputs = _trim(inputs, outputs, bounds, edges)
+            judge_trials(inputs, outputs, inputs.arrays[0].shape[:-1])
+            outputs = trim(inputs, outputs, bounds, edges)
         if edges == "circular":
             axes = tuple(range(spec.ndim))
             rolled = tuple(np.roll(a, shift, axes) for a in inputs.arrays)
@@ -276,7 +293,7 @@ class Problem:
         """The geometry with a smaller kernel, and the argument; None for explicit padding."""
         if self._lags is not None:
             edges = self._lags[1]
-            bounds = [_around_zero(e[0], e[1], k) for e, k in zip(self._lags[0], size, strict=True)]
+            bounds = [around_zero(e[0], e[1], k) for e, k in zip(self._lags[0], size, strict=True)]
             lags = str(bounds[0] if len(bounds) == 1 else tuple(bounds))
             return lag_geometry(bounds, edges, self.spec.groups)[0], f"lags={lags}"
         if not isinstance(self.spec.padding, str):
@@ -349,52 +366,13 @@ class Problem:
         )
         extras += f", {spec.groups} groups" if spec.groups > 1 else ""
         extras += ", bias" if self.bias else ""
+        ends = f"padding {spec.padding}"
+        if self._lags is not None:
+            lags = " × ".join(f"{a} to {b}" for a, b in self._lags[0])
+            ends = f"lags {lags}, edges {self._lags[1]}"
         short = sum(not math.prod(s) for s in self.row_shapes)
         skipped = f" ({count(short, 'record')} too short to give a row)" if short else ""
         return (
-            f"x: {self.input.describe(spec.ndim)}{skipped}; kernel: {taps}, "
-            f"padding {spec.padding}{extras}; y: "
+            f"x: {self.input.describe(spec.ndim)}{skipped}; kernel: {taps}, {ends}{extras}; y: "
             f"{count(self.n_equations, 'row')} × {count(self.out_channels, 'output')}, {self.dtype}"
         )
-
-
-def _around_zero(first: int, last: int, taps: int) -> tuple[int, int]:
-    """So many of the lags from first to last, as near to lag 0 as may be."""
-    start = min(max(-((taps - 1) // 2), first), last - taps + 1)
-    return start, start + taps - 1
-
-
-def _judge_trials(x: Records, y: Records, wanted: tuple[int, ...]) -> None:
-    """(trials, time) beside (trials, time, channels) would be read as one record."""
-    first = y.arrays[0].shape
-    alike = y.form == "record" and y.channel_axis and first[0] == len(x.arrays)
-    if x.form == "batch" and alike and first[:-1] != wanted:
-        raise ValueError(
-            f"y of shape {first} is read as one record, x as {count(len(x.arrays), 'record')}; "
-            "if its first axis is trials it needs a channel axis (in NumPy, y[..., None])"
-        )
-
-
-def _trim(x: Records, y: Records, bounds: list[tuple[int, ...]], edges: str) -> Records:
-    if len(x.arrays) == len(y.arrays):
-        for i, (a, b) in enumerate(zip(x.arrays, y.arrays, strict=True)):
-            if a.shape[:-1] != b.shape[:-1]:
-                which = f" of record {i}" if len(x.arrays) > 1 else ""
-                if a.shape[-1] == b.shape[0] and a.ndim == 2:
-                    raise ValueError(
-                        f"x{which} has {a.shape[0]} samples of {a.shape[1]} channels, "
-                        f"y {b.shape[0]} samples; channels come last: transpose x"
-                    )
-                raise ValueError(
-                    f"lags take y as long as x: x{which} has {a.shape[:-1]} samples, y "
-                    f"{b.shape[:-1]}; kernel_size (--kernel-size) in place of lags takes y as long "
-                    "as the output"
-                )
-    if edges != "drop":
-        return y
-    arrays = tuple(
-        b[tuple(slice(max(0, hi), max(0, hi, n + min(0, lo))) for (lo, hi), n in zip(
-            bounds, b.shape[:-1], strict=True))]
-        for b in y.arrays
-    )  # fmt: skip
-    return Records(arrays, y.form, y.channel_axis, y.is_jax)

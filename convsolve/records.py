@@ -225,3 +225,40 @@ def precision(x: Records, y: Records | None) -> tuple[np.dtype[Any], float, list
                 unit = max(unit, float(jnp.finfo(dtype).eps))
             types.append(np.dtype(np.float32) if dtype.itemsize < 4 else dtype)
     return max(types, key=lambda t: t.itemsize), unit, notes
+
+
+def judge_trials(x: Records, y: Records, wanted: tuple[int, ...]) -> None:
+    """(trials, time) beside (trials, time, channels) would be read as one record."""
+    first = y.arrays[0].shape
+    alike = y.form == "record" and y.channel_axis and first[0] == len(x.arrays)
+    if x.form == "batch" and alike and first[:-1] != wanted:
+        raise ValueError(
+            f"y of shape {first} is read as one record, x as {count(len(x.arrays), 'record')}; "
+            "if its first axis is trials it needs a channel axis (in NumPy, y[..., None])"
+        )
+
+
+def trim(x: Records, y: Records, bounds: list[tuple[int, ...]], edges: str) -> Records:
+    """y, as long as x, less the rows whose window of lags leaves the record, unless edges keep."""
+    if len(x.arrays) == len(y.arrays):
+        for i, (a, b) in enumerate(zip(x.arrays, y.arrays, strict=True)):
+            if a.shape[:-1] != b.shape[:-1]:
+                which = f" of record {i}" if len(x.arrays) > 1 else ""
+                if a.shape[-1] == b.shape[0] and a.ndim == 2:
+                    raise ValueError(
+                        f"x{which} has {a.shape[0]} samples of {a.shape[1]} channels, "
+                        f"y {b.shape[0]} samples; channels come last: transpose x"
+                    )
+                raise ValueError(
+                    f"lags take y as long as x: x{which} has {a.shape[:-1]} samples, y "
+                    f"{b.shape[:-1]}; kernel_size (--kernel-size) in place of lags takes y as long "
+                    "as the output"
+                )
+    if edges != "drop":
+        return y
+    arrays = tuple(
+        b[tuple(slice(max(0, hi), max(0, hi, n + min(0, lo))) for (lo, hi), n in zip(
+            bounds, b.shape[:-1], strict=True))]
+        for b in y.arrays
+    )  # fmt: skip
+    return Records(arrays, y.form, y.channel_axis, y.is_jax)

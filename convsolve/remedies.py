@@ -39,8 +39,6 @@ def remedies(report: Identifiability) -> list[str]:
         ]
     found = []
     counted = report.verdict == "underdetermined"
-    if counted:
-        found += _more_rows(report)
     if report.verdict == "ambiguous":
         found.append(_why_ambiguous(report, prepared))
     elif report.mask_ambiguous:
@@ -55,6 +53,8 @@ def remedies(report: Identifiability) -> list[str]:
         found += _besides(report)
     else:
         found.append(_too_short(report))
+    if counted:
+        found += _more_rows(report)
     if _cheap(prepared):
         found += _tried(report)
     found.append(_ridge(report))
@@ -98,7 +98,8 @@ def _why_ambiguous(report: Identifiability, prepared: Prepared) -> str:
         )
     return (
         f"the rank is {high} or {low}, depending on where in the band around the tolerance one "
-        "cuts; a smooth input, or a long tone computed in floating point, does this"
+        "cuts; a smooth input, a near copy of a channel, or a long tone computed in floating "
+        "point, does this"
     )
 
 
@@ -212,8 +213,13 @@ def _fewer_taps(
             return None
         return changed[1], fewer
 
-    by = smallest(lambda by: by >= longest or cut(by) is not None)
-    return cut(by) if by < longest else None
+    found: dict[int, tuple[str, Identifiability] | None] = {}
+
+    def helps(by: int) -> bool:
+        found[by] = cut(by) if by < longest else None
+        return by >= longest or found[by] is not None
+
+    return found[smallest(helps)]
 
 
 def _orders(report: Identifiability, group: int) -> list[int]:

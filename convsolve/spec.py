@@ -355,3 +355,9 @@ def lag_geometry(
         return ConvSpec(size, padding=padding, groups=groups), (0,) * len(size)
     padding = tuple((min(0, b), -max(0, a)) for a, b in bounds)
     return ConvSpec(size, padding=padding, groups=groups), tuple(max(0, b) for _, b in bounds)
+
+
+def around_zero(first: int, last: int, taps: int) -> tuple[int, int]:
+    """So many of the lags from first to last, as near to lag 0 as may be."""
+    start = min(max(-((taps - 1) // 2), first), last - taps + 1)
+    return start, start + taps - 1

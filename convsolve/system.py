@@ -11,7 +11,7 @@ from .certificate import Certificate, backward_error, upper_bound
 from .errors import SolveError
 from .factor import EPS, Factor, exponents_of
 from .prepared import Prepared
-from .triangle import tree_qr
+from .triangle import graded_singular_values
 
 # A Gram matrix is formed up to this size; it, its factor and their check take three times as much.
 MAX_GRAM_BYTES = 2**30
@@ -129,6 +129,14 @@ class System:
                 return factor
         return self.qr_factor(group)
 
+    def bias_share(self, group: int, null: np.ndarray) -> np.ndarray:
+        """What the bias takes of unit null vectors (P, k) of the equilibrated A: the column means,
+        brought to norm one at most, along them.
+        """
+        mean, rest, _, _ = self.prepared.centre
+        scaled = np.ldexp((mean + rest)[group], -self.turn[group])
+        return (scaled / max(float(np.linalg.norm(scaled)), 1.0)) @ null
+
     def leverages(self, factors: Sequence[Factor]) -> Iterator[np.ndarray]:
         """Squared norms (groups, n) of the rows of A R⁻¹, block by block."""
         for a, _ in self.prepared.rows():
@@ -154,8 +162,15 @@ class System:
             return factor.extremes if exact is None else exact.extremes
         scale = np.ldexp(1.0, factor.exponents - factor.unit)
         last = scale[:, None] * np.linalg.svd(factor.r * scale)[2][-RITZ:].T
-        blocks = (np.ldexp(a[group], -self.turn[group]) @ last for a, _ in self.prepared.rows())
-        return largest, float(np.linalg.svd(tree_qr(blocks), compute_uv=False)[-1])
+        last = np.ldexp(last, -self.turn[group][:, None])
+        gram = np.zeros((last.shape[1], last.shape[1]))
+        for a, _ in self.prepared.rows():
+            seen = a[group] @ last
+            gram += seen.T @ seen
+        # Nearly orthogonal columns: brought to norm one, their Gram loses no digits.
+        norms = np.sqrt(np.diagonal(gram))
+        r = np.linalg.cholesky(gram / np.outer(norms, norms)).T * norms
+        return largest, float(graded_singular_values(r)[-1])
 
     @property
     def own_certificate(self) -> bool:

@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from .confounding import MAX_VECTORS, ranges, sentences
+from .factor import EPS
 from .prepared import prepare
 from .records import count
 from .remedies import ridge_words
+from .system import System
 
 if TYPE_CHECKING:
     from .identifiability import Identifiability
@@ -46,8 +48,8 @@ def counting(report: Identifiability) -> str:
         )
     if m >= p and report.verdict == "rank-deficient":
         notes.append(
-            f"Counting misleads here: only {report.rank} of these equations "
-            f"{'is' if report.rank == 1 else 'are'} independent"
+            f"Counting misleads here: {f'only {report.rank}' if report.rank else 'none'} of these "
+            f"equations {'are' if report.rank > 1 else 'is'} independent"
         )
     if m < p:
         notes.append(
@@ -118,8 +120,7 @@ def taps_sentence(report: Identifiability) -> str:
 
 def padding_sentence(report: Identifiability) -> str:
     """Which taps rest on the assumption that x is zero outside the record; "" if none does."""
-    inner = report.of_whole_windows
-    if inner is not None and not inner.decided:
+    if not report.padding_decided:
         return "which taps rest on the zeros outside the record is too large to decide"
     if not report.padding_only.any():
         return ""
@@ -144,11 +145,32 @@ def weak_sentence(report: Identifiability) -> str:
     weak = _per_group(report, report.weakly_determined)
     if not weak.any():
         return ""
-    which = "all" if weak.all() else f"{int(weak.sum())} of {weak.size}"
-    text = f"{which} taps are weakly determined, other taps can stand in for them"
+    which = "all taps"
+    if not weak.all():
+        which = (
+            f"{int(weak.sum())} of {weak.size} taps ({_named(report, report.weakly_determined)})"
+        )
+    text = f"{which} are weakly determined, other taps can stand in for them"
     if report.unique and (known := ridge_words(report)):
-        text += f": {known}"
+        text += f"; {known}"
     return text
+
+
+def precision_sentence(report: Identifiability) -> str:
+    """What the data's own type, where it is coarser than the arithmetic, means for the verdict."""
+    types = {a.dtype.newbyteorder("=") for a in report.problem.input.arrays}
+    dtype, unit = max(types, key=lambda t: (t.kind == "f", -t.itemsize)), report.problem.data_eps
+    if unit > EPS:
+        return (
+            f"x is {dtype}: its own rounding, {unit:.1g} of its size, is part of the data; the "
+            "arithmetic is float64"
+        )
+    if dtype.kind in "iu" and dtype.itemsize < 8:
+        return (
+            f"x is {dtype}, taken as exact: in readings of an instrument, what is finer than one "
+            "count is rounding"
+        )
+    return ""
 
 
 def confounded(report: Identifiability) -> list[str]:
@@ -179,12 +201,17 @@ def confounded(report: Identifiability) -> list[str]:
 
 def _biases(report: Identifiability, null: np.ndarray, group: int) -> np.ndarray:
     """What the bias does along null vectors (k, P) of the centred A: it takes their mean back."""
-    prepared = prepare(report.problem)
-    mean, rest, _, _ = prepared.centre
-    with np.errstate(over="ignore", invalid="ignore"):
-        terms = null * np.ldexp(mean + rest, prepared.x_exponents)[group]
-        total = -terms.sum(1)
-        return np.where(np.abs(total) > 1e-9 * np.abs(terms).sum(1), total, 0.0)
+    system = System(prepare(report.problem))
+    factor = system.factor(group)
+    if factor is None or not len(null):
+        return np.zeros(len(null))
+    mean, rest, _, _ = system.prepared.centre
+    with np.errstate(over="ignore", invalid="ignore", under="ignore"):
+        unit = np.ldexp(null, factor.exponents - factor.exponents[np.abs(null).argmax(1)][:, None])
+        unit = unit / np.linalg.norm(unit, axis=1, keepdims=True)
+        taken = np.abs(system.bias_share(group, unit.T)) > factor.null_threshold
+        total = null @ np.ldexp(mean + rest, system.prepared.x_exponents)[group]
+    return np.where(taken, -total, 0.0)
 
 
 def report(report: Identifiability) -> str:
@@ -223,6 +250,7 @@ def report(report: Identifiability) -> str:
         told = report.confounded
         lines += [line("confounded" if i == 0 else "", text) for i, text in enumerate(told)]
         lines += [line("noise", text) for text in [noise_sentence(report)] if text]
+    lines += [line("precision", text) for text in [precision_sentence(report)] if text]
     lines.append(line("method", report.method))
     lines += [line("remedies" if i == 0 else "", text) for i, text in enumerate(report.remedies)]
     return "\n".join(lines)

@@ -118,7 +118,7 @@ REFUSED: list[tuple[str, Callable[[Path], bytes], str]] = [
     ("gap.csv", lambda f: b"1\n2\n\n4\n", "has a blank line above line 4; fill the gap or cut"),
     ("nothing.csv", lambda f: b"", "has no numbers in line 1; a table has some, commas between"),
     ("bytes.csv", lambda f: npy(X), "is not UTF-8 text"),
-    ("semicolons.txt", lambda f: b"1;2\n3;4\n", "has '3;4' for a number in line 2; mend it or cut"),
+    ("semicolons.txt", lambda f: b"1;2\n3;4\n", "has '1;2' for a number in line 1; mend it or cut"),
     ("table.mat", lambda f: b"", "is of no known kind; give a .npy, .csv or .txt file"),
 ]  # fmt: skip
 

@@ -93,7 +93,7 @@ def test_smooth_inputs_come_from_the_result_file() -> None:
     limited, gentle = parts
     for told in (
         f'"{limited["verdict"]}", rank {limited["rank"]} of 40 with no gap',
-        f"(condition {limited['condition_of_the_matrix']:.0e})",
+        f"a condition of {limited['condition_of_the_matrix']:.0e}",
         f'"{gentle["verdict"]}", condition {gentle["condition_of_the_matrix"]:.0e}, '
         f"all {gentle['weakly_determined']} taps",
         f"noise gain of up to {gentle['noise_gain'][1]:.0e}",

@@ -173,9 +173,12 @@ class GradientDescent(Solver):
         scale = np.repeat(np.moveaxis(scale, 0, -1), prepared.outputs, axis=-1)
         a_norm = np.repeat(system.a_norm, prepared.outputs)
         # A bias is projected out here too: no offset of y may pass for a small residual.
-        y = data[1] - data[1].mean(0) if problem.bias else data[1]
-        y_norm = np.ldexp(prepared.y_norms, prepared.y_exponents).reshape(-1)
-        y_norms = y_norm, np.abs(y).sum(0)
+        y = np.asarray(data[1], np.float64)
+        with np.errstate(over="ignore", invalid="ignore"):
+            y = y - y.mean(0) if problem.bias else y
+            norms = np.ldexp(prepared.y_norms, prepared.y_exponents).reshape(-1), np.abs(y).sum(0)
+        # Not inf, beside which any residual would be small.
+        y_norms = tuple(np.nan_to_num(n, nan=np.inf) for n in norms)
         fixed = (data, scale.astype(problem.dtype), np.asarray(self.huber_delta, problem.dtype))
         with jax.enable_x64(problem.dtype == np.float64), interruptible() as interrupted:
             begun = time.perf_counter()

@@ -13,7 +13,7 @@ from jax import lax
 from ..errors import SolveError
 from ..prepared import Prepared
 from ..spec import ConvSpec
-from ..system import System
+from ..system import MAX_GRAM_BYTES, System
 from .base import Progress, Raw, Solver, host_ridge, judge_ridge, traceable
 from .linear import fit, matmul
 
@@ -93,10 +93,14 @@ class NormalEquations(Solver):
                 route = "QR of the design matrix" + (", truncated SVD of R" if deficient else "")
                 found = system.refine(np.stack([f.solve() for f in factors]), factors, QR_STEPS)
         if found is None:
-            raise SolveError(
-                "the Gram matrix cannot decide the rank and a QR would take "
-                f"{prepared.factor_bytes / 2**30:.1f} GiB; give a ridge, or fewer taps"
-            )
+            size = prepared.groups * prepared.columns**2 * 8
+            gram, way = "cannot decide the rank", "give a ridge, or fewer taps"
+            if size > MAX_GRAM_BYTES:
+                gram, way = f"would take {size / 2**30:.1f} GiB", "use fewer taps or channels"
+            elif system.ridge:
+                way = "give a larger ridge, or fewer taps"
+            qr = prepared.factor_bytes / 2**30
+            raise SolveError(f"the Gram matrix {gram} and a QR would take {qr:.1f} GiB; {way}")
         w, certificate = found
         kernel, bias = system.to_user(w)
         return Raw(kernel, bias, stats={"route": route}, certificate=certificate)
