@@ -320,7 +320,7 @@ class Identifiability:
         Each vector is 1 at a pivot tap of its own and 0 at those of the others.
         """
         shape = self.problem.kernel_shape[:-1]
-        found = [echelon(f.null_basis, f.exponents, 10 * f.null_threshold) for f in self._known()]
+        found = [echelon(f.null_basis, f.exponents, f.null_threshold) for f in self._known()]
         return tuple(basis.reshape(-1, *shape) for basis in found)
 
     @cached_property

@@ -94,6 +94,10 @@ class Prepared:
             self.seconds[label] = self.seconds.get(label, 0.0) + taken
         return self._kept[key]
 
+    def has(self, key: Any) -> bool:
+        """Whether `once` has made something for ``key``."""
+        return key in self._kept
+
     def forget(self, which: Callable[[Any], bool]) -> None:
         """Let go of what was kept under the keys that ``which`` names."""
         for key in [k for k in self._kept if which(k)]:

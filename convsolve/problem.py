@@ -112,6 +112,7 @@ class Problem:
         self.spec, self.bias = spec, bool(bias)
         spec.check_channels(x.channels)
         self.input, self.output = x, y
+        self.report: Any = None  # a weak reference to the last report, while somebody holds it
         self.prepared: Any = None  # what `prepare` works out, once, alive as long as the problem is
         self.in_channels = x.channels
         self.dtype, self.data_eps, self._notes = precision(x, y)
@@ -309,7 +310,7 @@ class Problem:
         return array.reshape(self.kernel_shape)
 
     def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__ | {"prepared": None}
+        return self.__dict__ | {"prepared": None, "report": None}
 
     @property
     def n_equations(self) -> int:

@@ -202,6 +202,13 @@ def _rank_message(label: str, shape: tuple[int, ...], d: int, in_list: bool) -> 
     )
 
 
+def _beyond(array: np.ndarray) -> bool:
+    """Whether integers exceed what float64 holds exactly."""
+    if array.dtype.kind not in "iu":
+        return False
+    return int(array.max()) > 2**53 or int(array.min()) < -(2**53)
+
+
 def precision(x: Records, y: Records | None) -> tuple[np.dtype[Any], float, list[str]]:
     """The type in which x and y are solved, the rounding unit of x (0 if exact), and warnings.
 
@@ -217,6 +224,9 @@ def precision(x: Records, y: Records | None) -> tuple[np.dtype[Any], float, list
         for dtype in sorted({a.dtype.newbyteorder("=") for a in part.arrays}, key=str):
             if not jnp.issubdtype(dtype, np.floating):
                 types.append(np.dtype(ambient))
+                if any(a.dtype.itemsize > 4 and _beyond(a) for a in part.arrays):
+                    notes.append("integers beyond 2**53 are rounded to float64")
+                    unit = max(unit, float(np.finfo(np.float64).eps)) if part is x else unit
                 continue
             if dtype.itemsize > 8:
                 notes.append(f"{dtype} data are brought down to float64, the widest of the solvers")

@@ -155,19 +155,21 @@ def _besides(report: Identifiability) -> list[str]:
     taps = report.problem.spec.kernel_size
     longest = max(taps)
 
-    def carried(by: int) -> Identifiability | None:
+    def carried(by: int) -> tuple[str, Identifiability] | None:
         changed = report.problem.shorter(tuple(min(k, longest - by) for k in taps))
-        return None if changed is None else report.under(changed[0])
+        fewer = None if changed is None or by >= longest else report.under(changed[0])
+        return None if changed is None or fewer is None else (changed[1], fewer)
 
     def enough(by: int) -> bool:
-        fewer = carried(by) if by < longest else None
-        return by >= longest or (fewer is not None and fewer.n_equations >= fewer.n_unknowns)
+        found = carried(by) if by < longest else None
+        return by >= longest or (found is not None and found[1].n_equations >= found[1].n_unknowns)
 
     by = smallest(enough)
-    fewer = carried(by) if by < longest else None
-    if fewer is None or fewer.unique or not _cheap(prepare(fewer.problem)):
+    found = carried(by) if by < longest else None
+    if found is None or found[1].unique or not _cheap(prepare(found[1].problem)):
         return []
-    return _excitation(fewer, _twin(fewer))
+    asked, fewer = found
+    return [f"even with {asked}, {text}" for text in _excitation(fewer, _twin(fewer))]
 
 
 def _tried(report: Identifiability) -> list[str]:
@@ -238,10 +240,19 @@ def _orders(report: Identifiability, group: int) -> list[int]:
 
 def _excitation(report: Identifiability, twin: Identifiability | None) -> list[str]:
     """Which channels fall short of noise on their own, and whether the rest is shared."""
-    group, problem = report.worst_group, report.problem
+    most = [prepare(report.problem).columns] * report.problem.spec.groups
+    most = most if twin is None else list(twin.group_ranks)
+    short = [g for g, rank in enumerate(report.group_ranks) if rank < most[g]]
+    return [text for g in short for text in _excitation_of(report, twin, g)]
+
+
+def _excitation_of(report: Identifiability, twin: Identifiability | None, group: int) -> list[str]:
+    problem = report.problem
     orders = _orders(report, group)
     channels, taps = len(orders), math.prod(problem.spec.kernel_size)
     best = [taps] * channels if twin is None else _orders(twin, group)
+    # A channel less would leave groups of unequal size.
+    drop = "drop it" if problem.spec.groups == 1 else "put another in its place"
     found = []
     for c, order in enumerate(orders):
         number = group * channels + c
@@ -251,7 +262,7 @@ def _excitation(report: Identifiability, twin: Identifiability | None) -> list[s
                 beside = " beside a bias" * problem.bias
                 found.append(f"x is {still} in all windows: nothing is learned from it{beside}")
             else:
-                found.append(f"channel {number} is {still} in all windows: drop it")
+                found.append(f"channel {number} is {still} in all windows: {drop}")
         elif order < best[c]:
             same = "more of the same signal will not help: it takes"
             if _transient(problem, number):
@@ -266,18 +277,20 @@ def _excitation(report: Identifiability, twin: Identifiability | None) -> list[s
         factor = System(prepare(problem)).factor(group)
         assert factor is not None
         # What is left is determined if no null vector lies in it alone.
-        null = factor.null_basis
+        null, tol = factor.null_basis, factor.null_threshold
         spare = [
             str(group * channels + c)
             for c in range(channels)
-            if np.linalg.matrix_rank(null[c::channels]) == null.shape[1]
+            if np.linalg.matrix_rank(null[c::channels], tol) == null.shape[1]
         ]
         text = (
             f"{count(shared, 'combination')} of channels cannot be told apart (a copy, a delayed "
-            f"or filtered copy of another{', a constant sum' * problem.bias}): drop one of them, "
-            "or vary them independently"
+            f"or filtered copy of another{', a constant sum' * problem.bias}): "
+            f"{'drop one of them, or ' * (problem.spec.groups == 1)}vary them independently"
         )
-        if spare:
+        if problem.spec.groups > 1:
+            text = f"in group {group}, {text}"
+        elif spare:
             text += f"; without channel {' or '.join(spare[:4])} the others are determined"
         found.append(text)
     return found

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 import warnings
+import weakref
 from functools import partial
 from typing import Any
 
@@ -33,7 +34,12 @@ def identify(problem: Problem) -> Identifiability:
     Returns an `Identifiability`; its numbers are computed when first asked for, once per problem.
     """
     _judge_problem(problem)
-    return Identifiability(problem)
+    report = problem.report() if problem.report is not None else None
+    if report is None:
+        report = Identifiability(problem)
+        # Weak, since the report holds the problem: nobody's matrices shall outlive their use.
+        problem.report = weakref.ref(report)
+    return report
 
 
 def solve(

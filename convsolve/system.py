@@ -123,7 +123,8 @@ class System:
 
     def factor(self, group: int) -> Factor | None:
         """The factor by the cheapest route that decides the rank; None if memory allows none."""
-        if self.prepared.matrix_numbers > SMALL_NUMBERS or not self.prepared.fits:
+        large = self.prepared.matrix_numbers > SMALL_NUMBERS or not self.prepared.fits
+        if large and not self.prepared.has((("qr", group), self.ridge)):
             factor = self.gram_factor(group)
             if factor is not None:
                 return factor

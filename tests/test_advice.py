@@ -265,7 +265,7 @@ def test_what_more_rows_would_not_mend_is_told_beside_them() -> None:
     noise = N[:7, 0]
     zero = report_of(np.stack([noise, np.zeros(7)], 1), (5,)).remedies
     assert any(r.startswith("7 more rows of y are needed") for r in zero)
-    assert "channel 1 is zero in all windows: drop it" in zero
+    assert "even with kernel_size=2, channel 1 is zero in all windows: drop it" in zero
     twice = " ".join(report_of(np.stack([noise, noise], 1), (5,)).remedies)
     assert "combinations of channels cannot be told apart" in twice
     assert "cannot be told apart" not in " ".join(report_of(N[:7, :2], (5,)).remedies)
@@ -366,3 +366,27 @@ def test_lags_are_in_the_reading_line() -> None:
     assert "kernel: 3 taps, lags -1 to 1, edges zeros; y" in repr(
         cs.Problem.from_lags(N, lags=(-1, 1), edges="zeros")
     )
+
+
+def test_every_deficient_group_is_told_and_none_is_shortened() -> None:
+    a, b = N[:, 0], N[:, 1]
+    told = report_of(np.stack([a, 0 * a, b, b], -1), (2,), groups=2).remedies
+    assert "channel 1 is zero in all windows: put another in its place" in told
+    (shared,) = [t for t in told if "cannot be told apart" in t]
+    assert shared.startswith("in group 1, 2 combinations of channels")
+    assert "drop" not in " ".join(told)
+
+
+def test_a_report_that_somebody_holds_is_not_made_again() -> None:
+    problem = cs.Problem(N, N[:, 0], kernel_size=(1,))
+    report = cs.identify(problem)
+    assert cs.identify(problem) is report
+    assert cs.solve(problem).identifiability is report
+
+
+def test_integers_that_float64_does_not_hold_are_told() -> None:
+    v = N[:, 0].astype(np.int64)
+    with pytest.warns(UserWarning, match=r"integers beyond 2\*\*53 are rounded to float64"):
+        report = cs.identify(cs.Problem(2**60 + v, kernel_size=3, bias=True))
+    assert not report.unique
+    assert cs.identify(cs.Problem(2**52 + v, kernel_size=3, bias=True)).unique
