@@ -204,7 +204,7 @@ def _rank_message(label: str, shape: tuple[int, ...], d: int, in_list: bool) -> 
 
 def _beyond(array: np.ndarray) -> bool:
     """Whether integers exceed what float64 holds exactly."""
-    if array.dtype.kind not in "iu":
+    if array.dtype.kind not in "iu" or not array.size:
         return False
     return int(array.max()) > 2**53 or int(array.min()) < -(2**53)
 
