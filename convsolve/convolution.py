@@ -79,9 +79,13 @@ def adjoint(x: Any, r: Any, spec: ConvSpec) -> jax.Array:
 def windows(x: np.ndarray, spec: ConvSpec) -> np.ndarray:
     """A view ``(N, *T, *K, C)`` of the windows of x ``(N, *E, C)`` in normal form, not copied."""
     n, *space, c = x.strides
-    steps = [a * s for a, s in zip(space, spec.stride, strict=True)]
-    taps = [a * d for a, d in zip(space, spec.dilation, strict=True)]
     counts = spec.normal.output_shape(x.shape[1:-1])
+    # A step that is never taken may be any size, and its bytes beyond an index.
+    steps = [a * s if t > 1 else a for a, s, t in zip(space, spec.stride, counts, strict=True)]
+    taps = [
+        a * d if k > 1 else a
+        for a, d, k in zip(space, spec.dilation, spec.kernel_size, strict=True)
+    ]
     return np.lib.stride_tricks.as_strided(
         x,
         (x.shape[0], *counts, *spec.kernel_size, x.shape[-1]),

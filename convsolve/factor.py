@@ -298,7 +298,7 @@ class Factor:
     def null_share(self, w: np.ndarray, y_norm: np.ndarray) -> float:
         """‖N Nᵀw‖/‖w‖ in the user's units, the largest over w (P, Q): 0 for a minimum norm.
 
-        Where w is nothing beside ‖y‖/‖A‖, one rounding of that stands for its norm.
+        Where y is not explained, ‖y‖/‖A‖ stands for the norm of a w that is but rounding.
         """
         if self.full_rank:
             return 0.0
@@ -306,7 +306,7 @@ class Factor:
         v = np.ldexp(w, -turn)
         size = np.abs(v).max(axis=0)
         v = v / np.where(size > 0, size, 1.0)
-        least = EPS * y_norm / np.linalg.norm(np.ldexp(self.r, turn.T)) if self.rank else 1.0
+        least = y_norm / np.linalg.norm(np.ldexp(self.r, turn.T)) if self.rank else 1.0
         norms = np.maximum(np.linalg.norm(v, axis=0), least / np.where(size > 0, size, 1.0))
         parts = np.linalg.norm(q[:, self.rank :].T @ v, axis=0)
         return float(np.max(parts / np.where(norms > 0, norms, 1.0)))

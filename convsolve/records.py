@@ -108,6 +108,8 @@ def _as_array(value: Any, name: str) -> np.ndarray:
             f"{name} is no regular array ({error}); "
             "records of unequal length go in a list of arrays"
         ) from None
+    except (RuntimeError, RecursionError) as error:  # a deleted jax array, a list within itself
+        raise ValueError(f"{name} cannot be read as an array ({error})") from None
     except TypeError as error:  # jax's random keys, arrays on other devices
         kind = f"dtype {value.dtype}" if hasattr(value, "dtype") else shown(value)
         raise TypeError(f"{name} must hold numbers, got {kind} ({error})") from None

@@ -17,6 +17,8 @@ from .triangle import graded_singular_values
 MAX_GRAM_BYTES = 2**30
 # Below this many numbers in the design matrix its QR costs milliseconds, and decides everything.
 SMALL_NUMBERS = 2**20
+# Steps of refinement on R: one or two, unless a ridge or wide units leave more to mend.
+QR_STEPS = 5
 # A Gram gives condition numbers to ten digits up to this; beyond, the data correct them.
 SURE = 500.0
 # So many of the last singular vectors of a Gram are corrected from the data.
@@ -24,10 +26,13 @@ RITZ = 32
 
 
 def in_units(w: np.ndarray, exponents: np.ndarray) -> np.ndarray:
-    """w (..., P, Q) times powers of two; no column may vanish altogether below float64."""
+    """w (..., P, Q), of columns of norm about one, times powers of two; no tap that matters may
+    vanish below float64.
+    """
     with np.errstate(over="ignore", under="ignore"):
         kernel = np.ldexp(w, exponents)
-    if (w.any(-2) & ~kernel.any(-2)).any():
+    size = np.abs(w)
+    if ((kernel == 0) & (size > EPS * size.max(-2, keepdims=True))).any():
         raise SolveError(
             "the kernel is too small for float64; change the unit of x or of y so that their sizes "
             "are closer"

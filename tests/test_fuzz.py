@@ -270,8 +270,8 @@ N = np.random.default_rng(0).standard_normal(20)
 GROUPED = np.zeros((4, 6))
 GROUPED[[2, 3, 0, 1, 2, 3], [0, 0, 3, 3, 2, 3]] = [-2, 1, -1, -1, 1, -2]
 SEEN = {
-    "beyond float64": (np.full(5, np.longdouble(2) ** 1023 * 4), None, {"kernel_size": 2}),
-    "below float64": (np.full(5, np.longdouble(2) ** -1060), None, {"kernel_size": 2}),
+    "beyond float64": (np.full(5, np.finfo(np.longdouble).max), None, {"kernel_size": 2}),
+    "below float64": (np.full(5, np.finfo(np.longdouble).tiny), None, {"kernel_size": 2}),
     "half and integer records": (
         [np.ones(4, ml_dtypes.bfloat16), np.arange(4)], None, {"kernel_size": 2},
     ),

@@ -12,7 +12,7 @@ import numpy as np
 from ..prepared import MAX_FACTOR_BYTES, Prepared, prepare
 from ..problem import Problem
 from ..spec import ConvSpec, choice
-from ..system import System
+from ..system import QR_STEPS, System
 from .base import Progress, Raw, Solver, host_ridge, judge_ridge, traceable
 from .linear import fit, saddle
 
@@ -76,7 +76,7 @@ class LeastSquares(Solver):
         system = System(prepared, host_ridge(self))
         factors = [f for g in range(prepared.groups) if (f := system.qr_factor(g)) is not None]
         w = np.stack([f.solve_svd() if self.method == "svd" else f.solve() for f in factors])
-        w, certificate = system.refine(w, factors, steps=1)
+        w, certificate = system.refine(w, factors, QR_STEPS)
         kernel, bias = system.to_user(w)
         return Raw(kernel, bias, certificate=certificate)
 

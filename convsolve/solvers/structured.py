@@ -13,12 +13,12 @@ from jax import lax
 from ..errors import SolveError
 from ..prepared import Prepared
 from ..spec import ConvSpec
-from ..system import MAX_GRAM_BYTES, System
+from ..system import MAX_GRAM_BYTES, QR_STEPS, System
 from .base import Progress, Raw, Solver, host_ridge, judge_ridge, traceable
 from .linear import fit, matmul
 
-# Steps of refinement on a Cholesky factor and on R: the backward error falls by κ²·eps a step.
-GRAM_STEPS, QR_STEPS = 4, 5
+# Steps of refinement on a Cholesky factor: the backward error falls by κ²·eps a step.
+GRAM_STEPS = 4
 
 
 def _solve_gram(gram: Any, right: Any, ridge: Any) -> Any:
