@@ -91,11 +91,14 @@ def test_smooth_inputs_come_from_the_result_file() -> None:
             value = part["largest_tap"][names[label]]
             assert cell == (f"{value:.1f}" if value < 100 else f"{value:.0e}")
     limited, gentle = parts
+    long = result["sizes"]["long"]
     for told in (
         f'"{limited["verdict"]}", rank {limited["rank"]} of 40 with no gap',
         f"a condition of {limited['condition_of_the_matrix']:.0e}",
         f'"{gentle["verdict"]}", condition {gentle["condition_of_the_matrix"]:.0e}, '
         f"all {gentle['weakly_determined']} taps",
+        f"condition take {long['identify']['seconds']['median']:.1f} s and "
+        f"{long['identify']['peak_mb']} MB, {long['ratio']:.2f} of the time of the solve",
         f"noise gain of up to {gentle['noise_gain'][1]:.0e}",
     ):
         assert told in " ".join(match[2].split())
