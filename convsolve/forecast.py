@@ -13,7 +13,7 @@ from .factor import Factor
 from .prepared import Prepared
 from .records import count
 from .spec import number
-from .triangle import MAX_SPECTRUM
+from .triangle import MAX_SPECTRUM, graded_svd
 from .wording import line
 
 # Directions that are told of as the last ones.
@@ -170,12 +170,8 @@ def _spectrum(
         _, values, vt = np.linalg.svd(a, full_matrices=False)
         v = vt.T
     else:
-        # By rotations, which keep the digits of what is small: an offset, or two units, hide it.
-        from scipy.linalg.lapack import dgejsv
-
-        values, _, v, work, _, info = dgejsv(a, joba=2, jobu=3, jobv=0, jobr=0)
-        assert info == 0
-        values = values * (work[0] / work[1])
+        # An offset, or two units, would hide what is small.
+        values, v = graded_svd(a)
     v = basis @ v if null.size else v
     return values[::-1], v[:, ::-1].T, unit
 

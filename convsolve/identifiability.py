@@ -34,11 +34,9 @@ class Identifiability:
 
     - "underdetermined": fewer equations than unknowns;
     - "rank-deficient": enough equations, but not enough independent ones;
-    - "ambiguous": too close to call in floating point, or below the rounding of the data's own
-    type;
+    - "ambiguous": too close to call, or below the rounding of the data's own type;
     - "undecided": too large to decide with the memory allowed;
-    - "exactly determined": as many independent equations as unknowns, none left over to check the
-    fit;
+    - "exactly determined": as many independent equations as unknowns, none left to check the fit;
     - "overdetermined": one answer, and equations to spare.
     """
 

@@ -185,30 +185,33 @@ class Prepared:
     @property
     def column_norms(self) -> np.ndarray:
         """Norms (groups, P) of the centred columns of A in channel-scaled units."""
+        return self.once("norms", "scaling", lambda: self._norms(np.zeros((1, 1))))
 
-        def norms() -> np.ndarray:
-            squares = sum(np.einsum("gnp,gnp->gp", a, a) for a, _ in self.rows())
-            if squares.min() > 1e-200:
-                return np.sqrt(squares)
-            # A column far below its channel's largest sample: its squares may have underflowed.
-            largest = np.max([np.abs(a).max(1) for a, _ in self.rows()], axis=0)
-            turn = np.where(largest > 0, np.frexp(largest)[1], 0)
-            scaled = (np.ldexp(a, -turn[:, None]) for a, _ in self.rows())
-            squares = sum(np.einsum("gnp,gnp->gp", a, a) for a in scaled)
-            return np.ldexp(np.sqrt(squares), turn)
+    def _norms(self, mean: np.ndarray) -> np.ndarray:
+        """Norms (groups, P) of the columns of `rows` less ``mean``."""
 
-        return self.once("norms", "scaling", norms)
+        def columns() -> Iterator[np.ndarray]:
+            return (a - mean[:, None] if mean.any() else a for a, _ in self.rows())
+
+        squares = sum(np.einsum("gnp,gnp->gp", a, a) for a in columns())
+        if squares.min() > 1e-200:
+            return np.sqrt(squares)
+        # A column far below its channel's largest sample: its squares may have underflowed.
+        largest = np.max([np.abs(a).max(1) for a in columns()], axis=0)
+        turn = np.where(largest > 0, np.frexp(largest)[1], 0)
+        scaled = (np.ldexp(a, -turn[:, None]) for a in columns())
+        squares = sum(np.einsum("gnp,gnp->gp", a, a) for a in scaled)
+        return np.ldexp(np.sqrt(squares), turn)
 
     @property
     def spreads(self) -> np.ndarray:
         """Norms (groups, P) of the columns less their means, with or without a bias."""
 
+        if self.problem.bias:
+            return self.column_norms
+
         def norms() -> np.ndarray:
-            if self.problem.bias:
-                return self.column_norms
-            mean = sum(a.sum(1) for a, _ in self.rows()) / self.n
-            squares = sum(np.square(a - mean[:, None]).sum(1) for a, _ in self.rows())
-            return np.sqrt(squares)
+            return self._norms(sum(a.sum(1) for a, _ in self.rows()) / self.n)
 
         return self.once("spreads", "scaling", norms)
 

@@ -187,8 +187,7 @@ def fit_kernel(
     Returns:
         kernel ``(*K, Cin/groups, Cout)`` and bias ``(Cout,)``, zeros without one.
 
-    It runs in the ambient precision, and makes no checks of values, no report, no certificate and
-    no
+    It runs in the ambient precision, and makes no checks of values, no report, no certificate, no
     escalation: on data whose identifiability is not known, use `solve`. The closed forms are
     differentiable to any order in x, y and ridge through ``jax.lax.custom_linear_solve``.
 

@@ -13,7 +13,7 @@ from .factor import EPS, Factor, exponents_of
 from .prepared import Prepared
 from .triangle import graded_singular_values
 
-# A Gram matrix is formed up to this size; it, its factor and their check take three times as much.
+# A Gram matrix is formed up to this size; scaled, checked and factored it takes five times as much.
 MAX_GRAM_BYTES = 2**30
 # Below this many numbers in the design matrix its QR costs milliseconds, and decides everything.
 SMALL_NUMBERS = 2**20

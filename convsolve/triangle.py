@@ -81,11 +81,20 @@ def inverse_row_norms(r: np.ndarray) -> np.ndarray:
 
 def graded_singular_values(r: np.ndarray) -> np.ndarray:
     """By one-sided Jacobi rotations, which keep the digits of columns of very different size."""
+    return _by_rotations(r, joba=0, jobv=3)[0]
+
+
+def graded_svd(a: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Singular values and right vectors (columns), to digits that no large row hides."""
+    return _by_rotations(a, joba=2, jobv=0)
+
+
+def _by_rotations(a: np.ndarray, joba: int, jobv: int) -> tuple[np.ndarray, np.ndarray]:
     from scipy.linalg.lapack import dgejsv
 
-    values, _, _, work, _, info = dgejsv(r, joba=0, jobu=3, jobv=3, jobr=0)
+    values, _, v, work, _, info = dgejsv(a, joba=joba, jobu=3, jobv=jobv, jobr=0)
     assert info == 0
-    return values * (work[0] / work[1])
+    return values * (work[0] / work[1]), v
 
 
 def extreme_singular_values(r: np.ndarray) -> tuple[float, float]:

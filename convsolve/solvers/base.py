@@ -26,9 +26,8 @@ _S = TypeVar("_S", bound="Solver")
 class Trace:
     """The course of an iteration: loss at ``steps``, and the kernel at some of them.
 
-    ``losses`` is (n,) at ``steps`` (n,); ``kernels`` maps a step to the kernel there. Its text has
-    one
-    line per kernel kept: step, kernel, loss.
+    ``losses`` is (n,) at ``steps`` (n,); ``kernels`` maps a step to the kernel there. Its text
+    has one line per kernel kept: step, kernel, loss.
     """
 
     steps: np.ndarray
