@@ -211,7 +211,10 @@ class Prepared:
             return self.column_norms
 
         def norms() -> np.ndarray:
-            return self._norms(sum(a.sum(1) for a, _ in self.rows()) / self.n)
+            total = np.zeros((self.groups, self.columns))
+            for a, _ in self.rows():
+                total += a.sum(1)
+            return self._norms(total / self.n)
 
         return self.once("spreads", "scaling", norms)
 
