@@ -182,8 +182,8 @@ class Identifiability:
     def padding_only(self) -> np.ndarray:
         """Which taps are identifiable only because zeros are assumed outside the record.
 
-        Bool, kernel-shaped: those that the rows whose whole window was recorded leave open. None,
-        where these rows are too large a problem to decide, which the text of the report says.
+        Bool, kernel-shaped: those that the rows whose whole window was recorded leave open. No tap,
+        where these rows are too large a problem to decide: see `padding_decided`.
         """
         mask = self._padding_only
         return np.zeros_like(self.identifiable) if mask is None else mask

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import oracle
 import pytest
-from cases import EPS, as_channels, as_strided, from_svd
+from cases import EPS, as_channels, from_svd
 
 import convsolve as cs
 from convsolve import system, triangle
@@ -263,12 +263,3 @@ def test_a_tree_loses_no_small_singular_value(
     r = triangle.tree_qr(a[i : i + 17] for i in range(0, 2000, 17))
     values = np.linalg.svd(r, compute_uv=False)
     np.testing.assert_allclose(values, np.linalg.svd(a, compute_uv=False), rtol=0, atol=10 * EPS)
-
-
-def test_the_ends_of_a_large_spectrum(monkeypatch: pytest.MonkeyPatch) -> None:
-    a = from_svd(90, 50, 1e6, np.random.default_rng(3))
-    whole = cs.identify(as_strided(a, a[:, 0]))
-    monkeypatch.setattr("convsolve.factor.MAX_SPECTRUM", 10)
-    monkeypatch.setattr("convsolve.factor.MAX_SPECTRUM", 10)
-    ends = cs.identify(as_strided(a, a[:, 0]))
-    assert ends.condition == pytest.approx(whole.condition, rel=1e-8)
