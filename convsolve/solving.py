@@ -26,6 +26,9 @@ from .solvers.base import Progress, Raw, Solver, host_ridge
 from .spec import ConvSpec
 from .system import System
 
+# A share of the kernel's effect that no rounding of float32 takes away.
+LOST = 1e-3
+
 
 def identify(problem: Problem) -> Identifiability:
     """Whether x determines the kernel, and which part of it; computed from x alone, before any
@@ -84,7 +87,7 @@ def solve(
     begun = time.perf_counter()
     raw = solver.run(prepared, progress)
     took = time.perf_counter() - begun
-    kernel, bias = _pack(problem, raw)
+    kernel, bias = _pack(prepared, raw)
     certificate = _certify(prepared, solver, raw) if solver.least_squares else None
     if not determined:
         warnings.warn(
@@ -151,13 +154,17 @@ def _certify(prepared: Prepared, solver: Solver, raw: Raw) -> Certificate:
     return max(certificate, Certificate(off, "value"), key=lambda c: c.value)
 
 
-def _pack(problem: Problem, raw: Raw) -> tuple[Any, Any]:
+def _pack(prepared: Prepared, raw: Raw) -> tuple[Any, Any]:
     """Kernel and bias in the precision and kind of array of the data."""
-    with np.errstate(over="ignore", under="ignore"):
+    problem = prepared.problem
+    with np.errstate(over="ignore", under="ignore", invalid="ignore"):
         kernel, bias = raw.kernel.astype(problem.dtype), raw.bias.astype(problem.dtype)
+        # A tap that falls below the type is lost if y would miss it, however small it is.
+        scaled, kept = (System(prepared).from_user(k) for k in (raw.kernel, kernel))
+        lost = np.abs(scaled - kept) > LOST * np.abs(scaled).max(1, keepdims=True)
     largest = np.abs(raw.kernel).max(axis=tuple(range(kernel.ndim - 1)))
     faint = ((largest > 0) & (largest < np.finfo(problem.dtype).tiny)).any()
-    if faint or not (np.isfinite(kernel).all() and np.isfinite(bias).all()):
+    if faint or lost.any() or not (np.isfinite(kernel).all() and np.isfinite(bias).all()):
         raise SolveError(
             f"the kernel lies outside the range of {problem.dtype}; change the unit of x or of y "
             "so that their sizes are closer"

@@ -131,6 +131,20 @@ def test_an_answer_out_of_range_names_the_units(
         cs.solve(cs.Problem(x, y, kernel_size=2))
 
 
+@pytest.mark.parametrize(
+    ("dtype", "unit", "size"), [(np.float64, 2.0**500, 2.0**-600), (np.float32, 1e30, 1e-17)]
+)
+def test_one_tap_out_of_range_is_not_lost_without_a_word(
+    dtype: type, unit: float, size: float
+) -> None:
+    """Its channel is in so large a unit that half of y hangs on a tap that the type cannot hold."""
+    x = np.stack([N, unit * M], axis=1).astype(dtype)
+    with pytest.raises(cs.SolveError, match="change the unit of x or of y"):
+        cs.solve(cs.Problem(x, (size * (N + M)).astype(dtype), kernel_size=(1,)))
+    fit = cs.solve(cs.Problem(x, (N + M).astype(dtype), kernel_size=(1,)))
+    np.testing.assert_allclose(fit.kernel.ravel() * [1, unit], [1, 1], rtol=1e-5)
+
+
 def test_a_sample_that_no_window_reads_sets_no_scale() -> None:
     x = N.copy()
     x[0] = 1e300
