@@ -28,10 +28,10 @@ SOLVERS = {
     "qr": ("QR of the design matrix", ("ridge",)),
     "normal": ("normal equations, refined and certified; for long records", ("ridge",)),
     "fft": ("division of spectra; exact for circular and full records only", ("ridge",)),
-    "adam": ("gradient descent by Adam", ("loss", "steps", "key", "rate")),
-    "lbfgs": ("gradient descent by L-BFGS", ("loss", "steps", "key")),
+    "adam": ("gradient descent by Adam", ("loss", "steps", "key", "rate", "via")),
+    "lbfgs": ("gradient descent by L-BFGS", ("loss", "steps", "key", "via")),
 }
-SETTINGS = ("ridge", "loss", "steps", "key", "rate")
+SETTINGS = ("ridge", "loss", "steps", "key", "rate", "via")
 
 EPILOG = """\
 input:
@@ -148,6 +148,11 @@ def _add_descent(command: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--rate", type=float, metavar="R", help="Adam's learning rate (default 0.05)"
     )
+    group.add_argument(
+        "--via",
+        choices=("convolution", "moments"),
+        help="moments: for mse, steps that cost the same at any length (default convolution)",
+    )
 
 
 def _add_output(command: argparse.ArgumentParser) -> None:
@@ -253,7 +258,7 @@ def solver(name: str, args: argparse.Namespace, given: Problem) -> Solver:
         if "steps" in SOLVERS[name][1]:
             import optax
 
-            named = {k: getattr(args, k) for k in ("loss", "steps", "key")}
+            named = {k: getattr(args, k) for k in ("loss", "steps", "key", "via")}
             named = {k: v for k, v in named.items() if v is not None}
             optimizer = None if args.rate is None else optax.adam(args.rate)
             optimizer = optax.lbfgs() if name == "lbfgs" else optimizer

@@ -8,7 +8,6 @@ from typing import NamedTuple
 import numpy as np
 
 from .factor import EPS, Factor
-from .triangle import solve_triangular
 
 # An answer certified to this many units of rounding keeps every promise made of "exact".
 EXACT = 30 * EPS
@@ -38,9 +37,8 @@ def upper_bound(
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         w_norm, g_norm = np.linalg.norm(w, axis=0), np.linalg.norm(g, axis=0)
         bound = np.nan_to_num(np.minimum(g_norm / r_norm, r_norm / w_norm), nan=np.inf)
-        if factor is not None and factor.square:
-            half = solve_triangular(factor.r, g, transposed=True)
-            bound = np.fmin(bound, np.linalg.norm(half, axis=0) / w_norm)
+        if factor is not None and factor.full_rank:
+            bound = np.fmin(bound, np.linalg.norm(factor.whiten(g.T), axis=1) / w_norm)
         return np.where((g_norm == 0) | (r_norm == 0), 0.0, bound / a_norm)
 
 
@@ -67,15 +65,13 @@ def backward_error(
     factor = factor_of() if bound.max() > EXACT else None
     if factor is not None:
         bound = upper_bound(w, r_norm, g, a_norm, factor)
-    if factor is None or bound.max() <= EXACT:
+    found = None
+    if factor is not None and bound.max() > EXACT:
+        rest = bound > 0
+        with np.errstate(over="ignore", invalid="ignore"):
+            w_norm = np.linalg.norm(w[:, rest], axis=0)
+            found = factor.damped(g[:, rest], w_norm, r_norm[rest])
+    if found is None:
         return Certificate(float(bound.max()), "upper bound")
-    _, s, vt = factor.svd
-    spectrum = np.zeros(vt.shape[0])
-    spectrum[: s.size] = s
-    rest = bound > 0
-    with np.errstate(over="ignore", invalid="ignore"):
-        w_norm = np.linalg.norm(w, axis=0)
-        weights = np.sqrt((w_norm * spectrum[:, None]) ** 2 + r_norm**2)[:, rest]
-        found = np.linalg.norm((vt @ g[:, rest]) / weights, axis=0) / a_norm
-    bound[rest] = np.fmin(bound[rest], found)
+    bound[rest] = np.fmin(bound[rest], found / a_norm)
     return Certificate(float(bound.max()), "value")

@@ -82,7 +82,8 @@ def _sentence(part: np.ndarray, taps: Sequence[int], names: Callable[[Sequence[i
         return text
     # The one combination that the data determine is orthogonal to every null vector.
     seen = np.linalg.svd(part / np.linalg.norm(part, axis=1, keepdims=True))[2][-1]
-    seen = seen / seen[np.argmax(np.abs(seen) > np.abs(seen).max() / 2)]
+    # Not half of the largest, which for a doubled channel would leave the choice to rounding.
+    seen = seen / seen[np.argmax(np.abs(seen) > 0.51 * np.abs(seen).max())]
     if np.allclose(seen, 1.0, rtol=1e-6):
         return text + "only their sum is determined"
     if size == 2 and np.isclose(seen[1], -1.0, rtol=1e-6):

@@ -76,6 +76,19 @@ def adjoint(x: Any, r: Any, spec: ConvSpec) -> jax.Array:
     return g
 
 
+def silenced(x: np.ndarray, spec: ConvSpec) -> np.ndarray:
+    """x ``(N, *E, C)`` in normal form, zero where strides leave samples that no window reads."""
+    counts = spec.normal.output_shape(x.shape[1:-1])
+    axes = zip(counts, spec.kernel_size, spec.stride, spec.dilation, strict=True)
+    for axis, (t, k, s, d) in enumerate(axes, start=1):
+        read = np.zeros(x.shape[axis], bool)
+        for start in range(0, k * d, d):
+            read[start : start + (t - 1) * s + 1 : s] = True
+        if not read.all():
+            x = np.where(read.reshape(-1, *(1,) * (x.ndim - 1 - axis)), x, 0)
+    return x
+
+
 def windows(x: np.ndarray, spec: ConvSpec) -> np.ndarray:
     """A view ``(N, *T, *K, C)`` of the windows of x ``(N, *E, C)`` in normal form, not copied."""
     n, *space, c = x.strides

@@ -9,23 +9,19 @@ from functools import cached_property
 
 import numpy as np
 
+from .rowspace import CLUSTER, RowSpace, Within, afford_complement, distances, outside
 from .triangle import (
     MAX_SPECTRUM,
+    cholesky,
     extreme_singular_values,
     graded_singular_values,
     inverse_row_norms,
     solve_triangular,
+    tall_svd,
     tree_qr,
 )
 
 EPS = float(np.finfo(np.float64).eps)
-# Units within so many powers of two of each other are alike.
-CLUSTER = 8
-
-
-def exponents_of(norms: np.ndarray) -> np.ndarray:
-    """Powers of two that bring column norms into [1/2, 1); 0 for a column of zeros."""
-    return np.where(norms > 0, np.frexp(norms)[1], 0)
 
 
 @dataclass(frozen=True)
@@ -81,6 +77,8 @@ class Factor:
 
     ``r`` is (min(m, P), P), ``z`` = Qᵀ y (min(m, P), Q) or None, ``rows`` the true m. ``source`` is
     "qr" (good to 10 eps·s₁), or "gram" for a Cholesky factor whose full rank has been certified.
+    Where m < P, A and y themselves are such: what is asked of them takes O(m²P) time and O(mP)
+    memory, bases of the null space excepted, which take P² numbers.
     """
 
     r: np.ndarray
@@ -93,8 +91,11 @@ class Factor:
     def from_rows(
         cls, blocks: Iterable[np.ndarray], columns: int, exponents: np.ndarray, rows: int
     ) -> Factor:
-        """QR of [A Y] (m, P + Q), in row blocks; the first ``columns`` are A. Q is never formed."""
-        triangle = tree_qr(blocks)
+        """QR of [A Y] (m, P + Q), in row blocks; the first ``columns`` are A. Q is never formed.
+
+        Where rows are fewer than ``columns``, [A Y] itself.
+        """
+        triangle = np.concatenate([*blocks]) if rows < columns else tree_qr(blocks)
         top = triangle[: min(rows, columns)]
         z = top[:, columns:] if triangle.shape[1] > columns else None
         return cls(top[:, :columns], z, exponents, rows, "qr")
@@ -108,19 +109,22 @@ class Factor:
         A Cholesky that succeeds proves nothing by itself. Full rank is certified if the matrix
         stays positive definite when 10·P·eps·s₁² is taken off its diagonal, which holds to κ of
         about 1e6; and the square of the upper end of the `Band`, where rows are so many that it is
-        more, or the singular values of A could tell another story.
+        more, or the singular values of A could tell another story. Beyond 1 500 unknowns the factor
+        that proves this is the one that is kept. ``gram`` is overwritten.
         """
         columns = gram.shape[0]
         share = max(10 * columns * EPS, (10 * tolerance_of(rows, columns)) ** 2)
-        margin = share * min(np.linalg.norm(gram), np.linalg.norm(gram, 1))
-        try:
-            less = gram.copy()
-            less.flat[:: columns + 1] -= margin
-            np.linalg.cholesky(less)
-            # In C order, or every triangular solve would copy it.
-            r = np.ascontiguousarray(np.linalg.cholesky(gram).T)
-        except np.linalg.LinAlgError:
+        parts = np.array_split(gram, 1 + columns // 256)
+        most = max(float(np.abs(part).sum(1).max()) for part in parts)
+        margin = share * min(float(np.linalg.norm(gram)), most)
+        less = gram.copy() if columns <= MAX_SPECTRUM else gram
+        less.flat[:: columns + 1] -= margin
+        r = cholesky(less)
+        if r is None:
             return None
+        if less is not gram:
+            r = cholesky(gram)
+            assert r is not None
         z = solve_triangular(r, rhs, transposed=True)
         return cls(r, z, exponents, rows, "gram")
 
@@ -138,7 +142,10 @@ class Factor:
 
     @cached_property
     def svd(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Full right singular basis: u (q, q), s (q,) descending, vt (P, P)."""
+        """Economical: u (q, q), s (q,) descending, vt (q, P)."""
+        if self.wide:
+            v, s, ut = tall_svd(self.r.T)
+            return ut.T, s, v.T
         u, s, vt = np.linalg.svd(self.r)
         return u, s, vt
 
@@ -147,7 +154,7 @@ class Factor:
         """Of the equilibrated matrix, descending."""
         if "svd" in self.__dict__:
             return self.svd[1]
-        return np.linalg.svd(self.r, compute_uv=False)
+        return np.linalg.svd(tree_qr([self.r.T]) if self.wide else self.r, compute_uv=False)
 
     @cached_property
     def band(self) -> Band:
@@ -165,6 +172,11 @@ class Factor:
         return self.rank == self.r.shape[1]
 
     @property
+    def wide(self) -> bool:
+        """Whether rows are fewer than columns."""
+        return self.r.shape[0] < self.r.shape[1]
+
+    @property
     def square(self) -> bool:
         """Whether R is triangular and of full rank, so that it can be solved with."""
         return self.r.shape[0] == self.r.shape[1] and self.full_rank
@@ -180,11 +192,9 @@ class Factor:
         if not np.ptp(self.exponents):
             values = self.singular_values
             return np.where(np.arange(values.size) < self.rank, values, 0.0)
-        r = np.ldexp(self.r, self.exponents - self.unit)
-        if not self.full_rank:
-            # Within the row space, or the rounding of the null space could stand above the rest.
-            rows, _, t, _ = self._row_space
-            r = self.r @ rows @ t.T
+        # Within the row space, or the rounding of the null space could stand above the rest.
+        full = self.full_rank
+        r = np.ldexp(self.r, self.exponents - self.unit) if full else self.row_space.seen
         if r.size and self.graded:
             values = graded_singular_values(r)
         else:
@@ -204,9 +214,6 @@ class Factor:
     @cached_property
     def extremes(self) -> tuple[float, float]:
         """Largest and smallest singular value of A itself, times ``2**-unit``; 0 if deficient."""
-        if not self.full_rank and not self.graded and np.ptp(self.exponents):
-            r = np.ldexp(self.r, self.exponents - self.unit)
-            return float(np.linalg.norm(r, 2)), 0.0
         if "user_singular_values" in self.__dict__ or not self.large:
             values = self.user_singular_values
             return float(values[0]), float(values[-1]) if self.full_rank else 0.0
@@ -228,6 +235,16 @@ class Factor:
         _, s, vt = self.svd
         return rows @ (vt[: self.rank] / s[: self.rank, None]).T
 
+    def damped(self, g: np.ndarray, w_norm: np.ndarray, r_norm: np.ndarray) -> np.ndarray | None:
+        """‖(‖w‖²AᵀA + ‖r‖²I)^(−1/2) g‖ (Q,) for g (P, Q) and norms (Q,); None if not known."""
+        _, s, vt = self.svd
+        weights = np.sqrt((w_norm * s[:, None]) ** 2 + r_norm**2)
+        found = np.linalg.norm((vt @ g) / weights, axis=0)
+        if not self.wide:
+            return found
+        # What no row sees has no singular value.
+        return np.hypot(found, np.linalg.norm(outside(vt.T, g), axis=0) / r_norm)
+
     @property
     def null_threshold(self) -> float:
         """Null-space rows below clip(10√P·eps·s₁/σ_r, 1e-12, 1e-3) in norm are rounding."""
@@ -242,58 +259,61 @@ class Factor:
         """Which taps (P,) the null space leaves alone."""
         if self.full_rank:
             return np.ones(self.r.shape[1], bool)
-        rows = np.linalg.norm(self.svd[2][self.rank :], axis=0)
-        return rows <= self.null_threshold
+        return distances(self.svd[2][: self.rank].T) <= self.null_threshold
 
     @cached_property
-    def _bases(self) -> tuple[np.ndarray, np.ndarray]:
-        """Orthonormal bases (P, rank) of the rows and (P, nullity) of what they do not see.
+    def row_basis(self) -> np.ndarray:
+        """Orthonormal basis (P, rank) of the rows of the equilibrated matrix.
 
-        The latter exactly zero at the determined taps where it stays null without them, to
-        rounding: in other units what the rounding leaves there could be anything.
+        Unit vectors at the determined taps, at which all others are exactly zero, where this holds
+        to rounding: in other units what the rounding leaves there could be anything.
         """
-        vt = self.svd[2]
-        rows, null = vt[: self.rank].T, vt[self.rank :].T
-        if not self.determined.any():
-            return rows, null
-        whole = np.linalg.qr(np.where(self.determined[:, None], 0.0, null), mode="complete")[0]
-        clean, rest = whole[:, : null.shape[1]], whole[:, null.shape[1] :]
-        rounding = 10 * math.sqrt(null.shape[0]) * EPS * self.singular_values[0]
-        stays = np.linalg.norm(self.r @ clean, axis=0).max(initial=0.0) <= rounding
-        return (rest, clean) if stays else (rows, null)
+        rows, known = self.svd[2][: self.rank].T, self.determined
+        apart = int(known.sum())
+        if not apart:
+            return rows
+        clean = np.zeros_like(rows)
+        clean[known, :apart] = np.eye(apart)
+        clean[~known, apart:] = tall_svd(rows[~known])[0][:, : self.rank - apart]
+        rounding = 10 * math.sqrt(rows.shape[0]) * EPS * self.singular_values[0]
+        unseen = np.linalg.norm(outside(clean, self.r.T), axis=1)
+        return clean if unseen.max(initial=0.0) <= rounding else rows
 
     @cached_property
     def null_basis(self) -> np.ndarray:
         """Orthonormal null vectors of the equilibrated matrix, as columns (P, nullity)."""
-        return np.zeros((self.r.shape[1], 0)) if self.full_rank else self._bases[1]
+        if self.full_rank:
+            return np.zeros((self.r.shape[1], 0))
+        afford_complement(self.r.shape[1])
+        return np.linalg.qr(self.row_basis, mode="complete")[0][:, self.rank :]
 
     @cached_property
-    def _row_space(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-        """B (P, k), Q (P, P), T (k, k) and powers of two t with 2^t B = Q T.
+    def all_rows(self) -> RowSpace:
+        """The span of all rows in the user's units, whatever the rank."""
+        return RowSpace.of(self.r, self.exponents)
 
-        B spans the rows of the equilibrated A, the first k columns of Q those of A in the user's
-        units, and its other columns the null space, orthonormal in those units.
-        Where channels differ much in unit, taking a null part off an answer of another norm would
-        cancel; solving within the row space does not.
-        """
-        # Further apart than this, a channel is nothing beside another in any norm.
-        turn = np.maximum(self.exponents - self.exponents.max(), -900)[:, None]
-        if not self.rank:
-            return self._bases[0], np.eye(turn.size), np.zeros((0, 0)), turn
-        from scipy.linalg import qr
-
-        # Rows of such different size need to be sorted, and columns pivoted: Cox and Higham,
-        # Stability of Householder QR factorization for weighted least squares, 1998.
-        rows, order = _by_unit(self._bases[0], turn[:, 0], self.null_threshold)
-        sorted_q, t, pivots = qr(np.ldexp(rows, turn)[order], pivoting=True, check_finite=False)
-        q = np.empty_like(sorted_q)
-        q[order] = sorted_q
-        return rows[:, pivots], q, t[: self.rank], turn
+    @cached_property
+    def row_space(self) -> RowSpace:
+        """The numerical row space in the user's units."""
+        if self.rank == self.r.shape[0] and np.ptp(self.exponents) < CLUSTER:
+            return self.all_rows
+        return RowSpace.of(self.r, self.exponents, self.row_basis, self.null_threshold)
 
     @cached_property
     def user_null_basis(self) -> np.ndarray:
         """Null space in the user's units, orthonormal there, (P, nullity)."""
-        return self.null_basis if self.full_rank else self._row_space[1][:, self.rank :]
+        return self.null_basis if self.full_rank else self.row_space.null_basis
+
+    @property
+    def resolution(self) -> np.ndarray:
+        """Diagonal (P,) of the projector on the row space in the user's units."""
+        if self.full_rank:
+            return np.ones(self.r.shape[1])
+        return np.einsum("pk,pk->p", self.row_space.q, self.row_space.q)
+
+    def null_part(self, v: np.ndarray) -> np.ndarray:
+        """N Nᵀv (P, Q), N the null space and v (P, Q) a kernel in the user's units."""
+        return np.zeros_like(v) if self.full_rank else outside(self.row_space.q, v)
 
     def null_share(self, w: np.ndarray, y_norm: np.ndarray) -> float:
         """‖N Nᵀw‖/‖w‖ in the user's units, the largest over w (P, Q): 0 for a minimum norm.
@@ -302,20 +322,19 @@ class Factor:
         """
         if self.full_rank:
             return 0.0
-        _, q, _, turn = self._row_space
-        v = np.ldexp(w, -turn)
+        v = np.ldexp(w, -self.row_space.turn)
         size = np.abs(v).max(axis=0)
         v = v / np.where(size > 0, size, 1.0)
-        least = y_norm / np.linalg.norm(np.ldexp(self.r, turn.T)) if self.rank else 1.0
+        least = y_norm / np.linalg.norm(self.row_space.seen) if self.rank else 1.0
         norms = np.maximum(np.linalg.norm(v, axis=0), least / np.where(size > 0, size, 1.0))
-        parts = np.linalg.norm(q[:, self.rank :].T @ v, axis=0)
+        parts = np.linalg.norm(self.null_part(v), axis=0)
         return float(np.max(parts / np.where(norms > 0, norms, 1.0)))
 
-    def _shortest(self, w: np.ndarray) -> np.ndarray:
-        """What differs from w by a null vector and is shortest in the user's units."""
-        rows, q, t, turn = self._row_space
-        c = solve_triangular(t, rows.T @ w, transposed=True)
-        return np.ldexp(q[:, : self.rank] @ c, turn)
+    @cached_property
+    def _within(self) -> Within:
+        assert self.z is not None
+        space = self.row_space
+        return Within.of(space.q, space.turn, space.seen, self.z)
 
     def solve(self) -> np.ndarray:
         """argmin ‖A w − y‖ (P, Q) from R and z, of minimum norm in the user's units."""
@@ -326,43 +345,13 @@ class Factor:
 
     def solve_svd(self) -> np.ndarray:
         """V Σ⁺ Uᵀ z, truncated at the tolerance, of minimum norm in the user's units."""
+        if not self.full_rank:
+            return self._within.solve()
         u, s, vt = self.svd
-        k = self.rank
-        w = vt[:k].T @ ((u[:, :k].T @ self.z) / s[:k, None])
-        return w if self.full_rank else self._shortest(w)
+        return vt.T @ ((u.T @ self.z) / s[:, None])
 
     def solve_gram(self, g: np.ndarray) -> np.ndarray:
         """(AᵀA)⁺ g, the step of a refinement."""
         if self.square:
             return solve_triangular(self.r, solve_triangular(self.r, g, transposed=True))
-        _, s, vt = self.svd
-        k = self.rank
-        return self._shortest(vt[:k].T @ ((vt[:k] @ g) / s[:k, None] ** 2))
-
-
-def _by_unit(basis: np.ndarray, turn: np.ndarray, rounding: float) -> tuple[np.ndarray, np.ndarray]:
-    """The row basis (P, k) turned so that columns begin at the largest unit they touch, and an
-    order of its rows in which those that a unit adds come before those that it does not.
-
-    What a unit adds to the span of the larger ones is told from ``rounding``, and what it does not
-    add is exactly zero there: 2^turn would make the rounding outgrow the smaller units.
-    """
-    from scipy.linalg import qr
-
-    basis, first = basis.copy(), []
-    done, k = 0, basis.shape[1]
-    # Within a cluster units are so alike that rounding stays what it is.
-    clusters = turn // -CLUSTER
-    for cluster in np.unique(clusters):
-        within = np.flatnonzero(clusters == cluster)
-        _, s, vt = np.linalg.svd(basis[within, done:])
-        basis[:, done:] = basis[:, done:] @ vt.T
-        last = cluster == clusters.max()
-        stop = k if last else done + int((s > rounding).sum())
-        basis[within, stop:] = 0.0
-        chosen = qr(basis[within, done:stop].T, mode="r", pivoting=True)[1][: stop - done]
-        first.append(within[chosen])
-        done = stop
-    front = np.concatenate(first)
-    rest = np.setdiff1d(np.argsort(-turn, kind="stable"), front, assume_unique=True)
-    return basis, np.concatenate([front, rest])
+        return self._within.solve_gram(g)

@@ -12,6 +12,7 @@ import numpy as np
 from .factor import Factor
 from .prepared import Prepared
 from .records import count
+from .rowspace import outside
 from .spec import number
 from .triangle import MAX_SPECTRUM, graded_svd
 from .wording import line
@@ -151,7 +152,9 @@ def _spectrum(
     From the factor of the centred A: [A 1]ᵀ[A 1] is that of [R 0; √m·meanᵀ √m]. ``mean`` is None
     without a bias, and then there is no last column.
     """
-    unit, null = factor.unit, factor.user_null_basis
+    unit = factor.unit
+    # Within the row space, or the rounding of the null space could stand above the rest.
+    basis = None if factor.full_rank else factor.row_space.q
     if mean is not None:
         row = math.sqrt(rows) * np.append(mean, 1.0)
         unit = max(unit, int(np.frexp(np.abs(row).max())[1]))
@@ -160,19 +163,19 @@ def _spectrum(
     a = np.ldexp(factor.r, factor.exponents - unit)
     if mean is not None:
         a = np.vstack([np.pad(a, ((0, 0), (0, 1))), np.ldexp(row, -unit)])
-        null = np.vstack([null, -mean @ null])
-    # Within the row space, or the rounding of the null space could stand above the rest.
-    basis = np.linalg.qr(null, mode="complete")[0][:, null.shape[1] :]
-    a = a @ basis if null.size else a
+        if basis is not None:
+            last = np.append(outside(basis, mean), 1.0)
+            basis = np.column_stack([np.pad(basis, ((0, 1), (0, 0))), last / np.linalg.norm(last)])
+    columns, a = a.shape[1], a if basis is None else a @ basis
     if not a.shape[1]:
-        return np.zeros(0), np.zeros((0, len(null))), unit
+        return np.zeros(0), np.zeros((0, columns)), unit
     if a.shape[1] > MAX_SPECTRUM:
         _, values, vt = np.linalg.svd(a, full_matrices=False)
         v = vt.T
     else:
         # An offset, or two units, would hide what is small.
         values, v = graded_svd(a)
-    v = basis @ v if null.size else v
+    v = v if basis is None else basis @ v
     return values[::-1], v[:, ::-1].T, unit
 
 

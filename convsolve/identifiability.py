@@ -13,6 +13,7 @@ from .confounding import echelon
 from .factor import Factor
 from .prepared import prepare
 from .problem import Problem
+from .rowspace import outside
 from .spec import ConvSpec, number
 from .system import System, smallest_ridge
 from .verdict import DETERMINED, SEVERITY, verdict
@@ -260,13 +261,11 @@ class Identifiability:
             TypeError, ValueError: ``ridge`` is not a finite number, or negative.
         """
         if not (ridge := number(ridge, "ridge", included=True)):
-            return self._kernel_shaped(
-                [1 - np.sum(f.user_null_basis**2, axis=1) for f in self._known()]
-            )
+            return self._kernel_shaped([f.resolution for f in self._known()])
         system, kept = System(self._prepared, ridge), []
         for group in range(self._prepared.groups):
             factor = system.factor(group)
-            if factor is None or not factor.square:
+            if factor is None or not factor.full_rank:
                 raise ValueError(f"ridge={ridge!r} is too small to decide anything; give more")
             kept.append(1 - (system.root_ridge[group] * factor.noise_gain) ** 2)
         return np.clip(self._kernel_shaped(kept), 0.0, 1.0)
@@ -300,14 +299,18 @@ class Identifiability:
         """Whether the bias is determined: column means vanish on the null space, or no bias."""
         for group, factor in enumerate(self._known()):
             if not factor.full_rank:
-                share = np.linalg.norm(self._system.bias_share(group, factor.null_basis))
-                if share > factor.null_threshold:
+                row = self._system.bias_row(group)
+                if np.linalg.norm(outside(factor.row_basis, row)) > factor.null_threshold:
                     return False
         return True
 
     @cached_property
     def null_space(self) -> tuple[np.ndarray, ...]:
-        """Per group ``(nullity, *K, Cin/groups)``: kernels that change no output, orthonormal."""
+        """Per group ``(nullity, *K, Cin/groups)``: kernels that change no output, orthonormal.
+
+        Raises:
+            ValueError: too large for memory; `identifiable`, `resolution`, `null_part` are not.
+        """
         shape = self.problem.kernel_shape[:-1]
         return tuple(f.user_null_basis.T.reshape(-1, *shape) for f in self._known())
 
@@ -333,7 +336,7 @@ class Identifiability:
         # A power of two against overflow of the squares.
         turn = np.frexp(np.abs(flat).max())[1]
         scaled = np.ldexp(flat, -turn)
-        parts = [f.user_null_basis.T @ scaled[:, g] for g, f in enumerate(self._known())]
+        parts = [f.null_part(scaled[:, g]) for g, f in enumerate(self._known())]
         with np.errstate(over="ignore"):
             return np.ldexp(np.concatenate([np.linalg.norm(p, axis=0) for p in parts]), turn)
 

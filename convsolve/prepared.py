@@ -5,20 +5,24 @@ from __future__ import annotations
 import math
 import time
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar
 
 import numpy as np
 
-from .convolution import normal_form, row_blocks
+from .convolution import normal_form, row_blocks, silenced
 from .moments import Moments
 from .problem import Problem
+from .records import by_channel
+from .signals import Signals
 from .triangle import tree_rows
 
 # What a factorisation may take, whatever the length of the data.
 MAX_FACTOR_BYTES = 2**31
 # Row blocks are kept between passes up to this many numbers (8 MiB), and made anew beyond.
 KEPT_NUMBERS = 2**20
+# Below so many numbers of its matrix a group is done by rows before an FFT is set up.
+LEAST_NUMBERS = 2**14
 
 _T = TypeVar("_T")
 Block = tuple[np.ndarray, np.ndarray | None]
@@ -26,16 +30,25 @@ Block = tuple[np.ndarray, np.ndarray | None]
 
 def channel_exponents(arrays: Any) -> np.ndarray:
     """Power of two per channel that brings the largest magnitude into [1/2, 1)."""
-    over = [np.abs(a).max(axis=tuple(range(a.ndim - 1))) for a in arrays if a.size]
+    over = [by_channel(np.maximum, a, np.abs) for a in arrays if a.size]
     largest = np.max(over, axis=0)
-    return np.where(largest > 0, np.frexp(largest.astype(float))[1], 0)
+    # Stray denormals alone would ask for a power beyond float64.
+    exponents = np.maximum(np.frexp(largest.astype(float))[1], -1020)
+    return np.where(largest > 0, exponents, 0)
+
+
+def _stacked(records: Sequence[np.ndarray], members: Sequence[int]) -> np.ndarray:
+    """(N, …) of some records; a view where there is but one."""
+    if len(members) == 1:
+        return records[members[0]][None]
+    return np.stack([records[i] for i in members])
 
 
 class Prepared:
     """A problem in float64, every channel scaled by a power of two, in the geometry's normal form.
 
-    ``stacks`` holds records of one shape together: x ``(N, *E, Cin)`` and y ``(N, *T, Cout)``;
-    ``members`` says which.
+    ``stacks`` holds records of one shape together: x ``(N, *E, Cin)`` and y ``(N, *T, Cout)``,
+    which are scaled when they are read; ``members`` says which.
     Everything else is computed when first asked for. ``seconds`` says how long the shared pieces
     took.
     """
@@ -56,25 +69,19 @@ class Prepared:
                 by_shape.setdefault(x.shape, []).append(i)
         # In normal form first: a sample that no window reads must not set the scale.
         self.members = list(by_shape.values())
-        xs = [normal_form(np.stack([problem.x[i] for i in m]), spec) for m in self.members]
-        x_scale = channel_exponents(xs)
+        xs = [silenced(normal_form(_stacked(problem.x, m), spec), spec) for m in self.members]
+        x_exponents = channel_exponents(xs)
         ys: list[np.ndarray | None] = [None] * len(xs)
-        y_scale = np.zeros(problem.out_channels, int)
+        y_exponents = np.zeros(problem.out_channels, int)
         if problem.y is not None:
-            y_scale = channel_exponents(problem.y)
-            ys = [
-                np.ldexp(np.stack([problem.y[i] for i in m]).astype(np.float64), -y_scale)
-                for m in self.members
-            ]
+            y_exponents = channel_exponents(problem.y)
+            ys = [_stacked(problem.y, m) for m in self.members]
         taps = math.prod(spec.kernel_size)
-        per_channel = x_scale.reshape(self.groups, 1, -1)
-        self.x_exponents = np.broadcast_to(
-            per_channel, (self.groups, taps, per_channel.shape[-1])
-        ).reshape(self.groups, -1)
-        self.y_exponents = y_scale.reshape(self.groups, -1)
-        self.stacks = [
-            (np.ldexp(x.astype(np.float64), -x_scale), y) for x, y in zip(xs, ys, strict=True)
-        ]
+        per_channel = x_exponents.reshape(self.groups, 1, -1)
+        self.x_exponents = np.tile(per_channel, (1, taps, 1)).reshape(self.groups, -1)
+        self.y_exponents = y_exponents.reshape(self.groups, -1)
+        self.x_scale, self.y_scale = np.ldexp(1.0, -x_exponents), np.ldexp(1.0, -y_exponents)
+        self.stacks = list(zip(xs, ys, strict=True))
 
     @property
     def problem(self) -> Problem:
@@ -113,7 +120,7 @@ class Prepared:
         """Memory that a QR takes: three blocks of the tree, R of every group and its basis."""
         width = self.columns + (self.outputs if self.problem.y is not None else 0)
         block = 3 * min(self.n, tree_rows(width)) * width
-        return 8 * (block + 2 * self.groups * self.columns * width)
+        return 8 * (block + 2 * self.groups * min(self.n, self.columns) * width)
 
     @property
     def fits(self) -> bool:
@@ -122,13 +129,14 @@ class Prepared:
 
     def _raw_rows(self) -> Iterator[Block]:
         """Row blocks (groups, n, P) and (groups, n, Q) in channel-scaled units."""
+        scale = np.ldexp(1.0, -self.x_exponents)[:, None]
         for x, y in self.stacks:
             for part, a in row_blocks(x, self.problem.spec):
                 if y is None:
-                    yield a, None
+                    yield a * scale, None
                 else:
-                    out = y[part].reshape(-1, self.groups, self.outputs)
-                    yield a, out.transpose(1, 0, 2)
+                    out = (y[part] * self.y_scale).reshape(-1, self.groups, self.outputs)
+                    yield a * scale, out.transpose(1, 0, 2)
 
     def by_record(self, values: np.ndarray) -> list[np.ndarray]:
         """What was computed row by row (groups, n) as ``(*T, groups)`` of each record."""
@@ -140,6 +148,24 @@ class Prepared:
             found[i][...] = values[:, start:stop].T.reshape(found[i].shape)
             start = stop
         return found
+
+    @property
+    def signals(self) -> Signals | None:
+        """The records as block FFTs take them, where that is faster than rows and as exact.
+
+        Not for a matrix that is kept anyway, nor for a single tap; nor where a burst at the edge of
+        a record makes the columns of a channel so uneven that its rounding drowns the others.
+        """
+
+        def make() -> Signals | None:
+            problem = self.problem
+            wide = math.prod(problem.spec.kernel_size) > 1
+            if not wide or self.matrix_numbers <= max(KEPT_NUMBERS, LEAST_NUMBERS * self.groups):
+                return None
+            found = Signals(self.stacks, problem.spec, self.x_scale, self.y_scale, problem.bias)
+            return found if found.even else None
+
+        return self.once("signals", "moments", make)
 
     @property
     def centre(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
@@ -154,6 +180,8 @@ class Prepared:
         zeros = np.zeros((self.groups, self.columns)), np.zeros((self.groups, self.outputs))
         if not self.problem.bias:
             return zeros[0], zeros[0], zeros[1], zeros[1]
+        if self.signals is not None:
+            return self.signals.centre
 
         def means(a_shift: np.ndarray, y_shift: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
             a_sum, y_sum = np.zeros_like(a_shift), np.zeros_like(y_shift)
@@ -185,6 +213,8 @@ class Prepared:
     @property
     def column_norms(self) -> np.ndarray:
         """Norms (groups, P) of the centred columns of A in channel-scaled units."""
+        if self.signals is not None:
+            return self.signals.column_norms
         return self.once("norms", "scaling", lambda: self._norms(np.zeros((1, 1))))
 
     def _norms(self, mean: np.ndarray) -> np.ndarray:
@@ -211,6 +241,8 @@ class Prepared:
             return self.column_norms
 
         def norms() -> np.ndarray:
+            if self.signals is not None and (found := self.signals.spreads()) is not None:
+                return found
             total = np.zeros((self.groups, self.columns))
             for a, _ in self.rows():
                 total += a.sum(1)
@@ -221,6 +253,9 @@ class Prepared:
     @property
     def y_norms(self) -> np.ndarray:
         """Norms (groups, Q) of the centred outputs in channel-scaled units."""
+
+        if self.signals is not None:
+            return self.signals.output_norms
 
         def norms() -> np.ndarray:
             squares = sum(np.einsum("gnq,gnq->gq", y, y) for _, y in self.rows() if y is not None)
@@ -233,6 +268,8 @@ class Prepared:
         """Moments of the centred rows in channel-scaled units."""
 
         def gather() -> Moments:
+            if self.signals is not None:
+                return self.signals.moments(self.x_exponents, self.y_exponents)
             total = Moments.empty(self.groups, self.columns, self.outputs)
             a_mean, a_rest, y_mean, y_rest = self.centre
             for a, y in self.rows():

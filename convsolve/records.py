@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -122,13 +122,36 @@ def _as_array(value: Any, name: str) -> np.ndarray:
     return array
 
 
+def by_channel(
+    reduce: np.ufunc, a: np.ndarray, of: Callable[[np.ndarray], np.ndarray] | None = None
+) -> np.ndarray:
+    """``reduce`` over all axes but the last, (C,), of a or of a function of its entries.
+
+    Some at a time, so that nothing as long as ``a`` is made, and many short rows as one, since
+    NumPy is slow on them.
+    """
+    flat = a.reshape(-1, a.shape[-1])
+    rows, channels = flat.shape
+    fold = max(1, 1024 // max(1, channels))
+    whole = rows // fold * fold
+    found = []
+    for start in range(0, whole, 128 * fold):
+        part = flat[start : min(start + 128 * fold, whole)]
+        part = part if of is None else of(part)
+        found.append(reduce.reduce(part.reshape(-1, fold * channels)))
+    last = flat[whole:] if of is None else of(flat[whole:])
+    if found:
+        last = np.concatenate([reduce.reduce(np.stack(found)).reshape(fold, channels), last])
+    return reduce.reduce(last)
+
+
 def _judge_size(array: np.ndarray, name: str) -> None:
     if not (array.size and jnp.issubdtype(array.dtype, np.floating)):
         return
     dtype = array.dtype.newbyteorder("=")
     dtype = np.dtype(np.float64) if dtype.itemsize > 8 else dtype  # longdouble is brought down
     limits = jnp.finfo(dtype)
-    largest = np.abs(array).max(axis=tuple(range(array.ndim - 1)))
+    largest = by_channel(np.maximum, array, np.abs)
     faint = np.flatnonzero((largest > 0) & (largest < float(limits.tiny)))
     if faint.size:
         raise ValueError(

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from .factor import Factor
 from .prepared import Prepared, prepare
 from .problem import Problem
 from .records import count
@@ -155,9 +156,9 @@ def _besides(report: Identifiability) -> list[str]:
     taps = report.problem.spec.kernel_size
     longest = max(taps)
 
-    def carried(by: int) -> tuple[str, Identifiability] | None:
+    def carried(by: int) -> tuple[str, Problem] | None:
         changed = report.problem.shorter(tuple(min(k, longest - by) for k in taps))
-        fewer = None if changed is None or by >= longest else report.under(changed[0])
+        fewer = None if changed is None or by >= longest else report.problem.under(changed[0])
         return None if changed is None or fewer is None else (changed[1], fewer)
 
     def enough(by: int) -> bool:
@@ -166,9 +167,11 @@ def _besides(report: Identifiability) -> list[str]:
 
     by = smallest(enough)
     found = carried(by) if by < longest else None
-    if found is None or found[1].unique or not _cheap(prepare(found[1].problem)):
+    if found is None or not _cheap(prepare(found[1])):
         return []
-    asked, fewer = found
+    asked, fewer = found[0], type(report)(found[1])
+    if fewer.unique:
+        return []
     return [f"even with {asked}, {text}" for text in _excitation(fewer, _twin(fewer))]
 
 
@@ -276,13 +279,7 @@ def _excitation_of(report: Identifiability, twin: Identifiability | None, group:
     if shared > 0 and channels > 1:
         factor = System(prepare(problem)).factor(group)
         assert factor is not None
-        # What is left is determined if no null vector lies in it alone.
-        null, tol = factor.null_basis, factor.null_threshold
-        spare = [
-            str(group * channels + c)
-            for c in range(channels)
-            if np.linalg.matrix_rank(null[c::channels], tol) == null.shape[1]
-        ]
+        spare = [str(group * channels + c) for c in range(channels) if _spare(factor, c, channels)]
         text = (
             f"{count(shared, 'combination')} of channels cannot be told apart (a copy, a delayed "
             f"or filtered copy of another{', a constant sum' * problem.bias}): "
@@ -294,6 +291,15 @@ def _excitation_of(report: Identifiability, twin: Identifiability | None, group:
             text += f"; without channel {' or '.join(spare[:4])} the others are determined"
         found.append(text)
     return found
+
+
+def _spare(factor: Factor, channel: int, channels: int) -> bool:
+    """Whether without a channel the others are determined: no null vector lies in them alone."""
+    nullity = factor.r.shape[1] - factor.rank
+    if nullity > factor.r.shape[1] // channels:
+        return False
+    own = factor.null_basis[channel::channels]
+    return bool(np.linalg.matrix_rank(own, factor.null_threshold) == nullity)
 
 
 def _transient(problem: Problem, channel: int) -> bool:

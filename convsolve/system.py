@@ -8,9 +8,11 @@ from functools import partial
 import numpy as np
 
 from .certificate import Certificate, backward_error, upper_bound
+from .dual import Dual
 from .errors import SolveError
-from .factor import EPS, Factor, exponents_of
+from .factor import EPS, Factor
 from .prepared import Prepared
+from .rowspace import exponents_of
 from .triangle import graded_singular_values
 
 # A Gram matrix is formed up to this size; scaled, checked and factored it takes five times as much.
@@ -19,6 +21,8 @@ MAX_GRAM_BYTES = 2**30
 SMALL_NUMBERS = 2**20
 # Steps of refinement on R: one or two, unless a ridge or wide units leave more to mend.
 QR_STEPS = 5
+# Steps of refinement from the moments, until one changes this share of w: the next does nothing.
+MOMENT_STEPS, SETTLED = 8, 1e-9
 # A Gram gives condition numbers to ten digits up to this; beyond, the data correct them.
 SURE = 500.0
 # So many of the last singular vectors of a Gram are corrected from the data.
@@ -88,20 +92,26 @@ class System:
     def gram_factor(self, group: int) -> Factor | None:
         """Cholesky of the moments if their full rank can be certified, else None."""
         p = self.prepared
-        # Fewer rows than columns make a singular Gram, and P² numbers have to fit as well.
-        tall = p.n >= p.columns or self.ridge > 0
+        # Fewer rows than columns make a singular Gram, or with a ridge one larger than the dual.
+        tall = p.n >= p.columns or (self.ridge > 0 and not p.fits)
         if not tall or p.groups * p.columns**2 * 8 > MAX_GRAM_BYTES:
             return None
 
         def make() -> Factor | None:
             moments = p.moments
-            gram, rhs = moments.centred() if p.problem.bias else (moments.gram, moments.rhs)
-            turn = self.turn[group]
-            scaled = np.ldexp(gram[group], -(turn[:, None] + turn[None, :]))
+            scale = np.ldexp(1.0, -self.turn[group])
+            scaled = moments.gram[group] * scale
+            scaled *= scale[:, None]
+            right = moments.rhs[group]
+            if p.problem.bias:
+                sums = moments.sums[group] * scale
+                # A few rows at a time, since a whole outer product would be one Gram more.
+                for part in np.array_split(np.arange(p.columns), 1 + p.columns // 256):
+                    scaled[part] -= np.outer(sums[part], sums / moments.n)
+                right = right - np.outer(moments.sums[group], moments.out_sums[group] / moments.n)
             if self.ridge:
                 scaled.flat[:: p.columns + 1] += self.root_ridge[group] ** 2
-            right = np.ldexp(rhs[group], -turn[:, None])
-            return Factor.from_gram(scaled, right, self.exponents[group], p.n)
+            return Factor.from_gram(scaled, right * scale[:, None], self.exponents[group], p.n)
 
         return self._once(("gram", group), "Cholesky", make)
 
@@ -115,7 +125,9 @@ class System:
             if self.ridge:
                 plain = System(p).qr_factor(group)
                 assert plain is not None
-                return plain.with_ridge(self.root_ridge[group], self.exponents[group])
+                clear = self.own_certificate or plain.full_rank
+                join = plain.with_ridge if clear and not plain.wide else partial(Dual.of, plain)
+                return join(self.root_ridge[group], self.exponents[group])
             return Factor.from_rows(self._joined_rows(group), p.columns, self.exponents[group], p.n)
 
         return self._once(("qr", group), "QR", make)
@@ -135,13 +147,13 @@ class System:
                 return factor
         return self.qr_factor(group)
 
-    def bias_share(self, group: int, null: np.ndarray) -> np.ndarray:
-        """What the bias takes of unit null vectors (P, k) of the equilibrated A: the column means,
-        brought to norm one at most, along them.
+    def bias_row(self, group: int) -> np.ndarray:
+        """The column means (P,) of the equilibrated A, of norm one at most: what the bias takes of
+        a unit null vector is its product with them.
         """
         mean, rest, _, _ = self.prepared.centre
         scaled = np.ldexp((mean + rest)[group], -self.turn[group])
-        return (scaled / max(float(np.linalg.norm(scaled)), 1.0)) @ null
+        return scaled / max(float(np.linalg.norm(scaled)), 1.0)
 
     def leverages(self, factors: Sequence[Factor]) -> Iterator[np.ndarray]:
         """Squared norms (groups, n) of the rows of A R⁻¹, block by block."""
@@ -170,13 +182,20 @@ class System:
         last = scale[:, None] * np.linalg.svd(factor.r * scale)[2][-RITZ:].T
         last = np.ldexp(last, -self.turn[group][:, None])
         gram = np.zeros((last.shape[1], last.shape[1]))
-        for a, _ in self.prepared.rows():
-            seen = a[group] @ last
+        for seen in self._products(group, last):
             gram += seen.T @ seen
         # Nearly orthogonal columns: brought to norm one, their Gram loses no digits.
         norms = np.sqrt(np.diagonal(gram))
         r = np.linalg.cholesky(gram / np.outer(norms, norms)).T * norms
         return largest, float(graded_singular_values(r)[-1])
+
+    def _products(self, group: int, w: np.ndarray) -> Iterator[np.ndarray]:
+        """A w (n, Q) for w (P, Q) in channel-scaled units, in pieces of rows."""
+        if self.prepared.signals is not None:
+            yield from self.prepared.signals.products(group, w)
+        else:
+            for a, _ in self.prepared.rows():
+                yield a[group] @ w
 
     @property
     def own_certificate(self) -> bool:
@@ -187,11 +206,15 @@ class System:
     def apply(self, w: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """‖r‖ (groups, Q) and Aᵀr (groups, P, Q) at w, from the data; the ridge's rows included."""
         user = np.ldexp(w, -self.turn[:, :, None])
-        squares, g = np.zeros((w.shape[0], w.shape[2])), np.zeros_like(w)
-        for a, y in self.prepared.rows():
-            r = y - a @ user
-            squares += np.einsum("gnq,gnq->gq", r, r)
-            g += a.transpose(0, 2, 1) @ r
+        signals = self.prepared.signals
+        if signals is not None:
+            squares, g = signals.misfit(user)
+        else:
+            squares, g = np.zeros((w.shape[0], w.shape[2])), np.zeros_like(w)
+            for a, y in self.prepared.rows():
+                r = y - a @ user
+                squares += np.einsum("gnq,gnq->gq", r, r)
+                g += a.transpose(0, 2, 1) @ r
         g = np.ldexp(g, -self.turn[:, :, None])
         if self.ridge:
             pull = self.root_ridge[:, :, None] * w
@@ -216,10 +239,37 @@ class System:
         ]
         return max(parts, key=lambda c: c.value)
 
+    def _moment_gradient(self, w: np.ndarray) -> np.ndarray:
+        """Aᵀr (groups, P, Q) at w from the moments, without a pass over the data."""
+        moments = self.prepared.moments
+        user = np.ldexp(w, -self.turn[:, :, None])
+        g = moments.rhs - moments.gram @ user
+        if self.prepared.problem.bias:
+            mean = moments.out_sums - np.einsum("gp,gpq->gq", moments.sums, user)
+            g -= moments.sums[:, :, None] * (mean / moments.n)[:, None]
+        g = np.ldexp(g, -self.turn[:, :, None])
+        return g - self.root_ridge[:, :, None] ** 2 * w if self.ridge else g
+
+    def refine_by_moments(self, w: np.ndarray, factors: Sequence[Factor]) -> np.ndarray:
+        """w refined by factors of the Gram until a step is nothing beside it, or falls no more."""
+        before = np.inf
+        for _ in range(MOMENT_STEPS):
+            g = self._moment_gradient(w)
+            step = np.stack([f.solve_gram(g[i]) for i, f in enumerate(factors)])
+            size = float(np.linalg.norm(step)) / (float(np.linalg.norm(w)) or 1.0)
+            if not size < before:
+                break
+            w, before = w + step, size
+            if size < SETTLED:
+                break
+        return w
+
     def refine(
         self, w: np.ndarray, factors: Sequence[Factor], steps: int
     ) -> tuple[np.ndarray, Certificate]:
         """Up to ``steps`` semi-normal refinements through the data; the best w, certified."""
+        # Under a large ridge the first answer of a QR lacks digits that no backward error shows.
+        least = self.ridge > 0 and factors[0].source == "qr"
         lowest, best = np.inf, None
         for step in range(steps + 1):
             r_norm, g = self.apply(w)
@@ -230,16 +280,17 @@ class System:
             # Below one rounding all are alike, and the later is the better.
             if best is None or found <= max(lowest, EPS):
                 lowest, best = min(lowest, found), (w, r_norm, g)
-            # Under a large ridge the first answer lacks digits that no backward error shows.
-            if step == steps or (lowest <= EPS and step >= (self.ridge > 0)):
+            if step == steps or (lowest <= EPS and step >= least):
                 break
             w = w + np.stack([f.solve_gram(g[i]) for i, f in enumerate(factors)])
         assert best is not None
-        found_by = self._certify(*best, factors.__getitem__)
+        certificate = Certificate(float(lowest), "upper bound")
+        if not certificate.exact:
+            certificate = self._certify(*best, factors.__getitem__)
         # A null part fits nothing: it would make any residual small beside it.
         y_norms = self.prepared.y_norms
         null = max(f.null_share(best[0][i], y_norms[i]) for i, f in enumerate(factors))
-        return best[0], max(found_by, Certificate(null, "value"), key=lambda c: c.value)
+        return best[0], max(certificate, Certificate(null, "value"), key=lambda c: c.value)
 
     def to_user(self, w: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Kernel (*K, Cg, Cout) and bias (Cout,) in the user's units from w (groups, P, Q)."""

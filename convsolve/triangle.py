@@ -9,6 +9,8 @@ import numpy as np
 
 # Row blocks go into one QR until they hold so many numbers (32 MiB): LAPACK is then at its speed.
 TREE_NUMBERS = 2**22
+# Rows of a tall QR are taken together up to so many numbers (8 MiB), which caches hold.
+CACHED_NUMBERS = 2**20
 # Up to so many columns all singular values take seconds; beyond, only the two extreme ones.
 MAX_SPECTRUM = 1500
 
@@ -58,14 +60,48 @@ def tree_qr(blocks: Iterable[np.ndarray]) -> np.ndarray:
     return r
 
 
+def tall_qr(a: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Q (n, k), orthonormal, and R (k, k) of a tall ``a`` (n, k), by blocks of its rows.
+
+    As stable as the QR of the whole, of which LAPACK reads every column from memory k times.
+    """
+    rows, columns = a.shape
+    height = max(CACHED_NUMBERS // max(columns, 1), 2 * columns)
+    if rows < 2 * height:
+        q, r = np.linalg.qr(a)
+        return q, r
+    parts = [np.linalg.qr(block) for block in np.array_split(a, rows // height)]
+    joint, r = tall_qr(np.concatenate([top for _, top in parts]))
+    turns = np.split(joint, len(parts))
+    return np.concatenate([q @ turn for (q, _), turn in zip(parts, turns, strict=True)]), r
+
+
+def tall_svd(a: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Economical u (n, k), s (k,) descending and vt (k, k) of a tall ``a`` (n, k)."""
+    q, r = tall_qr(a)
+    u, s, vt = np.linalg.svd(r)
+    return q @ u, s, vt
+
+
+def cholesky(gram: np.ndarray) -> np.ndarray | None:
+    """R (P, P) with RᵀR = ``gram``, which it overwrites; None where that is not positive definite."""
+    from scipy.linalg.lapack import dpotrf, spotrf
+
+    # LAPACK counts by columns: what is its lower triangle is the upper one here.
+    potrf = spotrf if gram.dtype == np.float32 else dpotrf
+    found, info = potrf(gram.T, lower=1, overwrite_a=1)
+    return found.T if info == 0 else None
+
+
 def solve_triangular(r: np.ndarray, b: np.ndarray, transposed: bool = False) -> np.ndarray:
     """R⁻¹ b, or R⁻ᵀ b, for b (P,) or (P, Q)."""
     # Its import takes a tenth of a second, which identify and descent need not spend. LAPACK's own
     # solver wakes the threads of BLAS for a handful of numbers, which costs milliseconds.
-    from scipy.linalg.blas import dtrsm
+    from scipy.linalg.blas import dtrsm, strsm
 
     columns = b if b.ndim == 2 else b[:, None]
-    found = dtrsm(1.0, r.T, columns, lower=1, trans_a=0 if transposed else 1)
+    trsm = strsm if r.dtype == np.float32 else dtrsm
+    found = trsm(1.0, r.T, columns, lower=1, trans_a=0 if transposed else 1)
     return np.ascontiguousarray(found).reshape(b.shape)
 
 

@@ -209,7 +209,7 @@ def _biases(report: Identifiability, null: np.ndarray, group: int) -> np.ndarray
     with np.errstate(over="ignore", invalid="ignore", under="ignore"):
         unit = np.ldexp(null, factor.exponents - factor.exponents[np.abs(null).argmax(1)][:, None])
         unit = unit / np.linalg.norm(unit, axis=1, keepdims=True)
-        taken = np.abs(system.bias_share(group, unit.T)) > factor.null_threshold
+        taken = np.abs(unit @ system.bias_row(group)) > factor.null_threshold
         total = null @ np.ldexp(mean + rest, system.prepared.x_exponents)[group]
     return np.where(taken, -total, 0.0)
 

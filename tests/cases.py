@@ -222,6 +222,12 @@ def _gentle(case: Case) -> bool:
     return case.condition <= 20
 
 
+def _round(case: Case) -> bool:
+    return _gentle(case) and case.name.startswith(("tall-channels", "convolution"))
+
+
+MOMENTUM = optax.sgd(0.3, momentum=0.95, nesterov=True)
+
 TABLE: dict[str, Row] = {
     "svd": Row(cs.LeastSquares("svd"), lambda case: True, True),
     "qr": Row(cs.LeastSquares("qr"), lambda case: True, True),
@@ -232,12 +238,14 @@ TABLE: dict[str, Row] = {
         lambda case: case.name in ("convolution-circular", "convolution-full"),
         True,
     ),
-    "momentum": Row(
-        cs.GradientDescent(optax.sgd(0.3, momentum=0.95, nesterov=True), steps=30_000),
-        lambda case: _gentle(case) and case.name.startswith(("tall-channels", "convolution")),
-        False,
+    "momentum": Row(cs.GradientDescent(MOMENTUM, steps=30_000), _round, False),
+    "momentum-moments": Row(
+        cs.GradientDescent(MOMENTUM, steps=30_000, via="moments"), _round, False
     ),
     "lbfgs": Row(cs.GradientDescent(optax.lbfgs(), steps=500), _gentle, False),
+    "lbfgs-moments": Row(
+        cs.GradientDescent(optax.lbfgs(), steps=500, via="moments"), _gentle, False
+    ),
 }
 
 CLAIMED = [(s, c) for s, row in TABLE.items() for c, case in CASES.items() if row.claims(case)]

@@ -39,11 +39,12 @@ class LeastSquares(Solver):
 
     Args:
         method: "svd" solves through the singular values of R (the reference), "qr" by a triangular
-            solve, which is faster, and through the singular values where R is deficient.
+            solve, which is faster. Where A is deficient or wide, both solve within its rows.
         ridge: summed, not averaged, as scikit-learn's ``alpha``; the bias is never penalised.
 
     Memory is that of unknowns², whatever the length of the records, and time that of rows ×
     unknowns²: for long records `NormalEquations` gives the same answer at a quarter of the cost.
+    With fewer rows than unknowns memory is that of rows × unknowns, and time rows² × unknowns.
     Under `fit_kernel`, derivatives assume full rank.
 
     Source: Å. Björck, Numerical Methods for Least Squares Problems, SIAM 1996, sections 2.4 and

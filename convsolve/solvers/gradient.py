@@ -1,4 +1,4 @@
-"""Gradient descent through the convolution, by any optax optimizer."""
+"""Gradient descent by any optax optimizer, through the convolution or on the moments."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ from ..prepared import Prepared
 from ..problem import Problem
 from ..records import numeric
 from ..spec import ConvSpec, choice, integer, number, shown
-from ..system import System
+from ..system import MAX_GRAM_BYTES, System
 from .base import Progress, Raw, Solver, Trace, interruptible, is_traced, remade
-from .descent import Loss, Measured, advance, begin, draw
+from .descent import Loss, Measured, Rows, Stack, advance, begin, draw
 
 # One object, so that default solvers share compilations: two optax.adam(5e-2) are unequal.
 ADAM = optax.adam(5e-2)
 LOSSES = ("mse", "mae", "huber")
 # Numbers may be traced, and so may an array for a start; what selects code is static.
 _LEAVES = ("steps", "key", "tol", "huber_delta")
-_STATIC = ("optimizer", "loss", "batch_size", "restarts")
+_STATIC = ("optimizer", "loss", "batch_size", "restarts", "via")
 # The host looks at a run so many times, and at least every quarter of a second, and keeps every
 # other kernel that it sees. More looks would cost more than the steps of a small problem.
 LOOKS, SECONDS, KEEP = 20, 0.25, 2
@@ -41,7 +41,7 @@ DIVERGED = 10
 @jax.tree_util.register_pytree_node_class
 @dataclass(frozen=True)
 class GradientDescent(Solver):
-    """Minimise the mean loss over rows and outputs by an optax optimizer, through the convolution.
+    """Minimise the mean loss over rows and outputs by an optax optimizer.
 
     Args:
         optimizer: any ``optax.GradientTransformation``, `optax.lbfgs` too; Adam at 5e-2 by default.
@@ -57,12 +57,17 @@ class GradientDescent(Solver):
         restarts: runs from as many starts at once, by vmap; the lowest loss wins.
         tol: see the status.
         huber_delta: where Huber's loss turns from squares to absolute values, in units of y.
+        via: "convolution", or "moments" for "mse" on all rows: AᵀA and AᵀY are formed once, in
+            float64, and brought to P + 2 rows of the same loss. The iterates are the same to
+            rounding, and a step costs O(P²·Cout) however long the data, after O(P³) once. Under
+            `fit_kernel` the rows come from a QR, for which the design matrix must fit in memory.
 
     Status "solved" is judged anew from the data, per output and with A equilibrated: for MSE and
     Huber ‖Aᵀr‖ ≤ tol·‖A‖‖r‖ or ‖r‖ ≤ tol·(‖A‖‖w‖ + ‖y‖), for MAE and callables ‖r‖₁ ≤ tol·‖y‖₁.
     Otherwise "max steps", or "stagnated" when the loss has stopped falling, "diverged" when it left
     the numbers (the last finite kernel is returned), "interrupted" after Ctrl-C. It runs in the
-    data's own precision.
+    data's own precision. From moments ‖r‖² is known to about eps·‖y‖² (eps of float64) and no
+    better, and the trace shows that loss; what looks "solved" is confirmed from the data.
 
     Where many kernels fit, plain and momentum descent and L-BFGS from "zeros" end at the
     minimum-norm answer; Adam does not, nor does any start off the row space. For squares without a
@@ -79,6 +84,7 @@ class GradientDescent(Solver):
     restarts: int = 1
     tol: Any = 1e-6
     huber_delta: Any = 1.0
+    via: str = "convolution"
 
     def __post_init__(self) -> None:
         put = partial(object.__setattr__, self)
@@ -90,6 +96,12 @@ class GradientDescent(Solver):
             )
         if not callable(self.loss):
             choice(self.loss, "loss", LOSSES, ", or a callable of (prediction, target)")
+        choice(self.via, "via", ("convolution", "moments"))
+        if self.via == "moments" and self.loss != "mse":
+            raise ValueError(
+                f"via='moments' knows squares only, loss='mse', not {shown(self.loss)}; "
+                "other losses go via='convolution'"
+            )
         if self.batch_size is not None:
             put("batch_size", integer(self.batch_size, "batch_size"))
         put("restarts", integer(self.restarts, "restarts"))
@@ -128,17 +140,26 @@ class GradientDescent(Solver):
         loss = (
             self.loss if isinstance(self.loss, str) else getattr(self.loss, "__name__", "callable")
         )
-        return f"GradientDescent({'adam, ' if self.optimizer is ADAM else ''}{loss})"
+        adam = "adam, " if self.optimizer is ADAM else ""
+        return f"GradientDescent({adam}{loss}{', moments' if self.via == 'moments' else ''})"
 
     @property
     def least_squares(self) -> bool:
         return self.loss == "mse"
 
     def supports(self, problem: Problem) -> str | None:
-        """An array ``init`` must have the kernel's shape."""
-        return self._misfit(problem.kernel_shape)
+        """An array ``init`` must have the kernel's shape; moments are of all rows, and must fit."""
+        size = problem.spec.groups * problem.spec.unknowns(problem.in_channels) ** 2 * 8
+        if self.via == "moments" and size > MAX_GRAM_BYTES:
+            gram = f"the Gram matrix would take {size / 2**30:.1f} GiB"
+            return f"{gram}; use via='convolution', which needs none"
+        return self._misfit(problem.kernel_shape, problem.n_equations)
 
-    def _misfit(self, kernel: tuple[int, ...]) -> str | None:
+    def _misfit(self, kernel: tuple[int, ...], rows: int) -> str | None:
+        batch = self.batch_size
+        if self.via == "moments" and batch is not None and batch < rows:
+            way = "leave batch_size out, or use via='convolution'"
+            return f"moments are of all {rows} rows, not of batch_size={batch}; {way}"
         shape = None if isinstance(self.init, str) else np.shape(self.init)
         return None if shape in (None, kernel) else f"init has shape {shape}, the kernel {kernel}"
 
@@ -148,7 +169,8 @@ class GradientDescent(Solver):
             "optimizer": _extended(self.optimizer),
             "loss": self.loss,
             "batch": None if batch is None or batch >= rows else batch,
-            "spec": spec.normal,
+            # Rows know nothing of the geometry, so that no other one compiles.
+            "spec": spec.normal if self.via == "convolution" else None,
             "bias": bias,
         }
 
@@ -164,22 +186,38 @@ class GradientDescent(Solver):
 
     def run(self, prepared: Prepared, progress: Progress | None = None) -> Raw:
         problem, system = prepared.problem, System(prepared)
-        data = _stack(problem)
-        static = self._static(data[1].shape[0], problem.spec, problem.bias)
+        data: Stack | Rows
+        if self.via == "moments":
+            data = prepared.once("moment rows", "root of the moments", lambda: Rows.of(system))
+        else:
+            data = Stack.of(problem)
+        static = self._static(prepared.n, problem.spec, problem.bias)
+        # Norms are those of the data's rows, which fewer rows of the same mean fall short of.
+        weight = math.sqrt(data.y.shape[0] / prepared.n)
         limit = np.finfo(problem.dtype).maxexp - 2
-        scale = np.ldexp(1.0, np.clip(system.exponents, -limit, limit)).reshape(
+        scale = np.ldexp(weight, np.clip(system.exponents, -limit, limit)).reshape(
             -1, *problem.kernel_shape[:-1]
         )
         scale = np.repeat(np.moveaxis(scale, 0, -1), prepared.outputs, axis=-1)
         a_norm = np.repeat(system.a_norm, prepared.outputs)
         # A bias is projected out here too: no offset of y may pass for a small residual.
-        y = np.asarray(data[1], np.float64)
+        y = np.asarray(data.y, np.float64)
         with np.errstate(over="ignore", invalid="ignore"):
             y = y - y.mean(0) if problem.bias else y
-            norms = np.ldexp(prepared.y_norms, prepared.y_exponents).reshape(-1), np.abs(y).sum(0)
+            norm = np.ldexp(weight * prepared.y_norms, prepared.y_exponents).reshape(-1)
+            norms = norm, np.abs(y).sum(0)
         # Not inf, beside which any residual would be small.
         y_norms = tuple(np.nan_to_num(n, nan=np.inf) for n in norms)
         fixed = (data, scale.astype(problem.dtype), np.asarray(self.huber_delta, problem.dtype))
+
+        def solved(look: _Look, last: bool = False) -> bool:
+            found = self._solved(look.measured, a_norm, y_norms)
+            if self.via == "convolution" or not (found or last):
+                return found
+            # What moments claim the data must confirm, and may know better in the end.
+            anew = _measured_anew(system, *(p[look.measured.best] for p in look.params))
+            return self._solved(anew, a_norm, (prepared.y_norms.reshape(-1), None))
+
         with jax.enable_x64(problem.dtype == np.float64), interruptible() as interrupted:
             begun = time.perf_counter()
             state = self._begin(problem.kernel_shape, problem.dtype)
@@ -196,7 +234,7 @@ class GradientDescent(Solver):
             pace, first = math.inf, float(look.measured.loss.min())
             every = max(1, math.ceil(self.steps / LOOKS))
             while look.step < self.steps and status is None:
-                if self._solved(look.measured, a_norm, y_norms):
+                if solved(look):
                     status = "solved"
                     break
                 if interrupted[0]:
@@ -219,11 +257,11 @@ class GradientDescent(Solver):
                     progress(look.step, self.steps, float(np.nanmin(measured.loss)))
             if status is None:
                 status = "stagnated" if _stalled(looks) else "max steps"
-                if look.measured.loss.min() > DIVERGED * max(self._loss_of_zero(data[1]), first):
+                if look.measured.loss.min() > DIVERGED * max(self._loss_of_zero(data.y), first):
                     status = "diverged"
                 if interrupted[0]:
                     status = "interrupted"
-                if self._solved(look.measured, a_norm, y_norms):
+                if solved(look, last=True):
                     status = "solved"
             took = time.perf_counter() - begun - compiled
         best = look.measured.best
@@ -255,11 +293,12 @@ class GradientDescent(Solver):
         """``steps`` steps, the restart of lowest loss; no reverse derivative: the loop is open."""
         rows = y.reshape(-1, y.shape[-1])
         shape = (*spec.kernel_size, x.shape[-1] // spec.groups, y.shape[-1])
-        if misfit := self._misfit(shape):
+        if misfit := self._misfit(shape, rows.shape[0]):
             raise ValueError(misfit)
         static = self._static(rows.shape[0], spec, bias)
         state = self._begin(shape, x.dtype)
-        data = (normal_form(x, spec), rows, None)
+        moments = self.via == "moments"
+        data = Rows.traced(x, rows, spec) if moments else Stack(normal_form(x, spec), rows)
         scale = jnp.ones(shape, x.dtype)
         delta = jnp.asarray(self.huber_delta, x.dtype)
         state, found = advance(state, data, scale, delta, 0, self.steps, **static)
@@ -287,21 +326,25 @@ class _Look(NamedTuple):
     measured: Measured
 
 
-def _stack(problem: Problem) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
-    """Records in normal form, filled to one shape; y as (rows, Cout); which windows count."""
-    assert problem.y is not None
-    spec = problem.spec
-    used = [i for i, shape in enumerate(problem.row_shapes) if math.prod(shape)]
-    parts = [normal_form(problem.x[i][None], spec)[0] for i in used]
-    extent = tuple(max(axis) for axis in zip(*(p.shape for p in parts), strict=True))
-    x = np.zeros((len(parts), *extent), problem.dtype)
-    counts = spec.normal.output_shape(extent[:-1])
-    kept = np.zeros((len(parts), *counts), bool)
-    for n, (i, part) in enumerate(zip(used, parts, strict=True)):
-        x[n][tuple(map(slice, part.shape))] = part
-        kept[n][tuple(map(slice, problem.row_shapes[i]))] = True
-    y = np.concatenate([problem.y[i].reshape(-1, problem.out_channels) for i in used])
-    return x, y, None if kept.all() else np.flatnonzero(kept)
+def _measured_anew(system: System, w: Any, b: Any) -> Measured:
+    """What one run of squares is judged by, from the data in float64; y in units of its channels.
+
+    A bias is projected out, and what is off the best one beside w counted as another column.
+    """
+    p = system.prepared
+    with np.errstate(over="ignore", invalid="ignore"):  # a run that has left is not solved
+        v = system.from_user(np.asarray(w))
+        r, g = system.apply(v)
+        off = np.zeros_like(r)
+        if p.problem.bias:
+            off = (np.asarray(b, float) - system.to_user(v)[1]).reshape(off.shape)
+            off = math.sqrt(p.n) * np.ldexp(off, -p.y_exponents)
+    residual = np.hypot(r, off)
+    gradient = np.hypot(np.linalg.norm(g, axis=1), off)
+    size = np.linalg.norm(v, axis=1)
+    unasked = np.zeros_like(r)  # the loss chooses among runs, and squares take no absolute values
+    parts = (unasked, gradient, residual, residual, size, unasked)
+    return Measured(*(part.reshape(1, -1) for part in parts))
 
 
 def _stalled(looks: list[_Look]) -> bool:

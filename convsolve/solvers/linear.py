@@ -47,6 +47,36 @@ def fit(x: Any, y: Any, spec: ConvSpec, bias: bool, ridge: Any, tall: Solve, wid
     return jnp.moveaxis(kernel, 0, -2).reshape(*kernel.shape[1:-1], out), b0
 
 
+def solve_gram(gram: Any, right: Any, ridge: Any, product: Callable[[Any], Any] | None = None) -> Any:
+    """(gram + ridge I)⁻¹ right for gram (..., P, P), its equilibrated Cholesky factor a constant
+    inside the solve.
+
+    ``product``, that same matrix times a vector, straight from the data and differentiable, takes
+    the place of the Gram in derivatives and in a step of refinement.
+    """
+
+    def dense(v: Any) -> Any:
+        return matmul(gram, v) + ridge * v
+
+    unit = jnp.eye(gram.shape[-1], dtype=gram.dtype)
+    fixed = lax.stop_gradient(gram + ridge * unit)
+    diagonal = jnp.sum(fixed * unit, axis=-1)
+    scale = jnp.where(diagonal > 0, lax.rsqrt(jnp.where(diagonal > 0, diagonal, 1)), 1)[..., None]
+    factor = jnp.linalg.cholesky(scale * fixed * scale.swapaxes(-2, -1))
+
+    def once(b: Any) -> Any:
+        half = lax.linalg.triangular_solve(factor, scale * b, left_side=True, lower=True)
+        return scale * lax.linalg.triangular_solve(
+            factor, half, left_side=True, lower=True, transpose_a=True
+        )
+
+    def solve(times: Any, b: Any) -> Any:
+        first = once(b)
+        return first if product is None else first + once(b - times(first))
+
+    return lax.custom_linear_solve(product or dense, right, solve, symmetric=True)
+
+
 def saddle(b: Any, f: Any, h: Any, ridge: Any, svd: bool) -> tuple[Any, Any]:
     """(r, v) with r + B v = f and Bᵀ r − ridge·v = h, for a tall B; differentiable to any order.
 

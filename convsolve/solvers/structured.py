@@ -2,53 +2,31 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import lax
 
 from ..errors import SolveError
 from ..prepared import Prepared
 from ..spec import ConvSpec
 from ..system import MAX_GRAM_BYTES, QR_STEPS, System
 from .base import Progress, Raw, Solver, host_ridge, judge_ridge, traceable
-from .linear import fit, matmul
+from . import spectral
+from .linear import fit, matmul, solve_gram
 
 # Steps of refinement on a Cholesky factor: the backward error falls by κ²·eps a step.
 GRAM_STEPS = 4
 
 
-def _solve_gram(gram: Any, right: Any, ridge: Any) -> Any:
-    """(gram + ridge I)⁻¹ right, the equilibrated Cholesky factor a constant inside the solve."""
-
-    def product(v: Any) -> Any:
-        return matmul(gram, v) + ridge * v
-
-    fixed = lax.stop_gradient(gram + ridge * jnp.eye(gram.shape[0], dtype=gram.dtype))
-    diagonal = jnp.diagonal(fixed)
-    scale = jnp.where(diagonal > 0, lax.rsqrt(jnp.where(diagonal > 0, diagonal, 1)), 1)
-    scaled = scale[:, None] * fixed * scale
-    factor = jnp.linalg.cholesky(scaled)
-
-    def solve(_: Any, b: Any) -> Any:
-        def once(c: Any) -> Any:
-            return jax.scipy.linalg.cho_solve((factor, True), c)
-
-        first = once(scale[:, None] * b)
-        return scale[:, None] * (first + once(scale[:, None] * b - matmul(scaled, first)))
-
-    return lax.custom_linear_solve(product, right, solve, symmetric=True)
-
-
 def _tall(a: Any, y: Any, ridge: Any) -> Any:
-    return _solve_gram(matmul(a.T, a), matmul(a.T, y), ridge)
+    return solve_gram(matmul(a.T, a), matmul(a.T, y), ridge)
 
 
 def _wide(a: Any, y: Any, ridge: Any) -> Any:
-    return matmul(a.T, _solve_gram(matmul(a, a.T), y, ridge))
+    return matmul(a.T, solve_gram(matmul(a, a.T), y, ridge))
 
 
 @traceable("ridge")
@@ -85,13 +63,15 @@ class NormalEquations(Solver):
         factors = [f for g in groups if (f := system.gram_factor(g)) is not None]
         route, found = "Cholesky of the Gram matrix", None
         if len(factors) == len(groups):
-            found = system.refine(np.stack([f.solve() for f in factors]), factors, GRAM_STEPS)
+            w = system.refine_by_moments(np.stack([f.solve() for f in factors]), factors)
+            found = system.refine(w, factors, GRAM_STEPS)
         if found is None or not found[1].exact:
             factors = [f for g in groups if (f := system.qr_factor(g)) is not None]
             if len(factors) == len(groups):
                 deficient = any(not f.full_rank for f in factors)
                 route = "QR of the design matrix" + (", truncated SVD of R" if deficient else "")
-                found = system.refine(np.stack([f.solve() for f in factors]), factors, QR_STEPS)
+                w = np.stack([f.solve() for f in factors])
+                found = system.refine(w, factors, QR_STEPS)
         if found is None:
             size = prepared.groups * prepared.columns**2 * 8
             gram, way = "cannot decide the rank", "give a ridge, or fewer taps"
@@ -106,4 +86,9 @@ class NormalEquations(Solver):
         return Raw(kernel, bias, stats={"route": route}, certificate=certificate)
 
     def traced(self, x: Any, y: Any, spec: ConvSpec, bias: bool) -> tuple[Any, Any]:
-        return fit(x, y, spec, bias, self.ridge, _tall, _wide)
+        counts, ridge = y.shape[1:-1], jnp.asarray(self.ridge, x.dtype)
+        rows, columns = y.shape[0] * math.prod(counts), spec.unknowns(x.shape[-1])
+        small = rows * columns * spec.groups <= spectral.SMALL_NUMBERS
+        if rows < columns + bias or (small and not spectral.few_lags(spec, counts)):
+            return fit(x, y, spec, bias, ridge, _tall, _wide)
+        return spectral.fit(x, y, spec, bias, ridge, small)

@@ -1,0 +1,207 @@
+"""Signals: moments, residuals and gradients of a problem without its design matrix."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from functools import cached_property
+
+import numpy as np
+
+from . import products, toeplitz
+from .moments import Moments
+from .records import by_channel
+from .series import Series, comb_columns, comb_taps, combs
+from .spec import ConvSpec
+from .toeplitz import Sums
+
+# Where the columns of one channel differ more than this in norm, a burst stands at an edge.
+EVEN = 4.0
+# A centred square below this share of the plain one has lost its digits.
+KEPT_SHARE = 0.01
+# Up to so many columns the Gram is formed at once; beyond, norms are had without it.
+GRAM_FIRST = 2**11
+
+Stack = tuple[np.ndarray, np.ndarray | None]
+
+
+class Signals:
+    """The records of a problem as combs without stride and dilation, channel means taken off.
+
+    Every window reads whole samples of the normal form, zeros of a padding included, so that taking
+    a mean off a channel shifts its columns by it and changes nothing but the bias. Made from stacks
+    x (N, *E, Cin) and y (N, *T, Cout), read in units of ``x_scale`` and ``y_scale``. Arrays of
+    columns are (groups, P), those of outputs (groups, Q).
+    """
+
+    def __init__(
+        self,
+        stacks: Sequence[Stack],
+        spec: ConvSpec,
+        x_scale: np.ndarray,
+        y_scale: np.ndarray,
+        bias: bool,
+    ) -> None:
+        self.bias = bias
+        self.groups, self.taps = spec.groups, comb_taps(spec)
+        inputs, self.outputs = x_scale.size // spec.groups, y_scale.size // spec.groups
+        self.columns = comb_columns(spec, inputs)
+        self.x_mean = _mean([x for x, _ in stacks], x_scale, bias)
+        self.n = sum(math.prod(spec.normal.output_shape(x.shape[1:-1])) * len(x) for x, _ in stacks)
+        ys = [y for _, y in stacks if y is not None]
+        self.y_mean = _mean(ys, y_scale, bias and len(ys) == len(stacks))
+        # (group, x, y) of every comb; y None where there is none.
+        self.parts: list[tuple[int, Series, Series | None]] = []
+        for x, y in stacks:
+            for comb in combs(Series(x, x_scale, self.x_mean), spec):
+                phases = comb.x.scale.size // x_scale.size
+                seen = None
+                if y is not None:
+                    seen = Series(y[:, *comb.outputs], y_scale, self.y_mean)
+                for g in range(self.groups):
+                    mine = slice(g * self.outputs, (g + 1) * self.outputs)
+                    own = np.arange(phases)[:, None] * x_scale.size + g * inputs
+                    which = (own + np.arange(inputs)).reshape(-1)
+                    part = comb.x if self.groups == 1 else comb.x.channels(which)
+                    self.parts.append((g, part, None if seen is None else seen.channels(mine)))
+
+    @cached_property
+    def sums(self) -> list[Sums]:
+        """`toeplitz.Sums` of each group."""
+        found: list[Sums | None] = [None] * self.groups
+        for g, x, y in self.parts:
+            part, before = toeplitz.moments(x, y, self.taps), found[g]
+            if not np.array_equal(self.columns, np.arange(part.columns.size)):
+                part = part.of(self.columns)
+            if before is None:
+                found[g] = part
+            else:
+                for total, more in zip(before, part, strict=True):
+                    total += more
+        return [s for s in found if s is not None]
+
+    @property
+    def _gram_first(self) -> bool:
+        return self.columns.size <= GRAM_FIRST
+
+    def _column_sums(self, squares: bool) -> np.ndarray:
+        total = np.zeros((self.groups, self.columns.size))
+        for g, x, _ in self.parts:
+            total[g] += toeplitz.column_sums(x, self.taps, squares).reshape(-1)[self.columns]
+        return total
+
+    @cached_property
+    def _columns(self) -> tuple[np.ndarray, np.ndarray]:
+        """Sums and sums of squares of the columns."""
+        if self._gram_first:
+            return (
+                np.stack([s.columns for s in self.sums]),
+                np.stack([np.diagonal(s.gram) for s in self.sums]),
+            )
+        return self._column_sums(False), self._column_sums(True)
+
+    @cached_property
+    def _outputs(self) -> tuple[np.ndarray, np.ndarray]:
+        """Sums and sums of squares of the outputs."""
+        if self.parts[0][2] is None:
+            return np.zeros((self.groups, self.outputs)), np.zeros((self.groups, self.outputs))
+        if self._gram_first:
+            found = [(s.outputs, s.squares) for s in self.sums]
+            sums, squares = (np.stack(each) for each in zip(*found, strict=True))
+            return sums, squares
+        sums, squares = np.zeros((2, self.groups, self.outputs))
+        for g, _, y in self.parts:
+            if y is not None:
+                out = y.part(0, y.data.shape[1])
+                sums[g] += by_channel(np.add, out)
+                squares[g] += by_channel(np.add, out, np.square)
+        return sums, squares
+
+    def _centred(self, sums: np.ndarray, squares: np.ndarray) -> np.ndarray:
+        return squares - sums**2 / self.n
+
+    @property
+    def even(self) -> bool:
+        """Whether the centred columns of every channel are alike in norm, and no digit was lost."""
+        squares = self._columns[1]
+        centred = self._centred(*self._columns) if self.bias else squares
+        by_tap = centred.reshape(self.groups, -1, self.x_mean.size // self.groups)
+        alike = by_tap.max(1) <= EVEN**2 * by_tap.min(1)
+        return bool(alike.all() and (centred > KEPT_SHARE * squares).all())
+
+    @property
+    def column_norms(self) -> np.ndarray:
+        """Norms (groups, P) of the columns, centred if there is a bias."""
+        return np.sqrt(self._centred(*self._columns) if self.bias else self._columns[1])
+
+    def spreads(self) -> np.ndarray | None:
+        """Norms (groups, P) of the columns less their means; None where that would cancel."""
+        centred = self._centred(*self._columns)
+        return np.sqrt(centred) if (centred > KEPT_SHARE * self._columns[1]).all() else None
+
+    @property
+    def output_norms(self) -> np.ndarray:
+        """Norms (groups, Q) of the outputs, centred if there is a bias."""
+        sums, squares = self._outputs
+        return np.sqrt(np.maximum(self._centred(sums, squares), 0.0) if self.bias else squares)
+
+    @property
+    def centre(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """Column means of A and of y, each as what was taken off and what that leaves over."""
+        taps = self.columns.size // (self.x_mean.size // self.groups)
+        a_mean = np.tile(self.x_mean.reshape(self.groups, 1, -1), (1, taps, 1))
+        found = a_mean.reshape(self.groups, -1), self.y_mean.reshape(self.groups, -1)
+        rests = self._columns[0] / self.n, self._outputs[0] / self.n
+        return found[0], rests[0], found[1], rests[1]
+
+    def moments(self, exponents: np.ndarray, out_exponents: np.ndarray) -> Moments:
+        """The moments of the rows less their channel means."""
+        rhs = [s.rhs if s.rhs.size else np.zeros((len(s.rhs), self.outputs)) for s in self.sums]
+        grams = [s.gram for s in self.sums]
+        gram = grams[0][None] if self.groups == 1 else np.stack(grams)
+        a_mean, _, y_mean, _ = self.centre
+        return Moments(
+            gram,
+            np.stack(rhs),
+            self._columns[0],
+            *self._outputs,
+            self.n,
+            exponents,
+            a_mean,
+            out_exponents,
+            y_mean,
+        )
+
+    def misfit(self, w: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Σr² (groups, Q) and Aᵀr (groups, P, Q) of r = y - A w, centred if there is a bias."""
+        squares, g = np.zeros((len(w), w.shape[2])), np.zeros_like(w)
+        _, a_rest, _, y_rest = self.centre
+        offset = (y_rest - np.einsum("gp,gpq->gq", a_rest, w)) * self.bias
+        for i, x, y in self.parts:
+            found = products.misfit(x, y, self._on_comb(w[i], x), offset[i])
+            squares[i] += found.squares
+            g[i] += found.gradient.reshape(-1, w.shape[2])[self.columns]
+            if self.bias:
+                g[i] -= np.outer(a_rest[i], found.sums)
+        return squares, g
+
+    def products(self, group: int, w: np.ndarray) -> Iterator[np.ndarray]:
+        """A w (n, Q) of one group for w (P, Q), centred if there is a bias, in pieces of rows."""
+        offset = self.centre[1][group] @ w * self.bias
+        for i, x, _ in self.parts:
+            if i == group:
+                for piece in products.products(x, self._on_comb(w, x)):
+                    yield piece.reshape(-1, w.shape[-1]) - offset
+
+    def _on_comb(self, w: np.ndarray, x: Series) -> np.ndarray:
+        whole = np.zeros((*self.taps, x.scale.size, w.shape[-1]))
+        whole.reshape(-1, w.shape[-1])[self.columns] = w
+        return whole
+
+
+def _mean(arrays: Sequence[np.ndarray], scale: np.ndarray, wanted: bool) -> np.ndarray:
+    """Means of the scaled channels over all samples, zeros unless ``wanted``."""
+    if not wanted:
+        return np.zeros(scale.size)
+    total = sum(by_channel(np.add, a.astype(np.float64, copy=False)) for a in arrays)
+    return scale * (total / sum(a.size // scale.size for a in arrays))

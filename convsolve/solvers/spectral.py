@@ -1,0 +1,347 @@
+"""The normal equations under jax without the design matrix: A, Aᵀ and AᵀA by FFT.
+
+x is ``(N, *E, C)`` in normal form here and the geometry that of padding "valid"; a kernel is
+``(groups, P, Q)``, its columns in the order of the design matrix.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from ..convolution import normal_form
+from ..spec import ConvSpec
+from .linear import HIGHEST, matmul, solve_gram
+
+# Samples along each axis of one FFT, at least, by dimension; and several kernels long.
+LEAST = {1: 512, 2: 64, 3: 16}
+# Numbers that a turn of the Gram gathers (8 MiB): more records take more turns, not more memory.
+TURN_NUMBERS = 2**20
+# A problem whose design matrix has so many numbers is small: there its Gram costs less than FFTs,
+# if it has few taps, whose lags are taken one by one.
+SMALL_NUMBERS = 2**16
+FEW_TAPS = 32
+
+
+def few_lags(spec: ConvSpec, counts: tuple[int, ...]) -> bool:
+    """Whether `lag_moments` takes this geometry: few lags in one dimension, and long records."""
+    plain = spec.stride == spec.dilation == (1,)
+    return plain and spec.kernel_size[0] <= min(FEW_TAPS, counts[0] + 1)
+
+
+def fit(x: Any, y: Any, spec: ConvSpec, bias: bool, ridge: Any, small: bool) -> tuple[Any, Any]:
+    """Kernel and bias from x (N, *W, Cin) and y (N, *T, Cout), no fewer rows than unknowns.
+
+    Derivatives go through A, Aᵀ and Aᵀy, and the Gram is a constant inside the solve; those of a
+    ``small`` problem, which has `few_lags`, go through the Gram.
+    """
+    x, spec, groups = normal_form(x, spec), spec.normal, spec.groups
+    over, rows = tuple(range(x.ndim - 1)), math.prod(y.shape[:-1])
+    shift, y_mean = jnp.zeros(x.shape[-1], x.dtype), jnp.zeros(y.shape[-1], y.dtype)
+    if bias:
+        # A constant beside a channel is one beside its columns, and the bias takes it up.
+        shift, y_mean = lax.stop_gradient(x.mean(over)), y.mean(over)
+    x, y = x - shift, y - y_mean
+    outputs = (y, jnp.ones((*y.shape[:-1], groups), y.dtype)) if bias else (y,)
+    product: Callable[[Any], Any] | None = None
+    if small:
+        moments = partial(lag_moments, taps=spec.kernel_size[0])
+        parts = [_grouped(a, groups) for a in (x, *outputs)]
+        gram, right, *sums = jax.vmap(moments, in_axes=-2)(*parts)
+    else:
+        operator = Operator(x, spec)
+        right, *sums = (operator.adjoint(a) for a in outputs)
+        fixed = jnp.moveaxis(_grouped(lax.stop_gradient(x), groups), -2, 0)
+        gram = lax.map(partial(gram_of, spec=spec), fixed)
+
+        def product(w: Any) -> Any:
+            fitted = operator.forward(w)
+            centred = fitted - fitted.mean(over) if bias else fitted
+            return operator.adjoint(centred) + ridge * w
+
+    for a in sums:
+        gram = gram - matmul(a, a.swapaxes(1, 2)) / rows
+    w = solve_gram(gram, right, ridge, product)
+    b = y_mean
+    if bias:
+        # The columns' means, in which a channel's own is the same for all its taps.
+        taps = math.prod(spec.kernel_size)
+        means = sums[0] / rows + jnp.tile(shift.reshape(groups, -1), taps)[..., None]
+        b = y_mean - jnp.sum(means * w, axis=1).reshape(-1)
+    kernel = jnp.moveaxis(w.reshape(groups, *spec.kernel_size, -1, w.shape[-1]), 0, -2)
+    return kernel.reshape(*kernel.shape[:-2], -1), b
+
+
+def _grouped(x: Any, groups: int) -> Any:
+    return x.reshape(*x.shape[:-1], groups, -1)
+
+
+class Operator:
+    """A and Aᵀ by overlap-save, linear in their argument and differentiable in x.
+
+    x is cut along every axis into pieces of ``size`` samples that begin ``step`` apart and overlap
+    by a window less one, so that what is kept of x is of the size of x.
+    """
+
+    def __init__(self, x: Any, spec: ConvSpec) -> None:
+        self.spec, self.records, self.channels = spec, x.shape[0], x.shape[-1]
+        extent = x.shape[1:-1]
+        # Outputs of stride 1: of those, every stride-th is kept.
+        self.full = tuple(e - n + 1 for e, n in zip(extent, spec.span, strict=True))
+        self.counts = spec.output_shape(extent)
+        self.size = tuple(
+            min(_power(max(4 * n, LEAST[spec.ndim])), _power(e))
+            for n, e in zip(spec.span, extent, strict=True)
+        )
+        self.step = tuple(s - n + 1 for s, n in zip(self.size, spec.span, strict=True))
+        self.blocks = tuple(-(-f // s) for f, s in zip(self.full, self.step, strict=True))
+        self.spectrum = self._spectrum(x, [n - 1 for n in spec.span])
+
+    def _spectrum(self, x: Any, overlap: list[int]) -> Any:
+        """(groups, frequencies, pieces, channels) of the pieces of x (N, *space, channels)."""
+        x = jnp.moveaxis(x, -1, 1)
+        for a, extra in enumerate(overlap):
+            step, blocks, axis = self.step[a], self.blocks[a], 2 + 2 * a
+            if blocks == 1:
+                x = jnp.expand_dims(x, axis)
+                continue
+            x = _padded(x, axis, (blocks + (extra > 0)) * step)
+            x = x.reshape(*x.shape[:axis], -1, step, *x.shape[axis + 1 :])
+            if extra:
+                after = lax.slice_in_dim(x, 1, blocks + 1, axis=axis)
+                after = lax.slice_in_dim(after, 0, extra, axis=axis + 1)
+                x = lax.slice_in_dim(x, 0, blocks, axis=axis)
+                x = jnp.concatenate([x, after], axis=axis + 1)
+        d = self.spec.ndim
+        order = (0, *range(2, 2 + 2 * d, 2), 1, *range(3, 2 + 2 * d, 2))
+        found = jnp.fft.rfftn(x.transpose(order), self.size, axes=tuple(range(-d, 0)))
+        pieces = self.records * math.prod(self.blocks)
+        found = found.reshape(pieces, self.spec.groups, -1, math.prod(found.shape[-d:]))
+        return found.transpose(1, 3, 0, 2)
+
+    def _samples(self, spectrum: Any) -> Any:
+        """(..., *size) from (..., frequencies)."""
+        half = (*self.size[:-1], self.size[-1] // 2 + 1)
+        spectrum = spectrum.reshape(*spectrum.shape[:-1], *half)
+        return jnp.fft.irfftn(spectrum, self.size, axes=tuple(range(-self.spec.ndim, 0)))
+
+    def forward(self, w: Any) -> Any:
+        """A w ``(N, *T, groups·Q)`` of w (groups, P, Q)."""
+        d, spec = self.spec.ndim, self.spec
+        groups, _, outputs = w.shape
+        kernel = w.reshape(groups, *spec.kernel_size, -1, outputs)
+        kernel = jnp.moveaxis(kernel, (-2, -1), (1, 2))
+        holes = [(0, 0, 0)] * 3 + [(0, 0, n - 1) for n in spec.dilation]
+        kernel = lax.pad(kernel, jnp.zeros((), w.dtype), holes)
+        response = jnp.fft.rfftn(kernel, self.size, axes=tuple(range(-d, 0)))
+        response = response.reshape(*response.shape[:3], -1).conj().transpose(0, 3, 1, 2)
+        found = matmul(self.spectrum, response).transpose(2, 0, 3, 1)
+        y = self._samples(found.reshape(found.shape[0], groups * outputs, -1))
+        y = y.reshape(self.records, *self.blocks, *y.shape[1:])
+        # (N, blocks of every axis, outputs, samples of every axis): each axis in one piece again.
+        order = (0, d + 1, *(i for a in range(d) for i in (1 + a, d + 2 + a)))
+        y = y.transpose(order)
+        for a, (step, full, stride) in enumerate(zip(self.step, self.full, spec.stride, strict=True)):
+            y = lax.slice_in_dim(y, 0, step, axis=3 + a)
+            y = y.reshape(*y.shape[: 2 + a], -1, *y.shape[4 + a :])
+            y = lax.slice_in_dim(y, 0, full, stride, axis=2 + a)
+        return jnp.moveaxis(y, 1, -1)
+
+    def adjoint(self, r: Any) -> Any:
+        """Aᵀ r (groups, P, Q) of r ``(N, *T, groups·Q)``."""
+        spec, groups = self.spec, self.spec.groups
+        gaps = [(0, 0, 0), *((0, 0, s - 1) for s in spec.stride), (0, 0, 0)]
+        spectrum = self._spectrum(lax.pad(r, jnp.zeros((), r.dtype), gaps), [0] * spec.ndim)
+        total = matmul(self.spectrum.swapaxes(2, 3), spectrum.conj())
+        g = self._samples(total.transpose(0, 2, 3, 1))
+        for a, (span, dilation) in enumerate(zip(spec.span, spec.dilation, strict=True)):
+            g = lax.slice_in_dim(g, 0, span, dilation, axis=3 + a)
+        g = jnp.moveaxis(g, (1, 2), (-2, -1))
+        return g.reshape(groups, -1, g.shape[-1])
+
+
+def _power(least: int) -> int:
+    """The power of two from ``least`` on."""
+    return 1 << (least - 1).bit_length()
+
+
+def _padded(x: Any, axis: int, length: int) -> Any:
+    pads = [(0, 0)] * x.ndim
+    pads[axis] = (0, length - x.shape[axis])
+    return jnp.pad(x, pads)
+
+
+def gram_of(x: Any, spec: ConvSpec) -> Any:
+    """AᵀA (P, P) of one group.
+
+    The axis of most taps is the one of the FFTs: windows along the others become channels, the
+    phases of its stride too, and the combs of its dilation records. There row t of a record is
+    x[t : t + K], and with C × C blocks, for T ≥ K - 1,
+
+        G[k, k+m] = Σ_{u=K-1-m}^{T-1} x[u] x[u+m]ᵀ          one correlation, by block FFTs
+                  + Σ_{u=k}^{K-2-m} … + Σ_{u=T}^{T+k-1} …   the samples at both ends
+
+    in which nothing is subtracted. Records that are shorter are taken row by row.
+    """
+    d, counts = spec.ndim, spec.output_shape(x.shape[1:-1])
+    axis = int(np.argmax(spec.kernel_size))
+    taps, stride, dilation = spec.kernel_size[axis], spec.stride[axis], spec.dilation[axis]
+    common = math.gcd(stride, dilation)
+    stride, dilation = stride // common, dilation // common
+    kept = -(-taps // stride)
+
+    # Where in the flat x a sample is: the others' windows, then the phases and places of the comb.
+    extent, channels = x.shape[1:-1], x.shape[-1]
+    unit = np.cumprod([1, *extent[:0:-1]])[::-1]
+    flat = x.reshape(-1, channels)
+    others = [a for a in range(d) if a != axis]
+    offsets = np.zeros(1, int)
+    for a in others:
+        steps = np.arange(spec.kernel_size[a]) * spec.dilation[a] * unit[a]
+        offsets = (offsets[:, None] + steps).reshape(-1)
+    shape = (x.shape[0], min(dilation, counts[axis]), *(counts[a] for a in others))
+    rows = np.array([len(range(j, counts[axis], dilation)) for j in range(shape[1])])
+    width = stride * offsets.size * channels
+    records = math.prod(shape)
+
+    def read(record: Any, place: Any) -> Any:
+        """x (n, L, width) at places (n, L) of records (n,), zero beyond either's end."""
+        n, comb, *window = jnp.unravel_index(record, shape)
+        start = n * math.prod(extent)
+        for t, a in zip(window, others, strict=True):
+            start = start + t * int(spec.stride[a] * unit[a])
+        phases = place[..., None] * stride + np.arange(stride)
+        sample = common * (comb[:, None, None] * stride + dilation * phases)
+        inside = (sample < extent[axis]) & (record < records)[:, None, None]
+        at = start[:, None, None] + sample * int(unit[axis])
+        at = jnp.where(inside, at, flat.shape[0] + offsets.max())[..., None] + offsets
+        seen = flat.at[at].get(mode="fill", fill_value=0)
+        return seen.reshape(*place.shape, width)
+
+    def ends(record: Any) -> Any:
+        return jnp.asarray(rows)[jnp.unravel_index(record, shape)[1]][:, None]
+
+    def by_rows(item: Any) -> Any:
+        record, t = item // rows.max(), item % rows.max()
+        a = read(record, t[:, None] + np.arange(kept)).reshape(item.size, -1)
+        a = jnp.where(t[:, None] < ends(record), a, 0)
+        return matmul(a.T, a)
+
+    if rows.min() < kept - 1:
+        found = _summed(by_rows, records * int(rows.max()), kept * width)
+    else:
+        size = min(_power(max(4 * kept, LEAST[1])), _power(int(rows.max()) + kept - 1))
+        step = size - kept + 1
+        blocks = -(-int(rows.max()) // step)
+
+        def correlation(item: Any) -> Any:
+            record, place = item // blocks, (item % blocks * step)[:, None] + np.arange(size)
+            seen = read(record, place)
+            left = (np.arange(size) < step) & (place < ends(record))
+            u, v = (
+                jnp.fft.rfft(jnp.where(kept_[..., None], seen, 0).transpose(2, 0, 1))
+                for kept_ in (left, place >= kept - 1)
+            )
+            return matmul(u.conj().transpose(2, 0, 1), v.transpose(2, 1, 0))
+
+        def edges(record: Any) -> Any:
+            before, behind = np.arange(kept - 1)[::-1], ends(record) + np.arange(kept - 1)
+            before = jnp.broadcast_to(before, behind.shape)
+            return _outer(read(record, behind), read(record, before))
+
+        total = _summed(correlation, records * blocks, size * width)
+        core = jnp.fft.irfft(total, size, axis=0)[:kept]
+        found = displaced(core, _summed(edges, records, kept * width))
+    # Phases beyond the last tap are the last columns.
+    columns = taps * offsets.size * channels
+    order = np.arange(columns).reshape(taps, *(spec.kernel_size[a] for a in others), channels)
+    order = np.moveaxis(order, 0, axis).reshape(-1)
+    found = found[:columns, :columns]
+    return found if axis == 0 else found[order][:, order]
+
+
+def _summed(part: Callable[[Any], Any], count: int, each: int) -> Any:
+    """Σ part(i) over i < count, as many at once as make `TURN_NUMBERS` of ``each`` numbers.
+
+    Beyond count ``part`` must be zero.
+    """
+    turns = -(-count // max(1, TURN_NUMBERS // each))
+    at_once = -(-count // turns)
+    first = part(jnp.arange(at_once))
+    if turns == 1:
+        return first
+    return lax.fori_loop(
+        1, turns, lambda i, total: total + part(i * at_once + jnp.arange(at_once)), first
+    )
+
+
+def _outer(*ends: Any) -> Any:
+    """Σ over records of x xᵀ for each x (n, L, C): (L, ends, C, L, C)."""
+    flat = jnp.stack([x.reshape(x.shape[0], -1) for x in ends])
+    found = matmul(flat.swapaxes(1, 2), flat)
+    shape = ends[0].shape[1:]
+    return jnp.moveaxis(found.reshape(len(ends), *shape, *shape), 0, 1)
+
+
+def displaced(core: Any, edges: Any) -> Any:
+    """AᵀA (K·C, K·C) from ``core`` (K, C, C), which all shifts share, and the products of samples
+    at both ends, (K-1, 2, C, K-1, C): those behind, and those before in reversed order.
+
+    A step down the diagonal takes in one product behind; a step up, one before.
+    """
+    taps, channels, _ = core.shape
+    first = core.transpose(1, 0, 2)
+    start = jnp.stack([first, jnp.zeros_like(first)])
+    column = jnp.stack([core[1:].transpose(0, 2, 1), jnp.zeros_like(core[1:])], axis=1)
+
+    def step(row: Any, new: Any) -> Any:
+        entry, products = new
+        row = jnp.concatenate([entry[:, :, None], row[:, :, :-1] + products], axis=2)
+        return row, row
+
+    _, rows = lax.scan(step, start, (column, edges))
+    rows = jnp.concatenate([start[None], rows])
+    total = rows[:, 0] + rows[::-1, 1, :, ::-1]
+    return total.reshape(taps * channels, -1)
+
+
+def lag_moments(x: Any, *outputs: Any, taps: int) -> tuple[Any, ...]:
+    """AᵀA of one group as in `gram_of`, and Aᵀy for each of some outputs y; a lag after the other.
+
+    x (N, T + K - 1, C) and y (N, T, Q), T ≥ K - 1. The samples at both ends enter as rows here, in
+    which the others are zero.
+    """
+    rows = outputs[0].shape[1]
+    # Time last: sums over it are the fastest.
+    outputs, seen = tuple(y.transpose(2, 0, 1) for y in outputs), x.transpose(2, 0, 1)
+    left, right = seen[:, :, :rows], seen.at[:, :, : taps - 1].set(0)
+
+    def lag(m: Any) -> Any:
+        read, core = (lax.dynamic_slice_in_dim(a, m, rows, axis=2) for a in (seen, right))
+        pairs = (left, core), *((read, y) for y in outputs)
+        return [jnp.einsum("ant,bnt->ab", a, b, precision=HIGHEST) for a, b in pairs]
+
+    core, *products = lax.map(lag, jnp.arange(taps))
+    shared = _hankel(jnp.concatenate([core[:0:-1].swapaxes(1, 2), core]), taps, taps)[::-1]
+    shared = shared.transpose(0, 2, 1, 3)
+    before, behind = (a.swapaxes(0, 1) for a in (x[:, : taps - 1], x[:, rows:]))
+    zeros = jnp.zeros((taps, *before.shape[1:]), x.dtype)
+    ends = [jnp.concatenate([before, zeros]), jnp.concatenate([zeros[1:], behind, zeros[:1]])]
+    edges = _hankel(jnp.stack(ends, axis=1), taps - 1, taps)
+    edges = edges.transpose(0, 2, 3, 1, 4).reshape(-1, taps * x.shape[-1])
+    gram = shared.reshape(taps * x.shape[-1], -1) + matmul(edges.T, edges)
+    return gram, *(p.reshape(len(gram), -1) for p in products)
+
+
+def _hankel(x: Any, rows: int, columns: int) -> Any:
+    """x[i + j] (rows, columns, ...) of x (rows + columns - 1 or more, ...), without a gather."""
+    many = -(-rows * (len(x) + 1) // len(x))
+    flat = jnp.tile(x, (many, *(1 for _ in x.shape[1:])))[: rows * (len(x) + 1)]
+    return flat.reshape(rows, len(x) + 1, *x.shape[1:])[:, :columns]

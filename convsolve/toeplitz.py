@@ -1,0 +1,205 @@
+"""The Gram of a design matrix without the matrix: one correlation by block FFTs, and both ends."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from .records import by_channel
+from .series import CHUNK_NUMBERS, Series, Turn, summed, turns, windows
+
+
+class Sums(NamedTuple):
+    """AᵀA (P, P), Aᵀy (P, Q), Aᵀ1 (P,), yᵀ1 (Q,) and Σy² (Q,)."""
+
+    gram: np.ndarray
+    rhs: np.ndarray
+    columns: np.ndarray
+    outputs: np.ndarray
+    squares: np.ndarray
+
+    def of(self, columns: np.ndarray) -> Sums:
+        """Those of some of the columns, in that order."""
+        gram, rhs, sums, *rest = self
+        return Sums(gram[np.ix_(columns, columns)], rhs[columns], sums[columns], *rest)
+
+
+def moments(x: Series, y: Series | None, taps: Sequence[int]) -> Sums:
+    """What least squares needs of the rows, from the signals; without y, of no output.
+
+    Along the axis of most taps by FFT, with the windows of the other axes as channels. There, in
+    C × C blocks, G[k, k+m] = Σ_{u=k}^{T+k-1} x[u]x[u+m]ᵀ, of which all shifts k share
+    c[m] = Σ_{u=K-1-m}^{T-1} x[u]x[u+m]ᵀ, one correlation. Nothing is subtracted, so that every
+    entry is good to its own size.
+    """
+    axis = max(range(len(taps)), key=lambda i: taps[i])
+    others = (*taps[:axis], *taps[axis + 1 :])
+    x, y = x.first(axis), None if y is None else y.first(axis)
+    rows = x.data.shape[1] - taps[axis] + 1
+    found = (_long if rows >= taps[axis] else _short)(x, y, rows, taps[axis], others)
+    if not axis:
+        return found
+    moved = (taps[axis], *others, x.data.shape[-1])
+    order = np.arange(math.prod(moved)).reshape(moved)
+    return found.of(np.moveaxis(order, 0, axis).reshape(-1))
+
+
+def _long(x: Series, y: Series | None, rows: int, taps: int, others: tuple[int, ...]) -> Sums:
+    """Records of at least as many windows as taps: a core by FFT, and both ends."""
+    core, rhs, inner, outputs, squares = _correlations(x, y, rows, taps, others)
+    channels = len(inner)
+    head, tail = (_ends(x, at, taps - 1, others) for at in (0, rows))
+    if y is not None:
+        # The first K - 1 samples, which the core leaves out, have their place in Aᵀy too.
+        first = _ends(y, 0, taps - 1, ())
+        for k in range(taps - 1):
+            rhs[k] += np.tensordot(head[:, k:], first[:, : taps - 1 - k], ((0, 1), (0, 1)))
+    gram = np.empty((taps, channels, taps, channels))
+    gram[-1, :, -1] = core[:, 0]
+    _backward(gram, core, head, taps - 2, 0)
+    _forward(gram, tail, 1, taps - 1)
+    columns = np.broadcast_to(inner, (taps, channels)).copy()
+    columns[:-1] += np.cumsum(head.sum(0)[::-1], axis=0)[::-1]
+    columns[1:] += np.cumsum(tail.sum(0), axis=0)
+    flat = rhs.reshape(taps * channels, -1)
+    return Sums(_mirrored(gram), flat, columns.reshape(-1), outputs, squares)
+
+
+def _short(x: Series, y: Series | None, rows: int, taps: int, others: tuple[int, ...]) -> Sums:
+    """Records of fewer windows than taps: T shifts at a time share a sample, and no more."""
+    samples = _ends(x, 0, x.data.shape[1], others)
+    channels = samples.shape[-1]
+    gram = np.empty((taps, channels, taps, channels))
+    for start in range(0, taps, rows):
+        edge = start + rows
+        run = np.zeros((channels, taps - start, channels))
+        _backward(gram, run, samples, edge - 1, start)
+        _forward(gram, samples[:, edge:], start + 1, min(taps, edge) - 1 - start)
+    columns = _shifted_sums(samples.sum(0), taps).reshape(-1)
+    if y is None:
+        none = np.zeros(0)
+        return Sums(_mirrored(gram), np.zeros((columns.size, 0)), columns, none, none)
+    seen = _ends(y, 0, rows, ())
+    rhs = [np.tensordot(samples[:, k : k + rows], seen, ((0, 1), (0, 1))) for k in range(taps)]
+    outputs, squares = by_channel(np.add, seen), by_channel(np.add, seen, np.square)
+    return Sums(_mirrored(gram), np.concatenate(rhs), columns, outputs, squares)
+
+
+def _ends(series: Series, start: int, count: int, others: tuple[int, ...]) -> np.ndarray:
+    """(N·∏T', count, ∏K'·C) samples from ``start`` on, windows of the other axes as channels."""
+    part = series.part(start, start + count).swapaxes(0, 1)
+    return np.ascontiguousarray(windows(part, others).swapaxes(0, 1))
+
+
+def _products(samples: np.ndarray, at: int, lags: int) -> np.ndarray:
+    """Σ_n x[at] x[at+m]ᵀ for m below ``lags``, (C, lags, C)."""
+    n, _, channels = samples.shape
+    flat = samples[:, at : at + lags].reshape(n, lags * channels)
+    return (samples[:, at].T @ flat).reshape(channels, lags, channels)
+
+
+def _backward(
+    gram: np.ndarray, run: np.ndarray, samples: np.ndarray, first: int, last: int
+) -> None:
+    """Shifts first … last of the Gram, run (C, lags, C) gaining one sample a shift."""
+    taps = gram.shape[0]
+    for k in range(first, last - 1, -1):
+        lags = min(run.shape[1], samples.shape[1] - k)
+        run[:, :lags] += _products(samples, k, lags)
+        if k < taps:
+            gram[k, :, k:] = run[:, : taps - k]
+
+
+def _forward(gram: np.ndarray, samples: np.ndarray, first: int, count: int) -> None:
+    """What ``count`` shifts from ``first`` on gain at their end, a sample a shift."""
+    taps, channels = gram.shape[:2]
+    run = np.zeros((channels, max(taps - first, 0), channels))
+    for k in range(first, first + count):
+        run[:, : taps - k] += _products(samples, k - first, taps - k)
+        gram[k, :, k:] += run[:, : taps - k]
+
+
+def _mirrored(gram: np.ndarray) -> np.ndarray:
+    """(P, P) with what stands below the diagonal filled in."""
+    taps, channels = gram.shape[:2]
+    flat = gram.reshape(taps * channels, -1)
+    for a in range(channels, taps * channels, channels):
+        flat[a : a + channels, :a] = flat[:a, a : a + channels].T
+    return flat
+
+
+def _correlations(
+    x: Series, y: Series | None, rows: int, taps: int, others: tuple[int, ...]
+) -> tuple[np.ndarray, ...]:
+    """c (C, K, C), Aᵀy (K, C, Q) without the first K - 1 samples; sums of x between the ends, of
+    y and of its squares.
+    """
+    from scipy.fft import irfft, rfft
+
+    left, between = x._replace(data=x.data[:, :rows]), x.data.shape[2:]
+    width = 2 * math.prod(between) + (0 if y is None else math.prod(y.data.shape[2:]))
+
+    def of(turn: Turn) -> tuple[np.ndarray, ...]:
+        size, step, workers = turn.size, turn.step, turn.workers
+        first, last = turn.read(left, step), turn.read(x, size)
+        skipped = max(0, taps - 1 - turn.start)
+        last[:, :skipped] = 0.0
+        flat = first[:, skipped:].reshape(-1, math.prod(between))
+        inner = by_channel(np.add, flat).reshape(between)
+        v = rfft(turn.pieces(last, size), axis=0, workers=workers).conj()
+        u = rfft(turn.pieces(first, step), size, axis=0, workers=workers)
+        core = _correlated(u, v, others, others)
+        if y is None:
+            return inner, core
+        out = turn.read(y, step)
+        u = rfft(turn.pieces(out, step), size, axis=0, workers=workers)
+        sums = by_channel(np.add, out), by_channel(np.add, out, np.square)
+        return inner, core, _correlated(u, v, (), others), *sums
+
+    several = turns(x.data.shape, rows, taps, width)
+    inner, core, *rest = summed(of, several)
+    rhs, *sums = rest or (core[:, :0], np.zeros(0), np.zeros(0))
+    core, rhs = (irfft(f.conj(), several[0].size, axis=0)[:taps] for f in (core, rhs))
+    inner = windows(inner[None, None], others).sum((0, 1))
+    return core.transpose(1, 0, 2).copy(), rhs.transpose(0, 2, 1).copy(), inner, *sums
+
+
+def _correlated(u: np.ndarray, v: np.ndarray, *others: Sequence[int]) -> np.ndarray:
+    """Σ uᵀv (f, C, C') over blocks and the windows of the other axes."""
+    u, v = (a.reshape(a.shape[0], -1, *a.shape[3:]) for a in (u, v))
+    if not any(others):
+        return u.reshape(len(u), -1, u.shape[-1]).transpose(0, 2, 1) @ v
+    # A few frequencies at a time: windows take ∏K' times the memory.
+    per = max(1, CHUNK_NUMBERS // (math.prod(v.shape[1:]) * math.prod(others[1])))
+    found = []
+    for f in range(0, len(u), per):
+        a, b = (windows(s[f : f + per], o) for s, o in zip((u, v), others, strict=True))
+        found.append(a.transpose(0, 2, 1) @ b)
+    return np.concatenate(found)
+
+
+def column_sums(x: Series, taps: Sequence[int], squares: bool = False) -> np.ndarray:
+    """Aᵀ1 (*K, C), or the sums of the squares, every one made of its own terms."""
+    many = max(1, CHUNK_NUMBERS // x.data[0].size)
+    found: Any = 0.0
+    for start in range(0, len(x.data), many):
+        part = np.empty(x.data[start : start + many].shape)
+        x.fill(part, slice(start, start + many), 0)
+        found = found + np.sum(part**2 if squares else part, axis=0)
+    for axis, k in enumerate(taps):
+        found = np.moveaxis(_shifted_sums(np.moveaxis(found, axis, 0), k), 0, axis)
+    return found
+
+
+def _shifted_sums(a: np.ndarray, taps: int) -> np.ndarray:
+    """Σ_{u=k}^{T+k-1} a[u] for every shift k, (K, …) of a (T + K - 1, …)."""
+    rows = len(a) - taps + 1
+    if rows < taps:
+        return np.lib.stride_tricks.sliding_window_view(a, rows, 0).sum(-1)
+    found = np.broadcast_to(a[taps - 1 : rows].sum(0), (taps, *a.shape[1:])).copy()
+    found[:-1] += np.cumsum(a[: taps - 1][::-1], axis=0)[::-1]
+    found[1:] += np.cumsum(a[rows:], axis=0)
+    return found

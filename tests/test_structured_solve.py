@@ -1,0 +1,170 @@
+"""Solving from the signals: every condition, bursts, offsets, and lengths that compile nothing."""
+
+from __future__ import annotations
+
+import warnings
+
+import jax
+import numpy as np
+import pytest
+from scipy.signal import lfilter
+
+import convsolve as cs
+from convsolve import prepared
+from convsolve.prepared import prepare
+
+EPS = float(np.finfo(float).eps)
+
+
+@pytest.fixture(autouse=True)
+def from_signals(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No matrix is so small that rows take over."""
+    monkeypatch.setattr(prepared, "KEPT_NUMBERS", 0)
+    monkeypatch.setattr(prepared, "LEAST_NUMBERS", 0)
+
+
+def by_rows(problem: cs.Problem) -> cs.Problem:
+    """The same problem, its moments and residuals from rows of the matrix."""
+    made = cs.Problem(problem.x, problem.y, spec=problem.spec, bias=problem.bias)
+    prepare(made)._kept["signals"] = None
+    return made
+
+
+def coloured(samples: int, times: int, seed: int) -> np.ndarray:
+    """White noise through a recursion of pole 0.9, so many times: κ is about 19 to that power."""
+    x = np.random.default_rng(seed).standard_normal(samples)
+    for _ in range(times):
+        x = lfilter([1.0], [1.0, -0.9], x)
+    return x / np.abs(x).max()
+
+
+@pytest.mark.parametrize("solver", [cs.NormalEquations(), cs.AutoSolver()])
+@pytest.mark.parametrize("outputs", [1, 3])
+@pytest.mark.parametrize("noise", [0.0, 1e-6, 0.1])
+@pytest.mark.parametrize("times", [0, 1, 2, 3, 4, 6, 8, 9])
+def test_the_answer_is_as_good_as_that_of_a_qr(
+    times: int, noise: float, outputs: int, solver: cs.Solver
+) -> None:
+    rng = np.random.default_rng([times, outputs])
+    x, taps = coloured(3000, times, times), 20
+    w = rng.standard_normal((taps, 1, outputs))
+    spec = cs.ConvSpec(taps, padding="causal")
+    y = cs.convolve(x[:, None], w, spec)
+    y = y + noise * y.std() * rng.standard_normal(y.shape)
+    problem = cs.Problem(x, y, spec=spec)
+    assert prepare(problem).signals is not None
+    fit = cs.solve(problem, solver)
+    a = np.stack([np.r_[np.zeros(k), x[: 3000 - k]] for k in range(taps - 1, -1, -1)], axis=1)
+    values = np.linalg.svd(a, compute_uv=False)
+    kappa = values[0] / values[-1]
+    assert kappa > 10**times
+    exact, _, _, _ = np.linalg.lstsq(a, y, rcond=None)
+    rho = np.linalg.norm(y - a @ exact) / (np.linalg.norm(a) * np.linalg.norm(exact))
+    error = np.linalg.norm(fit.kernel[:, 0] - exact) / np.linalg.norm(exact)
+    assert fit.status == "solved"
+    assert fit.certificate <= 30 * EPS
+    # lstsq is itself no better than this.
+    assert error <= 200 * EPS * (kappa + kappa**2 * rho)
+
+
+@pytest.mark.parametrize("where", ["head", "tail", "unread", "middle"])
+@pytest.mark.parametrize("bias", [False, True])
+def test_a_burst_costs_no_digits(where: str, bias: bool) -> None:
+    """A million times the rest: at an edge it reaches some columns only, and FFTs would spread it.
+
+    A kernel of stride 3 reads two samples of three; what it skips must not be felt at all.
+    """
+    rng = np.random.default_rng(0)
+    x, y = rng.standard_normal(600), rng.standard_normal((200, 2))
+    spec = cs.ConvSpec(5) if where != "unread" else cs.ConvSpec(2, stride=3)
+    at = {"head": 1, "tail": -2, "unread": slice(2, None, 3), "middle": 300}[where]
+    quiet = cs.Problem(x, y if where == "unread" else np.resize(y, (596, 2)), spec=spec, bias=bias)
+    x = x.copy()
+    x[at] *= 1e6
+    problem = cs.Problem(x, quiet.y[0], spec=spec, bias=bias)
+    structured = prepare(problem).signals is not None
+    assert structured == (where in ("unread", "middle"))
+    fit, exact = cs.solve(problem, cs.NormalEquations()), cs.solve(by_rows(problem))
+    assert fit.certificate <= 30 * EPS
+    np.testing.assert_allclose(fit.kernel, exact.kernel, rtol=1e-9, atol=1e-22)
+    if where == "unread":
+        np.testing.assert_allclose(fit.kernel, cs.solve(quiet).kernel, rtol=1e-10)
+
+
+@pytest.mark.parametrize("padding", ["valid", "full"])
+@pytest.mark.parametrize("offset", [0.0, 1.0, 1e4, 1e9])
+def test_an_offset_beside_a_bias_costs_no_digits(offset: float, padding: str) -> None:
+    """Two channels, one far from zero; with zero-padded rows too, where the offset is a signal."""
+    rng = np.random.default_rng(1)
+    x = rng.standard_normal((500, 2))
+    x[:, 1] += offset
+    spec = cs.ConvSpec(6, padding=padding)
+    y = rng.standard_normal((*spec.output_shape((500,)), 2)) + offset
+    problem = cs.Problem(x, y, spec=spec, bias=True)
+    fit, exact = cs.solve(problem, cs.NormalEquations()), cs.solve(by_rows(problem))
+    assert fit.certificate <= 30 * EPS
+    size = np.abs(exact.kernel).max((0, 2), keepdims=True)
+    np.testing.assert_allclose(fit.kernel / size, exact.kernel / size, rtol=0, atol=1e-8)
+    np.testing.assert_allclose(fit.bias, exact.bias, rtol=1e-7, atol=1e-7)
+
+
+def test_float32_is_solved_in_float64_and_rounded() -> None:
+    rng = np.random.default_rng(2)
+    x, y = rng.standard_normal((2, 900)).astype(np.float32)
+    spec = cs.ConvSpec(9, padding="causal")
+    fit = cs.solve(cs.Problem(x, y, spec=spec), cs.NormalEquations())
+    exact = cs.solve(cs.Problem(x.astype(float), y.astype(float), spec=spec))
+    assert fit.kernel.dtype == np.float32
+    np.testing.assert_array_equal(fit.kernel, exact.kernel.astype(np.float32))
+
+
+@pytest.mark.parametrize("solver", [cs.NormalEquations(1e-3), cs.NormalEquations()])
+def test_another_length_compiles_nothing(solver: cs.Solver) -> None:
+    compiled: list[str] = []
+    jax.monitoring.register_event_duration_secs_listener(
+        lambda event, _, **__: compiled.append(event) if "compile" in event else None
+    )
+    rng = np.random.default_rng(3)
+
+    def run(samples: int) -> None:
+        x, y = rng.standard_normal((samples, 2)), rng.standard_normal((samples, 3))
+        fit = cs.solve(cs.Problem.from_lags(x, y, lags=(0, 9), edges="zeros", bias=True), solver)
+        assert fit.ok
+        cs.identify(cs.Problem.from_lags(x, y, lags=(0, 9), edges="zeros", bias=True)).condition  # noqa: B018
+
+    try:
+        run(700)
+        compiled.clear()
+        for samples in (701, 1000, 5000):
+            run(samples)
+        assert not compiled
+        # The listener hears what does compile.
+        jax.jit(lambda v: v + len(compiled))(np.zeros(7))
+        assert compiled
+    finally:
+        jax.monitoring.clear_event_listeners()
+
+
+def test_several_records_groups_and_images_agree_with_rows() -> None:
+    rng = np.random.default_rng(4)
+    for shape, options in (
+        ((6, 200, 4), {"kernel_size": 7, "groups": 2, "padding": "same"}),
+        ((3, 300, 2), {"kernel_size": 9, "stride": 2, "dilation": 3}),
+        ((2, 40, 50, 2), {"kernel_size": (5, 7), "stride": (1, 2), "padding": "full"}),
+        ((2, 12, 14, 16, 1), {"kernel_size": (2, 3, 4), "dilation": (1, 2, 1)}),
+    ):
+        x = rng.standard_normal(shape)
+        spec = cs.ConvSpec(**options)
+        counts = spec.output_shape(shape[1:-1])
+        counts = counts if isinstance(counts, tuple) else (counts,)
+        y = rng.standard_normal((shape[0], *counts, 2))
+        for bias in (False, True):
+            problem = cs.Problem(x, y, spec=spec, bias=bias)
+            with warnings.catch_warnings():
+                warnings.simplefilter("error")
+                fit = cs.solve(problem, cs.NormalEquations())
+                exact = cs.solve(by_rows(problem), cs.LeastSquares("qr"))
+            assert prepare(problem).signals is not None
+            assert fit.certificate <= 30 * EPS
+            np.testing.assert_allclose(fit.kernel, exact.kernel, rtol=0, atol=1e-12)
+            np.testing.assert_allclose(fit.bias, exact.bias, rtol=0, atol=1e-12)
