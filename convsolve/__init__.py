@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from .solution import Score, Solution, load
     from .solvers import (
         AutoSolver,
+        ConjugateGradient,
         FFTDeconvolution,
         GradientDescent,
         LeastSquares,
@@ -48,6 +49,7 @@ _HOMES = {
     "solution": ("Score", "Solution", "load"),
     "solvers": (
         "AutoSolver",
+        "ConjugateGradient",
         "FFTDeconvolution",
         "GradientDescent",
         "LeastSquares",
@@ -63,6 +65,7 @@ _HOME = {name: module for module, names in _HOMES.items() for name in names}
 __all__ = [
     "AutoSolver",
     "Comparison",
+    "ConjugateGradient",
     "ConvSpec",
     "Descent",
     "FFTDeconvolution",

@@ -27,6 +27,7 @@ SOLVERS = {
     "svd": ("singular values of the design matrix", ("ridge",)),
     "qr": ("QR of the design matrix", ("ridge",)),
     "normal": ("normal equations, refined and certified; for long records", ("ridge",)),
+    "cg": ("conjugate gradients, certified; for thousands of taps", ("ridge",)),
     "fft": ("division of spectra; exact for circular and full records only", ("ridge",)),
     "adam": ("gradient descent by Adam", ("loss", "steps", "key", "rate", "via")),
     "lbfgs": ("gradient descent by L-BFGS", ("loss", "steps", "key", "via")),
@@ -270,6 +271,7 @@ def solver(name: str, args: argparse.Namespace, given: Problem) -> Solver:
                 "svd": solvers.LeastSquares("svd", ridge),
                 "qr": solvers.LeastSquares("qr", ridge),
                 "normal": solvers.NormalEquations(ridge),
+                "cg": solvers.ConjugateGradient(ridge),
                 "fft": solvers.FFTDeconvolution(ridge),
             }[name]
     reason = made.supports(given)

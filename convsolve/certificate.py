@@ -65,13 +65,11 @@ def backward_error(
     factor = factor_of() if bound.max() > EXACT else None
     if factor is not None:
         bound = upper_bound(w, r_norm, g, a_norm, factor)
-    found = None
-    if factor is not None and bound.max() > EXACT:
-        rest = bound > 0
-        with np.errstate(over="ignore", invalid="ignore"):
-            w_norm = np.linalg.norm(w[:, rest], axis=0)
-            found = factor.damped(g[:, rest], w_norm, r_norm[rest])
-    if found is None:
+    if factor is None or bound.max() <= EXACT:
         return Certificate(float(bound.max()), "upper bound")
+    rest = bound > 0
+    with np.errstate(over="ignore", invalid="ignore"):
+        w_norm = np.linalg.norm(w[:, rest], axis=0)
+        found, kind = factor.damped(g[:, rest], w_norm, r_norm[rest])
     bound[rest] = np.fmin(bound[rest], found / a_norm)
-    return Certificate(float(bound.max()), "value")
+    return Certificate(float(bound.max()), kind)

@@ -134,7 +134,7 @@ def _crossed(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 
 def _edges(extent: Sequence[int], taps: Sequence[int]) -> Iterator[list[tuple[int, int]]]:
-    """Boxes of the windows that read a sample of the record, but hang over its ends, axis by axis."""
+    """Boxes of the windows that read samples of a record but hang over its ends, by axis."""
     for axis, (n, k) in enumerate(zip(extent, taps, strict=True)):
         before = [(0, m - j + 1) for m, j in zip(extent[:axis], taps[:axis], strict=True)]
         after = [(1 - j, m) for m, j in zip(extent[axis + 1 :], taps[axis + 1 :], strict=True)]
@@ -244,7 +244,7 @@ class Gram:
         """The product with v (P, Q)."""
         grid = self.grid
         spectrum = grid.spectrum(grid.whole(v))
-        found = times(self.symbol, spectrum) if self.toeplitz else 0.0
+        found: Any = times(self.symbol, spectrum) if self.toeplitz else 0.0
         if self.windows.shape[1]:
             # A correlation with the windows, whose FFT has the conjugate of v.
             out = grid.backward(times(self.windows, spectrum.conj()))

@@ -21,11 +21,12 @@ class Dual(Factor):
     ``diagonal``.
 
     What the rounding of A leaves in the place of a zero would outweigh a small ridge: where that is
-    below 10·P·eps·s₁², q spans the *numerical* row space.
+    below 10·P·eps·s₁², and the spectrum of A falls off a cliff, q spans the numerical row space
+    only; and so it does where A and ridge together are deficient.
     """
 
     plain: Factor
-    diagonal: np.ndarray
+    counted: int
     root: float
     within: Within
 
@@ -33,9 +34,12 @@ class Dual(Factor):
     def of(cls, plain: Factor, diagonal: np.ndarray, exponents: np.ndarray) -> Dual:
         """With ``diagonal`` √ridge in the units of ``exponents``, one per column."""
         columns = len(diagonal)
+        counted, space = columns, plain.all_rows
         # s₁² is P at most, that of columns of norm one.
-        faint = (diagonal**2 < 10 * columns**2 * EPS).any()
-        space = plain.row_space if faint else plain.all_rows
+        if (diagonal**2 < 10 * columns**2 * EPS).any():
+            counted = _rank(plain, diagonal, exponents)
+            if plain.cliff or counted < columns:
+                space = plain.row_space
         outputs = np.zeros((plain.r.shape[0], 0)) if plain.z is None else plain.z
         # √ridge and A in the larger of their units.
         largest = int(np.argmax(diagonal))
@@ -47,20 +51,13 @@ class Dual(Factor):
         seen = np.ldexp(space.seen, plain.unit - unit)
         within = Within.of(space.q, turn, seen, outputs, root)
         return cls(
-            plain.r, plain.z, exponents, plain.rows, plain.source, plain, diagonal, root, within
+            plain.r, plain.z, exponents, plain.rows, plain.source, plain, counted, root, within
         )
 
-    @cached_property
+    @property
     def rank(self) -> int:
-        """Numerical rank of [A; √ridge I]: what the ridge leaves open, A itself must decide."""
-        columns = len(self.diagonal)
-        tolerance = tolerance_of(self.rows + columns, columns)
-        if self.diagonal.min() > tolerance * np.sqrt(columns):
-            return columns
-        largest = max(float(self.plain.singular_values[0]), 1.0)
-        weak = self.diagonal <= tolerance * largest
-        left = Factor(self.r[:, weak], None, self.exponents[weak], self.rows, "qr")
-        return columns - int(weak.sum()) + (left.rank if weak.any() else 0)
+        """Numerical rank of [A; √ridge I]."""
+        return self.counted
 
     @cached_property
     def noise_gain(self) -> np.ndarray:
@@ -74,8 +71,12 @@ class Dual(Factor):
         free = beyond(q, np.ldexp(g, self.within.turn)) / self.root
         return np.concatenate([self.within.whiten(g), free]).T
 
-    def damped(self, g: np.ndarray, w_norm: np.ndarray, r_norm: np.ndarray) -> None:
-        """Not known: every output would take a factorisation of its own."""
+    def damped(
+        self, g: np.ndarray, w_norm: np.ndarray, r_norm: np.ndarray
+    ) -> tuple[np.ndarray, str]:
+        """That of A alone, which is no less: with the ridge every output takes its own factor."""
+        turn = (self.exponents - self.plain.exponents)[:, None]
+        return self.plain.damped(np.ldexp(g, turn), w_norm, r_norm)[0], "upper bound"
 
     def null_share(self, w: np.ndarray, y_norm: np.ndarray) -> float:
         """As that of A, where the ridge is too small to leave no null space."""
@@ -95,3 +96,14 @@ class Dual(Factor):
     def solve_gram(self, g: np.ndarray) -> np.ndarray:
         """(AᵀA + ridge I)⁻¹ g within the rows of A, where g lies but for rounding."""
         return self.within.solve_gram(g)
+
+
+def _rank(plain: Factor, diagonal: np.ndarray, exponents: np.ndarray) -> int:
+    """Numerical rank of [A; √ridge I]: what the ridge leaves open, A itself must decide."""
+    columns = len(diagonal)
+    tolerance = tolerance_of(plain.rows + columns, columns)
+    weak = diagonal <= tolerance * max(float(plain.singular_values[0]), 1.0)
+    if not weak.any():
+        return columns
+    left = Factor(plain.r[:, weak], None, exponents[weak], plain.rows, "qr")
+    return columns - int(weak.sum()) + left.rank

@@ -167,6 +167,14 @@ class Factor:
         return self.r.shape[1] if self.source == "gram" else self.band.rank
 
     @property
+    def cliff(self) -> bool:
+        """Whether what does not count towards the rank is rounding, far below all that does."""
+        values, rank = self.singular_values, self.rank
+        if not 0 < rank < values.size:
+            return True
+        return bool(values[rank] <= min(self.band.low, values[rank - 1] / 100))
+
+    @property
     def full_rank(self) -> bool:
         """Whether every column counts."""
         return self.rank == self.r.shape[1]
@@ -235,15 +243,16 @@ class Factor:
         _, s, vt = self.svd
         return rows @ (vt[: self.rank] / s[: self.rank, None]).T
 
-    def damped(self, g: np.ndarray, w_norm: np.ndarray, r_norm: np.ndarray) -> np.ndarray | None:
-        """‖(‖w‖²AᵀA + ‖r‖²I)^(−1/2) g‖ (Q,) for g (P, Q) and norms (Q,); None if not known."""
+    def damped(
+        self, g: np.ndarray, w_norm: np.ndarray, r_norm: np.ndarray
+    ) -> tuple[np.ndarray, str]:
+        """‖(‖w‖²AᵀA + ‖r‖²I)^(−1/2) g‖ (Q,), for g (P, Q) and norms (Q,), and its kind."""
         _, s, vt = self.svd
         weights = np.sqrt((w_norm * s[:, None]) ** 2 + r_norm**2)
         found = np.linalg.norm((vt @ g) / weights, axis=0)
-        if not self.wide:
-            return found
-        # What no row sees has no singular value.
-        return np.hypot(found, np.linalg.norm(outside(vt.T, g), axis=0) / r_norm)
+        if self.wide:  # what no row sees has no singular value
+            found = np.hypot(found, np.linalg.norm(outside(vt.T, g), axis=0) / r_norm)
+        return found, "value"
 
     @property
     def null_threshold(self) -> float:

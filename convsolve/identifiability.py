@@ -16,6 +16,7 @@ from .problem import Problem
 from .rowspace import outside
 from .spec import ConvSpec, number
 from .system import System, smallest_ridge
+from .threads import blas_threads
 from .verdict import DETERMINED, SEVERITY, verdict
 
 # A tap whose √(variance inflation) exceeds this is told as weakly determined.
@@ -50,7 +51,8 @@ class Identifiability:
 
     @cached_property
     def _factors(self) -> list[Factor | None]:
-        return [self._system.factor(g) for g in range(self._prepared.groups)]
+        with blas_threads(self._prepared.columns):
+            return [self._system.factor(g) for g in range(self._prepared.groups)]
 
     @property
     def decided(self) -> bool:

@@ -23,8 +23,8 @@ class Conjugate:
     Source: G. H. Golub and C. F. Van Loan, Matrix Computations, 2013, section 11.5.
     """
 
-    def __init__(self, product: Map, precondition: Map, g: np.ndarray) -> None:
-        self._product, self._precondition = product, precondition
+    def __init__(self, product: Map, precondition: Map, g: np.ndarray, least: float = 0.0) -> None:
+        self._product, self._precondition, self._least = product, precondition, least
         self.x, self.r = np.zeros_like(g), g.copy()
         self._direction = precondition(g)
         self.squares = np.einsum("pq,pq->q", self.r, self._direction)
@@ -32,12 +32,13 @@ class Conjugate:
     def step(self, active: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """One step of the ``active`` columns (Q,); its lengths α and the ratios β of squares.
 
-        A column whose direction has no positive curvature, which rounding alone can make, stays
-        where it is: α = 0.
+        A column whose direction p has a curvature pᵀHp of no more than ``least``·‖p‖² stays where
+        it is, α = 0: where H has none but that of its rounding, x would grow without end.
         """
         seen = self._product(self._direction)
         curvature = np.einsum("pq,pq->q", self._direction, seen)
-        active = active & (curvature > 0) & (self.squares > 0)
+        size = np.einsum("pq,pq->q", self._direction, self._direction)
+        active = active & (curvature > self._least * size) & (self.squares > 0)
         length = np.where(active, self.squares, 0.0) / np.where(active, curvature, 1.0)
         self.x += length * self._direction
         seen *= length

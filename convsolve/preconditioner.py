@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from functools import cached_property
 
 import numpy as np
 
-from .circulant import Gram, autocorrelation, times
+from .circulant import ORDER, Gram, times
 from .factor import EPS
-from .products import products
 from .series import Series
+from .triangle import solve_triangular
 
-# Taps of the filter that makes x white, and how many numbers a column of its matrix may have.
-ORDER, BAND = 16, 256
+# The filter may read so many numbers, or fewer than `ORDER` taps of many channels.
+BAND = 256
 # Kaiser's lag windows: of good resolution, for spectra that span less than two decades; and with
 # lobes below twelve decades, for all others.
 NARROW, WIDE = 6.0, 20.0
@@ -25,11 +25,11 @@ class Preconditioner:
     """M⁻¹ = Bᵀ T(1/f) B, with B x white and T(1/f) the Toeplitz matrix of its inverse spectrum.
 
     B is banded and lower triangular: each tap less its prediction from the ``order`` before it, or
-    as many as there are, over the deviation of that, as an autoregression on the inner windows
-    gives it. What it leaves of x is nearly white, with a spectrum f (F, C, C) that is taken under a
-    lag window. So the steps of CG depend little on the spectrum of x and the length of the kernel,
-    and not at all on the units of channels. In two and three dimensions the order is 0: channels
-    are made white, and f does the rest.
+    as many as there are, over the deviation of that, as an autoregression on whole windows gives
+    it. What it leaves of x is nearly white, with a spectrum f (F, C, C) that is taken under a lag
+    window. So the steps of CG depend little on the spectrum of x and the length of the kernel, and
+    not at all on the units of channels. In two and three dimensions the order is 0: channels are
+    made white, and f does the rest.
 
     Since a section of an inverse is at least the inverse of the section, ``low`` ≤ M ≤
     B⁻¹ T(f) B⁻ᵀ ≤ ``high``.
@@ -42,12 +42,17 @@ class Preconditioner:
     def __init__(self, gram: Gram, parts: Sequence[Series]) -> None:
         self.grid = gram.grid
         taps, channels = self.grid.taps, self.grid.channels
-        most = max(BAND // channels - 1, 0) if len(taps) == 1 else 0
-        self.order = min(ORDER, taps[0] - 1, most)
-        ridge = gram.channel_ridge
-        white = _inverse_cholesky(self._first(gram, parts, ridge))
+        self.order = 0
+        if len(taps) == 1:
+            # Several windows to each of the filter's numbers, or it would fit what is chance.
+            samples = sum(x.data.shape[0] * x.data.shape[1] for x in parts)
+            most = min(BAND, samples // 4) // channels - 1
+            self.order = max(min(ORDER, taps[0] - 1, most), 0)
+        lags = gram.lags.copy()
+        lags[(0,) * len(taps)] += np.diag(gram.channel_ridge)
+        white = _inverse_cholesky(self._first(lags, parts))
         self._filter = Whitening(white, channels, math.prod(taps))
-        lags = self._white_lags(gram.lags, parts, ridge)
+        lags = self._white(lags, parts)
         values, vectors = self._spectrum(lags, NARROW)
         if values.min() < EVEN * values.max():
             values, vectors = self._spectrum(lags, WIDE)
@@ -55,35 +60,49 @@ class Preconditioner:
         self._values, self._vectors = np.maximum(values, least if least > 0 else 1.0), vectors
         self._inverse = self._power(-1)
 
-    def _first(self, gram: Gram, parts: Sequence[Series], ridge: np.ndarray) -> np.ndarray:
-        """AᵀA + ridge of the first ``order`` + 1 taps, from the inner windows of so many."""
-        p, lags = self.order, gram.lags
+    def _first(self, lags: np.ndarray, parts: Sequence[Series]) -> np.ndarray:
+        """AᵀA + ridge of the first ``order`` + 1 taps, from the whole windows of so many."""
+        p, channels = self.order, lags.shape[-1]
         if not p:
-            return lags[(0,) * len(self.grid.taps)] + np.diag(ridge)
+            return lags[(0,) * len(self.grid.taps)]
         taps = np.arange(p + 1)
-        found = lags[taps[:, None] - taps].transpose(0, 2, 1, 3).reshape(ridge.size * (p + 1), -1)
+        found = lags[taps[:, None] - taps].transpose(0, 2, 1, 3).reshape((p + 1) * channels, -1)
         for x in parts:
             length = x.data.shape[1]
             for part, ends in ((x.part(0, p), (p, 0)), (x.part(length - p, length), (0, p))):
                 padded = np.pad(part, [(0, 0), ends, (0, 0)])
                 windows = np.lib.stride_tricks.sliding_window_view(padded, p + 1, 1)[:, :p]
                 edge = windows.transpose(0, 1, 3, 2).reshape(-1, len(found))
-                found = found - edge.T @ edge
-        return found + np.diag(np.tile(ridge, p + 1))
+                found -= edge.T @ edge
+        return found
 
-    def _white_lags(
-        self, lags: np.ndarray, parts: Sequence[Series], ridge: np.ndarray
-    ) -> np.ndarray:
-        """Lags (*2K-1, C, C) of the filtered records, the filtered ridge included."""
-        p, w, zero = self.order, self._filter.kernel, (0,) * len(self.grid.taps)
-        lags[zero] += np.diag(ridge)
+    def _white(self, lags: np.ndarray, parts: Sequence[Series]) -> np.ndarray:
+        """Lags (*2K-1, C, C) of the filtered records, of whole windows of the filter alone."""
+        p, w, k = self.order, self._filter.kernel, self.grid.taps[0]
         if not p:
-            return w[0].T @ lags @ w[0]
-        # Of the records that go on as zeros: forwards with the filter, then backwards.
-        k = self.grid.taps[0]
-        around = lags[np.r_[1 - k - p : k + p]]
-        around = sum(w[i].T @ around[i : i + 2 * k - 1 + p] for i in range(p + 1))
-        around = sum(around[p - j : p - j + 2 * k - 1] @ w[j] for j in range(p + 1))
+            return w[0].T @ lags[np.r_[0:k, 1 - k : 0]] @ w[0]
+        # Of records that go on as zeros: what comes first in a product, and then what comes last.
+        found = _slid(lags[np.r_[-p : k + p]].swapaxes(1, 2), w, range(p + 1))
+        found = _slid(found.swapaxes(1, 2), w, range(p, -1, -1))
+        for x in parts:
+            # Less all products with the p samples at either end that read those zeros.
+            n = x.data.shape[1]
+            most = min(n, k + p)
+            head, tail = (
+                _slid(np.pad(part, [(0, 0), pad, (0, 0)]).swapaxes(0, 1), w, range(p + 1))
+                for part, pad in (
+                    (x.part(0, most), (p, p + k - most)),
+                    (x.part(n - most, n), (p + k - most, p)),
+                )
+            )
+            inner = tail.copy()
+            inner[: max(0, p + k - n)] = 0.0  # at the head, already
+            later = head[:-1].swapaxes(1, 2)
+            found -= _slid(later, head[:p], range(p))
+            before = inner[:0:-1].swapaxes(1, 2)
+            found -= _slid(before, tail[k:], range(p - 1, -1, -1)).swapaxes(1, 2)
+        return np.concatenate([found, found[:0:-1].swapaxes(1, 2)])
+
     def _spectrum(self, lags: np.ndarray, width: float) -> tuple[np.ndarray, np.ndarray]:
         """Eigenvalues (F, C) and vectors (F, C, C) of the spectrum under a Kaiser window."""
         for axis, k in enumerate(self.grid.taps):
@@ -93,7 +112,8 @@ class Preconditioner:
         symbol = self.grid.symbol(lags)
         if self.grid.channels == 1:
             return symbol.real[:, 0], np.ones((1, 1, 1))
-        return np.linalg.eigh(symbol)
+        values, vectors = np.linalg.eigh(symbol)
+        return values, vectors
 
     def _power(self, exponent: float) -> np.ndarray:
         scaled = self._vectors * self._values[:, None] ** exponent
@@ -122,13 +142,44 @@ class Preconditioner:
         return float(self._values.max()) * self._filter.inverse_square_norm
 
 
+def _inverse_cholesky(a: np.ndarray) -> np.ndarray:
+    """L⁻¹ of a = L Lᵀ, with as much more on its diagonal as rounding asks for."""
+    size, share, one = float(np.trace(a)), EPS, np.eye(len(a))
+    if not size > 0:
+        return one
+    while True:
+        try:
+            upper = np.linalg.cholesky(a + share * size * one).T
+        except np.linalg.LinAlgError:
+            share *= 10
+            continue
+        return solve_triangular(np.ascontiguousarray(upper), one, transposed=True)
+
+
+def _slid(v: np.ndarray, kernel: np.ndarray, offsets: Iterable[int]) -> np.ndarray:
+    """Σ_i v[offset_i :] kernel[i], of v (n, m, C) and (i, C, D), as far as all of them reach."""
+    count, per = len(v) - len(kernel) + 1, v.shape[1]
+    # One matrix, of which the blocks from any on are rows that follow each other.
+    flat = np.ascontiguousarray(v).reshape(-1, v.shape[2])
+    found = np.zeros((count * per, kernel.shape[2]))
+    term = np.empty_like(found)
+    for w, at in zip(kernel, offsets, strict=True):
+        part = flat[at * per : (at + count) * per]
+        if w.size == 1:
+            np.multiply(part, w[0, 0], out=term)
+        else:
+            np.matmul(part, w, out=term)
+        found += term
+    return found.reshape(count, per, -1)
+
+
 class Whitening:
     """The lower triangular B (blocks·C, blocks·C): the rows of L⁻¹ = ``white``, which are those of
     the first order + 1 blocks, and then its last block row again and again, a block further each
     time. Vectors are (blocks·C, Q).
 
-    ``kernel`` (order + 1, C, C) is that row as `products` wants it: what channel c of block
-    k - order + i gives to channel q of block k.
+    ``kernel`` (order + 1, C, C) is that row: what channel c of block k - order + i gives to channel
+    q of block k.
     """
 
     def __init__(self, white: np.ndarray, channels: int, blocks: int) -> None:
@@ -139,28 +190,20 @@ class Whitening:
 
     def forward(self, v: np.ndarray) -> np.ndarray:
         """B v."""
-        rest = self._filtered(v, self.kernel, range(self.order + 1))
+        rest = self._slid(v, self.kernel, range(self.order + 1))
         return np.concatenate([self.start @ v[: len(self.start)], rest])
 
     def adjoint(self, v: np.ndarray) -> np.ndarray:
         """Bᵀ v."""
         first = len(self.start)
         padded = np.pad(v[first:], [(first, first), (0, 0)])
-        found = self._filtered(
-            padded, self.kernel.swapaxes(1, 2), range(self.order, -1, -1)
-        )
+        found = self._slid(padded, self.kernel.swapaxes(1, 2), range(self.order, -1, -1))
         found[:first] += self.start.T @ v[:first]
         return found
 
-    def _filtered(self, v: np.ndarray, kernel: np.ndarray, offsets: Iterable[int]) -> np.ndarray:
-        """Σ_i of v from so many blocks on, by kernel[i] each, as far as all of them reach."""
-        c, q = self.channels, v.shape[1]
-        # Channels last, so that the blocks from any on are one matrix.
-        v = v.reshape(-1, c, q).swapaxes(1, 2)
-        found = np.zeros((len(v) - self.order, q, c))
-        for w, at in zip(kernel, offsets, strict=True):
-            part = v[at : at + len(found)]
-            found += part * w[0, 0] if c == 1 else part @ w
+    def _slid(self, v: np.ndarray, kernel: np.ndarray, offsets: Iterable[int]) -> np.ndarray:
+        q = v.shape[1]
+        found = _slid(v.reshape(-1, self.channels, q).swapaxes(1, 2), kernel, offsets)
         return found.swapaxes(1, 2).reshape(-1, q)
 
     def inverse(self, v: np.ndarray) -> np.ndarray:
@@ -183,8 +226,8 @@ class Whitening:
             places = np.arange(i, self.blocks - order + i)
             band[below[some][:, None], places, column[some][:, None]] = w[some][:, None]
         flat = band.reshape(len(band), -1)
-        i, j = np.tril_indices(order * c)
-        flat[i - j, j] = self.start[i, j]
+        at = np.tril_indices(order * c)
+        flat[at[0] - at[1], at[1]] = self.start[at]
         return np.asfortranarray(flat)
 
     @property
@@ -203,31 +246,3 @@ class Whitening:
         # All later columns are the last of these, moved down.
         last = squares[self.order * c :, -c:].reshape(-1, c * c).sum(1)
         return float(squares[:, :-c].sum() + last @ np.arange(len(last), 0, -1))
-
-
-def _inverse_cholesky(a: np.ndarray) -> np.ndarray:
-    """L⁻¹ of a = L Lᵀ, with as much on its diagonal as rounding asks for."""
-    from scipy.linalg import LinAlgError, cholesky, solve_triangular
-
-    size = float(np.trace(a))
-    share = EPS if size > 0 else 1.0
-    while True:
-        try:
-            lower = cholesky(a + share * max(size, 1e-300) * np.eye(len(a)), lower=True)
-        except LinAlgError:
-            share *= 10
-            continue
-        inverse: np.ndarray = solve_triangular(lower, np.eye(len(a)), lower=True)
-        return inverse
-
-
-def _filtered(parts: Sequence[Series], w: np.ndarray) -> Iterator[Series]:
-    """Records x (N, L, C) filtered by w (order + 1, C, C), a turn of `products` at a time.
-
-    Turns count as records of their own, so that memory does not grow: they are far longer than any
-    correlation that matters here.
-    """
-    one = np.ones(w.shape[1])
-    for x in parts:
-        for piece in products(x, w):
-            yield Series(piece, one, 0 * one)

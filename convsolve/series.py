@@ -12,11 +12,13 @@ import math
 import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
 from .spec import ConvSpec
+from .threads import one_blas_thread
 
 # Numbers that are transformed at once (8 MiB, within cache): longer records take more turns, not
 # more memory.
@@ -167,8 +169,20 @@ class Turn(NamedTuple):
         return np.lib.stride_tricks.as_strided(flat, shape, (t, n, self.step * t, *rest))
 
 
+@cache
+def _keep_freed_memory() -> None:
+    """Let the C library keep what is freed, where it is glibc's; elsewhere this does nothing.
+
+    It maps blocks above a threshold anew each time, so that the pages of every array have to be
+    faulted in again: measured, a third of the time of a fit. The threshold rises to the size of a
+    mapped block that is freed, up to 32 MiB, and with it what is kept, to twice that.
+    """
+    np.empty(2**22 - 2**12)
+
+
 def turns(shape: Sequence[int], rows: int, taps: int, width: int) -> list[Turn]:
     """Turns that cover all rows of (N, L, *L', C), ``width`` numbers a sample being transformed."""
+    _keep_freed_memory()
     records = shape[0]
     channels, size = math.prod(shape[2:]), fft_size(taps, rows)
     step = size - taps + 1
@@ -178,7 +192,9 @@ def turns(shape: Sequence[int], rows: int, taps: int, width: int) -> list[Turn]:
     at_once = max(1, int(fit), min(channels // 4, int(8 * fit)))
     many = min(records, max(1, at_once // blocks))
     per = min(blocks, max(1, at_once // many))
-    workers = -1 if records <= many and blocks <= per else 1
+    # One turn of few numbers is done before other threads have woken up.
+    alone = records <= many and blocks <= per and fit < 8 * records * blocks
+    workers = -1 if alone else 1
     return [
         Turn(slice(i, i + many), j * step, min(per, blocks - j), step, size, workers)
         for i in range(0, records, many)
@@ -192,7 +208,7 @@ def side_by_side(task: Callable[[Turn], _T], several: Sequence[Turn]) -> Iterato
         yield task(several[0])
         return
     cores = os.cpu_count() or 1
-    with ThreadPoolExecutor(cores) as pool:
+    with one_blas_thread(), ThreadPoolExecutor(cores) as pool:
         for i in range(0, len(several), cores):
             yield from pool.map(task, several[i : i + cores])
 

@@ -25,6 +25,7 @@ from .solvers import AutoSolver
 from .solvers.base import Progress, Raw, Solver, host_ridge
 from .spec import ConvSpec
 from .system import System
+from .threads import blas_threads
 
 # A share of the kernel's effect that no rounding of float32 takes away.
 LOST = 1e-3
@@ -80,15 +81,18 @@ def solve(
     if reason is not None:
         raise SolveError(f"{solver.name} cannot solve this problem: {reason}")
     prepared, report = prepare(problem), identify(problem)
-    determined = _determined(prepared, report, host_ridge(solver))
-    if not determined and strict:
-        raise IdentifiabilityError(wording.warning(report, "no answer, as strict asks"), report)
-    before = sum(prepared.seconds.values())
-    begun = time.perf_counter()
-    raw = solver.run(prepared, progress)
-    took = time.perf_counter() - begun
-    kernel, bias = _pack(prepared, raw)
-    certificate = _certify(prepared, solver, raw) if solver.least_squares else None
+    with blas_threads(prepared.columns):
+        determined = solver.proves_rank(problem) or _determined(prepared, report, host_ridge(solver))
+        _judge_rank(determined or not strict, report)
+        before = sum(prepared.seconds.values())
+        begun = time.perf_counter()
+        raw = solver.run(prepared, progress)
+        took = time.perf_counter() - begun
+        if solver.proves_rank(problem):
+            determined = raw.full_rank or _determined(prepared, report, host_ridge(solver))
+            _judge_rank(determined or not strict, report)
+        kernel, bias = _pack(prepared, raw)
+        certificate = _certify(prepared, solver, raw) if solver.least_squares else None
     if not determined:
         warnings.warn(
             IdentifiabilityWarning(wording.warning(report, solver.answer), report), stacklevel=2
@@ -128,6 +132,11 @@ def _judge_solver(solver: Any) -> None:
     if not isinstance(solver, Solver):
         hint = f"; did you mean {solver.__name__}()?" if isinstance(solver, type) else ""
         raise TypeError(f"solver must be a solver such as NormalEquations(), got {solver!r}{hint}")
+
+
+def _judge_rank(good: bool, report: Identifiability) -> None:
+    if not good:
+        raise IdentifiabilityError(wording.warning(report, "no answer, as strict asks"), report)
 
 
 def _determined(prepared: Prepared, report: Identifiability, ridge: float) -> bool:

@@ -125,8 +125,9 @@ class System:
             if self.ridge:
                 plain = System(p).qr_factor(group)
                 assert plain is not None
-                clear = self.own_certificate or plain.full_rank
-                join = plain.with_ridge if clear and not plain.wide else partial(Dual.of, plain)
+                # A ridge below the rounding of a deficient A would be drowned by it.
+                drowned = not self.own_certificate and not plain.full_rank and plain.cliff
+                join = partial(Dual.of, plain) if plain.wide or drowned else plain.with_ridge
                 return join(self.root_ridge[group], self.exponents[group])
             return Factor.from_rows(self._joined_rows(group), p.columns, self.exponents[group], p.n)
 

@@ -55,8 +55,10 @@ def _long(x: Series, y: Series | None, rows: int, taps: int, others: tuple[int, 
     if y is not None:
         # The first K - 1 samples, which the core leaves out, have their place in Aᵀy too.
         first = _ends(y, 0, taps - 1, ())
-        for k in range(taps - 1):
-            rhs[k] += np.tensordot(head[:, k:], first[:, : taps - 1 - k], ((0, 1), (0, 1)))
+        missing = np.zeros((first.shape[2], taps, channels))
+        for t in range(taps - 1):
+            missing[:, : taps - 1 - t] += _products(first, head, t, taps - 1 - t)
+        rhs += missing.transpose(1, 2, 0)
     gram = np.empty((taps, channels, taps, channels))
     gram[-1, :, -1] = core[:, 0]
     _backward(gram, core, head, taps - 2, 0)
@@ -94,11 +96,11 @@ def _ends(series: Series, start: int, count: int, others: tuple[int, ...]) -> np
     return np.ascontiguousarray(windows(part, others).swapaxes(0, 1))
 
 
-def _products(samples: np.ndarray, at: int, lags: int) -> np.ndarray:
-    """Σ_n x[at] x[at+m]ᵀ for m below ``lags``, (C, lags, C)."""
-    n, _, channels = samples.shape
-    flat = samples[:, at : at + lags].reshape(n, lags * channels)
-    return (samples[:, at].T @ flat).reshape(channels, lags, channels)
+def _products(left: np.ndarray, right: np.ndarray, at: int, lags: int) -> np.ndarray:
+    """Σ_n u[at] v[at+m]ᵀ for m below ``lags``, (C, lags, C'), of u (n, …, C) and v (n, …, C')."""
+    n, _, channels = right.shape
+    flat = right[:, at : at + lags].reshape(n, lags * channels)
+    return (left[:, at].T @ flat).reshape(-1, lags, channels)
 
 
 def _backward(
@@ -108,7 +110,7 @@ def _backward(
     taps = gram.shape[0]
     for k in range(first, last - 1, -1):
         lags = min(run.shape[1], samples.shape[1] - k)
-        run[:, :lags] += _products(samples, k, lags)
+        run[:, :lags] += _products(samples, samples, k, lags)
         if k < taps:
             gram[k, :, k:] = run[:, : taps - k]
 
@@ -118,7 +120,7 @@ def _forward(gram: np.ndarray, samples: np.ndarray, first: int, count: int) -> N
     taps, channels = gram.shape[:2]
     run = np.zeros((channels, max(taps - first, 0), channels))
     for k in range(first, first + count):
-        run[:, : taps - k] += _products(samples, k - first, taps - k)
+        run[:, : taps - k] += _products(samples, samples, k - first, taps - k)
         gram[k, :, k:] += run[:, : taps - k]
 
 

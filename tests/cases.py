@@ -233,6 +233,7 @@ TABLE: dict[str, Row] = {
     "qr": Row(cs.LeastSquares("qr"), lambda case: True, True),
     "normal": Row(cs.NormalEquations(), lambda case: True, True),
     "auto": Row(cs.AutoSolver(), lambda case: True, True),
+    "cg": Row(cs.ConjugateGradient(), lambda case: case.full_rank and case.condition <= 1e4, True),
     "fft": Row(
         cs.FFTDeconvolution(),
         lambda case: case.name in ("convolution-circular", "convolution-full"),

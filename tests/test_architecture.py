@@ -14,12 +14,12 @@ ROOT = Path(convsolve.__file__).parent
 
 FLOORS = [
     {"errors"},
-    {"spec", "files"},
+    {"spec", "files", "threads"},
     {"convolution"},
     {"records"},
     {"problem"},
     {"moments", "triangle", "series"},
-    {"toeplitz", "products"},
+    {"toeplitz", "products", "circulant", "krylov"},
     {"signals"},
     {"rowspace"},
     {"factor", "confounding"},
@@ -27,6 +27,8 @@ FLOORS = [
     {"certificate"},
     {"prepared"},
     {"system"},
+    {"preconditioner"},
+    {"kernel_space"},
     {"verdict", "remedies"},
     {"wording"},
     {"forecast"},

@@ -40,3 +40,30 @@ def test_identifiability(tmp_path: Path) -> None:
     limited = result["smooth"]["band-limited"]
     assert limited["largest_tap"]["convsolve, ridge_for(1e3)"] < 10
     assert limited["largest_tap"]["numpy lstsq"] > 1e8
+
+
+def test_peers(tmp_path: Path) -> None:
+    out = tmp_path / "result.json"
+    result = quick("peers", out)
+    assert len(result["workloads"]) == 4
+    for workload in result["workloads"].values():
+        rows = workload["methods"]
+        assert all(row is None or row["status"] == "ok" for row in rows.values())
+        ours = [row for name, row in rows.items() if name.startswith("convsolve")]
+        assert ours
+        for row in ours:
+            assert row["exact"]
+            assert row["cold"] > row["warm"]["median"] > 0
+            assert row["peak_mb"] >= row["before_mb"] > 0
+        assert workload["times_the_fft"] > 0
+        assert rows[workload["fastest_exact_peer"]]["exact"]  # SciPy is always there
+    one_channel = result["workloads"]["1 000 samples, 1 → 1, 30 taps"]["methods"]
+    assert not one_channel["solve_toeplitz"]["exact"]
+    assert {goal["passed"] for goal in result["goals"]} <= {True, False}
+    assert set(result["growth"]["samples"]) == {"1000", "2000"}
+
+    root = Path(__file__).parent.parent
+    command = [sys.executable, "-m", "benchmarks.peers", "--table", "--picture", "--out", str(out)]
+    told = subprocess.run(command, check=True, capture_output=True, cwd=root, encoding="utf-8")
+    assert len(told.stdout.splitlines()) == 2 + len(result["workloads"])
+    assert out.with_suffix(".png").stat().st_size > 10_000

@@ -190,6 +190,8 @@ def test_descent_takes_its_settings(run):
     np.testing.assert_array_equal(found["kernel"], fit.kernel)
     _, out, _ = run(line + " --loss mae --steps 7 --key 3 --rate 0.5")
     assert np.abs(np.subtract(strict_json(out)["kernel"], fit.kernel)).max() > 0.1
+    _, out, _ = run(line + " --steps 7 --via moments")
+    assert strict_json(out)["stats"]["solver"] == "GradientDescent(adam, mse, moments)"
 
 
 def test_compare_lists_every_method_that_applies(run):

@@ -60,6 +60,8 @@ MISTAKES = [
     ("compare full.npz --kernel-size 3 --solvers svd,lucky", "solver 'lucky' is unknown"),
     ("compare full.npz --kernel-size 3 --bias --solvers fft", "solver fft: it has no bias"),
     ("compare full.npz --kernel-size 3 --key 1", "--key is for the solvers adam, lbfgs"),
+    ("solve full.npz --kernel-size 3 --via moments", "--via is for the solvers adam, lbfgs"),
+    ("compare full.npz --kernel-size 3 --solvers adam --loss mae --via moments", "squares only"),
 ]
 
 

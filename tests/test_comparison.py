@@ -40,6 +40,7 @@ def test_all_methods_by_default_and_the_reasons_of_those_that_cannot() -> None:
         "LeastSquares(svd)",
         "LeastSquares(qr)",
         "NormalEquations",
+        "ConjugateGradient",
         "GradientDescent(adam, mse)",
     }
     assert "stride > 1" in table.skipped["FFTDeconvolution"]

@@ -177,9 +177,13 @@ def test_score_and_loss_of_huge_data_say_no_nan() -> None:
 
 
 def test_the_rule_of_the_default_solver(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert choose(10, 20, 10**9, 0.0) == cs.LeastSquares("qr")
-    assert choose(10**6, 20, 2**20, 0.0) == cs.LeastSquares("qr")
-    assert choose(10**6, 20, 2**20 + 1, 0.5) == cs.NormalEquations(0.5)
+    assert choose(10, 20, 1, 1, 10**9, 0.0) == cs.LeastSquares("qr")
+    assert choose(10**6, 20, 1, 1, 2**20, 0.0) == cs.LeastSquares("qr")
+    assert choose(10**6, 20, 1, 1, 2**20 + 1, 0.5) == cs.NormalEquations(0.5)
+    assert choose(10**6, 1000, 4, 1, 10**9, 0.5) == cs.ConjugateGradient(0.5)
+    assert choose(10**6, 1000, 5, 1, 10**9, 0.5) == cs.NormalEquations(0.5)
+    assert choose(10**6, 1000, 1, 2, 10**9, 0.5) == cs.NormalEquations(0.5)
+    assert choose(10**6, 8000, 1, 8, 10**9, 0.5) == cs.NormalEquations(0.5)
     x = np.random.default_rng(1).standard_normal(60_000)
     long = cs.Problem(x, x[19:], kernel_size=20)
     assert cs.solve(long).stats["solver"] == "NormalEquations"

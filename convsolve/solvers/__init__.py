@@ -5,12 +5,14 @@ from .base import Raw, Solver, Trace
 from .direct import LeastSquares
 from .fourier import FFTDeconvolution
 from .gradient import GradientDescent
+from .iterative import ConjugateGradient
 from .structured import NormalEquations
 
 ALL: tuple[Solver, ...] = (
     LeastSquares("svd"),
     LeastSquares("qr"),
     NormalEquations(),
+    ConjugateGradient(),
     FFTDeconvolution(),
     GradientDescent(),
 )
@@ -18,6 +20,7 @@ ALL: tuple[Solver, ...] = (
 __all__ = [
     "ALL",
     "AutoSolver",
+    "ConjugateGradient",
     "FFTDeconvolution",
     "GradientDescent",
     "LeastSquares",

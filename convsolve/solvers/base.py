@@ -47,6 +47,7 @@ class Raw:
     """What a solver hands to the door: plain numbers, in the user's units.
 
     ``status`` None leaves the word to the certificate; ``kernel`` is ``(*K, Cin/groups, Cout)``.
+    ``full_rank`` True says that the solver has proved that the data determine the kernel.
     """
 
     kernel: np.ndarray
@@ -55,6 +56,7 @@ class Raw:
     stats: dict[str, Any] = field(default_factory=dict)
     trace: Trace | None = None
     certificate: Certificate | None = None
+    full_rank: bool = False
 
 
 class Solver(ABC):
@@ -81,6 +83,10 @@ class Solver(ABC):
     def supports(self, problem: Problem) -> str | None:
         """None, or why this solver cannot solve ``problem``."""
         return None
+
+    def proves_rank(self, problem: Problem) -> bool:
+        """Whether `run` looks for evidence of full rank itself, so that no report is asked first."""
+        return False
 
     @abstractmethod
     def run(self, prepared: Prepared, progress: Progress | None = None) -> Raw:

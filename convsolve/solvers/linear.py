@@ -47,7 +47,9 @@ def fit(x: Any, y: Any, spec: ConvSpec, bias: bool, ridge: Any, tall: Solve, wid
     return jnp.moveaxis(kernel, 0, -2).reshape(*kernel.shape[1:-1], out), b0
 
 
-def solve_gram(gram: Any, right: Any, ridge: Any, product: Callable[[Any], Any] | None = None) -> Any:
+def solve_gram(
+    gram: Any, right: Any, ridge: Any, product: Callable[[Any], Any] | None = None
+) -> Any:
     """(gram + ridge I)⁻¹ right for gram (..., P, P), its equilibrated Cholesky factor a constant
     inside the solve.
 

@@ -22,8 +22,8 @@ from .linear import HIGHEST, matmul, solve_gram
 
 # Samples along each axis of one FFT, at least, by dimension; and several kernels long.
 LEAST = {1: 512, 2: 64, 3: 16}
-# Numbers that a turn of the Gram gathers (8 MiB): more records take more turns, not more memory.
-TURN_NUMBERS = 2**20
+# Numbers that a turn of the Gram gathers (2 MiB): more records take more turns, not more memory.
+TURN_NUMBERS = 2**18
 # A problem whose design matrix has so many numbers is small: there its Gram costs less than FFTs,
 # if it has few taps, whose lags are taken one by one.
 SMALL_NUMBERS = 2**16
@@ -50,7 +50,7 @@ def fit(x: Any, y: Any, spec: ConvSpec, bias: bool, ridge: Any, small: bool) -> 
         shift, y_mean = lax.stop_gradient(x.mean(over)), y.mean(over)
     x, y = x - shift, y - y_mean
     outputs = (y, jnp.ones((*y.shape[:-1], groups), y.dtype)) if bias else (y,)
-    product: Callable[[Any], Any] | None = None
+    product = None
     if small:
         moments = partial(lag_moments, taps=spec.kernel_size[0])
         parts = [_grouped(a, groups) for a in (x, *outputs)]
@@ -66,17 +66,15 @@ def fit(x: Any, y: Any, spec: ConvSpec, bias: bool, ridge: Any, small: bool) -> 
             centred = fitted - fitted.mean(over) if bias else fitted
             return operator.adjoint(centred) + ridge * w
 
-    for a in sums:
-        gram = gram - matmul(a, a.swapaxes(1, 2)) / rows
-    w = solve_gram(gram, right, ridge, product)
-    b = y_mean
+    means = jnp.zeros_like(right[..., :1])
     if bias:
-        # The columns' means, in which a channel's own is the same for all its taps.
-        taps = math.prod(spec.kernel_size)
-        means = sums[0] / rows + jnp.tile(shift.reshape(groups, -1), taps)[..., None]
-        b = y_mean - jnp.sum(means * w, axis=1).reshape(-1)
+        means = sums[0] / rows
+        gram = gram - rows * matmul(means, means.swapaxes(1, 2))
+        means = means + jnp.tile(shift.reshape(groups, -1), math.prod(spec.kernel_size))[..., None]
+    w = solve_gram(gram, right, ridge, product)
     kernel = jnp.moveaxis(w.reshape(groups, *spec.kernel_size, -1, w.shape[-1]), 0, -2)
-    return kernel.reshape(*kernel.shape[:-2], -1), b
+    kernel = kernel.reshape(*kernel.shape[:-2], -1)
+    return kernel, y_mean - jnp.sum(means * w, axis=1).reshape(-1)
 
 
 def _grouped(x: Any, groups: int) -> Any:
@@ -91,17 +89,13 @@ class Operator:
     """
 
     def __init__(self, x: Any, spec: ConvSpec) -> None:
-        self.spec, self.records, self.channels = spec, x.shape[0], x.shape[-1]
+        self.spec, self.records = spec, x.shape[0]
         extent = x.shape[1:-1]
         # Outputs of stride 1: of those, every stride-th is kept.
         self.full = tuple(e - n + 1 for e, n in zip(extent, spec.span, strict=True))
-        self.counts = spec.output_shape(extent)
-        self.size = tuple(
-            min(_power(max(4 * n, LEAST[spec.ndim])), _power(e))
-            for n, e in zip(spec.span, extent, strict=True)
-        )
-        self.step = tuple(s - n + 1 for s, n in zip(self.size, spec.span, strict=True))
-        self.blocks = tuple(-(-f // s) for f, s in zip(self.full, self.step, strict=True))
+        least = LEAST[spec.ndim]
+        tiles = [_tiles(f, n, least) for f, n in zip(self.full, spec.span, strict=True)]
+        self.blocks, self.step, self.size = zip(*tiles, strict=True)
         self.spectrum = self._spectrum(x, [n - 1 for n in spec.span])
 
     def _spectrum(self, x: Any, overlap: list[int]) -> Any:
@@ -148,7 +142,9 @@ class Operator:
         # (N, blocks of every axis, outputs, samples of every axis): each axis in one piece again.
         order = (0, d + 1, *(i for a in range(d) for i in (1 + a, d + 2 + a)))
         y = y.transpose(order)
-        for a, (step, full, stride) in enumerate(zip(self.step, self.full, spec.stride, strict=True)):
+        for a, (step, full, stride) in enumerate(
+            zip(self.step, self.full, spec.stride, strict=True)
+        ):
             y = lax.slice_in_dim(y, 0, step, axis=3 + a)
             y = y.reshape(*y.shape[: 2 + a], -1, *y.shape[4 + a :])
             y = lax.slice_in_dim(y, 0, full, stride, axis=2 + a)
@@ -167,9 +163,13 @@ class Operator:
         return g.reshape(groups, -1, g.shape[-1])
 
 
-def _power(least: int) -> int:
-    """The power of two from ``least`` on."""
-    return 1 << (least - 1).bit_length()
+def _tiles(outputs: int, span: int, least: int) -> tuple[int, int, int]:
+    """Blocks, outputs of each and samples of its FFT: several windows long, alike, wasting few."""
+    from scipy.fft import next_fast_len
+
+    blocks = -(-outputs // (max(4 * span, least) - span + 1))
+    step = -(-outputs // blocks)
+    return blocks, step, int(next_fast_len(step + span - 1, real=True))
 
 
 def _padded(x: Any, axis: int, length: int) -> Any:
@@ -237,28 +237,29 @@ def gram_of(x: Any, spec: ConvSpec) -> Any:
     if rows.min() < kept - 1:
         found = _summed(by_rows, records * int(rows.max()), kept * width)
     else:
-        size = min(_power(max(4 * kept, LEAST[1])), _power(int(rows.max()) + kept - 1))
-        step = size - kept + 1
-        blocks = -(-int(rows.max()) // step)
+        blocks, step, size = _tiles(int(rows.max()), kept, LEAST[1])
 
         def correlation(item: Any) -> Any:
             record, place = item // blocks, (item % blocks * step)[:, None] + np.arange(size)
             seen = read(record, place)
             left = (np.arange(size) < step) & (place < ends(record))
             u, v = (
-                jnp.fft.rfft(jnp.where(kept_[..., None], seen, 0).transpose(2, 0, 1))
-                for kept_ in (left, place >= kept - 1)
+                jnp.fft.rfft(jnp.where(here[..., None], seen, 0).transpose(2, 0, 1))
+                for here in (left, place >= kept - 1)
             )
             return matmul(u.conj().transpose(2, 0, 1), v.transpose(2, 1, 0))
 
-        def edges(record: Any) -> Any:
-            before, behind = np.arange(kept - 1)[::-1], ends(record) + np.arange(kept - 1)
-            before = jnp.broadcast_to(before, behind.shape)
-            return _outer(read(record, behind), read(record, before))
+        def behind(record: Any) -> Any:
+            return _outer(read(record, ends(record) + np.arange(kept - 1)))
+
+        def before(record: Any) -> Any:
+            places = jnp.arange(kept - 1)[::-1]
+            return _outer(read(record, jnp.broadcast_to(places, (record.size, kept - 1))))
 
         total = _summed(correlation, records * blocks, size * width)
         core = jnp.fft.irfft(total, size, axis=0)[:kept]
-        found = displaced(core, _summed(edges, records, kept * width))
+        tail, head = (_summed(part, records, kept * width) for part in (behind, before))
+        found = displaced(core, tail, head)
     # Phases beyond the last tap are the last columns.
     columns = taps * offsets.size * channels
     order = np.arange(columns).reshape(taps, *(spec.kernel_size[a] for a in others), channels)
@@ -273,43 +274,43 @@ def _summed(part: Callable[[Any], Any], count: int, each: int) -> Any:
     Beyond count ``part`` must be zero.
     """
     turns = -(-count // max(1, TURN_NUMBERS // each))
-    at_once = -(-count // turns)
-    first = part(jnp.arange(at_once))
+    items = jnp.arange(-(-count // turns))
     if turns == 1:
-        return first
-    return lax.fori_loop(
-        1, turns, lambda i, total: total + part(i * at_once + jnp.arange(at_once)), first
-    )
+        return part(items)
+    found = jax.eval_shape(part, items)
+    none = jnp.zeros(found.shape, found.dtype)
+    return lax.fori_loop(0, turns, lambda i, s: s + part(i * items.size + items), none)
 
 
-def _outer(*ends: Any) -> Any:
-    """Σ over records of x xᵀ for each x (n, L, C): (L, ends, C, L, C)."""
-    flat = jnp.stack([x.reshape(x.shape[0], -1) for x in ends])
-    found = matmul(flat.swapaxes(1, 2), flat)
-    shape = ends[0].shape[1:]
-    return jnp.moveaxis(found.reshape(len(ends), *shape, *shape), 0, 1)
+def _outer(x: Any) -> Any:
+    """Σ over records of x xᵀ for x (n, L, C): (L, C, L, C)."""
+    flat = x.reshape(x.shape[0], -1)
+    return matmul(flat.T, flat).reshape(*x.shape[1:], *x.shape[1:])
 
 
-def displaced(core: Any, edges: Any) -> Any:
-    """AᵀA (K·C, K·C) from ``core`` (K, C, C), which all shifts share, and the products of samples
-    at both ends, (K-1, 2, C, K-1, C): those behind, and those before in reversed order.
+def displaced(core: Any, tail: Any, head: Any) -> Any:
+    """AᵀA (K·C, K·C) from ``core`` (K, C, C), which all shifts share, and the products
+    (K-1, C, K-1, C) of the samples behind it, and of those before it in reversed order.
 
     A step down the diagonal takes in one product behind; a step up, one before.
     """
     taps, channels, _ = core.shape
-    first = core.transpose(1, 0, 2)
-    start = jnp.stack([first, jnp.zeros_like(first)])
-    column = jnp.stack([core[1:].transpose(0, 2, 1), jnp.zeros_like(core[1:])], axis=1)
+    first, none = core.transpose(1, 0, 2), jnp.zeros_like(core)
+    total = jnp.zeros((taps, *first.shape), core.dtype).at[0].set(first)
 
-    def step(row: Any, new: Any) -> Any:
-        entry, products = new
-        row = jnp.concatenate([entry[:, :, None], row[:, :, :-1] + products], axis=2)
-        return row, row
+    def step(state: Any, new: Any) -> Any:
+        row, total = state
+        at, entry, products = new
+        row = jnp.concatenate([entry[:, None], row[:, :-1] + products], axis=1)
+        return (row, total.at[at].add(row)), None
 
-    _, rows = lax.scan(step, start, (column, edges))
-    rows = jnp.concatenate([start[None], rows])
-    total = rows[:, 0] + rows[::-1, 1, :, ::-1]
-    return total.reshape(taps * channels, -1)
+    steps = jnp.arange(1, taps)
+    (_, total), _ = lax.scan(step, (first, total), (steps, core[1:].swapaxes(1, 2), tail))
+    # Upwards is downwards in an order that is reversed twice.
+    total = total[::-1, :, ::-1]
+    start = none.swapaxes(0, 1), total
+    (_, total), _ = lax.scan(step, start, (steps, none[1:], head))
+    return total[::-1, :, ::-1].reshape(taps * channels, -1)
 
 
 def lag_moments(x: Any, *outputs: Any, taps: int) -> tuple[Any, ...]:
@@ -326,7 +327,7 @@ def lag_moments(x: Any, *outputs: Any, taps: int) -> tuple[Any, ...]:
     def lag(m: Any) -> Any:
         read, core = (lax.dynamic_slice_in_dim(a, m, rows, axis=2) for a in (seen, right))
         pairs = (left, core), *((read, y) for y in outputs)
-        return [jnp.einsum("ant,bnt->ab", a, b, precision=HIGHEST) for a, b in pairs]
+        return [_inner(a, b) for a, b in pairs]
 
     core, *products = lax.map(lag, jnp.arange(taps))
     shared = _hankel(jnp.concatenate([core[:0:-1].swapaxes(1, 2), core]), taps, taps)[::-1]
@@ -345,3 +346,12 @@ def _hankel(x: Any, rows: int, columns: int) -> Any:
     many = -(-rows * (len(x) + 1) // len(x))
     flat = jnp.tile(x, (many, *(1 for _ in x.shape[1:])))[: rows * (len(x) + 1)]
     return flat.reshape(rows, len(x) + 1, *x.shape[1:])[:, :columns]
+
+
+def _inner(a: Any, b: Any) -> Any:
+    """Σ over records and time of a bᵀ (A, B), of a (A, N, T) and b (B, N, T)."""
+    if len(a) == len(b) == 1:
+        # XLA makes a sum of this on a CPU, one term after the other; a product is faster.
+        terms = (a * b).reshape(1, -1)
+        return matmul(terms, jnp.ones((terms.size, 1), a.dtype))
+    return jnp.einsum("ant,bnt->ab", a, b, precision=HIGHEST)

@@ -13,8 +13,8 @@ from ..errors import SolveError
 from ..prepared import Prepared
 from ..spec import ConvSpec
 from ..system import MAX_GRAM_BYTES, QR_STEPS, System
-from .base import Progress, Raw, Solver, host_ridge, judge_ridge, traceable
 from . import spectral
+from .base import Progress, Raw, Solver, host_ridge, judge_ridge, traceable
 from .linear import fit, matmul, solve_gram
 
 # Steps of refinement on a Cholesky factor: the backward error falls by κ²·eps a step.
