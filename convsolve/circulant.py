@@ -102,15 +102,15 @@ def autocorrelation(parts: Iterable[Series], taps: Sequence[int]) -> np.ndarray:
     for x in parts:
         _, length, *between, channels = x.data.shape
         sizes = [next_fast_len(n + k - 1) for n, k in zip(between, taps[1:], strict=True)]
-        axes = (*range(3, 3 + len(between)), 0)
+        # The first axis of taps is the last to be transformed, and thus the one that is halved.
+        axes = (*range(2, 2 + len(between)), 1)
         several = turns(x.data.shape, length, taps[0], 2 * channels * math.prod(sizes))
         shape = (*sizes, several[0].size)
 
         def crossed(turn: Turn, x: Series = x, shape: Any = shape, axes: Any = axes) -> Any:
-            pieces = turn.pieces(turn.read(x, turn.size), turn.size)
             ahead, here = (
-                rfftn(part, shape, axes, workers=turn.workers)
-                for part in (pieces, pieces[: turn.step])
+                rfftn(turn.pieces(x, samples), shape, axes, workers=turn.workers)
+                for samples in (turn.size, turn.step)
             )
             return (_crossed(ahead, here),)
 
@@ -125,11 +125,10 @@ def autocorrelation(parts: Iterable[Series], taps: Sequence[int]) -> np.ndarray:
 
 
 def _crossed(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Σ a bᴴ (f, *F', C, C) over records and blocks of (f, n, blocks, *F', C)."""
-    a, b = (s.reshape(len(s), -1, *s.shape[3:]) for s in (a, b.conj()))
+    """Σ a bᴴ (f, *F', C, C) over pieces (n, f, *F', C)."""
     if a.shape[-1] == 1:
-        return np.einsum("fn...,fn...->f...", a, b)[..., None]
-    a, b = (np.moveaxis(s, 1, -2) for s in (a, b))
+        return np.einsum("n...,n...->...", a, b.conj())[..., None]
+    a, b = (np.moveaxis(s, 0, -2) for s in (a, b.conj()))
     return a.swapaxes(-1, -2) @ b
 
 

@@ -10,6 +10,7 @@ from functools import cached_property
 import numpy as np
 
 from .rowspace import CLUSTER, RowSpace, Within, afford_complement, distances, outside
+from .threads import blas_threads
 from .triangle import (
     MAX_SPECTRUM,
     cholesky,
@@ -102,7 +103,12 @@ class Factor:
 
     @classmethod
     def from_gram(
-        cls, gram: np.ndarray, rhs: np.ndarray, exponents: np.ndarray, rows: int
+        cls,
+        gram: np.ndarray,
+        rhs: np.ndarray,
+        exponents: np.ndarray,
+        rows: int,
+        sure: bool = False,
     ) -> Factor | None:
         """Cholesky of an equilibrated Gram (P, P), or None unless its full rank is certain.
 
@@ -110,9 +116,12 @@ class Factor:
         stays positive definite when 10·P·eps·s₁² is taken off its diagonal, which holds to κ of
         about 1e6; and the square of the upper end of the `Band`, where rows are so many that it is
         more, or the singular values of A could tell another story. Beyond 1 500 unknowns the factor
-        that proves this is the one that is kept. ``gram`` is overwritten.
+        that proves this is the one that is kept. A ridge may have made ``sure`` of it before.
+        ``gram`` is overwritten.
         """
         columns = gram.shape[0]
+        if sure:
+            return cls._of(cholesky(gram), rhs, exponents, rows)
         share = max(10 * columns * EPS, (10 * tolerance_of(rows, columns)) ** 2)
         parts = np.array_split(gram, 1 + columns // 256)
         most = max(float(np.abs(part).sum(1).max()) for part in parts)
@@ -120,13 +129,17 @@ class Factor:
         less = gram.copy() if columns <= MAX_SPECTRUM else gram
         less.flat[:: columns + 1] -= margin
         r = cholesky(less)
+        if r is not None and less is not gram:
+            r = cholesky(gram)
+        return cls._of(r, rhs, exponents, rows)
+
+    @classmethod
+    def _of(
+        cls, r: np.ndarray | None, rhs: np.ndarray, exponents: np.ndarray, rows: int
+    ) -> Factor | None:
         if r is None:
             return None
-        if less is not gram:
-            r = cholesky(gram)
-            assert r is not None
-        z = solve_triangular(r, rhs, transposed=True)
-        return cls(r, z, exponents, rows, "gram")
+        return cls(r, solve_triangular(r, rhs, transposed=True), exponents, rows, "gram")
 
     def with_ridge(self, diagonal: np.ndarray, exponents: np.ndarray) -> Factor:
         """R of [A; √ridge I] in new ``exponents``, in which ``diagonal`` is √ridge."""
@@ -154,7 +167,8 @@ class Factor:
         """Of the equilibrated matrix, descending."""
         if "svd" in self.__dict__:
             return self.svd[1]
-        return np.linalg.svd(tree_qr([self.r.T]) if self.wide else self.r, compute_uv=False)
+        with blas_threads(len(self.r)):
+            return np.linalg.svd(tree_qr([self.r.T]) if self.wide else self.r, compute_uv=False)
 
     @cached_property
     def band(self) -> Band:

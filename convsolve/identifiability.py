@@ -51,7 +51,7 @@ class Identifiability:
 
     @cached_property
     def _factors(self) -> list[Factor | None]:
-        with blas_threads(self._prepared.columns):
+        with blas_threads(min(self._prepared.n, self._prepared.columns)):
             return [self._system.factor(g) for g in range(self._prepared.groups)]
 
     @property

@@ -196,7 +196,8 @@ class Whitening:
     def adjoint(self, v: np.ndarray) -> np.ndarray:
         """Bᵀ v."""
         first = len(self.start)
-        padded = np.pad(v[first:], [(first, first), (0, 0)])
+        padded = np.zeros((len(v) + first, v.shape[1]))
+        padded[first : len(v)] = v[first:]
         found = self._slid(padded, self.kernel.swapaxes(1, 2), range(self.order, -1, -1))
         found[:first] += self.start.T @ v[:first]
         return found

@@ -22,17 +22,16 @@ class _Operator:
         self.between = x.data.shape[2:-1]
         self.rows = tuple(n - k + 1 for n, k in zip(x.data.shape[1:-1], taps, strict=True))
         self.sizes = tuple(next_fast_len(n, real=False) for n in self.between)
-        self.axes = (*range(3, 3 + len(self.between)), 0)
+        self.axes = (*range(2, 2 + len(self.between)), 1)
         width = math.prod(self.sizes) * (x.data.shape[-1] + outputs)
         self.turns = turns(x.data.shape, self.rows[0], taps[0], width)
 
     def spectra(self, pieces: np.ndarray, turn: Turn) -> np.ndarray:
-        """(f, *F', n·blocks, C) of pieces (length, n, blocks, *L', C)."""
+        """(f, *F', n, C) of pieces (n, size, *L', C)."""
         from scipy.fft import rfftn
 
         found = rfftn(pieces, (*self.sizes, turn.size), self.axes, workers=turn.workers)
-        found = found.reshape(found.shape[0], -1, *found.shape[3:])
-        return np.moveaxis(found, 1, -2)
+        return np.moveaxis(found, 0, -2)
 
     def kernel_spectrum(self, w: np.ndarray) -> np.ndarray:
         """(f, *F', C, Q), conjugate, of w (*K, C, Q)."""
@@ -42,22 +41,15 @@ class _Operator:
         return rfftn(w, (*self.sizes, self.turns[0].size), axes).conj()
 
     def product(self, spectrum: np.ndarray, turn: Turn) -> tuple[np.ndarray, np.ndarray]:
-        """Spectra of the x of a turn, and A w (n, t, *T', Q) there."""
-        seen = self.spectra(turn.pieces(turn.read(self.x, turn.size), turn.size), turn)
-        found = self.samples(seen @ spectrum, turn)
-        return seen, found[:, : self.rows[0] - turn.start]
-
-    def samples(self, found: np.ndarray, turn: Turn) -> np.ndarray:
-        """(n, blocks·step, *T', Q) of spectra (f, *F', n·blocks, Q)."""
+        """Spectra of the x of a turn, and A w in pieces (n, step, *T', Q) there."""
         from scipy.fft import irfftn
 
-        n, q = found.shape[-2] // turn.blocks, found.shape[-1]
-        found = np.moveaxis(found, -2, 1)
-        axes = (*range(2, found.ndim - 1), 0)
-        found = irfftn(found, (*self.sizes, turn.size), axes, workers=turn.workers)
-        inside = (slice(turn.step), slice(None), *map(slice, self.rows[1:]))
-        found = np.moveaxis(found[inside], 0, 1)
-        return found.reshape(n, turn.blocks * turn.step, *self.rows[1:], q)
+        seen = self.spectra(turn.pieces(self.x, turn.size), turn)
+        # Piece by piece in memory, in which an FFT finds its numbers close together.
+        found = np.empty((seen.shape[-2], *seen.shape[:-2], spectrum.shape[-1]), complex)
+        np.matmul(seen, spectrum, out=np.moveaxis(found, 0, -2))
+        found = irfftn(found, (*self.sizes, turn.size), self.axes, workers=turn.workers)
+        return seen, found[(slice(None), *map(slice, (turn.step, *self.rows[1:])))]
 
     def taps_of(self, total: np.ndarray) -> np.ndarray:
         """(*K, C, Q) of a cross spectrum (f, *F', C, Q)."""
@@ -72,7 +64,13 @@ def products(x: Series, w: np.ndarray) -> Iterator[np.ndarray]:
     """A w for w (*K, C, Q), as (n, t, *T', Q) pieces in the order of the turns."""
     operator = _Operator(x, w.shape[:-2], w.shape[-1])
     spectrum = operator.kernel_spectrum(w)
-    yield from side_by_side(lambda turn: operator.product(spectrum, turn)[1], operator.turns)
+
+    def of(turn: Turn) -> np.ndarray:
+        found = operator.product(spectrum, turn)[1]
+        joined = found.reshape(-1, turn.blocks * turn.step, *found.shape[2:])
+        return joined[:, : operator.rows[0] - turn.start]
+
+    yield from side_by_side(of, operator.turns)
 
 
 class Misfit(NamedTuple):
@@ -90,15 +88,19 @@ def misfit(x: Series, y: Series | None, w: np.ndarray, offset: np.ndarray | floa
 
     def of(turn: Turn) -> tuple[np.ndarray, ...]:
         seen, found = operator.product(spectrum, turn)
-        r = np.zeros((found.shape[0], turn.blocks * turn.step, *found.shape[2:]))
-        inside = r[:, : found.shape[1]]
-        if y is not None:
-            y.fill(inside, turn.records, turn.start)
-        inside -= found
-        inside -= offset
-        sums = by_channel(np.add, inside, np.square), by_channel(np.add, inside)
+        if y is None:
+            r = np.zeros((len(found), turn.size, *found.shape[2:]))
+        else:
+            r = turn.pieces(y, turn.step)
+        r[:, : turn.step] -= found
+        r[:, : turn.step] -= offset
+        # What stands beyond the last row is none.
+        missing = turn.start + turn.blocks * turn.step - operator.rows[0]
+        if missing > 0:
+            r[turn.blocks - 1 :: turn.blocks, turn.step - missing :] = 0.0
+        sums = by_channel(np.add, r, np.square), by_channel(np.add, r)
         # x times the conjugate of r, where a correlation has it the other way round.
-        back = operator.spectra(turn.pieces(r, turn.step), turn).conj()
+        back = operator.spectra(r, turn).conj()
         return seen.swapaxes(-1, -2) @ back, *sums
 
     gradient, squares, sums = summed(of, operator.turns)

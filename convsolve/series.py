@@ -34,18 +34,17 @@ class Series(NamedTuple):
     scale: np.ndarray
     shift: np.ndarray
 
-    def fill(self, out: np.ndarray, records: slice, start: int) -> None:
-        """Read into out (n, length, *L', C) from a sample on, as far as there are samples."""
-        part = self.data[records, start : start + out.shape[1]]
-        inside = out[:, : part.shape[1]]
-        np.multiply(part, self.scale, out=inside)
+    def scaled(self, part: np.ndarray, out: np.ndarray) -> None:
+        """Some of the data, read into ``out``."""
+        np.multiply(part, self.scale, out=out)
         if self.shift.any():
-            inside -= self.shift
+            out -= self.shift
 
     def part(self, start: int, stop: int) -> np.ndarray:
         """float64 (N, stop - start, *L', C) of all records."""
-        out = np.empty((len(self.data), stop - start, *self.data.shape[2:]))
-        self.fill(out, slice(None), start)
+        part = self.data[:, start:stop]
+        out = np.empty(part.shape)
+        self.scaled(part, out)
         return out
 
     def first(self, axis: int) -> Series:
@@ -155,18 +154,28 @@ class Turn(NamedTuple):
     size: int
     workers: int
 
-    def read(self, series: Series, length: int) -> np.ndarray:
-        """(n, (blocks - 1)·step + length, *L', C) samples, zero beyond the end of the record."""
-        shape = series.data[self.records].shape
-        flat = np.zeros((shape[0], (self.blocks - 1) * self.step + length, *shape[2:]))
-        series.fill(flat, self.records, self.start)
-        return flat
+    def pieces(self, series: Series, length: int, skipped: int = 0) -> np.ndarray:
+        """(n·blocks, size, *L', C) pieces of so many samples, zero-filled to ``size``.
 
-    def pieces(self, flat: np.ndarray, length: int) -> np.ndarray:
-        """The overlapping view (length, n, blocks, *L', C) of what was read."""
-        n, t, *rest = flat.strides
-        shape = (length, flat.shape[0], self.blocks, *flat.shape[2:])
-        return np.lib.stride_tricks.as_strided(flat, shape, (t, n, self.step * t, *rest))
+        Zero beyond the end of a record too, and where a sample's index in it is below ``skipped``.
+        """
+        data = series.data[self.records, self.start :]
+        n, samples, *rest = data.shape
+        out = np.empty((n, self.blocks, self.size, *rest))
+        out[:, :, length:] = 0.0
+        whole = min(self.blocks, max(0, (samples - length) // self.step + 1))
+        if whole:
+            a, b, *c = data.strides
+            shape, strides = (n, whole, length, *rest), (a, b * self.step, b, *c)
+            view = np.lib.stride_tricks.as_strided(data, shape, strides, writeable=False)
+            series.scaled(view, out[:, :whole, :length])
+        for i in range(whole, self.blocks):
+            part = data[:, i * self.step : i * self.step + length]
+            series.scaled(part, out[:, i, : part.shape[1]])
+            out[:, i, part.shape[1] : length] = 0.0
+        for i in range(min(self.blocks, -(-max(0, skipped - self.start) // self.step))):
+            out[:, i, : skipped - self.start - i * self.step] = 0.0
+        return out.reshape(n * self.blocks, self.size, *rest)
 
 
 @cache

@@ -71,7 +71,7 @@ class Signals:
         found: list[Sums | None] = [None] * self.groups
         for g, x, y in self.parts:
             part, before = toeplitz.moments(x, y, self.taps), found[g]
-            if not np.array_equal(self.columns, np.arange(part.columns.size)):
+            if not np.array_equal(self.columns, np.arange(len(part.gram))):
                 part = part.of(self.columns)
             if before is None:
                 found[g] = part
@@ -91,14 +91,14 @@ class Signals:
         return total
 
     @cached_property
-    def _columns(self) -> tuple[np.ndarray, np.ndarray]:
-        """Sums and sums of squares of the columns."""
+    def _column_totals(self) -> np.ndarray:
+        return self._column_sums(squares=False)
+
+    @cached_property
+    def _column_squares(self) -> np.ndarray:
         if self._gram_first:
-            return (
-                np.stack([s.columns for s in self.sums]),
-                np.stack([np.diagonal(s.gram) for s in self.sums]),
-            )
-        return self._column_sums(False), self._column_sums(True)
+            return np.stack([np.diagonal(s.gram) for s in self.sums])
+        return self._column_sums(squares=True)
 
     @cached_property
     def _outputs(self) -> tuple[np.ndarray, np.ndarray]:
@@ -117,14 +117,14 @@ class Signals:
                 squares[g] += by_channel(np.add, out, np.square)
         return sums, squares
 
-    def _centred(self, sums: np.ndarray, squares: np.ndarray) -> np.ndarray:
-        return squares - sums**2 / self.n
+    def _centred_squares(self) -> np.ndarray:
+        return self._column_squares - self._column_totals**2 / self.n
 
     @property
     def even(self) -> bool:
         """Whether the centred columns of every channel are alike in norm, and no digit was lost."""
-        squares = self._columns[1]
-        centred = self._centred(*self._columns) if self.bias else squares
+        squares = self._column_squares
+        centred = self._centred_squares() if self.bias else squares
         by_tap = centred.reshape(self.groups, -1, self.x_mean.size // self.groups)
         alike = by_tap.max(1) <= EVEN**2 * by_tap.min(1)
         return bool(alike.all() and (centred > KEPT_SHARE * squares).all())
@@ -132,18 +132,18 @@ class Signals:
     @property
     def column_norms(self) -> np.ndarray:
         """Norms (groups, P) of the columns, centred if there is a bias."""
-        return np.sqrt(self._centred(*self._columns) if self.bias else self._columns[1])
+        return np.sqrt(self._centred_squares() if self.bias else self._column_squares)
 
     def spreads(self) -> np.ndarray | None:
         """Norms (groups, P) of the columns less their means; None where that would cancel."""
-        centred = self._centred(*self._columns)
-        return np.sqrt(centred) if (centred > KEPT_SHARE * self._columns[1]).all() else None
+        centred = self._centred_squares()
+        return np.sqrt(centred) if (centred > KEPT_SHARE * self._column_squares).all() else None
 
     @property
     def output_norms(self) -> np.ndarray:
         """Norms (groups, Q) of the outputs, centred if there is a bias."""
         sums, squares = self._outputs
-        return np.sqrt(np.maximum(self._centred(sums, squares), 0.0) if self.bias else squares)
+        return np.sqrt(np.maximum(squares - sums**2 / self.n, 0.0) if self.bias else squares)
 
     @property
     def centre(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
@@ -151,7 +151,7 @@ class Signals:
         taps = self.columns.size // (self.x_mean.size // self.groups)
         a_mean = np.tile(self.x_mean.reshape(self.groups, 1, -1), (1, taps, 1))
         found = a_mean.reshape(self.groups, -1), self.y_mean.reshape(self.groups, -1)
-        rests = self._columns[0] / self.n, self._outputs[0] / self.n
+        rests = self._column_totals / self.n, self._outputs[0] / self.n
         return found[0], rests[0], found[1], rests[1]
 
     def moments(self, exponents: np.ndarray, out_exponents: np.ndarray) -> Moments:
@@ -163,7 +163,7 @@ class Signals:
         return Moments(
             gram,
             np.stack(rhs),
-            self._columns[0],
+            self._column_totals,
             *self._outputs,
             self.n,
             exponents,
@@ -175,8 +175,10 @@ class Signals:
     def misfit(self, w: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Σr² (groups, Q) and Aᵀr (groups, P, Q) of r = y - A w, centred if there is a bias."""
         squares, g = np.zeros((len(w), w.shape[2])), np.zeros_like(w)
-        _, a_rest, _, y_rest = self.centre
-        offset = (y_rest - np.einsum("gp,gpq->gq", a_rest, w)) * self.bias
+        offset = np.zeros(squares.shape)
+        if self.bias:
+            _, a_rest, _, y_rest = self.centre
+            offset = y_rest - np.einsum("gp,gpq->gq", a_rest, w)
         for i, x, y in self.parts:
             found = products.misfit(x, y, self._on_comb(w[i], x), offset[i])
             squares[i] += found.squares
@@ -187,7 +189,7 @@ class Signals:
 
     def products(self, group: int, w: np.ndarray) -> Iterator[np.ndarray]:
         """A w (n, Q) of one group for w (P, Q), centred if there is a bias, in pieces of rows."""
-        offset = self.centre[1][group] @ w * self.bias
+        offset = self.centre[1][group] @ w if self.bias else 0.0
         for i, x, _ in self.parts:
             if i == group:
                 for piece in products.products(x, self._on_comb(w, x)):

@@ -81,14 +81,15 @@ def solve(
     if reason is not None:
         raise SolveError(f"{solver.name} cannot solve this problem: {reason}")
     prepared, report = prepare(problem), identify(problem)
-    with blas_threads(prepared.columns):
-        determined = solver.proves_rank(problem) or _determined(prepared, report, host_ridge(solver))
+    with blas_threads(min(prepared.n, prepared.columns)):
+        own = solver.proves_rank(problem)
+        determined = own or _determined(prepared, report, host_ridge(solver))
         _judge_rank(determined or not strict, report)
         before = sum(prepared.seconds.values())
         begun = time.perf_counter()
         raw = solver.run(prepared, progress)
         took = time.perf_counter() - begun
-        if solver.proves_rank(problem):
+        if own:
             determined = raw.full_rank or _determined(prepared, report, host_ridge(solver))
             _judge_rank(determined or not strict, report)
         kernel, bias = _pack(prepared, raw)
@@ -97,8 +98,8 @@ def solve(
         warnings.warn(
             IdentifiabilityWarning(wording.warning(report, solver.answer), report), stacklevel=2
         )
-    own = max(took - (sum(prepared.seconds.values()) - before), 0.0)
-    stats = {"solver": solver.name, "compile_seconds": 0.0, "run_seconds": own} | raw.stats
+    alone = max(took - (sum(prepared.seconds.values()) - before), 0.0)
+    stats = {"solver": solver.name, "compile_seconds": 0.0, "run_seconds": alone} | raw.stats
     if certificate is not None:
         stats["certificate_kind"] = certificate.kind
     status = raw.status

@@ -13,12 +13,14 @@ from .errors import SolveError
 from .factor import EPS, Factor
 from .prepared import Prepared
 from .rowspace import exponents_of
-from .triangle import graded_singular_values
+from .triangle import MAX_SPECTRUM, graded_singular_values
 
 # A Gram matrix is formed up to this size; scaled, checked and factored it takes five times as much.
 MAX_GRAM_BYTES = 2**30
 # Below this many numbers in the design matrix its QR costs milliseconds, and decides everything.
 SMALL_NUMBERS = 2**20
+# Below this a backward error is noise, and another pass over the data changes nothing.
+NOISE = 4 * EPS
 # Steps of refinement on R: one or two, unless a ridge or wide units leave more to mend.
 QR_STEPS = 5
 # Steps of refinement from the moments, until one changes this share of w: the next does nothing.
@@ -89,31 +91,37 @@ class System:
         )
         return self.prepared.once((key, self.ridge), label, make)
 
-    def gram_factor(self, group: int) -> Factor | None:
-        """Cholesky of the moments if their full rank can be certified, else None."""
+    def gram_factor(self, group: int, rough: bool = False) -> Factor | None:
+        """Cholesky of the moments if their full rank can be certified, else None.
+
+        A ``rough`` one is in float32 where unknowns are many and the ridge vouches for the rank: in
+        half the time and memory, for steps of refinement to make up for.
+        """
         p = self.prepared
-        # Fewer rows than columns make a singular Gram, or with a ridge one larger than the dual.
-        tall = p.n >= p.columns or (self.ridge > 0 and not p.fits)
+        # Fewer rows than columns make a singular Gram, and with a ridge the dual is cheaper where
+        # they are a quarter or less; P² numbers have to fit as well.
+        tall = p.n >= p.columns or (self.ridge > 0 and (4 * p.n > p.columns or not p.fits))
         if not tall or p.groups * p.columns**2 * 8 > MAX_GRAM_BYTES:
             return None
+        sure = self.own_certificate
+        rough = rough and sure and p.columns > MAX_SPECTRUM
 
         def make() -> Factor | None:
             moments = p.moments
             scale = np.ldexp(1.0, -self.turn[group])
-            scaled = moments.gram[group] * scale
-            scaled *= scale[:, None]
-            right = moments.rhs[group]
-            if p.problem.bias:
-                sums = moments.sums[group] * scale
-                # A few rows at a time, since a whole outer product would be one Gram more.
-                for part in np.array_split(np.arange(p.columns), 1 + p.columns // 256):
-                    scaled[part] -= np.outer(sums[part], sums / moments.n)
-                right = right - np.outer(moments.sums[group], moments.out_sums[group] / moments.n)
+            sums = moments.sums[group] * scale * p.problem.bias
+            out_sums = moments.out_sums[group] / moments.n
+            gram = np.empty((p.columns, p.columns), np.float32 if rough else np.float64)
+            # Some rows at a time: whatever is made of all of them would be one Gram more.
+            for rows in np.array_split(np.arange(p.columns), 1 + p.columns // 256):
+                part = moments.gram[group, rows] * scale * scale[rows, None]
+                gram[rows] = part - np.outer(sums[rows], sums / moments.n)
             if self.ridge:
-                scaled.flat[:: p.columns + 1] += self.root_ridge[group] ** 2
-            return Factor.from_gram(scaled, right * scale[:, None], self.exponents[group], p.n)
+                gram.flat[:: p.columns + 1] += self.root_ridge[group] ** 2
+            right = moments.rhs[group] * scale[:, None] - np.outer(sums, out_sums)
+            return Factor.from_gram(gram, right, self.exponents[group], p.n, sure)
 
-        return self._once(("gram", group), "Cholesky", make)
+        return self._once(("rough" if rough else "gram", group), "Cholesky", make)
 
     def qr_factor(self, group: int) -> Factor | None:
         """QR of the design matrix by row blocks, or None where R would take too much memory."""
@@ -281,7 +289,7 @@ class System:
             # Below one rounding all are alike, and the later is the better.
             if best is None or found <= max(lowest, EPS):
                 lowest, best = min(lowest, found), (w, r_norm, g)
-            if step == steps or (lowest <= EPS and step >= least):
+            if step == steps or (lowest <= NOISE and step >= least):
                 break
             w = w + np.stack([f.solve_gram(g[i]) for i, f in enumerate(factors)])
         assert best is not None

@@ -28,9 +28,9 @@ def _blas() -> Any:
 def one_blas_thread() -> Iterator[None]:
     """Within it BLAS uses one thread, in the whole process; afterwards as many as before.
 
-    For work that runs on all cores already, and for factors of few columns. After every call the other threads of BLAS wait for the next one by spinning, which
-    takes their cores from FFTs: measured on two cores, fits of hundreds of columns take 2 to 10
-    times as long.
+    For work that runs on all cores already, and for factors of few columns. After every call the
+    other threads of BLAS wait for the next one by spinning, which takes their cores from FFTs:
+    measured on two cores, fits of hundreds of columns take 2 to 10 times as long.
     """
     with _lock:
         limiter = None if _inside else _blas().limit(limits=1)

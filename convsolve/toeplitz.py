@@ -13,18 +13,17 @@ from .series import CHUNK_NUMBERS, Series, Turn, summed, turns, windows
 
 
 class Sums(NamedTuple):
-    """AᵀA (P, P), Aᵀy (P, Q), Aᵀ1 (P,), yᵀ1 (Q,) and Σy² (Q,)."""
+    """AᵀA (P, P), Aᵀy (P, Q), yᵀ1 and Σy² (Q,)."""
 
     gram: np.ndarray
     rhs: np.ndarray
-    columns: np.ndarray
     outputs: np.ndarray
     squares: np.ndarray
 
     def of(self, columns: np.ndarray) -> Sums:
         """Those of some of the columns, in that order."""
-        gram, rhs, sums, *rest = self
-        return Sums(gram[np.ix_(columns, columns)], rhs[columns], sums[columns], *rest)
+        gram, rhs, *rest = self
+        return Sums(gram[np.ix_(columns, columns)], rhs[columns], *rest)
 
 
 def moments(x: Series, y: Series | None, taps: Sequence[int]) -> Sums:
@@ -49,8 +48,8 @@ def moments(x: Series, y: Series | None, taps: Sequence[int]) -> Sums:
 
 def _long(x: Series, y: Series | None, rows: int, taps: int, others: tuple[int, ...]) -> Sums:
     """Records of at least as many windows as taps: a core by FFT, and both ends."""
-    core, rhs, inner, outputs, squares = _correlations(x, y, rows, taps, others)
-    channels = len(inner)
+    core, rhs, outputs, squares = _correlations(x, y, rows, taps, others)
+    channels = len(core)
     head, tail = (_ends(x, at, taps - 1, others) for at in (0, rows))
     if y is not None:
         # The first K - 1 samples, which the core leaves out, have their place in Aᵀy too.
@@ -63,11 +62,7 @@ def _long(x: Series, y: Series | None, rows: int, taps: int, others: tuple[int, 
     gram[-1, :, -1] = core[:, 0]
     _backward(gram, core, head, taps - 2, 0)
     _forward(gram, tail, 1, taps - 1)
-    columns = np.broadcast_to(inner, (taps, channels)).copy()
-    columns[:-1] += np.cumsum(head.sum(0)[::-1], axis=0)[::-1]
-    columns[1:] += np.cumsum(tail.sum(0), axis=0)
-    flat = rhs.reshape(taps * channels, -1)
-    return Sums(_mirrored(gram), flat, columns.reshape(-1), outputs, squares)
+    return Sums(_mirrored(gram), rhs.reshape(taps * channels, -1), outputs, squares)
 
 
 def _short(x: Series, y: Series | None, rows: int, taps: int, others: tuple[int, ...]) -> Sums:
@@ -80,14 +75,12 @@ def _short(x: Series, y: Series | None, rows: int, taps: int, others: tuple[int,
         run = np.zeros((channels, taps - start, channels))
         _backward(gram, run, samples, edge - 1, start)
         _forward(gram, samples[:, edge:], start + 1, min(taps, edge) - 1 - start)
-    columns = _shifted_sums(samples.sum(0), taps).reshape(-1)
     if y is None:
-        none = np.zeros(0)
-        return Sums(_mirrored(gram), np.zeros((columns.size, 0)), columns, none, none)
+        return Sums(_mirrored(gram), np.zeros((taps * channels, 0)), np.zeros(0), np.zeros(0))
     seen = _ends(y, 0, rows, ())
     rhs = [np.tensordot(samples[:, k : k + rows], seen, ((0, 1), (0, 1))) for k in range(taps)]
     outputs, squares = by_channel(np.add, seen), by_channel(np.add, seen, np.square)
-    return Sums(_mirrored(gram), np.concatenate(rhs), columns, outputs, squares)
+    return Sums(_mirrored(gram), np.concatenate(rhs), outputs, squares)
 
 
 def _ends(series: Series, start: int, count: int, others: tuple[int, ...]) -> np.ndarray:
@@ -136,44 +129,36 @@ def _mirrored(gram: np.ndarray) -> np.ndarray:
 def _correlations(
     x: Series, y: Series | None, rows: int, taps: int, others: tuple[int, ...]
 ) -> tuple[np.ndarray, ...]:
-    """c (C, K, C), Aᵀy (K, C, Q) without the first K - 1 samples; sums of x between the ends, of
-    y and of its squares.
-    """
+    """c (C, K, C), Aᵀy (K, C, Q) without the first K - 1 samples; sums of y and of its squares."""
     from scipy.fft import irfft, rfft
 
-    left, between = x._replace(data=x.data[:, :rows]), x.data.shape[2:]
-    width = 2 * math.prod(between) + (0 if y is None else math.prod(y.data.shape[2:]))
+    left = x._replace(data=x.data[:, :rows])
+    width = 2 * math.prod(x.data.shape[2:]) + (0 if y is None else math.prod(y.data.shape[2:]))
 
     def of(turn: Turn) -> tuple[np.ndarray, ...]:
-        size, step, workers = turn.size, turn.step, turn.workers
-        first, last = turn.read(left, step), turn.read(x, size)
-        skipped = max(0, taps - 1 - turn.start)
-        last[:, :skipped] = 0.0
-        flat = first[:, skipped:].reshape(-1, math.prod(between))
-        inner = by_channel(np.add, flat).reshape(between)
-        v = rfft(turn.pieces(last, size), axis=0, workers=workers).conj()
-        u = rfft(turn.pieces(first, step), size, axis=0, workers=workers)
+        last = turn.pieces(x, turn.size, skipped=taps - 1)
+        v = rfft(last, axis=1, workers=turn.workers).conj()
+        u = rfft(turn.pieces(left, turn.step), axis=1, workers=turn.workers)
         core = _correlated(u, v, others, others)
         if y is None:
-            return inner, core
-        out = turn.read(y, step)
-        u = rfft(turn.pieces(out, step), size, axis=0, workers=workers)
+            return (core,)
+        out = turn.pieces(y, turn.step)
+        u = rfft(out, axis=1, workers=turn.workers)
         sums = by_channel(np.add, out), by_channel(np.add, out, np.square)
-        return inner, core, _correlated(u, v, (), others), *sums
+        return core, _correlated(u, v, (), others), *sums
 
     several = turns(x.data.shape, rows, taps, width)
-    inner, core, *rest = summed(of, several)
+    core, *rest = summed(of, several)
     rhs, *sums = rest or (core[:, :0], np.zeros(0), np.zeros(0))
     core, rhs = (irfft(f.conj(), several[0].size, axis=0)[:taps] for f in (core, rhs))
-    inner = windows(inner[None, None], others).sum((0, 1))
-    return core.transpose(1, 0, 2).copy(), rhs.transpose(0, 2, 1).copy(), inner, *sums
+    return core.transpose(1, 0, 2).copy(), rhs.transpose(0, 2, 1).copy(), *sums
 
 
 def _correlated(u: np.ndarray, v: np.ndarray, *others: Sequence[int]) -> np.ndarray:
-    """Σ uᵀv (f, C, C') over blocks and the windows of the other axes."""
-    u, v = (a.reshape(a.shape[0], -1, *a.shape[3:]) for a in (u, v))
-    if not any(others):
-        return u.reshape(len(u), -1, u.shape[-1]).transpose(0, 2, 1) @ v
+    """Σ uᵀv (f, C, C') over pieces (n, f, *L', C) and the windows of the other axes."""
+    u, v = u.swapaxes(0, 1), v.swapaxes(0, 1)
+    if u.ndim == v.ndim == 3:
+        return u.transpose(0, 2, 1) @ v
     # A few frequencies at a time: windows take ∏K' times the memory.
     per = max(1, CHUNK_NUMBERS // (math.prod(v.shape[1:]) * math.prod(others[1])))
     found = []
@@ -185,14 +170,38 @@ def _correlated(u: np.ndarray, v: np.ndarray, *others: Sequence[int]) -> np.ndar
 
 def column_sums(x: Series, taps: Sequence[int], squares: bool = False) -> np.ndarray:
     """Aᵀ1 (*K, C), or the sums of the squares, every one made of its own terms."""
-    many = max(1, CHUNK_NUMBERS // x.data[0].size)
-    found: Any = 0.0
-    for start in range(0, len(x.data), many):
-        part = np.empty(x.data[start : start + many].shape)
-        x.fill(part, slice(start, start + many), 0)
-        found = found + np.sum(part**2 if squares else part, axis=0)
-    for axis, k in enumerate(taps):
+    of = np.square if squares else None
+    found = _first_sums(x, taps[0], of)
+    for axis, k in enumerate(taps[1:], start=1):
         found = np.moveaxis(_shifted_sums(np.moveaxis(found, axis, 0), k), 0, axis)
+    return found
+
+
+def _first_sums(x: Series, taps: int, of: np.ufunc | None) -> np.ndarray:
+    """Along the first axis (K, *L', C), what all shifts read some samples at a time."""
+    rows = x.data.shape[1] - taps + 1
+
+    def part(start: int, stop: int) -> np.ndarray:
+        found = x.part(start, stop)
+        return found if of is None else of(found, out=found)
+
+    if rows < taps:
+        return _shifted_sums(part(0, x.data.shape[1]).sum(0), taps)
+    length = max(1, CHUNK_NUMBERS // max(1, x.data[:, :1].size))
+    inner: Any = 0.0
+    for start in range(taps - 1, rows, length):
+        flat = part(start, min(start + length, rows))
+        sums = by_channel(np.add, flat.reshape(-1, math.prod(flat.shape[2:])))
+        inner = inner + sums.reshape(flat.shape[2:])
+    ends = (part(at, at + taps - 1).sum(0) for at in (0, rows))
+    return _around(inner, *ends)
+
+
+def _around(inner: np.ndarray, head: np.ndarray, tail: np.ndarray) -> np.ndarray:
+    """Sums (K, …) of a core, what of a head (K - 1, …) stands from k on, and a tail before it."""
+    found = np.broadcast_to(inner, (len(head) + 1, *head.shape[1:])).copy()
+    found[:-1] += np.cumsum(head[::-1], axis=0)[::-1]
+    found[1:] += np.cumsum(tail, axis=0)
     return found
 
 
@@ -201,7 +210,4 @@ def _shifted_sums(a: np.ndarray, taps: int) -> np.ndarray:
     rows = len(a) - taps + 1
     if rows < taps:
         return np.lib.stride_tricks.sliding_window_view(a, rows, 0).sum(-1)
-    found = np.broadcast_to(a[taps - 1 : rows].sum(0), (taps, *a.shape[1:])).copy()
-    found[:-1] += np.cumsum(a[: taps - 1][::-1], axis=0)[::-1]
-    found[1:] += np.cumsum(a[rows:], axis=0)
-    return found
+    return _around(a[taps - 1 : rows].sum(0), a[: taps - 1], a[rows:])

@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from .threads import blas_threads
+
 # Row blocks go into one QR until they hold so many numbers (32 MiB): LAPACK is then at its speed.
 TREE_NUMBERS = 2**22
 # Rows of a tall QR are taken together up to so many numbers (8 MiB), which caches hold.
@@ -70,7 +72,8 @@ def tall_qr(a: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     if rows < 2 * height:
         q, r = np.linalg.qr(a)
         return q, r
-    parts = [np.linalg.qr(block) for block in np.array_split(a, rows // height)]
+    with blas_threads(columns):
+        parts = [np.linalg.qr(block) for block in np.array_split(a, rows // height)]
     joint, r = tall_qr(np.concatenate([top for _, top in parts]))
     turns = np.split(joint, len(parts))
     return np.concatenate([q @ turn for (q, _), turn in zip(parts, turns, strict=True)]), r
@@ -84,7 +87,7 @@ def tall_svd(a: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 def cholesky(gram: np.ndarray) -> np.ndarray | None:
-    """R (P, P) with RᵀR = ``gram``, which it overwrites; None where that is not positive definite."""
+    """R (P, P) with RᵀR = ``gram``, which is overwritten; None if that is not positive definite."""
     from scipy.linalg.lapack import dpotrf, spotrf
 
     # LAPACK counts by columns: what is its lower triangle is the upper one here.
@@ -102,7 +105,7 @@ def solve_triangular(r: np.ndarray, b: np.ndarray, transposed: bool = False) -> 
     columns = b if b.ndim == 2 else b[:, None]
     trsm = strsm if r.dtype == np.float32 else dtrsm
     found = trsm(1.0, r.T, columns, lower=1, trans_a=0 if transposed else 1)
-    return np.ascontiguousarray(found).reshape(b.shape)
+    return np.ascontiguousarray(found, np.float64).reshape(b.shape)
 
 
 def inverse_row_norms(r: np.ndarray) -> np.ndarray:

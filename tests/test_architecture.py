@@ -200,6 +200,7 @@ ALLOWED = {
     "optax",
     "scipy",
     "matplotlib",
+    "threadpoolctl",
     "tqdm",
     *sys.stdlib_module_names,
 }

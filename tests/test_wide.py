@@ -86,7 +86,7 @@ def test_a_ridge(unit: str, ridge: float) -> None:
 
 @pytest.mark.parametrize("solver", [cs.LeastSquares, cs.NormalEquations, cs.AutoSolver])
 def test_every_closed_form_takes_the_dual(solver: type) -> None:
-    a, y = data()
+    a, y = (v[:3] for v in data())  # a quarter of the unknowns or less
     fit = cs.solve(as_channels(a, y), solver(ridge=0.25))
     close(fit, exact_ridge(a, y, 0.25))
     assert fit.stats.get("route", "QR of the design matrix") == "QR of the design matrix"

@@ -85,7 +85,7 @@ class Solver(ABC):
         return None
 
     def proves_rank(self, problem: Problem) -> bool:
-        """Whether `run` looks for evidence of full rank itself, so that no report is asked first."""
+        """Whether `run` itself looks for evidence of full rank, before any report is asked."""
         return False
 
     @abstractmethod

@@ -64,7 +64,8 @@ def solve_gram(
     fixed = lax.stop_gradient(gram + ridge * unit)
     diagonal = jnp.sum(fixed * unit, axis=-1)
     scale = jnp.where(diagonal > 0, lax.rsqrt(jnp.where(diagonal > 0, diagonal, 1)), 1)[..., None]
-    factor = jnp.linalg.cholesky(scale * fixed * scale.swapaxes(-2, -1))
+    scaled = scale * fixed * scale.swapaxes(-2, -1)
+    factor = lax.linalg.cholesky(scaled, symmetrize_input=False)
 
     def once(b: Any) -> Any:
         half = lax.linalg.triangular_solve(factor, scale * b, left_side=True, lower=True)

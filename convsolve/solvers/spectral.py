@@ -322,22 +322,21 @@ def lag_moments(x: Any, *outputs: Any, taps: int) -> tuple[Any, ...]:
     rows = outputs[0].shape[1]
     # Time last: sums over it are the fastest.
     outputs, seen = tuple(y.transpose(2, 0, 1) for y in outputs), x.transpose(2, 0, 1)
-    left, right = seen[:, :, :rows], seen.at[:, :, : taps - 1].set(0)
 
     def lag(m: Any) -> Any:
-        read, core = (lax.dynamic_slice_in_dim(a, m, rows, axis=2) for a in (seen, right))
-        pairs = (left, core), *((read, y) for y in outputs)
+        read = lax.dynamic_slice_in_dim(seen, m, rows, axis=2)
+        core = jnp.where(jnp.arange(rows) + m < taps - 1, 0, read)
+        pairs = (seen[:, :, :rows], core), *((read, y) for y in outputs)
         return [_inner(a, b) for a, b in pairs]
 
     core, *products = lax.map(lag, jnp.arange(taps))
     shared = _hankel(jnp.concatenate([core[:0:-1].swapaxes(1, 2), core]), taps, taps)[::-1]
-    shared = shared.transpose(0, 2, 1, 3)
     before, behind = (a.swapaxes(0, 1) for a in (x[:, : taps - 1], x[:, rows:]))
     zeros = jnp.zeros((taps, *before.shape[1:]), x.dtype)
     ends = [jnp.concatenate([before, zeros]), jnp.concatenate([zeros[1:], behind, zeros[:1]])]
-    edges = _hankel(jnp.stack(ends, axis=1), taps - 1, taps)
-    edges = edges.transpose(0, 2, 3, 1, 4).reshape(-1, taps * x.shape[-1])
-    gram = shared.reshape(taps * x.shape[-1], -1) + matmul(edges.T, edges)
+    edges = _hankel(jnp.concatenate(ends, axis=1), taps - 1, taps)
+    edges = jnp.einsum("rknc,rjnd->kcjd", edges, edges, precision=HIGHEST)
+    gram = (shared.swapaxes(1, 2) + edges).reshape(taps * x.shape[-1], -1)
     return gram, *(p.reshape(len(gram), -1) for p in products)
 
 

@@ -60,7 +60,7 @@ class NormalEquations(Solver):
     def run(self, prepared: Prepared, progress: Progress | None = None) -> Raw:
         system = System(prepared, host_ridge(self))
         groups = range(prepared.groups)
-        factors = [f for g in groups if (f := system.gram_factor(g)) is not None]
+        factors = [f for g in groups if (f := system.gram_factor(g, rough=True)) is not None]
         route, found = "Cholesky of the Gram matrix", None
         if len(factors) == len(groups):
             w = system.refine_by_moments(np.stack([f.solve() for f in factors]), factors)
