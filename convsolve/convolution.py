@@ -82,8 +82,12 @@ def silenced(x: np.ndarray, spec: ConvSpec) -> np.ndarray:
     axes = zip(counts, spec.kernel_size, spec.stride, spec.dilation, strict=True)
     for axis, (t, k, s, d) in enumerate(axes, start=1):
         read = np.zeros(x.shape[axis], bool)
-        for start in range(0, k * d, d):
-            read[start : start + (t - 1) * s + 1 : s] = True
+        # So many taps on, a tap reads what the first did so many windows later.
+        period, later = s // math.gcd(s, d), d // math.gcd(s, d)
+        period = period if later <= t else k
+        for first in range(min(k, period)):
+            last = first + (k - 1 - first) // period * period
+            read[first * d : last * d + (t - 1) * s + 1 : s] = True
         if not read.all():
             x = np.where(read.reshape(-1, *(1,) * (x.ndim - 1 - axis)), x, 0)
     return x

@@ -302,6 +302,12 @@ class Factor:
         unseen = np.linalg.norm(outside(clean, self.r.T), axis=1)
         return clean if unseen.max(initial=0.0) <= rounding else rows
 
+    def sees(self, row: np.ndarray) -> bool:
+        """Whether a row (P,) of norm one at most lies in the span of those of A, to rounding."""
+        if self.full_rank:
+            return True
+        return bool(np.linalg.norm(outside(self.row_basis, row)) <= self.null_threshold)
+
     @cached_property
     def null_basis(self) -> np.ndarray:
         """Orthonormal null vectors of the equilibrated matrix, as columns (P, nullity)."""

@@ -13,7 +13,6 @@ from .confounding import echelon
 from .factor import Factor
 from .prepared import prepare
 from .problem import Problem
-from .rowspace import outside
 from .spec import ConvSpec, number
 from .system import System, smallest_ridge
 from .threads import blas_threads
@@ -299,12 +298,7 @@ class Identifiability:
     @cached_property
     def bias_identifiable(self) -> bool:
         """Whether the bias is determined: column means vanish on the null space, or no bias."""
-        for group, factor in enumerate(self._known()):
-            if not factor.full_rank:
-                row = self._system.bias_row(group)
-                if np.linalg.norm(outside(factor.row_basis, row)) > factor.null_threshold:
-                    return False
-        return True
+        return all(f.sees(self._system.bias_row(g)) for g, f in enumerate(self._known()))
 
     @cached_property
     def null_space(self) -> tuple[np.ndarray, ...]:
