@@ -243,13 +243,12 @@ def mapped(w: Workload, x: np.ndarray, y: np.ndarray) -> Fit:
 
     import convsolve as cs
 
-    spec, solver = cs.ConvSpec(w.taps), cs.AutoSolver(w.ridge)
+    spec, solver = cs.ConvSpec(w.taps), cs.NormalEquations(w.ridge)
 
-    def kernel(record: Any) -> Any:
-        return cs.fit_kernel(record[0][None], record[1][None], spec, solver)[0][::-1, 0, 0]
+    def kernel(x: Any, y: Any) -> Any:
+        return cs.fit_kernel(x[None], y[None], spec, solver)[0][::-1, 0, 0]
 
-    # vmap, by 2 000: on two cores XLA waits for ever in batches of some 7 000 factorisations.
-    fit = jax.jit(lambda x, y: jax.lax.map(kernel, (x, y), batch_size=2000))
+    fit = jax.jit(jax.vmap(kernel))
 
     def run() -> np.ndarray:
         with jax.enable_x64(True):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
@@ -77,7 +77,8 @@ class Factor:
     """R with RᵀR = AᵀA for one group, where column j of A was multiplied by ``2**-exponents[j]``.
 
     ``r`` is (min(m, P), P), ``z`` = Qᵀ y (min(m, P), Q) or None, ``rows`` the true m. ``source`` is
-    "qr" (good to 10 eps·s₁), or "gram" for a Cholesky factor whose full rank has been certified.
+    "qr" (good to 10 eps·s₁), or "gram" for a Cholesky factor whose full rank has been certified;
+    RᵀR may then lack ``shift`` on its diagonal.
     Where m < P, A and y themselves are such: what is asked of them takes O(m²P) time and O(mP)
     memory, bases of the null space excepted, which take P² numbers.
     """
@@ -87,6 +88,7 @@ class Factor:
     exponents: np.ndarray
     rows: int
     source: str
+    shift: float = field(default=0.0, kw_only=True)
 
     @classmethod
     def from_rows(
@@ -130,16 +132,22 @@ class Factor:
         less.flat[:: columns + 1] -= margin
         r = cholesky(less)
         if r is not None and less is not gram:
-            r = cholesky(gram)
-        return cls._of(r, rhs, exponents, rows)
+            r, margin = cholesky(gram), 0.0
+        return cls._of(r, rhs, exponents, rows, margin)
 
     @classmethod
     def _of(
-        cls, r: np.ndarray | None, rhs: np.ndarray, exponents: np.ndarray, rows: int
+        cls,
+        r: np.ndarray | None,
+        rhs: np.ndarray,
+        exponents: np.ndarray,
+        rows: int,
+        shift: float = 0.0,
     ) -> Factor | None:
         if r is None:
             return None
-        return cls(r, solve_triangular(r, rhs, transposed=True), exponents, rows, "gram")
+        z = solve_triangular(r, rhs, transposed=True)
+        return cls(r, z, exponents, rows, "gram", shift=shift)
 
     def with_ridge(self, diagonal: np.ndarray, exponents: np.ndarray) -> Factor:
         """R of [A; √ridge I] in new ``exponents``, in which ``diagonal`` is √ridge."""
@@ -239,7 +247,8 @@ class Factor:
         if "user_singular_values" in self.__dict__ or not self.large:
             values = self.user_singular_values
             return float(values[0]), float(values[-1]) if self.full_rank else 0.0
-        return extreme_singular_values(np.ldexp(self.r, self.exponents - self.unit))
+        turn = self.exponents - self.unit
+        return extreme_singular_values(np.ldexp(self.r, turn), np.ldexp(self.shift, 2 * turn))
 
     @cached_property
     def noise_gain(self) -> np.ndarray:

@@ -21,8 +21,9 @@ from .triangle import tree_rows
 MAX_FACTOR_BYTES = 2**31
 # Row blocks are kept between passes up to this many numbers (8 MiB), and made anew beyond.
 KEPT_NUMBERS = 2**20
-# Below so many numbers of its matrix a group is done by rows before an FFT is set up.
-LEAST_NUMBERS = 2**14
+# Up to so many numbers of its matrix a group is done by rows, before FFTs are set up; and its QR,
+# which decides everything, takes no more than a millisecond or two.
+SMALL_NUMBERS = 2**16
 
 _T = TypeVar("_T")
 Block = tuple[np.ndarray, np.ndarray | None]
@@ -153,14 +154,14 @@ class Prepared:
     def signals(self) -> Signals | None:
         """The records as block FFTs take them, where that is faster than rows and as exact.
 
-        Not for a matrix that is kept anyway, nor for a single tap; nor where a burst at the edge of
+        Not for a small matrix, nor for a single tap; nor where a burst at the edge of
         a record makes the columns of a channel so uneven that its rounding drowns the others.
         """
 
         def make() -> Signals | None:
             problem = self.problem
-            wide = math.prod(problem.spec.kernel_size) > 1
-            if not wide or self.matrix_numbers <= max(KEPT_NUMBERS, LEAST_NUMBERS * self.groups):
+            several = math.prod(problem.spec.kernel_size) > 1
+            if not several or self.matrix_numbers <= SMALL_NUMBERS * self.groups:
                 return None
             found = Signals(self.stacks, problem.spec, self.x_scale, self.y_scale, problem.bias)
             return found if found.even else None

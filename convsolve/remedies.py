@@ -13,13 +13,13 @@ from .prepared import Prepared, prepare
 from .problem import Problem
 from .records import count
 from .spec import smallest
-from .system import SMALL_NUMBERS, System
+from .system import System
 
 if TYPE_CHECKING:
     from .identifiability import Identifiability
 
-# Up to so many unknowns a change of geometry is tried before it is proposed.
-MAX_TRIED = 1000
+# Up to so many unknowns, and numbers of the matrix, changes of geometry are tried first.
+MAX_TRIED, TRIED_NUMBERS = 1000, 2**20
 # The condition that a proposed ridge brings about.
 RIDGE_CONDITION = 1e3
 
@@ -64,7 +64,7 @@ def remedies(report: Identifiability) -> list[str]:
 
 def _cheap(prepared: Prepared) -> bool:
     """Whether other problems of this size may be tried before something is proposed."""
-    return prepared.matrix_numbers <= SMALL_NUMBERS and prepared.columns <= MAX_TRIED
+    return prepared.matrix_numbers <= TRIED_NUMBERS and prepared.columns <= MAX_TRIED
 
 
 def _twin(report: Identifiability) -> Identifiability:

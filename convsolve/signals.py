@@ -20,7 +20,7 @@ EVEN = 4.0
 # A centred square below this share of the plain one has lost its digits.
 KEPT_SHARE = 0.01
 # Up to so many columns the Gram is formed at once; beyond, norms are had without it.
-GRAM_FIRST = 2**11
+GRAM_FIRST = 800
 
 Stack = tuple[np.ndarray, np.ndarray | None]
 

@@ -11,14 +11,12 @@ from .certificate import Certificate, backward_error, upper_bound
 from .dual import Dual
 from .errors import SolveError
 from .factor import EPS, Factor
-from .prepared import Prepared
+from .prepared import SMALL_NUMBERS, Prepared
 from .rowspace import exponents_of
 from .triangle import MAX_SPECTRUM, graded_singular_values
 
 # A Gram matrix is formed up to this size; scaled, checked and factored it takes five times as much.
 MAX_GRAM_BYTES = 2**30
-# Below this many numbers in the design matrix its QR costs milliseconds, and decides everything.
-SMALL_NUMBERS = 2**20
 # Below this a backward error is noise, and another pass over the data changes nothing.
 NOISE = 4 * EPS
 # Steps of refinement on R: one or two, unless a ridge or wide units leave more to mend.

@@ -136,28 +136,30 @@ def _by_rotations(a: np.ndarray, joba: int, jobv: int) -> tuple[np.ndarray, np.n
     return values * (work[0] / work[1]), v
 
 
-def extreme_singular_values(r: np.ndarray) -> tuple[float, float]:
+def extreme_singular_values(r: np.ndarray, missing: Any = 0.0) -> tuple[float, float]:
     """The largest and the smallest of a non-singular triangle, by Lanczos on RᵀR and its inverse.
 
     O(P²) a step and a hundred to some thousand steps, where the whole spectrum takes O(P³).
+    ``missing`` (P,), what a diagonal was short of when R was made, is made up for to first order.
     """
     from scipy.sparse.linalg import ArpackNoConvergence, LinearOperator, eigsh
 
     start = np.random.default_rng(0).standard_normal(r.shape[0])
 
-    def top(product: Any) -> float:
+    def top(product: Any) -> tuple[float, np.ndarray]:
         operator = LinearOperator(r.shape, matvec=product, dtype=r.dtype)
         # The error of an eigenvalue is the square of its residual's over the gap.
-        value = eigsh(
-            operator, k=1, ncv=120, v0=start, maxiter=10, tol=1e-8, return_eigenvectors=False
-        )
-        return float(np.sqrt(value[0]))
+        value, vector = eigsh(operator, k=1, ncv=120, v0=start, maxiter=10, tol=1e-8)
+        return float(value[0]), vector[:, 0]
 
     def inverse(v: np.ndarray) -> np.ndarray:
         return solve_triangular(r, solve_triangular(r, v, transposed=True))
 
     try:
-        return top(lambda v: r.T @ (r @ v)), 1 / top(inverse)
+        (largest, first), (least, last) = top(lambda v: r.T @ (r @ v)), top(inverse)
+        squares = [(largest, first), (1 / least, last)]
     except ArpackNoConvergence:  # values so close together need the whole spectrum
-        values = np.linalg.svd(r, compute_uv=False)
-        return float(values[0]), float(values[-1])
+        _, values, vt = np.linalg.svd(r)
+        squares = [(values[0] ** 2, vt[0]), (values[-1] ** 2, vt[-1])]
+    found = [float(np.sqrt(value + missing * v @ v)) for value, v in squares]
+    return found[0], found[1]

@@ -27,7 +27,7 @@ ROUTES: dict[str, tuple[tuple[Any, str, int], ...]] = {
     "gram": (GRAM,),
     "tree": (QR, *BLOCKS),
     "gram of blocks": (GRAM, *BLOCKS),
-    "gram of signals": (GRAM, (prepared, "KEPT_NUMBERS", 0), (prepared, "LEAST_NUMBERS", 0)),
+    "gram of signals": (GRAM, (prepared, "SMALL_NUMBERS", 0)),
 }
 
 

@@ -6,11 +6,9 @@ import warnings
 
 import numpy as np
 import oracle
-from cases import TABLE
+from cases import CLOSED, TABLE
 
 import convsolve as cs
-
-EXACT = [name for name in TABLE if TABLE[name].exact and name != "fft"]
 
 
 @oracle.over_geometries(6)
@@ -29,7 +27,7 @@ def test_the_answer_is_that_of_lstsq(case: oracle.Case) -> None:
     intercept = (b_mean - a_mean @ w).reshape(-1)
     rank = min(t[2] for t in truth)
     assert cs.identify(problem).rank == rank
-    for name in EXACT:
+    for name in CLOSED:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", cs.IdentifiabilityWarning)
             fit = cs.solve(problem, TABLE[name].solver)

@@ -19,8 +19,7 @@ EPS = float(np.finfo(float).eps)
 @pytest.fixture(autouse=True)
 def from_signals(monkeypatch: pytest.MonkeyPatch) -> None:
     """No matrix is so small that rows take over."""
-    monkeypatch.setattr(prepared, "KEPT_NUMBERS", 0)
-    monkeypatch.setattr(prepared, "LEAST_NUMBERS", 0)
+    monkeypatch.setattr(prepared, "SMALL_NUMBERS", 0)
 
 
 def by_rows(problem: cs.Problem) -> cs.Problem:

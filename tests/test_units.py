@@ -6,13 +6,12 @@ import warnings
 
 import numpy as np
 import pytest
-from cases import EPS, TABLE, exact_least_squares
+from cases import CLOSED, EPS, TABLE, exact_least_squares
 
 import convsolve as cs
 from convsolve import prepared, system
 from convsolve.solvers.auto import choose
 
-CLOSED = [name for name in TABLE if TABLE[name].exact and name != "fft"]
 RNG = np.random.default_rng(0)
 N, M = RNG.integers(-9, 10, (2, 40)).astype(float)
 RNG_N = np.random.default_rng(0).standard_normal(20)
@@ -177,17 +176,23 @@ def test_score_and_loss_of_huge_data_say_no_nan() -> None:
 
 
 def test_the_rule_of_the_default_solver(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert choose(10, 20, 1, 1, 10**9, 0.0) == cs.LeastSquares("qr")
-    assert choose(10**6, 20, 1, 1, 2**20, 0.0) == cs.LeastSquares("qr")
-    assert choose(10**6, 20, 1, 1, 2**20 + 1, 0.5) == cs.NormalEquations(0.5)
-    assert choose(10**6, 1000, 4, 1, 10**9, 0.5) == cs.ConjugateGradient(0.5)
-    assert choose(10**6, 1000, 5, 1, 10**9, 0.5) == cs.NormalEquations(0.5)
-    assert choose(10**6, 1000, 1, 2, 10**9, 0.5) == cs.NormalEquations(0.5)
-    assert choose(10**6, 8000, 1, 8, 10**9, 0.5) == cs.NormalEquations(0.5)
     x = np.random.default_rng(1).standard_normal(60_000)
     long = cs.Problem(x, x[19:], kernel_size=20)
     assert cs.solve(long).stats["solver"] == "NormalEquations"
     assert cs.solve(cs.Problem(N, M[:39], kernel_size=2)).stats["solver"] == "LeastSquares(qr)"
+
+    def chosen(taps: object, channels: int = 1, outputs: int = 1, **options: object) -> str:
+        shape = (40_000,) if isinstance(taps, int) else (200, 200)
+        x = np.zeros((*shape, channels))
+        problem = cs.Problem(x, kernel_size=taps, out_channels=outputs, **options)
+        return choose(problem).name
+
+    assert [chosen(k) for k in (799, 800)] == ["NormalEquations", "ConjugateGradient"]
+    assert [chosen(400, c) for c in (4, 5)] == ["ConjugateGradient", "NormalEquations"]
+    assert [chosen(900, 1, q) for q in (8, 9)] == ["ConjugateGradient", "NormalEquations"]
+    assert chosen(900, 8, 8, groups=4) == "ConjugateGradient"
+    assert chosen((30, 30)) == "NormalEquations"
+    assert chosen(39_900) == "LeastSquares(qr)"
     monkeypatch.setattr(prepared, "MAX_FACTOR_BYTES", 100)
     wide = cs.Problem(N[:12], M[:5], kernel_size=8)
     assert cs.solve(wide, cs.AutoSolver(1.0)).stats["solver"] == "NormalEquations"
