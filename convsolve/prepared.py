@@ -14,6 +14,7 @@ from .convolution import normal_form, row_blocks, silenced
 from .moments import Moments
 from .problem import Problem
 from .records import by_channel
+from .series import columns_of_combs
 from .signals import Signals
 from .triangle import tree_rows
 
@@ -96,10 +97,11 @@ class Prepared:
         if key not in self._kept:
             before = sum(self.seconds.values())
             start = time.perf_counter()
-            self._kept[key] = make()
+            made = self._kept[key] = make()
             nested = sum(self.seconds.values()) - before
             taken = time.perf_counter() - start - nested
             self.seconds[label] = self.seconds.get(label, 0.0) + taken
+            return made
         return self._kept[key]
 
     def has(self, key: Any) -> bool:
@@ -108,8 +110,8 @@ class Prepared:
 
     def forget(self, which: Callable[[Any], bool]) -> None:
         """Let go of what was kept under the keys that ``which`` names."""
-        for key in [k for k in self._kept if which(k)]:
-            del self._kept[key]
+        for key in [k for k in list(self._kept) if which(k)]:
+            self._kept.pop(key, None)
 
     @property
     def matrix_numbers(self) -> int:
@@ -162,6 +164,9 @@ class Prepared:
             problem = self.problem
             several = math.prod(problem.spec.kernel_size) > 1
             if not several or self.matrix_numbers <= SMALL_NUMBERS * self.groups:
+                return None
+            # Phases of a stride that no tap reads are columns too.
+            if columns_of_combs(problem.spec) > 4 * math.prod(problem.spec.kernel_size):
                 return None
             found = Signals(self.stacks, problem.spec, self.x_scale, self.y_scale, problem.bias)
             return found if found.even else None

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 
 from .records import by_channel
-from .series import Series, Turn, side_by_side, summed, turns
+from .series import Series, Turn, summed, turns
 
 
 class _Operator:
@@ -60,17 +60,19 @@ class _Operator:
         return found[tuple(map(slice, self.taps))]
 
 
-def products(x: Series, w: np.ndarray) -> Iterator[np.ndarray]:
-    """A w for w (*K, C, Q), as (n, t, *T', Q) pieces in the order of the turns."""
+def gram_of_products(x: Series, w: np.ndarray, offset: np.ndarray | float = 0.0) -> np.ndarray:
+    """(A w - offset)ᵀ(A w - offset) (Q, Q) for w (*K, C, Q)."""
     operator = _Operator(x, w.shape[:-2], w.shape[-1])
     spectrum = operator.kernel_spectrum(w)
 
-    def of(turn: Turn) -> np.ndarray:
+    def of(turn: Turn) -> tuple[np.ndarray, ...]:
         found = operator.product(spectrum, turn)[1]
         joined = found.reshape(-1, turn.blocks * turn.step, *found.shape[2:])
-        return joined[:, : operator.rows[0] - turn.start]
+        flat = joined[:, : operator.rows[0] - turn.start].reshape(-1, w.shape[-1]) - offset
+        return (flat.T @ flat,)
 
-    yield from side_by_side(of, operator.turns)
+    (gram,) = summed(of, operator.turns)
+    return gram
 
 
 class Misfit(NamedTuple):
@@ -81,17 +83,14 @@ class Misfit(NamedTuple):
     sums: np.ndarray
 
 
-def misfit(x: Series, y: Series | None, w: np.ndarray, offset: np.ndarray | float = 0.0) -> Misfit:
-    """Of r = y - offset - A w for w (*K, C, Q), in one pass; without y, of the zero output."""
+def misfit(x: Series, y: Series, w: np.ndarray, offset: np.ndarray | float = 0.0) -> Misfit:
+    """Of r = y - offset - A w for w (*K, C, Q), in one pass."""
     operator = _Operator(x, w.shape[:-2], w.shape[-1])
     spectrum = operator.kernel_spectrum(w)
 
     def of(turn: Turn) -> tuple[np.ndarray, ...]:
         seen, found = operator.product(spectrum, turn)
-        if y is None:
-            r = np.zeros((len(found), turn.size, *found.shape[2:]))
-        else:
-            r = turn.pieces(y, turn.step)
+        r = turn.pieces(y, turn.step)
         r[:, : turn.step] -= found
         r[:, : turn.step] -= offset
         # What stands beyond the last row is none.

@@ -10,8 +10,10 @@ from __future__ import annotations
 import itertools
 import math
 import os
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextvars import copy_context
 from functools import cache
 from typing import Any, NamedTuple, TypeVar
 
@@ -23,6 +25,9 @@ from .threads import one_blas_thread
 # Numbers that are transformed at once (8 MiB, within cache): longer records take more turns, not
 # more memory.
 CHUNK_NUMBERS = 2**20
+
+# Every thread holds some turns' worth of memory.
+MOST_THREADS = 8
 
 _T = TypeVar("_T")
 
@@ -46,6 +51,10 @@ class Series(NamedTuple):
         out = np.empty(part.shape)
         self.scaled(part, out)
         return out
+
+    def records(self, which: slice) -> Series:
+        """Some of the records."""
+        return self._replace(data=self.data[which])
 
     def first(self, axis: int) -> Series:
         """The same with that axis of L first."""
@@ -80,6 +89,11 @@ def comb_columns(spec: ConvSpec, channels: int) -> np.ndarray:
         *(k * p for k, p in zip(taps, phases, strict=True)), channels
     )
     return whole[tuple(map(slice, spec.kernel_size))].reshape(-1)
+
+
+def columns_of_combs(spec: ConvSpec) -> int:
+    """Columns a channel of a comb's design matrix."""
+    return math.prod(comb_taps(spec)) * math.prod(_phases(spec))
 
 
 def _phases(spec: ConvSpec) -> tuple[int, ...]:
@@ -216,10 +230,21 @@ def side_by_side(task: Callable[[Turn], _T], several: Sequence[Turn]) -> Iterato
     if len(several) == 1:
         yield task(several[0])
         return
-    cores = os.cpu_count() or 1
+    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    cores = min(allowed or 1, MOST_THREADS)
     with one_blas_thread(), ThreadPoolExecutor(cores) as pool:
-        for i in range(0, len(several), cores):
-            yield from pool.map(task, several[i : i + cores])
+
+        def submit(turn: Turn) -> Future[_T]:
+            # What NumPy is to do about overflow is said in a context.
+            return pool.submit(copy_context().run, task, turn)
+
+        # One more than cores: nobody waits, and memory does not grow with the turns.
+        waiting = deque(map(submit, several[: cores + 1]))
+        for turn in several[cores + 1 :]:
+            yield waiting.popleft().result()
+            waiting.append(submit(turn))
+        while waiting:
+            yield waiting.popleft().result()
 
 
 def summed(task: Callable[[Turn], tuple[np.ndarray, ...]], several: Sequence[Turn]) -> list[Any]:

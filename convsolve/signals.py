@@ -46,24 +46,20 @@ class Signals:
         self.groups, self.taps = spec.groups, comb_taps(spec)
         inputs, self.outputs = x_scale.size // spec.groups, y_scale.size // spec.groups
         self.columns = comb_columns(spec, inputs)
-        self.x_mean = _mean([x for x, _ in stacks], x_scale, bias)
         self.n = sum(math.prod(spec.normal.output_shape(x.shape[1:-1])) * len(x) for x, _ in stacks)
-        ys = [y for _, y in stacks if y is not None]
-        self.y_mean = _mean(ys, y_scale, bias and len(ys) == len(stacks))
+        scales, plain = (x_scale, y_scale), (np.zeros(x_scale.size), np.zeros(y_scale.size))
         # (group, x, y) of every comb; y None where there is none.
-        self.parts: list[tuple[int, Series, Series | None]] = []
-        for x, y in stacks:
-            for comb in combs(Series(x, x_scale, self.x_mean), spec):
-                phases = comb.x.scale.size // x_scale.size
-                seen = None
-                if y is not None:
-                    seen = Series(y[:, *comb.outputs], y_scale, self.y_mean)
-                for g in range(self.groups):
-                    mine = slice(g * self.outputs, (g + 1) * self.outputs)
-                    own = np.arange(phases)[:, None] * x_scale.size + g * inputs
-                    which = (own + np.arange(inputs)).reshape(-1)
-                    part = comb.x if self.groups == 1 else comb.x.channels(which)
-                    self.parts.append((g, part, None if seen is None else seen.channels(mine)))
+        self.parts = [*_parts(stacks, spec, scales, plain)]
+        self.x_mean, self.y_mean = plain
+        if bias:
+            # Of what columns hold, since padding and what windows skip count less, or not at all.
+            means = self._column_sums(squares=False).reshape(self.groups, -1, inputs).mean(1)
+            self.x_mean = means.reshape(-1) / self.n
+            ys = [y for _, y in stacks if y is not None]
+            if ys:
+                totals = [by_channel(np.add, y, lambda part: part * y_scale) for y in ys]
+                self.y_mean = np.sum(totals, axis=0) / self.n
+            self.parts = [*_parts(stacks, spec, scales, (self.x_mean, self.y_mean))]
 
     @cached_property
     def sums(self) -> list[Sums]:
@@ -127,7 +123,8 @@ class Signals:
         centred = self._centred_squares() if self.bias else squares
         by_tap = centred.reshape(self.groups, -1, self.x_mean.size // self.groups)
         alike = by_tap.max(1) <= EVEN**2 * by_tap.min(1)
-        return bool(alike.all() and (centred > KEPT_SHARE * squares).all())
+        kept = (centred > KEPT_SHARE * squares) | (squares == 0)
+        return bool(alike.all() and kept.all())
 
     @property
     def column_norms(self) -> np.ndarray:
@@ -180,6 +177,7 @@ class Signals:
             _, a_rest, _, y_rest = self.centre
             offset = y_rest - np.einsum("gp,gpq->gq", a_rest, w)
         for i, x, y in self.parts:
+            assert y is not None
             found = products.misfit(x, y, self._on_comb(w[i], x), offset[i])
             squares[i] += found.squares
             g[i] += found.gradient.reshape(-1, w.shape[2])[self.columns]
@@ -187,13 +185,14 @@ class Signals:
                 g[i] -= np.outer(a_rest[i], found.sums)
         return squares, g
 
-    def products(self, group: int, w: np.ndarray) -> Iterator[np.ndarray]:
-        """A w (n, Q) of one group for w (P, Q), centred if there is a bias, in pieces of rows."""
+    def gram_of_products(self, group: int, w: np.ndarray) -> np.ndarray:
+        """(A w)ᵀ(A w) (Q, Q) of one group for w (P, Q), centred if there is a bias."""
         offset = self.centre[1][group] @ w if self.bias else 0.0
+        total = np.zeros((w.shape[1], w.shape[1]))
         for i, x, _ in self.parts:
             if i == group:
-                for piece in products.products(x, self._on_comb(w, x)):
-                    yield piece.reshape(-1, w.shape[-1]) - offset
+                total += products.gram_of_products(x, self._on_comb(w, x), offset)
+        return total
 
     def _on_comb(self, w: np.ndarray, x: Series) -> np.ndarray:
         whole = np.zeros((*self.taps, x.scale.size, w.shape[-1]))
@@ -201,9 +200,22 @@ class Signals:
         return whole
 
 
-def _mean(arrays: Sequence[np.ndarray], scale: np.ndarray, wanted: bool) -> np.ndarray:
-    """Means of the scaled channels over all samples, zeros unless ``wanted``."""
-    if not wanted:
-        return np.zeros(scale.size)
-    total = sum(by_channel(np.add, a.astype(np.float64, copy=False)) for a in arrays)
-    return scale * (total / sum(a.size // scale.size for a in arrays))
+def _parts(
+    stacks: Sequence[Stack],
+    spec: ConvSpec,
+    scales: tuple[np.ndarray, np.ndarray],
+    shifts: tuple[np.ndarray, np.ndarray],
+) -> Iterator[tuple[int, Series, Series | None]]:
+    """(group, x, y) of every comb of every stack, read in those scales less those shifts."""
+    inputs, outputs = (s.size // spec.groups for s in scales)
+    for x, y in stacks:
+        for comb in combs(Series(x, scales[0], shifts[0]), spec):
+            phases = comb.x.scale.size // scales[0].size
+            seen = None if y is None else Series(y[:, *comb.outputs], scales[1], shifts[1])
+            for g in range(spec.groups):
+                mine: slice | np.ndarray = slice(g * inputs, (g + 1) * inputs)
+                if phases > 1:
+                    own = np.arange(phases)[:, None] * scales[0].size + g * inputs
+                    mine = (own + np.arange(inputs)).reshape(-1)
+                out = slice(g * outputs, (g + 1) * outputs)
+                yield g, comb.x.channels(mine), None if seen is None else seen.channels(out)

@@ -90,7 +90,9 @@ def solve(
         raw = solver.run(prepared, progress)
         took = time.perf_counter() - begun
         if own:
-            determined = raw.full_rank or _determined(prepared, report, host_ridge(solver))
+            # Who interrupts does not wait for a rank.
+            told = raw.full_rank or raw.status == "interrupted"
+            determined = told or _determined(prepared, report, host_ridge(solver))
             _judge_rank(determined or not strict, report)
         kernel, bias = _pack(prepared, raw)
         certificate = _certify(prepared, solver, raw) if solver.least_squares else None

@@ -7,13 +7,13 @@ from functools import partial
 
 import numpy as np
 
-from .certificate import Certificate, backward_error, upper_bound
+from .certificate import EXACT, Certificate, backward_error, upper_bound
 from .dual import Dual
 from .errors import SolveError
 from .factor import EPS, Factor
 from .prepared import SMALL_NUMBERS, Prepared
 from .rowspace import exponents_of
-from .triangle import MAX_SPECTRUM, graded_singular_values
+from .triangle import MAX_SPECTRUM, graded_singular_values, least_square
 
 # A Gram matrix is formed up to this size; scaled, checked and factored it takes five times as much.
 MAX_GRAM_BYTES = 2**30
@@ -23,6 +23,8 @@ NOISE = 4 * EPS
 QR_STEPS = 5
 # Steps of refinement from the moments, until one changes this share of w: the next does nothing.
 MOMENT_STEPS, SETTLED = 8, 1e-9
+# A share of σ_P² whose loss is not felt in noise gains.
+LITTLE = 1e-6
 # A Gram gives condition numbers to ten digits up to this; beyond, the data correct them.
 SURE = 500.0
 # So many of the last singular vectors of a Gram are corrected from the data.
@@ -89,6 +91,11 @@ class System:
         )
         return self.prepared.once((key, self.ridge), label, make)
 
+    @property
+    def roughly(self) -> bool:
+        """Whether a factor in float32 is worth a try: many unknowns, and a ridge above rounding."""
+        return self.own_certificate and self.prepared.columns > MAX_SPECTRUM
+
     def gram_factor(self, group: int, rough: bool = False) -> Factor | None:
         """Cholesky of the moments if their full rank can be certified, else None.
 
@@ -101,10 +108,9 @@ class System:
         tall = p.n >= p.columns or (self.ridge > 0 and (4 * p.n > p.columns or not p.fits))
         if not tall or p.groups * p.columns**2 * 8 > MAX_GRAM_BYTES:
             return None
-        sure = self.own_certificate
-        rough = rough and sure and p.columns > MAX_SPECTRUM
+        sure, rough = self.own_certificate, rough and self.roughly
 
-        def make() -> Factor | None:
+        def made(sure: bool) -> Factor | None:
             moments = p.moments
             scale = np.ldexp(1.0, -self.turn[group])
             sums = moments.sums[group] * scale * p.problem.bias
@@ -118,6 +124,13 @@ class System:
                 gram.flat[:: p.columns + 1] += self.root_ridge[group] ** 2
             right = moments.rhs[group] * scale[:, None] - np.outer(sums, out_sums)
             return Factor.from_gram(gram, right, self.exponents[group], p.n, sure)
+
+        def make() -> Factor | None:
+            factor = made(sure)
+            if factor is not None and factor.shift > LITTLE * least_square(factor.r):
+                # What the proof took off the diagonal would be felt.
+                factor = made(True)
+            return factor
 
         return self._once(("rough" if rough else "gram", group), "Cholesky", make)
 
@@ -188,21 +201,15 @@ class System:
         scale = np.ldexp(1.0, factor.exponents - factor.unit)
         last = scale[:, None] * np.linalg.svd(factor.r * scale)[2][-RITZ:].T
         last = np.ldexp(last, -self.turn[group][:, None])
-        gram = np.zeros((last.shape[1], last.shape[1]))
-        for seen in self._products(group, last):
-            gram += seen.T @ seen
+        if self.prepared.signals is not None:
+            gram = self.prepared.signals.gram_of_products(group, last)
+        else:
+            pieces = (a[group] @ last for a, _ in self.prepared.rows())
+            gram = np.sum([seen.T @ seen for seen in pieces], axis=0)
         # Nearly orthogonal columns: brought to norm one, their Gram loses no digits.
         norms = np.sqrt(np.diagonal(gram))
         r = np.linalg.cholesky(gram / np.outer(norms, norms)).T * norms
         return largest, float(graded_singular_values(r)[-1])
-
-    def _products(self, group: int, w: np.ndarray) -> Iterator[np.ndarray]:
-        """A w (n, Q) for w (P, Q) in channel-scaled units, in pieces of rows."""
-        if self.prepared.signals is not None:
-            yield from self.prepared.signals.products(group, w)
-        else:
-            for a, _ in self.prepared.rows():
-                yield a[group] @ w
 
     @property
     def own_certificate(self) -> bool:
@@ -278,22 +285,25 @@ class System:
         # Under a large ridge the first answer of a QR lacks digits that no backward error shows.
         least = self.ridge > 0 and factors[0].source == "qr"
         lowest, best = np.inf, None
+        # A factor in float32 makes good steps, and proves nothing.
+        proofs = [None if f.r.dtype == np.float32 else f for f in factors]
+        enough = EXACT if None in proofs else NOISE
         for step in range(steps + 1):
             r_norm, g = self.apply(w)
             found = max(
                 upper_bound(w[i], r_norm[i], g[i], self.a_norm[i], f).max()
-                for i, f in enumerate(factors)
+                for i, f in enumerate(proofs)
             )
             # Below one rounding all are alike, and the later is the better.
             if best is None or found <= max(lowest, EPS):
                 lowest, best = min(lowest, found), (w, r_norm, g)
-            if step == steps or (lowest <= NOISE and step >= least):
+            if step == steps or (lowest <= enough and step >= least):
                 break
             w = w + np.stack([f.solve_gram(g[i]) for i, f in enumerate(factors)])
         assert best is not None
         certificate = Certificate(float(lowest), "upper bound")
         if not certificate.exact:
-            certificate = self._certify(*best, factors.__getitem__)
+            certificate = self._certify(*best, proofs.__getitem__)
         # A null part fits nothing: it would make any residual small beside it.
         y_norms = self.prepared.y_norms
         null = max(f.null_share(best[0][i], y_norms[i]) for i, f in enumerate(factors))

@@ -38,7 +38,16 @@ def moments(x: Series, y: Series | None, taps: Sequence[int]) -> Sums:
     others = (*taps[:axis], *taps[axis + 1 :])
     x, y = x.first(axis), None if y is None else y.first(axis)
     rows = x.data.shape[1] - taps[axis] + 1
-    found = (_long if rows >= taps[axis] else _short)(x, y, rows, taps[axis], others)
+    of = _long if rows >= taps[axis] else _short
+    # Of so many records at a time heads and tails are held at once.
+    ends = min(x.data.shape[1], 2 * taps[axis]) * math.prod(x.data.shape[2:]) * math.prod(others)
+    many = max(1, 8 * CHUNK_NUMBERS // ends)
+    several = [slice(i, i + many) for i in range(0, len(x.data), many)]
+    parts = ((x.records(s), None if y is None else y.records(s)) for s in several)
+    found = of(*next(parts), rows, taps[axis], others)
+    for part in parts:
+        for total, more in zip(found, of(*part, rows, taps[axis], others), strict=True):
+            total += more
     if not axis:
         return found
     moved = (taps[axis], *others, x.data.shape[-1])

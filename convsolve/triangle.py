@@ -108,6 +108,14 @@ def solve_triangular(r: np.ndarray, b: np.ndarray, transposed: bool = False) -> 
     return np.ascontiguousarray(found, np.float64).reshape(b.shape)
 
 
+def least_square(r: np.ndarray) -> float:
+    """About the least eigenvalue of RᵀR, from above, by three steps of inverse iteration."""
+    v: Any = np.random.default_rng(0).standard_normal(r.shape[0])
+    for _ in range(3):
+        v = solve_triangular(r, solve_triangular(r, v / np.linalg.norm(v), transposed=True))
+    return 1 / float(np.linalg.norm(v))
+
+
 def inverse_row_norms(r: np.ndarray) -> np.ndarray:
     """√diag((RᵀR)⁻¹), the norms of the rows of R⁻¹ (P,)."""
     from scipy.linalg.lapack import dtrtri

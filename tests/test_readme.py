@@ -70,6 +70,14 @@ def test_figures_come_from_the_result_file() -> None:
         assert small[i] == int(figures["one filter"])
 
 
+def test_the_table_of_peers_is_that_of_the_result_file() -> None:
+    from benchmarks.peers import table
+
+    match = re.search(r"<!-- peers: (\S+) -->\n(.*?)\n\n", TEXT, re.DOTALL)
+    assert match is not None
+    assert match[2] == table(json.loads((ROOT / match[1]).read_text(encoding="utf-8")))
+
+
 def test_smooth_inputs_come_from_the_result_file() -> None:
     match = re.search(r"<!-- smooth: (\S+) -->\n(.*?)\n## ", TEXT, re.DOTALL)
     assert match is not None

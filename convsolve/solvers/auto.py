@@ -20,11 +20,11 @@ LONG, CHANNELS, OUTPUTS = 800, 4, 8
 
 
 def choose(problem: Problem, ridge: Any = 0.0) -> Solver:
-    """The rule, by the sizes of a group alone: rows, unknowns, axes, channels and outputs.
+    """The rule, by sizes alone: rows, unknowns, axes, and the channels and outputs of a group.
 
-    `LeastSquares` for fewer rows than unknowns or a matrix (y beside it) of at most 2¹⁶ numbers, if
-    that fits in memory; `ConjugateGradient` for one axis, 800 unknowns or more, at most 4 channels
-    and 8 outputs; `NormalEquations` for all others.
+    `LeastSquares` for fewer rows than unknowns or a matrix (y beside it, all groups) of at most 2¹⁶
+    numbers, if that fits in memory; `ConjugateGradient` for one axis, 800 unknowns or more, at most
+    4 channels and 8 outputs, and records of four times the kernel; otherwise `NormalEquations`.
     """
     p, unknowns = prepare(problem), problem.n_unknowns
     if p.n < unknowns or p.matrix_numbers <= SMALL_NUMBERS:
@@ -32,7 +32,9 @@ def choose(problem: Problem, ridge: Any = 0.0) -> Solver:
         if solver.supports(problem) is None:
             return solver
     few = problem.in_channels <= CHANNELS * p.groups and p.outputs <= OUTPUTS
-    if problem.spec.ndim == 1 and unknowns >= LONG and few and p.n >= unknowns:
+    # What hangs over the edges of a record costs two kernels.
+    long = p.n >= 4 * len(problem.x) * problem.spec.kernel_size[0]
+    if problem.spec.ndim == 1 and unknowns >= LONG and few and long and p.n >= unknowns:
         return ConjugateGradient(ridge)
     return NormalEquations(ridge)
 

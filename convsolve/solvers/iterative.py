@@ -157,9 +157,10 @@ class ConjugateGradient(Solver):
             return _Found(w, r_norm, g, np.stack(parts))
 
         found = judged(np.zeros((prepared.groups, prepared.columns, prepared.outputs)))
-        # Mean squares in the user's units, the penalty included.
+        # Mean squares in the user's units, the penalty included; short of overflow.
+        powers = np.clip(2 * prepared.y_exponents, -900, 900)
+        unit = np.ldexp(1.0 / (prepared.n * found.r_norm.size), powers)
         with np.errstate(over="ignore", under="ignore"):
-            unit = np.ldexp(1.0 / (prepared.n * found.r_norm.size), 2 * prepared.y_exponents)
             losses = [float((unit * found.r_norm**2).sum())]
         passes, status = 0, "solved" if found.errors.max() <= enough else None
         with interruptible() as interrupted:

@@ -34,8 +34,13 @@ def _wide(a: Any, y: Any, ridge: Any) -> Any:
 class NormalEquations(Solver):
     """min ‖y − Aw‖² + ridge·‖w‖² from the moments AᵀA and Aᵀy, as accurate as a QR and certified.
 
-    1. Where the Gram itself proves full rank (κ to about 1e6): equilibrated Cholesky and up to 4
-       steps of refinement with residuals from the data, the best kept.
+    The moments come from the signals by block FFTs, exact at the edges, and the matrix is never
+    formed; a small one, or one whose columns a burst makes uneven, is taken by blocks of rows.
+
+    1. Where the Gram itself proves full rank (κ to about 1e6), or the ridge does: equilibrated
+       Cholesky, refinement from the moments, then up to 4 steps with residuals from the data, the
+       best kept. With a ridge that dwarfs the rounding of float32 and more than 1 500 unknowns the
+       factor is in float32. With far fewer rows than unknowns and a ridge: the dual.
     2. Where it does not, or the certificate exceeds 30 eps after that: R from a QR of row blocks of
        the design matrix, joined in a tree, and up to 5 semi-normal steps.
     3. Where R is deficient: its truncated SVD, minimum norm in the user's units.
@@ -44,9 +49,10 @@ class NormalEquations(Solver):
     allowed, the answer of the Gram is returned as "approximate", or a SolveError asks for a ridge.
 
     Certificate at most 30 eps, kernel error as for `LeastSquares`. ``ridge`` is summed, as
-    scikit-learn's ``alpha``. Under `fit_kernel` step 1 alone is taken (for a wide A its dual), so
-    the condition must be below about 1e7 in float64; there and for few rows `LeastSquares` is the
-    safer choice.
+    scikit-learn's ``alpha``. Under `fit_kernel` step 1 alone is taken, from FFTs of the signals
+    (for a wide A its dual), and derivatives cost a few FFTs: the condition must be below about 1e7
+    in float64; there and for few rows `LeastSquares` is the safer choice. For thousands of taps
+    `ConjugateGradient` is faster.
 
     Source: Å. Björck, Numerical Methods for Least Squares Problems, SIAM 1996, sections 2.3 and
     2.9.
@@ -60,11 +66,16 @@ class NormalEquations(Solver):
     def run(self, prepared: Prepared, progress: Progress | None = None) -> Raw:
         system = System(prepared, host_ridge(self))
         groups = range(prepared.groups)
-        factors = [f for g in groups if (f := system.gram_factor(g, rough=True)) is not None]
         route, found = "Cholesky of the Gram matrix", None
-        if len(factors) == len(groups):
-            w = system.refine_by_moments(np.stack([f.solve() for f in factors]), factors)
-            found = system.refine(w, factors, GRAM_STEPS)
+        # In float32 where a ridge allows it; if that is too rough, in float64.
+        for rough in (True, False):
+            kept = [system.gram_factor(g, rough) for g in groups]
+            factors = [f for f in kept if f is not None]
+            if len(factors) == len(groups):
+                w = system.refine_by_moments(np.stack([f.solve() for f in factors]), factors)
+                found = system.refine(w, factors, GRAM_STEPS)
+            if not system.roughly or (found is not None and found[1].exact):
+                break
         if found is None or not found[1].exact:
             factors = [f for g in groups if (f := system.qr_factor(g)) is not None]
             if len(factors) == len(groups):
