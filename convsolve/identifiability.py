@@ -97,7 +97,9 @@ class Identifiability:
     @cached_property
     def group_ranks(self) -> tuple[int, ...]:
         """Numerical rank of each group's design matrix."""
-        return tuple(f.rank for f in self._known())
+        proved = [v in DETERMINED for v in self.group_verdicts]
+        known = self._factors if all(proved) else self._known()
+        return tuple(self._prepared.columns if f is None else f.rank for f in known)
 
     @property
     def rank(self) -> int:
@@ -152,7 +154,8 @@ class Identifiability:
         """How rank and verdict were found."""
         factor = self._factors[self.worst_group]
         if factor is None:
-            return "none: a QR does not fit in the memory allowed"
+            proof = "conjugate gradients on a random vector" if self.unique else "none"
+            return f"{proof}: a QR does not fit in the memory allowed"
         return {
             "qr": "singular values of R, from a QR of the design matrix",
             "gram": "Cholesky of the Gram matrix, its full rank certified",

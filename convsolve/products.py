@@ -60,6 +60,23 @@ class _Operator:
         return found[tuple(map(slice, self.taps))]
 
 
+def forward(x: Series, w: np.ndarray) -> np.ndarray:
+    """A w (N, *T, Q) for w (*K, C, Q)."""
+    operator = _Operator(x, w.shape[:-2], w.shape[-1])
+    spectrum = operator.kernel_spectrum(w)
+    out = np.empty((len(x.data), *operator.rows, w.shape[-1]))
+
+    def of(turn: Turn) -> tuple[np.ndarray, ...]:
+        found = operator.product(spectrum, turn)[1]
+        part = out[turn.records, turn.start : turn.start + turn.blocks * turn.step]
+        joined = found.reshape(len(part), turn.blocks * turn.step, *found.shape[2:])
+        part[...] = joined[:, : part.shape[1]]
+        return ()
+
+    summed(of, operator.turns)
+    return out
+
+
 def gram_of_products(x: Series, w: np.ndarray, offset: np.ndarray | float = 0.0) -> np.ndarray:
     """(A w - offset)ᵀ(A w - offset) (Q, Q) for w (*K, C, Q)."""
     operator = _Operator(x, w.shape[:-2], w.shape[-1])

@@ -9,6 +9,7 @@ from functools import cached_property
 import numpy as np
 
 from . import products, toeplitz
+from .convolution import forward_records, normal_form
 from .moments import Moments
 from .records import by_channel
 from .series import Series, comb_columns, comb_taps, combs
@@ -198,6 +199,36 @@ class Signals:
         whole = np.zeros((*self.taps, x.scale.size, w.shape[-1]))
         whole.reshape(-1, w.shape[-1])[self.columns] = w
         return whole
+
+
+def predicted(
+    records: Sequence[np.ndarray], kernel: np.ndarray, bias: np.ndarray, spec: ConvSpec
+) -> list[np.ndarray]:
+    """y ``(*T, Cout)`` of each record, as `forward_records`; by FFTs where kernels are long.
+
+    In float64, from 64 taps and 2²⁴ numbers of the design matrix on; good to rounding beside the
+    largest samples within a kernel's reach.
+    """
+    outputs = []
+    for x in records:
+        rows = spec.rows(x.shape[:-1])
+        long = math.prod(spec.kernel_size) >= 64 and rows * kernel[..., 0].size > 2**24
+        if not long or kernel.dtype != np.float64:
+            outputs += forward_records([x], kernel, bias, spec)
+            continue
+        y = np.empty((1, *spec.output_shape(x.shape[:-1]), kernel.shape[-1]))
+        ones, zeros = (np.full(x.shape[-1], v) for v in (1.0, 0.0))
+        stack = (normal_form(x[None], spec), y)
+        shown = np.ones(kernel.shape[-1]), np.zeros(kernel.shape[-1])
+        columns = comb_columns(spec, kernel.shape[-2])
+        flat = kernel.reshape(-1, spec.groups, kernel.shape[-1] // spec.groups)
+        for g, part, out in _parts([stack], spec, (ones, shown[0]), (zeros, shown[1])):
+            assert out is not None
+            whole = np.zeros((*comb_taps(spec), part.scale.size, flat.shape[2]))
+            whole.reshape(-1, flat.shape[2])[columns] = flat[:, g]
+            out.data[...] = products.forward(part, whole)
+        outputs.append(y[0] + bias)
+    return outputs
 
 
 def _parts(

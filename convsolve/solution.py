@@ -12,11 +12,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from .convolution import forward_records
 from .factor import EPS
 from .files import read_arrays, write_npz
 from .identifiability import Identifiability
 from .problem import Problem
+from .signals import predicted
 from .solvers.base import Trace
 from .spec import ConvSpec
 from .wording import weak_sentence
@@ -129,7 +129,7 @@ class Solution:
         kernel, bias = np.asarray(self.kernel, dtype), np.asarray(self.bias, dtype)
         # Near the top of its type a prediction may leave it, which inf says honestly.
         with np.errstate(over="ignore", invalid="ignore"):
-            return forward_records([a.astype(dtype) for a in problem.x], kernel, bias, self.spec)
+            return predicted([a.astype(dtype) for a in problem.x], kernel, bias, self.spec)
 
     def predict(self, x: Any = None) -> Any:
         """The model's output for x (the training input by default), in the form of x.
@@ -206,7 +206,7 @@ class Solution:
         if self.identifiability is not None:
             report = self.identifiability
             lines.append(f"data         {report.verdict}")
-            weak = weak_sentence(report) if report.unique else ""
+            weak = weak_sentence(report) if report.unique and report.decided else ""
             lines += [f"             {text}" for text in textwrap.wrap(weak, 75)]
         kernel = np.asarray(self.kernel)
         shape = " × ".join(map(str, kernel.shape))

@@ -5,9 +5,13 @@ from __future__ import annotations
 import numpy as np
 
 from .factor import Factor, least_certified
+from .kernel_space import normal_equations
 from .system import System
 
 DETERMINED = ("exactly determined", "overdetermined")
+
+# Steps of conjugate gradients on a random vector in which full rank is to be proved.
+PROOF_STEPS = 100
 
 # From best to worst: with groups, the worst speaks.
 SEVERITY = (*reversed(DETERMINED), "undecided", "ambiguous", "rank-deficient", "underdetermined")
@@ -18,12 +22,14 @@ def verdict(system: System, group: int, factor: Factor | None) -> str:
     problem = system.prepared.problem
     if problem.n_equations < problem.n_unknowns:
         return "underdetermined"
+    exact = problem.n_equations == problem.n_unknowns
     if factor is None:
-        return "undecided"
+        # Where no factor fits, conjugate gradients may still prove full rank, never deny it.
+        long = problem.spec.ndim == 1 and normal_equations(system)[group].full_rank(PROOF_STEPS)
+        return DETERMINED[0 if exact else 1] if long else "undecided"
     found = "full" if factor.source == "gram" else factor.band.verdict
     if found == "full" and _lost_in_rounding(system, group, factor):
         found = "ambiguous"
-    exact = problem.n_equations == problem.n_unknowns
     names = {"deficient": "rank-deficient", "full": DETERMINED[0 if exact else 1]}
     return names.get(found, found)
 

@@ -10,7 +10,9 @@ from scipy.signal import lfilter
 
 import convsolve as cs
 from convsolve import factor, prepared, system
+from convsolve.convolution import forward_records
 from convsolve.prepared import prepare
+from convsolve.signals import predicted
 from convsolve.solvers import auto
 
 EPS = float(np.finfo(float).eps)
@@ -194,3 +196,28 @@ def test_several_records_groups_and_images_agree_with_rows() -> None:
             assert fit.certificate <= 30 * EPS
             np.testing.assert_allclose(fit.kernel, exact.kernel, rtol=0, atol=1e-12)
             np.testing.assert_allclose(fit.bias, exact.bias, rtol=0, atol=1e-12)
+
+
+def test_full_rank_is_proved_where_no_factor_fits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By conjugate gradients on a random vector, which never prove the contrary."""
+    monkeypatch.setattr(prepared, "MAX_FACTOR_BYTES", 1000)
+    monkeypatch.setattr(system, "MAX_GRAM_BYTES", 1000)
+    x = coloured(3000, 1, 8)
+    report = cs.identify(cs.Problem(x, kernel_size=40))
+    assert (report.verdict, report.rank, report.unique) == ("overdetermined", 40, True)
+    assert "random vector" in report.method
+    assert "overdetermined" in str(report)
+    tone = cs.identify(cs.Problem(np.sin(np.arange(3000.0)), kernel_size=40))
+    assert tone.verdict == "undecided"
+    with pytest.raises(ValueError, match="undecided: the unknowns are too many"):
+        _ = tone.rank
+
+
+@pytest.mark.parametrize("bias", [False, True])
+def test_predictions_of_long_kernels_are_those_of_rows(bias: bool) -> None:
+    rng = np.random.default_rng(9)
+    x, spec = rng.standard_normal((40_000, 4)), cs.ConvSpec(300, 2, "causal", 3, groups=2)
+    w, b = rng.standard_normal((300, 2, 2)), bias * rng.standard_normal(2)
+    (found,), (rows,) = (f([x], w, b, spec) for f in (predicted, forward_records))
+    assert rows.size * w[..., 0].size > 2**24
+    np.testing.assert_allclose(found, rows, rtol=0, atol=1e-12 * np.abs(rows).max())
