@@ -43,6 +43,8 @@ class Normal:
         by_channel = turn.reshape(-1, channels).max(0)
         unit = np.tile(by_channel, turn.size // channels)
         self.stretch = np.ldexp(1.0, turn - unit)[:, None]
+        # A column of zeros has no gradient but rounding, which the preconditioner would blow up.
+        self.live = np.where(prepared.column_norms[group] > 0, self.stretch[:, 0], 0.0)[:, None]
         parts = []
         for g, x, _ in signals.parts:
             if g == group:
@@ -79,7 +81,7 @@ class Normal:
         form = inverse_form(
             lambda v: self.product(v) + shift * v,
             self.precondition,
-            self.stretch * g[:, some],
+            self.live * g[:, some],
             node,
             (enough * self.a_norm * w_norm) ** 2,
             QUADRATURE_STEPS,
@@ -119,7 +121,7 @@ class Normal:
         # In System's coordinates the least eigenvalue is no less: its columns are no shorter.
         least *= self.precondition.low
         share = max(10 * p * EPS, (10 * tolerance_of(prepared.n, p)) ** 2)
-        if least <= share * self.largest:
+        if not least > share * self.largest:  # nor where it is no number
             return False
         if self.system.ridge:
             return True

@@ -122,22 +122,29 @@ def combs(series: Series, spec: ConvSpec) -> Iterator[Comb]:
         axes = list(zip(starts, dilation, counts, phases, taps, strict=True))
         lengths = [len(range(at, t, a)) + k - 1 for at, a, t, s, k in axes]
         part = x[(slice(None), *(slice(at * s, None, a) for at, a, t, s, k in axes))]
-        part = part[(slice(None), *(slice(n * s) for n, s in zip(lengths, phases, strict=True)))]
+        # Up to the last sample that a tap reads: other phases of it belong to no window.
+        ends = zip(lengths, phases, taps, spec.kernel_size, strict=True)
+        part = part[(slice(None), *(slice((n - k) * s + own) for n, s, k, own in ends))]
         if repeated > 1:
-            part = _by_phase(part, lengths, phases)
+            # What is read as zero: beside an offset a sample of zero would be a burst.
+            nothing = series.shift / series.scale
+            part = _by_phase(part, lengths, phases, nothing)
         outputs = tuple(slice(at, None, a) for at, a, *_ in axes)
         yield Comb(Series(part, scale, shift), outputs)
 
 
-def _by_phase(x: np.ndarray, lengths: Sequence[int], phases: Sequence[int]) -> np.ndarray:
-    """(N, *lengths·phases, C), zero-filled to that, as (N, *lengths, phases·C)."""
+def _by_phase(
+    x: np.ndarray, lengths: Sequence[int], phases: Sequence[int], nothing: np.ndarray
+) -> np.ndarray:
+    """(N, *lengths·phases, C), filled to that with ``nothing`` (C,), as (N, *lengths, phases·C)."""
     d = len(lengths)
-    missing = [n * s - m for n, s, m in zip(lengths, phases, x.shape[1:-1], strict=True)]
-    x = np.pad(x, [(0, 0), *((0, m) for m in missing), (0, 0)])
+    whole = np.empty((len(x), *(n * s for n, s in zip(lengths, phases, strict=True)), x.shape[-1]))
+    whole[...] = nothing
+    whole[tuple(map(slice, x.shape))] = x
     split = [size for pair in zip(lengths, phases, strict=True) for size in pair]
-    x = x.reshape(x.shape[0], *split, x.shape[-1])
+    whole = whole.reshape(x.shape[0], *split, x.shape[-1])
     order = [0, *range(1, 2 * d, 2), *range(2, 2 * d + 1, 2), 2 * d + 1]
-    return x.transpose(order).reshape(x.shape[0], *lengths, -1)
+    return whole.transpose(order).reshape(x.shape[0], *lengths, -1)
 
 
 def fft_size(taps: int, rows: int) -> int:

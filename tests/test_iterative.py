@@ -142,13 +142,35 @@ def test_ctrl_c_keeps_the_best():
     problem, _ = convolved(rng, coloured(rng, 2000), 30)
 
     def press(step, total, loss):
-        if step == 3:
+        if step == 1:
             signal.raise_signal(signal.SIGINT)
 
     fit = cs.solve(problem, cs.ConjugateGradient(), progress=press)
     assert fit.status == "interrupted"
-    assert fit.stats["steps"] == 3
+    assert fit.stats["steps"] == 1
     assert fit.score().r2 > 0.9
+
+
+@pytest.mark.parametrize(("unit", "ridge"), [(1.0, 1e30), (1e-15, 1.0), (1e-8, 1e14)])
+def test_a_ridge_that_dwarfs_all_else_leaves_a_kernel(unit, ridge):
+    rng = np.random.default_rng(15)
+    problem, _ = convolved(rng, coloured(rng, 2000), 30)
+    problem = cs.Problem(unit * problem.x[0], problem.y[0], spec=problem.spec)
+    fit, exact = (cs.solve(problem, s(ridge)) for s in (cs.ConjugateGradient, cs.NormalEquations))
+    np.testing.assert_allclose(fit.kernel, exact.kernel, rtol=1e-9)
+
+
+@pytest.mark.parametrize("stride", [1, 2, 3])
+def test_a_silent_channel_gets_no_kernel(stride):
+    rng = np.random.default_rng(16)
+    x = np.hstack([coloured(rng, 6000), np.zeros((6000, 1))])
+    a = np.lib.stride_tricks.sliding_window_view(x[:, 0], 14)[::stride]
+    y = a @ np.sin(np.arange(14.0)) + 0.1 * rng.standard_normal(len(a))
+    with pytest.warns(cs.IdentifiabilityWarning):
+        fit = cs.solve(cs.Problem(x, y, kernel_size=14, stride=stride), cs.ConjugateGradient())
+    assert not fit.kernel[:, 1].any()
+    exact = np.linalg.lstsq(a, y, rcond=None)[0]
+    np.testing.assert_allclose(fit.kernel[:, 0, 0], exact, rtol=1e-9)
 
 
 def test_zero_output_has_a_zero_kernel():

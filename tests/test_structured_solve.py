@@ -111,6 +111,21 @@ def test_an_offset_beside_a_bias_costs_no_digits(offset: float, padding: str) ->
     np.testing.assert_allclose(fit.bias, exact.bias, rtol=1e-7, atol=1e-7)
 
 
+@pytest.mark.parametrize(("taps", "stride", "dilation"), [(13, 3, 1), (13, 2, 1), (13, 4, 3)])
+def test_an_offset_costs_no_digits_where_strides_leave_taps_over(
+    taps: int, stride: int, dilation: int
+) -> None:
+    rng = np.random.default_rng(10)
+    x, spec = rng.standard_normal(6000), cs.ConvSpec(taps, stride, dilation=dilation)
+    y = cs.convolve(x, np.sin(np.arange(taps) + 1.0), spec)
+    y = y + 0.1 * rng.standard_normal(y.shape)
+    plain = cs.solve(cs.Problem(x, y, spec=spec, bias=True))
+    fit = cs.solve(cs.Problem(x + 2.0**30, y, spec=spec, bias=True), cs.NormalEquations())
+    assert fit.stats["route"] == "Cholesky of the Gram matrix"
+    assert fit.certificate <= 5 * EPS
+    np.testing.assert_allclose(fit.kernel, plain.kernel, rtol=0, atol=1e-6)
+
+
 def test_float32_is_solved_in_float64_and_rounded() -> None:
     rng = np.random.default_rng(2)
     x, y = rng.standard_normal((2, 900)).astype(np.float32)

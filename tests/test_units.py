@@ -210,7 +210,7 @@ def test_streaming_beyond_what_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_no_gram_beyond_its_memory_either(monkeypatch: pytest.MonkeyPatch) -> None:
-    x = RNG.standard_normal(500)
+    x = np.sin(np.arange(500.0))
     monkeypatch.setattr(prepared, "MAX_FACTOR_BYTES", 100)
     monkeypatch.setattr(system, "MAX_GRAM_BYTES", 100)
     report = cs.identify(cs.Problem(x, kernel_size=10))

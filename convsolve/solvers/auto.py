@@ -35,7 +35,8 @@ def choose(problem: Problem, ridge: Any = 0.0) -> Solver:
     # What hangs over the edges of a record costs two kernels.
     long = p.n >= 4 * len(problem.x) * problem.spec.kernel_size[0]
     if problem.spec.ndim == 1 and unknowns >= LONG and few and long and p.n >= unknowns:
-        return ConjugateGradient(ridge)
+        # Columns that a burst makes uneven are no work for FFTs.
+        return NormalEquations(ridge) if p.signals is None else ConjugateGradient(ridge)
     return NormalEquations(ridge)
 
 
