@@ -47,7 +47,7 @@ PACKAGES = (
     "scikit-learn",
 )
 EXACT = 1e-8  # the largest relative error of a kernel that counts as the same answer
-LIMIT = 60  # s, one fit
+LIMIT = 30  # s, one fit
 MEMORY = 16 * 10**9  # bytes of addresses, for peers
 MATRIX = 4.0  # GB, the largest lag matrix that is tried
 
