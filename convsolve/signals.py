@@ -117,15 +117,18 @@ class Signals:
     def _centred_squares(self) -> np.ndarray:
         return self._column_squares - self._column_totals**2 / self.n
 
+    def _keeps_digits(self, centred: np.ndarray) -> bool:
+        """Whether centring left its share of every column, or there was nothing in it."""
+        squares = self._column_squares
+        return bool(((centred > KEPT_SHARE * squares) | (squares == 0)).all())
+
     @property
     def even(self) -> bool:
         """Whether the centred columns of every channel are alike in norm, and no digit was lost."""
-        squares = self._column_squares
-        centred = self._centred_squares() if self.bias else squares
+        centred = self._centred_squares() if self.bias else self._column_squares
         by_tap = centred.reshape(self.groups, -1, self.x_mean.size // self.groups)
         alike = by_tap.max(1) <= EVEN**2 * by_tap.min(1)
-        kept = (centred > KEPT_SHARE * squares) | (squares == 0)
-        return bool(alike.all() and kept.all())
+        return bool(alike.all()) and self._keeps_digits(centred)
 
     @property
     def column_norms(self) -> np.ndarray:
@@ -135,7 +138,7 @@ class Signals:
     def spreads(self) -> np.ndarray | None:
         """Norms (groups, P) of the columns less their means; None where that would cancel."""
         centred = self._centred_squares()
-        return np.sqrt(centred) if (centred > KEPT_SHARE * self._column_squares).all() else None
+        return np.sqrt(centred) if self._keeps_digits(centred) else None
 
     @property
     def output_norms(self) -> np.ndarray:
@@ -196,9 +199,14 @@ class Signals:
         return total
 
     def _on_comb(self, w: np.ndarray, x: Series) -> np.ndarray:
-        whole = np.zeros((*self.taps, x.scale.size, w.shape[-1]))
-        whole.reshape(-1, w.shape[-1])[self.columns] = w
-        return whole
+        return _on_comb(w, x, self.taps, self.columns)
+
+
+def _on_comb(w: np.ndarray, x: Series, taps: tuple[int, ...], columns: np.ndarray) -> np.ndarray:
+    """w (P, Q) as the kernel (*K, C, Q) of a comb, zero at taps that it has besides."""
+    whole = np.zeros((*taps, x.scale.size, w.shape[-1]))
+    whole.reshape(-1, w.shape[-1])[columns] = w
+    return whole
 
 
 def predicted(
@@ -217,17 +225,17 @@ def predicted(
             outputs += forward_records([x], kernel, bias, spec)
             continue
         y = np.empty((1, *spec.output_shape(x.shape[:-1]), kernel.shape[-1]))
-        ones, zeros = (np.full(x.shape[-1], v) for v in (1.0, 0.0))
+        # Powers of two against the sums of an FFT, which leave float64 before y does.
+        high, size = (int(np.frexp(np.abs(a).max())[1]) for a in (x, kernel))
+        inputs, outs = x.shape[-1], kernel.shape[-1]
+        scales = np.full(inputs, np.ldexp(1.0, -max(high, -1020))), np.ones(outs)
+        taps, columns = comb_taps(spec), comb_columns(spec, kernel.shape[-2])
+        flat = np.ldexp(kernel, -size).reshape(-1, spec.groups, outs // spec.groups)
         stack = (normal_form(x[None], spec), y)
-        shown = np.ones(kernel.shape[-1]), np.zeros(kernel.shape[-1])
-        columns = comb_columns(spec, kernel.shape[-2])
-        flat = kernel.reshape(-1, spec.groups, kernel.shape[-1] // spec.groups)
-        for g, part, out in _parts([stack], spec, (ones, shown[0]), (zeros, shown[1])):
+        for g, part, out in _parts([stack], spec, scales, (np.zeros(inputs), np.zeros(outs))):
             assert out is not None
-            whole = np.zeros((*comb_taps(spec), part.scale.size, flat.shape[2]))
-            whole.reshape(-1, flat.shape[2])[columns] = flat[:, g]
-            out.data[...] = products.forward(part, whole)
-        outputs.append(y[0] + bias)
+            out.data[...] = products.forward(part, _on_comb(flat[:, g], part, taps, columns))
+        outputs.append(np.ldexp(y[0], max(high, -1020) + size) + bias)
     return outputs
 
 

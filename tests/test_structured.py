@@ -148,9 +148,11 @@ def test_residuals_are_those_of_the_matrix(ndim: int, kind: str, bias: bool) -> 
         for group in range(case.groups):
             v = rng.integers(-9, 10, (a.shape[2], 2)).astype(float)
             seen = a[group] @ v
+            # Every entry is a sum over rows of two products of such a size.
+            each = np.abs(a[group]).max() * np.abs(v).sum(0).max() + np.abs(case.matrix()).max()
             np.testing.assert_allclose(
                 found.gram_of_products(group, v),
                 seen.T @ seen,
-                atol=1e-11 * (size + most * 9) ** 2,
-                rtol=1e-9,
+                rtol=0,
+                atol=1e-12 * each**2 * len(seen),
             )

@@ -228,11 +228,12 @@ def test_full_rank_is_proved_where_no_factor_fits(monkeypatch: pytest.MonkeyPatc
         _ = tone.rank
 
 
+@pytest.mark.parametrize("unit", [1.0, 2.0**1000, 2.0**-1000])
 @pytest.mark.parametrize("bias", [False, True])
-def test_predictions_of_long_kernels_are_those_of_rows(bias: bool) -> None:
+def test_predictions_of_long_kernels_are_those_of_rows(bias: bool, unit: float) -> None:
     rng = np.random.default_rng(9)
-    x, spec = rng.standard_normal((40_000, 4)), cs.ConvSpec(300, 2, "causal", 3, groups=2)
-    w, b = rng.standard_normal((300, 2, 2)), bias * rng.standard_normal(2)
+    x, spec = unit * rng.standard_normal((40_000, 4)), cs.ConvSpec(300, 2, "causal", 3, groups=2)
+    w, b = rng.standard_normal((300, 2, 2)), bias * unit * rng.standard_normal(2)
     (found,), (rows,) = (f([x], w, b, spec) for f in (predicted, forward_records))
     assert rows.size * w[..., 0].size > 2**24
     np.testing.assert_allclose(found, rows, rtol=0, atol=1e-12 * np.abs(rows).max())

@@ -7,6 +7,7 @@ from typing import Any
 
 from ..prepared import SMALL_NUMBERS, Prepared, prepare
 from ..problem import Problem
+from ..records import count
 from ..spec import ConvSpec
 from ..system import MAX_GRAM_BYTES
 from .base import Progress, Raw, Solver, judge_ridge, traceable
@@ -70,8 +71,8 @@ class AutoSolver(Solver):
         solver = choose(problem, self.ridge)
         raw = solver.run(prepared, progress)
         choice = (
-            f"{prepared.n} rows × {problem.n_unknowns} unknowns × {prepared.outputs} outputs, "
-            f"{prepared.groups} groups: {solver.name}"
+            f"{count(prepared.n, 'row')} × {count(problem.n_unknowns, 'unknown')} × "
+            f"{count(prepared.outputs, 'output')}, {count(prepared.groups, 'group')}: {solver.name}"
         )
         fits = prepared.fits or 8 * prepared.groups * prepared.columns**2 <= MAX_GRAM_BYTES
         done = (raw.full_rank and raw.status == "solved") or raw.status == "interrupted"
