@@ -108,7 +108,7 @@ class Preconditioner:
         for axis, k in enumerate(self.grid.taps):
             share = np.r_[0:k, 1 - k : 0] / k
             window = np.i0(width * np.sqrt(1 - share**2)) / np.i0(width)
-            lags = lags * np.expand_dims(window, [a for a in range(lags.ndim) if a != axis])
+            lags = lags * window.reshape(-1, *(1,) * (lags.ndim - 1 - axis))
         symbol = self.grid.symbol(lags)
         if self.grid.channels == 1:
             return symbol.real[:, 0], np.ones((1, 1, 1))

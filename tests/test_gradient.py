@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Iterator
 
 import jax.numpy as jnp
 import numpy as np
@@ -21,14 +20,6 @@ Y = cs.convolve(X, W, SPEC) + 0.1 * RNG.standard_normal((2, 27, 3))
 PROBLEM = cs.Problem(X, Y, spec=SPEC)
 A = np.stack([r[t : t + 4].reshape(-1) for r in X for t in range(27)])
 B = Y.reshape(-1, 3)
-
-
-@pytest.fixture
-def ctrl_c() -> Iterator[None]:
-    """Python's own answer to Ctrl-C, which a shell may have taken from background jobs."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
 
 
 def gradient(loss: str, w: np.ndarray, delta: float = 0.5) -> np.ndarray:

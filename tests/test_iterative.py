@@ -137,7 +137,7 @@ def test_trace_and_progress_tell_the_loss():
     assert fit.trace.losses[0] == pytest.approx(np.mean(problem.y[0] ** 2))
 
 
-def test_ctrl_c_keeps_the_best():
+def test_ctrl_c_keeps_the_best(ctrl_c: None) -> None:
     rng = np.random.default_rng(11)
     problem, _ = convolved(rng, coloured(rng, 2000), 30)
 
