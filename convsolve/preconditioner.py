@@ -10,7 +10,7 @@ import numpy as np
 
 from .circulant import ORDER, Gram, times
 from .factor import EPS
-from .series import Series
+from .series import Series, side_by_side
 from .triangle import solve_triangular
 
 # The filter may read so many numbers, or fewer than `ORDER` taps of many channels.
@@ -19,6 +19,8 @@ BAND = 256
 # lobes below twelve decades, for all others.
 NARROW, WIDE = 6.0, 20.0
 EVEN = 1e-2
+# Matrices of so many numbers in all have their eigenvalues taken by one thread.
+EIGEN_NUMBERS = 2**16
 
 
 class Preconditioner:
@@ -112,8 +114,9 @@ class Preconditioner:
         symbol = self.grid.symbol(lags)
         if self.grid.channels == 1:
             return symbol.real[:, 0], np.ones((1, 1, 1))
-        values, vectors = np.linalg.eigh(symbol)
-        return values, vectors
+        parts = np.array_split(symbol, 1 + symbol.size // EIGEN_NUMBERS)
+        values, vectors = zip(*side_by_side(np.linalg.eigh, parts), strict=True)
+        return np.concatenate(values), np.concatenate(vectors)
 
     def _power(self, exponent: float) -> np.ndarray:
         scaled = self._vectors * self._values[:, None] ** exponent

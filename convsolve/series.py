@@ -29,6 +29,7 @@ CHUNK_NUMBERS = 2**20
 # Every thread holds some turns' worth of memory.
 MOST_THREADS = 8
 
+_S = TypeVar("_S")
 _T = TypeVar("_T")
 
 
@@ -232,8 +233,8 @@ def turns(shape: Sequence[int], rows: int, taps: int, width: int) -> list[Turn]:
     ]
 
 
-def side_by_side(task: Callable[[Turn], _T], several: Sequence[Turn]) -> Iterator[_T]:
-    """``task`` of every turn, in order, as many at a time as there are cores."""
+def side_by_side(task: Callable[[_S], _T], several: Sequence[_S]) -> Iterator[_T]:
+    """``task`` of each, in order, as many at a time as there are cores."""
     if len(several) == 1:
         yield task(several[0])
         return
@@ -241,15 +242,15 @@ def side_by_side(task: Callable[[Turn], _T], several: Sequence[Turn]) -> Iterato
     cores = min(allowed or 1, MOST_THREADS)
     with one_blas_thread(), ThreadPoolExecutor(cores) as pool:
 
-        def submit(turn: Turn) -> Future[_T]:
+        def submit(one: _S) -> Future[_T]:
             # What NumPy is to do about overflow is said in a context.
-            return pool.submit(copy_context().run, task, turn)
+            return pool.submit(copy_context().run, task, one)
 
         # One more than cores: nobody waits, and memory does not grow with the turns.
         waiting = deque(map(submit, several[: cores + 1]))
-        for turn in several[cores + 1 :]:
+        for one in several[cores + 1 :]:
             yield waiting.popleft().result()
-            waiting.append(submit(turn))
+            waiting.append(submit(one))
         while waiting:
             yield waiting.popleft().result()
 

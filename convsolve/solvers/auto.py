@@ -15,29 +15,31 @@ from .direct import LeastSquares
 from .iterative import ConjugateGradient
 from .structured import NormalEquations
 
-# Along one axis, from so many unknowns on, steps of FFTs are faster than a factor, unless channels
-# or outputs are many: measured for inputs coloured by one pole.
-LONG, CHANNELS, OUTPUTS = 800, 4, 8
+# Along one axis, from `FEW` unknowns on and so many more for every channel and output of a group,
+# steps of FFTs are faster than a factor: see benchmarks/results/choice.json.
+FEW, PER_CHANNEL, PER_OUTPUT = 800, 20, 60
+# Steps that cost about as much as the factor that takes over where they do not end.
+UNKNOWNS_A_STEP = 20
 
 
 def choose(problem: Problem, ridge: Any = 0.0) -> Solver:
     """The rule, by sizes alone: rows, unknowns, axes, and the channels and outputs of a group.
 
     `LeastSquares` for fewer rows than unknowns or a matrix (y beside it, all groups) of at most 2¹⁶
-    numbers, if that fits in memory; `ConjugateGradient` for one axis, 800 unknowns or more, at most
-    4 channels and 8 outputs, and records of four times the kernel; otherwise `NormalEquations`.
+    numbers, if that fits in memory; `ConjugateGradient` for one axis, 800 + 20·channels +
+    60·outputs unknowns or more, and records of four times the kernel; otherwise `NormalEquations`.
     """
     p, unknowns = prepare(problem), problem.n_unknowns
     if p.n < unknowns or p.matrix_numbers <= SMALL_NUMBERS:
         solver: Solver = LeastSquares("qr", ridge)
         if solver.supports(problem) is None:
             return solver
-    few = problem.in_channels <= CHANNELS * p.groups and p.outputs <= OUTPUTS
     # What hangs over the edges of a record costs two kernels.
     long = p.n >= 4 * len(problem.x) * problem.spec.kernel_size[0]
-    if problem.spec.ndim == 1 and unknowns >= LONG and few and long and p.n >= unknowns:
-        # Columns that a burst makes uneven are no work for FFTs.
-        return NormalEquations(ridge) if p.signals is None else ConjugateGradient(ridge)
+    many = FEW + PER_CHANNEL * problem.in_channels // p.groups + PER_OUTPUT * p.outputs
+    # Columns that a burst makes uneven are no work for FFTs.
+    if problem.spec.ndim == 1 and unknowns >= many and long and p.n >= unknowns and p.signals:
+        return ConjugateGradient(ridge)
     return NormalEquations(ridge)
 
 
@@ -47,11 +49,11 @@ class AutoSolver(Solver):
     """The default: the exact least-squares answer by whichever method is cheapest.
 
     ``LeastSquares(method="qr")`` with fewer rows than unknowns, or a design matrix (y beside it) of
-    at most 2¹⁶ numbers, if that fits in memory; ``ConjugateGradient`` for 800 unknowns and more
-    along one axis, with few channels and outputs; otherwise ``NormalEquations``, which escalates by
-    itself, and which takes over where conjugate gradients do not reach 30 eps or prove that the
-    answer is the only one. All give the same
-    answer. ``stats["solver"]`` names the one that ran, ``stats["choice"]`` the sizes that decided.
+    at most 2¹⁶ numbers, if that fits in memory; ``ConjugateGradient`` for a thousand unknowns and
+    more along one axis, and more yet with many channels and outputs; otherwise ``NormalEquations``,
+    which escalates by itself, and which takes over where conjugate gradients do not reach 30 eps in
+    P/20 steps or prove that the answer is the only one. All give the same answer.
+    ``stats["solver"]`` names the one that ran, ``stats["choice"]`` the sizes that decided.
     ``ridge`` is summed, as scikit-learn's ``alpha``.
     """
 
@@ -69,12 +71,14 @@ class AutoSolver(Solver):
     def run(self, prepared: Prepared, progress: Progress | None = None) -> Raw:
         problem = prepared.problem
         solver = choose(problem, self.ridge)
+        fits = prepared.fits or 8 * prepared.groups * prepared.columns**2 <= MAX_GRAM_BYTES
+        if isinstance(solver, ConjugateGradient) and fits:
+            solver = replace(solver, steps=problem.n_unknowns // UNKNOWNS_A_STEP)
         raw = solver.run(prepared, progress)
         choice = (
             f"{count(prepared.n, 'row')} × {count(problem.n_unknowns, 'unknown')} × "
             f"{count(prepared.outputs, 'output')}, {count(prepared.groups, 'group')}: {solver.name}"
         )
-        fits = prepared.fits or 8 * prepared.groups * prepared.columns**2 <= MAX_GRAM_BYTES
         done = (raw.full_rank and raw.status == "solved") or raw.status == "interrupted"
         if isinstance(solver, ConjugateGradient) and not done and fits:
             choice += f" ({raw.status}, full rank {'' if raw.full_rank else 'not '}proved)"
