@@ -12,6 +12,10 @@ from .records import by_channel
 from .series import CHUNK_NUMBERS, Series, Turn, summed, turns, windows
 
 
+# Where channels and columns are few, loops over shifts cost more than what they compute.
+FEW_CHANNELS, FEW_COLUMNS = 4, 800
+
+
 class Sums(NamedTuple):
     """AᵀA (P, P), Aᵀy (P, Q), yᵀ1 and Σy² (Q,)."""
 
@@ -62,15 +66,14 @@ def _long(x: Series, y: Series | None, rows: int, taps: int, others: tuple[int, 
     head, tail = (_ends(x, at, taps - 1, others) for at in (0, rows))
     if y is not None:
         # The first K - 1 samples, which the core leaves out, have their place in Aᵀy too.
-        first = _ends(y, 0, taps - 1, ())
-        missing = np.zeros((first.shape[2], taps, channels))
-        for t in range(taps - 1):
-            missing[:, : taps - 1 - t] += _products(first, head, t, taps - 1 - t)
-        rhs += missing.transpose(1, 2, 0)
-    gram = np.empty((taps, channels, taps, channels))
-    gram[-1, :, -1] = core[:, 0]
-    _backward(gram, core, head, taps - 2, 0)
-    _forward(gram, tail, 1, taps - 1)
+        rhs += _lagged_products(_ends(y, 0, taps - 1, ()), head, taps)
+    if channels <= FEW_CHANNELS and taps * channels <= FEW_COLUMNS:
+        gram = _joined(core, head, tail)
+    else:
+        gram = np.empty((taps, channels, taps, channels))
+        gram[-1, :, -1] = core[:, 0]
+        _backward(gram, core, head, taps - 2, 0)
+        _forward(gram, tail, 1, taps - 1)
     return Sums(_mirrored(gram), rhs.reshape(taps * channels, -1), outputs, squares)
 
 
@@ -96,6 +99,52 @@ def _ends(series: Series, start: int, count: int, others: tuple[int, ...]) -> np
     """(N·∏T', count, ∏K'·C) samples from ``start`` on, windows of the other axes as channels."""
     part = series.part(start, start + count).swapaxes(0, 1)
     return np.ascontiguousarray(windows(part, others).swapaxes(0, 1))
+
+
+def _lagged_products(u: np.ndarray, v: np.ndarray, lags: int) -> np.ndarray:
+    """Σ_{n,t} v[t+m] u[t]ᵀ, (lags, C, C'), of u (n, S, C') and v (n, S, C), zero beyond S."""
+    from scipy.fft import irfft, next_fast_len, rfft
+
+    size = next_fast_len(u.shape[1] + lags, real=True)
+    a, b = (rfft(s, size, axis=1) for s in (v, u))
+    return irfft(_correlated(a, b.conj(), (), ()), size, axis=0)[:lags]
+
+
+def _joined(core: np.ndarray, head: np.ndarray, tail: np.ndarray) -> np.ndarray:
+    """What `_backward` and `_forward` make of a core, all products of an end at once: in half the
+    time where those of one shift are few, and twice the memory.
+    """
+    channels, taps, _ = core.shape
+    ends, p = taps - 1, taps * channels
+
+    def by_lag(samples: np.ndarray) -> np.ndarray:
+        """Σ_n s[u] s[u+m]ᵀ, (u, C, m, C), zero where u + m lies beyond the end."""
+        flat = samples.reshape(len(samples), -1)
+        found = np.zeros((ends * channels, 2 * ends * channels))
+        np.matmul(flat.T, flat, out=found[:, : ends * channels])
+        return _skewed(found, (ends, channels, ends, channels))
+
+    shifts = np.zeros((taps, *core.shape))
+    shifts[-1] = core
+    shifts[:-1, :, :-1] = by_lag(head)
+    for k in range(taps - 2, -1, -1):
+        shifts[k] += shifts[k + 1]
+    later = by_lag(tail).copy()
+    for k in range(1, ends):
+        later[k] += later[k - 1]
+    shifts[1:, :, :-1] += later
+    # Lags beyond the kernel come to stand in the next row, below the diagonal.
+    gram = np.empty((p + channels, p))
+    _skewed(gram, shifts.shape)[...] = shifts
+    return gram[:p].reshape(shifts.shape)
+
+
+def _skewed(a: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """The view [k, c, m, d] of entries [k, c, k + m, d] of a matrix of such blocks."""
+    row, one = a.strides
+    channels = shape[1]
+    strides = (channels * (row + one), row, channels * one, one)
+    return np.lib.stride_tricks.as_strided(a, shape, strides)
 
 
 def _products(left: np.ndarray, right: np.ndarray, at: int, lags: int) -> np.ndarray:
