@@ -76,8 +76,8 @@ class Prepared:
         ys: list[np.ndarray | None] = [None] * len(xs)
         y_exponents = np.zeros(problem.out_channels, int)
         if problem.y is not None:
-            y_exponents = channel_exponents(problem.y)
             ys = [_stacked(problem.y, m) for m in self.members]
+            y_exponents = channel_exponents(ys)
         taps = math.prod(spec.kernel_size)
         per_channel = x_exponents.reshape(self.groups, 1, -1)
         self.x_exponents = np.tile(per_channel, (1, taps, 1)).reshape(self.groups, -1)

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from .records import by_channel
-from .series import Series, Turn, summed, turns
+from .series import Series, Turn, channelwise, summed, turns
 
 
 class _Operator:
@@ -100,24 +100,25 @@ class Misfit(NamedTuple):
     sums: np.ndarray
 
 
-def misfit(x: Series, y: Series, w: np.ndarray, offset: np.ndarray | float = 0.0) -> Misfit:
-    """Of r = y - offset - A w for w (*K, C, Q), in one pass."""
+def misfit(x: Series, y: Series, w: np.ndarray, offset: np.ndarray) -> Misfit:
+    """Of r = y - offset - A w for w (*K, C, Q) and offset (Q,), in one pass."""
     operator = _Operator(x, w.shape[:-2], w.shape[-1])
     spectrum = operator.kernel_spectrum(w)
 
     def of(turn: Turn) -> tuple[np.ndarray, ...]:
         seen, found = operator.product(spectrum, turn)
         r = turn.pieces(y, turn.step)
-        r[:, : turn.step] -= found
-        r[:, : turn.step] -= offset
+        inner = r[:, : turn.step]
+        inner -= found
+        if offset.any():
+            channelwise(np.subtract, inner, offset, inner)
         # What stands beyond the last row is none.
         missing = turn.start + turn.blocks * turn.step - operator.rows[0]
         if missing > 0:
             r[turn.blocks - 1 :: turn.blocks, turn.step - missing :] = 0.0
         sums = by_channel(np.add, r, np.square), by_channel(np.add, r)
-        # x times the conjugate of r, where a correlation has it the other way round.
-        back = operator.spectra(r, turn).conj()
-        return seen.swapaxes(-1, -2) @ back, *sums
+        back = operator.spectra(r, turn)
+        return np.conj(seen, out=seen).swapaxes(-1, -2) @ back, *sums
 
     gradient, squares, sums = summed(of, operator.turns)
-    return Misfit(squares, operator.taps_of(gradient), sums)
+    return Misfit(squares, operator.taps_of(gradient.conj()), sums)

@@ -26,11 +26,26 @@ from .threads import one_blas_thread
 # more memory.
 CHUNK_NUMBERS = 2**20
 
+# So many channels are no short row.
+MANY_CHANNELS = 64
+
 # Every thread holds some turns' worth of memory.
 MOST_THREADS = 8
 
 _S = TypeVar("_S")
 _T = TypeVar("_T")
+
+
+def channelwise(of: np.ufunc, a: np.ndarray, values: np.ndarray, out: np.ndarray) -> None:
+    """``of`` a (..., L, C) and values (C,) into ``out``; a few channels of samples that follow each
+    other in memory as one, since NumPy is slow on short rows.
+    """
+    samples, channels = a.shape[-2:]
+    joined = (channels * a.itemsize, a.itemsize), (channels * out.itemsize, out.itemsize)
+    if 1 < channels < MANY_CHANNELS and (a.strides[-2:], out.strides[-2:]) == joined:
+        shape = (*a.shape[:-2], samples * channels)
+        a, out, values = a.reshape(shape), out.reshape(shape), np.tile(values, samples)
+    of(a, values, out=out)
 
 
 class Series(NamedTuple):
@@ -42,9 +57,9 @@ class Series(NamedTuple):
 
     def scaled(self, part: np.ndarray, out: np.ndarray) -> None:
         """Some of the data, read into ``out``."""
-        np.multiply(part, self.scale, out=out)
+        channelwise(np.multiply, part, self.scale, out)
         if self.shift.any():
-            out -= self.shift
+            channelwise(np.subtract, out, self.shift, out)
 
     def part(self, start: int, stop: int) -> np.ndarray:
         """float64 (N, stop - start, *L', C) of all records."""

@@ -70,19 +70,23 @@ class System:
 
     def __init__(self, prepared: Prepared, ridge: float = 0.0) -> None:
         self.prepared, self.ridge = prepared, ridge
-        norms = prepared.column_norms
-        base = prepared.x_exponents
+        made = prepared.once(("scaling", ridge), "scaling", self._scaling)
+        self.turn, self.root_ridge, self.a_norm = made
+        self.exponents = prepared.x_exponents + self.turn
+
+    def _scaling(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Exponents that bring the columns to norm one, √ridge there, and ‖A‖ (groups,)."""
+        norms, base = self.prepared.column_norms, self.prepared.x_exponents
         # √ridge in the columns' units may leave float64 where it dwarfs them, so exponents first.
-        root, power = np.frexp(np.sqrt(ridge))
+        root, power = np.frexp(np.sqrt(self.ridge))
         high = exponents_of(norms)
-        if ridge:
+        if self.ridge:
             high = np.where(norms > 0, np.maximum(high, power - base), power - base)
         joint = np.hypot(np.ldexp(norms, -high), np.ldexp(root, power - base - high))
         extra = exponents_of(joint)
-        self.turn = high + extra
-        self.exponents = base + self.turn
-        self.root_ridge = np.ldexp(root, power - self.exponents)
-        self.a_norm = np.linalg.norm(np.ldexp(joint, -extra), axis=1)
+        turn = high + extra
+        root_ridge = np.ldexp(root, power - base - turn)
+        return turn, root_ridge, np.linalg.norm(np.ldexp(joint, -extra), axis=1)
 
     def _once(self, key: object, label: str, make: Callable[[], Factor | None]) -> Factor | None:
         # Of all ridges only the last is kept: a search over many would fill the memory.
@@ -127,7 +131,7 @@ class System:
 
         def make() -> Factor | None:
             factor = made(sure)
-            if factor is not None and factor.shift > LITTLE * least_square(factor.r):
+            if factor is not None and factor.shift and factor.shift > LITTLE * least_square(factor.r):
                 # What the proof took off the diagonal would be felt.
                 factor = made(True)
             return factor
