@@ -133,7 +133,11 @@ class System:
 
         def make() -> Factor | None:
             factor = made(sure)
-            if factor is not None and factor.shift and factor.shift > LITTLE * least_square(factor.r):
+            if (
+                factor is not None
+                and factor.shift
+                and factor.shift > LITTLE * least_square(factor.r)
+            ):
                 # What the proof took off the diagonal would be felt.
                 factor = made(True)
             return factor

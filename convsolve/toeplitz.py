@@ -11,7 +11,6 @@ import numpy as np
 from .records import by_channel
 from .series import CHUNK_NUMBERS, Series, Turn, summed, turns, windows
 
-
 # Where channels and columns are few, loops over shifts cost more than what they compute.
 FEW_CHANNELS, FEW_COLUMNS = 4, 800
 
