@@ -65,17 +65,12 @@ class Signals:
     @cached_property
     def sums(self) -> list[Sums]:
         """`toeplitz.Sums` of each group."""
-        found: list[Sums | None] = [None] * self.groups
+        by_group: list[list[toeplitz.Part]] = [[] for _ in range(self.groups)]
         for g, x, y in self.parts:
-            part, before = toeplitz.moments(x, y, self.taps), found[g]
-            if not np.array_equal(self.columns, np.arange(len(part.gram))):
-                part = part.of(self.columns)
-            if before is None:
-                found[g] = part
-            else:
-                for total, more in zip(before, part, strict=True):
-                    total += more
-        return [s for s in found if s is not None]
+            by_group[g].append((x, y))
+        found = [toeplitz.moments(parts, self.taps) for parts in by_group]
+        whole = np.array_equal(self.columns, np.arange(len(found[0].gram)))
+        return found if whole else [sums.of(self.columns) for sums in found]
 
     @property
     def _gram_first(self) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,6 +13,10 @@ from .series import CHUNK_NUMBERS, Series, Turn, summed, turns, windows
 
 # Where channels and columns are few, loops over shifts cost more than what they compute.
 FEW_CHANNELS, FEW_COLUMNS = 4, 800
+
+
+# x and y of some records.
+Part = tuple[Series, Series | None]
 
 
 class Sums(NamedTuple):
@@ -29,7 +33,7 @@ class Sums(NamedTuple):
         return Sums(gram[np.ix_(columns, columns)], rhs[columns], *rest)
 
 
-def moments(x: Series, y: Series | None, taps: Sequence[int]) -> Sums:
+def moments(parts: Sequence[Part], taps: Sequence[int]) -> Sums:
     """What least squares needs of the rows, from the signals; without y, of no output.
 
     Along the axis of most taps by FFT, with the windows of the other axes as channels. There, in
@@ -39,33 +43,64 @@ def moments(x: Series, y: Series | None, taps: Sequence[int]) -> Sums:
     """
     axis = max(range(len(taps)), key=lambda i: taps[i])
     others = (*taps[:axis], *taps[axis + 1 :])
-    x, y = x.first(axis), None if y is None else y.first(axis)
-    rows = x.data.shape[1] - taps[axis] + 1
-    of = _long if rows >= taps[axis] else _short
-    # Of so many records at a time heads and tails are held at once.
-    ends = min(x.data.shape[1], 2 * taps[axis]) * math.prod(x.data.shape[2:]) * math.prod(others)
-    many = max(1, 8 * CHUNK_NUMBERS // ends)
-    several = [slice(i, i + many) for i in range(0, len(x.data), many)]
-    parts = ((x.records(s), None if y is None else y.records(s)) for s in several)
-    found = of(*next(parts), rows, taps[axis], others)
-    for part in parts:
-        for total, more in zip(found, of(*part, rows, taps[axis], others), strict=True):
-            total += more
+    moved = [(x.first(axis), None if y is None else y.first(axis)) for x, y in parts]
+    found: Sums | None = None
+    for several in _together(moved, taps[axis], others):
+        long = several[0][0].data.shape[1] >= 2 * taps[axis] - 1
+        part = (_long if long else _short)(several, taps[axis], others)
+        if found is None:
+            found = part
+        else:
+            for total, more in zip(found, part, strict=True):
+                total += more
+    assert found is not None
     if not axis:
         return found
-    moved = (taps[axis], *others, x.data.shape[-1])
-    order = np.arange(math.prod(moved)).reshape(moved)
+    shape = (taps[axis], *others, parts[0][0].data.shape[-1])
+    order = np.arange(math.prod(shape)).reshape(shape)
     return found.of(np.moveaxis(order, 0, axis).reshape(-1))
 
 
-def _long(x: Series, y: Series | None, rows: int, taps: int, others: tuple[int, ...]) -> Sums:
+def _together(parts: Sequence[Part], taps: int, others: Sequence[int]) -> Iterator[list[Part]]:
+    """The same in lots whose ends are held at once; what is short, shape by shape."""
+    lot: list[Part] = []
+    held = 0
+    for x, y in parts:
+        records, length, *between = x.data.shape
+        short = length < 2 * taps - 1
+        ends = min(length, 2 * taps) * math.prod(between) * math.prod(others)
+        many = max(1, 8 * CHUNK_NUMBERS // ends)
+        for i in range(0, records, many):
+            some = slice(i, i + many)
+            part = x.records(some), None if y is None else y.records(some)
+            if short:
+                yield [part]
+                continue
+            lot.append(part)
+            held += len(part[0].data) * ends
+            if held > 8 * CHUNK_NUMBERS:
+                yield lot
+                lot, held = [], 0
+    if lot:
+        yield lot
+
+
+def _long(parts: Sequence[Part], taps: int, others: tuple[int, ...]) -> Sums:
     """Records of at least as many windows as taps: a core by FFT, and both ends."""
-    core, rhs, outputs, squares = _correlations(x, y, rows, taps, others)
+    found: list[Any] = []
+    heads, tails = [], []
+    for x, y in parts:
+        rows = x.data.shape[1] - taps + 1
+        part = _correlations(x, y, rows, taps, others)
+        heads.append(_ends(x, 0, taps - 1, others))
+        tails.append(_ends(x, rows, taps - 1, others))
+        if y is not None:
+            # The first K - 1 samples, which the core leaves out, have their place in Aᵀy too.
+            part[1][...] += _lagged_products(_ends(y, 0, taps - 1, ()), heads[-1], taps)
+        found = [a + b for a, b in zip(found, part, strict=True)] if found else list(part)
+    core, rhs, outputs, squares = found
+    head, tail = np.concatenate(heads), np.concatenate(tails)
     channels = len(core)
-    head, tail = (_ends(x, at, taps - 1, others) for at in (0, rows))
-    if y is not None:
-        # The first K - 1 samples, which the core leaves out, have their place in Aᵀy too.
-        rhs += _lagged_products(_ends(y, 0, taps - 1, ()), head, taps)
     if channels <= FEW_CHANNELS and taps * channels <= FEW_COLUMNS:
         gram = _joined(core, head, tail)
     else:
@@ -76,8 +111,10 @@ def _long(x: Series, y: Series | None, rows: int, taps: int, others: tuple[int, 
     return Sums(_mirrored(gram), rhs.reshape(taps * channels, -1), outputs, squares)
 
 
-def _short(x: Series, y: Series | None, rows: int, taps: int, others: tuple[int, ...]) -> Sums:
+def _short(parts: Sequence[Part], taps: int, others: tuple[int, ...]) -> Sums:
     """Records of fewer windows than taps: T shifts at a time share a sample, and no more."""
+    ((x, y),) = parts
+    rows = x.data.shape[1] - taps + 1
     samples = _ends(x, 0, x.data.shape[1], others)
     channels = samples.shape[-1]
     gram = np.empty((taps, channels, taps, channels))

@@ -42,6 +42,15 @@ def test_identifiability(tmp_path: Path) -> None:
     assert limited["largest_tap"]["numpy lstsq"] > 1e8
 
 
+def test_the_choice_of_solver(tmp_path: Path) -> None:
+    result = quick("choice", tmp_path / "result.json")
+    assert len(result["rows"]) == 12
+    for row in result["rows"]:
+        assert row["both_solved"]
+        assert row["ratio"] > 0
+        assert row["chosen"] == "NormalEquations"
+
+
 def test_peers(tmp_path: Path) -> None:
     out = tmp_path / "result.json"
     result = quick("peers", out)

@@ -188,9 +188,9 @@ def test_the_rule_of_the_default_solver(monkeypatch: pytest.MonkeyPatch) -> None
         return choose(problem).name
 
     both = ["NormalEquations", "ConjugateGradient"]
-    assert [chosen(k) for k in (879, 880)] == both
-    assert [chosen(k, 4) for k in (234, 235)] == both
-    assert [chosen(k, 1, 16) for k in (1779, 1780)] == both
+    assert [chosen(k) for k in (849, 850)] == both
+    assert [chosen(k, 5) for k in (185, 186)] == both
+    assert [chosen(k, 1, 16) for k in (1299, 1300)] == both
     assert chosen(900, 8, 8, groups=4) == "ConjugateGradient"
     assert chosen((30, 30)) == "NormalEquations"
     assert chosen(39_900) == "LeastSquares(qr)"

@@ -17,7 +17,7 @@ from .structured import NormalEquations
 
 # Along one axis, from `FEW` unknowns on and so many more for every channel and output of a group,
 # steps of FFTs are faster than a factor: see benchmarks/results/choice.json.
-FEW, PER_CHANNEL, PER_OUTPUT = 800, 20, 60
+FEW, PER_CHANNEL, PER_OUTPUT = 800, 20, 30
 # Steps that cost about as much as the factor that takes over where they do not end.
 UNKNOWNS_A_STEP = 20
 
@@ -27,7 +27,7 @@ def choose(problem: Problem, ridge: Any = 0.0) -> Solver:
 
     `LeastSquares` for fewer rows than unknowns or a matrix (y beside it, all groups) of at most 2¹⁶
     numbers, if that fits in memory; `ConjugateGradient` for one axis, 800 + 20·channels +
-    60·outputs unknowns or more, and records of four times the kernel; otherwise `NormalEquations`.
+    30·outputs unknowns or more, and records of four times the kernel; otherwise `NormalEquations`.
     """
     p, unknowns = prepare(problem), problem.n_unknowns
     if p.n < unknowns or p.matrix_numbers <= SMALL_NUMBERS:

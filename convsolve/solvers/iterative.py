@@ -117,8 +117,8 @@ class ConjugateGradient(Solver):
     Normal equations square the condition κ of A (columns of norm one): expect "solved" up to a κ of
     about 1e7, and full rank proved up to about 1e5. Beyond, and where the data leave the kernel
     open without a ridge, `NormalEquations` and `LeastSquares` give the better answer, at their
-    cost. They are as fast below some 500 unknowns of one channel, 1 000 of four or 2 000 of
-    sixteen. Runs on the host only. Fewer rows than unknowns need a ridge.
+    cost. They are as fast below some 800 unknowns, 20 more a channel and 30 more an output. Runs on
+    the host only. Fewer rows than unknowns need a ridge.
 
     Source: R. H. Chan and M. K. Ng, Conjugate gradient methods for Toeplitz systems, SIAM Review 38
     (1996) 427.
