@@ -76,7 +76,7 @@ def adjoint(x: Any, r: Any, spec: ConvSpec) -> jax.Array:
     return g
 
 
-def silenced(x: np.ndarray, spec: ConvSpec) -> np.ndarray:
+def silenced(x: Any, spec: ConvSpec) -> Any:
     """x ``(N, *E, C)`` in normal form, zero where strides leave samples that no window reads."""
     counts = spec.normal.output_shape(x.shape[1:-1])
     axes = zip(counts, spec.kernel_size, spec.stride, spec.dilation, strict=True)
@@ -89,7 +89,8 @@ def silenced(x: np.ndarray, spec: ConvSpec) -> np.ndarray:
             last = first + (k - 1 - first) // period * period
             read[first * d : last * d + (t - 1) * s + 1 : s] = True
         if not read.all():
-            x = np.where(read.reshape(-1, *(1,) * (x.ndim - 1 - axis)), x, 0)
+            xp = np if isinstance(x, np.ndarray) else jnp
+            x = xp.where(read.reshape(-1, *(1,) * (x.ndim - 1 - axis)), x, 0)
     return x
 
 

@@ -166,6 +166,19 @@ def test_vmap_is_a_loop() -> None:
         np.testing.assert_allclose(w, alone, rtol=1e-10, atol=1e-12)
 
 
+@pytest.mark.usefixtures("forced")
+@pytest.mark.parametrize("bias", [False, True])
+def test_what_no_window_reads_is_not_there(bias: bool) -> None:
+    """1e20 in a sample between windows would leave an FFT no digit, and a mean none either."""
+    x, y, spec, _ = data("beyond the kernel")
+    unread = np.arange(x.shape[1]) % 5 > 2
+    loud = np.where(unread[:, None], 1e20, x)
+    for got, want in zip(fit(loud, y, spec, bias), fit(x, y, spec, bias), strict=True):
+        np.testing.assert_allclose(got, want, rtol=1e-10)
+    slopes = jax.grad(lambda x: jnp.sum(fit(x, y, spec, bias)[0]))(jnp.asarray(loud))
+    assert (slopes[:, unread] == 0).all()
+
+
 def test_float32_beside_an_offset() -> None:
     """Means are taken off first, where 1e4 would leave three digits of x."""
     spec = cs.ConvSpec(40)

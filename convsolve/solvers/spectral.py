@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from ..convolution import normal_form
+from ..convolution import normal_form, silenced
 from ..spec import ConvSpec
 from .linear import HIGHEST, matmul, solve_gram
 
@@ -42,7 +42,7 @@ def fit(x: Any, y: Any, spec: ConvSpec, bias: bool, ridge: Any, small: bool) -> 
     Derivatives go through A, Aᵀ and Aᵀy, and the Gram is a constant inside the solve; those of a
     ``small`` problem, which has `few_lags`, go through the Gram.
     """
-    x, spec, groups = normal_form(x, spec), spec.normal, spec.groups
+    x, spec, groups = silenced(normal_form(x, spec), spec), spec.normal, spec.groups
     over, rows = tuple(range(x.ndim - 1)), math.prod(y.shape[:-1])
     shift, y_mean = jnp.zeros(x.shape[-1], x.dtype), jnp.zeros(y.shape[-1], y.dtype)
     if bias:
