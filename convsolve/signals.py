@@ -125,7 +125,7 @@ class Signals:
         alike = by_tap.max(1) <= EVEN**2 * by_tap.min(1)
         return bool(alike.all()) and self._keeps_digits(centred)
 
-    @property
+    @cached_property
     def column_norms(self) -> np.ndarray:
         """Norms (groups, P) of the columns, centred if there is a bias."""
         return np.sqrt(self._centred_squares() if self.bias else self._column_squares)

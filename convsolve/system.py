@@ -72,6 +72,9 @@ class System:
 
     def __init__(self, prepared: Prepared, ridge: float = 0.0) -> None:
         self.prepared, self.ridge = prepared, ridge
+        if ridge:
+            # Of all ridges only the last is kept: a search over many would fill the memory.
+            prepared.forget(lambda kept: isinstance(kept, tuple) and kept[1] not in (0, ridge))
         made = prepared.once(("scaling", ridge), "scaling", self._scaling)
         self.turn, self.root_ridge, self.a_norm = made
         self.exponents = prepared.x_exponents + self.turn
@@ -91,10 +94,6 @@ class System:
         return turn, root_ridge, np.linalg.norm(np.ldexp(joint, -extra), axis=1)
 
     def _once(self, key: object, label: str, make: Callable[[], Factor | None]) -> Factor | None:
-        # Of all ridges only the last is kept: a search over many would fill the memory.
-        self.prepared.forget(
-            lambda kept: isinstance(kept, tuple) and kept[1] not in (0, self.ridge)
-        )
         return self.prepared.once((key, self.ridge), label, make)
 
     @property

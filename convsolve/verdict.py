@@ -44,8 +44,9 @@ def _lost_in_rounding(system: System, group: int, factor: Factor) -> bool:
     if not prepared.problem.data_eps:
         return False
     mean, rest, _, _ = prepared.centre
-    whole = np.hypot(prepared.column_norms, np.sqrt(prepared.n) * (mean + rest))
-    rounding = prepared.problem.data_eps * np.ldexp(whole[group], -system.turn[group])
+    offset = np.sqrt(prepared.n) * (mean[group] + rest[group])
+    whole = np.hypot(prepared.column_norms[group], offset)
+    rounding = prepared.problem.data_eps * np.ldexp(whole, -system.turn[group])
     # The certificate of a Gram is a bound from below, which mostly spares the spectrum.
     if factor.source == "gram" and rounding.max() < least_certified(len(rounding)):
         return False
