@@ -280,9 +280,9 @@ class Factor:
     @property
     def null_threshold(self) -> float:
         """Null-space rows below clip(10√P·eps·s₁/σ_r, 1e-12, 1e-3) in norm are rounding."""
-        values = self.singular_values
-        if not self.rank:
+        if self.full_rank or not self.rank:
             return 1e-12
+        values = self.singular_values
         noise = 10 * math.sqrt(self.r.shape[1]) * EPS * values[0] / values[self.rank - 1]
         return float(np.clip(noise, 1e-12, 1e-3))
 

@@ -175,3 +175,15 @@ def test_condition_of_many_unknowns(monkeypatch: pytest.MonkeyPatch, digits: int
         report = cs.identify(cs.Problem(a, kernel_size=(1,)))
         assert (report.verdict, report.rank) == ("overdetermined", 150)
         assert report.condition == pytest.approx(np.linalg.cond(a), rel=bound(report, a))
+
+
+def test_the_report_of_many_determined_unknowns_takes_no_spectrum(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Neither for the null space, which is empty, nor for anything else in its words."""
+    monkeypatch.setattr(factor, "MAX_SPECTRUM", 100)
+    monkeypatch.setattr(factor.Factor, "singular_values", property(lambda _: pytest.fail("taken")))
+    x = np.random.default_rng(0).standard_normal(3000)
+    text = str(cs.identify(cs.Problem(x, kernel_size=150)))
+    assert "all 150 identifiable" in text
+    assert "Cholesky of the Gram matrix" in text
