@@ -204,3 +204,37 @@ def test_stats_say_what_was_proved():
     assert "random vector" in cs.solve(problem, cs.ConjugateGradient()).stats["evidence"]
     ridge = cs.solve(problem, cs.ConjugateGradient(ridge=1e6))
     assert ridge.stats["evidence"] == "the ridge alone"
+
+
+@pytest.mark.parametrize("bias", [False, True])
+@pytest.mark.parametrize("mixed", [False, True])
+def test_the_default_takes_many_channels_and_outputs_as_well(mixed, bias):
+    """Apart, and as five mixtures of two sources beside a tenth of their own."""
+    rng = np.random.default_rng(21)
+    x = coloured(rng, 3000, 5)
+    if mixed:
+        x = x[:, :2] @ rng.standard_normal((2, 5)) + 0.1 * x + 5.0 * bias
+    problem, _ = convolved(rng, x, 200, 3, 0.1, "drop")
+    problem = cs.Problem(problem.x, problem.y, spec=problem.spec, bias=bias)
+    fit = cs.solve(problem)
+    assert fit.stats["solver"] == "ConjugateGradient"
+    a = np.lib.stride_tricks.sliding_window_view(x, 200, axis=0).swapaxes(1, 2).reshape(-1, 1000)
+    a, y = (v - v.mean(0) * bias for v in (a, problem.y[0]))
+    norms = np.linalg.norm(a, axis=0)
+    q, r = np.linalg.qr(a / norms)
+    exact = np.linalg.solve(r, q.T @ y) / norms[:, None]
+    error = np.linalg.norm(fit.kernel.reshape(1000, 3) - exact) / np.linalg.norm(exact)
+    assert error <= 100 * np.finfo(float).eps * np.linalg.cond(r)
+
+
+@pytest.mark.filterwarnings("ignore::convsolve.IdentifiabilityWarning")
+@pytest.mark.parametrize("times", [5, 7])
+def test_where_steps_do_not_end_a_factor_takes_over(times):
+    """Conditions of 1e8 and 1e11; the same answer as without the attempt."""
+    rng = np.random.default_rng(22)
+    problem, _ = convolved(rng, coloured(rng, 5000, 1, 0.95, times), 900, edges="drop")
+    fit, direct = cs.solve(problem), cs.solve(problem, cs.NormalEquations())
+    assert fit.stats["choice"].endswith("then NormalEquations")
+    assert fit.stats["solver"] == "NormalEquations"
+    assert (fit.status, fit.certificate) == (direct.status, direct.certificate)
+    np.testing.assert_array_equal(fit.kernel, direct.kernel)
