@@ -109,8 +109,7 @@ def autocorrelation(parts: Iterable[Series], taps: Sequence[int]) -> np.ndarray:
 
         def crossed(turn: Turn, x: Series = x, shape: Any = shape, axes: Any = axes) -> Any:
             ahead, here = (
-                rfftn(turn.pieces(x, samples), shape, axes, workers=turn.workers)
-                for samples in (turn.size, turn.step)
+                rfftn(turn.pieces(x, samples), shape, axes) for samples in (turn.size, turn.step)
             )
             return (_crossed(ahead, here),)
 

@@ -30,7 +30,7 @@ class _Operator:
         """(f, *F', n, C) of pieces (n, size, *L', C)."""
         from scipy.fft import rfftn
 
-        found = rfftn(pieces, (*self.sizes, turn.size), self.axes, workers=turn.workers)
+        found = rfftn(pieces, (*self.sizes, turn.size), self.axes)
         return np.moveaxis(found, 0, -2)
 
     def kernel_spectrum(self, w: np.ndarray) -> np.ndarray:
@@ -48,7 +48,7 @@ class _Operator:
         # Piece by piece in memory, in which an FFT finds its numbers close together.
         found = np.empty((seen.shape[-2], *seen.shape[:-2], spectrum.shape[-1]), complex)
         np.matmul(seen, spectrum, out=np.moveaxis(found, 0, -2))
-        found = irfftn(found, (*self.sizes, turn.size), self.axes, workers=turn.workers)
+        found = irfftn(found, (*self.sizes, turn.size), self.axes)
         return seen, found[(slice(None), *map(slice, (turn.step, *self.rows[1:])))]
 
     def taps_of(self, total: np.ndarray) -> np.ndarray:

@@ -26,6 +26,9 @@ from .threads import one_blas_thread
 # more memory.
 CHUNK_NUMBERS = 2**20
 
+# Fewer numbers than this are transformed by one thread.
+ALONE_NUMBERS = 2**18
+
 # So many channels are no short row.
 MANY_CHANNELS = 64
 
@@ -179,17 +182,13 @@ def fft_size(taps: int, rows: int) -> int:
 
 
 class Turn(NamedTuple):
-    """What is transformed at once: some records, from an output on, so many blocks of ``step``.
-
-    ``workers`` is what scipy.fft is to take: one where turns are taken side by side.
-    """
+    """What is transformed at once: some records, from an output on, so many blocks of ``step``."""
 
     records: slice
     start: int
     blocks: int
     step: int
     size: int
-    workers: int
 
     def pieces(self, series: Series, length: int, skipped: int = 0) -> np.ndarray:
         """(n·blocks, size, *L', C) pieces of so many samples, zero-filled to ``size``.
@@ -236,16 +235,22 @@ def turns(shape: Sequence[int], rows: int, taps: int, width: int) -> list[Turn]:
     # Many channels want many blocks, or adding up products would cost more than the products.
     fit = CHUNK_NUMBERS / (size * width)
     at_once = max(1, int(fit), min(channels // 4, int(8 * fit)))
+    # Few numbers are done before other threads have woken up.
+    if records * blocks * size * width > ALONE_NUMBERS:
+        at_once = min(at_once, -(-records * blocks // _cores()))
     many = min(records, max(1, at_once // blocks))
     per = min(blocks, max(1, at_once // many))
-    # One turn of few numbers is done before other threads have woken up.
-    alone = records <= many and blocks <= per and fit < 8 * records * blocks
-    workers = -1 if alone else 1
     return [
-        Turn(slice(i, i + many), j * step, min(per, blocks - j), step, size, workers)
+        Turn(slice(i, i + many), j * step, min(per, blocks - j), step, size)
         for i in range(0, records, many)
         for j in range(0, blocks, per)
     ]
+
+
+@cache
+def _cores() -> int:
+    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return min(allowed or 1, MOST_THREADS)
 
 
 def side_by_side(task: Callable[[_S], _T], several: Sequence[_S]) -> Iterator[_T]:
@@ -253,8 +258,7 @@ def side_by_side(task: Callable[[_S], _T], several: Sequence[_S]) -> Iterator[_T
     if len(several) == 1:
         yield task(several[0])
         return
-    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    cores = min(allowed or 1, MOST_THREADS)
+    cores = _cores()
     with one_blas_thread(), ThreadPoolExecutor(cores) as pool:
 
         def submit(one: _S) -> Future[_T]:

@@ -231,13 +231,13 @@ def _correlations(
 
     def of(turn: Turn) -> tuple[np.ndarray, ...]:
         last = turn.pieces(x, turn.size, skipped=taps - 1)
-        v = rfft(last, axis=1, workers=turn.workers).conj()
-        u = rfft(turn.pieces(left, turn.step), axis=1, workers=turn.workers)
+        v = rfft(last, axis=1).conj()
+        u = rfft(turn.pieces(left, turn.step), axis=1)
         core = _correlated(u, v, others, others)
         if y is None:
             return (core,)
         out = turn.pieces(y, turn.step)
-        u = rfft(out, axis=1, workers=turn.workers)
+        u = rfft(out, axis=1)
         sums = by_channel(np.add, out), by_channel(np.add, out, np.square)
         return core, _correlated(u, v, (), others), *sums
 
