@@ -23,11 +23,11 @@ if TYPE_CHECKING:
 
 # What each solver is, and the options it takes.
 SOLVERS = {
-    "auto": ("the least-squares answer by the cheaper closed form", ("ridge",)),
+    "auto": ("the exact answer by whichever method is cheapest", ("ridge",)),
     "svd": ("singular values of the design matrix", ("ridge",)),
     "qr": ("QR of the design matrix", ("ridge",)),
     "normal": ("normal equations, refined and certified; for long records", ("ridge",)),
-    "cg": ("conjugate gradients, certified; for thousands of taps", ("ridge",)),
+    "cg": ("conjugate gradients, certified; for thousands of taps", ("ridge", "steps")),
     "fft": ("division of spectra; exact for circular and full records only", ("ridge",)),
     "adam": ("gradient descent by Adam", ("loss", "steps", "key", "rate", "via")),
     "lbfgs": ("gradient descent by L-BFGS", ("loss", "steps", "key", "via")),
@@ -114,7 +114,10 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
         _add_output(command)
         if command is not identify:
             _add_descent(command)
-    return parser.parse_args(argv)
+    args, strange = parser.parse_known_args(argv)
+    if strange:
+        commands.choices[args.command].error(f"unrecognized arguments: {' '.join(strange)}")
+    return args
 
 
 def _add_input(command: argparse.ArgumentParser) -> None:
@@ -144,7 +147,7 @@ def _add_input(command: argparse.ArgumentParser) -> None:
 def _add_descent(command: argparse.ArgumentParser) -> None:
     group = command.add_argument_group("gradient descent")
     group.add_argument("--loss", choices=("mse", "mae", "huber"), help="default mse")
-    group.add_argument("--steps", type=int, metavar="N", help="at most (default 1000)")
+    group.add_argument("--steps", type=int, metavar="N", help="at most (default 1000); for cg too")
     group.add_argument("--key", type=int, metavar="SEED", help="of the random start (default 0)")
     group.add_argument(
         "--rate", type=float, metavar="R", help="Adam's learning rate (default 0.05)"
@@ -256,7 +259,7 @@ def solver(name: str, args: argparse.Namespace, given: Problem) -> Solver:
     from . import solvers
 
     with judged(TypeError, ValueError):
-        if "steps" in SOLVERS[name][1]:
+        if "loss" in SOLVERS[name][1]:
             import optax
 
             named = {k: getattr(args, k) for k in ("loss", "steps", "key", "via")}
@@ -266,12 +269,13 @@ def solver(name: str, args: argparse.Namespace, given: Problem) -> Solver:
             made: Solver = solvers.GradientDescent(optimizer, **named)
         else:
             ridge = args.ridge or 0.0
+            limit = {"steps": args.steps} if name == "cg" and args.steps is not None else {}
             made = {
                 "auto": solvers.AutoSolver(ridge),
                 "svd": solvers.LeastSquares("svd", ridge),
                 "qr": solvers.LeastSquares("qr", ridge),
                 "normal": solvers.NormalEquations(ridge),
-                "cg": solvers.ConjugateGradient(ridge),
+                "cg": solvers.ConjugateGradient(ridge, **limit),
                 "fft": solvers.FFTDeconvolution(ridge),
             }[name]
     reason = made.supports(given)

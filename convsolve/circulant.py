@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from .series import Series, Turn, summed, turns
+from .series import Series, Turn, cores, side_by_side, summed, turns
 
 # So many lags beyond those of a kernel of one axis, for a filter that makes x white.
 ORDER = 16
@@ -85,8 +85,14 @@ class Grid:
 
 
 def times(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """a @ b, without the loop of `matmul` over numbers."""
-    return a * b if a.shape[-2:] == (1, 1) else a @ b
+    """a @ b (F, I, Q), without the loop of `matmul` over numbers; large ones on all cores."""
+    if a.shape[-2:] == (1, 1):
+        return a * b
+    if a.size < PARALLEL_NUMBERS:
+        return a @ b
+    ends = np.linspace(0, len(a), cores() + 1).astype(int)
+    parts = [slice(*pair) for pair in itertools.pairwise(ends)]
+    return np.concatenate([*side_by_side(lambda part: a[part] @ b[part], parts)])
 
 
 def autocorrelation(parts: Iterable[Series], taps: Sequence[int]) -> np.ndarray:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -61,10 +61,7 @@ class Identifiability:
     def _known(self) -> list[Factor]:
         factors = [f for f in self._factors if f is not None]
         if len(factors) < len(self._factors):
-            raise ValueError(
-                "undecided: the unknowns are too many for the memory allowed; "
-                + " ".join(self.remedies)
-            )
+            raise ValueError(wording.beyond_memory(self))
         return factors
 
     @cached_property
@@ -152,14 +149,7 @@ class Identifiability:
     @property
     def method(self) -> str:
         """How rank and verdict were found."""
-        factor = self._factors[self.worst_group]
-        if factor is None:
-            proof = "conjugate gradients on a random vector" if self.unique else "none"
-            return f"{proof}: a QR does not fit in the memory allowed"
-        return {
-            "qr": "singular values of R, from a QR of the design matrix",
-            "gram": "Cholesky of the Gram matrix, its full rank certified",
-        }[factor.source]
+        return wording.method(self, self._factors[self.worst_group])
 
     @cached_property
     def identifiable(self) -> np.ndarray:
@@ -168,6 +158,8 @@ class Identifiability:
         A tap is, if its row of the orthonormal null space has norm at most
         clip(10√P·eps·s₁/σ_r, 1e-12, 1e-3).
         """
+        if self.unique:  # proved at times without a factor
+            return np.ones(self.problem.kernel_shape, bool)
         return self._kernel_shaped([f.determined for f in self._known()])
 
     def _kernel_shaped(self, per_group: Sequence[np.ndarray]) -> np.ndarray:
@@ -206,7 +198,7 @@ class Identifiability:
         inner = self.under(spec)
         if inner is None:
             return self.identifiable
-        return self.identifiable & ~inner.identifiable if inner.decided else None
+        return self.identifiable & ~inner.identifiable if inner.unique or inner.decided else None
 
     @cached_property
     def noise_gain(self) -> np.ndarray:
@@ -265,12 +257,14 @@ class Identifiability:
             TypeError, ValueError: ``ridge`` is not a finite number, or negative.
         """
         if not (ridge := number(ridge, "ridge", included=True)):
+            if self.unique:
+                return np.ones(self.problem.kernel_shape)
             return self._kernel_shaped([f.resolution for f in self._known()])
         system, kept = System(self._prepared, ridge), []
         for group in range(self._prepared.groups):
             factor = system.factor(group)
             if factor is None or not factor.full_rank:
-                raise ValueError(f"ridge={ridge!r} is too small to decide anything; give more")
+                raise ValueError(wording.no_resolution(self, ridge))
             kept.append(1 - (system.root_ridge[group] * factor.noise_gain) ** 2)
         return np.clip(self._kernel_shaped(kept), 0.0, 1.0)
 
@@ -291,16 +285,16 @@ class Identifiability:
     @property
     def mask_ambiguous(self) -> bool:
         """Whether no threshold is right: the verdict is ambiguous, or σ_r/σ_{r+1} under 100."""
-        if self.verdict == "ambiguous":
-            return True
-        for rank, values in ((f.rank, f.singular_values) for f in self._known() if not f.full_rank):
-            if 0 < rank < values.size and values[rank - 1] < 100 * values[rank]:
-                return True
-        return False
+        if self.unique or self.verdict == "ambiguous":
+            return not self.unique
+        deficient = ((f.rank, f.singular_values) for f in self._known() if not f.full_rank)
+        return any(0 < r < s.size and s[r - 1] < 100 * s[r] for r, s in deficient)
 
     @cached_property
     def bias_identifiable(self) -> bool:
         """Whether the bias is determined: column means vanish on the null space, or no bias."""
+        if self.unique:
+            return True
         return all(f.sees(self._system.bias_row(g)) for g, f in enumerate(self._known()))
 
     @cached_property
@@ -310,8 +304,7 @@ class Identifiability:
         Raises:
             ValueError: too large for memory; `identifiable`, `resolution`, `null_part` are not.
         """
-        shape = self.problem.kernel_shape[:-1]
-        return tuple(f.user_null_basis.T.reshape(-1, *shape) for f in self._known())
+        return self._null(lambda f: f.user_null_basis.T)
 
     @cached_property
     def null_echelon(self) -> tuple[np.ndarray, ...]:
@@ -319,9 +312,14 @@ class Identifiability:
 
         Each vector is 1 at a pivot tap of its own and 0 at those of the others.
         """
+        return self._null(lambda f: echelon(f.null_basis, f.exponents, f.null_threshold))
+
+    def _null(self, basis_of: Callable[[Factor], np.ndarray]) -> tuple[np.ndarray, ...]:
+        """Per group a basis, a null vector a row, as kernels; an empty one where none is null."""
         shape = self.problem.kernel_shape[:-1]
-        found = [echelon(f.null_basis, f.exponents, f.null_threshold) for f in self._known()]
-        return tuple(basis.reshape(-1, *shape) for basis in found)
+        if self.unique:
+            return tuple(np.empty((0, *shape)) for _ in range(self._prepared.groups))
+        return tuple(basis_of(f).reshape(-1, *shape) for f in self._known())
 
     @cached_property
     def confounded(self) -> list[str]:
@@ -332,6 +330,8 @@ class Identifiability:
         """Norm, per output, of the part of ``kernel`` that the data say nothing about."""
         groups, outputs = self._prepared.groups, self._prepared.outputs
         flat = self.problem.as_kernel(kernel, "kernel").reshape(-1, groups, outputs)
+        if self.unique:
+            return np.zeros(groups * outputs)
         # A power of two against overflow of the squares.
         turn = np.frexp(np.abs(flat).max())[1]
         scaled = np.ldexp(flat, -turn)

@@ -36,7 +36,7 @@ def remedies(report: Identifiability) -> list[str]:
             *rows,
             f"a QR of so many unknowns would take {need:.1f} GiB; fewer taps or fewer channels "
             "decide it",
-            "a ridge makes the answer unique whatever the verdict",
+            "a large enough ridge makes the answer unique, whatever the verdict",
         ]
     found = []
     counted = report.verdict == "underdetermined"

@@ -237,7 +237,7 @@ def turns(shape: Sequence[int], rows: int, taps: int, width: int) -> list[Turn]:
     at_once = max(1, int(fit), min(channels // 4, int(8 * fit)))
     # Few numbers are done before other threads have woken up.
     if records * blocks * size * width > ALONE_NUMBERS:
-        at_once = min(at_once, -(-records * blocks // _cores()))
+        at_once = min(at_once, -(-records * blocks // cores()))
     many = min(records, max(1, at_once // blocks))
     per = min(blocks, max(1, at_once // many))
     return [
@@ -248,26 +248,35 @@ def turns(shape: Sequence[int], rows: int, taps: int, width: int) -> list[Turn]:
 
 
 @cache
-def _cores() -> int:
+def cores() -> int:
+    """Threads that are worth having: the cores that this process may use, up to `MOST_THREADS`."""
     allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return min(allowed or 1, MOST_THREADS)
+
+
+@cache
+def _pool(process: int) -> ThreadPoolExecutor:
+    """One for each process: a fork does not take the threads along."""
+    return ThreadPoolExecutor(cores(), "convsolve")
 
 
 def side_by_side(task: Callable[[_S], _T], several: Sequence[_S]) -> Iterator[_T]:
     """``task`` of each, in order, as many at a time as there are cores."""
     if len(several) == 1:
-        yield task(several[0])
+        with one_blas_thread():
+            found = task(several[0])
+        yield found
         return
-    cores = _cores()
-    with one_blas_thread(), ThreadPoolExecutor(cores) as pool:
+    pool, at_once = _pool(os.getpid()), cores() + 1
+    with one_blas_thread():
 
         def submit(one: _S) -> Future[_T]:
             # What NumPy is to do about overflow is said in a context.
             return pool.submit(copy_context().run, task, one)
 
         # One more than cores: nobody waits, and memory does not grow with the turns.
-        waiting = deque(map(submit, several[: cores + 1]))
-        for one in several[cores + 1 :]:
+        waiting = deque(map(submit, several[:at_once]))
+        for one in several[at_once:]:
             yield waiting.popleft().result()
             waiting.append(submit(one))
         while waiting:

@@ -77,11 +77,12 @@ def solve(
         raise TypeError(f"strict must be True or False, got {strict!r}")
     if progress is not None and not callable(progress):
         raise TypeError(f"progress must be a callable(step, total, loss), got {progress!r}")
-    reason = solver.supports(problem)
-    if reason is not None:
-        raise SolveError(f"{solver.name} cannot solve this problem: {reason}")
-    prepared, report = prepare(problem), identify(problem)
+    prepared = prepare(problem)
     with blas_threads(min(prepared.n, prepared.columns)):
+        reason = solver.supports(problem)
+        if reason is not None:
+            raise SolveError(f"{solver.name} cannot solve this problem: {reason}")
+        report = identify(problem)
         own = solver.proves_rank(problem)
         determined = own or _determined(prepared, report, host_ridge(solver))
         _judge_rank(determined or not strict, report)

@@ -10,6 +10,7 @@ import numpy as np
 
 from .records import by_channel
 from .series import CHUNK_NUMBERS, Series, Turn, summed, turns, windows
+from .threads import one_blas_thread
 
 # Where channels and columns are few, loops over shifts cost more than what they compute.
 FEW_CHANNELS, FEW_COLUMNS = 4, 800
@@ -45,14 +46,16 @@ def moments(parts: Sequence[Part], taps: Sequence[int]) -> Sums:
     others = (*taps[:axis], *taps[axis + 1 :])
     moved = [(x.first(axis), None if y is None else y.first(axis)) for x, y in parts]
     found: Sums | None = None
-    for several in _together(moved, taps[axis], others):
-        long = several[0][0].data.shape[1] >= 2 * taps[axis] - 1
-        part = (_long if long else _short)(several, taps[axis], others)
-        if found is None:
-            found = part
-        else:
-            for total, more in zip(found, part, strict=True):
-                total += more
+    # Products of a few samples are many here, and small.
+    with one_blas_thread():
+        for several in _together(moved, taps[axis], others):
+            long = several[0][0].data.shape[1] >= 2 * taps[axis] - 1
+            part = (_long if long else _short)(several, taps[axis], others)
+            if found is None:
+                found = part
+            else:
+                for total, more in zip(found, part, strict=True):
+                    total += more
     assert found is not None
     if not axis:
         return found

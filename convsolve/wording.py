@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from .confounding import MAX_VECTORS, ranges, sentences
-from .factor import EPS
+from .factor import EPS, Factor
 from .prepared import prepare
 from .records import count
 from .remedies import ridge_words
-from .system import System
+from .system import MAX_GRAM_BYTES, System
 
 if TYPE_CHECKING:
     from .identifiability import Identifiability
@@ -29,6 +29,11 @@ MEANING = {
     "rank-deficient": "too few of the equations are independent: many kernels fit equally well",
     "ambiguous": "too close to call at this precision",
     "undecided": "too large to decide in the memory allowed",
+}
+
+METHODS = {
+    "qr": "singular values of R, from a QR of the design matrix",
+    "gram": "Cholesky of the Gram matrix, its full rank certified",
 }
 
 
@@ -56,6 +61,43 @@ def counting(report: Identifiability) -> str:
             "The kernels that fit form a flat valley of equally good answers, no local optima"
         )
     return ". ".join([text, *notes])
+
+
+def method(report: Identifiability, factor: Factor | None) -> str:
+    """How rank and verdict were found; None for a factor that memory forbids."""
+    if factor is not None:
+        return METHODS[factor.source]
+    if report.unique:
+        proof = "conjugate gradients on a random vector prove full rank"
+        return f"{proof}; a QR does not fit in the memory allowed"
+    return "a QR does not fit in the memory allowed, and nothing smaller decides the rank"
+
+
+def beyond_memory(report: Identifiability) -> str:
+    """Why nothing can be said that takes the factor of every group."""
+    if report.unique:
+        need = f"a factor of {_factor_bytes(report) / 2**30:.1f} GiB"
+        return (
+            f"full rank is proved, but condition, noise gains and the like take {need}, more than "
+            "the memory allowed"
+        )
+    text = "undecided: the unknowns are too many for the memory allowed; "
+    return text + "; ".join(report.remedies)
+
+
+def no_resolution(report: Identifiability, ridge: float) -> str:
+    """Why there is no resolution under a ridge: memory, or that the ridge proves no full rank."""
+    size = _factor_bytes(report)
+    if size > MAX_GRAM_BYTES and not prepare(report.problem).fits:
+        need = f"a factor of {size / 2**30:.1f} GiB"
+        return f"a resolution takes {need}, more than the memory allowed, whatever the ridge"
+    return f"ridge={ridge!r} is too small to decide anything; give more"
+
+
+def _factor_bytes(report: Identifiability) -> int:
+    """Memory of the smallest factor of all groups, a Cholesky."""
+    prepared = prepare(report.problem)
+    return prepared.groups * prepared.columns**2 * 8
 
 
 def line(label: str, text: str) -> str:

@@ -192,6 +192,8 @@ def test_descent_takes_its_settings(run):
     assert np.abs(np.subtract(strict_json(out)["kernel"], fit.kernel)).max() > 0.1
     _, out, _ = run(line + " --steps 7 --via moments")
     assert strict_json(out)["stats"]["solver"] == "GradientDescent(adam, mse, moments)"
+    _, out, _ = run("compare full.npz --kernel-size 3 --solvers svd,adam --json --steps 0")
+    assert [row["steps"] for row in strict_json(out)["rows"]] == [None, 0]
 
 
 def test_compare_lists_every_method_that_applies(run):

@@ -48,7 +48,10 @@ MISTAKES = [
     ("solve full.npz --kernel-size 3 --max-bytes 10", "full.npz: holds"),
     ("solve full.npz --kernel-size 3 --max-bytes 0", "--max-bytes must be at least 1, got 0"),
     ("solve full.npz --kernel-size 3 --ridge -1", "ridge must be finite and not negative"),
-    ("solve full.npz --kernel-size 3 --steps 9", "--steps is for the solvers adam, lbfgs"),
+    ("solve full.npz --kernel-size 3 --steps 9", "--steps is for the solvers cg, adam, lbfgs"),
+    ("solve full.npz --kernel-size 3 --solver cg --steps 0", "steps must be at least 1"),
+    ("solve full.npz --kernel-size 3 --stepz 9", "--stepz 9; see convsolve solve --help"),
+    ("identify full.npz --kernel-size 3 --strict", "--strict; see convsolve identify --help"),
     ("solve full.npz --kernel-size 3 --solver adam --ridge 1", "--ridge is for the solvers auto"),
     ("solve full.npz --kernel-size 3 --solver adam --rate 0", "--rate must be positive"),
     ("solve full.npz --kernel-size 3 --solver adam --steps -1", "steps must be at least 0"),
@@ -99,3 +102,9 @@ def test_an_answer_that_cannot_be_written_is_no_traceback(folder):
     assert done.returncode == 1
     assert done.stderr.count("\n") == 1
     assert "the answer cannot be written: No space left" in done.stderr
+
+
+def test_conjugate_gradients_take_steps(run):
+    status, out, _ = run("solve full.npz --kernel-size 3 --solver cg --steps 1 --json")
+    assert status == 1
+    assert '"status": "max steps"' in out

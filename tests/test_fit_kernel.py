@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 
 import jax
@@ -180,3 +182,20 @@ def test_the_eager_doors_point_here() -> None:
     problem = cs.Problem(np.arange(8.0), np.arange(7.0), kernel_size=2)
     with pytest.raises(TypeError, match="a traced ridge belongs in fit_kernel"):
         jax.jit(lambda r: cs.solve(problem, cs.NormalEquations(r)).kernel)(1.0)
+
+
+def test_ten_thousand_problems_at_once_do_not_wait_for_each_other() -> None:
+    """In a process of its own, since what once happened was that it never ended."""
+    code = """
+import jax, numpy as np, convsolve as cs
+with jax.enable_x64(True):
+    x, y = (np.random.default_rng(0).standard_normal((10_000, n)) for n in (64, 57))
+    fit = jax.jit(jax.vmap(lambda x, y: cs.fit_kernel(x, y, cs.ConvSpec(8))[0]))
+    for _ in range(5):
+        w = np.asarray(fit(x, y))[..., 0, 0]
+a = np.lib.stride_tricks.sliding_window_view(x, 8, axis=1)
+r = y - np.einsum("btk,bk->bt", a, w)
+print(np.abs(np.einsum("btk,bt->bk", a, r)).max())
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300)
+    assert float(done.stdout) < 1e-11, done.stderr

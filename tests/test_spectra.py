@@ -187,3 +187,24 @@ def test_the_report_of_many_determined_unknowns_takes_no_spectrum(
     text = str(cs.identify(cs.Problem(x, kernel_size=150)))
     assert "all 150 identifiable" in text
     assert "Cholesky of the Gram matrix" in text
+
+
+@pytest.mark.parametrize("solver", [cs.NormalEquations(), cs.LeastSquares()], ids=lambda s: s.name)
+@pytest.mark.parametrize("copied", [False, True])
+def test_one_svd_of_r_a_solve(
+    solver: cs.Solver, copied: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((705, 2))
+    if copied:
+        x[5:, 1] = x[:-5, 0]
+    problem = cs.Problem(x[5:], rng.standard_normal(601), kernel_size=100)
+    seen, svd = [], np.linalg.svd
+    monkeypatch.setattr(np.linalg, "svd", lambda a, **how: seen.append(a.shape) or svd(a, **how))
+    if copied:
+        with pytest.warns(cs.IdentifiabilityWarning):
+            fit = cs.solve(problem, solver)
+        assert (fit.identifiability.rank, fit.status) == (105, "solved")
+    else:
+        fit = cs.solve(problem, solver)
+    assert seen.count((200, 200)) == (copied or solver.name == "LeastSquares(svd)")

@@ -105,6 +105,9 @@ def saddle(b: Any, f: Any, h: Any, ridge: Any, svd: bool) -> tuple[Any, Any]:
         q = u
     else:
         q, r = jnp.linalg.qr(stacked)
+        # R waits for Q: on a CPU, XLA starts thousands of solves and factors together otherwise, as
+        # under vmap, and each waits for the threads that the others hold.
+        r = r + 0 * q[:1, :1]
 
         def backward(c: Any) -> Any:
             return jax.scipy.linalg.solve_triangular(r, c)

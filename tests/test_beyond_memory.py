@@ -1,0 +1,100 @@
+"""Data of full rank whose factors take more memory than is allowed: what is known all the same."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+import convsolve as cs
+from convsolve import prepared, system, wording
+from convsolve.identifiability import Identifiability
+from convsolve.solvers import auto, structured
+
+P = 6
+
+
+@pytest.fixture
+def report(monkeypatch: pytest.MonkeyPatch) -> Identifiability:
+    """Two groups, padding and a bias; conjugate gradients alone prove the rank."""
+    monkeypatch.setattr(prepared, "MAX_FACTOR_BYTES", 100)
+    for module in (system, wording):
+        monkeypatch.setattr(module, "MAX_GRAM_BYTES", 100)
+    x = np.random.default_rng(0).standard_normal((3000, 2))
+    options = {"groups": 2, "padding": "full", "bias": True, "out_channels": 4}
+    made = cs.identify(cs.Problem(x, kernel_size=P, **options))
+    assert made.verdict == "overdetermined"
+    assert not made.decided
+    return made
+
+
+def test_what_follows_from_full_rank_is_told(report: Identifiability) -> None:
+    kernel = np.ones((P, 1, 4))
+    assert report.identifiable.shape == kernel.shape
+    assert report.identifiable.all()
+    assert report.bias_identifiable
+    assert not report.mask_ambiguous
+    assert [v.shape for v in report.null_space] == [(0, P, 1)] * 2
+    assert [v.shape for v in report.null_echelon] == [(0, P, 1)] * 2
+    assert report.confounded == []
+    assert report.padding_decided
+    assert not report.padding_only.any()
+    np.testing.assert_array_equal(report.null_part(kernel), np.zeros(4))
+    np.testing.assert_array_equal(report.resolution(), kernel)
+    assert report.method.startswith("conjugate gradients on a random vector prove full rank; a QR")
+
+
+@pytest.mark.parametrize(
+    "ask",
+    [
+        lambda report: report.condition,
+        lambda report: report.singular_values,
+        lambda report: report.noise_gain,
+        lambda report: report.weakly_determined,
+        lambda report: report.ridge_for(100.0),
+        lambda report: report.descent(),
+        lambda report: report.leverage(),
+    ],
+)
+def test_what_takes_a_factor_says_so(
+    report: Identifiability, ask: Callable[[Identifiability], object]
+) -> None:
+    words = r"full rank is proved, but condition.* take a factor of 0\.0 GiB, more than the memory"
+    with pytest.raises(ValueError, match=words):
+        ask(report)
+
+
+@pytest.mark.parametrize("ridge", [1e-3, 1e6])
+def test_no_ridge_makes_room_for_a_resolution(report: Identifiability, ridge: float) -> None:
+    with pytest.raises(ValueError, match=r"a resolution takes a factor of .* whatever the ridge"):
+        report.resolution(ridge)
+
+
+def test_where_a_gram_fits_a_larger_ridge_decides(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(prepared, "MAX_FACTOR_BYTES", 100)
+    tone = cs.identify(cs.Problem(np.sin(np.arange(500.0)), kernel_size=P))
+    assert tone.verdict == "undecided"
+    with pytest.raises(ValueError, match="ridge=1e-300 is too small to decide anything"):
+        tone.resolution(1e-300)
+    assert (tone.resolution(1.0) < 1).all()
+
+
+def test_what_solve_gives_of_undecided_data(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An error while a Gram fits, and else, along one axis, an answer and a warning."""
+    x = np.sin(np.arange(9000.0))
+    y = np.random.default_rng(1).standard_normal(8001)
+    monkeypatch.setattr(prepared, "MAX_FACTOR_BYTES", 1000)
+    with pytest.raises(cs.SolveError, match=r"the Gram matrix cannot decide the rank .* a ridge"):
+        cs.solve(cs.Problem(x, y, kernel_size=1000))
+    for module in (system, auto, structured):
+        monkeypatch.setattr(module, "MAX_GRAM_BYTES", 1000)
+    with pytest.warns(cs.IdentifiabilityWarning, match="undecided: 1000 unknowns, rank not known"):
+        fit = cs.solve(cs.Problem(x, y, kernel_size=1000))
+    assert fit.stats["solver"] == "ConjugateGradient"
+    assert fit.status != "solved"
+    image, plane = x[:3600].reshape(60, 60), y[:2704].reshape(52, 52)
+    for ridge in (0.0, 1.0):
+        with pytest.raises(cs.SolveError, match=r"the Gram matrix would take .* fewer taps"):
+            cs.solve(cs.Problem(image, plane, kernel_size=(9, 9)), cs.AutoSolver(ridge))
+    assert cs.solve(cs.Problem(image, plane, kernel_size=(9, 9)), cs.ConjugateGradient(1.0)).ok
