@@ -16,7 +16,7 @@ from .problem import Problem
 from .spec import ConvSpec, number
 from .system import System, smallest_ridge
 from .threads import blas_threads
-from .verdict import DETERMINED, SEVERITY, verdict
+from .verdict import DETERMINED, SEVERITY, verdicts
 
 # A tap whose √(variance inflation) exceeds this is told as weakly determined.
 WEAK = 100.0
@@ -45,8 +45,7 @@ class Identifiability:
         self.problem = problem
         self._prepared = prepare(problem)
         self._system = System(self._prepared)
-        self.n_equations = self.problem.n_equations
-        self.n_unknowns = self.problem.n_unknowns
+        self.n_equations, self.n_unknowns = problem.n_equations, problem.n_unknowns
 
     @cached_property
     def _factors(self) -> list[Factor | None]:
@@ -67,17 +66,19 @@ class Identifiability:
     @cached_property
     def group_verdicts(self) -> tuple[str, ...]:
         """The verdict on each group's own design matrix."""
-        return tuple(verdict(self._system, g, f) for g, f in enumerate(self._factors))
+        return verdicts(self._system, lambda: self._factors)
 
     @cached_property
     def worst_group(self) -> int:
         """Index of the group that speaks for all: of the worst verdict, and then of least rank."""
 
         def badness(group: int) -> tuple[int, int]:
-            factor = self._factors[group]
+            word, rank = self.group_verdicts[group], self._prepared.columns
             # A rank takes a spectrum, which a single group need not spend.
-            rank = 0 if factor is None or self._prepared.groups == 1 else factor.rank
-            return SEVERITY.index(self.group_verdicts[group]), -rank
+            if word not in DETERMINED and self._prepared.groups > 1:
+                factor = self._factors[group]
+                rank = 0 if factor is None else factor.rank
+            return SEVERITY.index(word), -rank
 
         return max(range(self._prepared.groups), key=badness)
 
@@ -94,9 +95,9 @@ class Identifiability:
     @cached_property
     def group_ranks(self) -> tuple[int, ...]:
         """Numerical rank of each group's design matrix."""
-        proved = [v in DETERMINED for v in self.group_verdicts]
-        known = self._factors if all(proved) else self._known()
-        return tuple(self._prepared.columns if f is None else f.rank for f in known)
+        if self.unique:
+            return (self._prepared.columns,) * self._prepared.groups
+        return tuple(f.rank for f in self._known())
 
     @property
     def rank(self) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 
 import numpy as np
 
@@ -18,13 +19,13 @@ from .system import System
 QUADRATURE_STEPS = 200
 
 
-def normal_equations(system: System) -> list[Normal]:
-    """Those of every group."""
+def normal_equations(system: System) -> Iterator[Normal]:
+    """Those of every group, one after the other."""
     p = system.prepared
     signals = p.signals
     if signals is None:
         signals = Signals(p.stacks, p.problem.spec, p.x_scale, p.y_scale, p.problem.bias)
-    return [Normal(system, signals, g) for g in range(p.groups)]
+    return (Normal(system, signals, g) for g in range(p.groups))
 
 
 class Normal:

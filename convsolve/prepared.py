@@ -6,7 +6,7 @@ import math
 import time
 import weakref
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import numpy as np
 
@@ -63,6 +63,8 @@ class Prepared:
         self.columns = spec.unknowns(problem.in_channels)
         self.outputs = problem.out_channels // spec.groups
         self.n = problem.n_equations
+        # Whether a solver has proved full rank without a factor.
+        self.proved = False
         self.seconds: dict[str, float] = {}
         self._kept: dict[Any, Any] = {}
         by_shape: dict[tuple[int, ...], list[int]] = {}
@@ -94,7 +96,8 @@ class Prepared:
 
     def once(self, key: Any, label: str, make: Callable[[], _T]) -> _T:
         """``make()`` at the first call for ``key``, the same object afterwards, and its time."""
-        if key not in self._kept:
+        found = self._kept.get(key, self)
+        if found is self:
             before = sum(self.seconds.values())
             start = time.perf_counter()
             made = self._kept[key] = make()
@@ -102,7 +105,7 @@ class Prepared:
             taken = time.perf_counter() - start - nested
             self.seconds[label] = self.seconds.get(label, 0.0) + taken
             return made
-        return self._kept[key]
+        return cast(_T, found)
 
     def has(self, key: Any) -> bool:
         """Whether `once` has made something for ``key``."""

@@ -19,6 +19,7 @@ from .problem import Problem
 from .signals import predicted
 from .solvers.base import Trace
 from .spec import ConvSpec
+from .triangle import MAX_SPECTRUM
 from .wording import weak_sentence
 
 VERSION = 1
@@ -206,7 +207,9 @@ class Solution:
         if self.identifiability is not None:
             report = self.identifiability
             lines.append(f"data         {report.verdict}")
-            weak = weak_sentence(report) if report.unique and report.decided else ""
+            # Of more unknowns it would take longer than the answer did: the report has it.
+            few = report.n_unknowns <= MAX_SPECTRUM
+            weak = weak_sentence(report) if few and report.unique and report.decided else ""
             lines += [f"             {text}" for text in textwrap.wrap(weak, 75)]
         kernel = np.asarray(self.kernel)
         shape = " × ".join(map(str, kernel.shape))

@@ -98,9 +98,8 @@ def solve(
         kernel, bias = _pack(prepared, raw)
         certificate = _certify(prepared, solver, raw) if solver.least_squares else None
     if not determined:
-        warnings.warn(
-            IdentifiabilityWarning(wording.warning(report, solver.answer), report), stacklevel=2
-        )
+        answer = raw.answer or solver.answer
+        warnings.warn(IdentifiabilityWarning(wording.warning(report, answer), report), stacklevel=2)
     alone = max(took - (sum(prepared.seconds.values()) - before), 0.0)
     stats = {"solver": solver.name, "compile_seconds": 0.0, "run_seconds": alone} | raw.stats
     if certificate is not None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+
 import numpy as np
 
 from .factor import Factor, least_certified
@@ -17,21 +19,33 @@ PROOF_STEPS = 100
 SEVERITY = (*reversed(DETERMINED), "undecided", "ambiguous", "rank-deficient", "underdetermined")
 
 
-def verdict(system: System, group: int, factor: Factor | None) -> str:
-    """The verdict on the design matrix of one group; None for a factor that memory forbids."""
-    problem = system.prepared.problem
+def verdicts(system: System, factors: Callable[[], Sequence[Factor | None]]) -> tuple[str, ...]:
+    """The verdict on the design matrix of each group; None for a factor that memory forbids.
+
+    Factors are asked for only where counting does not decide, nor a solver has proved full rank.
+    """
+    prepared = system.prepared
+    problem = prepared.problem
     if problem.n_equations < problem.n_unknowns:
-        return "underdetermined"
-    exact = problem.n_equations == problem.n_unknowns
-    if factor is None:
+        return ("underdetermined",) * prepared.groups
+    full = DETERMINED[0 if problem.n_equations == problem.n_unknowns else 1]
+    if prepared.proved:
+        return (full,) * prepared.groups
+    found = [_of(system, g, f) for g, f in enumerate(factors())]
+    if None in found and problem.spec.ndim == 1:
         # Where no factor fits, conjugate gradients may still prove full rank, never deny it.
-        long = problem.spec.ndim == 1 and normal_equations(system)[group].full_rank(PROOF_STEPS)
-        return DETERMINED[0 if exact else 1] if long else "undecided"
+        for g, normal in enumerate(normal_equations(system)):
+            if found[g] is None and normal.full_rank(PROOF_STEPS):
+                found[g] = "full"
+    names = {None: "undecided", "deficient": "rank-deficient", "full": full}
+    return tuple(names.get(word, str(word)) for word in found)
+
+
+def _of(system: System, group: int, factor: Factor | None) -> str | None:
+    if factor is None:
+        return None
     found = "full" if factor.source == "gram" else factor.band.verdict
-    if found == "full" and _lost_in_rounding(system, group, factor):
-        found = "ambiguous"
-    names = {"deficient": "rank-deficient", "full": DETERMINED[0 if exact else 1]}
-    return names.get(found, found)
+    return "ambiguous" if found == "full" and _lost_in_rounding(system, group, factor) else found
 
 
 def _lost_in_rounding(system: System, group: int, factor: Factor) -> bool:

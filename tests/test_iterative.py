@@ -238,3 +238,20 @@ def test_where_steps_do_not_end_a_factor_takes_over(times):
     assert fit.stats["solver"] == "NormalEquations"
     assert (fit.status, fit.certificate) == (direct.status, direct.certificate)
     np.testing.assert_array_equal(fit.kernel, direct.kernel)
+
+
+def test_nothing_is_done_twice_between_identify_and_solve(monkeypatch):
+    """A factor that identify made is used; full rank that steps proved is told without one."""
+    rng = np.random.default_rng(23)
+    problem, _ = convolved(rng, coloured(rng, 6000), 900, edges="drop")
+    assert cs.identify(problem).verdict == "overdetermined"
+    assert cs.solve(problem).stats["solver"] == "NormalEquations"
+
+    again = cs.Problem(problem.x, problem.y, spec=problem.spec)
+    fit = cs.solve(again)
+    assert fit.stats["evidence"] == "conjugate gradients on a random vector"
+    monkeypatch.setattr(System, "factor", lambda *_: pytest.fail("a factor was made"))
+    report = fit.identifiability
+    assert (report.verdict, report.rank, report.nullity) == ("overdetermined", 900, 0)
+    ridged = cs.solve(again, cs.ConjugateGradient(1e-9))
+    assert ridged.stats["evidence"] == "known before"

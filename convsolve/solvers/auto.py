@@ -10,7 +10,7 @@ from ..problem import Problem
 from ..records import count
 from ..spec import ConvSpec
 from ..system import MAX_GRAM_BYTES
-from .base import Progress, Raw, Solver, judge_ridge, traceable
+from .base import Progress, Raw, Solver, host_ridge, judge_ridge, traceable
 from .direct import LeastSquares
 from .iterative import ConjugateGradient
 from .structured import NormalEquations
@@ -23,11 +23,12 @@ UNKNOWNS_A_STEP = 20
 
 
 def choose(problem: Problem, ridge: Any = 0.0) -> Solver:
-    """The rule, by sizes alone: rows, unknowns, axes, and the channels and outputs of a group.
+    """The rule, by sizes: rows, unknowns, axes, and the channels and outputs of a group.
 
     `LeastSquares` for fewer rows than unknowns or a matrix (y beside it, all groups) of at most 2¹⁶
     numbers, if that fits in memory; `ConjugateGradient` for one axis, 800 + 20·channels +
-    30·outputs unknowns or more, and records of four times the kernel; otherwise `NormalEquations`.
+    30·outputs unknowns or more, and records of four times the kernel; otherwise, and where the
+    factor is there already, or a burst at an edge calls for rows, `NormalEquations`.
     """
     p, unknowns = prepare(problem), problem.n_unknowns
     if p.n < unknowns or p.matrix_numbers <= SMALL_NUMBERS:
@@ -37,10 +38,12 @@ def choose(problem: Problem, ridge: Any = 0.0) -> Solver:
     # What hangs over the edges of a record costs two kernels.
     long = p.n >= 4 * len(problem.x) * problem.spec.kernel_size[0]
     many = FEW + PER_CHANNEL * problem.in_channels // p.groups + PER_OUTPUT * p.outputs
-    # Columns that a burst makes uneven are no work for FFTs.
-    if problem.spec.ndim == 1 and unknowns >= many and long and p.n >= unknowns and p.signals:
-        return ConjugateGradient(ridge)
-    return NormalEquations(ridge)
+    solver = NormalEquations(ridge)
+    made = p.has((("gram", 0), host_ridge(solver)))
+    if problem.spec.ndim == 1 and long and p.n >= unknowns >= many and not made:
+        # Columns that a burst makes uneven are no work for FFTs.
+        return solver if p.signals is None else ConjugateGradient(ridge)
+    return solver
 
 
 @traceable("ridge")

@@ -47,7 +47,8 @@ class Raw:
     """What a solver hands to the door: plain numbers, in the user's units.
 
     ``status`` None leaves the word to the certificate; ``kernel`` is ``(*K, Cin/groups, Cout)``.
-    ``full_rank`` True says that the solver has proved that the data determine the kernel.
+    ``full_rank`` True says that the solver has proved that the data determine the kernel, or else
+    ``answer`` which of many this is, where it is not what the solver's own `Solver.answer` says.
     """
 
     kernel: np.ndarray
@@ -57,6 +58,7 @@ class Raw:
     trace: Trace | None = None
     certificate: Certificate | None = None
     full_rank: bool = False
+    answer: str | None = None
 
 
 class Solver(ABC):
