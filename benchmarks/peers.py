@@ -109,7 +109,8 @@ def timed_fits(folder: Path, w: Workload, name: str, begun: float, runs: int) ->
     found = fit()
     row["cold"] = float(f"{time.time() - begun - loading:.4g}")
     kernel = getattr(found, "impulse_response", found)
-    if kernel is not found:
+    ours = kernel is not found
+    if ours:
         row |= {"solver": found.stats["solver"], "solved": found.status == "solved"}
         row["certificate"] = found.certificate
     del found
@@ -122,6 +123,8 @@ def timed_fits(folder: Path, w: Workload, name: str, begun: float, runs: int) ->
         if warm[-1] > LIMIT / 6:
             break
     row |= {"warm": summary(warm), "peak_mb": peak_mb()}
+    if ours:
+        row["parts"] = parts(fit)
     if kernel is not None:
         reference = np.load(folder / f"{'intercept' if method.intercept else 'plain'}.npy")
         kernel = kernel.T if w.apart and kernel.shape[0] != w.records else kernel
@@ -129,6 +132,21 @@ def timed_fits(folder: Path, w: Workload, name: str, begun: float, runs: int) ->
         error = np.linalg.norm(difference) / np.linalg.norm(reference)
         row |= {"kernel_error": float(f"{error:.3g}"), "exact": bool(error <= EXACT)}
     return json.dumps(row)
+
+
+def parts(fit: Fit) -> dict[str, float]:
+    """Seconds of a fit of ours: what is shared with a report, the solver's own (steps and passes
+    over the data, the certificate's among them), and the rest (reading, scaling, packing).
+    """
+    from convsolve.prepared import prepare
+
+    start = time.perf_counter()
+    found = fit()
+    total = time.perf_counter() - start
+    shared = prepare(found.identifiability.problem).seconds
+    spent = shared | {"the solver": found.stats["run_seconds"]}
+    spent["the rest"] = total - sum(spent.values())
+    return {name: float(f"{value:.3g}") for name, value in spent.items()}
 
 
 def peak_mb() -> int:

@@ -16,7 +16,7 @@ ORDER = 16
 # Threads cost more than they save below so many numbers in a transform.
 PARALLEL_NUMBERS = 2**16
 # A column this small beside what the whole record would give it drowns in what edges take off.
-EVEN = 1e-2
+DROWNED = 1e-2
 
 
 class Grid:
@@ -209,7 +209,7 @@ class Gram:
         cells = sum(len(x.data) * self._count(box) for x, box in zip(parts, inner, strict=True))
         diagonal = np.diagonal(self.lags[(0,) * len(self.grid.taps)])[self._of_channel]
         self.windows, self.mask = self._windows(parts, [_edges(e, taps) for e in extents])
-        self.toeplitz = self.windows.shape[1] < cells and not (squares < EVEN * diagonal).any()
+        self.toeplitz = self.windows.shape[1] < cells and not (squares < DROWNED * diagonal).any()
         if not self.toeplitz:
             self.windows, self.mask = self._windows(parts, [[box] for box in inner])
 

@@ -18,7 +18,7 @@ BAND = 256
 # Kaiser's lag windows: of good resolution, for spectra that span less than two decades; and with
 # lobes below twelve decades, for all others.
 NARROW, WIDE = 6.0, 20.0
-EVEN = 1e-2
+FLAT = 1e-2
 # Matrices of so many numbers in all have their eigenvalues taken by one thread.
 EIGEN_NUMBERS = 2**16
 
@@ -56,7 +56,7 @@ class Preconditioner:
         self._filter = Whitening(white, channels, math.prod(taps))
         lags = self._white(lags, parts)
         values, vectors = self._spectrum(lags, NARROW)
-        if values.min() < EVEN * values.max():
+        if values.min() < FLAT * values.max():
             values, vectors = self._spectrum(lags, WIDE)
         least = math.prod(taps) * channels * EPS * values.max()
         self._values, self._vectors = np.maximum(values, least if least > 0 else 1.0), vectors

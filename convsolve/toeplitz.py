@@ -13,7 +13,7 @@ from .series import CHUNK_NUMBERS, Series, Turn, summed, turns, windows
 from .threads import one_blas_thread
 
 # Where channels and columns are few, loops over shifts cost more than what they compute.
-FEW_CHANNELS, FEW_COLUMNS = 4, 800
+JOINED_CHANNELS, JOINED_COLUMNS = 4, 800
 
 
 # x and y of some records.
@@ -104,7 +104,7 @@ def _long(parts: Sequence[Part], taps: int, others: tuple[int, ...]) -> Sums:
     core, rhs, outputs, squares = found
     head, tail = np.concatenate(heads), np.concatenate(tails)
     channels = len(core)
-    if channels <= FEW_CHANNELS and taps * channels <= FEW_COLUMNS:
+    if channels <= JOINED_CHANNELS and taps * channels <= JOINED_COLUMNS:
         gram = _joined(core, head, tail)
     else:
         gram = np.empty((taps, channels, taps, channels))

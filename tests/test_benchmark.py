@@ -64,6 +64,8 @@ def test_peers(tmp_path: Path) -> None:
             assert row["exact"]
             assert row["cold"] > row["warm"]["median"] > 0
             assert row["peak_mb"] >= row["before_mb"] > 0
+        if rows.get("convsolve"):
+            assert {"the solver", "the rest"} <= set(rows["convsolve"]["parts"])
         assert workload["times_the_fft"] > 0
         assert rows[workload["fastest_exact_peer"]]["exact"]  # SciPy is always there
     one_channel = result["workloads"]["1 000 samples, 1 → 1, 30 taps"]["methods"]

@@ -189,23 +189,26 @@ def test_the_report_of_many_determined_unknowns_takes_no_spectrum(
     assert "Cholesky of the Gram matrix" in text
 
 
-@pytest.mark.parametrize("solver", [cs.NormalEquations(), cs.LeastSquares()], ids=lambda s: s.name)
 @pytest.mark.parametrize("copied", [False, True])
-def test_one_svd_of_r_a_solve(
-    solver: cs.Solver, copied: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    # So many rows that no remedy is tried, which would take spectra of its own.
+def test_a_solve_decomposes_r_once(copied: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     rng = np.random.default_rng(0)
-    x = rng.standard_normal((6005, 2))
+    a, y = rng.standard_normal((60, 20)), rng.standard_normal((60, 2))
     if copied:
-        x[5:, 1] = x[:-5, 0]
-    problem = cs.Problem(x[5:], rng.standard_normal(5901), kernel_size=100)
+        a[:, 19] = a[:, 0]
+    found = factor.Factor.from_rows([np.hstack([a, y])], 20, np.zeros(20, int), 60)
     seen, svd = [], np.linalg.svd
-    monkeypatch.setattr(np.linalg, "svd", lambda a, **how: seen.append(a.shape) or svd(a, **how))
-    if copied:
-        with pytest.warns(cs.IdentifiabilityWarning):
-            fit = cs.solve(problem, solver)
-        assert (fit.identifiability.rank, fit.status) == (105, "solved")
-    else:
-        fit = cs.solve(problem, solver)
-    assert seen.count((200, 200)) == (copied or solver.name == "LeastSquares(svd)")
+    with monkeypatch.context() as m:
+        m.setattr(np.linalg, "svd", lambda a, **how: seen.append(a.shape) or svd(a, **how))
+        w = found.solve_svd()
+        assert found.full_rank != copied
+        assert found.determined.tolist() == [not copied, *[True] * 18, not copied]
+    assert seen.count((20, 20)) == 1
+    np.testing.assert_allclose(w, np.linalg.lstsq(a, y)[0], atol=1e-13)
+
+
+def test_a_copy_is_seen_without_a_spectrum() -> None:
+    a = np.random.default_rng(0).standard_normal((60, 20))
+    a[:, 19] = a[:, 0]
+    found = factor.Factor.from_rows([a], 20, np.zeros(20, int), 60)
+    assert not found.full_rank
+    assert not {"svd", "singular_values"} & set(vars(found))

@@ -97,7 +97,7 @@ def blocks(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> N
     with the ends of records shift by shift.
     """
     if request.param == "blocks":
-        monkeypatch.setattr(toeplitz, "FEW_COLUMNS", 0)
+        monkeypatch.setattr(toeplitz, "JOINED_COLUMNS", 0)
         monkeypatch.setattr(series, "fft_size", lambda taps, rows: taps + 4)
         monkeypatch.setattr(series, "CHUNK_NUMBERS", 100)
         monkeypatch.setattr(toeplitz, "CHUNK_NUMBERS", 100)
