@@ -60,6 +60,11 @@ class Dual(Factor):
         return self.counted
 
     @cached_property
+    def full_rank(self) -> bool:
+        """Whether A and ridge together leave no column out: R, that of A alone, does not tell."""
+        return self.counted == len(self.exponents)
+
+    @cached_property
     def noise_gain(self) -> np.ndarray:
         """√diag((AᵀA + ridge I)⁻¹) (P,)."""
         free = np.ldexp(distances(self.within.q) / self.root, self.within.turn[:, 0])

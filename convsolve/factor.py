@@ -167,8 +167,7 @@ class Factor:
         if self.wide:
             v, s, ut = tall_svd(self.r.T)
             return ut.T, s, v.T
-        u, s, vt = np.linalg.svd(self.r)
-        return u, s, vt
+        return np.linalg.svd(self.r)
 
     @cached_property
     def singular_values(self) -> np.ndarray:
@@ -196,9 +195,13 @@ class Factor:
             return True
         return bool(values[rank] <= min(self.band.low, values[rank - 1] / 100))
 
-    @property
+    @cached_property
     def full_rank(self) -> bool:
         """Whether every column counts."""
+        # σ_P is at most the least of the diagonal of R: if that is rounding, no spectrum is needed.
+        least, most = np.abs(np.diagonal(self.r)).min(), np.abs(self.r).max()
+        if self.source == "qr" and 2 * least <= tolerance_of(self.rows, self.r.shape[1]) * most:
+            return False
         return self.rank == self.r.shape[1]
 
     @property
@@ -223,8 +226,7 @@ class Factor:
             values = self.singular_values
             return np.where(np.arange(values.size) < self.rank, values, 0.0)
         # Within the row space, or the rounding of the null space could stand above the rest.
-        full = self.full_rank
-        r = np.ldexp(self.r, self.exponents - self.unit) if full else self.row_space.seen
+        r = np.ldexp(self.r, self.exponents - self.unit) if self.full_rank else self.row_space.seen
         if r.size and self.graded:
             values = graded_singular_values(r)
         else:
@@ -291,7 +293,9 @@ class Factor:
         """Which taps (P,) the null space leaves alone."""
         if self.full_rank:
             return np.ones(self.r.shape[1], bool)
-        return distances(self.svd[2][: self.rank].T) <= self.null_threshold
+        rows, rank = self.svd[2], self.rank
+        away = distances(rows[:rank].T) if self.wide else np.linalg.norm(rows[rank:], axis=0)
+        return away <= self.null_threshold
 
     @cached_property
     def row_basis(self) -> np.ndarray:
@@ -383,9 +387,10 @@ class Factor:
 
     def solve_svd(self) -> np.ndarray:
         """V Σ⁺ Uᵀ z, truncated at the tolerance, of minimum norm in the user's units."""
-        if not self.full_rank:
+        found = None if self.wide else self.svd  # before the rank, which it tells as well
+        if found is None or not self.full_rank:
             return self._within.solve()
-        u, s, vt = self.svd
+        u, s, vt = found
         return vt.T @ ((u.T @ self.z) / s[:, None])
 
     def solve_gram(self, g: np.ndarray) -> np.ndarray:

@@ -206,9 +206,8 @@ class Identifiability:
         """Standard error of every tap for white noise of unit deviation in y, kernel-shaped.
 
         √diag((AᵀA)⁻¹), in units of the kernel per unit of y; inf where a tap is not determined. To
-        eps·κ² where a Gram decided.
-        Multiply by the deviation of the residuals for the standard errors of a fit. Errors that are
-        correlated in time need more than this.
+        eps·κ² where a Gram decided. Times the deviation of the residuals it is the standard error
+        of a fit; errors that are correlated in time need more than this.
         """
         with np.errstate(over="ignore", under="ignore"):
             return self._kernel_shaped(
@@ -348,7 +347,8 @@ class Identifiability:
     @cached_property
     def remedies(self) -> list[str]:
         """What would make the kernel determined, in plain sentences; empty where it is."""
-        return remedies.remedies(self)
+        with blas_threads(self._prepared.columns):
+            return remedies.remedies(self)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain numbers, strings and lists, ready for JSON; None for what is infinite."""

@@ -106,6 +106,8 @@ class RowSpace:
         turn = np.maximum(exponents - exponents.max(), -FARTHEST)[:, None]
         spanning = r.T if basis is None else basis
         order, pivots = np.arange(len(turn)), np.arange(spanning.shape[1])
+        if basis is not None and not turn.any():  # orthonormal as it is
+            return cls(basis, r @ basis, turn, basis, order)
         if np.ptp(turn) < CLUSTER:
             q, t = tall_qr(np.ldexp(spanning, turn))
         else:
