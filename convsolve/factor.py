@@ -167,7 +167,8 @@ class Factor:
         if self.wide:
             v, s, ut = tall_svd(self.r.T)
             return ut.T, s, v.T
-        return np.linalg.svd(self.r)
+        u, s, vt = np.linalg.svd(self.r)
+        return u, s, vt
 
     @cached_property
     def singular_values(self) -> np.ndarray:
@@ -200,9 +201,8 @@ class Factor:
         """Whether every column counts."""
         # σ_P is at most the least of the diagonal of R: if that is rounding, no spectrum is needed.
         least, most = np.abs(np.diagonal(self.r)).min(), np.abs(self.r).max()
-        if self.source == "qr" and 2 * least <= tolerance_of(self.rows, self.r.shape[1]) * most:
-            return False
-        return self.rank == self.r.shape[1]
+        seen = 2 * least > tolerance_of(self.rows, self.r.shape[1]) * most
+        return (seen or self.source == "gram") and self.rank == self.r.shape[1]
 
     @property
     def wide(self) -> bool:
