@@ -136,7 +136,10 @@ def test_float32_is_solved_in_float64_and_rounded() -> None:
     np.testing.assert_array_equal(fit.kernel, exact.kernel.astype(np.float32))
 
 
-@pytest.mark.parametrize("solver", [cs.NormalEquations(1e-3), cs.NormalEquations()])
+@pytest.mark.parametrize(
+    "solver",
+    [cs.NormalEquations(1e-3), cs.NormalEquations(), cs.AutoSolver(), cs.ConjugateGradient()],
+)
 def test_another_length_compiles_nothing(compiled: list[str], solver: cs.Solver) -> None:
     rng = np.random.default_rng(3)
 
