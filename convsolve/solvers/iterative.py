@@ -106,7 +106,8 @@ class ConjugateGradient(Solver):
 
     Then residual and gradient are formed from the data, and CG starts again on what they leave,
     until the backward error is certainly at most ``tol`` ("solved"), a pass does not halve it
-    ("stagnated"), or ``steps`` are used up ("max steps"). The best answer is kept. The certificate
+    ("stagnated"), or ``steps`` are used up ("max steps"). The best answer is kept. With the default
+    ``tol`` it goes on to 4 eps where a pass still gains that much. The certificate
     needs no factor, see `Normal.backward_error`; nor does full rank, which CG on a random vector
     proves where it can (``stats["evidence"]``) and `identify` is asked for where it cannot.
 
