@@ -21,7 +21,7 @@ def blas_threads() -> set[int]:
 def test_small_products_wake_no_thread_of_blas(
     monkeypatch: pytest.MonkeyPatch, solver: cs.Solver
 ) -> None:
-    """Whatever the columns of a factor: beside other work BLAS's threads stall, and are not asked."""
+    """Whatever the columns of a factor: beside other work the threads of BLAS stall."""
     seen: list[set[int]] = []
 
     def noting(of: Callable[..., Any]) -> Callable[..., Any]:
