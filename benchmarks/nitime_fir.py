@@ -1,4 +1,4 @@
-"""Write nitime's own FIR estimate of the fMRI recording to ``convsolve/data/nitime_fir.csv``.
+"""Write nitime's own FIR estimate of the fMRI recording to ``convsolve/datasets/nitime_fir.csv``.
 
 convsolve does not depend on nitime; the result is committed as a reference. To make it again, in an
 environment of its own:

@@ -143,7 +143,7 @@ begun = time.perf_counter()
 import convsolve
 print([time.perf_counter() - begun, int('jax' in sys.modules)])
 """
-COMMAND = "import sys; from convsolve.cli import main; sys.argv = {arguments}; main()"
+COMMAND = "import sys; from convsolve.cli.main import main; sys.argv = {arguments}; main()"
 COMMANDS = {"convsolve --help": 0.2, "convsolve demo": 10.0}  # and the seconds promised
 
 

@@ -138,7 +138,7 @@ def parts(fit: Fit) -> dict[str, float]:
     """Seconds of a fit of ours: what is shared with a report, the solver's own (steps and passes
     over the data, the certificate's among them), and the rest (reading, scaling, packing).
     """
-    from convsolve.prepared import prepare
+    from convsolve.leastsquares.analysis import prepare
 
     start = time.perf_counter()
     found = fit()

@@ -17,13 +17,15 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from .api import convolve, fit_kernel, identify, solve
     from .comparison import Comparison, compare
     from .errors import IdentifiabilityError, IdentifiabilityWarning, SolveError
-    from .forecast import Descent
-    from .identifiability import Identifiability
-    from .moments import Moments
-    from .plotting import plot
-    from .problem import Problem
+    from .identifiability.descent_forecast import Descent
+    from .identifiability.report import Identifiability
+    from .operators.moments import Moments
+    from .plotting.figures import plot
+    from .problem.problem import Problem
+    from .problem.spec import ConvSpec
     from .solution import Score, Solution, load
     from .solvers import (
         AutoSolver,
@@ -35,17 +37,17 @@ if TYPE_CHECKING:
         Solver,
         Trace,
     )
-    from .solving import convolve, fit_kernel, identify, solve
-    from .spec import ConvSpec
 
 _HOMES = {
+    "api": ("convolve", "fit_kernel", "identify", "solve"),
     "comparison": ("Comparison", "compare"),
     "errors": ("IdentifiabilityError", "IdentifiabilityWarning", "SolveError"),
-    "forecast": ("Descent",),
-    "identifiability": ("Identifiability",),
-    "moments": ("Moments",),
-    "plotting": ("plot",),
-    "problem": ("Problem",),
+    "identifiability.descent_forecast": ("Descent",),
+    "identifiability.report": ("Identifiability",),
+    "operators.moments": ("Moments",),
+    "plotting.figures": ("plot",),
+    "problem.problem": ("Problem",),
+    "problem.spec": ("ConvSpec",),
     "solution": ("Score", "Solution", "load"),
     "solvers": (
         "AutoSolver",
@@ -57,8 +59,6 @@ _HOMES = {
         "Solver",
         "Trace",
     ),
-    "solving": ("convolve", "fit_kernel", "identify", "solve"),
-    "spec": ("ConvSpec",),
 }
 _HOME = {name: module for module, names in _HOMES.items() for name in names}
 

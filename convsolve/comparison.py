@@ -9,14 +9,14 @@ from typing import Any
 import numpy as np
 import scipy.linalg  # noqa: F401  # here, or the first method would be billed for the import
 
+from .api import identify, solve
 from .errors import IdentifiabilityWarning, SolveError
-from .identifiability import Identifiability
-from .prepared import prepare
-from .problem import Problem
+from .identifiability.report import Identifiability
+from .leastsquares.analysis import prepare
+from .problem.problem import Problem
 from .solution import Solution, certificate_text
 from .solvers import ALL
 from .solvers.base import Solver
-from .solving import identify, solve
 
 
 class Comparison:

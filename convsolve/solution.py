@@ -12,15 +12,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from .factor import EPS
 from .files import read_arrays, write_npz
-from .identifiability import Identifiability
-from .problem import Problem
-from .signals import predicted
+from .identifiability.report import Identifiability
+from .identifiability.wording import weak_sentence
+from .linalg.lapack import MAX_SPECTRUM
+from .linalg.rank import EPS
+from .operators.fourier import predicted
+from .problem.problem import Problem
+from .problem.spec import ConvSpec
 from .solvers.base import Trace
-from .spec import ConvSpec
-from .triangle import MAX_SPECTRUM
-from .wording import weak_sentence
 
 VERSION = 1
 

@@ -1,6 +1,6 @@
 """Six haemodynamic responses from an event-related fMRI recording, with the reference of nitime.
 
-The recording travels with convsolve (see convsolve/data/ORIGIN.md): 3360 scans, one every 2 s, and
+The recording travels with convsolve (convsolve/datasets/ORIGIN.md): 3360 scans, one every 2 s, and
 the kind of event, if any, shown at each. The response to each kind over 30 s is 15 taps.
 
 Run: python examples/02_haemodynamic_response.py [PICTURE.png]
@@ -11,7 +11,7 @@ import sys
 import numpy as np
 
 import convsolve as cs
-from convsolve.data import event_related_fmri, nitime_fir
+from convsolve.datasets import event_related_fmri, nitime_fir
 
 TR = 2.0  # s
 

@@ -9,7 +9,7 @@ import jax
 import numpy as np
 import pytest
 
-from convsolve import cli
+from convsolve.cli import main as cli
 
 _COMPILED: list[str] = []
 

@@ -11,7 +11,10 @@ import pytest
 from rational import integers
 
 import convsolve as cs
-from convsolve import convolution, prepared, system, triangle
+from convsolve.leastsquares import analysis as prepared
+from convsolve.leastsquares import system
+from convsolve.linalg import qr as triangle
+from convsolve.operators import windows as convolution
 
 EPS = float(np.finfo(float).eps)
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from convsolve.plotting import plot
+from convsolve.plotting.figures import plot
 
 
 def panel(figure: Any, title: str) -> Any:

@@ -288,7 +288,7 @@ def test_a_report_under_another_geometry_leaves_its_own_alone() -> None:
 
 
 def test_an_undecided_report_names_what_decides(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("convsolve.prepared.MAX_FACTOR_BYTES", 8)
+    monkeypatch.setattr("convsolve.leastsquares.analysis.MAX_FACTOR_BYTES", 8)
     report = report_of(np.ones(40), 3)
     assert report.verdict == "undecided"
     assert not report.decided
@@ -305,7 +305,7 @@ def test_an_undecided_report_names_what_decides(monkeypatch: pytest.MonkeyPatch)
 
 
 def test_compare_keeps_the_methods_that_can_answer(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("convsolve.prepared.MAX_FACTOR_BYTES", 8)
+    monkeypatch.setattr("convsolve.leastsquares.analysis.MAX_FACTOR_BYTES", 8)
     table = cs.compare(cs.Problem(np.arange(40.0), N[:38, 0], kernel_size=3))
     assert "give a ridge, or fewer taps" in table.skipped["NormalEquations"]
     assert any("GradientDescent" in name for name in table.solutions)
@@ -314,8 +314,8 @@ def test_compare_keeps_the_methods_that_can_answer(monkeypatch: pytest.MonkeyPat
 
 
 def test_inner_rows_too_large_to_decide_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("convsolve.prepared.MAX_FACTOR_BYTES", 20_000)
-    monkeypatch.setattr("convsolve.system.SMALL_NUMBERS", 0)
+    monkeypatch.setattr("convsolve.leastsquares.analysis.MAX_FACTOR_BYTES", 20_000)
+    monkeypatch.setattr("convsolve.leastsquares.system.SMALL_NUMBERS", 0)
     x = np.random.default_rng(0).standard_normal(60)
     report = report_of(x, 40, padding="full")
     assert report.verdict == "overdetermined"

@@ -8,9 +8,12 @@ import numpy as np
 import pytest
 
 import convsolve as cs
-from convsolve import prepared, system, wording
-from convsolve.identifiability import Identifiability
-from convsolve.solvers import auto, structured
+from convsolve.identifiability import wording
+from convsolve.identifiability.report import Identifiability
+from convsolve.leastsquares import analysis as prepared
+from convsolve.leastsquares import system
+from convsolve.solvers import auto
+from convsolve.solvers import normal_equations as structured
 
 P = 6
 

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 import convsolve as cs
-from convsolve import cli
+from convsolve.cli import main as cli
 
 X = np.array([[0, 0], [3, 6], [4, 7], [5, 8], [1, 2], [4, 5], [2, 0], [0, 1]])
 Y = np.array([14, 20, 14, 15, 10, 4])
@@ -42,7 +42,7 @@ def python(*arguments):
 def test_help_imports_neither_jax_nor_numpy():
     script = """
 import sys
-from convsolve.cli import main
+from convsolve.cli.main import main
 try:
     main(["solve", "--help"])
 except SystemExit as end:
@@ -232,7 +232,7 @@ def test_nothing_is_overwritten_unless_forced(run, folder, monkeypatch):
     (folder / "link.npz").symlink_to(folder / "elsewhere.npz")
     with monkeypatch.context() as patch:
         # It is refused before anything is computed.
-        patch.setattr("convsolve.solving.solve", None)
+        patch.setattr("convsolve.api.solve", None)
         status, out, err = run("solve full.npz --kernel-size 3 --out fit.npz")
         assert (status, out) == (2, "")
         assert err == "convsolve: --out fit.npz: exists; --force overwrites it\n"
@@ -257,7 +257,7 @@ def test_errors_inside_the_library_are_not_disguised(run, monkeypatch):
     def broken(*args, **settings):
         raise ValueError("inside")
 
-    monkeypatch.setattr("convsolve.solving.solve", broken)
+    monkeypatch.setattr("convsolve.api.solve", broken)
     with pytest.raises(ValueError, match="inside"):
         run("solve full.npz --kernel-size 3")
 
@@ -285,7 +285,7 @@ def test_demo_hands_its_numbers_to_json(run, monkeypatch):
         out("text")
         return {"plot": str(plot), "force": force, "spread": np.array([1.0, np.inf])}
 
-    monkeypatch.setattr("convsolve.demo.run", short)
+    monkeypatch.setattr("convsolve.cli.demo.run", short)
     status, out, _ = run("demo --json --plot demo.png")
     assert (status, strict_json(out)) == (
         0,
@@ -319,14 +319,14 @@ def test_ctrl_c_outside_a_descent(run, monkeypatch):
     def interrupted(*args, **settings):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("convsolve.solving.identify", interrupted)
+    monkeypatch.setattr("convsolve.api.identify", interrupted)
     assert run("identify full.npz --kernel-size 3") == (130, "", "convsolve: interrupted\n")
 
 
 def test_ctrl_c_in_a_descent_gives_what_there_is(folder):
     script = """
 import os, signal, sys, threading, time
-from convsolve.cli import main
+from convsolve.cli.main import main
 
 def interrupt():
     while signal.getsignal(signal.SIGINT) is signal.default_int_handler:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import convsolve as cs
-from convsolve import prepared
+from convsolve.leastsquares import analysis as prepared
 
 RNG = np.random.default_rng(0)
 X = RNG.standard_normal((50, 2))

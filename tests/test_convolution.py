@@ -8,8 +8,8 @@ import pytest
 import scipy.signal
 
 import convsolve as cs
-from convsolve import convolution
-from convsolve.convolution import (
+from convsolve.operators import windows as convolution
+from convsolve.operators.windows import (
     adjoint,
     design_matrix,
     forward,

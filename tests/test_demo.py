@@ -9,9 +9,9 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from convsolve import demo
-from convsolve.data import nitime_fir
-from convsolve.problem import Problem
+from convsolve.cli import demo
+from convsolve.datasets import nitime_fir
+from convsolve.problem.problem import Problem
 from convsolve.solvers import GradientDescent
 
 
@@ -129,7 +129,7 @@ def test_without_matplotlib_it_says_how_to_get_the_picture():
     script = """
 import sys
 sys.modules["matplotlib"] = None
-from convsolve.cli import main
+from convsolve.cli.main import main
 sys.exit(main(["demo"]))
 """
     done = subprocess.run(

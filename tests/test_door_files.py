@@ -230,7 +230,7 @@ def test_a_place_that_is_no_place(tmp_path, options, words):
 # the memory of this very process.
 PEAK = """
 import sys
-from convsolve.cli import main
+from convsolve.cli.main import main
 status = main(["identify", *sys.argv[1:], "--kernel-size", "3"])
 peak = next(line for line in open("/proc/self/status") if line.startswith("VmHWM"))
 print(status, peak.split()[1])
@@ -293,8 +293,8 @@ def test_a_picture_does_not_overwrite_what_came_meanwhile(folder, run, monkeypat
     def meanwhile(*_):
         (folder / "p.png").write_text("precious")
 
-    monkeypatch.setattr("convsolve.arguments.judge_settings", meanwhile)
-    monkeypatch.setattr("convsolve.cli.judge_settings", meanwhile)
+    monkeypatch.setattr("convsolve.cli.arguments.judge_settings", meanwhile)
+    monkeypatch.setattr("convsolve.cli.main.judge_settings", meanwhile)
     status, _, err = run("solve full.npz --kernel-size 3 --plot p.png")
     assert (status, err.count("\n")) == (2, 1)
     assert "p.png: exists; force=True (--force) overwrites it" in err
@@ -313,7 +313,7 @@ def test_too_large_for_the_memory_is_one_line(run, monkeypatch):
     def huge(*_):
         raise MemoryError
 
-    monkeypatch.setattr("convsolve.solving.identify", huge)
+    monkeypatch.setattr("convsolve.api.identify", huge)
     status, out, err = run("identify full.npz --kernel-size 3")
     assert (status, out) == (2, "")
     assert err == (

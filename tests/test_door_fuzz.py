@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from test_files import Planter, npy
 
 import convsolve as cs
-from convsolve import cli, files
+from convsolve import files
+from convsolve.cli import main as cli
 
 X = np.random.default_rng(0).normal(size=(9, 2))
 Y = np.random.default_rng(1).normal(size=7)

@@ -13,7 +13,8 @@ import oracle
 import pytest
 
 import convsolve as cs
-from convsolve import forecast, prepared
+from convsolve.identifiability import descent_forecast as forecast
+from convsolve.leastsquares import analysis as prepared
 
 RNG = np.random.default_rng(0)
 NOISE = RNG.standard_normal((60, 2))

@@ -10,7 +10,7 @@ import optax
 import pytest
 
 import convsolve as cs
-from convsolve.solvers import gradient as gradient_module
+from convsolve.solvers import gradient_descent as gradient_module
 
 RNG = np.random.default_rng(0)
 X = RNG.standard_normal((2, 30, 2))

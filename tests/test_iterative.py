@@ -10,10 +10,10 @@ import pytest
 from coloured import coloured, convolved
 
 import convsolve as cs
-from convsolve.certificate import EXACT
-from convsolve.kernel_space import normal_equations
-from convsolve.prepared import prepare
-from convsolve.system import System
+from convsolve.leastsquares.analysis import prepare
+from convsolve.leastsquares.certificate import EXACT
+from convsolve.leastsquares.normal_operator import normal_equations
+from convsolve.leastsquares.system import System
 
 
 @oracle.over_geometries(3)

@@ -13,14 +13,14 @@ from cases import EPS
 from coloured import coloured, convolved
 
 import convsolve as cs
-from convsolve.certificate import EXACT
-from convsolve.circulant import Gram
-from convsolve.kernel_space import normal_equations
-from convsolve.krylov import Conjugate, Evidence, inverse_form
-from convsolve.preconditioner import Preconditioner
-from convsolve.prepared import prepare
-from convsolve.series import Series
-from convsolve.system import System
+from convsolve.leastsquares.analysis import prepare
+from convsolve.leastsquares.certificate import EXACT
+from convsolve.leastsquares.normal_operator import normal_equations
+from convsolve.leastsquares.system import System
+from convsolve.linalg.conjugate_gradient import Conjugate, Evidence, inverse_form
+from convsolve.operators.overlap_save import Series
+from convsolve.operators.toeplitz import Gram
+from convsolve.operators.whitening import Preconditioner
 
 
 def problem_of(case, y=None, bias=False):

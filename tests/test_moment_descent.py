@@ -13,10 +13,10 @@ import pytest
 from cases import from_svd
 
 import convsolve as cs
-from convsolve import prepared as prepared_module
-from convsolve.solvers import gradient as gradient_module
-from convsolve.solvers.descent import Rows
-from convsolve.system import System
+from convsolve.leastsquares import analysis as prepared_module
+from convsolve.leastsquares.system import System
+from convsolve.solvers import gradient_descent as gradient_module
+from convsolve.solvers.descent_kernels import Rows
 
 OPTIMIZERS = {
     "sgd": optax.sgd(0.1),

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import convsolve as cs
-from convsolve.prepared import prepare
+from convsolve.leastsquares.analysis import prepare
 
 exactly = settings(derandomize=True, deadline=None, max_examples=80)
 

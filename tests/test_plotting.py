@@ -8,8 +8,8 @@ import pytest
 from pictures import drawn, image, legend, line, noise, panel, titles
 
 import convsolve as cs
-from convsolve.drawing import GOOD
-from convsolve.plotting import MAX_ROWS, plot
+from convsolve.plotting.drawing import GOOD
+from convsolve.plotting.figures import MAX_ROWS, plot
 
 X = np.array([[0, 0], [3, 6], [4, 7], [5, 8], [1, 2], [4, 5], [2, 0], [0, 1]])
 Y = np.array([14, 20, 14, 15, 10, 4])

@@ -5,7 +5,7 @@ import pytest
 from pictures import drawn, image, legend, line, noise, panel, titles
 
 import convsolve as cs
-from convsolve.report_figure import STATES, tap_states
+from convsolve.plotting.report_figure import STATES, tap_states
 
 X = np.array([[0, 0], [3, 6], [4, 7], [5, 8], [1, 2], [4, 5], [2, 0], [0, 1]])
 NOT, ASSUMED, WEAK, SURE = range(4)
@@ -80,10 +80,10 @@ def test_a_missing_equation_is_a_value_that_counts_as_zero():
 
 @pytest.mark.parametrize("all_of_them", [True, False])
 def test_a_certified_gram_has_a_spectrum_too(monkeypatch, all_of_them):
-    monkeypatch.setattr("convsolve.system.SMALL_NUMBERS", 0)
+    monkeypatch.setattr("convsolve.leastsquares.system.SMALL_NUMBERS", 0)
     if not all_of_them:
-        monkeypatch.setattr("convsolve.report_figure.MAX_SPECTRUM", 9)
-        monkeypatch.setattr("convsolve.factor.MAX_SPECTRUM", 9)
+        monkeypatch.setattr("convsolve.plotting.report_figure.MAX_SPECTRUM", 9)
+        monkeypatch.setattr("convsolve.linalg.factor.MAX_SPECTRUM", 9)
     x = noise(80, 2)
     report = cs.identify(cs.Problem(x, kernel_size=5))
     assert report.method.startswith("Cholesky")
@@ -240,7 +240,7 @@ def test_null_vectors_show_the_channels_that_they_touch():
 
 
 def test_null_vectors_too_many_to_show_give_way_to_the_noise_gain(monkeypatch):
-    monkeypatch.setattr("convsolve.report_figure.MAX_VECTORS", 2)
+    monkeypatch.setattr("convsolve.plotting.report_figure.MAX_VECTORS", 2)
     x = noise(60, 2)
     x[:, 1] = 0
     report = cs.identify(cs.Problem(x, kernel_size=3))
@@ -357,7 +357,7 @@ def test_three_dimensions_show_the_central_slice():
 
 
 def test_a_report_that_is_undecided_says_what_would_decide(monkeypatch):
-    monkeypatch.setattr("convsolve.prepared.MAX_FACTOR_BYTES", 8)
+    monkeypatch.setattr("convsolve.leastsquares.analysis.MAX_FACTOR_BYTES", 8)
     report = cs.identify(cs.Problem(np.ones(40), kernel_size=3))
     assert report.verdict == "undecided"
     figure = drawn(report)

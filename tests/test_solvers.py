@@ -203,7 +203,7 @@ def test_normal_equations_escalate_only_where_they_must() -> None:
 
 
 def test_a_matrix_too_large_is_refused_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
-    from convsolve import prepared
+    from convsolve.leastsquares import analysis as prepared
 
     rng = np.random.default_rng(11)
     x = rng.standard_normal(500)

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from convsolve.spec import ConvSpec
+from convsolve.problem.spec import ConvSpec
 
 BIG = 2**61
 

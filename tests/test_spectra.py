@@ -10,7 +10,7 @@ from judging import EPS, ROUTES, route, spectrum, verdict_of
 from rational import rank_and_mask
 
 import convsolve as cs
-from convsolve import factor
+from convsolve.linalg import factor
 
 every_route = pytest.mark.parametrize("by", ROUTES)
 

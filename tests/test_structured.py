@@ -10,9 +10,10 @@ import oracle
 import pytest
 
 import convsolve as cs
-from convsolve import series, toeplitz
-from convsolve.prepared import Prepared
-from convsolve.signals import Signals
+from convsolve.leastsquares.analysis import Prepared
+from convsolve.operators import gram as toeplitz
+from convsolve.operators import overlap_save as series
+from convsolve.operators.fourier import Signals
 
 # A thousand geometries in all, with six kinds in each of three dimensions.
 EACH = 56

@@ -14,7 +14,7 @@ import pytest
 from test_fit_kernel import slope
 
 import convsolve as cs
-from convsolve.convolution import normal_form
+from convsolve.operators.windows import normal_form
 from convsolve.solvers import spectral
 
 # Spec, x (N, *W, Cin), outputs, bias. All have no fewer rows than unknowns.

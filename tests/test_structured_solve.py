@@ -9,10 +9,12 @@ import pytest
 from scipy.signal import lfilter
 
 import convsolve as cs
-from convsolve import factor, prepared, system
-from convsolve.convolution import forward_records
-from convsolve.prepared import prepare
-from convsolve.signals import predicted
+from convsolve.leastsquares import analysis as prepared
+from convsolve.leastsquares import system
+from convsolve.leastsquares.analysis import prepare
+from convsolve.linalg import factor
+from convsolve.operators.fourier import predicted
+from convsolve.operators.windows import forward_records
 from convsolve.solvers import auto
 
 EPS = float(np.finfo(float).eps)

@@ -10,7 +10,9 @@ import pytest
 from threadpoolctl import threadpool_info, threadpool_limits
 
 import convsolve as cs
-from convsolve import circulant, threads, toeplitz
+from convsolve.linalg import threads
+from convsolve.operators import gram as toeplitz
+from convsolve.operators import toeplitz as circulant
 
 
 def blas_threads() -> set[int]:

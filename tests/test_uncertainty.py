@@ -8,7 +8,8 @@ import pytest
 from cases import EPS, as_channels, from_svd
 
 import convsolve as cs
-from convsolve import system, triangle
+from convsolve.leastsquares import system
+from convsolve.linalg import qr as triangle
 
 RNG = np.random.default_rng(0)
 N = RNG.integers(-9, 10, (60, 2)).astype(float)

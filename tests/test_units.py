@@ -9,7 +9,8 @@ import pytest
 from cases import CLOSED, EPS, TABLE, exact_least_squares
 
 import convsolve as cs
-from convsolve import prepared, system
+from convsolve.leastsquares import analysis as prepared
+from convsolve.leastsquares import system
 from convsolve.solvers.auto import choose
 
 RNG = np.random.default_rng(0)
@@ -204,7 +205,7 @@ def test_streaming_beyond_what_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     x, y = RNG.standard_normal((3, 50, 2)), RNG.standard_normal((3, 46, 2))
     kept = cs.solve(cs.Problem(x, y, kernel_size=5, bias=True), cs.NormalEquations())
     monkeypatch.setattr(prepared, "KEPT_NUMBERS", 0)
-    monkeypatch.setattr("convsolve.convolution.BLOCK_NUMBERS", 64)
+    monkeypatch.setattr("convsolve.operators.windows.BLOCK_NUMBERS", 64)
     again = cs.solve(cs.Problem(x, y, kernel_size=5, bias=True), cs.NormalEquations())
     np.testing.assert_allclose(again.kernel, kept.kernel, rtol=1e-12)
     np.testing.assert_allclose(again.bias, kept.bias, rtol=1e-12)

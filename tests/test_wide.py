@@ -11,11 +11,12 @@ from cases import EPS, as_channels, exact_least_squares
 from rational import rank_and_mask
 
 import convsolve as cs
-from convsolve import rowspace, triangle
-from convsolve.prepared import Prepared, prepare
-from convsolve.rowspace import distances, outside
-from convsolve.system import System
-from convsolve.triangle import tall_qr, tall_svd
+from convsolve.leastsquares.analysis import Prepared, prepare
+from convsolve.leastsquares.system import System
+from convsolve.linalg import minimum_norm as rowspace
+from convsolve.linalg import qr as triangle
+from convsolve.linalg.minimum_norm import distances, outside
+from convsolve.linalg.qr import tall_qr, tall_svd
 
 M, P, Q = 6, 14, 2
 # Powers of two of the columns: alike, of two units, of units at the ends of float64's digits.

@@ -2,11 +2,11 @@
 
 from .auto import AutoSolver
 from .base import Raw, Solver, Trace
-from .direct import LeastSquares
-from .fourier import FFTDeconvolution
-from .gradient import GradientDescent
-from .iterative import ConjugateGradient
-from .structured import NormalEquations
+from .conjugate_gradient import ConjugateGradient
+from .fft_deconvolution import FFTDeconvolution
+from .gradient_descent import GradientDescent
+from .least_squares import LeastSquares
+from .normal_equations import NormalEquations
 
 ALL: tuple[Solver, ...] = (
     LeastSquares("svd"),

@@ -5,15 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any
 
-from ..prepared import SMALL_NUMBERS, Prepared, prepare
-from ..problem import Problem
-from ..records import count
-from ..spec import ConvSpec
-from ..system import MAX_GRAM_BYTES
+from ..leastsquares.analysis import SMALL_NUMBERS, Prepared, prepare
+from ..leastsquares.system import MAX_GRAM_BYTES
+from ..problem.problem import Problem
+from ..problem.spec import ConvSpec
+from ..text import count
 from .base import Progress, Raw, Solver, host_ridge, judge_ridge, traceable
-from .direct import LeastSquares
-from .iterative import ConjugateGradient
-from .structured import NormalEquations
+from .conjugate_gradient import ConjugateGradient
+from .least_squares import LeastSquares
+from .normal_equations import NormalEquations
 
 # Along one axis, from `FEW` unknowns on and so many more for every channel and output of a group,
 # steps of FFTs are faster than a factor: see benchmarks/results/choice.json.

@@ -13,10 +13,11 @@ from typing import Any, ClassVar, TypeVar
 import jax
 import numpy as np
 
-from ..certificate import Certificate
-from ..prepared import Prepared
-from ..problem import Problem
-from ..spec import ConvSpec, number
+from ..leastsquares.analysis import Prepared
+from ..leastsquares.certificate import Certificate
+from ..problem.checks import number
+from ..problem.problem import Problem
+from ..problem.spec import ConvSpec
 
 Progress = Callable[[int, int, float], None]
 _S = TypeVar("_S", bound="Solver")

@@ -10,8 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from ..convolution import design_matrix
-from ..spec import ConvSpec
+from ..operators.windows import design_matrix
+from ..problem.spec import ConvSpec
 
 HIGHEST = lax.Precision.HIGHEST
 Solve = Callable[[Any, Any, Any], Any]

@@ -16,8 +16,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from ..convolution import normal_form, silenced
-from ..spec import ConvSpec
+from ..operators.windows import normal_form, silenced
+from ..problem.spec import ConvSpec
 from .linear import HIGHEST, matmul, solve_gram
 
 # Samples along each axis of one FFT, at least, by dimension; and several kernels long.

@@ -1,0 +1,311 @@
+"""The doors: identify, solve, fit_kernel, convolve. They judge, run, certify, warn and pack."""
+
+from __future__ import annotations
+
+import time
+import warnings
+import weakref
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from .errors import IdentifiabilityError, IdentifiabilityWarning, SolveError
+from .identifiability import wording
+from .identifiability.report import Identifiability
+from .leastsquares.analysis import Prepared, prepare
+from .leastsquares.certificate import Certificate
+from .leastsquares.system import System
+from .linalg.threads import blas_threads
+from .operators.windows import forward_records
+from .problem.problem import Problem
+from .problem.records import numeric, precision, read, reject_tracers
+from .problem.spec import ConvSpec
+from .solution import Solution
+from .solvers import AutoSolver
+from .solvers.base import Progress, Raw, Solver, host_ridge
+
+# A share of the kernel's effect that no rounding of float32 takes away.
+LOST = 1e-3
+
+
+def identify(problem: Problem) -> Identifiability:
+    """Whether x determines the kernel, and which part of it; computed from x alone, before any
+    solving.
+
+    Returns an `Identifiability`; its numbers are computed when first asked for, once per problem.
+    """
+    _judge_problem(problem)
+    report = problem.report() if problem.report is not None else None
+    if report is None:
+        report = Identifiability(problem)
+        # Weak, since the report holds the problem: nobody's matrices shall outlive their use.
+        problem.report = weakref.ref(report)
+    return report
+
+
+def solve(
+    problem: Problem,
+    solver: Solver | None = None,
+    *,
+    strict: bool = False,
+    progress: Progress | None = None,
+) -> Solution:
+    """Recover the kernel of ``problem``, certified.
+
+    Args:
+        problem: x, y and the geometry.
+        solver: `AutoSolver` by default, the exact least-squares answer.
+        strict: raise `IdentifiabilityError` where the data do not determine the kernel, and no
+            ridge mends it, in place of an `IdentifiabilityWarning` and one of the many answers.
+        progress: ``callable(step, total, loss)``, for iterative solvers.
+
+    Raises:
+        TypeError: no Problem, no solver.
+        ValueError: no y.
+        SolveError: a solver that cannot solve this problem (and why), an answer out of range.
+        IdentifiabilityError: see ``strict``.
+    """
+    _judge_problem(problem)
+    if problem.y is None:
+        raise ValueError("solve needs y; this Problem has x alone, which identify judges")
+    solver = AutoSolver() if solver is None else solver
+    _judge_solver(solver)
+    if not isinstance(strict, (bool, np.bool_)):
+        raise TypeError(f"strict must be True or False, got {strict!r}")
+    if progress is not None and not callable(progress):
+        raise TypeError(f"progress must be a callable(step, total, loss), got {progress!r}")
+    prepared = prepare(problem)
+    with blas_threads(min(prepared.n, prepared.columns)):
+        reason = solver.supports(problem)
+        if reason is not None:
+            raise SolveError(f"{solver.name} cannot solve this problem: {reason}")
+        report = identify(problem)
+        own = solver.proves_rank(problem)
+        determined = own or _determined(prepared, report, host_ridge(solver))
+        _judge_rank(determined or not strict, report)
+        before = sum(prepared.seconds.values())
+        begun = time.perf_counter()
+        raw = solver.run(prepared, progress)
+        took = time.perf_counter() - begun
+        if own:
+            # Who interrupts does not wait for a rank.
+            told = raw.full_rank or raw.status == "interrupted"
+            determined = told or _determined(prepared, report, host_ridge(solver))
+            _judge_rank(determined or not strict, report)
+        kernel, bias = _pack(prepared, raw)
+        certificate = _certify(prepared, solver, raw) if solver.least_squares else None
+    if not determined:
+        answer = raw.answer or solver.answer
+        warnings.warn(IdentifiabilityWarning(wording.warning(report, answer), report), stacklevel=2)
+    alone = max(took - (sum(prepared.seconds.values()) - before), 0.0)
+    stats = {"solver": solver.name, "compile_seconds": 0.0, "run_seconds": alone} | raw.stats
+    if certificate is not None:
+        stats["certificate_kind"] = certificate.kind
+    status = raw.status
+    if status is None:
+        status = "solved" if certificate is not None and certificate.exact else "approximate"
+    return Solution(
+        kernel,
+        bias,
+        recipe=problem.recipe,
+        spec=problem.spec,
+        tap_lags=problem.lags,
+        y_channel_axis=problem.output is not None and problem.output.channel_axis,
+        status=status,
+        stats=stats,
+        certificate=None if certificate is None else certificate.value,
+        trace=raw.trace,
+        problem=problem,
+        identifiability=report,
+    )
+
+
+def _judge_problem(problem: Any) -> None:
+    if not isinstance(problem, Problem):
+        raise TypeError(
+            f"expected a Problem, got {type(problem).__name__}; "
+            "state one first: Problem(x, y, kernel_size=...)"
+        )
+
+
+def _judge_solver(solver: Any) -> None:
+    if not isinstance(solver, Solver):
+        hint = f"; did you mean {solver.__name__}()?" if isinstance(solver, type) else ""
+        raise TypeError(f"solver must be a solver such as NormalEquations(), got {solver!r}{hint}")
+
+
+def _judge_rank(good: bool, report: Identifiability) -> None:
+    if not good:
+        raise IdentifiabilityError(wording.warning(report, "no answer, as strict asks"), report)
+
+
+def _determined(prepared: Prepared, report: Identifiability, ridge: float) -> bool:
+    if ridge:
+        system = System(prepared, ridge)
+        if system.own_certificate:
+            return True
+        factors = [system.factor(g) for g in range(prepared.groups)]
+        if all(f is not None and f.full_rank for f in factors):
+            return True
+    return report.unique
+
+
+def _certify(prepared: Prepared, solver: Solver, raw: Raw) -> Certificate:
+    if raw.certificate is not None:
+        return raw.certificate
+    system = System(prepared, host_ridge(solver))
+    w = system.from_user(raw.kernel)
+    certificate = system.certify(w)
+    if not prepared.problem.bias:
+        return certificate
+    # The column of ones is projected out, so the bias is judged apart, against what it is made of.
+    off = system.bias_error(w, raw.bias)
+    return max(certificate, Certificate(off, "value"), key=lambda c: c.value)
+
+
+def _pack(prepared: Prepared, raw: Raw) -> tuple[Any, Any]:
+    """Kernel and bias in the precision and kind of array of the data."""
+    problem = prepared.problem
+    with np.errstate(over="ignore", under="ignore", invalid="ignore"):
+        kernel, bias = raw.kernel.astype(problem.dtype), raw.bias.astype(problem.dtype)
+        # A tap that falls below the type is lost if y would miss it, however small it is.
+        scaled, kept = (System(prepared).from_user(k) for k in (raw.kernel, kernel))
+        lost = np.abs(scaled - kept) > LOST * np.abs(scaled).max(1, keepdims=True)
+    largest = np.abs(raw.kernel).max(axis=tuple(range(kernel.ndim - 1)))
+    faint = ((largest > 0) & (largest < np.finfo(problem.dtype).tiny)).any()
+    if faint or lost.any() or not (np.isfinite(kernel).all() and np.isfinite(bias).all()):
+        raise SolveError(
+            f"the kernel lies outside the range of {problem.dtype}; change the unit of x or of y "
+            "so that their sizes are closer"
+        )
+    if not problem.returns_jax:
+        return kernel, bias
+    with jax.enable_x64(problem.dtype == np.float64):
+        return jnp.asarray(kernel), jnp.asarray(bias)
+
+
+@partial(jax.jit, static_argnames=("spec", "bias"))
+def _fit(x: Any, y: Any, solver: Solver, spec: ConvSpec, bias: bool) -> tuple[Any, Any]:
+    return solver.traced(x, y, spec, bias)
+
+
+def fit_kernel(
+    x: Any, y: Any, spec: ConvSpec, solver: Solver | None = None, *, bias: bool = False
+) -> tuple[jax.Array, jax.Array]:
+    """Kernel and bias as a pure function of arrays, for `jax.jit`, `vmap` and `grad`.
+
+    Args:
+        x: one array, ``(*W,)``, ``(*W, Cin)`` or ``(N, *W, Cin)``, by the rank rule of `Problem`.
+        y: ``(*T,)``, ``(*T, Cout)`` or ``(N, *T, Cout)``.
+        spec: the geometry. ``solver``: `AutoSolver` by default; its ridge may be traced.
+        bias: whether a constant per output is fitted too.
+
+    Returns:
+        kernel ``(*K, Cin/groups, Cout)`` and bias ``(Cout,)``, zeros without one.
+
+    It runs in the ambient precision, and makes no checks of values, no report, no certificate, no
+    escalation: on data whose identifiability is not known, use `solve`. The closed forms are
+    differentiable to any order in x, y and ridge through ``jax.lax.custom_linear_solve``.
+
+    Raises:
+        TypeError, ValueError: shapes that do not fit the spec, judged while tracing.
+    """
+    if not isinstance(spec, ConvSpec):
+        raise TypeError(f"spec must be a ConvSpec, got {type(spec).__name__}")
+    if not isinstance(bias, (bool, np.bool_)):
+        raise TypeError(f"bias must be True or False, got {bias!r}")
+    solver = AutoSolver() if solver is None else solver
+    _judge_solver(solver)
+    if np.ndim(solver.ridge):
+        raise ValueError(f"ridge has shape {np.shape(solver.ridge)}; for several use jax.vmap")
+    x, y = _numbers(x, "x"), _numbers(y, "y")
+    dtype = jnp.result_type(x, y)
+    floating = jnp.issubdtype(dtype, jnp.floating)
+    dtype = jnp.promote_types(dtype, jnp.float32) if floating else jnp.result_type(float)
+    d = spec.ndim
+    x, y = _as_batch(x, "x", d).astype(dtype), _as_batch(y, "y", d).astype(dtype)
+    spec.check_channels(x.shape[-1])
+    wanted = (x.shape[0], *spec.output_shape(x.shape[1:-1]))
+    if y.shape[:-1] != wanted or 0 in wanted:
+        raise ValueError(
+            f"y has shape {y.shape}, but x of shape {x.shape} with {spec} "
+            f"gives {wanted} and the output channels"
+        )
+    if y.shape[-1] % spec.groups:
+        raise ValueError(f"groups={spec.groups} does not divide the {y.shape[-1]} channels of y")
+    return _fit(x, y, solver, spec=spec, bias=bool(bias))
+
+
+def _numbers(value: Any, name: str) -> jax.Array:
+    """An array of any values; what holds no numbers at all is not left to jax to name."""
+    if not isinstance(value, jax.Array):  # tracers are such
+        value = np.asarray(value)
+        if not (jnp.issubdtype(value.dtype, jnp.number) or value.dtype == bool):
+            raise TypeError(f"{name} must hold numbers, got dtype {value.dtype}")
+    return jnp.asarray(value)
+
+
+def _as_batch(array: jax.Array, name: str, d: int) -> jax.Array:
+    if not d <= array.ndim <= d + 2:
+        raise ValueError(
+            f"{name} has shape {array.shape}; a kernel of {d} axes takes rank {d} to {d + 2}"
+        )
+    if not (jnp.issubdtype(array.dtype, jnp.number) or array.dtype == jnp.bool_):
+        raise TypeError(f"{name} must hold numbers, got {array.dtype}")
+    if jnp.issubdtype(array.dtype, jnp.complexfloating):
+        raise TypeError(f"{name} is complex; pass real and imaginary parts as channels")
+    if array.ndim == d:
+        array = array[..., None]
+    return array if array.ndim == d + 2 else array[None]
+
+
+def convolve(x: Any, kernel: Any, spec: ConvSpec, bias: Any = None) -> Any:
+    """The forward model ``y = conv(x, kernel) + bias``: cross-correlation, channels last.
+
+    Args:
+        x: array or list of records, by the rank rule of `Problem`.
+        kernel: ``(*K, Cin/groups, Cout)``, or ``(*K,)`` for one channel and one output.
+        spec: the geometry; ``spec.kernel_size`` is that of the kernel.
+        bias: ``(Cout,)`` or a number; None for none.
+
+    Returns:
+        y in the form of x; without a channel axis if the kernel has none. NumPy, or jax for jax
+        input, in the wider precision of x and kernel.
+
+    Inside jit use ``jax.lax.conv_general_dilated``; for long kernels in float64
+    ``scipy.signal.fftconvolve`` is faster.
+
+    Raises:
+        TypeError, ValueError: bad kinds, values that are not finite, shapes that do not fit.
+    """
+    if not isinstance(spec, ConvSpec):
+        raise TypeError(f"spec must be a ConvSpec, got {type(spec).__name__}")
+    reject_tracers(kernel, bias)
+    d = spec.ndim
+    records = read(x, "x", spec)
+    spec.check_channels(records.channels)
+    taps = read(kernel, "kernel", spec)
+    array = np.asarray(kernel)
+    flat = array.ndim == d
+    full = array[..., None, None] if flat else array
+    expected = (*spec.kernel_size, records.channels // spec.groups)
+    if full.shape[:-1] != expected or full.shape[-1] % spec.groups:
+        raise ValueError(
+            f"kernel has shape {array.shape}; {records.channels} channels and {spec} need "
+            f"{(*expected, 'Cout')} with Cout a multiple of groups"
+        )
+    offset = np.zeros(1) if bias is None else numeric(bias, "bias")
+    if offset.ndim > 1 or offset.size not in (1, full.shape[-1]):
+        raise ValueError(f"bias has shape {offset.shape}, expected ({full.shape[-1]},) or a number")
+    dtype, _, notes = precision(records, taps)
+    for note in notes:
+        warnings.warn(note, UserWarning, stacklevel=2)
+    outputs = forward_records(records.cast(dtype), full.astype(dtype), offset.astype(dtype), spec)
+    packed = records.like(outputs, not flat)
+    if not (records.is_jax and isinstance(kernel, jax.Array)):
+        return packed
+    with jax.enable_x64(dtype == np.float64):
+        return jax.tree.map(jnp.asarray, packed)

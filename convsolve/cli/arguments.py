@@ -1,0 +1,333 @@
+"""The arguments of the command line: their parser, and the problem and the solver they state."""
+
+# Nothing here, nor in cli.py, imports jax or numpy before a command runs: --help answers at once.
+from __future__ import annotations
+
+import argparse
+import math
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from .. import __version__
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from ..problem.problem import Problem
+    from ..solvers import Solver
+
+# What each solver is, and the options it takes.
+SOLVERS = {
+    "auto": ("the exact answer by whichever method is cheapest", ("ridge",)),
+    "svd": ("singular values of the design matrix", ("ridge",)),
+    "qr": ("QR of the design matrix", ("ridge",)),
+    "normal": ("normal equations, refined and certified; for long records", ("ridge",)),
+    "cg": ("conjugate gradients, certified; for thousands of taps", ("ridge", "steps")),
+    "fft": ("division of spectra; exact for circular and full records only", ("ridge",)),
+    "adam": ("gradient descent by Adam", ("loss", "steps", "key", "rate", "via")),
+    "lbfgs": ("gradient descent by L-BFGS", ("loss", "steps", "key", "via")),
+}
+SETTINGS = ("ridge", "loss", "steps", "key", "rate", "via")
+
+EPILOG = """\
+input:
+  DATA.npz             members x and y, others are ignored
+  X Y                  .npy or .csv files; identify needs no Y
+  DATA.csv             one table, with --x-columns and --y-columns
+  Channels come last: (samples, channels), or (records, samples, channels).
+
+exit status:
+  0  fine
+  1  the answer is not ok (compare: no method's is)
+  2  bad input
+  3  the data do not determine the kernel, and no ridge mends it; the answer is still written
+  130  interrupted by Ctrl-C; the answer so far is still written
+
+example:
+  convsolve solve speech.csv --x-columns envelope --y-columns Fz,Cz --lags 0 39 --out trf.npz
+"""
+
+
+class Refusal(Exception):
+    """What ends a command with one line on stderr: the line, and the exit status."""
+
+    def __init__(self, line: str, status: int = 2) -> None:
+        super().__init__(" ".join(line.split()))
+        self.status = status
+
+
+@contextmanager
+def judged(*kinds: type[Exception], source: str = "") -> Iterator[None]:
+    """Errors of these kinds are the user's to mend: one line, about ``source``."""
+    try:
+        yield
+    except kinds as error:
+        text = str(error)
+        if isinstance(error, OSError) and error.strerror:
+            text = f"{error.filename}: {error.strerror}"
+        raise Refusal(f"{source}: {text}" if source else text) from error
+
+
+class _Parser(argparse.ArgumentParser):
+    def __init__(self, **settings: Any) -> None:
+        layout = argparse.RawDescriptionHelpFormatter
+        super().__init__(allow_abbrev=False, formatter_class=layout, **settings)
+
+    def error(self, message: str) -> NoReturn:
+        raise Refusal(f"{message}; see {self.prog} --help")
+
+
+def parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    """The arguments of one command; ``command`` names it."""
+    parser = _Parser(
+        prog="convsolve",
+        description="Recover the kernel of a convolution from its input x and its output y, "
+        "and know whether they determine it.",
+        epilog=EPILOG,
+    )
+    parser.add_argument("--version", action="version", version=f"convsolve {__version__}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    demo = commands.add_parser("demo", help="five small problems, solved by every method")
+    _add_output(demo)
+
+    identify = commands.add_parser("identify", help="does x determine the kernel? (y not needed)")
+
+    solve = commands.add_parser("solve", help="recover the kernel")
+    words = "; ".join(f"{name}: {about}" for name, (about, _) in SOLVERS.items())
+    solve.add_argument("--solver", choices=SOLVERS, default="auto", help=f"{words} (default auto)")
+    solve.add_argument("--ridge", type=float, metavar="R", help="penalty R·‖w‖², summed over taps")
+    solve.add_argument("--strict", action="store_true", help="no answer unless it is unique")
+    solve.add_argument("--out", type=Path, metavar="FILE.npz", help="write the solution")
+
+    compare = commands.add_parser("compare", help="solve by every method, side by side")
+    compare.set_defaults(ridge=None)
+    compare.add_argument("--solvers", metavar="A,B", help=f"any of {','.join(SOLVERS)}")
+
+    for command in (identify, solve, compare):
+        _add_input(command)
+        _add_output(command)
+        if command is not identify:
+            _add_descent(command)
+    args, strange = parser.parse_known_args(argv)
+    if strange:
+        commands.choices[args.command].error(f"unrecognized arguments: {' '.join(strange)}")
+    return args
+
+
+def _add_input(command: argparse.ArgumentParser) -> None:
+    command.epilog = EPILOG
+    data = command.add_argument_group("data")
+    data.add_argument("data", nargs="+", metavar="DATA", help="DATA.npz, X [Y] or TABLE.csv")
+    data.add_argument("--x-columns", metavar="A,B", help="names or numbers (from 0) in a table")
+    data.add_argument("--y-columns", metavar="C", help="the same for y")
+    data.add_argument("--max-bytes", type=int, metavar="N", help="largest input (default 4 GiB)")
+    shape = command.add_argument_group("geometry, by one of --kernel-size and --lags")
+    shape.add_argument("--kernel-size", type=int, nargs="+", metavar="K", help="one per axis")
+    shape.add_argument("--stride", type=int, nargs="+", metavar="S")
+    shape.add_argument(
+        "--padding",
+        type=_padding,
+        help="valid (default), same, full, causal, circular, or lo,hi per axis: --padding=2,0",
+    )
+    shape.add_argument("--dilation", type=int, nargs="+", metavar="D")
+    shape.add_argument(
+        "--lags", type=int, nargs="+", metavar="L", help="FIRST LAST per axis, for y as long as x"
+    )
+    shape.add_argument("--edges", choices=("drop", "zeros", "circular"), help="default drop")
+    shape.add_argument("--groups", type=int, default=1, metavar="G")
+    shape.add_argument("--bias", action="store_true", help="a constant per output is unknown too")
+
+
+def _add_descent(command: argparse.ArgumentParser) -> None:
+    group = command.add_argument_group("gradient descent")
+    group.add_argument("--loss", choices=("mse", "mae", "huber"), help="default mse")
+    group.add_argument("--steps", type=int, metavar="N", help="at most (default 1000); for cg too")
+    group.add_argument("--key", type=int, metavar="SEED", help="of the random start (default 0)")
+    group.add_argument(
+        "--rate", type=float, metavar="R", help="Adam's learning rate (default 0.05)"
+    )
+    group.add_argument(
+        "--via",
+        choices=("convolution", "moments"),
+        help="moments: for mse, steps that cost the same at any length (default convolution)",
+    )
+
+
+def _add_output(command: argparse.ArgumentParser) -> None:
+    group = command.add_argument_group("output")
+    group.add_argument("--json", action="store_true", help="one JSON document in place of text")
+    group.add_argument("--plot", type=Path, metavar="FILE.png", help="draw a picture (matplotlib)")
+    group.add_argument("--force", action="store_true", help="overwrite files that exist")
+
+
+def problem(args: argparse.Namespace, needs_y: bool = True) -> Problem:
+    """The problem that the arguments state; whatever is wrong with it ends the command."""
+    from ..problem.spec import ConvSpec
+
+    if (args.kernel_size is None) == (args.lags is None):
+        raise Refusal("give either --kernel-size or --lags")
+    if args.lags is not None:
+        for name in ("stride", "padding", "dilation"):
+            if getattr(args, name) is not None:
+                raise Refusal(f"--{name} does not go with --lags; --edges says how records end")
+        pairs = list(zip(args.lags[::2], args.lags[1::2], strict=False))
+        if len(args.lags) % 2 or any(first > last for first, last in pairs):
+            raise Refusal("--lags takes FIRST LAST for every axis, the first not above the last")
+    else:
+        if args.edges is not None:
+            raise Refusal("--edges goes with --lags; for --kernel-size there is --padding")
+        with judged(TypeError, ValueError):
+            spec = ConvSpec(
+                tuple(args.kernel_size), _per_axis(args.stride), args.padding or "valid",
+                _per_axis(args.dilation), args.groups,
+            )  # fmt: skip
+    x, y = _read(args)
+    if y is None and needs_y:
+        raise Refusal(f"{source(args)}: there is no y; give X and Y, a member y, or --y-columns")
+    from ..problem.problem import Problem
+
+    with judged(TypeError, ValueError, source=source(args)):
+        if args.lags is None:
+            # One number is an int to Problem, which then says how images were read.
+            size = spec.kernel_size if spec.ndim > 1 else spec.kernel_size[0]
+            geometry = asdict(spec) | {"kernel_size": size}
+            return Problem(x, y, bias=args.bias, **geometry)
+        edges = args.edges or "drop"
+        return Problem.from_lags(x, y, lags=pairs, edges=edges, groups=args.groups, bias=args.bias)
+
+
+def source(args: argparse.Namespace) -> str:
+    """The files that the data come from, for an error to begin with."""
+    return " and ".join(args.data)
+
+
+def _per_axis(numbers: list[int] | None) -> Any:
+    return 1 if numbers is None else numbers[0] if len(numbers) == 1 else tuple(numbers)
+
+
+def _padding(text: str) -> Any:
+    """A word as it is; numbers as (lo, hi) pairs."""
+    if text.isalpha():
+        return text
+    try:
+        numbers = [int(part) for part in text.split(",")]
+        return tuple(zip(numbers[::2], numbers[1::2], strict=True))
+    except ValueError as error:
+        wanted = "a word, or lo,hi for every axis"
+        raise argparse.ArgumentTypeError(f"{text!r} is not {wanted}") from error
+
+
+def _read(args: argparse.Namespace) -> tuple[np.ndarray, np.ndarray | None]:
+    from ..files import MAX_BYTES, read_array, read_arrays, read_columns
+
+    limit = MAX_BYTES if args.max_bytes is None else args.max_bytes
+    if limit < 1:
+        raise Refusal(f"--max-bytes must be at least 1, got {limit}")
+    path, *others = args.data
+    archive = any(Path(name).suffix.lower() == ".npz" for name in args.data)
+    columns = [[] if c is None else c.split(",") for c in (args.x_columns, args.y_columns)]
+    if len(others) > 1:
+        raise Refusal(f"give X and Y, two files at most, not {len(args.data)}")
+    if (archive or any(columns)) and others:
+        raise Refusal(f"{others[0]}: one file is enough with .npz, or with --x-columns")
+    if any(columns) and Path(path).suffix.lower() in (".npz", ".npy"):
+        raise Refusal(f"{path}: columns are for tables, such as .csv")
+    if columns[1] and not columns[0]:
+        raise Refusal("--y-columns needs --x-columns")
+    with judged(ValueError, OSError):
+        if archive:
+            members = read_arrays(path, names=("x", "y"), max_bytes=limit)
+            if "x" not in members:
+                raise ValueError(f"{path}: has no member 'x'; numpy.savez(path, x=x, y=y) makes it")
+            return members["x"], members.get("y")
+        if columns[0]:
+            table = read_columns(path, columns[0] + columns[1], max_bytes=limit)
+            x, y = table[:, : len(columns[0])], table[:, len(columns[0]) :]
+            return x, y if columns[1] else None
+        x, *rest = (read_array(name, max_bytes=limit) for name in args.data)
+        return x, rest[0] if rest else None
+
+
+def solver(name: str, args: argparse.Namespace, given: Problem) -> Solver:
+    """The solver of that name with its settings, once it has said that it can solve ``given``."""
+    from .. import solvers
+
+    with judged(TypeError, ValueError):
+        if "loss" in SOLVERS[name][1]:
+            import optax
+
+            named = {k: getattr(args, k) for k in ("loss", "steps", "key", "via")}
+            named = {k: v for k, v in named.items() if v is not None}
+            optimizer = None if args.rate is None else optax.adam(args.rate)
+            optimizer = optax.lbfgs() if name == "lbfgs" else optimizer
+            made: Solver = solvers.GradientDescent(optimizer, **named)
+        else:
+            ridge = args.ridge or 0.0
+            limit = {"steps": args.steps} if name == "cg" and args.steps is not None else {}
+            made = {
+                "auto": solvers.AutoSolver(ridge),
+                "svd": solvers.LeastSquares("svd", ridge),
+                "qr": solvers.LeastSquares("qr", ridge),
+                "normal": solvers.NormalEquations(ridge),
+                "cg": solvers.ConjugateGradient(ridge, **limit),
+                "fft": solvers.FFTDeconvolution(ridge),
+            }[name]
+    reason = made.supports(given)
+    if reason is not None:
+        raise Refusal(f"solver {name}: {reason}")
+    return made
+
+
+def judge_settings(args: argparse.Namespace, names: Sequence[str]) -> None:
+    """Refuse solvers that are not there, and settings that none of the chosen takes."""
+    for name in names:
+        if name not in SOLVERS:
+            raise Refusal(f"solver {name!r} is unknown; choose from {', '.join(SOLVERS)}")
+    for setting in SETTINGS:
+        takers = [name for name, (_, takes) in SOLVERS.items() if setting in takes]
+        if getattr(args, setting) is not None and not set(takers) & set(names):
+            raise Refusal(f"--{setting} is for the solvers {', '.join(takers)}; name one of them")
+    if args.rate is not None and not (math.isfinite(args.rate) and args.rate > 0):
+        raise Refusal(f"--rate must be positive and finite, got {args.rate}")
+
+
+def judge_targets(args: argparse.Namespace) -> None:
+    """Refuse a place that cannot be written before anything long begins."""
+    targets = {name: getattr(args, name, None) for name in ("out", "plot")}
+    for option, path in targets.items():
+        if path is None:
+            continue
+        with judged(OSError):
+            reason = _fault(option, path, args)
+        if reason:
+            raise Refusal(f"--{option} {path}: {reason}")
+    if targets["plot"] is not None and targets["plot"] == targets["out"]:
+        raise Refusal(f"--plot {args.plot}: is the place of --out; give another name")
+    if args.plot is not None and find_spec("matplotlib") is None:
+        raise Refusal("--plot needs matplotlib: pip install 'convsolve[plot]'")
+
+
+def _fault(option: str, path: Path, args: argparse.Namespace) -> str | None:
+    """Why ``path`` cannot be written, or None."""
+    faults = {
+        "is a symbolic link; give the file that it points to": path.is_symlink(),
+        "is a directory; give a file in it": path.is_dir(),
+        "is not a regular file; give another name": path.exists() and not path.is_file(),
+        "is one of the inputs; give another name": any(
+            path.exists() and os.path.exists(data) and path.samefile(data)
+            for data in getattr(args, "data", [])
+        ),
+        "exists; --force overwrites it": path.exists() and not args.force,
+        "its directory is not there, or not writable": not (
+            path.parent.is_dir() and os.access(path.parent, os.W_OK | os.X_OK)
+        ),
+        "must end in .png, .pdf or .svg": option == "plot"
+        and path.suffix not in (".png", ".pdf", ".svg"),
+    }
+    return next((reason for reason, holds in faults.items() if holds), None)

@@ -1,0 +1,264 @@
+"""The command line: ``convsolve demo | identify | solve | compare``."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import io
+import json
+import math
+import os
+import re
+import signal
+import sys
+import threading
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from importlib.util import find_spec
+from typing import Any
+
+from .arguments import (
+    Refusal,
+    judge_settings,
+    judge_targets,
+    judged,
+    parse,
+    problem,
+    solver,
+    source,
+)
+
+OK, NOT_OK, BAD_INPUT, NOT_UNIQUE, INTERRUPTED = 0, 1, 2, 3, 130
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command, by default that of ``sys.argv``, and return its exit status."""
+    for stream in (sys.stdout, sys.stderr):
+        # A terminal that lacks a sign of the mathematics shows a question mark for it.
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
+    try:
+        args = parse(argv)
+        _import_jax()
+        with _warnings_told() as told:
+            status: int = COMMANDS[args.command](args, told)
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except Refusal as refusal:
+        print(f"convsolve: {_in_shell(str(refusal))}", file=sys.stderr)
+        return refusal.status
+    except KeyboardInterrupt:
+        print("convsolve: interrupted", file=sys.stderr)
+        return INTERRUPTED
+    except BrokenPipeError:
+        # The reader, such as head, has seen enough; a flush at the end would raise this again.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return NOT_OK
+    except MemoryError:
+        hint = "give fewer taps, less padding or a part of the records"
+        print(f"convsolve: too large for the memory of this machine; {hint}", file=sys.stderr)
+        return BAD_INPUT
+    except OSError as error:
+        print(f"convsolve: the answer cannot be written: {error.strerror}", file=sys.stderr)
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return NOT_OK
+    return status
+
+
+def _import_jax() -> None:
+    """Its import does not survive an interrupt half-way, which therefore waits for its end."""
+    noted: list[int] = []
+    held = threading.current_thread() is threading.main_thread()
+    before = signal.signal(signal.SIGINT, lambda number, _: noted.append(number)) if held else None
+    try:
+        importlib.import_module("jax")
+    finally:
+        if held:
+            signal.signal(signal.SIGINT, before)
+    if noted:
+        raise KeyboardInterrupt
+
+
+def _demo(args: argparse.Namespace, told: list[Warning | str]) -> int:
+    judge_targets(args)
+    from .demo import run
+
+    numbers = run((lambda line: None) if args.json else print, args.plot, args.force)
+    if args.json:
+        _print_json(numbers)
+    return OK
+
+
+def _identify(args: argparse.Namespace, told: list[Warning | str]) -> int:
+    judge_targets(args)
+    stated = problem(args, needs_y=False)
+    from ..api import identify
+
+    report = identify(stated)
+    _draw(args, report)
+    if args.json:
+        _print_json(report.to_dict())
+    else:
+        print(_in_shell(str(report)))
+    return OK if report.unique else NOT_UNIQUE
+
+
+def _solve(args: argparse.Namespace, told: list[Warning | str]) -> int:
+    judge_targets(args)
+    judge_settings(args, [args.solver])
+    stated = problem(args)
+    method = solver(args.solver, args, stated)
+    from ..api import solve
+    from ..errors import IdentifiabilityError, IdentifiabilityWarning, SolveError
+
+    try:
+        steps = getattr(method, "steps", None)
+        with judged(SolveError, source=source(args)), _progress(steps) as progress:
+            fit = solve(stated, method, strict=args.strict, progress=progress)
+    except IdentifiabilityError as error:
+        raise Refusal(str(error), NOT_UNIQUE) from error
+    if args.out is not None:
+        with judged(OSError):
+            fit.save(args.out, force=args.force)
+    _draw(args, fit)
+    if args.json:
+        document = _verdict(fit.identifiability) | {
+            "status": fit.status,
+            "ok": fit.ok,
+            "certificate": fit.certificate,
+            "kernel": fit.kernel,
+            "bias": fit.bias,
+            "lags": fit.lags,
+            "impulse_response": fit.impulse_response,
+            "score": fit.score()._asdict(),
+            "stats": fit.stats,
+        }
+        _print_json(document)
+    else:
+        print(_in_shell(f"{stated}\n{fit}"))
+    if fit.status == "interrupted":
+        return INTERRUPTED
+    if any(isinstance(warning, IdentifiabilityWarning) for warning in told):
+        return NOT_UNIQUE
+    return OK if fit.ok else NOT_OK
+
+
+def _compare(args: argparse.Namespace, told: list[Warning | str]) -> int:
+    judge_targets(args)
+    names = [] if args.solvers is None else args.solvers.split(",")
+    judge_settings(args, names)
+    stated = problem(args)
+    from ..comparison import compare
+    from ..errors import SolveError
+
+    with judged(SolveError, source=source(args)):
+        table = compare(stated, {name: solver(name, args, stated) for name in names} or None)
+    _draw(args, table)
+    report = table.identifiability
+    if args.json:
+        document = _verdict(report) | {
+            "rows": table.to_dict(),
+            "shared_seconds": table.shared_seconds,
+            "skipped": table.skipped,
+        }
+        _print_json(document)
+    else:
+        print(f"{stated}\n{report.verdict}: {report.counting}\n\n{table}")
+    found = {fit.status for fit in table.solutions.values()}
+    if "interrupted" in found:
+        return INTERRUPTED
+    if not report.unique:
+        return NOT_UNIQUE
+    return OK if "solved" in found else NOT_OK
+
+
+COMMANDS = {"demo": _demo, "identify": _identify, "solve": _solve, "compare": _compare}
+
+
+def _draw(args: argparse.Namespace, thing: Any) -> None:
+    if args.plot is not None:
+        from ..files import write_bytes
+        from ..plotting.figures import plot
+
+        picture = io.BytesIO()
+        plot(thing).savefig(picture, format=args.plot.suffix[1:])
+        with judged(OSError):
+            write_bytes(args.plot, picture.getvalue(), force=args.force)
+
+
+@contextmanager
+def _warnings_told() -> Iterator[list[Warning | str]]:
+    """Warnings to the user become a line on stderr each, and are kept in the list."""
+    told: list[Warning | str] = []
+    with warnings.catch_warnings():
+        otherwise: Callable[..., None] = warnings.showwarning
+
+        def show(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> None:
+            if not issubclass(category, UserWarning):
+                return otherwise(message, category, *where, **more)
+            told.append(message)
+            line = _in_shell(" ".join(str(message).split()))
+            print(f"convsolve: warning: {line}", file=sys.stderr)
+
+        warnings.simplefilter("always", UserWarning)
+        warnings.showwarning = show
+        yield told
+
+
+@contextmanager
+def _progress(steps: int | None) -> Iterator[Callable[[int, int, float], None] | None]:
+    """A bar on stderr for a descent of so many steps, if a person watches and tqdm is there."""
+    if steps is None or not sys.stderr.isatty() or find_spec("tqdm") is None:
+        yield None
+        return
+    from tqdm import tqdm
+
+    with tqdm(total=steps, unit=" steps", leave=False) as bar:
+
+        def show(step: int, total: int, loss: float) -> None:
+            bar.set_postfix_str(f"loss {loss:.3g}", refresh=False)
+            bar.update(step - bar.n)
+
+        yield show
+
+
+# A report speaks Python, "lags=(0, 4)"; a line may break within.
+_ARGUMENTS = (
+    (re.compile(r"\bbias=False"), r"leave out --bias"),
+    (re.compile(r"\b(lags|kernel_size)=\((-?\d+),(\s+)(-?\d+)\)"), r"--\1 \2\3\4"),
+    (re.compile(r"\bkernel_size=\((\d+),(\s+)(\d+),(\s+)(\d+)\)"), r"--kernel_size \1\2\3\4\5"),
+    (re.compile(r"\b(kernel_size|ridge|stride|edges|padding)='?([\w.+-]+)'?"), r"--\1 \2"),
+    (re.compile(r"--kernel_size"), "--kernel-size"),
+)
+
+
+def _in_shell(text: str) -> str:
+    """A text with the arguments of Python as options of the command line."""
+    for pattern, option in _ARGUMENTS:
+        text = pattern.sub(option, text)
+    return text
+
+
+def _verdict(report: Any) -> dict[str, Any]:
+    return {
+        "data": repr(report.problem),
+        "verdict": report.verdict,
+        "unique": report.unique,
+        "remedies": report.remedies,
+    }
+
+
+def _print_json(document: dict[str, Any]) -> None:
+    print(json.dumps(_plain(document), allow_nan=False))
+
+
+def _plain(value: Any) -> Any:
+    """``value`` as JSON takes it: arrays as lists, and null for what is no finite number."""
+    if isinstance(value, dict):
+        return {str(key): _plain(inner) for key, inner in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(inner) for inner in value]
+    if hasattr(value, "tolist"):
+        return _plain(value.tolist())
+    return None if isinstance(value, float) and not math.isfinite(value) else value

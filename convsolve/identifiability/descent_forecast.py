@@ -1,0 +1,216 @@
+"""Forecast: what plain gradient descent will do on a problem, from the curvatures of its loss."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ..leastsquares.analysis import Prepared
+from ..linalg.factor import Factor
+from ..linalg.lapack import MAX_SPECTRUM, graded_svd
+from ..linalg.minimum_norm import outside
+from ..problem.checks import number
+from ..text import count, line
+
+# Directions that are told of as the last ones.
+FEW = 3
+# Beyond this power of two, of the largest singular value, its square or its step leaves float64.
+MAX_UNIT = 500
+OUT_OF_RANGE = (
+    "the steps of descent leave the range of float64; bring x, and its channels, to sizes nearer 1"
+)
+
+
+@dataclass(frozen=True, eq=False)
+class Descent:
+    """What ``GradientDescent(optax.sgd(step), loss="mse")`` will do, whatever y is.
+
+    The loss is quadratic: each step multiplies the error along an eigenvector of its Hessian by
+    1 − step·λ. The Hessian is 2/(m·outputs)·AᵀA for m rows and all output channels, in the user's
+    units; a bias puts a column of ones into A. λ₁ and λ_P are the largest λ and the smallest but
+    zero, over all groups. The outputs of a group share theirs.
+
+    Attributes:
+        tol: the factor by which ``steps`` shrink the error.
+        largest_step: 2/λ₁, above which descent diverges.
+        best_step: 2/(λ₁ + λ_P), at which the slowest direction is the fastest.
+        rate: (λ₁ − λ_P)/(λ₁ + λ_P), what remains of the error after a step of that size; after one
+            of 1/λ₁, half the largest, it is 1 − λ_P/λ₁.
+        steps: that shrink the error of the kernel (and the bias), or of its identifiable part, from
+            any start by ``tol`` at the best step.
+        curvatures: per group (n,), every λ but zero, ascending: what comes last stands first.
+        directions: per group ``(n, *K, Cin/groups)``, the kernels of their unit eigenvectors.
+        biases: per group (n,), their entries for the bias; zeros without one.
+        unmoved: per group, how many directions change no output. Descent never moves along them:
+            what the start holds there stays.
+    """
+
+    tol: float
+    largest_step: float
+    best_step: float
+    rate: float
+    steps: int
+    curvatures: tuple[np.ndarray, ...]
+    directions: tuple[np.ndarray, ...]
+    biases: tuple[np.ndarray, ...]
+    unmoved: tuple[int, ...]
+
+    @property
+    def slowest(self) -> tuple[np.ndarray, ...]:
+        """The first of ``directions``: per group up to three kernels that come last."""
+        return tuple(d[:FEW] for d in self.directions)
+
+    def error(self, steps: Any, step: float | None = None) -> tuple[np.ndarray, ...]:
+        """(1 − step·λ)^steps, what remains of the error along every direction, per group (n,).
+
+        At the best step, or another; for an array of ``steps`` an axis more, in front. Its sign
+        changes from step to step where the step overshoots.
+        """
+        power = np.asarray(steps)[..., None]
+        with np.errstate(over="ignore", under="ignore"):
+            return tuple((1 - x) ** power for x in self._moved(step))
+
+    def steps_along(self, step: float | None = None) -> tuple[np.ndarray, ...]:
+        """Steps that shrink the error by ``tol`` along every direction, per group (n,).
+
+        At the best step, or another; inf where it diverges.
+        """
+        found = []
+        for x in self._moved(step):
+            with np.errstate(divide="ignore"):
+                # log1p, or directions of little curvature would seem not to move at all.
+                decay = -np.where(x < 1, np.log1p(-np.minimum(x, 1)), np.log(np.abs(x - 1)))
+                taken = math.log(1 / self.tol) / np.maximum(decay, 0)
+            found.append(np.maximum(np.ceil(taken), 1))
+        return tuple(found)
+
+    def _moved(self, step: float | None) -> list[np.ndarray]:
+        """The share of an error that one step takes away, per direction."""
+        size = self.best_step if step is None else number(step, "step")
+        return [size * c for c in self.curvatures]
+
+    def __repr__(self) -> str:
+        ranked = sorted(
+            (c, g, i) for g, all_c in enumerate(self.curvatures) for i, c in enumerate(all_c)
+        )
+        taken = self.best_step * ranked[0][0]
+        lines = [
+            line("descent", "on the mean of squares, plain: no momentum, every row in every step"),
+            line("step", f"best {self.best_step:.4g}; above {self.largest_step:.4g} it diverges"),
+            line("rate", f"the best step takes {100 * taken:.2g}% off the error"),
+            line("steps", f"{_number(self.steps)} for the error to shrink to {self.tol:g} of it"),
+        ]
+        along = self.steps_along()
+        for n, (_, g, i) in enumerate(ranked[:FEW]):
+            text = f"{self._name(g, i)}: {_number(along[g][i])} steps"
+            lines.append(line("" if n else "last", text))
+        if still := sum(self.unmoved):
+            text = f"{still} of {count(len(ranked) + still, 'direction')} change no output: along "
+            lines.append(line("unmoved", f"{text}them descent stays where it starts"))
+        if not still:
+            found = "the same kernel"
+        elif any(b.any() for b in self.biases):
+            found = "a kernel that fits as well, the shortest,"
+        else:
+            found = "the kernel that descent from zero comes to"
+        lines.append(line("instead", f"cs.solve(problem) finds {found} without a step"))
+        return "\n".join(lines)
+
+    def _name(self, group: int, index: int) -> str:
+        """A direction by the bias, or by its strongest frequency and its channels."""
+        kernel, bias = self.directions[group][index], self.biases[group][index]
+        if bias**2 > 0.5:
+            return f"the bias ({bias**2:.0%})"
+        *size, channels = kernel.shape
+        fine, axes = [8 * k for k in size], range(len(size))
+        power = np.square(np.abs(np.fft.fftn(kernel, fine, axes))).sum(-1)
+        peak = np.unravel_index(power.argmax(), power.shape)
+        cycles = [f"{min(i, n - i) / n:.2f}" for i, n in zip(peak, fine, strict=True)]
+        text = f"{' × '.join(cycles)} cycles per tap"
+        if channels * len(self.directions) == 1:
+            return text
+        share = np.square(kernel).reshape(-1, channels).sum(0)
+        most = sorted(c for c in np.argsort(-share)[:FEW] if share[c] > 0.1)
+        named = ", ".join(f"{group * channels + c} ({share[c]:.0%})" for c in most)
+        return f"{text} in channel{'s' if len(most) > 1 else ''} {named}" if most else text
+
+
+def _number(steps: float) -> str:
+    return f"{int(steps):,}" if steps < 1e9 else f"{steps:.1e}"
+
+
+def _spectrum(
+    factor: Factor, mean: np.ndarray | None, rows: int
+) -> tuple[np.ndarray, np.ndarray, int]:
+    """Non-zero singular values of [A 1] over 2^unit, ascending, right vectors (k, P + 1), and unit.
+
+    From the factor of the centred A: [A 1]ᵀ[A 1] is that of [R 0; √m·meanᵀ √m]. ``mean`` is None
+    without a bias, and then there is no last column.
+    """
+    unit = factor.unit
+    # Within the row space, or the rounding of the null space could stand above the rest.
+    basis = None if factor.full_rank else factor.row_space.q
+    if mean is not None:
+        row = math.sqrt(rows) * np.append(mean, 1.0)
+        unit = max(unit, int(np.frexp(np.abs(row).max())[1]))
+    if abs(unit) > MAX_UNIT:
+        raise ValueError(OUT_OF_RANGE)
+    a = np.ldexp(factor.r, factor.exponents - unit)
+    if mean is not None:
+        a = np.vstack([np.pad(a, ((0, 0), (0, 1))), np.ldexp(row, -unit)])
+        if basis is not None:
+            last = np.append(outside(basis, mean), 1.0)
+            basis = np.column_stack([np.pad(basis, ((0, 1), (0, 0))), last / np.linalg.norm(last)])
+    columns, a = a.shape[1], a if basis is None else a @ basis
+    if not a.shape[1]:
+        return np.zeros(0), np.zeros((0, columns)), unit
+    if a.shape[1] > MAX_SPECTRUM:
+        _, values, vt = np.linalg.svd(a, full_matrices=False)
+        v = vt.T
+    else:
+        # An offset, or two units, would hide what is small.
+        values, v = graded_svd(a)
+    v = v if basis is None else basis @ v
+    return values[::-1], v[:, ::-1].T, unit
+
+
+def descent(prepared: Prepared, factors: Sequence[Factor], tol: float) -> Descent:
+    """The forecast for a problem, from the factors of its groups."""
+    tol = number(tol, "tol")
+    if tol >= 1:
+        raise ValueError(f"tol must be below 1, got {tol!r}")
+    problem, columns = prepared.problem, prepared.columns
+    means: list[np.ndarray] | list[None] = [None] * prepared.groups
+    if problem.bias:
+        mean, rest, _, _ = prepared.centre
+        means = list(np.ldexp(mean + rest, prepared.x_exponents))
+    with np.errstate(over="ignore", under="ignore", divide="ignore"):
+        spectra = [_spectrum(f, m, prepared.n) for f, m in zip(factors, means, strict=True)]
+        scale = 2 / (prepared.n * problem.out_channels)
+        curvatures = tuple(np.ldexp(scale * s**2, 2 * unit) for s, _, unit in spectra)
+        known = np.concatenate(curvatures)
+        if not known.size:
+            raise ValueError("x is zero in every window: descent moves nothing")
+        largest, least = float(known.max()), float(known.min())
+        apart = math.isinf(largest / least) if least else True
+        if apart or least < np.finfo(float).tiny or not 0 < 2 / largest < math.inf:
+            raise ValueError(OUT_OF_RANGE)
+        # What the best step takes off the error, 1 - rate, which may be below one rounding.
+        taken = 2 / (largest / least + 1)
+        steps = max(1, math.ceil(math.log(1 / tol) / -np.log1p(-taken)))
+    shape = problem.kernel_shape[:-1]
+    return Descent(
+        tol=tol,
+        largest_step=2 / largest,
+        best_step=2 / (largest + least),
+        rate=1 - taken,
+        steps=steps,
+        curvatures=curvatures,
+        directions=tuple(v[:, :columns].reshape(-1, *shape) for _, v, _ in spectra),
+        biases=tuple(v[:, columns:].sum(1) for _, v, _ in spectra),
+        unmoved=tuple(columns + problem.bias - len(v) for _, v, _ in spectra),
+    )

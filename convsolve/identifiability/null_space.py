@@ -1,0 +1,107 @@
+"""Which taps are confounded: a readable basis of a null space, and its sentences."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+# Sentences, and terms within one, beyond which a reader learns nothing more.
+MAX_SENTENCES, MAX_TERMS = 6, 4
+# A basis of more vectors than this is put into numbers when asked for, but not into words.
+MAX_VECTORS = 200
+
+
+def echelon(null: np.ndarray, exponents: np.ndarray, rounding: float) -> np.ndarray:
+    """Reduced echelon basis (k, P), in the user's units, of a null space ``null`` (P, k).
+
+    Each vector is 1 at a tap of its own, its pivot, and 0 at the pivots of the others; the pivots
+    are chosen by QR with column pivoting, so that no other entry is large. ``null`` belongs to
+    columns multiplied by ``2**-exponents``, and entries below ``rounding`` there are zeros.
+    """
+    from scipy.linalg import qr
+
+    k = null.shape[1]
+    if not k:
+        return np.zeros((0, null.shape[0]))
+    pivots = np.sort(qr(null.T, mode="r", pivoting=True)[1][:k])
+    basis = np.linalg.solve(null[pivots].T, null.T)
+    basis[np.abs(basis) <= rounding] = 0.0
+    basis[:, pivots] = np.eye(k)
+    with np.errstate(over="ignore", under="ignore"):
+        return np.ldexp(basis, exponents[pivots][:, None] - exponents)
+
+
+def _components(basis: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
+    """(vectors, taps) of the parts of a basis that share no tap."""
+    parts: list[tuple[list[int], np.ndarray]] = []
+    for i, support in enumerate(basis != 0):
+        joined, apart = [i], []
+        for vectors, taps in parts:
+            if (taps & support).any():
+                joined, support = vectors + joined, taps | support
+            else:
+                apart.append((vectors, taps))
+        parts = [*apart, (joined, support)]
+    found = [(np.array(vectors), np.flatnonzero(taps)) for vectors, taps in parts]
+    return sorted(found, key=lambda part: int(part[1][0]))
+
+
+def sentences(basis: np.ndarray, names: Callable[[Sequence[int]], str]) -> list[str]:
+    """What a reduced echelon ``basis`` (k, P) leaves undetermined, a sentence a part.
+
+    ``names`` labels taps given by their numbers.
+    """
+    # Beyond, a square leaves float64; so far apart, nobody asks how far.
+    basis = np.clip(basis, -1e150, 1e150)
+    parts = _components(basis)
+    unseen = [int(taps[0]) for _, taps in parts if len(taps) == 1]
+    found = []
+    if unseen:
+        found.append(f"{names(unseen)} never reach{'es' if len(unseen) == 1 else ''} y")
+    for vectors, taps in parts:
+        if len(taps) > 1:
+            found.append(_sentence(basis[np.ix_(vectors, taps)], taps.tolist(), names))
+    if len(found) > MAX_SENTENCES:
+        more = len(found) - MAX_SENTENCES + 1
+        found[MAX_SENTENCES - 1 :] = [f"and {more} more such sets of taps"]
+    return found
+
+
+def _sentence(part: np.ndarray, taps: Sequence[int], names: Callable[[Sequence[int]], str]) -> str:
+    free, size = part.shape
+    text = f"{names(taps)} are confounded: "
+    if size - free > 1:
+        text += f"only {size - free} combinations of these {size} are determined"
+        short = [v for v in part if np.count_nonzero(v) <= MAX_TERMS]
+        if short:
+            at = np.flatnonzero(short[0])
+            change = _combination(short[0][at], [taps[i] for i in at.tolist()], names)
+            text += f"; any multiple of {change} changes nothing"
+        return text
+    # The one combination that the data determine is orthogonal to every null vector.
+    seen = np.linalg.svd(part / np.linalg.norm(part, axis=1, keepdims=True))[2][-1]
+    # Not half of the largest, which for a doubled channel would leave the choice to rounding.
+    seen = seen / seen[np.argmax(np.abs(seen) > 0.51 * np.abs(seen).max())]
+    if np.allclose(seen, 1.0, rtol=1e-6):
+        return text + "only their sum is determined"
+    if size == 2 and np.isclose(seen[1], -1.0, rtol=1e-6):
+        return text + "only their difference is determined"
+    faint = np.abs(seen).min() < 1e-3 * np.abs(seen).max()
+    what = (
+        "one combination of them" if faint or size > MAX_TERMS else _combination(seen, taps, names)
+    )
+    return text + f"only {what} is determined"
+
+
+def _combination(
+    weights: np.ndarray, taps: Sequence[int], names: Callable[[Sequence[int]], str]
+) -> str:
+    """``2·(lag 0) − (lag 1)`` and the like."""
+    text = ""
+    for weight, tap in zip(weights, taps, strict=True):
+        size = "" if np.isclose(abs(weight), 1.0, rtol=1e-6) else f"{abs(weight):.3g}·"
+        sign = "−" if weight < 0 else "+"
+        joint = f" {sign} " if text else sign.strip("+")
+        text += f"{joint}{size}({names([tap])})"
+    return text

@@ -1,0 +1,310 @@
+"""The Gram of a design matrix without the matrix: one correlation by block FFTs, and both ends."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ..linalg.threads import one_blas_thread
+from ..problem.channels import by_channel
+from .overlap_save import CHUNK_NUMBERS, Series, Turn, summed, turns, windows
+
+# Where channels and columns are few, loops over shifts cost more than what they compute.
+JOINED_CHANNELS, JOINED_COLUMNS = 4, 800
+
+
+# x and y of some records.
+Part = tuple[Series, Series | None]
+
+
+class Sums(NamedTuple):
+    """AᵀA (P, P), Aᵀy (P, Q), yᵀ1 and Σy² (Q,)."""
+
+    gram: np.ndarray
+    rhs: np.ndarray
+    outputs: np.ndarray
+    squares: np.ndarray
+
+    def of(self, columns: np.ndarray) -> Sums:
+        """Those of some of the columns, in that order."""
+        gram, rhs, *rest = self
+        return Sums(gram[np.ix_(columns, columns)], rhs[columns], *rest)
+
+
+def moments(parts: Sequence[Part], taps: Sequence[int]) -> Sums:
+    """What least squares needs of the rows, from the signals; without y, of no output.
+
+    Along the axis of most taps by FFT, with the windows of the other axes as channels. There, in
+    C × C blocks, G[k, k+m] = Σ_{u=k}^{T+k-1} x[u]x[u+m]ᵀ, of which all shifts k share
+    c[m] = Σ_{u=K-1-m}^{T-1} x[u]x[u+m]ᵀ, one correlation. Nothing is subtracted, so that every
+    entry is good to its own size.
+    """
+    axis = max(range(len(taps)), key=lambda i: taps[i])
+    others = (*taps[:axis], *taps[axis + 1 :])
+    moved = [(x.first(axis), None if y is None else y.first(axis)) for x, y in parts]
+    found: Sums | None = None
+    # Products of a few samples are many here, and small.
+    with one_blas_thread():
+        for several in _together(moved, taps[axis], others):
+            long = several[0][0].data.shape[1] >= 2 * taps[axis] - 1
+            part = (_long if long else _short)(several, taps[axis], others)
+            if found is None:
+                found = part
+            else:
+                for total, more in zip(found, part, strict=True):
+                    total += more
+    assert found is not None
+    if not axis:
+        return found
+    shape = (taps[axis], *others, parts[0][0].data.shape[-1])
+    order = np.arange(math.prod(shape)).reshape(shape)
+    return found.of(np.moveaxis(order, 0, axis).reshape(-1))
+
+
+def _together(parts: Sequence[Part], taps: int, others: Sequence[int]) -> Iterator[list[Part]]:
+    """The same in lots whose ends are held at once; what is short, shape by shape."""
+    lot: list[Part] = []
+    held = 0
+    for x, y in parts:
+        records, length, *between = x.data.shape
+        short = length < 2 * taps - 1
+        ends = min(length, 2 * taps) * math.prod(between) * math.prod(others)
+        many = max(1, 8 * CHUNK_NUMBERS // ends)
+        for i in range(0, records, many):
+            some = slice(i, i + many)
+            part = x.records(some), None if y is None else y.records(some)
+            if short:
+                yield [part]
+                continue
+            lot.append(part)
+            held += len(part[0].data) * ends
+            if held > 8 * CHUNK_NUMBERS:
+                yield lot
+                lot, held = [], 0
+    if lot:
+        yield lot
+
+
+def _long(parts: Sequence[Part], taps: int, others: tuple[int, ...]) -> Sums:
+    """Records of at least as many windows as taps: a core by FFT, and both ends."""
+    found: list[Any] = []
+    heads, tails = [], []
+    for x, y in parts:
+        rows = x.data.shape[1] - taps + 1
+        part = _correlations(x, y, rows, taps, others)
+        heads.append(_ends(x, 0, taps - 1, others))
+        tails.append(_ends(x, rows, taps - 1, others))
+        if y is not None:
+            # The first K - 1 samples, which the core leaves out, have their place in Aᵀy too.
+            part[1][...] += _lagged_products(_ends(y, 0, taps - 1, ()), heads[-1], taps)
+        found = [a + b for a, b in zip(found, part, strict=True)] if found else list(part)
+    core, rhs, outputs, squares = found
+    head, tail = np.concatenate(heads), np.concatenate(tails)
+    channels = len(core)
+    if channels <= JOINED_CHANNELS and taps * channels <= JOINED_COLUMNS:
+        gram = _joined(core, head, tail)
+    else:
+        gram = np.empty((taps, channels, taps, channels))
+        gram[-1, :, -1] = core[:, 0]
+        _backward(gram, core, head, taps - 2, 0)
+        _forward(gram, tail, 1, taps - 1)
+    return Sums(_mirrored(gram), rhs.reshape(taps * channels, -1), outputs, squares)
+
+
+def _short(parts: Sequence[Part], taps: int, others: tuple[int, ...]) -> Sums:
+    """Records of fewer windows than taps: T shifts at a time share a sample, and no more."""
+    ((x, y),) = parts
+    rows = x.data.shape[1] - taps + 1
+    samples = _ends(x, 0, x.data.shape[1], others)
+    channels = samples.shape[-1]
+    gram = np.empty((taps, channels, taps, channels))
+    for start in range(0, taps, rows):
+        edge = start + rows
+        run = np.zeros((channels, taps - start, channels))
+        _backward(gram, run, samples, edge - 1, start)
+        _forward(gram, samples[:, edge:], start + 1, min(taps, edge) - 1 - start)
+    if y is None:
+        return Sums(_mirrored(gram), np.zeros((taps * channels, 0)), np.zeros(0), np.zeros(0))
+    seen = _ends(y, 0, rows, ())
+    rhs = [np.tensordot(samples[:, k : k + rows], seen, ((0, 1), (0, 1))) for k in range(taps)]
+    outputs, squares = by_channel(np.add, seen), by_channel(np.add, seen, np.square)
+    return Sums(_mirrored(gram), np.concatenate(rhs), outputs, squares)
+
+
+def _ends(series: Series, start: int, count: int, others: tuple[int, ...]) -> np.ndarray:
+    """(N·∏T', count, ∏K'·C) samples from ``start`` on, windows of the other axes as channels."""
+    part = series.part(start, start + count).swapaxes(0, 1)
+    return np.ascontiguousarray(windows(part, others).swapaxes(0, 1))
+
+
+def _lagged_products(u: np.ndarray, v: np.ndarray, lags: int) -> np.ndarray:
+    """Σ_{n,t} v[t+m] u[t]ᵀ, (lags, C, C'), of u (n, S, C') and v (n, S, C), zero beyond S."""
+    from scipy.fft import irfft, next_fast_len, rfft
+
+    size = next_fast_len(u.shape[1] + lags, real=True)
+    a, b = (rfft(s, size, axis=1) for s in (v, u))
+    return irfft(_correlated(a, b.conj(), (), ()), size, axis=0)[:lags]
+
+
+def _joined(core: np.ndarray, head: np.ndarray, tail: np.ndarray) -> np.ndarray:
+    """What `_backward` and `_forward` make of a core, all products of an end at once: in half the
+    time where those of one shift are few, and twice the memory.
+    """
+    channels, taps, _ = core.shape
+    ends, p = taps - 1, taps * channels
+
+    def by_lag(samples: np.ndarray) -> np.ndarray:
+        """Σ_n s[u] s[u+m]ᵀ, (u, C, m, C), zero where u + m lies beyond the end."""
+        flat = samples.reshape(len(samples), -1)
+        found = np.zeros((ends * channels, 2 * ends * channels))
+        np.matmul(flat.T, flat, out=found[:, : ends * channels])
+        return _skewed(found, (ends, channels, ends, channels))
+
+    shifts = np.zeros((taps, *core.shape))
+    shifts[-1] = core
+    shifts[:-1, :, :-1] = by_lag(head)
+    for k in range(taps - 2, -1, -1):
+        shifts[k] += shifts[k + 1]
+    later = by_lag(tail).copy()
+    for k in range(1, ends):
+        later[k] += later[k - 1]
+    shifts[1:, :, :-1] += later
+    # Lags beyond the kernel come to stand in the next row, below the diagonal.
+    gram = np.empty((p + channels, p))
+    _skewed(gram, shifts.shape)[...] = shifts
+    return gram[:p].reshape(shifts.shape)
+
+
+def _skewed(a: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """The view [k, c, m, d] of entries [k, c, k + m, d] of a matrix of such blocks."""
+    row, one = a.strides
+    channels = shape[1]
+    strides = (channels * (row + one), row, channels * one, one)
+    return np.lib.stride_tricks.as_strided(a, shape, strides)
+
+
+def _products(left: np.ndarray, right: np.ndarray, at: int, lags: int) -> np.ndarray:
+    """Σ_n u[at] v[at+m]ᵀ for m below ``lags``, (C, lags, C'), of u (n, …, C) and v (n, …, C')."""
+    n, _, channels = right.shape
+    flat = right[:, at : at + lags].reshape(n, lags * channels)
+    return (left[:, at].T @ flat).reshape(-1, lags, channels)
+
+
+def _backward(
+    gram: np.ndarray, run: np.ndarray, samples: np.ndarray, first: int, last: int
+) -> None:
+    """Shifts first … last of the Gram, run (C, lags, C) gaining one sample a shift."""
+    taps = gram.shape[0]
+    for k in range(first, last - 1, -1):
+        lags = min(run.shape[1], samples.shape[1] - k)
+        run[:, :lags] += _products(samples, samples, k, lags)
+        if k < taps:
+            gram[k, :, k:] = run[:, : taps - k]
+
+
+def _forward(gram: np.ndarray, samples: np.ndarray, first: int, count: int) -> None:
+    """What ``count`` shifts from ``first`` on gain at their end, a sample a shift."""
+    taps, channels = gram.shape[:2]
+    run = np.zeros((channels, max(taps - first, 0), channels))
+    for k in range(first, first + count):
+        run[:, : taps - k] += _products(samples, samples, k - first, taps - k)
+        gram[k, :, k:] += run[:, : taps - k]
+
+
+def _mirrored(gram: np.ndarray) -> np.ndarray:
+    """(P, P) with what stands below the diagonal filled in."""
+    taps, channels = gram.shape[:2]
+    flat = gram.reshape(taps * channels, -1)
+    for a in range(channels, taps * channels, channels):
+        flat[a : a + channels, :a] = flat[:a, a : a + channels].T
+    return flat
+
+
+def _correlations(
+    x: Series, y: Series | None, rows: int, taps: int, others: tuple[int, ...]
+) -> tuple[np.ndarray, ...]:
+    """c (C, K, C), Aᵀy (K, C, Q) without the first K - 1 samples; sums of y and of its squares."""
+    from scipy.fft import irfft, rfft
+
+    left = x._replace(data=x.data[:, :rows])
+    width = 2 * math.prod(x.data.shape[2:]) + (0 if y is None else math.prod(y.data.shape[2:]))
+
+    def of(turn: Turn) -> tuple[np.ndarray, ...]:
+        last = turn.pieces(x, turn.size, skipped=taps - 1)
+        v = rfft(last, axis=1).conj()
+        u = rfft(turn.pieces(left, turn.step), axis=1)
+        core = _correlated(u, v, others, others)
+        if y is None:
+            return (core,)
+        out = turn.pieces(y, turn.step)
+        u = rfft(out, axis=1)
+        sums = by_channel(np.add, out), by_channel(np.add, out, np.square)
+        return core, _correlated(u, v, (), others), *sums
+
+    several = turns(x.data.shape, rows, taps, width)
+    core, *rest = summed(of, several)
+    rhs, *sums = rest or (core[:, :0], np.zeros(0), np.zeros(0))
+    core, rhs = (irfft(f.conj(), several[0].size, axis=0)[:taps] for f in (core, rhs))
+    return core.transpose(1, 0, 2).copy(), rhs.transpose(0, 2, 1).copy(), *sums
+
+
+def _correlated(u: np.ndarray, v: np.ndarray, *others: Sequence[int]) -> np.ndarray:
+    """Σ uᵀv (f, C, C') over pieces (n, f, *L', C) and the windows of the other axes."""
+    u, v = u.swapaxes(0, 1), v.swapaxes(0, 1)
+    if u.ndim == v.ndim == 3:
+        return u.transpose(0, 2, 1) @ v
+    # A few frequencies at a time: windows take ∏K' times the memory.
+    per = max(1, CHUNK_NUMBERS // (math.prod(v.shape[1:]) * math.prod(others[1])))
+    found = []
+    for f in range(0, len(u), per):
+        a, b = (windows(s[f : f + per], o) for s, o in zip((u, v), others, strict=True))
+        found.append(a.transpose(0, 2, 1) @ b)
+    return np.concatenate(found)
+
+
+def column_sums(x: Series, taps: Sequence[int], squares: bool = False) -> np.ndarray:
+    """Aᵀ1 (*K, C), or the sums of the squares, every one made of its own terms."""
+    of = np.square if squares else None
+    found = _first_sums(x, taps[0], of)
+    for axis, k in enumerate(taps[1:], start=1):
+        found = np.moveaxis(_shifted_sums(np.moveaxis(found, axis, 0), k), 0, axis)
+    return found
+
+
+def _first_sums(x: Series, taps: int, of: np.ufunc | None) -> np.ndarray:
+    """Along the first axis (K, *L', C), what all shifts read some samples at a time."""
+    rows = x.data.shape[1] - taps + 1
+
+    def part(start: int, stop: int) -> np.ndarray:
+        found = x.part(start, stop)
+        return found if of is None else of(found, out=found)
+
+    if rows < taps:
+        return _shifted_sums(part(0, x.data.shape[1]).sum(0), taps)
+    length = max(1, CHUNK_NUMBERS // max(1, x.data[:, :1].size))
+    inner: Any = 0.0
+    for start in range(taps - 1, rows, length):
+        flat = part(start, min(start + length, rows))
+        sums = by_channel(np.add, flat.reshape(-1, math.prod(flat.shape[2:])))
+        inner = inner + sums.reshape(flat.shape[2:])
+    ends = (part(at, at + taps - 1).sum(0) for at in (0, rows))
+    return _around(inner, *ends)
+
+
+def _around(inner: np.ndarray, head: np.ndarray, tail: np.ndarray) -> np.ndarray:
+    """Sums (K, …) of a core, what of a head (K - 1, …) stands from k on, and a tail before it."""
+    found = np.broadcast_to(inner, (len(head) + 1, *head.shape[1:])).copy()
+    found[:-1] += np.cumsum(head[::-1], axis=0)[::-1]
+    found[1:] += np.cumsum(tail, axis=0)
+    return found
+
+
+def _shifted_sums(a: np.ndarray, taps: int) -> np.ndarray:
+    """Σ_{u=k}^{T+k-1} a[u] for every shift k, (K, …) of a (T + K - 1, …)."""
+    rows = len(a) - taps + 1
+    if rows < taps:
+        return np.lib.stride_tricks.sliding_window_view(a, rows, 0).sum(-1)
+    return _around(a[taps - 1 : rows].sum(0), a[: taps - 1], a[rows:])

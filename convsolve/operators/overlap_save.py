@@ -1,0 +1,303 @@
+"""Signals as block FFTs want them: scaled on the way, without stride and dilation, turn by turn.
+
+Windows of K samples side by side are the one form: x is (N, *L, C) and y (N, *T, Q) with
+L = T + K - 1 along every axis. Row (n, t) of the design matrix holds x[n, t : t + K], and its
+columns are those of (*K, C).
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+import os
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextvars import copy_context
+from functools import cache
+from typing import Any, NamedTuple, TypeVar
+
+import numpy as np
+
+from ..linalg.threads import one_blas_thread
+from ..problem.spec import ConvSpec
+
+# Numbers that are transformed at once (8 MiB, within cache): longer records take more turns, not
+# more memory.
+CHUNK_NUMBERS = 2**20
+
+# Fewer numbers than this are transformed by one thread.
+ALONE_NUMBERS = 2**18
+
+# So many channels are no short row.
+MANY_CHANNELS = 64
+
+# Every thread holds some turns' worth of memory.
+MOST_THREADS = 8
+
+_S = TypeVar("_S")
+_T = TypeVar("_T")
+
+
+def channelwise(of: np.ufunc, a: np.ndarray, values: np.ndarray, out: np.ndarray) -> None:
+    """``of`` a (..., L, C) and values (C,) into ``out``; a few channels of samples that follow each
+    other in memory as one, since NumPy is slow on short rows.
+    """
+    samples, channels = a.shape[-2:]
+    joined = (channels * a.itemsize, a.itemsize), (channels * out.itemsize, out.itemsize)
+    if 1 < channels < MANY_CHANNELS and (a.strides[-2:], out.strides[-2:]) == joined:
+        shape = (*a.shape[:-2], samples * channels)
+        a, out, values = a.reshape(shape), out.reshape(shape), np.tile(values, samples)
+    of(a, values, out=out)
+
+
+class Series(NamedTuple):
+    """Records (N, *L, C) of any kind of number, read as ``scale * data - shift`` by channel."""
+
+    data: np.ndarray
+    scale: np.ndarray
+    shift: np.ndarray
+
+    def scaled(self, part: np.ndarray, out: np.ndarray) -> None:
+        """Some of the data, read into ``out``."""
+        channelwise(np.multiply, part, self.scale, out)
+        if self.shift.any():
+            channelwise(np.subtract, out, self.shift, out)
+
+    def part(self, start: int, stop: int) -> np.ndarray:
+        """float64 (N, stop - start, *L', C) of all records."""
+        part = self.data[:, start:stop]
+        out = np.empty(part.shape)
+        self.scaled(part, out)
+        return out
+
+    def records(self, which: slice) -> Series:
+        """Some of the records."""
+        return self._replace(data=self.data[which])
+
+    def first(self, axis: int) -> Series:
+        """The same with that axis of L first."""
+        return self._replace(data=np.moveaxis(self.data, axis + 1, 1))
+
+    def channels(self, which: slice | np.ndarray) -> Series:
+        """Some of the channels."""
+        return Series(self.data[..., which], self.scale[which], self.shift[which])
+
+
+class Comb(NamedTuple):
+    """x (N, *L, C) without stride and dilation, and which outputs are its windows."""
+
+    x: Series
+    outputs: tuple[slice, ...]
+
+
+def comb_taps(spec: ConvSpec) -> tuple[int, ...]:
+    """Taps of a comb along each axis: those of the kernel over the stride that is left."""
+    axes = zip(spec.kernel_size, spec.stride, spec.dilation, strict=True)
+    return tuple(-(-k // (s // math.gcd(s, d))) for k, s, d in axes)
+
+
+def comb_columns(spec: ConvSpec, channels: int) -> np.ndarray:
+    """Which column of a comb's design matrix (P,) is that of a tap (*K, channels) of the kernel."""
+    taps, phases = comb_taps(spec), _phases(spec)
+    index = np.arange(math.prod(taps) * math.prod(phases) * channels)
+    index = index.reshape(*taps, *phases, channels)
+    d = len(taps)
+    order = [axis for pair in zip(range(d), range(d, 2 * d), strict=True) for axis in pair]
+    whole = index.transpose(*order, 2 * d).reshape(
+        *(k * p for k, p in zip(taps, phases, strict=True)), channels
+    )
+    return whole[tuple(map(slice, spec.kernel_size))].reshape(-1)
+
+
+def columns_of_combs(spec: ConvSpec) -> int:
+    """Columns a channel of a comb's design matrix."""
+    return math.prod(comb_taps(spec)) * math.prod(_phases(spec))
+
+
+def _phases(spec: ConvSpec) -> tuple[int, ...]:
+    return tuple(s // math.gcd(s, d) for s, d in zip(spec.stride, spec.dilation, strict=True))
+
+
+def combs(series: Series, spec: ConvSpec) -> Iterator[Comb]:
+    """x (N, *E, C) in normal form as combs (N, *L, phases·C).
+
+    A dilated kernel reads interleaved combs, each on its own; a strided one reads the phases of a
+    comb as channels, the last of which the kernel may not reach: see `comb_columns`.
+    """
+    common = [math.gcd(s, d) for s, d in zip(spec.stride, spec.dilation, strict=True)]
+    taps, phases = comb_taps(spec), _phases(spec)
+    dilation = [d // g for d, g in zip(spec.dilation, common, strict=True)]
+    x = series.data[(slice(None), *(slice(None, None, g) for g in common))]
+    counts = [
+        (e - (k - 1) * dl - 1) // s + 1
+        for e, k, dl, s in zip(x.shape[1:-1], spec.kernel_size, dilation, phases, strict=True)
+    ]
+    repeated = math.prod(phases)
+    scale, shift = np.tile(series.scale, repeated), np.tile(series.shift, repeated)
+    for starts in itertools.product(
+        *(range(min(a, t)) for a, t in zip(dilation, counts, strict=True))
+    ):
+        axes = list(zip(starts, dilation, counts, phases, taps, strict=True))
+        lengths = [len(range(at, t, a)) + k - 1 for at, a, t, s, k in axes]
+        part = x[(slice(None), *(slice(at * s, None, a) for at, a, t, s, k in axes))]
+        # Up to the last sample that a tap reads: other phases of it belong to no window.
+        ends = zip(lengths, phases, taps, spec.kernel_size, strict=True)
+        part = part[(slice(None), *(slice((n - k) * s + own) for n, s, k, own in ends))]
+        if repeated > 1:
+            # What is read as zero: beside an offset a sample of zero would be a burst.
+            nothing = series.shift / series.scale
+            part = _by_phase(part, lengths, phases, nothing)
+        outputs = tuple(slice(at, None, a) for at, a, *_ in axes)
+        yield Comb(Series(part, scale, shift), outputs)
+
+
+def _by_phase(
+    x: np.ndarray, lengths: Sequence[int], phases: Sequence[int], nothing: np.ndarray
+) -> np.ndarray:
+    """(N, *lengths·phases, C), filled to that with ``nothing`` (C,), as (N, *lengths, phases·C)."""
+    d = len(lengths)
+    whole = np.empty((len(x), *(n * s for n, s in zip(lengths, phases, strict=True)), x.shape[-1]))
+    whole[...] = nothing
+    whole[tuple(map(slice, x.shape))] = x
+    split = [size for pair in zip(lengths, phases, strict=True) for size in pair]
+    whole = whole.reshape(x.shape[0], *split, x.shape[-1])
+    order = [0, *range(1, 2 * d, 2), *range(2, 2 * d + 1, 2), 2 * d + 1]
+    return whole.transpose(order).reshape(x.shape[0], *lengths, -1)
+
+
+def fft_size(taps: int, rows: int) -> int:
+    """Samples of one FFT: the power of two by which blocks of T = ``rows`` windows cost least.
+
+    That is ⌈T/(S - K + 1)⌉·S·log S for S samples. Measured from 1 to 128 channels and 40 to 4 000
+    taps, it is within a tenth of the fastest for moments and for products alike.
+    """
+
+    def cost(bits: int) -> int:
+        size = 1 << bits
+        return -(-rows // (size - taps + 1)) * size * bits
+
+    least, most = taps.bit_length(), (rows + taps - 2).bit_length()
+    return 1 << min(range(max(least, 1), max(most, least, 1) + 1), key=cost)
+
+
+class Turn(NamedTuple):
+    """What is transformed at once: some records, from an output on, so many blocks of ``step``."""
+
+    records: slice
+    start: int
+    blocks: int
+    step: int
+    size: int
+
+    def pieces(self, series: Series, length: int, skipped: int = 0) -> np.ndarray:
+        """(n·blocks, size, *L', C) pieces of so many samples, zero-filled to ``size``.
+
+        Zero beyond the end of a record too, and where a sample's index in it is below ``skipped``.
+        """
+        data = series.data[self.records, self.start :]
+        n, samples, *rest = data.shape
+        out = np.empty((n, self.blocks, self.size, *rest))
+        out[:, :, length:] = 0.0
+        whole = min(self.blocks, max(0, (samples - length) // self.step + 1))
+        if whole:
+            a, b, *c = data.strides
+            shape, strides = (n, whole, length, *rest), (a, b * self.step, b, *c)
+            view = np.lib.stride_tricks.as_strided(data, shape, strides, writeable=False)
+            series.scaled(view, out[:, :whole, :length])
+        for i in range(whole, self.blocks):
+            part = data[:, i * self.step : i * self.step + length]
+            series.scaled(part, out[:, i, : part.shape[1]])
+            out[:, i, part.shape[1] : length] = 0.0
+        for i in range(min(self.blocks, -(-max(0, skipped - self.start) // self.step))):
+            out[:, i, : skipped - self.start - i * self.step] = 0.0
+        return out.reshape(n * self.blocks, self.size, *rest)
+
+
+@cache
+def _keep_freed_memory() -> None:
+    """Let the C library keep what is freed, where it is glibc's; elsewhere this does nothing.
+
+    It maps blocks above a threshold anew each time, so that the pages of every array have to be
+    faulted in again: measured, a third of the time of a fit. The threshold rises to the size of a
+    mapped block that is freed, up to 32 MiB, and with it what is kept, to twice that.
+    """
+    np.empty(2**22 - 2**12)
+
+
+def turns(shape: Sequence[int], rows: int, taps: int, width: int) -> list[Turn]:
+    """Turns that cover all rows of (N, L, *L', C), ``width`` numbers a sample being transformed."""
+    _keep_freed_memory()
+    records = shape[0]
+    channels, size = math.prod(shape[2:]), fft_size(taps, rows)
+    step = size - taps + 1
+    blocks = -(-rows // step)
+    # Many channels want many blocks, or adding up products would cost more than the products.
+    fit = CHUNK_NUMBERS / (size * width)
+    at_once = max(1, int(fit), min(channels // 4, int(8 * fit)))
+    # Few numbers are done before other threads have woken up.
+    if records * blocks * size * width > ALONE_NUMBERS:
+        at_once = min(at_once, -(-records * blocks // cores()))
+    many = min(records, max(1, at_once // blocks))
+    per = min(blocks, max(1, at_once // many))
+    return [
+        Turn(slice(i, i + many), j * step, min(per, blocks - j), step, size)
+        for i in range(0, records, many)
+        for j in range(0, blocks, per)
+    ]
+
+
+@cache
+def cores() -> int:
+    """Threads that are worth having: the cores that this process may use, up to `MOST_THREADS`."""
+    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return min(allowed or 1, MOST_THREADS)
+
+
+@cache
+def _pool(process: int) -> ThreadPoolExecutor:
+    """One for each process: a fork does not take the threads along."""
+    return ThreadPoolExecutor(cores(), "convsolve")
+
+
+def side_by_side(task: Callable[[_S], _T], several: Sequence[_S]) -> Iterator[_T]:
+    """``task`` of each, in order, as many at a time as there are cores."""
+    if len(several) == 1:
+        with one_blas_thread():
+            found = task(several[0])
+        yield found
+        return
+    pool, at_once = _pool(os.getpid()), cores() + 1
+    with one_blas_thread():
+
+        def submit(one: _S) -> Future[_T]:
+            # What NumPy is to do about overflow is said in a context.
+            return pool.submit(copy_context().run, task, one)
+
+        # One more than cores: nobody waits, and memory does not grow with the turns.
+        waiting = deque(map(submit, several[:at_once]))
+        for one in several[at_once:]:
+            yield waiting.popleft().result()
+            waiting.append(submit(one))
+        while waiting:
+            yield waiting.popleft().result()
+
+
+def summed(task: Callable[[Turn], tuple[np.ndarray, ...]], several: Sequence[Turn]) -> list[Any]:
+    """The arrays that ``task`` makes of a turn, added up over all of them."""
+    parts = side_by_side(task, several)
+    totals = list(next(parts))
+    for part in parts:
+        for total, more in zip(totals, part, strict=True):
+            total += more
+    return totals
+
+
+def windows(found: np.ndarray, taps: Sequence[int]) -> np.ndarray:
+    """(a, n, *L', C) with the windows of the axes L' as channels, (a, n·∏T', ∏K'·C)."""
+    d, channels = len(taps), math.prod(taps) * found.shape[-1]
+    if taps:
+        axes = tuple(range(2, 2 + d))
+        found = np.lib.stride_tricks.sliding_window_view(found, tuple(taps), axes)
+        found = np.moveaxis(found, 2 + d, -1)
+    return found.reshape(found.shape[0], math.prod(found.shape[1 : -1 - d]), channels)

@@ -1,0 +1,223 @@
+"""What all pictures are drawn with: colours, curves, images of kernels; no pyplot."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+    from ..comparison import Comparison
+
+# Okabe and Ito's colours, which the colour-blind can tell apart; the markers say it once more.
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+MARKERS = "osD^vPX"
+GOOD, BAD, GREY = COLOURS[0], COLOURS[1], "0.6"
+# More curves, or more marked points on one, cannot be told apart.
+MAX_CURVES, MAX_MARKED = len(COLOURS), 40
+# Of a kernel in two or three dimensions, so many channels and outputs are shown.
+MAX_IMAGES = 4
+
+
+def new_figure(width: float, height: float) -> Figure:
+    """An empty figure of so many inches that lays itself out and shows itself in a notebook."""
+    try:
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise ImportError("a picture needs matplotlib: pip install 'convsolve[plot]'") from error
+    figure = Figure(figsize=(width, height), layout="constrained")
+    # Unless pyplot is imported, a notebook knows of no other way to show a figure.
+    figure._repr_png_ = partial(_png, figure)  # type: ignore[attr-defined]
+    return figure
+
+
+def _png(figure: Figure) -> bytes:
+    stream = io.BytesIO()
+    figure.savefig(stream, format="png", dpi=110)
+    return stream.getvalue()
+
+
+def series(kernel: Any, groups: int = 1, first: int = 0) -> tuple[np.ndarray, list[str]]:
+    """Kernel ``(*K, Cg, Cout)`` as ``(*K, n)`` in ascending lag order, and n labels.
+
+    There is one for each channel and output; ``first`` is the number of the first channel.
+    """
+    kernel = np.asarray(kernel, float)
+    d = kernel.ndim - 2
+    per_group, outputs = kernel.shape[d:]
+    labels = []
+    for c in range(per_group):
+        for o in range(outputs):
+            channel = first + o * groups // outputs * per_group + c
+            names = [f"channel {channel}"] if per_group * groups > 1 else []
+            names += [f"output {o}"] if outputs > 1 else []
+            labels.append(" → ".join(names))
+    flipped = kernel[(slice(None, None, -1),) * d]
+    return flipped.reshape(*kernel.shape[:d], -1), labels
+
+
+def curves(axes: Axes, at: np.ndarray, values: np.ndarray, labels: Sequence[str]) -> None:
+    """Draw ``values`` (points, n) over ``at``: n curves, or an image if n is large."""
+    if values.shape[1] > MAX_CURVES:
+        image_rows(axes, at, values.T, labels, "weight", **signed(values))
+        return
+    axes.axhline(0, color=GREY, linewidth=0.8)
+    lines(axes, at, values, labels)
+    axes.set_ylabel("weight")
+
+
+def lines(axes: Axes, at: np.ndarray, values: np.ndarray, labels: Sequence[str]) -> None:
+    """A line for every column of ``values`` (points, n), n at most `MAX_CURVES`."""
+    for i, label in enumerate(labels):
+        marker = MARKERS[i] if len(at) <= MAX_MARKED else ""
+        axes.plot(
+            at, values[:, i], color=COLOURS[i], marker=marker, markersize=5, label=label or None
+        )
+    if any(labels):
+        axes.legend(fontsize="small")
+
+
+def image_rows(
+    axes: Axes, at: np.ndarray, values: np.ndarray, labels: Sequence[str], unit: str, **style: Any
+) -> None:
+    """An image of ``values`` (n, points), a row for each label, and a bar that says its colours."""
+    drawn = image(axes, at, np.arange(len(labels)), values, **style)
+    step = -(-len(labels) // 12)
+    axes.set_yticks(range(0, len(labels), step), list(labels)[::step])
+    axes.figure.colorbar(drawn, ax=axes, label=unit)
+
+
+def kernels(panels: Sequence[Axes], table: Comparison) -> None:
+    """Draw the kernels of all methods, one channel and output in each of ``panels``."""
+    problem = table.identifiability.problem
+    line = problem.spec.ndim == 1
+    methods = len(table.solutions)
+    for m, (name, fit) in enumerate(table.solutions.items()):
+        values, labels = series(fit.kernel, problem.spec.groups)
+        values = values.reshape(-1, values.shape[-1])
+        at = problem.lags[0][::-1] if line else np.arange(len(values))
+        style: dict[str, Any] = {"linewidth": 1.2}
+        if len(at) <= MAX_MARKED:
+            # Set side by side, equal taps do not hide each other.
+            gap = at[1] - at[0] if len(at) > 1 else 1
+            at = at + (m - (methods - 1) / 2) * min(0.12, 0.6 / methods) * gap
+            style = {"marker": MARKERS[m % len(MARKERS)], "linestyle": "none", "markersize": 6}
+        for axes, column, label in zip(panels, values.T, labels, strict=False):
+            axes.plot(at, column, color=COLOURS[m % len(COLOURS)], label=name, **style)
+            axes.set_title(label or "kernel", fontsize="medium")
+    for axes in panels:
+        axes.axhline(0, color=GREY, linewidth=0.8, zorder=0)
+        axes.set_xlabel("lag (samples)" if line else "tap, in ascending lag order")
+        whole(axes.xaxis)
+    panels[0].set_ylabel("weight")
+
+
+def whole(axis: Any) -> None:
+    """Ticks at whole numbers only."""
+    from matplotlib.ticker import MaxNLocator
+
+    axis.set_major_locator(MaxNLocator("auto", integer=True, steps=[1, 2, 5, 10], min_n_ticks=1))
+
+
+def decades(axis: Any, low: float, high: float) -> None:
+    """A log axis over whole decades, at least from ``low`` to ``high``."""
+    from matplotlib.ticker import NullFormatter
+
+    ends = 10.0 ** np.floor(np.log10(low)), 10.0 ** np.ceil(np.log10(high))
+    axis.axes.set(**{f"{axis.axis_name}scale": "log", f"{axis.axis_name}lim": ends})
+    axis.set_minor_formatter(NullFormatter())
+
+
+def edges(at: np.ndarray) -> np.ndarray:
+    """Borders of cells whose centres are equally spaced."""
+    step = at[1] - at[0] if len(at) > 1 else 1
+    return np.append(at - step / 2, at[-1] + step / 2)
+
+
+def image(axes: Axes, x: np.ndarray, y: np.ndarray, values: np.ndarray, **style: Any) -> Any:
+    """``values`` (y, x) as coloured cells, the first row on top."""
+    mesh = axes.pcolormesh(edges(x), edges(y), values, **style)
+    axes.set_ylim(edges(y)[-1], edges(y)[0])
+    return mesh
+
+
+def signed(values: np.ndarray) -> dict[str, Any]:
+    """The style of an image of signed ``values``: colours that are symmetric about zero."""
+    limit = float(np.abs(values).max()) or 1.0
+    return {"cmap": "RdBu_r", "vmin": -limit, "vmax": limit}
+
+
+def panels(
+    place: Any,
+    lags: Sequence[np.ndarray],
+    values: np.ndarray,
+    labels: Sequence[str],
+    title: str,
+    columns: int = 2,
+) -> list[tuple[Axes, np.ndarray]]:
+    """Axes on ``place``, a subfigure, for an image of each of the first of ``values`` (*K, n).
+
+    With the values to draw there, which in three dimensions are those of the central slice.
+    """
+    shown, notes = min(MAX_IMAGES, len(labels)), []
+    if len(lags) == 3:
+        middle = len(lags[0]) // 2
+        values = values[middle]
+        notes.append(f"slice at lag {lags[0][middle]} of the first axis")
+    if shown < len(labels):
+        notes.append(f"{shown} of {len(labels)} shown")
+    place.suptitle("\n".join([title, ", ".join(notes)]) if notes else title)
+    columns = min(columns, shown)
+    grid = place.subplots(-(-shown // columns), columns, squeeze=False, sharex=True, sharey=True)
+    for i, axes in enumerate(grid.flat):
+        axes.set_visible(i < shown)
+        # The two columns of a grid lean towards each other.
+        axes.set_aspect("equal", anchor="C" if columns != 2 else "EW"[i % 2])
+        whole(axes.xaxis)
+        whole(axes.yaxis)
+        if i % columns == 0:
+            axes.set_ylabel("lag, axis before")
+        if i + columns >= shown:
+            axes.set_xlabel("lag, last axis")
+            axes.tick_params(labelbottom=True)
+    found = list(zip(grid.flat[:shown], np.moveaxis(values, -1, 0), strict=False))
+    for (axes, _), label in zip(found, labels, strict=False):
+        axes.set_title(label, fontsize="small")
+    return found
+
+
+def images(
+    place: Any,
+    lags: Sequence[np.ndarray],
+    values: np.ndarray,
+    labels: Sequence[str],
+    title: str,
+    unit: str = "weight",
+    columns: int = 2,
+    **style: Any,
+) -> None:
+    """Draw `panels` in colours that mean the same in all of them, and a bar that says what."""
+    places = panels(place, lags, values, labels, title, columns)
+    style = style or signed(np.stack([shown for _, shown in places]))
+    for axes, shown in places:
+        drawn = image(axes, lags[-1], lags[-2], shown, **style)
+    place.colorbar(drawn, ax=[axes for axes, _ in places], label=unit)
+
+
+def draw_kernel(
+    place: Any, lags: Sequence[np.ndarray], values: np.ndarray, labels: Sequence[str], title: str
+) -> None:
+    """What `series` gives on ``place``, a subfigure: curves in one dimension, images beyond."""
+    if len(lags) > 1:
+        images(place, lags, values, labels, title)
+        return
+    axes = place.subplots()
+    axes.set(title=title, xlabel="lag (samples)")
+    curves(axes, lags[0], values, labels)
+    whole(axes.xaxis)

@@ -1,0 +1,270 @@
+"""The picture of a report: its spectrum, the state of every tap, null vectors or noise gains."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..identifiability.null_space import MAX_VECTORS
+from ..identifiability.report import Identifiability
+from ..identifiability.wording import MEANING
+from ..leastsquares.analysis import prepare
+from ..leastsquares.system import System
+from ..linalg.factor import Factor
+from ..linalg.lapack import MAX_SPECTRUM, extreme_singular_values
+from ..linalg.rank import Band, band_of
+from ..text import count
+from .drawing import (
+    BAD,
+    COLOURS,
+    GOOD,
+    GREY,
+    MAX_CURVES,
+    MAX_IMAGES,
+    MAX_MARKED,
+    decades,
+    draw_kernel,
+    edges,
+    image,
+    image_rows,
+    images,
+    lines,
+    new_figure,
+    panels,
+    whole,
+)
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+# What can be said of a tap, from bad to good, each with a colour and a hatch of its own.
+STATES = (
+    ("not identifiable", BAD, "xxx"),
+    ("identifiable only because zeros are assumed", COLOURS[5], "///"),
+    ("weakly determined", COLOURS[4], "..."),
+    ("identifiable", GOOD, ""),
+)
+
+
+def draw_report(report: Identifiability) -> Figure:
+    """The figure of a report: of its worst group, where there are several."""
+    title = f"{report.verdict}: {MEANING[report.verdict]}\n"
+    title += f"{count(report.n_equations, 'equation')}, {count(report.n_unknowns, 'unknown')}"
+    if not report.decided:
+        figure = new_figure(9, 2.6)
+        figure.suptitle(title, fontsize="large")
+        figure.text(0.5, 0.4, "\n".join(report.remedies), ha="center", va="center", wrap=True)
+        return figure
+    problem, group = report.problem, report.worst_group
+    condition = "infinite" if np.isinf(report.condition) else f"{report.condition:.3g}"
+    title += f", rank {report.rank}, condition {condition}"
+    if problem.spec.groups > 1:
+        title += f"; group {group}, the worst of {problem.spec.groups}"
+    gains = _of_worst_group(report, report.noise_gain)
+    nullity = int(np.prod(problem.kernel_shape[:-1])) - report.group_ranks[group]
+    few, known = 0 < nullity <= MAX_VECTORS, np.isfinite(gains).any()
+    if nullity > MAX_VECTORS:
+        title += f"; {nullity} null vectors, too many to show"
+    figure = new_figure(11, 8 if few or known else 4.4)
+    figure.suptitle(title, fontsize="large")
+    halves = figure.subfigures(2 if few or known else 1, 1, squeeze=False)[:, 0]
+    left, right = halves[0].subfigures(1, 2)
+    _draw_spectrum(left.subplots(), report)
+    _draw_mask(right, report)
+    if few:
+        _draw_null_vectors(halves[1], report)
+    elif known:
+        _draw_noise_gain(halves[1], report, gains)
+    return figure
+
+
+def tap_states(report: Identifiability) -> np.ndarray:
+    """For every tap and channel of the worst group (*K, Cin/groups) its number in `STATES`.
+
+    In ascending lag order. A tap that owes its being identifiable to assumed zeros is told as
+    such, weakly determined or not.
+    """
+    states = np.where(report.identifiable, 3, 0)
+    states[report.weakly_determined] = 2
+    states[report.padding_only] = 1
+    return _of_worst_group(report, states)
+
+
+def _of_worst_group(report: Identifiability, values: np.ndarray) -> np.ndarray:
+    """Kernel-shaped ``values``, which outputs of a group share, as (*K, Cin/groups) by lag."""
+    spec = report.problem.spec
+    output = report.worst_group * (values.shape[-1] // spec.groups)
+    return values[(slice(None, None, -1),) * spec.ndim][..., output]
+
+
+def _lags(report: Identifiability) -> list[np.ndarray]:
+    return [axis[::-1] for axis in report.problem.lags]
+
+
+def _channels(report: Identifiability) -> np.ndarray:
+    """The numbers of the channels of the worst group."""
+    per_group = report.problem.in_channels // report.problem.spec.groups
+    return np.arange(per_group) + report.worst_group * per_group
+
+
+def _names(report: Identifiability) -> list[str]:
+    several = report.problem.in_channels > 1
+    return [f"channel {c}" if several else "" for c in _channels(report)]
+
+
+def _spectrum(factor: Factor) -> tuple[np.ndarray, np.ndarray, Band]:
+    """Numbers and values of the singular values to draw, and the band.
+
+    Where thousands have not been needed for the verdict, the largest and the smallest alone.
+    """
+    columns = factor.r.shape[1]
+    if factor.source == "gram" and columns > MAX_SPECTRUM:
+        ends = np.array(extreme_singular_values(factor.r))
+        return np.array([1, columns]), ends, band_of(ends, factor.rows, columns)
+    values = np.zeros(columns)
+    values[: len(factor.singular_values)] = factor.singular_values
+    return np.arange(1, columns + 1), values, factor.band
+
+
+def _draw_spectrum(axes: Axes, report: Identifiability) -> None:
+    """Singular values of the column-scaled A, one a column, beside the tolerance and its band."""
+    factor = System(prepare(report.problem)).factor(report.worst_group)
+    assert factor is not None
+    at, values, band = _spectrum(factor)
+    # Zeros, and what is as good as zero, lie at the bottom of a log axis.
+    floor = band.low * 1e-3
+    for chosen, marker, color, label in (
+        (values > band.tolerance, "o", GOOD, "counts towards the rank"),
+        (values <= band.tolerance, "v", BAD, "counts as zero"),
+    ):
+        if chosen.any():
+            axes.plot(
+                at[chosen], np.maximum(values[chosen], floor), marker, color=color, label=label,
+                markersize=6 if len(at) <= 2 * MAX_MARKED else 3,
+            )  # fmt: skip
+    if band.tolerance > 0:
+        axes.axhspan(band.low, band.high, color="0.85", label="band: too close to call")
+        axes.axhline(band.tolerance, color="black", linewidth=1.2, label="tolerance")
+        axes.set_yscale("log")
+    title = "Singular values, columns scaled"
+    if len(at) < band.columns:
+        title += f"\nthe largest and the smallest of {band.columns}"
+        axes.plot(at, values, ":", color=GREY, label="the others lie between", zorder=0)
+    if report.verdict == "ambiguous" and band.verdict == "full":
+        title += "\nthe smallest is below the rounding of the data's type"
+    axes.set_title(title)
+    axes.set(xlabel="number", ylabel="singular value")
+    whole(axes.xaxis)
+    axes.legend(fontsize="small", loc="center left")
+
+
+def _draw_mask(place: Any, report: Identifiability) -> None:
+    """The state of every tap: by lag and channel, beyond one dimension an image a channel."""
+    from matplotlib.patches import Patch
+
+    states, lags, names = tap_states(report), _lags(report), _names(report)
+    title = f"{np.count_nonzero(states)} of {states.size} taps identifiable"
+    # Of a kernel that is determined, asking would take a spectrum that nobody needs.
+    if report.mask_ambiguous:
+        title += " (ambiguous)"
+    if report.problem.bias:
+        title += f"; bias {'' if report.bias_identifiable else 'not '}identifiable"
+    if len(lags) == 1:
+        axes = place.subplots()
+        axes.set(title=title, xlabel="lag (samples)", ylabel="channel")
+        _draw_states(axes, lags[0], _channels(report), states.T)
+        whole(axes.xaxis)
+        whole(axes.yaxis)
+    else:
+        if len(names) > MAX_IMAGES:
+            # Not all are shown: first those of which there is something to tell.
+            order = np.argsort(states.reshape(-1, len(names)).min(0), kind="stable")
+            states, names = states[..., order], [names[c] for c in order]
+        for axes, shown in panels(place, lags, states, names, title):
+            _draw_states(axes, lags[-1], lags[-2], shown)
+    keys = [
+        Patch(facecolor=color, hatch=hatch, edgecolor="black", linewidth=0, label=label)
+        for i, (label, color, hatch) in enumerate(STATES)
+        if (states == i).any()
+    ]
+    place.legend(handles=keys, loc="outside lower center", ncols=2, fontsize="small")
+
+
+def _draw_states(axes: Axes, x: np.ndarray, y: np.ndarray, states: np.ndarray) -> None:
+    from matplotlib.colors import ListedColormap
+
+    image(
+        axes, x, y, states, cmap=ListedColormap([color for _, color, _ in STATES]),
+        vmin=-0.5, vmax=len(STATES) - 0.5, linewidth=0.5,
+        edgecolors="white" if max(states.shape) <= MAX_MARKED else "none",
+    )  # fmt: skip
+    for i, (_, _, hatch) in enumerate(STATES):
+        if hatch and (states == i).any():
+            _hatch(axes, edges(x), edges(y), states == i, hatch)
+
+
+def _hatch(axes: Axes, x: np.ndarray, y: np.ndarray, chosen: np.ndarray, hatch: str) -> None:
+    """Hatch the ``chosen`` (y, x) of the cells with edges ``x`` and ``y``, as one patch."""
+    from matplotlib.patches import PathPatch
+    from matplotlib.path import Path
+
+    # Runs along the rows: far fewer outlines than cells.
+    change = np.diff(np.pad(chosen, ((0, 0), (1, 1))).astype(int), axis=1)
+    row, start = np.nonzero(change == 1)
+    left, right, top, bottom = x[start], x[np.nonzero(change == -1)[1]], y[row], y[row + 1]
+    corners = [(left, top), (right, top), (right, bottom), (left, bottom), (left, top)]
+    vertices = np.moveaxis(np.array(corners), -1, 0).reshape(-1, 2)
+    codes = np.tile([Path.MOVETO, *[Path.LINETO] * 3, Path.CLOSEPOLY], len(row))
+    patch = PathPatch(Path(vertices, codes), fill=False, hatch=hatch, edgecolor="black")
+    patch.set_linewidth(0)
+    axes.add_patch(patch)
+
+
+def _draw_null_vectors(place: Any, report: Identifiability) -> None:
+    """The first null vectors in echelon form, the channels that they touch."""
+    basis, names = report.null_echelon[report.worst_group], _names(report)
+    place.suptitle(
+        "Null vectors in reduced echelon form, each 1 at a tap of its own; "
+        "added to the kernel, they change no output"
+    )
+    d = report.problem.spec.ndim
+    shown = min(3 if d == 1 else 2, len(basis))
+    for i, part in enumerate(place.subfigures(1, shown, squeeze=False)[0]):
+        vector = basis[i][(slice(None, None, -1),) * d]
+        touched = np.flatnonzero(vector.reshape(-1, len(names)).any(0))
+        title = f"Null vector {i + 1} of {len(basis)}"
+        draw_kernel(part, _lags(report), vector[..., touched], [names[c] for c in touched], title)
+
+
+def _draw_noise_gain(place: Any, report: Identifiability, gains: np.ndarray) -> None:
+    """Noise gain over lag, channel by channel; beyond one dimension an image a channel."""
+    from matplotlib.colors import LogNorm, Normalize
+
+    names, lags, unit = _names(report), _lags(report), "noise gain"
+    title = "Noise gain: standard error of a tap per unit of white noise in y"
+    # Taps that are not determined, and a gain that left float64, leave a gap.
+    gains = np.where(np.isfinite(gains) & (gains > 0), gains, np.nan)
+    low, high = float(np.nanmin(gains)), float(np.nanmax(gains))
+    several = high > 100 * low
+    style = {"cmap": "viridis", "norm": LogNorm(low, high) if several else Normalize(0, high)}
+    if len(lags) > 1:
+        # Room at the sides keeps few images close to each other.
+        shown = min(MAX_IMAGES, len(names))
+        side = (MAX_IMAGES - shown) / 2 + 0.01
+        middle = place.subfigures(1, 3, width_ratios=(side, 2 * shown, side))[1]
+        images(middle, lags, gains, names, title, unit, MAX_IMAGES, **style)
+        return
+    axes = place.subplots()
+    axes.set(title=title, xlabel="lag (samples)")
+    if len(names) > MAX_CURVES:
+        image_rows(axes, lags[0], gains.T, names, unit, **style)
+    else:
+        lines(axes, lags[0], gains, names)
+        axes.set_ylabel(unit)
+        if several:
+            decades(axes.yaxis, low, high)
+        else:
+            axes.set_ylim(0, 1.1 * high)
+    whole(axes.xaxis)

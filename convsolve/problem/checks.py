@@ -1,0 +1,61 @@
+"""Checks of single arguments, which name the argument, what it was and what was expected."""
+
+from __future__ import annotations
+
+import math
+import operator
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from ..text import shown
+
+# Element counts are kept below what a signed 64-bit index can address, 8 bytes an element.
+MAX_ELEMENTS = 2**60
+
+
+def integer(value: Any, name: str, minimum: int = 1) -> int:
+    """``value`` as a Python int of at least ``minimum``; bool and floats are no integers."""
+    if isinstance(value, (bool, np.bool_)):
+        raise TypeError(f"{name} must be an integer, got the bool {value!r}")
+    try:
+        number = operator.index(value)
+    except TypeError:
+        raise TypeError(
+            f"{name} must be an integer, got {shown(value)} of type {type(value).__name__}"
+        ) from None
+    if number < minimum:
+        raise ValueError(f"{name} must be at least {minimum}, got {number}")
+    return number
+
+
+def number(value: Any, name: str, above: float = 0.0, *, included: bool = False) -> float:
+    """``value`` as a finite float above ``above``, which may itself be ``included``."""
+    kind, many = getattr(getattr(value, "dtype", None), "kind", None), getattr(value, "ndim", 0)
+    try:
+        # float() would read words, and drop an imaginary part.
+        if isinstance(value, (bool, str, bytes)) or kind in tuple("bcmMOSU") or many:
+            raise TypeError
+        found = float(value)
+    except OverflowError:
+        found = math.inf
+    except (TypeError, ValueError):
+        raise TypeError(f"{name} must be a number, got {shown(value)}") from None
+    if not (math.isfinite(found) and (found > above or (included and found == above))):
+        least = f"finite and {'at least' if included else 'above'} {above:g}"
+        if not above:
+            least = "finite and not negative" if included else "positive and finite"
+        raise ValueError(f"{name} must be {least}, got {shown(value)}")
+    return found
+
+
+def choice(value: Any, name: str, choices: Sequence[str], otherwise: str = "") -> None:
+    """Raise unless ``value`` is one of these words; ``otherwise`` says what else there is."""
+    words = [repr(choice) for choice in choices]
+    listed = f"one of {', '.join(words)}" if len(words) > 2 else " or ".join(words)
+    if not isinstance(value, str):
+        kind = f"{shown(value)} of type {type(value).__name__}"
+        raise TypeError(f"{name} must be {listed}{otherwise}, got {kind}")
+    if value not in choices:
+        raise ValueError(f"{name}={shown(value)} is unknown; choose {listed}{otherwise}")

@@ -1,0 +1,371 @@
+"""Problem: input, output and geometry of one convolution, judged before anything is computed."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from typing import Any
+
+import numpy as np
+
+from ..text import count, shown
+from .checks import choice, integer
+from .lags import EDGES, around_zero, lag_bounds, lag_geometry, trim
+from .records import Records, judge_trials, numeric, precision, read
+from .spec import ConvSpec, Ints, Padding
+
+# More zeros around the data, or more numbers in a kernel (2 GiB), are a slip of the pen.
+MAX_ADDED, MAX_KERNEL = 2**28, 2**28
+
+
+class Problem:
+    """Find w (and b) in ``y = conv(x, w) + b`` from x and y.
+
+    Args:
+        x: input, channels last. With d kernel axes an array of rank d is one record of one channel,
+            of rank d+1 one record ``(*W, Cin)``, of rank d+2 a batch ``(N, *W, Cin)``; a list or
+            tuple of arrays is a list of records that may differ in length. No tap reads across the
+            edge of a record.
+        y: output, read by the same rule, ``(*T, Cout)`` per record with ``T =
+            spec.output_shape(W)``. None where only the identifiability of the kernel is asked.
+        kernel_size, stride, padding, dilation, groups: the geometry, see `ConvSpec`.
+        spec: a `ConvSpec` in place of these five.
+        out_channels: number of outputs where y is None; ``groups`` by default.
+        bias: whether a constant b per output channel is unknown too.
+
+    Attributes: ``spec``, ``bias``; ``in_channels`` and ``out_channels``; ``x`` and ``y``, the
+    records ``(*W, Cin)`` and ``(*T, Cout)`` in ``dtype``, the precision of the answer;
+    ``row_shapes``, the outputs of each record.
+
+    Nothing is copied that need not be: leave the arrays unchanged while the problem lives. Integers
+    and bool are solved in float64, float16 and bfloat16 in float32, anything else in its own
+    precision (of x and y the wider one). `from_lags` states the same problem as a system identifier
+    would.
+
+    Raises:
+        TypeError: arrays of a kind that has no place here (complex, object, masked, tracers, ...).
+        ValueError: NaN or Inf, shapes that do not fit, a geometry that gives no equation.
+    """
+
+    def __init__(
+        self,
+        x: Any,
+        y: Any = None,
+        *,
+        kernel_size: Ints | None = None,
+        stride: Ints = 1,
+        padding: Padding = "valid",
+        dilation: Ints = 1,
+        groups: int = 1,
+        spec: ConvSpec | None = None,
+        out_channels: int | None = None,
+        bias: bool = False,
+    ) -> None:
+        # An int for a kernel of one axis may be meant for images; anything else says what is meant.
+        sure = spec is not None or isinstance(kernel_size, (tuple, list))
+        if spec is None:
+            if kernel_size is None:
+                raise TypeError("Problem needs kernel_size=..., or a ConvSpec as spec=...")
+            spec = ConvSpec(kernel_size, stride, padding, dilation, groups)  # type: ignore[arg-type]
+        elif not isinstance(spec, ConvSpec):
+            raise TypeError(f"spec must be a ConvSpec, got {type(spec).__name__}")
+        elif any(
+            not isinstance(given, (int, str, type(None))) or given != default
+            for given, default in zip(
+                (kernel_size, stride, padding, dilation, groups),
+                (None, 1, "valid", 1, 1),
+                strict=True,
+            )
+        ):
+            raise TypeError(
+                "give either spec= or kernel_size, stride, padding, dilation and groups"
+            )
+        self._lags: tuple[list[tuple[int, ...]], str] | None = None
+        self.lag_shift: tuple[int, ...] = (0,) * spec.ndim
+        inputs, outputs = read(x, "x", spec), None if y is None else read(y, "y", spec)
+        self._set(spec, inputs, outputs, out_channels, bias)
+        for note in self._notes if sure else [*self._notes, *self._doubts()]:
+            warnings.warn(note, UserWarning, stacklevel=2)
+
+    def _set(
+        self,
+        spec: ConvSpec,
+        x: Records,
+        y: Records | None,
+        out_channels: int | None,
+        bias: Any,
+    ) -> None:
+        if not isinstance(bias, (bool, np.bool_)):
+            raise TypeError(f"bias must be True or False, got {shown(bias)}")
+        if out_channels is not None:
+            out_channels = integer(out_channels, "out_channels")
+        self.spec, self.bias = spec, bool(bias)
+        spec.check_channels(x.channels)
+        self.input, self.output = x, y
+        self.report: Any = None  # a weak reference to the last report, while somebody holds it
+        self.prepared: Any = None  # what `prepare` works out, once, alive as long as the problem is
+        self.in_channels = x.channels
+        self.dtype, self.data_eps, self._notes = precision(x, y)
+        self.returns_jax = x.is_jax and (y is None or y.is_jax)
+        self.row_shapes = tuple(spec.output_shape(a.shape[:-1]) for a in x.arrays)
+        self._judge_geometry()
+        if y is None:
+            self.out_channels = spec.groups if out_channels is None else out_channels
+        else:
+            self._judge_output(y)
+            self.out_channels = y.channels
+            if out_channels not in (None, y.channels):
+                raise ValueError(f"out_channels={out_channels}, but y has {y.channels} channels")
+        if self.out_channels % spec.groups:
+            raise ValueError(
+                f"groups={spec.groups} does not divide the {self.out_channels} output channels"
+            )
+        if math.prod(self.kernel_shape) > MAX_KERNEL:
+            raise ValueError(
+                f"the kernel would have {' × '.join(map(str, self.kernel_shape))} numbers (taps × "
+                "channels × outputs), more than memory holds; use fewer"
+            )
+        self.x = x.cast(self.dtype)
+        self.y = None if y is None else y.cast(self.dtype)
+
+    def _judge_geometry(self) -> None:
+        x, spec = self.input, self.spec
+        if self.n_equations == 0:
+            longest = max((a.shape[:-1] for a in x.arrays), key=math.prod)
+            turned = spec.ndim == 1 and x.channels >= spec.span[0]
+            hint = "; if its channels come first, transpose x: channels come last" if turned else ""
+            if self._lags is not None:
+                reach = tuple(max(0, b) - min(0, a) + 1 for a, b in self._lags[0])
+                raise ValueError(
+                    f"no window fits: lags {self._lags[0]} take {reach} samples for a row, x has "
+                    f"{longest}; use fewer lags, longer records or edges='zeros'{hint}"
+                )
+            raise ValueError(
+                f"no window fits: kernel_size={spec.kernel_size} with dilation={spec.dilation} "
+                f"spans {spec.span} samples, x has {longest} and padding={spec.padding!r}; "
+                f"use fewer taps, longer records or padding='full'{hint}"
+            )
+        own = sum(a.size for a in x.arrays)
+        windows = sum(math.prod(spec.extent(a.shape[:-1])) for a in x.arrays) * x.channels
+        if windows > 2 * own + MAX_ADDED:
+            raise ValueError(
+                f"the windows would read {windows} numbers, x has {own}: kernel_size="
+                f"{spec.kernel_size}, dilation={spec.dilation} and padding={spec.padding!r} reach "
+                "too far outside it"
+            )
+        if spec.padding == "same" and len({spec.offset(a.shape[:-1]) for a in x.arrays}) > 1:
+            raise ValueError(
+                "padding='same' with stride > 1 places the kernel differently in records of "
+                "different length, so that taps mean different lags; "
+                "use 'causal' or explicit padding"
+            )
+
+    def _doubts(self) -> list[str]:
+        """How x was read, if its axes look exchanged."""
+        x = self.input
+        if self.spec.ndim > 1 or any(a.shape[1] <= a.shape[0] for a in x.arrays):
+            return []
+        return [
+            f"x was read as {x.describe(1)}: more channels than samples. Channels come last; "
+            "transpose x if they are first, add a channel axis (x[..., None]) if they are trials, "
+            "or give kernel_size one entry per axis for images (in Python, kernel_size=(K,) says "
+            "that this reading is meant)"
+        ]
+
+    def _judge_output(self, y: Records) -> None:
+        x, spec = self.input, self.spec
+        judge_trials(x, y, self.row_shapes[0])
+        if len(y.arrays) != len(x.arrays):
+            raise ValueError(
+                f"x has {count(len(x.arrays), 'record')}, y {count(len(y.arrays), 'record')}"
+            )
+        for i, (a, b, rows) in enumerate(zip(x.arrays, y.arrays, self.row_shapes, strict=True)):
+            got, shape = b.shape[:-1], a.shape[:-1]
+            if got == rows:
+                continue
+            name = f"y[{i}]" if len(x.arrays) > 1 else "y"
+            fits = [
+                repr(p)
+                for p in ("valid", "same", "full", "causal")
+                if ConvSpec(spec.kernel_size, spec.stride, p, spec.dilation).output_shape(shape)
+                == got
+            ]
+            if fits:
+                hint = f"padding={' or '.join(fits)} would fit"
+            elif spec.ndim > 1 and x.form == y.form == "record" and a.shape[0] == b.shape[0]:
+                hint = "if the first axis counts images, both need a channel axis, x[..., None]"
+            elif y.form == x.form and y.channels == rows[0] and spec.ndim == 1:
+                hint = "channels come last: transpose y"
+            else:
+                hint = "if y is as long as x, give lags in place of kernel_size (from_lags, --lags)"
+            raise ValueError(
+                f"{name} has {' × '.join(map(str, got))} samples, expected "
+                f"{' × '.join(map(str, rows))}: padding={spec.padding!r} with "
+                f"{' × '.join(map(str, shape))} samples of x and kernel_size={spec.kernel_size}; "
+                f"{hint}"
+            )
+
+    @classmethod
+    def from_lags(
+        cls,
+        x: Any,
+        y: Any = None,
+        *,
+        lags: Sequence[int] | Sequence[Sequence[int]],
+        edges: str = "drop",
+        groups: int = 1,
+        out_channels: int | None = None,
+        bias: bool = False,
+    ) -> Problem:
+        """The problem ``y[t] = sum_l h[l] x[t - l]`` with y as long as x, over the lags asked for.
+
+        Args:
+            x, y: as for `Problem`, but every record of y has as many samples as that of x.
+            lags: first and last lag, inclusive, in samples: ``(0, 39)`` for 40 causal taps,
+                negative where y runs ahead of x. One pair per axis in two and three dimensions.
+            edges: "drop" keeps the rows whose whole window was recorded, "zeros" takes x as zero
+                outside the record, "circular" wraps it.
+
+        It computes a geometry and trims y; `Solution.lags` and `Solution.rows` say what came of it.
+        """
+        self = cls._from_lags(x, y, lags, edges, groups, out_channels, bias)
+        for note in [*self._notes, *self._doubts()]:
+            warnings.warn(note, UserWarning, stacklevel=2)
+        return self
+
+    @classmethod
+    def _from_lags(
+        cls, x: Any, y: Any, lags: Any, edges: str, groups: int, out_channels: Any, bias: Any
+    ) -> Problem:
+        choice(edges, "edges", EDGES)
+        bounds = lag_bounds(lags)
+        spec, shift = lag_geometry(bounds, edges, groups)
+        inputs = read(x, "x", spec)
+        outputs = None if y is None else read(y, "y", spec)
+        if outputs is not None:
+            judge_trials(inputs, outputs, inputs.arrays[0].shape[:-1])
+            outputs = trim(inputs, outputs, bounds, edges)
+        if edges == "circular":
+            axes = tuple(range(spec.ndim))
+            rolled = tuple(np.roll(a, shift, axes) for a in inputs.arrays)
+            inputs = Records(rolled, inputs.form, inputs.channel_axis, inputs.is_jax)
+        self = cls.__new__(cls)
+        self.lag_shift, self._lags = shift, (bounds, edges)
+        self._set(spec, inputs, outputs, out_channels, bias)
+        return self
+
+    @property
+    def recipe(self) -> dict[str, Any]:
+        """The geometry in plain values: what `again` needs to read other data the same way."""
+        common = {"out_channels": self.out_channels, "bias": self.bias}
+        if self._lags is not None:
+            lags, edges = self._lags
+            return {"lags": lags, "edges": edges, "groups": self.spec.groups, **common}
+        return {"spec": asdict(self.spec), **common}
+
+    @classmethod
+    def again(cls, recipe: dict[str, Any], x: Any, y: Any = None) -> Problem:
+        """The geometry of `recipe` over other data."""
+        if "lags" in recipe:
+            return cls._from_lags(x, y, **recipe)
+        return cls(x, y, **(recipe | {"spec": ConvSpec(**recipe["spec"])}))
+
+    def under(self, spec: ConvSpec, bias: bool | None = None) -> Problem | None:
+        """x alone under another geometry (or bias), for `identify`; None where nothing fits."""
+        shapes = [a.shape[:-1] for a in self.input.arrays]
+        if not any(map(spec.rows, shapes)) or len(set(map(spec.offset, shapes))) > 1:
+            return None
+        made = type(self).__new__(type(self))
+        made._lags, made.lag_shift = None, (0,) * spec.ndim
+        made._set(spec, self.input, None, self.out_channels, self.bias if bias is None else bias)
+        return made
+
+    def shorter(self, size: tuple[int, ...]) -> tuple[ConvSpec, str] | None:
+        """The geometry with a smaller kernel, and the argument; None for explicit padding."""
+        if self._lags is not None:
+            edges = self._lags[1]
+            bounds = [around_zero(e[0], e[1], k) for e, k in zip(self._lags[0], size, strict=True)]
+            lags = str(bounds[0] if len(bounds) == 1 else tuple(bounds))
+            return lag_geometry(bounds, edges, self.spec.groups)[0], f"lags={lags}"
+        if not isinstance(self.spec.padding, str):
+            return None
+        taps = str(size[0] if len(size) == 1 else size)
+        return replace(self.spec, kernel_size=size), f"kernel_size={taps}"
+
+    def as_kernel(self, value: Any, name: str) -> np.ndarray:
+        """A kernel given as an array of its size, judged, as float64 ``(*K, Cin/groups, Cout)``."""
+        array = numeric(value, name).astype(np.float64)
+        if array.size != math.prod(self.kernel_shape):
+            raise ValueError(f"{name} has shape {array.shape}, the kernel {self.kernel_shape}")
+        return array.reshape(self.kernel_shape)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"prepared": None, "report": None}
+
+    @property
+    def n_equations(self) -> int:
+        """Rows of the design matrix, that is equations per output channel."""
+        return sum(map(math.prod, self.row_shapes))
+
+    @property
+    def n_unknowns(self) -> int:
+        """Unknowns per output channel: taps × channels of its group, and the bias."""
+        return self.spec.unknowns(self.in_channels) + self.bias
+
+    @property
+    def kernel_shape(self) -> tuple[int, ...]:
+        """``(*K, Cin/groups, Cout)``."""
+        return (
+            *self.spec.kernel_size,
+            self.in_channels // self.spec.groups,
+            self.out_channels,
+        )
+
+    @property
+    def lags(self) -> tuple[np.ndarray, ...]:
+        """Lag of every tap along each axis, in kernel order; positive is the past."""
+        lags = self.spec.lags(self.input.arrays[0].shape[:-1])
+        lags = lags if isinstance(lags, tuple) else (lags,)
+        return tuple(lag + s for lag, s in zip(lags, self.lag_shift, strict=True))
+
+    @property
+    def rows(self) -> Any:
+        """Index in the user's y of every row along the time axis: ``arange`` unless lags trimmed y.
+
+        A tuple of arrays, one an axis, in two and three dimensions; a list of these for a list of
+        records.
+        """
+        starts = self.lag_shift
+        if self._lags is None or self._lags[1] != "drop":
+            starts = (0,) * self.spec.ndim
+        found: list[Any] = [
+            tuple(s + np.arange(n) for s, n in zip(starts, shape, strict=True))
+            for shape in self.row_shapes
+        ]
+        if self.spec.ndim == 1:
+            found = [rows[0] for rows in found]
+        return found if self.input.form == "list" else found[0]
+
+    def __repr__(self) -> str:
+        spec = self.spec
+        taps = " × ".join(map(str, spec.kernel_size))
+        taps += " tap" if taps == "1" else " taps"
+        extras = "".join(
+            f", {name} {value if len(set(value)) > 1 else value[0]}"
+            for name, value in (("stride", spec.stride), ("dilation", spec.dilation))
+            if set(value) != {1}
+        )
+        extras += f", {spec.groups} groups" if spec.groups > 1 else ""
+        extras += ", bias" if self.bias else ""
+        ends = f"padding {spec.padding}"
+        if self._lags is not None:
+            lags = " × ".join(f"{a} to {b}" for a, b in self._lags[0])
+            ends = f"lags {lags}, edges {self._lags[1]}"
+        short = sum(not math.prod(s) for s in self.row_shapes)
+        skipped = f" ({count(short, 'record')} too short to give a row)" if short else ""
+        return (
+            f"x: {self.input.describe(spec.ndim)}{skipped}; kernel: {taps}, {ends}{extras}; y: "
+            f"{count(self.n_equations, 'row')} × {count(self.out_channels, 'output')}, {self.dtype}"
+        )

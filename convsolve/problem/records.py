@@ -1,0 +1,247 @@
+"""Arrays read as records: kind, rank and values judged, nothing converted without a word."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from ..text import count, shown
+from .channels import by_channel
+from .spec import ConvSpec
+
+
+@dataclass(frozen=True)
+class Records:
+    """Records ``(*space, channels)`` as they were given, and the form in which they came."""
+
+    arrays: tuple[np.ndarray, ...]
+    form: str  # "record", "batch" or "list"
+    channel_axis: bool
+    is_jax: bool
+
+    @property
+    def channels(self) -> int:
+        """Channels of every record."""
+        return int(self.arrays[0].shape[-1])
+
+    def cast(self, dtype: np.dtype[Any]) -> tuple[np.ndarray, ...]:
+        """The arrays in ``dtype``, C-contiguous, in native byte order; the originals untouched."""
+        return tuple(np.ascontiguousarray(a, dtype) for a in self.arrays)
+
+    def like(self, outputs: Sequence[np.ndarray], channel_axis: bool) -> Any:
+        """One output per record, packed in the form of these records."""
+        parts = [np.asarray(o if channel_axis else o[..., 0]) for o in outputs]
+        if self.form == "list":
+            return parts
+        return np.stack(parts) if self.form == "batch" else parts[0]
+
+    def describe(self, ndim: int) -> str:
+        """The reading line: records × samples × channels."""
+        shapes = sorted({a.shape[:-1] for a in self.arrays})
+        if len(shapes) == 1:
+            samples = " × ".join(map(str, shapes[0]))
+        else:
+            samples = "–".join("×".join(map(str, s)) for s in (shapes[0], shapes[-1]))
+        return (
+            f"{count(len(self.arrays), 'record')} × {samples} sample{'s' * (samples != '1')} "
+            f"× {count(self.channels, 'channel')}"
+        )
+
+
+def reject_tracers(*values: Any, depth: int = 5) -> None:
+    """Point a caller inside jit, vmap or grad to ``fit_kernel``; lists nest as deep as axes do."""
+    for value in values:
+        if isinstance(value, (list, tuple)) and depth:
+            reject_tracers(*value, depth=depth - 1)
+        elif isinstance(value, jax.core.Tracer):
+            raise TypeError(
+                "x or y is a tracer of jax.jit, vmap or grad, which cannot be judged; "
+                "use convsolve.fit_kernel(x, y, spec, solver) inside transformed code"
+            )
+
+
+def numeric(value: Any, name: str) -> np.ndarray:
+    """``value`` as an array of real, finite numbers, in the kind in which it came."""
+    if isinstance(value, np.ma.MaskedArray):
+        raise TypeError(
+            f"{name} is a masked array; cut the record at the masked samples and pass the pieces "
+            f"as a list of records, or fill them ({name}.filled(0))"
+        )
+    array = _as_array(value, name)
+    dtype = array.dtype
+    if jnp.issubdtype(dtype, np.complexfloating):
+        raise TypeError(
+            f"{name} is complex ({dtype}); pass real and imaginary parts as two channels "
+            f"(in NumPy, np.stack([{name}.real, {name}.imag], axis=-1))"
+        )
+    floating = jnp.issubdtype(dtype, np.floating)
+    if not (floating or dtype.kind in "biu"):
+        raise TypeError(
+            f"{name} must hold numbers, got dtype {dtype}; "
+            f"convert it first (in NumPy, {name}.astype(float))"
+        )
+    bad = ~np.isfinite(array) if floating else np.zeros((), bool)
+    if bad.any():
+        first = tuple(int(i) for i in np.argwhere(bad)[0])
+        what = "NaN" if np.isnan(array[first]) else "Inf"
+        raise ValueError(
+            f"{name} has {count(int(bad.sum()), 'value')} that {'is' if bad.sum() == 1 else 'are'} "
+            f"not finite, the first ({what}) at index {first}; "
+            "cut the record there (in Python, pass the pieces as a list of records)"
+        )
+    return array
+
+
+def _as_array(value: Any, name: str) -> np.ndarray:
+    try:
+        array = np.asarray(value)
+    except ValueError as error:
+        raise ValueError(
+            f"{name} is no regular array ({error}); "
+            "records of unequal length go in a list of arrays"
+        ) from None
+    except (RuntimeError, RecursionError) as error:  # a deleted jax array, a list within itself
+        raise ValueError(f"{name} cannot be read as an array ({error})") from None
+    except TypeError as error:  # jax's random keys, arrays on other devices
+        kind = f"dtype {value.dtype}" if hasattr(value, "dtype") else shown(value)
+        raise TypeError(f"{name} must hold numbers, got {kind} ({error})") from None
+    alone = not array.ndim and not isinstance(value, (np.ndarray, np.generic))
+    if alone and array.dtype.kind in "OSU":
+        raise TypeError(
+            f"{name} must hold numbers, got {shown(value)} of type {type(value).__name__}; "
+            "give an array, or a list of numbers"
+        )
+    return array
+
+
+def _judge_size(array: np.ndarray, name: str) -> None:
+    if not (array.size and jnp.issubdtype(array.dtype, np.floating)):
+        return
+    dtype = array.dtype.newbyteorder("=")
+    dtype = np.dtype(np.float64) if dtype.itemsize > 8 else dtype  # longdouble is brought down
+    limits = jnp.finfo(dtype)
+    largest = by_channel(np.maximum, array, np.abs)
+    faint = np.flatnonzero((largest > 0) & (largest < float(limits.tiny)))
+    if faint.size:
+        raise ValueError(
+            f"{name} channel {int(faint[0])} has no value above {limits.tiny:.1e}, the smallest "
+            f"normal {dtype}; such numbers are flushed to zero: change its unit"
+        )
+    beyond = np.flatnonzero(largest > float(limits.max))
+    if beyond.size:
+        raise ValueError(
+            f"{name} channel {int(beyond[0])} has a value beyond {limits.max:.1e}, the largest "
+            f"{dtype}: change its unit"
+        )
+
+
+def read(value: Any, name: str, spec: ConvSpec) -> Records:
+    """Read ``value`` as records for a kernel of ``spec.ndim`` axes.
+
+    An array of rank d is one record of one channel, of rank d+1 one record, of rank d+2 a batch; a
+    list or tuple of arrays is a list of records of rank d or d+1.
+    """
+    reject_tracers(value)
+    d = spec.ndim
+    is_list = isinstance(value, (list, tuple)) and any(
+        hasattr(v, "__array__") and np.ndim(v) for v in value
+    )
+    items = list(value) if is_list else [value]
+    arrays, ranks = [], set()
+    for i, item in enumerate(items):
+        label = f"{name}[{i}]" if is_list else name
+        array = numeric(item, label)
+        if not d <= array.ndim <= d + (1 if is_list else 2):
+            raise ValueError(_rank_message(label, array.shape, d, is_list))
+        ranks.add(array.ndim)
+        array = array[..., None] if array.ndim == d else array
+        # Where a record of x is too short to give a row, that of y has nothing in it.
+        if not all(array.shape[-1:] if is_list and name == "y" else array.shape):
+            raise ValueError(f"{label} has an empty axis: shape {np.shape(item)}")
+        _judge_size(array, label)
+        arrays.append(array)
+    if len(ranks) > 1:
+        raise ValueError(
+            f"the records of {name} have different ranks {sorted(ranks)}; "
+            "give every record its channel axis"
+        )
+    channels = {a.shape[-1] for a in arrays}
+    if len(channels) > 1:
+        raise ValueError(
+            f"the records of {name} have different numbers of channels: {sorted(channels)}"
+        )
+    rank = ranks.pop()
+    form = "list" if is_list else "batch" if rank == d + 2 else "record"
+    if form == "batch":
+        arrays = list(arrays[0])
+    return Records(
+        tuple(arrays),
+        form,
+        channel_axis=rank > d,
+        is_jax=all(isinstance(v, jax.Array) for v in items),
+    )
+
+
+def _rank_message(label: str, shape: tuple[int, ...], d: int, in_list: bool) -> str:
+    space = ", ".join(["time"] if d == 1 else ["height", "width", "depth"][:d])
+    forms = f"({space}) or ({space}, channels)" + (
+        "" if in_list else f" or (batch, {space}, channels)"
+    )
+    hint = "; give kernel_size one entry per axis (lags, one pair)" if len(shape) > d else ""
+    if in_list and len(shape) == d + 2:
+        hint = "; split a batch into its records, [*batch]"
+    return (
+        f"{label} has shape {shape}, rank {len(shape)}; a kernel of {d} "
+        f"{'axis' if d == 1 else 'axes'} takes {forms}{hint}"
+    )
+
+
+def _beyond(array: np.ndarray) -> bool:
+    """Whether integers exceed what float64 holds exactly."""
+    if array.dtype.kind not in "iu" or not array.size:
+        return False
+    return int(array.max()) > 2**53 or int(array.min()) < -(2**53)
+
+
+def precision(x: Records, y: Records | None) -> tuple[np.dtype[Any], float, list[str]]:
+    """The type in which x and y are solved, the rounding unit of x (0 if exact), and warnings.
+
+    Integers are exact and become float64 (under jax the ambient float); half precisions become
+    float32; of several precisions the widest counts, of their rounding units the coarsest;
+    longdouble is brought down, with a warning that is left to the door to give.
+    """
+    parts = [x] if y is None else [x, y]
+    ambient = jnp.result_type(float) if all(p.is_jax for p in parts) else np.float64
+    types: list[np.dtype[Any]] = []
+    unit, notes = 0.0, []
+    for part in parts:
+        for dtype in sorted({a.dtype.newbyteorder("=") for a in part.arrays}, key=str):
+            if not jnp.issubdtype(dtype, np.floating):
+                types.append(np.dtype(ambient))
+                if any(a.dtype.itemsize > 4 and _beyond(a) for a in part.arrays):
+                    notes.append("integers beyond 2**53 are rounded to float64")
+                    unit = max(unit, float(np.finfo(np.float64).eps)) if part is x else unit
+                continue
+            if dtype.itemsize > 8:
+                notes.append(f"{dtype} data are brought down to float64, the widest of the solvers")
+                dtype = np.dtype(np.float64)
+            if part is x:
+                unit = max(unit, float(jnp.finfo(dtype).eps))
+            types.append(np.dtype(np.float32) if dtype.itemsize < 4 else dtype)
+    return max(types, key=lambda t: t.itemsize), unit, notes
+
+
+def judge_trials(x: Records, y: Records, wanted: tuple[int, ...]) -> None:
+    """(trials, time) beside (trials, time, channels) would be read as one record."""
+    first = y.arrays[0].shape
+    alike = y.form == "record" and y.channel_axis and first[0] == len(x.arrays)
+    if x.form == "batch" and alike and first[:-1] != wanted:
+        raise ValueError(
+            f"y of shape {first} is read as one record, x as {count(len(x.arrays), 'record')}; "
+            "if its first axis is trials it needs a channel axis (in NumPy, y[..., None])"
+        )

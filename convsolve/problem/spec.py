@@ -1,0 +1,265 @@
+"""The geometry of a convolution in plain integers: no arrays of data, no jax."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+
+from ..text import shown
+from .checks import MAX_ELEMENTS, choice, integer
+
+PADDINGS = ("valid", "same", "full", "causal", "circular")
+
+Ints = int | Sequence[int]
+Padding = str | Sequence[tuple[int, int]]
+
+
+def _per_axis(value: Any, name: str, ndim: int) -> tuple[int, ...]:
+    if isinstance(value, (tuple, list)):
+        if len(value) != ndim:
+            raise ValueError(
+                f"{name}={shown(tuple(value))} has {len(value)} entries, but the kernel has {ndim} "
+                f"ax{'i' if ndim == 1 else 'e'}s; give one integer, or one per axis"
+            )
+        return tuple(integer(v, name) for v in value)
+    return (integer(value, name),) * ndim
+
+
+def smallest(enough: Callable[[int], bool]) -> int:
+    """The smallest positive integer for which ``enough``, which stays true from there on."""
+    high = 1
+    while not enough(high):
+        high *= 2
+    low = high // 2
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (low, middle) if enough(middle) else (middle, high)
+    return high
+
+
+@dataclass(frozen=True)
+class ConvSpec:
+    """Kernel size, stride, padding, dilation and groups of a convolution in one to three
+    dimensions.
+
+        y[n, t, o] = b[o] + sum_{k, c} x[n, t*stride + k*dilation - lo, g(o)*Cg + c] * w[k, c, o]
+
+    is a *cross-correlation*, as in every deep-learning framework, channels last. Along an axis of W
+    samples with K taps, stride s and dilation d, ``padding`` fixes ``lo`` and the outputs:
+
+    ========== ======================================== ===================================
+    padding    lo                                       outputs
+    ========== ======================================== ===================================
+    valid      0                                        max(0, floor((W-(K-1)d-1)/s) + 1)
+    full       (K-1)d                                   floor((W+(K-1)d-1)/s) + 1
+    causal     (K-1)d                                   T = ceil(W/s)
+    same       floor(max((T-1)s+(K-1)d+1-W, 0)/2)       T = ceil(W/s)
+    circular   floor((K-1)d/2), wraps                   T = ceil(W/s)
+    ========== ======================================== ===================================
+
+    or is given as ``((lo, hi), ...)``, one pair an axis: zeros added before and after the record,
+    cropped where negative.
+
+    Raises:
+        TypeError: a size that is no integer (bool is none).
+        ValueError: a size below 1, an unknown padding, another number of entries than axes.
+    """
+
+    kernel_size: tuple[int, ...]
+    stride: tuple[int, ...] = 1  # type: ignore[assignment]  # an int is read as one per axis
+    padding: str | tuple[tuple[int, int], ...] = "valid"
+    dilation: tuple[int, ...] = 1  # type: ignore[assignment]
+    groups: int = 1
+
+    def __post_init__(self) -> None:
+        size: Any = self.kernel_size
+        size = tuple(size) if isinstance(size, (tuple, list)) else (size,)
+        if not 1 <= len(size) <= 3:
+            axes = f"{len(size)} axes; 1 to 3 are supported"
+            raise ValueError(f"kernel_size={shown(size)} has {axes}")
+        taps = tuple(integer(k, "kernel_size") for k in size)
+        ndim = len(taps)
+        put = object.__setattr__
+        put(self, "kernel_size", taps)
+        put(self, "stride", _per_axis(self.stride, "stride", ndim))
+        put(self, "dilation", _per_axis(self.dilation, "dilation", ndim))
+        put(self, "groups", integer(self.groups, "groups"))
+        put(self, "padding", self._judge_padding())
+        reach = [(k - 1) * d + s for k, d, s in zip(taps, self.dilation, self.stride, strict=True)]
+        if math.prod(taps) > MAX_ELEMENTS or max(reach) > MAX_ELEMENTS:
+            raise ValueError(
+                f"kernel_size={taps} with dilation={self.dilation} and stride={self.stride} "
+                "overflows a 64-bit index; smaller sizes are needed"
+            )
+
+    def _judge_padding(self) -> str | tuple[tuple[int, int], ...]:
+        padding: Any = self.padding
+        if not isinstance(padding, (tuple, list)):
+            choice(padding, "padding", PADDINGS, " or ((lo, hi), ...)")
+            return str(padding)
+        if len(padding) != self.ndim or any(
+            not isinstance(p, (tuple, list)) or len(p) != 2 for p in padding
+        ):
+            raise ValueError(
+                f"padding={shown(padding)} must hold one (lo, hi) pair for each of the "
+                f"{self.ndim} kernel axes, such as {((0, 0),) * self.ndim}"
+            )
+        pairs = tuple(
+            (integer(a, "padding", -MAX_ELEMENTS), integer(b, "padding", -MAX_ELEMENTS))
+            for a, b in padding
+        )
+        if max(abs(v) for pair in pairs for v in pair) > MAX_ELEMENTS:
+            raise ValueError(f"padding={pairs} overflows a 64-bit index")
+        return pairs
+
+    @property
+    def ndim(self) -> int:
+        """Number of kernel axes."""
+        return len(self.kernel_size)
+
+    @property
+    def span(self) -> tuple[int, ...]:
+        """Samples that one window covers along each axis, (K-1)·dilation + 1."""
+        return tuple((k - 1) * d + 1 for k, d in zip(self.kernel_size, self.dilation, strict=True))
+
+    def _axes(self, shape: Sequence[int]) -> list[tuple[int, int]]:
+        """(outputs, lo) of each axis, for records of ``shape`` samples."""
+        if len(shape) != self.ndim:
+            raise ValueError(f"shape={tuple(shape)} must have {self.ndim} axes, as the kernel has")
+        axes = []
+        for axis, w in enumerate(shape):
+            reach, s = self.span[axis] - 1, self.stride[axis]
+            if isinstance(self.padding, tuple):
+                lo, hi = self.padding[axis]
+                outputs = (w + lo + hi - reach - 1) // s + 1
+            elif self.padding == "valid":
+                lo, outputs = 0, (w - reach - 1) // s + 1
+            elif self.padding == "full":
+                lo, outputs = reach, (w + reach - 1) // s + 1
+            else:
+                outputs = -(-w // s)
+                lo = {
+                    "causal": reach,
+                    "circular": reach // 2,
+                    "same": max((outputs - 1) * s + reach + 1 - w, 0) // 2,
+                }[self.padding]
+            axes.append((max(outputs, 0), lo))
+        return axes
+
+    def output_shape(self, shape: Sequence[int]) -> tuple[int, ...]:
+        """Outputs along each axis, for a record of ``shape`` samples; 0 where no window fits."""
+        return tuple(outputs for outputs, _ in self._axes(shape))
+
+    def offset(self, shape: Sequence[int]) -> tuple[int, ...]:
+        """``lo`` of each axis: the zeros (or wrapped samples) in front of a record."""
+        return tuple(lo for _, lo in self._axes(shape))
+
+    def extent(self, shape: Sequence[int]) -> tuple[int, ...]:
+        """Samples of each axis that windows read, padding included: (T-1)·stride + span, or 0."""
+        return tuple(
+            (t - 1) * s + n if t else 0
+            for t, s, n in zip(self.output_shape(shape), self.stride, self.span, strict=True)
+        )
+
+    @property
+    def normal(self) -> ConvSpec:
+        """The same windows over records already padded: padding "valid"."""
+        return replace(self, padding="valid")
+
+    def whole_windows(self, shape: Sequence[int]) -> ConvSpec:
+        """The same windows but for those that read zeros outside a record of ``shape``.
+
+        Itself where there are none, as with "valid" and "circular".
+        """
+        if self.padding in ("valid", "circular"):
+            return self
+        given = self.padding if isinstance(self.padding, tuple) else ((0, 0),) * self.ndim
+        pads = tuple(
+            (lo if lo <= 0 else -(-lo % s), min(hi, 0))
+            for lo, s, (_, hi) in zip(self.offset(shape), self.stride, given, strict=True)
+        )
+        return replace(self, padding=pads)
+
+    def rows(self, shape: Sequence[int]) -> int:
+        """Rows of the design matrix, that is equations per output channel, of one record."""
+        return math.prod(self.output_shape(shape))
+
+    def unknowns(self, in_channels: int = 1) -> int:
+        """Columns of the design matrix of one group: taps × input channels per group."""
+        self.check_channels(in_channels)
+        return math.prod(self.kernel_size) * (in_channels // self.groups)
+
+    def check_channels(self, in_channels: int) -> None:
+        """Raise a ValueError unless ``groups`` divides the number of input channels."""
+        if in_channels % self.groups:
+            raise ValueError(
+                f"groups={self.groups} does not divide the {in_channels} input channels of x"
+            )
+
+    def lags(self, shape: Sequence[int] | None = None) -> np.ndarray | tuple[np.ndarray, ...]:
+        """Lag of every tap in kernel order, ``lo - k*dilation``; positive is the past.
+
+        One integer array in one dimension, a tuple of them, one an axis, beyond. The record's
+        ``shape`` is needed by ``padding="same"`` alone, where ``lo`` depends on it.
+        """
+        if shape is None:
+            if self.padding == "same":
+                raise ValueError("padding='same' places the kernel by the record's shape; give it")
+            shape = self.span
+        lags = tuple(
+            lo - d * np.arange(k)
+            for lo, d, k in zip(self.offset(shape), self.dilation, self.kernel_size, strict=True)
+        )
+        return lags[0] if self.ndim == 1 else lags
+
+    def minimum_samples(self, in_channels: int = 1, *, records: int = 1, bias: bool = False) -> int:
+        """The shortest record from which every tap can be determined, by a suitable x.
+
+        In two and three dimensions, the side of the smallest square or cube; of ``records`` alike.
+        Below it no x will do. At it white noise does, except in fewer images than channels, none
+        larger than the kernel. Whether a given x does, `identify` judges from x alone.
+
+        Raises:
+            TypeError, ValueError: a count that is no positive integer, ``bias`` that is no bool.
+        """
+        if not isinstance(bias, (bool, np.bool_)):
+            raise TypeError(f"bias must be True or False, got {shown(bias)}")
+        in_channels, records = integer(in_channels, "in_channels"), integer(records, "records")
+        wanted = self.unknowns(in_channels) + bool(bias)
+        share = Fraction(in_channels // self.groups, records)
+
+        def counted(side: int) -> bool:
+            return records * self.rows((side,) * self.ndim) >= wanted
+
+        if self.padding == "circular":
+            sizes = list(zip(self.kernel_size, self.dilation, strict=True))
+            sides = itertools.count(smallest(counted))
+            # Taps a whole turn apart read the same sample.
+            return next(n for n in sides if all(n // math.gcd(n, d) >= k for k, d in sizes))
+        if self.padding == "valid":
+            return smallest(counted)
+        return smallest(lambda side: counted(side) and self._rows_per_tap(side) >= share)
+
+    def _rows_per_tap(self, side: int) -> Fraction:
+        """Rows in which a box of taps reads the record, per tap, in the box that has the fewest.
+
+        With fewer than the channels these taps cannot be told apart (Hall's theorem), even if rows
+        that read zeros there make up the count.
+        """
+        poorest = Fraction(1)
+        for axis, (outputs, lo) in enumerate(self._axes((side,) * self.ndim)):
+            k, s = self.kernel_size[axis], self.stride[axis]
+            reads = np.arange(k) * self.dilation[axis] - lo
+            first = np.maximum(-(reads // s), 0)
+            last = np.minimum((side - 1 - reads) // s, outputs - 1)
+            # Without a stride the fewest rows are linear in the taps.
+            lengths = {1, k} if s == 1 else range(1, k + 1)
+            rows = {n: int((last[: k - n + 1] - first[n - 1 :]).min()) + 1 for n in lengths}
+            poorest *= max(min(Fraction(r, n) for n, r in rows.items()), Fraction(0))
+        return poorest

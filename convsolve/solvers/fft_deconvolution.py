@@ -1,0 +1,169 @@
+"""Deconvolution by the convolution theorem."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+
+from ..leastsquares.analysis import Prepared, channel_exponents
+from ..leastsquares.system import in_units
+from ..linalg.rank import EPS
+from ..problem.problem import Problem
+from ..problem.spec import ConvSpec
+from .base import Progress, Raw, Solver, host_ridge, judge_ridge, traceable
+from .linear import HIGHEST
+
+
+def _period(shapes: list[tuple[int, ...]], spec: ConvSpec) -> tuple[int, ...]:
+    """Length of the transform along each axis: long enough that nothing wraps, unless it should."""
+    longest = [max(axis) for axis in zip(*shapes, strict=True)]
+    if spec.padding == "circular":
+        return tuple(longest)
+    axes = []
+    for w, span, lo, t in zip(
+        longest, spec.span, spec.offset(longest), spec.output_shape(longest), strict=True
+    ):
+        # No tap of a known row may wrap onto a sample: before x and behind it are zeros.
+        axes.append(max(w + span - 1, t, w + lo, t + span - 1 - lo))
+    return tuple(axes)
+
+
+def _spectrum(records: Any, period: tuple[int, ...], xp: Any) -> Any:
+    """FFT of every record ``(*space, C)``, zero-filled to ``period``: ``(bins, records, C)``."""
+    axes = tuple(range(len(period)))
+    parts = [xp.fft.rfftn(r, period, axes=axes).reshape(-1, 1, r.shape[-1]) for r in records]
+    return xp.concatenate(parts, axis=1)
+
+
+def _positions(spec: ConvSpec, shape: tuple[int, ...], period: tuple[int, ...]) -> Any:
+    """Where each tap stands in the periodic response: (lo - k·d) mod period, an open mesh."""
+    lags = [
+        (lo - np.arange(k) * d) % n
+        for lo, k, d, n in zip(
+            spec.offset(shape), spec.kernel_size, spec.dilation, period, strict=True
+        )
+    ]
+    return np.ix_(*lags)
+
+
+def _taps(transfer: Any, spec: ConvSpec, shape: Any, period: tuple[int, ...], xp: Any) -> Any:
+    """The kernel's taps ``(*K, Cg, Q)`` out of the transfer function ``(bins, Cg, Q)``."""
+    half = (*period[:-1], period[-1] // 2 + 1)
+    response = xp.fft.irfftn(
+        transfer.reshape(*half, *transfer.shape[1:]), period, axes=tuple(range(len(period)))
+    )
+    return response[_positions(spec, shape, period)]
+
+
+@traceable("ridge")
+@dataclass(frozen=True)
+class FFTDeconvolution(Solver):
+    """Divide the spectrum of y by that of x, bin by bin over all records, and keep the kernel's
+    taps.
+
+    In each bin f the least-squares transfer function, H(f) = argmin Σ_n |Y_n(f) − X_n(f) H|² +
+    ridge·|H|², from the singular values of X(f) (records × channels); bins in which X vanishes give
+    0.
+
+    Exact ("solved", certificate at most 30 eps) for noise-free data of circular or full
+    convolutions in whose every bin X has rank Cin, hence with at least Cin records. Everywhere else
+    it is "approximate": with noise, because it fits all lags of the period and then drops all but K
+    of them; with valid, same or causal padding, because rows beyond the record's edges count as
+    zero. It is kept as the classical method and as a fast first look; for the least-squares answer
+    use `NormalEquations`. No stride, no bias; circular records must be of one length. Under
+    `fit_kernel` X(f) must have full rank in every bin unless there is a ridge.
+
+    Source: J. S. Bendat and A. G. Piersol, Random Data, Wiley 2010, chapter 6.
+    """
+
+    answer = "one answer of many, with empty bins set to zero"
+    ridge: Any = 0.0
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "ridge", judge_ridge(self.ridge))
+
+    def supports(self, problem: Problem) -> str | None:
+        """Stride 1, no bias, and a common period."""
+        if any(s > 1 for s in problem.spec.stride):
+            return "stride > 1 aliases the spectrum of y; use NormalEquations"
+        if problem.bias:
+            return "it has no bias; subtract the means, or use NormalEquations"
+        shapes = {a.shape[:-1] for a in problem.x}
+        if len(shapes) > 1 and problem.spec.padding == "circular":
+            return (
+                "circular records of different length have no common spectrum; use NormalEquations"
+            )
+        if problem.spec.padding == "circular" and any(
+            n > w for s in shapes for n, w in zip(problem.spec.span, s, strict=True)
+        ):
+            return (
+                "the kernel is longer than the period, so that taps share a bin; use LeastSquares"
+            )
+        if len({problem.spec.offset(s) for s in shapes}) > 1:
+            return "records of different length place the kernel differently; use NormalEquations"
+        return None
+
+    def run(self, prepared: Prepared, progress: Progress | None = None) -> Raw:
+        problem, spec = prepared.problem, prepared.problem.spec
+        assert problem.y is not None
+        ridge = host_ridge(self)
+        shape = problem.x[0].shape[:-1]
+        period = _period([a.shape[:-1] for a in problem.x], spec)
+        x_scale, y_scale = channel_exponents(problem.x), channel_exponents(problem.y)
+        if ridge:
+            x_scale = np.full_like(x_scale, x_scale.max())  # the ridge weighs all channels alike
+        # In units of x the ridge may leave float64, so its power of two is kept apart.
+        root, power = np.frexp(ridge)
+        high = max(int(power) - 2 * int(x_scale[0]), 0) if ridge else 0
+        xs = _spectrum([np.ldexp(a.astype(float), -x_scale) for a in problem.x], period, np)
+        ys = _spectrum([np.ldexp(a.astype(float), -y_scale) for a in problem.y], period, np)
+        taps, per = [], problem.in_channels // prepared.groups
+        for g in range(prepared.groups):
+            x = xs[..., g * per : (g + 1) * per]
+            y = ys[..., g * prepared.outputs : (g + 1) * prepared.outputs]
+            u, s, vh = np.linalg.svd(x, full_matrices=False)
+            cut = 10 * EPS * math.log2(math.prod(period) + 1) * s.max(initial=0.0)
+            damp = np.ldexp(root, power - 2 * int(x_scale[0]) - high)
+            kept = s > cut
+            gain = np.where(kept, s / np.where(kept, np.ldexp(s**2, -high) + damp, 1.0), 0.0)
+
+            def divide(right: Any, u: Any = u, gain: Any = gain, vh: Any = vh) -> Any:
+                inner = gain[..., None] * (u.conj().swapaxes(1, 2) @ right)
+                return _taps(vh.conj().swapaxes(1, 2) @ inner, spec, shape, period, np)
+
+            w = divide(y)
+            if not ridge:
+                # A second division, of what the first left over, removes the rounding of weak bins.
+                placed = np.zeros((*period, *w.shape[-2:]))
+                np.add.at(placed, _positions(spec, shape, period), w)
+                response = np.fft.rfftn(placed, axes=tuple(range(spec.ndim)))
+                w = w + divide(y - x @ response.reshape(-1, *w.shape[-2:]))
+            taps.append(w)
+        kernel = np.concatenate(taps, axis=-1)
+        per_group = x_scale.reshape(prepared.groups, -1, 1)
+        turn = np.concatenate(list(y_scale.reshape(prepared.groups, 1, -1) - per_group), axis=-1)
+        flat = kernel.reshape(-1, *turn.shape)
+        scaled = in_units(flat.reshape(-1, turn.shape[-1]), np.tile(turn - high, (len(flat), 1)))
+        return Raw(scaled.reshape(kernel.shape), np.zeros(problem.out_channels))
+
+    def traced(self, x: Any, y: Any, spec: ConvSpec, bias: bool) -> tuple[Any, Any]:
+        if bias or any(s > 1 for s in spec.stride):
+            raise ValueError("FFTDeconvolution takes no bias and no stride; use NormalEquations")
+        shape = x.shape[1:-1]
+        period = _period([shape], spec)
+        xs, ys = _spectrum(list(x), period, jnp), _spectrum(list(y), period, jnp)
+        taps = []
+        for xg, yg in zip(
+            jnp.split(xs, spec.groups, axis=-1), jnp.split(ys, spec.groups, axis=-1), strict=True
+        ):
+            xh = xg.conj().swapaxes(1, 2)
+            gram = jnp.matmul(xh, xg, precision=HIGHEST)
+            gram = gram + self.ridge * jnp.eye(gram.shape[-1], dtype=gram.dtype)
+            transfer = jnp.linalg.solve(gram, jnp.matmul(xh, yg, precision=HIGHEST))
+            taps.append(_taps(transfer, spec, shape, period, jnp))
+        kernel = jnp.concatenate(taps, axis=-1)
+        return kernel, jnp.zeros(kernel.shape[-1], kernel.dtype)

@@ -1,0 +1,366 @@
+"""Gradient descent by any optax optimizer, through the convolution or on the moments."""
+
+from __future__ import annotations
+
+import math
+import time
+from dataclasses import dataclass
+from functools import lru_cache, partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from ..errors import SolveError
+from ..leastsquares.analysis import Prepared
+from ..leastsquares.system import MAX_GRAM_BYTES, System
+from ..operators.windows import normal_form
+from ..problem.checks import choice, integer, number
+from ..problem.problem import Problem
+from ..problem.records import numeric
+from ..problem.spec import ConvSpec
+from ..text import shown
+from .base import Progress, Raw, Solver, Trace, interruptible, is_traced, remade
+from .descent_kernels import Loss, Measured, Rows, Stack, advance, begin, draw
+
+# One object, so that default solvers share compilations: two optax.adam(5e-2) are unequal.
+ADAM = optax.adam(5e-2)
+LOSSES = ("mse", "mae", "huber")
+# Numbers may be traced, and so may an array for a start; what selects code is static.
+_LEAVES = ("steps", "key", "tol", "huber_delta")
+_STATIC = ("optimizer", "loss", "batch_size", "restarts", "via")
+# The host looks at a run so many times, and at least every quarter of a second, and keeps every
+# other kernel that it sees. More looks would cost more than the steps of a small problem.
+LOOKS, SECONDS, KEEP = 20, 0.25, 2
+# A loss has stopped falling if its best over the second half of the looks gains less than this.
+STILL_FALLING = 1e-3
+# A run that ends at so many times the loss of its start and of zero has left, though still finite.
+DIVERGED = 10
+
+
+@jax.tree_util.register_pytree_node_class
+@dataclass(frozen=True)
+class GradientDescent(Solver):
+    """Minimise the mean loss over rows and outputs by an optax optimizer.
+
+    Args:
+        optimizer: any ``optax.GradientTransformation``, `optax.lbfgs` too; Adam at 5e-2 by default.
+            Keep one object: two of the same settings are unequal, and compile twice.
+        loss: "mse", "mae", "huber", or a callable of (prediction, target), each (rows, Cout), whose
+            value (elementwise or scalar) is averaged.
+        steps: steps at most; another number compiles nothing.
+        batch_size: rows (output windows) drawn with replacement each step; None or at least as many
+            as there are rows: all of them.
+        init: "glorot_uniform" (limit √(6/(fan_in + fan_out)), as Keras draws it), "zeros", or an
+            array of the kernel's shape. The bias starts at zero.
+        key: integer seed or jax key; step i draws from ``fold_in(key, i)``.
+        restarts: runs from as many starts at once, by vmap; the lowest loss wins.
+        tol: see the status.
+        huber_delta: where Huber's loss turns from squares to absolute values, in units of y.
+        via: "convolution", or "moments" for "mse" on all rows: AᵀA and AᵀY are formed once, in
+            float64, and brought to P + 2 rows of the same loss. The iterates are the same to
+            rounding, and a step costs O(P²·Cout) however long the data, after O(P³) once. Under
+            `fit_kernel` the rows come from a QR, for which the design matrix must fit in memory.
+
+    Status "solved" is judged anew from the data, per output and with A equilibrated: for MSE and
+    Huber ‖Aᵀr‖ ≤ tol·‖A‖‖r‖ or ‖r‖ ≤ tol·(‖A‖‖w‖ + ‖y‖), for MAE and callables ‖r‖₁ ≤ tol·‖y‖₁.
+    Otherwise "max steps", or "stagnated" when the loss has stopped falling, "diverged" when it left
+    the numbers (the last finite kernel is returned), "interrupted" after Ctrl-C. It runs in the
+    data's own precision. From moments ‖r‖² is known to about eps·‖y‖² (eps of float64) and no
+    better, and the trace shows that loss; what looks "solved" is confirmed from the data.
+
+    Where many kernels fit, plain and momentum descent and L-BFGS from "zeros" end at the
+    minimum-norm answer; Adam does not, nor does any start off the row space. For squares without a
+    special optimizer, `NormalEquations` gives the exact answer in a fraction of the time.
+    """
+
+    answer = "one answer of many, fixed by the start and the optimizer"
+    optimizer: Any = None
+    loss: Loss = "mse"
+    steps: Any = 1000
+    batch_size: int | None = None
+    init: Any = "glorot_uniform"
+    key: Any = 0
+    restarts: int = 1
+    tol: Any = 1e-6
+    huber_delta: Any = 1.0
+    via: str = "convolution"
+
+    def __post_init__(self) -> None:
+        put = partial(object.__setattr__, self)
+        put("optimizer", ADAM if self.optimizer is None else self.optimizer)
+        if not all(callable(getattr(self.optimizer, name, None)) for name in ("init", "update")):
+            hint = "; call it, as in optax.adam(5e-2)" if callable(self.optimizer) else ""
+            raise TypeError(
+                f"optimizer must be an optax transformation, got {shown(self.optimizer)}{hint}"
+            )
+        if not callable(self.loss):
+            choice(self.loss, "loss", LOSSES, ", or a callable of (prediction, target)")
+        choice(self.via, "via", ("convolution", "moments"))
+        if self.via == "moments" and self.loss != "mse":
+            raise ValueError(
+                f"via='moments' knows squares only, loss='mse', not {shown(self.loss)}; "
+                "other losses go via='convolution'"
+            )
+        if self.batch_size is not None:
+            put("batch_size", integer(self.batch_size, "batch_size"))
+        put("restarts", integer(self.restarts, "restarts"))
+        if not (is_traced(self.key) or _is_key(self.key)):
+            put("key", integer(self.key, "key", -(2**63)))
+            if self.key >= 2**63:
+                raise ValueError(f"key must be below 2**63, got {self.key}")
+        if not is_traced(self.steps):
+            put("steps", integer(self.steps, "steps", 0))
+            if self.steps >= 2**31:
+                raise ValueError(f"steps must be below 2**31, got {self.steps}")
+        for name in ("tol", "huber_delta"):
+            if not is_traced(getattr(self, name)):
+                put(name, number(getattr(self, name), name))
+        if isinstance(self.init, str):
+            choice(self.init, "init", ("glorot_uniform", "zeros"), ", or an array")
+        elif not is_traced(self.init):
+            put("init", numeric(self.init, "init"))
+
+    def tree_flatten(self) -> tuple[Any, Any]:
+        """Numbers and arrays are leaves; what selects code is static."""
+        named = self.init if isinstance(self.init, str) else None
+        given = self.init if named is None else None
+        leaves = (*(getattr(self, name) for name in _LEAVES), given)
+        return leaves, (*(getattr(self, name) for name in _STATIC), named)
+
+    @classmethod
+    def tree_unflatten(cls, aux: Any, leaves: Any) -> GradientDescent:
+        """The inverse of `tree_flatten`."""
+        values = dict(zip((*_STATIC, "init", *_LEAVES, "given"), (*aux, *leaves), strict=True))
+        given = values.pop("given")
+        return remade(cls, values if values["init"] is not None else values | {"init": given})
+
+    @property
+    def name(self) -> str:
+        loss = (
+            self.loss if isinstance(self.loss, str) else getattr(self.loss, "__name__", "callable")
+        )
+        adam = "adam, " if self.optimizer is ADAM else ""
+        return f"GradientDescent({adam}{loss}{', moments' if self.via == 'moments' else ''})"
+
+    @property
+    def least_squares(self) -> bool:
+        return self.loss == "mse"
+
+    def supports(self, problem: Problem) -> str | None:
+        """An array ``init`` must have the kernel's shape; moments are of all rows, and must fit."""
+        size = problem.spec.groups * problem.spec.unknowns(problem.in_channels) ** 2 * 8
+        if self.via == "moments" and size > MAX_GRAM_BYTES:
+            gram = f"the Gram matrix would take {size / 2**30:.1f} GiB"
+            return f"{gram}; use via='convolution', which needs none"
+        return self._misfit(problem.kernel_shape, problem.n_equations)
+
+    def _misfit(self, kernel: tuple[int, ...], rows: int) -> str | None:
+        batch = self.batch_size
+        if self.via == "moments" and batch is not None and batch < rows:
+            way = "leave batch_size out, or use via='convolution'"
+            return f"moments are of all {rows} rows, not of batch_size={batch}; {way}"
+        shape = None if isinstance(self.init, str) else np.shape(self.init)
+        return None if shape in (None, kernel) else f"init has shape {shape}, the kernel {kernel}"
+
+    def _static(self, rows: int, spec: ConvSpec, bias: bool) -> dict[str, Any]:
+        batch = self.batch_size
+        return {
+            "optimizer": _extended(self.optimizer),
+            "loss": self.loss,
+            "batch": None if batch is None or batch >= rows else batch,
+            # Rows know nothing of the geometry, so that no other one compiles.
+            "spec": spec.normal if self.via == "convolution" else None,
+            "bias": bias,
+        }
+
+    def _begin(self, shape: tuple[int, ...], dtype: Any) -> Any:
+        named = self.init if isinstance(self.init, str) else None
+        key = self.key
+        if not (isinstance(key, jax.Array) and jnp.issubdtype(key.dtype, jax.dtypes.prng_key)):
+            key = jax.random.key(key) if np.ndim(key) == 0 else jax.random.wrap_key_data(key)
+        given = np.zeros((), dtype) if named else self.init
+        zeros = np.zeros(shape[-1], dtype)
+        params, keys = draw(key, given, zeros, init=named, shape=shape, restarts=self.restarts)
+        return params, begin(params, optimizer=_extended(self.optimizer)), keys
+
+    def run(self, prepared: Prepared, progress: Progress | None = None) -> Raw:
+        problem, system = prepared.problem, System(prepared)
+        data: Stack | Rows
+        if self.via == "moments":
+            data = prepared.once("moment rows", "root of the moments", lambda: Rows.of(system))
+        else:
+            data = Stack.of(problem)
+        static = self._static(prepared.n, problem.spec, problem.bias)
+        # Norms are those of the data's rows, which fewer rows of the same mean fall short of.
+        weight = math.sqrt(data.y.shape[0] / prepared.n)
+        limit = np.finfo(problem.dtype).maxexp - 2
+        scale = np.ldexp(weight, np.clip(system.exponents, -limit, limit)).reshape(
+            -1, *problem.kernel_shape[:-1]
+        )
+        scale = np.repeat(np.moveaxis(scale, 0, -1), prepared.outputs, axis=-1)
+        a_norm = np.repeat(system.a_norm, prepared.outputs)
+        # A bias is projected out here too: no offset of y may pass for a small residual.
+        y = np.asarray(data.y, np.float64)
+        with np.errstate(over="ignore", invalid="ignore"):
+            y = y - y.mean(0) if problem.bias else y
+            norm = np.ldexp(weight * prepared.y_norms, prepared.y_exponents).reshape(-1)
+            norms = norm, np.abs(y).sum(0)
+        # Not inf, beside which any residual would be small.
+        y_norms = tuple(np.nan_to_num(n, nan=np.inf) for n in norms)
+        fixed = (data, scale.astype(problem.dtype), np.asarray(self.huber_delta, problem.dtype))
+
+        def solved(look: _Look, last: bool = False) -> bool:
+            found = self._solved(look.measured, a_norm, y_norms)
+            if self.via == "convolution" or not (found or last):
+                return found
+            # What moments claim the data must confirm, and may know better in the end.
+            anew = _measured_anew(system, *(p[look.measured.best] for p in look.params))
+            return self._solved(anew, a_norm, (prepared.y_norms.reshape(-1), None))
+
+        with jax.enable_x64(problem.dtype == np.float64), interruptible() as interrupted:
+            begun = time.perf_counter()
+            state = self._begin(problem.kernel_shape, problem.dtype)
+            # Without a step this call compiles, and measures the start.
+            state, found = advance(state, *fixed, 0, 0, **static)
+            look = _Look(0, state[0], Measured(*np.asarray(found)))
+            compiled = time.perf_counter() - begun
+            if not np.isfinite(look.measured.loss).any():
+                raise SolveError(
+                    f"the loss at the start leaves {problem.dtype}; change the units of x and y"
+                )
+            looks, status = [look], None
+            fixed = jax.device_put(fixed)
+            pace, first = math.inf, float(look.measured.loss.min())
+            every = max(1, math.ceil(self.steps / LOOKS))
+            while look.step < self.steps and status is None:
+                if solved(look):
+                    status = "solved"
+                    break
+                if interrupted[0]:
+                    status = "interrupted"
+                    break
+                due = min(self.steps, (look.step // every + 1) * every) - look.step
+                count = min(due, max(1, int(min(SECONDS / pace, due))))
+                tick = time.perf_counter()
+                state, found = advance(state, *fixed, look.step, count, **static)
+                measured = Measured(*np.asarray(found))
+                pace = max(time.perf_counter() - tick, 1e-9) / count
+                if not np.isfinite(measured.loss).any():
+                    status = "diverged"
+                    break
+                look = _Look(look.step + count, state[0], measured)
+                if count == due:
+                    kept = look.step % (KEEP * every) == 0
+                    looks.append(look if kept else look._replace(params=None))
+                if progress is not None:
+                    progress(look.step, self.steps, float(np.nanmin(measured.loss)))
+            if status is None:
+                status = "stagnated" if _stalled(looks) else "max steps"
+                if look.measured.loss.min() > DIVERGED * max(self._loss_of_zero(data.y), first):
+                    status = "diverged"
+                if interrupted[0]:
+                    status = "interrupted"
+                if solved(look, last=True):
+                    status = "solved"
+            took = time.perf_counter() - begun - compiled
+        best = look.measured.best
+        stats = {
+            "steps": look.step,
+            "loss": float(look.measured.loss[best, 0]),
+            "compile_seconds": compiled,
+            "run_seconds": took,
+        }
+        w, b = jax.device_get(look.params)
+        return Raw(w[best], b[best], status, stats, _trace(looks, best))
+
+    def _solved(self, found: Measured, a_norm: np.ndarray, y_norms: Any) -> bool:
+        i, (y_norm, y_sum) = found.best, y_norms
+        if self.loss in ("mse", "huber"):
+            flat = found.gradient[i] <= self.tol * a_norm * found.pull[i]
+            close = found.residual[i] <= self.tol * (a_norm * found.size[i] + y_norm)
+            return bool((flat | close).all())
+        return bool((found.absolute[i] <= self.tol * y_sum).all())
+
+    def _loss_of_zero(self, y: np.ndarray) -> float:
+        """About the loss of a kernel of zeros; a callable's scale is its own affair."""
+        if callable(self.loss):
+            return math.inf
+        size = np.abs(y.astype(np.float64))
+        return float(np.mean(size if self.loss == "mae" else size**2))
+
+    def traced(self, x: Any, y: Any, spec: ConvSpec, bias: bool) -> tuple[Any, Any]:
+        """``steps`` steps, the restart of lowest loss; no reverse derivative: the loop is open."""
+        rows = y.reshape(-1, y.shape[-1])
+        shape = (*spec.kernel_size, x.shape[-1] // spec.groups, y.shape[-1])
+        if misfit := self._misfit(shape, rows.shape[0]):
+            raise ValueError(misfit)
+        static = self._static(rows.shape[0], spec, bias)
+        state = self._begin(shape, x.dtype)
+        moments = self.via == "moments"
+        data = Rows.traced(x, rows, spec) if moments else Stack(normal_form(x, spec), rows)
+        scale = jnp.ones(shape, x.dtype)
+        delta = jnp.asarray(self.huber_delta, x.dtype)
+        state, found = advance(state, data, scale, delta, 0, self.steps, **static)
+        best = jnp.nanargmin(found[0, :, 0])
+        return state[0][0][best], state[0][1][best]
+
+
+def _is_key(key: Any) -> bool:
+    """Whether this is one key of jax, typed or of the older kind."""
+    if not isinstance(key, (jax.Array, np.ndarray)):
+        return False
+    typed = jnp.issubdtype(key.dtype, jax.dtypes.prng_key)
+    return key.ndim == 0 if typed else key.dtype == np.uint32 and key.ndim == 1
+
+
+@lru_cache(maxsize=64)
+def _extended(optimizer: Any) -> Any:
+    """The optimizer with extra arguments; the same object each time, or it would compile again."""
+    return optax.with_extra_args_support(optimizer)
+
+
+class _Look(NamedTuple):
+    step: int
+    params: Any
+    measured: Measured
+
+
+def _measured_anew(system: System, w: Any, b: Any) -> Measured:
+    """What one run of squares is judged by, from the data in float64; y in units of its channels.
+
+    A bias is projected out, and what is off the best one beside w counted as another column.
+    """
+    p = system.prepared
+    with np.errstate(over="ignore", invalid="ignore"):  # a run that has left is not solved
+        v = system.from_user(np.asarray(w))
+        r, g = system.apply(v)
+        off = np.zeros_like(r)
+        if p.problem.bias:
+            off = (np.asarray(b, float) - system.to_user(v)[1]).reshape(off.shape)
+            off = math.sqrt(p.n) * np.ldexp(off, -p.y_exponents)
+    residual = np.hypot(r, off)
+    gradient = np.hypot(np.linalg.norm(g, axis=1), off)
+    size = np.linalg.norm(v, axis=1)
+    unasked = np.zeros_like(r)  # the loss chooses among runs, and squares take no absolute values
+    parts = (unasked, gradient, residual, residual, size, unasked)
+    return Measured(*(part.reshape(1, -1) for part in parts))
+
+
+def _stalled(looks: list[_Look]) -> bool:
+    losses = np.array([np.nanmin(look.measured.loss) for look in looks])
+    half = len(losses) // 2
+    if half < 4:
+        return False
+    before, after = losses[:half].min(), losses[half:].min()
+    return bool(after > before - STILL_FALLING * abs(before))
+
+
+def _trace(looks: list[_Look], best: int) -> Trace:
+    return Trace(
+        np.array([look.step for look in looks]),
+        np.array([look.measured.loss[best, 0] for look in looks]),
+        {k.step: np.asarray(k.params[0][best]) for k in looks if k.params is not None},
+    )

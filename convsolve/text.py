@@ -1,0 +1,43 @@
+"""Counting, quoting and wrapping words, for messages and reports."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Sequence
+from itertools import groupby
+from typing import Any
+
+WIDTH = 88
+
+
+def shown(value: Any) -> str:
+    """``value`` in one line of an error: as it is written if that is short, else its kind."""
+    text = repr(value)
+    return text if len(text) <= 80 and text.isprintable() else f"<{type(value).__name__}>"
+
+
+def count(n: int, noun: str) -> str:
+    """``n`` and its noun, in the plural unless n is 1."""
+    return f"{n} {noun}{'' if n == 1 else 's'}"
+
+
+def ranges(numbers: Sequence[int]) -> str:
+    """``0–3, 7`` for 0, 1, 2, 3, 7."""
+    texts: list[str] = []
+    ordered = sorted(numbers)
+    for _, run in groupby(enumerate(ordered), key=lambda pair: pair[1] - pair[0]):
+        members = [value for _, value in run]
+        first, last = members[0], members[-1]
+        if len(members) < 3:
+            texts += map(str, members)
+        else:
+            texts.append(f"{first}–{last}" if first >= 0 else f"{first} to {last}")
+    return ", ".join(texts)
+
+
+def line(label: str, text: str) -> str:
+    """One entry of a report, wrapped to the width of a terminal."""
+    return textwrap.fill(
+        text, WIDTH, initial_indent=f"{label:<11}", subsequent_indent=" " * 11,
+        break_on_hyphens=False,
+    )  # fmt: skip
