@@ -1,0 +1,197 @@
+"""fit_kernel: the closed forms as pure functions, under jit, vmap and grad."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import convsolve as cs
+from support.derivatives import slope
+
+RNG = np.random.default_rng(0)
+GEOMETRIES = {
+    "plain": (cs.ConvSpec(3), (20, 2), 1, False),
+    "bias": (cs.ConvSpec(3, padding="causal"), (20, 2), 2, True),
+    "groups": (cs.ConvSpec(3, dilation=2, groups=2, padding="same"), (24, 4), 4, True),
+    "strided": (cs.ConvSpec(2, stride=3), (3, 20, 1), 1, False),
+    "image": (cs.ConvSpec((2, 3)), (7, 8, 1), 2, False),
+    "wide": (cs.ConvSpec(5), (8, 2), 2, False),
+    "wide-bias": (cs.ConvSpec(5), (9, 2), 2, True),
+}
+SOLVERS: dict[str, Callable[..., cs.Solver]] = {
+    "svd": lambda ridge=0.0: cs.LeastSquares("svd", ridge),
+    "qr": lambda ridge=0.0: cs.LeastSquares("qr", ridge),
+    "normal": lambda ridge=0.0: cs.NormalEquations(ridge),
+    "auto": lambda ridge=0.0: cs.AutoSolver(ridge),
+}
+
+
+@pytest.fixture(autouse=True)
+def double() -> Iterator[None]:
+    with jax.enable_x64(True):
+        yield
+
+
+def data(name: str) -> tuple[np.ndarray, np.ndarray, cs.ConvSpec, bool]:
+    spec, shape, outputs, bias = GEOMETRIES[name]
+    x = np.random.default_rng(1).standard_normal(shape)
+    batch = shape[: len(shape) - 1 - spec.ndim]
+    rows = (*batch, *spec.output_shape(shape[len(batch) : -1]), outputs)
+    return x, np.random.default_rng(2).standard_normal(rows), spec, bias
+
+
+@pytest.mark.parametrize("ridge", [0.0, 0.7])
+@pytest.mark.parametrize("solver", SOLVERS)
+@pytest.mark.parametrize("name", GEOMETRIES)
+@pytest.mark.filterwarnings("ignore::convsolve.IdentifiabilityWarning")
+def test_it_gives_the_answer_of_solve(name: str, solver: str, ridge: float) -> None:
+    x, y, spec, bias = data(name)
+    made = SOLVERS[solver](ridge)
+    w, b = cs.fit_kernel(x, y, spec, made, bias=bias)
+    fit = cs.solve(cs.Problem(x, y, spec=spec, bias=bias), made)
+    np.testing.assert_allclose(w, fit.kernel, rtol=1e-9, atol=1e-11)
+    np.testing.assert_allclose(b, fit.bias, rtol=1e-9, atol=1e-11)
+
+
+@pytest.mark.parametrize(
+    ("name", "solver"),
+    [*((n, s) for n in GEOMETRIES for s in ("qr", "normal")), ("groups", "svd"), ("wide", "svd")],
+)
+def test_gradients_are_those_of_finite_differences(name: str, solver: str) -> None:
+    """In x, y and ridge along random directions; first and second order."""
+    x, y, spec, bias = data(name)
+    ridge = 0.3
+    rng = np.random.default_rng(3)
+    dx, dy, dr = rng.standard_normal(x.shape), rng.standard_normal(y.shape), 0.1
+    target = rng.standard_normal((*spec.kernel_size, x.shape[-1] // spec.groups, y.shape[-1]))
+
+    @jax.jit
+    def loss(t: jax.Array) -> jax.Array:
+        made = SOLVERS[solver](ridge + t * dr)
+        w, b = cs.fit_kernel(x + t * dx, y + t * dy, spec, made, bias=bias)
+        return jnp.sum(target * w**2) + jnp.sum(b**2)
+
+    reverse = jax.jit(jax.grad(loss))
+    # Central differences of the fourth order are good to about 1e-10 here.
+    assert float(reverse(0.0)) == pytest.approx(slope(loss), rel=1e-6)
+    assert float(jax.jvp(loss, (0.0,), (1.0,))[1]) == pytest.approx(slope(loss), rel=1e-6)
+    second = float(jax.grad(reverse)(0.0))
+    assert second == pytest.approx(slope(lambda t: reverse(float(t))), rel=1e-6)
+
+
+@pytest.mark.parametrize("solver", SOLVERS)
+def test_the_gradient_at_no_ridge_is_finite(solver: str) -> None:
+    x, y, spec, _ = data("plain")
+
+    def loss(ridge: jax.Array) -> jax.Array:
+        return jnp.sum(cs.fit_kernel(x, y, spec, SOLVERS[solver](ridge))[0] ** 2)
+
+    forward = (float(loss(2e-5)) * 4 - float(loss(4e-5)) - 3 * float(loss(0.0))) / 4e-5
+    assert float(jax.grad(loss)(0.0)) == pytest.approx(forward, rel=1e-6)
+
+
+def test_repeated_singular_values_have_gradients() -> None:
+    """AᵀA = I, where the derivative of an SVD is 0/0."""
+    x, spec = np.eye(4), cs.ConvSpec(1)
+
+    def loss(shift: jax.Array) -> jax.Array:
+        w, _ = cs.fit_kernel(x * (1 + shift), np.ones((4, 1)), spec, cs.LeastSquares("svd"))
+        return jnp.sum(w)
+
+    assert float(jax.grad(loss)(0.0)) == pytest.approx(-4.0, rel=1e-12)
+
+
+@pytest.mark.parametrize("solver", [*SOLVERS, "fft"])
+def test_vmap_is_a_loop(solver: str) -> None:
+    rng = np.random.default_rng(4)
+    spec = cs.ConvSpec(3, padding="circular")
+    xs, ys = rng.standard_normal((5, 16)), rng.standard_normal((5, 16))
+    made = cs.FFTDeconvolution() if solver == "fft" else SOLVERS[solver]()
+    together = jax.vmap(lambda x, y: cs.fit_kernel(x, y, spec, made)[0])(xs, ys)
+    for x, y, w in zip(xs, ys, together, strict=True):
+        np.testing.assert_allclose(w, cs.fit_kernel(x, y, spec, made)[0], rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize("padding", ["circular", "full", "valid"])
+@pytest.mark.parametrize("ridge", [0.0, 0.5])
+def test_fft_is_that_of_solve_and_differentiable(padding: str, ridge: float) -> None:
+    rng = np.random.default_rng(5)
+    spec = cs.ConvSpec(3, padding=padding, groups=2)
+    x = rng.standard_normal((3, 16, 4))
+    y = rng.standard_normal((3, *spec.output_shape((16,)), 2))
+    made = cs.FFTDeconvolution(ridge)
+    w, _ = cs.fit_kernel(x, y, spec, made)
+    fit = cs.solve(cs.Problem(x, y, spec=spec), made)
+    np.testing.assert_allclose(w, fit.kernel, rtol=1e-9, atol=1e-11)
+
+    def loss(t: jax.Array) -> jax.Array:
+        return jnp.sum(cs.fit_kernel(x * (1 + t), y, spec, made)[0] ** 2)
+
+    assert float(jax.grad(loss)(0.0)) == pytest.approx(slope(loss), rel=1e-6)
+
+
+def test_descent_runs_inside_jit() -> None:
+    x, y, spec, _ = data("plain")
+    solver = cs.GradientDescent(steps=50, key=2)
+    w, _ = jax.jit(lambda a, b: cs.fit_kernel(a, b, spec, solver))(x, y)
+    fit = cs.solve(cs.Problem(x, y, spec=spec), solver)
+    np.testing.assert_allclose(w, fit.kernel, rtol=1e-12)
+
+
+@pytest.mark.parametrize("solver", SOLVERS)
+def test_a_second_call_compiles_nothing(solver: str, compiled: list[str]) -> None:
+    x, y, spec, _ = data("strided")
+    cs.fit_kernel(x, y, spec, SOLVERS[solver](0.5))
+    compiled.clear()
+    for ridge in (1, 2.5, np.float64(3.0)):
+        cs.fit_kernel(x[::-1].copy(), y, spec, SOLVERS[solver](ridge))
+    assert compiled == []
+
+
+def test_shapes_are_judged_while_tracing() -> None:
+    spec = cs.ConvSpec(3)
+    with pytest.raises(ValueError, match=r"y has shape \(1, 5, 1\), but x of shape \(1, 8, 1\)"):
+        jax.jit(lambda x, y: cs.fit_kernel(x, y, spec))(np.ones(8), np.ones(5))
+    with pytest.raises(ValueError, match="takes rank 1 to 3"):
+        cs.fit_kernel(np.ones((1, 1, 8, 1)), np.ones(6), spec)
+    with pytest.raises(TypeError, match="spec must be a ConvSpec, got int"):
+        cs.fit_kernel(np.ones(8), np.ones(6), 3)
+    with pytest.raises(TypeError, match="x must hold numbers, got dtype object"):
+        cs.fit_kernel(None, np.ones(6), spec)
+    with pytest.raises(ValueError, match=r"ridge has shape \(2,\); for several use jax.vmap"):
+        cs.fit_kernel(np.ones(8), np.ones(6), spec, cs.NormalEquations(np.ones(2)))
+    with pytest.raises(TypeError, match="x is complex; pass real and imaginary parts"):
+        cs.fit_kernel(np.ones(8) * 1j, np.ones(6), spec)
+    with pytest.raises(ValueError, match="groups=2 does not divide the 1 input channels"):
+        cs.fit_kernel(np.ones(8), np.ones(6), cs.ConvSpec(3, groups=2))
+
+
+def test_the_eager_doors_point_here() -> None:
+    with pytest.raises(TypeError, match=r"use convsolve\.fit_kernel"):
+        jax.jit(lambda x: cs.Problem(x, kernel_size=2).n_equations)(np.ones(8))
+    problem = cs.Problem(np.arange(8.0), np.arange(7.0), kernel_size=2)
+    with pytest.raises(TypeError, match="a traced ridge belongs in fit_kernel"):
+        jax.jit(lambda r: cs.solve(problem, cs.NormalEquations(r)).kernel)(1.0)
+
+
+def test_ten_thousand_problems_at_once_do_not_wait_for_each_other() -> None:
+    """In a process of its own, since what once happened was that it never ended."""
+    code = """
+import jax, numpy as np, convsolve as cs
+with jax.enable_x64(True):
+    x, y = (np.random.default_rng(0).standard_normal((10_000, n)) for n in (64, 57))
+    fit = jax.jit(jax.vmap(lambda x, y: cs.fit_kernel(x, y, cs.ConvSpec(8))[0]))
+    for _ in range(5):
+        w = np.asarray(fit(x, y))[..., 0, 0]
+a = np.lib.stride_tricks.sliding_window_view(x, 8, axis=1)
+r = y - np.einsum("btk,bk->bt", a, w)
+print(np.abs(np.einsum("btk,bt->bk", a, r)).max())
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300)
+    assert float(done.stdout) < 1e-11, done.stderr

@@ -1,0 +1,329 @@
+"""Whatever comes to the door: an answer that holds, or words of the library's own that say why not.
+
+CONVSOLVE_EXAMPLES=5000 tries that many statements in each test.
+"""
+
+from __future__ import annotations
+
+import dis
+import json
+import math
+import os
+import re
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import ml_dtypes
+import numpy as np
+import optax
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+import convsolve as cs
+from support import oracle
+from support.strategies import Statement, contents, statements
+
+EPS = float(np.finfo(float).eps)
+
+
+def fuzz(examples: int) -> settings:
+    examples = int(os.environ.get("CONVSOLVE_EXAMPLES", examples))
+    slow = [HealthCheck.too_slow, HealthCheck.filter_too_much, HealthCheck.data_too_large]
+    return settings(
+        max_examples=examples, derandomize=True, deadline=None, suppress_health_check=slow
+    )
+
+
+def fingerprint(value: Any) -> Any:
+    """Every bit of what was given, the memory between the elements of a view included."""
+    if isinstance(value, (list, tuple)):
+        return [fingerprint(v) for v in value]
+    if isinstance(value, np.ma.MaskedArray):
+        return [fingerprint(np.asarray(value)), fingerprint(np.ma.getmaskarray(value))]
+    if isinstance(value, (np.ndarray, jax.Array)):
+        base = getattr(value, "base", None)
+        memory = np.asarray(value if base is None else base).tobytes()
+        return type(value), value.shape, str(value.dtype), repr(value), memory
+    return repr(value)
+
+
+def observe(call: Callable[[], Any]) -> tuple[Any, list[Any]]:
+    """What a call gives, or the documented error that it raises, and the warnings on the way."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", UserWarning)
+        try:
+            return call(), caught
+        except (TypeError, ValueError) as error:
+            judge_error(error)
+            return error, caught
+
+
+def judge_error(error: Exception) -> None:
+    """It was raised by a statement of the library itself, in one sentence that names something."""
+    trace = error.__traceback__
+    while trace.tb_next:
+        trace = trace.tb_next
+    code = trace.tb_frame.f_code
+    assert "convsolve" in code.co_filename.split(os.sep), f"{code.co_filename}: {error!r}"
+    assert code.co_code[trace.tb_lasti] == dis.opmap["RAISE_VARARGS"], repr(error)
+    known = (TypeError, ValueError, cs.SolveError, cs.IdentifiabilityError)
+    assert type(error) in known, repr(error)
+    assert len(str(error).split()) >= 4, repr(error)
+    assert "\n" not in str(error), repr(error)
+    if type(error) is cs.SolveError:
+        assert re.search(r"change the unit|use [A-Z]|give a ridge", str(error)), repr(error)
+
+
+def judge_report(problem: cs.Problem) -> cs.Identifiability:
+    """Every public property can be had, and none contradicts another."""
+    report = cs.identify(problem)
+    for name in dir(report):
+        if not name.startswith("_"):
+            getattr(report, name)  # a property is computed when first asked for
+    columns = problem.n_unknowns - problem.bias
+    assert report.unique == (report.verdict in ("overdetermined", "exactly determined"))
+    assert report.unique == (report.remedies == [])
+    assert 0 <= report.rank <= min(report.n_equations, columns)
+    assert report.nullity == columns - report.rank
+    assert report.condition >= 1
+    high, low = report.rank_band
+    assert high <= report.rank <= low
+    for values in report.singular_values:
+        assert (values[1:] <= values[:-1]).all()
+        assert (values >= 0).all()
+    assert report.identifiable.shape == problem.kernel_shape
+    for rank, null in zip(report.group_ranks, report.null_space):
+        flat = null.reshape(columns - rank, columns)
+        np.testing.assert_allclose(flat @ flat.T, np.eye(len(flat)), atol=1e-13)
+    if report.unique:
+        assert report.identifiable.all()
+        assert report.bias_identifiable
+    elif report.verdict != "ambiguous":
+        assert report.nullity > 0
+        assert not (report.identifiable.all() and report.bias_identifiable)
+    json.dumps(report.to_dict(), allow_nan=False)
+    assert report.verdict in str(report)
+    return report
+
+
+def excess(problem: cs.Problem, report: cs.Identifiability, fit: cs.Solution) -> float:
+    """The residual above the least one, in roundings of ‖A‖‖w‖ + ‖y‖; by the oracle and lstsq."""
+    spec, groups = problem.spec, problem.spec.groups
+    geometry = spec.kernel_size, spec.stride, spec.dilation, spec.padding, groups
+    a_all = np.concatenate([oracle.design_matrix(x[None], *geometry) for x in problem.x], axis=1)
+    shape = (-1, groups, problem.out_channels // groups)
+    y_all = np.concatenate([y.reshape(shape) for y in problem.y]).transpose(1, 0, 2)
+    w_all = np.asarray(fit.kernel).reshape(shape).transpose(1, 0, 2)
+    found = [0.0]
+    for a, y, w, rank in zip(a_all, y_all, w_all, report.group_ranks):
+        # Powers of two, before anything is squared or added.
+        a_turn, y_turn = (np.frexp(np.abs(v).max(0))[1] for v in (a, y))
+        a, y, w = np.ldexp(a, -a_turn), np.ldexp(y, -y_turn), np.ldexp(w, a_turn[:, None] - y_turn)
+        for _ in range(2 * problem.bias):
+            a, y = a - a.mean(0), y - y.mean(0)
+        norms = np.linalg.norm(a, axis=0)
+        turn = np.where(norms > 0, np.frexp(norms)[1], 0)
+        a, w = np.ldexp(a, -turn), np.ldexp(w, turn[:, None])
+        largest = np.linalg.norm(a, 2)
+        if not largest:
+            continue
+        cut = max(*a.shape, 10 * math.sqrt(a.shape[1])) * EPS
+        best, _, same, _ = np.linalg.lstsq(a, y, rcond=cut)
+        if same != rank:  # a value at the tolerance itself
+            continue
+        size = np.linalg.norm(a) * np.maximum(*(np.linalg.norm(v, axis=0) for v in (best, w)))
+        # Shortest in its own units it may be longer in these, but not so that anything fits.
+        size = np.minimum(size, 1e13 * np.linalg.norm(a) * np.linalg.norm(best, axis=0))
+        size += np.linalg.norm(y, axis=0)
+        above = np.linalg.norm(y - a @ w, axis=0) - np.linalg.norm(y - a @ best, axis=0)
+        found.append(float(np.max(above / np.where(size > 0, size, 1))) / EPS)
+    return max(found)
+
+
+def parts(values: Any) -> list[np.ndarray]:
+    return [np.asarray(v) for v in (values if isinstance(values, list) else [values])]
+
+
+def exponent(arrays: Any) -> int:
+    return int(max(np.frexp(np.abs(a).max(initial=0))[1] for a in arrays))
+
+
+def judge_answer(problem: cs.Problem, fit: cs.Solution) -> None:
+    """Finite numbers of the right type and shape, whoever found them."""
+    kernel, bias = np.asarray(fit.kernel), np.asarray(fit.bias)
+    assert kernel.shape == problem.kernel_shape
+    assert bias.shape == (problem.out_channels,)
+    assert kernel.dtype == bias.dtype == problem.dtype
+    assert np.isfinite(kernel).all()
+    assert np.isfinite(bias).all()
+    assert isinstance(fit.kernel, jax.Array) == problem.returns_jax
+    outputs, residuals = parts(fit.predict()), parts(fit.residuals())
+    assert sum(v.size for v in outputs) == sum(v.size for v in residuals)
+    # Where a product of a sample and a tap leaves the type, no sum of products can be told.
+    top = [exponent(problem.x) + exponent([kernel]), exponent(problem.y)]
+    if max(top) < np.finfo(problem.dtype).maxexp - 10:
+        assert all(np.isfinite(v).all() for v in outputs + residuals)
+        # R² is a square: a prediction 2^500 times y has none.
+        if exponent(outputs) - exponent(problem.y) < 500:
+            assert not any(np.isinf(v).any() for v in fit.score())
+    assert fit.status in str(fit)
+
+
+def judge_exact(problem: cs.Problem, report: cs.Identifiability, solver: cs.Solver) -> None:
+    """The promises of a closed form."""
+    fit, caught = observe(lambda: cs.solve(problem, solver))
+    if isinstance(fit, Exception):
+        assert type(fit) is cs.SolveError, repr(fit)
+        return
+    judge_answer(problem, fit)
+    named = [w for w in caught if w.category is cs.IdentifiabilityWarning]
+    assert len(caught) == len(named) <= (not report.unique)
+    if not solver.ridge:
+        assert len(named) == (not report.unique)
+    strict, _ = observe(lambda: cs.solve(problem, solver, strict=True))
+    assert (type(strict) is cs.IdentifiabilityError) == bool(named)
+    assert 0 <= fit.certificate < math.inf
+    assert fit.status == ("solved" if fit.certificate <= 30 * EPS else "approximate")
+    if isinstance(solver, cs.FFTDeconvolution):
+        return
+    assert fit.ok, fit
+    if not solver.ridge and problem.dtype == np.float64:
+        assert excess(problem, report, fit) <= 100
+
+
+RIDGES = (1e-12, 1.0, 1e100)
+PLAIN = (cs.LeastSquares("svd"), cs.LeastSquares("qr"), cs.NormalEquations(), cs.FFTDeconvolution())
+RIDGED = [
+    solver(ridge=ridge)
+    for ridge in RIDGES
+    for solver in (cs.LeastSquares, cs.NormalEquations, cs.FFTDeconvolution)
+]
+
+
+def judge(statement: Statement, *solvers: cs.Solver) -> None:
+    before = fingerprint((statement.x, statement.y))
+    problem, _ = observe(statement.problem)
+    if not isinstance(problem, Exception):
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            report = judge_report(problem)
+        able = [s for s in solvers if problem.y is not None and s.supports(problem) is None]
+        for solver in able:
+            judge_exact(problem, report, solver)
+        if len(able) > 1:
+            table, _ = observe(lambda: cs.compare(problem, able))
+            if not isinstance(table, Exception):
+                assert len(str(table).splitlines()) > len(able)
+                numbers = [v for row in table.to_dict() for v in row.values()]
+                assert not any(isinstance(v, float) and math.isnan(v) for v in numbers)
+    assert fingerprint((statement.x, statement.y)) == before
+
+
+@fuzz(800)
+@given(statements(sound=False))
+def test_the_only_errors_are_the_documented_ones(statement: Statement) -> None:
+    judge(statement, cs.AutoSolver())
+
+
+@fuzz(500)
+@given(statements(), st.sampled_from(PLAIN), st.sampled_from(RIDGED))
+def test_every_accepted_problem_is_answered(
+    statement: Statement, plain: cs.Solver, ridged: cs.Solver
+) -> None:
+    judge(statement, cs.AutoSolver(), plain, ridged)
+
+
+# One object each: every new optimizer compiles anew.
+DESCENTS = (
+    cs.GradientDescent(steps=7),
+    cs.GradientDescent(optax.sgd(1e-2), steps=7, init="zeros", restarts=2),
+    cs.GradientDescent(optax.lbfgs(), steps=3),
+    cs.GradientDescent(loss="mae", steps=7),
+    cs.GradientDescent(loss="huber", steps=7, batch_size=4),
+)
+
+
+@fuzz(60)
+@given(st.data(), st.sampled_from([np.float32, np.float64]), st.sampled_from(DESCENTS))
+def test_descent_ends_somewhere(data: st.DataObject, dtype: type, solver: cs.Solver) -> None:
+    """A shape of its own would compile anew, so there is one."""
+    limit = float(np.finfo(dtype).max)
+    x, y = (np.clip(data.draw(contents(s)), -limit, limit).astype(dtype) for s in ((9, 2), (7, 1)))
+    problem, _ = observe(lambda: cs.Problem(x, y, kernel_size=3, bias=True))
+    if isinstance(problem, Exception):
+        return
+    fit, _ = observe(lambda: cs.solve(problem, solver))
+    if isinstance(fit, Exception):
+        assert type(fit) is cs.SolveError, repr(fit)
+        return
+    judge_answer(problem, fit)
+    assert fit.status in ("solved", "max steps", "stagnated", "diverged")
+    assert math.isfinite(fit.stats["loss"])
+    assert (fit.certificate is None) == (solver.loss != "mse")
+    assert fit.certificate is None or fit.certificate >= 0
+
+
+N = np.random.default_rng(0).standard_normal(20)
+GROUPED = np.zeros((4, 6))
+GROUPED[[2, 3, 0, 1, 2, 3], [0, 0, 3, 3, 2, 3]] = [-2, 1, -1, -1, 1, -2]
+SEEN = {
+    "beyond float64": (np.full(5, np.finfo(np.longdouble).max), None, {"kernel_size": 2}),
+    "below float64": (np.full(5, np.finfo(np.longdouble).tiny), None, {"kernel_size": 2}),
+    "half and integer records": (
+        [np.ones(4, ml_dtypes.bfloat16), np.arange(4)], None, {"kernel_size": 2},
+    ),
+    "rows beyond memory": (N, None, {"kernel_size": 2**40, "padding": "full"}),
+    "padding beyond memory": (N, None, {"kernel_size": 2, "padding": ((0, 2**40),)}),
+    "span beyond memory": (N, None, {"kernel_size": 2, "dilation": 2**39, "padding": "circular"}),
+    "outputs beyond memory": (N, None, {"kernel_size": 2, "out_channels": 2**40}),
+    "outputs beyond integers": (N, None, {"kernel_size": 2, "out_channels": 10**30}),
+    "outputs an array": (N, N[1:], {"kernel_size": 2, "out_channels": np.array([1, 2])}),
+    "edges an array": (N, None, {"lags": (0, 1), "edges": np.array([0, 1])}),
+    "lags a number": (N, None, {"lags": np.array(2)}),
+    "lags ragged": (N, None, {"lags": (0, (1, 2))}),
+    "a spec and an array": (N, None, {"spec": cs.ConvSpec(2), "stride": np.array([1, 2])}),
+    "a generator": ((v for v in N), None, {"kernel_size": 2}),
+    "steps beyond bytes": (
+        np.ones((6, 6)), None, {"kernel_size": (2, 3), "stride": 2**59, "padding": "causal"},
+    ),
+    "integers and no row": (np.arange(3), np.arange(3), {"lags": (1, 5)}),
+    "an output that nothing explains": (
+        np.array([[1, 2, 1, 2]]).T * np.ones(3), [[2, -5], [4, 8], [2, -7], [4, -2]],
+        {"kernel_size": (1,)},
+    ),
+    "a small ridge over twins": (
+        [np.full(5, 65504.0), np.zeros(5), np.full(5, 65504.0)],
+        [np.zeros((2, 2))] * 2 + [np.full((2, 2), [1.052734375, 1.7763671875])],
+        {"kernel_size": 2, "padding": ((0, -2),), "bias": True},
+    ),
+    "a tap below float64": (
+        np.stack([N[:10], 2.0**500 * N[10:]], 1), 2.0**-600 * (N[:10] + N[10:]),
+        {"kernel_size": (1,)},
+    ),
+    "groups of unequal rank": (
+        GROUPED, None, {"lags": (-3, -1), "edges": "zeros", "groups": 3, "bias": True},
+    ),
+    "the top of float64": (1.7e308 * np.sign(N), 1.7e308 * np.sign(N[1:]), {"kernel_size": 2}),
+    "flat and huge": (np.full(6, 1e200), N[:5], {"kernel_size": 2}),
+    "a ridge far above the data": (1e-300 * N, N[1:], {"kernel_size": 2}),
+    "a constant of large unit": (
+        np.stack([np.ones(5), 2.0**-60 * N[:5]], 1), N[5:8], {"kernel_size": (3,)},
+    ),
+    "a tap that reads zeros alone": (
+        np.ldexp(N.reshape(2, 2, 5)[..., :2], [0, -60]), N[:6].reshape(2, 3, 1),
+        {"kernel_size": (4,), "padding": ((3, -1),)},
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", SEEN)
+def test_what_was_once_wrong(name: str) -> None:
+    judge(Statement(*SEEN[name]), cs.AutoSolver(), *PLAIN, *RIDGED)
+
+
+def test_a_problem_without_y_is_not_solved() -> None:
+    with pytest.raises(ValueError, match="solve needs y"):
+        cs.solve(cs.Problem(N, kernel_size=2))

@@ -1,0 +1,80 @@
+"""The benchmarks run; what time they measure is no business of a test."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+
+def quick(name: str, out: Path) -> dict[str, Any]:
+    root = Path(__file__).parents[2]
+    command = [sys.executable, "-m", f"benchmarks.{name}", "--quick", "--out", str(out)]
+    environment = os.environ | {"PYTHONPATH": str(root)}
+    subprocess.run(command, check=True, capture_output=True, cwd=root, env=environment)
+    result = json.loads(out.read_text(encoding="utf-8"))
+    assert {"cpu", "cores", "python", "packages"} <= set(result["machine"])
+    return result
+
+
+def test_the_notebook(tmp_path: Path) -> None:
+    result = quick("notebook", tmp_path / "result.json")
+    for part in ("warm", "cold"):
+        rows = result[part]["two channels"]
+        assert {"convsolve Adam", "convsolve default", "NormalEquations"} <= set(rows)
+        assert all(row["seconds"]["median"] > 0 for row in rows.values())
+        assert rows["convsolve default"]["kernel_error"] < 1e-12
+        assert rows["convsolve Adam"]["kernel_error"] < 0.2
+    assert result["start"]["import convsolve"]["imports_jax"] is False
+
+
+def test_identifiability(tmp_path: Path) -> None:
+    result = quick("identifiability", tmp_path / "result.json")
+    assert set(result["sizes"]) == {"long", "steep"}
+    for row in result["sizes"].values():
+        assert row["identify"]["verdict"] == "overdetermined"
+        assert row["solve"]["status"] == "solved"
+    limited = result["smooth"]["band-limited"]
+    assert limited["largest_tap"]["convsolve, ridge_for(1e3)"] < 10
+    assert limited["largest_tap"]["numpy lstsq"] > 1e8
+
+
+def test_the_choice_of_solver(tmp_path: Path) -> None:
+    result = quick("choice", tmp_path / "result.json")
+    assert len(result["rows"]) == 12
+    for row in result["rows"]:
+        assert row["both_solved"]
+        assert row["ratio"] > 0
+        assert row["chosen"] == "NormalEquations"
+
+
+def test_peers(tmp_path: Path) -> None:
+    out = tmp_path / "result.json"
+    result = quick("peers", out)
+    assert len(result["workloads"]) == 4
+    for workload in result["workloads"].values():
+        rows = workload["methods"]
+        assert all(row is None or row["status"] == "ok" for row in rows.values())
+        ours = [row for name, row in rows.items() if name.startswith("convsolve")]
+        assert ours
+        for row in ours:
+            assert row["exact"]
+            assert row["cold"] > row["warm"]["median"] > 0
+            assert row["peak_mb"] >= row["before_mb"] > 0
+        if rows.get("convsolve"):
+            assert {"the solver", "the rest"} <= set(rows["convsolve"]["parts"])
+        assert workload["times_the_fft"] > 0
+        assert rows[workload["fastest_exact_peer"]]["exact"]  # SciPy is always there
+    one_channel = result["workloads"]["1 000 samples, 1 → 1, 30 taps"]["methods"]
+    assert not one_channel["solve_toeplitz"]["exact"]
+    assert {goal["passed"] for goal in result["goals"]} <= {True, False}
+    assert set(result["growth"]["samples"]) == {"1000", "2000"}
+
+    root = Path(__file__).parents[2]
+    command = [sys.executable, "-m", "benchmarks.peers", "--table", "--picture", "--out", str(out)]
+    told = subprocess.run(command, check=True, capture_output=True, cwd=root, encoding="utf-8")
+    assert len(told.stdout.splitlines()) == 2 + len(result["workloads"])
+    assert out.with_suffix(".png").stat().st_size > 10_000

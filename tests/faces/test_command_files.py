@@ -1,0 +1,330 @@
+"""Files that are damaged, hostile or simply wrong, each put to the program itself."""
+
+from __future__ import annotations
+
+import io
+import os
+import pickle
+import subprocess
+import sys
+import zipfile
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import convsolve
+from support.planted import Planter, lying_npy, npy, write_zip
+
+ENVIRONMENT = os.environ | {
+    "PYTHONPATH": str(Path(convsolve.__file__).parents[1]),
+    "PYTHONIOENCODING": "utf-8",
+}
+X = np.random.default_rng(0).normal(size=(20, 2))
+MEGABYTE = 2**20
+
+
+def changed(at, value, dtype=float):
+    """X with one value in place of its own."""
+    x = X.astype(dtype)
+    x[at] = value
+    return x
+
+
+def npz(**arrays):
+    stream = io.BytesIO()
+    np.savez(stream, **arrays)
+    return stream.getvalue()
+
+
+def archive(*members, **claims):
+    """A zip of (name, content), its directory changed afterwards: ``file_size``, ``flag_bits`` …"""
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w") as writer:
+        for name, content in members:
+            writer.writestr(name, content)
+        for name, value in claims.items():
+            setattr(writer.filelist[0], name, value)
+    return stream.getvalue()
+
+
+def deflated(start, filling, megabytes):
+    """``start`` and so many megabytes of one byte, deflated: 1 kB for each; and how many bytes."""
+    packer = zlib.compressobj(9, wbits=-15)
+    head = packer.compress(start) + packer.flush(zlib.Z_FULL_FLUSH)
+    block = packer.compress(filling * MEGABYTE) + packer.flush(zlib.Z_FULL_FLUSH)
+    return head + block * megabytes + packer.flush(), len(start) + megabytes * MEGABYTE
+
+
+def bomb(start, filling=b"\0", megabytes=1500):
+    packed, size = deflated(start, filling, megabytes)
+    return archive(("x.npy", packed), compress_type=zipfile.ZIP_DEFLATED, file_size=size)
+
+
+GIBIBYTES = lying_npy((5 * 2**27,), b"")  # of zeros behind it
+HEADER = b"\x93NUMPY\x02\x00" + (1500 * MEGABYTE - 12).to_bytes(4, "little")  # of spaces behind it
+
+# A file, its content (with the folder it lies in, to plant things), and what is said of it.
+REFUSED: list[tuple[str, Callable[[Path], bytes], str]] = [
+    ("bomb.npz", lambda f: bomb(GIBIBYTES, megabytes=5 * 1024), "more than the 4294967296 allowed"),
+    ("header.npz", lambda f: bomb(HEADER, b" "), "member 'x' has no .npy header"),
+    ("header.npy", lambda f: HEADER + b" " * 99, "has no .npy header"),
+    ("pickle.npz", lambda f: pickle.dumps(Planter(f / "planted")), "is damaged or cut short"),
+    ("pickle.npy", lambda f: pickle.dumps(Planter(f / "planted")), "has no .npy header"),
+    ("member.npz", lambda f: archive(("x.npy", pickle.dumps(Planter(f / "planted")))), "no .npy h"),
+    (
+        "objects.npz",
+        lambda f: archive(("x.npy", npy(np.array([Planter(f / "planted")])))),
+        "member 'x' is of dtype object, not plain numbers; save it as x.astype(float)",
+    ),
+    ("objects.npy", lambda f: npy(np.array([Planter(f / "planted")])), "is of dtype object"),
+    ("records.npy", lambda f: npy(np.zeros(9, [("a", "f8"), ("b", "f8")])), "not plain numbers"),
+    ("cut.npz", lambda f: npz(x=X)[:-99], "is damaged or cut short"),
+    ("cut.npy", lambda f: npy(X)[:-9], "(20, 2) of float64, 320 bytes, but holds 311"),
+    ("empty.npz", lambda f: b"", "is damaged or cut short"),
+    ("none.npy", lambda f: b"", "has no .npy header"),
+    ("lying.npy", lambda f: lying_npy((2**60,), bytes(80)), "but holds 80; copy or write it again"),
+    ("lying.npz", lambda f: archive(("x.npy", lying_npy((2**28,), bytes(80)))), "but holds 80;"),
+    (
+        "directory.npz",
+        lambda f: archive(("x.npy", lying_npy((2**28,), b"")), file_size=128 + 2**31),
+        "member 'x' claims 2147483776 bytes, more than the 128 of the file can hold; copy or write",
+    ),
+    ("twice.npz", lambda f: archive(("x.npy", npy(X)), ("x", npy(X))), "'x' is there twice"),
+    ("path.npz", lambda f: archive(("../x.npy", npy(X))), "'../x' is named like a path; give"),
+    ("other.npz", lambda f: npz(X=X), "has no member 'x'; numpy.savez(path, x=x, y=y) makes it"),
+    ("secret.npz", lambda f: archive(("x.npy", npy(X)), flag_bits=1), "'x' is encrypted; write it"),
+    ("odd.npz", lambda f: archive(("x.npy", npy(X)), compress_type=14), "packed in an unusual way"),
+    ("nan.npz", lambda f: npz(x=changed((7, 1), np.nan)), "(NaN) at index (7, 1); cut the record"),
+    ("inf.npy", lambda f: npy(changed((3, 0), np.inf)), "x has 1 value that is not finite, the fi"),
+    ("complex.npz", lambda f: npz(x=X * 1j), "real and imaginary parts as two channels"),
+    ("words.npz", lambda f: npz(x=np.array(["1", "2"])), "must hold numbers, got dtype <U1; conve"),
+    ("dates.npy", lambda f: npy(np.arange(9).astype("M8[D]")), "must hold numbers, got dtype date"),
+    ("nothing.npz", lambda f: npz(x=np.zeros((0, 2))), "x has an empty axis: shape (0, 2)"),
+    ("scalar.npy", lambda f: npy(3.0), "x has shape (), rank 0; a kernel of 1 axis takes (time)"),
+    ("images.npy", lambda f: npy(np.ones((2, 3, 4, 5))), "rank 4; a kernel of 1 axis takes (time)"),
+    ("faint.npz", lambda f: npz(x=X * 1e-310), "x channel 0 has no value above 2.2e-308, the"),
+    (
+        "wide.npy",
+        lambda f: npy(X.astype(np.longdouble) * np.longdouble("1e400")),
+        "x channel 0 has a value beyond 1.8e+308, the largest float64: change its unit",
+    ),
+    ("short.npy", lambda f: npy(np.ones((2, 2))), "no window fits: kernel_size=(3,) with dilation"),
+    ("nan.csv", lambda f: b"a,b\n1,2\n3,nan\n5,6\n7,8\n", "x has 1 value that is not finite"),
+    ("words.csv", lambda f: b"a,b\n1,2\n3,soft\n", "has 'soft' for a number in line 3; mend it or"),
+    ("ragged.csv", lambda f: b"1,2\n3,4,5\n", "has 3 columns in line 2, 2 above; fill the gap"),
+    ("gap.csv", lambda f: b"1\n2\n\n4\n", "has a blank line above line 4; fill the gap or cut"),
+    ("nothing.csv", lambda f: b"", "has no numbers in line 1; a table has some, commas between"),
+    ("bytes.csv", lambda f: npy(X), "is not UTF-8 text"),
+    ("semicolons.txt", lambda f: b"1;2\n3;4\n", "has '1;2' for a number in line 1; mend it or cut"),
+    ("table.mat", lambda f: b"", "is of no known kind; give a .npy, .csv or .txt file"),
+]  # fmt: skip
+
+
+def contents(folder):
+    """Every file of the folder and what it holds; only the kind of what is no file."""
+    return {
+        path.name: path.read_bytes() if path.is_file() else path.lstat().st_mode
+        for path in folder.iterdir()
+    }
+
+
+def program(folder, *arguments):
+    """Run the program there: exit code, and its one line on standard error."""
+    before = contents(folder)
+    done = subprocess.run(
+        [sys.executable, "-m", "convsolve", *arguments],
+        cwd=folder, env=ENVIRONMENT, capture_output=True, encoding="utf-8", timeout=60,
+    )  # fmt: skip
+    assert contents(folder) == before
+    assert done.stdout == ""
+    assert done.stderr.endswith("\n")
+    assert len(done.stderr.splitlines()) == 1, done.stderr
+    return done.returncode, done.stderr
+
+
+@pytest.mark.parametrize(("name", "content", "words"), REFUSED, ids=[row[0] for row in REFUSED])
+def test_a_file_that_is_refused(tmp_path, name, content, words):
+    (tmp_path / name).write_bytes(content(tmp_path))
+    status, line = program(tmp_path, "identify", name, "--kernel-size", "3")
+    assert status == 2
+    assert line.startswith(f"convsolve: {name}: ")
+    assert words in line
+
+
+@pytest.mark.parametrize("limit", [str(10 * MEGABYTE), str(8 * 10**6 + 127)])
+def test_a_bomb_for_the_limit_given(tmp_path, limit):
+    np.savez_compressed(tmp_path / "x.npz", x=np.zeros(10**6), y=np.zeros(10**6))
+    command = ("solve", "x.npz", "--kernel-size", "3", "--max-bytes", limit)
+    status, line = program(tmp_path, *command)
+    assert status == 2
+    assert line == (
+        f"convsolve: x.npz: holds 16000256 bytes of data, more than the {limit} allowed; "
+        "raise max_bytes (--max-bytes) if you trust it\n"
+    )
+
+
+UNREADABLE = [
+    ("gone.npz", lambda path: None, "No such file or directory"),
+    ("link.npz", lambda path: path.symlink_to("gone.npz"), "No such file or directory"),
+    ("loop.npz", lambda path: path.symlink_to("loop.npz"), "Too many levels of symbolic links"),
+    ("folder.npz", os.mkdir, "is a directory; give a file in it"),
+    ("folder.csv", os.mkdir, "is a directory; give a file in it"),
+    ("pipe.npy", os.mkfifo, "is not a regular file; copy its contents to one"),
+    ("zeros.npy", lambda path: path.symlink_to("/dev/zero"), "is not a regular file; copy its"),
+    ("x" * 300 + ".npy", lambda path: None, "File name too long"),
+]
+
+
+@pytest.mark.parametrize(("name", "make", "words"), UNREADABLE, ids=[r[0][:9] for r in UNREADABLE])
+def test_what_is_no_file_to_read(tmp_path, name, make, words):
+    make(tmp_path / name)
+    status, line = program(tmp_path, "identify", name, "--kernel-size", "3")
+    assert status == 2
+    assert line.startswith(f"convsolve: {name}: {words}")
+
+
+@pytest.mark.parametrize("option", ["--out", "--plot"])
+@pytest.mark.parametrize(
+    ("make", "force", "words"),
+    [
+        (lambda path: path.write_text("precious"), [], "exists; --force overwrites it"),
+        (lambda path: path.symlink_to("data.npz"), ["--force"], "is a symbolic link; give the fil"),
+        (lambda path: path.symlink_to("nowhere"), ["--force"], "is a symbolic link; give the file"),
+        (os.mkfifo, ["--force"], "is not a regular file; give another name"),
+        (os.mkdir, ["--force"], "is a directory; give a file in it"),
+        (lambda path: path.hardlink_to(path.parent / "data.npz"), ["--force"], "one of the inputs"),
+    ],
+    ids=["exists", "link", "dangling", "pipe", "folder", "input"],
+)
+def test_a_place_that_is_not_written_to(tmp_path, option, make, force, words):
+    np.savez(tmp_path / "data.npz", x=X, y=X[2:])
+    make(tmp_path / "new.png")
+    command = ("solve", "data.npz", "--kernel-size", "3", option, "new.png", *force)
+    status, line = program(tmp_path, *command)
+    assert (status, words in line) == (2, True)
+    assert line.startswith(f"convsolve: {option} new.png: ")
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ("--out gone/fit.npz", "--out gone/fit.npz: its directory is not there, or not writable"),
+        ("--out data.npz/fit.npz", "--out data.npz/fit.npz: its directory is not there"),
+        ("--plot data.npz/a.png", "--plot data.npz/a.png: its directory is not there"),
+        ("--out fit.png --plot fit.png", "--plot fit.png: is the place of --out; give another"),
+        ("--plot fit.npz", "--plot fit.npz: must end in .png, .pdf or .svg"),
+        (f"--out {'x' * 300}", "File name too long"),
+    ],
+)
+def test_a_place_that_is_no_place(tmp_path, options, words):
+    np.savez(tmp_path / "data.npz", x=X, y=X[2:])
+    command = ("solve", "data.npz", "--kernel-size", "3", *options.split(), "--force")
+    status, line = program(tmp_path, *command)
+    assert (status, words in line) == (2, True)
+
+
+# Memory. VmHWM is the most that the process has held since it began; ru_maxrss would begin with
+# the memory of this very process.
+PEAK = """
+import sys
+from convsolve.cli.main import main
+status = main(["identify", *sys.argv[1:], "--kernel-size", "3"])
+peak = next(line for line in open("/proc/self/status") if line.startswith("VmHWM"))
+print(status, peak.split()[1])
+"""
+
+
+def peak(folder, *arguments):
+    done = subprocess.run(
+        [sys.executable, "-c", PEAK, *arguments],
+        cwd=folder, env=ENVIRONMENT, capture_output=True, text=True, timeout=60, check=True,
+    )  # fmt: skip
+    status, kilobytes = map(int, done.stdout.split())
+    assert status == 2
+    return kilobytes / 1024
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("bomb.npz", bomb(GIBIBYTES, megabytes=5 * 1024)),
+        ("limit.npz", bomb(lying_npy((200 * 2**17,), b""), megabytes=200)),
+        ("header.npz", bomb(HEADER, b" ")),
+        ("header.npy", HEADER + b" " * 99),
+        ("lying.npy", lying_npy((2**40,), bytes(80))),
+        ("directory.npz", archive(("x.npy", lying_npy((2**28,), b"")), file_size=128 + 2**31)),
+        ("stored.npz", archive(("x.npy", npy(X)), file_size=2**31, compress_size=2**31)),
+    ],
+)
+def test_a_refusal_takes_no_memory(tmp_path, name, content):
+    """Beside a small archive that is read to its end, and refused for want of an x."""
+    (tmp_path / name).write_bytes(content)
+    np.savez(tmp_path / "small.npz", y=X)
+    limit = ("--max-bytes", str(100 * MEGABYTE)) if name == "limit.npz" else ()
+    assert peak(tmp_path, name, *limit) < peak(tmp_path, "small.npz") + 50
+
+
+def test_the_measure_of_memory_sees_what_is_read(tmp_path):
+    """An archive whose y takes 64 MB, refused for want of an x after it was read."""
+    np.savez(tmp_path / "big.npz", y=np.zeros(8 * MEGABYTE))
+    np.savez(tmp_path / "small.npz", y=X)
+    assert peak(tmp_path, "big.npz") > peak(tmp_path, "small.npz") + 60
+
+
+# Whole or not at all
+
+
+def test_a_picture_is_written_whole_or_not_at_all(folder, run, monkeypatch):
+    before = contents(folder)
+
+    def failing(_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", failing)
+    status, _, err = run("identify full.npz --kernel-size 3 --plot p.png")
+    assert (status, err) == (2, "convsolve: p.png: No space left on device\n")
+    assert contents(folder) == before
+
+
+def test_a_picture_does_not_overwrite_what_came_meanwhile(folder, run, monkeypatch):
+    def meanwhile(*_):
+        (folder / "p.png").write_text("precious")
+
+    monkeypatch.setattr("convsolve.cli.arguments.judge_settings", meanwhile)
+    monkeypatch.setattr("convsolve.cli.main.judge_settings", meanwhile)
+    status, _, err = run("solve full.npz --kernel-size 3 --plot p.png")
+    assert (status, err.count("\n")) == (2, 1)
+    assert "p.png: exists; force=True (--force) overwrites it" in err
+    assert (folder / "p.png").read_text() == "precious"
+
+
+@pytest.mark.parametrize("suffix", ["png", "pdf", "svg"])
+def test_a_picture_is_of_the_kind_that_its_name_says(folder, run, suffix):
+    status, _, err = run(f"identify full.npz --kernel-size 3 --plot p.{suffix}")
+    assert (status, err) == (0, "")
+    start = {"png": b"\x89PNG", "pdf": b"%PDF", "svg": b"<?xml"}[suffix]
+    assert (folder / f"p.{suffix}").read_bytes().startswith(start)
+
+
+def test_too_large_for_the_memory_is_one_line(run, monkeypatch):
+    def huge(*_):
+        raise MemoryError
+
+    monkeypatch.setattr("convsolve.api.identify", huge)
+    status, out, err = run("identify full.npz --kernel-size 3")
+    assert (status, out) == (2, "")
+    assert err == (
+        "convsolve: too large for the memory of this machine; "
+        "give fewer taps, less padding or a part of the records\n"
+    )
+
+
+def test_a_stored_archive_is_still_read(tmp_path):
+    """The claims that an honest file makes are within what its bytes can hold."""
+    for compression in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        zeros = npy(np.zeros(3 * 10**6))
+        path = write_zip(tmp_path / "x.npz", [("x.npy", zeros)], compression)
+        assert convsolve.files.read_arrays(path)["x"].shape == (3 * 10**6,)

@@ -1,0 +1,84 @@
+"""The examples run as a user runs them, and print what they promise."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+
+
+def output(name: str, *args: str) -> str:
+    command = [sys.executable, "-W", "error", str(EXAMPLES / name), *args]
+    environment = os.environ | {"PYTHONPATH": str(EXAMPLES.parent), "PYTHONIOENCODING": "utf-8"}
+    done = subprocess.run(
+        command, check=True, capture_output=True, encoding="utf-8", env=environment
+    )
+    return done.stdout
+
+
+def test_the_notebook_is_spelled_out_and_solved() -> None:
+    text = output("01_notebook.py")
+    assert text.startswith(
+        "Conv1d input: [0 3 4 5]\n"
+        "[0 3] * [1 2] = [0 6]\n"
+        "[3 4] * [1 2] = [3 8]\n"
+        "[4 5] * [1 2] = [ 4 10]\n"
+        "Conv1d output: [6, 11, 14]\n"
+    )
+    assert "exactly determined: 6 equations for 6 unknowns" in text
+    assert "[[1. 3.]\n [2. 4.]]" in text
+
+
+def test_the_haemodynamic_responses_are_those_of_nitime(tmp_path: Path) -> None:
+    picture = tmp_path / "responses.png"
+    lines = output("02_haemodynamic_response.py", str(picture)).splitlines()
+    assert any("unknowns   90 per output channel" in line for line in lines)
+    assert any(line.split() == ["condition", "2.59"] for line in lines)
+    assert "NormalEquations: solved, R² 0.266225" in lines
+    (difference,) = [line.split()[-1] for line in lines if "nitime's fir" in line]
+    assert float(difference) <= 1e-12
+    assert picture.read_bytes().startswith(b"\x89PNG")
+
+
+def test_short_data_leave_taps_open(tmp_path: Path) -> None:
+    picture = tmp_path / "short.png"
+    text = output("03_underdetermined.py", str(picture))
+    assert "5 more rows of y are needed" in text
+    assert "channel 1 excites only 2 of its 8 taps" in text
+    known, others = (float(v) for v in text.splitlines()[-2].split())
+    assert known < 1e-13
+    assert others > 0.5
+    assert picture.read_bytes().startswith(b"\x89PNG")
+
+
+def test_an_experiment_is_planned_from_x_alone() -> None:
+    lines = output("04_plan_an_experiment.py").splitlines()
+    assert lines[0].startswith("40 lags of 2 channels take 119 samples at the least")
+    start = next(i for i, line in enumerate(lines) if line.startswith("stimulus"))
+    table = [line.split() for line in lines[start + 1 : start + 7]]
+    verdicts, ranks = zip(*(row[-5:-3] for row in table), strict=True)
+    assert verdicts == ("rank-deficient",) * 3 + ("overdetermined",) * 3
+    assert ranks == ("25/80", "4/80", "50/80", "80/80", "80/80", "80/80")
+    text = "\n".join(lines)
+    assert "lags 14, 39 and channel 1 lags 2, 27 are confounded: only their sum is" in text
+    assert lines[-3].startswith("white noise of 2,8")
+    foretold, measured = (float(line.split()[-1]) for line in lines[-2:])
+    assert 0.018 < foretold <= 0.02
+    assert abs(measured / foretold - 1) < 0.2  # of 80 taps, 1/√160 is one deviation
+
+
+def test_a_descent_goes_as_foretold(tmp_path: Path) -> None:
+    picture = tmp_path / "descent.png"
+    lines = output("05_gradient_descent.py", str(picture)).splitlines()
+    (steps,) = [int(line.split()[1]) for line in lines if line.startswith("steps ")]
+    assert any(line.startswith("last       0.50 cycles per tap") for line in lines)
+    start = next(i for i, line in enumerate(lines) if line.endswith("measured"))
+    table = [[float(v) for v in line.split()[-3:]] for line in lines[start + 1 : start + 5]]
+    assert [row[0] for row in table] == [steps // 2, steps, steps, 300]
+    assert all(abs(measured / foretold - 1) < 0.01 for _, foretold, measured in table)
+    assert table[1][1] < 1e-6 < table[0][1]
+    assert table[3][1] > 1e3
+    assert picture.read_bytes().startswith(b"\x89PNG")

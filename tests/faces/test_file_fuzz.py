@@ -1,0 +1,253 @@
+"""Files with any bytes in them: arrays, or an error of one line that begins with their name."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import pickle
+import struct
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import convsolve as cs
+from convsolve import files
+from convsolve.cli import main as cli
+from support.planted import Planter, npy
+
+X = np.random.default_rng(0).normal(size=(9, 2))
+Y = np.random.default_rng(1).normal(size=7)
+PLANTED = "planted"  # a directory that unpickling one of the seeds would make
+
+
+def fuzz(examples):
+    return settings(max_examples=examples, derandomize=True, deadline=None, database=None)
+
+
+def npz(save=np.savez, **arrays):
+    stream = io.BytesIO()
+    save(stream, **arrays)
+    return stream.getvalue()
+
+
+OBJECTS = np.array([Planter(PLANTED)], dtype=object)
+ARCHIVES = [npz(x=X, y=Y), npz(np.savez_compressed, x=X, y=Y), npz(x=OBJECTS, y=Y)]
+ARRAYS = [npy(X), npy(np.arange(9, dtype=">i2")), npy(np.array(["a"])), npy(OBJECTS)]
+ARRAYS.append(pickle.dumps(Planter(PLANTED)))
+TABLES = [
+    b"a,b\n1,2\n3,4\n5,5\n7,-1\n", b"1\n2\n3\n", b'\xef\xbb\xbf# "a" ,b\r\n1e3,nan\r\n2,3\r\n',
+]  # fmt: skip
+
+# What a damaged file might say, and what a hostile one would.
+WORDS = [
+    b"PK\x01\x02", b"PK\x03\x04", b"PK\x05\x06", b"PK\x06\x06", b"PK\x06\x07", b"\x93NUMPY\x02\x00",
+    b"'descr'", b"'shape': (-1,)", b"|O", b"V8", b"<U9", b"c8", b"10L", b"(", b"{", b"[", b"1if",
+    b"lambda: 0", b"x.npy", b"../", b"\x00", b"\n", b"\r", b'"', b",", b"nan", b"1e999",
+    b"\xff\xfe", b"9" * 30, "\N{SUPERSCRIPT TWO}".encode(), b"\x1b[2J",
+]  # fmt: skip
+NUMBERS = [0, 1, 2, 8, 12, 14, 99, 0xFF, 0x7FFF, 0xFFFF, 2**31, 2**32 - 1, 2**63, 2**64 - 1]
+SIGNATURES = (b"PK\x01\x02", b"PK\x03\x04", b"PK\x05\x06", b"\x93NUMPY")
+
+places = st.floats(0, 1)
+edits = st.one_of(
+    st.tuples(st.just("flip"), places, st.integers(0, 7)),
+    st.tuples(st.just("cut"), places, st.none()),
+    st.tuples(st.just("insert"), places, st.sampled_from(WORDS) | st.binary(max_size=4)),
+    st.tuples(st.just("replace"), places, st.sampled_from(WORDS)),
+    st.tuples(st.just("repeat"), places, places),
+    st.tuples(
+        st.just("field"),
+        st.tuples(st.sampled_from(SIGNATURES), st.integers(0, 3), st.integers(4, 46)),
+        st.tuples(st.sampled_from(["<H", "<I", "<Q"]), st.sampled_from(NUMBERS)),
+    ),
+)
+
+
+def edited(content: bytes, edit: tuple) -> bytes:
+    kind, place, what = edit
+    if kind == "field":
+        (signature, which, offset), (form, number) = place, what
+        at = -1
+        for _ in range(which + 1):
+            at = content.find(signature, at + 1)
+        if at < 0:
+            return content
+        packed = struct.pack(form, number % 2 ** (8 * struct.calcsize(form)))
+        return content[: at + offset] + packed + content[at + offset + len(packed) :]
+    at = int(place * len(content))
+    if kind == "flip":
+        return content[:at] + bytes(b ^ 1 << what for b in content[at : at + 1]) + content[at + 1 :]
+    if kind == "cut":
+        return content[:at]
+    if kind == "repeat":
+        end = int(what * len(content))
+        return content[:end] + content[min(at, end) :]
+    return content[:at] + what + content[at + len(what) * (kind == "replace") :]
+
+
+@st.composite
+def damaged(draw, seeds):
+    content = draw(st.sampled_from(seeds))
+    for edit in draw(st.lists(edits, min_size=1, max_size=6)):
+        content = edited(content, edit)
+    return content
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    """A folder to stand in, in which nothing appears but the one file under test."""
+    before, folder = os.getcwd(), tmp_path_factory.mktemp("fuzz")
+    os.chdir(folder)
+    yield folder
+    os.chdir(before)
+
+
+def put(folder, name, content):
+    """The one file of the folder."""
+    for path in folder.iterdir():
+        path.unlink()
+    (folder / name).write_bytes(content)
+
+
+def only(folder, name, content):
+    assert [path.name for path in folder.iterdir()] == [name]
+    assert (folder / name).read_bytes() == content
+
+
+def read(call, name, *arguments, **settings):
+    """What a reader gives, or None for the documented error."""
+    try:
+        return call(name, *arguments, **settings)
+    except ValueError as error:
+        message = str(error)
+        assert message.startswith(f"{name}: ")
+        assert message.isprintable()
+        return None
+
+
+def is_plain(array):
+    return isinstance(array, np.ndarray) and array.dtype.kind in "biufcmMUS"
+
+
+@fuzz(500)
+@given(content=damaged(ARCHIVES) | st.binary(max_size=200))
+def test_archives(place, content):
+    put(place, "a.npz", content)
+    for options in ({}, {"names": ("x", "y"), "max_bytes": 400}):
+        arrays = read(files.read_arrays, "a.npz", **options)
+        assert arrays is None or all(map(is_plain, arrays.values()))
+        if arrays is not None and options:
+            assert sum(a.nbytes for a in arrays.values()) <= 400
+    only(place, "a.npz", content)
+
+
+@fuzz(500)
+@given(content=damaged(ARRAYS) | st.binary(max_size=200).map(b"\x93NUMPY\x01\x00".__add__))
+def test_arrays(place, content):
+    put(place, "a.npy", content)
+    array = read(files.read_array, "a.npy", max_bytes=10**6)
+    assert array is None or (is_plain(array) and array.nbytes < len(content))
+    only(place, "a.npy", content)
+
+
+HEADERS = st.fixed_dictionaries(
+    {
+        "descr": st.sampled_from(
+            ["<f8", "|O", "O", ">i2", "", "f", "V8", "<U0", [("a", "O")], ("<f8", (2,)), None, 8]
+        ),
+        "fortran_order": st.sampled_from([True, False, 0, "no"]),
+        "shape": st.lists(
+            st.sampled_from([0, 1, 2, 9, -1, 2**40, 2**63, True, None, 1.0]), max_size=70
+        ).map(tuple) | st.sampled_from([9, None, "9"]),
+    }
+)  # fmt: skip
+
+
+@fuzz(400)
+@given(
+    header=HEADERS,
+    version=st.sampled_from([(1, 0), (2, 0), (3, 0), (9, 9)]),
+    payload=st.sampled_from([0, 8, 16, 72, 144]),
+    off=st.sampled_from([0, 0, 0, -1, 1, 60000, 2**31]),
+)
+def test_headers_that_say_anything(place, header, version, payload, off):
+    text = repr(header).encode() + b"\n"
+    length = (len(text) + off) % 2**32
+    size = struct.pack("<H", length % 2**16) if version == (1, 0) else struct.pack("<I", length)
+    content = b"\x93NUMPY" + bytes(version) + size + text + bytes(payload)
+    put(place, "a.npy", content)
+    array = read(files.read_array, "a.npy")
+    assert array is None or (is_plain(array) and array.nbytes == payload)
+    only(place, "a.npy", content)
+
+
+@fuzz(300)
+@given(content=damaged(TABLES) | st.binary(max_size=60) | st.text(max_size=40).map(str.encode))
+def test_tables(place, content):
+    put(place, "a.csv", content)
+    array = read(files.read_array, "a.csv")
+    assert array is None or array.dtype == np.float64
+    for columns in ([0], ["b", "a"], ["1"]):
+        table = read(files.read_columns, "a.csv", columns)
+        assert table is None or table.shape[1] == len(columns)
+    only(place, "a.csv", content)
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory):
+    path = tmp_path_factory.mktemp("saved") / "fit.npz"
+    cs.solve(cs.Problem(X, Y, kernel_size=3)).save(path)
+    return path.read_bytes()
+
+
+@fuzz(300)
+@given(edits=st.lists(edits, min_size=1, max_size=4))
+def test_saved_solutions(place, saved, edits):
+    content = saved
+    for edit in edits:
+        content = edited(content, edit)
+    put(place, "a.npz", content)
+    fit = read(cs.load, "a.npz")
+    assert fit is None or isinstance(fit, cs.Solution)
+    only(place, "a.npz", content)
+
+
+COMMANDS = [
+    "identify {} --kernel-size 3", "solve {} --kernel-size 3 --solver qr", "identify {} --lags 0 2",
+    "identify {} --kernel-size 2 --x-columns b",
+]  # fmt: skip
+KINDS = {"a.npz": ARCHIVES[:2], "a.npy": ARRAYS[:2], "a.csv": TABLES}
+
+
+@fuzz(500)
+@given(
+    given=st.sampled_from(sorted(KINDS)).flatmap(
+        lambda name: st.tuples(st.just(name), damaged(KINDS[name]))
+    ),
+    command=st.sampled_from(COMMANDS),
+)
+def test_the_command_line(place, given, command):
+    """An answer or a refusal, and on stderr one line for each warning and for the refusal."""
+    name, content = given
+    put(place, name, content)
+    out, err = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        status = cli.main(command.format(name).split())
+    assert status in (0, 1, 2, 3)
+    lines = err.getvalue().splitlines()
+    warned = [line for line in lines if line.startswith("convsolve: warning: ")]
+    assert len(lines) - len(warned) == (status == 2)
+    assert all(line.startswith("convsolve: ") for line in lines)
+    assert (out.getvalue() == "") == (status == 2)
+    only(place, name, content)
+
+
+def test_the_trap_works(place):
+    """What the seeds would do if anything were unpickled."""
+    put(place, "a.npy", npy(OBJECTS))
+    np.load("a.npy", allow_pickle=True)
+    assert (place / PLANTED).is_dir()
+    (place / PLANTED).rmdir()

@@ -1,0 +1,339 @@
+"""Reading files that are whole, damaged or hostile."""
+
+import os
+import pickle
+import zipfile
+
+import numpy as np
+import pytest
+
+from convsolve import files
+from support.planted import Planter, lying_npy, npy, refusal, write_zip
+
+RNG = np.random.default_rng(0)
+
+
+# Round trips
+
+
+@pytest.mark.parametrize(
+    "array",
+    [
+        RNG.normal(size=(5, 2, 3)),
+        RNG.normal(size=(4, 3)).astype(np.float32)[:, ::2],
+        np.asfortranarray(RNG.normal(size=(4, 3))),
+        np.arange(6, dtype=">i4"),
+        np.array([True, False]),
+        np.zeros((0, 5)),
+        np.float64(3.5),
+        np.array([1 + 2j]),
+    ],
+    ids=lambda a: f"{a.dtype}{a.shape}",
+)
+def test_arrays_come_back_as_they_were(tmp_path, array):
+    np.save(tmp_path / "a.npy", array)
+    np.savez(tmp_path / "plain.npz", a=array)
+    np.savez_compressed(tmp_path / "packed.npz", a=array)
+    files.write_npz(tmp_path / "ours.npz", {"a": array})
+    packed = [files.read_arrays(tmp_path / f"{n}.npz")["a"] for n in ("plain", "packed", "ours")]
+    for back in [files.read_array(tmp_path / "a.npy"), *packed]:
+        assert back.dtype == array.dtype
+        np.testing.assert_array_equal(back, array)
+    np.testing.assert_array_equal(np.load(tmp_path / "ours.npz")["a"], array)
+
+
+def test_write_npz_takes_scalars_and_text(tmp_path):
+    path = tmp_path / "fit.npz"
+    files.write_npz(path, {"version": 1, "tol": 1e-6, "status": "solved, κ = 51.6", "file": 0})
+    back = files.read_arrays(path)
+    assert list(back) == ["version", "tol", "status", "file"]
+    assert back["version"] == 1
+    assert back["tol"] == 1e-6
+    assert str(back["status"]) == "solved, κ = 51.6"
+
+
+def test_equal_arrays_give_equal_bytes(tmp_path):
+    for name in ("a", "b"):
+        files.write_npz(tmp_path / name, {"x": np.arange(3)})
+    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+
+
+def test_names_leave_the_other_members_untouched(tmp_path):
+    path = write_zip(
+        tmp_path / "data.npz",
+        [("x.npy", npy([1.0])), ("meta.npy", npy(np.array([{}], object))), ("notes", b"text")],
+    )
+    assert list(files.read_arrays(path, names=("x", "y"))) == ["x"]
+    assert "member 'meta' is of dtype object" in refusal(files.read_arrays, path)
+
+
+# Nothing is unpickled
+
+
+def test_objects_are_refused_and_never_unpickled(tmp_path):
+    planted = tmp_path / "planted"
+    content = npy(np.array([Planter(planted)], dtype=object))
+    (tmp_path / "a.npy").write_bytes(content)
+    write_zip(tmp_path / "a.npz", [("a.npy", content)])
+    (tmp_path / "bare.npy").write_bytes(pickle.dumps(Planter(planted)))
+    assert "is of dtype object" in refusal(files.read_array, tmp_path / "a.npy")
+    assert "is of dtype object" in refusal(files.read_arrays, tmp_path / "a.npz")
+    assert "has no .npy header" in refusal(files.read_array, tmp_path / "bare.npy")
+    assert not planted.exists()
+    np.load(tmp_path / "a.npy", allow_pickle=True)
+    assert planted.exists(), "the trap works"
+
+
+@pytest.mark.parametrize("dtype", [[("a", "f8"), ("b", "O")], [("a", "f8")], "V4", "U0"])
+def test_what_is_not_plain_numbers_is_refused(tmp_path, dtype):
+    path = tmp_path / "a.npy"
+    descr = np.lib.format.dtype_to_descr(np.dtype(dtype))
+    path.write_bytes(lying_npy((0,), b"", descr))
+    assert "not plain numbers; save it as x.astype(float)" in refusal(files.read_array, path)
+
+
+# Headers and archives that lie
+
+
+@pytest.mark.parametrize(
+    ("shape", "payload"),
+    [
+        ((10**15,), b"12345678"),
+        ((4,), b"1234567"),
+        ((1,), bytes(16)),
+        ((-1, -1), bytes(8)),
+        ((-1,), b""),
+        ((2**32, 2**32), b""),
+        ((10**30, 0, 3), bytes(8)),
+        ((10**30, 0), b""),
+    ],
+)
+def test_a_header_that_claims_another_size_is_refused(tmp_path, shape, payload):
+    content = lying_npy(shape, payload)
+    (tmp_path / "a.npy").write_bytes(content)
+    write_zip(tmp_path / "a.npz", [("a.npy", content)])
+    for call, name in ((files.read_array, "a.npy"), (files.read_arrays, "a.npz")):
+        assert "copy or write it again" in refusal(call, tmp_path / name)
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        "",
+        "7",
+        "{" * 4000,
+        "{'descr': '<f8'}",
+        "{'descr': (), 'fortran_order': False, 'shape': (1,)}",
+        "{'descr': 'no type', 'fortran_order': False, 'shape': (1,)}",
+        "{'descr': '<f8', 'fortran_order': False, 'shape': 1}",
+        "{[]: 1}",
+        "(((",
+        "__import__('os').mkdir('planted')",
+    ],
+)
+def test_a_damaged_header_is_refused(tmp_path, header):
+    path = tmp_path / "a.npy"
+    text = header.encode() + b"\n"
+    path.write_bytes(b"\x93NUMPY\x01\x00" + len(text).to_bytes(2, "little") + text + bytes(8))
+    assert "has no .npy header" in refusal(files.read_array, path)
+
+
+def test_a_bomb_is_judged_before_it_is_inflated(tmp_path):
+    path = tmp_path / "bomb.npz"
+    np.savez_compressed(path, a=np.zeros(2_000_000), b=np.zeros(2_000_000), x=np.ones(3))
+    assert path.stat().st_size < 100_000
+    message = refusal(files.read_arrays, path, max_bytes=20_000_000)
+    assert "more than the 20000000 allowed; raise max_bytes (--max-bytes)" in message
+    assert list(files.read_arrays(path, names=["a", "x"], max_bytes=20_000_000)) == ["a", "x"]
+    assert files.read_arrays(path)["b"].shape == (2_000_000,)
+
+
+def test_a_directory_that_understates_a_member_is_refused(tmp_path):
+    path = tmp_path / "bomb.npz"
+    np.savez_compressed(path, x=np.zeros(100_000))
+    with zipfile.ZipFile(path) as archive:
+        size = archive.getinfo("x.npy").file_size
+    content = path.read_bytes()
+    assert size.to_bytes(4, "little") in content
+    path.write_bytes(content.replace(size.to_bytes(4, "little"), (1000).to_bytes(4, "little")))
+    assert "copy or write it again" in refusal(files.read_arrays, path, max_bytes=2000)
+
+
+def test_a_plain_file_is_judged_by_its_size(tmp_path):
+    np.save(tmp_path / "a.npy", np.zeros(100))
+    (tmp_path / "a.csv").write_text("0\n" * 100)
+    for name in ("a.npy", "a.csv"):
+        assert "raise max_bytes" in refusal(files.read_array, tmp_path / name, max_bytes=100)
+
+
+# Damage
+
+
+each_savez = pytest.mark.parametrize("savez", [np.savez, np.savez_compressed])
+
+
+@each_savez
+def test_a_file_cut_anywhere_is_refused(tmp_path, savez):
+    savez(tmp_path / "a.npz", x=RNG.normal(size=20), y=RNG.normal(size=3))
+    np.save(tmp_path / "a.npy", RNG.normal(size=20))
+    for call, name in ((files.read_arrays, "a.npz"), (files.read_array, "a.npy")):
+        content = (tmp_path / name).read_bytes()
+        cut = tmp_path / f"cut-{name}"
+        for length in range(len(content)):
+            cut.write_bytes(content[:length])
+            assert "write it" in refusal(call, cut)
+
+
+@each_savez
+def test_a_flipped_byte_of_the_data_is_refused(tmp_path, savez):
+    path = tmp_path / "a.npz"
+    savez(path, x=RNG.normal(size=500))
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 0xFF
+    path.write_bytes(content)
+    assert "is damaged or cut short" in refusal(files.read_arrays, path)
+
+
+def test_an_offset_that_no_file_has_is_damage_but_a_failing_disk_is_not(tmp_path, monkeypatch):
+    path = write_zip(tmp_path / "a.npz", [("x.npy", npy([1.0]))])
+    content = bytearray(path.read_bytes())
+    end = content.rindex(b"PK\x05\x06")
+    content[end + 12 : end + 16] = (2**31).to_bytes(4, "little")
+    path.write_bytes(content)
+    assert "is damaged or cut short" in refusal(files.read_arrays, path)
+
+    def failing(_):
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(zipfile, "ZipFile", failing)
+    with pytest.raises(OSError, match="Input/output error"):
+        files.read_arrays(path)
+
+
+@pytest.mark.filterwarnings("ignore:Duplicate name")
+def test_members_of_one_name_are_refused(tmp_path):
+    for second in ("x.npy", "x"):
+        path = write_zip(tmp_path / "a.npz", [("x.npy", npy([1.0])), (second, npy([1.0]))])
+        assert "member 'x' is there twice" in refusal(files.read_arrays, path)
+
+
+@pytest.mark.parametrize("name", ["../x", "/x", "a/x", "a\\x", "..", "", ".", "x\n", "x\x00y"])
+def test_names_like_paths_are_refused(tmp_path, name):
+    path = tmp_path / "a.npz"
+    placeholder = "n" * (len(name) + 4)
+    write_zip(path, [(placeholder, npy([1.0]))])
+    content = path.read_bytes()
+    # zipfile itself would clean such a name, so it is put in after writing.
+    path.write_bytes(content.replace(placeholder.encode(), f"{name}.npy".encode()))
+    message = refusal(files.read_arrays, path, names=["z"])
+    assert f"member {name!r} is named like a path; give arrays plain names" in message
+
+
+def test_members_packed_or_encrypted_are_refused(tmp_path):
+    path = write_zip(tmp_path / "a.npz", [("x.npy", npy([1.0]))], zipfile.ZIP_LZMA)
+    assert "member 'x' is packed in an unusual way" in refusal(files.read_arrays, path)
+    write_zip(path, [("x.npy", npy([1.0]))])
+    content = bytearray(path.read_bytes())
+    content[content.index(b"PK\x01\x02") + 8] |= 1
+    path.write_bytes(content)
+    assert "member 'x' is encrypted" in refusal(files.read_arrays, path)
+
+
+def test_the_missing_and_the_irregular(tmp_path):
+    for call, name in ((files.read_array, "no.npy"), (files.read_arrays, "no.npz")):
+        with pytest.raises(FileNotFoundError, match=name):
+            call(tmp_path / name)
+    with pytest.raises(IsADirectoryError, match="is a directory"):
+        files.read_arrays(tmp_path)
+    os.mkfifo(tmp_path / "pipe.csv")
+    assert "is not a regular file" in refusal(files.read_array, tmp_path / "pipe.csv")
+    (tmp_path / "a.mat").write_bytes(b"")
+    assert "give a .npy, .csv or .txt file" in refusal(files.read_array, tmp_path / "a.mat")
+    np.save(tmp_path / "a.npy", np.ones(3))
+    assert "File is not a zip file" in refusal(files.read_arrays, tmp_path / "a.npy")
+
+
+# Tables
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("1\n2\n3\n", [1, 2, 3]),
+        ("1,2\n3,4", [[1, 2], [3, 4]]),
+        ("a,b\n1, 2\r\n3 ,4e-1\r\n", [[1, 2], [3, 0.4]]),
+        ('"a b","c"\n"1","2"\n', [[1, 2]]),
+        ("\ufeff# bold\n-1\n\n\n", [-1]),
+        ("5\n", [5]),
+        ("nan,inf\n", [[np.nan, np.inf]]),
+    ],
+)
+@pytest.mark.parametrize("suffix", [".csv", ".TXT"])
+def test_tables(tmp_path, text, expected, suffix):
+    path = tmp_path / f"a{suffix}"
+    path.write_bytes(text.encode())
+    table = files.read_array(path)
+    assert table.dtype == np.float64
+    np.testing.assert_array_equal(table, np.array(expected, dtype=float))
+
+
+def test_a_table_keeps_every_digit(tmp_path):
+    numbers = RNG.normal(size=(50, 3)) * 10.0 ** RNG.integers(-200, 200, size=(50, 3))
+    path = tmp_path / "a.csv"
+    path.write_text("\n".join(",".join(map(repr, row)) for row in numbers.tolist()))
+    np.testing.assert_array_equal(files.read_array(path), numbers)
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"", "has no numbers in line 1"),
+        (b"\n1\n", "has no numbers in line 1"),
+        (b"a,b\n", "has no numbers in line 2"),
+        (b"1,2\n3,\n", "has '' for a number in line 2"),
+        (b"1,x\n3,4\n", "has 'x' for a number in line 1"),
+        (b"a\n1\n2 # no\n", "has '2 # no' for a number in line 3"),
+        (b"a\tb\n1\t2\n", r"has 'a\tb' for a number in line 1"),
+        (b"NA\n1\n2\n", "has 'NA' for a number in line 1"),
+        (b"NA,null\n1,2\n", "has 'NA' for a number in line 1"),
+        (b"?\n1\n", "has '?' for a number in line 1"),
+        (b"0x10\n1\n", "has '0x10' for a number in line 1"),
+        (b"1 2\n3 4\n", "has '1 2' for a number in line 1"),
+        (b"1,2\n3,4,5\n", "has 3 columns in line 2, 2 above"),
+        (b"a,b,c\n3,4\n", "has 2 columns in line 2, 3 above"),
+        (b"1\n2\n\n4\n", "has a blank line above line 4"),
+        (b"1\n\xff\n", "is not UTF-8 text"),
+        (b"1\n" + b"9" * 200_000, "is not UTF-8 text (field larger than field limit"),
+        ("1\n2\n".encode("utf-16"), "is not UTF-8 text"),
+    ],
+)
+def test_tables_with_errors(tmp_path, content, words):
+    path = tmp_path / "a.csv"
+    path.write_bytes(content)
+    assert words in refusal(files.read_array, path)
+
+
+def test_columns_by_name_and_number(tmp_path):
+    path = tmp_path / "a.dat"
+    path.write_text("# left, right,1\n1,2,3\n4,5,6\n")
+    np.testing.assert_array_equal(files.read_columns(path, ["right", "left"]), [[2, 1], [5, 4]])
+    np.testing.assert_array_equal(files.read_columns(path, [2, 0]), [[3, 1], [6, 4]])
+    np.testing.assert_array_equal(files.read_columns(path, ["1"]), [[3], [6]])
+    np.testing.assert_array_equal(files.read_columns(path, ["0"]), [[1], [4]])
+
+
+@pytest.mark.parametrize(
+    ("header", "column", "words"),
+    [
+        ("a,b\n", "c", "has no column 'c'; the header names 'a', 'b'; numbers count from 0"),
+        ("", "a", "has no column 'a'; there is no header line; numbers count from 0"),
+        ("a,b\n", 2, "has no column 2; there are 2, counted from 0"),
+        ("a,b\n", -1, "has no column -1; there are 2, counted from 0"),
+        ("a,b\n", "7", "has no column 7; there are 2, counted from 0"),
+        ("a,a\n", "a", "has two columns named 'a'; give a number, counted from 0"),
+    ],
+)
+def test_columns_that_are_not_there(tmp_path, header, column, words):
+    path = tmp_path / "a.csv"
+    path.write_text(f"{header}1,2\n")
+    assert words in refusal(files.read_columns, path, [column])

@@ -1,0 +1,239 @@
+"""The pictures: what is drawn is what the solution and the comparison say; the door itself."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+import convsolve as cs
+from convsolve.plotting.drawing import GOOD
+from convsolve.plotting.figures import MAX_ROWS, plot
+from support.pictures import drawn, image, legend, line, noise, panel, titles
+
+X = np.array([[0, 0], [3, 6], [4, 7], [5, 8], [1, 2], [4, 5], [2, 0], [0, 1]])
+Y = np.array([14, 20, 14, 15, 10, 4])
+KERNEL = np.array([[1, 0], [0, 1], [2, 0]])
+
+
+@pytest.fixture(scope="module")
+def full():
+    return cs.Problem(X, Y, kernel_size=3)
+
+
+@pytest.fixture(scope="module")
+def short():
+    return cs.Problem(X[:7], Y[:5], kernel_size=3)
+
+
+@pytest.fixture(scope="module")
+def table(short):
+    solvers = {
+        "shortest": cs.LeastSquares(),
+        "spectra": cs.FFTDeconvolution(),
+        "descent": cs.GradientDescent(steps=20),
+    }
+    return cs.compare(short, solvers, truth=KERNEL)
+
+
+def test_solution_shows_the_impulse_response_channel_by_channel(full):
+    fit = cs.solve(full)
+    figure = drawn(fit)
+    assert figure.get_suptitle() == f"{fit.stats['solver']}: solved; the data: exactly determined"
+    assert titles(figure) == ["Impulse response", "Prediction and y"]
+    axes = panel(figure, "Impulse response")
+    assert legend(axes) == ["channel 0", "channel 1"]
+    for c in range(2):
+        curve = line(axes, f"channel {c}")
+        np.testing.assert_array_equal(curve.get_xdata(), fit.lags)
+        np.testing.assert_array_equal(curve.get_ydata(), fit.impulse_response[:, c])
+
+
+def test_solution_labels_the_outputs_of_groups():
+    fit = cs.solve(cs.Problem(noise(40, 4), noise(39, 4, seed=1), kernel_size=2, groups=2))
+    axes = panel(drawn(fit), "Impulse response")
+    # Outputs 2 and 3 belong to group 1, whose channels are 2 and 3: too many curves, so an image.
+    labels = [tick.get_text() for tick in axes.get_yticklabels()]
+    assert labels[:4] == [f"channel {c} → output {o}" for o, c in enumerate((0, 0, 2, 2))]
+    flipped = fit.kernel[::-1].reshape(2, -1)
+    np.testing.assert_array_equal(image(axes), flipped.T)
+
+
+def test_prediction_lies_on_the_rows_of_y():
+    x, y = noise(500), noise(500, seed=1)
+    fit = cs.solve(cs.Problem.from_lags(x, y, lags=(2, 4)))
+    axes = panel(drawn(fit), "Prediction and y")
+    rows = np.arange(4, 4 + MAX_ROWS)
+    for label, values in (
+        ("y", y[rows]),
+        ("prediction", fit.predict()[:MAX_ROWS]),
+        ("residual", fit.residuals()[:MAX_ROWS]),
+    ):
+        np.testing.assert_array_equal(line(axes, label).get_xdata(), rows)
+        np.testing.assert_allclose(line(axes, label).get_ydata(), values, atol=1e-12)
+
+
+def test_prediction_is_that_of_the_first_record_and_output():
+    x = [noise(9), noise(12, seed=1)]
+    y = [noise(9, 2, seed=2), noise(12, 2, seed=3)]
+    fit = cs.solve(cs.Problem.from_lags(x, y, lags=(0, 1)))
+    axes = panel(drawn(fit), "Prediction and y, record 0, output 0")
+    np.testing.assert_array_equal(line(axes, "y").get_xdata(), range(1, 9))
+    np.testing.assert_array_equal(line(axes, "y").get_ydata(), y[0][1:, 0])
+    np.testing.assert_allclose(line(axes, "prediction").get_ydata(), fit.predict()[0][:, 0])
+    batch = cs.solve(cs.Problem(noise(3, 9, 1), noise(3, 8, 1, seed=1), kernel_size=2))
+    axes = panel(drawn(batch), "Prediction and y, record 0")
+    np.testing.assert_allclose(line(axes, "prediction").get_ydata(), batch.predict()[0, :, 0])
+
+
+def test_trace_is_drawn_where_there_is_one(full):
+    fit = cs.solve(full, cs.GradientDescent(steps=50))
+    axes = panel(drawn(fit), "Loss")
+    np.testing.assert_array_equal(axes.get_lines()[0].get_xdata(), fit.trace.steps)
+    np.testing.assert_array_equal(axes.get_lines()[0].get_ydata(), fit.trace.losses)
+    assert axes.get_yscale() == "log"
+
+
+def test_a_loaded_solution_has_no_prediction_to_show(full, tmp_path):
+    fit = cs.solve(full)
+    fit.save(tmp_path / "fit.npz")
+    figure = drawn(cs.load(tmp_path / "fit.npz"))
+    assert titles(figure) == ["Impulse response"]
+    np.testing.assert_array_equal(
+        line(figure.axes[0], "channel 0").get_ydata(), fit.impulse_response[:, 0]
+    )
+
+
+def test_two_dimensions_are_an_image():
+    x, w = noise(20, 20), noise(3, 5, 1, 1, seed=1)
+    spec = cs.ConvSpec((3, 5), padding="same")
+    y = cs.convolve(x, w, spec)
+    problem = cs.Problem(x, y, spec=spec)
+    fit = cs.solve(problem)
+    figure = drawn(fit)
+    kernel = figure.axes[0]
+    np.testing.assert_array_equal(image(kernel), fit.impulse_response)
+    assert kernel.get_xlim() == (-2.5, 2.5)
+    assert kernel.get_ylim() == (1.5, -1.5)
+    scatter = line(panel(figure, "Prediction against y"), "a row")
+    np.testing.assert_array_equal(scatter.get_xdata(), y[..., 0].ravel())
+    np.testing.assert_allclose(scatter.get_ydata(), fit.predict()[..., 0].ravel())
+    assert (kernel.get_xlabel(), kernel.get_ylabel()) == ("lag, last axis", "lag, axis before")
+
+
+def test_channels_of_two_dimensions_have_an_image_each():
+    x = noise(12, 12, 3)
+    fit = cs.solve(cs.Problem(x, noise(11, 10, 2, seed=1), kernel_size=(2, 3)))
+    figure = drawn(fit)
+    images = [axes for axes in figure.axes if axes.get_title().startswith("channel")]
+    assert [axes.get_title() for axes in images] == [
+        f"channel {c} → output {o}" for c, o in ((0, 0), (0, 1), (1, 0), (1, 1))
+    ]
+    assert figure.subfigs[0].get_suptitle() == "Kernel\n4 of 6 shown"
+    np.testing.assert_array_equal(image(images[2]), fit.impulse_response[:, :, 1, 0])
+    # Equal colours are equal weights.
+    limit = np.abs(fit.impulse_response.reshape(6, 6)[:, :4]).max()
+    assert {axes.collections[0].get_clim() for axes in images} == {(-limit, limit)}
+
+
+def test_three_dimensions_show_the_central_slice():
+    x, w = noise(7, 7, 7), noise(3, 2, 2, 1, 1, seed=1)
+    spec = cs.ConvSpec((3, 2, 2))
+    fit = cs.solve(cs.Problem(x, cs.convolve(x, w, spec), spec=spec))
+    figure = drawn(fit)
+    np.testing.assert_array_equal(image(figure.axes[0]), fit.impulse_response[1])
+    assert figure.subfigs[0].get_suptitle() == "Kernel\nslice at lag -1 of the first axis"
+
+
+def test_comparison_has_a_bar_for_every_number(table):
+    figure = drawn(table)
+    methods = [row["method"] for row in table.rows]
+    axes = panel(figure, "Loss above the best closed form")
+    assert [tick.get_text() for tick in axes.get_yticklabels()] == methods
+    assert axes.yaxis_inverted()
+    for title, key in (
+        ("Loss above", "gap"),
+        ("Kernel error", "kernel_error"),
+        ("Part the data say nothing about", "null_part"),
+    ):
+        axes = panel(figure, title)
+        assert axes.get_xscale() == "log"
+        numbers = [row[key] for row in table.rows]
+        ends = [bar.get_x() + bar.get_width() for bar in axes.patches]
+        shown = [value for value in numbers if value > max(numbers) * 1e-18]
+        np.testing.assert_allclose(ends, shown, rtol=1e-9)
+        assert {bar.get_facecolor()[:3] for bar in axes.patches} == {
+            tuple(int(GOOD[i : i + 2], 16) / 255 for i in (1, 3, 5))
+        }
+        assert [text.get_text() for text in axes.texts] == [
+            f"{value:.1e}" if value else "0" for value in numbers
+        ]
+    times = panel(figure, "Time")
+    np.testing.assert_array_equal(
+        line(times, "run").get_xdata(), [row["run_seconds"] for row in table.rows]
+    )
+    np.testing.assert_array_equal(line(times, "compile").get_ydata(), [2])
+
+
+def test_comparison_lays_the_kernels_over_each_other(table):
+    figure = drawn(table)
+    for c in range(2):
+        axes = panel(figure, f"channel {c}")
+        for name, fit in table.solutions.items():
+            curve = line(axes, name)
+            np.testing.assert_array_equal(np.round(curve.get_xdata()), [-2, -1, 0])
+            np.testing.assert_array_equal(curve.get_ydata(), fit.impulse_response[:, c])
+    assert legend(panel(figure, "channel 1")) == list(table.solutions)
+
+
+def test_comparison_leaves_out_what_it_does_not_know(full):
+    figure = drawn(cs.compare(full, [cs.LeastSquares()]))
+    assert titles(figure) == [
+        "Loss above the best closed form",
+        "Time, shared work aside",
+        "channel 0",
+        "channel 1",
+    ]
+
+
+def test_all_zeros_can_be_drawn():
+    problem = cs.Problem(np.zeros(9), np.zeros(7), kernel_size=3)
+    for thing in (
+        cs.identify(problem),
+        cs.compare(problem, [cs.LeastSquares(), cs.GradientDescent(init="zeros")]),
+    ):
+        drawn(thing)
+    figure = drawn(cs.compare(problem, [cs.GradientDescent(init="zeros")]).solutions.popitem()[1])
+    assert panel(figure, "Loss").get_lines()[0].get_ydata().max() == 0
+
+
+def test_a_notebook_shows_the_figure(full):
+    assert plot(cs.solve(full))._repr_png_().startswith(b"\x89PNG")
+
+
+def test_other_things_are_refused(full):
+    with pytest.raises(TypeError, match="what identify, solve or compare returned, got Problem"):
+        plot(full)
+
+
+def test_without_matplotlib_the_extra_is_named(full, monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    with pytest.raises(ImportError, match=r"pip install 'convsolve\[plot\]'"):
+        plot(cs.identify(full))
+
+
+def test_neither_pyplot_nor_global_settings_are_touched():
+    script = """
+import sys, matplotlib
+def settings():  # all but the backend, which reading imports
+    return {key: matplotlib.rcParams[key] for key in matplotlib.rcParams if key != "backend"}
+before = settings()
+import convsolve as cs
+cs.plot(cs.solve(cs.Problem([0, 3, 4, 5], [6, 11, 14], kernel_size=2))).savefig(sys.argv[1])
+print("matplotlib.pyplot" in sys.modules, before == settings())
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script, "/dev/null"], capture_output=True, text=True, timeout=120
+    )
+    assert (done.stdout, done.stderr) == ("False True\n", "")

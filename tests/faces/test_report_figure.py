@@ -1,0 +1,366 @@
+"""The picture of a report: what is drawn is what the report says, of its worst group."""
+
+import numpy as np
+import pytest
+
+import convsolve as cs
+from convsolve.plotting.report_figure import STATES, tap_states
+from support.pictures import drawn, image, legend, line, noise, panel, titles
+
+X = np.array([[0, 0], [3, 6], [4, 7], [5, 8], [1, 2], [4, 5], [2, 0], [0, 1]])
+NOT, ASSUMED, WEAK, SURE = range(4)
+NAMES = [name for name, _, _ in STATES]
+SPECTRUM = "Singular values, columns scaled"
+GAIN = "Noise gain: standard error of a tap per unit of white noise in y"
+
+
+def mask_place(figure):
+    """The subfigure that holds the mask and its legend."""
+    return figure.subfigs[0].subfigs[1]
+
+
+def scaled_spectrum(a):
+    """Singular values of a matrix whose columns are scaled by powers of two to about one."""
+    return np.linalg.svd(a / 2.0 ** np.frexp(np.linalg.norm(a, axis=0))[1], compute_uv=False)
+
+
+def windows(x, taps):
+    return np.stack([x[t : t + taps].ravel() for t in range(len(x) - taps + 1)])
+
+
+def low_pass(samples, order):
+    """Noise smoothed by a binomial filter: every tap resembles its neighbours."""
+    weights = np.poly1d([0.5, 0.5]) ** order
+    return np.convolve(noise(samples + order, seed=1), weights.coef, "valid")
+
+
+def four_states():
+    x = np.zeros((200, 4))
+    x[:, 0] = noise(200)
+    x[-3:, 1] = 1, 2, 3  # seen whole at three lags only
+    x[:, 2] = low_pass(200, order=24) * np.hanning(200)
+    return cs.Problem(x, kernel_size=6, padding="full")
+
+
+# --- the spectrum
+
+
+def test_spectrum_is_that_of_the_scaled_matrix_beside_tolerance_and_band():
+    report = cs.identify(cs.Problem(X, kernel_size=3))
+    figure = drawn(report)
+    assert figure.get_suptitle() == (
+        "exactly determined: one kernel fits, and no equation is left over to check it\n"
+        "6 equations, 6 unknowns, rank 6, condition 51.6"
+    )
+    assert titles(figure) == [SPECTRUM, "6 of 6 taps identifiable", GAIN]
+    axes = panel(figure, SPECTRUM)
+    expected = scaled_spectrum(windows(X, 3))
+    kept = line(axes, "counts towards the rank")
+    np.testing.assert_array_equal(kept.get_xdata(), range(1, 7))
+    np.testing.assert_allclose(kept.get_ydata(), expected, rtol=1e-12)
+    assert axes.get_yscale() == "log"
+    assert set(line(axes, "tolerance").get_ydata()) == {report.tolerance}
+    (strip,) = axes.patches
+    low, high = strip.get_y(), strip.get_y() + strip.get_height()
+    unit = np.finfo(float).eps * expected[0]
+    # max(m, P, 10√P) is 10√6 here, so that the band begins at half the tolerance.
+    np.testing.assert_allclose((low, high), (5 * 6**0.5 * unit, 100 * 6**0.5 * unit), rtol=1e-12)
+    assert legend(axes) == ["counts towards the rank", "band: too close to call", "tolerance"]
+
+
+def test_a_missing_equation_is_a_value_that_counts_as_zero():
+    report = cs.identify(cs.Problem(X[:7], kernel_size=3))
+    axes = panel(drawn(report), SPECTRUM)
+    assert len(line(axes, "counts towards the rank").get_xdata()) == report.rank == 5
+    zero = line(axes, "counts as zero")
+    np.testing.assert_array_equal(zero.get_xdata(), [6])
+    assert 0 < zero.get_ydata()[0] < report.tolerance / 100
+    assert zero.get_marker() != line(axes, "counts towards the rank").get_marker()
+
+
+@pytest.mark.parametrize("all_of_them", [True, False])
+def test_a_certified_gram_has_a_spectrum_too(monkeypatch, all_of_them):
+    monkeypatch.setattr("convsolve.leastsquares.system.SMALL_NUMBERS", 0)
+    if not all_of_them:
+        monkeypatch.setattr("convsolve.plotting.report_figure.MAX_SPECTRUM", 9)
+        monkeypatch.setattr("convsolve.linalg.factor.MAX_SPECTRUM", 9)
+    x = noise(80, 2)
+    report = cs.identify(cs.Problem(x, kernel_size=5))
+    assert report.method.startswith("Cholesky")
+    axes = panel(drawn(report), SPECTRUM)
+    assert ("singular_values" in vars(report._factors[0])) is all_of_them
+    expected = scaled_spectrum(windows(x, 5))
+    numbers = np.arange(1, 11)
+    if not all_of_them:
+        numbers, expected = numbers[[0, -1]], expected[[0, -1]]
+        assert axes.get_title() == f"{SPECTRUM}\nthe largest and the smallest of 10"
+        assert "the others lie between" in legend(axes)
+    kept = line(axes, "counts towards the rank")
+    np.testing.assert_array_equal(kept.get_xdata(), numbers)
+    # The Gram squares a condition of 2.
+    np.testing.assert_allclose(kept.get_ydata(), expected, rtol=1e-13)
+    np.testing.assert_allclose(line(axes, "tolerance").get_ydata(), report.tolerance, rtol=1e-12)
+    assert axes.patches[0].get_y() < report.tolerance
+
+
+def test_zeros_have_no_tolerance():
+    axes = panel(drawn(cs.identify(cs.Problem(np.zeros(9), kernel_size=3))), SPECTRUM)
+    np.testing.assert_array_equal(line(axes, "counts as zero").get_ydata(), [0, 0, 0])
+    assert legend(axes) == ["counts as zero"]
+    assert axes.get_yscale() == "linear"
+
+
+def test_the_rounding_of_float32_is_named_where_it_decides():
+    x = low_pass(500, order=80).astype(np.float32)
+    report = cs.identify(cs.Problem(x, kernel_size=16))
+    assert report.verdict == "ambiguous"
+    axes = panel(drawn(report), SPECTRUM)
+    assert min(line(axes, "counts towards the rank").get_ydata()) > 10 * report.tolerance
+    assert axes.get_title().endswith("\nthe smallest is below the rounding of the data's type")
+
+
+# --- the mask
+
+
+def test_the_mask_tells_four_states_by_lag_and_channel():
+    figure = drawn(cs.identify(four_states()))
+    axes = panel(figure, "18 of 24 taps identifiable")
+    states = image(axes)
+    np.testing.assert_array_equal(states[0], SURE)
+    np.testing.assert_array_equal(states[1], [SURE] * 3 + [ASSUMED] * 3)
+    np.testing.assert_array_equal(states[2], [SURE, *[WEAK] * 4, SURE])
+    np.testing.assert_array_equal(states[3], NOT)
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("lag (samples)", "channel")
+    assert axes.get_xlim() == (-0.5, 5.5)
+    assert axes.get_ylim() == (3.5, -0.5)
+    assert legend(mask_place(figure)) == NAMES
+
+
+def test_states_differ_in_colour_and_in_hatch():
+    figure = drawn(cs.identify(four_states()))
+    axes = panel(figure, "18 of 24")
+    states = image(axes)
+    (mesh,) = axes.collections
+    keys = mask_place(figure).legends[0].get_patches()
+    assert len({key.get_facecolor() for key in keys}) == len(STATES)
+    assert len({key.get_hatch() for key in keys}) == len(STATES)
+    for state, key in enumerate(keys):
+        assert mesh.to_rgba(state) == pytest.approx(key.get_facecolor())
+    # Each hatch covers the cells of its state, and no other.
+    centres = [(x, y) for y in range(4) for x in range(6)]
+    assert [patch.get_hatch() for patch in axes.patches] == [key.get_hatch() for key in keys[:3]]
+    for state, patch in enumerate(axes.patches):
+        covered = patch.get_path().contains_points(centres).reshape(states.shape)
+        np.testing.assert_array_equal(covered, states == state)
+
+
+def test_assumed_zeros_are_told_before_weakness():
+    # A single row, beyond the end of a long tone, tells two taps apart: inflation √20 000.
+    tone = (-1.0) ** np.arange(20_000)
+    report = cs.identify(cs.Problem(tone, kernel_size=2, padding=((0, 1),)))
+    assert report.weakly_determined.all()
+    np.testing.assert_array_equal(tap_states(report), [[ASSUMED]] * 2)
+
+
+def test_only_states_that_occur_are_in_the_legend():
+    x = noise(60, 3)
+    x[:, 1] = 0
+    x[:-1, 2] = x[1:, 0]  # channel 2 is channel 0 one sample ahead
+    report = cs.identify(cs.Problem.from_lags(x, lags=(0, 3)))
+    figure = drawn(report)
+    states = image(panel(figure, "2 of 12 taps identifiable"))
+    np.testing.assert_array_equal(states == SURE, report.identifiable[::-1, :, 0].T)
+    np.testing.assert_array_equal(states[1], NOT)
+    assert legend(mask_place(figure)) == ["not identifiable", "identifiable"]
+
+
+def test_a_mask_that_is_ambiguous_says_so():
+    report = cs.identify(cs.Problem.from_lags(np.sin(0.1 * np.arange(50_000)), lags=(0, 3)))
+    assert report.verdict == "ambiguous"
+    figure = drawn(report)
+    assert figure.get_suptitle().startswith("ambiguous: too close to call at this precision\n")
+    assert "0 of 4 taps identifiable (ambiguous)" in titles(figure)
+    inside = line(panel(figure, SPECTRUM), "counts as zero").get_ydata()
+    strip = panel(figure, SPECTRUM).patches[0]
+    assert strip.get_y() < inside.min()
+    assert inside.max() < strip.get_y() + strip.get_height()
+
+
+@pytest.mark.parametrize(("constant", "told"), [(False, "bias identifiable"), (True, "bias not")])
+def test_the_bias_is_told_beside_the_mask(constant, told):
+    x = noise(40, 2)
+    x[:, 1] = 3 if constant else x[:, 1]
+    figure = drawn(cs.identify(cs.Problem(x, kernel_size=2, bias=True)))
+    assert titles(figure)[1].startswith(f"{2 if constant else 4} of 4 taps identifiable; {told}")
+
+
+def test_the_worst_group_is_shown_and_named():
+    x = noise(50, 4)
+    x[:, 2] = 1
+    report = cs.identify(cs.Problem(x, kernel_size=5, groups=2))
+    figure = drawn(report)
+    assert figure.get_suptitle().endswith("rank 6, condition infinite; group 1, the worst of 2")
+    assert titles(figure)[1:] == [
+        "5 of 10 taps identifiable",
+        *(f"Null vector {i} of 4" for i in (1, 2, 3)),
+    ]
+    mask = panel(figure, "5 of 10")
+    np.testing.assert_array_equal(image(mask), [[NOT] * 5, [SURE] * 5])
+    assert mask.get_ylim() == (3.5, 1.5)
+    values = np.concatenate(
+        [curve.get_ydata() for curve in panel(figure, SPECTRUM).get_lines()[:2]]
+    )
+    np.testing.assert_allclose(values[:6], scaled_spectrum(windows(x[:, 2:], 5))[:6], rtol=1e-12)
+
+
+# --- null vectors
+
+
+def test_null_vectors_are_those_in_echelon_form():
+    report = cs.identify(cs.Problem(X[:7], kernel_size=3))
+    figure = drawn(report)
+    assert figure.subfigs[1].get_suptitle().startswith("Null vectors in reduced echelon form")
+    axes = panel(figure, "Null vector 1 of 1")
+    for c in range(2):
+        curve = line(axes, f"channel {c}")
+        np.testing.assert_array_equal(curve.get_xdata(), [-2, -1, 0])
+        np.testing.assert_array_equal(curve.get_ydata(), report.null_echelon[0][0, ::-1, c])
+    assert 1.0 in np.stack([curve.get_ydata() for curve in axes.get_lines()[1:]])
+
+
+def test_null_vectors_show_the_channels_that_they_touch():
+    x = noise(400, 12)
+    x[2:, 9] = x[:-2, 4]
+    report = cs.identify(cs.Problem.from_lags(x, lags=(0, 5)))
+    axes = panel(drawn(report), "Null vector 1 of 4")
+    assert legend(axes) == ["channel 4", "channel 9"]
+    values = np.stack([line(axes, f"channel {c}").get_ydata() for c in (4, 9)])
+    np.testing.assert_allclose(values[0, 2:], -values[1, :-2], atol=1e-12)
+    assert np.count_nonzero(values) == 2
+
+
+def test_null_vectors_too_many_to_show_give_way_to_the_noise_gain(monkeypatch):
+    monkeypatch.setattr("convsolve.plotting.report_figure.MAX_VECTORS", 2)
+    x = noise(60, 2)
+    x[:, 1] = 0
+    report = cs.identify(cs.Problem(x, kernel_size=3))
+    figure = drawn(report)
+    assert figure.get_suptitle().endswith("; 3 null vectors, too many to show")
+    axes = panel(figure, GAIN)
+    gains = report.noise_gain[::-1, :, 0]
+    np.testing.assert_array_equal(line(axes, "channel 0").get_ydata(), gains[:, 0])
+    assert np.isnan(line(axes, "channel 1").get_ydata()).all()
+    nothing = drawn(cs.identify(cs.Problem(np.zeros(9), kernel_size=3)))
+    assert titles(nothing) == [SPECTRUM, "0 of 3 taps identifiable"]
+
+
+# --- noise gain
+
+
+@pytest.mark.parametrize(("factor", "scale"), [(3.0, "linear"), (1e4, "log")])
+def test_noise_gain_over_lag_on_a_log_axis_where_it_spans_decades(factor, scale):
+    x = noise(90, 2)
+    x[:, 1] *= factor
+    report = cs.identify(cs.Problem.from_lags(x, lags=(-1, 3)))
+    axes = panel(drawn(report), GAIN)
+    assert axes.get_yscale() == scale
+    low, high = axes.get_ylim()
+    for c in range(2):
+        curve = line(axes, f"channel {c}")
+        gains = report.noise_gain[::-1, c, 0]
+        np.testing.assert_array_equal(curve.get_xdata(), range(-1, 4))
+        np.testing.assert_array_equal(curve.get_ydata(), gains)
+        assert low < gains.min() <= gains.max() < high
+
+
+def test_noise_gain_of_many_channels_is_an_image():
+    report = cs.identify(cs.Problem.from_lags(noise(300, 9), lags=(0, 4)))
+    axes = panel(drawn(report), GAIN)
+    np.testing.assert_array_equal(image(axes), report.noise_gain[::-1, :, 0].T)
+    assert axes.get_yticklabels()[8].get_text() == "channel 8"
+
+
+@pytest.mark.parametrize("unit", [1e200, 1e-290])
+def test_units_far_from_one_can_be_drawn(unit):
+    report = cs.identify(cs.Problem(noise(60) * unit, kernel_size=3))
+    gains = report.noise_gain[::-1, 0, 0]
+    np.testing.assert_array_equal(panel(drawn(report), GAIN).get_lines()[0].get_ydata(), gains)
+
+
+# --- two and three dimensions
+
+
+def images_named(figure, name):
+    return [axes for axes in figure.axes if axes.get_title() == name]
+
+
+def test_two_dimensions_are_an_image_a_channel():
+    x = noise(12, 12, 3)
+    x[..., 2] = x[..., 0]
+    report = cs.identify(cs.Problem(x, kernel_size=(2, 3)))
+    figure = drawn(report)
+    assert mask_place(figure).get_suptitle() == "6 of 18 taps identifiable"
+    for c, state in enumerate((NOT, SURE, NOT)):
+        axes = images_named(figure, f"channel {c}")[0]
+        np.testing.assert_array_equal(image(axes), np.full((2, 3), state))
+        assert axes.get_xlim() == (-2.5, 0.5)
+        assert axes.get_ylim() == (0.5, -1.5)
+    assert axes.get_xlabel() == "lag, last axis"
+    assert legend(mask_place(figure)) == ["not identifiable", "identifiable"]
+    # The channel in between is touched by no null vector.
+    vectors = [images_named(figure, f"channel {c}")[1:] for c in range(3)]
+    assert [len(found) for found in vectors] == [2, 0, 2]
+    for i in range(2):
+        for c in (0, 2):
+            expected = report.null_echelon[0][i, ::-1, ::-1, c]
+            np.testing.assert_array_equal(image(vectors[c][i]), expected)
+
+
+def test_of_many_channels_those_with_something_to_tell_are_shown_first():
+    x = noise(16, 16, 6)
+    x[..., 5] = 0
+    figure = drawn(cs.identify(cs.Problem(x, kernel_size=(2, 2))))
+    assert mask_place(figure).get_suptitle() == "20 of 24 taps identifiable\n4 of 6 shown"
+    shown = [axes.get_title() for axes in mask_place(figure).axes]
+    assert shown == ["channel 5", "channel 0", "channel 1", "channel 2"]
+    assert set(image(images_named(figure, "channel 5")[0]).ravel()) == {NOT}
+
+
+def test_noise_gain_of_two_dimensions_shares_its_colours():
+    report = cs.identify(cs.Problem(noise(14, 14, 2) * [1, 2], kernel_size=(3, 2)))
+    figure = drawn(report)
+    assert GAIN in [part.get_suptitle() for part in figure.subfigs[1].subfigs]
+    gains = report.noise_gain[::-1, ::-1, :, 0]
+    for c in range(2):
+        axes = images_named(figure, f"channel {c}")[1]
+        np.testing.assert_array_equal(image(axes), gains[..., c])
+        assert axes.collections[0].get_clim() == (0, gains.max())
+
+
+def test_three_dimensions_show_the_central_slice():
+    x = noise(6, 7, 7, 2)
+    x[..., 1] = 0
+    x[0, 3, 3, 1] = 1  # an impulse on the border of the first axis
+    report = cs.identify(cs.Problem(x, kernel_size=(3, 2, 2), padding="same"))
+    figure = drawn(report)
+    assert mask_place(figure).get_suptitle() == (
+        f"{report.identifiable.sum()} of 24 taps identifiable\nslice at lag 0 of the first axis"
+    )
+    for c in range(2):
+        states = image(images_named(figure, f"channel {c}")[0])
+        np.testing.assert_array_equal(states > NOT, report.identifiable[1, ::-1, ::-1, c, 0])
+        np.testing.assert_array_equal(states == ASSUMED, report.padding_only[1, ::-1, ::-1, c, 0])
+    assert (states == ASSUMED).any()
+
+
+# --- undecided
+
+
+def test_a_report_that_is_undecided_says_what_would_decide(monkeypatch):
+    monkeypatch.setattr("convsolve.leastsquares.analysis.MAX_FACTOR_BYTES", 8)
+    report = cs.identify(cs.Problem(np.ones(40), kernel_size=3))
+    assert report.verdict == "undecided"
+    figure = drawn(report)
+    assert figure.axes == []
+    assert figure.get_suptitle().startswith("undecided: too large to decide")
+    assert figure.texts[-1].get_text() == "\n".join(report.remedies)

@@ -1,0 +1,93 @@
+"""Writing whole files or none."""
+
+import os
+
+import numpy as np
+import pytest
+
+from convsolve import files
+from support.planted import refusal
+
+each_writer = pytest.mark.parametrize(
+    "write",
+    [
+        lambda path, **force: files.write_npz(path, {"x": np.ones(2)}, **force),
+        lambda path, **force: files.write_bytes(path, b"a picture", **force),
+    ],
+    ids=["npz", "bytes"],
+)
+
+
+@each_writer
+def test_nothing_is_overwritten_without_force(tmp_path, write):
+    path = tmp_path / "out"
+    path.write_text("old")
+    with pytest.raises(FileExistsError, match=r"out: exists; force=True \(--force\) overwrites it"):
+        write(path)
+    assert path.read_text() == "old"
+    write(path, force=True)
+    assert path.read_bytes() != b"old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@each_writer
+def test_links_are_not_followed(tmp_path, write):
+    target = tmp_path / "target"
+    target.write_text("old")
+    for name, points_to in (("link", target), ("dangling", tmp_path / "nowhere")):
+        link = tmp_path / name
+        link.symlink_to(points_to)
+        for force in (False, True):
+            assert "is a symbolic link" in refusal(write, link, force=force)
+    assert target.read_text() == "old"
+    assert not (tmp_path / "nowhere").exists()
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (OSError(28, "the disk is full", "somewhere"), "the disk is full: '.*/out'"),
+        (KeyboardInterrupt("stop"), "stop"),
+    ],
+)
+@each_writer
+def test_a_failed_write_leaves_nothing(tmp_path, write, error, words, monkeypatch):
+    path = tmp_path / "out"
+    path.write_text("old")
+
+    def failing(_):
+        raise error
+
+    monkeypatch.setattr(os, "fsync", failing)
+    with pytest.raises(type(error), match=words):
+        write(path, force=True)
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize(
+    ("arrays", "words"),
+    [
+        ({"x": np.ones(3), "y": np.array([{}])}, "member 'y' is of dtype object"),
+        ({"x": np.ones(3), "../y": np.ones(3)}, "member '../y' is named like a path"),
+    ],
+)
+def test_what_cannot_be_read_back_is_not_written(tmp_path, arrays, words):
+    assert words in refusal(files.write_npz, tmp_path / "out", arrays)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_where_nothing_can_be_written(tmp_path):
+    with pytest.raises(FileNotFoundError, match="missing/out"):
+        files.write_bytes(tmp_path / "missing" / "out", b"")
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(IsADirectoryError, match="folder"):
+        files.write_bytes(tmp_path / "folder", b"", force=True)
+    assert list(tmp_path.iterdir()) == [tmp_path / "folder"]
+
+
+@each_writer
+def test_a_new_file_has_the_usual_permissions(tmp_path, write):
+    write(tmp_path / "out")
+    (tmp_path / "usual").touch()
+    assert (tmp_path / "out").stat().st_mode == (tmp_path / "usual").stat().st_mode

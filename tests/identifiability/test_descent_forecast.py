@@ -1,0 +1,332 @@
+"""The forecast of gradient descent against the Hessian written out, and against runs."""
+
+from __future__ import annotations
+
+import math
+import re
+from typing import Any
+
+import mpmath
+import numpy as np
+import optax
+import pytest
+
+import convsolve as cs
+from convsolve.identifiability import descent_forecast as forecast
+from convsolve.leastsquares import analysis as prepared
+from support import oracle
+
+RNG = np.random.default_rng(0)
+NOISE = RNG.standard_normal((60, 2))
+SMOOTH = np.stack([np.convolve(n, [0.25, 0.5, 0.25], "same") for n in NOISE.T], axis=-1)
+TONE = np.cos(np.pi / 3 * np.arange(60))[:, None]
+# x (N, *W, Cin), the geometry, outputs, bias
+CASES: dict[str, tuple[np.ndarray, dict[str, Any], int, bool]] = {
+    "one channel": (NOISE[None, :, :1], {"kernel_size": (5,)}, 1, False),
+    "smooth": (SMOOTH[None], {"kernel_size": (4,)}, 1, False),
+    "outputs": (NOISE[None], {"kernel_size": (3,)}, 3, False),
+    "bias": (NOISE[None] + [1, -2], {"kernel_size": (3,), "padding": "causal"}, 2, True),
+    "trials": (NOISE.reshape(3, 20, 2), {"kernel_size": (3,), "stride": 2}, 1, True),
+    "groups": (NOISE[None] * [1, 3], {"kernel_size": (3,), "groups": 2}, 4, False),
+    "groups, bias": (NOISE[None] * [1, 3], {"kernel_size": (3,), "groups": 2}, 2, True),
+    "image": (RNG.standard_normal((1, 8, 9, 1)), {"kernel_size": (3, 2)}, 1, False),
+    "tone": (np.concatenate([NOISE[:, :1], TONE], 1)[None], {"kernel_size": (4,)}, 1, False),
+    "tone, bias": (TONE[None] + 1, {"kernel_size": (5,)}, 1, True),
+    "few rows": (NOISE[None, :9], {"kernel_size": (4,)}, 2, False),
+}
+every_case = pytest.mark.parametrize("name", CASES)
+
+
+def problem_of(name: str, noise: float = 0.1) -> cs.Problem:
+    x, geometry, outputs, bias = CASES[name]
+    spec = cs.ConvSpec(**geometry)
+    rng = np.random.default_rng(1)
+    truth = rng.standard_normal((*spec.kernel_size, x.shape[-1] // spec.groups, outputs))
+    y = cs.convolve(x, truth, spec) + 0.5 * bias
+    return cs.Problem(x, y + noise * rng.standard_normal(y.shape), spec=spec, bias=bias)
+
+
+def matrices(name: str) -> list[np.ndarray]:
+    """[A 1] of every group."""
+    x, geometry, _, bias = CASES[name]
+    given = {"taps" if k == "kernel_size" else k: v for k, v in geometry.items()}
+    found = oracle.design_matrix(x, **given)
+    return [np.concatenate([a, np.ones((len(a), int(bias)))], axis=1) for a in found]
+
+
+def flat(parts: tuple[np.ndarray, ...]) -> np.ndarray:
+    return np.concatenate([p.reshape(-1) for p in parts])
+
+
+@every_case
+def test_the_spectrum_is_that_of_the_hessian(name: str) -> None:
+    _, _, outputs, bias = CASES[name]
+    report = cs.identify(problem_of(name))
+    found = report.descent()
+    known = []
+    for g, a in enumerate(matrices(name)):
+        hessian = 2 / (len(a) * outputs) * a.T @ a
+        values = np.linalg.eigvalsh(hessian)
+        null = a.shape[1] - np.linalg.matrix_rank(a)
+        assert found.unmoved[g] == null
+        np.testing.assert_allclose(found.curvatures[g], values[null:], rtol=1e-11)
+        vectors = found.directions[g].reshape(len(found.directions[g]), -1)
+        assert found.directions[g].shape[1:] == report.problem.kernel_shape[:-1]
+        if bias:
+            vectors = np.column_stack([vectors, found.biases[g]])
+        else:
+            assert not found.biases[g].any()
+        np.testing.assert_allclose(vectors @ vectors.T, np.eye(len(vectors)), atol=1e-13)
+        moved = vectors @ hessian
+        np.testing.assert_allclose(moved, found.curvatures[g][:, None] * vectors, atol=1e-12)
+        known += values[null:].tolist()
+    largest, least = max(known), min(known)
+    assert found.largest_step == pytest.approx(2 / largest, rel=1e-12)
+    assert found.best_step == pytest.approx(2 / (largest + least), rel=1e-12)
+    assert found.rate == pytest.approx((largest - least) / (largest + least), rel=1e-11)
+    assert found.rate**found.steps <= found.tol * (1 + 1e-9)
+    assert found.rate ** (found.steps - 1) > found.tol
+    assert max(flat(found.steps_along())) == found.steps
+    half = found.largest_step / 2
+    assert max(flat(found.error(1, half))) == pytest.approx(1 - least / largest, rel=1e-12)
+
+
+class Run:
+    """Plain descent from zero at one step size, and its error along the predicted directions."""
+
+    def __init__(self, name: str, step: float) -> None:
+        self.problem, self.optimizer = problem_of(name), optax.sgd(step)
+        self.forecast = cs.identify(self.problem).descent()
+        b = self.problem.y[0].reshape(-1, self.problem.out_channels)
+        if len(self.problem.y) > 1:
+            b = np.concatenate([r.reshape(-1, self.problem.out_channels) for r in self.problem.y])
+        self.ends = [
+            np.linalg.lstsq(a, part, rcond=1e-10)[0]  # the shortest, which zero leads to
+            for a, part in zip(matrices(name), np.split(b, len(matrices(name)), axis=1))
+        ]
+
+    def fit(self, steps: int) -> cs.Solution:
+        solver = cs.GradientDescent(self.optimizer, steps=steps, init="zeros", tol=1e-300)
+        return cs.solve(self.problem, solver)
+
+    def errors(self, steps: int) -> list[np.ndarray]:
+        """Per group (P + bias, outputs), of the kernel and the bias together."""
+        fit = self.fit(steps)
+        kernel = fit.kernel.reshape(-1, self.problem.out_channels)
+        joint = np.concatenate([kernel, fit.bias[None]]) if self.problem.bias else kernel
+        parts = np.split(joint, len(self.ends), axis=1)
+        return [part - end for part, end in zip(parts, self.ends)]
+
+    def along(self, errors: list[np.ndarray]) -> list[np.ndarray]:
+        found = []
+        for g, error in enumerate(errors):
+            vectors = self.forecast.directions[g].reshape(len(self.forecast.biases[g]), -1)
+            if self.problem.bias:
+                vectors = np.column_stack([vectors, self.forecast.biases[g]])
+            found.append(vectors @ error)
+        return found
+
+
+def size(errors: list[np.ndarray]) -> float:
+    return float(np.sqrt(sum(np.sum(e**2) for e in errors)))
+
+
+many = pytest.mark.filterwarnings("ignore::convsolve.IdentifiabilityWarning")
+
+
+@many
+@every_case
+def test_a_run_at_the_best_step_goes_as_foretold(name: str) -> None:
+    run = Run(name, cs.identify(problem_of(name)).descent().best_step)
+    steps, rate = run.forecast.steps, run.forecast.rate
+    start, half, end = (run.errors(n) for n in (0, steps // 2, steps))
+    assert size(end) <= run.forecast.tol * size(start)
+    assert size(half) > 10 * run.forecast.tol * size(start)
+    for n, errors in ((steps // 2, half), (steps, end)):
+        for left, found, first in zip(run.forecast.error(n), run.along(errors), run.along(start)):
+            np.testing.assert_allclose(found, left[:, None] * first, atol=1e-13 * size(start))
+    late = 3 * steps // 2
+    ratio = size(run.errors(late + 2)) / size(run.errors(late))
+    assert math.sqrt(ratio) == pytest.approx(rate, rel=1e-3)
+
+
+@many
+@every_case
+def test_the_largest_step_is_the_edge(name: str) -> None:
+    largest = cs.identify(problem_of(name)).descent().largest_step
+    below = Run(name, 0.95 * largest)
+    steps = int(max(flat(below.forecast.steps_along(0.95 * largest))))
+    assert size(below.errors(steps)) <= below.forecast.tol * size(below.errors(0))
+    above = Run(name, 1.02 * largest)
+    assert above.fit(1000).status == "diverged"
+    assert np.isinf(flat(above.forecast.steps_along(1.02 * largest))).sum() == 1
+
+
+@many
+def test_what_no_output_shows_stays_where_it_starts() -> None:
+    problem = problem_of("tone")
+    report = cs.identify(problem)
+    found = report.descent()
+    assert found.unmoved == (2,)
+    init = np.random.default_rng(2).standard_normal(problem.kernel_shape)
+    (null,) = report.null_space
+    solver = cs.GradientDescent(optax.sgd(found.best_step), steps=found.steps, init=init)
+    kernel = cs.solve(problem, solver).kernel
+    np.testing.assert_allclose(np.tensordot(null, kernel - init, 2), 0, atol=1e-13)
+    assert report.null_part(init) > 1
+    assert "2 of 8 directions change no output: along them descent stays" in repr(found)
+
+
+def test_x_alone_is_enough() -> None:
+    given, alone = problem_of("outputs"), cs.Problem(NOISE, kernel_size=(3,), out_channels=3)
+    found, expected = cs.identify(alone).descent(1e-3), cs.identify(given).descent(1e-3)
+    assert found.best_step == pytest.approx(expected.best_step, rel=1e-14)
+    assert found.steps == expected.steps < cs.identify(given).descent().steps
+
+
+def test_a_hessian_of_one_curvature_takes_one_step() -> None:
+    found = cs.identify(cs.Problem([0.0, 0.0, 1.0, 0.0, 0.0], kernel_size=(3,))).descent()
+    assert found.steps == 1
+    assert found.rate == pytest.approx(0, abs=1e-15)
+    assert found.largest_step == pytest.approx(3, rel=1e-15)  # λ = 2/m, m = 3
+    assert found.best_step == pytest.approx(1.5, rel=1e-15)
+    assert max(np.abs(found.error(1)[0])) < 1e-15
+    assert [steps.tolist() for steps in found.steps_along()] == [[1, 1, 1]]
+
+
+def test_the_errors_of_many_steps_and_of_another_step() -> None:
+    found = cs.identify(problem_of("groups")).descent()
+    many_steps = found.error(np.arange(5), 0.1)
+    for g, curvatures in enumerate(found.curvatures):
+        assert many_steps[g].shape == (5, 3)
+        np.testing.assert_allclose(many_steps[g][3], (1 - 0.1 * curvatures) ** 3, rtol=1e-15)
+        assert found.slowest[g].shape == (3, 3, 1)
+        assert np.array_equal(found.slowest[g], found.directions[g])
+
+
+@pytest.mark.parametrize("bias", [False, True])
+@pytest.mark.parametrize("offset", [0.0, 1e3, 1e6])
+@pytest.mark.parametrize("unit", [1.0, 1e6])
+def test_offsets_and_units_keep_their_digits(unit: float, offset: float, bias: bool) -> None:
+    """Curvatures 1e-24 of the largest, against a Hessian of 60 digits."""
+    x = np.round(NOISE[:20] * 2**20) / 2**20 * [1, unit] + offset
+    found = cs.identify(cs.Problem(x, kernel_size=(2,), bias=bias)).descent()
+    a = np.concatenate([x[:-1], x[1:], np.ones((19, int(bias)))], axis=1)
+    with mpmath.workdps(60):
+        exact = mpmath.matrix(a.tolist())
+        values = mpmath.eigsy(exact.T * exact * 2 / 19, eigvals_only=True)
+        expected = [float(v) for v in values]
+    np.testing.assert_allclose(found.curvatures[0], sorted(expected), rtol=1e-9)
+
+
+@pytest.mark.parametrize("power", [-300, -20, 7, 300])
+def test_the_unit_of_x_changes_the_step_alone(power: int) -> None:
+    x = CASES["smooth"][0]
+    plain = cs.identify(cs.Problem(x, kernel_size=(4,))).descent()
+    scaled = cs.identify(cs.Problem(np.ldexp(x, power), kernel_size=(4,))).descent()
+    assert scaled.best_step == math.ldexp(plain.best_step, -2 * power)
+    assert (scaled.steps, scaled.rate) == (plain.steps, plain.rate)
+
+
+@pytest.mark.parametrize("bias", [False, True])
+@pytest.mark.parametrize("units", [[1e200, 1e200], [1e-200, 1e-200], [1, 1e-200], [1e-200, 0]])
+def test_steps_that_leave_float64_are_refused(units: list[float], bias: bool) -> None:
+    report = cs.identify(cs.Problem(NOISE * units, kernel_size=(3,), bias=bias))
+    with pytest.raises(ValueError, match="descent leave the range of float64; bring x, and its"):
+        report.descent()
+
+
+@pytest.mark.parametrize(
+    ("tol", "error", "words"),
+    [
+        (0, ValueError, "tol must be positive and finite, got 0"),
+        (1.0, ValueError, r"tol must be below 1, got 1\.0"),
+        ("1e-6", TypeError, "tol must be a number, got '1e-6'"),
+    ],
+)
+def test_tolerances_that_are_refused(tol: Any, error: type[Exception], words: str) -> None:
+    with pytest.raises(error, match=words):
+        cs.identify(problem_of("smooth")).descent(tol)
+
+
+def test_no_signal_and_no_step_are_refused() -> None:
+    with pytest.raises(ValueError, match="x is zero in every window: descent moves nothing"):
+        cs.identify(cs.Problem(np.zeros(9), kernel_size=(3,))).descent()
+    with pytest.raises(ValueError, match="step must be positive and finite, got -1"):
+        cs.identify(problem_of("smooth")).descent().error(3, -1)
+
+
+def test_a_silent_group_and_a_mean_are_told_apart() -> None:
+    """A channel of zeros moves nothing of its kernel; its bias is moved all the same."""
+    x = np.stack([np.zeros(60), NOISE[:, 0]], axis=-1)
+    found = cs.identify(cs.Problem(x, kernel_size=(3,), groups=2, bias=True)).descent()
+    assert found.unmoved == (3, 0)
+    assert np.abs(found.biases[0]).tolist() == [1.0]
+    assert found.directions[0].shape == (1, 3, 1)
+    assert not found.directions[0].any()
+    plain = cs.identify(cs.Problem(x, kernel_size=(3,), groups=2)).descent()
+    assert plain.unmoved == (3, 0)
+    assert [len(c) for c in plain.curvatures] == [0, 3]
+    assert "3 of 6 directions" in repr(plain)
+
+
+def test_the_text_is_advice() -> None:
+    x = np.stack([np.convolve(NOISE[:, 0], [0.25, 0.5, 0.25], "same"), NOISE[:, 1]], axis=-1)
+    found = cs.identify(cs.Problem(x, kernel_size=(6,), bias=True)).descent()
+    text = repr(found)
+    assert max(map(len, text.splitlines())) <= 88
+    labels = [line[:11].strip() for line in text.splitlines()]
+    assert labels == ["descent", "step", "rate", "steps", "last", "", "", "instead"]
+    assert f"best {found.best_step:.4g}; above {found.largest_step:.4g} it diverges" in text
+    assert f"{found.steps:,} for the error to shrink to 1e-06 of it" in text
+    # The smooth channel says least about what alternates from tap to tap.
+    assert "last       0.50 cycles per tap in channel 0 (" in text
+    assert text.splitlines()[4].endswith(f": {found.steps:,} steps")
+    assert text.endswith("cs.solve(problem) finds the same kernel without a step")
+
+
+@pytest.mark.parametrize(
+    ("x", "words"),
+    [
+        (NOISE[:, [0, 0]], r"cycles per tap in channels 0 \(50%\), 1 \(50%\): "),
+        (np.tile(NOISE[:, :1], 20), "cycles per tap: "),
+        (NOISE[:, :1], "cycles per tap: "),
+    ],
+    ids=["two alike", "twenty alike", "one"],
+)
+def test_channels_are_named_where_they_say_something(x: np.ndarray, words: str) -> None:
+    found = cs.identify(cs.Problem(x, kernel_size=(3,))).descent()
+    assert len(re.findall(words, repr(found))) == 3
+
+
+def test_frequencies_have_one_number_an_axis() -> None:
+    rows = np.repeat(
+        np.random.default_rng(3).standard_normal((12, 30)), 2, axis=0
+    )  # alike two by two
+    found = cs.identify(cs.Problem(rows, kernel_size=(2, 3))).descent()
+    assert re.search(r"last       0\.50 × 0\.\d\d cycles per tap: ", repr(found))
+
+
+def test_a_mean_far_from_zero_makes_the_bias_last() -> None:
+    found = cs.identify(cs.Problem(NOISE[:, 0] + 1e6, kernel_size=(2,), bias=True)).descent()
+    assert "last       the bias (100%)" in repr(found)
+    assert found.rate == 1.0
+    assert 1e24 < found.steps < 1e27
+
+
+@pytest.mark.parametrize("name", ["smooth", "bias", "few rows"])
+def test_many_unknowns_go_by_another_route(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    report = cs.identify(problem_of(name))
+    rotations = report.descent()
+    monkeypatch.setattr(forecast, "MAX_SPECTRUM", 0)
+    usual = report.descent()
+    np.testing.assert_allclose(usual.curvatures[0], rotations.curvatures[0], rtol=1e-12)
+    likeness = np.sum(usual.directions[0] * rotations.directions[0], axis=(1, 2))
+    likeness += usual.biases[0] * rotations.biases[0]
+    np.testing.assert_allclose(np.abs(likeness), 1, rtol=1e-12)
+
+
+def test_what_is_undecided_is_not_foretold(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(prepared, "MAX_FACTOR_BYTES", 0)
+    with pytest.raises(ValueError, match="undecided: the unknowns are too many for the memory"):
+        cs.identify(cs.Problem(np.ones(9), kernel_size=(3,))).descent()

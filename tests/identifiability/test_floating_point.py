@@ -1,0 +1,309 @@
+"""identify where floats round: scales, offsets, near copies, low-pass inputs, tones, bursts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+import convsolve as cs
+from support import oracle
+from support.routes import EPS, ROUTES, Spectrum, route, spectrum, told, verdict_of
+
+every_route = pytest.mark.parametrize("by", ROUTES)
+WHOLE = np.random.default_rng(0).integers(-3, 4, (200, 2)) * 1.0
+
+
+def judged(x: np.ndarray, taps: int, options: dict[str, Any]) -> tuple[int, Spectrum]:
+    """Rows and spectrum of the brute-force matrix."""
+    geometry = {k: v for k, v in options.items() if k != "bias"}
+    a = oracle.design_matrix(np.asarray(x, float)[None], (taps,), **geometry)[0]
+    return len(a), spectrum(a, options.get("bias", False))
+
+
+def settled(draw: Callable[[], np.ndarray], taps: int, **options: Any) -> np.ndarray:
+    """The first of some draws of which no singular value is near an edge."""
+    drawn = (draw() for _ in range(30))
+    return next(x for x in drawn if not judged(x, taps, options)[1].near)
+
+
+def check(x: np.ndarray, taps: int, **options: Any) -> str:
+    """By every route the report is what the formulas say; returns the verdict.
+
+    Without a gap under the rank no threshold on the mask is right, and the report must say so.
+    """
+    rows, says = judged(x, taps, options)
+    assert not says.near
+    verdict = verdict_of(rows, len(says.values) + options.get("bias", False), says.verdict)
+    for by in ROUTES:
+        with route(by):
+            report = cs.identify(cs.Problem(x, kernel_size=(taps,), **options))
+            assert (report.verdict, report.rank) == (verdict, says.rank), by
+            doubt = verdict == "ambiguous" or says.gap < 100
+            assert report.mask_ambiguous == doubt
+            assert doubt or np.array_equal(report.identifiable.ravel(), says.mask)
+    return verdict
+
+
+@every_route
+@pytest.mark.parametrize(
+    ("dtype", "scales"),
+    [(np.float64, (1e-200, 1e-7, 1e200)), (np.float32, (1e-25, 1e-7, 1e25))],
+    ids=["float64", "float32"],
+)
+def test_scale_changes_nothing(dtype: type, scales: tuple[float, ...], by: str) -> None:
+    """Of all, where products round, and of one channel by the power of two beside it."""
+    a, b = WHOLE.astype(dtype).T
+    noise = np.random.default_rng(1).standard_normal(200).astype(dtype)
+    inputs = {
+        "white": (a, b),
+        "duplicate": (a, a, b),
+        "zero": (a, 0 * a),
+        "delayed": (a[1:], a[:-1]),
+        "constant": (a, 0 * a + 3),
+        "rounded copy": (noise, noise * dtype(0.1) * dtype(10)),
+    }
+    for name, channels in inputs.items():
+        x = np.stack(channels, -1)
+        for bias in (False, True):
+            plain = told(cs.Problem(x, kernel_size=(3,), bias=bias), by)
+            for scale in scales:
+                one = np.exp2(np.round(np.log2(scale)) * (np.arange(x.shape[1]) == 0))
+                for factor in (scale, one):
+                    scaled = (x * factor).astype(dtype)
+                    problem = cs.Problem(scaled, kernel_size=(3,), bias=bias)
+                    assert told(problem, by) == plain, (name, bias, factor)
+
+
+@every_route
+@pytest.mark.parametrize("offset", [1e3, 1e9, 1e14])
+def test_an_offset_beside_a_bias_costs_no_digits(offset: float, by: str) -> None:
+    """Of whole windows; the same numbers as without it, and the same dependencies."""
+    a, b = WHOLE.T
+    with route(by):
+        plain = cs.identify(cs.Problem(WHOLE, kernel_size=(4,), bias=True))
+        report = cs.identify(cs.Problem(WHOLE + offset, kernel_size=(4,), bias=True))
+        assert report.verdict == plain.verdict == "overdetermined"
+        values = [r.singular_values[0] for r in (plain, report)]
+        np.testing.assert_allclose(*values, rtol=100 * EPS)
+        pairs = [
+            (a, a + offset, False),
+            (a + offset, offset - a, False),
+            (a + offset, a + offset, True),
+        ]
+        for first, second, bias in pairs:
+            x = np.stack([first, second, b], -1)
+            report = cs.identify(cs.Problem(x, kernel_size=(2,), bias=True))
+            assert (report.verdict, report.rank) == ("rank-deficient", 4)
+            assert report.identifiable[..., 0].tolist() == [[False, False, True]] * 2
+            assert report.bias_identifiable == bias
+
+
+@pytest.mark.parametrize("padding", ["valid", "full", "same", "causal"])
+@pytest.mark.parametrize("bias", [False, True])
+def test_offsets(padding: str, bias: bool) -> None:
+    """Zero-padded rows stand out by the offset, so that it is part of the matrix there."""
+    rng = np.random.default_rng(1)
+    for offset in ([1e3, 1e3], [1e6, -2e6], [1e9, 1e9], [1e9, -2e9], [1e9, 0.0]):
+        for x in (WHOLE + offset, rng.standard_normal((200, 2)) + offset):
+            assert check(x, 4, bias=bias, padding=padding) == "overdetermined"
+
+
+@pytest.mark.parametrize("bias", [False, True])
+def test_near_duplicates(bias: bool) -> None:
+    a, b = np.random.default_rng(2).standard_normal((2, 400))
+    seen = {}
+    for size in (*10.0 ** np.arange(-3, -13, -1), 5e-14, 1e-15, 1e-16, 0.0):
+        x = np.stack([a, a + size * b], -1) + 7 * bias
+        seen[check(x, 3, bias=bias)] = size
+    assert list(seen.items()) == [
+        ("overdetermined", pytest.approx(1e-11)), ("ambiguous", 5e-14), ("rank-deficient", 0.0),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("bias", [False, True])
+@pytest.mark.parametrize("taps", [4, 8, 16])
+def test_low_pass_inputs(taps: int, bias: bool) -> None:
+    """White noise through a window again and again: conditions from 1e2 to beyond 1e15."""
+    rng = np.random.default_rng(taps)
+    verdicts, conditions = set(), []
+    for width in (9, 17):
+        for passes in (1, 3, 4, 6):
+
+            def smooth(width: int = width, passes: int = passes) -> np.ndarray:
+                x = rng.standard_normal(600)
+                for _ in range(passes):
+                    x = np.convolve(x, np.hanning(width + 2)[1:-1], "valid")
+                return x[:, None]
+
+            x = settled(smooth, taps, bias=bias)
+            values = judged(x, taps, {"bias": bias})[1].values
+            conditions.append(values[0] / values[-1])
+            verdicts.add(check(x, taps, bias=bias))
+    assert min(conditions) < 1e3
+    assert max(conditions) > {4: 5e3, 8: 5e7, 16: 1e15}[taps]
+    if taps == 16:
+        assert verdicts == {"overdetermined", "ambiguous", "rank-deficient"}
+
+
+@every_route
+def test_the_mask_beside_low_pass_channels(by: str) -> None:
+    """A condition of up to 1e9 elsewhere, and odd units, blur neither what is determined nor not.
+
+    The channels are (smooth, other): a copy and a proportion leave open all taps of both, a zero
+    and a constant all of their own, and a delayed copy leaves the two ends that do not overlap.
+    """
+    rng = np.random.default_rng(7)
+    for passes in range(7):
+        smooth, other = rng.standard_normal((2, 400))
+        for _ in range(passes):
+            smooth = np.convolve(smooth, np.hanning(9)[1:-1], "same")
+        ends = np.arange(4)[:, None] == [3, 0]
+        inputs = [
+            ((other, other), [False, False]),
+            ((other, -3 * other), [False, False]),
+            ((other, 0 * other), [True, False]),
+            ((0 * other + 0.7,), [False]),
+            ((np.roll(other, -1), other), ends),
+        ]
+        for channels, known in inputs:
+            x = np.stack([smooth, *channels], -1)[:-1]
+            x *= 10.0 ** rng.integers(-6, 7, x.shape[1])
+            for bias in (False, True):
+                with route(by):
+                    report = cs.identify(cs.Problem(x, kernel_size=(4,), bias=bias))
+                    mask = report.identifiable[..., 0]
+                    assert report.verdict == "rank-deficient"
+                    assert mask[:, 0].all()
+                    assert (mask[:, 1:] == known).all()
+
+
+@every_route
+def test_small_parts_of_a_null_vector_are_kept(by: str) -> None:
+    """Beside a condition of 1e10 a part of 1e-5 cannot be told from zero, but is one all the same.
+
+    The third channel is the first and a little of the second, exactly.
+    """
+    rng = np.random.default_rng(8)
+    first, second, near, other = rng.integers(-9, 10, (4, 100)) * 1.0
+    x = np.stack([first, second, first + 2**-17 * second, near, near + 1e-10 * other], -1)
+    with route(by):
+        report = cs.identify(cs.Problem(x, kernel_size=(1,)))
+        assert (report.verdict, report.rank) == ("rank-deficient", 4)
+        null = report.null_space[0].ravel()
+        assert np.linalg.norm(x @ null) <= 10 * 5**0.5 * EPS * np.linalg.norm(x)
+        np.testing.assert_allclose(null[:3] / null[0], [1, 2**-17, -1], atol=20 * EPS)
+
+
+def tone(frequency: float, samples: int, phase: float = 0.0) -> np.ndarray:
+    return np.sin(2 * np.pi * frequency * np.arange(samples) + phase)
+
+
+@every_route
+@pytest.mark.parametrize("tones", [1, 2, 3])
+def test_short_computed_tones(tones: int, by: str) -> None:
+    """Two taps a tone: the phase of some tens of samples is computed to a few roundings."""
+    rng = np.random.default_rng(tones)
+    for _ in range(20):
+        start, phase = rng.uniform(0.03, 0.06), rng.uniform(0, 6)
+        x = sum(tone(start + 0.15 * k, 60, phase) for k in range(tones))
+        with route(by):
+            report = cs.identify(cs.Problem(x, kernel_size=2 * tones + 3))
+            assert (report.verdict, report.rank) == ("rank-deficient", 2 * tones)
+            assert not report.identifiable.any()
+
+
+@pytest.mark.parametrize("samples", [20_000, 60_000, 200_000])
+@pytest.mark.parametrize("tones", [1, 2, 3])
+def test_long_computed_tones(tones: int, samples: int) -> None:
+    """Phases of 1e5 radians round at 1e-11: two taps a tone at the tolerance, all below it."""
+    rng = np.random.default_rng(tones)
+    start, phase, taps = rng.uniform(0.03, 0.06), rng.uniform(0, 6), 2 * tones + 3
+    x = sum(tone(start + 0.15 * k, samples, phase) for k in range(tones))
+    report = cs.identify(cs.Problem(x, kernel_size=taps))
+    assert (report.verdict, report.rank) == ("ambiguous", 2 * tones)
+    assert report.rank_band == (2 * tones, taps)
+    assert report.mask_ambiguous
+
+
+def test_computed_tones_of_any_length_are_never_determined() -> None:
+    rng = np.random.default_rng(3)
+    for _ in range(60):
+        x = tone(rng.uniform(0.02, 0.48), int(10 ** rng.uniform(1.5, 4.7)), rng.uniform(0, 6))
+        report = cs.identify(cs.Problem(x, kernel_size=6))
+        assert report.verdict in ("rank-deficient", "ambiguous")
+        assert report.rank == report.rank_band[0] == 2
+
+
+@pytest.mark.parametrize("padding", ["valid", "full", "causal", "same"])
+@pytest.mark.parametrize("place", [0, 1, 3, 150, 195, 198, 199])
+def test_bursts(place: int, padding: str) -> None:
+    """At an edge the columns of one channel differ in size, or do not see it at all."""
+    rng = np.random.default_rng(place)
+    for decay in (1.0, 0.5, 0.1, 1e-3):
+        for floor in (0.0, 1e-12, 1e-3):
+
+            def burst(decay: float = decay, floor: float = floor) -> np.ndarray:
+                x, n = floor * rng.standard_normal(200), min(12, 200 - place)
+                x[place : place + n] += rng.standard_normal(n) * decay ** np.arange(n)
+                return x[:, None]
+
+            check(settled(burst, 6, padding=padding), 6, padding=padding)
+
+
+@pytest.mark.parametrize("bias", [False, True])
+@pytest.mark.parametrize("padding", ["valid", "full", "same", "causal", "circular"])
+def test_healthy_float32(padding: str, bias: bool) -> None:
+    """Never deficient and never ambiguous, in any unit of each channel."""
+    rng = np.random.default_rng(4)
+    draws = [
+        rng.standard_normal,
+        rng.random,
+        lambda shape: rng.standard_t(3, shape),
+        lambda shape: np.cumsum(rng.standard_normal(shape), 0),
+        lambda shape: rng.standard_normal(shape) + 100,
+    ]
+    for i in range(30):
+        channels, taps = rng.integers(1, 5), int(rng.integers(1, 7))
+        rows = int(rng.integers(3 * channels * taps + 10, 1500))
+        units = 10.0 ** rng.uniform(-25, 25, channels)
+        x = (draws[i % len(draws)]((rows, channels)) * units).astype(np.float32)
+        report = cs.identify(cs.Problem(x, kernel_size=(taps,), padding=padding, bias=bias))
+        assert report.verdict == "overdetermined", i
+        assert report.identifiable.all()
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.int16])
+def test_long_records(dtype: type) -> None:
+    rng = np.random.default_rng(5)
+    x = (rng.standard_normal((150_000, 3)) * [1, 30, 1e3]).astype(dtype)
+    for bias in (False, True):
+        assert cs.identify(cs.Problem(x, kernel_size=(6,), bias=bias)).verdict == "overdetermined"
+    x = np.stack([x[:, 0], x[:, 1], x[:, 1]], -1)
+    report = cs.identify(cs.Problem(x, kernel_size=(6,)))
+    assert (report.verdict, report.rank) == ("rank-deficient", 12)
+    assert report.identifiable[..., 0].tolist() == [[True, False, False]] * 6
+
+
+@every_route
+def test_integers_are_exact(by: str) -> None:
+    """One count in one sample of a copy is evidence in int32, and rounding in float32."""
+    rng = np.random.default_rng(6)
+    a = rng.integers(-(2**23), 2**23, 500)
+    b = a.copy()
+    b[250] += 1
+    for dtype, verdict in ((np.int32, "overdetermined"), (np.float32, "ambiguous")):
+        x = np.stack([a, b], -1).astype(dtype)
+        report = told(cs.Problem(x, kernel_size=(1,)), by)
+        assert (report.verdict, report.ranks) == (verdict, (2,))
+
+
+def test_a_computed_constant_beside_a_bias_is_not_determined() -> None:
+    """Nothing but the rounding of float64 tells its tap from the bias."""
+    angle = 0.01 * np.arange(300)
+    x = np.stack([np.sin(angle) ** 2 + np.cos(angle) ** 2, np.cos(angle * angle)], -1)
+    assert np.ptp(x[:, 0]) > 0
+    for by in ROUTES:
+        assert told(cs.Problem(x, kernel_size=(1,), bias=True), by).verdict == "ambiguous"

@@ -1,0 +1,146 @@
+"""identify: the worst group, the words of a report, warnings and errors."""
+
+from __future__ import annotations
+
+import json
+import warnings
+
+import numpy as np
+import pytest
+
+import convsolve as cs
+from support.exact_cases import CASES
+from support.exact_signals import Exact
+
+NOISE = np.random.default_rng(0).integers(-9, 10, (40, 3)).astype(float)
+every_case = pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+
+
+@every_case
+def test_the_report_says_what_its_numbers_say(case: Exact) -> None:
+    """As JSON and in words, whatever is deficient; only what is not unique has remedies."""
+    report = cs.identify(case.problem())
+    back = json.loads(json.dumps(report.to_dict(), allow_nan=False))
+    assert back["verdict"] == report.verdict
+    assert back["rank"] == report.rank
+    assert (back["condition"] is None) == np.isinf(report.condition)
+    assert bool(report.remedies) == (not report.unique)
+    text = str(report)
+    assert report.verdict in text
+    assert max(map(len, text.splitlines())) <= 88
+
+
+def test_the_worst_group_speaks() -> None:
+    x = NOISE[:, [0, 1, 2, 2]]
+    report = cs.identify(cs.Problem(x, kernel_size=(3,), groups=2, out_channels=4))
+    assert report.group_verdicts == ("overdetermined", "rank-deficient")
+    assert report.group_ranks == (6, 3)
+    assert (report.verdict, report.rank, report.worst_group) == ("rank-deficient", 3, 1)
+    assert report.identifiable[..., :2].all()
+    assert not report.identifiable[..., 2:].any()
+    assert [len(n) for n in report.null_space] == [0, 3]
+    assert "(group 1, the worst of 2)" in str(report)
+
+
+def test_circular_rank_counts_distinct_frequencies() -> None:
+    """rank A = min(K, distinct f·d mod W over the non-zero bins), for one channel."""
+    n = np.arange(24)
+    for bins in ([0], [3], [0, 5], [2, 4, 7]):
+        x = sum(np.cos(2 * np.pi * f * n / 24) for f in bins)
+        filled = {f % 24 for f in bins} | {-f % 24 for f in bins}
+        for d in (1, 2, 3):
+            rank = min(10, len({f * d % 24 for f in filled}))
+            problem = cs.Problem(x, kernel_size=10, padding="circular", dilation=d)
+            assert cs.identify(problem).rank == rank
+
+
+def test_near_the_tolerance_is_ambiguous() -> None:
+    """Two channels that differ by a few hundred roundings, 40 rows: inside the band."""
+    x = np.stack([NOISE[:, 0], NOISE[:, 0] * (1 + 200 * np.finfo(float).eps * NOISE[:, 1] / 9)], 1)
+    report = cs.identify(cs.Problem(x, kernel_size=(1,)))
+    assert report.verdict == "ambiguous"
+    assert not report.unique
+    low, high = report.rank_band
+    assert (low, high) == (1, 2)
+    assert "depending on where in the band" in report.remedies[0]
+
+
+def test_float32_below_its_own_rounding_is_ambiguous() -> None:
+    """A copy by another route of float32 arithmetic differs by its rounding: no evidence."""
+    rng = np.random.default_rng(1)
+    a = rng.standard_normal(2000).astype(np.float32)
+    b = (a * np.float32(0.1)) * np.float32(10)
+    report = cs.identify(cs.Problem(np.stack([a, b], 1), kernel_size=(2,)))
+    assert report.verdict == "ambiguous"
+    assert "below the rounding of the data's own type" in report.remedies[0]
+    healthy = rng.standard_normal((2000, 2)).astype(np.float32) * np.float32([1, 1e-6])
+    assert cs.identify(cs.Problem(healthy, kernel_size=(2,))).unique
+
+
+def test_remedies_name_what_limits() -> None:
+    def text(x: np.ndarray, taps: int) -> str:
+        return " ".join(cs.identify(cs.Problem(x, kernel_size=(taps,))).remedies)
+
+    constant = "channel 0 excites only 1 of its 4 taps (its order of excitation); more of "
+    assert constant in text(np.full((40, 1), 3.0), 4)
+    assert "channel 1 is zero in all windows: drop it" in text(NOISE * [1, 0, 1], 3)
+    duplicate = text(NOISE[:, [0, 1, 0]], 3)
+    assert "3 combinations of channels cannot be told apart" in duplicate
+    assert "3 more rows of y are needed" not in duplicate
+    few = cs.identify(cs.Problem(NOISE[:12], kernel_size=(4,))).remedies
+    assert few[0].startswith("3 more rows of y are needed: a record of 15 samples instead of 12")
+    assert few[1] == (
+        "fewer taps: kernel_size=3 has 10 equations for 9 unknowns, and determines them"
+    )
+    longer = cs.Problem(NOISE[:15], kernel_size=(4,))
+    assert cs.identify(longer).unique
+    assert cs.identify(cs.Problem(NOISE[:12], kernel_size=(3,))).unique
+
+
+def test_counting_misleads_where_rows_repeat() -> None:
+    report = cs.identify(cs.Problem(np.ones(10), kernel_size=2))
+    assert report.counting.startswith("9 equations for 2 unknowns per output channel: more than")
+    assert "only 1 of these equations is independent" in report.counting
+
+
+def test_the_text_is_the_report() -> None:
+    report = cs.identify(cs.Problem(NOISE[:12], kernel_size=(4,), bias=True))
+    text = str(report)
+    assert repr(report) == text
+    assert "1 record × 12 samples × 3 channels" in text.splitlines()[0]
+    for words in ("underdetermined", "9 per output channel", "13 per output channel", "infinite"):
+        assert words in text
+    assert "bias not identifiable" in text
+    assert max(map(len, text.splitlines())) <= 88
+
+
+def test_warning_names_the_way_out_and_carries_the_report() -> None:
+    problem = cs.Problem(NOISE[:12], NOISE[:9, 0], kernel_size=(4,))
+    with pytest.warns(cs.IdentifiabilityWarning, match="rank 9 of 12 unknowns") as caught:
+        fit = cs.solve(problem)
+    message = str(caught[0].message)
+    assert "this is the answer of minimum norm" in message
+    assert "3 more rows of y are needed" in message
+    assert caught[0].message.report is fit.identifiability
+    assert caught[0].filename == __file__
+    with pytest.warns(cs.IdentifiabilityWarning, match="fixed by the start and the optimizer"):
+        cs.solve(problem, cs.GradientDescent(steps=5))
+
+
+def test_strict_raises_before_any_solving_and_a_ridge_silences() -> None:
+    problem = cs.Problem(NOISE[:12], NOISE[:9, 0], kernel_size=(4,))
+    with pytest.raises(cs.IdentifiabilityError, match="underdetermined: rank 9 of 12") as caught:
+        cs.solve(problem, strict=True)
+    assert caught.value.report.nullity == 3
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert cs.solve(problem, cs.LeastSquares(ridge=1e-3), strict=True).ok
+        assert cs.solve(problem, cs.NormalEquations(ridge=1e-3)).ok
+    # A ridge of 1e-40 leaves [A; √ridge I] as deficient as it was.
+    with pytest.warns(cs.IdentifiabilityWarning):
+        cs.solve(problem, cs.LeastSquares(ridge=1e-40))
+
+
+def test_identify_wants_a_problem() -> None:
+    with pytest.raises(TypeError, match="expected a Problem, got ndarray; state one first"):
+        cs.identify(NOISE)

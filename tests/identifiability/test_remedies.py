@@ -1,0 +1,395 @@
+"""What a report says beyond its verdict: padding, confounded taps, and remedies that work."""
+
+from __future__ import annotations
+
+import gc
+import re
+import weakref
+
+import numpy as np
+import pytest
+
+import convsolve as cs
+from support import oracle
+
+N = np.random.default_rng(0).integers(-9, 10, (40, 3)).astype(float)
+T = np.arange(40)
+
+
+def report_of(x: np.ndarray, taps: object, **options: object) -> cs.Identifiability:
+    return cs.identify(cs.Problem(x, kernel_size=taps, **options))
+
+
+# --- taps known only through zero padding
+
+
+@oracle.over_geometries(8)
+def test_padding_only_is_what_whole_windows_leave_open(case: oracle.Case) -> None:
+    """Against the rows of the brute-force matrix whose every tap is on the record."""
+    x = np.random.default_rng(case.seed).integers(-1, 2, case.x_shape).astype(float)
+    spec = cs.ConvSpec(case.taps, case.stride, case.padding, case.dilation, case.groups)
+    outputs = case.groups * case.outputs
+    report = cs.identify(cs.Problem(x, spec=spec, out_channels=outputs))
+    whole = np.ones(case.counts, bool)
+    for t, _, at in oracle.reads(case.samples, case.taps, *case.args[:3]):
+        whole[t] &= at is not None
+    a = oracle.design_matrix(x, case.taps, *case.args)
+    kept = np.tile(whole.reshape(-1), case.batch)
+    shape = (*case.taps, case.inputs)
+    for g, rows in enumerate(a):
+        masks = []
+        for part in (rows, rows[kept]):
+            projection = (
+                np.linalg.pinv(part, rcond=1e-10) @ part if len(part) else 0 * rows.T @ rows
+            )
+            masks.append((np.abs(np.diag(projection) - 1) < 1e-8).reshape(shape))
+        for o in range(g * case.outputs, (g + 1) * case.outputs):
+            assert np.array_equal(report.padding_only[..., o], masks[0] & ~masks[1])
+
+
+def test_padding_is_told_in_words() -> None:
+    def text(*args: object, **options: object) -> str:
+        return " ".join(str(report_of(*args, **options)).split())
+
+    words = "identifiable only because zeros are assumed outside the record"
+    assert f"every tap: {words}" in text(np.ones(40), 4, padding="causal")
+    assert f"every tap: {words}" in text(N[:3, 0], 5, padding="full")
+    assert words not in text(N[:, 0], 4, padding="causal")
+    assert words not in text(N[:, 0], 4, padding="circular")
+    assert words not in text(np.ones(40), 4)
+    mixed = text(np.stack([N[:, 0], np.ones(40)], 1), 3, padding="causal")
+    assert f"channel 1 lags 0–2: {words}" in mixed
+    lagged = cs.identify(cs.Problem.from_lags(np.ones(40), lags=(0, 3), edges="zeros"))
+    assert f"every tap: {words}" in " ".join(str(lagged).split())
+
+
+# --- what is confounded
+
+DELAYED = np.stack([N[1:, 0], N[:-1, 0]], 1)
+CONFOUNDED = {
+    "copy": (N[:, [0, 0]], 1, ["channel 0 lag 0 and channel 1 lag 0", "only their sum is"]),
+    "negative copy": (N[:, [0, 0]] * [1, -1], 1, ["only their difference is determined"]),
+    "proportional": (
+        N[:, [0, 0]] * [1, 2], 1, ["only 0.5·(channel 0 lag 0) + (channel 1 lag 0) is determined"]
+    ),
+    "delayed copy": (
+        DELAYED, 3,
+        [
+            "channel 0 lag 0 and channel 1 lag -1 are confounded: only their sum is determined",
+            "channel 0 lag -1 and channel 1 lag -2 are confounded: only their sum is determined",
+        ],
+    ),
+    "zero channel": (N * [1, 0, 1], 2, ["channel 1 lags -1, 0 never reach y"]),
+    "constant": (np.ones(40), 4, ["lags -3 to 0 are confounded: only their sum is determined"]),
+    "alternating": ((-1.0) ** T, 2, ["lags -1, 0 are confounded: only their difference"]),
+    "quarter tone": (
+        np.array([0.0, 1, 0, -1])[T % 4], 4,
+        ["lags -2, 0 are confounded: only their difference", "lags -3, -1 are confounded"],
+    ),
+    "ramp": (
+        T.astype(float), 3,
+        ["only 2 combinations of these 3 are determined; any multiple of ", "changes nothing"],
+    ),
+    "many pairs": (N[:, [0, 0]], 9, ["and 4 more such sets of taps"]),
+    "rows of an image": (
+        np.outer(T[:8], np.ones(8)), (2, 2),
+        ["lags (0, 0), (0, -1) are confounded: only their sum is determined"],
+    ),
+    "white": (N, 4, []),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", CONFOUNDED)
+def test_confounded_taps_in_words(name: str) -> None:
+    x, taps, words = CONFOUNDED[name]
+    report = report_of(x, taps if isinstance(taps, tuple) else (taps,))
+    told = " ".join(report.confounded)
+    assert all(w in told for w in words)
+    assert bool(told) == (report.nullity > 0)
+    assert told in " ".join(str(report).split())
+    assert report.to_dict()["confounded"] == report.confounded
+
+
+def test_the_bias_is_named_where_it_stands_in_for_taps() -> None:
+    constant = report_of(np.full(40, 2.0), 1, bias=True)
+    assert constant.confounded == [
+        "lag 0 and the bias are confounded: only (lag 0) + 0.5·(the bias) is determined"
+    ]
+    hot = report_of(np.eye(3)[T % 3], (1,), bias=True)
+    (told,) = hot.confounded
+    assert "− (the bias) changes nothing" in told
+    for report in (constant, hot):
+        assert "without the bias every tap is determined (bias=False)" in report.remedies
+        assert report.under(report.problem.spec, bias=False).unique
+    apart = report_of(np.stack([N[:, 0], N[:, 0]], 1), (1,), bias=True)
+    assert "the bias" not in " ".join([*apart.confounded, *apart.remedies])
+
+
+@pytest.mark.parametrize("name", CONFOUNDED)
+@pytest.mark.parametrize("power", [0, 40])
+def test_the_echelon_basis_spans_the_null_space(name: str, power: int) -> None:
+    x, taps, _ = CONFOUNDED[name]
+    x = np.ldexp(x, power * (np.arange(x.shape[-1]) % 2) if x.ndim == 2 and taps != (2, 2) else 0)
+    report = report_of(x, taps if isinstance(taps, tuple) else (taps,))
+    (basis,) = report.null_echelon
+    flat = basis.reshape(len(basis), int(np.prod(basis.shape[1:])))
+    assert len(flat) == report.nullity
+    pivots = [np.flatnonzero((v == 1) & (np.count_nonzero(flat, axis=0) == 1)) for v in flat]
+    assert all(len(p) for p in pivots)
+    orthonormal = report.null_space[0].reshape(flat.shape)
+    if len(flat):
+        unit = flat / np.linalg.norm(flat, axis=1, keepdims=True)
+        np.testing.assert_allclose(unit @ orthonormal.T @ orthonormal, unit, atol=1e-10)
+        assert np.linalg.matrix_rank(unit, tol=1e-3) == len(flat)
+
+
+def test_groups_are_named_by_their_own_channels() -> None:
+    report = report_of(N[:, [0, 1, 2, 2]], (1,), groups=2)
+    assert report.confounded == [
+        "channel 2 lag 0 and channel 3 lag 0 are confounded: only their sum is determined"
+    ]
+
+
+def test_too_many_for_words_are_counted() -> None:
+    report = report_of(np.ones(300), 260)
+    assert report.confounded == [
+        "259 independent changes of the kernel leave y as it is; fewer taps or channels make them "
+        "few enough to name"
+    ]
+    assert report.null_echelon[0].shape == (259, 260, 1)
+
+
+# --- remedies do what they say
+
+# (input, taps, options, the kinds of remedy that must be there and work)
+BROKEN = {
+    "short": (N[:12], 4, {}, {"taps", "length"}),
+    "short with a bias": (N[:13, :1], 8, {"bias": True}, {"taps", "length"}),
+    "constant": (np.ones(40), 4, {}, {"taps"}),
+    "tone": (np.array([0.0, 1, 0, -1])[T % 4], 6, {}, {"taps"}),
+    "copy": (N[:, [0, 1, 0]], 3, {}, {"without"}),
+    "delayed": (DELAYED, 3, {}, {"taps", "without"}),
+    "zero": (N * [1, 0, 1], 3, {}, {"zero"}),
+    "stride": (np.repeat(np.eye(8)[0], 5), 4, {"stride": 3}, {"taps", "stride"}),
+    "stride with a pattern": (np.kron(N[:12, 0], [1.0, 1.0]), 3, {"stride": 2}, {"taps", "stride"}),
+    "image": (np.outer(np.arange(8.0), np.ones(8)), (2, 3), {}, {"taps"}),
+    "few images": (N[:4, 0].reshape(2, 2), (2, 2), {}, {"taps"}),
+}
+
+
+def problem_of(name: str, **changes: object) -> cs.Problem:
+    x, taps, options, _ = BROKEN[name]
+    taps = taps if isinstance(taps, tuple) else (taps,)
+    return cs.Problem(x, **{"kernel_size": taps, **options, **changes})
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_every_remedy_helps(name: str) -> None:
+    problem = problem_of(name)
+    report = cs.identify(problem)
+    assert not report.unique
+    told = "\n".join(report.remedies)
+    x, taps, options, expected = BROKEN[name]
+    tried = set()
+    for asked in re.findall(r"fewer taps: kernel_size=(\(.*?\)|\d+)", told):
+        size = tuple(int(v) for v in re.findall(r"\d+", asked))
+        assert cs.identify(problem_of(name, kernel_size=size)).unique
+        tried.add("taps")
+    if "stride=1 determines every tap" in told:
+        assert cs.identify(problem_of(name, stride=1)).unique
+        tried.add("stride")
+    if found := re.search(r"without channel (.*?) the others", told):
+        for c in map(int, found[1].split(" or ")):
+            rest = np.delete(x, c, axis=1)
+            assert cs.identify(cs.Problem(rest, kernel_size=(taps,), **options)).unique
+            tried.add("without")
+    if found := re.search(r"channel (\d+) is zero in all windows: drop it", told):
+        rest = np.delete(x, int(found[1]), axis=1)
+        assert cs.identify(cs.Problem(rest, kernel_size=(taps,))).unique
+        tried.add("zero")
+    if found := re.search(r"a record of (\d+) samples instead of", told):
+        rng = np.random.default_rng(1)
+        longer = rng.standard_normal((int(found[1]), problem.in_channels))
+        sizes = {"kernel_size": problem.spec.kernel_size, "bias": problem.bias}
+        assert cs.identify(cs.Problem(longer, **sizes)).unique
+        assert not cs.identify(cs.Problem(longer[:-1], **sizes)).unique
+        tried.add("length")
+    (ridge,) = re.findall(r"ridge=(\S+) brings the condition to 1000", told)
+    noise = np.random.default_rng(2).standard_normal(problem.row_shapes[0])
+    again = cs.Problem(x, noise, spec=problem.spec, bias=problem.bias)
+    assert cs.solve(again, cs.AutoSolver(float(ridge)), strict=True).ok
+    assert tried == expected
+
+
+def test_fewer_lags_are_asked_for_as_lags() -> None:
+    x = np.array([0.0, 1, 0, -1])[T % 4]
+    for edges, lags, kept in (
+        ("drop", (0, 5), (0, 1)),
+        ("drop", (-3, 2), (0, 1)),
+        ("drop", (-7, -2), (-3, -2)),
+        ("circular", (0, 5), (0, 1)),
+    ):
+        report = cs.identify(cs.Problem.from_lags(x, lags=lags, edges=edges))
+        (asked,) = re.findall(r"lags=\((-?\d+), (-?\d+)\)", " ".join(report.remedies))
+        first, last = map(int, asked)
+        assert (first, last) == kept
+        assert cs.identify(cs.Problem.from_lags(x, lags=(first, last), edges=edges)).unique
+
+
+DILATED = {"padding": "causal", "dilation": 2}
+TOO_SHORT = {
+    "aliased taps": (7, {"kernel_size": 6, "dilation": 2, "padding": "circular"}, 5),
+    "a tap that reads one sample": (9, {"kernel_size": 5, "bias": True, **DILATED}, 3),
+    "zeros around": (11, {"kernel_size": 5, "padding": ((5, 5),)}, 4),
+    "enough rows, not enough samples": (5, {"kernel_size": 3, **DILATED}, 4),
+}
+
+
+@pytest.mark.parametrize("name", TOO_SHORT)
+def test_the_record_asked_for_is_long_enough(name: str) -> None:
+    """Where rows of padding, or taps a turn apart, make counting alone wrong."""
+    length, options, given = TOO_SHORT[name]
+    channels = 3 if name == "zeros around" else 1
+    noise = np.random.default_rng(0).standard_normal((20, channels))
+    told = cs.identify(cs.Problem(noise[:given], **options)).remedies[0]
+    assert re.search(rf"a record of {length} samples instead|at least {length} samples", told)
+    assert "order of excitation" not in " ".join(
+        cs.identify(cs.Problem(noise[:given], **options)).remedies
+    )
+    assert cs.identify(cs.Problem(noise[:length], **options)).unique
+    assert not cs.identify(cs.Problem(noise[: length - 1], **options)).unique
+
+
+def test_what_more_rows_would_not_mend_is_told_beside_them() -> None:
+    noise = N[:7, 0]
+    zero = report_of(np.stack([noise, np.zeros(7)], 1), (5,)).remedies
+    assert any(r.startswith("7 more rows of y are needed") for r in zero)
+    assert "even with kernel_size=2, channel 1 is zero in all windows: drop it" in zero
+    twice = " ".join(report_of(np.stack([noise, noise], 1), (5,)).remedies)
+    assert "combinations of channels cannot be told apart" in twice
+    assert "cannot be told apart" not in " ".join(report_of(N[:7, :2], (5,)).remedies)
+
+
+def test_a_burst_at_the_end_asks_for_the_silence_after_it() -> None:
+    burst = np.r_[np.zeros(50), 1.0, 2.0, 3.0]
+    told = " ".join(report_of(burst, 6).remedies)
+    assert "record the silence around it too" in told
+    assert "more of the same" not in told
+    assert report_of(np.r_[burst, np.zeros(5)], 6).unique
+    assert "more of the same signal will not help" in " ".join(report_of(np.ones(40), 4).remedies)
+
+
+def test_a_report_under_another_geometry_leaves_its_own_alone() -> None:
+    report = report_of(N, 3, stride=2)
+    dense = report.under(cs.ConvSpec(3))
+    assert (report.n_equations, dense.n_equations) == (19, 38)
+    assert dense.problem.y is None
+    assert report.under(cs.ConvSpec(50)) is None
+
+
+def test_an_undecided_report_names_what_decides(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("convsolve.leastsquares.analysis.MAX_FACTOR_BYTES", 8)
+    report = report_of(np.ones(40), 3)
+    assert report.verdict == "undecided"
+    assert not report.decided
+    assert report.remedies[0].startswith("a QR of so many unknowns would take 0.0 GiB; fewer taps")
+    assert "a large enough ridge makes the answer unique" in report.remedies[1]
+    assert report.method.startswith("a QR does not fit in the memory allowed, and nothing smaller")
+    with pytest.raises(ValueError, match=r"fewer channels decide it; a large enough ridge"):
+        _ = report.condition
+    wide = report_of(N[:12], 4)
+    assert wide.remedies[0].startswith("3 more rows of y are needed")
+    assert cs.plot(wide).axes == []
+    assert wide.verdict == "underdetermined"
+    assert "identifiable" not in str(wide)
+
+
+def test_compare_keeps_the_methods_that_can_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("convsolve.leastsquares.analysis.MAX_FACTOR_BYTES", 8)
+    table = cs.compare(cs.Problem(np.arange(40.0), N[:38, 0], kernel_size=3))
+    assert "give a ridge, or fewer taps" in table.skipped["NormalEquations"]
+    assert any("GradientDescent" in name for name in table.solutions)
+    with pytest.raises(cs.SolveError, match="give a ridge, or fewer taps"):
+        cs.compare(cs.Problem(np.arange(40.0), N[:38, 0], kernel_size=3), [cs.NormalEquations()])
+
+
+def test_inner_rows_too_large_to_decide_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("convsolve.leastsquares.analysis.MAX_FACTOR_BYTES", 20_000)
+    monkeypatch.setattr("convsolve.leastsquares.system.SMALL_NUMBERS", 0)
+    x = np.random.default_rng(0).standard_normal(60)
+    report = report_of(x, 40, padding="full")
+    assert report.verdict == "overdetermined"
+    assert not report.padding_only.any()
+    text = " ".join(str(report).split())
+    assert "which taps rest on the zeros outside the record is too large to decide" in text
+
+
+def test_the_group_that_speaks_gives_the_rank() -> None:
+    n = np.arange(20_000)
+    pattern = np.tile(np.random.default_rng(0).standard_normal(5), 4000)
+    x = np.stack([np.sin(0.7 * n + 0.1), pattern], 1)
+    report = report_of(x, 6, groups=2)
+    assert report.group_verdicts == ("ambiguous", "rank-deficient")
+    assert (report.rank, report.nullity, report.worst_group) == (5, 1, 1)
+
+
+@pytest.mark.parametrize(("dtype", "words"), [
+    (np.float32, "x is float32: its own rounding, 1e-07 of its size, is part of the data"),
+    (np.int16, "x is int16, taken as exact: in readings of an instrument"),
+    (np.float64, ""),
+])  # fmt: skip
+def test_data_coarser_than_the_arithmetic_are_told_so(dtype: type, words: str) -> None:
+    text = " ".join(str(report_of(N.astype(dtype), (3,))).split())
+    assert words in text
+    assert bool(words) == ("precision " in text)
+
+
+def test_the_words_about_the_bias_agree_with_its_mask() -> None:
+    y = np.random.default_rng(0).integers(-9, 10, 60) * 1.0
+    for pair in ((y + 1e6, y + 1e6 + 2.0**-10), (y, y + 2.0**-37), (y, y + 4.0), (y, 2 * y)):
+        report = report_of(np.stack(pair, 1), (1,), bias=True)
+        assert ("the bias" in " ".join(report.confounded)) == (not report.bias_identifiable)
+
+
+def test_a_printed_report_keeps_no_problem_alive() -> None:
+    gc.disable()
+    try:
+        for padding in ("valid", "causal"):
+            problem = cs.Problem(N[:, 0], N[:, 0], kernel_size=1, padding=padding)
+            report, gone = cs.identify(problem), weakref.ref(problem)
+            str(report)
+            report.to_dict()
+            del problem, report
+            assert gone() is None
+    finally:
+        gc.enable()
+
+
+def test_lags_are_in_the_reading_line() -> None:
+    assert "kernel: 3 taps, lags -1 to 1, edges zeros; y" in repr(
+        cs.Problem.from_lags(N, lags=(-1, 1), edges="zeros")
+    )
+
+
+def test_every_deficient_group_is_told_and_none_is_shortened() -> None:
+    a, b = N[:, 0], N[:, 1]
+    told = report_of(np.stack([a, 0 * a, b, b], -1), (2,), groups=2).remedies
+    assert "channel 1 is zero in all windows: put another in its place" in told
+    (shared,) = [t for t in told if "cannot be told apart" in t]
+    assert shared.startswith("in group 1, 2 combinations of channels")
+    assert "drop" not in " ".join(told)
+
+
+def test_a_report_that_somebody_holds_is_not_made_again() -> None:
+    problem = cs.Problem(N, N[:, 0], kernel_size=(1,))
+    report = cs.identify(problem)
+    assert cs.identify(problem) is report
+    assert cs.solve(problem).identifiability is report
+
+
+def test_integers_that_float64_does_not_hold_are_told() -> None:
+    v = N[:, 0].astype(np.int64)
+    with pytest.warns(UserWarning, match=r"integers beyond 2\*\*53 are rounded to float64"):
+        report = cs.identify(cs.Problem(2**60 + v, kernel_size=3, bias=True))
+    assert not report.unique
+    assert cs.identify(cs.Problem(2**52 + v, kernel_size=3, bias=True)).unique

@@ -1,0 +1,266 @@
+"""How well a determined kernel is determined: gains, leverage, resolution, ridge, remedies."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import convsolve as cs
+from convsolve.leastsquares import system
+from convsolve.linalg import qr as triangle
+from support import oracle
+from support.cases import EPS, as_channels, from_svd
+
+RNG = np.random.default_rng(0)
+N = RNG.integers(-9, 10, (60, 2)).astype(float)
+
+
+def spec_of(case: oracle.Case) -> cs.ConvSpec:
+    return cs.ConvSpec(case.taps, case.stride, case.padding, case.dilation, case.groups)
+
+
+def centred(a: np.ndarray, bias: bool) -> np.ndarray:
+    return a - a.mean(0) if bias else a
+
+
+def dense(case: oracle.Case) -> tuple[cs.Problem, list[np.ndarray]]:
+    """A problem of normal noise, with a bias half of the time, and its centred matrices."""
+    x = np.random.default_rng(case.seed).standard_normal(case.x_shape)
+    bias = bool(case.seed % 2)
+    outputs = case.groups * case.outputs
+    problem = cs.Problem(x, spec=spec_of(case), out_channels=outputs, bias=bias)
+    a = oracle.design_matrix(x, case.taps, *case.args)
+    return problem, [centred(g, bias) for g in a]
+
+
+@oracle.over_geometries(5)
+def test_gain_resolution_and_leverage_against_the_dense_matrix(case: oracle.Case) -> None:
+    """With the pseudo-inverse of A, whatever its rank."""
+    problem, matrices = dense(case)
+    report = cs.identify(problem)
+    shape = (*case.taps, case.inputs)
+    hat = []
+    for g, a in enumerate(matrices):
+        inverse = np.linalg.pinv(a, rcond=1e-10)
+        spread = inverse @ inverse.T
+        projection = inverse @ a
+        mask = np.abs(np.diag(projection) - 1) < 1e-8
+        gain = np.where(mask, np.sqrt(np.diag(spread)), np.inf).reshape(shape)
+        norms = np.linalg.norm(a - a.mean(0), axis=0).reshape(shape)
+        kept = np.diag(projection).reshape(shape)
+        ridge = 0.3
+        damped = np.diag(np.linalg.solve(a.T @ a + ridge * np.eye(a.shape[1]), a.T @ a))
+        for o in range(g * case.outputs, (g + 1) * case.outputs):
+            np.testing.assert_allclose(report.noise_gain[..., o], gain, rtol=1e-7)
+            weak = np.isfinite(gain) & (norms * np.where(np.isfinite(gain), gain, 0) > 100)
+            assert np.array_equal(report.weakly_determined[..., o], weak)
+            np.testing.assert_allclose(report.resolution()[..., o], kept, atol=1e-8)
+            np.testing.assert_allclose(
+                report.resolution(ridge)[..., o].reshape(-1), damped, atol=1e-12
+            )
+        hat.append(np.diag(a @ inverse) + problem.bias / len(a))
+    leverage = np.asarray(report.leverage()).reshape(-1, case.groups)
+    np.testing.assert_allclose(leverage.T, hat, atol=1e-8)
+    ranks = np.array(report.group_ranks) + problem.bias
+    np.testing.assert_allclose(leverage.sum(0), ranks, atol=1e-8)
+
+
+def test_noise_gain_is_the_standard_error_of_the_answer() -> None:
+    """The spread of 4 000 answers to white noise, all solved at once as outputs."""
+    noise = np.random.default_rng(1).standard_normal((56, 4000))
+    problem = cs.Problem(N, noise, kernel_size=5)
+    kernel = np.asarray(cs.solve(problem).kernel)
+    gain = cs.identify(problem).noise_gain
+    np.testing.assert_allclose(kernel.std(-1), gain[..., 0], rtol=5 / np.sqrt(2 * 4000))
+
+
+@pytest.mark.parametrize("power", [-300, -20, 20, 300])
+def test_units_pass_through(power: int) -> None:
+    plain = cs.identify(cs.Problem(N, kernel_size=3))
+    unit = np.array([0, power])
+    scaled = cs.identify(cs.Problem(np.ldexp(N, unit), kernel_size=3))
+    np.testing.assert_allclose(
+        np.ldexp(scaled.noise_gain[..., 0], unit), plain.noise_gain[..., 0], rtol=1e-12
+    )
+    np.testing.assert_allclose(scaled.leverage(), plain.leverage(), atol=1e-13)
+    assert not scaled.weakly_determined.any()
+
+
+def test_leverage_has_the_form_of_the_records() -> None:
+    assert cs.identify(cs.Problem(N, kernel_size=3)).leverage().shape == (58,)
+    batch = cs.identify(cs.Problem(N.reshape(3, 20, 2), kernel_size=3, groups=2))
+    assert batch.leverage().shape == (3, 18, 2)
+    records = [N[:20], N[20:22], N[22:50], N[30:50]]
+    parts = cs.identify(cs.Problem(records, kernel_size=3)).leverage()
+    assert [p.shape for p in parts] == [(18,), (0,), (26,), (18,)]
+    a = np.concatenate([oracle.design_matrix(r[None], (3,))[0] for r in records if len(r) > 2])
+    hat = np.diag(a @ np.linalg.pinv(a))
+    np.testing.assert_allclose(np.concatenate(parts), hat, atol=1e-12)
+
+
+def test_a_burst_has_all_the_leverage() -> None:
+    x = N[:, 0].copy()
+    x[30] = 1e6
+    leverage = cs.identify(cs.Problem(x, kernel_size=3)).leverage()
+    assert set(np.flatnonzero(leverage > 0.9)) == {28, 29, 30}
+
+
+# --- the ridge
+
+
+@pytest.mark.parametrize("condition", [1.5, 10.0, 1e3, 1e8])
+@pytest.mark.parametrize("bias", [False, True])
+def test_ridge_for_meets_its_bound_and_no_more(condition: float, bias: bool) -> None:
+    x = np.cumsum(np.cumsum(N, axis=0), axis=0)
+    report = cs.identify(cs.Problem(x, kernel_size=4, bias=bias))
+    a = centred(oracle.design_matrix(x[None], (4,))[0], bias)
+    ridge = report.ridge_for(condition)
+    values = np.linalg.svd(np.vstack([a, np.sqrt(ridge) * np.eye(8)]), compute_uv=False)
+    if values[0] / values[-1] < condition * (1 - 1e-9):
+        assert ridge == 0
+        assert report.condition <= condition
+    else:
+        assert values[0] / values[-1] == pytest.approx(condition, rel=1e-9)
+
+
+def test_ridge_for_of_deficient_data_and_of_the_worst_group() -> None:
+    ones = cs.identify(cs.Problem(np.ones(20), kernel_size=3))
+    assert ones.ridge_for(1e3) == pytest.approx(3 * 18 / (1e6 - 1), rel=1e-12)
+    both = cs.identify(cs.Problem(np.stack([np.ones(20), N[:20, 0]], 1), kernel_size=3, groups=2))
+    alone = cs.identify(cs.Problem(N[:20, 0], kernel_size=3))
+    assert both.ridge_for(2.0) == max(ones.ridge_for(2.0), alone.ridge_for(2.0))
+
+
+@pytest.mark.parametrize(
+    ("condition", "error", "words"),
+    [
+        (1.0, ValueError, "condition must be finite and above 1, got 1.0"),
+        (float("nan"), ValueError, "condition must be finite and above 1"),
+        ("3", TypeError, "condition must be a number, got '3'"),
+        (True, TypeError, "condition must be a number, got True"),
+        (None, TypeError, "condition must be a number, got None"),
+        (N, TypeError, "condition must be a number"),
+    ],
+    ids=str,
+)
+def test_ridge_for_is_judged(condition: object, error: type, words: str) -> None:
+    with pytest.raises(error, match=words):
+        cs.identify(cs.Problem(N, kernel_size=3)).ridge_for(condition)
+
+
+def test_a_ridge_that_cannot_be_is_an_error() -> None:
+    with pytest.raises(ValueError, match="x is zero in every window: no ridge is the smallest"):
+        cs.identify(cs.Problem(np.zeros(9), kernel_size=2)).ridge_for(10)
+    for power in (600, -600):
+        report = cs.identify(cs.Problem(np.ldexp(N, power), kernel_size=3))
+        with pytest.raises(ValueError, match=r"the ridge lies outside .*; change the unit"):
+            report.ridge_for(1.5)
+    with pytest.raises(ValueError, match="ridge must be finite and not negative, got -1"):
+        cs.identify(cs.Problem(N, kernel_size=3)).resolution(-1)
+    with pytest.raises(ValueError, match="ridge=1e-40 is too small to decide anything; give more"):
+        cs.identify(cs.Problem(np.ones(20), kernel_size=3)).resolution(1e-40)
+
+
+# --- smooth inputs
+
+
+def band_limited(seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """White noise without anything above 0.3 of Nyquist; 40 taps; noise of 0.1 in y."""
+    rng = np.random.default_rng(seed)
+    spectrum = np.fft.rfft(rng.standard_normal(1000))
+    spectrum[151:] = 0
+    x, kernel = np.fft.irfft(spectrum), rng.standard_normal(40)
+    y = np.correlate(x, kernel) + 0.1 * rng.standard_normal(961)
+    return x, y, kernel
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_band_limited_recording_is_told_and_a_ridge_bounds_it(seed: int) -> None:
+    x, y, kernel = band_limited(seed)
+    a = np.lib.stride_tricks.sliding_window_view(x, 40)
+    assert np.abs(np.linalg.lstsq(a, y, rcond=None)[0]).max() > 1e8
+    problem = cs.Problem(x, y, kernel_size=40)
+    report = cs.identify(problem)
+    assert not report.unique
+    assert report.verdict in ("rank-deficient", "ambiguous")
+    assert "fall off without a gap" in report.remedies[0]
+    ridge = report.ridge_for(1e3)
+    assert f"ridge={ridge:.3g}" in report.remedies[-1]
+    fit = cs.solve(problem, cs.AutoSolver(ridge), strict=True)
+    assert fit.ok
+    assert np.abs(fit.kernel).max() < 10
+    assert np.abs(kernel).max() < 4
+    with pytest.warns(cs.IdentifiabilityWarning, match="fall off without a gap"):
+        cs.solve(problem)
+
+
+def low_passed(seed: int) -> np.ndarray:
+    """White noise through the same window low-pass of 201 taps twice."""
+    rng = np.random.default_rng(seed)
+    n = np.arange(201) - 100
+    low = 0.3 * np.sinc(0.3 * n) * np.hamming(201)
+    noise = rng.standard_normal(1400)
+    return np.convolve(np.convolve(noise, low, "valid"), low, "valid")
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_its_gentler_sister_is_determined_but_weakly(seed: int) -> None:
+    report = cs.identify(cs.Problem(low_passed(seed), kernel_size=40))
+    assert report.verdict == "overdetermined"
+    assert 1e7 < report.condition < 1e10
+    assert report.weakly_determined.all()
+    assert report.noise_gain.max() > 1e5
+    text = " ".join(str(report).split())
+    assert "all taps are weakly determined, other taps can stand in for them" in text
+    assert f"ridge={report.ridge_for(1e3):.3g} brings the condition to 1000" in text
+
+
+def test_an_offset_weakens_nothing() -> None:
+    """What a column shares with a constant is no fault of the other taps, bias or none."""
+    x = np.random.default_rng(0).standard_normal(2000) + 1e5
+    for bias in (False, True):
+        report = cs.identify(cs.Problem(x, kernel_size=10, bias=bias))
+        assert not report.weakly_determined.any()
+
+
+def test_white_noise_is_well_determined() -> None:
+    report = cs.identify(cs.Problem(np.random.default_rng(0).standard_normal(1000), kernel_size=40))
+    assert not report.weakly_determined.any()
+    assert "weakly" not in str(report)
+    np.testing.assert_allclose(report.noise_gain, 1 / np.sqrt(961), rtol=0.2)
+
+
+# --- the condition, and R from a tree
+
+
+@pytest.mark.parametrize("kappa", [1e1, 1e3, 1e4, 1e5])
+def test_a_gram_gives_the_condition_to_ten_digits(
+    kappa: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(system, "SMALL_NUMBERS", 0)
+    a = from_svd(300, 12, kappa, np.random.default_rng(1))
+    report = cs.identify(as_channels(a, a[:, :1]))
+    assert report.method.startswith("Cholesky")
+    assert report.condition == pytest.approx(kappa, rel=1e-10 + 8 * 12 * EPS * kappa)
+
+
+@pytest.mark.parametrize("rows", [3, 40, 41, 999])
+@pytest.mark.parametrize("block", [1, 7, 64, 1000])
+def test_a_tree_of_blocks_is_one_qr(rows: int, block: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(triangle, "TREE_NUMBERS", 1)
+    a = np.random.default_rng(rows).standard_normal((rows, 5))
+    r = triangle.tree_qr(a[i : i + block] for i in range(0, rows, block))
+    assert r.shape == (min(rows, 5), 5)
+    assert not np.tril(r, -1).any()
+    np.testing.assert_allclose(r.T @ r, a.T @ a, rtol=0, atol=1e-13 * np.linalg.norm(a) ** 2)
+
+
+@pytest.mark.parametrize("kappa", [1e2, 1e8, 1e12])
+def test_a_tree_loses_no_small_singular_value(
+    kappa: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(triangle, "TREE_NUMBERS", 1)
+    a = from_svd(2000, 20, kappa, np.random.default_rng(2))
+    r = triangle.tree_qr(a[i : i + 17] for i in range(0, 2000, 17))
+    values = np.linalg.svd(r, compute_uv=False)
+    np.testing.assert_allclose(values, np.linalg.svd(a, compute_uv=False), rtol=0, atol=10 * EPS)

@@ -1,0 +1,329 @@
+"""The normal equations in kernel space: operator, preconditioner, certificate, proofs of rank."""
+
+from __future__ import annotations
+
+import math
+from functools import partial
+
+import mpmath as mp
+import numpy as np
+import pytest
+
+import convsolve as cs
+from convsolve.leastsquares.analysis import prepare
+from convsolve.leastsquares.certificate import EXACT
+from convsolve.leastsquares.normal_operator import normal_equations
+from convsolve.leastsquares.system import System
+from convsolve.linalg.conjugate_gradient import Conjugate, Evidence, inverse_form
+from convsolve.operators.overlap_save import Series
+from convsolve.operators.toeplitz import Gram
+from convsolve.operators.whitening import Preconditioner
+from support import oracle
+from support.cases import EPS
+from support.coloured import coloured, convolved
+
+
+def problem_of(case, y=None, bias=False):
+    x, *_ = (a.astype(float) for a in case.integers(case.x_shape))
+    spec = cs.ConvSpec(case.taps, case.stride, case.padding, case.dilation, case.groups)
+    return cs.Problem(x, y, spec=spec, bias=bias)
+
+
+def dense(case, system):
+    """Design matrices in the coordinates of `System`, (groups, rows, P)."""
+    (x,) = case.integers(case.x_shape)
+    a = oracle.design_matrix(x, case.taps, *case.args).astype(float)
+    if system.prepared.problem.bias:
+        a = a - a.mean(1, keepdims=True)
+    return np.ldexp(a, -system.exponents[:, None])
+
+
+def series(*records):
+    c = records[0].shape[-1]
+    return [Series(x[None], np.ones(c), np.zeros(c)) for x in records]
+
+
+# --- the operator
+
+
+@oracle.over_geometries(12)
+def test_operator_is_the_dense_gram(case):
+    for bias, ridge in ((False, 0.0), (True, 0.5)):
+        problem = problem_of(case, bias=bias)
+        system = System(prepare(problem), ridge)
+        for normal, a in zip(normal_equations(system), dense(case, system), strict=True):
+            p = a.shape[1]
+            # From its coordinates to those of System.
+            found = normal.product(np.eye(p) / normal.stretch) / normal.stretch
+            wanted = a.T @ a + np.diag(system.root_ridge[normal.group] ** 2)
+            assert np.abs(found - wanted).max() <= 1e-13 * max(1.0, np.abs(wanted).max())
+            assert np.abs(found - found.T).max() <= 1e-13 * max(1.0, np.abs(wanted).max())
+
+
+@pytest.mark.parametrize(
+    ("shape", "taps"), [((90,), (7,)), ((30, 40), (3, 4)), ((16, 16, 16), (2,) * 3)]
+)
+@pytest.mark.parametrize("long", [True, False])
+def test_operator_by_the_edges_and_by_the_rows(shape, taps, long):
+    """Records much longer than the kernel by what hangs over their ends, short ones directly."""
+    rng = np.random.default_rng(0)
+    shape = shape if long else tuple(k + 1 for k in taps)
+    x = rng.standard_normal((2, *shape, 2))
+    a = oracle.design_matrix(x, taps)[0]
+    parts = [Series(x, np.ones(2), np.zeros(2))]
+    gram = Gram(parts, taps, np.arange(a.shape[1]), (a**2).sum(0))
+    assert gram.toeplitz == long
+    assert np.abs(gram(np.eye(a.shape[1])) - a.T @ a).max() <= 1e-13 * np.abs(a.T @ a).max()
+
+
+@pytest.mark.parametrize("samples", [70, 2000])
+def test_a_burst_at_an_edge_leaves_the_rest_its_digits(samples):
+    """Taken off the Toeplitz matrix, the square of the burst would leave rounding alone."""
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((samples, 1))
+    x[0] = 1e9
+    taps = 30
+    a = np.lib.stride_tricks.sliding_window_view(x[:, 0], taps)
+    squares = (a**2).sum(0)
+    gram = Gram(series(x), (taps,), np.arange(taps), squares)
+    assert not gram.toeplitz
+    v = rng.standard_normal((taps, 2))
+    v[0] = 0.0
+    scale = np.sqrt(squares)[:, None]
+    rows = Gram(series(x[1:]), (taps,), np.arange(taps), squares)
+    assert rows.toeplitz == (samples > 70)
+    got, wanted = gram(v) / scale, a.T @ (a @ v) / scale
+    assert np.abs(got - wanted).max() <= 1e-14 * np.abs(a @ v).max() * 1e9
+
+
+# --- the preconditioner
+
+
+def matrices(gram, precondition):
+    one = np.eye(gram.grid.taps[0] * gram.grid.channels)
+    return gram(one), precondition(one)
+
+
+SPECTRA = [(0.5, 1, 1), (0.9, 1, 1), (0.9, 2, 2), (0.99, 2, 1), (0.9, 4, 3), (0.0, 1, 40)]
+
+
+@pytest.mark.parametrize(("pole", "times", "channels"), SPECTRA)
+def test_preconditioner_makes_any_spectrum_flat(pole, times, channels):
+    """All eigenvalues of M⁻¹AᵀA near 1, whatever the condition; M within its bounds."""
+    rng = np.random.default_rng(1)
+    taps = 24
+    x = coloured(rng, 4000, channels, pole, times)
+    x /= np.sqrt((x**2).sum(0))
+    columns = np.arange(taps * channels)
+    parts = series(x[:2500], x[2500:])
+    gram = Gram(parts, (taps,), columns, np.ones(columns.size), ridge=np.full(columns.size, 1e-8))
+    precondition = Preconditioner(gram, parts)
+    g, inverse = matrices(gram, precondition)
+    assert np.abs(inverse - inverse.T).max() <= 1e-13 * np.abs(inverse).max()
+    half = np.linalg.cholesky((inverse + inverse.T) / 2)
+    values = np.linalg.eigvalsh(half.T @ g @ half)
+    assert values[0] > 0.3
+    assert values[-1] < 3
+    m = np.linalg.eigvalsh((inverse + inverse.T) / 2)
+    assert precondition.low <= 1 / m[-1]
+    assert precondition.high >= 1 / m[0]
+
+
+def test_random_vectors_cover_what_they_must():
+    """Their covariance is at least M: of M⁻¹ times it, no eigenvalue is below 1, less chance."""
+    rng = np.random.default_rng(2)
+    x = coloured(rng, 2000, 2) / 50
+    gram = Gram(series(x), (8,), np.arange(16), np.ones(16))
+    precondition = Preconditioner(gram, series(x))
+    _, inverse = matrices(gram, precondition)
+    drawn = np.concatenate([precondition.draw(rng) for _ in range(4000)], axis=1)
+    half = np.linalg.cholesky((inverse + inverse.T) / 2)
+    values = np.linalg.eigvalsh(half.T @ (drawn @ drawn.T / 4000) @ half)
+    assert values[0] > 0.8
+
+
+@pytest.mark.parametrize("lengths", [(40, 41, 60), (200,)])
+def test_filtered_lags_are_those_of_the_filtered_records(lengths):
+    rng = np.random.default_rng(3)
+    parts = series(*(coloured(rng, n, 2, 0.8) for n in lengths))
+    gram = Gram(parts, (40,), np.arange(80), np.ones(80))
+    precondition = Preconditioner(gram, parts)
+    w, p = precondition._filter.kernel, precondition.order
+    assert p == 16
+    found = precondition._white(gram.lags, parts)
+    wanted = np.zeros((40, 2, 2))
+    for x in parts:
+        white = sum(x.data[0, i : x.data.shape[1] - p + i] @ w[i] for i in range(p + 1))
+        for m in range(min(40, len(white))):
+            wanted[m] += white[m:].T @ white[: len(white) - m]
+    assert np.abs(found[:40] - wanted).max() <= 1e-12
+    assert np.abs(found[-1] - wanted[1].T).max() <= 1e-12
+
+
+# --- the certificate
+
+
+def exact_backward_error(a, y, w):
+    """η by its definition in 60 digits."""
+    with mp.workdps(60):
+        m, v = mp.matrix(a.tolist()), mp.matrix(w.tolist())
+        r = mp.matrix(y.tolist()) - m * v
+        g = m.T * r
+        inner = mp.norm(v) ** 2 * (m.T * m) + mp.norm(r) ** 2 * mp.eye(len(v))
+        return float(mp.sqrt((g.T * mp.lu_solve(inner, g))[0]) / mp.mnorm(m, "f"))
+
+
+@pytest.mark.parametrize("noise", [0.0, 1e-9, 1e-4, 0.3])
+@pytest.mark.parametrize("off", [1e-3, 1e-8, 1e-12])
+@pytest.mark.parametrize("times", [1, 3])
+def test_certificate_without_a_factor_is_a_bound(noise, off, times):
+    """Never below the backward error of an answer that is off, and within three times of it."""
+    rng = np.random.default_rng(14)
+    problem, w = convolved(rng, coloured(rng, 120, 1, 0.9, times), 12, 1, noise)
+    system = System(prepare(problem))
+    (normal,) = normal_equations(system)
+    reference = cs.solve(problem, cs.LeastSquares("svd")).kernel
+    kernel = reference * (1 + off * rng.standard_normal(w.shape))
+    v = system.from_user(kernel)
+    r_norm, g = system.apply(v)
+    (bound,) = normal.backward_error(v[0], r_norm[0], g[0], EXACT)
+    a = oracle.design_matrix(problem.x[0][None], (12,), padding=((11, 0),))[0]
+    scale = np.ldexp(1.0, system.exponents[0])
+    y = np.ldexp(problem.y[0][:, 0], -system.prepared.y_exponents[0])
+    eta = exact_backward_error(a / scale, y, v[0, :, 0])
+    assert bound >= eta * (1 - 1e-3) - EPS
+    assert bound <= 3 * eta or bound <= EXACT
+
+
+def test_a_toeplitz_answer_that_ignores_the_edges_fails():
+    """scipy.linalg.solve_toeplitz on autocorrelations, here as good as its kind can be."""
+    from scipy.linalg import solve_toeplitz
+
+    rng = np.random.default_rng(15)
+    taps = 50
+    problem, _ = convolved(rng, coloured(rng, 3000), taps)
+    x, y = problem.x[0][:, 0], problem.y[0][:, 0]
+    r = [x[: len(x) - m] @ x[m:] for m in range(taps)]
+    c = [x[: len(x) - m] @ y[m:] for m in range(taps)]
+    w = solve_toeplitz(r, c)[::-1]
+    system = System(prepare(problem))
+    v = system.from_user(w[:, None, None])
+    (normal,) = normal_equations(system)
+    r_norm, g = system.apply(v)
+    (bound,) = normal.backward_error(v[0], r_norm[0], g[0], EXACT)
+    true = system.certify(v).value
+    assert true <= bound <= 2 * true
+    assert bound > 1e8 * EXACT
+
+
+def test_quadrature_bounds_the_form_from_above():
+    rng = np.random.default_rng(16)
+    q = np.linalg.qr(rng.standard_normal((30, 30)))[0]
+    h = (q * np.logspace(-4, 0, 30)) @ q.T
+    m = h + 0.3 * np.diag(rng.random(30) * np.diag(h))
+    least = np.linalg.eigvals(np.linalg.solve(m, h)).real.min()
+    g = rng.standard_normal((30, 3))
+    wanted = np.einsum("pq,pq->q", g, np.linalg.solve(h, g))
+    for share in (1.0, 1e-3, 1e-9):
+        for steps in (1, 3, 10, 60):
+            bound = inverse_form(
+                lambda v: h @ v,
+                lambda v: np.linalg.solve(m, v),
+                g,
+                np.full(3, share * least),
+                np.zeros(3),
+                steps,
+            )
+            assert (bound >= wanted * (1 - 1e-9)).all()
+        assert (bound <= 2.01 * wanted).all()
+
+
+# --- full rank, proved
+
+
+def proved(problem, ridge=0.0):
+    return [n.full_rank(200) for n in normal_equations(System(prepare(problem), ridge))]
+
+
+def without_y(x, taps, **options):
+    return cs.Problem(x, kernel_size=taps, **options)
+
+
+@pytest.mark.parametrize(("pole", "times", "channels"), [(0, 1, 1), (0.9, 1, 3), (0.9, 2, 1)])
+@pytest.mark.parametrize("bias", [False, True])
+def test_full_rank_is_proved_where_a_gram_would(pole, times, channels, bias):
+    x = coloured(np.random.default_rng(17), 3000, channels, pole, times)
+    problem = without_y(x, 40, bias=bias)
+    assert proved(problem) == [True]
+    assert cs.identify(problem).verdict == "overdetermined"
+
+
+def deficient():
+    rng = np.random.default_rng(18)
+    a = rng.standard_normal((3000, 1))
+    half = np.fft.rfft(a[:, 0])
+    half[700:] = 0.0
+    return {
+        "constant channel": np.hstack([a, np.ones_like(a)]),
+        "zero channel": np.hstack([a, 0 * a]),
+        "copied channel": np.hstack([a, a]),
+        "delayed channel": np.hstack([a, np.roll(a, 3, 0)]),
+        "band-limited": np.fft.irfft(half, 3000)[:, None],
+        "tones": np.sin(np.outer(np.arange(3000), [0.3, 1.1])).sum(1)[:, None],
+        "period": np.tile(a[:25], (120, 1)),
+        "ramp": np.arange(3000.0)[:, None],
+    }
+
+
+@pytest.mark.parametrize("name", deficient())
+def test_full_rank_is_not_proved_of_deficient_data(name):
+    problem = without_y(deficient()[name], 40)
+    assert proved(problem) == [False]
+    assert not cs.identify(problem).unique
+    assert proved(problem, ridge=1e-3 * (problem.x[0] ** 2).sum()) == [True]
+
+
+def test_a_condition_beyond_a_gram_is_not_proved():
+    rng = np.random.default_rng(18)
+    a = rng.standard_normal((3000, 1))
+    problem = without_y(np.hstack([a, a + 1e-9 * rng.standard_normal(a.shape)]), 40)
+    assert proved(problem) == [False]
+    assert cs.identify(problem).unique
+
+
+def test_more_unknowns_than_rows_are_never_full_rank():
+    assert proved(without_y(np.random.default_rng(19).standard_normal(60), 40)) == [False]
+
+
+def test_rounding_of_coarser_data_counts(monkeypatch):
+    """Channels that differ by 1e-3 of themselves are one where numbers are good to 1e-2 only."""
+    rng = np.random.default_rng(20)
+    a = rng.standard_normal((3000, 1))
+    problem = without_y(np.hstack([a, a + 1e-3 * rng.standard_normal(a.shape)]), 4)
+    assert proved(problem) == [True]
+    monkeypatch.setattr(problem, "data_eps", 1e-2)
+    assert proved(problem) == [False]
+    assert proved(problem, ridge=1e-9) == [True]
+
+
+def test_groups_are_proved_one_by_one():
+    rng = np.random.default_rng(21)
+    a = rng.standard_normal((500, 3))
+    assert proved(without_y(np.hstack([a, a[:, 2:]]), 5, groups=2)) == [True, False]
+
+
+def test_evidence_is_a_bound_on_the_spectrum():
+    """Of 200 spectra the least eigenvalue is never below the bound, and mostly near it."""
+    rng = np.random.default_rng(22)
+    shares = []
+    for _ in range(200):
+        values = np.exp(rng.uniform(-6, 0, 40))
+        product = partial(np.multiply, values[:, None])
+        run = Conjugate(product, np.copy, rng.standard_normal((40, 1)))
+        evidence = Evidence()
+        while run.squares[0] > 1e-14:
+            length, ratio = run.step(np.ones(1, bool))
+            evidence.add(length[0], ratio[0])
+        shares.append(evidence.least / values.min())
+    assert max(shares) <= 1
+    assert math.isclose(np.median(shares), 0.2, rel_tol=0.9)

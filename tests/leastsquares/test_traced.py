@@ -1,0 +1,225 @@
+"""NormalEquations under jit without the design matrix: its parts, answers, gradients, memory."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import convsolve as cs
+from convsolve.operators.windows import normal_form
+from convsolve.solvers import spectral
+from support import oracle
+from support.derivatives import slope
+
+# Spec, x (N, *W, Cin), outputs, bias. All have no fewer rows than unknowns.
+GEOMETRIES: dict[str, tuple[cs.ConvSpec, tuple[int, ...], int, bool]] = {
+    "blocks": (cs.ConvSpec(5), (2, 90, 2), 1, False),
+    "one tap": (cs.ConvSpec(1), (1, 40, 3), 2, True),
+    "bias": (cs.ConvSpec(4, padding="full"), (1, 70, 2), 2, True),
+    "stride": (cs.ConvSpec(7, stride=3), (2, 90, 2), 1, False),
+    "beyond the kernel": (cs.ConvSpec(3, stride=5), (1, 90, 1), 1, True),
+    "dilation": (cs.ConvSpec(4, dilation=3, padding="causal"), (1, 61, 2), 1, True),
+    "both": (cs.ConvSpec(4, stride=4, dilation=6), (1, 150, 1), 2, False),
+    "groups": (cs.ConvSpec(3, groups=3, padding="same"), (2, 40, 6), 3, True),
+    "circular": (cs.ConvSpec(6, padding="circular"), (3, 25, 1), 1, False),
+    "cropped": (cs.ConvSpec(3, padding=((-4, 2),)), (1, 50, 2), 1, False),
+    "short": (cs.ConvSpec(9), (20, 11, 2), 1, True),
+    "image": (cs.ConvSpec((2, 5), stride=(2, 1), padding="same"), (2, 13, 30, 2), 2, True),
+    "volume": (cs.ConvSpec((2, 3, 2), dilation=(1, 2, 1)), (1, 8, 11, 7, 1), 1, False),
+}
+RNG = np.random.default_rng(0)
+
+
+@pytest.fixture(autouse=True)
+def double() -> Iterator[None]:
+    with jax.enable_x64(True):
+        yield
+
+
+def force(patch: pytest.MonkeyPatch) -> None:
+    """No problem is small, and even short records take several blocks and turns."""
+    patch.setattr(spectral, "SMALL_NUMBERS", 0)
+    patch.setattr(spectral, "LEAST", {1: 8, 2: 4, 3: 4})
+    patch.setattr(spectral, "TURN_NUMBERS", 200)
+
+
+@pytest.fixture
+def forced(monkeypatch: pytest.MonkeyPatch) -> None:
+    force(monkeypatch)
+
+
+def data(name: str) -> tuple[np.ndarray, np.ndarray, cs.ConvSpec, bool]:
+    spec, shape, outputs, bias = GEOMETRIES[name]
+    rng = np.random.default_rng(len(name))
+    x = rng.standard_normal(shape)
+    return x, rng.standard_normal((shape[0], *spec.output_shape(shape[1:-1]), outputs)), spec, bias
+
+
+def fit(x: Any, y: Any, spec: cs.ConvSpec, bias: bool, ridge: Any = 0.0) -> Any:
+    """What `fit_kernel` calls, apart from its cache, which knows nothing of ``forced``."""
+    return cs.NormalEquations(ridge).traced(jnp.asarray(x), jnp.asarray(y), spec, bias)
+
+
+def least_squares(
+    x: np.ndarray, y: np.ndarray, spec: cs.ConvSpec, bias: bool, ridge: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """By brute force: the design matrix of the defining formula, and an SVD."""
+    matrix = oracle.design_matrix(
+        x, spec.kernel_size, spec.stride, spec.dilation, spec.padding, spec.groups
+    )
+    outputs = y.shape[-1] // spec.groups
+    kernels, biases = [], []
+    for g, a in enumerate(matrix):
+        b = y.reshape(len(a), -1)[:, g * outputs : (g + 1) * outputs]
+        a_mean, b_mean = (v.mean(0) * bias for v in (a, b))
+        root = math.sqrt(ridge) * np.eye(a.shape[1])
+        rows, right = np.concatenate([a - a_mean, root]), np.zeros((a.shape[1], outputs))
+        w = np.linalg.lstsq(rows, np.concatenate([b - b_mean, right]))[0]
+        kernels.append(w.reshape(*spec.kernel_size, -1, outputs))
+        biases.append(b_mean - a_mean @ w)
+    return np.concatenate(kernels, axis=-1), np.concatenate(biases)
+
+
+@oracle.over_geometries(1)
+def test_products_and_gram_are_those_of_the_matrix(case: oracle.Case) -> None:
+    """Integers, up to the rounding of an FFT."""
+    x, w, r = (a.astype(float) for a in case.integers(case.x_shape, case.w_shape, case.y_shape))
+    spec = cs.ConvSpec(case.taps, case.stride, case.padding, case.dilation, case.groups)
+    a = oracle.design_matrix(x, case.taps, *case.args)
+    by_group = w.reshape(-1, case.groups, case.outputs).swapaxes(0, 1)
+
+    @jax.jit
+    def parts(x: Any, w: Any, r: Any) -> Any:
+        x = normal_form(x, spec)
+        operator = spectral.Operator(x, spec.normal)
+        first = spectral.gram_of(x[..., : case.inputs], spec.normal)
+        return operator.forward(w), operator.adjoint(r), first
+
+    with pytest.MonkeyPatch.context() as patch:
+        force(patch)
+        y, g, gram = parts(x, by_group, r)
+    np.testing.assert_allclose(y, oracle.convolve(x, w, *case.args), atol=1e-9)
+    right = r.reshape(-1, case.groups, case.outputs).swapaxes(0, 1)
+    np.testing.assert_allclose(g, a.swapaxes(1, 2) @ right, atol=1e-9)
+    np.testing.assert_allclose(gram, a[0].T @ a[0], atol=1e-9)
+
+
+@pytest.mark.usefixtures("forced")
+@pytest.mark.parametrize("ridge", [0.0, 0.7])
+@pytest.mark.parametrize("name", GEOMETRIES)
+def test_it_gives_the_least_squares_answer(name: str, ridge: float) -> None:
+    x, y, spec, bias = data(name)
+    w, b = jax.jit(lambda x, y: fit(x, y, spec, bias, ridge))(x, y)
+    kernel, best = least_squares(x, y, spec, bias, ridge)
+    np.testing.assert_allclose(w, kernel, rtol=1e-10, atol=1e-12)
+    np.testing.assert_allclose(b, best, rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.usefixtures("forced")
+@pytest.mark.parametrize("name", ["both", "groups", "short", "image"])
+def test_gradients_are_those_of_finite_differences(name: str) -> None:
+    """In x, y and ridge along random directions; first and second order."""
+    x, y, spec, bias = data(name)
+    dx, dy, dr = RNG.standard_normal(x.shape), RNG.standard_normal(y.shape), 0.1
+
+    @jax.jit
+    def loss(t: Any) -> Any:
+        w, b = fit(x + t * dx, y + t * dy, spec, bias, 0.3 + t * dr)
+        return jnp.sum(jnp.sin(w)) + jnp.sum(b**2)
+
+    reverse = jax.jit(jax.grad(loss))
+    assert float(reverse(0.0)) == pytest.approx(slope(loss), rel=1e-6)
+    assert float(jax.jvp(loss, (0.0,), (1.0,))[1]) == pytest.approx(slope(loss), rel=1e-6)
+    second = float(jax.grad(reverse)(0.0))
+    assert second == pytest.approx(slope(lambda t: reverse(float(t))), rel=1e-6)
+
+
+@pytest.mark.parametrize("bias", [False, True])
+@pytest.mark.parametrize("shape", [(1, 40, 1), (3, 30, 2), (6, 15, 1)])
+def test_few_lags_give_what_the_matrix_gives(shape: tuple[int, ...], bias: bool) -> None:
+    """The last has one row less than taps."""
+    spec = cs.ConvSpec(8, groups=shape[-1])
+    x = RNG.standard_normal(shape)
+    y = RNG.standard_normal((shape[0], shape[1] - 7, 2))
+    y[..., : shape[-1]] += 3
+    assert spectral.few_lags(spec, y.shape[1:-1])
+    assert not spectral.few_lags(spec, (6,))
+    w, b = fit(x, y, spec, bias, 0.1)
+    kernel, best = least_squares(x, y, spec, bias, 0.1)
+    np.testing.assert_allclose(w, kernel, rtol=1e-10, atol=1e-12)
+    np.testing.assert_allclose(b, best, rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.usefixtures("forced")
+def test_vmap_is_a_loop() -> None:
+    x, y, spec, bias = data("groups")
+    xs, ys = x + np.arange(3.0)[:, None, None, None] * x**2, np.stack([y, y**2, y**3])
+    together = jax.jit(jax.vmap(lambda x, y: fit(x, y, spec, bias)[0]))(xs, ys)
+    for w, *args in zip(together, xs, ys):
+        alone = jax.jit(lambda x, y: fit(x, y, spec, bias)[0])(*args)
+        np.testing.assert_allclose(w, alone, rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.usefixtures("forced")
+@pytest.mark.parametrize("bias", [False, True])
+def test_what_no_window_reads_is_not_there(bias: bool) -> None:
+    """1e20 in a sample between windows would leave an FFT no digit, and a mean none either."""
+    x, y, spec, _ = data("beyond the kernel")
+    unread = np.arange(x.shape[1]) % 5 > 2
+    loud = np.where(unread[:, None], 1e20, x)
+
+    def total(x: Any) -> Any:
+        w, b = fit(x, y, spec, bias)
+        return jnp.sum(w), (w, b)
+
+    derived = jax.jit(jax.grad(total, has_aux=True))
+    (slopes, got), (_, want) = derived(loud), derived(x)
+    for one, other in zip(got, want, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-10)
+    assert (slopes[:, unread] == 0).all()
+    assert slopes[:, ~unread].any()
+
+
+def test_float32_beside_an_offset() -> None:
+    """Means are taken off first, where 1e4 would leave three digits of x."""
+    spec = cs.ConvSpec(40)
+    x = (RNG.standard_normal(4000) + 1e4).astype(np.float32)
+    y = RNG.standard_normal(3961).astype(np.float32)
+    with jax.enable_x64(False):
+        w, _ = cs.fit_kernel(x, y, spec, cs.NormalEquations(), bias=True)
+    assert w.dtype == np.float32
+    kernel, _ = least_squares(
+        x[None, :, None].astype(float), y[None, :, None].astype(float), spec, True, 0.0
+    )
+    np.testing.assert_allclose(w, kernel, atol=1e-4 * np.abs(kernel).max())
+
+
+@pytest.mark.parametrize("solver", [cs.NormalEquations, cs.AutoSolver])
+def test_memory_is_that_of_the_signals(solver: Any) -> None:
+    """20 000 samples and 200 taps: 32 MB of matrix, 0.3 MB each of signals and of Gram."""
+    spec = cs.ConvSpec(200, padding="causal")
+
+    def loss(x: Any, y: Any, ridge: Any) -> Any:
+        return jnp.sum(cs.fit_kernel(x, y, spec, solver(ridge))[0] ** 2)
+
+    signal = jax.ShapeDtypeStruct((20_000,), np.float64)
+    derived = jax.jit(jax.value_and_grad(loss, argnums=(0, 1, 2)))
+    used = derived.lower(signal, signal, 1e-3).compile().memory_analysis().temp_size_in_bytes
+    assert 0 < used < 4e6
+
+
+def test_a_second_call_compiles_nothing(compiled: list[str]) -> None:
+    spec, solver = cs.ConvSpec(40), cs.NormalEquations
+    x = RNG.standard_normal((2, 3000))
+    y = RNG.standard_normal((2, 2961))
+    loss = jax.jit(jax.grad(lambda x, y, r: jnp.sum(cs.fit_kernel(x, y, spec, solver(r))[0])))
+    loss(x[0], y[0], 0.1)
+    compiled.clear()
+    loss(x[1], y[1], 0.2)
+    assert compiled == []

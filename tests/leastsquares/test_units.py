@@ -1,0 +1,296 @@
+"""Units and sizes at their limits: answers keep their digits, or an error names the way out."""
+
+from __future__ import annotations
+
+import warnings
+
+import numpy as np
+import pytest
+
+import convsolve as cs
+from convsolve.leastsquares import analysis as prepared
+from convsolve.leastsquares import system
+from convsolve.solvers.auto import choose
+from support.cases import CLOSED, EPS, TABLE, exact_least_squares
+
+RNG = np.random.default_rng(0)
+N, M = RNG.integers(-9, 10, (2, 40)).astype(float)
+RNG_N = np.random.default_rng(0).standard_normal(20)
+
+
+@pytest.mark.parametrize("solver", CLOSED)
+@pytest.mark.parametrize("power", [10, 40, -70])
+def test_minimum_norm_is_in_the_users_units(solver: str, power: int) -> None:
+    """Two copies of a signal in different units: the larger takes almost all the weight."""
+    unit = 2.0**power
+    problem = cs.Problem(np.stack([N, unit * N], axis=-1), 3.0 * N, kernel_size=(1,))
+    with pytest.warns(cs.IdentifiabilityWarning, match="rank 1 of 2"):
+        fit = cs.solve(problem, TABLE[solver].solver)
+    expected = 3.0 * np.array([1, unit]) / (1 + unit**2)
+    assert np.linalg.norm(fit.kernel.ravel() - expected) <= 8 * EPS * np.linalg.norm(expected)
+
+
+@pytest.mark.parametrize("solver", CLOSED)
+@pytest.mark.parametrize("power", [-30, -67, -300])
+def test_a_determined_tap_is_not_drowned_by_an_undetermined_one(solver: str, power: int) -> None:
+    """A channel that stands twice, beside one in another unit: ½, ½ and the third as it is."""
+    unit = 2.0**power
+    problem = cs.Problem(np.stack([N, N, unit * M], axis=-1), N + M, kernel_size=(1,))
+    with pytest.warns(cs.IdentifiabilityWarning, match="rank 2 of 3"):
+        fit = cs.solve(problem, TABLE[solver].solver)
+    scaled = fit.kernel.ravel() * [1, 1, unit]
+    np.testing.assert_allclose(scaled, [0.5, 0.5, 1.0], rtol=1e-13)
+    assert fit.identifiability.identifiable.ravel().tolist() == [False, False, True]
+    assert np.array_equal(
+        np.abs(fit.identifiability.null_space[0].ravel()) > 0, [True, True, False]
+    )
+
+
+@pytest.mark.parametrize("solver", CLOSED)
+@pytest.mark.parametrize("power", [-20, -40])
+def test_wide_data_in_different_units(solver: str, power: int) -> None:
+    x = np.stack([N[:12], M[:12]], axis=-1) * [1, 2.0**power]
+    y = N[20:25]
+    a = np.stack([x[t : t + 8].reshape(-1) for t in range(5)])
+    truth = exact_least_squares(a, y[:, None])
+    with pytest.warns(cs.IdentifiabilityWarning, match="underdetermined"):
+        fit = cs.solve(cs.Problem(x, y, kernel_size=8), TABLE[solver].solver)
+    assert fit.ok
+    assert np.linalg.norm(fit.kernel.reshape(-1, 1) - truth) <= 1e-13 * np.linalg.norm(truth)
+
+
+@pytest.mark.parametrize("solver", CLOSED)
+@pytest.mark.parametrize("power", [0, 10, 20, 40, 60, 300])
+def test_a_constant_channel_beside_one_in_a_smaller_unit(solver: str, power: int) -> None:
+    """The large unit spans one dimension of its three: rounding must not pass for the others."""
+    x = np.stack([np.ones(5), np.ldexp(RNG_N[:5], -power)], axis=1)
+    y = RNG_N[5:8]
+    truth = exact_least_squares(np.stack([x[t : t + 3].reshape(-1) for t in range(3)]), y[:, None])
+    with pytest.warns(cs.IdentifiabilityWarning, match="underdetermined"):
+        fit = cs.solve(cs.Problem(x, y, kernel_size=3), TABLE[solver].solver)
+    assert fit.ok
+    error = (fit.kernel[..., 0] - truth.reshape(3, 2)) * [1, 2.0**-power]
+    assert np.abs(error).max() <= 1e-13 * np.abs(truth.reshape(3, 2) * [1, 2.0**-power]).max()
+    np.testing.assert_allclose(fit.residuals(), 0, atol=1e-13)
+
+
+@pytest.mark.parametrize("solver", CLOSED)
+@pytest.mark.parametrize("power", [10, 40, 60])
+def test_two_copies_of_a_small_unit_beside_a_constant(solver: str, power: int) -> None:
+    """Deficient, not wide: both taps of the constant are equal, and so are the copies'."""
+    x = np.stack([np.ones(12), np.ldexp(M[:12], -power), np.ldexp(M[:12], -power)], axis=1)
+    y = N[:11]
+    with pytest.warns(cs.IdentifiabilityWarning, match="rank 3 of 6"):
+        fit = cs.solve(cs.Problem(x, y, kernel_size=2), TABLE[solver].solver)
+    a = np.stack([np.ones(11), M[:11], M[1:12]], axis=1)
+    best = exact_least_squares(a, y[:, None])[:, 0]
+    expected = np.array([[best[0] / 2, best[1] / 2], [best[0] / 2, best[2] / 2]])
+    scaled = fit.kernel[..., 0] * [1, 2.0**-power, 2.0**-power]
+    np.testing.assert_allclose(scaled[:, :2], expected, rtol=1e-11)
+    np.testing.assert_allclose(scaled[:, 2], expected[:, 1], rtol=1e-11)
+    assert fit.ok
+
+
+@pytest.mark.parametrize("solver", [cs.LeastSquares, cs.NormalEquations, cs.AutoSolver])
+@pytest.mark.parametrize("ridge", [1e8, 1e20, 1e40])
+def test_a_large_ridge_costs_no_digits(solver: type, ridge: float) -> None:
+    a = np.stack([N[t : t + 3] for t in range(38)])
+    truth = exact_least_squares(a, M[:38, None], ridge)
+    fit = cs.solve(cs.Problem(N, M[:38], kernel_size=3), solver(ridge=ridge))
+    np.testing.assert_allclose(fit.kernel.reshape(-1, 1), truth, rtol=1e-14)
+
+
+@pytest.mark.parametrize("power", [-60, -600])
+def test_condition_of_graded_units(power: int) -> None:
+    """σ of A itself: the second channel's are those of its own windows, beside a huge first."""
+    x = np.stack([N, M], axis=-1)
+    report = cs.identify(cs.Problem(x * [1, 2.0**power], kernel_size=2))
+    assert report.verdict == "overdetermined"
+    big = np.stack([N[t : t + 2] for t in range(39)])
+    small = np.stack([M[t : t + 2] for t in range(39)])
+    rest = small - big @ np.linalg.lstsq(big, small, rcond=None)[0]
+    largest = np.linalg.svd(big, compute_uv=False)[0]
+    least = np.linalg.svd(rest, compute_uv=False)[-1] * 2.0**power
+    assert report.condition == pytest.approx(largest / least, rel=1e-10)
+
+
+@pytest.mark.parametrize(
+    ("x_unit", "y_unit", "dtype", "words"),
+    [
+        (2.0**600, 2.0**-600, np.float64, "too small for float64; change the unit"),
+        (2.0**-600, 2.0**600, np.float64, "outside the range of float64; change the unit"),
+        (2.0**80, 2.0**-80, np.float32, "outside the range of float32; change the unit"),
+        (2.0**-80, 2.0**80, np.float32, "outside the range of float32; change the unit"),
+    ],
+)
+def test_an_answer_out_of_range_names_the_units(
+    x_unit: float, y_unit: float, dtype: type, words: str
+) -> None:
+    x, y = (N * x_unit).astype(dtype), (M[:39] * y_unit).astype(dtype)
+    with pytest.raises(cs.SolveError, match=words):
+        cs.solve(cs.Problem(x, y, kernel_size=2))
+
+
+@pytest.mark.parametrize(
+    ("dtype", "unit", "size"), [(np.float64, 2.0**500, 2.0**-600), (np.float32, 1e30, 1e-17)]
+)
+def test_one_tap_out_of_range_is_not_lost_without_a_word(
+    dtype: type, unit: float, size: float
+) -> None:
+    """Its channel is in so large a unit that half of y hangs on a tap that the type cannot hold."""
+    x = np.stack([N, unit * M], axis=1).astype(dtype)
+    with pytest.raises(cs.SolveError, match="change the unit of x or of y"):
+        cs.solve(cs.Problem(x, (size * (N + M)).astype(dtype), kernel_size=(1,)))
+    fit = cs.solve(cs.Problem(x, (N + M).astype(dtype), kernel_size=(1,)))
+    np.testing.assert_allclose(fit.kernel.ravel() * [1, unit], [1, 1], rtol=1e-5)
+
+
+def test_a_sample_that_no_window_reads_sets_no_scale() -> None:
+    x = N.copy()
+    x[0] = 1e300
+    fit = cs.solve(cs.Problem(x, N[1:-1] + 2 * N[2:], kernel_size=2, padding=((-1, 0),)))
+    np.testing.assert_allclose(fit.kernel.ravel(), [1, 2], rtol=1e-14)
+
+
+@pytest.mark.parametrize("power", [-20, 0, 20])
+def test_the_certificate_of_a_bias_knows_no_units(power: int) -> None:
+    """The exact kernel beside a bias left at zero: how wrong that is has no unit."""
+    x = np.ldexp(N, power)
+    kernel = np.ldexp(np.array([1.0, 2.0]).reshape(2, 1, 1), -power)
+    problem = cs.Problem(x, N[:-1] + 2 * N[1:] + 5, kernel_size=2, bias=True)
+    fit = cs.solve(problem, cs.GradientDescent(init=kernel, steps=0))
+    assert fit.stats["certificate_kind"] == "value"
+    y = N[:-1] + 2 * N[1:] + 5
+    made_of = abs(y.mean()) + abs(N[:-1].mean()) + 2 * abs(N[1:].mean()) + y.std()
+    assert fit.certificate == pytest.approx(5 / made_of, rel=1e-9)
+    again = cs.solve(cs.Problem(N, N[:-1] + 2 * N[1:] + 5, kernel_size=2, bias=True),
+                     cs.GradientDescent(init=np.ldexp(kernel, power), steps=0))  # fmt: skip
+    assert fit.certificate == pytest.approx(again.certificate, rel=1e-12)
+
+
+def test_score_and_loss_of_huge_data_say_no_nan() -> None:
+    y = np.ldexp(N[:-1] + 2 * N[1:], 600)
+    fit = cs.solve(cs.Problem(N, y, kernel_size=2))
+    assert fit.score().r2[0] == pytest.approx(1)
+    table = cs.compare(cs.Problem(N, y, kernel_size=2), [cs.LeastSquares()])
+    assert np.isfinite(table.rows[0]["gap"])
+
+
+def test_the_rule_of_the_default_solver(monkeypatch: pytest.MonkeyPatch) -> None:
+    x = np.random.default_rng(1).standard_normal(60_000)
+    long = cs.Problem(x, x[19:], kernel_size=20)
+    assert cs.solve(long).stats["solver"] == "NormalEquations"
+    assert cs.solve(cs.Problem(N, M[:39], kernel_size=2)).stats["solver"] == "LeastSquares(qr)"
+
+    def chosen(taps: object, channels: int = 1, outputs: int = 1, **options: object) -> str:
+        shape = (40_000,) if isinstance(taps, int) else (200, 200)
+        x = np.zeros((*shape, channels))
+        problem = cs.Problem(x, kernel_size=taps, out_channels=outputs, **options)
+        return choose(problem).name
+
+    both = ["NormalEquations", "ConjugateGradient"]
+    assert [chosen(k) for k in (849, 850)] == both
+    assert [chosen(k, 5) for k in (185, 186)] == both
+    assert [chosen(k, 1, 16) for k in (1299, 1300)] == both
+    assert chosen(900, 8, 8, groups=4) == "ConjugateGradient"
+    assert chosen((30, 30)) == "NormalEquations"
+    assert chosen(39_900) == "LeastSquares(qr)"
+    monkeypatch.setattr(prepared, "MAX_FACTOR_BYTES", 100)
+    wide = cs.Problem(N[:12], M[:5], kernel_size=8)
+    assert cs.solve(wide, cs.AutoSolver(1.0)).stats["solver"] == "NormalEquations"
+
+
+def test_streaming_beyond_what_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rows made anew for every pass give the same moments, factors and answer."""
+    x, y = RNG.standard_normal((3, 50, 2)), RNG.standard_normal((3, 46, 2))
+    kept = cs.solve(cs.Problem(x, y, kernel_size=5, bias=True), cs.NormalEquations())
+    monkeypatch.setattr(prepared, "KEPT_NUMBERS", 0)
+    monkeypatch.setattr("convsolve.operators.windows.BLOCK_NUMBERS", 64)
+    again = cs.solve(cs.Problem(x, y, kernel_size=5, bias=True), cs.NormalEquations())
+    np.testing.assert_allclose(again.kernel, kept.kernel, rtol=1e-12)
+    np.testing.assert_allclose(again.bias, kept.bias, rtol=1e-12)
+
+
+def test_no_gram_beyond_its_memory_either(monkeypatch: pytest.MonkeyPatch) -> None:
+    x = np.sin(np.arange(500.0))
+    monkeypatch.setattr(prepared, "MAX_FACTOR_BYTES", 100)
+    monkeypatch.setattr(system, "MAX_GRAM_BYTES", 100)
+    report = cs.identify(cs.Problem(x, kernel_size=10))
+    assert report.verdict == "undecided"
+    assert "a QR of so many unknowns would take" in " ".join(str(report).split())
+    assert report.to_dict()["verdict"] == "undecided"
+    with pytest.raises(ValueError, match="undecided: the unknowns are too many for the memory"):
+        _ = report.rank
+
+
+def test_an_ambiguous_answer_says_what_was_done() -> None:
+    x = np.stack([N, N * (1 + 200 * EPS * M / 9)], axis=-1)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        fit = cs.solve(cs.Problem(x, N, kernel_size=(1,)))
+    full = fit.identifiability.rank == 2
+    words = "with nothing truncated" if full else "truncated at the tolerance"
+    assert words in str(caught[0].message)
+    assert "taps       ambiguous:" in str(fit.identifiability)
+
+
+@pytest.mark.parametrize("ridge", [np.array(-1.0), None, [1.0], np.ones(2), 1j])
+def test_a_ridge_that_is_no_number_is_refused(ridge: object) -> None:
+    problem = cs.Problem(N, M[:39], kernel_size=2)
+    with pytest.raises((TypeError, ValueError), match="ridge must be"):
+        cs.solve(problem, cs.NormalEquations(ridge))
+
+
+@pytest.mark.parametrize("power", [8, 24, 47, 60])
+def test_wide_data_at_any_ratio_of_units(power: int) -> None:
+    """The null space is one, and the answer the shortest, whatever the units of the channels."""
+    x = RNG.integers(-1000, 1000, (6, 2)) / 1000.0
+    x = x * [2.0 ** (power // 2), 2.0 ** -(power - power // 2)]
+    y = N[:4]
+    a = np.stack([x[t : t + 3].reshape(-1) for t in range(4)])
+    truth = exact_least_squares(a, y[:, None])
+    with pytest.warns(cs.IdentifiabilityWarning, match="underdetermined"):
+        fit = cs.solve(cs.Problem(x, y, kernel_size=3))
+    assert fit.ok
+    assert np.linalg.norm(fit.kernel.reshape(-1, 1) - truth) <= 1e-12 * np.linalg.norm(truth)
+    null = fit.identifiability.null_space[0].reshape(2, 6)
+    np.testing.assert_allclose(null @ null.T, np.eye(2), atol=1e-14)
+    assert np.abs(a @ null.T).max() <= 1e-13 * np.abs(a).max()
+
+
+@pytest.mark.parametrize(("c", "d"), [(-10, -37), (-15, -33), (-23, -27)])
+def test_a_small_but_true_null_component_is_kept(c: int, d: int) -> None:
+    """Null vector (1, −1, 2^c, 0, 0), beside two columns that are nearly alike."""
+    rng = np.random.default_rng(0)
+    a1, a3, a4, u = rng.integers(-(2**20), 2**20, (4, 40)) / 2**20
+    a = np.stack([a1, a1 + 2.0**c * a3, a3, a4, a4 + 2.0**d * u], axis=1)
+    y = a @ [1, 2, 3, 4, 4]
+    with pytest.warns(cs.IdentifiabilityWarning, match="rank 4 of 5"):
+        fit = cs.solve(cs.Problem(list(a[:, :, None]), list(y[:, None, None]), kernel_size=5))
+    assert fit.ok
+    null = fit.identifiability.null_space[0].ravel()
+    assert np.abs(a @ null).max() <= 1e-13
+    assert abs(null @ fit.kernel.ravel()) <= 1e-10
+    assert np.abs(a @ fit.kernel.ravel() - y).max() <= 1e-12
+
+
+def test_singular_values_of_deficient_data_in_small_units() -> None:
+    x = np.stack([N, N, 2.0**-66 * M], axis=-1)
+    values = cs.identify(cs.Problem(x, kernel_size=(1,))).singular_values[0]
+    rest = M - N * (N @ M) / (N @ N)
+    expected = [np.sqrt(2) * np.linalg.norm(N), 2.0**-66 * np.linalg.norm(rest), 0]
+    np.testing.assert_allclose(values, expected, rtol=1e-10)
+
+
+def test_a_huge_range_within_a_channel() -> None:
+    """Every second sample, or all but the first, is a column of its own unit."""
+    steps = N.copy()
+    steps[1::2] *= 2.0**-600
+    y = steps[::2] + 2.0**600 * steps[1::2]
+    fit = cs.solve(cs.Problem(steps, y, kernel_size=2, stride=2))
+    assert fit.identifiability.verdict == "overdetermined"
+    np.testing.assert_allclose(fit.kernel.ravel(), [1, 2.0**600], rtol=1e-13)
+    spike = M.copy()
+    spike[0] = 2.0**650
+    report = cs.identify(cs.Problem(spike, kernel_size=2))
+    assert (report.verdict, report.rank) == ("overdetermined", 2)

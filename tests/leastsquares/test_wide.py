@@ -1,0 +1,399 @@
+"""Far more unknowns than rows: the answers, and that nothing of the size P × P is made."""
+
+from __future__ import annotations
+
+import tracemalloc
+import warnings
+
+import numpy as np
+import pytest
+
+import convsolve as cs
+from convsolve.leastsquares.analysis import Prepared, prepare
+from convsolve.leastsquares.system import System
+from convsolve.linalg import minimum_norm as rowspace
+from convsolve.linalg import qr as triangle
+from convsolve.linalg.minimum_norm import distances, outside
+from convsolve.linalg.qr import tall_qr, tall_svd
+from support.cases import EPS, as_channels, exact_least_squares
+from support.rational import rank_and_mask
+
+M, P, Q = 6, 14, 2
+# Powers of two of the columns: alike, of two units, of units at the ends of float64's digits.
+UNITS = {
+    "alike": np.zeros(P, int),
+    "octaves": np.arange(P) % 7,
+    "two": np.where(np.arange(P) % 3 == 0, 30, 0),
+    "few large": np.where(np.arange(P) < 3, 30, 0),
+    "three": np.array([-50, 0, 50])[np.arange(P) % 3],
+}
+RIDGES = [2.0**e for e in (-60, -30, -10, 0, 10, 40)]
+SOLVERS = {
+    "qr": cs.LeastSquares("qr"),
+    "svd": cs.LeastSquares("svd"),
+    "normal": cs.NormalEquations(),
+    "auto": cs.AutoSolver(),
+}
+every_unit = pytest.mark.parametrize("unit", UNITS)
+
+
+def data(unit: str = "alike", seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """Integers times powers of two: A (M, P) and y (M, Q)."""
+    rng = np.random.default_rng(seed)
+    a = rng.integers(-9, 10, (M, P)).astype(float)
+    return np.ldexp(a, UNITS[unit]), rng.integers(-9, 10, (M, Q)).astype(float)
+
+
+def exact_ridge(a: np.ndarray, y: np.ndarray, ridge: float) -> np.ndarray:
+    """The first unknowns of the minimum norm of [A, √ridge I], for a power of 4, times a square."""
+    joined = np.hstack([a, np.sqrt(ridge) * np.eye(len(a))])
+    return exact_least_squares(joined, y)[: a.shape[1]]
+
+
+def solved(problem: cs.Problem, solver: cs.Solver | None = None) -> cs.Solution:
+    """The minimum-norm answer, whose warning is expected."""
+    with pytest.warns(cs.IdentifiabilityWarning, match="minimum norm"):
+        fit = cs.solve(problem, solver)
+    assert fit.ok
+    return fit
+
+
+def close(fit: cs.Solution, truth: np.ndarray, tolerance: float = 1e-13) -> None:
+    """In the user's units."""
+    kernel = np.asarray(fit.kernel).reshape(truth.shape)
+    assert np.linalg.norm(kernel - truth) <= tolerance * np.linalg.norm(truth)
+
+
+# --- known answers
+
+
+@pytest.mark.parametrize("solver", SOLVERS)
+@every_unit
+def test_minimum_norm(unit: str, solver: str) -> None:
+    a, y = data(unit)
+    fit = solved(as_channels(a, y), SOLVERS[solver])
+    close(fit, exact_least_squares(a, y))
+    assert fit.certificate <= 30 * EPS
+
+
+@pytest.mark.parametrize("ridge", RIDGES)
+@every_unit
+def test_a_ridge(unit: str, ridge: float) -> None:
+    a, y = data(unit)
+    fit = cs.solve(as_channels(a, y), cs.AutoSolver(ridge=ridge))
+    assert fit.ok
+    close(fit, exact_ridge(a, y, ridge))
+
+
+@pytest.mark.parametrize("solver", [cs.LeastSquares, cs.NormalEquations, cs.AutoSolver])
+def test_every_closed_form_takes_the_dual(solver: type) -> None:
+    a, y = (v[:3] for v in data())  # a quarter of the unknowns or less
+    fit = cs.solve(as_channels(a, y), solver(ridge=0.25))
+    close(fit, exact_ridge(a, y, 0.25))
+    assert fit.stats.get("route", "QR of the design matrix") == "QR of the design matrix"
+
+
+@every_unit
+def test_a_ridge_that_rounding_drowns_gives_the_minimum_norm(unit: str) -> None:
+    a, y = data(unit)
+    close(solved(as_channels(a, y), cs.AutoSolver(ridge=1e-300)), exact_least_squares(a, y))
+
+
+@every_unit
+def test_repeated_rows_that_disagree(unit: str) -> None:
+    a, y = data(unit)
+    again, other = np.vstack([a, a[:2]]), np.vstack([y, y[:2] + 6])
+    settled = np.vstack([y[:2] + 3, y[2:]])
+    fit = solved(as_channels(again, other))
+    close(fit, exact_least_squares(a, settled))
+    assert fit.identifiability.rank == M
+
+
+@pytest.mark.parametrize("ridge", [2.0**-60, 2.0**-40, 1.0, 2.0**10])
+@every_unit
+def test_repeated_rows_under_a_ridge(unit: str, ridge: float) -> None:
+    a, y = data(unit)
+    a[1] = a[0]
+    fit = cs.solve(as_channels(a, y), cs.AutoSolver(ridge=ridge))
+    truth = exact_ridge(a, y, ridge)
+    # Beside a ridge that rounding does not drown, the rounding of A over the ridge's own size.
+    size = np.hypot(np.linalg.norm(a, axis=0), np.sqrt(ridge)).max() / np.sqrt(ridge)
+    close(fit, truth, 1e-13 if ridge < 1 else 1e-14 * size**2)
+    assert fit.ok
+
+
+def test_a_bias() -> None:
+    a, y = data()
+    fit = solved(as_channels(a + 1000, y, bias=True))
+    truth = exact_least_squares(a[1:] - a[0], y[1:] - y[0])
+    close(fit, truth)
+    np.testing.assert_allclose(fit.bias, y[0] - (a[0] + 1000) @ truth, rtol=1e-11)
+
+
+@pytest.mark.parametrize("ridge", RIDGES)
+def test_a_bias_is_not_penalised(ridge: float) -> None:
+    a, y = data()
+    fit = cs.solve(as_channels(a + 1000, y, bias=True), cs.AutoSolver(ridge=ridge))
+    centred = [M * v - v.sum(0) for v in (a, y)]
+    truth = exact_ridge(*centred, M * M * ridge)
+    close(fit, truth)
+    mean = y.mean(0) - (a + 1000).mean(0) @ truth
+    np.testing.assert_allclose(fit.bias, mean, atol=1e-11 * np.abs(y).max())
+
+
+@pytest.mark.parametrize("ridge", [0.0, 1.0])
+def test_groups(ridge: float) -> None:
+    parts = [data(unit, seed) for seed, unit in enumerate(("alike", "two"))]
+    a, y = (np.hstack(arrays) for arrays in zip(*parts, strict=True))
+    problem, solver = as_channels(a, y, groups=2), cs.AutoSolver(ridge=ridge)
+    fit = cs.solve(problem, solver) if ridge else solved(problem, solver)
+    truth = np.hstack([exact_ridge(*part, ridge) for part in parts])
+    for first in (0, Q):
+        one = np.asarray(fit.kernel).reshape(P, 2 * Q)[:, first : first + Q]
+        wanted = truth[:, first : first + Q]
+        assert np.linalg.norm(one - wanted) <= 1e-13 * np.linalg.norm(wanted)
+
+
+@pytest.mark.parametrize("ridge", [0.0, 2.0**-30, 1.0])
+def test_long_kernels(ridge: float) -> None:
+    rng = np.random.default_rng(1)
+    x, y = rng.integers(-99, 100, 20 + 299).astype(float), rng.standard_normal(20)
+    problem, solver = cs.Problem(x, y, kernel_size=300), cs.AutoSolver(ridge=ridge)
+    fit = cs.solve(problem, solver) if ridge else solved(problem, solver)
+    a = np.lib.stride_tricks.sliding_window_view(x, 300)
+    close(fit, exact_ridge(a, y[:, None], ridge))
+
+
+def test_no_signal() -> None:
+    problem = cs.Problem(np.zeros(12), np.ones(3), kernel_size=10)
+    assert not solved(problem).kernel.any()
+    assert not cs.solve(problem, cs.AutoSolver(ridge=1.0)).kernel.any()
+
+
+# --- a ridge beside deficient data with enough rows
+
+
+@pytest.mark.parametrize("ridge", [1e-20, 1e-14, 1e-8])
+def test_a_tiny_ridge_beside_a_constant_channel(ridge: float) -> None:
+    rng = np.random.default_rng(2)
+    x = np.stack([np.full(40, 65504.0), rng.standard_normal(40)], 1)
+    y = rng.standard_normal(38)
+    a = np.lib.stride_tricks.sliding_window_view(x, 3, axis=0).transpose(0, 2, 1).reshape(38, -1)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", cs.IdentifiabilityWarning)
+        fit = cs.solve(cs.Problem(x, y, kernel_size=3), cs.AutoSolver(ridge=ridge))
+    truth = exact_least_squares(a, y[:, None], ridge)
+    assert fit.ok
+    close(fit, truth, 1e-10)
+    large = np.asarray(fit.kernel)[:, 0, 0]
+    np.testing.assert_allclose(large, truth.reshape(3, 2)[:, 0], rtol=1e-8)
+
+
+@pytest.mark.parametrize("shape", [(300, 40), (100, 400)])
+@pytest.mark.parametrize("ridge", [1e-24, 1e-14, 1e-10, 1e-6])
+def test_a_spectrum_without_a_cliff(shape: tuple[int, int], ridge: float) -> None:
+    """Singular values of a smooth input pass through every tolerance: none may be cut off."""
+    rows, taps = shape
+    rng = np.random.default_rng(9)
+    smooth = np.exp(-0.5 * (np.arange(-60, 61) / 4) ** 2)
+    x = np.convolve(rng.standard_normal(rows + taps + 119), smooth, "valid")
+    problem = cs.Problem(x, rng.standard_normal(rows), kernel_size=taps)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", cs.IdentifiabilityWarning)
+        assert cs.solve(problem, cs.AutoSolver(ridge=ridge)).ok
+
+
+# --- what identify says
+
+
+@every_unit
+def test_the_mask_and_the_rank_are_exact(unit: str) -> None:
+    a, _ = data(unit)
+    a[0], a[1] = 0.0, 0.0
+    a[0, 2], a[1, 5] = np.ldexp(1.0, UNITS[unit][[2, 5]])
+    a[3] = a[2]
+    rank, mask = rank_and_mask(a)
+    report = cs.identify(as_channels(a, np.zeros((M, 1))))
+    assert report.rank == rank == M - 1
+    assert report.identifiable.ravel().tolist() == mask.tolist()
+    assert np.flatnonzero(mask).tolist() == [2, 5]
+
+
+@every_unit
+def test_what_needs_no_null_basis_agrees_with_it(
+    unit: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    a, y = data(unit)
+    kernel = np.ldexp(np.random.default_rng(3).standard_normal(P), -UNITS[unit])
+    kernel = kernel[None, :, None] * np.ones(Q)
+    null = cs.identify(as_channels(a, y)).null_space[0].reshape(-1, P)
+    np.testing.assert_allclose(null @ null.T, np.eye(P - M), atol=1e-14)
+    seen = np.abs(np.ldexp(null, UNITS[unit])).max()
+    assert np.abs(null @ a.T).max() <= 1e-12 * max(seen, 1.0)
+    monkeypatch.setattr(rowspace, "MAX_BASIS_BYTES", 8 * P**2 - 1)
+    report = cs.identify(as_channels(a, y))
+    for basis in ("null_space", "null_echelon"):
+        with pytest.raises(ValueError, match=rf"null space of {P} unknowns takes .* without one"):
+            getattr(report, basis)
+    np.testing.assert_allclose(
+        report.null_part(kernel), np.linalg.norm(null @ kernel[0], axis=0), rtol=1e-12
+    )
+    np.testing.assert_allclose(
+        report.resolution().ravel()[::Q], 1 - (null**2).sum(0), rtol=1e-12, atol=1e-14
+    )
+    assert report.nullity == P - M
+
+
+@pytest.mark.parametrize("ridge", [1e-12, 1e-3, 1.0, 1e6])
+def test_resolution_under_a_ridge(ridge: float) -> None:
+    a, y = data()
+    report = cs.identify(as_channels(a, y))
+    inverse = np.linalg.inv(a @ a.T + ridge * np.eye(M))
+    wanted = np.einsum("mp,mn,np->p", a, inverse, a)
+    found = report.resolution(ridge).reshape(P, Q)
+    np.testing.assert_allclose(found, np.stack([wanted] * Q, 1), rtol=1e-10)
+    with pytest.raises(ValueError, match="ridge=1e-300 is too small to decide anything"):
+        report.resolution(1e-300)
+
+
+def test_the_spectrum_and_leverage() -> None:
+    a, y = data("octaves")
+    report = cs.identify(as_channels(a, y))
+    values = np.linalg.svd(a, compute_uv=False)
+    np.testing.assert_allclose(report.singular_values[0], values, rtol=1e-12)
+    np.testing.assert_allclose(report.leverage(), np.ones(M), rtol=1e-12)
+    assert report.condition == np.inf
+    assert report.ridge_for(100.0) == pytest.approx(values[0] ** 2 / (100.0**2 - 1))
+
+
+@pytest.mark.parametrize("bias", [False, True])
+def test_the_descent_within_the_rows(bias: bool) -> None:
+    a, y = data("octaves")
+    forecast = cs.identify(as_channels(a + 3, y, bias=bias)).descent()
+    whole = np.hstack([a + 3, np.ones((M, int(bias)))])
+    curvatures = 2 / (M * Q) * np.linalg.svd(whole, compute_uv=False) ** 2
+    np.testing.assert_allclose(forecast.curvatures[0], curvatures[::-1], rtol=1e-9)
+    assert forecast.unmoved == (P + bias - M,)
+
+
+def test_distances_to_a_span_do_not_cancel() -> None:
+    basis = np.zeros((5, 2))
+    basis[0, 0], basis[1, 0] = np.cos(1e-9), np.sin(1e-9)
+    basis[3, 1] = 1.0
+    np.testing.assert_allclose(distances(basis), [1e-9, 1.0, 1.0, 0.0, 1.0], rtol=1e-7)
+
+
+# --- the certificate
+
+
+@pytest.mark.parametrize("ridge", [0.0, 2.0**-20, 1.0])
+def test_a_wrong_answer_is_not_certified(ridge: float) -> None:
+    a, y = data()
+    problem = as_channels(a, y)
+    system = System(prepare(problem), ridge)
+    kernel = exact_ridge(a, y, ridge)
+    for error, exact in ((0.0, True), (1e-10, False)):
+        # Along the rows, so that the fit suffers.
+        wrong = kernel + error * a.T @ np.ones((M, Q))
+        assert system.certify(system.from_user(wrong)).exact is exact
+
+
+@pytest.mark.parametrize("ridge", [1e-6, 1e-2, 1.0, 1e3])
+@every_unit
+def test_the_bound_of_the_dual_is_the_norm_of_the_whole(unit: str, ridge: float) -> None:
+    a, y = data(unit)
+    problem = as_channels(a, y)
+    system = System(prepare(problem), ridge)
+    factor = system.qr_factor(0)
+    assert factor is not None
+    scaled = np.ldexp(a, -system.exponents[0])
+    whole = np.vstack([scaled, np.diag(system.root_ridge[0])])
+    g = np.random.default_rng(4).standard_normal((P, 3))
+    r = np.linalg.qr(whole, mode="r")
+    wanted = np.linalg.norm(np.linalg.solve(r.T, g), axis=0)
+    # Where units differ, whole itself is of such a condition.
+    rtol = 100 * EPS * np.linalg.cond(whole)
+    np.testing.assert_allclose(np.linalg.norm(factor.whiten(g.T), axis=1), wanted, rtol=rtol)
+    gains = np.linalg.norm(np.linalg.inv(r), axis=1)
+    np.testing.assert_allclose(factor.noise_gain, gains, rtol=rtol)
+
+
+# --- size
+
+
+def peak(work: object) -> int:
+    """Bytes that NumPy holds at most while ``work()`` runs."""
+    assert callable(work)
+    tracemalloc.start()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", cs.IdentifiabilityWarning)
+        work()
+    found = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    return found
+
+
+@pytest.mark.parametrize("bias", [False, True])
+@pytest.mark.parametrize("ridge", [0.0, 1e-12, 1.0])
+@pytest.mark.parametrize("units", [(1.0,), (1.0, 2.0**30)])
+def test_memory_grows_with_rows_times_unknowns(
+    units: tuple[float, ...], ridge: float, bias: bool
+) -> None:
+    rows, taps = 30, 3000 // len(units)
+    rng = np.random.default_rng(5)
+    x = rng.standard_normal((rows + taps - 1, len(units))) * units
+    problem = cs.Problem(x, rng.standard_normal(rows), kernel_size=(taps,), bias=bias)
+    numbers = rows * taps * len(units)
+    cs.solve(problem, cs.AutoSolver(ridge=1.0))  # what is imported or compiled is not counted
+    problem.prepared = None
+    for solver in (cs.AutoSolver(ridge=ridge), cs.NormalEquations(ridge=ridge)):
+        problem.prepared = None
+        assert peak(lambda solver=solver: cs.solve(problem, solver)) < 12 * 8 * numbers
+
+
+def test_a_report_takes_no_more() -> None:
+    rows, taps = 30, 3000
+    x = np.random.default_rng(6).standard_normal(rows + taps - 1)
+    report = cs.identify(cs.Problem(x, kernel_size=taps, bias=True))
+    told: list[str] = []
+    assert peak(lambda: told.append(str(report))) < 12 * 8 * rows * taps
+    assert "rank       29 of 3000, nullity 2971" in told[0]
+    assert "none of 3000 identifiable" in told[0]
+    assert "more rows of y are needed" in told[0]
+    assert "a ridge picks one answer" in told[0]
+    assert peak(lambda: (report.to_dict(), report.descent())) < 16 * 8 * rows * taps
+
+
+def test_what_fits_is_counted_by_rows() -> None:
+    x = np.zeros(50_000 + 300 - 1)
+    assert Prepared(cs.Problem(x, kernel_size=50_000)).fits
+    wide = cs.Problem(np.ones(50_000 + 3000 - 1), np.ones(3000), kernel_size=50_000)
+    with pytest.raises(cs.SolveError, match=r"a QR of 50000 unknowns would take .* GiB"):
+        cs.solve(wide, cs.LeastSquares(ridge=1.0))
+
+
+# --- the factorisations
+
+
+@pytest.mark.parametrize("shape", [(0, 0), (5, 0), (7, 7), (64, 3), (1000, 9), (999, 10)])
+def test_a_tall_qr_by_blocks(shape: tuple[int, int], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(triangle, "CACHED_NUMBERS", 100)
+    a = np.random.default_rng(7).standard_normal(shape)
+    a[:, 1:2] = a[:, :1]  # a column twice
+    q, r = tall_qr(a)
+    k = shape[1]
+    assert q.shape == shape
+    assert not np.tril(r, -1).any()
+    np.testing.assert_allclose(q.T @ q, np.eye(k), atol=1e-14)
+    np.testing.assert_allclose(q @ r, a, atol=1e-13)
+    u, s, vt = tall_svd(a)
+    np.testing.assert_allclose(u.T @ u, np.eye(k), atol=1e-14)
+    np.testing.assert_allclose((u * s) @ vt, a, atol=1e-13)
+    assert (np.diff(s) <= 0).all()
+
+
+def test_projections_round_little() -> None:
+    rng = np.random.default_rng(8)
+    q = tall_qr(rng.standard_normal((20_000, 100)))[0]
+    v = rowspace.product(q, rng.standard_normal((100, 3)))
+    assert np.linalg.norm(outside(q, v)) <= 5 * EPS * np.linalg.norm(v)

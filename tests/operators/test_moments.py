@@ -1,0 +1,357 @@
+"""Moments against integer and rational arithmetic, where the laws hold exactly."""
+
+import dataclasses
+from fractions import Fraction
+from functools import reduce
+from operator import add
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import convsolve as cs
+from convsolve.leastsquares.analysis import prepare
+from support import oracle
+
+exactly = settings(derandomize=True, deadline=None, max_examples=80)
+
+
+class Rows(NamedTuple):
+    """Integer rows (groups, n, P) and (groups, n, Q), and the scaling and shift they get."""
+
+    a: np.ndarray
+    y: np.ndarray
+    exponents: np.ndarray  # (groups, P)
+    shift: np.ndarray
+    out_exponents: np.ndarray  # (groups, Q)
+    out_shift: np.ndarray
+
+    def moments(self):
+        """All numbers are small integers over powers of two, so nothing is rounded."""
+        a = np.ldexp(self.a.astype(float), -self.exponents[:, None]) - self.shift[:, None]
+        y = np.ldexp(self.y.astype(float), -self.out_exponents[:, None]) - self.out_shift[:, None]
+        return cs.Moments.from_rows(a, y, *self[2:])
+
+
+def rational(values):
+    """Exact rationals, elementwise."""
+    return np.vectorize(Fraction, otypes=[object])(values)
+
+
+def power(exponents):
+    return np.vectorize(lambda e: Fraction(2) ** int(e), otypes=[object])(exponents)
+
+
+def direct(a, y):
+    """Moments in the user's units, by definition: gram, rhs, sums, output sums and squares, n."""
+    a, y = rational(a), rational(y)
+    at = a.transpose(0, 2, 1)
+    return (at @ a, at @ y, a.sum(1), y.sum(1), (y * y).sum(1), a.shape[1])
+
+
+def in_user_units(m):
+    """The same six of a `Moments`, its scaling and shifts undone in rational arithmetic.
+
+    A column is a = 2**e * (u + d), with u what was accumulated, so that sum(a) = 2**e * (s + n d).
+    """
+    n, d, f = m.n, rational(m.shift), rational(m.out_shift)
+    scale, out_scale = power(m.exponents), power(m.out_exponents)
+    s, t = rational(m.sums), rational(m.out_sums)
+
+    def outer(p, q):
+        return p[:, :, None] * q[:, None, :]
+
+    gram = rational(m.gram) + outer(s, d) + outer(d, s) + n * outer(d, d)
+    rhs = rational(m.rhs) + outer(s, f) + outer(d, t) + n * outer(d, f)
+    return (
+        gram * outer(scale, scale),
+        rhs * outer(scale, out_scale),
+        (s + n * d) * scale,
+        (t + n * f) * out_scale,
+        (rational(m.out_squares) + 2 * t * f + n * f * f) * out_scale**2,
+        n,
+    )
+
+
+def assert_same(found, expected):
+    for one, other in zip(found, expected, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def assert_identical(one, other):
+    """Every field bit for bit."""
+    for field in dataclasses.fields(cs.Moments):
+        np.testing.assert_array_equal(getattr(one, field.name), getattr(other, field.name))
+
+
+@st.composite
+def blocks(draw, least, most, min_rows=0):
+    """Blocks of rows of one width, each with a scaling and shift of its own; some are empty."""
+    groups, columns, outputs = (draw(st.integers(1, n)) for n in (2, 3, 2))
+    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    lengths = draw(st.lists(st.integers(min_rows, 5), min_size=least, max_size=most))
+
+    def block(n):
+        return Rows(
+            rng.integers(-9, 10, (groups, n, columns)),
+            rng.integers(-9, 10, (groups, n, outputs)),
+            rng.integers(-3, 4, (groups, columns)),
+            rng.integers(-5, 6, (groups, columns)) * 0.5,
+            rng.integers(-3, 4, (groups, outputs)),
+            rng.integers(-5, 6, (groups, outputs)) * 0.25,
+        )
+
+    return [block(n) for n in lengths]
+
+
+def joined(parts):
+    return np.concatenate([p.a for p in parts], 1), np.concatenate([p.y for p in parts], 1)
+
+
+# --- the laws
+
+
+@exactly
+@given(blocks(1, 1))
+def test_from_rows(parts):
+    (rows,) = parts
+    assert_same(in_user_units(rows.moments()), direct(rows.a, rows.y))
+
+
+@exactly
+@given(blocks(1, 6))
+def test_any_split_into_blocks_gives_the_moments_of_all_rows(parts):
+    shape = *parts[0].exponents.shape, parts[0].y.shape[-1]
+    total = sum((p.moments() for p in parts), cs.Moments.empty(*shape))
+    assert_same(in_user_units(total), direct(*joined(parts)))
+
+
+@exactly
+@given(blocks(2, 2))
+def test_commutative(parts):
+    one, other = (p.moments() for p in parts)
+    assert_same(in_user_units(one + other), in_user_units(other + one))
+
+
+@exactly
+@given(blocks(3, 3))
+def test_associative(parts):
+    a, b, c = (p.moments() for p in parts)
+    assert_same(in_user_units((a + b) + c), in_user_units(a + (b + c)))
+    assert_same(in_user_units(a + (b + c)), direct(*joined(parts)))
+
+
+@exactly
+@given(blocks(1, 5, min_rows=1), st.randoms(use_true_random=False))
+def test_order_of_the_blocks_is_free(parts, random):
+    found = in_user_units(reduce(add, [p.moments() for p in parts]))
+    random.shuffle(parts)
+    assert_same(in_user_units(reduce(add, [p.moments() for p in parts])), found)
+
+
+@exactly
+@given(blocks(1, 1, min_rows=1))
+def test_the_empty_one_is_neutral(parts):
+    (rows,) = parts
+    m = rows.moments()
+    empty = cs.Moments.empty(*rows.exponents.shape, rows.y.shape[-1])
+    assert empty.n == 0
+    assert_identical(m + empty, m)
+    assert_identical(empty + m, m)
+
+
+@exactly
+@given(blocks(1, 1, min_rows=1))
+def test_no_rows_are_neutral_whatever_their_exponent(parts):
+    (rows,) = parts
+    m = rows.moments()
+    none = rows._replace(a=rows.a[:, :0], y=rows.y[:, :0], exponents=rows.exponents + 900)
+    assert_identical(m + none.moments(), m)
+    assert_identical(none.moments() + m, m)
+
+
+@exactly
+@given(blocks(2, 2, min_rows=1))
+def test_the_larger_exponent_wins(parts):
+    one, other = parts
+    total = one.moments() + other.moments()
+    np.testing.assert_array_equal(total.exponents, np.maximum(one.exponents, other.exponents))
+    np.testing.assert_array_equal(
+        total.out_exponents, np.maximum(one.out_exponents, other.out_exponents)
+    )
+
+
+@exactly
+@given(blocks(2, 2, min_rows=1))
+def test_rescaled_and_shifted_hold_the_same_rows(parts):
+    rows, target = parts
+    m = rows.moments()
+    moved = m.rescaled(target.exponents, target.out_exponents)
+    np.testing.assert_array_equal(moved.exponents, target.exponents)
+    assert_same(in_user_units(moved), direct(rows.a, rows.y))
+    moved = m.shifted(target.shift, target.out_shift)
+    np.testing.assert_array_equal(moved.shift, target.shift)
+    assert_same(in_user_units(moved), direct(rows.a, rows.y))
+
+
+def test_nothing_but_moments_can_be_added():
+    with pytest.raises(TypeError, match="unsupported operand"):
+        cs.Moments.empty(1, 2, 1) + 1
+
+
+def test_adding_leaves_both_sides_as_they_were():
+    rng = np.random.default_rng(0)
+    a, y = rng.normal(size=(1, 4, 2)), rng.normal(size=(1, 4, 1))
+    one, other = cs.Moments.from_rows(a, y), cs.Moments.from_rows(a, y, 3, 1.5, -2, 0.5)
+    copies = cs.Moments.from_rows(a, y), cs.Moments.from_rows(a, y, 3, 1.5, -2, 0.5)
+    assert (one + other).n == 8
+    assert_identical(one, copies[0])
+    assert_identical(other, copies[1])
+
+
+# --- large scales and offsets
+
+
+@pytest.mark.parametrize(("e", "f"), [(900, -900), (-700, 650), (1000, 1000)])
+def test_scales_beyond_the_range_of_floats(e, f):
+    # Column j of units 2**±e next to outputs of 2**±f: their products overflow or vanish as floats.
+    rng = np.random.default_rng(1)
+    a, y = rng.integers(-9, 10, (2, 2, 6, 2)), rng.integers(-9, 10, (2, 2, 6, 1))
+    exponents, out_exponents = np.array([[e, -e]] * 2), np.array([[f]] * 2)
+    zero = np.zeros((2, 2)), np.zeros((2, 1))
+    parts = [
+        cs.Moments.from_rows(a[i] / 2**i, y[i] / 2**i, exponents + i, zero[0], out_exponents + i)
+        for i in range(2)
+    ]
+    total = parts[0] + parts[1]
+    gram, rhs, *_ = in_user_units(total)
+    scale, out_scale = power(exponents), power(out_exponents)
+    want_gram, want_rhs, *_ = direct(np.concatenate(a, 1), np.concatenate(y, 1))
+    np.testing.assert_array_equal(gram, want_gram * scale[:, :, None] * scale[:, None, :])
+    np.testing.assert_array_equal(rhs, want_rhs * scale[:, :, None] * out_scale[:, None, :])
+
+
+def test_a_block_far_smaller_than_the_other_vanishes_silently():
+    big = cs.Moments.from_rows(np.ones((1, 3, 1)), np.ones((1, 3, 1)), 1000, 0.0, 1000)
+    small = cs.Moments.from_rows(np.ones((1, 2, 1)), np.ones((1, 2, 1)), -1000, 0.0, -1000)
+    for total in (big + small, small + big):
+        assert (total.gram.item(), total.rhs.item(), total.sums.item(), total.n) == (3, 3, 3, 5)
+        assert total.exponents.item() == 1000
+
+
+def centred(a, y):
+    """Centred gram and right-hand side in rational arithmetic."""
+    a, y = rational(a), rational(y)
+    n = a.shape[1]
+    a = a - a.sum(1, keepdims=True) / n
+    y = y - y.sum(1, keepdims=True) / n
+    return a.transpose(0, 2, 1) @ a, a.transpose(0, 2, 1) @ y
+
+
+def assert_close(found, exact, rtol):
+    """To rounding, measured by the largest entry."""
+    size = max(abs(v) for v in exact.flat)
+    error = max(abs(v) for v in (rational(found) - exact).flat)
+    assert error <= rtol * size
+
+
+@pytest.mark.parametrize("offset", [0, 10**9, -(2**40)])
+def test_an_offset_costs_no_digits(offset):
+    rng = np.random.default_rng(2)
+    a, y = rng.integers(-99, 100, (2, 40, 3)) + offset, rng.integers(-99, 100, (2, 40, 2)) - offset
+    parts = [  # shifts near the offset, and not the same on both sides
+        cs.Moments.from_rows(
+            a[:, s] - (offset + d), y[:, s] + (offset - d), 0, offset + d, 0, d - offset
+        )
+        for s, d in ((slice(25), 3.0), (slice(25, None), -5.0))
+    ]
+    for total in (parts[0] + parts[1], parts[1] + parts[0]):
+        for found, exact in zip(total.centred(), centred(a, y), strict=True):
+            assert_close(found, exact, 1e-15)
+
+
+def test_offsets_far_apart_are_good_to_the_size_of_their_spread():
+    rng = np.random.default_rng(3)
+    a, y = rng.integers(-99, 100, (1, 20, 2)), rng.integers(-99, 100, (1, 20, 1))
+    a[:, :10] += 2**30
+    parts = [
+        cs.Moments.from_rows(a[:, s] - d, y[:, s], 0, d)
+        for s, d in ((slice(10), 2.0**30), (slice(10, None), 0.0))
+    ]
+    for found, exact in zip((parts[0] + parts[1]).centred(), centred(a, y), strict=True):
+        assert_close(found, exact, 1e-14)
+
+
+# --- of a problem
+
+
+def problem_of(case, x, y, **options):
+    spec = cs.ConvSpec(case.taps, case.stride, case.padding, case.dilation, case.groups)
+    return cs.Problem([*x], None if y is None else [*y], spec=spec, **options)
+
+
+def outputs_by_group(case, y):
+    return y.reshape(case.rows, case.groups, case.outputs).transpose(1, 0, 2)
+
+
+@oracle.over_geometries(5)
+def test_moments_of_a_problem_are_those_of_its_matrix(case):
+    x, y = case.integers(case.x_shape, case.y_shape)
+    a = oracle.design_matrix(x, case.taps, *case.args)
+    problem = problem_of(case, x, y)
+    found = prepare(problem).moments
+    assert_same(in_user_units(found), direct(a, outputs_by_group(case, y)))
+
+
+@oracle.over_geometries(2, min_rows=2)
+def test_with_a_bias_they_are_centred(case):
+    x, y = case.integers(case.x_shape, case.y_shape)
+    x, y = x + 1000, y - 1000
+    a = oracle.design_matrix(x, case.taps, *case.args)
+    problem = problem_of(case, x, y, bias=True)
+    found = prepare(problem).moments
+    user, exact = in_user_units(found), direct(a, outputs_by_group(case, y))
+    for one, other in zip(user[:2], exact[:2], strict=True):
+        assert_close(one, other, 1e-14)
+    # What is accumulated has mean zero, to rounding.
+    size = np.sqrt(np.einsum("gpp->gp", found.gram) * found.n) + found.n * 1e-3
+    assert (np.abs(found.sums) <= 1e-12 * size).all()
+
+
+def test_records_of_unequal_length_add_up():
+    rng = np.random.default_rng(4)
+    xs = [rng.integers(-9, 10, (n, 2)) for n in (9, 4, 1, 9)]  # the third gives no row
+    ys = [rng.integers(-9, 10, (max(n - 2, 1), 1)) for n in (9, 4, 3, 9)]
+    keep = [0, 1, 3]
+    problem = cs.Problem([xs[i] for i in keep], [ys[i] for i in keep], kernel_size=3)
+    a = np.concatenate([oracle.design_matrix(xs[i][None], (3,)) for i in keep], 1)
+    y = np.concatenate([ys[i][None] for i in keep], 1)
+    assert_same(in_user_units(prepare(problem).moments), direct(a, y))
+    alone = cs.Problem(xs, kernel_size=3)  # from x alone, where short records are skipped
+    assert_same([in_user_units(prepare(alone).moments)[i] for i in (0, 2, 5)],
+                [direct(a, y)[i] for i in (0, 2, 5)])  # fmt: skip
+
+
+@pytest.mark.parametrize("exponent", [660, -660])  # units of 1e±199
+def test_the_unit_of_the_data_costs_nothing(exponent):
+    rng = np.random.default_rng(5)
+    x = rng.integers(-9, 10, (30, 2)) * [2.0**exponent, 1.0]
+    y = rng.integers(-9, 10, (28, 1)) * 2.0**-exponent
+    problem = cs.Problem(x, y, kernel_size=3)
+    found = prepare(problem).moments
+    assert_same(in_user_units(found), direct(oracle.design_matrix(x[None], (3,)), y[None]))
+
+
+@pytest.mark.parametrize("offset", [0.0, 1e9])
+def test_with_a_bias_an_offset_costs_no_digits(offset):
+    rng = np.random.default_rng(6)
+    x, y = rng.normal(size=(60, 2)) + offset, rng.normal(size=(58, 2)) - offset
+    problem = cs.Problem(x, y, kernel_size=3, bias=True)
+    found = prepare(problem).moments
+    exact = centred(oracle.design_matrix(x[None], (3,)), y[None])
+    scale, out_scale = power(found.exponents), power(found.out_exponents)
+    gram, rhs = found.centred()
+    assert_close(rational(gram) * scale[:, :, None] * scale[:, None, :], exact[0], 1e-14)
+    assert_close(rational(rhs) * scale[:, :, None] * out_scale[:, None, :], exact[1], 1e-14)

@@ -1,0 +1,397 @@
+"""The operator and its matrix against loops, in exact integers wherever they can be."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import scipy.signal
+
+import convsolve as cs
+from convsolve.operators import windows as convolution
+from convsolve.operators.windows import (
+    adjoint,
+    design_matrix,
+    forward,
+    forward_records,
+    gather_rows,
+    normal_form,
+    row_blocks,
+    windows,
+)
+from support import oracle
+
+FLOATS = (np.float32, np.float64)
+
+
+def spec_of(case):
+    return cs.ConvSpec(case.taps, case.stride, case.padding, case.dilation, case.groups)
+
+
+def floats(case, *shapes):
+    """Integer arrays and the same numbers as floats, float32 and float64 in turn."""
+    arrays = case.integers(*shapes)
+    return arrays, [a.astype(FLOATS[case.seed % 2]) for a in arrays]
+
+
+def matrix_of(case, x):
+    return oracle.design_matrix(x, case.taps, *case.args)
+
+
+@oracle.over_geometries(4)
+def test_forward(case):
+    (x, w), (xf, wf) = floats(case, case.x_shape, case.w_shape)
+    with jax.enable_x64(True):
+        y = forward(xf, wf, spec_of(case))
+    assert y.dtype == xf.dtype
+    np.testing.assert_array_equal(y, oracle.convolve(x, w, *case.args))
+
+
+@oracle.over_geometries(3)
+def test_adjoint(case):
+    (x, r), (xf, rf) = floats(case, case.x_shape, case.y_shape)
+    with jax.enable_x64(True):
+        g = adjoint(xf, rf, spec_of(case))
+    parts = r.reshape(-1, case.groups, case.outputs).transpose(1, 0, 2)
+    expected = matrix_of(case, x).transpose(0, 2, 1) @ parts  # (groups, P, outputs)
+    assert g.dtype == xf.dtype
+    np.testing.assert_array_equal(g, expected.transpose(1, 0, 2).reshape(case.w_shape))
+
+
+@oracle.over_geometries(2)
+def test_dot(case):
+    # <A w, r> = <w, A' r> in real numbers; the sums agree to rounding.
+    rng = np.random.default_rng(case.seed)
+    x, w, r = (rng.normal(size=s) for s in (case.x_shape, case.w_shape, case.y_shape))
+    with jax.enable_x64(True):
+        y, g = forward(x, w, spec_of(case)), adjoint(x, r, spec_of(case))
+    size = np.linalg.norm(y) * np.linalg.norm(r)
+    assert abs(np.vdot(y, r) - np.vdot(w, g)) <= 1e-14 * size
+
+
+@oracle.over_geometries(20)
+def test_design_matrix(case):
+    (x,), (xf,) = floats(case, case.x_shape)
+    a = design_matrix(xf, spec_of(case))
+    assert type(a) is np.ndarray
+    assert a.dtype == xf.dtype
+    np.testing.assert_array_equal(a, matrix_of(case, x))
+
+
+@oracle.over_geometries(2)
+def test_design_matrix_under_jit(case):
+    (x,) = case.integers(case.x_shape)
+    a = jax.jit(design_matrix, static_argnums=1)(x.astype(np.float32), spec_of(case))
+    np.testing.assert_array_equal(a, matrix_of(case, x))
+
+
+@oracle.over_geometries(20, min_rows=0)
+def test_normal_form_is_x_moved_by_lo(case):
+    (x,) = case.integers(case.x_shape)
+    spec = spec_of(case)
+    found = normal_form(x, spec)
+    assert found.shape == (case.batch, *spec.extent(case.samples), x.shape[-1])
+    expected = x
+    for axis, lo in enumerate(spec.offset(case.samples), start=1):
+        at = np.arange(found.shape[axis]) - lo
+        inside = (at >= 0) & (at < case.samples[axis - 1]) | (case.padding == "circular")
+        moved = np.take(expected, at % case.samples[axis - 1], axis)
+        expected = np.where(np.expand_dims(inside, list(range(1, x.ndim - axis))), moved, 0)
+    np.testing.assert_array_equal(found, expected)
+
+
+def test_negative_padding_may_eat_the_record():
+    # lax raises here; the formula gives no output, or outputs that read zeros only.
+    x = np.arange(1.0, 4)[None, :, None]
+    assert normal_form(x, cs.ConvSpec(2, padding=((-5, 0),))).shape == (1, 0, 1)
+    spec = cs.ConvSpec(2, padding=((-5, 4),))
+    np.testing.assert_array_equal(design_matrix(x, spec), np.zeros((1, 1, 2)))
+    np.testing.assert_array_equal(forward(x, np.ones((2, 1, 1)), spec), np.zeros((1, 1, 1)))
+
+
+@oracle.over_geometries(10)
+def test_windows_are_a_view(case):
+    (x,) = case.integers(case.x_shape)
+    spec = spec_of(case)
+    normal = normal_form(x, spec)
+    view = windows(normal, spec)
+    assert view.shape == (case.batch, *case.counts, *case.taps, x.shape[-1])
+    assert not view.flags.writeable
+    assert np.shares_memory(view, normal)
+    split = view.reshape(case.rows, -1, case.groups, case.inputs).transpose(2, 0, 1, 3)
+    np.testing.assert_array_equal(split.reshape(case.groups, case.rows, -1), matrix_of(case, x))
+
+
+@oracle.over_geometries(12)
+def test_row_blocks_of_any_size(case):
+    (x,) = case.integers(case.x_shape)
+    spec = spec_of(case)
+    expected = matrix_of(case, x)
+    slab = int(np.prod([*case.counts[1:], *case.taps, x.shape[-1]]))  # one step of the first axis
+    numbers = [1, 30, 200, convolution.BLOCK_NUMBERS][case.seed % 4]
+    seen = np.zeros((case.batch, *case.counts), int)
+    found = np.zeros((*seen.shape, case.groups, expected.shape[-1]), int)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(convolution, "BLOCK_NUMBERS", numbers)
+        blocks = list(row_blocks(normal_form(x, spec), spec))
+    for part, block in blocks:
+        assert block.size <= max(numbers, slab)
+        seen[part] += 1
+        found[part] = block.transpose(1, 0, 2).reshape(found[part].shape)
+    assert (seen == 1).all()
+    flat = found.reshape(case.rows, case.groups, -1).transpose(1, 0, 2)
+    np.testing.assert_array_equal(flat, expected)
+
+
+@pytest.mark.parametrize(("numbers", "blocks"), [(6, 12), (24, 3), (48, 2), (10**6, 1)])
+def test_row_blocks_are_as_few_as_fit(monkeypatch, numbers, blocks):
+    monkeypatch.setattr(convolution, "BLOCK_NUMBERS", numbers)
+    x = np.zeros((3, 6, 2))  # 3 records × 4 rows × 6 numbers
+    assert len(list(row_blocks(x, cs.ConvSpec(3)))) == blocks
+
+
+@oracle.over_geometries(3)
+def test_gather_rows(case):
+    (x,) = case.integers(case.x_shape)
+    spec = spec_of(case)
+    rows = np.random.default_rng(case.seed).integers(0, case.rows, 5)  # repeats too
+    gather = jax.jit(gather_rows, static_argnums=2)
+    found = gather(normal_form(x, spec).astype(np.float32), rows, spec)
+    assert found.dtype == np.float32
+    np.testing.assert_array_equal(found, matrix_of(case, x)[:, rows])
+
+
+@pytest.mark.parametrize("padding", ["full", "circular"])
+def test_rows_are_differentiable_in_x(padding):
+    # <A(x), M> is linear in x: its gradient adds up M over the places where a sample is read.
+    rng = np.random.default_rng(0)
+    x = rng.integers(-9, 9, (2, 4, 3, 2)).astype(np.float32)
+    spec = cs.ConvSpec((2, 2), (1, 2), padding, (2, 1), groups=2)
+    shape = design_matrix(x, spec).shape
+    m = rng.integers(-9, 9, shape).astype(np.float32)
+    place = np.arange(1, x.size + 1).reshape(x.shape)
+    read = oracle.design_matrix(place, (2, 2), (1, 2), (2, 1), padding, 2)
+    expected = np.bincount(read.ravel(), m.ravel(), minlength=x.size + 1)[1:].reshape(x.shape)
+
+    def by_gathering(x):
+        return (gather_rows(normal_form(x, spec), jnp.arange(shape[1]), spec) * m).sum()
+
+    np.testing.assert_array_equal(jax.grad(by_gathering)(x), expected)
+    by_matrix = jax.grad(lambda x: (design_matrix(x, spec) * m).sum())
+    np.testing.assert_array_equal(by_matrix(x), expected)
+
+
+@pytest.mark.parametrize("operator", [forward, adjoint])
+def test_contractions_state_their_precision(operator):
+    x = np.zeros((1, 5, 1), np.float32)
+    other = np.zeros((2, 1, 1) if operator is forward else (1, 4, 1), np.float32)
+    text = str(jax.make_jaxpr(operator, static_argnums=2)(x, other, cs.ConvSpec(2)))
+    assert "conv_general_dilated" in text
+    assert text.count("precision=(Precision.HIGHEST, Precision.HIGHEST)") == text.count(
+        "conv_general_dilated["
+    )
+
+
+@pytest.mark.parametrize("dtype", FLOATS)
+@pytest.mark.parametrize("padding", ["valid", "causal"])
+def test_forward_records(dtype, padding):
+    # Unequal lengths, two of one shape, one too short for any window of "valid".
+    rng = np.random.default_rng(1)
+    records = [rng.integers(-9, 9, (n, 2)).astype(dtype) for n in (9, 5, 1, 5)]
+    w, bias = rng.integers(-9, 9, (3, 2, 2)).astype(dtype), np.array([1, -2], dtype)
+    found = forward_records(records, w, bias, cs.ConvSpec(3, padding=padding))
+    for x, y in zip(records, found, strict=True):
+        assert y.dtype == dtype
+        np.testing.assert_array_equal(y, oracle.convolve(x[None], w, padding=padding)[0] + bias)
+
+
+# --- the public door
+
+
+@pytest.mark.parametrize(
+    ("kernel", "expected"),
+    [
+        ([1, 2], [6, 11, 14]),
+        ([[[1, 3]], [[2, 4]]], [[6, 12], [11, 25], [14, 32]]),
+    ],
+)
+def test_the_notebook(kernel, expected):
+    y = cs.convolve([0, 3, 4, 5], kernel, cs.ConvSpec(2))
+    assert y.dtype == np.float64
+    assert y.tolist() == expected
+
+
+@oracle.over_geometries(2)
+def test_convolve(case):
+    x, w, bias = case.integers(case.x_shape, case.w_shape, case.w_shape[-1:])
+    y = cs.convolve(x, w, spec_of(case), bias)
+    assert y.dtype == np.float64
+    np.testing.assert_array_equal(y, oracle.convolve(x, w, *case.args) + bias)
+
+
+@pytest.mark.parametrize("padding", ["valid", "full", "causal"])
+def test_convolve_is_that_of_numpy_with_the_kernel_reversed(padding):
+    rng = np.random.default_rng(2)
+    x, w = rng.normal(size=40), rng.normal(size=7)
+    mode = {"causal": "full"}.get(padding, padding)
+    expected = np.convolve(x, w[::-1], mode)[: 40 if padding == "causal" else None]
+    found = cs.convolve(x, w, cs.ConvSpec(7, padding=padding))
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-13)
+
+
+@pytest.mark.parametrize("padding", ["valid", "full", "same"])
+@pytest.mark.parametrize("taps", [(3, 5), (3, 1, 5)])
+def test_convolve_is_that_of_scipy(padding, taps):
+    # Odd sizes, where everybody's "same" is centred alike.
+    rng = np.random.default_rng(3)
+    x, w = rng.normal(size=(8, 7, 6)[: len(taps)]), rng.normal(size=taps)
+    expected = scipy.signal.correlate(x, w, padding)
+    found = cs.convolve(x, w, cs.ConvSpec(taps, padding=padding))
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-13)
+
+
+@pytest.mark.parametrize(
+    ("x", "taps", "channels", "y"),
+    [
+        ((8,), (3,), (), (6,)),
+        ((8,), (3,), (1, 1), (6, 1)),
+        ((8,), (3,), (1, 2), (6, 2)),
+        ((8, 1), (3,), (), (6,)),
+        ((8, 2), (3,), (2, 1), (6, 1)),
+        ((4, 8, 1), (3,), (), (4, 6)),
+        ((4, 8, 2), (3,), (2, 3), (4, 6, 3)),
+        ((8, 6), (3, 2), (), (6, 5)),
+        ((8, 6, 2), (3, 2), (2, 3), (6, 5, 3)),
+        ((4, 8, 6, 1), (3, 2), (), (4, 6, 5)),
+        ((8, 6, 5), (3, 2, 2), (), (6, 5, 4)),
+        ((2, 8, 6, 5, 2), (3, 2, 2), (2, 1), (2, 6, 5, 4, 1)),
+    ],
+    ids=str,
+)
+def test_y_comes_in_the_form_of_x(x, taps, channels, y):
+    found = cs.convolve(np.ones(x), np.ones(taps + channels), cs.ConvSpec(taps))
+    assert type(found) is np.ndarray
+    assert found.shape == y
+
+
+@pytest.mark.parametrize("container", [list, tuple])
+@pytest.mark.parametrize(
+    ("x", "channels", "y"),
+    [
+        ([(8,), (5,)], (), [(6,), (3,)]),
+        ([(8,), (5,)], (1, 2), [(6, 2), (3, 2)]),
+        ([(8, 2), (8, 2)], (2, 1), [(6, 1), (6, 1)]),
+        ([(8, 1)], (), [(6,)]),
+    ],
+    ids=str,
+)
+def test_a_list_of_records_gives_a_list(container, x, channels, y):
+    records = container(map(np.ones, x))
+    found = cs.convolve(records, np.ones((3, *channels)), cs.ConvSpec(3))
+    assert type(found) is list
+    assert [part.shape for part in found] == y
+
+
+@pytest.mark.parametrize("bias", [2, 2.0, np.float32(2), [2], np.array([2])], ids=repr)
+def test_a_bias_may_be_a_number(bias):
+    assert cs.convolve([0, 3, 4, 5], [1, 2], cs.ConvSpec(2), bias).tolist() == [8, 13, 16]
+    both = cs.convolve([0, 3], [[[1, 1]], [[2, 0]]], cs.ConvSpec(2), bias)
+    assert both.tolist() == [[8, 2]]
+
+
+@pytest.mark.parametrize(
+    ("x", "kernel", "expected"),
+    [
+        (np.float32, np.float32, np.float32),
+        (np.float32, np.float64, np.float64),
+        (np.float64, np.float32, np.float64),
+        (np.float16, np.float16, np.float32),
+        (np.int8, np.int8, np.float64),
+        (np.bool_, np.bool_, np.float64),
+        (np.int64, np.float32, np.float64),
+    ],
+)
+def test_the_wider_precision_counts(x, kernel, expected):
+    # Three ones and a two-tap sum: int8 that wraps or a logical "or" would show.
+    y = cs.convolve(np.ones(3, x), np.ones(2, kernel), cs.ConvSpec(2))
+    assert y.dtype == expected
+    assert y.tolist() == [2, 2]
+
+
+def test_int8_does_not_wrap():
+    x = np.full(3, 100, np.int8)
+    assert cs.convolve(x, x[:2], cs.ConvSpec(2)).tolist() == [20000, 20000]
+
+
+@pytest.mark.parametrize("x64", [False, True])
+def test_jax_in_is_jax_out_in_its_own_precision(x64):
+    with jax.enable_x64(x64):
+        x, w = jnp.array([0.0, 3.0, 4.0, 5.0]), jnp.array([1.0, 2.0])
+        y = cs.convolve(x, w, cs.ConvSpec(2))
+        pieces = cs.convolve([x, x[:2]], w, cs.ConvSpec(2))
+    assert isinstance(y, jax.Array)
+    assert y.dtype == x.dtype
+    assert y.tolist() == [6, 11, 14]
+    assert all(isinstance(p, jax.Array) for p in pieces)
+
+
+def test_one_numpy_array_makes_the_answer_numpy():
+    x, w = np.array([0.0, 3.0, 4.0, 5.0]), np.array([1.0, 2.0])
+    assert type(cs.convolve(jnp.asarray(x), w, cs.ConvSpec(2))) is np.ndarray
+    assert type(cs.convolve(x, jnp.asarray(w), cs.ConvSpec(2))) is np.ndarray
+
+
+def test_float64_needs_no_flag():
+    # 1 + 2**-40 is lost in float32.
+    y = cs.convolve(np.array([1.0, 2.0**-40]), [1, 1], cs.ConvSpec(2))
+    assert y.tolist() == [1 + 2.0**-40]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "words"),
+    [
+        ({"spec": 2}, TypeError, "spec must be a ConvSpec, got int"),
+        (
+            {"kernel": [1, 2, 3]},
+            ValueError,
+            r"kernel has shape \(3,\); 1 channels .*\(2, 1, 'Cout'",
+        ),
+        ({"kernel": [[1], [2]]}, ValueError, r"kernel has shape \(2, 1\)"),
+        (
+            {"x": np.ones((4, 2))},
+            ValueError,
+            r"kernel has shape \(2,\); 2 channels .*\(2, 2, 'Cout'",
+        ),
+        ({"kernel": np.ones((2, 2, 2))}, ValueError, r"kernel has shape \(2, 2, 2\); 1 channels"),
+        (
+            {"x": np.ones((4, 2)), "spec": cs.ConvSpec(2, groups=2), "kernel": np.ones((2, 1, 3))},
+            ValueError,
+            "Cout a multiple of groups",
+        ),
+        ({"spec": cs.ConvSpec(2, groups=2)}, ValueError, "groups=2 does not divide the 1 input"),
+        ({"x": [0, np.nan, 1]}, ValueError, "x has 1 value that is not finite.*list of records"),
+        ({"kernel": [np.inf, 1]}, ValueError, "kernel has 1 value that is not finite"),
+        ({"bias": np.nan}, ValueError, "bias .*not finite"),
+        ({"bias": [1, 2, 3]}, ValueError, r"bias has shape \(3,\), expected \(1,\) or a number"),
+        ({"bias": [[1]]}, ValueError, r"bias has shape \(1, 1\)"),
+        ({"bias": 1j}, TypeError, "bias is complex"),
+        ({"bias": "1"}, TypeError, "bias must hold numbers"),
+        ({"kernel": [1j, 2]}, TypeError, "kernel is complex .*real and imaginary parts"),
+        ({"x": ["a", "b"]}, TypeError, "x must hold numbers"),
+        ({"x": np.ones((2, 3, 4, 5))}, ValueError, "x has shape .* give kernel_size one entry"),
+    ],
+    ids=str,
+)
+def test_convolve_refuses(arguments, error, words):
+    with pytest.raises(error, match=words):
+        cs.convolve(**{"x": [0, 3, 4, 5], "kernel": [1, 2], "spec": cs.ConvSpec(2), **arguments})
+
+
+@pytest.mark.parametrize("traced", ["x", "kernel", "bias"])
+def test_convolve_refuses_tracers(traced):
+    data = {"x": jnp.ones(4), "kernel": jnp.ones(2), "bias": jnp.ones(1)}
+
+    def inside(value):
+        return cs.convolve(**{**data, traced: value}, spec=cs.ConvSpec(2))
+
+    with pytest.raises(TypeError, match=r"tracer .*fit_kernel"):
+        jax.jit(inside)(data[traced])

@@ -1,0 +1,145 @@
+"""Problem.from_lags: lags, edges and rows against a loop."""
+
+import json
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import convsolve as cs
+from support import oracle
+
+rng = np.random.default_rng(0)
+X = rng.normal(size=(9, 2))
+Y = rng.normal(size=(7, 3))  # three taps on X
+
+
+def ones(shapes):
+    """Arrays of ones: one for a shape, a list of them for a list of shapes."""
+    return [np.ones(s) for s in shapes] if isinstance(shapes, list) else np.ones(shapes)
+
+
+LAGS = [(0, 2), (1, 3), (2, 2), (-2, 0), (-3, -1), (-1, 2), (-2, 1), (0, 0)]
+
+
+def check_lags(problem, x, y, h, bounds, edges):
+    """The problem's rows say the same as y[t] = sum_l h[l] x[t - l], exactly."""
+    first = [a for a, _ in bounds]
+    axes = problem.lags
+    for (a, b), lags in zip(bounds, axes, strict=True):
+        assert sorted(lags.tolist()) == list(range(a, b + 1))
+    kernel = h[np.ix_(*(lags - a for lags, a in zip(axes, first, strict=True)))]
+    spec = problem.spec
+    rows = problem.rows if isinstance(problem.rows, tuple) else (problem.rows,)
+    _, whole = oracle.lag_convolve(x, h, first, edges)
+    if edges == "drop":
+        assert np.array_equal(
+            np.argwhere(whole), np.argwhere(np.ones([*map(len, rows)])) + [r[0] for r in rows]
+        )
+    else:
+        assert [r.tolist() for r in rows] == [list(range(n)) for n in y.shape[:-1]]
+    np.testing.assert_array_equal(problem.y[0], y[np.ix_(*rows)])
+    made = oracle.convolve(problem.x[0][None], kernel, padding=spec.padding, groups=spec.groups)
+    np.testing.assert_array_equal(made[0], problem.y[0])
+
+
+@pytest.mark.parametrize("edges", ["drop", "zeros", "circular"])
+@pytest.mark.parametrize("bounds", LAGS, ids=str)
+def test_from_lags(bounds, edges):
+    rng = np.random.default_rng(1)
+    x = rng.integers(-9, 9, (8, 2))
+    h = rng.integers(-9, 9, (bounds[1] - bounds[0] + 1, 2, 3))
+    y, _ = oracle.lag_convolve(x, h, bounds[:1], edges)
+    problem = cs.Problem.from_lags(x, y, lags=bounds, edges=edges)
+    check_lags(problem, x, y, h, [bounds], edges)
+
+
+@pytest.mark.parametrize("edges", ["drop", "zeros", "circular"])
+@pytest.mark.parametrize(
+    "bounds", [((0, 2), (-1, 1)), ((-2, -1), (1, 2)), ((-1, 1), (0, 0))], ids=str
+)
+def test_from_lags_in_two_dimensions(bounds, edges):
+    rng = np.random.default_rng(2)
+    x = rng.integers(-9, 9, (6, 5, 2))
+    h = rng.integers(-9, 9, (*(b - a + 1 for a, b in bounds), 2, 2))
+    y, _ = oracle.lag_convolve(x, h, [a for a, _ in bounds], edges)
+    problem = cs.Problem.from_lags(x, y, lags=bounds, edges=edges)
+    check_lags(problem, x, y, h, bounds, edges)
+
+
+@pytest.mark.parametrize("edges", ["drop", "zeros", "circular"])
+@settings(derandomize=True, deadline=None, max_examples=60)
+@given(
+    samples=st.integers(1, 9),
+    first=st.integers(-6, 6),
+    taps=st.integers(1, 5),
+    seed=st.integers(0, 99),
+)
+def test_from_lags_anywhere(edges, samples, first, taps, seed):
+    rng = np.random.default_rng(seed)
+    x, h = rng.integers(-9, 9, (samples, 1)), rng.integers(-9, 9, (taps, 1, 1))
+    y, whole = oracle.lag_convolve(x, h, (first,), edges)
+    bounds = (first, first + taps - 1)
+    if edges == "drop" and not whole.any():
+        with pytest.raises(ValueError, match=r"no window fits"):
+            cs.Problem.from_lags(x, y, lags=bounds, edges=edges)
+    else:
+        problem = cs.Problem.from_lags(x, y, lags=bounds, edges=edges)
+        check_lags(problem, x, y, h, [bounds], edges)
+
+
+def test_from_lags_reads_records_each_on_its_own():
+    rng = np.random.default_rng(3)
+    xs = [rng.integers(-9, 9, (n, 1)) for n in (7, 5)]
+    h = rng.integers(-9, 9, (3, 1, 1))
+    ys = [oracle.lag_convolve(x, h, (-1,), "drop")[0] for x in xs]
+    problem = cs.Problem.from_lags(xs, ys, lags=(-1, 1))
+    assert [r.tolist() for r in problem.rows] == [[1, 2, 3, 4, 5], [1, 2, 3]]
+    for y, kept, rows in zip(ys, problem.y, problem.rows, strict=True):
+        np.testing.assert_array_equal(kept, y[rows])
+
+
+def test_from_lags_with_groups_and_bias():
+    problem = cs.Problem.from_lags(X, lags=(0, 2), groups=2, out_channels=4, bias=True)
+    assert problem.kernel_shape == (3, 1, 4)
+    assert problem.n_unknowns == 4
+
+
+@pytest.mark.parametrize(
+    "state",
+    [
+        lambda: cs.Problem(X, Y, kernel_size=3, bias=True),
+        lambda: cs.Problem(X, kernel_size=2, stride=2, padding=((1, -1),), dilation=2, groups=2),
+        lambda: cs.Problem(np.ones((6, 5)), kernel_size=(2, 3), padding="circular", out_channels=2),
+        lambda: cs.Problem.from_lags(X, lags=(-1, 2), edges="zeros", bias=True),
+        lambda: cs.Problem.from_lags(X, lags=np.array([1, 3]), edges="circular", groups=2),
+        lambda: cs.Problem.from_lags(np.ones((6, 5)), lags=((0, 2), (-1, 1))),
+    ],
+    ids=range(6),
+)
+def test_a_recipe_reads_other_data_alike(state):
+    problem = state()
+    x = np.concatenate([problem.x[0], problem.x[0]])
+    again = cs.Problem.again(json.loads(json.dumps(problem.recipe)), x)
+    assert again.spec == problem.spec
+    assert (again.bias, again.out_channels) == (problem.bias, problem.out_channels)
+    assert again.recipe == problem.recipe
+    assert [a.tolist() for a in again.lags] == [a.tolist() for a in problem.lags]
+    same = cs.Problem.again(problem.recipe, problem.input.arrays[0])
+    assert repr(same) == repr(problem)
+    assert list(map(np.ndarray.tolist, same.lags)) == list(map(np.ndarray.tolist, problem.lags))
+
+
+def test_trials_read_as_channels_are_told() -> None:
+    """(trials, time) is one record of many channels to the rank rule, seldom to its owner."""
+    x = np.ones((10, 500))
+    with pytest.warns(
+        UserWarning, match=r"10 samples × 500 channels.*\(x\[\.\.\., None\]\)"
+    ) as caught:
+        cs.Problem.from_lags(x, lags=(0, 3))
+    assert caught[0].filename == __file__
+    with pytest.warns(UserWarning, match="more channels than samples"):
+        cs.Problem([x, x], kernel_size=2)
+    with pytest.raises(ValueError, match="channels come last: transpose x"):
+        cs.Problem.from_lags(np.ones((3, 500)), np.ones(500), lags=(0, 3))

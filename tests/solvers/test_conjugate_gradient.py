@@ -1,0 +1,275 @@
+"""Conjugate gradients: answers against a QR, honest words, and the way they take."""
+
+from __future__ import annotations
+
+import signal
+
+import numpy as np
+import pytest
+
+import convsolve as cs
+from convsolve.leastsquares.analysis import prepare
+from convsolve.leastsquares.certificate import EXACT
+from convsolve.leastsquares.normal_operator import normal_equations
+from convsolve.leastsquares.system import System
+from support import oracle
+from support.coloured import coloured, convolved
+
+
+@oracle.over_geometries(3)
+def test_answer_is_that_of_a_qr(case):
+    """Where it says that it solved the problem; on data of white noise, under a ridge, always."""
+    rng = np.random.default_rng(case.seed)
+    x = rng.standard_normal(case.x_shape)
+    y = rng.standard_normal(case.y_shape)
+    spec = cs.ConvSpec(case.taps, case.stride, case.padding, case.dilation, case.groups)
+    problem = cs.Problem(x, y, spec=spec, bias=case.seed % 2 == 0)
+    fit = cs.solve(problem, cs.ConjugateGradient(ridge=0.3))
+    reference = cs.solve(problem, cs.LeastSquares("qr", ridge=0.3))
+    assert fit.status == "solved"
+    assert fit.certificate <= EXACT
+    size = max(np.abs(reference.kernel).max(), 1e-3)
+    assert np.abs(fit.kernel - reference.kernel).max() <= 1e-11 * size
+    assert np.abs(fit.bias - reference.bias).max() <= 1e-11 * max(np.abs(y).max(), 1.0)
+
+
+@pytest.mark.parametrize("edges", ["zeros", "drop"])
+@pytest.mark.parametrize(("noise", "outputs"), [(0.0, 1), (1e-6, 1), (0.1, 3)])
+@pytest.mark.parametrize(
+    ("pole", "times", "channels"), [(0.9, 1, 1), (0.9, 2, 2), (0.99, 2, 1), (0.9, 4, 1)]
+)
+def test_solved_up_to_steep_spectra_in_few_steps(edges, noise, outputs, pole, times, channels):
+    """Conditions of 2e1 to 2e5, by the same dozen of steps."""
+    rng = np.random.default_rng(4)
+    x = coloured(rng, 6000, channels, pole, times)
+    problem, _ = convolved(rng, x, 60, outputs, noise, edges)
+    fit = cs.solve(problem, cs.ConjugateGradient())
+    reference = cs.solve(problem, cs.LeastSquares("qr"))
+    assert fit.status == "solved"
+    assert fit.certificate <= EXACT
+    assert fit.stats["steps"] <= 25
+    error = np.linalg.norm(fit.kernel - reference.kernel) / np.linalg.norm(reference.kernel)
+    assert error <= 1e-13 * reference.identifiability.condition
+
+
+@pytest.mark.filterwarnings("ignore::convsolve.IdentifiabilityWarning")
+@pytest.mark.parametrize("times", range(1, 9))
+@pytest.mark.parametrize("outputs", [1, 3])
+@pytest.mark.parametrize("noise", [0.0, 1e-6, 0.1])
+def test_the_word_is_true_at_any_condition(times, noise, outputs):
+    """1e2 to 1e12: "solved" where the backward error says so, and else not."""
+    rng = np.random.default_rng(5)
+    problem, _ = convolved(rng, coloured(rng, 3000, 1, 0.95, times), 40, outputs, noise, "drop")
+    fit = cs.solve(problem, cs.ConjugateGradient())
+    system = System(prepare(problem))
+    certificate = system.certify(system.from_user(fit.kernel))
+    assert (fit.status == "solved") == (fit.certificate <= EXACT)
+    assert certificate.kind == "upper bound" or fit.certificate >= certificate.value * (1 - 1e-6)
+    if fit.status == "solved":
+        assert certificate.exact
+    assert fit.status == "solved" or times > 3
+
+
+def test_image_and_volume():
+    rng = np.random.default_rng(6)
+    for shape, taps in (((60, 50), (9, 8)), ((20, 18, 16), (4, 3, 5))):
+        x = rng.standard_normal((*shape, 2))
+        for axis in range(len(shape)):
+            x = x + 0.8 * np.roll(x, 1, axis)
+        spec = cs.ConvSpec(taps)
+        y = cs.convolve(x, rng.standard_normal((*taps, 2, 2)), spec)
+        problem = cs.Problem(x, y + rng.standard_normal(y.shape), spec=spec, bias=True)
+        fit = cs.solve(problem, cs.ConjugateGradient())
+        reference = cs.solve(problem, cs.NormalEquations())
+        assert fit.ok
+        assert fit.stats["steps"] < 100
+        np.testing.assert_allclose(fit.kernel, reference.kernel, rtol=1e-9, atol=1e-11)
+
+
+def test_units_of_channels_and_of_outputs_do_not_matter():
+    rng = np.random.default_rng(7)
+    problem, _ = convolved(rng, coloured(rng, 4000, 2), 50, 2)
+    plain = cs.solve(problem, cs.ConjugateGradient())
+    x = problem.x[0] * np.ldexp(1.0, [-300, 400])
+    y = problem.y[0] * np.ldexp(1.0, [200, -250])
+    fit = cs.solve(cs.Problem(x, y, spec=problem.spec), cs.ConjugateGradient())
+    turn = np.array([[300, 300], [-400, -400]]) + np.array([200, -250])
+    assert np.array_equal(fit.kernel, np.ldexp(plain.kernel, turn))
+    assert fit.certificate == plain.certificate
+
+
+def test_first_iterate_is_deconvolution_and_the_second_call_the_same():
+    rng = np.random.default_rng(8)
+    problem, _ = convolved(rng, coloured(rng, 3000), 40)
+    first = cs.solve(problem, cs.ConjugateGradient(steps=1))
+    assert first.status == "max steps"
+    system = System(prepare(problem))
+    (normal,) = normal_equations(system)
+    _, g = system.apply(np.zeros((1, 40, 1)))
+    direction = (normal.stretch * normal.precondition(normal.stretch * g[0]))[:, 0]
+    found = system.from_user(first.kernel)[0, :, 0]
+    cosine = direction @ found / np.linalg.norm(direction) / np.linalg.norm(found)
+    assert cosine == pytest.approx(1.0, abs=1e-14)
+    a, b = (cs.solve(problem, cs.ConjugateGradient()) for _ in range(2))
+    assert np.array_equal(a.kernel, b.kernel)
+    assert first.certificate > 1e3 * a.certificate
+
+
+def test_tolerance_ends_it_earlier():
+    rng = np.random.default_rng(9)
+    problem, _ = convolved(rng, coloured(rng, 3000), 40)
+    loose, tight = (cs.solve(problem, cs.ConjugateGradient(tol=tol)) for tol in (1e-6, 1e-300))
+    assert loose.ok
+    assert tight.ok
+    assert EXACT < loose.certificate <= 1e-6
+    assert tight.certificate <= EXACT
+    assert loose.stats["steps"] < tight.stats["steps"]
+
+
+def test_trace_and_progress_tell_the_loss():
+    rng = np.random.default_rng(10)
+    problem, _ = convolved(rng, coloured(rng, 2000), 30, 2)
+    seen = []
+    fit = cs.solve(problem, cs.ConjugateGradient(), progress=lambda *at: seen.append(at))
+    assert [step for step, _, _ in seen] == list(range(1, fit.stats["steps"] + 1))
+    assert {total for _, total, _ in seen} == {1000}
+    assert fit.trace.losses[-1] == pytest.approx(np.mean(fit.residuals() ** 2), rel=1e-10)
+    assert (np.diff(fit.trace.losses) <= 1e-12 * fit.trace.losses[0]).all()
+    assert fit.trace.losses[0] == pytest.approx(np.mean(problem.y[0] ** 2))
+
+
+def test_ctrl_c_keeps_the_best(ctrl_c: None) -> None:
+    rng = np.random.default_rng(11)
+    problem, _ = convolved(rng, coloured(rng, 2000), 30)
+
+    def press(step, total, loss):
+        if step == 1:
+            signal.raise_signal(signal.SIGINT)
+
+    fit = cs.solve(problem, cs.ConjugateGradient(), progress=press)
+    assert fit.status == "interrupted"
+    assert fit.stats["steps"] == 1
+    assert fit.score().r2 > 0.9
+
+
+@pytest.mark.parametrize(("unit", "ridge"), [(1.0, 1e30), (1e-15, 1.0), (1e-8, 1e14)])
+def test_a_ridge_that_dwarfs_all_else_leaves_a_kernel(unit, ridge):
+    rng = np.random.default_rng(15)
+    problem, _ = convolved(rng, coloured(rng, 2000), 30)
+    problem = cs.Problem(unit * problem.x[0], problem.y[0], spec=problem.spec)
+    fit, exact = (cs.solve(problem, s(ridge)) for s in (cs.ConjugateGradient, cs.NormalEquations))
+    np.testing.assert_allclose(fit.kernel, exact.kernel, rtol=1e-9)
+
+
+@pytest.mark.parametrize("stride", [1, 2, 3])
+def test_a_silent_channel_gets_no_kernel(stride):
+    rng = np.random.default_rng(16)
+    x = np.hstack([coloured(rng, 6000), np.zeros((6000, 1))])
+    a = np.lib.stride_tricks.sliding_window_view(x[:, 0], 14)[::stride]
+    y = a @ np.sin(np.arange(14.0)) + 0.1 * rng.standard_normal(len(a))
+    with pytest.warns(cs.IdentifiabilityWarning):
+        fit = cs.solve(cs.Problem(x, y, kernel_size=14, stride=stride), cs.ConjugateGradient())
+    assert not fit.kernel[:, 1].any()
+    exact = np.linalg.lstsq(a, y, rcond=None)[0]
+    np.testing.assert_allclose(fit.kernel[:, 0, 0], exact, rtol=1e-9)
+
+
+def test_zero_output_has_a_zero_kernel():
+    x = np.random.default_rng(12).standard_normal(50)
+    fit = cs.solve(cs.Problem(x, np.zeros(45), kernel_size=6), cs.ConjugateGradient())
+    assert fit.ok
+    assert not fit.kernel.any()
+    assert fit.stats["steps"] == 0
+
+
+def test_what_it_cannot_do_it_says():
+    rng = np.random.default_rng(13)
+    wide = cs.Problem(rng.standard_normal(20), rng.standard_normal(6), kernel_size=15)
+    with pytest.raises(cs.SolveError, match="6 equations leave 15 unknowns open; give a ridge"):
+        cs.solve(wide, cs.ConjugateGradient())
+    assert cs.solve(wide, cs.ConjugateGradient(ridge=0.1)).ok
+    spec = cs.ConvSpec(3)
+    with pytest.raises(TypeError, match="runs on the host only"):
+        cs.fit_kernel(rng.standard_normal(9), rng.standard_normal(7), spec, cs.ConjugateGradient())
+    with pytest.raises(ValueError, match="ridge must be finite and not negative"):
+        cs.ConjugateGradient(ridge=-1.0)
+    with pytest.raises(ValueError, match="tol must be positive and finite"):
+        cs.ConjugateGradient(tol=0.0)
+    with pytest.raises(ValueError, match="steps must be at least 1"):
+        cs.ConjugateGradient(steps=0)
+
+
+def test_stats_say_what_was_proved():
+    rng = np.random.default_rng(23)
+    problem, _ = convolved(rng, coloured(rng, 2000), 30)
+    assert "random vector" in cs.solve(problem, cs.ConjugateGradient()).stats["evidence"]
+    ridge = cs.solve(problem, cs.ConjugateGradient(ridge=1e6))
+    assert ridge.stats["evidence"] == "the ridge alone"
+
+
+@pytest.mark.parametrize("bias", [False, True])
+@pytest.mark.parametrize("mixed", [False, True])
+def test_the_default_takes_many_channels_and_outputs_as_well(mixed, bias):
+    """Apart, and as five mixtures of two sources beside a tenth of their own."""
+    rng = np.random.default_rng(21)
+    x = coloured(rng, 3000, 5)
+    if mixed:
+        x = x[:, :2] @ rng.standard_normal((2, 5)) + 0.1 * x + 5.0 * bias
+    problem, _ = convolved(rng, x, 200, 3, 0.1, "drop")
+    problem = cs.Problem(problem.x, problem.y, spec=problem.spec, bias=bias)
+    fit = cs.solve(problem)
+    assert fit.stats["solver"] == "ConjugateGradient"
+    a = np.lib.stride_tricks.sliding_window_view(x, 200, axis=0).swapaxes(1, 2).reshape(-1, 1000)
+    a, y = (v - v.mean(0) * bias for v in (a, problem.y[0]))
+    norms = np.linalg.norm(a, axis=0)
+    q, r = np.linalg.qr(a / norms)
+    exact = np.linalg.solve(r, q.T @ y) / norms[:, None]
+    error = np.linalg.norm(fit.kernel.reshape(1000, 3) - exact) / np.linalg.norm(exact)
+    assert error <= 100 * np.finfo(float).eps * np.linalg.cond(r)
+
+
+@pytest.mark.filterwarnings("ignore::convsolve.IdentifiabilityWarning")
+@pytest.mark.parametrize("times", [5, 7])
+def test_where_steps_do_not_end_a_factor_takes_over(times):
+    """Conditions of 1e8 and 1e11; the same answer as without the attempt."""
+    rng = np.random.default_rng(22)
+    problem, _ = convolved(rng, coloured(rng, 5000, 1, 0.95, times), 900, edges="drop")
+    fit, direct = cs.solve(problem), cs.solve(problem, cs.NormalEquations())
+    assert fit.stats["choice"].endswith("then NormalEquations")
+    assert fit.stats["solver"] == "NormalEquations"
+    assert (fit.status, fit.certificate) == (direct.status, direct.certificate)
+    np.testing.assert_array_equal(fit.kernel, direct.kernel)
+
+
+def test_nothing_is_done_twice_between_identify_and_solve(monkeypatch):
+    """A factor that identify made is used; full rank that steps proved is told without one."""
+    rng = np.random.default_rng(23)
+    problem, _ = convolved(rng, coloured(rng, 6000), 900, edges="drop")
+    assert cs.identify(problem).verdict == "overdetermined"
+    assert cs.solve(problem).stats["solver"] == "NormalEquations"
+
+    again = cs.Problem(problem.x, problem.y, spec=problem.spec)
+    fit = cs.solve(again)
+    assert fit.stats["evidence"] == "conjugate gradients on a random vector"
+    monkeypatch.setattr(System, "factor", lambda *_: pytest.fail("a factor was made"))
+    report = fit.identifiability
+    assert (report.verdict, report.rank, report.nullity) == ("overdetermined", 900, 0)
+    monkeypatch.setattr("convsolve.solution.MAX_SPECTRUM", 800)
+    assert "data         overdetermined" in str(fit)
+    ridged = cs.solve(again, cs.ConjugateGradient(1e-9))
+    assert ridged.stats["evidence"] == "known before"
+
+
+def test_a_kernel_is_as_exact_as_that_of_a_factor_where_the_condition_is_one():
+    """There √P backward errors of 30 eps would be nine times what the default promises."""
+    rng = np.random.default_rng(24)
+    x, y = rng.standard_normal((4000, 1)), rng.standard_normal((4000, 4))
+    problem = cs.Problem(x, y, kernel_size=960, padding="causal")
+    fit = cs.solve(problem, cs.AutoSolver(1e4))
+    assert fit.stats["solver"] == "ConjugateGradient"
+    padded = np.r_[np.zeros(959), x[:, 0]]
+    a = np.concatenate([np.lib.stride_tricks.sliding_window_view(padded, 960), 100 * np.eye(960)])
+    q, r = np.linalg.qr(a)
+    exact = np.linalg.solve(r, q[:4000].T @ y)
+    error = np.linalg.norm(fit.kernel[:, 0] - exact, axis=0) / np.linalg.norm(exact, axis=0)
+    assert error.max() <= 100 * np.finfo(float).eps * np.linalg.cond(r)

@@ -1,0 +1,294 @@
+"""Gradient descent on the moments: the iterates of the convolution at a cost without a length."""
+
+from __future__ import annotations
+
+import warnings
+from functools import partial
+from typing import Any
+
+import jax
+import numpy as np
+import optax
+import pytest
+
+import convsolve as cs
+from convsolve.leastsquares import analysis as prepared_module
+from convsolve.leastsquares.system import System
+from convsolve.solvers import gradient_descent as gradient_module
+from convsolve.solvers.descent_kernels import Rows
+from support.cases import from_svd
+
+OPTIMIZERS = {
+    "sgd": optax.sgd(0.1),
+    "momentum": optax.sgd(0.1, momentum=0.9),
+    "adam": optax.adam(1e-2),
+    "lbfgs": optax.lbfgs(),
+}
+# Geometry, shapes of the records, outputs, bias.
+GEOMETRIES: dict[str, tuple[cs.ConvSpec, list[tuple[int, ...]], int, bool]] = {
+    "plain": (cs.ConvSpec(4), [(60, 2)], 3, False),
+    "strided": (cs.ConvSpec(4, stride=3, dilation=2), [(3, 60, 2)], 3, True),
+    "groups": (cs.ConvSpec(3, padding="same", groups=2), [(80, 4)], 4, True),
+    "ragged": (cs.ConvSpec(4, padding="full"), [(30, 2), (20, 2), (2, 2)], 2, True),
+    "image": (cs.ConvSpec((2, 3), (1, 2), "causal"), [(2, 9, 12, 2)], 3, True),
+    "circular": (cs.ConvSpec(5, padding="circular"), [(2, 16, 1)], 1, False),
+    "cropped": (cs.ConvSpec(3, padding=((-2, 1),)), [(40, 2)], 1, True),
+    "wide": (cs.ConvSpec(12), [(20, 2)], 2, True),
+}
+NEVER = 1e-300  # a tolerance that stops nothing
+
+
+def stated(name: str, dtype: type = float) -> cs.Problem:
+    """Noise as x and as y."""
+    spec, shapes, outputs, bias = GEOMETRIES[name]
+    rng = np.random.default_rng(0)
+    xs = [rng.standard_normal(shape).astype(dtype) for shape in shapes]
+    ys = []
+    for shape in shapes:
+        batch = len(shape) - 1 - spec.ndim
+        rows = (*shape[:batch], *spec.output_shape(shape[batch:-1]), outputs)
+        ys.append(rng.standard_normal(rows).astype(dtype))
+    x, y = (xs, ys) if len(xs) > 1 else (xs[0], ys[0])
+    return cs.Problem(x, y, spec=spec, bias=bias)
+
+
+def both(problem: cs.Problem, optimizer: Any, **options: Any) -> list[cs.Solution]:
+    """The run through the convolution, and the one on the moments."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", cs.IdentifiabilityWarning)
+        return [
+            cs.solve(problem, cs.GradientDescent(optimizer, via=via, **options))
+            for via in ("convolution", "moments")
+        ]
+
+
+def white(samples: int, bias: bool = True, noise: float = 0.1, offset: float = 0.0) -> cs.Problem:
+    """Two channels, three taps, two outputs."""
+    rng = np.random.default_rng(samples)
+    x, w = rng.standard_normal((samples, 2)), rng.standard_normal((3, 2, 2))
+    y = cs.convolve(x, w, cs.ConvSpec(3))
+    y = y + noise * rng.standard_normal(y.shape) + offset
+    return cs.Problem(x, y, kernel_size=3, bias=bias)
+
+
+@pytest.mark.parametrize(
+    ("name", "optimizer"),
+    [(n, o) for n in GEOMETRIES for o in OPTIMIZERS if o == "adam" or n in ("ragged", "image")],
+)
+def test_the_iterates_are_those_of_the_convolution(name: str, optimizer: str) -> None:
+    one, other = both(stated(name), OPTIMIZERS[optimizer], steps=50, tol=NEVER)
+    close = partial(np.testing.assert_allclose, rtol=1e-12, atol=1e-12)
+    close(other.kernel, one.kernel)
+    close(other.bias, one.bias)
+    assert other.stats["steps"] == one.stats["steps"] == 50
+    assert np.array_equal(one.trace.steps, other.trace.steps)
+    close(other.trace.losses, one.trace.losses)
+    assert list(one.trace.kernels) == list(other.trace.kernels)
+    for step, kernel in one.trace.kernels.items():
+        close(other.trace.kernels[step], kernel)
+
+
+@pytest.mark.parametrize("init", ["glorot_uniform", "zeros", "array"])
+def test_starts_keys_and_restarts_are_the_same(init: str) -> None:
+    problem = stated("groups")
+    start: Any = init if init != "array" else np.full(problem.kernel_shape, 0.25)
+    options = {"init": start, "key": 5, "restarts": 3, "tol": NEVER}
+    for steps in (0, 20):
+        one, other = both(problem, OPTIMIZERS["adam"], steps=steps, **options)
+        np.testing.assert_allclose(other.kernel, one.kernel, rtol=1e-12, atol=1e-14)
+
+
+@pytest.mark.parametrize("name", ["plain", "ragged", "groups"])
+def test_float32_data_iterate_in_float32(name: str) -> None:
+    one, other = both(stated(name, np.float32), OPTIMIZERS["momentum"], steps=50, tol=NEVER)
+    exact, _ = both(stated(name), OPTIMIZERS["momentum"], steps=50, tol=NEVER)
+    assert other.kernel.dtype == np.float32
+    np.testing.assert_allclose(other.kernel, one.kernel, atol=1e-5)
+    assert not np.array_equal(other.kernel, exact.kernel.astype(np.float32))
+
+
+def test_float32_rows_keep_the_condition_of_the_data() -> None:
+    """The normal equations rounded to float32, solved exactly, are wrong by 5e-4 here."""
+    rng = np.random.default_rng(0)
+    a = from_svd(200, 6, 1e3, rng).astype(np.float32)
+    y = (a @ rng.standard_normal((6, 1))).astype(np.float32)
+    gram, rhs = ((a.T.astype(float) @ m).astype(np.float32).astype(float) for m in (a, y))
+    problem = cs.Problem(a, y, kernel_size=(1,))
+    solver = cs.GradientDescent(OPTIMIZERS["lbfgs"], via="moments", steps=500, tol=NEVER)
+    exact = cs.solve(problem).kernel.reshape(6, 1)
+    size = np.linalg.norm(exact)
+    assert np.linalg.norm(np.linalg.solve(gram, rhs) - exact) > 1e-4 * size
+    assert np.linalg.norm(cs.solve(problem, solver).kernel.reshape(6, 1) - exact) < 1e-5 * size
+
+
+@pytest.mark.parametrize("offset", [0.0, 1e3, 1e6])
+def test_an_offset_of_y_costs_nothing(offset: float) -> None:
+    problem = white(500, noise=0.0, offset=offset)
+    fit = cs.solve(problem, cs.GradientDescent(optax.sgd(0.5), via="moments", steps=3000))
+    exact = cs.solve(problem)
+    assert fit.ok
+    np.testing.assert_allclose(fit.kernel, exact.kernel, atol=1e-5)
+    np.testing.assert_allclose(fit.bias, exact.bias, atol=1e-5)
+
+
+def test_an_offset_of_x_costs_no_more_than_through_the_convolution() -> None:
+    """The iterates of the user's own coordinates, slow as an offset makes them."""
+    rng = np.random.default_rng(1)
+    x, y = rng.standard_normal((200, 2)) + 1e6, rng.standard_normal((198, 1)) + 1e6
+    problem = cs.Problem(x, y, kernel_size=3, bias=True)
+    one, other = both(problem, optax.sgd(1e-14), steps=100, tol=NEVER)
+    np.testing.assert_allclose(other.kernel, one.kernel, rtol=1e-12)
+    assert one.stats["loss"] == pytest.approx(other.stats["loss"], rel=1e-8)
+    rows = Rows.of(System(prepared_module.prepare(problem)))
+    w, b = cs.solve(problem).kernel, cs.solve(problem).bias
+    error = rows.a[0] @ w.reshape(6, 1) + rows.ones[:, None] * b - rows.y
+    loss = float((cs.solve(problem).residuals() ** 2).mean())
+    assert (error**2).mean() == pytest.approx(loss, rel=1e-9)
+
+
+def test_the_loss_of_a_perfect_fit_is_known_to_the_rounding_of_y() -> None:
+    problem = white(2000, noise=0.0)
+    solver = cs.GradientDescent(optax.sgd(0.5), via="moments", steps=5000, tol=1e-10)
+    fit = cs.solve(problem, solver)
+    assert np.abs(fit.residuals()).max() < 1e-9
+    assert fit.stats["loss"] < 1e-14
+    # The moments cannot tell it from a residual of √eps, the data can, in the end.
+    assert (fit.status, fit.stats["steps"]) == ("solved", 5000)
+
+
+@pytest.mark.parametrize("noise", [0.0, 0.1])
+def test_solved_is_judged_from_the_data(noise: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    problem = white(300, noise=noise)
+    solver = cs.GradientDescent(OPTIMIZERS["momentum"], via="moments", steps=5000)
+    fit = cs.solve(problem, solver)
+    assert fit.status == "solved"
+    assert fit.certificate < 1e-5
+    exact = cs.solve(problem)
+    np.testing.assert_allclose(fit.kernel, exact.kernel, atol=1e-4)
+
+    def off(system: System, w: np.ndarray, b: np.ndarray) -> Any:
+        return told(system, w, b + 1.0)
+
+    told = gradient_module._measured_anew
+    monkeypatch.setattr(gradient_module, "_measured_anew", off)
+    assert cs.solve(problem, solver).status == "stagnated"
+
+
+@pytest.mark.parametrize("bias", [False, True])
+def test_measures_of_the_rows_are_those_of_the_data(bias: bool) -> None:
+    """At a kernel that is far off."""
+    problem = white(400, bias)
+    system = System(prepared_module.prepare(problem))
+    w, b = np.ones(problem.kernel_shape), np.full(2, 0.5 if bias else 0.0)
+    anew = gradient_module._measured_anew(system, w, b)
+    r = cs.convolve(problem.x[0], w, problem.spec, b) - problem.y[0]
+    units = np.ldexp(1.0, system.prepared.y_exponents.reshape(-1))
+    np.testing.assert_allclose(anew.residual[0] * units, np.linalg.norm(r, axis=0), rtol=1e-12)
+    rows = Rows.of(system)
+    few = rows.a[0] @ w.reshape(6, 2) + rows.ones[:, None] * b - rows.y
+    weight = np.sqrt(len(rows.y) / problem.n_equations)
+    np.testing.assert_allclose(
+        np.linalg.norm(few, axis=0) / weight, np.linalg.norm(r, axis=0), rtol=1e-12
+    )
+
+
+def test_divergence_and_stagnation_have_their_words() -> None:
+    problem = white(100)
+    words = {50.0: "diverged", 1e-4: "max steps", 0.3: "stagnated"}
+    for rate, word in words.items():
+        fits = both(problem, optax.sgd(rate), steps=2000, tol=NEVER)
+        assert [fit.status for fit in fits] == [word, word]
+        assert all(np.isfinite(fit.kernel).all() for fit in fits)
+
+
+def test_progress_is_told() -> None:
+    told: list[tuple[int, int, float]] = []
+    solver = cs.GradientDescent(optax.sgd(0.01), via="moments", steps=40, tol=NEVER)
+    fit = cs.solve(white(100), solver, progress=lambda *now: told.append(now))
+    assert told[-1] == (40, 40, fit.stats["loss"])
+
+
+@pytest.mark.parametrize("optimizer", [optax.adam(1e-2), optax.lbfgs()], ids=["adam", "lbfgs"])
+def test_neither_length_nor_geometry_compiles_again(optimizer: Any, compiled: list[str]) -> None:
+    def run(problem: cs.Problem, steps: int) -> None:
+        cs.solve(problem, cs.GradientDescent(optimizer, via="moments", steps=steps))
+
+    run(white(100), 30)
+    x, y = np.random.default_rng(0).standard_normal((2, 5000, 2))
+    compiled.clear()
+    run(white(101), 40)
+    run(white(20_000), 20)
+    run(cs.Problem([x, x[:37]], [y, y[:37]], kernel_size=3, padding="causal", bias=True), 20)
+    run(cs.Problem(x, y[:2500], kernel_size=3, padding="same", stride=2, bias=True), 20)
+    assert compiled == []
+
+
+def test_moments_are_formed_once() -> None:
+    """Another solver on the same problem finds them, and the comparison tells their time."""
+    solvers = [cs.GradientDescent(steps=5, via=via) for via in ("convolution", "moments")]
+    table = cs.compare(white(300), [*solvers, cs.GradientDescent(steps=7, via="moments")])
+    names = [row["method"] for row in table.rows]
+    assert names[:2] == ["GradientDescent(adam, mse)", "GradientDescent(adam, mse, moments)"]
+    assert "root of the moments" in table.shared_seconds
+    losses = [row["loss"] for row in table.rows]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-10)
+
+
+def test_only_squares_of_all_rows_have_moments(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ValueError, match="squares only, loss='mse', not 'mae'; other losses go"):
+        cs.GradientDescent(loss="mae", via="moments")
+    with pytest.raises(ValueError, match="other losses go via='convolution'"):
+        cs.GradientDescent(loss=optax.l2_loss, via="moments")
+    with pytest.raises(ValueError, match="via='gram' is unknown; choose 'convolution' or"):
+        cs.GradientDescent(via="gram")
+    problem = white(100)
+    with pytest.raises(cs.SolveError, match=r"all 98 rows, not of batch_size=97; leave batch_size"):
+        cs.solve(problem, cs.GradientDescent(via="moments", batch_size=97))
+    whole = cs.solve(problem, cs.GradientDescent(via="moments", batch_size=98, steps=5))
+    plain = cs.solve(problem, cs.GradientDescent(via="moments", steps=5))
+    assert np.array_equal(whole.kernel, plain.kernel)
+    monkeypatch.setattr(gradient_module, "MAX_GRAM_BYTES", 100)
+    with pytest.raises(cs.SolveError, match="GiB; use via='convolution', which needs none"):
+        cs.solve(problem, cs.GradientDescent(via="moments"))
+
+
+def test_minimum_norm_is_where_plain_descent_ends() -> None:
+    x = np.random.default_rng(2).standard_normal((12, 2))
+    y = np.random.default_rng(3).standard_normal(8)
+    solver = cs.GradientDescent(optax.sgd(0.3), init="zeros", steps=20_000, via="moments", tol=1e-9)
+    problem = cs.Problem(x, y, kernel_size=5)
+    with pytest.warns(cs.IdentifiabilityWarning):
+        fit, exact = cs.solve(problem, solver), cs.solve(problem)
+    assert fit.ok
+    np.testing.assert_allclose(fit.kernel, exact.kernel, atol=1e-7)
+
+
+@pytest.mark.parametrize("name", ["strided", "groups", "image", "wide"])
+def test_fit_kernel_takes_the_same_steps(name: str) -> None:
+    problem = stated(name)
+    x, y, bias = problem.input.arrays[0], problem.output.arrays[0], problem.bias
+    fits = []
+    with jax.enable_x64(True):
+        for via in ("convolution", "moments"):
+            solver = cs.GradientDescent(OPTIMIZERS["adam"], steps=50, key=2, via=via)
+            fits.append(cs.fit_kernel(x, y, problem.spec, solver, bias=bias))
+    for one, other in zip(*fits, strict=True):
+        np.testing.assert_allclose(other, one, rtol=1e-12, atol=1e-13)
+
+
+def test_fit_kernel_maps_and_refuses() -> None:
+    rng = np.random.default_rng(4)
+    xs, ys = rng.standard_normal((5, 30, 2)), rng.standard_normal((5, 28, 1))
+    spec, solver = cs.ConvSpec(3), cs.GradientDescent(steps=20, via="moments")
+
+    @jax.jit
+    def fitted(x: jax.Array, y: jax.Array) -> jax.Array:
+        return cs.fit_kernel(x, y, spec, solver)[0]
+
+    with jax.enable_x64(True):
+        together = jax.vmap(fitted)(xs, ys)
+        for x, y, w in zip(xs, ys, together, strict=True):
+            np.testing.assert_allclose(w, fitted(x, y), rtol=1e-12, atol=1e-14)
+    batched = cs.GradientDescent(via="moments", batch_size=4)
+    with pytest.raises(ValueError, match="moments are of all 28 rows, not of batch_size=4"):
+        cs.fit_kernel(xs[0], ys[0], spec, batched)

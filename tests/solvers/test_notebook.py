@@ -1,0 +1,100 @@
+"""The notebook's problems: the first acceptance cases, with the three claims that it gets wrong."""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+import optax
+import pytest
+
+import convsolve as cs
+from support.notebook import FILTERS_W, FILTERS_Y, PAIR_W, PAIR_X, PAIR_Y, TOY_W, TOY_X, TOY_Y
+
+ADAM = optax.adam(5e-2)
+PROBLEMS = {
+    "toy": (TOY_X, TOY_Y, TOY_W, 200, 0.05),
+    "two channels": (PAIR_X, PAIR_Y, PAIR_W, 1000, 0.2),
+    "two filters": (TOY_X, FILTERS_Y, FILTERS_W, 1000, 0.05),
+}
+
+
+@pytest.mark.parametrize("name", PROBLEMS)
+@pytest.mark.parametrize(
+    "solver",
+    [cs.LeastSquares("svd"), cs.LeastSquares("qr"), cs.NormalEquations(), None],
+    ids=["svd", "qr", "normal", "default"],
+)
+def test_closed_forms_find_the_kernels(name: str, solver: cs.Solver | None) -> None:
+    x, y, w, _, _ = PROBLEMS[name]
+    fit = cs.solve(cs.Problem(x, y, kernel_size=len(w)), solver)
+    assert fit.ok
+    assert fit.kernel.dtype == np.float64
+    np.testing.assert_allclose(fit.kernel, w, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("name", PROBLEMS)
+@pytest.mark.parametrize("key", range(10))
+def test_adam_gets_near(name: str, key: int) -> None:
+    """Rate 5e-2 on the mean absolute error, from Glorot-uniform starts, as the notebook has it."""
+    x, y, w, steps, close = PROBLEMS[name]
+    solver = cs.GradientDescent(ADAM, loss="mae", steps=steps, key=key)
+    fit = cs.solve(cs.Problem(x, y, kernel_size=len(w)), solver)
+    assert np.abs(fit.kernel - w).max() < close
+
+
+def test_verdicts() -> None:
+    toy = cs.identify(cs.Problem(TOY_X, TOY_Y, kernel_size=2))
+    assert (toy.verdict, toy.n_equations, toy.n_unknowns) == ("overdetermined", 3, 2)
+    pair = cs.identify(cs.Problem(PAIR_X, PAIR_Y, kernel_size=3))
+    assert (pair.verdict, pair.rank) == ("exactly determined", 6)
+    assert pair.condition == pytest.approx(51.6, abs=0.05)
+    assert "so exactly determined at best, not overdetermined" in pair.counting
+    filters = cs.identify(cs.Problem(TOY_X, FILTERS_Y, kernel_size=2))
+    assert (filters.verdict, filters.n_equations, filters.n_unknowns) == ("overdetermined", 3, 2)
+    assert "2 outputs never make a kernel less determined" in filters.counting
+    short = cs.identify(cs.Problem(PAIR_X[:, :7], PAIR_Y[:, :5], kernel_size=3))
+    assert (short.verdict, short.n_equations, short.n_unknowns) == ("underdetermined", 5, 6)
+    assert short.nullity == 1
+    assert not short.unique
+    assert short.remedies[0].startswith("1 more row of y is needed: a record of 8 samples")
+    assert "flat valley of equally good answers, no local optima" in short.counting
+
+
+def test_descent_from_zero_ends_at_the_minimum_norm_and_adam_does_not() -> None:
+    x, y = PAIR_X[:, :7], PAIR_Y[:, :5]
+    problem = cs.Problem(x, y, kernel_size=3)
+    largest = 2 / 5 * cs.identify(problem).singular_values[0][0] ** 2
+    step = 1 / largest
+    table = cs.compare(
+        problem,
+        {
+            "least squares": cs.LeastSquares(),
+            "plain": cs.GradientDescent(optax.sgd(step), init="zeros", steps=30_000),
+            "momentum": cs.GradientDescent(
+                optax.sgd(step, momentum=0.95, nesterov=True), init="zeros", steps=3000
+            ),
+            "lbfgs": cs.GradientDescent(optax.lbfgs(), init="zeros", steps=200),
+            "adam": cs.GradientDescent(ADAM, init="zeros", steps=10_000),
+        },
+    )
+    rows = {row["method"]: row for row in table.rows}
+    a = np.stack([x[0, t : t + 3].reshape(-1) for t in range(5)]).astype(float)
+    shortest = np.linalg.pinv(a) @ y.reshape(-1)
+    for name in ("plain", "momentum", "lbfgs"):
+        assert rows[name]["status"] == "solved"
+        assert rows[name]["null_part"] < 1e-10
+        assert np.abs(table.solutions[name].kernel.ravel() - shortest).max() < 1e-3
+    assert rows["plain"]["steps"] > 10_000
+    assert rows["adam"]["loss"] < 1e-6
+    off = np.linalg.norm(table.solutions["adam"].kernel.ravel() - shortest)
+    assert off / np.linalg.norm(shortest) > 0.1
+    assert rows["adam"]["null_part"] == pytest.approx(off, rel=1e-2)
+
+
+def test_the_trace_prints_as_the_notebook_does() -> None:
+    solver = cs.GradientDescent(ADAM, loss="mae", steps=200)
+    lines = str(cs.solve(cs.Problem(TOY_X, TOY_Y, kernel_size=2), solver).trace).splitlines()
+    assert [int(line[:4]) for line in lines] == list(range(0, 201, 20))
+    for line in lines:
+        assert re.fullmatch(r"[ \d]{4} \[ ?-?\d\.\d+ +-?\d\.\d* *\]   loss [\d.e-]+", line)

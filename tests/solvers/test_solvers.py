@@ -1,0 +1,231 @@
+"""Every solver on every case it claims: right answer, certificate, status."""
+
+from __future__ import annotations
+
+import warnings
+
+import mpmath as mp
+import numpy as np
+import pytest
+
+import convsolve as cs
+from convsolve import solvers
+from support.cases import CASES, CLAIMED, EPS, LAYOUTS, TABLE, Case, exact_least_squares, from_svd
+
+
+def solved(case: Case, solver: cs.Solver) -> cs.Solution:
+    """The answer; a warning exactly where the case is not of full rank."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        fit = cs.solve(case.problem, solver)
+    kinds = [w.category for w in caught]
+    assert kinds == ([] if case.full_rank else [cs.IdentifiabilityWarning])
+    return fit
+
+
+@pytest.mark.parametrize(("solver", "name"), CLAIMED)
+def test_claimed_case_is_solved(solver: str, name: str) -> None:
+    row, case = TABLE[solver], CASES[name]
+    assert row.solver.supports(case.problem) is None
+    fit = solved(case, row.solver)
+    assert fit.status == "solved"
+    error = np.linalg.norm(case.kernel(fit) - case.truth) / np.linalg.norm(case.truth)
+    if row.exact:
+        assert fit.certificate <= 30 * EPS
+        assert error <= case.error_bound()
+    elif case.full_rank:
+        # ‖g‖ ≤ tol‖A‖‖r‖ or ‖r‖ ≤ tol(‖A‖‖w‖ + ‖y‖), with κ at most 20.
+        assert error <= 1e-6 * 20**2 * 10
+
+
+def test_the_table_covers_every_solver() -> None:
+    assert {type(row.solver) for row in TABLE.values()} >= {type(s) for s in solvers.ALL}
+    for row in TABLE.values():
+        assert any(row.claims(case) for case in CASES.values())
+
+
+def backward_error(case: Case, w: np.ndarray) -> float:
+    """η by its definition in 60 digits, the columns scaled by powers of two to norm about one."""
+    scale = 2.0 ** np.frexp(np.linalg.norm(case.matrix, axis=0))[1]
+    worst = mp.mpf(0)
+    with mp.workdps(60):
+        a = mp.matrix((case.matrix / scale).tolist())
+        gram = a.T * a
+        for q in range(w.shape[1]):
+            v, y = mp.matrix((w[:, q] * scale).tolist()), mp.matrix(case.y[:, q].tolist())
+            r = y - a * v
+            g = a.T * r
+            inner = mp.norm(v) ** 2 * gram + mp.norm(r) ** 2 * mp.eye(len(v))
+            eta = mp.sqrt((g.T * mp.lu_solve(inner, g))[0]) / mp.mnorm(a, "f")
+            worst = max(worst, eta)
+    return float(worst)
+
+
+@pytest.mark.parametrize("name", [n for n, c in CASES.items() if c.full_rank])
+def test_certificate_is_the_backward_error(name: str) -> None:
+    """Of an answer that is off by 1e-7, so that the value stands far above rounding."""
+    case = CASES[name]
+    rng = np.random.default_rng(1)
+    off = case.truth * (1 + 1e-7 * rng.standard_normal(case.truth.shape))
+    start = cs.GradientDescent(init=off.reshape(case.problem.kernel_shape), steps=0, tol=1e-15)
+    fit = cs.solve(case.problem, start)
+    assert fit.stats["certificate_kind"] == "value"
+    assert fit.certificate == pytest.approx(backward_error(case, off), rel=1e-3)
+
+
+@pytest.mark.parametrize("solver", ["svd", "qr", "normal", "auto"])
+@pytest.mark.parametrize("name", [n for n, c in CASES.items() if not c.full_rank])
+def test_minimum_norm_has_no_null_part(solver: str, name: str) -> None:
+    case = CASES[name]
+    w = case.kernel(solved(case, TABLE[solver].solver))
+    _, values, vt = np.linalg.svd(case.matrix)
+    rank = int((values > 1e-10 * values[0]).sum())
+    pinv = np.linalg.pinv(case.matrix.T, rcond=1e-10)
+    null = np.linalg.norm(vt[rank:] @ w, axis=0)
+    allowed = np.linalg.norm(pinv @ w, axis=0) * np.linalg.norm(case.matrix)
+    assert (null <= 30 * EPS * allowed).all()
+
+
+@pytest.mark.parametrize("layout", ["strided", "channels"])
+@pytest.mark.parametrize("ridge", [1e-6, 1.0, 1e3])
+@pytest.mark.parametrize("solver", [cs.LeastSquares, cs.NormalEquations, cs.AutoSolver])
+@pytest.mark.parametrize(("m", "condition"), [(30, 1e2), (30, 1e8), (5, 1e1)])
+def test_ridge_is_the_penalised_answer(
+    layout: str, ridge: float, solver: type, m: int, condition: float
+) -> None:
+    """Summed, not averaged; the same in rational arithmetic; wide problems are no exception."""
+    rng = np.random.default_rng(3)
+    a = from_svd(m, 7, condition, rng)
+    y = rng.standard_normal((m, 2))
+    fit = cs.solve(LAYOUTS[layout](a, y), solver(ridge=ridge))
+    truth = exact_least_squares(a, y, ridge)
+    kappa = np.sqrt((1 + ridge) / ridge)
+    bound = 100 * EPS * (kappa + kappa**2)
+    error = np.linalg.norm(fit.kernel.reshape(7, 2) - truth) / np.linalg.norm(truth)
+    assert error <= bound
+    assert fit.ok
+    assert fit.certificate <= 30 * EPS
+
+
+@pytest.mark.parametrize("solver", ["svd", "qr", "normal", "auto"])
+@pytest.mark.parametrize("offset", [0.0, 1e3, 1e9])
+def test_bias_under_an_offset(solver: str, offset: float) -> None:
+    """Integers, so that data with an offset of 1e9 are exact; the bias is never penalised."""
+    rng = np.random.default_rng(4)
+    a = rng.integers(-50, 51, (60, 4)).astype(float)
+    y = rng.integers(-50, 51, (60, 2)).astype(float)
+    plain = np.concatenate([a, np.ones((60, 1))], axis=1)
+    truth = exact_least_squares(plain, y)
+    fit = cs.solve(cs.Problem(a + offset, y, kernel_size=(1,), bias=True), TABLE[solver].solver)
+    np.testing.assert_allclose(fit.kernel.reshape(4, 2), truth[:4], rtol=1e-12)
+    bias = truth[4] - offset * truth[:4].sum(0)
+    np.testing.assert_allclose(fit.bias, bias, rtol=1e-12, atol=1e-13 * max(offset, 1))
+    assert fit.certificate <= 30 * EPS
+
+
+@pytest.mark.parametrize("solver", ["svd", "qr", "normal", "auto"])
+def test_groups_are_independent_problems(solver: str) -> None:
+    rng = np.random.default_rng(5)
+    x, y = rng.standard_normal((50, 4)), rng.standard_normal((48, 6))
+    fit = cs.solve(cs.Problem(x, y, kernel_size=(3,), groups=2), TABLE[solver].solver)
+    for g in range(2):
+        rows = np.stack([x[t : t + 3, 2 * g : 2 * g + 2].reshape(-1) for t in range(48)])
+        part = np.linalg.lstsq(rows, y[:, 3 * g : 3 * g + 3], rcond=None)[0]
+        np.testing.assert_allclose(
+            fit.kernel[..., 3 * g : 3 * g + 3].reshape(6, 3), part, rtol=1e-11, atol=1e-13
+        )
+
+
+@pytest.mark.parametrize("solver", ["svd", "qr", "normal", "auto"])
+def test_float32_data_give_the_float64_answer_rounded(solver: str) -> None:
+    rng = np.random.default_rng(6)
+    a = from_svd(50, 6, 1e4, rng).astype(np.float32)
+    y = rng.standard_normal((50, 2)).astype(np.float32)
+    fit = cs.solve(cs.Problem(a, y, kernel_size=(1,)), TABLE[solver].solver)
+    assert fit.kernel.dtype == np.float32
+    assert fit.certificate <= 30 * EPS
+    truth = exact_least_squares(a.astype(float), y.astype(float))
+    np.testing.assert_allclose(fit.kernel.reshape(6, 2), truth, rtol=2**-23)
+
+
+@pytest.mark.parametrize("solver", ["svd", "qr", "normal", "auto", "fft"])
+@pytest.mark.parametrize("power", [-600, 600])
+def test_extreme_scales_are_exact(solver: str, power: int) -> None:
+    """Scaling x by a power of two scales the kernel by its inverse, to the last bit."""
+    case = CASES["convolution-circular"]
+    x, y = case.problem.input.arrays, case.problem.output.arrays
+    spec = case.problem.spec
+    plain = cs.solve(case.problem, TABLE[solver].solver)
+    scaled = [np.ldexp(a, power) for a in x]
+    fit = cs.solve(cs.Problem(scaled, list(y), spec=spec), TABLE[solver].solver)
+    assert np.array_equal(np.ldexp(fit.kernel, power), plain.kernel)
+    assert fit.certificate == plain.certificate
+
+
+def test_an_answer_out_of_range_names_the_units() -> None:
+    x = np.ldexp(np.random.default_rng(7).standard_normal(20), -600)
+    y = np.ldexp(np.random.default_rng(8).standard_normal(19), 600)
+    with pytest.raises(ValueError, match="outside the range of float64; change the unit"):
+        cs.solve(cs.Problem(x, y, kernel_size=2))
+
+
+def test_zero_output_has_a_zero_kernel() -> None:
+    x = np.random.default_rng(9).standard_normal(20)
+    for row in ("svd", "qr", "normal"):
+        fit = cs.solve(cs.Problem(x, np.zeros(19), kernel_size=2), TABLE[row].solver)
+        assert not fit.kernel.any()
+        assert fit.ok
+
+
+def test_fft_is_honest_about_where_it_is_exact() -> None:
+    for name in ("convolution-circular-noisy", "convolution-full-noisy", "tall-channels-1e+01"):
+        fit = cs.solve(CASES[name].problem, cs.FFTDeconvolution())
+        assert fit.status == "approximate"
+        assert fit.certificate > 30 * EPS
+
+
+def test_fft_says_why_it_cannot() -> None:
+    x = np.random.default_rng(10).standard_normal(40)
+    y = np.zeros(20)
+    with pytest.raises(ValueError, match=r"FFTDeconvolution cannot .* stride > 1 aliases"):
+        cs.solve(cs.Problem(x, y, kernel_size=2, stride=2), cs.FFTDeconvolution())
+    biased = cs.Problem(x, np.zeros(40), kernel_size=2, padding="circular", bias=True)
+    with pytest.raises(cs.SolveError, match="no bias; subtract the means"):
+        cs.solve(biased, cs.FFTDeconvolution())
+
+
+def test_normal_equations_escalate_only_where_they_must() -> None:
+    routes = {
+        c: cs.solve(CASES[f"tall-strided-{c:.0e}"].problem, cs.NormalEquations()).stats["route"]
+        for c in (1e1, 1e12)
+    }
+    assert routes == {1e1: "Cholesky of the Gram matrix", 1e12: "QR of the design matrix"}
+
+
+def test_a_matrix_too_large_is_refused_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    from convsolve.leastsquares import analysis as prepared
+
+    rng = np.random.default_rng(11)
+    x = rng.standard_normal(500)
+    monkeypatch.setattr(prepared, "MAX_FACTOR_BYTES", 1000)
+    problem = cs.Problem(x, rng.standard_normal(491), kernel_size=10)
+    with pytest.raises(ValueError, match="GiB allowed; NormalEquations needs none"):
+        cs.solve(problem, cs.LeastSquares())
+    assert cs.solve(problem, cs.NormalEquations()).ok
+    ramp = cs.Problem(np.arange(500.0), rng.standard_normal(491), kernel_size=10)
+    assert cs.identify(ramp).verdict == "undecided"
+    with pytest.raises(ValueError, match=r"cannot decide the rank .* give a ridge, or fewer taps"):
+        cs.solve(ramp, cs.NormalEquations())
+    assert cs.solve(ramp, cs.NormalEquations(ridge=1.0)).ok
+
+
+@pytest.mark.parametrize("solver", [cs.LeastSquares, cs.NormalEquations, cs.AutoSolver])
+def test_a_ridge_is_judged(solver: type) -> None:
+    with pytest.raises(ValueError, match="ridge must be finite and not negative"):
+        solver(ridge=-1.0)
+    with pytest.raises(ValueError, match="ridge must be finite and not negative"):
+        solver(ridge=float("nan"))
+    with pytest.raises(TypeError, match="ridge must be a number"):
+        solver(ridge=True)
+    with pytest.raises(TypeError, match="ridge must be a number"):
+        solver(ridge="1")

@@ -1,0 +1,212 @@
+"""Exact inputs in one dimension, by family, and what such a case is made of."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+import convsolve as cs
+from support import oracle
+
+
+@dataclass(frozen=True)
+class Exact:
+    """Records ``(*W, C)`` and the arguments of `Problem`, or of `Problem.from_lags`."""
+
+    name: str
+    x: list[np.ndarray]
+    options: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def bias(self) -> bool:
+        return self.options.get("bias", False)
+
+    def problem(self) -> cs.Problem:
+        make = cs.Problem.from_lags if "lags" in self.options else cs.Problem
+        return make(self.x if len(self.x) > 1 else self.x[0], **self.options)
+
+    def matrices(self) -> np.ndarray:
+        """The design matrices (groups, rows, P), by brute force."""
+        return np.concatenate([self._rows(x.astype(float)) for x in self.x], axis=1)
+
+    def _rows(self, x: np.ndarray) -> np.ndarray:
+        rest = {k: v for k, v in self.options.items() if k != "bias"}
+        if "lags" in rest:
+            return lag_matrices(x, **rest)
+        return oracle.design_matrix(x[None], rest.pop("kernel_size"), **rest)
+
+
+def lag_matrices(x: np.ndarray, lags: Any, edges: str = "drop", groups: int = 1) -> np.ndarray:
+    """The design matrices of y[t] = sum_l h[l] x[t - l], the response to each unit h a column."""
+    bounds = [lags] if np.ndim(lags) == 1 else lags
+    first, size = [a for a, _ in bounds], [b - a + 1 for a, b in bounds]
+    inputs = x.shape[-1] // groups
+    # Kernel order is that of descending lags.
+    units = np.eye(int(np.prod(size)) * inputs).reshape(*size, inputs, -1)
+    units = np.flip(units, tuple(range(len(size))))
+    parts = []
+    for g in range(groups):
+        y, whole = oracle.lag_convolve(x[..., g * inputs :][..., :inputs], units, first, edges)
+        parts.append(y[whole if edges == "drop" else np.ones_like(whole)])
+    return np.stack(parts)
+
+
+def case(name: str, x: Any, kernel_size: Any = None, **options: Any) -> Exact:
+    """A case; x of one channel may lack its axis."""
+    taps = (kernel_size,) if isinstance(kernel_size, int) else kernel_size
+    ndim = len(np.atleast_2d(options["lags"]) if taps is None else taps)
+    given = {} if taps is None else {"kernel_size": taps}
+    records = [a if a.ndim > ndim else a[..., None] for a in (x if isinstance(x, list) else [x])]
+    return Exact(name, records, given | options)
+
+
+N = np.arange(40)
+RNG = np.random.default_rng(0)
+NOISE = RNG.integers(-9, 10, (40, 4))
+CONSTANT, RAMP, ALTERNATING = np.full(40, 3), N - 7, 1 - 2 * (N % 2)
+TONE = {q: np.array(v)[N % q] for q, v in {4: [0, 1, 0, -1], 3: [2, -1, -1]}.items()}
+TONE[6] = np.array([2, 1, -1, -2, -1, 1])[N % 6]
+SIMPLE = {
+    "constant": CONSTANT,
+    "ramp": RAMP,
+    "quadratic ramp": (N - 5) ** 2,
+    "alternating": ALTERNATING,
+    "tone of period 4": TONE[4],
+    "tone of period 3": TONE[3],
+    "tone of period 6": TONE[6],
+    "alternating ramp": ALTERNATING * RAMP,
+    "doubling": 2 ** (N[:12]),
+    "Fibonacci": np.array([1, 1, 2, 3, 5, 8, 13, 21, 34, 55, 89, 144]),
+    "white": NOISE[:, 0],
+}
+BIAS = {"": False, ", bias": True}
+
+
+def impulses(*places: int, samples: int = 40) -> np.ndarray:
+    """Ones at those samples, zeros elsewhere."""
+    return np.isin(np.arange(samples), places).astype(int)
+
+
+def stack(*channels: np.ndarray) -> np.ndarray:
+    return np.stack(channels, -1)
+
+
+def counting() -> Iterator[Exact]:
+    """Too few rows, exactly as many, and one to spare."""
+    words = {-2: "two rows short", -1: "one short", 0: "as many", 1: "one to spare"}
+    for name, b in BIAS.items():
+        for taps, inputs in ((3, 2), (2, 3), (4, 1)):
+            for extra, word in words.items():
+                rows, x = taps * inputs + b + extra, NOISE[:, :inputs]
+                label = f"{word}, {taps} taps of {inputs}"
+                yield case(f"{label}{name}", x[: rows + taps - 1], taps, bias=b)
+                strided = x[: 2 * rows + taps - 2]
+                yield case(f"{label}, stride 2{name}", strided, taps, stride=2, bias=b)
+        yield case(f"one row, three taps{name}", NOISE[:3, :1], 3, bias=b)
+    yield case("one unknown", NOISE[:1, :1], 1)
+    yield case("one row, one unknown, bias", NOISE[:1, :1], 1, bias=True)
+    yield case("two rows, one unknown, bias", NOISE[:2, :1], 1, bias=True)
+    yield case("few rows of a constant", CONSTANT[:5], 4)
+    yield case("few rows and a zero channel", NOISE[:7] * [1, 0, 1, 1], 3)
+    yield case("as many rows of a constant", CONSTANT[:7], 4)
+
+
+def simple() -> Iterator[Exact]:
+    for word, x in SIMPLE.items():
+        for name, b in BIAS.items():
+            for taps in (1, 2, 4):
+                yield case(f"{word}, {taps} taps{name}", x, taps, bias=b)
+    sums = {
+        "tones of 3 and 4": TONE[3] + TONE[4],
+        "tones of 3 and 6": TONE[3] + TONE[6],
+        "tones of 3, 4 and 6": TONE[3] + TONE[4] + 2 * TONE[6],
+        "tone and constant": TONE[4] + CONSTANT,
+        "tone and alternating": TONE[6] + ALTERNATING,
+        "tone and ramp": TONE[4] + RAMP,
+    }
+    for word, x in sums.items():
+        for name, b in BIAS.items():
+            yield case(f"{word}{name}", x, 6, bias=b)
+    for q in (2, 5, 7):
+        for taps in (q - 1, q, q + 1):
+            yield case(f"period {q}, {taps} taps", NOISE[N % q, 0], taps)
+    yield case("period 5 of two channels", NOISE[N % 5, :2], 3)
+
+
+def sparse() -> Iterator[Exact]:
+    places = {
+        "first": (0,), "second": (1,), "last": (39,), "last but one": (38,), "inner": (20,),
+        "both ends": (0, 39), "last window": (37,), "apart": (5, 18, 31), "near": (5, 7),
+        "every third": range(0, 40, 3), "every sixth": range(1, 40, 6),
+    }  # fmt: skip
+    for word, at in places.items():
+        for name, b in BIAS.items():
+            yield case(f"impulses, {word}{name}", impulses(*at), 4, bias=b)
+    yield case("a step", (N >= 20).astype(int), 4)
+    yield case("a step, bias", (N >= 20).astype(int), 4, bias=True)
+    yield case("a step at the second sample", (N >= 1).astype(int), 4)
+    yield case("a pulse at the end", (N >= 38).astype(int), 4)
+    yield case("impulses in two channels", stack(impulses(0), impulses(20)), 3)
+
+
+def channels() -> Iterator[Exact]:
+    a, b, c = NOISE[:, 0], NOISE[:, 1], NOISE[:, 2]
+    onehot = np.eye(3, dtype=int)[(N * N // 3) % 3]
+    one_constant, zeros = np.ones_like(a), np.zeros_like(a)
+    sets = {
+        "independent": (a, b, c),
+        "a zero channel": (a, zeros, c),
+        "all zero": (zeros, zeros),
+        "duplicate": (a, b, a),
+        "negative": (a, -a),
+        "proportional": (a, b, -4 * b),
+        "odd proportion": (3 * a, b, 7 * a),
+        "delayed copy": (a[1:], a[:-1]),
+        "copy delayed by two": (a[2:], b[2:], a[:-2]),
+        "copy delayed beyond the kernel": (a[4:], a[:-4]),
+        "filtered copy": (a[1:], a[1:] + 2 * a[:-1]),
+        "difference": (a[1:], b[1:], a[1:] - a[:-1]),
+        "sum of two": (a, b, a + b),
+        "sum to a constant": (a, b, 5 - a - b),
+        "two that sum to a constant": (a, 12 - a, c),
+        "constant beside noise": (a, one_constant),
+        "ramp beside noise": (a, RAMP),
+        "tones": (TONE[4], TONE[3]),
+        "one tone in quadrature": (TONE[4], np.roll(TONE[4], 1)),
+        "one-hot": tuple(onehot.T),
+        "one-hot, one class dropped": tuple(onehot.T[:2]),
+    }
+    for word, members in sets.items():
+        for name, bias in BIAS.items():
+            yield case(f"channels, {word}{name}", stack(*members), 3, bias=bias)
+    yield case("one-hot, one tap", onehot, 1)
+    yield case("one-hot, one tap, bias", onehot, 1, bias=True)
+
+
+def steps() -> Iterator[Exact]:
+    """Strides that skip phases, dilations that split a signal into combs."""
+    for s in (2, 3):
+        yield case(f"stride {s}, white", NOISE[:, :1], 3, stride=s)
+        yield case(f"stride {s}, period {s}", NOISE[N % s, 0], 2, stride=s)
+        yield case(f"stride {s}, period {2 * s}", NOISE[N % (2 * s), 0], 4, stride=s)
+        yield case(f"stride {s}, only phase 0", NOISE[:, 0] * (N % s == 0), 4, stride=s)
+        yield case(
+            f"stride {s}, only phase 1, bias", NOISE[:, 0] * (N % s == 1), 4, stride=s, bias=True
+        )
+        yield case(f"stride {s}, period {s}, bias", NOISE[N % s, 0], 2, stride=s, bias=True)
+        yield case(f"dilation {s}, white", NOISE[:, :1], 3, dilation=s)
+        yield case(f"dilation {s}, period {s}", NOISE[N % s, 0], 3, dilation=s)
+        yield case(f"dilation {s}, only comb 0", NOISE[:, 0] * (N % s == 0), 3, dilation=s)
+        yield case(f"dilation {s}, constant in every comb", NOISE[N % s, 1], 2, dilation=s)
+        yield case(
+            f"stride and dilation {s}, period {s}", NOISE[N % s, :2], 2, stride=s, dilation=s
+        )
+    yield case(
+        "stride 4, dilation 2, odd samples only", NOISE[:, 0] * (N % 2), 3, stride=4, dilation=2
+    )
+    yield case("stride 4, dilation 2, alternating", ALTERNATING, 3, stride=4, dilation=2)
+    yield case("stride beyond the kernel", NOISE[:, :1], 2, stride=5)
+    yield case("stride beyond the kernel, unread", impulses(2, 3, 8, 13, 14), 2, stride=5)
