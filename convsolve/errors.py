@@ -2,10 +2,23 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import Protocol
 
-if TYPE_CHECKING:
-    from .identifiability.report import Identifiability
+
+class Report(Protocol):
+    """What a warning carries of `Identifiability`, which stands above this file."""
+
+    @property
+    def verdict(self) -> str:
+        """The verdict in a word or two."""
+
+    @property
+    def unique(self) -> bool:
+        """Whether the data determine the kernel."""
+
+    @property
+    def remedies(self) -> list[str]:
+        """What would make it determined."""
 
 
 class SolveError(ValueError):
@@ -19,7 +32,7 @@ class IdentifiabilityWarning(UserWarning):
     ``strict=True`` turns this warning into `IdentifiabilityError`; a sufficient ridge silences it.
     """
 
-    def __init__(self, message: str, report: Identifiability | None = None) -> None:
+    def __init__(self, message: str, report: Report | None = None) -> None:
         super().__init__(message)
         self.report = report
 
@@ -27,6 +40,6 @@ class IdentifiabilityWarning(UserWarning):
 class IdentifiabilityError(ValueError):
     """Raised by ``solve(..., strict=True)`` in place of `IdentifiabilityWarning`."""
 
-    def __init__(self, message: str, report: Identifiability | None = None) -> None:
+    def __init__(self, message: str, report: Report | None = None) -> None:
         super().__init__(message)
         self.report = report

@@ -107,7 +107,7 @@ SETTINGS = [
 ]
 
 
-@pytest.mark.parametrize(("settings", "error", "words"), SETTINGS, ids=lambda v: str(v)[:40])
+@pytest.mark.parametrize(("settings", "error", "words"), SETTINGS, ids=range(len(SETTINGS)))
 def test_settings_of_descent_that_are_refused(settings, error, words):
     with pytest.raises(error, match=words):
         cs.GradientDescent(**settings)
