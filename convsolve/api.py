@@ -1,4 +1,4 @@
-"""The doors: identify, solve, fit_kernel, convolve. They judge, run, certify, warn and pack."""
+"""The doors: identify, solve, fit_kernel, convolve. They validate, run, certify, warn and pack."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def identify(problem: Problem) -> Identifiability:
 
     Returns an `Identifiability`; its numbers are computed when first asked for, once per problem.
     """
-    _judge_problem(problem)
+    _check_problem(problem)
     report = problem.report() if problem.report is not None else None
     if report is None:
         report = Identifiability(problem)
@@ -55,11 +55,15 @@ def solve(
 ) -> Solution:
     """Recover the kernel of ``problem``, certified.
 
+    An iterative solver that Ctrl-C stops gives the answer it has, "interrupted", and its rank is
+    not looked into.
+
     Args:
         problem: x, y and the geometry.
         solver: `AutoSolver` by default, the exact least-squares answer.
         strict: raise `IdentifiabilityError` where the data do not determine the kernel, and no
             ridge mends it, in place of an `IdentifiabilityWarning` and one of the many answers.
+            Fewer equations than unknowns are refused before any work, a lack of rank after it.
         progress: ``callable(step, total, loss)``, for iterative solvers.
 
     Raises:
@@ -68,45 +72,23 @@ def solve(
         SolveError: a solver that cannot solve this problem (and why), an answer out of range.
         IdentifiabilityError: see ``strict``.
     """
-    _judge_problem(problem)
-    if problem.y is None:
-        raise ValueError("solve needs y; this Problem has x alone, which identify judges")
     solver = AutoSolver() if solver is None else solver
-    _judge_solver(solver)
-    if not isinstance(strict, (bool, np.bool_)):
-        raise TypeError(f"strict must be True or False, got {strict!r}")
-    if progress is not None and not callable(progress):
-        raise TypeError(f"progress must be a callable(step, total, loss), got {progress!r}")
-    prepared = prepare(problem)
+    _check_request(problem, solver, strict, progress)
+    prepared, report = prepare(problem), identify(problem)
     with blas_threads(min(prepared.n, prepared.columns)):
-        reason = solver.supports(problem)
-        if reason is not None:
-            raise SolveError(f"{solver.name} cannot solve this problem: {reason}")
-        report = identify(problem)
-        own = solver.proves_rank(problem)
-        determined = own or _determined(prepared, report, host_ridge(solver))
-        _judge_rank(determined or not strict, report)
-        before = sum(prepared.seconds.values())
-        begun = time.perf_counter()
-        raw = solver.run(prepared, progress)
-        took = time.perf_counter() - begun
-        if own:
-            # Who interrupts does not wait for a rank.
-            told = raw.full_rank or raw.status == "interrupted"
-            determined = told or _determined(prepared, report, host_ridge(solver))
-            _judge_rank(determined or not strict, report)
+        _check_solvable(solver, report, strict)
+        raw, seconds = _run(solver, prepared, progress)
+        # After Ctrl-C nobody waits for the rank of a large matrix.
+        many_fit = raw.status != "interrupted" and not (
+            raw.evidence or _determined(prepared, report, host_ridge(solver))
+        )
+        if many_fit and strict:
+            raise _refusal(report)
         kernel, bias = _pack(prepared, raw)
         certificate = _certify(prepared, solver, raw) if solver.least_squares else None
-    if not determined:
+    if many_fit:
         answer = raw.answer or solver.answer
         warnings.warn(IdentifiabilityWarning(wording.warning(report, answer), report), stacklevel=2)
-    alone = max(took - (sum(prepared.seconds.values()) - before), 0.0)
-    stats = {"solver": solver.name, "compile_seconds": 0.0, "run_seconds": alone} | raw.stats
-    if certificate is not None:
-        stats["certificate_kind"] = certificate.kind
-    status = raw.status
-    if status is None:
-        status = "solved" if certificate is not None and certificate.exact else "approximate"
     return Solution(
         kernel,
         bias,
@@ -114,8 +96,8 @@ def solve(
         spec=problem.spec,
         tap_lags=problem.lags,
         y_channel_axis=problem.output is not None and problem.output.channel_axis,
-        status=status,
-        stats=stats,
+        status=raw.status or _status(certificate),
+        stats=_stats(solver, raw, certificate, seconds),
         certificate=None if certificate is None else certificate.value,
         trace=raw.trace,
         problem=problem,
@@ -123,7 +105,7 @@ def solve(
     )
 
 
-def _judge_problem(problem: Any) -> None:
+def _check_problem(problem: Any) -> None:
     if not isinstance(problem, Problem):
         raise TypeError(
             f"expected a Problem, got {type(problem).__name__}; "
@@ -131,18 +113,47 @@ def _judge_problem(problem: Any) -> None:
         )
 
 
-def _judge_solver(solver: Any) -> None:
+def _check_solver(solver: Any) -> None:
     if not isinstance(solver, Solver):
         hint = f"; did you mean {solver.__name__}()?" if isinstance(solver, type) else ""
         raise TypeError(f"solver must be a solver such as NormalEquations(), got {solver!r}{hint}")
 
 
-def _judge_rank(good: bool, report: Identifiability) -> None:
-    if not good:
-        raise IdentifiabilityError(wording.warning(report, "no answer, as strict asks"), report)
+def _check_request(problem: Any, solver: Any, strict: Any, progress: Any) -> None:
+    _check_problem(problem)
+    if problem.y is None:
+        raise ValueError("solve needs y; this Problem has x alone, which is enough for identify")
+    _check_solver(solver)
+    if not isinstance(strict, (bool, np.bool_)):
+        raise TypeError(f"strict must be True or False, got {strict!r}")
+    if progress is not None and not callable(progress):
+        raise TypeError(f"progress must be a callable(step, total, loss), got {progress!r}")
+
+
+def _check_solvable(solver: Solver, report: Identifiability, strict: bool) -> None:
+    """What is known before any work: whether the solver can, and what counting alone refuses."""
+    reason = solver.supports(report.problem)
+    if reason is not None:
+        raise SolveError(f"{solver.name} cannot solve this problem: {reason}")
+    too_few = report.n_equations < report.n_unknowns
+    if strict and too_few and not host_ridge(solver):
+        raise _refusal(report)
+
+
+def _refusal(report: Identifiability) -> IdentifiabilityError:
+    return IdentifiabilityError(wording.warning(report, "no answer, as strict asks"), report)
+
+
+def _run(solver: Solver, prepared: Prepared, progress: Progress | None) -> tuple[Raw, float]:
+    """The solver's answer, and its seconds less those of the work that methods share."""
+    shared, begun = sum(prepared.seconds.values()), time.perf_counter()
+    raw = solver.run(prepared, progress)
+    took = time.perf_counter() - begun
+    return raw, max(took - (sum(prepared.seconds.values()) - shared), 0.0)
 
 
 def _determined(prepared: Prepared, report: Identifiability, ridge: float) -> bool:
+    """Whether the data, or else the ridge, leave one kernel only."""
     if ridge:
         system = System(prepared, ridge)
         if system.own_certificate:
@@ -161,9 +172,21 @@ def _certify(prepared: Prepared, solver: Solver, raw: Raw) -> Certificate:
     certificate = system.certify(w)
     if not prepared.problem.bias:
         return certificate
-    # The column of ones is projected out, so the bias is judged apart, against what it is made of.
+    # The column of ones is projected out, so the bias is checked apart, against what it is made of.
     off = system.bias_error(w, raw.bias)
     return max(certificate, Certificate(off, "value"), key=lambda c: c.value)
+
+
+def _status(certificate: Certificate | None) -> str:
+    return "solved" if certificate is not None and certificate.exact else "approximate"
+
+
+def _stats(
+    solver: Solver, raw: Raw, certificate: Certificate | None, seconds: float
+) -> dict[str, Any]:
+    stats = {"solver": solver.name, "compile_seconds": 0.0, "run_seconds": seconds}
+    kind = {} if certificate is None else {"certificate_kind": certificate.kind}
+    return stats | raw.stats | kind
 
 
 def _pack(prepared: Prepared, raw: Raw) -> tuple[Any, Any]:
@@ -218,7 +241,7 @@ def fit_kernel(
     if not isinstance(bias, (bool, np.bool_)):
         raise TypeError(f"bias must be True or False, got {bias!r}")
     solver = AutoSolver() if solver is None else solver
-    _judge_solver(solver)
+    _check_solver(solver)
     if np.ndim(solver.ridge):
         raise ValueError(f"ridge has shape {np.shape(solver.ridge)}; for several use jax.vmap")
     x, y = _numbers(x, "x"), _numbers(y, "y")

@@ -68,9 +68,6 @@ class AutoSolver(Solver):
     def supports(self, problem: Problem) -> str | None:
         return choose(problem, self.ridge).supports(problem)
 
-    def proves_rank(self, problem: Problem) -> bool:
-        return choose(problem, self.ridge).proves_rank(problem)
-
     def run(self, prepared: Prepared, progress: Progress | None = None) -> Raw:
         problem = prepared.problem
         solver = choose(problem, self.ridge)
@@ -82,9 +79,9 @@ class AutoSolver(Solver):
             f"{count(prepared.n, 'row')} × {count(problem.n_unknowns, 'unknown')} × "
             f"{count(prepared.outputs, 'output')}, {count(prepared.groups, 'group')}: {solver.name}"
         )
-        done = (raw.full_rank and raw.status == "solved") or raw.status == "interrupted"
+        done = (raw.evidence and raw.status == "solved") or raw.status == "interrupted"
         if isinstance(solver, ConjugateGradient) and not done and fits:
-            choice += f" ({raw.status}, full rank {'' if raw.full_rank else 'not '}proved)"
+            choice += f" ({raw.status}, full rank {'' if raw.evidence else 'not '}proved)"
             solver = NormalEquations(self.ridge)
             choice += f", then {solver.name}"
             raw = solver.run(prepared, progress)

@@ -48,7 +48,7 @@ class Raw:
     """What a solver hands to the door: plain numbers, in the user's units.
 
     ``status`` None leaves the word to the certificate; ``kernel`` is ``(*K, Cin/groups, Cout)``.
-    ``full_rank`` True says that the solver has proved that the data determine the kernel, or else
+    ``evidence`` says what proves that the kernel is the only one, None leaves that to the report;
     ``answer`` which of many this is, where it is not what the solver's own `Solver.answer` says.
     """
 
@@ -58,7 +58,7 @@ class Raw:
     stats: dict[str, Any] = field(default_factory=dict)
     trace: Trace | None = None
     certificate: Certificate | None = None
-    full_rank: bool = False
+    evidence: str | None = None
     answer: str | None = None
 
 
@@ -86,10 +86,6 @@ class Solver(ABC):
     def supports(self, problem: Problem) -> str | None:
         """None, or why this solver cannot solve ``problem``."""
         return None
-
-    def proves_rank(self, problem: Problem) -> bool:
-        """Whether `run` itself looks for evidence of full rank, before any report is asked."""
-        return False
 
     @abstractmethod
     def run(self, prepared: Prepared, progress: Progress | None = None) -> Raw:

@@ -147,9 +147,6 @@ class ConjugateGradient(Solver):
             "ridge, or use LeastSquares for the answer of minimum norm"
         )
 
-    def proves_rank(self, problem: Problem) -> bool:
-        return True
-
     def run(self, prepared: Prepared, progress: Progress | None = None) -> Raw:
         # Numbers beyond float64 end in a certificate that says so. Products are many and small.
         ignored = np.errstate(over="ignore", divide="ignore", invalid="ignore")
@@ -200,16 +197,16 @@ class ConjugateGradient(Solver):
                     status = "interrupted"
                 elif settled:
                     status = "max steps" if len(losses) > self.steps else "stagnated"
-            proved, evidence = system.own_certificate, "the ridge alone"
-            if prepared.proved and not proved:
-                proved, evidence = True, "known before"
-            if not proved and not interrupted[0]:
+            evidence = "the ridge alone" if system.own_certificate else None
+            if prepared.proved and evidence is None:
+                evidence = "known before"
+            if evidence is None and not interrupted[0]:
                 limit = WORTH * len(losses) + MORE
-                proved = all(n.full_rank(limit) for n in normals)
-                evidence = "conjugate gradients on a random vector" if proved else "none"
-                prepared.proved = proved and not system.ridge
+                if all(n.full_rank(limit) for n in normals):
+                    evidence = "conjugate gradients on a random vector"
+                prepared.proved = evidence is not None and not system.ridge
         kernel, bias = system.to_user(found.w)
-        stats = {"steps": len(losses) - 1, "passes": passes, "evidence": evidence}
+        stats = {"steps": len(losses) - 1, "passes": passes, "evidence": evidence or "none"}
         trace = Trace(np.arange(len(losses)), np.array(losses), {})
         certificate = Certificate(float(found.errors.max()), "upper bound")
-        return Raw(kernel, bias, status, stats, trace, certificate, proved, self.answer)
+        return Raw(kernel, bias, status, stats, trace, certificate, evidence, self.answer)

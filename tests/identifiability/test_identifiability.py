@@ -127,7 +127,7 @@ def test_warning_names_the_way_out_and_carries_the_report() -> None:
         cs.solve(problem, cs.GradientDescent(steps=5))
 
 
-def test_strict_raises_before_any_solving_and_a_ridge_silences() -> None:
+def test_strict_raises_and_a_ridge_silences() -> None:
     problem = cs.Problem(NOISE[:12], NOISE[:9, 0], kernel_size=(4,))
     with pytest.raises(cs.IdentifiabilityError, match="underdetermined: rank 9 of 12") as caught:
         cs.solve(problem, strict=True)

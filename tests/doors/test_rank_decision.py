@@ -1,0 +1,104 @@
+"""solve: when it asks whether the kernel is the only one, and whom."""
+
+from __future__ import annotations
+
+import signal
+import warnings
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pytest
+
+import convsolve as cs
+from convsolve import api
+from convsolve.identifiability.report import Identifiability
+from convsolve.solvers.base import Raw
+
+RNG = np.random.default_rng(0)
+X = RNG.standard_normal((60, 2))
+COPIED = np.repeat(X[:, :1], 2, axis=1)
+Y = RNG.standard_normal((58, 1))
+FULL = cs.Problem(X, Y, kernel_size=(3,))
+DEFICIENT = cs.Problem(COPIED, Y, kernel_size=(3,))
+FEW = cs.Problem(X[:7], Y[:5], kernel_size=(3,))
+
+
+@dataclass(frozen=True)
+class Stub(cs.Solver):
+    """Zeros, with evidence of rank or without; counts its runs."""
+
+    runs: list[int]
+    ridge: float = 0.0
+    evidence: str | None = None
+    status: str = "max steps"
+
+    def run(self, prepared: Any, progress: Any = None) -> Raw:
+        self.runs.append(1)
+        shape = prepared.problem.kernel_shape
+        return Raw(np.zeros(shape), np.zeros(shape[-1]), self.status, evidence=self.evidence)
+
+
+@pytest.fixture
+def unasked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No factor of the data may be asked for."""
+    refused = property(lambda report: pytest.fail("the report was asked"))
+    monkeypatch.setattr(Identifiability, "unique", refused)
+
+
+def test_too_few_equations_are_refused_before_the_solver_runs() -> None:
+    stub = Stub([])
+    with pytest.raises(cs.IdentifiabilityError, match="underdetermined: rank 5 of 6"):
+        cs.solve(FEW, stub, strict=True)
+    assert stub.runs == []
+    with pytest.warns(cs.IdentifiabilityWarning):
+        cs.solve(FEW, stub)
+    assert stub.runs == [1]
+    # A ridge may mend what counting finds.
+    assert cs.solve(FEW, Stub([], ridge=1.0), strict=True).status == "max steps"
+
+
+def test_a_lack_of_rank_is_refused_after_it() -> None:
+    stub = Stub([])
+    with pytest.raises(cs.IdentifiabilityError, match="rank-deficient: rank 3 of 6"):
+        cs.solve(DEFICIENT, stub, strict=True)
+    assert stub.runs == [1]
+    with pytest.warns(cs.IdentifiabilityWarning, match="rank 3 of 6"):
+        cs.solve(DEFICIENT, stub)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        cs.solve(FULL, stub, strict=True)
+
+
+@pytest.mark.usefixtures("unasked")
+def test_a_solver_with_evidence_is_believed() -> None:
+    cs.solve(DEFICIENT, Stub([], evidence="a proof"), strict=True)
+    with pytest.raises(pytest.fail.Exception, match="the report was asked"):
+        cs.solve(FULL, Stub([]))
+
+
+@pytest.mark.usefixtures("unasked")
+@pytest.mark.parametrize("strict", [False, True])
+def test_after_ctrl_c_nobody_asks_for_a_rank(strict: bool) -> None:
+    fit = cs.solve(DEFICIENT, Stub([], status="interrupted"), strict=strict)
+    assert fit.status == "interrupted"
+
+
+@pytest.mark.usefixtures("unasked", "ctrl_c")
+@pytest.mark.parametrize(
+    "solver",
+    [cs.GradientDescent(steps=10_000, tol=1e-300), cs.ConjugateGradient(tol=1e-15)],
+    ids=["descent", "cg"],
+)
+def test_nor_do_the_iterative_solvers(solver: cs.Solver) -> None:
+    def press(step: int, total: int, loss: float) -> None:
+        if step == 1 or total == 10_000:
+            signal.raise_signal(signal.SIGINT)
+
+    problem = cs.Problem(COPIED, Y, kernel_size=(3,))
+    assert cs.solve(problem, solver, progress=press).status == "interrupted"
+
+
+def test_the_same_evidence_is_in_the_raw_answer_and_in_the_stats() -> None:
+    raw = cs.ConjugateGradient(1e9).run(api.prepare(FULL))
+    assert raw.evidence == raw.stats["evidence"] == "the ridge alone"
