@@ -329,9 +329,8 @@ import os, signal, sys, threading, time
 from convsolve.cli.main import main
 
 def interrupt():
-    while signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+    while signal.getsignal(signal.SIGINT).__module__ != "convsolve.solvers.base":
         time.sleep(0.05)
-    time.sleep(1)
     os.kill(os.getpid(), signal.SIGINT)
 
 signal.signal(signal.SIGINT, signal.default_int_handler)
