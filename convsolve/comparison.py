@@ -17,6 +17,12 @@ from .problem.problem import Problem
 from .solution import Solution, certificate_text
 from .solvers import ALL
 from .solvers.base import Solver
+from .text import count
+
+HEADS = [
+    "method", "status", "loss", "gap", "kernel error", "null part", "certificate", "steps",
+    "compile s", "run s",
+]  # fmt: skip
 
 
 class Comparison:
@@ -46,27 +52,10 @@ class Comparison:
         """The rows, as `pandas.DataFrame` and JSON take them."""
         return [dict(row) for row in self.rows]
 
-    def __repr__(self) -> str:
-        heads = ["method", "status", "loss", "gap", "kernel error", "null part", "certificate"]
-        heads += ["steps", "compile s", "run s"]
-        table = [heads]
-        for row in self.rows:
-            certificate, kind = row["certificate"], row["certificate_kind"]
-            table.append(
-                [
-                    row["method"],
-                    row["status"],
-                    f"{row['loss']:.3g}",
-                    f"{row['gap']:.2g}",
-                    "–" if row["kernel_error"] is None else f"{row['kernel_error']:.2g}",
-                    "–" if row["null_part"] is None else f"{row['null_part']:.2g}",
-                    "–" if certificate is None else certificate_text(certificate, kind),
-                    "–" if row["steps"] is None else str(row["steps"]),
-                    f"{row['compile_seconds']:.2f}" if row["compile_seconds"] else "–",
-                    f"{row['run_seconds']:.4f}",
-                ]
-            )
-        widths = [max(len(line[i]) for line in table) for i in range(len(heads))]
+    def text(self) -> str:
+        """The table, a line a method, and below it the work they share and who could not run."""
+        table = [HEADS, *(_cells(row) for row in self.rows)]
+        widths = [max(map(len, column)) for column in zip(*table, strict=True)]
         lines = [
             "  ".join(
                 cell.ljust(w) if i < 2 else cell.rjust(w)
@@ -80,6 +69,35 @@ class Comparison:
             lines.append(f"shared, once (s): {pieces}")
         lines += [f"not run: {name}: {why}" for name, why in self.skipped.items()]
         return "\n".join(lines)
+
+    def __str__(self) -> str:
+        return self.text()
+
+    def __repr__(self) -> str:
+        solved = sum(row["status"] == "solved" for row in self.rows)
+        skipped = f", {len(self.skipped)} not run" if self.skipped else ""
+        return f"<Comparison of {count(len(self.rows), 'method')}, {solved} solved{skipped}>"
+
+
+def _cells(row: dict[str, Any]) -> list[str]:
+    """A row of the table as words under `HEADS`."""
+
+    def shown(name: str, form: str) -> str:
+        return "–" if row[name] is None else format(row[name], form)
+
+    certificate, kind = row["certificate"], row["certificate_kind"]
+    return [
+        row["method"],
+        row["status"],
+        f"{row['loss']:.3g}",
+        f"{row['gap']:.2g}",
+        shown("kernel_error", ".2g"),
+        shown("null_part", ".2g"),
+        "–" if certificate is None else certificate_text(certificate, kind),
+        shown("steps", "d"),
+        f"{row['compile_seconds']:.2f}" if row["compile_seconds"] else "–",
+        f"{row['run_seconds']:.4f}",
+    ]
 
 
 def compare(
@@ -104,16 +122,23 @@ def compare(
     """
     report = identify(problem)
     if problem.y is None:
-        raise ValueError("compare needs y; this Problem has x alone, which identify judges")
+        raise ValueError("compare needs y; this Problem has x alone, which is enough for identify")
     named = solvers is not None
     pairs = _labelled(ALL if solvers is None else solvers)
     if not pairs:
         raise ValueError("solvers names none; leave it out for all that apply")
-    reference = None
-    if truth is not None:
-        reference = problem.as_kernel(truth, "truth")
-    prepared = prepare(problem)
-    decided = report.decided
+    reference = None if truth is None else problem.as_kernel(truth, "truth")
+    prepared, decided = prepare(problem), report.decided
+    solutions, skipped = _solve_all(problem, pairs, named)
+    rows = [_row(label, fit, decided, reference) for label, fit in solutions.items()]
+    _add_gaps(rows)
+    return Comparison(report, solutions, rows, dict(prepared.seconds), skipped)
+
+
+def _solve_all(
+    problem: Problem, pairs: list[tuple[str, Solver]], named: bool
+) -> tuple[dict[str, Solution], dict[str, str]]:
+    """Solutions by label, up to one that is interrupted, and why others could not be had."""
     solutions: dict[str, Solution] = {}
     skipped: dict[str, str] = {}
     for label, solver in pairs:
@@ -134,35 +159,41 @@ def compare(
                 continue
         if solutions[label].status == "interrupted":
             break
-    rows = []
-    for label, fit in solutions.items():
-        kernel = np.asarray(fit.kernel, float)
-        error = None
-        if reference is not None:
-            size = np.abs(reference).max() or 1.0
-            norm = np.linalg.norm(reference / size) or 1.0
-            with np.errstate(over="ignore"):
-                error = float(np.linalg.norm((kernel - reference) / size) / norm)
-        rows.append(
-            {
-                "method": label,
-                "status": fit.status,
-                "loss": _loss(fit),
-                "gap": 0.0,
-                "kernel_error": error,
-                "null_part": float(np.hypot.reduce(report.null_part(kernel))) if decided else None,
-                "certificate": fit.certificate,
-                "certificate_kind": fit.stats.get("certificate_kind"),
-                "steps": fit.stats.get("steps"),
-                "compile_seconds": fit.stats["compile_seconds"],
-                "run_seconds": fit.stats["run_seconds"],
-            }
-        )
+    return solutions, skipped
+
+
+def _row(label: str, fit: Solution, decided: bool, reference: np.ndarray | None) -> dict[str, Any]:
+    """One method's numbers; the gap is that of all methods together, see `_add_gaps`."""
+    kernel, report = np.asarray(fit.kernel, float), fit.identifiability
+    assert report is not None
+    return {
+        "method": label,
+        "status": fit.status,
+        "loss": _loss(fit),
+        "gap": 0.0,
+        "kernel_error": None if reference is None else _relative_error(kernel, reference),
+        "null_part": float(np.hypot.reduce(report.null_part(kernel))) if decided else None,
+        "certificate": fit.certificate,
+        "certificate_kind": fit.stats.get("certificate_kind"),
+        "steps": fit.stats.get("steps"),
+        "compile_seconds": fit.stats["compile_seconds"],
+        "run_seconds": fit.stats["run_seconds"],
+    }
+
+
+def _add_gaps(rows: list[dict[str, Any]]) -> None:
+    """Each loss less that of the best closed form, or of the best at all."""
     closed = [row["loss"] for row in rows if row["steps"] is None and row["status"] == "solved"]
     floor = min(closed or [row["loss"] for row in rows], default=0.0)
     for row in rows:
         row["gap"] = row["loss"] - floor if np.isfinite(floor) else 0.0
-    return Comparison(report, solutions, rows, dict(prepared.seconds), skipped)
+
+
+def _relative_error(kernel: np.ndarray, reference: np.ndarray) -> float:
+    size = np.abs(reference).max() or 1.0
+    norm = np.linalg.norm(reference / size) or 1.0
+    with np.errstate(over="ignore"):
+        return float(np.linalg.norm((kernel - reference) / size) / norm)
 
 
 def _loss(fit: Solution) -> float:

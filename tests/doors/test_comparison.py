@@ -85,7 +85,8 @@ def test_labels_and_plain_rows() -> None:
     rows[0]["loss"] = None
     assert twice.rows[0]["loss"] is not None
     assert str(twice).splitlines()[0].startswith("method")
-    assert repr(twice) == str(twice)
+    assert str(twice) == twice.text()
+    assert repr(twice) == "<Comparison of 2 methods, 2 solved>"
 
 
 def test_bad_arguments_are_named() -> None:
