@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from . import __version__
 from .errors import IdentifiabilityError, IdentifiabilityWarning, SolveError
 from .identifiability import wording
 from .identifiability.report import Identifiability
@@ -184,7 +185,16 @@ def _status(certificate: Certificate | None) -> str:
 def _stats(
     solver: Solver, raw: Raw, certificate: Certificate | None, seconds: float
 ) -> dict[str, Any]:
-    stats = {"solver": solver.name, "compile_seconds": 0.0, "run_seconds": seconds}
+    """What was asked, and what it took; JSON holds all of it."""
+    ridge = host_ridge(solver)
+    stats = {
+        "solver": solver.name,
+        "settings": solver.settings,
+        "penalty": {"kind": "ridge", "strength": ridge} if ridge else None,
+        "version": __version__,
+        "compile_seconds": 0.0,
+        "run_seconds": seconds,
+    }
     kind = {} if certificate is None else {"certificate_kind": certificate.kind}
     return stats | raw.stats | kind
 

@@ -22,7 +22,8 @@ from .problem.problem import Problem
 from .problem.spec import ConvSpec
 from .solvers.base import Trace
 
-VERSION = 1
+# Version 1 lacks what was asked: the settings, the penalty and the version of convsolve.
+VERSION, READ = 2, (1, 2)
 
 
 class Score(NamedTuple):
@@ -46,8 +47,10 @@ class Solution:
         status: "solved", "approximate", "max steps", "stagnated", "interrupted" or "diverged".
         certificate: backward error of the answer as a least-squares answer, relative, largest over
             outputs; None for a loss that is not squares. Under 30 eps (6.7e-15) it is exact.
-        stats: a dict: "solver", "certificate_kind", "compile_seconds", "run_seconds" and what the
-        solver adds.
+        stats: a dict. What was asked: "settings", the fields of the solver named (`AutoSolver`
+            names what ran in "choice"), "penalty", a dict or None, and "version", of convsolve.
+            What was done: "solver", which ran, "certificate_kind", "compile_seconds",
+            "run_seconds" and what the solver adds.
         trace: the course of an iterative solver, or None.
         identifiability: the report on the data; None after `load`, which finds it in ``stats``.
         spec: the `ConvSpec`.
@@ -247,7 +250,7 @@ def load(path: str | Path) -> Solution:
         raise ValueError(f"{path}: no saved solution (it has {', '.join(arrays)})")
     try:
         about = json.loads(arrays["about"].tobytes().decode())
-        if about["version"] != VERSION:
+        if about["version"] not in READ:
             raise ValueError(f"version {about['version']} is not known; update convsolve")
         kernel = arrays["kernel"]
         if kernel.dtype.kind != "f" or not 3 <= kernel.ndim <= 5:
@@ -268,9 +271,9 @@ def load(path: str | Path) -> Solution:
             trace=trace,
         )
     except KeyError as error:
-        raise ValueError(f"{path}: no whole solution, {error} is missing") from error
+        raise ValueError(f"{path}: incomplete solution file: {error} is missing") from error
     except (TypeError, ValueError, RecursionError) as error:
-        raise ValueError(f"{path}: no whole solution, {error}") from error
+        raise ValueError(f"{path}: damaged solution file: {error}") from error
 
 
 def _given(problem: Problem) -> tuple[np.ndarray, ...]:

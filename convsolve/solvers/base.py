@@ -79,6 +79,11 @@ class Solver(ABC):
         return type(self).__name__
 
     @property
+    def settings(self) -> dict[str, Any]:
+        """The fields of this solver as numbers and words, which a `Solution` records."""
+        return {f.name: _recorded(getattr(self, f.name)) for f in fields(self)}  # type: ignore[arg-type]
+
+    @property
     def least_squares(self) -> bool:
         """Whether the answer minimises squares, so that it can be certified as such."""
         return True
@@ -94,6 +99,15 @@ class Solver(ABC):
     def traced(self, x: Any, y: Any, spec: ConvSpec, bias: bool) -> tuple[Any, Any]:
         """Kernel and bias from x (N, *W, Cin) and y (N, *T, Cout), under jit."""
         raise TypeError(f"{self.name} runs on the host only; inside jit use NormalEquations")
+
+
+def _recorded(value: Any) -> Any:
+    """A setting as JSON takes it: an array by its shape, a function by its name."""
+    if value is None or isinstance(value, (bool, int, float, str)):
+        return value
+    if hasattr(value, "shape"):
+        return f"array of shape {value.shape}"
+    return getattr(value, "__name__", "custom")
 
 
 def remade(cls: type[_S], values: dict[str, Any]) -> _S:

@@ -26,7 +26,7 @@ from .base import Progress, Raw, Solver, Trace, interruptible, is_traced, remade
 from .descent_kernels import Loss, Measured, Rows, Stack, advance, begin, draw
 
 # One object, so that default solvers share compilations: two optax.adam(5e-2) are unequal.
-ADAM = optax.adam(5e-2)
+ADAM, ADAM_NAME = optax.adam(5e-2), "adam(0.05)"
 LOSSES = ("mse", "mae", "huber")
 # Numbers may be traced, and so may an array for a start; what selects code is static.
 _LEAVES = ("steps", "key", "tol", "huber_delta")
@@ -144,6 +144,13 @@ class GradientDescent(Solver):
         )
         adam = "adam, " if self.optimizer is ADAM else ""
         return f"GradientDescent({adam}{loss}{', moments' if self.via == 'moments' else ''})"
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        # An optax transformation is two functions that do not say what made them.
+        optimizer = ADAM_NAME if self.optimizer is ADAM else "custom"
+        key = self.key if isinstance(self.key, int) else jax.random.key_data(self.key).tolist()
+        return super().settings | {"optimizer": optimizer, "key": key}
 
     @property
     def least_squares(self) -> bool:

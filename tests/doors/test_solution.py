@@ -11,6 +11,7 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 import convsolve as cs
@@ -123,6 +124,85 @@ def test_impulse_response_of_an_image_and_of_many_channels() -> None:
     assert np.array_equal(many.impulse_response, many.kernel[::-1])
 
 
+NOISE = np.random.default_rng(1).standard_normal((40, 2))
+SMALL = cs.Problem(NOISE, NOISE[2:, :1] + 0.1 * NOISE[:-2, 1:], kernel_size=(3,))
+START = np.zeros((3, 2, 1))
+RIDGE = {"kind": "ridge", "strength": 0.5}
+DESCENT = {
+    "optimizer": "adam(0.05)",
+    "loss": "mse",
+    "steps": 3,
+    "batch_size": None,
+    "init": "glorot_uniform",
+    "key": 0,
+    "restarts": 1,
+    "tol": 1e-6,
+    "huber_delta": 1.0,
+    "via": "convolution",
+}
+
+
+def size_of(prediction: jax.Array, target: jax.Array) -> jax.Array:
+    return jnp.abs(prediction - target)
+
+
+def descent(**options: object) -> cs.GradientDescent:
+    return cs.GradientDescent(steps=3, **options)
+
+
+ASKED = {
+    "default": (None, {"ridge": 0.0}, None),
+    "auto": (cs.AutoSolver(np.float32(0.5)), {"ridge": 0.5}, RIDGE),
+    "qr": (cs.LeastSquares("qr", 0.5), {"method": "qr", "ridge": 0.5}, RIDGE),
+    "normal": (cs.NormalEquations(), {"ridge": 0.0}, None),
+    "cg": (
+        cs.ConjugateGradient(0.5, tol=1e-12, steps=np.int64(50)),
+        {"ridge": 0.5, "tol": 1e-12, "steps": 50},
+        RIDGE,
+    ),
+    "fft": (cs.FFTDeconvolution(0.5), {"ridge": 0.5}, RIDGE),
+    "descent": (descent(), DESCENT, None),
+    "custom": (
+        descent(optimizer=optax.adam(5e-2), init=START, loss=size_of, key=jnp.array(7)),
+        DESCENT
+        | {"optimizer": "custom", "init": "array of shape (3, 2, 1)", "loss": "size_of", "key": 7},
+        None,
+    ),
+    "typed key": (descent(key=jax.random.key(3)), DESCENT | {"key": [0, 3]}, None),
+    "old key": (descent(key=np.array([0, 3], np.uint32)), DESCENT | {"key": [0, 3]}, None),
+}
+
+
+@pytest.mark.parametrize("name", ASKED)
+def test_a_fit_says_what_was_asked_of_it(name: str, tmp_path: Path) -> None:
+    """In its stats and in its file; an AutoSolver also what ran."""
+    solver, settings, penalty = ASKED[name]
+    fit = cs.solve(SMALL, solver)
+    assert fit.stats["settings"] == settings
+    assert fit.stats["penalty"] == penalty
+    assert fit.stats["version"] == cs.__version__
+    if name in ("default", "auto"):
+        assert fit.stats["choice"].endswith(fit.stats["solver"])
+    fit.save(tmp_path / "fit.npz")
+    back = cs.load(tmp_path / "fit.npz")
+    assert back.stats == fit.stats | {"identifiability": fit.identifiability.to_dict()}
+    back.save(tmp_path / "again.npz")
+    assert cs.load(tmp_path / "again.npz").stats == back.stats
+
+
+def test_what_version_1_wrote_is_read() -> None:
+    """A file that convsolve wrote before it recorded what was asked."""
+    back = cs.load(Path(__file__).parent / "data" / "version_1.npz")
+    assert (back.status, back.stats["solver"]) == ("max steps", "GradientDescent(adam, mse)")
+    assert back.lags.tolist() == [-1, 0, 1]
+    assert back.kernel[0, 0, 0] == 0.21640974241020713
+    assert back.bias.shape == (2,)
+    assert back.trace.losses[-1] == back.stats["loss"]
+    assert "settings" not in back.stats
+    x = np.random.default_rng(0).integers(-9, 10, (24, 2)).astype(float)
+    assert back.predict(x)[0] == pytest.approx([3.89086713, -4.80380037])
+
+
 @pytest.mark.parametrize("bias", [False, True])
 def test_save_and_load(tmp_path: Path, bias: bool) -> None:
     problem = cs.Problem.from_lags(X, Y + 2, lags=(-1, 3), bias=bias)
@@ -161,9 +241,9 @@ def test_load_refuses_what_it_does_not_know(tmp_path: Path) -> None:
     ("about", "words"),
     [
         (b'{"version": 1}', "'kernel' is missing"),
-        (b"[]", "no whole solution"),
-        (b"{", "no whole solution"),
-        (b"\xff", "no whole solution"),
+        (b"[]", "damaged solution file"),
+        (b"{", "damaged solution file"),
+        (b"\xff", "damaged solution file"),
     ],
 )
 def test_a_damaged_solution_is_named(tmp_path: Path, about: bytes, words: str) -> None:
@@ -193,7 +273,7 @@ def test_predictions_compile_nothing_for_any_length(compiled: list[str]) -> None
     compiled.clear()
     for n in range(10, 20):
         assert fit.predict(X[0, :n]).shape == (n, 2)
-        assert "R²" in repr(fit)
+        assert "R²" in str(fit)
     assert compiled == []
 
 
