@@ -88,8 +88,8 @@ def solve(
         kernel, bias = _pack(prepared, raw)
         certificate = _certify(prepared, solver, raw) if solver.least_squares else None
     if many_fit:
-        answer = raw.answer or solver.answer
-        warnings.warn(IdentifiabilityWarning(wording.warning(report, answer), report), stacklevel=2)
+        message = wording.warning(report, raw.answer or solver.answer, report.remedies)
+        warnings.warn(IdentifiabilityWarning(message, report), stacklevel=2)
     return Solution(
         kernel,
         bias,
@@ -142,7 +142,9 @@ def _check_solvable(solver: Solver, report: Identifiability, strict: bool) -> No
 
 
 def _refusal(report: Identifiability) -> IdentifiabilityError:
-    return IdentifiabilityError(wording.warning(report, "no answer, as strict asks"), report)
+    return IdentifiabilityError(
+        wording.warning(report, "no answer, as strict asks", report.remedies), report
+    )
 
 
 def _run(solver: Solver, prepared: Prepared, progress: Progress | None) -> tuple[Raw, float]:

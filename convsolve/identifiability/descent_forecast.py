@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from ..leastsquares.analysis import Prepared
 from ..linalg.factor import Factor
 from ..linalg.lapack import MAX_SPECTRUM, graded_svd
 from ..linalg.minimum_norm import outside
 from ..problem.checks import number
 from ..text import count, line
+from .diagnosis import Diagnosis
 
 # Directions that are told of as the last ones.
 FEW = 3
@@ -178,19 +177,17 @@ def _spectrum(
     return values[::-1], v[:, ::-1].T, unit
 
 
-def descent(prepared: Prepared, factors: Sequence[Factor], tol: float) -> Descent:
+def descent(diagnosis: Diagnosis, tol: float) -> Descent:
     """The forecast for a problem, from the factors of its groups."""
     tol = number(tol, "tol")
     if tol >= 1:
         raise ValueError(f"tol must be below 1, got {tol!r}")
-    problem, columns = prepared.problem, prepared.columns
-    means: list[np.ndarray] | list[None] = [None] * prepared.groups
-    if problem.bias:
-        mean, rest, _, _ = prepared.centre
-        means = list(np.ldexp(mean + rest, prepared.x_exponents))
+    problem, columns, rows = diagnosis.problem, diagnosis.columns, diagnosis.n_equations
+    factors = [diagnosis.factor(g) for g in range(diagnosis.groups)]
+    means = diagnosis.column_means if problem.bias else [None] * diagnosis.groups
     with np.errstate(over="ignore", under="ignore", divide="ignore"):
-        spectra = [_spectrum(f, m, prepared.n) for f, m in zip(factors, means, strict=True)]
-        scale = 2 / (prepared.n * problem.out_channels)
+        spectra = [_spectrum(f, m, rows) for f, m in zip(factors, means, strict=True)]
+        scale = 2 / (rows * problem.out_channels)
         curvatures = tuple(np.ldexp(scale * s**2, 2 * unit) for s, _, unit in spectra)
         known = np.concatenate(curvatures)
         if not known.size:

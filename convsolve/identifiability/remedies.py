@@ -4,19 +4,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..leastsquares.analysis import Prepared, prepare
-from ..leastsquares.system import System
 from ..linalg.factor import Factor
 from ..problem.problem import Problem
 from ..problem.spec import smallest
 from ..text import count
-
-if TYPE_CHECKING:
-    from .report import Identifiability
+from .diagnosis import Diagnosis
 
 # Up to so many unknowns, and numbers of the matrix, changes of geometry are tried first.
 MAX_TRIED, TRIED_NUMBERS = 1000, 2**20
@@ -24,14 +19,13 @@ MAX_TRIED, TRIED_NUMBERS = 1000, 2**20
 RIDGE_CONDITION = 1e3
 
 
-def remedies(report: Identifiability) -> list[str]:
+def remedies(diagnosis: Diagnosis) -> list[str]:
     """Concrete changes that would make the kernel determined; none where it is."""
-    prepared = prepare(report.problem)
-    if report.unique:
+    if diagnosis.unique:
         return []
-    if not report.decided:
-        need = prepared.factor_bytes / 2**30
-        rows = _more_rows(report) if report.verdict == "underdetermined" else []
+    if not diagnosis.decided:
+        need = diagnosis.qr_bytes / 2**30
+        rows = _more_rows(diagnosis) if diagnosis.verdict == "underdetermined" else []
         return [
             *rows,
             f"a QR of so many unknowns would take {need:.1f} GiB; fewer taps or fewer channels "
@@ -39,60 +33,60 @@ def remedies(report: Identifiability) -> list[str]:
             "a large enough ridge makes the answer unique, whatever the verdict",
         ]
     found = []
-    counted = report.verdict == "underdetermined"
-    if report.verdict == "ambiguous":
-        found.append(_why_ambiguous(report, prepared))
-    elif report.mask_ambiguous:
-        found.append(_no_gap(report))
-    twin = _twin(report) if _cheap(prepared) else None
-    most = min(report.n_equations - report.problem.bias, prepared.columns)
+    counted = diagnosis.verdict == "underdetermined"
+    if diagnosis.verdict == "ambiguous":
+        found.append(_why_ambiguous(diagnosis))
+    elif diagnosis.mask_ambiguous:
+        found.append(_no_gap(diagnosis))
+    twin = _twin(diagnosis) if _cheap(diagnosis) else None
+    most = min(diagnosis.n_equations - diagnosis.problem.bias, diagnosis.columns)
     if twin is not None:
-        most = twin.group_ranks[report.worst_group]
-    if report.rank < most:
-        found += _excitation(report, twin)
+        most = twin.group_ranks[diagnosis.worst_group]
+    if diagnosis.rank < most:
+        found += _excitation(diagnosis, twin)
     elif counted:
-        found += _besides(report)
+        found += _besides(diagnosis)
     else:
-        found.append(_too_short(report))
+        found.append(_too_short(diagnosis))
     if counted:
-        found += _more_rows(report)
-    if _cheap(prepared):
-        found += _tried(report)
-    found.append(_ridge(report))
+        found += _more_rows(diagnosis)
+    if _cheap(diagnosis):
+        found += _tried(diagnosis)
+    found.append(_ridge(diagnosis))
     return found
 
 
-def _cheap(prepared: Prepared) -> bool:
+def _cheap(diagnosis: Diagnosis) -> bool:
     """Whether other problems of this size may be tried before something is proposed."""
-    return prepared.matrix_numbers <= TRIED_NUMBERS and prepared.columns <= MAX_TRIED
+    return diagnosis.matrix_numbers <= TRIED_NUMBERS and diagnosis.columns <= MAX_TRIED
 
 
-def _twin(report: Identifiability) -> Identifiability:
-    """The report on white noise in the place of x: what the geometry allows at best."""
-    problem, rng = report.problem, np.random.default_rng(0)
+def _twin(diagnosis: Diagnosis) -> Diagnosis:
+    """The diagnosis of white noise in the place of x: what the geometry allows at best."""
+    problem, rng = diagnosis.problem, np.random.default_rng(0)
     noise = [rng.standard_normal(a.shape) for a in problem.x]
     out_channels, bias = problem.out_channels, problem.bias
-    return type(report)(Problem(noise, spec=problem.spec, out_channels=out_channels, bias=bias))
+    return Diagnosis(Problem(noise, spec=problem.spec, out_channels=out_channels, bias=bias))
 
 
-def _ridge(report: Identifiability) -> str:
+def _ridge(diagnosis: Diagnosis) -> str:
     text = "a ridge picks one answer, biased towards zero"
-    known = ridge_words(report)
+    known = ridge_words(diagnosis)
     return f"{text}: {known}" if known else text
 
 
-def ridge_words(report: Identifiability) -> str:
+def ridge_words(diagnosis: Diagnosis) -> str:
     """The ridge that brings about a condition of 1000, or "" where none can be named."""
     try:
-        ridge = report.ridge_for(RIDGE_CONDITION)
+        ridge = diagnosis.ridge_for(RIDGE_CONDITION)
     except ValueError:  # x is zero, or in a unit whose square leaves float64
         return ""
     return f"ridge={ridge:.3g} brings the condition to {RIDGE_CONDITION:.0f}"
 
 
-def _why_ambiguous(report: Identifiability, prepared: Prepared) -> str:
-    high, low = report.rank_band
-    if report.problem.data_eps and high == prepared.columns:
+def _why_ambiguous(diagnosis: Diagnosis) -> str:
+    high, low = diagnosis.rank_band
+    if diagnosis.problem.data_eps and high == diagnosis.columns:
         return (
             "the smallest singular value lies below the rounding of the data's own type: record "
             "or convert the data with more digits, or without the offset, from their source"
@@ -104,9 +98,11 @@ def _why_ambiguous(report: Identifiability, prepared: Prepared) -> str:
     )
 
 
-def _no_gap(report: Identifiability) -> str:
+def _no_gap(diagnosis: Diagnosis) -> str:
     """Where the rank ends is then a matter of tolerance, and the answer hangs on it."""
-    kept = [v[r - 1] for v, r in zip(report.singular_values, report.group_ranks, strict=True) if r]
+    kept = [
+        v[r - 1] for v, r in zip(diagnosis.singular_values, diagnosis.group_ranks, strict=True) if r
+    ]
     with np.errstate(divide="ignore"):
         gain = 1 / np.min(kept)
     return (
@@ -116,9 +112,9 @@ def _no_gap(report: Identifiability) -> str:
     )
 
 
-def _more_rows(report: Identifiability) -> list[str]:
-    problem, spec = report.problem, report.problem.spec
-    missing = report.n_unknowns - report.n_equations
+def _more_rows(diagnosis: Diagnosis) -> list[str]:
+    problem, spec = diagnosis.problem, diagnosis.problem.spec
+    missing = diagnosis.n_unknowns - diagnosis.n_equations
     longest = max((a.shape[:-1] for a in problem.x), key=spec.rows)
     sentence = f"{count(missing, 'more row')} of y {'is' if missing == 1 else 'are'} needed"
     if spec.ndim > 1:
@@ -129,36 +125,36 @@ def _more_rows(report: Identifiability) -> list[str]:
         length = smallest(lambda w: spec.rows((w,)) >= wanted)
         where = f"one of the records of {length} samples instead of {longest[0]}"
     elif len(problem.x) > 1:
-        return [f"{sentence}: records of {_least(report)} samples each, or more of them"]
+        return [f"{sentence}: records of {_least(diagnosis)} samples each, or more of them"]
     else:
-        where = f"a record of {_least(report)} samples instead of {longest[0]}"
+        where = f"a record of {_least(diagnosis)} samples instead of {longest[0]}"
     return [f"{sentence}: {where}, or another record"]
 
 
-def _least(report: Identifiability) -> int:
-    problem = report.problem
+def _least(diagnosis: Diagnosis) -> int:
+    problem = diagnosis.problem
     return problem.spec.minimum_samples(
         problem.in_channels, records=len(problem.x), bias=problem.bias
     )
 
 
-def _too_short(report: Identifiability) -> str:
-    each = " each" if len(report.problem.x) > 1 else ""
-    side = "samples" if report.problem.spec.ndim == 1 else "samples a side"
+def _too_short(diagnosis: Diagnosis) -> str:
+    each = " each" if len(diagnosis.problem.x) > 1 else ""
+    side = "samples" if diagnosis.problem.spec.ndim == 1 else "samples a side"
     return (
         "the records are too short for this geometry, whatever x holds: at least "
-        f"{_least(report)} {side}{each} are needed"
+        f"{_least(diagnosis)} {side}{each} are needed"
     )
 
 
-def _besides(report: Identifiability) -> list[str]:
+def _besides(diagnosis: Diagnosis) -> list[str]:
     """What more rows would not mend, seen with no more taps than these rows can carry."""
-    taps = report.problem.spec.kernel_size
+    taps = diagnosis.problem.spec.kernel_size
     longest = max(taps)
 
-    def carried(by: int) -> tuple[str, Problem] | None:
-        changed = report.problem.shorter(tuple(min(k, longest - by) for k in taps))
-        fewer = None if changed is None or by >= longest else report.problem.under(changed[0])
+    def carried(by: int) -> tuple[str, Diagnosis] | None:
+        changed = diagnosis.problem.shorter(tuple(min(k, longest - by) for k in taps))
+        fewer = None if changed is None or by >= longest else diagnosis.under(changed[0])
         return None if changed is None or fewer is None else (changed[1], fewer)
 
     def enough(by: int) -> bool:
@@ -167,27 +163,25 @@ def _besides(report: Identifiability) -> list[str]:
 
     by = smallest(enough)
     found = carried(by) if by < longest else None
-    if found is None or not _cheap(prepare(found[1])):
+    if found is None or not _cheap(found[1]) or found[1].unique:
         return []
-    asked, fewer = found[0], type(report)(found[1])
-    if fewer.unique:
-        return []
+    asked, fewer = found
     return [f"even with {asked}, {text}" for text in _excitation(fewer, _twin(fewer))]
 
 
-def _tried(report: Identifiability) -> list[str]:
+def _tried(diagnosis: Diagnosis) -> list[str]:
     """Changes of the geometry that have been seen to help, each found by `identify` itself."""
     found = []
-    spec = report.problem.spec
-    if report.problem.bias:
-        bare = report.under(spec, bias=False)
+    spec = diagnosis.problem.spec
+    if diagnosis.problem.bias:
+        bare = diagnosis.under(spec, bias=False)
         if bare is not None and bare.unique:
             found.append("without the bias every tap is determined (bias=False)")
     if max(spec.stride) > 1:
-        dense = report.under(replace(spec, stride=(1,) * spec.ndim))
+        dense = diagnosis.under(replace(spec, stride=(1,) * spec.ndim))
         if dense is not None and dense.unique:
             found.append("stride=1 determines every tap")
-    tried = (_fewer_taps(report, axes) for axes in _sides(spec.ndim))
+    tried = (_fewer_taps(diagnosis, axes) for axes in _sides(spec.ndim))
     helpful = [t for t in tried if t is not None]
     if helpful:
         asked, fewer = max(helpful, key=lambda pair: pair[1].n_unknowns)
@@ -203,22 +197,20 @@ def _sides(ndim: int) -> list[tuple[int, ...]]:
     return [tuple(range(ndim)), *([(a,) for a in range(ndim)] if ndim > 1 else [])]
 
 
-def _fewer_taps(
-    report: Identifiability, axes: tuple[int, ...]
-) -> tuple[str, Identifiability] | None:
+def _fewer_taps(diagnosis: Diagnosis, axes: tuple[int, ...]) -> tuple[str, Diagnosis] | None:
     """The largest kernel, cut along ``axes``, that is determined; the argument that asks for it."""
-    taps = report.problem.spec.kernel_size
+    taps = diagnosis.problem.spec.kernel_size
     longest = max(taps[a] for a in axes)
 
-    def cut(by: int) -> tuple[str, Identifiability] | None:
+    def cut(by: int) -> tuple[str, Diagnosis] | None:
         size = tuple(min(k, longest - by) if a in axes else k for a, k in enumerate(taps))
-        changed = report.problem.shorter(size)
-        fewer = None if changed is None else report.under(changed[0])
+        changed = diagnosis.problem.shorter(size)
+        fewer = None if changed is None else diagnosis.under(changed[0])
         if changed is None or fewer is None or not fewer.unique or fewer.weakly_determined.any():
             return None
         return changed[1], fewer
 
-    found: dict[int, tuple[str, Identifiability] | None] = {}
+    found: dict[int, tuple[str, Diagnosis] | None] = {}
 
     def helps(by: int) -> bool:
         found[by] = cut(by) if by < longest else None
@@ -227,12 +219,10 @@ def _fewer_taps(
     return found[smallest(helps)]
 
 
-def _orders(report: Identifiability, group: int) -> list[int]:
+def _orders(diagnosis: Diagnosis, group: int) -> list[int]:
     """How many taps each channel of a group excites on its own."""
-    prepared = prepare(report.problem)
-    factor = System(prepared).factor(group)
-    assert factor is not None
-    channels = report.problem.kernel_shape[-2]
+    factor = diagnosis.factor(group)
+    channels = diagnosis.problem.kernel_shape[-2]
 
     def rank(columns: np.ndarray) -> int:
         values = np.linalg.svd(columns, compute_uv=False)
@@ -241,17 +231,17 @@ def _orders(report: Identifiability, group: int) -> list[int]:
     return [rank(factor.r[:, c::channels]) for c in range(channels)]
 
 
-def _excitation(report: Identifiability, twin: Identifiability | None) -> list[str]:
+def _excitation(diagnosis: Diagnosis, twin: Diagnosis | None) -> list[str]:
     """Which channels fall short of noise on their own, and whether the rest is shared."""
-    most = [prepare(report.problem).columns] * report.problem.spec.groups
+    most = [diagnosis.columns] * diagnosis.problem.spec.groups
     most = most if twin is None else list(twin.group_ranks)
-    short = [g for g, rank in enumerate(report.group_ranks) if rank < most[g]]
-    return [text for g in short for text in _excitation_of(report, twin, g)]
+    short = [g for g, rank in enumerate(diagnosis.group_ranks) if rank < most[g]]
+    return [text for g in short for text in _excitation_of(diagnosis, twin, g)]
 
 
-def _excitation_of(report: Identifiability, twin: Identifiability | None, group: int) -> list[str]:
-    problem = report.problem
-    orders = _orders(report, group)
+def _excitation_of(diagnosis: Diagnosis, twin: Diagnosis | None, group: int) -> list[str]:
+    problem = diagnosis.problem
+    orders = _orders(diagnosis, group)
     channels, taps = len(orders), math.prod(problem.spec.kernel_size)
     best = [taps] * channels if twin is None else _orders(twin, group)
     # A channel less would leave groups of unequal size.
@@ -274,11 +264,10 @@ def _excitation_of(report: Identifiability, twin: Identifiability | None, group:
                 f"channel {number} excites only {order} of its {taps} taps (its order of "
                 f"excitation); {same} a richer signal, noise-like, or fewer taps"
             )
-    shared = sum(orders) - report.group_ranks[group]
+    shared = sum(orders) - diagnosis.group_ranks[group]
     shared -= 0 if twin is None else sum(best) - twin.group_ranks[group]
     if shared > 0 and channels > 1:
-        factor = System(prepare(problem)).factor(group)
-        assert factor is not None
+        factor = diagnosis.factor(group)
         spare = [str(group * channels + c) for c in range(channels) if _spare(factor, c, channels)]
         text = (
             f"{count(shared, 'combination')} of channels cannot be told apart (a copy, a delayed "

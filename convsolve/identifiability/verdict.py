@@ -21,7 +21,7 @@ SEVERITY = (*reversed(DETERMINED), "undecided", "ambiguous", "rank-deficient", "
 
 
 def verdicts(system: System, factors: Callable[[], Sequence[Factor | None]]) -> tuple[str, ...]:
-    """The verdict on the design matrix of each group; None for a factor that memory forbids.
+    """The verdict on the design matrix of each group; None for a factor that exceeds memory.
 
     Factors are asked for only where counting does not decide, nor a solver has proved full rank.
     """

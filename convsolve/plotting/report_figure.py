@@ -9,8 +9,6 @@ import numpy as np
 from ..identifiability.null_space import MAX_VECTORS
 from ..identifiability.report import Identifiability
 from ..identifiability.wording import MEANING
-from ..leastsquares.analysis import prepare
-from ..leastsquares.system import System
 from ..linalg.factor import Factor
 from ..linalg.lapack import MAX_SPECTRUM, extreme_singular_values
 from ..linalg.rank import Band, band_of
@@ -130,8 +128,7 @@ def _spectrum(factor: Factor) -> tuple[np.ndarray, np.ndarray, Band]:
 
 def _draw_spectrum(axes: Axes, report: Identifiability) -> None:
     """Singular values of the column-scaled A, one a column, beside the tolerance and its band."""
-    factor = System(prepare(report.problem)).factor(report.worst_group)
-    assert factor is not None
+    factor = report.factor(report.worst_group)
     at, values, band = _spectrum(factor)
     # Zeros, and what is as good as zero, lie at the bottom of a log axis.
     floor = band.low * 1e-3

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import convsolve as cs
-from convsolve.identifiability import wording
+from convsolve.identifiability import diagnosis
 from convsolve.identifiability.report import Identifiability
 from convsolve.leastsquares import analysis as prepared
 from convsolve.leastsquares import system
@@ -22,7 +22,7 @@ P = 6
 def report(monkeypatch: pytest.MonkeyPatch) -> Identifiability:
     """Two groups, padding and a bias; conjugate gradients alone prove the rank."""
     monkeypatch.setattr(prepared, "MAX_FACTOR_BYTES", 100)
-    for module in (system, wording):
+    for module in (system, diagnosis):
         monkeypatch.setattr(module, "MAX_GRAM_BYTES", 100)
     x = np.random.default_rng(0).standard_normal((3000, 2))
     options = {"groups": 2, "padding": "full", "bias": True, "out_channels": 4}
@@ -63,7 +63,7 @@ def test_what_follows_from_full_rank_is_told(report: Identifiability) -> None:
 def test_what_takes_a_factor_says_so(
     report: Identifiability, ask: Callable[[Identifiability], object]
 ) -> None:
-    words = r"full rank is proved, but condition.* take a factor of 0\.0 GiB, more than the memory"
+    words = r"full rank is proved, but condition.* take a factor of 0\.0 GiB, which exceeds the"
     with pytest.raises(ValueError, match=words):
         ask(report)
 
@@ -78,7 +78,7 @@ def test_where_a_gram_fits_a_larger_ridge_decides(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(prepared, "MAX_FACTOR_BYTES", 100)
     tone = cs.identify(cs.Problem(np.sin(np.arange(500.0)), kernel_size=P))
     assert tone.verdict == "undecided"
-    with pytest.raises(ValueError, match="ridge=1e-300 is too small to decide anything"):
+    with pytest.raises(ValueError, match="ridge=1e-300 is too small to certify full rank"):
         tone.resolution(1e-300)
     assert (tone.resolution(1.0) < 1).all()
 

@@ -328,5 +328,5 @@ def test_many_unknowns_go_by_another_route(name: str, monkeypatch: pytest.Monkey
 
 def test_what_is_undecided_is_not_foretold(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(prepared, "MAX_FACTOR_BYTES", 0)
-    with pytest.raises(ValueError, match="undecided: the unknowns are too many for the memory"):
+    with pytest.raises(ValueError, match=r"undecided: .* exceeds the memory limit"):
         cs.identify(cs.Problem(np.ones(9), kernel_size=(3,))).descent()

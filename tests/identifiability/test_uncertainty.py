@@ -157,7 +157,7 @@ def test_a_ridge_that_cannot_be_is_an_error() -> None:
             report.ridge_for(1.5)
     with pytest.raises(ValueError, match="ridge must be finite and not negative, got -1"):
         cs.identify(cs.Problem(N, kernel_size=3)).resolution(-1)
-    with pytest.raises(ValueError, match="ridge=1e-40 is too small to decide anything; give more"):
+    with pytest.raises(ValueError, match="ridge=1e-40 is too small to certify full rank; incr"):
         cs.identify(cs.Problem(np.ones(20), kernel_size=3)).resolution(1e-40)
 
 

@@ -219,7 +219,7 @@ def test_no_gram_beyond_its_memory_either(monkeypatch: pytest.MonkeyPatch) -> No
     assert report.verdict == "undecided"
     assert "a QR of so many unknowns would take" in " ".join(str(report).split())
     assert report.to_dict()["verdict"] == "undecided"
-    with pytest.raises(ValueError, match="undecided: the unknowns are too many for the memory"):
+    with pytest.raises(ValueError, match=r"undecided: .* exceeds the memory limit"):
         _ = report.rank
 
 

@@ -252,7 +252,7 @@ def test_resolution_under_a_ridge(ridge: float) -> None:
     wanted = np.einsum("mp,mn,np->p", a, inverse, a)
     found = report.resolution(ridge).reshape(P, Q)
     np.testing.assert_allclose(found, np.stack([wanted] * Q, 1), rtol=1e-10)
-    with pytest.raises(ValueError, match="ridge=1e-300 is too small to decide anything"):
+    with pytest.raises(ValueError, match="ridge=1e-300 is too small to certify full rank"):
         report.resolution(1e-300)
 
 

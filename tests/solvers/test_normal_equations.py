@@ -229,7 +229,7 @@ def test_full_rank_is_proved_where_no_factor_fits(monkeypatch: pytest.MonkeyPatc
     assert "overdetermined" in str(report)
     tone = cs.identify(cs.Problem(np.sin(np.arange(3000.0)), kernel_size=40))
     assert tone.verdict == "undecided"
-    with pytest.raises(ValueError, match="undecided: the unknowns are too many"):
+    with pytest.raises(ValueError, match=r"undecided: .* exceeds the memory limit"):
         _ = tone.rank
 
 
