@@ -93,6 +93,10 @@ class Descent:
         return [size * c for c in self.curvatures]
 
     def __repr__(self) -> str:
+        return self.text()
+
+    def text(self) -> str:
+        """The forecast in words, as a terminal shows it."""
         ranked = sorted(
             (c, g, i) for g, all_c in enumerate(self.curvatures) for i, c in enumerate(all_c)
         )

@@ -22,7 +22,8 @@ class Identifiability(Diagnosis):
     about one; ``condition`` and ``singular_values`` are those of A itself. With a bias, all are
     those of A with the column of ones projected out, and the bias counts as one more unknown.
 
-    What is costly is computed when first asked for. Verdicts, in the order in which they are
+    What is costly is computed when first asked for: ``repr`` shows what is known, ``print`` and
+    `text` the whole. Verdicts, in the order in which they are
     decided:
 
     - "underdetermined": fewer equations than unknowns;
@@ -111,8 +112,19 @@ class Identifiability(Diagnosis):
             for i, text in enumerate(filter(None, texts))
         )
 
-    def __repr__(self) -> str:
+    def __str__(self) -> str:
         return self.text()
+
+    def __repr__(self) -> str:
+        """What is known already; nothing is computed for it."""
+        known = vars(self)
+        verdict = self.verdict if "worst_group" in known else "not computed yet"
+        if {"worst_group", "group_ranks"} <= known.keys():
+            verdict += f", rank {self.rank} of {self.columns}"
+        whole = "print(...) or .text() computes and shows the whole"
+        return "\n".join(
+            [line("data", repr(self.problem)), line("verdict", verdict), line("report", whole)]
+        )
 
 
 def _finite(value: Any) -> Any:

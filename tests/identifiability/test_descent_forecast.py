@@ -273,7 +273,8 @@ def test_a_silent_group_and_a_mean_are_told_apart() -> None:
 def test_the_text_is_advice() -> None:
     x = np.stack([np.convolve(NOISE[:, 0], [0.25, 0.5, 0.25], "same"), NOISE[:, 1]], axis=-1)
     found = cs.identify(cs.Problem(x, kernel_size=(6,), bias=True)).descent()
-    text = repr(found)
+    text = found.text()
+    assert repr(found) == text
     assert max(map(len, text.splitlines())) <= 88
     labels = [line[:11].strip() for line in text.splitlines()]
     assert labels == ["descent", "step", "rate", "steps", "last", "", "", "instead"]

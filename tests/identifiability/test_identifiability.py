@@ -103,10 +103,33 @@ def test_counting_misleads_where_rows_repeat() -> None:
     assert "only 1 of these equations is independent" in report.counting
 
 
+@pytest.mark.parametrize("x", [NOISE[:12], NOISE[:, [0, 1, 0]], NOISE], ids=lambda x: x.shape)
+def test_repr_computes_nothing(x: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither a factor, nor a search for remedies, nor a prediction: what it had is not there."""
+
+    def shown(report: cs.Identifiability) -> str:
+        with monkeypatch.context() as patch:
+            for name in ("diagnosis.prepare", "diagnosis.verdicts", "diagnosis.System",
+                         "report.remedies", "report.wording", "report.forecast"):  # fmt: skip
+                patch.setattr(f"convsolve.identifiability.{name}", None)
+            return repr(report)
+
+    problem = cs.Problem(x, kernel_size=(4,), bias=True)
+    report = cs.identify(problem)
+    fresh = " ".join(shown(report).split())
+    assert repr(problem) in fresh
+    assert "not computed yet" in fresh
+    assert report.verdict in shown(report)
+    assert ", rank" not in shown(report)
+    assert f"{report.verdict}, rank {report.rank} of 12" in shown(report)
+    assert str(report) == report.text()
+    assert len(shown(report).splitlines()) <= 5
+    assert max(map(len, shown(report).splitlines())) <= 88
+
+
 def test_the_text_is_the_report() -> None:
     report = cs.identify(cs.Problem(NOISE[:12], kernel_size=(4,), bias=True))
     text = str(report)
-    assert repr(report) == text
     assert "1 record × 12 samples × 3 channels" in text.splitlines()[0]
     for words in ("underdetermined", "9 per output channel", "13 per output channel", "infinite"):
         assert words in text
