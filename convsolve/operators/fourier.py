@@ -244,13 +244,13 @@ def _parts(
     """(group, x, y) of every comb of every stack, read in those scales less those shifts."""
     inputs, outputs = (s.size // spec.groups for s in scales)
     for x, y in stacks:
-        for comb in combs(Series(x, scales[0], shifts[0]), spec):
-            phases = comb.x.scale.size // scales[0].size
-            seen = None if y is None else Series(y[:, *comb.outputs], scales[1], shifts[1])
+        for seen, out in combs(Series(x, scales[0], shifts[0]), y, spec):
+            phases = seen.scale.size // scales[0].size
+            given = None if out is None else Series(out, scales[1], shifts[1])
             for g in range(spec.groups):
                 mine: slice | np.ndarray = slice(g * inputs, (g + 1) * inputs)
                 if phases > 1:
                     own = np.arange(phases)[:, None] * scales[0].size + g * inputs
                     mine = (own + np.arange(inputs)).reshape(-1)
-                out = slice(g * outputs, (g + 1) * outputs)
-                yield g, comb.x.channels(mine), None if seen is None else seen.channels(out)
+                of_group = slice(g * outputs, (g + 1) * outputs)
+                yield g, seen.channels(mine), None if given is None else given.channels(of_group)

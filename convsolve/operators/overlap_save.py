@@ -11,7 +11,7 @@ import itertools
 import math
 import os
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextvars import copy_context
 from functools import cache
@@ -84,13 +84,6 @@ class Series(NamedTuple):
         return Series(self.data[..., which], self.scale[which], self.shift[which])
 
 
-class Comb(NamedTuple):
-    """x (N, *L, C) without stride and dilation, and which outputs are its windows."""
-
-    x: Series
-    outputs: tuple[slice, ...]
-
-
 def comb_taps(spec: ConvSpec) -> tuple[int, ...]:
     """Taps of a comb along each axis: those of the kernel over the stride that is left."""
     axes = zip(spec.kernel_size, spec.stride, spec.dilation, strict=True)
@@ -119,37 +112,69 @@ def _phases(spec: ConvSpec) -> tuple[int, ...]:
     return tuple(s // math.gcd(s, d) for s, d in zip(spec.stride, spec.dilation, strict=True))
 
 
-def combs(series: Series, spec: ConvSpec) -> Iterator[Comb]:
-    """x (N, *E, C) in normal form as combs (N, *L, phases·C).
+def combs(
+    x: Series, y: np.ndarray | None, spec: ConvSpec
+) -> Iterator[tuple[Series, np.ndarray | None]]:
+    """x (N, *E, C) in normal form without stride and dilation, (N', *L, phases·C), and the view
+    (N', *T', Q) of y (N, *T, Q) that its windows give.
 
-    A dilated kernel reads interleaved combs, each on its own; a strided one reads the phases of a
-    comb as channels, the last of which the kernel may not reach: see `comb_columns`.
+    A dilated kernel reads interleaved combs, each on its own: those of one length are records of
+    one array, as far as a view can be had. A strided one reads the phases of a comb as channels,
+    the last of which the kernel may not reach: see `comb_columns`.
     """
     common = [math.gcd(s, d) for s, d in zip(spec.stride, spec.dilation, strict=True)]
     taps, phases = comb_taps(spec), _phases(spec)
     dilation = [d // g for d, g in zip(spec.dilation, common, strict=True)]
-    x = series.data[(slice(None), *(slice(None, None, g) for g in common))]
-    counts = [
-        (e - (k - 1) * dl - 1) // s + 1
-        for e, k, dl, s in zip(x.shape[1:-1], spec.kernel_size, dilation, phases, strict=True)
-    ]
+    read = x.data[(slice(None), *(slice(None, None, g) for g in common))]
+    counts = spec.normal.output_shape(x.data.shape[1:-1])
     repeated = math.prod(phases)
-    scale, shift = np.tile(series.scale, repeated), np.tile(series.shift, repeated)
-    for starts in itertools.product(
-        *(range(min(a, t)) for a, t in zip(dilation, counts, strict=True))
-    ):
-        axes = list(zip(starts, dilation, counts, phases, taps, strict=True))
-        lengths = [len(range(at, t, a)) + k - 1 for at, a, t, s, k in axes]
-        part = x[(slice(None), *(slice(at * s, None, a) for at, a, t, s, k in axes))]
+    scale, shift = np.tile(x.scale, repeated), np.tile(x.shift, repeated)
+    for runs in itertools.product(*map(_runs, dilation, counts)):
+        starts, windows = zip(*runs, strict=True)
         # Up to the last sample that a tap reads: other phases of it belong to no window.
-        ends = zip(lengths, phases, taps, spec.kernel_size, strict=True)
-        part = part[(slice(None), *(slice((n - k) * s + own) for n, s, k, own in ends))]
-        if repeated > 1:
-            # What is read as zero: beside an offset a sample of zero would be a burst.
-            nothing = series.shift / series.scale
-            part = _by_phase(part, lengths, phases, nothing)
-        outputs = tuple(slice(at, None, a) for at, a, *_ in axes)
-        yield Comb(Series(part, scale, shift), outputs)
+        samples = [
+            (n - 1) * s + k for n, s, k in zip(windows, phases, spec.kernel_size, strict=True)
+        ]
+        lengths = [n + k - 1 for n, k in zip(windows, taps, strict=True)]
+        parts = _interleaved(read, starts, phases, dilation, samples)
+        outputs: Iterable[np.ndarray | None] = itertools.repeat(None)
+        if y is not None:
+            outputs = _interleaved(y, starts, (1,) * len(starts), dilation, windows)
+        for part, out in zip(parts, outputs, strict=False):
+            if repeated > 1:
+                # What is read as zero: beside an offset a sample of zero would be a burst.
+                part = _by_phase(part, lengths, phases, x.shift / x.scale)
+            yield Series(part, scale, shift), out
+
+
+def _runs(dilation: int, count: int) -> list[tuple[range, int]]:
+    """The starts of the combs of ``count`` outputs, those of one length together, and that."""
+    each, more = divmod(count, dilation)
+    found = [(range(more), each + 1), (range(more, dilation), each)]
+    return [(starts, length) for starts, length in found if starts and length]
+
+
+def _interleaved(
+    a: np.ndarray,
+    starts: Sequence[range],
+    steps: Sequence[int],
+    dilation: Sequence[int],
+    lengths: Sequence[int],
+) -> Iterator[np.ndarray]:
+    """a[:, start·step :: dilation][:, :length] of every start along every axis, as views: of
+    records and starts those of the longest axis together.
+    """
+    d = len(starts)
+    spans = [(n - 1) * apart + 1 for n, apart in zip(lengths, dilation, strict=True)]
+    view = np.lib.stride_tricks.sliding_window_view(
+        a, spans, tuple(range(1, 1 + d)), writeable=True
+    )
+    first = [slice(r[0] * s, r[-1] * s + 1, s) for r, s in zip(starts, steps, strict=True)]
+    view = view[:, *first, :, *(slice(None, None, apart) for apart in dilation)]
+    view = np.moveaxis(view, 1 + d, -1)
+    view = np.moveaxis(view, int(np.argmax(view.shape[: 1 + d])), 0)
+    for others in np.ndindex(view.shape[1 : 1 + d]):
+        yield view[:, *others]
 
 
 def _by_phase(

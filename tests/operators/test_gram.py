@@ -126,6 +126,42 @@ def test_moments_are_those_of_the_matrix(ndim: int, kind: str) -> None:
         np.testing.assert_allclose(found._column_sums(False), a.sum(1), rtol=0, atol=1e-10)
 
 
+@pytest.mark.parametrize(
+    ("records", "shape", "taps", "dilation", "most"),
+    [
+        (1, (400,), (3,), (2,), 2),
+        (1, (400,), (3,), (97,), 2),
+        (1, (400,), (3,), (199,), 1),
+        (5, (400,), (3,), (97,), 10),
+        (90, (40,), (3,), (7,), 14),
+        (1, (60, 60), (2, 3), (11, 9), 36),
+    ],
+)
+def test_components_of_one_length_are_records_of_one_part(
+    records: int,
+    shape: tuple[int, ...],
+    taps: tuple[int, ...],
+    dilation: tuple[int, ...],
+    most: int,
+) -> None:
+    """Else every part costs a millisecond, and a dilation of thousands takes seconds."""
+    rng = np.random.default_rng(0)
+    rows = [n - (k - 1) * d for n, k, d in zip(shape, taps, dilation)]
+    x = [rng.integers(-9, 10, (*shape, 2)) for _ in range(records)]
+    y = [rng.integers(-9, 10, (*rows, 1)) for _ in range(records)]
+    case = Geometry(x, y, taps, (1,) * len(taps), dilation, "valid", 1)
+    (stack,) = Prepared(cs.Problem(x, y, spec=case.spec)).stacks
+    found, a = Signals([stack], case.spec, np.ones(2), np.ones(1), False), case.matrix()[0]
+    assert len(found.parts) <= most
+    for _, part, out in found.parts:
+        # Views, so that memory does not grow with the dilation either.
+        assert out is not None
+        assert np.may_share_memory(part.data, stack[0])
+        assert np.may_share_memory(out.data, stack[1])
+    assert np.array_equal(np.rint(found.sums[0].gram), a.T @ a)
+    assert np.array_equal(np.rint(found.sums[0].rhs), a.T @ case.outputs()[0])
+
+
 @pytest.mark.usefixtures("blocks")
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("ndim", [1, 2, 3])
