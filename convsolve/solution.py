@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import textwrap
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,16 +13,23 @@ import numpy as np
 
 from .files import read_arrays, write_npz
 from .identifiability.report import Identifiability
-from .identifiability.wording import weak_sentence
+from .identifiability.wording import MEANING, weak_sentence
+from .kernel_text import kernel_lines
+from .leastsquares.certificate import EXACT
 from .linalg.lapack import MAX_SPECTRUM
 from .linalg.rank import EPS
 from .operators.fourier import predicted
 from .problem.problem import Problem
 from .problem.spec import ConvSpec
 from .solvers.base import Trace
+from .text import line
 
 # Version 1 lacks what was asked: the settings, the penalty and the version of convsolve.
 VERSION, READ = 2, (1, 2)
+# Of a text: where its words begin, right of their labels.
+MARGIN = 16
+# Outputs whose R² a text shows.
+MAX_OUTPUTS = 6
 
 
 class Score(NamedTuple):
@@ -202,31 +208,80 @@ class Solution:
         encoded = np.frombuffer(json.dumps(about).encode(), np.uint8)
         write_npz(path, arrays | {"about": encoded}, force=force)
 
-    def __repr__(self) -> str:
+    def text(self) -> str:
+        """All of it, as `print` shows it; R² takes a prediction of the training data."""
         lines = [f"{self.stats['solver']}: {self.status}"]
-        if self.certificate is not None:
-            kind = self.stats["certificate_kind"]
-            lines.append(f"certificate  {certificate_text(self.certificate, kind)}")
-        if self.identifiability is not None:
-            report = self.identifiability
-            lines.append(f"data         {report.verdict}")
-            # Of more unknowns it would take longer than the answer did: the report has it.
-            few = report.n_unknowns <= MAX_SPECTRUM
-            weak = weak_sentence(report) if few and report.unique and report.decided else ""
-            lines += [f"             {text}" for text in textwrap.wrap(weak, 75)]
-        kernel = np.asarray(self.kernel)
-        shape = " × ".join(map(str, kernel.shape))
-        lines.append(f"kernel       {shape} (taps × channels × outputs), {kernel.dtype}")
-        lags = " × ".join(f"{axis[0]} … {axis[-1]}" for axis in self.tap_lags)
-        lines.append(f"lags         {lags} samples, in the order of the kernel")
-        text = np.array2string(np.squeeze(kernel), threshold=60, edgeitems=3, precision=6)
-        lines += ["             " + line for line in text.splitlines()]
-        if np.any(np.asarray(self.bias)):
-            lines.append(f"bias         {np.array2string(np.asarray(self.bias), precision=6)}")
-        if self._problem is not None:
-            r2 = ", ".join(f"{v:.6f}" if abs(v) < 1e3 else f"{v:.2g}" for v in self.score().r2[:6])
-            lines.append(f"R²           {r2}{' …' if self.kernel.shape[-1] > 6 else ''}")
+        lines += [line(label, words, MARGIN) for label, words in self._trust()]
+        lines += kernel_lines(np.asarray(self.kernel), self.tap_lags, self.spec.groups, MARGIN)
+        lines += [line(label, words, MARGIN) for label, words in (*self._fit(), *self._asked())]
         return "\n".join(lines)
+
+    def _trust(self) -> list[tuple[str, str]]:
+        """How far the answer can be trusted: entries of the text."""
+        if self.certificate is None:
+            certificate = "none: only an answer of least squares has one"
+        else:
+            exact = "exact to rounding" if self.certificate <= EXACT else "not exact to rounding"
+            certificate = f"{self._certificate_text()}: {exact}; it says nothing of noise in y"
+        entries = [("certificate", certificate)]
+        report = self.identifiability
+        if report is None:
+            verdict = self._known_verdict()
+            return entries if verdict is None else [*entries, ("data", verdict)]
+        entries.append(("data", f"{report.verdict}: {MEANING[report.verdict]}"))
+        # Of more unknowns it would take longer than the answer did: the report has it.
+        few = report.n_unknowns <= MAX_SPECTRUM
+        weak = weak_sentence(report) if few and report.unique and report.decided else ""
+        return [*entries, ("", weak)] if weak else entries
+
+    def _fit(self) -> list[tuple[str, str]]:
+        """The bias, and how well the training data are fitted: entries of the text."""
+        entries, bias = [], np.asarray(self.bias)
+        if bias.any():
+            words = np.array2string(bias, precision=6, threshold=24, max_line_width=10**6)
+            entries.append(("bias", words))
+        if self._problem is not None:
+            r2 = self.score().r2[:MAX_OUTPUTS]
+            words = ", ".join(f"{v:.6f}" if abs(v) < 1e3 else f"{v:.2g}" for v in r2)
+            more = " …" if self.kernel.shape[-1] > MAX_OUTPUTS else ""
+            entries.append(("R² (in-sample)", words + more))
+        return entries
+
+    def _asked(self) -> list[tuple[str, str]]:
+        """What was asked, and of which convsolve: entries of the text."""
+        stats = self.stats
+        if "version" not in stats:
+            return [("settings", "not recorded: the file is of version 1")]
+        settings = ", ".join(f"{name} {value}" for name, value in stats["settings"].items())
+        penalty = "none"
+        if stats["penalty"] is not None:
+            penalty = "{kind} of strength {strength:g}".format(**stats["penalty"])
+        entries = [("penalty", penalty), ("settings", settings), ("convsolve", stats["version"])]
+        return [("AutoSolver", stats["choice"]), *entries] if "choice" in stats else entries
+
+    def _certificate_text(self) -> str:
+        assert self.certificate is not None
+        return certificate_text(self.certificate, self.stats["certificate_kind"])
+
+    def _known_verdict(self) -> str | None:
+        """The verdict on the data where it has been found, or was saved."""
+        if self.identifiability is not None:
+            return self.identifiability.known_verdict
+        saved = self.stats.get("identifiability")
+        return None if saved is None else str(saved["verdict"])
+
+    def __str__(self) -> str:
+        return self.text()
+
+    def __repr__(self) -> str:
+        """What is known already; nothing is computed."""
+        shape = " × ".join(map(str, self.kernel.shape))
+        parts = [f"{self.stats['solver']}: {self.status}", f"kernel {shape} {self.kernel.dtype}"]
+        if self.certificate is not None:
+            parts.append(f"certificate {self._certificate_text()}")
+        if (verdict := self._known_verdict()) is not None:
+            parts.append(f"data {verdict}")
+        return f"<Solution {', '.join(parts)}>"
 
 
 def certificate_text(value: float, kind: str) -> str:
@@ -271,9 +326,9 @@ def load(path: str | Path) -> Solution:
             trace=trace,
         )
     except KeyError as error:
-        raise ValueError(f"{path}: incomplete solution file: {error} is missing") from error
+        raise ValueError(f"{path}: incomplete solution file, {error} is missing") from error
     except (TypeError, ValueError, RecursionError) as error:
-        raise ValueError(f"{path}: damaged solution file: {error}") from error
+        raise ValueError(f"{path}: cannot be read as a solution: {error}") from error
 
 
 def _given(problem: Problem) -> tuple[np.ndarray, ...]:

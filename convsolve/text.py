@@ -35,9 +35,9 @@ def ranges(numbers: Sequence[int]) -> str:
     return ", ".join(texts)
 
 
-def line(label: str, text: str) -> str:
-    """One entry of a report, wrapped to the width of a terminal."""
+def line(label: str, text: str, margin: int = 11) -> str:
+    """One entry of a report, its text right of a margin, wrapped to the width of a terminal."""
     return textwrap.fill(
-        text, WIDTH, initial_indent=f"{label:<11}", subsequent_indent=" " * 11,
+        text, WIDTH, initial_indent=f"{label:<{margin}}", subsequent_indent=" " * margin,
         break_on_hyphens=False,
     )  # fmt: skip

@@ -22,6 +22,7 @@ ROWS = [
     {"operators"},
     {"leastsquares"},
     {"identifiability", "solvers"},
+    {"kernel_text"},
     {"solution"},
     {"api"},
     {"comparison"},

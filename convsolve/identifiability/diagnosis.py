@@ -116,6 +116,14 @@ class Diagnosis:
         return self.group_verdicts[self.worst_group]
 
     @property
+    def known_verdict(self) -> str | None:
+        """The verdict where counting decides it or work is done; None where it takes a factor."""
+        if self.n_equations < self.n_unknowns:
+            return "underdetermined"
+        known = vars(self).get("group_verdicts")
+        return None if known is None else max(known, key=SEVERITY.index)
+
+    @property
     def unique(self) -> bool:
         """True for the two determined verdicts only."""
         return self.verdict in DETERMINED

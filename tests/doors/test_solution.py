@@ -15,6 +15,9 @@ import optax
 import pytest
 
 import convsolve as cs
+from convsolve import solution
+from convsolve.identifiability.report import Identifiability
+from convsolve.leastsquares.system import System
 
 RNG = np.random.default_rng(0)
 X = RNG.standard_normal((3, 40, 2))
@@ -175,7 +178,7 @@ ASKED = {
 
 @pytest.mark.parametrize("name", ASKED)
 def test_a_fit_says_what_was_asked_of_it(name: str, tmp_path: Path) -> None:
-    """In its stats and in its file; an AutoSolver also what ran."""
+    """In its stats, in its text and in its file; an AutoSolver also what ran."""
     solver, settings, penalty = ASKED[name]
     fit = cs.solve(SMALL, solver)
     assert fit.stats["settings"] == settings
@@ -188,6 +191,10 @@ def test_a_fit_says_what_was_asked_of_it(name: str, tmp_path: Path) -> None:
     assert back.stats == fit.stats | {"identifiability": fit.identifiability.to_dict()}
     back.save(tmp_path / "again.npz")
     assert cs.load(tmp_path / "again.npz").stats == back.stats
+    for text in (" ".join(str(one).split()) for one in (fit, back)):
+        assert ", ".join(f"{key} {value}" for key, value in settings.items()) in text
+        assert f"penalty {'none' if penalty is None else 'ridge of strength 0.5'}" in text
+        assert f"convsolve {cs.__version__}" in text
 
 
 def test_what_version_1_wrote_is_read() -> None:
@@ -201,6 +208,8 @@ def test_what_version_1_wrote_is_read() -> None:
     assert "settings" not in back.stats
     x = np.random.default_rng(0).integers(-9, 10, (24, 2)).astype(float)
     assert back.predict(x)[0] == pytest.approx([3.89086713, -4.80380037])
+    assert "settings        not recorded: the file is of version 1" in str(back)
+    assert repr(back).endswith("certificate 0.12, data overdetermined>")
 
 
 @pytest.mark.parametrize("bias", [False, True])
@@ -233,17 +242,17 @@ def test_load_refuses_what_it_does_not_know(tmp_path: Path) -> None:
     newer = tmp_path / "newer.npz"
     about = np.frombuffer(b'{"version": 99}', np.uint8)
     np.savez(newer, about=about)
-    with pytest.raises(ValueError, match="version 99 is not known; update convsolve"):
+    with pytest.raises(ValueError, match="solution: version 99 is not known; update convsolve"):
         cs.load(newer)
 
 
 @pytest.mark.parametrize(
     ("about", "words"),
     [
-        (b'{"version": 1}', "'kernel' is missing"),
-        (b"[]", "damaged solution file"),
-        (b"{", "damaged solution file"),
-        (b"\xff", "damaged solution file"),
+        (b'{"version": 1}', "incomplete solution file, 'kernel' is missing"),
+        (b"[]", "cannot be read as a solution"),
+        (b"{", "cannot be read as a solution"),
+        (b"\xff", "cannot be read as a solution"),
     ],
 )
 def test_a_damaged_solution_is_named(tmp_path: Path, about: bytes, words: str) -> None:
@@ -287,12 +296,53 @@ def test_same_padding_with_a_stride_keeps_its_lags() -> None:
 
 
 def test_the_text_shows_what_matters() -> None:
-    text = str(cs.solve(cs.Problem(X, Y, spec=SPEC)))
+    fit = cs.solve(cs.Problem(X, Y, spec=SPEC))
+    text = str(fit)
+    assert text == fit.text() == f"{fit}"
     assert text.splitlines()[0] == "LeastSquares(qr): solved"
-    assert re.search(r"^certificate  (< 1|(≤ )?[\d.]+) eps", text, re.MULTILINE)
-    assert "overdetermined" in text
-    assert "lags         4 … 0 samples" in text
-    assert "5 × 2 × 2 (taps × channels × outputs), float64" in text
+    eps = r"(< 1|(≤ )?[\d.]+) eps: exact to rounding; it says nothing of noise in y"
+    assert re.search(rf"^certificate     {eps}$", text, re.MULTILINE)
+    assert "data            overdetermined: one kernel fits best" in text
+    assert "lags            0 … 4 samples" in text
+    assert "5 taps × 2 channels × 2 outputs, float64" in text
+    r2 = ", ".join(f"{v:.6f}" for v in fit.score().r2)
+    assert f"R² (in-sample)  {r2}" in text
+    short = str(cs.solve(cs.Problem(X, Y, spec=SPEC), cs.GradientDescent(steps=1)))
+    assert re.search(r"certificate     0\.\d+: not exact to rounding; it says nothing", short)
+    other = str(cs.solve(cs.Problem(X, Y, spec=SPEC), cs.GradientDescent(steps=1, loss="mae")))
+    assert "certificate     none: only an answer of least squares has one" in other
+
+
+def test_repr_shows_what_is_known_and_computes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The verdict under a large ridge is not known: the ridge alone determines the kernel."""
+    problem = cs.Problem(X, Y, spec=SPEC)
+    fits = [cs.solve(problem, s) for s in (cs.NormalEquations(1e6), cs.LeastSquares())]
+    reports = [fit.identifiability for fit in fits]
+    assert reports[0] is reports[1]
+    ridged = cs.solve(cs.Problem(X, Y, spec=SPEC), cs.NormalEquations(1e6))
+    few = cs.Problem(X[0, :8], Y[0, :8], spec=SPEC)
+    ridged_few = cs.solve(few, cs.LeastSquares(ridge=1e6))
+
+    def refuse(*_: object, **__: object) -> None:
+        pytest.fail("repr computes")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(cs.Solution, "predict", refuse)
+        patch.setattr(solution, "predicted", refuse)
+        patch.setattr(Identifiability, "noise_gain", property(refuse))
+        patch.setattr(System, "factor", refuse)
+        shown = [repr(fit) for fit in (*fits, ridged, ridged_few)]
+        for fit in (*fits, ridged, ridged_few):  # what is refused is what the text takes
+            with pytest.raises(pytest.fail.Exception, match="repr computes"):
+                str(fit)
+    kernel = r"kernel 5 × 2 × 2 float64, certificate (< 1|≤ [\d.]+) eps"
+    assert re.fullmatch(rf"<Solution NormalEquations: solved, {kernel}, data overdet.*>", shown[0])
+    assert re.fullmatch(rf"<Solution LeastSquares\(svd\): .*{kernel}, data overdet.*>", shown[1])
+    assert re.fullmatch(rf"<Solution NormalEquations: solved, {kernel}>", shown[2])
+    # What counting decides is known.
+    assert shown[3].endswith("data underdetermined>")
+    assert "data            overdetermined" in str(ridged)
+    assert repr(ridged).endswith("data overdetermined>")
 
 
 def test_held_out_data_are_judged_too() -> None:

@@ -255,7 +255,7 @@ def test_nothing_is_done_twice_between_identify_and_solve(monkeypatch):
     report = fit.identifiability
     assert (report.verdict, report.rank, report.nullity) == ("overdetermined", 900, 0)
     monkeypatch.setattr("convsolve.solution.MAX_SPECTRUM", 800)
-    assert "data         overdetermined" in str(fit)
+    assert "data            overdetermined" in str(fit)
     ridged = cs.solve(again, cs.ConjugateGradient(1e-9))
     assert ridged.stats["evidence"] == "known before"
 
