@@ -42,7 +42,7 @@ def identify(problem: Problem) -> Identifiability:
     report = problem.report() if problem.report is not None else None
     if report is None:
         report = Identifiability(problem)
-        # Weak, since the report holds the problem: nobody's matrices shall outlive their use.
+        # Weak: the report holds the problem, and a cycle would delay the freeing of its matrices.
         problem.report = weakref.ref(report)
     return report
 
