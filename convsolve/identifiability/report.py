@@ -118,7 +118,7 @@ class Identifiability(Diagnosis):
     def __repr__(self) -> str:
         """What is known already; nothing is computed for it."""
         known = vars(self)
-        verdict = self.verdict if "worst_group" in known else "not computed yet"
+        verdict = self.known_verdict or "not computed yet"
         if {"worst_group", "group_ranks"} <= known.keys():
             verdict += f", rank {self.rank} of {self.columns}"
         whole = "print(...) or .text() computes and shows the whole"
