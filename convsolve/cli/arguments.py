@@ -32,6 +32,7 @@ SOLVERS = {
     "adam": ("gradient descent by Adam", ("loss", "steps", "key", "rate", "via")),
     "lbfgs": ("gradient descent by L-BFGS", ("loss", "steps", "key", "via")),
 }
+PADDINGS, EDGES = ("valid", "same", "full", "causal", "circular"), ("drop", "zeros", "circular")
 SETTINGS = ("ridge", "loss", "steps", "key", "rate", "via")
 
 EPILOG = """\
@@ -67,10 +68,18 @@ def judged(*kinds: type[Exception], source: str = "") -> Iterator[None]:
     try:
         yield
     except kinds as error:
-        text = str(error)
+        text = _in_shell(str(error))
         if isinstance(error, OSError) and error.strerror:
             text = f"{error.filename}: {error.strerror}"
         raise Refusal(f"{source}: {text}" if source else text) from error
+
+
+def _in_shell(text: str) -> str:
+    """An error of the library, ``padding='full'`` and the like written as options."""
+    for option, words in (("padding", PADDINGS), ("edges", EDGES)):
+        for word in words:
+            text = text.replace(f"{option}={word!r}", f"--{option} {word}")
+    return text
 
 
 class _Parser(argparse.ArgumentParser):
@@ -139,7 +148,7 @@ def _add_input(command: argparse.ArgumentParser) -> None:
     shape.add_argument(
         "--lags", type=int, nargs="+", metavar="L", help="FIRST LAST per axis, for y as long as x"
     )
-    shape.add_argument("--edges", choices=("drop", "zeros", "circular"), help="default drop")
+    shape.add_argument("--edges", choices=EDGES, help="default drop")
     shape.add_argument("--groups", type=int, default=1, metavar="G")
     shape.add_argument("--bias", action="store_true", help="a constant per output is unknown too")
 
@@ -213,13 +222,13 @@ def _per_axis(numbers: list[int] | None) -> Any:
 
 def _padding(text: str) -> Any:
     """A word as it is; numbers as (lo, hi) pairs."""
-    if text.isalpha():
+    if text in PADDINGS:
         return text
     try:
         numbers = [int(part) for part in text.split(",")]
         return tuple(zip(numbers[::2], numbers[1::2], strict=True))
     except ValueError as error:
-        wanted = "a word, or lo,hi for every axis"
+        wanted = f"one of {', '.join(PADDINGS)}, or lo,hi for every axis"
         raise argparse.ArgumentTypeError(f"{text!r} is not {wanted}") from error
 
 

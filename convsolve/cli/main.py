@@ -8,7 +8,6 @@ import io
 import json
 import math
 import os
-import re
 import signal
 import sys
 import threading
@@ -46,7 +45,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if sys.stdout is not None:
             sys.stdout.flush()
     except Refusal as refusal:
-        print(f"convsolve: {_in_shell(str(refusal))}", file=sys.stderr)
+        print(f"convsolve: {refusal}", file=sys.stderr)
         return refusal.status
     except KeyboardInterrupt:
         print("convsolve: interrupted", file=sys.stderr)
@@ -100,7 +99,7 @@ def _identify(args: argparse.Namespace, told: list[Warning | str]) -> int:
     if args.json:
         _print_json(report.to_dict())
     else:
-        print(_in_shell(str(report)))
+        print(report.text(shell=True))
     return OK if report.unique else NOT_UNIQUE
 
 
@@ -117,7 +116,7 @@ def _solve(args: argparse.Namespace, told: list[Warning | str]) -> int:
         with judged(SolveError, source=source(args)), _progress(steps) as progress:
             fit = solve(stated, method, strict=args.strict, progress=progress)
     except IdentifiabilityError as error:
-        raise Refusal(str(error), NOT_UNIQUE) from error
+        raise Refusal(_in_shell(error), NOT_UNIQUE) from error
     if args.out is not None:
         with judged(OSError):
             fit.save(args.out, force=args.force)
@@ -136,7 +135,7 @@ def _solve(args: argparse.Namespace, told: list[Warning | str]) -> int:
         }
         _print_json(document)
     else:
-        print(_in_shell(f"{stated}\n{fit}"))
+        print(f"{stated}\n{fit}")
     if fit.status == "interrupted":
         return INTERRUPTED
     if any(isinstance(warning, IdentifiabilityWarning) for warning in told):
@@ -198,8 +197,7 @@ def _warnings_told() -> Iterator[list[Warning | str]]:
             if not issubclass(category, UserWarning):
                 return otherwise(message, category, *where, **more)
             told.append(message)
-            line = _in_shell(" ".join(str(message).split()))
-            print(f"convsolve: warning: {line}", file=sys.stderr)
+            print(f"convsolve: warning: {_in_shell(message)}", file=sys.stderr)
 
         warnings.simplefilter("always", UserWarning)
         warnings.showwarning = show
@@ -223,20 +221,11 @@ def _progress(steps: int | None) -> Iterator[Callable[[int, int, float], None] |
         yield show
 
 
-# A report speaks Python, "lags=(0, 4)"; a line may break within.
-_ARGUMENTS = (
-    (re.compile(r"\bbias=False"), r"leave out --bias"),
-    (re.compile(r"\b(lags|kernel_size)=\((-?\d+),(\s+)(-?\d+)\)"), r"--\1 \2\3\4"),
-    (re.compile(r"\bkernel_size=\((\d+),(\s+)(\d+),(\s+)(\d+)\)"), r"--kernel_size \1\2\3\4\5"),
-    (re.compile(r"\b(kernel_size|ridge|stride|edges|padding)='?([\w.+-]+)'?"), r"--\1 \2"),
-    (re.compile(r"--kernel_size"), "--kernel-size"),
-)
-
-
-def _in_shell(text: str) -> str:
-    """A text with the arguments of Python as options of the command line."""
-    for pattern, option in _ARGUMENTS:
-        text = pattern.sub(option, text)
+def _in_shell(message: Any) -> str:
+    """A warning or an error in one line, its remedies with the options of the command line."""
+    text, report = " ".join(str(message).split()), getattr(message, "report", None)
+    for remedy in [] if report is None else report.advice:
+        text = text.replace(remedy.sentence(), remedy.sentence(shell=True))
     return text
 
 

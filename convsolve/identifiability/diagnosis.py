@@ -73,8 +73,8 @@ class Diagnosis:
         )
 
     @property
-    def matrix_numbers(self) -> int:
-        """Numbers in the design matrix of all groups, y beside it."""
+    def matrix_entries(self) -> int:
+        """Entries of the design matrix of all groups, y beside it."""
         return self._prepared.matrix_numbers
 
     @property

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import replace
+from functools import cache, partial
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -13,55 +16,181 @@ from ..problem.spec import smallest
 from ..text import count
 from .diagnosis import Diagnosis
 
-# Up to so many unknowns, and numbers of the matrix, changes of geometry are tried first.
-MAX_TRIED, TRIED_NUMBERS = 1000, 2**20
+# Changes of geometry are tried up to this many unknowns, and entries of the design matrix.
+MAX_TRIED_UNKNOWNS, MAX_TRIED_ENTRIES = 1000, 2**20
+# Channels named one by one where any of them may go.
+MAX_NAMED = 4
 # The condition that a proposed ridge brings about.
 RIDGE_CONDITION = 1e3
 
 
-def remedies(diagnosis: Diagnosis) -> list[str]:
+class Remedy(NamedTuple):
+    """One change that would help, in data and in words.
+
+    ``kind`` is what it changes: "rows", "taps", "stride", "bias", "ridge", "channels" (leave one
+    out), "excitation" (another signal), "precision" (of x) or "memory". ``argument`` and ``value``
+    are those of `Problem`, or of a solver, which the text has in the place of ``{}``. Where it has
+    none, ``value`` is the number of samples that a record needs, or the channels of which one may
+    go, if the text names them.
+    """
+
+    kind: str
+    text: str
+    argument: str | None = None
+    value: Any = None
+
+    def sentence(self, shell: bool = False) -> str:
+        """In words, with the argument as Python has it or as an option of the command line."""
+        if self.argument is None:
+            return self.text
+        return self.text.format((_option if shell else _keyword)(self.argument, self.value))
+
+
+def _keyword(argument: str, value: Any) -> str:
+    return f"{argument}={value:.3g}" if isinstance(value, float) else f"{argument}={value}"
+
+
+def _option(argument: str, value: Any) -> str:
+    option = f"--{argument.replace('_', '-')}"
+    if value is False:
+        return f"leave out {option}"
+    if isinstance(value, float):
+        return f"{option} {value:.3g}"
+    return f"{option} {' '.join(map(str, np.ravel(value)))}"
+
+
+def advise(diagnosis: Diagnosis) -> list[Remedy]:
     """Concrete changes that would make the kernel determined; none where it is."""
     if diagnosis.unique:
         return []
+    rows = _more_rows(diagnosis) if diagnosis.verdict == "underdetermined" else []
     if not diagnosis.decided:
-        need = diagnosis.qr_bytes / 2**30
-        rows = _more_rows(diagnosis) if diagnosis.verdict == "underdetermined" else []
-        return [
-            *rows,
-            f"a QR of so many unknowns would take {need:.1f} GiB; fewer taps or fewer channels "
-            "decide it",
-            "a large enough ridge makes the answer unique, whatever the verdict",
-        ]
-    found = []
-    counted = diagnosis.verdict == "underdetermined"
-    if diagnosis.verdict == "ambiguous":
-        found.append(_why_ambiguous(diagnosis))
-    elif diagnosis.mask_ambiguous:
-        found.append(_no_gap(diagnosis))
-    twin = _twin(diagnosis) if _cheap(diagnosis) else None
-    most = min(diagnosis.n_equations - diagnosis.problem.bias, diagnosis.columns)
-    if twin is not None:
-        most = twin.group_ranks[diagnosis.worst_group]
-    if diagnosis.rank < most:
-        found += _excitation(diagnosis, twin)
-    elif counted:
-        found += _besides(diagnosis)
-    else:
-        found.append(_too_short(diagnosis))
-    if counted:
-        found += _more_rows(diagnosis)
-    if _cheap(diagnosis):
-        found += _tried(diagnosis)
-    found.append(_ridge(diagnosis))
-    return found
+        return rows + _beyond_memory(diagnosis)
+    tried = _tried(diagnosis) if _cheap(diagnosis) else []
+    return [*_precision(diagnosis), *_signal(diagnosis), *rows, *tried, _ridge(diagnosis)]
+
+
+def _beyond_memory(diagnosis: Diagnosis) -> list[Remedy]:
+    need = f"a QR of {diagnosis.columns} unknowns would take {diagnosis.qr_bytes / 2**30:.1f} GiB"
+    return [
+        Remedy(
+            "memory",
+            f"{need}, which exceeds the memory limit; with fewer taps or channels the rank can be "
+            "decided",
+        ),
+        Remedy("ridge", "a large enough ridge makes the answer unique, whatever the rank"),
+    ]
 
 
 def _cheap(diagnosis: Diagnosis) -> bool:
     """Whether other problems of this size may be tried before something is proposed."""
-    return diagnosis.matrix_numbers <= TRIED_NUMBERS and diagnosis.columns <= MAX_TRIED
+    return diagnosis.matrix_entries <= MAX_TRIED_ENTRIES and diagnosis.columns <= MAX_TRIED_UNKNOWNS
 
 
-def _twin(diagnosis: Diagnosis) -> Diagnosis:
+def _ridge(diagnosis: Diagnosis) -> Remedy:
+    text = "a ridge picks one answer, biased towards zero"
+    ridge = proposed_ridge(diagnosis)
+    if ridge is None:
+        return Remedy("ridge", text)
+    text += f": {{}} brings the condition to {RIDGE_CONDITION:.0f}"
+    return Remedy("ridge", text, "ridge", ridge)
+
+
+def proposed_ridge(diagnosis: Diagnosis) -> float | None:
+    """The ridge, to three digits, that brings the condition to 1000: 0 where it is no larger.
+
+    None where x is zero, or in a unit whose square leaves float64.
+    """
+    try:
+        return float(f"{diagnosis.ridge_for(RIDGE_CONDITION):.3g}")
+    except ValueError:
+        return None
+
+
+def _precision(diagnosis: Diagnosis) -> list[Remedy]:
+    """Why the verdict, or the rank alone, is a matter of precision; nothing where it is not."""
+    if diagnosis.verdict != "ambiguous":
+        return [_no_gap(diagnosis)] if diagnosis.mask_ambiguous else []
+    high, low = diagnosis.rank_band
+    text = (
+        f"the rank is {high} or {low}, depending on where in the band around the tolerance one "
+        "cuts; a smooth input, a near copy of a channel, or a long tone computed in floating "
+        "point, does this"
+    )
+    if diagnosis.problem.data_eps and high == diagnosis.columns:
+        text = (
+            "the smallest singular value lies below the rounding of the data's own type: record "
+            "or convert the data with more digits, or without the offset, from their source"
+        )
+    return [Remedy("precision", text)]
+
+
+def _no_gap(diagnosis: Diagnosis) -> Remedy:
+    """The rank is then a matter of tolerance, and the answer depends on it."""
+    pairs = zip(diagnosis.singular_values, diagnosis.group_ranks, strict=True)
+    with np.errstate(divide="ignore"):
+        gain = 1 / np.min([values[rank - 1] for values, rank in pairs if rank])
+    return Remedy(
+        "precision",
+        "the singular values fall off without a gap, as those of a smooth or band-limited input "
+        f"do: the answer of minimum norm multiplies noise in y by up to {gain:.1g}, and is no "
+        "estimate of the kernel without the ridge",
+    )
+
+
+def _more_rows(diagnosis: Diagnosis) -> list[Remedy]:
+    """How many rows are missing, and the record that would have them."""
+    problem, spec = diagnosis.problem, diagnosis.problem.spec
+    missing = diagnosis.n_unknowns - diagnosis.n_equations
+    longest = max((a.shape[:-1] for a in problem.x), key=spec.rows)
+    text = f"{count(missing, 'more row')} of y {'is' if missing == 1 else 'are'} needed"
+    if spec.ndim > 1:
+        return [Remedy("rows", f"{text}: larger records, or more of them")]
+    samples = _least_samples(problem)
+    if len(problem.x) == 1:
+        where = f"a record of {samples} samples instead of {longest[0]}, or another record"
+    elif spec.padding != "circular" and spec == spec.whole_windows(longest):
+        wanted = spec.rows(longest) + missing
+        samples = smallest(lambda length: spec.rows((length,)) >= wanted)
+        where = f"one of the records of {samples} samples instead of {longest[0]}, or another"
+        where += " record"
+    else:
+        where = f"records of {samples} samples each, or more of them"
+    return [Remedy("rows", f"{text}: {where}", value=samples)]
+
+
+def _least_samples(problem: Problem) -> int:
+    return problem.spec.minimum_samples(
+        problem.in_channels, records=len(problem.x), bias=problem.bias
+    )
+
+
+def _too_short(diagnosis: Diagnosis) -> Remedy:
+    problem = diagnosis.problem
+    samples = _least_samples(problem)
+    side = " a side" * (problem.spec.ndim > 1) + " each" * (len(problem.x) > 1)
+    return Remedy(
+        "rows",
+        "the records are too short for this geometry, whatever x holds: at least "
+        f"{samples} samples{side} are needed",
+        value=samples,
+    )
+
+
+def _signal(diagnosis: Diagnosis) -> list[Remedy]:
+    """What is wrong with the signal beside what white noise in this geometry would allow."""
+    noise = _on_white_noise(diagnosis) if _cheap(diagnosis) else None
+    best = min(diagnosis.n_equations - diagnosis.problem.bias, diagnosis.columns)
+    if noise is not None:
+        best = noise.group_ranks[diagnosis.worst_group]
+    if diagnosis.rank < best:
+        return _excitation(diagnosis, noise)
+    if diagnosis.verdict == "underdetermined":
+        return _beside_rows(diagnosis)
+    return [_too_short(diagnosis)]
+
+
+def _on_white_noise(diagnosis: Diagnosis) -> Diagnosis:
     """The diagnosis of white noise in the place of x: what the geometry allows at best."""
     problem, rng = diagnosis.problem, np.random.default_rng(0)
     noise = [rng.standard_normal(a.shape) for a in problem.x]
@@ -69,160 +198,47 @@ def _twin(diagnosis: Diagnosis) -> Diagnosis:
     return Diagnosis(Problem(noise, spec=problem.spec, out_channels=out_channels, bias=bias))
 
 
-def _ridge(diagnosis: Diagnosis) -> str:
-    text = "a ridge picks one answer, biased towards zero"
-    known = ridge_words(diagnosis)
-    return f"{text}: {known}" if known else text
-
-
-def ridge_words(diagnosis: Diagnosis) -> str:
-    """The ridge that brings about a condition of 1000, or "" where none can be named."""
-    try:
-        ridge = diagnosis.ridge_for(RIDGE_CONDITION)
-    except ValueError:  # x is zero, or in a unit whose square leaves float64
-        return ""
-    return f"ridge={ridge:.3g} brings the condition to {RIDGE_CONDITION:.0f}"
-
-
-def _why_ambiguous(diagnosis: Diagnosis) -> str:
-    high, low = diagnosis.rank_band
-    if diagnosis.problem.data_eps and high == diagnosis.columns:
-        return (
-            "the smallest singular value lies below the rounding of the data's own type: record "
-            "or convert the data with more digits, or without the offset, from their source"
-        )
-    return (
-        f"the rank is {high} or {low}, depending on where in the band around the tolerance one "
-        "cuts; a smooth input, a near copy of a channel, or a long tone computed in floating "
-        "point, does this"
-    )
-
-
-def _no_gap(diagnosis: Diagnosis) -> str:
-    """Where the rank ends is then a matter of tolerance, and the answer hangs on it."""
-    kept = [
-        v[r - 1] for v, r in zip(diagnosis.singular_values, diagnosis.group_ranks, strict=True) if r
-    ]
-    with np.errstate(divide="ignore"):
-        gain = 1 / np.min(kept)
-    return (
-        "the singular values fall off without a gap, as those of a smooth or band-limited input "
-        f"do: the answer of minimum norm multiplies noise in y by up to {gain:.1g}, and is no "
-        "estimate of the kernel without the ridge"
-    )
-
-
-def _more_rows(diagnosis: Diagnosis) -> list[str]:
-    problem, spec = diagnosis.problem, diagnosis.problem.spec
-    missing = diagnosis.n_unknowns - diagnosis.n_equations
-    longest = max((a.shape[:-1] for a in problem.x), key=spec.rows)
-    sentence = f"{count(missing, 'more row')} of y {'is' if missing == 1 else 'are'} needed"
-    if spec.ndim > 1:
-        return [sentence + ": larger records, or more of them"]
-    whole = spec.padding != "circular" and spec == spec.whole_windows(longest)
-    if len(problem.x) > 1 and whole:
-        wanted = spec.rows(longest) + missing
-        length = smallest(lambda w: spec.rows((w,)) >= wanted)
-        where = f"one of the records of {length} samples instead of {longest[0]}"
-    elif len(problem.x) > 1:
-        return [f"{sentence}: records of {_least(diagnosis)} samples each, or more of them"]
-    else:
-        where = f"a record of {_least(diagnosis)} samples instead of {longest[0]}"
-    return [f"{sentence}: {where}, or another record"]
-
-
-def _least(diagnosis: Diagnosis) -> int:
-    problem = diagnosis.problem
-    return problem.spec.minimum_samples(
-        problem.in_channels, records=len(problem.x), bias=problem.bias
-    )
-
-
-def _too_short(diagnosis: Diagnosis) -> str:
-    each = " each" if len(diagnosis.problem.x) > 1 else ""
-    side = "samples" if diagnosis.problem.spec.ndim == 1 else "samples a side"
-    return (
-        "the records are too short for this geometry, whatever x holds: at least "
-        f"{_least(diagnosis)} {side}{each} are needed"
-    )
-
-
-def _besides(diagnosis: Diagnosis) -> list[str]:
-    """What more rows would not mend, seen with no more taps than these rows can carry."""
-    taps = diagnosis.problem.spec.kernel_size
-    longest = max(taps)
-
-    def carried(by: int) -> tuple[str, Diagnosis] | None:
-        changed = diagnosis.problem.shorter(tuple(min(k, longest - by) for k in taps))
-        fewer = None if changed is None or by >= longest else diagnosis.under(changed[0])
-        return None if changed is None or fewer is None else (changed[1], fewer)
-
-    def enough(by: int) -> bool:
-        found = carried(by) if by < longest else None
-        return by >= longest or (found is not None and found[1].n_equations >= found[1].n_unknowns)
-
-    by = smallest(enough)
-    found = carried(by) if by < longest else None
-    if found is None or not _cheap(found[1]) or found[1].unique:
+def _beside_rows(diagnosis: Diagnosis) -> list[Remedy]:
+    """What more rows would not mend, seen with as many taps as these rows can carry."""
+    axes = tuple(range(diagnosis.problem.spec.ndim))
+    found = _largest_kernel(diagnosis, axes, lambda d: d.n_equations >= d.n_unknowns)
+    if found is None or not _cheap(found.diagnosis) or found.diagnosis.unique:
         return []
-    asked, fewer = found
-    return [f"even with {asked}, {text}" for text in _excitation(fewer, _twin(fewer))]
+    fewer = found.diagnosis
+    return [
+        Remedy("excitation", "even with {}, " + remedy.text, found.argument, found.value)
+        for remedy in _excitation(fewer, _on_white_noise(fewer))
+    ]
 
 
-def _tried(diagnosis: Diagnosis) -> list[str]:
-    """Changes of the geometry that have been seen to help, each found by `identify` itself."""
-    found = []
-    spec = diagnosis.problem.spec
-    if diagnosis.problem.bias:
-        bare = diagnosis.under(spec, bias=False)
-        if bare is not None and bare.unique:
-            found.append("without the bias every tap is determined (bias=False)")
-    if max(spec.stride) > 1:
-        dense = diagnosis.under(replace(spec, stride=(1,) * spec.ndim))
-        if dense is not None and dense.unique:
-            found.append("stride=1 determines every tap")
-    tried = (_fewer_taps(diagnosis, axes) for axes in _sides(spec.ndim))
-    helpful = [t for t in tried if t is not None]
-    if helpful:
-        asked, fewer = max(helpful, key=lambda pair: pair[1].n_unknowns)
-        found.append(
-            f"fewer taps: {asked} has {count(fewer.n_equations, 'equation')} for "
-            f"{count(fewer.n_unknowns, 'unknown')}, and determines them"
-        )
+def _excitation(diagnosis: Diagnosis, noise: Diagnosis | None) -> list[Remedy]:
+    """What each group of channels lacks beside ``noise``, or full rank where none was tried."""
+    best = [diagnosis.columns] * diagnosis.groups if noise is None else noise.group_ranks
+    short = [g for g, rank in enumerate(diagnosis.group_ranks) if rank < best[g]]
+    return [remedy for g in short for remedy in _excitation_of(diagnosis, noise, g)]
+
+
+def _excitation_of(diagnosis: Diagnosis, noise: Diagnosis | None, group: int) -> list[Remedy]:
+    """Which channels of a group fall short on their own, and whether the rest is shared."""
+    ranks = _channel_ranks(diagnosis, group)
+    taps = math.prod(diagnosis.problem.spec.kernel_size)
+    best = [taps] * len(ranks) if noise is None else _channel_ranks(noise, group)
+    first = group * len(ranks)
+    found = [
+        _channel(diagnosis, first + c, rank)
+        for c, rank in enumerate(ranks)
+        if rank < max(best[c], 1)
+    ]
+    shared = sum(ranks) - diagnosis.group_ranks[group]
+    shared -= 0 if noise is None else sum(best) - noise.group_ranks[group]
+    if shared > 0 and len(ranks) > 1:
+        found.append(_shared(diagnosis, group, shared))
     return found
 
 
-def _sides(ndim: int) -> list[tuple[int, ...]]:
-    """Axes along which a kernel may be cut: all at once, or one alone."""
-    return [tuple(range(ndim)), *([(a,) for a in range(ndim)] if ndim > 1 else [])]
-
-
-def _fewer_taps(diagnosis: Diagnosis, axes: tuple[int, ...]) -> tuple[str, Diagnosis] | None:
-    """The largest kernel, cut along ``axes``, that is determined; the argument that asks for it."""
-    taps = diagnosis.problem.spec.kernel_size
-    longest = max(taps[a] for a in axes)
-
-    def cut(by: int) -> tuple[str, Diagnosis] | None:
-        size = tuple(min(k, longest - by) if a in axes else k for a, k in enumerate(taps))
-        changed = diagnosis.problem.shorter(size)
-        fewer = None if changed is None else diagnosis.under(changed[0])
-        if changed is None or fewer is None or not fewer.unique or fewer.weakly_determined.any():
-            return None
-        return changed[1], fewer
-
-    found: dict[int, tuple[str, Diagnosis] | None] = {}
-
-    def helps(by: int) -> bool:
-        found[by] = cut(by) if by < longest else None
-        return by >= longest or found[by] is not None
-
-    return found[smallest(helps)]
-
-
-def _orders(diagnosis: Diagnosis, group: int) -> list[int]:
-    """How many taps each channel of a group excites on its own."""
-    factor = diagnosis.factor(group)
-    channels = diagnosis.problem.kernel_shape[-2]
+def _channel_ranks(diagnosis: Diagnosis, group: int) -> list[int]:
+    """Rank of each channel's own columns: how many of its taps it excites."""
+    factor, channels = diagnosis.factor(group), diagnosis.problem.kernel_shape[-2]
 
     def rank(columns: np.ndarray) -> int:
         values = np.linalg.svd(columns, compute_uv=False)
@@ -231,55 +247,44 @@ def _orders(diagnosis: Diagnosis, group: int) -> list[int]:
     return [rank(factor.r[:, c::channels]) for c in range(channels)]
 
 
-def _excitation(diagnosis: Diagnosis, twin: Diagnosis | None) -> list[str]:
-    """Which channels fall short of noise on their own, and whether the rest is shared."""
-    most = [diagnosis.columns] * diagnosis.problem.spec.groups
-    most = most if twin is None else list(twin.group_ranks)
-    short = [g for g, rank in enumerate(diagnosis.group_ranks) if rank < most[g]]
-    return [text for g in short for text in _excitation_of(diagnosis, twin, g)]
-
-
-def _excitation_of(diagnosis: Diagnosis, twin: Diagnosis | None, group: int) -> list[str]:
+def _channel(diagnosis: Diagnosis, channel: int, rank: int) -> Remedy:
+    """What to do about a channel that excites only ``rank`` of its taps."""
     problem = diagnosis.problem
-    orders = _orders(diagnosis, group)
-    channels, taps = len(orders), math.prod(problem.spec.kernel_size)
-    best = [taps] * channels if twin is None else _orders(twin, group)
-    # A channel less would leave groups of unequal size.
-    drop = "drop it" if problem.spec.groups == 1 else "put another in its place"
-    found = []
-    for c, order in enumerate(orders):
-        number = group * channels + c
-        if order == 0:
-            still = "constant" if problem.bias else "zero"
-            if problem.in_channels == 1:
-                beside = " beside a bias" * problem.bias
-                found.append(f"x is {still} in all windows: nothing is learned from it{beside}")
-            else:
-                found.append(f"channel {number} is {still} in all windows: {drop}")
-        elif order < best[c]:
-            same = "more of the same signal will not help: it takes"
-            if _transient(problem, number):
-                same = "record the silence around it too, or it takes"
-            found.append(
-                f"channel {number} excites only {order} of its {taps} taps (its order of "
-                f"excitation); {same} a richer signal, noise-like, or fewer taps"
-            )
-    shared = sum(orders) - diagnosis.group_ranks[group]
-    shared -= 0 if twin is None else sum(best) - twin.group_ranks[group]
-    if shared > 0 and channels > 1:
-        factor = diagnosis.factor(group)
-        spare = [str(group * channels + c) for c in range(channels) if _spare(factor, c, channels)]
-        text = (
-            f"{count(shared, 'combination')} of channels cannot be told apart (a copy, a delayed "
-            f"or filtered copy of another{', a constant sum' * problem.bias}): "
-            f"{'drop one of them, or ' * (problem.spec.groups == 1)}vary them independently"
+    if rank:
+        same = "more of the same signal will not help: it takes"
+        if _transient(problem, channel):
+            same = "record the silence around it too, or it takes"
+        return Remedy(
+            "excitation",
+            f"channel {channel} excites only {rank} of its {math.prod(problem.spec.kernel_size)} "
+            f"taps (its order of excitation); {same} a richer signal, noise-like, or fewer taps",
         )
-        if problem.spec.groups > 1:
-            text = f"in group {group}, {text}"
-        elif spare:
-            text += f"; without channel {' or '.join(spare[:4])} the others are determined"
-        found.append(text)
-    return found
+    still = f"{'constant' if problem.bias else 'zero'} in all windows"
+    if problem.in_channels == 1:
+        beside = " beside a bias" * problem.bias
+        return Remedy("excitation", f"x is {still}: nothing is learned from it{beside}")
+    if problem.spec.groups > 1:
+        # A channel less would leave groups of unequal size.
+        return Remedy("excitation", f"channel {channel} is {still}: put another in its place")
+    return Remedy("channels", f"channel {channel} is {still}: drop it", value=(channel,))
+
+
+def _shared(diagnosis: Diagnosis, group: int, shared: int) -> Remedy:
+    """What to do about channels that are combinations of each other."""
+    problem = diagnosis.problem
+    text = (
+        f"{count(shared, 'combination')} of channels cannot be told apart (a copy, a delayed or "
+        f"filtered copy of another{', a constant sum' * problem.bias}): "
+        f"{'drop one of them, or ' * (problem.spec.groups == 1)}vary them independently"
+    )
+    if problem.spec.groups > 1:
+        return Remedy("excitation", f"in group {group}, {text}")
+    factor, channels = diagnosis.factor(group), problem.in_channels
+    spare = [c for c in range(channels) if _spare(factor, c, channels)][:MAX_NAMED]
+    if not spare:
+        return Remedy("excitation", text)
+    text += f"; without channel {' or '.join(map(str, spare))} the others are determined"
+    return Remedy("channels", text, value=tuple(spare))
 
 
 def _spare(factor: Factor, channel: int, channels: int) -> bool:
@@ -298,3 +303,71 @@ def _transient(problem: Problem, channel: int) -> bool:
     reach = problem.spec.span[0] - 1
     ends = [e for a in problem.x for e in (a[:reach, channel], a[-reach:, channel])]
     return reach > 0 and any(len(e) == reach and not e.any() for e in ends)
+
+
+class _Kernel(NamedTuple):
+    """A smaller kernel: the argument that asks for it, and what x says of it."""
+
+    argument: str
+    value: Any
+    diagnosis: Diagnosis
+
+
+def _tried(diagnosis: Diagnosis) -> list[Remedy]:
+    """Changes of the geometry that have been seen to help, each by a diagnosis of its own."""
+    found = []
+    spec = diagnosis.problem.spec
+    if diagnosis.problem.bias:
+        bare = diagnosis.under(spec, bias=False)
+        if bare is not None and bare.unique:
+            text = "without the bias every tap is determined ({})"
+            found.append(Remedy("bias", text, "bias", False))
+    if max(spec.stride) > 1:
+        dense = diagnosis.under(replace(spec, stride=(1,) * spec.ndim))
+        if dense is not None and dense.unique:
+            found.append(Remedy("stride", "{} determines every tap", "stride", 1))
+    kernels = [
+        _largest_kernel(diagnosis, axes, lambda d: d.unique and not d.weakly_determined.any())
+        for axes in _sides(spec.ndim)
+    ]
+    if helpful := [kernel for kernel in kernels if kernel is not None]:
+        argument, value, fewer = max(helpful, key=lambda kernel: kernel.diagnosis.n_unknowns)
+        text = (
+            f"fewer taps: {{}} has {count(fewer.n_equations, 'equation')} for "
+            f"{count(fewer.n_unknowns, 'unknown')}, and determines them"
+        )
+        found.append(Remedy("taps", text, argument, value))
+    return found
+
+
+def _sides(ndim: int) -> list[tuple[int, ...]]:
+    """Axes along which a kernel may be cut: all at once, or one alone."""
+    return [tuple(range(ndim)), *([(a,) for a in range(ndim)] if ndim > 1 else [])]
+
+
+def _largest_kernel(
+    diagnosis: Diagnosis, axes: tuple[int, ...], helps: Callable[[Diagnosis], bool]
+) -> _Kernel | None:
+    """The largest kernel, cut along ``axes``, that helps; None where none does."""
+    cut = cache(partial(_cut, diagnosis, axes))
+    longest = max(diagnosis.problem.spec.kernel_size[a] for a in axes)
+
+    def enough(by: int) -> bool:
+        kernel = cut(by) if by < longest else None
+        return by >= longest or (kernel is not None and helps(kernel.diagnosis))
+
+    by = smallest(enough)
+    return cut(by) if by < longest else None
+
+
+def _cut(diagnosis: Diagnosis, axes: tuple[int, ...], by: int) -> _Kernel | None:
+    """The kernel ``by`` taps shorter than the longest of ``axes``; None where it cannot be had."""
+    taps = diagnosis.problem.spec.kernel_size
+    longest = max(taps[a] for a in axes)
+    size = tuple(min(k, longest - by) if a in axes else k for a, k in enumerate(taps))
+    changed = diagnosis.problem.shorter(size)
+    if changed is None:
+        return None
+    spec, argument, value = changed
+    fewer = diagnosis.under(spec)
+    return None if fewer is None else _Kernel(argument, value, fewer)

@@ -10,8 +10,9 @@ import numpy as np
 from ..linalg.threads import blas_threads
 from ..text import line
 from . import descent_forecast as forecast
-from . import remedies, wording
+from . import wording
 from .diagnosis import Diagnosis
+from .remedies import Remedy, advise
 
 
 class Identifiability(Diagnosis):
@@ -53,11 +54,16 @@ class Identifiability(Diagnosis):
         """The counting argument, equations against unknowns, and where it misleads."""
         return wording.counting(self)
 
-    @cached_property
+    @property
     def remedies(self) -> list[str]:
         """What would make the kernel determined, in plain sentences; empty where it is."""
+        return [remedy.sentence() for remedy in self.advice]
+
+    @cached_property
+    def advice(self) -> list[Remedy]:
+        """The remedies as data: what to change, the argument and its value."""
         with blas_threads(self.columns):
-            return remedies.remedies(self)
+            return advise(self)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain numbers, strings and lists, ready for JSON; None for what is infinite."""
@@ -95,8 +101,11 @@ class Identifiability(Diagnosis):
             }
         return out
 
-    def text(self) -> str:
-        """The whole report, as a terminal shows it; it computes what it shows."""
+    def text(self, *, shell: bool = False) -> str:
+        """The whole report, as a terminal shows it; it computes what it shows.
+
+        With ``shell``, remedies name options of the command line in place of arguments.
+        """
         entries = [*wording.sizes(self), ("counting", [self.counting])]
         if self.decided:
             entries += [*wording.ranks(self), ("confounded", self.confounded)]
@@ -104,7 +113,7 @@ class Identifiability(Diagnosis):
         entries += [
             ("precision", [wording.precision_sentence(self)]),
             ("method", [self.method]),
-            ("remedies", self.remedies),
+            ("remedies", [remedy.sentence(shell) for remedy in self.advice]),
         ]
         return "\n".join(
             line("" if i else label, text)

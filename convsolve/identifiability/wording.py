@@ -11,7 +11,7 @@ from ..linalg.rank import EPS
 from ..text import count, ranges
 from .diagnosis import Diagnosis
 from .null_space import MAX_VECTORS, sentences
-from .remedies import ridge_words
+from .remedies import RIDGE_CONDITION, proposed_ridge
 
 # Channels, or lags of an image, that are named one by one.
 MAX_NAMED = 6
@@ -154,8 +154,8 @@ def weak_sentence(diagnosis: Diagnosis) -> str:
         named = _named(diagnosis, diagnosis.weakly_determined)
         which = f"{int(weak.sum())} of {weak.size} taps ({named})"
     text = f"{which} are weakly determined, other taps can stand in for them"
-    if diagnosis.unique and (known := ridge_words(diagnosis)):
-        text += f"; {known}"
+    if diagnosis.unique and (ridge := proposed_ridge(diagnosis)):
+        text += f"; a ridge of {ridge:.3g} brings the condition to {RIDGE_CONDITION:.0f}"
     return text
 
 

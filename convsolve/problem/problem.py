@@ -282,17 +282,20 @@ class Problem:
         made._set(spec, self.input, None, self.out_channels, self.bias if bias is None else bias)
         return made
 
-    def shorter(self, size: tuple[int, ...]) -> tuple[ConvSpec, str] | None:
-        """The geometry with a smaller kernel, and the argument; None for explicit padding."""
+    def shorter(self, size: tuple[int, ...]) -> tuple[ConvSpec, str, Any] | None:
+        """The geometry with a smaller kernel, and the argument that asks for it with its value.
+
+        None for explicit padding.
+        """
         if self._lags is not None:
             edges = self._lags[1]
             bounds = [around_zero(e[0], e[1], k) for e, k in zip(self._lags[0], size, strict=True)]
-            lags = str(bounds[0] if len(bounds) == 1 else tuple(bounds))
-            return lag_geometry(bounds, edges, self.spec.groups)[0], f"lags={lags}"
+            lags = bounds[0] if len(bounds) == 1 else tuple(bounds)
+            return lag_geometry(bounds, edges, self.spec.groups)[0], "lags", lags
         if not isinstance(self.spec.padding, str):
             return None
-        taps = str(size[0] if len(size) == 1 else size)
-        return replace(self.spec, kernel_size=size), f"kernel_size={taps}"
+        taps = size[0] if len(size) == 1 else size
+        return replace(self.spec, kernel_size=size), "kernel_size", taps
 
     def as_kernel(self, value: Any, name: str) -> np.ndarray:
         """A kernel given as an array of its size, judged, as float64 ``(*K, Cin/groups, Cout)``."""

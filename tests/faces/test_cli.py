@@ -376,6 +376,17 @@ def test_a_report_speaks_the_language_of_the_shell(run):
         assert words not in text
 
 
+def test_warnings_and_errors_speak_the_language_of_the_shell(run):
+    np.savez("tone.npz", x=np.array([0.0, 1, 0, -1])[np.arange(40) % 4], y=np.arange(40.0))
+    for strict in ("", " --strict"):
+        status, _, err = run(f"solve tone.npz --lags 0 5{strict}")
+        assert status == 3
+        assert "fewer taps: --lags 0 1 has 39 equations" in err
+        assert re.search(r"towards zero: --ridge [\d.e-]+ brings the condition to 1000", err)
+        for words in ("lags=", "ridge="):
+            assert words not in err
+
+
 def test_json_of_a_report_has_all_that_its_text_says(run):
     np.savez("tone.npz", x=np.array([0.0, 1, 0, -1])[np.arange(40) % 4])
     document = strict_json(run("identify tone.npz --lags 0 5 --json")[1])
@@ -395,4 +406,4 @@ def test_a_solution_says_that_its_taps_are_weak(run):
     out = run("solve smooth.npz --lags 0 19")[1]
     text = " ".join(out.split())
     assert "equations to spare all taps are weakly determined" in text
-    assert re.search(r"--ridge [\d.e-]+ brings the condition to 1000", text)
+    assert re.search(r"a ridge of [\d.e-]+ brings the condition to 1000", text)

@@ -110,7 +110,7 @@ def test_repr_computes_nothing(x: np.ndarray, monkeypatch: pytest.MonkeyPatch) -
     def shown(report: cs.Identifiability) -> str:
         with monkeypatch.context() as patch:
             for name in ("diagnosis.prepare", "diagnosis.verdicts", "diagnosis.System",
-                         "report.remedies", "report.wording", "report.forecast"):  # fmt: skip
+                         "report.advise", "report.wording", "report.forecast"):  # fmt: skip
                 patch.setattr(f"convsolve.identifiability.{name}", None)
             return repr(report)
 

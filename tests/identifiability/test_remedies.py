@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import gc
-import re
 import weakref
 
 import numpy as np
 import pytest
 
 import convsolve as cs
+from convsolve.identifiability.remedies import Remedy
 from support import oracle
 
 N = np.random.default_rng(0).integers(-9, 10, (40, 3)).astype(float)
@@ -161,19 +161,24 @@ def test_too_many_for_words_are_counted() -> None:
 
 # --- remedies do what they say
 
-# (input, taps, options, the kinds of remedy that must be there and work)
+# (input, taps, options, what remedies must name, and what must work)
 BROKEN = {
-    "short": (N[:12], 4, {}, {"taps", "length"}),
-    "short with a bias": (N[:13, :1], 8, {"bias": True}, {"taps", "length"}),
-    "constant": (np.ones(40), 4, {}, {"taps"}),
-    "tone": (np.array([0.0, 1, 0, -1])[T % 4], 6, {}, {"taps"}),
-    "copy": (N[:, [0, 1, 0]], 3, {}, {"without"}),
-    "delayed": (DELAYED, 3, {}, {"taps", "without"}),
-    "zero": (N * [1, 0, 1], 3, {}, {"zero"}),
-    "stride": (np.repeat(np.eye(8)[0], 5), 4, {"stride": 3}, {"taps", "stride"}),
-    "stride with a pattern": (np.kron(N[:12, 0], [1.0, 1.0]), 3, {"stride": 2}, {"taps", "stride"}),
-    "image": (np.outer(np.arange(8.0), np.ones(8)), (2, 3), {}, {"taps"}),
-    "few images": (N[:4, 0].reshape(2, 2), (2, 2), {}, {"taps"}),
+    "short": (N[:12], 4, {}, {"kernel_size", "samples"}),
+    "short with a bias": (N[:13, :1], 8, {"bias": True}, {"kernel_size", "samples"}),
+    "constant": (np.ones(40), 4, {}, {"kernel_size"}),
+    "tone": (np.array([0.0, 1, 0, -1])[T % 4], 6, {}, {"kernel_size"}),
+    "copy": (N[:, [0, 1, 0]], 3, {}, {"channels"}),
+    "delayed": (DELAYED, 3, {}, {"kernel_size", "channels"}),
+    "zero": (N * [1, 0, 1], 3, {}, {"channels"}),
+    "stride": (np.repeat(np.eye(8)[0], 5), 4, {"stride": 3}, {"kernel_size", "stride"}),
+    "stride with a pattern": (
+        np.kron(N[:12, 0], [1.0, 1.0]),
+        3,
+        {"stride": 2},
+        {"kernel_size", "stride"},
+    ),
+    "image": (np.outer(np.arange(8.0), np.ones(8)), (2, 3), {}, {"kernel_size"}),
+    "few images": (N[:4, 0].reshape(2, 2), (2, 2), {}, {"kernel_size"}),
 }
 
 
@@ -188,37 +193,59 @@ def test_every_remedy_helps(name: str) -> None:
     problem = problem_of(name)
     report = cs.identify(problem)
     assert not report.unique
-    told = "\n".join(report.remedies)
     x, taps, options, expected = BROKEN[name]
     tried = set()
-    for asked in re.findall(r"fewer taps: kernel_size=(\(.*?\)|\d+)", told):
-        size = tuple(int(v) for v in re.findall(r"\d+", asked))
-        assert cs.identify(problem_of(name, kernel_size=size)).unique
-        tried.add("taps")
-    if "stride=1 determines every tap" in told:
-        assert cs.identify(problem_of(name, stride=1)).unique
-        tried.add("stride")
-    if found := re.search(r"without channel (.*?) the others", told):
-        for c in map(int, found[1].split(" or ")):
-            rest = np.delete(x, c, axis=1)
+    for remedy in report.advice:
+        if remedy.kind in ("taps", "stride"):
+            change = {remedy.argument: remedy.value}
+            assert cs.identify(problem_of(name, **change)).unique
+            tried.add(remedy.argument)
+        for channel in remedy.value if remedy.kind == "channels" else ():
+            rest = np.delete(x, channel, axis=1)
             assert cs.identify(cs.Problem(rest, kernel_size=(taps,), **options)).unique
-            tried.add("without")
-    if found := re.search(r"channel (\d+) is zero in all windows: drop it", told):
-        rest = np.delete(x, int(found[1]), axis=1)
-        assert cs.identify(cs.Problem(rest, kernel_size=(taps,))).unique
-        tried.add("zero")
-    if found := re.search(r"a record of (\d+) samples instead of", told):
-        rng = np.random.default_rng(1)
-        longer = rng.standard_normal((int(found[1]), problem.in_channels))
-        sizes = {"kernel_size": problem.spec.kernel_size, "bias": problem.bias}
-        assert cs.identify(cs.Problem(longer, **sizes)).unique
-        assert not cs.identify(cs.Problem(longer[:-1], **sizes)).unique
-        tried.add("length")
-    (ridge,) = re.findall(r"ridge=(\S+) brings the condition to 1000", told)
+            tried.add("channels")
+        if remedy.kind == "rows" and remedy.value is not None:
+            rng = np.random.default_rng(1)
+            longer = rng.standard_normal((remedy.value, problem.in_channels))
+            sizes = {"kernel_size": problem.spec.kernel_size, "bias": problem.bias}
+            assert cs.identify(cs.Problem(longer, **sizes)).unique
+            assert not cs.identify(cs.Problem(longer[:-1], **sizes)).unique
+            tried.add("samples")
+    ridge = report.advice[-1]
+    assert (ridge.kind, ridge.argument) == ("ridge", "ridge")
+    assert ridge.value == pytest.approx(report.ridge_for(1000), rel=5e-3)
     noise = np.random.default_rng(2).standard_normal(problem.row_shapes[0])
     again = cs.Problem(x, noise, spec=problem.spec, bias=problem.bias)
-    assert cs.solve(again, cs.AutoSolver(float(ridge)), strict=True).ok
+    assert cs.solve(again, cs.AutoSolver(ridge.value), strict=True).ok
     assert tried == expected
+
+
+def test_a_remedy_names_arguments_of_python_or_options_of_the_shell() -> None:
+    for argument, value, python, shell in (
+        ("ridge", 0.0123456, "ridge=0.0123", "--ridge 0.0123"),
+        ("kernel_size", 3, "kernel_size=3", "--kernel-size 3"),
+        ("kernel_size", (2, 1), "kernel_size=(2, 1)", "--kernel-size 2 1"),
+        ("lags", (-1, 4), "lags=(-1, 4)", "--lags -1 4"),
+        ("lags", ((0, 1), (-2, 2)), "lags=((0, 1), (-2, 2))", "--lags 0 1 -2 2"),
+        ("bias", False, "bias=False", "leave out --bias"),
+    ):
+        remedy = Remedy("some", "try {} first", argument, value)
+        assert remedy.sentence() == f"try {python} first"
+        assert remedy.sentence(shell=True) == f"try {shell} first"
+    assert Remedy("rows", "{} are needed").sentence(shell=True) == "{} are needed"
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_the_sentences_are_those_of_the_data(name: str) -> None:
+    report = cs.identify(problem_of(name))
+    assert report.remedies == [remedy.sentence() for remedy in report.advice]
+    for remedy, sentence in zip(report.advice, report.remedies):
+        assert remedy.argument is None or f"{remedy.argument}=" in sentence
+        assert remedy.kind != "rows" or remedy.value is None or f" {remedy.value} " in sentence
+    text, shell = (" ".join(report.text(shell=shell).split()) for shell in (False, True))
+    for remedy in report.advice:
+        assert remedy.sentence() in text
+        assert remedy.sentence(shell=True) in shell
 
 
 def test_fewer_lags_are_asked_for_as_lags() -> None:
@@ -230,10 +257,9 @@ def test_fewer_lags_are_asked_for_as_lags() -> None:
         ("circular", (0, 5), (0, 1)),
     ):
         report = cs.identify(cs.Problem.from_lags(x, lags=lags, edges=edges))
-        (asked,) = re.findall(r"lags=\((-?\d+), (-?\d+)\)", " ".join(report.remedies))
-        first, last = map(int, asked)
-        assert (first, last) == kept
-        assert cs.identify(cs.Problem.from_lags(x, lags=(first, last), edges=edges)).unique
+        (asked,) = [remedy for remedy in report.advice if remedy.kind == "taps"]
+        assert (asked.argument, asked.value) == ("lags", kept)
+        assert cs.identify(cs.Problem.from_lags(x, lags=kept, edges=edges)).unique
 
 
 DILATED = {"padding": "causal", "dilation": 2}
@@ -251,11 +277,9 @@ def test_the_record_asked_for_is_long_enough(name: str) -> None:
     length, options, given = TOO_SHORT[name]
     channels = 3 if name == "zeros around" else 1
     noise = np.random.default_rng(0).standard_normal((20, channels))
-    told = cs.identify(cs.Problem(noise[:given], **options)).remedies[0]
-    assert re.search(rf"a record of {length} samples instead|at least {length} samples", told)
-    assert "order of excitation" not in " ".join(
-        cs.identify(cs.Problem(noise[:given], **options)).remedies
-    )
+    advice = cs.identify(cs.Problem(noise[:given], **options)).advice
+    assert (advice[0].kind, advice[0].value) == ("rows", length)
+    assert "excitation" not in {remedy.kind for remedy in advice}
     assert cs.identify(cs.Problem(noise[:length], **options)).unique
     assert not cs.identify(cs.Problem(noise[: length - 1], **options)).unique
 
@@ -292,7 +316,8 @@ def test_an_undecided_report_names_what_decides(monkeypatch: pytest.MonkeyPatch)
     report = report_of(np.ones(40), 3)
     assert report.verdict == "undecided"
     assert not report.decided
-    assert report.remedies[0].startswith("a QR of so many unknowns would take 0.0 GiB; fewer taps")
+    assert [remedy.kind for remedy in report.advice] == ["memory", "ridge"]
+    assert "a QR of 3 unknowns would take 0.0 GiB" in report.remedies[0]
     assert "a large enough ridge makes the answer unique" in report.remedies[1]
     assert report.method.startswith("a QR does not fit in the memory allowed, and nothing smaller")
     with pytest.raises(ValueError, match=r"3 unknowns takes a QR .* the memory limit"):
