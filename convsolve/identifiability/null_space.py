@@ -33,17 +33,14 @@ def echelon(null: np.ndarray, exponents: np.ndarray, rounding: float) -> np.ndar
 
 
 def _components(basis: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
-    """(vectors, taps) of the parts of a basis that share no tap."""
-    parts: list[tuple[list[int], np.ndarray]] = []
-    for i, support in enumerate(basis != 0):
-        joined, apart = [i], []
-        for vectors, taps in parts:
-            if (taps & support).any():
-                joined, support = vectors + joined, taps | support
-            else:
-                apart.append((vectors, taps))
-        parts = [*apart, (joined, support)]
-    found = [(np.array(vectors), np.flatnonzero(taps)) for vectors, taps in parts]
+    """(vectors, taps) of the parts of a basis that share no tap, by their first taps."""
+    from scipy.sparse import csr_array
+    from scipy.sparse.csgraph import connected_components
+
+    support = csr_array(basis != 0, dtype=float)
+    parts, of = connected_components(support @ support.T, directed=False)
+    vectors = [np.flatnonzero(of == part) for part in range(parts)]
+    found = [(rows, np.flatnonzero(basis[rows].any(axis=0))) for rows in vectors]
     return sorted(found, key=lambda part: int(part[1][0]))
 
 
