@@ -1,4 +1,4 @@
-"""Forecast: what plain gradient descent will do on a problem, from the curvatures of its loss."""
+"""What plain gradient descent will do on a problem, from the curvatures of its loss."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from ..problem.checks import number
 from ..text import count, line
 from .diagnosis import Diagnosis
 
-# Directions that are told of as the last ones.
-FEW = 3
-# Beyond this power of two, of the largest singular value, its square or its step leaves float64.
-MAX_UNIT = 500
+# Slowest directions that are reported, and channels that are named for each.
+MAX_DIRECTIONS, MAX_CHANNELS = 3, 3
+# Beyond this power of two the square of the largest singular value, or its step, leaves float64.
+MAX_EXPONENT = 500
 OUT_OF_RANGE = (
     "the steps of descent leave the range of float64; bring x, and its channels, to sizes nearer 1"
 )
@@ -61,7 +61,7 @@ class Descent:
     @property
     def slowest(self) -> tuple[np.ndarray, ...]:
         """The first of ``directions``: per group up to three kernels that come last."""
-        return tuple(d[:FEW] for d in self.directions)
+        return tuple(d[:MAX_DIRECTIONS] for d in self.directions)
 
     def error(self, steps: Any, step: float | None = None) -> tuple[np.ndarray, ...]:
         """(1 − step·λ)^steps, what remains of the error along every direction, per group (n,).
@@ -71,7 +71,7 @@ class Descent:
         """
         power = np.asarray(steps)[..., None]
         with np.errstate(over="ignore", under="ignore"):
-            return tuple((1 - x) ** power for x in self._moved(step))
+            return tuple((1 - x) ** power for x in self._shrinkage(step))
 
     def steps_along(self, step: float | None = None) -> tuple[np.ndarray, ...]:
         """Steps that shrink the error by ``tol`` along every direction, per group (n,).
@@ -79,7 +79,7 @@ class Descent:
         At the best step, or another; inf where it diverges.
         """
         found = []
-        for x in self._moved(step):
+        for x in self._shrinkage(step):
             with np.errstate(divide="ignore"):
                 # log1p, or directions of little curvature would seem not to move at all.
                 decay = -np.where(x < 1, np.log1p(-np.minimum(x, 1)), np.log(np.abs(x - 1)))
@@ -87,7 +87,7 @@ class Descent:
             found.append(np.maximum(np.ceil(taken), 1))
         return tuple(found)
 
-    def _moved(self, step: float | None) -> list[np.ndarray]:
+    def _shrinkage(self, step: float | None) -> list[np.ndarray]:
         """The share of an error that one step takes away, per direction."""
         size = self.best_step if step is None else number(step, "step")
         return [size * c for c in self.curvatures]
@@ -108,7 +108,7 @@ class Descent:
             line("steps", f"{_number(self.steps)} for the error to shrink to {self.tol:g} of it"),
         ]
         along = self.steps_along()
-        for n, (_, g, i) in enumerate(ranked[:FEW]):
+        for n, (_, g, i) in enumerate(ranked[:MAX_DIRECTIONS]):
             text = f"{self._name(g, i)}: {_number(along[g][i])} steps"
             lines.append(line("" if n else "last", text))
         if still := sum(self.unmoved):
@@ -137,7 +137,7 @@ class Descent:
         if channels * len(self.directions) == 1:
             return text
         share = np.square(kernel).reshape(-1, channels).sum(0)
-        most = sorted(c for c in np.argsort(-share)[:FEW] if share[c] > 0.1)
+        most = sorted(c for c in np.argsort(-share)[:MAX_CHANNELS] if share[c] > 0.1)
         named = ", ".join(f"{group * channels + c} ({share[c]:.0%})" for c in most)
         return f"{text} in channel{'s' if len(most) > 1 else ''} {named}" if most else text
 
@@ -160,7 +160,7 @@ def _spectrum(
     if mean is not None:
         row = math.sqrt(rows) * np.append(mean, 1.0)
         unit = max(unit, int(np.frexp(np.abs(row).max())[1]))
-    if abs(unit) > MAX_UNIT:
+    if abs(unit) > MAX_EXPONENT:
         raise ValueError(OUT_OF_RANGE)
     a = np.ldexp(factor.r, factor.exponents - unit)
     if mean is not None:

@@ -11,6 +11,7 @@ import numpy as np
 from ..leastsquares.analysis import Prepared, prepare
 from ..leastsquares.system import MAX_GRAM_BYTES, System, smallest_ridge
 from ..linalg.factor import Factor
+from ..linalg.rank import EPS
 from ..linalg.threads import blas_threads
 from ..problem.checks import number
 from ..problem.problem import Problem
@@ -42,7 +43,7 @@ class Diagnosis:
         return System(self._prepared)
 
     @cached_property
-    def _factors(self) -> list[Factor | None]:
+    def _found(self) -> list[Factor | None]:
         with blas_threads(min(self.n_equations, self.columns)):
             return [self._system.factor(g) for g in range(self.groups)]
 
@@ -52,12 +53,13 @@ class Diagnosis:
         Raises:
             ValueError: it exceeds the memory limit.
         """
-        found = self._factors[group]
+        found = self._found[group]
         if found is None:
             raise ValueError(self._beyond_memory())
         return found
 
-    def _known(self) -> list[Factor]:
+    @property
+    def _factors(self) -> list[Factor]:
         return [self.factor(g) for g in range(self.groups)]
 
     def _beyond_memory(self) -> str:
@@ -66,11 +68,18 @@ class Diagnosis:
                 "full rank is proved, but condition, noise gains and the like take a factor of "
                 f"{self._gram_bytes / 2**30:.1f} GiB, which exceeds the memory limit"
             )
+        ridge = self.sufficient_ridge
         return (
             f"{self.verdict}: the rank of {self.columns} unknowns takes a QR of "
             f"{self.qr_bytes / 2**30:.1f} GiB, which exceeds the memory limit; use fewer taps or "
-            "channels"
+            f"channels{'' if ridge is None else f', or solve with ridge={ridge:.3g}'}"
         )
+
+    @property
+    def source(self) -> str | None:
+        """The factor that decided the worst group, "qr" or "gram"; None where neither did."""
+        factor = self._found[self.worst_group]
+        return None if factor is None else factor.source
 
     @property
     def matrix_entries(self) -> int:
@@ -89,12 +98,12 @@ class Diagnosis:
     @property
     def decided(self) -> bool:
         """Whether rank and what follows from it could be computed within the memory limit."""
-        return None not in self._factors
+        return None not in self._found
 
     @cached_property
     def group_verdicts(self) -> tuple[str, ...]:
         """The verdict on each group's own design matrix."""
-        return verdicts(self._system, lambda: self._factors)
+        return verdicts(self._system, lambda: self._found)
 
     @cached_property
     def worst_group(self) -> int:
@@ -104,7 +113,7 @@ class Diagnosis:
             word, rank = self.group_verdicts[group], self.columns
             # A rank takes a spectrum, which a single group need not spend.
             if word not in DETERMINED and self.groups > 1:
-                factor = self._factors[group]
+                factor = self._found[group]
                 rank = 0 if factor is None else factor.rank
             return SEVERITY.index(word), -rank
 
@@ -133,7 +142,7 @@ class Diagnosis:
         """Numerical rank of each group's design matrix."""
         if self.unique:
             return (self.columns,) * self.groups
-        return tuple(f.rank for f in self._known())
+        return tuple(f.rank for f in self._factors)
 
     @property
     def rank(self) -> int:
@@ -149,7 +158,7 @@ class Diagnosis:
     def singular_values(self) -> tuple[np.ndarray, ...]:
         """Of A itself, descending, one array per group."""
         with np.errstate(over="ignore", under="ignore"):
-            return tuple(np.ldexp(f.user_singular_values, f.unit) for f in self._known())
+            return tuple(np.ldexp(f.user_singular_values, f.unit) for f in self._factors)
 
     @cached_property
     def condition(self) -> float:
@@ -168,7 +177,7 @@ class Diagnosis:
     @cached_property
     def _extremes(self) -> list[tuple[float, float]]:
         """First and last singular value of each group's A itself, times ``2**-unit``."""
-        return [self._system.extremes(g, f) for g, f in enumerate(self._known())]
+        return [self._system.extremes(g, f) for g, f in enumerate(self._factors)]
 
     @property
     def tolerance(self) -> float:
@@ -192,7 +201,7 @@ class Diagnosis:
         """
         if self.unique:  # proved at times without a factor
             return np.ones(self.problem.kernel_shape, bool)
-        return self._kernel_shaped([f.determined for f in self._known()])
+        return self._kernel_shaped([f.determined for f in self._factors])
 
     def _kernel_shaped(self, per_group: Sequence[np.ndarray]) -> np.ndarray:
         """Values (P,) of each group as ``(*K, Cin/groups, Cout)``, alike for its outputs."""
@@ -240,7 +249,7 @@ class Diagnosis:
         """
         with np.errstate(over="ignore", under="ignore"):
             return self._kernel_shaped(
-                [np.ldexp(f.noise_gain, -f.exponents) for f in self._known()]
+                [np.ldexp(f.noise_gain, -f.exponents) for f in self._factors]
             )
 
     @cached_property
@@ -250,7 +259,7 @@ class Diagnosis:
         That is ‖column less its mean‖·noise gain: how many times its standard error exceeds what it
         would be if no other column resembled its own.
         """
-        known = self._known()
+        known = self._factors
         spreads = np.ldexp(self._prepared.spreads, -self._system.turn)
         inflation = [
             s * np.where(f.determined, f.noise_gain, 0.0)
@@ -268,8 +277,24 @@ class Diagnosis:
                 where any ridge will do; the ridge leaves float64 (change the unit of x).
         """
         bound = number(condition, "condition", above=1.0)
-        ends = zip(self._known(), self._extremes, strict=True)
+        ends = zip(self._factors, self._extremes, strict=True)
         return max(smallest_ridge(*pair, f.unit, bound) for f, pair in ends)
+
+    @property
+    def sufficient_ridge(self) -> float | None:
+        """A ridge, to three digits, that by its size alone makes the answer unique.
+
+        It takes no factor: 40·P²·eps·4ᵉ, 2ᵉ the power of two above the largest column of A, is at
+        least 10·P·eps·‖A‖² in columns scaled to norm one, also where the ridge raises e by one.
+        None where it leaves float64.
+        """
+        share = 40 * self.columns**2 * EPS
+        used = self._prepared.column_norms > 0
+        exponent = self._system.exponents[used].max() if used.any() else 0
+        with np.errstate(over="ignore", under="ignore"):
+            ridge = float(np.ldexp(1.01 * share, 2 * exponent))
+        inside = share < 0.5 and np.finfo(float).tiny < ridge < np.inf
+        return float(f"{ridge:.3g}") if inside else None
 
     def resolution(self, ridge: float = 0.0) -> np.ndarray:
         """Diagonal of the resolution matrix (AᵀA + ridge·I)⁻¹AᵀA, kernel-shaped.
@@ -284,7 +309,7 @@ class Diagnosis:
         if not (ridge := number(ridge, "ridge", included=True)):
             if self.unique:
                 return np.ones(self.problem.kernel_shape)
-            return self._kernel_shaped([f.resolution for f in self._known()])
+            return self._kernel_shaped([f.resolution for f in self._factors])
         system, kept = System(self._prepared, ridge), []
         for group in range(self.groups):
             factor = system.factor(group)
@@ -299,7 +324,9 @@ class Diagnosis:
                 f"a resolution takes a factor of {self._gram_bytes / 2**30:.1f} GiB, which exceeds "
                 "the memory limit, whatever the ridge"
             )
-        return f"ridge={ridge!r} is too small to certify full rank; increase it"
+        least = self.sufficient_ridge
+        larger = "increase it" if least is None else f"{least:.3g} is enough"
+        return f"ridge={ridge!r} is too small to certify full rank; {larger}"
 
     def leverage(self) -> Any:
         """Leverage of every row, diag(A(AᵀA)⁻Aᵀ), the bias included: between 0 and 1.
@@ -310,7 +337,7 @@ class Diagnosis:
 
         Source: D. C. Hoaglin and R. E. Welsch, The American Statistician 32 (1978) 17.
         """
-        rows = np.concatenate([*self._system.leverages(self._known())], axis=1)
+        rows = np.concatenate([*self._system.leverages(self._factors)], axis=1)
         rows = np.clip(rows + self.problem.bias / self.n_equations, 0.0, 1.0)
         found = self._prepared.by_record(rows)
         return self.problem.input.like(found, channel_axis=self.groups > 1)
@@ -320,7 +347,7 @@ class Diagnosis:
         """Whether no threshold is right: the verdict is ambiguous, or σ_r/σ_{r+1} under 100."""
         if self.unique or self.verdict == "ambiguous":
             return not self.unique
-        deficient = ((f.rank, f.singular_values) for f in self._known() if not f.full_rank)
+        deficient = ((f.rank, f.singular_values) for f in self._factors if not f.full_rank)
         return any(0 < r < s.size and s[r - 1] < 100 * s[r] for r, s in deficient)
 
     @cached_property
@@ -328,7 +355,7 @@ class Diagnosis:
         """Whether the bias is determined: column means vanish on the null space, or no bias."""
         if self.unique:
             return True
-        return all(f.sees(self._system.bias_row(g)) for g, f in enumerate(self._known()))
+        return all(f.sees(self._system.bias_row(g)) for g, f in enumerate(self._factors))
 
     @cached_property
     def null_space(self) -> tuple[np.ndarray, ...]:
@@ -352,7 +379,7 @@ class Diagnosis:
         shape = self.problem.kernel_shape[:-1]
         if self.unique:
             return tuple(np.empty((0, *shape)) for _ in range(self.groups))
-        return tuple(basis_of(f).reshape(-1, *shape) for f in self._known())
+        return tuple(basis_of(f).reshape(-1, *shape) for f in self._factors)
 
     def bias_along(self, null: np.ndarray, group: int) -> np.ndarray:
         """Entries of the bias (k,) along null vectors (k, P) of the centred A of a group.
@@ -384,7 +411,7 @@ class Diagnosis:
         # A power of two against overflow of the squares.
         exponent = np.frexp(np.abs(flat).max())[1]
         scaled = np.ldexp(flat, -exponent)
-        parts = [f.null_part(scaled[:, g]) for g, f in enumerate(self._known())]
+        parts = [f.null_part(scaled[:, g]) for g, f in enumerate(self._factors)]
         with np.errstate(over="ignore"):
             return np.ldexp(np.concatenate([np.linalg.norm(p, axis=0) for p in parts]), exponent)
 

@@ -72,13 +72,18 @@ def advise(diagnosis: Diagnosis) -> list[Remedy]:
 
 def _beyond_memory(diagnosis: Diagnosis) -> list[Remedy]:
     need = f"a QR of {diagnosis.columns} unknowns would take {diagnosis.qr_bytes / 2**30:.1f} GiB"
+    memory = Remedy(
+        "memory",
+        f"{need}, which exceeds the memory limit; with fewer taps or channels the rank can be "
+        "decided",
+    )
+    ridge = diagnosis.sufficient_ridge
+    if ridge is None:
+        text = "a large enough ridge makes the answer unique, whatever the rank"
+        return [memory, Remedy("ridge", text)]
     return [
-        Remedy(
-            "memory",
-            f"{need}, which exceeds the memory limit; with fewer taps or channels the rank can be "
-            "decided",
-        ),
-        Remedy("ridge", "a large enough ridge makes the answer unique, whatever the rank"),
+        memory,
+        Remedy("ridge", "{} makes the answer unique, whatever the rank", "ridge", ridge),
     ]
 
 

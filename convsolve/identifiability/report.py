@@ -38,7 +38,7 @@ class Identifiability(Diagnosis):
     @property
     def method(self) -> str:
         """How rank and verdict were found."""
-        return wording.method(self, self._factors[self.worst_group])
+        return wording.method(self)
 
     def descent(self, tol: float = 1e-6) -> forecast.Descent:
         """What plain gradient descent on the mean of squares will do, and what comes last."""

@@ -13,15 +13,15 @@ from ..linalg.rank import least_certified
 
 DETERMINED = ("exactly determined", "overdetermined")
 
-# Steps of conjugate gradients on a random vector in which full rank is to be proved.
-PROOF_STEPS = 100
+# Steps of conjugate gradients on a random vector within which full rank is to be proved.
+MAX_PROOF_STEPS = 100
 
 # From best to worst: with groups, the worst speaks.
 SEVERITY = (*reversed(DETERMINED), "undecided", "ambiguous", "rank-deficient", "underdetermined")
 
 
 def verdicts(system: System, factors: Callable[[], Sequence[Factor | None]]) -> tuple[str, ...]:
-    """The verdict on the design matrix of each group; None for a factor that exceeds memory.
+    """The verdict on the design matrix of each group; None for a factor beyond the memory limit.
 
     Factors are asked for only where counting does not decide, nor a solver has proved full rank.
     """
@@ -32,17 +32,18 @@ def verdicts(system: System, factors: Callable[[], Sequence[Factor | None]]) -> 
     full = DETERMINED[0 if problem.n_equations == problem.n_unknowns else 1]
     if prepared.proved:
         return (full,) * prepared.groups
-    found = [_of(system, g, f) for g, f in enumerate(factors())]
+    found = [_by_factor(system, g, f) for g, f in enumerate(factors())]
     if None in found and problem.spec.ndim == 1:
-        # Where no factor fits, conjugate gradients may still prove full rank, never deny it.
+        # Where no factor fits, conjugate gradients may prove full rank, but never the contrary.
         for g, normal in enumerate(normal_equations(system)):
-            if found[g] is None and normal.full_rank(PROOF_STEPS):
+            if found[g] is None and normal.full_rank(MAX_PROOF_STEPS):
                 found[g] = "full"
     names = {None: "undecided", "deficient": "rank-deficient", "full": full}
     return tuple(names.get(word, str(word)) for word in found)
 
 
-def _of(system: System, group: int, factor: Factor | None) -> str | None:
+def _by_factor(system: System, group: int, factor: Factor | None) -> str | None:
+    """What the factor of a group says: "full", "deficient" or "ambiguous"; None without one."""
     if factor is None:
         return None
     found = "full" if factor.source == "gram" else factor.band.verdict

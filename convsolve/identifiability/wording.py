@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 import numpy as np
 
-from ..linalg.factor import Factor
 from ..linalg.rank import EPS
 from ..text import count, ranges
 from .diagnosis import Diagnosis
@@ -22,7 +22,7 @@ MEANING = {
     "underdetermined": "fewer equations than unknowns: many kernels fit equally well",
     "rank-deficient": "too few of the equations are independent: many kernels fit equally well",
     "ambiguous": "too close to call at this precision",
-    "undecided": "too large to decide in the memory allowed",
+    "undecided": "the rank cannot be decided within the memory limit",
 }
 
 METHODS = {
@@ -58,14 +58,14 @@ def counting(diagnosis: Diagnosis) -> str:
     return ". ".join([text, *notes])
 
 
-def method(diagnosis: Diagnosis, factor: Factor | None) -> str:
-    """How rank and verdict were found; None for a factor that memory forbids."""
-    if factor is not None:
-        return METHODS[factor.source]
+def method(diagnosis: Diagnosis) -> str:
+    """How rank and verdict were found."""
+    if diagnosis.source is not None:
+        return METHODS[diagnosis.source]
     if diagnosis.unique:
         proof = "conjugate gradients on a random vector prove full rank"
-        return f"{proof}; a QR does not fit in the memory allowed"
-    return "a QR does not fit in the memory allowed, and nothing smaller decides the rank"
+        return f"{proof}; a QR exceeds the memory limit"
+    return "a QR exceeds the memory limit, and nothing smaller decides the rank"
 
 
 def _per_group(diagnosis: Diagnosis, values: np.ndarray) -> np.ndarray:
@@ -73,11 +73,11 @@ def _per_group(diagnosis: Diagnosis, values: np.ndarray) -> np.ndarray:
     return values[..., :: values.shape[-1] // diagnosis.problem.spec.groups]
 
 
-def names(diagnosis: Diagnosis, taps: Sequence[tuple[int, ...]]) -> str:
+def names(diagnosis: Diagnosis, taps: Sequence[Sequence[int]]) -> str:
     """Taps, each an index (*k, channel), by channel and lag."""
     lags = diagnosis.problem.lags
     by_channel: dict[int, list[tuple[int, ...]]] = {}
-    for *k, c in taps:
+    for *k, c in sorted(taps, key=lambda tap: (tap[-1], tap)):
         lag = tuple(int(axis[i]) for axis, i in zip(lags, k, strict=True))
         by_channel.setdefault(c, []).append(lag)
     several = diagnosis.problem.in_channels > 1
@@ -91,7 +91,7 @@ def names(diagnosis: Diagnosis, taps: Sequence[tuple[int, ...]]) -> str:
             where += f" and {len(found) - MAX_NAMED} more" if len(found) > MAX_NAMED else ""
         parts.append((f"channel {c} " if several else "") + f"lag{plural} {where}")
     if len(parts) > MAX_NAMED:
-        parts[MAX_NAMED:] = [f"{count(len(parts) - MAX_NAMED, 'more channel')}"]
+        parts[MAX_NAMED:] = [count(len(parts) - MAX_NAMED, "more channel")]
     return ", ".join(parts[:-1]) + (" and " if len(parts) > 1 else "") + parts[-1]
 
 
@@ -100,7 +100,7 @@ def _named(diagnosis: Diagnosis, mask: np.ndarray) -> str:
     per_group = _per_group(diagnosis, mask)
     channels = per_group.shape[-2]
     taps = [(*k, g * channels + c) for *k, c, g in np.argwhere(per_group).tolist()]
-    return names(diagnosis, sorted(taps, key=lambda tap: (tap[-1], tap)))
+    return names(diagnosis, taps)
 
 
 def taps_sentence(diagnosis: Diagnosis) -> str:
@@ -123,29 +123,31 @@ def taps_sentence(diagnosis: Diagnosis) -> str:
 def padding_sentence(diagnosis: Diagnosis) -> str:
     """Which taps rest on the assumption that x is zero outside the record; "" if none does."""
     if not diagnosis.padding_decided:
-        return "which taps rest on the zeros outside the record is too large to decide"
-    if not diagnosis.padding_only.any():
+        which = "which taps rest on the zeros outside the record"
+        return f"{which} cannot be decided within the memory limit"
+    mask = diagnosis.padding_only
+    if not mask.any():
         return ""
-    which = (
-        "every tap" if diagnosis.padding_only.all() else _named(diagnosis, diagnosis.padding_only)
-    )
+    which = "every tap" if mask.all() else _named(diagnosis, mask)
     return f"{which}: identifiable only because zeros are assumed outside the record"
 
 
 def noise_sentence(diagnosis: Diagnosis) -> str:
-    """How much noise in y moves the taps, and which of them are weakly determined."""
-    gains = diagnosis.noise_gain[np.isfinite(diagnosis.noise_gain)]
-    if not gains.size:
+    """The standard errors that noise in y makes, and which taps are weakly determined."""
+    finite = np.isfinite(diagnosis.noise_gain)
+    if not finite.any():
         return ""
+    gains = diagnosis.noise_gain[finite]
     low, high = f"{gains.min():.2g}", f"{gains.max():.2g}"
-    much = low if low == high else f"{low} to {high}"
-    text = f"a unit of white noise in y moves an identifiable tap by {much}"
+    which = "a tap" if finite.all() else "an identifiable tap"
+    text = f"standard error of {which} per unit white noise in y (noise gain): {low}"
+    text += f" to {high}" * (low != high)
     weak = weak_sentence(diagnosis)
     return f"{text}; {weak}" if weak else text
 
 
 def weak_sentence(diagnosis: Diagnosis) -> str:
-    """How many taps others can stand in for, and the ridge that mends it; "" if none."""
+    """Which taps have a high variance inflation, and a ridge that lowers it; "" if none."""
     weak = _per_group(diagnosis, diagnosis.weakly_determined)
     if not weak.any():
         return ""
@@ -153,7 +155,8 @@ def weak_sentence(diagnosis: Diagnosis) -> str:
     if not weak.all():
         named = _named(diagnosis, diagnosis.weakly_determined)
         which = f"{int(weak.sum())} of {weak.size} taps ({named})"
-    text = f"{which} are weakly determined, other taps can stand in for them"
+    text = f"{which} are weakly determined: other taps can stand in for them"
+    text += " (high variance inflation)"
     if diagnosis.unique and (ridge := proposed_ridge(diagnosis)):
         text += f"; a ridge of {ridge:.3g} brings the condition to {RIDGE_CONDITION:.0f}"
     return text
@@ -179,27 +182,28 @@ def precision_sentence(diagnosis: Diagnosis) -> str:
 def confounded(diagnosis: Diagnosis) -> list[str]:
     """Sentences about the taps that the data cannot tell apart."""
     found = []
-    for g, rank in enumerate(diagnosis.group_ranks):
+    for group, rank in enumerate(diagnosis.group_ranks):
         free = diagnosis.columns - rank
         if free > MAX_VECTORS:
             found.append(
                 f"{free} independent changes of the kernel leave y as it is; fewer taps or "
                 "channels make them few enough to name"
             )
-            continue
-        basis = diagnosis.null_echelon[g]
-        shift = g * basis.shape[-1]
-        at = [(*k, c + shift) for *k, c in np.ndindex(basis.shape[1:])]
-
-        def several(numbers: Sequence[int], at: Sequence[tuple[int, ...]] = at) -> str:
-            # One number more than there are taps is the bias.
-            taps = sorted((at[i] for i in numbers if i < len(at)), key=lambda tap: (tap[-1], tap))
-            parts = [names(diagnosis, taps)] if taps else []
-            return " and ".join(parts + ["the bias"] * (len(at) in numbers))
-
-        flat = basis.reshape(len(basis), len(at))
-        found += sentences(np.column_stack([flat, diagnosis.bias_along(flat, g)]), several)
+        elif free:
+            flat = diagnosis.null_echelon[group].reshape(free, diagnosis.columns)
+            basis = np.column_stack([flat, diagnosis.bias_along(flat, group)])
+            found += sentences(basis, partial(_unknowns, diagnosis, group))
     return found
+
+
+def _unknowns(diagnosis: Diagnosis, group: int, numbers: Sequence[int]) -> str:
+    """Unknowns of a group, given by their numbers, in words; the last is the bias."""
+    shape = diagnosis.problem.kernel_shape[:-1]
+    columns = np.array([i for i in numbers if i < diagnosis.columns], int)
+    taps = np.column_stack(np.unravel_index(columns, shape))
+    taps[:, -1] += group * shape[-1]
+    parts = [names(diagnosis, taps.tolist())] if len(taps) else []
+    return " and ".join(parts + ["the bias"] * (len(taps) < len(numbers)))
 
 
 def sizes(diagnosis: Diagnosis) -> list[tuple[str, list[str]]]:
@@ -236,7 +240,7 @@ def ranks(diagnosis: Diagnosis) -> list[tuple[str, list[str]]]:
 
 
 def warning(diagnosis: Diagnosis, answer: str, remedies: Sequence[str]) -> str:
-    """What a solve warns: rank, unknowns, which of the many answers this is, a way out."""
+    """What `solve` warns: rank, unknowns, which of the many answers this is, the remedies."""
     if diagnosis.verdict == "ambiguous":
         full = diagnosis.rank == diagnosis.columns
         answer += ", with nothing truncated" if full else ", truncated at the tolerance"

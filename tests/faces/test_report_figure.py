@@ -362,5 +362,5 @@ def test_a_report_that_is_undecided_says_what_would_decide(monkeypatch):
     assert report.verdict == "undecided"
     figure = drawn(report)
     assert figure.axes == []
-    assert figure.get_suptitle().startswith("undecided: too large to decide")
+    assert figure.get_suptitle().startswith("undecided: the rank cannot be decided")
     assert figure.texts[-1].get_text() == "\n".join(report.remedies)

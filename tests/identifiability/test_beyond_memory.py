@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 
 import numpy as np
@@ -12,6 +13,7 @@ from convsolve.identifiability import diagnosis
 from convsolve.identifiability.report import Identifiability
 from convsolve.leastsquares import analysis as prepared
 from convsolve.leastsquares import system
+from convsolve.leastsquares.system import System
 from convsolve.solvers import auto
 from convsolve.solvers import normal_equations as structured
 
@@ -101,3 +103,50 @@ def test_what_solve_gives_of_undecided_data(monkeypatch: pytest.MonkeyPatch) -> 
         with pytest.raises(cs.SolveError, match=r"the Gram matrix would take .* fewer taps"):
             cs.solve(cs.Problem(image, plane, kernel_size=(9, 9)), cs.AutoSolver(ridge))
     assert cs.solve(cs.Problem(image, plane, kernel_size=(9, 9)), cs.ConjugateGradient(1.0)).ok
+
+
+TONE = np.sin(np.arange(300.0))
+DEFICIENT = {
+    "tone": (TONE, {"kernel_size": 8}),
+    "bias": (TONE + 5, {"kernel_size": 8, "bias": True}),
+    "groups": (np.stack([TONE, TONE**2], 1), {"kernel_size": (5,), "groups": 2}),
+    "units": (np.stack([TONE, 2.0**40 * TONE[::-1]], 1), {"kernel_size": (5,)}),
+    "one channel of zeros": (np.stack([0 * TONE, TONE / 2**40], 1), {"kernel_size": (5,)}),
+    "few rows": (TONE[:12], {"kernel_size": 8}),
+    "image": (np.outer(TONE[:30], TONE[9:39]), {"kernel_size": (3, 4)}),
+    "loud": (2.0**450 * TONE, {"kernel_size": 8}),
+    "faint": (2.0**-450 * TONE, {"kernel_size": 8}),
+}
+
+
+@pytest.mark.parametrize("name", DEFICIENT)
+def test_the_ridge_of_an_undecided_report_suffices(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By its size alone, without a factor; a seventeenth of it would not."""
+    monkeypatch.setattr(prepared, "MAX_FACTOR_BYTES", 100)
+    x, options = DEFICIENT[name]
+    report = cs.identify(cs.Problem(x, **options))
+    with monkeypatch.context() as patch:
+        patch.setattr(System, "factor", lambda *_: pytest.fail("a factor was made"))
+        ridge = report.sufficient_ridge
+    assert not report.decided
+    assert report.advice[-1][2:] == ("ridge", ridge)
+    y = np.random.default_rng(2).standard_normal((*report.problem.row_shapes[0], 2))
+    problem = cs.Problem(x, y, **options)
+    fit = cs.solve(problem, cs.AutoSolver(ridge))  # a warning would be an error
+    assert fit.status == "solved"
+    assert (report.resolution(ridge) >= 0).all()
+    for share, enough in ((1, True), (1 / 17, False)):
+        assert System(prepared.prepare(problem), share * ridge).own_certificate is enough
+    with pytest.raises(ValueError, match=re.escape(f"solve with ridge={ridge:.3g}")):
+        _ = report.rank
+
+
+def test_no_ridge_is_named_beyond_float64(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(prepared, "MAX_FACTOR_BYTES", 100)
+    for power in (600, -600):
+        report = cs.identify(cs.Problem(np.ldexp(TONE, power), kernel_size=8))
+        assert report.verdict == "undecided"
+        assert report.sufficient_ridge is None
+        assert report.advice[-1].argument is None
