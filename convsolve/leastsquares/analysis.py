@@ -31,12 +31,16 @@ Block = tuple[np.ndarray, np.ndarray | None]
 
 
 def channel_exponents(arrays: Any) -> np.ndarray:
-    """Power of two per channel that brings the largest magnitude into [1/2, 1)."""
+    """Power of two per channel that brings the largest magnitude into [1/2, 1).
+
+    A silent channel has none of its own: it takes the smallest of the others.
+    """
     over = [by_channel(np.maximum, a, np.abs) for a in arrays if a.size]
     largest = np.max(over, axis=0)
     # Stray denormals alone would ask for a power beyond float64.
     exponents = np.maximum(np.frexp(largest.astype(float))[1], -1020)
-    return np.where(largest > 0, exponents, 0)
+    least = exponents.min(where=largest > 0, initial=exponents.max())
+    return np.where(largest > 0, exponents, least)
 
 
 def _stacked(records: Sequence[np.ndarray], members: Sequence[int]) -> np.ndarray:

@@ -105,23 +105,25 @@ class RowSpace:
         pivoted.
         """
         turn = np.maximum(exponents - exponents.max(), -FARTHEST)[:, None]
-        spanning = r.T if basis is None else basis
-        order, pivots = np.arange(len(turn)), np.arange(spanning.shape[1])
+        # What no row of A reads stays exactly zero: its rows come last, where nothing pivots.
+        live = np.count_nonzero(r, axis=0) > 0
+        spanning = r.T if basis is None else np.where(live[:, None], basis, 0.0)
+        order, pivots = np.argsort(~live, kind="stable"), np.arange(spanning.shape[1])
         if basis is not None and not turn.any():  # orthonormal as it is
-            return cls(basis, r @ basis, turn, basis, order)
+            return cls(spanning, r @ spanning, turn, spanning, order)
         if np.ptp(turn) < CLUSTER:
-            q, t = tall_qr(np.ldexp(spanning, turn))
+            sorted_q, t = tall_qr(np.ldexp(spanning, turn)[order])
         else:
             from scipy.linalg import qr
 
             if basis is None:
-                order = np.argsort(-turn[:, 0], kind="stable")
+                order = np.lexsort((-turn[:, 0], ~live))
             else:
-                spanning, order = _by_unit(basis, turn[:, 0], rounding)
+                spanning, order = _by_unit(spanning, turn[:, 0], rounding)
             graded = np.ldexp(spanning, turn)[order]
             sorted_q, t, pivots = qr(graded, mode="economic", pivoting=True, check_finite=False)
-            q = np.empty_like(sorted_q)
-            q[order] = sorted_q
+        q = np.empty_like(sorted_q)
+        q[order] = sorted_q
         if basis is None:
             seen = np.empty((len(r), len(t)))
             seen[pivots] = t.T
@@ -220,5 +222,6 @@ def _by_unit(basis: np.ndarray, turn: np.ndarray, rounding: float) -> tuple[np.n
         first.append(within[chosen])
         done = stop
     front = np.concatenate(first)
-    rest = np.setdiff1d(np.argsort(-turn, kind="stable"), front, assume_unique=True)
+    by_size = np.lexsort((-turn, ~basis.any(axis=1)))
+    rest = np.setdiff1d(by_size, front, assume_unique=True)
     return basis, np.concatenate([front, rest])

@@ -81,7 +81,8 @@ class Dual(Factor):
         self, g: np.ndarray, w_norm: np.ndarray, r_norm: np.ndarray
     ) -> tuple[np.ndarray, str]:
         """That of A alone, which is no less: with the ridge every output takes its own factor."""
-        turn = (self.exponents - self.plain.exponents)[:, None]
+        # No column is shorter with the ridge, but for one of zeros, whose exponent there is any.
+        turn = np.maximum(self.exponents - self.plain.exponents, 0)[:, None]
         return self.plain.damped(np.ldexp(g, turn), w_norm, r_norm)[0], "upper bound"
 
     def null_share(self, w: np.ndarray, y_norm: np.ndarray) -> float:
