@@ -11,15 +11,15 @@ import warnings
 from typing import Any, NamedTuple
 
 import numpy as np
-import oracle
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
-from true_error import backward_error
 
 import convsolve as cs
-from convsolve.prepared import prepare
-from convsolve.system import System
+from convsolve.leastsquares.analysis import prepare
+from convsolve.leastsquares.system import System
+from support import oracle
+from support.true_error import backward_error
 
 EPS = float(np.finfo(float).eps)
 EXAMPLES = int(os.environ.get("CONVSOLVE_EXAMPLES", 150))
