@@ -289,6 +289,7 @@ def test_minimum_samples_of_the_wrong_kind(arguments, words):
 
 def test_spec_imports_no_jax():
     code = (
-        "import sys, convsolve.spec; assert 'numpy' in sys.modules; assert 'jax' not in sys.modules"
+        "import sys, convsolve.problem.spec; "
+        "assert 'numpy' in sys.modules; assert 'jax' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
