@@ -3,5 +3,6 @@
 ``windows`` cuts records into rows of A; ``overlap_save`` cuts them into blocks for FFTs, of which
 ``gram`` makes AᵀA and Aᵀy, and ``products`` A w and Aᵀr; ``fourier`` puts these together for the
 records of a problem. ``moments`` holds sums over rows, which add. ``toeplitz`` applies AᵀA to a
-kernel without its P² numbers, and ``whitening`` preconditions that.
+kernel without its P² numbers, and ``whitening`` preconditions that. ``jax_convolution`` is A w as
+gradient descent takes it, under jax.
 """

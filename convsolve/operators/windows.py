@@ -1,21 +1,17 @@
-"""The convolution itself: forward, adjoint and design matrix. The one place that knows lax.conv.
+"""The windows of a signal: the design matrix, whole or by blocks of rows.
 
 Every padding is brought to one normal form first, ``x'[i] = x[i - lo]`` cut to the samples that
-windows read, so that all three see stride and dilation only. Under jax, `forward`, `adjoint`,
-`design_matrix` and `gather_rows`; on the host, `row_blocks` and what is made of them.
+windows read, so that what follows sees stride and dilation only. `normal_form`, `silenced` and
+`design_matrix` take arrays of jax too, and tracers; the rest is on the host.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from functools import partial
 from typing import Any
 
-import jax
-import jax.numpy as jnp
 import numpy as np
-from jax import lax
 
 from ..problem.spec import ConvSpec
 
@@ -30,7 +26,7 @@ def _axis(array: Any, axis: int, start: int, stop: int) -> Any:
 
 def normal_form(x: Any, spec: ConvSpec) -> Any:
     """x ``(N, *W, C)`` padded, cropped or wrapped to ``(N, *spec.extent(W), C)``."""
-    xp = np if isinstance(x, np.ndarray) else jnp
+    xp = x.__array_namespace__()
     shape = x.shape[1:-1]
     axes = zip(shape, spec.offset(shape), spec.extent(shape), strict=True)
     pads = [(0, 0)]
@@ -46,36 +42,6 @@ def normal_form(x: Any, spec: ConvSpec) -> Any:
     return xp.pad(x, pads) if any(map(any, pads)) else x
 
 
-def _forward(x: Any, kernel: Any, spec: ConvSpec) -> Any:
-    space = "DHW"[-spec.ndim :]
-    return lax.conv_general_dilated(
-        normal_form(x, spec),
-        kernel,
-        window_strides=spec.stride,
-        padding="VALID",
-        rhs_dilation=spec.dilation,
-        dimension_numbers=(f"N{space}C", f"{space}IO", f"N{space}C"),
-        feature_group_count=spec.groups,
-        precision=lax.Precision.HIGHEST,
-    )
-
-
-@partial(jax.jit, static_argnums=2)
-def forward(x: Any, kernel: Any, spec: ConvSpec) -> jax.Array:
-    """A w: x ``(N, *W, Cin)`` with kernel ``(*K, Cin/groups, Cout)`` to y ``(N, *T, Cout)``."""
-    return _forward(x, kernel, spec)
-
-
-@partial(jax.jit, static_argnums=2)
-def adjoint(x: Any, r: Any, spec: ConvSpec) -> jax.Array:
-    """Aᵀ r: r ``(N, *T, Cout)`` correlated with x ``(N, *W, Cin)``, kernel-shaped."""
-    kernel = jax.ShapeDtypeStruct(
-        (*spec.kernel_size, x.shape[-1] // spec.groups, r.shape[-1]), jnp.result_type(x)
-    )
-    (g,) = jax.linear_transpose(lambda w: _forward(x, w, spec), kernel)(r)
-    return g
-
-
 def silenced(x: Any, spec: ConvSpec) -> Any:
     """x ``(N, *E, C)`` in normal form, zero where strides leave samples that no window reads."""
     counts = spec.normal.output_shape(x.shape[1:-1])
@@ -89,7 +55,7 @@ def silenced(x: Any, spec: ConvSpec) -> Any:
             last = first + (k - 1 - first) // period * period
             read[first * d : last * d + (t - 1) * s + 1 : s] = True
         if not read.all():
-            xp = np if isinstance(x, np.ndarray) else jnp
+            xp = x.__array_namespace__()
             x = xp.where(read.reshape(-1, *(1,) * (x.ndim - 1 - axis)), x, 0)
     return x
 
@@ -174,23 +140,3 @@ def forward_records(
             y[part] = (a @ columns).transpose(1, 0, 2).reshape(y[part].shape)
         outputs.append(y[0] + bias)
     return outputs
-
-
-def gather_rows(x: Any, rows: Any, spec: ConvSpec) -> Any:
-    """Chosen rows of the design matrix, ``(groups, len(rows), P)``, of x ``(N, *E, C)`` in normal
-    form.
-
-    ``rows`` counts windows in C order over ``(N, *T)``; jax, differentiable, for minibatches.
-    """
-    n, *space, c = x.shape
-    counts = spec.normal.output_shape(space)
-    stride = np.cumprod([1, *space[:0:-1]])[::-1]
-    taps = np.zeros(1, int)
-    for a in range(spec.ndim):
-        steps = np.arange(spec.kernel_size[a]) * spec.dilation[a] * stride[a]
-        taps = (taps[:, None] + steps).reshape(-1)
-    record, *position = jnp.unravel_index(rows, (n, *counts))
-    start = record * math.prod(space)
-    for p, s, step in zip(position, spec.stride, stride, strict=True):
-        start = start + p * (s * int(step))
-    return as_rows(x.reshape(-1, c)[start[:, None] + taps], spec)

@@ -19,7 +19,8 @@ from jax import lax
 
 from ..leastsquares.system import System
 from ..linalg.rank import EPS
-from ..operators.windows import design_matrix, forward, gather_rows, normal_form
+from ..operators.jax_convolution import forward, gather_rows
+from ..operators.windows import design_matrix, normal_form
 from ..problem.problem import Problem
 from ..problem.spec import ConvSpec
 

@@ -1,5 +1,7 @@
 """The operator and its matrix against loops, in exact integers wherever they can be."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -8,12 +10,10 @@ import scipy.signal
 
 import convsolve as cs
 from convsolve.operators import windows as convolution
+from convsolve.operators.jax_convolution import forward, gather_rows
 from convsolve.operators.windows import (
-    adjoint,
     design_matrix,
-    forward,
     forward_records,
-    gather_rows,
     normal_form,
     row_blocks,
     windows,
@@ -31,6 +31,15 @@ def floats(case, *shapes):
     """Integer arrays and the same numbers as floats, float32 and float64 in turn."""
     arrays = case.integers(*shapes)
     return arrays, [a.astype(FLOATS[case.seed % 2]) for a in arrays]
+
+
+@partial(jax.jit, static_argnums=2)
+def adjoint(x, r, spec):
+    """Aᵀ r, as the gradient of a loss takes it: the transpose of `forward` in the kernel."""
+    shape = (*spec.kernel_size, x.shape[-1] // spec.groups, r.shape[-1])
+    kernel = jax.ShapeDtypeStruct(shape, x.dtype)
+    (g,) = jax.linear_transpose(lambda w: forward(x, w, spec), kernel)(r)
+    return g
 
 
 def matrix_of(case, x):
