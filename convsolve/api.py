@@ -5,17 +5,15 @@ from __future__ import annotations
 import time
 import warnings
 import weakref
-from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
 from . import __version__
 from .errors import IdentifiabilityError, IdentifiabilityWarning, SolveError
 from .identifiability import wording
 from .identifiability.report import Identifiability
+from .lazy_jax import as_jax, import_whole, is_jax_array
 from .leastsquares.analysis import Prepared, prepare
 from .leastsquares.certificate import Certificate
 from .leastsquares.system import System
@@ -27,6 +25,9 @@ from .problem.spec import ConvSpec
 from .solution import Solution
 from .solvers import AutoSolver
 from .solvers.base import Progress, Raw, Solver, host_ridge
+
+if TYPE_CHECKING:
+    import jax
 
 # A share of the kernel's effect that no rounding of float32 takes away.
 LOST = 1e-3
@@ -216,15 +217,7 @@ def _pack(prepared: Prepared, raw: Raw) -> tuple[Any, Any]:
             f"the kernel lies outside the range of {problem.dtype}; change the unit of x or of y "
             "so that their sizes are closer"
         )
-    if not problem.returns_jax:
-        return kernel, bias
-    with jax.enable_x64(problem.dtype == np.float64):
-        return jnp.asarray(kernel), jnp.asarray(bias)
-
-
-@partial(jax.jit, static_argnames=("spec", "bias"))
-def _fit(x: Any, y: Any, solver: Solver, spec: ConvSpec, bias: bool) -> tuple[Any, Any]:
-    return solver.traced(x, y, spec, bias)
+    return as_jax((kernel, bias)) if problem.returns_jax else (kernel, bias)
 
 
 def fit_kernel(
@@ -256,45 +249,10 @@ def fit_kernel(
     _check_solver(solver)
     if np.ndim(solver.ridge):
         raise ValueError(f"ridge has shape {np.shape(solver.ridge)}; for several use jax.vmap")
-    x, y = _numbers(x, "x"), _numbers(y, "y")
-    dtype = jnp.result_type(x, y)
-    floating = jnp.issubdtype(dtype, jnp.floating)
-    dtype = jnp.promote_types(dtype, jnp.float32) if floating else jnp.result_type(float)
-    d = spec.ndim
-    x, y = _as_batch(x, "x", d).astype(dtype), _as_batch(y, "y", d).astype(dtype)
-    spec.check_channels(x.shape[-1])
-    wanted = (x.shape[0], *spec.output_shape(x.shape[1:-1]))
-    if y.shape[:-1] != wanted or 0 in wanted:
-        raise ValueError(
-            f"y has shape {y.shape}, but x of shape {x.shape} with {spec} "
-            f"gives {wanted} and the output channels"
-        )
-    if y.shape[-1] % spec.groups:
-        raise ValueError(f"groups={spec.groups} does not divide the {y.shape[-1]} channels of y")
-    return _fit(x, y, solver, spec=spec, bias=bool(bias))
+    import_whole("jax")
+    from .traced import fit
 
-
-def _numbers(value: Any, name: str) -> jax.Array:
-    """An array of any values; what holds no numbers at all is not left to jax to name."""
-    if not isinstance(value, jax.Array):  # tracers are such
-        value = np.asarray(value)
-        if not (jnp.issubdtype(value.dtype, jnp.number) or value.dtype == bool):
-            raise TypeError(f"{name} must hold numbers, got dtype {value.dtype}")
-    return jnp.asarray(value)
-
-
-def _as_batch(array: jax.Array, name: str, d: int) -> jax.Array:
-    if not d <= array.ndim <= d + 2:
-        raise ValueError(
-            f"{name} has shape {array.shape}; a kernel of {d} axes takes rank {d} to {d + 2}"
-        )
-    if not (jnp.issubdtype(array.dtype, jnp.number) or array.dtype == jnp.bool_):
-        raise TypeError(f"{name} must hold numbers, got {array.dtype}")
-    if jnp.issubdtype(array.dtype, jnp.complexfloating):
-        raise TypeError(f"{name} is complex; pass real and imaginary parts as channels")
-    if array.ndim == d:
-        array = array[..., None]
-    return array if array.ndim == d + 2 else array[None]
+    return fit(x, y, spec, solver, bool(bias))
 
 
 def convolve(x: Any, kernel: Any, spec: ConvSpec, bias: Any = None) -> Any:
@@ -340,7 +298,4 @@ def convolve(x: Any, kernel: Any, spec: ConvSpec, bias: Any = None) -> Any:
         warnings.warn(note, UserWarning, stacklevel=2)
     outputs = forward_records(records.cast(dtype), full.astype(dtype), offset.astype(dtype), spec)
     packed = records.like(outputs, not flat)
-    if not (records.is_jax and isinstance(kernel, jax.Array)):
-        return packed
-    with jax.enable_x64(dtype == np.float64):
-        return jax.tree.map(jnp.asarray, packed)
+    return as_jax(packed) if records.is_jax and is_jax_array(kernel) else packed

@@ -7,14 +7,13 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
 from .files import read_arrays, write_npz
 from .identifiability.report import Identifiability
 from .identifiability.wording import MEANING, weak_sentence
 from .kernel_text import kernel_lines
+from .lazy_jax import as_jax
 from .leastsquares.certificate import EXACT
 from .linalg.lapack import MAX_SPECTRUM
 from .linalg.rank import EPS
@@ -148,7 +147,7 @@ class Solution:
         """
         problem = self._read(x)
         packed = problem.input.like(self._outputs(problem), self._channel_axis)
-        return _as_jax(packed) if problem.returns_jax else packed
+        return as_jax(packed) if problem.returns_jax else packed
 
     def residuals(self, x: Any = None, y: Any = None) -> Any:
         """y less the prediction, on the training data by default, in the form of y."""
@@ -159,7 +158,7 @@ class Solution:
         output = problem.output
         assert output is not None
         packed = output.like(parts, output.channel_axis)
-        return _as_jax(packed) if problem.returns_jax else packed
+        return as_jax(packed) if problem.returns_jax else packed
 
     def score(self, x: Any = None, y: Any = None) -> Score:
         """R², correlation and NRMSE fit per output, on held-out data if given."""
@@ -335,8 +334,3 @@ def _given(problem: Problem) -> tuple[np.ndarray, ...]:
     if problem.y is None:
         raise ValueError("y is needed: pass both x and y")
     return problem.y
-
-
-def _as_jax(packed: Any) -> Any:
-    with jax.enable_x64(True):
-        return jax.tree.map(jnp.asarray, packed)

@@ -16,14 +16,14 @@ ROOT = Path(convsolve.__file__).parent
 # Folders, or single files, from the ground up. What stands in one row imports the rows above it in
 # this list, never its neighbours; within a folder no import leads back to where it came from.
 ROWS = [
-    {"errors", "text", "files"},
+    {"errors", "text", "files", "lazy_jax"},
     {"problem"},
     {"linalg"},
     {"operators"},
     {"leastsquares"},
     {"identifiability", "solvers"},
     {"kernel_text"},
-    {"solution"},
+    {"solution", "traced"},
     {"api"},
     {"comparison"},
     {"interop", "datasets", "plotting"},
@@ -171,6 +171,24 @@ def test_one_file_knows_the_convolution_of_lax():
         )
     }
     assert knowing == {"operators.jax_convolution"}
+
+
+def test_few_files_need_jax():
+    """The others import it, or one of these, inside the functions that need it."""
+    needing = {
+        name
+        for name in PATHS
+        for module, inside in imports(name)
+        if not inside and module.split(".")[0] in ("jax", "optax")
+    }
+    assert needing == {
+        "cli.demo",
+        "operators.jax_convolution",
+        "solvers.descent_kernels",
+        "solvers.linear",
+        "solvers.spectral",
+        "traced",
+    }
 
 
 @pytest.mark.parametrize("package", ["matplotlib", "tqdm"])

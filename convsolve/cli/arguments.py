@@ -266,9 +266,11 @@ def _read(args: argparse.Namespace) -> tuple[np.ndarray, np.ndarray | None]:
 def solver(name: str, args: argparse.Namespace, given: Problem) -> Solver:
     """The solver of that name with its settings, once it has said that it can solve ``given``."""
     from .. import solvers
+    from ..lazy_jax import import_whole
 
     with judged(TypeError, ValueError):
         if "loss" in SOLVERS[name][1]:
+            import_whole("optax")
             import optax
 
             named = {k: getattr(args, k) for k in ("loss", "steps", "key", "via")}

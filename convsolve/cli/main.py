@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import importlib
 import io
 import json
 import math
 import os
-import signal
 import sys
-import threading
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -39,7 +36,6 @@ def main(argv: Sequence[str] | None = None) -> int:
             stream.reconfigure(errors="replace")
     try:
         args = parse(argv)
-        _import_jax()
         with _warnings_told() as told:
             status: int = COMMANDS[args.command](args, told)
         if sys.stdout is not None:
@@ -65,22 +61,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     return status
 
 
-def _import_jax() -> None:
-    """Its import does not survive an interrupt half-way, which therefore waits for its end."""
-    noted: list[int] = []
-    held = threading.current_thread() is threading.main_thread()
-    before = signal.signal(signal.SIGINT, lambda number, _: noted.append(number)) if held else None
-    try:
-        importlib.import_module("jax")
-    finally:
-        if held:
-            signal.signal(signal.SIGINT, before)
-    if noted:
-        raise KeyboardInterrupt
-
-
 def _demo(args: argparse.Namespace, told: list[Warning | str]) -> int:
     judge_targets(args)
+    from ..lazy_jax import import_whole
+
+    import_whole("optax")
     from .demo import run
 
     numbers = run((lambda line: None) if args.json else print, args.plot, args.force)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
+from ..lazy_jax import default_float, is_jax_array, is_tracer
 from ..text import count, shown
 from .channels import by_channel
 from .spec import ConvSpec
@@ -58,11 +58,20 @@ def reject_tracers(*values: Any, depth: int = 5) -> None:
     for value in values:
         if isinstance(value, (list, tuple)) and depth:
             reject_tracers(*value, depth=depth - 1)
-        elif isinstance(value, jax.core.Tracer):
+        elif is_tracer(value):
             raise TypeError(
                 "x or y is a tracer of jax.jit, vmap or grad, which cannot be judged; "
                 "use convsolve.fit_kernel(x, y, spec, solver) inside transformed code"
             )
+
+
+def _limits(dtype: np.dtype[Any]) -> Any:
+    """`numpy.finfo` of a floating type, or that of bfloat16 and narrower ones; None of others."""
+    if np.issubdtype(dtype, np.floating):
+        return np.finfo(dtype)
+    if dtype.type.__module__ == "ml_dtypes" and "float" in dtype.name:
+        return sys.modules["ml_dtypes"].finfo(dtype)
+    return None
 
 
 def numeric(value: Any, name: str) -> np.ndarray:
@@ -74,12 +83,12 @@ def numeric(value: Any, name: str) -> np.ndarray:
         )
     array = _as_array(value, name)
     dtype = array.dtype
-    if jnp.issubdtype(dtype, np.complexfloating):
+    if np.issubdtype(dtype, np.complexfloating):
         raise TypeError(
             f"{name} is complex ({dtype}); pass real and imaginary parts as two channels "
             f"(in NumPy, np.stack([{name}.real, {name}.imag], axis=-1))"
         )
-    floating = jnp.issubdtype(dtype, np.floating)
+    floating = _limits(dtype) is not None
     if not (floating or dtype.kind in "biu"):
         raise TypeError(
             f"{name} must hold numbers, got dtype {dtype}; "
@@ -120,11 +129,11 @@ def _as_array(value: Any, name: str) -> np.ndarray:
 
 
 def _judge_size(array: np.ndarray, name: str) -> None:
-    if not (array.size and jnp.issubdtype(array.dtype, np.floating)):
-        return
     dtype = array.dtype.newbyteorder("=")
     dtype = np.dtype(np.float64) if dtype.itemsize > 8 else dtype  # longdouble is brought down
-    limits = jnp.finfo(dtype)
+    limits = _limits(dtype)
+    if not array.size or limits is None:
+        return
     largest = by_channel(np.maximum, array, np.abs)
     faint = np.flatnonzero((largest > 0) & (largest < float(limits.tiny)))
     if faint.size:
@@ -183,7 +192,7 @@ def read(value: Any, name: str, spec: ConvSpec) -> Records:
         tuple(arrays),
         form,
         channel_axis=rank > d,
-        is_jax=all(isinstance(v, jax.Array) for v in items),
+        is_jax=all(map(is_jax_array, items)),
     )
 
 
@@ -216,13 +225,13 @@ def precision(x: Records, y: Records | None) -> tuple[np.dtype[Any], float, list
     longdouble is brought down, with a warning that is left to the door to give.
     """
     parts = [x] if y is None else [x, y]
-    ambient = jnp.result_type(float) if all(p.is_jax for p in parts) else np.float64
+    ambient = default_float() if all(p.is_jax for p in parts) else np.dtype(np.float64)
     types: list[np.dtype[Any]] = []
     unit, notes = 0.0, []
     for part in parts:
         for dtype in sorted({a.dtype.newbyteorder("=") for a in part.arrays}, key=str):
-            if not jnp.issubdtype(dtype, np.floating):
-                types.append(np.dtype(ambient))
+            if _limits(dtype) is None:
+                types.append(ambient)
                 if any(a.dtype.itemsize > 4 and _beyond(a) for a in part.arrays):
                     notes.append("integers beyond 2**53 are rounded to float64")
                     unit = max(unit, float(np.finfo(np.float64).eps)) if part is x else unit
@@ -231,7 +240,7 @@ def precision(x: Records, y: Records | None) -> tuple[np.dtype[Any], float, list
                 notes.append(f"{dtype} data are brought down to float64, the widest of the solvers")
                 dtype = np.dtype(np.float64)
             if part is x:
-                unit = max(unit, float(jnp.finfo(dtype).eps))
+                unit = max(unit, float(_limits(dtype).eps))
             types.append(np.dtype(np.float32) if dtype.itemsize < 4 else dtype)
     return max(types, key=lambda t: t.itemsize), unit, notes
 

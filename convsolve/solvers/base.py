@@ -10,9 +10,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
 from typing import Any, ClassVar, TypeVar
 
-import jax
 import numpy as np
 
+from ..lazy_jax import is_jax_array, is_tracer, when_imported
 from ..leastsquares.analysis import Prepared
 from ..leastsquares.certificate import Certificate
 from ..problem.checks import number
@@ -110,46 +110,46 @@ def _recorded(value: Any) -> Any:
     return getattr(value, "__name__", "custom")
 
 
-def remade(cls: type[_S], values: dict[str, Any]) -> _S:
-    """A solver out of its fields, unjudged: jax unflattens pytrees around placeholders too."""
-    made = object.__new__(cls)
-    for name, value in values.items():
-        object.__setattr__(made, name, value)
-    return made
-
-
 def traceable(*leaves: str) -> Callable[[type[_S]], type[_S]]:
-    """Register a solver as a pytree whose fields ``leaves`` may be traced; the rest is static."""
+    """Make a solver a pytree: its fields ``leaves`` may be traced, unless they hold a word, and the
+    rest is static. It is one as soon as jax is there, whichever was imported first.
+    """
 
-    def register(cls: type[_S]) -> type[_S]:
+    def decorate(cls: type[_S]) -> type[_S]:
         names: tuple[str, ...] = tuple(f.name for f in fields(cls))  # type: ignore[arg-type]
-        static = tuple(name for name in names if name not in leaves)
-        jax.tree_util.register_pytree_node(
-            cls,
-            lambda s: ([getattr(s, n) for n in leaves], tuple(getattr(s, n) for n in static)),
-            lambda aux, children: remade(
-                cls, dict(zip((*leaves, *static), (*children, *aux), strict=True))
-            ),
-        )
+
+        def flatten(solver: _S) -> tuple[Any, Any]:
+            static = {name: getattr(solver, name) for name in names}
+            traced = {n: static.pop(n) for n in leaves if not isinstance(static[n], str)}
+            return tuple(traced.values()), (tuple(traced), tuple(static.items()))
+
+        def unflatten(aux: Any, values: Any) -> _S:
+            traced, static = aux
+            solver = object.__new__(cls)  # unchecked: jax unflattens around placeholders too
+            for name, value in (*zip(traced, values, strict=True), *static):
+                object.__setattr__(solver, name, value)
+            return solver
+
+        def register() -> None:
+            import jax
+
+            jax.tree_util.register_pytree_node(cls, flatten, unflatten)
+
+        when_imported(register)
         return cls
 
-    return register
-
-
-def is_traced(value: Any) -> bool:
-    """Whether ``value`` is known only inside jit, vmap or grad."""
-    return isinstance(value, jax.core.Tracer)
+    return decorate
 
 
 def judge_ridge(ridge: Any) -> Any:
     """A ridge as a float, judged; as it is if it is traced, or one of several for `jax.vmap`."""
-    several = isinstance(ridge, (np.ndarray, jax.Array)) and ridge.ndim
-    return ridge if is_traced(ridge) or several else number(ridge, "ridge", included=True)
+    several = (isinstance(ridge, np.ndarray) or is_jax_array(ridge)) and ridge.ndim
+    return ridge if is_tracer(ridge) or several else number(ridge, "ridge", included=True)
 
 
 def host_ridge(solver: Solver) -> float:
     """The ridge of a solver as the float that host code needs."""
-    if is_traced(solver.ridge):
+    if is_tracer(solver.ridge):
         raise TypeError("a traced ridge belongs in fit_kernel, not in solve")
     return number(solver.ridge, "ridge", included=True)
 

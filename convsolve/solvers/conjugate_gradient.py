@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from ..lazy_jax import is_tracer
 from ..leastsquares.analysis import Prepared
 from ..leastsquares.certificate import EXACT, Certificate
 from ..leastsquares.normal_operator import Normal, normal_equations
@@ -23,7 +24,6 @@ from .base import (
     Trace,
     host_ridge,
     interruptible,
-    is_traced,
     judge_ridge,
     traceable,
 )
@@ -134,7 +134,7 @@ class ConjugateGradient(Solver):
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "ridge", judge_ridge(self.ridge))
-        if not is_traced(self.tol):
+        if not is_tracer(self.tol):
             object.__setattr__(self, "tol", number(self.tol, "tol"))
         object.__setattr__(self, "steps", integer(self.steps, "steps"))
 

@@ -24,6 +24,9 @@ from ..operators.windows import design_matrix, normal_form
 from ..problem.problem import Problem
 from ..problem.spec import ConvSpec
 
+# The optimizer where none is given.
+ADAM = optax.adam(5e-2)
+
 Loss = str | Callable[[Any, Any], Any]
 
 
@@ -157,6 +160,11 @@ def elementwise(loss: Loss, prediction: Any, target: Any, delta: Any) -> Any:
     return found
 
 
+def _chosen(optimizer: Any) -> Any:
+    """The optimizer, or Adam; each takes what L-BFGS asks for, the loss among other things."""
+    return optax.with_extra_args_support(ADAM if optimizer is None else optimizer)
+
+
 def _step(
     optimizer: Any,
     loss: Loss,
@@ -167,6 +175,7 @@ def _step(
     delta: Any,
 ) -> Any:
     """One step of one run, as a function of (parameters, optimizer state, step number, key)."""
+    optimizer = _chosen(optimizer)
 
     def step(params: Any, state: Any, number: Any, key: Any) -> Any:
         if batch is None:
@@ -205,9 +214,22 @@ def draw(key: Any, given: Any, zeros: Any, *, init: Any, shape: Any, restarts: i
 @partial(jax.jit, static_argnames="optimizer")
 def begin(params: Any, *, optimizer: Any) -> Any:
     """State of the optimizer for every restart."""
-    state = jax.vmap(optimizer.init)(params)
+    state = jax.vmap(_chosen(optimizer).init)(params)
     # Weak types would turn strong after the first step, and the new signature compile again.
     return jax.tree.map(lambda a: lax.convert_element_type(a, a.dtype), state)
+
+
+def start(
+    shape: tuple[int, ...], dtype: Any, key: Any, init: Any, optimizer: Any, restarts: int
+) -> Any:
+    """Parameters, state of the optimizer and key of every restart, for a kernel of ``shape``."""
+    if not (isinstance(key, jax.Array) and jnp.issubdtype(key.dtype, jax.dtypes.prng_key)):
+        key = jax.random.key(key) if np.ndim(key) == 0 else jax.random.wrap_key_data(key)
+    named = init if isinstance(init, str) else None
+    given = np.zeros((), dtype) if named else init
+    zeros = np.zeros(shape[-1], dtype)
+    params, keys = draw(key, given, zeros, init=named, shape=shape, restarts=restarts)
+    return params, begin(params, optimizer=optimizer), keys
 
 
 def _norm(columns: Any) -> Any:

@@ -6,7 +6,6 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-import jax.numpy as jnp
 import numpy as np
 
 from ..leastsquares.analysis import Prepared, channel_exponents
@@ -15,7 +14,6 @@ from ..linalg.rank import EPS
 from ..problem.problem import Problem
 from ..problem.spec import ConvSpec
 from .base import Progress, Raw, Solver, host_ridge, judge_ridge, traceable
-from .linear import HIGHEST
 
 
 def _period(shapes: list[tuple[int, ...]], spec: ConvSpec) -> tuple[int, ...]:
@@ -151,6 +149,10 @@ class FFTDeconvolution(Solver):
         return Raw(scaled.reshape(kernel.shape), np.zeros(problem.out_channels))
 
     def traced(self, x: Any, y: Any, spec: ConvSpec, bias: bool) -> tuple[Any, Any]:
+        import jax.numpy as jnp
+
+        from .linear import HIGHEST
+
         if bias or any(s > 1 for s in spec.stride):
             raise ValueError("FFTDeconvolution takes no bias and no stride; use NormalEquations")
         shape = x.shape[1:-1]

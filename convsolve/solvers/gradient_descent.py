@@ -5,15 +5,13 @@ from __future__ import annotations
 import math
 import time
 from dataclasses import dataclass
-from functools import lru_cache, partial
-from typing import Any, NamedTuple
+from functools import partial
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-import jax
-import jax.numpy as jnp
 import numpy as np
-import optax
 
 from ..errors import SolveError
+from ..lazy_jax import import_whole, is_jax_array, is_tracer
 from ..leastsquares.analysis import Prepared
 from ..leastsquares.system import MAX_GRAM_BYTES, System
 from ..operators.windows import normal_form
@@ -22,15 +20,12 @@ from ..problem.problem import Problem
 from ..problem.records import numeric
 from ..problem.spec import ConvSpec
 from ..text import shown
-from .base import Progress, Raw, Solver, Trace, interruptible, is_traced, remade
-from .descent_kernels import Loss, Measured, Rows, Stack, advance, begin, draw
+from .base import Progress, Raw, Solver, Trace, interruptible, traceable
 
-# One object, so that default solvers share compilations: two optax.adam(5e-2) are unequal.
-ADAM, ADAM_NAME = optax.adam(5e-2), "adam(0.05)"
+if TYPE_CHECKING:
+    from .descent_kernels import Loss, Measured
+
 LOSSES = ("mse", "mae", "huber")
-# Numbers may be traced, and so may an array for a start; what selects code is static.
-_LEAVES = ("steps", "key", "tol", "huber_delta")
-_STATIC = ("optimizer", "loss", "batch_size", "restarts", "via")
 # The host looks at a run so many times, and at least every quarter of a second, and keeps every
 # other kernel that it sees. More looks would cost more than the steps of a small problem.
 LOOKS, SECONDS, KEEP = 20, 0.25, 2
@@ -40,7 +35,7 @@ STILL_FALLING = 1e-3
 DIVERGED = 10
 
 
-@jax.tree_util.register_pytree_node_class
+@traceable("steps", "init", "key", "tol", "huber_delta")
 @dataclass(frozen=True)
 class GradientDescent(Solver):
     """Minimise the mean loss over rows and outputs by an optax optimizer.
@@ -90,12 +85,11 @@ class GradientDescent(Solver):
 
     def __post_init__(self) -> None:
         put = partial(object.__setattr__, self)
-        put("optimizer", ADAM if self.optimizer is None else self.optimizer)
-        if not all(callable(getattr(self.optimizer, name, None)) for name in ("init", "update")):
-            hint = "; call it, as in optax.adam(5e-2)" if callable(self.optimizer) else ""
-            raise TypeError(
-                f"optimizer must be an optax transformation, got {shown(self.optimizer)}{hint}"
-            )
+        given = self.optimizer
+        parts = (getattr(given, name, None) for name in ("init", "update"))
+        if given is not None and not all(map(callable, parts)):
+            hint = "; call it, as in optax.adam(5e-2)" if callable(given) else ""
+            raise TypeError(f"optimizer must be an optax transformation, got {shown(given)}{hint}")
         if not callable(self.loss):
             choice(self.loss, "loss", LOSSES, ", or a callable of (prediction, target)")
         choice(self.via, "via", ("convolution", "moments"))
@@ -107,49 +101,35 @@ class GradientDescent(Solver):
         if self.batch_size is not None:
             put("batch_size", integer(self.batch_size, "batch_size"))
         put("restarts", integer(self.restarts, "restarts"))
-        if not (is_traced(self.key) or _is_key(self.key)):
+        if not (is_tracer(self.key) or _is_key(self.key)):
             put("key", integer(self.key, "key", -(2**63)))
             if self.key >= 2**63:
                 raise ValueError(f"key must be below 2**63, got {self.key}")
-        if not is_traced(self.steps):
+        if not is_tracer(self.steps):
             put("steps", integer(self.steps, "steps", 0))
             if self.steps >= 2**31:
                 raise ValueError(f"steps must be below 2**31, got {self.steps}")
         for name in ("tol", "huber_delta"):
-            if not is_traced(getattr(self, name)):
+            if not is_tracer(getattr(self, name)):
                 put(name, number(getattr(self, name), name))
         if isinstance(self.init, str):
             choice(self.init, "init", ("glorot_uniform", "zeros"), ", or an array")
-        elif not is_traced(self.init):
+        elif not is_tracer(self.init):
             put("init", numeric(self.init, "init"))
-
-    def tree_flatten(self) -> tuple[Any, Any]:
-        """Numbers and arrays are leaves; what selects code is static."""
-        named = self.init if isinstance(self.init, str) else None
-        given = self.init if named is None else None
-        leaves = (*(getattr(self, name) for name in _LEAVES), given)
-        return leaves, (*(getattr(self, name) for name in _STATIC), named)
-
-    @classmethod
-    def tree_unflatten(cls, aux: Any, leaves: Any) -> GradientDescent:
-        """The inverse of `tree_flatten`."""
-        values = dict(zip((*_STATIC, "init", *_LEAVES, "given"), (*aux, *leaves), strict=True))
-        given = values.pop("given")
-        return remade(cls, values if values["init"] is not None else values | {"init": given})
 
     @property
     def name(self) -> str:
         loss = (
             self.loss if isinstance(self.loss, str) else getattr(self.loss, "__name__", "callable")
         )
-        adam = "adam, " if self.optimizer is ADAM else ""
+        adam = "adam, " if self.optimizer is None else ""
         return f"GradientDescent({adam}{loss}{', moments' if self.via == 'moments' else ''})"
 
     @property
     def settings(self) -> dict[str, Any]:
         # An optax transformation is two functions that do not say what made them.
-        optimizer = ADAM_NAME if self.optimizer is ADAM else "custom"
-        key = self.key if isinstance(self.key, int) else jax.random.key_data(self.key).tolist()
+        optimizer = "adam(0.05)" if self.optimizer is None else "custom"
+        key = self.key if isinstance(self.key, int) else _key_data(self.key)
         return super().settings | {"optimizer": optimizer, "key": key}
 
     @property
@@ -175,7 +155,7 @@ class GradientDescent(Solver):
     def _static(self, rows: int, spec: ConvSpec, bias: bool) -> dict[str, Any]:
         batch = self.batch_size
         return {
-            "optimizer": _extended(self.optimizer),
+            "optimizer": self.optimizer,
             "loss": self.loss,
             "batch": None if batch is None or batch >= rows else batch,
             # Rows know nothing of the geometry, so that no other one compiles.
@@ -183,17 +163,16 @@ class GradientDescent(Solver):
             "bias": bias,
         }
 
-    def _begin(self, shape: tuple[int, ...], dtype: Any) -> Any:
-        named = self.init if isinstance(self.init, str) else None
-        key = self.key
-        if not (isinstance(key, jax.Array) and jnp.issubdtype(key.dtype, jax.dtypes.prng_key)):
-            key = jax.random.key(key) if np.ndim(key) == 0 else jax.random.wrap_key_data(key)
-        given = np.zeros((), dtype) if named else self.init
-        zeros = np.zeros(shape[-1], dtype)
-        params, keys = draw(key, given, zeros, init=named, shape=shape, restarts=self.restarts)
-        return params, begin(params, optimizer=_extended(self.optimizer)), keys
+    @property
+    def _start(self) -> tuple[Any, ...]:
+        return self.key, self.init, self.optimizer, self.restarts
 
     def run(self, prepared: Prepared, progress: Progress | None = None) -> Raw:
+        import_whole("optax")
+        import jax
+
+        from .descent_kernels import Measured, Rows, Stack, advance, start
+
         problem, system = prepared.problem, System(prepared)
         data: Stack | Rows
         if self.via == "moments":
@@ -229,7 +208,7 @@ class GradientDescent(Solver):
 
         with jax.enable_x64(problem.dtype == np.float64), interruptible() as interrupted:
             begun = time.perf_counter()
-            state = self._begin(problem.kernel_shape, problem.dtype)
+            state = start(problem.kernel_shape, problem.dtype, *self._start)
             # Without a step this call compiles, and measures the start.
             state, found = advance(state, *fixed, 0, 0, **static)
             look = _Look(0, state[0], Measured(*np.asarray(found)))
@@ -300,12 +279,17 @@ class GradientDescent(Solver):
 
     def traced(self, x: Any, y: Any, spec: ConvSpec, bias: bool) -> tuple[Any, Any]:
         """``steps`` steps, the restart of lowest loss; no reverse derivative: the loop is open."""
+        import_whole("optax")
+        import jax.numpy as jnp
+
+        from .descent_kernels import Rows, Stack, advance, start
+
         rows = y.reshape(-1, y.shape[-1])
         shape = (*spec.kernel_size, x.shape[-1] // spec.groups, y.shape[-1])
         if misfit := self._misfit(shape, rows.shape[0]):
             raise ValueError(misfit)
         static = self._static(rows.shape[0], spec, bias)
-        state = self._begin(shape, x.dtype)
+        state = start(shape, x.dtype, *self._start)
         moments = self.via == "moments"
         data = Rows.traced(x, rows, spec) if moments else Stack(normal_form(x, spec), rows)
         scale = jnp.ones(shape, x.dtype)
@@ -315,18 +299,24 @@ class GradientDescent(Solver):
         return state[0][0][best], state[0][1][best]
 
 
+def _key_data(key: Any) -> list[int]:
+    """The numbers of a key of jax, typed or of the older kind."""
+    import jax
+
+    found: list[int] = np.asarray(jax.random.key_data(key)).tolist()
+    return found
+
+
 def _is_key(key: Any) -> bool:
     """Whether this is one key of jax, typed or of the older kind."""
-    if not isinstance(key, (jax.Array, np.ndarray)):
+    if is_jax_array(key):
+        import jax
+
+        if jax.numpy.issubdtype(key.dtype, jax.dtypes.prng_key):
+            return bool(key.ndim == 0)
+    elif not isinstance(key, np.ndarray):
         return False
-    typed = jnp.issubdtype(key.dtype, jax.dtypes.prng_key)
-    return key.ndim == 0 if typed else key.dtype == np.uint32 and key.ndim == 1
-
-
-@lru_cache(maxsize=64)
-def _extended(optimizer: Any) -> Any:
-    """The optimizer with extra arguments; the same object each time, or it would compile again."""
-    return optax.with_extra_args_support(optimizer)
+    return bool(key.dtype == np.uint32 and key.ndim == 1)
 
 
 class _Look(NamedTuple):
@@ -340,6 +330,8 @@ def _measured_anew(system: System, w: Any, b: Any) -> Measured:
 
     A bias is projected out, and what is off the best one beside w counted as another column.
     """
+    from .descent_kernels import Measured
+
     p = system.prepared
     with np.errstate(over="ignore", invalid="ignore"):  # a run that has left is not solved
         v = system.from_user(np.asarray(w))

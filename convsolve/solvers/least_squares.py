@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-import jax.numpy as jnp
 import numpy as np
 
 from ..leastsquares.analysis import MAX_FACTOR_BYTES, Prepared, prepare
@@ -15,17 +14,6 @@ from ..problem.checks import choice
 from ..problem.problem import Problem
 from ..problem.spec import ConvSpec
 from .base import Progress, Raw, Solver, host_ridge, judge_ridge, traceable
-from .linear import fit, saddle
-
-
-def _tall(a: Any, y: Any, ridge: Any, svd: bool) -> Any:
-    zeros = jnp.zeros((a.shape[1], y.shape[1]), y.dtype)
-    return saddle(a, y, zeros, ridge, svd)[1]
-
-
-def _wide(a: Any, y: Any, ridge: Any, svd: bool) -> Any:
-    zeros = jnp.zeros((a.shape[1], y.shape[1]), y.dtype)
-    return saddle(a.T, zeros, y, ridge, svd)[0]
 
 
 @traceable("ridge")
@@ -83,6 +71,8 @@ class LeastSquares(Solver):
         return Raw(kernel, bias, certificate=certificate)
 
     def traced(self, x: Any, y: Any, spec: ConvSpec, bias: bool) -> tuple[Any, Any]:
+        from .linear import fit, tall_by_factor, wide_by_factor
+
         svd = self.method == "svd"
-        tall, wide = partial(_tall, svd=svd), partial(_wide, svd=svd)
+        tall, wide = (partial(solve, svd=svd) for solve in (tall_by_factor, wide_by_factor))
         return fit(x, y, spec, bias, self.ridge, tall, wide)

@@ -127,3 +127,25 @@ def saddle(b: Any, f: Any, h: Any, ridge: Any, svd: bool) -> tuple[Any, Any]:
 
     joint = lax.custom_linear_solve(product, jnp.concatenate([f, h]), solve, symmetric=True)
     return joint[:n], joint[n:]
+
+
+def tall_by_gram(a: Any, y: Any, ridge: Any) -> Any:
+    """The kernel of a tall A from AᵀA."""
+    return solve_gram(matmul(a.T, a), matmul(a.T, y), ridge)
+
+
+def wide_by_gram(a: Any, y: Any, ridge: Any) -> Any:
+    """The kernel of a wide A from AAᵀ."""
+    return matmul(a.T, solve_gram(matmul(a, a.T), y, ridge))
+
+
+def tall_by_factor(a: Any, y: Any, ridge: Any, svd: bool) -> Any:
+    """The kernel of a tall A from a QR of it, or its singular values."""
+    zeros = jnp.zeros((a.shape[1], y.shape[1]), y.dtype)
+    return saddle(a, y, zeros, ridge, svd)[1]
+
+
+def wide_by_factor(a: Any, y: Any, ridge: Any, svd: bool) -> Any:
+    """The kernel of a wide A from a QR of Aᵀ, or its singular values."""
+    zeros = jnp.zeros((a.shape[1], y.shape[1]), y.dtype)
+    return saddle(a.T, zeros, y, ridge, svd)[0]

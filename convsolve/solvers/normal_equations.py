@@ -6,27 +6,16 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-import jax.numpy as jnp
 import numpy as np
 
 from ..errors import SolveError
 from ..leastsquares.analysis import Prepared
 from ..leastsquares.system import MAX_GRAM_BYTES, QR_STEPS, System
 from ..problem.spec import ConvSpec
-from . import spectral
 from .base import Progress, Raw, Solver, host_ridge, judge_ridge, traceable
-from .linear import fit, matmul, solve_gram
 
 # Steps of refinement on a Cholesky factor: the backward error falls by κ²·eps a step.
 GRAM_STEPS = 4
-
-
-def _tall(a: Any, y: Any, ridge: Any) -> Any:
-    return solve_gram(matmul(a.T, a), matmul(a.T, y), ridge)
-
-
-def _wide(a: Any, y: Any, ridge: Any) -> Any:
-    return matmul(a.T, solve_gram(matmul(a, a.T), y, ridge))
 
 
 @traceable("ridge")
@@ -97,9 +86,14 @@ class NormalEquations(Solver):
         return Raw(kernel, bias, stats={"route": route}, certificate=certificate)
 
     def traced(self, x: Any, y: Any, spec: ConvSpec, bias: bool) -> tuple[Any, Any]:
+        import jax.numpy as jnp
+
+        from . import linear, spectral
+
         counts, ridge = y.shape[1:-1], jnp.asarray(self.ridge, x.dtype)
         rows, columns = y.shape[0] * math.prod(counts), spec.unknowns(x.shape[-1])
         small = rows * columns * spec.groups <= spectral.SMALL_NUMBERS
         if rows < columns + bias or (small and not spectral.few_lags(spec, counts)):
-            return fit(x, y, spec, bias, ridge, _tall, _wide)
+            tall, wide = linear.tall_by_gram, linear.wide_by_gram
+            return linear.fit(x, y, spec, bias, ridge, tall, wide)
         return spectral.fit(x, y, spec, bias, ridge, small)

@@ -1,0 +1,121 @@
+"""jax, imported no sooner than something needs it.
+
+Least squares on NumPy arrays needs none of it. What such code asks of its arrays is answered by
+`sys.modules`: no array of jax, and no tracer, exists before jax has been imported.
+"""
+
+from __future__ import annotations
+
+import signal
+import sys
+import threading
+from collections.abc import Callable
+from importlib import import_module
+from importlib.abc import Loader, MetaPathFinder
+from importlib.machinery import ModuleSpec
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+
+def is_jax_array(value: Any) -> bool:
+    """Whether ``value`` is an array of jax; tracers are such."""
+    return isinstance(value, getattr(sys.modules.get("jax"), "Array", ()))
+
+
+def is_tracer(value: Any) -> bool:
+    """Whether ``value`` is known only inside jit, vmap or grad."""
+    return isinstance(value, getattr(sys.modules.get("jax.core"), "Tracer", ()))
+
+
+def default_float() -> np.dtype[Any]:
+    """The type that Python's floats have in jax."""
+    import jax.numpy as jnp
+
+    return np.dtype(jnp.result_type(float))
+
+
+def as_jax(arrays: Any) -> Any:
+    """NumPy arrays, one or a list of them, as arrays of jax in their own precision."""
+    import jax
+
+    with jax.enable_x64(True):
+        return jax.tree.map(jax.numpy.asarray, arrays)
+
+
+def import_whole(name: str) -> None:
+    """Import jax, or a package that does. Ctrl-C waits for the end: interrupted half-way, jax may
+    fail to be imported for the rest of the process.
+    """
+    handler = signal.getsignal(signal.SIGINT)
+    held = threading.current_thread() is threading.main_thread() and callable(handler)
+    if name in sys.modules or not held:
+        import_module(name)
+        return
+    pressed: list[int] = []
+    signal.signal(signal.SIGINT, lambda number, _: pressed.append(number))
+    try:
+        import_module(name)
+    finally:
+        signal.signal(signal.SIGINT, handler)
+        if pressed:
+            signal.raise_signal(signal.SIGINT)
+
+
+def when_imported(action: Callable[[], None]) -> None:
+    """Run ``action`` once jax has been imported, by whomever: now, or at the end of that import."""
+    _watch.actions.append(action)
+    if _watch not in sys.meta_path:
+        sys.meta_path.insert(0, _watch)
+    if "jax" in sys.modules:
+        import_module("jax")  # which waits where another thread is at it
+        _watch.act()
+
+
+class _Watch(MetaPathFinder):
+    """Leaves it to the other finders to find jax, and acts once it has been imported."""
+
+    def __init__(self) -> None:
+        self.actions: list[Callable[[], None]] = []
+        self._lock = threading.RLock()
+
+    def find_spec(self, name: str, path: Any = None, target: Any = None) -> ModuleSpec | None:
+        """That of the other finders, with a loader that acts afterwards."""
+        if name != "jax":
+            return None
+        others = (f.find_spec(name, path, target) for f in sys.meta_path if f is not self)
+        spec = next((found for found in others if found is not None), None)
+        if spec is not None and spec.loader is not None:
+            spec.loader = _ThenAct(spec.loader)
+        return spec
+
+    def act(self) -> None:
+        """Run and forget what waits for jax, and watch no longer."""
+        with self._lock:
+            while self.actions:
+                self.actions.pop(0)()
+            if self in sys.meta_path:
+                sys.meta_path.remove(self)
+
+
+class _ThenAct(Loader):
+    """The loader that was found, which gets its place back before it runs."""
+
+    def __init__(self, loader: Any) -> None:
+        self._loader = loader
+
+    def create_module(self, spec: ModuleSpec) -> ModuleType | None:
+        """Whatever the loader itself makes."""
+        made: ModuleType | None = self._loader.create_module(spec)
+        return made
+
+    def exec_module(self, module: ModuleType) -> None:
+        """Import jax, then act."""
+        assert module.__spec__ is not None
+        module.__spec__.loader = module.__loader__ = self._loader
+        self._loader.exec_module(module)
+        _watch.act()
+
+
+_watch = _Watch()

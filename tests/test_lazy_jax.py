@@ -1,0 +1,380 @@
+"""jax stays out where nothing needs it, and is whole where it comes in late.
+
+This process has imported jax long ago; so each test runs Python anew.
+"""
+
+import os
+import subprocess
+import sys
+import textwrap
+
+import pytest
+
+START = """
+import sys, warnings
+import numpy as np
+import convsolve as cs
+from convsolve.solvers import ALL, AutoSolver
+
+RNG = np.random.default_rng(0)
+
+def absent():
+    heavy = {"jax", "jaxlib", "optax", "ml_dtypes", "scipy.signal", "scipy.stats", "matplotlib"}
+    assert not heavy & set(sys.modules), heavy & set(sys.modules)
+"""
+
+
+def run(code, *arguments, start=START):
+    """What a fresh Python prints."""
+    done = subprocess.run(
+        [sys.executable, "-c", start + textwrap.dedent(code), *arguments],
+        capture_output=True,
+        encoding="utf-8",
+        env=os.environ | {"PYTHONIOENCODING": "utf-8"},
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+# --- it stays out
+
+
+def test_every_closed_form_on_every_kind_of_data():
+    run("""
+    x = RNG.standard_normal((120, 2))
+    images = RNG.standard_normal((2, 9, 8, 2))
+    problems = {
+        "float64": cs.Problem(x, RNG.standard_normal((118, 4)), kernel_size=3),
+        "float32": cs.Problem(np.float32(x), np.float32(x[:118]), kernel_size=3),
+        "integers": cs.Problem([0, 3, 4, 5, 1], [6, 11, 14, 7], kernel_size=2),
+        "groups": cs.Problem(x, RNG.standard_normal((118, 4)), kernel_size=3, groups=2),
+        "images": cs.Problem(images, RNG.standard_normal((2, 8, 6, 3)), kernel_size=(2, 3)),
+        "bias": cs.Problem.from_lags(x, x, lags=(-1, 4), edges="zeros", bias=True),
+        "records": cs.Problem([x, x[:40]], [x, x[:40]], kernel_size=3, padding="same", stride=1),
+        "stride": cs.Problem(x, x[::2], kernel_size=3, stride=2, dilation=2, padding="causal"),
+        "circular": cs.Problem(x, x, kernel_size=5, padding="circular"),
+        "long": cs.Problem(RNG.standard_normal(20_000), np.ones(20_000 - 1199), kernel_size=1200),
+    }
+    *closed_forms, descent = ALL
+    assert descent.name == "GradientDescent(adam, mse)"
+    tried = set()
+    for problem in problems.values():
+        assert cs.identify(problem).unique
+        for solver in (AutoSolver(), *closed_forms, *(type(s)(ridge=0.1) for s in closed_forms)):
+            if solver.supports(problem) is None and problem.n_unknowns < 1000:
+                cs.solve(problem, solver)
+                tried.add(type(solver).__name__)
+    assert len(tried) == 5, tried
+    assert cs.solve(problems["long"]).ok
+    cs.compare(problems["bias"], closed_forms[:3])
+    absent()
+    """)
+
+
+def test_all_that_a_report_and_a_solution_say(tmp_path):
+    run(
+        """
+    x = np.array([0.0, 1, 0, -1])[np.arange(40) % 4]
+    problem = cs.Problem(x, x[2:], kernel_size=3)
+    report = cs.identify(problem)
+    assert report.verdict == "rank-deficient"
+    print(report, report.to_dict(), report.null_space, report.noise_gain, report.ridge_for(100))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", cs.IdentifiabilityWarning)
+        fit = cs.solve(problem)
+    print(fit, fit.score(), fit.residuals(), fit.predict(x), fit.impulse_response)
+    fit.save(sys.argv[1])
+    print(cs.load(sys.argv[1]).score(x, x[2:]))
+    cs.convolve(x, [1, 2], cs.ConvSpec(2))
+    absent()
+    """,
+        str(tmp_path / "fit.npz"),
+    )
+
+
+@pytest.mark.parametrize("command", ["identify", "solve"])
+def test_the_command_line(command, tmp_path):
+    path = tmp_path / "table.csv"
+    path.write_text("x,y\n" + "".join(f"{t * t % 7},{t % 5}\n" for t in range(60)))
+    line = f"{command} {path} --x-columns x --y-columns y --lags 0 3".split()
+    out = run(
+        """
+    from convsolve.cli.main import main
+    assert main(sys.argv[1:]) == 0
+    absent()
+    """,
+        *line,
+    )
+    assert "overdetermined" in out
+
+
+def test_bfloat16_needs_its_own_package_only():
+    run("""
+    import ml_dtypes
+    x = RNG.standard_normal(60).astype(ml_dtypes.bfloat16)
+    problem = cs.Problem(x, x[2:], kernel_size=3)
+    assert (problem.dtype, problem.data_eps) == (np.float32, 2.0**-7)
+    assert cs.solve(problem).kernel.dtype == np.float32
+    small = RNG.standard_normal(60).astype(ml_dtypes.float8_e5m2)
+    assert cs.Problem(small, kernel_size=3).dtype == np.float32
+    for kind in (ml_dtypes.int4, ml_dtypes.complex32):
+        try:
+            cs.Problem(np.zeros(60, kind), kernel_size=3)
+        except TypeError as error:
+            assert "x must hold numbers, got dtype" in str(error)
+        else:
+            raise AssertionError(kind)
+    assert "jax" not in sys.modules
+    """)
+
+
+# --- solvers are pytrees, whichever was imported first
+
+USING = """
+def use(solver):
+    import jax
+    import jax.numpy as jnp
+    assert jax.tree.leaves(solver)[0] == 0.5
+    doubled = jax.jit(lambda s: jax.tree.map(lambda leaf: 2 * leaf, s))(solver)
+    assert type(doubled) is type(solver) and doubled.ridge == 1.0
+    several = jax.tree.map(lambda leaf: leaf * jnp.arange(3), solver)
+    assert jax.vmap(lambda s: s.ridge)(several).tolist() == [0.0, 0.5, 1.0]
+    assert jax.grad(lambda s: s.ridge ** 3)(solver).ridge == 0.75
+"""
+
+
+def test_solvers_made_before_jax():
+    run(
+        """
+    solvers = [type(s)(ridge=0.5) for s in (AutoSolver(), *ALL[:-1])]
+    absent()
+    for solver in solvers:
+        use(solver)
+    """,
+        start=START + USING,
+    )
+
+
+def test_a_solver_pickled_before_jax():
+    run(
+        """
+    import pickle
+    kept = pickle.dumps(cs.NormalEquations(0.5))
+    absent()
+    import jax
+    use(pickle.loads(kept))
+    """,
+        start=START + USING,
+    )
+
+
+def test_jax_before_solvers():
+    run("import jax, convsolve as cs; use(cs.NormalEquations(0.5))", start=USING)
+
+
+def test_fit_kernel_of_a_solver_made_before_jax():
+    run("""
+    solver = cs.LeastSquares("qr", ridge=0.5)
+    absent()
+    import jax
+    x = np.array([0.0, 3, 4, 5])
+    fit = jax.jit(lambda s: cs.fit_kernel(x, x[:3], cs.ConvSpec(2), s)[0][:, 0, 0])
+    slope = jax.jit(jax.jacfwd(fit))(solver).ridge
+    assert type(jax.jacfwd(fit)(solver)) is cs.LeastSquares
+    a = np.array([[0, 3], [3, 4], [4, 5.0]])
+    inverse = np.linalg.inv(a.T @ a + 0.5 * np.eye(2))
+    w = inverse @ a.T @ x[:3]
+    np.testing.assert_allclose(fit(solver), w, rtol=1e-4)
+    np.testing.assert_allclose(slope, -inverse @ w, rtol=1e-4)
+    """)
+
+
+def test_descent_made_before_jax():
+    run("""
+    made = cs.GradientDescent(steps=3, init=np.ones((3, 1, 1)), key=1)
+    plain = cs.GradientDescent(steps=3, init="zeros", key=np.array([0, 1], np.uint32))
+    absent()
+    import jax
+    assert len(jax.tree.leaves(made)) == 5
+    assert len(jax.tree.leaves(plain)) == 4
+    for solver in (made, plain):
+        assert repr(jax.tree.map(lambda leaf: leaf, solver)) == repr(solver)
+    x = np.arange(9.0)
+    w, _ = jax.jit(lambda s: cs.fit_kernel(x, x[2:], cs.ConvSpec(3), s))(plain)
+    assert w.shape == (3, 1, 1)
+    """)
+
+
+def test_the_loader_of_jax_is_as_it_was():
+    run("""
+    import importlib.machinery, importlib.util
+    finders = [type(f).__name__ for f in sys.meta_path]
+    assert "_Watch" in finders
+    assert importlib.util.find_spec("jax").origin.endswith("__init__.py")
+    import jax
+    assert type(jax.__spec__.loader) is importlib.machinery.SourceFileLoader
+    assert jax.__loader__ is jax.__spec__.loader
+    assert [type(f).__name__ for f in sys.meta_path] == [f for f in finders if f != "_Watch"]
+    """)
+
+
+HALF_WAY = """
+import builtins, sys
+
+def half_way(act):
+    # Once, at the first import after jax's core, when the import of jax is far from its end.
+    real = builtins.__import__
+
+    def importing(*names, **more):
+        if "jax._src.core" in sys.modules and builtins.__import__ is importing:
+            builtins.__import__ = real
+            assert not hasattr(sys.modules["jax"], "numpy")
+            act()
+        return real(*names, **more)
+
+    builtins.__import__ = importing
+"""
+
+
+def test_jax_imported_by_another_thread():
+    run(
+        """
+    import threading
+    solver = cs.NormalEquations(0.5)
+    thread = threading.Thread(target=__import__, args=["jax"])
+    thread.start()
+    thread.join()
+    use(solver)
+    """,
+        start=START + USING,
+    )
+
+
+def test_solvers_imported_while_another_thread_is_half_way_through_jax():
+    run(
+        """
+    import sys, threading
+    import convsolve as cs
+    from convsolve import lazy_jax
+    reached, go_on = threading.Event(), threading.Event()
+
+    def pause():
+        reached.set()
+        assert go_on.wait(100)
+
+    half_way(pause)
+    thread = threading.Thread(target=__import__, args=["jax"])
+    thread.start()
+    assert reached.wait(100)
+    import_module = lazy_jax.import_module
+
+    def resume(name):
+        go_on.set()
+        return import_module(name)
+
+    lazy_jax.import_module = resume
+    use(cs.NormalEquations(0.5))
+    thread.join()
+    """,
+        start=HALF_WAY + USING,
+    )
+
+
+def test_an_import_of_jax_that_fails_is_not_the_last():
+    run(
+        """
+    solver = cs.NormalEquations(0.5)
+
+    class NotNow:
+        def find_spec(self, name, path=None, target=None):
+            if name == "jax.version":
+                sys.meta_path.remove(self)
+                raise ImportError("not now")
+
+    sys.meta_path.insert(0, NotNow())
+    try:
+        import jax
+    except ImportError as error:
+        assert str(error) == "not now"
+    assert "jax" not in sys.modules
+    use(solver)
+    """,
+        start=START + USING,
+    )
+
+
+# --- Ctrl-C while jax is imported waits for the end of that import
+
+PRESSED = (
+    START
+    + HALF_WAY
+    + """
+import signal
+signal.signal(signal.SIGINT, signal.default_int_handler)
+half_way(lambda: signal.raise_signal(signal.SIGINT))
+x = RNG.standard_normal(30)
+problem = cs.Problem(x, x[2:], kernel_size=3)
+
+def whole():
+    return hasattr(sys.modules["jax"], "numpy")
+"""
+)
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        "cs.solve(problem, cs.GradientDescent(steps=1))",
+        "cs.fit_kernel(x, x[2:], problem.spec)",
+        "cs.fit_kernel(x, x[2:], problem.spec, cs.GradientDescent(steps=1))",
+    ],
+)
+def test_ctrl_c_while_jax_comes_in(call):
+    run(
+        f"""
+    try:
+        {call}
+    except KeyboardInterrupt:
+        assert whole()
+    else:
+        raise AssertionError("it was lost")
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    {call}
+    """,
+        start=PRESSED,
+    )
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "solve x.csv x.csv --lags 0 3 --solver adam",
+        "solve x.csv x.csv --lags 0 3 --solver lbfgs",
+        "compare x.csv x.csv --lags 0 3",
+        "demo",
+    ],
+)
+def test_ctrl_c_on_the_command_line(line, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "x.csv").write_text("".join(f"{t * t % 7}\n" for t in range(60)))
+    run(
+        """
+    from convsolve.cli.main import main
+    assert main(sys.argv[1:]) == 130
+    assert whole()
+    """,
+        *line.split(),
+        start=PRESSED,
+    )
+
+
+def test_who_ignores_ctrl_c_goes_on_doing_so():
+    run(
+        """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    cs.solve(problem, cs.GradientDescent(steps=1))
+    assert whole()
+    """,
+        start=PRESSED,
+    )
