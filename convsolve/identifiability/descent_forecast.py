@@ -175,7 +175,7 @@ def _spectrum(
         _, values, vt = np.linalg.svd(a, full_matrices=False)
         v = vt.T
     else:
-        # An offset, or two units, would hide what is small.
+        # Beside a large offset, or columns of larger units, a plain SVD loses the small values.
         values, v = graded_svd(a)
     v = v if basis is None else basis @ v
     return values[::-1], v[:, ::-1].T, unit

@@ -38,8 +38,8 @@ def _components(basis: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
     from scipy.sparse.csgraph import connected_components
 
     support = csr_array(basis != 0, dtype=float)
-    parts, of = connected_components(support @ support.T, directed=False)
-    vectors = [np.flatnonzero(of == part) for part in range(parts)]
+    parts, label = connected_components(support @ support.T, directed=False)
+    vectors = [np.flatnonzero(label == part) for part in range(parts)]
     found = [(rows, np.flatnonzero(basis[rows].any(axis=0))) for rows in vectors]
     return sorted(found, key=lambda part: int(part[1][0]))
 
@@ -49,7 +49,7 @@ def sentences(basis: np.ndarray, names: Callable[[Sequence[int]], str]) -> list[
 
     ``names`` labels taps given by their numbers.
     """
-    # Beyond, a square leaves float64; so far apart, nobody asks how far.
+    # The squares of larger entries would leave float64.
     basis = np.clip(basis, -1e150, 1e150)
     parts = _components(basis)
     unseen = [int(taps[0]) for _, taps in parts if len(taps) == 1]

@@ -81,8 +81,8 @@ def draw_report(report: Identifiability) -> Figure:
 def tap_states(report: Identifiability) -> np.ndarray:
     """For every tap and channel of the worst group (*K, Cin/groups) its number in `STATES`.
 
-    In ascending lag order. A tap that owes its being identifiable to assumed zeros is told as
-    such, weakly determined or not.
+    In ascending lag order. A tap that owes its being identifiable to assumed zeros is shown
+    as such, weakly determined or not.
     """
     states = np.where(report.identifiable, 3, 0)
     states[report.weakly_determined] = 2

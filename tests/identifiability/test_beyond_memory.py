@@ -34,7 +34,7 @@ def report(monkeypatch: pytest.MonkeyPatch) -> Identifiability:
     return made
 
 
-def test_what_follows_from_full_rank_is_told(report: Identifiability) -> None:
+def test_what_follows_from_full_rank_is_reported(report: Identifiability) -> None:
     kernel = np.ones((P, 1, 4))
     assert report.identifiable.shape == kernel.shape
     assert report.identifiable.all()

@@ -136,7 +136,7 @@ many = pytest.mark.filterwarnings("ignore::convsolve.IdentifiabilityWarning")
 
 @many
 @every_case
-def test_a_run_at_the_best_step_goes_as_foretold(name: str) -> None:
+def test_a_run_at_the_best_step_goes_as_predicted(name: str) -> None:
     run = Run(name, cs.identify(problem_of(name)).descent().best_step)
     steps, rate = run.forecast.steps, run.forecast.rate
     start, half, end = (run.errors(n) for n in (0, steps // 2, steps))
@@ -327,7 +327,7 @@ def test_many_unknowns_go_by_another_route(name: str, monkeypatch: pytest.Monkey
     np.testing.assert_allclose(np.abs(likeness), 1, rtol=1e-12)
 
 
-def test_what_is_undecided_is_not_foretold(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_undecided_is_not_predicted(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(prepared, "MAX_FACTOR_BYTES", 0)
     with pytest.raises(ValueError, match=r"undecided: .* exceeds the memory limit"):
         cs.identify(cs.Problem(np.ones(9), kernel_size=(3,))).descent()

@@ -1,4 +1,4 @@
-"""identify where floats round: scales, offsets, near copies, low-pass inputs, tones, bursts."""
+"""identify where floats round: scales, offsets, near copies, low-pass inputs, tones, transients."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ import pytest
 
 import convsolve as cs
 from support import oracle
-from support.routes import EPS, ROUTES, Spectrum, route, spectrum, told, verdict_of
+from support.routes import EPS, ROUTES, Spectrum, reported, route, spectrum, verdict_of
 
 every_route = pytest.mark.parametrize("by", ROUTES)
 WHOLE = np.random.default_rng(0).integers(-3, 4, (200, 2)) * 1.0
 
 
-def judged(x: np.ndarray, taps: int, options: dict[str, Any]) -> tuple[int, Spectrum]:
+def expected(x: np.ndarray, taps: int, options: dict[str, Any]) -> tuple[int, Spectrum]:
     """Rows and spectrum of the brute-force matrix."""
     geometry = {k: v for k, v in options.items() if k != "bias"}
     a = oracle.design_matrix(np.asarray(x, float)[None], (taps,), **geometry)[0]
@@ -26,7 +26,7 @@ def judged(x: np.ndarray, taps: int, options: dict[str, Any]) -> tuple[int, Spec
 def settled(draw: Callable[[], np.ndarray], taps: int, **options: Any) -> np.ndarray:
     """The first of some draws of which no singular value is near an edge."""
     drawn = (draw() for _ in range(30))
-    return next(x for x in drawn if not judged(x, taps, options)[1].near)
+    return next(x for x in drawn if not expected(x, taps, options)[1].near)
 
 
 def check(x: np.ndarray, taps: int, **options: Any) -> str:
@@ -34,7 +34,7 @@ def check(x: np.ndarray, taps: int, **options: Any) -> str:
 
     Without a gap under the rank no threshold on the mask is right, and the report must say so.
     """
-    rows, says = judged(x, taps, options)
+    rows, says = expected(x, taps, options)
     assert not says.near
     verdict = verdict_of(rows, len(says.values) + options.get("bias", False), says.verdict)
     for by in ROUTES:
@@ -68,13 +68,13 @@ def test_scale_changes_nothing(dtype: type, scales: tuple[float, ...], by: str) 
     for name, channels in inputs.items():
         x = np.stack(channels, -1)
         for bias in (False, True):
-            plain = told(cs.Problem(x, kernel_size=(3,), bias=bias), by)
+            plain = reported(cs.Problem(x, kernel_size=(3,), bias=bias), by)
             for scale in scales:
                 one = np.exp2(np.round(np.log2(scale)) * (np.arange(x.shape[1]) == 0))
                 for factor in (scale, one):
                     scaled = (x * factor).astype(dtype)
                     problem = cs.Problem(scaled, kernel_size=(3,), bias=bias)
-                    assert told(problem, by) == plain, (name, bias, factor)
+                    assert reported(problem, by) == plain, (name, bias, factor)
 
 
 @every_route
@@ -139,7 +139,7 @@ def test_low_pass_inputs(taps: int, bias: bool) -> None:
                 return x[:, None]
 
             x = settled(smooth, taps, bias=bias)
-            values = judged(x, taps, {"bias": bias})[1].values
+            values = expected(x, taps, {"bias": bias})[1].values
             conditions.append(values[0] / values[-1])
             verdicts.add(check(x, taps, bias=bias))
     assert min(conditions) < 1e3
@@ -182,7 +182,7 @@ def test_the_mask_beside_low_pass_channels(by: str) -> None:
 
 @every_route
 def test_small_parts_of_a_null_vector_are_kept(by: str) -> None:
-    """Beside a condition of 1e10 a part of 1e-5 cannot be told from zero, but is one all the same.
+    """Beside a condition of 1e10 a part of 1e-5 looks like zero, but is a part all the same.
 
     The third channel is the first and a little of the second, exactly.
     """
@@ -239,18 +239,18 @@ def test_computed_tones_of_any_length_are_never_determined() -> None:
 
 @pytest.mark.parametrize("padding", ["valid", "full", "causal", "same"])
 @pytest.mark.parametrize("place", [0, 1, 3, 150, 195, 198, 199])
-def test_bursts(place: int, padding: str) -> None:
+def test_transients(place: int, padding: str) -> None:
     """At an edge the columns of one channel differ in size, or do not see it at all."""
     rng = np.random.default_rng(place)
     for decay in (1.0, 0.5, 0.1, 1e-3):
         for floor in (0.0, 1e-12, 1e-3):
 
-            def burst(decay: float = decay, floor: float = floor) -> np.ndarray:
+            def transient(decay: float = decay, floor: float = floor) -> np.ndarray:
                 x, n = floor * rng.standard_normal(200), min(12, 200 - place)
                 x[place : place + n] += rng.standard_normal(n) * decay ** np.arange(n)
                 return x[:, None]
 
-            check(settled(burst, 6, padding=padding), 6, padding=padding)
+            check(settled(transient, 6, padding=padding), 6, padding=padding)
 
 
 @pytest.mark.parametrize("bias", [False, True])
@@ -296,7 +296,7 @@ def test_integers_are_exact(by: str) -> None:
     b[250] += 1
     for dtype, verdict in ((np.int32, "overdetermined"), (np.float32, "ambiguous")):
         x = np.stack([a, b], -1).astype(dtype)
-        report = told(cs.Problem(x, kernel_size=(1,)), by)
+        report = reported(cs.Problem(x, kernel_size=(1,)), by)
         assert (report.verdict, report.ranks) == (verdict, (2,))
 
 
@@ -306,4 +306,4 @@ def test_a_computed_constant_beside_a_bias_is_not_determined() -> None:
     x = np.stack([np.sin(angle) ** 2 + np.cos(angle) ** 2, np.cos(angle * angle)], -1)
     assert np.ptp(x[:, 0]) > 0
     for by in ROUTES:
-        assert told(cs.Problem(x, kernel_size=(1,), bias=True), by).verdict == "ambiguous"
+        assert reported(cs.Problem(x, kernel_size=(1,), bias=True), by).verdict == "ambiguous"

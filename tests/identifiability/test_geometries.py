@@ -15,7 +15,7 @@ import pytest
 import convsolve as cs
 from support import oracle
 from support.rational import rank_and_mask
-from support.routes import ROUTES, Told, spectrum, told, verdict_of
+from support.routes import ROUTES, Reported, reported, spectrum, verdict_of
 
 GEOMETRIES = int(os.environ.get("CONVSOLVE_GEOMETRIES", 360))
 PADDINGS = (*oracle.PADDINGS, "explicit")
@@ -68,7 +68,7 @@ def draw(rng: np.random.Generator, ndim: int, padding: str) -> Geometry:
             return made
 
 
-def expected(case: Geometry) -> tuple[Told, bool]:
+def expected(case: Geometry) -> tuple[Reported, bool]:
     """What the formulas say, and whether a singular value is too near an edge to compare."""
     a, bias = case.matrices(), case.options["bias"]
     rows, columns = a.shape[1:]
@@ -77,7 +77,7 @@ def expected(case: Geometry) -> tuple[Told, bool]:
     exact = [rank_and_mask(np.hstack([m, np.ones((rows, int(bias)))])) for m in a]
     bands = [s.verdict for s in spectra]
     worst = max(bands, key=["overdetermined", "ambiguous", "rank-deficient"].index)
-    says = Told(
+    says = Reported(
         verdict_of(rows, columns + bias, worst),
         tuple(s.rank for s in spectra),
         mask.ravel().tolist(),
@@ -115,6 +115,6 @@ def test_verdict_rank_and_mask(ndim: int, padding: str) -> None:
             # A problem keeps what one route has found, so each gets its own.
             for by in ROUTES if i == 0 else [list(ROUTES)[(seed + i) % len(ROUTES)]]:
                 problem = case.problem(x, outputs=3 if name == "three outputs" else 1)
-                assert told(problem, by) == says, (seed, name, by, power, case)
+                assert reported(problem, by) == says, (seed, name, by, power, case)
     # Few singular values of small integers come near the band.
     assert skipped <= 0.02 * EACH

@@ -47,7 +47,7 @@ def test_padding_only_is_what_whole_windows_leave_open(case: oracle.Case) -> Non
             assert np.array_equal(report.padding_only[..., o], masks[0] & ~masks[1])
 
 
-def test_padding_is_told_in_words() -> None:
+def test_padding_is_named_in_words() -> None:
     def text(*args: object, **options: object) -> str:
         return " ".join(str(report_of(*args, **options)).split())
 
@@ -103,10 +103,10 @@ CONFOUNDED = {
 def test_confounded_taps_in_words(name: str) -> None:
     x, taps, words = CONFOUNDED[name]
     report = report_of(x, taps if isinstance(taps, tuple) else (taps,))
-    told = " ".join(report.confounded)
-    assert all(w in told for w in words)
-    assert bool(told) == (report.nullity > 0)
-    assert told in " ".join(str(report).split())
+    text = " ".join(report.confounded)
+    assert all(w in text for w in words)
+    assert bool(text) == (report.nullity > 0)
+    assert text in " ".join(str(report).split())
     assert report.to_dict()["confounded"] == report.confounded
 
 
@@ -116,8 +116,8 @@ def test_the_bias_is_named_where_it_stands_in_for_taps() -> None:
         "lag 0 and the bias are confounded: only (lag 0) + 0.5·(the bias) is determined"
     ]
     hot = report_of(np.eye(3)[T % 3], (1,), bias=True)
-    (told,) = hot.confounded
-    assert "− (the bias) changes nothing" in told
+    (sentence,) = hot.confounded
+    assert "− (the bias) changes nothing" in sentence
     for report in (constant, hot):
         assert "without the bias every tap is determined (bias=False)" in report.remedies
         assert report.under(report.problem.spec, bias=False).unique
@@ -284,7 +284,7 @@ def test_the_record_asked_for_is_long_enough(name: str) -> None:
     assert not cs.identify(cs.Problem(noise[: length - 1], **options)).unique
 
 
-def test_what_more_rows_would_not_mend_is_told_beside_them() -> None:
+def test_what_more_rows_would_not_mend_is_named_beside_them() -> None:
     noise = N[:7, 0]
     zero = report_of(np.stack([noise, np.zeros(7)], 1), (5,)).remedies
     assert any(r.startswith("7 more rows of y are needed") for r in zero)
@@ -294,12 +294,12 @@ def test_what_more_rows_would_not_mend_is_told_beside_them() -> None:
     assert "cannot be told apart" not in " ".join(report_of(N[:7, :2], (5,)).remedies)
 
 
-def test_a_burst_at_the_end_asks_for_the_silence_after_it() -> None:
-    burst = np.r_[np.zeros(50), 1.0, 2.0, 3.0]
-    told = " ".join(report_of(burst, 6).remedies)
-    assert "record the silence around it too" in told
-    assert "more of the same" not in told
-    assert report_of(np.r_[burst, np.zeros(5)], 6).unique
+def test_a_transient_at_the_end_asks_for_the_silence_after_it() -> None:
+    transient = np.r_[np.zeros(50), 1.0, 2.0, 3.0]
+    text = " ".join(report_of(transient, 6).remedies)
+    assert "record the silence around it too" in text
+    assert "more of the same" not in text
+    assert report_of(np.r_[transient, np.zeros(5)], 6).unique
     assert "more of the same signal will not help" in " ".join(report_of(np.ones(40), 4).remedies)
 
 
@@ -338,7 +338,7 @@ def test_compare_keeps_the_methods_that_can_answer(monkeypatch: pytest.MonkeyPat
         cs.compare(cs.Problem(np.arange(40.0), N[:38, 0], kernel_size=3), [cs.NormalEquations()])
 
 
-def test_inner_rows_too_large_to_decide_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_inner_rows_too_large_to_decide_are_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("convsolve.leastsquares.analysis.MAX_FACTOR_BYTES", 20_000)
     monkeypatch.setattr("convsolve.leastsquares.system.SMALL_NUMBERS", 0)
     x = np.random.default_rng(0).standard_normal(60)
@@ -363,7 +363,7 @@ def test_the_group_that_speaks_gives_the_rank() -> None:
     (np.int16, "x is int16, taken as exact: in readings of an instrument"),
     (np.float64, ""),
 ])  # fmt: skip
-def test_data_coarser_than_the_arithmetic_are_told_so(dtype: type, words: str) -> None:
+def test_data_coarser_than_the_arithmetic_are_named(dtype: type, words: str) -> None:
     text = " ".join(str(report_of(N.astype(dtype), (3,))).split())
     assert words in text
     assert bool(words) == ("precision " in text)
@@ -396,13 +396,13 @@ def test_lags_are_in_the_reading_line() -> None:
     )
 
 
-def test_every_deficient_group_is_told_and_none_is_shortened() -> None:
+def test_every_deficient_group_is_named_and_none_is_shortened() -> None:
     a, b = N[:, 0], N[:, 1]
-    told = report_of(np.stack([a, 0 * a, b, b], -1), (2,), groups=2).remedies
-    assert "channel 1 is zero in all windows: put another in its place" in told
-    (shared,) = [t for t in told if "cannot be told apart" in t]
+    remedies = report_of(np.stack([a, 0 * a, b, b], -1), (2,), groups=2).remedies
+    assert "channel 1 is zero in all windows: put another in its place" in remedies
+    (shared,) = [t for t in remedies if "cannot be told apart" in t]
     assert shared.startswith("in group 1, 2 combinations of channels")
-    assert "drop" not in " ".join(told)
+    assert "drop" not in " ".join(remedies)
 
 
 def test_a_report_that_somebody_holds_is_not_made_again() -> None:
@@ -412,7 +412,7 @@ def test_a_report_that_somebody_holds_is_not_made_again() -> None:
     assert cs.solve(problem).identifiability is report
 
 
-def test_integers_that_float64_does_not_hold_are_told() -> None:
+def test_integers_that_float64_does_not_hold_are_reported() -> None:
     v = N[:, 0].astype(np.int64)
     with pytest.warns(UserWarning, match=r"integers beyond 2\*\*53 are rounded to float64"):
         report = cs.identify(cs.Problem(2**60 + v, kernel_size=3, bias=True))

@@ -100,7 +100,7 @@ def test_leverage_has_the_form_of_the_records() -> None:
     np.testing.assert_allclose(np.concatenate(parts), hat, atol=1e-12)
 
 
-def test_a_burst_has_all_the_leverage() -> None:
+def test_a_transient_has_all_the_leverage() -> None:
     x = N[:, 0].copy()
     x[30] = 1e6
     leverage = cs.identify(cs.Problem(x, kernel_size=3)).leverage()
@@ -145,7 +145,7 @@ def test_ridge_for_of_deficient_data_and_of_the_worst_group() -> None:
     ],
     ids=str,
 )
-def test_ridge_for_is_judged(condition: object, error: type, words: str) -> None:
+def test_ridge_for_checks_its_condition(condition: object, error: type, words: str) -> None:
     with pytest.raises(error, match=words):
         cs.identify(cs.Problem(N, kernel_size=3)).ridge_for(condition)
 
@@ -181,7 +181,7 @@ def band_limited(seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_a_band_limited_recording_is_told_and_a_ridge_bounds_it(seed: int) -> None:
+def test_a_band_limited_recording_is_reported_and_a_ridge_bounds_it(seed: int) -> None:
     x, y, kernel = band_limited(seed)
     a = np.lib.stride_tricks.sliding_window_view(x, 40)
     assert np.abs(np.linalg.lstsq(a, y, rcond=None)[0]).max() > 1e8

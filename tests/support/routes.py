@@ -122,7 +122,7 @@ def verdict_of(rows: int, unknowns: int, band: str) -> str:
     return "exactly determined" if band == "overdetermined" and rows == unknowns else band
 
 
-class Told(NamedTuple):
+class Reported(NamedTuple):
     """What a report says, in plain values that compare."""
 
     verdict: str
@@ -131,11 +131,11 @@ class Told(NamedTuple):
     bias: bool
 
 
-def told(problem: cs.Problem, by: str = "qr") -> Told:
+def reported(problem: cs.Problem, by: str = "qr") -> Reported:
     """The report by that route; the mask (taps, channels, groups), of each group's first output."""
     with route(by):
         report = cs.identify(problem)
         first = report.identifiable[..., :: problem.out_channels // problem.spec.groups]
-        return Told(
+        return Reported(
             report.verdict, report.group_ranks, first.ravel().tolist(), report.bias_identifiable
         )
