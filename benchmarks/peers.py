@@ -138,12 +138,12 @@ def parts(fit: Fit) -> dict[str, float]:
     """Seconds of a fit of ours: what is shared with a report, the solver's own (steps and passes
     over the data, the certificate's among them), and the rest (reading, scaling, packing).
     """
-    from convsolve.leastsquares.analysis import prepare
+    from convsolve.leastsquares.analysis import analyse
 
     start = time.perf_counter()
     found = fit()
     total = time.perf_counter() - start
-    shared = prepare(found.identifiability.problem).seconds
+    shared = analyse(found.identifiability.problem).design.clock.seconds
     spent = shared | {"the solver": found.stats["run_seconds"]}
     spent["the rest"] = total - sum(spent.values())
     return {name: float(f"{value:.3g}") for name, value in spent.items()}

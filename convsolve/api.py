@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import time
 import warnings
-import weakref
 from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary, ref
 
 import numpy as np
 
@@ -14,13 +14,14 @@ from .errors import IdentifiabilityError, IdentifiabilityWarning, SolveError
 from .identifiability import wording
 from .identifiability.report import Identifiability
 from .lazy_jax import as_jax, import_whole, is_jax_array
-from .leastsquares.analysis import Prepared, prepare
+from .leastsquares.analysis import Analysis, analyse
 from .leastsquares.certificate import Certificate
-from .leastsquares.system import System
+from .leastsquares.penalty import RIDGE
 from .linalg.threads import blas_threads
 from .operators.windows import forward_records
 from .problem.problem import Problem
 from .problem.records import numeric, precision, read, reject_tracers
+from .problem.sizes import DEFAULT_LIMITS, Limits, Sizes
 from .problem.spec import ConvSpec
 from .solution import Solution
 from .solvers import AutoSolver
@@ -33,18 +34,26 @@ if TYPE_CHECKING:
 LOST = 1e-3
 
 
-def identify(problem: Problem) -> Identifiability:
+# Reports by problem and limits, each while somebody holds it: a report holds its problem.
+_REPORTS: WeakKeyDictionary[Problem, dict[Limits, ref[Identifiability]]] = WeakKeyDictionary()
+
+
+def identify(problem: Problem, *, limits: Limits = DEFAULT_LIMITS) -> Identifiability:
     """Whether x determines the kernel, and which part of it; computed from x alone, before any
     solving.
+
+    Args:
+        problem: x and the geometry; y is not looked at.
+        limits: the memory allowed.
 
     Returns an `Identifiability`; its numbers are computed when first asked for, once per problem.
     """
     _check_problem(problem)
-    report = problem.report() if problem.report is not None else None
+    known = _REPORTS.setdefault(problem, {})
+    report = known[limits]() if limits in known else None
     if report is None:
-        report = Identifiability(problem)
-        # Weak: the report holds the problem, and a cycle would delay the freeing of its matrices.
-        problem.report = weakref.ref(report)
+        report = Identifiability(problem, limits)
+        known[limits] = ref(report)
     return report
 
 
@@ -54,6 +63,7 @@ def solve(
     *,
     strict: bool = False,
     progress: Progress | None = None,
+    limits: Limits = DEFAULT_LIMITS,
 ) -> Solution:
     """Recover the kernel of ``problem``, certified.
 
@@ -67,6 +77,7 @@ def solve(
             ridge mends it, in place of an `IdentifiabilityWarning` and one of the many answers.
             Fewer equations than unknowns are refused before any work, a lack of rank after it.
         progress: ``callable(step, total, loss)``, for iterative solvers.
+        limits: the memory allowed.
 
     Raises:
         TypeError: no Problem, no solver.
@@ -76,18 +87,19 @@ def solve(
     """
     solver = AutoSolver() if solver is None else solver
     _check_request(problem, solver, strict, progress)
-    prepared, report = prepare(problem), identify(problem)
-    with blas_threads(min(prepared.n, prepared.columns)):
-        _check_solvable(solver, report, strict)
-        raw, seconds = _run(solver, prepared, progress)
+    analysis, report = analyse(problem, limits), identify(problem, limits=limits)
+    sizes = problem.sizes(limits)
+    with blas_threads(min(sizes.rows, sizes.columns)):
+        _check_solvable(solver, sizes, report, strict)
+        raw, seconds = _run(solver, analysis, progress)
         # After Ctrl-C nobody waits for the rank of a large matrix.
         many_fit = raw.status != "interrupted" and not (
-            raw.evidence or _determined(prepared, report, host_ridge(solver))
+            raw.evidence or _determined(analysis, report, raw)
         )
         if many_fit and strict:
             raise _refusal(report)
-        kernel, bias = _pack(prepared, raw)
-        certificate = _certify(prepared, solver, raw) if solver.least_squares else None
+        kernel, bias = _pack(problem, analysis, raw)
+        certificate = _certify(analysis, raw) if solver.least_squares else None
     if many_fit:
         message = wording.warning(report, raw.answer or solver.answer, report.remedies)
         warnings.warn(IdentifiabilityWarning(message, report), stacklevel=2)
@@ -132,13 +144,12 @@ def _check_request(problem: Any, solver: Any, strict: Any, progress: Any) -> Non
         raise TypeError(f"progress must be a callable(step, total, loss), got {progress!r}")
 
 
-def _check_solvable(solver: Solver, report: Identifiability, strict: bool) -> None:
+def _check_solvable(solver: Solver, sizes: Sizes, report: Identifiability, strict: bool) -> None:
     """What is known before any work: whether the solver can, and what counting alone refuses."""
-    reason = solver.supports(report.problem)
+    reason = solver.supports(sizes, report.problem.spec)
     if reason is not None:
         raise SolveError(f"{solver.name} cannot solve this problem: {reason}")
-    too_few = report.n_equations < report.n_unknowns
-    if strict and too_few and not host_ridge(solver):
+    if strict and sizes.wide and not host_ridge(solver):
         raise _refusal(report)
 
 
@@ -148,36 +159,37 @@ def _refusal(report: Identifiability) -> IdentifiabilityError:
     )
 
 
-def _run(solver: Solver, prepared: Prepared, progress: Progress | None) -> tuple[Raw, float]:
+def _run(solver: Solver, analysis: Analysis, progress: Progress | None) -> tuple[Raw, float]:
     """The solver's answer, and its seconds less those of the work that methods share."""
-    shared, begun = sum(prepared.seconds.values()), time.perf_counter()
-    raw = solver.run(prepared, progress)
+    clock = analysis.design.clock
+    shared, begun = clock.total, time.perf_counter()
+    raw = solver.run(analysis, progress)
     took = time.perf_counter() - begun
-    return raw, max(took - (sum(prepared.seconds.values()) - shared), 0.0)
+    return raw, max(took - (clock.total - shared), 0.0)
 
 
-def _determined(prepared: Prepared, report: Identifiability, ridge: float) -> bool:
-    """Whether the data, or else the ridge, leave one kernel only."""
-    if ridge:
-        system = System(prepared, ridge)
-        if system.own_certificate:
+def _determined(analysis: Analysis, report: Identifiability, raw: Raw) -> bool:
+    """Whether the data, or else the penalty, leave one kernel only."""
+    if raw.strength:
+        system = analysis.system(raw.penalty, raw.strength)
+        if system.ridge_certifies:
             return True
-        factors = [system.factor(g) for g in range(prepared.groups)]
+        factors = [system.factor(g) for g in range(analysis.design.sizes.groups)]
         if all(f is not None and f.full_rank for f in factors):
             return True
     return report.unique
 
 
-def _certify(prepared: Prepared, solver: Solver, raw: Raw) -> Certificate:
+def _certify(analysis: Analysis, raw: Raw) -> Certificate:
     if raw.certificate is not None:
         return raw.certificate
-    system = System(prepared, host_ridge(solver))
-    w = system.from_user(raw.kernel)
-    certificate = system.certify(w)
-    if not prepared.problem.bias:
+    regression = analysis.regression(raw.penalty, raw.strength)
+    w = regression.from_user(raw.kernel)
+    certificate = regression.certify(w)
+    if not analysis.design.nuisance.constant:
         return certificate
     # The column of ones is projected out, so the bias is checked apart, against what it is made of.
-    off = system.bias_error(w, raw.bias)
+    off = regression.bias_error(w, raw.bias)
     return max(certificate, Certificate(off, "value"), key=lambda c: c.value)
 
 
@@ -189,11 +201,11 @@ def _stats(
     solver: Solver, raw: Raw, certificate: Certificate | None, seconds: float
 ) -> dict[str, Any]:
     """What was asked, and what it took; JSON holds all of it."""
-    ridge = host_ridge(solver)
+    penalty = {"kind": raw.penalty.name, "strength": raw.strength} if raw.strength else None
     stats = {
         "solver": solver.name,
         "settings": solver.settings,
-        "penalty": {"kind": "ridge", "strength": ridge} if ridge else None,
+        "penalty": penalty,
         "version": __version__,
         "compile_seconds": 0.0,
         "run_seconds": seconds,
@@ -202,13 +214,13 @@ def _stats(
     return stats | raw.stats | kind
 
 
-def _pack(prepared: Prepared, raw: Raw) -> tuple[Any, Any]:
+def _pack(problem: Problem, analysis: Analysis, raw: Raw) -> tuple[Any, Any]:
     """Kernel and bias in the precision and kind of array of the data."""
-    problem = prepared.problem
     with np.errstate(over="ignore", under="ignore", invalid="ignore"):
         kernel, bias = raw.kernel.astype(problem.dtype), raw.bias.astype(problem.dtype)
         # A tap that falls below the type is lost if y would miss it, however small it is.
-        scaled, kept = (System(prepared).from_user(k) for k in (raw.kernel, kernel))
+        plain = analysis.regression(RIDGE, 0.0)
+        scaled, kept = (plain.from_user(k) for k in (raw.kernel, kernel))
         lost = np.abs(scaled - kept) > LOST * np.abs(scaled).max(1, keepdims=True)
     largest = np.abs(raw.kernel).max(axis=tuple(range(kernel.ndim - 1)))
     faint = ((largest > 0) & (largest < np.finfo(problem.dtype).tiny)).any()

@@ -12,8 +12,9 @@ import scipy.linalg  # noqa: F401  # here, or the first method would be billed f
 from .api import identify, solve
 from .errors import IdentifiabilityWarning, SolveError
 from .identifiability.report import Identifiability
-from .leastsquares.analysis import prepare
+from .leastsquares.analysis import analyse
 from .problem.problem import Problem
+from .problem.sizes import DEFAULT_LIMITS, Limits
 from .solution import Solution, certificate_text
 from .solvers import ALL
 from .solvers.base import Solver
@@ -105,6 +106,7 @@ def compare(
     solvers: Sequence[Solver] | Mapping[str, Solver] | None = None,
     *,
     truth: Any = None,
+    limits: Limits = DEFAULT_LIMITS,
 ) -> Comparison:
     """Solve ``problem`` by every method and lay the answers side by side.
 
@@ -113,6 +115,7 @@ def compare(
         solvers: a sequence, or a mapping from label to solver; all that apply by default.
         truth: the true kernel, ``(*K, Cin/groups, Cout)`` or a shape of as many numbers, if it is
         known.
+        limits: the memory allowed.
 
     The loss is the mean squared residual for every method, whatever it minimised itself. Warnings
     of identifiability are left to the report, `Comparison.identifiability`.
@@ -120,7 +123,7 @@ def compare(
     Raises:
         ValueError: no y, a truth of the wrong size; SolveError: a named solver that cannot.
     """
-    report = identify(problem)
+    report = identify(problem, limits=limits)
     if problem.y is None:
         raise ValueError("compare needs y; this Problem has x alone, which is enough for identify")
     named = solvers is not None
@@ -128,21 +131,23 @@ def compare(
     if not pairs:
         raise ValueError("solvers names none; leave it out for all that apply")
     reference = None if truth is None else problem.as_kernel(truth, "truth")
-    prepared, decided = prepare(problem), report.decided
-    solutions, skipped = _solve_all(problem, pairs, named)
+    decided = report.decided
+    solutions, skipped = _solve_all(problem, pairs, named, limits)
     rows = [_row(label, fit, decided, reference) for label, fit in solutions.items()]
     _add_gaps(rows)
-    return Comparison(report, solutions, rows, dict(prepared.seconds), skipped)
+    return Comparison(
+        report, solutions, rows, dict(analyse(problem, limits).design.clock.seconds), skipped
+    )
 
 
 def _solve_all(
-    problem: Problem, pairs: list[tuple[str, Solver]], named: bool
+    problem: Problem, pairs: list[tuple[str, Solver]], named: bool, limits: Limits
 ) -> tuple[dict[str, Solution], dict[str, str]]:
     """Solutions by label, up to one that is interrupted, and why others could not be had."""
     solutions: dict[str, Solution] = {}
     skipped: dict[str, str] = {}
     for label, solver in pairs:
-        reason = solver.supports(problem)
+        reason = solver.supports(problem.sizes(limits), problem.spec)
         if reason is not None and named:
             raise SolveError(f"{label} cannot solve this problem: {reason}")
         if reason is not None:
@@ -151,7 +156,7 @@ def _solve_all(
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", IdentifiabilityWarning)
             try:
-                solutions[label] = solve(problem, solver)
+                solutions[label] = solve(problem, solver, limits=limits)
             except SolveError as refusal:
                 if named:
                     raise

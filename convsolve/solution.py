@@ -15,7 +15,6 @@ from .identifiability.wording import MEANING, weak_sentence
 from .kernel_text import kernel_lines
 from .lazy_jax import as_jax
 from .leastsquares.certificate import EXACT
-from .linalg.lapack import MAX_SPECTRUM
 from .linalg.rank import EPS
 from .operators.fourier import predicted
 from .problem.problem import Problem
@@ -229,7 +228,7 @@ class Solution:
             return entries if verdict is None else [*entries, ("data", verdict)]
         entries.append(("data", f"{report.verdict}: {MEANING[report.verdict]}"))
         # Of more unknowns it would take longer than the answer did: the report has it.
-        few = report.n_unknowns <= MAX_SPECTRUM
+        few = report.n_unknowns <= report.limits.spectrum_columns
         weak = weak_sentence(report) if few and report.unique and report.decided else ""
         return [*entries, ("", weak)] if weak else entries
 

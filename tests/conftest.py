@@ -8,8 +8,22 @@ from collections.abc import Iterator
 import jax
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, settings
 
 from convsolve.cli import main as cli
+
+# `--hypothesis-profile thorough` tries many examples; both try the same ones each time.
+_SLOW = [HealthCheck.too_slow, HealthCheck.filter_too_much, HealthCheck.data_too_large]
+for _name, _examples in {"default": 15, "thorough": 800}.items():
+    settings.register_profile(
+        _name,
+        max_examples=_examples,
+        derandomize=True,
+        deadline=None,
+        database=None,
+        suppress_health_check=_SLOW,
+    )
+settings.load_profile("default")
 
 _COMPILED: list[str] = []
 
@@ -28,6 +42,19 @@ def compiled() -> Iterator[list[str]]:
     _COMPILED.clear()
     yield _COMPILED
     _COMPILED.clear()
+
+
+@pytest.fixture
+def rng() -> np.random.Generator:
+    """The same numbers for a test whichever ran before it, and others than those of its file."""
+    return np.random.default_rng(99)
+
+
+@pytest.fixture
+def double() -> Iterator[None]:
+    """JAX in float64."""
+    with jax.enable_x64(True):
+        yield
 
 
 @pytest.fixture

@@ -115,7 +115,7 @@ def test_the_house_was_found():
     assert {"problem.spec", "api", "solvers", "solvers.base", "interop.layouts"} <= set(MODULES)
     # The reading of imports itself: relative ones, packages, and those under TYPE_CHECKING.
     assert {"problem.records", "problem.spec"} <= own_imports("problem.problem")
-    assert {"leastsquares.system", "solvers.base"} <= own_imports("solvers.least_squares")
+    assert {"leastsquares.regression", "solvers.base"} <= own_imports("solvers.least_squares")
     assert {"identifiability.wording", "solvers"} <= own_imports("api")
 
 

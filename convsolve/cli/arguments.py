@@ -289,7 +289,7 @@ def solver(name: str, args: argparse.Namespace, given: Problem) -> Solver:
                 "cg": solvers.ConjugateGradient(ridge, **limit),
                 "fft": solvers.FFTDeconvolution(ridge),
             }[name]
-    reason = made.supports(given)
+    reason = made.supports(given.sizes(), given.spec)
     if reason is not None:
         raise Refusal(f"solver {name}: {reason}")
     return made

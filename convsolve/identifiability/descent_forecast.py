@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..linalg.factor import Factor
-from ..linalg.lapack import MAX_SPECTRUM, graded_svd
+from ..linalg.lapack import graded_svd
 from ..linalg.minimum_norm import outside
 from ..problem.checks import number
 from ..text import count, line
@@ -147,16 +147,16 @@ def _number(steps: float) -> str:
 
 
 def _spectrum(
-    factor: Factor, mean: np.ndarray | None, rows: int
+    factor: Factor, mean: np.ndarray | None, rows: int, most: int
 ) -> tuple[np.ndarray, np.ndarray, int]:
     """Non-zero singular values of [A 1] over 2^unit, ascending, right vectors (k, P + 1), and unit.
 
     From the factor of the centred A: [A 1]ᵀ[A 1] is that of [R 0; √m·meanᵀ √m]. ``mean`` is None
-    without a bias, and then there is no last column.
+    without a bias, and then there is no last column. Up to ``most`` columns as exact as can be.
     """
     unit = factor.unit
     # Within the row space, or the rounding of the null space could stand above the rest.
-    basis = None if factor.full_rank else factor.row_space.q
+    basis = factor.user_row_basis
     if mean is not None:
         row = math.sqrt(rows) * np.append(mean, 1.0)
         unit = max(unit, int(np.frexp(np.abs(row).max())[1]))
@@ -171,7 +171,7 @@ def _spectrum(
     columns, a = a.shape[1], a if basis is None else a @ basis
     if not a.shape[1]:
         return np.zeros(0), np.zeros((0, columns)), unit
-    if a.shape[1] > MAX_SPECTRUM:
+    if a.shape[1] > most:
         _, values, vt = np.linalg.svd(a, full_matrices=False)
         v = vt.T
     else:
@@ -188,9 +188,10 @@ def descent(diagnosis: Diagnosis, tol: float) -> Descent:
         raise ValueError(f"tol must be below 1, got {tol!r}")
     problem, columns, rows = diagnosis.problem, diagnosis.columns, diagnosis.n_equations
     factors = [diagnosis.factor(g) for g in range(diagnosis.groups)]
+    most = diagnosis.limits.spectrum_columns
     means = diagnosis.column_means if problem.bias else [None] * diagnosis.groups
     with np.errstate(over="ignore", under="ignore", divide="ignore"):
-        spectra = [_spectrum(f, m, rows) for f, m in zip(factors, means, strict=True)]
+        spectra = [_spectrum(f, m, rows, most) for f, m in zip(factors, means, strict=True)]
         scale = 2 / (rows * problem.out_channels)
         curvatures = tuple(np.ldexp(scale * s**2, 2 * unit) for s, _, unit in spectra)
         known = np.concatenate(curvatures)

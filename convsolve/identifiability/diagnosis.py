@@ -8,13 +8,15 @@ from typing import Any, Self
 
 import numpy as np
 
-from ..leastsquares.analysis import Prepared, prepare
-from ..leastsquares.system import MAX_GRAM_BYTES, System, smallest_ridge
-from ..linalg.factor import Factor
+from ..leastsquares.analysis import Analysis, analyse
+from ..leastsquares.penalty import RIDGE, Penalty
+from ..leastsquares.system import System
+from ..linalg.factor import Cholesky, Factor
 from ..linalg.rank import EPS
 from ..linalg.threads import blas_threads
 from ..problem.checks import number
 from ..problem.problem import Problem
+from ..problem.sizes import DEFAULT_LIMITS, Limits
 from ..problem.spec import ConvSpec
 from .null_space import echelon
 from .verdict import DETERMINED, SEVERITY, verdicts
@@ -29,18 +31,18 @@ class Diagnosis:
     ``columns`` is the width of each group's design matrix A: the unknowns less the bias.
     """
 
-    def __init__(self, problem: Problem) -> None:
-        self.problem = problem
+    def __init__(self, problem: Problem, limits: Limits = DEFAULT_LIMITS) -> None:
+        self.problem, self.limits = problem, limits
         self.n_equations, self.n_unknowns = problem.n_equations, problem.n_unknowns
         self.columns, self.groups = self.n_unknowns - problem.bias, problem.spec.groups
 
-    @cached_property
-    def _prepared(self) -> Prepared:
-        return prepare(self.problem)
+    @property
+    def _analysis(self) -> Analysis:
+        return analyse(self.problem, self.limits)
 
-    @cached_property
+    @property
     def _system(self) -> System:
-        return System(self._prepared)
+        return self._analysis.plain
 
     @cached_property
     def _found(self) -> list[Factor | None]:
@@ -84,16 +86,16 @@ class Diagnosis:
     @property
     def matrix_entries(self) -> int:
         """Entries of the design matrix of all groups, y beside it."""
-        return self._prepared.matrix_numbers
+        return self._analysis.design.sizes.matrix_numbers
 
     @property
     def qr_bytes(self) -> int:
         """Memory that a QR of the design matrix takes."""
-        return self._prepared.factor_bytes
+        return self._analysis.design.sizes.factor_bytes
 
     @property
     def _gram_bytes(self) -> int:
-        return self.groups * self.columns**2 * 8
+        return self._analysis.design.sizes.gram_bytes
 
     @property
     def decided(self) -> bool:
@@ -103,6 +105,15 @@ class Diagnosis:
     @cached_property
     def group_verdicts(self) -> tuple[str, ...]:
         """The verdict on each group's own design matrix."""
+        return self._decided[0]
+
+    @property
+    def proved_iteratively(self) -> bool:
+        """Whether conjugate gradients decided the verdict, not a factor."""
+        return self._decided[1] == "conjugate gradients"
+
+    @cached_property
+    def _decided(self) -> tuple[tuple[str, ...], str]:
         return verdicts(self._system, lambda: self._found)
 
     @cached_property
@@ -188,7 +199,7 @@ class Diagnosis:
     def rank_band(self) -> tuple[int, int]:
         """Rank at the upper and at the lower end of the band around the tolerance (worst group)."""
         factor = self.factor(self.worst_group)
-        if factor.source == "gram":  # certified above the band
+        if isinstance(factor, Cholesky):  # certified above the band
             return factor.rank, factor.rank
         return factor.band.rank_at_high, factor.band.rank_at_low
 
@@ -212,7 +223,7 @@ class Diagnosis:
     def under(self, spec: ConvSpec, bias: bool | None = None) -> Self | None:
         """The report on the same x under another geometry; None where no window fits."""
         problem = self.problem.under(spec, bias)
-        return None if problem is None else type(self)(problem)
+        return None if problem is None else type(self)(problem, self.limits)
 
     @cached_property
     def padding_only(self) -> np.ndarray:
@@ -260,7 +271,8 @@ class Diagnosis:
         would be if no other column resembled its own.
         """
         known = self._factors
-        spreads = np.ldexp(self._prepared.spreads, -self._system.turn)
+        system = self._system
+        spreads = np.ldexp(system.operator.spreads, -system.scaling.relative)
         inflation = [
             s * np.where(f.determined, f.noise_gain, 0.0)
             for s, f in zip(spreads, known, strict=True)
@@ -278,7 +290,7 @@ class Diagnosis:
         """
         bound = number(condition, "condition", above=1.0)
         ends = zip(self._factors, self._extremes, strict=True)
-        return max(smallest_ridge(*pair, f.unit, bound) for f, pair in ends)
+        return max(_smallest_ridge(*pair, f.unit, bound) for f, pair in ends)
 
     @property
     def sufficient_ridge(self) -> float | None:
@@ -289,37 +301,39 @@ class Diagnosis:
         None where it leaves float64.
         """
         share = 40 * self.columns**2 * EPS
-        used = self._prepared.column_norms > 0
-        exponent = self._system.exponents[used].max() if used.any() else 0
+        system = self._system
+        used = system.operator.column_norms > 0
+        exponent = system.scaling.exponents[used].max() if used.any() else 0
         with np.errstate(over="ignore", under="ignore"):
             ridge = float(np.ldexp(1.01 * share, 2 * exponent))
         inside = share < 0.5 and np.finfo(float).tiny < ridge < np.inf
         return float(f"{ridge:.3g}") if inside else None
 
-    def resolution(self, ridge: float = 0.0) -> np.ndarray:
-        """Diagonal of the resolution matrix (AᵀA + ridge·I)⁻¹AᵀA, kernel-shaped.
+    def resolution(self, ridge: float = 0.0, penalty: Penalty = RIDGE) -> np.ndarray:
+        """Diagonal of the resolution matrix (AᵀA + ridge·K)⁻¹AᵀA, kernel-shaped; K = I for a ridge.
 
         The share of a tap that its estimate keeps, of a kernel whose other taps are zero: 1 where
         it comes out whole, 0 where the estimate does not depend on it. Without a ridge the
         minimum-norm answer is meant.
 
         Raises:
-            TypeError, ValueError: ``ridge`` is not a finite number, or negative.
+            TypeError, ValueError: ``ridge`` is not a finite number, or negative, or too small.
         """
         if not (ridge := number(ridge, "ridge", included=True)):
             if self.unique:
                 return np.ones(self.problem.kernel_shape)
             return self._kernel_shaped([f.resolution for f in self._factors])
-        system, kept = System(self._prepared, ridge), []
+        system, kept = self._analysis.system(penalty, ridge), []
         for group in range(self.groups):
             factor = system.factor(group)
             if factor is None or not factor.full_rank:
                 raise ValueError(self._no_resolution(ridge))
-            kept.append(1 - (system.root_ridge[group] * factor.noise_gain) ** 2)
+            kept.append(system.resolution(group, factor))
         return np.clip(self._kernel_shaped(kept), 0.0, 1.0)
 
     def _no_resolution(self, ridge: float) -> str:
-        if self._gram_bytes > MAX_GRAM_BYTES and not self._prepared.fits:
+        sizes = self._analysis.design.sizes
+        if not (sizes.gram_fits or sizes.factor_fits):
             return (
                 f"a resolution takes a factor of {self._gram_bytes / 2**30:.1f} GiB, which exceeds "
                 "the memory limit, whatever the ridge"
@@ -339,7 +353,7 @@ class Diagnosis:
         """
         rows = np.concatenate([*self._system.leverages(self._factors)], axis=1)
         rows = np.clip(rows + self.problem.bias / self.n_equations, 0.0, 1.0)
-        found = self._prepared.by_record(rows)
+        found = self._analysis.design.inputs.by_record(rows)
         return self.problem.input.like(found, channel_axis=self.groups > 1)
 
     @property
@@ -399,8 +413,8 @@ class Diagnosis:
     @property
     def column_means(self) -> np.ndarray:
         """Means (groups, P) of the columns of A in the user's units; zeros without a bias."""
-        mean, rest, _, _ = self._prepared.centre
-        return np.ldexp(mean + rest, self._prepared.x_exponents)
+        operator = self._system.operator
+        return np.ldexp(operator.offsets, operator.exponents)
 
     def null_part(self, kernel: np.ndarray) -> np.ndarray:
         """Norm, per output, of the part of ``kernel`` that the data say nothing about."""
@@ -416,4 +430,18 @@ class Diagnosis:
             return np.ldexp(np.concatenate([np.linalg.norm(p, axis=0) for p in parts]), exponent)
 
     def __reduce__(self) -> Any:
-        return type(self), (self.problem,)
+        return type(self), (self.problem, self.limits)
+
+
+def _smallest_ridge(largest: float, smallest: float, unit: int, bound: float) -> float:
+    """The ridge that brings singular values of these ends, times 2^unit, to the condition bound."""
+    if largest == 0.0:
+        raise ValueError("x is zero in every window: no ridge is the smallest")
+    # In units of s₁ and of the bound, whose squares might overflow.
+    least, wanted = smallest / largest, 1 / bound
+    share = (wanted - least) * (wanted + least) / ((1 - wanted) * (1 + wanted))
+    with np.errstate(over="ignore", under="ignore"):
+        ridge = float(np.ldexp(largest**2 * max(share, 0.0), 2 * unit))
+    if wanted > least and not 0 < ridge < float("inf"):
+        raise ValueError("the ridge lies outside the range of float64; change the unit of x")
+    return ridge

@@ -60,11 +60,10 @@ def counting(diagnosis: Diagnosis) -> str:
 
 def method(diagnosis: Diagnosis) -> str:
     """How rank and verdict were found."""
-    if diagnosis.source is not None:
-        return METHODS[diagnosis.source]
-    if diagnosis.unique:
-        proof = "conjugate gradients on a random vector prove full rank"
-        return f"{proof}; a QR exceeds the memory limit"
+    if diagnosis.proved_iteratively:
+        return "conjugate gradients on a random vector prove full rank"
+    if diagnosis.decided:
+        return METHODS[diagnosis.factor(diagnosis.worst_group).source]
     return "a QR exceeds the memory limit, and nothing smaller decides the rank"
 
 

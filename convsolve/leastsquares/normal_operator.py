@@ -1,31 +1,86 @@
-"""The normal equations of a problem without their matrix: products, backward errors, full rank."""
+"""The normal equations of a system without their matrix: products, backward errors, full rank."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Protocol
 
 import numpy as np
 
 from ..linalg.conjugate_gradient import VANISHED, Conjugate, Evidence, inverse_form
 from ..linalg.rank import EPS, tolerance_of
-from ..operators.fourier import Signals
+from ..operators.overlap_save import Series
 from ..operators.toeplitz import Gram
+from ..operators.transformed import TapBasis
 from ..operators.whitening import Preconditioner
+from ..problem.sizes import Sizes
+from ..problem.spec import ConvSpec
 from .certificate import upper_bound
 from .system import System
 
 # Steps of a quadrature for a certificate.
 QUADRATURE_STEPS = 200
+# Along one axis, from this number of unknowns on and some more for every channel and output of a
+# group, steps of FFTs are faster than a factor: see benchmarks/results/choice.json.
+FEWEST_UNKNOWNS, UNKNOWNS_A_CHANNEL, UNKNOWNS_AN_OUTPUT = 800, 20, 30
+
+
+def iterative(sizes: Sizes, spec: ConvSpec) -> bool:
+    """Whether conjugate gradients are expected to be faster than any factor.
+
+    Not where the edges of the records, which cost two kernels each, are more than half the work.
+    """
+    taps = spec.kernel_size[0]
+    long = sizes.rows >= 4 * len(sizes.shapes) * taps
+    fewest = (
+        FEWEST_UNKNOWNS
+        + UNKNOWNS_A_CHANNEL * (sizes.columns // taps)
+        + UNKNOWNS_AN_OUTPUT * sizes.outputs
+    )
+    return spec.ndim == 1 and long and sizes.unknowns >= fewest
+
+
+class Preconditioning(Protocol):
+    """M⁻¹, and what is known of the eigenvalues of M."""
+
+    @property
+    def low(self) -> float:
+        """A lower bound on them."""
+
+    @property
+    def high(self) -> float:
+        """An upper bound on them."""
+
+    def __call__(self, r: np.ndarray) -> np.ndarray:
+        """M⁻¹ r for r (P, Q)."""
+
+    def draw(self, rng: np.random.Generator) -> np.ndarray:
+        """A normal vector (P, 1) whose covariance is at least M."""
+
+
+class Identity:
+    """M = I, for the coordinates of a penalty, whose ridge gathers all but the largest
+    eigenvalues.
+    """
+
+    low = high = 1.0
+
+    def __init__(self, columns: int) -> None:
+        self._columns = columns
+
+    def __call__(self, r: np.ndarray) -> np.ndarray:
+        """The vector itself."""
+        return r.copy()
+
+    def draw(self, rng: np.random.Generator) -> np.ndarray:
+        """A standard normal vector (P, 1)."""
+        return rng.standard_normal((self._columns, 1))
 
 
 def normal_equations(system: System) -> Iterator[Normal]:
     """Those of every group, one after the other."""
-    p = system.prepared
-    signals = p.signals
-    if signals is None:
-        signals = Signals(p.stacks, p.problem.spec, p.x_scale, p.y_scale, p.problem.bias)
-    return (Normal(system, signals, g) for g in range(p.groups))
+    return (Normal(system, group) for group in range(system.operator.groups))
 
 
 class Normal:
@@ -33,36 +88,73 @@ class Normal:
 
     Coordinates u in which all taps of a channel have one unit, or nothing would be Toeplitz:
     ``w = stretch * u`` for w in the coordinates of `System`, whose columns have norms about one.
+    Those of a penalty have no such structure and stay as they are.
     """
 
-    def __init__(self, system: System, signals: Signals, group: int) -> None:
-        prepared = system.prepared
+    product: Callable[[np.ndarray], np.ndarray]
+    precondition: Preconditioning
+
+    def __init__(self, system: System, group: int) -> None:
         self.system, self.group = system, group
-        self.a_norm = float(system.a_norm[group])
-        turn = system.turn[group]
-        channels = prepared.problem.in_channels // prepared.groups
-        by_channel = turn.reshape(-1, channels).max(0)
-        unit = np.tile(by_channel, turn.size // channels)
-        self.stretch = np.ldexp(1.0, turn - unit)[:, None]
+        scaling = system.scaling
+        self.a_norm = float(scaling.a_norm[group])
+        relative = scaling.relative[group]
+        if system.basis is None:
+            channels = system.design.fourier.channels
+            by_channel = relative.reshape(-1, channels).max(0)
+            unit = np.tile(by_channel, relative.size // channels)
+            self.stretch = np.ldexp(1.0, relative - unit)[:, None]
+            self.ridge = (scaling.root_ridge[group] * self.stretch[:, 0]) ** 2
+            norms = np.ldexp(system.operator.column_norms[group], -unit)
+            self._toeplitz(by_channel, norms, np.ldexp(1.0, -unit))
+        else:
+            self.stretch = np.ones((relative.size, 1))
+            self.ridge = scaling.root_ridge[group] ** 2
+            self._in_coordinates(system.basis, np.ldexp(1.0, -relative)[:, None])
         # A column of zeros has no gradient but rounding, which the preconditioner would blow up.
-        self.live = np.where(prepared.column_norms[group] > 0, self.stretch[:, 0], 0.0)[:, None]
-        parts = []
-        for g, x, _ in signals.parts:
-            if g == group:
-                each = np.tile(by_channel, x.scale.size // channels)
-                scale, shift = np.ldexp(x.scale, -each), np.ldexp(x.shift, -each)
-                parts.append(x._replace(scale=scale, shift=shift))
-        norms = np.ldexp(prepared.column_norms[group], -unit)
-        sums = None
-        if prepared.problem.bias:
-            sums = np.ldexp(np.sqrt(prepared.n) * signals.centre[1][group], -unit)
-        self.ridge = (system.root_ridge[group] * self.stretch[:, 0]) ** 2
-        self.product = Gram(parts, signals.taps, signals.columns, norms**2, sums, self.ridge)
-        self.precondition = Preconditioner(self.product, parts)
+        live = system.operator.column_norms[group] > 0
+        self.live = np.where(live, self.stretch[:, 0], 0.0)[:, None]
+
+    def _toeplitz(self, by_channel: np.ndarray, norms: np.ndarray, scale: np.ndarray) -> None:
+        parts = self._parts(by_channel)
+        self.product = gram = self._gram(parts, norms, scale, self.ridge)
+        self.precondition = Preconditioner(gram, parts)
         # In System's coordinates at most the trace, and what the symbol allows.
-        rows = np.abs(self.product.symbol).sum(-1).max() + self.ridge.max()
-        least = self.stretch.min() ** 2
-        self.largest = float(min(self.a_norm**2, rows / least))
+        rows = np.abs(gram.symbol).sum(-1).max() + self.ridge.max()
+        self.largest = float(min(self.a_norm**2, rows / self.stretch.min() ** 2))
+
+    def _in_coordinates(self, basis: TapBasis, scale: np.ndarray) -> None:
+        """TᵀAᵀA T + ridge, T the coordinates of a penalty."""
+        operator = self.system.design.operator
+        ones = np.ones(operator.columns)
+        parts = self._parts(np.zeros(self.system.design.fourier.channels, int))
+        gram = self._gram(parts, operator.column_norms[self.group], ones, np.zeros_like(ones))
+
+        def product(v: np.ndarray) -> np.ndarray:
+            found = basis.restrict(gram(basis.expand((scale * v)[None])[0])[None])[0]
+            return scale * found + self.ridge[:, None] * v
+
+        self.product, self.precondition = product, Identity(len(scale))
+        self.largest = self.a_norm**2
+
+    def _parts(self, by_channel: np.ndarray) -> list[Series]:
+        """The records of this group, their channels divided by powers of two."""
+        found = []
+        for group, x, _ in self.system.design.fourier.parts:
+            if group == self.group:
+                each = np.tile(by_channel, x.scale.size // by_channel.size)
+                scale, shift = np.ldexp(x.scale, -each), np.ldexp(x.shift, -each)
+                found.append(x._replace(scale=scale, shift=shift))
+        return found
+
+    def _gram(
+        self, parts: list[Series], norms: np.ndarray, scale: np.ndarray, ridge: np.ndarray
+    ) -> Gram:
+        """AᵀMA + ridge, for columns of these norms, those of the operator times ``scale``."""
+        fourier, sums = self.system.design.fourier, None
+        if fourier.nuisance.constant:
+            sums = scale * fourier.products[self.group, :, 0] / np.sqrt(fourier.rows)
+        return Gram(parts, fourier.taps, fourier.places, norms**2, sums, ridge)
 
     def backward_error(
         self, w: np.ndarray, r_norm: np.ndarray, g: np.ndarray, enough: float
@@ -115,21 +207,18 @@ class Normal:
     def _full_rank_above(self, least: float) -> bool:
         """Whether an eigenvalue of M⁻¹(AᵀA + ridge) of at least ``least`` means full rank.
 
-        By the measure of `Factor.from_gram`; and where x is coarser than float64, and no ridge
+        By the measure of `cholesky_factor`; and where x is coarser than float64, and no ridge
         decides, what is left must stand above its rounding, too.
         """
-        prepared, p = self.system.prepared, self.stretch.size
+        system, p = self.system, self.stretch.size
         # In System's coordinates the least eigenvalue is no less: its columns are no shorter.
         least *= self.precondition.low
-        share = max(10 * p * EPS, (10 * tolerance_of(prepared.n, p)) ** 2)
+        rows = system.operator.rows
+        share = max(10 * p * EPS, (10 * tolerance_of(rows, p)) ** 2)
         if not least > share * self.largest:  # nor where it is no number
             return False
-        if self.system.ridge:
+        if system.strength:
             return True
-        problem = prepared.problem
-        if problem.n_equations < problem.n_unknowns:
+        if system.design.sizes.wide:
             return False
-        mean, rest, _, _ = prepared.centre
-        whole = np.hypot(prepared.column_norms, np.sqrt(prepared.n) * (mean + rest))[self.group]
-        rounding = problem.data_eps * np.ldexp(whole, -self.system.turn[self.group]).max()
-        return bool(least > rounding**2)
+        return bool(least > system.column_rounding(self.group).max() ** 2)

@@ -6,9 +6,6 @@ from typing import Any
 
 import numpy as np
 
-# Up to so many columns all singular values take seconds; beyond, only the two extreme ones.
-MAX_SPECTRUM = 1500
-
 
 def cholesky(gram: np.ndarray) -> np.ndarray | None:
     """R (P, P) with RᵀR = ``gram``, which is overwritten; None if that is not positive definite."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from .lapack import solve_triangular
-from .qr import tall_qr, tree_qr
+from .qr import tall_qr
 
 # Units within so many powers of two of each other are alike.
 CLUSTER = 8
@@ -76,13 +76,13 @@ def afford_complement(columns: int) -> None:
 class RowSpace:
     """q (P, k), orthonormal, spans the rows of A in the user's units, where A = seen qᵀ.
 
-    ``turn`` (P, 1) are the powers of two, 0 at most, of these units; q is that of the QR of
-    2^turn·``spanning``, its rows sorted by ``order``.
+    ``exponents`` (P, 1) are the powers of two, 0 at most, of these units; q is that of the QR of
+    2^exponents·``spanning``, its rows sorted by ``order``.
     """
 
     q: np.ndarray
     seen: np.ndarray
-    turn: np.ndarray
+    exponents: np.ndarray
     spanning: np.ndarray
     order: np.ndarray
 
@@ -104,23 +104,23 @@ class RowSpace:
         least squares problems, 1998: rows of such different size need to be sorted, and columns
         pivoted.
         """
-        turn = np.maximum(exponents - exponents.max(), -FARTHEST)[:, None]
+        relative = np.maximum(exponents - exponents.max(), -FARTHEST)[:, None]
         # What no row of A reads stays exactly zero: its rows come last, where nothing pivots.
         live = np.count_nonzero(r, axis=0) > 0
         spanning = r.T if basis is None else np.where(live[:, None], basis, 0.0)
         order, pivots = np.argsort(~live, kind="stable"), np.arange(spanning.shape[1])
-        if basis is not None and not turn.any():  # orthonormal as it is
-            return cls(spanning, r @ spanning, turn, spanning, order)
-        if np.ptp(turn) < CLUSTER:
-            sorted_q, t = tall_qr(np.ldexp(spanning, turn)[order])
+        if basis is not None and not relative.any():  # orthonormal as it is
+            return cls(spanning, r @ spanning, relative, spanning, order)
+        if np.ptp(relative) < CLUSTER:
+            sorted_q, t = tall_qr(np.ldexp(spanning, relative)[order])
         else:
             from scipy.linalg import qr
 
             if basis is None:
-                order = np.lexsort((-turn[:, 0], ~live))
+                order = np.lexsort((-relative[:, 0], ~live))
             else:
-                spanning, order = _by_unit(spanning, turn[:, 0], rounding)
-            graded = np.ldexp(spanning, turn)[order]
+                spanning, order = _by_unit(spanning, relative[:, 0], rounding)
+            graded = np.ldexp(spanning, relative)[order]
             sorted_q, t, pivots = qr(graded, mode="economic", pivoting=True, check_finite=False)
         q = np.empty_like(sorted_q)
         q[order] = sorted_q
@@ -129,7 +129,7 @@ class RowSpace:
             seen[pivots] = t.T
         else:
             seen = r @ spanning[:, pivots] @ t.T
-        return cls(q, seen, turn, spanning, order)
+        return cls(q, seen, relative, spanning, order)
 
     @property
     def null_basis(self) -> np.ndarray:
@@ -137,46 +137,43 @@ class RowSpace:
         from scipy.linalg import qr
 
         afford_complement(len(self.q))
-        graded = np.ldexp(self.spanning, self.turn)[self.order]
+        graded = np.ldexp(self.spanning, self.exponents)[self.order]
         whole = qr(graded, pivoting=True, check_finite=False)[0]
         null = np.empty((len(whole), len(whole) - self.q.shape[1]))
         null[self.order] = whole[:, self.q.shape[1] :]
         return null
 
 
-@dataclass(frozen=True)
 class Within:
-    """min ‖A w − y‖² + ridge·‖w‖² over w = 2^turn·q u: of P unknowns, k are left.
+    """min ‖A w − y‖² + ridge·‖w‖² over w = 2^exponents·q u: of P unknowns, k are left.
 
-    A 2^turn q is ``seen`` (m, k). ``r`` (k, k) is the triangle of [seen; √ridge I], its columns
-    multiplied by ``2**-scale``, and ``z`` (k, Q) is Qᵀy.
+    A 2^exponents q is ``seen`` (m, k). [seen; √ridge I], its columns multiplied by ``2**-scale``,
+    is Q R, of which ``top`` are the first m rows of Q.
     """
 
-    q: np.ndarray
-    turn: np.ndarray
-    scale: np.ndarray
-    r: np.ndarray
-    z: np.ndarray
+    def __init__(
+        self, q: np.ndarray, exponents: np.ndarray, seen: np.ndarray, root: float = 0.0
+    ) -> None:
+        """``root`` is √ridge in the units of ``seen``."""
+        self.q, self.exponents = q, exponents
+        self._scale = exponents_of(np.maximum(np.abs(seen).max(axis=0, initial=0.0), root))[:, None]
+        joined = np.ldexp(seen, -self._scale[:, 0])
+        if root:
+            joined = np.concatenate([joined, np.diag(np.ldexp(root, -self._scale[:, 0]))])
+        whole, self.r = tall_qr(joined)
+        self._top = whole[: len(seen)]
 
     @classmethod
-    def of(
-        cls, q: np.ndarray, turn: np.ndarray, seen: np.ndarray, y: np.ndarray, root: float = 0.0
-    ) -> Within:
-        """``root`` is √ridge in the units of ``seen``."""
-        k = q.shape[1]
-        scale = exponents_of(np.maximum(np.abs(seen).max(axis=0, initial=0.0), root))
-        joined = [np.hstack([np.ldexp(seen, -scale), y])]
-        if root:
-            joined.append(np.pad(np.diag(np.ldexp(root, -scale)), ((0, 0), (0, y.shape[1]))))
-        triangle = tree_qr([np.concatenate(joined)])
-        return cls(q, turn, scale[:, None], triangle[:k, :k], triangle[:k, k:])
+    def of(cls, space: RowSpace) -> Within:
+        """Within a row space, without a ridge."""
+        return cls(space.q, space.exponents, space.seen)
 
     def restrict(self, g: np.ndarray) -> np.ndarray:
         """A gradient (P, Q) in these unknowns (k, Q)."""
-        return np.ldexp(product(self.q.T, np.ldexp(g, self.turn)), -self.scale)
+        return np.ldexp(product(self.q.T, np.ldexp(g, self.exponents)), -self._scale)
 
     def _lift(self, u: np.ndarray) -> np.ndarray:
-        return np.ldexp(product(self.q, np.ldexp(u, -self.scale)), self.turn)
+        return np.ldexp(product(self.q, np.ldexp(u, -self._scale)), self.exponents)
 
     def whiten(self, g: np.ndarray) -> np.ndarray:
         """Coordinates (k, Q) of a gradient (P, Q) in which [A; √ridge I] is the identity here."""
@@ -184,31 +181,33 @@ class Within:
 
     def noise_gain(self) -> np.ndarray:
         """√diag((AᵀA + ridge I)⁻¹) of w within (P,)."""
-        half = solve_triangular(self.r, np.ldexp(self.q.T, -self.scale), transposed=True)
-        return np.ldexp(np.linalg.norm(half, axis=0), self.turn[:, 0])
+        half = solve_triangular(self.r, np.ldexp(self.q.T, -self._scale), transposed=True)
+        return np.ldexp(np.linalg.norm(half, axis=0), self.exponents[:, 0])
 
-    def solve(self) -> np.ndarray:
-        """The answer (P, Q)."""
-        return self._lift(solve_triangular(self.r, self.z))
+    def solve(self, z: np.ndarray) -> np.ndarray:
+        """The answer (P, Q) for y in the coordinates of the rows of ``seen`` (m, Q)."""
+        return self._lift(solve_triangular(self.r, self._top.T @ z))
 
-    def solve_gram(self, g: np.ndarray) -> np.ndarray:
+    def solve_normal(self, g: np.ndarray) -> np.ndarray:
         """(AᵀA + ridge I)⁻¹ g within, the step of a refinement."""
         return self._lift(solve_triangular(self.r, self.whiten(g)))
 
 
-def _by_unit(basis: np.ndarray, turn: np.ndarray, rounding: float) -> tuple[np.ndarray, np.ndarray]:
+def _by_unit(
+    basis: np.ndarray, exponents: np.ndarray, rounding: float
+) -> tuple[np.ndarray, np.ndarray]:
     """The row basis (P, k) turned so that columns begin at the largest unit they touch, and an
     order of its rows in which those that a unit adds come before those that it does not.
 
     What a unit adds to the span of the larger ones is told from ``rounding``, and what it does not
-    add is exactly zero there: 2^turn would make the rounding outgrow the smaller units.
+    add is exactly zero there: 2^exponents would make the rounding outgrow the smaller units.
     """
     from scipy.linalg import qr
 
     basis, first = basis.copy(), []
     done, k = 0, basis.shape[1]
     # Within a cluster units are so alike that rounding stays what it is.
-    clusters = turn // -CLUSTER
+    clusters = exponents // -CLUSTER
     for cluster in np.unique(clusters):
         within = np.flatnonzero(clusters == cluster)
         # All of vt is needed, but no more of u than there are values.
@@ -222,6 +221,6 @@ def _by_unit(basis: np.ndarray, turn: np.ndarray, rounding: float) -> tuple[np.n
         first.append(within[chosen])
         done = stop
     front = np.concatenate(first)
-    by_size = np.lexsort((-turn, ~basis.any(axis=1)))
+    by_size = np.lexsort((-exponents, ~basis.any(axis=1)))
     rest = np.setdiff1d(by_size, front, assume_unique=True)
     return basis, np.concatenate([front, rest])

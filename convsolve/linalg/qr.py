@@ -7,24 +7,18 @@ from typing import Any
 
 import numpy as np
 
+from ..problem.sizes import DEFAULT_LIMITS, tree_rows
 from .threads import blas_threads
 
-# Row blocks go into one QR until they hold so many numbers (32 MiB): LAPACK is then at its speed.
-TREE_NUMBERS = 2**22
 # Rows of a tall QR are taken together up to so many numbers (8 MiB), which caches hold.
 CACHED_NUMBERS = 2**20
 
 
-def tree_rows(columns: int) -> int:
-    """Rows that one QR of `tree_qr` takes: at least twice the columns, or merging would cost."""
-    return max(TREE_NUMBERS // columns, 2 * columns)
-
-
-def _gathered(blocks: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+def _gathered(blocks: Iterable[np.ndarray], numbers: int) -> Iterator[np.ndarray]:
     parts: list[np.ndarray] = []
     held = 0
     for block in blocks:
-        height = tree_rows(block.shape[1])
+        height = tree_rows(block.shape[1], numbers)
         while held + len(block) >= height:
             yield np.concatenate([*parts, block[: height - held]])
             block, parts, held = block[height - held :], [], 0
@@ -39,16 +33,17 @@ def _qr(block: np.ndarray) -> np.ndarray:
     return r
 
 
-def tree_qr(blocks: Iterable[np.ndarray]) -> np.ndarray:
+def tree_qr(blocks: Iterable[np.ndarray], numbers: int = DEFAULT_LIMITS.tree_numbers) -> np.ndarray:
     """R (min(m, c), c) of all the rows of ``blocks``, each (n, c), of which none is kept.
 
-    Householder QR of row blocks, their triangles joined pairwise: errors grow with the depth of the
-    tree, where a chain of blocks would add them up. Memory is O(c²·log m), whatever the rows m.
+    Householder QR of row blocks of about ``numbers`` each, their triangles joined pairwise: errors
+    grow with the depth of the tree, where a chain of blocks would add them up. Memory is
+    O(c²·log m), whatever the rows m.
 
     Source: J. Demmel, L. Grigori, M. Hoemmen and J. Langou, SIAM J. Sci. Comput. 34 (2012) A206.
     """
     pending: list[np.ndarray] = []
-    for i, block in enumerate(_gathered(blocks), start=1):
+    for i, block in enumerate(_gathered(blocks, numbers), start=1):
         r = _qr(block)
         # The trailing zeros of the count say how many pending triangles have the size of this one.
         while i % 2 == 0:

@@ -1,4 +1,4 @@
-"""Signals: moments, residuals and gradients of a problem without its design matrix."""
+"""The design matrix by block FFTs: moments, residuals and gradients without its rows."""
 
 from __future__ import annotations
 
@@ -8,194 +8,216 @@ from functools import cached_property
 
 import numpy as np
 
-from ..problem.channels import by_channel
+from ..problem.nuisance import Nuisance
+from ..problem.sizes import Limits
 from ..problem.spec import ConvSpec
-from . import gram as toeplitz
-from . import products
-from .gram import Sums
+from . import gram, products
+from .base import Block, DesignOperator
 from .moments import Moments
 from .overlap_save import Series, comb_columns, comb_taps, combs
+from .records import Inputs, Targets
+from .rows import RowOperator
 from .windows import forward_records, normal_form
 
-# Where the columns of one channel differ more than this in norm, a burst stands at an edge.
+# Where the columns of one channel differ more than this in norm, a transient stands at an edge.
 EVEN = 4.0
 # A centred square below this share of the plain one has lost its digits.
 KEPT_SHARE = 0.01
-# Up to so many columns the Gram is formed at once; beyond, norms are had without it.
+# Up to this many columns the Gram is formed at once; beyond, norms are had without it.
 GRAM_FIRST = 800
 
 Stack = tuple[np.ndarray, np.ndarray | None]
+# A group, its part of x, and that of y beside it.
+Part = tuple[int, Series, Series | None]
 
 
-class Signals:
-    """The records of a problem as combs without stride and dilation, channel means taken off.
+class FourierOperator(DesignOperator):
+    """A by block FFTs of its records as polyphase components, without stride and dilation.
 
     Every window reads whole samples of the normal form, zeros of a padding included, so that taking
-    a mean off a channel shifts its columns by it and changes nothing but the bias. Made from stacks
-    x (N, *E, Cin) and y (N, *T, Cout), read in units of ``x_scale`` and ``y_scale``. Arrays of
-    columns are (groups, P), those of outputs (groups, Q).
+    a constant off a channel shifts its columns by it: N takes that up. The Gram, which costs one
+    pass over x, is formed together with Aᵀy of the ``targets`` given, and once; other targets take
+    a pass of their own.
     """
 
     def __init__(
-        self,
-        stacks: Sequence[Stack],
-        spec: ConvSpec,
-        x_scale: np.ndarray,
-        y_scale: np.ndarray,
-        bias: bool,
+        self, inputs: Inputs, nuisance: Nuisance, limits: Limits, targets: Targets | None = None
     ) -> None:
-        self.bias = bias
-        self.groups, self.taps = spec.groups, comb_taps(spec)
-        inputs, self.outputs = x_scale.size // spec.groups, y_scale.size // spec.groups
-        self.columns = comb_columns(spec, inputs)
-        self.n = sum(math.prod(spec.normal.output_shape(x.shape[1:-1])) * len(x) for x, _ in stacks)
-        scales, plain = (x_scale, y_scale), (np.zeros(x_scale.size), np.zeros(y_scale.size))
-        # (group, x, y) of every comb; y None where there is none.
-        self.parts = [*_parts(stacks, spec, scales, plain)]
-        self.x_mean, self.y_mean = plain
-        if bias:
-            # Of what columns hold, since padding and what windows skip count less, or not at all.
-            means = self._column_sums(squares=False).reshape(self.groups, -1, inputs).mean(1)
-            self.x_mean = means.reshape(-1) / self.n
-            ys = [y for _, y in stacks if y is not None]
-            if ys:
-                totals = [by_channel(np.add, y, lambda part: part * y_scale) for y in ys]
-                self.y_mean = np.sum(totals, axis=0) / self.n
-            self.parts = [*_parts(stacks, spec, scales, (self.x_mean, self.y_mean))]
+        self.inputs, self.nuisance, self.targets = inputs, nuisance, targets
+        self.exponents = inputs.column_exponents
+        self.groups, self.columns = self.exponents.shape
+        self.rows = inputs.rows
+        self._rows = RowOperator(inputs, nuisance, limits, targets)
+        self.taps = comb_taps(inputs.spec)
+        self.channels = inputs.exponents.size // self.groups
+        # Which columns of a component's design matrix are those of the kernel.
+        self.places = comb_columns(inputs.spec, self.channels)
 
     @cached_property
-    def sums(self) -> list[Sums]:
-        """`toeplitz.Sums` of each group."""
-        by_group: list[list[toeplitz.Part]] = [[] for _ in range(self.groups)]
-        for g, x, y in self.parts:
-            by_group[g].append((x, y))
-        found = [toeplitz.moments(parts, self.taps) for parts in by_group]
-        whole = np.array_equal(self.columns, np.arange(len(found[0].gram)))
-        return found if whole else [sums.of(self.columns) for sums in found]
+    def x_shift(self) -> np.ndarray:
+        """A constant (Cin,) for each channel: the mean of what its columns hold, since padding and
+        what windows skip count less, or not at all.
+        """
+        if not self.nuisance.constant:
+            return np.zeros(self.inputs.exponents.size)
+        plain = self._parts(np.zeros(self.inputs.exponents.size), None)
+        sums = self._column_sums(plain, squares=False)
+        return sums.reshape(self.groups, -1, self.channels).mean(1).reshape(-1) / self.rows
 
-    @property
-    def _gram_first(self) -> bool:
-        return self.columns.size <= GRAM_FIRST
+    @cached_property
+    def shift(self) -> np.ndarray:
+        """(G, P), that of every channel at all its taps."""
+        taps = self.columns // self.channels
+        repeated = np.tile(self.x_shift.reshape(self.groups, 1, -1), (1, taps, 1))
+        return repeated.reshape(self.groups, -1)
 
-    def _column_sums(self, squares: bool) -> np.ndarray:
-        total = np.zeros((self.groups, self.columns.size))
-        for g, x, _ in self.parts:
-            total[g] += toeplitz.column_sums(x, self.taps, squares).reshape(-1)[self.columns]
+    @cached_property
+    def means(self) -> np.ndarray:
+        """Column means (G, P)."""
+        return self.shift + self.column_totals / self.rows
+
+    @cached_property
+    def parts(self) -> list[Part]:
+        """Group, x and y of every polyphase component, with the targets given."""
+        return self._parts(self.x_shift, self.targets)
+
+    def parts_with(self, targets: Targets | None) -> list[Part]:
+        """The same with any targets."""
+        return self.parts if targets is self.targets else self._parts(self.x_shift, targets)
+
+    def _parts(self, shift: np.ndarray, targets: Targets | None) -> list[Part]:
+        spec, scale = self.inputs.spec, self.inputs.scale
+        if targets is None:
+            stacks: list[Stack] = [(x, None) for x in self.inputs.stacks]
+            return [*_parts(stacks, spec, (scale, np.ones(spec.groups)), (shift, np.zeros(0)))]
+        stacks = list(zip(self.inputs.stacks, targets.stacks, strict=True))
+        return [*_parts(stacks, spec, (scale, targets.scale), (shift, targets.shift))]
+
+    def _column_sums(self, parts: Sequence[Part], squares: bool) -> np.ndarray:
+        total = np.zeros((self.groups, self.columns))
+        for g, x, _ in parts:
+            total[g] += gram.column_sums(x, self.taps, squares).reshape(-1)[self.places]
         return total
 
     @cached_property
-    def _column_totals(self) -> np.ndarray:
-        return self._column_sums(squares=False)
+    def sums(self) -> list[gram.Sums]:
+        """`gram.Sums` of each group, with the targets given."""
+        return self._gathered(self.parts)
+
+    def _gathered(self, parts: Sequence[Part]) -> list[gram.Sums]:
+        by_group: list[list[gram.Part]] = [[] for _ in range(self.groups)]
+        for g, x, y in parts:
+            by_group[g].append((x, y))
+        found = [gram.moments(each, self.taps) for each in by_group]
+        whole = np.array_equal(self.places, np.arange(len(found[0].gram)))
+        return found if whole else [sums.of(self.places) for sums in found]
+
+    @cached_property
+    def products(self) -> np.ndarray:
+        """AᵀN (G, P, q)."""
+        return self.column_totals[:, :, None][:, :, : self.nuisance.count]
+
+    @cached_property
+    def column_totals(self) -> np.ndarray:
+        """Sums (G, P) of the columns less their shift."""
+        return self._column_sums(self.parts, squares=False)
 
     @cached_property
     def _column_squares(self) -> np.ndarray:
-        if self._gram_first:
+        if self.columns <= GRAM_FIRST:
             return np.stack([np.diagonal(s.gram) for s in self.sums])
-        return self._column_sums(squares=True)
-
-    @cached_property
-    def _outputs(self) -> tuple[np.ndarray, np.ndarray]:
-        """Sums and sums of squares of the outputs."""
-        if self.parts[0][2] is None:
-            return np.zeros((self.groups, self.outputs)), np.zeros((self.groups, self.outputs))
-        if self._gram_first:
-            found = [(s.outputs, s.squares) for s in self.sums]
-            sums, squares = (np.stack(each) for each in zip(*found, strict=True))
-            return sums, squares
-        sums, squares = np.zeros((2, self.groups, self.outputs))
-        for g, _, y in self.parts:
-            if y is not None:
-                out = y.part(0, y.data.shape[1])
-                sums[g] += by_channel(np.add, out)
-                squares[g] += by_channel(np.add, out, np.square)
-        return sums, squares
-
-    def _centred_squares(self) -> np.ndarray:
-        return self._column_squares - self._column_totals**2 / self.n
+        return self._column_sums(self.parts, squares=True)
 
     def _keeps_digits(self, centred: np.ndarray) -> bool:
         """Whether centring left its share of every column, or there was nothing in it."""
         squares = self._column_squares
         return bool(((centred > KEPT_SHARE * squares) | (squares == 0)).all())
 
-    @property
-    def even(self) -> bool:
-        """Whether the centred columns of every channel are alike in norm, and no digit was lost."""
-        centred = self._centred_squares() if self.bias else self._column_squares
-        by_tap = centred.reshape(self.groups, -1, self.x_mean.size // self.groups)
+    @cached_property
+    def _centred_squares(self) -> np.ndarray:
+        return self.projection.squares(self._column_squares)
+
+    @cached_property
+    def exact(self) -> bool:
+        """Whether FFTs lose no digits here: the centred columns of every channel are alike in norm,
+        and centring them cancels little.
+        """
+        centred = self._centred_squares
+        by_tap = centred.reshape(self.groups, -1, self.channels)
         alike = by_tap.max(1) <= EVEN**2 * by_tap.min(1)
         return bool(alike.all()) and self._keeps_digits(centred)
 
     @cached_property
     def column_norms(self) -> np.ndarray:
-        """Norms (groups, P) of the columns, centred if there is a bias."""
-        return np.sqrt(self._centred_squares() if self.bias else self._column_squares)
+        """Norms (G, P) of the columns of M A."""
+        return np.sqrt(self._centred_squares)
 
-    def spreads(self) -> np.ndarray | None:
-        """Norms (groups, P) of the columns less their means; None where that would cancel."""
-        centred = self._centred_squares()
-        return np.sqrt(centred) if self._keeps_digits(centred) else None
+    @cached_property
+    def spreads(self) -> np.ndarray:
+        """Norms (G, P) of the columns less their means."""
+        if self.nuisance.constant:
+            return self.column_norms
+        centred = self._column_squares - self.column_totals**2 / self.rows
+        return np.sqrt(centred) if self._keeps_digits(centred) else self._rows.spreads
 
-    @property
-    def output_norms(self) -> np.ndarray:
-        """Norms (groups, Q) of the outputs, centred if there is a bias."""
-        sums, squares = self._outputs
-        return np.sqrt(np.maximum(squares - sums**2 / self.n, 0.0) if self.bias else squares)
-
-    @property
-    def centre(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-        """Column means of A and of y, each as what was taken off and what that leaves over."""
-        taps = self.columns.size // (self.x_mean.size // self.groups)
-        a_mean = np.tile(self.x_mean.reshape(self.groups, 1, -1), (1, taps, 1))
-        found = a_mean.reshape(self.groups, -1), self.y_mean.reshape(self.groups, -1)
-        rests = self._column_totals / self.n, self._outputs[0] / self.n
-        return found[0], rests[0], found[1], rests[1]
-
-    def moments(self, exponents: np.ndarray, out_exponents: np.ndarray) -> Moments:
-        """The moments of the rows less their channel means."""
-        rhs = [s.rhs if s.rhs.size else np.zeros((len(s.rhs), self.outputs)) for s in self.sums]
-        grams = [s.gram for s in self.sums]
-        gram = grams[0][None] if self.groups == 1 else np.stack(grams)
-        a_mean, _, y_mean, _ = self.centre
+    def moments(self, targets: Targets | None) -> Moments:
+        """Sums over the rows of A and Y, each less its shift."""
+        outputs = 0 if targets is None else targets.outputs
+        if targets is self.targets:
+            sums, grams = self.sums, [s.gram for s in self.sums]
+        else:
+            sums, grams = self._gathered(self.parts_with(targets)), [s.gram for s in self.sums]
+        zeros = np.zeros((self.groups, outputs))
         return Moments(
-            gram,
-            np.stack(rhs),
-            self._column_totals,
-            *self._outputs,
-            self.n,
-            exponents,
-            a_mean,
-            out_exponents,
-            y_mean,
+            grams[0][None] if self.groups == 1 else np.stack(grams),
+            np.stack([s.rhs for s in sums]).reshape(self.groups, self.columns, outputs),
+            self.column_totals,
+            np.stack([s.outputs for s in sums]).reshape(zeros.shape),
+            np.stack([s.squares for s in sums]).reshape(zeros.shape),
+            self.rows,
+            self.exponents,
+            self.shift,
+            zeros.astype(int) if targets is None else targets.grouped(targets.exponents),
+            zeros if targets is None else targets.grouped(targets.shift),
         )
 
-    def misfit(self, w: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Σr² (groups, Q) and Aᵀr (groups, P, Q) of r = y - A w, centred if there is a bias."""
+    def residual(self, w: np.ndarray, targets: Targets) -> tuple[np.ndarray, np.ndarray]:
+        """‖r‖² (G, Q) and AᵀM r (G, P, Q) of r = M(y − A w)."""
         squares, g = np.zeros((len(w), w.shape[2])), np.zeros_like(w)
+        sums = np.zeros((self.groups, self.nuisance.count, w.shape[2]))
         offset = np.zeros(squares.shape)
-        if self.bias:
-            _, a_rest, _, y_rest = self.centre
-            offset = y_rest - np.einsum("gp,gpq->gq", a_rest, w)
-        for i, x, y in self.parts:
+        if self.nuisance.constant:
+            offset = self.projection.coefficients(self.output_sums(targets)[0], w)[:, 0]
+        for i, x, y in self.parts_with(targets):
             assert y is not None
             found = products.misfit(x, y, self._on_comb(w[i], x), offset[i])
             squares[i] += found.squares
-            g[i] += found.gradient.reshape(-1, w.shape[2])[self.columns]
-            if self.bias:
-                g[i] -= np.outer(a_rest[i], found.sums)
-        return squares, g
+            g[i] += found.gradient.reshape(-1, w.shape[2])[self.places]
+            sums[i] += found.sums
+        return squares, self.projection.gradient(g, sums)
 
-    def gram_of_products(self, group: int, w: np.ndarray) -> np.ndarray:
-        """(A w)ᵀ(A w) (Q, Q) of one group for w (P, Q), centred if there is a bias."""
-        offset = self.centre[1][group] @ w if self.bias else 0.0
+    def output_sums(self, targets: Targets) -> tuple[np.ndarray, np.ndarray]:
+        """NᵀY (G, q, Q) and Σy² (G, Q), Y less its shift; of the targets given as they passed."""
+        if targets is not self.targets or self.columns > GRAM_FIRST:
+            return super().output_sums(targets)
+        sums, squares = (np.stack([s[i] for s in self.sums]) for i in (2, 3))
+        return sums[:, None][:, : self.nuisance.count], squares
+
+    def product_gram(self, group: int, w: np.ndarray) -> np.ndarray:
+        """(M A w)ᵀ(M A w) (Q, Q) of one group, for w (P, Q)."""
+        offset = self.projection.means[group, 0] @ w if self.nuisance.constant else 0.0
         total = np.zeros((w.shape[1], w.shape[1]))
         for i, x, _ in self.parts:
             if i == group:
                 total += products.gram_of_products(x, self._on_comb(w, x), offset)
         return total
 
+    def row_blocks(self, targets: Targets | None = None) -> Iterator[Block]:
+        """Blocks of rows of M A (G, k, P) and of M y (G, k, Q), formed from the records."""
+        return self._rows.row_blocks(targets)
+
     def _on_comb(self, w: np.ndarray, x: Series) -> np.ndarray:
-        return _on_comb(w, x, self.taps, self.columns)
+        return _on_comb(w, x, self.taps, self.places)
 
 
 def _on_comb(w: np.ndarray, x: Series, taps: tuple[int, ...], columns: np.ndarray) -> np.ndarray:

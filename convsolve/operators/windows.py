@@ -13,11 +13,8 @@ from typing import Any
 
 import numpy as np
 
+from ..problem.sizes import DEFAULT_LIMITS
 from ..problem.spec import ConvSpec
-
-# A block of design-matrix rows is kept near this many numbers: 8 MiB, within a core's share of
-# cache and long enough for BLAS to run at full speed.
-BLOCK_NUMBERS = 2**20
 
 
 def _axis(array: Any, axis: int, start: int, stop: int) -> Any:
@@ -105,8 +102,10 @@ def design_matrix(x: Any, spec: ConvSpec) -> Any:
     return as_rows(x.transpose(order), spec)
 
 
-def row_blocks(x: np.ndarray, spec: ConvSpec) -> Iterator[tuple[tuple[slice, slice], np.ndarray]]:
-    """The design matrix of x ``(N, *E, C)`` in normal form, some `BLOCK_NUMBERS` at a time.
+def row_blocks(
+    x: np.ndarray, spec: ConvSpec, numbers: int = DEFAULT_LIMITS.block_numbers
+) -> Iterator[tuple[tuple[slice, slice], np.ndarray]]:
+    """The design matrix of x ``(N, *E, C)`` in normal form, about ``numbers`` of it at a time.
 
     Yields the (record, first-axis) slices that select the same rows in y ``(N, *T, Cout)``, and the
     block ``(groups, rows, P)``.
@@ -114,8 +113,8 @@ def row_blocks(x: np.ndarray, spec: ConvSpec) -> Iterator[tuple[tuple[slice, sli
     view = windows(x, spec)
     n, t = view.shape[:2]
     per_slab = math.prod(view.shape[2:])
-    records = max(1, BLOCK_NUMBERS // (per_slab * t))
-    slabs = t if records > 1 else max(1, BLOCK_NUMBERS // per_slab)
+    records = max(1, numbers // (per_slab * t))
+    slabs = t if records > 1 else max(1, numbers // per_slab)
     for i in range(0, n, records):
         for j in range(0, t, slabs):
             part = (slice(i, i + records), slice(j, j + slabs))

@@ -9,8 +9,8 @@ import numpy as np
 from ..identifiability.null_space import MAX_VECTORS
 from ..identifiability.report import Identifiability
 from ..identifiability.wording import MEANING
-from ..linalg.factor import Factor
-from ..linalg.lapack import MAX_SPECTRUM, extreme_singular_values
+from ..linalg.factor import Cholesky, Factor
+from ..linalg.lapack import extreme_singular_values
 from ..linalg.rank import Band, band_of
 from ..text import count
 from .drawing import (
@@ -112,13 +112,14 @@ def _names(report: Identifiability) -> list[str]:
     return [f"channel {c}" if several else "" for c in _channels(report)]
 
 
-def _spectrum(factor: Factor) -> tuple[np.ndarray, np.ndarray, Band]:
+def _spectrum(factor: Factor, most: int) -> tuple[np.ndarray, np.ndarray, Band]:
     """Numbers and values of the singular values to draw, and the band.
 
-    Where thousands have not been needed for the verdict, the largest and the smallest alone.
+    Where more than ``most`` have not been needed for the verdict, the largest and the smallest
+    alone.
     """
     columns = factor.r.shape[1]
-    if factor.source == "gram" and columns > MAX_SPECTRUM:
+    if isinstance(factor, Cholesky) and columns > most:
         ends = np.array(extreme_singular_values(factor.r))
         return np.array([1, columns]), ends, band_of(ends, factor.rows, columns)
     values = np.zeros(columns)
@@ -129,7 +130,7 @@ def _spectrum(factor: Factor) -> tuple[np.ndarray, np.ndarray, Band]:
 def _draw_spectrum(axes: Axes, report: Identifiability) -> None:
     """Singular values of the column-scaled A, one a column, beside the tolerance and its band."""
     factor = report.factor(report.worst_group)
-    at, values, band = _spectrum(factor)
+    at, values, band = _spectrum(factor, report.limits.spectrum_columns)
     # Zeros, and what is as good as zero, lie at the bottom of a log axis.
     floor = band.low * 1e-3
     for chosen, marker, color, label in (

@@ -13,7 +13,9 @@ import numpy as np
 from ..text import count, shown
 from .checks import choice, integer
 from .lags import EDGES, around_zero, lag_bounds, lag_geometry, trim
+from .nuisance import Nuisance
 from .records import Records, judge_trials, numeric, precision, read
+from .sizes import DEFAULT_LIMITS, Limits, Sizes
 from .spec import ConvSpec, Ints, Padding
 
 # More zeros around the data, or more numbers in a kernel (2 GiB), are a slip of the pen.
@@ -104,8 +106,6 @@ class Problem:
         self.spec, self.bias = spec, bool(bias)
         spec.check_channels(x.channels)
         self.input, self.output = x, y
-        self.report: Any = None  # a weak reference to the last report, while somebody holds it
-        self.prepared: Any = None  # what `prepare` works out, once, alive as long as the problem is
         self.in_channels = x.channels
         self.dtype, self.data_eps, self._notes = precision(x, y)
         self.returns_jax = x.is_jax and (y is None or y.is_jax)
@@ -304,8 +304,25 @@ class Problem:
             raise ValueError(f"{name} has shape {array.shape}, the kernel {self.kernel_shape}")
         return array.reshape(self.kernel_shape)
 
-    def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__ | {"prepared": None, "report": None}
+    @property
+    def nuisance(self) -> Nuisance:
+        """What is fitted beside the kernel: a constant, where there is a bias."""
+        return Nuisance(constant=self.bias)
+
+    def sizes(self, limits: Limits = DEFAULT_LIMITS) -> Sizes:
+        """The sizes that decide how this problem is solved, and what they may take."""
+        groups = self.spec.groups
+        outputs = self.out_channels // groups
+        return Sizes(
+            groups=groups,
+            rows=self.n_equations,
+            columns=self.spec.unknowns(self.in_channels),
+            outputs=outputs,
+            given=0 if self.y is None else outputs,
+            nuisance=self.nuisance.count,
+            shapes=tuple(a.shape[:-1] for a in self.x),
+            limits=limits,
+        )
 
     @property
     def n_equations(self) -> int:

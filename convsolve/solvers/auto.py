@@ -5,45 +5,33 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any
 
-from ..leastsquares.analysis import SMALL_NUMBERS, Prepared, prepare
-from ..leastsquares.system import MAX_GRAM_BYTES
-from ..problem.problem import Problem
+from ..leastsquares.analysis import Analysis
+from ..leastsquares.normal_operator import iterative
+from ..leastsquares.penalty import RIDGE, Penalty
+from ..problem.sizes import DEFAULT_LIMITS, Sizes
 from ..problem.spec import ConvSpec
 from ..text import count
-from .base import Progress, Raw, Solver, host_ridge, judge_ridge, traceable
+from .base import Progress, Raw, Solver, judge_ridge, traceable
 from .conjugate_gradient import ConjugateGradient
 from .least_squares import LeastSquares
 from .normal_equations import NormalEquations
 
-# Along one axis, from `FEW` unknowns on and so many more for every channel and output of a group,
-# steps of FFTs are faster than a factor: see benchmarks/results/choice.json.
-FEW, PER_CHANNEL, PER_OUTPUT = 800, 20, 30
 # Steps that cost about as much as the factor that takes over where they do not end.
 UNKNOWNS_A_STEP = 20
 
 
-def choose(problem: Problem, ridge: Any = 0.0) -> Solver:
+def choose(sizes: Sizes, spec: ConvSpec, ridge: Any = 0.0, penalty: Penalty = RIDGE) -> Solver:
     """The rule, by sizes: rows, unknowns, axes, and the channels and outputs of a group.
 
     `LeastSquares` for fewer rows than unknowns or a matrix (y beside it, all groups) of at most 2¹⁶
     numbers, if that fits in memory; `ConjugateGradient` for one axis, 800 + 20·channels +
-    30·outputs unknowns or more, and records of four times the kernel; otherwise, and where the
-    factor is there already, or a burst at an edge calls for rows, `NormalEquations`.
+    30·outputs unknowns or more, and records of four times the kernel; otherwise `NormalEquations`.
     """
-    p, unknowns = prepare(problem), problem.n_unknowns
-    if p.n < unknowns or p.matrix_numbers <= SMALL_NUMBERS:
-        solver: Solver = LeastSquares("qr", ridge)
-        if solver.supports(problem) is None:
-            return solver
-    # What hangs over the edges of a record costs two kernels.
-    long = p.n >= 4 * len(problem.x) * problem.spec.kernel_size[0]
-    many = FEW + PER_CHANNEL * problem.in_channels // p.groups + PER_OUTPUT * p.outputs
-    solver = NormalEquations(ridge)
-    made = p.has((("gram", 0), host_ridge(solver)))
-    if problem.spec.ndim == 1 and long and p.n >= unknowns >= many and not made:
-        # Columns that a burst makes uneven are no work for FFTs.
-        return solver if p.signals is None else ConjugateGradient(ridge)
-    return solver
+    if sizes.factor_fits and (sizes.wide or sizes.small):
+        return LeastSquares("qr", ridge, penalty)
+    if not sizes.wide and iterative(sizes, spec):
+        return ConjugateGradient(ridge, penalty=penalty)
+    return NormalEquations(ridge, penalty)
 
 
 @traceable("ridge")
@@ -61,36 +49,51 @@ class AutoSolver(Solver):
     """
 
     ridge: Any = 0.0
+    penalty: Penalty = RIDGE
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "ridge", judge_ridge(self.ridge))
 
-    def supports(self, problem: Problem) -> str | None:
-        return choose(problem, self.ridge).supports(problem)
+    def supports(self, sizes: Sizes, spec: ConvSpec) -> str | None:
+        return self._chosen(sizes, spec).supports(sizes, spec)
 
-    def run(self, prepared: Prepared, progress: Progress | None = None) -> Raw:
-        problem = prepared.problem
-        solver = choose(problem, self.ridge)
-        fits = prepared.fits or 8 * prepared.groups * prepared.columns**2 <= MAX_GRAM_BYTES
-        if isinstance(solver, ConjugateGradient) and fits:
-            solver = replace(solver, steps=problem.n_unknowns // UNKNOWNS_A_STEP)
-        raw = solver.run(prepared, progress)
+    def _chosen(self, sizes: Sizes, spec: ConvSpec) -> Solver:
+        return choose(sizes, spec, self.ridge, self.penalty)
+
+    def run(self, analysis: Analysis, progress: Progress | None = None) -> Raw:
+        design = analysis.design
+        sizes, spec = design.sizes, design.spec
+        solver = self._chosen(sizes, spec)
         choice = (
-            f"{count(prepared.n, 'row')} × {count(problem.n_unknowns, 'unknown')} × "
-            f"{count(prepared.outputs, 'output')}, {count(prepared.groups, 'group')}: {solver.name}"
+            f"{count(sizes.rows, 'row')} × {count(sizes.unknowns, 'unknown')} × "
+            f"{count(sizes.outputs, 'output')}, {count(sizes.groups, 'group')}: {solver.name}"
         )
-        done = (raw.evidence and raw.status == "solved") or raw.status == "interrupted"
-        if isinstance(solver, ConjugateGradient) and not done and fits:
-            choice += f" ({raw.status}, full rank {'' if raw.evidence else 'not '}proved)"
-            solver = NormalEquations(self.ridge)
-            choice += f", then {solver.name}"
-            raw = solver.run(prepared, progress)
+        if isinstance(solver, ConjugateGradient) and (sizes.factor_fits or sizes.gram_fits):
+            raw, why = self._iterated(solver, analysis, progress)
+            if raw is None:
+                solver = NormalEquations(self.ridge, self.penalty)
+                choice += f" ({why}), then {solver.name}"
+                raw = solver.run(analysis, progress)
+        else:
+            raw = solver.run(analysis, progress)
         return replace(raw, stats={"solver": solver.name, "choice": choice} | raw.stats)
+
+    def _iterated(
+        self, solver: ConjugateGradient, analysis: Analysis, progress: Progress | None
+    ) -> tuple[Raw | None, str]:
+        """The answer of conjugate gradients, or None and why a factor has to take over."""
+        if not analysis.design.fourier.exact:
+            return None, "FFTs lose digits, since the columns differ in norm"
+        unknowns = analysis.design.sizes.unknowns
+        raw = replace(solver, steps=unknowns // UNKNOWNS_A_STEP).run(analysis, progress)
+        if raw.status == "interrupted" or (raw.status == "solved" and raw.evidence):
+            return raw, ""
+        return None, f"{raw.status}, full rank {'' if raw.evidence else 'not '}proved"
 
     def traced(self, x: Any, y: Any, spec: ConvSpec, bias: bool) -> tuple[Any, Any]:
         rows = x.shape[0] * spec.rows(x.shape[1:-1])
         unknowns = spec.unknowns(x.shape[-1])
         numbers = rows * (unknowns * spec.groups + y.shape[-1])
-        if rows < unknowns + bias or numbers <= SMALL_NUMBERS:
+        if rows < unknowns + bias or numbers <= DEFAULT_LIMITS.small_numbers:
             return LeastSquares("qr", self.ridge).traced(x, y, spec, bias)
         return NormalEquations(self.ridge).traced(x, y, spec, bias)

@@ -13,10 +13,11 @@ from typing import Any, ClassVar, TypeVar
 import numpy as np
 
 from ..lazy_jax import is_jax_array, is_tracer, when_imported
-from ..leastsquares.analysis import Prepared
+from ..leastsquares.analysis import Analysis
 from ..leastsquares.certificate import Certificate
+from ..leastsquares.penalty import RIDGE, Penalty
 from ..problem.checks import number
-from ..problem.problem import Problem
+from ..problem.sizes import Sizes
 from ..problem.spec import ConvSpec
 
 Progress = Callable[[int, int, float], None]
@@ -47,13 +48,16 @@ class Trace:
 class Raw:
     """What a solver hands to the door: plain numbers, in the user's units.
 
-    ``status`` None leaves the word to the certificate; ``kernel`` is ``(*K, Cin/groups, Cout)``.
+    ``kernel`` is ``(*K, Cin/groups, Cout)``, the answer under ``penalty`` of some ``strength``;
+    ``status`` None leaves the word to the certificate.
     ``evidence`` says what proves that the kernel is the only one, None leaves that to the report;
     ``answer`` which of many this is, where it is not what the solver's own `Solver.answer` says.
     """
 
     kernel: np.ndarray
     bias: np.ndarray
+    penalty: Penalty = RIDGE
+    strength: float = 0.0
     status: str | None = None
     stats: dict[str, Any] = field(default_factory=dict)
     trace: Trace | None = None
@@ -71,7 +75,9 @@ class Solver(ABC):
 
     #: What the answer is where many fit equally well.
     answer: ClassVar[str] = "the answer of minimum norm"
+    #: The strength of its penalty, by default that of a ridge.
     ridge: Any = 0.0
+    penalty: Penalty = RIDGE
 
     @property
     def name(self) -> str:
@@ -88,12 +94,12 @@ class Solver(ABC):
         """Whether the answer minimises squares, so that it can be certified as such."""
         return True
 
-    def supports(self, problem: Problem) -> str | None:
-        """None, or why this solver cannot solve ``problem``."""
+    def supports(self, sizes: Sizes, spec: ConvSpec) -> str | None:
+        """None, or why this solver cannot solve a problem of these sizes and this geometry."""
         return None
 
     @abstractmethod
-    def run(self, prepared: Prepared, progress: Progress | None = None) -> Raw:
+    def run(self, analysis: Analysis, progress: Progress | None = None) -> Raw:
         """Solve on the host; may call jitted kernels and may escalate."""
 
     def traced(self, x: Any, y: Any, spec: ConvSpec, bias: bool) -> tuple[Any, Any]:
@@ -105,6 +111,8 @@ def _recorded(value: Any) -> Any:
     """A setting as JSON takes it: an array by its shape, a function by its name."""
     if value is None or isinstance(value, (bool, int, float, str)):
         return value
+    if isinstance(value, Penalty):
+        return value.name
     if hasattr(value, "shape"):
         return f"array of shape {value.shape}"
     return getattr(value, "__name__", "custom")

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from ..lazy_jax import is_tracer
-from ..leastsquares.analysis import Prepared
+from ..leastsquares.analysis import Analysis
 from ..leastsquares.certificate import EXACT, Certificate
 from ..leastsquares.normal_operator import Normal, normal_equations
-from ..leastsquares.system import NOISE, System
+from ..leastsquares.penalty import RIDGE, Penalty
+from ..leastsquares.regression import NOISE, Regression
 from ..linalg.conjugate_gradient import Conjugate
 from ..linalg.rank import EPS
 from ..linalg.threads import one_blas_thread
 from ..problem.checks import integer, number
-from ..problem.problem import Problem
+from ..problem.sizes import Sizes
+from ..problem.spec import ConvSpec
 from .base import (
     Progress,
     Raw,
@@ -53,13 +56,18 @@ class _Found:
         pairs = zip(vars(self).values(), vars(other).values(), strict=True)
         return _Found(*(np.where(best[:, None] if a.ndim == 3 else best, b, a) for a, b in pairs))
 
+    @property
+    def error(self) -> float:
+        """The largest of them."""
+        return float(self.errors.max())
+
 
 class _Pass:
     """CG on what the answer of one group leaves over."""
 
     def __init__(self, normal: Normal, found: _Found, enough: float) -> None:
         w, errors = found.w[normal.group], found.errors[normal.group]
-        # No kernel at all is none that has been found.
+        # A kernel of zeros counts as found only if its gradient is zero.
         begun = w.any(0) | ~found.g[normal.group].any(0)
         self._normal, self._w, self._open = normal, w, (errors > enough) | ~begun
         self._cg = Conjugate(
@@ -89,6 +97,91 @@ class _Pass:
         length, _ = self._cg.step(self._open)
         self._open &= length > 0
         return length * before
+
+
+class _Course:
+    """All passes of one run: what has been found, and the loss after every step."""
+
+    def __init__(
+        self,
+        regression: Regression,
+        normals: Sequence[Normal],
+        enough: float,
+        steps: int,
+        progress: Progress | None,
+    ) -> None:
+        self._regression, self._normals = regression, normals
+        self._steps, self._progress = steps, progress
+        # A kernel may be wrong by √P backward errors: one more pass where that is worth its while.
+        self._enough, self._aim = enough, enough if enough > EXACT else NOISE
+        self.found, self.passes = self._measured(np.zeros(regression.shape)), 0
+        # Mean squares in the user's units, the penalty included; short of overflow.
+        powers = np.clip(2 * regression.y_exponents, -900, 900)
+        rows = regression.operator.rows
+        self._unit = np.ldexp(1.0 / (rows * self.found.r_norm.size), powers)
+        self.losses = [self._loss()]
+
+    def _measured(self, w: np.ndarray) -> _Found:
+        r_norm, g = self._regression.residual(w)
+        parts = [
+            n.backward_error(w[i], r_norm[i], g[i], self._aim) for i, n in enumerate(self._normals)
+        ]
+        return _Found(w, r_norm, g, np.stack(parts))
+
+    def _loss(self) -> float:
+        with np.errstate(over="ignore", under="ignore"):
+            return float((self._unit * self.found.r_norm**2).sum())
+
+    @property
+    def out_of_steps(self) -> bool:
+        """Whether no step is left."""
+        return len(self.losses) > self._steps
+
+    def run(self, interrupted: Sequence[bool]) -> str:
+        """Passes until one of them ends it; the status."""
+        # Beside a ridge that dwarfs A the backward error of no kernel at all is small.
+        status = None if self.found.g.any() else "solved"
+        while status is None:
+            before = self.found.error
+            self._pass(interrupted)
+            status = self._status(before, interrupted[0])
+        return status
+
+    def _pass(self, interrupted: Sequence[bool]) -> None:
+        self.passes += 1
+        runs = [_Pass(n, self.found, self._aim) for n in self._normals]
+        while not self.out_of_steps and not interrupted[0]:
+            taken = [run.step() for run in runs]
+            if all(t is None for t in taken):
+                break
+            pairs = zip(self._unit, taken, strict=True)
+            less = sum(float((unit * t).sum()) for unit, t in pairs if t is not None)
+            self.losses.append(max(self.losses[-1] - less, 0.0))
+            if self._progress is not None:
+                self._progress(len(self.losses) - 1, self._steps, self.losses[-1])
+        moved = self.found.w + np.stack([run.correction for run in runs])
+        self.found = self.found.or_better(self._measured(moved))
+        self.losses[-1] = self._loss()
+
+    def _status(self, before: float, interrupted: bool) -> str | None:
+        """What ends the run after a pass; None where another is due."""
+        error = self.found.error
+        settled = not error < GAIN * before or self.out_of_steps
+        if error <= self._aim or (error <= self._enough and (settled or interrupted)):
+            return "solved"
+        if interrupted:
+            return "interrupted"
+        if settled:
+            return "max steps" if self.out_of_steps else "stagnated"
+        return None
+
+    def evidence(self) -> str | None:
+        """What proves full rank, if steps worth those of the answer do."""
+        if self._regression.system.ridge_certifies:
+            return "the ridge alone"
+        limit = WORTH * len(self.losses) + MORE
+        proved = all(normal.full_rank(limit) for normal in self._normals)
+        return "conjugate gradients on a random vector" if proved else None
 
 
 @traceable("ridge", "tol")
@@ -131,6 +224,7 @@ class ConjugateGradient(Solver):
     ridge: Any = 0.0
     tol: Any = EXACT
     steps: int = 1000
+    penalty: Penalty = RIDGE
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "ridge", judge_ridge(self.ridge))
@@ -138,75 +232,41 @@ class ConjugateGradient(Solver):
             object.__setattr__(self, "tol", number(self.tol, "tol"))
         object.__setattr__(self, "steps", integer(self.steps, "steps"))
 
-    def supports(self, problem: Problem) -> str | None:
+    def supports(self, sizes: Sizes, spec: ConvSpec) -> str | None:
         """Enough rows, or a ridge: the answer of minimum norm is not what CG finds."""
-        if problem.n_equations >= problem.n_unknowns or host_ridge(self):
+        if not sizes.wide or host_ridge(self):
             return None
         return (
-            f"{problem.n_equations} equations leave {problem.n_unknowns} unknowns open; give a "
-            "ridge, or use LeastSquares for the answer of minimum norm"
+            f"{sizes.rows} equations leave {sizes.unknowns} unknowns open; give a ridge, or use "
+            "LeastSquares for the answer of minimum norm"
         )
 
-    def run(self, prepared: Prepared, progress: Progress | None = None) -> Raw:
+    def run(self, analysis: Analysis, progress: Progress | None = None) -> Raw:
+        ridge, enough = host_ridge(self), max(float(self.tol), EXACT)
         # Numbers beyond float64 end in a certificate that says so. Products are many and small.
         ignored = np.errstate(over="ignore", divide="ignore", invalid="ignore")
         with ignored, one_blas_thread():
-            return self._run(prepared, progress)
-
-    def _run(self, prepared: Prepared, progress: Progress | None) -> Raw:
-        system = System(prepared, host_ridge(self))
-        normals = [*normal_equations(system)]
-        enough = max(float(self.tol), EXACT)
-        # A kernel may be wrong by √P backward errors: one more pass where that is worth its while.
-        aim = enough if enough > EXACT else NOISE
-
-        def judged(w: np.ndarray) -> _Found:
-            r_norm, g = system.apply(w)
-            parts = [n.backward_error(w[i], r_norm[i], g[i], aim) for i, n in enumerate(normals)]
-            return _Found(w, r_norm, g, np.stack(parts))
-
-        found = judged(np.zeros((prepared.groups, prepared.columns, prepared.outputs)))
-        # Mean squares in the user's units, the penalty included; short of overflow.
-        powers = np.clip(2 * prepared.y_exponents, -900, 900)
-        unit = np.ldexp(1.0 / (prepared.n * found.r_norm.size), powers)
-        with np.errstate(over="ignore", under="ignore"):
-            losses = [float((unit * found.r_norm**2).sum())]
-        # Beside a ridge that dwarfs A the backward error of no kernel at all is small.
-        passes, status = 0, None if found.g.any() else "solved"
-        with interruptible() as interrupted:
-            while status is None:
-                passes += 1
-                before, runs = found.errors.max(), [_Pass(n, found, aim) for n in normals]
-                while len(losses) <= self.steps and not interrupted[0]:
-                    taken = [run.step() for run in runs]
-                    if all(t is None for t in taken):
-                        break
-                    less = [
-                        (u * t).sum() for u, t in zip(unit, taken, strict=True) if t is not None
-                    ]
-                    losses.append(max(losses[-1] - float(sum(less)), 0.0))
-                    if progress is not None:
-                        progress(len(losses) - 1, self.steps, losses[-1])
-                found = found.or_better(judged(found.w + np.stack([r.correction for r in runs])))
-                losses[-1] = float((unit * found.r_norm**2).sum())
-                error = found.errors.max()
-                settled = not error < GAIN * before or len(losses) > self.steps
-                if error <= aim or (error <= enough and (settled or interrupted[0])):
-                    status = "solved"
-                elif interrupted[0]:
-                    status = "interrupted"
-                elif settled:
-                    status = "max steps" if len(losses) > self.steps else "stagnated"
-            evidence = "the ridge alone" if system.own_certificate else None
-            if prepared.proved and evidence is None:
-                evidence = "known before"
-            if evidence is None and not interrupted[0]:
-                limit = WORTH * len(losses) + MORE
-                if all(n.full_rank(limit) for n in normals):
-                    evidence = "conjugate gradients on a random vector"
-                prepared.proved = evidence is not None and not system.ridge
-        kernel, bias = system.to_user(found.w)
-        stats = {"steps": len(losses) - 1, "passes": passes, "evidence": evidence or "none"}
-        trace = Trace(np.arange(len(losses)), np.array(losses), {})
-        certificate = Certificate(float(found.errors.max()), "upper bound")
-        return Raw(kernel, bias, status, stats, trace, certificate, evidence, self.answer)
+            regression = analysis.regression(self.penalty, ridge)
+            normals = [*normal_equations(regression.system)]
+            course = _Course(regression, normals, enough, self.steps, progress)
+            with interruptible() as interrupted:
+                status = course.run(interrupted)
+                evidence = None if interrupted[0] else course.evidence()
+            kernel, bias = regression.to_user(course.found.w)
+        losses = np.array(course.losses)
+        return Raw(
+            kernel,
+            bias,
+            self.penalty,
+            ridge,
+            status=status,
+            stats={
+                "steps": len(losses) - 1,
+                "passes": course.passes,
+                "evidence": evidence or "none",
+            },
+            trace=Trace(np.arange(len(losses)), losses, {}),
+            certificate=Certificate(course.found.error, "upper bound"),
+            evidence=evidence,
+            answer=self.answer,
+        )

@@ -17,11 +17,12 @@ import numpy as np
 import optax
 from jax import lax
 
-from ..leastsquares.system import System
+from ..leastsquares.regression import Regression
 from ..linalg.rank import EPS
 from ..operators.jax_convolution import forward, gather_rows
+from ..operators.layout import to_columns
+from ..operators.records import Inputs, Targets
 from ..operators.windows import design_matrix, normal_form
-from ..problem.problem import Problem
 from ..problem.spec import ConvSpec
 
 # The optimizer where none is given.
@@ -32,9 +33,7 @@ Loss = str | Callable[[Any, Any], Any]
 
 def _products(a: Any, w: Any) -> Any:
     """Rows a (groups, m, P) times a kernel, (m, Cout)."""
-    groups, _, columns = a.shape
-    kernel = w.reshape(columns, groups, -1).transpose(1, 0, 2)
-    y = jnp.matmul(a, kernel, precision=lax.Precision.HIGHEST)
+    y = jnp.matmul(a, to_columns(w, len(a)), precision=lax.Precision.HIGHEST)
     return y.transpose(1, 0, 2).reshape(-1, w.shape[-1])
 
 
@@ -46,20 +45,19 @@ class Stack(NamedTuple):
     rows: Any = None
 
     @classmethod
-    def of(cls, problem: Problem) -> Stack:
+    def of(cls, inputs: Inputs, targets: Targets, dtype: Any) -> Stack:
         """Records in normal form, filled to one shape."""
-        assert problem.y is not None
-        spec = problem.spec
-        used = [i for i, shape in enumerate(problem.row_shapes) if math.prod(shape)]
-        parts = [normal_form(problem.x[i][None], spec)[0] for i in used]
+        spec = inputs.spec
+        used = [i for i, shape in enumerate(inputs.row_shapes) if math.prod(shape)]
+        parts = [normal_form(inputs.records[i][None], spec)[0] for i in used]
         extent = tuple(max(axis) for axis in zip(*(p.shape for p in parts), strict=True))
-        x = np.zeros((len(parts), *extent), problem.dtype)
+        x = np.zeros((len(parts), *extent), dtype)
         counts = spec.normal.output_shape(extent[:-1])
         kept = np.zeros((len(parts), *counts), bool)
         for n, (i, part) in enumerate(zip(used, parts, strict=True)):
             x[n][tuple(map(slice, part.shape))] = part
-            kept[n][tuple(map(slice, problem.row_shapes[i]))] = True
-        y = np.concatenate([problem.y[i].reshape(-1, problem.out_channels) for i in used])
+            kept[n][tuple(map(slice, inputs.row_shapes[i]))] = True
+        y = np.concatenate([targets.records[i].reshape(-1, targets.exponents.size) for i in used])
         return cls(x, y, None if kept.all() else np.flatnonzero(kept))
 
     def predict(self, params: Any, spec: ConvSpec) -> Any:
@@ -94,24 +92,21 @@ class Rows(NamedTuple):
     ones: Any
 
     @classmethod
-    def of(cls, system: System) -> Rows:
+    def of(cls, regression: Regression, dtype: Any) -> Rows:
         """From the moments of a problem, in the user's units and the data's precision."""
-        p = system.prepared
-        moments, n, bias = p.moments, p.n, p.problem.bias
-        gram, rhs, squares = moments.gram, moments.rhs, moments.out_squares
-        if bias:
-            gram, rhs = moments.centred()
-            squares = squares - moments.out_sums**2 / n
-        turn = system.turn
-        values, vectors = np.linalg.eigh(np.ldexp(gram, -(turn[:, :, None] + turn[:, None, :])))
+        operator, scaling, moments = regression.operator, regression.scaling, regression.moments
+        n, constant = moments.n, operator.nuisance.constant
+        scaled = np.stack([regression.system.gram(g) for g in range(operator.groups)])
+        values, vectors = np.linalg.eigh(scaled)
         # Below that they are rounding. Never zero, so that Sᵀc is r in every direction.
         floor = np.maximum(EPS * values[:, -1:], np.finfo(float).tiny)
         root = np.sqrt(np.maximum(values, floor))[:, :, None]
         at = vectors.transpose(0, 2, 1)
-        c = at @ np.ldexp(rhs, -turn[:, :, None]) / root
-        rest = np.sqrt(np.maximum(squares - np.einsum("gpq,gpq->gq", c, c), 0))[:, None]
-        count = math.sqrt(n) if bias else 0.0
-        s = np.ldexp(count * (moments.shift + moments.sums / n), -turn)[:, None]
+        c = at @ scaling.gradient(regression.cross) / root
+        squares = regression.y_norms**2 - np.einsum("gpq,gpq->gq", c, c)
+        rest = np.sqrt(np.maximum(squares, 0))[:, None]
+        count = math.sqrt(n) if constant else 0.0
+        s = scaling.gradient(count * operator.means[:, :, None])[:, None, :, 0]
         t = count * (moments.out_shift + moments.out_sums / n)[:, None]
         a = np.concatenate([root * at, np.zeros_like(s), s], axis=1)
         y = np.concatenate([c, rest, t], axis=1)
@@ -119,10 +114,10 @@ class Rows(NamedTuple):
         # As a mean over m rows, not n.
         weight = math.sqrt(a.shape[1] / n)
         with np.errstate(over="ignore"):
-            a = np.ldexp(weight * a, system.exponents[:, None])
-            y = np.ldexp(weight * y, p.y_exponents[:, None])
+            a = np.ldexp(weight * a, scaling.exponents[:, None])
+            y = np.ldexp(weight * y, regression.y_exponents[:, None])
             y = y.transpose(1, 0, 2).reshape(len(ones), -1)
-            return cls(*(v.astype(p.problem.dtype) for v in (a, y, weight * ones)))
+            return cls(*(v.astype(dtype) for v in (a, y, weight * ones)))
 
     @classmethod
     def traced(cls, x: Any, y: Any, spec: ConvSpec) -> Rows:

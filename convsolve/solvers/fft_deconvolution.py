@@ -8,10 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from ..leastsquares.analysis import Prepared, channel_exponents
-from ..leastsquares.system import in_units
+from ..leastsquares.analysis import Analysis
+from ..leastsquares.scaling import in_units
 from ..linalg.rank import EPS
-from ..problem.problem import Problem
+from ..operators.layout import to_columns, to_kernel
+from ..operators.records import channel_exponents
+from ..problem.sizes import Sizes
 from ..problem.spec import ConvSpec
 from .base import Progress, Raw, Solver, host_ridge, judge_ridge, traceable
 
@@ -84,45 +86,47 @@ class FFTDeconvolution(Solver):
     def __post_init__(self) -> None:
         object.__setattr__(self, "ridge", judge_ridge(self.ridge))
 
-    def supports(self, problem: Problem) -> str | None:
+    def supports(self, sizes: Sizes, spec: ConvSpec) -> str | None:
         """Stride 1, no bias, and a common period."""
-        if any(s > 1 for s in problem.spec.stride):
+        if any(s > 1 for s in spec.stride):
             return "stride > 1 aliases the spectrum of y; use NormalEquations"
-        if problem.bias:
+        if sizes.nuisance:
             return "it has no bias; subtract the means, or use NormalEquations"
-        shapes = {a.shape[:-1] for a in problem.x}
-        if len(shapes) > 1 and problem.spec.padding == "circular":
+        shapes = set(sizes.shapes)
+        if len(shapes) > 1 and spec.padding == "circular":
             return (
                 "circular records of different length have no common spectrum; use NormalEquations"
             )
-        if problem.spec.padding == "circular" and any(
-            n > w for s in shapes for n, w in zip(problem.spec.span, s, strict=True)
+        if spec.padding == "circular" and any(
+            n > w for s in shapes for n, w in zip(spec.span, s, strict=True)
         ):
             return (
                 "the kernel is longer than the period, so that taps share a bin; use LeastSquares"
             )
-        if len({problem.spec.offset(s) for s in shapes}) > 1:
+        if len({spec.offset(s) for s in shapes}) > 1:
             return "records of different length place the kernel differently; use NormalEquations"
         return None
 
-    def run(self, prepared: Prepared, progress: Progress | None = None) -> Raw:
-        problem, spec = prepared.problem, prepared.problem.spec
-        assert problem.y is not None
+    def run(self, analysis: Analysis, progress: Progress | None = None) -> Raw:
+        design, targets = analysis.design, analysis.targets
+        assert targets is not None
+        spec, groups, outputs = design.spec, design.sizes.groups, targets.outputs
+        xs_given, ys_given = design.inputs.records, targets.records
         ridge = host_ridge(self)
-        shape = problem.x[0].shape[:-1]
-        period = _period([a.shape[:-1] for a in problem.x], spec)
-        x_scale, y_scale = channel_exponents(problem.x), channel_exponents(problem.y)
+        shape = xs_given[0].shape[:-1]
+        period = _period([a.shape[:-1] for a in xs_given], spec)
+        x_scale, y_scale = channel_exponents(xs_given), channel_exponents(ys_given)
         if ridge:
             x_scale = np.full_like(x_scale, x_scale.max())  # the ridge weighs all channels alike
         # In units of x the ridge may leave float64, so its power of two is kept apart.
         root, power = np.frexp(ridge)
         high = max(int(power) - 2 * int(x_scale[0]), 0) if ridge else 0
-        xs = _spectrum([np.ldexp(a.astype(float), -x_scale) for a in problem.x], period, np)
-        ys = _spectrum([np.ldexp(a.astype(float), -y_scale) for a in problem.y], period, np)
-        taps, per = [], problem.in_channels // prepared.groups
-        for g in range(prepared.groups):
+        xs = _spectrum([np.ldexp(a.astype(float), -x_scale) for a in xs_given], period, np)
+        ys = _spectrum([np.ldexp(a.astype(float), -y_scale) for a in ys_given], period, np)
+        taps, per = [], x_scale.size // groups
+        for g in range(groups):
             x = xs[..., g * per : (g + 1) * per]
-            y = ys[..., g * prepared.outputs : (g + 1) * prepared.outputs]
+            y = ys[..., g * outputs : (g + 1) * outputs]
             u, s, vh = np.linalg.svd(x, full_matrices=False)
             cut = 10 * EPS * math.log2(math.prod(period) + 1) * s.max(initial=0.0)
             damp = np.ldexp(root, power - 2 * int(x_scale[0]) - high)
@@ -141,12 +145,11 @@ class FFTDeconvolution(Solver):
                 response = np.fft.rfftn(placed, axes=tuple(range(spec.ndim)))
                 w = w + divide(y - x @ response.reshape(-1, *w.shape[-2:]))
             taps.append(w)
-        kernel = np.concatenate(taps, axis=-1)
-        per_group = x_scale.reshape(prepared.groups, -1, 1)
-        turn = np.concatenate(list(y_scale.reshape(prepared.groups, 1, -1) - per_group), axis=-1)
-        flat = kernel.reshape(-1, *turn.shape)
-        scaled = in_units(flat.reshape(-1, turn.shape[-1]), np.tile(turn - high, (len(flat), 1)))
-        return Raw(scaled.reshape(kernel.shape), np.zeros(problem.out_channels))
+        columns = to_columns(np.concatenate(taps, axis=-1), groups)
+        per_group = np.tile(x_scale.reshape(groups, -1), (1, columns.shape[1] // per))
+        exponents = y_scale.reshape(groups, 1, -1) - per_group[:, :, None] - high
+        kernel = to_kernel(in_units(columns, exponents), spec.kernel_size)
+        return Raw(kernel, np.zeros(kernel.shape[-1]), strength=ridge)
 
     def traced(self, x: Any, y: Any, spec: ConvSpec, bias: bool) -> tuple[Any, Any]:
         import jax.numpy as jnp

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -12,18 +13,20 @@ import numpy as np
 
 from ..errors import SolveError
 from ..lazy_jax import import_whole, is_jax_array, is_tracer
-from ..leastsquares.analysis import Prepared
-from ..leastsquares.system import MAX_GRAM_BYTES, System
+from ..leastsquares.analysis import Analysis
+from ..leastsquares.penalty import RIDGE
+from ..leastsquares.regression import Regression
+from ..operators.layout import to_kernel
 from ..operators.windows import normal_form
 from ..problem.checks import choice, integer, number
-from ..problem.problem import Problem
 from ..problem.records import numeric
+from ..problem.sizes import Sizes
 from ..problem.spec import ConvSpec
 from ..text import shown
 from .base import Progress, Raw, Solver, Trace, interruptible, traceable
 
 if TYPE_CHECKING:
-    from .descent_kernels import Loss, Measured
+    from .descent_kernels import Loss, Measured, Rows, Stack
 
 LOSSES = ("mse", "mae", "huber")
 # The host looks at a run so many times, and at least every quarter of a second, and keeps every
@@ -136,13 +139,14 @@ class GradientDescent(Solver):
     def least_squares(self) -> bool:
         return self.loss == "mse"
 
-    def supports(self, problem: Problem) -> str | None:
+    def supports(self, sizes: Sizes, spec: ConvSpec) -> str | None:
         """An array ``init`` must have the kernel's shape; moments are of all rows, and must fit."""
-        size = problem.spec.groups * problem.spec.unknowns(problem.in_channels) ** 2 * 8
-        if self.via == "moments" and size > MAX_GRAM_BYTES:
-            gram = f"the Gram matrix would take {size / 2**30:.1f} GiB"
+        if self.via == "moments" and not sizes.gram_fits:
+            gram = f"the Gram matrix would take {sizes.gram_bytes / 2**30:.1f} GiB"
             return f"{gram}; use via='convolution', which needs none"
-        return self._misfit(problem.kernel_shape, problem.n_equations)
+        channels = sizes.columns // math.prod(spec.kernel_size)
+        kernel = (*spec.kernel_size, channels, sizes.groups * sizes.outputs)
+        return self._misfit(kernel, sizes.rows)
 
     def _misfit(self, kernel: tuple[int, ...], rows: int) -> str | None:
         batch = self.batch_size
@@ -152,7 +156,8 @@ class GradientDescent(Solver):
         shape = None if isinstance(self.init, str) else np.shape(self.init)
         return None if shape in (None, kernel) else f"init has shape {shape}, the kernel {kernel}"
 
-    def _static(self, rows: int, spec: ConvSpec, bias: bool) -> dict[str, Any]:
+    def static(self, rows: int, spec: ConvSpec, bias: bool) -> dict[str, Any]:
+        """What selects compiled code."""
         batch = self.batch_size
         return {
             "optimizer": self.optimizer,
@@ -163,106 +168,46 @@ class GradientDescent(Solver):
             "bias": bias,
         }
 
-    @property
-    def _start(self) -> tuple[Any, ...]:
-        return self.key, self.init, self.optimizer, self.restarts
+    def start(self, shape: tuple[int, ...], dtype: Any) -> Any:
+        """Parameters, state of the optimizer and key of every restart, for a kernel of a shape."""
+        from .descent_kernels import start
 
-    def run(self, prepared: Prepared, progress: Progress | None = None) -> Raw:
+        return start(shape, dtype, self.key, self.init, self.optimizer, self.restarts)
+
+    def run(self, analysis: Analysis, progress: Progress | None = None) -> Raw:
         import_whole("optax")
         import jax
 
-        from .descent_kernels import Measured, Rows, Stack, advance, start
+        from .descent_kernels import Rows, Stack
 
-        problem, system = prepared.problem, System(prepared)
+        design, targets = analysis.design, analysis.targets
+        assert targets is not None
+        regression = analysis.regression(RIDGE, 0.0)
         data: Stack | Rows
         if self.via == "moments":
-            data = prepared.once("moment rows", "root of the moments", lambda: Rows.of(system))
+            data = Rows.of(regression, design.dtype)
         else:
-            data = Stack.of(problem)
-        static = self._static(prepared.n, problem.spec, problem.bias)
-        # Norms are those of the data's rows, which fewer rows of the same mean fall short of.
-        weight = math.sqrt(data.y.shape[0] / prepared.n)
-        limit = np.finfo(problem.dtype).maxexp - 2
-        scale = np.ldexp(weight, np.clip(system.exponents, -limit, limit)).reshape(
-            -1, *problem.kernel_shape[:-1]
+            data = Stack.of(design.inputs, targets, design.dtype)
+        run = _Run(self, regression, data, progress)
+        with jax.enable_x64(design.dtype == np.float64), interruptible() as interrupted:
+            status = run.steps(interrupted)
+        best = run.look.measured.best
+        w, b = jax.device_get(run.look.params)
+        return Raw(
+            w[best],
+            b[best],
+            status=status,
+            stats={
+                "steps": run.look.step,
+                "loss": float(run.look.measured.loss[best, 0]),
+                "compile_seconds": run.compile_seconds,
+                "run_seconds": run.run_seconds,
+            },
+            trace=_trace(run.looks, best),
         )
-        scale = np.repeat(np.moveaxis(scale, 0, -1), prepared.outputs, axis=-1)
-        a_norm = np.repeat(system.a_norm, prepared.outputs)
-        # A bias is projected out here too: no offset of y may pass for a small residual.
-        y = np.asarray(data.y, np.float64)
-        with np.errstate(over="ignore", invalid="ignore"):
-            y = y - y.mean(0) if problem.bias else y
-            norm = np.ldexp(weight * prepared.y_norms, prepared.y_exponents).reshape(-1)
-            norms = norm, np.abs(y).sum(0)
-        # Not inf, beside which any residual would be small.
-        y_norms = tuple(np.nan_to_num(n, nan=np.inf) for n in norms)
-        fixed = (data, scale.astype(problem.dtype), np.asarray(self.huber_delta, problem.dtype))
 
-        def solved(look: _Look, last: bool = False) -> bool:
-            found = self._solved(look.measured, a_norm, y_norms)
-            if self.via == "convolution" or not (found or last):
-                return found
-            # What moments claim the data must confirm, and may know better in the end.
-            anew = _measured_anew(system, *(p[look.measured.best] for p in look.params))
-            return self._solved(anew, a_norm, (prepared.y_norms.reshape(-1), None))
-
-        with jax.enable_x64(problem.dtype == np.float64), interruptible() as interrupted:
-            begun = time.perf_counter()
-            state = start(problem.kernel_shape, problem.dtype, *self._start)
-            # Without a step this call compiles, and measures the start.
-            state, found = advance(state, *fixed, 0, 0, **static)
-            look = _Look(0, state[0], Measured(*np.asarray(found)))
-            compiled = time.perf_counter() - begun
-            if not np.isfinite(look.measured.loss).any():
-                raise SolveError(
-                    f"the loss at the start leaves {problem.dtype}; change the units of x and y"
-                )
-            looks, status = [look], None
-            fixed = jax.device_put(fixed)
-            pace, first = math.inf, float(look.measured.loss.min())
-            every = max(1, math.ceil(self.steps / LOOKS))
-            while look.step < self.steps and status is None:
-                if solved(look):
-                    status = "solved"
-                    break
-                if interrupted[0]:
-                    status = "interrupted"
-                    break
-                due = min(self.steps, (look.step // every + 1) * every) - look.step
-                count = min(due, max(1, int(min(SECONDS / pace, due))))
-                tick = time.perf_counter()
-                state, found = advance(state, *fixed, look.step, count, **static)
-                measured = Measured(*np.asarray(found))
-                pace = max(time.perf_counter() - tick, 1e-9) / count
-                if not np.isfinite(measured.loss).any():
-                    status = "diverged"
-                    break
-                look = _Look(look.step + count, state[0], measured)
-                if count == due:
-                    kept = look.step % (KEEP * every) == 0
-                    looks.append(look if kept else look._replace(params=None))
-                if progress is not None:
-                    progress(look.step, self.steps, float(np.nanmin(measured.loss)))
-            if status is None:
-                status = "stagnated" if _stalled(looks) else "max steps"
-                if look.measured.loss.min() > DIVERGED * max(self._loss_of_zero(data.y), first):
-                    status = "diverged"
-                if interrupted[0]:
-                    status = "interrupted"
-                if solved(look, last=True):
-                    status = "solved"
-            took = time.perf_counter() - begun - compiled
-        best = look.measured.best
-        stats = {
-            "steps": look.step,
-            "loss": float(look.measured.loss[best, 0]),
-            "compile_seconds": compiled,
-            "run_seconds": took,
-        }
-        w, b = jax.device_get(look.params)
-        return Raw(w[best], b[best], status, stats, _trace(looks, best))
-
-    def _solved(self, found: Measured, a_norm: np.ndarray, y_norms: Any) -> bool:
+    def solved(self, found: Measured, a_norm: np.ndarray, y_norms: Any) -> bool:
+        """Whether the promise of the class is kept."""
         i, (y_norm, y_sum) = found.best, y_norms
         if self.loss in ("mse", "huber"):
             flat = found.gradient[i] <= self.tol * a_norm * found.pull[i]
@@ -270,7 +215,7 @@ class GradientDescent(Solver):
             return bool((flat | close).all())
         return bool((found.absolute[i] <= self.tol * y_sum).all())
 
-    def _loss_of_zero(self, y: np.ndarray) -> float:
+    def loss_of_zero(self, y: np.ndarray) -> float:
         """About the loss of a kernel of zeros; a callable's scale is its own affair."""
         if callable(self.loss):
             return math.inf
@@ -282,14 +227,14 @@ class GradientDescent(Solver):
         import_whole("optax")
         import jax.numpy as jnp
 
-        from .descent_kernels import Rows, Stack, advance, start
+        from .descent_kernels import Rows, Stack, advance
 
         rows = y.reshape(-1, y.shape[-1])
         shape = (*spec.kernel_size, x.shape[-1] // spec.groups, y.shape[-1])
         if misfit := self._misfit(shape, rows.shape[0]):
             raise ValueError(misfit)
-        static = self._static(rows.shape[0], spec, bias)
-        state = start(shape, x.dtype, *self._start)
+        static = self.static(rows.shape[0], spec, bias)
+        state = self.start(shape, x.dtype)
         moments = self.via == "moments"
         data = Rows.traced(x, rows, spec) if moments else Stack(normal_form(x, spec), rows)
         scale = jnp.ones(shape, x.dtype)
@@ -325,21 +270,134 @@ class _Look(NamedTuple):
     measured: Measured
 
 
-def _measured_anew(system: System, w: Any, b: Any) -> Measured:
+class _Run:
+    """One run of a solver, on all restarts at once: the host's looks at it, and why it ended."""
+
+    def __init__(
+        self,
+        solver: GradientDescent,
+        regression: Regression,
+        data: Stack | Rows,
+        progress: Progress | None,
+    ) -> None:
+        self._solver, self._regression, self._progress = solver, regression, progress
+        self._y, design = data.y, regression.system.design
+        self._shape, self._dtype = design.kernel_shape, design.dtype
+        rows, scaling = design.sizes.rows, regression.scaling
+        bias = design.nuisance.constant
+        self._static = solver.static(rows, design.spec, bias)
+        # Norms are those of the data's rows, which fewer rows of the same mean fall short of.
+        weight = math.sqrt(data.y.shape[0] / rows)
+        self._a_norm = np.repeat(scaling.a_norm, design.sizes.outputs)
+        self._y_norms = self._sizes_of_y(weight, bias)
+        limit = np.finfo(design.dtype).maxexp - 2
+        units = np.ldexp(weight, np.clip(scaling.exponents, -limit, limit))
+        scale = to_kernel(
+            np.repeat(units[:, :, None], design.sizes.outputs, axis=2), design.spec.kernel_size
+        )
+        delta = np.asarray(solver.huber_delta, design.dtype)
+        self._fixed: Any = (data, scale.astype(design.dtype), delta)
+
+    def _sizes_of_y(self, weight: float, bias: bool) -> tuple[np.ndarray, np.ndarray]:
+        """‖y‖ and ‖y‖₁ (Cout,) in the user's units, the bias projected out: no offset of y may
+        pass for a small residual.
+        """
+        regression, y = self._regression, np.asarray(self._y, np.float64)
+        with np.errstate(over="ignore", invalid="ignore"):
+            y = y - y.mean(0) if bias else y
+            norm = np.ldexp(weight * regression.y_norms, regression.y_exponents)
+            sizes = norm.reshape(-1), np.abs(y).sum(0)
+        # Not inf, beside which any residual would be small.
+        norm, absolute = (np.nan_to_num(n, nan=np.inf) for n in sizes)
+        return norm, absolute
+
+    def steps(self, interrupted: Sequence[bool]) -> str:
+        """Take all steps that are wanted; the status."""
+        import jax
+
+        begun = time.perf_counter()
+        self._state = self._solver.start(self._shape, self._dtype)
+        # Without a step this call compiles, and measures the start.
+        self.look = _Look(0, *self._advanced(0))
+        self.compile_seconds = time.perf_counter() - begun
+        if not np.isfinite(self.look.measured.loss).any():
+            raise SolveError(
+                f"the loss at the start leaves {self._dtype}; change the units of x and y"
+            )
+        self.looks, self._fixed = [self.look], jax.device_put(self._fixed)
+        self._first, self._pace = float(self.look.measured.loss.min()), math.inf
+        status = None
+        while status is None:
+            status = self._reason_to_end(interrupted[0]) or self._move_on()
+        self.run_seconds = time.perf_counter() - begun - self.compile_seconds
+        return status
+
+    def _advanced(self, count: int) -> tuple[Any, Measured]:
+        """Parameters after ``count`` more steps, and what they are judged by."""
+        from .descent_kernels import Measured, advance
+
+        first = 0 if not count else self.look.step
+        self._state, found = advance(self._state, *self._fixed, first, count, **self._static)
+        return self._state[0], Measured(*np.asarray(found))
+
+    def _reason_to_end(self, interrupted: bool) -> str | None:
+        last = self.look.step >= self._solver.steps
+        if self._is_solved(last):
+            return "solved"
+        if interrupted:
+            return "interrupted"
+        if not last:
+            return None
+        worst = max(self._solver.loss_of_zero(self._y), self._first)
+        if self.look.measured.loss.min() > DIVERGED * worst:
+            return "diverged"
+        return "stagnated" if _stalled(self.looks) else "max steps"
+
+    def _move_on(self) -> str | None:
+        """Steps until the next look; the last finite kernel stays where they leave the numbers."""
+        solver, step = self._solver, self.look.step
+        every = max(1, math.ceil(solver.steps / LOOKS))
+        due = min(solver.steps, (step // every + 1) * every) - step
+        count = min(due, max(1, int(min(SECONDS / self._pace, due))))
+        tick = time.perf_counter()
+        params, measured = self._advanced(count)
+        self._pace = max(time.perf_counter() - tick, 1e-9) / count
+        if not np.isfinite(measured.loss).any():
+            return "diverged"
+        self.look = look = _Look(step + count, params, measured)
+        if count == due:
+            kept = look.step % (KEEP * every) == 0
+            self.looks.append(look if kept else look._replace(params=None))
+        if self._progress is not None:
+            self._progress(look.step, solver.steps, float(np.nanmin(measured.loss)))
+        return None
+
+    def _is_solved(self, last: bool) -> bool:
+        measured = self.look.measured
+        found = self._solver.solved(measured, self._a_norm, self._y_norms)
+        if self._solver.via == "convolution" or not (found or last):
+            return found
+        # What moments claim the data must confirm, and may know better in the end.
+        anew = _measured_anew(self._regression, *(p[measured.best] for p in self.look.params))
+        y_norms = (self._regression.y_norms.reshape(-1), None)
+        return self._solver.solved(anew, self._a_norm, y_norms)
+
+
+def _measured_anew(regression: Regression, w: Any, b: Any) -> Measured:
     """What one run of squares is judged by, from the data in float64; y in units of its channels.
 
     A bias is projected out, and what is off the best one beside w counted as another column.
     """
     from .descent_kernels import Measured
 
-    p = system.prepared
+    operator = regression.operator
     with np.errstate(over="ignore", invalid="ignore"):  # a run that has left is not solved
-        v = system.from_user(np.asarray(w))
-        r, g = system.apply(v)
+        v = regression.from_user(np.asarray(w))
+        r, g = regression.residual(v)
         off = np.zeros_like(r)
-        if p.problem.bias:
-            off = (np.asarray(b, float) - system.to_user(v)[1]).reshape(off.shape)
-            off = math.sqrt(p.n) * np.ldexp(off, -p.y_exponents)
+        if operator.nuisance.constant:
+            off = (np.asarray(b, float) - regression.to_user(v)[1]).reshape(off.shape)
+            off = math.sqrt(operator.rows) * np.ldexp(off, -regression.y_exponents)
     residual = np.hypot(r, off)
     gradient = np.hypot(np.linalg.norm(g, axis=1), off)
     size = np.linalg.norm(v, axis=1)

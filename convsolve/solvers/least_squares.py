@@ -6,12 +6,11 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-import numpy as np
-
-from ..leastsquares.analysis import MAX_FACTOR_BYTES, Prepared, prepare
-from ..leastsquares.system import QR_STEPS, System
+from ..leastsquares.analysis import Analysis
+from ..leastsquares.penalty import RIDGE, Penalty
+from ..leastsquares.regression import QR_STEPS
 from ..problem.checks import choice
-from ..problem.problem import Problem
+from ..problem.sizes import Sizes
 from ..problem.spec import ConvSpec
 from .base import Progress, Raw, Solver, host_ridge, judge_ridge, traceable
 
@@ -42,6 +41,7 @@ class LeastSquares(Solver):
 
     method: str = "svd"
     ridge: Any = 0.0
+    penalty: Penalty = RIDGE
 
     def __post_init__(self) -> None:
         choice(self.method, "method", ("svd", "qr"))
@@ -51,24 +51,25 @@ class LeastSquares(Solver):
     def name(self) -> str:
         return f"LeastSquares({self.method})"
 
-    def supports(self, problem: Problem) -> str | None:
+    def supports(self, sizes: Sizes, spec: ConvSpec) -> str | None:
         """R must fit in the memory allowed."""
-        prepared = prepare(problem)
-        if prepared.fits:
+        if sizes.factor_fits:
             return None
         return (
-            f"a QR of {problem.n_unknowns} unknowns would take {prepared.factor_bytes / 2**30:.1f} "
-            f"GiB, more than the {MAX_FACTOR_BYTES / 2**30:.0f} GiB allowed; "
+            f"a QR of {sizes.unknowns} unknowns would take {sizes.factor_bytes / 2**30:.1f} GiB, "
+            f"more than the {sizes.limits.factor_bytes / 2**30:.0f} GiB allowed; "
             "NormalEquations needs none where the rank is full, or there is a ridge"
         )
 
-    def run(self, prepared: Prepared, progress: Progress | None = None) -> Raw:
-        system = System(prepared, host_ridge(self))
-        factors = [f for g in range(prepared.groups) if (f := system.qr_factor(g)) is not None]
-        w = np.stack([f.solve_svd() if self.method == "svd" else f.solve() for f in factors])
-        w, certificate = system.refine(w, factors, QR_STEPS)
-        kernel, bias = system.to_user(w)
-        return Raw(kernel, bias, certificate=certificate)
+    def run(self, analysis: Analysis, progress: Progress | None = None) -> Raw:
+        ridge = host_ridge(self)
+        regression = analysis.regression(self.penalty, ridge)
+        factors = regression.system.qr_factors()
+        assert factors is not None  # as `supports` has seen to
+        w = regression.by_qr(factors, svd=self.method == "svd")
+        w, certificate = regression.refine(w, factors, QR_STEPS)
+        kernel, bias = regression.to_user(w)
+        return Raw(kernel, bias, self.penalty, ridge, certificate=certificate)
 
     def traced(self, x: Any, y: Any, spec: ConvSpec, bias: bool) -> tuple[Any, Any]:
         from .linear import fit, tall_by_factor, wide_by_factor

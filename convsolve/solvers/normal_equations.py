@@ -9,8 +9,11 @@ from typing import Any
 import numpy as np
 
 from ..errors import SolveError
-from ..leastsquares.analysis import Prepared
-from ..leastsquares.system import MAX_GRAM_BYTES, QR_STEPS, System
+from ..leastsquares.analysis import Analysis
+from ..leastsquares.certificate import Certificate
+from ..leastsquares.penalty import RIDGE, Penalty
+from ..leastsquares.regression import QR_STEPS, Regression
+from ..problem.sizes import Sizes
 from ..problem.spec import ConvSpec
 from .base import Progress, Raw, Solver, host_ridge, judge_ridge, traceable
 
@@ -48,42 +51,27 @@ class NormalEquations(Solver):
     """
 
     ridge: Any = 0.0
+    penalty: Penalty = RIDGE
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "ridge", judge_ridge(self.ridge))
 
-    def run(self, prepared: Prepared, progress: Progress | None = None) -> Raw:
-        system = System(prepared, host_ridge(self))
-        groups = range(prepared.groups)
-        route, found = "Cholesky of the Gram matrix", None
-        # In float32 where a ridge allows it; if that is too rough, in float64.
-        for rough in (True, False):
-            kept = [system.gram_factor(g, rough) for g in groups]
-            factors = [f for f in kept if f is not None]
-            if len(factors) == len(groups):
-                w = system.refine_by_moments(np.stack([f.solve() for f in factors]), factors)
-                found = system.refine(w, factors, GRAM_STEPS)
-            if not system.roughly or (found is not None and found[1].exact):
-                break
+    def run(self, analysis: Analysis, progress: Progress | None = None) -> Raw:
+        ridge = host_ridge(self)
+        regression = analysis.regression(self.penalty, ridge)
+        found, route = _by_gram(regression), "Cholesky of the Gram matrix"
         if found is None or not found[1].exact:
-            factors = [f for g in groups if (f := system.qr_factor(g)) is not None]
-            if len(factors) == len(groups):
+            factors = regression.system.qr_factors()
+            if factors is not None:
                 deficient = any(not f.full_rank for f in factors)
                 route = "QR of the design matrix" + (", truncated SVD of R" if deficient else "")
-                w = np.stack([f.solve() for f in factors])
-                found = system.refine(w, factors, QR_STEPS)
+                found = regression.refine(regression.by_qr(factors), factors, QR_STEPS)
         if found is None:
-            size = prepared.groups * prepared.columns**2 * 8
-            gram, way = "cannot decide the rank", "give a ridge, or fewer taps"
-            if size > MAX_GRAM_BYTES:
-                gram, way = f"would take {size / 2**30:.1f} GiB", "use fewer taps or channels"
-            elif system.ridge:
-                way = "give a larger ridge, or fewer taps"
-            qr = prepared.factor_bytes / 2**30
-            raise SolveError(f"the Gram matrix {gram} and a QR would take {qr:.1f} GiB; {way}")
+            raise SolveError(_beyond_memory(analysis.design.sizes, ridge))
         w, certificate = found
-        kernel, bias = system.to_user(w)
-        return Raw(kernel, bias, stats={"route": route}, certificate=certificate)
+        kernel, bias = regression.to_user(w)
+        stats = {"route": route}
+        return Raw(kernel, bias, self.penalty, ridge, stats=stats, certificate=certificate)
 
     def traced(self, x: Any, y: Any, spec: ConvSpec, bias: bool) -> tuple[Any, Any]:
         import jax.numpy as jnp
@@ -97,3 +85,27 @@ class NormalEquations(Solver):
             tall, wide = linear.tall_by_gram, linear.wide_by_gram
             return linear.fit(x, y, spec, bias, ridge, tall, wide)
         return spectral.fit(x, y, spec, bias, ridge, small)
+
+
+def _by_gram(regression: Regression) -> tuple[np.ndarray, Certificate] | None:
+    """By factors of the Gram, in float32 where a ridge allows it, unless that is too coarse."""
+    system, found = regression.system, None
+    for single in (True, False) if system.single_precision else (False,):
+        factors = system.gram_factors(single)
+        if factors is not None:
+            w = regression.refine_by_moments(regression.by_gram(factors), factors)
+            found = regression.refine(w, factors, GRAM_STEPS)
+            if found[1].exact:
+                break
+    return found
+
+
+def _beyond_memory(sizes: Sizes, ridge: float) -> str:
+    """Why neither a Gram nor a QR gives an answer, and what to change."""
+    gram, way = "cannot decide the rank", "give a ridge, or fewer taps"
+    if not sizes.gram_fits:
+        gram, way = f"would take {sizes.gram_bytes / 2**30:.1f} GiB", "use fewer taps or channels"
+    elif ridge:
+        way = "give a larger ridge, or fewer taps"
+    qr = sizes.factor_bytes / 2**30
+    return f"the Gram matrix {gram} and a QR would take {qr:.1f} GiB; {way}"

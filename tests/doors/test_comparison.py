@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import convsolve as cs
-from convsolve.leastsquares import analysis as prepared
+from convsolve.operators import rows
 
 RNG = np.random.default_rng(0)
 X = RNG.standard_normal((50, 2))
@@ -50,13 +50,13 @@ def test_all_methods_by_default_and_the_reasons_of_those_that_cannot() -> None:
 
 def test_shared_work_is_done_once(monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[int] = []
-    original = prepared.row_blocks
+    original = rows.row_blocks
 
     def counted(*args: object) -> object:
         calls.append(1)
         return original(*args)
 
-    monkeypatch.setattr(prepared, "row_blocks", counted)
+    monkeypatch.setattr(rows, "row_blocks", counted)
     problem = cs.Problem(X, Y, kernel_size=(3,))
     table = cs.compare(
         problem, [cs.LeastSquares("svd"), cs.LeastSquares("qr"), cs.NormalEquations()]
@@ -68,9 +68,9 @@ def test_shared_work_is_done_once(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "shared, once (s):" in str(table)
 
 
-def test_the_null_part_is_what_the_data_say_nothing_about() -> None:
+def test_the_null_part_is_what_the_data_say_nothing_about(rng: np.random.Generator) -> None:
     problem = cs.Problem(X[:7], Y[:5], kernel_size=(3,))
-    start = RNG.standard_normal((3, 2, 1))
+    start = rng.standard_normal((3, 2, 1))
     table = cs.compare(problem, {"start": cs.GradientDescent(init=start, steps=0)})
     a = np.stack([X[t : t + 3].reshape(-1) for t in range(5)])
     v = np.linalg.svd(a)[2][5:]

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 import convsolve as cs
-from support.cases import CLOSED, EPS, TABLE, exact_least_squares
+from support.cases import CLOSED, EPS, TABLE
+from support.dense import exact_least_squares
 
 RNG = np.random.default_rng(0)
 X = RNG.integers(-50, 51, (80, 2)).astype(float)

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 import convsolve as cs
-from convsolve import api
 from convsolve.identifiability.report import Identifiability
+from convsolve.leastsquares.analysis import analyse
 from convsolve.solvers.base import Raw
 
 RNG = np.random.default_rng(0)
@@ -33,10 +33,16 @@ class Stub(cs.Solver):
     evidence: str | None = None
     status: str = "max steps"
 
-    def run(self, prepared: Any, progress: Any = None) -> Raw:
+    def run(self, analysis: Any, progress: Any = None) -> Raw:
         self.runs.append(1)
-        shape = prepared.problem.kernel_shape
-        return Raw(np.zeros(shape), np.zeros(shape[-1]), self.status, evidence=self.evidence)
+        shape = analysis.design.kernel_shape
+        return Raw(
+            np.zeros(shape),
+            np.zeros(shape[-1]),
+            strength=self.ridge,
+            status=self.status,
+            evidence=self.evidence,
+        )
 
 
 @pytest.fixture
@@ -100,5 +106,5 @@ def test_nor_do_the_iterative_solvers(solver: cs.Solver) -> None:
 
 
 def test_the_same_evidence_is_in_the_raw_answer_and_in_the_stats() -> None:
-    raw = cs.ConjugateGradient(1e9).run(api.prepare(FULL))
+    raw = cs.ConjugateGradient(1e9).run(analyse(FULL))
     assert raw.evidence == raw.stats["evidence"] == "the ridge alone"

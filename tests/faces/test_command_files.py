@@ -136,7 +136,7 @@ def program(folder, *arguments):
     before = contents(folder)
     done = subprocess.run(
         [sys.executable, "-m", "convsolve", *arguments],
-        cwd=folder, env=ENVIRONMENT, capture_output=True, encoding="utf-8", timeout=60,
+        cwd=folder, env=ENVIRONMENT, capture_output=True, encoding="utf-8",
     )  # fmt: skip
     assert contents(folder) == before
     assert done.stdout == ""
@@ -240,7 +240,7 @@ print(status, peak.split()[1])
 def peak(folder, *arguments):
     done = subprocess.run(
         [sys.executable, "-c", PEAK, *arguments],
-        cwd=folder, env=ENVIRONMENT, capture_output=True, text=True, timeout=60, check=True,
+        cwd=folder, env=ENVIRONMENT, capture_output=True, text=True, check=True,
     )  # fmt: skip
     status, kilobytes = map(int, done.stdout.split())
     assert status == 2

@@ -137,7 +137,6 @@ sys.exit(main(["demo"]))
         capture_output=True,
         encoding="utf-8",
         env=os.environ | {"PYTHONIOENCODING": "utf-8"},
-        timeout=300,
     )
     assert (done.returncode, done.stderr) == (0, "")
     assert "R² is 0.266225" in done.stdout

@@ -10,7 +10,7 @@ import struct
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 import convsolve as cs
@@ -21,10 +21,6 @@ from support.planted import Planter, npy
 X = np.random.default_rng(0).normal(size=(9, 2))
 Y = np.random.default_rng(1).normal(size=7)
 PLANTED = "planted"  # a directory that unpickling one of the seeds would make
-
-
-def fuzz(examples):
-    return settings(max_examples=examples, derandomize=True, deadline=None, database=None)
 
 
 def npz(save=np.savez, **arrays):
@@ -132,7 +128,6 @@ def is_plain(array):
     return isinstance(array, np.ndarray) and array.dtype.kind in "biufcmMUS"
 
 
-@fuzz(500)
 @given(content=damaged(ARCHIVES) | st.binary(max_size=200))
 def test_archives(place, content):
     put(place, "a.npz", content)
@@ -144,7 +139,6 @@ def test_archives(place, content):
     only(place, "a.npz", content)
 
 
-@fuzz(500)
 @given(content=damaged(ARRAYS) | st.binary(max_size=200).map(b"\x93NUMPY\x01\x00".__add__))
 def test_arrays(place, content):
     put(place, "a.npy", content)
@@ -166,7 +160,6 @@ HEADERS = st.fixed_dictionaries(
 )  # fmt: skip
 
 
-@fuzz(400)
 @given(
     header=HEADERS,
     version=st.sampled_from([(1, 0), (2, 0), (3, 0), (9, 9)]),
@@ -184,7 +177,6 @@ def test_headers_that_say_anything(place, header, version, payload, off):
     only(place, "a.npy", content)
 
 
-@fuzz(300)
 @given(content=damaged(TABLES) | st.binary(max_size=60) | st.text(max_size=40).map(str.encode))
 def test_tables(place, content):
     put(place, "a.csv", content)
@@ -203,7 +195,6 @@ def saved(tmp_path_factory):
     return path.read_bytes()
 
 
-@fuzz(300)
 @given(edits=st.lists(edits, min_size=1, max_size=4))
 def test_saved_solutions(place, saved, edits):
     content = saved
@@ -222,7 +213,6 @@ COMMANDS = [
 KINDS = {"a.npz": ARCHIVES[:2], "a.npy": ARRAYS[:2], "a.csv": TABLES}
 
 
-@fuzz(500)
 @given(
     given=st.sampled_from(sorted(KINDS)).flatmap(
         lambda name: st.tuples(st.just(name), damaged(KINDS[name]))

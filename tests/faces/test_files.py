@@ -173,9 +173,9 @@ each_savez = pytest.mark.parametrize("savez", [np.savez, np.savez_compressed])
 
 
 @each_savez
-def test_a_file_cut_anywhere_is_refused(tmp_path, savez):
-    savez(tmp_path / "a.npz", x=RNG.normal(size=20), y=RNG.normal(size=3))
-    np.save(tmp_path / "a.npy", RNG.normal(size=20))
+def test_a_file_cut_anywhere_is_refused(tmp_path, savez, rng):
+    savez(tmp_path / "a.npz", x=rng.normal(size=20), y=rng.normal(size=3))
+    np.save(tmp_path / "a.npy", rng.normal(size=20))
     for call, name in ((files.read_arrays, "a.npz"), (files.read_array, "a.npy")):
         content = (tmp_path / name).read_bytes()
         cut = tmp_path / f"cut-{name}"
@@ -185,9 +185,9 @@ def test_a_file_cut_anywhere_is_refused(tmp_path, savez):
 
 
 @each_savez
-def test_a_flipped_byte_of_the_data_is_refused(tmp_path, savez):
+def test_a_flipped_byte_of_the_data_is_refused(tmp_path, savez, rng):
     path = tmp_path / "a.npz"
-    savez(path, x=RNG.normal(size=500))
+    savez(path, x=rng.normal(size=500))
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 0xFF
     path.write_bytes(content)
@@ -277,8 +277,8 @@ def test_tables(tmp_path, text, expected, suffix):
     np.testing.assert_array_equal(table, np.array(expected, dtype=float))
 
 
-def test_a_table_keeps_every_digit(tmp_path):
-    numbers = RNG.normal(size=(50, 3)) * 10.0 ** RNG.integers(-200, 200, size=(50, 3))
+def test_a_table_keeps_every_digit(tmp_path, rng):
+    numbers = rng.normal(size=(50, 3)) * 10.0 ** rng.integers(-200, 200, size=(50, 3))
     path = tmp_path / "a.csv"
     path.write_text("\n".join(",".join(map(repr, row)) for row in numbers.tolist()))
     np.testing.assert_array_equal(files.read_array(path), numbers)

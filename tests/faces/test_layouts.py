@@ -8,8 +8,6 @@ import scipy.signal
 
 from convsolve import interop
 
-RNG = np.random.default_rng(0)
-
 GEOMETRIES = [
     # samples, kernel size, channels, outputs, groups, stride, dilation
     ((9,), (3,), 2, 3, 1, (1,), (1,)),
@@ -22,9 +20,10 @@ each_geometry = pytest.mark.parametrize("geometry", GEOMETRIES, ids=str)
 
 
 def problem(geometry):
+    rng = np.random.default_rng(0)
     samples, taps, channels, outputs, groups, *_ = geometry
-    x = RNG.normal(size=(2, *samples, channels))
-    return x, RNG.normal(size=(*taps, channels // groups, outputs))
+    x = rng.normal(size=(2, *samples, channels))
+    return x, rng.normal(size=(*taps, channels // groups, outputs))
 
 
 def positions(samples, taps, stride, dilation):
@@ -101,15 +100,15 @@ def test_impulse_response(geometry):
     np.testing.assert_array_equal(interop.from_impulse_response(h), w)
 
 
-def test_impulse_response_in_scipy_and_numpy():
-    x, w = RNG.normal(size=20), RNG.normal(size=(4, 1, 1))
+def test_impulse_response_in_scipy_and_numpy(rng):
+    x, w = rng.normal(size=20), rng.normal(size=(4, 1, 1))
     h = interop.to_impulse_response(w)[:, 0, 0]
     padded = np.concatenate([np.zeros(3), x, np.zeros(3)])
     y = [sum(padded[t + k] * w[k, 0, 0] for k in range(4)) for t in range(23)]
     np.testing.assert_allclose(np.convolve(x, h), y, rtol=1e-12, atol=1e-13)
     np.testing.assert_allclose(scipy.signal.lfilter(h, 1, x), y[:20], rtol=1e-12, atol=1e-13)
 
-    image, w = RNG.normal(size=(6, 5)), RNG.normal(size=(3, 2, 1, 1))
+    image, w = rng.normal(size=(6, 5)), rng.normal(size=(3, 2, 1, 1))
     h = interop.to_impulse_response(w)[..., 0, 0]
     y = np.zeros((4, 4))
     for i, j in itertools.product(range(4), range(4)):
@@ -135,10 +134,10 @@ def lagged(x, w, groups):
 
 
 @pytest.mark.parametrize("groups", [1, 2])
-def test_mne(groups):
+def test_mne(groups, rng):
     # ReceptiveField: y[t, o] = sum over features f and delays d of coef[o, f, d] * x[t - d, f],
     # with delays ascending from tmin to tmax.
-    x, w = RNG.normal(size=(11, 4)), RNG.normal(size=(4, 4 // groups, 6))
+    x, w = rng.normal(size=(11, 4)), rng.normal(size=(4, 4 // groups, 6))
     coef = interop.to_mne(w, groups=groups)
     assert coef.shape == (6, 4, 4)
     y = np.zeros((11, 6))
@@ -156,9 +155,9 @@ def test_mne(groups):
 
 @pytest.mark.parametrize("groups", [1, 2])
 @pytest.mark.parametrize("fs", [1, 64.0])
-def test_trf(groups, fs):
+def test_trf(groups, fs, rng):
     # mTRFpy: r[t, n] = (1 / fs) * sum over inputs f and lags of w[f, lag, n] * s[t - lag, f].
-    x, w = RNG.normal(size=(11, 4)), RNG.normal(size=(4, 4 // groups, 6))
+    x, w = rng.normal(size=(11, 4)), rng.normal(size=(4, 4 // groups, 6))
     weights = interop.to_trf(w, fs=fs, groups=groups)
     assert weights.shape == (4, 4, 6)
     y = np.zeros((11, 6))
@@ -172,8 +171,8 @@ def test_trf(groups, fs):
         np.testing.assert_array_equal(dense, w)
 
 
-def test_precision_is_kept():
-    w = RNG.normal(size=(3, 2, 2)).astype(np.float32)
+def test_precision_is_kept(rng):
+    w = rng.normal(size=(3, 2, 2)).astype(np.float32)
     for name in ("torch", "impulse_response", "mne", "trf"):
         there = getattr(interop, f"to_{name}")(w)
         back = getattr(interop, f"from_{name}")(there)

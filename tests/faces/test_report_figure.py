@@ -5,6 +5,7 @@ import pytest
 
 import convsolve as cs
 from convsolve.plotting.report_figure import STATES, tap_states
+from convsolve.problem.sizes import Limits
 from support.pictures import drawn, image, legend, line, noise, panel, titles
 
 X = np.array([[0, 0], [3, 6], [4, 7], [5, 8], [1, 2], [4, 5], [2, 0], [0, 1]])
@@ -79,13 +80,10 @@ def test_a_missing_equation_is_a_value_that_counts_as_zero():
 
 
 @pytest.mark.parametrize("all_of_them", [True, False])
-def test_a_certified_gram_has_a_spectrum_too(monkeypatch, all_of_them):
-    monkeypatch.setattr("convsolve.leastsquares.system.SMALL_NUMBERS", 0)
-    if not all_of_them:
-        monkeypatch.setattr("convsolve.plotting.report_figure.MAX_SPECTRUM", 9)
-        monkeypatch.setattr("convsolve.linalg.factor.MAX_SPECTRUM", 9)
+def test_a_certified_gram_has_a_spectrum_too(all_of_them):
+    limits = Limits(small_numbers=0, spectrum_columns=1500 if all_of_them else 9)
     x = noise(80, 2)
-    report = cs.identify(cs.Problem(x, kernel_size=5))
+    report = cs.identify(cs.Problem(x, kernel_size=5), limits=limits)
     assert report.method.startswith("Cholesky")
     axes = panel(drawn(report), SPECTRUM)
     assert ("singular_values" in vars(report.factor(0))) is all_of_them
@@ -356,9 +354,8 @@ def test_three_dimensions_show_the_central_slice():
 # --- undecided
 
 
-def test_a_report_that_is_undecided_says_what_would_decide(monkeypatch):
-    monkeypatch.setattr("convsolve.leastsquares.analysis.MAX_FACTOR_BYTES", 8)
-    report = cs.identify(cs.Problem(np.ones(40), kernel_size=3))
+def test_a_report_that_is_undecided_says_what_would_decide():
+    report = cs.identify(cs.Problem(np.ones(40), kernel_size=3), limits=Limits(factor_bytes=8))
     assert report.verdict == "undecided"
     figure = drawn(report)
     assert figure.axes == []

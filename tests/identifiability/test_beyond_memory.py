@@ -9,26 +9,22 @@ import numpy as np
 import pytest
 
 import convsolve as cs
-from convsolve.identifiability import diagnosis
 from convsolve.identifiability.report import Identifiability
-from convsolve.leastsquares import analysis as prepared
-from convsolve.leastsquares import system
+from convsolve.leastsquares.analysis import analyse
+from convsolve.leastsquares.penalty import RIDGE
 from convsolve.leastsquares.system import System
-from convsolve.solvers import auto
-from convsolve.solvers import normal_equations as structured
+from convsolve.problem.sizes import Limits
 
 P = 6
 
 
 @pytest.fixture
-def report(monkeypatch: pytest.MonkeyPatch) -> Identifiability:
+def report() -> Identifiability:
     """Two groups, padding and a bias; conjugate gradients alone prove the rank."""
-    monkeypatch.setattr(prepared, "MAX_FACTOR_BYTES", 100)
-    for module in (system, diagnosis):
-        monkeypatch.setattr(module, "MAX_GRAM_BYTES", 100)
     x = np.random.default_rng(0).standard_normal((3000, 2))
     options = {"groups": 2, "padding": "full", "bias": True, "out_channels": 4}
-    made = cs.identify(cs.Problem(x, kernel_size=P, **options))
+    limits = Limits(factor_bytes=100, gram_bytes=100)
+    made = cs.identify(cs.Problem(x, kernel_size=P, **options), limits=limits)
     assert made.verdict == "overdetermined"
     assert not made.decided
     return made
@@ -47,7 +43,7 @@ def test_what_follows_from_full_rank_is_reported(report: Identifiability) -> Non
     assert not report.padding_only.any()
     np.testing.assert_array_equal(report.null_part(kernel), np.zeros(4))
     np.testing.assert_array_equal(report.resolution(), kernel)
-    assert report.method.startswith("conjugate gradients on a random vector prove full rank; a QR")
+    assert report.method == "conjugate gradients on a random vector prove full rank"
 
 
 @pytest.mark.parametrize(
@@ -76,33 +72,32 @@ def test_no_ridge_makes_room_for_a_resolution(report: Identifiability, ridge: fl
         report.resolution(ridge)
 
 
-def test_where_a_gram_fits_a_larger_ridge_decides(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(prepared, "MAX_FACTOR_BYTES", 100)
-    tone = cs.identify(cs.Problem(np.sin(np.arange(500.0)), kernel_size=P))
+def test_where_a_gram_fits_a_larger_ridge_decides() -> None:
+    problem = cs.Problem(np.sin(np.arange(500.0)), kernel_size=P)
+    tone = cs.identify(problem, limits=Limits(factor_bytes=100))
     assert tone.verdict == "undecided"
     with pytest.raises(ValueError, match="ridge=1e-300 is too small to certify full rank"):
         tone.resolution(1e-300)
     assert (tone.resolution(1.0) < 1).all()
 
 
-def test_what_solve_gives_of_undecided_data(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_solve_gives_of_undecided_data() -> None:
     """An error while a Gram fits, and else, along one axis, an answer and a warning."""
     x = np.sin(np.arange(9000.0))
     y = np.random.default_rng(1).standard_normal(8001)
-    monkeypatch.setattr(prepared, "MAX_FACTOR_BYTES", 1000)
     with pytest.raises(cs.SolveError, match=r"the Gram matrix cannot decide the rank .* a ridge"):
-        cs.solve(cs.Problem(x, y, kernel_size=1000))
-    for module in (system, auto, structured):
-        monkeypatch.setattr(module, "MAX_GRAM_BYTES", 1000)
+        cs.solve(cs.Problem(x, y, kernel_size=1000), limits=Limits(factor_bytes=1000))
+    limits = Limits(factor_bytes=1000, gram_bytes=1000)
     with pytest.warns(cs.IdentifiabilityWarning, match="undecided: 1000 unknowns, rank not known"):
-        fit = cs.solve(cs.Problem(x, y, kernel_size=1000))
+        fit = cs.solve(cs.Problem(x, y, kernel_size=1000), limits=limits)
     assert fit.stats["solver"] == "ConjugateGradient"
     assert fit.status != "solved"
     image, plane = x[:3600].reshape(60, 60), y[:2704].reshape(52, 52)
+    problem = cs.Problem(image, plane, kernel_size=(9, 9))
     for ridge in (0.0, 1.0):
         with pytest.raises(cs.SolveError, match=r"the Gram matrix would take .* fewer taps"):
-            cs.solve(cs.Problem(image, plane, kernel_size=(9, 9)), cs.AutoSolver(ridge))
-    assert cs.solve(cs.Problem(image, plane, kernel_size=(9, 9)), cs.ConjugateGradient(1.0)).ok
+            cs.solve(problem, cs.AutoSolver(ridge), limits=limits)
+    assert cs.solve(problem, cs.ConjugateGradient(1.0), limits=limits).ok
 
 
 TONE = np.sin(np.arange(300.0))
@@ -124,9 +119,9 @@ def test_the_ridge_of_an_undecided_report_suffices(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """By its size alone, without a factor; a seventeenth of it would not."""
-    monkeypatch.setattr(prepared, "MAX_FACTOR_BYTES", 100)
     x, options = DEFICIENT[name]
-    report = cs.identify(cs.Problem(x, **options))
+    limits = Limits(factor_bytes=100)
+    report = cs.identify(cs.Problem(x, **options), limits=limits)
     with monkeypatch.context() as patch:
         patch.setattr(System, "factor", lambda *_: pytest.fail("a factor was made"))
         ridge = report.sufficient_ridge
@@ -134,19 +129,19 @@ def test_the_ridge_of_an_undecided_report_suffices(
     assert report.advice[-1][2:] == ("ridge", ridge)
     y = np.random.default_rng(2).standard_normal((*report.problem.row_shapes[0], 2))
     problem = cs.Problem(x, y, **options)
-    fit = cs.solve(problem, cs.AutoSolver(ridge))  # a warning would be an error
+    fit = cs.solve(problem, cs.AutoSolver(ridge), limits=limits)  # a warning would be an error
     assert fit.status == "solved"
     assert (report.resolution(ridge) >= 0).all()
     for share, enough in ((1, True), (1 / 17, False)):
-        assert System(prepared.prepare(problem), share * ridge).own_certificate is enough
+        assert analyse(problem).system(RIDGE, share * ridge).ridge_certifies is enough
     with pytest.raises(ValueError, match=re.escape(f"solve with ridge={ridge:.3g}")):
         _ = report.rank
 
 
-def test_no_ridge_is_named_beyond_float64(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(prepared, "MAX_FACTOR_BYTES", 100)
+def test_no_ridge_is_named_beyond_float64() -> None:
     for power in (600, -600):
-        report = cs.identify(cs.Problem(np.ldexp(TONE, power), kernel_size=8))
+        problem = cs.Problem(np.ldexp(TONE, power), kernel_size=8)
+        report = cs.identify(problem, limits=Limits(factor_bytes=100))
         assert report.verdict == "undecided"
         assert report.sufficient_ridge is None
         assert report.advice[-1].argument is None

@@ -12,9 +12,8 @@ import optax
 import pytest
 
 import convsolve as cs
-from convsolve.identifiability import descent_forecast as forecast
-from convsolve.leastsquares import analysis as prepared
-from support import oracle
+from convsolve.problem.sizes import Limits
+from support import dense
 
 RNG = np.random.default_rng(0)
 NOISE = RNG.standard_normal((60, 2))
@@ -49,8 +48,7 @@ def problem_of(name: str, noise: float = 0.1) -> cs.Problem:
 def matrices(name: str) -> list[np.ndarray]:
     """[A 1] of every group."""
     x, geometry, _, bias = CASES[name]
-    given = {"taps" if k == "kernel_size" else k: v for k, v in geometry.items()}
-    found = oracle.design_matrix(x, **given)
+    found = dense.design_matrix(x, cs.ConvSpec(**geometry))
     return [np.concatenate([a, np.ones((len(a), int(bias)))], axis=1) for a in found]
 
 
@@ -136,7 +134,7 @@ many = pytest.mark.filterwarnings("ignore::convsolve.IdentifiabilityWarning")
 
 @many
 @every_case
-def test_a_run_at_the_best_step_goes_as_predicted(name: str) -> None:
+def test_a_run_at_the_best_step_goes_as_foretold(name: str) -> None:
     run = Run(name, cs.identify(problem_of(name)).descent().best_step)
     steps, rate = run.forecast.steps, run.forecast.rate
     start, half, end = (run.errors(n) for n in (0, steps // 2, steps))
@@ -316,18 +314,16 @@ def test_a_mean_far_from_zero_makes_the_bias_last() -> None:
 
 
 @pytest.mark.parametrize("name", ["smooth", "bias", "few rows"])
-def test_many_unknowns_go_by_another_route(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    report = cs.identify(problem_of(name))
-    rotations = report.descent()
-    monkeypatch.setattr(forecast, "MAX_SPECTRUM", 0)
-    usual = report.descent()
+def test_many_unknowns_go_by_another_route(name: str) -> None:
+    rotations = cs.identify(problem_of(name)).descent()
+    usual = cs.identify(problem_of(name), limits=Limits(spectrum_columns=0)).descent()
     np.testing.assert_allclose(usual.curvatures[0], rotations.curvatures[0], rtol=1e-12)
     likeness = np.sum(usual.directions[0] * rotations.directions[0], axis=(1, 2))
     likeness += usual.biases[0] * rotations.biases[0]
     np.testing.assert_allclose(np.abs(likeness), 1, rtol=1e-12)
 
 
-def test_what_is_undecided_is_not_predicted(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(prepared, "MAX_FACTOR_BYTES", 0)
+def test_what_is_undecided_is_not_predicted() -> None:
+    report = cs.identify(cs.Problem(np.ones(9), kernel_size=(3,)), limits=Limits(factor_bytes=0))
     with pytest.raises(ValueError, match=r"undecided: .* exceeds the memory limit"):
-        cs.identify(cs.Problem(np.ones(9), kernel_size=(3,))).descent()
+        report.descent()

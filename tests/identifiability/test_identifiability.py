@@ -109,7 +109,7 @@ def test_repr_computes_nothing(x: np.ndarray, monkeypatch: pytest.MonkeyPatch) -
 
     def shown(report: cs.Identifiability) -> str:
         with monkeypatch.context() as patch:
-            for name in ("diagnosis.prepare", "diagnosis.verdicts", "diagnosis.System",
+            for name in ("diagnosis.analyse", "diagnosis.verdicts", "diagnosis.System",
                          "report.advise", "report.wording", "report.forecast"):  # fmt: skip
                 patch.setattr(f"convsolve.identifiability.{name}", None)
             return repr(report)

@@ -10,44 +10,45 @@ import pytest
 
 import convsolve as cs
 from convsolve.identifiability.remedies import Remedy
-from support import oracle
+from convsolve.problem.sizes import DEFAULT_LIMITS, Limits
+from support import dense
+from support.geometry import Geometry, over_geometries
 
 N = np.random.default_rng(0).integers(-9, 10, (40, 3)).astype(float)
 T = np.arange(40)
 
 
-def report_of(x: np.ndarray, taps: object, **options: object) -> cs.Identifiability:
-    return cs.identify(cs.Problem(x, kernel_size=taps, **options))
+def report_of(
+    x: np.ndarray, taps: object, limits: Limits = DEFAULT_LIMITS, **options: object
+) -> cs.Identifiability:
+    return cs.identify(cs.Problem(x, kernel_size=taps, **options), limits=limits)
 
 
 # --- taps known only through zero padding
 
 
-@oracle.over_geometries(8)
-def test_padding_only_is_what_whole_windows_leave_open(case: oracle.Case) -> None:
+@over_geometries(8)
+def test_padding_only_is_what_whole_windows_leave_open(geometry: Geometry) -> None:
     """Against the rows of the brute-force matrix whose every tap is on the record."""
-    x = np.random.default_rng(case.seed).integers(-1, 2, case.x_shape).astype(float)
-    spec = cs.ConvSpec(case.taps, case.stride, case.padding, case.dilation, case.groups)
-    outputs = case.groups * case.outputs
-    report = cs.identify(cs.Problem(x, spec=spec, out_channels=outputs))
-    whole = np.ones(case.counts, bool)
-    for t, _, at in oracle.reads(case.samples, case.taps, *case.args[:3]):
+    spec = geometry.spec
+    x = np.random.default_rng(geometry.seed).integers(-1, 2, geometry.x_shape).astype(float)
+    report = cs.identify(geometry.problem(x))
+    whole = np.ones(geometry.counts[0], bool)
+    for t, _, at in dense.reads(geometry.shapes[0], spec):
         whole[t] &= at is not None
-    a = oracle.design_matrix(x, case.taps, *case.args)
-    kept = np.tile(whole.reshape(-1), case.batch)
-    shape = (*case.taps, case.inputs)
-    for g, rows in enumerate(a):
+    kept = np.tile(whole.reshape(-1), len(x))
+    padding_only = []
+    for a in dense.design_matrix(x, spec):
         masks = []
-        for part in (rows, rows[kept]):
-            projection = (
-                np.linalg.pinv(part, rcond=1e-10) @ part if len(part) else 0 * rows.T @ rows
-            )
-            masks.append((np.abs(np.diag(projection) - 1) < 1e-8).reshape(shape))
-        for o in range(g * case.outputs, (g + 1) * case.outputs):
-            assert np.array_equal(report.padding_only[..., o], masks[0] & ~masks[1])
+        for rows in (a, a[kept]):
+            projection = np.linalg.pinv(rows, rcond=1e-10) @ rows if len(rows) else 0 * a.T @ a
+            masks.append(np.abs(np.diag(projection) - 1) < 1e-8)
+        padding_only.append(masks[0] & ~masks[1])
+    each = np.repeat(np.stack(padding_only)[..., None], geometry.outputs // spec.groups, axis=-1)
+    assert np.array_equal(report.padding_only, dense.as_kernel(each, spec.kernel_size))
 
 
-def test_padding_is_named_in_words() -> None:
+def test_padding_is_told_in_words() -> None:
     def text(*args: object, **options: object) -> str:
         return " ".join(str(report_of(*args, **options)).split())
 
@@ -103,10 +104,10 @@ CONFOUNDED = {
 def test_confounded_taps_in_words(name: str) -> None:
     x, taps, words = CONFOUNDED[name]
     report = report_of(x, taps if isinstance(taps, tuple) else (taps,))
-    text = " ".join(report.confounded)
-    assert all(w in text for w in words)
-    assert bool(text) == (report.nullity > 0)
-    assert text in " ".join(str(report).split())
+    told = " ".join(report.confounded)
+    assert all(w in told for w in words)
+    assert bool(told) == (report.nullity > 0)
+    assert told in " ".join(str(report).split())
     assert report.to_dict()["confounded"] == report.confounded
 
 
@@ -116,8 +117,8 @@ def test_the_bias_is_named_where_it_stands_in_for_taps() -> None:
         "lag 0 and the bias are confounded: only (lag 0) + 0.5·(the bias) is determined"
     ]
     hot = report_of(np.eye(3)[T % 3], (1,), bias=True)
-    (sentence,) = hot.confounded
-    assert "− (the bias) changes nothing" in sentence
+    (told,) = hot.confounded
+    assert "− (the bias) changes nothing" in told
     for report in (constant, hot):
         assert "without the bias every tap is determined (bias=False)" in report.remedies
         assert report.under(report.problem.spec, bias=False).unique
@@ -284,7 +285,7 @@ def test_the_record_asked_for_is_long_enough(name: str) -> None:
     assert not cs.identify(cs.Problem(noise[: length - 1], **options)).unique
 
 
-def test_what_more_rows_would_not_mend_is_named_beside_them() -> None:
+def test_what_more_rows_would_not_mend_is_told_beside_them() -> None:
     noise = N[:7, 0]
     zero = report_of(np.stack([noise, np.zeros(7)], 1), (5,)).remedies
     assert any(r.startswith("7 more rows of y are needed") for r in zero)
@@ -294,12 +295,12 @@ def test_what_more_rows_would_not_mend_is_named_beside_them() -> None:
     assert "cannot be told apart" not in " ".join(report_of(N[:7, :2], (5,)).remedies)
 
 
-def test_a_transient_at_the_end_asks_for_the_silence_after_it() -> None:
-    transient = np.r_[np.zeros(50), 1.0, 2.0, 3.0]
-    text = " ".join(report_of(transient, 6).remedies)
-    assert "record the silence around it too" in text
-    assert "more of the same" not in text
-    assert report_of(np.r_[transient, np.zeros(5)], 6).unique
+def test_a_burst_at_the_end_asks_for_the_silence_after_it() -> None:
+    burst = np.r_[np.zeros(50), 1.0, 2.0, 3.0]
+    told = " ".join(report_of(burst, 6).remedies)
+    assert "record the silence around it too" in told
+    assert "more of the same" not in told
+    assert report_of(np.r_[burst, np.zeros(5)], 6).unique
     assert "more of the same signal will not help" in " ".join(report_of(np.ones(40), 4).remedies)
 
 
@@ -311,9 +312,8 @@ def test_a_report_under_another_geometry_leaves_its_own_alone() -> None:
     assert report.under(cs.ConvSpec(50)) is None
 
 
-def test_an_undecided_report_names_what_decides(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("convsolve.leastsquares.analysis.MAX_FACTOR_BYTES", 8)
-    report = report_of(np.ones(40), 3)
+def test_an_undecided_report_names_what_decides() -> None:
+    report = report_of(np.ones(40), 3, Limits(factor_bytes=8))
     assert report.verdict == "undecided"
     assert not report.decided
     assert [remedy.kind for remedy in report.advice] == ["memory", "ridge"]
@@ -321,7 +321,7 @@ def test_an_undecided_report_names_what_decides(monkeypatch: pytest.MonkeyPatch)
     assert report.method.startswith("a QR exceeds the memory limit, and nothing smaller")
     with pytest.raises(ValueError, match=r"3 unknowns takes a QR .* the memory limit"):
         _ = report.condition
-    wide = report_of(N[:12], 4)
+    wide = report_of(N[:12], 4, Limits(factor_bytes=8))
     assert [remedy.kind for remedy in wide.advice] == ["rows", "memory", "ridge"]
     assert wide.advice[0].value == 15
     assert cs.plot(wide).axes == []
@@ -329,20 +329,19 @@ def test_an_undecided_report_names_what_decides(monkeypatch: pytest.MonkeyPatch)
     assert "identifiable" not in str(wide)
 
 
-def test_compare_keeps_the_methods_that_can_answer(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("convsolve.leastsquares.analysis.MAX_FACTOR_BYTES", 8)
-    table = cs.compare(cs.Problem(np.arange(40.0), N[:38, 0], kernel_size=3))
+def test_compare_keeps_the_methods_that_can_answer() -> None:
+    problem, limits = cs.Problem(np.arange(40.0), N[:38, 0], kernel_size=3), Limits(factor_bytes=8)
+    table = cs.compare(problem, limits=limits)
     assert "give a ridge, or fewer taps" in table.skipped["NormalEquations"]
     assert any("GradientDescent" in name for name in table.solutions)
     with pytest.raises(cs.SolveError, match="give a ridge, or fewer taps"):
-        cs.compare(cs.Problem(np.arange(40.0), N[:38, 0], kernel_size=3), [cs.NormalEquations()])
+        cs.compare(problem, [cs.NormalEquations()], limits=limits)
 
 
-def test_inner_rows_too_large_to_decide_are_reported(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("convsolve.leastsquares.analysis.MAX_FACTOR_BYTES", 20_000)
-    monkeypatch.setattr("convsolve.leastsquares.system.SMALL_NUMBERS", 0)
+def test_inner_rows_too_large_to_decide_are_reported() -> None:
+    limits = Limits(factor_bytes=20_000, small_numbers=0)
     x = np.random.default_rng(0).standard_normal(60)
-    report = report_of(x, 40, padding="full")
+    report = report_of(x, 40, limits, padding="full")
     assert report.verdict == "overdetermined"
     assert not report.padding_only.any()
     text = " ".join(str(report).split())
@@ -363,7 +362,7 @@ def test_the_group_that_speaks_gives_the_rank() -> None:
     (np.int16, "x is int16, taken as exact: in readings of an instrument"),
     (np.float64, ""),
 ])  # fmt: skip
-def test_data_coarser_than_the_arithmetic_are_named(dtype: type, words: str) -> None:
+def test_data_coarser_than_the_arithmetic_are_told_so(dtype: type, words: str) -> None:
     text = " ".join(str(report_of(N.astype(dtype), (3,))).split())
     assert words in text
     assert bool(words) == ("precision " in text)
@@ -396,13 +395,13 @@ def test_lags_are_in_the_reading_line() -> None:
     )
 
 
-def test_every_deficient_group_is_named_and_none_is_shortened() -> None:
+def test_every_deficient_group_is_told_and_none_is_shortened() -> None:
     a, b = N[:, 0], N[:, 1]
-    remedies = report_of(np.stack([a, 0 * a, b, b], -1), (2,), groups=2).remedies
-    assert "channel 1 is zero in all windows: put another in its place" in remedies
-    (shared,) = [t for t in remedies if "cannot be told apart" in t]
+    told = report_of(np.stack([a, 0 * a, b, b], -1), (2,), groups=2).remedies
+    assert "channel 1 is zero in all windows: put another in its place" in told
+    (shared,) = [t for t in told if "cannot be told apart" in t]
     assert shared.startswith("in group 1, 2 combinations of channels")
-    assert "drop" not in " ".join(remedies)
+    assert "drop" not in " ".join(told)
 
 
 def test_a_report_that_somebody_holds_is_not_made_again() -> None:
@@ -412,7 +411,7 @@ def test_a_report_that_somebody_holds_is_not_made_again() -> None:
     assert cs.solve(problem).identifiability is report
 
 
-def test_integers_that_float64_does_not_hold_are_reported() -> None:
+def test_integers_that_float64_does_not_hold_are_told() -> None:
     v = N[:, 0].astype(np.int64)
     with pytest.warns(UserWarning, match=r"integers beyond 2\*\*53 are rounded to float64"):
         report = cs.identify(cs.Problem(2**60 + v, kernel_size=3, bias=True))

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import mpmath
 import numpy as np
 import pytest
 
 import convsolve as cs
 from convsolve.linalg import factor
+from convsolve.problem.sizes import Limits
 from support.cases import LAYOUTS, from_svd
-from support.rational import rank_and_mask
-from support.routes import EPS, ROUTES, route, spectrum, verdict_of
+from support.dense import rank_and_mask
+from support.routes import EPS, ROUTES, spectrum, verdict_of
 
 every_route = pytest.mark.parametrize("by", ROUTES)
 
@@ -49,12 +52,11 @@ def test_condition(shape: tuple[int, int], digits: int) -> None:
     assert (says.rank, says.verdict == "ambiguous") == (shape[1], digits == 14)
     for by in ROUTES:
         for layout in LAYOUTS.values():
-            with route(by):
-                report = cs.identify(layout(a, np.zeros((shape[0], 1))))
-                assert report.verdict == verdict_of(*shape, says.verdict), by
-                assert report.rank == says.rank
-                assert report.identifiable.all()
-                check_values(report, a, exact)
+            report = cs.identify(layout(a, np.zeros((shape[0], 1))), limits=ROUTES[by])
+            assert report.verdict == verdict_of(*shape, says.verdict), by
+            assert report.rank == says.rank
+            assert report.identifiable.all()
+            check_values(report, a, exact)
 
 
 @every_route
@@ -65,10 +67,9 @@ def test_condition_of_channels_in_any_unit(span: int, by: str) -> None:
     for digits in (0, 4, 8, 12):
         units = rng.integers(-span, span + 1, 6)
         a = np.ldexp(from_svd(12, 6, 10.0**digits, rng), units)
-        with route(by):
-            report = cs.identify(cs.Problem(a, kernel_size=(1,)))
-            assert (report.verdict, report.rank) == ("overdetermined", 6)
-            check_values(report, a, exact_values(a, 120))
+        report = cs.identify(cs.Problem(a, kernel_size=(1,)), limits=ROUTES[by])
+        assert (report.verdict, report.rank) == ("overdetermined", 6)
+        check_values(report, a, exact_values(a, 120))
 
 
 @every_route
@@ -79,10 +80,9 @@ def test_condition_known_without_computing(by: str) -> None:
         h = np.block([[h, h], [h, -h]])
     for power in (0, 1, 20, 60, 140):
         a = np.ldexp(h, np.linspace(0, power, 8).astype(int))
-        with route(by):
-            report = cs.identify(cs.Problem(a, kernel_size=(1,)))
-            assert report.verdict == "exactly determined"
-            assert report.condition == pytest.approx(2.0**power, rel=64 * EPS)
+        report = cs.identify(cs.Problem(a, kernel_size=(1,)), limits=ROUTES[by])
+        assert report.verdict == "exactly determined"
+        assert report.condition == pytest.approx(2.0**power, rel=64 * EPS)
 
 
 @every_route
@@ -94,17 +94,16 @@ def test_exact_rank_deficits(rank: int, layout: str, by: str) -> None:
     product = rng.integers(-5, 6, (20, rank)) @ rng.integers(-5, 6, (rank, 8)) * 1.0
     u, v = (np.linalg.qr(rng.standard_normal((n, rank)))[0] for n in (20, 8))
     for a in (product, *((u * np.logspace(0, -d, rank)) @ v.T for d in (0, 3, 6, 9))):
-        with route(by):
-            report = cs.identify(LAYOUTS[layout](a, np.zeros((20, 1))))
-            assert not spectrum(a).near
-            assert (report.verdict, report.rank) == ("rank-deficient", rank)
-            assert (report.nullity, report.condition) == (8 - rank, float("inf"))
-            kept, zeros = np.split(report.singular_values[0], [rank])
-            assert not zeros.any()
-            np.testing.assert_allclose(kept, exact_values(a)[:rank], rtol=bound(report, a))
-            null = report.null_space[0].reshape(8 - rank, 8)
-            # To what counts as zero where they were found.
-            assert np.linalg.norm(a @ null.T) <= 10 * 8**0.5 * EPS * np.linalg.norm(a)
+        report = cs.identify(LAYOUTS[layout](a, np.zeros((20, 1))), limits=ROUTES[by])
+        assert not spectrum(a).near
+        assert (report.verdict, report.rank) == ("rank-deficient", rank)
+        assert (report.nullity, report.condition) == (8 - rank, float("inf"))
+        kept, zeros = np.split(report.singular_values[0], [rank])
+        assert not zeros.any()
+        np.testing.assert_allclose(kept, exact_values(a)[:rank], rtol=bound(report, a))
+        null = report.null_space[0].reshape(8 - rank, 8)
+        # To what counts as zero where they were found.
+        assert np.linalg.norm(a @ null.T) <= 10 * 8**0.5 * EPS * np.linalg.norm(a)
 
 
 @every_route
@@ -116,14 +115,13 @@ def test_exact_rank_deficits_in_any_unit(span: int, by: str) -> None:
         a = rng.integers(-5, 6, (9, rank)) @ rng.integers(-2, 3, (rank, columns)) * 1.0
         a = np.ldexp(a, rng.integers(-span, span + 1, columns))
         exact_rank, mask = rank_and_mask(a)
-        with route(by):
-            report = cs.identify(cs.Problem(a, kernel_size=(1,)))
-            assert report.rank == exact_rank
-            assert np.array_equal(report.identifiable.ravel(), mask)
-            kept, zeros = np.split(report.singular_values[0], [exact_rank])
-            assert not zeros.any()
-            exact = exact_values(a, digits=150)[:exact_rank]
-            np.testing.assert_allclose(kept, exact, rtol=bound(report, a))
+        report = cs.identify(cs.Problem(a, kernel_size=(1,)), limits=ROUTES[by])
+        assert report.rank == exact_rank
+        assert np.array_equal(report.identifiable.ravel(), mask)
+        kept, zeros = np.split(report.singular_values[0], [exact_rank])
+        assert not zeros.any()
+        exact = exact_values(a, digits=150)[:exact_rank]
+        np.testing.assert_allclose(kept, exact, rtol=bound(report, a))
 
 
 @every_route
@@ -135,8 +133,7 @@ def test_few_rows_do_not_lower_the_tolerance(by: str) -> None:
         a[:, -1] = a[:, 0] + 1e-9 * change
         values = spectrum(a).values
         a[:, -1] = a[:, 0] + 1e-9 * change * (share * EPS * values[0] / values[-1])
-        with route(by):
-            assert cs.identify(cs.Problem(a, kernel_size=(1,))).rank == rank
+        assert cs.identify(cs.Problem(a, kernel_size=(1,)), limits=ROUTES[by]).rank == rank
 
 
 @every_route
@@ -145,12 +142,11 @@ def test_wide_matrices(layout: str, by: str) -> None:
     """Fewer rows than unknowns: the rank is that of the rows, whatever their condition."""
     for digits in (0, 6, 10):
         a = from_svd(5, 8, 10.0**digits, np.random.default_rng(digits))
-        with route(by):
-            report = cs.identify(LAYOUTS[layout](a, np.zeros((5, 1))))
-            assert (report.verdict, report.rank, report.nullity) == ("underdetermined", 5, 3)
-            np.testing.assert_allclose(
-                report.singular_values[0], exact_values(a.T), rtol=bound(report, a)
-            )
+        report = cs.identify(LAYOUTS[layout](a, np.zeros((5, 1))), limits=ROUTES[by])
+        assert (report.verdict, report.rank, report.nullity) == ("underdetermined", 5, 3)
+        np.testing.assert_allclose(
+            report.singular_values[0], exact_values(a.T), rtol=bound(report, a)
+        )
 
 
 @every_route
@@ -159,56 +155,45 @@ def test_condition_beside_a_bias(offset: float, by: str) -> None:
     """That of the centred matrix, of the floats that are stored."""
     for digits in (0, 4, 8):
         a = from_svd(12, 6, 10.0**digits, np.random.default_rng(digits)) + offset
-        with route(by):
-            report = cs.identify(cs.Problem(a, kernel_size=(1,), bias=True))
-            assert report.rank == 6
-            check_values(report, a, exact_values(a, bias=True))
+        report = cs.identify(cs.Problem(a, kernel_size=(1,), bias=True), limits=ROUTES[by])
+        assert report.rank == 6
+        check_values(report, a, exact_values(a, bias=True))
 
 
 @every_route
 @pytest.mark.parametrize("digits", [3, 9])
-def test_condition_of_many_unknowns(monkeypatch: pytest.MonkeyPatch, digits: int, by: str) -> None:
+def test_condition_of_many_unknowns(digits: int, by: str) -> None:
     """From the two extreme singular values alone, where all of them would take long."""
-    monkeypatch.setattr(factor, "MAX_SPECTRUM", 100)
+    limits = replace(ROUTES[by], spectrum_columns=100)
     a = from_svd(200, 150, 10.0**digits, np.random.default_rng(digits))
-    with route(by):
-        report = cs.identify(cs.Problem(a, kernel_size=(1,)))
-        assert (report.verdict, report.rank) == ("overdetermined", 150)
-        assert report.condition == pytest.approx(np.linalg.cond(a), rel=bound(report, a))
+    report = cs.identify(cs.Problem(a, kernel_size=(1,)), limits=limits)
+    assert (report.verdict, report.rank) == ("overdetermined", 150)
+    assert report.condition == pytest.approx(np.linalg.cond(a), rel=bound(report, a))
 
 
 def test_the_report_of_many_determined_unknowns_takes_no_spectrum(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Neither for the null space, which is empty, nor for anything else in its words."""
-    monkeypatch.setattr(factor, "MAX_SPECTRUM", 100)
     monkeypatch.setattr(factor.Factor, "singular_values", property(lambda _: pytest.fail("taken")))
     x = np.random.default_rng(0).standard_normal(3000)
-    text = str(cs.identify(cs.Problem(x, kernel_size=150)))
+    limits = Limits(spectrum_columns=100)
+    text = str(cs.identify(cs.Problem(x, kernel_size=150), limits=limits))
     assert "all 150 identifiable" in text
     assert "Cholesky of the Gram matrix" in text
 
 
 @pytest.mark.parametrize("copied", [False, True])
-def test_a_solve_decomposes_r_once(copied: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_factor_is_that_of_its_rank(copied: bool) -> None:
+    """Decided once, from one spectrum, whatever is asked first."""
     rng = np.random.default_rng(0)
     a, y = rng.standard_normal((60, 20)), rng.standard_normal((60, 2))
     if copied:
         a[:, 19] = a[:, 0]
-    found = factor.Factor.from_rows([np.hstack([a, y])], 20, np.zeros(20, int), 60)
-    seen, svd = [], np.linalg.svd
-    with monkeypatch.context() as m:
-        m.setattr(np.linalg, "svd", lambda a, **how: seen.append(a.shape) or svd(a, **how))
-        w = found.solve_svd()
-        assert found.full_rank != copied
-        assert found.determined.tolist() == [not copied, *[True] * 18, not copied]
-    assert seen.count((20, 20)) == 1
-    np.testing.assert_allclose(w, np.linalg.lstsq(a, y)[0], atol=1e-13)
-
-
-def test_a_copy_is_seen_without_a_spectrum() -> None:
-    a = np.random.default_rng(0).standard_normal((60, 20))
-    a[:, 19] = a[:, 0]
-    found = factor.Factor.from_rows([a], 20, np.zeros(20, int), 60)
-    assert not found.full_rank
-    assert not {"svd", "singular_values"} & set(vars(found))
+    q, r = np.linalg.qr(a)
+    found = factor.factor_of(r, np.zeros(20, int), 60)
+    assert isinstance(found, factor.Truncated if copied else factor.Triangle)
+    assert found.determined.tolist() == [not copied, *[True] * 18, not copied]
+    expected = np.linalg.lstsq(a, y)[0]
+    for w in (found.solve(q.T @ y), found.solve_by_svd(q.T @ y)):
+        np.testing.assert_allclose(w, expected, atol=1e-13)

@@ -8,63 +8,46 @@ import numpy as np
 import pytest
 
 import convsolve as cs
-from convsolve.leastsquares import system
-from convsolve.linalg import qr as triangle
-from support import oracle
+from convsolve.linalg.qr import tree_qr
+from convsolve.problem.sizes import Limits
+from support import dense
 from support.cases import EPS, as_channels, from_svd
+from support.geometry import Geometry, over_geometries
 
 RNG = np.random.default_rng(0)
 N = RNG.integers(-9, 10, (60, 2)).astype(float)
 
 
-def spec_of(case: oracle.Case) -> cs.ConvSpec:
-    return cs.ConvSpec(case.taps, case.stride, case.padding, case.dilation, case.groups)
-
-
-def centred(a: np.ndarray, bias: bool) -> np.ndarray:
-    return a - a.mean(0) if bias else a
-
-
-def dense(case: oracle.Case) -> tuple[cs.Problem, list[np.ndarray]]:
-    """A problem of normal noise, with a bias half of the time, and its centred matrices."""
-    x = np.random.default_rng(case.seed).standard_normal(case.x_shape)
-    bias = bool(case.seed % 2)
-    outputs = case.groups * case.outputs
-    problem = cs.Problem(x, spec=spec_of(case), out_channels=outputs, bias=bias)
-    a = oracle.design_matrix(x, case.taps, *case.args)
-    return problem, [centred(g, bias) for g in a]
-
-
-@oracle.over_geometries(5)
-def test_gain_resolution_and_leverage_against_the_dense_matrix(case: oracle.Case) -> None:
-    """With the pseudo-inverse of A, whatever its rank."""
-    problem, matrices = dense(case)
-    report = cs.identify(problem)
-    shape = (*case.taps, case.inputs)
+@over_geometries(5)
+def test_gain_resolution_and_leverage_against_the_dense_matrix(geometry: Geometry) -> None:
+    """With the pseudo-inverse of A, whatever its rank; of white noise."""
+    spec, bias, ridge = geometry.spec, geometry.bias, 0.3
+    x, _ = geometry.noise()
+    report = cs.identify(geometry.problem(x, bias=bias))
+    per_group = geometry.outputs // spec.groups
     hat = []
-    for g, a in enumerate(matrices):
+    for g, a in enumerate(dense.design_matrix(x, spec)):
+        a = dense.centred(a) if bias else a
         inverse = np.linalg.pinv(a, rcond=1e-10)
-        spread = inverse @ inverse.T
-        projection = inverse @ a
-        mask = np.abs(np.diag(projection) - 1) < 1e-8
-        gain = np.where(mask, np.sqrt(np.diag(spread)), np.inf).reshape(shape)
-        norms = np.linalg.norm(a - a.mean(0), axis=0).reshape(shape)
-        kept = np.diag(projection).reshape(shape)
-        ridge = 0.3
+        kept = np.diag(inverse @ a)
+        gain = np.sqrt(np.diag(inverse @ inverse.T))
+        gain[np.abs(kept - 1) >= 1e-8] = np.inf
+        norms = np.linalg.norm(dense.centred(a), axis=0)
+        weak = np.isfinite(gain) & (norms * np.where(np.isfinite(gain), gain, 0) > 100)
         damped = np.diag(np.linalg.solve(a.T @ a + ridge * np.eye(a.shape[1]), a.T @ a))
-        for o in range(g * case.outputs, (g + 1) * case.outputs):
-            np.testing.assert_allclose(report.noise_gain[..., o], gain, rtol=1e-7)
-            weak = np.isfinite(gain) & (norms * np.where(np.isfinite(gain), gain, 0) > 100)
-            assert np.array_equal(report.weakly_determined[..., o], weak)
-            np.testing.assert_allclose(report.resolution()[..., o], kept, atol=1e-8)
-            np.testing.assert_allclose(
-                report.resolution(ridge)[..., o].reshape(-1), damped, atol=1e-12
-            )
-        hat.append(np.diag(a @ inverse) + problem.bias / len(a))
-    leverage = np.asarray(report.leverage()).reshape(-1, case.groups)
+        for o in range(g * per_group, (g + 1) * per_group):
+
+            def of(values: np.ndarray, o: int = o) -> np.ndarray:
+                return values[..., o].reshape(-1)
+
+            np.testing.assert_allclose(of(report.noise_gain), gain, rtol=1e-7)
+            assert np.array_equal(of(report.weakly_determined), weak)
+            np.testing.assert_allclose(of(report.resolution()), kept, atol=1e-8)
+            np.testing.assert_allclose(of(report.resolution(ridge)), damped, atol=1e-12)
+        hat.append(np.diag(a @ inverse) + bias / len(a))
+    leverage = np.asarray(report.leverage()).reshape(-1, spec.groups)
     np.testing.assert_allclose(leverage.T, hat, atol=1e-8)
-    ranks = np.array(report.group_ranks) + problem.bias
-    np.testing.assert_allclose(leverage.sum(0), ranks, atol=1e-8)
+    np.testing.assert_allclose(leverage.sum(0), np.array(report.group_ranks) + bias, atol=1e-8)
 
 
 def test_noise_gain_is_the_standard_error_of_the_answer() -> None:
@@ -95,7 +78,7 @@ def test_leverage_has_the_form_of_the_records() -> None:
     records = [N[:20], N[20:22], N[22:50], N[30:50]]
     parts = cs.identify(cs.Problem(records, kernel_size=3)).leverage()
     assert [p.shape for p in parts] == [(18,), (0,), (26,), (18,)]
-    a = np.concatenate([oracle.design_matrix(r[None], (3,))[0] for r in records if len(r) > 2])
+    (a,) = dense.design_matrix(records, cs.ConvSpec(3))
     hat = np.diag(a @ np.linalg.pinv(a))
     np.testing.assert_allclose(np.concatenate(parts), hat, atol=1e-12)
 
@@ -115,7 +98,8 @@ def test_a_transient_has_all_the_leverage() -> None:
 def test_ridge_for_meets_its_bound_and_no_more(condition: float, bias: bool) -> None:
     x = np.cumsum(np.cumsum(N, axis=0), axis=0)
     report = cs.identify(cs.Problem(x, kernel_size=4, bias=bias))
-    a = centred(oracle.design_matrix(x[None], (4,))[0], bias)
+    (a,) = dense.design_matrix([x], cs.ConvSpec(4))
+    a = dense.centred(a) if bias else a
     ridge = report.ridge_for(condition)
     values = np.linalg.svd(np.vstack([a, np.sqrt(ridge) * np.eye(8)]), compute_uv=False)
     if values[0] / values[-1] < condition * (1 - 1e-9):
@@ -250,33 +234,26 @@ def test_white_noise_is_well_determined() -> None:
 
 
 @pytest.mark.parametrize("kappa", [1e1, 1e3, 1e4, 1e5])
-def test_a_gram_gives_the_condition_to_ten_digits(
-    kappa: float, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(system, "SMALL_NUMBERS", 0)
+def test_a_gram_gives_the_condition_to_ten_digits(kappa: float) -> None:
     a = from_svd(300, 12, kappa, np.random.default_rng(1))
-    report = cs.identify(as_channels(a, a[:, :1]))
+    report = cs.identify(as_channels(a, a[:, :1]), limits=Limits(small_numbers=0))
     assert report.method.startswith("Cholesky")
     assert report.condition == pytest.approx(kappa, rel=1e-10 + 8 * 12 * EPS * kappa)
 
 
 @pytest.mark.parametrize("rows", [3, 40, 41, 999])
 @pytest.mark.parametrize("block", [1, 7, 64, 1000])
-def test_a_tree_of_blocks_is_one_qr(rows: int, block: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(triangle, "TREE_NUMBERS", 1)
+def test_a_tree_of_blocks_is_one_qr(rows: int, block: int) -> None:
     a = np.random.default_rng(rows).standard_normal((rows, 5))
-    r = triangle.tree_qr(a[i : i + block] for i in range(0, rows, block))
+    r = tree_qr((a[i : i + block] for i in range(0, rows, block)), numbers=1)
     assert r.shape == (min(rows, 5), 5)
     assert not np.tril(r, -1).any()
     np.testing.assert_allclose(r.T @ r, a.T @ a, rtol=0, atol=1e-13 * np.linalg.norm(a) ** 2)
 
 
 @pytest.mark.parametrize("kappa", [1e2, 1e8, 1e12])
-def test_a_tree_loses_no_small_singular_value(
-    kappa: float, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(triangle, "TREE_NUMBERS", 1)
+def test_a_tree_loses_no_small_singular_value(kappa: float) -> None:
     a = from_svd(2000, 20, kappa, np.random.default_rng(2))
-    r = triangle.tree_qr(a[i : i + 17] for i in range(0, 2000, 17))
+    r = tree_qr((a[i : i + 17] for i in range(0, 2000, 17)), numbers=1)
     values = np.linalg.svd(r, compute_uv=False)
     np.testing.assert_allclose(values, np.linalg.svd(a, compute_uv=False), rtol=0, atol=10 * EPS)

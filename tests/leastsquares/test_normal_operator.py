@@ -10,32 +10,18 @@ import numpy as np
 import pytest
 
 import convsolve as cs
-from convsolve.leastsquares.analysis import prepare
+from convsolve.leastsquares.analysis import analyse
 from convsolve.leastsquares.certificate import EXACT
 from convsolve.leastsquares.normal_operator import normal_equations
-from convsolve.leastsquares.system import System
+from convsolve.leastsquares.penalty import RIDGE
 from convsolve.linalg.conjugate_gradient import Conjugate, Evidence, inverse_form
 from convsolve.operators.overlap_save import Series
 from convsolve.operators.toeplitz import Gram
 from convsolve.operators.whitening import Preconditioner
-from support import oracle
+from support import dense
 from support.cases import EPS
 from support.coloured import coloured, convolved
-
-
-def problem_of(case, y=None, bias=False):
-    x, *_ = (a.astype(float) for a in case.integers(case.x_shape))
-    spec = cs.ConvSpec(case.taps, case.stride, case.padding, case.dilation, case.groups)
-    return cs.Problem(x, y, spec=spec, bias=bias)
-
-
-def dense(case, system):
-    """Design matrices in the coordinates of `System`, (groups, rows, P)."""
-    (x,) = case.integers(case.x_shape)
-    a = oracle.design_matrix(x, case.taps, *case.args).astype(float)
-    if system.prepared.problem.bias:
-        a = a - a.mean(1, keepdims=True)
-    return np.ldexp(a, -system.exponents[:, None])
+from support.geometry import over_geometries
 
 
 def series(*records):
@@ -46,16 +32,20 @@ def series(*records):
 # --- the operator
 
 
-@oracle.over_geometries(12)
-def test_operator_is_the_dense_gram(case):
+@over_geometries(12)
+def test_operator_is_the_dense_gram(geometry):
+    x = geometry.integers(geometry.x_shape)[0].astype(float)
+    whole = dense.design_matrix(x, geometry.spec)
     for bias, ridge in ((False, 0.0), (True, 0.5)):
-        problem = problem_of(case, bias=bias)
-        system = System(prepare(problem), ridge)
-        for normal, a in zip(normal_equations(system), dense(case, system), strict=True):
+        problem = geometry.problem(x, bias=bias)
+        system = analyse(problem).system(RIDGE, ridge)
+        # In the coordinates of `System`.
+        exponents = system.scaling.exponents[:, None]
+        scaled = np.ldexp(dense.centred(whole) if bias else whole, -exponents)
+        for normal, a in zip(normal_equations(system), scaled, strict=True):
             p = a.shape[1]
-            # From its coordinates to those of System.
             found = normal.product(np.eye(p) / normal.stretch) / normal.stretch
-            wanted = a.T @ a + np.diag(system.root_ridge[normal.group] ** 2)
+            wanted = a.T @ a + np.diag(system.scaling.root_ridge[normal.group] ** 2)
             assert np.abs(found - wanted).max() <= 1e-13 * max(1.0, np.abs(wanted).max())
             assert np.abs(found - found.T).max() <= 1e-13 * max(1.0, np.abs(wanted).max())
 
@@ -69,7 +59,7 @@ def test_operator_by_the_edges_and_by_the_rows(shape, taps, long):
     rng = np.random.default_rng(0)
     shape = shape if long else tuple(k + 1 for k in taps)
     x = rng.standard_normal((2, *shape, 2))
-    a = oracle.design_matrix(x, taps)[0]
+    a = dense.design_matrix(x, cs.ConvSpec(taps))[0]
     parts = [Series(x, np.ones(2), np.zeros(2))]
     gram = Gram(parts, taps, np.arange(a.shape[1]), (a**2).sum(0))
     assert gram.toeplitz == long
@@ -180,16 +170,16 @@ def test_certificate_without_a_factor_is_a_bound(noise, off, times):
     """Never below the backward error of an answer that is off, and within three times of it."""
     rng = np.random.default_rng(14)
     problem, w = convolved(rng, coloured(rng, 120, 1, 0.9, times), 12, 1, noise)
-    system = System(prepare(problem))
-    (normal,) = normal_equations(system)
+    regression = analyse(problem).regression(RIDGE, 0.0)
+    (normal,) = normal_equations(regression.system)
     reference = cs.solve(problem, cs.LeastSquares("svd")).kernel
     kernel = reference * (1 + off * rng.standard_normal(w.shape))
-    v = system.from_user(kernel)
-    r_norm, g = system.apply(v)
+    v = regression.from_user(kernel)
+    r_norm, g = regression.residual(v)
     (bound,) = normal.backward_error(v[0], r_norm[0], g[0], EXACT)
-    a = oracle.design_matrix(problem.x[0][None], (12,), padding=((11, 0),))[0]
-    scale = np.ldexp(1.0, system.exponents[0])
-    y = np.ldexp(problem.y[0][:, 0], -system.prepared.y_exponents[0])
+    (a,) = dense.design_matrix([*problem.x], problem.spec)
+    scale = np.ldexp(1.0, regression.scaling.exponents[0])
+    y = np.ldexp(problem.y[0][:, 0], -regression.y_exponents[0])
     eta = exact_backward_error(a / scale, y, v[0, :, 0])
     assert bound >= eta * (1 - 1e-3) - EPS
     assert bound <= 3 * eta or bound <= EXACT
@@ -206,12 +196,12 @@ def test_a_toeplitz_answer_that_ignores_the_edges_fails():
     r = [x[: len(x) - m] @ x[m:] for m in range(taps)]
     c = [x[: len(x) - m] @ y[m:] for m in range(taps)]
     w = solve_toeplitz(r, c)[::-1]
-    system = System(prepare(problem))
-    v = system.from_user(w[:, None, None])
-    (normal,) = normal_equations(system)
-    r_norm, g = system.apply(v)
+    regression = analyse(problem).regression(RIDGE, 0.0)
+    v = regression.from_user(w[:, None, None])
+    (normal,) = normal_equations(regression.system)
+    r_norm, g = regression.residual(v)
     (bound,) = normal.backward_error(v[0], r_norm[0], g[0], EXACT)
-    true = system.certify(v).value
+    true = regression.certify(v).value
     assert true <= bound <= 2 * true
     assert bound > 1e8 * EXACT
 
@@ -242,7 +232,8 @@ def test_quadrature_bounds_the_form_from_above():
 
 
 def proved(problem, ridge=0.0):
-    return [n.full_rank(200) for n in normal_equations(System(prepare(problem), ridge))]
+    system = analyse(problem).system(RIDGE, ridge)
+    return [n.full_rank(200) for n in normal_equations(system)]
 
 
 def without_y(x, taps, **options):

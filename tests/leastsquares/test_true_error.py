@@ -5,7 +5,6 @@ CONVSOLVE_EXAMPLES=5000 tries that many problems.
 
 from __future__ import annotations
 
-import math
 import os
 import warnings
 from typing import Any, NamedTuple
@@ -16,9 +15,10 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 import convsolve as cs
-from convsolve.leastsquares.analysis import prepare
-from convsolve.leastsquares.system import System
-from support import oracle
+from convsolve.leastsquares.analysis import analyse
+from convsolve.leastsquares.penalty import RIDGE
+from support import dense
+from support.geometry import geometries
 from support.true_error import backward_error
 
 EPS = float(np.finfo(float).eps)
@@ -46,20 +46,14 @@ def uneven(draw: st.DrawFn, ndim: int) -> Uneven:
     """Channels of sizes 1e-8 to 1e8, some silent; a ridge among their squares, or none; few rows,
     mostly fewer than unknowns, and padding that some taps see nothing but.
     """
-    paddings = draw(st.sampled_from([("explicit",), (*oracle.PADDINGS, "explicit")]))
-    case = draw(oracle.cases((ndim,), paddings))
-    assume(
-        case.rows < math.prod(case.taps) * case.inputs or (case.rows < 12 and case.seed % 4 == 0)
-    )
+    case = draw(geometries(ndim=ndim, padding=draw(st.sampled_from(["explicit", None]))))
+    assume(case.rows < case.unknowns or (case.rows < 12 and case.seed % 4 == 0))
     rng = np.random.default_rng(case.seed)
-    channels = case.x_shape[-1]
-    sizes = 10.0 ** rng.uniform(-8, 8, channels) * (rng.random(channels) < 0.9)
+    sizes = 10.0 ** rng.uniform(-8, 8, case.channels) * (rng.random(case.channels) < 0.9)
     x, y = rng.standard_normal(case.x_shape) * sizes, rng.standard_normal(case.y_shape)
     ridge = (sizes.max() * 10.0 ** rng.uniform(-12, 1)) ** 2 if rng.random() < 0.8 else 0.0
-    arguments = {"kernel_size": case.taps, "stride": case.stride, "dilation": case.dilation}
-    arguments |= {"padding": case.padding, "groups": case.groups, "bias": draw(st.booleans())}
-    matrices = oracle.design_matrix(x, case.taps, *case.args)
-    return Uneven(x, y, arguments, ridge, matrices)
+    arguments = {"spec": case.spec, "bias": draw(st.booleans())}
+    return Uneven(x, y, arguments, ridge, dense.design_matrix(x, case.spec))
 
 
 @pytest.mark.parametrize("ndim", [1, 2])
@@ -100,7 +94,7 @@ def test_a_loud_tap_that_reads_padding_alone(solver: str, ridge: float) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", cs.IdentifiabilityWarning)
         fit = cs.solve(cs.Problem(x, y, **arguments), SOLVERS[solver](ridge))
-    a = oracle.design_matrix(x[None], (3,), 1, 2, ((0, 3),))[0]
+    a = dense.design_matrix(x[None], cs.ConvSpec(**arguments))[0]
     assert backward_error(a, y, np.asarray(fit.kernel).reshape(6, 1), ridge) <= 4 * EPS
     assert not fit.kernel[2].any()
 
@@ -108,12 +102,12 @@ def test_a_loud_tap_that_reads_padding_alone(solver: str, ridge: float) -> None:
 def test_a_bound_of_an_answer_that_is_wrong_at_a_tap_of_padding_alone() -> None:
     """Where a column is zero the ridge alone is its size."""
     x, y, arguments = loud_and_quiet()
-    a = oracle.design_matrix(x[None], (3,), 1, 2, ((0, 3),))[0]
+    a = dense.design_matrix(x[None], cs.ConvSpec(**arguments))[0]
     problem = cs.Problem(x, y, **arguments)
     wrong = np.array(cs.solve(problem, cs.LeastSquares(ridge=0.1)).kernel)
     wrong[2, 0] += 1e-9
-    system = System(prepare(problem), 0.1)
-    certificate = system.certify(system.from_user(wrong))
+    regression = analyse(problem).regression(RIDGE, 0.1)
+    certificate = regression.certify(regression.from_user(wrong))
     assert certificate.value >= backward_error(a, y, wrong.reshape(6, 1), 0.1) > 1e5 * EPS
 
 

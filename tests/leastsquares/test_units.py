@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 import convsolve as cs
-from convsolve.leastsquares import analysis as prepared
-from convsolve.leastsquares import system
+from convsolve.problem.sizes import Limits
 from convsolve.solvers.auto import choose
-from support.cases import CLOSED, EPS, TABLE, exact_least_squares
+from support.cases import CLOSED, EPS, TABLE
+from support.dense import exact_least_squares
 
 RNG = np.random.default_rng(0)
 N, M = RNG.integers(-9, 10, (2, 40)).astype(float)
@@ -176,7 +176,7 @@ def test_score_and_loss_of_huge_data_say_no_nan() -> None:
     assert np.isfinite(table.rows[0]["gap"])
 
 
-def test_the_rule_of_the_default_solver(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_rule_of_the_default_solver() -> None:
     x = np.random.default_rng(1).standard_normal(60_000)
     long = cs.Problem(x, x[19:], kernel_size=20)
     assert cs.solve(long).stats["solver"] == "NormalEquations"
@@ -186,7 +186,7 @@ def test_the_rule_of_the_default_solver(monkeypatch: pytest.MonkeyPatch) -> None
         shape = (40_000,) if isinstance(taps, int) else (200, 200)
         x = np.zeros((*shape, channels))
         problem = cs.Problem(x, kernel_size=taps, out_channels=outputs, **options)
-        return choose(problem).name
+        return choose(problem.sizes(), problem.spec).name
 
     both = ["NormalEquations", "ConjugateGradient"]
     assert [chosen(k) for k in (849, 850)] == both
@@ -195,27 +195,27 @@ def test_the_rule_of_the_default_solver(monkeypatch: pytest.MonkeyPatch) -> None
     assert chosen(900, 8, 8, groups=4) == "ConjugateGradient"
     assert chosen((30, 30)) == "NormalEquations"
     assert chosen(39_900) == "LeastSquares(qr)"
-    monkeypatch.setattr(prepared, "MAX_FACTOR_BYTES", 100)
-    wide = cs.Problem(N[:12], M[:5], kernel_size=8)
-    assert cs.solve(wide, cs.AutoSolver(1.0)).stats["solver"] == "NormalEquations"
+    wide, limits = cs.Problem(N[:12], M[:5], kernel_size=8), Limits(factor_bytes=100)
+    fit = cs.solve(wide, cs.AutoSolver(1.0), limits=limits)
+    assert fit.stats["solver"] == "NormalEquations"
 
 
-def test_streaming_beyond_what_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_streaming_beyond_what_is_kept(rng: np.random.Generator) -> None:
     """Rows made anew for every pass give the same moments, factors and answer."""
-    x, y = RNG.standard_normal((3, 50, 2)), RNG.standard_normal((3, 46, 2))
+    x, y = rng.standard_normal((3, 50, 2)), rng.standard_normal((3, 46, 2))
     kept = cs.solve(cs.Problem(x, y, kernel_size=5, bias=True), cs.NormalEquations())
-    monkeypatch.setattr(prepared, "KEPT_NUMBERS", 0)
-    monkeypatch.setattr("convsolve.operators.windows.BLOCK_NUMBERS", 64)
-    again = cs.solve(cs.Problem(x, y, kernel_size=5, bias=True), cs.NormalEquations())
+    problem, few = (
+        cs.Problem(x, y, kernel_size=5, bias=True),
+        Limits(kept_numbers=0, block_numbers=64),
+    )
+    again = cs.solve(problem, cs.NormalEquations(), limits=few)
     np.testing.assert_allclose(again.kernel, kept.kernel, rtol=1e-12)
     np.testing.assert_allclose(again.bias, kept.bias, rtol=1e-12)
 
 
-def test_no_gram_beyond_its_memory_either(monkeypatch: pytest.MonkeyPatch) -> None:
-    x = np.sin(np.arange(500.0))
-    monkeypatch.setattr(prepared, "MAX_FACTOR_BYTES", 100)
-    monkeypatch.setattr(system, "MAX_GRAM_BYTES", 100)
-    report = cs.identify(cs.Problem(x, kernel_size=10))
+def test_no_gram_beyond_its_memory_either() -> None:
+    x, limits = np.sin(np.arange(500.0)), Limits(factor_bytes=100, gram_bytes=100)
+    report = cs.identify(cs.Problem(x, kernel_size=10), limits=limits)
     assert report.verdict == "undecided"
     assert "a QR of 10 unknowns would take" in " ".join(str(report).split())
     assert report.to_dict()["verdict"] == "undecided"
@@ -242,9 +242,9 @@ def test_a_ridge_that_is_no_number_is_refused(ridge: object) -> None:
 
 
 @pytest.mark.parametrize("power", [8, 24, 47, 60])
-def test_wide_data_at_any_ratio_of_units(power: int) -> None:
+def test_wide_data_at_any_ratio_of_units(power: int, rng: np.random.Generator) -> None:
     """The null space is one, and the answer the shortest, whatever the units of the channels."""
-    x = RNG.integers(-1000, 1000, (6, 2)) / 1000.0
+    x = rng.integers(-1000, 1000, (6, 2)) / 1000.0
     x = x * [2.0 ** (power // 2), 2.0 ** -(power - power // 2)]
     y = N[:4]
     a = np.stack([x[t : t + 3].reshape(-1) for t in range(4)])

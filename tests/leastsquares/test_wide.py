@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import tracemalloc
 import warnings
 
@@ -9,14 +10,14 @@ import numpy as np
 import pytest
 
 import convsolve as cs
-from convsolve.leastsquares.analysis import Prepared, prepare
-from convsolve.leastsquares.system import System
+from convsolve.leastsquares.analysis import analyse
+from convsolve.leastsquares.penalty import RIDGE
 from convsolve.linalg import minimum_norm as rowspace
 from convsolve.linalg import qr as triangle
 from convsolve.linalg.minimum_norm import distances, outside
 from convsolve.linalg.qr import tall_qr, tall_svd
-from support.cases import EPS, as_channels, exact_least_squares
-from support.rational import rank_and_mask
+from support.cases import EPS, as_channels
+from support.dense import exact_least_squares, rank_and_mask
 
 M, P, Q = 6, 14, 2
 # Powers of two of the columns: alike, of two units, of units at the ends of float64's digits.
@@ -42,12 +43,6 @@ def data(unit: str = "alike", seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
     rng = np.random.default_rng(seed)
     a = rng.integers(-9, 10, (M, P)).astype(float)
     return np.ldexp(a, UNITS[unit]), rng.integers(-9, 10, (M, Q)).astype(float)
-
-
-def exact_ridge(a: np.ndarray, y: np.ndarray, ridge: float) -> np.ndarray:
-    """The first unknowns of the minimum norm of [A, √ridge I], for a power of 4, times a square."""
-    joined = np.hstack([a, np.sqrt(ridge) * np.eye(len(a))])
-    return exact_least_squares(joined, y)[: a.shape[1]]
 
 
 def solved(problem: cs.Problem, solver: cs.Solver | None = None) -> cs.Solution:
@@ -82,14 +77,14 @@ def test_a_ridge(unit: str, ridge: float) -> None:
     a, y = data(unit)
     fit = cs.solve(as_channels(a, y), cs.AutoSolver(ridge=ridge))
     assert fit.ok
-    close(fit, exact_ridge(a, y, ridge))
+    close(fit, exact_least_squares(a, y, ridge))
 
 
 @pytest.mark.parametrize("solver", [cs.LeastSquares, cs.NormalEquations, cs.AutoSolver])
 def test_every_closed_form_takes_the_dual(solver: type) -> None:
     a, y = (v[:3] for v in data())  # a quarter of the unknowns or less
     fit = cs.solve(as_channels(a, y), solver(ridge=0.25))
-    close(fit, exact_ridge(a, y, 0.25))
+    close(fit, exact_least_squares(a, y, 0.25))
     assert fit.stats.get("route", "QR of the design matrix") == "QR of the design matrix"
 
 
@@ -115,7 +110,7 @@ def test_repeated_rows_under_a_ridge(unit: str, ridge: float) -> None:
     a, y = data(unit)
     a[1] = a[0]
     fit = cs.solve(as_channels(a, y), cs.AutoSolver(ridge=ridge))
-    truth = exact_ridge(a, y, ridge)
+    truth = exact_least_squares(a, y, ridge)
     # Beside a ridge that rounding does not drown, the rounding of A over the ridge's own size.
     size = np.hypot(np.linalg.norm(a, axis=0), np.sqrt(ridge)).max() / np.sqrt(ridge)
     close(fit, truth, 1e-13 if ridge < 1 else 1e-14 * size**2)
@@ -135,7 +130,7 @@ def test_a_bias_is_not_penalised(ridge: float) -> None:
     a, y = data()
     fit = cs.solve(as_channels(a + 1000, y, bias=True), cs.AutoSolver(ridge=ridge))
     centred = [M * v - v.sum(0) for v in (a, y)]
-    truth = exact_ridge(*centred, M * M * ridge)
+    truth = exact_least_squares(*centred, M * M * ridge)
     close(fit, truth)
     mean = y.mean(0) - (a + 1000).mean(0) @ truth
     np.testing.assert_allclose(fit.bias, mean, atol=1e-11 * np.abs(y).max())
@@ -147,7 +142,7 @@ def test_groups(ridge: float) -> None:
     a, y = (np.hstack(arrays) for arrays in zip(*parts, strict=True))
     problem, solver = as_channels(a, y, groups=2), cs.AutoSolver(ridge=ridge)
     fit = cs.solve(problem, solver) if ridge else solved(problem, solver)
-    truth = np.hstack([exact_ridge(*part, ridge) for part in parts])
+    truth = np.hstack([exact_least_squares(*part, ridge) for part in parts])
     for first in (0, Q):
         one = np.asarray(fit.kernel).reshape(P, 2 * Q)[:, first : first + Q]
         wanted = truth[:, first : first + Q]
@@ -161,7 +156,7 @@ def test_long_kernels(ridge: float) -> None:
     problem, solver = cs.Problem(x, y, kernel_size=300), cs.AutoSolver(ridge=ridge)
     fit = cs.solve(problem, solver) if ridge else solved(problem, solver)
     a = np.lib.stride_tricks.sliding_window_view(x, 300)
-    close(fit, exact_ridge(a, y[:, None], ridge))
+    close(fit, exact_least_squares(a, y[:, None], ridge))
 
 
 def test_no_signal() -> None:
@@ -290,12 +285,12 @@ def test_distances_to_a_span_do_not_cancel() -> None:
 def test_a_wrong_answer_is_not_certified(ridge: float) -> None:
     a, y = data()
     problem = as_channels(a, y)
-    system = System(prepare(problem), ridge)
-    kernel = exact_ridge(a, y, ridge)
+    regression = analyse(problem).regression(RIDGE, ridge)
+    kernel = exact_least_squares(a, y, ridge)
     for error, exact in ((0.0, True), (1e-10, False)):
         # Along the rows, so that the fit suffers.
         wrong = kernel + error * a.T @ np.ones((M, Q))
-        assert system.certify(system.from_user(wrong)).exact is exact
+        assert regression.certify(regression.from_user(wrong)).exact is exact
 
 
 @pytest.mark.parametrize("ridge", [1e-6, 1e-2, 1.0, 1e3])
@@ -303,11 +298,11 @@ def test_a_wrong_answer_is_not_certified(ridge: float) -> None:
 def test_the_bound_of_the_dual_is_the_norm_of_the_whole(unit: str, ridge: float) -> None:
     a, y = data(unit)
     problem = as_channels(a, y)
-    system = System(prepare(problem), ridge)
+    system = analyse(problem).system(RIDGE, ridge)
     factor = system.qr_factor(0)
     assert factor is not None
-    scaled = np.ldexp(a, -system.exponents[0])
-    whole = np.vstack([scaled, np.diag(system.root_ridge[0])])
+    scaled = np.ldexp(a, -system.scaling.exponents[0])
+    whole = np.vstack([scaled, np.diag(system.scaling.root_ridge[0])])
     g = np.random.default_rng(4).standard_normal((P, 3))
     r = np.linalg.qr(whole, mode="r")
     wanted = np.linalg.norm(np.linalg.solve(r.T, g), axis=0)
@@ -345,28 +340,27 @@ def test_memory_grows_with_rows_times_unknowns(
     problem = cs.Problem(x, rng.standard_normal(rows), kernel_size=(taps,), bias=bias)
     numbers = rows * taps * len(units)
     cs.solve(problem, cs.AutoSolver(ridge=1.0))  # what is imported or compiled is not counted
-    problem.prepared = None
     for solver in (cs.AutoSolver(ridge=ridge), cs.NormalEquations(ridge=ridge)):
-        problem.prepared = None
-        assert peak(lambda solver=solver: cs.solve(problem, solver)) < 12 * 8 * numbers
+        fresh = copy.copy(problem)  # of which nothing is known yet
+        assert peak(lambda solver=solver, one=fresh: cs.solve(one, solver)) < 12 * 8 * numbers
 
 
 def test_a_report_takes_no_more() -> None:
     rows, taps = 30, 3000
     x = np.random.default_rng(6).standard_normal(rows + taps - 1)
     report = cs.identify(cs.Problem(x, kernel_size=taps, bias=True))
-    told: list[str] = []
-    assert peak(lambda: told.append(str(report))) < 12 * 8 * rows * taps
-    assert "rank       29 of 3000, nullity 2971" in told[0]
-    assert "none of 3000 identifiable" in told[0]
-    assert "more rows of y are needed" in told[0]
-    assert "a ridge picks one answer" in told[0]
+    words: list[str] = []
+    assert peak(lambda: words.append(str(report))) < 12 * 8 * rows * taps
+    assert "rank       29 of 3000, nullity 2971" in words[0]
+    assert "none of 3000 identifiable" in words[0]
+    assert "more rows of y are needed" in words[0]
+    assert "a ridge picks one answer" in words[0]
     assert peak(lambda: (report.to_dict(), report.descent())) < 16 * 8 * rows * taps
 
 
 def test_what_fits_is_counted_by_rows() -> None:
     x = np.zeros(50_000 + 300 - 1)
-    assert Prepared(cs.Problem(x, kernel_size=50_000)).fits
+    assert cs.Problem(x, kernel_size=50_000).sizes().factor_fits
     wide = cs.Problem(np.ones(50_000 + 3000 - 1), np.ones(3000), kernel_size=50_000)
     with pytest.raises(cs.SolveError, match=r"a QR of 50000 unknowns would take .* GiB"):
         cs.solve(wide, cs.LeastSquares(ridge=1.0))

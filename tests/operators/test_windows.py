@@ -9,7 +9,6 @@ import pytest
 import scipy.signal
 
 import convsolve as cs
-from convsolve.operators import windows as convolution
 from convsolve.operators.jax_convolution import forward, gather_rows
 from convsolve.operators.windows import (
     design_matrix,
@@ -18,19 +17,10 @@ from convsolve.operators.windows import (
     row_blocks,
     windows,
 )
-from support import oracle
+from support import dense
+from support.geometry import over_geometries
 
 FLOATS = (np.float32, np.float64)
-
-
-def spec_of(case):
-    return cs.ConvSpec(case.taps, case.stride, case.padding, case.dilation, case.groups)
-
-
-def floats(case, *shapes):
-    """Integer arrays and the same numbers as floats, float32 and float64 in turn."""
-    arrays = case.integers(*shapes)
-    return arrays, [a.astype(FLOATS[case.seed % 2]) for a in arrays]
 
 
 @partial(jax.jit, static_argnums=2)
@@ -42,68 +32,56 @@ def adjoint(x, r, spec):
     return g
 
 
-def matrix_of(case, x):
-    return oracle.design_matrix(x, case.taps, *case.args)
-
-
-@oracle.over_geometries(4)
-def test_forward(case):
-    (x, w), (xf, wf) = floats(case, case.x_shape, case.w_shape)
+@over_geometries(4, compiles=True)
+def test_forward_and_adjoint(geometry):
+    """Exact of integers; and <A w, r> = <w, A' r> in real numbers, whose sums agree to rounding."""
+    spec, shapes = geometry.spec, (geometry.x_shape, geometry.w_shape, geometry.y_shape)
+    x, w, r = geometry.integers(*shapes)
+    sums = dense.design_matrix(x, spec).swapaxes(1, 2) @ dense.by_group(r, spec.groups)
     with jax.enable_x64(True):
-        y = forward(xf, wf, spec_of(case))
-    assert y.dtype == xf.dtype
-    np.testing.assert_array_equal(y, oracle.convolve(x, w, *case.args))
-
-
-@oracle.over_geometries(3)
-def test_adjoint(case):
-    (x, r), (xf, rf) = floats(case, case.x_shape, case.y_shape)
-    with jax.enable_x64(True):
-        g = adjoint(xf, rf, spec_of(case))
-    parts = r.reshape(-1, case.groups, case.outputs).transpose(1, 0, 2)
-    expected = matrix_of(case, x).transpose(0, 2, 1) @ parts  # (groups, P, outputs)
-    assert g.dtype == xf.dtype
-    np.testing.assert_array_equal(g, expected.transpose(1, 0, 2).reshape(case.w_shape))
-
-
-@oracle.over_geometries(2)
-def test_dot(case):
-    # <A w, r> = <w, A' r> in real numbers; the sums agree to rounding.
-    rng = np.random.default_rng(case.seed)
-    x, w, r = (rng.normal(size=s) for s in (case.x_shape, case.w_shape, case.y_shape))
-    with jax.enable_x64(True):
-        y, g = forward(x, w, spec_of(case)), adjoint(x, r, spec_of(case))
+        for dtype in FLOATS:
+            y, g = (
+                forward(x.astype(dtype), w.astype(dtype), spec),
+                adjoint(x.astype(dtype), r.astype(dtype), spec),
+            )
+            assert y.dtype == g.dtype == dtype
+            np.testing.assert_array_equal(y, dense.convolve(x, w, spec))
+            np.testing.assert_array_equal(g, dense.as_kernel(sums, spec.kernel_size))
+        rng = np.random.default_rng(geometry.seed)
+        x, w, r = (rng.normal(size=shape) for shape in shapes)
+        y, g = forward(x, w, spec), adjoint(x, r, spec)
     size = np.linalg.norm(y) * np.linalg.norm(r)
     assert abs(np.vdot(y, r) - np.vdot(w, g)) <= 1e-14 * size
 
 
-@oracle.over_geometries(20)
-def test_design_matrix(case):
-    (x,), (xf,) = floats(case, case.x_shape)
-    a = design_matrix(xf, spec_of(case))
+@over_geometries(20)
+def test_design_matrix(geometry):
+    (x,) = geometry.integers(geometry.x_shape)
+    dtype = FLOATS[geometry.seed % 2]
+    a = design_matrix(x.astype(dtype), geometry.spec)
     assert type(a) is np.ndarray
-    assert a.dtype == xf.dtype
-    np.testing.assert_array_equal(a, matrix_of(case, x))
+    assert a.dtype == dtype
+    np.testing.assert_array_equal(a, dense.design_matrix(x, geometry.spec))
 
 
-@oracle.over_geometries(2)
-def test_design_matrix_under_jit(case):
-    (x,) = case.integers(case.x_shape)
-    a = jax.jit(design_matrix, static_argnums=1)(x.astype(np.float32), spec_of(case))
-    np.testing.assert_array_equal(a, matrix_of(case, x))
+@over_geometries(2, compiles=True)
+def test_design_matrix_under_jit(geometry):
+    (x,) = geometry.integers(geometry.x_shape)
+    a = jax.jit(design_matrix, static_argnums=1)(x.astype(np.float32), geometry.spec)
+    np.testing.assert_array_equal(a, dense.design_matrix(x, geometry.spec))
 
 
-@oracle.over_geometries(20, min_rows=0)
-def test_normal_form_is_x_moved_by_lo(case):
-    (x,) = case.integers(case.x_shape)
-    spec = spec_of(case)
+@over_geometries(20, min_rows=0)
+def test_normal_form_is_x_moved_by_lo(geometry):
+    (x,) = geometry.integers(geometry.x_shape)
+    spec, samples = geometry.spec, geometry.shapes[0]
     found = normal_form(x, spec)
-    assert found.shape == (case.batch, *spec.extent(case.samples), x.shape[-1])
+    assert found.shape == (len(x), *spec.extent(samples), x.shape[-1])
     expected = x
-    for axis, lo in enumerate(spec.offset(case.samples), start=1):
+    for axis, lo in enumerate(spec.offset(samples), start=1):
         at = np.arange(found.shape[axis]) - lo
-        inside = (at >= 0) & (at < case.samples[axis - 1]) | (case.padding == "circular")
-        moved = np.take(expected, at % case.samples[axis - 1], axis)
+        inside = (at >= 0) & (at < samples[axis - 1]) | (spec.padding == "circular")
+        moved = np.take(expected, at % samples[axis - 1], axis)
         expected = np.where(np.expand_dims(inside, list(range(1, x.ndim - axis))), moved, 0)
     np.testing.assert_array_equal(found, expected)
 
@@ -117,56 +95,54 @@ def test_negative_padding_may_eat_the_record():
     np.testing.assert_array_equal(forward(x, np.ones((2, 1, 1)), spec), np.zeros((1, 1, 1)))
 
 
-@oracle.over_geometries(10)
-def test_windows_are_a_view(case):
-    (x,) = case.integers(case.x_shape)
-    spec = spec_of(case)
+@over_geometries(10)
+def test_windows_are_a_view(geometry):
+    (x,) = geometry.integers(geometry.x_shape)
+    spec = geometry.spec
     normal = normal_form(x, spec)
     view = windows(normal, spec)
-    assert view.shape == (case.batch, *case.counts, *case.taps, x.shape[-1])
+    assert view.shape == (len(x), *geometry.counts[0], *spec.kernel_size, x.shape[-1])
     assert not view.flags.writeable
     assert np.shares_memory(view, normal)
-    split = view.reshape(case.rows, -1, case.groups, case.inputs).transpose(2, 0, 1, 3)
-    np.testing.assert_array_equal(split.reshape(case.groups, case.rows, -1), matrix_of(case, x))
+    split = view.reshape(geometry.rows, -1, spec.groups, geometry.inputs).transpose(2, 0, 1, 3)
+    rows = split.reshape(spec.groups, geometry.rows, -1)
+    np.testing.assert_array_equal(rows, dense.design_matrix(x, spec))
 
 
-@oracle.over_geometries(12)
-def test_row_blocks_of_any_size(case):
-    (x,) = case.integers(case.x_shape)
-    spec = spec_of(case)
-    expected = matrix_of(case, x)
-    slab = int(np.prod([*case.counts[1:], *case.taps, x.shape[-1]]))  # one step of the first axis
-    numbers = [1, 30, 200, convolution.BLOCK_NUMBERS][case.seed % 4]
-    seen = np.zeros((case.batch, *case.counts), int)
-    found = np.zeros((*seen.shape, case.groups, expected.shape[-1]), int)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(convolution, "BLOCK_NUMBERS", numbers)
-        blocks = list(row_blocks(normal_form(x, spec), spec))
+@over_geometries(12)
+def test_row_blocks_of_any_size(geometry):
+    (x,) = geometry.integers(geometry.x_shape)
+    spec, counts = geometry.spec, geometry.counts[0]
+    expected = dense.design_matrix(x, spec)
+    slab = int(np.prod([*counts[1:], *spec.kernel_size, x.shape[-1]]))  # one step of the first axis
+    numbers = [1, 30, 200, 2**20][geometry.seed % 4]
+    seen = np.zeros((len(x), *counts), int)
+    found = np.zeros((*seen.shape, spec.groups, expected.shape[-1]), int)
+    blocks = list(row_blocks(normal_form(x, spec), spec, numbers))
     for part, block in blocks:
         assert block.size <= max(numbers, slab)
         seen[part] += 1
         found[part] = block.transpose(1, 0, 2).reshape(found[part].shape)
     assert (seen == 1).all()
-    flat = found.reshape(case.rows, case.groups, -1).transpose(1, 0, 2)
+    flat = found.reshape(geometry.rows, spec.groups, -1).transpose(1, 0, 2)
     np.testing.assert_array_equal(flat, expected)
 
 
 @pytest.mark.parametrize(("numbers", "blocks"), [(6, 12), (24, 3), (48, 2), (10**6, 1)])
-def test_row_blocks_are_as_few_as_fit(monkeypatch, numbers, blocks):
-    monkeypatch.setattr(convolution, "BLOCK_NUMBERS", numbers)
+def test_row_blocks_are_as_few_as_fit(numbers, blocks):
     x = np.zeros((3, 6, 2))  # 3 records × 4 rows × 6 numbers
-    assert len(list(row_blocks(x, cs.ConvSpec(3)))) == blocks
+    assert len(list(row_blocks(x, cs.ConvSpec(3), numbers))) == blocks
 
 
-@oracle.over_geometries(3)
-def test_gather_rows(case):
-    (x,) = case.integers(case.x_shape)
-    spec = spec_of(case)
-    rows = np.random.default_rng(case.seed).integers(0, case.rows, 5)  # repeats too
+@over_geometries(3, compiles=True)
+def test_gather_rows(geometry):
+    (x,) = geometry.integers(geometry.x_shape)
+    spec = geometry.spec
+    rows = np.random.default_rng(geometry.seed).integers(0, geometry.rows, 5)  # repeats too
     gather = jax.jit(gather_rows, static_argnums=2)
     found = gather(normal_form(x, spec).astype(np.float32), rows, spec)
     assert found.dtype == np.float32
-    np.testing.assert_array_equal(found, matrix_of(case, x)[:, rows])
+    np.testing.assert_array_equal(found, dense.design_matrix(x, spec)[:, rows])
 
 
 @pytest.mark.parametrize("padding", ["full", "circular"])
@@ -178,7 +154,7 @@ def test_rows_are_differentiable_in_x(padding):
     shape = design_matrix(x, spec).shape
     m = rng.integers(-9, 9, shape).astype(np.float32)
     place = np.arange(1, x.size + 1).reshape(x.shape)
-    read = oracle.design_matrix(place, (2, 2), (1, 2), (2, 1), padding, 2)
+    read = dense.design_matrix(place, spec)
     expected = np.bincount(read.ravel(), m.ravel(), minlength=x.size + 1)[1:].reshape(x.shape)
 
     def by_gathering(x):
@@ -207,10 +183,11 @@ def test_forward_records(dtype, padding):
     rng = np.random.default_rng(1)
     records = [rng.integers(-9, 9, (n, 2)).astype(dtype) for n in (9, 5, 1, 5)]
     w, bias = rng.integers(-9, 9, (3, 2, 2)).astype(dtype), np.array([1, -2], dtype)
-    found = forward_records(records, w, bias, cs.ConvSpec(3, padding=padding))
+    spec = cs.ConvSpec(3, padding=padding)
+    found = forward_records(records, w, bias, spec)
     for x, y in zip(records, found, strict=True):
         assert y.dtype == dtype
-        np.testing.assert_array_equal(y, oracle.convolve(x[None], w, padding=padding)[0] + bias)
+        np.testing.assert_array_equal(y, dense.convolve(x[None], w, spec)[0] + bias)
 
 
 # --- the public door
@@ -229,12 +206,12 @@ def test_the_notebook(kernel, expected):
     assert y.tolist() == expected
 
 
-@oracle.over_geometries(2)
-def test_convolve(case):
-    x, w, bias = case.integers(case.x_shape, case.w_shape, case.w_shape[-1:])
-    y = cs.convolve(x, w, spec_of(case), bias)
+@over_geometries(2)
+def test_convolve(geometry):
+    x, w, bias = geometry.integers(geometry.x_shape, geometry.w_shape, (geometry.outputs,))
+    y = cs.convolve(x, w, geometry.spec, bias)
     assert y.dtype == np.float64
-    np.testing.assert_array_equal(y, oracle.convolve(x, w, *case.args) + bias)
+    np.testing.assert_array_equal(y, dense.convolve(x, w, geometry.spec) + bias)
 
 
 @pytest.mark.parametrize("padding", ["valid", "full", "causal"])

@@ -9,16 +9,7 @@ import numpy as np
 import pytest
 
 import convsolve as cs
-
-rng = np.random.default_rng(0)
-X = rng.normal(size=(9, 2))
-Y = rng.normal(size=(7, 3))  # three taps on X
-
-
-def ones(shapes):
-    """Arrays of ones: one for a shape, a list of them for a list of shapes."""
-    return [np.ones(s) for s in shapes] if isinstance(shapes, list) else np.ones(shapes)
-
+from support.arrays import X, Y
 
 BF16 = ml_dtypes.bfloat16
 

@@ -2,81 +2,71 @@
 
 import subprocess
 import sys
-from dataclasses import FrozenInstanceError
+from dataclasses import FrozenInstanceError, replace
 
 import jax
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from convsolve.problem.spec import ConvSpec
-from support import oracle
+from support import dense
+from support.geometry import over_geometries
 
 BIG = 2**61
 
 
-def spec_of(case):
-    return ConvSpec(case.taps, case.stride, case.padding, case.dilation, case.groups)
+@over_geometries(30, min_rows=0)
+def test_shapes(geometry):
+    spec, samples = geometry.spec, geometry.shapes[0]
+    axes = dense.geometry(samples, spec)
+    assert spec.ndim == len(samples)
+    assert spec.output_shape(samples) == tuple(outputs for _, outputs in axes)
+    assert spec.offset(samples) == tuple(lo for lo, _ in axes)
+    assert spec.rows(samples) * len(geometry.shapes) == geometry.rows
 
 
-def reads(case):
-    return oracle.reads(case.samples, case.taps, case.stride, case.dilation, case.padding)
-
-
-@oracle.over_geometries(30, min_rows=0)
-def test_shapes(case):
-    spec = spec_of(case)
-    axes = oracle.geometry(case.samples, case.taps, case.stride, case.dilation, case.padding)
-    assert spec.ndim == len(case.taps)
-    assert spec.output_shape(case.samples) == case.counts
-    assert spec.offset(case.samples) == tuple(lo for lo, _ in axes)
-    assert spec.rows(case.samples) * case.batch == case.rows
-
-
-@oracle.over_geometries(30, min_rows=0)
-def test_extent_is_what_windows_read(case):
-    spec = spec_of(case)
-    axes = zip(case.counts, case.taps, case.stride, case.dilation, strict=True)
+@over_geometries(30, min_rows=0)
+def test_extent_is_what_windows_read(geometry):
+    spec = geometry.spec
+    axes = zip(geometry.counts[0], spec.kernel_size, spec.stride, spec.dilation, strict=True)
     read = [
         [t * s + k * d for t in range(n) for k in range(taps)] for n, taps, s, d in axes
     ]  # positions in the padded record
-    assert spec.extent(case.samples) == tuple(1 + max(r, default=-1) for r in read)
-    assert spec.span == tuple(
-        1 + max(k * d for k in range(taps))
-        for taps, d in zip(case.taps, case.dilation, strict=True)
-    )
+    assert spec.extent(geometry.shapes[0]) == tuple(1 + max(r, default=-1) for r in read)
+    steps = zip(spec.kernel_size, spec.dilation, strict=True)
+    assert spec.span == tuple(1 + max(k * d for k in range(taps)) for taps, d in steps)
 
 
-@oracle.over_geometries(30)
-def test_normal_form_has_the_same_rows(case):
-    spec = spec_of(case)
+@over_geometries(30)
+def test_normal_form_has_the_same_rows(geometry):
+    spec, samples = geometry.spec, geometry.shapes[0]
     assert spec.normal.padding == "valid"
-    assert spec.normal.output_shape(spec.extent(case.samples)) == case.counts
+    assert spec.normal.output_shape(spec.extent(samples)) == geometry.counts[0]
 
 
-@oracle.over_geometries(10)
-def test_lags_say_which_sample_a_tap_reads(case):
-    spec = spec_of(case)
-    lags = spec.lags(case.samples)
+@over_geometries(10)
+def test_lags_say_which_sample_a_tap_reads(geometry):
+    spec, samples = geometry.spec, geometry.shapes[0]
+    lags = spec.lags(samples)
     lags = lags if isinstance(lags, tuple) else (lags,)
-    for t, k, at in reads(case):
-        found = [a * s - lag[b] for a, s, lag, b in zip(t, case.stride, lags, k, strict=True)]
-        if case.padding == "circular":
-            found = [i % w for i, w in zip(found, case.samples, strict=True)]
-        inside = all(0 <= i < w for i, w in zip(found, case.samples, strict=True))
+    for t, k, at in dense.reads(samples, spec):
+        found = [a * s - lag[b] for a, s, lag, b in zip(t, spec.stride, lags, k, strict=True)]
+        if spec.padding == "circular":
+            found = [i % w for i, w in zip(found, samples, strict=True)]
+        inside = all(0 <= i < w for i, w in zip(found, samples, strict=True))
         assert (tuple(found) if inside else None) == at
 
 
-@oracle.over_geometries(5)
-def test_unknowns_are_the_columns_of_a_group(case):
-    (x,) = case.integers(case.x_shape)
-    columns = oracle.design_matrix(x, case.taps, *case.args).shape[-1]
-    assert spec_of(case).unknowns(case.groups * case.inputs) == columns
+@over_geometries(5)
+def test_unknowns_are_the_columns_of_a_group(geometry):
+    (x,) = geometry.integers(geometry.x_shape)
+    columns = dense.design_matrix(x, geometry.spec).shape[-1]
+    assert geometry.spec.unknowns(geometry.channels) == geometry.unknowns == columns
 
 
 @pytest.mark.parametrize("padding", ["same", "valid"])
-@settings(derandomize=True, deadline=None, max_examples=100)
 @given(
     sizes=st.lists(st.tuples(*(st.integers(1, n) for n in (30, 6, 4, 4))), min_size=1, max_size=3)
 )
@@ -118,24 +108,23 @@ def test_lags_have_one_array_an_axis():
     assert (rows.tolist(), columns.tolist()) == ([2, 1, 0], [1, 0])
 
 
-def determined(case, side, bias):
+def determined(geometry, side):
     """Whether white noise of ``side`` samples an axis determines every tap, and the bias."""
-    x = np.random.default_rng(case.seed).standard_normal(
-        (case.batch, *(side,) * len(case.taps), case.inputs)
-    )
-    a = oracle.design_matrix(x, case.taps, case.stride, case.dilation, case.padding)[0]
-    a = np.concatenate([a, np.ones((len(a), int(bias)))], axis=1)
+    shape = (len(geometry.shapes), *(side,) * geometry.spec.ndim, geometry.inputs)
+    x = np.random.default_rng(geometry.seed).standard_normal(shape)
+    a = dense.design_matrix(x, replace(geometry.spec, groups=1))[0]
+    a = np.concatenate([a, np.ones((len(a), int(geometry.bias)))], axis=1)
     return len(a) >= a.shape[1] and np.linalg.matrix_rank(a) == a.shape[1]
 
 
-@oracle.over_geometries(15, min_rows=0)
-def test_minimum_samples_is_what_it_takes(case):
-    bias = bool(case.seed % 2)
-    channels = case.groups * case.inputs
-    found = spec_of(case).minimum_samples(channels, records=case.batch, bias=bias)
-    assert not any(determined(case, side, bias) for side in range(1, found))
-    small = len(case.taps) > 1 and case.batch < case.inputs  # images may be too small, as it says
-    assert small or determined(case, found, bias)
+@over_geometries(15, min_rows=0)
+def test_minimum_samples_is_what_it_takes(geometry):
+    spec, records = geometry.spec, len(geometry.shapes)
+    found = spec.minimum_samples(geometry.channels, records=records, bias=geometry.bias)
+    assert not any(determined(geometry, side) for side in range(1, found))
+    # Images may be too small, as it says.
+    small = spec.ndim > 1 and records < geometry.inputs
+    assert small or determined(geometry, found)
 
 
 @pytest.mark.parametrize(

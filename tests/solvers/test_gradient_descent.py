@@ -30,8 +30,8 @@ def gradient(loss: str, w: np.ndarray, delta: float = 0.5) -> np.ndarray:
 
 
 @pytest.mark.parametrize("loss", ["mse", "mae", "huber"])
-def test_plain_descent_makes_the_textbook_steps(loss: str) -> None:
-    start = RNG.standard_normal((8, 3))
+def test_plain_descent_makes_the_textbook_steps(loss: str, rng: np.random.Generator) -> None:
+    start = rng.standard_normal((8, 3))
     w = start.copy()
     for _ in range(50):
         w -= 0.1 * gradient(loss, w)
@@ -71,8 +71,8 @@ def test_ragged_records_weigh_every_row_alike() -> None:
 
 
 @pytest.mark.parametrize("groups", [1, 2])
-def test_minibatches_reach_the_consistent_answer(groups: int) -> None:
-    w = RNG.standard_normal((4, 2 // groups, 2))
+def test_minibatches_reach_the_consistent_answer(groups: int, rng: np.random.Generator) -> None:
+    w = rng.standard_normal((4, 2 // groups, 2))
     spec = cs.ConvSpec(4, groups=groups)
     problem = cs.Problem(X, cs.convolve(X, w, spec), spec=spec)
     fit = cs.solve(problem, cs.GradientDescent(optax.sgd(0.1), batch_size=5, steps=4000))

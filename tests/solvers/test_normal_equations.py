@@ -3,35 +3,38 @@
 from __future__ import annotations
 
 import warnings
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from scipy.signal import lfilter
 
 import convsolve as cs
-from convsolve.leastsquares import analysis as prepared
-from convsolve.leastsquares import system
-from convsolve.leastsquares.analysis import prepare
-from convsolve.linalg import factor
-from convsolve.operators.fourier import predicted
+from convsolve.leastsquares.analysis import analyse
+from convsolve.leastsquares.penalty import RIDGE
+from convsolve.operators.fourier import FourierOperator, predicted
 from convsolve.operators.windows import forward_records
-from convsolve.solvers import auto
+from convsolve.problem.sizes import Limits
 
 EPS = float(np.finfo(float).eps)
 
 
-@pytest.fixture(autouse=True)
-def from_signals(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No matrix is so small that rows take over."""
-    for module in (prepared, system, auto):
-        monkeypatch.setattr(module, "SMALL_NUMBERS", 0)
+# No matrix is so small that rows, or a QR, take over; or all are.
+FROM_SIGNALS = Limits(small_numbers=0, row_numbers=0)
+FROM_ROWS = Limits(small_numbers=0, row_numbers=2**40)
 
 
-def by_rows(problem: cs.Problem) -> cs.Problem:
-    """The same problem, its moments and residuals from rows of the matrix."""
-    made = cs.Problem(problem.x, problem.y, spec=problem.spec, bias=problem.bias)
-    prepare(made)._kept["signals"] = None
-    return made
+def solve(problem: cs.Problem, solver: cs.Solver | None = None) -> cs.Solution:
+    return cs.solve(problem, solver, limits=FROM_SIGNALS)
+
+
+def by_rows(problem: cs.Problem, solver: cs.Solver | None = None) -> cs.Solution:
+    """The same, moments and residuals from rows of the matrix."""
+    return cs.solve(problem, solver, limits=FROM_ROWS)
+
+
+def goes_by_fourier(problem: cs.Problem) -> bool:
+    return isinstance(analyse(problem, FROM_SIGNALS).design.operator, FourierOperator)
 
 
 def coloured(samples: int, times: int, seed: int) -> np.ndarray:
@@ -56,8 +59,8 @@ def test_the_answer_is_as_good_as_that_of_a_qr(
     y = cs.convolve(x[:, None], w, spec)
     y = y + noise * y.std() * rng.standard_normal(y.shape)
     problem = cs.Problem(x, y, spec=spec)
-    assert prepare(problem).signals is not None
-    fit = cs.solve(problem, solver)
+    assert goes_by_fourier(problem)
+    fit = solve(problem, solver)
     a = np.stack([np.r_[np.zeros(k), x[: 3000 - k]] for k in range(taps - 1, -1, -1)], axis=1)
     values = np.linalg.svd(a, compute_uv=False)
     kappa = values[0] / values[-1]
@@ -87,13 +90,13 @@ def test_a_burst_costs_no_digits(where: str, bias: bool) -> None:
     x = x.copy()
     x[at] *= 1e6
     problem = cs.Problem(x, quiet.y[0], spec=spec, bias=bias)
-    structured = prepare(problem).signals is not None
+    structured = goes_by_fourier(problem)
     assert structured == (where in ("unread", "middle"))
-    fit, exact = cs.solve(problem, cs.NormalEquations()), cs.solve(by_rows(problem))
+    fit, exact = solve(problem, cs.NormalEquations()), by_rows(problem)
     assert fit.certificate <= 30 * EPS
     np.testing.assert_allclose(fit.kernel, exact.kernel, rtol=1e-9, atol=1e-22)
     if where == "unread":
-        np.testing.assert_allclose(fit.kernel, cs.solve(quiet).kernel, rtol=1e-10)
+        np.testing.assert_allclose(fit.kernel, solve(quiet).kernel, rtol=1e-10)
 
 
 @pytest.mark.parametrize("padding", ["valid", "full"])
@@ -106,7 +109,7 @@ def test_an_offset_beside_a_bias_costs_no_digits(offset: float, padding: str) ->
     spec = cs.ConvSpec(6, padding=padding)
     y = rng.standard_normal((*spec.output_shape((500,)), 2)) + offset
     problem = cs.Problem(x, y, spec=spec, bias=True)
-    fit, exact = cs.solve(problem, cs.NormalEquations()), cs.solve(by_rows(problem))
+    fit, exact = solve(problem, cs.NormalEquations()), by_rows(problem)
     assert fit.certificate <= 30 * EPS
     size = np.abs(exact.kernel).max((0, 2), keepdims=True)
     np.testing.assert_allclose(fit.kernel / size, exact.kernel / size, rtol=0, atol=1e-8)
@@ -121,8 +124,8 @@ def test_an_offset_costs_no_digits_where_strides_leave_taps_over(
     x, spec = rng.standard_normal(6000), cs.ConvSpec(taps, stride, dilation=dilation)
     y = cs.convolve(x, np.sin(np.arange(taps) + 1.0), spec)
     y = y + 0.1 * rng.standard_normal(y.shape)
-    plain = cs.solve(cs.Problem(x, y, spec=spec, bias=True))
-    fit = cs.solve(cs.Problem(x + 2.0**30, y, spec=spec, bias=True), cs.NormalEquations())
+    plain = solve(cs.Problem(x, y, spec=spec, bias=True))
+    fit = solve(cs.Problem(x + 2.0**30, y, spec=spec, bias=True), cs.NormalEquations())
     assert fit.stats["route"] == "Cholesky of the Gram matrix"
     assert fit.certificate <= 5 * EPS
     np.testing.assert_allclose(fit.kernel, plain.kernel, rtol=0, atol=1e-6)
@@ -132,8 +135,8 @@ def test_float32_is_solved_in_float64_and_rounded() -> None:
     rng = np.random.default_rng(2)
     x, y = rng.standard_normal((2, 900)).astype(np.float32)
     spec = cs.ConvSpec(9, padding="causal")
-    fit = cs.solve(cs.Problem(x, y, spec=spec), cs.NormalEquations())
-    exact = cs.solve(cs.Problem(x.astype(float), y.astype(float), spec=spec))
+    fit = solve(cs.Problem(x, y, spec=spec), cs.NormalEquations())
+    exact = solve(cs.Problem(x.astype(float), y.astype(float), spec=spec))
     assert fit.kernel.dtype == np.float32
     np.testing.assert_array_equal(fit.kernel, exact.kernel.astype(np.float32))
 
@@ -147,7 +150,7 @@ def test_another_length_compiles_nothing(compiled: list[str], solver: cs.Solver)
 
     def run(samples: int) -> None:
         x, y = rng.standard_normal((samples, 2)), rng.standard_normal((samples, 3))
-        fit = cs.solve(cs.Problem.from_lags(x, y, lags=(0, 9), edges="zeros", bias=True), solver)
+        fit = solve(cs.Problem.from_lags(x, y, lags=(0, 9), edges="zeros", bias=True), solver)
         assert fit.ok
         report = cs.identify(cs.Problem.from_lags(x, y, lags=(0, 9), edges="zeros", bias=True))
         assert report.condition < 10
@@ -160,21 +163,21 @@ def test_another_length_compiles_nothing(compiled: list[str], solver: cs.Solver)
 
 
 @pytest.mark.parametrize("ridge", [1e-7, 1e-3, 1.0, 1e3])
-def test_a_factor_in_float32_loses_nothing(monkeypatch: pytest.MonkeyPatch, ridge: float) -> None:
+def test_a_factor_in_float32_loses_nothing(ridge: float) -> None:
     """Whether the ridge dwarfs the rounding of float32, so that one is made, or does not."""
-    monkeypatch.setattr(system, "MAX_SPECTRUM", 10)
+    limits = replace(FROM_SIGNALS, spectrum_columns=10)
     x = coloured(3000, 3, 5)
     y = np.convolve(x, np.arange(20.0), "valid") + 0.1 * np.random.default_rng(6).standard_normal(
         2981
     )
     problem = cs.Problem(x, y, kernel_size=20)
-    made = system.System(prepare(problem), ridge)
-    assert made.roughly
-    factor = made.gram_factor(0, rough=True)
-    assert factor is None or factor.r.dtype == np.float32
+    made = analyse(problem, limits).system(RIDGE, ridge)
+    assert made.single_precision
+    factor = made.gram_factor(0, single=True)
+    assert factor is None or factor.single
     fit, exact = (
-        cs.solve(problem, cs.NormalEquations(ridge)),
-        cs.solve(problem, cs.LeastSquares(ridge=ridge)),
+        cs.solve(problem, solver, limits=limits)
+        for solver in (cs.NormalEquations(ridge), cs.LeastSquares(ridge=ridge))
     )
     assert fit.certificate <= 30 * EPS
     np.testing.assert_allclose(
@@ -182,12 +185,11 @@ def test_a_factor_in_float32_loses_nothing(monkeypatch: pytest.MonkeyPatch, ridg
     )
 
 
-def test_a_shift_that_would_be_felt_is_taken_back(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Beyond so many unknowns one factor proves full rank; noise gains come from a true one."""
-    for module in (system, factor):
-        monkeypatch.setattr(module, "MAX_SPECTRUM", 10)
+def test_a_shift_that_would_be_felt_is_taken_back() -> None:
+    """Of many unknowns one factor proves full rank; standard errors come from a true one."""
+    limits = replace(FROM_SIGNALS, spectrum_columns=10)
     a = np.lib.stride_tricks.sliding_window_view(coloured(3000, 4, 7), 20)
-    report = cs.identify(cs.Problem(coloured(3000, 4, 7), kernel_size=20))
+    report = cs.identify(cs.Problem(coloured(3000, 4, 7), kernel_size=20), limits=limits)
     assert "Gram" in report.method
     gains = np.sqrt(np.diag(np.linalg.inv(a.T @ a)))
     np.testing.assert_allclose(report.noise_gain.ravel(), gains, rtol=1e-4)
@@ -210,24 +212,23 @@ def test_several_records_groups_and_images_agree_with_rows() -> None:
             problem = cs.Problem(x, y, spec=spec, bias=bias)
             with warnings.catch_warnings():
                 warnings.simplefilter("error")
-                fit = cs.solve(problem, cs.NormalEquations())
-                exact = cs.solve(by_rows(problem), cs.LeastSquares("qr"))
-            assert prepare(problem).signals is not None
+                fit = solve(problem, cs.NormalEquations())
+                exact = by_rows(problem, cs.LeastSquares("qr"))
+            assert goes_by_fourier(problem)
             assert fit.certificate <= 30 * EPS
             np.testing.assert_allclose(fit.kernel, exact.kernel, rtol=0, atol=1e-12)
             np.testing.assert_allclose(fit.bias, exact.bias, rtol=0, atol=1e-12)
 
 
-def test_full_rank_is_proved_where_no_factor_fits(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_full_rank_is_proved_where_no_factor_fits() -> None:
     """By conjugate gradients on a random vector, which never prove the contrary."""
-    monkeypatch.setattr(prepared, "MAX_FACTOR_BYTES", 1000)
-    monkeypatch.setattr(system, "MAX_GRAM_BYTES", 1000)
+    limits = replace(FROM_SIGNALS, factor_bytes=1000, gram_bytes=1000)
     x = coloured(3000, 1, 8)
-    report = cs.identify(cs.Problem(x, kernel_size=40))
+    report = cs.identify(cs.Problem(x, kernel_size=40), limits=limits)
     assert (report.verdict, report.rank, report.unique) == ("overdetermined", 40, True)
     assert "random vector" in report.method
     assert "overdetermined" in str(report)
-    tone = cs.identify(cs.Problem(np.sin(np.arange(3000.0)), kernel_size=40))
+    tone = cs.identify(cs.Problem(np.sin(np.arange(3000.0)), kernel_size=40), limits=limits)
     assert tone.verdict == "undecided"
     with pytest.raises(ValueError, match=r"undecided: .* exceeds the memory limit"):
         _ = tone.rank

@@ -10,7 +10,9 @@ import pytest
 
 import convsolve as cs
 from convsolve import solvers
-from support.cases import CASES, CLAIMED, EPS, LAYOUTS, TABLE, Case, exact_least_squares, from_svd
+from convsolve.problem.sizes import Limits
+from support.cases import CASES, CLAIMED, EPS, LAYOUTS, TABLE, Case, from_svd
+from support.dense import exact_least_squares
 
 
 def solved(case: Case, solver: cs.Solver) -> cs.Solution:
@@ -26,7 +28,7 @@ def solved(case: Case, solver: cs.Solver) -> cs.Solution:
 @pytest.mark.parametrize(("solver", "name"), CLAIMED)
 def test_claimed_case_is_solved(solver: str, name: str) -> None:
     row, case = TABLE[solver], CASES[name]
-    assert row.solver.supports(case.problem) is None
+    assert row.solver.supports(case.problem.sizes(), case.problem.spec) is None
     fit = solved(case, row.solver)
     assert fit.status == "solved"
     error = np.linalg.norm(case.kernel(fit) - case.truth) / np.linalg.norm(case.truth)
@@ -202,21 +204,19 @@ def test_normal_equations_escalate_only_where_they_must() -> None:
     assert routes == {1e1: "Cholesky of the Gram matrix", 1e12: "QR of the design matrix"}
 
 
-def test_a_matrix_too_large_is_refused_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
-    from convsolve.leastsquares import analysis as prepared
-
+def test_a_matrix_too_large_is_refused_by_name() -> None:
     rng = np.random.default_rng(11)
     x = rng.standard_normal(500)
-    monkeypatch.setattr(prepared, "MAX_FACTOR_BYTES", 1000)
+    limits = Limits(factor_bytes=1000)
     problem = cs.Problem(x, rng.standard_normal(491), kernel_size=10)
     with pytest.raises(ValueError, match="GiB allowed; NormalEquations needs none"):
-        cs.solve(problem, cs.LeastSquares())
-    assert cs.solve(problem, cs.NormalEquations()).ok
+        cs.solve(problem, cs.LeastSquares(), limits=limits)
+    assert cs.solve(problem, cs.NormalEquations(), limits=limits).ok
     ramp = cs.Problem(np.arange(500.0), rng.standard_normal(491), kernel_size=10)
-    assert cs.identify(ramp).verdict == "undecided"
+    assert cs.identify(ramp, limits=limits).verdict == "undecided"
     with pytest.raises(ValueError, match=r"cannot decide the rank .* give a ridge, or fewer taps"):
-        cs.solve(ramp, cs.NormalEquations())
-    assert cs.solve(ramp, cs.NormalEquations(ridge=1.0)).ok
+        cs.solve(ramp, cs.NormalEquations(), limits=limits)
+    assert cs.solve(ramp, cs.NormalEquations(ridge=1.0), limits=limits).ok
 
 
 @pytest.mark.parametrize("solver", [cs.LeastSquares, cs.NormalEquations, cs.AutoSolver])

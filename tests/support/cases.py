@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from fractions import Fraction
 
 import numpy as np
 import optax
 
 import convsolve as cs
+from support import dense
+from support.dense import exact_least_squares
 
 EPS = float(np.finfo(float).eps)
 
@@ -38,54 +39,6 @@ class Case:
         r = self.y - self.matrix @ self.truth
         rho = np.linalg.norm(r) / (np.linalg.norm(self.matrix) * np.linalg.norm(self.truth))
         return 100 * EPS * (kappa + kappa**2 * rho)
-
-
-def rational(a: np.ndarray) -> list[list[Fraction]]:
-    """Floats as the exact rationals that they are."""
-    return [[Fraction(float(v)) for v in row] for row in np.atleast_2d(a)]
-
-
-def exact_solve(a: list[list[Fraction]], b: list[list[Fraction]]) -> list[list[Fraction]]:
-    """Gauss–Jordan elimination of a square system in rational arithmetic."""
-    n = len(a)
-    m = [list(row) + list(right) for row, right in zip(a, b, strict=True)]
-    for i in range(n):
-        pivot = next(r for r in range(i, n) if m[r][i] != 0)
-        m[i], m[pivot] = m[pivot], m[i]
-        scale = m[i][i]
-        m[i] = [v / scale for v in m[i]]
-        for r in range(n):
-            if r != i and m[r][i] != 0:
-                factor = m[r][i]
-                m[r] = [v - factor * u for v, u in zip(m[r], m[i], strict=True)]
-    return [row[n:] for row in m]
-
-
-def exact_product(a: list[list[Fraction]], b: list[list[Fraction]]) -> list[list[Fraction]]:
-    """a b in rational arithmetic."""
-    columns = list(zip(*b, strict=True))
-    return [
-        [sum((u * v for u, v in zip(r, c, strict=True)), Fraction(0)) for c in columns] for r in a
-    ]
-
-
-def transpose(a: list[list[Fraction]]) -> list[list[Fraction]]:
-    return [list(c) for c in zip(*a, strict=True)]
-
-
-def exact_least_squares(a: np.ndarray, y: np.ndarray, ridge: float = 0.0) -> np.ndarray:
-    """argmin ‖y − Aw‖² + ridge‖w‖² in rational arithmetic; of minimum norm for full row rank."""
-    ra, ry = rational(a), rational(y)
-    at = transpose(ra)
-    tall = a.shape[0] >= a.shape[1] or ridge > 0
-    gram = exact_product(at, ra) if tall else exact_product(ra, at)
-    for i in range(len(gram)):
-        gram[i][i] += Fraction(float(ridge))
-    if tall:
-        w = exact_solve(gram, exact_product(at, ry))
-    else:
-        w = exact_product(at, exact_solve(gram, ry))
-    return np.array([[float(v) for v in row] for row in w])
 
 
 def from_svd(m: int, p: int, condition: float, rng: np.random.Generator) -> np.ndarray:
@@ -161,17 +114,7 @@ def convolution_case(padding: str, noise: float, seed: int) -> Case:
     spec = cs.ConvSpec(5, padding=padding)
     y = cs.convolve(x, w, spec)
     y = y + noise * rng.standard_normal(y.shape)
-    rows = []
-    for record in x:
-        for t in range(y.shape[1]):
-            index = t + np.arange(5) - spec.offset((24,))[0]
-            if padding == "circular":
-                window = record[index % 24]
-            else:
-                inside = (index >= 0) & (index < 24)
-                window = np.where(inside[:, None], record[np.clip(index, 0, 23)], 0.0)
-            rows.append(window.reshape(-1))
-    a = np.array(rows)
+    (a,) = dense.design_matrix(x, spec)
     flat = y.reshape(-1, 2)
     values = np.linalg.svd(a, compute_uv=False)
     return Case(

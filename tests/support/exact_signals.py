@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 import convsolve as cs
-from support import oracle
+from support import dense
 
 
 @dataclass(frozen=True)
@@ -30,13 +30,11 @@ class Exact:
 
     def matrices(self) -> np.ndarray:
         """The design matrices (groups, rows, P), by brute force."""
-        return np.concatenate([self._rows(x.astype(float)) for x in self.x], axis=1)
-
-    def _rows(self, x: np.ndarray) -> np.ndarray:
+        records = [x.astype(float) for x in self.x]
         rest = {k: v for k, v in self.options.items() if k != "bias"}
         if "lags" in rest:
-            return lag_matrices(x, **rest)
-        return oracle.design_matrix(x[None], rest.pop("kernel_size"), **rest)
+            return np.concatenate([lag_matrices(x, **rest) for x in records], axis=1)
+        return dense.design_matrix(records, cs.ConvSpec(**rest))
 
 
 def lag_matrices(x: np.ndarray, lags: Any, edges: str = "drop", groups: int = 1) -> np.ndarray:
@@ -49,7 +47,7 @@ def lag_matrices(x: np.ndarray, lags: Any, edges: str = "drop", groups: int = 1)
     units = np.flip(units, tuple(range(len(size))))
     parts = []
     for g in range(groups):
-        y, whole = oracle.lag_convolve(x[..., g * inputs :][..., :inputs], units, first, edges)
+        y, whole = dense.lag_convolve(x[..., g * inputs :][..., :inputs], units, first, edges)
         parts.append(y[whole if edges == "drop" else np.ones_like(whole)])
     return np.stack(parts)
 

@@ -2,45 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
-import pytest
 
 import convsolve as cs
-from convsolve.leastsquares import analysis as prepared
-from convsolve.leastsquares import system
-from convsolve.linalg import qr as triangle
-from convsolve.operators import windows as convolution
-from support.rational import integers
+from convsolve.problem.sizes import Limits
+from support.dense import integers
 
 EPS = float(np.finfo(float).eps)
 
-# What is set in which module: QR or the Gram first, and both by blocks of a few rows.
-GRAM, QR = (system, "SMALL_NUMBERS", 0), (system, "SMALL_NUMBERS", 2**40)
-BLOCKS = (
-    (convolution, "BLOCK_NUMBERS", 12),
-    (prepared, "KEPT_NUMBERS", 0),
-    (triangle, "TREE_NUMBERS", 1),
-)
-ROUTES: dict[str, tuple[tuple[Any, str, int], ...]] = {
-    "qr": (QR,),
-    "gram": (GRAM,),
-    "tree": (QR, *BLOCKS),
-    "gram of blocks": (GRAM, *BLOCKS),
-    "gram of signals": (GRAM, (prepared, "SMALL_NUMBERS", 0)),
+# QR or the Gram first, by the whole or by blocks of a few rows.
+ALWAYS, BLOCKS = 2**40, {"block_numbers": 12, "kept_numbers": 0, "tree_numbers": 1}
+ROUTES = {
+    "qr": Limits(small_numbers=ALWAYS),
+    "gram": Limits(small_numbers=0, row_numbers=ALWAYS),
+    "tree": Limits(small_numbers=ALWAYS, **BLOCKS),
+    "gram of blocks": Limits(small_numbers=0, row_numbers=ALWAYS, **BLOCKS),
+    "gram of signals": Limits(small_numbers=0, row_numbers=0),
 }
-
-
-@contextmanager
-def route(name: str) -> Iterator[None]:
-    """Within it, reports are made by that route; they are lazy, so read them within it."""
-    with pytest.MonkeyPatch.context() as patch:
-        for module, constant, value in ROUTES[name]:
-            patch.setattr(module, constant, value)
-        yield
 
 
 def equilibrated(a: np.ndarray, bias: bool = False) -> np.ndarray:
@@ -133,9 +113,8 @@ class Reported(NamedTuple):
 
 def reported(problem: cs.Problem, by: str = "qr") -> Reported:
     """The report by that route; the mask (taps, channels, groups), of each group's first output."""
-    with route(by):
-        report = cs.identify(problem)
-        first = report.identifiable[..., :: problem.out_channels // problem.spec.groups]
-        return Reported(
-            report.verdict, report.group_ranks, first.ravel().tolist(), report.bias_identifiable
-        )
+    report = cs.identify(problem, limits=ROUTES[by])
+    first = report.identifiable[..., :: problem.out_channels // problem.spec.groups]
+    return Reported(
+        report.verdict, report.group_ranks, first.ravel().tolist(), report.bias_identifiable
+    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import jax
@@ -12,7 +13,8 @@ import numpy as np
 from hypothesis import strategies as st
 
 import convsolve as cs
-from support import oracle
+from support import dense
+from support.geometry import geometries
 
 NUMBERS = ("?", "i1", "u1", "i2", "u2", "i4", "u4", "i8", "u8", "f2", ml_dtypes.bfloat16, "f4")
 NUMBERS += ("f8", np.longdouble)
@@ -152,24 +154,17 @@ def dressed(draw, array: np.ndarray, foreign: bool = False, nested: bool = True)
         return LAYOUTS[layout](array)
 
 
-def _records(draw, case, lags, form, names):
+def _records(draw, geometry, lags, names):
     """Float64 records (x, y) of a geometry; half of the y a true convolution of x."""
-    inputs, outputs, groups = case.x_shape[-1], case.y_shape[-1], case.groups
-    if form == "flat":
-        inputs, outputs, groups = 1, 1, 1
-    w = np.random.default_rng(case.seed).integers(-3, 4, (*case.taps, inputs // groups, outputs))
-    for i in range(case.batch if form in ("batch", "list") else 1):
-        space = case.samples
-        if form == "list" and case.padding != "same":
-            space = tuple(max(1, n - i) for n in space)
-        x = draw(contents((*space, inputs), names))
-        args = (*case.args[:-1], groups)
-        counts = [n for _, n in oracle.geometry(space, case.taps, *args[:-1])]
+    w = np.random.default_rng(geometry.seed).integers(-3, 4, geometry.w_shape).astype(float)
+    for shape, counts in zip(geometry.shapes, geometry.counts):
+        x = draw(contents((*shape, geometry.channels), names))
         if lags or draw(st.booleans()):
-            yield x, draw(contents((*(space if lags else counts), outputs), names))
+            y = draw(contents((*(shape if lags else counts), geometry.outputs), names))
         else:
             with np.errstate(all="ignore"):
-                yield x, oracle.convolve(x[None], w.astype(float), *args)[0]
+                y = dense.convolve(x[None], w, geometry.spec)[0]
+        yield x, y
 
 
 MANGLED = (
@@ -181,24 +176,26 @@ MANGLED = (
 @st.composite
 def statements(draw, sound=True):
     """Problems that should be accepted if ``sound``, and else some that should not be."""
-    case = draw(oracle.cases(min_rows=1 if sound else 0))
     names = SANE if sound else tuple(CONTENTS)
     form = draw(st.sampled_from(["record", "batch", "list", "flat"]))
-    lags = draw(st.booleans())
-    arguments: dict[str, Any] = {"bias": draw(st.booleans())}
-    if form != "flat":
-        arguments["groups"] = case.groups
+    geometry = draw(geometries(min_rows=1 if sound else 0, ragged=form == "list"))
+    if form in ("record", "flat"):
+        geometry = replace(geometry, shapes=geometry.shapes[:1])
+    if form == "flat":
+        geometry = replace(geometry, spec=replace(geometry.spec, groups=1), channels=1, outputs=1)
+    spec, lags = geometry.spec, draw(st.booleans())
+    arguments: dict[str, Any] = {"bias": geometry.bias, "groups": spec.groups}
     if lags:
         edges = draw(st.sampled_from(["drop", "zeros", "circular"]))
-        first = [draw(st.integers(-3, 3)) for _ in case.taps]
-        pairs = tuple((a, a + k - 1) for a, k in zip(first, case.taps))
+        first = [draw(st.integers(-3, 3)) for _ in spec.kernel_size]
+        pairs = tuple((a, a + k - 1) for a, k in zip(first, spec.kernel_size))
         arguments |= {"lags": pairs, "edges": edges}
     else:
-        single = len(case.taps) == 1 and draw(st.booleans())
-        arguments |= {"kernel_size": case.taps[0] if single else case.taps}
-        arguments |= {"stride": case.stride, "dilation": case.dilation, "padding": case.padding}
+        single = spec.ndim == 1 and draw(st.booleans())
+        arguments |= {"kernel_size": spec.kernel_size[0] if single else spec.kernel_size}
+        arguments |= {"stride": spec.stride, "dilation": spec.dilation, "padding": spec.padding}
     given = []
-    for parts in zip(*_records(draw, case, lags, form, names)):
+    for parts in zip(*_records(draw, geometry, lags, names)):
         if form == "list":
             dress = [dressed(p, foreign=not sound, nested=i > 0) for i, p in enumerate(parts)]
             given.append([draw(d) for d in dress])
@@ -208,7 +205,7 @@ def statements(draw, sound=True):
             given.append(draw(dressed(whole, foreign=not sound)))
     x, y = given
     if draw(st.integers(0, 5)) == 0:
-        arguments["out_channels"] = 1 if form == "flat" else case.y_shape[-1]
+        arguments["out_channels"] = geometry.outputs
         y = None
     statement = Statement(x, y, arguments)
     return statement if sound or draw(st.booleans()) else draw(_mistaken(statement, names))

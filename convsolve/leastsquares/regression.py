@@ -1,0 +1,219 @@
+"""Least squares of y in one system: residuals from the data, refinement, certificate, units."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import cached_property, partial
+
+import numpy as np
+
+from ..linalg.factor import Cholesky, Factor
+from ..linalg.rank import EPS
+from ..operators.layout import to_columns, to_kernel
+from ..operators.moments import Moments
+from ..operators.records import Targets
+from .certificate import EXACT, Certificate, backward_error, upper_bound
+from .scaling import in_units
+from .system import System
+
+# Below this a backward error is noise, and another pass over the data changes nothing.
+NOISE = 4 * EPS
+# Steps of refinement on R: one or two, unless a ridge or wide units leave more to mend.
+QR_STEPS = 5
+# Steps of refinement from the moments, until one changes this share of w: the next does nothing.
+MOMENT_STEPS, SETTLED = 8, 1e-9
+# Pivots of a Cholesky within this share of each other: the condition is seldom above a hundred.
+ALIKE_PIVOTS = 0.1
+
+
+class Regression:
+    """A `System` and the outputs y beside it. Kernels w are (G, P, Q), in the units of its scaled
+    columns, and in the coordinates of its penalty.
+    """
+
+    def __init__(self, system: System, targets: Targets) -> None:
+        self.system, self.targets = system, targets
+        self.operator, self.scaling = system.operator, system.scaling
+        groups, columns = self.operator.groups, self.operator.columns
+        self.shape = groups, columns, targets.outputs
+        self.y_exponents = targets.grouped(targets.exponents)
+
+    @cached_property
+    def moments(self) -> Moments:
+        """Sums over the rows of A and y."""
+        if self.targets is self.system.design.targets:
+            return self.system.moments
+        with self.system.clock.timing("moments"):
+            return self.operator.moments(self.targets)
+
+    @cached_property
+    def y_norms(self) -> np.ndarray:
+        """Norms (G, Q) of y, the nuisance columns projected out."""
+        return self.operator.output_norms(self.targets)
+
+    # --- first answers
+
+    def by_gram(self, factors: Sequence[Factor]) -> np.ndarray:
+        """(AᵀA + ridge)⁻¹Aᵀy (G, P, Q), by factors of the Gram."""
+        right = self.scaling.gradient(self.cross)
+        return np.stack([f.solve_normal(right[i]) for i, f in enumerate(factors)])
+
+    @cached_property
+    def cross(self) -> np.ndarray:
+        """AᵀM y (G, P, Q)."""
+        m = self.moments
+        sums = m.out_sums[:, None][:, : self.operator.nuisance.count]
+        return self.operator.projection.cross(m.rhs, sums)
+
+    def by_qr(self, factors: Sequence[Factor], svd: bool = False) -> np.ndarray:
+        """The answer (G, P, Q) by factors from a QR, by their singular values if asked."""
+        parts = []
+        for group, factor in enumerate(factors):
+            z = self.system.rotated(group, self.targets)
+            parts.append(factor.solve_by_svd(z) if svd else factor.solve(z))
+        return np.stack(parts)
+
+    # --- residuals and refinement
+
+    def residual(self, w: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """‖r‖ (G, Q) and Aᵀr (G, P, Q) at w, from the data; the ridge's rows included."""
+        squares, g = self.operator.residual(self.scaling.to_operator(w), self.targets)
+        return self._ridged(w, squares, self.scaling.gradient(g))
+
+    def _ridged(
+        self, w: np.ndarray, squares: np.ndarray, g: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        if self.system.strength:
+            root = self.scaling.root_ridge[:, :, None]
+            pull = root * w
+            squares = squares + np.einsum("gpq,gpq->gq", pull, pull)
+            g = g - root * pull
+        return np.sqrt(squares), g
+
+    def _moment_gradient(self, w: np.ndarray) -> np.ndarray:
+        """Aᵀr (G, P, Q) at w from the moments, without a pass over the data."""
+        user, projection = self.scaling.to_operator(w), self.operator.projection
+        of_rows = projection.products.swapaxes(1, 2) @ user
+        g = self.cross - projection.cross(self.moments.gram @ user, of_rows)
+        return self.scaling.gradient(g) - self.scaling.root_ridge[:, :, None] ** 2 * w
+
+    def refine_by_moments(self, w: np.ndarray, factors: Sequence[Cholesky]) -> np.ndarray:
+        """w refined by factors of the Gram until a step is nothing beside it, or falls no more.
+
+        Not at all where pivots are alike: the data will check the first answer, and find it good.
+        """
+        pivots = np.abs([np.diagonal(f.r) for f in factors])
+        if not factors[0].single and pivots.min() > ALIKE_PIVOTS * pivots.max():
+            return w
+        before = np.inf
+        for _ in range(MOMENT_STEPS):
+            step = _steps(factors, self._moment_gradient(w))
+            size = float(np.linalg.norm(step)) / (float(np.linalg.norm(w)) or 1.0)
+            if not size < before:
+                break
+            w, before = w + step, size
+            if size < SETTLED:
+                break
+        return w
+
+    def refine(
+        self, w: np.ndarray, factors: Sequence[Factor], steps: int
+    ) -> tuple[np.ndarray, Certificate]:
+        """Up to ``steps`` semi-normal refinements through the data; the best w, certified."""
+        # Under a large ridge the first answer of a QR lacks digits that no backward error shows.
+        fewest = int(self.system.strength > 0 and not isinstance(factors[0], Cholesky))
+        # A factor in float32 makes good steps, and proves nothing.
+        proofs = [None if isinstance(f, Cholesky) and f.single else f for f in factors]
+        enough = EXACT if None in proofs else NOISE
+        lowest, best = np.inf, None
+        for step in range(steps + 1):
+            r_norm, g = self.residual(w)
+            found = max(
+                upper_bound(w[i], r_norm[i], g[i], self.scaling.a_norm[i], f).max()
+                for i, f in enumerate(proofs)
+            )
+            # Below one rounding all are alike, and the later is the better.
+            if best is None or found <= max(lowest, EPS):
+                lowest, best = min(lowest, found), (w, r_norm, g)
+            if step == steps or (lowest <= enough and step >= fewest):
+                break
+            w = w + _steps(factors, g)
+        assert best is not None
+        certificate = Certificate(float(lowest), "upper bound")
+        if not certificate.exact:
+            certificate = self._certify(*best, proofs.__getitem__)
+        # A null part fits nothing: it would make any residual small beside it.
+        null = max(f.null_share(best[0][i], self.y_norms[i]) for i, f in enumerate(factors))
+        return best[0], max(certificate, Certificate(null, "value"), key=lambda c: c.value)
+
+    # --- certificates
+
+    def certify(self, w: np.ndarray) -> Certificate:
+        """Backward error of w, the largest over groups and outputs."""
+        return self._certify(w, *self.residual(w), self.system.factor)
+
+    def _certify(
+        self,
+        w: np.ndarray,
+        r_norm: np.ndarray,
+        g: np.ndarray,
+        factor_of: Callable[[int], Factor | None],
+    ) -> Certificate:
+        norms = self.scaling.a_norm
+        parts = [
+            backward_error(w[i], r_norm[i], g[i], float(norms[i]), partial(factor_of, i))
+            for i in range(len(w))
+        ]
+        return max(parts, key=lambda c: c.value)
+
+    def bias_error(self, w: np.ndarray, bias: np.ndarray) -> float:
+        """How far a bias is from the best beside w, as a share of what that is made of."""
+        best, targets = self._bias(w), self.targets
+        sums, _ = self.operator.output_sums(targets)
+        mean = targets.grouped(targets.shift) + sums[:, 0] / self.operator.rows
+        user = np.abs(self.scaling.to_operator(w))
+        size = np.abs(mean) + np.einsum("gp,gpq->gq", np.abs(self.operator.offsets), user)
+        size = size + self.y_norms / np.sqrt(self.operator.rows)
+        size = np.ldexp(size, self.y_exponents).reshape(-1)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return float(np.where(bias == best, 0.0, np.abs(bias - best) / size).max())
+
+    # --- units
+
+    def to_user(self, w: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Kernel (*K, Cin/groups, Cout) and bias (Cout,) in the user's units.
+
+        Raises:
+            SolveError: a tap would vanish below float64.
+        """
+        exponents, basis = self.scaling.exponents, self.system.basis
+        if basis is not None:
+            w_taps = basis.expand(self.scaling.to_operator(w))
+            exponents = self.system.design.operator.exponents
+        else:
+            w_taps = w
+        columns = in_units(w_taps, self.y_exponents[:, None] - exponents[:, :, None])
+        return to_kernel(columns, self.system.design.spec.kernel_size), self._bias(w)
+
+    def _bias(self, w: np.ndarray) -> np.ndarray:
+        """The best constant (Cout,) beside w, in the user's units; zeros without a bias."""
+        targets, operator = self.targets, self.operator
+        if not operator.nuisance.constant:
+            return np.zeros(targets.exponents.size)
+        user = self.scaling.to_operator(w)
+        sums, _ = operator.output_sums(targets)
+        rest = operator.projection.coefficients(sums, user)[:, 0]
+        shifted = targets.grouped(targets.shift) - np.einsum("gp,gpq->gq", operator.shift, user)
+        with np.errstate(over="ignore", under="ignore"):
+            return np.ldexp(shifted + rest, self.y_exponents).reshape(-1)
+
+    def from_user(self, kernel: np.ndarray) -> np.ndarray:
+        """The inverse of `to_user` for a kernel, where a penalty has no coordinates of its own."""
+        assert self.system.basis is None
+        columns = to_columns(kernel.astype(np.float64), self.shape[0])
+        return np.ldexp(columns, self.scaling.exponents[:, :, None] - self.y_exponents[:, None, :])
+
+
+def _steps(factors: Sequence[Factor], g: np.ndarray) -> np.ndarray:
+    """(AᵀA + ridge)⁻¹g (G, P, Q), by the factor of each group."""
+    return np.stack([f.solve_normal(g[i]) for i, f in enumerate(factors)])

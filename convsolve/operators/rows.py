@@ -1,0 +1,151 @@
+"""The design matrix row by row: formed in blocks, of which a small one is kept."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import cached_property
+
+import numpy as np
+
+from ..problem.nuisance import Nuisance
+from ..problem.sizes import Limits
+from .base import Block, DesignOperator
+from .moments import Moments
+from .records import Inputs, Targets
+from .windows import row_blocks
+
+
+class RowOperator(DesignOperator):
+    """A in blocks of rows, each less the column means where N holds a constant.
+
+    For small matrices, and where FFTs would lose digits: large transients at the edge of a record
+    make the columns of a channel so uneven that the rounding of an FFT drowns the smaller ones.
+    """
+
+    def __init__(
+        self, inputs: Inputs, nuisance: Nuisance, limits: Limits, targets: Targets | None = None
+    ) -> None:
+        self.inputs, self.nuisance, self.limits = inputs, nuisance, limits
+        self.targets = targets
+        self.exponents = inputs.column_exponents
+        self.groups, self.columns = self.exponents.shape
+        self.rows = inputs.rows
+
+    @cached_property
+    def shift(self) -> np.ndarray:
+        """Column means, rounded; the rounding of their sum is in `products`."""
+        zeros = np.zeros((self.groups, self.columns))
+        return self._sums(zeros) / self.rows if self.nuisance.constant else zeros
+
+    @cached_property
+    def means(self) -> np.ndarray:
+        """Column means (G, P)."""
+        return self.shift + self._sums(self.shift) / self.rows
+
+    @cached_property
+    def products(self) -> np.ndarray:
+        """AᵀN (G, P, q)."""
+        if not self.nuisance.count:
+            return np.zeros((self.groups, self.columns, 0))
+        return self._sums(self.shift)[:, :, None]
+
+    def _sums(self, shift: np.ndarray) -> np.ndarray:
+        total = np.zeros((self.groups, self.columns))
+        for a, _ in self._raw(None):
+            total += (a - shift[:, None]).sum(1)
+        return total
+
+    def _raw(self, targets: Targets | None) -> Iterator[Block]:
+        """Blocks (G, k, P) and (G, k, Q) with nothing taken off."""
+        scale = np.ldexp(1.0, -self.exponents)[:, None]
+        for i, x in enumerate(self.inputs.stacks):
+            for part, a in row_blocks(x, self.inputs.spec, self.limits.block_numbers):
+                yield a * scale, None if targets is None else targets.block(i, part)
+
+    def _shifted(self, targets: Targets | None) -> Iterator[Block]:
+        """The same less the shift of every column and output; kept where they are few."""
+        if targets is not None and targets is not self.targets:
+            return self._shifted_anew(targets)
+        width = self.columns + (0 if self.targets is None else self.targets.outputs)
+        few = self.rows * self.groups * width <= self.limits.kept_numbers
+        return iter(self._kept) if few else self._shifted_anew(self.targets)
+
+    @cached_property
+    def _kept(self) -> list[Block]:
+        return [*self._shifted_anew(self.targets)]
+
+    def _shifted_anew(self, targets: Targets | None) -> Iterator[Block]:
+        constant = self.nuisance.constant
+        for a, y in self._raw(targets):
+            a = a - self.shift[:, None] if constant else a
+            if y is not None and targets is not None and constant:
+                y = y - targets.grouped(targets.shift)[:, None]
+            yield a, y
+
+    def row_blocks(self, targets: Targets | None = None) -> Iterator[Block]:
+        """Blocks of rows of M A (G, k, P) and of M y (G, k, Q)."""
+        targets = self.targets if targets is None else targets
+        if not self.nuisance.count:
+            yield from self._shifted(targets)
+            return
+        means = None
+        if targets is not None:
+            means = self.projection.solved(self.output_sums(targets)[0])
+        for a, y in self._shifted(targets):
+            block = self.nuisance.block(a.shape[1])
+            yield self.projection.rows(a, block), None if y is None else y - block @ means
+
+    @cached_property
+    def column_norms(self) -> np.ndarray:
+        """Norms (G, P) of the columns of M A."""
+        return self._norms(np.zeros((self.groups, self.columns)))
+
+    @cached_property
+    def spreads(self) -> np.ndarray:
+        """Norms (G, P) of the columns less their means."""
+        if self.nuisance.constant:
+            return self.column_norms
+        return self._norms(self.means)
+
+    def _norms(self, mean: np.ndarray) -> np.ndarray:
+        """Norms (G, P) of the columns of `row_blocks` less ``mean``."""
+
+        def columns() -> Iterator[np.ndarray]:
+            return (a - mean[:, None] if mean.any() else a for a, _ in self.row_blocks())
+
+        squares = sum(np.einsum("gnp,gnp->gp", a, a) for a in columns())
+        if squares.min() > 1e-200:
+            return np.sqrt(squares)
+        # A column far below its channel's largest sample: its squares may have underflowed.
+        largest = np.max([np.abs(a).max(1) for a in columns()], axis=0)
+        high = np.where(largest > 0, np.frexp(largest)[1], 0)
+        scaled = (np.ldexp(a, -high[:, None]) for a in columns())
+        squares = sum(np.einsum("gnp,gnp->gp", a, a) for a in scaled)
+        return np.ldexp(np.sqrt(squares), high)
+
+    def moments(self, targets: Targets | None) -> Moments:
+        """Sums over the rows of A and Y, each less its shift."""
+        outputs = 0 if targets is None else targets.outputs
+        total = Moments.empty(self.groups, self.columns, outputs)
+        exponents, shift = np.zeros((2, self.groups, 0))
+        if targets is not None:
+            exponents, shift = targets.grouped(targets.exponents), targets.grouped(targets.shift)
+        for a, y in self._shifted(targets):
+            y = np.zeros((*a.shape[:2], 0)) if targets is None or y is None else y
+            total += Moments.from_rows(a, y, self.exponents, self.shift, exponents, shift)
+        return total
+
+    def residual(self, w: np.ndarray, targets: Targets) -> tuple[np.ndarray, np.ndarray]:
+        """‖r‖² (G, Q) and AᵀM r (G, P, Q) of r = M(y − A w)."""
+        squares, g = np.zeros((len(w), w.shape[2])), np.zeros_like(w)
+        for a, y in self.row_blocks(targets):
+            assert y is not None
+            r = y - a @ w
+            squares += np.einsum("gnq,gnq->gq", r, r)
+            g += a.transpose(0, 2, 1) @ r
+        return squares, g
+
+    def product_gram(self, group: int, w: np.ndarray) -> np.ndarray:
+        """(M A w)ᵀ(M A w) (Q, Q) of one group, for w (P, Q)."""
+        pieces = (a[group] @ w for a, _ in self.row_blocks())
+        return np.sum([seen.T @ seen for seen in pieces], axis=0)

@@ -1,0 +1,147 @@
+"""The design matrix in other coordinates of the kernel, along the taps of every channel."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from .base import Block, DesignOperator
+from .moments import Moments
+from .records import Targets
+
+# Columns of A T whose norms are had in one pass over the data.
+COLUMNS_A_PASS = 256
+
+
+class TapBasis:
+    """T, the same for every channel: a kernel is T z, and T acts on one axis of taps at a time.
+
+    ``matrices`` hold (K, r) for each axis; z has ∏r coordinates a channel, channels inner, as a
+    kernel has ∏K taps.
+    """
+
+    def __init__(self, matrices: Sequence[np.ndarray]) -> None:
+        self.matrices = tuple(matrices)
+
+    @property
+    def taps(self) -> int:
+        """Taps of a channel."""
+        return math.prod(len(m) for m in self.matrices)
+
+    @property
+    def coordinates(self) -> int:
+        """Coordinates of a channel."""
+        return math.prod(m.shape[1] for m in self.matrices)
+
+    def expand(self, z: Any, matmul: Callable[[Any, Any], Any] = np.matmul) -> Any:
+        """Kernels T z (G, P, Q) of z (G, R, Q), in NumPy or, by its ``matmul``, in jax."""
+        return self._applied(z, self.matrices, matmul)
+
+    def restrict(self, g: Any, matmul: Callable[[Any, Any], Any] = np.matmul) -> Any:
+        """Tᵀ g (G, R, Q) of g (G, P, Q)."""
+        return self._applied(g, [m.T for m in self.matrices], matmul)
+
+    def rows(self, a: Any, matmul: Callable[[Any, Any], Any] = np.matmul) -> Any:
+        """A T (G, n, R) of rows (G, n, P)."""
+        return self.restrict(a.swapaxes(1, 2), matmul).swapaxes(1, 2)
+
+    def _applied(self, v: Any, matrices: Sequence[np.ndarray], matmul: Any) -> Any:
+        groups, _, outputs = v.shape
+        before = 1
+        sizes = [m.shape[1] for m in matrices]
+        channels = v.shape[1] // math.prod(sizes)
+        for i, m in enumerate(matrices):
+            after = math.prod(sizes[i + 1 :]) * channels * outputs
+            v = matmul(m, v.reshape(groups * before, m.shape[1], after))
+            before *= len(m)
+        return v.reshape(groups, before * channels, outputs)
+
+
+class TransformedOperator(DesignOperator):
+    """A T for a `TapBasis` T: the design matrix of the coordinates z of kernels w = T z."""
+
+    def __init__(self, operator: DesignOperator, basis: TapBasis) -> None:
+        self.operator, self.basis = operator, basis
+        self.groups, self.rows = operator.groups, operator.rows
+        self.nuisance, self.targets = operator.nuisance, operator.targets
+        channels = operator.columns // basis.taps
+        self.columns = basis.coordinates * channels
+        # Alike for all taps of a channel, and so for its coordinates.
+        exponents = operator.exponents.reshape(self.groups, basis.taps, channels)[:, :1]
+        self.exponents = np.tile(exponents, (1, basis.coordinates, 1)).reshape(self.groups, -1)
+
+    @cached_property
+    def shift(self) -> np.ndarray:
+        """(G, R)."""
+        return self._restricted(self.operator.shift)
+
+    @cached_property
+    def means(self) -> np.ndarray:
+        """Column means (G, R)."""
+        return self._restricted(self.operator.means)
+
+    @cached_property
+    def products(self) -> np.ndarray:
+        """TᵀAᵀN (G, R, q)."""
+        return self.basis.restrict(self.operator.products)
+
+    def _restricted(self, values: np.ndarray) -> np.ndarray:
+        return self.basis.restrict(values[:, :, None])[:, :, 0]
+
+    @cached_property
+    def column_norms(self) -> np.ndarray:
+        """Norms (G, R) of the columns of M A T."""
+        return np.stack([self._norms(g) for g in range(self.groups)])
+
+    def _norms(self, group: int) -> np.ndarray:
+        found = []
+        for some in np.array_split(np.arange(self.columns), 1 + self.columns // COLUMNS_A_PASS):
+            unit = np.zeros((self.groups, self.columns, len(some)))
+            unit[:, some, np.arange(len(some))] = 1.0
+            w = self.basis.expand(unit)[group]
+            found.append(np.diagonal(self.operator.product_gram(group, w)))
+        return np.sqrt(np.concatenate(found))
+
+    @cached_property
+    def spreads(self) -> np.ndarray:
+        """Norms (G, R) of the columns less their means."""
+        if self.nuisance.constant:
+            return self.column_norms
+        squares = self.column_norms**2 - self.rows * self.means**2
+        return np.sqrt(np.maximum(squares, 0.0))
+
+    def moments(self, targets: Targets | None) -> Moments:
+        """Sums over the rows of A T and Y, each less its shift."""
+        m, basis = self.operator.moments(targets), self.basis
+        half = basis.restrict(m.gram)
+        return replace(
+            m,
+            gram=basis.restrict(half.swapaxes(1, 2)),
+            rhs=basis.restrict(m.rhs),
+            sums=self._restricted(m.sums),
+            exponents=self.exponents,
+            shift=self._restricted(m.shift),
+        )
+
+    def residual(self, w: np.ndarray, targets: Targets) -> tuple[np.ndarray, np.ndarray]:
+        """‖r‖² (G, Q) and TᵀAᵀM r (G, R, Q) of r = M(y − A T w)."""
+        squares, g = self.operator.residual(self.basis.expand(w), targets)
+        return squares, self.basis.restrict(g)
+
+    def output_sums(self, targets: Targets) -> tuple[np.ndarray, np.ndarray]:
+        """NᵀY (G, q, Q) and Σy² (G, Q), Y less its shift."""
+        return self.operator.output_sums(targets)
+
+    def product_gram(self, group: int, w: np.ndarray) -> np.ndarray:
+        """(M A T w)ᵀ(M A T w) (Q, Q) of one group, for w (R, Q)."""
+        return self.operator.product_gram(group, self.basis.expand(w[None])[0])
+
+    def row_blocks(self, targets: Targets | None = None) -> Iterator[Block]:
+        """Blocks of rows of M A T (G, k, R) and of M y (G, k, Q)."""
+        for a, y in self.operator.row_blocks(targets):
+            yield self.basis.rows(a), y

@@ -1,0 +1,112 @@
+"""How large a problem is, what its matrices would take, and how much is allowed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What memory and time allow; `identify`, `solve` and `compare` take others as ``limits=``.
+
+    Attributes:
+        factor_bytes: the largest QR of the design matrix, in blocks of rows, R of every group
+            included.
+        gram_bytes: the largest AᵀA of all groups together; scaled, checked and factored it takes
+            five times as much.
+        small_numbers: a design matrix of at most this many numbers goes straight to a QR, which
+            decides everything in a millisecond or two.
+        row_numbers: that of one group is formed row by row up to this many numbers, before FFTs are
+            set up.
+        kept_numbers: blocks of rows are kept between passes up to this many numbers, and made anew
+            beyond.
+        block_numbers: numbers of one block of rows: 8 MiB, within a core's share of the cache and
+            long enough for BLAS to run at full speed.
+        spectrum_columns: up to this many columns all singular values are computed; beyond, which
+            would take seconds, only the two extreme ones.
+        tree_numbers: numbers of the blocks of rows whose QRs a tree joins: LAPACK is then at full
+            speed.
+    """
+
+    factor_bytes: int = 2**31
+    gram_bytes: int = 2**30
+    small_numbers: int = 2**16
+    row_numbers: int = 2**16
+    kept_numbers: int = 2**20
+    block_numbers: int = 2**20
+    spectrum_columns: int = 1500
+    tree_numbers: int = 2**22
+
+
+DEFAULT_LIMITS = Limits()
+
+
+def tree_rows(columns: int, numbers: int = DEFAULT_LIMITS.tree_numbers) -> int:
+    """Rows that go into one QR: at least twice the columns, or joining triangles would cost."""
+    return max(numbers // max(columns, 1), 2 * columns)
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """The sizes that decide how a problem is solved.
+
+    ``rows`` n of the design matrix, shared by all groups; per group ``columns`` P = taps ×
+    channels and ``outputs`` Q, of which ``given`` are known (none where y is None); ``nuisance``
+    columns fitted beside them; and the ``shapes`` (*W) of the records.
+    """
+
+    groups: int
+    rows: int
+    columns: int
+    outputs: int
+    given: int
+    nuisance: int
+    shapes: tuple[tuple[int, ...], ...]
+    limits: Limits = DEFAULT_LIMITS
+
+    @property
+    def unknowns(self) -> int:
+        """Unknowns per output: P and the nuisance columns."""
+        return self.columns + self.nuisance
+
+    @property
+    def wide(self) -> bool:
+        """Whether unknowns outnumber rows."""
+        return self.rows < self.unknowns
+
+    @property
+    def matrix_numbers(self) -> int:
+        """Numbers in the design matrix of all groups, y beside it."""
+        return self.rows * self.groups * (self.columns + self.outputs)
+
+    @property
+    def small(self) -> bool:
+        """Whether a QR is made as a matter of course."""
+        return self.matrix_numbers <= self.limits.small_numbers
+
+    @property
+    def by_rows(self) -> bool:
+        """Whether the design matrix of each group is small enough to be formed."""
+        return self.matrix_numbers <= self.limits.row_numbers * self.groups
+
+    @property
+    def gram_bytes(self) -> int:
+        """Memory of AᵀA of all groups."""
+        return 8 * self.groups * self.columns**2
+
+    @property
+    def factor_bytes(self) -> int:
+        """Memory of a QR: three blocks of the tree, R of every group and its basis."""
+        width = self.columns + self.given
+        block = 3 * min(self.rows, tree_rows(width, self.limits.tree_numbers)) * width
+        return 8 * (block + 2 * self.groups * min(self.rows, self.columns) * width)
+
+    @property
+    def gram_fits(self) -> bool:
+        """Whether AᵀA may be formed."""
+        return self.gram_bytes <= self.limits.gram_bytes
+
+    @property
+    def factor_fits(self) -> bool:
+        """Whether a QR may be made."""
+        return self.factor_bytes <= self.limits.factor_bytes

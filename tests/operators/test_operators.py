@@ -1,0 +1,211 @@
+"""What every form of the design matrix promises, against the matrix by brute force."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+from convsolve.operators.base import DesignOperator
+from convsolve.operators.fourier import FourierOperator
+from convsolve.operators.records import Inputs, Targets
+from convsolve.operators.rows import RowOperator
+from convsolve.operators.transformed import TapBasis, TransformedOperator
+from convsolve.problem.nuisance import Nuisance
+from convsolve.problem.sizes import Limits
+from support import dense
+from support.geometry import NAMED, Geometry
+
+Make = Callable[[Geometry, list, list], DesignOperator]
+
+
+def basis(geometry: Geometry) -> TapBasis:
+    """Any coordinates, fewer than taps along the first axis where there are several."""
+    rng = np.random.default_rng(1)
+    sizes = geometry.spec.kernel_size
+    return TapBasis([rng.integers(-2, 3, (k, max(1, k - (i == 0)))) for i, k in enumerate(sizes)])
+
+
+def inputs(geometry: Geometry, x: list, y: list) -> tuple[Inputs, Nuisance, Targets]:
+    made, nuisance = Inputs(x, geometry.spec), Nuisance(constant=geometry.bias)
+    return made, nuisance, Targets(y, made, nuisance)
+
+
+def by_rows(geometry: Geometry, x: list, y: list) -> DesignOperator:
+    read, nuisance, targets = inputs(geometry, x, y)
+    return RowOperator(read, nuisance, Limits(), targets)
+
+
+def by_small_blocks(geometry: Geometry, x: list, y: list) -> DesignOperator:
+    read, nuisance, targets = inputs(geometry, x, y)
+    return RowOperator(read, nuisance, Limits(kept_numbers=0, block_numbers=64), targets)
+
+
+def by_fourier(geometry: Geometry, x: list, y: list) -> DesignOperator:
+    read, nuisance, targets = inputs(geometry, x, y)
+    return FourierOperator(read, nuisance, Limits(), targets)
+
+
+def transformed(make: Make) -> Make:
+    def made(geometry: Geometry, x: list, y: list) -> DesignOperator:
+        return TransformedOperator(make(geometry, x, y), basis(geometry))
+
+    return made
+
+
+OPERATORS = {
+    "rows": by_rows,
+    "rows, in small blocks": by_small_blocks,
+    "fourier": by_fourier,
+    "rows, transformed": transformed(by_rows),
+    "fourier, transformed": transformed(by_fourier),
+}
+every_operator = pytest.mark.parametrize("form", OPERATORS)
+every_geometry = pytest.mark.parametrize("name", NAMED)
+
+
+class Dense:
+    """M A, M y and what is made of them, in the units of an operator."""
+
+    def __init__(self, operator: DesignOperator, geometry: Geometry, x: list, y: list) -> None:
+        a = dense.design_matrix(x, geometry.spec).astype(float)
+        if isinstance(operator, TransformedOperator):
+            a = by_axis(a, geometry, operator.basis)
+        self.plain = np.ldexp(a, -operator.exponents[:, None])
+        self.y = dense.by_group(y, geometry.spec.groups).astype(float)
+        centre = dense.centred if geometry.bias else np.asarray
+        self.a, self.centred_y = centre(self.plain), centre(self.y)
+
+
+def by_axis(a: np.ndarray, geometry: Geometry, basis: TapBasis) -> np.ndarray:
+    """A T by one product with the whole of T."""
+    whole = np.ones((1, 1))
+    for matrix in basis.matrices:
+        whole = np.kron(whole, matrix)
+    return a @ np.kron(whole, np.eye(geometry.inputs))
+
+
+@pytest.fixture
+def case(form: str, name: str) -> tuple[DesignOperator, Dense, Targets]:
+    geometry = NAMED[name]
+    x, y = geometry.records()
+    operator = OPERATORS[form](geometry, x, y)
+    assert operator.targets is not None
+    return operator, Dense(operator, geometry, x, y), operator.targets
+
+
+def in_units(y: np.ndarray, targets: Targets) -> np.ndarray:
+    return np.ldexp(y, -targets.grouped(targets.exponents)[:, None])
+
+
+@every_operator
+@every_geometry
+def test_norms_and_means(case: tuple[DesignOperator, Dense, Targets]) -> None:
+    operator, known, targets = case
+    scale = np.linalg.norm(known.a, axis=1)
+    close = {"rtol": 1e-12, "atol": 1e-13 * scale.max()}
+    np.testing.assert_allclose(operator.column_norms, scale, **close)
+    np.testing.assert_allclose(operator.means, known.plain.mean(1), **close)
+    spreads = np.linalg.norm(dense.centred(known.plain), axis=1)
+    np.testing.assert_allclose(operator.spreads, spreads, rtol=1e-9, atol=1e-7 * scale.max())
+    norms = np.linalg.norm(in_units(known.centred_y, targets), axis=1)
+    np.testing.assert_allclose(operator.output_norms(targets), norms, rtol=1e-12, atol=1e-13)
+
+
+@every_operator
+@every_geometry
+def test_moments_with_the_nuisance_columns_projected_out(
+    case: tuple[DesignOperator, Dense, Targets],
+) -> None:
+    operator, known, targets = case
+    found, project = operator.moments(targets), operator.projection
+    y = in_units(known.centred_y, targets)
+    sums = found.out_sums[:, None][:, : operator.nuisance.count]
+    for g, a in enumerate(known.a):
+        scale = np.linalg.norm(a) ** 2 + 1e-300
+        gram = project.inner(found.gram[g], g, slice(None))
+        np.testing.assert_allclose(gram, a.T @ a, rtol=0, atol=1e-13 * scale)
+        cross = project.cross(found.rhs, sums)[g]
+        largest = np.linalg.norm(a) * np.linalg.norm(y[g])
+        np.testing.assert_allclose(cross, a.T @ y[g], rtol=0, atol=1e-13 * largest)
+    assert found.n == len(known.y[0])
+
+
+@every_operator
+@every_geometry
+def test_residual_and_gradient(case: tuple[DesignOperator, Dense, Targets]) -> None:
+    operator, known, targets = case
+    rng = np.random.default_rng(2)
+    y = in_units(known.centred_y, targets)
+    w = rng.standard_normal((operator.groups, operator.columns, y.shape[-1]))
+    squares, g = operator.residual(w, targets)
+    r = y - known.a @ w
+    np.testing.assert_allclose(squares, (r**2).sum(1), rtol=1e-12)
+    largest = np.abs(known.a).sum() * np.abs(r).max()
+    np.testing.assert_allclose(g, known.a.swapaxes(1, 2) @ r, rtol=0, atol=1e-13 * largest)
+
+
+@every_operator
+@every_geometry
+def test_the_gradient_is_the_adjoint_of_the_product(
+    case: tuple[DesignOperator, Dense, Targets],
+) -> None:
+    """⟨M(y − A w), M A v⟩ = ⟨AᵀM(y − A w), v⟩, by the operator's own products alone."""
+    operator, _, targets = case
+    rng = np.random.default_rng(3)
+    w, v = rng.standard_normal((2, operator.groups, operator.columns, targets.outputs))
+    here, g = operator.residual(w, targets)
+    there, _ = operator.residual(w + v, targets)
+    for group in range(operator.groups):
+        moved = np.diagonal(operator.product_gram(group, v[group]))
+        # ‖r − A v‖² = ‖r‖² − 2⟨Aᵀr, v⟩ + ‖A v‖²
+        cross = (here[group] + moved - there[group]) / 2
+        scale = (here[group] + moved + there[group]).max()
+        expected = (g[group] * v[group]).sum(0)
+        np.testing.assert_allclose(cross, expected, rtol=0, atol=1e-13 * scale)
+
+
+@every_operator
+@every_geometry
+def test_products(case: tuple[DesignOperator, Dense, Targets]) -> None:
+    operator, known, _ = case
+    w = np.random.default_rng(4).standard_normal((operator.columns, 3))
+    for g, a in enumerate(known.a):
+        seen = a @ w
+        found = operator.product_gram(g, w)
+        np.testing.assert_allclose(found, seen.T @ seen, rtol=1e-12, atol=1e-12 * (seen**2).sum())
+
+
+@every_operator
+@every_geometry
+def test_blocks_of_rows(case: tuple[DesignOperator, Dense, Targets]) -> None:
+    """In some order of the records, the same for A and y."""
+    operator, known, targets = case
+    blocks = [*operator.row_blocks(targets)]
+    a = np.concatenate([a for a, _ in blocks], axis=1)
+    y = np.concatenate([y for _, y in blocks if y is not None], axis=1)
+    both = np.concatenate([a, y], axis=2)
+    expected = np.concatenate([known.a, in_units(known.centred_y, targets)], axis=2)
+    for found, wanted in zip(both, expected, strict=True):
+        assert found.shape == wanted.shape
+        order, right = np.lexsort(found.round(9).T), np.lexsort(wanted.round(9).T)
+        np.testing.assert_allclose(found[order], wanted[right], rtol=0, atol=1e-12)
+
+
+@every_operator
+def test_other_outputs_beside_the_same_x(form: str) -> None:
+    """As an operator that was made with them; what x gives is not computed again."""
+    geometry = NAMED["ragged"]
+    x, y = geometry.records()
+    other = [np.cos(np.arange(a.size)).reshape(a.shape) for a in y]
+    first, fresh = (OPERATORS[form](geometry, x, each) for each in (y, other))
+    first.moments(first.targets)
+    targets = inputs(geometry, x, other)[2]
+    assert fresh.targets is not None
+    for one, two in zip(
+        (*first.residual(w := np.ones((1, first.columns, 2)), targets), first.moments(targets).rhs),
+        (*fresh.residual(w, fresh.targets), fresh.moments(fresh.targets).rhs),
+        strict=True,
+    ):
+        np.testing.assert_allclose(one, two, rtol=1e-12, atol=1e-12)
