@@ -448,13 +448,24 @@ def _singular_values(r: np.ndarray) -> np.ndarray:
 
 def factor_of(r: np.ndarray, exponents: np.ndarray, rows: int) -> Factor:
     """The factor of R (q, P) from a QR of ``rows`` rows; of A itself where it is wide."""
-    columns = len(exponents)
+    if r.shape[0] == r.shape[1] and _certainly_full(r, rows):
+        return Triangle(r, exponents, rows)
     values = _singular_values(r)
-    if len(r) == columns and band_of(values, rows, columns).rank == columns:
-        found = Triangle(r, exponents, rows)
-        found.singular_values = values
-        return found
-    return Truncated(r, exponents, rows, values)
+    if r.shape[0] < r.shape[1] or band_of(values, rows, r.shape[1]).rank < r.shape[1]:
+        return Truncated(r, exponents, rows, values)
+    found = Triangle(r, exponents, rows)
+    found.singular_values = values
+    return found
+
+
+def _certainly_full(r: np.ndarray, rows: int) -> bool:
+    """Whether no singular value of a square R is in the `Band` or below, known without any."""
+    if not np.diagonal(r).all():
+        return False
+    # The least is no less than 1/‖R⁻¹‖, the largest no more than ‖R‖.
+    with np.errstate(over="ignore", invalid="ignore"):
+        condition = np.linalg.norm(r) * np.linalg.norm(inverse_row_norms(r))
+        return bool(10 * tolerance_of(rows, len(r)) * condition < 1)
 
 
 def cholesky_factor(

@@ -1,0 +1,141 @@
+"""Nothing that was asked before changes an answer, a verdict or a word."""
+
+from __future__ import annotations
+
+import contextlib
+import pickle
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+import optax
+import pytest
+
+import convsolve as cs
+from convsolve.problem.sizes import Limits
+
+SGD = optax.sgd(1e-3)
+SOLVERS = {
+    "default": cs.AutoSolver(),
+    "qr": cs.LeastSquares("qr"),
+    "svd": cs.LeastSquares("svd"),
+    "normal equations": cs.NormalEquations(),
+    "small ridge": cs.AutoSolver(ridge=1e-13),
+    "ridge": cs.AutoSolver(ridge=1e-3),
+    "descent": cs.GradientDescent(SGD, steps=3),
+}
+
+
+def band_limited(taps: int, rows: int, seed: int = 0) -> np.ndarray:
+    """Samples of which a fifth of the frequencies are empty: a spectrum that falls off slowly."""
+    rng, n = np.random.default_rng(seed), taps + rows - 1
+    bins = np.fft.rfft(rng.standard_normal(n))
+    return np.fft.irfft(np.where(np.arange(len(bins)) < 0.4 * len(bins), bins, 0), n)
+
+
+def white(*shape: int) -> np.ndarray:
+    return np.random.default_rng(1).standard_normal(shape)
+
+
+def outputs(rows: int, channels: int = 1) -> np.ndarray:
+    return np.random.default_rng(2).standard_normal((rows, channels))
+
+
+PROBLEMS: dict[str, Callable[[], cs.Problem]] = {
+    "band-limited": lambda: cs.Problem(band_limited(250, 1000), outputs(1000), kernel_size=250),
+    "band-limited and wide": lambda: cs.Problem(
+        band_limited(200, 120), outputs(120, 2), kernel_size=200, bias=True
+    ),
+    "wide": lambda: cs.Problem(white(150, 2), outputs(31), kernel_size=120),
+    "unlike channels": lambda: cs.Problem(
+        white(60, 3) * [1e6, 1.0, 0.0], outputs(41), kernel_size=20
+    ),
+    "few": lambda: cs.Problem(white(60, 2), outputs(51, 2), kernel_size=10, groups=2),
+    "many": lambda: cs.Problem(white(3000, 2), outputs(2971), kernel_size=30, bias=True),
+    "steep": lambda: cs.Problem(
+        np.cumsum(np.cumsum(np.cumsum(white(1200)))), outputs(1141), kernel_size=60
+    ),
+    "single precision": lambda: cs.Problem(
+        band_limited(40, 200).astype(np.float32), outputs(200), kernel_size=40
+    ),
+}
+
+
+def looks(problem: cs.Problem, report: cs.Identifiability) -> dict[str, Callable[[], Any]]:
+    """All that can be asked of a report and its problem."""
+    found: dict[str, Callable[[], Any]] = {
+        name: lambda name=name: getattr(report, name)
+        for name in dir(report)
+        if not name.startswith("_")
+    }
+    kernel = np.ones(problem.kernel_shape)
+    found |= {f"solve, {name}": lambda s=s: cs.solve(problem, s) for name, s in SOLVERS.items()}
+    return found | {
+        "print": lambda: str(report),
+        "print the answer": lambda: str(cs.solve(problem)),
+        "to_dict": report.to_dict,
+        "resolution()": report.resolution,
+        "resolution(ridge)": lambda: report.resolution(1e-3),
+        "leverage()": report.leverage,
+        "descent()": report.descent,
+        "null_part()": lambda: report.null_part(kernel),
+        "ridge_for()": lambda: report.ridge_for(1e3),
+        "compare": lambda: cs.compare(problem, list(SOLVERS.values())),
+        "repr": lambda: repr(report),
+        "pickle": lambda: pickle.loads(pickle.dumps((problem, report))),
+        "other limits": lambda: cs.solve(problem, limits=Limits(small_numbers=0, row_numbers=0)),
+    }
+
+
+def everything(problem: cs.Problem, solver: cs.Solver) -> dict[str, Any]:
+    """What a solve says, to the last bit, but for the seconds that it took."""
+    fit = cs.solve(problem, solver)
+    stats = {name: v for name, v in fit.stats.items() if not name.endswith("_seconds")}
+    return {
+        "kernel": np.asarray(fit.kernel).tobytes(),
+        "bias": np.asarray(fit.bias).tobytes(),
+        "certificate": fit.certificate,
+        "status": fit.status,
+        "stats": stats,
+        "report": str(fit.identifiability),
+        "numbers": fit.identifiability.to_dict(),
+    }
+
+
+@pytest.mark.filterwarnings("ignore::convsolve.IdentifiabilityWarning")
+@pytest.mark.parametrize("solver", SOLVERS)
+@pytest.mark.parametrize("name", PROBLEMS)
+def test_an_answer_does_not_depend_on_what_was_asked_before(name: str, solver: str) -> None:
+    fresh = everything(PROBLEMS[name](), SOLVERS[solver])
+    rng = np.random.default_rng(list(f"{name} {solver}".encode()))
+    for _ in range(2):
+        problem = PROBLEMS[name]()
+        report = cs.identify(problem)
+        asked = looks(problem, report)
+        order = rng.permutation(sorted(asked))[: rng.integers(1, 12)]
+        for each in order:
+            with contextlib.suppress(ValueError):  # not every problem has all of them
+                asked[each]()
+        assert everything(problem, SOLVERS[solver]) == fresh, order.tolist()
+
+
+@pytest.mark.filterwarnings("ignore::convsolve.IdentifiabilityWarning")
+@pytest.mark.parametrize("name", PROBLEMS)
+def test_threads_that_share_a_problem_get_one_answer(name: str) -> None:
+    """Each begins with another solver, so that they meet in all that is kept."""
+    closed = [solver for solver in SOLVERS.values() if solver.name != "GradientDescent(mse)"]
+    fresh = [everything(PROBLEMS[name](), solver) for solver in closed]
+    problem, threads = PROBLEMS[name](), 4
+    started = threading.Barrier(threads)
+
+    def work(first: int) -> list[dict[str, Any]]:
+        started.wait()
+        order = closed[first:] + closed[:first]
+        found = [everything(problem, solver) for solver in order]
+        return found[len(closed) - first :] + found[: len(closed) - first]
+
+    with ThreadPoolExecutor(threads) as pool:
+        answers = list(pool.map(work, range(threads)))
+    assert all(answer == fresh for answer in answers)
