@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import cached_property
 from typing import Any, Self
 
 import numpy as np
 
+from ..cached import cached_property
 from ..leastsquares.analysis import Analysis, analyse
 from ..leastsquares.penalty import RIDGE, Penalty
 from ..leastsquares.system import System
 from ..linalg.factor import Cholesky, Factor
 from ..linalg.rank import EPS
-from ..linalg.threads import blas_threads
+from ..linalg.threads import on_blas_threads
 from ..problem.checks import number
 from ..problem.problem import Problem
 from ..problem.sizes import DEFAULT_LIMITS, Limits
@@ -37,6 +37,11 @@ class Diagnosis:
         self.columns, self.groups = self.n_unknowns - problem.bias, problem.spec.groups
 
     @property
+    def blas_columns(self) -> int:
+        """The smaller side of A."""
+        return min(self.n_equations, self.columns)
+
+    @property
     def _analysis(self) -> Analysis:
         return analyse(self.problem, self.limits)
 
@@ -45,9 +50,9 @@ class Diagnosis:
         return self._analysis.plain
 
     @cached_property
+    @on_blas_threads
     def _found(self) -> list[Factor | None]:
-        with blas_threads(min(self.n_equations, self.columns)):
-            return [self._system.factor(g) for g in range(self.groups)]
+        return [self._system.factor(g) for g in range(self.groups)]
 
     def factor(self, group: int) -> Factor:
         """The factor R of a group's design matrix, its columns scaled to norm about one.
@@ -113,6 +118,7 @@ class Diagnosis:
         return self._decided[1] == "conjugate gradients"
 
     @cached_property
+    @on_blas_threads
     def _decided(self) -> tuple[tuple[str, ...], str]:
         return verdicts(self._system, lambda: self._found)
 
@@ -166,6 +172,7 @@ class Diagnosis:
         return self.columns - self.rank
 
     @cached_property
+    @on_blas_threads
     def singular_values(self) -> tuple[np.ndarray, ...]:
         """Of A itself, descending, one array per group."""
         with np.errstate(over="ignore", under="ignore"):
@@ -186,6 +193,7 @@ class Diagnosis:
         return worst
 
     @cached_property
+    @on_blas_threads
     def _extremes(self) -> list[tuple[float, float]]:
         """First and last singular value of each group's A itself, times ``2**-unit``."""
         return [self._system.extremes(g, f) for g, f in enumerate(self._factors)]
@@ -241,6 +249,7 @@ class Diagnosis:
         return self._padding_only is not None
 
     @cached_property
+    @on_blas_threads
     def _padding_only(self) -> np.ndarray | None:
         spec = self.problem.spec.whole_windows(self.problem.input.arrays[0].shape[:-1])
         if spec == self.problem.spec:
@@ -251,6 +260,7 @@ class Diagnosis:
         return self.identifiable & ~inner.identifiable if inner.unique or inner.decided else None
 
     @cached_property
+    @on_blas_threads
     def noise_gain(self) -> np.ndarray:
         """Standard error of every tap for white noise of unit deviation in y, kernel-shaped.
 
@@ -264,6 +274,7 @@ class Diagnosis:
             )
 
     @cached_property
+    @on_blas_threads
     def weakly_determined(self) -> np.ndarray:
         """Which identifiable taps have a √(variance inflation) above 100, bool, kernel-shaped.
 
@@ -309,6 +320,7 @@ class Diagnosis:
         inside = share < 0.5 and np.finfo(float).tiny < ridge < np.inf
         return float(f"{ridge:.3g}") if inside else None
 
+    @on_blas_threads
     def resolution(self, ridge: float = 0.0, penalty: Penalty = RIDGE) -> np.ndarray:
         """Diagonal of the resolution matrix (AᵀA + ridge·K)⁻¹AᵀA, kernel-shaped; K = I for a ridge.
 
@@ -342,6 +354,7 @@ class Diagnosis:
         larger = "increase it" if least is None else f"{least:.3g} is enough"
         return f"ridge={ridge!r} is too small to certify full rank; {larger}"
 
+    @on_blas_threads
     def leverage(self) -> Any:
         """Leverage of every row, diag(A(AᵀA)⁻Aᵀ), the bias included: between 0 and 1.
 
@@ -365,6 +378,7 @@ class Diagnosis:
         return any(0 < r < s.size and s[r - 1] < 100 * s[r] for r, s in deficient)
 
     @cached_property
+    @on_blas_threads
     def bias_identifiable(self) -> bool:
         """Whether the bias is determined: column means vanish on the null space, or no bias."""
         if self.unique:
@@ -388,6 +402,7 @@ class Diagnosis:
         """
         return self._null(lambda f: echelon(f.null_basis, f.exponents, f.null_threshold))
 
+    @on_blas_threads
     def _null(self, basis_of: Callable[[Factor], np.ndarray]) -> tuple[np.ndarray, ...]:
         """Per group a basis, a null vector a row, as kernels; an empty one where none is null."""
         shape = self.problem.kernel_shape[:-1]
@@ -395,6 +410,7 @@ class Diagnosis:
             return tuple(np.empty((0, *shape)) for _ in range(self.groups))
         return tuple(basis_of(f).reshape(-1, *shape) for f in self._factors)
 
+    @on_blas_threads
     def bias_along(self, null: np.ndarray, group: int) -> np.ndarray:
         """Entries of the bias (k,) along null vectors (k, P) of the centred A of a group.
 
@@ -416,6 +432,7 @@ class Diagnosis:
         operator = self._system.operator
         return np.ldexp(operator.offsets, operator.exponents)
 
+    @on_blas_threads
     def null_part(self, kernel: np.ndarray) -> np.ndarray:
         """Norm, per output, of the part of ``kernel`` that the data say nothing about."""
         outputs = self.problem.out_channels // self.groups

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from functools import cached_property
 from typing import Any
 
 import numpy as np
 
-from ..linalg.threads import blas_threads
+from ..cached import cached_property
+from ..linalg.threads import on_blas_threads
 from ..text import line
 from . import descent_forecast as forecast
 from . import wording
@@ -40,11 +40,13 @@ class Identifiability(Diagnosis):
         """How rank and verdict were found."""
         return wording.method(self)
 
+    @on_blas_threads
     def descent(self, tol: float = 1e-6) -> forecast.Descent:
         """What plain gradient descent on the mean of squares will do, and what comes last."""
         return forecast.descent(self, tol)
 
     @cached_property
+    @on_blas_threads
     def confounded(self) -> list[str]:
         """Which taps the data cannot tell apart, and what of them they determine, in sentences."""
         return wording.confounded(self)
@@ -55,16 +57,18 @@ class Identifiability(Diagnosis):
         return wording.counting(self)
 
     @property
+    @on_blas_threads
     def remedies(self) -> list[str]:
         """What would make the kernel determined, in plain sentences; empty where it is."""
         return [remedy.sentence() for remedy in self.advice]
 
     @cached_property
+    @on_blas_threads
     def advice(self) -> list[Remedy]:
         """The remedies as data: what to change, the argument and its value."""
-        with blas_threads(self.columns):
-            return advise(self)
+        return advise(self)
 
+    @on_blas_threads
     def to_dict(self) -> dict[str, Any]:
         """Plain numbers, strings and lists, ready for JSON; None for what is infinite."""
         out: dict[str, Any] = {
@@ -101,6 +105,7 @@ class Identifiability(Diagnosis):
             }
         return out
 
+    @on_blas_threads
     def text(self, *, shell: bool = False) -> str:
         """The whole report, as a terminal shows it; it computes what it shows.
 

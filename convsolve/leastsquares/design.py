@@ -6,10 +6,11 @@ import math
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import cached_property
 
 import numpy as np
 
+from ..cached import cached_property
+from ..linalg.threads import on_blas_threads
 from ..operators.base import DesignOperator
 from ..operators.fourier import FourierOperator
 from ..operators.moments import Moments
@@ -63,7 +64,13 @@ class Design:
         """y beside this x."""
         return Targets(y, self.inputs, self.nuisance)
 
+    @property
+    def blas_columns(self) -> int:
+        """The smaller side of A."""
+        return min(self.sizes.rows, self.sizes.columns)
+
     @cached_property
+    @on_blas_threads
     def operator(self) -> DesignOperator:
         """By FFTs where that is faster than by rows, and as exact.
 
@@ -84,6 +91,7 @@ class Design:
         return FourierOperator(self.inputs, self.nuisance, self.sizes.limits, self.targets)
 
     @cached_property
+    @on_blas_threads
     def moments(self) -> Moments:
         """Sums over the rows of A, and of y where it was given with x."""
         operator = self.operator

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import cached_property, partial
+from functools import partial
 
 import numpy as np
 
+from ..cached import cached_property
 from ..linalg.factor import Cholesky, Factor
 from ..linalg.rank import EPS
 from ..operators.layout import to_columns, to_kernel

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
-from functools import cached_property
 from typing import TypeVar
 
 import numpy as np
 
+from ..cached import cached_property
 from ..linalg.factor import Cholesky, Factor, Truncated, cholesky_factor, factor_of
 from ..linalg.lapack import graded_singular_values
 from ..linalg.qr import tree_qr
 from ..linalg.rank import EPS
 from ..linalg.ridge_dual import RidgeDual
+from ..linalg.threads import on_blas_threads
 from ..operators.base import DesignOperator
 from ..operators.moments import Moments
 from ..operators.records import Targets
@@ -55,6 +56,11 @@ class System:
         self._choleskys: dict[tuple[str, int], Cholesky | None] = {}
         self._joints: dict[int, tuple[Factor, np.ndarray]] = {}
 
+    @property
+    def blas_columns(self) -> int:
+        """The smaller side of A."""
+        return self.design.blas_columns
+
     @cached_property
     def operator(self) -> DesignOperator:
         """A T."""
@@ -62,6 +68,7 @@ class System:
         return operator if self.basis is None else TransformedOperator(operator, self.basis)
 
     @cached_property
+    @on_blas_threads
     def scaling(self) -> Scaling:
         """The units of its columns."""
         operator = self.operator
@@ -70,6 +77,7 @@ class System:
             return Scaling.of(operator, self.strength, np.repeat(self._penalized, channels))
 
     @cached_property
+    @on_blas_threads
     def moments(self) -> Moments:
         """Sums over the rows of A T, and of y where it was given with x."""
         if self.basis is None:
@@ -125,6 +133,7 @@ class System:
         ridged = self.strength > 0 and (4 * rows > columns or not sizes.factor_fits)
         return sizes.gram_fits and (rows >= columns or ridged)
 
+    @on_blas_threads
     def _cholesky(self, group: int, single: bool) -> Cholesky | None:
         exponents, rows = self.scaling.exponents[group], self.operator.rows
         certain = self.ridge_certifies
@@ -168,6 +177,7 @@ class System:
             self._joints[group] = self._qr(group, self.design.targets)
         return self._joints[group]
 
+    @on_blas_threads
     def _qr(self, group: int, targets: Targets | None) -> tuple[Factor, np.ndarray]:
         """R of [A; √ridge I] and Qᵀ[y; 0], of which Q is never formed."""
         exponents, columns = self.scaling.exponents[group], self.operator.columns
@@ -216,6 +226,7 @@ class System:
                 return factor
         return self.qr_factor(group)
 
+    @on_blas_threads
     def resolution(self, group: int, factor: Factor) -> np.ndarray:
         """Diagonal (P,) of (AᵀA + ridge·K)⁻¹AᵀA in taps, by a factor of full rank."""
         if self.basis is None:
@@ -251,6 +262,7 @@ class System:
             whitened = [f.whiten(rows) for f, rows in zip(factors, scaled, strict=True)]
             yield np.stack([np.einsum("np,np->n", rows, rows) for rows in whitened])
 
+    @on_blas_threads
     def extremes(self, group: int, factor: Factor) -> tuple[float, float]:
         """Ends of the spectrum of A itself, times ``2**-unit``, a Gram's as good as a QR's.
 

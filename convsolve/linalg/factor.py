@@ -14,11 +14,11 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from functools import cached_property
 from typing import ClassVar
 
 import numpy as np
 
+from ..cached import cached_property
 from .lapack import (
     cholesky,
     extreme_singular_values,
@@ -30,7 +30,7 @@ from .lapack import (
 from .minimum_norm import CLUSTER, RowSpace, Within, afford_complement, distances, outside
 from .qr import tall_svd, tree_qr
 from .rank import EPS, Band, band_of, tolerance_of
-from .threads import blas_threads
+from .threads import blas_threads, on_blas_threads
 
 # A share of σ_P² whose loss is not felt in standard errors.
 NEGLIGIBLE = 1e-6
@@ -44,6 +44,11 @@ class Factor(ABC):
 
     def __init__(self, r: np.ndarray, exponents: np.ndarray, rows: int) -> None:
         self.r, self.exponents, self.rows = r, exponents, rows
+
+    @property
+    def blas_columns(self) -> int:
+        """The smaller side of R."""
+        return min(self.r.shape)
 
     @property
     def columns(self) -> int:
@@ -78,6 +83,7 @@ class Factor(ABC):
 
     @property
     @abstractmethod
+    @on_blas_threads
     def noise_gain(self) -> np.ndarray:
         """Standard error (P,) of every tap per unit of white noise in y: √diag((AᵀA)⁻¹) of the
         equilibrated A, inf where the null space reaches.
@@ -86,11 +92,13 @@ class Factor(ABC):
     # --- the spectrum
 
     @cached_property
+    @on_blas_threads
     def singular_values(self) -> np.ndarray:
         """Of the equilibrated matrix, descending."""
         return _singular_values(self.r)
 
     @cached_property
+    @on_blas_threads
     def svd(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Economical: u (q, q), s (q,) descending, vt (q, P)."""
         u, s, vt = np.linalg.svd(self.r)
@@ -112,6 +120,7 @@ class Factor(ABC):
         return bool(np.ptp(self.exponents) > 16)
 
     @cached_property
+    @on_blas_threads
     def user_singular_values(self) -> np.ndarray:
         """Singular values of A itself, in the user's units, times ``2**-unit``."""
         return self._user_values(np.ldexp(self.r, self.exponents - self.unit))
@@ -121,6 +130,7 @@ class Factor(ABC):
             return graded_singular_values(r)
         return np.linalg.svd(r, compute_uv=False)
 
+    @on_blas_threads
     def extremes(self, spectrum_columns: int) -> tuple[float, float]:
         """Largest and smallest singular value of A itself, times ``2**-unit``; 0 if deficient.
 
@@ -148,6 +158,7 @@ class Factor(ABC):
         return 1e-12
 
     @property
+    @on_blas_threads
     def determined(self) -> np.ndarray:
         """Which taps (P,) the null space leaves alone."""
         return np.ones(self.columns, bool)
@@ -157,11 +168,13 @@ class Factor(ABC):
         return True
 
     @property
+    @on_blas_threads
     def null_basis(self) -> np.ndarray:
         """Orthonormal null vectors of the equilibrated matrix, as columns (P, nullity)."""
         return np.zeros((self.columns, 0))
 
     @property
+    @on_blas_threads
     def user_null_basis(self) -> np.ndarray:
         """Null space in the user's units, orthonormal there, (P, nullity)."""
         return self.null_basis
@@ -214,10 +227,12 @@ class FullRank(Factor):
         return solve_triangular(self.r, rows.T, transposed=True).T
 
     @cached_property
+    @on_blas_threads
     def noise_gain(self) -> np.ndarray:
         """Norms (P,) of the rows of R⁻¹."""
         return inverse_row_norms(self.r)
 
+    @on_blas_threads
     def extremes(self, spectrum_columns: int) -> tuple[float, float]:
         """Largest and smallest singular value of A itself, times ``2**-unit``."""
         if self.graded or self.columns <= spectrum_columns:
@@ -232,6 +247,7 @@ class FullRank(Factor):
         return 0.0
 
     @property
+    @on_blas_threads
     def user_singular_values(self) -> np.ndarray:
         """Singular values of A itself, in the user's units, times ``2**-unit``."""
         return super().user_singular_values if np.ptp(self.exponents) else self.singular_values
@@ -300,6 +316,7 @@ class Truncated(Factor):
         return len(self.r) < self.columns
 
     @cached_property
+    @on_blas_threads
     def svd(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Economical: u (q, q), s (q,) descending, vt (q, P)."""
         if self.wide:
@@ -316,6 +333,7 @@ class Truncated(Factor):
         return bool(values[rank] <= min(self.band.low, values[rank - 1] / 100))
 
     @cached_property
+    @on_blas_threads
     def user_singular_values(self) -> np.ndarray:
         """Singular values of A itself, in the user's units, times ``2**-unit``."""
         if not np.ptp(self.exponents):
@@ -326,6 +344,7 @@ class Truncated(Factor):
         return np.concatenate([values, np.zeros(len(self.r) - values.size)])
 
     @cached_property
+    @on_blas_threads
     def noise_gain(self) -> np.ndarray:
         """Norms (P,) of the rows of the pseudo-inverse, inf where the null space reaches."""
         _, s, vt = self.svd
@@ -347,6 +366,7 @@ class Truncated(Factor):
         return float(np.clip(noise, 1e-12, 1e-3))
 
     @cached_property
+    @on_blas_threads
     def determined(self) -> np.ndarray:
         """Which taps (P,) the null space leaves alone."""
         rows, rank = self.svd[2], self.rank
@@ -354,6 +374,7 @@ class Truncated(Factor):
         return away <= self.null_threshold
 
     @cached_property
+    @on_blas_threads
     def row_basis(self) -> np.ndarray:
         """Orthonormal basis (P, rank) of the rows of the equilibrated matrix.
 
@@ -376,17 +397,20 @@ class Truncated(Factor):
         return bool(np.linalg.norm(outside(self.row_basis, row)) <= self.null_threshold)
 
     @cached_property
+    @on_blas_threads
     def null_basis(self) -> np.ndarray:
         """Orthonormal null vectors of the equilibrated matrix, as columns (P, nullity)."""
         afford_complement(self.columns)
         return np.linalg.qr(self.row_basis, mode="complete")[0][:, self.rank :]
 
     @cached_property
+    @on_blas_threads
     def all_rows(self) -> RowSpace:
         """The span of all rows in the user's units, whatever the rank."""
         return RowSpace.of(self.r, self.exponents)
 
     @cached_property
+    @on_blas_threads
     def row_space(self) -> RowSpace:
         """The numerical row space in the user's units."""
         if self.rank == len(self.r) and np.ptp(self.exponents) < CLUSTER:
@@ -399,6 +423,7 @@ class Truncated(Factor):
         return self.row_space.q
 
     @cached_property
+    @on_blas_threads
     def user_null_basis(self) -> np.ndarray:
         """Null space in the user's units, orthonormal there, (P, nullity)."""
         return self.row_space.null_basis
@@ -426,6 +451,7 @@ class Truncated(Factor):
         return float(np.max(parts / np.where(norms > 0, norms, 1.0)))
 
     @cached_property
+    @on_blas_threads
     def _within(self) -> Within:
         return Within.of(self.row_space)
 
@@ -441,7 +467,7 @@ class Truncated(Factor):
 
 
 def _singular_values(r: np.ndarray) -> np.ndarray:
-    with blas_threads(len(r)):
+    with blas_threads(min(r.shape)):
         wide = len(r) < r.shape[1]
         return np.linalg.svd(tree_qr([r.T]) if wide else r, compute_uv=False)
 

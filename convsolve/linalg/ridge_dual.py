@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from functools import cached_property
-
 import numpy as np
 
+from ..cached import cached_property
 from .factor import Factor, Truncated, factor_of
 from .minimum_norm import Within, beyond, distances
 from .rank import EPS, tolerance_of
+from .threads import on_blas_threads
 
 
 class RidgeDual(Factor):
@@ -52,6 +52,7 @@ class RidgeDual(Factor):
         return self._rank
 
     @cached_property
+    @on_blas_threads
     def noise_gain(self) -> np.ndarray:
         """√diag((AᵀA + ridge I)⁻¹) (P,)."""
         within = self._within

@@ -3,10 +3,20 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from functools import cache
-from typing import Any
+from functools import cache, wraps
+from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
+
+
+class _Sized(Protocol):
+    @property
+    def blas_columns(self) -> int: ...
+
+
+_S = TypeVar("_S", bound=_Sized)
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
 
 # More columns than this keep several threads of BLAS busy.
 FEW_COLUMNS = 1500
@@ -49,3 +59,17 @@ def one_blas_thread() -> Iterator[None]:
 def blas_threads(columns: int) -> AbstractContextManager[None]:
     """`one_blas_thread` for factors of few columns, as many as BLAS likes for larger ones."""
     return one_blas_thread() if columns <= FEW_COLUMNS else nullcontext()
+
+
+def on_blas_threads(method: Callable[Concatenate[_S, _P], _T]) -> Callable[Concatenate[_S, _P], _T]:
+    """Run a method on `blas_threads` for the ``blas_columns`` of its object.
+
+    Who asks first, from within a solve or from without, must not show in the last digits.
+    """
+
+    @wraps(method)
+    def limited(owner: _S, /, *args: _P.args, **kwargs: _P.kwargs) -> _T:
+        with blas_threads(owner.blas_columns):
+            return method(owner, *args, **kwargs)
+
+    return limited

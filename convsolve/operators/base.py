@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from functools import cached_property
 
 import numpy as np
 
+from ..cached import cached_property
 from ..problem.nuisance import Nuisance
 from .moments import Moments
 from .projection import Projection

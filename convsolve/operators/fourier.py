@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from functools import cached_property
 
 import numpy as np
 
+from ..cached import cached_property
 from ..problem.nuisance import Nuisance
 from ..problem.sizes import Limits
 from ..problem.spec import ConvSpec

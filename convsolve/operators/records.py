@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from functools import cached_property
 from typing import Any
 
 import numpy as np
 
+from ..cached import cached_property
 from ..problem.channels import by_channel
 from ..problem.nuisance import Nuisance
 from ..problem.spec import ConvSpec

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from functools import cached_property
 
 import numpy as np
 
+from ..cached import cached_property
 from ..linalg.lapack import solve_triangular
 from ..linalg.rank import EPS
 from .overlap_save import Series, side_by_side
