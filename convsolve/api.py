@@ -13,6 +13,7 @@ from . import __version__
 from .errors import IdentifiabilityError, IdentifiabilityWarning, SolveError
 from .identifiability import wording
 from .identifiability.report import Identifiability
+from .interrupts import heard
 from .lazy_jax import as_jax, import_whole, is_jax_array
 from .leastsquares.analysis import Analysis, analyse
 from .leastsquares.certificate import Certificate
@@ -89,7 +90,7 @@ def solve(
     _check_request(problem, solver, strict, progress)
     analysis, report = analyse(problem, limits), identify(problem, limits=limits)
     sizes = problem.sizes(limits)
-    with blas_threads(min(sizes.rows, sizes.columns)):
+    with heard(), blas_threads(min(sizes.rows, sizes.columns)):
         _check_solvable(solver, sizes, report, strict)
         raw, seconds = _run(solver, analysis, progress)
         # After Ctrl-C nobody waits for the rank of a large matrix.

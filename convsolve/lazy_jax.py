@@ -6,7 +6,6 @@ Least squares on NumPy arrays needs none of it. What such code asks of its array
 
 from __future__ import annotations
 
-import signal
 import sys
 import threading
 from collections.abc import Callable
@@ -17,6 +16,8 @@ from types import ModuleType
 from typing import Any
 
 import numpy as np
+
+from .interrupts import heard, uninterrupted
 
 
 def is_jax_array(value: Any) -> bool:
@@ -44,23 +45,13 @@ def as_jax(arrays: Any) -> Any:
         return jax.tree.map(jax.numpy.asarray, arrays)
 
 
+@uninterrupted
 def import_whole(name: str) -> None:
     """Import jax, or a package that does. Ctrl-C waits for the end: interrupted half-way, jax may
     fail to be imported for the rest of the process.
     """
-    handler = signal.getsignal(signal.SIGINT)
-    held = threading.current_thread() is threading.main_thread() and callable(handler)
-    if name in sys.modules or not held:
+    with heard():
         import_module(name)
-        return
-    pressed: list[int] = []
-    signal.signal(signal.SIGINT, lambda number, _: pressed.append(number))
-    try:
-        import_module(name)
-    finally:
-        signal.signal(signal.SIGINT, handler)
-        if pressed:
-            signal.raise_signal(signal.SIGINT)
 
 
 def when_imported(action: Callable[[], None]) -> None:

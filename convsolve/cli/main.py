@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from importlib.util import find_spec
 from typing import Any
 
+from ..interrupts import heard
 from .arguments import (
     Refusal,
     judge_settings,
@@ -35,11 +36,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")
     try:
-        args = parse(argv)
-        with _warnings_told() as told:
-            status: int = COMMANDS[args.command](args, told)
-        if sys.stdout is not None:
-            sys.stdout.flush()
+        with heard():
+            args = parse(argv)
+            with _warnings_told() as told:
+                status: int = COMMANDS[args.command](args, told)
+            if sys.stdout is not None:
+                sys.stdout.flush()
     except Refusal as refusal:
         print(f"convsolve: {refusal}", file=sys.stderr)
         return refusal.status

@@ -182,10 +182,11 @@ class Normal:
         bound[some] = np.fmin(bound[some], np.sqrt(form) / (self.a_norm * w_norm))
         return bound
 
-    def full_rank(self, steps: int) -> bool:
+    def full_rank(self, steps: int, stop: Callable[[], bool] = lambda: False) -> bool:
         """Whether so many steps of CG on a random vector prove full numerical rank; see `Evidence`.
 
-        No proof is no proof of the contrary. A wrong one comes with a probability of 2e-7.
+        One-sided: False is inconclusive, and True wrong with a probability of 2e-7. Before each
+        step ``stop`` is asked whether to give up.
         """
         run = Conjugate(
             self.product, self.precondition, self.precondition.draw(np.random.default_rng(0))
@@ -194,7 +195,8 @@ class Normal:
         # Beyond this slope the rounding of all steps could hide a share that had not vanished.
         steepest = VANISHED / (10 * EPS * math.sqrt(self.stretch.size))
         for _ in range(steps):
-            if not self._full_rank_above(evidence.least) or evidence.slope > steepest:
+            hopeless = not self._full_rank_above(evidence.least) or evidence.slope > steepest
+            if hopeless or stop():
                 return False
             if run.squares[0] <= VANISHED**2:
                 return True

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import signal
-import threading
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, field, fields
 from typing import Any, ClassVar, TypeVar
 
@@ -160,24 +157,3 @@ def host_ridge(solver: Solver) -> float:
     if is_tracer(solver.ridge):
         raise TypeError("a traced ridge belongs in fit_kernel, not in solve")
     return number(solver.ridge, "ridge", included=True)
-
-
-@contextmanager
-def interruptible() -> Iterator[list[bool]]:
-    """The first Ctrl-C sets the flag, a second one raises; other handlers are left alone."""
-    flag = [False]
-    main = threading.current_thread() is threading.main_thread()
-    if not main or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
-        yield flag
-        return
-
-    def note(number: int, frame: Any) -> None:
-        if flag[0]:
-            raise KeyboardInterrupt
-        flag[0] = True
-
-    signal.signal(signal.SIGINT, note)
-    try:
-        yield flag
-    finally:
-        signal.signal(signal.SIGINT, signal.default_int_handler)

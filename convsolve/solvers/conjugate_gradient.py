@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from ..interrupts import interruptible
 from ..lazy_jax import is_tracer
 from ..leastsquares.analysis import Analysis
 from ..leastsquares.certificate import EXACT, Certificate
@@ -26,7 +27,6 @@ from .base import (
     Solver,
     Trace,
     host_ridge,
-    interruptible,
     judge_ridge,
     traceable,
 )
@@ -137,20 +137,20 @@ class _Course:
         """Whether no step is left."""
         return len(self.losses) > self._steps
 
-    def run(self, interrupted: Sequence[bool]) -> str:
+    def run(self, ctrl_c: interruptible) -> str:
         """Passes until one of them ends it; the status."""
         # Beside a ridge that dwarfs A the backward error of no kernel at all is small.
         status = None if self.found.g.any() else "solved"
         while status is None:
             before = self.found.error
-            self._pass(interrupted)
-            status = self._status(before, interrupted[0])
+            self._pass(ctrl_c)
+            status = self._status(before, ctrl_c.pressed)
         return status
 
-    def _pass(self, interrupted: Sequence[bool]) -> None:
+    def _pass(self, ctrl_c: interruptible) -> None:
         self.passes += 1
         runs = [_Pass(n, self.found, self._aim) for n in self._normals]
-        while not self.out_of_steps and not interrupted[0]:
+        while not self.out_of_steps and not ctrl_c.pressed:
             taken = [run.step() for run in runs]
             if all(t is None for t in taken):
                 break
@@ -175,12 +175,12 @@ class _Course:
             return "max steps" if self.out_of_steps else "stagnated"
         return None
 
-    def evidence(self) -> str | None:
+    def evidence(self, ctrl_c: interruptible) -> str | None:
         """What proves full rank, if steps worth those of the answer do."""
         if self._regression.system.ridge_certifies:
             return "the ridge alone"
         limit = WORTH * len(self.losses) + MORE
-        proved = all(normal.full_rank(limit) for normal in self._normals)
+        proved = all(n.full_rank(limit, lambda: ctrl_c.pressed) for n in self._normals)
         return "conjugate gradients on a random vector" if proved else None
 
 
@@ -249,9 +249,11 @@ class ConjugateGradient(Solver):
             regression = analysis.regression(self.penalty, ridge)
             normals = [*normal_equations(regression.system)]
             course = _Course(regression, normals, enough, self.steps, progress)
-            with interruptible() as interrupted:
-                status = course.run(interrupted)
-                evidence = None if interrupted[0] else course.evidence()
+            with interruptible() as ctrl_c:
+                status = course.run(ctrl_c)
+                evidence = None if ctrl_c.pressed else course.evidence(ctrl_c)
+            if ctrl_c.pressed and not (evidence and status == "solved"):
+                status = "interrupted"
             kernel, bias = regression.to_user(course.found.w)
         losses = np.array(course.losses)
         return Raw(

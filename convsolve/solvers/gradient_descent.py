@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from ..errors import SolveError
+from ..interrupts import interruptible
 from ..lazy_jax import import_whole, is_jax_array, is_tracer
 from ..leastsquares.analysis import Analysis
 from ..leastsquares.penalty import RIDGE
@@ -23,7 +23,7 @@ from ..problem.records import numeric
 from ..problem.sizes import Sizes
 from ..problem.spec import ConvSpec
 from ..text import shown
-from .base import Progress, Raw, Solver, Trace, interruptible, traceable
+from .base import Progress, Raw, Solver, Trace, traceable
 
 if TYPE_CHECKING:
     from .descent_kernels import Loss, Measured, Rows, Stack
@@ -189,8 +189,10 @@ class GradientDescent(Solver):
         else:
             data = Stack.of(design.inputs, targets, design.dtype)
         run = _Run(self, regression, data, progress)
-        with jax.enable_x64(design.dtype == np.float64), interruptible() as interrupted:
-            status = run.steps(interrupted)
+        with jax.enable_x64(design.dtype == np.float64), interruptible() as ctrl_c:
+            status = run.steps(ctrl_c)
+        if ctrl_c.pressed and status != "solved":
+            status = "interrupted"
         best = run.look.measured.best
         w, b = jax.device_get(run.look.params)
         return Raw(
@@ -311,7 +313,7 @@ class _Run:
         norm, absolute = (np.nan_to_num(n, nan=np.inf) for n in sizes)
         return norm, absolute
 
-    def steps(self, interrupted: Sequence[bool]) -> str:
+    def steps(self, ctrl_c: interruptible) -> str:
         """Take all steps that are wanted; the status."""
         import jax
 
@@ -328,7 +330,7 @@ class _Run:
         self._first, self._pace = float(self.look.measured.loss.min()), math.inf
         status = None
         while status is None:
-            status = self._reason_to_end(interrupted[0]) or self._move_on()
+            status = self._reason_to_end(ctrl_c.pressed) or self._move_on()
         self.run_seconds = time.perf_counter() - begun - self.compile_seconds
         return status
 

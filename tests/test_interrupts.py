@@ -1,0 +1,248 @@
+"""Ctrl-C: what it ends, what it waits for, and that none is lost."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+import convsolve as cs
+from convsolve import api
+from convsolve.interrupts import heard, interruptible, uninterrupted
+from convsolve.linalg import conjugate_gradient
+from convsolve.solvers import descent_kernels
+
+X = np.random.default_rng(0).standard_normal(60)
+PROBLEM = cs.Problem(X, np.convolve(X, [1.0, 2.0, 3.0], "valid"), kernel_size=3)
+
+pytestmark = pytest.mark.usefixtures("ctrl_c")
+
+
+def press() -> None:
+    signal.raise_signal(signal.SIGINT)
+
+
+@pytest.fixture
+def ignored(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
+    """A Ctrl-C in a finalizer, where Python ignores what is raised."""
+    monkeypatch.setattr(sys, "unraisablehook", lambda _: None)
+
+    class Dying:
+        def __del__(self) -> None:
+            press()
+
+    def pressed() -> None:
+        Dying()
+
+    return pressed
+
+
+def ends(work: Callable[[], None]) -> bool:
+    """Whether KeyboardInterrupt comes out of ``work``; Python's own handler is there again."""
+    try:
+        work()
+    except KeyboardInterrupt:
+        return True
+    finally:
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    return False
+
+
+def test_it_raises_at_once() -> None:
+    reached = []
+
+    def work() -> None:
+        with heard():
+            press()
+            reached.append("beyond")
+
+    assert ends(work)
+    assert reached == []
+
+
+def test_what_is_uninterrupted_runs_to_its_end() -> None:
+    reached = []
+
+    @uninterrupted
+    def whole() -> None:
+        press()
+        press()
+        reached.append("end")
+
+    def work() -> None:
+        with heard():
+            with heard():
+                whole()
+                reached.append("with")
+            reached.append("beyond")
+
+    assert ends(work)
+    assert reached == ["end", "with"]
+
+
+def test_what_was_ignored_is_raised_at_the_end(ignored: Callable[[], None]) -> None:
+    reached = []
+
+    def work() -> None:
+        with heard():
+            ignored()
+            reached.append("end")
+
+    def wrong() -> None:
+        with heard():
+            ignored()
+            raise ValueError
+
+    def right() -> None:
+        with heard():
+            pass
+
+    assert ends(work)
+    assert reached == ["end"]
+    assert ends(wrong)
+    assert not ends(right)
+
+
+def test_a_loop_hears_the_first_and_ends_by_the_second() -> None:
+    def once() -> None:
+        with interruptible() as ctrl_c:
+            assert not ctrl_c.pressed
+            with heard():
+                press()
+            assert ctrl_c.pressed
+        assert ctrl_c.pressed
+
+    def twice() -> None:
+        with interruptible():
+            press()
+            press()
+
+    def never() -> None:
+        with interruptible() as ctrl_c:
+            pass
+        assert not ctrl_c.pressed
+
+    assert not ends(once)
+    assert ends(twice)
+    assert not ends(never)
+
+
+def test_a_loop_that_ends_in_an_error_answers_nothing() -> None:
+    def work() -> None:
+        with interruptible():
+            press()
+            raise ValueError
+
+    assert ends(work)
+
+
+def test_a_loop_hears_what_was_ignored_before_it(ignored: Callable[[], None]) -> None:
+    with heard():
+        ignored()
+        with interruptible() as ctrl_c:
+            assert ctrl_c.pressed
+        assert ctrl_c.pressed
+
+
+def test_a_second_one_within_uninterrupted_work_ends_a_loop() -> None:
+    @uninterrupted
+    def whole() -> None:
+        press()
+        press()
+
+    def work() -> None:
+        with interruptible():
+            with heard():
+                whole()
+            raise AssertionError
+
+    assert ends(work)
+
+
+def test_other_handlers_and_other_threads_are_left_alone() -> None:
+    seen = []
+    signal.signal(signal.SIGINT, lambda number, frame: seen.append(number))
+    own = signal.getsignal(signal.SIGINT)
+    with heard(), interruptible() as ctrl_c:
+        press()
+        assert not ctrl_c.pressed
+    assert seen == [signal.SIGINT]
+    assert signal.getsignal(signal.SIGINT) is own
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+    def elsewhere() -> None:
+        with heard(), interruptible():
+            seen.append(signal.getsignal(signal.SIGINT))
+
+    thread = threading.Thread(target=elsewhere)
+    thread.start()
+    thread.join()
+    assert seen[1:] == [signal.default_int_handler]
+
+
+# What becomes of it in a solver
+
+
+def test_a_descent_hears_what_was_ignored_before_it(
+    monkeypatch: pytest.MonkeyPatch, ignored: Callable[[], None]
+) -> None:
+    of = descent_kernels.Stack.of
+
+    def interrupted(problem: cs.Problem) -> Any:
+        ignored()
+        return of(problem)
+
+    monkeypatch.setattr(descent_kernels.Stack, "of", interrupted)
+    fit = cs.solve(PROBLEM, cs.GradientDescent(loss="mae", steps=100))
+    assert (fit.status, fit.stats["steps"]) == ("interrupted", 0)
+
+
+def test_a_closed_form_raises_what_was_ignored(
+    monkeypatch: pytest.MonkeyPatch, ignored: Callable[[], None]
+) -> None:
+    pack = api._pack
+
+    def interrupted(*args: Any) -> Any:
+        ignored()
+        return pack(*args)
+
+    monkeypatch.setattr(api, "_pack", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        cs.solve(PROBLEM)
+
+
+def test_after_the_last_look_it_still_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pressed while the host judges the last iterate."""
+    solved, steps = cs.GradientDescent._solved, [0]
+
+    def pressed(self: cs.GradientDescent, *args: Any) -> bool:
+        if steps[-1] == 10:
+            press()
+        return solved(self, *args)
+
+    monkeypatch.setattr(cs.GradientDescent, "_solved", pressed)
+    solver = cs.GradientDescent(loss="mae", steps=10)
+    fit = cs.solve(PROBLEM, solver, progress=lambda step, total, loss: steps.append(step))
+    assert (fit.status, fit.stats["steps"]) == ("interrupted", 10)
+
+
+def test_nobody_waits_for_the_evidence_of_a_rank(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Conjugate gradients that have their answer, and are looking whether it is the only one."""
+    add, added = conjugate_gradient.Evidence.add, []
+
+    def pressed(self: conjugate_gradient.Evidence, *args: float) -> None:
+        added.append(args)
+        press()
+        add(self, *args)
+
+    monkeypatch.setattr(conjugate_gradient.Evidence, "add", pressed)
+    monkeypatch.setattr(api, "_determined", None)
+    fit = cs.solve(PROBLEM, cs.ConjugateGradient())
+    assert fit.status == "interrupted"
+    assert len(added) == 1
+    np.testing.assert_allclose(fit.kernel[:, 0, 0], [3, 2, 1], rtol=1e-12)
