@@ -193,9 +193,9 @@ def test_a_descent_hears_what_was_ignored_before_it(
 ) -> None:
     of = descent_kernels.Stack.of
 
-    def interrupted(problem: cs.Problem) -> Any:
+    def interrupted(*args: Any) -> Any:
         ignored()
-        return of(problem)
+        return of(*args)
 
     monkeypatch.setattr(descent_kernels.Stack, "of", interrupted)
     fit = cs.solve(PROBLEM, cs.GradientDescent(loss="mae", steps=100))
@@ -218,14 +218,14 @@ def test_a_closed_form_raises_what_was_ignored(
 
 def test_after_the_last_look_it_still_counts(monkeypatch: pytest.MonkeyPatch) -> None:
     """Pressed while the host judges the last iterate."""
-    solved, steps = cs.GradientDescent._solved, [0]
+    solved, steps = cs.GradientDescent.solved, [0]
 
     def pressed(self: cs.GradientDescent, *args: Any) -> bool:
         if steps[-1] == 10:
             press()
         return solved(self, *args)
 
-    monkeypatch.setattr(cs.GradientDescent, "_solved", pressed)
+    monkeypatch.setattr(cs.GradientDescent, "solved", pressed)
     solver = cs.GradientDescent(loss="mae", steps=10)
     fit = cs.solve(PROBLEM, solver, progress=lambda step, total, loss: steps.append(step))
     assert (fit.status, fit.stats["steps"]) == ("interrupted", 10)

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from functools import cache, wraps
+from types import TracebackType
 from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
+
+from ..interrupts import heard, uninterrupted
 
 
 class _Sized(Protocol):
@@ -22,7 +25,8 @@ _T = TypeVar("_T")
 FEW_COLUMNS = 1500
 
 _lock = threading.Lock()
-_inside: list[Any] = []  # who is within, and the first of them, who knows what was before
+_inside: list[int] = []  # the thread of each who is within
+_limits: list[Any] = []  # of the first of them: knows how many threads there were before
 
 
 @cache
@@ -34,26 +38,50 @@ def _blas() -> Any:
     return ThreadpoolController().select(user_api="blas")
 
 
-@contextmanager
-def one_blas_thread() -> Iterator[None]:
+def _free_limits() -> None:
+    """Let any thread change limits: from threadpoolctl 3.8 on whoever does so first keeps others
+    from it, without a word.
+    """
+    for library in _blas().lib_controllers:
+        if (release := getattr(library, "clear_controlling_thread", None)) is not None:
+            release(force=True)
+
+
+class one_blas_thread:
     """Within it BLAS uses one thread, in the whole process; afterwards as many as before.
 
     For work that runs on all cores already, and for factors of few columns. After every call the
     other threads of BLAS wait for the next one by spinning, which takes their cores from FFTs:
     measured on two cores, fits of hundreds of columns take 2 to 10 times as long.
     """
-    with _lock:
-        limiter = None if _inside else _blas().limit(limits=1)
-        _inside.append(limiter)
-    try:
-        yield
-    finally:
+
+    def __init__(self) -> None:
+        self._ctrl_c = heard()
+
+    @uninterrupted
+    def __enter__(self) -> None:
+        self._ctrl_c.__enter__()
+        with _lock:
+            if not _inside:
+                _free_limits()
+                _limits.append(_blas().limit(limits=1))
+            _inside.append(threading.get_ident())
+
+    @uninterrupted
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
         with _lock:
             # Who leaves last restores, whoever came first.
-            first = _inside[0]
-            _inside.pop()
+            _inside.remove(threading.get_ident())
             if not _inside:
-                first.restore_original_limits()
+                _free_limits()
+                _limits.pop().restore_original_limits()
+                _free_limits()
+        self._ctrl_c.__exit__(kind, error, trace)
 
 
 def blas_threads(columns: int) -> AbstractContextManager[None]:

@@ -285,37 +285,42 @@ def _pool(process: int) -> ThreadPoolExecutor:
     return ThreadPoolExecutor(cores(), "convsolve")
 
 
-def side_by_side(task: Callable[[_S], _T], several: Sequence[_S]) -> Iterator[_T]:
+def _in_order(task: Callable[[_S], _T], several: Sequence[_S]) -> Iterator[_T]:
     """``task`` of each, in order, as many at a time as there are cores."""
     if len(several) == 1:
-        with one_blas_thread():
-            found = task(several[0])
-        yield found
+        yield task(several[0])
         return
     pool, at_once = _pool(os.getpid()), cores() + 1
+
+    def submit(one: _S) -> Future[_T]:
+        # What NumPy is to do about overflow is said in a context.
+        return pool.submit(copy_context().run, task, one)
+
+    # One more than cores: nobody waits, and memory does not grow with the turns.
+    waiting = deque(map(submit, several[:at_once]))
+    for one in several[at_once:]:
+        yield waiting.popleft().result()
+        waiting.append(submit(one))
+    while waiting:
+        yield waiting.popleft().result()
+
+
+def side_by_side(task: Callable[[_S], _T], several: Sequence[_S]) -> list[_T]:
+    """``task`` of each, on all cores."""
+    # Not within the generator, whose end an exception may delay as long as its traceback is kept.
     with one_blas_thread():
-
-        def submit(one: _S) -> Future[_T]:
-            # What NumPy is to do about overflow is said in a context.
-            return pool.submit(copy_context().run, task, one)
-
-        # One more than cores: nobody waits, and memory does not grow with the turns.
-        waiting = deque(map(submit, several[:at_once]))
-        for one in several[at_once:]:
-            yield waiting.popleft().result()
-            waiting.append(submit(one))
-        while waiting:
-            yield waiting.popleft().result()
+        return [*_in_order(task, several)]
 
 
 def summed(task: Callable[[Turn], tuple[np.ndarray, ...]], several: Sequence[Turn]) -> list[Any]:
     """The arrays that ``task`` makes of a turn, added up over all of them."""
-    parts = side_by_side(task, several)
-    totals = list(next(parts))
-    for part in parts:
-        for total, more in zip(totals, part, strict=True):
-            total += more
-    return totals
+    with one_blas_thread():
+        parts = _in_order(task, several)
+        totals = list(next(parts))
+        for part in parts:
+            for total, more in zip(totals, part, strict=True):
+                total += more
+        return totals
 
 
 def windows(found: np.ndarray, taps: Sequence[int]) -> np.ndarray:

@@ -92,7 +92,7 @@ def times(a: np.ndarray, b: np.ndarray) -> np.ndarray:
         return a @ b
     ends = np.linspace(0, len(a), cores() + 1).astype(int)
     parts = [slice(*pair) for pair in itertools.pairwise(ends)]
-    return np.concatenate([*side_by_side(lambda part: a[part] @ b[part], parts)])
+    return np.concatenate(side_by_side(lambda part: a[part] @ b[part], parts))
 
 
 def autocorrelation(parts: Iterable[Series], taps: Sequence[int]) -> np.ndarray:

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import signal
+import sys
+import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from types import FrameType, SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -11,7 +16,9 @@ from threadpoolctl import threadpool_info, threadpool_limits
 
 import convsolve as cs
 from convsolve.linalg import threads
+from convsolve.linalg.threads import one_blas_thread
 from convsolve.operators import gram as toeplitz
+from convsolve.operators import overlap_save as series
 from convsolve.operators import toeplitz as circulant
 
 
@@ -45,3 +52,139 @@ def test_small_products_wake_no_thread_of_blas(
         assert blas_threads() == {2}
     assert len(seen) > 1
     assert all(each == {1} for each in seen)
+
+
+class Blas:
+    """Stands for BLAS, of so many threads, and for its limiter."""
+
+    def __init__(self) -> None:
+        self.number = 2
+
+    def limit(self, limits: int) -> SimpleNamespace:
+        before, self.number = self.number, limits
+
+        def restore() -> None:
+            self.number = before
+
+        return SimpleNamespace(restore_original_limits=restore)
+
+    def work(self) -> None:
+        assert self.number == 1
+
+
+def pressed_from(point: int, times: int, work: Callable[[], None]) -> bool:
+    """Run ``work`` with Ctrl-C at that point in what it calls, and at the next ones.
+
+    Python looks for signals where a function begins and where a builtin one has returned (and at
+    the end of a loop's body; there is none here). False if there are not so many points.
+    """
+    seen, began = 0, False
+
+    def profile(frame: FrameType, event: str, arg: Any) -> None:
+        nonlocal seen, began
+        if frame.f_code is not work.__code__ and event in ("call", "c_return"):
+            seen += 1
+            if point <= seen < point + times:
+                began = True
+                signal.raise_signal(signal.SIGINT)
+
+    before = sys.getprofile()
+    try:
+        sys.setprofile(profile)
+        work()
+    except KeyboardInterrupt:
+        assert began
+        return True
+    finally:
+        sys.setprofile(before)
+    assert not began, f"the Ctrl-C at point {point} was lost"
+    return False
+
+
+@pytest.mark.parametrize("times", [1, 2, 3, 1000])
+@pytest.mark.parametrize("depth", [1, 2])
+def test_ctrl_c_anywhere_leaves_blas_as_it_was(
+    monkeypatch: pytest.MonkeyPatch, ctrl_c: None, times: int, depth: int
+) -> None:
+    blas = Blas()
+    monkeypatch.setattr(threads, "_blas", lambda: blas)
+
+    def once() -> None:
+        with one_blas_thread():
+            blas.work()
+
+    def twice() -> None:
+        with one_blas_thread(), one_blas_thread():
+            blas.work()
+
+    points = 0
+    while pressed_from(points + 1, times, once if depth == 1 else twice):
+        assert blas.number == 2
+        assert threads._inside == threads._limits == []
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+        points += 1
+    assert points > 20
+
+
+def test_who_leaves_last_restores(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where another thread came first, and where Ctrl-C drives out the second."""
+    blas = Blas()
+    monkeypatch.setattr(threads, "_blas", lambda: blas)
+    entered, leave = threading.Event(), threading.Event()
+
+    def elsewhere() -> None:
+        with one_blas_thread():
+            entered.set()
+            leave.wait()
+
+    thread = threading.Thread(target=elsewhere)
+    thread.start()
+    entered.wait()
+    with pytest.raises(KeyboardInterrupt), one_blas_thread():
+        raise KeyboardInterrupt
+    assert blas.number == 1
+    with one_blas_thread():
+        leave.set()
+        thread.join()
+        assert blas.number == 1
+    assert blas.number == 2
+
+
+def test_a_traceback_that_is_kept_keeps_no_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As that of the last exception is, at a prompt."""
+    blas = Blas()
+    monkeypatch.setattr(threads, "_blas", lambda: blas)
+
+    class Sum:
+        def __iadd__(self, other: Any) -> Any:
+            raise KeyboardInterrupt
+
+    turns = [series.Turn(slice(None), 0, 1, 1, 1)] * 3
+    with pytest.raises(KeyboardInterrupt) as kept:
+        series.summed(lambda turn: (Sum(),), turns)  # type: ignore[arg-type, return-value]
+    assert kept.tb is not None
+    assert blas.number == 2
+
+
+def test_the_limit_holds_whichever_thread_comes_first_or_leaves_last() -> None:
+    """threadpoolctl 3.8 listens to the first thread that ever set a limit, and to no other."""
+    came, left = threading.Event(), threading.Event()
+
+    def worker() -> set[int]:
+        with one_blas_thread():
+            came.set()
+            assert left.wait(60)
+            return blas_threads()
+
+    with one_blas_thread():
+        assert blas_threads() == {1}
+    before = blas_threads()
+    with ThreadPoolExecutor(1) as pool:
+        alone = pool.submit(worker)
+        assert came.wait(60)
+        with one_blas_thread():
+            assert blas_threads() == {1}
+        assert blas_threads() == {1}
+        left.set()
+        assert alone.result() == {1}
+        assert blas_threads() == before
