@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
@@ -47,6 +48,12 @@ def _free_limits() -> None:
             release(force=True)
 
 
+def _restore() -> None:
+    _free_limits()
+    _limits.pop().restore_original_limits()
+    _free_limits()
+
+
 class one_blas_thread:
     """Within it BLAS uses one thread, in the whole process; afterwards as many as before.
 
@@ -78,10 +85,24 @@ class one_blas_thread:
             # Who leaves last restores, whoever came first.
             _inside.remove(threading.get_ident())
             if not _inside:
-                _free_limits()
-                _limits.pop().restore_original_limits()
-                _free_limits()
+                _restore()
         self._ctrl_c.__exit__(kind, error, trace)
+
+
+def _stay_alone() -> None:
+    """In a forked child, where the other threads are not, and never leave."""
+    here = threading.get_ident()
+    if _inside and here not in _inside:
+        _restore()
+    _inside[:] = [thread for thread in _inside if thread == here]
+    _lock.release()
+
+
+if hasattr(os, "register_at_fork"):
+    # Nobody forks while another thread holds the lock.
+    os.register_at_fork(
+        before=_lock.acquire, after_in_parent=_lock.release, after_in_child=_stay_alone
+    )
 
 
 def blas_threads(columns: int) -> AbstractContextManager[None]:

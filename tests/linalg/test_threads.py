@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import signal
+import subprocess
 import sys
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from types import FrameType, SimpleNamespace
 from typing import Any
 
@@ -188,3 +191,57 @@ def test_the_limit_holds_whichever_thread_comes_first_or_leaves_last() -> None:
         left.set()
         assert alone.result() == {1}
         assert blas_threads() == before
+
+
+FORK = """
+import os, signal, threading
+import numpy as np
+from threadpoolctl import threadpool_info, threadpool_limits
+import convsolve as cs
+from convsolve.operators import gram as toeplitz
+from convsolve.operators import overlap_save as series
+
+def held(of):
+    def waiting(*args):
+        if os.getpid() == parent and threading.current_thread() is not threading.main_thread():
+            inside.set()
+            leave.wait()
+        return of(*args)
+    return waiting
+
+def solved():
+    fit = cs.solve(cs.Problem(x, x, kernel_size=20, padding="causal"))
+    blas = {each["num_threads"] for each in threadpool_info() if each["user_api"] == "blas"}
+    return fit.ok and blas == {2}
+
+threadpool_limits(2, user_api="blas")
+series.ALONE_NUMBERS = 0  # so that there is work for several threads
+x = np.random.default_rng(0).standard_normal((3000, 8))
+assert solved()
+parent, inside, leave = os.getpid(), threading.Event(), threading.Event()
+toeplitz.WHERE = held(toeplitz.WHERE)
+thread = threading.Thread(target=cs.solve, args=(cs.Problem(x, x[19:], kernel_size=20),))
+thread.start()
+inside.wait()
+child = os.fork()
+if not child:
+    signal.alarm(240)  # ends a child that hangs
+    os._exit(not solved())
+_, status = os.waitpid(child, 0)
+leave.set()
+thread.join()
+assert solved()
+print("the child ended with", os.waitstatus_to_exitcode(status))
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork")
+@pytest.mark.parametrize("where", ["moments", "_correlated"])
+def test_a_child_forked_while_another_thread_is_inside(where: str) -> None:
+    """It is inside a property that is computed once, and then a thread of the pool as well."""
+    root = str(Path(cs.__file__).parents[1])
+    done = subprocess.run(
+        [sys.executable, "-c", FORK.replace("WHERE", where)],
+        capture_output=True, text=True, env=os.environ | {"PYTHONPATH": root}, timeout=600,
+    )  # fmt: skip
+    assert done.stdout == "the child ended with 0\n", done.stderr
