@@ -266,11 +266,10 @@ def _read(args: argparse.Namespace) -> tuple[np.ndarray, np.ndarray | None]:
 def solver(name: str, args: argparse.Namespace, given: Problem) -> Solver:
     """The solver of that name with its settings, once it has said that it can solve ``given``."""
     from .. import solvers
-    from ..lazy_jax import import_whole
 
     with judged(TypeError, ValueError):
         if "loss" in SOLVERS[name][1]:
-            import_whole("optax")
+            judge_device()
             import optax
 
             named = {k: getattr(args, k) for k in ("loss", "steps", "key", "via")}
@@ -306,6 +305,22 @@ def judge_settings(args: argparse.Namespace, names: Sequence[str]) -> None:
             raise Refusal(f"--{setting} is for the solvers {', '.join(takers)}; name one of them")
     if args.rate is not None and not (math.isfinite(args.rate) and args.rate > 0):
         raise Refusal(f"--rate must be positive and finite, got {args.rate}")
+
+
+def judge_device() -> None:
+    """Refuse to begin a descent where jax finds no device, such as the one that was asked for."""
+    from ..lazy_jax import import_whole
+
+    import_whole("optax")
+    import jax
+
+    try:
+        jax.devices()
+    except (RuntimeError, AssertionError) as error:  # the latter where CUDA sees no card
+        reason = str(error) or f"JAX_PLATFORMS={os.environ.get('JAX_PLATFORMS')}"
+        raise Refusal(
+            f"jax has no device to descend on ({reason}); try JAX_PLATFORMS=cpu"
+        ) from error
 
 
 def judge_targets(args: argparse.Namespace) -> None:

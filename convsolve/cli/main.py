@@ -17,6 +17,7 @@ from typing import Any
 from ..interrupts import heard
 from .arguments import (
     Refusal,
+    judge_device,
     judge_settings,
     judge_targets,
     judged,
@@ -65,9 +66,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _demo(args: argparse.Namespace, told: list[Warning | str]) -> int:
     judge_targets(args)
-    from ..lazy_jax import import_whole
-
-    import_whole("optax")
+    judge_device()
     from .demo import run
 
     numbers = run((lambda line: None) if args.json else print, args.plot, args.force)
@@ -134,6 +133,8 @@ def _compare(args: argparse.Namespace, told: list[Warning | str]) -> int:
     judge_targets(args)
     names = [] if args.solvers is None else args.solvers.split(",")
     judge_settings(args, names)
+    if not names:  # all of them, descent too
+        judge_device()
     stated = problem(args)
     from ..comparison import compare
     from ..errors import SolveError

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 
@@ -96,6 +97,34 @@ def test_force_does_not_write_where_it_must_not(folder, run, name, message):
     assert (folder / "full.npz").read_bytes() == before
     assert os.path.exists("pipe")
     assert not os.path.isfile("pipe")
+
+
+@pytest.mark.parametrize("command", ["solve full.npz --solver adam", "compare full.npz", "demo"])
+def test_a_device_that_is_not_there(run, monkeypatch, command):
+    """What jax raises where CUDA sees no card has no words."""
+    monkeypatch.setattr("jax.devices", Mock(side_effect=AssertionError))
+    monkeypatch.setenv("JAX_PLATFORMS", "cuda")
+    size = "" if command == "demo" else " --kernel-size 3"
+    status, out, err = run(command + size)
+    assert (status, out, err.count("\n")) == (2, "", 1)
+    assert "jax has no device to descend on (JAX_PLATFORMS=cuda); try JAX_PLATFORMS=cpu" in err
+
+
+def test_a_platform_that_jax_does_not_know(folder):
+    """Only where it is needed."""
+    command = [sys.executable, "-m", "convsolve", "solve", "full.npz", "--kernel-size", "3"]
+    environment = os.environ | {
+        "PYTHONPATH": str(Path(convsolve.__file__).parents[1]),
+        "JAX_PLATFORMS": "abacus",
+    }
+    exact, descent = (
+        subprocess.run([*command, *more], env=environment, capture_output=True, text=True)
+        for more in ((), ("--solver", "adam"))
+    )
+    assert (exact.returncode, exact.stderr) == (0, "")
+    assert (descent.returncode, descent.stdout) == (2, "")
+    assert descent.stderr.count("\n") == 1
+    assert "Unable to initialize backend 'abacus'" in descent.stderr
 
 
 def test_an_answer_that_cannot_be_written_is_no_traceback(folder):
