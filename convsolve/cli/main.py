@@ -32,12 +32,12 @@ OK, NOT_OK, BAD_INPUT, NOT_UNIQUE, INTERRUPTED = 0, 1, 2, 3, 130
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command, by default that of ``sys.argv``, and return its exit status."""
-    for stream in (sys.stdout, sys.stderr):
-        # A terminal that lacks a sign of the mathematics shows a question mark for it.
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="replace")
     try:
-        with heard():
+        with heard(), _ctrl_c_unprinted():
+            for stream in (sys.stdout, sys.stderr):
+                # A terminal that lacks a sign of the mathematics shows a question mark for it.
+                if isinstance(stream, io.TextIOWrapper):
+                    stream.reconfigure(errors="replace")
             args = parse(argv)
             with _warnings_told() as told:
                 status: int = COMMANDS[args.command](args, told)
@@ -172,6 +172,22 @@ def _draw(args: argparse.Namespace, thing: Any) -> None:
         plot(thing).savefig(picture, format=args.plot.suffix[1:])
         with judged(OSError):
             write_bytes(args.plot, picture.getvalue(), force=args.force)
+
+
+@contextmanager
+def _ctrl_c_unprinted() -> Iterator[None]:
+    """What `heard` remembers of a Ctrl-C that Python ignores is no news on stderr."""
+    otherwise = sys.unraisablehook
+
+    def show(ignored: Any) -> None:
+        if ignored.exc_type is not KeyboardInterrupt:
+            otherwise(ignored)
+
+    sys.unraisablehook = show
+    try:
+        yield
+    finally:
+        sys.unraisablehook = otherwise
 
 
 @contextmanager
