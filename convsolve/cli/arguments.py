@@ -48,6 +48,7 @@ exit status:
   2  bad input
   3  the data do not determine the kernel, and no ridge mends it; the answer is still written
   130  interrupted by Ctrl-C; the answer so far is still written
+  A reader of the output that leaves early, such as head, changes none of these.
 
 example:
   convsolve solve speech.csv --x-columns envelope --y-columns Fz,Cz --lags 0 39 --out trf.npz

@@ -34,31 +34,25 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command, by default that of ``sys.argv``, and return its exit status."""
     try:
         with heard(), _ctrl_c_unprinted():
-            for stream in (sys.stdout, sys.stderr):
+            for stream in (sys.stdout, "stderr"):
                 # A terminal that lacks a sign of the mathematics shows a question mark for it.
                 if isinstance(stream, io.TextIOWrapper):
                     stream.reconfigure(errors="replace")
             args = parse(argv)
             with _warnings_told() as told:
                 status: int = COMMANDS[args.command](args, told)
-            if sys.stdout is not None:
-                sys.stdout.flush()
     except Refusal as refusal:
-        print(f"convsolve: {refusal}", file=sys.stderr)
+        _say(f"convsolve: {refusal}", "stderr")
         return refusal.status
     except KeyboardInterrupt:
-        print("convsolve: interrupted", file=sys.stderr)
+        _say("convsolve: interrupted", "stderr")
         return INTERRUPTED
-    except BrokenPipeError:
-        # The reader, such as head, has seen enough; a flush at the end would raise this again.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return NOT_OK
     except MemoryError:
         hint = "give fewer taps, less padding or a part of the records"
-        print(f"convsolve: too large for the memory of this machine; {hint}", file=sys.stderr)
+        _say(f"convsolve: too large for the memory of this machine; {hint}", "stderr")
         return BAD_INPUT
     except OSError as error:
-        print(f"convsolve: the answer cannot be written: {error.strerror}", file=sys.stderr)
+        _say(f"convsolve: the answer cannot be written: {error.strerror}", "stderr")
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return NOT_OK
     return status
@@ -69,7 +63,7 @@ def _demo(args: argparse.Namespace, told: list[Warning | str]) -> int:
     judge_device()
     from .demo import run
 
-    numbers = run((lambda line: None) if args.json else print, args.plot, args.force)
+    numbers = run((lambda line: None) if args.json else _say, args.plot, args.force)
     if args.json:
         _print_json(numbers)
     return OK
@@ -85,7 +79,7 @@ def _identify(args: argparse.Namespace, told: list[Warning | str]) -> int:
     if args.json:
         _print_json(report.to_dict())
     else:
-        print(report.text(shell=True))
+        _say(report.text(shell=True))
     return OK if report.unique else NOT_UNIQUE
 
 
@@ -121,7 +115,7 @@ def _solve(args: argparse.Namespace, told: list[Warning | str]) -> int:
         }
         _print_json(document)
     else:
-        print(f"{stated}\n{fit}")
+        _say(f"{stated}\n{fit}")
     if fit.status == "interrupted":
         return INTERRUPTED
     if any(isinstance(warning, IdentifiabilityWarning) for warning in told):
@@ -151,7 +145,7 @@ def _compare(args: argparse.Namespace, told: list[Warning | str]) -> int:
         }
         _print_json(document)
     else:
-        print(f"{stated}\n{report.verdict}: {report.counting}\n\n{table}")
+        _say(f"{stated}\n{report.verdict}: {report.counting}\n\n{table}")
     found = {fit.status for fit in table.solutions.values()}
     if "interrupted" in found:
         return INTERRUPTED
@@ -201,7 +195,7 @@ def _warnings_told() -> Iterator[list[Warning | str]]:
             if not issubclass(category, UserWarning):
                 return otherwise(message, category, *where, **more)
             told.append(message)
-            print(f"convsolve: warning: {_in_shell(message)}", file=sys.stderr)
+            _say(f"convsolve: warning: {_in_shell(message)}", "stderr")
 
         warnings.simplefilter("always", UserWarning)
         warnings.showwarning = show
@@ -242,8 +236,19 @@ def _verdict(report: Any) -> dict[str, Any]:
     }
 
 
+def _say(text: str, where: str = "stdout") -> None:
+    """A line for whoever reads there, and may have left, as ``head`` does."""
+    stream = getattr(sys, where)
+    try:
+        if stream is not None:
+            print(text, file=stream, flush=True)
+    except BrokenPipeError:
+        # No reason to stop, nor to answer otherwise; what comes next goes nowhere.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
 def _print_json(document: dict[str, Any]) -> None:
-    print(json.dumps(_plain(document), allow_nan=False))
+    _say(json.dumps(_plain(document), allow_nan=False))
 
 
 def _plain(value: Any) -> Any:

@@ -389,17 +389,43 @@ sys.exit(cli.main(sys.argv[1:]))
     np.testing.assert_array_equal(cs.load("fit.npz").kernel, found["kernel"])
 
 
-def test_a_reader_that_leaves_early_is_no_error(folder):
+@pytest.mark.parametrize(
+    ("line", "status"),
+    [
+        ("identify full.npz --kernel-size 3", 0),
+        ("identify full.npz --kernel-size 3 --json", 0),
+        ("solve full.npz --kernel-size 3 --solver fft", 1),
+        ("solve short.npz --kernel-size 3 --out fit.npz", 3),
+        ("compare full.npz --kernel-size 3 --solvers svd --plot p.png", 0),
+    ],
+)
+@pytest.mark.parametrize("both", [False, True])
+def test_a_reader_that_leaves_early_changes_nothing(folder, line, status, both):
+    """Of stdout, or of stderr too: the files are written, and the status is that of the answer."""
     reading, writing = os.pipe()
     os.close(reading)
     done = subprocess.run(
-        [sys.executable, "-m", "convsolve", "identify", "full.npz", "--kernel-size", "3"],
+        [sys.executable, "-m", "convsolve", *line.split()],
         stdout=writing,
-        stderr=subprocess.PIPE,
+        stderr=writing if both else subprocess.PIPE,
         env=ENVIRONMENT,
     )
     os.close(writing)
-    assert (done.returncode, done.stderr) == (1, b"")
+    assert done.returncode == status
+    assert both or (b"Error" not in done.stderr and done.stderr.count(b"\n") == (status == 3))
+    assert [Path(word).exists() for word in line.split()[5:] if "." in word] in ([], [True])
+
+
+def test_without_a_place_to_write_the_status_speaks(folder):
+    """Not even the complaint goes where the answer would go."""
+    command = [sys.executable, "-m", "convsolve", "solve", "short.npz", "--kernel-size", "3"]
+    for closed, lines in ((1, 1), (2, 0)):
+        done = subprocess.run(
+            [*command, "--strict"], capture_output=True, env=ENVIRONMENT, timeout=120,
+            preexec_fn=lambda closed=closed: os.close(closed),
+        )  # fmt: skip
+        assert (done.returncode, done.stdout) == (3, b"")
+        assert done.stderr.count(b"\n") == lines
 
 
 def test_a_report_speaks_the_language_of_the_shell(run):
