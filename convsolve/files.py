@@ -21,7 +21,7 @@ import zipfile
 import zlib
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from itertools import chain
+from itertools import chain, pairwise
 from pathlib import Path
 from typing import IO, BinaryIO
 
@@ -201,7 +201,8 @@ def read_array(path: str | os.PathLike[str], *, max_bytes: int = MAX_BYTES) -> n
         max_bytes: the largest file that is read.
 
     Raises:
-        ValueError: another suffix, or a file that is damaged, too large or not all numbers.
+        ValueError: another suffix, or a file that is damaged, too large or not all numbers, or two
+            columns of one name.
         OSError: the file is missing or cannot be read.
 
     For some columns of a table use `read_columns`, for .npz `read_arrays`.
@@ -229,7 +230,7 @@ def read_columns(
         max_bytes: the largest file that is read.
 
     Raises:
-        ValueError: as for `read_array`, or no such column, or a name that two columns bear.
+        ValueError: as for `read_array`, or no such column.
         OSError: the file is missing or cannot be read.
     """
     header, table = _read_table(path, max_bytes)
@@ -239,8 +240,6 @@ def read_columns(
 
 def _column(column: str | int, header: list[str], width: int) -> int:
     if isinstance(column, str):
-        if header.count(column) > 1:
-            raise ValueError(f"has two columns named {column!r}; give a number, counted from 0")
         if column in header:
             return header.index(column)
         if not column.isdecimal():
@@ -267,6 +266,10 @@ def _read_table(path: str | os.PathLike[str], max_bytes: int) -> tuple[list[str]
             named = any(first) and all(map(_is_name, first))
             if named or "".join(first).startswith("#"):
                 header = [field.strip(" #") for field in first]
+                names = sorted(filter(None, header))
+                for name, following in pairwise(names):
+                    if name == following:
+                        raise ValueError(f"has two columns named {name!r}; rename one")
                 line, first = next(rows, (2, []))
             if not first:
                 raise ValueError(f"has no numbers in line {line}; a table has some, commas between")
@@ -287,12 +290,14 @@ def _numbers(rows: Iterable[tuple[int, list[str]]], width: int) -> Iterator[floa
         if row and len(row) != width:
             raise ValueError(f"has {len(row)} columns in line {line}, {width} above; fill the gap")
         try:
+            if not _is_plain("".join(row)):
+                raise ValueError
             yield from map(float, row)
         except ValueError:
             wrong = next(field for field in row if not _is_number(field))
             raise ValueError(
                 f"has {wrong!r} for a number in line {line}; mend it or cut the table there "
-                "(commas separate columns, points decimals)"
+                "(commas separate columns, points decimals, nothing thousands)"
             ) from None
 
 
@@ -301,9 +306,14 @@ def _is_name(field: str) -> bool:
     word = field.strip()
     marks = {"na", "n/a", "null", "none", "nil", "missing", "undefined"}
     return not (
-        _is_number(word) or word.lower() in marks or word[:1] in (*"+-.?0123456789",)
-        or (word and not word.isprintable())
+        _is_number(word) or word.lower() in marks or word[:1] in (*"+-.?",)
+        or word[:1].isdecimal() or (word and not word.isprintable())
     )  # fmt: skip
+
+
+def _is_plain(text: str) -> bool:
+    """Not what `float` reads beyond the numbers of tables: 1_000, and digits of other scripts."""
+    return text.isascii() and "_" not in text
 
 
 def _is_number(field: str) -> bool:
@@ -311,7 +321,7 @@ def _is_number(field: str) -> bool:
         float(field)
     except ValueError:
         return False
-    return True
+    return _is_plain(field)
 
 
 @contextmanager
