@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from ..cached import cached_property
+from ..linalg.rank import EPS
 from .base import Block, DesignOperator
 from .moments import Moments
 from .records import Targets
@@ -95,8 +96,14 @@ class TransformedOperator(DesignOperator):
 
     @cached_property
     def column_norms(self) -> np.ndarray:
-        """Norms (G, R) of the columns of M A T."""
-        return np.stack([self._norms(g) for g in range(self.groups)])
+        """Norms (G, R) of the columns of M A T, 0 where they are the rounding of what cancels: no
+        scaling may bring it to the size of the others.
+        """
+        found = np.stack([self._norms(g) for g in range(self.groups)])
+        size = TapBasis([np.abs(m) for m in self.basis.matrices])
+        terms = size.restrict(self.operator.column_norms[:, :, None])[:, :, 0]
+        rounding = 10 * np.sqrt(self.operator.columns) * EPS * terms
+        return np.where(found > rounding, found, 0.0)
 
     def _norms(self, group: int) -> np.ndarray:
         found = []
