@@ -68,3 +68,17 @@ class Ridge(Penalty):
 
 # What solvers take where nothing else is asked.
 RIDGE = Ridge()
+
+
+@dataclass(frozen=True)
+class Smooth(Penalty):
+    """‖D w‖², D the first differences along the lags of every channel: smooth kernels.
+
+    L = Dᵀ(D Dᵀ)⁻¹, and N is the constant kernel, which is not penalized. In two and three
+    dimensions the axes are multiplied, so that only what is constant along all of them is free.
+    """
+
+    def roots(self, taps: int) -> tuple[np.ndarray, np.ndarray]:
+        """Steps up at every lag, each of mean zero, and the constant."""
+        steps = np.arange(taps)[:, None] > np.arange(taps - 1)
+        return steps - steps.mean(0), np.full((taps, 1), 1 / math.sqrt(taps))

@@ -1,0 +1,159 @@
+"""What every penalty promises, by every way to solve, against a stacked least-squares problem."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import scipy.linalg
+
+import convsolve as cs
+from convsolve.leastsquares.analysis import analyse
+from convsolve.leastsquares.penalty import Penalty, Ridge, Smooth
+from convsolve.problem.sizes import Limits
+from support import dense
+from support.geometry import NAMED, Geometry
+
+EPS = float(np.finfo(float).eps)
+PENALTIES = {"ridge": Ridge(), "smooth": Smooth()}
+ROUTES = {"rows": Limits(), "signals": Limits(small_numbers=0, row_numbers=0)}
+SOLVERS = {
+    "svd": lambda ridge, penalty: cs.LeastSquares("svd", ridge, penalty),
+    "qr": lambda ridge, penalty: cs.LeastSquares("qr", ridge, penalty),
+    "normal": cs.NormalEquations,
+    "cg": lambda ridge, penalty: cs.ConjugateGradient(ridge, penalty=penalty),
+    "default": cs.AutoSolver,
+}
+every_penalty = pytest.mark.parametrize("name", PENALTIES)
+
+
+def matrix(penalty: Penalty, spec: cs.ConvSpec, channels: int) -> np.ndarray:
+    """Rows D with ‖D w‖² the penalty of a kernel w (taps × channels), built without `Penalty`."""
+    if isinstance(penalty, Ridge):
+        return np.eye(int(np.prod(spec.kernel_size)) * channels)
+    whole = np.ones((1, 1))
+    for taps in spec.kernel_size:
+        # The constant of each axis is kept beside its differences, and taken out of the whole.
+        mean = np.full((1, taps), taps**-0.5)
+        whole = np.kron(whole, np.concatenate([np.diff(np.eye(taps), axis=0), mean]))
+    return np.kron(whole[:-1], np.eye(channels))
+
+
+def exact(
+    geometry: Geometry, x: list, y: list, penalty: Penalty, ridge: float
+) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    """Per group [M A; √ridge D], [M y; 0] and the answer, by SciPy's least squares."""
+    found = []
+    for a, b in zip(
+        dense.design_matrix(x, geometry.spec).astype(float),
+        dense.by_group(y, geometry.spec.groups).astype(float),
+        strict=True,
+    ):
+        if geometry.bias:
+            a, b = dense.centred(a), dense.centred(b)
+        d = np.sqrt(ridge) * matrix(penalty, geometry.spec, geometry.inputs)
+        rows, right = np.concatenate([a, d]), np.pad(b, ((0, len(d)), (0, 0)))
+        found.append((rows, right, scipy.linalg.lstsq(rows, right)[0]))
+    return found
+
+
+@every_penalty
+@pytest.mark.parametrize("kernel_size", [(1,), (7,), (4, 3), (2, 3, 2)])
+def test_coordinates_are_a_root_of_the_penalty(name: str, kernel_size: tuple[int, ...]) -> None:
+    """‖D T z‖² = ‖z‖² over the penalized, every kernel is some T z, and equal ones are equal."""
+    penalty, spec = PENALTIES[name], cs.ConvSpec(kernel_size)
+    assert penalty == type(penalty)()
+    assert hash(penalty) == hash(type(penalty)())
+    found, taps = penalty.coordinates(kernel_size), int(np.prod(kernel_size))
+    basis = np.eye(taps) if found.basis is None else found.basis.expand(np.eye(taps)[None])[0]
+    assert np.linalg.cond(basis) < 10 * taps
+    d = matrix(penalty, spec, 1) @ basis
+    np.testing.assert_allclose(d.T @ d, np.diag(found.penalized.astype(float)), atol=1e-13)
+
+
+def test_a_basis_and_its_transpose_are_adjoint() -> None:
+    basis = Smooth().coordinates((4, 3)).basis
+    assert basis is not None
+    rng = np.random.default_rng(0)
+    z, w = rng.standard_normal((2, basis.coordinates * 2, 3)), rng.standard_normal((2, 24, 3))
+    forward, back = (basis.expand(z) * w).sum(), (z * basis.restrict(w)).sum()
+    assert forward == pytest.approx(back, rel=1e-13)
+    rows = basis.rows(w.swapaxes(1, 2))
+    np.testing.assert_array_equal(rows, basis.restrict(w).swapaxes(1, 2))
+
+
+@pytest.mark.filterwarnings("error::convsolve.IdentifiabilityWarning")
+@pytest.mark.parametrize("route", ROUTES)
+@pytest.mark.parametrize("solver", SOLVERS)
+@pytest.mark.parametrize("geometry", [g for g in NAMED if "wide" not in g])
+@every_penalty
+def test_every_closed_form_finds_the_answer(
+    name: str, geometry: str, solver: str, route: str
+) -> None:
+    made, penalty, ridge = NAMED[geometry], PENALTIES[name], 30.0
+    x, y = made.records()
+    problem = cs.Problem(x, y, spec=made.spec, bias=made.bias)
+    fit = cs.solve(problem, SOLVERS[solver](ridge, penalty), limits=ROUTES[route])
+    assert fit.status == "solved"
+    assert fit.certificate <= 30 * EPS
+    assert fit.stats["penalty"] == {"kind": name, "strength": ridge}
+    kernel = dense.by_group(fit.kernel, made.spec.groups)
+    for w, (rows, _, wanted) in zip(kernel, exact(made, x, y, penalty, ridge), strict=True):
+        error = np.linalg.norm(w - wanted) / np.linalg.norm(wanted)
+        # Both are exact to some roundings of the condition.
+        assert error <= 200 * EPS * np.linalg.cond(rows) ** (2 if solver == "cg" else 1)
+
+
+@pytest.mark.parametrize("geometry", ["wide", "wide, bias"])
+@pytest.mark.parametrize("solver", ["svd", "qr", "default"])
+@every_penalty
+def test_fewer_rows_than_unknowns(name: str, geometry: str, solver: str) -> None:
+    """A ridge, or rows enough for what differences leave alone, make the answer the only one."""
+    made, penalty, ridge = NAMED[geometry], PENALTIES[name], 3.0
+    x, y = made.records()
+    problem = cs.Problem(x, y, spec=made.spec, bias=made.bias)
+    fit = cs.solve(problem, SOLVERS[solver](ridge, penalty))
+    assert fit.status == "solved"
+    kernel = dense.by_group(fit.kernel, made.spec.groups)
+    for w, (_, _, wanted) in zip(kernel, exact(made, x, y, penalty, ridge), strict=True):
+        np.testing.assert_allclose(w, wanted, rtol=1e-10, atol=1e-11)
+
+
+@every_penalty
+def test_the_certificate_knows_a_wrong_answer(name: str) -> None:
+    made, penalty = NAMED["stride"], PENALTIES[name]
+    x, y = made.records()
+    problem = cs.Problem(x, y, spec=made.spec, bias=made.bias)
+    regression = analyse(problem).regression(penalty, 2.0)
+    factors = regression.system.qr_factors()
+    assert factors is not None
+    w = regression.by_qr(factors)
+    assert regression.certify(w).exact
+    wrong = w + 1e-9 * np.random.default_rng(0).standard_normal(w.shape)
+    assert regression.certify(wrong).value > 1e-12
+
+
+def test_what_the_penalty_leaves_alone_and_the_data_do_not_show_is_reported() -> None:
+    """A constant kernel on x of mean zero: differences do not see it, nor do the data; a ridge
+    does.
+    """
+    x = np.tile([1.0, 2.0, -3.0], 20)  # every three taps sum to zero
+    y = np.random.default_rng(0).standard_normal(58)
+    problem = cs.Problem(x, y, kernel_size=3)
+    with pytest.warns(cs.IdentifiabilityWarning, match="rank-deficient: rank 2 of 3"):
+        cs.solve(problem, cs.LeastSquares("qr", 1.0, Smooth()))
+    assert cs.solve(problem, cs.LeastSquares("qr", 1.0)).ok
+
+
+@pytest.mark.parametrize("route", ROUTES)
+@pytest.mark.parametrize("geometry", ["bias", "groups", "image"])
+@every_penalty
+def test_resolution_is_the_diagonal_of_its_matrix(name: str, geometry: str, route: str) -> None:
+    made, penalty, ridge = NAMED[geometry], PENALTIES[name], 40.0
+    x, y = made.records()
+    problem = cs.Problem(x, y, spec=made.spec, bias=made.bias)
+    found = cs.identify(problem, limits=ROUTES[route]).resolution(ridge, penalty)
+    found = dense.by_group(found, made.spec.groups)
+    for shown, (rows, _, _) in zip(found, exact(made, x, y, penalty, ridge), strict=True):
+        a = rows[: made.rows]
+        wanted = np.diag(np.linalg.solve(rows.T @ rows, a.T @ a))
+        np.testing.assert_allclose(shown[:, 0], wanted, rtol=1e-9, atol=1e-12)
