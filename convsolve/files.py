@@ -1,9 +1,9 @@
 """Reading arrays from files that may be damaged or hostile; writing files whole or not at all.
 
 Every reader judges a file before it takes memory for it: nothing is unpickled, no header is
-believed beyond the bytes that are there, no archive is inflated past ``max_bytes``. What is wrong
-with a file is a ValueError of one line that begins with its name; a file that is missing or may not
-be read is the OSError that Python gives.
+believed beyond the bytes that are there, no archive is inflated past ``max_bytes``, nor before all
+its headers have been read. What is wrong with a file is a ValueError of one line that begins with
+its name; a file that is missing or may not be read is the OSError that Python gives.
 """
 
 from __future__ import annotations
@@ -115,8 +115,8 @@ def _silence() -> Iterator[None]:
         yield
 
 
-def _read_npy(stream: IO[bytes], size: int) -> np.ndarray:
-    """The array of a .npy ``stream`` of ``size`` bytes, once its header agrees with that size."""
+def _judge_npy(stream: IO[bytes], size: int) -> None:
+    """Refuse a .npy ``stream`` of ``size`` bytes whose header does not agree with that size."""
     head = io.BytesIO(stream.read(_HEADER_BYTES))
     try:
         with _silence():
@@ -134,9 +134,27 @@ def _read_npy(stream: IO[bytes], size: int) -> np.ndarray:
             f"has a header for shape {shape} of {dtype}, {claimed} bytes, but holds {held}; "
             "copy or write it again"
         )
-    stream.seek(0)
+
+
+def _read_npy(stream: IO[bytes]) -> np.ndarray:
     with _silence():
         return np.lib.format.read_array(stream, allow_pickle=False)
+
+
+def _judge_member(archive: zipfile.ZipFile, info: zipfile.ZipInfo, size: int) -> None:
+    """Refuse a member of an archive of ``size`` bytes by what it claims, and by its header."""
+    if info.flag_bits & _ENCRYPTED:
+        raise ValueError("is encrypted; write it without a password")
+    if info.compress_type not in _MOST:
+        raise ValueError("is packed in an unusual way; write it with numpy.savez")
+    packed = min(info.compress_size, size)
+    if info.file_size > _MOST[info.compress_type] * packed:
+        raise ValueError(
+            f"claims {info.file_size} bytes, more than the {packed} of the file can hold; "
+            "copy or write it again"
+        )
+    with archive.open(info) as member:
+        _judge_npy(member, info.file_size)
 
 
 def read_arrays(
@@ -171,21 +189,13 @@ def read_arrays(
         if names is not None:
             members = {name: info for name, info in members.items() if name in names}
         _judge_size(sum(info.file_size for info in members.values()), max_bytes)
-        arrays = {}
         for name, info in members.items():
             with _about(f"member {name!r}"):
-                if info.flag_bits & _ENCRYPTED:
-                    raise ValueError("is encrypted; write it without a password")
-                if info.compress_type not in _MOST:
-                    raise ValueError("is packed in an unusual way; write it with numpy.savez")
-                packed = min(info.compress_size, size)
-                if info.file_size > _MOST[info.compress_type] * packed:
-                    raise ValueError(
-                        f"claims {info.file_size} bytes, more than the {packed} of the file can "
-                        "hold; copy or write it again"
-                    )
-                with archive.open(info) as member:
-                    arrays[name] = _read_npy(member, info.file_size)
+                _judge_member(archive, info, size)
+        arrays = {}
+        for name, info in members.items():
+            with _about(f"member {name!r}"), archive.open(info) as member:
+                arrays[name] = _read_npy(member)
         return arrays
 
 
@@ -211,7 +221,9 @@ def read_array(path: str | os.PathLike[str], *, max_bytes: int = MAX_BYTES) -> n
     if suffix == ".npy":
         with _opened(path) as (stream, size):
             _judge_size(size, max_bytes)
-            return _read_npy(stream, size)
+            _judge_npy(stream, size)
+            stream.seek(0)
+            return _read_npy(stream)
     if suffix not in (".csv", ".txt"):
         raise ValueError(f"{os.fspath(path)}: is of no known kind; give a .npy, .csv or .txt file")
     _, table = _read_table(path, max_bytes)

@@ -58,6 +58,15 @@ def deflated(start, filling, megabytes):
     return head + block * megabytes + packer.flush(), len(start) + megabytes * MEGABYTE
 
 
+def packed(*members):
+    """A zip of (name, content), deflated."""
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as writer:
+        for name, content in members:
+            writer.writestr(name, content)
+    return stream.getvalue()
+
+
 def bomb(start, filling=b"\0", megabytes=1500):
     packed, size = deflated(start, filling, megabytes)
     return archive(("x.npy", packed), compress_type=zipfile.ZIP_DEFLATED, file_size=size)
@@ -253,6 +262,7 @@ def peak(folder, *arguments):
         ("bomb.npz", bomb(GIBIBYTES, megabytes=5 * 1024)),
         ("limit.npz", bomb(lying_npy((200 * 2**17,), b""), megabytes=200)),
         ("header.npz", bomb(HEADER, b" ")),
+        ("second.npz", packed(("x.npy", npy(np.zeros(2**25))), ("y.npy", lying_npy((9,), b"")))),
         ("header.npy", HEADER + b" " * 99),
         ("lying.npy", lying_npy((2**40,), bytes(80))),
         ("directory.npz", archive(("x.npy", lying_npy((2**28,), b"")), file_size=128 + 2**31)),

@@ -148,6 +148,15 @@ def test_a_bomb_is_judged_before_it_is_inflated(tmp_path):
     assert files.read_arrays(path)["b"].shape == (2_000_000,)
 
 
+def test_every_header_is_judged_before_any_member_is_inflated(tmp_path, monkeypatch):
+    members = [("x.npy", npy(np.zeros(2_000_000))), ("y.npy", lying_npy((3,), bytes(16)))]
+    path = write_zip(tmp_path / "a.npz", members, zipfile.ZIP_DEFLATED)
+    with monkeypatch.context() as patch:
+        patch.setattr(np.lib.format, "read_array", None)
+        assert "member 'y' has a header for shape (3,)" in refusal(files.read_arrays, path)
+    assert list(files.read_arrays(path, names=["x"])) == ["x"]
+
+
 def test_a_directory_that_understates_a_member_is_refused(tmp_path):
     path = tmp_path / "bomb.npz"
     np.savez_compressed(path, x=np.zeros(100_000))
