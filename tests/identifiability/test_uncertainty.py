@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
 import numpy as np
 import pytest
+from scipy.linalg import lapack
 
 import convsolve as cs
 from convsolve.linalg.qr import tree_qr
@@ -249,6 +251,27 @@ def test_a_tree_of_blocks_is_one_qr(rows: int, block: int) -> None:
     assert r.shape == (min(rows, 5), 5)
     assert not np.tril(r, -1).any()
     np.testing.assert_allclose(r.T @ r, a.T @ a, rtol=0, atol=1e-13 * np.linalg.norm(a) ** 2)
+
+
+def test_a_tree_takes_no_row_twice(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Triangles are merged as such: a QR of two as rows would cost as much as all theirs."""
+    rows, merged = [], []
+
+    def noting(name: str, note: list[tuple[int, ...]], at: int) -> None:
+        of = getattr(lapack, name)
+
+        def noted(*args: Any, **options: Any) -> Any:
+            note.append(args[at].shape)
+            return of(*args, **options)
+
+        monkeypatch.setattr(lapack, name, noted)
+
+    noting("dgeqrt", rows, 1)
+    noting("dtpqrt", merged, 3)
+    a = np.random.default_rng(0).standard_normal((203, 5))
+    tree_qr([a[:77], a[77:]], numbers=1)
+    assert rows == [(10, 5)] * 20 + [(3, 5)]
+    assert sorted(merged) == [(3, 5)] + [(5, 5)] * 19
 
 
 @pytest.mark.parametrize("kappa", [1e2, 1e8, 1e12])
