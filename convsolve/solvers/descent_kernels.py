@@ -194,8 +194,10 @@ def _step(
 
 
 @partial(jax.jit, static_argnames=("init", "shape", "restarts"))
-def draw(key: Any, given: Any, zeros: Any, *, init: Any, shape: Any, restarts: int) -> Any:
-    """Parameters and key of every restart."""
+def draw(
+    key: Any, given: Any, zeros: Any, live: Any, *, init: Any, shape: Any, restarts: int
+) -> Any:
+    """Parameters and key of every restart; the kernels of outputs that are not ``live`` zero."""
     keys = jax.random.split(key, restarts)
     if init == "glorot_uniform":
         taps = math.prod(shape[:-2])
@@ -203,7 +205,7 @@ def draw(key: Any, given: Any, zeros: Any, *, init: Any, shape: Any, restarts: i
         w = jax.vmap(lambda k: jax.random.uniform(k, shape, zeros.dtype, -limit, limit))(keys)
     else:
         w = jnp.broadcast_to(given, (restarts, *shape)).astype(zeros.dtype)
-    return (w, jnp.broadcast_to(zeros, (restarts, *zeros.shape))), keys
+    return (w * live, jnp.broadcast_to(zeros, (restarts, *zeros.shape))), keys
 
 
 @partial(jax.jit, static_argnames="optimizer")
@@ -215,7 +217,7 @@ def begin(params: Any, *, optimizer: Any) -> Any:
 
 
 def start(
-    shape: tuple[int, ...], dtype: Any, key: Any, init: Any, optimizer: Any, restarts: int
+    live: Any, shape: tuple[int, ...], dtype: Any, key: Any, init: Any, optimizer: Any, restarts: int
 ) -> Any:
     """Parameters, state of the optimizer and key of every restart, for a kernel of ``shape``."""
     if not (isinstance(key, jax.Array) and jnp.issubdtype(key.dtype, jax.dtypes.prng_key)):
@@ -223,7 +225,7 @@ def start(
     named = init if isinstance(init, str) else None
     given = np.zeros((), dtype) if named else init
     zeros = np.zeros(shape[-1], dtype)
-    params, keys = draw(key, given, zeros, init=named, shape=shape, restarts=restarts)
+    params, keys = draw(key, given, zeros, live, init=named, shape=shape, restarts=restarts)
     return params, begin(params, optimizer=optimizer), keys
 
 

@@ -69,6 +69,12 @@ class GradientDescent(Solver):
     data's own precision. From moments ‖r‖² is known to about eps·‖y‖² (eps of float64) and no
     better, and the trace shows that loss; what looks "solved" is confirmed from the data.
 
+    An output whose y is zero has a kernel of zeros, which a descent from elsewhere approaches and
+    never reaches: beside its own size each iterate is as wrong as the first. So a start by name has
+    zeros there, which no step moves, and the output is "solved". From an array, and with a
+    callable, whose lowest loss may be elsewhere, the descent runs its course; and so it does where
+    y is constant and a bias is asked for.
+
     Where many kernels fit, plain and momentum descent and L-BFGS from "zeros" end at the
     minimum-norm answer; Adam does not, nor does any start off the row space. For squares without a
     special optimizer, `NormalEquations` gives the exact answer in a fraction of the time.
@@ -168,11 +174,16 @@ class GradientDescent(Solver):
             "bias": bias,
         }
 
-    def start(self, shape: tuple[int, ...], dtype: Any) -> Any:
-        """Parameters, state of the optimizer and key of every restart, for a kernel of a shape."""
+    def start(self, shape: tuple[int, ...], dtype: Any, zero: Any) -> Any:
+        """Parameters, state of the optimizer and key of every restart, for a kernel of a shape;
+        ``zero`` (Cout,) tells the outputs that are zero throughout.
+        """
         from .descent_kernels import start
 
-        return start(shape, dtype, self.key, self.init, self.optimizer, self.restarts)
+        # An output of zeros starts at its answer, but where the caller chose the start or the loss.
+        free = callable(self.loss) or not isinstance(self.init, str)
+        live = np.logical_or(free, np.logical_not(zero))
+        return start(live, shape, dtype, self.key, self.init, self.optimizer, self.restarts)
 
     def run(self, analysis: Analysis, progress: Progress | None = None) -> Raw:
         import_whole("optax")
@@ -236,7 +247,7 @@ class GradientDescent(Solver):
         if misfit := self._misfit(shape, rows.shape[0]):
             raise ValueError(misfit)
         static = self.static(rows.shape[0], spec, bias)
-        state = self.start(shape, x.dtype)
+        state = self.start(shape, x.dtype, np.zeros(shape[-1], bool))
         moments = self.via == "moments"
         data = Rows.traced(x, rows, spec) if moments else Stack(normal_form(x, spec), rows)
         scale = jnp.ones(shape, x.dtype)
@@ -318,7 +329,8 @@ class _Run:
         import jax
 
         begun = time.perf_counter()
-        self._state = self._solver.start(self._shape, self._dtype)
+        zero = np.logical_not(np.any(np.asarray(self._y), axis=0))
+        self._state = self._solver.start(self._shape, self._dtype, zero)
         # Without a step this call compiles, and measures the start.
         self.look = _Look(0, *self._advanced(0))
         self.compile_seconds = time.perf_counter() - begun

@@ -166,6 +166,50 @@ def test_solved_is_judged_by_the_gradient() -> None:
     assert not rough.ok
 
 
+@pytest.mark.parametrize("via", ["convolution", "moments"])
+@pytest.mark.parametrize("bias", [False, True])
+def test_an_output_of_zeros_has_a_kernel_of_zeros(via: str, bias: bool) -> None:
+    y = Y.copy()
+    y[..., 1] = 0
+    problem = cs.Problem(X, y, spec=SPEC, bias=bias)
+    solver = cs.GradientDescent(optax.sgd(0.3, momentum=0.9), steps=5000, via=via)
+    fit = cs.solve(problem, solver)
+    assert fit.status == "solved"
+    assert not fit.kernel[..., 1].any()
+    assert not fit.bias[1]
+    exact = cs.solve(problem)
+    np.testing.assert_allclose(fit.kernel, exact.kernel, atol=1e-4)
+    nothing = cs.solve(cs.Problem(X, 0 * Y, spec=SPEC, bias=bias), cs.GradientDescent(via=via))
+    assert (nothing.status, nothing.stats["steps"]) == ("solved", 0)
+    assert not nothing.kernel.any()
+
+
+@pytest.mark.parametrize("loss", ["mae", "huber"])
+def test_robust_losses_of_zeros_have_a_kernel_of_zeros(loss: str) -> None:
+    fit = cs.solve(cs.Problem(X, 0 * Y, spec=SPEC), cs.GradientDescent(loss=loss, restarts=3))
+    assert (fit.status, fit.stats["steps"], fit.kernel.any()) == ("solved", 0, False)
+
+
+def test_a_start_of_ones_own_is_kept_for_zeros_too() -> None:
+    problem = cs.Problem(X, 0 * Y, spec=SPEC)
+    solver = cs.GradientDescent(optax.sgd(0.1), init=W, steps=1)
+    w = W.reshape(8, 3)
+    expected = w - 0.1 * 2 * A.T @ (A @ w) / B.size
+    fit = cs.solve(problem, solver)
+    assert fit.status == "max steps"
+    np.testing.assert_allclose(fit.kernel.reshape(8, 3), expected, rtol=1e-12)
+
+
+def test_a_loss_of_ones_own_may_be_lowest_elsewhere() -> None:
+    def away(prediction: jnp.ndarray, target: jnp.ndarray) -> jnp.ndarray:
+        return (prediction - target - 1) ** 2
+
+    problem = cs.Problem(np.ones(8), np.zeros(8), kernel_size=1)
+    fit = cs.solve(problem, cs.GradientDescent(optax.sgd(0.4), away, steps=100))
+    assert fit.kernel.item() == pytest.approx(1)
+    assert not fit.ok
+
+
 def test_a_loss_that_no_longer_falls_is_stagnated() -> None:
     fit = cs.solve(PROBLEM, cs.GradientDescent(loss="mae", steps=3000))
     assert fit.status == "stagnated"
