@@ -14,7 +14,7 @@ from convsolve.cli import main as cli
 
 # `--hypothesis-profile thorough` tries many examples; both try the same ones each time.
 _SLOW = [HealthCheck.too_slow, HealthCheck.filter_too_much, HealthCheck.data_too_large]
-for _name, _examples in {"default": 15, "thorough": 800}.items():
+for _name, _examples in {"default": 40, "thorough": 800}.items():
     settings.register_profile(
         _name,
         max_examples=_examples,

@@ -244,6 +244,8 @@ def _excitation_of(diagnosis: Diagnosis, noise: Diagnosis | None, group: int) ->
 def _channel_ranks(diagnosis: Diagnosis, group: int) -> list[int]:
     """Rank of each channel's own columns: how many of its taps it excites."""
     factor, channels = diagnosis.factor(group), diagnosis.problem.kernel_shape[-2]
+    if channels == 1:
+        return [factor.rank]
 
     def rank(columns: np.ndarray) -> int:
         values = np.linalg.svd(columns, compute_uv=False)

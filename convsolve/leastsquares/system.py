@@ -11,7 +11,7 @@ import numpy as np
 from ..cached import cached_property
 from ..linalg.factor import Cholesky, Factor, Truncated, cholesky_factor, factor_of
 from ..linalg.lapack import graded_singular_values
-from ..linalg.qr import tree_qr
+from ..linalg.qr import tree_qr, without_dust
 from ..linalg.rank import EPS
 from ..linalg.ridge_dual import RidgeDual
 from ..linalg.threads import on_blas_threads
@@ -99,7 +99,7 @@ class System:
 
     @property
     def _tree(self) -> int:
-        return self.design.sizes.limits.tree_numbers
+        return self.design.sizes.limits.tree_rows
 
     @property
     def _many_columns(self) -> bool:
@@ -193,8 +193,8 @@ class System:
             rows = self.operator.rows
             # Of a wide A the rows themselves.
             both = np.concatenate([*blocks]) if rows < columns else tree_qr(blocks, self._tree)
-            top = both[: min(rows, columns)]
-            return factor_of(top[:, :columns], exponents, rows), top[:, columns:]
+            r, z = np.hsplit(both[: min(rows, columns)], [columns])
+            return factor_of(r if rows < columns else without_dust(r), exponents, rows), z
 
     def _with_penalty(self, group: int, plain: Factor, z: np.ndarray) -> tuple[Factor, np.ndarray]:
         exponents, root_ridge = self.scaling.exponents[group], self.scaling.root_ridge[group]

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 
-from ..problem.sizes import DEFAULT_LIMITS, tree_rows
+from ..problem.sizes import DEFAULT_LIMITS, tree_height
 from .threads import blas_threads
 
 # Columns that a QR eliminates together: the fastest or nearly so from 20 to 2 000 columns.
@@ -15,12 +15,12 @@ PANEL = 64
 CACHED_NUMBERS = 2**20
 
 
-def _gathered(blocks: Iterable[np.ndarray], numbers: int) -> Iterator[list[np.ndarray]]:
+def _gathered(blocks: Iterable[np.ndarray], rows: int) -> Iterator[list[np.ndarray]]:
     """``blocks`` in parts that are to be joined."""
     parts: list[np.ndarray] = []
     held = 0
     for block in blocks:
-        height = tree_rows(block.shape[1], numbers)
+        height = tree_height(block.shape[1], rows)
         while held + len(block) >= height:
             yield [*parts, block[: height - held]]
             block, parts, held = block[height - held :], [], 0
@@ -55,17 +55,17 @@ def _merged(upper: np.ndarray, lower: np.ndarray) -> np.ndarray:
     return r
 
 
-def tree_qr(blocks: Iterable[np.ndarray], numbers: int = DEFAULT_LIMITS.tree_numbers) -> np.ndarray:
+def tree_qr(blocks: Iterable[np.ndarray], rows: int = DEFAULT_LIMITS.tree_rows) -> np.ndarray:
     """R (min(m, c), c) of all the rows of ``blocks``, each (n, c), of which none is kept.
 
-    Householder QR of row blocks of about ``numbers`` each, their triangles joined pairwise: errors
-    grow with the depth of the tree, where a chain of blocks would add them up. Memory is
-    O(c²·log m), whatever the rows m.
+    Householder QR of blocks of ``rows`` rows, or of twice the columns if that is more, their
+    triangles joined pairwise: errors grow with the depth of the tree, where a chain of blocks would
+    add them up. Memory is O(c²·log m), whatever the rows m.
 
     Source: J. Demmel, L. Grigori, M. Hoemmen and J. Langou, SIAM J. Sci. Comput. 34 (2012) A206.
     """
     pending: list[np.ndarray] = []
-    for i, parts in enumerate(_gathered(blocks, numbers), start=1):
+    for i, parts in enumerate(_gathered(blocks, rows), start=1):
         r = _triangle(parts)
         # The trailing zeros of the count say how many pending triangles have the size of this one.
         while i % 2 == 0:
@@ -75,6 +75,17 @@ def tree_qr(blocks: Iterable[np.ndarray], numbers: int = DEFAULT_LIMITS.tree_num
     while pending:
         r = _merged(pending.pop(), r)
     return np.triu(np.ascontiguousarray(r))
+
+
+def without_dust(r: np.ndarray) -> np.ndarray:
+    """R of a QR, with zeros for entries below eps² of their column's largest.
+
+    They are rounding of rounding. Where columns are equal it goes on, rounding by rounding, to
+    subnormal numbers, of which an SVD takes more than ten times as long.
+    """
+    size = np.abs(r)
+    dust = size <= np.finfo(r.dtype).eps ** 2 * size.max(axis=0, initial=0.0)
+    return np.where(dust, 0.0, r)
 
 
 def tall_qr(a: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

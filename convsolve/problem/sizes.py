@@ -24,8 +24,8 @@ class Limits:
             long enough for BLAS to run at full speed.
         spectrum_columns: up to this many columns all singular values are computed; beyond, which
             would take seconds, only the two extreme ones.
-        tree_numbers: numbers of the blocks of rows whose QRs a tree joins: 4 MiB, which caches
-            hold.
+        tree_rows: rows of the blocks whose QRs a tree joins: of taller ones the rounding grows, and
+            caches hold no more.
     """
 
     factor_bytes: int = 2**31
@@ -35,15 +35,15 @@ class Limits:
     kept_numbers: int = 2**20
     block_numbers: int = 2**20
     spectrum_columns: int = 1500
-    tree_numbers: int = 2**19
+    tree_rows: int = 2048
 
 
 DEFAULT_LIMITS = Limits()
 
 
-def tree_rows(columns: int, numbers: int = DEFAULT_LIMITS.tree_numbers) -> int:
+def tree_height(columns: int, rows: int = DEFAULT_LIMITS.tree_rows) -> int:
     """Rows that go into one QR: at least twice the columns, or joining triangles would cost."""
-    return max(numbers // max(columns, 1), 2 * columns)
+    return max(rows, 2 * columns)
 
 
 @dataclass(frozen=True)
@@ -98,7 +98,7 @@ class Sizes:
     def factor_bytes(self) -> int:
         """Memory of a QR: three blocks of the tree, R of every group and its basis."""
         width = self.columns + self.given
-        block = 3 * min(self.rows, tree_rows(width, self.limits.tree_numbers)) * width
+        block = 3 * min(self.rows, tree_height(width, self.limits.tree_rows)) * width
         return 8 * (block + 2 * self.groups * min(self.rows, self.columns) * width)
 
     @property

@@ -217,7 +217,13 @@ def begin(params: Any, *, optimizer: Any) -> Any:
 
 
 def start(
-    live: Any, shape: tuple[int, ...], dtype: Any, key: Any, init: Any, optimizer: Any, restarts: int
+    live: Any,
+    shape: tuple[int, ...],
+    dtype: Any,
+    key: Any,
+    init: Any,
+    optimizer: Any,
+    restarts: int,
 ) -> Any:
     """Parameters, state of the optimizer and key of every restart, for a kernel of ``shape``."""
     if not (isinstance(key, jax.Array) and jnp.issubdtype(key.dtype, jax.dtypes.prng_key)):

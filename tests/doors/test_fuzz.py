@@ -16,7 +16,7 @@ import ml_dtypes
 import numpy as np
 import optax
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import convsolve as cs
@@ -234,6 +234,7 @@ DESCENTS = (
 )
 
 
+@settings(max_examples=settings.default.max_examples // 10)  # each may compile anew
 @given(st.data(), st.sampled_from([np.float32, np.float64]), st.sampled_from(DESCENTS))
 def test_descent_ends_somewhere(data: st.DataObject, dtype: type, solver: cs.Solver) -> None:
     """A shape of its own would compile anew, so there is one."""

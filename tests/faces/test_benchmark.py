@@ -9,6 +9,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pytest
+
+pytestmark = pytest.mark.slow
+
 
 def quick(name: str, out: Path) -> dict[str, Any]:
     root = Path(__file__).parents[2]

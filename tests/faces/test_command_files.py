@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import pickle
@@ -16,7 +17,9 @@ import numpy as np
 import pytest
 
 import convsolve
+from convsolve.cli import main as cli
 from support.planted import Planter, lying_npy, npy, write_zip
+from support.slow import some
 
 ENVIRONMENT = os.environ | {
     "PYTHONPATH": str(Path(convsolve.__file__).parents[1]),
@@ -140,34 +143,56 @@ def contents(folder):
     }
 
 
-def program(folder, *arguments):
-    """Run the program there: exit code, and its one line on standard error."""
-    before = contents(folder)
+def here(folder, arguments):
+    """Exit code, standard output and error of the program, run in this process."""
+    out, err = io.StringIO(), io.StringIO()
+    with (
+        contextlib.chdir(folder),
+        contextlib.redirect_stdout(out),
+        contextlib.redirect_stderr(err),
+    ):
+        return cli.main(list(arguments)), out.getvalue(), err.getvalue()
+
+
+def alone(folder, arguments):
+    """The same, in a process of its own."""
     done = subprocess.run(
         [sys.executable, "-m", "convsolve", *arguments],
         cwd=folder, env=ENVIRONMENT, capture_output=True, encoding="utf-8",
     )  # fmt: skip
-    assert contents(folder) == before
-    assert done.stdout == ""
-    assert done.stderr.endswith("\n")
-    assert len(done.stderr.splitlines()) == 1, done.stderr
-    return done.returncode, done.stderr
+    return done.returncode, done.stdout, done.stderr
+
+
+@pytest.fixture(params=some([here, alone], here))
+def program(request, tmp_path):
+    """Run the program in ``tmp_path``: exit code, and its one line on standard error."""
+
+    def run(*arguments):
+        before = contents(tmp_path)
+        status, out, err = request.param(tmp_path, arguments)
+        assert contents(tmp_path) == before
+        assert out == ""
+        assert err.endswith("\n")
+        assert len(err.splitlines()) == 1, err
+        return status, err
+
+    return run
 
 
 @pytest.mark.parametrize(("name", "content", "words"), REFUSED, ids=[row[0] for row in REFUSED])
-def test_a_file_that_is_refused(tmp_path, name, content, words):
+def test_a_file_that_is_refused(tmp_path, program, name, content, words):
     (tmp_path / name).write_bytes(content(tmp_path))
-    status, line = program(tmp_path, "identify", name, "--kernel-size", "3")
+    status, line = program("identify", name, "--kernel-size", "3")
     assert status == 2
     assert line.startswith(f"convsolve: {name}: ")
     assert words in line
 
 
 @pytest.mark.parametrize("limit", [str(10 * MEGABYTE), str(8 * 10**6 + 127)])
-def test_a_bomb_for_the_limit_given(tmp_path, limit):
+def test_a_bomb_for_the_limit_given(tmp_path, program, limit):
     np.savez_compressed(tmp_path / "x.npz", x=np.zeros(10**6), y=np.zeros(10**6))
     command = ("solve", "x.npz", "--kernel-size", "3", "--max-bytes", limit)
-    status, line = program(tmp_path, *command)
+    status, line = program(*command)
     assert status == 2
     assert line == (
         f"convsolve: x.npz: holds 16000256 bytes of data, more than the {limit} allowed; "
@@ -188,9 +213,9 @@ UNREADABLE = [
 
 
 @pytest.mark.parametrize(("name", "make", "words"), UNREADABLE, ids=[r[0][:9] for r in UNREADABLE])
-def test_what_is_no_file_to_read(tmp_path, name, make, words):
+def test_what_is_no_file_to_read(tmp_path, program, name, make, words):
     make(tmp_path / name)
-    status, line = program(tmp_path, "identify", name, "--kernel-size", "3")
+    status, line = program("identify", name, "--kernel-size", "3")
     assert status == 2
     assert line.startswith(f"convsolve: {name}: {words}")
 
@@ -208,11 +233,11 @@ def test_what_is_no_file_to_read(tmp_path, name, make, words):
     ],
     ids=["exists", "link", "dangling", "pipe", "folder", "input"],
 )
-def test_a_place_that_is_not_written_to(tmp_path, option, make, force, words):
+def test_a_place_that_is_not_written_to(tmp_path, program, option, make, force, words):
     np.savez(tmp_path / "data.npz", x=X, y=X[2:])
     make(tmp_path / "new.png")
     command = ("solve", "data.npz", "--kernel-size", "3", option, "new.png", *force)
-    status, line = program(tmp_path, *command)
+    status, line = program(*command)
     assert (status, words in line) == (2, True)
     assert line.startswith(f"convsolve: {option} new.png: ")
 
@@ -228,10 +253,10 @@ def test_a_place_that_is_not_written_to(tmp_path, option, make, force, words):
         (f"--out {'x' * 300}", "File name too long"),
     ],
 )
-def test_a_place_that_is_no_place(tmp_path, options, words):
+def test_a_place_that_is_no_place(tmp_path, program, options, words):
     np.savez(tmp_path / "data.npz", x=X, y=X[2:])
     command = ("solve", "data.npz", "--kernel-size", "3", *options.split(), "--force")
-    status, line = program(tmp_path, *command)
+    status, line = program(*command)
     assert (status, words in line) == (2, True)
 
 
@@ -256,22 +281,22 @@ def peak(folder, *arguments):
     return kilobytes / 1024
 
 
-@pytest.mark.parametrize(
-    ("name", "content"),
-    [
-        ("bomb.npz", bomb(GIBIBYTES, megabytes=5 * 1024)),
-        ("limit.npz", bomb(lying_npy((200 * 2**17,), b""), megabytes=200)),
-        ("header.npz", bomb(HEADER, b" ")),
-        ("second.npz", packed(("x.npy", npy(np.zeros(2**25))), ("y.npy", lying_npy((9,), b"")))),
-        ("header.npy", HEADER + b" " * 99),
-        ("lying.npy", lying_npy((2**40,), bytes(80))),
-        ("directory.npz", archive(("x.npy", lying_npy((2**28,), b"")), file_size=128 + 2**31)),
-        ("stored.npz", archive(("x.npy", npy(X)), file_size=2**31, compress_size=2**31)),
-    ],
-)
-def test_a_refusal_takes_no_memory(tmp_path, name, content):
+LARGE = {
+    "bomb.npz": lambda: bomb(GIBIBYTES, megabytes=5 * 1024),
+    "limit.npz": lambda: bomb(lying_npy((200 * 2**17,), b""), megabytes=200),
+    "header.npz": lambda: bomb(HEADER, b" "),
+    "second.npz": lambda: packed(("x.npy", npy(np.zeros(2**25))), ("y.npy", lying_npy((9,), b""))),
+    "header.npy": lambda: HEADER + b" " * 99,
+    "lying.npy": lambda: lying_npy((2**40,), bytes(80)),
+    "directory.npz": lambda: archive(("x.npy", lying_npy((2**28,), b"")), file_size=128 + 2**31),
+    "stored.npz": lambda: archive(("x.npy", npy(X)), file_size=2**31, compress_size=2**31),
+}
+
+
+@pytest.mark.parametrize("name", some(LARGE, "bomb.npz"))
+def test_a_refusal_takes_no_memory(tmp_path, name):
     """Beside a small archive that is read to its end, and refused for want of an x."""
-    (tmp_path / name).write_bytes(content)
+    (tmp_path / name).write_bytes(LARGE[name]())
     np.savez(tmp_path / "small.npz", y=X)
     limit = ("--max-bytes", str(100 * MEGABYTE)) if name == "limit.npz" else ()
     assert peak(tmp_path, name, *limit) < peak(tmp_path, "small.npz") + 50

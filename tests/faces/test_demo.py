@@ -125,6 +125,7 @@ def test_ctrl_c_ends_the_demo(monkeypatch):
         demo._compared(None, {})
 
 
+@pytest.mark.slow
 def test_without_matplotlib_it_says_how_to_get_the_picture():
     script = """
 import sys

@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
 
@@ -43,6 +45,7 @@ def test_the_haemodynamic_responses_are_those_of_nitime(tmp_path: Path) -> None:
     assert picture.read_bytes().startswith(b"\x89PNG")
 
 
+@pytest.mark.slow
 def test_short_data_leave_taps_open(tmp_path: Path) -> None:
     picture = tmp_path / "short.png"
     text = output("03_underdetermined.py", str(picture))
@@ -70,6 +73,7 @@ def test_an_experiment_is_planned_from_x_alone() -> None:
     assert abs(measured / foretold - 1) < 0.2  # of 80 taps, 1/√160 is one deviation
 
 
+@pytest.mark.slow
 def test_a_descent_goes_as_foretold(tmp_path: Path) -> None:
     picture = tmp_path / "descent.png"
     lines = output("05_gradient_descent.py", str(picture)).splitlines()

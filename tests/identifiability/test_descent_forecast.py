@@ -14,6 +14,7 @@ import pytest
 import convsolve as cs
 from convsolve.problem.sizes import Limits
 from support import dense
+from support.slow import some
 
 RNG = np.random.default_rng(0)
 NOISE = RNG.standard_normal((60, 2))
@@ -34,6 +35,8 @@ CASES: dict[str, tuple[np.ndarray, dict[str, Any], int, bool]] = {
     "few rows": (NOISE[None, :9], {"kernel_size": (4,)}, 2, False),
 }
 every_case = pytest.mark.parametrize("name", CASES)
+# A run of each compiles anew.
+run_of_each = pytest.mark.parametrize("name", some(CASES, "bias", "groups, bias", "few rows"))
 
 
 def problem_of(name: str, noise: float = 0.1) -> cs.Problem:
@@ -133,7 +136,7 @@ many = pytest.mark.filterwarnings("ignore::convsolve.IdentifiabilityWarning")
 
 
 @many
-@every_case
+@run_of_each
 def test_a_run_at_the_best_step_goes_as_foretold(name: str) -> None:
     run = Run(name, cs.identify(problem_of(name)).descent().best_step)
     steps, rate = run.forecast.steps, run.forecast.rate
@@ -149,7 +152,7 @@ def test_a_run_at_the_best_step_goes_as_foretold(name: str) -> None:
 
 
 @many
-@every_case
+@run_of_each
 def test_the_largest_step_is_the_edge(name: str) -> None:
     largest = cs.identify(problem_of(name)).descent().largest_step
     below = Run(name, 0.95 * largest)

@@ -10,10 +10,9 @@ import pytest
 
 import convsolve as cs
 from support.dense import rank_and_mask
-from support.exact_cases import CASES
+from support.exact_cases import BY_NAME, CASES
 from support.routes import EPS, ROUTES, equilibrated, spectrum, verdict_of
-
-BY_NAME = {case.name: case for case in CASES}
+from support.slow import some
 
 
 @cache
@@ -47,7 +46,7 @@ def check_null_space(a: np.ndarray, bias: bool, null: np.ndarray) -> None:
     assert (left <= 10 * len(a.T) ** 0.5 * EPS * sizes).all()
 
 
-@pytest.mark.parametrize("name", BY_NAME)
+@pytest.mark.parametrize("name", some(BY_NAME, *list(BY_NAME)[::4]))
 def test_the_report_is_exact(name: str) -> None:
     for by in ROUTES:
         check(name, by)

@@ -247,7 +247,7 @@ def test_a_gram_gives_the_condition_to_ten_digits(kappa: float) -> None:
 @pytest.mark.parametrize("block", [1, 7, 64, 1000])
 def test_a_tree_of_blocks_is_one_qr(rows: int, block: int) -> None:
     a = np.random.default_rng(rows).standard_normal((rows, 5))
-    r = tree_qr((a[i : i + block] for i in range(0, rows, block)), numbers=1)
+    r = tree_qr((a[i : i + block] for i in range(0, rows, block)), rows=1)
     assert r.shape == (min(rows, 5), 5)
     assert not np.tril(r, -1).any()
     np.testing.assert_allclose(r.T @ r, a.T @ a, rtol=0, atol=1e-13 * np.linalg.norm(a) ** 2)
@@ -269,7 +269,7 @@ def test_a_tree_takes_no_row_twice(monkeypatch: pytest.MonkeyPatch) -> None:
     noting("dgeqrt", rows, 1)
     noting("dtpqrt", merged, 3)
     a = np.random.default_rng(0).standard_normal((203, 5))
-    tree_qr([a[:77], a[77:]], numbers=1)
+    tree_qr([a[:77], a[77:]], rows=1)
     assert rows == [(10, 5)] * 20 + [(3, 5)]
     assert sorted(merged) == [(3, 5)] + [(5, 5)] * 19
 
@@ -277,6 +277,15 @@ def test_a_tree_takes_no_row_twice(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("kappa", [1e2, 1e8, 1e12])
 def test_a_tree_loses_no_small_singular_value(kappa: float) -> None:
     a = from_svd(2000, 20, kappa, np.random.default_rng(2))
-    r = tree_qr((a[i : i + 17] for i in range(0, 2000, 17)), numbers=1)
+    r = tree_qr((a[i : i + 17] for i in range(0, 2000, 17)), rows=1)
     values = np.linalg.svd(r, compute_uv=False)
     np.testing.assert_allclose(values, np.linalg.svd(a, compute_uv=False), rtol=0, atol=10 * EPS)
+
+
+@pytest.mark.parametrize("period", [5, 39])
+def test_a_tree_leaves_of_a_zero_no_more_than_rounding(period: int) -> None:
+    """Of a signal that repeats itself the rounding does so too, and adds up in tall blocks."""
+    pattern = np.random.default_rng(0).standard_normal(period)
+    a = np.lib.stride_tricks.sliding_window_view(np.tile(pattern, 40_000 // period), period + 1)
+    values = np.linalg.svd(tree_qr([a / np.linalg.norm(a, axis=0)]), compute_uv=False)
+    assert values[-1] < 10 * EPS * values[0]

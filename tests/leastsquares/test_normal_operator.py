@@ -22,6 +22,7 @@ from support import dense
 from support.cases import EPS
 from support.coloured import coloured, convolved
 from support.geometry import over_geometries
+from support.slow import some
 
 
 def series(*records):
@@ -97,7 +98,7 @@ def matrices(gram, precondition):
 SPECTRA = [(0.5, 1, 1), (0.9, 1, 1), (0.9, 2, 2), (0.99, 2, 1), (0.9, 4, 3), (0.0, 1, 40)]
 
 
-@pytest.mark.parametrize(("pole", "times", "channels"), SPECTRA)
+@pytest.mark.parametrize(("pole", "times", "channels"), some(SPECTRA, *SPECTRA[:-1]))
 def test_preconditioner_makes_any_spectrum_flat(pole, times, channels):
     """All eigenvalues of M⁻¹AᵀA near 1, whatever the condition; M within its bounds."""
     rng = np.random.default_rng(1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+from itertools import product
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from convsolve.leastsquares.system import System
 from convsolve.problem.sizes import Limits
 from support.coloured import coloured, convolved
 from support.geometry import over_geometries
+from support.slow import some
 
 # Fewer unknowns than here have their whole spectrum computed for the words of a solution.
 FEW = Limits(spectrum_columns=800)
@@ -209,8 +211,9 @@ def test_stats_say_what_was_proved():
     assert ridge.stats["evidence"] == "the ridge alone"
 
 
-@pytest.mark.parametrize("bias", [False, True])
-@pytest.mark.parametrize("mixed", [False, True])
+@pytest.mark.parametrize(
+    ("mixed", "bias"), some(product([False, True], [False, True]), (True, True))
+)
 def test_the_default_takes_many_channels_and_outputs_as_well(mixed, bias):
     """Apart, and as five mixtures of two sources beside a tenth of their own."""
     rng = np.random.default_rng(21)
@@ -258,6 +261,7 @@ def test_what_came_before_changes_neither_solver_nor_answer(monkeypatch):
     assert "data            overdetermined" in str(cs.solve(problem, limits=FEW))
 
 
+@pytest.mark.slow
 def test_a_kernel_is_as_exact_as_that_of_a_factor_where_the_condition_is_one():
     """There √P backward errors of 30 eps would be nine times what the default promises."""
     rng = np.random.default_rng(24)

@@ -20,6 +20,7 @@ from convsolve.solvers import gradient_descent as gradient_module
 from convsolve.solvers.descent_kernels import Rows
 from support.cases import from_svd
 from support.geometry import NAMED
+from support.slow import some
 
 OPTIMIZERS = {
     "sgd": optax.sgd(0.1),
@@ -58,9 +59,11 @@ def white(samples: int, bias: bool = True, noise: float = 0.1, offset: float = 0
     return cs.Problem(x, y, kernel_size=3, bias=bias)
 
 
+PAIRS = [(n, o) for n in GEOMETRIES for o in OPTIMIZERS if o == "adam" or n in ("ragged", "image")]
+
+
 @pytest.mark.parametrize(
-    ("name", "optimizer"),
-    [(n, o) for n in GEOMETRIES for o in OPTIMIZERS if o == "adam" or n in ("ragged", "image")],
+    ("name", "optimizer"), some(PAIRS, ("ragged", "lbfgs"), ("groups", "adam"), ("image", "sgd"))
 )
 def test_the_iterates_are_those_of_the_convolution(name: str, optimizer: str) -> None:
     one, other = both(stated(name), OPTIMIZERS[optimizer], steps=50, tol=NEVER)
@@ -75,7 +78,7 @@ def test_the_iterates_are_those_of_the_convolution(name: str, optimizer: str) ->
         close(other.trace.kernels[step], kernel)
 
 
-@pytest.mark.parametrize("init", ["glorot_uniform", "zeros", "array"])
+@pytest.mark.parametrize("init", some(["glorot_uniform", "zeros", "array"], "glorot_uniform"))
 def test_starts_keys_and_restarts_are_the_same(init: str) -> None:
     problem = stated("groups")
     start: Any = init if init != "array" else np.full(problem.kernel_shape, 0.25)
@@ -85,7 +88,7 @@ def test_starts_keys_and_restarts_are_the_same(init: str) -> None:
         np.testing.assert_allclose(other.kernel, one.kernel, rtol=1e-12, atol=1e-14)
 
 
-@pytest.mark.parametrize("name", ["blocks", "ragged", "groups"])
+@pytest.mark.parametrize("name", some(["blocks", "ragged", "groups"], "ragged"))
 def test_float32_data_iterate_in_float32(name: str) -> None:
     one, other = both(stated(name, np.float32), OPTIMIZERS["momentum"], steps=50, tol=NEVER)
     exact, _ = both(stated(name), OPTIMIZERS["momentum"], steps=50, tol=NEVER)
@@ -195,10 +198,10 @@ def test_progress_is_reported() -> None:
     assert reported[-1] == (40, 40, fit.stats["loss"])
 
 
-@pytest.mark.parametrize("optimizer", [optax.adam(1e-2), optax.lbfgs()], ids=["adam", "lbfgs"])
-def test_neither_length_nor_geometry_compiles_again(optimizer: Any, compiled: list[str]) -> None:
+@pytest.mark.parametrize("name", some(["adam", "lbfgs"], "adam"))
+def test_neither_length_nor_geometry_compiles_again(name: str, compiled: list[str]) -> None:
     def run(problem: cs.Problem, steps: int) -> None:
-        cs.solve(problem, cs.GradientDescent(optimizer, via="moments", steps=steps))
+        cs.solve(problem, cs.GradientDescent(OPTIMIZERS[name], via="moments", steps=steps))
 
     run(white(100), 30)
     x, y = np.random.default_rng(0).standard_normal((2, 5000, 2))
@@ -249,7 +252,7 @@ def test_minimum_norm_is_where_plain_descent_ends() -> None:
     np.testing.assert_allclose(fit.kernel, exact.kernel, atol=1e-7)
 
 
-@pytest.mark.parametrize("name", ["dilation", "groups", "image", "wide, bias"])
+@pytest.mark.parametrize("name", some(["dilation", "groups", "image", "wide, bias"], "groups"))
 def test_fit_kernel_takes_the_same_steps(name: str) -> None:
     problem = stated(name)
     x, y, bias = problem.input.arrays[0], problem.output.arrays[0], problem.bias

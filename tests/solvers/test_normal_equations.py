@@ -15,6 +15,7 @@ from convsolve.leastsquares.penalty import RIDGE
 from convsolve.operators.fourier import FourierOperator, predicted
 from convsolve.operators.windows import forward_records
 from convsolve.problem.sizes import Limits
+from support.slow import some
 
 EPS = float(np.finfo(float).eps)
 
@@ -48,7 +49,7 @@ def coloured(samples: int, times: int, seed: int) -> np.ndarray:
 @pytest.mark.parametrize("solver", [cs.NormalEquations(), cs.AutoSolver()])
 @pytest.mark.parametrize("outputs", [1, 3])
 @pytest.mark.parametrize("noise", [0.0, 1e-6, 0.1])
-@pytest.mark.parametrize("times", [0, 1, 2, 3, 4, 6, 8, 9])
+@pytest.mark.parametrize("times", some([0, 1, 2, 3, 4, 6, 8, 9], 0, 2, 4, 9))
 def test_the_answer_is_as_good_as_that_of_a_qr(
     times: int, noise: float, outputs: int, solver: cs.Solver
 ) -> None:
@@ -234,8 +235,8 @@ def test_full_rank_is_proved_where_no_factor_fits() -> None:
         _ = tone.rank
 
 
-@pytest.mark.parametrize("unit", [1.0, 2.0**1000, 2.0**-1000])
-@pytest.mark.parametrize("bias", [False, True])
+@pytest.mark.parametrize("unit", some([1.0, 2.0**1000, 2.0**-1000], 2.0**1000))
+@pytest.mark.parametrize("bias", some([False, True], True))
 def test_predictions_of_long_kernels_are_those_of_rows(bias: bool, unit: float) -> None:
     rng = np.random.default_rng(9)
     x, spec = unit * rng.standard_normal((40_000, 4)), cs.ConvSpec(300, 2, "causal", 3, groups=2)

@@ -142,7 +142,7 @@ CASES: dict[str, Case] = {
         *(svd_case(8, 8, 1, c, "strided", 0.1, 100 + i) for i, c in enumerate(CONDITIONS)),
         *(svd_case(400, 6, 3, c, "channels", 0.1, 200 + i) for i, c in enumerate((1e2, 1e12))),
         *(svd_case(5, 8, 2, 1e2, layout, 0.1, 300 + i) for i, layout in enumerate(LAYOUTS)),
-        *(deficient_case(30, 6, 4, layout, 400 + i) for i, layout in enumerate(LAYOUTS)),
+        *(deficient_case(40, 8, 5, layout, 400 + i) for i, layout in enumerate(LAYOUTS)),
         *(
             convolution_case(padding, noise, 500)
             for padding in ("circular", "full")

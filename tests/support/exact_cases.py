@@ -243,3 +243,4 @@ FAMILIES = (
     scaled, typed,
 )  # fmt: skip
 CASES = [made for family in FAMILIES for made in family()]
+BY_NAME = {case.name: case for case in CASES}

@@ -13,7 +13,7 @@ from support.dense import integers
 EPS = float(np.finfo(float).eps)
 
 # QR or the Gram first, by the whole or by blocks of a few rows.
-ALWAYS, BLOCKS = 2**40, {"block_numbers": 12, "kept_numbers": 0, "tree_numbers": 1}
+ALWAYS, BLOCKS = 2**40, {"block_numbers": 12, "kept_numbers": 0, "tree_rows": 1}
 ROUTES = {
     "qr": Limits(small_numbers=ALWAYS),
     "gram": Limits(small_numbers=0, row_numbers=ALWAYS),

@@ -9,10 +9,12 @@ import pytest
 
 
 def some(cases: Iterable[Any], *always: Any) -> list[Any]:
-    """The cases for `pytest.mark.parametrize`, all slow but those named."""
+    """The cases for `pytest.mark.parametrize`, all slow but those named; a tuple is many values."""
     cases, slow = list(cases), pytest.mark.slow
     assert all(case in cases for case in always), always
-    return [case if case in always else pytest.param(case, marks=slow) for case in cases]
+    values = [case if isinstance(case, tuple) else (case,) for case in cases]
+    marks = [() if case in always else slow for case in cases]
+    return [pytest.param(*each, marks=mark) for each, mark in zip(values, marks)]
 
 
 def few_seeds(few: int, many: int) -> Any:
