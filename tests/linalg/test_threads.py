@@ -62,6 +62,7 @@ class Blas:
 
     def __init__(self) -> None:
         self.number = 2
+        self.lib_controllers: list[Any] = []
 
     def limit(self, limits: int) -> SimpleNamespace:
         before, self.number = self.number, limits
