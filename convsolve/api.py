@@ -252,7 +252,8 @@ def fit_kernel(
     differentiable to any order in x, y and ridge through ``jax.lax.custom_linear_solve``.
 
     Raises:
-        TypeError, ValueError: shapes that do not fit the spec, judged while tracing.
+        TypeError, ValueError: shapes that do not fit the spec, judged while tracing; a penalty
+            other than a ridge, which only `solve` takes.
     """
     if not isinstance(spec, ConvSpec):
         raise TypeError(f"spec must be a ConvSpec, got {type(spec).__name__}")
@@ -262,6 +263,10 @@ def fit_kernel(
     _check_solver(solver)
     if np.ndim(solver.ridge):
         raise ValueError(f"ridge has shape {np.shape(solver.ridge)}; for several use jax.vmap")
+    if solver.penalty != RIDGE:
+        raise ValueError(
+            f"fit_kernel takes no penalty but a ridge, got {solver.penalty}; use solve"
+        )
     import_whole("jax")
     from .traced import fit
 

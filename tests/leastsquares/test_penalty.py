@@ -157,3 +157,19 @@ def test_resolution_is_the_diagonal_of_its_matrix(name: str, geometry: str, rout
         a = rows[: made.rows]
         wanted = np.diag(np.linalg.solve(rows.T @ rows, a.T @ a))
         np.testing.assert_allclose(shown[:, 0], wanted, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    "solver",
+    [
+        cs.AutoSolver(1.0, Smooth()),
+        cs.NormalEquations(1.0, Smooth()),
+        cs.LeastSquares("qr", 1.0, Smooth()),
+    ],
+)
+def test_under_jit_a_penalty_is_refused_and_not_forgotten(solver: cs.Solver) -> None:
+    x = np.arange(9.0)
+    with pytest.raises(
+        ValueError, match=r"takes no penalty but a ridge, got Smooth\(\); use solve"
+    ):
+        cs.fit_kernel(x, x[2:], cs.ConvSpec(3), solver)
