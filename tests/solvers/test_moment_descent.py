@@ -142,8 +142,8 @@ def test_the_loss_of_a_perfect_fit_is_known_to_the_rounding_of_y() -> None:
     fit = cs.solve(problem, solver)
     assert np.abs(fit.residuals()).max() < 1e-9
     assert fit.stats["loss"] < 1e-14
-    # The moments cannot tell it from a residual of √eps, the data can, in the end.
-    assert (fit.status, fit.stats["steps"]) == ("solved", 5000)
+    # The moments may not tell it from a residual of √eps; the data do, at the last step at latest.
+    assert fit.status == "solved"
 
 
 @pytest.mark.parametrize("noise", [0.0, 0.1])
@@ -219,7 +219,7 @@ def test_moments_are_formed_once() -> None:
     table = cs.compare(white(300), [*solvers, cs.GradientDescent(steps=7, via="moments")])
     names = [row["method"] for row in table.rows]
     assert names[:2] == ["GradientDescent(adam, mse)", "GradientDescent(adam, mse, moments)"]
-    assert "root of the moments" in table.shared_seconds
+    assert "moments" in table.shared_seconds
     losses = [row["loss"] for row in table.rows]
     assert losses[0] == pytest.approx(losses[1], rel=1e-10)
 
