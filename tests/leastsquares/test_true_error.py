@@ -1,4 +1,4 @@
-"""No certificate promises more than is true: few rows, unlike channels, columns of zeros, a ridge."""
+"""No certificate promises more than is true: few rows, unlike channels, zero columns, a ridge."""
 
 from __future__ import annotations
 
