@@ -94,6 +94,22 @@ class GradientDescent(Solver):
 
     def __post_init__(self) -> None:
         put = partial(object.__setattr__, self)
+        self._check_words()
+        if self.batch_size is not None:
+            put("batch_size", integer(self.batch_size, "batch_size"))
+        put("restarts", integer(self.restarts, "restarts"))
+        if not (is_tracer(self.key) or _is_key(self.key)):
+            put("key", _below(63, integer(self.key, "key", -(2**63)), "key"))
+        if not is_tracer(self.steps):
+            put("steps", _below(31, integer(self.steps, "steps", 0), "steps"))
+        for name in ("tol", "huber_delta"):
+            if not is_tracer(getattr(self, name)):
+                put(name, number(getattr(self, name), name))
+        if not (isinstance(self.init, str) or is_tracer(self.init)):
+            put("init", numeric(self.init, "init"))
+
+    def _check_words(self) -> None:
+        """Of what is no number: the optimizer, the loss, the way and the start."""
         given = self.optimizer
         parts = (getattr(given, name, None) for name in ("init", "update"))
         if given is not None and not all(map(callable, parts)):
@@ -107,24 +123,8 @@ class GradientDescent(Solver):
                 f"via='moments' knows squares only, loss='mse', not {shown(self.loss)}; "
                 "other losses go via='convolution'"
             )
-        if self.batch_size is not None:
-            put("batch_size", integer(self.batch_size, "batch_size"))
-        put("restarts", integer(self.restarts, "restarts"))
-        if not (is_tracer(self.key) or _is_key(self.key)):
-            put("key", integer(self.key, "key", -(2**63)))
-            if self.key >= 2**63:
-                raise ValueError(f"key must be below 2**63, got {self.key}")
-        if not is_tracer(self.steps):
-            put("steps", integer(self.steps, "steps", 0))
-            if self.steps >= 2**31:
-                raise ValueError(f"steps must be below 2**31, got {self.steps}")
-        for name in ("tol", "huber_delta"):
-            if not is_tracer(getattr(self, name)):
-                put(name, number(getattr(self, name), name))
         if isinstance(self.init, str):
             choice(self.init, "init", ("glorot_uniform", "zeros"), ", or an array")
-        elif not is_tracer(self.init):
-            put("init", numeric(self.init, "init"))
 
     @property
     def name(self) -> str:
@@ -255,6 +255,12 @@ class GradientDescent(Solver):
         state, found = advance(state, data, scale, delta, 0, self.steps, **static)
         best = jnp.nanargmin(found[0, :, 0])
         return state[0][0][best], state[0][1][best]
+
+
+def _below(bits: int, value: int, name: str) -> int:
+    if value >= 2**bits:
+        raise ValueError(f"{name} must be below 2**{bits}, got {value}")
+    return value
 
 
 def _key_data(key: Any) -> list[int]:

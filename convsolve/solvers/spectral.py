@@ -179,111 +179,150 @@ def _padded(x: Any, axis: int, length: int) -> Any:
 
 
 def gram_of(x: Any, spec: ConvSpec) -> Any:
-    """AᵀA (P, P) of one group.
+    """AᵀA (P, P) of x.
 
-    The axis of most taps is the one of the FFTs: windows along the others become channels, the
-    phases of its stride too, and the combs of its dilation records. There row t of a record is
+    The axis of most taps is the one of the FFTs, see `Sequences`. There row t of a sequence is
     x[t : t + K], and with C × C blocks, for T ≥ K - 1,
 
         G[k, k+m] = Σ_{u=K-1-m}^{T-1} x[u] x[u+m]ᵀ          one correlation, by block FFTs
                   + Σ_{u=k}^{K-2-m} … + Σ_{u=T}^{T+k-1} …   the samples at both ends
 
-    in which nothing is subtracted. Records that are shorter are taken row by row.
+    in which nothing is subtracted. Sequences that are shorter are taken row by row.
     """
-    d, counts = spec.ndim, spec.output_shape(x.shape[1:-1])
-    axis = int(np.argmax(spec.kernel_size))
-    taps, stride, dilation = spec.kernel_size[axis], spec.stride[axis], spec.dilation[axis]
-    common = math.gcd(stride, dilation)
-    stride, dilation = stride // common, dilation // common
-    kept = -(-taps // stride)
+    sequences = Sequences(x, spec)
+    if sequences.lengths.min() < sequences.taps - 1:
+        return sequences.in_order(sequences.by_rows())
+    ends = sequences.products_behind(), sequences.products_before()
+    return sequences.in_order(displaced(sequences.correlations(), *ends))
 
-    # Where in the flat x a sample is: the others' windows, then the phases and places of the comb.
-    extent, channels = x.shape[1:-1], x.shape[-1]
-    unit = np.cumprod([1, *extent[:0:-1]])[::-1]
-    flat = x.reshape(-1, channels)
-    others = [a for a in range(d) if a != axis]
-    offsets = np.zeros(1, int)
-    for a in others:
-        steps = np.arange(spec.kernel_size[a]) * spec.dilation[a] * unit[a]
-        offsets = (offsets[:, None] + steps).reshape(-1)
-    shape = (x.shape[0], min(dilation, counts[axis]), *(counts[a] for a in others))
-    rows = np.array([len(range(j, counts[axis], dilation)) for j in range(shape[1])])
-    width = stride * offsets.size * channels
-    records = math.prod(shape)
 
-    def read(record: Any, place: Any) -> Any:
-        """x (n, L, width) at places (n, L) of records (n,), zero beyond either's end."""
-        n, comb, *window = jnp.unravel_index(record, shape)
-        start = n * math.prod(extent)
-        for t, a in zip(window, others, strict=True):
-            start = start + t * int(spec.stride[a] * unit[a])
-        phases = place[..., None] * stride + np.arange(stride)
-        sample = common * (comb[:, None, None] * stride + dilation * phases)
-        inside = (sample < extent[axis]) & (record < records)[:, None, None]
-        at = start[:, None, None] + sample * int(unit[axis])
-        at = jnp.where(inside, at, flat.shape[0] + offsets.max())[..., None] + offsets
-        seen = flat.at[at].get(mode="fill", fill_value=0)
-        return seen.reshape(*place.shape, width)
+class Sequences:
+    """x as sequences of ``width`` numbers a place, whose row t is the places t … t + taps - 1.
 
-    def ends(record: Any) -> Any:
-        return jnp.asarray(rows)[jnp.unravel_index(record, shape)[1]][:, None]
+    Along the axis of most taps, with stride and dilation divided by what they share: its phases of
+    the stride are channels, the windows along the other axes too, and the polyphase components of
+    its dilation sequences of their own, as is every window's place along the other axes.
+    """
 
-    def by_rows(item: Any) -> Any:
-        record, t = item // rows.max(), item % rows.max()
-        a = read(record, t[:, None] + np.arange(kept)).reshape(item.size, -1)
-        a = jnp.where(t[:, None] < ends(record), a, 0)
-        return matmul(a.T, a)
+    def __init__(self, x: Any, spec: ConvSpec) -> None:
+        self.spec, self.extent, self.channels = spec, x.shape[1:-1], x.shape[-1]
+        counts = spec.output_shape(self.extent)
+        self.axis = int(np.argmax(spec.kernel_size))
+        self.others = [a for a in range(spec.ndim) if a != self.axis]
+        stride, dilation = spec.stride[self.axis], spec.dilation[self.axis]
+        self.common = math.gcd(stride, dilation)
+        self.stride, self.dilation = stride // self.common, dilation // self.common
+        self.taps = -(-spec.kernel_size[self.axis] // self.stride)
+        # Where in the flat x the windows along the other axes find their samples.
+        self.flat = x.reshape(-1, self.channels)
+        self.unit = np.cumprod([1, *self.extent[:0:-1]])[::-1]
+        self.offsets = np.zeros(1, int)
+        for a in self.others:
+            steps = np.arange(spec.kernel_size[a]) * spec.dilation[a] * self.unit[a]
+            self.offsets = (self.offsets[:, None] + steps).reshape(-1)
+        components = min(self.dilation, counts[self.axis])
+        self.shape = (x.shape[0], components, *(counts[a] for a in self.others))
+        self.lengths = np.array(
+            [len(range(j, counts[self.axis], self.dilation)) for j in range(components)]
+        )
+        self.width = self.stride * self.offsets.size * self.channels
+        self.count = math.prod(self.shape)
 
-    if rows.min() < kept - 1:
-        found = _summed(by_rows, records * int(rows.max()), kept * width)
-    else:
-        blocks, step, size = _tiles(int(rows.max()), kept, LEAST[1])
+    def read(self, sequence: Any, place: Any) -> Any:
+        """(n, L, width) at places (n, L) of sequences (n,), zero beyond either's end."""
+        record, component, *window = jnp.unravel_index(sequence, self.shape)
+        start = record * math.prod(self.extent)
+        for t, a in zip(window, self.others, strict=True):
+            start = start + t * int(self.spec.stride[a] * self.unit[a])
+        phases = place[..., None] * self.stride + np.arange(self.stride)
+        sample = component[:, None, None] * self.stride + self.dilation * phases
+        sample = self.common * sample
+        inside = (sample < self.extent[self.axis]) & (sequence < self.count)[:, None, None]
+        at = start[:, None, None] + sample * int(self.unit[self.axis])
+        at = jnp.where(inside, at, self.flat.shape[0] + self.offsets.max())[..., None]
+        seen = self.flat.at[at + self.offsets].get(mode="fill", fill_value=0)
+        return seen.reshape(*place.shape, self.width)
 
-        def correlation(item: Any) -> Any:
-            record, place = item // blocks, (item % blocks * step)[:, None] + np.arange(size)
-            seen = read(record, place)
-            left = (np.arange(size) < step) & (place < ends(record))
+    def rows(self, sequence: Any) -> Any:
+        """How many rows each sequence (n,) has, (n, 1)."""
+        return jnp.asarray(self.lengths)[jnp.unravel_index(sequence, self.shape)[1]][:, None]
+
+    def by_rows(self) -> Any:
+        """AᵀA as the sum of the products of its rows."""
+        most = int(self.lengths.max())
+
+        def part(item: Any) -> Any:
+            sequence, t = item // most, item % most
+            a = self.read(sequence, t[:, None] + np.arange(self.taps)).reshape(item.size, -1)
+            a = jnp.where(t[:, None] < self.rows(sequence), a, 0)
+            return matmul(a.T, a)
+
+        return self._summed(part, self.count * most, self.taps * self.width)
+
+    def correlations(self) -> Any:
+        """Σ_{u=K-1-m}^{T-1} x[u] x[u+m]ᵀ for every lag m, (K, width, width)."""
+        blocks, step, size = _tiles(int(self.lengths.max()), self.taps, LEAST[1])
+
+        def part(item: Any) -> Any:
+            sequence, place = item // blocks, (item % blocks * step)[:, None] + np.arange(size)
+            seen = self.read(sequence, place)
+            left = (np.arange(size) < step) & (place < self.rows(sequence))
             u, v = (
                 jnp.fft.rfft(jnp.where(here[..., None], seen, 0).transpose(2, 0, 1))
-                for here in (left, place >= kept - 1)
+                for here in (left, place >= self.taps - 1)
             )
             return matmul(u.conj().transpose(2, 0, 1), v.transpose(2, 1, 0))
 
-        def behind(record: Any) -> Any:
-            return _outer(read(record, ends(record) + np.arange(kept - 1)))
+        total = self._summed(part, self.count * blocks, size * self.width)
+        return jnp.fft.irfft(total, size, axis=0)[: self.taps]
 
-        def before(record: Any) -> Any:
-            places = jnp.arange(kept - 1)[::-1]
-            return _outer(read(record, jnp.broadcast_to(places, (record.size, kept - 1))))
+    def products_behind(self) -> Any:
+        """x[T+i] x[T+j]ᵀ of the K - 1 places from the last row's first on, (K-1, C, K-1, C)."""
 
-        total = _summed(correlation, records * blocks, size * width)
-        core = jnp.fft.irfft(total, size, axis=0)[:kept]
-        tail, head = (_summed(part, records, kept * width) for part in (behind, before))
-        found = displaced(core, tail, head)
-    # Phases beyond the last tap are the last columns.
-    columns = taps * offsets.size * channels
-    order = np.arange(columns).reshape(taps, *(spec.kernel_size[a] for a in others), channels)
-    order = np.moveaxis(order, 0, axis).reshape(-1)
-    found = found[:columns, :columns]
-    return found if axis == 0 else found[order][:, order]
+        def part(sequence: Any) -> Any:
+            places = self.rows(sequence) + np.arange(self.taps - 1)
+            return _outer(self.read(sequence, places))
 
+        return self._summed(part, self.count, self.taps * self.width)
 
-def _summed(part: Callable[[Any], Any], count: int, each: int) -> Any:
-    """Σ part(i) over i < count, as many at once as make `TURN_NUMBERS` of ``each`` numbers.
+    def products_before(self) -> Any:
+        """The same of the first K - 1 places, in reversed order."""
 
-    Beyond count ``part`` must be zero.
-    """
-    turns = -(-count // max(1, TURN_NUMBERS // each))
-    items = jnp.arange(-(-count // turns))
-    if turns == 1:
-        return part(items)
-    found = jax.eval_shape(part, items)
-    none = jnp.zeros(found.shape, found.dtype)
-    return lax.fori_loop(0, turns, lambda i, s: s + part(i * items.size + items), none)
+        def part(sequence: Any) -> Any:
+            places = np.broadcast_to(np.arange(self.taps - 1)[::-1], (sequence.size, self.taps - 1))
+            return _outer(self.read(sequence, places))
+
+        return self._summed(part, self.count, self.taps * self.width)
+
+    def _summed(self, part: Callable[[Any], Any], count: int, each: int) -> Any:
+        """Σ part(i) over i < count, as many at once as make `TURN_NUMBERS` of ``each`` numbers.
+
+        Beyond count ``part`` must be zero.
+        """
+        batches = -(-count // max(1, TURN_NUMBERS // each))
+        items = jnp.arange(-(-count // batches))
+        if batches == 1:
+            return part(items)
+        found = jax.eval_shape(part, items)
+        none = jnp.zeros_like(self.flat, shape=found.shape, dtype=found.dtype)
+        return lax.fori_loop(0, batches, lambda i, s: s + part(i * items.size + items), none)
+
+    def in_order(self, gram: Any) -> Any:
+        """A Gram (P, P) in the order of the design matrix, of one of sequences."""
+        taps, others = (
+            self.spec.kernel_size[self.axis],
+            [self.spec.kernel_size[a] for a in self.others],
+        )
+        columns = taps * self.offsets.size * self.channels
+        order = np.arange(columns).reshape(taps, *others, self.channels)
+        order = np.moveaxis(order, 0, self.axis).reshape(-1)
+        # Phases beyond the last tap are the last columns.
+        gram = gram[:columns, :columns]
+        return gram if self.axis == 0 else gram[order][:, order]
 
 
 def _outer(x: Any) -> Any:
-    """Σ over records of x xᵀ for x (n, L, C): (L, C, L, C)."""
+    """Σ over sequences of x xᵀ for x (n, L, C): (L, C, L, C)."""
     flat = x.reshape(x.shape[0], -1)
     return matmul(flat.T, flat).reshape(*x.shape[1:], *x.shape[1:])
 
