@@ -56,14 +56,21 @@ class heard:
 
     @uninterrupted
     def __enter__(self) -> Self:
-        ours = signal.getsignal(signal.SIGINT) in (signal.default_int_handler, _handle)
-        if ours and threading.current_thread() is threading.main_thread():
-            if not _state.depth:
-                _state.loops = _state.pressed = 0
-            signal.signal(signal.SIGINT, _handle)  # nothing interrupts this method from here on
+        if _state.depth or self._takes_over():
             _state.depth += 1
             self._active = True
         return self
+
+    @uninterrupted
+    def _takes_over(self) -> bool:
+        """Whether Ctrl-C is Python's own in this thread; then it is ours from here on."""
+        if threading.current_thread() is not threading.main_thread():
+            return False
+        if signal.getsignal(signal.SIGINT) not in (signal.default_int_handler, _handle):
+            return False
+        _state.loops = _state.pressed = 0
+        signal.signal(signal.SIGINT, _handle)
+        return True
 
     @uninterrupted
     def __exit__(

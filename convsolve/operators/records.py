@@ -38,16 +38,18 @@ class Inputs:
 
     def __init__(self, x: Sequence[np.ndarray], spec: ConvSpec) -> None:
         self.spec, self.records = spec, x
+        shapes = [record.shape[:-1] for record in x]
+        counts = {shape: spec.output_shape(shape) for shape in set(shapes)}
+        self.row_shapes = [counts[shape] for shape in shapes]
+        self.rows = sum(map(math.prod, self.row_shapes))
         by_shape: dict[tuple[int, ...], list[int]] = {}
-        for i, record in enumerate(x):
-            if spec.rows(record.shape[:-1]):
-                by_shape.setdefault(record.shape, []).append(i)
+        for i, shape in enumerate(shapes):
+            if math.prod(counts[shape]):
+                by_shape.setdefault(shape, []).append(i)
         self.members = list(by_shape.values())
         self.stacks = [silenced(normal_form(stacked(x, m), spec), spec) for m in self.members]
         self.exponents = channel_exponents(self.stacks)
         self.scale = np.ldexp(1.0, -self.exponents)
-        self.row_shapes = [spec.output_shape(record.shape[:-1]) for record in x]
-        self.rows = sum(map(math.prod, self.row_shapes))
 
     @cached_property
     def column_exponents(self) -> np.ndarray:
