@@ -243,7 +243,7 @@ def mapped(w: Workload, x: np.ndarray, y: np.ndarray) -> Fit:
 
     import convsolve as cs
 
-    spec, solver = cs.ConvSpec(w.taps), cs.NormalEquations(w.ridge)
+    spec, solver = cs.ConvSpec(w.taps), cs.AutoSolver(w.ridge)
 
     def kernel(x: Any, y: Any) -> Any:
         return cs.fit_kernel(x[None], y[None], spec, solver)[0][::-1, 0, 0]

@@ -247,13 +247,13 @@ def fit_kernel(
     Returns:
         kernel ``(*K, Cin/groups, Cout)`` and bias ``(Cout,)``, zeros without one.
 
-    It runs in the ambient precision, and makes no checks of values, no report, no certificate, no
-    escalation: on data whose identifiability is not known, use `solve`. The closed forms are
-    differentiable to any order in x, y and ridge through ``jax.lax.custom_linear_solve``.
+    It runs in the ambient precision, and makes no checks of values, no report and no certificate:
+    on data whose identifiability is not known, use `solve`. The closed forms are differentiable to
+    any order in x, y and ridge through ``jax.lax.custom_linear_solve``. Where many kernels fit,
+    they give that of minimum norm, whose derivatives in x leave out how the null space turns.
 
     Raises:
-        TypeError, ValueError: shapes that do not fit the spec, judged while tracing; a penalty
-            other than a ridge, which only `solve` takes.
+        TypeError, ValueError: shapes that do not fit the spec, checked while tracing.
     """
     if not isinstance(spec, ConvSpec):
         raise TypeError(f"spec must be a ConvSpec, got {type(spec).__name__}")
@@ -263,10 +263,6 @@ def fit_kernel(
     _check_solver(solver)
     if np.ndim(solver.ridge):
         raise ValueError(f"ridge has shape {np.shape(solver.ridge)}; for several use jax.vmap")
-    if solver.penalty != RIDGE:
-        raise ValueError(
-            f"fit_kernel takes no penalty but a ridge, got {solver.penalty}; use solve"
-        )
     import_whole("jax")
     from .traced import fit
 

@@ -8,7 +8,7 @@ from typing import Any
 from ..leastsquares.analysis import Analysis
 from ..leastsquares.normal_operator import iterative
 from ..leastsquares.penalty import RIDGE, Penalty
-from ..problem.sizes import DEFAULT_LIMITS, Sizes
+from ..problem.sizes import Sizes
 from ..problem.spec import ConvSpec
 from ..text import count
 from .base import Progress, Raw, Solver, judge_ridge, traceable
@@ -45,7 +45,7 @@ class AutoSolver(Solver):
     which escalates by itself, and which takes over where conjugate gradients do not reach 30 eps in
     P/20 steps or prove that the answer is the only one. All give the same answer.
     ``stats["solver"]`` names the one that ran, ``stats["choice"]`` the sizes that decided.
-    ``ridge`` is summed, as scikit-learn's ``alpha``.
+    ``ridge`` is summed, as scikit-learn's ``alpha``. Under `fit_kernel` it is `NormalEquations`.
     """
 
     ridge: Any = 0.0
@@ -91,9 +91,4 @@ class AutoSolver(Solver):
         return None, f"{raw.status}, full rank {'' if raw.evidence else 'not '}proved"
 
     def traced(self, x: Any, y: Any, spec: ConvSpec, bias: bool) -> tuple[Any, Any]:
-        rows = x.shape[0] * spec.rows(x.shape[1:-1])
-        unknowns = spec.unknowns(x.shape[-1])
-        numbers = rows * (unknowns * spec.groups + y.shape[-1])
-        if rows < unknowns + bias or numbers <= DEFAULT_LIMITS.small_numbers:
-            return LeastSquares("qr", self.ridge).traced(x, y, spec, bias)
-        return NormalEquations(self.ridge).traced(x, y, spec, bias)
+        return NormalEquations(self.ridge, self.penalty).traced(x, y, spec, bias)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 from ..leastsquares.analysis import Analysis
@@ -33,7 +32,7 @@ class LeastSquares(Solver):
     Memory is that of unknowns², whatever the length of the records, and time that of rows ×
     unknowns²: for long records `NormalEquations` gives the same answer at a quarter of the cost.
     With fewer rows than unknowns memory is that of rows × unknowns, and time rows² × unknowns.
-    Under `fit_kernel`, derivatives assume full rank.
+    Under `fit_kernel` the matrix is formed whole; derivatives in x and ridge assume full rank.
 
     Source: Å. Björck, Numerical Methods for Least Squares Problems, SIAM 1996, sections 2.4 and
     2.7.
@@ -72,8 +71,7 @@ class LeastSquares(Solver):
         return Raw(kernel, bias, self.penalty, ridge, certificate=certificate)
 
     def traced(self, x: Any, y: Any, spec: ConvSpec, bias: bool) -> tuple[Any, Any]:
-        from .linear import fit, tall_by_factor, wide_by_factor
+        from .linear import by_qr, by_svd, fit
 
-        svd = self.method == "svd"
-        tall, wide = (partial(solve, svd=svd) for solve in (tall_by_factor, wide_by_factor))
-        return fit(x, y, spec, bias, self.ridge, tall, wide)
+        factor = by_svd if self.method == "svd" else by_qr
+        return fit(x, y, spec, bias, self.penalty, self.ridge, factor)

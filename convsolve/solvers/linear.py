@@ -1,151 +1,306 @@
-"""Least squares under jax.jit, vmap and grad: one differentiable saddle-point solve."""
+"""Least squares under jax.jit, vmap and grad: one solve for every form of the design matrix.
+
+B (n, k) is tall: the A (n, P) of one group where its rows are no fewer than its columns, else Aᵀ.
+"""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from ..operators.windows import design_matrix
+from ..leastsquares.penalty import Penalty
+from ..operators.layout import to_kernel
+from ..operators.transformed import TapBasis
+from ..operators.windows import design_matrix, normal_form, silenced
 from ..problem.spec import ConvSpec
+from .spectral import Operator, matmul
 
-HIGHEST = lax.Precision.HIGHEST
-Solve = Callable[[Any, Any, Any], Any]
+# Up to so many numbers the matrix is formed, since FFTs take longer.
+FORMED_NUMBERS = 2**16
+# Steps of refinement, at most.
+STEPS = 4
+# An error of so many times condition · eps needs no step.
+NEAR = 32
+
+Factor = Callable[[Any, tuple[Any, Any]], tuple[Any, Any]]
 
 
-def matmul(a: Any, b: Any) -> Any:
-    """a @ b in full precision: TF32 would cost 1e-2 on a GPU."""
-    return jnp.matmul(a, b, precision=HIGHEST)
+class Matrix:
+    """B as a matrix: A, centred for a bias, or, where it is ``wide``, its transpose.
 
-
-def fit(x: Any, y: Any, spec: ConvSpec, bias: bool, ridge: Any, tall: Solve, wide: Solve) -> Any:
-    """Kernel and bias by ``tall(A, y, ridge)`` or ``wide(A, y, ridge)``, both for one group.
-
-    A is centred for a bias. Then a wide A has no full row rank; a constant column beside it
-    restores that and takes no part in the answer, since centred outputs are orthogonal to it.
+    A centred wide A has no full row rank. A constant column beside it restores that and takes no
+    part in the answer, since centred outputs are orthogonal to it.
     """
-    a = design_matrix(x, spec)
-    groups, rows, columns = a.shape
-    out = y.shape[-1]
-    b = y.reshape(-1, groups, out // groups).transpose(1, 0, 2)
-    a_mean, b_mean = a.mean(1, keepdims=True), b.mean(1, keepdims=True)
-    if bias:
-        a, b = a - a_mean, b - b_mean
-    if rows >= columns + bias:
-        w = jax.vmap(tall, in_axes=(0, 0, None))(a, b, ridge)
-    else:
-        if bias:
+
+    def __init__(self, x: Any, spec: ConvSpec, bias: bool, wide: bool) -> None:
+        self.x, self.spec, self.bias, self.wide = x, spec, bias, wide
+        self.b, self.means = self._formed(x)
+        self.shape = self.b.shape
+
+    def _formed(self, x: Any) -> tuple[Any, Any]:
+        """B of x, and the means of its columns (P,)."""
+        a = design_matrix(x, self.spec)[0]
+        means = a.mean(0)
+        if self.bias:
+            a = a - means
+        if self.bias and self.wide:
             level = lax.stop_gradient(jnp.sqrt(jnp.mean(a**2)))
-            a = jnp.concatenate([a, jnp.full((groups, rows, 1), level)], axis=-1)
-        w = jax.vmap(wide, in_axes=(0, 0, None))(a, b, ridge)[:, :columns]
-    b0 = (b_mean - matmul(a_mean, w)).reshape(-1) if bias else jnp.zeros(out, w.dtype)
-    kernel = w.reshape(groups, *spec.kernel_size, -1, out // groups)
-    return jnp.moveaxis(kernel, 0, -2).reshape(*kernel.shape[1:-1], out), b0
+            a = jnp.concatenate([a, jnp.broadcast_to(level, (len(a), 1))], axis=1)
+        return a.T if self.wide else a, means
+
+    def forward(self, v: Any) -> Any:
+        """B v (n, Q)."""
+        return matmul(self.b, v)
+
+    def adjoint(self, r: Any) -> Any:
+        """Bᵀ r (k, Q)."""
+        return matmul(self.b.T, r)
+
+    def gram(self) -> Any:
+        """BᵀB (k, k), a constant in derivatives."""
+        b = lax.stop_gradient(self.b)
+        return matmul(b.T, b)
+
+    def triangle(self, x: Any, top: Any) -> Any:
+        """R (k, k) of the rows ``top`` (k, k) and B of x."""
+        return jnp.linalg.qr(jnp.concatenate([top, self._formed(x)[0]]), mode="r")
 
 
-def solve_gram(
-    gram: Any, right: Any, ridge: Any, product: Callable[[Any], Any] | None = None
-) -> Any:
-    """(gram + ridge I)⁻¹ right for gram (..., P, P), its equilibrated Cholesky factor a constant
-    inside the solve.
+class Penalized:
+    """A T for kernels w = T z, in which a penalty is ridge·‖z‖² over some of z."""
 
-    ``product``, that same matrix times a vector, straight from the data and differentiable, takes
-    the place of the Gram in derivatives and in a step of refinement.
+    def __init__(self, operator: Matrix | Operator, basis: TapBasis) -> None:
+        self.operator, self.basis = operator, basis
+        self.x, self.means, self.shape = operator.x, operator.means, operator.shape
+
+    def kernel(self, z: Any) -> Any:
+        """w = T z (P, Q)."""
+        return self.basis.expand(z[None], matmul)[0]
+
+    def forward(self, z: Any) -> Any:
+        """A T z (n, Q)."""
+        return self.operator.forward(self.kernel(z))
+
+    def adjoint(self, r: Any) -> Any:
+        """Tᵀ Aᵀ r (P, Q)."""
+        return self.basis.restrict(self.operator.adjoint(r)[None], matmul)[0]
+
+    def gram(self) -> Any:
+        """Tᵀ AᵀA T (P, P), a constant in derivatives."""
+        half = self.basis.restrict(self.operator.gram()[None], matmul)
+        return self.basis.rows(half, matmul)[0]
+
+    def triangle(self, x: Any, top: Any) -> Any:
+        """R (P, P) of the rows ``top`` (P, P) and A T of x."""
+        r = self.operator.triangle(x, jnp.zeros_like(top))
+        r = self.basis.rows(r[None], matmul)[0]
+        return jnp.linalg.qr(jnp.concatenate([top, r]), mode="r")
+
+
+def fit(
+    x: Any,
+    y: Any,
+    spec: ConvSpec,
+    bias: bool,
+    penalty: Penalty,
+    strength: Any,
+    factor: Factor,
+    formed_numbers: float = math.inf,
+) -> tuple[Any, Any]:
+    """Kernel and bias from x (N, *W, Cin) and y (N, *T, Cout), group after group.
+
+    A is formed where it is wide or has at most ``formed_numbers``; else it is applied by FFTs.
+    ``factor`` is one of `by_gram`, `by_qr` and `by_svd`.
     """
+    x, y, strength = alike(x, y, jnp.asarray(strength, x.dtype))
+    x, groups = silenced(normal_form(x, spec), spec), spec.groups
+    columns, rows = spec.unknowns(x.shape[-1]), math.prod(y.shape[:-1])
+    in_z = penalty.coordinates(spec.kernel_size)
+    basis, penalized = in_z.basis, in_z.penalized
+    # A dual form penalizes all of a kernel. Under other penalties the rows of a root make A tall.
+    wide = basis is None and rows < columns + bias
+    ridge = strength
+    if basis is not None:
+        ridge = strength * np.repeat(penalized, columns // len(penalized))[:, None]
+    formed = wide or rows * columns * groups <= formed_numbers
+    spec = replace(spec.normal, groups=1)
 
-    def dense(v: Any) -> Any:
-        return matmul(gram, v) + ridge * v
+    def operator(x: Any) -> Any:
+        plain = Matrix(x, spec, bias, wide) if formed else Operator(x, spec, bias)
+        return plain if basis is None else Penalized(plain, basis)
 
-    unit = jnp.eye(gram.shape[-1], dtype=gram.dtype)
-    fixed = lax.stop_gradient(gram + ridge * unit)
-    diagonal = jnp.sum(fixed * unit, axis=-1)
-    scale = jnp.where(diagonal > 0, lax.rsqrt(jnp.where(diagonal > 0, diagonal, 1)), 1)[..., None]
-    scaled = scale * fixed * scale.swapaxes(-2, -1)
-    factor = lax.linalg.cholesky(scaled, symmetrize_input=False)
+    def kernel(operator: Any, y: Any) -> Any:
+        found = solution(operator, y, ridge, factor, wide)[:columns]
+        return found if basis is None else operator.kernel(found)
 
-    def once(b: Any) -> Any:
-        half = lax.linalg.triangular_solve(factor, scale * b, left_side=True, lower=True)
-        return scale * lax.linalg.triangular_solve(
-            factor, half, left_side=True, lower=True, transpose_a=True
-        )
+    def of_group(signals: tuple[Any, Any]) -> tuple[Any, Any]:
+        x, y = signals
+        y = y.reshape(rows, -1)
+        if not bias:
+            return kernel(operator(x), y), jnp.zeros_like(y[0])
+        # A constant beside a channel is one beside its columns, and the bias takes it up.
+        shift, level = lax.stop_gradient(x.mean(tuple(range(x.ndim - 1)))), y.mean(0)
+        centred = operator(x - shift)
+        w = kernel(centred, y - level)
+        means = centred.means + jnp.tile(shift, columns // len(shift))
+        return w, level - matmul(means, w)
 
-    def solve(times: Any, b: Any) -> Any:
-        first = once(b)
-        return first if product is None else first + once(b - times(first))
-
-    return lax.custom_linear_solve(product or dense, right, solve, symmetric=True)
+    kernels, biases = lax.map(of_group, (by_group(x, groups), by_group(y, groups)))
+    return to_kernel(kernels, spec.kernel_size), biases.reshape(-1)
 
 
-def saddle(b: Any, f: Any, h: Any, ridge: Any, svd: bool) -> tuple[Any, Any]:
-    """(r, v) with r + B v = f and Bᵀ r − ridge·v = h, for a tall B; differentiable to any order.
+def alike(*arrays: Any) -> list[Any]:
+    """The same, varying over the same axes of a mesh of devices.
 
-    Least squares is f = y, h = 0 (v is the kernel); the minimum norm of a wide A is B = Aᵀ, f = 0,
-    h = y (r is the kernel). The factor of [B; √ridge I] is a constant inside the solve, so that no
-    derivative goes through a QR or an SVD, which fail at repeated singular values.
+    Inside `jax.shard_map`, ``custom_linear_solve`` takes no others: where x is split over devices,
+    and the ridge is not, its derivatives are of types that contradict each other.
     """
-    n, k = b.shape
-    stacked = jnp.concatenate([b, jnp.sqrt(ridge) * jnp.eye(k, dtype=b.dtype)])
-    stacked = lax.stop_gradient(stacked)
-    if svd:
-        u, s, vt = jnp.linalg.svd(stacked, full_matrices=False)
-        cut = max(n, k, 10 * np.sqrt(k)) * jnp.finfo(b.dtype).eps * s[0]
-        kept = s > cut
-        inverse = jnp.where(kept, 1 / jnp.where(kept, s, 1), 0)[:, None]
+    nothing = sum(jnp.zeros_like(a, shape=()) for a in arrays)
+    return [a + nothing for a in arrays]
 
-        def backward(c: Any) -> Any:
-            return matmul(vt.T, inverse * c)
 
-        def forward(c: Any) -> Any:
-            return inverse * matmul(vt, c)
+def by_group(a: Any, groups: int) -> Any:
+    """(groups, *L, C) of a (*L, groups·C)."""
+    return jnp.moveaxis(a.reshape(*a.shape[:-1], groups, -1), -2, 0)
 
-        q = u
-    else:
-        q, r = jnp.linalg.qr(stacked)
-        # R waits for Q: on a CPU, XLA starts thousands of solves and factors together otherwise, as
-        # under vmap, and each waits for the threads that the others hold.
-        r = r + 0 * q[:1, :1]
 
-        def backward(c: Any) -> Any:
-            return jax.scipy.linalg.solve_triangular(r, c)
+def solution(operator: Any, y: Any, ridge: Any, factor: Factor, wide: bool) -> Any:
+    """Least squares (k, Q) of B v = y, or, where ``wide``, the least norm (n, Q) of Bᵀ r = y."""
+    n, k = operator.shape
+    none = jnp.zeros_like(y, shape=(n if wide else k, y.shape[1]))
+    f, h = (none, y) if wide else (y, none)
+    r, v = saddle(operator, f, h, ridge, factor)
+    return r if wide else v
 
-        def forward(c: Any) -> Any:
-            return jax.scipy.linalg.solve_triangular(r, c, trans=1)
+
+def saddle(operator: Any, f: Any, h: Any, ridge: Any, factor: Factor) -> tuple[Any, Any]:
+    """(r, v) with r + B v = f and Bᵀ r − ridge·v = h; differentiable to any order.
+
+    What ``factor`` makes of B is a constant inside the solve, so that no derivative goes through a
+    QR or an SVD, which fail at repeated singular values. The first solve is refined with
+    residuals of the data, which makes R as good as a QR with its Q.
+    """
+    n = f.shape[0]
+    root, rate = factor(operator, lax.stop_gradient((operator.x, ridge)))
+    count = jnp.minimum(steps(rate), STEPS).astype(int)
+
+    def product(joint: Any) -> Any:
+        r, v = joint[:n], joint[n:]
+        return jnp.concatenate([r + operator.forward(v), operator.adjoint(r) - ridge * v])
+
+    def solve(_: Any, right: Any) -> Any:
+        f, h = right[:n], right[n:]
+
+        def correction(r: Any, v: Any) -> Any:
+            return matmul(root, matmul(root.T, operator.adjoint(r) - ridge * v - h))
+
+        def refined(_: Any, v: Any) -> Any:
+            return v + correction(f - operator.forward(v), v)
+
+        v = lax.fori_loop(0, count, refined, correction(f, jnp.zeros_like(h)))
+        return jnp.concatenate([f - operator.forward(v), v])
 
     # One array, not a pair: the transpose of custom_linear_solve wants every part to be perturbed.
-    def solve(_: Any, right: Any) -> Any:
-        top, bottom = right[:n], right[n:]
-        half = matmul(q[:n].T, top) - forward(bottom)
-        return jnp.concatenate([top - matmul(q[:n], half), backward(half)])
-
-    def product(pair: Any) -> Any:
-        r, v = pair[:n], pair[n:]
-        return jnp.concatenate([r + matmul(b, v), matmul(b.T, r) - ridge * v])
-
     joint = lax.custom_linear_solve(product, jnp.concatenate([f, h]), solve, symmetric=True)
     return joint[:n], joint[n:]
 
 
-def tall_by_gram(a: Any, y: Any, ridge: Any) -> Any:
-    """The kernel of a tall A from AᵀA."""
-    return solve_gram(matmul(a.T, a), matmul(a.T, y), ridge)
+def by_gram(operator: Any, given: tuple[Any, Any]) -> tuple[Any, Any]:
+    """W (k, k) with W Wᵀ = (BᵀB + ridge·I)⁻¹, and what a step of refinement by it leaves of an
+    error.
+
+    From an equilibrated Cholesky, which leaves κ²·eps; where norms do not show that this is little,
+    `by_svd`.
+    """
+    _, ridge = given
+    gram = operator.gram()
+    unit = jnp.eye(len(gram), dtype=gram.dtype)
+    gram = gram + ridge * unit
+    squares = jnp.sum(gram * unit, axis=1)
+    scale = lax.rsqrt(jnp.where(squares > 0, squares, 1))
+    scaled = scale[:, None] * gram * scale
+    lower = lax.linalg.cholesky(scaled, symmetrize_input=False)
+    inverse = lax.linalg.triangular_solve(lower, unit, left_side=True, lower=True)
+    eps = jnp.finfo(gram.dtype).eps
+    rate = norm_bound(scaled) * norm_bound(inverse) ** 2 * eps
+    good = steps(rate) <= STEPS
+    root = otherwise(
+        lambda given: by_svd(operator, given)[0], given, good, scale[:, None] * inverse.T
+    )
+    return root, jnp.where(good, rate, 1)
 
 
-def wide_by_gram(a: Any, y: Any, ridge: Any) -> Any:
-    """The kernel of a wide A from AAᵀ."""
-    return matmul(a.T, solve_gram(matmul(a, a.T), y, ridge))
+def by_qr(operator: Any, given: tuple[Any, Any]) -> tuple[Any, Any]:
+    """As `by_gram`, W = R⁻¹ of a QR, which leaves κ·eps; from the singular values of R where norms
+    show no full rank.
+    """
+    r, tolerance = triangle(operator, given)
+    sizes = jnp.linalg.norm(r, axis=0)
+    scaled, unit = r / sizes, jnp.eye(len(r), dtype=r.dtype)
+    inverse = lax.linalg.triangular_solve(scaled, unit, left_side=True)
+    condition = norm_bound(scaled) * norm_bound(inverse)
+    full = condition * tolerance < 1
+    root = otherwise(lambda r: truncated(r, tolerance)[0], r, full, inverse / sizes[:, None])
+    return root, jnp.where(full, condition * jnp.finfo(r.dtype).eps, 1)
 
 
-def tall_by_factor(a: Any, y: Any, ridge: Any, svd: bool) -> Any:
-    """The kernel of a tall A from a QR of it, or its singular values."""
-    zeros = jnp.zeros((a.shape[1], y.shape[1]), y.dtype)
-    return saddle(a, y, zeros, ridge, svd)[1]
+def by_svd(operator: Any, given: tuple[Any, Any]) -> tuple[Any, Any]:
+    """As `by_qr`, from the singular values of R, without those that rounding may have made."""
+    r, tolerance = triangle(operator, given)
+    root, condition = truncated(r, tolerance)
+    return root, condition * jnp.finfo(r.dtype).eps
 
 
-def wide_by_factor(a: Any, y: Any, ridge: Any, svd: bool) -> Any:
-    """The kernel of a wide A from a QR of Aᵀ, or its singular values."""
-    zeros = jnp.zeros((a.shape[1], y.shape[1]), y.dtype)
-    return saddle(a.T, zeros, y, ridge, svd)[0]
+def steps(rate: Any) -> Any:
+    """How many make the error a small multiple of κ·eps, if it is κ·``rate`` at first and each
+    leaves ``rate`` of it; infinite if none helps.
+    """
+    near = NEAR * jnp.finfo(rate.dtype).eps
+    needed = jnp.ceil(jnp.log(rate / near) / -jnp.log(rate))
+    return jnp.where(rate < 1, jnp.maximum(needed, 0), jnp.inf)
+
+
+def triangle(operator: Any, given: tuple[Any, Any]) -> tuple[Any, float]:
+    """R (k, k) of [√ridge·I; B], and the relative size of a singular value that may be rounding."""
+    x, ridge = given
+    n, k = operator.shape
+    eps = float(jnp.finfo(x.dtype).eps)
+    top = jnp.sqrt(ridge) * jnp.eye(k, dtype=x.dtype)
+    return operator.triangle(x, top), max(n, k, 10 * math.sqrt(k)) * eps
+
+
+def truncated(r: Any, tolerance: float) -> tuple[Any, Any]:
+    """W (k, k) with W Wᵀ = (RᵀR)⁺, singular values at the tolerance and below left out, and the
+    condition of the others.
+    """
+    _, s, vt = jnp.linalg.svd(r)
+    kept = s > tolerance * s[0]
+    inverses = jnp.where(kept, 1 / jnp.where(kept, s, 1), 0)
+    return vt.T * inverses, s[0] * inverses.max()
+
+
+def otherwise(make: Callable[[Any], Any], given: Any, good: Any, root: Any) -> Any:
+    """``root`` where it is ``good``, else ``make(given)``.
+
+    A loop of at most one step: under vmap it takes none where all roots are good, while
+    `lax.cond` would always make both.
+    """
+
+    def step(state: tuple[Any, Any]) -> tuple[Any, Any]:
+        # XLA moves out of a loop, and so always computes, what does not depend on its state.
+        here, _ = lax.optimization_barrier((given, state))
+        return state[0] | True, make(here)
+
+    return lax.while_loop(lambda state: ~state[0], step, (good, root))[1]
+
+
+def norm_bound(a: Any) -> Any:
+    """A bound on the 2-norm of a matrix: √(‖a‖₁·‖a‖∞)."""
+    a = jnp.abs(a)
+    return jnp.sqrt(jnp.max(a.sum(0)) * jnp.max(a.sum(1)))

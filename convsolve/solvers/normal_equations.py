@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -41,10 +40,13 @@ class NormalEquations(Solver):
     allowed, the answer of the Gram is returned as "approximate", or a SolveError asks for a ridge.
 
     Certificate at most 30 eps, kernel error as for `LeastSquares`. ``ridge`` is summed, as
-    scikit-learn's ``alpha``. Under `fit_kernel` step 1 alone is taken, from FFTs of the signals
-    (for a wide A its dual), and derivatives cost a few FFTs: the condition must be below about 1e7
-    in float64; there and for few rows `LeastSquares` is the safer choice. For thousands of taps
-    `ConjugateGradient` is faster.
+    scikit-learn's ``alpha``. For thousands of taps `ConjugateGradient` is faster.
+
+    Under `fit_kernel` a matrix of more than 2¹⁶ numbers is not formed, and derivatives cost a few
+    FFTs. Where a bound on the condition lets it, the factor is a Cholesky of AᵀA (in float64 up to
+    about 1e6), otherwise the truncated SVD of R from a QR of row blocks, with a few steps of
+    refinement by residuals from the data. Of a batch under `jax.vmap` all take the slower way if
+    one has to.
 
     Source: Å. Björck, Numerical Methods for Least Squares Problems, SIAM 1996, sections 2.3 and
     2.9.
@@ -74,17 +76,9 @@ class NormalEquations(Solver):
         return Raw(kernel, bias, self.penalty, ridge, stats=stats, certificate=certificate)
 
     def traced(self, x: Any, y: Any, spec: ConvSpec, bias: bool) -> tuple[Any, Any]:
-        import jax.numpy as jnp
+        from .linear import FORMED_NUMBERS, by_gram, fit
 
-        from . import linear, spectral
-
-        counts, ridge = y.shape[1:-1], jnp.asarray(self.ridge, x.dtype)
-        rows, columns = y.shape[0] * math.prod(counts), spec.unknowns(x.shape[-1])
-        small = rows * columns * spec.groups <= spectral.SMALL_NUMBERS
-        if rows < columns + bias or (small and not spectral.few_lags(spec, counts)):
-            tall, wide = linear.tall_by_gram, linear.wide_by_gram
-            return linear.fit(x, y, spec, bias, ridge, tall, wide)
-        return spectral.fit(x, y, spec, bias, ridge, small)
+        return fit(x, y, spec, bias, self.penalty, self.ridge, by_gram, FORMED_NUMBERS)
 
 
 def _by_gram(regression: Regression) -> tuple[np.ndarray, Certificate] | None:

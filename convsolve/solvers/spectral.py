@@ -1,14 +1,12 @@
-"""The normal equations under jax without the design matrix: A, Aᵀ and AᵀA by FFT.
+"""A, Aᵀ and AᵀA of one group under jax without the design matrix, by FFTs.
 
-x is ``(N, *E, C)`` in normal form here and the geometry that of padding "valid"; a kernel is
-``(groups, P, Q)``, its columns in the order of the design matrix.
+x is ``(N, *E, C)`` in normal form here and the geometry that of padding "valid".
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 import jax
@@ -16,90 +14,45 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from ..operators.windows import normal_form, silenced
+from ..operators.jax_convolution import gather_rows
 from ..problem.spec import ConvSpec
-from .linear import HIGHEST, matmul, solve_gram
 
+HIGHEST = lax.Precision.HIGHEST
 # Samples along each axis of one FFT, at least, by dimension; and several kernels long.
 LEAST = {1: 512, 2: 64, 3: 16}
-# Numbers that a turn of the Gram gathers (2 MiB): more records take more turns, not more memory.
-TURN_NUMBERS = 2**18
-# A problem whose design matrix has so many numbers is small: there its Gram costs less than FFTs,
-# if it has few taps, whose lags are taken one by one.
-SMALL_NUMBERS = 2**16
-FEW_TAPS = 32
+# Numbers that a batch of rows or records gathers (2 MiB): more of them take more batches, not more
+# memory.
+BATCH_NUMBERS = 2**18
 
 
-def few_lags(spec: ConvSpec, counts: tuple[int, ...]) -> bool:
-    """Whether `lag_moments` takes this geometry: few lags in one dimension, and long records."""
-    plain = spec.stride == spec.dilation == (1,)
-    return plain and spec.kernel_size[0] <= min(FEW_TAPS, counts[0] + 1)
-
-
-def fit(x: Any, y: Any, spec: ConvSpec, bias: bool, ridge: Any, small: bool) -> tuple[Any, Any]:
-    """Kernel and bias from x (N, *W, Cin) and y (N, *T, Cout), no fewer rows than unknowns.
-
-    Derivatives go through A, Aᵀ and Aᵀy, and the Gram is a constant inside the solve; those of a
-    ``small`` problem, which has `few_lags`, go through the Gram.
-    """
-    x, spec, groups = silenced(normal_form(x, spec), spec), spec.normal, spec.groups
-    over, rows = tuple(range(x.ndim - 1)), math.prod(y.shape[:-1])
-    shift, y_mean = jnp.zeros(x.shape[-1], x.dtype), jnp.zeros(y.shape[-1], y.dtype)
-    if bias:
-        # A constant beside a channel is one beside its columns, and the bias takes it up.
-        shift, y_mean = lax.stop_gradient(x.mean(over)), y.mean(over)
-    x, y = x - shift, y - y_mean
-    outputs = (y, jnp.ones((*y.shape[:-1], groups), y.dtype)) if bias else (y,)
-    product = None
-    if small:
-        moments = partial(lag_moments, taps=spec.kernel_size[0])
-        parts = [_grouped(a, groups) for a in (x, *outputs)]
-        gram, right, *sums = jax.vmap(moments, in_axes=-2)(*parts)
-    else:
-        operator = Operator(x, spec)
-        right, *sums = (operator.adjoint(a) for a in outputs)
-        fixed = jnp.moveaxis(_grouped(lax.stop_gradient(x), groups), -2, 0)
-        gram = lax.map(partial(gram_of, spec=spec), fixed)
-
-        def product(w: Any) -> Any:
-            fitted = operator.forward(w)
-            centred = fitted - fitted.mean(over) if bias else fitted
-            return operator.adjoint(centred) + ridge * w
-
-    means = jnp.zeros_like(right[..., :1])
-    if bias:
-        means = sums[0] / rows
-        gram = gram - rows * matmul(means, means.swapaxes(1, 2))
-        means = means + jnp.tile(shift.reshape(groups, -1), math.prod(spec.kernel_size))[..., None]
-    w = solve_gram(gram, right, ridge, product)
-    kernel = jnp.moveaxis(w.reshape(groups, *spec.kernel_size, -1, w.shape[-1]), 0, -2)
-    kernel = kernel.reshape(*kernel.shape[:-2], -1)
-    return kernel, y_mean - jnp.sum(means * w, axis=1).reshape(-1)
-
-
-def _grouped(x: Any, groups: int) -> Any:
-    return x.reshape(*x.shape[:-1], groups, -1)
+def matmul(a: Any, b: Any) -> Any:
+    """a @ b in full precision: TF32 would cost 1e-2 on a GPU."""
+    return jnp.matmul(a, b, precision=HIGHEST)
 
 
 class Operator:
-    """A and Aᵀ by overlap-save, linear in their argument and differentiable in x.
+    """A (n, P), centred for a bias, and Aᵀ by overlap-save; differentiable in x.
 
     x is cut along every axis into pieces of ``size`` samples that begin ``step`` apart and overlap
     by a window less one, so that what is kept of x is of the size of x.
     """
 
-    def __init__(self, x: Any, spec: ConvSpec) -> None:
-        self.spec, self.records = spec, x.shape[0]
+    def __init__(self, x: Any, spec: ConvSpec, bias: bool = False) -> None:
+        self.x, self.spec, self.bias, self.records = x, spec, bias, x.shape[0]
         extent = x.shape[1:-1]
+        self.counts = spec.output_shape(extent)
+        self.shape = self.records * math.prod(self.counts), spec.unknowns(x.shape[-1])
         # Outputs of stride 1: of those, every stride-th is kept.
         self.full = tuple(e - n + 1 for e, n in zip(extent, spec.span, strict=True))
         least = LEAST[spec.ndim]
         tiles = [_tiles(f, n, least) for f, n in zip(self.full, spec.span, strict=True)]
         self.blocks, self.step, self.size = zip(*tiles, strict=True)
         self.spectrum = self._spectrum(x, [n - 1 for n in spec.span])
+        ones = jnp.ones_like(x, shape=(self.shape[0], 1))
+        self.means = self._correlated(ones)[:, 0] / self.shape[0]
 
     def _spectrum(self, x: Any, overlap: list[int]) -> Any:
-        """(groups, frequencies, pieces, channels) of the pieces of x (N, *space, channels)."""
+        """(frequencies, pieces, channels) of the pieces of x (N, *space, channels)."""
         x = jnp.moveaxis(x, -1, 1)
         for a, extra in enumerate(overlap):
             step, blocks, axis = self.step[a], self.blocks[a], 2 + 2 * a
@@ -117,8 +70,8 @@ class Operator:
         order = (0, *range(2, 2 + 2 * d, 2), 1, *range(3, 2 + 2 * d, 2))
         found = jnp.fft.rfftn(x.transpose(order), self.size, axes=tuple(range(-d, 0)))
         pieces = self.records * math.prod(self.blocks)
-        found = found.reshape(pieces, self.spec.groups, -1, math.prod(found.shape[-d:]))
-        return found.transpose(1, 3, 0, 2)
+        found = found.reshape(pieces, -1, math.prod(found.shape[-d:]))
+        return found.transpose(2, 0, 1)
 
     def _samples(self, spectrum: Any) -> Any:
         """(..., *size) from (..., frequencies)."""
@@ -127,18 +80,24 @@ class Operator:
         return jnp.fft.irfftn(spectrum, self.size, axes=tuple(range(-self.spec.ndim, 0)))
 
     def forward(self, w: Any) -> Any:
-        """A w ``(N, *T, groups·Q)`` of w (groups, P, Q)."""
-        d, spec = self.spec.ndim, self.spec
-        groups, _, outputs = w.shape
-        kernel = w.reshape(groups, *spec.kernel_size, -1, outputs)
-        kernel = jnp.moveaxis(kernel, (-2, -1), (1, 2))
-        holes = [(0, 0, 0)] * 3 + [(0, 0, n - 1) for n in spec.dilation]
+        """A w (n, Q) of w (P, Q)."""
+        y = self._convolved(w).reshape(*self.shape[:1], -1)
+        return y - y.mean(0) if self.bias else y
+
+    def adjoint(self, r: Any) -> Any:
+        """Aᵀ r (P, Q) of r (n, Q)."""
+        return self._correlated(r - r.mean(0) if self.bias else r)
+
+    def _convolved(self, w: Any) -> Any:
+        """(N, *T, Q) of w (P, Q), which is not centred."""
+        d, spec, outputs = self.spec.ndim, self.spec, w.shape[-1]
+        kernel = jnp.moveaxis(w.reshape(*spec.kernel_size, -1, outputs), (-2, -1), (0, 1))
+        holes = [(0, 0, 0)] * 2 + [(0, 0, n - 1) for n in spec.dilation]
         kernel = lax.pad(kernel, jnp.zeros((), w.dtype), holes)
         response = jnp.fft.rfftn(kernel, self.size, axes=tuple(range(-d, 0)))
-        response = response.reshape(*response.shape[:3], -1).conj().transpose(0, 3, 1, 2)
-        found = matmul(self.spectrum, response).transpose(2, 0, 3, 1)
-        y = self._samples(found.reshape(found.shape[0], groups * outputs, -1))
-        y = y.reshape(self.records, *self.blocks, *y.shape[1:])
+        response = response.reshape(*response.shape[:2], -1).conj().transpose(2, 0, 1)
+        found = self._samples(matmul(self.spectrum, response).transpose(1, 2, 0))
+        y = found.reshape(self.records, *self.blocks, *found.shape[1:])
         # (N, blocks of every axis, outputs, samples of every axis): each axis in one piece again.
         order = (0, d + 1, *(i for a in range(d) for i in (1 + a, d + 2 + a)))
         y = y.transpose(order)
@@ -150,17 +109,39 @@ class Operator:
             y = lax.slice_in_dim(y, 0, full, stride, axis=2 + a)
         return jnp.moveaxis(y, 1, -1)
 
-    def adjoint(self, r: Any) -> Any:
-        """Aᵀ r (groups, P, Q) of r ``(N, *T, groups·Q)``."""
-        spec, groups = self.spec, self.spec.groups
+    def _correlated(self, r: Any) -> Any:
+        """(P, Q) of r (n, Q), which is not centred."""
+        spec = self.spec
         gaps = [(0, 0, 0), *((0, 0, s - 1) for s in spec.stride), (0, 0, 0)]
+        r = r.reshape(self.records, *self.counts, -1)
         spectrum = self._spectrum(lax.pad(r, jnp.zeros((), r.dtype), gaps), [0] * spec.ndim)
-        total = matmul(self.spectrum.swapaxes(2, 3), spectrum.conj())
-        g = self._samples(total.transpose(0, 2, 3, 1))
+        total = matmul(self.spectrum.swapaxes(1, 2), spectrum.conj())
+        g = self._samples(total.transpose(1, 2, 0))
         for a, (span, dilation) in enumerate(zip(spec.span, spec.dilation, strict=True)):
-            g = lax.slice_in_dim(g, 0, span, dilation, axis=3 + a)
-        g = jnp.moveaxis(g, (1, 2), (-2, -1))
-        return g.reshape(groups, -1, g.shape[-1])
+            g = lax.slice_in_dim(g, 0, span, dilation, axis=2 + a)
+        g = jnp.moveaxis(g, (0, 1), (-2, -1))
+        return g.reshape(-1, g.shape[-1])
+
+    def gram(self) -> Any:
+        """AᵀA (P, P), a constant in derivatives."""
+        x, means = lax.stop_gradient((self.x, self.means))
+        gram = gram_of(x, self.spec)
+        return gram - self.shape[0] * jnp.outer(means, means) if self.bias else gram
+
+    def triangle(self, x: Any, top: Any) -> Any:
+        """R (P, P) of the rows ``top`` (P, P) and A of x, joined to it batch by batch."""
+        rows, columns = self.shape
+        means = lax.stop_gradient(self.means) if self.bias else 0
+        # Gathered, joined and factored, a batch is held four times.
+        height = max(2 * columns, BATCH_NUMBERS // (4 * columns))
+
+        def joined(i: Any, r: Any) -> Any:
+            at = i * height + jnp.arange(height)
+            batch = gather_rows(x, at, self.spec)[0] - means
+            batch = jnp.where((at < rows)[:, None], batch, 0)
+            return jnp.linalg.qr(jnp.concatenate([r, batch]), mode="r")
+
+        return lax.fori_loop(0, -(-rows // height), joined, top)
 
 
 def _tiles(outputs: int, span: int, least: int) -> tuple[int, int, int]:
@@ -295,11 +276,11 @@ class Sequences:
         return self._summed(part, self.count, self.taps * self.width)
 
     def _summed(self, part: Callable[[Any], Any], count: int, each: int) -> Any:
-        """Σ part(i) over i < count, as many at once as make `TURN_NUMBERS` of ``each`` numbers.
+        """Σ part(i) over i < count, as many at once as make `BATCH_NUMBERS` of ``each`` numbers.
 
         Beyond count ``part`` must be zero.
         """
-        batches = -(-count // max(1, TURN_NUMBERS // each))
+        batches = -(-count // max(1, BATCH_NUMBERS // each))
         items = jnp.arange(-(-count // batches))
         if batches == 1:
             return part(items)
@@ -350,46 +331,3 @@ def displaced(core: Any, tail: Any, head: Any) -> Any:
     start = none.swapaxes(0, 1), total
     (_, total), _ = lax.scan(step, start, (steps, none[1:], head))
     return total[::-1, :, ::-1].reshape(taps * channels, -1)
-
-
-def lag_moments(x: Any, *outputs: Any, taps: int) -> tuple[Any, ...]:
-    """AᵀA of one group as in `gram_of`, and Aᵀy for each of some outputs y; a lag after the other.
-
-    x (N, T + K - 1, C) and y (N, T, Q), T ≥ K - 1. The samples at both ends enter as rows here, in
-    which the others are zero.
-    """
-    rows = outputs[0].shape[1]
-    # Time last: sums over it are the fastest.
-    outputs, seen = tuple(y.transpose(2, 0, 1) for y in outputs), x.transpose(2, 0, 1)
-
-    def lag(m: Any) -> Any:
-        read = lax.dynamic_slice_in_dim(seen, m, rows, axis=2)
-        core = jnp.where(jnp.arange(rows) + m < taps - 1, 0, read)
-        pairs = (seen[:, :, :rows], core), *((read, y) for y in outputs)
-        return [_inner(a, b) for a, b in pairs]
-
-    core, *products = lax.map(lag, jnp.arange(taps))
-    shared = _hankel(jnp.concatenate([core[:0:-1].swapaxes(1, 2), core]), taps, taps)[::-1]
-    before, behind = (a.swapaxes(0, 1) for a in (x[:, : taps - 1], x[:, rows:]))
-    zeros = jnp.zeros((taps, *before.shape[1:]), x.dtype)
-    ends = [jnp.concatenate([before, zeros]), jnp.concatenate([zeros[1:], behind, zeros[:1]])]
-    edges = _hankel(jnp.concatenate(ends, axis=1), taps - 1, taps)
-    edges = jnp.einsum("rknc,rjnd->kcjd", edges, edges, precision=HIGHEST)
-    gram = (shared.swapaxes(1, 2) + edges).reshape(taps * x.shape[-1], -1)
-    return gram, *(p.reshape(len(gram), -1) for p in products)
-
-
-def _hankel(x: Any, rows: int, columns: int) -> Any:
-    """x[i + j] (rows, columns, ...) of x (rows + columns - 1 or more, ...), without a gather."""
-    many = -(-rows * (len(x) + 1) // len(x))
-    flat = jnp.tile(x, (many, *(1 for _ in x.shape[1:])))[: rows * (len(x) + 1)]
-    return flat.reshape(rows, len(x) + 1, *x.shape[1:])[:, :columns]
-
-
-def _inner(a: Any, b: Any) -> Any:
-    """Σ over records and time of a bᵀ (A, B), of a (A, N, T) and b (B, N, T)."""
-    if len(a) == len(b) == 1:
-        # XLA makes a sum of this on a CPU, one term after the other; a product is faster.
-        terms = (a * b).reshape(1, -1)
-        return matmul(terms, jnp.ones((terms.size, 1), a.dtype))
-    return jnp.einsum("ant,bnt->ab", a, b, precision=HIGHEST)

@@ -11,8 +11,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.sharding import AxisType, PartitionSpec
 
 import convsolve as cs
+from support import dense
 from support.derivatives import check_gradients, check_second_derivatives, slope
 from support.geometry import NAMED
 from support.slow import some
@@ -175,6 +177,79 @@ def test_the_eager_doors_point_here() -> None:
     problem = cs.Problem(np.arange(8.0), np.arange(7.0), kernel_size=2)
     with pytest.raises(TypeError, match="a traced ridge belongs in fit_kernel"):
         jax.jit(lambda r: cs.solve(problem, cs.NormalEquations(r)).kernel)(1.0)
+
+
+@pytest.mark.parametrize("solver", some(SOLVERS, "auto", "qr"))
+@pytest.mark.parametrize("kind", some(["tone", "copy", "zeros", "ridge"], "tone", "copy"))
+def test_where_many_kernels_fit_it_is_the_shortest(kind: str, solver: str) -> None:
+    """Two columns of A are independent in a tone, half of them beside a copied channel, none in
+    zeros; a ridge within the rounding of A is none.
+    """
+    rng = np.random.default_rng(6)
+    x, spec, ridge = np.sin(0.7 * np.arange(300))[:, None], cs.ConvSpec(8), 0.0
+    if kind == "copy":
+        x = np.repeat(rng.standard_normal((300, 1)), 2, axis=1)
+    elif kind == "zeros":
+        x = np.zeros((300, 1))
+    elif kind == "ridge":
+        ridge = 1e-30
+    y = rng.standard_normal(293)
+    a = dense.design_matrix(x[None], spec)[0]
+    wanted = np.linalg.pinv(a, rcond=1e-12) @ y
+    made = SOLVERS[solver](ridge)
+
+    def loss(y: jax.Array) -> tuple[jax.Array, jax.Array]:
+        w, _ = cs.fit_kernel(x, y, spec, made)
+        return jnp.sum(w), w
+
+    slopes, w = jax.jit(jax.grad(loss, has_aux=True))(y)
+    np.testing.assert_allclose(np.ravel(w), wanted, rtol=0, atol=1e-12)
+    np.testing.assert_allclose(slopes, np.linalg.pinv(a, rcond=1e-12).sum(0), rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("solver", some(SOLVERS, "auto"))
+@pytest.mark.parametrize("exponent", some(range(1, 8), 2, 6))
+def test_any_condition_is_solved_to_rounding(exponent: int, solver: str) -> None:
+    """Channels that differ by 10⁻ᵏ have a condition of about 10ᵏ; y is of a known kernel."""
+    rng = np.random.default_rng(exponent)
+    one = rng.standard_normal(400)
+    x = np.stack([one, one + 10.0**-exponent * rng.standard_normal(400)], axis=1)
+    spec, w = cs.ConvSpec(5), rng.standard_normal((5, 2, 1))
+    y = cs.convolve(x, w, spec)
+    found, _ = cs.fit_kernel(x, y, spec, SOLVERS[solver]())
+    assert np.abs(found - w).max() <= 1e-13 * 10.0**exponent
+
+
+@pytest.mark.parametrize("bad", [0, 3])
+def test_one_deficient_problem_in_a_batch_spoils_no_other(bad: int) -> None:
+    rng = np.random.default_rng(7)
+    x, y = rng.standard_normal((4, 40)), rng.standard_normal((4, 35))
+    x[bad] = 1.0
+    fit = jax.jit(jax.vmap(lambda x, y: cs.fit_kernel(x, y, cs.ConvSpec(6))[0][:, 0, 0]))
+    for w, x_of_one, y_of_one in zip(fit(x, y), x, y, strict=True):
+        a = np.lib.stride_tricks.sliding_window_view(x_of_one, 6)
+        np.testing.assert_allclose(w, np.linalg.pinv(a, rcond=1e-12) @ y_of_one, rtol=1e-9)
+
+
+@pytest.mark.parametrize("solver", SOLVERS)
+def test_over_devices_it_has_gradients(solver: str) -> None:
+    """x and y split over a mesh, the ridge in one piece, with the checks of `jax.shard_map`."""
+    rng = np.random.default_rng(8)
+    spec, mesh = cs.ConvSpec(3), jax.make_mesh((1,), ("trials",), (AxisType.Auto,))
+    x, y = rng.standard_normal((4, 20)), rng.standard_normal((4, 18))
+
+    def losses(ridge: jax.Array, x: jax.Array, y: jax.Array) -> jax.Array:
+        fit = jax.vmap(lambda x, y: cs.fit_kernel(x, y, spec, SOLVERS[solver](ridge))[0])
+        return jnp.sum(fit(x, y) ** 2, axis=(1, 2, 3))
+
+    split, whole = PartitionSpec("trials"), PartitionSpec()
+    sharded = jax.shard_map(losses, mesh=mesh, in_specs=(whole, split, split), out_specs=split)
+
+    def slopes(losses: Callable[..., jax.Array]) -> tuple[jax.Array, ...]:
+        return jax.jit(jax.grad(lambda *args: jnp.sum(losses(*args)), (0, 1, 2)))(0.5, x, y)
+
+    for one, other in zip(slopes(sharded), slopes(losses), strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-12)
 
 
 @pytest.mark.slow

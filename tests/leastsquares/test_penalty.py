@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 import scipy.linalg
@@ -10,8 +12,11 @@ import convsolve as cs
 from convsolve.leastsquares.analysis import analyse
 from convsolve.leastsquares.penalty import Penalty, Ridge, Smooth
 from convsolve.problem.sizes import Limits
+from convsolve.solvers import linear
 from support import dense
+from support.derivatives import check_gradients
 from support.geometry import NAMED, Geometry
+from support.slow import some
 
 EPS = float(np.finfo(float).eps)
 PENALTIES = {"ridge": Ridge(), "smooth": Smooth()}
@@ -159,17 +164,36 @@ def test_resolution_is_the_diagonal_of_its_matrix(name: str, geometry: str, rout
         np.testing.assert_allclose(shown[:, 0], wanted, rtol=1e-9, atol=1e-12)
 
 
-@pytest.mark.parametrize(
-    "solver",
-    [
-        cs.AutoSolver(1.0, Smooth()),
-        cs.NormalEquations(1.0, Smooth()),
-        cs.LeastSquares("qr", 1.0, Smooth()),
-    ],
-)
-def test_under_jit_a_penalty_is_refused_and_not_forgotten(solver: cs.Solver) -> None:
-    x = np.arange(9.0)
-    with pytest.raises(
-        ValueError, match=r"takes no penalty but a ridge, got Smooth\(\); use solve"
-    ):
-        cs.fit_kernel(x, x[2:], cs.ConvSpec(3), solver)
+TRACED = ["bias", "groups", "stride", "image", "wide", "wide, bias"]
+
+
+@pytest.mark.usefixtures("double")
+@pytest.mark.parametrize("solver", some(["svd", "qr", "normal"], "qr", "normal"))
+@pytest.mark.parametrize("geometry", some(TRACED, "groups", "wide, bias"))
+def test_under_jit_it_is_the_same_answer(geometry: str, solver: str) -> None:
+    """Smooth; a ridge is that of all other tests of `fit_kernel`."""
+    made, penalty, ridge = NAMED[geometry], Smooth(), 3.0
+    x, y = made.noise()
+    solver = SOLVERS[solver](ridge, penalty)
+    found, _ = cs.fit_kernel(x, y, made.spec, solver, bias=made.bias)
+    kernel = dense.by_group(np.asarray(found), made.spec.groups)
+    for w, (_, _, wanted) in zip(kernel, exact(made, x, y, penalty, ridge), strict=True):
+        np.testing.assert_allclose(w, wanted, rtol=1e-9, atol=1e-10)
+
+
+@pytest.mark.usefixtures("double")
+@pytest.mark.parametrize("forced", some([False, True], True))
+def test_under_jit_it_has_derivatives(forced: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In x, y and the strength, from the matrix and from FFTs."""
+    if forced:
+        monkeypatch.setattr(linear, "FORMED_NUMBERS", 0)
+    made, rng = NAMED["groups"], np.random.default_rng(4)
+    x, y = made.noise()
+    dx, dy = rng.standard_normal(x.shape), rng.standard_normal(y.shape)
+
+    def loss(t: jax.Array) -> jax.Array:
+        solver = cs.NormalEquations(2.0 + t, Smooth())
+        w, b = solver.traced(x + t * dx, y + t * dy, made.spec, True)
+        return jnp.sum(jnp.sin(w)) + jnp.sum(b**2)
+
+    check_gradients(loss)

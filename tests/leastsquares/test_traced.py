@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import jax
@@ -11,7 +12,7 @@ import pytest
 
 import convsolve as cs
 from convsolve.operators.windows import normal_form
-from convsolve.solvers import spectral
+from convsolve.solvers import linear, spectral
 from support import dense
 from support.derivatives import check_gradients, check_second_derivatives
 from support.geometry import NAMED, Geometry, over_geometries
@@ -27,9 +28,9 @@ pytestmark = pytest.mark.usefixtures("double")
 
 def force(patch: pytest.MonkeyPatch) -> None:
     """No problem is small, and even short records take several blocks and batches."""
-    patch.setattr(spectral, "SMALL_NUMBERS", 0)
+    patch.setattr(linear, "FORMED_NUMBERS", 0)
     patch.setattr(spectral, "LEAST", {1: 8, 2: 4, 3: 4})
-    patch.setattr(spectral, "TURN_NUMBERS", 200)
+    patch.setattr(spectral, "BATCH_NUMBERS", 200)
 
 
 @pytest.fixture
@@ -56,25 +57,26 @@ def least_squares(x: Any, y: Any, spec: cs.ConvSpec, bias: bool, ridge: float = 
 
 @over_geometries(1, compiles=True)
 def test_products_and_gram_are_those_of_the_matrix(geometry: Geometry) -> None:
-    """Integers, up to the rounding of an FFT."""
+    """Integers, up to the rounding of an FFT; of the first group."""
     spec, shapes = geometry.spec, (geometry.x_shape, geometry.w_shape, geometry.y_shape)
     x, w, r = (a.astype(float) for a in geometry.integers(*shapes))
-    a = dense.design_matrix(x, spec)
+    a = dense.design_matrix(x, spec)[0]
+    w, r = (dense.by_group(v, spec.groups)[0] for v in (w, r))
+    alone = replace(spec.normal, groups=1)
 
     @jax.jit
     def parts(x: Any, w: Any, r: Any) -> Any:
-        x = normal_form(x, spec)
-        operator = spectral.Operator(x, spec.normal)
-        first = spectral.gram_of(x[..., : geometry.inputs], spec.normal)
-        return operator.forward(w), operator.adjoint(r), first
+        operator = spectral.Operator(normal_form(x, spec), alone)
+        r_of_a = operator.triangle(operator.x, jnp.zeros(2 * operator.shape[1:]))
+        return operator.forward(w), operator.adjoint(r), operator.gram(), r_of_a
 
     with pytest.MonkeyPatch.context() as patch:
         force(patch)
-        y, g, gram = parts(x, dense.by_group(w, spec.groups), r)
-    np.testing.assert_allclose(y, dense.convolve(x, w, spec), atol=1e-9)
-    products = a.swapaxes(1, 2) @ dense.by_group(r, spec.groups)
-    np.testing.assert_allclose(g, products, atol=1e-9)
-    np.testing.assert_allclose(gram, a[0].T @ a[0], atol=1e-9)
+        y, g, gram, triangle = parts(x[..., : geometry.inputs], w, r)
+    np.testing.assert_allclose(y, a @ w, atol=1e-9)
+    np.testing.assert_allclose(g, a.T @ r, atol=1e-9)
+    np.testing.assert_allclose(gram, a.T @ a, atol=1e-9)
+    np.testing.assert_allclose(triangle.T @ triangle, a.T @ a, atol=1e-9)
 
 
 @pytest.mark.usefixtures("forced")
@@ -113,26 +115,6 @@ def loss_along_a_line(name: str) -> Any:
         return jnp.sum(jnp.sin(w)) + jnp.sum(b**2)
 
     return loss
-
-
-@pytest.mark.parametrize("bias", some([False, True], True))
-@pytest.mark.parametrize(
-    ("records", "samples", "channels"), some([(1, 40, 1), (3, 30, 2), (6, 15, 1)], (3, 30, 2))
-)
-def test_few_lags_give_what_the_matrix_gives(
-    records: int, samples: int, channels: int, bias: bool, rng: np.random.Generator
-) -> None:
-    """The last has one row less than taps."""
-    spec = cs.ConvSpec(8, groups=channels)
-    x = rng.standard_normal((records, samples, channels))
-    y = rng.standard_normal((records, samples - 7, 2))
-    y[..., :channels] += 3
-    assert spectral.few_lags(spec, y.shape[1:-1])
-    assert not spectral.few_lags(spec, (6,))
-    w, b = fit(x, y, spec, bias, 0.1)
-    kernel, best = least_squares(x, y, spec, bias, 0.1)
-    np.testing.assert_allclose(w, kernel, rtol=1e-10, atol=1e-12)
-    np.testing.assert_allclose(b, best, rtol=1e-10, atol=1e-12)
 
 
 @pytest.mark.usefixtures("forced")
