@@ -10,6 +10,8 @@ import textwrap
 
 import pytest
 
+from support.slow import some
+
 START = """
 import sys, warnings
 import numpy as np
@@ -156,6 +158,7 @@ def test_solvers_made_before_jax():
     )
 
 
+@pytest.mark.slow
 def test_a_solver_pickled_before_jax():
     run(
         """
@@ -169,6 +172,7 @@ def test_a_solver_pickled_before_jax():
     )
 
 
+@pytest.mark.slow
 def test_jax_before_solvers():
     run("import jax, convsolve as cs; use(cs.NormalEquations(0.5))", start=USING)
 
@@ -190,6 +194,7 @@ def test_fit_kernel_of_a_solver_made_before_jax():
     """)
 
 
+@pytest.mark.slow
 def test_descent_made_before_jax():
     run("""
     made = cs.GradientDescent(steps=3, init=np.ones((3, 1, 1)), key=1)
@@ -206,6 +211,7 @@ def test_descent_made_before_jax():
     """)
 
 
+@pytest.mark.slow
 def test_the_loader_of_jax_is_as_it_was():
     run("""
     import importlib.machinery, importlib.util
@@ -237,6 +243,7 @@ def half_way(act):
 """
 
 
+@pytest.mark.slow
 def test_jax_imported_by_another_thread():
     run(
         """
@@ -322,14 +329,15 @@ def whole():
 )
 
 
-@pytest.mark.parametrize(
-    "call",
-    [
-        "cs.solve(problem, cs.GradientDescent(steps=1))",
-        "cs.fit_kernel(x, x[2:], problem.spec)",
-        "cs.fit_kernel(x, x[2:], problem.spec, cs.GradientDescent(steps=1))",
-    ],
-)
+DESCENT = "cs.solve(problem, cs.GradientDescent(steps=1))"
+CALLS = [
+    DESCENT,
+    "cs.fit_kernel(x, x[2:], problem.spec)",
+    "cs.fit_kernel(x, x[2:], problem.spec, cs.GradientDescent(steps=1))",
+]
+
+
+@pytest.mark.parametrize("call", some(CALLS, DESCENT))
 def test_ctrl_c_while_jax_comes_in(call):
     run(
         f"""
@@ -346,15 +354,15 @@ def test_ctrl_c_while_jax_comes_in(call):
     )
 
 
-@pytest.mark.parametrize(
-    "line",
-    [
-        "solve x.csv x.csv --lags 0 3 --solver adam",
-        "solve x.csv x.csv --lags 0 3 --solver lbfgs",
-        "compare x.csv x.csv --lags 0 3",
-        "demo",
-    ],
-)
+LINES = [
+    "solve x.csv x.csv --lags 0 3 --solver adam",
+    "solve x.csv x.csv --lags 0 3 --solver lbfgs",
+    "compare x.csv x.csv --lags 0 3",
+    "demo",
+]
+
+
+@pytest.mark.parametrize("line", some(LINES, "compare x.csv x.csv --lags 0 3"))
 def test_ctrl_c_on_the_command_line(line, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "x.csv").write_text("".join(f"{t * t % 7}\n" for t in range(60)))
@@ -369,6 +377,7 @@ def test_ctrl_c_on_the_command_line(line, tmp_path, monkeypatch):
     )
 
 
+@pytest.mark.slow
 def test_who_ignores_ctrl_c_goes_on_doing_so():
     run(
         """

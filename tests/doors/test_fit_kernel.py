@@ -56,7 +56,7 @@ DERIVED += [("groups", "svd"), ("wide", "svd")]
 
 
 @pytest.mark.parametrize(
-    ("name", "solver"), some(DERIVED, ("wide, bias", "qr"), ("bias", "normal"), ("groups", "svd"))
+    ("name", "solver"), some(DERIVED, ("wide, bias", "qr"), ("bias", "normal"), ("wide", "svd"))
 )
 def test_gradients_are_those_of_finite_differences(name: str, solver: str) -> None:
     """In x, y and ridge along random directions."""
@@ -82,7 +82,7 @@ def loss_along_a_line(name: str, solver: str) -> Callable[[jax.Array], jax.Array
     return loss
 
 
-@pytest.mark.parametrize("solver", some(SOLVERS, "svd", "normal"))
+@pytest.mark.parametrize("solver", some(SOLVERS, "normal"))
 def test_the_gradient_at_no_ridge_is_finite(solver: str) -> None:
     x, y, spec, _ = data("cropped")
 
@@ -104,7 +104,7 @@ def test_repeated_singular_values_have_gradients() -> None:
     assert float(jax.grad(loss)(0.0)) == pytest.approx(-4.0, rel=1e-12)
 
 
-@pytest.mark.parametrize("solver", [*SOLVERS, "fft"])
+@pytest.mark.parametrize("solver", some([*SOLVERS, "fft"], "auto", "fft"))
 def test_vmap_is_a_loop(solver: str) -> None:
     rng = np.random.default_rng(4)
     spec = cs.ConvSpec(3, padding="circular")
@@ -118,7 +118,7 @@ def test_vmap_is_a_loop(solver: str) -> None:
 EACH = list(product(["circular", "full", "valid"], [0.0, 0.5]))
 
 
-@pytest.mark.parametrize(("padding", "ridge"), some(EACH, ("circular", 0.0), ("full", 0.5)))
+@pytest.mark.parametrize(("padding", "ridge"), some(EACH, ("full", 0.5)))
 def test_fft_is_that_of_solve_and_differentiable(padding: str, ridge: float) -> None:
     rng = np.random.default_rng(5)
     spec = cs.ConvSpec(3, padding=padding, groups=2)
@@ -180,7 +180,7 @@ def test_the_eager_doors_point_here() -> None:
 
 
 @pytest.mark.parametrize("solver", some(SOLVERS, "auto", "qr"))
-@pytest.mark.parametrize("kind", some(["tone", "copy", "zeros", "ridge"], "tone", "copy"))
+@pytest.mark.parametrize("kind", some(["tone", "copy", "zeros", "ridge"], "tone"))
 def test_where_many_kernels_fit_it_is_the_shortest(kind: str, solver: str) -> None:
     """Two columns of A are independent in a tone, half of them beside a copied channel, none in
     zeros; a ridge within the rounding of A is none.
@@ -231,7 +231,7 @@ def test_one_deficient_problem_in_a_batch_spoils_no_other(bad: int) -> None:
         np.testing.assert_allclose(w, np.linalg.pinv(a, rcond=1e-12) @ y_of_one, rtol=1e-9)
 
 
-@pytest.mark.parametrize("solver", SOLVERS)
+@pytest.mark.parametrize("solver", some(SOLVERS, "qr", "auto"))
 def test_over_devices_it_has_gradients(solver: str) -> None:
     """x and y split over a mesh, the ridge in one piece, with the checks of `jax.shard_map`."""
     rng = np.random.default_rng(8)

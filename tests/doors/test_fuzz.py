@@ -234,6 +234,7 @@ DESCENTS = (
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=settings.default.max_examples // 10)  # each may compile anew
 @given(st.data(), st.sampled_from([np.float32, np.float64]), st.sampled_from(DESCENTS))
 def test_descent_ends_somewhere(data: st.DataObject, dtype: type, solver: cs.Solver) -> None:

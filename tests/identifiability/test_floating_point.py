@@ -123,9 +123,7 @@ def test_near_duplicates(bias: bool) -> None:
     ]  # fmt: skip
 
 
-@pytest.mark.parametrize(
-    ("taps", "bias"), some(product([4, 8, 16], [False, True]), (4, False), (16, True))
-)
+@pytest.mark.parametrize(("taps", "bias"), some(product([4, 8, 16], [False, True]), (4, False)))
 def test_low_pass_inputs(taps: int, bias: bool) -> None:
     """White noise through a window again and again: conditions from 1e2 to beyond 1e15."""
     rng = np.random.default_rng(taps)
@@ -238,7 +236,7 @@ def test_computed_tones_of_any_length_are_never_determined() -> None:
 BURSTS = list(product([0, 1, 3, 150, 195, 198, 199], ["valid", "full", "causal", "same"]))
 
 
-@pytest.mark.parametrize(("place", "padding"), some(BURSTS, *BURSTS[::5]))
+@pytest.mark.parametrize(("place", "padding"), some(BURSTS, *BURSTS[::7]))
 def test_bursts(place: int, padding: str) -> None:
     """At an edge the columns of one channel differ in size, or do not see it at all."""
     rng = np.random.default_rng(place)

@@ -57,6 +57,7 @@ def test_bias_descends_too_and_starts_at_zero() -> None:
     np.testing.assert_allclose(fit.bias, b, rtol=1e-12)
 
 
+@pytest.mark.slow
 def test_ragged_records_weigh_every_row_alike() -> None:
     """A record too short for a single window takes no part."""
     records = [X[0], X[1, :12], X[1, :3]]
@@ -82,6 +83,7 @@ def test_minibatches_reach_the_consistent_answer(groups: int, rng: np.random.Gen
     assert fit.ok
 
 
+@pytest.mark.slow
 def test_a_batch_of_all_rows_is_the_full_batch() -> None:
     full = cs.solve(PROBLEM, cs.GradientDescent(steps=20))
     batch = cs.solve(PROBLEM, cs.GradientDescent(steps=20, batch_size=54))
@@ -149,7 +151,7 @@ OPTIMIZERS = {
 EACH = list(product(OPTIMIZERS, (np.float32, np.float64)))
 
 
-@pytest.mark.parametrize(("name", "dtype"), some(EACH, ("lbfgs", np.float64), ("adam", np.float32)))
+@pytest.mark.parametrize(("name", "dtype"), some(EACH, ("adam", np.float32)))
 def test_any_optimizer_in_the_precision_of_the_data(name: str, dtype: type) -> None:
     problem = cs.Problem(X.astype(dtype), Y.astype(dtype), spec=SPEC)
     fit = cs.solve(problem, cs.GradientDescent(OPTIMIZERS[name], steps=4000, tol=1e-4))
@@ -173,7 +175,7 @@ def test_solved_is_decided_by_the_gradient() -> None:
 
 
 @pytest.mark.parametrize("via", ["convolution", "moments"])
-@pytest.mark.parametrize("bias", [False, True])
+@pytest.mark.parametrize("bias", some([False, True], True))
 def test_an_output_of_zeros_has_a_kernel_of_zeros(via: str, bias: bool) -> None:
     y = Y.copy()
     y[..., 1] = 0
@@ -190,7 +192,7 @@ def test_an_output_of_zeros_has_a_kernel_of_zeros(via: str, bias: bool) -> None:
     assert not nothing.kernel.any()
 
 
-@pytest.mark.parametrize("loss", ["mae", "huber"])
+@pytest.mark.parametrize("loss", some(["mae", "huber"], "huber"))
 def test_robust_losses_of_zeros_have_a_kernel_of_zeros(loss: str) -> None:
     fit = cs.solve(cs.Problem(X, 0 * Y, spec=SPEC), cs.GradientDescent(loss=loss, restarts=3))
     assert (fit.status, fit.stats["steps"], fit.kernel.any()) == ("solved", 0, False)
@@ -278,6 +280,7 @@ def test_a_run_from_near_the_answer_has_not_diverged() -> None:
     assert fit.status == "stagnated"
 
 
+@pytest.mark.slow
 def test_a_loss_below_zero_is_a_loss() -> None:
     def likeness(prediction: jnp.ndarray, target: jnp.ndarray) -> jnp.ndarray:
         p, t = prediction - prediction.mean(0), target - target.mean(0)

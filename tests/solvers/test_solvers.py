@@ -26,7 +26,14 @@ def solved(case: Case, solver: cs.Solver) -> cs.Solution:
     return fit
 
 
-@pytest.mark.parametrize(("solver", "name"), CLAIMED)
+# A closed form is cheap, a descent compiles for every shape.
+QUICK = [pair for pair in CLAIMED if TABLE[pair[0]].exact]
+QUICK += [
+    next(pair for pair in CLAIMED if pair[0] == s) for s, row in TABLE.items() if not row.exact
+]
+
+
+@pytest.mark.parametrize(("solver", "name"), some(CLAIMED, *QUICK))
 def test_claimed_case_is_solved(solver: str, name: str) -> None:
     row, case = TABLE[solver], CASES[name]
     assert row.solver.supports(case.problem.sizes(), case.problem.spec) is None
