@@ -22,6 +22,7 @@ ROWS = [
     {"linalg"},
     {"operators"},
     {"leastsquares"},
+    {"inference"},
     {"identifiability", "solvers"},
     {"kernel_text"},
     {"solution", "traced"},

@@ -27,31 +27,37 @@ FEW_COLUMNS = 1500
 
 _lock = threading.Lock()
 _inside: list[int] = []  # the thread of each who is within
-_limits: list[Any] = []  # of the first of them: knows how many threads there were before
+_before: list[int] = []  # how many threads each BLAS had when the first of them came
 
 
 @cache
-def _blas() -> Any:
+def _blas() -> tuple[Any, ...]:
     # Loaded first: what is not there yet cannot be told to use one thread.
     import scipy.linalg.blas  # noqa: F401
     from threadpoolctl import ThreadpoolController
 
-    return ThreadpoolController().select(user_api="blas")
+    return tuple(ThreadpoolController().select(user_api="blas").lib_controllers)
 
 
-def _free_limits() -> None:
-    """Let any thread change limits: from threadpoolctl 3.8 on whoever does so first keeps others
-    from it, without a word.
+def _set_threads(library: Any, threads: int) -> None:
+    """From threadpoolctl 3.8 on whoever sets a number first keeps others from it, without a word,
+    until that is cleared.
     """
-    for library in _blas().lib_controllers:
-        if (release := getattr(library, "clear_controlling_thread", None)) is not None:
-            release(force=True)
+    clear = getattr(library, "clear_controlling_thread", lambda force: None)
+    clear(force=True)
+    library.set_num_threads(threads)
+    clear(force=True)
+
+
+def _limit() -> None:
+    _before[:] = [library.get_num_threads() for library in _blas()]
+    for library in _blas():
+        _set_threads(library, 1)
 
 
 def _restore() -> None:
-    _free_limits()
-    _limits.pop().restore_original_limits()
-    _free_limits()
+    for library, threads in zip(_blas(), _before, strict=True):
+        _set_threads(library, threads)
 
 
 class one_blas_thread:
@@ -70,8 +76,7 @@ class one_blas_thread:
         self._ctrl_c.__enter__()
         with _lock:
             if not _inside:
-                _free_limits()
-                _limits.append(_blas().limit(limits=1))
+                _limit()
             _inside.append(threading.get_ident())
 
     @uninterrupted
@@ -107,7 +112,9 @@ if hasattr(os, "register_at_fork"):
 
 def blas_threads(columns: int) -> AbstractContextManager[None]:
     """`one_blas_thread` for factors of few columns, as many as BLAS likes for larger ones."""
-    return one_blas_thread() if columns <= FEW_COLUMNS else nullcontext()
+    if columns > FEW_COLUMNS or threading.get_ident() in _inside:
+        return nullcontext()
+    return one_blas_thread()
 
 
 def on_blas_threads(method: Callable[Concatenate[_S, _P], _T]) -> Callable[Concatenate[_S, _P], _T]:

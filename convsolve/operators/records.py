@@ -11,6 +11,7 @@ import numpy as np
 from ..cached import cached_property
 from ..problem.channels import by_channel
 from ..problem.nuisance import Nuisance
+from ..problem.rows import Rows
 from ..problem.spec import ConvSpec
 from .windows import normal_form, silenced
 
@@ -38,14 +39,11 @@ class Inputs:
 
     def __init__(self, x: Sequence[np.ndarray], spec: ConvSpec) -> None:
         self.spec, self.records = spec, x
-        shapes = [record.shape[:-1] for record in x]
-        counts = {shape: spec.output_shape(shape) for shape in set(shapes)}
-        self.row_shapes = [counts[shape] for shape in shapes]
-        self.rows = sum(map(math.prod, self.row_shapes))
+        self.kept = Rows.of(spec, (record.shape[:-1] for record in x))
+        self.rows = self.kept.count
         by_shape: dict[tuple[int, ...], list[int]] = {}
-        for i, shape in enumerate(shapes):
-            if math.prod(counts[shape]):
-                by_shape.setdefault(shape, []).append(i)
+        for i in self.kept.used:
+            by_shape.setdefault(x[i].shape[:-1], []).append(i)
         self.members = list(by_shape.values())
         self.stacks = [silenced(normal_form(stacked(x, m), spec), spec) for m in self.members]
         self.exponents = channel_exponents(self.stacks)
@@ -60,13 +58,7 @@ class Inputs:
 
     def by_record(self, values: np.ndarray) -> list[np.ndarray]:
         """What was computed row by row (groups, n) as ``(*T, groups)`` of each record."""
-        found = [np.empty((*shape, len(values))) for shape in self.row_shapes]
-        start = 0
-        for i in (i for members in self.members for i in members):
-            stop = start + math.prod(self.row_shapes[i])
-            found[i][...] = values[:, start:stop].T.reshape(found[i].shape)
-            start = stop
-        return found
+        return self.kept.by_record(values, [i for members in self.members for i in members])
 
 
 class Targets:

@@ -84,7 +84,7 @@ def _solution(fit: Solution) -> Figure:
 
 def _draw_fit(axes: Axes, fit: Solution, problem: Any) -> None:
     """Prediction and y of the first record, output 0: over rows; beyond 1-D against each other."""
-    first = next(i for i, shape in enumerate(problem.row_shapes) if all(shape))
+    first = problem.kept.used[0]
     found, rows = fit.predict(), problem.rows
     if problem.input.form != "record":
         found = found[first]

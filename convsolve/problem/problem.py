@@ -15,6 +15,7 @@ from .checks import choice, integer
 from .lags import EDGES, around_zero, lag_bounds, lag_geometry, trim
 from .nuisance import Nuisance
 from .records import Records, judge_trials, numeric, precision, read
+from .rows import Rows
 from .sizes import DEFAULT_LIMITS, Limits, Sizes
 from .spec import ConvSpec, Ints, Padding
 
@@ -39,7 +40,7 @@ class Problem:
 
     Attributes: ``spec``, ``bias``; ``in_channels`` and ``out_channels``; ``x`` and ``y``, the
     records ``(*W, Cin)`` and ``(*T, Cout)`` in ``dtype``, the precision of the answer;
-    ``row_shapes``, the outputs of each record.
+    ``kept``, the `Rows` of the design matrix, and ``row_shapes``, the outputs of each record.
 
     Nothing is copied that need not be: leave the arrays unchanged while the problem lives. Integers
     and bool are solved in float64, float16 and bfloat16 in float32, anything else in its own
@@ -109,7 +110,9 @@ class Problem:
         self.in_channels = x.channels
         self.dtype, self.data_eps, self._notes = precision(x, y)
         self.returns_jax = x.is_jax and (y is None or y.is_jax)
-        self.row_shapes = tuple(spec.output_shape(a.shape[:-1]) for a in x.arrays)
+        drops = self._lags is not None and self._lags[1] == "drop"
+        lengths = [a.shape[:-1] for a in x.arrays]
+        self.kept = Rows.of(spec, lengths, self.lag_shift if drops else ())
         self._judge_geometry()
         if y is None:
             self.out_channels = spec.groups if out_channels is None else out_channels
@@ -325,9 +328,14 @@ class Problem:
         )
 
     @property
+    def row_shapes(self) -> tuple[tuple[int, ...], ...]:
+        """(*T), the outputs of each record."""
+        return self.kept.shapes
+
+    @property
     def n_equations(self) -> int:
         """Rows of the design matrix, that is equations per output channel."""
-        return sum(map(math.prod, self.row_shapes))
+        return self.kept.count
 
     @property
     def n_unknowns(self) -> int:
@@ -357,13 +365,7 @@ class Problem:
         A tuple of arrays, one an axis, in two and three dimensions; a list of these for a list of
         records.
         """
-        starts = self.lag_shift
-        if self._lags is None or self._lags[1] != "drop":
-            starts = (0,) * self.spec.ndim
-        found: list[Any] = [
-            tuple(s + np.arange(n) for s, n in zip(starts, shape, strict=True))
-            for shape in self.row_shapes
-        ]
+        found: list[Any] = self.kept.in_y
         if self.spec.ndim == 1:
             found = [rows[0] for rows in found]
         return found if self.input.form == "list" else found[0]
@@ -383,7 +385,7 @@ class Problem:
         if self._lags is not None:
             lags = " × ".join(f"{a} to {b}" for a, b in self._lags[0])
             ends = f"lags {lags}, edges {self._lags[1]}"
-        short = sum(not math.prod(s) for s in self.row_shapes)
+        short = len(self.x) - len(self.kept.used)
         skipped = f" ({count(short, 'record')} too short to give a row)" if short else ""
         return (
             f"x: {self.input.describe(spec.ndim)}{skipped}; kernel: {taps}, {ends}{extras}; y: "

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from ..cached import cached_property
 from ..text import shown
 from .checks import MAX_ELEMENTS, choice, integer
 
@@ -167,7 +168,7 @@ class ConvSpec:
             for t, s, n in zip(self.output_shape(shape), self.stride, self.span, strict=True)
         )
 
-    @property
+    @cached_property
     def normal(self) -> ConvSpec:
         """The same windows over records already padded: padding "valid"."""
         return replace(self, padding="valid")

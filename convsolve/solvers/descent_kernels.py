@@ -48,7 +48,7 @@ class Stack(NamedTuple):
     def of(cls, inputs: Inputs, targets: Targets, dtype: Any) -> Stack:
         """Records in normal form, filled to one shape."""
         spec = inputs.spec
-        used = [i for i, shape in enumerate(inputs.row_shapes) if math.prod(shape)]
+        used = inputs.kept.used
         parts = [normal_form(inputs.records[i][None], spec)[0] for i in used]
         extent = tuple(max(axis) for axis in zip(*(p.shape for p in parts), strict=True))
         x = np.zeros((len(parts), *extent), dtype)
@@ -56,7 +56,7 @@ class Stack(NamedTuple):
         kept = np.zeros((len(parts), *counts), bool)
         for n, (i, part) in enumerate(zip(used, parts, strict=True)):
             x[n][tuple(map(slice, part.shape))] = part
-            kept[n][tuple(map(slice, inputs.row_shapes[i]))] = True
+            kept[n][tuple(map(slice, inputs.kept.shapes[i]))] = True
         y = np.concatenate([targets.records[i].reshape(-1, targets.exponents.size) for i in used])
         return cls(x, y, None if kept.all() else np.flatnonzero(kept))
 

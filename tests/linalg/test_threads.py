@@ -10,7 +10,7 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from types import FrameType, SimpleNamespace
+from types import FrameType
 from typing import Any
 
 import numpy as np
@@ -58,19 +58,16 @@ def test_small_products_wake_no_thread_of_blas(
 
 
 class Blas:
-    """Stands for BLAS, of so many threads, and for its limiter."""
+    """Stands for BLAS, of so many threads."""
 
     def __init__(self) -> None:
         self.number = 2
-        self.lib_controllers: list[Any] = []
 
-    def limit(self, limits: int) -> SimpleNamespace:
-        before, self.number = self.number, limits
+    def get_num_threads(self) -> int:
+        return self.number
 
-        def restore() -> None:
-            self.number = before
-
-        return SimpleNamespace(restore_original_limits=restore)
+    def set_num_threads(self, number: int) -> None:
+        self.number = number
 
     def work(self) -> None:
         assert self.number == 1
@@ -111,7 +108,7 @@ def test_ctrl_c_anywhere_leaves_blas_as_it_was(
     monkeypatch: pytest.MonkeyPatch, ctrl_c: None, times: int, depth: int
 ) -> None:
     blas = Blas()
-    monkeypatch.setattr(threads, "_blas", lambda: blas)
+    monkeypatch.setattr(threads, "_blas", lambda: (blas,))
 
     def once() -> None:
         with one_blas_thread():
@@ -124,7 +121,7 @@ def test_ctrl_c_anywhere_leaves_blas_as_it_was(
     points = 0
     while pressed_from(points + 1, times, once if depth == 1 else twice):
         assert blas.number == 2
-        assert threads._inside == threads._limits == []
+        assert threads._inside == []
         assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
         points += 1
     assert points > 20
@@ -133,7 +130,7 @@ def test_ctrl_c_anywhere_leaves_blas_as_it_was(
 def test_who_leaves_last_restores(monkeypatch: pytest.MonkeyPatch) -> None:
     """Also where another thread came first, and where Ctrl-C drives out the second."""
     blas = Blas()
-    monkeypatch.setattr(threads, "_blas", lambda: blas)
+    monkeypatch.setattr(threads, "_blas", lambda: (blas,))
     entered, leave = threading.Event(), threading.Event()
 
     def elsewhere() -> None:
@@ -157,7 +154,7 @@ def test_who_leaves_last_restores(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_traceback_that_is_kept_keeps_no_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     """As that of the last exception is, at a prompt."""
     blas = Blas()
-    monkeypatch.setattr(threads, "_blas", lambda: blas)
+    monkeypatch.setattr(threads, "_blas", lambda: (blas,))
 
     class Sum:
         def __iadd__(self, other: Any) -> Any:
