@@ -258,6 +258,7 @@ def test_jax_imported_by_another_thread():
     )
 
 
+@pytest.mark.slow
 def test_solvers_imported_while_another_thread_is_half_way_through_jax():
     run(
         """

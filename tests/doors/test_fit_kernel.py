@@ -39,7 +39,7 @@ def data(name: str) -> tuple[np.ndarray, np.ndarray, cs.ConvSpec, bool]:
 
 
 @pytest.mark.parametrize("solver", SOLVERS)
-@pytest.mark.parametrize("name", some(GEOMETRIES, "bias", "wide, bias"))
+@pytest.mark.parametrize("name", some(GEOMETRIES, "wide, bias"))
 @pytest.mark.filterwarnings("ignore::convsolve.IdentifiabilityWarning")
 def test_it_gives_the_answer_of_solve(name: str, solver: str) -> None:
     x, y, spec, bias = data(name)
@@ -56,7 +56,7 @@ DERIVED += [("groups", "svd"), ("wide", "svd")]
 
 
 @pytest.mark.parametrize(
-    ("name", "solver"), some(DERIVED, ("wide, bias", "qr"), ("bias", "normal"), ("wide", "svd"))
+    ("name", "solver"), some(DERIVED, ("wide, bias", "qr"), ("bias", "normal"))
 )
 def test_gradients_are_those_of_finite_differences(name: str, solver: str) -> None:
     """In x, y and ridge along random directions."""
@@ -82,6 +82,7 @@ def loss_along_a_line(name: str, solver: str) -> Callable[[jax.Array], jax.Array
     return loss
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("solver", some(SOLVERS, "normal"))
 def test_the_gradient_at_no_ridge_is_finite(solver: str) -> None:
     x, y, spec, _ = data("cropped")
@@ -143,7 +144,7 @@ def test_descent_runs_inside_jit() -> None:
     np.testing.assert_allclose(w, fit.kernel, rtol=1e-12)
 
 
-@pytest.mark.parametrize("solver", SOLVERS)
+@pytest.mark.parametrize("solver", some(SOLVERS, "qr", "auto"))
 def test_a_second_call_compiles_nothing(solver: str, compiled: list[str]) -> None:
     x, y, spec, _ = data("stride")
     cs.fit_kernel(x, y, spec, SOLVERS[solver](0.5))
@@ -220,7 +221,7 @@ def test_any_condition_is_solved_to_rounding(exponent: int, solver: str) -> None
     assert np.abs(found - w).max() <= 1e-13 * 10.0**exponent
 
 
-@pytest.mark.parametrize("bad", [0, 3])
+@pytest.mark.parametrize("bad", some([0, 3], 3))
 def test_one_deficient_problem_in_a_batch_spoils_no_other(bad: int) -> None:
     rng = np.random.default_rng(7)
     x, y = rng.standard_normal((4, 40)), rng.standard_normal((4, 35))
@@ -231,7 +232,7 @@ def test_one_deficient_problem_in_a_batch_spoils_no_other(bad: int) -> None:
         np.testing.assert_allclose(w, np.linalg.pinv(a, rcond=1e-12) @ y_of_one, rtol=1e-9)
 
 
-@pytest.mark.parametrize("solver", some(SOLVERS, "qr", "auto"))
+@pytest.mark.parametrize("solver", some(SOLVERS, "auto"))
 def test_over_devices_it_has_gradients(solver: str) -> None:
     """x and y split over a mesh, the ridge in one piece, with the checks of `jax.shard_map`."""
     rng = np.random.default_rng(8)

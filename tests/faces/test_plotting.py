@@ -223,6 +223,7 @@ def test_without_matplotlib_the_extra_is_named(full, monkeypatch):
         plot(cs.identify(full))
 
 
+@pytest.mark.slow
 def test_neither_pyplot_nor_global_settings_are_touched():
     script = """
 import sys, matplotlib

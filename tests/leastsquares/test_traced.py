@@ -80,7 +80,7 @@ def test_products_and_gram_are_those_of_the_matrix(geometry: Geometry) -> None:
 
 
 @pytest.mark.usefixtures("forced")
-@pytest.mark.parametrize("name", some(TALL, "groups", "image"))
+@pytest.mark.parametrize("name", some(TALL, "groups"))
 def test_it_gives_the_least_squares_answer(name: str) -> None:
     x, y, spec, bias = data(name)
     fitted = jax.jit(lambda x, y, ridge: fit(x, y, spec, bias, ridge))
@@ -117,6 +117,7 @@ def loss_along_a_line(name: str) -> Any:
     return loss
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("forced")
 def test_vmap_is_a_loop() -> None:
     x, y, spec, bias = data("groups")
@@ -127,7 +128,7 @@ def test_vmap_is_a_loop() -> None:
 
 
 @pytest.mark.usefixtures("forced")
-@pytest.mark.parametrize("bias", [False, True])
+@pytest.mark.parametrize("bias", some([False, True], True))
 def test_what_no_window_reads_is_not_there(bias: bool) -> None:
     """1e20 in a sample between windows would leave an FFT no digit, and a mean none either."""
     x, y, spec, _ = data("beyond the kernel")
@@ -146,6 +147,7 @@ def test_what_no_window_reads_is_not_there(bias: bool) -> None:
     assert slopes[:, ~unread].any()
 
 
+@pytest.mark.slow
 def test_float32_beside_an_offset(rng: np.random.Generator) -> None:
     """Means are taken off first, where 1e4 would leave three digits of x."""
     spec = cs.ConvSpec(40)

@@ -146,6 +146,7 @@ def test_gather_rows(geometry):
     np.testing.assert_array_equal(found, dense.design_matrix(x, spec)[:, rows])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("padding", some(["full", "circular"], "circular"))
 def test_rows_are_differentiable_in_x(padding):
     # <A(x), M> is linear in x: its gradient adds up M over the places where a sample is read.

@@ -74,6 +74,7 @@ def test_the_word_is_true_at_any_condition(times, noise, outputs):
     assert fit.status == "solved" or times > 3
 
 
+@pytest.mark.slow
 def test_image_and_volume():
     rng = np.random.default_rng(6)
     for shape, taps in (((60, 50), (9, 8)), ((20, 18, 16), (4, 3, 5))):

@@ -87,6 +87,7 @@ def test_starts_keys_and_restarts_are_the_same(init: str) -> None:
         np.testing.assert_allclose(other.kernel, one.kernel, rtol=1e-12, atol=1e-14)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", some(["blocks", "ragged", "groups"], "ragged"))
 def test_float32_data_iterate_in_float32(name: str) -> None:
     one, other = both(stated(name, np.float32), OPTIMIZERS["momentum"], steps=50, tol=NEVER)
@@ -267,6 +268,7 @@ def test_fit_kernel_takes_the_same_steps(name: str) -> None:
         np.testing.assert_allclose(other, one, rtol=1e-12, atol=1e-13)
 
 
+@pytest.mark.slow
 def test_fit_kernel_maps_and_refuses() -> None:
     rng = np.random.default_rng(4)
     xs, ys = rng.standard_normal((5, 30, 2)), rng.standard_normal((5, 28, 1))
