@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..linalg.factor import Factor
-from ..linalg.lapack import graded_svd
+from ..linalg.lapack import graded_svd, svd
 from ..linalg.minimum_norm import outside
 from ..problem.checks import number
 from ..text import count, line
@@ -172,7 +172,7 @@ def _spectrum(
     if not a.shape[1]:
         return np.zeros(0), np.zeros((0, columns)), unit
     if a.shape[1] > most:
-        _, values, vt = np.linalg.svd(a, full_matrices=False)
+        _, values, vt = svd(a)
         v = vt.T
     else:
         # Beside a large offset, or columns of larger units, a plain SVD loses the small values.

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..linalg.factor import Factor
+from ..linalg.lapack import singular_values
 from ..problem.problem import Problem
 from ..problem.spec import smallest
 from ..text import count
@@ -248,7 +249,7 @@ def _channel_ranks(diagnosis: Diagnosis, group: int) -> list[int]:
         return [factor.rank]
 
     def rank(columns: np.ndarray) -> int:
-        values = np.linalg.svd(columns, compute_uv=False)
+        values = singular_values(columns)
         return int((values > factor.band.tolerance).sum())
 
     return [rank(factor.r[:, c::channels]) for c in range(channels)]

@@ -10,7 +10,7 @@ import numpy as np
 
 from ..cached import cached_property
 from ..linalg.factor import Cholesky, Factor, Truncated, cholesky_factor, factor_of
-from ..linalg.lapack import graded_singular_values
+from ..linalg.lapack import graded_singular_values, svd
 from ..linalg.qr import tree_qr, without_dust
 from ..linalg.rank import EPS
 from ..linalg.ridge_dual import RidgeDual
@@ -281,7 +281,7 @@ class System:
             exact = self.qr_factor(group)
             return (factor if exact is None else exact).extremes(most)
         scale = np.ldexp(1.0, factor.exponents - factor.unit)
-        last = scale[:, None] * np.linalg.svd(factor.r * scale)[2][-CORRECTED_VECTORS:].T
+        last = scale[:, None] * svd(factor.r * scale)[2][-CORRECTED_VECTORS:].T
         last = np.ldexp(last, -self.scaling.relative[group][:, None])
         gram = self.operator.product_gram(group, last)
         # Nearly orthogonal columns: brought to norm one, their Gram loses no digits.

@@ -25,12 +25,14 @@ from .lapack import (
     graded_singular_values,
     inverse_row_norms,
     least_square,
+    singular_values,
     solve_triangular,
+    svd,
 )
 from .minimum_norm import CLUSTER, RowSpace, Within, afford_complement, distances, outside
 from .qr import tall_svd, tree_qr
 from .rank import EPS, Band, band_of, tolerance_of
-from .threads import blas_threads, on_blas_threads
+from .threads import on_blas_threads, one_blas_thread
 
 # A share of σ_P² whose loss is not felt in standard errors.
 NEGLIGIBLE = 1e-6
@@ -101,8 +103,7 @@ class Factor(ABC):
     @on_blas_threads
     def svd(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Economical: u (q, q), s (q,) descending, vt (q, P)."""
-        u, s, vt = np.linalg.svd(self.r)
-        return u, s, vt
+        return svd(self.r)
 
     @cached_property
     def band(self) -> Band:
@@ -128,7 +129,7 @@ class Factor(ABC):
     def _user_values(self, r: np.ndarray) -> np.ndarray:
         if r.size and self.graded:
             return graded_singular_values(r)
-        return np.linalg.svd(r, compute_uv=False)
+        return singular_values(r)
 
     @on_blas_threads
     def extremes(self, spectrum_columns: int) -> tuple[float, float]:
@@ -401,7 +402,8 @@ class Truncated(Factor):
     def null_basis(self) -> np.ndarray:
         """Orthonormal null vectors of the equilibrated matrix, as columns (P, nullity)."""
         afford_complement(self.columns)
-        return np.linalg.qr(self.row_basis, mode="complete")[0][:, self.rank :]
+        with one_blas_thread():
+            return np.linalg.qr(self.row_basis, mode="complete")[0][:, self.rank :]
 
     @cached_property
     @on_blas_threads
@@ -467,9 +469,7 @@ class Truncated(Factor):
 
 
 def _singular_values(r: np.ndarray) -> np.ndarray:
-    with blas_threads(min(r.shape)):
-        wide = len(r) < r.shape[1]
-        return np.linalg.svd(tree_qr([r.T]) if wide else r, compute_uv=False)
+    return singular_values(tree_qr([r.T]) if len(r) < r.shape[1] else r)
 
 
 def factor_of(r: np.ndarray, exponents: np.ndarray, rows: int) -> Factor:

@@ -1,10 +1,12 @@
-"""Routines of LAPACK and BLAS on one triangle: Cholesky, solves, singular values."""
+"""Routines of LAPACK and BLAS: Cholesky, solves with a triangle, singular values."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import numpy as np
+
+from .threads import one_blas_thread
 
 
 def cholesky(gram: np.ndarray) -> np.ndarray | None:
@@ -47,6 +49,19 @@ def inverse_row_norms(r: np.ndarray) -> np.ndarray:
     return np.linalg.norm(inverse, axis=1)
 
 
+def singular_values(a: np.ndarray) -> np.ndarray:
+    """Those of any matrix, descending."""
+    with one_blas_thread():
+        return np.linalg.svd(a, compute_uv=False)
+
+
+def svd(a: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Economical u (n, k), s (k,) descending and vt (k, P) of a (n, P)."""
+    with one_blas_thread():
+        u, s, vt = np.linalg.svd(a, full_matrices=False)
+    return u, s, vt
+
+
 def graded_singular_values(r: np.ndarray) -> np.ndarray:
     """By one-sided Jacobi rotations, which keep the digits of columns of very different size."""
     return _by_rotations(r, joba=0, jobv=3)[0]
@@ -60,7 +75,8 @@ def graded_svd(a: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def _by_rotations(a: np.ndarray, joba: int, jobv: int) -> tuple[np.ndarray, np.ndarray]:
     from scipy.linalg.lapack import dgejsv
 
-    values, _, v, work, _, info = dgejsv(a, joba=joba, jobu=3, jobv=jobv, jobr=0)
+    with one_blas_thread():
+        values, _, v, work, _, info = dgejsv(a, joba=joba, jobu=3, jobv=jobv, jobr=0)
     assert info == 0
     return values * (work[0] / work[1]), v
 
@@ -88,7 +104,7 @@ def extreme_singular_values(r: np.ndarray, missing: Any = 0.0) -> tuple[float, f
         (largest, first), (least, last) = top(lambda v: r.T @ (r @ v)), top(inverse)
         squares = [(largest, first), (1 / least, last)]
     except ArpackNoConvergence:  # values so close together need the whole spectrum
-        _, values, vt = np.linalg.svd(r)
+        _, values, vt = svd(r)
         squares = [(values[0] ** 2, vt[0]), (values[-1] ** 2, vt[-1])]
     found = [float(np.sqrt(value + missing * v @ v)) for value, v in squares]
     return found[0], found[1]

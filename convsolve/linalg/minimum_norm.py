@@ -9,6 +9,7 @@ import numpy as np
 
 from .lapack import solve_triangular
 from .qr import tall_qr
+from .threads import one_blas_thread
 
 # Units within so many powers of two of each other are alike.
 CLUSTER = 8
@@ -116,12 +117,13 @@ class RowSpace:
         else:
             from scipy.linalg import qr
 
-            if basis is None:
-                order = np.lexsort((-relative[:, 0], ~live))
-            else:
-                spanning, order = _by_unit(spanning, relative[:, 0], rounding)
-            graded = np.ldexp(spanning, relative)[order]
-            sorted_q, t, pivots = qr(graded, mode="economic", pivoting=True, check_finite=False)
+            with one_blas_thread():
+                if basis is None:
+                    order = np.lexsort((-relative[:, 0], ~live))
+                else:
+                    spanning, order = _by_unit(spanning, relative[:, 0], rounding)
+                graded = np.ldexp(spanning, relative)[order]
+                sorted_q, t, pivots = qr(graded, mode="economic", pivoting=True, check_finite=False)
         q = np.empty_like(sorted_q)
         q[order] = sorted_q
         if basis is None:

@@ -7,7 +7,8 @@ from collections.abc import Iterable, Iterator, Sequence
 import numpy as np
 
 from ..problem.sizes import DEFAULT_LIMITS, tree_height
-from .threads import blas_threads
+from .lapack import svd
+from .threads import one_blas_thread
 
 # Columns that a QR eliminates together: the fastest or nearly so from 20 to 2 000 columns.
 PANEL = 64
@@ -65,15 +66,16 @@ def tree_qr(blocks: Iterable[np.ndarray], rows: int = DEFAULT_LIMITS.tree_rows) 
     Source: J. Demmel, L. Grigori, M. Hoemmen and J. Langou, SIAM J. Sci. Comput. 34 (2012) A206.
     """
     pending: list[np.ndarray] = []
-    for i, parts in enumerate(_gathered(blocks, rows), start=1):
-        r = _triangle(parts)
-        # The trailing zeros of the count say how many pending triangles have the size of this one.
-        while i % 2 == 0:
-            r, i = _merged(pending.pop(), r), i // 2
-        pending.append(r)
-    r = pending.pop()
-    while pending:
-        r = _merged(pending.pop(), r)
+    with one_blas_thread():
+        for i, parts in enumerate(_gathered(blocks, rows), start=1):
+            r = _triangle(parts)
+            # Trailing zeros of the count: how many pending triangles have the size of this one.
+            while i % 2 == 0:
+                r, i = _merged(pending.pop(), r), i // 2
+            pending.append(r)
+        r = pending.pop()
+        while pending:
+            r = _merged(pending.pop(), r)
     return np.triu(np.ascontiguousarray(r))
 
 
@@ -95,10 +97,10 @@ def tall_qr(a: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """
     rows, columns = a.shape
     height = max(CACHED_NUMBERS // max(columns, 1), 2 * columns)
-    if rows < 2 * height:
-        q, r = np.linalg.qr(a)
-        return q, r
-    with blas_threads(columns):
+    with one_blas_thread():
+        if rows < 2 * height:
+            q, r = np.linalg.qr(a)
+            return q, r
         parts = [np.linalg.qr(block) for block in np.array_split(a, rows // height)]
     joint, r = tall_qr(np.concatenate([top for _, top in parts]))
     turns = np.split(joint, len(parts))
@@ -108,5 +110,5 @@ def tall_qr(a: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def tall_svd(a: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Economical u (n, k), s (k,) descending and vt (k, k) of a tall ``a`` (n, k)."""
     q, r = tall_qr(a)
-    u, s, vt = np.linalg.svd(r)
+    u, s, vt = svd(r)
     return q @ u, s, vt

@@ -22,7 +22,10 @@ _S = TypeVar("_S", bound=_Sized)
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
 
-# More columns than this keep several threads of BLAS busy.
+# A Cholesky of more columns than this, and solves with it, keep several threads of BLAS busy. A QR
+# and an SVD do not: with a thread for each core, at 2 000 columns, they are 1.6 times as fast on a
+# quiet machine, and beside other work 4 and 25 times as slow, since all wait for each other at
+# every column.
 FEW_COLUMNS = 1500
 
 _lock = threading.Lock()

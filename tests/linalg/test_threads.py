@@ -18,7 +18,7 @@ import pytest
 from threadpoolctl import threadpool_info, threadpool_limits
 
 import convsolve as cs
-from convsolve.linalg import threads
+from convsolve.linalg import qr, threads
 from convsolve.linalg.threads import one_blas_thread
 from convsolve.operators import gram as toeplitz
 from convsolve.operators import overlap_save as series
@@ -29,25 +29,43 @@ def blas_threads() -> set[int]:
     return {each["num_threads"] for each in threadpool_info() if each["user_api"] == "blas"}
 
 
+def noting(seen: list[set[int]], of: Callable[..., Any]) -> Callable[..., Any]:
+    """``of``, which notes first how many threads BLAS has."""
+
+    def noted(*args: Any, **kwargs: Any) -> Any:
+        seen.append(blas_threads())
+        return of(*args, **kwargs)
+
+    return noted
+
+
+def test_a_qr_and_an_svd_wake_no_thread_of_blas(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of however many columns: beside other work they wait for each other at every one."""
+    seen: list[set[int]] = []
+    monkeypatch.setattr(threads, "FEW_COLUMNS", 0)
+    monkeypatch.setattr(qr, "_triangle", noting(seen, qr._triangle))
+    monkeypatch.setattr(np.linalg, "svd", noting(seen, np.linalg.svd))
+    x = np.ones((3000, 8))
+    with threadpool_limits(2, user_api="blas"):
+        problem = cs.Problem(x, x[:, :1], kernel_size=20, padding="causal")
+        with pytest.warns(cs.IdentifiabilityWarning, match="rank 20 of 160"):
+            cs.solve(problem, cs.LeastSquares("svd"))
+        assert blas_threads() == {2}
+    assert len(seen) > 2
+    assert all(each == {1} for each in seen)
+
+
 @pytest.mark.parametrize("solver", [cs.NormalEquations(), cs.ConjugateGradient()])
 def test_small_products_wake_no_thread_of_blas(
     monkeypatch: pytest.MonkeyPatch, solver: cs.Solver
 ) -> None:
     """Whatever the columns of a factor: beside other work the threads of BLAS stall."""
     seen: list[set[int]] = []
-
-    def noting(of: Callable[..., Any]) -> Callable[..., Any]:
-        def noted(*args: Any) -> Any:
-            seen.append(blas_threads())
-            return of(*args)
-
-        return noted
-
     x, y = np.random.default_rng(0).standard_normal((2, 3000, 8))
     cs.solve(cs.Problem(x[:, :1], y[:, :1], kernel_size=20, padding="causal"), solver)
     monkeypatch.setattr(threads, "FEW_COLUMNS", 0)
-    monkeypatch.setattr(toeplitz, "_correlated", noting(toeplitz._correlated))
-    monkeypatch.setattr(circulant, "times", noting(circulant.times))
+    monkeypatch.setattr(toeplitz, "_correlated", noting(seen, toeplitz._correlated))
+    monkeypatch.setattr(circulant, "times", noting(seen, circulant.times))
     with threadpool_limits(2, user_api="blas"):
         problem = cs.Problem(x, y, kernel_size=20, padding="causal")
         assert cs.identify(problem).unique
