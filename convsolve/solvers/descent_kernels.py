@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any, NamedTuple
 
 import jax
@@ -27,6 +27,9 @@ from ..problem.spec import ConvSpec
 
 # The optimizer where none is given.
 ADAM = optax.adam(5e-2)
+
+# Shapes of data for which compiled steps are kept, some 5 MB each; JAX would keep thousands.
+KEPT_SHAPES = 32
 
 Loss = str | Callable[[Any, Any], Any]
 
@@ -242,7 +245,6 @@ def _norm(columns: Any) -> Any:
     return largest * jnp.sqrt(jnp.sum((columns / unit) ** 2, axis=0))
 
 
-@partial(jax.jit, static_argnames=("optimizer", "loss", "batch", "spec", "bias"))
 def advance(
     run: Any, data: Any, scale: Any, delta: Any, first: Any, count: Any, *,
     optimizer: Any, loss: Loss, batch: int | None, spec: ConvSpec | None, bias: bool,
@@ -284,6 +286,15 @@ def advance(
         return jnp.stack(found)
 
     return run, jax.vmap(judge, out_axes=1)(run[0])
+
+
+@lru_cache(maxsize=KEPT_SHAPES)
+def compiled(*shapes: Any, **static: Any) -> Callable[..., Any]:
+    """`advance` with those settings, compiled for data of those shapes, and kept for the last few.
+
+    A function of its own for each: JAX keeps what it has compiled as long as the function lives.
+    """
+    return jax.jit(partial(advance, **static))
 
 
 class Measured(NamedTuple):

@@ -45,7 +45,8 @@ class GradientDescent(Solver):
 
     Args:
         optimizer: any ``optax.GradientTransformation``, `optax.lbfgs` too; Adam at 5e-2 by default.
-            Keep one object: two of the same settings are unequal, and compile twice.
+            Keep one object: two of the same settings are unequal, and compile twice. What was
+            compiled is kept for the last 32 shapes of data.
         loss: "mse", "mae", "huber", or a callable of (prediction, target), each (rows, Cout), whose
             value (elementwise or scalar) is averaged.
         steps: steps at most; another number compiles nothing.
@@ -299,12 +300,15 @@ class _Run:
         data: Stack | Rows,
         progress: Progress | None,
     ) -> None:
+        import jax
+
+        from .descent_kernels import compiled
+
         self._solver, self._regression, self._progress = solver, regression, progress
         self._y, design = data.y, regression.system.design
         self._shape, self._dtype = design.kernel_shape, design.dtype
         rows, scaling = design.sizes.rows, regression.scaling
         bias = design.nuisance.constant
-        self._static = solver.static(rows, design.spec, bias)
         # Norms are those of the data's rows, which fewer rows of the same mean fall short of.
         weight = math.sqrt(data.y.shape[0] / rows)
         self._a_norm = np.repeat(scaling.a_norm, design.sizes.outputs)
@@ -316,6 +320,9 @@ class _Run:
         )
         delta = np.asarray(solver.huber_delta, design.dtype)
         self._fixed: Any = (data, scale.astype(design.dtype), delta)
+        kinds = ((np.shape(leaf), str(leaf.dtype)) for leaf in jax.tree.leaves(self._fixed))
+        static = solver.static(rows, design.spec, bias)
+        self._advance = compiled(solver.restarts, *kinds, **static)
 
     def _sizes_of_y(self, weight: float, bias: bool) -> tuple[np.ndarray, np.ndarray]:
         """‖y‖ and ‖y‖₁ (Cout,) in the user's units, the bias projected out: no offset of y may
@@ -354,10 +361,10 @@ class _Run:
 
     def _advanced(self, count: int) -> tuple[Any, Measured]:
         """Parameters after ``count`` more steps, and what they are judged by."""
-        from .descent_kernels import Measured, advance
+        from .descent_kernels import Measured
 
         first = 0 if not count else self.look.step
-        self._state, found = advance(self._state, *self._fixed, first, count, **self._static)
+        self._state, found = self._advance(self._state, *self._fixed, first, count)
         return self._state[0], Measured(*np.asarray(found))
 
     def _reason_to_end(self, interrupted: bool) -> str | None:

@@ -11,6 +11,7 @@ import optax
 import pytest
 
 import convsolve as cs
+from convsolve.solvers import descent_kernels
 from convsolve.solvers import gradient_descent as gradient_module
 from support.slow import some
 
@@ -358,3 +359,14 @@ def test_bad_settings_are_named() -> None:
         cs.GradientDescent(tol=0.0)
     with pytest.raises(ValueError, match=r"init has shape \(4,\), the kernel \(4, 2, 3\)"):
         cs.solve(PROBLEM, cs.GradientDescent(init=np.zeros(4)))
+
+
+@pytest.mark.slow
+def test_what_many_shapes_have_compiled_is_not_kept_for_ever() -> None:
+    """The last few shapes, and for those nothing compiles."""
+    solver = cs.GradientDescent(steps=1)
+    kept = descent_kernels.compiled.cache_info().maxsize
+    assert kept is not None
+    for rows in range(20, 20 + kept + 5):
+        cs.solve(cs.Problem(RNG.standard_normal(rows), np.ones(rows - 1), kernel_size=2), solver)
+    assert descent_kernels.compiled.cache_info().currsize == kept
