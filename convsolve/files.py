@@ -1,6 +1,6 @@
 """Reading arrays from files that may be damaged or hostile; writing files whole or not at all.
 
-Every reader judges a file before it takes memory for it: nothing is unpickled, no header is
+Every reader checks a file before it takes memory for it: nothing is unpickled, no header is
 believed beyond the bytes that are there, no archive is inflated past ``max_bytes``, nor before all
 its headers have been read. What is wrong with a file is a ValueError of one line that begins with
 its name; a file that is missing or may not be read is the OSError that Python gives.
@@ -53,7 +53,7 @@ _MOST = {zipfile.ZIP_STORED: 1, zipfile.ZIP_DEFLATED: 1032}
 
 @contextmanager
 def _about(subject: str) -> Iterator[None]:
-    """Put ``subject`` before what is judged wrong inside, all in one line."""
+    """Put ``subject`` before what is wrong inside, all in one line."""
     try:
         yield
     except (*_DAMAGE, OSError) as error:
@@ -89,7 +89,7 @@ def _opened(path: str | os.PathLike[str]) -> Iterator[tuple[BinaryIO, int]]:
             yield stream, os.fstat(stream.fileno()).st_size
 
 
-def _judge_size(size: int, max_bytes: int) -> None:
+def _check_size(size: int, max_bytes: int) -> None:
     if size > max_bytes:
         raise ValueError(
             f"holds {size} bytes of data, more than the {max_bytes} allowed; "
@@ -97,12 +97,12 @@ def _judge_size(size: int, max_bytes: int) -> None:
         )
 
 
-def _judge_dtype(dtype: np.dtype) -> None:
+def _check_dtype(dtype: np.dtype) -> None:
     if dtype.kind not in "biufcmMUS" or not dtype.itemsize:
         raise ValueError(f"is of dtype {dtype}, not plain numbers; save it as x.astype(float)")
 
 
-def _judge_name(name: str) -> None:
+def _check_name(name: str) -> None:
     if not name.isprintable() or not name.strip(". ") or "/" in name or "\\" in name:
         raise ValueError(f"member {name!r} is named like a path; give arrays plain names")
 
@@ -115,7 +115,7 @@ def _silence() -> Iterator[None]:
         yield
 
 
-def _judge_npy(stream: IO[bytes], size: int) -> None:
+def _check_npy(stream: IO[bytes], size: int) -> None:
     """Refuse a .npy ``stream`` of ``size`` bytes whose header does not agree with that size."""
     head = io.BytesIO(stream.read(_HEADER_BYTES))
     try:
@@ -124,7 +124,7 @@ def _judge_npy(stream: IO[bytes], size: int) -> None:
     except _HEADER_ERRORS as error:
         reason = str(error).split("\n")[0]
         raise ValueError(f"has no .npy header ({reason}); write it with numpy.save") from error
-    _judge_dtype(dtype)
+    _check_dtype(dtype)
     claimed = dtype.itemsize
     for extent in shape:
         claimed *= extent
@@ -141,7 +141,7 @@ def _read_npy(stream: IO[bytes]) -> np.ndarray:
         return np.lib.format.read_array(stream, allow_pickle=False)
 
 
-def _judge_member(archive: zipfile.ZipFile, info: zipfile.ZipInfo, size: int) -> None:
+def _check_member(archive: zipfile.ZipFile, info: zipfile.ZipInfo, size: int) -> None:
     """Refuse a member of an archive of ``size`` bytes by what it claims, and by its header."""
     if info.flag_bits & _ENCRYPTED:
         raise ValueError("is encrypted; write it without a password")
@@ -154,7 +154,7 @@ def _judge_member(archive: zipfile.ZipFile, info: zipfile.ZipInfo, size: int) ->
             "copy or write it again"
         )
     with archive.open(info) as member:
-        _judge_npy(member, info.file_size)
+        _check_npy(member, info.file_size)
 
 
 def read_arrays(
@@ -182,16 +182,16 @@ def read_arrays(
         members: dict[str, zipfile.ZipInfo] = {}
         for info in archive.infolist():
             name = info.orig_filename.removesuffix(".npy")
-            _judge_name(name)
+            _check_name(name)
             if name in members:
                 raise ValueError(f"member {name!r} is there twice; write each array once")
             members[name] = info
         if names is not None:
             members = {name: info for name, info in members.items() if name in names}
-        _judge_size(sum(info.file_size for info in members.values()), max_bytes)
+        _check_size(sum(info.file_size for info in members.values()), max_bytes)
         for name, info in members.items():
             with _about(f"member {name!r}"):
-                _judge_member(archive, info, size)
+                _check_member(archive, info, size)
         arrays = {}
         for name, info in members.items():
             with _about(f"member {name!r}"), archive.open(info) as member:
@@ -220,8 +220,8 @@ def read_array(path: str | os.PathLike[str], *, max_bytes: int = MAX_BYTES) -> n
     suffix = Path(_name(path)).suffix.lower()
     if suffix == ".npy":
         with _opened(path) as (stream, size):
-            _judge_size(size, max_bytes)
-            _judge_npy(stream, size)
+            _check_size(size, max_bytes)
+            _check_npy(stream, size)
             stream.seek(0)
             return _read_npy(stream)
     if suffix not in (".csv", ".txt"):
@@ -269,7 +269,7 @@ def _read_table(path: str | os.PathLike[str], max_bytes: int) -> tuple[list[str]
         _opened(path) as (stream, size),
         io.TextIOWrapper(stream, encoding="utf-8-sig", newline="") as text,
     ):
-        _judge_size(size, max_bytes)
+        _check_size(size, max_bytes)
         reader = csv.reader(text)
         rows = ((reader.line_num, row) for row in reader)
         try:
@@ -386,9 +386,9 @@ def write_npz(
         for name, value in arrays.items():
             array = np.asarray(value)
             with _about(f"{os.fspath(path)}:"):
-                _judge_name(name)
+                _check_name(name)
             with _about(f"{os.fspath(path)}: member {name!r}"):
-                _judge_dtype(array.dtype)
+                _check_dtype(array.dtype)
             with archive.open(zipfile.ZipInfo(f"{name}.npy"), "w", force_zip64=True) as member:
                 np.lib.format.write_array(member, array, allow_pickle=False)
 

@@ -166,10 +166,10 @@ class Solution:
         y_all = np.concatenate([b.reshape(-1, channels) for b in _given(problem)]).astype(float)
         p_all = np.concatenate([p.reshape(-1, channels) for p in self._outputs(problem)])
         # Powers of two against overflow of the squares; correlation has no unit at all.
-        turn, p_turn = (-np.frexp(np.abs(a).max(0))[1] for a in (y_all, p_all))
+        exponent, p_exponent = (-np.frexp(np.abs(a).max(0))[1] for a in (y_all, p_all))
         with np.errstate(over="ignore", under="ignore", invalid="ignore"):
-            y_all, same = np.ldexp(y_all, turn), np.ldexp(p_all.astype(float), turn)
-            about = np.ldexp(p_all.astype(float), p_turn)
+            y_all, same = np.ldexp(y_all, exponent), np.ldexp(p_all.astype(float), exponent)
+            about = np.ldexp(p_all.astype(float), p_exponent)
             centred, about = y_all - y_all.mean(0), about - about.mean(0)
             spread, error = np.linalg.norm(centred, axis=0), np.linalg.norm(y_all - same, axis=0)
         # What the rounding of a mean leaves of a constant is no variation.

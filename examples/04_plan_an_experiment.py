@@ -36,7 +36,7 @@ def stimuli(samples: int) -> dict[str, np.ndarray]:
     return {name: x / np.sqrt(np.mean(np.square(x, dtype=float))) for name, x in planned.items()}
 
 
-def judged(x: np.ndarray) -> cs.Identifiability:
+def reported(x: np.ndarray) -> cs.Identifiability:
     return cs.identify(cs.Problem.from_lags(x, lags=(0, LAGS - 1)))
 
 
@@ -52,7 +52,7 @@ def main() -> None:
     print(f"\nPlanned: {SAMPLES} samples. The last column is the length for a standard error of")
     print(f"{WANTED} of the worst tap at noise {NOISE}.\n")
     print(ROW.format("stimulus", "verdict", "rank", "weak taps", "noise gain", "length"))
-    reports = {name: judged(x) for name, x in stimuli(SAMPLES).items()}
+    reports = {name: reported(x) for name, x in stimuli(SAMPLES).items()}
     lengths = {name: samples_for(r, WANTED) for name, r in reports.items() if r.unique}
     for name, report in reports.items():
         rank, gain = f"{report.rank}/{report.n_unknowns}", f"{report.noise_gain.max():.3f}"
@@ -74,7 +74,7 @@ def main() -> None:
     fit = cs.solve(cs.Problem.from_lags(x, y, lags=(0, LAGS - 1)))
     error = fit.impulse_response - response
     print(f"\n{best} of {len(x):,} samples, with a response that is known:")
-    print(f"  standard error foretold, worst tap: {NOISE * judged(x).noise_gain.max():.4f}")
+    print(f"  standard error foretold, worst tap: {NOISE * reported(x).noise_gain.max():.4f}")
     print(f"  error measured, over all taps:      {np.sqrt(np.mean(error**2)):.4f}")
 
 

@@ -64,7 +64,7 @@ class Refusal(Exception):
 
 
 @contextmanager
-def judged(*kinds: type[Exception], source: str = "") -> Iterator[None]:
+def reported(*kinds: type[Exception], source: str = "") -> Iterator[None]:
     """Errors of these kinds are the user's to mend: one line, about ``source``."""
     try:
         yield
@@ -192,7 +192,7 @@ def problem(args: argparse.Namespace, needs_y: bool = True) -> Problem:
     else:
         if args.edges is not None:
             raise Refusal("--edges goes with --lags; for --kernel-size there is --padding")
-        with judged(TypeError, ValueError):
+        with reported(TypeError, ValueError):
             spec = ConvSpec(
                 tuple(args.kernel_size), _per_axis(args.stride), args.padding or "valid",
                 _per_axis(args.dilation), args.groups,
@@ -202,7 +202,7 @@ def problem(args: argparse.Namespace, needs_y: bool = True) -> Problem:
         raise Refusal(f"{source(args)}: there is no y; give X and Y, a member y, or --y-columns")
     from ..problem.problem import Problem
 
-    with judged(TypeError, ValueError, source=source(args)):
+    with reported(TypeError, ValueError, source=source(args)):
         if args.lags is None:
             # One number is an int to Problem, which then says how images were read.
             size = spec.kernel_size if spec.ndim > 1 else spec.kernel_size[0]
@@ -250,7 +250,7 @@ def _read(args: argparse.Namespace) -> tuple[np.ndarray, np.ndarray | None]:
         raise Refusal(f"{path}: columns are for tables, such as .csv")
     if columns[1] and not columns[0]:
         raise Refusal("--y-columns needs --x-columns")
-    with judged(ValueError, OSError):
+    with reported(ValueError, OSError):
         if archive:
             members = read_arrays(path, names=("x", "y"), max_bytes=limit)
             if "x" not in members:
@@ -268,9 +268,9 @@ def solver(name: str, args: argparse.Namespace, given: Problem) -> Solver:
     """The solver of that name with its settings, once it has said that it can solve ``given``."""
     from .. import solvers
 
-    with judged(TypeError, ValueError):
+    with reported(TypeError, ValueError):
         if "loss" in SOLVERS[name][1]:
-            judge_device()
+            check_device()
             import optax
 
             named = {k: getattr(args, k) for k in ("loss", "steps", "key", "via")}
@@ -295,7 +295,7 @@ def solver(name: str, args: argparse.Namespace, given: Problem) -> Solver:
     return made
 
 
-def judge_settings(args: argparse.Namespace, names: Sequence[str]) -> None:
+def check_settings(args: argparse.Namespace, names: Sequence[str]) -> None:
     """Refuse solvers that are not there, and settings that none of the chosen takes."""
     for name in names:
         if name not in SOLVERS:
@@ -308,7 +308,7 @@ def judge_settings(args: argparse.Namespace, names: Sequence[str]) -> None:
         raise Refusal(f"--rate must be positive and finite, got {args.rate}")
 
 
-def judge_device() -> None:
+def check_device() -> None:
     """Refuse to begin a descent where jax finds no device, such as the one that was asked for."""
     from ..lazy_jax import import_whole
 
@@ -324,13 +324,13 @@ def judge_device() -> None:
         ) from error
 
 
-def judge_targets(args: argparse.Namespace) -> None:
+def check_targets(args: argparse.Namespace) -> None:
     """Refuse a place that cannot be written before anything long begins."""
     targets = {name: getattr(args, name, None) for name in ("out", "plot")}
     for option, path in targets.items():
         if path is None:
             continue
-        with judged(OSError):
+        with reported(OSError):
             reason = _fault(option, path, args)
         if reason:
             raise Refusal(f"--{option} {path}: {reason}")

@@ -1,4 +1,4 @@
-"""``convsolve demo``: five small problems, judged and solved by every method, in a few seconds."""
+"""``convsolve demo``: five small problems, diagnosed and solved by every method, in seconds."""
 
 from __future__ import annotations
 

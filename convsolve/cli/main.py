@@ -17,12 +17,12 @@ from typing import Any
 from ..interrupts import heard
 from .arguments import (
     Refusal,
-    judge_device,
-    judge_settings,
-    judge_targets,
-    judged,
+    check_device,
+    check_settings,
+    check_targets,
     parse,
     problem,
+    reported,
     solver,
     source,
 )
@@ -39,8 +39,8 @@ def main(argv: Sequence[str] | None = None) -> int:
                 if isinstance(stream, io.TextIOWrapper):
                     stream.reconfigure(errors="replace")
             args = parse(argv)
-            with _warnings_told() as told:
-                status: int = COMMANDS[args.command](args, told)
+            with _warnings_reported() as warned:
+                status: int = COMMANDS[args.command](args, warned)
     except Refusal as refusal:
         _say(f"convsolve: {refusal}", "stderr")
         return refusal.status
@@ -58,9 +58,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     return status
 
 
-def _demo(args: argparse.Namespace, told: list[Warning | str]) -> int:
-    judge_targets(args)
-    judge_device()
+def _demo(args: argparse.Namespace, warned: list[Warning | str]) -> int:
+    check_targets(args)
+    check_device()
     from .demo import run
 
     numbers = run((lambda line: None) if args.json else _say, args.plot, args.force)
@@ -69,8 +69,8 @@ def _demo(args: argparse.Namespace, told: list[Warning | str]) -> int:
     return OK
 
 
-def _identify(args: argparse.Namespace, told: list[Warning | str]) -> int:
-    judge_targets(args)
+def _identify(args: argparse.Namespace, warned: list[Warning | str]) -> int:
+    check_targets(args)
     stated = problem(args, needs_y=False)
     from ..api import identify
 
@@ -83,9 +83,9 @@ def _identify(args: argparse.Namespace, told: list[Warning | str]) -> int:
     return OK if report.unique else NOT_UNIQUE
 
 
-def _solve(args: argparse.Namespace, told: list[Warning | str]) -> int:
-    judge_targets(args)
-    judge_settings(args, [args.solver])
+def _solve(args: argparse.Namespace, warned: list[Warning | str]) -> int:
+    check_targets(args)
+    check_settings(args, [args.solver])
     stated = problem(args)
     method = solver(args.solver, args, stated)
     from ..api import solve
@@ -93,12 +93,12 @@ def _solve(args: argparse.Namespace, told: list[Warning | str]) -> int:
 
     try:
         steps = getattr(method, "steps", None)
-        with judged(SolveError, source=source(args)), _progress(steps) as progress:
+        with reported(SolveError, source=source(args)), _progress(steps) as progress:
             fit = solve(stated, method, strict=args.strict, progress=progress)
     except IdentifiabilityError as error:
         raise Refusal(_in_shell(error), NOT_UNIQUE) from error
     if args.out is not None:
-        with judged(OSError):
+        with reported(OSError):
             fit.save(args.out, force=args.force)
     _draw(args, fit)
     if args.json:
@@ -118,22 +118,22 @@ def _solve(args: argparse.Namespace, told: list[Warning | str]) -> int:
         _say(f"{stated}\n{fit}")
     if fit.status == "interrupted":
         return INTERRUPTED
-    if any(isinstance(warning, IdentifiabilityWarning) for warning in told):
+    if any(isinstance(warning, IdentifiabilityWarning) for warning in warned):
         return NOT_UNIQUE
     return OK if fit.ok else NOT_OK
 
 
-def _compare(args: argparse.Namespace, told: list[Warning | str]) -> int:
-    judge_targets(args)
+def _compare(args: argparse.Namespace, warned: list[Warning | str]) -> int:
+    check_targets(args)
     names = [] if args.solvers is None else args.solvers.split(",")
-    judge_settings(args, names)
+    check_settings(args, names)
     if not names:  # all of them, descent too
-        judge_device()
+        check_device()
     stated = problem(args)
     from ..comparison import compare
     from ..errors import SolveError
 
-    with judged(SolveError, source=source(args)):
+    with reported(SolveError, source=source(args)):
         table = compare(stated, {name: solver(name, args, stated) for name in names} or None)
     _draw(args, table)
     report = table.identifiability
@@ -164,7 +164,7 @@ def _draw(args: argparse.Namespace, thing: Any) -> None:
 
         picture = io.BytesIO()
         plot(thing).savefig(picture, format=args.plot.suffix[1:])
-        with judged(OSError):
+        with reported(OSError):
             write_bytes(args.plot, picture.getvalue(), force=args.force)
 
 
@@ -185,26 +185,26 @@ def _ctrl_c_unprinted() -> Iterator[None]:
 
 
 @contextmanager
-def _warnings_told() -> Iterator[list[Warning | str]]:
+def _warnings_reported() -> Iterator[list[Warning | str]]:
     """Warnings to the user become a line on stderr each, and are kept in the list."""
-    told: list[Warning | str] = []
+    warned: list[Warning | str] = []
     with warnings.catch_warnings():
         otherwise: Callable[..., None] = warnings.showwarning
 
         def show(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> None:
             if not issubclass(category, UserWarning):
                 return otherwise(message, category, *where, **more)
-            told.append(message)
+            warned.append(message)
             _say(f"convsolve: warning: {_in_shell(message)}", "stderr")
 
         warnings.simplefilter("always", UserWarning)
         warnings.showwarning = show
-        yield told
+        yield warned
 
 
 @contextmanager
 def _progress(steps: int | None) -> Iterator[Callable[[int, int, float], None] | None]:
-    """A bar on stderr for a descent of so many steps, if a person watches and tqdm is there."""
+    """A bar on stderr for a descent of ``steps``, if a person watches and tqdm is there."""
     if steps is None or not sys.stderr.isatty() or find_spec("tqdm") is None:
         yield None
         return

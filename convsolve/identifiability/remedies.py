@@ -281,7 +281,7 @@ def _shared(diagnosis: Diagnosis, group: int, shared: int) -> Remedy:
     """What to do about channels that are combinations of each other."""
     problem = diagnosis.problem
     text = (
-        f"{count(shared, 'combination')} of channels cannot be told apart (a copy, a delayed or "
+        f"{count(shared, 'combination')} of channels cannot be distinguished (a copy, a delayed or "
         f"filtered copy of another{', a constant sum' * problem.bias}): "
         f"{'drop one of them, or ' * (problem.spec.groups == 1)}vary them independently"
     )

@@ -14,7 +14,7 @@ from ..linalg.threads import on_blas_threads
 from ..operators.base import DesignOperator
 from ..operators.fourier import FourierOperator
 from ..operators.moments import Moments
-from ..operators.overlap_save import columns_of_combs
+from ..operators.overlap_save import columns_of_components
 from ..operators.records import Inputs, Targets
 from ..operators.rows import RowOperator
 from ..problem.problem import Problem
@@ -79,7 +79,7 @@ class Design:
         """
         taps = math.prod(self.spec.kernel_size)
         # Phases of a stride that no tap reads are columns too.
-        several = taps > 1 and columns_of_combs(self.spec) <= 4 * taps
+        several = taps > 1 and columns_of_components(self.spec) <= 4 * taps
         with self.clock.timing("moments"):
             if several and not self.sizes.by_rows and self.fourier.exact:
                 return self.fourier

@@ -183,7 +183,7 @@ class Normal:
         return bound
 
     def full_rank(self, steps: int, stop: Callable[[], bool] = lambda: False) -> bool:
-        """Whether so many steps of CG on a random vector prove full numerical rank; see `Evidence`.
+        """Whether ``steps`` of CG on a random vector prove full numerical rank; see `Evidence`.
 
         One-sided: False is inconclusive, and True wrong with a probability of 2e-7. Before each
         step ``stop`` is asked whether to give up.

@@ -135,7 +135,7 @@ class Factor(ABC):
     def extremes(self, spectrum_columns: int) -> tuple[float, float]:
         """Largest and smallest singular value of A itself, times ``2**-unit``; 0 if deficient.
 
-        Beyond so many columns of full rank by Lanczos, not from the whole spectrum.
+        Of more columns than that and full rank by Lanczos, not from the whole spectrum.
         """
         values = self.user_singular_values
         return float(values[0]), float(values[-1]) if self.full_rank else 0.0

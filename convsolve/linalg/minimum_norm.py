@@ -11,7 +11,7 @@ from .lapack import solve_triangular
 from .qr import tall_qr
 from .threads import one_blas_thread
 
-# Units within so many powers of two of each other are alike.
+# Units that differ by fewer powers of two than this are treated as one.
 CLUSTER = 8
 # Further apart than this power of two, a channel is nothing beside another in any norm.
 FARTHEST = 900

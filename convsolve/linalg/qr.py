@@ -12,7 +12,7 @@ from .threads import one_blas_thread
 
 # Columns that a QR eliminates together: the fastest or nearly so from 20 to 2 000 columns.
 PANEL = 64
-# Rows of a tall QR are taken together up to so many numbers (8 MiB), which caches hold.
+# Numbers in a block of rows of a tall QR (8 MiB), which caches hold.
 CACHED_NUMBERS = 2**20
 
 
@@ -103,8 +103,8 @@ def tall_qr(a: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
             return q, r
         parts = [np.linalg.qr(block) for block in np.array_split(a, rows // height)]
     joint, r = tall_qr(np.concatenate([top for _, top in parts]))
-    turns = np.split(joint, len(parts))
-    return np.concatenate([q @ turn for (q, _), turn in zip(parts, turns, strict=True)]), r
+    tops = np.split(joint, len(parts))
+    return np.concatenate([q @ top for (q, _), top in zip(parts, tops, strict=True)]), r
 
 
 def tall_svd(a: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

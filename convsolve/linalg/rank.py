@@ -46,7 +46,7 @@ def least_certified(columns: int) -> float:
 
 
 def band_of(values: np.ndarray, rows: int, columns: int) -> Band:
-    """Judge descending singular ``values`` (fewer than ``columns`` where rows are too few)."""
+    """The `Band` of descending ``values``, fewer than ``columns`` where rows are too few."""
     largest = float(values[0]) if values.size else 0.0
     tolerance = tolerance_of(rows, columns) * largest
     low, high = min(tolerance / 2, 10 * math.sqrt(columns) * EPS * largest), 10 * tolerance

@@ -14,7 +14,7 @@ from ..problem.spec import ConvSpec
 from . import gram, products
 from .base import Block, DesignOperator
 from .moments import Moments
-from .overlap_save import Series, comb_columns, comb_taps, combs
+from .overlap_save import Series, component_columns, component_taps, polyphase
 from .records import Inputs, Targets
 from .rows import RowOperator
 from .windows import forward_records, normal_form
@@ -48,10 +48,10 @@ class FourierOperator(DesignOperator):
         self.groups, self.columns = self.exponents.shape
         self.rows = inputs.rows
         self._rows = RowOperator(inputs, nuisance, limits, targets)
-        self.taps = comb_taps(inputs.spec)
+        self.taps = component_taps(inputs.spec)
         self.channels = inputs.exponents.size // self.groups
         # Which columns of a component's design matrix are those of the kernel.
-        self.places = comb_columns(inputs.spec, self.channels)
+        self.places = component_columns(inputs.spec, self.channels)
 
     @cached_property
     def x_shift(self) -> np.ndarray:
@@ -190,7 +190,7 @@ class FourierOperator(DesignOperator):
             offset = self.projection.coefficients(self.output_sums(targets)[0], w)[:, 0]
         for i, x, y in self.parts_with(targets):
             assert y is not None
-            found = products.misfit(x, y, self._on_comb(w[i], x), offset[i])
+            found = products.misfit(x, y, self._in_component(w[i], x), offset[i])
             squares[i] += found.squares
             g[i] += found.gradient.reshape(-1, w.shape[2])[self.places]
             sums[i] += found.sums
@@ -209,19 +209,21 @@ class FourierOperator(DesignOperator):
         total = np.zeros((w.shape[1], w.shape[1]))
         for i, x, _ in self.parts:
             if i == group:
-                total += products.gram_of_products(x, self._on_comb(w, x), offset)
+                total += products.gram_of_products(x, self._in_component(w, x), offset)
         return total
 
     def row_blocks(self, targets: Targets | None = None) -> Iterator[Block]:
         """Blocks of rows of M A (G, k, P) and of M y (G, k, Q), formed from the records."""
         return self._rows.row_blocks(targets)
 
-    def _on_comb(self, w: np.ndarray, x: Series) -> np.ndarray:
-        return _on_comb(w, x, self.taps, self.places)
+    def _in_component(self, w: np.ndarray, x: Series) -> np.ndarray:
+        return _in_component(w, x, self.taps, self.places)
 
 
-def _on_comb(w: np.ndarray, x: Series, taps: tuple[int, ...], columns: np.ndarray) -> np.ndarray:
-    """w (P, Q) as the kernel (*K, C, Q) of a comb, zero at taps that it has besides."""
+def _in_component(
+    w: np.ndarray, x: Series, taps: tuple[int, ...], columns: np.ndarray
+) -> np.ndarray:
+    """w (P, Q) as the kernel (*K, C, Q) of a component, zero at the taps that it has besides."""
     whole = np.zeros((*taps, x.scale.size, w.shape[-1]))
     whole.reshape(-1, w.shape[-1])[columns] = w
     return whole
@@ -247,12 +249,12 @@ def predicted(
         high, size = (int(np.frexp(np.abs(a).max())[1]) for a in (x, kernel))
         inputs, outs = x.shape[-1], kernel.shape[-1]
         scales = np.full(inputs, np.ldexp(1.0, -max(high, -1020))), np.ones(outs)
-        taps, columns = comb_taps(spec), comb_columns(spec, kernel.shape[-2])
+        taps, columns = component_taps(spec), component_columns(spec, kernel.shape[-2])
         flat = np.ldexp(kernel, -size).reshape(-1, spec.groups, outs // spec.groups)
         stack = (normal_form(x[None], spec), y)
         for g, part, out in _parts([stack], spec, scales, (np.zeros(inputs), np.zeros(outs))):
             assert out is not None
-            out.data[...] = products.forward(part, _on_comb(flat[:, g], part, taps, columns))
+            out.data[...] = products.forward(part, _in_component(flat[:, g], part, taps, columns))
         outputs.append(np.ldexp(y[0], max(high, -1020) + size) + bias)
     return outputs
 
@@ -263,10 +265,10 @@ def _parts(
     scales: tuple[np.ndarray, np.ndarray],
     shifts: tuple[np.ndarray, np.ndarray],
 ) -> Iterator[tuple[int, Series, Series | None]]:
-    """(group, x, y) of every comb of every stack, read in those scales less those shifts."""
+    """(group, x, y) of every polyphase component, read in those scales less those shifts."""
     inputs, outputs = (s.size // spec.groups for s in scales)
     for x, y in stacks:
-        for seen, out in combs(Series(x, scales[0], shifts[0]), y, spec):
+        for seen, out in polyphase(Series(x, scales[0], shifts[0]), y, spec):
             phases = seen.scale.size // scales[0].size
             given = None if out is None else Series(out, scales[1], shifts[1])
             for g in range(spec.groups):

@@ -10,7 +10,7 @@ import numpy as np
 
 from ..linalg.threads import one_blas_thread
 from ..problem.channels import by_channel
-from .overlap_save import CHUNK_NUMBERS, Series, Turn, summed, turns, windows
+from .overlap_save import CHUNK_NUMBERS, Batch, Series, batches, summed, windows
 
 # Where channels and columns are few, loops over shifts cost more than what they compute.
 JOINED_CHANNELS, JOINED_COLUMNS = 4, 800
@@ -232,19 +232,19 @@ def _correlations(
     left = x._replace(data=x.data[:, :rows])
     width = 2 * math.prod(x.data.shape[2:]) + (0 if y is None else math.prod(y.data.shape[2:]))
 
-    def of(turn: Turn) -> tuple[np.ndarray, ...]:
-        last = turn.pieces(x, turn.size, skipped=taps - 1)
+    def of(batch: Batch) -> tuple[np.ndarray, ...]:
+        last = batch.pieces(x, batch.size, skipped=taps - 1)
         v = rfft(last, axis=1).conj()
-        u = rfft(turn.pieces(left, turn.step), axis=1)
+        u = rfft(batch.pieces(left, batch.step), axis=1)
         core = _correlated(u, v, others, others)
         if y is None:
             return (core,)
-        out = turn.pieces(y, turn.step)
+        out = batch.pieces(y, batch.step)
         u = rfft(out, axis=1)
         sums = by_channel(np.add, out), by_channel(np.add, out, np.square)
         return core, _correlated(u, v, (), others), *sums
 
-    several = turns(x.data.shape, rows, taps, width)
+    several = batches(x.data.shape, rows, taps, width)
     core, *rest = summed(of, several)
     rhs, *sums = rest or (core[:, :0], np.zeros(0), np.zeros(0))
     core, rhs = (irfft(f.conj(), several[0].size, axis=0)[:taps] for f in (core, rhs))

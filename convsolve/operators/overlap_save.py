@@ -1,4 +1,4 @@
-"""Signals as block FFTs want them: scaled on the way, without stride and dilation, turn by turn.
+"""Signals as block FFTs want them: scaled on the way, without stride and dilation, batch by batch.
 
 Windows of K samples side by side are the one form: x is (N, *L, C) and y (N, *T, Q) with
 L = T + K - 1 along every axis. Row (n, t) of the design matrix holds x[n, t : t + K], and its
@@ -22,17 +22,17 @@ import numpy as np
 from ..linalg.threads import one_blas_thread
 from ..problem.spec import ConvSpec
 
-# Numbers that are transformed at once (8 MiB, within cache): longer records take more turns, not
+# Numbers that are transformed at once (8 MiB, within cache): longer records take more batches, not
 # more memory.
 CHUNK_NUMBERS = 2**20
 
 # Fewer numbers than this are transformed by one thread.
 ALONE_NUMBERS = 2**18
 
-# So many channels are no short row.
+# With this many channels a row is long.
 MANY_CHANNELS = 64
 
-# Every thread holds some turns' worth of memory.
+# Every thread holds some batches' worth of memory.
 MOST_THREADS = 8
 
 _S = TypeVar("_S")
@@ -84,15 +84,15 @@ class Series(NamedTuple):
         return Series(self.data[..., which], self.scale[which], self.shift[which])
 
 
-def comb_taps(spec: ConvSpec) -> tuple[int, ...]:
-    """Taps of a comb along each axis: those of the kernel over the stride that is left."""
+def component_taps(spec: ConvSpec) -> tuple[int, ...]:
+    """Taps of a polyphase component along each axis: those of the kernel over the stride left."""
     axes = zip(spec.kernel_size, spec.stride, spec.dilation, strict=True)
     return tuple(-(-k // (s // math.gcd(s, d))) for k, s, d in axes)
 
 
-def comb_columns(spec: ConvSpec, channels: int) -> np.ndarray:
-    """Which column of a comb's design matrix (P,) is that of a tap (*K, channels) of the kernel."""
-    taps, phases = comb_taps(spec), _phases(spec)
+def component_columns(spec: ConvSpec, channels: int) -> np.ndarray:
+    """Which column of a component's design matrix (P,) is that of a tap (*K, channels)."""
+    taps, phases = component_taps(spec), _phases(spec)
     index = np.arange(math.prod(taps) * math.prod(phases) * channels)
     index = index.reshape(*taps, *phases, channels)
     d = len(taps)
@@ -103,27 +103,27 @@ def comb_columns(spec: ConvSpec, channels: int) -> np.ndarray:
     return whole[tuple(map(slice, spec.kernel_size))].reshape(-1)
 
 
-def columns_of_combs(spec: ConvSpec) -> int:
-    """Columns a channel of a comb's design matrix."""
-    return math.prod(comb_taps(spec)) * math.prod(_phases(spec))
+def columns_of_components(spec: ConvSpec) -> int:
+    """Columns a channel of a polyphase component's design matrix."""
+    return math.prod(component_taps(spec)) * math.prod(_phases(spec))
 
 
 def _phases(spec: ConvSpec) -> tuple[int, ...]:
     return tuple(s // math.gcd(s, d) for s, d in zip(spec.stride, spec.dilation, strict=True))
 
 
-def combs(
+def polyphase(
     x: Series, y: np.ndarray | None, spec: ConvSpec
 ) -> Iterator[tuple[Series, np.ndarray | None]]:
     """x (N, *E, C) in normal form without stride and dilation, (N', *L, phases·C), and the view
     (N', *T', Q) of y (N, *T, Q) that its windows give.
 
-    A dilated kernel reads interleaved combs, each on its own: those of one length are records of
-    one array, as far as a view can be had. A strided one reads the phases of a comb as channels,
-    the last of which the kernel may not reach: see `comb_columns`.
+    A dilated kernel reads each polyphase component on its own: those of one length are records of
+    one array, as far as a view can be had. A strided one reads the phases of a component as
+    channels, the last of which the kernel may not reach: see `component_columns`.
     """
     common = [math.gcd(s, d) for s, d in zip(spec.stride, spec.dilation, strict=True)]
-    taps, phases = comb_taps(spec), _phases(spec)
+    taps, phases = component_taps(spec), _phases(spec)
     dilation = [d // g for d, g in zip(spec.dilation, common, strict=True)]
     read = x.data[(slice(None), *(slice(None, None, g) for g in common))]
     counts = spec.normal.output_shape(x.data.shape[1:-1])
@@ -142,13 +142,13 @@ def combs(
             outputs = _interleaved(y, starts, (1,) * len(starts), dilation, windows)
         for part, out in zip(parts, outputs, strict=False):
             if repeated > 1:
-                # What is read as zero: beside an offset a sample of zero would be a burst.
+                # What is read as zero: beside an offset a sample of zero would be a transient.
                 part = _by_phase(part, lengths, phases, x.shift / x.scale)
             yield Series(part, scale, shift), out
 
 
 def _runs(dilation: int, count: int) -> list[tuple[range, int]]:
-    """The starts of the combs of ``count`` outputs, those of one length together, and that."""
+    """The starts of the components of ``count`` outputs, those of one length together, and it."""
     each, more = divmod(count, dilation)
     found = [(range(more), each + 1), (range(more, dilation), each)]
     return [(starts, length) for starts, length in found if starts and length]
@@ -206,8 +206,8 @@ def fft_size(taps: int, rows: int) -> int:
     return 1 << min(range(max(least, 1), max(most, least, 1) + 1), key=cost)
 
 
-class Turn(NamedTuple):
-    """What is transformed at once: some records, from an output on, so many blocks of ``step``."""
+class Batch(NamedTuple):
+    """What is transformed at once: ``blocks`` of ``step`` outputs of some records, from a start."""
 
     records: slice
     start: int
@@ -216,7 +216,7 @@ class Turn(NamedTuple):
     size: int
 
     def pieces(self, series: Series, length: int, skipped: int = 0) -> np.ndarray:
-        """(n·blocks, size, *L', C) pieces of so many samples, zero-filled to ``size``.
+        """(n·blocks, size, *L', C) pieces of ``length`` samples, zero-filled to ``size``.
 
         Zero beyond the end of a record too, and where a sample's index in it is below ``skipped``.
         """
@@ -250,8 +250,8 @@ def _keep_freed_memory() -> None:
     np.empty(2**22 - 2**12)
 
 
-def turns(shape: Sequence[int], rows: int, taps: int, width: int) -> list[Turn]:
-    """Turns that cover all rows of (N, L, *L', C), ``width`` numbers a sample being transformed."""
+def batches(shape: Sequence[int], rows: int, taps: int, width: int) -> list[Batch]:
+    """Batches that cover all rows of (N, L, *L', C), with ``width`` numbers a sample."""
     _keep_freed_memory()
     records = shape[0]
     channels, size = math.prod(shape[2:]), fft_size(taps, rows)
@@ -266,7 +266,7 @@ def turns(shape: Sequence[int], rows: int, taps: int, width: int) -> list[Turn]:
     many = min(records, max(1, at_once // blocks))
     per = min(blocks, max(1, at_once // many))
     return [
-        Turn(slice(i, i + many), j * step, min(per, blocks - j), step, size)
+        Batch(slice(i, i + many), j * step, min(per, blocks - j), step, size)
         for i in range(0, records, many)
         for j in range(0, blocks, per)
     ]
@@ -296,7 +296,7 @@ def _in_order(task: Callable[[_S], _T], several: Sequence[_S]) -> Iterator[_T]:
         # What NumPy is to do about overflow is said in a context.
         return pool.submit(copy_context().run, task, one)
 
-    # One more than cores: nobody waits, and memory does not grow with the turns.
+    # One more than cores: nobody waits, and memory does not grow with the batches.
     waiting = deque(map(submit, several[:at_once]))
     for one in several[at_once:]:
         yield waiting.popleft().result()
@@ -312,8 +312,8 @@ def side_by_side(task: Callable[[_S], _T], several: Sequence[_S]) -> list[_T]:
         return [*_in_order(task, several)]
 
 
-def summed(task: Callable[[Turn], tuple[np.ndarray, ...]], several: Sequence[Turn]) -> list[Any]:
-    """The arrays that ``task`` makes of a turn, added up over all of them."""
+def summed(task: Callable[[Batch], tuple[np.ndarray, ...]], several: Sequence[Batch]) -> list[Any]:
+    """The arrays that ``task`` makes of a batch, added up over all of them."""
     with one_blas_thread():
         parts = _in_order(task, several)
         totals = list(next(parts))

@@ -9,11 +9,11 @@ from typing import NamedTuple
 import numpy as np
 
 from ..problem.channels import by_channel
-from .overlap_save import Series, Turn, channelwise, summed, turns
+from .overlap_save import Batch, Series, batches, channelwise, summed
 
 
 class _Operator:
-    """A and its adjoint turn by turn, by FFTs along every axis."""
+    """A and its adjoint batch by batch, by FFTs along every axis."""
 
     def __init__(self, x: Series, taps: Sequence[int], outputs: int) -> None:
         from scipy.fft import next_fast_len
@@ -24,13 +24,13 @@ class _Operator:
         self.sizes = tuple(next_fast_len(n, real=False) for n in self.between)
         self.axes = (*range(2, 2 + len(self.between)), 1)
         width = math.prod(self.sizes) * (x.data.shape[-1] + outputs)
-        self.turns = turns(x.data.shape, self.rows[0], taps[0], width)
+        self.batches = batches(x.data.shape, self.rows[0], taps[0], width)
 
-    def spectra(self, pieces: np.ndarray, turn: Turn) -> np.ndarray:
+    def spectra(self, pieces: np.ndarray, batch: Batch) -> np.ndarray:
         """(f, *F', n, C) of pieces (n, size, *L', C)."""
         from scipy.fft import rfftn
 
-        found = rfftn(pieces, (*self.sizes, turn.size), self.axes)
+        found = rfftn(pieces, (*self.sizes, batch.size), self.axes)
         return np.moveaxis(found, 0, -2)
 
     def kernel_spectrum(self, w: np.ndarray) -> np.ndarray:
@@ -38,25 +38,25 @@ class _Operator:
         from scipy.fft import rfftn
 
         axes = (*range(1, len(self.taps)), 0)
-        return rfftn(w, (*self.sizes, self.turns[0].size), axes).conj()
+        return rfftn(w, (*self.sizes, self.batches[0].size), axes).conj()
 
-    def product(self, spectrum: np.ndarray, turn: Turn) -> tuple[np.ndarray, np.ndarray]:
-        """Spectra of the x of a turn, and A w in pieces (n, step, *T', Q) there."""
+    def product(self, spectrum: np.ndarray, batch: Batch) -> tuple[np.ndarray, np.ndarray]:
+        """Spectra of the x of a batch, and A w in pieces (n, step, *T', Q) there."""
         from scipy.fft import irfftn
 
-        seen = self.spectra(turn.pieces(self.x, turn.size), turn)
+        seen = self.spectra(batch.pieces(self.x, batch.size), batch)
         # Piece by piece in memory, in which an FFT finds its numbers close together.
         found = np.empty((seen.shape[-2], *seen.shape[:-2], spectrum.shape[-1]), complex)
         np.matmul(seen, spectrum, out=np.moveaxis(found, 0, -2))
-        found = irfftn(found, (*self.sizes, turn.size), self.axes)
-        return seen, found[(slice(None), *map(slice, (turn.step, *self.rows[1:])))]
+        found = irfftn(found, (*self.sizes, batch.size), self.axes)
+        return seen, found[(slice(None), *map(slice, (batch.step, *self.rows[1:])))]
 
     def taps_of(self, total: np.ndarray) -> np.ndarray:
         """(*K, C, Q) of a cross spectrum (f, *F', C, Q)."""
         from scipy.fft import irfftn
 
         axes = (*range(1, len(self.taps)), 0)
-        found = irfftn(total, (*self.sizes, self.turns[0].size), axes)
+        found = irfftn(total, (*self.sizes, self.batches[0].size), axes)
         return found[tuple(map(slice, self.taps))]
 
 
@@ -66,14 +66,14 @@ def forward(x: Series, w: np.ndarray) -> np.ndarray:
     spectrum = operator.kernel_spectrum(w)
     out = np.empty((len(x.data), *operator.rows, w.shape[-1]))
 
-    def of(turn: Turn) -> tuple[np.ndarray, ...]:
-        found = operator.product(spectrum, turn)[1]
-        part = out[turn.records, turn.start : turn.start + turn.blocks * turn.step]
-        joined = found.reshape(len(part), turn.blocks * turn.step, *found.shape[2:])
+    def of(batch: Batch) -> tuple[np.ndarray, ...]:
+        found = operator.product(spectrum, batch)[1]
+        part = out[batch.records, batch.start : batch.start + batch.blocks * batch.step]
+        joined = found.reshape(len(part), batch.blocks * batch.step, *found.shape[2:])
         part[...] = joined[:, : part.shape[1]]
         return ()
 
-    summed(of, operator.turns)
+    summed(of, operator.batches)
     return out
 
 
@@ -82,13 +82,13 @@ def gram_of_products(x: Series, w: np.ndarray, offset: np.ndarray | float = 0.0)
     operator = _Operator(x, w.shape[:-2], w.shape[-1])
     spectrum = operator.kernel_spectrum(w)
 
-    def of(turn: Turn) -> tuple[np.ndarray, ...]:
-        found = operator.product(spectrum, turn)[1]
-        joined = found.reshape(-1, turn.blocks * turn.step, *found.shape[2:])
-        flat = joined[:, : operator.rows[0] - turn.start].reshape(-1, w.shape[-1]) - offset
+    def of(batch: Batch) -> tuple[np.ndarray, ...]:
+        found = operator.product(spectrum, batch)[1]
+        joined = found.reshape(-1, batch.blocks * batch.step, *found.shape[2:])
+        flat = joined[:, : operator.rows[0] - batch.start].reshape(-1, w.shape[-1]) - offset
         return (flat.T @ flat,)
 
-    (gram,) = summed(of, operator.turns)
+    (gram,) = summed(of, operator.batches)
     return gram
 
 
@@ -105,20 +105,20 @@ def misfit(x: Series, y: Series, w: np.ndarray, offset: np.ndarray) -> Misfit:
     operator = _Operator(x, w.shape[:-2], w.shape[-1])
     spectrum = operator.kernel_spectrum(w)
 
-    def of(turn: Turn) -> tuple[np.ndarray, ...]:
-        seen, found = operator.product(spectrum, turn)
-        r = turn.pieces(y, turn.step)
-        inner = r[:, : turn.step]
+    def of(batch: Batch) -> tuple[np.ndarray, ...]:
+        seen, found = operator.product(spectrum, batch)
+        r = batch.pieces(y, batch.step)
+        inner = r[:, : batch.step]
         inner -= found
         if offset.any():
             channelwise(np.subtract, inner, offset, inner)
         # What stands beyond the last row is none.
-        missing = turn.start + turn.blocks * turn.step - operator.rows[0]
+        missing = batch.start + batch.blocks * batch.step - operator.rows[0]
         if missing > 0:
-            r[turn.blocks - 1 :: turn.blocks, turn.step - missing :] = 0.0
+            r[batch.blocks - 1 :: batch.blocks, batch.step - missing :] = 0.0
         sums = by_channel(np.add, r, np.square), by_channel(np.add, r)
-        back = operator.spectra(r, turn)
+        back = operator.spectra(r, batch)
         return np.conj(seen, out=seen).swapaxes(-1, -2) @ back, *sums
 
-    gradient, squares, sums = summed(of, operator.turns)
+    gradient, squares, sums = summed(of, operator.batches)
     return Misfit(squares, operator.taps_of(gradient.conj()), sums)

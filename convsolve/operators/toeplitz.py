@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from .overlap_save import Series, Turn, cores, side_by_side, summed, turns
+from .overlap_save import Batch, Series, batches, cores, side_by_side, summed
 
-# So many lags beyond those of a kernel of one axis, for a filter that makes x white.
+# Lags beyond those of a kernel of one axis, for a filter that makes x white.
 ORDER = 16
-# Threads cost more than they save below so many numbers in a transform.
+# Threads cost more than they save where a transform has fewer numbers than this.
 PARALLEL_NUMBERS = 2**16
 # A column this small beside what the whole record would give it drowns in what edges take off.
 DROWNED = 1e-2
@@ -22,8 +22,8 @@ DROWNED = 1e-2
 class Grid:
     """Spectra of kernels: FFTs along all axes of taps, zero-filled to at least 2K - 1.
 
-    Vectors are (P, Q): taps × channels in the order of a comb's columns, of which ``columns`` says
-    which are there. Spectra are (F, C, Q), all frequencies flattened.
+    Vectors are (P, Q): taps × channels in the order of a polyphase component's columns, of which
+    ``columns`` says which are there. Spectra are (F, C, Q), all frequencies flattened.
     """
 
     def __init__(self, taps: Sequence[int], channels: int, columns: np.ndarray) -> None:
@@ -57,7 +57,7 @@ class Grid:
         return irfftn(full, self.shape, self.axes, overwrite_x=True, workers=workers)
 
     def whole(self, v: np.ndarray) -> np.ndarray:
-        """A vector (P, Q) as one of all columns of a comb (∏K·C, Q), zero where it has none."""
+        """A vector (P, Q) as one of all columns of a component (∏K·C, Q), zero where none is."""
         if self.columns is None:
             return v
         found = np.zeros((math.prod(self.taps) * self.channels, v.shape[1]))
@@ -98,8 +98,8 @@ def times(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 def autocorrelation(parts: Iterable[Series], taps: Sequence[int]) -> np.ndarray:
     """Σ x[u+m] x[u]ᵀ over all samples of records (N, *L, C), zero outside: (*2K-1, C, C).
 
-    Lags m run from 0 to K - 1 and then from 1 - K to -1, as in an FFT. Turn by turn along the first
-    axis, so that memory does not grow with its length.
+    Lags m run from 0 to K - 1 and then from 1 - K to -1, as in an FFT. Batch by batch along the
+    first axis, so that memory does not grow with its length.
     """
     from scipy.fft import irfftn, next_fast_len, rfftn
 
@@ -110,12 +110,12 @@ def autocorrelation(parts: Iterable[Series], taps: Sequence[int]) -> np.ndarray:
         sizes = [next_fast_len(n + k - 1) for n, k in zip(between, taps[1:], strict=True)]
         # The first axis of taps is the last to be transformed, and thus the one that is halved.
         axes = (*range(2, 2 + len(between)), 1)
-        several = turns(x.data.shape, length, taps[0], 2 * channels * math.prod(sizes))
+        several = batches(x.data.shape, length, taps[0], 2 * channels * math.prod(sizes))
         shape = (*sizes, several[0].size)
 
-        def crossed(turn: Turn, x: Series = x, shape: Any = shape, axes: Any = axes) -> Any:
+        def crossed(batch: Batch, x: Series = x, shape: Any = shape, axes: Any = axes) -> Any:
             ahead, here = (
-                rfftn(turn.pieces(x, samples), shape, axes) for samples in (turn.size, turn.step)
+                rfftn(batch.pieces(x, samples), shape, axes) for samples in (batch.size, batch.step)
             )
             return (_crossed(ahead, here),)
 
@@ -215,7 +215,7 @@ class Gram:
 
     @property
     def channel_ridge(self) -> np.ndarray:
-        """The ridge by channel of the combs (C,)."""
+        """The ridge by channel of the polyphase components (C,)."""
         found = np.zeros(self.grid.channels)
         found[self._of_channel] = self.ridge
         return found

@@ -13,13 +13,13 @@ from ..linalg.rank import EPS
 from .overlap_save import Series, side_by_side
 from .toeplitz import ORDER, Gram, times
 
-# The filter may read so many numbers, or fewer than `ORDER` taps of many channels.
+# Numbers that the filter may read: fewer than `ORDER` taps where channels are many.
 BAND = 256
 # Kaiser's lag windows: of good resolution, for spectra that span less than two decades; and with
 # lobes below twelve decades, for all others.
 NARROW, WIDE = 6.0, 20.0
 FLAT = 1e-2
-# Matrices of so many numbers in all have their eigenvalues taken by one thread.
+# Up to this many numbers in all, eigenvalues of matrices are taken by one thread.
 EIGEN_NUMBERS = 2**16
 
 
@@ -63,7 +63,7 @@ class Preconditioner:
         self._inverse = self._power(-1)
 
     def _first(self, lags: np.ndarray, parts: Sequence[Series]) -> np.ndarray:
-        """AᵀA + ridge of the first ``order`` + 1 taps, from the whole windows of so many."""
+        """AᵀA + ridge of the first ``order`` + 1 taps, from the windows that hold all of them."""
         p, channels = self.order, lags.shape[-1]
         if not p:
             return lags[(0,) * len(self.grid.taps)]

@@ -45,7 +45,7 @@ def silenced(x: Any, spec: ConvSpec) -> Any:
     axes = zip(counts, spec.kernel_size, spec.stride, spec.dilation, strict=True)
     for axis, (t, k, s, d) in enumerate(axes, start=1):
         read = np.zeros(x.shape[axis], bool)
-        # So many taps on, a tap reads what the first did so many windows later.
+        # The tap ``period`` after the first reads what the first reads ``later`` windows on.
         period, later = s // math.gcd(s, d), d // math.gcd(s, d)
         period = period if later <= t else k
         for first in range(min(k, period)):

@@ -21,12 +21,12 @@ MARKERS = "osD^vPX"
 GOOD, BAD, GREY = COLOURS[0], COLOURS[1], "0.6"
 # More curves, or more marked points on one, cannot be told apart.
 MAX_CURVES, MAX_MARKED = len(COLOURS), 40
-# Of a kernel in two or three dimensions, so many channels and outputs are shown.
+# Channels and outputs of a kernel in two or three dimensions that are shown at most.
 MAX_IMAGES = 4
 
 
 def new_figure(width: float, height: float) -> Figure:
-    """An empty figure of so many inches that lays itself out and shows itself in a notebook."""
+    """An empty figure of that size in inches; it lays itself out, and a notebook shows it."""
     try:
         from matplotlib.figure import Figure
     except ImportError as error:

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-# Prediction and y are shown for so many rows, or points, of the first record.
+# Rows, or points, of the first record for which prediction and y are shown.
 MAX_ROWS, MAX_POINTS = 300, 5000
 
 

@@ -1,4 +1,4 @@
-"""Problem: input, output and geometry of one convolution, judged before anything is computed."""
+"""Problem: input, output and geometry of one convolution, checked before anything is computed."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ..text import count, shown
 from .checks import choice, integer
 from .lags import EDGES, around_zero, lag_bounds, lag_geometry, trim
 from .nuisance import Nuisance
-from .records import Records, judge_trials, numeric, precision, read
+from .records import Records, check_trials, numeric, precision, read
 from .rows import Rows
 from .sizes import DEFAULT_LIMITS, Limits, Sizes
 from .spec import ConvSpec, Ints, Padding
@@ -113,11 +113,11 @@ class Problem:
         drops = self._lags is not None and self._lags[1] == "drop"
         lengths = [a.shape[:-1] for a in x.arrays]
         self.kept = Rows.of(spec, lengths, self.lag_shift if drops else ())
-        self._judge_geometry()
+        self._check_geometry()
         if y is None:
             self.out_channels = spec.groups if out_channels is None else out_channels
         else:
-            self._judge_output(y)
+            self._check_output(y)
             self.out_channels = y.channels
             if out_channels not in (None, y.channels):
                 raise ValueError(f"out_channels={out_channels}, but y has {y.channels} channels")
@@ -133,7 +133,7 @@ class Problem:
         self.x = x.cast(self.dtype)
         self.y = None if y is None else y.cast(self.dtype)
 
-    def _judge_geometry(self) -> None:
+    def _check_geometry(self) -> None:
         x, spec = self.input, self.spec
         if self.n_equations == 0:
             longest = max((a.shape[:-1] for a in x.arrays), key=math.prod)
@@ -177,9 +177,9 @@ class Problem:
             "that this reading is meant)"
         ]
 
-    def _judge_output(self, y: Records) -> None:
+    def _check_output(self, y: Records) -> None:
         x, spec = self.input, self.spec
-        judge_trials(x, y, self.row_shapes[0])
+        check_trials(x, y, self.row_shapes[0])
         if len(y.arrays) != len(x.arrays):
             raise ValueError(
                 f"x has {count(len(x.arrays), 'record')}, y {count(len(y.arrays), 'record')}"
@@ -248,7 +248,7 @@ class Problem:
         inputs = read(x, "x", spec)
         outputs = None if y is None else read(y, "y", spec)
         if outputs is not None:
-            judge_trials(inputs, outputs, inputs.arrays[0].shape[:-1])
+            check_trials(inputs, outputs, inputs.arrays[0].shape[:-1])
             outputs = trim(inputs, outputs, bounds, edges)
         if edges == "circular":
             axes = tuple(range(spec.ndim))
@@ -301,7 +301,7 @@ class Problem:
         return replace(self.spec, kernel_size=size), "kernel_size", taps
 
     def as_kernel(self, value: Any, name: str) -> np.ndarray:
-        """A kernel given as an array of its size, judged, as float64 ``(*K, Cin/groups, Cout)``."""
+        """A kernel given as an array of its size, as float64 ``(*K, Cin/groups, Cout)``."""
         array = numeric(value, name).astype(np.float64)
         if array.size != math.prod(self.kernel_shape):
             raise ValueError(f"{name} has shape {array.shape}, the kernel {self.kernel_shape}")

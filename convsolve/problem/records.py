@@ -1,4 +1,4 @@
-"""Arrays read as records: kind, rank and values judged, nothing converted without a word."""
+"""Arrays read as records: kind, rank and values checked, nothing converted without a word."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def reject_tracers(*values: Any, depth: int = 5) -> None:
             reject_tracers(*value, depth=depth - 1)
         elif is_tracer(value):
             raise TypeError(
-                "x or y is a tracer of jax.jit, vmap or grad, which cannot be judged; "
+                "x or y is a tracer of jax.jit, vmap or grad, whose values cannot be checked; "
                 "use convsolve.fit_kernel(x, y, spec, solver) inside transformed code"
             )
 
@@ -128,7 +128,7 @@ def _as_array(value: Any, name: str) -> np.ndarray:
     return array
 
 
-def _judge_size(array: np.ndarray, name: str) -> None:
+def _check_size(array: np.ndarray, name: str) -> None:
     dtype = array.dtype.newbyteorder("=")
     dtype = np.dtype(np.float64) if dtype.itemsize > 8 else dtype  # longdouble is brought down
     limits = _limits(dtype)
@@ -172,7 +172,7 @@ def read(value: Any, name: str, spec: ConvSpec) -> Records:
         # Where a record of x is too short to give a row, that of y has nothing in it.
         if not all(array.shape[-1:] if is_list and name == "y" else array.shape):
             raise ValueError(f"{label} has an empty axis: shape {np.shape(item)}")
-        _judge_size(array, label)
+        _check_size(array, label)
         arrays.append(array)
     if len(ranks) > 1:
         raise ValueError(
@@ -245,7 +245,7 @@ def precision(x: Records, y: Records | None) -> tuple[np.dtype[Any], float, list
     return max(types, key=lambda t: t.itemsize), unit, notes
 
 
-def judge_trials(x: Records, y: Records, wanted: tuple[int, ...]) -> None:
+def check_trials(x: Records, y: Records, wanted: tuple[int, ...]) -> None:
     """(trials, time) beside (trials, time, channels) would be read as one record."""
     first = y.arrays[0].shape
     alike = y.form == "record" and y.channel_axis and first[0] == len(x.arrays)

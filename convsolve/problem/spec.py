@@ -91,7 +91,7 @@ class ConvSpec:
         put(self, "stride", _per_axis(self.stride, "stride", ndim))
         put(self, "dilation", _per_axis(self.dilation, "dilation", ndim))
         put(self, "groups", integer(self.groups, "groups"))
-        put(self, "padding", self._judge_padding())
+        put(self, "padding", self._check_padding())
         reach = [(k - 1) * d + s for k, d, s in zip(taps, self.dilation, self.stride, strict=True)]
         if math.prod(taps) > MAX_ELEMENTS or max(reach) > MAX_ELEMENTS:
             raise ValueError(
@@ -99,7 +99,7 @@ class ConvSpec:
                 "overflows a 64-bit index; smaller sizes are needed"
             )
 
-    def _judge_padding(self) -> str | tuple[tuple[int, int], ...]:
+    def _check_padding(self) -> str | tuple[tuple[int, int], ...]:
         padding: Any = self.padding
         if not isinstance(padding, (tuple, list)):
             choice(padding, "padding", PADDINGS, " or ((lo, hi), ...)")

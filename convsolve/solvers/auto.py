@@ -11,7 +11,7 @@ from ..leastsquares.penalty import RIDGE, Penalty
 from ..problem.sizes import Sizes
 from ..problem.spec import ConvSpec
 from ..text import count
-from .base import Progress, Raw, Solver, judge_ridge, traceable
+from .base import Progress, Raw, Solver, check_ridge, traceable
 from .conjugate_gradient import ConjugateGradient
 from .least_squares import LeastSquares
 from .normal_equations import NormalEquations
@@ -52,7 +52,7 @@ class AutoSolver(Solver):
     penalty: Penalty = RIDGE
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "ridge", judge_ridge(self.ridge))
+        object.__setattr__(self, "ridge", check_ridge(self.ridge))
 
     def supports(self, sizes: Sizes, spec: ConvSpec) -> str | None:
         return self._chosen(sizes, spec).supports(sizes, spec)

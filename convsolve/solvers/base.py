@@ -146,8 +146,8 @@ def traceable(*leaves: str) -> Callable[[type[_S]], type[_S]]:
     return decorate
 
 
-def judge_ridge(ridge: Any) -> Any:
-    """A ridge as a float, judged; as it is if it is traced, or one of several for `jax.vmap`."""
+def check_ridge(ridge: Any) -> Any:
+    """A ridge as a float, validated; as it is if it is traced, or one of several for `jax.vmap`."""
     several = (isinstance(ridge, np.ndarray) or is_jax_array(ridge)) and ridge.ndim
     return ridge if is_tracer(ridge) or several else number(ridge, "ridge", included=True)
 

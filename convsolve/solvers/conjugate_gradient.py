@@ -26,8 +26,8 @@ from .base import (
     Raw,
     Solver,
     Trace,
+    check_ridge,
     host_ridge,
-    judge_ridge,
     traceable,
 )
 
@@ -37,7 +37,7 @@ SHARE = 0.1
 FLOOR = 1e-14
 # A pass that does not halve the backward error is the last.
 GAIN = 0.5
-# Evidence of full rank may take so many times the steps of the answer, and so many more.
+# Evidence of full rank may take this multiple of the steps of the answer, and this many more.
 WORTH, MORE = 2, 20
 
 
@@ -207,7 +207,7 @@ class ConjugateGradient(Solver):
     Args:
         ridge: summed, not averaged, as scikit-learn's ``alpha``; the bias is never penalised.
         tol: the backward error to reach; never less than 30 eps, the default.
-        steps: at most so many, in all passes together.
+        steps: the largest number of steps, of all passes together.
 
     Normal equations square the condition κ of A (columns of norm one): expect "solved" up to a κ of
     about 1e7, and full rank proved up to about 1e5. Beyond, and where the data leave the kernel
@@ -227,7 +227,7 @@ class ConjugateGradient(Solver):
     penalty: Penalty = RIDGE
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "ridge", judge_ridge(self.ridge))
+        object.__setattr__(self, "ridge", check_ridge(self.ridge))
         if not is_tracer(self.tol):
             object.__setattr__(self, "tol", number(self.tol, "tol"))
         object.__setattr__(self, "steps", integer(self.steps, "steps"))

@@ -249,7 +249,7 @@ def advance(
     run: Any, data: Any, scale: Any, delta: Any, first: Any, count: Any, *,
     optimizer: Any, loss: Loss, batch: int | None, spec: ConvSpec | None, bias: bool,
 ) -> Any:  # fmt: skip
-    """``count`` steps of every restart, then what the host judges by, on all rows."""
+    """``count`` steps of every restart, then what the host decides by, on all rows."""
     step = _step(optimizer, loss, batch, spec, bias, data, delta)
 
     def body(i: Any, carry: Any) -> Any:
@@ -259,7 +259,7 @@ def advance(
 
     run = lax.fori_loop(0, count, body, run)
 
-    def judge(params: Any) -> Any:
+    def measure(params: Any) -> Any:
         w, _ = params
         prediction = data.predict(params, spec)
         error = prediction - data.y
@@ -285,7 +285,7 @@ def advance(
         # One array: its transfer is most of what a look costs.
         return jnp.stack(found)
 
-    return run, jax.vmap(judge, out_axes=1)(run[0])
+    return run, jax.vmap(measure, out_axes=1)(run[0])
 
 
 @lru_cache(maxsize=KEPT_SHAPES)
@@ -298,7 +298,7 @@ def compiled(*shapes: Any, **static: Any) -> Callable[..., Any]:
 
 
 class Measured(NamedTuple):
-    """What a run is judged by, each (restarts, Cout) with A equilibrated; the loss is over all."""
+    """What decides the status, each (restarts, Cout) with A equilibrated; the loss is over all."""
 
     loss: Any
     gradient: Any

@@ -15,7 +15,7 @@ from ..operators.layout import to_columns, to_kernel
 from ..operators.records import channel_exponents
 from ..problem.sizes import Sizes
 from ..problem.spec import ConvSpec
-from .base import Progress, Raw, Solver, host_ridge, judge_ridge, traceable
+from .base import Progress, Raw, Solver, check_ridge, host_ridge, traceable
 
 
 def _period(shapes: list[tuple[int, ...]], spec: ConvSpec) -> tuple[int, ...]:
@@ -84,7 +84,7 @@ class FFTDeconvolution(Solver):
     ridge: Any = 0.0
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "ridge", judge_ridge(self.ridge))
+        object.__setattr__(self, "ridge", check_ridge(self.ridge))
 
     def supports(self, sizes: Sizes, spec: ConvSpec) -> str | None:
         """Stride 1, no bias, and a common period."""

@@ -29,12 +29,12 @@ if TYPE_CHECKING:
     from .descent_kernels import Loss, Measured, Rows, Stack
 
 LOSSES = ("mse", "mae", "huber")
-# The host looks at a run so many times, and at least every quarter of a second, and keeps every
-# other kernel that it sees. More looks would cost more than the steps of a small problem.
+# How often the host looks at a run, the seconds between two looks at most, and every how many of
+# them it keeps the kernel. More looks would cost more than the steps of a small problem.
 LOOKS, SECONDS, KEEP = 20, 0.25, 2
 # A loss has stopped falling if its best over the second half of the looks gains less than this.
 STILL_FALLING = 1e-3
-# A run that ends at so many times the loss of its start and of zero has left, though still finite.
+# A run has diverged that ends at this multiple of its first loss, and of that of a kernel of zeros.
 DIVERGED = 10
 
 
@@ -63,7 +63,7 @@ class GradientDescent(Solver):
             rounding, and a step costs O(P²·Cout) however long the data, after O(P³) once. Under
             `fit_kernel` the rows come from a QR, for which the design matrix must fit in memory.
 
-    Status "solved" is judged anew from the data, per output and with A equilibrated: for MSE and
+    Status "solved" is decided anew from the data, per output and with A equilibrated: for MSE and
     Huber ‖Aᵀr‖ ≤ tol·‖A‖‖r‖ or ‖r‖ ≤ tol·(‖A‖‖w‖ + ‖y‖), for MAE and callables ‖r‖₁ ≤ tol·‖y‖₁.
     Otherwise "max steps", or "stagnated" when the loss has stopped falling, "diverged" when it left
     the numbers (the last finite kernel is returned), "interrupted" after Ctrl-C. It runs in the
@@ -360,7 +360,7 @@ class _Run:
         return status
 
     def _advanced(self, count: int) -> tuple[Any, Measured]:
-        """Parameters after ``count`` more steps, and what they are judged by."""
+        """Parameters after ``count`` more steps, and what decides their status."""
         from .descent_kernels import Measured
 
         first = 0 if not count else self.look.step
@@ -411,7 +411,7 @@ class _Run:
 
 
 def _measured_anew(regression: Regression, w: Any, b: Any) -> Measured:
-    """What one run of squares is judged by, from the data in float64; y in units of its channels.
+    """What decides the status, from the data in float64, for squares; y in units of its channels.
 
     A bias is projected out, and what is off the best one beside w counted as another column.
     """

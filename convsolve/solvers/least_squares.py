@@ -11,7 +11,7 @@ from ..leastsquares.regression import QR_STEPS
 from ..problem.checks import choice
 from ..problem.sizes import Sizes
 from ..problem.spec import ConvSpec
-from .base import Progress, Raw, Solver, host_ridge, judge_ridge, traceable
+from .base import Progress, Raw, Solver, check_ridge, host_ridge, traceable
 
 
 @traceable("ridge")
@@ -44,7 +44,7 @@ class LeastSquares(Solver):
 
     def __post_init__(self) -> None:
         choice(self.method, "method", ("svd", "qr"))
-        object.__setattr__(self, "ridge", judge_ridge(self.ridge))
+        object.__setattr__(self, "ridge", check_ridge(self.ridge))
 
     @property
     def name(self) -> str:

@@ -21,11 +21,11 @@ from ..operators.windows import design_matrix, normal_form, silenced
 from ..problem.spec import ConvSpec
 from .spectral import Operator, matmul
 
-# Up to so many numbers the matrix is formed, since FFTs take longer.
+# A matrix of at most this many numbers is formed, since FFTs take longer.
 FORMED_NUMBERS = 2**16
 # Steps of refinement, at most.
 STEPS = 4
-# An error of so many times condition · eps needs no step.
+# An error of this many times condition · eps needs no refinement.
 NEAR = 32
 
 Factor = Callable[[Any, tuple[Any, Any]], tuple[Any, Any]]

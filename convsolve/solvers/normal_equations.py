@@ -14,7 +14,7 @@ from ..leastsquares.penalty import RIDGE, Penalty
 from ..leastsquares.regression import QR_STEPS, Regression
 from ..problem.sizes import Sizes
 from ..problem.spec import ConvSpec
-from .base import Progress, Raw, Solver, host_ridge, judge_ridge, traceable
+from .base import Progress, Raw, Solver, check_ridge, host_ridge, traceable
 
 # Steps of refinement on a Cholesky factor: the backward error falls by κ²·eps a step.
 GRAM_STEPS = 4
@@ -26,7 +26,7 @@ class NormalEquations(Solver):
     """min ‖y − Aw‖² + ridge·‖w‖² from the moments AᵀA and Aᵀy, as accurate as a QR and certified.
 
     The moments come from the signals by block FFTs, exact at the edges, and the matrix is never
-    formed; a small one, or one whose columns a burst makes uneven, is taken by blocks of rows.
+    formed; a small one, or one whose columns a transient makes uneven, is taken by blocks of rows.
 
     1. Where the Gram itself proves full rank (κ to about 1e6), or the ridge does: equilibrated
        Cholesky, refinement from the moments, then up to 4 steps with residuals from the data, the
@@ -56,7 +56,7 @@ class NormalEquations(Solver):
     penalty: Penalty = RIDGE
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "ridge", judge_ridge(self.ridge))
+        object.__setattr__(self, "ridge", check_ridge(self.ridge))
 
     def run(self, analysis: Analysis, progress: Progress | None = None) -> Raw:
         ridge = host_ridge(self)

@@ -150,7 +150,7 @@ def test_settings_of_any_integer_and_key():
 @pytest.mark.parametrize(
     "solver", [*(s() for s in RIDGED), cs.GradientDescent(), cs.GradientDescent(init=np.ones(3))]
 )
-def test_a_solver_goes_through_a_pytree_unjudged(solver):
+def test_a_solver_goes_through_a_pytree_unchecked(solver):
     """jax puts None, objects and whatever a map returns in the place of numbers."""
     leaves, tree = jax.tree.flatten(solver)
     back = jax.tree.unflatten(tree, leaves)

@@ -36,8 +36,8 @@ def test_powers_of_two_change_no_bit(door, channels, output, bias):
     np.testing.assert_array_equal(after.identifiable, before.identifiable)
     for name in CLOSED:
         one, two = (cs.solve(p, TABLE[name].solver) for p in (plain, scaled))
-        turn = output - np.array(channels)[:, None]
-        np.testing.assert_array_equal(two.kernel, np.ldexp(one.kernel, turn))
+        exponent = output - np.array(channels)[:, None]
+        np.testing.assert_array_equal(two.kernel, np.ldexp(one.kernel, exponent))
         np.testing.assert_array_equal(two.bias, np.ldexp(one.bias, output))
         assert (two.status, two.certificate) == (one.status, one.certificate)
         assert np.isfinite(two.residuals()).all()

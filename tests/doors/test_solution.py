@@ -349,7 +349,7 @@ def test_repr_shows_what_is_known_and_computes_nothing(monkeypatch: pytest.Monke
     assert repr(ridged).endswith("data overdetermined>")
 
 
-def test_held_out_data_are_judged_too() -> None:
+def test_held_out_data_are_scored_too() -> None:
     fit = cs.solve(cs.Problem(X, Y, spec=SPEC))
     with pytest.raises(ValueError, match="x has 3 channels, the kernel takes 2"):
         fit.predict(np.ones((40, 3)))

@@ -328,8 +328,8 @@ def test_a_picture_does_not_overwrite_what_came_meanwhile(folder, run, monkeypat
     def meanwhile(*_):
         (folder / "p.png").write_text("precious")
 
-    monkeypatch.setattr("convsolve.cli.arguments.judge_settings", meanwhile)
-    monkeypatch.setattr("convsolve.cli.main.judge_settings", meanwhile)
+    monkeypatch.setattr("convsolve.cli.arguments.check_settings", meanwhile)
+    monkeypatch.setattr("convsolve.cli.main.check_settings", meanwhile)
     status, _, err = run("solve full.npz --kernel-size 3 --plot p.png")
     assert (status, err.count("\n")) == (2, 1)
     assert "p.png: exists; force=True (--force) overwrites it" in err

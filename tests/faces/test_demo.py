@@ -24,7 +24,7 @@ def shown(tmp_path_factory):
     return "\n".join(lines), numbers, path
 
 
-def test_the_problems_are_judged(shown):
+def test_the_problems_are_diagnosed(shown):
     text, numbers, _ = shown
     verdicts = [problem["identifiability"]["verdict"] for problem in numbers["problems"]]
     expected = ["overdetermined", "exactly determined", "overdetermined", "underdetermined"]

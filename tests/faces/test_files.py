@@ -138,7 +138,7 @@ def test_a_damaged_header_is_refused(tmp_path, header):
     assert "has no .npy header" in refusal(files.read_array, path)
 
 
-def test_a_bomb_is_judged_before_it_is_inflated(tmp_path):
+def test_a_bomb_is_checked_before_it_is_inflated(tmp_path):
     path = tmp_path / "bomb.npz"
     np.savez_compressed(path, a=np.zeros(2_000_000), b=np.zeros(2_000_000), x=np.ones(3))
     assert path.stat().st_size < 100_000
@@ -148,7 +148,7 @@ def test_a_bomb_is_judged_before_it_is_inflated(tmp_path):
     assert files.read_arrays(path)["b"].shape == (2_000_000,)
 
 
-def test_every_header_is_judged_before_any_member_is_inflated(tmp_path, monkeypatch):
+def test_every_header_is_checked_before_any_member_is_inflated(tmp_path, monkeypatch):
     members = [("x.npy", npy(np.zeros(2_000_000))), ("y.npy", lying_npy((3,), bytes(16)))]
     path = write_zip(tmp_path / "a.npz", members, zipfile.ZIP_DEFLATED)
     with monkeypatch.context() as patch:
@@ -168,7 +168,7 @@ def test_a_directory_that_understates_a_member_is_refused(tmp_path):
     assert "copy or write it again" in refusal(files.read_arrays, path, max_bytes=2000)
 
 
-def test_a_plain_file_is_judged_by_its_size(tmp_path):
+def test_a_plain_file_is_checked_by_its_size(tmp_path):
     np.save(tmp_path / "a.npy", np.zeros(100))
     (tmp_path / "a.csv").write_text("0\n" * 100)
     for name in ("a.npy", "a.csv"):

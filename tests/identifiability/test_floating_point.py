@@ -1,4 +1,4 @@
-"""identify where floats round: scales, offsets, near copies, low-pass inputs, tones, bursts."""
+"""identify where floats round: scales, offsets, near copies, low-pass inputs, tones, transients."""
 
 from __future__ import annotations
 
@@ -233,22 +233,22 @@ def test_computed_tones_of_any_length_are_never_determined() -> None:
         assert report.rank == report.rank_band[0] == 2
 
 
-BURSTS = list(product([0, 1, 3, 150, 195, 198, 199], ["valid", "full", "causal", "same"]))
+TRANSIENTS = list(product([0, 1, 3, 150, 195, 198, 199], ["valid", "full", "causal", "same"]))
 
 
-@pytest.mark.parametrize(("place", "padding"), some(BURSTS, *BURSTS[::7]))
-def test_bursts(place: int, padding: str) -> None:
+@pytest.mark.parametrize(("place", "padding"), some(TRANSIENTS, *TRANSIENTS[::7]))
+def test_transients(place: int, padding: str) -> None:
     """At an edge the columns of one channel differ in size, or do not see it at all."""
     rng = np.random.default_rng(place)
     for decay in (1.0, 0.5, 0.1, 1e-3):
         for floor in (0.0, 1e-12, 1e-3):
 
-            def burst(decay: float = decay, floor: float = floor) -> np.ndarray:
+            def transient(decay: float = decay, floor: float = floor) -> np.ndarray:
                 x, n = floor * rng.standard_normal(200), min(12, 200 - place)
                 x[place : place + n] += rng.standard_normal(n) * decay ** np.arange(n)
                 return x[:, None]
 
-            check(settled(burst, 6, padding=padding), 6, padding=padding)
+            check(settled(transient, 6, padding=padding), 6, padding=padding)
 
 
 @pytest.mark.parametrize("bias", [False, True])

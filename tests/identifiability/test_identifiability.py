@@ -84,7 +84,7 @@ def test_remedies_name_what_limits() -> None:
     assert constant in text(np.full((40, 1), 3.0), 4)
     assert "channel 1 is zero in all windows: drop it" in text(NOISE * [1, 0, 1], 3)
     duplicate = text(NOISE[:, [0, 1, 0]], 3)
-    assert "3 combinations of channels cannot be told apart" in duplicate
+    assert "3 combinations of channels cannot be distinguished" in duplicate
     assert "3 more rows of y are needed" not in duplicate
     few = cs.identify(cs.Problem(NOISE[:12], kernel_size=(4,))).remedies
     assert few[0].startswith("3 more rows of y are needed: a record of 15 samples instead of 12")

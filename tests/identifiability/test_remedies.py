@@ -291,16 +291,16 @@ def test_what_more_rows_would_not_mend_is_told_beside_them() -> None:
     assert any(r.startswith("7 more rows of y are needed") for r in zero)
     assert "even with kernel_size=2, channel 1 is zero in all windows: drop it" in zero
     twice = " ".join(report_of(np.stack([noise, noise], 1), (5,)).remedies)
-    assert "combinations of channels cannot be told apart" in twice
-    assert "cannot be told apart" not in " ".join(report_of(N[:7, :2], (5,)).remedies)
+    assert "combinations of channels cannot be distinguished" in twice
+    assert "cannot be distinguished" not in " ".join(report_of(N[:7, :2], (5,)).remedies)
 
 
 def test_a_burst_at_the_end_asks_for_the_silence_after_it() -> None:
-    burst = np.r_[np.zeros(50), 1.0, 2.0, 3.0]
-    told = " ".join(report_of(burst, 6).remedies)
+    transient = np.r_[np.zeros(50), 1.0, 2.0, 3.0]
+    told = " ".join(report_of(transient, 6).remedies)
     assert "record the silence around it too" in told
     assert "more of the same" not in told
-    assert report_of(np.r_[burst, np.zeros(5)], 6).unique
+    assert report_of(np.r_[transient, np.zeros(5)], 6).unique
     assert "more of the same signal will not help" in " ".join(report_of(np.ones(40), 4).remedies)
 
 
@@ -399,7 +399,7 @@ def test_every_deficient_group_is_told_and_none_is_shortened() -> None:
     a, b = N[:, 0], N[:, 1]
     told = report_of(np.stack([a, 0 * a, b, b], -1), (2,), groups=2).remedies
     assert "channel 1 is zero in all windows: put another in its place" in told
-    (shared,) = [t for t in told if "cannot be told apart" in t]
+    (shared,) = [t for t in told if "cannot be distinguished" in t]
     assert shared.startswith("in group 1, 2 combinations of channels")
     assert "drop" not in " ".join(told)
 

@@ -69,7 +69,7 @@ def test_operator_by_the_edges_and_by_the_rows(shape, taps, long):
 
 @pytest.mark.parametrize("samples", [70, 2000])
 def test_a_burst_at_an_edge_leaves_the_rest_its_digits(samples):
-    """Taken off the Toeplitz matrix, the square of the burst would leave rounding alone."""
+    """Taken off the Toeplitz matrix, the square of the transient would leave rounding alone."""
     rng = np.random.default_rng(0)
     x = rng.standard_normal((samples, 1))
     x[0] = 1e9

@@ -178,9 +178,9 @@ def test_a_traceback_that_is_kept_keeps_no_limit(monkeypatch: pytest.MonkeyPatch
         def __iadd__(self, other: Any) -> Any:
             raise KeyboardInterrupt
 
-    turns = [series.Turn(slice(None), 0, 1, 1, 1)] * 3
+    batches = [series.Batch(slice(None), 0, 1, 1, 1)] * 3
     with pytest.raises(KeyboardInterrupt) as kept:
-        series.summed(lambda turn: (Sum(),), turns)  # type: ignore[arg-type, return-value]
+        series.summed(lambda batch: (Sum(),), batches)  # type: ignore[arg-type, return-value]
     assert kept.tb is not None
     assert blas.number == 2
 

@@ -1,4 +1,4 @@
-"""Solving from the signals: every condition, bursts, offsets, and lengths that compile nothing."""
+"""Solving from the signals: every condition, transients, offsets; no length compiles anything."""
 
 from __future__ import annotations
 

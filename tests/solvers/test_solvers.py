@@ -231,7 +231,7 @@ def test_a_matrix_too_large_is_refused_by_name() -> None:
 
 
 @pytest.mark.parametrize("solver", [cs.LeastSquares, cs.NormalEquations, cs.AutoSolver])
-def test_a_ridge_is_judged(solver: type) -> None:
+def test_a_ridge_is_checked(solver: type) -> None:
     with pytest.raises(ValueError, match="ridge must be finite and not negative"):
         solver(ridge=-1.0)
     with pytest.raises(ValueError, match="ridge must be finite and not negative"):

@@ -185,7 +185,7 @@ def channels() -> Iterator[Exact]:
 
 
 def steps() -> Iterator[Exact]:
-    """Strides that skip phases, dilations that split a signal into combs."""
+    """Strides that skip phases, dilations that split a signal into polyphase components."""
     for s in (2, 3):
         yield case(f"stride {s}, white", NOISE[:, :1], 3, stride=s)
         yield case(f"stride {s}, period {s}", NOISE[N % s, 0], 2, stride=s)
@@ -197,8 +197,8 @@ def steps() -> Iterator[Exact]:
         yield case(f"stride {s}, period {s}, bias", NOISE[N % s, 0], 2, stride=s, bias=True)
         yield case(f"dilation {s}, white", NOISE[:, :1], 3, dilation=s)
         yield case(f"dilation {s}, period {s}", NOISE[N % s, 0], 3, dilation=s)
-        yield case(f"dilation {s}, only comb 0", NOISE[:, 0] * (N % s == 0), 3, dilation=s)
-        yield case(f"dilation {s}, constant in every comb", NOISE[N % s, 1], 2, dilation=s)
+        yield case(f"dilation {s}, only component 0", NOISE[:, 0] * (N % s == 0), 3, dilation=s)
+        yield case(f"dilation {s}, constant in every component", NOISE[N % s, 1], 2, dilation=s)
         yield case(
             f"stride and dilation {s}, period {s}", NOISE[N % s, :2], 2, stride=s, dilation=s
         )
