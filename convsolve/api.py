@@ -250,7 +250,8 @@ def fit_kernel(
     It runs in the ambient precision, and makes no checks of values, no report and no certificate:
     on data whose identifiability is not known, use `solve`. The closed forms are differentiable to
     any order in x, y and ridge through ``jax.lax.custom_linear_solve``. Where many kernels fit,
-    they give that of minimum norm, whose derivatives in x leave out how the null space turns.
+    they give that of minimum norm (of a penalty with coordinates of its own, in those), and their
+    derivatives in x do not account for the null space changing with x.
 
     Raises:
         TypeError, ValueError: shapes that do not fit the spec, checked while tracing.

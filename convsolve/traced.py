@@ -21,6 +21,8 @@ def fit(x: Any, y: Any, spec: ConvSpec, solver: Solver, bias: bool) -> tuple[jax
     dtype = jnp.promote_types(dtype, jnp.float32) if floating else jnp.result_type(float)
     d = spec.ndim
     x, y = _as_batch(x, "x", d).astype(dtype), _as_batch(y, "y", d).astype(dtype)
+    if not x.shape[-1] or not y.shape[-1]:
+        raise ValueError(f"x and y need a channel each, got shapes {x.shape} and {y.shape}")
     spec.check_channels(x.shape[-1])
     wanted = (x.shape[0], *spec.output_shape(x.shape[1:-1]))
     if y.shape[:-1] != wanted or 0 in wanted:
@@ -40,6 +42,8 @@ def _fit(x: Any, y: Any, solver: Solver, spec: ConvSpec, bias: bool) -> tuple[An
 
 def _numbers(value: Any, name: str) -> jax.Array:
     """An array of any values; what holds no numbers at all is not left to jax to name."""
+    if isinstance(value, np.ma.MaskedArray):
+        raise TypeError(f"{name} is a masked array, whose mask would be lost; fill or cut it first")
     if not isinstance(value, jax.Array):  # tracers are such
         value = np.asarray(value)
         if not (jnp.issubdtype(value.dtype, jnp.number) or value.dtype == bool):

@@ -29,7 +29,9 @@ class Coordinates:
 class Penalty(ABC):
     """A quadratic penalty on a kernel: frozen and hashable, without its strength.
 
-    A new one is a class with `roots`; all solvers, certificates and verdicts follow from it.
+    A new one is a class with `roots`; the closed forms, conjugate gradients, their certificates and
+    verdicts follow from it. A certificate is that of z in w = T z, see `Coordinates`: of a strength
+    that dwarfs the data it says nothing of the rounding of w itself.
     """
 
     @property
@@ -76,6 +78,9 @@ class Smooth(Penalty):
 
     L = Dᵀ(D Dᵀ)⁻¹, and N is the constant kernel, which is not penalized. In two and three
     dimensions the axes are multiplied, so that only what is constant along all of them is free.
+
+    Where x has an offset of a hundred times its deviation and more, fit a bias too: differences of
+    such columns lose digits without one, and the answer is "approximate".
     """
 
     def roots(self, taps: int) -> tuple[np.ndarray, np.ndarray]:

@@ -98,7 +98,7 @@ class one_blas_thread:
 
 
 def _stay_alone() -> None:
-    """In a forked child, where the other threads are not, and never leave."""
+    """In a forked child only the thread that forked goes on; the others cannot leave the block."""
     here = threading.get_ident()
     if _inside and here not in _inside:
         _restore()

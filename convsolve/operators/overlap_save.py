@@ -118,8 +118,9 @@ def polyphase(
     """x (N, *E, C) in normal form without stride and dilation, (N', *L, phases·C), and the view
     (N', *T', Q) of y (N, *T, Q) that its windows give.
 
-    A dilated kernel reads each polyphase component on its own: those of one length are records of
-    one array, as far as a view can be had. A strided one reads the phases of a component as
+    Of a dilation d every tap reads samples of one residue class modulo d, a polyphase component,
+    which is a record of its own: those of one length are records of one array, as far as a view
+    can be had. A strided kernel reads the phases of a component as
     channels, the last of which the kernel may not reach: see `component_columns`.
     """
     common = [math.gcd(s, d) for s, d in zip(spec.stride, spec.dilation, strict=True)]
@@ -207,7 +208,9 @@ def fft_size(taps: int, rows: int) -> int:
 
 
 class Batch(NamedTuple):
-    """What is transformed at once: ``blocks`` of ``step`` outputs of some records, from a start."""
+    """What one call of an FFT takes: ``blocks`` of ``step`` outputs each of a slice of records,
+    beginning at output ``start``.
+    """
 
     records: slice
     start: int

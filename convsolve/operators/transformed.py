@@ -96,8 +96,8 @@ class TransformedOperator(DesignOperator):
 
     @cached_property
     def column_norms(self) -> np.ndarray:
-        """Norms (G, R) of the columns of M A T, 0 where they are the rounding of what cancels: no
-        scaling may bring it to the size of the others.
+        """Norms (G, R) of the columns of M A T. One below the rounding of its own sum is set to 0,
+        so that scaling does not amplify it.
         """
         found = np.stack([self._norms(g) for g in range(self.groups)])
         size = TapBasis([np.abs(m) for m in self.basis.matrices])

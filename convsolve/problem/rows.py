@@ -51,7 +51,9 @@ class Rows:
         ]
 
     def by_record(self, values: np.ndarray, order: Sequence[int]) -> list[np.ndarray]:
-        """What was computed row by row (k, count), record by record as in ``order``, as (*T, k)."""
+        """Values (k, count), whose columns run over the records in ``order``, as an array (*T, k)
+        for each record.
+        """
         found = [np.empty((*shape, len(values))) for shape in self.shapes]
         start = 0
         for i in order:

@@ -81,7 +81,7 @@ class Sizes:
 
     @property
     def small(self) -> bool:
-        """Whether a QR is made as a matter of course."""
+        """Whether the matrix is so small that a QR is the default."""
         return self.matrix_numbers <= self.limits.small_numbers
 
     @property

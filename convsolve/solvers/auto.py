@@ -11,12 +11,13 @@ from ..leastsquares.penalty import RIDGE, Penalty
 from ..problem.sizes import Sizes
 from ..problem.spec import ConvSpec
 from ..text import count
-from .base import Progress, Raw, Solver, check_ridge, traceable
+from .base import Progress, Raw, Solver, check_penalty, check_ridge, traceable
 from .conjugate_gradient import ConjugateGradient
 from .least_squares import LeastSquares
 from .normal_equations import NormalEquations
 
-# Steps that cost about as much as the factor that takes over where they do not end.
+# Conjugate gradients get P / 20 steps at most: they cost about as much as the factor that is made
+# where they do not converge.
 UNKNOWNS_A_STEP = 20
 
 
@@ -53,6 +54,7 @@ class AutoSolver(Solver):
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "ridge", check_ridge(self.ridge))
+        check_penalty(self.penalty)
 
     def supports(self, sizes: Sizes, spec: ConvSpec) -> str | None:
         return self._chosen(sizes, spec).supports(sizes, spec)

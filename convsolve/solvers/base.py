@@ -16,6 +16,7 @@ from ..leastsquares.penalty import RIDGE, Penalty
 from ..problem.checks import number
 from ..problem.sizes import Sizes
 from ..problem.spec import ConvSpec
+from ..text import shown
 
 Progress = Callable[[int, int, float], None]
 _S = TypeVar("_S", bound="Solver")
@@ -146,8 +147,17 @@ def traceable(*leaves: str) -> Callable[[type[_S]], type[_S]]:
     return decorate
 
 
+def check_penalty(penalty: Any) -> None:
+    """Refuse what is no `Penalty`."""
+    if not isinstance(penalty, Penalty):
+        hint = f"; did you mean {penalty.__name__}()?" if isinstance(penalty, type) else ""
+        raise TypeError(f"penalty must be a Penalty such as Ridge(), got {shown(penalty)}{hint}")
+
+
 def check_ridge(ridge: Any) -> Any:
-    """A ridge as a float, validated; as it is if it is traced, or one of several for `jax.vmap`."""
+    """Check a ridge and return it as a float; if it is traced, or an array for `jax.vmap`, as it
+    is.
+    """
     several = (isinstance(ridge, np.ndarray) or is_jax_array(ridge)) and ridge.ndim
     return ridge if is_tracer(ridge) or several else number(ridge, "ridge", included=True)
 

@@ -26,6 +26,7 @@ from .base import (
     Raw,
     Solver,
     Trace,
+    check_penalty,
     check_ridge,
     host_ridge,
     traceable,
@@ -228,6 +229,7 @@ class ConjugateGradient(Solver):
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "ridge", check_ridge(self.ridge))
+        check_penalty(self.penalty)
         if not is_tracer(self.tol):
             object.__setattr__(self, "tol", number(self.tol, "tol"))
         object.__setattr__(self, "steps", integer(self.steps, "steps"))

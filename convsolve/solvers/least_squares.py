@@ -11,7 +11,7 @@ from ..leastsquares.regression import QR_STEPS
 from ..problem.checks import choice
 from ..problem.sizes import Sizes
 from ..problem.spec import ConvSpec
-from .base import Progress, Raw, Solver, check_ridge, host_ridge, traceable
+from .base import Progress, Raw, Solver, check_penalty, check_ridge, host_ridge, traceable
 
 
 @traceable("ridge")
@@ -45,6 +45,7 @@ class LeastSquares(Solver):
     def __post_init__(self) -> None:
         choice(self.method, "method", ("svd", "qr"))
         object.__setattr__(self, "ridge", check_ridge(self.ridge))
+        check_penalty(self.penalty)
 
     @property
     def name(self) -> str:

@@ -25,7 +25,7 @@ from .spectral import Operator, matmul
 FORMED_NUMBERS = 2**16
 # Steps of refinement, at most.
 STEPS = 4
-# An error of this many times condition · eps needs no refinement.
+# No step of refinement is taken once the error is below this many times condition · eps.
 NEAR = 32
 
 Factor = Callable[[Any, tuple[Any, Any]], tuple[Any, Any]]
@@ -76,8 +76,12 @@ class Penalized:
     """A T for kernels w = T z, in which a penalty is ridge·‖z‖² over some of z."""
 
     def __init__(self, operator: Matrix | Operator, basis: TapBasis) -> None:
-        self.operator, self.basis = operator, basis
-        self.x, self.means, self.shape = operator.x, operator.means, operator.shape
+        self.operator, self.x = operator, operator.x
+        self.means, self.shape = operator.means, operator.shape
+        # In the precision of x, and varying over the devices that x does, see `alike`.
+        nothing = jnp.zeros_like(self.x, shape=())
+        matrices: Any = [jnp.asarray(m, nothing.dtype) + nothing for m in basis.matrices]
+        self.basis = TapBasis(matrices)
 
     def kernel(self, z: Any) -> Any:
         """w = T z (P, Q)."""
@@ -212,11 +216,11 @@ def saddle(operator: Any, f: Any, h: Any, ridge: Any, factor: Factor) -> tuple[A
 
 
 def by_gram(operator: Any, given: tuple[Any, Any]) -> tuple[Any, Any]:
-    """W (k, k) with W Wᵀ = (BᵀB + ridge·I)⁻¹, and what a step of refinement by it leaves of an
-    error.
+    """W (k, k) with W Wᵀ = (BᵀB + ridge·I)⁻¹, and the factor by which one step of refinement with
+    W reduces the error.
 
     From an equilibrated Cholesky, which leaves κ²·eps; where norms do not show that this is little,
-    `by_svd`.
+    from the singular values of R, those of rounding left out.
     """
     _, ridge = given
     gram = operator.gram()
@@ -231,30 +235,34 @@ def by_gram(operator: Any, given: tuple[Any, Any]) -> tuple[Any, Any]:
     rate = norm_bound(scaled) * norm_bound(inverse) ** 2 * eps
     good = steps(rate) <= STEPS
     root = otherwise(
-        lambda given: by_svd(operator, given)[0], given, good, scale[:, None] * inverse.T
+        lambda given: truncated(*triangle(operator, given)), given, good, scale[:, None] * inverse.T
     )
     return root, jnp.where(good, rate, 1)
 
 
 def by_qr(operator: Any, given: tuple[Any, Any]) -> tuple[Any, Any]:
-    """As `by_gram`, W = R⁻¹ of a QR, which leaves κ·eps; from the singular values of R where norms
-    show no full rank.
+    """As `by_gram`, W = R⁻¹ of a QR, which leaves κ·eps; from its singular values where norms show
+    no full rank.
     """
     r, tolerance = triangle(operator, given)
-    sizes = jnp.linalg.norm(r, axis=0)
-    scaled, unit = r / sizes, jnp.eye(len(r), dtype=r.dtype)
+    scaled, sizes = equilibrated(r)
+    unit = jnp.eye(len(r), dtype=r.dtype)
     inverse = lax.linalg.triangular_solve(scaled, unit, left_side=True)
     condition = norm_bound(scaled) * norm_bound(inverse)
     full = condition * tolerance < 1
-    root = otherwise(lambda r: truncated(r, tolerance)[0], r, full, inverse / sizes[:, None])
+    root = otherwise(lambda r: truncated(r, tolerance), r, full, inverse / sizes[:, None])
     return root, jnp.where(full, condition * jnp.finfo(r.dtype).eps, 1)
 
 
 def by_svd(operator: Any, given: tuple[Any, Any]) -> tuple[Any, Any]:
-    """As `by_qr`, from the singular values of R, without those that rounding may have made."""
+    """As `by_qr`, from the singular values of R in any case."""
     r, tolerance = triangle(operator, given)
-    root, condition = truncated(r, tolerance)
-    return root, condition * jnp.finfo(r.dtype).eps
+    scaled, sizes = equilibrated(r)
+    _, s, vt = jnp.linalg.svd(scaled)
+    full = s[-1] > tolerance * s[0]
+    values = jnp.where(full, s, 1)
+    root = otherwise(lambda r: truncated(r, tolerance), r, full, vt.T / (sizes[:, None] * values))
+    return root, jnp.where(full, s[0] / values[-1] * jnp.finfo(r.dtype).eps, 1)
 
 
 def steps(rate: Any) -> Any:
@@ -267,22 +275,35 @@ def steps(rate: Any) -> Any:
 
 
 def triangle(operator: Any, given: tuple[Any, Any]) -> tuple[Any, float]:
-    """R (k, k) of [√ridge·I; B], and the relative size of a singular value that may be rounding."""
+    """R (k, k) of [√ridge·I; B], and the relative size of a singular value that may be rounding.
+
+    That of the arithmetic does not grow with n, that of a computed signal, a tone, does: it was
+    computed in float64.
+    """
     x, ridge = given
     n, k = operator.shape
-    eps = float(jnp.finfo(x.dtype).eps)
     top = jnp.sqrt(ridge) * jnp.eye(k, dtype=x.dtype)
-    return operator.triangle(x, top), max(n, k, 10 * math.sqrt(k)) * eps
+    arithmetic = 10 * math.sqrt(k) * float(jnp.finfo(x.dtype).eps)
+    return operator.triangle(x, top), max(arithmetic, max(n, k) * float(np.finfo(float).eps))
 
 
-def truncated(r: Any, tolerance: float) -> tuple[Any, Any]:
-    """W (k, k) with W Wᵀ = (RᵀR)⁺, singular values at the tolerance and below left out, and the
-    condition of the others.
+def equilibrated(r: Any) -> tuple[Any, Any]:
+    """R (k, k) with columns of norm one, and their sizes (k,), one for a column of zeros."""
+    sizes = jnp.linalg.norm(r, axis=0)
+    sizes = jnp.where(sizes > 0, sizes, 1)
+    return r / sizes, sizes
+
+
+def truncated(r: Any, tolerance: float) -> Any:
+    """W (k, k) with W Wᵀ = (RᵀR)⁺, of the largest singular values, as many as R has rank.
+
+    Rank is that of columns of one size, the minimum norm that of the columns as they are.
     """
+    values = jnp.linalg.svd(equilibrated(r)[0], compute_uv=False)
+    rank = jnp.sum(values > tolerance * values[0])
     _, s, vt = jnp.linalg.svd(r)
-    kept = s > tolerance * s[0]
-    inverses = jnp.where(kept, 1 / jnp.where(kept, s, 1), 0)
-    return vt.T * inverses, s[0] * inverses.max()
+    kept = (jnp.arange(len(s)) < rank) & (s > 0)
+    return vt.T * jnp.where(kept, 1 / jnp.where(kept, s, 1), 0)
 
 
 def otherwise(make: Callable[[Any], Any], given: Any, good: Any, root: Any) -> Any:

@@ -14,7 +14,7 @@ from ..leastsquares.penalty import RIDGE, Penalty
 from ..leastsquares.regression import QR_STEPS, Regression
 from ..problem.sizes import Sizes
 from ..problem.spec import ConvSpec
-from .base import Progress, Raw, Solver, check_ridge, host_ridge, traceable
+from .base import Progress, Raw, Solver, check_penalty, check_ridge, host_ridge, traceable
 
 # Steps of refinement on a Cholesky factor: the backward error falls by κ²·eps a step.
 GRAM_STEPS = 4
@@ -57,6 +57,7 @@ class NormalEquations(Solver):
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "ridge", check_ridge(self.ridge))
+        check_penalty(self.penalty)
 
     def run(self, analysis: Analysis, progress: Progress | None = None) -> Raw:
         ridge = host_ridge(self)

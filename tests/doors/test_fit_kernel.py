@@ -11,9 +11,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import scipy.signal
 from jax.sharding import AxisType, PartitionSpec
 
 import convsolve as cs
+from convsolve.leastsquares.penalty import Smooth
 from support import dense
 from support.derivatives import check_gradients, check_second_derivatives, slope
 from support.geometry import NAMED
@@ -232,7 +234,7 @@ def test_one_deficient_problem_in_a_batch_spoils_no_other(bad: int) -> None:
         np.testing.assert_allclose(w, np.linalg.pinv(a, rcond=1e-12) @ y_of_one, rtol=1e-9)
 
 
-@pytest.mark.parametrize("solver", some(SOLVERS, "auto"))
+@pytest.mark.parametrize("solver", some([*SOLVERS, "smooth"], "smooth"))
 def test_over_devices_it_has_gradients(solver: str) -> None:
     """x and y split over a mesh, the ridge in one piece, with the checks of `jax.shard_map`."""
     rng = np.random.default_rng(8)
@@ -240,7 +242,9 @@ def test_over_devices_it_has_gradients(solver: str) -> None:
     x, y = rng.standard_normal((4, 20)), rng.standard_normal((4, 18))
 
     def losses(ridge: jax.Array, x: jax.Array, y: jax.Array) -> jax.Array:
-        fit = jax.vmap(lambda x, y: cs.fit_kernel(x, y, spec, SOLVERS[solver](ridge))[0])
+        smooth = solver == "smooth"
+        made = cs.AutoSolver(ridge, Smooth()) if smooth else SOLVERS[solver](ridge)
+        fit = jax.vmap(lambda x, y: cs.fit_kernel(x, y, spec, made)[0])
         return jnp.sum(fit(x, y) ** 2, axis=(1, 2, 3))
 
     split, whole = PartitionSpec("trials"), PartitionSpec()
@@ -269,3 +273,49 @@ print(np.abs(np.einsum("btk,bt->bk", a, r)).max())
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert float(done.stdout) < 1e-11, done.stderr
+
+
+@pytest.mark.parametrize("solver", some(SOLVERS, "svd", "auto"))
+@pytest.mark.parametrize("ratio", some([1e-2, 1e-6, 1e-10], 1e-6))
+def test_a_quiet_channel_beside_a_dead_and_a_copied_one_is_kept(ratio: float, solver: str) -> None:
+    """Rank is that of columns of one size; the answer is the shortest in the user's units."""
+    rng = np.random.default_rng(10)
+    x, spec = rng.standard_normal((2000, 4)) * [1.0, ratio, 0.0, 1.0], cs.ConvSpec(4)
+    x[:, 3] = x[:, 0]
+    w = rng.standard_normal((4, 4, 1)) / np.array([[1.0], [ratio], [1.0], [1.0]])
+    w[:, 2], w[:, 3] = 0.0, w[:, 0]
+    found, _ = cs.fit_kernel(x, cs.convolve(x, w, spec), spec, SOLVERS[solver]())
+    # Beside ‖w‖, which is that of the quiet channel, both are off by the rounding of 1 / ratio.
+    error = np.abs(found - w).max() / np.abs(w).max()
+    assert error <= 1e-14 / ratio
+    np.testing.assert_allclose(found[:, 1], w[:, 1], rtol=1e-14 / ratio)
+
+
+def test_in_float32_length_takes_no_direction_away() -> None:
+    """20 000 rows of a condition of 300, in the rounding of float32 and by the reference."""
+    rng = np.random.default_rng(0)
+    noise = rng.standard_normal((20_000, 2))
+    x = scipy.signal.lfilter([1], np.convolve([1, -0.95], [1, -0.9]), noise, axis=0)
+    x = (x / x.std(0) * [1, 1e-3]).astype(np.float32)
+    w, spec = np.ones((8, 2, 1), np.float32) * [[1], [1e3]], cs.ConvSpec(8)
+    y = cs.convolve(x, w.astype(np.float32), spec)
+    with jax.enable_x64(False):
+        found, _ = cs.fit_kernel(x, y, spec, cs.LeastSquares("svd"))
+    np.testing.assert_allclose(found, w, rtol=1e-2)
+
+
+@pytest.mark.parametrize(
+    ("x", "y", "words"),
+    [
+        (np.ma.masked_array(np.ones(8)), np.ones(6), "x is a masked array, whose mask"),
+        (np.ones(8), np.ma.masked_array(np.ones(6)), "y is a masked array, whose mask"),
+    ],
+)
+def test_a_mask_is_not_lost(x: np.ndarray, y: np.ndarray, words: str) -> None:
+    with pytest.raises(TypeError, match=words):
+        cs.fit_kernel(x, y, cs.ConvSpec(3))
+
+
+def test_no_channel_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"need a channel each, got shapes \(1, 8, 0\)"):
+        cs.fit_kernel(np.ones((8, 0)), np.ones(6), cs.ConvSpec(3))

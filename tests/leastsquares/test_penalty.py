@@ -197,3 +197,15 @@ def test_under_jit_it_has_derivatives(forced: bool, monkeypatch: pytest.MonkeyPa
         return jnp.sum(jnp.sin(w)) + jnp.sum(b**2)
 
     check_gradients(loss)
+
+
+@pytest.mark.parametrize(
+    "solver", [cs.AutoSolver, cs.NormalEquations, cs.LeastSquares, cs.ConjugateGradient]
+)
+def test_what_is_no_penalty_is_named(solver: type) -> None:
+    with pytest.raises(
+        TypeError, match=r"penalty must be a Penalty such as Ridge\(\), got 'smooth'"
+    ):
+        solver(penalty="smooth")
+    with pytest.raises(TypeError, match=r"did you mean Smooth\(\)\?"):
+        solver(penalty=Smooth)
