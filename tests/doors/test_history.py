@@ -125,7 +125,7 @@ def test_an_answer_does_not_depend_on_what_was_asked_before(name: str, solver: s
 
 
 @pytest.mark.filterwarnings("ignore::convsolve.IdentifiabilityWarning")
-@pytest.mark.parametrize("name", PROBLEMS)
+@pytest.mark.parametrize("name", some(PROBLEMS, "wide", "few", "single precision"))
 def test_threads_that_share_a_problem_get_one_answer(name: str) -> None:
     """Each begins with another solver, so that they meet in all that is kept."""
     closed = [solver for solver in SOLVERS.values() if solver.name != "GradientDescent(mse)"]

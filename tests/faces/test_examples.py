@@ -57,6 +57,7 @@ def test_short_data_leave_taps_open(tmp_path: Path) -> None:
     assert picture.read_bytes().startswith(b"\x89PNG")
 
 
+@pytest.mark.slow
 def test_an_experiment_is_planned_from_x_alone() -> None:
     lines = output("04_plan_an_experiment.py").splitlines()
     assert lines[0].startswith("40 lags of 2 channels take 119 samples at the least")

@@ -196,6 +196,7 @@ def test_comparison_leaves_out_what_it_does_not_know(full):
     ]
 
 
+@pytest.mark.slow
 def test_all_zeros_can_be_drawn():
     problem = cs.Problem(np.zeros(9), np.zeros(7), kernel_size=3)
     for thing in (

@@ -174,6 +174,7 @@ def test_memory_is_that_of_the_signals(solver: Any) -> None:
     assert 0 < used < 4e6
 
 
+@pytest.mark.slow
 def test_a_second_call_compiles_nothing(compiled: list[str], rng: np.random.Generator) -> None:
     spec, solver = cs.ConvSpec(40), cs.NormalEquations
     x = rng.standard_normal((2, 3000))

@@ -130,6 +130,7 @@ def test_glorot_bounds_and_keys() -> None:
     assert np.array_equal(draws[0], again)
 
 
+@pytest.mark.slow
 def test_the_best_restart_wins() -> None:
     """Two wells in w: starts on the wrong side of the hill stay in the higher one."""
     x = np.ones(8)
@@ -272,6 +273,7 @@ def test_an_offset_does_not_pass_for_a_small_residual(offset: float, loss: str) 
     assert fit.ok == (loss == "mse")
 
 
+@pytest.mark.slow
 def test_a_run_that_ends_far_above_its_start_has_diverged() -> None:
     fit = cs.solve(PROBLEM, cs.GradientDescent(optax.adam(1e6), steps=100))
     assert fit.status == "diverged"

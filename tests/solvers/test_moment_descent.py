@@ -244,6 +244,7 @@ def test_only_squares_of_all_rows_have_moments(monkeypatch: pytest.MonkeyPatch) 
         cs.solve(problem, cs.GradientDescent(via="moments"), limits=Limits(gram_bytes=100))
 
 
+@pytest.mark.slow
 def test_minimum_norm_is_where_plain_descent_ends() -> None:
     x = np.random.default_rng(2).standard_normal((12, 2))
     y = np.random.default_rng(3).standard_normal(8)
