@@ -202,7 +202,7 @@ def fastest(rows: dict[str, Any], among: Any, cold: bool = False) -> str | None:
     return min(fit, key=lambda n: figure(rows, n, cold), default=None)
 
 
-def judge(name: str, goal: Goal, rows: dict[str, Any]) -> dict[str, Any]:
+def check_goal(name: str, goal: Goal, rows: dict[str, Any]) -> dict[str, Any]:
     """Whether an exact fit of ours reaches a goal; None where there is nothing to compare with."""
     cold = goal.figure.endswith("cold")
     ours = fastest(rows, OURS, cold)
@@ -258,7 +258,7 @@ def run(quick: bool, only: str | None) -> dict[str, Any]:
             "times_the_fft": ours and round(figure(rows, ours) / figure(rows, FFT), 2),
             "methods": rows,
         }
-        result["goals"] += [judge(name, goal, rows) for goal in goals]
+        result["goals"] += [check_goal(name, goal, rows) for goal in goals]
     if not only or only == "growth":
         result["growth"] = grow(QUICK_GROWTH if quick else GROWTH, runs)
     return result | {"load_after": load()}

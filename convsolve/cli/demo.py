@@ -52,6 +52,31 @@ def run(out: Out = print, plot: str | Path | None = None, force: bool = False) -
     """
     out("convsolve: which kernel made y out of x, and do the data know?")
 
+    tables = _small_problems(out)
+    _head(
+        out,
+        "5. A measured response",
+        "3360 scans of a brain, one every 2 s, events of six types: how does the blood respond?",
+    )
+    fit, fmri = _responses(out)
+
+    if plot is not None:
+        image = io.BytesIO()
+        picture(fit, tables[-1]).savefig(image, format=Path(plot).suffix[1:])
+        write_bytes(plot, image.getvalue(), force=force)
+        out(f"\nThe responses, and the kernels of problem 4, are drawn in {plot}.")
+    else:
+        missing = find_spec("matplotlib") is None
+        how = "install matplotlib (pip install 'convsolve[plot]'), then " if missing else ""
+        out(f"\nFor a picture: {how}convsolve demo --plot demo.png")
+    problems = [
+        {"identifiability": t.identifiability.to_dict(), "rows": t.to_dict()} for t in tables
+    ]
+    return {"problems": problems, "fmri": fmri}
+
+
+def _small_problems(out: Out) -> list[Comparison]:
+    """The first four, by every method."""
     one = Problem(ONE, [6, 11, 14], kernel_size=2)
     two = Problem(TWO, TWO_Y, kernel_size=3)
     filters = Problem(ONE, np.array([[6, 12], [11, 25], [14, 32]]), kernel_size=2)
@@ -86,27 +111,7 @@ def run(out: Out = print, plot: str | Path | None = None, force: bool = False) -
 
     _head(out, "4. Too short a record", "Problem 2 with its first 7 samples: 5 rows, 6 taps.")
     tables.append(_underdetermined(out, short))
-
-    _head(
-        out,
-        "5. A measured response",
-        "3360 scans of a brain, one every 2 s, events of six types: how does the blood respond?",
-    )
-    fit, fmri = _responses(out)
-
-    if plot is not None:
-        image = io.BytesIO()
-        picture(fit, tables[-1]).savefig(image, format=Path(plot).suffix[1:])
-        write_bytes(plot, image.getvalue(), force=force)
-        out(f"\nThe responses, and the kernels of problem 4, are drawn in {plot}.")
-    else:
-        missing = find_spec("matplotlib") is None
-        how = "install matplotlib (pip install 'convsolve[plot]'), then " if missing else ""
-        out(f"\nFor a picture: {how}convsolve demo --plot demo.png")
-    problems = [
-        {"identifiability": t.identifiability.to_dict(), "rows": t.to_dict()} for t in tables
-    ]
-    return {"problems": problems, "fmri": fmri}
+    return tables
 
 
 def picture(fit: Solution, table: Comparison) -> Figure:

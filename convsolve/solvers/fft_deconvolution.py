@@ -154,7 +154,7 @@ class FFTDeconvolution(Solver):
     def traced(self, x: Any, y: Any, spec: ConvSpec, bias: bool) -> tuple[Any, Any]:
         import jax.numpy as jnp
 
-        from .spectral import HIGHEST
+        from ..operators.jax_fourier import HIGHEST
 
         if bias or any(s > 1 for s in spec.stride):
             raise ValueError("FFTDeconvolution takes no bias and no stride; use NormalEquations")

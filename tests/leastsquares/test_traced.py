@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 
 import convsolve as cs
+from convsolve.operators import jax_fourier
 from convsolve.operators.windows import normal_form
-from convsolve.solvers import linear, spectral
+from convsolve.solvers import linear
 from support import dense
 from support.derivatives import check_gradients, check_second_derivatives
 from support.geometry import NAMED, Geometry, over_geometries
@@ -29,8 +30,8 @@ pytestmark = pytest.mark.usefixtures("double")
 def force(patch: pytest.MonkeyPatch) -> None:
     """No problem is small, and even short records take several blocks and batches."""
     patch.setattr(linear, "FORMED_NUMBERS", 0)
-    patch.setattr(spectral, "LEAST", {1: 8, 2: 4, 3: 4})
-    patch.setattr(spectral, "BATCH_NUMBERS", 200)
+    patch.setattr(jax_fourier, "LEAST", {1: 8, 2: 4, 3: 4})
+    patch.setattr(jax_fourier, "BATCH_NUMBERS", 200)
 
 
 @pytest.fixture
@@ -66,7 +67,7 @@ def test_products_and_gram_are_those_of_the_matrix(geometry: Geometry) -> None:
 
     @jax.jit
     def parts(x: Any, w: Any, r: Any) -> Any:
-        operator = spectral.Operator(normal_form(x, spec), alone)
+        operator = jax_fourier.Operator(normal_form(x, spec), alone)
         r_of_a = operator.triangle(operator.x, jnp.zeros(2 * operator.shape[1:]))
         return operator.forward(w), operator.adjoint(r), operator.gram(), r_of_a
 

@@ -14,8 +14,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from ..operators.jax_convolution import gather_rows
 from ..problem.spec import ConvSpec
+from .jax_convolution import gather_rows
 
 HIGHEST = lax.Precision.HIGHEST
 # Samples along each axis of one FFT, at least, by dimension; and several kernels long.
