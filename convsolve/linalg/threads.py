@@ -76,6 +76,9 @@ class one_blas_thread:
 
     @uninterrupted
     def __enter__(self) -> None:
+        self._nested = threading.get_ident() in _inside
+        if self._nested:
+            return
         self._ctrl_c.__enter__()
         with _lock:
             if not _inside:
@@ -89,6 +92,8 @@ class one_blas_thread:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        if self._nested:
+            return
         with _lock:
             # Who leaves last restores, whoever came first.
             _inside.remove(threading.get_ident())
@@ -115,9 +120,7 @@ if hasattr(os, "register_at_fork"):
 
 def blas_threads(columns: int) -> AbstractContextManager[None]:
     """`one_blas_thread` for factors of few columns, as many as BLAS likes for larger ones."""
-    if columns > FEW_COLUMNS or threading.get_ident() in _inside:
-        return nullcontext()
-    return one_blas_thread()
+    return nullcontext() if columns > FEW_COLUMNS else one_blas_thread()
 
 
 def on_blas_threads(method: Callable[Concatenate[_S, _P], _T]) -> Callable[Concatenate[_S, _P], _T]:
