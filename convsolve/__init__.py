@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from .errors import IdentifiabilityError, IdentifiabilityWarning, SolveError
     from .identifiability.descent_forecast import Descent
     from .identifiability.report import Identifiability
+    from .leastsquares.penalty import Penalty, Ridge, Tikhonov
+    from .leastsquares.smooth import Smooth
+    from .leastsquares.stable_spline import StableSpline
     from .operators.moments import Moments
     from .plotting.figures import plot
     from .problem.problem import Problem
@@ -44,6 +47,9 @@ _HOMES = {
     "errors": ("IdentifiabilityError", "IdentifiabilityWarning", "SolveError"),
     "identifiability.descent_forecast": ("Descent",),
     "identifiability.report": ("Identifiability",),
+    "leastsquares.penalty": ("Penalty", "Ridge", "Tikhonov"),
+    "leastsquares.smooth": ("Smooth",),
+    "leastsquares.stable_spline": ("StableSpline",),
     "operators.moments": ("Moments",),
     "plotting.figures": ("plot",),
     "problem.problem": ("Problem",),
@@ -76,11 +82,16 @@ __all__ = [
     "LeastSquares",
     "Moments",
     "NormalEquations",
+    "Penalty",
     "Problem",
+    "Ridge",
     "Score",
+    "Smooth",
     "Solution",
     "SolveError",
     "Solver",
+    "StableSpline",
+    "Tikhonov",
     "Trace",
     "compare",
     "convolve",

@@ -139,6 +139,7 @@ def _check_request(problem: Any, solver: Any, strict: Any, progress: Any) -> Non
     if problem.y is None:
         raise ValueError("solve needs y; this Problem has x alone, which is enough for identify")
     _check_solver(solver)
+    solver.penalty.check(problem.spec.kernel_size, problem.in_channels)
     if not isinstance(strict, (bool, np.bool_)):
         raise TypeError(f"strict must be True or False, got {strict!r}")
     if progress is not None and not callable(progress):
@@ -202,7 +203,7 @@ def _stats(
     solver: Solver, raw: Raw, certificate: Certificate | None, seconds: float
 ) -> dict[str, Any]:
     """What was asked, and what it took; JSON holds all of it."""
-    penalty = {"kind": raw.penalty.name, "strength": raw.strength} if raw.strength else None
+    penalty = {"kind": raw.penalty.title, "strength": raw.strength} if raw.strength else None
     stats = {
         "solver": solver.name,
         "settings": solver.settings,

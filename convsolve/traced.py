@@ -24,6 +24,7 @@ def fit(x: Any, y: Any, spec: ConvSpec, solver: Solver, bias: bool) -> tuple[jax
     if not x.shape[-1] or not y.shape[-1]:
         raise ValueError(f"x and y need a channel each, got shapes {x.shape} and {y.shape}")
     spec.check_channels(x.shape[-1])
+    solver.penalty.check(spec.kernel_size, x.shape[-1])
     wanted = (x.shape[0], *spec.output_shape(x.shape[1:-1]))
     if y.shape[:-1] != wanted or 0 in wanted:
         raise ValueError(

@@ -30,9 +30,10 @@ class Systems:
         found = self._penalized.get(key)
         if found is None:
             design, plain = self.plain.design, self.plain
-            if penalty.coordinates(design.spec.kernel_size).basis is not None:
-                plain = System(design, penalty, 0.0)
-            found = self._penalized.setdefault(key, System(design, penalty, strength, plain))
+            made = System(design, penalty, strength, plain)
+            if made.basis is not None:
+                made.unpenalized = System(design, penalty, 0.0)
+            found = self._penalized.setdefault(key, made)
         return found
 
 

@@ -2,28 +2,55 @@
 
 from __future__ import annotations
 
-import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import reduce
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from ..operators.transformed import TapBasis
+from ..problem.checks import integer, number
+from ..text import shown
 
 
 @dataclass(frozen=True)
 class Coordinates:
-    """w = T z, in which a penalty is strength·‖z‖² over the ``penalized`` (R,) of z: T = [L N].
+    """w = T z, in which a penalty is strength·Σ weights·z²: T = [L N].
 
     L is a root, K⁻¹ = L Lᵀ for a penalty wᵀK w, and N spans what that leaves alone. Both act on the
     taps of one channel, alike for all; neither K nor an inverse is ever formed, which the kernels
     of common priors would not survive. ``basis`` None stands for T = I.
+
+    ``weights`` (groups, R) are those of z, zero where N stands: of every coordinate of a channel,
+    channels inner.
     """
 
     basis: TapBasis | None
-    penalized: np.ndarray
+    weights: np.ndarray
+
+    @property
+    def free(self) -> np.ndarray:
+        """Which of z (R,) are not penalized, in any group alike."""
+        return np.asarray(self.weights[0] == 0)
+
+    @property
+    def uniform(self) -> bool:
+        """Whether all of z are penalized alike."""
+        return bool((self.weights == 1).all())
+
+
+class Search(NamedTuple):
+    """Where the hyperparameters of a penalty that are None may lie, each on the whole real line.
+
+    ``starts`` (n, k) are to be tried, ``low`` and ``high`` (k,) bound what is searched from the
+    best of them.
+    """
+
+    starts: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
 
 
 class Penalty(ABC):
@@ -35,55 +62,183 @@ class Penalty(ABC):
     """
 
     @property
-    def name(self) -> str:
-        """As a `Solution` records it."""
+    def title(self) -> str:
+        """As texts and a `Solution` name it, with its hyperparameters."""
         return type(self).__name__.lower()
 
-    @abstractmethod
-    def roots(self, taps: int) -> tuple[np.ndarray, np.ndarray] | None:
-        """L (taps, r) and N (taps, p) along one axis; None for L = I and no N."""
+    @property
+    def open(self) -> tuple[str, ...]:
+        """The names of hyperparameters that are None, for the data to choose."""
+        return ()
 
-    def coordinates(self, kernel_size: Sequence[int]) -> Coordinates:
-        """T of the taps of one channel, the roots of its axes multiplied.
+    def search(self, lags: Sequence[np.ndarray]) -> Search:
+        """Where those may lie, for kernels of some lags."""
+        raise NotImplementedError
+
+    def at(self, place: np.ndarray) -> Penalty:
+        """The penalty at one such place (k,)."""
+        raise NotImplementedError
+
+    def check(self, kernel_size: Sequence[int], channels: int) -> None:
+        """Raise a ValueError unless it fits kernels of this size over so many input channels."""
+        return
+
+    @abstractmethod
+    def roots(self, lags: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
+        """L (taps, r) and N (taps, p) along one axis, whose taps have these ``lags`` (taps,), in
+        taps; None for L = I and no N.
+        """
+
+    def bases(self, lags: Sequence[np.ndarray]) -> list[tuple[np.ndarray, np.ndarray]] | None:
+        """L and N of every axis, which are multiplied; None for the identity."""
+        pairs = [self.roots(axis) for axis in lags]
+        return [pair for pair in pairs if pair is not None] or None
+
+    def channel_weights(self, channels: int) -> np.ndarray:
+        """Factors (channels,) of the strength."""
+        return np.ones(channels)
+
+    def coordinates(
+        self, lags: Sequence[np.ndarray], channels: int = 1, groups: int = 1
+    ) -> Coordinates:
+        """T of the taps of a channel, for ``lags`` of every axis in taps and ``channels`` of x.
 
         Left alone is what no axis penalizes.
         """
-        pairs = [self.roots(taps) for taps in kernel_size]
-        if None in pairs:
-            return Coordinates(None, np.ones(math.prod(kernel_size), bool))
-        known = [pair for pair in pairs if pair is not None]
-        free = [
-            np.r_[np.zeros(root.shape[1], bool), np.ones(n.shape[1], bool)] for root, n in known
-        ]
-        joint = reduce(lambda a, b: np.logical_and.outer(a, b).reshape(-1), free)
-        return Coordinates(TapBasis([np.hstack(pair) for pair in known]), ~joint)
+        pairs = self.bases(lags)
+        basis = None if pairs is None else TapBasis([np.hstack(pair) for pair in pairs])
+        if pairs is None:
+            penalized = np.ones(int(np.prod([len(axis) for axis in lags])), bool)
+        else:
+            free = [np.repeat([False, True], [root.shape[1], n.shape[1]]) for root, n in pairs]
+            penalized = ~reduce(lambda a, b: np.logical_and.outer(a, b).reshape(-1), free)
+        by_channel = self.channel_weights(channels).reshape(groups, 1, -1)
+        return Coordinates(basis, (by_channel * penalized[:, None]).reshape(groups, -1))
 
 
 @dataclass(frozen=True)
 class Ridge(Penalty):
-    """‖w‖²: L = I. As scikit-learn's ``alpha``, summed and not averaged over rows."""
+    """‖w‖²: L = I. As scikit-learn's ``alpha``, summed and not averaged over rows.
 
-    def roots(self, taps: int) -> None:
+    Args:
+        groups: a label for every input channel, such as ``(0, 1, 1, 2)``: banded ridge, whose
+            strength is that of each label. None for one strength.
+        weights: factors of the strength, one for each label in ascending order; None for
+            `Regularized` to choose.
+    """
+
+    groups: tuple[int, ...] | None = None
+    weights: tuple[float, ...] | None = None
+
+    def __post_init__(self) -> None:
+        if self.groups is None:
+            if self.weights is not None:
+                raise ValueError("Ridge(weights=...) needs groups=, a label for every channel")
+            return
+        object.__setattr__(self, "groups", _labels(self.groups))
+        if self.weights is None:
+            return
+        weights = tuple(number(w, "weights", included=True) for w in self.weights)
+        if len(weights) != len(self.labels):
+            raise ValueError(f"weights has {len(weights)} numbers for {len(self.labels)} labels")
+        object.__setattr__(self, "weights", weights)
+
+    @property
+    def labels(self) -> tuple[int, ...]:
+        """The labels that there are, ascending."""
+        return tuple(sorted(set(self.groups or ())))
+
+    @property
+    def title(self) -> str:
+        """With its weights."""
+        if self.groups is None:
+            return "ridge"
+        given = "" if self.weights is None else f", weights {_listed(self.weights)}"
+        return f"banded ridge of {len(self.labels)} groups of channels{given}"
+
+    @property
+    def open(self) -> tuple[str, ...]:
+        """The weights of several groups."""
+        return ("weights",) if self.groups is not None and self.weights is None else ()
+
+    def check(self, kernel_size: Sequence[int], channels: int) -> None:
+        """There must be a label for every channel."""
+        if self.groups is not None and len(self.groups) != channels:
+            raise ValueError(
+                f"Ridge(groups=...) has {len(self.groups)} labels, x has {channels} channels"
+            )
+
+    def roots(self, lags: np.ndarray) -> None:
         """None: kernels are their own coordinates."""
         return
+
+    def channel_weights(self, channels: int) -> np.ndarray:
+        """That of the label of each channel."""
+        if self.groups is None or self.weights is None:
+            return np.ones(channels)
+        return np.array(self.weights)[np.searchsorted(self.labels, self.groups)]
+
+
+def _labels(groups: Any) -> tuple[int, ...]:
+    if not isinstance(groups, (tuple, list, np.ndarray)):
+        raise TypeError(f"groups must be a label for every input channel, got {shown(groups)}")
+    return tuple(integer(label, "groups", 0) for label in groups)
+
+
+def _listed(values: Sequence[float]) -> str:
+    return ", ".join(f"{value:.4g}" for value in values)
 
 
 # What solvers take where nothing else is asked.
 RIDGE = Ridge()
 
 
-@dataclass(frozen=True)
-class Smooth(Penalty):
-    """‖D w‖², D the first differences along the lags of every channel: smooth kernels.
+class Tikhonov(Penalty):
+    """‖D w‖² for a matrix D of your own, on the taps of every channel alike.
 
-    L = Dᵀ(D Dᵀ)⁻¹, and N is the constant kernel, which is not penalized. In two and three
-    dimensions the axes are multiplied, so that only what is constant along all of them is free.
+    Args:
+        matrix: D (q, taps), its columns in ascending lags as those of `Solution.impulse_response`;
+            in two and three dimensions the taps in C order. What it maps to zero is not penalized.
 
-    Where x has an offset of a hundred times its deviation and more, fit a bias too: differences of
-    such columns lose digits without one, and the answer is "approximate".
+    L = D⁺ by a singular value decomposition, of which values below rounding are taken as zero.
     """
 
-    def roots(self, taps: int) -> tuple[np.ndarray, np.ndarray]:
-        """Steps up at every lag, each of mean zero, and the constant."""
-        steps = np.arange(taps)[:, None] > np.arange(taps - 1)
-        return steps - steps.mean(0), np.full((taps, 1), 1 / math.sqrt(taps))
+    def __init__(self, matrix: Any) -> None:
+        self.matrix = np.array(matrix, float)
+        if self.matrix.ndim != 2 or not self.matrix.size:
+            raise ValueError(f"matrix must be (q, taps), got shape {self.matrix.shape}")
+        if not np.isfinite(self.matrix).all():
+            raise ValueError("matrix must be finite")
+        self.matrix.setflags(write=False)
+
+    @property
+    def title(self) -> str:
+        """With the shape of D."""
+        return "Tikhonov, a matrix of {} × {}".format(*self.matrix.shape)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Tikhonov) and np.array_equal(self.matrix, other.matrix)
+
+    def __hash__(self) -> int:
+        return hash((self.matrix.shape, self.matrix.tobytes()))
+
+    def __repr__(self) -> str:
+        return f"Tikhonov(array of shape {self.matrix.shape})"
+
+    def check(self, kernel_size: Sequence[int], channels: int) -> None:
+        """It must have a column for every tap."""
+        taps = int(np.prod(kernel_size))
+        if self.matrix.shape[1] != taps:
+            raise ValueError(
+                f"Tikhonov(matrix) has {self.matrix.shape[1]} columns, a channel {taps} taps"
+            )
+
+    def roots(self, lags: np.ndarray) -> None:
+        """None: D acts on all axes at once."""
+        return
+
+    def bases(self, lags: Sequence[np.ndarray]) -> list[tuple[np.ndarray, np.ndarray]]:
+        """D⁺ and the null space of D, over all taps of a channel."""
+        _, s, vt = np.linalg.svd(self.matrix[:, ::-1])
+        rank = int((s > max(self.matrix.shape) * np.finfo(float).eps * s.max(initial=0.0)).sum())
+        return [(vt[:rank].T / s[:rank], vt[rank:].T)]

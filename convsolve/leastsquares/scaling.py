@@ -29,12 +29,12 @@ class Scaling:
     a_norm: np.ndarray
 
     @classmethod
-    def of(cls, operator: DesignOperator, ridge: float, penalized: np.ndarray) -> Scaling:
-        """For a ``ridge`` in the user's units on the ``penalized`` (P,) columns of each group."""
+    def of(cls, operator: DesignOperator, ridge: np.ndarray) -> Scaling:
+        """For a ``ridge`` (G, P) in the user's units, zero on columns that are not penalized."""
         norms, base = operator.column_norms, operator.exponents
         # √ridge in the columns' units may leave float64 where it dwarfs them, so exponents first.
         root, power = np.frexp(np.sqrt(ridge))
-        ridged = np.broadcast_to(penalized & (ridge > 0), norms.shape)
+        ridged = ridge > 0
         own = exponents_of(norms)
         larger = np.where(norms > 0, np.maximum(own, power - base), power - base)
         high = np.where(ridged, larger, own)

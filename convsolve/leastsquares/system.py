@@ -51,8 +51,10 @@ class System:
         self.design, self.penalty, self.strength = design, penalty, strength
         self.unpenalized = unpenalized
         self.clock = design.clock
-        coordinates = penalty.coordinates(design.spec.kernel_size)
-        self.basis, self._penalized = coordinates.basis, coordinates.penalized
+        self.coordinates = penalty.coordinates(
+            design.tap_lags, design.inputs.exponents.size, design.spec.groups
+        )
+        self.basis = self.coordinates.basis
         self._choleskys: dict[tuple[str, int], Cholesky | None] = {}
         self._joints: dict[int, tuple[Factor, np.ndarray]] = {}
 
@@ -73,8 +75,7 @@ class System:
         """The units of its columns."""
         operator = self.operator
         with self.clock.timing("scaling"):
-            channels = operator.columns // len(self._penalized)
-            return Scaling.of(operator, self.strength, np.repeat(self._penalized, channels))
+            return Scaling.of(operator, self.strength * self.coordinates.weights)
 
     @cached_property
     @on_blas_threads
@@ -198,7 +199,7 @@ class System:
 
     def _with_penalty(self, group: int, plain: Factor, z: np.ndarray) -> tuple[Factor, np.ndarray]:
         exponents, root_ridge = self.scaling.exponents[group], self.scaling.root_ridge[group]
-        if isinstance(plain, Truncated) and self._penalized.all():
+        if isinstance(plain, Truncated) and self.coordinates.uniform:
             # A ridge below the rounding of a deficient A would be drowned by it.
             drowned = not self.ridge_certifies and plain.has_gap
             if plain.wide or drowned:

@@ -63,7 +63,9 @@ class Penalized:
 
     def __init__(self, operator: Matrix | Operator, basis: TapBasis) -> None:
         self.operator, self.x = operator, operator.x
-        self.means, self.shape = operator.means, operator.shape
+        rows, columns = operator.shape
+        self.means = operator.means
+        self.shape = rows, columns // basis.taps * basis.coordinates
         # In the precision of x, and varying over the devices that x does, see `alike`.
         nothing = jnp.zeros_like(self.x, shape=())
         matrices: Any = [jnp.asarray(m, nothing.dtype) + nothing for m in basis.matrices]
@@ -78,16 +80,17 @@ class Penalized:
         return self.operator.forward(self.kernel(z))
 
     def adjoint(self, r: Any) -> Any:
-        """Tᵀ Aᵀ r (P, Q)."""
+        """Tᵀ Aᵀ r (R, Q)."""
         return self.basis.restrict(self.operator.adjoint(r)[None], matmul)[0]
 
     def gram(self) -> Any:
-        """Tᵀ AᵀA T (P, P), a constant in derivatives."""
+        """Tᵀ AᵀA T (R, R), a constant in derivatives."""
         half = self.basis.restrict(self.operator.gram()[None], matmul)
         return self.basis.rows(half, matmul)[0]
 
     def triangle(self, x: Any, top: Any) -> Any:
-        """R (P, P) of the rows ``top`` (P, P) and A T of x."""
-        r = self.operator.triangle(x, jnp.zeros_like(top))
+        """The triangle (R, R) of the rows ``top`` (R, R) and A T of x."""
+        columns = self.operator.shape[1]
+        r = self.operator.triangle(x, jnp.zeros_like(top, shape=(columns, columns)))
         r = self.basis.rows(r[None], matmul)[0]
         return jnp.linalg.qr(jnp.concatenate([top, r]), mode="r")

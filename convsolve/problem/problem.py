@@ -359,6 +359,11 @@ class Problem:
         return tuple(lag + s for lag, s in zip(lags, self.lag_shift, strict=True))
 
     @property
+    def tap_lags(self) -> tuple[np.ndarray, ...]:
+        """The same counted in taps, so that neighbours are one apart."""
+        return self.spec.in_taps(self.lags)
+
+    @property
     def rows(self) -> Any:
         """Index in the user's y of every row along the time axis: ``arange`` unless lags trimmed y.
 

@@ -219,6 +219,10 @@ class ConvSpec:
         )
         return lags[0] if self.ndim == 1 else lags
 
+    def in_taps(self, lags: Sequence[np.ndarray]) -> tuple[np.ndarray, ...]:
+        """Lags of every axis in samples, counted in taps: those of neighbours are one apart."""
+        return tuple(axis / d for axis, d in zip(lags, self.dilation, strict=True))
+
     def minimum_samples(self, in_channels: int = 1, *, records: int = 1, bias: bool = False) -> int:
         """The shortest record from which every tap can be determined, by a suitable x.
 

@@ -110,7 +110,7 @@ def _recorded(value: Any) -> Any:
     if value is None or isinstance(value, (bool, int, float, str)):
         return value
     if isinstance(value, Penalty):
-        return value.name
+        return value.title
     if hasattr(value, "shape"):
         return f"array of shape {value.shape}"
     return getattr(value, "__name__", "custom")
@@ -148,10 +148,15 @@ def traceable(*leaves: str) -> Callable[[type[_S]], type[_S]]:
 
 
 def check_penalty(penalty: Any) -> None:
-    """Refuse what is no `Penalty`."""
+    """Refuse what is no `Penalty`, or leaves something to be chosen."""
     if not isinstance(penalty, Penalty):
         hint = f"; did you mean {penalty.__name__}()?" if isinstance(penalty, type) else ""
         raise TypeError(f"penalty must be a Penalty such as Ridge(), got {shown(penalty)}{hint}")
+    if penalty.open:
+        raise ValueError(
+            f"{' and '.join(penalty.open)} of the penalty {penalty.title} is None, which only "
+            "Regularized chooses; give a number"
+        )
 
 
 def check_ridge(ridge: Any) -> Any:

@@ -47,39 +47,41 @@ def fit(
     ``factor`` is one of `by_gram`, `by_qr` and `by_svd`.
     """
     x, y, strength = alike(x, y, jnp.asarray(strength, x.dtype))
+    lags = spec.lags(x.shape[1:-1])
+    coordinates = penalty.coordinates(
+        spec.in_taps(lags if isinstance(lags, tuple) else (lags,)), x.shape[-1], spec.groups
+    )
     x, groups = silenced(normal_form(x, spec), spec), spec.groups
     columns, rows = spec.unknowns(x.shape[-1]), math.prod(y.shape[:-1])
-    in_z = penalty.coordinates(spec.kernel_size)
-    basis, penalized = in_z.basis, in_z.penalized
-    # A dual form penalizes all of a kernel. Under other penalties the rows of a root make A tall.
-    wide = basis is None and rows < columns + bias
-    ridge = strength
-    if basis is not None:
-        ridge = strength * np.repeat(penalized, columns // len(penalized))[:, None]
+    basis, weights = coordinates.basis, coordinates.weights[:, :, None]
+    # A dual form penalizes all of a kernel alike. Elsewhere the rows of a penalty make A tall.
+    plain = basis is None and coordinates.uniform
+    wide = plain and rows < columns + bias
+    ridges = jnp.broadcast_to(strength, (groups,)) if plain else strength * weights
     formed = wide or rows * columns * groups <= formed_numbers
     spec = replace(spec.normal, groups=1)
 
     def operator(x: Any) -> Any:
-        plain = Matrix(x, spec, bias, wide) if formed else Operator(x, spec, bias)
-        return plain if basis is None else Penalized(plain, basis)
+        a = Matrix(x, spec, bias, wide) if formed else Operator(x, spec, bias)
+        return a if basis is None else Penalized(a, basis)
 
-    def kernel(operator: Any, y: Any) -> Any:
-        found = solution(operator, y, ridge, factor, wide)[:columns]
-        return found if basis is None else operator.kernel(found)
+    def kernel(operator: Any, y: Any, ridge: Any) -> Any:
+        found = solution(operator, y, ridge, factor, wide)
+        return found[:columns] if basis is None else operator.kernel(found)
 
-    def of_group(signals: tuple[Any, Any]) -> tuple[Any, Any]:
-        x, y = signals
+    def of_group(signals: tuple[Any, Any, Any]) -> tuple[Any, Any]:
+        x, y, ridge = signals
         y = y.reshape(rows, -1)
         if not bias:
-            return kernel(operator(x), y), jnp.zeros_like(y[0])
+            return kernel(operator(x), y, ridge), jnp.zeros_like(y[0])
         # A constant beside a channel is one beside its columns, and the bias takes it up.
         shift, level = lax.stop_gradient(x.mean(tuple(range(x.ndim - 1)))), y.mean(0)
         centred = operator(x - shift)
-        w = kernel(centred, y - level)
+        w = kernel(centred, y - level, ridge)
         means = centred.means + jnp.tile(shift, columns // len(shift))
         return w, level - matmul(means, w)
 
-    kernels, biases = lax.map(of_group, (by_group(x, groups), by_group(y, groups)))
+    kernels, biases = lax.map(of_group, (by_group(x, groups), by_group(y, groups), ridges))
     return to_kernel(kernels, spec.kernel_size), biases.reshape(-1)
 
 

@@ -15,7 +15,7 @@ import scipy.signal
 from jax.sharding import AxisType, PartitionSpec
 
 import convsolve as cs
-from convsolve.leastsquares.penalty import Smooth
+from convsolve.leastsquares.smooth import Smooth
 from support import dense
 from support.derivatives import check_gradients, check_second_derivatives, slope
 from support.geometry import NAMED
@@ -243,7 +243,7 @@ def test_over_devices_it_has_gradients(solver: str) -> None:
 
     def losses(ridge: jax.Array, x: jax.Array, y: jax.Array) -> jax.Array:
         smooth = solver == "smooth"
-        made = cs.AutoSolver(ridge, Smooth()) if smooth else SOLVERS[solver](ridge)
+        made = cs.AutoSolver(ridge, Smooth(order=1)) if smooth else SOLVERS[solver](ridge)
         fit = jax.vmap(lambda x, y: cs.fit_kernel(x, y, spec, made)[0])
         return jnp.sum(fit(x, y) ** 2, axis=(1, 2, 3))
 

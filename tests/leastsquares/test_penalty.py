@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -10,7 +13,9 @@ import scipy.linalg
 
 import convsolve as cs
 from convsolve.leastsquares.analysis import analyse
-from convsolve.leastsquares.penalty import Penalty, Ridge, Smooth
+from convsolve.leastsquares.penalty import Penalty, Ridge, Tikhonov
+from convsolve.leastsquares.smooth import Smooth
+from convsolve.leastsquares.stable_spline import StableSpline
 from convsolve.problem.sizes import Limits
 from convsolve.solvers import linear
 from support import dense
@@ -19,7 +24,18 @@ from support.geometry import NAMED, Geometry
 from support.slow import some
 
 EPS = float(np.finfo(float).eps)
-PENALTIES = {"ridge": Ridge(), "smooth": Smooth()}
+PENALTIES: dict[str, Any] = {
+    "ridge": Ridge(),
+    "first differences": Smooth(order=1),
+    "second differences": Smooth(order=2),
+    "squared exponential": Smooth(length=0.8),
+    "tc": StableSpline("tc", 0.7),
+    "dc": StableSpline("dc", 0.6, -0.4),
+    "ss": StableSpline("ss", 0.8),
+    # Those of `penalty_for`.
+    "banded": None,
+    "matrix": None,
+}
 ROUTES = {"rows": Limits(), "signals": Limits(small_numbers=0, row_numbers=0)}
 SOLVERS = {
     "svd": lambda ridge, penalty: cs.LeastSquares("svd", ridge, penalty),
@@ -31,22 +47,73 @@ SOLVERS = {
 every_penalty = pytest.mark.parametrize("name", PENALTIES)
 
 
-def matrix(penalty: Penalty, spec: cs.ConvSpec, channels: int) -> np.ndarray:
-    """Rows D with ‖D w‖² the penalty of a kernel w (taps × channels), built without `Penalty`."""
+def covariance(penalty: Penalty, lags: np.ndarray) -> np.ndarray:
+    """K⁻¹ of one axis by its formula, entry by entry."""
+    if isinstance(penalty, StableSpline):
+        alpha = penalty.alpha
+        assert alpha is not None
+
+        def entry(i: float, j: float) -> float:
+            m, size = abs(i - j), abs(i) + abs(j)
+            if penalty.kind == "ss":
+                return alpha ** (1.5 * size) * (1.5 * alpha ** (m / 2) - 0.5 * alpha ** (1.5 * m))
+            rho = alpha**0.5 if penalty.kind == "tc" else penalty.rho
+            assert rho is not None
+            return alpha ** (size / 2) * rho**m
+    else:
+        assert isinstance(penalty, Smooth)
+        length = penalty.length
+
+        def entry(i: float, j: float) -> float:
+            return math.exp(-((i - j) ** 2) / (2 * length**2))
+
+    return np.array([[entry(i, j) for j in lags] for i in lags])
+
+
+def matrix(penalty: Penalty, problem: cs.Problem) -> np.ndarray:
+    """Rows D with ‖D w‖² the penalty of a kernel w (taps × channels), built without `roots`."""
+    spec, channels = problem.spec, problem.in_channels // problem.spec.groups
+    eye, taps = np.eye(channels), int(np.prod(spec.kernel_size))
     if isinstance(penalty, Ridge):
-        return np.eye(int(np.prod(spec.kernel_size)) * channels)
+        weights = np.ones(channels) if penalty.groups is None else np.array(penalty.weights)
+        return np.kron(np.eye(taps), np.diag(np.sqrt(np.resize(weights, channels))))
+    if isinstance(penalty, Tikhonov):
+        return np.kron(penalty.matrix[:, ::-1], eye)
     whole = np.ones((1, 1))
-    for taps in spec.kernel_size:
-        # The constant of each axis is kept beside its differences, and taken out of the whole.
-        mean = np.full((1, taps), taps**-0.5)
-        whole = np.kron(whole, np.concatenate([np.diff(np.eye(taps), axis=0), mean]))
-    return np.kron(whole[:-1], np.eye(channels))
+    order = penalty.order if isinstance(penalty, Smooth) else None
+    if order is None:
+        for lags, dilation in zip(problem.lags, spec.dilation, strict=True):
+            root = np.linalg.cholesky(covariance(penalty, lags / dilation))
+            whole = np.kron(whole, np.linalg.inv(root))
+        return np.kron(whole, eye)
+    free = np.ones(1, bool)
+    for size in spec.kernel_size:
+        # What each axis leaves free is kept beside its differences, and taken out of the whole.
+        d = np.diff(np.eye(size), order, axis=0)
+        null = scipy.linalg.null_space(d) if len(d) else np.eye(size)
+        whole = np.kron(whole, np.concatenate([d, null.T]))
+        free = np.kron(free, np.repeat([False, True], [len(d), null.shape[1]]))
+    return np.kron(whole[~free], eye)
+
+
+def penalty_for(name: str, problem: cs.Problem) -> Penalty:
+    """The penalty of this name that fits a problem's channels and taps."""
+    if name == "banded":
+        channels = problem.in_channels
+        labels = np.arange(channels) % (channels // problem.spec.groups)
+        return Ridge(tuple(labels), tuple(np.geomspace(0.3, 30, len(set(labels)))))
+    if name == "matrix":
+        taps = int(np.prod(problem.spec.kernel_size))
+        rows = np.random.default_rng(5).standard_normal((max(taps - 1, 1), taps))
+        return Tikhonov(rows)
+    return PENALTIES[name]
 
 
 def exact(
     geometry: Geometry, x: list, y: list, penalty: Penalty, ridge: float
 ) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
     """Per group [M A; √ridge D], [M y; 0] and the answer, by SciPy's least squares."""
+    problem = cs.Problem(x, y, spec=geometry.spec)
     found = []
     for a, b in zip(
         dense.design_matrix(x, geometry.spec).astype(float),
@@ -55,7 +122,7 @@ def exact(
     ):
         if geometry.bias:
             a, b = dense.centred(a), dense.centred(b)
-        d = np.sqrt(ridge) * matrix(penalty, geometry.spec, geometry.inputs)
+        d = np.sqrt(ridge) * matrix(penalty, problem)
         rows, right = np.concatenate([a, d]), np.pad(b, ((0, len(d)), (0, 0)))
         found.append((rows, right, scipy.linalg.lstsq(rows, right)[0]))
     return found
@@ -64,19 +131,26 @@ def exact(
 @every_penalty
 @pytest.mark.parametrize("kernel_size", [(1,), (7,), (4, 3), (2, 3, 2)])
 def test_coordinates_are_a_root_of_the_penalty(name: str, kernel_size: tuple[int, ...]) -> None:
-    """‖D T z‖² = ‖z‖² over the penalized, every kernel is some T z, and equal ones are equal."""
-    penalty, spec = PENALTIES[name], cs.ConvSpec(kernel_size)
-    assert penalty == type(penalty)()
-    assert hash(penalty) == hash(type(penalty)())
-    found, taps = penalty.coordinates(kernel_size), int(np.prod(kernel_size))
-    basis = np.eye(taps) if found.basis is None else found.basis.expand(np.eye(taps)[None])[0]
-    assert np.linalg.cond(basis) < 10 * taps
-    d = matrix(penalty, spec, 1) @ basis
-    np.testing.assert_allclose(d.T @ d, np.diag(found.penalized.astype(float)), atol=1e-13)
+    """‖D T z‖² is Σ weights·z², and every kernel is some T z."""
+    x = np.random.default_rng(0).standard_normal((*(12,) * len(kernel_size), 2))
+    problem = cs.Problem(x, kernel_size=kernel_size, padding="same")
+    penalty = penalty_for(name, problem)
+    assert hash(penalty) == hash(penalty_for(name, problem))
+    assert penalty == penalty_for(name, problem)
+    assert not penalty.open
+    penalty.check(kernel_size, 2)
+    found, columns = penalty.coordinates(problem.tap_lags, 2), 2 * int(np.prod(kernel_size))
+    z = np.eye(found.weights.size)
+    basis = z if found.basis is None else found.basis.expand(z[None])[0]
+    assert np.linalg.matrix_rank(basis) == columns == len(basis)
+    d = matrix(penalty, problem) @ basis
+    np.testing.assert_allclose(
+        d.T @ d, np.diag(found.weights[0]), atol=1e-9 if "exp" in name else 1e-11
+    )
 
 
 def test_a_basis_and_its_transpose_are_adjoint() -> None:
-    basis = Smooth().coordinates((4, 3)).basis
+    basis = Smooth(order=1).coordinates([-np.arange(4), -np.arange(3)]).basis
     assert basis is not None
     rng = np.random.default_rng(0)
     z, w = rng.standard_normal((2, basis.coordinates * 2, 3)), rng.standard_normal((2, 24, 3))
@@ -94,13 +168,14 @@ def test_a_basis_and_its_transpose_are_adjoint() -> None:
 def test_every_closed_form_finds_the_answer(
     name: str, geometry: str, solver: str, route: str
 ) -> None:
-    made, penalty, ridge = NAMED[geometry], PENALTIES[name], 30.0
+    made, ridge = NAMED[geometry], 30.0
     x, y = made.records()
     problem = cs.Problem(x, y, spec=made.spec, bias=made.bias)
+    penalty = penalty_for(name, problem)
     fit = cs.solve(problem, SOLVERS[solver](ridge, penalty), limits=ROUTES[route])
     assert fit.status == "solved"
     assert fit.certificate <= 30 * EPS
-    assert fit.stats["penalty"] == {"kind": name, "strength": ridge}
+    assert fit.stats["penalty"] == {"kind": penalty.title, "strength": ridge}
     kernel = dense.by_group(fit.kernel, made.spec.groups)
     for w, (rows, _, wanted) in zip(kernel, exact(made, x, y, penalty, ridge), strict=True):
         error = np.linalg.norm(w - wanted) / np.linalg.norm(wanted)
@@ -113,9 +188,10 @@ def test_every_closed_form_finds_the_answer(
 @every_penalty
 def test_fewer_rows_than_unknowns(name: str, geometry: str, solver: str) -> None:
     """A ridge, or rows enough for what differences leave alone, make the answer the only one."""
-    made, penalty, ridge = NAMED[geometry], PENALTIES[name], 3.0
+    made, ridge = NAMED[geometry], 3.0
     x, y = made.records()
     problem = cs.Problem(x, y, spec=made.spec, bias=made.bias)
+    penalty = penalty_for(name, problem)
     fit = cs.solve(problem, SOLVERS[solver](ridge, penalty))
     assert fit.status == "solved"
     kernel = dense.by_group(fit.kernel, made.spec.groups)
@@ -125,9 +201,10 @@ def test_fewer_rows_than_unknowns(name: str, geometry: str, solver: str) -> None
 
 @every_penalty
 def test_the_certificate_knows_a_wrong_answer(name: str) -> None:
-    made, penalty = NAMED["stride"], PENALTIES[name]
+    made = NAMED["stride"]
     x, y = made.records()
     problem = cs.Problem(x, y, spec=made.spec, bias=made.bias)
+    penalty = penalty_for(name, problem)
     regression = analyse(problem).regression(penalty, 2.0)
     factors = regression.system.qr_factors()
     assert factors is not None
@@ -145,7 +222,7 @@ def test_what_the_penalty_leaves_alone_and_the_data_do_not_show_is_reported() ->
     y = np.random.default_rng(0).standard_normal(58)
     problem = cs.Problem(x, y, kernel_size=3)
     with pytest.warns(cs.IdentifiabilityWarning, match="rank-deficient: rank 2 of 3"):
-        cs.solve(problem, cs.LeastSquares("qr", 1.0, Smooth()))
+        cs.solve(problem, cs.LeastSquares("qr", 1.0, Smooth(order=1)))
     assert cs.solve(problem, cs.LeastSquares("qr", 1.0)).ok
 
 
@@ -153,9 +230,10 @@ def test_what_the_penalty_leaves_alone_and_the_data_do_not_show_is_reported() ->
 @pytest.mark.parametrize("geometry", ["bias", "groups", "image"])
 @every_penalty
 def test_resolution_is_the_diagonal_of_its_matrix(name: str, geometry: str, route: str) -> None:
-    made, penalty, ridge = NAMED[geometry], PENALTIES[name], 40.0
+    made, ridge = NAMED[geometry], 40.0
     x, y = made.records()
     problem = cs.Problem(x, y, spec=made.spec, bias=made.bias)
+    penalty = penalty_for(name, problem)
     found = cs.identify(problem, limits=ROUTES[route]).resolution(ridge, penalty)
     found = dense.by_group(found, made.spec.groups)
     for shown, (rows, _, _) in zip(found, exact(made, x, y, penalty, ridge), strict=True):
@@ -172,7 +250,7 @@ TRACED = ["bias", "groups", "stride", "image", "wide", "wide, bias"]
 @pytest.mark.parametrize("geometry", some(TRACED, "wide, bias"))
 def test_under_jit_it_is_the_same_answer(geometry: str, solver: str) -> None:
     """Smooth; a ridge is that of all other tests of `fit_kernel`."""
-    made, penalty, ridge = NAMED[geometry], Smooth(), 3.0
+    made, penalty, ridge = NAMED[geometry], Smooth(order=1), 3.0
     x, y = made.noise()
     solver = SOLVERS[solver](ridge, penalty)
     found, _ = cs.fit_kernel(x, y, made.spec, solver, bias=made.bias)
@@ -192,7 +270,7 @@ def test_under_jit_it_has_derivatives(forced: bool, monkeypatch: pytest.MonkeyPa
     dx, dy = rng.standard_normal(x.shape), rng.standard_normal(y.shape)
 
     def loss(t: jax.Array) -> jax.Array:
-        solver = cs.NormalEquations(2.0 + t, Smooth())
+        solver = cs.NormalEquations(2.0 + t, Smooth(order=1))
         w, b = solver.traced(x + t * dx, y + t * dy, made.spec, True)
         return jnp.sum(jnp.sin(w)) + jnp.sum(b**2)
 
