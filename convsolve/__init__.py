@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from .errors import IdentifiabilityError, IdentifiabilityWarning, SolveError
     from .identifiability.descent_forecast import Descent
     from .identifiability.report import Identifiability
+    from .inference.folds import CrossValidation
+    from .inference.regularization import Regularization
     from .leastsquares.penalty import Penalty, Ridge, Tikhonov
     from .leastsquares.smooth import Smooth
     from .leastsquares.stable_spline import StableSpline
@@ -37,6 +39,7 @@ if TYPE_CHECKING:
         GradientDescent,
         LeastSquares,
         NormalEquations,
+        Regularized,
         Solver,
         Trace,
     )
@@ -47,6 +50,8 @@ _HOMES = {
     "errors": ("IdentifiabilityError", "IdentifiabilityWarning", "SolveError"),
     "identifiability.descent_forecast": ("Descent",),
     "identifiability.report": ("Identifiability",),
+    "inference.folds": ("CrossValidation",),
+    "inference.regularization": ("Regularization",),
     "leastsquares.penalty": ("Penalty", "Ridge", "Tikhonov"),
     "leastsquares.smooth": ("Smooth",),
     "leastsquares.stable_spline": ("StableSpline",),
@@ -62,6 +67,7 @@ _HOMES = {
         "GradientDescent",
         "LeastSquares",
         "NormalEquations",
+        "Regularized",
         "Solver",
         "Trace",
     ),
@@ -73,6 +79,7 @@ __all__ = [
     "Comparison",
     "ConjugateGradient",
     "ConvSpec",
+    "CrossValidation",
     "Descent",
     "FFTDeconvolution",
     "GradientDescent",
@@ -84,6 +91,8 @@ __all__ = [
     "NormalEquations",
     "Penalty",
     "Problem",
+    "Regularization",
+    "Regularized",
     "Ridge",
     "Score",
     "Smooth",

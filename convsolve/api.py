@@ -26,7 +26,7 @@ from .problem.sizes import DEFAULT_LIMITS, Limits, Sizes
 from .problem.spec import ConvSpec
 from .solution import Solution
 from .solvers import AutoSolver
-from .solvers.base import Progress, Raw, Solver, host_ridge
+from .solvers.base import Progress, Raw, Solver
 
 if TYPE_CHECKING:
     import jax
@@ -115,6 +115,7 @@ def solve(
         stats=_stats(solver, raw, certificate, seconds),
         certificate=None if certificate is None else certificate.value,
         trace=raw.trace,
+        regularization=raw.regularization,
         problem=problem,
         identifiability=report,
     )
@@ -151,7 +152,7 @@ def _check_solvable(solver: Solver, sizes: Sizes, report: Identifiability, stric
     reason = solver.supports(sizes, report.problem.spec)
     if reason is not None:
         raise SolveError(f"{solver.name} cannot solve this problem: {reason}")
-    if strict and sizes.wide and not host_ridge(solver):
+    if strict and sizes.wide and not solver.regularizes:
         raise _refusal(report)
 
 

@@ -12,6 +12,7 @@ import numpy as np
 from .files import read_arrays, write_npz
 from .identifiability.report import Identifiability
 from .identifiability.wording import MEANING, weak_sentence
+from .inference.regularization import Regularization
 from .kernel_text import kernel_lines
 from .lazy_jax import as_jax
 from .leastsquares.certificate import EXACT
@@ -56,6 +57,7 @@ class Solution:
             What was done: "solver", which ran, "certificate_kind", "compile_seconds",
             "run_seconds" and what the solver adds.
         trace: the course of an iterative solver, or None.
+        regularization: what `Regularized` chose, a `Regularization`, or None.
         identifiability: the report on the data; None after `load`, which finds it in ``stats``.
         spec: the `ConvSpec`.
         rows: index in the user's y of every row.
@@ -76,12 +78,14 @@ class Solution:
         trace: Trace | None = None,
         problem: Problem | None = None,
         identifiability: Identifiability | None = None,
+        regularization: Regularization | None = None,
     ) -> None:
         self.kernel, self.bias = kernel, bias
         self.recipe, self.spec = recipe, spec
         self.tap_lags, self._channel_axis = tap_lags, y_channel_axis
         self.status, self.stats, self.certificate = status, stats, certificate
         self.trace, self.identifiability = trace, identifiability
+        self.regularization = regularization
         self._problem = problem
 
     @property
@@ -186,7 +190,7 @@ class Solution:
         Raises:
             FileExistsError: the file exists and ``force`` is False.
         """
-        report = self.identifiability
+        report, told = self.identifiability, self.regularization
         stats = dict(self.stats)
         if report is not None:
             stats["identifiability"] = report.to_dict()
@@ -198,6 +202,7 @@ class Solution:
             "status": self.status,
             "certificate": self.certificate,
             "stats": stats,
+            "regularization": None if told is None else told.to_dict(),
         }
         arrays: dict[str, Any] = {"kernel": np.asarray(self.kernel), "bias": np.asarray(self.bias)}
         arrays |= {f"lags{i}": lags for i, lags in enumerate(self.tap_lags)}
@@ -252,7 +257,9 @@ class Solution:
             return [("settings", "not recorded: the file is of version 1")]
         settings = ", ".join(f"{name} {value}" for name, value in stats["settings"].items())
         penalty = "none"
-        if stats["penalty"] is not None:
+        if self.regularization is not None:
+            penalty = self.regularization.text()
+        elif stats["penalty"] is not None:
             penalty = "{kind} of strength {strength:g}".format(**stats["penalty"])
         entries = [("penalty", penalty), ("settings", settings), ("convsolve", stats["version"])]
         return [("AutoSolver", stats["choice"]), *entries] if "choice" in stats else entries
@@ -311,6 +318,7 @@ def load(path: str | Path) -> Solution:
         trace = None
         if "trace_steps" in arrays:
             trace = Trace(arrays["trace_steps"], arrays["trace_losses"], {})
+        chosen = about.get("regularization")
         return Solution(
             kernel,
             arrays["bias"],
@@ -322,6 +330,7 @@ def load(path: str | Path) -> Solution:
             stats=about["stats"],
             certificate=about["certificate"],
             trace=trace,
+            regularization=None if chosen is None else Regularization.from_dict(chosen),
         )
     except KeyError as error:
         raise ValueError(f"{path}: incomplete solution file, {error} is missing") from error

@@ -1,4 +1,8 @@
-"""What the data say beyond one estimate: a penalty that they choose, errors, bands, tests.
+"""What the data say beyond one estimate: a penalty that they choose.
 
-Nothing yet; it will see `leastsquares`, and be seen by the solvers and the doors.
+``strength_path`` solves penalized least squares at every strength from one tridiagonal form of the
+moments; ``criteria`` judge its fits, ``folds`` hold rows out, and ``scorers`` bring both to one
+form, for any penalty. ``selection`` searches strengths and hyperparameters, ``bands`` those of a
+banded ridge; ``several_strengths`` solves all outputs at theirs, from the data. ``regularization``
+is the record of it all.
 """

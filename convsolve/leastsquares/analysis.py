@@ -29,11 +29,18 @@ class Systems:
         key = penalty, strength
         found = self._penalized.get(key)
         if found is None:
-            design, plain = self.plain.design, self.plain
-            made = System(design, penalty, strength, plain)
+            made = System(self.plain.design, penalty, strength, self.plain)
             if made.basis is not None:
-                made.unpenalized = System(design, penalty, 0.0)
+                made.unpenalized = self.unpenalized(penalty)
             found = self._penalized.setdefault(key, made)
+        return found
+
+    def unpenalized(self, penalty: Penalty) -> System:
+        """That of strength 0 in the coordinates of a penalty."""
+        key = penalty, 0.0
+        found = self._penalized.get(key)
+        if found is None:
+            found = self._penalized.setdefault(key, System(self.plain.design, penalty, 0.0))
         return found
 
 
@@ -61,6 +68,10 @@ class Analysis:
     def system(self, penalty: Penalty, strength: float) -> System:
         """Least squares under a penalty of some strength."""
         return self._systems.of(penalty, strength)
+
+    def unpenalized(self, penalty: Penalty) -> System:
+        """Least squares without a penalty, in the coordinates of one."""
+        return self._systems.unpenalized(penalty)
 
     def regression(self, penalty: Penalty, strength: float) -> Regression:
         """The same with y."""

@@ -14,7 +14,7 @@ from ..operators.layout import to_columns, to_kernel
 from ..operators.moments import Moments
 from ..operators.records import Targets
 from .certificate import EXACT, Certificate, backward_error, upper_bound
-from .scaling import in_units
+from .scaling import Scaling, in_units
 from .system import System
 
 # Below this a backward error is noise, and another pass over the data changes nothing.
@@ -34,10 +34,15 @@ class Regression:
 
     def __init__(self, system: System, targets: Targets) -> None:
         self.system, self.targets = system, targets
-        self.operator, self.scaling = system.operator, system.scaling
+        self.operator = system.operator
         groups, columns = self.operator.groups, self.operator.columns
         self.shape = groups, columns, targets.outputs
         self.y_exponents = targets.grouped(targets.exponents)
+
+    @property
+    def scaling(self) -> Scaling:
+        """The units of the columns."""
+        return self.system.scaling
 
     @cached_property
     def moments(self) -> Moments:
@@ -169,7 +174,7 @@ class Regression:
 
     def bias_error(self, w: np.ndarray, bias: np.ndarray) -> float:
         """How far a bias is from the best beside w, as a share of what that is made of."""
-        best, targets = self._bias(w), self.targets
+        best, targets = self._bias(self.scaling.to_operator(w)), self.targets
         sums, _ = self.operator.output_sums(targets)
         mean = targets.grouped(targets.shift) + sums[:, 0] / self.operator.rows
         user = np.abs(self.scaling.to_operator(w))
@@ -187,24 +192,27 @@ class Regression:
         Raises:
             SolveError: a tap would vanish below float64.
         """
-        exponents, basis = self.scaling.exponents, self.system.basis
-        if basis is not None:
-            w_taps = basis.expand(self.scaling.to_operator(w))
-            exponents = self.system.design.operator.exponents
-        else:
-            w_taps = w
-        columns = in_units(w_taps, self.y_exponents[:, None] - exponents[:, :, None])
-        return to_kernel(columns, self.system.design.spec.kernel_size), self._bias(w)
+        if self.system.basis is not None:
+            return self.from_operator(self.scaling.to_operator(w))
+        return self._kernel(w, self.scaling.exponents), self._bias(self.scaling.to_operator(w))
 
-    def _bias(self, w: np.ndarray) -> np.ndarray:
-        """The best constant (Cout,) beside w, in the user's units; zeros without a bias."""
+    def from_operator(self, v: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The same of v (G, R, Q) in the units of the operator's columns."""
+        basis, exponents = self.system.basis, self.system.design.operator.exponents
+        return self._kernel(v if basis is None else basis.expand(v), exponents), self._bias(v)
+
+    def _kernel(self, columns: np.ndarray, exponents: np.ndarray) -> np.ndarray:
+        user = in_units(columns, self.y_exponents[:, None] - exponents[:, :, None])
+        return to_kernel(user, self.system.design.spec.kernel_size)
+
+    def _bias(self, v: np.ndarray) -> np.ndarray:
+        """The best constant (Cout,) beside v of the operator's columns; zeros without a bias."""
         targets, operator = self.targets, self.operator
         if not operator.nuisance.constant:
             return np.zeros(targets.exponents.size)
-        user = self.scaling.to_operator(w)
         sums, _ = operator.output_sums(targets)
-        rest = operator.projection.coefficients(sums, user)[:, 0]
-        shifted = targets.grouped(targets.shift) - np.einsum("gp,gpq->gq", operator.shift, user)
+        rest = operator.projection.coefficients(sums, v)[:, 0]
+        shifted = targets.grouped(targets.shift) - np.einsum("gp,gpq->gq", operator.shift, v)
         with np.errstate(over="ignore", under="ignore"):
             return np.ldexp(shifted + rest, self.y_exponents).reshape(-1)
 

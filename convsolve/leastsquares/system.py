@@ -67,7 +67,10 @@ class System:
     def operator(self) -> DesignOperator:
         """A T."""
         operator = self.design.operator
-        return operator if self.basis is None else TransformedOperator(operator, self.basis)
+        if self.basis is None:
+            return operator
+        known = self.design.moments if self.design.sizes.gram_fits else None
+        return TransformedOperator(operator, self.basis, known)
 
     @cached_property
     @on_blas_threads

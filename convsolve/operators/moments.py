@@ -137,3 +137,8 @@ class Moments:
         """Gram and right-hand side with the column of ones projected out, in scaled units."""
         gram = self.gram - np.einsum("gp,gq->gpq", self.sums, self.sums) / self.n
         return gram, self.rhs - np.einsum("gp,gq->gpq", self.sums, self.out_sums) / self.n
+
+    @property
+    def centred_squares(self) -> np.ndarray:
+        """Squares (G, Q) of the outputs less their means, in scaled units."""
+        return np.maximum(self.out_squares - self.out_sums**2 / self.n, 0.0)

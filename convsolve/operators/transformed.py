@@ -17,6 +17,8 @@ from .records import Targets
 
 # Columns of A T whose norms are had in one pass over the data.
 COLUMNS_A_PASS = 256
+# A norm that is this share of its terms, or more, keeps its digits in a sum from the Gram.
+GRAM_SHARE = 1e-3
 
 
 class TapBasis:
@@ -51,6 +53,26 @@ class TapBasis:
         """A T (G, n, R) of rows (G, n, P)."""
         return self.restrict(a.swapaxes(1, 2), matmul).swapaxes(1, 2)
 
+    def of_exponents(self, exponents: np.ndarray) -> np.ndarray:
+        """Those (G, R) of the coordinates, from those (G, P) of the taps: alike for all taps of a
+        channel, and so for its coordinates.
+        """
+        first = exponents.reshape(len(exponents), self.taps, -1)[:, :1]
+        return np.tile(first, (1, self.coordinates, 1)).reshape(len(exponents), -1)
+
+    def of_moments(self, moments: Moments) -> Moments:
+        """The moments of A T from those of A."""
+        half = self.restrict(moments.gram)
+        sums, shift = (self.restrict(v[:, :, None])[:, :, 0] for v in (moments.sums, moments.shift))
+        return replace(
+            moments,
+            gram=self.restrict(half.swapaxes(1, 2)),
+            rhs=self.restrict(moments.rhs),
+            sums=sums,
+            exponents=self.of_exponents(moments.exponents),
+            shift=shift,
+        )
+
     def _applied(self, v: Any, matrices: Sequence[np.ndarray], matmul: Any) -> Any:
         groups, _, outputs = v.shape
         before = 1
@@ -66,15 +88,15 @@ class TapBasis:
 class TransformedOperator(DesignOperator):
     """A T for a `TapBasis` T: the design matrix of the coordinates z of kernels w = T z."""
 
-    def __init__(self, operator: DesignOperator, basis: TapBasis) -> None:
-        self.operator, self.basis = operator, basis
+    def __init__(
+        self, operator: DesignOperator, basis: TapBasis, moments: Moments | None = None
+    ) -> None:
+        """``moments`` of A, where they are known, save passes over the data."""
+        self.operator, self.basis, self._moments = operator, basis, moments
         self.groups, self.rows = operator.groups, operator.rows
         self.nuisance, self.targets = operator.nuisance, operator.targets
-        channels = operator.columns // basis.taps
-        self.columns = basis.coordinates * channels
-        # Alike for all taps of a channel, and so for its coordinates.
-        exponents = operator.exponents.reshape(self.groups, basis.taps, channels)[:, :1]
-        self.exponents = np.tile(exponents, (1, basis.coordinates, 1)).reshape(self.groups, -1)
+        self.exponents = basis.of_exponents(operator.exponents)
+        self.columns = self.exponents.shape[1]
 
     @cached_property
     def shift(self) -> np.ndarray:
@@ -99,20 +121,31 @@ class TransformedOperator(DesignOperator):
         """Norms (G, R) of the columns of M A T. One below the rounding of its own sum is set to 0,
         so that scaling does not amplify it.
         """
-        found = np.stack([self._norms(g) for g in range(self.groups)])
         size = TapBasis([np.abs(m) for m in self.basis.matrices])
         terms = size.restrict(self.operator.column_norms[:, :, None])[:, :, 0]
+        found = np.zeros(terms.shape)
+        for group, known in enumerate(found):
+            if self._moments is not None:
+                known[:] = self._norms_by_moments(group)
+            lost = np.flatnonzero(~(known > GRAM_SHARE * terms[group]))
+            for start in range(0, len(lost), COLUMNS_A_PASS):
+                some = lost[start : start + COLUMNS_A_PASS]
+                known[some] = self._norms_by_data(group, some)
         rounding = 10 * np.sqrt(self.operator.columns) * EPS * terms
         return np.where(found > rounding, found, 0.0)
 
-    def _norms(self, group: int) -> np.ndarray:
-        found = []
-        for some in np.array_split(np.arange(self.columns), 1 + self.columns // COLUMNS_A_PASS):
-            unit = np.zeros((self.groups, self.columns, len(some)))
-            unit[:, some, np.arange(len(some))] = 1.0
-            w = self.basis.expand(unit)[group]
-            found.append(np.diagonal(self.operator.product_gram(group, w)))
-        return np.sqrt(np.concatenate(found))
+    def _norms_by_moments(self, group: int) -> np.ndarray:
+        assert self._moments is not None
+        gram = self.operator.projection.inner(self._moments.gram[group], group, slice(None))
+        half = self.basis.restrict(gram[None])
+        squares = np.diagonal(self.basis.restrict(half.swapaxes(1, 2))[0])
+        return np.sqrt(np.maximum(squares, 0.0))
+
+    def _norms_by_data(self, group: int, some: np.ndarray) -> np.ndarray:
+        unit = np.zeros((1, self.columns, len(some)))
+        unit[:, some, np.arange(len(some))] = 1.0
+        gram = self.operator.product_gram(group, self.basis.expand(unit)[0])
+        return np.sqrt(np.diagonal(gram))
 
     @cached_property
     def spreads(self) -> np.ndarray:
@@ -124,16 +157,7 @@ class TransformedOperator(DesignOperator):
 
     def moments(self, targets: Targets | None) -> Moments:
         """Sums over the rows of A T and Y, each less its shift."""
-        m, basis = self.operator.moments(targets), self.basis
-        half = basis.restrict(m.gram)
-        return replace(
-            m,
-            gram=basis.restrict(half.swapaxes(1, 2)),
-            rhs=basis.restrict(m.rhs),
-            sums=self._restricted(m.sums),
-            exponents=self.exponents,
-            shift=self._restricted(m.shift),
-        )
+        return self.basis.of_moments(self.operator.moments(targets))
 
     def residual(self, w: np.ndarray, targets: Targets) -> tuple[np.ndarray, np.ndarray]:
         """‖r‖² (G, Q) and TᵀAᵀM r (G, R, Q) of r = M(y − A T w)."""

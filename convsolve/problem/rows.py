@@ -43,6 +43,11 @@ class Rows:
         return [i for i, shape in enumerate(self.shapes) if math.prod(shape)]
 
     @property
+    def lengths(self) -> list[int]:
+        """How many there are along the first axis of every record."""
+        return [shape[0] if math.prod(shape) else 0 for shape in self.shapes]
+
+    @property
     def in_y(self) -> list[tuple[np.ndarray, ...]]:
         """For every record their indices in the user's y along each axis."""
         return [

@@ -7,6 +7,7 @@ from .fft_deconvolution import FFTDeconvolution
 from .gradient_descent import GradientDescent
 from .least_squares import LeastSquares
 from .normal_equations import NormalEquations
+from .regularized import Regularized
 
 ALL: tuple[Solver, ...] = (
     LeastSquares("svd"),
@@ -26,6 +27,7 @@ __all__ = [
     "LeastSquares",
     "NormalEquations",
     "Raw",
+    "Regularized",
     "Solver",
     "Trace",
 ]

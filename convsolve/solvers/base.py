@@ -9,6 +9,8 @@ from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 
+from ..inference.folds import CrossValidation
+from ..inference.regularization import Regularization
 from ..lazy_jax import is_jax_array, is_tracer, when_imported
 from ..leastsquares.analysis import Analysis
 from ..leastsquares.certificate import Certificate
@@ -62,6 +64,7 @@ class Raw:
     certificate: Certificate | None = None
     evidence: str | None = None
     answer: str | None = None
+    regularization: Regularization | None = None
 
 
 class Solver(ABC):
@@ -88,6 +91,11 @@ class Solver(ABC):
         return {f.name: _recorded(getattr(self, f.name)) for f in fields(self)}  # type: ignore[arg-type]
 
     @property
+    def regularizes(self) -> bool:
+        """Whether a penalty of positive strength comes with it."""
+        return host_ridge(self) > 0
+
+    @property
     def least_squares(self) -> bool:
         """Whether the answer minimises squares, so that it can be certified as such."""
         return True
@@ -111,6 +119,8 @@ def _recorded(value: Any) -> Any:
         return value
     if isinstance(value, Penalty):
         return value.title
+    if isinstance(value, CrossValidation):
+        return f"CrossValidation({value.folds!r}, {value.score!r})"
     if hasattr(value, "shape"):
         return f"array of shape {value.shape}"
     return getattr(value, "__name__", "custom")

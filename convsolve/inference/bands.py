@@ -1,0 +1,90 @@
+"""Banded ridge: a strength for every group of channels, by the evidence."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from ..leastsquares.penalty import RIDGE, Penalty, Ridge
+from ..linalg.threads import one_blas_thread
+from .regularization import Regularization, joined, of_outputs
+from .scorers import Scoring
+from .selection import choose_strengths
+
+# The logarithm of a strength may move so far from its start, in either direction.
+REACH = 25.0
+# Steps of L-BFGS-B for one output, and the norm of a gradient that ends it.
+MOST_STEPS, FLAT = 200, 1e-6
+
+
+def choose_bands(
+    scoring: Scoring, ridge: Ridge
+) -> tuple[Regularization, list[tuple[Penalty, float]]]:
+    """The bands of most evidence, each output by itself: and for each its penalty and strength.
+
+    From one strength for all bands, the best of a plain ridge: of bands that are switched off no
+    descent returns, since there the derivative vanishes.
+    """
+    found: list[tuple[Penalty, float]] = []
+    told = []
+    plain = scoring.scorers(RIDGE)
+    assert ridge.groups is not None
+    bands = np.searchsorted(ridge.labels, ridge.groups).reshape(len(plain), -1)
+    for g, (gram, cross, squares) in enumerate(scoring.normal_equations()):
+        start = choose_strengths(plain[g], None, path=False).strengths
+        band = np.tile(bands[g], len(gram) // bands.shape[1])
+        left = plain[g].path.rows - plain[g].path.nuisance
+        for q in range(len(squares)):
+            strengths, edge = _best(gram, cross[:, q], float(squares[q]), band, left, start[q])
+            mean = float(np.exp(np.log(strengths).mean()))
+            penalty = replace(ridge, weights=tuple((strengths / mean).tolist()))
+            scorer = scoring.scorers(penalty)[g].only(np.array([q]))
+            along = choose_strengths(scorer, None)
+            here = replace(along, strengths=np.array([mean]), at_edge=np.array([edge]))
+            units = scoring.units
+            one = of_outputs(units, units.outputs[g, [q]], penalty, scorer, here)
+            found.append((penalty, float(one.strength[0])))
+            told.append(one._replace(strength=units.to_user(strengths[:, None])))
+    return joined(told)._replace(penalty=ridge.title), found
+
+
+def _best(
+    gram: np.ndarray, r: np.ndarray, squares: float, band: np.ndarray, rows: int, start: float
+) -> tuple[np.ndarray, bool]:
+    """Strengths (bands,) for one output, and whether one ended at its bound.
+
+    In t = −log λ_b, with D = diag(exp(t/2)), B = I + D G D, z = B⁻¹ D r and S = y² − rᵀ D z, the
+    least of rows·log S + log det B, whose derivative is Σ_b(1 − (B⁻¹)_jj) − rows/S·Σ_b z².
+    """
+    from scipy.optimize import minimize
+
+    begin, bands = -np.log(start), int(band.max()) + 1
+    with one_blas_thread():
+        result = minimize(
+            _loss,
+            np.full(bands, begin),
+            args=(gram, r, squares, band, rows),
+            jac=True,
+            method="L-BFGS-B",
+            bounds=[(begin - REACH, begin + REACH)] * bands,
+            options={"maxiter": MOST_STEPS, "gtol": FLAT * rows},
+        )
+    return np.exp(-result.x), bool((np.abs(result.x - begin) > REACH * (1 - 1e-6)).any())
+
+
+def _loss(
+    t: np.ndarray, gram: np.ndarray, r: np.ndarray, squares: float, band: np.ndarray, rows: int
+) -> tuple[float, np.ndarray]:
+    from scipy.linalg.lapack import dpotrf, dpotri, dpotrs
+
+    d = np.exp(t / 2)[band]
+    b = gram * np.outer(d, d)
+    b.flat[:: len(b) + 1] += 1.0
+    factor, _ = dpotrf(b, lower=1, overwrite_a=1)
+    z = dpotrs(factor, d * r, lower=1)[0]
+    s = squares - float((d * r) @ z)
+    loss = rows * np.log(s) + 2 * np.log(np.diagonal(factor)).sum()
+    inverse = np.diagonal(dpotri(factor, lower=1)[0])
+    by_column = (1 - inverse) - rows / s * z**2
+    return float(loss), np.bincount(band, by_column, len(t))

@@ -1,0 +1,87 @@
+"""Criteria by which a strength is chosen: functions of what a fit leaves and what it uses."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from .strength_path import Fits
+
+Criterion = Callable[[Fits], np.ndarray]
+
+
+def gcv(fits: Fits) -> np.ndarray:
+    """Log of generalized cross-validation, m·RSS/(m − df)², with m rows less unpenalized columns.
+
+    Source: G. H. Golub, M. Heath and G. Wahba, Technometrics 21 (1979) 215.
+    """
+    with np.errstate(divide="ignore", invalid="ignore"):
+        left = np.maximum(fits.left - fits.freedom, 0.0)
+        return np.log(fits.left * fits.squares) - 2 * np.log(left)
+
+
+def evidence(fits: Fits) -> np.ndarray:
+    """−2 log of the marginal likelihood of y, its noise variance at the most likely S/m.
+
+    Kernels are a priori normal with variance noise/λ, so that S = RSS + λ·Σz². What is not
+    penalized is integrated out under a flat prior: restricted maximum likelihood.
+
+    Source: T. Chen, H. Ohlsson and L. Ljung, Automatica 48 (2012) 1525, equation 52.
+    """
+    m, s = fits.left, fits.penalized_squares
+    with np.errstate(divide="ignore"):
+        return m * np.log(2 * np.pi * s / m) + m + fits.log_determinant
+
+
+def _parameters(fits: Fits) -> np.ndarray:
+    """Effective parameters: those of the kernel, the nuisance columns and the noise variance."""
+    return fits.freedom + fits.free + fits.nuisance + 1
+
+
+def aicc(fits: Fits) -> np.ndarray:
+    """Akaike's criterion, corrected for few rows; infinite where parameters are as many.
+
+    Source: C. M. Hurvich and C.-L. Tsai, Biometrika 76 (1989) 297.
+    """
+    k, n = _parameters(fits), fits.rows
+    with np.errstate(divide="ignore", invalid="ignore"):
+        found = n * np.log(fits.squares / n) + 2 * k + 2 * k * (k + 1) / (n - k - 1)
+    return np.where(n - k - 1 > 0, found, np.inf)
+
+
+def bic(fits: Fits) -> np.ndarray:
+    """Schwarz's criterion. Under a plain ridge it shrinks too much: effective parameters are no
+    count.
+
+    Source: G. Schwarz, Ann. Statist. 6 (1978) 461.
+    """
+    with np.errstate(divide="ignore"):
+        return fits.rows * np.log(fits.squares / fits.rows) + _parameters(fits) * np.log(fits.rows)
+
+
+CRITERIA: dict[str, Criterion] = {"gcv": gcv, "evidence": evidence, "aicc": aicc, "bic": bic}
+
+
+def in_user_units(scores: np.ndarray, select: str, fits: Fits, exponents: np.ndarray) -> np.ndarray:
+    """Scores (..., n, Q) of outputs in units of 2**exponents (Q,), for outputs in their own; of gcv
+    itself, not its logarithm.
+    """
+    with np.errstate(over="ignore", under="ignore"):
+        if select == "gcv":
+            return np.asarray(np.ldexp(np.exp(scores), 2 * exponents))
+        if select == "mse":
+            return np.asarray(np.ldexp(scores, 2 * exponents))
+    if select in ("evidence", "aicc", "bic"):
+        rows = fits.left if select == "evidence" else fits.rows
+        return scores + 2 * rows * exponents * np.log(2)
+    return scores
+
+
+def noise_variance(fits: Fits, criterion: str) -> np.ndarray:
+    """Of y (n, Q): RSS over the rows that are left, or S/m where the evidence says so."""
+    if criterion == "evidence":
+        return fits.penalized_squares / fits.left
+    left = np.maximum(fits.left - fits.freedom, 0.0)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.where(left > 0, fits.squares / left, np.nan)

@@ -1,0 +1,203 @@
+"""Cross-validation from moments: every fold is summed once, whatever is scored on it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+
+from ..leastsquares.design import Design
+from ..operators.moments import Moments
+from ..operators.windows import normal_form
+from ..problem.checks import choice, integer
+from ..problem.problem import Problem
+from ..text import count, shown
+
+SCORES = ("mse", "r2", "correlation")
+# Rows start to stop, along the first axis of y, of a record.
+Span = tuple[int, int, int]
+
+
+@dataclass(frozen=True)
+class CrossValidation:
+    """Which rows are held out together, and how a prediction of them is scored.
+
+    Args:
+        folds: "records", each record a fold; or a number of folds, into which the records are dealt
+            in their order, and where there are fewer records, all rows, cut in time; or a list of
+            arrays, each the indices of the records of one fold. Records in no fold are always
+            trained on.
+        score: "mse", "r2" or "correlation", of the rows of a fold together, averaged over folds.
+            Correlation is blind to scale, and so chooses strengths that shrink too much; r2 is that
+            about the mean of the fold.
+
+    Rows cut in time share the samples of a kernel at every cut, and autocorrelated noise leaks
+    across it: folds of whole records are safer.
+    """
+
+    folds: Any = "records"
+    score: str = "mse"
+
+    def __post_init__(self) -> None:
+        choice(self.score, "score", SCORES)
+        if isinstance(self.folds, str):
+            choice(self.folds, "folds", ("records",), " or a number, or a list of arrays")
+        elif isinstance(self.folds, (list, tuple)):
+            parts = tuple(_indices(part) for part in self.folds)
+            if len(parts) < 2:
+                raise ValueError(
+                    f"folds lists {count(len(parts), 'fold')}; at least two are needed"
+                )
+            object.__setattr__(self, "folds", parts)
+        else:
+            object.__setattr__(self, "folds", integer(self.folds, "folds", 2))
+
+    def spans(self, lengths: Sequence[int]) -> tuple[list[list[Span]], list[Span]]:
+        """The rows of every fold, and those of none, of records with so many rows along their first
+        axis.
+
+        Raises:
+            ValueError: folds that hold nothing, or leave nothing to train on.
+        """
+        used = [i for i, n in enumerate(lengths) if n]
+        if not isinstance(self.folds, tuple):
+            folds = len(used) if self.folds == "records" else self.folds
+            if folds < 2:
+                raise ValueError(
+                    "folds='records' needs two records or more that have rows; give folds=k to cut "
+                    "one in time"
+                )
+            if folds > len(used):
+                return _cut(lengths, folds), []
+            parts: Sequence[Any] = np.array_split(used, folds)
+        else:
+            parts = self.folds
+            self._check(parts, lengths)
+        whole = [[(int(i), 0, lengths[i]) for i in part if lengths[i]] for part in parts]
+        if not all(whole):
+            raise ValueError("a fold has no rows: its records are shorter than the kernel")
+        held = {int(i) for part in parts for i in part}
+        return whole, [(i, 0, lengths[i]) for i in used if i not in held]
+
+    @staticmethod
+    def _check(parts: Sequence[Sequence[int]], lengths: Sequence[int]) -> None:
+        listed = [i for part in parts for i in part]
+        if max(listed) >= len(lengths):
+            raise ValueError(
+                f"folds names record {max(listed)}, there are {count(len(lengths), 'record')}"
+            )
+        if len(set(listed)) < len(listed):
+            raise ValueError("folds names a record twice; a record is held out once")
+
+
+def _indices(part: Any) -> tuple[int, ...]:
+    found = np.asarray(part)
+    if found.ndim != 1 or not found.size or found.dtype.kind not in "iu" or (found < 0).any():
+        raise ValueError(f"every fold must be a list of indices of records, got {shown(part)}")
+    return tuple(found.tolist())
+
+
+def _cut(lengths: Sequence[int], folds: int) -> list[list[Span]]:
+    """All rows in their order, cut into so many parts of about one length."""
+    ends = np.cumsum(lengths)
+    if folds > ends[-1]:
+        raise ValueError(f"{folds} folds of {count(int(ends[-1]), 'row')}: a fold would be empty")
+    cuts = np.linspace(0, ends[-1], folds + 1).round().astype(int)
+    found: list[list[Span]] = []
+    for first, last in pairwise(cuts):
+        spans = []
+        for i, (n, end) in enumerate(zip(lengths, ends, strict=True)):
+            start, stop = max(first - end + n, 0), min(last - end + n, n)
+            if start < stop:
+                spans.append((i, int(start), int(stop)))
+        found.append(spans)
+    return found
+
+
+def fold_moments(
+    design: Design, y: Sequence[np.ndarray], spans: Sequence[Span], like: Moments
+) -> Moments:
+    """Moments of some rows of a design and of records ``y``, in the units and shifts of ``like``.
+
+    The rows are windows over parts of the records in normal form, so that any padding, stride and
+    dilation is cut where it should be.
+    """
+    spec, records = design.spec, design.inputs.records
+    parts, outputs = [], []
+    for i, start, stop in spans:
+        stride, span = spec.stride[0], spec.span[0]
+        whole = normal_form(records[i][None], spec)[0]
+        parts.append(whole[start * stride : (stop - 1) * stride + span])
+        outputs.append(y[i][start:stop])
+    problem = Problem(
+        parts, outputs, spec=replace(spec, padding="valid"), bias=design.nuisance.constant
+    )
+    found = Design(problem, design.sizes.limits).moments
+    return found.rescaled(like.exponents, like.out_exponents).shifted(like.shift, like.out_shift)
+
+
+def training(folds: Sequence[Moments], always: Moments | None) -> list[Moments]:
+    """The sum of all folds but one, for each, by prefix and suffix sums: never total less fold,
+    which loses the digits of the rest beside a loud fold.
+    """
+    after = [folds[-1]]
+    for fold in reversed(folds[1:-1]):
+        after.append(fold + after[-1])
+    after.reverse()
+    found = [after[0]]
+    before = folds[0]
+    for fold, rest in zip(folds[1:-1], after[1:], strict=True):
+        found.append(before + rest)
+        before = before + fold
+    found.append(before)
+    return found if always is None else [always + each for each in found]
+
+
+class HeldOut:
+    """Rows of one group, predicted by kernels from the ``rest`` of them: how well, from moments.
+
+    ``squares`` (Q,) are those of y about its mean in these ``rows``.
+    """
+
+    def __init__(self, fold: Moments, rest: Moments, group: int, constant: bool) -> None:
+        self.rows, self._constant = fold.n, constant
+        gram, cross = fold.centred()
+        self._gram, self._cross = gram[group], cross[group]
+        self.squares = fold.centred_squares[group]
+        self._means = fold.sums[group] / fold.n, fold.out_sums[group] / fold.n
+        self._learnt = rest.sums[group] / rest.n, rest.out_sums[group] / rest.n
+
+    def only(self, outputs: np.ndarray) -> HeldOut:
+        """Some of the outputs."""
+        found = object.__new__(HeldOut)
+        vars(found).update(vars(self))
+        found._cross, found.squares = self._cross[:, outputs], self.squares[outputs]
+        found._means = self._means[0], self._means[1][outputs]
+        found._learnt = self._learnt[0], self._learnt[1][outputs]
+        return found
+
+    def errors(self, v: np.ndarray) -> np.ndarray:
+        """Sums of squares (n, Q) of what kernels v (n, R, Q) leave of y."""
+        product = self._applied(v)
+        means, y_means = self._means
+        off = y_means - means @ v
+        if self._constant:
+            learnt, y_learnt = self._learnt
+            off = (y_means - y_learnt) - (means - learnt) @ v
+        inner = np.einsum("nrq,nrq->nq", v, product - 2 * self._cross)
+        return np.maximum(self.squares + inner, 0.0) + self.rows * off**2
+
+    def correlations(self, v: np.ndarray) -> np.ndarray:
+        """Of y and what kernels v (n, R, Q) predict, (n, Q)."""
+        spread = np.maximum(np.einsum("nrq,nrq->nq", v, self._applied(v)), 0.0)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            joint = np.einsum("nrq,rq->nq", v, self._cross)
+            return joint / np.sqrt(spread * self.squares)
+
+    def _applied(self, v: np.ndarray) -> np.ndarray:
+        n, size, outputs = v.shape
+        flat = v.transpose(1, 0, 2).reshape(size, n * outputs)
+        return (self._gram @ flat).reshape(size, n, outputs).transpose(1, 0, 2)

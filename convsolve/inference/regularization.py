@@ -1,0 +1,152 @@
+"""What was chosen of a penalty, and what else was in the choice."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ..leastsquares.penalty import Penalty
+from ..text import count
+from .criteria import in_user_units, noise_variance
+from .scorers import Scorer, Units
+from .selection import Chosen
+
+# Outputs whose numbers a text shows.
+MAX_OUTPUTS = 6
+
+
+class StrengthScores(NamedTuple):
+    """What every strength that was looked at is worth.
+
+    ``strengths``, ``scores`` and ``degrees_of_freedom`` are (n, outputs), ``by_fold`` is (folds, n,
+    outputs) where folds were scored, else None. A score is that of `Regularization.criterion`: of
+    gcv, evidence (−2 log of the marginal likelihood), aicc, bic and mse the smallest is the best,
+    of r2 and correlation the largest.
+    """
+
+    strengths: np.ndarray
+    scores: np.ndarray
+    degrees_of_freedom: np.ndarray
+    by_fold: np.ndarray | None = None
+
+
+class Regularization(NamedTuple):
+    """A penalty as the data chose it.
+
+    Attributes:
+        penalty: in words, its hyperparameters with it.
+        strength: (outputs,), in ‖y − Aw‖² + strength·wᵀK w; (bands, outputs) of a banded ridge.
+        hyperparameters: those that were chosen, by name; one for all outputs.
+        degrees_of_freedom: effective ones (outputs,) of the kernel, Σ d/(d + λ) and what is not
+            penalized; a bias does not count.
+        noise_variance: (outputs,) of y about the model, in y's units.
+        criterion: "gcv", "evidence", "aicc", "bic", or "mse", "r2" or "correlation" of held-out
+            rows; "given" where nothing was chosen.
+        path: the strengths that were looked at.
+        at_edge: (outputs,) whether the choice is the first or last strength that was allowed, so
+            that a better one may lie beyond.
+    """
+
+    penalty: str
+    strength: np.ndarray
+    hyperparameters: dict[str, float]
+    degrees_of_freedom: np.ndarray
+    noise_variance: np.ndarray
+    criterion: str
+    path: StrengthScores
+    at_edge: np.ndarray
+
+    def text(self) -> str:
+        """One sentence."""
+        by = "as given" if self.criterion == "given" else f"by {_name(self.criterion)}"
+        freedom = _some(self.degrees_of_freedom, "{:.1f}")
+        words = f"{self.penalty}, strength {_some(self.strength.T.reshape(-1), '{:.3g}')}, {by}; "
+        words += f"{freedom} effective degrees of freedom"
+        edge = int(self.at_edge.sum())
+        if not edge:
+            return words
+        where = "" if self.at_edge.size == 1 else f" of {count(edge, 'output')}"
+        return f"{words}; the strength{where} is at the edge of what was searched"
+
+    def to_dict(self) -> dict[str, Any]:
+        """As numbers, words and lists, which JSON takes."""
+        found = self._asdict() | {"path": self.path._asdict()}
+        return {name: _plain(value) for name, value in found.items()}
+
+    @classmethod
+    def from_dict(cls, found: dict[str, Any]) -> Regularization:
+        """The inverse of `to_dict`."""
+        path = {k: None if v is None else np.array(v, float) for k, v in found["path"].items()}
+        arrays = ("strength", "degrees_of_freedom", "noise_variance")
+        return cls(
+            **found
+            | {name: np.array(found[name], float) for name in arrays}
+            | {"path": StrengthScores(**path), "at_edge": np.array(found["at_edge"], bool)}  # type: ignore[arg-type]
+        )
+
+
+def of_outputs(
+    units: Units, exponents: np.ndarray, penalty: Penalty, scorer: Scorer, chosen: Chosen
+) -> Regularization:
+    """The choices for some outputs of a group, in units of 2**exponents (Q,), in the user's."""
+    select, path = scorer.select, scorer.path
+    criterion = select if isinstance(select, str) else select.score
+    found, along = path.fits(chosen.strengths[None]), path.fits(chosen.grid)
+
+    def scores(values: np.ndarray) -> np.ndarray:
+        return in_user_units(values, criterion, along, exponents)
+
+    return Regularization(
+        penalty.title,
+        units.to_user(chosen.strengths),
+        {},
+        found.freedom[0] + found.free,
+        np.ldexp(noise_variance(found, criterion)[0], 2 * exponents),
+        criterion if len(chosen.grid) > 1 else "given",
+        StrengthScores(
+            units.to_user(chosen.grid),
+            scores(chosen.scores),
+            along.freedom + along.free,
+            None if chosen.by_fold is None else scores(chosen.by_fold),
+        ),
+        chosen.at_edge,
+    )
+
+
+def joined(parts: Sequence[Regularization]) -> Regularization:
+    """Those of several outputs, one after the other; penalty and criterion are the first's."""
+
+    def along(values: Sequence[Any]) -> Any:
+        return None if values[0] is None else np.concatenate(values, axis=-1)
+
+    first = parts[0]
+    return first._replace(
+        strength=along([p.strength for p in parts]),
+        degrees_of_freedom=along([p.degrees_of_freedom for p in parts]),
+        noise_variance=along([p.noise_variance for p in parts]),
+        path=StrengthScores(*(along(each) for each in zip(*(p.path for p in parts), strict=True))),
+        at_edge=along([p.at_edge for p in parts]),
+    )
+
+
+def _name(criterion: str) -> str:
+    """As a sentence has it."""
+    held_out = {"mse": "mean square", "r2": "R²", "correlation": "correlation"}
+    if criterion in held_out:
+        return f"held-out {held_out[criterion]}"
+    return {"evidence": "evidence", "aicc": "AICc"}.get(criterion, criterion.upper())
+
+
+def _some(values: np.ndarray, form: str) -> str:
+    words = ", ".join(form.format(value) for value in values[:MAX_OUTPUTS])
+    return words + (", …" if len(values) > MAX_OUTPUTS else "")
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, np.ndarray):
+        return value.tolist()
+    if isinstance(value, dict):
+        return {name: _plain(inner) for name, inner in value.items()}
+    return value

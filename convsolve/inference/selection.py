@@ -1,0 +1,152 @@
+"""The strength of every output, and the hyperparameters of a penalty, as the data choose them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..leastsquares.penalty import Penalty
+from .scorers import Scorer, Scoring
+
+# Strengths over the largest eigenvalue: two a decade, up to where nothing is left of a kernel.
+LARGEST, A_DECADE = 1e8, 2
+# To which the logarithm of a strength is found.
+STRENGTH_TOLERANCE = 1e-4
+# Of hyperparameters, on the scale of their search, and the places that are tried at most.
+PLACE_TOLERANCE, MOST_PLACES = 1e-3, 200
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """What was chosen for the outputs of one group, in the units of its `Scorer`.
+
+    ``grid`` (n, Q) are the strengths looked at, ``scores`` (n, Q) and ``by_fold`` (k, n, Q) what
+    they are worth; ``strengths`` (Q,) the choice, ``losses`` (Q,) there, and ``at_edge`` (Q,)
+    whether that is the first or last strength that was allowed.
+    """
+
+    grid: np.ndarray
+    scores: np.ndarray
+    by_fold: np.ndarray | None
+    strengths: np.ndarray
+    losses: np.ndarray
+    at_edge: np.ndarray
+
+
+def automatic_grid(scorer: Scorer) -> np.ndarray:
+    """Strengths (n, 1) from what the moments resolve to where the kernel has vanished."""
+    largest = scorer.path.tridiagonal.largest or 1.0
+    low, high = np.log10(scorer.path.least), np.log10(LARGEST * largest)
+    return np.logspace(low, high, int(A_DECADE * (high - low)) + 2)[:, None]
+
+
+def strength_grids(strength: np.ndarray | None, scoring: Scoring) -> list[np.ndarray | None]:
+    """For every group the strengths to choose from (n, Q) or (n, 1), in the units of its scorer;
+    None to search. A list is one for every output where it has as many numbers, else a grid.
+
+    Raises:
+        ValueError: it may be either, or is neither.
+    """
+    groups, each = scoring.units.outputs.shape
+    if strength is None:
+        return [None] * groups
+    outputs, given = groups * each, scoring.units.from_user(strength)
+    if given.ndim == 1:
+        if len(given) == outputs > 1:
+            raise ValueError(
+                f"strength has {outputs} numbers, as many as there are outputs: shape (1, "
+                f"{outputs}) says that each has its own, ({outputs}, 1) that all choose from them"
+            )
+        given = given[:, None]
+    if given.shape[1] not in (1, outputs):
+        raise ValueError(
+            f"strength has shape {strength.shape}, expected (n, 1) or (n, {outputs}): a grid for "
+            f"all outputs, or for each of {outputs}"
+        )
+    given = np.sort(given, axis=0)
+    return list(np.split(given, groups, axis=1)) if given.shape[1] > 1 else [given] * groups
+
+
+def choose_strengths(scorer: Scorer, grid: np.ndarray | None, *, path: bool = True) -> Chosen:
+    """For every output the strength of least loss: on ``grid`` (n, Q or 1) if one is given, else
+    searched, by Brent's method about the best of `automatic_grid`.
+
+    Without ``path`` no scores of folds are kept.
+    """
+    given = grid is not None
+    strengths = automatic_grid(scorer) if grid is None else grid
+    losses, outputs = scorer.losses(strengths), scorer.path.outputs
+    best = np.argmin(losses, axis=0)
+    wide = np.broadcast_to(strengths, losses.shape)
+    chosen, least = wide[best, np.arange(outputs)], losses.min(0)
+    edge = ((best == 0) | (best == len(strengths) - 1)) & (len(strengths) > 1)
+    if not given:
+        for q in np.flatnonzero(~edge):
+            bounds = np.log(wide[best[q] - 1 : best[q] + 2 : 2, q])
+            at, loss = _minimum(scorer.only(np.array([q])), bounds)
+            if loss < least[q]:
+                chosen[q], least[q] = at, loss
+    by_fold = scorer.folds(strengths) if path else None
+    scores = scorer.scores(strengths) if path else losses
+    return Chosen(wide, scores, by_fold, chosen, least, edge)
+
+
+def _minimum(scorer: Scorer, bounds: np.ndarray) -> tuple[float, float]:
+    """The strength of one output between two of a grid, and its loss."""
+    from scipy.optimize import minimize_scalar
+
+    found = minimize_scalar(
+        lambda at: float(scorer.losses(np.exp([[at]]))[0, 0]),
+        bounds=tuple(bounds),
+        method="bounded",
+        options={"xatol": STRENGTH_TOLERANCE},
+    )
+    return float(np.exp(found.x)), float(found.fun)
+
+
+def choose_penalty(
+    scoring: Scoring, penalty: Penalty, grids: Sequence[np.ndarray | None]
+) -> Penalty:
+    """The penalty with the hyperparameters that were open, one for all outputs: those of least loss
+    summed over outputs, each at its own strength.
+
+    From safe starts, the best of which Brent's method, or that of Nelder and Mead, improves on.
+    """
+    if not penalty.open:
+        return penalty
+    from scipy.optimize import minimize, minimize_scalar
+
+    search = penalty.search(scoring.design.tap_lags)
+    known: dict[tuple[float, ...], float] = {}
+
+    def loss(place: np.ndarray) -> float:
+        key = tuple(place.tolist())
+        if key not in known:
+            pairs = zip(scoring.scorers(penalty.at(place)), grids, strict=True)
+            parts = [choose_strengths(s, grid, path=False).losses.sum() for s, grid in pairs]
+            known[key] = float(np.sum(parts))
+        return known[key]
+
+    starts = sorted(search.starts, key=loss)
+    if len(search.low) == 1:
+        ordered = np.unique(search.starts[:, 0])
+        i = int(np.argmin(np.abs(ordered - starts[0][0])))
+        low = ordered[i - 1] if i else search.low[0]
+        high = ordered[i + 1] if i + 1 < len(ordered) else search.high[0]
+        minimize_scalar(
+            lambda at: loss(np.array([at])),
+            bounds=(low, high),
+            method="bounded",
+            options={"xatol": PLACE_TOLERANCE},
+        )
+    else:
+        minimize(
+            loss,
+            starts[0],
+            method="Nelder-Mead",
+            bounds=list(zip(search.low, search.high, strict=True)),
+            options={"xatol": PLACE_TOLERANCE, "fatol": 1e-4, "maxfev": MOST_PLACES},
+        )
+    return penalty.at(np.array(min(known, key=known.__getitem__)))

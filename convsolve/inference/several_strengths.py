@@ -1,0 +1,84 @@
+"""Least squares under one penalty, of which every output has its own strength."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from ..leastsquares.analysis import Analysis
+from ..leastsquares.certificate import upper_bound
+from ..leastsquares.penalty import Penalty
+from ..leastsquares.regression import NOISE, Regression
+from ..leastsquares.scaling import Scaling
+from .scorers import Units
+from .strength_path import StrengthPath
+
+# Steps of refinement by the factor that the choice of the strengths left.
+STEPS = 4
+
+
+class SeveralStrengths:
+    """Answers for all outputs at once, certified by one pass over the data for every step.
+
+    ``strengths`` (G, Q) are in the user's units; ``paths`` hold the factors of every group. Kernels
+    v are (G, R, Q) in the coordinates of the penalty and the units of the operator's columns.
+    """
+
+    def __init__(
+        self, analysis: Analysis, penalty: Penalty, strengths: np.ndarray, units: Units
+    ) -> None:
+        assert analysis.targets is not None
+        self._regression = Regression(analysis.unpenalized(penalty), analysis.targets)
+        self._strengths, self._units = strengths.reshape(units.outputs.shape), units
+        self._operator = self._regression.operator
+        weights = self._regression.system.coordinates.weights
+        self._scalings = {
+            value: Scaling.of(self._operator, value * weights)
+            for value in np.unique(strengths).tolist()
+        }
+        # The operator's columns times two to this are those of the paths.
+        self._power = (self._operator.exponents - units.column)[:, :, None]
+
+    def solve(
+        self, paths: Sequence[StrengthPath], v: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Kernel (*K, Cin/groups, Cout) and bias (Cout,) in the user's units, and bounds (Cout,) on
+        their backward errors: of every output the best that up to `STEPS` steps of refinement found
+        from ``v``, in the units of the paths.
+        """
+        v = np.ldexp(v, self._power)
+        best, lowest = v, np.full(self._strengths.shape, np.inf)
+        for step in range(STEPS + 1):
+            squares, gradient = self._operator.residual(v, self._regression.targets)
+            bounds = self._bounds(v, squares, gradient)
+            better = bounds <= lowest
+            best = np.where(better[:, None], v, best)
+            lowest = np.where(better, bounds, lowest)
+            if step == STEPS or lowest.max() <= NOISE or not better.any():
+                break
+            v = v + self._correction(paths, v, gradient)
+        return *self._regression.from_operator(best), lowest.reshape(-1)
+
+    def _correction(
+        self, paths: Sequence[StrengthPath], v: np.ndarray, gradient: np.ndarray
+    ) -> np.ndarray:
+        weights = self._regression.system.coordinates.weights[:, :, None]
+        strengths = np.ldexp(self._strengths, -2 * self._units.column)
+        pull = strengths[:, None] * weights * np.ldexp(v, -self._power)
+        pulled = np.ldexp(gradient, self._power) - pull
+        parts = [p.correction(s, g) for p, s, g in zip(paths, strengths, pulled, strict=True)]
+        return np.ldexp(np.stack(parts), self._power)
+
+    def _bounds(self, v: np.ndarray, squares: np.ndarray, gradient: np.ndarray) -> np.ndarray:
+        found = np.empty(self._strengths.shape)
+        for value, scaling in self._scalings.items():
+            for g, row in enumerate(self._strengths):
+                mine = np.flatnonzero(row == value)
+                relative, root = scaling.relative[g][:, None], scaling.root_ridge[g][:, None]
+                w = np.ldexp(v[g][:, mine], relative)
+                pull = root * w
+                r_norm = np.sqrt(squares[g, mine] + np.einsum("pq,pq->q", pull, pull))
+                scaled = np.ldexp(gradient[g][:, mine], -relative) - root * pull
+                found[g, mine] = upper_bound(w, r_norm, scaled, float(scaling.a_norm[g]))
+        return found

@@ -1,0 +1,181 @@
+"""Penalized least squares at every strength: from moments, by one tridiagonal form."""
+
+from __future__ import annotations
+
+from copy import copy
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..linalg.rank import EPS
+from ..linalg.tridiagonal import Tridiagonal
+
+# Strengths are looked for from this share of the largest eigenvalue on.
+SMALLEST = 1e-16
+
+
+@dataclass(frozen=True)
+class Fits:
+    """What criteria see of answers at n strengths: of each and every output (n, Q).
+
+    ``freedom`` is Σ d/(d + λ) over the eigenvalues d of the penalized problem, ``squares`` the
+    residual sum of squares, ``size`` Σ z², ``log_determinant`` Σ log(1 + d/λ). ``rows`` are those
+    of the problem, ``nuisance`` the columns fitted beside the kernel and ``free`` the coordinates
+    that are not penalized.
+    """
+
+    strengths: np.ndarray
+    freedom: np.ndarray
+    squares: np.ndarray
+    size: np.ndarray
+    log_determinant: np.ndarray
+    rows: int
+    nuisance: int
+    free: int
+
+    @property
+    def left(self) -> int:
+        """Rows less what is fitted without a penalty."""
+        return self.rows - self.nuisance - self.free
+
+    @property
+    def penalized_squares(self) -> np.ndarray:
+        """‖y − Aw‖² + λ·Σ z²."""
+        return self.squares + self.strengths * self.size
+
+
+class StrengthPath:
+    """min ‖y − A v‖² + λ·Σ weights·v² of one group for every λ.
+
+    Coordinates v that are not penalized are eliminated like the nuisance columns before them:
+    B = LᵀGL − LᵀGN (NᵀGN)⁺ NᵀGL.
+
+    Args:
+        gram, cross, squares: Aᵀ A (R, R), Aᵀ y (R, Q) and Σy² (Q,), the nuisance columns projected
+            out of both A and y.
+        weights: (R,) of the coordinates in the penalty, λ·Σ weights·z²; 0 where they are free.
+        rows, nuisance: n and the columns projected out.
+        origin: coordinates (R, Q) that y has been taken off already: y is the residual there.
+            Answers are v = origin + D, and where they fit y all but exactly D keeps the digits
+            that Σy² − … would cancel.
+    """
+
+    def __init__(
+        self,
+        gram: np.ndarray,
+        cross: np.ndarray,
+        squares: np.ndarray,
+        weights: np.ndarray,
+        rows: int,
+        nuisance: int,
+        origin: np.ndarray | None = None,
+    ) -> None:
+        self.free, self.rows, self.nuisance = weights == 0, rows, nuisance
+        self.origin = np.zeros(cross.shape) if origin is None else origin
+        free, held = self.free, ~self.free
+        # √weights·z in the place of z, so that all are penalized alike.
+        self._root = np.where(free, 1.0, 1 / np.sqrt(np.where(free, 1.0, weights)))[:, None]
+        gram, cross = gram * self._root * self._root[:, 0], cross * self._root
+        inner, self._beside = gram[np.ix_(held, held)], gram[np.ix_(free, held)]
+        self._inverse, self.rank = _pseudo_inverse(gram[np.ix_(free, free)])
+        self._right = cross[free]
+        by_free = self._inverse @ self._right
+        self.tridiagonal = Tridiagonal(inner - self._beside.T @ self._inverse @ self._beside)
+        self._cross = self.tridiagonal.rotate(cross[held] - self._beside.T @ by_free)
+        self._begin = self.tridiagonal.rotate((self.origin / self._root)[held])
+        self.squares = np.maximum(squares - np.einsum("pq,pq->q", self._right, by_free), 0.0)
+
+    @property
+    def outputs(self) -> int:
+        """Q."""
+        return self._cross.shape[1]
+
+    @property
+    def least(self) -> float:
+        """The smallest strength that the rounding of the moments leaves visible."""
+        largest = self.tridiagonal.largest
+        return max(SMALLEST * largest, self.tridiagonal.resolution) or 1.0
+
+    def only(self, outputs: np.ndarray) -> StrengthPath:
+        """The same for some of the outputs."""
+        found = copy(self)
+        found.squares = self.squares[outputs]
+        for name in ("origin", "_right", "_cross", "_begin"):
+            setattr(found, name, getattr(self, name)[:, outputs])
+        return found
+
+    def fits(self, strengths: np.ndarray) -> Fits:
+        """At ``strengths`` (n, Q) of every output, or (n, 1) of all."""
+        tall = len(strengths), self.outputs
+        squares, size = np.empty(tall), np.empty(tall)
+        for some, outputs, strength in _distinct(strengths, self.outputs):
+            step = self._step(strength, outputs)
+            u, bent = self._begin[:, outputs] + step, self.tridiagonal.product(step)
+            inner = np.einsum("pq,pq->q", step, bent - 2 * self._cross[:, outputs])
+            squares[some, outputs] = self.squares[outputs] + inner
+            size[some, outputs] = np.einsum("pq,pq->q", u, u)
+        values = self.tridiagonal.eigenvalues / strengths[:, :, None]
+        return Fits(
+            np.broadcast_to(strengths, tall),
+            np.broadcast_to((values / (1 + values)).sum(-1), tall),
+            # What rounding leaves of nothing is not negative.
+            np.maximum(squares, EPS**2 * self.squares),
+            size,
+            np.broadcast_to(np.log1p(values).sum(-1), tall),
+            self.rows,
+            self.nuisance,
+            self.rank,
+        )
+
+    def coordinates(self, strengths: np.ndarray) -> np.ndarray:
+        """v (n, R, Q) at ``strengths`` (n, Q), or (n, 1)."""
+        found = np.empty((len(strengths), len(self.free), self.outputs))
+        for some, outputs, strength in _distinct(strengths, self.outputs):
+            step = self.tridiagonal.back(self._step(strength, outputs))
+            found[some][:, outputs] = self._whole(step, outputs)
+        return found
+
+    def correction(self, strengths: np.ndarray, gradient: np.ndarray) -> np.ndarray:
+        """(AᵀA + λ·weights)⁻¹ gradient (R, Q), for λ (Q,)."""
+        gradient = gradient * self._root
+        held = gradient[~self.free] - self._beside.T @ (self._inverse @ gradient[self.free])
+        turned = self.tridiagonal.rotate(held)
+        for _, outputs, strength in _distinct(strengths[None], self.outputs):
+            turned[:, outputs] = self.tridiagonal.solve(strength, turned[:, outputs])
+        z = self.tridiagonal.back(turned)
+        found = np.empty(gradient.shape)
+        found[~self.free] = z
+        found[self.free] = self._inverse @ (gradient[self.free] - self._beside @ z)
+        return found * self._root
+
+    def _step(self, strength: float, outputs: np.ndarray) -> np.ndarray:
+        """From the origin to the answer, Qᵀ z (r, k)."""
+        right = self._cross[:, outputs] - strength * self._begin[:, outputs]
+        return self.tridiagonal.solve(strength, right)
+
+    def _whole(self, step: np.ndarray, outputs: np.ndarray) -> np.ndarray:
+        found = np.empty((len(self.free), len(outputs)))
+        found[~self.free] = step
+        found[self.free] = self._inverse @ (self._right[:, outputs] - self._beside @ step)
+        return self.origin[:, outputs] + found * self._root
+
+
+def _distinct(strengths: np.ndarray, outputs: int) -> list[tuple[int, np.ndarray, float]]:
+    """(row, outputs, strength) of those of ``strengths`` (n, Q or 1) that are alike."""
+    if strengths.shape[1] == 1:
+        every = np.arange(outputs)
+        return [(i, every, float(value)) for i, value in enumerate(strengths[:, 0])]
+    return [
+        (i, np.flatnonzero(row == value), float(value))
+        for i, row in enumerate(strengths)
+        for value in np.unique(row)
+    ]
+
+
+def _pseudo_inverse(gram: np.ndarray) -> tuple[np.ndarray, int]:
+    """Of few columns, which may be zero or alike, and their rank."""
+    if not gram.size:
+        return gram, 0
+    values, vectors = np.linalg.eigh(gram)
+    kept = values > len(gram) * EPS * max(values[-1], 0.0)
+    return (vectors[:, kept] / values[kept]) @ vectors[:, kept].T, int(kept.sum())
