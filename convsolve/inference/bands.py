@@ -32,7 +32,7 @@ def choose_bands(
     assert ridge.groups is not None
     bands = np.searchsorted(ridge.labels, ridge.groups).reshape(len(plain), -1)
     for g, (gram, cross, squares) in enumerate(scoring.normal_equations()):
-        start = choose_strengths(plain[g], None, path=False).strengths
+        start = choose_strengths(plain[g], None).strengths
         band = np.tile(bands[g], len(gram) // bands.shape[1])
         left = plain[g].path.rows - plain[g].path.nuisance
         for q in range(len(squares)):

@@ -12,13 +12,13 @@ Criterion = Callable[[Fits], np.ndarray]
 
 
 def gcv(fits: Fits) -> np.ndarray:
-    """Log of generalized cross-validation, m·RSS/(m − df)², with m rows less unpenalized columns.
+    """Log of generalized cross-validation, m·RSS/(m − df)², with m rows less the nuisance columns.
 
     Source: G. H. Golub, M. Heath and G. Wahba, Technometrics 21 (1979) 215.
     """
     with np.errstate(divide="ignore", invalid="ignore"):
         left = np.maximum(fits.left - fits.freedom, 0.0)
-        return np.log(fits.left * fits.squares) - 2 * np.log(left)
+        return np.log((fits.rows - fits.nuisance) * fits.squares) - 2 * np.log(left)
 
 
 def evidence(fits: Fits) -> np.ndarray:

@@ -99,17 +99,18 @@ class Scorer:
         with np.errstate(divide="ignore", invalid="ignore"):
             return errors / held.rows if score == "mse" else 1 - errors / held.squares
 
-    def scores(self, strengths: np.ndarray) -> np.ndarray:
-        """(n, Q), by the criterion or averaged over folds."""
+    def scores(self, strengths: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
+        """(n, Q) by the criterion, or averaged over folds, and those of every fold."""
         by_fold = self.folds(strengths)
         if by_fold is None:
             assert isinstance(self.select, str)
-            return CRITERIA[self.select](self.path.fits(strengths))
-        return by_fold.mean(0)
+            return CRITERIA[self.select](self.path.fits(strengths)), None
+        return by_fold.mean(0), by_fold
 
-    def losses(self, strengths: np.ndarray) -> np.ndarray:
-        """The same, the smaller the better whatever the size of y; infinite where there is none."""
-        scores = self.scores(strengths)
+    def losses(self, scores: np.ndarray) -> np.ndarray:
+        """Scores as what is to be made small, alike for outputs of any size; infinite where there
+        is none.
+        """
         if isinstance(self.select, CrossValidation):
             with np.errstate(divide="ignore"):
                 scores = np.log(scores) if self.select.score == "mse" else -scores

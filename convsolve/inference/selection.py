@@ -12,8 +12,8 @@ from .scorers import Scorer, Scoring
 
 # Strengths over the largest eigenvalue: two a decade, up to where nothing is left of a kernel.
 LARGEST, A_DECADE = 1e8, 2
-# To which the logarithm of a strength is found.
-STRENGTH_TOLERANCE = 1e-4
+# Strengths looked at between two of the grid.
+FINER = 11
 # Of hyperparameters, on the scale of their search, and the places that are tried at most.
 PLACE_TOLERANCE, MOST_PLACES = 1e-3, 200
 
@@ -69,41 +69,42 @@ def strength_grids(strength: np.ndarray | None, scoring: Scoring) -> list[np.nda
     return list(np.split(given, groups, axis=1)) if given.shape[1] > 1 else [given] * groups
 
 
-def choose_strengths(scorer: Scorer, grid: np.ndarray | None, *, path: bool = True) -> Chosen:
+def choose_strengths(scorer: Scorer, grid: np.ndarray | None) -> Chosen:
     """For every output the strength of least loss: on ``grid`` (n, Q or 1) if one is given, else
-    searched, by Brent's method about the best of `automatic_grid`.
-
-    Without ``path`` no scores of folds are kept.
+    searched, about the best of `automatic_grid`.
     """
-    given = grid is not None
     strengths = automatic_grid(scorer) if grid is None else grid
-    losses, outputs = scorer.losses(strengths), scorer.path.outputs
-    best = np.argmin(losses, axis=0)
-    wide = np.broadcast_to(strengths, losses.shape)
-    chosen, least = wide[best, np.arange(outputs)], losses.min(0)
+    scores, by_fold = scorer.scores(strengths)
+    losses, outputs = scorer.losses(scores), np.arange(scorer.path.outputs)
+    best, wide = np.argmin(losses, axis=0), np.broadcast_to(strengths, losses.shape)
+    chosen, least = wide[best, outputs], losses[best, outputs]
     edge = ((best == 0) | (best == len(strengths) - 1)) & (len(strengths) > 1)
-    if not given:
-        for q in np.flatnonzero(~edge):
-            bounds = np.log(wide[best[q] - 1 : best[q] + 2 : 2, q])
-            at, loss = _minimum(scorer.only(np.array([q])), bounds)
-            if loss < least[q]:
-                chosen[q], least[q] = at, loss
-    by_fold = scorer.folds(strengths) if path else None
-    scores = scorer.scores(strengths) if path else losses
+    inner = outputs[~edge]
+    if grid is None and len(inner):
+        around = np.log(strengths[best[inner] + np.array([[-1], [0], [1]]), 0])
+        chosen[inner], least[inner] = _refined(scorer.only(inner), around, chosen[inner])
     return Chosen(wide, scores, by_fold, chosen, least, edge)
 
 
-def _minimum(scorer: Scorer, bounds: np.ndarray) -> tuple[float, float]:
-    """The strength of one output between two of a grid, and its loss."""
-    from scipy.optimize import minimize_scalar
+def _refined(
+    scorer: Scorer, around: np.ndarray, begun: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Strengths (Q,) of least loss, and the losses, from the logarithms ``around`` (3, Q) of three
+    of a grid, the best between the others: a finer grid, then the vertex of a parabola.
 
-    found = minimize_scalar(
-        lambda at: float(scorer.losses(np.exp([[at]]))[0, 0]),
-        bounds=tuple(bounds),
-        method="bounded",
-        options={"xatol": STRENGTH_TOLERANCE},
-    )
-    return float(np.exp(found.x)), float(found.fun)
+    All outputs that share a place of the grid are had at once, which Brent's method would not.
+    """
+    outputs = np.arange(len(begun))
+    places = around[0] + np.linspace(0, 1, FINER)[:, None] * (around[2] - around[0])
+    losses = scorer.losses(scorer.scores(np.exp(places))[0])
+    best = np.clip(np.argmin(losses, axis=0), 1, FINER - 2)
+    low, mid, high = (losses[best + i, outputs] for i in (-1, 0, 1))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        shift = np.nan_to_num(0.5 * (low - high) / (low - 2 * mid + high))
+    at = places[best, outputs] + np.clip(shift, -1, 1) * (places[1] - places[0])
+    last = scorer.losses(scorer.scores(np.exp(at)[None])[0])[0]
+    better = last < mid
+    return np.exp(np.where(better, at, places[best, outputs])), np.where(better, last, mid)
 
 
 def choose_penalty(
@@ -125,7 +126,7 @@ def choose_penalty(
         key = tuple(place.tolist())
         if key not in known:
             pairs = zip(scoring.scorers(penalty.at(place)), grids, strict=True)
-            parts = [choose_strengths(s, grid, path=False).losses.sum() for s, grid in pairs]
+            parts = [choose_strengths(s, grid).losses.sum() for s, grid in pairs]
             known[key] = float(np.sum(parts))
         return known[key]
 

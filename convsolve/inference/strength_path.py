@@ -129,11 +129,16 @@ class StrengthPath:
 
     def coordinates(self, strengths: np.ndarray) -> np.ndarray:
         """v (n, R, Q) at ``strengths`` (n, Q), or (n, 1)."""
-        found = np.empty((len(strengths), len(self.free), self.outputs))
+        n, size = len(strengths), self.tridiagonal.size
+        steps = np.empty((size, n, self.outputs))
         for some, outputs, strength in _distinct(strengths, self.outputs):
-            step = self.tridiagonal.back(self._step(strength, outputs))
-            found[some][:, outputs] = self._whole(step, outputs)
-        return found
+            steps[:, some, outputs] = self._step(strength, outputs)
+        z = self.tridiagonal.back(steps.reshape(size, -1))
+        whole = np.empty((len(self.free), n * self.outputs))
+        whole[~self.free] = z
+        whole[self.free] = self._inverse @ (np.tile(self._right, n) - self._beside @ z)
+        whole *= self._root
+        return self.origin + whole.reshape(-1, n, self.outputs).transpose(1, 0, 2)
 
     def correction(self, strengths: np.ndarray, gradient: np.ndarray) -> np.ndarray:
         """(AᵀA + λ·weights)⁻¹ gradient (R, Q), for λ (Q,)."""
@@ -149,15 +154,10 @@ class StrengthPath:
         return found * self._root
 
     def _step(self, strength: float, outputs: np.ndarray) -> np.ndarray:
-        """From the origin to the answer, Qᵀ z (r, k)."""
+        """From the origin to the answer, Qᵀ z (r, k); what rounding hides counts as its limit."""
+        strength = max(strength, self.tridiagonal.resolution)
         right = self._cross[:, outputs] - strength * self._begin[:, outputs]
         return self.tridiagonal.solve(strength, right)
-
-    def _whole(self, step: np.ndarray, outputs: np.ndarray) -> np.ndarray:
-        found = np.empty((len(self.free), len(outputs)))
-        found[~self.free] = step
-        found[self.free] = self._inverse @ (self._right[:, outputs] - self._beside @ step)
-        return self.origin[:, outputs] + found * self._root
 
 
 def _distinct(strengths: np.ndarray, outputs: int) -> list[tuple[int, np.ndarray, float]]:

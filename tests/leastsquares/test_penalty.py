@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import math
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -13,29 +10,17 @@ import scipy.linalg
 
 import convsolve as cs
 from convsolve.leastsquares.analysis import analyse
-from convsolve.leastsquares.penalty import Penalty, Ridge, Tikhonov
+from convsolve.leastsquares.penalty import Penalty
 from convsolve.leastsquares.smooth import Smooth
-from convsolve.leastsquares.stable_spline import StableSpline
 from convsolve.problem.sizes import Limits
 from convsolve.solvers import linear
 from support import dense
 from support.derivatives import check_gradients
 from support.geometry import NAMED, Geometry
+from support.penalties import PENALTIES, matrix, penalty_for
 from support.slow import some
 
 EPS = float(np.finfo(float).eps)
-PENALTIES: dict[str, Any] = {
-    "ridge": Ridge(),
-    "first differences": Smooth(order=1),
-    "second differences": Smooth(order=2),
-    "squared exponential": Smooth(length=0.8),
-    "tc": StableSpline("tc", 0.7),
-    "dc": StableSpline("dc", 0.6, -0.4),
-    "ss": StableSpline("ss", 0.8),
-    # Those of `penalty_for`.
-    "banded": None,
-    "matrix": None,
-}
 ROUTES = {"rows": Limits(), "signals": Limits(small_numbers=0, row_numbers=0)}
 SOLVERS = {
     "svd": lambda ridge, penalty: cs.LeastSquares("svd", ridge, penalty),
@@ -45,68 +30,10 @@ SOLVERS = {
     "default": cs.AutoSolver,
 }
 every_penalty = pytest.mark.parametrize("name", PENALTIES)
-
-
-def covariance(penalty: Penalty, lags: np.ndarray) -> np.ndarray:
-    """K⁻¹ of one axis by its formula, entry by entry."""
-    if isinstance(penalty, StableSpline):
-        alpha = penalty.alpha
-        assert alpha is not None
-
-        def entry(i: float, j: float) -> float:
-            m, size = abs(i - j), abs(i) + abs(j)
-            if penalty.kind == "ss":
-                return alpha ** (1.5 * size) * (1.5 * alpha ** (m / 2) - 0.5 * alpha ** (1.5 * m))
-            rho = alpha**0.5 if penalty.kind == "tc" else penalty.rho
-            assert rho is not None
-            return alpha ** (size / 2) * rho**m
-    else:
-        assert isinstance(penalty, Smooth)
-        length = penalty.length
-
-        def entry(i: float, j: float) -> float:
-            return math.exp(-((i - j) ** 2) / (2 * length**2))
-
-    return np.array([[entry(i, j) for j in lags] for i in lags])
-
-
-def matrix(penalty: Penalty, problem: cs.Problem) -> np.ndarray:
-    """Rows D with ‖D w‖² the penalty of a kernel w (taps × channels), built without `roots`."""
-    spec, channels = problem.spec, problem.in_channels // problem.spec.groups
-    eye, taps = np.eye(channels), int(np.prod(spec.kernel_size))
-    if isinstance(penalty, Ridge):
-        weights = np.ones(channels) if penalty.groups is None else np.array(penalty.weights)
-        return np.kron(np.eye(taps), np.diag(np.sqrt(np.resize(weights, channels))))
-    if isinstance(penalty, Tikhonov):
-        return np.kron(penalty.matrix[:, ::-1], eye)
-    whole = np.ones((1, 1))
-    order = penalty.order if isinstance(penalty, Smooth) else None
-    if order is None:
-        for lags, dilation in zip(problem.lags, spec.dilation, strict=True):
-            root = np.linalg.cholesky(covariance(penalty, lags / dilation))
-            whole = np.kron(whole, np.linalg.inv(root))
-        return np.kron(whole, eye)
-    free = np.ones(1, bool)
-    for size in spec.kernel_size:
-        # What each axis leaves free is kept beside its differences, and taken out of the whole.
-        d = np.diff(np.eye(size), order, axis=0)
-        null = scipy.linalg.null_space(d) if len(d) else np.eye(size)
-        whole = np.kron(whole, np.concatenate([d, null.T]))
-        free = np.kron(free, np.repeat([False, True], [len(d), null.shape[1]]))
-    return np.kron(whole[~free], eye)
-
-
-def penalty_for(name: str, problem: cs.Problem) -> Penalty:
-    """The penalty of this name that fits a problem's channels and taps."""
-    if name == "banded":
-        channels = problem.in_channels
-        labels = np.arange(channels) % (channels // problem.spec.groups)
-        return Ridge(tuple(labels), tuple(np.geomspace(0.3, 30, len(set(labels)))))
-    if name == "matrix":
-        taps = int(np.prod(problem.spec.kernel_size))
-        rows = np.random.default_rng(5).standard_normal((max(taps - 1, 1), taps))
-        return Tikhonov(rows)
-    return PENALTIES[name]
+# One of each kind always: the identity, one with a null space, one that decays.
+some_penalties = pytest.mark.parametrize(
+    "name", some(PENALTIES, "ridge", "first differences", "tc")
+)
 
 
 def exact(
@@ -164,7 +91,7 @@ def test_a_basis_and_its_transpose_are_adjoint() -> None:
 @pytest.mark.parametrize("route", ROUTES)
 @pytest.mark.parametrize("solver", SOLVERS)
 @pytest.mark.parametrize("geometry", [g for g in NAMED if "wide" not in g])
-@every_penalty
+@some_penalties
 def test_every_closed_form_finds_the_answer(
     name: str, geometry: str, solver: str, route: str
 ) -> None:

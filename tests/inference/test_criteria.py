@@ -1,0 +1,130 @@
+"""Degrees of freedom, residuals, criteria and evidence of every penalty, by brute force."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import scipy.linalg
+
+import convsolve as cs
+from support import dense
+from support.geometry import NAMED, Geometry
+from support.penalties import PENALTIES, matrix, penalty_for
+from support.slow import some
+
+GRID = np.geomspace(0.01, 1e3, 5)[:, None]
+GEOMETRIES = ["bias", "groups", "stride", "ragged", "image", "wide, bias", "short"]
+CRITERIA = ("gcv", "evidence", "aicc", "bic")
+
+
+class Brute:
+    """One group by dense matrices: A and y less the bias, D of the penalty, all strengths apart."""
+
+    def __init__(self, a: np.ndarray, y: np.ndarray, d: np.ndarray, bias: bool) -> None:
+        self.n = len(a)
+        # An orthonormal basis of what the constant leaves: rows that no longer know of it.
+        q = scipy.linalg.null_space(np.ones((1, self.n))) if bias else np.eye(self.n)
+        self.a, self.y, self.d, self.bias = q.T @ a, q.T @ y, d, int(bias)
+        free = self.a @ scipy.linalg.null_space(d) if len(d) else self.a
+        self.free = np.linalg.matrix_rank(free) if free.size else 0
+        # And what the coordinates that are not penalized leave of these.
+        self.rest = scipy.linalg.null_space(free.T) if self.free else np.eye(len(self.a))
+
+    def fit(self, strength: float) -> tuple[np.ndarray, float]:
+        """Residuals and the trace of the matrix that makes predictions of y."""
+        rows = np.concatenate([self.a, np.sqrt(strength) * self.d])
+        inverse = np.linalg.pinv(rows)[:, : len(self.a)]
+        hat = self.a @ inverse
+        return self.y - hat @ self.y, float(np.trace(hat))
+
+    def covariance(self, strength: float) -> np.ndarray:
+        """Of y over the noise variance, a priori, in the rows of ``rest``."""
+        kernel = np.linalg.pinv(self.d.T @ self.d)
+        return (
+            np.eye(len(self.rest.T))
+            + self.rest.T @ self.a @ kernel @ self.a.T @ self.rest / strength
+        )
+
+    def score(self, criterion: str, strength: float) -> np.ndarray:
+        r, freedom = self.fit(strength)
+        squares, m = (r**2).sum(0), self.n - self.bias
+        if criterion == "gcv":
+            return m * squares / (m - freedom) ** 2
+        if criterion == "evidence":
+            covariance, y, m = self.covariance(strength), self.rest.T @ self.y, len(self.rest.T)
+            s = np.einsum("nq,nq->q", y, np.linalg.solve(covariance, y))
+            return m * np.log(2 * np.pi * s / m) + m + np.linalg.slogdet(covariance)[1]
+        k = freedom + self.bias + 1
+        if criterion == "bic":
+            return self.n * np.log(squares / self.n) + k * np.log(self.n)
+        if self.n - k - 1 <= 0:
+            return np.full(len(squares), np.inf)
+        penalty = 2 * k + 2 * k * (k + 1) / (self.n - k - 1)
+        return self.n * np.log(squares / self.n) + penalty
+
+
+def brute(
+    made: Geometry, problem: cs.Problem, x: list, y: list, penalty: cs.Penalty
+) -> list[Brute]:
+    d = matrix(penalty, problem)
+    pairs = zip(
+        dense.design_matrix(x, made.spec).astype(float),
+        dense.by_group(y, made.spec.groups).astype(float),
+        strict=True,
+    )
+    return [Brute(a, b, d, made.bias) for a, b in pairs]
+
+
+@pytest.mark.parametrize("criterion", CRITERIA)
+@pytest.mark.parametrize("geometry", some(GEOMETRIES, "bias", "groups", "wide, bias"))
+@pytest.mark.parametrize("name", some(PENALTIES, "ridge", "second differences", "tc", "banded"))
+def test_scores_and_degrees_of_freedom(name: str, geometry: str, criterion: str) -> None:
+    made = NAMED[geometry]
+    x, y = made.noise()
+    problem = cs.Problem(x, y, spec=made.spec, bias=made.bias)
+    penalty = penalty_for(name, problem)
+    parts = brute(made, problem, x, y, penalty)
+    if any(p.n - p.bias - p.free < 1 for p in parts):
+        pytest.skip("nothing is left to choose by")
+    fit = cs.solve(problem, cs.Regularized(penalty, GRID, criterion))
+    found = fit.regularization
+    assert fit.status == "solved"
+    np.testing.assert_allclose(found.path.strengths, np.broadcast_to(GRID, found.path.scores.shape))
+    for i, strength in enumerate(GRID[:, 0]):
+        freedom = np.concatenate([np.full(p.y.shape[1], p.fit(strength)[1]) for p in parts])
+        np.testing.assert_allclose(found.path.degrees_of_freedom[i], freedom, rtol=1e-7, atol=1e-9)
+        wanted = np.concatenate([p.score(criterion, strength) for p in parts])
+        np.testing.assert_allclose(found.path.scores[i], wanted, rtol=1e-6)
+    scores = np.nan_to_num(found.path.scores, nan=np.inf)
+    np.testing.assert_array_equal(found.strength, GRID[np.argmin(scores, axis=0), 0])
+    first_or_last = np.isin(np.argmin(scores, axis=0), (0, len(GRID) - 1))
+    np.testing.assert_array_equal(found.at_edge, first_or_last)
+
+
+@pytest.mark.parametrize("criterion", CRITERIA)
+@pytest.mark.parametrize("geometry", ["bias", "stride"])
+@pytest.mark.parametrize("name", ["ridge", "tc", "first differences"])
+def test_the_search_finds_the_best_strength(name: str, geometry: str, criterion: str) -> None:
+    """No strength of a fine grid is better, whatever the units of x and y."""
+    made = NAMED[geometry]
+    x, y = (list(records) for records in made.noise())
+    kernel = 0.7 ** np.arange(made.spec.kernel_size[0])[:, None, None]
+    kernel = kernel * np.ones((1, made.channels, made.outputs))
+    y = [b + a for a, b in zip(cs.convolve(x, kernel, made.spec), y, strict=True)]
+    problem = cs.Problem(x, y, spec=made.spec, bias=made.bias)
+    penalty = penalty_for(name, problem)
+    found = cs.solve(problem, cs.Regularized(penalty, select=criterion)).regularization
+    fine = np.geomspace(found.path.strengths[1], found.path.strengths[-2], 2000)
+    every = cs.solve(problem, cs.Regularized(penalty, fine, criterion)).regularization
+    best = cs.solve(
+        problem, cs.Regularized(penalty, found.strength[None], criterion)
+    ).regularization
+    inner = ~found.at_edge
+    slack = 1e-5 * np.abs(every.path.scores).min(0)
+    assert (best.path.scores[0] <= every.path.scores.min(0) + slack)[inner].all()
+    large = cs.Problem(
+        [a * 2.0**40 for a in x], [b * 2.0**-30 for b in y], spec=made.spec, bias=made.bias
+    )
+    again = cs.solve(large, cs.Regularized(penalty, select=criterion)).regularization
+    np.testing.assert_allclose(again.strength / 2.0**80, found.strength, rtol=1e-9)
+    np.testing.assert_allclose(again.noise_variance * 2.0**60, found.noise_variance, rtol=1e-9)

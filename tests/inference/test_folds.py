@@ -1,0 +1,207 @@
+"""Cross-validation from moments against folds that are solved and predicted one by one."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import pytest
+import scipy.linalg
+
+import convsolve as cs
+from convsolve.inference.folds import CrossValidation, training
+from convsolve.operators.moments import Moments
+from support import dense
+from support.geometry import NAMED, Geometry
+from support.penalties import matrix, penalty_for
+from support.slow import some
+
+GRID = np.geomspace(0.1, 100, 3)[:, None]
+FOLDS: dict[str, Any] = {"records": "records", "rows": 4, "listed": [[1], [0, 2]]}
+
+
+def spans(made: Geometry, folds: Any) -> list[np.ndarray]:
+    """The rows of the design matrix of each fold, records one after the other."""
+    ends = np.cumsum([rows[0] for rows in made.counts])
+    if isinstance(folds, int):
+        cuts = np.linspace(0, ends[-1], folds + 1).round().astype(int)
+        return [np.arange(a, b) for a, b in pairwise(cuts)]
+    starts = np.r_[0, ends[:-1]]
+    records = [np.arange(a, b) for a, b in zip(starts, ends, strict=True)]
+    listed = [[i] for i in range(len(records))] if folds == "records" else folds
+    return [np.concatenate([records[i] for i in part]) for part in listed]
+
+
+def predicted(
+    a: np.ndarray, y: np.ndarray, d: np.ndarray, strength: float, bias: bool, held: np.ndarray
+) -> np.ndarray:
+    """The rows ``held`` as a fit of the others predicts them."""
+    rest = np.setdiff1d(np.arange(len(a)), held)
+    x_mean, y_mean = (v[rest].mean(0) if bias else np.zeros(v.shape[1]) for v in (a, y))
+    rows = np.concatenate([a[rest] - x_mean, np.sqrt(strength) * d])
+    right = np.pad(y[rest] - y_mean, ((0, len(d)), (0, 0)))
+    return (a[held] - x_mean) @ scipy.linalg.lstsq(rows, right)[0] + y_mean
+
+
+def scored(score: str, y: np.ndarray, p: np.ndarray) -> np.ndarray:
+    if score == "mse":
+        return ((y - p) ** 2).mean(0)
+    if score == "r2":
+        return 1 - ((y - p) ** 2).sum(0) / ((y - y.mean(0)) ** 2).sum(0)
+    return np.array([np.corrcoef(u, v)[0, 1] for u, v in zip(y.T, p.T, strict=True)])
+
+
+@pytest.mark.parametrize("score", ["mse", "r2", "correlation"])
+@pytest.mark.parametrize(
+    ("geometry", "folds"),
+    some(
+        [
+            ("blocks", "records"),
+            ("blocks", "rows"),
+            ("ragged", "records"),
+            ("ragged", "rows"),
+            ("ragged", "listed"),
+            ("stride", "rows"),
+            ("dilation", "rows"),
+            ("circular", "records"),
+            ("image", "rows"),
+            ("groups", "records"),
+        ],
+        ("ragged", "listed"),
+        ("groups", "records"),
+        ("dilation", "rows"),
+    ),
+)
+@pytest.mark.parametrize("name", ["ridge", "first differences", "tc"])
+def test_scores_are_those_of_refits(name: str, geometry: str, folds: str, score: str) -> None:
+    made = NAMED[geometry]
+    x, y = made.noise()
+    problem = cs.Problem(x, y, spec=made.spec, bias=made.bias)
+    penalty = penalty_for(name, problem)
+    select = cs.CrossValidation(FOLDS[folds], score)
+    found = cs.solve(problem, cs.Regularized(penalty, GRID, select)).regularization
+    d, matrices = matrix(penalty, problem), dense.design_matrix(x, made.spec)
+    targets = dense.by_group(y, made.spec.groups)
+    parts = _rows(made, FOLDS[folds])
+    assert found.path.by_fold.shape == (len(parts), 3, made.outputs)
+    for i, held in enumerate(parts):
+        for j, strength in enumerate(GRID[:, 0]):
+            wanted = [
+                scored(score, b[held], predicted(a, b, d, strength, made.bias, held))
+                for a, b in zip(matrices, targets, strict=True)
+            ]
+            np.testing.assert_allclose(
+                found.path.by_fold[i, j], np.concatenate(wanted), rtol=1e-8, atol=1e-10
+            )
+    np.testing.assert_allclose(found.path.scores, found.path.by_fold.mean(0), rtol=1e-14)
+    best = np.argmin if score == "mse" else np.argmax
+    np.testing.assert_array_equal(found.strength, GRID[best(found.path.scores, axis=0), 0])
+
+
+def _rows(made: Geometry, folds: Any) -> list[np.ndarray]:
+    """`spans` for records of more axes: all rows at one place of the first."""
+    inner = [int(np.prod(rows[1:])) for rows in made.counts]
+    assert len(set(inner)) == 1
+    return [
+        (part[:, None] * inner[0] + np.arange(inner[0])).reshape(-1) for part in spans(made, folds)
+    ]
+
+
+def test_one_loud_record_costs_the_others_no_digits() -> None:
+    """Total less fold would be wrong by thousands of per cent here."""
+    rng = np.random.default_rng(3)
+    x = [rng.standard_normal(200) * (1e8 if i == 1 else 1.0) for i in range(3)]
+    y = [np.convolve(a, [1.0, 0.5, -0.3])[:200] + rng.standard_normal(200) for a in x]
+    problem = cs.Problem.from_lags(x, y, lags=(0, 5), edges="zeros")
+    select = cs.CrossValidation()
+    found = cs.solve(problem, cs.Regularized(strength=[[1.0], [3.0]], select=select)).regularization
+    alone = cs.Problem.from_lags([x[0], x[2]], [y[0], y[2]], lags=(0, 5), edges="zeros")
+    for i, strength in enumerate((1.0, 3.0)):
+        fit = cs.solve(alone, cs.LeastSquares(ridge=strength))
+        loud = fit.residuals(x[1], y[1])
+        assert found.path.by_fold[1, i, 0] == pytest.approx(np.mean(loud**2), rel=1e-9)
+
+
+@pytest.mark.parametrize("noise", [1e-2, 1e-5, 1e-8, 1e-11])
+@pytest.mark.parametrize("select", ["gcv", "mse"])
+def test_what_fits_all_but_exactly_keeps_its_digits(select: str, noise: float) -> None:
+    """1 − R² down to 1e-22, where Σy² − … is all rounding."""
+    rng = np.random.default_rng(1)
+    x = [rng.standard_normal(300) for _ in range(3)]
+    h = rng.standard_normal(8)
+    y = [np.convolve(a, h, "valid") + noise * rng.standard_normal(293) for a in x]
+    problem = cs.Problem(x, y, kernel_size=8, bias=True)
+    chosen = "gcv" if select == "gcv" else cs.CrossValidation()
+    grid = np.array([[1e-9], [1e-5]])
+    found = cs.solve(problem, cs.Regularized(strength=grid, select=chosen)).regularization
+    for i, strength in enumerate(grid[:, 0]):
+        fit = cs.solve(problem, cs.LeastSquares("qr", strength))
+        squares = sum((r**2).sum() for r in fit.residuals())
+        if select == "gcv":
+            freedom = found.path.degrees_of_freedom[i, 0]
+            m = sum(len(b) for b in y) - 1
+            wanted = m * squares / (m - freedom) ** 2
+            got = found.path.scores[i, 0]
+        else:
+            train = cs.Problem(x[1:], y[1:], kernel_size=8, bias=True)
+            held = cs.solve(train, cs.LeastSquares("qr", strength)).residuals(x[0], y[0])
+            wanted, got = np.mean(held**2), found.path.by_fold[0, i, 0]
+        # The rounding of y itself, beside what is left of it.
+        assert got == pytest.approx(wanted, rel=1e-6 + 1e-14 / noise**1)
+
+
+def test_training_sums_are_those_of_the_others() -> None:
+    rng = np.random.default_rng(0)
+    parts = [
+        Moments.from_rows(*(rng.integers(-9, 9, (1, 7, n)).astype(float) for n in (3, 2)))
+        for _ in range(5)
+    ]
+    for count in (2, 3, 5):
+        for i, found in enumerate(training(parts[:count], None)):
+            others = [part.gram for j, part in enumerate(parts[:count]) if j != i]
+            np.testing.assert_array_equal(found.gram, sum(others))
+    always = training(parts[:2], parts[4])
+    np.testing.assert_array_equal(always[0].rhs, parts[1].rhs + parts[4].rhs)
+
+
+@pytest.mark.parametrize(
+    ("folds", "error", "match"),
+    [
+        (1, ValueError, "folds must be at least 2"),
+        (2.5, TypeError, "folds must be an integer"),
+        ("trials", ValueError, "folds='trials' is unknown; choose 'records' or a number"),
+        ([[0]], ValueError, "lists 1 fold; at least two"),
+        ([[0], []], ValueError, "every fold must be a list of indices"),
+        ([[0], [-1]], ValueError, "every fold must be a list of indices"),
+        ([[0], [1.5]], ValueError, "every fold must be a list of indices"),
+    ],
+)
+def test_folds_that_are_none(folds: Any, error: type[Exception], match: str) -> None:
+    with pytest.raises(error, match=match):
+        CrossValidation(folds)
+
+
+@pytest.mark.parametrize(
+    ("folds", "match"),
+    [
+        ("records", "needs two records or more"),
+        ([[0], [1]], "folds names record 1, there are 1 record"),
+        (100, "100 folds of 36 rows: a fold would be empty"),
+    ],
+)
+def test_folds_that_do_not_fit_the_records(folds: Any, match: str) -> None:
+    x = np.random.default_rng(0).standard_normal((40, 1))
+    problem = cs.Problem(x, x[:36], kernel_size=5)
+    with pytest.raises(ValueError, match=match):
+        cs.solve(problem, cs.Regularized(select=cs.CrossValidation(folds)))
+
+
+def test_a_record_is_held_out_once() -> None:
+    x = [np.random.default_rng(i).standard_normal(20) for i in range(3)]
+    problem = cs.Problem(x, [a[:16] for a in x], kernel_size=5)
+    with pytest.raises(ValueError, match="names a record twice"):
+        cs.solve(problem, cs.Regularized(select=cs.CrossValidation([[0, 1], [1]])))
+    short = cs.Problem([*x, np.ones(3)], [*(a[:16] for a in x), np.ones(0)], kernel_size=5)
+    with pytest.raises(ValueError, match="a fold has no rows"):
+        cs.solve(short, cs.Regularized(select=cs.CrossValidation([[0], [3]])))

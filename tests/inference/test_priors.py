@@ -1,0 +1,276 @@
+"""Hyperparameters by evidence, the roots of priors that have no inverse, and banded ridge."""
+
+from __future__ import annotations
+
+import mpmath
+import numpy as np
+import pytest
+import scipy.linalg
+
+import convsolve as cs
+from convsolve.inference.bands import _loss
+from convsolve.leastsquares.analysis import analyse
+
+EPS = float(np.finfo(float).eps)
+
+
+def recording(
+    taps: int, rows: int = 200, noise: float = 0.5, seed: int = 0, outputs: int = 1
+) -> tuple[cs.Problem, np.ndarray]:
+    """A response that rings and decays, from lag 0 on, and what is measured of it."""
+    rng = np.random.default_rng(seed)
+    k = np.arange(taps)
+    h = np.stack([0.9**k * np.sin((k + 1) / (3 + q)) for q in range(outputs)], axis=1)
+    x = rng.standard_normal(rows)
+    y = np.stack([np.convolve(x, h[:, q])[:rows] for q in range(outputs)], axis=1)
+    y = y + noise * y.std() * rng.standard_normal(y.shape)
+    return cs.Problem.from_lags(x, y, lags=(0, taps - 1)), h
+
+
+def fit_of(fit: cs.Solution, h: np.ndarray) -> float:
+    """Share of the true response, in per cent."""
+    g = fit.impulse_response.reshape(h.shape)
+    return 100 * (1 - np.linalg.norm(g - h) / np.linalg.norm(h - h.mean()))
+
+
+@pytest.mark.parametrize("kind", ["tc", "dc", "ss"])
+def test_a_decaying_prior_finds_what_least_squares_and_ridge_do_not(kind: str) -> None:
+    problem, h = recording(70)
+    plain = fit_of(cs.solve(problem), h)
+    ridge = fit_of(cs.solve(problem, cs.Regularized()), h)
+    fit = cs.solve(problem, cs.Regularized(cs.StableSpline(kind)))
+    assert fit.ok
+    assert plain < ridge < 65 < 80 < fit_of(fit, h)
+    found = fit.regularization
+    assert found.criterion == "evidence"
+    assert set(found.hyperparameters) == ({"alpha", "rho"} if kind == "dc" else {"alpha"})
+    assert f"alpha {found.hyperparameters['alpha']:.4g}" in found.penalty
+    assert 5 < found.degrees_of_freedom[0] < 30
+    assert not found.at_edge.any()
+
+
+@pytest.mark.parametrize("select", ["evidence", "gcv", "aicc", "bic"])
+@pytest.mark.parametrize(
+    "penalty", [cs.StableSpline("tc"), cs.StableSpline("ss"), cs.Smooth()], ids=str
+)
+def test_hyperparameters_are_the_best_of_a_fine_grid(penalty: cs.Penalty, select: str) -> None:
+    """Of two outputs together, each at its own strength."""
+    problem, _ = recording(40, outputs=2)
+    found = cs.solve(problem, cs.Regularized(penalty, select=select)).regularization
+    log = np.log if select == "gcv" else np.asarray
+
+    def loss(at: cs.Penalty) -> float:
+        path = cs.solve(problem, cs.Regularized(at, select=select)).regularization
+        best = cs.solve(problem, cs.Regularized(at, path.strength[None], select)).regularization
+        return float(log(best.path.scores).sum())
+
+    (name, chosen), *_ = found.hyperparameters.items()
+    if name == "alpha":
+        memory = -1 / np.log(chosen)
+        others = [
+            cs.StableSpline(penalty.kind, float(np.exp(-1 / (memory * step))))
+            for step in np.geomspace(0.2, 5, 21)
+        ]
+        own: cs.Penalty = cs.StableSpline(penalty.kind, chosen)
+    else:
+        others = [cs.Smooth(length=chosen * step) for step in np.geomspace(0.2, 5, 21)]
+        own = cs.Smooth(length=chosen)
+    assert loss(own) <= min(map(loss, others)) + 1e-3
+
+
+def test_no_inverse_of_a_prior_is_formed() -> None:
+    """300 taps of alpha 0.5 and 0.05: K⁻¹ of condition 1e90 and more, an inverse of nothing."""
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((600, 1))
+    y = rng.standard_normal((600, 1))
+    problem = cs.Problem.from_lags(x, y, lags=(0, 299), edges="zeros")
+    a = scipy.linalg.toeplitz(x[:, 0], np.r_[x[0], np.zeros(299)])
+    for penalty in (
+        cs.StableSpline("tc", 0.05),
+        cs.StableSpline("dc", 0.5, 0.98),
+        cs.StableSpline("ss", 0.5),
+        cs.StableSpline("ss", 0.9999),
+        cs.Smooth(length=3.0),
+        cs.Smooth(length=30.0),
+    ):
+        fit = cs.solve(problem, cs.LeastSquares("qr", 1.0, penalty))
+        assert fit.certificate <= 30 * EPS
+        ((root, free),) = penalty.bases([np.arange(300.0)])
+        assert not free.size
+        rows = np.concatenate([a @ root, np.eye(root.shape[1])])
+        wanted = root @ scipy.linalg.lstsq(rows, np.r_[y[:, 0], np.zeros(root.shape[1])])[0]
+        error = np.linalg.norm(fit.impulse_response - wanted) / np.linalg.norm(wanted)
+        assert error < 1e-10, penalty
+
+
+@pytest.mark.parametrize("kind", ["tc", "dc", "ss"])
+def test_roots_are_exact_to_rounding(kind: str) -> None:
+    """L Lᵀ against the covariance in 60 digits, at lags on both sides of zero."""
+    lags = np.arange(-6, 20)[::-1]
+    for alpha in (0.05, 0.5, 0.9, 0.99):
+        rho = 0.7 if kind == "dc" else None
+        ((root, _),) = cs.StableSpline(kind, alpha, rho).bases([lags])
+        with mpmath.workdps(60):
+            a = mpmath.mpf(alpha)
+
+            def entry(i: int, j: int, a: mpmath.mpf = a) -> mpmath.mpf:
+                m, size = abs(i - j), abs(i) + abs(j)
+                if kind == "ss":
+                    bent = 3 * a ** (mpmath.mpf(m) / 2) - a ** (3 * mpmath.mpf(m) / 2)
+                    return a ** (3 * mpmath.mpf(size) / 2) * bent / 2
+                near = a ** (mpmath.mpf(m) / 2) if kind == "tc" else mpmath.mpf(0.7) ** m
+                return a ** (mpmath.mpf(size) / 2) * near
+
+            wanted = np.array([[float(entry(int(i), int(j))) for j in lags] for i in lags])
+        scale = np.sqrt(np.outer(np.diagonal(wanted), np.diagonal(wanted)))
+        assert np.abs(root @ root.T - wanted).max() <= 1e-14
+        assert (np.abs(root @ root.T - wanted) / scale).max() <= 1e-12
+
+
+def test_a_squared_exponential_is_no_cholesky() -> None:
+    """At length 10 of 300 taps there is none; the root has 76 columns or so, and is exact."""
+    lags = np.arange(300.0)
+    kernel = np.exp(-0.5 * (np.subtract.outer(lags, lags) / 10) ** 2)
+    with pytest.raises(np.linalg.LinAlgError):
+        np.linalg.cholesky(kernel)
+    ((root, _),) = cs.Smooth(length=10.0).bases([lags])
+    assert root.shape[1] < 100
+    np.testing.assert_allclose(root @ root.T, kernel, atol=1e-12)
+
+
+def test_decay_starts_at_lag_zero_on_both_sides() -> None:
+    problem, _ = recording(8)
+    x, y = problem.x[0], np.r_[np.zeros(7), problem.y[0][:, 0]]
+    both = cs.Problem.from_lags(x, y, lags=(-3, 4))
+    ((root, _),) = cs.StableSpline("tc", 0.5).bases(both.tap_lags)
+    lags = both.lags[0]
+    variances = (root**2).sum(1)
+    np.testing.assert_allclose(variances, 0.5 ** np.abs(lags), rtol=1e-12)
+
+
+# --- banded ridge
+
+
+def bands(rows: int = 900, seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """x of a loud, a weak and a silent feature, y of two outputs and the kernel."""
+    rng = np.random.default_rng(seed)
+    x = rng.standard_normal((rows, 4))
+    w = rng.standard_normal((10, 4, 2)) * np.array([1.0, 0.2, 0.2, 0.0])[:, None]
+    y = cs.convolve(x, w, cs.ConvSpec(10)) + 2 * rng.standard_normal((rows - 9, 2))
+    return x, y, w
+
+
+def test_the_gradient_of_the_evidence_of_bands() -> None:
+    """Against central differences, and the evidence against that of explicit matrices."""
+    rng = np.random.default_rng(2)
+    a, y = rng.standard_normal((50, 6)), rng.standard_normal(50)
+    band, t = np.array([0, 0, 1, 1, 2, 2]), np.array([0.3, -0.7, -2.0])
+    args = a.T @ a, a.T @ y, float(y @ y), band, 50
+    loss, gradient = _loss(t, *args)
+    steps = 1e-5 * np.eye(3)
+    numeric = [(_loss(t + s, *args)[0] - _loss(t - s, *args)[0]) / 2e-5 for s in steps]
+    np.testing.assert_allclose(gradient, numeric, rtol=1e-6)
+    covariance = np.eye(50) + a @ np.diag(np.exp(t)[band]) @ a.T
+    wanted = 50 * np.log(y @ np.linalg.solve(covariance, y)) + np.linalg.slogdet(covariance)[1]
+    assert loss == pytest.approx(wanted, rel=1e-12)
+
+
+def test_bands_find_what_is_silent_and_beat_one_strength() -> None:
+    x, y, w = bands()
+    problem = cs.Problem(x, y, kernel_size=10, bias=True)
+    fit = cs.solve(problem, cs.Regularized(cs.Ridge(groups=(0, 1, 1, 2))))
+    assert fit.ok
+    found = fit.regularization
+    assert found.strength.shape == (3, 2)
+    assert (found.strength[0] < found.strength[1]).all()
+    assert (found.strength[2] > 5 * found.strength[1]).all()
+    plain = cs.solve(problem, cs.Regularized())
+    assert np.linalg.norm(fit.kernel - w) < 0.9 * np.linalg.norm(plain.kernel - w)
+
+
+def test_bands_have_the_most_evidence_of_random_ones() -> None:
+    x, y, _ = bands(300)
+    problem = cs.Problem(x, y[:, :1], kernel_size=10)
+    found = cs.solve(problem, cs.Regularized(cs.Ridge(groups=(0, 1, 1, 2)))).regularization
+    moments = analyse(problem).design.moments
+    gram, r = (np.ldexp(v[0], 2 * 0) for v in (moments.gram, moments.rhs))
+    unit = np.ldexp(1.0, moments.exponents[0])
+    gram, r = gram * np.outer(unit, unit), r[:, 0] * unit * 2.0 ** moments.out_exponents[0, 0]
+    squares = float((y[:, 0] ** 2).sum())
+    band = np.tile([0, 1, 1, 2], 10)
+    args = gram, r, squares, band, len(y)
+    best = _loss(-np.log(found.strength[:, 0]), *args)[0]
+    rng = np.random.default_rng(0)
+    tried = [_loss(rng.uniform(-12, 6, 3), *args)[0] for _ in range(300)]
+    assert best <= min(tried) + 1e-6
+
+
+def test_given_weights_are_those_of_a_ridge_on_scaled_channels() -> None:
+    x, y, _ = bands(200)
+    penalty = cs.Ridge(groups=(0, 1, 1, 2), weights=(1.0, 4.0, 100.0))
+    fit = cs.solve(cs.Problem(x, y, kernel_size=10), cs.LeastSquares("qr", 3.0, penalty))
+    roots = np.sqrt([1.0, 4.0, 4.0, 100.0])
+    scaled = cs.solve(cs.Problem(x / roots, y, kernel_size=10), cs.LeastSquares("qr", 3.0))
+    np.testing.assert_allclose(fit.kernel, scaled.kernel / roots[:, None], atol=1e-13)
+
+
+# --- what is refused
+
+
+@pytest.mark.parametrize(
+    ("make", "error", "match"),
+    [
+        (lambda: cs.StableSpline("tcs"), ValueError, "kind='tcs' is unknown"),
+        (lambda: cs.StableSpline("tc", 1.0), ValueError, "alpha must lie between 0 and 1"),
+        (lambda: cs.StableSpline("tc", 0.0), ValueError, "alpha must be positive and finite"),
+        (lambda: cs.StableSpline("tc", rho=0.5), ValueError, 'rho belongs to kind "dc"'),
+        (lambda: cs.StableSpline("dc", rho=-1.0), ValueError, "rho must be finite and above -1"),
+        (lambda: cs.Smooth(order=3), ValueError, "order must be 1 or 2"),
+        (lambda: cs.Smooth(1, 2.0), ValueError, "order= or length=, not both"),
+        (lambda: cs.Smooth(length=0), ValueError, "length must be positive"),
+        (lambda: cs.Smooth(length=(1.0, "a")), TypeError, "length must be a number"),
+        (lambda: cs.Ridge("channels"), TypeError, "groups must be a label for every input channel"),
+        (lambda: cs.Ridge((0, 1), (1.0,)), ValueError, "weights has 1 numbers for 2 labels"),
+        (lambda: cs.Ridge(weights=(1.0,)), ValueError, "needs groups="),
+        (lambda: cs.Ridge((0, 1), (1.0, -1.0)), ValueError, "weights must be finite and not neg"),
+        (lambda: cs.Tikhonov(np.ones(3)), ValueError, r"matrix must be \(q, taps\)"),
+        (lambda: cs.Tikhonov([[np.nan]]), ValueError, "matrix must be finite"),
+        (lambda: cs.Regularized("tc"), TypeError, "penalty must be a Penalty"),
+        (lambda: cs.Regularized(strength=-1), ValueError, "strength must be positive and finite"),
+        (lambda: cs.Regularized(strength=np.inf), ValueError, "must be positive and finite"),
+        (lambda: cs.Regularized(strength="1"), TypeError, "strength must be a number or an array"),
+        (lambda: cs.Regularized(strength=[]), TypeError, "strength must be a number or an array"),
+        (lambda: cs.Regularized(select="loo"), ValueError, "select='loo' is unknown"),
+        (lambda: cs.Regularized(select=3), TypeError, "select must be one of"),
+        (lambda: cs.Regularized(cs.Ridge((0, 1)), select="gcv"), ValueError, "by evidence"),
+        (lambda: cs.Regularized(cs.Ridge((0, 1)), 2.0), ValueError, "without bands"),
+        (lambda: cs.LeastSquares(ridge=1, penalty=cs.StableSpline()), ValueError, "alpha of the"),
+        (lambda: cs.CrossValidation(score="r"), ValueError, "score='r' is unknown"),
+    ],
+)
+def test_bad_arguments(make: object, error: type[Exception], match: str) -> None:
+    with pytest.raises(error, match=match):
+        make()  # type: ignore[operator]
+
+
+@pytest.mark.parametrize(
+    ("solver", "match"),
+    [
+        (cs.Regularized(cs.Ridge((0, 1, 1))), "has 3 labels, x has 4 channels"),
+        (cs.Regularized(cs.Tikhonov(np.eye(7))), "has 7 columns, a channel 10 taps"),
+        (cs.Regularized(cs.Smooth(length=(1.0, 2.0))), "has 2 lengths, the kernel 1 axes"),
+        (cs.Regularized(strength=[1.0, 2.0]), r"strength has 2 numbers, as many as there are out"),
+        (cs.Regularized(strength=np.ones((2, 3))), r"strength has shape \(2, 3\)"),
+        (cs.LeastSquares(ridge=1.0, penalty=cs.Tikhonov(np.eye(7))), "has 7 columns"),
+    ],
+)
+def test_arguments_that_do_not_fit_the_problem(solver: cs.Solver, match: str) -> None:
+    x, y, _ = bands(60)
+    with pytest.raises(ValueError, match=match):
+        cs.solve(cs.Problem(x, y, kernel_size=10), solver)
+
+
+def test_one_row_is_too_few_to_choose_by() -> None:
+    problem = cs.Problem(np.ones(5), np.ones(1), kernel_size=5)
+    with pytest.raises(cs.SolveError, match="1 row of y: too few to choose by"):
+        cs.solve(problem, cs.Regularized())
