@@ -20,10 +20,12 @@ if TYPE_CHECKING:
     from .api import convolve, fit_kernel, identify, solve
     from .comparison import Comparison, compare
     from .errors import IdentifiabilityError, IdentifiabilityWarning, SolveError
+    from .held_out import HeldOutScores, cross_validate
     from .identifiability.descent_forecast import Descent
     from .identifiability.report import Identifiability
     from .inference.folds import CrossValidation
     from .inference.regularization import Regularization
+    from .lag_choice import LagChoice, choose_lags
     from .leastsquares.penalty import Penalty, Ridge, Tikhonov
     from .leastsquares.smooth import Smooth
     from .leastsquares.stable_spline import StableSpline
@@ -48,10 +50,12 @@ _HOMES = {
     "api": ("convolve", "fit_kernel", "identify", "solve"),
     "comparison": ("Comparison", "compare"),
     "errors": ("IdentifiabilityError", "IdentifiabilityWarning", "SolveError"),
+    "held_out": ("HeldOutScores", "cross_validate"),
     "identifiability.descent_forecast": ("Descent",),
     "identifiability.report": ("Identifiability",),
     "inference.folds": ("CrossValidation",),
     "inference.regularization": ("Regularization",),
+    "lag_choice": ("LagChoice", "choose_lags"),
     "leastsquares.penalty": ("Penalty", "Ridge", "Tikhonov"),
     "leastsquares.smooth": ("Smooth",),
     "leastsquares.stable_spline": ("StableSpline",),
@@ -83,9 +87,11 @@ __all__ = [
     "Descent",
     "FFTDeconvolution",
     "GradientDescent",
+    "HeldOutScores",
     "Identifiability",
     "IdentifiabilityError",
     "IdentifiabilityWarning",
+    "LagChoice",
     "LeastSquares",
     "Moments",
     "NormalEquations",
@@ -102,8 +108,10 @@ __all__ = [
     "StableSpline",
     "Tikhonov",
     "Trace",
+    "choose_lags",
     "compare",
     "convolve",
+    "cross_validate",
     "fit_kernel",
     "identify",
     "load",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -166,23 +167,7 @@ class Solution:
     def score(self, x: Any = None, y: Any = None) -> Score:
         """R², correlation and NRMSE fit per output, on held-out data if given."""
         problem = self._read(x, y)
-        channels = problem.out_channels
-        y_all = np.concatenate([b.reshape(-1, channels) for b in _given(problem)]).astype(float)
-        p_all = np.concatenate([p.reshape(-1, channels) for p in self._outputs(problem)])
-        # Powers of two against overflow of the squares; correlation has no unit at all.
-        exponent, p_exponent = (-np.frexp(np.abs(a).max(0))[1] for a in (y_all, p_all))
-        with np.errstate(over="ignore", under="ignore", invalid="ignore"):
-            y_all, same = np.ldexp(y_all, exponent), np.ldexp(p_all.astype(float), exponent)
-            about = np.ldexp(p_all.astype(float), p_exponent)
-            centred, about = y_all - y_all.mean(0), about - about.mean(0)
-            spread, error = np.linalg.norm(centred, axis=0), np.linalg.norm(y_all - same, axis=0)
-        # What the rounding of a mean leaves of a constant is no variation.
-        spread = np.where(spread > 4 * EPS * np.linalg.norm(y_all, axis=0), spread, 0.0)
-        with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-            ratio = np.where(spread > 0, error / spread, np.nan)
-            joint = spread * np.linalg.norm(about, axis=0)
-            correlation = np.where(joint > 0, (centred * about).sum(0) / joint, np.nan)
-        return Score(1 - ratio**2, correlation, 100 * (1 - ratio))
+        return score_of(_given(problem), self._outputs(problem))
 
     def save(self, path: str | Path, *, force: bool = False) -> None:
         """Write kernel, bias, geometry and stats as npz (no pickle); `load` reads it back.
@@ -287,6 +272,28 @@ class Solution:
         if (verdict := self._known_verdict()) is not None:
             parts.append(f"data {verdict}")
         return f"<Solution {', '.join(parts)}>"
+
+
+def score_of(truth: Sequence[np.ndarray], predictions: Sequence[np.ndarray]) -> Score:
+    """Of records (*T, Cout) and what is predicted of them."""
+    y_all, p_all = (
+        np.concatenate([a.reshape(-1, a.shape[-1]) for a in arrays]).astype(float)
+        for arrays in (truth, predictions)
+    )
+    # Powers of two against overflow of the squares; correlation has no unit at all.
+    exponent, p_exponent = (-np.frexp(np.abs(a).max(0))[1] for a in (y_all, p_all))
+    with np.errstate(over="ignore", under="ignore", invalid="ignore"):
+        y_all, same = np.ldexp(y_all, exponent), np.ldexp(p_all, exponent)
+        about = np.ldexp(p_all, p_exponent)
+        centred, about = y_all - y_all.mean(0), about - about.mean(0)
+        spread, error = np.linalg.norm(centred, axis=0), np.linalg.norm(y_all - same, axis=0)
+    # What the rounding of a mean leaves of a constant is no variation.
+    spread = np.where(spread > 4 * EPS * np.linalg.norm(y_all, axis=0), spread, 0.0)
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        ratio = np.where(spread > 0, error / spread, np.nan)
+        joint = spread * np.linalg.norm(about, axis=0)
+        correlation = np.where(joint > 0, (centred * about).sum(0) / joint, np.nan)
+    return Score(1 - ratio**2, correlation, 100 * (1 - ratio))
 
 
 def certificate_text(value: float, kind: str) -> str:

@@ -27,7 +27,7 @@ ROWS = [
     {"kernel_text"},
     {"solution", "traced"},
     {"api"},
-    {"comparison"},
+    {"comparison", "held_out", "lag_choice"},
     {"interop", "datasets", "plotting"},
     {"cli"},
     {"__main__"},

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
@@ -14,6 +14,7 @@ from ..operators.moments import Moments
 from ..operators.windows import normal_form
 from ..problem.checks import choice, integer
 from ..problem.problem import Problem
+from ..problem.spec import ConvSpec
 from ..text import count, shown
 
 SCORES = ("mse", "r2", "correlation")
@@ -117,25 +118,27 @@ def _cut(lengths: Sequence[int], folds: int) -> list[list[Span]]:
     return found
 
 
+def cut(
+    spec: ConvSpec, x: Sequence[np.ndarray], y: Sequence[np.ndarray], spans: Sequence[Span]
+) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    """x in normal form, where any padding, stride and dilation can be cut, and y, of some rows."""
+    stride, span = spec.stride[0], spec.span[0]
+    parts = []
+    for i, start, stop in spans:
+        whole = normal_form(x[i][None], spec)[0]
+        parts.append(whole[start * stride : (stop - 1) * stride + span])
+    return parts, [y[i][start:stop] for i, start, stop in spans]
+
+
 def fold_moments(
     design: Design, y: Sequence[np.ndarray], spans: Sequence[Span], like: Moments
 ) -> Moments:
-    """Moments of some rows of a design and of records ``y``, in the units and shifts of ``like``.
-
-    The rows are windows over parts of the records in normal form, so that any padding, stride and
-    dilation is cut where it should be.
-    """
-    spec, records = design.spec, design.inputs.records
-    parts, outputs = [], []
-    for i, start, stop in spans:
-        stride, span = spec.stride[0], spec.span[0]
-        whole = normal_form(records[i][None], spec)[0]
-        parts.append(whole[start * stride : (stop - 1) * stride + span])
-        outputs.append(y[i][start:stop])
-    problem = Problem(
-        parts, outputs, spec=replace(spec, padding="valid"), bias=design.nuisance.constant
+    """Moments of some rows of a design and of records ``y``, in units and shifts of ``like``."""
+    bias, limits = design.nuisance.constant, design.sizes.limits
+    part = Problem(
+        *cut(design.spec, design.inputs.records, y, spans), spec=design.spec.normal, bias=bias
     )
-    found = Design(problem, design.sizes.limits).moments
+    found = Design(part, limits).moments
     return found.rescaled(like.exponents, like.out_exponents).shifted(like.shift, like.out_shift)
 
 

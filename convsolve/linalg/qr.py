@@ -56,6 +56,15 @@ def _merged(upper: np.ndarray, lower: np.ndarray) -> np.ndarray:
     return r
 
 
+def with_rows(upper: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """R (c, c) of the triangle ``upper`` (c, c) upon ``rows`` (n, c), at O(n·c²)."""
+    from scipy.linalg.lapack import dtpqrt
+
+    columns = len(upper)
+    r = dtpqrt(0, min(PANEL, columns), np.asfortranarray(upper), np.asfortranarray(rows))[0]
+    return np.triu(r)
+
+
 def tree_qr(blocks: Iterable[np.ndarray], rows: int = DEFAULT_LIMITS.tree_rows) -> np.ndarray:
     """R (min(m, c), c) of all the rows of ``blocks``, each (n, c), of which none is kept.
 

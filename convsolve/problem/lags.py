@@ -54,6 +54,15 @@ def lag_geometry(
     return ConvSpec(size, padding=padding, groups=groups), tuple(max(0, b) for _, b in bounds)
 
 
+def crop(x: np.ndarray, lags: Sequence[int], chosen: Sequence[int]) -> np.ndarray:
+    """x (W, C) such that the ``chosen`` of the ``lags`` have the rows that all of them had, where
+    edges are dropped.
+    """
+    start = max(0, lags[1]) - max(0, chosen[1])
+    stop = len(x) + min(0, lags[0]) - min(0, chosen[0])
+    return x[start:stop]
+
+
 def around_zero(first: int, last: int, taps: int) -> tuple[int, int]:
     """So many of the lags from first to last, as near to lag 0 as may be."""
     start = min(max(-((taps - 1) // 2), first), last - taps + 1)

@@ -12,7 +12,7 @@ import numpy as np
 
 from ..text import count, shown
 from .checks import choice, integer
-from .lags import EDGES, around_zero, lag_bounds, lag_geometry, trim
+from .lags import EDGES, around_zero, crop, lag_bounds, lag_geometry, trim
 from .nuisance import Nuisance
 from .records import Records, check_trials, numeric, precision, read
 from .rows import Rows
@@ -283,6 +283,33 @@ class Problem:
         made = type(self).__new__(type(self))
         made._lags, made.lag_shift = None, (0,) * spec.ndim
         made._set(spec, self.input, None, self.out_channels, self.bias if bias is None else bias)
+        return made
+
+    def narrowed(self, first: int, last: int) -> Problem:
+        """The same rows and some of the taps, ``first`` to ``last`` of ascending lags; in 1-D.
+
+        Records too short for all of the lags are left out.
+        """
+        made = type(self).__new__(type(self))
+        assert self.output is not None
+        x, y = self.input, self.output
+        if self._lags is None:
+            spec = self.spec.narrowed(first, last, x.arrays[0].shape[:-1])
+            made.lag_shift, made._lags = self.lag_shift, None
+        else:
+            (bounds,), edges = self._lags
+            chosen = bounds[0] + first, bounds[0] + last
+            spec, made.lag_shift = lag_geometry([chosen], edges, self.spec.groups)
+            made._lags = [chosen], edges
+            if edges == "circular":
+                turn = made.lag_shift[0] - self.lag_shift[0]
+                x = replace(x, arrays=tuple(np.roll(a, turn, 0) for a in x.arrays))
+            elif edges == "drop":
+                used = self.kept.used
+                cropped = (crop(x.arrays[i], bounds, chosen) for i in used)
+                x = replace(x, arrays=tuple(cropped))
+                y = replace(y, arrays=tuple(y.arrays[i] for i in used))
+        made._set(spec, x, y, self.out_channels, self.bias)
         return made
 
     def shorter(self, size: tuple[int, ...]) -> tuple[ConvSpec, str, Any] | None:

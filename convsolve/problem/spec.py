@@ -187,6 +187,22 @@ class ConvSpec:
         )
         return replace(self, padding=pads)
 
+    def narrowed(self, first: int, last: int, shape: Sequence[int]) -> ConvSpec:
+        """The same windows over records of such a ``shape``, of one axis, with some of the taps
+        only, ``first`` to ``last`` of ascending lags; what is no longer read is cropped.
+        """
+        if self.padding == "circular":
+            raise ValueError("padding='circular' has no part; state lags, with edges='circular'")
+        (reach,), (d,), (lo,) = (n - 1 for n in self.span), self.dilation, self.offset(shape)
+        if isinstance(self.padding, tuple):
+            hi = self.padding[0][1]
+        else:
+            hi = {"valid": 0, "full": reach}.get(self.padding, reach - lo)
+        # The largest lag is the first of a kernel.
+        beyond = self.kernel_size[0] - 1 - last
+        size, pads = (last - first + 1,), ((lo - beyond * d, hi - first * d),)
+        return replace(self, kernel_size=size, padding=pads)
+
     def rows(self, shape: Sequence[int]) -> int:
         """Rows of the design matrix, that is equations per output channel, of one record."""
         return math.prod(self.output_shape(shape))

@@ -1,0 +1,113 @@
+"""How well a solver predicts rows that it has not seen."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from .api import solve
+from .inference.folds import CrossValidation, Span, cut
+from .operators.fourier import predicted
+from .problem.problem import Problem
+from .problem.sizes import DEFAULT_LIMITS, Limits
+from .solution import Solution, score_of
+from .solvers import AutoSolver
+from .solvers.base import Solver
+from .text import count, line
+
+# Outputs whose numbers a text shows.
+MAX_OUTPUTS = 6
+
+
+class HeldOutScores(NamedTuple):
+    """Scores of held-out rows, each (folds, outputs).
+
+    ``mse`` is the mean square of what is left of y, in its unit; ``r2`` that about the mean of the
+    fold; ``correlation`` Pearson's; NaN for an output that does not vary there. ``solutions`` are
+    those of the other rows, fold by fold.
+    """
+
+    mse: np.ndarray
+    r2: np.ndarray
+    correlation: np.ndarray
+    solutions: tuple[Solution, ...]
+
+    def text(self) -> str:
+        """Means over folds, and the standard deviation between them."""
+        lines = [
+            f"held-out scores of {count(len(self.mse), 'fold')}: mean ± deviation between them"
+        ]
+        for label, values in (
+            ("mse", self.mse),
+            ("R²", self.r2),
+            ("correlation", self.correlation),
+        ):
+            mean, spread = values.mean(0), values.std(0, ddof=1)
+            pairs = list(zip(mean, spread, strict=True))[:MAX_OUTPUTS]
+            words = ", ".join(f"{m:.4g} ± {s:.2g}" for m, s in pairs)
+            lines.append(line(label, words + (", …" if len(mean) > MAX_OUTPUTS else ""), 13))
+        return "\n".join(lines)
+
+    def __str__(self) -> str:
+        return self.text()
+
+
+def cross_validate(
+    problem: Problem,
+    solver: Solver | None = None,
+    *,
+    folds: Any = "records",
+    limits: Limits = DEFAULT_LIMITS,
+) -> HeldOutScores:
+    """Solve without each fold in turn, and score the prediction of its rows.
+
+    A solver that chooses a penalty does so anew for every fold, from the other rows alone: the
+    scores are those of the whole procedure, and owe nothing to the choice.
+
+    Args:
+        problem: x, y and the geometry.
+        solver: `AutoSolver` by default.
+        folds: as in `CrossValidation`: "records", a number, or a list of indices of records.
+        limits: the memory allowed.
+
+    Raises:
+        TypeError, ValueError: as `CrossValidation` and `solve`.
+
+    The score of one given solution on new data is `Solution.score`.
+    """
+    if not isinstance(problem, Problem):
+        raise TypeError(f"expected a Problem, got {type(problem).__name__}")
+    if problem.y is None:
+        raise ValueError("cross_validate needs y; this Problem has x alone")
+    solver = AutoSolver() if solver is None else solver
+    lengths = problem.kept.lengths
+    parts, always = CrossValidation(folds).spans(lengths)
+    solutions, scores = [], []
+    for i, held in enumerate(parts):
+        rest = [span for j, part in enumerate(parts) if j != i for span in part]
+        fit = solve(_part(problem, sorted(rest + always)), solver, limits=limits)
+        scores.append(_scored(fit, _part(problem, held)))
+        solutions.append(fit)
+    mse, r2, correlation = (np.stack(each) for each in zip(*scores, strict=True))
+    return HeldOutScores(mse, r2, correlation, tuple(solutions))
+
+
+def _part(problem: Problem, spans: list[Span]) -> Problem:
+    """Some rows as a problem of their own, whose taps have the lags they had."""
+    assert problem.y is not None
+    x, y = cut(problem.spec, problem.x, problem.y, spans)
+    part = Problem(x, y, spec=problem.spec.normal, bias=problem.bias)
+    own = part.lags
+    part.lag_shift = tuple(int(a[0] - b[0]) for a, b in zip(problem.lags, own, strict=True))
+    return part
+
+
+def _scored(fit: Solution, held: Problem) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    assert held.y is not None
+    x = [record.astype(float) for record in held.x]
+    kernel, bias = np.asarray(fit.kernel, float), np.asarray(fit.bias, float)
+    found = predicted(x, kernel, bias, held.spec)
+    left = [(a - b).reshape(-1, b.shape[-1]) for a, b in zip(held.y, found, strict=True)]
+    score = score_of(held.y, found)
+    return np.square(np.concatenate(left)).mean(0), score.r2, score.correlation

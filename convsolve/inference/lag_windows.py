@@ -1,0 +1,173 @@
+"""Every window of lags: what it leaves of y, from one factor of all lags."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from ..errors import SolveError
+from ..leastsquares.analysis import Analysis
+from ..leastsquares.penalty import RIDGE
+from ..leastsquares.regression import QR_STEPS, Regression
+from ..linalg.factor import Factor
+from ..linalg.qr import tree_qr, with_rows
+from ..linalg.rank import EPS
+from ..linalg.threads import one_blas_thread
+from ..operators.moments import Moments
+from .folds import CrossValidation, fold_moments, training
+
+UNDETERMINED = (
+    "the data do not determine all of the lags, so that no window of them has an answer of its "
+    "own; ask for fewer lags, or take a prior that decays and let it choose: "
+    "Regularized(StableSpline())"
+)
+
+
+def window_squares(analysis: Analysis) -> np.ndarray:
+    """RSS (taps, taps, Cout) of the lags from the i-th to the j-th, ascending; NaN where j < i.
+
+    All of the lags leave what a pass over the data says. A window leaves more by the squares of the
+    rows of z = Qᵀy below its own, in the QR of the lags from the i-th on; nothing is subtracted.
+    """
+    regression = analysis.regression(RIDGE, 0.0)
+    factors = _factors(regression)
+    first = (
+        regression.by_gram(factors) if factors[0].source == "gram" else regression.by_qr(factors)
+    )
+    w, _ = regression.refine(first, factors, QR_STEPS)
+    squares = regression.residual(w)[0] ** 2
+    taps, parts = analysis.design.spec.kernel_size[0], []
+    for g, factor in enumerate(factors):
+        order = _ascending(factor.columns, taps)
+        joint = np.hstack([factor.r[:, order], _rotated(regression, g, factor)])
+        found = _squares(joint, taps) + squares[g]
+        found = np.maximum(found, EPS**2 * regression.y_norms[g] ** 2)
+        parts.append(np.ldexp(found, 2 * regression.y_exponents[g]))
+    return np.concatenate(parts, axis=-1)
+
+
+def _ascending(columns: int, taps: int) -> np.ndarray:
+    """The columns of a kernel, whose first tap has the largest lag, by ascending lag."""
+    return np.arange(columns).reshape(taps, -1)[::-1].reshape(-1)
+
+
+def _factors(regression: Regression) -> Sequence[Factor]:
+    system = regression.system
+    by_gram = system.gram_factors()
+    found: Sequence[Factor] | None = system.qr_factors() if by_gram is None else by_gram
+    if found is None or not all(f.full_rank for f in found):
+        raise SolveError(UNDETERMINED)
+    return found
+
+
+def _rotated(regression: Regression, group: int, factor: Factor) -> np.ndarray:
+    """Qᵀy (P, Q)."""
+    if factor.source == "qr":
+        return regression.system.rotated(group, regression.targets)
+    from scipy.linalg import solve_triangular
+
+    right = regression.scaling.gradient(regression.cross)[group]
+    found: np.ndarray = solve_triangular(factor.r, right, trans="T", check_finite=False)
+    return found
+
+
+def _squares(joint: np.ndarray, taps: int) -> np.ndarray:
+    """From [R z] (P, P + Q), the columns of R by ascending lag."""
+    columns, width = joint.shape
+    channels, outputs = columns // taps, width - columns
+    found = np.full((taps, taps, outputs), np.nan)
+    with one_blas_thread():
+        whole = np.zeros((width, width))
+        whole[:columns] = tree_qr([joint])
+        for i in range(taps):
+            of_z = whole[:, -outputs:] ** 2
+            below = np.cumsum(np.vstack([of_z, np.zeros((1, outputs))])[::-1], axis=0)[::-1]
+            found[i, i:] = below[channels : channels * (taps - i) + 1 : channels]
+            if i == taps - 1:
+                break
+            # The leading lag leaves: its rows go below the rest, which becomes a triangle again.
+            whole = with_rows(whole[channels:, channels:], whole[:channels, channels:])
+    return found
+
+
+def window_errors(analysis: Analysis, select: CrossValidation) -> np.ndarray:
+    """Mean squared errors (folds, taps, taps, Cout) of held-out rows, or their R² or correlation,
+    for every window; NaN where j < i.
+
+    Of all lengths that start with one lag at once: with U the Cholesky factor of the other rows,
+    c = U⁻ᵀAᵀy and B = U⁻ᵀ(AᵀA of the fold)U⁻¹, prefixes of c are the answers of shorter windows.
+    """
+    design = analysis.design
+    assert analysis.targets is not None
+    spans, rest = select.spans(design.inputs.kept.lengths)
+    y = analysis.targets.records
+    folds = [fold_moments(design, y, span, design.moments) for span in spans]
+    always = fold_moments(design, y, rest, design.moments) if rest else None
+    found = []
+    for fold, others in zip(folds, training(folds, always), strict=True):
+        parts = [
+            _Prefixes(fold, others, g, design.nuisance.constant, design.spec.kernel_size[0])
+            for g in range(len(fold.gram))
+        ]
+        scores = [np.stack(list(part.scores(select.score))) for part in parts]
+        if select.score == "mse":
+            powers = zip(scores, design.moments.out_exponents, strict=True)
+            scores = [np.ldexp(s, 2 * e) for s, e in powers]
+        found.append(np.concatenate(scores, axis=-1))
+    return np.stack(found)
+
+
+class _Prefixes:
+    """The windows of one group, trained on ``others`` and scored on ``fold``."""
+
+    def __init__(self, fold: Moments, others: Moments, g: int, constant: bool, taps: int) -> None:
+        order = _ascending(fold.gram.shape[1], taps)
+        square = np.ix_(order, order)
+        (gram, cross), (held, held_cross) = others.centred(), fold.centred()
+        self._squares = fold.centred_squares[g]
+        x_means, y_means = fold.sums[g, order] / fold.n, fold.out_sums[g] / fold.n
+        if constant:
+            x_means = x_means - others.sums[g, order] / others.n
+            y_means = y_means - others.out_sums[g] / others.n
+        else:
+            gram, cross = others.gram, others.rhs
+        self._gram, self._cross = gram[g][square], cross[g][order]
+        self._held, self._held_cross = held[g][square], held_cross[g][order]
+        self._x_means, self._y_means, self._rows = x_means, y_means, fold.n
+        self._taps, self._channels = taps, len(order) // taps
+
+    def scores(self, score: str) -> Iterator[np.ndarray]:
+        """(taps, Q) of the windows that start with each lag."""
+        from scipy.linalg import solve_triangular
+
+        for i in range(self._taps):
+            own = slice(i * self._channels, None)
+            try:
+                u = np.linalg.cholesky(self._gram[own, own]).T
+            except np.linalg.LinAlgError as error:
+                raise SolveError(UNDETERMINED) from error
+            c, held_c, means = (
+                solve_triangular(u, v, trans="T", check_finite=False)
+                for v in (self._cross[own], self._held_cross[own], self._x_means[own, None])
+            )
+            half = solve_triangular(u, self._held[own, own], trans="T", check_finite=False)
+            b = solve_triangular(u, half.T, trans="T", check_finite=False)
+            inner = 2 * c * (np.tril(b, -1) @ c) + np.diagonal(b)[:, None] * c**2
+            ends = slice(self._channels - 1, None, self._channels)
+            spread, joint = np.cumsum(inner, 0)[ends], np.cumsum(held_c * c, 0)[ends]
+            off = self._y_means - np.cumsum(means * c, 0)[ends]
+            found = np.full((self._taps, c.shape[1]), np.nan)
+            found[i:] = self._scored(score, spread, joint, off)
+            yield found
+
+    def _scored(
+        self, score: str, spread: np.ndarray, joint: np.ndarray, off: np.ndarray
+    ) -> np.ndarray:
+        with np.errstate(divide="ignore", invalid="ignore"):
+            if score == "correlation":
+                return np.asarray(joint / np.sqrt(spread * self._squares))
+            errors = np.maximum(self._squares - 2 * joint + spread, 0.0) + self._rows * off**2
+            if score == "mse":
+                return np.asarray(errors / self._rows)
+            return np.asarray(1 - errors / self._squares)

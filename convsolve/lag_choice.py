@@ -1,0 +1,111 @@
+"""Which lags a response has: every length and every window of them, scored from one factor."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from .inference.folds import CrossValidation
+from .inference.lag_windows import window_errors, window_squares
+from .leastsquares.analysis import analyse
+from .problem.checks import choice
+from .problem.problem import Problem
+from .problem.sizes import DEFAULT_LIMITS, Limits
+
+
+class LagChoice(NamedTuple):
+    """The lags that the data choose.
+
+    Attributes:
+        lags: first and last, inclusive, in samples.
+        problem: the same rows with these lags only, to be solved.
+        criterion: "bic", "aicc", or "mse", "r2" or "correlation" of held-out rows.
+        all_lags: (taps,) those that there were to choose from, ascending.
+        scores: (taps, taps) of the window from the i-th to the j-th of them, NaN where j < i; of
+            bic and aicc summed over outputs, of held-out rows averaged over outputs and folds. Its
+            first row is that of every length from the first lag on.
+    """
+
+    lags: tuple[int, int]
+    problem: Problem
+    criterion: str
+    all_lags: np.ndarray
+    scores: np.ndarray
+
+    def text(self) -> str:
+        """One sentence."""
+        first, last = int(self.all_lags[0]), int(self.all_lags[-1])
+        names = {"bic": "BIC", "aicc": "AICc", "r2": "R²", "mse": "mean square"}
+        held = "" if self.criterion in ("bic", "aicc") else "held-out "
+        by = held + names.get(self.criterion, self.criterion)
+        return f"lags {self.lags[0]} … {self.lags[1]} of {first} … {last}, by {by}"
+
+    def __str__(self) -> str:
+        return self.text()
+
+
+def choose_lags(
+    problem: Problem, select: str | CrossValidation = "bic", *, limits: Limits = DEFAULT_LIMITS
+) -> LagChoice:
+    """The window of lags, first and last, of the best score: for delay and length of a response.
+
+    State generous lags in ``problem``, and let this cut them at both ends. All windows see the same
+    rows; to use those that shorter kernels would have besides, state a problem of ``lags`` anew.
+
+    Args:
+        problem: of one axis, with y, whose data determine all of its lags.
+        select: "bic", which names the lags of a response that ends; "aicc" or a `CrossValidation`,
+            which name those that predict best and are often more.
+        limits: the memory allowed.
+
+    No criterion finds the end of a decaying response below the noise: there choose lags generously,
+    and let the prior decay: ``Regularized(StableSpline())``.
+
+    Raises:
+        TypeError, ValueError: no Problem, no y, more than one axis, an unknown criterion.
+        SolveError: the data do not determine all of the lags.
+
+    Source: G. Schwarz, Ann. Statist. 6 (1978) 461; C. M. Hurvich and C.-L. Tsai, Biometrika 76
+    (1989) 297.
+    """
+    _check(problem, select)
+    analysis, lags = analyse(problem, limits), problem.lags[0][::-1]
+    if isinstance(select, CrossValidation):
+        scores, criterion = window_errors(analysis, select).mean((0, -1)), select.score
+        losses = scores if criterion == "mse" else -scores
+    else:
+        scores, criterion = _information(analysis, select), select
+        losses = scores
+    best = int(np.nanargmin(losses))
+    i, j = divmod(best, len(lags))
+    chosen = int(lags[i]), int(lags[j])
+    return LagChoice(chosen, problem.narrowed(i, j), criterion, lags, scores)
+
+
+def _check(problem: Any, select: Any) -> None:
+    if not isinstance(problem, Problem):
+        raise TypeError(f"expected a Problem, got {type(problem).__name__}")
+    if problem.y is None:
+        raise ValueError("choose_lags needs y; this Problem has x alone")
+    if problem.spec.ndim > 1:
+        raise ValueError(f"choose_lags takes one axis of lags, the kernel has {problem.spec.ndim}")
+    if not isinstance(select, CrossValidation):
+        choice(select, "select", ("bic", "aicc"), " or a CrossValidation")
+
+
+def _information(analysis: Any, select: str) -> np.ndarray:
+    """(taps, taps), summed over outputs."""
+    design = analysis.design
+    n, taps = design.sizes.rows, design.spec.kernel_size[0]
+    i = np.arange(taps)
+    channels = design.sizes.columns // taps
+    # The taps of the window, the bias and the noise variance.
+    k = (i - i[:, None] + 1.0) * channels + design.nuisance.count + 1
+    with np.errstate(divide="ignore", invalid="ignore"):
+        fit = n * np.log(window_squares(analysis) / n).sum(-1)
+        if select == "bic":
+            penalty = k * np.log(n)
+        else:
+            penalty = np.where(n - k - 1 > 0, 2 * k + 2 * k * (k + 1) / (n - k - 1), np.inf)
+    return np.asarray(fit + penalty * analysis.targets.exponents.size)

@@ -1,0 +1,72 @@
+"""Scores of held-out rows, nested where the solver chooses."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+import convsolve as cs
+
+
+def records(outputs: int = 2) -> tuple[list, list]:
+    rng = np.random.default_rng(1)
+    x = [rng.standard_normal((n, 2)) for n in (80, 60, 70, 50)]
+    w = rng.standard_normal((5, 2, outputs))
+    y = [cs.convolve(np.pad(a, ((4, 0), (0, 0))), w, cs.ConvSpec(5)) for a in x]
+    return x, [b + rng.standard_normal(b.shape) for b in y]
+
+
+SOLVERS = {
+    "default": None,
+    "ridge": cs.LeastSquares("qr", 3.0),
+    "gcv": cs.Regularized(),
+    "tc": cs.Regularized(cs.StableSpline()),
+    "nested": cs.Regularized(select=cs.CrossValidation()),
+}
+
+
+@pytest.mark.parametrize("name", SOLVERS)
+@pytest.mark.parametrize("edges", ["drop", "zeros"])
+def test_folds_of_records_are_solved_and_scored_apart(edges: str, name: str) -> None:
+    x, y = records()
+    options: dict[str, Any] = {"lags": (0, 4), "edges": edges, "bias": True}
+    found = cs.cross_validate(cs.Problem.from_lags(x, y, **options), SOLVERS[name])
+    assert found.mse.shape == found.r2.shape == (4, 2)
+    for i in range(4):
+        rest = cs.Problem.from_lags(x[:i] + x[i + 1 :], y[:i] + y[i + 1 :], **options)
+        fit = cs.solve(rest, SOLVERS[name])
+        np.testing.assert_allclose(found.solutions[i].kernel, fit.kernel, rtol=1e-6, atol=1e-9)
+        score, residuals = fit.score(x[i], y[i]), fit.residuals(x[i], y[i])
+        np.testing.assert_allclose(found.r2[i], score.r2, rtol=1e-6)
+        np.testing.assert_allclose(found.correlation[i], score.correlation, rtol=1e-6)
+        np.testing.assert_allclose(found.mse[i], (residuals**2).mean(0), rtol=1e-6)
+
+
+def test_records_in_no_fold_are_always_trained_on() -> None:
+    x, y = records(1)
+    problem = cs.Problem.from_lags(x, y, lags=(0, 4))
+    found = cs.cross_validate(problem, folds=[[0], [1, 2]])
+    rest = cs.Problem.from_lags([x[0], x[3]], [y[0], y[3]], lags=(0, 4))
+    np.testing.assert_allclose(found.solutions[1].kernel, cs.solve(rest).kernel, rtol=1e-10)
+
+
+def test_a_scores_text_has_means_and_deviations() -> None:
+    x, y = records(1)
+    found = cs.cross_validate(cs.Problem.from_lags(x, y, lags=(0, 4)), folds=3)
+    text = str(found)
+    assert text.startswith("held-out scores of 3 folds: mean ± deviation between them")
+    assert f"{found.r2.mean():.4g} ± {found.r2.std(ddof=1):.2g}" in text
+
+
+def test_what_is_refused() -> None:
+    x, y = records(1)
+    with pytest.raises(TypeError, match="expected a Problem"):
+        cs.cross_validate(x)
+    with pytest.raises(ValueError, match="cross_validate needs y"):
+        cs.cross_validate(cs.Problem(x, kernel_size=5))
+    with pytest.raises(ValueError, match="two records or more"):
+        cs.cross_validate(cs.Problem.from_lags(x[0], y[0], lags=(0, 4)))
+    with pytest.raises(TypeError, match="solver must be a solver"):
+        cs.cross_validate(cs.Problem.from_lags(x, y, lags=(0, 4)), "ridge")

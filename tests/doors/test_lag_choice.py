@@ -1,0 +1,156 @@
+"""Every window of lags against problems of its own; and the problem that carries the choice."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+import convsolve as cs
+from support.slow import some
+
+EDGES = ("drop", "zeros", "circular")
+SHAPES = [(1, 1), (1, 3), (2, 2)]
+
+
+def records(channels: int, outputs: int, seed: int = 0) -> tuple[list, list]:
+    """Three records whose response has the lags 4 to 9."""
+    rng = np.random.default_rng(seed)
+    x = [rng.standard_normal((n, channels)) for n in (150, 90, 120)]
+    w = rng.standard_normal((6, channels, outputs))
+    y = [sum(np.roll(a, lag, 0) @ w[lag - 4] for lag in range(4, 10)) for a in x]
+    return x, [b + 1.5 * rng.standard_normal(b.shape) for b in y]
+
+
+def information(fit: cs.Solution, select: str, bias: bool) -> float:
+    """BIC or AICc of a solution, summed over outputs."""
+    parts = [np.asarray(r).reshape(-1, fit.kernel.shape[-1]) for r in fit.residuals()]
+    r = np.concatenate(parts)
+    n, k = len(r), fit.kernel[..., 0].size + bias + 1
+    extra = k * np.log(n) if select == "bic" else 2 * k + 2 * k * (k + 1) / (n - k - 1)
+    return float((n * np.log((r**2).sum(0) / n) + extra).sum())
+
+
+@pytest.mark.parametrize("bias", [False, True])
+@pytest.mark.parametrize("edges", EDGES)
+@pytest.mark.parametrize("shape", SHAPES)
+def test_bic_and_aicc_are_those_of_problems_of_every_window(
+    shape: tuple[int, int], edges: str, bias: bool
+) -> None:
+    x, y = records(*shape)
+    problem = cs.Problem.from_lags(x, y, lags=(-1, 12), edges=edges, bias=bias)
+    for select in ("bic", "aicc"):
+        found = cs.choose_lags(problem, select)
+        assert np.isnan(found.scores[np.tril_indices(14, -1)]).all()
+        for i, j in ((0, 0), (0, 13), (13, 13), (5, 9), (2, 12)):
+            fit = cs.solve(problem.narrowed(i, j))
+            assert found.scores[i, j] == pytest.approx(information(fit, select, bias), rel=1e-11)
+    assert cs.choose_lags(problem).lags == (4, 9)
+
+
+@pytest.mark.parametrize("score", ["mse", "r2", "correlation"])
+@pytest.mark.parametrize("folds", ["records", 4, [[0], [2]]], ids=str)
+@pytest.mark.parametrize("bias", [False, True])
+@pytest.mark.parametrize(("channels", "outputs"), some(SHAPES, (2, 2)))
+def test_held_out_scores_are_those_of_refits(
+    channels: int, outputs: int, bias: bool, folds: Any, score: str
+) -> None:
+    x, y = records(channels, outputs)
+    problem = cs.Problem.from_lags(x, y, lags=(0, 11), edges="zeros", bias=bias)
+    found = cs.choose_lags(problem, cs.CrossValidation(folds, score))
+    for i, j in ((0, 0), (0, 11), (11, 11), (4, 9)):
+        wanted = cs.cross_validate(problem.narrowed(i, j), folds=folds)
+        mean = getattr(wanted, score).mean()
+        assert found.scores[i, j] == pytest.approx(mean, rel=1e-9)
+    best = np.nanargmin if score == "mse" else np.nanargmax
+    i, j = divmod(int(best(found.scores)), 12)
+    assert found.lags == (i, j)
+
+
+@pytest.mark.parametrize("edges", EDGES)
+def test_the_problem_has_the_same_rows_and_the_lags_that_were_chosen(edges: str) -> None:
+    x, y = records(2, 1)
+    problem = cs.Problem.from_lags(x, y, lags=(-1, 12), edges=edges)
+    found = cs.choose_lags(problem)
+    fit = cs.solve(found.problem)
+    np.testing.assert_array_equal(fit.lags, np.arange(4, 10))
+    assert found.problem.n_equations == problem.n_equations
+    for a, b in zip(found.problem.y, problem.y, strict=True):
+        np.testing.assert_array_equal(a, b)
+    # New data are as long as x, as of any problem of lags.
+    plain = cs.solve(cs.Problem.from_lags(x, y, lags=(4, 9), edges=edges))
+    np.testing.assert_allclose(fit.score(x, y).r2, plain.score(x, y).r2, rtol=1e-2)
+    assert str(found) == "lags 4 … 9 of -1 … 12, by BIC"
+
+
+@pytest.mark.parametrize(
+    ("padding", "stride", "dilation"),
+    [
+        ("valid", 1, 1),
+        ("full", 1, 2),
+        ("causal", 2, 1),
+        ("same", 1, 3),
+        ("same", 2, 1),
+        (((3, 5),), 2, 2),
+        (((-2, 4),), 1, 1),
+    ],
+)
+def test_a_part_of_a_kernel_has_the_rows_of_the_whole(
+    padding: Any, stride: int, dilation: int
+) -> None:
+    """A kernel that is zero elsewhere predicts the same."""
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((2, 60, 2))
+    spec = cs.ConvSpec(7, stride, padding, dilation)
+    w = np.zeros((7, 2, 1))
+    w[2:5] = rng.standard_normal((3, 2, 1))
+    y = cs.convolve(x, w, spec)
+    part = cs.Problem(x, y, spec=spec).narrowed(2, 4)  # taps 2 to 4, from either side
+    fit = cs.solve(part)
+    np.testing.assert_allclose(fit.kernel, w[2:5], atol=1e-13)
+    np.testing.assert_array_equal(part.lags[0], cs.Problem(x, y, spec=spec).lags[0][2:5])
+
+
+def test_records_too_short_for_all_lags_are_left_out() -> None:
+    x, y = records(1, 1)
+    x, y = [*x, np.ones((5, 1))], [*y, np.ones((5, 1))]
+    problem = cs.Problem.from_lags(x, y, lags=(0, 12))
+    found = cs.choose_lags(problem)
+    assert found.lags == (4, 9)
+    assert found.problem.n_equations == problem.n_equations
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "match"),
+    [
+        (lambda p, x: cs.choose_lags(p, "cp"), ValueError, "select='cp' is unknown"),
+        (lambda p, x: cs.choose_lags(x), TypeError, "expected a Problem"),
+        (lambda p, x: cs.choose_lags(cs.Problem(x, kernel_size=3)), ValueError, "needs y"),
+        (
+            lambda p, x: cs.choose_lags(cs.Problem(x[None], x[None, 2:-1], kernel_size=(1, 4))),
+            ValueError,
+            "one axis of lags, the kernel has 2",
+        ),
+        (
+            lambda p, x: cs.choose_lags(cs.Problem(x, x, kernel_size=3, padding="circular")),
+            ValueError,
+            "padding='circular' has no part",
+        ),
+        (
+            lambda p, x: cs.choose_lags(cs.Problem(np.ones(30), x[:26], kernel_size=5)),
+            cs.SolveError,
+            "do not determine all of the lags",
+        ),
+        (
+            lambda p, x: cs.choose_lags(p, cs.CrossValidation(2)),
+            cs.SolveError,
+            "do not determine all of the lags",
+        ),
+    ],
+)
+def test_what_is_refused(call: Any, error: type[Exception], match: str) -> None:
+    x = np.random.default_rng(0).standard_normal(30)
+    problem = cs.Problem.from_lags(x, x, lags=(0, 12))
+    with pytest.raises(error, match=match):
+        call(problem, x)
