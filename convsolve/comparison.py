@@ -16,7 +16,7 @@ from .leastsquares.analysis import analyse
 from .problem.problem import Problem
 from .problem.sizes import DEFAULT_LIMITS, Limits
 from .solution import Solution, certificate_text
-from .solvers import ALL
+from .solvers import ALL, CHOSEN
 from .solvers.base import Solver
 from .text import count
 
@@ -117,8 +117,9 @@ def compare(
         known.
         limits: the memory allowed.
 
-    The loss is the mean squared residual for every method, whatever it minimised itself. Warnings
-    of identifiability are left to the report, `Comparison.identifiability`.
+    The loss is the mean squared residual for every method, whatever it minimised itself: one with a
+    penalty leaves more of y, and where y is noisy it is nearer to the truth. Warnings of
+    identifiability are left to the report, `Comparison.identifiability`.
 
     Raises:
         ValueError: no y, a truth of the wrong size; SolveError: a named solver that cannot.
@@ -127,7 +128,7 @@ def compare(
     if problem.y is None:
         raise ValueError("compare needs y; this Problem has x alone, which is enough for identify")
     named = solvers is not None
-    pairs = _labelled(ALL if solvers is None else solvers)
+    pairs = _labelled((*ALL, *CHOSEN) if solvers is None else solvers)
     if not pairs:
         raise ValueError("solvers names none; leave it out for all that apply")
     reference = None if truth is None else problem.as_kernel(truth, "truth")

@@ -31,9 +31,26 @@ SOLVERS = {
     "fft": ("division of spectra; exact for circular and full records only", ("ridge",)),
     "adam": ("gradient descent by Adam", ("loss", "steps", "key", "rate", "via")),
     "lbfgs": ("gradient descent by L-BFGS", ("loss", "steps", "key", "via")),
+    "regularized": (
+        "a penalty whose strength the data choose; what --penalty and its like stand for",
+        ("penalty", "strength", "select", "folds", "score"),
+    ),
+}
+PENALTIES = {
+    "ridge": "‖w‖²",
+    "differences": "first differences along the lags",
+    "curvature": "second differences",
+    "smooth": "squared exponential of a length that is chosen",
+    "tc": "a response that decays",
+    "dc": "the same, its correlation chosen too",
+    "ss": "the same, smoother",
 }
 PADDINGS, EDGES = ("valid", "same", "full", "causal", "circular"), ("drop", "zeros", "circular")
-SETTINGS = ("ridge", "loss", "steps", "key", "rate", "via")
+CRITERIA = ("gcv", "evidence", "aicc", "bic", "cv")
+SETTINGS = (
+    "ridge", "loss", "steps", "key", "rate", "via",
+    "penalty", "strength", "select", "folds", "score",
+)  # fmt: skip
 
 EPILOG = """\
 input:
@@ -123,6 +140,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
         _add_input(command)
         _add_output(command)
         if command is not identify:
+            _add_penalty(command)
             _add_descent(command)
     args, strange = parser.parse_known_args(argv)
     if strange:
@@ -152,6 +170,22 @@ def _add_input(command: argparse.ArgumentParser) -> None:
     shape.add_argument("--edges", choices=EDGES, help="default drop")
     shape.add_argument("--groups", type=int, default=1, metavar="G")
     shape.add_argument("--bias", action="store_true", help="a constant per output is unknown too")
+
+
+def _add_penalty(command: argparse.ArgumentParser) -> None:
+    group = command.add_argument_group("a penalty chosen by the data (solver regularized)")
+    words = "; ".join(f"{name}: {about}" for name, about in PENALTIES.items())
+    group.add_argument("--penalty", choices=PENALTIES, help=f"{words} (default ridge)")
+    group.add_argument(
+        "--strength", type=float, nargs="+", metavar="R", help="one, or a grid to choose from"
+    )
+    group.add_argument(
+        "--select",
+        choices=CRITERIA,
+        help="cv: cross-validation (default evidence for smooth, tc, dc and ss, else gcv)",
+    )
+    group.add_argument("--folds", metavar="K", help="records (default), or a number, for cv")
+    group.add_argument("--score", choices=("mse", "r2", "correlation"), help="for cv, default mse")
 
 
 def _add_descent(command: argparse.ArgumentParser) -> None:
@@ -264,12 +298,47 @@ def _read(args: argparse.Namespace) -> tuple[np.ndarray, np.ndarray | None]:
         return x, rest[0] if rest else None
 
 
+def name_of_solver(args: argparse.Namespace) -> str:
+    """That of --solver; a penalty to choose says it too."""
+    takes = SOLVERS["regularized"][1]
+    asked = any(getattr(args, setting) is not None for setting in takes)
+    return "regularized" if asked and args.solver == "auto" else str(args.solver)
+
+
+def _regularized(args: argparse.Namespace, given: Problem) -> Solver:
+    from .. import solvers
+    from ..inference.folds import CrossValidation
+    from ..leastsquares.penalty import RIDGE, Penalty
+    from ..leastsquares.smooth import Smooth
+    from ..leastsquares.stable_spline import StableSpline
+
+    if args.select != "cv" and (args.folds is not None or args.score is not None):
+        raise ValueError("--folds and --score go with --select cv")
+    select: Any = args.select
+    if select == "cv":
+        folds = args.folds or "records"
+        folds = int(folds) if folds.isdecimal() else folds
+        select = CrossValidation(folds, args.score or "mse")
+        select.spans(given.kept.lengths)
+    plain: dict[str, Penalty] = {
+        "ridge": RIDGE,
+        "differences": Smooth(order=1),
+        "curvature": Smooth(order=2),
+        "smooth": Smooth(),
+    }
+    penalty = plain.get(args.penalty or "ridge") or StableSpline(args.penalty)
+    grid = None if args.strength is None else [[value] for value in args.strength]
+    return solvers.Regularized(penalty, grid, select)
+
+
 def solver(name: str, args: argparse.Namespace, given: Problem) -> Solver:
     """The solver of that name with its settings, once it has said that it can solve ``given``."""
     from .. import solvers
 
     with reported(TypeError, ValueError):
-        if "loss" in SOLVERS[name][1]:
+        if name == "regularized":
+            made: Solver = _regularized(args, given)
+        elif "loss" in SOLVERS[name][1]:
             check_device()
             import optax
 
@@ -277,7 +346,7 @@ def solver(name: str, args: argparse.Namespace, given: Problem) -> Solver:
             named = {k: v for k, v in named.items() if v is not None}
             optimizer = None if args.rate is None else optax.adam(args.rate)
             optimizer = optax.lbfgs() if name == "lbfgs" else optimizer
-            made: Solver = solvers.GradientDescent(optimizer, **named)
+            made = solvers.GradientDescent(optimizer, **named)
         else:
             ridge = args.ridge or 0.0
             limit = {"steps": args.steps} if name == "cg" and args.steps is not None else {}

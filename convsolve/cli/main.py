@@ -20,6 +20,7 @@ from .arguments import (
     check_device,
     check_settings,
     check_targets,
+    name_of_solver,
     parse,
     problem,
     reported,
@@ -85,9 +86,10 @@ def _identify(args: argparse.Namespace, warned: list[Warning | str]) -> int:
 
 def _solve(args: argparse.Namespace, warned: list[Warning | str]) -> int:
     check_targets(args)
-    check_settings(args, [args.solver])
+    name = name_of_solver(args)
+    check_settings(args, [name])
     stated = problem(args)
-    method = solver(args.solver, args, stated)
+    method = solver(name, args, stated)
     from ..api import solve
     from ..errors import IdentifiabilityError, IdentifiabilityWarning, SolveError
 
@@ -101,6 +103,7 @@ def _solve(args: argparse.Namespace, warned: list[Warning | str]) -> int:
         with reported(OSError):
             fit.save(args.out, force=args.force)
     _draw(args, fit)
+    chosen = fit.regularization
     if args.json:
         document = _verdict(fit.identifiability) | {
             "status": fit.status,
@@ -112,6 +115,7 @@ def _solve(args: argparse.Namespace, warned: list[Warning | str]) -> int:
             "impulse_response": fit.impulse_response,
             "score": fit.score()._asdict(),
             "stats": fit.stats,
+            "regularization": None if chosen is None else chosen.to_dict(),
         }
         _print_json(document)
     else:

@@ -47,6 +47,7 @@ class Regularization(NamedTuple):
         path: the strengths that were looked at.
         at_edge: (outputs,) whether the choice is the first or last strength that was allowed, so
             that a better one may lie beyond.
+        bounded: whether a hyperparameter ended at a bound of its search.
     """
 
     penalty: str
@@ -57,6 +58,7 @@ class Regularization(NamedTuple):
     criterion: str
     path: StrengthScores
     at_edge: np.ndarray
+    bounded: bool = False
 
     def text(self) -> str:
         """One sentence."""
@@ -64,6 +66,9 @@ class Regularization(NamedTuple):
         freedom = _some(self.degrees_of_freedom, "{:.1f}")
         words = f"{self.penalty}, strength {_some(self.strength.T.reshape(-1), '{:.3g}')}, {by}; "
         words += f"{freedom} effective degrees of freedom"
+        if self.bounded:
+            names = " and ".join(self.hyperparameters)
+            words += f"; {names} at a bound of what was searched"
         edge = int(self.at_edge.sum())
         if not edge:
             return words

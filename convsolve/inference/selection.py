@@ -16,6 +16,8 @@ LARGEST, A_DECADE = 1e8, 2
 FINER = 11
 # Of hyperparameters, on the scale of their search, and the places that are tried at most.
 PLACE_TOLERANCE, MOST_PLACES = 1e-3, 200
+# So near to a bound of its search a hyperparameter counts as being there.
+BOUND = 0.01
 
 
 @dataclass(frozen=True)
@@ -109,14 +111,15 @@ def _refined(
 
 def choose_penalty(
     scoring: Scoring, penalty: Penalty, grids: Sequence[np.ndarray | None]
-) -> Penalty:
+) -> tuple[Penalty, bool]:
     """The penalty with the hyperparameters that were open, one for all outputs: those of least loss
     summed over outputs, each at its own strength.
 
-    From safe starts, the best of which Brent's method, or that of Nelder and Mead, improves on.
+    From safe starts, the best of which Brent's method, or that of Nelder and Mead, improves on. And
+    whether one of them ended at a bound of its search.
     """
     if not penalty.open:
-        return penalty
+        return penalty, False
     from scipy.optimize import minimize, minimize_scalar
 
     search = penalty.search(scoring.design.tap_lags)
@@ -150,4 +153,6 @@ def choose_penalty(
             bounds=list(zip(search.low, search.high, strict=True)),
             options={"xatol": PLACE_TOLERANCE, "fatol": 1e-4, "maxfev": MOST_PLACES},
         )
-    return penalty.at(np.array(min(known, key=known.__getitem__)))
+    best = np.array(min(known, key=known.__getitem__))
+    close = (best - search.low < BOUND) | (search.high - best < BOUND)
+    return penalty.at(best), bool(close.any())

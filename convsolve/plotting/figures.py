@@ -8,7 +8,10 @@ import numpy as np
 
 from ..comparison import Comparison
 from ..identifiability.report import Identifiability
+from ..inference.regularization import Regularization
+from ..lag_choice import LagChoice
 from ..solution import Solution
+from .choice_figures import draw_lag_choice, draw_regularization
 from .drawing import (
     BAD,
     COLOURS,
@@ -32,8 +35,8 @@ if TYPE_CHECKING:
 MAX_ROWS, MAX_POINTS = 300, 5000
 
 
-def plot(thing: Identifiability | Solution | Comparison) -> Figure:
-    """A matplotlib figure of what `identify`, `solve` or `compare` returned.
+def plot(thing: Identifiability | Solution | Comparison | Regularization | LagChoice) -> Figure:
+    """A matplotlib figure of what `identify`, `solve`, `compare` or `choose_lags` returned.
 
     - A report, of its worst group: the singular values of the column-scaled design matrix beside
       the tolerance that decides the rank and the band in which nothing is certain; the state of
@@ -42,6 +45,9 @@ def plot(thing: Identifiability | Solution | Comparison) -> Figure:
       for the start of the first record (not after `load`), and the loss of an iteration.
     - A comparison: gap of the loss, kernel error, null part and time of every method, and their
       kernels over each other.
+    - ``fit.regularization``: the score of every strength, that of the choice marked, and the
+      effective degrees of freedom; of folds each one too.
+    - A choice of lags: the score of every window, first against last lag, the choice marked.
 
     The figure needs no display: ``plot(fit).savefig("fit.png")``. A notebook shows it as it is.
 
@@ -55,8 +61,13 @@ def plot(thing: Identifiability | Solution | Comparison) -> Figure:
         return _solution(thing)
     if isinstance(thing, Comparison):
         return _comparison(thing)
+    if isinstance(thing, Regularization):
+        return draw_regularization(thing)
+    if isinstance(thing, LagChoice):
+        return draw_lag_choice(thing)
     raise TypeError(
-        f"plot takes what identify, solve or compare returned, got {type(thing).__name__}"
+        "plot takes what identify, solve, compare or choose_lags returned, or fit.regularization, "
+        f"got {type(thing).__name__}"
     )
 
 

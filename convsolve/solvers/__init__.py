@@ -1,5 +1,6 @@
 """The solvers, one method a file. A new one is a file, and a line in ``ALL``."""
 
+from ..leastsquares.stable_spline import StableSpline
 from .auto import AutoSolver
 from .base import Raw, Solver, Trace
 from .conjugate_gradient import ConjugateGradient
@@ -17,9 +18,12 @@ ALL: tuple[Solver, ...] = (
     FFTDeconvolution(),
     GradientDescent(),
 )
+# What `compare` lays beside them: penalties that the data choose.
+CHOSEN: tuple[Solver, ...] = (Regularized(), Regularized(StableSpline()))
 
 __all__ = [
     "ALL",
+    "CHOSEN",
     "AutoSolver",
     "ConjugateGradient",
     "FFTDeconvolution",

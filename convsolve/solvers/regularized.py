@@ -133,7 +133,7 @@ class Regularized(Solver):
     ) -> tuple[Regularization, list[tuple[Penalty, float]], _Answer]:
         """Of all outputs, at a strength for each."""
         grids, units = strength_grids(self.strength, scoring), scoring.units
-        penalty = choose_penalty(scoring, self.penalty, grids)
+        penalty, bounded = choose_penalty(scoring, self.penalty, grids)
         scorers = scoring.scorers(penalty)
         chosen = [choose_strengths(s, grid) for s, grid in zip(scorers, grids, strict=True)]
         parts = zip(units.outputs, scorers, chosen, strict=True)
@@ -144,7 +144,8 @@ class Regularized(Solver):
         several = SeveralStrengths(analysis, penalty, told.strength, units)
         answer = _Answer(*several.solve(paths, np.stack(begin)))
         penalties = [(penalty, strength) for strength in told.strength.tolist()]
-        return told._replace(hyperparameters=opened), penalties, answer
+        told = told._replace(hyperparameters=opened, bounded=bounded)
+        return told, penalties, answer
 
 
 class _Answer:

@@ -42,6 +42,8 @@ def test_all_methods_by_default_and_the_reasons_of_those_that_cannot() -> None:
         "NormalEquations",
         "ConjugateGradient",
         "GradientDescent(adam, mse)",
+        "Regularized(ridge, gcv)",
+        "Regularized(TC, evidence)",
     }
     assert "stride > 1" in table.skipped["FFTDeconvolution"]
     assert "not run: FFTDeconvolution: stride > 1" in str(table)

@@ -1,0 +1,99 @@
+"""Pictures of what was chosen, and of what it was chosen from: strengths, and windows of lags."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ..inference.regularization import Regularization
+from ..lag_choice import LagChoice
+from .drawing import BAD, COLOURS, GREY, MARKERS, MAX_CURVES, edges, new_figure, whole
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+NAMES = {
+    "gcv": "generalized cross-validation",
+    "evidence": "−2 log evidence",
+    "aicc": "AICc",
+    "bic": "BIC",
+    "mse": "held-out mean square",
+    "r2": "held-out R²",
+    "correlation": "held-out correlation",
+    "given": "score",
+}
+
+
+def draw_regularization(chosen: Regularization) -> Figure:
+    """Scores and degrees of freedom over the strength, output by output."""
+    figure = new_figure(10.0, 4.4)
+    outputs = min(chosen.path.scores.shape[1], MAX_CURVES)
+    more = f", the first {outputs} outputs" if outputs < chosen.path.scores.shape[1] else ""
+    figure.suptitle(chosen.penalty + more, fontsize="large")
+    left, right = figure.subplots(1, 2)
+    name = NAMES[chosen.criterion]
+    for q in range(outputs):
+        label = f"output {q}" if chosen.path.scores.shape[1] > 1 else "score"
+        _draw_scores(left, chosen, q, label)
+        color = COLOURS[q]
+        at = chosen.path.strengths[:, q]
+        right.plot(at, chosen.path.degrees_of_freedom[:, q], color=color)
+        here = _strength(chosen, q)
+        freedom = chosen.degrees_of_freedom[q]
+        right.plot(here, freedom, MARKERS[q], color=color, markersize=8)
+        if outputs == 1:
+            right.annotate(
+                f"{freedom:.1f}", (here, freedom), xytext=(8, 4), textcoords="offset points"
+            )
+    left.set(title="What every strength is worth", xlabel="strength", ylabel=name, xscale="log")
+    right.set(title="Effective degrees of freedom", xlabel="strength", xscale="log")
+    right.set_ylim(bottom=0)
+    left.legend(fontsize="small")
+    return figure
+
+
+def _strength(chosen: Regularization, q: int) -> float:
+    """That of an output; of bands, which are drawn along one scale of all, their geometric mean."""
+    return float(np.exp(np.log(chosen.strength[..., q]).mean()))
+
+
+def _draw_scores(axes: Axes, chosen: Regularization, q: int, label: str) -> None:
+    at, scores = chosen.path.strengths[:, q], chosen.path.scores[:, q]
+    shown = np.isfinite(scores)
+    if chosen.path.by_fold is not None:
+        for i, fold in enumerate(chosen.path.by_fold[:, :, q]):
+            name = "a fold" if i == 0 and q == 0 else None
+            axes.plot(at, fold, color=GREY, linewidth=0.7, zorder=1, label=name)
+    marker = "." if len(at) < 60 else ""
+    axes.plot(at[shown], scores[shown], color=COLOURS[q], marker=marker, label=label)
+    here = _strength(chosen, q)
+    height = float(np.interp(np.log(here), np.log(at[shown]), scores[shown]))
+    edge = bool(chosen.at_edge[q])
+    name = "chosen, at the edge" if edge else "chosen"
+    axes.axvline(here, color=BAD if edge else COLOURS[q], linewidth=0.8, linestyle="--")
+    axes.plot(here, height, MARKERS[q], color=COLOURS[q], markersize=8, label=f"{name}: {here:.3g}")
+
+
+def draw_lag_choice(chosen: LagChoice) -> Figure:
+    """Scores of all windows, and of those that start with the first lag of the choice."""
+    figure = new_figure(10.5, 4.6)
+    figure.suptitle(chosen.text(), fontsize="large")
+    left, right = figure.subplots(1, 2)
+    lags, scores = chosen.all_lags, chosen.scores
+    name = NAMES[chosen.criterion]
+    drawn = left.pcolormesh(edges(lags), edges(lags), scores, cmap="viridis")
+    figure.colorbar(drawn, ax=left, label=name)
+    left.plot(chosen.lags[1], chosen.lags[0], "o", color=BAD, markersize=8, label="chosen")
+    left.set(title="Every window", xlabel="last lag (samples)", ylabel="first lag (samples)")
+    left.legend(fontsize="small", loc="lower right")
+    first = int(np.flatnonzero(lags == chosen.lags[0])[0])
+    right.plot(lags, scores[first], color=COLOURS[0], marker="." if len(lags) < 60 else "")
+    right.axvline(chosen.lags[1], color=BAD, linewidth=0.8, linestyle="--")
+    title = f"Windows that start at lag {chosen.lags[0]}"
+    right.set(title=title, xlabel="last lag (samples)", ylabel=name)
+    for axes in (left, right):
+        whole(axes.xaxis)
+    whole(left.yaxis)
+    return figure

@@ -1,0 +1,71 @@
+"""Pictures of choices: what is drawn is what was scored, and the choice is marked."""
+
+import numpy as np
+import pytest
+
+import convsolve as cs
+from support.pictures import drawn, image, legend, line, panel, titles
+
+
+@pytest.fixture(scope="module")
+def problem():
+    rng = np.random.default_rng(0)
+    x = [rng.standard_normal((80, 1)) for _ in range(3)]
+    w = 0.7 ** np.arange(6)[::-1, None, None] * np.array([1.0, -2.0])
+    y = [cs.convolve(np.pad(a, ((5, 0), (0, 0))), w, cs.ConvSpec(6)) for a in x]
+    noisy = [b + 0.5 * rng.standard_normal(b.shape) for b in y]
+    return cs.Problem.from_lags(x, noisy, lags=(-2, 9), edges="zeros")
+
+
+@pytest.mark.parametrize("select", ["gcv", "evidence", "aicc", "bic"])
+def test_scores_over_strengths_and_the_choice(problem, select):
+    found = cs.solve(problem, cs.Regularized(select=select)).regularization
+    figure = drawn(found)
+    assert figure.get_suptitle() == "ridge"
+    assert titles(figure) == ["What every strength is worth", "Effective degrees of freedom"]
+    axes = panel(figure, "What every strength is worth")
+    curve = line(axes, "output 1")
+    np.testing.assert_allclose(curve.get_xdata(), found.path.strengths[:, 1])
+    np.testing.assert_allclose(curve.get_ydata(), found.path.scores[:, 1])
+    assert f"chosen: {found.strength[0]:.3g}" in legend(axes)
+    freedom = panel(figure, "Effective degrees of freedom").get_lines()
+    np.testing.assert_allclose(freedom[0].get_ydata(), found.path.degrees_of_freedom[:, 0])
+    np.testing.assert_allclose(freedom[1].get_ydata(), found.degrees_of_freedom[0])
+
+
+def test_every_fold_is_drawn(problem):
+    found = cs.solve(problem, cs.Regularized(select=cs.CrossValidation(score="r2"))).regularization
+    axes = panel(drawn(found), "What every strength is worth")
+    curves = [curve.get_ydata() for curve in axes.get_lines()]
+    for fold in found.path.by_fold[:, :, 0]:
+        assert any(len(c) == len(fold) and np.allclose(c, fold) for c in curves)
+    assert axes.get_ylabel() == "held-out R²"
+
+
+def test_a_choice_at_the_edge_says_so(problem):
+    found = cs.solve(problem, cs.Regularized(strength=[[1e5], [1e6], [1e7]])).regularization
+    assert found.at_edge.all()
+    axes = panel(drawn(found), "What every strength is worth")
+    assert any(text.startswith("chosen, at the edge: 1e+05") for text in legend(axes))
+
+
+def test_bands_are_drawn_along_one_scale(problem):
+    two = cs.Problem([np.tile(a, 2) * [1, 3] for a in problem.x], problem.y, spec=problem.spec)
+    found = cs.solve(two, cs.Regularized(cs.Ridge(groups=(0, 1)))).regularization
+    figure = drawn(found)
+    assert figure.get_suptitle() == "banded ridge of 2 groups of channels"
+    mean = np.sqrt(found.strength[0, 0] * found.strength[1, 0])
+    assert f"chosen: {mean:.3g}" in legend(panel(figure, "What every strength is worth"))
+
+
+def test_every_window_of_lags_and_the_choice(problem):
+    found = cs.choose_lags(problem)
+    figure = drawn(found)
+    assert figure.get_suptitle() == found.text()
+    axes = panel(figure, "Every window")
+    np.testing.assert_array_equal(np.ma.filled(image(axes), np.nan), found.scores)
+    marked = line(axes, "chosen")
+    assert (marked.get_xdata()[0], marked.get_ydata()[0]) == (found.lags[1], found.lags[0])
+    curve = panel(figure, f"Windows that start at lag {found.lags[0]}").get_lines()[0]
+    first = found.lags[0] - found.all_lags[0]
+    np.testing.assert_array_equal(curve.get_ydata(), found.scores[first])
