@@ -40,8 +40,8 @@ class Regularization(NamedTuple):
         strength: (outputs,), in ‖y − Aw‖² + strength·wᵀK w; (bands, outputs) of a banded ridge.
         hyperparameters: those that were chosen, by name; one for all outputs.
         degrees_of_freedom: effective ones (outputs,) of the kernel, Σ d/(d + λ) and what is not
-            penalized; a bias does not count.
-        noise_variance: (outputs,) of y about the model, in y's units.
+            penalized; a bias does not count. NaN where unknowns are too many for a spectrum.
+        noise_variance: (outputs,) of y about the model, in y's units; NaN likewise.
         criterion: "gcv", "evidence", "aicc", "bic", or "mse", "r2" or "correlation" of held-out
             rows; "given" where nothing was chosen.
         path: the strengths that were looked at.
@@ -63,9 +63,10 @@ class Regularization(NamedTuple):
     def text(self) -> str:
         """One sentence."""
         by = "as given" if self.criterion == "given" else f"by {_name(self.criterion)}"
-        freedom = _some(self.degrees_of_freedom, "{:.1f}")
-        words = f"{self.penalty}, strength {_some(self.strength.T.reshape(-1), '{:.3g}')}, {by}; "
-        words += f"{freedom} effective degrees of freedom"
+        words = f"{self.penalty}, strength {_some(self.strength.T.reshape(-1), '{:.3g}')}, {by}"
+        if not np.isnan(self.degrees_of_freedom).any():
+            freedom = _some(self.degrees_of_freedom, "{:.1f}")
+            words += f"; {freedom} effective degrees of freedom"
         if self.bounded:
             names = " and ".join(self.hyperparameters)
             words += f"; {names} at a bound of what was searched"

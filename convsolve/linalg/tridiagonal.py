@@ -83,17 +83,7 @@ class Tridiagonal:
 
     def solve(self, shift: float, right: np.ndarray) -> np.ndarray:
         """(T + shift·I)⁻¹ right (r, Q), for a shift above `resolution`."""
-        if not self.size:
-            return right.copy()
-        if self.size == 1:
-            return right / (self.diagonal[0] + shift)
-        from scipy.linalg.lapack import dpttrf, dpttrs
-
-        d, e, failed = dpttrf(self.diagonal + shift, self.beside)
-        if failed:
-            raise np.linalg.LinAlgError("the shift is lost in the rounding of the matrix")
-        found: np.ndarray = dpttrs(d, e, right)[0]
-        return found
+        return tridiagonal_solve(self.diagonal + shift, self.beside, right)
 
     def product(self, u: np.ndarray) -> np.ndarray:
         """T u (r, Q)."""
@@ -102,3 +92,20 @@ class Tridiagonal:
             found[1:] += self.beside[:, None] * u[:-1]
             found[:-1] += self.beside[:, None] * u[1:]
         return found
+
+
+def tridiagonal_solve(diagonal: np.ndarray, beside: np.ndarray, right: np.ndarray) -> np.ndarray:
+    """T⁻¹ right (r, Q) for a positive definite tridiagonal T of these entries.
+
+    Raises:
+        LinAlgError: it is not positive definite.
+    """
+    if len(diagonal) < 2:
+        return right / diagonal[:, None]
+    from scipy.linalg.lapack import dpttrf, dpttrs
+
+    d, e, failed = dpttrf(diagonal, beside)
+    if failed:
+        raise np.linalg.LinAlgError("the tridiagonal matrix is not positive definite")
+    found: np.ndarray = dpttrs(d, e, right)[0]
+    return found

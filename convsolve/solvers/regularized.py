@@ -12,6 +12,7 @@ from ..errors import SolveError
 from ..inference.bands import choose_bands
 from ..inference.criteria import CRITERIA
 from ..inference.folds import CrossValidation
+from ..inference.krylov import choose_by_krylov
 from ..inference.regularization import Regularization, joined, of_outputs
 from ..inference.scorers import Scoring
 from ..inference.selection import choose_penalty, choose_strengths, strength_grids
@@ -50,8 +51,9 @@ class Regularized(Solver):
     ``fit.regularization`` tells what was chosen, and what else was in the choice. A strength that
     ends at the edge of its search is said to.
 
-    The Gram of all unknowns must fit in memory; beyond some thousands of them give a strength to
-    `ConjugateGradient`.
+    Beyond 1 500 unknowns a `CrossValidation` forms no Gram: all strengths of a fold, of a grid,
+    come from one Krylov space, and degrees of freedom stay unknown. The other criteria take the
+    spectrum, in a time that grows as the cube of the unknowns.
 
     Source: G. H. Golub, M. Heath and G. Wahba, Technometrics 21 (1979) 215 (GCV); T. Chen, H.
     Ohlsson and L. Ljung, Automatica 48 (2012) 1525 (evidence).
@@ -94,6 +96,11 @@ class Regularized(Solver):
         )
         return "evidence" if prior or self._banded else "gcv"
 
+    def _by_krylov(self, sizes: Sizes) -> bool:
+        """Whether a tridiagonal form of every fold would take longer than steps of products."""
+        crossed = isinstance(self.criterion, CrossValidation) and not self.penalty.open
+        return crossed and sizes.columns > sizes.limits.spectrum_columns
+
     @property
     def regularizes(self) -> bool:
         """Always."""
@@ -107,19 +114,25 @@ class Regularized(Solver):
 
     def supports(self, sizes: Sizes, spec: ConvSpec) -> str | None:
         """The Gram must fit in the memory allowed."""
-        if sizes.gram_fits:
+        if sizes.gram_fits or self._by_krylov(sizes):
             return None
         gib = sizes.gram_bytes / 2**30
         return (
             f"a choice of the strength takes AᵀA of {sizes.columns} columns, {gib:.1f} GiB, more "
-            "than allowed; give a ridge to ConjugateGradient, or use fewer taps"
+            "than allowed; choose it by CrossValidation, which needs none, or use fewer taps"
         )
 
     def run(self, analysis: Analysis, progress: Progress | None = None) -> Raw:
         design = analysis.design
         if design.sizes.rows - design.nuisance.count < 2:
             raise SolveError(f"{count(design.sizes.rows, 'row')} of y: too few to choose by")
-        scoring = Scoring(analysis, self.criterion)
+        select = self.criterion
+        if self._by_krylov(design.sizes) and isinstance(select, CrossValidation):
+            told, penalties = choose_by_krylov(analysis, self.penalty, self.strength, select)
+            answer = _Answer.none(design)
+            answer.complete(analysis, penalties)
+            return answer.packed(analysis, penalties, told)
+        scoring = Scoring(analysis, select)
         if isinstance(self.penalty, Ridge) and self.penalty.open:
             told, penalties = choose_bands(scoring, self.penalty)
             answer = _Answer.none(design)

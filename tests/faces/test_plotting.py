@@ -213,7 +213,7 @@ def test_a_notebook_shows_the_figure(full):
 
 
 def test_other_things_are_refused(full):
-    with pytest.raises(TypeError, match="or fit.regularization, got Problem"):
+    with pytest.raises(TypeError, match=r"or fit\.regularization, got Problem"):
         plot(full)
 
 

@@ -1,0 +1,108 @@
+"""Cross-validation without a Gram against that by the spectrum of every fold."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+import convsolve as cs
+from convsolve.inference.krylov import KrylovPath
+from convsolve.problem.sizes import Limits
+from support.slow import some
+
+EPS = float(np.finfo(float).eps)
+# As if thirty unknowns were too many for a spectrum.
+MANY = Limits(spectrum_columns=5)
+GRID = np.geomspace(0.1, 1e4, 6)[:, None]
+PENALTIES = {
+    "ridge": cs.Ridge(),
+    "tc": cs.StableSpline("tc", 0.8),
+    "squared exponential": cs.Smooth(length=2.0),
+}
+
+
+def records() -> tuple[list, list]:
+    """Channels of unlike size, and two outputs."""
+    rng = np.random.default_rng(0)
+    x = [rng.standard_normal((90, 3)) * [1, 30, 0.2] for _ in range(4)]
+    w = rng.standard_normal((10, 3, 2))
+    y = [cs.convolve(np.pad(a, ((9, 0), (0, 0))), w, cs.ConvSpec(10)) for a in x]
+    return x, [b + 3 * rng.standard_normal((90, 2)) for b in y]
+
+
+@pytest.mark.parametrize("score", ["mse", "r2", "correlation"])
+@pytest.mark.parametrize("folds", some(["records", 3, [[0, 1], [3]]], "records", 3), ids=str)
+@pytest.mark.parametrize("bias", [False, True])
+@pytest.mark.parametrize("edges", ["drop", "zeros"])
+@pytest.mark.parametrize("name", PENALTIES)
+def test_scores_are_those_of_the_spectrum(
+    name: str, edges: str, bias: bool, folds: Any, score: str
+) -> None:
+    x, y = records()
+    problem = cs.Problem.from_lags(x, y, lags=(0, 9), edges=edges, bias=bias)
+    solver = cs.Regularized(PENALTIES[name], GRID, cs.CrossValidation(folds, score))
+    fit, plain = cs.solve(problem, solver, limits=MANY), cs.solve(problem, solver)
+    found, wanted = fit.regularization, plain.regularization
+    assert fit.status == "solved"
+    assert fit.certificate <= 30 * EPS
+    assert np.isnan(found.degrees_of_freedom).all()
+    assert "nan" not in found.text()
+    np.testing.assert_allclose(found.path.by_fold, wanted.path.by_fold, rtol=1e-6)
+    np.testing.assert_array_equal(found.strength, wanted.strength)
+    np.testing.assert_array_equal(found.at_edge, wanted.at_edge)
+    np.testing.assert_allclose(fit.kernel, plain.kernel, rtol=1e-8, atol=1e-10)
+    np.testing.assert_allclose(fit.bias, plain.bias, atol=1e-9)
+
+
+def test_a_grid_of_its_own_holds_the_best_strength() -> None:
+    x, y = records()
+    problem = cs.Problem.from_lags(x, y, lags=(0, 9), edges="zeros")
+    solver = cs.Regularized(select=cs.CrossValidation())
+    found = cs.solve(problem, solver, limits=MANY).regularization
+    wanted = cs.solve(problem, solver).regularization
+    assert not found.at_edge.any()
+    # Half a step of the grid, two a decade.
+    assert (np.abs(np.log10(found.strength / wanted.strength)) < 0.26).all()
+
+
+def test_a_krylov_space_solves_for_every_strength() -> None:
+    rng = np.random.default_rng(1)
+    a = rng.standard_normal((80, 60)) * np.geomspace(1, 1e-3, 60)
+    b, c = a.T @ a, a.T @ rng.standard_normal(80)
+    strengths = np.geomspace(1e-4, 1e3, 8)
+    path = KrylovPath(lambda v: b @ v, c, strengths)
+    assert path.converged.all()
+    for z, strength in zip(path.coordinates.T, strengths, strict=True):
+        residual = (b + strength * np.eye(60)) @ z - c
+        assert np.linalg.norm(residual) <= 1.1e-7 * np.linalg.norm(c)
+
+
+def test_what_is_not_found_is_no_number() -> None:
+    """Beyond 600 steps small strengths are given up, and say so."""
+    rng = np.random.default_rng(1)
+    d, c = np.geomspace(1, 1e-14, 2000), rng.standard_normal(2000)
+    path = KrylovPath(lambda v: d[:, None] * v, c, np.array([1e-13, 1e-1]))
+    assert path.converged.tolist() == [False, True]
+    nothing = KrylovPath(lambda v: v, np.zeros(5), np.array([1.0]))
+    assert nothing.converged.all()
+    assert not nothing.coordinates.any()
+
+
+@pytest.mark.parametrize(
+    ("solver", "error", "match"),
+    [
+        (cs.Regularized(cs.Smooth(1), select=cs.CrossValidation()), cs.SolveError, "nothing free"),
+        (
+            cs.Regularized(strength=np.ones((2, 2)), select=cs.CrossValidation()),
+            ValueError,
+            "of so many unknowns give one grid",
+        ),
+    ],
+)
+def test_what_is_refused(solver: cs.Solver, error: type[Exception], match: str) -> None:
+    x, y = records()
+    problem = cs.Problem.from_lags(x, y, lags=(0, 9))
+    with pytest.raises(error, match=match):
+        cs.solve(problem, solver, limits=MANY)
