@@ -16,7 +16,7 @@ from .identifiability.wording import MEANING, weak_sentence
 from .inference.regularization import Regularization
 from .kernel_text import kernel_lines
 from .lazy_jax import as_jax
-from .leastsquares.certificate import EXACT
+from .leastsquares.certificate import EXACT, GAP
 from .linalg.rank import EPS
 from .operators.fourier import predicted
 from .problem.problem import Problem
@@ -209,8 +209,7 @@ class Solution:
         if self.certificate is None:
             certificate = "none: only an answer of least squares has one"
         else:
-            exact = "exact to rounding" if self.certificate <= EXACT else "not exact to rounding"
-            certificate = f"{self._certificate_text()}: {exact}; it says nothing of noise in y"
+            certificate = f"{self._certificate_text()}: {self._exactness()}"
         entries = [("certificate", certificate)]
         report = self.identifiability
         if report is None:
@@ -221,6 +220,14 @@ class Solution:
         few = report.n_unknowns <= report.limits.spectrum_columns
         weak = weak_sentence(report) if few and report.unique and report.decided else ""
         return [*entries, ("", weak)] if weak else entries
+
+    def _exactness(self) -> str:
+        """What the certificate means."""
+        assert self.certificate is not None
+        if self.stats["certificate_kind"] == GAP:
+            return "the objective is within that share of the least possible"
+        exact = "exact" if self.certificate <= EXACT else "not exact"
+        return f"{exact} to rounding; it says nothing of noise in y"
 
     def _fit(self) -> list[tuple[str, str]]:
         """The bias, and how well the training data are fitted: entries of the text."""
@@ -298,6 +305,8 @@ def score_of(truth: Sequence[np.ndarray], predictions: Sequence[np.ndarray]) -> 
 
 def certificate_text(value: float, kind: str) -> str:
     """A certificate as it is printed: below one rounding it is noise."""
+    if kind == GAP:
+        return f"relative duality gap {value:.1e}"
     if value < EPS:
         return "< 1 eps"
     sign = "≤ " if kind == "upper bound" else ""

@@ -99,10 +99,10 @@ def of_outputs(
     """The choices for some outputs of a group, in units of 2**exponents (Q,), in the user's."""
     select, path = scorer.select, scorer.path
     criterion = select if isinstance(select, str) else select.score
-    found, along = path.fits(chosen.strengths[None]), path.fits(chosen.grid)
+    found = path.fits(chosen.strengths[None])
 
     def scores(values: np.ndarray) -> np.ndarray:
-        return in_user_units(values, criterion, along, exponents)
+        return in_user_units(values, criterion, found, exponents)
 
     return Regularization(
         penalty.title,
@@ -114,7 +114,7 @@ def of_outputs(
         StrengthScores(
             units.to_user(chosen.grid),
             scores(chosen.scores),
-            along.freedom + along.free,
+            path.freedom(chosen.grid) + found.free,
             None if chosen.by_fold is None else scores(chosen.by_fold),
         ),
         chosen.at_edge,

@@ -122,7 +122,7 @@ class Scoring:
 
     def __init__(self, analysis: Analysis, select: str | CrossValidation) -> None:
         assert analysis.targets is not None
-        self._analysis, self.design, self._select = analysis, analysis.design, select
+        self._analysis, self.design, self.select = analysis, analysis.design, select
         self._spans = None
         if isinstance(select, CrossValidation):
             self._spans = select.spans(self.design.inputs.kept.lengths)
@@ -177,7 +177,7 @@ class Scoring:
 
         made = paths(seen(sums.total))
         if not sums.folds:
-            return [Scorer(self._select, path) for path in made]
+            return [Scorer(self.select, path) for path in made]
         folds = [seen(fold) for fold in sums.folds]
         rests = training(folds, None if sums.always is None else seen(sums.always))
         beside = [paths(rest) for rest in rests]
@@ -186,7 +186,7 @@ class Scoring:
             for fold, rest in zip(folds, rests, strict=True)
         ]
         return [
-            Scorer(self._select, path, [p[g] for p in beside], [h[g] for h in held])
+            Scorer(self.select, path, [p[g] for p in beside], [h[g] for h in held])
             for g, path in enumerate(made)
         ]
 
@@ -194,11 +194,25 @@ class Scoring:
         """Those of all rows, of the taps themselves."""
         return self._normal(self.units.common(self._sums.total))
 
+    def folds(self) -> list[tuple[list[Normal], list[HeldOut]]]:
+        """For every fold the normal equations of the other rows, and its own rows, by group."""
+        common, constant = self.units.common, self.design.nuisance.constant
+        parts = [common(fold) for fold in self._sums.folds]
+        if not parts:
+            return []
+        rests = training(parts, None if self._sums.always is None else common(self._sums.always))
+        groups = range(len(parts[0].gram))
+        return [
+            (self._normal(rest), [HeldOut(part, rest, g, constant) for g in groups])
+            for part, rest in zip(parts, rests, strict=True)
+        ]
+
     def _normal(self, moments: Moments) -> list[Normal]:
         """Of every group, the nuisance columns projected out."""
-        gram, cross, squares = moments.gram, moments.rhs, moments.out_squares
         if self.design.nuisance.constant:
             (gram, cross), squares = moments.centred(), moments.centred_squares
+        else:
+            gram, cross, squares = moments.gram, moments.rhs, moments.out_squares
         return list(zip(gram, cross, squares, strict=True))
 
     def kernel(self, coordinates: Coordinates, v: np.ndarray) -> np.ndarray:

@@ -11,7 +11,7 @@ from ..leastsquares.penalty import Penalty
 from .scorers import Scorer, Scoring
 
 # Strengths over the largest eigenvalue: two a decade, up to where nothing is left of a kernel.
-LARGEST, A_DECADE = 1e8, 2
+LARGEST, A_DECADE = 1e5, 2
 # Strengths looked at between two of the grid.
 FINER = 11
 # Of hyperparameters, on the scale of their search, and the places that are tried at most.

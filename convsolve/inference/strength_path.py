@@ -75,12 +75,15 @@ class StrengthPath:
         free, held = self.free, ~self.free
         # √weights·z in the place of z, so that all are penalized alike.
         self._root = np.where(free, 1.0, 1 / np.sqrt(np.where(free, 1.0, weights)))[:, None]
-        gram, cross = gram * self._root * self._root[:, 0], cross * self._root
-        inner, self._beside = gram[np.ix_(held, held)], gram[np.ix_(free, held)]
+        if (self._root != 1).any():
+            gram, cross = gram * self._root * self._root[:, 0], cross * self._root
+        self._beside = gram[np.ix_(free, held)]
         self._inverse, self.rank = _pseudo_inverse(gram[np.ix_(free, free)])
         self._right = cross[free]
         by_free = self._inverse @ self._right
-        self.tridiagonal = Tridiagonal(inner - self._beside.T @ self._inverse @ self._beside)
+        if free.any():
+            gram = gram[np.ix_(held, held)] - self._beside.T @ self._inverse @ self._beside
+        self.tridiagonal = Tridiagonal(gram)
         self._cross = self.tridiagonal.rotate(cross[held] - self._beside.T @ by_free)
         self._begin = self.tridiagonal.rotate((self.origin / self._root)[held])
         self.squares = np.maximum(squares - np.einsum("pq,pq->q", self._right, by_free), 0.0)
@@ -117,7 +120,7 @@ class StrengthPath:
         values = self.tridiagonal.eigenvalues / strengths[:, :, None]
         return Fits(
             np.broadcast_to(strengths, tall),
-            np.broadcast_to((values / (1 + values)).sum(-1), tall),
+            np.broadcast_to(self.freedom(strengths), tall),
             # What rounding leaves of nothing is not negative.
             np.maximum(squares, EPS**2 * self.squares),
             size,
@@ -126,6 +129,11 @@ class StrengthPath:
             self.nuisance,
             self.rank,
         )
+
+    def freedom(self, strengths: np.ndarray) -> np.ndarray:
+        """Σ d/(d + λ) at ``strengths`` (n, Q), without a fit."""
+        values = self.tridiagonal.eigenvalues / strengths[:, :, None]
+        return np.asarray((values / (1 + values)).sum(-1))
 
     def coordinates(self, strengths: np.ndarray) -> np.ndarray:
         """v (n, R, Q) at ``strengths`` (n, Q), or (n, 1)."""

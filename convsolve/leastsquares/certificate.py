@@ -12,10 +12,14 @@ from ..linalg.rank import EPS
 
 # An answer certified to this many units of rounding keeps every promise made of "exact".
 EXACT = 30 * EPS
+# The kind of a certificate that is no backward error but says how far an objective may be off.
+GAP = "relative duality gap"
 
 
 class Certificate(NamedTuple):
-    """``value`` is the largest backward error over outputs, ``kind`` "value" or "upper bound"."""
+    """``value`` is the largest backward error over outputs, ``kind`` "value" or "upper bound"; or
+    the largest duality gap, relative to the objective, and ``kind`` says so.
+    """
 
     value: float
     kind: str

@@ -135,7 +135,7 @@ class Moments:
 
     def centred(self) -> tuple[np.ndarray, np.ndarray]:
         """Gram and right-hand side with the column of ones projected out, in scaled units."""
-        gram = self.gram - np.einsum("gp,gq->gpq", self.sums, self.sums) / self.n
+        gram = self.gram - self.sums[:, :, None] * self.sums[:, None] / self.n
         return gram, self.rhs - np.einsum("gp,gq->gpq", self.sums, self.out_sums) / self.n
 
     @property

@@ -6,6 +6,7 @@ from .base import Raw, Solver, Trace
 from .conjugate_gradient import ConjugateGradient
 from .fft_deconvolution import FFTDeconvolution
 from .gradient_descent import GradientDescent
+from .lasso import Lasso
 from .least_squares import LeastSquares
 from .normal_equations import NormalEquations
 from .regularized import Regularized
@@ -28,6 +29,7 @@ __all__ = [
     "ConjugateGradient",
     "FFTDeconvolution",
     "GradientDescent",
+    "Lasso",
     "LeastSquares",
     "NormalEquations",
     "Raw",

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
@@ -32,6 +34,38 @@ def test_the_notebook_is_spelled_out_and_solved() -> None:
     )
     assert "exactly determined: 6 equations for 6 unknowns" in text
     assert "[[1. 3.]\n [2. 4.]]" in text
+
+
+def test_an_impulse_response_by_a_prior_that_decays(tmp_path: Path) -> None:
+    picture = tmp_path / "response.png"
+    lines = output("07_impulse_response.py", str(picture)).splitlines()
+    shares = {line[:20].strip(): float(line[20:27]) for line in lines[2:7]}
+    assert shares["least squares"] < shares["ridge"] < 60 < 80 < shares["TC"] < shares["SS"]
+    assert any("TC, alpha 0.8456, strength 1.13, by evidence; 17.6 effective" in x for x in lines)
+    assert picture.read_bytes().startswith(b"\x89PNG")
+    readme = (EXAMPLES.parent / "README.md").read_text(encoding="utf-8")
+    told = f"it finds {shares['least squares']:.0f} % of the\ntrue response; a ridge "
+    told += f"{shares['ridge']:.0f} %, a prior that decays {shares['TC']:.0f} %"
+    assert told in readme
+    assert "TC, alpha 0.8456, strength 1.13, by evidence; 17.6 effective degrees" in readme
+
+
+@pytest.mark.slow
+def test_a_ridge_by_leaving_out_trials() -> None:
+    lines = output("06_trials.py").splitlines()
+    rows = {line[:24].strip(): [float(v) for v in line[24:].split()] for line in lines[3:6]}
+    plain, ridge, smooth = rows.values()
+    assert np.mean(plain[:4]) < np.mean(ridge[:4])
+    assert np.mean(plain[4:]) > np.mean(ridge[4:]) > np.mean(smooth[4:])
+    choice, whole = (float(v) for v in re.findall(r"0\.\d+", lines[-1]))
+    assert whole < choice
+
+
+@pytest.mark.slow
+def test_a_ridge_for_each_feature_set() -> None:
+    lines = output("08_banded_ridge.py").splitlines()
+    plain, ridge, banded = (sum(map(float, line[22:].split())) for line in lines[1:4])
+    assert plain < ridge < banded
 
 
 def test_the_haemodynamic_responses_are_those_of_nitime(tmp_path: Path) -> None:

@@ -1,0 +1,299 @@
+"""Sparse kernels: lasso, elastic net and group lasso."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ..inference.criteria import CRITERIA, in_user_units, noise_variance
+from ..inference.folds import CrossValidation, HeldOut
+from ..inference.regularization import Regularization, StrengthScores, joined
+from ..inference.scorers import Normal, Scoring
+from ..inference.sparse import Blocks, duality_gap, lasso
+from ..inference.strength_path import Fits
+from ..leastsquares.analysis import Analysis
+from ..leastsquares.certificate import GAP, Certificate
+from ..leastsquares.penalty import RIDGE
+from ..linalg.threads import one_blas_thread
+from ..problem.checks import choice, integer, number
+from ..problem.sizes import Sizes
+from ..problem.spec import ConvSpec
+from ..text import count, shown
+from .base import Progress, Raw, Solver
+
+# A relative duality gap of at most this much is "solved".
+SOLVED = 1e-8
+# One that suffices for the score of a group lasso along its path.
+ON_PATH = 1e-5
+# Strengths of a search, from the first that leaves no tap to this share of it.
+STRENGTHS, LEAST = 50, 1e-3
+# What is chosen by where no criterion is named, and records are one.
+FOLDS = 5
+
+
+@dataclass(frozen=True)
+class Lasso(Solver):
+    """min ‖y − Aw‖² + strength·Σ‖w_k‖·√size_k + ridge·‖w‖²: many taps are exactly zero.
+
+    Args:
+        groups: None, each tap by itself: lasso, with a ``ridge`` elastic net. "channels", all taps
+            of an input channel together: group lasso, which drops whole channels; or a label for
+            every input channel, such as ``(0, 1, 1, 2)``.
+        strength: None to search; a number, or a grid to choose from.
+        ridge: of the elastic net, and of groups.
+        select: a `CrossValidation`, "bic" or "aicc", whose degrees of freedom are the taps that are
+            not zero, and which groups do not take. By default cross-validation over records, or, of
+            one, over five parts of it.
+
+    ``certificate`` is the relative duality gap, computed from the data: the objective is within
+    that share of the least possible. "solved" is up to 1e-8.
+
+    From the moments: by feature-sign search, exact to rounding, each strength from the one before;
+    groups by block coordinate descent. Its kernels are drawn to zero: for their size fit least
+    squares on the channels and lags that are left. Correlated taps stand in for each other; for
+    smooth responses take `Regularized`.
+
+    scikit-learn's ``alpha`` is strength / (2·rows), with ``l1_ratio`` 1; of ½‖y − Aw‖² summed, half
+    of it.
+
+    Source: R. Tibshirani, J. R. Stat. Soc. B 58 (1996) 267; M. Yuan and Y. Lin, 68 (2006) 49; H.
+    Zou, T. Hastie and R. Tibshirani, Ann. Statist. 35 (2007) 2173 (degrees of freedom).
+    """
+
+    groups: Any = None
+    strength: Any = None
+    ridge: Any = 0.0
+    select: Any = None
+
+    answer = "a sparse answer of many"
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "ridge", number(self.ridge, "ridge", included=True))
+        if isinstance(self.groups, str):
+            choice(self.groups, "groups", ("channels",), " or a label for every channel")
+        elif self.groups is not None:
+            if not isinstance(self.groups, (tuple, list, np.ndarray)):
+                raise TypeError(f"groups must be 'channels' or labels, got {shown(self.groups)}")
+            labels = tuple(integer(label, "groups", 0) for label in self.groups)
+            object.__setattr__(self, "groups", labels)
+        if not isinstance(self.select, (CrossValidation, type(None))):
+            choice(self.select, "select", ("bic", "aicc"), " or a CrossValidation")
+            if self.groups is not None:
+                raise ValueError(
+                    f"select={self.select!r} counts taps, which groups are not; use CrossValidation"
+                )
+        if self.strength is not None:
+            given = np.atleast_1d(np.asarray(self.strength))
+            if given.dtype.kind not in "iuf" or given.ndim != 1 or not given.size:
+                raise TypeError(f"strength must be a number or a list, got {shown(self.strength)}")
+            given = np.sort(given.astype(float))[::-1]
+            if not (np.isfinite(given).all() and (given > 0).all()):
+                raise ValueError(f"strength must be positive and finite, got {self.strength!r}")
+            object.__setattr__(self, "strength", tuple(given.tolist()))
+
+    @property
+    def regularizes(self) -> bool:
+        """Always."""
+        return True
+
+    @property
+    def title(self) -> str:
+        """As texts name it."""
+        if self.groups is not None:
+            return "group lasso"
+        return f"elastic net, ridge {self.ridge:.4g}" if self.ridge else "lasso"
+
+    @property
+    def name(self) -> str:
+        return f"Lasso({self.title})" if self.title != "lasso" else "Lasso"
+
+    def supports(self, sizes: Sizes, spec: ConvSpec) -> str | None:
+        """The Gram must fit in the memory allowed, and labels fit the channels."""
+        channels = sizes.columns * sizes.groups // int(np.prod(spec.kernel_size))
+        if isinstance(self.groups, tuple) and len(self.groups) != channels:
+            return f"groups has {count(len(self.groups), 'label')}, x has {channels} channels"
+        if sizes.gram_fits:
+            return None
+        gib = sizes.gram_bytes / 2**30
+        return f"the Gram matrix of {sizes.columns} columns takes {gib:.1f} GiB; use fewer taps"
+
+    def _criterion(self, records: int) -> str | CrossValidation:
+        if self.strength is not None and len(self.strength) == 1:
+            return "bic"  # nothing is chosen, and no fold is summed
+        if self.select is None:
+            return CrossValidation(FOLDS if records == 1 else "records")
+        found: str | CrossValidation = self.select
+        return found
+
+    def run(self, analysis: Analysis, progress: Progress | None = None) -> Raw:
+        scoring = Scoring(analysis, self._criterion(len(analysis.design.inputs.kept.used)))
+        regression = analysis.regression(RIDGE, 0.0)
+        folds, told, kernels = scoring.folds(), [], np.zeros(regression.shape)
+        with one_blas_thread():
+            for g, normal in enumerate(scoring.normal_equations()):
+                paths = _Paths(self, scoring, g, normal)
+                for q in range(normal[1].shape[1]):
+                    of_folds = [(rest[g], held[g].only(np.array([q]))) for rest, held in folds]
+                    kernels[g, :, q], one_told = paths.chosen(q, of_folds)
+                    told.append(one_told)
+        power = regression.operator.exponents - scoring.units.column
+        v = np.ldexp(kernels, power[:, :, None])
+        kernel, bias = regression.from_operator(v)
+        squares, gradient = regression.operator.residual(v, regression.targets)
+        gap = self._gap(scoring, kernels, squares, np.ldexp(gradient, power[:, :, None]), told)
+        whole = joined(told)
+        stats = {"penalty": {"kind": self.title, "strength": whole.strength.tolist()}}
+        return Raw(
+            kernel,
+            bias,
+            status="solved" if gap <= SOLVED else "approximate",
+            stats=stats,
+            certificate=Certificate(gap, GAP),
+            evidence="the penalty",
+            regularization=whole,
+        )
+
+    def members(self, columns: int, labels: np.ndarray) -> list[np.ndarray] | None:
+        """The columns (P,) of each group, of a group of channels with these labels (C,)."""
+        if self.groups is None:
+            return None
+        own = np.tile(labels, columns // len(labels))
+        return [np.flatnonzero(own == label) for label in np.unique(own)]
+
+    def _gap(
+        self,
+        scoring: Scoring,
+        w: np.ndarray,
+        squares: np.ndarray,
+        gradient: np.ndarray,
+        told: Sequence[Regularization],
+    ) -> float:
+        """The largest of all outputs; everything in the units of the moments."""
+        groups, columns, outputs = w.shape
+        strengths = np.array([t.strength[0] for t in told]).reshape(groups, outputs)
+        found = []
+        for g in range(groups):
+            mine = 0.5 * _inner(scoring, g, strengths[g])
+            ridge = float(scoring.units.from_user(np.array(self.ridge)))
+            members = self.members(columns, self.labels(scoring, g))
+            found.append(duality_gap(w[g], gradient[g], squares[g], mine, ridge, members))
+        return float(np.max(found))
+
+    def labels(self, scoring: Scoring, g: int) -> np.ndarray:
+        """Those of the channels of one group of a convolution."""
+        inputs, groups = scoring.design.inputs.exponents.size, scoring.design.spec.groups
+        every = np.array(self.groups) if isinstance(self.groups, tuple) else np.arange(inputs)
+        return every.reshape(groups, -1)[g]
+
+
+def _inner(scoring: Scoring, g: int, strengths: np.ndarray) -> np.ndarray:
+    """Strengths (Q,) of outputs in the user's units in those of the moments: linear in w."""
+    units = scoring.units
+    with np.errstate(over="ignore", under="ignore"):
+        return np.asarray(np.ldexp(strengths, -units.column - units.outputs[g]))
+
+
+class _Paths:
+    """The paths of one group of a convolution, output by output."""
+
+    def __init__(self, solver: Lasso, scoring: Scoring, g: int, normal: Normal) -> None:
+        self._solver, self._scoring, self._g, self._normal = solver, scoring, g, normal
+        self._members = solver.members(len(normal[0]), solver.labels(scoring, g))
+        self._ridge = float(scoring.units.from_user(np.array(solver.ridge)))
+        self._power = int(scoring.units.column)
+
+    def chosen(
+        self, q: int, folds: Sequence[tuple[Normal, HeldOut]]
+    ) -> tuple[np.ndarray, Regularization]:
+        """The kernel (P,) of one output, and what was chosen."""
+        gram, cross, squares = self._normal
+        r, power = cross[:, q], self._power + int(self._scoring.units.outputs[self._g, q])
+        if self._solver.strength is None:
+            grid = self._first(r) * np.geomspace(1, LEAST, STRENGTHS)
+        else:
+            grid = np.ldexp(np.array(self._solver.strength), -power) / 2
+        along = self._path(gram, r, float(squares[q]), grid)
+        left = squares[q] - 2 * along @ r + np.einsum("np,pr,nr->n", along, gram, along)
+        fits = self._fits(along, np.maximum(left, 0.0), grid)
+        by_fold, score, losses, scores = None, "given", np.zeros(len(grid)), np.zeros(len(grid))
+        if folds:
+            score = self._scoring.select.score  # type: ignore[union-attr]
+            each = [self._held_out(rest, held, q, grid, score) for rest, held in folds]
+            by_fold = np.stack(each)[:, :, None]
+            scores = by_fold[:, :, 0].mean(0)
+            losses = scores if score == "mse" else -scores
+        elif len(grid) > 1:
+            score = str(self._scoring.select)
+            losses = scores = CRITERIA[score](fits)[:, 0]
+        best = int(np.argmin(np.nan_to_num(losses, nan=np.inf)))
+        told = self._told(q, fits, (grid, scores, by_fold), best, score, power)
+        w = along[best]
+        if self._members is not None:
+            inner = Blocks(gram + self._ridge * np.eye(len(gram)), self._members)
+            w = inner.solve(r, float(squares[q]), float(grid[best]), w, SOLVED / 100)
+        return w, told
+
+    def _first(self, r: np.ndarray) -> float:
+        """The smallest strength that leaves no tap."""
+        if self._members is None:
+            return float(np.abs(r).max()) or 1.0
+        return max(float(np.linalg.norm(r[k]) / np.sqrt(len(k))) for k in self._members) or 1.0
+
+    def _path(self, gram: np.ndarray, r: np.ndarray, squares: float, grid: np.ndarray) -> Any:
+        """Kernels (n, P), each from the one before."""
+        gram = gram + self._ridge * np.eye(len(gram))
+        found, w = [], np.zeros(len(r))
+        blocks = None if self._members is None else Blocks(gram, self._members)
+        for strength in grid.tolist():
+            if blocks is None:
+                w, _ = lasso(gram, r, strength, w)
+            else:
+                w = blocks.solve(r, squares, strength, w, ON_PATH)
+            found.append(w)
+        return np.stack(found)
+
+    def _held_out(
+        self, rest: Normal, held: HeldOut, q: int, grid: np.ndarray, score: str
+    ) -> np.ndarray:
+        v = self._path(rest[0], rest[1][:, q], float(rest[2][q]), grid)[:, :, None]
+        if score == "correlation":
+            return held.correlations(v)[:, 0]
+        errors = held.errors(v)[:, 0]
+        return errors / held.rows if score == "mse" else 1 - errors / held.squares[0]
+
+    def _fits(self, along: np.ndarray, left: np.ndarray, grid: np.ndarray) -> Fits:
+        sizes, nuisance = self._scoring.design.sizes, self._scoring.design.nuisance
+        count = (along != 0).sum(1)[:, None].astype(float)
+        none = np.zeros((len(grid), 1))
+        return Fits(grid[:, None], count, left[:, None], none, none, sizes.rows, nuisance.count, 0)
+
+    def _told(
+        self, q: int, fits: Fits, path: tuple[Any, Any, Any], best: int, score: str, power: int
+    ) -> Regularization:
+        grid, scores, by_fold = path
+        exponents = self._scoring.units.outputs[self._g, [q]]
+        strengths = np.ldexp(2 * grid, power)[:, None]
+        freedom = fits.freedom if self._members is None else np.full(fits.freedom.shape, np.nan)
+        noise = np.ldexp(noise_variance(fits, score)[best], 2 * exponents)
+
+        def user(values: np.ndarray) -> np.ndarray:
+            return in_user_units(values, score, fits, exponents)
+
+        return Regularization(
+            self._solver.title,
+            strengths[best],
+            {},
+            freedom[best],
+            noise if self._members is None else np.full(1, np.nan),
+            score,
+            StrengthScores(
+                strengths,
+                user(scores[:, None]),
+                freedom,
+                None if by_fold is None else user(by_fold),
+            ),
+            np.array([len(grid) > 1 and best in (0, len(grid) - 1)]),
+        )

@@ -1,0 +1,62 @@
+"""A temporal response function from trials: the ridge chosen by leaving trials out, and the score.
+
+The penalty is chosen for every sensor by how well the other trials predict the one that was left
+out. The score of that choice is too good, since it was chosen for it: cross-validation of the whole
+procedure, which chooses anew without each trial, is what may be published.
+
+Run: python examples/06_trials.py
+"""
+
+import numpy as np
+from scipy.signal import lfilter
+
+import convsolve as cs
+
+RNG = np.random.default_rng(6)
+TRIALS, SAMPLES, SENSORS, LAGS = 8, 640, 4, (-5, 30)
+
+
+def recordings() -> tuple[list[np.ndarray], list[np.ndarray], np.ndarray]:
+    """An envelope for every trial, what four sensors record of the response, and that response."""
+    k = np.arange(25)
+    shape = np.exp(-k / 6) * np.sin(k / 2.5)
+    response = np.stack([shape * gain for gain in (1.0, 0.7, -0.4, 0.2)], axis=1)
+    x = [np.abs(lfilter([1], [1, -0.8], RNG.standard_normal(SAMPLES))) for _ in range(TRIALS)]
+    y = []
+    for envelope in x:
+        clean = np.stack([np.convolve(envelope, h)[:SAMPLES] for h in response.T], axis=1)
+        y.append(clean + 3 * RNG.standard_normal(clean.shape))
+    return x, y, response
+
+
+def main() -> None:
+    x, y, response = recordings()
+    problem = cs.Problem.from_lags(x, y, lags=LAGS, edges="zeros", bias=True)
+    truth = np.zeros((LAGS[1] - LAGS[0] + 1, SENSORS))
+    truth[-LAGS[0] : -LAGS[0] + len(response)] = response
+    print(problem, "\n")
+
+    select = cs.CrossValidation(folds="records", score="r2")
+    solvers = {
+        "least squares": None,
+        "ridge, trials left out": cs.Regularized(select=select),
+        "smooth, trials left out": cs.Regularized(cs.Smooth(order=2), select=select),
+    }
+    print(f"{'':24} {'held-out R² of each sensor':28} {'kernel error of each':>28}")
+    for name, solver in solvers.items():
+        fit = cs.solve(problem, solver)
+        held_out = cs.cross_validate(problem, solver).r2.mean(0)
+        error = np.linalg.norm(fit.impulse_response - truth, axis=0) / np.linalg.norm(truth, axis=0)
+        print(
+            f"{name:24} "
+            + " ".join(f"{v:6.3f}" for v in held_out)
+            + "  " + " ".join(f"{v:6.2f}" for v in error)
+        )  # fmt: skip
+    chosen = fit.regularization
+    print(f"\n{chosen.text()}")
+    print(f"score of the choice {chosen.path.scores.max(0).mean():.4f}, ", end="")
+    print(f"of the whole procedure {held_out.mean():.4f}")
+
+
+if __name__ == "__main__":
+    main()

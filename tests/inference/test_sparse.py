@@ -1,0 +1,223 @@
+"""Lasso, elastic net and group lasso: optimality from the data, and what a choice promises."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+import convsolve as cs
+from convsolve.inference.sparse import Blocks, duality_gap, lasso
+from support import dense
+from support.geometry import NAMED, Geometry
+from support.slow import some
+
+GEOMETRIES = ["bias", "groups", "stride", "ragged", "image", "wide, bias", "dilation"]
+
+
+def matrices(made: Geometry, x: list, y: list) -> list[tuple[np.ndarray, np.ndarray]]:
+    """A and y of every group, the bias projected out of both."""
+    pairs = zip(
+        dense.design_matrix(x, made.spec).astype(float),
+        dense.by_group(y, made.spec.groups).astype(float),
+        strict=True,
+    )
+    return [(dense.centred(a), dense.centred(b)) if made.bias else (a, b) for a, b in pairs]
+
+
+@pytest.mark.parametrize("ridge", [0.0, 3.0])
+@pytest.mark.parametrize("strength", [2.0, 20.0])
+@pytest.mark.parametrize("geometry", some(GEOMETRIES, "bias", "groups", "wide, bias"))
+def test_taps_are_zero_or_at_the_threshold(geometry: str, strength: float, ridge: float) -> None:
+    """2·Aᵀr − 2·ridge·w is strength·sign(w) where w is not zero, and no more elsewhere."""
+    made = NAMED[geometry]
+    x, y = made.noise()
+    problem = cs.Problem(x, y, spec=made.spec, bias=made.bias)
+    fit = cs.solve(problem, cs.Lasso(strength=strength, ridge=ridge))
+    assert fit.status == "solved"
+    assert fit.certificate <= 1e-8
+    kernel = dense.by_group(fit.kernel, made.spec.groups)
+    for (a, b), w in zip(matrices(made, x, y), kernel, strict=True):
+        pull = 2 * a.T @ (b - a @ w) - 2 * ridge * w
+        on = w != 0
+        np.testing.assert_allclose(pull[on], strength * np.sign(w[on]), rtol=1e-9)
+        assert (np.abs(pull[~on]) <= strength * (1 + 1e-9)).all()
+    assert fit.regularization.strength.tolist() == [strength] * made.outputs
+
+
+@pytest.mark.parametrize("groups", ["channels", "labels"])
+@pytest.mark.parametrize("geometry", some(["bias", "groups", "image", "stride"], "bias", "groups"))
+def test_groups_are_zero_or_at_the_threshold(geometry: str, groups: str) -> None:
+    made, strength = NAMED[geometry], 4.0
+    x, y = made.noise()
+    problem = cs.Problem(x, y, spec=made.spec, bias=made.bias)
+    labels = np.arange(made.channels) if groups == "channels" else np.zeros(made.channels, int)
+    given: Any = "channels" if groups == "channels" else tuple(labels.tolist())
+    fit = cs.solve(problem, cs.Lasso(given, strength))
+    assert fit.status == "solved"
+    kernel = dense.by_group(fit.kernel, made.spec.groups)
+    taps = int(np.prod(made.spec.kernel_size))
+    each = made.channels // made.spec.groups
+    for g, ((a, b), w) in enumerate(zip(matrices(made, x, y), kernel, strict=True)):
+        pull = 2 * a.T @ (b - a @ w)
+        own = np.tile(labels[g * each : (g + 1) * each], taps)
+        for label in np.unique(own):
+            k = own == label
+            limit = strength * np.sqrt(k.sum())
+            for q in range(w.shape[1]):
+                size = np.linalg.norm(w[k, q])
+                if size:
+                    wanted = limit * w[k, q] / size
+                    np.testing.assert_allclose(pull[k, q], wanted, atol=1e-4 * limit)
+                else:
+                    assert np.linalg.norm(pull[k, q]) <= limit * (1 + 1e-9)
+
+
+def test_the_search_of_signs_against_all_signs() -> None:
+    """Of four taps every pattern of signs is tried."""
+    rng = np.random.default_rng(0)
+    for seed in range(20):
+        a, y = rng.standard_normal((6, 4)), rng.standard_normal(6)
+        gram, cross, strength = a.T @ a, a.T @ y, float(rng.uniform(0.05, 2))
+
+        def objective(w: np.ndarray, a: Any = a, y: Any = y, strength: Any = strength) -> float:
+            return float(0.5 * ((y - a @ w) ** 2).sum() + strength * np.abs(w).sum())
+
+        best = np.inf
+        for code in range(3**4):
+            signs = np.array([code // 3**i % 3 - 1 for i in range(4)])
+            on = signs != 0
+            w = np.zeros(4)
+            w[on] = np.linalg.solve(gram[np.ix_(on, on)], cross[on] - strength * signs[on])
+            if (np.sign(w) == signs).all():
+                best = min(best, objective(w))
+        start = rng.standard_normal(4) * (seed % 2)
+        w, found = lasso(gram, cross, strength, start)
+        assert found
+        assert objective(w) == pytest.approx(best, rel=1e-12)
+
+
+def test_columns_that_are_alike_have_an_answer() -> None:
+    rng = np.random.default_rng(0)
+    a = rng.standard_normal((30, 3))
+    a, y = np.hstack([a, a]), rng.standard_normal(30)
+    w, found = lasso(a.T @ a, a.T @ y, 0.5, np.zeros(6))
+    assert found
+    pull = a.T @ (y - a @ w)
+    assert np.abs(pull).max() <= 0.5 * (1 + 1e-9)
+
+
+def test_the_gap_bounds_the_distance_from_the_best_objective() -> None:
+    rng = np.random.default_rng(3)
+    a, y = rng.standard_normal((40, 8)), rng.standard_normal((40, 1))
+    gram, cross, strength = a.T @ a, a.T @ y, np.array([3.0])
+    best, _ = lasso(gram, cross[:, 0], 3.0, np.zeros(8))
+
+    def objective(w: np.ndarray) -> float:
+        return float(0.5 * ((y[:, 0] - a @ w) ** 2).sum() + 3 * np.abs(w).sum())
+
+    for off in (0.0, 1e-8, 1e-4, 1e-1):
+        w = (best + off * rng.standard_normal(8))[:, None]
+        r = y - a @ w
+        (gap,) = duality_gap(w, a.T @ r, (r**2).sum(0), strength, 0.0, None)
+        true = objective(w[:, 0]) - objective(best)
+        assert true <= gap * objective(w[:, 0]) * (1 + 1e-9) + 1e-14
+        assert gap <= 10 * off + 1e-14
+    halves = [np.arange(4), np.arange(4, 8)]
+    blocks = Blocks(gram, halves)
+    w = blocks.solve(cross[:, 0], float((y**2).sum()), 1.0, np.zeros(8), 1e-12)
+    r = y - a @ w[:, None]
+    gap = duality_gap(w[:, None], a.T @ r, (r**2).sum(0), np.array([1.0]), 0.0, halves)
+    assert 0 <= gap[0] <= 1e-11
+
+
+def recordings(channels: int = 4) -> tuple[list, list, np.ndarray]:
+    """Two channels of a few taps each, and the rest silent."""
+    rng = np.random.default_rng(5)
+    w = np.zeros((20, channels, 1))
+    w[3, 0], w[4, 0], w[10, 1] = 1.0, -0.7, 0.8
+    x = [rng.standard_normal((150, channels)) for _ in range(3)]
+    y = [cs.convolve(np.pad(a, ((19, 0), (0, 0))), w, cs.ConvSpec(20)) for a in x]
+    return x, [b + 0.5 * rng.standard_normal(b.shape) for b in y], w
+
+
+@pytest.mark.parametrize("select", ["bic", "aicc", None, cs.CrossValidation(4, "r2")], ids=str)
+def test_the_choice_finds_the_taps_that_are_there(select: Any) -> None:
+    x, y, w = recordings()
+    problem = cs.Problem.from_lags(x, y, lags=(0, 19), edges="zeros", bias=True)
+    fit = cs.solve(problem, cs.Lasso(select=select))
+    found = fit.regularization
+    assert fit.ok
+    assert fit.kernel[w != 0].all()
+    assert (fit.kernel != 0).sum() == found.degrees_of_freedom[0] < 45
+    assert not found.at_edge.any()
+    assert found.criterion == ("bic" if select == "bic" else "aicc" if select == "aicc" else
+                               "mse" if select is None else "r2")  # fmt: skip
+    assert (np.diff(found.path.strengths[:, 0]) < 0).all()
+    text = str(fit)
+    assert "relative duality gap" in text
+    assert "lasso, strength" in text
+
+
+def test_scores_of_folds_are_those_of_refits() -> None:
+    x, y, _ = recordings()
+    problem = cs.Problem.from_lags(x, y, lags=(0, 19), edges="zeros", bias=True)
+    grid = [100.0, 20.0, 5.0]
+    found = cs.solve(problem, cs.Lasso(strength=grid)).regularization
+    for i in range(3):
+        rest = [j for j in range(3) if j != i]
+        train = cs.Problem.from_lags(
+            [x[j] for j in rest], [y[j] for j in rest], lags=(0, 19), edges="zeros", bias=True
+        )
+        for k, strength in enumerate(grid):
+            fit = cs.solve(train, cs.Lasso(strength=strength))
+            wanted = np.mean(fit.residuals(x[i], y[i]) ** 2)
+            assert found.path.by_fold[i, k, 0] == pytest.approx(wanted, rel=1e-9)
+
+
+def test_groups_drop_the_channels_that_say_nothing() -> None:
+    x, y, _ = recordings(8)
+    problem = cs.Problem.from_lags(x, y, lags=(0, 19), edges="zeros", bias=True)
+    fit = cs.solve(problem, cs.Lasso("channels"))
+    size = np.linalg.norm(fit.kernel[:, :, 0], axis=0)
+    assert size[:2].min() > 5 * size[2:].max()
+    assert fit.ok
+
+
+def test_units_change_nothing_but_the_strength() -> None:
+    x, y, _ = recordings()
+    problem = cs.Problem.from_lags(x, y, lags=(0, 19), edges="zeros")
+    scaled = cs.Problem.from_lags(
+        [a * 2.0**20 for a in x], [b * 2.0**-9 for b in y], lags=(0, 19), edges="zeros"
+    )
+    one, other = (cs.solve(p, cs.Lasso(select="bic")) for p in (problem, scaled))
+    np.testing.assert_array_equal(other.kernel * 2.0**29, one.kernel)
+    np.testing.assert_array_equal(
+        other.regularization.strength, one.regularization.strength * 2.0**11
+    )
+
+
+@pytest.mark.parametrize(
+    ("make", "error", "match"),
+    [
+        (lambda: cs.Lasso("taps"), ValueError, "groups='taps' is unknown"),
+        (lambda: cs.Lasso(3), TypeError, "groups must be 'channels' or labels"),
+        (lambda: cs.Lasso(strength=0), ValueError, "strength must be positive and finite"),
+        (lambda: cs.Lasso(strength=[[1.0]]), TypeError, "strength must be a number or a list"),
+        (lambda: cs.Lasso(strength="x"), TypeError, "strength must be a number or a list"),
+        (lambda: cs.Lasso(ridge=-1), ValueError, "ridge must be finite and not negative"),
+        (lambda: cs.Lasso(select="gcv"), ValueError, "select='gcv' is unknown"),
+        (lambda: cs.Lasso("channels", select="bic"), ValueError, "counts taps, which groups"),
+    ],
+)
+def test_bad_arguments(make: Any, error: type[Exception], match: str) -> None:
+    with pytest.raises(error, match=match):
+        make()
+
+
+def test_labels_must_fit_the_channels() -> None:
+    x, y, _ = recordings()
+    problem = cs.Problem.from_lags(x, y, lags=(0, 19))
+    with pytest.raises(cs.SolveError, match="groups has 2 labels, x has 4 channels"):
+        cs.solve(problem, cs.Lasso((0, 1)))
