@@ -95,7 +95,7 @@ def solve(
         raw, seconds = _run(solver, analysis, progress)
         # After Ctrl-C nobody waits for the rank of a large matrix.
         many_fit = raw.status != "interrupted" and not (
-            raw.evidence or _determined(analysis, report, raw)
+            raw.evidence or report.unique_with(raw.strength, raw.penalty)
         )
         if many_fit and strict:
             raise _refusal(report)
@@ -169,18 +169,6 @@ def _run(solver: Solver, analysis: Analysis, progress: Progress | None) -> tuple
     raw = solver.run(analysis, progress)
     took = time.perf_counter() - begun
     return raw, max(took - (clock.total - shared), 0.0)
-
-
-def _determined(analysis: Analysis, report: Identifiability, raw: Raw) -> bool:
-    """Whether the data, or else the penalty, leave one kernel only."""
-    if raw.strength:
-        system = analysis.system(raw.penalty, raw.strength)
-        if system.ridge_certifies:
-            return True
-        factors = [system.factor(g) for g in range(analysis.design.sizes.groups)]
-        if all(f is not None and f.full_rank for f in factors):
-            return True
-    return report.unique
 
 
 def _certify(analysis: Analysis, raw: Raw) -> Certificate:

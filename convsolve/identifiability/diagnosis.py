@@ -335,13 +335,38 @@ class Diagnosis:
             if self.unique:
                 return np.ones(self.problem.kernel_shape)
             return self._kernel_shaped([f.resolution for f in self._factors])
-        system, kept = self._analysis.system(penalty, ridge), []
+        system, kept = self._penalized(ridge, penalty), []
         for group in range(self.groups):
             factor = system.factor(group)
             if factor is None or not factor.full_rank:
                 raise ValueError(self._no_resolution(ridge))
             kept.append(system.resolution(group, factor))
         return np.clip(self._kernel_shaped(kept), 0.0, 1.0)
+
+    @on_blas_threads
+    def unique_with(self, ridge: float, penalty: Penalty = RIDGE) -> bool:
+        """Whether data and penalty leave one kernel only, [A; √ridge·K^½] being of full rank: what
+        the data alone do not decide, a ridge always does if it is above rounding, and `Smooth`
+        unless it lies in what differences leave free.
+
+        Raises:
+            TypeError, ValueError: ``ridge`` is not a finite number, or negative; a penalty that
+                does not fit, or leaves something to be chosen.
+        """
+        if not (ridge := number(ridge, "ridge", included=True)):
+            return self.unique
+        system = self._penalized(ridge, penalty)
+        if system.ridge_certifies:
+            return True
+        factors = [system.factor(group) for group in range(self.groups)]
+        return all(f is not None and f.full_rank for f in factors) or self.unique
+
+    def _penalized(self, ridge: float, penalty: Penalty) -> System:
+        problem = self.problem
+        penalty.check(problem.spec.kernel_size, problem.in_channels)
+        if penalty.open:
+            raise ValueError(f"{' and '.join(penalty.open)} of the penalty is None; give a number")
+        return self._analysis.system(penalty, ridge)
 
     def _no_resolution(self, ridge: float) -> str:
         sizes = self._analysis.design.sizes

@@ -169,16 +169,44 @@ def test_resolution_is_the_diagonal_of_its_matrix(name: str, geometry: str, rout
         np.testing.assert_allclose(shown[:, 0], wanted, rtol=1e-9, atol=1e-12)
 
 
+@pytest.mark.parametrize("name", PENALTIES)
+def test_what_a_penalty_decides(name: str) -> None:
+    """Fewer rows than taps: all but what it leaves free."""
+    x, y = np.random.default_rng(0).standard_normal((2, 12))
+    problem = cs.Problem(x, y[:5], kernel_size=8)
+    report = cs.identify(problem)
+    assert not report.unique
+    assert not report.unique_with(0.0)
+    assert report.unique_with(1.0, penalty_for(name, problem))
+    flat = cs.identify(cs.Problem(np.tile([1.0, 2.0, -3.0], 20), kernel_size=3))
+    penalty = penalty_for(name, flat.problem)
+    # Three taps alike are what x does not show, and differences do not see.
+    assert flat.unique_with(1.0, penalty) == (
+        name not in ("first differences", "second differences")
+    )
+
+
+def test_what_does_not_fit_is_refused_by_reports_too() -> None:
+    report = cs.identify(cs.Problem(np.ones(9), kernel_size=3))
+    with pytest.raises(ValueError, match="has 7 columns, a channel 3 taps"):
+        report.unique_with(1.0, cs.Tikhonov(np.eye(7)))
+    with pytest.raises(ValueError, match="alpha of the penalty is None"):
+        report.resolution(1.0, cs.StableSpline())
+    with pytest.raises(ValueError, match="ridge must be finite and not negative"):
+        report.unique_with(-1.0)
+
+
 TRACED = ["bias", "groups", "stride", "image", "wide", "wide, bias"]
 
 
 @pytest.mark.usefixtures("double")
 @pytest.mark.parametrize("solver", some(["svd", "qr", "normal"], "normal"))
 @pytest.mark.parametrize("geometry", some(TRACED, "wide, bias"))
-def test_under_jit_it_is_the_same_answer(geometry: str, solver: str) -> None:
-    """Smooth; a ridge is that of all other tests of `fit_kernel`."""
-    made, penalty, ridge = NAMED[geometry], Smooth(order=1), 3.0
+@pytest.mark.parametrize("name", some(PENALTIES, "first differences"))
+def test_under_jit_it_is_the_same_answer(name: str, geometry: str, solver: str) -> None:
+    made, ridge = NAMED[geometry], 3.0
     x, y = made.noise()
+    penalty = penalty_for(name, cs.Problem(x, y, spec=made.spec))
     solver = SOLVERS[solver](ridge, penalty)
     found, _ = cs.fit_kernel(x, y, made.spec, solver, bias=made.bias)
     kernel = dense.by_group(np.asarray(found), made.spec.groups)
