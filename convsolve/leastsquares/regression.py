@@ -217,8 +217,9 @@ class Regression:
             return np.ldexp(shifted + rest, self.y_exponents).reshape(-1)
 
     def from_user(self, kernel: np.ndarray) -> np.ndarray:
-        """The inverse of `to_user` for a kernel, where a penalty has no coordinates of its own."""
-        assert self.system.basis is None
+        """The inverse of `to_user` for a kernel; where a penalty has coordinates of its own, for
+        these, laid out as a kernel.
+        """
         columns = to_columns(kernel.astype(np.float64), self.shape[0])
         return np.ldexp(columns, self.scaling.exponents[:, :, None] - self.y_exponents[:, None, :])
 

@@ -90,6 +90,13 @@ class System:
             return self.operator.moments(self.design.targets)
 
     @property
+    def coordinate_shape(self) -> tuple[int, ...]:
+        """How many coordinates there are along each axis of a kernel."""
+        if self.basis is None:
+            return self.design.spec.kernel_size
+        return tuple(m.shape[1] for m in self.basis.matrices)
+
+    @property
     def ridge_certifies(self) -> bool:
         """Whether the ridge alone makes [A; √ridge I] of full numerical rank."""
         scaling = self.scaling

@@ -14,16 +14,24 @@ from ..errors import SolveError
 from ..interrupts import interruptible
 from ..lazy_jax import import_whole, is_jax_array, is_tracer
 from ..leastsquares.analysis import Analysis
-from ..leastsquares.penalty import RIDGE
+from ..leastsquares.penalty import RIDGE, Penalty
 from ..leastsquares.regression import Regression
-from ..operators.layout import to_kernel
+from ..leastsquares.system import System
+from ..operators.layout import to_columns, to_kernel
 from ..operators.windows import normal_form
 from ..problem.checks import choice, integer, number
 from ..problem.records import numeric
 from ..problem.sizes import Sizes
 from ..problem.spec import ConvSpec
 from ..text import shown
-from .base import Progress, Raw, Solver, Trace, traceable
+from .base import (
+    Progress,
+    Raw,
+    Solver,
+    Trace,
+    check_penalty,
+    traceable,
+)
 
 if TYPE_CHECKING:
     from .descent_kernels import Loss, Measured, Rows, Stack
@@ -62,6 +70,10 @@ class GradientDescent(Solver):
             float64, and brought to P + 2 rows of the same loss. The iterates are the same to
             rounding, and a step costs O(P²·Cout) however long the data, after O(P³) once. Under
             `fit_kernel` the rows come from a QR, for which the design matrix must fit in memory.
+        ridge, penalty: ridge·wᵀK w is added to the sum of squares, from moments, which descent then
+            knows like the data. In coordinates w = T z, in which the penalty is ridge·‖z‖²: those
+            are what the start and the optimizer see. Not under `fit_kernel`. Stopped early,
+            descent without a penalty resembles a ridge that falls with the steps.
 
     Status "solved" is decided anew from the data, per output and with A equilibrated: for MSE and
     Huber ‖Aᵀr‖ ≤ tol·‖A‖‖r‖ or ‖r‖ ≤ tol·(‖A‖‖w‖ + ‖y‖), for MAE and callables ‖r‖₁ ≤ tol·‖y‖₁.
@@ -92,6 +104,8 @@ class GradientDescent(Solver):
     tol: Any = 1e-6
     huber_delta: Any = 1.0
     via: str = "convolution"
+    ridge: Any = 0.0
+    penalty: Penalty = RIDGE
 
     def __post_init__(self) -> None:
         put = partial(object.__setattr__, self)
@@ -108,6 +122,10 @@ class GradientDescent(Solver):
                 put(name, number(getattr(self, name), name))
         if not (isinstance(self.init, str) or is_tracer(self.init)):
             put("init", numeric(self.init, "init"))
+        put("ridge", number(self.ridge, "ridge", included=True))
+        check_penalty(self.penalty)
+        if self.via == "convolution" and self.ridge:
+            raise ValueError("a ridge is known to moments only; use via='moments'")
 
     def _check_words(self) -> None:
         """Of what is no number: the optimizer, the loss, the way and the start."""
@@ -194,7 +212,13 @@ class GradientDescent(Solver):
 
         design, targets = analysis.design, analysis.targets
         assert targets is not None
-        regression = analysis.regression(RIDGE, 0.0)
+        ridge = float(self.ridge)
+        regression = analysis.regression(self.penalty, ridge)
+        if regression.system.basis is not None and not isinstance(self.init, str):
+            raise SolveError(
+                f"under {self.penalty.title} descent starts in coordinates of its own, where no "
+                "kernel can be given; use init='zeros' or 'glorot_uniform'"
+            )
         data: Stack | Rows
         if self.via == "moments":
             data = Rows.of(regression, design.dtype)
@@ -207,17 +231,23 @@ class GradientDescent(Solver):
             status = "interrupted"
         best = run.look.measured.best
         w, b = jax.device_get(run.look.params)
+        system, certificate = regression.system, None
+        if system.basis is not None:
+            certificate = regression.certify(regression.from_user(w[best]))
         return Raw(
-            w[best],
+            _kernel(system, w[best]),
             b[best],
+            self.penalty,
+            ridge,
             status=status,
+            certificate=certificate,
             stats={
                 "steps": run.look.step,
                 "loss": float(run.look.measured.loss[best, 0]),
                 "compile_seconds": run.compile_seconds,
                 "run_seconds": run.run_seconds,
             },
-            trace=_trace(run.looks, best),
+            trace=_trace(system, run.looks, best),
         )
 
     def solved(self, found: Measured, a_norm: np.ndarray, y_norms: Any) -> bool:
@@ -243,6 +273,8 @@ class GradientDescent(Solver):
 
         from .descent_kernels import Rows, Stack, advance
 
+        if self.ridge:
+            raise TypeError(f"{self.name} with a ridge runs on the host only; use NormalEquations")
         rows = y.reshape(-1, y.shape[-1])
         shape = (*spec.kernel_size, x.shape[-1] // spec.groups, y.shape[-1])
         if misfit := self._misfit(shape, rows.shape[0]):
@@ -306,7 +338,8 @@ class _Run:
 
         self._solver, self._regression, self._progress = solver, regression, progress
         self._y, design = data.y, regression.system.design
-        self._shape, self._dtype = design.kernel_shape, design.dtype
+        taps = regression.system.coordinate_shape
+        self._shape, self._dtype = (*taps, *design.kernel_shape[-2:]), design.dtype
         rows, scaling = design.sizes.rows, regression.scaling
         bias = design.nuisance.constant
         # Norms are those of the data's rows, which fewer rows of the same mean fall short of.
@@ -315,9 +348,7 @@ class _Run:
         self._y_norms = self._sizes_of_y(weight, bias)
         limit = np.finfo(design.dtype).maxexp - 2
         units = np.ldexp(weight, np.clip(scaling.exponents, -limit, limit))
-        scale = to_kernel(
-            np.repeat(units[:, :, None], design.sizes.outputs, axis=2), design.spec.kernel_size
-        )
+        scale = to_kernel(np.repeat(units[:, :, None], design.sizes.outputs, axis=2), taps)
         delta = np.asarray(solver.huber_delta, design.dtype)
         self._fixed: Any = (data, scale.astype(design.dtype), delta)
         kinds = ((np.shape(leaf), str(leaf.dtype)) for leaf in jax.tree.leaves(self._fixed))
@@ -442,9 +473,18 @@ def _stalled(looks: list[_Look]) -> bool:
     return bool(after > before - STILL_FALLING * abs(before))
 
 
-def _trace(looks: list[_Look], best: int) -> Trace:
+def _kernel(system: System, w: Any) -> np.ndarray:
+    """T z as a kernel, of what a descent found."""
+    w = np.asarray(w)
+    if system.basis is None:
+        return w
+    columns = system.basis.expand(to_columns(w, system.operator.groups))
+    return to_kernel(columns, system.design.spec.kernel_size)
+
+
+def _trace(system: System, looks: list[_Look], best: int) -> Trace:
     return Trace(
         np.array([look.step for look in looks]),
         np.array([look.measured.loss[best, 0] for look in looks]),
-        {k.step: np.asarray(k.params[0][best]) for k in looks if k.params is not None},
+        {k.step: _kernel(system, k.params[0][best]) for k in looks if k.params is not None},
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 import scipy.linalg
 
@@ -167,6 +168,40 @@ def test_resolution_is_the_diagonal_of_its_matrix(name: str, geometry: str, rout
         a = rows[: made.rows]
         wanted = np.diag(np.linalg.solve(rows.T @ rows, a.T @ a))
         np.testing.assert_allclose(shown[:, 0], wanted, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("geometry", some(["bias", "groups", "image"], "groups"))
+@pytest.mark.parametrize("name", some(PENALTIES, "tc"))
+def test_descent_ends_at_the_penalized_answer(name: str, geometry: str) -> None:
+    made = NAMED[geometry]
+    x, y = made.noise()
+    problem = cs.Problem(x, y, spec=made.spec, bias=made.bias)
+    penalty = penalty_for(name, problem)
+    exact = cs.solve(problem, cs.LeastSquares("qr", 3.0, penalty))
+    descent = cs.GradientDescent(
+        optax.lbfgs(), via="moments", ridge=3.0, penalty=penalty, steps=2000, init="zeros"
+    )
+    fit = cs.solve(problem, descent)
+    assert fit.status == "solved"
+    assert fit.stats["penalty"] == {"kind": penalty.title, "strength": 3.0}
+    # Of a condition of some thousands, at a tolerance of 1e-6.
+    np.testing.assert_allclose(fit.kernel, exact.kernel, atol=1e-3 * np.abs(exact.kernel).max())
+    np.testing.assert_allclose(fit.bias, exact.bias, atol=1e-3)
+    assert fit.trace.kernels[0].shape == fit.kernel.shape
+
+
+def test_descent_takes_a_penalty_from_moments_only() -> None:
+    with pytest.raises(ValueError, match="a ridge is known to moments only"):
+        cs.GradientDescent(ridge=1.0)
+    x, y = NAMED["stride"].noise()
+    problem = cs.Problem(x, y, spec=NAMED["stride"].spec)
+    given = cs.GradientDescent(
+        via="moments", ridge=1.0, penalty=Smooth(order=1), init=np.zeros((7, 2, 1))
+    )
+    with pytest.raises(cs.SolveError, match="under first differences descent starts in coord"):
+        cs.solve(problem, given)
+    with pytest.raises(TypeError, match="with a ridge runs on the host only"):
+        cs.fit_kernel(x, y, problem.spec, cs.GradientDescent(via="moments", ridge=1.0))
 
 
 @pytest.mark.parametrize("name", PENALTIES)
