@@ -43,7 +43,8 @@ class HeldOutScores(NamedTuple):
             ("R²", self.r2),
             ("correlation", self.correlation),
         ):
-            mean, spread = values.mean(0), values.std(0, ddof=1)
+            with np.errstate(over="ignore", invalid="ignore"):
+                mean, spread = values.mean(0), values.std(0, ddof=1)
             pairs = list(zip(mean, spread, strict=True))[:MAX_OUTPUTS]
             words = ", ".join(f"{m:.4g} ± {s:.2g}" for m, s in pairs)
             lines.append(line(label, words + (", …" if len(mean) > MAX_OUTPUTS else ""), 13))

@@ -23,8 +23,8 @@ class LagChoice(NamedTuple):
         criterion: "bic", "aicc", or "mse", "r2" or "correlation" of held-out rows.
         all_lags: (taps,) those that there were to choose from, ascending.
         scores: (taps, taps) of the window from the i-th to the j-th of them, NaN where j < i; of
-            bic and aicc summed over outputs, of held-out rows averaged over outputs and folds. Its
-            first row is that of every length from the first lag on.
+            bic and aicc summed over the outputs that vary, of held-out rows averaged over these and
+            folds. Its first row is that of every length from the first lag on.
     """
 
     lags: tuple[int, int]
@@ -74,6 +74,10 @@ def choose_lags(
     if isinstance(select, CrossValidation):
         scores, criterion = window_errors(analysis, select).mean((0, -1)), select.score
         losses = scores if criterion == "mse" else -scores
+        if criterion == "mse":
+            unit = 2 * int(analysis.design.moments.out_exponents.max())
+            with np.errstate(over="ignore", under="ignore"):
+                scores = np.ldexp(scores, unit)
     else:
         scores, criterion = _information(analysis, select), select
         losses = scores
@@ -102,10 +106,11 @@ def _information(analysis: Any, select: str) -> np.ndarray:
     channels = design.sizes.columns // taps
     # The taps of the window, the bias and the noise variance.
     k = (i - i[:, None] + 1.0) * channels + design.nuisance.count + 1
+    squares, exponents = window_squares(analysis)
     with np.errstate(divide="ignore", invalid="ignore"):
-        fit = n * np.log(window_squares(analysis) / n).sum(-1)
+        fit = n * (np.log(squares / n) + 2 * exponents * np.log(2)).sum(-1)
         if select == "bic":
             penalty = k * np.log(n)
         else:
             penalty = np.where(n - k - 1 > 0, 2 * k + 2 * k * (k + 1) / (n - k - 1), np.inf)
-    return np.asarray(fit + penalty * analysis.targets.exponents.size)
+    return np.asarray(fit + penalty * len(exponents))

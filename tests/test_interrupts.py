@@ -241,7 +241,7 @@ def test_nobody_waits_for_the_evidence_of_a_rank(monkeypatch: pytest.MonkeyPatch
         add(self, *args)
 
     monkeypatch.setattr(conjugate_gradient.Evidence, "add", pressed)
-    monkeypatch.setattr(api, "_determined", None)
+    monkeypatch.setattr(cs.Identifiability, "unique_with", None)
     fit = cs.solve(PROBLEM, cs.ConjugateGradient())
     assert fit.status == "interrupted"
     assert len(added) == 1

@@ -11,9 +11,14 @@ from ..linalg.threads import one_blas_thread
 from .regularization import Regularization, joined, of_outputs
 from .scorers import Scoring
 from .selection import choose_strengths
+from .strength_path import ROUNDING
 
 # The logarithm of a strength may move so far from its start, in either direction.
 REACH = 25.0
+# Bands of less than this share of the power of another have a start of their own; none has less.
+SIMILAR, TINY = 0.1, 1e-30
+# What a step is worth that leaves the numbers.
+LOST = 1e300
 # Steps of L-BFGS-B for one output, and the norm of a gradient that ends it.
 MOST_STEPS, FLAT = 200, 1e-6
 
@@ -35,8 +40,12 @@ def choose_bands(
         start = choose_strengths(plain[g], None).strengths
         band = np.tile(bands[g], len(gram) // bands.shape[1])
         left = plain[g].path.rows - plain[g].path.nuisance
+        names, band = np.unique(band, return_inverse=True)
         for q in range(len(squares)):
-            strengths, edge = _best(gram, cross[:, q], float(squares[q]), band, left, start[q])
+            strengths, edge = np.full(len(ridge.labels), start[q]), True
+            if plain[g].varies[q]:
+                given = cross[:, q], float(squares[q]), band, left
+                strengths[names], edge = _best(gram, *given, start[q])
             mean = float(np.exp(np.log(strengths).mean()))
             penalty = replace(ridge, weights=tuple((strengths / mean).tolist()))
             scorer = scoring.scorers(penalty)[g].only(np.array([q]))
@@ -55,22 +64,32 @@ def _best(
     """Strengths (bands,) for one output, and whether one ended at its bound.
 
     In t = −log λ_b, with D = diag(exp(t/2)), B = I + D G D, z = B⁻¹ D r and S = y² − rᵀ D z, the
-    least of rows·log S + log det B, whose derivative is Σ_b(1 − (B⁻¹)_jj) − rows/S·Σ_b z².
+    least of rows·log S + log det B, whose derivative is Σ_b(1 − (B⁻¹)_jj) − rows/S·Σ_b z². From
+    equal strengths, and from such that are to each other as the power of their bands.
     """
     from scipy.optimize import minimize
 
-    begin, bands = -np.log(start), int(band.max()) + 1
+    power = np.bincount(band, np.diagonal(gram)) / np.bincount(band)
+    largest = power.max() or 1.0
+    even = np.full(len(power), -np.log(start))
+    found = []
     with one_blas_thread():
-        result = minimize(
-            _loss,
-            np.full(bands, begin),
-            args=(gram, r, squares, band, rows),
-            jac=True,
-            method="L-BFGS-B",
-            bounds=[(begin - REACH, begin + REACH)] * bands,
-            options={"maxiter": MOST_STEPS, "gtol": FLAT * rows},
-        )
-    return np.exp(-result.x), bool((np.abs(result.x - begin) > REACH * (1 - 1e-6)).any())
+        for begin in (even, even - np.log(np.maximum(power / largest, TINY))):
+            result = minimize(
+                _loss,
+                begin,
+                args=(gram, r, squares, band, rows),
+                jac=True,
+                method="L-BFGS-B",
+                bounds=[(t - REACH, t + REACH) for t in begin],
+                options={"maxiter": MOST_STEPS, "gtol": FLAT * rows},
+            )
+            edge = bool((np.abs(result.x - begin) > REACH * (1 - 1e-6)).any())
+            found.append((float(result.fun), result.x, edge))
+            if power.min() > SIMILAR * largest:
+                break  # one start is as good as the other
+    _, t, edge = min(found, key=lambda each: each[0])
+    return np.exp(-t), edge
 
 
 def _loss(
@@ -81,9 +100,11 @@ def _loss(
     d = np.exp(t / 2)[band]
     b = gram * np.outer(d, d)
     b.flat[:: len(b) + 1] += 1.0
-    factor, _ = dpotrf(b, lower=1, overwrite_a=1)
+    factor, failed = dpotrf(b, lower=1, overwrite_a=1)
+    if failed:  # strengths so small that rounding is all of it
+        return LOST, np.zeros(len(t))
     z = dpotrs(factor, d * r, lower=1)[0]
-    s = squares - float((d * r) @ z)
+    s = max(squares - float((d * r) @ z), ROUNDING * squares)
     loss = rows * np.log(s) + 2 * np.log(np.diagonal(factor)).sum()
     inverse = np.diagonal(dpotri(factor, lower=1)[0])
     by_column = (1 - inverse) - rows / s * z**2

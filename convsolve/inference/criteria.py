@@ -17,8 +17,8 @@ def gcv(fits: Fits) -> np.ndarray:
     Source: G. H. Golub, M. Heath and G. Wahba, Technometrics 21 (1979) 215.
     """
     with np.errstate(divide="ignore", invalid="ignore"):
-        left = np.maximum(fits.left - fits.freedom, 0.0)
-        return np.log((fits.rows - fits.nuisance) * fits.squares) - 2 * np.log(left)
+        squares = (fits.rows - fits.nuisance) * fits.squares
+        return np.asarray(np.log(squares) - 2 * np.log(fits.spare))
 
 
 def evidence(fits: Fits) -> np.ndarray:
@@ -30,7 +30,7 @@ def evidence(fits: Fits) -> np.ndarray:
     Source: T. Chen, H. Ohlsson and L. Ljung, Automatica 48 (2012) 1525, equation 52.
     """
     m, s = fits.left, fits.penalized_squares
-    with np.errstate(divide="ignore"):
+    with np.errstate(divide="ignore", invalid="ignore"):
         return m * np.log(2 * np.pi * s / m) + m + fits.log_determinant
 
 
@@ -80,8 +80,7 @@ def in_user_units(scores: np.ndarray, select: str, fits: Fits, exponents: np.nda
 
 def noise_variance(fits: Fits, criterion: str) -> np.ndarray:
     """Of y (n, Q): RSS over the rows that are left, or S/m where the evidence says so."""
-    if criterion == "evidence":
-        return fits.penalized_squares / fits.left
-    left = np.maximum(fits.left - fits.freedom, 0.0)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return np.where(left > 0, fits.squares / left, np.nan)
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        if criterion == "evidence":
+            return np.asarray(fits.penalized_squares / fits.left)
+        return np.where(fits.spare > 0, fits.squares / fits.spare, np.nan)

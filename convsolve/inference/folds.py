@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
 
 import numpy as np
 
 from ..leastsquares.design import Design
+from ..linalg.rank import EPS
 from ..operators.moments import Moments
 from ..operators.windows import normal_form
 from ..problem.checks import choice, integer
@@ -53,6 +54,10 @@ class CrossValidation:
                     f"folds lists {count(len(parts), 'fold')}; at least two are needed"
                 )
             object.__setattr__(self, "folds", parts)
+        elif self.folds is None or isinstance(self.folds, CrossValidation):
+            raise TypeError(
+                f"folds must be 'records', a number or a list of arrays, got {shown(self.folds)}"
+            )
         else:
             object.__setattr__(self, "folds", integer(self.folds, "folds", 2))
 
@@ -157,6 +162,44 @@ def training(folds: Sequence[Moments], always: Moments | None) -> list[Moments]:
         before = before + fold
     found.append(before)
     return found if always is None else [always + each for each in found]
+
+
+def varying(moments: Moments, centred: bool) -> np.ndarray:
+    """Which outputs (G, Q) are more than rounding, their mean taken off if ``centred``."""
+    shift = moments.out_shift
+    plain = moments.out_squares + shift * (2 * moments.out_sums + moments.n * shift)
+    squares = moments.centred_squares if centred else moments.out_squares
+    return np.asarray(squares > (8 * EPS) ** 2 * plain)
+
+
+def without_constants(moments: Moments, like: Moments) -> Moments:
+    """Moments whose columns are zero where those of ``like`` are a constant but for rounding, which
+    a bias takes up: what is left of them would be taken for data.
+    """
+    squares = np.einsum("gpp->gp", like.gram)
+    plain = squares + like.shift * (2 * like.sums + like.n * like.shift)
+    centred = squares - like.sums**2 / like.n
+    live = centred > (8 * EPS) ** 2 * plain
+    if live.all():
+        return moments
+    return replace(
+        moments,
+        gram=moments.gram * live[:, :, None] * live[:, None],
+        rhs=moments.rhs * live[:, :, None],
+        sums=moments.sums * live,
+    )
+
+
+def check_varying(folds: Sequence[Moments], varies: np.ndarray, score: str) -> None:
+    """Raise a ValueError where a fold has no such score, since its y does not vary."""
+    if score == "mse":
+        return
+    for i, fold in enumerate(folds):
+        if (varies & ~varying(fold, centred=True)).any():
+            raise ValueError(
+                f"fold {i} has no {score}, since its y does not vary; use score='mse', or folds "
+                "that put its rows to others"
+            )
 
 
 class HeldOut:

@@ -99,13 +99,20 @@ def choose_by_krylov(
             f"a strength for {system.operator.columns} unknowns is chosen for one group and a "
             "penalty that leaves nothing free; give a strength"
         )
+    outputs = analysis.design.kernel_shape[-1]
     if strength is None:
         largest = float(np.ldexp(system.operator.column_norms, system.operator.exponents).max())
-        grid = largest**2 * np.logspace(LEAST, MOST, int(2 * (MOST - LEAST)) + 1)
+        grid = (largest or 1.0) ** 2 * np.logspace(LEAST, MOST, int(2 * (MOST - LEAST)) + 1)
     elif strength.ndim == 2 and strength.shape[1] > 1:
         raise ValueError(f"strength has shape {strength.shape}; of so many unknowns give one grid")
+    elif strength.ndim == 1 and len(strength) == outputs > 1:
+        raise ValueError(
+            f"strength has {outputs} numbers, as many as there are outputs: shape ({outputs}, 1) "
+            "says that all choose from them"
+        )
     else:
         grid = np.sort(strength.reshape(-1))
+    check_varying_rows(analysis, select)
     by_fold = held_out_scores(analysis, penalty, grid, select)
     scores = by_fold.mean(0)
     losses = np.nan_to_num(scores if select.score == "mse" else -scores, nan=np.inf)
@@ -121,11 +128,26 @@ def choose_by_krylov(
         {},
         unknown[0],
         unknown[0],
-        select.score,
+        select.score if len(grid) > 1 else "given",
         StrengthScores(np.tile(grid[:, None], len(best)), scores, unknown, by_fold),
         edge & (len(grid) > 1),
     )
     return told, [(penalty, value) for value in grid[best].tolist()]
+
+
+def check_varying_rows(analysis: Analysis, select: CrossValidation) -> None:
+    """Raise a ValueError where y of a fold does not vary, and the score takes that it does."""
+    assert analysis.targets is not None
+    if select.score == "mse":
+        return
+    y = analysis.targets.records
+    parts, _ = select.spans(analysis.design.inputs.kept.lengths)
+    for i, part in enumerate(parts):
+        rows = np.concatenate([y[j][a:b].reshape(-1, y[j].shape[-1]) for j, a, b in part])
+        if (np.ptp(rows, axis=0) == 0).any():
+            raise ValueError(
+                f"fold {i} has no {select.score}, since its y does not vary; use score='mse'"
+            )
 
 
 def held_out_scores(

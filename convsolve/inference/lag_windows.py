@@ -12,10 +12,10 @@ from ..leastsquares.penalty import RIDGE
 from ..leastsquares.regression import QR_STEPS, Regression
 from ..linalg.factor import Factor
 from ..linalg.qr import tree_qr, with_rows
-from ..linalg.rank import EPS
 from ..linalg.threads import one_blas_thread
 from ..operators.moments import Moments
-from .folds import CrossValidation, fold_moments, training
+from .folds import CrossValidation, check_varying, fold_moments, training, varying
+from .strength_path import ROUNDING
 
 UNDETERMINED = (
     "the data do not determine all of the lags, so that no window of them has an answer of its "
@@ -23,9 +23,17 @@ UNDETERMINED = (
     "Regularized(StableSpline())"
 )
 
+# A pivot of less than this share of another leaves scores of folds fewer than five digits.
+LOST = 1e-5
+ILL_CONDITIONED = (
+    "of the rows beside a fold the lags are so alike that scores would be rounding; choose by "
+    "'bic' or 'aicc', or ask for fewer lags"
+)
 
-def window_squares(analysis: Analysis) -> np.ndarray:
-    """RSS (taps, taps, Cout) of the lags from the i-th to the j-th, ascending; NaN where j < i.
+
+def window_squares(analysis: Analysis) -> tuple[np.ndarray, np.ndarray]:
+    """RSS (taps, taps, Q) of the lags from the i-th to the j-th, ascending; NaN where j < i. Of the
+    outputs that vary, each over 4**exponents (Q,), which come with it.
 
     All of the lags leave what a pass over the data says. A window leaves more by the squares of the
     rows of z = Qᵀy below its own, in the QR of the lags from the i-th on; nothing is subtracted.
@@ -42,9 +50,24 @@ def window_squares(analysis: Analysis) -> np.ndarray:
         order = _ascending(factor.columns, taps)
         joint = np.hstack([factor.r[:, order], _rotated(regression, g, factor)])
         found = _squares(joint, taps) + squares[g]
-        found = np.maximum(found, EPS**2 * regression.y_norms[g] ** 2)
-        parts.append(np.ldexp(found, 2 * regression.y_exponents[g]))
-    return np.concatenate(parts, axis=-1)
+        # Below that it is rounding, and all windows that explain y are alike.
+        parts.append(np.maximum(found, ROUNDING * regression.y_norms[g] ** 2))
+    varies = _varying(analysis).reshape(-1)
+    exponents = regression.y_exponents.reshape(-1)
+    return np.concatenate(parts, axis=-1)[..., varies], exponents[varies]
+
+
+def _varying(analysis: Analysis) -> np.ndarray:
+    """Which outputs (G, Q) vary.
+
+    Raises:
+        ValueError: none does.
+    """
+    design = analysis.design
+    found = varying(design.moments, design.nuisance.constant)
+    if not found.any():
+        raise ValueError("y does not vary, so that no lags can be chosen by it")
+    return found
 
 
 def _ascending(columns: int, taps: int) -> np.ndarray:
@@ -92,8 +115,9 @@ def _squares(joint: np.ndarray, taps: int) -> np.ndarray:
 
 
 def window_errors(analysis: Analysis, select: CrossValidation) -> np.ndarray:
-    """Mean squared errors (folds, taps, taps, Cout) of held-out rows, or their R² or correlation,
-    for every window; NaN where j < i.
+    """Mean squared errors (folds, taps, taps, Q) of held-out rows, or their R² or correlation, for
+    every window, of the outputs that vary; NaN where j < i. Errors are over 4**e, e the largest
+    exponent of an output.
 
     Of all lengths that start with one lag at once: with U the Cholesky factor of the other rows,
     c = U⁻ᵀAᵀy and B = U⁻ᵀ(AᵀA of the fold)U⁻¹, prefixes of c are the answers of shorter windows.
@@ -104,7 +128,9 @@ def window_errors(analysis: Analysis, select: CrossValidation) -> np.ndarray:
     y = analysis.targets.records
     folds = [fold_moments(design, y, span, design.moments) for span in spans]
     always = fold_moments(design, y, rest, design.moments) if rest else None
-    found = []
+    varies, found = _varying(analysis), []
+    check_varying(folds, varies, select.score)
+    highest = int(design.moments.out_exponents.max())
     for fold, others in zip(folds, training(folds, always), strict=True):
         parts = [
             _Prefixes(fold, others, g, design.nuisance.constant, design.spec.kernel_size[0])
@@ -113,8 +139,8 @@ def window_errors(analysis: Analysis, select: CrossValidation) -> np.ndarray:
         scores = [np.stack(list(part.scores(select.score))) for part in parts]
         if select.score == "mse":
             powers = zip(scores, design.moments.out_exponents, strict=True)
-            scores = [np.ldexp(s, 2 * e) for s, e in powers]
-        found.append(np.concatenate(scores, axis=-1))
+            scores = [np.ldexp(s, 2 * (e - highest)) for s, e in powers]
+        found.append(np.concatenate(scores, axis=-1)[..., varies.reshape(-1)])
     return np.stack(found)
 
 
@@ -147,6 +173,9 @@ class _Prefixes:
                 u = np.linalg.cholesky(self._gram[own, own]).T
             except np.linalg.LinAlgError as error:
                 raise SolveError(UNDETERMINED) from error
+            pivots = np.diagonal(u)
+            if pivots.min() < LOST * pivots.max():
+                raise SolveError(ILL_CONDITIONED)
             c, held_c, means = (
                 solve_triangular(u, v, trans="T", check_finite=False)
                 for v in (self._cross[own], self._held_cross[own], self._x_means[own, None])

@@ -38,7 +38,8 @@ class Regularization(NamedTuple):
     Attributes:
         penalty: in words, its hyperparameters with it.
         strength: (outputs,), in ‖y − Aw‖² + strength·wᵀK w; (bands, outputs) of a banded ridge.
-        hyperparameters: those that were chosen, by name; one for all outputs.
+        hyperparameters: those that were chosen, by name, one for all outputs; of several axes a
+            tuple.
         degrees_of_freedom: effective ones (outputs,) of the kernel, Σ d/(d + λ) and what is not
             penalized; a bias does not count. NaN where unknowns are too many for a spectrum.
         noise_variance: (outputs,) of y about the model, in y's units; NaN likewise.
@@ -52,7 +53,7 @@ class Regularization(NamedTuple):
 
     penalty: str
     strength: np.ndarray
-    hyperparameters: dict[str, float]
+    hyperparameters: dict[str, Any]
     degrees_of_freedom: np.ndarray
     noise_variance: np.ndarray
     criterion: str
@@ -84,12 +85,23 @@ class Regularization(NamedTuple):
     @classmethod
     def from_dict(cls, found: dict[str, Any]) -> Regularization:
         """The inverse of `to_dict`."""
-        path = {k: None if v is None else np.array(v, float) for k, v in found["path"].items()}
+        path: dict[str, Any] = {
+            k: None if v is None else np.array(v, float) for k, v in found["path"].items()
+        }
+        # JSON knows lists only.
+        chosen = {
+            name: tuple(value) if isinstance(value, list) else value
+            for name, value in found["hyperparameters"].items()
+        }
         arrays = ("strength", "degrees_of_freedom", "noise_variance")
         return cls(
             **found
             | {name: np.array(found[name], float) for name in arrays}
-            | {"path": StrengthScores(**path), "at_edge": np.array(found["at_edge"], bool)}  # type: ignore[arg-type]
+            | {
+                "hyperparameters": chosen,
+                "path": StrengthScores(**path),
+                "at_edge": np.array(found["at_edge"], bool),
+            }
         )
 
 
@@ -109,7 +121,7 @@ def of_outputs(
         units.to_user(chosen.strengths),
         {},
         found.freedom[0] + found.free,
-        np.ldexp(noise_variance(found, criterion)[0], 2 * exponents),
+        in_user_units(noise_variance(found, criterion)[0], "mse", found, exponents),
         criterion if len(chosen.grid) > 1 else "given",
         StrengthScores(
             units.to_user(chosen.grid),

@@ -15,7 +15,16 @@ from ..operators.layout import to_kernel
 from ..operators.moments import Moments
 from ..operators.records import Targets
 from .criteria import CRITERIA
-from .folds import CrossValidation, HeldOut, fold_moments, training
+from .folds import (
+    CrossValidation,
+    HeldOut,
+    Span,
+    check_varying,
+    fold_moments,
+    training,
+    varying,
+    without_constants,
+)
 from .strength_path import StrengthPath
 
 # AᵀA (R, R), Aᵀy (R, Q) and Σy² (Q,).
@@ -51,21 +60,28 @@ class Units:
         return np.asarray(found)
 
     def from_user(self, strengths: np.ndarray) -> np.ndarray:
-        """The inverse of `to_user`."""
+        """The inverse of `to_user`, zeros included."""
         with np.errstate(over="ignore", under="ignore"):
-            return np.asarray(np.ldexp(strengths, -2 * self.column))
+            found = np.ldexp(strengths, -2 * self.column)
+        if not np.isfinite(found).all() or ((found == 0) != (strengths == 0)).any():
+            raise SolveError(
+                "a strength lies outside float64 beside x²; change it, or the unit of x"
+            )
+        return np.asarray(found)
 
 
 @dataclass(frozen=True)
 class Scorer:
     """What strengths are worth for the outputs of one group.
 
-    ``path`` is that of all rows; ``held`` and ``paths`` are the folds and the paths of what is left
+    ``path`` is that of all rows; ``varies`` says which outputs do, since the others choose nothing;
+    ``held`` and ``paths`` are the folds and the paths of what is left
     beside each, ``exact`` those of the residuals about the ``origin`` of the paths.
     """
 
     select: str | CrossValidation
     path: StrengthPath
+    varies: np.ndarray
     paths: Sequence[StrengthPath] = ()
     held: Sequence[HeldOut] = ()
     exact: Sequence[HeldOut] | None = None
@@ -76,6 +92,7 @@ class Scorer:
         return Scorer(
             self.select,
             self.path.only(outputs),
+            self.varies[outputs],
             [p.only(outputs) for p in self.paths],
             [h.only(outputs) for h in self.held],
             exact,
@@ -109,12 +126,13 @@ class Scorer:
 
     def losses(self, scores: np.ndarray) -> np.ndarray:
         """Scores as what is to be made small, alike for outputs of any size; infinite where there
-        is none.
+        is none, and zero for outputs that do not vary.
         """
         if isinstance(self.select, CrossValidation):
             with np.errstate(divide="ignore"):
                 scores = np.log(scores) if self.select.score == "mse" else -scores
-        return np.nan_to_num(scores, nan=np.inf, neginf=-np.inf)
+        found = np.nan_to_num(scores, nan=np.inf, neginf=-np.inf)
+        return np.where(self.varies, found, 0.0)
 
 
 class Scoring:
@@ -127,15 +145,27 @@ class Scoring:
         if isinstance(select, CrossValidation):
             self._spans = select.spans(self.design.inputs.kept.lengths)
         self._sums = self._summed(self.design.moments, analysis.targets)
+        self.varies = varying(self._sums.total, self.design.nuisance.constant)
+        self._check_folds()
         self.units = Units(self._sums.total)
 
     def _summed(self, total: Moments, targets: Targets) -> _Sums:
+        def live(moments: Moments) -> Moments:
+            bias = self.design.nuisance.constant
+            return without_constants(moments, total) if bias else moments
+
+        def summed(spans: Sequence[Span]) -> Moments:
+            return live(fold_moments(self.design, targets.records, spans, total))
+
         if self._spans is None:
-            return _Sums(total, [], None)
+            return _Sums(live(total), [], None)
         folds, rest = self._spans
-        parts = [fold_moments(self.design, targets.records, spans, total) for spans in folds]
-        always = fold_moments(self.design, targets.records, rest, total) if rest else None
-        return _Sums(total, parts, always)
+        return _Sums(live(total), [*map(summed, folds)], summed(rest) if rest else None)
+
+    def _check_folds(self) -> None:
+        """Raise a ValueError where a score has no meaning."""
+        if isinstance(self.select, CrossValidation):
+            check_varying(self._sums.folds, self.varies, self.select.score)
 
     def scorers(self, penalty: Penalty) -> list[Scorer]:
         """Those of every group, y taken off a fit first where that is nearly exact."""
@@ -155,29 +185,34 @@ class Scoring:
         origin = np.stack([s.path.coordinates(at)[0] for s, at in zip(plain, least, strict=True)])
         targets = design.outputs(self._residuals(coordinates, origin))
         sums = self._summed(design.operator.moments(targets), targets)
+        about = [(start, s.path.floor) for start, s in zip(origin, plain, strict=True)]
         return [
             replace(scorer, held=before.held, exact=scorer.held)
-            for scorer, before in zip(self._made(coordinates, sums, origin), plain, strict=True)
+            for scorer, before in zip(self._made(coordinates, sums, about), plain, strict=True)
         ]
 
     def _made(
-        self, coordinates: Coordinates, sums: _Sums, origin: np.ndarray | None = None
+        self,
+        coordinates: Coordinates,
+        sums: _Sums,
+        about: Sequence[tuple[np.ndarray | None, np.ndarray | None]] | None = None,
     ) -> list[Scorer]:
+        """With the origin of each group, and what is rounding of the residuals about it."""
         basis, weights, nuisance = coordinates.basis, coordinates.weights, self.design.nuisance
 
         def seen(moments: Moments) -> Moments:
             return self.units.common(moments if basis is None else basis.of_moments(moments))
 
         def paths(moments: Moments) -> list[StrengthPath]:
-            at = [None] * len(weights) if origin is None else origin
+            given = [(None, None)] * len(weights) if about is None else about
             return [
-                StrengthPath(*normal, w, moments.n, nuisance.count, start)
-                for normal, w, start in zip(self._normal(moments), weights, at, strict=True)
+                StrengthPath(*normal, w, moments.n, nuisance.count, *at)
+                for normal, w, at in zip(self._normal(moments), weights, given, strict=True)
             ]
 
-        made = paths(seen(sums.total))
+        made, varies = paths(seen(sums.total)), self.varies
         if not sums.folds:
-            return [Scorer(self.select, path) for path in made]
+            return [Scorer(self.select, path, v) for path, v in zip(made, varies, strict=True)]
         folds = [seen(fold) for fold in sums.folds]
         rests = training(folds, None if sums.always is None else seen(sums.always))
         beside = [paths(rest) for rest in rests]
@@ -186,7 +221,7 @@ class Scoring:
             for fold, rest in zip(folds, rests, strict=True)
         ]
         return [
-            Scorer(self.select, path, [p[g] for p in beside], [h[g] for h in held])
+            Scorer(self.select, path, varies[g], [p[g] for p in beside], [h[g] for h in held])
             for g, path in enumerate(made)
         ]
 

@@ -40,16 +40,18 @@ class Chosen:
 def automatic_grid(scorer: Scorer) -> np.ndarray:
     """Strengths (n, 1) from what the moments resolve to where the kernel has vanished."""
     largest = scorer.path.tridiagonal.largest or 1.0
-    low, high = np.log10(scorer.path.least), np.log10(LARGEST * largest)
+    least = scorer.path.least
+    low, high = np.log10(least), np.log10(max(LARGEST * largest, 1e3 * least))
     return np.logspace(low, high, int(A_DECADE * (high - low)) + 2)[:, None]
 
 
 def strength_grids(strength: np.ndarray | None, scoring: Scoring) -> list[np.ndarray | None]:
     """For every group the strengths to choose from (n, Q) or (n, 1), in the units of its scorer;
-    None to search. A list is one for every output where it has as many numbers, else a grid.
+    None to search. A list is a grid for all outputs.
 
     Raises:
-        ValueError: it may be either, or is neither.
+        ValueError: it has as many numbers as there are outputs, and may mean one for each; or a
+            shape that is neither.
     """
     groups, each = scoring.units.outputs.shape
     if strength is None:
@@ -79,6 +81,7 @@ def choose_strengths(scorer: Scorer, grid: np.ndarray | None) -> Chosen:
     scores, by_fold = scorer.scores(strengths)
     losses, outputs = scorer.losses(scores), np.arange(scorer.path.outputs)
     best, wide = np.argmin(losses, axis=0), np.broadcast_to(strengths, losses.shape)
+    best = np.where(scorer.varies, best, len(strengths) - 1)
     chosen, least = wide[best, outputs], losses[best, outputs]
     edge = ((best == 0) | (best == len(strengths) - 1)) & (len(strengths) > 1)
     inner = outputs[~edge]

@@ -10,6 +10,8 @@ from ..linalg.rank import EPS
 
 # Beyond the threshold by less than this share of it a tap is not worth adding.
 SLACK = 1e-12
+# A share of the right side beyond the columns that is more than rounding.
+DEPENDENT = 1e-7
 # Changes of the support for one strength at most, as a multiple of the taps.
 MOST_CHANGES = 20
 # Sweeps over all groups at most, and after how many the duality gap is looked at.
@@ -57,13 +59,13 @@ def _within(
     """One step among the active taps, and whether they kept their signs all the way."""
     at = np.flatnonzero(active)
     own, right = gram[np.ix_(at, at)], cross[at] - strength * signs[at]
-    target = _solved(own, right)
     old = w[at]
-    step = target - old
-    # Places along the step where a tap is zero, and its end.
+    step, ends = _step(own, right, old)
+    # Places along the step where a tap is zero, and its end, if it has one.
     with np.errstate(divide="ignore", invalid="ignore"):
         crossing = -old / step
-    places = np.r_[np.sort(crossing[(crossing > 0) & (crossing < 1)]), 1.0]
+    within = (crossing > 0) & ((crossing < 1) | (not ends)) & np.isfinite(crossing)
+    places = np.r_[np.sort(crossing[within]), [1.0] * (ends or not within.any())]
     along = old[:, None] + places * step[:, None]
     along[np.abs(along) <= 4 * EPS * np.abs(old)[:, None]] = 0.0
     losses = 0.5 * (along * (own @ along)).sum(0) - cross[at] @ along
@@ -71,17 +73,28 @@ def _within(
     found = np.zeros_like(w)
     found[at] = along[:, best]
     kept = best == len(places) - 1 and np.array_equal(np.sign(found[at]), signs[at])
-    return found, np.sign(found), found != 0, kept
+    return found, np.sign(found), found != 0, kept and ends
 
 
-def _solved(own: np.ndarray, right: np.ndarray) -> np.ndarray:
+def _step(own: np.ndarray, right: np.ndarray, old: np.ndarray) -> tuple[np.ndarray, bool]:
+    """From ``old`` to where ½wᵀG w − rightᵀw is least; or, where columns depend on each other and
+    it falls for ever, that direction, and False.
+    """
     from scipy.linalg.lapack import dpotrf, dpotrs
 
     factor, failed = dpotrf(own, lower=1)
-    if failed:  # taps that are alike: any answer will do
-        return np.asarray(np.linalg.lstsq(own, right)[0])
-    found: np.ndarray = dpotrs(factor, right, lower=1)[0]
-    return found
+    pivots = np.diagonal(factor)
+    if not failed and pivots.min() ** 2 > 10 * len(own) * EPS * pivots.max() ** 2:
+        found: np.ndarray = dpotrs(factor, right, lower=1)[0]
+        return found - old, True
+    values, vectors = np.linalg.eigh(own)
+    kept = values > 10 * len(own) * EPS * values[-1]
+    along = vectors.T @ right
+    beyond = vectors[:, ~kept] @ along[~kept]
+    if np.linalg.norm(beyond) > DEPENDENT * np.linalg.norm(right):
+        return beyond, False
+    inside = vectors[:, kept]
+    return inside @ (along[kept] / values[kept] - inside.T @ old), True
 
 
 class Blocks:
@@ -98,9 +111,10 @@ class Blocks:
         strength: float,
         start: np.ndarray,
         enough: float,
+        sweeps: int = MOST_SWEEPS,
     ) -> np.ndarray:
         """argmin ½wᵀG w − rᵀw + strength·Σ‖w_k‖·√size (P,), to a relative duality gap of
-        ``enough``, or as near as `MOST_SWEEPS` come; ``squares`` is Σy².
+        ``enough``, or as near as ``sweeps`` come; ``squares`` is Σy².
 
         Block coordinate descent, exact in every block: with G_kk = V D Vᵀ and h = ‖w_k‖, Vᵀw_k is
         c/(d + strength/h), and h the root of Σ c²/(d h + strength)² = 1.
@@ -109,7 +123,7 @@ class Blocks:
         """
         w = start.copy()
         gradient = cross - self.gram @ w
-        for sweep in range(MOST_SWEEPS):
+        for sweep in range(sweeps):
             if sweep % A_CHECK == 0:
                 left = np.array([max(squares - float(w @ (cross + gradient)), 0.0)])
                 of_w = w[:, None], gradient[:, None], left, np.array([strength])
@@ -131,7 +145,8 @@ def _shrunk(c: np.ndarray, d: np.ndarray, strength: float) -> np.ndarray:
     h = 0.0
     for _ in range(NEWTON_STEPS):
         below = d * h + strength
-        squares = (c / below) ** 2
+        with np.errstate(over="ignore"):
+            squares = (c / below) ** 2
         value = float(squares.sum()) - 1.0
         slope = 2 * float((squares * d / below).sum())
         if not slope > 0 or value <= 4 * EPS:
@@ -162,7 +177,7 @@ def duality_gap(
         limits = strength * np.sqrt([[len(k)] for k in groups])
         sizes, pulls = (np.stack([np.linalg.norm(v[k], axis=0) for k in groups]) for v in (w, pull))
         inner = np.stack([(w[k] * pull[k]).sum(0) for k in groups])
-    with np.errstate(divide="ignore", invalid="ignore"):
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         shrink = np.minimum(1.0, np.nan_to_num(limits / pulls, nan=1.0, posinf=1.0).min(0))
     smooth = squares + ridge * (w**2).sum(0)
     gap = 0.5 * (1 - shrink) ** 2 * smooth + np.maximum(limits * sizes - shrink * inner, 0.0).sum(0)

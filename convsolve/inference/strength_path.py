@@ -7,9 +7,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ..cached import cached_property
 from ..linalg.rank import EPS
 from ..linalg.tridiagonal import Tridiagonal
 
+# A residual sum of squares of less than this share of Σy² is rounding.
+ROUNDING = (100 * EPS) ** 2
 # Strengths are looked for from this share of the largest eigenvalue on.
 SMALLEST = 1e-16
 
@@ -21,11 +24,13 @@ class Fits:
     ``freedom`` is Σ d/(d + λ) over the eigenvalues d of the penalized problem, ``squares`` the
     residual sum of squares, ``size`` Σ z², ``log_determinant`` Σ log(1 + d/λ). ``rows`` are those
     of the problem, ``nuisance`` the columns fitted beside the kernel and ``free`` the coordinates
-    that are not penalized.
+    that are not penalized. ``spare`` is what is left of the rows, less all of these: not a
+    difference, which would lose its digits where a kernel takes up all rows.
     """
 
     strengths: np.ndarray
     freedom: np.ndarray
+    spare: np.ndarray
     squares: np.ndarray
     size: np.ndarray
     log_determinant: np.ndarray
@@ -41,7 +46,8 @@ class Fits:
     @property
     def penalized_squares(self) -> np.ndarray:
         """‖y − Aw‖² + λ·Σ z²."""
-        return self.squares + self.strengths * self.size
+        with np.errstate(over="ignore"):
+            return self.squares + self.strengths * self.size
 
 
 class StrengthPath:
@@ -55,6 +61,7 @@ class StrengthPath:
             out of both A and y.
         weights: (R,) of the coordinates in the penalty, λ·Σ weights·z²; 0 where they are free.
         rows, nuisance: n and the columns projected out.
+        floor: (Q,) below which a residual sum of squares is rounding; of Σy² if not given.
         origin: coordinates (R, Q) that y has been taken off already: y is the residual there.
             Answers are v = origin + D, and where they fit y all but exactly D keeps the digits
             that Σy² − … would cancel.
@@ -69,6 +76,7 @@ class StrengthPath:
         rows: int,
         nuisance: int,
         origin: np.ndarray | None = None,
+        floor: np.ndarray | None = None,
     ) -> None:
         self.free, self.rows, self.nuisance = weights == 0, rows, nuisance
         self.origin = np.zeros(cross.shape) if origin is None else origin
@@ -81,12 +89,16 @@ class StrengthPath:
         self._inverse, self.rank = _pseudo_inverse(gram[np.ix_(free, free)])
         self._right = cross[free]
         by_free = self._inverse @ self._right
+        scale = 0.0
         if free.any():
-            gram = gram[np.ix_(held, held)] - self._beside.T @ self._inverse @ self._beside
-        self.tridiagonal = Tridiagonal(gram)
+            gram = gram[np.ix_(held, held)]
+            scale = float(np.diagonal(gram).max(initial=0.0))
+            gram = gram - self._beside.T @ self._inverse @ self._beside
+        self.tridiagonal = Tridiagonal(gram, scale)
         self._cross = self.tridiagonal.rotate(cross[held] - self._beside.T @ by_free)
         self._begin = self.tridiagonal.rotate((self.origin / self._root)[held])
         self.squares = np.maximum(squares - np.einsum("pq,pq->q", self._right, by_free), 0.0)
+        self.floor = ROUNDING * squares if floor is None else floor
 
     @property
     def outputs(self) -> int:
@@ -95,14 +107,21 @@ class StrengthPath:
 
     @property
     def least(self) -> float:
-        """The smallest strength that the rounding of the moments leaves visible."""
-        largest = self.tridiagonal.largest
-        return max(SMALLEST * largest, self.tridiagonal.resolution) or 1.0
+        """The smallest strength whose fit the rounding of the moments leaves visible.
+
+        Where kernels take up all rows, residuals vanish as the square of the strength, and are
+        rounding sooner.
+        """
+        largest, values = self.tridiagonal.largest, self._eigenvalues
+        found = max(SMALLEST * largest, self.tridiagonal.resolution)
+        if len(values) == self.rows - self.nuisance - self.rank:
+            found = max(found, float(np.sqrt(100 * EPS * largest * values.min(initial=largest))))
+        return found or 1.0
 
     def only(self, outputs: np.ndarray) -> StrengthPath:
         """The same for some of the outputs."""
         found = copy(self)
-        found.squares = self.squares[outputs]
+        found.squares, found.floor = self.squares[outputs], self.floor[outputs]
         for name in ("origin", "_right", "_cross", "_begin"):
             setattr(found, name, getattr(self, name)[:, outputs])
         return found
@@ -117,12 +136,13 @@ class StrengthPath:
             inner = np.einsum("pq,pq->q", step, bent - 2 * self._cross[:, outputs])
             squares[some, outputs] = self.squares[outputs] + inner
             size[some, outputs] = np.einsum("pq,pq->q", u, u)
-        values = self.tridiagonal.eigenvalues / strengths[:, :, None]
+        with np.errstate(over="ignore"):
+            values = self._eigenvalues / strengths[:, :, None]
         return Fits(
             np.broadcast_to(strengths, tall),
             np.broadcast_to(self.freedom(strengths), tall),
-            # What rounding leaves of nothing is not negative.
-            np.maximum(squares, EPS**2 * self.squares),
+            np.broadcast_to(self._spare(strengths), tall),
+            np.maximum(squares, self.floor),
             size,
             np.broadcast_to(np.log1p(values).sum(-1), tall),
             self.rows,
@@ -130,10 +150,22 @@ class StrengthPath:
             self.rank,
         )
 
+    @cached_property
+    def _eigenvalues(self) -> np.ndarray:
+        """Those that rounding leaves, of which there are no more than rows."""
+        values = self.tridiagonal.eigenvalues
+        most = max(self.rows - self.nuisance - self.rank, 0)
+        return values[np.searchsorted(values, 0.0, side="right") :][-most:] if most else values[:0]
+
     def freedom(self, strengths: np.ndarray) -> np.ndarray:
         """Σ d/(d + λ) at ``strengths`` (n, Q), without a fit."""
-        values = self.tridiagonal.eigenvalues / strengths[:, :, None]
-        return np.asarray((values / (1 + values)).sum(-1))
+        values = self._eigenvalues
+        return np.asarray((values / (values + strengths[:, :, None])).sum(-1))
+
+    def _spare(self, strengths: np.ndarray) -> np.ndarray:
+        values, strengths = self._eigenvalues, strengths[:, :, None]
+        beyond = self.rows - self.nuisance - self.rank - len(values)
+        return np.asarray(beyond + (strengths / (values + strengths)).sum(-1))
 
     def coordinates(self, strengths: np.ndarray) -> np.ndarray:
         """v (n, R, Q) at ``strengths`` (n, Q), or (n, 1)."""
@@ -141,12 +173,12 @@ class StrengthPath:
         steps = np.empty((size, n, self.outputs))
         for some, outputs, strength in _distinct(strengths, self.outputs):
             steps[:, some, outputs] = self._step(strength, outputs)
-        z = self.tridiagonal.back(steps.reshape(size, -1))
+        z = self.tridiagonal.back(steps.reshape(size, n * self.outputs))
         whole = np.empty((len(self.free), n * self.outputs))
         whole[~self.free] = z
         whole[self.free] = self._inverse @ (np.tile(self._right, n) - self._beside @ z)
         whole *= self._root
-        return self.origin + whole.reshape(-1, n, self.outputs).transpose(1, 0, 2)
+        return self.origin + whole.reshape(len(whole), n, self.outputs).transpose(1, 0, 2)
 
     def correction(self, strengths: np.ndarray, gradient: np.ndarray) -> np.ndarray:
         """(AᵀA + λ·weights)⁻¹ gradient (R, Q), for λ (Q,)."""

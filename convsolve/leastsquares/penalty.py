@@ -138,6 +138,8 @@ class Ridge(Penalty):
         object.__setattr__(self, "groups", _labels(self.groups))
         if self.weights is None:
             return
+        if not isinstance(self.weights, (tuple, list, np.ndarray)):
+            raise TypeError(f"weights must be a number for each label, got {shown(self.weights)}")
         weights = tuple(number(w, "weights", included=True) for w in self.weights)
         if len(weights) != len(self.labels):
             raise ValueError(f"weights has {len(weights)} numbers for {len(self.labels)} labels")
@@ -204,7 +206,10 @@ class Tikhonov(Penalty):
     """
 
     def __init__(self, matrix: Any) -> None:
-        self.matrix = np.array(matrix, float)
+        given = np.asarray(matrix)
+        if given.dtype.kind not in "biuf":
+            raise TypeError(f"matrix must hold real numbers, got {shown(matrix)}")
+        self.matrix = given.astype(float)
         if self.matrix.ndim != 2 or not self.matrix.size:
             raise ValueError(f"matrix must be (q, taps), got shape {self.matrix.shape}")
         if not np.isfinite(self.matrix).all():

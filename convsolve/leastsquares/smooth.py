@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ..problem.checks import number
+from ..problem.checks import integer, number
 from .penalty import Penalty, Search, _listed
 
 # Eigenvalues of a squared exponential below this share of the largest are rounding.
@@ -43,8 +43,10 @@ class Smooth(Penalty):
     def __post_init__(self) -> None:
         if self.order is not None and self.length is not None:
             raise ValueError("Smooth takes order= or length=, not both")
-        if self.order is not None and (isinstance(self.order, bool) or self.order not in (1, 2)):
-            raise ValueError(f"order must be 1 or 2, got {self.order!r}")
+        if self.order is not None:
+            object.__setattr__(self, "order", integer(self.order, "order"))
+            if self.order > 2:
+                raise ValueError(f"order must be 1 or 2, got {self.order}")
         if self.length is not None:
             several = isinstance(self.length, (tuple, list, np.ndarray))
             given = tuple(self.length) if several else (self.length,)
@@ -108,7 +110,7 @@ class Smooth(Penalty):
 
 
 def _squared_exponential(lags: np.ndarray, length: float) -> tuple[np.ndarray, np.ndarray]:
-    with np.errstate(under="ignore"):
+    with np.errstate(under="ignore", over="ignore"):
         kernel = np.exp(-0.5 * ((lags[:, None] - lags) / length) ** 2)
     values, vectors = np.linalg.eigh(kernel)
     kept = values > KEPT * values[-1]

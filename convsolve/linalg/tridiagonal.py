@@ -18,8 +18,9 @@ class Tridiagonal:
     Source: LAPACK's sytrd, ormqr, pttrf and sterf; L. Eldén, BIT 17 (1977) 134, for the use.
     """
 
-    def __init__(self, matrix: np.ndarray) -> None:
-        self.size = len(matrix)
+    def __init__(self, matrix: np.ndarray, scale: float = 0.0) -> None:
+        """``scale`` is the size of what B is a difference of, if that is larger than B."""
+        self.size, self._scale = len(matrix), scale
         self._reduce(matrix)
 
     @property
@@ -64,22 +65,28 @@ class Tridiagonal:
 
     @cached_property
     def eigenvalues(self) -> np.ndarray:
-        """Ascending (r,), those below 0 by rounding set to 0."""
+        """Ascending (r,), those within the rounding of B set to 0."""
+        return np.where(self._values > self.resolution, self._values, 0.0)
+
+    @cached_property
+    def _values(self) -> np.ndarray:
         if self.size < 2:
-            return np.maximum(self.diagonal, 0.0)
+            return self.diagonal
         from scipy.linalg.lapack import dsterf
 
-        return np.maximum(dsterf(self.diagonal, self.beside)[0], 0.0)
+        found: np.ndarray = dsterf(self.diagonal, self.beside)[0]
+        return found
 
     @property
     def largest(self) -> float:
         """The largest eigenvalue."""
-        return float(self.eigenvalues[-1]) if self.size else 0.0
+        return max(float(self._values[-1]), 0.0) if self.size else 0.0
 
     @property
     def resolution(self) -> float:
-        """Below this a λ is lost in the rounding of B."""
-        return 4 * self.size * EPS * self.largest
+        """Below this a λ is lost in the rounding of B; no eigenvalue is less than −½ of it."""
+        least = -float(self._values[0]) if self.size else 0.0
+        return max(4 * self.size * EPS * max(self.largest, self._scale), 2 * least)
 
     def solve(self, shift: float, right: np.ndarray) -> np.ndarray:
         """(T + shift·I)⁻¹ right (r, Q), for a shift above `resolution`."""

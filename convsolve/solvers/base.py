@@ -157,6 +157,14 @@ def traceable(*leaves: str) -> Callable[[type[_S]], type[_S]]:
     return decorate
 
 
+def as_numbers(value: Any, name: str) -> np.ndarray:
+    """An array of what may be a number or nested lists of them, of whatever kind it holds."""
+    try:
+        return np.asarray(value)
+    except ValueError as error:
+        raise TypeError(f"{name} must be a number or an array, got {shown(value)}") from error
+
+
 def check_penalty(penalty: Any) -> None:
     """Refuse what is no `Penalty`, or leaves something to be chosen."""
     if not isinstance(penalty, Penalty):

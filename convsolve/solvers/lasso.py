@@ -8,12 +8,13 @@ from typing import Any
 
 import numpy as np
 
+from ..errors import SolveError
 from ..inference.criteria import CRITERIA, in_user_units, noise_variance
 from ..inference.folds import CrossValidation, HeldOut
 from ..inference.regularization import Regularization, StrengthScores, joined
 from ..inference.scorers import Normal, Scoring
 from ..inference.sparse import Blocks, duality_gap, lasso
-from ..inference.strength_path import Fits
+from ..inference.strength_path import ROUNDING, Fits
 from ..leastsquares.analysis import Analysis
 from ..leastsquares.certificate import GAP, Certificate
 from ..leastsquares.penalty import RIDGE
@@ -22,18 +23,19 @@ from ..problem.checks import choice, integer, number
 from ..problem.sizes import Sizes
 from ..problem.spec import ConvSpec
 from ..text import count, shown
-from .base import Progress, Raw, Solver
+from .base import Progress, Raw, Solver, as_numbers, traceable
 
 # A relative duality gap of at most this much is "solved".
 SOLVED = 1e-8
-# One that suffices for the score of a group lasso along its path.
-ON_PATH = 1e-5
+# One that suffices for the score of a group lasso along its path, and the sweeps it may take.
+ON_PATH, PATH_SWEEPS = 1e-4, 300
 # Strengths of a search, from the first that leaves no tap to this share of it.
 STRENGTHS, LEAST = 50, 1e-3
 # What is chosen by where no criterion is named, and records are one.
 FOLDS = 5
 
 
+@traceable()
 @dataclass(frozen=True)
 class Lasso(Solver):
     """min ‖y − Aw‖² + strength·Σ‖w_k‖·√size_k + ridge·‖w‖²: many taps are exactly zero.
@@ -86,7 +88,7 @@ class Lasso(Solver):
                     f"select={self.select!r} counts taps, which groups are not; use CrossValidation"
                 )
         if self.strength is not None:
-            given = np.atleast_1d(np.asarray(self.strength))
+            given = np.atleast_1d(as_numbers(self.strength, "strength"))
             if given.dtype.kind not in "iuf" or given.ndim != 1 or not given.size:
                 raise TypeError(f"strength must be a number or a list, got {shown(self.strength)}")
             given = np.sort(given.astype(float))[::-1]
@@ -217,7 +219,7 @@ class _Paths:
             grid = np.ldexp(np.array(self._solver.strength), -power) / 2
         along = self._path(gram, r, float(squares[q]), grid)
         left = squares[q] - 2 * along @ r + np.einsum("np,pr,nr->n", along, gram, along)
-        fits = self._fits(along, np.maximum(left, 0.0), grid)
+        fits = self._fits(along, np.maximum(left, ROUNDING * squares[q]), grid)
         by_fold, score, losses, scores = None, "given", np.zeros(len(grid)), np.zeros(len(grid))
         if folds:
             score = self._scoring.select.score  # type: ignore[union-attr]
@@ -229,8 +231,9 @@ class _Paths:
             score = str(self._scoring.select)
             losses = scores = CRITERIA[score](fits)[:, 0]
         best = int(np.argmin(np.nan_to_num(losses, nan=np.inf)))
+        best = best if self._scoring.varies[self._g, q] else 0
         told = self._told(q, fits, (grid, scores, by_fold), best, score, power)
-        w = along[best]
+        w = np.nan_to_num(along[best])
         if self._members is not None:
             inner = Blocks(gram + self._ridge * np.eye(len(gram)), self._members)
             w = inner.solve(r, float(squares[q]), float(grid[best]), w, SOLVED / 100)
@@ -249,10 +252,12 @@ class _Paths:
         blocks = None if self._members is None else Blocks(gram, self._members)
         for strength in grid.tolist():
             if blocks is None:
-                w, _ = lasso(gram, r, strength, w)
+                w, done = lasso(gram, r, strength, w)
             else:
-                w = blocks.solve(r, squares, strength, w, ON_PATH)
-            found.append(w)
+                w, done = blocks.solve(r, squares, strength, w, ON_PATH, PATH_SWEEPS), True
+            # A kernel that was not found is worth nothing to a score.
+            found.append(w if done else np.full_like(w, np.nan))
+            w = w if done else np.zeros_like(w)
         return np.stack(found)
 
     def _held_out(
@@ -262,22 +267,28 @@ class _Paths:
         if score == "correlation":
             return held.correlations(v)[:, 0]
         errors = held.errors(v)[:, 0]
-        return errors / held.rows if score == "mse" else 1 - errors / held.squares[0]
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return errors / held.rows if score == "mse" else 1 - errors / held.squares[0]
 
     def _fits(self, along: np.ndarray, left: np.ndarray, grid: np.ndarray) -> Fits:
         sizes, nuisance = self._scoring.design.sizes, self._scoring.design.nuisance
         count = (along != 0).sum(1)[:, None].astype(float)
         none = np.zeros((len(grid), 1))
-        return Fits(grid[:, None], count, left[:, None], none, none, sizes.rows, nuisance.count, 0)
+        spare = np.maximum(sizes.rows - nuisance.count - count, 0.0)
+        parts = grid[:, None], count, spare, left[:, None], none, none
+        return Fits(*parts, sizes.rows, nuisance.count, 0)
 
     def _told(
         self, q: int, fits: Fits, path: tuple[Any, Any, Any], best: int, score: str, power: int
     ) -> Regularization:
         grid, scores, by_fold = path
         exponents = self._scoring.units.outputs[self._g, [q]]
-        strengths = np.ldexp(2 * grid, power)[:, None]
+        with np.errstate(over="ignore", under="ignore"):
+            strengths = np.ldexp(2 * grid, power)[:, None]
+        if not (np.isfinite(strengths).all() and strengths.all()):
+            raise SolveError("strengths lie outside float64; change the units of x and y")
         freedom = fits.freedom if self._members is None else np.full(fits.freedom.shape, np.nan)
-        noise = np.ldexp(noise_variance(fits, score)[best], 2 * exponents)
+        noise = in_user_units(noise_variance(fits, score)[best], "mse", fits, exponents)
 
         def user(values: np.ndarray) -> np.ndarray:
             return in_user_units(values, score, fits, exponents)

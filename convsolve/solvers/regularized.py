@@ -28,9 +28,10 @@ from ..problem.sizes import Sizes
 from ..problem.spec import ConvSpec
 from ..text import count, shown
 from .auto import AutoSolver
-from .base import Progress, Raw, Solver
+from .base import Progress, Raw, Solver, as_numbers, traceable
 
 
+@traceable()
 @dataclass(frozen=True)
 class Regularized(Solver):
     """min ‖y − Aw‖² + strength·wᵀK w, the strength of every output chosen by the data.
@@ -86,6 +87,10 @@ class Regularized(Solver):
         return isinstance(self.penalty, Ridge) and bool(self.penalty.open)
 
     @property
+    def _given(self) -> np.ndarray | None:
+        return None if self.strength is None else np.array(self.strength)
+
+    @property
     def criterion(self) -> str | CrossValidation:
         """What chooses."""
         if self.select is not None:
@@ -128,7 +133,7 @@ class Regularized(Solver):
             raise SolveError(f"{count(design.sizes.rows, 'row')} of y: too few to choose by")
         select = self.criterion
         if self._by_krylov(design.sizes) and isinstance(select, CrossValidation):
-            told, penalties = choose_by_krylov(analysis, self.penalty, self.strength, select)
+            told, penalties = choose_by_krylov(analysis, self.penalty, self._given, select)
             answer = _Answer.none(design)
             answer.complete(analysis, penalties)
             return answer.packed(analysis, penalties, told)
@@ -145,7 +150,7 @@ class Regularized(Solver):
         self, analysis: Analysis, scoring: Scoring
     ) -> tuple[Regularization, list[tuple[Penalty, float]], _Answer]:
         """Of all outputs, at a strength for each."""
-        grids, units = strength_grids(self.strength, scoring), scoring.units
+        grids, units = strength_grids(self._given, scoring), scoring.units
         penalty, bounded = choose_penalty(scoring, self.penalty, grids)
         scorers = scoring.scorers(penalty)
         chosen = [choose_strengths(s, grid) for s, grid in zip(scorers, grids, strict=True)]
@@ -210,9 +215,9 @@ class _Answer:
         )
 
 
-def _checked(strength: Any) -> np.ndarray:
-    """Strengths as an array (1, 1), (n,) or (n, k)."""
-    found = np.asarray(strength)
+def _checked(strength: Any) -> tuple[Any, ...]:
+    """Strengths as nested tuples of the shape (1, 1), (n,) or (n, k)."""
+    found = as_numbers(strength, "strength")
     if found.dtype.kind not in "iuf" or found.ndim > 2 or not found.size:
         raise TypeError(f"strength must be a number or an array of them, got {shown(strength)}")
     found = found.astype(float)
@@ -221,4 +226,6 @@ def _checked(strength: Any) -> np.ndarray:
             f"strength must be positive and finite, got {shown(strength)}; for no penalty use "
             "LeastSquares"
         )
-    return found if found.ndim else found.reshape(1, 1)
+    if found.ndim == 1:
+        return tuple(found.tolist())
+    return tuple(map(tuple, np.atleast_2d(found).tolist()))

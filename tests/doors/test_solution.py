@@ -145,6 +145,8 @@ DESCENT = {
     "tol": 1e-6,
     "huber_delta": 1.0,
     "via": "convolution",
+    "ridge": 0.0,
+    "penalty": "ridge",
 }
 
 

@@ -1,0 +1,289 @@
+"""Data on which a choice could go wrong without a word: what it must say instead."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import scipy.linalg
+
+import convsolve as cs
+from support.slow import few_seeds
+
+PRIORS = [cs.StableSpline("tc"), cs.Smooth()]
+quiet = pytest.mark.filterwarnings("ignore::convsolve.IdentifiabilityWarning")
+
+
+def recording(seed: int = 0, rows: int = 300) -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(seed)
+    x = rng.standard_normal(rows)
+    return x, np.convolve(x, 0.8 ** np.arange(20))[:rows] + 0.3 * rng.standard_normal(rows)
+
+
+# --- outputs that do not vary
+
+
+@pytest.mark.parametrize("select", ["evidence", "gcv", cs.CrossValidation(4, "r2")], ids=str)
+@pytest.mark.parametrize("constant", [0.0, 2.0])
+@pytest.mark.parametrize("penalty", PRIORS, ids=str)
+def test_an_output_that_does_not_vary_chooses_nothing(
+    penalty: cs.Penalty, constant: float, select: Any
+) -> None:
+    x, y = recording()
+    bias = constant != 0
+    both = np.stack([y, np.full_like(y, constant)], axis=1)
+    alone, beside = (
+        cs.solve(
+            cs.Problem.from_lags(x, given, lags=(0, 29), bias=bias),
+            cs.Regularized(penalty, select=select),
+        )
+        for given in (y, both)
+    )
+    found = beside.regularization
+    # The score is flat about its best place, and is found to the tolerance of the search.
+    assert found.hyperparameters == pytest.approx(alone.regularization.hyperparameters, rel=0.1)
+    best = np.nanmax if isinstance(select, cs.CrossValidation) else np.nanmin
+    scores = [best(r.path.scores[:, 0]) for r in (found, alone.regularization)]
+    assert scores[0] == pytest.approx(scores[1], rel=1e-2)
+    np.testing.assert_allclose(beside.kernel[..., 1], 0, atol=1e-15)
+    assert beside.bias[1] == pytest.approx(constant)
+
+
+def test_nor_does_it_choose_lags() -> None:
+    x, y = recording()
+    both = np.stack([y, 0 * y], axis=1)
+    for select in ("bic", cs.CrossValidation(4)):
+        alone = cs.choose_lags(cs.Problem.from_lags(x, y, lags=(0, 29)), select)
+        beside = cs.choose_lags(cs.Problem.from_lags(x, both, lags=(0, 29)), select)
+        assert beside.lags == alone.lags
+    with pytest.raises(ValueError, match="y does not vary, so that no lags can be chosen"):
+        cs.choose_lags(cs.Problem.from_lags(x, 0 * y, lags=(0, 9)))
+
+
+@pytest.mark.parametrize("score", ["r2", "correlation"])
+def test_a_fold_that_does_not_vary_has_no_score(score: str) -> None:
+    rng = np.random.default_rng(1)
+    x = [rng.standard_normal(60) for _ in range(4)]
+    y = [np.convolve(a, [1, 0.5])[:60] + rng.standard_normal(60) for a in x]
+    y[2] = np.ones(60)
+    problem = cs.Problem.from_lags(x, y, lags=(0, 4))
+    select = cs.CrossValidation(score=score)
+    for call in (
+        lambda: cs.solve(problem, cs.Regularized(select=select)),
+        lambda: cs.solve(problem, cs.Lasso(select=select)),
+        lambda: cs.choose_lags(problem, select),
+    ):
+        with pytest.raises(ValueError, match=f"fold 2 has no {score}, since its y does not vary"):
+            call()
+    assert cs.solve(problem, cs.Regularized(select=cs.CrossValidation())).ok
+
+
+# --- fewer rows than unknowns
+
+
+def wide(seed: int, walk: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """50 samples of 3 channels, 20 lags: x, y and the matrix of 31 rows and 60 columns."""
+    rng = np.random.default_rng(seed)
+    x = rng.standard_normal((50, 3))
+    x = np.cumsum(x, axis=0) if walk else x
+    a = np.stack([x[t - 19 : t + 1].reshape(-1) for t in range(19, 50)])
+    y = np.zeros(50)
+    y[19:] = a @ (rng.standard_normal(60) * 0.8 ** np.arange(60))
+    y[19:] += y[19:].std() * rng.standard_normal(31)
+    return x, y, a
+
+
+def dense_gcv(a: np.ndarray, y: np.ndarray, d: np.ndarray, strengths: np.ndarray) -> np.ndarray:
+    """From the singular values of A on the root of the penalty, none of which is a difference."""
+    q = scipy.linalg.null_space(np.ones((1, len(a))))
+    a, y = q.T @ a, q.T @ y
+    free = a @ scipy.linalg.null_space(d)
+    rest = scipy.linalg.null_space(free.T) if free.size else np.eye(len(a))
+    u, s, _ = np.linalg.svd(rest.T @ a @ np.linalg.pinv(d))
+    values = np.pad(s**2, (0, len(u) - len(s)))
+    share = strengths[:, None] / (values + strengths[:, None])
+    return len(a) * ((share * (u.T @ rest.T @ y)) ** 2).sum(1) / share.sum(1) ** 2
+
+
+@quiet
+@few_seeds(3, 25)
+@pytest.mark.parametrize("walk", [False, True])
+@pytest.mark.parametrize("order", [0, 1, 2])
+def test_gcv_of_wide_data_finds_no_false_minimum(order: int, walk: bool, seeds: range) -> None:
+    penalty = cs.Smooth(order) if order else cs.Ridge()
+    d = np.kron(np.diff(np.eye(20), order, axis=0), np.eye(3))
+    for seed in seeds:
+        x, y, a = wide(seed, walk)
+        problem = cs.Problem.from_lags(x, y, lags=(0, 19), bias=True)
+        found = cs.solve(problem, cs.Regularized(penalty)).regularization
+        grid = found.path.strengths[:, 0]
+        *scores, own = dense_gcv(a, y[19:], d, np.r_[grid, found.strength])
+        np.testing.assert_allclose(found.path.scores[:, 0], scores, rtol=1e-2)
+        assert own <= min(scores) * (1 + 1e-3)
+
+
+@quiet
+def test_bic_of_wide_data_ends_at_its_edge_and_says_so() -> None:
+    """Where a kernel takes up all rows the likelihood has no bound."""
+    for seed in range(6):
+        rng = np.random.default_rng(seed)
+        x, y = rng.standard_normal((50, 3)), rng.standard_normal(50)
+        problem = cs.Problem.from_lags(x, y, lags=(0, 19))
+        found = cs.solve(problem, cs.Regularized(select="bic")).regularization
+        assert found.at_edge.all()
+        assert "at the edge of what was searched" in found.text()
+
+
+@quiet
+def test_lasso_of_wide_data() -> None:
+    solved = 0
+    for seed in range(20):
+        rng = np.random.default_rng(seed)
+        x, y = rng.standard_normal((31, 2)), rng.standard_normal(31)
+        problem = cs.Problem.from_lags(x, y, lags=(0, 11), bias=True)
+        most = cs.solve(problem, cs.Lasso(select="bic")).regularization.path.strengths[0, 0]
+        for share in (1e-2, 1e-4):
+            fit = cs.solve(problem, cs.Lasso(strength=most * share))
+            solved += fit.ok
+            assert fit.ok == (fit.certificate <= 1e-8)
+    assert solved >= 38
+
+
+# --- x that says nothing, penalties of nothing
+
+
+@quiet
+@pytest.mark.parametrize("value", [1.7, 0.1, 1 / 3])
+@pytest.mark.parametrize(
+    "penalty", [*PRIORS, cs.StableSpline("ss"), cs.Smooth(1), cs.Smooth(2), cs.Ridge()], ids=str
+)
+def test_a_constant_input_beside_a_bias(penalty: cs.Penalty, value: float) -> None:
+    y = np.random.default_rng(0).standard_normal(60)
+    problem = cs.Problem.from_lags(np.full(60, value), y, lags=(0, 4), bias=True)
+    fit = cs.solve(problem, cs.Regularized(penalty))
+    np.testing.assert_allclose(fit.predict(), y[4:].mean(), rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("penalty", "taps"),
+    [
+        (cs.Smooth(order=1), 1),
+        (cs.Smooth(order=2), 2),
+        (cs.Tikhonov(np.zeros((2, 3))), 3),
+        (cs.Ridge((0,), (0.0,)), 3),
+    ],
+)
+def test_where_nothing_is_penalized_it_is_least_squares(penalty: cs.Penalty, taps: int) -> None:
+    x, y = recording()
+    problem = cs.Problem.from_lags(x, y, lags=(0, taps - 1))
+    fit = cs.solve(problem, cs.Regularized(penalty))
+    np.testing.assert_allclose(fit.kernel, cs.solve(problem).kernel, rtol=1e-9)
+    assert fit.regularization.degrees_of_freedom[0] == taps
+
+
+# --- bands
+
+
+def test_bands_of_unlike_size_are_scaled_alike() -> None:
+    rng = np.random.default_rng(0)
+    x, k = rng.standard_normal((300, 4)), [1, 0.6, 0.3]
+    y = np.convolve(x[:, 0], k)[:300] - np.convolve(x[:, 1], k)[:300]
+    y = y + 0.3 * rng.standard_normal(300)
+    solver = cs.Regularized(cs.Ridge(groups=(0, 1, 2, 3)))
+    alike, apart = (
+        cs.solve(cs.Problem.from_lags(x * scale, y, lags=(0, 5), bias=True), solver)
+        for scale in (1.0, np.array([1e-8, 1, 1, 1]))
+    )
+    one, other = alike.regularization, apart.regularization
+    assert other.noise_variance[0] == pytest.approx(one.noise_variance[0], rel=1e-3)
+    np.testing.assert_allclose(apart.predict(), alike.predict(), atol=1e-2)
+
+
+@pytest.mark.parametrize("kind", ["exact", "zero", "constant"])
+def test_bands_of_data_without_noise(kind: str) -> None:
+    x = np.random.default_rng(0).standard_normal((200, 2))
+    y = {"exact": x[:, 0], "zero": 0 * x[:, 0], "constant": np.full(200, 3.0)}[kind]
+    problem = cs.Problem.from_lags(x, y, lags=(0, 3), bias=True)
+    fit = cs.solve(problem, cs.Regularized(cs.Ridge(groups=(0, 1))))
+    np.testing.assert_allclose(fit.predict(), y[3:], atol=1e-7)
+
+
+def test_bands_beside_groups_of_a_convolution() -> None:
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((200, 4))
+    y = x[:, [0, 2]] + rng.standard_normal((200, 2))
+    problem = cs.Problem.from_lags(x, y, lags=(0, 3), groups=2)
+    found = cs.solve(problem, cs.Regularized(cs.Ridge(groups=(0, 0, 1, 1)))).regularization
+    assert found.strength.shape == (2, 2)
+
+
+# --- exact data, extreme units, sameness
+
+
+@pytest.mark.parametrize("kernel", [[0, 0, 1, 1, 1], [0, 1, 0, 2], [0, 0, 3]])
+def test_lags_of_exact_data_are_exact(kernel: list[int]) -> None:
+    x = np.random.default_rng(0).integers(-9, 9, 400).astype(float)
+    y = np.convolve(x, kernel)[:400]
+    on = np.flatnonzero(kernel)
+    for select in ("bic", "aicc"):
+        found = cs.choose_lags(cs.Problem.from_lags(x, y, lags=(0, 19)), select)
+        assert found.lags == (on[0], on[-1])
+
+
+def test_units_beyond_their_squares() -> None:
+    x, y = recording()
+    plain = cs.choose_lags(cs.Problem.from_lags(x, y, lags=(0, 29)))
+    for scale in (2.0**500, 2.0**-500):
+        found = cs.choose_lags(cs.Problem.from_lags(x, y * scale, lags=(0, 29)))
+        assert found.lags == plain.lags
+    with pytest.raises(cs.SolveError, match="outside float64"):
+        cs.solve(cs.Problem.from_lags(x * 1e160, y, lags=(0, 9)), cs.Regularized())
+    with pytest.raises(cs.SolveError, match="a strength lies outside float64"):
+        cs.solve(cs.Problem.from_lags(x, y, lags=(0, 9)), cs.Regularized(strength=5e-324))
+
+
+def test_tones_are_no_rows_to_hold_out() -> None:
+    rng = np.random.default_rng(0)
+    x = np.sin(0.3 * np.arange(500)) + 3e-8 * rng.standard_normal(500)
+    problem = cs.Problem.from_lags(x, rng.standard_normal(500), lags=(0, 7))
+    with pytest.raises(cs.SolveError, match="scores would be rounding; choose by 'bic'"):
+        cs.choose_lags(problem, cs.CrossValidation(4))
+
+
+def test_solvers_are_equal_hashable_and_of_the_host() -> None:
+    for make in (
+        lambda: cs.Regularized(strength=[1.0, 2.0], select=cs.CrossValidation([[0], [1]])),
+        lambda: cs.Lasso("channels", [3.0, 1.0]),
+    ):
+        assert make() == make()
+        assert hash(make()) == hash(make())
+        with pytest.raises(TypeError, match="runs on the host only; inside jit"):
+            cs.fit_kernel(np.ones(9), np.ones(7), cs.ConvSpec(3), make())
+
+
+def test_lengths_of_several_axes_are_saved(tmp_path: Any) -> None:
+    x = np.random.default_rng(0).standard_normal((20, 20))
+    y = x[1:-1, 1:-1] + np.random.default_rng(1).standard_normal((18, 18))
+    fit = cs.solve(cs.Problem(x, y, kernel_size=(3, 3)), cs.Regularized(cs.Smooth()))
+    fit.save(tmp_path / "fit.npz")
+    loaded = cs.load(tmp_path / "fit.npz").regularization
+    assert loaded.hyperparameters == fit.regularization.hyperparameters
+    assert len(loaded.hyperparameters["length"]) == 2
+
+
+@pytest.mark.parametrize(
+    ("make", "match"),
+    [
+        (lambda: cs.Regularized(strength=[[1], [1, 2]]), "strength must be a number or an array"),
+        (lambda: cs.Lasso(strength=[[1], [1, 2]]), "strength must be a number or an array"),
+        (lambda: cs.Ridge((0, 1), 1.0), "weights must be a number for each label"),
+        (lambda: cs.Tikhonov("a"), "matrix must hold real numbers"),
+        (lambda: cs.Tikhonov(1j * np.eye(2)), "matrix must hold real numbers"),
+        (lambda: cs.Smooth(order=1.5), "order must be an integer"),
+        (lambda: cs.CrossValidation(None), "folds must be 'records', a number or a list"),
+    ],
+)
+def test_wrong_kinds_name_the_argument(make: Any, match: str) -> None:
+    with pytest.raises(TypeError, match=match):
+        make()
