@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -120,4 +121,9 @@ def test_a_descent_goes_as_foretold(tmp_path: Path) -> None:
     assert all(abs(measured / foretold - 1) < 0.01 for _, foretold, measured in table)
     assert table[1][1] < 1e-6 < table[0][1]
     assert table[3][1] > 1e3
+    begin = next(i for i, line in enumerate(lines) if line.startswith("Stopped early"))
+    early = [[float(v) for v in line.split()] for line in lines[begin + 3 : begin + 7]]
+    assert [row[0] for row in early] == [2, 5, 20, 100]
+    assert all(apart < 0.2 for _, _, apart, _, _ in early)
+    assert all(a[3] > b[3] and a[4] > b[4] for a, b in pairwise(early))
     assert picture.read_bytes().startswith(b"\x89PNG")
