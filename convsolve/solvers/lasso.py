@@ -20,6 +20,7 @@ from ..leastsquares.certificate import GAP, Certificate
 from ..leastsquares.penalty import RIDGE
 from ..linalg.threads import one_blas_thread
 from ..problem.checks import choice, integer, number
+from ..problem.rows import Rows
 from ..problem.sizes import Sizes
 from ..problem.spec import ConvSpec
 from ..text import count, shown
@@ -122,16 +123,17 @@ class Lasso(Solver):
         gib = sizes.gram_bytes / 2**30
         return f"the Gram matrix of {sizes.columns} columns takes {gib:.1f} GiB; use fewer taps"
 
-    def _criterion(self, records: int) -> str | CrossValidation:
+    def _criterion(self, kept: Rows) -> str | CrossValidation:
         if self.strength is not None and len(self.strength) == 1:
             return "bic"  # nothing is chosen, and no fold is summed
         if self.select is None:
-            return CrossValidation(FOLDS if records == 1 else "records")
+            several = len(kept.used) > 1
+            return CrossValidation("records" if several else max(2, min(FOLDS, kept.count)))
         found: str | CrossValidation = self.select
         return found
 
     def run(self, analysis: Analysis, progress: Progress | None = None) -> Raw:
-        scoring = Scoring(analysis, self._criterion(len(analysis.design.inputs.kept.used)))
+        scoring = Scoring(analysis, self._criterion(analysis.design.inputs.kept))
         regression = analysis.regression(RIDGE, 0.0)
         folds, told, kernels = scoring.folds(), [], np.zeros(regression.shape)
         with one_blas_thread():

@@ -150,6 +150,13 @@ def test_lasso_of_wide_data() -> None:
     assert solved >= 38
 
 
+@quiet
+def test_lasso_of_a_few_rows_takes_as_many_folds() -> None:
+    x, y = np.random.default_rng(0).standard_normal((2, 7))
+    problem = cs.Problem.from_lags(x, y, lags=(0, 4))
+    assert cs.solve(problem, cs.Lasso()).regularization.path.by_fold.shape[0] == 3
+
+
 # --- x that says nothing, penalties of nothing
 
 
