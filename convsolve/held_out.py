@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .api import solve
-from .inference.folds import CrossValidation, Span, cut
+from .inference.folds import CrossValidation, beside, part
 from .operators.fourier import predicted
 from .problem.problem import Problem
 from .problem.sizes import DEFAULT_LIMITS, Limits
@@ -85,23 +85,14 @@ def cross_validate(
     lengths = problem.kept.lengths
     parts, always = CrossValidation(folds).spans(lengths)
     solutions, scores = [], []
+    records, own = (problem.x, problem.y), (problem.bias, problem.lags)
     for i, held in enumerate(parts):
-        rest = [span for j, part in enumerate(parts) if j != i for span in part]
-        fit = solve(_part(problem, sorted(rest + always)), solver, limits=limits)
-        scores.append(_scored(fit, _part(problem, held)))
+        rest = part(problem.spec, records, beside(parts, i, always), *own)
+        fit = solve(rest, solver, limits=limits)
+        scores.append(_scored(fit, part(problem.spec, records, held, *own)))
         solutions.append(fit)
     mse, r2, correlation = (np.stack(each) for each in zip(*scores, strict=True))
     return HeldOutScores(mse, r2, correlation, tuple(solutions))
-
-
-def _part(problem: Problem, spans: list[Span]) -> Problem:
-    """Some rows as a problem of their own, whose taps have the lags they had."""
-    assert problem.y is not None
-    x, y = cut(problem.spec, problem.x, problem.y, spans)
-    part = Problem(x, y, spec=problem.spec.normal, bias=problem.bias)
-    own = part.lags
-    part.lag_shift = tuple(int(a[0] - b[0]) for a, b in zip(problem.lags, own, strict=True))
-    return part
 
 
 def _scored(fit: Solution, held: Problem) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -135,15 +135,35 @@ def cut(
     return parts, [y[i][start:stop] for i, start, stop in spans]
 
 
+def part(
+    spec: ConvSpec,
+    records: tuple[Sequence[np.ndarray], Sequence[np.ndarray]],
+    spans: Sequence[Span],
+    bias: bool,
+    lags: Sequence[np.ndarray],
+) -> Problem:
+    """Some rows of records (x, y) as a problem of their own, whose taps keep their ``lags``, in
+    samples: a prior goes by them.
+    """
+    found = Problem(*cut(spec, *records, spans), spec=spec.normal, bias=bias)
+    found.lag_shift = tuple(
+        round(float(a[0] - b[0])) for a, b in zip(lags, found.lags, strict=True)
+    )
+    return found
+
+
+def beside(parts: Sequence[Sequence[Span]], held: int, always: Sequence[Span]) -> list[Span]:
+    """The rows of all folds but one, and those in none."""
+    return sorted([s for i, fold in enumerate(parts) if i != held for s in fold] + [*always])
+
+
 def fold_moments(
     design: Design, y: Sequence[np.ndarray], spans: Sequence[Span], like: Moments
 ) -> Moments:
     """Moments of some rows of a design and of records ``y``, in units and shifts of ``like``."""
-    bias, limits = design.nuisance.constant, design.sizes.limits
-    part = Problem(
-        *cut(design.spec, design.inputs.records, y, spans), spec=design.spec.normal, bias=bias
-    )
-    found = Design(part, limits).moments
+    records, bias = (design.inputs.records, y), design.nuisance.constant
+    of_part = part(design.spec, records, spans, bias, design.lags)
+    found = Design(of_part, design.sizes.limits).moments
     return found.rescaled(like.exponents, like.out_exponents).shifted(like.shift, like.out_shift)
 
 
@@ -192,14 +212,17 @@ def without_constants(moments: Moments, like: Moments) -> Moments:
 
 def check_varying(folds: Sequence[Moments], varies: np.ndarray, score: str) -> None:
     """Raise a ValueError where a fold has no such score, since its y does not vary."""
-    if score == "mse":
-        return
-    for i, fold in enumerate(folds):
-        if (varies & ~varying(fold, centred=True)).any():
-            raise ValueError(
-                f"fold {i} has no {score}, since its y does not vary; use score='mse', or folds "
-                "that put its rows to others"
-            )
+    constant = [bool((varies & ~varying(fold, centred=True)).any()) for fold in folds]
+    if score != "mse" and any(constant):
+        raise ValueError(no_score(constant.index(True), score))
+
+
+def no_score(fold: int, score: str) -> str:
+    """Why a fold has none."""
+    return (
+        f"fold {fold} has no {score}, since its y does not vary; use score='mse', or folds that "
+        "put its rows to others"
+    )
 
 
 class HeldOut:

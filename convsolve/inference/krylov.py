@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import numpy as np
 
@@ -15,8 +15,7 @@ from ..leastsquares.regression import Regression
 from ..linalg.rank import EPS
 from ..linalg.tridiagonal import tridiagonal_solve
 from ..operators.fourier import predicted
-from ..problem.problem import Problem
-from .folds import CrossValidation, Span, cut
+from .folds import CrossValidation, beside, cut, no_score, part
 from .regularization import Regularization, StrengthScores
 
 # Of a strength the gradient that is left over, as a share of the first, that ends its search.
@@ -142,12 +141,10 @@ def check_varying_rows(analysis: Analysis, select: CrossValidation) -> None:
         return
     y = analysis.targets.records
     parts, _ = select.spans(analysis.design.inputs.kept.lengths)
-    for i, part in enumerate(parts):
-        rows = np.concatenate([y[j][a:b].reshape(-1, y[j].shape[-1]) for j, a, b in part])
+    for i, spans in enumerate(parts):
+        rows = np.concatenate([y[j][a:b].reshape(-1, y[j].shape[-1]) for j, a, b in spans])
         if (np.ptp(rows, axis=0) == 0).any():
-            raise ValueError(
-                f"fold {i} has no {select.score}, since its y does not vary; use score='mse'"
-            )
+            raise ValueError(no_score(i, select.score))
 
 
 def held_out_scores(
@@ -162,8 +159,9 @@ def held_out_scores(
     parts, always = select.spans(design.inputs.kept.lengths)
     scores = np.empty((len(parts), len(strengths), y[0].shape[-1]))
     for i, held in enumerate(parts):
-        rest = sorted([s for j, part in enumerate(parts) if j != i for s in part] + always)
-        trained = Analysis.of(_part(design, y, rest), design.sizes.limits)
+        records, rest = (design.inputs.records, y), beside(parts, i, always)
+        others = part(design.spec, records, rest, design.nuisance.constant, design.lags)
+        trained = Analysis.of(others, design.sizes.limits)
         x_held, y_held = cut(design.spec, design.inputs.records, y, held)
         truth = np.concatenate([b.reshape(-1, b.shape[-1]) for b in y_held]).astype(float)
         for q, (kernels, biases, good) in enumerate(_kernels(trained, penalty, strengths, design)):
@@ -173,17 +171,6 @@ def held_out_scores(
             rows = np.concatenate([p.reshape(-1, len(strengths)) for p in found])
             scores[i, :, q] = np.where(good, _scored(truth[:, q], rows, select.score), np.nan)
     return scores
-
-
-def _part(design: Design, y: Sequence[np.ndarray], spans: list[Span]) -> Problem:
-    x, outputs = cut(design.spec, design.inputs.records, y, spans)
-    part = Problem(x, outputs, spec=design.spec.normal, bias=design.nuisance.constant)
-    # The taps keep their lags, which a prior goes by.
-    part.lag_shift = tuple(
-        round(float(a[0] * d - b[0]))
-        for a, b, d in zip(design.tap_lags, part.lags, design.spec.dilation, strict=True)
-    )
-    return part
 
 
 def _kernels(

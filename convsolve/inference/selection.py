@@ -121,17 +121,17 @@ def choose_penalty(
     From safe starts, the best of which Brent's method, or that of Nelder and Mead, improves on. And
     whether one of them ended at a bound of its search.
     """
-    if not penalty.open:
+    search = penalty.search(scoring.design.tap_lags) if penalty.open else None
+    if search is None:
         return penalty, False
     from scipy.optimize import minimize, minimize_scalar
 
-    search = penalty.search(scoring.design.tap_lags)
     known: dict[tuple[float, ...], float] = {}
 
     def loss(place: np.ndarray) -> float:
         key = tuple(place.tolist())
         if key not in known:
-            pairs = zip(scoring.scorers(penalty.at(place)), grids, strict=True)
+            pairs = zip(scoring.scorers(search.at(place)), grids, strict=True)
             parts = [choose_strengths(s, grid).losses.sum() for s, grid in pairs]
             known[key] = float(np.sum(parts))
         return known[key]
@@ -158,4 +158,4 @@ def choose_penalty(
         )
     best = np.array(min(known, key=known.__getitem__))
     close = (best - search.low < BOUND) | (search.high - best < BOUND)
-    return penalty.at(best), bool(close.any())
+    return search.at(best), bool(close.any())

@@ -56,7 +56,7 @@ class Design:
         # The precision of the answer, and the rounding unit of x (0 where it is exact).
         self.dtype, self.data_eps = problem.dtype, problem.data_eps
         self.kernel_shape = problem.kernel_shape
-        self.tap_lags = problem.tap_lags
+        self.lags, self.tap_lags = problem.lags, problem.tap_lags
         self.clock = Clock()
         self.inputs = Inputs(problem.x, problem.spec)
         self.targets = None if problem.y is None else self.outputs(problem.y)

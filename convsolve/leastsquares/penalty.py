@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import reduce
 from typing import Any, NamedTuple
@@ -45,12 +45,13 @@ class Search(NamedTuple):
     """Where the hyperparameters of a penalty that are None may lie, each on the whole real line.
 
     ``starts`` (n, k) are to be tried, ``low`` and ``high`` (k,) bound what is searched from the
-    best of them.
+    best of them; ``at`` gives the penalty at a place (k,).
     """
 
     starts: np.ndarray
     low: np.ndarray
     high: np.ndarray
+    at: Callable[[np.ndarray], Penalty]
 
 
 class Penalty(ABC):
@@ -71,13 +72,9 @@ class Penalty(ABC):
         """The names of hyperparameters that are None, for the data to choose."""
         return ()
 
-    def search(self, lags: Sequence[np.ndarray]) -> Search:
-        """Where those may lie, for kernels of some lags."""
-        raise NotImplementedError
-
-    def at(self, place: np.ndarray) -> Penalty:
-        """The penalty at one such place (k,)."""
-        raise NotImplementedError
+    def search(self, lags: Sequence[np.ndarray]) -> Search | None:
+        """Where those may lie, for kernels of some lags; None where there are none to search."""
+        return None
 
     def check(self, kernel_size: Sequence[int], channels: int) -> None:
         """Raise a ValueError unless it fits kernels of this size over so many input channels."""
@@ -155,7 +152,7 @@ class Ridge(Penalty):
         """With its weights."""
         if self.groups is None:
             return "ridge"
-        given = "" if self.weights is None else f", weights {_listed(self.weights)}"
+        given = "" if self.weights is None else f", weights {listed(self.weights)}"
         return f"banded ridge of {len(self.labels)} groups of channels{given}"
 
     @property
@@ -187,7 +184,8 @@ def _labels(groups: Any) -> tuple[int, ...]:
     return tuple(integer(label, "groups", 0) for label in groups)
 
 
-def _listed(values: Sequence[float]) -> str:
+def listed(values: Sequence[float]) -> str:
+    """Numbers as a title names them."""
     return ", ".join(f"{value:.4g}" for value in values)
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..problem.checks import integer, number
-from .penalty import Penalty, Search, _listed
+from .penalty import Penalty, Search, listed
 
 # Eigenvalues of a squared exponential below this share of the largest are rounding.
 KEPT = 1e-14
@@ -60,7 +60,7 @@ class Smooth(Penalty):
             return f"{('first', 'second')[self.order - 1]} differences"
         if self.length is None:
             return "squared exponential"
-        return f"squared exponential, length {_listed(self._lengths(1))} taps"
+        return f"squared exponential, length {listed(self._lengths(1))} taps"
 
     def _lengths(self, axes: int) -> tuple[float, ...]:
         return self.length if isinstance(self.length, tuple) else (self.length,) * axes
@@ -74,9 +74,9 @@ class Smooth(Penalty):
         """Logarithms of the length of every axis, from a third of a tap to four kernels."""
         taps = np.array([len(axis) for axis in lags], float)
         starts = np.linspace(np.log(0.7), np.log(np.maximum(taps, 2.0)), 7)
-        return Search(starts, np.full(len(lags), np.log(0.3)), np.log(4 * taps))
+        return Search(starts, np.full(len(lags), np.log(0.3)), np.log(4 * taps), self._at)
 
-    def at(self, place: np.ndarray) -> Smooth:
+    def _at(self, place: np.ndarray) -> Smooth:
         """With those lengths."""
         lengths = tuple(np.exp(place).tolist())
         return replace(self, length=lengths if len(lengths) > 1 else lengths[0])

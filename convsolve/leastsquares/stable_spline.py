@@ -94,9 +94,9 @@ class StableSpline(Penalty):
         else:
             starts = memories[:, None]
         low, high = np.array([bounds[name] for name in self.open]).T
-        return Search(np.clip(starts, low, high), low, high)
+        return Search(np.clip(starts, low, high), low, high, self._at)
 
-    def at(self, place: np.ndarray) -> StableSpline:
+    def _at(self, place: np.ndarray) -> StableSpline:
         """With those."""
         found = dict(zip(self.open, place.tolist(), strict=True))
         alpha = math.exp(-math.exp(-found["alpha"])) if "alpha" in found else self.alpha

@@ -131,18 +131,13 @@ class Regularized(Solver):
         design = analysis.design
         if design.sizes.rows - design.nuisance.count < 2:
             raise SolveError(f"{count(design.sizes.rows, 'row')} of y: too few to choose by")
-        select = self.criterion
+        select, answer = self.criterion, _Answer.none(design)
         if self._by_krylov(design.sizes) and isinstance(select, CrossValidation):
             told, penalties = choose_by_krylov(analysis, self.penalty, self._given, select)
-            answer = _Answer.none(design)
-            answer.complete(analysis, penalties)
-            return answer.packed(analysis, penalties, told)
-        scoring = Scoring(analysis, select)
-        if isinstance(self.penalty, Ridge) and self.penalty.open:
-            told, penalties = choose_bands(scoring, self.penalty)
-            answer = _Answer.none(design)
+        elif isinstance(self.penalty, Ridge) and self.penalty.open:
+            told, penalties = choose_bands(Scoring(analysis, select), self.penalty)
         else:
-            told, penalties, answer = self._one_penalty(analysis, scoring)
+            told, penalties, answer = self._one_penalty(analysis, Scoring(analysis, select))
         answer.complete(analysis, penalties)
         return answer.packed(analysis, penalties, told)
 
