@@ -13,13 +13,17 @@ from .api import identify, solve
 from .errors import IdentifiabilityWarning, SolveError
 from .identifiability.report import Identifiability
 from .leastsquares.analysis import analyse
+from .leastsquares.stable_spline import StableSpline
 from .problem.problem import Problem
 from .problem.sizes import DEFAULT_LIMITS, Limits
 from .solution import Solution, certificate_text
-from .solvers import ALL, CHOSEN
+from .solvers import ALL
 from .solvers.base import Solver
+from .solvers.regularized import Regularized
 from .text import count
 
+# Penalties that the data choose, beside the methods of the whole problem.
+CHOSEN: tuple[Solver, ...] = (Regularized(), Regularized(StableSpline()))
 HEADS = [
     "method", "status", "loss", "gap", "kernel error", "null part", "certificate", "steps",
     "compile s", "run s",

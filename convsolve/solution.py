@@ -6,14 +6,13 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from .files import read_arrays, write_npz
 from .identifiability.report import Identifiability
 from .identifiability.wording import MEANING, weak_sentence
-from .inference.regularization import Regularization
 from .kernel_text import kernel_lines
 from .lazy_jax import as_jax
 from .leastsquares.certificate import EXACT, GAP
@@ -23,6 +22,9 @@ from .problem.problem import Problem
 from .problem.spec import ConvSpec
 from .solvers.base import Trace
 from .text import line
+
+if TYPE_CHECKING:
+    from .inference.regularization import Regularization
 
 # Version 1 lacks what was asked: the settings, the penalty and the version of convsolve.
 VERSION, READ = 2, (1, 2)
@@ -335,6 +337,10 @@ def load(path: str | Path) -> Solution:
         if "trace_steps" in arrays:
             trace = Trace(arrays["trace_steps"], arrays["trace_losses"], {})
         chosen = about.get("regularization")
+        if chosen is not None:
+            from .inference.regularization import Regularization
+
+            chosen = Regularization.from_dict(chosen)
         return Solution(
             kernel,
             arrays["bias"],
@@ -346,7 +352,7 @@ def load(path: str | Path) -> Solution:
             stats=about["stats"],
             certificate=about["certificate"],
             trace=trace,
-            regularization=None if chosen is None else Regularization.from_dict(chosen),
+            regularization=chosen,
         )
     except KeyError as error:
         raise ValueError(f"{path}: incomplete solution file, {error} is missing") from error

@@ -248,6 +248,16 @@ def test_import_convsolve_imports_nothing_heavy():
     )
 
 
+def test_a_solve_imports_nothing_that_chooses_a_penalty():
+    run(
+        "import sys, convsolve as cs; "
+        "cs.solve(cs.Problem([0, 3, 4, 5], [6, 11, 14], kernel_size=2)); "
+        "found = {name for name in sys.modules if 'inference' in name and 'convsolve' in name}; "
+        "assert not found, found; "
+        "assert cs.Regularized is cs.solvers.Regularized; cs.solvers.Lasso()"
+    )
+
+
 @pytest.mark.parametrize("name", convsolve.__all__)
 def test_public_names_resolve_and_are_documented(name):
     value = getattr(convsolve, name)

@@ -89,8 +89,8 @@ class Tridiagonal:
         return max(4 * self.size * EPS * max(self.largest, self._scale), 2 * least)
 
     def solve(self, shift: float, right: np.ndarray) -> np.ndarray:
-        """(T + shift·I)⁻¹ right (r, Q), for a shift above `resolution`."""
-        return tridiagonal_solve(self.diagonal + shift, self.beside, right)
+        """(T + shift·I)⁻¹ right (r, Q); a shift below `resolution` counts as that."""
+        return tridiagonal_solve(self.diagonal + max(shift, self.resolution), self.beside, right)
 
     def product(self, u: np.ndarray) -> np.ndarray:
         """T u (r, Q)."""

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass, field, fields
-from typing import Any, ClassVar, TypeVar
+from dataclasses import dataclass, field, fields, is_dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 import numpy as np
 
-from ..inference.folds import CrossValidation
-from ..inference.regularization import Regularization
 from ..lazy_jax import is_jax_array, is_tracer, when_imported
 from ..leastsquares.analysis import Analysis
 from ..leastsquares.certificate import Certificate
@@ -19,6 +17,9 @@ from ..problem.checks import number
 from ..problem.sizes import Sizes
 from ..problem.spec import ConvSpec
 from ..text import shown
+
+if TYPE_CHECKING:
+    from ..inference.regularization import Regularization
 
 Progress = Callable[[int, int, float], None]
 _S = TypeVar("_S", bound="Solver")
@@ -119,8 +120,8 @@ def _recorded(value: Any) -> Any:
         return value
     if isinstance(value, Penalty):
         return value.title
-    if isinstance(value, CrossValidation):
-        return f"CrossValidation({value.folds!r}, {value.score!r})"
+    if is_dataclass(value):
+        return repr(value)
     if hasattr(value, "shape"):
         return f"array of shape {value.shape}"
     return getattr(value, "__name__", "custom")

@@ -26,6 +26,9 @@ SOLVERS = {
     "small ridge": cs.AutoSolver(ridge=1e-13),
     "ridge": cs.AutoSolver(ridge=1e-3),
     "descent": cs.GradientDescent(SGD, steps=3),
+    "penalty by the data": cs.Regularized(),
+    "folds": cs.Regularized(strength=[[0.1], [10.0]], select=cs.CrossValidation(3)),
+    "lasso": cs.Lasso(strength=5.0),
 }
 
 

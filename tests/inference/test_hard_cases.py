@@ -189,6 +189,18 @@ def test_where_nothing_is_penalized_it_is_least_squares(penalty: cs.Penalty, tap
     assert fit.regularization.degrees_of_freedom[0] == taps
 
 
+@pytest.mark.parametrize("select", ["gcv", "evidence", cs.CrossValidation(3)], ids=str)
+def test_strengths_below_what_moments_resolve_are_solved_from_the_data(select: Any) -> None:
+    """Of an input three times summed, AᵀA is a thousand million times what such a strength is."""
+    rng = np.random.default_rng(1)
+    x = np.cumsum(np.cumsum(np.cumsum(rng.standard_normal(1200))))
+    problem = cs.Problem(x, rng.standard_normal(1141), kernel_size=60)
+    fit = cs.solve(problem, cs.Regularized(strength=[[0.1], [10.0]], select=select))
+    assert fit.status == "solved"
+    wanted = cs.solve(problem, cs.LeastSquares("qr", float(fit.regularization.strength[0])))
+    np.testing.assert_allclose(fit.kernel, wanted.kernel, atol=1e-6 * np.abs(wanted.kernel).max())
+
+
 # --- bands
 
 
