@@ -209,18 +209,23 @@ def _pack(problem: Problem, analysis: Analysis, raw: Raw) -> tuple[Any, Any]:
     """Kernel and bias in the precision and kind of array of the data."""
     with np.errstate(over="ignore", under="ignore", invalid="ignore"):
         kernel, bias = raw.kernel.astype(problem.dtype), raw.bias.astype(problem.dtype)
-        # A tap that falls below the type is lost if y would miss it, however small it is.
-        plain = analysis.regression(RIDGE, 0.0)
-        scaled, kept = (plain.from_user(k) for k in (raw.kernel, kernel))
-        lost = np.abs(scaled - kept) > LOST * np.abs(scaled).max(1, keepdims=True)
+        lost = problem.dtype != raw.kernel.dtype and _loses_taps(analysis, raw.kernel, kernel)
     largest = np.abs(raw.kernel).max(axis=tuple(range(kernel.ndim - 1)))
     faint = ((largest > 0) & (largest < np.finfo(problem.dtype).tiny)).any()
-    if faint or lost.any() or not (np.isfinite(kernel).all() and np.isfinite(bias).all()):
+    if faint or lost or not (np.isfinite(kernel).all() and np.isfinite(bias).all()):
         raise SolveError(
             f"the kernel lies outside the range of {problem.dtype}; change the unit of x or of y "
             "so that their sizes are closer"
         )
     return as_jax((kernel, bias)) if problem.returns_jax else (kernel, bias)
+
+
+def _loses_taps(analysis: Analysis, kernel: np.ndarray, rounded: np.ndarray) -> bool:
+    """A tap that falls below the type is lost if y would miss it, however small it is."""
+    plain = analysis.regression(RIDGE, 0.0)
+    scaled, kept = (plain.from_user(k) for k in (kernel, rounded))
+    lost = np.abs(scaled - kept) > LOST * np.abs(scaled).max(1, keepdims=True)
+    return bool(lost.any())
 
 
 def fit_kernel(

@@ -8,8 +8,7 @@ import numpy as np
 
 from ..leastsquares.normal_operator import Normal, iterative
 from ..leastsquares.system import System
-from ..linalg.factor import Cholesky, Factor
-from ..linalg.rank import least_certified
+from ..linalg.factor import Factor
 from ..linalg.threads import one_blas_thread
 
 DETERMINED = ("exactly determined", "overdetermined")
@@ -55,8 +54,8 @@ def _proved(system: System, groups: Iterable[int]) -> bool:
 def _of(system: System, group: int, factor: Factor | None) -> str | None:
     if factor is None:
         return None
-    found = "full" if isinstance(factor, Cholesky) else factor.band.verdict
-    return "ambiguous" if found == "full" and _lost_in_rounding(system, group, factor) else found
+    lost = factor.verdict == "full" and _lost_in_rounding(system, group, factor)
+    return "ambiguous" if lost else factor.verdict
 
 
 def _lost_in_rounding(system: System, group: int, factor: Factor) -> bool:
@@ -67,8 +66,7 @@ def _lost_in_rounding(system: System, group: int, factor: Factor) -> bool:
     if not system.design.data_eps:
         return False
     rounding = system.column_rounding(group)
-    # The certificate of a Gram is a bound from below, which mostly spares the spectrum.
-    if isinstance(factor, Cholesky) and rounding.max() < least_certified(len(rounding)):
+    if rounding.max() < factor.at_least:
         return False
     smallest = factor.singular_values[-1]
     if smallest >= rounding.max():

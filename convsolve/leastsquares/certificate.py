@@ -41,7 +41,8 @@ def upper_bound(
     # An answer so far off that its squares leave float64 has no bound: inf, not a number short.
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         w_norm, g_norm = np.linalg.norm(w, axis=0), np.linalg.norm(g, axis=0)
-        bound = np.nan_to_num(np.minimum(g_norm / r_norm, r_norm / w_norm), nan=np.inf)
+        bound = np.minimum(g_norm / r_norm, r_norm / w_norm)
+        bound = np.where(np.isnan(bound), np.inf, bound)
         if factor is not None and factor.full_rank:
             bound = np.fmin(bound, np.linalg.norm(factor.whiten(g.T), axis=1) / w_norm)
         return np.where((g_norm == 0) | (r_norm == 0), 0.0, bound / a_norm)

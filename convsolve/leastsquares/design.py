@@ -56,7 +56,8 @@ class Design:
         # The precision of the answer, and the rounding unit of x (0 where it is exact).
         self.dtype, self.data_eps = problem.dtype, problem.data_eps
         self.kernel_shape = problem.kernel_shape
-        self.lags, self.tap_lags = problem.lags, problem.tap_lags
+        self.lags = problem.lags
+        self.tap_lags = problem.spec.in_taps(self.lags)
         self.clock = Clock()
         self.inputs = Inputs(problem.x, problem.spec)
         self.targets = None if problem.y is None else self.outputs(problem.y)
@@ -78,13 +79,17 @@ class Design:
         Not for a small matrix, nor for a single tap; nor where a transient at the edge of a record
         makes the columns of a channel so uneven that its rounding would drown the others.
         """
+        if not self.sizes.by_rows and self._several_taps:
+            with self.clock.timing("moments"):
+                if self.fourier.exact:
+                    return self.fourier
+        return RowOperator(self.inputs, self.nuisance, self.sizes.limits, self.targets)
+
+    @property
+    def _several_taps(self) -> bool:
         taps = math.prod(self.spec.kernel_size)
         # Phases of a stride that no tap reads are columns too.
-        several = taps > 1 and columns_of_components(self.spec) <= 4 * taps
-        with self.clock.timing("moments"):
-            if several and not self.sizes.by_rows and self.fourier.exact:
-                return self.fourier
-        return RowOperator(self.inputs, self.nuisance, self.sizes.limits, self.targets)
+        return taps > 1 and columns_of_components(self.spec) <= 4 * taps
 
     @cached_property
     def fourier(self) -> FourierOperator:

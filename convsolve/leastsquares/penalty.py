@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -105,7 +106,7 @@ class Penalty(ABC):
         pairs = self.bases(lags)
         basis = None if pairs is None else TapBasis([np.hstack(pair) for pair in pairs])
         if pairs is None:
-            penalized = np.ones(int(np.prod([len(axis) for axis in lags])), bool)
+            penalized = np.ones(math.prod(map(len, lags)), bool)
         else:
             free = [np.repeat([False, True], [root.shape[1], n.shape[1]]) for root, n in pairs]
             penalized = ~reduce(lambda a, b: np.logical_and.outer(a, b).reshape(-1), free)

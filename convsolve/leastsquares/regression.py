@@ -149,8 +149,11 @@ class Regression:
         if not certificate.exact:
             certificate = self._certify(*best, proofs.__getitem__)
         # A null part fits nothing: it would make any residual small beside it.
-        null = max(f.null_share(best[0][i], self.y_norms[i]) for i, f in enumerate(factors))
-        return best[0], max(certificate, Certificate(null, "value"), key=lambda c: c.value)
+        for i, f in enumerate(factors):
+            if not f.full_rank:
+                null = Certificate(f.null_share(best[0][i], self.y_norms[i]), "value")
+                certificate = max(certificate, null, key=lambda c: c.value)
+        return best[0], certificate
 
     # --- certificates
 

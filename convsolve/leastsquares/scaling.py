@@ -32,10 +32,12 @@ class Scaling:
     def of(cls, operator: DesignOperator, ridge: np.ndarray) -> Scaling:
         """For a ``ridge`` (G, P) in the user's units, zero on columns that are not penalized."""
         norms, base = operator.column_norms, operator.exponents
+        own, ridged = exponents_of(norms), ridge > 0
+        if not ridged.any():
+            a_norm = np.linalg.norm(np.ldexp(norms, -own), axis=1)
+            return cls(own, base + own, np.zeros_like(norms), a_norm)
         # √ridge in the columns' units may leave float64 where it dwarfs them, so exponents first.
         root, power = np.frexp(np.sqrt(ridge))
-        ridged = ridge > 0
-        own = exponents_of(norms)
         larger = np.where(norms > 0, np.maximum(own, power - base), power - base)
         high = np.where(ridged, larger, own)
 

@@ -31,7 +31,7 @@ from .lapack import (
 )
 from .minimum_norm import CLUSTER, RowSpace, Within, afford_complement, distances, outside
 from .qr import tall_svd, tree_qr
-from .rank import EPS, Band, band_of, tolerance_of
+from .rank import EPS, Band, band_of, least_certified, tolerance_of
 from .threads import on_blas_threads, one_blas_thread
 
 # A share of σ_P² whose loss is not felt in standard errors.
@@ -104,6 +104,18 @@ class Factor(ABC):
     def svd(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Economical: u (q, q), s (q,) descending, vt (q, P)."""
         return svd(self.r)
+
+    @property
+    def at_least(self) -> float:
+        """What the smallest singular value exceeds, known without a spectrum: above the `Band`, or
+        0 where nothing is known.
+        """
+        return 0.0
+
+    @property
+    def verdict(self) -> str:
+        """The word of its `Band`."""
+        return "full" if self.at_least else self.band.verdict
 
     @cached_property
     def band(self) -> Band:
@@ -269,6 +281,11 @@ class Cholesky(FullRank):
         self._missing = missing
 
     @property
+    def at_least(self) -> float:
+        """What the smallest singular value exceeds."""
+        return least_certified(self.columns)
+
+    @property
     def missing(self) -> float:
         """What RᵀR lacks on its diagonal."""
         return self._missing
@@ -288,6 +305,17 @@ class Triangle(FullRank):
     """R of a QR, of full numerical rank."""
 
     source = "qr"
+
+    def __init__(
+        self, r: np.ndarray, exponents: np.ndarray, rows: int, at_least: float = 0.0
+    ) -> None:
+        super().__init__(r, exponents, rows)
+        self._at_least = at_least
+
+    @property
+    def at_least(self) -> float:
+        """What the smallest singular value exceeds, or 0."""
+        return self._at_least
 
 
 class Truncated(Factor):
@@ -474,8 +502,8 @@ def _singular_values(r: np.ndarray) -> np.ndarray:
 
 def factor_of(r: np.ndarray, exponents: np.ndarray, rows: int) -> Factor:
     """The factor of R (q, P) from a QR of ``rows`` rows; of A itself where it is wide."""
-    if r.shape[0] == r.shape[1] and _certainly_full(r, rows):
-        return Triangle(r, exponents, rows)
+    if r.shape[0] == r.shape[1] and (at_least := _lower_bound(r, rows)):
+        return Triangle(r, exponents, rows, at_least)
     values = _singular_values(r)
     if r.shape[0] < r.shape[1] or band_of(values, rows, r.shape[1]).rank < r.shape[1]:
         return Truncated(r, exponents, rows, values)
@@ -484,14 +512,17 @@ def factor_of(r: np.ndarray, exponents: np.ndarray, rows: int) -> Factor:
     return found
 
 
-def _certainly_full(r: np.ndarray, rows: int) -> bool:
-    """Whether no singular value of a square R is in the `Band` or below, known without any."""
+def _lower_bound(r: np.ndarray, rows: int) -> float:
+    """Half of 1/‖R⁻¹‖, where that shows that no singular value of a square R is in the `Band` or
+    below; else 0.
+    """
     if not np.diagonal(r).all():
-        return False
-    # The least is no less than 1/‖R⁻¹‖, the largest no more than ‖R‖.
+        return 0.0
     with np.errstate(over="ignore", invalid="ignore"):
-        condition = np.linalg.norm(r) * np.linalg.norm(inverse_row_norms(r))
-        return bool(10 * tolerance_of(rows, len(r)) * condition < 1)
+        inverse = float(np.linalg.norm(inverse_row_norms(r)))
+        # No singular value is more than ‖R‖.
+        full = 10 * tolerance_of(rows, len(r)) * np.linalg.norm(r) * inverse < 1
+    return 0.5 / inverse if full else 0.0
 
 
 def cholesky_factor(

@@ -22,9 +22,11 @@ def channel_exponents(arrays: Iterable[np.ndarray]) -> np.ndarray:
     A silent channel has none of its own: it takes the smallest of the others.
     """
     over = [by_channel(np.maximum, a, np.abs) for a in arrays if a.size]
-    largest = np.max(over, axis=0)
+    largest = np.maximum.reduce(over)
     # Stray denormals alone would ask for a power beyond float64.
     exponents = np.maximum(np.frexp(largest.astype(float))[1], -1020)
+    if largest.all():
+        return exponents
     least = exponents.min(where=largest > 0, initial=exponents.max())
     return np.where(largest > 0, exponents, least)
 
@@ -53,8 +55,8 @@ class Inputs:
     def column_exponents(self) -> np.ndarray:
         """Those of the columns (groups, P)."""
         spec = self.spec
-        per_group = self.exponents.reshape(spec.groups, 1, -1)
-        return np.tile(per_group, (1, math.prod(spec.kernel_size), 1)).reshape(spec.groups, -1)
+        per_group = self.exponents.reshape(spec.groups, -1)
+        return per_group[:, [*range(per_group.shape[1])] * math.prod(spec.kernel_size)]
 
     def by_record(self, values: np.ndarray) -> list[np.ndarray]:
         """What was computed row by row (groups, n) as ``(*T, groups)`` of each record."""

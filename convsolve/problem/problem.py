@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import fields, replace
 from typing import Any
 
 import numpy as np
@@ -266,7 +266,8 @@ class Problem:
         if self._lags is not None:
             lags, edges = self._lags
             return {"lags": lags, "edges": edges, "groups": self.spec.groups, **common}
-        return {"spec": asdict(self.spec), **common}
+        spec = {field.name: getattr(self.spec, field.name) for field in fields(self.spec)}
+        return {"spec": spec, **common}
 
     @classmethod
     def again(cls, recipe: dict[str, Any], x: Any, y: Any = None) -> Problem:

@@ -124,7 +124,7 @@ class ConvSpec:
         """Number of kernel axes."""
         return len(self.kernel_size)
 
-    @property
+    @cached_property
     def span(self) -> tuple[int, ...]:
         """Samples that one window covers along each axis, (K-1)·dilation + 1."""
         return tuple((k - 1) * d + 1 for k, d in zip(self.kernel_size, self.dilation, strict=True))
@@ -168,9 +168,13 @@ class ConvSpec:
             for t, s, n in zip(self.output_shape(shape), self.stride, self.span, strict=True)
         )
 
-    @cached_property
+    @property
     def normal(self) -> ConvSpec:
         """The same windows over records already padded: padding "valid"."""
+        return self if self.padding == "valid" else self._unpadded
+
+    @cached_property
+    def _unpadded(self) -> ConvSpec:
         return replace(self, padding="valid")
 
     def whole_windows(self, shape: Sequence[int]) -> ConvSpec:
