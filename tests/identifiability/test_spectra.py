@@ -194,6 +194,9 @@ def test_a_factor_is_that_of_its_rank(copied: bool) -> None:
     q, r = np.linalg.qr(a)
     found = factor.factor_of(r, np.zeros(20, int), 60)
     assert isinstance(found, factor.Truncated if copied else factor.Triangle)
+    assert found.verdict == found.band.verdict == ("deficient" if copied else "full")
+    least = np.linalg.svd(a, compute_uv=False)[-1]
+    assert found.at_least == 0 if copied else least / 10 < found.at_least < least
     assert found.determined.tolist() == [not copied, *[True] * 18, not copied]
     expected = np.linalg.lstsq(a, y)[0]
     for w in (found.solve(q.T @ y), found.solve_by_svd(q.T @ y)):
