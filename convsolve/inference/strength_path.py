@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from copy import copy
 from dataclasses import dataclass
 
@@ -11,6 +12,8 @@ from ..cached import cached_property
 from ..linalg.rank import EPS
 from ..linalg.tridiagonal import Tridiagonal
 
+# Some of the outputs.
+Outputs = slice | np.ndarray
 # A residual sum of squares of less than this share of Σy² is rounding.
 ROUNDING = (100 * EPS) ** 2
 # Strengths are looked for from this share of the largest eigenvalue on.
@@ -95,8 +98,10 @@ class StrengthPath:
             scale = float(np.diagonal(gram).max(initial=0.0))
             gram = gram - self._beside.T @ self._inverse @ self._beside
         self.tridiagonal = Tridiagonal(gram, scale)
-        self._cross = self.tridiagonal.rotate(cross[held] - self._beside.T @ by_free)
+        rotated = self.tridiagonal.rotate(cross[held] - self._beside.T @ by_free)
+        self._cross = np.asfortranarray(rotated)  # as LAPACK reads it at every strength
         self._begin = self.tridiagonal.rotate((self.origin / self._root)[held])
+        self._begun = origin is not None
         self.squares = np.maximum(squares - np.einsum("pq,pq->q", self._right, by_free), 0.0)
         self.floor = ROUNDING * squares if floor is None else floor
 
@@ -130,21 +135,22 @@ class StrengthPath:
         """At ``strengths`` (n, Q) of every output, or (n, 1) of all."""
         tall = len(strengths), self.outputs
         squares, size = np.empty(tall), np.empty(tall)
-        for some, outputs, strength in _distinct(strengths, self.outputs):
+        for some, outputs, strength in _distinct(strengths):
             step = self._step(strength, outputs)
-            u, bent = self._begin[:, outputs] + step, self.tridiagonal.product(step)
-            inner = np.einsum("pq,pq->q", step, bent - 2 * self._cross[:, outputs])
-            squares[some, outputs] = self.squares[outputs] + inner
+            u = self._begin[:, outputs] + step if self._begun else step
+            # stepᵀ(T step − 2c), and T step = c − λu.
+            pulled = self._cross[:, outputs] + self._resolved(strength) * u
+            squares[some, outputs] = self.squares[outputs] - np.einsum("pq,pq->q", step, pulled)
             size[some, outputs] = np.einsum("pq,pq->q", u, u)
         with np.errstate(over="ignore"):
-            values = self._eigenvalues / strengths[:, :, None]
+            logarithms = self._summed(strengths, lambda d, strength: np.log1p(d / strength))
         return Fits(
             np.broadcast_to(strengths, tall),
             np.broadcast_to(self.freedom(strengths), tall),
             np.broadcast_to(self._spare(strengths), tall),
             np.maximum(squares, self.floor),
             size,
-            np.broadcast_to(np.log1p(values).sum(-1), tall),
+            np.broadcast_to(logarithms, tall),
             self.rows,
             self.nuisance,
             self.rank,
@@ -159,19 +165,25 @@ class StrengthPath:
 
     def freedom(self, strengths: np.ndarray) -> np.ndarray:
         """Σ d/(d + λ) at ``strengths`` (n, Q), without a fit."""
-        values = self._eigenvalues
-        return np.asarray((values / (values + strengths[:, :, None])).sum(-1))
+        return self._summed(strengths, lambda d, strength: d / (d + strength))
 
     def _spare(self, strengths: np.ndarray) -> np.ndarray:
-        values, strengths = self._eigenvalues, strengths[:, :, None]
-        beyond = self.rows - self.nuisance - self.rank - len(values)
-        return np.asarray(beyond + (strengths / (values + strengths)).sum(-1))
+        beyond = self.rows - self.nuisance - self.rank - len(self._eigenvalues)
+        return beyond + self._summed(strengths, lambda d, strength: strength / (d + strength))
+
+    def _summed(
+        self, strengths: np.ndarray, of: Callable[[np.ndarray, np.ndarray], np.ndarray]
+    ) -> np.ndarray:
+        """The sum over eigenvalues of a function of them and of ``strengths``, in their shape."""
+        distinct, place = np.unique(strengths, return_inverse=True)
+        found = of(self._eigenvalues, distinct[:, None]).sum(-1)
+        return np.asarray(found[place.reshape(strengths.shape)])
 
     def coordinates(self, strengths: np.ndarray) -> np.ndarray:
         """v (n, R, Q) at ``strengths`` (n, Q), or (n, 1)."""
         n, size = len(strengths), self.tridiagonal.size
         steps = np.empty((size, n, self.outputs))
-        for some, outputs, strength in _distinct(strengths, self.outputs):
+        for some, outputs, strength in _distinct(strengths):
             steps[:, some, outputs] = self._step(strength, outputs)
         z = self.tridiagonal.back(steps.reshape(size, n * self.outputs))
         whole = np.empty((len(self.free), n * self.outputs))
@@ -185,7 +197,7 @@ class StrengthPath:
         gradient = gradient * self._root
         held = gradient[~self.free] - self._beside.T @ (self._inverse @ gradient[self.free])
         turned = self.tridiagonal.rotate(held)
-        for _, outputs, strength in _distinct(strengths[None], self.outputs):
+        for _, outputs, strength in _distinct(strengths[None]):
             turned[:, outputs] = self.tridiagonal.solve(strength, turned[:, outputs])
         z = self.tridiagonal.back(turned)
         found = np.empty(gradient.shape)
@@ -193,18 +205,23 @@ class StrengthPath:
         found[self.free] = self._inverse @ (gradient[self.free] - self._beside @ z)
         return found * self._root
 
-    def _step(self, strength: float, outputs: np.ndarray) -> np.ndarray:
-        """From the origin to the answer, Qᵀ z (r, k); what rounding hides counts as its limit."""
-        strength = max(strength, self.tridiagonal.resolution)
-        right = self._cross[:, outputs] - strength * self._begin[:, outputs]
+    def _step(self, strength: float, outputs: Outputs) -> np.ndarray:
+        """From the origin to the answer, Qᵀ z (r, k)."""
+        strength = self._resolved(strength)
+        right = self._cross[:, outputs]
+        if self._begun:
+            right = right - strength * self._begin[:, outputs]
         return self.tridiagonal.solve(strength, right)
 
+    def _resolved(self, strength: float) -> float:
+        """What rounding hides counts as its limit."""
+        return max(strength, self.tridiagonal.resolution)
 
-def _distinct(strengths: np.ndarray, outputs: int) -> list[tuple[int, np.ndarray, float]]:
+
+def _distinct(strengths: np.ndarray) -> list[tuple[int, Outputs, float]]:
     """(row, outputs, strength) of those of ``strengths`` (n, Q or 1) that are alike."""
     if strengths.shape[1] == 1:
-        every = np.arange(outputs)
-        return [(i, every, float(value)) for i, value in enumerate(strengths[:, 0])]
+        return [(i, slice(None), float(value)) for i, value in enumerate(strengths[:, 0])]
     return [
         (i, np.flatnonzero(row == value), float(value))
         for i, row in enumerate(strengths)

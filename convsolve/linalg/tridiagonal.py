@@ -77,12 +77,12 @@ class Tridiagonal:
         found: np.ndarray = dsterf(self.diagonal, self.beside)[0]
         return found
 
-    @property
+    @cached_property
     def largest(self) -> float:
         """The largest eigenvalue."""
         return max(float(self._values[-1]), 0.0) if self.size else 0.0
 
-    @property
+    @cached_property
     def resolution(self) -> float:
         """Below this a λ is lost in the rounding of B; no eigenvalue is less than −½ of it."""
         least = -float(self._values[0]) if self.size else 0.0
@@ -91,14 +91,6 @@ class Tridiagonal:
     def solve(self, shift: float, right: np.ndarray) -> np.ndarray:
         """(T + shift·I)⁻¹ right (r, Q); a shift below `resolution` counts as that."""
         return tridiagonal_solve(self.diagonal + max(shift, self.resolution), self.beside, right)
-
-    def product(self, u: np.ndarray) -> np.ndarray:
-        """T u (r, Q)."""
-        found = self.diagonal[:, None] * u
-        if self.size > 1:
-            found[1:] += self.beside[:, None] * u[:-1]
-            found[:-1] += self.beside[:, None] * u[1:]
-        return found
 
 
 def tridiagonal_solve(diagonal: np.ndarray, beside: np.ndarray, right: np.ndarray) -> np.ndarray:

@@ -192,8 +192,10 @@ class _Answer:
         told: Regularization,
     ) -> Raw:
         """For the door: unique if every penalty makes it so, or that of least strength."""
-        systems = (analysis.system(*pair) for pair in dict.fromkeys(penalties))
-        certain = all(system.ridge_certifies for system in systems)
+        least: dict[Penalty, float] = {}
+        for penalty, strength in penalties:
+            least[penalty] = min(strength, least.get(penalty, np.inf))
+        certain = all(analysis.system(*pair).ridge_certifies for pair in least.items())
         penalty, strength = min(penalties, key=lambda pair: pair[1])
         return Raw(
             self.kernel,
