@@ -10,8 +10,9 @@ import numpy as np
 from ..leastsquares.penalty import Penalty
 from ..text import count
 from .criteria import in_user_units, noise_variance
-from .scorers import Scorer, Units
+from .scorers import Scorer
 from .selection import Chosen
+from .units import Units
 
 # Outputs whose numbers a text shows.
 MAX_OUTPUTS = 6

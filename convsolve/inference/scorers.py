@@ -7,25 +7,17 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from ..errors import SolveError
+from ..cached import cached_property
 from ..leastsquares.analysis import Analysis
 from ..leastsquares.penalty import Coordinates, Penalty
 from ..operators.fourier import predicted
 from ..operators.layout import to_kernel
 from ..operators.moments import Moments
-from ..operators.records import Targets
 from .criteria import CRITERIA
-from .folds import (
-    CrossValidation,
-    HeldOut,
-    Span,
-    check_varying,
-    fold_moments,
-    training,
-    varying,
-    without_constants,
-)
+from .folds import CrossValidation, HeldOut, check_varying, varying
 from .strength_path import StrengthPath
+from .sums import FromMoments, FromRows, GroupSums, RowSpace, few_rows
+from .units import Units
 
 # AᵀA (R, R), Aᵀy (R, Q) and Σy² (Q,).
 Normal = tuple[np.ndarray, np.ndarray, np.ndarray]
@@ -33,50 +25,14 @@ Normal = tuple[np.ndarray, np.ndarray, np.ndarray]
 NEARLY_EXACT = 1e-4
 
 
-class Units:
-    """One unit 2**column for all columns, so that a strength means the same to all, and 2**outputs
-    (G, Q) for the outputs: so much smaller than the user's are all values.
-    """
-
-    def __init__(self, moments: Moments) -> None:
-        self.column = int(moments.exponents.max())
-        self.outputs = moments.out_exponents
-
-    def common(self, moments: Moments) -> Moments:
-        """Moments in these units."""
-        columns = np.full(moments.exponents.shape, self.column)
-        return moments.rescaled(columns, self.outputs)
-
-    def to_user(self, strengths: np.ndarray) -> np.ndarray:
-        """Strengths in the user's units.
-
-        Raises:
-            SolveError: they lie outside float64.
-        """
-        with np.errstate(over="ignore", under="ignore"):
-            found = np.ldexp(strengths, 2 * self.column)
-        if not (np.isfinite(found).all() and found.all()):
-            raise SolveError("strengths lie outside float64, as x² does; change the unit of x")
-        return np.asarray(found)
-
-    def from_user(self, strengths: np.ndarray) -> np.ndarray:
-        """The inverse of `to_user`, zeros included."""
-        with np.errstate(over="ignore", under="ignore"):
-            found = np.ldexp(strengths, -2 * self.column)
-        if not np.isfinite(found).all() or ((found == 0) != (strengths == 0)).any():
-            raise SolveError(
-                "a strength lies outside float64 beside x²; change it, or the unit of x"
-            )
-        return np.asarray(found)
-
-
 @dataclass(frozen=True)
 class Scorer:
     """What strengths are worth for the outputs of one group.
 
     ``path`` is that of all rows; ``varies`` says which outputs do, since the others choose nothing;
-    ``held`` and ``paths`` are the folds and the paths of what is left
-    beside each, ``exact`` those of the residuals about the ``origin`` of the paths.
+    ``held`` and ``paths`` are the folds and the paths of what is left beside each, ``exact`` those
+    of the residuals about the ``origin`` of the paths. All are within the row space ``space``, if
+    there is one.
     """
 
     select: str | CrossValidation
@@ -85,6 +41,19 @@ class Scorer:
     paths: Sequence[StrengthPath] = ()
     held: Sequence[HeldOut] = ()
     exact: Sequence[HeldOut] | None = None
+    space: RowSpace | None = None
+
+    def coordinates(self, strengths: np.ndarray) -> np.ndarray:
+        """Those of the penalty (n, R, Q) of the answers at ``strengths`` (n, Q), or (n, 1)."""
+        return self._whole(self.path.coordinates(strengths))
+
+    def correction(self, strengths: np.ndarray, gradient: np.ndarray) -> np.ndarray:
+        """(AᵀA + λ·weights)⁻¹ gradient (R, Q), for λ (Q,)."""
+        within = gradient if self.space is None else self.space.restrict(gradient)
+        return self._whole(self.path.correction(strengths, within))
+
+    def _whole(self, v: np.ndarray) -> np.ndarray:
+        return v if self.space is None else self.space.expand(v)
 
     def only(self, outputs: np.ndarray) -> Scorer:
         """For some of the outputs."""
@@ -96,6 +65,7 @@ class Scorer:
             [p.only(outputs) for p in self.paths],
             [h.only(outputs) for h in self.held],
             exact,
+            self.space,
         )
 
     def folds(self, strengths: np.ndarray) -> np.ndarray | None:
@@ -136,36 +106,30 @@ class Scorer:
 
 
 class Scoring:
-    """Scorers of every group under any penalty, from moments of rows and folds summed once."""
+    """Scorers of every group under any penalty, from sums over rows and folds formed once."""
 
     def __init__(self, analysis: Analysis, select: str | CrossValidation) -> None:
         assert analysis.targets is not None
-        self._analysis, self.design, self.select = analysis, analysis.design, select
+        self._targets, self.design, self.select = analysis.targets, analysis.design, select
         self._spans = None
         if isinstance(select, CrossValidation):
             self._spans = select.spans(self.design.inputs.kept.lengths)
-        self._sums = self._summed(self.design.moments, analysis.targets)
-        self.varies = varying(self._sums.total, self.design.nuisance.constant)
-        self._check_folds()
-        self.units = Units(self._sums.total)
+        sums, constant = self._source.sums, self.design.nuisance.constant
+        self.varies = varying(sums.total, constant)
+        if isinstance(select, CrossValidation):
+            check_varying(sums.folds, self.varies, select.score)
+        exponents = self._targets.grouped(self._targets.exponents)
+        self.units = Units(self.design.operator.exponents, exponents)
 
-    def _summed(self, total: Moments, targets: Targets) -> _Sums:
-        def live(moments: Moments) -> Moments:
-            bias = self.design.nuisance.constant
-            return without_constants(moments, total) if bias else moments
+    @cached_property
+    def _source(self) -> FromMoments | FromRows:
+        if few_rows(self.design.sizes):
+            return FromRows(self.design, self._targets, self._spans)
+        return self._by_taps
 
-        def summed(spans: Sequence[Span]) -> Moments:
-            return live(fold_moments(self.design, targets.records, spans, total))
-
-        if self._spans is None:
-            return _Sums(live(total), [], None)
-        folds, rest = self._spans
-        return _Sums(live(total), [*map(summed, folds)], summed(rest) if rest else None)
-
-    def _check_folds(self) -> None:
-        """Raise a ValueError where a score has no meaning."""
-        if isinstance(self.select, CrossValidation):
-            check_varying(self._sums.folds, self.varies, self.select.score)
+    @cached_property
+    def _by_taps(self) -> FromMoments:
+        return FromMoments(self.design, self._targets, self._spans)
 
     def scorers(self, penalty: Penalty) -> list[Scorer]:
         """Those of every group, y taken off a fit first where that is nearly exact."""
@@ -173,7 +137,7 @@ class Scoring:
         coordinates = penalty.coordinates(
             design.tap_lags, design.inputs.exponents.size, design.spec.groups
         )
-        plain = self._made(coordinates, self._sums)
+        plain = self._made(self._source.within(coordinates, self.units))
         least = [np.array([[s.path.least]]) for s in plain]
         fits = [s.path.fits(at) for s, at in zip(plain, least, strict=True)]
         exact = any(
@@ -182,64 +146,50 @@ class Scoring:
         )
         if not exact:
             return plain
-        origin = np.stack([s.path.coordinates(at)[0] for s, at in zip(plain, least, strict=True)])
-        targets = design.outputs(self._residuals(coordinates, origin))
-        sums = self._summed(design.operator.moments(targets), targets)
-        about = [(start, s.path.floor) for start, s in zip(origin, plain, strict=True)]
+        origin = np.stack([s.coordinates(at)[0] for s, at in zip(plain, least, strict=True)])
+        source = self._source.about(self._residuals(coordinates, origin))
+        starts = [s.path.coordinates(at)[0] for s, at in zip(plain, least, strict=True)]
+        about = [(start, s.path.floor) for start, s in zip(starts, plain, strict=True)]
+        made = self._made(source.within(coordinates, self.units), about)
         return [
             replace(scorer, held=before.held, exact=scorer.held)
-            for scorer, before in zip(self._made(coordinates, sums, about), plain, strict=True)
+            for scorer, before in zip(made, plain, strict=True)
         ]
 
     def _made(
         self,
-        coordinates: Coordinates,
-        sums: _Sums,
+        given: Sequence[GroupSums],
         about: Sequence[tuple[np.ndarray | None, np.ndarray | None]] | None = None,
     ) -> list[Scorer]:
         """With the origin of each group, and what is rounding of the residuals about it."""
-        basis, weights, nuisance = coordinates.basis, coordinates.weights, self.design.nuisance
+        about = [(None, None)] * len(given) if about is None else about
+        return [self._scorer(g, *each) for g, each in enumerate(zip(given, about, strict=True))]
 
-        def seen(moments: Moments) -> Moments:
-            return self.units.common(moments if basis is None else basis.of_moments(moments))
+    def _scorer(
+        self, group: int, given: GroupSums, about: tuple[np.ndarray | None, np.ndarray | None]
+    ) -> Scorer:
+        nuisance, sums = self.design.nuisance, given.sums
 
-        def paths(moments: Moments) -> list[StrengthPath]:
-            given = [(None, None)] * len(weights) if about is None else about
-            return [
-                StrengthPath(*normal, w, moments.n, nuisance.count, *at)
-                for normal, w, at in zip(self._normal(moments), weights, given, strict=True)
-            ]
+        def path(moments: Moments) -> StrengthPath:
+            (normal,) = self._normal(moments)
+            return StrengthPath(*normal, given.weights, moments.n, nuisance.count, *about)
 
-        made, varies = paths(seen(sums.total)), self.varies
-        if not sums.folds:
-            return [Scorer(self.select, path, v) for path, v in zip(made, varies, strict=True)]
-        folds = [seen(fold) for fold in sums.folds]
-        rests = training(folds, None if sums.always is None else seen(sums.always))
-        beside = [paths(rest) for rest in rests]
-        held = [
-            [HeldOut(fold, rest, g, nuisance.constant) for g in range(len(made))]
-            for fold, rest in zip(folds, rests, strict=True)
-        ]
-        return [
-            Scorer(self.select, path, varies[g], [p[g] for p in beside], [h[g] for h in held])
-            for g, path in enumerate(made)
-        ]
+        pairs = zip(sums.folds, sums.beside, strict=True)
+        held = [HeldOut(fold, rest, 0, nuisance.constant) for fold, rest in pairs]
+        paths, varies = [path(rest) for rest in sums.beside], self.varies[group]
+        return Scorer(self.select, path(sums.total), varies, paths, held, space=given.space)
 
     def normal_equations(self) -> list[Normal]:
         """Those of all rows, of the taps themselves."""
-        return self._normal(self.units.common(self._sums.total))
+        return self._normal(self.units.common(self._by_taps.sums.total))
 
     def folds(self) -> list[tuple[list[Normal], list[HeldOut]]]:
         """For every fold the normal equations of the other rows, and its own rows, by group."""
-        common, constant = self.units.common, self.design.nuisance.constant
-        parts = [common(fold) for fold in self._sums.folds]
-        if not parts:
-            return []
-        rests = training(parts, None if self._sums.always is None else common(self._sums.always))
-        groups = range(len(parts[0].gram))
+        sums, constant = self._by_taps.sums.each(self.units.common), self.design.nuisance.constant
+        groups = range(len(sums.total.gram))
         return [
             (self._normal(rest), [HeldOut(part, rest, g, constant) for g in groups])
-            for part, rest in zip(parts, rests, strict=True)
+            for part, rest in zip(sums.folds, sums.beside, strict=True)
         ]
 
     def _normal(self, moments: Moments) -> list[Normal]:
@@ -259,17 +209,7 @@ class Scoring:
 
     def _residuals(self, coordinates: Coordinates, v: np.ndarray) -> tuple[np.ndarray, ...]:
         """y less the prediction of v, record by record."""
-        assert self._analysis.targets is not None
-        kernel, y = self.kernel(coordinates, v), self._analysis.targets.records
+        kernel, y = self.kernel(coordinates, v), self._targets.records
         x = [record.astype(float) for record in self.design.inputs.records]
         fitted = predicted(x, kernel, np.zeros(kernel.shape[-1]), self.design.spec)
         return tuple(a - b for a, b in zip(y, fitted, strict=True))
-
-
-@dataclass(frozen=True)
-class _Sums:
-    """Moments of all rows, of every fold, and of the rows in none."""
-
-    total: Moments
-    folds: list[Moments]
-    always: Moments | None

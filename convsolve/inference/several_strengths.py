@@ -11,8 +11,8 @@ from ..leastsquares.certificate import upper_bound
 from ..leastsquares.penalty import Penalty
 from ..leastsquares.regression import NOISE, Regression
 from ..leastsquares.scaling import Scaling
-from .scorers import Units
-from .strength_path import StrengthPath
+from .scorers import Scorer
+from .units import Units
 
 # Steps of refinement by the factor that the choice of the strengths left.
 STEPS = 4
@@ -21,8 +21,9 @@ STEPS = 4
 class SeveralStrengths:
     """Answers for all outputs at once, certified by one pass over the data for every step.
 
-    ``strengths`` (G, Q) are in the user's units; ``paths`` hold the factors of every group. Kernels
-    v are (G, R, Q) in the coordinates of the penalty and the units of the operator's columns.
+    ``strengths`` (G, Q) are in the user's units; the scorers that chose them hold the factors of
+    every group. Kernels v are (G, R, Q) in the coordinates of the penalty and the units of the
+    operator's columns.
     """
 
     def __init__(
@@ -37,15 +38,15 @@ class SeveralStrengths:
             value: Scaling.of(self._operator, value * weights)
             for value in np.unique(strengths).tolist()
         }
-        # The operator's columns times two to this are those of the paths.
+        # The operator's columns times two to this are those of the scorers.
         self._power = (self._operator.exponents - units.column)[:, :, None]
 
     def solve(
-        self, paths: Sequence[StrengthPath], v: np.ndarray
+        self, scorers: Sequence[Scorer], v: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Kernel (*K, Cin/groups, Cout) and bias (Cout,) in the user's units, and bounds (Cout,) on
         their backward errors: of every output the best that up to `STEPS` steps of refinement found
-        from ``v``, in the units of the paths.
+        from ``v``, in the units of the scorers.
         """
         v = np.ldexp(v, self._power)
         best, lowest = v, np.full(self._strengths.shape, np.inf)
@@ -57,17 +58,17 @@ class SeveralStrengths:
             lowest = np.where(better, bounds, lowest)
             if step == STEPS or lowest.max() <= NOISE or not better.any():
                 break
-            v = v + self._correction(paths, v, gradient)
+            v = v + self._correction(scorers, v, gradient)
         return *self._regression.from_operator(best), lowest.reshape(-1)
 
     def _correction(
-        self, paths: Sequence[StrengthPath], v: np.ndarray, gradient: np.ndarray
+        self, scorers: Sequence[Scorer], v: np.ndarray, gradient: np.ndarray
     ) -> np.ndarray:
         weights = self._regression.system.coordinates.weights[:, :, None]
         strengths = np.ldexp(self._strengths, -2 * self._units.column)
         pull = strengths[:, None] * weights * np.ldexp(v, -self._power)
         pulled = np.ldexp(gradient, self._power) - pull
-        parts = [p.correction(s, g) for p, s, g in zip(paths, strengths, pulled, strict=True)]
+        parts = [p.correction(s, g) for p, s, g in zip(scorers, strengths, pulled, strict=True)]
         return np.ldexp(np.stack(parts), self._power)
 
     def _bounds(self, v: np.ndarray, squares: np.ndarray, gradient: np.ndarray) -> np.ndarray:

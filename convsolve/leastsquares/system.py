@@ -66,6 +66,8 @@ class System:
     @cached_property
     def operator(self) -> DesignOperator:
         """A T."""
+        if self.unpenalized is not None:
+            return self.unpenalized.operator
         operator = self.design.operator
         if self.basis is None:
             return operator

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 
@@ -88,6 +88,12 @@ class Moments:
             out_exponents,
             a.out_shift,
         )
+
+    def of_group(self, group: int) -> Moments:
+        """Those of one group."""
+        one = slice(group, group + 1)
+        arrays = {f.name: getattr(self, f.name)[one] for f in fields(self) if f.name != "n"}
+        return Moments(n=self.n, **arrays)
 
     def rescaled(self, exponents: np.ndarray, out_exponents: np.ndarray) -> Moments:
         """The same rows under other powers of two; exact."""

@@ -58,6 +58,19 @@ class Inputs:
         per_group = self.exponents.reshape(spec.groups, -1)
         return per_group[:, [*range(per_group.shape[1])] * math.prod(spec.kernel_size)]
 
+    def places(self, spans: Iterable[tuple[int, int, int]]) -> np.ndarray:
+        """Which rows of the design matrix are those from a first to a last, along the first axis,
+        of some records.
+        """
+        order = [i for members in self.members for i in members]
+        sizes = {i: math.prod(self.kept.shapes[i]) for i in order}
+        before = dict(zip(order, np.cumsum([0, *sizes.values()]), strict=False))
+        found = []
+        for i, first, last in spans:
+            slab = sizes[i] // self.kept.shapes[i][0]
+            found.append(before[i] + np.arange(first * slab, last * slab))
+        return np.concatenate(found)
+
     def by_record(self, values: np.ndarray) -> list[np.ndarray]:
         """What was computed row by row (groups, n) as ``(*T, groups)`` of each record."""
         return self.kept.by_record(values, [i for members in self.members for i in members])

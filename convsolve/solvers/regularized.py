@@ -17,6 +17,7 @@ from ..inference.regularization import Regularization, joined, of_outputs
 from ..inference.scorers import Scoring
 from ..inference.selection import choose_penalty, choose_strengths, strength_grids
 from ..inference.several_strengths import SeveralStrengths
+from ..inference.sums import few_rows
 from ..leastsquares.analysis import Analysis
 from ..leastsquares.certificate import EXACT, Certificate
 from ..leastsquares.design import Design
@@ -52,9 +53,10 @@ class Regularized(Solver):
     ``fit.regularization`` tells what was chosen, and what else was in the choice. A strength that
     ends at the edge of its search is said to.
 
-    Beyond 1 500 unknowns a `CrossValidation` forms no Gram: all strengths of a fold, of a grid,
-    come from one Krylov space, and degrees of freedom stay unknown. The other criteria take the
-    spectrum, in a time that grows as the cube of the unknowns.
+    Fewer rows than unknowns are solved within the space that they span, in a time that grows as the
+    square of the rows. Otherwise, beyond 1 500 unknowns, a `CrossValidation` forms no Gram: all
+    strengths of a fold, of a grid, come from one Krylov space, and degrees of freedom stay unknown;
+    the other criteria take the spectrum, in a time that grows as the cube of the unknowns.
 
     Source: G. H. Golub, M. Heath and G. Wahba, Technometrics 21 (1979) 215 (GCV); T. Chen, H.
     Ohlsson and L. Ljung, Automatica 48 (2012) 1525 (evidence).
@@ -104,7 +106,7 @@ class Regularized(Solver):
     def _by_krylov(self, sizes: Sizes) -> bool:
         """Whether a tridiagonal form of every fold would take longer than steps of products."""
         crossed = isinstance(self.criterion, CrossValidation) and not self.penalty.open
-        return crossed and sizes.columns > sizes.limits.spectrum_columns
+        return crossed and not few_rows(sizes) and sizes.columns > sizes.limits.spectrum_columns
 
     @property
     def regularizes(self) -> bool:
@@ -119,7 +121,7 @@ class Regularized(Solver):
 
     def supports(self, sizes: Sizes, spec: ConvSpec) -> str | None:
         """The Gram must fit in the memory allowed."""
-        if sizes.gram_fits or self._by_krylov(sizes):
+        if sizes.gram_fits or self._by_krylov(sizes) or (few_rows(sizes) and not self._banded):
             return None
         gib = sizes.gram_bytes / 2**30
         return (
@@ -152,10 +154,10 @@ class Regularized(Solver):
         parts = zip(units.outputs, scorers, chosen, strict=True)
         told = joined([of_outputs(units, e, penalty, s, c) for e, s, c in parts])
         opened = {name: getattr(penalty, name) for name in self.penalty.open}
-        paths = [s.path for s in scorers]
-        begin = [p.coordinates(c.strengths[None])[0] for p, c in zip(paths, chosen, strict=True)]
+        pairs = zip(scorers, chosen, strict=True)
+        begin = np.stack([s.coordinates(c.strengths[None])[0] for s, c in pairs])
         several = SeveralStrengths(analysis, penalty, told.strength, units)
-        answer = _Answer(*several.solve(paths, np.stack(begin)))
+        answer = _Answer(*several.solve(scorers, begin))
         penalties = [(penalty, strength) for strength in told.strength.tolist()]
         told = told._replace(hyperparameters=opened, bounded=bounded)
         return told, penalties, answer

@@ -1,0 +1,184 @@
+"""Sums over all rows and over those of every fold, in the coordinates of any penalty."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from operator import methodcaller
+from typing import Any
+
+import numpy as np
+
+from ..cached import cached_property
+from ..leastsquares.design import Design
+from ..leastsquares.penalty import Coordinates
+from ..linalg.qr import tall_qr
+from ..linalg.rank import EPS
+from ..operators.moments import Moments
+from ..operators.records import Targets
+from ..problem.sizes import Sizes
+from .folds import Span, fold_moments, training, without_constants
+from .units import Units
+
+# Some rows of a matrix.
+Rows = slice | np.ndarray
+# The rows of every fold, and those of none.
+Spans = tuple[list[list[Span]], list[Span]]
+
+
+def few_rows(sizes: Sizes) -> bool:
+    """Whether there are fewer rows than columns, and they may be held in memory."""
+    held = 8 * sizes.groups * sizes.rows * sizes.columns
+    return sizes.rows < sizes.columns and held <= sizes.limits.gram_bytes
+
+
+@dataclass(frozen=True)
+class Sums:
+    """Moments of all rows, of every fold, and of the rows in none."""
+
+    total: Moments
+    folds: list[Moments]
+    always: Moments | None
+
+    def each(self, of: Callable[[Moments], Moments]) -> Sums:
+        """A function of all of them."""
+        always = None if self.always is None else of(self.always)
+        return Sums(of(self.total), [*map(of, self.folds)], always)
+
+    @cached_property
+    def beside(self) -> list[Moments]:
+        """Of all rows but those of a fold, for every fold."""
+        return training(self.folds, self.always) if self.folds else []
+
+
+@dataclass(frozen=True)
+class RowSpace:
+    """Penalized coordinates z = √weights⁻¹·q u within what the rows span: beyond that the answer is
+    zero. So few rows have few coordinates u, whatever the unknowns.
+
+    Attributes:
+        q: (r, k) orthonormal.
+        root: (r, 1), √weights⁻¹.
+        free: (R,) which coordinates are not penalized, and stay as they are, after u.
+    """
+
+    q: np.ndarray
+    root: np.ndarray
+    free: np.ndarray
+
+    def expand(self, v: np.ndarray) -> np.ndarray:
+        """Coordinates (..., R, Q) of v (..., k + free, Q)."""
+        held = self.q.shape[1]
+        found = np.empty((*v.shape[:-2], len(self.free), v.shape[-1]))
+        found[..., ~self.free, :] = self.root * (self.q @ v[..., :held, :])
+        found[..., self.free, :] = v[..., held:, :]
+        return found
+
+    def restrict(self, gradient: np.ndarray) -> np.ndarray:
+        """A gradient (R, Q) as that (k + free, Q) of v."""
+        held = self.q.T @ (self.root * gradient[~self.free])
+        return np.concatenate([held, gradient[self.free]])
+
+
+@dataclass(frozen=True)
+class GroupSums:
+    """Sums of one group, the ``weights`` of its coordinates in the penalty, and where these are
+    within the row space, which that is.
+    """
+
+    sums: Sums
+    weights: np.ndarray
+    space: RowSpace | None
+
+
+class FromMoments:
+    """Sums of columns of taps; those in other coordinates follow from them."""
+
+    def __init__(self, design: Design, targets: Targets, spans: Spans | None) -> None:
+        self._design, self._spans = design, spans
+        given = targets is design.targets
+        total = design.moments if given else design.operator.moments(targets)
+
+        def live(moments: Moments) -> Moments:
+            return without_constants(moments, total) if design.nuisance.constant else moments
+
+        def summed(rows: Sequence[Span]) -> Moments:
+            return live(fold_moments(design, targets.records, rows, total))
+
+        folds, rest = ([], []) if spans is None else spans
+        self.sums = Sums(live(total), [*map(summed, folds)], summed(rest) if rest else None)
+
+    def within(self, coordinates: Coordinates, units: Units) -> list[GroupSums]:
+        """Those of every group in some coordinates and units."""
+        basis = coordinates.basis
+
+        def seen(moments: Moments) -> Moments:
+            return units.common(moments if basis is None else basis.of_moments(moments))
+
+        sums = self.sums.each(seen)
+        return [
+            GroupSums(sums.each(methodcaller("of_group", g)), weights, None)
+            for g, weights in enumerate(coordinates.weights)
+        ]
+
+    def about(self, y: tuple[np.ndarray, ...]) -> FromMoments:
+        """The same of other outputs."""
+        return FromMoments(self._design, self._design.outputs(y), self._spans)
+
+
+class FromRows:
+    """Sums of coordinates within the row space, for problems of fewer rows than unknowns."""
+
+    def __init__(self, design: Design, targets: Targets, spans: Spans | None) -> None:
+        self._design, self._spans = design, spans
+        blocks = [(a, y) for a, y in design.operator.row_blocks(targets) if y is not None]
+        a, self._y = (np.concatenate(each, axis=1) for each in zip(*blocks, strict=True))
+        self._a = _without_constants(a, design.operator.offsets)
+        self._folds, self._rest = ([], []) if spans is None else spans
+        self._out_exponents = targets.grouped(targets.exponents)
+        # What the rows of y have been taken off.
+        means, totals = np.zeros(self._out_exponents.shape), design.operator.output_sums(targets)[0]
+        if design.nuisance.constant:
+            means = targets.grouped(targets.shift) + totals[:, 0] / design.sizes.rows
+        #: Of no column.
+        known = {"out_exponents": self._out_exponents, "out_shift": means}
+        self.sums = self._sums(partial(_of_rows, self._a[:, :, :0], self._y, **known))
+
+    def _sums(self, of: Callable[[Rows], Moments]) -> Sums:
+        always = of(self._places(self._rest)) if self._rest else None
+        return Sums(of(slice(None)), [of(self._places(fold)) for fold in self._folds], always)
+
+    def _places(self, spans: Sequence[Span]) -> np.ndarray:
+        return self._design.inputs.places(spans)
+
+    def within(self, coordinates: Coordinates, units: Units) -> list[GroupSums]:
+        """Those of every group in some coordinates and units."""
+        a = np.ldexp(self._a, (self._design.operator.exponents - units.column)[:, None])
+        y = np.ldexp(self._y, (self._out_exponents - units.outputs)[:, None])
+        a = a if coordinates.basis is None else coordinates.basis.rows(a)
+        found = []
+        for g, weights in enumerate(coordinates.weights):
+            free = weights == 0
+            root = 1 / np.sqrt(weights[~free])
+            q, r = tall_qr((a[g][:, ~free] * root).T)
+            z = np.hstack([r.T, a[g][:, free]])[None]
+            sums = self._sums(partial(_of_rows, z, y[g : g + 1]))
+            reduced = np.repeat([1.0, 0.0], [q.shape[1], int(free.sum())])
+            found.append(GroupSums(sums, reduced, RowSpace(q, root[:, None], free)))
+        return found
+
+    def about(self, y: tuple[np.ndarray, ...]) -> FromRows:
+        """The same of other outputs."""
+        return FromRows(self._design, self._design.outputs(y), self._spans)
+
+
+def _of_rows(a: np.ndarray, y: np.ndarray, rows: Rows, **known: Any) -> Moments:
+    return Moments.from_rows(a[:, rows], y[:, rows], **known)
+
+
+def _without_constants(a: np.ndarray, means: np.ndarray) -> np.ndarray:
+    """As `without_constants` of moments, of rows (G, n, P) less the ``means`` (G, P)."""
+    squares = np.einsum("gnp,gnp->gp", a, a)
+    live = squares > (8 * EPS) ** 2 * (squares + a.shape[1] * means**2)
+    return a if live.all() else a * live[:, None]
