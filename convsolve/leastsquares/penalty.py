@@ -194,6 +194,10 @@ def listed(values: Sequence[float]) -> str:
 RIDGE = Ridge()
 
 
+# Up to here, and from its inverse on, squares stay well within float64.
+SQUARABLE = 1e120
+
+
 class Tikhonov(Penalty):
     """‖D w‖² for a matrix D of your own, on the taps of every channel alike.
 
@@ -213,6 +217,12 @@ class Tikhonov(Penalty):
             raise ValueError(f"matrix must be (q, taps), got shape {self.matrix.shape}")
         if not np.isfinite(self.matrix).all():
             raise ValueError("matrix must be finite")
+        largest = float(np.abs(self.matrix).max())
+        if largest and not 1 / SQUARABLE < largest < SQUARABLE:
+            raise ValueError(
+                f"matrix has a largest entry of {largest:.1e}, whose square leaves float64; "
+                "multiply it by a number, and divide the strength by the square of that"
+            )
         self.matrix.setflags(write=False)
 
     @property

@@ -218,6 +218,19 @@ def test_given_weights_are_those_of_a_ridge_on_scaled_channels() -> None:
 # --- what is refused
 
 
+def test_a_search_that_ends_at_its_bound_says_so_and_gives_the_best_it_has() -> None:
+    """A response that never decays: the longest memory that is searched, solved and certified."""
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal(400)
+    y = np.convolve(x, np.ones(12), "valid") + 0.01 * rng.standard_normal(389)
+    fit = cs.solve(cs.Problem(x, y, kernel_size=12), cs.Regularized(cs.StableSpline("tc")))
+    found = fit.regularization
+    assert found.bounded
+    assert "alpha at a bound of what was searched" in found.text()
+    assert fit.status == "solved"
+    np.testing.assert_allclose(fit.impulse_response, 1, atol=0.01)
+
+
 @pytest.mark.parametrize(
     ("make", "error", "match"),
     [
@@ -236,6 +249,8 @@ def test_given_weights_are_those_of_a_ridge_on_scaled_channels() -> None:
         (lambda: cs.Ridge((0, 1), (1.0, -1.0)), ValueError, "weights must be finite and not neg"),
         (lambda: cs.Tikhonov(np.ones(3)), ValueError, r"matrix must be \(q, taps\)"),
         (lambda: cs.Tikhonov([[np.nan]]), ValueError, "matrix must be finite"),
+        (lambda: cs.Tikhonov(1e-200 * np.eye(2)), ValueError, "square leaves float64"),
+        (lambda: cs.Tikhonov(1e200 * np.eye(2)), ValueError, "square leaves float64"),
         (lambda: cs.Regularized("tc"), TypeError, "penalty must be a Penalty"),
         (lambda: cs.Regularized(strength=-1), ValueError, "strength must be positive and finite"),
         (lambda: cs.Regularized(strength=np.inf), ValueError, "must be positive and finite"),

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from scipy.linalg import lapack
 from threadpoolctl import threadpool_info, threadpool_limits
 
 import convsolve as cs
@@ -52,6 +53,21 @@ def test_a_qr_and_an_svd_wake_no_thread_of_blas(monkeypatch: pytest.MonkeyPatch)
             cs.solve(problem, cs.LeastSquares("svd"))
         assert blas_threads() == {2}
     assert len(seen) > 2
+    assert all(each == {1} for each in seen)
+
+
+def test_a_choice_of_strengths_wakes_no_thread_of_blas(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A tridiagonal form on two threads takes many times as long beside other work."""
+    seen: list[set[int]] = []
+    for name in ("dsytrd", "dormqr"):
+        monkeypatch.setattr(lapack, name, noting(seen, getattr(lapack, name)))
+    x, y = np.random.default_rng(0).standard_normal((2, 3000, 8))
+    with threadpool_limits(2, user_api="blas"):
+        problem = cs.Problem(x, y, kernel_size=20, padding="causal")
+        for select in ("gcv", cs.CrossValidation(3)):
+            assert cs.solve(problem, cs.Regularized(select=select)).ok
+        assert blas_threads() == {2}
+    assert len(seen) > 4
     assert all(each == {1} for each in seen)
 
 
