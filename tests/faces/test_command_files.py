@@ -336,7 +336,7 @@ def test_a_picture_does_not_overwrite_what_came_meanwhile(folder, run, monkeypat
     assert (folder / "p.png").read_text() == "precious"
 
 
-@pytest.mark.parametrize("suffix", ["png", "pdf", "svg"])
+@pytest.mark.parametrize("suffix", some(["png", "pdf", "svg"], "png"))
 def test_a_picture_is_of_the_kind_that_its_name_says(folder, run, suffix):
     status, _, err = run(f"identify full.npz --kernel-size 3 --plot p.{suffix}")
     assert (status, err) == (0, "")

@@ -24,6 +24,7 @@ def output(name: str, *args: str) -> str:
     return done.stdout
 
 
+@pytest.mark.slow
 def test_the_notebook_is_spelled_out_and_solved() -> None:
     text = output("01_notebook.py")
     assert text.startswith(

@@ -36,7 +36,7 @@ CASES: dict[str, tuple[np.ndarray, dict[str, Any], int, bool]] = {
 }
 every_case = pytest.mark.parametrize("name", CASES)
 # A run of each compiles anew.
-run_of_each = pytest.mark.parametrize("name", some(CASES, "bias", "groups, bias", "few rows"))
+run_of_each = pytest.mark.parametrize("name", some(CASES, "groups, bias", "few rows"))
 
 
 def problem_of(name: str, noise: float = 0.1) -> cs.Problem:
