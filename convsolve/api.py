@@ -116,6 +116,7 @@ def solve(
         certificate=None if certificate is None else certificate.value,
         trace=raw.trace,
         regularization=raw.regularization,
+        penalties=raw.penalties or [(raw.penalty, raw.strength)] * problem.out_channels,
         problem=problem,
         identifiability=report,
     )

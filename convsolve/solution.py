@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -10,21 +11,26 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from .cached import cached_property
 from .files import read_arrays, write_npz
 from .identifiability.report import Identifiability
 from .identifiability.wording import MEANING, weak_sentence
 from .kernel_text import kernel_lines
 from .lazy_jax import as_jax
+from .leastsquares.analysis import analyse
 from .leastsquares.certificate import EXACT, GAP
+from .leastsquares.penalty import Penalty
 from .linalg.rank import EPS
 from .operators.fourier import predicted
+from .problem.checks import choice, fraction, index
 from .problem.problem import Problem
 from .problem.spec import ConvSpec
 from .solvers.base import Trace
-from .text import line
+from .text import line, span
 
 if TYPE_CHECKING:
     from .inference.regularization import Regularization
+    from .inference.uncertainty import FTest, Noise, Uncertainty
 
 # Version 1 lacks what was asked: the settings, the penalty and the version of convsolve.
 VERSION, READ = 2, (1, 2)
@@ -38,12 +44,25 @@ class Score(NamedTuple):
     """Goodness of fit per output channel, over all rows; NaN for an output that does not vary.
 
     ``r2`` = 1 − ‖y − ŷ‖²/‖y − ȳ‖², ``correlation`` Pearson's, ``nrmse_fit`` = 100·(1 − ‖y − ŷ‖/‖y −
-    ȳ‖) in per cent, as MATLAB's ``compare`` has it.
+    ȳ‖) in per cent, as MATLAB's ``compare`` has it. ``r2_error`` is the standard error of r2 on
+    data that the kernel has not seen; NaN in more than one dimension.
     """
 
     r2: np.ndarray
     correlation: np.ndarray
     nrmse_fit: np.ndarray
+    r2_error: np.ndarray
+
+    def r2_interval(self, level: float = 0.95) -> tuple[np.ndarray, np.ndarray]:
+        """Ends of an interval that holds the R² of an endless recording, each (outputs,).
+
+        It allows for rows that depend on those before them, in y and in the residuals. On the
+        training data it speaks of these alone: R² is too high there.
+        """
+        from scipy.special import ndtri
+
+        reach = ndtri((1 + fraction(level, "level")) / 2) * self.r2_error
+        return self.r2 - reach, np.minimum(self.r2 + reach, 1.0)
 
 
 class Solution:
@@ -64,6 +83,7 @@ class Solution:
         identifiability: the report on the data; None after `load`, which finds it in ``stats``.
         spec: the `ConvSpec`.
         rows: index in the user's y of every row.
+        standard_error, dof, noise: for white noise in y; see `standard_error`.
     """
 
     def __init__(
@@ -82,6 +102,8 @@ class Solution:
         problem: Problem | None = None,
         identifiability: Identifiability | None = None,
         regularization: Regularization | None = None,
+        penalties: Sequence[tuple[Penalty, float]] = (),
+        saved_errors: tuple[np.ndarray, np.ndarray, Noise] | None = None,
     ) -> None:
         self.kernel, self.bias = kernel, bias
         self.recipe, self.spec = recipe, spec
@@ -89,7 +111,11 @@ class Solution:
         self.status, self.stats, self.certificate = status, stats, certificate
         self.trace, self.identifiability = trace, identifiability
         self.regularization = regularization
-        self._problem = problem
+        self._problem, self._penalties, self._saved_errors = problem, penalties, saved_errors
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What others would have to compute anew is not pickled."""
+        return {name: value for name, value in vars(self).items() if name != "_uncertainty"}
 
     @property
     def ok(self) -> bool:
@@ -171,6 +197,151 @@ class Solution:
         problem = self._read(x, y)
         return score_of(_given(problem), self._outputs(problem))
 
+    @property
+    def standard_error(self) -> np.ndarray:
+        """Standard error of every tap for white noise in y, kernel-shaped, in the kernel's unit.
+
+        √(s²·diag (AᵀA)⁻¹), s² = ‖residual‖²/dof; inf where the data do not determine a tap. Under a
+        penalty it is the deviation of the posterior, which holds on average over taps: where the
+        penalty pulls a tap far from the truth it is too small.
+
+        White noise is an assumption. Where the noise is correlated in time and x is too, the error
+        of a sum over taps may be several times this.
+
+        Raises:
+            ValueError: the answer is not that of least squares, or not solved; there are no
+                degrees of freedom left; a factor exceeds the memory limit; the training data are
+                not there, and the errors were not saved.
+        """
+        return self._errors[0]
+
+    @property
+    def dof(self) -> np.ndarray:
+        """Degrees of freedom of the residuals (outputs,): rows less what kernel and bias take up,
+        which under a penalty is the trace of the resolution matrix.
+
+        Raises:
+            ValueError: as `standard_error`.
+        """
+        return self._errors[1]
+
+    @property
+    def noise(self) -> Noise:
+        """What is left of y as white noise, its ``variance`` (outputs,).
+
+        Raises:
+            ValueError: as `standard_error`.
+        """
+        return self._errors[2]
+
+    def covariance(self, output: int = 0) -> np.ndarray:
+        """Covariance (P, P) of the taps of one output, for white noise in y.
+
+        Rows are in kernel order: those of ``kernel[..., output].reshape(-1)``.
+
+        Raises:
+            TypeError, ValueError: as `standard_error`; no such output; a tap is not determined.
+        """
+        return self._uncertainty.covariance(index(output, "output", self.kernel.shape[-1]))
+
+    def confidence_band(
+        self, level: float = 0.95, simultaneous: bool = False, method: str = "max-t"
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Lower and upper end of a band about the kernel, both kernel-shaped, for white noise.
+
+        Args:
+            level: how often it holds the true tap; under a penalty, on average over taps.
+            simultaneous: whether all taps of an output lie within it that often, not each by
+                itself.
+            method: of a simultaneous band: "max-t", the quantile of the largest |t|, from 4 000
+                draws of a fixed seed; or "bonferroni", which is wider where taps are correlated.
+
+        Raises:
+            TypeError, ValueError: as `standard_error`; a level that is not between 0 and 1.
+        """
+        level = fraction(level, "level")
+        if not isinstance(simultaneous, (bool, np.bool_)):
+            raise TypeError(f"simultaneous must be True or False, got {simultaneous!r}")
+        choice(method, "method", ("max-t", "bonferroni"))
+        from .inference.uncertainty import t_quantile
+
+        (error, dof, _), kernel = self._errors, np.asarray(self.kernel, float)
+        if not simultaneous:
+            times = t_quantile(dof, (1 + level) / 2)
+        else:
+            times = t_quantile(dof, 1 - (1 - level) / (2 * math.prod(kernel.shape[:-1])))
+            if method == "max-t":
+                times = np.minimum(times, self._uncertainty.max_t(level))
+        return kernel - times * error, kernel + times * error
+
+    def test(self, channels: Any = None, *, contrast: Any = None, value: Any = 0.0) -> FTest:
+        """F test, for white noise, that all taps of some channels, or some sums of taps, are zero.
+
+        Args:
+            channels: an input channel, or several, all of whose taps are tested at once.
+            contrast: in place of channels weights of the taps, shaped as the kernel of one output,
+                ``(*K, Cin/groups)``, or several of them, ``(q, *K, Cin/groups)``.
+            value: what they are tested against, one number or one for each row of the contrast.
+
+        Returns:
+            ``statistic``, ``dof``, ``p`` and ``partial_r2``; NaN for an output that has none of
+            these channels.
+
+        Raises:
+            TypeError, ValueError: as `standard_error`; under a penalty, whose estimate is biased;
+                rows of a contrast that depend on each other.
+        """
+        from .inference.uncertainty import hypothesis
+
+        uncertainty, groups = self._uncertainty, self.spec.groups
+        rows, against = hypothesis(self.kernel.shape, groups, channels, contrast, value)
+        return uncertainty.test(rows, against)
+
+    @property
+    def _errors(self) -> tuple[np.ndarray, np.ndarray, Noise]:
+        if self._saved_errors is not None:
+            return self._saved_errors
+        found = self._uncertainty
+        return found.standard_error, found.dof, found.noise
+
+    @cached_property
+    def _uncertainty(self) -> Uncertainty:
+        from .inference.uncertainty import Uncertainty
+
+        why = self._no_errors()
+        if why:
+            raise ValueError(why)
+        problem, report = self._training(), self.identifiability
+        assert report is not None
+        freedom = np.full(self.kernel.shape[-1], np.nan)
+        if self.regularization is not None:
+            freedom = self.regularization.degrees_of_freedom
+        kernel = np.asarray(self.kernel, float)
+        return Uncertainty(analyse(problem, report.limits), self._penalties, kernel, freedom)
+
+    def _no_errors(self) -> str:
+        """Why there are no standard errors, or nothing."""
+        if self.certificate is None or self.stats["certificate_kind"] == GAP:
+            return "only least squares, plain or with a quadratic penalty, has standard errors"
+        if not self.ok:
+            return f"the answer is {self.status}; standard errors are those of the exact one"
+        return ""
+
+    def affordable_errors(self) -> tuple[np.ndarray, np.ndarray, Noise] | None:
+        """`standard_error`, `dof` and `noise`, unless there are none, or they would take longer
+        than the answer did.
+        """
+        report = self.identifiability
+        if self._saved_errors is not None:
+            return self._saved_errors
+        few = report is not None and report.n_unknowns <= report.limits.spectrum_columns
+        if not few or self._problem is None or self._no_errors():
+            return None
+        try:
+            return self._errors
+        except ValueError:  # no degrees of freedom are left
+            return None
+
     def save(self, path: str | Path, *, force: bool = False) -> None:
         """Write kernel, bias, geometry and stats as npz (no pickle); `load` reads it back.
 
@@ -193,6 +364,10 @@ class Solution:
         }
         arrays: dict[str, Any] = {"kernel": np.asarray(self.kernel), "bias": np.asarray(self.bias)}
         arrays |= {f"lags{i}": lags for i, lags in enumerate(self.tap_lags)}
+        errors = self.affordable_errors()
+        if errors is not None:
+            about["noise"] = errors[2].kind
+            arrays |= {"standard_error": errors[0], "dof": errors[1], "noise": errors[2].variance}
         if self.trace is not None:
             arrays |= {"trace_steps": self.trace.steps, "trace_losses": self.trace.losses}
         encoded = np.frombuffer(json.dumps(about).encode(), np.uint8)
@@ -242,7 +417,25 @@ class Solution:
             words = ", ".join(f"{v:.6f}" if abs(v) < 1e3 else f"{v:.2g}" for v in r2)
             more = " …" if self.kernel.shape[-1] > MAX_OUTPUTS else ""
             entries.append(("R² (in-sample)", words + more))
+        errors = self.affordable_errors()
+        if errors is not None:
+            entries.append(("standard error", self._errors_text(*errors)))
         return entries
+
+    def _errors_text(self, error: np.ndarray, dof: np.ndarray, noise: Noise) -> str:
+        """Of a tap, and of what noise."""
+        if not noise.variance.any():
+            return "0: nothing is left of y but rounding"
+        finite = error[np.isfinite(error)]
+        penalized = self.regularization is not None or self.stats.get("penalty") is not None
+        words = span(finite.tolist()) + " a tap" if finite.size else "infinite"
+        if finite.size and finite.size < error.size:
+            words += " where it is determined"
+        words += ", of the posterior" if penalized else ""
+        deviation, left = span(np.sqrt(noise.variance).tolist()), span(dof.tolist())
+        return (
+            f"{words}, if the noise is white, of deviation {deviation}; {left} degrees of freedom"
+        )
 
     def _asked(self) -> list[tuple[str, str]]:
         """What was asked, and of which convsolve: entries of the text."""
@@ -285,6 +478,8 @@ class Solution:
 
 def score_of(truth: Sequence[np.ndarray], predictions: Sequence[np.ndarray]) -> Score:
     """Of records (*T, Cout) and what is predicted of them."""
+    from .inference.uncertainty import long_run_error
+
     y_all, p_all = (
         np.concatenate([a.reshape(-1, a.shape[-1]) for a in arrays]).astype(float)
         for arrays in (truth, predictions)
@@ -294,15 +489,19 @@ def score_of(truth: Sequence[np.ndarray], predictions: Sequence[np.ndarray]) -> 
     with np.errstate(over="ignore", under="ignore", invalid="ignore"):
         y_all, same = np.ldexp(y_all, exponent), np.ldexp(p_all, exponent)
         about = np.ldexp(p_all, p_exponent)
-        centred, about = y_all - y_all.mean(0), about - about.mean(0)
-        spread, error = np.linalg.norm(centred, axis=0), np.linalg.norm(y_all - same, axis=0)
+        centred, about, left = y_all - y_all.mean(0), about - about.mean(0), y_all - same
+        spread, error = np.linalg.norm(centred, axis=0), np.linalg.norm(left, axis=0)
     # What the rounding of a mean leaves of a constant is no variation.
     spread = np.where(spread > 4 * EPS * np.linalg.norm(y_all, axis=0), spread, 0.0)
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         ratio = np.where(spread > 0, error / spread, np.nan)
         joint = spread * np.linalg.norm(about, axis=0)
         correlation = np.where(joint > 0, (centred * about).sum(0) / joint, np.nan)
-    return Score(1 - ratio**2, correlation, 100 * (1 - ratio))
+        # How much every row moves R².
+        moves = (ratio**2 * centred**2 - left**2) / spread**2
+    lengths = [len(a) for a in truth] if truth[0].ndim == 2 else None
+    r2_error = np.full(len(ratio), np.nan) if lengths is None else long_run_error(moves, lengths)
+    return Score(1 - ratio**2, correlation, 100 * (1 - ratio), r2_error)
 
 
 def certificate_text(value: float, kind: str) -> str:
@@ -341,6 +540,12 @@ def load(path: str | Path) -> Solution:
             from .inference.regularization import Regularization
 
             chosen = Regularization.from_dict(chosen)
+        errors = None
+        if "noise" in about:
+            from .inference.uncertainty import Noise
+
+            noise = Noise(about["noise"], arrays["noise"])
+            errors = arrays["standard_error"], arrays["dof"], noise
         return Solution(
             kernel,
             arrays["bias"],
@@ -353,6 +558,7 @@ def load(path: str | Path) -> Solution:
             certificate=about["certificate"],
             trace=trace,
             regularization=chosen,
+            saved_errors=errors,
         )
     except KeyError as error:
         raise ValueError(f"{path}: incomplete solution file, {error} is missing") from error

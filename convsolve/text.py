@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import groupby
 from typing import Any
 
@@ -33,6 +33,13 @@ def ranges(numbers: Sequence[int]) -> str:
         else:
             texts.append(f"{first}–{last}" if first >= 0 else f"{first} to {last}")
     return ", ".join(texts)
+
+
+def span(values: Iterable[float]) -> str:
+    """The least and the largest of some numbers, ``0.02 to 0.03``, or the one there is."""
+    listed = list(values)
+    low, high = f"{min(listed):.3g}", f"{max(listed):.3g}"
+    return low if low == high else f"{low} to {high}"
 
 
 def line(label: str, text: str, margin: int = 11) -> str:

@@ -103,7 +103,7 @@ def _solve(args: argparse.Namespace, warned: list[Warning | str]) -> int:
         with reported(OSError):
             fit.save(args.out, force=args.force)
     _draw(args, fit)
-    chosen = fit.regularization
+    chosen, errors = fit.regularization, fit.affordable_errors()
     if args.json:
         document = _verdict(fit.identifiability) | {
             "status": fit.status,
@@ -116,6 +116,9 @@ def _solve(args: argparse.Namespace, warned: list[Warning | str]) -> int:
             "score": fit.score()._asdict(),
             "stats": fit.stats,
             "regularization": None if chosen is None else chosen.to_dict(),
+            "standard_error": None if errors is None else errors[0],
+            "dof": None if errors is None else errors[1],
+            "noise": None if errors is None else errors[2]._asdict(),
         }
         _print_json(document)
     else:

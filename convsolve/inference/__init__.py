@@ -1,8 +1,10 @@
-"""What the data say beyond one estimate: a penalty that they choose.
+"""What the data say beyond one estimate: a penalty that they choose, and errors of the answer.
 
-``strength_path`` solves penalized least squares at every strength from one tridiagonal form of the
-moments; ``criteria`` judge its fits, ``folds`` hold rows out, and ``scorers`` bring both to one
-form, for any penalty. ``selection`` searches strengths and hyperparameters, ``bands`` those of a
-banded ridge; ``several_strengths`` solves all outputs at theirs, from the data. ``regularization``
-is the record of it all.
+``strength_path`` solves penalized least squares at every strength from one tridiagonal form of
+``sums`` over rows; ``criteria`` judge its fits, ``folds`` hold rows out, and ``scorers`` bring both
+to one form, for any penalty, in ``units`` that all columns share. ``selection`` searches strengths
+and hyperparameters, ``bands`` those of a banded ridge, ``krylov`` those of many unknowns;
+``several_strengths`` solves all outputs at theirs, from the data. ``regularization`` is the record
+of it all. ``sparse`` has the steps of a lasso, ``lag_windows`` every window of lags.
+``uncertainty`` gives standard errors, bands and tests of an answer.
 """

@@ -62,12 +62,24 @@ def series(kernel: Any, groups: int = 1, first: int = 0) -> tuple[np.ndarray, li
     return flipped.reshape(*kernel.shape[:d], -1), labels
 
 
-def curves(axes: Axes, at: np.ndarray, values: np.ndarray, labels: Sequence[str]) -> None:
-    """Draw ``values`` (points, n) over ``at``: n curves, or an image if n is large."""
+def curves(
+    axes: Axes,
+    at: np.ndarray,
+    values: np.ndarray,
+    labels: Sequence[str],
+    reach: np.ndarray | None = None,
+) -> None:
+    """Draw ``values`` (points, n) over ``at``: n curves, each in a band that has this ``reach`` to
+    both sides, or an image if n is large.
+    """
     if values.shape[1] > MAX_CURVES:
         image_rows(axes, at, values.T, labels, "weight", **signed(values))
         return
     axes.axhline(0, color=GREY, linewidth=0.8)
+    if reach is not None:
+        for column, off, colour in zip(values.T, reach.T, COLOURS, strict=False):
+            ends = column - off, column + off
+            axes.fill_between(at, *ends, color=colour, alpha=0.2, linewidth=0)
     lines(axes, at, values, labels)
     axes.set_ylabel("weight")
 
@@ -211,7 +223,12 @@ def images(
 
 
 def draw_kernel(
-    place: Any, lags: Sequence[np.ndarray], values: np.ndarray, labels: Sequence[str], title: str
+    place: Any,
+    lags: Sequence[np.ndarray],
+    values: np.ndarray,
+    labels: Sequence[str],
+    title: str,
+    reach: np.ndarray | None = None,
 ) -> None:
     """What `series` gives on ``place``, a subfigure: curves in one dimension, images beyond."""
     if len(lags) > 1:
@@ -219,5 +236,5 @@ def draw_kernel(
         return
     axes = place.subplots()
     axes.set(title=title, xlabel="lag (samples)")
-    curves(axes, lags[0], values, labels)
+    curves(axes, lags[0], values, labels, reach)
     whole(axes.xaxis)

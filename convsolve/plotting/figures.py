@@ -17,6 +17,7 @@ from .drawing import (
     COLOURS,
     GOOD,
     GREY,
+    MAX_CURVES,
     MAX_MARKED,
     decades,
     draw_kernel,
@@ -41,7 +42,8 @@ def plot(thing: Identifiability | Solution | Comparison | Regularization | LagCh
     - A report, of its worst group: the singular values of the column-scaled design matrix beside
       the tolerance that decides the rank and the band in which nothing is certain; the state of
       every tap, by lag and channel; the first null vectors, or where there are none the noise gain.
-    - A solution: the kernel over lags (2-D: an image, 3-D: its central slice), prediction against y
+    - A solution: the kernel over lags with its 95 % band for white noise (2-D: an image, 3-D: its
+      central slice, without one), prediction against y
       for the start of the first record (not after `load`), and the loss of an iteration.
     - A comparison: gap of the loss, kernel error, null part and time of every method, and their
       kernels over each other.
@@ -82,7 +84,9 @@ def _solution(fit: Solution) -> Figure:
     places = figure.subfigures(1, panels, squeeze=False)[0]
     lags = [axis[::-1] for axis in fit.tap_lags]
     name = "Impulse response" if fit.spec.ndim == 1 else "Kernel"
-    draw_kernel(places[0], lags, *series(fit.kernel, fit.spec.groups), name)
+    reach = _reach(fit)
+    name += "" if reach is None else " with its 95 % band (white noise)"
+    draw_kernel(places[0], lags, *series(fit.kernel, fit.spec.groups), name, reach)
     if problem is not None:
         _draw_fit(places[1].subplots(), fit, problem)
     if fit.trace is not None:
@@ -91,6 +95,16 @@ def _solution(fit: Solution) -> Figure:
         axes.set(title="Loss", xlabel="step", ylabel="loss that is minimised")
         axes.set_yscale("log" if (fit.trace.losses > 0).any() else "linear")
     return figure
+
+
+def _reach(fit: Solution) -> np.ndarray | None:
+    """Of the band about every curve, (points, n); None where there is none, or no curves."""
+    if fit.spec.ndim > 1 or fit.affordable_errors() is None:
+        return None
+    lower, upper = fit.confidence_band()
+    reach = series((upper - lower) / 2, fit.spec.groups)[0]
+    drawn = reach.shape[1] <= MAX_CURVES and np.isfinite(reach).any()
+    return np.where(np.isfinite(reach), reach, np.nan) if drawn else None
 
 
 def _draw_fit(axes: Axes, fit: Solution, problem: Any) -> None:

@@ -30,6 +30,14 @@ def integer(value: Any, name: str, minimum: int = 1) -> int:
     return number
 
 
+def index(value: Any, name: str, size: int) -> int:
+    """``value`` as a Python int from 0 to ``size - 1``."""
+    found = integer(value, name, 0)
+    if found >= size:
+        raise ValueError(f"{name} must be less than {size}, got {found}")
+    return found
+
+
 def number(value: Any, name: str, above: float = 0.0, *, included: bool = False) -> float:
     """``value`` as a finite float above ``above``, which may itself be ``included``."""
     kind, many = getattr(getattr(value, "dtype", None), "kind", None), getattr(value, "ndim", 0)
@@ -47,6 +55,14 @@ def number(value: Any, name: str, above: float = 0.0, *, included: bool = False)
         if not above:
             least = "finite and not negative" if included else "positive and finite"
         raise ValueError(f"{name} must be {least}, got {shown(value)}")
+    return found
+
+
+def fraction(value: Any, name: str) -> float:
+    """``value`` as a float between 0 and 1, both excluded."""
+    found = number(value, name)
+    if found >= 1:
+        raise ValueError(f"{name} must lie between 0 and 1, got {found:g}")
     return found
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields, is_dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
@@ -52,7 +52,8 @@ class Raw:
     ``kernel`` is ``(*K, Cin/groups, Cout)``, the answer under ``penalty`` of some ``strength``;
     ``status`` None leaves the word to the certificate.
     ``evidence`` says what proves that the kernel is the only one, None leaves that to the report;
-    ``answer`` which of many this is, where it is not what the solver's own `Solver.answer` says.
+    ``answer`` which of many this is, where it is not what the solver's own `Solver.answer` says;
+    ``penalties`` the penalty and strength of every output, where they are not all alike.
     """
 
     kernel: np.ndarray
@@ -66,6 +67,7 @@ class Raw:
     evidence: str | None = None
     answer: str | None = None
     regularization: Regularization | None = None
+    penalties: Sequence[tuple[Penalty, float]] | None = None
 
 
 class Solver(ABC):

@@ -211,6 +211,7 @@ class _Answer:
             certificate=Certificate(float(self.errors.max()), "upper bound"),
             evidence="the penalty" if certain else None,
             regularization=told,
+            penalties=penalties,
         )
 
 

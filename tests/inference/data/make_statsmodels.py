@@ -1,0 +1,64 @@
+"""Writes statsmodels.json, the reference values of test_uncertainty.py.
+
+pip install statsmodels  (0.15.0 wrote what is committed)
+python tests/inference/data/make_statsmodels.py
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import statsmodels.api as sm
+
+TAPS, CHANNELS = 5, 2
+
+
+def lag_matrix(x: np.ndarray) -> np.ndarray:
+    """Rows of windows, taps then channels, as a kernel has them."""
+    windows = np.lib.stride_tricks.sliding_window_view(x, TAPS, axis=0)
+    return windows.transpose(0, 2, 1).reshape(len(windows), -1)
+
+
+def made() -> dict[str, list]:
+    rng = np.random.default_rng(7)
+    x = np.round(rng.standard_normal((80, CHANNELS)) + np.array([3, -1]), 6)
+    a = lag_matrix(x)
+    w = rng.standard_normal((a.shape[1], 2))
+    y = np.round(a @ w + rng.standard_normal((len(a), 2)) * [0.5, 2] + 4, 6)
+    return {"x": x.tolist(), "y": y.tolist()}
+
+
+def reference(data: dict[str, list], bias: bool) -> list[dict[str, object]]:
+    a, found = lag_matrix(np.array(data["x"])), []
+    design = np.hstack([a, np.ones((len(a), 1))]) if bias else a
+    contrast = np.random.default_rng(1).integers(-2, 3, (3, a.shape[1])).astype(float)
+    padded = np.hstack([contrast, np.zeros((3, int(bias)))])
+    second = np.eye(design.shape[1])[1 : a.shape[1] : CHANNELS]
+    value = [0.5, -1.0, 2.0]
+    for y in np.array(data["y"]).T:
+        fit = sm.OLS(y, design).fit()
+        tests = [fit.f_test(second), fit.f_test((padded, np.array(value)))]
+        found.append(
+            {
+                "kernel": fit.params[: a.shape[1]].tolist(),
+                "standard_error": fit.bse[: a.shape[1]].tolist(),
+                "covariance": fit.cov_params()[: a.shape[1], : a.shape[1]].tolist(),
+                "dof": float(fit.df_resid),
+                "variance": float(fit.scale),
+                "band": fit.conf_int(0.1)[: a.shape[1]].tolist(),
+                "contrast": contrast.tolist(),
+                "value": value,
+                "statistic": [float(t.fvalue) for t in tests],
+                "p": [float(t.pvalue) for t in tests],
+            }
+        )
+    return found
+
+
+if __name__ == "__main__":
+    data = made()
+    result = data | {"bias": reference(data, True), "plain": reference(data, False)}
+    path = Path(__file__).with_name("statsmodels.json")
+    path.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")

@@ -1,0 +1,306 @@
+"""Standard errors, bands and tests against statsmodels, dense formulas and simulation."""
+
+from __future__ import annotations
+
+import json
+import math
+import pickle
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import scipy.stats
+
+import convsolve as cs
+from convsolve.inference.uncertainty import long_run_error
+from support import dense
+from support.geometry import NAMED
+from support.penalties import PENALTIES, matrix, penalty_for
+from support.slow import some
+
+KNOWN = json.loads(
+    (Path(__file__).parent / "data" / "statsmodels.json").read_text(encoding="utf-8")
+)
+SOLVERS = [cs.LeastSquares(), cs.NormalEquations(), cs.ConjugateGradient(), None]
+
+
+def known(bias: bool) -> tuple[cs.Problem, dict[str, np.ndarray]]:
+    """The problem of the reference file, and what statsmodels says, outputs last."""
+    rows = KNOWN["bias" if bias else "plain"]
+    said = {key: np.stack([np.array(row[key], float) for row in rows], -1) for key in rows[0]}
+    x, y = np.array(KNOWN["x"]), np.array(KNOWN["y"])
+    return cs.Problem(x, y, kernel_size=5, bias=bias), said
+
+
+@pytest.mark.parametrize("solver", SOLVERS, ids=repr)
+@pytest.mark.parametrize("bias", [False, True])
+def test_errors_bands_and_tests_are_those_of_statsmodels(bias: bool, solver: Any) -> None:
+    problem, said = known(bias)
+    fit = cs.solve(problem, solver)
+
+    def same(found: Any, key: str) -> None:
+        np.testing.assert_allclose(np.reshape(found, said[key].shape), said[key], rtol=1e-10)
+
+    same(fit.kernel, "kernel")
+    same(fit.standard_error, "standard_error")
+    same(fit.dof, "dof")
+    same(fit.noise.variance, "variance")
+    covariance = np.stack([fit.covariance(q) for q in range(2)], axis=-1)
+    scale = np.abs(said["covariance"]).max()
+    np.testing.assert_allclose(covariance, said["covariance"], atol=1e-11 * scale)
+    band = np.stack([end.reshape(10, 2) for end in fit.confidence_band(0.9)], axis=1)
+    np.testing.assert_allclose(band, said["band"], rtol=1e-9)
+    contrast = said["contrast"][..., 0].reshape(3, 5, 2)
+    tests = [fit.test(1), fit.test(contrast=contrast, value=said["value"][:, 0])]
+    for i, test in enumerate(tests):
+        np.testing.assert_allclose(test.statistic, said["statistic"][i], rtol=1e-9)
+        np.testing.assert_allclose(test.p, said["p"][i], rtol=1e-7)
+    assert [test.dof[0] for test in tests] == [5, 3]
+
+
+@pytest.mark.parametrize("bias", [False, True])
+def test_partial_r2_is_what_a_fit_without_the_channel_loses(bias: bool) -> None:
+    problem, _ = known(bias)
+    test = cs.solve(problem).test([0])
+    whole = np.square(cs.solve(problem).residuals()).sum(0)
+    rest = cs.Problem(problem.x[0][:, 1:], problem.y[0], kernel_size=5, bias=bias)
+    less = np.square(cs.solve(rest).residuals()).sum(0)
+    np.testing.assert_allclose(test.partial_r2, (less - whole) / less, rtol=1e-9)
+    f = (less - whole) / 5 / (whole / test.dof[1])
+    np.testing.assert_allclose(test.statistic, f, rtol=1e-9)
+    np.testing.assert_allclose(test.p, scipy.stats.f.sf(f, 5, test.dof[1]), rtol=1e-8)
+
+
+@pytest.mark.parametrize("geometry", some(["bias", "groups", "image", "stride"], "groups", "image"))
+@pytest.mark.parametrize("name", some(PENALTIES, "ridge", "first differences", "tc"))
+def test_under_a_penalty_it_is_the_posterior(name: str, geometry: str) -> None:
+    """s²·(AᵀA + λK)⁻¹, s² over the rows less the trace of the resolution matrix."""
+    made, strength = NAMED[geometry], 2.0
+    x, y = made.noise()
+    problem = cs.Problem(x, y, spec=made.spec, bias=made.bias)
+    penalty = penalty_for(name, problem)
+    fit = cs.solve(problem, cs.LeastSquares(ridge=strength, penalty=penalty))
+    d = matrix(penalty, problem)
+    a, b = dense.design_matrix(x, made.spec), dense.by_group(y, made.spec.groups)
+    outputs = problem.out_channels // made.spec.groups
+    found = dense.by_group(fit.standard_error, made.spec.groups)
+    for g in range(made.spec.groups):
+        rows, right = (v - v.mean(0) * made.bias for v in (a[g], b[g]))
+        inverse = np.linalg.inv(rows.T @ rows + strength * d.T @ d)
+        freedom = np.trace(inverse @ rows.T @ rows)
+        dof = len(rows) - made.bias - freedom
+        w = inverse @ rows.T @ right
+        variance = np.square(right - rows @ w).sum(0) / dof
+        mine = slice(g * outputs, (g + 1) * outputs)
+        np.testing.assert_allclose(fit.dof[mine], dof, rtol=1e-8)
+        np.testing.assert_allclose(fit.noise.variance[mine], variance, rtol=1e-8)
+        expected = np.sqrt(np.outer(np.diagonal(inverse), variance))
+        np.testing.assert_allclose(found[g], expected, rtol=1e-7)
+        covariance = fit.covariance(g * outputs) / variance[0]
+        np.testing.assert_allclose(covariance, inverse, atol=1e-9 * np.abs(inverse).max())
+    with pytest.raises(ValueError, match="a penalized estimate is biased, and has no F test"):
+        fit.test(0)
+
+
+def test_of_a_chosen_penalty_every_output_has_its_own() -> None:
+    problem, _ = known(True)
+    fit = cs.solve(problem, cs.Regularized())
+    chosen = fit.regularization
+    np.testing.assert_allclose(fit.dof, problem.n_equations - 1 - chosen.degrees_of_freedom)
+    np.testing.assert_allclose(fit.noise.variance, chosen.noise_variance, rtol=1e-9)
+    for q in range(2):
+        alone = cs.solve(problem, cs.NormalEquations(float(chosen.strength[q])))
+        np.testing.assert_allclose(
+            fit.standard_error[..., q], alone.standard_error[..., q], rtol=1e-6
+        )
+    assert "of the posterior" in str(fit)
+
+
+def test_what_is_not_determined_has_infinite_errors() -> None:
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((60, 3))
+    x[:, 2] = x[:, 1]
+    problem = cs.Problem(x, rng.standard_normal((58, 1)), kernel_size=3)
+    with pytest.warns(cs.IdentifiabilityWarning):
+        fit = cs.solve(problem)
+    error = fit.standard_error[..., 0]
+    assert np.isinf(error[:, 1:]).all()
+    alone = cs.solve(cs.Problem(x[:, :2], problem.y[0], kernel_size=3))
+    np.testing.assert_allclose(error[:, 0], alone.standard_error[:, 0, 0], rtol=1e-9)
+    np.testing.assert_allclose(fit.dof, 58 - 6)
+    assert "a tap where it is determined" in str(fit)
+    with pytest.raises(ValueError, match="the data do not determine every tap"):
+        fit.covariance()
+
+
+def test_of_an_exact_fit_they_are_zero() -> None:
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((60, 2)) * [1, 1e6]
+    y = cs.convolve(x, rng.standard_normal((4, 2, 1)), cs.ConvSpec(4)) + 1e5
+    fit = cs.solve(cs.Problem(x, y, kernel_size=4, bias=True))
+    assert not fit.standard_error.any()
+    assert not fit.noise.variance.any()
+    assert "standard error  0: nothing is left of y but rounding" in str(fit)
+
+
+def test_coverage_of_white_noise() -> None:
+    """Nominal 95 %, of single taps and of all at once; 400 data sets as outputs of one problem."""
+    rng = np.random.default_rng(0)
+    x = np.convolve(rng.standard_normal(340), 0.9 ** np.arange(30), "valid")
+    w = rng.standard_normal((12, 1, 1))
+    clean = cs.convolve(x, w, cs.ConvSpec(12))
+    fit = cs.solve(cs.Problem(x, clean + rng.standard_normal((300, 400)), kernel_size=12))
+
+    def held(**options: Any) -> np.ndarray:
+        low, high = fit.confidence_band(**options)
+        return (low <= w) & (w <= high)
+
+    assert abs(held().mean() - 0.95) < 0.01
+    assert held().all((0, 1)).mean() < 0.85
+    for method in ("max-t", "bonferroni"):
+        assert abs(held(simultaneous=True, method=method).all((0, 1)).mean() - 0.95) < 0.03
+    p = fit.test(contrast=np.ones((12, 1)), value=w.sum()).p
+    assert abs((p < 0.05).mean() - 0.05) < 0.03
+
+
+def test_max_t_is_never_wider_than_bonferroni() -> None:
+    problem, _ = known(True)
+    fit = cs.solve(problem)
+    widths = [
+        np.subtract(*fit.confidence_band(simultaneous=True, method=method)[::-1])
+        for method in ("max-t", "bonferroni")
+    ]
+    assert (widths[0] <= widths[1]).all()
+    np.testing.assert_array_equal(widths[0], np.subtract(*fit.confidence_band(0.95, True)[::-1]))
+
+
+def test_groups_test_their_own_channels() -> None:
+    rng = np.random.default_rng(0)
+    x, y = rng.standard_normal((90, 4)), rng.standard_normal((88, 2))
+    fit = cs.solve(cs.Problem(x, y, kernel_size=3, groups=2))
+    test = fit.test(3)
+    assert np.isnan(test.statistic[0])
+    assert np.isnan(test.p[0])
+    alone = cs.solve(cs.Problem(x[:, 2:], y[:, 1:], kernel_size=3)).test(1)
+    np.testing.assert_allclose(test.p[1], alone.p[0], rtol=1e-9)
+    np.testing.assert_allclose(fit.test([0, 2]).p, [fit.test(0).p[0], fit.test(2).p[1]])
+    with pytest.raises(ValueError, match="as many of every group"):
+        fit.test([0, 2, 3])
+
+
+@pytest.mark.parametrize("unit", [1e-200, 1e-12, 1e150])
+def test_units_change_nothing(unit: float) -> None:
+    problem, _ = known(True)
+    plain = cs.solve(problem)
+    fit = cs.solve(cs.Problem(problem.x[0] * unit, problem.y[0], kernel_size=5, bias=True))
+    np.testing.assert_allclose(fit.standard_error * unit, plain.standard_error, rtol=1e-8)
+    np.testing.assert_allclose(fit.test(1).p, plain.test(1).p, rtol=1e-6)
+    np.testing.assert_allclose(fit.dof, plain.dof)
+
+
+def test_a_saved_fit_keeps_its_errors(tmp_path: Path) -> None:
+    problem, _ = known(True)
+    fit = cs.solve(problem)
+    fit.save(tmp_path / "fit.npz")
+    loaded = cs.load(tmp_path / "fit.npz")
+    np.testing.assert_array_equal(loaded.standard_error, fit.standard_error)
+    np.testing.assert_array_equal(loaded.dof, fit.dof)
+    assert loaded.noise.kind == "white"
+    np.testing.assert_array_equal(loaded.noise.variance, fit.noise.variance)
+    np.testing.assert_array_equal(loaded.confidence_band(0.9), fit.confidence_band(0.9))
+    with pytest.raises(ValueError, match="a loaded solution has no training data"):
+        loaded.covariance()
+    words = next(row for row in str(fit).splitlines() if row.startswith("standard error"))
+    assert words in str(loaded)
+    again = pickle.loads(pickle.dumps(fit))
+    np.testing.assert_array_equal(again.standard_error, fit.standard_error)
+
+
+def test_the_interval_of_r2_holds_that_of_the_population() -> None:
+    """Under correlated noise, on data that the kernel has not seen; the rows themselves are no
+    independent draws, and an interval that took them for such would hold it half the time.
+    """
+    rng = np.random.default_rng(0)
+    w, n = 0.8 ** np.arange(10)[:, None, None], 1500
+
+    def red(rows: int, columns: int) -> np.ndarray:
+        e = rng.standard_normal((rows + 60, columns))
+        return np.stack([np.convolve(v, 0.9 ** np.arange(61), "valid") for v in e.T], axis=1)
+
+    variance = 1 / (1 - 0.81)
+    held, r2 = [], []
+    for _ in range(40):
+        x = red(n + 9, 1)
+        y = cs.convolve(x, w, cs.ConvSpec(10)) + 2 * red(n, 8)
+        fit = cs.solve(cs.Problem(x[:400], y[:391], kernel_size=10))
+        score = fit.score(x[400:], y[400:])
+        # The response of white noise through both filters, and what the kernel misses of it.
+        through = [np.convolve(v, 0.9 ** np.arange(200)) for v in w[..., 0].T]
+        signal = np.square(through[0]).sum()
+        missed = [
+            np.square(np.convolve((w - fit.kernel)[:, 0, q], 0.9 ** np.arange(200))).sum()
+            for q in range(8)
+        ]
+        truth = 1 - (np.array(missed) + 4 * variance) / (signal + 4 * variance)
+        low, high = score.r2_interval()
+        held.append((low <= truth) & (truth <= high))
+        r2.append(score.r2_error)
+    assert 0.88 < np.mean(held) <= 0.99
+    assert np.mean(r2) > 0
+
+
+def test_the_long_run_error_is_bartletts_sum() -> None:
+    v = np.random.default_rng(0).standard_normal((70, 2))
+    lags, lengths = int(1.3 * math.sqrt(70)), [40, 30]
+    total = np.zeros(2)
+    for part in np.split(v, [40]):
+        for lag in range(-lags, lags + 1):
+            shifted = part[abs(lag) :] * part[: len(part) - abs(lag)]
+            total += (1 - abs(lag) / (lags + 1)) * shifted.sum(0)
+    np.testing.assert_allclose(long_run_error(v, lengths), np.sqrt(total), rtol=1e-10)
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({}, TypeError, "channels= or contrast=, one of them"),
+        ({"channels": 0, "contrast": np.ones((5, 2))}, TypeError, "one of them"),
+        ({"channels": 2}, ValueError, "channels must be less than 2, got 2"),
+        ({"channels": -1}, ValueError, "channels must be at least 0"),
+        ({"channels": 0.5}, TypeError, "channels must be an integer"),
+        ({"channels": []}, ValueError, "channels is empty"),
+        ({"contrast": np.ones(5)}, ValueError, r"contrast has shape \(5,\), expected"),
+        ({"contrast": np.full((5, 2), np.nan)}, ValueError, "contrast has 10 values"),
+        ({"contrast": np.ones((2, 5, 2))}, ValueError, "not independent"),
+        ({"contrast": np.ones((5, 2)), "value": [1, 2]}, ValueError, r"value has shape \(2,\)"),
+        ({"channels": 0, "value": "a"}, TypeError, "value must hold numbers"),
+    ],
+)
+def test_what_is_no_hypothesis(options: dict, error: type, message: str) -> None:
+    problem, _ = known(True)
+    with pytest.raises(error, match=message):
+        cs.solve(problem).test(**options)
+
+
+def test_what_has_no_errors_says_why() -> None:
+    problem, _ = known(True)
+    fit = cs.solve(problem)
+    with pytest.raises(ValueError, match="level must lie between 0 and 1, got 95"):
+        fit.confidence_band(95)
+    with pytest.raises(TypeError, match="simultaneous must be True or False"):
+        fit.confidence_band(0.9, "yes")
+    with pytest.raises(ValueError, match="method='scheffe' is unknown"):
+        fit.confidence_band(0.9, True, "scheffe")
+    with pytest.raises(ValueError, match="output must be less than 2"):
+        fit.covariance(2)
+    with pytest.raises(ValueError, match="only least squares, plain or with a quadratic penalty"):
+        _ = cs.solve(problem, cs.Lasso(strength=1.0)).standard_error
+    descent = cs.solve(problem, cs.GradientDescent(steps=3, loss="mse"))
+    with pytest.raises(ValueError, match="the answer is max steps"):
+        _ = descent.standard_error
+    few = cs.Problem(problem.x[0][:14], problem.y[0][:10], kernel_size=5)
+    exact = cs.solve(few)
+    with pytest.raises(ValueError, match="10 rows leave no degrees of freedom beside 10 unknowns"):
+        _ = exact.standard_error
+    assert "standard error" not in str(exact)
