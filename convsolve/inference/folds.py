@@ -199,7 +199,11 @@ def without_constants(moments: Moments, like: Moments) -> Moments:
     squares = np.einsum("gpp->gp", like.gram)
     plain = squares + like.shift * (2 * like.sums + like.n * like.shift)
     centred = squares - like.sums**2 / like.n
-    live = centred > (8 * EPS) ** 2 * plain
+    return of_columns(moments, centred > (8 * EPS) ** 2 * plain)
+
+
+def of_columns(moments: Moments, live: np.ndarray) -> Moments:
+    """Moments whose columns (G, P) are zero where they are not ``live``."""
     if live.all():
         return moments
     return replace(

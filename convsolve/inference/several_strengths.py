@@ -46,7 +46,8 @@ class SeveralStrengths:
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Kernel (*K, Cin/groups, Cout) and bias (Cout,) in the user's units, and bounds (Cout,) on
         their backward errors: of every output the best that up to `STEPS` steps of refinement found
-        from ``v``, in the units of the scorers.
+        from ``v``, in the units of the scorers. Infinite where there may be many answers, of which
+        these steps do not find that of minimum norm.
         """
         v = np.ldexp(v, self._power)
         best, lowest = v, np.full(self._strengths.shape, np.inf)
@@ -59,6 +60,9 @@ class SeveralStrengths:
             if step == STEPS or lowest.max() <= NOISE or not better.any():
                 break
             v = v + self._correction(scorers, v, gradient)
+        for bound, scorer in zip(lowest, scorers, strict=True):
+            if not scorer.path.unique:
+                bound[:] = np.inf
         return *self._regression.from_operator(best), lowest.reshape(-1)
 
     def _correction(

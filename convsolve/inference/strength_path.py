@@ -111,6 +111,11 @@ class StrengthPath:
         return self._cross.shape[1]
 
     @property
+    def unique(self) -> bool:
+        """Whether the moments prove that what is not penalized has one answer."""
+        return self.rank == int(self.free.sum())
+
+    @property
     def least(self) -> float:
         """The smallest strength whose fit the rounding of the moments leaves visible.
 
@@ -137,10 +142,14 @@ class StrengthPath:
         squares, size = np.empty(tall), np.empty(tall)
         for some, outputs, strength in _distinct(strengths):
             step = self._step(strength, outputs)
-            u = self._begin[:, outputs] + step if self._begun else step
-            # stepᵀ(T step − 2c), and T step = c − λu.
-            pulled = self._cross[:, outputs] + self._resolved(strength) * u
-            squares[some, outputs] = self.squares[outputs] - np.einsum("pq,pq->q", step, pulled)
+            u, cross = step, self._cross[:, outputs]
+            if self._begun:
+                u = self._begin[:, outputs] + step
+                bent = self.tridiagonal.product(step)
+            else:  # quicker; beside an origin λu would cancel
+                bent = cross - self._resolved(strength) * step
+            inner = np.einsum("pq,pq->q", step, bent - 2 * cross)
+            squares[some, outputs] = self.squares[outputs] + inner
             size[some, outputs] = np.einsum("pq,pq->q", u, u)
         with np.errstate(over="ignore"):
             logarithms = self._summed(strengths, lambda d, strength: np.log1p(d / strength))
@@ -230,9 +239,13 @@ def _distinct(strengths: np.ndarray) -> list[tuple[int, Outputs, float]]:
 
 
 def _pseudo_inverse(gram: np.ndarray) -> tuple[np.ndarray, int]:
-    """Of few columns, which may be zero or alike, and their rank."""
+    """Of few columns, which may be zero or alike, and their rank; of columns scaled to norm one."""
     if not gram.size:
         return gram, 0
-    values, vectors = np.linalg.eigh(gram)
-    kept = values > len(gram) * EPS * max(values[-1], 0.0)
-    return (vectors[:, kept] / values[kept]) @ vectors[:, kept].T, int(kept.sum())
+    norms = np.sqrt(np.maximum(np.diagonal(gram), 0.0))
+    scale = 1 / np.where(norms > 0, norms, 1.0)
+    values, vectors = np.linalg.eigh(gram * scale * scale[:, None])
+    # What a Gram can prove: below, it may be the rounding of its sums.
+    kept = values > 10 * len(gram) * EPS * max(values[-1], 0.0)
+    half = vectors[:, kept] * scale[:, None]
+    return (half / values[kept]) @ half.T, int(kept.sum())

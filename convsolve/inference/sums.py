@@ -18,7 +18,7 @@ from ..linalg.rank import EPS
 from ..operators.moments import Moments
 from ..operators.records import Targets
 from ..problem.sizes import Sizes
-from .folds import Span, fold_moments, training, without_constants
+from .folds import Span, fold_moments, of_columns, training, without_constants
 from .units import Units
 
 # Some rows of a matrix.
@@ -111,16 +111,26 @@ class FromMoments:
 
     def within(self, coordinates: Coordinates, units: Units) -> list[GroupSums]:
         """Those of every group in some coordinates and units."""
-        basis = coordinates.basis
-
-        def seen(moments: Moments) -> Moments:
-            return units.common(moments if basis is None else basis.of_moments(moments))
-
-        sums = self.sums.each(seen)
+        sums = self.sums.each(units.common)
+        if coordinates.basis is not None:
+            norms = np.sqrt(self._squares(sums.total))
+            sums = sums.each(coordinates.basis.of_moments)
+            # Squares of a sum that cancels have the rounding of the squares of its terms.
+            share = np.sqrt(10 * norms.shape[1] * EPS)
+            own = np.sqrt(self._squares(sums.total))
+            live = _beyond_rounding(coordinates, norms, own, share)
+            sums = sums.each(partial(of_columns, live=live))
         return [
             GroupSums(sums.each(methodcaller("of_group", g)), weights, None)
             for g, weights in enumerate(coordinates.weights)
         ]
+
+    def _squares(self, moments: Moments) -> np.ndarray:
+        """Of the columns (G, R), less their means where there is a bias."""
+        squares = np.einsum("gpp->gp", moments.gram)
+        if self._design.nuisance.constant:
+            squares = squares - moments.sums**2 / moments.n
+        return np.maximum(squares, 0.0)
 
     def about(self, y: tuple[np.ndarray, ...]) -> FromMoments:
         """The same of other outputs."""
@@ -156,7 +166,11 @@ class FromRows:
         """Those of every group in some coordinates and units."""
         a = np.ldexp(self._a, (self._design.operator.exponents - units.column)[:, None])
         y = np.ldexp(self._y, (self._out_exponents - units.outputs)[:, None])
-        a = a if coordinates.basis is None else coordinates.basis.rows(a)
+        if coordinates.basis is not None:
+            norms, share = np.linalg.norm(a, axis=1), 10 * np.sqrt(a.shape[2]) * EPS
+            a = coordinates.basis.rows(a)
+            own = np.linalg.norm(a, axis=1)
+            a = a * _beyond_rounding(coordinates, norms, own, share)[:, None]
         found = []
         for g, weights in enumerate(coordinates.weights):
             free = weights == 0
@@ -175,6 +189,16 @@ class FromRows:
 
 def _of_rows(a: np.ndarray, y: np.ndarray, rows: Rows, **known: Any) -> Moments:
     return Moments.from_rows(a[:, rows], y[:, rows], **known)
+
+
+def _beyond_rounding(
+    coordinates: Coordinates, norms: np.ndarray, own: np.ndarray, share: float
+) -> np.ndarray:
+    """Which coordinates (G, R) are penalized, or have a column of A T that is more than rounding:
+    its norm ``own`` (G, R) beyond a ``share`` of its terms, from ``norms`` (G, P) of A.
+    """
+    assert coordinates.basis is not None
+    return (coordinates.weights > 0) | (own > share * coordinates.basis.largest_norms(norms))
 
 
 def _without_constants(a: np.ndarray, means: np.ndarray) -> np.ndarray:

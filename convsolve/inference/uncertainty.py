@@ -165,7 +165,7 @@ class Uncertainty:
 
     @cached_property
     def _residual_norms(self) -> np.ndarray:
-        """‖y − Aw − bias‖ (outputs,) from the data, times 2**-`_exponents`; 0 where it is rounding."""
+        """‖y − Aw − bias‖ (outputs,) from the data, times 2**-`_exponents`; 0 where rounding."""
         plain = Regression(self._analysis.plain, self._targets)
         w = plain.from_user(self._kernel)
         found, _ = plain.residual(w)

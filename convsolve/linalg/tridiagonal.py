@@ -92,6 +92,14 @@ class Tridiagonal:
         """(T + shift·I)⁻¹ right (r, Q); a shift below `resolution` counts as that."""
         return tridiagonal_solve(self.diagonal + max(shift, self.resolution), self.beside, right)
 
+    def product(self, u: np.ndarray) -> np.ndarray:
+        """T u (r, Q)."""
+        found = self.diagonal[:, None] * u
+        if self.size > 1:
+            found[1:] += self.beside[:, None] * u[:-1]
+            found[:-1] += self.beside[:, None] * u[1:]
+        return found
+
 
 def tridiagonal_solve(diagonal: np.ndarray, beside: np.ndarray, right: np.ndarray) -> np.ndarray:
     """T⁻¹ right (r, Q) for a positive definite tridiagonal T of these entries.

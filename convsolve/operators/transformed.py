@@ -53,6 +53,14 @@ class TapBasis:
         """A T (G, n, R) of rows (G, n, P)."""
         return self.restrict(a.swapaxes(1, 2), matmul).swapaxes(1, 2)
 
+    def largest_norms(self, norms: np.ndarray) -> np.ndarray:
+        """What the norms (G, R) of the columns of A T may be, from those (G, P) of A: the sum of
+        their terms, whose rounding they have.
+        """
+        size = TapBasis([np.abs(m) for m in self.matrices])
+        found: np.ndarray = size.restrict(norms[:, :, None])[:, :, 0]
+        return found
+
     def of_exponents(self, exponents: np.ndarray) -> np.ndarray:
         """Those (G, R) of the coordinates, from those (G, P) of the taps: alike for all taps of a
         channel, and so for its coordinates.
@@ -121,8 +129,7 @@ class TransformedOperator(DesignOperator):
         """Norms (G, R) of the columns of M A T. One below the rounding of its own sum is set to 0,
         so that scaling does not amplify it.
         """
-        size = TapBasis([np.abs(m) for m in self.basis.matrices])
-        terms = size.restrict(self.operator.column_norms[:, :, None])[:, :, 0]
+        terms = self.basis.largest_norms(self.operator.column_norms)
         found = np.zeros(terms.shape)
         for group, known in enumerate(found):
             if self._moments is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,8 @@ from convsolve.inference.sums import FromMoments, FromRows, GroupSums, Sums
 from convsolve.inference.units import Units
 from convsolve.leastsquares.analysis import analyse
 from convsolve.problem.sizes import Limits
+from support import dense
+from support.penalties import matrix
 from support.slow import some
 
 EPS = float(np.finfo(float).eps)
@@ -174,3 +177,55 @@ def test_a_constant_output_and_an_exact_fit_are_told() -> None:
     assert np.abs(fit.kernel[..., 1]).max() < 1e-12
     np.testing.assert_allclose(fit.bias[1], 3.0)
     assert fit.score().r2[0] > 1 - 1e-6
+
+
+@pytest.mark.parametrize("rows", [20, 200])
+def test_where_a_strength_dwarfs_the_data_nothing_is_explained(rows: int) -> None:
+    """Scores about a fit that is all but exact, also where the answer is far from it."""
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((rows + 7, 4))
+    y = cs.convolve(x, rng.standard_normal((8, 4, 2)), cs.ConvSpec(8))
+    y += 1e-5 * rng.standard_normal(y.shape)
+    grid = np.geomspace(1e-3, 1e25, 8)[:, None]
+    for select in ("gcv", cs.CrossValidation(4)):
+        solver = cs.Regularized(strength=grid, select=select)
+        scores = cs.solve(cs.Problem(x, y, kernel_size=8, bias=True), solver).regularization.path
+        squares = np.square(y - y.mean(0)).sum(0) / (rows - 1)
+        if select != "gcv":
+            cuts = np.linspace(0, rows, 5).round().astype(int)
+            parts = [np.arange(a, b) for a, b in pairwise(cuts)]
+            means = [np.delete(y, part, 0).mean(0) for part in parts]
+            squares = np.mean(
+                [np.square(y[p] - m).mean(0) for p, m in zip(parts, means, strict=True)], axis=0
+            )
+        np.testing.assert_allclose(scores.scores[-3:], [squares] * 3, rtol=1e-6)
+
+
+@pytest.mark.filterwarnings("ignore::convsolve.IdentifiabilityWarning")
+@pytest.mark.parametrize("padding", ["same", "valid"])
+@pytest.mark.parametrize("rows", [3, 40])
+def test_what_is_free_and_seen_by_no_row_stays_small(rows: int, padding: str) -> None:
+    """The sum of the taps of a constant channel is the bias: its column is rounding, and a division
+    by that would be 1e16. The least objective is that of a dense matrix.
+    """
+    rng = np.random.default_rng(1)
+    x = np.stack([np.ones(rows + 5), rng.standard_normal(rows + 5)], axis=1)
+    spec = cs.ConvSpec(6, padding=padding)
+    y = rng.standard_normal((spec.output_shape((rows + 5,))[0], 1))
+    problem = cs.Problem(x, y, spec=spec, bias=True)
+    for select in ("gcv", "evidence"):
+        fit = cs.solve(problem, cs.Regularized(cs.Smooth(order=1), select=select))
+        assert fit.status == "solved"
+        assert np.abs(fit.kernel).max() < 1e3
+        a = dense.design_matrix([x], spec)[0]
+        d = matrix(cs.Smooth(order=1), problem)
+        strength = float(fit.regularization.strength[0])
+        a, right = a - a.mean(0), y - y.mean()
+        whole = np.concatenate([a, np.sqrt(strength) * d])
+        w = np.linalg.lstsq(whole, np.pad(right, ((0, len(d)), (0, 0))))[0]
+        found = fit.kernel.reshape(-1, 1)
+
+        def loss(v: np.ndarray, a: Any = a, right: Any = right, d: Any = d, s: Any = strength):
+            return float(np.square(right - a @ v).sum() + s * np.square(d @ v).sum())
+
+        assert loss(found) <= loss(w) * (1 + 1e-9) + 1e-20
