@@ -20,6 +20,7 @@ from .leastsquares.certificate import Certificate
 from .leastsquares.penalty import RIDGE
 from .linalg.threads import blas_threads
 from .operators.windows import forward_records
+from .problem.checks import choice
 from .problem.problem import Problem
 from .problem.records import numeric, precision, read, reject_tracers
 from .problem.sizes import DEFAULT_LIMITS, Limits, Sizes
@@ -31,6 +32,8 @@ from .solvers.base import Progress, Raw, Solver
 if TYPE_CHECKING:
     import jax
 
+# How the noise of one row may depend on that of others.
+NOISES = ("white", "hac", "cluster")
 # A share of the kernel's effect that no rounding of float32 takes away.
 LOST = 1e-3
 
@@ -62,6 +65,7 @@ def solve(
     problem: Problem,
     solver: Solver | None = None,
     *,
+    noise: str = "white",
     strict: bool = False,
     progress: Progress | None = None,
     limits: Limits = DEFAULT_LIMITS,
@@ -74,6 +78,9 @@ def solve(
     Args:
         problem: x, y and the geometry.
         solver: `AutoSolver` by default, the exact least-squares answer.
+        noise: how the noise of a row of y depends on that of others, which changes the errors of
+            the answer and not the answer: "white", not at all; "hac", on those some 1.3·√rows
+            before and after it, in time; "cluster", on all of its record.
         strict: raise `IdentifiabilityError` where the data do not determine the kernel, and no
             ridge mends it, in place of an `IdentifiabilityWarning` and one of the many answers.
             Fewer equations than unknowns are refused before any work, a lack of rank after it.
@@ -82,12 +89,14 @@ def solve(
 
     Raises:
         TypeError: no Problem, no solver.
-        ValueError: no y.
+        ValueError: no y; another noise than white under a penalty, in more dimensions than one
+            ("hac"), or of a single record ("cluster").
         SolveError: a solver that cannot solve this problem (and why), an answer out of range.
         IdentifiabilityError: see ``strict``.
     """
     solver = AutoSolver() if solver is None else solver
     _check_request(problem, solver, strict, progress)
+    check_noise(problem, solver, noise)
     analysis, report = analyse(problem, limits), identify(problem, limits=limits)
     sizes = problem.sizes(limits)
     with heard(), blas_threads(min(sizes.rows, sizes.columns)):
@@ -112,7 +121,7 @@ def solve(
         tap_lags=problem.lags,
         y_channel_axis=problem.output is not None and problem.output.channel_axis,
         status=raw.status or _status(certificate),
-        stats=_stats(solver, raw, certificate, seconds),
+        stats=_stats(solver, raw, certificate, seconds) | {"noise": noise},
         certificate=None if certificate is None else certificate.value,
         trace=raw.trace,
         regularization=raw.regularization,
@@ -146,6 +155,22 @@ def _check_request(problem: Any, solver: Any, strict: Any, progress: Any) -> Non
         raise TypeError(f"strict must be True or False, got {strict!r}")
     if progress is not None and not callable(progress):
         raise TypeError(f"progress must be a callable(step, total, loss), got {progress!r}")
+
+
+def check_noise(problem: Problem, solver: Solver, noise: Any) -> None:
+    """Refuse a kind of noise that this problem or this solver has no errors for."""
+    choice(noise, "noise", NOISES)
+    if noise == "white":
+        return
+    if solver.regularizes:
+        raise ValueError(
+            f"noise={noise!r} is for estimates without a penalty, whose errors are no posterior; "
+            "use noise='white', or a solver without a penalty"
+        )
+    if noise == "hac" and problem.spec.ndim > 1:
+        raise ValueError("noise='hac' follows one axis, time; of images use noise='cluster'")
+    if noise == "cluster" and len(problem.kept.used) < 2:
+        raise ValueError("noise='cluster' needs two records or more that have rows; use 'hac'")
 
 
 def _check_solvable(solver: Solver, sizes: Sizes, report: Identifiability, strict: bool) -> None:

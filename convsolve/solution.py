@@ -36,6 +36,12 @@ if TYPE_CHECKING:
 VERSION, READ = 2, (1, 2)
 # Of a text: where its words begin, right of their labels.
 MARGIN = 16
+# A noise in words.
+ASSUMED = {
+    "white": "if the noise is white",
+    "hac": "if the noise is stationary",
+    "cluster": "if the noise of one record says nothing of another",
+}
 # Outputs whose R² a text shows.
 MAX_OUTPUTS = 6
 
@@ -83,7 +89,7 @@ class Solution:
         identifiability: the report on the data; None after `load`, which finds it in ``stats``.
         spec: the `ConvSpec`.
         rows: index in the user's y of every row.
-        standard_error, dof, noise: for white noise in y; see `standard_error`.
+        standard_error, dof, noise: how far the taps may be off; see `standard_error`.
     """
 
     def __init__(
@@ -199,14 +205,15 @@ class Solution:
 
     @property
     def standard_error(self) -> np.ndarray:
-        """Standard error of every tap for white noise in y, kernel-shaped, in the kernel's unit.
+        """Standard error of every tap, kernel-shaped, in the kernel's unit.
 
-        √(s²·diag (AᵀA)⁻¹), s² = ‖residual‖²/dof; inf where the data do not determine a tap. Under a
-        penalty it is the deviation of the posterior, which holds on average over taps: where the
-        penalty pulls a tap far from the truth it is too small.
+        For white noise in y √(s²·diag (AᵀA)⁻¹), s² = ‖residual‖²/dof; inf where the data do not
+        determine a tap. Under a penalty it is the deviation of the posterior, which holds on
+        average over taps: where the penalty pulls a tap far from the truth it is too small.
 
         White noise is an assumption. Where the noise is correlated in time and x is too, the error
-        of a sum over taps may be several times this.
+        of a sum over taps may be several times this: ``solve(..., noise="hac")`` allows for it, and
+        ``noise="cluster"`` for any dependence within a record.
 
         Raises:
             ValueError: the answer is not that of least squares, or not solved; there are no
@@ -217,8 +224,9 @@ class Solution:
 
     @property
     def dof(self) -> np.ndarray:
-        """Degrees of freedom of the residuals (outputs,): rows less what kernel and bias take up,
-        which under a penalty is the trace of the resolution matrix.
+        """Degrees of freedom of bands and tests (outputs,): rows less what kernel and bias take up,
+        which under a penalty is the trace of the resolution matrix; for "hac" 1.5·rows/lags, for
+        "cluster" one less than records.
 
         Raises:
             ValueError: as `standard_error`.
@@ -227,7 +235,8 @@ class Solution:
 
     @property
     def noise(self) -> Noise:
-        """What is left of y as white noise, its ``variance`` (outputs,).
+        """What is left of y: the ``kind`` of noise that was assumed, and its ``variance``
+        (outputs,).
 
         Raises:
             ValueError: as `standard_error`.
@@ -235,7 +244,7 @@ class Solution:
         return self._errors[2]
 
     def covariance(self, output: int = 0) -> np.ndarray:
-        """Covariance (P, P) of the taps of one output, for white noise in y.
+        """Covariance (P, P) of the taps of one output, for the `noise` that was assumed.
 
         Rows are in kernel order: those of ``kernel[..., output].reshape(-1)``.
 
@@ -247,7 +256,7 @@ class Solution:
     def confidence_band(
         self, level: float = 0.95, simultaneous: bool = False, method: str = "max-t"
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Lower and upper end of a band about the kernel, both kernel-shaped, for white noise.
+        """Lower and upper end of a band about the kernel, both kernel-shaped.
 
         Args:
             level: how often it holds the true tap; under a penalty, on average over taps.
@@ -275,7 +284,7 @@ class Solution:
         return kernel - times * error, kernel + times * error
 
     def test(self, channels: Any = None, *, contrast: Any = None, value: Any = 0.0) -> FTest:
-        """F test, for white noise, that all taps of some channels, or some sums of taps, are zero.
+        """F test that all taps of some channels, or some sums of taps, are zero.
 
         Args:
             channels: an input channel, or several, all of whose taps are tested at once.
@@ -317,7 +326,8 @@ class Solution:
         if self.regularization is not None:
             freedom = self.regularization.degrees_of_freedom
         kernel = np.asarray(self.kernel, float)
-        return Uncertainty(analyse(problem, report.limits), self._penalties, kernel, freedom)
+        analysis, kind = analyse(problem, report.limits), self.stats["noise"]
+        return Uncertainty(analysis, self._penalties, kernel, freedom, kind)
 
     def _no_errors(self) -> str:
         """Why there are no standard errors, or nothing."""
@@ -478,7 +488,7 @@ class Solution:
 
 def score_of(truth: Sequence[np.ndarray], predictions: Sequence[np.ndarray]) -> Score:
     """Of records (*T, Cout) and what is predicted of them."""
-    from .inference.uncertainty import long_run_error
+    from .inference.sandwich import long_run_error
 
     y_all, p_all = (
         np.concatenate([a.reshape(-1, a.shape[-1]) for a in arrays]).astype(float)

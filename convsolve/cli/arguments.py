@@ -47,6 +47,7 @@ PENALTIES = {
 }
 PADDINGS, EDGES = ("valid", "same", "full", "causal", "circular"), ("drop", "zeros", "circular")
 CRITERIA = ("gcv", "evidence", "aicc", "bic", "cv")
+NOISES = ("white", "hac", "cluster")
 SETTINGS = (
     "ridge", "loss", "steps", "key", "rate", "via",
     "penalty", "strength", "select", "folds", "score",
@@ -94,7 +95,7 @@ def reported(*kinds: type[Exception], source: str = "") -> Iterator[None]:
 
 def _in_shell(text: str) -> str:
     """An error of the library, ``padding='full'`` and the like written as options."""
-    for option, words in (("padding", PADDINGS), ("edges", EDGES)):
+    for option, words in (("padding", PADDINGS), ("edges", EDGES), ("noise", NOISES)):
         for word in words:
             text = text.replace(f"{option}={word!r}", f"--{option} {word}")
     return text
@@ -129,6 +130,9 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     words = "; ".join(f"{name}: {about}" for name, (about, _) in SOLVERS.items())
     solve.add_argument("--solver", choices=SOLVERS, default="auto", help=f"{words} (default auto)")
     solve.add_argument("--ridge", type=float, metavar="R", help="penalty R·‖w‖², summed over taps")
+    solve.add_argument(
+        "--noise", choices=NOISES, default="white", help="what the standard errors assume of y"
+    )
     solve.add_argument("--strict", action="store_true", help="no answer unless it is unique")
     solve.add_argument("--out", type=Path, metavar="FILE.npz", help="write the solution")
 

@@ -90,13 +90,15 @@ def _solve(args: argparse.Namespace, warned: list[Warning | str]) -> int:
     check_settings(args, [name])
     stated = problem(args)
     method = solver(name, args, stated)
-    from ..api import solve
+    from ..api import check_noise, solve
     from ..errors import IdentifiabilityError, IdentifiabilityWarning, SolveError
 
+    with reported(ValueError, source=source(args)):
+        check_noise(stated, method, args.noise)
     try:
         steps = getattr(method, "steps", None)
         with reported(SolveError, source=source(args)), _progress(steps) as progress:
-            fit = solve(stated, method, strict=args.strict, progress=progress)
+            fit = solve(stated, method, noise=args.noise, strict=args.strict, progress=progress)
     except IdentifiabilityError as error:
         raise Refusal(_in_shell(error), NOT_UNIQUE) from error
     if args.out is not None:

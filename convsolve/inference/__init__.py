@@ -6,5 +6,6 @@ to one form, for any penalty, in ``units`` that all columns share. ``selection``
 and hyperparameters, ``bands`` those of a banded ridge, ``krylov`` those of many unknowns;
 ``several_strengths`` solves all outputs at theirs, from the data. ``regularization`` is the record
 of it all. ``sparse`` has the steps of a lasso, ``lag_windows`` every window of lags.
-``uncertainty`` gives standard errors, bands and tests of an answer.
+``uncertainty`` gives standard errors, bands and tests of an answer, ``sandwich`` what dependent
+noise makes of them.
 """

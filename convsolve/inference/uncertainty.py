@@ -1,4 +1,4 @@
-"""How far a least-squares estimate may be off: standard errors, bands and tests for white noise."""
+"""How far a least-squares estimate may be off: standard errors, bands and tests."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from ..operators.layout import to_columns, to_kernel
 from ..problem.checks import index
 from ..problem.records import numeric
 from ..text import count
+from .sandwich import bandwidth, moving_sums, record_sums
 
 # Draws of the largest of all |t|, for simultaneous bands, and how many are made at a time.
 DRAWS, DRAWS_AT_ONCE = 4000, 500
@@ -27,6 +28,9 @@ DRAWS, DRAWS_AT_ONCE = 4000, 500
 ROUNDING = 100 * EPS
 # Singular values of a contrast below this share of the largest are rounding.
 DEPENDENT = 1e-10
+
+# Numbers of what rows add to an estimate that are made at a time.
+INFLUENCES = 2**20
 
 # A penalty and its strength.
 Pair = tuple[Penalty, float]
@@ -36,7 +40,8 @@ class Noise(NamedTuple):
     """What is left of y, as a model of its noise.
 
     Attributes:
-        kind: "white": independent, of one variance.
+        kind: "white": independent, of one variance; "hac": rows depend on those before them;
+            "cluster": rows of one record depend on each other.
         variance: (outputs,), in the square of y's unit.
     """
 
@@ -65,23 +70,6 @@ def t_quantile(dof: np.ndarray, level: float) -> np.ndarray:
     from scipy.special import stdtrit
 
     return np.asarray(stdtrit(dof, level))
-
-
-def long_run_error(values: np.ndarray, lengths: Sequence[int]) -> np.ndarray:
-    """Standard error (Q,) of the sum of ``values`` (n, Q), rows of records of some ``lengths`` one
-    after the other, which depend on each other over some 1.3·√n of them.
-
-    Bartlett's weights, as sums of squares of moving sums within every record, and so not negative.
-
-    Source: W. K. Newey and K. D. West, Econometrica 55 (1987) 703.
-    """
-    window, total = 1 + int(1.3 * math.sqrt(len(values))), np.zeros(values.shape[1])
-    for part in np.split(values, np.cumsum(lengths)[:-1]):
-        sums = np.cumsum(np.pad(part, ((1, window), (0, 0))), axis=0)
-        ends = np.arange(1, len(sums))
-        moving = sums[ends] - sums[np.maximum(ends - window, 0)]
-        total += (moving**2).sum(0) / window
-    return np.sqrt(total)
 
 
 def hypothesis(
@@ -129,21 +117,28 @@ def hypothesis(
 
 
 class Uncertainty:
-    """Errors of an answer under white noise, from the factors that solved it.
+    """Errors of an answer, from the factors that solved it.
 
     With R of [A; √λ·L⁻¹] in the coordinates of the penalty, w = T z, the covariance is
-    s²·T (RᵀR)⁻¹ Tᵀ: without a penalty that of the estimate, with one that of the posterior.
+    s²·T (RᵀR)⁻¹ Tᵀ for white noise: without a penalty that of the estimate, with one that of the
+    posterior. Under dependent noise it is that of `sandwich`.
     """
 
     def __init__(
-        self, analysis: Analysis, pairs: Sequence[Pair], kernel: np.ndarray, freedom: np.ndarray
+        self,
+        analysis: Analysis,
+        pairs: Sequence[Pair],
+        kernel: np.ndarray,
+        freedom: np.ndarray,
+        kind: str,
     ) -> None:
         """``pairs`` has the penalty and strength of every output; ``freedom`` (outputs,) is NaN
-        where the degrees of freedom of the kernel are those that its factor says.
+        where the degrees of freedom of the kernel are those that its factor says; ``kind`` is that
+        of the `Noise`.
         """
         assert analysis.targets is not None
         self._analysis, self._targets = analysis, analysis.targets
-        self._pairs, self._kernel, self._freedom = pairs, kernel, freedom
+        self._pairs, self._kernel, self._freedom, self._kind = pairs, kernel, freedom, kind
 
     @property
     def _groups(self) -> int:
@@ -177,7 +172,7 @@ class Uncertainty:
         return self._targets.exponents
 
     @cached_property
-    def dof(self) -> np.ndarray:
+    def _left(self) -> np.ndarray:
         """Rows less what the kernel and the nuisance columns take up, (outputs,)."""
         sizes, found = self._analysis.design.sizes, np.empty(len(self._pairs))
         for g, outputs, system in self._alike():
@@ -200,54 +195,72 @@ class Uncertainty:
         return found
 
     @cached_property
+    def dof(self) -> np.ndarray:
+        """Of the t and F of these errors, (outputs,): of white noise those of the residuals."""
+        if self._kind == "white":
+            return self._left
+        rows = self._analysis.design.sizes.rows
+        dof = self._records - 1 if self._kind == "cluster" else 1.5 * rows / bandwidth(rows)
+        return np.full(len(self._pairs), float(dof))
+
+    @property
+    def _records(self) -> int:
+        """How many have rows."""
+        return len(self._analysis.design.inputs.kept.used)
+
+    @property
+    def _deviation(self) -> np.ndarray:
+        return np.asarray(self._residual_norms / np.sqrt(self._left))
+
+    @cached_property
     def noise(self) -> Noise:
-        """Of the residuals: their sum of squares over `dof`."""
+        """Of the residuals: their sum of squares over their degrees of freedom."""
         with np.errstate(over="ignore", under="ignore"):
-            scaled = self._residual_norms / np.sqrt(self.dof)
-            return Noise("white", np.ldexp(scaled**2, 2 * self._exponents))
+            return Noise(self._kind, np.ldexp(self._deviation**2, 2 * self._exponents))
 
     @cached_property
     def standard_error(self) -> np.ndarray:
         """Of every tap, kernel-shaped, in its unit; inf where the data do not determine it."""
-        deviation = self._residual_norms / np.sqrt(self.dof)
         found = np.empty((self._groups, *self._sizes))
         for g, outputs, system in self._alike():
-            gains = self._gains(system, g)
             power = self._exponents[outputs] - self._column_exponents(g)[:, None]
-            with np.errstate(over="ignore", under="ignore", invalid="ignore"):
-                errors = np.ldexp(gains[:, None] * deviation[outputs], power)
-            # Also of an exact fit: no noise at all does not determine what x leaves open.
-            errors = np.where(np.isinf(gains)[:, None], np.inf, errors)
-            found[g, :, outputs - g * found.shape[2]] = errors.T
+            errors = self._errors(system, g, outputs)
+            with np.errstate(over="ignore", under="ignore"):
+                found[g, :, outputs - g * found.shape[2]] = np.ldexp(errors, power).T
         return np.asarray(to_kernel(found, self._analysis.design.spec.kernel_size))
+
+    def _errors(self, system: System, group: int, outputs: np.ndarray) -> np.ndarray:
+        """Standard errors (P, k) of some outputs, in units of the operator's columns and of y."""
+        if self._kind != "white":
+            sums = self._dependent_sums(system, group, outputs)
+            squares = np.sum([np.square(m).sum(0) for m in sums], axis=0)
+            return np.asarray(np.sqrt(self._correction(outputs) * squares))
+        gains = self._gains(system, group)
+        with np.errstate(invalid="ignore"):
+            errors = gains[:, None] * self._deviation[outputs]
+        # Also of an exact fit: no noise at all does not determine what x leaves open.
+        return np.where(np.isinf(gains)[:, None], np.inf, errors)
 
     def covariance(self, output: int) -> np.ndarray:
         """(P, P) of the taps of one output, in kernel order: taps, then channels of its group."""
-        g, half = self._half_of(output)
-        deviation = self._residual_norms[output] / np.sqrt(self.dof[output])
+        g, half = self._root_of(output)
         power = self._exponents[output] - self._column_exponents(g)
         with np.errstate(over="ignore", under="ignore"):
-            rows = np.ldexp(half * deviation, power[:, None])
+            rows = np.ldexp(half, power[:, None])
             return np.asarray(rows @ rows.T)
 
     def max_t(self, level: float) -> np.ndarray:
         """The quantile (outputs,) of the largest |t| over all taps of an output."""
         found = np.empty(len(self._pairs))
         for _, outputs, _ in self._alike():
-            _, half = self._half_of(int(outputs[0]))
-            norms = np.linalg.norm(half, axis=1, keepdims=True)
-            half = half / np.where(norms > 0, norms, 1.0)
-            rng = np.random.default_rng(0)
-            largest = np.concatenate(
-                [
-                    np.abs(half @ rng.standard_normal((half.shape[1], DRAWS_AT_ONCE))).max(0)
-                    for _ in range(DRAWS // DRAWS_AT_ONCE)
-                ]
-            )
+            shared = None
             for o in outputs:
+                # White noise correlates the taps of all outputs alike.
+                if shared is None or self._kind != "white":
+                    shared = _largest(self._root_of(int(o))[1])
                 dof = self.dof[o]
                 spread = np.sqrt(np.random.default_rng(1).chisquare(dof, DRAWS) / dof)
-                found[o] = np.quantile(largest / spread, level)
+                found[o] = np.quantile(shared / spread, level)
         return found
 
     def test(self, contrasts: Sequence[np.ndarray | None], value: np.ndarray) -> FTest:
@@ -262,30 +275,78 @@ class Uncertainty:
             )
         statistic = np.full(len(self._pairs), np.nan)
         size = max(len(c) for c in contrasts if c is not None)
-        for g, outputs, _ in self._alike():
-            contrast = contrasts[g]
-            if contrast is None:
-                continue
-            _, half = self._half_of(int(outputs[0]))
-            columns = to_columns(self._kernel, self._groups)[g]
-            exponents = self._column_exponents(g)
-            # In units in which taps and their errors stay within float64.
-            scaled = np.ldexp(contrast, -exponents)
-            _, r = np.linalg.qr((scaled @ half).T)
-            if (np.abs(np.diagonal(r)) <= DEPENDENT * np.abs(r).max()).any():
-                raise ValueError(
-                    "the rows of the contrast are not independent of each other in these data"
-                )
-            local = outputs - g * columns.shape[1]
-            power = -self._exponents[outputs]
-            with np.errstate(over="ignore", under="ignore"):
-                off = np.ldexp(contrast @ columns[:, local] - value[:, None], power)
-            t = np.linalg.solve(r.T, off)
-            spread = self._residual_norms[outputs] ** 2 / self.dof[outputs]
-            with np.errstate(divide="ignore", invalid="ignore"):
-                statistic[outputs] = (t**2).sum(0) / size / spread
-        share = size * statistic / (size * statistic + self.dof)
+        for o in range(len(statistic)):
+            contrast = contrasts[o // self._sizes[1]]
+            if contrast is not None:
+                statistic[o] = self._statistic(o, contrast, value)
+        with np.errstate(divide="ignore"):
+            share = 1 / (1 + self.dof / (size * statistic))
         return FTest(statistic, (size, self.dof), fdtrc(size, self.dof, statistic), share)
+
+    def _statistic(self, output: int, contrast: np.ndarray, value: np.ndarray) -> float:
+        """Wald's, over the rows of the contrast."""
+        g, half = self._root_of(output)
+        column = to_columns(self._kernel, self._groups)[g][:, output - g * self._sizes[1]]
+        # In units in which taps and their errors stay within float64.
+        _, r = np.linalg.qr((np.ldexp(contrast, -self._column_exponents(g)) @ half).T)
+        if not r.any():
+            return np.inf
+        if len(r) < len(contrast) or (np.abs(np.diagonal(r)) <= DEPENDENT * np.abs(r).max()).any():
+            raise ValueError("the rows of the contrast are not independent in these data")
+        with np.errstate(over="ignore", under="ignore"):
+            off = np.ldexp(contrast @ column - value, -self._exponents[output])
+        t = np.linalg.solve(r.T, off)
+        return float(t @ t) / len(contrast)
+
+    # --- dependent noise
+
+    def _dependent_sums(
+        self, system: System, group: int, outputs: np.ndarray
+    ) -> Iterator[np.ndarray]:
+        """Sums (k, P, outputs) of what rows that depend on each other add to the estimate."""
+        inputs = self._analysis.design.inputs
+        order = [i for members in inputs.members for i in members]
+        lengths = [math.prod(inputs.kept.shapes[i]) for i in order]
+        blocks = self._influences(system, group, outputs)
+        if self._kind == "cluster":
+            return record_sums(blocks, lengths)
+        return moving_sums(blocks, lengths, 1 + bandwidth(inputs.rows))
+
+    def _influences(self, system: System, group: int, outputs: np.ndarray) -> Iterator[np.ndarray]:
+        """What every row adds to the estimate, (AᵀA)⁻¹a·e, (k, P, outputs)."""
+        half, operator = self._half(system, group), self._analysis.design.operator
+        inverse, local = half @ half.T, outputs - group * self._sizes[1]
+        plain = Regression(self._analysis.plain, self._targets)
+        w = plain.scaling.to_operator(plain.from_user(self._kernel))[group][:, local]
+        for a, y in operator.row_blocks(self._targets):
+            assert y is not None
+            e = y[group][:, local] - a[group] @ w
+            parts = 1 + e.size * len(w) // INFLUENCES
+            for rows in np.array_split(np.arange(len(e)), parts):
+                yield (a[group, rows] @ inverse)[:, :, None] * e[rows][:, None]
+
+    def _correction(self, outputs: np.ndarray) -> np.ndarray:
+        """Of the covariance, for the degrees of freedom that the fit has taken, and the weight of
+        a moving sum.
+        """
+        rows, left = self._analysis.design.sizes.rows, self._left[outputs]
+        if self._kind == "cluster":
+            return np.asarray(self._records / (self._records - 1) * (rows - 1) / left)
+        return np.asarray(rows / left / (1 + bandwidth(rows)))
+
+    def _root_of(self, output: int) -> tuple[int, np.ndarray]:
+        """The group of an output, and H (P, k) with H Hᵀ the covariance of its taps, in units of
+        the operator's columns and of y.
+        """
+        g = output // self._sizes[1]
+        system = self._analysis.system(*self._pairs[output])
+        if self._kind == "white":
+            return g, self._half(system, g) * self._deviation[output]
+        one, total = np.array([output]), np.zeros((self._sizes[0],) * 2)
+        for m in self._dependent_sums(system, g, one):
+            total += m[:, :, 0].T @ m[:, :, 0]
+        values, vectors = np.linalg.eigh(total * self._correction(one))
+        return g, vectors * np.sqrt(np.maximum(values, 0.0))
 
     # --- the factor of a group
 
@@ -328,7 +389,13 @@ class Uncertainty:
         with one_blas_thread():
             return factor.whiten(np.ldexp(rows, -system.scaling.relative[group]))
 
-    def _half_of(self, output: int) -> tuple[int, np.ndarray]:
-        """The group of an output, and `_half` of its system."""
-        g = output // self._sizes[1]
-        return g, self._half(self._analysis.system(*self._pairs[output]), g)
+
+def _largest(half: np.ndarray) -> np.ndarray:
+    """Draws of the largest |t| over all taps whose covariance is H Hᵀ, for H (P, k)."""
+    norms = np.linalg.norm(half, axis=1, keepdims=True)
+    half = half / np.where(norms > 0, norms, 1.0)
+    rng, found = np.random.default_rng(0), []
+    for _ in range(DRAWS // DRAWS_AT_ONCE):
+        draws = half @ rng.standard_normal((half.shape[1], DRAWS_AT_ONCE))
+        found.append(np.abs(draws).max(0))
+    return np.concatenate(found)

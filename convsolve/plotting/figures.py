@@ -85,7 +85,7 @@ def _solution(fit: Solution) -> Figure:
     lags = [axis[::-1] for axis in fit.tap_lags]
     name = "Impulse response" if fit.spec.ndim == 1 else "Kernel"
     reach = _reach(fit)
-    name += "" if reach is None else " with its 95 % band (white noise)"
+    name += "" if reach is None else f" with its 95 % band ({fit.noise.kind} noise)"
     draw_kernel(places[0], lags, *series(fit.kernel, fit.spec.groups), name, reach)
     if problem is not None:
         _draw_fit(places[1].subplots(), fit, problem)

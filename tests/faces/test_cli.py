@@ -180,6 +180,27 @@ def test_strict_gives_no_answer(run, folder):
     assert not (folder / "fit.npz").exists()
 
 
+def test_solve_gives_errors_for_the_noise_asked_for(folder, run):
+    rng = np.random.default_rng(0)
+    x, y = rng.standard_normal((2, 60))
+    np.savez(folder / "noisy.npz", x=x, y=y[:57])
+    line = "solve noisy.npz --kernel-size 4"
+    for noise in ("white", "hac"):
+        status, out, _ = run(f"{line} --noise {noise} --json")
+        found = strict_json(out)
+        fit = cs.solve(cs.Problem(x, y[:57], kernel_size=4), noise=noise)
+        assert status == 0
+        np.testing.assert_array_equal(found["standard_error"], fit.standard_error)
+        np.testing.assert_array_equal(found["dof"], fit.dof)
+        assert found["noise"]["kind"] == noise
+        np.testing.assert_array_equal(found["noise"]["variance"], fit.noise.variance)
+    assert "standard error" in run(line)[1]
+    status, _, err = run(f"{line} --noise cluster")
+    assert (status, err.count("\n")) == (2, 1)
+    assert "--noise cluster needs two records or more" in err
+    assert strict_json(run("solve full.npz --kernel-size 3 --json")[1])["standard_error"] is None
+
+
 def test_descent_takes_its_settings(run):
     line = "solve full.npz --kernel-size 3 --solver adam --json"
     status, out, _ = run(line + " --loss mae --steps 7 --key 3")

@@ -13,6 +13,8 @@ import numpy as np
 import statsmodels.api as sm
 
 TAPS, CHANNELS = 5, 2
+# Rows of every record, where there are several.
+RECORDS = [20, 16, 14, 26]
 
 
 def lag_matrix(x: np.ndarray) -> np.ndarray:
@@ -53,7 +55,24 @@ def reference(data: dict[str, list], bias: bool) -> list[dict[str, object]]:
                 "statistic": [float(t.fvalue) for t in tests],
                 "p": [float(t.pvalue) for t in tests],
             }
+            | dependent(fit, second)
         )
+    return found
+
+
+def dependent(fit: object, second: np.ndarray) -> dict[str, object]:
+    """Of the same estimate under noise that depends on time, or within records of some rows."""
+    rows, found = int(fit.nobs), {}
+    groups = np.repeat(np.arange(len(RECORDS)), RECORDS)
+    for kind, name, options in (
+        ("hac", "HAC", {"maxlags": int(1.3 * np.sqrt(rows)), "use_correction": True}),
+        ("cluster", "cluster", {"groups": groups, "use_correction": True}),
+    ):
+        robust = fit.get_robustcov_results(name, **options)
+        kept = TAPS * CHANNELS
+        found[f"{kind} covariance"] = robust.cov_params()[:kept, :kept].tolist()
+        # Without the distribution, of which ours has other degrees of freedom.
+        found[f"{kind} statistic"] = float(np.squeeze(robust.f_test(second[:2]).fvalue))
     return found
 
 
