@@ -443,9 +443,8 @@ class Solution:
             words += " where it is determined"
         words += ", of the posterior" if penalized else ""
         deviation, left = span(np.sqrt(noise.variance).tolist()), span(dof.tolist())
-        return (
-            f"{words}, if the noise is white, of deviation {deviation}; {left} degrees of freedom"
-        )
+        model = f"{ASSUMED[noise.kind]}, of deviation {deviation}"
+        return f"{words}, {model}; {left} degrees of freedom"
 
     def _asked(self) -> list[tuple[str, str]]:
         """What was asked, and of which convsolve: entries of the text."""

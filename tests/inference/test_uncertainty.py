@@ -96,6 +96,8 @@ def test_under_dependent_noise_they_are_those_of_statsmodels(bias: bool, kind: s
     wide = np.subtract(*fit.confidence_band(0.9, simultaneous=True)[::-1]) / 2
     assert (wide > reach).all()
     assert fit.noise.kind == fit.stats["noise"] == kind
+    words = {"hac": "the noise is stationary", "cluster": "one record says nothing of another"}
+    assert words[kind] in " ".join(str(fit).split())
     np.testing.assert_allclose(fit.noise.variance, white.noise.variance)
 
 
