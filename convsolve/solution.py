@@ -434,7 +434,7 @@ class Solution:
 
     def _errors_text(self, error: np.ndarray, dof: np.ndarray, noise: Noise) -> str:
         """Of a tap, and of what noise."""
-        if not noise.variance.any():
+        if not error[np.isfinite(error)].any() and not noise.variance.any():
             return "0: nothing is left of y but rounding"
         finite = error[np.isfinite(error)]
         penalized = self.regularization is not None or self.stats.get("penalty") is not None
@@ -442,9 +442,11 @@ class Solution:
         if finite.size and finite.size < error.size:
             words += " where it is determined"
         words += ", of the posterior" if penalized else ""
-        deviation, left = span(np.sqrt(noise.variance).tolist()), span(dof.tolist())
-        model = f"{ASSUMED[noise.kind]}, of deviation {deviation}"
-        return f"{words}, {model}; {left} degrees of freedom"
+        deviation, model = np.sqrt(noise.variance), ASSUMED[noise.kind]
+        # Where squares stay within float64.
+        if np.isfinite(deviation).all() and deviation.any():
+            model += f", of deviation {span(deviation.tolist())}"
+        return f"{words}, {model}; {span(dof.tolist())} degrees of freedom"
 
     def _asked(self) -> list[tuple[str, str]]:
         """What was asked, and of which convsolve: entries of the text."""

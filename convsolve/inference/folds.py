@@ -264,11 +264,13 @@ class HeldOut:
         return np.maximum(self.squares + inner, 0.0) + self.rows * off**2
 
     def correlations(self, v: np.ndarray) -> np.ndarray:
-        """Of y and what kernels v (n, R, Q) predict, (n, Q)."""
+        """Of y and what kernels v (n, R, Q) predict, (n, Q); NaN where that is a constant."""
         spread = np.maximum(np.einsum("nrq,nrq->nq", v, self._applied(v)), 0.0)
+        plain = spread + self.rows * np.square(self._means[0] @ v)
+        joint = np.einsum("nrq,rq->nq", v, self._cross)
         with np.errstate(divide="ignore", invalid="ignore"):
-            joint = np.einsum("nrq,rq->nq", v, self._cross)
-            return joint / np.sqrt(spread * self.squares)
+            found = np.clip(joint / np.sqrt(spread * self.squares), -1, 1)
+        return np.where(spread > 10 * v.shape[1] * EPS * plain, found, np.nan)
 
     def _applied(self, v: np.ndarray) -> np.ndarray:
         n, size, outputs = v.shape

@@ -135,17 +135,30 @@ def of_outputs(
 
 
 def joined(parts: Sequence[Regularization]) -> Regularization:
-    """Those of several outputs, one after the other; penalty and criterion are the first's."""
+    """Those of several outputs, one after the other; penalty and criterion are the first's.
+
+    Where fewer strengths were looked at for some, the last of them stands for those missing.
+    """
+    longest = max(len(p.path.strengths) for p in parts)
 
     def along(values: Sequence[Any]) -> Any:
         return None if values[0] is None else np.concatenate(values, axis=-1)
+
+    def extended(values: np.ndarray | None) -> np.ndarray | None:
+        if values is None:
+            return None
+        missing = longest - values.shape[-2]
+        none = [(0, 0)] * (values.ndim - 2)
+        return np.pad(values, [*none, (0, missing), (0, 0)], mode="edge")
+
+    paths = [map(extended, p.path) for p in parts]
 
     first = parts[0]
     return first._replace(
         strength=along([p.strength for p in parts]),
         degrees_of_freedom=along([p.degrees_of_freedom for p in parts]),
         noise_variance=along([p.noise_variance for p in parts]),
-        path=StrengthScores(*(along(each) for each in zip(*(p.path for p in parts), strict=True))),
+        path=StrengthScores(*(along(each) for each in zip(*paths, strict=True))),
         at_edge=along([p.at_edge for p in parts]),
     )
 

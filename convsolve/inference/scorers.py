@@ -144,7 +144,8 @@ class Scoring:
             (fit.squares < NEARLY_EXACT * s.path.squares).any()
             for s, fit in zip(plain, fits, strict=True)
         )
-        if not exact:
+        # An origin that all rows determine, and those beside a fold do not, would tell of the fold.
+        if not exact or not all(p.unique for s in plain for p in (s.path, *s.paths)):
             return plain
         origin = np.stack([s.coordinates(at)[0] for s, at in zip(plain, least, strict=True)])
         source = self._source.about(self._residuals(coordinates, origin))

@@ -194,11 +194,11 @@ def _of_rows(a: np.ndarray, y: np.ndarray, rows: Rows, **known: Any) -> Moments:
 def _beyond_rounding(
     coordinates: Coordinates, norms: np.ndarray, own: np.ndarray, share: float
 ) -> np.ndarray:
-    """Which coordinates (G, R) are penalized, or have a column of A T that is more than rounding:
-    its norm ``own`` (G, R) beyond a ``share`` of its terms, from ``norms`` (G, P) of A.
+    """Which coordinates (G, R) have a column of A T that is more than rounding: its norm ``own``
+    (G, R) beyond a ``share`` of its terms, from ``norms`` (G, P) of A.
     """
     assert coordinates.basis is not None
-    return (coordinates.weights > 0) | (own > share * coordinates.basis.largest_norms(norms))
+    return own > share * coordinates.basis.largest_norms(norms)
 
 
 def _without_constants(a: np.ndarray, means: np.ndarray) -> np.ndarray:

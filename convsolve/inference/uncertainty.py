@@ -18,8 +18,7 @@ from ..linalg.rank import EPS
 from ..linalg.threads import one_blas_thread
 from ..operators.layout import to_columns, to_kernel
 from ..problem.checks import index
-from ..problem.records import numeric
-from ..text import count
+from ..text import count, shown
 from .sandwich import bandwidth, moving_sums, record_sums
 
 # Draws of the largest of all |t|, for simultaneous bands, and how many are made at a time.
@@ -85,7 +84,8 @@ def hypothesis(
         raise TypeError("test needs channels= or contrast=, one of them")
     taps, each = math.prod(shape[:-2]), shape[-2]
     if contrast is None:
-        listed = channels if isinstance(channels, (list, tuple, np.ndarray, range)) else [channels]
+        several = isinstance(channels, (list, tuple, range)) or np.ndim(channels)
+        listed = channels if several else [channels]
         chosen = sorted({index(c, "channels", each * groups) for c in listed})
         if not chosen:
             raise ValueError("channels is empty")
@@ -101,19 +101,30 @@ def hypothesis(
                 "outputs would be of different sizes; test the groups one by one"
             )
     else:
-        given = numeric(contrast, "contrast").astype(float)
-        own = shape[:-1]
-        if given.shape not in (own, (len(given), *own)):
+        given, own = _finite(contrast, "contrast"), shape[:-1]
+        if given.shape != own and (given.shape[1:] != own or not given.size):
             raise ValueError(
                 f"contrast has shape {given.shape}, expected that of the kernel of an output "
                 f"{own}, or (q, {', '.join(map(str, own))})"
             )
         rows = [given.reshape(-1, taps * each)] * groups
     size = next(len(r) for r in rows if r is not None)
-    against = numeric(value, "value").astype(float)
+    against = _finite(value, "value")
     if against.shape not in ((), (size,)):
         raise ValueError(f"value has shape {against.shape}, expected a number or {size} of them")
     return rows, np.broadcast_to(against, (size,))
+
+
+def _finite(value: Any, name: str) -> np.ndarray:
+    try:
+        found = np.asarray(value)
+    except ValueError:
+        found = np.array(None)
+    if found.dtype.kind not in "biuf":
+        raise TypeError(f"{name} must hold real numbers, got {shown(value)}")
+    if not np.isfinite(found).all():
+        raise ValueError(f"{name} must be finite, got {shown(value)}")
+    return found.astype(float)
 
 
 class Uncertainty:
@@ -178,6 +189,8 @@ class Uncertainty:
         for g, outputs, system in self._alike():
             factor = self._factor(system, g)
             if system.strength:
+                if not factor.full_rank:
+                    raise ValueError("data and penalty together do not determine every tap")
                 used = np.where(
                     np.isnan(self._freedom[outputs]),
                     system.resolution(g, factor).sum(),
@@ -287,16 +300,24 @@ class Uncertainty:
         """Wald's, over the rows of the contrast."""
         g, half = self._root_of(output)
         column = to_columns(self._kernel, self._groups)[g][:, output - g * self._sizes[1]]
-        # In units in which taps and their errors stay within float64.
-        _, r = np.linalg.qr((np.ldexp(contrast, -self._column_exponents(g)) @ half).T)
-        if not r.any():
-            return np.inf
-        if len(r) < len(contrast) or (np.abs(np.diagonal(r)) <= DEPENDENT * np.abs(r).max()).any():
-            raise ValueError("the rows of the contrast are not independent in these data")
+        # In units in which taps and their errors stay within float64, and every row is about one.
+        power = np.frexp(contrast)[1] - self._column_exponents(g)
+        row = np.where(contrast != 0, power, power.min()).max(axis=1)
         with np.errstate(over="ignore", under="ignore"):
-            off = np.ldexp(contrast @ column - value, -self._exponents[output])
-        t = np.linalg.solve(r.T, off)
-        return float(t @ t) / len(contrast)
+            difference = contrast @ column - value
+            size = np.abs(contrast) @ np.abs(column) + np.abs(value)
+            real = np.abs(difference) > ROUNDING * size
+            off = np.ldexp(difference, -self._exponents[output] - row)
+            rows = np.ldexp(contrast, -self._column_exponents(g) - row[:, None]) @ half
+        errors = np.linalg.norm(rows, axis=1)
+        if not errors.all() or not np.isfinite(off).all():
+            return np.inf if real.any() else np.nan
+        _, r = np.linalg.qr((rows / errors[:, None]).T)
+        if len(r) < len(contrast) or np.abs(np.diagonal(r)).min() <= DEPENDENT:
+            raise ValueError("the rows of the contrast are not independent in these data")
+        with np.errstate(over="ignore"):
+            t = np.linalg.solve(r.T, off / errors)
+            return float(np.square(t).sum()) / len(contrast)
 
     # --- dependent noise
 

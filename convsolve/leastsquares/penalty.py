@@ -209,7 +209,10 @@ class Tikhonov(Penalty):
     """
 
     def __init__(self, matrix: Any) -> None:
-        given = np.asarray(matrix)
+        try:
+            given = np.asarray(matrix)
+        except ValueError:
+            raise TypeError(f"matrix must be (q, taps), got {shown(matrix)}") from None
         if given.dtype.kind not in "biuf":
             raise TypeError(f"matrix must hold real numbers, got {shown(matrix)}")
         self.matrix = given.astype(float)

@@ -298,6 +298,10 @@ def test_lengths_of_several_axes_are_saved(tmp_path: Any) -> None:
         (lambda: cs.Lasso(strength=[[1], [1, 2]]), "strength must be a number or an array"),
         (lambda: cs.Ridge((0, 1), 1.0), "weights must be a number for each label"),
         (lambda: cs.Tikhonov("a"), "matrix must hold real numbers"),
+        (
+            lambda: cs.Tikhonov([[1, 2], [3]]),
+            r"matrix must be \(q, taps\), got \[\[1, 2\], \[3\]\]",
+        ),
         (lambda: cs.Tikhonov(1j * np.eye(2)), "matrix must hold real numbers"),
         (lambda: cs.Smooth(order=1.5), "order must be an integer"),
         (lambda: cs.CrossValidation(None), "folds must be 'records', a number or a list"),
@@ -306,3 +310,78 @@ def test_lengths_of_several_axes_are_saved(tmp_path: Any) -> None:
 def test_wrong_kinds_name_the_argument(make: Any, match: str) -> None:
     with pytest.raises(TypeError, match=match):
         make()
+
+
+def test_groups_search_grids_of_their_own_lengths() -> None:
+    rng = np.random.default_rng(0)
+    x, y = rng.standard_normal((8, 2)), rng.standard_normal((8, 2))
+    problem = cs.Problem(x, y, kernel_size=11, padding="causal", groups=2)
+    fit = cs.solve(problem, cs.Regularized())
+    assert fit.status == "solved"
+    for g in range(2):
+        alone = cs.Problem(x[:, [g]], y[:, [g]], kernel_size=11, padding="causal")
+        chosen = cs.solve(alone, cs.Regularized()).regularization
+        np.testing.assert_allclose(fit.regularization.strength[g], chosen.strength[0], rtol=1e-6)
+        n = len(chosen.path.strengths)
+        for mine, theirs in zip(fit.regularization.path[:3], chosen.path[:3], strict=True):
+            np.testing.assert_allclose(mine[:n, g], theirs[:, 0], rtol=1e-4)
+            np.testing.assert_allclose(mine[n:, g], theirs[-1, 0], rtol=1e-4)
+
+
+@pytest.mark.filterwarnings("ignore::convsolve.IdentifiabilityWarning")
+@pytest.mark.parametrize("select", ["gcv", "aicc", "bic", "evidence"])
+@pytest.mark.parametrize("order", [1, 2])
+@pytest.mark.parametrize("samples", [8, 30])
+def test_a_constant_x_has_a_smooth_kernel(samples: int, order: int, select: str) -> None:
+    """A T is rounding but for the sum of the taps, which strengths must not be scaled by."""
+    y = 2 + 0.1 * np.random.default_rng(1).standard_normal(samples - 4)
+    for level in (0.3, 0.1, 1.0):
+        problem = cs.Problem(np.full(samples, level), y, kernel_size=5)
+        fit = cs.solve(problem, cs.Regularized(cs.Smooth(order=order), select=select))
+        assert fit.status == "solved"
+        np.testing.assert_allclose(fit.kernel.sum(), y.mean() / level, rtol=1e-6)
+        assert np.abs(fit.kernel).max() < 5 / level
+
+
+def test_no_fold_is_told_by_an_origin_that_only_all_rows_determine() -> None:
+    """A channel that one record alone excites, left free, and a fit of all rows that is exact."""
+    rng = np.random.default_rng(2)
+    xs = [rng.standard_normal((40, 2)) for _ in range(3)]
+    for i in (1, 2):
+        xs[i][:, 0] = 0
+    w = rng.standard_normal((4, 2, 1))
+    ys = [cs.convolve(np.pad(x, ((3, 0), (0, 0))), w, cs.ConvSpec(4)) for x in xs]
+    problem = cs.Problem(xs, ys, kernel_size=4, padding="causal")
+    penalty = cs.Ridge((0, 1), weights=(0.0, 1.0))
+    select = cs.CrossValidation(score="r2")
+    chosen = cs.solve(problem, cs.Regularized(penalty, [0.1, 1.0], select)).regularization
+    with pytest.warns(cs.IdentifiabilityWarning):
+        wanted = cs.cross_validate(problem, cs.Regularized(penalty, 0.1)).r2
+    np.testing.assert_allclose(chosen.path.by_fold[:, 0], wanted, atol=1e-6)
+    assert wanted[0, 0] < 0.9
+
+
+def test_a_constant_prediction_has_no_correlation_and_is_never_chosen() -> None:
+    rng = np.random.default_rng(3)
+    x = [rng.standard_normal((8, 1)) + 1e3 for _ in range(3)]
+    y = [rng.standard_normal((8, 1)) + 1e3 for _ in x]
+    problem = cs.Problem(x, y, kernel_size=8, padding="circular")
+    select = cs.CrossValidation(score="correlation")
+    chosen = cs.solve(problem, cs.Regularized(cs.Smooth(order=1), select=select)).regularization
+    known = np.isfinite(chosen.path.by_fold)
+    assert (np.abs(chosen.path.by_fold[known]) <= 1).all()
+    assert not known.all()
+    scores = chosen.path.scores[:, 0]
+    assert chosen.strength[0] == chosen.path.strengths[np.nanargmax(scores), 0]
+
+
+@pytest.mark.filterwarnings("ignore::convsolve.IdentifiabilityWarning")
+def test_a_fit_that_is_not_unique_under_its_penalty_is_printed() -> None:
+    rng = np.random.default_rng(0)
+    problem = cs.Problem(
+        rng.standard_normal((8, 2)), rng.standard_normal(8), kernel_size=11, padding="causal"
+    )
+    fit = cs.solve(problem, cs.Regularized(cs.Ridge((0, 1), weights=(0.0, 1.0)), 1.0))
+    assert "standard error" not in str(fit)
+    with pytest.raises(ValueError, match="do not determine every tap"):
+        _ = fit.standard_error

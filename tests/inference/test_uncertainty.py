@@ -298,6 +298,41 @@ def test_groups_test_their_own_channels() -> None:
         fit.test([0, 2, 3])
 
 
+@pytest.mark.parametrize("unit", [1e-100, 1e-20, 1e100])
+def test_channels_of_any_units_are_tested_together(unit: float) -> None:
+    problem, _ = known(True)
+    x = problem.x[0] * np.array([1, unit])
+    fit = cs.solve(cs.Problem(x, problem.y[0], kernel_size=5, bias=True))
+    plain = cs.solve(problem)
+    np.testing.assert_allclose(fit.test([0, 1]).statistic, plain.test([0, 1]).statistic, rtol=1e-6)
+    np.testing.assert_allclose(fit.test(1).p, plain.test(1).p, rtol=1e-6)
+    np.testing.assert_allclose(fit.test(np.array(0)).p, plain.test(0).p, rtol=1e-6)
+
+
+@pytest.mark.parametrize("unit", [1e-200, 1e200])
+def test_outputs_whose_squares_leave_float64_keep_their_errors(unit: float) -> None:
+    problem, _ = known(True)
+    fit = cs.solve(cs.Problem(problem.x[0], problem.y[0] * unit, kernel_size=5, bias=True))
+    plain = cs.solve(problem)
+    np.testing.assert_allclose(fit.standard_error / unit, plain.standard_error, rtol=1e-8)
+    np.testing.assert_allclose(fit.test(1).statistic, plain.test(1).statistic, rtol=1e-6)
+    words = next(row for row in str(fit).splitlines() if row.startswith("standard error"))
+    assert "a tap, if the noise is white" in words
+    assert "inf" not in words
+
+
+def test_an_exact_fit_is_significant_but_for_rounding() -> None:
+    x = np.random.default_rng(0).standard_normal(60)
+    w = np.array([1.0, 2, 3])[:, None, None]
+    fit = cs.solve(cs.Problem(x, cs.convolve(x, w, cs.ConvSpec(3)), kernel_size=3))
+    test = fit.test(0)
+    assert (test.statistic[0], test.p[0], test.partial_r2[0]) == (np.inf, 0, 1)
+    assert np.isnan(fit.test(contrast=np.ones((3, 1)), value=6.0).statistic[0])
+    assert fit.test(contrast=np.ones((3, 1)), value=1e308).statistic[0] == np.inf
+    noisy = cs.solve(cs.Problem(x, np.arange(58.0), kernel_size=3))
+    assert noisy.test(0, value=1e160).p[0] == 0
+
+
 @pytest.mark.parametrize("unit", [1e-200, 1e-12, 1e150])
 def test_units_change_nothing(unit: float) -> None:
     problem, _ = known(True)
@@ -379,11 +414,14 @@ def test_the_long_run_error_is_bartletts_sum() -> None:
         ({"channels": -1}, ValueError, "channels must be at least 0"),
         ({"channels": 0.5}, TypeError, "channels must be an integer"),
         ({"channels": []}, ValueError, "channels is empty"),
+        ({"contrast": 1.0}, ValueError, r"contrast has shape \(\), expected"),
+        ({"contrast": np.ones((0, 5, 2))}, ValueError, r"contrast has shape \(0, 5, 2\)"),
+        ({"contrast": [[1], [2, 3]]}, TypeError, "contrast must hold real numbers"),
         ({"contrast": np.ones(5)}, ValueError, r"contrast has shape \(5,\), expected"),
-        ({"contrast": np.full((5, 2), np.nan)}, ValueError, "contrast has 10 values"),
+        ({"contrast": np.full((5, 2), np.nan)}, ValueError, "contrast must be finite"),
         ({"contrast": np.ones((2, 5, 2))}, ValueError, "not independent"),
         ({"contrast": np.ones((5, 2)), "value": [1, 2]}, ValueError, r"value has shape \(2,\)"),
-        ({"channels": 0, "value": "a"}, TypeError, "value must hold numbers"),
+        ({"channels": 0, "value": "a"}, TypeError, "value must hold real numbers"),
     ],
 )
 def test_what_is_no_hypothesis(options: dict, error: type, message: str) -> None:

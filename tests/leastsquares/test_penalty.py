@@ -277,3 +277,23 @@ def test_what_is_no_penalty_is_named(solver: type) -> None:
         solver(penalty="smooth")
     with pytest.raises(TypeError, match=r"did you mean Smooth\(\)\?"):
         solver(penalty=Smooth)
+
+
+@every_penalty
+@pytest.mark.parametrize("geometry", some(["bias", "groups", "stride"], "groups"))
+def test_leverages_are_those_of_the_dense_penalized_fit(name: str, geometry: str) -> None:
+    """The diagonal of A (AᵀA + strength·K)⁻¹Aᵀ, whose sum is the trace of the resolution."""
+    made, strength = NAMED[geometry], 2.0
+    x, y = made.noise()
+    problem = cs.Problem(x, y, spec=made.spec, bias=made.bias)
+    penalty = penalty_for(name, problem)
+    system = analyse(problem).system(penalty, strength)
+    factors = system.qr_factors()
+    assert factors is not None
+    found = np.concatenate([*system.leverages(factors)], axis=1)
+    for g, (rows, _, _) in enumerate(exact(made, x, y, penalty, strength)):
+        a = rows[: found.shape[1]]
+        wanted = np.einsum("np,pn->n", a, np.linalg.solve(rows.T @ rows, a.T))
+        np.testing.assert_allclose(np.sort(found[g]), np.sort(wanted), rtol=1e-8, atol=1e-12)
+        resolution = system.resolution(g, factors[g]).sum()
+        np.testing.assert_allclose(found[g].sum(), resolution, rtol=1e-8)
