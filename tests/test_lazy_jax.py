@@ -177,6 +177,7 @@ def test_jax_before_solvers():
     run("import jax, convsolve as cs; use(cs.NormalEquations(0.5))", start=USING)
 
 
+@pytest.mark.slow
 def test_fit_kernel_of_a_solver_made_before_jax():
     run("""
     solver = cs.LeastSquares("qr", ridge=0.5)

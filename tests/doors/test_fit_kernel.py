@@ -64,6 +64,7 @@ def test_gradients_are_those_of_finite_differences(name: str, solver: str) -> No
 
 
 @pytest.mark.parametrize(("name", "solver"), some(DERIVED, ("bias", "normal")))
+@pytest.mark.slow
 def test_second_derivatives_are_those_of_finite_differences(name: str, solver: str) -> None:
     check_second_derivatives(loss_along_a_line(name, solver))
 
@@ -233,6 +234,7 @@ def test_one_deficient_problem_in_a_batch_spoils_no_other(bad: int) -> None:
 
 
 @pytest.mark.parametrize("solver", some([*SOLVERS, "smooth"], "smooth"))
+@pytest.mark.slow
 def test_over_devices_it_has_gradients(solver: str) -> None:
     """x and y split over a mesh, the ridge in one piece, with the checks of `jax.shard_map`."""
     rng = np.random.default_rng(8)

@@ -162,6 +162,7 @@ def test_float32_beside_an_offset(rng: np.random.Generator) -> None:
 
 
 @pytest.mark.parametrize("solver", some([cs.NormalEquations, cs.AutoSolver], cs.AutoSolver))
+@pytest.mark.slow
 def test_memory_is_that_of_the_signals(solver: Any) -> None:
     """20 000 samples and 200 taps: 32 MB of matrix, 0.3 MB each of signals and of Gram."""
     spec = cs.ConvSpec(200, padding="causal")

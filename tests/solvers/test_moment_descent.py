@@ -257,6 +257,7 @@ def test_minimum_norm_is_where_plain_descent_ends() -> None:
 
 
 @pytest.mark.parametrize("name", some(["dilation", "groups", "image", "wide, bias"], "groups"))
+@pytest.mark.slow
 def test_fit_kernel_takes_the_same_steps(name: str) -> None:
     problem = stated(name)
     x, y, bias = problem.input.arrays[0], problem.output.arrays[0], problem.bias
