@@ -151,8 +151,8 @@ class FromRows:
         means, totals = np.zeros(self._out_exponents.shape), design.operator.output_sums(targets)[0]
         if design.nuisance.constant:
             means = targets.grouped(targets.shift) + totals[:, 0] / design.sizes.rows
-        #: Of no column.
         known = {"out_exponents": self._out_exponents, "out_shift": means}
+        #: Of no column: what the outputs say alone.
         self.sums = self._sums(partial(_of_rows, self._a[:, :, :0], self._y, **known))
 
     def _sums(self, of: Callable[[Rows], Moments]) -> Sums:

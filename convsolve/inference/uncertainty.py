@@ -27,7 +27,6 @@ DRAWS, DRAWS_AT_ONCE = 4000, 500
 ROUNDING = 100 * EPS
 # Singular values of a contrast below this share of the largest are rounding.
 DEPENDENT = 1e-10
-
 # Numbers of what rows add to an estimate that are made at a time.
 INFLUENCES = 2**20
 
@@ -150,6 +149,7 @@ class Uncertainty:
         assert analysis.targets is not None
         self._analysis, self._targets = analysis, analysis.targets
         self._pairs, self._kernel, self._freedom, self._kind = pairs, kernel, freedom, kind
+        self._halves: dict[tuple[int, System], np.ndarray] = {}
 
     @property
     def _groups(self) -> int:
@@ -399,6 +399,12 @@ class Uncertainty:
 
     def _half(self, system: System, group: int) -> np.ndarray:
         """H (P, k) with H Hᵀ the covariance per unit of noise, in columns of the operator."""
+        key = group, system
+        if key not in self._halves:
+            self._halves[key] = self._half_anew(system, group)
+        return self._halves[key]
+
+    def _half_anew(self, system: System, group: int) -> np.ndarray:
         factor, basis = self._factor(system, group), system.basis
         if not factor.full_rank:
             raise ValueError(
