@@ -42,6 +42,8 @@ ASSUMED = {
     "hac": "if the noise is stationary",
     "cluster": "if the noise of one record says nothing of another",
 }
+# Numbers, rows times taps, that a text or a file sums for errors under dependent noise: a second.
+MAX_INFLUENCES = 2**25
 # Outputs whose R² a text shows.
 MAX_OUTPUTS = 6
 
@@ -346,6 +348,9 @@ class Solution:
             return self._saved_errors
         few = report is not None and report.n_unknowns <= report.limits.spectrum_columns
         if not few or self._problem is None or self._no_errors():
+            return None
+        influences = self._problem.n_equations * self.kernel.size
+        if self.stats["noise"] != "white" and influences > MAX_INFLUENCES:
             return None
         try:
             return self._errors

@@ -342,8 +342,9 @@ class Uncertainty:
         for a, y in operator.row_blocks(self._targets):
             assert y is not None
             e = y[group][:, local] - a[group] @ w
-            parts = 1 + e.size * len(w) // INFLUENCES
-            for rows in np.array_split(np.arange(len(e)), parts):
+            # Of fewer rows than a moving sum has, most would be those carried along.
+            size = max(INFLUENCES // w.size, bandwidth(operator.rows), 1)
+            for rows in np.array_split(np.arange(len(e)), -(-len(e) // size)):
                 yield (a[group, rows] @ inverse)[:, :, None] * e[rows][:, None]
 
     def _correction(self, outputs: np.ndarray) -> np.ndarray:
