@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import numpy as np
 
 from ..errors import SolveError
 from ..leastsquares.analysis import Analysis
-from ..leastsquares.design import Design
-from ..leastsquares.normal_operator import normal_equations
+from ..leastsquares.normal_operator import Normal
 from ..leastsquares.penalty import Penalty
 from ..leastsquares.regression import Regression
+from ..leastsquares.system import System
 from ..linalg.rank import EPS
 from ..linalg.tridiagonal import tridiagonal_solve
 from ..operators.fourier import predicted
 from .folds import CrossValidation, beside, cut, no_score, part
 from .regularization import Regularization, StrengthScores
+from .selection import strength_grids
+from .strength_path import pseudo_inverse
+from .units import Units
 
 # Of a strength the gradient that is left over, as a share of the first, that ends its search.
 CONVERGED = 1e-7
@@ -81,57 +84,101 @@ class KrylovPath:
         return self._basis.T @ np.hstack(parts)
 
 
+class Reduced:
+    """The normal equations (B, c) of what a penalty draws on in one group, all of it alike.
+
+    √weights·z stands for z, and coordinates that are not penalized are eliminated, as in
+    `StrengthPath`: B = G_hh − G_hf G_ff⁺ G_fh for the ones held and the ones free. Columns are in
+    one unit, 2**unit.
+    """
+
+    def __init__(self, system: System, group: int, unit: int) -> None:
+        self._normal = Normal(system, group)
+        weights = system.coordinates.weights[group]
+        self._free = weights == 0
+        root = np.where(self._free, 1.0, 1 / np.sqrt(np.where(self._free, 1.0, weights)))
+        power = system.scaling.exponents[group] - np.frexp(self._normal.stretch[:, 0])[1] + 1
+        self._scale = np.ldexp(root, power - unit)[:, None]
+        self._to_operator = np.ldexp(root, system.operator.exponents[group] - unit)[:, None]
+        free = np.eye(len(weights))[:, self._free]
+        beside = self._gram(free) if free.size else free
+        self._inverse, _ = pseudo_inverse(beside[self._free])
+        self._beside = beside[~self._free]
+
+    def _gram(self, v: np.ndarray) -> np.ndarray:
+        return self._scale * self._normal.product(self._scale * v)
+
+    def _eliminated(self, g: np.ndarray) -> np.ndarray:
+        return g[~self._free] - self._beside @ (self._inverse @ g[self._free])
+
+    def product(self, v: np.ndarray) -> np.ndarray:
+        """B v for v (h, 1)."""
+        whole = np.zeros((len(self._free), 1))
+        whole[~self._free] = v
+        return self._eliminated(self._gram(whole))
+
+    def kernels(self, gradient: np.ndarray, strengths: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Coordinates (R, n) at ``strengths`` (n,), in columns of the operator as is Aᵀy (R,), and
+        which of them are right.
+        """
+        cross = self._to_operator * gradient[:, None]
+        path = KrylovPath(self.product, self._eliminated(cross)[:, 0], strengths)
+        found = np.empty((len(gradient), len(strengths)))
+        found[~self._free] = z = path.coordinates
+        found[self._free] = self._inverse @ (cross[self._free] - self._beside.T @ z)
+        return self._to_operator * found, path.converged
+
+
 def choose_by_krylov(
     analysis: Analysis, penalty: Penalty, strength: np.ndarray | None, select: CrossValidation
 ) -> tuple[Regularization, list[tuple[Penalty, float]]]:
-    """The strengths of best held-out score, of a grid for all outputs; what takes the spectrum,
-    degrees of freedom and noise variance, is NaN.
+    """The strengths of best held-out score, of a grid; what takes the spectrum, degrees of freedom
+    and noise variance, is NaN.
 
     Raises:
-        SolveError: no strength of the grid is found in `MOST_STEPS` steps, or the penalty leaves
-            part of the kernel free.
-        ValueError: strengths output by output.
+        SolveError: no strength of the grid is found in `MOST_STEPS` steps.
     """
-    system = analysis.unpenalized(penalty)
-    if not system.coordinates.uniform or system.operator.groups > 1:
-        raise SolveError(
-            f"a strength for {system.operator.columns} unknowns is chosen for one group and a "
-            "penalty that leaves nothing free; give a strength"
-        )
-    outputs = analysis.design.kernel_shape[-1]
+    assert analysis.targets is not None
+    exponents = analysis.targets.grouped(analysis.targets.exponents)
+    units = Units(analysis.design.operator.exponents, exponents)
     if strength is None:
-        largest = float(np.ldexp(system.operator.column_norms, system.operator.exponents).max())
-        grid = (largest or 1.0) ** 2 * np.logspace(LEAST, MOST, int(2 * (MOST - LEAST)) + 1)
-    elif strength.ndim == 2 and strength.shape[1] > 1:
-        raise ValueError(f"strength has shape {strength.shape}; of so many unknowns give one grid")
-    elif strength.ndim == 1 and len(strength) == outputs > 1:
-        raise ValueError(
-            f"strength has {outputs} numbers, as many as there are outputs: shape ({outputs}, 1) "
-            "says that all choose from them"
-        )
+        grids = _automatic_grids(analysis.unpenalized(penalty), units)
     else:
-        grid = np.sort(strength.reshape(-1))
+        grids = np.stack([g for g in strength_grids(strength, units) if g is not None])
+    # For every output its own, group by group.
+    wide = np.broadcast_to(grids, (*grids.shape[:2], exponents.shape[1]))
+    grid = wide.transpose(1, 0, 2).reshape(-1, exponents.size)
     check_varying_rows(analysis, select)
-    by_fold = held_out_scores(analysis, penalty, grid, select)
+    by_fold = held_out_scores(analysis, penalty, grid, units, select)
     scores = by_fold.mean(0)
     losses = np.nan_to_num(scores if select.score == "mse" else -scores, nan=np.inf)
     if np.isinf(losses).all(0).any():
         raise SolveError(f"no strength was found in {MOST_STEPS} steps; give larger ones")
-    best = losses.argmin(0)
+    best, outputs = losses.argmin(0), np.arange(exponents.size)
     at_edge = np.isinf(np.pad(losses, ((1, 1), (0, 0)), constant_values=np.inf))
-    edge = at_edge[best, np.arange(len(best))] | at_edge[best + 2, np.arange(len(best))]
-    unknown = np.full(scores.shape, np.nan)
+    edge = at_edge[best, outputs] | at_edge[best + 2, outputs]
+    grid, unknown = units.to_user(grid), np.full(scores.shape, np.nan)
     told = Regularization(
         penalty.title,
-        grid[best],
+        grid[best, outputs],
         {},
         unknown[0],
         unknown[0],
         select.score if len(grid) > 1 else "given",
-        StrengthScores(np.tile(grid[:, None], len(best)), scores, unknown, by_fold),
+        StrengthScores(grid, scores, unknown, by_fold),
         edge & (len(grid) > 1),
     )
-    return told, [(penalty, value) for value in grid[best].tolist()]
+    return told, [(penalty, value) for value in told.strength.tolist()]
+
+
+def _automatic_grids(system: System, units: Units) -> np.ndarray:
+    """Strengths (G, n, 1) about the square of the largest column of each group."""
+    norms = np.ldexp(system.operator.column_norms, system.operator.exponents - units.column)
+    weights = system.coordinates.weights
+    squares = np.where(weights > 0, norms**2 / np.where(weights > 0, weights, 1.0), 0.0)
+    largest = squares.max(1)[:, None, None]
+    steps = np.logspace(LEAST, MOST, int(2 * (MOST - LEAST)) + 1)[:, None]
+    return np.where(largest > 0, largest, 1.0) * steps
 
 
 def check_varying_rows(analysis: Analysis, select: CrossValidation) -> None:
@@ -148,56 +195,58 @@ def check_varying_rows(analysis: Analysis, select: CrossValidation) -> None:
 
 
 def held_out_scores(
-    analysis: Analysis, penalty: Penalty, strengths: np.ndarray, select: CrossValidation
+    analysis: Analysis,
+    penalty: Penalty,
+    strengths: np.ndarray,
+    units: Units,
+    select: CrossValidation,
 ) -> np.ndarray:
-    """Scores (folds, n, Q) at ``strengths`` (n,) in the user's units, of one group; NaN where steps
-    were too few for so small a strength.
+    """Scores (folds, n, Cout) at ``strengths`` (n, Cout) in ``units``; NaN where steps were too few
+    for so small a strength.
     """
     design = analysis.design
     assert analysis.targets is not None
-    y = analysis.targets.records
+    y, groups = analysis.targets.records, design.spec.groups
     parts, always = select.spans(design.inputs.kept.lengths)
-    scores = np.empty((len(parts), len(strengths), y[0].shape[-1]))
+    scores = np.empty((len(parts), *strengths.shape))
     for i, held in enumerate(parts):
         records, rest = (design.inputs.records, y), beside(parts, i, always)
         others = part(design.spec, records, rest, design.nuisance.constant, design.lags)
         trained = Analysis.of(others, design.sizes.limits)
         x_held, y_held = cut(design.spec, design.inputs.records, y, held)
+        x_held = [a.astype(float) for a in x_held]
         truth = np.concatenate([b.reshape(-1, b.shape[-1]) for b in y_held]).astype(float)
-        for q, (kernels, biases, good) in enumerate(_kernels(trained, penalty, strengths, design)):
-            found = predicted(
-                [a.astype(float) for a in x_held], kernels, biases, design.spec.normal
-            )
-            rows = np.concatenate([p.reshape(-1, len(strengths)) for p in found])
-            scores[i, :, q] = np.where(good, _scored(truth[:, q], rows, select.score), np.nan)
+        for some, kernels, biases, good in _kernels(trained, penalty, strengths, units):
+            found = predicted(x_held, kernels, biases, design.spec.normal)
+            rows = np.concatenate([p.reshape(-1, groups, len(strengths)) for p in found])
+            for g, q in enumerate(some):
+                scored = _scored(truth[:, q], rows[:, g], select.score)
+                scores[i, :, q] = np.where(good[g], scored, np.nan)
     return scores
 
 
 def _kernels(
-    analysis: Analysis, penalty: Penalty, strengths: np.ndarray, like: Design
-) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-    """For every output kernels (*K, C, n) and biases (n,) at all strengths, and which are right."""
+    analysis: Analysis, penalty: Penalty, strengths: np.ndarray, units: Units
+) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]]:
+    """For one output of every group at a time: which they are (G,), their kernels (*K, Cg, G·n) and
+    biases (G·n,) at all strengths, and which of them (G, n) are right.
+    """
     system = analysis.unpenalized(penalty)
-    (normal,) = normal_equations(system)
-    assert analysis.targets is not None
-    # The columns of the normal equations times this are alike in unit, as a strength takes them.
-    power = system.scaling.exponents[0] - np.frexp(normal.stretch[:, 0])[1] + 1
-    unit = int(power.max())
-    scale = np.ldexp(1.0, power - unit)[:, None]
-    seen = np.ldexp(strengths, -2 * unit)
-    found = []
-    for q in range(like.kernel_shape[-1]):
-        one = analysis.with_outputs(tuple(b[..., q : q + 1] for b in analysis.targets.records))
-        assert one.targets is not None
-        regression = Regression(system, one.targets)
-        operator = regression.operator
-        _, gradient = operator.residual(np.zeros((1, operator.columns, 1)), one.targets)
-        to_operator = operator.exponents[0][:, None] - unit
-        start = np.ldexp(gradient[0], to_operator)[:, 0]
-        path = KrylovPath(lambda v: scale * normal.product(scale * v), start, seen)
-        v = np.ldexp(path.coordinates, to_operator)
-        found.append((*regression.from_operator(v[None]), path.converged))
-    return found
+    operator, targets = system.operator, analysis.targets
+    assert targets is not None
+    reduced = [Reduced(system, g, units.column) for g in range(operator.groups)]
+    for some in np.arange(targets.exponents.size).reshape(operator.groups, -1).T:
+        one = analysis.with_outputs(tuple(b[..., some] for b in targets.records)).targets
+        assert one is not None
+        zero = np.zeros((operator.groups, operator.columns, 1))
+        gradient = operator.residual(zero, one)[1][:, :, 0]
+        each = [
+            equations.kernels(g, strengths[:, q])
+            for equations, g, q in zip(reduced, gradient, some, strict=True)
+        ]
+        v = np.stack([v for v, _ in each])
+        kernels, biases = Regression(system, one).from_operator(v)
+        yield some, kernels, biases, np.stack([good for _, good in each])
 
 
 def _scored(y: np.ndarray, found: np.ndarray, score: str) -> np.ndarray:

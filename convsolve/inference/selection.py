@@ -9,6 +9,7 @@ import numpy as np
 
 from ..leastsquares.penalty import Penalty
 from .scorers import Scorer, Scoring
+from .units import Units
 
 # Strengths over the largest eigenvalue: two a decade, up to where nothing is left of a kernel.
 LARGEST, A_DECADE = 1e5, 2
@@ -45,18 +46,18 @@ def automatic_grid(scorer: Scorer) -> np.ndarray:
     return np.logspace(low, high, int(A_DECADE * (high - low)) + 2)[:, None]
 
 
-def strength_grids(strength: np.ndarray | None, scoring: Scoring) -> list[np.ndarray | None]:
-    """For every group the strengths to choose from (n, Q) or (n, 1), in the units of its scorer;
+def strength_grids(strength: np.ndarray | None, units: Units) -> list[np.ndarray | None]:
+    """For every group the strengths to choose from (n, Q) or (n, 1), in ``units``;
     None to search. A list is a grid for all outputs.
 
     Raises:
         ValueError: it has as many numbers as there are outputs, and may mean one for each; or a
             shape that is neither.
     """
-    groups, each = scoring.units.outputs.shape
+    groups, each = units.outputs.shape
     if strength is None:
         return [None] * groups
-    outputs, given = groups * each, scoring.units.from_user(strength)
+    outputs, given = groups * each, units.from_user(strength)
     if given.ndim == 1:
         if len(given) == outputs > 1:
             raise ValueError(

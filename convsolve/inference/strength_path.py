@@ -89,7 +89,7 @@ class StrengthPath:
         if (self._root != 1).any():
             gram, cross = gram * self._root * self._root[:, 0], cross * self._root
         self._beside = gram[np.ix_(free, held)]
-        self._inverse, self.rank = _pseudo_inverse(gram[np.ix_(free, free)])
+        self._inverse, self.rank = pseudo_inverse(gram[np.ix_(free, free)])
         self._right = cross[free]
         by_free = self._inverse @ self._right
         scale = 0.0
@@ -238,7 +238,7 @@ def _distinct(strengths: np.ndarray) -> list[tuple[int, Outputs, float]]:
     ]
 
 
-def _pseudo_inverse(gram: np.ndarray) -> tuple[np.ndarray, int]:
+def pseudo_inverse(gram: np.ndarray) -> tuple[np.ndarray, int]:
     """Of few columns, which may be zero or alike, and their rank; of columns scaled to norm one."""
     if not gram.size:
         return gram, 0

@@ -212,7 +212,7 @@ class Regression:
         """The best constant (Cout,) beside v of the operator's columns; zeros without a bias."""
         targets, operator = self.targets, self.operator
         if not operator.nuisance.constant:
-            return np.zeros(targets.exponents.size)
+            return np.zeros(v[:, 0].size)
         sums, _ = operator.output_sums(targets)
         rest = operator.projection.coefficients(sums, v)[:, 0]
         shifted = targets.grouped(targets.shift) - np.einsum("gp,gpq->gq", operator.shift, v)

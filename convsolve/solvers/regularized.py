@@ -147,7 +147,7 @@ class Regularized(Solver):
         self, analysis: Analysis, scoring: Scoring
     ) -> tuple[Regularization, list[tuple[Penalty, float]], _Answer]:
         """Of all outputs, at a strength for each."""
-        grids, units = strength_grids(self._given, scoring), scoring.units
+        grids, units = strength_grids(self._given, scoring.units), scoring.units
         penalty, bounded = choose_penalty(scoring, self.penalty, grids)
         scorers = scoring.scorers(penalty)
         chosen = [choose_strengths(s, grid) for s, grid in zip(scorers, grids, strict=True)]

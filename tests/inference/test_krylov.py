@@ -20,6 +20,10 @@ PENALTIES = {
     "ridge": cs.Ridge(),
     "tc": cs.StableSpline("tc", 0.8),
     "squared exponential": cs.Smooth(length=2.0),
+    "first differences": cs.Smooth(1),
+    "second differences": cs.Smooth(2),
+    "banded ridge": cs.Ridge((0, 1, 1), (2.0, 1.5)),
+    "a channel left alone": cs.Ridge((0, 1, 2), (1.0, 0.0, 3.0)),
 }
 
 
@@ -90,19 +94,35 @@ def test_what_is_not_found_is_no_number() -> None:
     assert not nothing.coordinates.any()
 
 
-@pytest.mark.parametrize(
-    ("solver", "error", "match"),
-    [
-        (cs.Regularized(cs.Smooth(1), select=cs.CrossValidation()), cs.SolveError, "nothing free"),
-        (
-            cs.Regularized(strength=np.ones((2, 2)), select=cs.CrossValidation()),
-            ValueError,
-            "of so many unknowns give one grid",
-        ),
-    ],
-)
-def test_what_is_refused(solver: cs.Solver, error: type[Exception], match: str) -> None:
+@pytest.mark.parametrize("name", some(["ridge", "second differences"], "second differences"))
+@pytest.mark.parametrize("bias", [False, True])
+def test_groups_have_strengths_of_their_own(name: str, bias: bool) -> None:
+    """In units far from each other; two outputs a group, each with a grid of its own."""
+    rng = np.random.default_rng(4)
+    size = np.array([1.0, 30.0, 1e4, 2e4])
+    x = [rng.standard_normal((120, 4)) * size for _ in range(3)]
+    w, spec = rng.standard_normal((8, 2, 4)) / 1e4, cs.ConvSpec(8, groups=2)
+    y = [cs.convolve(a, w, spec) for a in x]
+    y = [b + b.std(0) * rng.standard_normal(b.shape) + 5 * bias for b in y]
+    problem = cs.Problem(x, y, spec=spec, bias=bias)
+    grid = GRID * np.array([[1.0, 3.0, 1e8, 2e8]])
+    solver = cs.Regularized(PENALTIES[name], grid, cs.CrossValidation())
+    fit, plain = cs.solve(problem, solver, limits=MANY), cs.solve(problem, solver)
+    found, wanted = fit.regularization, plain.regularization
+    np.testing.assert_allclose(found.path.by_fold, wanted.path.by_fold, rtol=1e-6)
+    np.testing.assert_array_equal(found.strength, wanted.strength)
+    np.testing.assert_allclose(found.path.strengths, wanted.path.strengths, rtol=1e-15)
+    np.testing.assert_allclose(fit.bias, plain.bias, atol=1e-9)
+    free = cs.Regularized(PENALTIES[name], select=cs.CrossValidation())
+    chosen = cs.solve(problem, free, limits=MANY).regularization
+    assert not chosen.at_edge.any()
+    own = cs.solve(problem, free).regularization
+    assert (chosen.path.scores.min(0) <= 1.02 * own.path.scores.min(0)).all()
+
+
+def test_what_is_refused() -> None:
     x, y = records()
     problem = cs.Problem.from_lags(x, y, lags=(0, 9))
-    with pytest.raises(error, match=match):
+    solver = cs.Regularized(strength=np.ones((2, 3)), select=cs.CrossValidation())
+    with pytest.raises(ValueError, match=r"expected \(n, 1\) or \(n, 2\)"):
         cs.solve(problem, solver, limits=MANY)
