@@ -10,9 +10,11 @@ from weakref import WeakKeyDictionary, ref
 import numpy as np
 
 from . import __version__
+from .by_mask import STATUSES, Part, gathered, regularization_of
 from .errors import IdentifiabilityError, IdentifiabilityWarning, SolveError
 from .identifiability import wording
 from .identifiability.report import Identifiability
+from .identifiability.verdict import SEVERITY
 from .interrupts import heard
 from .lazy_jax import as_jax, import_whole, is_jax_array
 from .leastsquares.analysis import Analysis, analyse
@@ -51,8 +53,12 @@ def identify(problem: Problem, *, limits: Limits = DEFAULT_LIMITS) -> Identifiab
         limits: the memory allowed.
 
     Returns an `Identifiability`; its numbers are computed when first asked for, once per problem.
+    Where outputs differ in the rows that count, it is that of those that are determined worst.
     """
     _check_problem(problem)
+    if len(problem.by_mask) > 1:
+        reports = [identify(part, limits=limits) for _, part in problem.parts]
+        return max(reports, key=lambda r: (SEVERITY.index(r.verdict), -r.n_equations))
     known = _REPORTS.setdefault(problem, {})
     report = known[limits]() if limits in known else None
     if report is None:
@@ -97,6 +103,9 @@ def solve(
     solver = AutoSolver() if solver is None else solver
     _check_request(problem, solver, strict, progress)
     check_noise(problem, solver, noise)
+    if len(problem.by_mask) > 1:
+        settings = {"noise": noise, "strict": strict, "progress": progress, "limits": limits}
+        return _solve_by_mask(problem, solver, settings)
     analysis, report = analyse(problem, limits), identify(problem, limits=limits)
     sizes = problem.sizes(limits)
     with heard(), blas_threads(min(sizes.rows, sizes.columns)):
@@ -128,6 +137,34 @@ def solve(
         penalties=raw.penalties or [(raw.penalty, raw.strength)] * problem.out_channels,
         problem=problem,
         identifiability=report,
+    )
+
+
+def _solve_by_mask(problem: Problem, solver: Solver, settings: dict[str, Any]) -> Solution:
+    """Outputs that share their rows together, and one `Solution` of all."""
+    parts = []
+    for outputs, part in problem.parts:
+        alone = part.out_channels == len(outputs)
+        fit = solve(part, solver, **settings)
+        parts.append(Part(outputs, tuple(range(len(outputs))) if alone else outputs, fit))
+    fits = [part.solution for part in parts]
+    worst = max(fits, key=lambda fit: STATUSES.index(fit.status))
+    certificates = [fit.certificate for fit in fits if fit.certificate is not None]
+    kernel, bias = gathered(parts, lambda fit: fit.kernel), gathered(parts, lambda fit: fit.bias)
+    seconds = {k: sum(fit.stats[k] for fit in fits) for k in ("compile_seconds", "run_seconds")}
+    return Solution(
+        *(as_jax((kernel, bias)) if problem.returns_jax else (kernel, bias)),
+        recipe=problem.recipe,
+        spec=problem.spec,
+        tap_lags=problem.lags,
+        y_channel_axis=problem.output is not None and problem.output.channel_axis,
+        status=worst.status,
+        stats=worst.stats | seconds | {"masks": len(parts)},
+        certificate=max(certificates, default=None),
+        regularization=regularization_of(parts),
+        problem=problem,
+        identifiability=identify(problem, limits=settings["limits"]),
+        parts=parts,
     )
 
 

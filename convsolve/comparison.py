@@ -131,6 +131,7 @@ def compare(
     report = identify(problem, limits=limits)
     if problem.y is None:
         raise ValueError("compare needs y; this Problem has x alone, which is enough for identify")
+    problem.check_one_mask("compare")
     named = solvers is not None
     pairs = _labelled((*ALL, *CHOSEN) if solvers is None else solvers)
     if not pairs:
@@ -210,8 +211,8 @@ def _loss(fit: Solution) -> float:
     residuals = fit.residuals()
     parts = residuals if isinstance(residuals, list) else [residuals]
     with np.errstate(over="ignore", under="ignore"):  # data of 1e200 have a loss of inf
-        squares = sum(float((np.asarray(r, float) ** 2).sum()) for r in parts)
-    return squares / sum(np.size(r) for r in parts)
+        squares = sum(float(np.nansum(np.asarray(r, float) ** 2)) for r in parts)
+    return squares / sum(int(np.count_nonzero(~np.isnan(r))) for r in parts)
 
 
 def _labelled(solvers: Any) -> list[tuple[str, Solver]]:

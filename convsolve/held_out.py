@@ -81,11 +81,12 @@ def cross_validate(
         raise TypeError(f"expected a Problem, got {type(problem).__name__}")
     if problem.y is None:
         raise ValueError("cross_validate needs y; this Problem has x alone")
+    problem.check_one_mask("cross_validate")
     solver = AutoSolver() if solver is None else solver
     lengths = problem.kept.lengths
     parts, always = CrossValidation(folds).spans(lengths)
     solutions, scores = [], []
-    records, own = (problem.x, problem.y), (problem.bias, problem.lags)
+    records, own = (problem.x, problem.y), (problem.bias, problem.lags, problem.kept)
     for i, held in enumerate(parts):
         rest = part(problem.spec, records, beside(parts, i, always), *own)
         fit = solve(rest, solver, limits=limits)
@@ -100,6 +101,7 @@ def _scored(fit: Solution, held: Problem) -> tuple[np.ndarray, np.ndarray, np.nd
     x = [record.astype(float) for record in held.x]
     kernel, bias = np.asarray(fit.kernel, float), np.asarray(fit.bias, float)
     found = predicted(x, kernel, bias, held.spec)
-    left = [(a - b).reshape(-1, b.shape[-1]) for a, b in zip(held.y, found, strict=True)]
-    score = score_of(held.y, found)
+    truth, found = held.kept.select(held.y), held.kept.select(found)
+    left = [(a - b).reshape(-1, b.shape[-1]) for a, b in zip(truth, found, strict=True)]
+    score = score_of(truth, found, in_time=held.spec.ndim == 1)
     return np.square(np.concatenate(left)).mean(0), score.r2, score.correlation

@@ -92,6 +92,7 @@ def _check(problem: Any, select: Any) -> None:
         raise TypeError(f"expected a Problem, got {type(problem).__name__}")
     if problem.y is None:
         raise ValueError("choose_lags needs y; this Problem has x alone")
+    problem.check_one_mask("choose_lags")
     if problem.spec.ndim > 1:
         raise ValueError(f"choose_lags takes one axis of lags, the kernel has {problem.spec.ndim}")
     if not isinstance(select, CrossValidation):

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
+from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from .by_mask import Part, at, gathered
 from .cached import cached_property
 from .files import read_arrays, write_npz
 from .identifiability.report import Identifiability
@@ -112,7 +114,11 @@ class Solution:
         regularization: Regularization | None = None,
         penalties: Sequence[tuple[Penalty, float]] = (),
         saved_errors: tuple[np.ndarray, np.ndarray, Noise] | None = None,
+        parts: Sequence[Part] = (),
     ) -> None:
+        """``parts`` are solutions of some outputs each, where these differ in the rows that
+        count.
+        """
         self.kernel, self.bias = kernel, bias
         self.recipe, self.spec = recipe, spec
         self.tap_lags, self._channel_axis = tap_lags, y_channel_axis
@@ -120,6 +126,7 @@ class Solution:
         self.trace, self.identifiability = trace, identifiability
         self.regularization = regularization
         self._problem, self._penalties, self._saved_errors = problem, penalties, saved_errors
+        self._parts = parts
 
     def __getstate__(self) -> dict[str, Any]:
         """What others would have to compute anew is not pickled."""
@@ -183,18 +190,23 @@ class Solution:
     def predict(self, x: Any = None) -> Any:
         """The model's output for x (the training input by default), in the form of x.
 
-        It has the rows that `rows` lists, and a channel axis if the training y had one.
+        It has the rows that `rows` lists, and a channel axis if the training y had one; NaN where a
+        row was left out.
         """
         problem = self._read(x)
-        packed = problem.input.like(self._outputs(problem), self._channel_axis)
+        found = _without_dropped(problem, self._outputs(problem))
+        packed = problem.input.like(found, self._channel_axis)
         return as_jax(packed) if problem.returns_jax else packed
 
     def residuals(self, x: Any = None, y: Any = None) -> Any:
-        """y less the prediction, on the training data by default, in the form of y."""
+        """y less the prediction, on the training data by default, in the form of y; NaN where a row
+        was left out.
+        """
         problem = self._read(x, y)
         truth = _given(problem)
         with np.errstate(over="ignore", invalid="ignore"):
             parts = [b - p for b, p in zip(truth, self._outputs(problem), strict=True)]
+        parts = _without_dropped(problem, parts)
         output = problem.output
         assert output is not None
         packed = output.like(parts, output.channel_axis)
@@ -203,7 +215,15 @@ class Solution:
     def score(self, x: Any = None, y: Any = None) -> Score:
         """R², correlation and NRMSE fit per output, on held-out data if given."""
         problem = self._read(x, y)
-        return score_of(_given(problem), self._outputs(problem))
+        truth, found = _given(problem), self._outputs(problem)
+        columns: list[list[np.ndarray]] = [[] for _ in truth[0].T]
+        for outputs, rows in problem.by_mask:
+            some = [*outputs]
+            kept, fitted = (rows.select([a[..., some] for a in each]) for each in (truth, found))
+            scored = score_of(kept, fitted, in_time=self.spec.ndim == 1)
+            for q, values in zip(outputs, np.array(scored).T, strict=True):
+                columns[q] = values
+        return Score(*np.array(columns).T)
 
     @property
     def standard_error(self) -> np.ndarray:
@@ -253,7 +273,11 @@ class Solution:
         Raises:
             TypeError, ValueError: as `standard_error`; no such output; a tap is not determined.
         """
-        return self._uncertainty.covariance(index(output, "output", self.kernel.shape[-1]))
+        output = index(output, "output", self.kernel.shape[-1])
+        if self._parts:
+            fit, place = at(self._parts, output)
+            return fit.covariance(place)
+        return self._uncertainty.covariance(output)
 
     def confidence_band(
         self, level: float = 0.95, simultaneous: bool = False, method: str = "max-t"
@@ -274,6 +298,11 @@ class Solution:
         if not isinstance(simultaneous, (bool, np.bool_)):
             raise TypeError(f"simultaneous must be True or False, got {simultaneous!r}")
         choice(method, "method", ("max-t", "bonferroni"))
+        if self._parts:
+            ends = gathered(
+                self._parts, lambda fit: np.stack(fit.confidence_band(level, simultaneous, method))
+            )
+            return ends[0], ends[1]
         from .inference.uncertainty import t_quantile
 
         (error, dof, _), kernel = self._errors, np.asarray(self.kernel, float)
@@ -302,8 +331,22 @@ class Solution:
             TypeError, ValueError: as `standard_error`; under a penalty, whose estimate is biased;
                 rows of a contrast that depend on each other.
         """
-        from .inference.uncertainty import hypothesis
+        from .inference.uncertainty import FTest, hypothesis
 
+        if self._parts:
+            tests = [p.solution.test(channels, contrast=contrast, value=value) for p in self._parts]
+            by_solution = {id(p.solution): t for p, t in zip(self._parts, tests, strict=True)}
+
+            def gather(of: Callable[[FTest], Any]) -> np.ndarray:
+                return gathered(self._parts, lambda fit: of(by_solution[id(fit)]))
+
+            dof = tests[0].dof[0], gather(lambda t: t.dof[1])
+            return FTest(
+                gather(lambda t: t.statistic),
+                dof,
+                gather(lambda t: t.p),
+                gather(lambda t: t.partial_r2),
+            )
         uncertainty, groups = self._uncertainty, self.spec.groups
         rows, against = hypothesis(self.kernel.shape, groups, channels, contrast, value)
         return uncertainty.test(rows, against)
@@ -312,6 +355,11 @@ class Solution:
     def _errors(self) -> tuple[np.ndarray, np.ndarray, Noise]:
         if self._saved_errors is not None:
             return self._saved_errors
+        if self._parts:
+            several = ("standard_error", "dof")
+            error, dof = (gathered(self._parts, attrgetter(name)) for name in several)
+            variance = gathered(self._parts, lambda fit: fit.noise.variance)
+            return error, dof, self._parts[0].solution.noise._replace(variance=variance)
         found = self._uncertainty
         return found.standard_error, found.dof, found.noise
 
@@ -492,8 +540,19 @@ class Solution:
         return f"<Solution {', '.join(parts)}>"
 
 
-def score_of(truth: Sequence[np.ndarray], predictions: Sequence[np.ndarray]) -> Score:
-    """Of records (*T, Cout) and what is predicted of them."""
+def _without_dropped(problem: Problem, values: list[np.ndarray]) -> list[np.ndarray]:
+    """Values (*T, Cout) of every record, NaN where a row was left out."""
+    for outputs, rows in problem.by_mask:
+        if rows.flags is not None:
+            for a, flags in zip(values, rows.flags, strict=True):
+                a[~flags[..., None] & np.isin(np.arange(a.shape[-1]), outputs)] = np.nan
+    return values
+
+
+def score_of(
+    truth: Sequence[np.ndarray], predictions: Sequence[np.ndarray], in_time: bool = True
+) -> Score:
+    """Of records (*T, Cout) and what is predicted of them, whose rows follow each other in time."""
     from .inference.sandwich import long_run_error
 
     y_all, p_all = (
@@ -515,7 +574,7 @@ def score_of(truth: Sequence[np.ndarray], predictions: Sequence[np.ndarray]) -> 
         correlation = np.where(joint > 0, (centred * about).sum(0) / joint, np.nan)
         # How much every row moves R².
         moves = (ratio**2 * centred**2 - left**2) / spread**2
-    lengths = [len(a) for a in truth] if truth[0].ndim == 2 else None
+    lengths = [len(a) for a in truth] if in_time else None
     r2_error = np.full(len(ratio), np.nan) if lengths is None else long_run_error(moves, lengths)
     return Score(1 - ratio**2, correlation, 100 * (1 - ratio), r2_error)
 

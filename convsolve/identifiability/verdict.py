@@ -38,7 +38,8 @@ def verdicts(
         return (full,) * sizes.groups, "conjugate gradients"
     found = [_of(system, g, f) for g, f in enumerate(factors())]
     method, open_groups = "factor", [g for g, word in enumerate(found) if word is None]
-    if open_groups and design.spec.ndim == 1 and _proved(system, open_groups):
+    structured = design.spec.ndim == 1 and sizes.toeplitz
+    if open_groups and structured and _proved(system, open_groups):
         method = "conjugate gradients"
         found = [word or "full" for word in found]
     names = {None: "undecided", "deficient": "rank-deficient", "full": full}

@@ -15,12 +15,11 @@ from ..operators.moments import Moments
 from ..operators.windows import normal_form
 from ..problem.checks import choice, integer
 from ..problem.problem import Problem
+from ..problem.rows import Rows, Span
 from ..problem.spec import ConvSpec
 from ..text import count, shown
 
 SCORES = ("mse", "r2", "correlation")
-# Rows start to stop, along the first axis of y, of a record.
-Span = tuple[int, int, int]
 
 
 @dataclass(frozen=True)
@@ -141,11 +140,13 @@ def part(
     spans: Sequence[Span],
     bias: bool,
     lags: Sequence[np.ndarray],
+    kept: Rows,
 ) -> Problem:
-    """Some rows of records (x, y) as a problem of their own, whose taps keep their ``lags``, in
-    samples: a prior goes by them.
+    """Some rows of records (x, y) as a problem of their own, of which those ``kept`` count; its
+    taps have the ``lags`` of the whole, in samples: a prior goes by them.
     """
-    found = Problem(*cut(spec, *records, spans), spec=spec.normal, bias=bias)
+    mask = kept.some(spans)
+    found = Problem(*cut(spec, *records, spans), spec=spec.normal, bias=bias, mask=mask)
     found.lag_shift = tuple(
         round(float(a[0] - b[0])) for a, b in zip(lags, found.lags, strict=True)
     )
@@ -162,7 +163,7 @@ def fold_moments(
 ) -> Moments:
     """Moments of some rows of a design and of records ``y``, in units and shifts of ``like``."""
     records, bias = (design.inputs.records, y), design.nuisance.constant
-    of_part = part(design.spec, records, spans, bias, design.lags)
+    of_part = part(design.spec, records, spans, bias, design.lags, design.inputs.kept)
     found = Design(of_part, design.sizes.limits).moments
     return found.rescaled(like.exponents, like.out_exponents).shifted(like.shift, like.out_shift)
 

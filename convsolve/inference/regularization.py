@@ -83,6 +83,18 @@ class Regularization(NamedTuple):
         found = self._asdict() | {"path": self.path._asdict()}
         return {name: _plain(value) for name, value in found.items()}
 
+    def only(self, outputs: Sequence[int] | np.ndarray) -> Regularization:
+        """That of some of the outputs."""
+        some = [*outputs]
+        path: Any = (None if v is None else v[..., some] for v in self.path)
+        return self._replace(
+            strength=self.strength[..., some],
+            degrees_of_freedom=self.degrees_of_freedom[some],
+            noise_variance=self.noise_variance[some],
+            path=StrengthScores(*path),
+            at_edge=self.at_edge[some],
+        )
+
     @classmethod
     def from_dict(cls, found: dict[str, Any]) -> Regularization:
         """The inverse of `to_dict`."""
@@ -135,7 +147,8 @@ def of_outputs(
 
 
 def joined(parts: Sequence[Regularization]) -> Regularization:
-    """Those of several outputs, one after the other; penalty and criterion are the first's.
+    """Those of several outputs, one after the other; the criterion is that of all. Where penalties
+    differ, they are named one after the other, and hyperparameters are lists, one for each part.
 
     Where fewer strengths were looked at for some, the last of them stands for those missing.
     """
@@ -153,8 +166,12 @@ def joined(parts: Sequence[Regularization]) -> Regularization:
 
     paths = [map(extended, p.path) for p in parts]
 
-    first = parts[0]
+    first, titles = parts[0], list(dict.fromkeys(p.penalty for p in parts))
+    several = {k: [p.hyperparameters[k] for p in parts] for k in first.hyperparameters}
     return first._replace(
+        penalty=" or ".join(titles),
+        hyperparameters=first.hyperparameters if len(titles) == 1 else several,
+        bounded=any(p.bounded for p in parts),
         strength=along([p.strength for p in parts]),
         degrees_of_freedom=along([p.degrees_of_freedom for p in parts]),
         noise_variance=along([p.noise_variance for p in parts]),

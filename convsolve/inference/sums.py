@@ -17,8 +17,9 @@ from ..linalg.qr import tall_qr
 from ..linalg.rank import EPS
 from ..operators.moments import Moments
 from ..operators.records import Targets
+from ..problem.rows import Span
 from ..problem.sizes import Sizes
-from .folds import Span, fold_moments, of_columns, training, without_constants
+from .folds import fold_moments, of_columns, training, without_constants
 from .units import Units
 
 # Some rows of a matrix.

@@ -59,7 +59,7 @@ class Design:
         self.lags = problem.lags
         self.tap_lags = problem.spec.in_taps(self.lags)
         self.clock = Clock()
-        self.inputs = Inputs(problem.x, problem.spec)
+        self.inputs = Inputs(problem.x, problem.spec, problem.kept, self.nuisance.constant)
         self.targets = None if problem.y is None else self.outputs(problem.y)
 
     def outputs(self, y: tuple[np.ndarray, ...]) -> Targets:
@@ -76,10 +76,11 @@ class Design:
     def operator(self) -> DesignOperator:
         """By FFTs where that is faster than by rows, and as exact.
 
-        Not for a small matrix, nor for a single tap; nor where a transient at the edge of a record
-        makes the columns of a channel so uneven that its rounding would drown the others.
+        Not for a small matrix, nor for a single tap, nor where most rows are left out; nor where a
+        transient at the edge of a record makes the columns of a channel so uneven that its rounding
+        would drown the others.
         """
-        if not self.sizes.by_rows and self._several_taps:
+        if not self.sizes.by_rows and self._several_taps and self.inputs.mostly_kept:
             with self.clock.timing("moments"):
                 if self.fourier.exact:
                     return self.fourier

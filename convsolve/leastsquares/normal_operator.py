@@ -29,7 +29,8 @@ FEWEST_UNKNOWNS, UNKNOWNS_A_CHANNEL, UNKNOWNS_AN_OUTPUT = 800, 20, 30
 def iterative(sizes: Sizes, spec: ConvSpec) -> bool:
     """Whether conjugate gradients are expected to be faster than any factor.
 
-    Not where the edges of the records, which cost two kernels each, are more than half the work.
+    Not where the edges of the records, which cost two kernels each, are more than half the work,
+    nor where AᵀA is not Toeplitz.
     """
     taps = spec.kernel_size[0]
     long = sizes.rows >= 4 * len(sizes.shapes) * taps
@@ -38,7 +39,7 @@ def iterative(sizes: Sizes, spec: ConvSpec) -> bool:
         + UNKNOWNS_A_CHANNEL * (sizes.columns // taps)
         + UNKNOWNS_AN_OUTPUT * sizes.outputs
     )
-    return spec.ndim == 1 and long and sizes.unknowns >= fewest
+    return spec.ndim == 1 and sizes.toeplitz and long and sizes.unknowns >= fewest
 
 
 class Preconditioning(Protocol):
@@ -140,7 +141,7 @@ class Normal:
     def _parts(self, by_channel: np.ndarray) -> list[Series]:
         """The records of this group, their channels divided by powers of two."""
         found = []
-        for group, x, _ in self.system.design.fourier.parts:
+        for group, x, *_ in self.system.design.fourier.parts:
             if group == self.group:
                 each = np.tile(by_channel, x.scale.size // by_channel.size)
                 scale, shift = np.ldexp(x.scale, -each), np.ldexp(x.shift, -each)

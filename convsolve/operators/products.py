@@ -77,15 +77,20 @@ def forward(x: Series, w: np.ndarray) -> np.ndarray:
     return out
 
 
-def gram_of_products(x: Series, w: np.ndarray, offset: np.ndarray | float = 0.0) -> np.ndarray:
-    """(A w - offset)ᵀ(A w - offset) (Q, Q) for w (*K, C, Q)."""
+def gram_of_products(
+    x: Series, w: np.ndarray, offset: np.ndarray | float = 0.0, rows: Series | None = None
+) -> np.ndarray:
+    """(A w - offset)ᵀ(A w - offset) (Q, Q) for w (*K, C, Q), over the rows that count."""
     operator = _Operator(x, w.shape[:-2], w.shape[-1])
     spectrum = operator.kernel_spectrum(w)
 
     def of(batch: Batch) -> tuple[np.ndarray, ...]:
         found = operator.product(spectrum, batch)[1]
+        if rows is not None:
+            found = (found - offset) * _counted(rows, batch)
         joined = found.reshape(-1, batch.blocks * batch.step, *found.shape[2:])
-        flat = joined[:, : operator.rows[0] - batch.start].reshape(-1, w.shape[-1]) - offset
+        flat = joined[:, : operator.rows[0] - batch.start].reshape(-1, w.shape[-1])
+        flat = flat if rows is not None else flat - offset
         return (flat.T @ flat,)
 
     (gram,) = summed(of, operator.batches)
@@ -100,8 +105,12 @@ class Misfit(NamedTuple):
     sums: np.ndarray
 
 
-def misfit(x: Series, y: Series, w: np.ndarray, offset: np.ndarray) -> Misfit:
-    """Of r = y - offset - A w for w (*K, C, Q) and offset (Q,), in one pass."""
+def misfit(
+    x: Series, y: Series, w: np.ndarray, offset: np.ndarray, rows: Series | None = None
+) -> Misfit:
+    """Of r = y - offset - A w for w (*K, C, Q) and offset (Q,), in one pass; zero in ``rows`` that
+    do not count.
+    """
     operator = _Operator(x, w.shape[:-2], w.shape[-1])
     spectrum = operator.kernel_spectrum(w)
 
@@ -112,6 +121,8 @@ def misfit(x: Series, y: Series, w: np.ndarray, offset: np.ndarray) -> Misfit:
         inner -= found
         if offset.any():
             channelwise(np.subtract, inner, offset, inner)
+        if rows is not None:
+            inner *= _counted(rows, batch)
         # What stands beyond the last row is none.
         missing = batch.start + batch.blocks * batch.step - operator.rows[0]
         if missing > 0:
@@ -122,3 +133,8 @@ def misfit(x: Series, y: Series, w: np.ndarray, offset: np.ndarray) -> Misfit:
 
     gradient, squares, sums = summed(of, operator.batches)
     return Misfit(squares, operator.taps_of(gradient.conj()), sums)
+
+
+def _counted(rows: Series, batch: Batch) -> np.ndarray:
+    """1 for the rows of a batch that count, 0 for others, (n, step, *T', 1)."""
+    return batch.pieces(rows, batch.step)[:, : batch.step]

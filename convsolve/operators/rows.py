@@ -15,6 +15,26 @@ from .records import Inputs, Targets
 from .windows import row_blocks
 
 
+def raw_blocks(inputs: Inputs, targets: Targets | None, numbers: int) -> Iterator[Block]:
+    """Blocks (G, k, P) of A and (G, k, Q) of Y in the units of their exponents, some ``numbers`` at
+    a time.
+    """
+    scale = np.ldexp(1.0, -inputs.column_exponents)[:, None]
+    for i, (x, flags) in enumerate(zip(inputs.stacks, inputs.flags, strict=True)):
+        for part, a in row_blocks(x, inputs.spec, numbers, flags):
+            rows = None if flags is None else flags[part]
+            yield a * scale, None if targets is None else targets.block(i, part, rows)
+
+
+def blocks_left_out(inputs: Inputs, numbers: int) -> Iterator[np.ndarray]:
+    """The rows (G, k, P) within its pieces that do not count, in the same way."""
+    scale = np.ldexp(1.0, -inputs.column_exponents)[:, None]
+    for x, flags in zip(inputs.stacks, inputs.flags, strict=True):
+        if flags is not None:
+            for _, a in row_blocks(x, inputs.spec, numbers, ~flags):
+                yield a * scale
+
+
 class RowOperator(DesignOperator):
     """A in blocks of rows, each less the column means where N holds a constant.
 
@@ -57,10 +77,7 @@ class RowOperator(DesignOperator):
 
     def _raw(self, targets: Targets | None) -> Iterator[Block]:
         """Blocks (G, k, P) and (G, k, Q) with nothing taken off."""
-        scale = np.ldexp(1.0, -self.exponents)[:, None]
-        for i, x in enumerate(self.inputs.stacks):
-            for part, a in row_blocks(x, self.inputs.spec, self.limits.block_numbers):
-                yield a * scale, None if targets is None else targets.block(i, part)
+        return raw_blocks(self.inputs, targets, self.limits.block_numbers)
 
     def _shifted(self, targets: Targets | None) -> Iterator[Block]:
         """The same less the shift of every column and output; kept where they are few."""

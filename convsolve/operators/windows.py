@@ -105,12 +105,15 @@ def design_matrix(x: Any, spec: ConvSpec) -> Any:
 
 
 def row_blocks(
-    x: np.ndarray, spec: ConvSpec, numbers: int = DEFAULT_LIMITS.block_numbers
+    x: np.ndarray,
+    spec: ConvSpec,
+    numbers: int = DEFAULT_LIMITS.block_numbers,
+    flags: np.ndarray | None = None,
 ) -> Iterator[tuple[tuple[slice, slice], np.ndarray]]:
     """The design matrix of x ``(N, *E, C)`` in normal form, about ``numbers`` of it at a time.
 
     Yields the (record, first-axis) slices that select the same rows in y ``(N, *T, Cout)``, and the
-    block ``(groups, rows, P)``.
+    block ``(groups, rows, P)``; of these only the rows whose ``flags`` (N, *T) are True.
     """
     view = windows(x, spec)
     n, t = view.shape[:2]
@@ -120,8 +123,10 @@ def row_blocks(
     for i in range(0, n, records):
         for j in range(0, t, slabs):
             part = (slice(i, i + records), slice(j, j + slabs))
-            # Windows that overlap are a view, on which BLAS is slow or not called at all.
-            yield part, np.ascontiguousarray(as_rows(view[part], spec))
+            some = view[part] if flags is None else view[part][flags[part]]
+            if some.size:
+                # Windows that overlap are a view, on which BLAS is slow or not called at all.
+                yield part, np.ascontiguousarray(as_rows(some, spec))
 
 
 def forward_records(

@@ -2,7 +2,7 @@
 
 ``checks`` validates single arguments; ``spec`` holds `ConvSpec`, the geometry in plain integers;
 ``lags`` states a geometry by its lags; ``records`` reads arrays as records; ``rows`` says which
-samples of y count; ``nuisance`` what is fitted beside the kernel; ``sizes`` what a problem takes
-and what is allowed; ``problem`` joins them to a `Problem`, the one place where bad input is
-refused.
+samples of y count, and ``missing`` which of them masks and gaps leave; ``nuisance`` what is fitted
+beside the kernel; ``sizes`` what a problem takes and what is allowed; ``problem`` joins them to a
+`Problem`, the one place where bad input is refused.
 """

@@ -87,9 +87,13 @@ def trim(x: Records, y: Records, bounds: list[tuple[int, ...]], edges: str) -> R
                 )
     if edges != "drop":
         return y
-    arrays = tuple(
-        b[tuple(slice(max(0, hi), max(0, hi, n + min(0, lo))) for (lo, hi), n in zip(
-            bounds, b.shape[:-1], strict=True))]
-        for b in y.arrays
-    )  # fmt: skip
-    return Records(arrays, y.form, y.channel_axis, y.is_jax)
+    return y.each(lambda record: whole_windows(record, bounds))
+
+
+def whole_windows(y: np.ndarray, bounds: list[tuple[int, ...]]) -> np.ndarray:
+    """y (*W, …) where all lags lie within the record."""
+    kept = (
+        slice(max(0, hi), max(0, hi, n + min(0, lo)))
+        for (lo, hi), n in zip(bounds, y.shape, strict=False)
+    )
+    return y[tuple(kept)]

@@ -5,20 +5,29 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Sequence
+from copy import copy
 from dataclasses import fields, replace
 from typing import Any
 
 import numpy as np
 
+from ..cached import cached_property
 from ..text import count, shown
 from .checks import choice, integer
-from .lags import EDGES, around_zero, crop, lag_bounds, lag_geometry, trim
+from .lags import EDGES, around_zero, crop, lag_bounds, lag_geometry, trim, whole_windows
+from .missing import read_mask, rows_left
 from .nuisance import Nuisance
 from .records import Records, check_trials, numeric, precision, read
-from .rows import Rows
+from .rows import Rows, rows_reading
 from .sizes import DEFAULT_LIMITS, Limits, Sizes
 from .spec import ConvSpec, Ints, Padding
 
+# Which outputs (*T) of every record count.
+Flags = tuple[np.ndarray, ...]
+# Outputs that have their rows in common, and which these are.
+ByMask = tuple[tuple[tuple[int, ...], Rows], ...]
+# What becomes of NaN.
+MISSING = ("raise", "drop")
 # More zeros around the data, or more numbers in a kernel (2 GiB), are a slip of the pen.
 MAX_ADDED, MAX_KERNEL = 2**28, 2**28
 
@@ -37,6 +46,9 @@ class Problem:
         spec: a `ConvSpec` in place of these five.
         out_channels: number of outputs where y is None; ``groups`` by default.
         bias: whether a constant b per output channel is unknown too.
+        mask: boolean, shaped as y or as one channel of it: True where a row counts. None for all.
+        missing: what becomes of NaN: "raise", an error; "drop", out go the rows that read one in x,
+            and those whose y is one.
 
     Attributes: ``spec``, ``bias``; ``in_channels`` and ``out_channels``; ``x`` and ``y``, the
     records ``(*W, Cin)`` and ``(*T, Cout)`` in ``dtype``, the precision of the answer;
@@ -65,6 +77,8 @@ class Problem:
         spec: ConvSpec | None = None,
         out_channels: int | None = None,
         bias: bool = False,
+        mask: Any = None,
+        missing: str = "raise",
     ) -> None:
         # An int for a kernel of one axis may be meant for images; anything else says what is meant.
         sure = spec is not None or isinstance(kernel_size, (tuple, list))
@@ -86,9 +100,13 @@ class Problem:
                 "give either spec= or kernel_size, stride, padding, dilation and groups"
             )
         self._lags: tuple[list[tuple[int, ...]], str] | None = None
+        self._missing = missing
         self.lag_shift: tuple[int, ...] = (0,) * spec.ndim
-        inputs, outputs = read(x, "x", spec), None if y is None else read(y, "y", spec)
+        drops = _drops(missing)
+        inputs = read(x, "x", spec, drops)
+        outputs = None if y is None else read(y, "y", spec, drops)
         self._set(spec, inputs, outputs, out_channels, bias)
+        self._drop_rows(mask)
         for note in self._notes if sure else [*self._notes, *self._doubts()]:
             warnings.warn(note, UserWarning, stacklevel=2)
 
@@ -130,6 +148,7 @@ class Problem:
                 f"the kernel would have {' × '.join(map(str, self.kernel_shape))} numbers (taps × "
                 "channels × outputs), more than memory holds; use fewer"
             )
+        self.by_mask: ByMask = ((tuple(range(self.out_channels)), self.kept),)
         self.x = x.cast(self.dtype)
         self.y = None if y is None else y.cast(self.dtype)
 
@@ -221,11 +240,13 @@ class Problem:
         groups: int = 1,
         out_channels: int | None = None,
         bias: bool = False,
+        mask: Any = None,
+        missing: str = "raise",
     ) -> Problem:
         """The problem ``y[t] = sum_l h[l] x[t - l]`` with y as long as x, over the lags asked for.
 
         Args:
-            x, y: as for `Problem`, but every record of y has as many samples as that of x.
+            x, y, mask: as for `Problem`, but every record of y has as many samples as that of x.
             lags: first and last lag, inclusive, in samples: ``(0, 39)`` for 40 causal taps,
                 negative where y runs ahead of x. One pair per axis in two and three dimensions.
             edges: "drop" keeps the rows whose whole window was recorded, "zeros" takes x as zero
@@ -233,36 +254,114 @@ class Problem:
 
         It computes a geometry and trims y; `Solution.lags` and `Solution.rows` say what came of it.
         """
-        self = cls._from_lags(x, y, lags, edges, groups, out_channels, bias)
+        geometry: dict[str, Any] = {
+            "lags": lags,
+            "edges": edges,
+            "groups": groups,
+            "missing": missing,
+        }
+        self = cls._from_lags(x, y, **geometry, out_channels=out_channels, bias=bias, mask=mask)
         for note in [*self._notes, *self._doubts()]:
             warnings.warn(note, UserWarning, stacklevel=2)
         return self
 
     @classmethod
     def _from_lags(
-        cls, x: Any, y: Any, lags: Any, edges: str, groups: int, out_channels: Any, bias: Any
+        cls,
+        x: Any,
+        y: Any,
+        *,
+        lags: Any,
+        edges: str,
+        groups: int,
+        out_channels: Any,
+        bias: Any,
+        missing: str = "raise",
+        mask: Any = None,
     ) -> Problem:
         choice(edges, "edges", EDGES)
         bounds = lag_bounds(lags)
         spec, shift = lag_geometry(bounds, edges, groups)
-        inputs = read(x, "x", spec)
-        outputs = None if y is None else read(y, "y", spec)
+        drops = _drops(missing)
+        inputs = read(x, "x", spec, drops)
+        outputs = None if y is None else read(y, "y", spec, drops)
         if outputs is not None:
             check_trials(inputs, outputs, inputs.arrays[0].shape[:-1])
             outputs = trim(inputs, outputs, bounds, edges)
         if edges == "circular":
             axes = tuple(range(spec.ndim))
-            rolled = tuple(np.roll(a, shift, axes) for a in inputs.arrays)
-            inputs = Records(rolled, inputs.form, inputs.channel_axis, inputs.is_jax)
+            inputs = inputs.each(lambda a: np.roll(a, shift, axes))
         self = cls.__new__(cls)
-        self.lag_shift, self._lags = shift, (bounds, edges)
+        self.lag_shift, self._lags, self._missing = shift, (bounds, edges), missing
         self._set(spec, inputs, outputs, out_channels, bias)
+        self._drop_rows(mask)
         return self
+
+    def _drop_rows(self, mask: Any) -> None:
+        """Leave out the rows that a mask or missing samples take away."""
+        given = None
+        if mask is not None:
+            y, bounds = self.output, None if self._lags is None else self._lags[0]
+            whole = self.row_shapes if bounds is None else [a.shape[:-1] for a in self.input.arrays]
+            given = read_mask(mask, whole, None if y is None else y.channels)
+            if bounds is not None and self._lags is not None and self._lags[1] == "drop":
+                given = [whole_windows(flags, bounds) for flags in given]
+        flags = rows_left(self.spec, self.input, self.output, given, self.row_shapes)
+        if flags is None:
+            return
+        if flags[0].shape[-1] == 1:
+            self._keep([(range(self.out_channels), tuple(f[..., 0] for f in flags))])
+            return
+        by_flags: dict[bytes, list[int]] = {}
+        for q in range(self.out_channels):
+            key = b"".join(f[..., q].tobytes() for f in flags)
+            by_flags.setdefault(key, []).append(q)
+        self._keep([(qs, tuple(f[..., qs[0]] for f in flags)) for qs in by_flags.values()])
+
+    def _keep(self, by_outputs: Sequence[tuple[Sequence[int], Flags | None]]) -> None:
+        """Of some outputs the rows that flags tell, of others others."""
+        found = [(tuple(outputs), replace(self.kept, flags=flags)) for outputs, flags in by_outputs]
+        for outputs, rows in found:
+            if not rows.count:
+                which = "" if len(found) == 1 else f" of output {outputs[0]}"
+                raise ValueError(
+                    f"no row{which} is left: all {count(rows.dropped, 'row')} are masked, or read "
+                    "a missing sample of x, each of which takes the rows of a whole kernel, or are "
+                    "missing in y; fill short gaps of x, or use fewer taps"
+                )
+        self.by_mask = tuple(found)
+        self.kept = min((rows for _, rows in found), key=lambda rows: rows.count)
+
+    @cached_property
+    def parts(self) -> list[tuple[tuple[int, ...], Problem]]:
+        """Outputs that have their rows in common, and the problem of these alone; in several groups
+        of channels that of all outputs in these rows.
+        """
+        if len(self.by_mask) == 1:
+            return [(self.by_mask[0][0], self)]
+        return [(outputs, self._part(outputs, rows)) for outputs, rows in self.by_mask]
+
+    def check_one_mask(self, what: str) -> None:
+        """Raise a ValueError where outputs differ in the rows that count."""
+        if len(self.by_mask) > 1:
+            raise ValueError(
+                f"{what} takes outputs that have their rows in common, here there are "
+                f"{len(self.by_mask)} masks; state a problem for each of them"
+            )
+
+    def _part(self, outputs: tuple[int, ...], rows: Rows) -> Problem:
+        made = copy(self)
+        if self.spec.groups == 1 and self.output is not None and self.y is not None:
+            some = list(outputs)
+            made.output = self.output.each(lambda a: a[..., some])
+            made.y, made.out_channels = tuple(a[..., some] for a in self.y), len(some)
+        made.kept, made.by_mask = rows, ((tuple(range(made.out_channels)), rows),)
+        return made
 
     @property
     def recipe(self) -> dict[str, Any]:
         """The geometry in plain values: what `again` needs to read other data the same way."""
-        common = {"out_channels": self.out_channels, "bias": self.bias}
+        common = {"out_channels": self.out_channels, "bias": self.bias, "missing": self._missing}
         if self._lags is not None:
             lags, edges = self._lags
             return {"lags": lags, "edges": edges, "groups": self.spec.groups, **common}
@@ -277,12 +376,16 @@ class Problem:
         return cls(x, y, **(recipe | {"spec": ConvSpec(**recipe["spec"])}))
 
     def under(self, spec: ConvSpec, bias: bool | None = None) -> Problem | None:
-        """x alone under another geometry (or bias), for `identify`; None where nothing fits."""
+        """x alone under another geometry (or bias), for `identify`; None where nothing fits, or
+        rows are left out, which are those of this geometry.
+        """
         shapes = [a.shape[:-1] for a in self.input.arrays]
         if not any(map(spec.rows, shapes)) or len(set(map(spec.offset, shapes))) > 1:
             return None
+        if self.kept.flags is not None:
+            return None
         made = type(self).__new__(type(self))
-        made._lags, made.lag_shift = None, (0,) * spec.ndim
+        made._lags, made.lag_shift, made._missing = None, (0,) * spec.ndim, self._missing
         made._set(spec, self.input, None, self.out_channels, self.bias if bias is None else bias)
         return made
 
@@ -293,7 +396,8 @@ class Problem:
         """
         made = type(self).__new__(type(self))
         assert self.output is not None
-        x, y = self.input, self.output
+        x, y, flags = self.input, self.output, self.kept.flags
+        made._missing = self._missing
         if self._lags is None:
             spec = self.spec.narrowed(first, last, x.arrays[0].shape[:-1])
             made.lag_shift, made._lags = self.lag_shift, None
@@ -304,13 +408,14 @@ class Problem:
             made._lags = [chosen], edges
             if edges == "circular":
                 turn = made.lag_shift[0] - self.lag_shift[0]
-                x = replace(x, arrays=tuple(np.roll(a, turn, 0) for a in x.arrays))
+                x = x.each(lambda a: np.roll(a, turn, 0))
             elif edges == "drop":
-                used = self.kept.used
-                cropped = (crop(x.arrays[i], bounds, chosen) for i in used)
-                x = replace(x, arrays=tuple(cropped))
-                y = replace(y, arrays=tuple(y.arrays[i] for i in used))
+                used = [i for i, n in enumerate(self.row_shapes) if all(n)]
+                x = x.some(used).each(lambda a: crop(a, bounds, chosen))
+                y = y.some(used)
+                flags = None if flags is None else tuple(flags[i] for i in used)
         made._set(spec, x, y, self.out_channels, self.bias)
+        made._keep([(range(self.out_channels), flags)])
         return made
 
     def shorter(self, size: tuple[int, ...]) -> tuple[ConvSpec, str, Any] | None:
@@ -353,6 +458,7 @@ class Problem:
             nuisance=self.nuisance.count,
             shapes=tuple(a.shape[:-1] for a in self.x),
             limits=limits,
+            masked=self.kept.flags is not None,
         )
 
     @property
@@ -418,9 +524,31 @@ class Problem:
         if self._lags is not None:
             lags = " × ".join(f"{a} to {b}" for a, b in self._lags[0])
             ends = f"lags {lags}, edges {self._lags[1]}"
-        short = len(self.x) - len(self.kept.used)
+        short = sum(not all(shape) for shape in self.row_shapes)
         skipped = f" ({count(short, 'record')} too short to give a row)" if short else ""
         return (
             f"x: {self.input.describe(spec.ndim)}{skipped}; kernel: {taps}, {ends}{extras}; y: "
-            f"{count(self.n_equations, 'row')} × {count(self.out_channels, 'output')}, {self.dtype}"
+            f"{count(self.n_equations, 'row')} × {count(self.out_channels, 'output')}"
+            f"{self._lost}, {self.dtype}"
         )
+
+    @property
+    def _lost(self) -> str:
+        """How many rows were left out, and why."""
+        if self.kept.flags is None:
+            return ""
+        words = f" ({self.kept.dropped} of {self.kept.dropped + self.n_equations} rows left out"
+        gaps = 0
+        if self.input.missing is not None:
+            pairs = zip(self.input.missing, self.row_shapes, strict=True)
+            bad = [np.asarray(m.any(-1)) for m, shape in pairs if all(shape)]
+            gaps = sum(int(np.count_nonzero(rows_reading(m, self.spec))) for m in bad)
+        words += f", {gaps} of them for missing samples of x" * bool(gaps)
+        if len(self.by_mask) > 1:
+            words += ", in the output of fewest"
+        return words + ")"
+
+
+def _drops(missing: Any) -> bool:
+    choice(missing, "missing", MISSING)
+    return bool(missing == "drop")

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -17,17 +17,31 @@ from .spec import ConvSpec
 
 @dataclass(frozen=True)
 class Records:
-    """Records ``(*space, channels)`` as they were given, and the form in which they came."""
+    """Records ``(*space, channels)`` as they were given, and the form in which they came.
+
+    ``missing`` says which of their values were, and are zero now; None where none.
+    """
 
     arrays: tuple[np.ndarray, ...]
     form: str  # "record", "batch" or "list"
     channel_axis: bool
     is_jax: bool
+    missing: tuple[np.ndarray, ...] | None = None
 
     @property
     def channels(self) -> int:
         """Channels of every record."""
         return int(self.arrays[0].shape[-1])
+
+    def each(self, of: Callable[[np.ndarray], np.ndarray]) -> Records:
+        """A function of every record, and of what is missing in it."""
+        missing = None if self.missing is None else tuple(map(of, self.missing))
+        return replace(self, arrays=tuple(map(of, self.arrays)), missing=missing)
+
+    def some(self, which: Sequence[int]) -> Records:
+        """Some of the records."""
+        missing = None if self.missing is None else tuple(self.missing[i] for i in which)
+        return replace(self, arrays=tuple(self.arrays[i] for i in which), missing=missing)
 
     def cast(self, dtype: np.dtype[Any]) -> tuple[np.ndarray, ...]:
         """The arrays in ``dtype``, C-contiguous, in native byte order; the originals untouched."""
@@ -74,8 +88,10 @@ def _limits(dtype: np.dtype[Any]) -> Any:
     return None
 
 
-def numeric(value: Any, name: str) -> np.ndarray:
-    """``value`` as an array of real, finite numbers, in the kind in which it came."""
+def numeric(value: Any, name: str, missing: bool = False) -> np.ndarray:
+    """``value`` as an array of real, finite numbers, in the kind in which it came; NaN only where
+    values may be ``missing``.
+    """
     if isinstance(value, np.ma.MaskedArray):
         raise TypeError(
             f"{name} is a masked array; cut the record at the masked samples and pass the pieces "
@@ -95,13 +111,17 @@ def numeric(value: Any, name: str) -> np.ndarray:
             f"convert it first (in NumPy, {name}.astype(float))"
         )
     bad = ~np.isfinite(array) if floating else np.zeros((), bool)
+    if missing and floating:
+        bad &= ~np.isnan(array)
     if bad.any():
         first = tuple(int(i) for i in np.argwhere(bad)[0])
         what = "NaN" if np.isnan(array[first]) else "Inf"
+        drops = what == "NaN" and name[:1] in "xy" and not missing
+        way_out = ", or leave out the rows that read it by missing='drop'" if drops else ""
         raise ValueError(
             f"{name} has {count(int(bad.sum()), 'value')} that {'is' if bad.sum() == 1 else 'are'} "
             f"not finite, the first ({what}) at index {first}; "
-            "cut the record there (in Python, pass the pieces as a list of records)"
+            "cut the record there (in Python, pass the pieces as a list of records)" + way_out
         )
     return array
 
@@ -149,8 +169,9 @@ def _check_size(array: np.ndarray, name: str) -> None:
         )
 
 
-def read(value: Any, name: str, spec: ConvSpec) -> Records:
-    """Read ``value`` as records for a kernel of ``spec.ndim`` axes.
+def read(value: Any, name: str, spec: ConvSpec, missing: bool = False) -> Records:
+    """Read ``value`` as records for a kernel of ``spec.ndim`` axes; of values that are NaN, and may
+    be ``missing``, a copy with zeros.
 
     An array of rank d is one record of one channel, of rank d+1 one record, of rank d+2 a batch; a
     list or tuple of arrays is a list of records of rank d or d+1.
@@ -161,10 +182,10 @@ def read(value: Any, name: str, spec: ConvSpec) -> Records:
         hasattr(v, "__array__") and np.ndim(v) for v in value
     )
     items = list(value) if is_list else [value]
-    arrays, ranks = [], set()
+    arrays, gaps, ranks = [], [], set()
     for i, item in enumerate(items):
         label = f"{name}[{i}]" if is_list else name
-        array = numeric(item, label)
+        array = numeric(item, label, missing)
         if not d <= array.ndim <= d + (1 if is_list else 2):
             raise ValueError(_rank_message(label, array.shape, d, is_list))
         ranks.add(array.ndim)
@@ -172,6 +193,9 @@ def read(value: Any, name: str, spec: ConvSpec) -> Records:
         # Where a record of x is too short to give a row, that of y has nothing in it.
         if not all(array.shape[-1:] if is_list and name == "y" else array.shape):
             raise ValueError(f"{label} has an empty axis: shape {np.shape(item)}")
+        if missing:
+            array, gap = _without_gaps(array)
+            gaps.append(gap)
         _check_size(array, label)
         arrays.append(array)
     if len(ranks) > 1:
@@ -187,13 +211,21 @@ def read(value: Any, name: str, spec: ConvSpec) -> Records:
     rank = ranks.pop()
     form = "list" if is_list else "batch" if rank == d + 2 else "record"
     if form == "batch":
-        arrays = list(arrays[0])
+        arrays, gaps = list(arrays[0]), [part for gap in gaps for part in gap]
     return Records(
         tuple(arrays),
         form,
         channel_axis=rank > d,
         is_jax=all(map(is_jax_array, items)),
+        missing=tuple(gaps) if any(gap.any() for gap in gaps) else None,
     )
+
+
+def _without_gaps(array: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The array with zeros for NaN, and where these were."""
+    floating = _limits(array.dtype) is not None
+    gaps = np.isnan(array) if floating else np.zeros(array.shape, bool)
+    return (np.where(gaps, array.dtype.type(0), array) if gaps.any() else array), gaps
 
 
 def _rank_message(label: str, shape: tuple[int, ...], d: int, in_list: bool) -> str:

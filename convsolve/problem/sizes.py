@@ -52,7 +52,8 @@ class Sizes:
 
     ``rows`` n of the design matrix, shared by all groups; per group ``columns`` P = taps ×
     channels and ``outputs`` Q, of which ``given`` are known (none where y is None); ``nuisance``
-    columns fitted beside them; and the ``shapes`` (*W) of the records.
+    columns fitted beside them; the ``shapes`` (*W) of the records; and whether some rows of these
+    are ``masked``.
     """
 
     groups: int
@@ -63,6 +64,12 @@ class Sizes:
     nuisance: int
     shapes: tuple[tuple[int, ...], ...]
     limits: Limits = DEFAULT_LIMITS
+    masked: bool = False
+
+    @property
+    def toeplitz(self) -> bool:
+        """Whether AᵀA is Toeplitz but for the edges of records and the mean."""
+        return not self.masked
 
     @property
     def unknowns(self) -> int:

@@ -235,7 +235,9 @@ class ConjugateGradient(Solver):
         object.__setattr__(self, "steps", integer(self.steps, "steps"))
 
     def supports(self, sizes: Sizes, spec: ConvSpec) -> str | None:
-        """Enough rows, or a ridge: the answer of minimum norm is not what CG finds."""
+        """All rows, and enough or a ridge: the answer of minimum norm is not what CG finds."""
+        if not sizes.toeplitz:
+            return "rows that are left out make AᵀA no Toeplitz matrix; use NormalEquations"
         if not sizes.wide or host_ridge(self):
             return None
         return (

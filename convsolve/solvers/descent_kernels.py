@@ -40,6 +40,11 @@ def _products(a: Any, w: Any) -> Any:
     return y.transpose(1, 0, 2).reshape(-1, w.shape[-1])
 
 
+def _rows(y: np.ndarray, flags: np.ndarray | None) -> np.ndarray:
+    """The outputs (n, Cout) of a record that count."""
+    return y.reshape(-1, y.shape[-1]) if flags is None else y[flags]
+
+
 class Stack(NamedTuple):
     """x ``(N, *E, Cin)`` in normal form, y (rows, Cout), and the windows that count; None: all."""
 
@@ -57,10 +62,13 @@ class Stack(NamedTuple):
         x = np.zeros((len(parts), *extent), dtype)
         counts = spec.normal.output_shape(extent[:-1])
         kept = np.zeros((len(parts), *counts), bool)
+        flags: dict[int, np.ndarray | None] = {}
         for n, (i, part) in enumerate(zip(used, parts, strict=True)):
             x[n][tuple(map(slice, part.shape))] = part
-            kept[n][tuple(map(slice, inputs.kept.shapes[i]))] = True
-        y = np.concatenate([targets.records[i].reshape(-1, targets.exponents.size) for i in used])
+            shape = inputs.kept.shapes[i]
+            flags[i] = inputs.kept.of_span((i, 0, shape[0]))
+            kept[n][tuple(map(slice, shape))] = True if flags[i] is None else flags[i]
+        y = np.concatenate([_rows(targets.records[i], flags[i]) for i in used])
         return cls(x, y, None if kept.all() else np.flatnonzero(kept))
 
     def predict(self, params: Any, spec: ConvSpec) -> Any:

@@ -90,6 +90,8 @@ class FFTDeconvolution(Solver):
         """Stride 1, no bias, and a common period."""
         if any(s > 1 for s in spec.stride):
             return "stride > 1 aliases the spectrum of y; use NormalEquations"
+        if not sizes.toeplitz:
+            return "rows are left out, of which a spectrum has none; use NormalEquations"
         if sizes.nuisance:
             return "it has no bias; subtract the means, or use NormalEquations"
         shapes = set(sizes.shapes)

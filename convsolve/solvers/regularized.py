@@ -106,7 +106,8 @@ class Regularized(Solver):
     def _by_krylov(self, sizes: Sizes) -> bool:
         """Whether a tridiagonal form of every fold would take longer than steps of products."""
         crossed = isinstance(self.criterion, CrossValidation) and not self.penalty.open
-        return crossed and not few_rows(sizes) and sizes.columns > sizes.limits.spectrum_columns
+        many = sizes.columns > sizes.limits.spectrum_columns and sizes.toeplitz
+        return crossed and many and not few_rows(sizes)
 
     @property
     def regularizes(self) -> bool:

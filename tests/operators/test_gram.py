@@ -100,7 +100,7 @@ def test_components_of_one_length_are_records_of_one_part(
     spec = cs.ConvSpec(taps, dilation=dilation)
     found, a = fourier_of(cs.Problem(x, y, spec=spec)), dense.design_matrix(x, spec)[0]
     assert len(found.parts) <= most
-    for _, part, out in found.parts:
+    for _, part, out, _ in found.parts:
         # Views, so that memory does not grow with the dilation either.
         assert out is not None
         assert np.may_share_memory(part.data, found.inputs.stacks[0])

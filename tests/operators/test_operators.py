@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from convsolve.operators.records import Inputs, Targets
 from convsolve.operators.rows import RowOperator
 from convsolve.operators.transformed import TapBasis, TransformedOperator
 from convsolve.problem.nuisance import Nuisance
+from convsolve.problem.rows import Rows
 from convsolve.problem.sizes import Limits
 from support import dense
 from support.geometry import NAMED, Geometry
@@ -27,8 +29,21 @@ def basis(geometry: Geometry) -> TapBasis:
     return TapBasis([rng.integers(-2, 3, (k, max(1, k - (i == 0)))) for i, k in enumerate(sizes)])
 
 
-def inputs(geometry: Geometry, x: list, y: list) -> tuple[Inputs, Nuisance, Targets]:
-    made, nuisance = Inputs(x, geometry.spec), Nuisance(constant=geometry.bias)
+def some_rows(geometry: Geometry) -> Rows:
+    """Three in four, in no order, and no long gap, at which records are cut, but in long ones."""
+    rng, whole = np.random.default_rng(5), Rows.of(geometry.spec, geometry.shapes)
+    flags = [rng.random(shape) < 3 / 4 for shape in whole.shapes]
+    for each in flags:
+        if len(each) > 20:
+            each[len(each) // 3 : len(each) // 3 + geometry.spec.kernel_size[0] + 2] = False
+    return replace(whole, flags=tuple(flags))
+
+
+def inputs(
+    geometry: Geometry, x: list, y: list, kept: Rows | None = None
+) -> tuple[Inputs, Nuisance, Targets]:
+    nuisance = Nuisance(constant=geometry.bias)
+    made = Inputs(x, geometry.spec, kept, geometry.bias)
     return made, nuisance, Targets(y, made, nuisance)
 
 
@@ -47,6 +62,20 @@ def by_fourier(geometry: Geometry, x: list, y: list) -> DesignOperator:
     return FourierOperator(read, nuisance, Limits(), targets)
 
 
+def some_by_rows(geometry: Geometry, x: list, y: list) -> DesignOperator:
+    read, nuisance, targets = inputs(geometry, x, y, some_rows(geometry))
+    return RowOperator(read, nuisance, Limits(block_numbers=64), targets)
+
+
+def some_by_fourier(geometry: Geometry, x: list, y: list) -> DesignOperator:
+    """Beside loud artefacts in y where no row counts."""
+    kept = some_rows(geometry)
+    assert kept.flags is not None
+    loud = [np.where(f[..., None], b, 10**8) for b, f in zip(y, kept.flags, strict=True)]
+    read, nuisance, targets = inputs(geometry, x, loud, kept)
+    return FourierOperator(read, nuisance, Limits(), targets)
+
+
 def transformed(make: Make) -> Make:
     def made(geometry: Geometry, x: list, y: list) -> DesignOperator:
         return TransformedOperator(make(geometry, x, y), basis(geometry))
@@ -60,6 +89,9 @@ OPERATORS = {
     "fourier": by_fourier,
     "rows, transformed": transformed(by_rows),
     "fourier, transformed": transformed(by_fourier),
+    "some rows": some_by_rows,
+    "fourier of some rows": some_by_fourier,
+    "fourier of some rows, transformed": transformed(some_by_fourier),
 }
 every_operator = pytest.mark.parametrize("form", OPERATORS)
 every_geometry = pytest.mark.parametrize("name", NAMED)
@@ -74,6 +106,11 @@ class Dense:
             a = by_axis(a, geometry, operator.basis)
         self.plain = np.ldexp(a, -operator.exponents[:, None])
         self.y = dense.by_group(y, geometry.spec.groups).astype(float)
+        if operator.rows < self.plain.shape[1]:
+            flags = some_rows(geometry).flags
+            assert flags is not None
+            kept = np.concatenate([f.reshape(-1) for f in flags])
+            self.plain, self.y = self.plain[:, kept], self.y[:, kept]
         centre = dense.centred if geometry.bias else np.asarray
         self.a, self.centred_y = centre(self.plain), centre(self.y)
 
@@ -201,7 +238,8 @@ def test_other_outputs_beside_the_same_x(form: str) -> None:
     other = [np.cos(np.arange(a.size)).reshape(a.shape) for a in y]
     first, fresh = (OPERATORS[form](geometry, x, each) for each in (y, other))
     first.moments(first.targets)
-    targets = inputs(geometry, x, other)[2]
+    kept = some_rows(geometry) if "some" in form else None
+    targets = inputs(geometry, x, other, kept)[2]
     assert fresh.targets is not None
     for one, two in zip(
         (*first.residual(w := np.ones((1, first.columns, 2)), targets), first.moments(targets).rhs),

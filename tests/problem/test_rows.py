@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import math
+from dataclasses import replace
+
 import numpy as np
 
 import convsolve as cs
-from convsolve.problem.rows import Rows
+from convsolve.operators.records import Inputs
+from convsolve.operators.windows import design_matrix
+from convsolve.problem.rows import Rows, rows_reading, samples_read
+from support.geometry import Geometry, over_geometries
 
 
 def test_records_are_counted_and_found_in_y() -> None:
@@ -17,10 +23,48 @@ def test_records_are_counted_and_found_in_y() -> None:
     assert [index.tolist() for (index,) in rows.in_y] == [[4, 5, 6, 7, 8], [], [4, 5, 6]]
 
 
-def test_values_return_to_their_records_in_any_order() -> None:
-    rows = Rows.of(cs.ConvSpec((1, 1)), [(2, 3), (1, 2)])
-    values = np.arange(16.0).reshape(2, 8)
-    large, small = rows.by_record(values, [1, 0])
-    np.testing.assert_array_equal(small, values[:, :2].T.reshape(1, 2, 2))
-    np.testing.assert_array_equal(large, values[:, 2:].T.reshape(2, 3, 2))
-    assert Rows.of(cs.ConvSpec((1, 1)), [(2, 3)]).starts == (0, 0)
+def test_rows_are_cut_where_many_do_not_count() -> None:
+    flags = np.array([0, 1, 1, 0, 1, 0, 0, 0, 1, 0], bool)
+    rows = replace(Rows.of(cs.ConvSpec(1), [(10,), (4,)]), flags=(flags, np.zeros(4, bool)))
+    assert (rows.count, rows.dropped, rows.used, rows.lengths) == (4, 10, [0], [10, 0])
+    assert rows.pieces(3) == [(0, 1, 5), (0, 8, 9)]
+    assert rows.pieces(1) == [(0, 1, 3), (0, 4, 5), (0, 8, 9)]
+    assert rows.pieces(9) == [(0, 1, 9)]
+    assert rows.of_span((0, 1, 3)) is None
+    assert rows.of_span((0, 1, 5)).tolist() == [True, True, False, True]
+    assert [a.tolist() for a in rows.select([np.arange(10), np.arange(4)])] == [[1, 2, 4, 8], []]
+
+
+@over_geometries(60)
+def test_who_reads_what(geometry: Geometry) -> None:
+    """Against the non-zeros of a design matrix."""
+    spec, shape, rng = geometry.spec, geometry.shapes[0], np.random.default_rng(geometry.seed)
+    gaps = rng.random(shape) < 0.1
+    one = replace(spec, groups=1)
+    reads = design_matrix(gaps[None, ..., None].astype(float), one)[0].any(1)
+    np.testing.assert_array_equal(rows_reading(gaps, spec).reshape(-1), reads)
+    rows = rng.random(geometry.counts[0]) < 0.3
+    names = 1.0 + np.arange(math.prod(spec.extent(shape))).reshape(spec.extent(shape))
+    read = design_matrix(names[None, ..., None], one.normal)[0][rows.reshape(-1)]
+    found = samples_read(rows, spec)
+    np.testing.assert_array_equal(found, np.isin(names, read))
+
+
+def test_values_return_to_their_records() -> None:
+    """From the order of the design matrix: records of one shape together."""
+    x = [np.ones((n, 1)) for n in (5, 4, 5)]
+    kept = replace(
+        Rows.of(cs.ConvSpec(3), [(5,), (4,), (5,)]),
+        flags=tuple(np.array(f, bool) for f in ([1, 0, 1], [1, 1], [0, 1, 1])),
+    )
+    inputs = Inputs(x, cs.ConvSpec(3), kept)
+    ends = [a.reshape(-1).tolist() for a in inputs.by_record(np.arange(6.0)[None])]
+    assert sorted(v for a in ends for v in a if v == v) == [0, 1, 2, 3, 4, 5]
+    assert [[v == v for v in a] for a in ends] == [f.tolist() for f in kept.flags or ()]
+    values = np.concatenate(
+        [np.arange(start, stop)[kept.flags[i][start:stop]] for i, start, stop in inputs.in_order]
+    )
+    found = inputs.by_record(values[None].astype(float))
+    for a, flags in zip(found, kept.flags, strict=True):
+        np.testing.assert_array_equal(a[flags, 0], np.flatnonzero(flags))
+    assert inputs.places([(2, 1, 3)]).tolist() == [int(v) for v in ends[2][1:]]

@@ -1,0 +1,360 @@
+"""Rows that do not count, and samples that are missing, against the rows of the dense matrix."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+import convsolve as cs
+from convsolve.leastsquares.analysis import Analysis
+from convsolve.operators.fourier import FourierOperator
+from convsolve.operators.layout import to_columns
+from convsolve.problem.rows import samples_read
+from convsolve.problem.sizes import Limits
+from support import dense
+from support.geometry import LARGE, PADDINGS, Geometry, random_geometry
+from support.slow import few_seeds
+
+# As if every matrix were large.
+BLOCKS = Limits(row_numbers=0, small_numbers=0)
+EPS = float(np.finfo(float).eps)
+
+
+def masked(geometry: Geometry, rng: np.random.Generator) -> list[np.ndarray]:
+    """Flags of every record: some rows at random, and now and then a long gap."""
+    share = rng.choice([0.01, 0.1, 0.3, 0.6])
+    flags = [rng.random(counts) > share for counts in geometry.counts]
+    for each in flags:
+        if rng.random() < 0.4 and len(each):
+            start = int(rng.integers(0, len(each)))
+            each[start : start + int(rng.integers(1, 20))] = False
+    return flags
+
+
+def with_artefacts(
+    geometry: Geometry, x: Any, y: Any, flags: list[np.ndarray], rng: np.random.Generator
+) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    """Samples of 1e8 wherever no row that counts reads one."""
+    loud_x, loud_y = [np.array(a) for a in x], [np.array(b) for b in y]
+    for a, b, kept in zip(loud_x, loud_y, flags):
+        b[~kept] = 1e8 * rng.standard_normal(b[~kept].shape)
+        if geometry.spec.padding == "valid" and kept.any():
+            read = np.zeros(a.shape[:-1], bool)
+            within = samples_read(kept, geometry.spec)
+            read[tuple(map(slice, within.shape))] = within
+            a[~read] = 1e8 * rng.standard_normal(a[~read].shape)
+    return loud_x, loud_y
+
+
+def error_of(fit: cs.Solution, geometry: Geometry, a: np.ndarray, y: np.ndarray) -> float:
+    """Largest over groups, of the kernel beside lstsq of the rows that count, less κ."""
+    found = to_columns(np.asarray(fit.kernel), geometry.spec.groups)
+    worst = 0.0
+    for g in range(geometry.spec.groups):
+        rows = np.hstack([a[g], np.ones((len(a[g]), int(geometry.bias)))])
+        values = np.linalg.svd(rows, compute_uv=False)
+        best = np.linalg.lstsq(rows, y[g], rcond=None)[0]
+        if values[-1] > 1e-6 * values[0]:
+            off = np.linalg.norm(found[g] - best[: found.shape[1]]) / np.linalg.norm(best)
+            worst = max(worst, float(off * values[-1] / values[0]))
+    return worst
+
+
+@few_seeds(30, 1000)
+def test_masks_are_rows_of_the_matrix(seeds: range) -> None:
+    fourier = 0
+    for seed in seeds:
+        rng = np.random.default_rng(seed)
+        padding = PADDINGS[seed % len(PADDINGS)]
+        geometry = random_geometry(rng, 1 + seed % 3, padding, sizes=LARGE, ragged=True)
+        x, y = geometry.noise()
+        flags = masked(geometry, rng)
+        kept = np.concatenate([f.reshape(-1) for f in flags])
+        if kept.sum() < geometry.unknowns + geometry.bias + 3:
+            continue
+        a = dense.design_matrix(list(x), geometry.spec)[:, kept]
+        rows = dense.by_group(list(y), geometry.spec.groups)[:, kept]
+        loud = with_artefacts(geometry, x, y, flags, rng)
+        problem = cs.Problem(*loud, spec=geometry.spec, bias=geometry.bias, mask=flags)
+        for limits in (Limits(), BLOCKS):
+            if cs.identify(problem, limits=limits).unique:
+                fit = cs.solve(problem, limits=limits)
+                assert fit.status == "solved"
+                assert error_of(fit, geometry, a, rows) <= 1e-12
+        fourier += isinstance(Analysis.of(problem, BLOCKS).design.operator, FourierOperator)
+    assert fourier > len(seeds) / 4
+
+
+def records(seed: int = 0) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    rng = np.random.default_rng(seed)
+    x = [rng.standard_normal((n, 2)) + 3 for n in (300, 260)]
+    w = rng.standard_normal((6, 2, 3))
+    y = [cs.convolve(a, w, cs.ConvSpec(6)) for a in x]
+    return x, [b + rng.standard_normal(b.shape) for b in y]
+
+
+def gaps(x: list, y: list) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    """NaN in x and in y of single outputs."""
+    x, y = [a.copy() for a in x], [b.copy() for b in y]
+    x[0][100:103, 1] = x[1][0] = np.nan
+    y[0][50, 0] = y[0][51, 2] = y[1][200:220, 1] = np.nan
+    return x, y
+
+
+def rows_of(x: list, y: list, output: int) -> tuple[np.ndarray, np.ndarray, list[np.ndarray]]:
+    """The dense rows, with a column of ones, in which nothing is missing."""
+    a = np.concatenate([dense.design_matrix([b], cs.ConvSpec(6))[0] for b in x])
+    b = np.concatenate(y)[:, output]
+    kept = np.isfinite(a).all(1) & np.isfinite(b)
+    flags = np.split(kept, [len(y[0])])
+    return np.hstack([a[kept], np.ones((kept.sum(), 1))]), b[kept], flags
+
+
+def test_missing_samples_drop_the_rows_that_read_them() -> None:
+    """Of every output its own; predictions and residuals are NaN there."""
+    x, y = gaps(*records())
+    fit = cs.solve(cs.Problem(x, y, kernel_size=6, bias=True, missing="drop"))
+    assert fit.ok
+    residuals, predictions, score = fit.residuals(), fit.predict(), fit.score()
+    for q in range(3):
+        a, b, flags = rows_of(x, y, q)
+        best, squares = np.linalg.lstsq(a, b, rcond=None)[:2]
+        np.testing.assert_allclose(fit.kernel[..., q].reshape(-1), best[:-1], rtol=1e-11)
+        np.testing.assert_allclose(fit.bias[q], best[-1], rtol=1e-11)
+        for i, kept in enumerate(flags):
+            np.testing.assert_array_equal(np.isfinite(residuals[i][:, q]), kept)
+            np.testing.assert_array_equal(np.isfinite(predictions[i][:, q]), kept)
+        left = np.concatenate([r[:, q] for r in residuals])
+        np.testing.assert_allclose(np.nansum(left**2), squares[0], rtol=1e-11)
+        np.testing.assert_allclose(score.r2[q], 1 - squares[0] / ((b - b.mean()) ** 2).sum())
+        variance = squares[0] / (len(b) - 13)
+        covariance = variance * np.linalg.inv(a.T @ a)[:-1, :-1]
+        np.testing.assert_allclose(fit.dof[q], len(b) - 13)
+        np.testing.assert_allclose(fit.noise.variance[q], variance, rtol=1e-11)
+        np.testing.assert_allclose(fit.covariance(q), covariance, rtol=1e-9, atol=1e-13)
+        errors = np.sqrt(np.diagonal(covariance))
+        np.testing.assert_allclose(fit.standard_error[..., q].reshape(-1), errors, rtol=1e-10)
+        test = fit.test(channels=1)
+        alone = cs.solve(
+            cs.Problem(x, [b[:, q] for b in y], kernel_size=6, bias=True, missing="drop")
+        )
+        np.testing.assert_allclose(test.statistic[q], alone.test(channels=1).statistic[0])
+        for one, other in zip(fit.confidence_band(), alone.confidence_band()):
+            np.testing.assert_allclose(one[..., q], other[..., 0], rtol=1e-10, atol=1e-12)
+
+
+def test_a_mask_is_shaped_as_y_or_as_one_channel_of_it() -> None:
+    x, y = records()
+    flags = [np.arange(len(b)) % 7 > 0 for b in y]
+    one = cs.solve(cs.Problem(x, y, kernel_size=6, mask=flags))
+    wide = [np.repeat(f[:, None], 3, 1) for f in flags]
+    np.testing.assert_array_equal(
+        cs.solve(cs.Problem(x, y, kernel_size=6, mask=wide)).kernel, one.kernel
+    )
+    both = cs.Problem(
+        np.stack([x[0]] * 2), np.stack([y[0]] * 2), kernel_size=6, mask=[flags[0]] * 2
+    )
+    batch = cs.Problem(
+        np.stack([x[0]] * 2), np.stack([y[0]] * 2), kernel_size=6, mask=np.stack([flags[0]] * 2)
+    )
+    assert both.n_equations == batch.n_equations == 2 * flags[0].sum()
+    single = cs.Problem(x[0], y[0], kernel_size=6, mask=flags[0])
+    np.testing.assert_allclose(cs.solve(batch).kernel, cs.solve(single).kernel, rtol=1e-12)
+
+
+@pytest.mark.parametrize("edges", ["drop", "zeros", "circular"])
+def test_lags_take_a_mask_as_long_as_y(edges: str) -> None:
+    x, _ = records()
+    rng = np.random.default_rng(3)
+    y = [rng.standard_normal((len(a), 1)) for a in x]
+    flags = [rng.random(len(b)) > 0.2 for b in y]
+    given = {"lags": (-2, 4), "edges": edges, "bias": True}
+    fit = cs.solve(cs.Problem.from_lags(x, y, **given, mask=flags))
+    silent = [np.where(f[:, None], b, np.nan) for b, f in zip(y, flags)]
+    other = cs.solve(cs.Problem.from_lags(x, silent, **given, missing="drop"))
+    np.testing.assert_array_equal(fit.kernel, other.kernel)
+    whole = cs.Problem.from_lags(x, y, **given)
+    rows = whole.rows
+    a = dense.design_matrix(list(whole.x), whole.spec)[0]
+    kept = np.concatenate([f[r] for f, r in zip(flags, rows)])
+    left = np.hstack([a, np.ones((len(a), 1))])[kept]
+    best = np.linalg.lstsq(left, np.concatenate([b[r] for b, r in zip(y, rows)])[kept], rcond=None)[
+        0
+    ]
+    np.testing.assert_allclose(fit.kernel.reshape(-1), best[:-1, 0], rtol=1e-10, atol=1e-13)
+
+
+def test_a_missing_pixel_takes_a_whole_window() -> None:
+    rng = np.random.default_rng(5)
+    image, w = rng.standard_normal((40, 50)), rng.standard_normal((3, 3, 1, 1))
+    y = cs.convolve(image, w[..., 0, 0], cs.ConvSpec((3, 3)))
+    broken = image.copy()
+    broken[10, 20] = np.nan
+    problem = cs.Problem(broken, y, kernel_size=(3, 3), missing="drop")
+    assert problem.kept.dropped == 9
+    np.testing.assert_allclose(cs.solve(problem).kernel, w, rtol=1e-12)
+
+
+def test_a_report_says_what_was_lost() -> None:
+    x, y = gaps(*records())
+    report = cs.identify(cs.Problem(x, y, kernel_size=6, missing="drop"))
+    words = "(29 of 550 rows left out, 9 of them for missing samples of x)"
+    assert words in " ".join(report.text().split())
+    few = np.zeros(295, bool)
+    few[:8] = True
+    assert cs.identify(cs.Problem(x[0], kernel_size=6, mask=few)).verdict == "underdetermined"
+    wide = np.ones((295, 3), bool)
+    wide[8:, 1] = False
+    problem = cs.Problem(x[0], y[0], kernel_size=6, mask=wide, missing="drop")
+    report = cs.identify(problem)
+    assert report.verdict == "underdetermined"
+    with pytest.warns(cs.IdentifiabilityWarning, match="8 equations for 12 unknowns"):
+        fit = cs.solve(problem)
+    assert fit.ok
+    with pytest.raises(ValueError, match="no degrees of freedom"):
+        str(fit.standard_error)
+
+
+def test_every_method_leaves_rows_out() -> None:
+    """Those that claim to, alike; others say why not."""
+    x, y = records()
+    flags = [np.arange(len(b)) % 5 > 0 for b in y]
+    problem = cs.Problem(x, y, kernel_size=6, bias=True, mask=flags)
+    table = cs.compare(problem)
+    assert {"ConjugateGradient", "FFTDeconvolution"} <= set(table.skipped)
+    best = cs.solve(problem).kernel
+    for name in ("LeastSquares(svd)", "LeastSquares(qr)", "NormalEquations"):
+        np.testing.assert_allclose(table.solutions[name].kernel, best, rtol=1e-10)
+    losses = {row["method"]: row["loss"] for row in table.rows}
+    np.testing.assert_allclose(
+        losses["NormalEquations"], np.nanmean(np.concatenate(cs.solve(problem).residuals()) ** 2)
+    )
+    for via in ("convolution", "moments"):
+        descent = cs.GradientDescent(steps=3000, via=via)
+        np.testing.assert_allclose(cs.solve(problem, descent).kernel, best, atol=1e-3)
+
+
+def test_a_penalty_is_chosen_from_the_rows_that_count() -> None:
+    """As from records that hold only these: cut at the gaps, of kernels of one tap."""
+    x, y = records()
+    flags = [np.arange(len(a)) % 4 > 0 for a in x]
+    y = [np.concatenate([b, np.zeros((5, 3))]) for b in y]
+    masked_one = cs.Problem(x, y, kernel_size=1, mask=flags, bias=True)
+    cut = cs.Problem(
+        [a[f] for a, f in zip(x, flags)], [b[f] for b, f in zip(y, flags)], kernel_size=1, bias=True
+    )
+    for select in (
+        "gcv",
+        "evidence",
+        cs.CrossValidation("records"),
+        cs.CrossValidation([[0], [1]]),
+    ):
+        solver = cs.Regularized(select=select)
+        one, other = cs.solve(masked_one, solver), cs.solve(cut, solver)
+        np.testing.assert_allclose(
+            one.regularization.strength, other.regularization.strength, rtol=1e-6
+        )
+        np.testing.assert_allclose(one.kernel, other.kernel, rtol=1e-8)
+    held, wanted = (cs.cross_validate(p) for p in (masked_one, cut))
+    np.testing.assert_allclose(held.mse, wanted.mse, rtol=1e-9)
+    np.testing.assert_allclose(held.r2, wanted.r2, rtol=1e-9)
+    assert cs.choose_lags(cs.Problem(x, y, kernel_size=1, mask=flags)).lags == (0, 0)
+
+
+def test_outputs_of_different_rows_have_strengths_of_their_own() -> None:
+    x, y = gaps(*records())
+    problem = cs.Problem(x, y, kernel_size=6, bias=True, missing="drop")
+    fit = cs.solve(problem, cs.Regularized(cs.StableSpline()))
+    for q in range(3):
+        alone = cs.Problem(x, [b[:, q] for b in y], kernel_size=6, bias=True, missing="drop")
+        one = cs.solve(alone, cs.Regularized(cs.StableSpline()))
+        np.testing.assert_allclose(fit.kernel[..., q], one.kernel[..., 0], rtol=1e-9)
+        np.testing.assert_allclose(fit.regularization.strength[q], one.regularization.strength[0])
+        assert one.regularization.penalty in fit.regularization.penalty
+    for door in (cs.compare, cs.cross_validate, cs.choose_lags):
+        with pytest.raises(ValueError, match="takes outputs that have their rows in common"):
+            door(problem)
+
+
+def test_groups_of_channels_may_differ_in_their_rows() -> None:
+    rng = np.random.default_rng(2)
+    x, spec = rng.standard_normal((120, 4)), cs.ConvSpec(3, groups=2)
+    y = rng.standard_normal((118, 4))
+    y[30:40, 3] = np.nan
+    fit = cs.solve(cs.Problem(x, y, spec=spec, missing="drop"))
+    for q in range(4):
+        a = dense.design_matrix([x], spec)[q // 2]
+        kept = np.isfinite(y[:, q])
+        best = np.linalg.lstsq(a[kept], y[kept, q], rcond=None)[0]
+        np.testing.assert_allclose(fit.kernel[..., q].reshape(-1), best, rtol=1e-11)
+
+
+def test_new_data_may_have_gaps_if_the_training_data_might(tmp_path: Any) -> None:
+    x, y = gaps(*records())
+    fit = cs.solve(cs.Problem(x, y, kernel_size=6, missing="drop"))
+    fit.save(tmp_path / "fit.npz")
+    for each in (fit, cs.load(tmp_path / "fit.npz")):
+        found = each.predict(x[0])
+        assert np.isnan(found).any(1).sum() == 8
+        np.testing.assert_array_equal(np.isnan(found).any(1), np.isnan(found).all(1))
+    strict = cs.solve(cs.Problem(*records(), kernel_size=6))
+    with pytest.raises(ValueError, match="missing='drop'"):
+        strict.predict(x[0])
+
+
+def test_float32_and_offsets() -> None:
+    """What fills the gaps costs no digits, beside an offset either."""
+    x, y = records()
+    flags = [np.arange(len(b)) % 9 > 0 for b in y]
+    far = [a + 1e8 for a in x]
+    problem = cs.Problem(far, y, kernel_size=6, bias=True, mask=flags)
+    near = cs.solve(cs.Problem(x, y, kernel_size=6, bias=True, mask=flags))
+    for limits in (Limits(), BLOCKS):
+        np.testing.assert_allclose(cs.solve(problem, limits=limits).kernel, near.kernel, rtol=1e-6)
+    single = cs.Problem(
+        [a.astype("f4") for a in x],
+        [b.astype("f4") for b in y],
+        kernel_size=6,
+        bias=True,
+        mask=flags,
+    )
+    fit = cs.solve(single, limits=BLOCKS)
+    assert fit.kernel.dtype == np.float32
+    np.testing.assert_allclose(fit.kernel, near.kernel, rtol=1e-4, atol=1e-5)
+
+
+X, Y = np.ones((30, 1)), np.ones((28, 2))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "match"),
+    [
+        ({"mask": np.ones(28)}, TypeError, "mask must be boolean, True where a row counts"),
+        ({"mask": np.ones(27, bool)}, ValueError, r"shape \(27,\), expected that of y, \(28,\)"),
+        ({"mask": np.ones((28, 3), bool)}, ValueError, r"expected that of y, \(28,\) or \(28, 2\)"),
+        ({"mask": [np.ones(28, bool)] * 2}, ValueError, "mask has 2 records, y 1 record"),
+        ({"mask": np.zeros(28, bool)}, ValueError, "no row is left: all 28 rows are masked"),
+        ({"mask": np.arange(56).reshape(28, 2) % 2 > 0}, ValueError, "no row of output 0 is left"),
+        ({"missing": "interpolate"}, ValueError, "missing='interpolate' is unknown"),
+        ({"missing": None}, TypeError, "missing must be 'raise' or 'drop'"),
+    ],
+)
+def test_what_is_refused(arguments: dict[str, Any], error: type[Exception], match: str) -> None:
+    with pytest.raises(error, match=match):
+        cs.Problem(X, Y, kernel_size=3, **arguments)
+
+
+def test_infinite_values_are_not_missing() -> None:
+    x = X.copy()
+    x[3] = np.inf
+    with pytest.raises(ValueError, match=r"the first \(Inf\) at index \(3, 0\)"):
+        cs.Problem(x, Y, kernel_size=3, missing="drop")
+    x[3] = np.nan
+    with pytest.raises(ValueError, match="each of which takes the rows of a whole kernel"):
+        cs.Problem(
+            x, np.where(np.arange(28)[:, None] % 3 > 3, Y, np.nan), kernel_size=3, missing="drop"
+        )
+    assert replace(cs.Problem(X, Y, kernel_size=3).kept).flags is None
