@@ -203,7 +203,7 @@ def test_a_report_says_what_was_lost() -> None:
     report = cs.identify(cs.Problem(x, y, kernel_size=6, missing="drop"))
     words = "(29 of 550 rows left out, 9 of them for missing samples of x)"
     assert words in " ".join(report.text().split())
-    few = np.zeros(295, bool)
+    (x, y), few = records(), np.zeros(295, bool)
     few[:8] = True
     assert cs.identify(cs.Problem(x[0], kernel_size=6, mask=few)).verdict == "underdetermined"
     wide = np.ones((295, 3), bool)
