@@ -150,6 +150,8 @@ def _more_rows(diagnosis: Diagnosis) -> list[Remedy]:
     missing = diagnosis.n_unknowns - diagnosis.n_equations
     longest = max((a.shape[:-1] for a in problem.x), key=spec.rows)
     text = f"{count(missing, 'more row')} of y {'is' if missing == 1 else 'are'} needed"
+    if problem.kept.flags is not None:
+        return [Remedy("rows", f"{text}: fewer that are left out, or another record")]
     if spec.ndim > 1:
         return [Remedy("rows", f"{text}: larger records, or more of them")]
     samples = _least_samples(problem)
@@ -201,7 +203,8 @@ def _on_white_noise(diagnosis: Diagnosis) -> Diagnosis:
     problem, rng = diagnosis.problem, np.random.default_rng(0)
     noise = [rng.standard_normal(a.shape) for a in problem.x]
     out_channels, bias = problem.out_channels, problem.bias
-    return Diagnosis(Problem(noise, spec=problem.spec, out_channels=out_channels, bias=bias))
+    given: dict[str, Any] = {"out_channels": out_channels, "bias": bias, "mask": problem.kept.flags}
+    return Diagnosis(Problem(noise, spec=problem.spec, **given))
 
 
 def _beside_rows(diagnosis: Diagnosis) -> list[Remedy]:

@@ -261,6 +261,57 @@ class FourierOperator(DesignOperator):
         sums, squares = (np.stack([s[i] for s in self.sums]) for i in (2, 3))
         return sums[:, None][:, : self.nuisance.count], squares
 
+    def forward(self, group: int, w: np.ndarray) -> np.ndarray:
+        """M A w (n, Q) of one group, for w (P, Q)."""
+        outputs = w.shape[1]
+        stacks = [self._rows_of(x, outputs) for x in self.inputs.stacks]
+        for x, out in self._parts_of(group, stacks):
+            out.data[...] = products.forward(x, self._in_component(w, x))
+        mine = slice(group * outputs, (group + 1) * outputs)
+        of_group = (y[..., mine] for y in stacks)
+        pairs = zip(of_group, self.inputs.flags, strict=True)
+        found = np.concatenate([y.reshape(-1, outputs) if f is None else y[f] for y, f in pairs])
+        if self.nuisance.constant:
+            found -= self.projection.means[group, 0] @ w
+        return found
+
+    def adjoint(self, group: int, r: np.ndarray) -> np.ndarray:
+        """AᵀM r (P, Q) of one group, for rows r (n, Q)."""
+        outputs, first, stacks = r.shape[1], 0, []
+        mine = slice(group * outputs, (group + 1) * outputs)
+        for x, flags in zip(self.inputs.stacks, self.inputs.flags, strict=True):
+            y = self._rows_of(x, outputs)
+            kept = np.ones(y.shape[:-1], bool) if flags is None else flags
+            last = first + int(np.count_nonzero(kept))
+            y[..., mine] = 0.0
+            y[kept, mine] = r[first:last]
+            stacks.append(y)
+            first = last
+        total = np.zeros((self.columns, outputs))
+        for x, out in self._parts_of(group, stacks):
+            total += products.adjoint(x, out, self.taps).reshape(-1, outputs)[self.places]
+        if self.nuisance.constant:
+            total -= self.projection.means[group].T * r.sum(0)
+        return total
+
+    def _rows_of(self, x: np.ndarray, outputs: int) -> np.ndarray:
+        """Room for ``outputs`` of every group beside the rows of a stack (N, *T, groups·outputs)."""
+        rows = self.inputs.spec.normal.output_shape(x.shape[1:-1])
+        return np.empty((len(x), *rows, self.groups * outputs))
+
+    def _parts_of(
+        self, group: int, stacks: Sequence[np.ndarray]
+    ) -> Iterator[tuple[Series, Series]]:
+        """x and outputs of every polyphase component of one group, the latter views of stacks."""
+        outputs = stacks[0].shape[-1]
+        scales = self.inputs.scale, np.ones(outputs)
+        given = [(x, y, None) for x, y in zip(self.inputs.stacks, stacks, strict=True)]
+        shifts = self.x_shift, np.zeros(outputs)
+        for g, x, out, _ in _parts(given, self.inputs.spec, scales, shifts):
+            if g == group:
+                assert out is not None
+                yield x, out
+
     def product_gram(self, group: int, w: np.ndarray) -> np.ndarray:
         """(M A w)ᵀ(M A w) (Q, Q) of one group, for w (P, Q)."""
         offset = self.projection.means[group, 0] @ w if self.nuisance.constant else 0.0
