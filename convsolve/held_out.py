@@ -11,7 +11,7 @@ from .inference.folds import CrossValidation, beside, part
 from .operators.fourier import predicted
 from .problem.problem import Problem
 from .problem.sizes import DEFAULT_LIMITS, Limits
-from .solution import Solution, score_of
+from .solution import Solution, scored
 from .solvers import AutoSolver
 from .solvers.base import Solver
 from .text import count, line
@@ -86,7 +86,7 @@ def cross_validate(
     lengths = problem.kept.lengths
     parts, always = CrossValidation(folds).spans(lengths)
     solutions, scores = [], []
-    records, own = (problem.x, problem.y), (problem.bias, problem.lags, problem.kept)
+    records, own = (problem.x, problem.y), (problem.bias, problem.lags, problem.adjustments)
     for i, held in enumerate(parts):
         rest = part(problem.spec, records, beside(parts, i, always), *own)
         fit = solve(rest, solver, limits=limits)
@@ -101,7 +101,5 @@ def _scored(fit: Solution, held: Problem) -> tuple[np.ndarray, np.ndarray, np.nd
     x = [record.astype(float) for record in held.x]
     kernel, bias = np.asarray(fit.kernel, float), np.asarray(fit.bias, float)
     found = predicted(x, kernel, bias, held.spec)
-    truth, found = held.kept.select(held.y), held.kept.select(found)
-    left = [(a - b).reshape(-1, b.shape[-1]) for a, b in zip(truth, found, strict=True)]
-    score = score_of(truth, found, in_time=held.spec.ndim == 1)
-    return np.square(np.concatenate(left)).mean(0), score.r2, score.correlation
+    score, left = scored(held, held.kept, [*held.y], found)
+    return np.square(left).mean(0), score.r2, score.correlation

@@ -106,7 +106,7 @@ def _information(analysis: Any, select: str) -> np.ndarray:
     i = np.arange(taps)
     channels = design.sizes.columns // taps
     # The taps of the window, the bias and the noise variance.
-    k = (i - i[:, None] + 1.0) * channels + design.nuisance.count + 1
+    k = (i - i[:, None] + 1.0) * channels + design.nuisance.total + 1
     squares, exponents = window_squares(analysis)
     with np.errstate(divide="ignore", invalid="ignore"):
         fit = n * (np.log(squares / n) + 2 * exponents * np.log(2)).sum(-1)

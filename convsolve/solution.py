@@ -25,7 +25,9 @@ from .leastsquares.penalty import Penalty
 from .linalg.rank import EPS
 from .operators.fourier import predicted
 from .problem.checks import choice, fraction, index
+from .problem.confounds import Confounds
 from .problem.problem import Problem
+from .problem.rows import Rows
 from .problem.spec import ConvSpec
 from .solvers.base import Trace
 from .text import line, span
@@ -56,12 +58,17 @@ class Score(NamedTuple):
     ``r2`` = 1 − ‖y − ŷ‖²/‖y − ȳ‖², ``correlation`` Pearson's, ``nrmse_fit`` = 100·(1 − ‖y − ŷ‖/‖y −
     ȳ‖) in per cent, as MATLAB's ``compare`` has it. ``r2_error`` is the standard error of r2 on
     data that the kernel has not seen; NaN in more than one dimension.
+
+    Where confounds are fitted, these are of y and ŷ with the confounds taken off both: how much of
+    what they leave the kernel explains. ``r2_total`` is that of kernel and confounds together, of
+    all of y; it is near one wherever a drift is large, whatever the kernel.
     """
 
     r2: np.ndarray
     correlation: np.ndarray
     nrmse_fit: np.ndarray
     r2_error: np.ndarray
+    r2_total: np.ndarray
 
     def r2_interval(self, level: float = 0.95) -> tuple[np.ndarray, np.ndarray]:
         """Ends of an interval that holds the R² of an endless recording, each (outputs,).
@@ -191,7 +198,7 @@ class Solution:
         """The model's output for x (the training input by default), in the form of x.
 
         It has the rows that `rows` lists, and a channel axis if the training y had one; NaN where a
-        row was left out.
+        row was left out. It is of the kernel and the bias alone, without confounds.
         """
         problem = self._read(x)
         found = _without_dropped(problem, self._outputs(problem))
@@ -201,11 +208,15 @@ class Solution:
     def residuals(self, x: Any = None, y: Any = None) -> Any:
         """y less the prediction, on the training data by default, in the form of y; NaN where a row
         was left out.
+
+        Confounds of the training data are taken off; new data come without.
         """
         problem = self._read(x, y)
         truth = _given(problem)
         with np.errstate(over="ignore", invalid="ignore"):
             parts = [b - p for b, p in zip(truth, self._outputs(problem), strict=True)]
+            if problem.confounds is not None:
+                parts = _without_confounds(problem, parts)
         parts = _without_dropped(problem, parts)
         output = problem.output
         assert output is not None
@@ -216,14 +227,13 @@ class Solution:
         """R², correlation and NRMSE fit per output, on held-out data if given."""
         problem = self._read(x, y)
         truth, found = _given(problem), self._outputs(problem)
-        columns: list[list[np.ndarray]] = [[] for _ in truth[0].T]
+        scores: dict[int, np.ndarray] = {}
         for outputs, rows in problem.by_mask:
             some = [*outputs]
-            kept, fitted = (rows.select([a[..., some] for a in each]) for each in (truth, found))
-            scored = score_of(kept, fitted, in_time=self.spec.ndim == 1)
-            for q, values in zip(outputs, np.array(scored).T, strict=True):
-                columns[q] = values
-        return Score(*np.array(columns).T)
+            parts = ([a[..., some] for a in each] for each in (truth, found))
+            score, _ = scored(problem, rows, *parts)
+            scores |= dict(zip(outputs, np.array(score).T, strict=True))
+        return Score(*np.array([scores[q] for q in sorted(scores)]).T)
 
     @property
     def standard_error(self) -> np.ndarray:
@@ -549,10 +559,53 @@ def _without_dropped(problem: Problem, values: list[np.ndarray]) -> list[np.ndar
     return values
 
 
+def _without_confounds(problem: Problem, left: list[np.ndarray]) -> list[np.ndarray]:
+    """What is left of y (*T, Cout) in every record, less the confounds that fit it best."""
+    found = [a.copy() for a in left]
+    for outputs, rows in problem.by_mask:
+        some = [*outputs]
+        confounds = Confounds.of(problem.confounds, False, rows, problem.weights)
+        parts, _ = confounds.without([a[..., some] for a in left])
+        for i, part in enumerate(parts):
+            place = np.ix_(rows.flags_of(i).reshape(-1), np.isin(range(left[i].shape[-1]), some))
+            flat = found[i].reshape(-1, left[i].shape[-1])
+            flat[place] = part / confounds.root(i)
+    return found
+
+
+def scored(
+    problem: Problem, rows: Rows, truth: list[np.ndarray], predictions: list[np.ndarray]
+) -> tuple[Score, np.ndarray]:
+    """Of outputs (*T, Q) of every record, in the rows that count, each as its weight says, beside
+    what confounds them; and what is left of them (n, Q).
+    """
+    in_time, kept = problem.spec.ndim == 1, rows.select(truth)
+    whole = np.concatenate([b.reshape(-1, b.shape[-1]) for b in kept]).astype(float)
+    if problem.nuisance.confounds is None:
+        fitted = rows.select(predictions)
+        score = score_of(kept, fitted, in_time)
+        return score, whole - np.concatenate([b.reshape(-1, b.shape[-1]) for b in fitted])
+    confounds = Confounds.with_constant(problem.confounds, rows, problem.weights)
+    (y, _), (fitted, _) = confounds.without(truth), confounds.without(predictions)
+    score = score_of(y, fitted, in_time, centre=False)
+    roots = [confounds.root(i) for i in range(len(y))]
+    left = np.concatenate([(a - b) / r for a, b, r in zip(y, fitted, roots, strict=True)])
+    exponent = np.frexp(np.abs(whole).max(0))[1]
+    spread = np.square(np.ldexp(whole - whole.mean(0), -exponent)).sum(0)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        total = 1 - np.square(np.ldexp(left, -exponent)).sum(0) / spread
+    return score._replace(r2_total=total), left
+
+
 def score_of(
-    truth: Sequence[np.ndarray], predictions: Sequence[np.ndarray], in_time: bool = True
+    truth: Sequence[np.ndarray],
+    predictions: Sequence[np.ndarray],
+    in_time: bool = True,
+    centre: bool = True,
 ) -> Score:
-    """Of records (*T, Cout) and what is predicted of them, whose rows follow each other in time."""
+    """Of records (*T, Cout) and what is predicted of them, whose rows follow each other in time;
+    their means taken off both, unless they are already.
+    """
     from .inference.sandwich import long_run_error
 
     y_all, p_all = (
@@ -564,7 +617,8 @@ def score_of(
     with np.errstate(over="ignore", under="ignore", invalid="ignore"):
         y_all, same = np.ldexp(y_all, exponent), np.ldexp(p_all, exponent)
         about = np.ldexp(p_all, p_exponent)
-        centred, about, left = y_all - y_all.mean(0), about - about.mean(0), y_all - same
+        centred, left = y_all - centre * y_all.mean(0), y_all - same
+        about = about - centre * about.mean(0)
         spread, error = np.linalg.norm(centred, axis=0), np.linalg.norm(left, axis=0)
     # What the rounding of a mean leaves of a constant is no variation.
     spread = np.where(spread > 4 * EPS * np.linalg.norm(y_all, axis=0), spread, 0.0)
@@ -576,7 +630,8 @@ def score_of(
         moves = (ratio**2 * centred**2 - left**2) / spread**2
     lengths = [len(a) for a in truth] if in_time else None
     r2_error = np.full(len(ratio), np.nan) if lengths is None else long_run_error(moves, lengths)
-    return Score(1 - ratio**2, correlation, 100 * (1 - ratio), r2_error)
+    r2 = 1 - ratio**2
+    return Score(r2, correlation, 100 * (1 - ratio), r2_error, r2)
 
 
 def certificate_text(value: float, kind: str) -> str:

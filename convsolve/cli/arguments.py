@@ -48,6 +48,7 @@ PENALTIES = {
 PADDINGS, EDGES = ("valid", "same", "full", "causal", "circular"), ("drop", "zeros", "circular")
 CRITERIA = ("gcv", "evidence", "aicc", "bic", "cv")
 NOISES = ("white", "hac", "cluster")
+MISSING = ("raise", "drop")
 SETTINGS = (
     "ridge", "loss", "steps", "key", "rate", "via",
     "penalty", "strength", "select", "folds", "score",
@@ -95,7 +96,13 @@ def reported(*kinds: type[Exception], source: str = "") -> Iterator[None]:
 
 def _in_shell(text: str) -> str:
     """An error of the library, ``padding='full'`` and the like written as options."""
-    for option, words in (("padding", PADDINGS), ("edges", EDGES), ("noise", NOISES)):
+    for option, words in (
+        ("padding", PADDINGS),
+        ("edges", EDGES),
+        ("noise", NOISES),
+        ("missing", MISSING),
+        ("confounds", ("intercept",)),
+    ):
         for word in words:
             text = text.replace(f"{option}={word!r}", f"--{option} {word}")
     return text
@@ -174,6 +181,17 @@ def _add_input(command: argparse.ArgumentParser) -> None:
     shape.add_argument("--edges", choices=EDGES, help="default drop")
     shape.add_argument("--groups", type=int, default=1, metavar="G")
     shape.add_argument("--bias", action="store_true", help="a constant per output is unknown too")
+    rows = command.add_argument_group("rows of y, by files laid out as y")
+    rows.add_argument("--mask", metavar="FILE", help="1 where a row counts, 0 where it does not")
+    rows.add_argument(
+        "--missing", choices=MISSING, default="raise", help="drop: leave out rows that read a NaN"
+    )
+    rows.add_argument("--weights", metavar="FILE", help="of every row, or of every record")
+    rows.add_argument(
+        "--confounds",
+        metavar="C",
+        help="fitted to every record by itself: intercept, the degree of a drift, or a FILE",
+    )
 
 
 def _add_penalty(command: argparse.ArgumentParser) -> None:
@@ -240,14 +258,38 @@ def problem(args: argparse.Namespace, needs_y: bool = True) -> Problem:
         raise Refusal(f"{source(args)}: there is no y; give X and Y, a member y, or --y-columns")
     from ..problem.problem import Problem
 
+    rows = _rows(args)
     with reported(TypeError, ValueError, source=source(args)):
         if args.lags is None:
             # One number is an int to Problem, which then says how images were read.
             size = spec.kernel_size if spec.ndim > 1 else spec.kernel_size[0]
             geometry = asdict(spec) | {"kernel_size": size}
-            return Problem(x, y, bias=args.bias, **geometry)
+            return Problem(x, y, bias=args.bias, **geometry, **rows)
         edges = args.edges or "drop"
-        return Problem.from_lags(x, y, lags=pairs, edges=edges, groups=args.groups, bias=args.bias)
+        geometry = {"lags": pairs, "edges": edges, "groups": args.groups}
+        return Problem.from_lags(x, y, **geometry, bias=args.bias, **rows)
+
+
+def _rows(args: argparse.Namespace) -> dict[str, Any]:
+    """Mask, weights and confounds, as `Problem` takes them."""
+    import numpy as np
+
+    confounds: Any = args.confounds
+    if confounds is not None and confounds != "intercept":
+        confounds = int(confounds) if confounds.isdecimal() else _beside(args, confounds)
+    mask = None if args.mask is None else _beside(args, args.mask)
+    if mask is not None and mask.dtype != bool and np.isin(mask, (0, 1)).all():
+        mask = mask.astype(bool)
+    weights = None if args.weights is None else _beside(args, args.weights)
+    return {"mask": mask, "missing": args.missing, "weights": weights, "confounds": confounds}
+
+
+def _beside(args: argparse.Namespace, path: str) -> np.ndarray:
+    """The array of a file beside those of the data."""
+    from ..files import MAX_BYTES, read_array
+
+    with reported(ValueError, OSError):
+        return read_array(path, max_bytes=args.max_bytes or MAX_BYTES)
 
 
 def source(args: argparse.Namespace) -> str:

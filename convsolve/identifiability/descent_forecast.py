@@ -186,6 +186,8 @@ def descent(diagnosis: Diagnosis, tol: float) -> Descent:
     tol = number(tol, "tol")
     if tol >= 1:
         raise ValueError(f"tol must be below 1, got {tol!r}")
+    if diagnosis.problem.nuisance.confounds is not None:
+        raise ValueError("descent takes no weights or confounds, which are for least squares")
     problem, columns, rows = diagnosis.problem, diagnosis.columns, diagnosis.n_equations
     factors = [diagnosis.factor(g) for g in range(diagnosis.groups)]
     most = diagnosis.limits.spectrum_columns

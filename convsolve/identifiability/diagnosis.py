@@ -28,13 +28,15 @@ MAX_INFLATION = 100.0
 class Diagnosis:
     """The numbers of `Identifiability`, each computed when first asked for; no sentences.
 
-    ``columns`` is the width of each group's design matrix A: the unknowns less the bias.
+    ``columns`` is the width of each group's design matrix A: the unknowns less the bias and
+    confounds.
     """
 
     def __init__(self, problem: Problem, limits: Limits = DEFAULT_LIMITS) -> None:
         self.problem, self.limits = problem, limits
         self.n_equations, self.n_unknowns = problem.n_equations, problem.n_unknowns
-        self.columns, self.groups = self.n_unknowns - problem.bias, problem.spec.groups
+        self.columns = problem.spec.unknowns(problem.in_channels)
+        self.groups = problem.spec.groups
 
     @property
     def blas_columns(self) -> int:
@@ -384,15 +386,25 @@ class Diagnosis:
         """Leverage of every row, diag(A(AᵀA)⁻Aᵀ), the bias included: between 0 and 1.
 
         In the form of x, ``(*T,)`` a record, with an axis of groups at the end if there are
-        several. A row of leverage 1 alone decides some direction of the kernel, and the fit goes
-        through it whatever was measured; the sum is the rank (and 1 for a bias).
+        several; NaN for rows that are left out. A row of leverage 1 alone decides some direction of
+        the kernel, and the fit goes through it whatever was measured; the sum is the rank, with
+        that of bias and confounds.
 
         Source: D. C. Hoaglin and R. E. Welsch, The American Statistician 32 (1978) 17.
         """
         rows = np.concatenate([*self._system.leverages(self._factors)], axis=1)
-        rows = np.clip(rows + self.problem.bias / self.n_equations, 0.0, 1.0)
+        rows = np.clip(rows + self._nuisance_leverage, 0.0, 1.0)
         found = self._analysis.design.inputs.by_record(rows)
         return self.problem.input.like(found, channel_axis=self.groups > 1)
+
+    @property
+    def _nuisance_leverage(self) -> np.ndarray | float:
+        """That of every row (n,) for what is fitted beside the kernel."""
+        confounds = self.problem.nuisance.confounds
+        if confounds is None:
+            return self.problem.bias / self.n_equations
+        spans = self._analysis.design.inputs.in_order
+        return np.concatenate([np.square(confounds.part(span)[1]).sum(1) for span in spans])
 
     @property
     def mask_ambiguous(self) -> bool:

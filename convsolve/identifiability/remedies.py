@@ -188,7 +188,7 @@ def _too_short(diagnosis: Diagnosis) -> Remedy:
 def _signal(diagnosis: Diagnosis) -> list[Remedy]:
     """What is wrong with the signal beside what white noise in this geometry would allow."""
     noise = _on_white_noise(diagnosis) if _cheap(diagnosis) else None
-    best = min(diagnosis.n_equations - diagnosis.problem.bias, diagnosis.columns)
+    best = min(diagnosis.n_equations - diagnosis.problem.nuisance.total, diagnosis.columns)
     if noise is not None:
         best = noise.group_ranks[diagnosis.worst_group]
     if diagnosis.rank < best:
@@ -203,7 +203,8 @@ def _on_white_noise(diagnosis: Diagnosis) -> Diagnosis:
     problem, rng = diagnosis.problem, np.random.default_rng(0)
     noise = [rng.standard_normal(a.shape) for a in problem.x]
     out_channels, bias = problem.out_channels, problem.bias
-    given: dict[str, Any] = {"out_channels": out_channels, "bias": bias, "mask": problem.kept.flags}
+    records = [(i, 0, shape[0]) for i, shape in enumerate(problem.row_shapes)]
+    given = {"out_channels": out_channels, "bias": bias, **problem.adjustments.of(records)}
     return Diagnosis(Problem(noise, spec=problem.spec, **given))
 
 

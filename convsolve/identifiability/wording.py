@@ -211,6 +211,8 @@ def sizes(diagnosis: Diagnosis) -> list[tuple[str, list[str]]]:
     taps = " × ".join(map(str, problem.spec.kernel_size))
     channels = count(problem.in_channels // problem.spec.groups, "channel")
     unknowns = f"{taps} tap{'s' * (taps != '1')} × {channels}{', 1 bias' * problem.bias}"
+    confounds = problem.nuisance.total - problem.bias
+    unknowns += f", {count(confounds, 'confound')}" * bool(confounds)
     which = ""
     if problem.spec.groups > 1:
         which = f" (group {diagnosis.worst_group}, the worst of {problem.spec.groups})"
@@ -222,13 +224,20 @@ def sizes(diagnosis: Diagnosis) -> list[tuple[str, list[str]]]:
     ]
 
 
+def _beside(diagnosis: Diagnosis) -> str:
+    """What is fitted beside the kernel."""
+    problem = diagnosis.problem
+    words = ["bias"] * problem.bias
+    return " and ".join(words + ["confounds"] * (problem.nuisance.total > problem.bias))
+
+
 def ranks(diagnosis: Diagnosis) -> list[tuple[str, list[str]]]:
     """The entries of a report that take a factor: rank, condition, and the taps determined."""
     rank = f"{diagnosis.rank} of {diagnosis.columns}, nullity {diagnosis.nullity}"
     if diagnosis.verdict == "ambiguous" and diagnosis.rank_band[0] < diagnosis.rank_band[1]:
         high, low = diagnosis.rank_band
         rank += f"; between {high} and {low} within the band around the tolerance"
-    rank += " (bias projected out)" * diagnosis.problem.bias
+    rank += f" ({_beside(diagnosis)} projected out)" * bool(diagnosis.problem.nuisance.total)
     infinite = np.isinf(diagnosis.condition)
     return [
         ("rank", [rank]),
@@ -246,5 +255,5 @@ def warning(diagnosis: Diagnosis, answer: str, remedies: Sequence[str]) -> str:
     known = f"{diagnosis.n_unknowns} unknowns, rank not known"
     if diagnosis.decided:
         known = f"rank {diagnosis.rank} of {diagnosis.columns} unknowns"
-        known += " (bias aside)" * diagnosis.problem.bias
+        known += f" ({_beside(diagnosis)} aside)" * bool(diagnosis.problem.nuisance.total)
     return f"{diagnosis.verdict}: {known}; this is {answer}. " + "; ".join(remedies)

@@ -13,9 +13,10 @@ from ..leastsquares.design import Design
 from ..linalg.rank import EPS
 from ..operators.moments import Moments
 from ..operators.windows import normal_form
+from ..problem.adjustments import Adjustments
 from ..problem.checks import choice, integer
 from ..problem.problem import Problem
-from ..problem.rows import Rows, Span
+from ..problem.rows import Span
 from ..problem.spec import ConvSpec
 from ..text import count, shown
 
@@ -140,13 +141,13 @@ def part(
     spans: Sequence[Span],
     bias: bool,
     lags: Sequence[np.ndarray],
-    kept: Rows,
+    adjustments: Adjustments,
 ) -> Problem:
-    """Some rows of records (x, y) as a problem of their own, of which those ``kept`` count; its
-    taps have the ``lags`` of the whole, in samples: a prior goes by them.
+    """Some rows of records (x, y) as a problem of their own, adjusted as the whole. Its taps have
+    the ``lags`` of that, in samples: a prior goes by them.
     """
-    mask = kept.some(spans)
-    found = Problem(*cut(spec, *records, spans), spec=spec.normal, bias=bias, mask=mask)
+    given = adjustments.of(spans)
+    found = Problem(*cut(spec, *records, spans), spec=spec.normal, bias=bias, **given)
     found.lag_shift = tuple(
         round(float(a[0] - b[0])) for a, b in zip(lags, found.lags, strict=True)
     )
@@ -163,7 +164,13 @@ def fold_moments(
 ) -> Moments:
     """Moments of some rows of a design and of records ``y``, in units and shifts of ``like``."""
     records, bias = (design.inputs.records, y), design.nuisance.constant
-    of_part = part(design.spec, records, spans, bias, design.lags, design.inputs.kept)
+    confounds = design.nuisance.confounds
+    if confounds is not None and confounds.shared is not None:
+        raise ValueError(
+            "cross-validation takes no bias beside weights or confounds, since a fold has none of "
+            "the others; give confounds='intercept', a constant of every record"
+        )
+    of_part = part(design.spec, records, spans, bias, design.lags, design.adjustments)
     found = Design(of_part, design.sizes.limits).moments
     return found.rescaled(like.exponents, like.out_exponents).shifted(like.shift, like.out_shift)
 

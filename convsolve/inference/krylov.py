@@ -211,7 +211,7 @@ def held_out_scores(
     scores = np.empty((len(parts), *strengths.shape))
     for i, held in enumerate(parts):
         records, rest = (design.inputs.records, y), beside(parts, i, always)
-        own = design.nuisance.constant, design.lags, design.inputs.kept
+        own = design.nuisance.constant, design.lags, design.adjustments
         others = part(design.spec, records, rest, *own)
         trained = Analysis.of(others, design.sizes.limits)
         x_held, y_held = cut(design.spec, design.inputs.records, y, held)

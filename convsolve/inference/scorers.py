@@ -173,7 +173,7 @@ class Scoring:
 
         def path(moments: Moments) -> StrengthPath:
             (normal,) = self._normal(moments)
-            return StrengthPath(*normal, given.weights, moments.n, nuisance.count, *about)
+            return StrengthPath(*normal, given.weights, moments.n, nuisance.total, *about)
 
         pairs = zip(sums.folds, sums.beside, strict=True)
         held = [HeldOut(fold, rest, 0, nuisance.constant) for fold, rest in pairs]

@@ -15,6 +15,7 @@ from ..operators.base import DesignOperator
 from ..operators.fourier import FourierOperator
 from ..operators.moments import Moments
 from ..operators.overlap_save import columns_of_components
+from ..operators.partialled import PartialledOperator
 from ..operators.records import Inputs, Targets
 from ..operators.rows import RowOperator
 from ..problem.problem import Problem
@@ -52,14 +53,14 @@ class Design:
 
     def __init__(self, problem: Problem, limits: Limits) -> None:
         self.spec, self.nuisance = problem.spec, problem.nuisance
-        self.sizes = problem.sizes(limits)
+        self.sizes, self.adjustments = problem.sizes(limits), problem.adjustments
         # The precision of the answer, and the rounding unit of x (0 where it is exact).
         self.dtype, self.data_eps = problem.dtype, problem.data_eps
         self.kernel_shape = problem.kernel_shape
         self.lags = problem.lags
         self.tap_lags = problem.spec.in_taps(self.lags)
         self.clock = Clock()
-        self.inputs = Inputs(problem.x, problem.spec, problem.kept, self.nuisance.constant)
+        self.inputs = Inputs(problem.x, problem.spec, self.adjustments, self.nuisance)
         self.targets = None if problem.y is None else self.outputs(problem.y)
 
     def outputs(self, y: tuple[np.ndarray, ...]) -> Targets:
@@ -76,15 +77,22 @@ class Design:
     def operator(self) -> DesignOperator:
         """By FFTs where that is faster than by rows, and as exact.
 
-        Not for a small matrix, nor for a single tap, nor where most rows are left out; nor where a
-        transient at the edge of a record makes the columns of a channel so uneven that its rounding
-        would drown the others.
+        Not for a small matrix, nor for a single tap, nor where most rows are left out or each has a
+        weight of its own; nor where a transient at the edge of a record makes the columns of a
+        channel so uneven that its rounding would drown the others, or confounds resemble them.
         """
-        if not self.sizes.by_rows and self._several_taps and self.inputs.mostly_kept:
+        if not self.sizes.by_rows and self._several_taps and self.inputs.structured:
             with self.clock.timing("moments"):
-                if self.fourier.exact:
+                if self.fourier.exact and not self._confounds:
                     return self.fourier
+                if self.fourier.exact and (found := PartialledOperator(self.fourier)).exact:
+                    return found
         return RowOperator(self.inputs, self.nuisance, self.sizes.limits, self.targets)
+
+    @property
+    def _confounds(self) -> int:
+        """Columns of them."""
+        return self.nuisance.total - self.nuisance.count
 
     @property
     def _several_taps(self) -> bool:

@@ -211,13 +211,11 @@ class Regression:
     def _bias(self, v: np.ndarray) -> np.ndarray:
         """The best constant (Cout,) beside v of the operator's columns; zeros without a bias."""
         targets, operator = self.targets, self.operator
-        if not operator.nuisance.constant:
+        found = operator.constant_beside(targets, v)
+        if found is None:
             return np.zeros(v[:, 0].size)
-        sums, _ = operator.output_sums(targets)
-        rest = operator.projection.coefficients(sums, v)[:, 0]
-        shifted = targets.grouped(targets.shift) - np.einsum("gp,gpq->gq", operator.shift, v)
         with np.errstate(over="ignore", under="ignore"):
-            return np.ldexp(shifted + rest, self.y_exponents).reshape(-1)
+            return np.ldexp(found, self.y_exponents).reshape(-1)
 
     def from_user(self, kernel: np.ndarray) -> np.ndarray:
         """The inverse of `to_user` for a kernel; where a penalty has coordinates of its own, for

@@ -93,7 +93,7 @@ class DesignOperator(ABC):
         """N, partialled out of sums over rows."""
         return Projection(self.nuisance.gram(self.rows), self.products)
 
-    @cached_property
+    @property
     def offsets(self) -> np.ndarray:
         """Column means (G, P), as far as N takes them off; zeros where it holds no constant."""
         return self.means if self.nuisance.constant else np.zeros((self.groups, self.columns))
@@ -101,6 +101,16 @@ class DesignOperator(ABC):
     def output_sums(self, targets: Targets) -> tuple[np.ndarray, np.ndarray]:
         """NᵀY (G, q, Q) and Σy² (G, Q), Y less its shift."""
         return targets.sums[:, None][:, : self.nuisance.count], targets.squares
+
+    def constant_beside(self, targets: Targets, w: np.ndarray) -> np.ndarray | None:
+        """The constant (G, Q) that fits best beside w, of y in the units of the targets; None where
+        there is no bias.
+        """
+        if not self.nuisance.constant:
+            return None
+        rest = self.projection.coefficients(self.output_sums(targets)[0], w)[:, 0]
+        shifted = targets.grouped(targets.shift) - np.einsum("gp,gpq->gq", self.shift, w)
+        return np.asarray(shifted + rest)
 
     def output_norms(self, targets: Targets) -> np.ndarray:
         """Norms (G, Q) of M y."""

@@ -294,18 +294,38 @@ class FourierOperator(DesignOperator):
             total -= self.projection.means[group].T * r.sum(0)
         return total
 
+    def crossed(self, columns: Sequence[np.ndarray]) -> Iterator[np.ndarray]:
+        """AᵀV (G, P, k) of the columns V (n, k) beside every piece of a record, piece by piece."""
+        left, spec = iter(columns), self.inputs.spec
+        for x, flags in zip(self.inputs.stacks, self.inputs.flags, strict=True):
+            for n in range(len(x)):
+                one = next(left)
+                total = np.zeros((self.groups, self.columns, one.shape[1]))
+                if one.size:
+                    rows = spec.normal.output_shape(x.shape[1:-1])
+                    y = np.zeros((1, *rows, one.shape[1]))
+                    y[0][np.ones(rows, bool) if flags is None else flags[n]] = one
+                    # The same columns beside every group.
+                    stack = [np.tile(y, self.groups)]
+                    for g in range(self.groups):
+                        for part, out in self._parts_of(g, stack, [x[n : n + 1]]):
+                            found = products.adjoint(part, out, self.taps)
+                            total[g] += found.reshape(-1, one.shape[1])[self.places]
+                yield total
+
     def _rows_of(self, x: np.ndarray, outputs: int) -> np.ndarray:
-        """Room for ``outputs`` of every group beside the rows of a stack (N, *T, groups·outputs)."""
+        """Room (N, *T, groups·outputs) for ``outputs`` of every group beside a stack."""
         rows = self.inputs.spec.normal.output_shape(x.shape[1:-1])
         return np.empty((len(x), *rows, self.groups * outputs))
 
     def _parts_of(
-        self, group: int, stacks: Sequence[np.ndarray]
+        self, group: int, stacks: Sequence[np.ndarray], x: Sequence[np.ndarray] | None = None
     ) -> Iterator[tuple[Series, Series]]:
         """x and outputs of every polyphase component of one group, the latter views of stacks."""
+        x = self.inputs.stacks if x is None else x
         outputs = stacks[0].shape[-1]
         scales = self.inputs.scale, np.ones(outputs)
-        given = [(x, y, None) for x, y in zip(self.inputs.stacks, stacks, strict=True)]
+        given = [(a, y, None) for a, y in zip(x, stacks, strict=True)]
         shifts = self.x_shift, np.zeros(outputs)
         for g, x, out, _ in _parts(given, self.inputs.spec, scales, shifts):
             if g == group:

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+
+from ..cached import cached_property
+from ..problem.confounds import Confounds
+from .records import Inputs, Targets
 
 
 @dataclass(frozen=True)
@@ -70,3 +75,79 @@ class Projection:
     def rows(self, a: np.ndarray, block: np.ndarray) -> np.ndarray:
         """Some rows (G, k, P) of M A, from those of A and of N (k, q)."""
         return a if self.trivial else a - block @ self.means
+
+
+class Confounded:
+    """The orthonormal columns N of `Confounds` beside the rows of a design matrix, in their order.
+
+    ``crossed_by_piece`` makes AᵀV (G, P, k) of columns V (n, k) beside every piece of a record.
+    """
+
+    def __init__(
+        self,
+        confounds: Confounds,
+        inputs: Inputs,
+        crossed_by_piece: Callable[[Sequence[np.ndarray]], Iterable[np.ndarray]],
+    ) -> None:
+        self._confounds, self._inputs, self._by_piece = confounds, inputs, crossed_by_piece
+        #: Of every piece which columns N has there, and these (n, k).
+        self._parts = [confounds.part(span) for span in inputs.in_order]
+        self._ends = np.cumsum([len(columns) for _, columns in self._parts])
+
+    @cached_property
+    def crossed(self) -> np.ndarray:
+        """D = AᵀN (G, P, q)."""
+        groups, columns = self._inputs.column_exponents.shape
+        found = np.zeros((groups, columns, self._confounds.count))
+        several = self._by_piece([columns for _, columns in self._parts])
+        for (places, _), product in zip(self._parts, several, strict=True):
+            found[:, :, places] += product
+        return found
+
+    def projected(self, rows: np.ndarray) -> np.ndarray:
+        """M of rows (n, Q)."""
+        found, starts = rows.copy(), self._ends - np.diff(self._ends, prepend=0)
+        # Once more for what rounding has left.
+        for _ in range(2):
+            products = np.zeros((self._confounds.count, rows.shape[1]))
+            for (places, columns), a, b in zip(self._parts, starts, self._ends, strict=True):
+                products[places] += columns.T @ found[a:b]
+            for (places, columns), a, b in zip(self._parts, starts, self._ends, strict=True):
+                found[a:b] -= columns @ products[places]
+        return found
+
+    def block(self, a: np.ndarray, first: int) -> np.ndarray:
+        """Rows (G, k, P) of M A, from those of A, of which these are ``first`` and following."""
+        found, last = a.copy(), first + a.shape[1]
+        for i in range(int(np.searchsorted(self._ends, first, "right")), len(self._ends)):
+            places, columns = self._parts[i]
+            start = int(self._ends[i]) - len(columns)
+            if start >= last:
+                break
+            begin, end = max(first, start), min(last, int(self._ends[i]))
+            part = columns[begin - start : end - start]
+            crossed = self.crossed[:, :, places].swapaxes(1, 2)
+            found[:, begin - first : end - first] -= part @ crossed
+        return found
+
+    @cached_property
+    def offsets(self) -> np.ndarray:
+        """The size (G, P) of all that was taken off a column, per row."""
+        squares = np.square(self.crossed).sum(-1) / self._inputs.rows
+        return np.hypot(np.sqrt(squares), self._by_column(self._inputs.size_off))
+
+    def _by_column(self, by_channel: np.ndarray) -> np.ndarray:
+        groups, columns = self._inputs.column_exponents.shape
+        per_group = np.ldexp(by_channel, -self._inputs.exponents).reshape(groups, -1)
+        return np.tile(per_group, (1, columns // per_group.shape[1]))
+
+    def constant_beside(self, targets: Targets, w: np.ndarray) -> np.ndarray | None:
+        """The constant (G, Q) that fits best beside w (G, P, Q), in the units of A and the targets;
+        None where there is no bias.
+        """
+        if self._confounds.shared is None:
+            return None
+        of_y = targets.grouped(np.ldexp(targets.confounded[-1], -targets.exponents))
+        of_x = np.einsum("gp,gpq->gq", self.crossed[:, :, -1], w)
+        off = np.einsum("gp,gpq->gq", self._by_column(self._inputs.constant_off), w)
+        return np.asarray((of_y - of_x) / self._confounds.size - off)

@@ -9,12 +9,17 @@ from typing import Any
 import numpy as np
 
 from ..cached import cached_property
+from ..linalg.rank import EPS
+from ..problem.adjustments import Adjustments
 from ..problem.channels import by_channel
+from ..problem.confounds import Confounds, orthonormal, polynomials
 from ..problem.nuisance import Nuisance
 from ..problem.rows import Rows, Span, samples_read
 from ..problem.spec import ConvSpec
 from .windows import normal_form, silenced
 
+# What is left of a signal once confounds are taken off is rounding below this share of them.
+ROUNDING = 32 * EPS
 # What a piece more of a record costs, as arithmetic: about a millisecond.
 FLOPS_OF_A_PIECE = 2**25
 
@@ -34,6 +39,52 @@ def channel_exponents(arrays: Iterable[np.ndarray]) -> np.ndarray:
     return np.where(largest > 0, exponents, least)
 
 
+class Drifts:
+    """Records (*E, Cin) in normal form without what confounds span: polynomials of time, which are
+    such in every column of the design matrix too; and zero where no row reads them.
+
+    ``constant`` (Cin,) was taken off all of them, and ``size`` (Cin,) is the deviation of all that
+    was, whose rounding is left.
+    """
+
+    def __init__(
+        self, x: Sequence[np.ndarray], kept: Rows, spec: ConvSpec, confounds: Confounds | None
+    ) -> None:
+        self.constant = self.size = np.zeros(x[0].shape[-1])
+        self.left = [*x]
+        if confounds is None:
+            return
+        read = [samples_read(kept.flags_of(i), spec) for i in kept.used]
+        samples = [x[i][r].astype(float) for i, r in zip(kept.used, read, strict=True)]
+        exponents, counted = channel_exponents(samples), sum(map(len, samples))
+        samples = [np.ldexp(a, -exponents) for a in samples]
+        constant = np.zeros(self.constant.shape)
+        if confounds.shared is not None:
+            constant = np.sum([a.sum(0) for a in samples], axis=0) / counted
+        pairs = zip(read, samples, strict=True)
+        left = [_without_polynomials(a - constant, r, confounds.degree) for r, a in pairs]
+        both = zip(samples, left, strict=True)
+        squares = np.sum([np.square(a - rest).sum(0) for a, rest in both], axis=0)
+        # A channel of which nothing but rounding is left is zero, or scaling would amplify it.
+        real = np.sum([np.square(rest).sum(0) for rest in left], axis=0) > ROUNDING**2 * squares
+        for i, r, rest in zip(kept.used, read, left, strict=True):
+            self.left[i] = np.zeros(x[i].shape)
+            self.left[i][r] = np.ldexp(rest * real, exponents)
+        self.constant = np.ldexp(constant, exponents)
+        self.size = np.ldexp(np.sqrt(squares / counted), exponents)
+
+
+def _without_polynomials(a: np.ndarray, places: np.ndarray, degree: int) -> np.ndarray:
+    """Samples (n, C) at some places (*E, True there), less the polynomials of a ``degree`` that fit
+    them best; the mean first, or an offset would cost the digits of the rest.
+    """
+    for order in sorted({0, degree}) if degree >= 0 else ():
+        basis = orthonormal(polynomials(places.shape, order)[places])
+        for _ in range(2):
+            a = a - basis @ (basis.T @ a)
+    return a
+
+
 class Inputs:
     """Records x in normal form, cut into pieces where many rows are left out: ``stacks`` of
     (N, *E, Cin), all pieces of one shape in one.
@@ -48,25 +99,33 @@ class Inputs:
         self,
         x: Sequence[np.ndarray],
         spec: ConvSpec,
-        kept: Rows | None = None,
-        constant: bool = False,
+        adjustments: Adjustments | None = None,
+        nuisance: Nuisance | None = None,
     ) -> None:
-        """``kept`` are the rows that count, by default all."""
-        kept = Rows.of(spec, (record.shape[:-1] for record in x)) if kept is None else kept
-        self.spec, self.records, self.kept = spec, x, kept
-        self.rows = kept.count
+        """By default all rows count alike, and nothing is fitted beside the kernel."""
+        nuisance = Nuisance() if nuisance is None else nuisance
+        if adjustments is None:
+            adjustments = Adjustments(Rows.of(spec, (record.shape[:-1] for record in x)))
+        kept, self.weights = adjustments.kept, adjustments.weights
+        self.spec, self.records, self.kept, self.rows = spec, x, kept, kept.count
         self.pieces = kept.pieces(self._gap_worth_a_cut())
+        plain = kept.flags is None and nuisance.confounds is None
         cut, form = [x[i] for i, _, _ in self.pieces], spec
-        if kept.flags is not None:
-            cut, form = [self._normal(span) for span in self.pieces], spec.normal
+        #: What was taken off x: a constant of every channel, and the size of it all.
+        self.constant_off = self.size_off = np.zeros(x[0].shape[-1])
+        if not plain:
+            whole = [normal_form(a[None], spec)[0] for a in x]
+            drifts = Drifts(whole, kept, spec, nuisance.confounds)
+            cut, form = [self._cut(drifts.left, span) for span in self.pieces], spec.normal
+            self.constant_off, self.size_off = drifts.constant, drifts.size
         by_shape: dict[tuple[int, ...], list[int]] = {}
         for i, piece in enumerate(cut):
             by_shape.setdefault(piece.shape, []).append(i)
         self.members = list(by_shape.values())
         self.stacks = [silenced(normal_form(stacked(cut, m), form), spec) for m in self.members]
         self.flags = [self._flags(members) for members in self.members]
-        if self.masked:
-            self._fill(constant)
+        if self.masked and nuisance.confounds is None:
+            self._fill(nuisance.constant)
         self.exponents = channel_exponents(self.stacks)
         self.scale = np.ldexp(1.0, -self.exponents)
 
@@ -76,12 +135,31 @@ class Inputs:
         slab = max(math.prod(shape[1:]) for shape in self.kept.shapes)
         return max(self.spec.kernel_size[0], FLOPS_OF_A_PIECE // (slab * columns**2))
 
-    def _normal(self, span: Span) -> np.ndarray:
-        """The normal form (*E, Cin) of some rows of a record; a view where nothing is padded."""
+    def _cut(self, whole: Sequence[np.ndarray], span: Span) -> np.ndarray:
+        """Of records (*E, Cin) in normal form some rows of one, times the root of its weight."""
         i, start, stop = span
         stride, reach = self.spec.stride[0], self.spec.span[0]
-        whole = normal_form(self.records[i][None], self.spec)[0]
-        return np.asarray(whole[start * stride : (stop - 1) * stride + reach])
+        piece = whole[i][start * stride : (stop - 1) * stride + reach]
+        by_record = self.weights is not None and self.weights.roots[i].ndim == 0
+        return piece * self.weights.roots[i] if self.weights is not None and by_record else piece
+
+    @cached_property
+    def roots(self) -> list[np.ndarray | None]:
+        """Of every stack the roots (N, *T) of the weights of its rows, where these differ in a
+        record; else None: x has them.
+        """
+        if self.weights is None or self.weights.by_record:
+            return [None] * len(self.stacks)
+        found: list[np.ndarray | None] = []
+        for members in self.members:
+            spans = [self.pieces[i] for i in members]
+            of_rows = [(self.weights.roots[i], (i, a, b)) for i, a, b in spans]
+            shapes = [(b - a, *self.kept.shapes[i][1:]) for i, a, b in spans]
+            parts = zip(of_rows, shapes, strict=True)
+            found.append(
+                np.stack([r[a:b] if r.ndim else np.ones(n) for (r, (_, a, b)), n in parts])
+            )
+        return found
 
     def _flags(self, members: Sequence[int]) -> np.ndarray | None:
         found = self.kept.some([self.pieces[i] for i in members])
@@ -116,9 +194,10 @@ class Inputs:
         return any(flags is not None for flags in self.flags)
 
     @property
-    def mostly_kept(self) -> bool:
-        """Whether these are less than half."""
-        return 2 * self.rows >= self.windows
+    def structured(self) -> bool:
+        """Whether these are less than half, and no row of a record weighs more than another."""
+        alike = self.weights is None or self.weights.by_record
+        return alike and 2 * self.rows >= self.windows
 
     @cached_property
     def column_exponents(self) -> np.ndarray:
@@ -175,6 +254,10 @@ class Targets:
 
     def __init__(self, y: Sequence[np.ndarray], inputs: Inputs, nuisance: Nuisance) -> None:
         self.groups, self.records, self.flags = inputs.spec.groups, y, inputs.flags
+        #: NᵀY of the confounds N (q, Cout), in y's unit.
+        self.confounded = np.zeros((0, y[0].shape[-1]))
+        if nuisance.confounds is not None:
+            y = self._without(nuisance.confounds, y, inputs.kept)
         cut = [y[i][start:stop] for i, start, stop in inputs.pieces]
         self.stacks = [stacked(cut, members) for members in inputs.members]
         self.exponents = channel_exponents(self._kept)
@@ -188,6 +271,23 @@ class Targets:
         for i, flags in enumerate(self.flags):
             if flags is not None:
                 self.stacks[i] = np.where(flags[..., None], self.stacks[i], nothing)
+
+    def _without(
+        self, confounds: Confounds, y: Sequence[np.ndarray], kept: Rows
+    ) -> list[np.ndarray]:
+        """y (*T, Cout) times the roots of weights, confounds projected out; zero where no row
+        counts, and all of it where nothing but rounding is left.
+        """
+        exponents = channel_exponents([b[kept.flags_of(i)] for i, b in enumerate(y)])
+        scaled = [np.ldexp(b.astype(float), -exponents) for b in y]
+        found, products = confounds.without(scaled)
+        left = np.sum([np.square(rows).sum(0) for rows in found], axis=0)
+        real = left > ROUNDING**2 * (left + np.square(products).sum(0))
+        self.confounded = np.ldexp(products, exponents)
+        whole = [np.zeros(b.shape) for b in y]
+        for i, rows in enumerate(found):
+            whole[i][kept.flags_of(i)] = np.ldexp(rows * real, exponents)
+        return whole
 
     @property
     def _kept(self) -> list[np.ndarray]:

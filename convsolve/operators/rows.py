@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 
@@ -11,6 +11,7 @@ from ..problem.nuisance import Nuisance
 from ..problem.sizes import Limits
 from .base import Block, DesignOperator
 from .moments import Moments
+from .projection import Confounded
 from .records import Inputs, Targets
 from .windows import row_blocks
 
@@ -20,10 +21,14 @@ def raw_blocks(inputs: Inputs, targets: Targets | None, numbers: int) -> Iterato
     a time.
     """
     scale = np.ldexp(1.0, -inputs.column_exponents)[:, None]
-    for i, (x, flags) in enumerate(zip(inputs.stacks, inputs.flags, strict=True)):
+    several = zip(inputs.stacks, inputs.flags, inputs.roots, strict=True)
+    for i, (x, flags, roots) in enumerate(several):
         for part, a in row_blocks(x, inputs.spec, numbers, flags):
             rows = None if flags is None else flags[part]
-            yield a * scale, None if targets is None else targets.block(i, part, rows)
+            a = a * scale
+            if roots is not None:
+                a *= roots[part].reshape(-1)[... if rows is None else rows.reshape(-1), None]
+            yield a, None if targets is None else targets.block(i, part, rows)
 
 
 def blocks_left_out(inputs: Inputs, numbers: int) -> Iterator[np.ndarray]:
@@ -33,6 +38,22 @@ def blocks_left_out(inputs: Inputs, numbers: int) -> Iterator[np.ndarray]:
         if flags is not None:
             for _, a in row_blocks(x, inputs.spec, numbers, ~flags):
                 yield a * scale
+
+
+def summed_moments(
+    blocks: Iterable[Block], exponents: np.ndarray, shift: np.ndarray, targets: Targets | None
+) -> Moments:
+    """Sums over blocks of rows of A and Y, whose columns have these exponents and shifts (G, P)."""
+    outputs = 0 if targets is None else targets.outputs
+    groups, columns = exponents.shape
+    total = Moments.empty(groups, columns, outputs)
+    of_y = np.zeros((2, len(exponents), 0))
+    if targets is not None:
+        of_y = np.array([targets.grouped(targets.exponents), targets.grouped(targets.shift)])
+    for a, y in blocks:
+        y = np.zeros((*a.shape[:2], 0)) if targets is None or y is None else y
+        total += Moments.from_rows(a, y, exponents, shift, of_y[0].astype(int), of_y[1])
+    return total
 
 
 class RowOperator(DesignOperator):
@@ -76,8 +97,30 @@ class RowOperator(DesignOperator):
         return total
 
     def _raw(self, targets: Targets | None) -> Iterator[Block]:
-        """Blocks (G, k, P) and (G, k, Q) with nothing taken off."""
-        return raw_blocks(self.inputs, targets, self.limits.block_numbers)
+        """Blocks (G, k, P) and (G, k, Q), without confounds but with nothing else taken off."""
+        blocks, first = raw_blocks(self.inputs, targets, self.limits.block_numbers), 0
+        for a, y in blocks:
+            yield a if self.confounded is None else self.confounded.block(a, first), y
+            first += a.shape[1]
+
+    @cached_property
+    def confounded(self) -> Confounded | None:
+        """Confounds beside A, if there are any."""
+        confounds = self.nuisance.confounds
+        if confounds is None or not confounds.count:
+            return None
+        return Confounded(confounds, self.inputs, self.crossed)
+
+    @property
+    def offsets(self) -> np.ndarray:
+        """Column means (G, P), as far as N takes them off; of confounds the size of all they do."""
+        return super().offsets if self.confounded is None else self.confounded.offsets
+
+    def constant_beside(self, targets: Targets, w: np.ndarray) -> np.ndarray | None:
+        """The constant (G, Q) that fits best beside w; None where there is no bias."""
+        if self.confounded is None:
+            return super().constant_beside(targets, w)
+        return self.confounded.constant_beside(targets, w)
 
     def _shifted(self, targets: Targets | None) -> Iterator[Block]:
         """The same less the shift of every column and output; kept where they are few."""
@@ -142,15 +185,24 @@ class RowOperator(DesignOperator):
 
     def moments(self, targets: Targets | None) -> Moments:
         """Sums over the rows of A and Y, each less its shift."""
-        outputs = 0 if targets is None else targets.outputs
-        total = Moments.empty(self.groups, self.columns, outputs)
-        exponents, shift = np.zeros((2, self.groups, 0))
-        if targets is not None:
-            exponents, shift = targets.grouped(targets.exponents), targets.grouped(targets.shift)
-        for a, y in self._shifted(targets):
-            y = np.zeros((*a.shape[:2], 0)) if targets is None or y is None else y
-            total += Moments.from_rows(a, y, self.exponents, self.shift, exponents, shift)
-        return total
+        return summed_moments(self._shifted(targets), self.exponents, self.shift, targets)
+
+    def crossed(self, columns: Sequence[np.ndarray]) -> Iterator[np.ndarray]:
+        """AᵀV (G, P, k) of the columns V (n, k) beside every piece of a record, piece by piece."""
+        left = iter(columns)
+        one, first = next(left), 0
+        total = np.zeros((self.groups, self.columns, one.shape[1]))
+        for a, _ in raw_blocks(self.inputs, None, self.limits.block_numbers):
+            start = 0
+            while start < a.shape[1]:
+                count = min(a.shape[1] - start, len(one) - first)
+                part = a[:, start : start + count]
+                total = total + part.swapaxes(1, 2) @ one[first : first + count]
+                start, first = start + count, first + count
+                if first == len(one):
+                    yield total
+                    one, first = next(left, np.zeros((0, 0))), 0
+                    total = np.zeros((self.groups, self.columns, one.shape[1]))
 
     def residual(self, w: np.ndarray, targets: Targets) -> tuple[np.ndarray, np.ndarray]:
         """‖r‖² (G, Q) and AᵀM r (G, P, Q) of r = M(y − A w)."""

@@ -13,7 +13,9 @@ import numpy as np
 
 from ..cached import cached_property
 from ..text import count, shown
+from .adjustments import Adjustments
 from .checks import choice, integer
+from .confounds import Confounds, read_confounds
 from .lags import EDGES, around_zero, crop, lag_bounds, lag_geometry, trim, whole_windows
 from .missing import read_mask, rows_left
 from .nuisance import Nuisance
@@ -21,6 +23,7 @@ from .records import Records, check_trials, numeric, precision, read
 from .rows import Rows, rows_reading
 from .sizes import DEFAULT_LIMITS, Limits, Sizes
 from .spec import ConvSpec, Ints, Padding
+from .weights import Weights, read_weights
 
 # Which outputs (*T) of every record count.
 Flags = tuple[np.ndarray, ...]
@@ -49,6 +52,12 @@ class Problem:
         mask: boolean, shaped as y or as one channel of it: True where a row counts. None for all.
         missing: what becomes of NaN: "raise", an error; "drop", out go the rows that read one in x,
             and those whose y is one.
+        weights: of the squares of residuals, a number for each record, or shaped as one channel of
+            y: one over the variance of the noise, up to a factor. 0 leaves a row out.
+        confounds: what is fitted to every record by itself beside the kernel, and not reported:
+            "intercept", a constant; the degree of a polynomial in time, a slow drift; or arrays
+            ``(*T, J)``, such as the motion of a head, laid out as y. ``bias`` is one constant for
+            all records.
 
     Attributes: ``spec``, ``bias``; ``in_channels`` and ``out_channels``; ``x`` and ``y``, the
     records ``(*W, Cin)`` and ``(*T, Cout)`` in ``dtype``, the precision of the answer;
@@ -79,6 +88,8 @@ class Problem:
         bias: bool = False,
         mask: Any = None,
         missing: str = "raise",
+        weights: Any = None,
+        confounds: Any = None,
     ) -> None:
         # An int for a kernel of one axis may be meant for images; anything else says what is meant.
         sure = spec is not None or isinstance(kernel_size, (tuple, list))
@@ -106,7 +117,7 @@ class Problem:
         inputs = read(x, "x", spec, drops)
         outputs = None if y is None else read(y, "y", spec, drops)
         self._set(spec, inputs, outputs, out_channels, bias)
-        self._drop_rows(mask)
+        self._adjust(mask, weights, confounds)
         for note in self._notes if sure else [*self._notes, *self._doubts()]:
             warnings.warn(note, UserWarning, stacklevel=2)
 
@@ -123,6 +134,8 @@ class Problem:
         if out_channels is not None:
             out_channels = integer(out_channels, "out_channels")
         self.spec, self.bias = spec, bool(bias)
+        self.weights: Weights | None = None
+        self.confounds: int | Records | None = None
         spec.check_channels(x.channels)
         self.input, self.output = x, y
         self.in_channels = x.channels
@@ -242,11 +255,14 @@ class Problem:
         bias: bool = False,
         mask: Any = None,
         missing: str = "raise",
+        weights: Any = None,
+        confounds: Any = None,
     ) -> Problem:
         """The problem ``y[t] = sum_l h[l] x[t - l]`` with y as long as x, over the lags asked for.
 
         Args:
-            x, y, mask: as for `Problem`, but every record of y has as many samples as that of x.
+            x, y: as for `Problem`, but every record of y has as many samples as that of x, and so
+                have mask, weights and confounds.
             lags: first and last lag, inclusive, in samples: ``(0, 39)`` for 40 causal taps,
                 negative where y runs ahead of x. One pair per axis in two and three dimensions.
             edges: "drop" keeps the rows whose whole window was recorded, "zeros" takes x as zero
@@ -254,13 +270,8 @@ class Problem:
 
         It computes a geometry and trims y; `Solution.lags` and `Solution.rows` say what came of it.
         """
-        geometry: dict[str, Any] = {
-            "lags": lags,
-            "edges": edges,
-            "groups": groups,
-            "missing": missing,
-        }
-        self = cls._from_lags(x, y, **geometry, out_channels=out_channels, bias=bias, mask=mask)
+        self = cls._from_lags(x, y, lags, edges, groups, out_channels, bias, missing)
+        self._adjust(mask, weights, confounds)
         for note in [*self._notes, *self._doubts()]:
             warnings.warn(note, UserWarning, stacklevel=2)
         return self
@@ -270,14 +281,12 @@ class Problem:
         cls,
         x: Any,
         y: Any,
-        *,
         lags: Any,
         edges: str,
         groups: int,
         out_channels: Any,
         bias: Any,
         missing: str = "raise",
-        mask: Any = None,
     ) -> Problem:
         choice(edges, "edges", EDGES)
         bounds = lag_bounds(lags)
@@ -294,29 +303,57 @@ class Problem:
         self = cls.__new__(cls)
         self.lag_shift, self._lags, self._missing = shift, (bounds, edges), missing
         self._set(spec, inputs, outputs, out_channels, bias)
-        self._drop_rows(mask)
         return self
 
-    def _drop_rows(self, mask: Any) -> None:
-        """Leave out the rows that a mask or missing samples take away."""
-        given = None
+    def _adjust(self, mask: Any, weights: Any, confounds: Any) -> None:
+        """Leave out the rows that a mask, no weight or missing samples take away; weigh the others,
+        and fit what confounds them.
+        """
+        shapes, outputs = self._y_shapes, None if self.output is None else self.output.channels
+        flags: Sequence[np.ndarray] | None = None
         if mask is not None:
-            y, bounds = self.output, None if self._lags is None else self._lags[0]
-            whole = self.row_shapes if bounds is None else [a.shape[:-1] for a in self.input.arrays]
-            given = read_mask(mask, whole, None if y is None else y.channels)
-            if bounds is not None and self._lags is not None and self._lags[1] == "drop":
-                given = [whole_windows(flags, bounds) for flags in given]
-        flags = rows_left(self.spec, self.input, self.output, given, self.row_shapes)
-        if flags is None:
-            return
-        if flags[0].shape[-1] == 1:
-            self._keep([(range(self.out_channels), tuple(f[..., 0] for f in flags))])
-            return
-        by_flags: dict[bytes, list[int]] = {}
-        for q in range(self.out_channels):
-            key = b"".join(f[..., q].tobytes() for f in flags)
-            by_flags.setdefault(key, []).append(q)
-        self._keep([(qs, tuple(f[..., qs[0]] for f in flags)) for qs in by_flags.values()])
+            flags = self._in_rows(read_mask(mask, shapes, outputs))
+        if weights is not None:
+            given = self._in_rows(read_weights(weights, shapes))
+            self.weights = Weights.of_squares(given)
+            pairs = zip(given, self.row_shapes, strict=True)
+            flags = _and([np.broadcast_to(w > 0, shape)[..., None] for w, shape in pairs], flags)
+        if confounds is not None:
+            self.confounds = self._read_confounds(confounds, shapes)
+        left = rows_left(self.spec, self.input, self.output, flags, self.row_shapes)
+        if left is not None:
+            self._keep(_by_flags(left, self.out_channels))
+        if self.confounds is not None and self.n_equations <= self.nuisance.total:
+            raise ValueError(
+                f"{count(self.nuisance.total, 'column')} of bias and confounds take up all "
+                f"{self.n_equations} rows of y; use fewer, or a drift of lower degree"
+            )
+
+    @property
+    def _y_shapes(self) -> list[tuple[int, ...]]:
+        """(*W) or (*T) of every record of y, as the user has it."""
+        if self._lags is None:
+            return [*self.row_shapes]
+        return [a.shape[:-1] for a in self.input.arrays]
+
+    def _in_rows(self, values: list[np.ndarray]) -> list[np.ndarray]:
+        """Values of the samples of the user's y, or of records, () each, where there are rows."""
+        if self._lags is None or self._lags[1] != "drop":
+            return values
+        bounds = self._lags[0]
+        return [whole_windows(v, bounds) if v.ndim else v for v in values]
+
+    def _read_confounds(self, confounds: Any, shapes: Sequence[tuple[int, ...]]) -> int | Records:
+        found = read_confounds(confounds, self.spec)
+        if not isinstance(found, Records):
+            return found
+        got = [a.shape[:-1] for a in found.arrays]
+        if got != [*shapes]:
+            raise ValueError(
+                f"confounds has records of {', '.join(map(str, got))} samples, y of "
+                f"{', '.join(map(str, shapes))}; they are laid out as y, (*T, J) each"
+            )
+        return found.each(lambda a: self._in_rows([a])[0])
 
     def _keep(self, by_outputs: Sequence[tuple[Sequence[int], Flags | None]]) -> None:
         """Of some outputs the rows that flags tell, of others others."""
@@ -356,6 +393,8 @@ class Problem:
             made.output = self.output.each(lambda a: a[..., some])
             made.y, made.out_channels = tuple(a[..., some] for a in self.y), len(some)
         made.kept, made.by_mask = rows, ((tuple(range(made.out_channels)), rows),)
+        vars(made).pop("nuisance", None)
+        vars(made).pop("parts", None)
         return made
 
     @property
@@ -372,17 +411,19 @@ class Problem:
     def again(cls, recipe: dict[str, Any], x: Any, y: Any = None) -> Problem:
         """The geometry of `recipe` over other data."""
         if "lags" in recipe:
-            return cls._from_lags(x, y, **recipe)
+            made = cls._from_lags(x, y, **recipe)
+            made._adjust(None, None, None)
+            return made
         return cls(x, y, **(recipe | {"spec": ConvSpec(**recipe["spec"])}))
 
     def under(self, spec: ConvSpec, bias: bool | None = None) -> Problem | None:
         """x alone under another geometry (or bias), for `identify`; None where nothing fits, or
-        rows are left out, which are those of this geometry.
+        rows are left out, weighted or confounded, which are those of this geometry.
         """
         shapes = [a.shape[:-1] for a in self.input.arrays]
         if not any(map(spec.rows, shapes)) or len(set(map(spec.offset, shapes))) > 1:
             return None
-        if self.kept.flags is not None:
+        if self.kept.flags is not None or self.weights is not None or self.confounds is not None:
             return None
         made = type(self).__new__(type(self))
         made._lags, made.lag_shift, made._missing = None, (0,) * spec.ndim, self._missing
@@ -397,7 +438,7 @@ class Problem:
         made = type(self).__new__(type(self))
         assert self.output is not None
         x, y, flags = self.input, self.output, self.kept.flags
-        made._missing = self._missing
+        made._missing, (_, weights, confounds) = self._missing, self.adjustments
         if self._lags is None:
             spec = self.spec.narrowed(first, last, x.arrays[0].shape[:-1])
             made.lag_shift, made._lags = self.lag_shift, None
@@ -414,7 +455,10 @@ class Problem:
                 x = x.some(used).each(lambda a: crop(a, bounds, chosen))
                 y = y.some(used)
                 flags = None if flags is None else tuple(flags[i] for i in used)
+                weights = None if weights is None else weights.some(used)
+                confounds = confounds.some(used) if isinstance(confounds, Records) else confounds
         made._set(spec, x, y, self.out_channels, self.bias)
+        made.weights, made.confounds = weights, confounds
         made._keep([(range(self.out_channels), flags)])
         return made
 
@@ -441,9 +485,17 @@ class Problem:
         return array.reshape(self.kernel_shape)
 
     @property
+    def adjustments(self) -> Adjustments:
+        """Which rows count, how much, and what confounds them."""
+        return Adjustments(self.kept, self.weights, self.confounds)
+
+    @cached_property
     def nuisance(self) -> Nuisance:
-        """What is fitted beside the kernel: a constant, where there is a bias."""
-        return Nuisance(constant=self.bias)
+        """What is fitted beside the kernel: a constant, where there is a bias, and confounds."""
+        if self.confounds is None and self.weights is None:
+            return Nuisance(constant=self.bias)
+        found = Confounds.of(self.confounds, self.bias, self.kept, self.weights)
+        return Nuisance(confounds=found)
 
     def sizes(self, limits: Limits = DEFAULT_LIMITS) -> Sizes:
         """The sizes that decide how this problem is solved, and what they may take."""
@@ -455,10 +507,11 @@ class Problem:
             columns=self.spec.unknowns(self.in_channels),
             outputs=outputs,
             given=0 if self.y is None else outputs,
-            nuisance=self.nuisance.count,
+            nuisance=self.nuisance.total,
             shapes=tuple(a.shape[:-1] for a in self.x),
             limits=limits,
             masked=self.kept.flags is not None,
+            partialled=self.nuisance.confounds is not None or self.weights is not None,
         )
 
     @property
@@ -473,8 +526,8 @@ class Problem:
 
     @property
     def n_unknowns(self) -> int:
-        """Unknowns per output channel: taps × channels of its group, and the bias."""
-        return self.spec.unknowns(self.in_channels) + self.bias
+        """Unknowns per output channel: taps × channels of its group, the bias and confounds."""
+        return self.spec.unknowns(self.in_channels) + self.nuisance.total
 
     @property
     def kernel_shape(self) -> tuple[int, ...]:
@@ -520,6 +573,8 @@ class Problem:
         )
         extras += f", {spec.groups} groups" if spec.groups > 1 else ""
         extras += ", bias" if self.bias else ""
+        extras += "" if self.confounds is None else f", {self._confounded}"
+        extras += ", weighted" if self.weights is not None else ""
         ends = f"padding {spec.padding}"
         if self._lags is not None:
             lags = " × ".join(f"{a} to {b}" for a, b in self._lags[0])
@@ -531,6 +586,14 @@ class Problem:
             f"{count(self.n_equations, 'row')} × {count(self.out_channels, 'output')}"
             f"{self._lost}, {self.dtype}"
         )
+
+    @property
+    def _confounded(self) -> str:
+        """In words what is fitted to every record."""
+        if isinstance(self.confounds, Records):
+            return f"{count(self.confounds.channels, 'confound')} a record"
+        drift = "" if not self.confounds else f" and a drift of degree {self.confounds}"
+        return f"an intercept{drift} a record"
 
     @property
     def _lost(self) -> str:
@@ -552,3 +615,22 @@ class Problem:
 def _drops(missing: Any) -> bool:
     choice(missing, "missing", MISSING)
     return bool(missing == "drop")
+
+
+def _and(
+    flags: list[np.ndarray], others: Sequence[np.ndarray] | None
+) -> Sequence[np.ndarray] | None:
+    """Flags (*T, 1 or Cout) of every record that are True in both; None where all are."""
+    if all(f.all() for f in flags):
+        return others
+    return flags if others is None else [f & o for f, o in zip(flags, others, strict=True)]
+
+
+def _by_flags(left: Flags, outputs: int) -> list[tuple[Sequence[int], Flags]]:
+    """Outputs of the same flags (*T, 1 or Cout) together, and these (*T)."""
+    if left[0].shape[-1] == 1:
+        return [(range(outputs), tuple(f[..., 0] for f in left))]
+    found: dict[bytes, list[int]] = {}
+    for q in range(outputs):
+        found.setdefault(b"".join(f[..., q].tobytes() for f in left), []).append(q)
+    return [(qs, tuple(f[..., qs[0]] for f in left)) for qs in found.values()]

@@ -191,7 +191,7 @@ def read(value: Any, name: str, spec: ConvSpec, missing: bool = False) -> Record
         ranks.add(array.ndim)
         array = array[..., None] if array.ndim == d else array
         # Where a record of x is too short to give a row, that of y has nothing in it.
-        if not all(array.shape[-1:] if is_list and name == "y" else array.shape):
+        if not all(array.shape[-1:] if is_list and name != "x" else array.shape):
             raise ValueError(f"{label} has an empty axis: shape {np.shape(item)}")
         if missing:
             array, gap = _without_gaps(array)

@@ -74,6 +74,10 @@ class Rows:
             for shape in self.shapes
         ]
 
+    def flags_of(self, record: int) -> np.ndarray:
+        """Flags (*T) of a record, True where an output counts."""
+        return np.ones(self.shapes[record], bool) if self.flags is None else self.flags[record]
+
     def of_span(self, span: Span) -> np.ndarray | None:
         """Which outputs of a span count, None where all do."""
         i, start, stop = span

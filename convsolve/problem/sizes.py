@@ -53,7 +53,7 @@ class Sizes:
     ``rows`` n of the design matrix, shared by all groups; per group ``columns`` P = taps ×
     channels and ``outputs`` Q, of which ``given`` are known (none where y is None); ``nuisance``
     columns fitted beside them; the ``shapes`` (*W) of the records; and whether some rows of these
-    are ``masked``.
+    are ``masked``, or they are weighted or have confounds ``partialled`` out.
     """
 
     groups: int
@@ -65,11 +65,12 @@ class Sizes:
     shapes: tuple[tuple[int, ...], ...]
     limits: Limits = DEFAULT_LIMITS
     masked: bool = False
+    partialled: bool = False
 
     @property
     def toeplitz(self) -> bool:
         """Whether AᵀA is Toeplitz but for the edges of records and the mean."""
-        return not self.masked
+        return not (self.masked or self.partialled)
 
     @property
     def unknowns(self) -> int:

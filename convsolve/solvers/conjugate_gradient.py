@@ -185,6 +185,10 @@ class _Course:
         return "conjugate gradients on a random vector" if proved else None
 
 
+# Why rows that are not all alike are refused.
+UNLIKE_TOEPLITZ = "masks, weights and confounds leave AᵀA no Toeplitz matrix"
+
+
 @traceable("ridge", "tol")
 @dataclass(frozen=True)
 class ConjugateGradient(Solver):
@@ -237,7 +241,7 @@ class ConjugateGradient(Solver):
     def supports(self, sizes: Sizes, spec: ConvSpec) -> str | None:
         """All rows, and enough or a ridge: the answer of minimum norm is not what CG finds."""
         if not sizes.toeplitz:
-            return "rows that are left out make AᵀA no Toeplitz matrix; use NormalEquations"
+            return f"{UNLIKE_TOEPLITZ}; use NormalEquations"
         if not sizes.wide or host_ridge(self):
             return None
         return (

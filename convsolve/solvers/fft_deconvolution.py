@@ -91,7 +91,7 @@ class FFTDeconvolution(Solver):
         if any(s > 1 for s in spec.stride):
             return "stride > 1 aliases the spectrum of y; use NormalEquations"
         if not sizes.toeplitz:
-            return "rows are left out, of which a spectrum has none; use NormalEquations"
+            return "a spectrum takes all rows alike, without confounds; use NormalEquations"
         if sizes.nuisance:
             return "it has no bias; subtract the means, or use NormalEquations"
         shapes = set(sizes.shapes)

@@ -166,6 +166,8 @@ class GradientDescent(Solver):
 
     def supports(self, sizes: Sizes, spec: ConvSpec) -> str | None:
         """An array ``init`` must have the kernel's shape; moments are of all rows, and must fit."""
+        if sizes.partialled:
+            return "weights and confounds are for least squares; use NormalEquations"
         if self.via == "moments" and not sizes.gram_fits:
             gram = f"the Gram matrix would take {sizes.gram_bytes / 2**30:.1f} GiB"
             return f"{gram}; use via='convolution', which needs none"

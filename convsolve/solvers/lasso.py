@@ -276,9 +276,9 @@ class _Paths:
         sizes, nuisance = self._scoring.design.sizes, self._scoring.design.nuisance
         count = (along != 0).sum(1)[:, None].astype(float)
         none = np.zeros((len(grid), 1))
-        spare = np.maximum(sizes.rows - nuisance.count - count, 0.0)
+        spare = np.maximum(sizes.rows - nuisance.total - count, 0.0)
         parts = grid[:, None], count, spare, left[:, None], none, none
-        return Fits(*parts, sizes.rows, nuisance.count, 0)
+        return Fits(*parts, sizes.rows, nuisance.total, 0)
 
     def _told(
         self, q: int, fits: Fits, path: tuple[Any, Any, Any], best: int, score: str, power: int

@@ -132,7 +132,7 @@ class Regularized(Solver):
 
     def run(self, analysis: Analysis, progress: Progress | None = None) -> Raw:
         design = analysis.design
-        if design.sizes.rows - design.nuisance.count < 2:
+        if design.sizes.rows - design.nuisance.total < 2:
             raise SolveError(f"{count(design.sizes.rows, 'row')} of y: too few to choose by")
         select, answer = self.criterion, _Answer.none(design)
         if self._by_krylov(design.sizes) and isinstance(select, CrossValidation):

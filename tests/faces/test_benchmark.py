@@ -46,6 +46,12 @@ def test_identifiability(tmp_path: Path) -> None:
     assert limited["largest_tap"]["numpy lstsq"] > 1e8
 
 
+def test_rows(tmp_path: Path) -> None:
+    result = quick("rows", tmp_path / "result.json")
+    assert {row["status"] for row in result["problems"]} == {"solved"}
+    assert result["digits"]["convsolve"] < 1e-9 < result["digits"]["lstsq of all columns"]
+
+
 def test_the_choice_of_solver(tmp_path: Path) -> None:
     result = quick("choice", tmp_path / "result.json")
     assert len(result["rows"]) == 12

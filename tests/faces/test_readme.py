@@ -87,6 +87,16 @@ def test_regularization_is_that_of_the_result_file() -> None:
     assert match[2] == f"{table(result)}\n\n{sentence(result)}"
 
 
+def test_gaps_and_drifts_are_those_of_the_result_file() -> None:
+    from benchmarks.rows import sentence
+
+    match = re.search(r"<!-- rows: (\S+) -->\n(.*?)\n\n", TEXT, re.DOTALL)
+    assert match is not None
+    result = json.loads((ROOT / match[1]).read_text(encoding="utf-8"))
+    assert match[2] == sentence(result)
+    assert all(check["passed"] for check in result["checks"])
+
+
 def test_smooth_inputs_come_from_the_result_file() -> None:
     match = re.search(r"<!-- smooth: (\S+) -->\n(.*?)\n## ", TEXT, re.DOTALL)
     assert match is not None

@@ -10,12 +10,17 @@ import pytest
 
 from convsolve.operators.base import DesignOperator
 from convsolve.operators.fourier import FourierOperator
+from convsolve.operators.partialled import PartialledOperator
 from convsolve.operators.records import Inputs, Targets
 from convsolve.operators.rows import RowOperator
 from convsolve.operators.transformed import TapBasis, TransformedOperator
+from convsolve.problem.adjustments import Adjustments
+from convsolve.problem.confounds import Confounds
 from convsolve.problem.nuisance import Nuisance
+from convsolve.problem.records import Records
 from convsolve.problem.rows import Rows
 from convsolve.problem.sizes import Limits
+from convsolve.problem.weights import Weights
 from support import dense
 from support.geometry import NAMED, Geometry
 
@@ -43,7 +48,7 @@ def inputs(
     geometry: Geometry, x: list, y: list, kept: Rows | None = None
 ) -> tuple[Inputs, Nuisance, Targets]:
     nuisance = Nuisance(constant=geometry.bias)
-    made = Inputs(x, geometry.spec, kept, geometry.bias)
+    made = Inputs(x, geometry.spec, None if kept is None else Adjustments(kept), nuisance)
     return made, nuisance, Targets(y, made, nuisance)
 
 
@@ -76,6 +81,33 @@ def some_by_fourier(geometry: Geometry, x: list, y: list) -> DesignOperator:
     return FourierOperator(read, nuisance, Limits(), targets)
 
 
+def confounds(geometry: Geometry) -> Confounds:
+    """Two columns of every record that no column of A is near to, in rows of unlike weight."""
+    rng, kept = np.random.default_rng(6), Rows.of(geometry.spec, geometry.shapes)
+    arrays = tuple(rng.standard_normal((*shape, 2)) for shape in kept.shapes)
+    columns = Records(arrays, "list", True, False)
+    weights = Weights(tuple(np.array(1.0 + i) for i in range(len(arrays))))
+    return Confounds.of(columns, geometry.bias, kept, weights)
+
+
+def confounded(geometry: Geometry, x: list, y: list) -> tuple[Inputs, Nuisance, Targets]:
+    nuisance = Nuisance(confounds=confounds(geometry))
+    weights = nuisance.confounds.weights if nuisance.confounds else None
+    kept = Rows.of(geometry.spec, geometry.shapes)
+    made = Inputs(x, geometry.spec, Adjustments(kept, weights), nuisance)
+    return made, nuisance, Targets(y, made, nuisance)
+
+
+def partialled_rows(geometry: Geometry, x: list, y: list) -> DesignOperator:
+    read, nuisance, targets = confounded(geometry, x, y)
+    return RowOperator(read, nuisance, Limits(block_numbers=64), targets)
+
+
+def partialled_fourier(geometry: Geometry, x: list, y: list) -> DesignOperator:
+    read, nuisance, targets = confounded(geometry, x, y)
+    return PartialledOperator(FourierOperator(read, nuisance, Limits(), targets))
+
+
 def transformed(make: Make) -> Make:
     def made(geometry: Geometry, x: list, y: list) -> DesignOperator:
         return TransformedOperator(make(geometry, x, y), basis(geometry))
@@ -92,6 +124,9 @@ OPERATORS = {
     "some rows": some_by_rows,
     "fourier of some rows": some_by_fourier,
     "fourier of some rows, transformed": transformed(some_by_fourier),
+    "rows without confounds": partialled_rows,
+    "fourier without confounds": partialled_fourier,
+    "fourier without confounds, transformed": transformed(partialled_fourier),
 }
 every_operator = pytest.mark.parametrize("form", OPERATORS)
 every_geometry = pytest.mark.parametrize("name", NAMED)
@@ -113,6 +148,28 @@ class Dense:
             self.plain, self.y = self.plain[:, kept], self.y[:, kept]
         centre = dense.centred if geometry.bias else np.asarray
         self.a, self.centred_y = centre(self.plain), centre(self.y)
+        self.means = self.plain.mean(1)
+        if operator.targets is not None and operator.targets.confounded.size:
+            self._without(confounds(geometry), geometry)
+
+    def _without(self, known: Confounds, geometry: Geometry) -> None:
+        """The residuals of lstsq on all columns that are fitted, rows times roots of weights."""
+        counts = [int(np.prod(shape)) for shape in known.kept.shapes]
+        ends = np.cumsum([0, *counts])
+        roots = np.concatenate([known.root(i) for i in range(len(counts))])
+        n = np.zeros((ends[-1], 2 * len(counts)))
+        rng = np.random.default_rng(6)
+        for i, shape in enumerate(known.kept.shapes):
+            n[ends[i] : ends[i + 1], 2 * i : 2 * i + 2] = rng.standard_normal((*shape, 2)).reshape(
+                -1, 2
+            )
+        n = np.hstack([n, np.ones((len(n), int(geometry.bias)))]) * roots
+
+        def left(rows: np.ndarray) -> np.ndarray:
+            return np.stack([r - n @ np.linalg.lstsq(n, r, rcond=None)[0] for r in rows * roots])
+
+        self.a, self.centred_y = left(self.plain), left(self.y)
+        self.plain, self.means = self.a, self.a.mean(1)
 
 
 def by_axis(a: np.ndarray, geometry: Geometry, basis: TapBasis) -> np.ndarray:
@@ -143,7 +200,7 @@ def test_norms_and_means(case: tuple[DesignOperator, Dense, Targets]) -> None:
     scale = np.linalg.norm(known.a, axis=1)
     close = {"rtol": 1e-12, "atol": 1e-13 * scale.max()}
     np.testing.assert_allclose(operator.column_norms, scale, **close)
-    np.testing.assert_allclose(operator.means, known.plain.mean(1), **close)
+    np.testing.assert_allclose(operator.means, known.means, **close)
     spreads = np.linalg.norm(dense.centred(known.plain), axis=1)
     np.testing.assert_allclose(operator.spreads, spreads, rtol=1e-9, atol=1e-7 * scale.max())
     norms = np.linalg.norm(in_units(known.centred_y, targets), axis=1)
@@ -265,6 +322,8 @@ def test_other_outputs_beside_the_same_x(form: str) -> None:
     first.moments(first.targets)
     kept = some_rows(geometry) if "some" in form else None
     targets = inputs(geometry, x, other, kept)[2]
+    if "confounds" in form:
+        targets = confounded(geometry, x, other)[2]
     assert fresh.targets is not None
     for one, two in zip(
         (*first.residual(w := np.ones((1, first.columns, 2)), targets), first.moments(targets).rhs),

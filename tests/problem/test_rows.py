@@ -10,6 +10,7 @@ import numpy as np
 import convsolve as cs
 from convsolve.operators.records import Inputs
 from convsolve.operators.windows import design_matrix
+from convsolve.problem.adjustments import Adjustments
 from convsolve.problem.rows import Rows, rows_reading, samples_read
 from support.geometry import Geometry, over_geometries
 
@@ -57,7 +58,7 @@ def test_values_return_to_their_records() -> None:
         Rows.of(cs.ConvSpec(3), [(5,), (4,), (5,)]),
         flags=tuple(np.array(f, bool) for f in ([1, 0, 1], [1, 1], [0, 1, 1])),
     )
-    inputs = Inputs(x, cs.ConvSpec(3), kept)
+    inputs = Inputs(x, cs.ConvSpec(3), Adjustments(kept))
     ends = [a.reshape(-1).tolist() for a in inputs.by_record(np.arange(6.0)[None])]
     assert sorted(v for a in ends for v in a if v == v) == [0, 1, 2, 3, 4, 5]
     assert [[v == v for v in a] for a in ends] == [f.tolist() for f in kept.flags or ()]

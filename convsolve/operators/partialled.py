@@ -1,0 +1,120 @@
+"""The design matrix by FFTs, with confounds of every record projected out of its rows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import numpy as np
+
+from ..cached import cached_property
+from ..problem.nuisance import Nuisance
+from .base import Block, DesignOperator
+from .fourier import KEPT_SHARE, FourierOperator
+from .moments import Moments
+from .projection import Confounded
+from .records import Targets
+
+
+class PartialledOperator(DesignOperator):
+    """M A of a `FourierOperator`, M = I − NNᵀ for the orthonormal columns N of `Confounds`.
+
+    Of sums over rows it takes only D = AᵀN: AᵀMA = AᵀA − DDᵀ. It is not `exact` where that cancels,
+    for confounds that x resembles. Outputs come without confounds already.
+
+    Source: R. Frisch and F. V. Waugh, Econometrica 1 (1933) 387.
+    """
+
+    def __init__(self, operator: FourierOperator) -> None:
+        self.operator = operator
+        self.groups, self.rows, self.columns = operator.groups, operator.rows, operator.columns
+        self.exponents, self.targets = operator.exponents, operator.targets
+        self.nuisance = Nuisance()
+
+    @cached_property
+    def confounded(self) -> Confounded:
+        """N beside A."""
+        operator = self.operator
+        assert operator.nuisance.confounds is not None
+        return Confounded(operator.nuisance.confounds, operator.inputs, operator.crossed)
+
+    @property
+    def shift(self) -> np.ndarray:
+        """Zeros (G, P): what N spans is taken off x before anything is summed."""
+        return self.operator.shift
+
+    @cached_property
+    def _squares(self) -> np.ndarray:
+        """Of the columns of M A, (G, P)."""
+        return self.operator.column_norms**2 - np.square(self.confounded.crossed).sum(-1)
+
+    @property
+    def exact(self) -> bool:
+        """Whether projecting leaves its share of every column, or there was nothing in it."""
+        whole = self.operator.column_norms**2
+        return bool(((self._squares > KEPT_SHARE * whole) | (whole == 0)).all())
+
+    @property
+    def column_norms(self) -> np.ndarray:
+        """Norms (G, P) of the columns of M A."""
+        return np.sqrt(self._squares)
+
+    @property
+    def spreads(self) -> np.ndarray:
+        """Norms (G, P) of the columns less their means."""
+        return np.sqrt(self._squares - self.rows * self.means**2)
+
+    @cached_property
+    def means(self) -> np.ndarray:
+        """Column means (G, P) of M A."""
+        return self._sums / self.rows
+
+    @cached_property
+    def _sums(self) -> np.ndarray:
+        ones = self.confounded.projected(np.ones((self.rows, 1)))
+        return np.stack([self.operator.adjoint(g, ones)[:, 0] for g in range(self.groups)])
+
+    @property
+    def offsets(self) -> np.ndarray:
+        """The size (G, P) of all that was taken off a column, whose rounding is left."""
+        return self.confounded.offsets
+
+    @property
+    def products(self) -> np.ndarray:
+        """AᵀN (G, P, 0): nothing is left of N."""
+        return np.zeros((self.groups, self.columns, 0))
+
+    def moments(self, targets: Targets | None) -> Moments:
+        """Sums over the rows of M A and Y."""
+        found, crossed = self.operator.moments(targets), self.confounded.crossed
+        inner = np.stack([d @ d.T for d in crossed])
+        return replace(found, gram=found.gram - inner, sums=self._sums)
+
+    def residual(self, w: np.ndarray, targets: Targets) -> tuple[np.ndarray, np.ndarray]:
+        """‖r‖² (G, Q) and AᵀM r (G, P, Q) of r = M(y − A w)."""
+        squares, g = np.zeros((len(w), w.shape[2])), np.zeros_like(w)
+        for i in range(self.groups):
+            r = self.confounded.projected(targets.rows(i) - self.operator.forward(i, w[i]))
+            squares[i], g[i] = np.einsum("nq,nq->q", r, r), self.operator.adjoint(i, r)
+        return squares, g
+
+    def forward(self, group: int, w: np.ndarray) -> np.ndarray:
+        """M A w (n, Q) of one group, for w (P, Q)."""
+        return self.confounded.projected(self.operator.forward(group, w))
+
+    def adjoint(self, group: int, r: np.ndarray) -> np.ndarray:
+        """AᵀM r (P, Q) of one group, for rows r (n, Q)."""
+        return self.operator.adjoint(group, self.confounded.projected(r))
+
+    def product_gram(self, group: int, w: np.ndarray) -> np.ndarray:
+        """(M A w)ᵀ(M A w) (Q, Q) of one group, for w (P, Q)."""
+        seen = self.forward(group, w)
+        return seen.T @ seen
+
+    def row_blocks(self, targets: Targets | None = None) -> Iterator[Block]:
+        """Blocks of rows of M A (G, k, P) and of M y (G, k, Q)."""
+        return self.operator.row_blocks(targets)
+
+    def constant_beside(self, targets: Targets, w: np.ndarray) -> np.ndarray | None:
+        """The constant (G, Q) that fits best beside w; None where there is no bias."""
+        return self.confounded.constant_beside(targets, w)

@@ -1,0 +1,383 @@
+"""Confounds and weights against least squares on all columns, rows times the roots of weights."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import mpmath as mp
+import numpy as np
+import pytest
+
+import convsolve as cs
+from convsolve.leastsquares.analysis import Analysis
+from convsolve.operators.partialled import PartialledOperator
+from convsolve.problem.confounds import polynomials
+from convsolve.problem.sizes import Limits
+from support import dense
+from support.geometry import LARGE, PADDINGS, Geometry, random_geometry
+from support.slow import few_seeds, some
+
+EPS = float(np.finfo(float).eps)
+# As if every matrix were large.
+BLOCKS = Limits(row_numbers=0, small_numbers=0)
+
+
+class Drawn:
+    """A problem with confounds, weights and a mask at random, and its dense form."""
+
+    def __init__(self, geometry: Geometry, rng: np.random.Generator) -> None:
+        self.geometry, counts = geometry, geometry.counts
+        x, y = geometry.noise()
+        self.x, self.y = list(x), list(y)
+        kind = rng.choice(["none", "intercept", "drift", "arrays"])
+        self.bias = kind in ("none", "arrays") and bool(rng.integers(2))
+        self.confounds: Any = None
+        columns = [np.zeros((*shape, 0)) for shape in counts]
+        if kind == "intercept":
+            self.confounds, columns = "intercept", [np.ones((*shape, 1)) for shape in counts]
+        elif kind == "drift":
+            self.confounds = int(rng.integers(1, 4))
+            columns = [polynomials(shape, self.confounds) for shape in counts]
+        elif kind == "arrays":
+            self.confounds = columns = [rng.standard_normal((*shape, 2)) for shape in counts]
+        self.weights: Any = None
+        weights = [np.ones(shape) for shape in counts]
+        drawn = rng.choice(["none", "record", "row"])
+        if drawn == "record" and len(counts) > 1:
+            self.weights = rng.uniform(0.1, 5, len(counts))
+            weights = [np.full(shape, w) for shape, w in zip(counts, self.weights)]
+        elif drawn == "row":
+            self.weights = weights = [rng.uniform(0.1, 5, shape) for shape in counts]
+        self.mask: Any = None
+        kept = [np.ones(shape, bool) for shape in counts]
+        if rng.integers(2):
+            self.mask = kept = [rng.random(shape) > 0.2 for shape in counts]
+        rows = np.concatenate([f.reshape(-1) for f in kept])
+        self.roots = np.sqrt(np.concatenate([w.reshape(-1) for w in weights]))[rows, None]
+        self.nuisance = self._stacked(columns, rows)
+        self.a = dense.design_matrix(self.x, geometry.spec)[:, rows]
+        self.outputs = dense.by_group(self.y, geometry.spec.groups)[:, rows]
+
+    def _stacked(self, columns: list[np.ndarray], rows: np.ndarray) -> np.ndarray:
+        each = columns[0].shape[-1]
+        found = np.zeros((len(rows), each * len(columns) + self.bias))
+        found[:, each * len(columns) :] = 1.0
+        first = 0
+        for i, c in enumerate(columns):
+            flat = c.reshape(-1, each) if each else np.zeros((int(np.prod(c.shape[:-1])), 0))
+            found[first : first + len(flat), i * each : (i + 1) * each] = flat
+            first += len(flat)
+        return found[rows]
+
+    def problem(self) -> cs.Problem:
+        given = {"mask": self.mask, "weights": self.weights, "confounds": self.confounds}
+        return cs.Problem(self.x, self.y, spec=self.geometry.spec, bias=self.bias, **given)
+
+    def whole(self, group: int) -> np.ndarray:
+        """All columns of a group, rows times the roots of weights."""
+        return np.hstack([self.a[group], self.nuisance]) * self.roots
+
+
+@few_seeds(40, 600)
+def test_kernel_bias_and_errors_are_those_of_all_columns(seeds: range) -> None:
+    structured = 0
+    for seed in seeds:
+        rng = np.random.default_rng(seed)
+        padding = PADDINGS[seed % len(PADDINGS)]
+        ndim = 1 + seed % 2
+        drawn = Drawn(
+            random_geometry(rng, ndim, padding, sizes=LARGE, ragged=True, min_rows=8), rng
+        )
+        taps = drawn.geometry.unknowns
+        if len(drawn.nuisance) < taps + drawn.nuisance.shape[1] + 3:
+            continue
+        problem = drawn.problem()
+        assert problem.n_equations == len(drawn.nuisance)
+        for limits in (Limits(), BLOCKS):
+            if not cs.identify(problem, limits=limits).unique:
+                continue
+            fit = cs.solve(problem, limits=limits)
+            assert fit.status == "solved"
+            errors = fit.standard_error.reshape(taps, drawn.geometry.spec.groups, -1)
+            kernel = fit.kernel.reshape(errors.shape)
+            for g in range(drawn.geometry.spec.groups):
+                rows, y = drawn.whole(g), drawn.outputs[g] * drawn.roots
+                norms = np.linalg.norm(rows, axis=0)
+                if not norms.all() or np.linalg.cond(rows / norms) > 1e4:
+                    continue
+                best, squares, rank, _ = np.linalg.lstsq(rows, y, rcond=None)
+                close = {"rtol": 1e-9, "atol": 1e-11 * np.abs(best).max()}
+                np.testing.assert_allclose(kernel[:, g], best[:taps], **close)
+                each = slice(g * y.shape[1], (g + 1) * y.shape[1])
+                if drawn.bias:
+                    np.testing.assert_allclose(fit.bias[each], best[-1], **close)
+                np.testing.assert_array_equal(fit.dof[each], len(rows) - rank)
+                variance = squares / (len(rows) - rank)
+                np.testing.assert_allclose(fit.noise.variance[each], variance, rtol=1e-9)
+                inverse = np.diagonal(np.linalg.inv(rows.T @ rows))[:taps, None]
+                np.testing.assert_allclose(errors[:, g], np.sqrt(inverse * variance), rtol=1e-8)
+        operator = Analysis.of(problem, BLOCKS).design.operator
+        structured += isinstance(operator, PartialledOperator)
+    assert structured > len(seeds) / 8
+
+
+def recording(offset: float, trend: float) -> tuple[list, list]:
+    """Two runs of two inputs and an output, far from zero and drifting."""
+    rng = np.random.default_rng(1)
+    x = [rng.standard_normal((n, 2)) for n in (220, 180)]
+    w = rng.standard_normal((5, 2, 1))
+    y = [cs.convolve(a, w, cs.ConvSpec(5)) for a in x]
+    y = [b + rng.standard_normal(b.shape) for b in y]
+    t = [np.linspace(-1, 1, len(a))[:, None] for a in x]
+    x = [a + offset * (1 + i) + trend * s for i, (a, s) in enumerate(zip(x, t))]
+    return x, [b + offset + trend * s[: len(b)] ** 2 for b, s in zip(y, t)]
+
+
+def in_fifty_digits(x: list, y: list, degree: int) -> np.ndarray:
+    """The kernel beside a polynomial in every record, by the normal equations of all columns."""
+    a = np.concatenate([dense.design_matrix([b], cs.ConvSpec(5))[0] for b in x])
+    n = np.zeros((len(a), 2 * (degree + 1)))
+    first = 0
+    for i, b in enumerate(y):
+        t = np.arange(len(b), dtype=float)[:, None]
+        n[first : first + len(b), i * (degree + 1) : (i + 1) * (degree + 1)] = t ** np.arange(
+            degree + 1
+        )
+        first += len(b)
+    with mp.workdps(60):
+        rows = mp.matrix(np.hstack([a, n]).tolist())
+        right = rows.T * mp.matrix(np.concatenate(y).tolist())
+        found = mp.lu_solve(rows.T * rows, right)
+        return np.array([float(v) for v in found])[: a.shape[1]]
+
+
+@pytest.mark.parametrize("limits", [Limits(), BLOCKS], ids=["rows", "blocks"])
+@pytest.mark.parametrize(
+    ("offset", "trend", "degree", "digits"),
+    some(
+        [
+            (0.0, 0.0, 0, 1e-13),
+            (1e6, 0.0, 0, 1e-9),
+            (1e6, 1e4, 2, 1e-9),
+            (0.0, 1e6, 2, 1e-9),
+            (1e9, 0.0, 1, 1e-6),
+        ],
+        (1e6, 1e4, 2, 1e-9),
+    ),
+)
+def test_offsets_and_trends_cost_the_digits_of_the_data_alone(
+    offset: float, trend: float, degree: int, digits: float, limits: Limits
+) -> None:
+    """Where lstsq on all columns is wrong by up to a fifth."""
+    x, y = recording(offset, trend)
+    fit = cs.solve(cs.Problem(x, y, kernel_size=5, confounds=degree), limits=limits)
+    assert fit.status == "solved"
+    truth = in_fifty_digits(x, y, degree)
+    assert np.linalg.norm(fit.kernel.reshape(-1) - truth) <= digits * np.linalg.norm(truth)
+
+
+def test_confounds_are_no_part_of_a_prediction_and_all_of_the_residuals() -> None:
+    x, y = recording(3.0, 2.0)
+    fit = cs.solve(cs.Problem(x, y, kernel_size=5, confounds=2))
+    plain = [cs.convolve(a, fit.kernel, cs.ConvSpec(5)) for a in x]
+    for one, other in zip(fit.predict(), plain):
+        np.testing.assert_allclose(one, other, rtol=1e-12)
+    residuals, left, whole = fit.residuals(), 0.0, 0.0
+    within = 0.0
+    for r, b, p in zip(residuals, y, plain):
+        n = polynomials(b.shape[:1], 2)
+        rest = (b - p) - n @ np.linalg.lstsq(n, b - p, rcond=None)[0]
+        np.testing.assert_allclose(r, rest, atol=1e-11)
+        left += float((rest**2).sum())
+        within += float(((b - n @ np.linalg.lstsq(n, b, rcond=None)[0]) ** 2).sum())
+        whole += float(((b - np.concatenate(y).mean()) ** 2).sum())
+    score = fit.score()
+    np.testing.assert_allclose(score.r2, 1 - left / within)
+    np.testing.assert_allclose(score.r2_total, 1 - left / whole)
+    # New data come without confounds.
+    new = fit.score(x, y)
+    assert new.r2_total == new.r2 < score.r2
+
+
+def test_weights_are_rows_repeated() -> None:
+    """A weight of 3 is the row three times, but for the degrees of freedom."""
+    x, y = recording(0.0, 0.0)
+    by_record = cs.solve(cs.Problem(x, y, kernel_size=5, bias=True, weights=[1, 3]))
+    repeated = cs.Problem([x[0], *[x[1]] * 3], [y[0], *[y[1]] * 3], kernel_size=5, bias=True)
+    wanted = cs.solve(repeated)
+    np.testing.assert_allclose(by_record.kernel, wanted.kernel, rtol=1e-11)
+    np.testing.assert_allclose(by_record.bias, wanted.bias, rtol=1e-11)
+    rows = [np.full(len(b), w) for b, w in zip(y, (1.0, 3.0))]
+    by_row = cs.solve(cs.Problem(x, y, kernel_size=5, bias=True, weights=rows))
+    np.testing.assert_allclose(by_row.kernel, wanted.kernel, rtol=1e-11)
+    np.testing.assert_allclose(by_row.standard_error, by_record.standard_error, rtol=1e-11)
+    np.testing.assert_allclose(by_record.score().r2, wanted.score().r2, rtol=1e-11)
+
+
+def test_no_weight_leaves_a_row_out() -> None:
+    x, y = recording(0.0, 0.0)
+    weights = [np.where(np.arange(len(b)) % 5 > 0, 2.0, 0.0) for b in y]
+    fit = cs.solve(cs.Problem(x, y, kernel_size=5, weights=weights))
+    masked = cs.solve(cs.Problem(x, y, kernel_size=5, mask=[w > 0 for w in weights]))
+    np.testing.assert_allclose(fit.kernel, masked.kernel, rtol=1e-12)
+    np.testing.assert_allclose(fit.standard_error, masked.standard_error, rtol=1e-12)
+    gone = cs.solve(cs.Problem(x, y, kernel_size=5, weights=[0.0, 4.0]))
+    alone = cs.solve(cs.Problem(x[1], y[1], kernel_size=5))
+    np.testing.assert_allclose(gone.kernel, alone.kernel, rtol=1e-12)
+
+
+@pytest.mark.parametrize("select", ["gcv", "evidence", "aicc", "bic", cs.CrossValidation()])
+def test_a_penalty_is_chosen_beside_confounds(select: Any) -> None:
+    """As from records whose drift was taken off by hand, with its degrees of freedom counted."""
+    x, y = recording(0.0, 5.0)
+    problem = cs.Problem(x, y, kernel_size=5, confounds=1)
+    fit = cs.solve(problem, cs.Regularized(strength=[1.0, 10.0, 100.0], select=select))
+    assert fit.ok
+    rows = []
+    for a, b in zip(x, y):
+        n = polynomials(b.shape[:1], 1)
+        both = np.hstack([dense.design_matrix([a], cs.ConvSpec(5))[0], b])
+        rows.append(both - n @ np.linalg.lstsq(n, both, rcond=None)[0])
+    a, b = (np.concatenate(rows)[:, s] for s in (slice(-1), slice(-1, None)))
+    scores = []
+    for strength in (1.0, 10.0, 100.0):
+        solve = np.linalg.solve(a.T @ a + strength * np.eye(10), np.eye(10))
+        w = solve @ a.T @ b
+        squares, freedom = float(((b - a @ w) ** 2).sum()), float(np.trace(solve @ a.T @ a))
+        m = len(a) - 4
+        if select == "gcv":
+            scores.append(m * squares / (m - freedom) ** 2)
+        elif isinstance(select, cs.CrossValidation):
+            scores.append(_held_out(rows, strength))
+    path = fit.regularization.path
+    if scores:
+        np.testing.assert_allclose(path.scores[:, 0], scores, rtol=1e-9)
+    k = [1.0, 10.0, 100.0].index(float(fit.regularization.strength[0]))
+    best = np.linalg.solve(a.T @ a + (1.0, 10.0, 100.0)[k] * np.eye(10), a.T @ b)
+    np.testing.assert_allclose(fit.kernel.reshape(-1), best[:, 0], rtol=1e-9)
+
+
+def _held_out(rows: list[np.ndarray], strength: float) -> float:
+    found = []
+    for held, other in (rows, rows[::-1]):
+        a, b = other[:, :-1], other[:, -1]
+        w = np.linalg.solve(a.T @ a + strength * np.eye(10), a.T @ b)
+        found.append(((held[:, -1] - held[:, :-1] @ w) ** 2).mean())
+    return float(np.mean(found))
+
+
+def test_held_out_scores_leave_confounds_aside() -> None:
+    x, y = recording(0.0, 0.0)
+    far = [b + 1e3 * (i + 1) * np.arange(len(b))[:, None] for i, b in enumerate(y)]
+    one = cs.cross_validate(cs.Problem(x, far, kernel_size=5, confounds=1))
+    other = cs.cross_validate(cs.Problem(x, y, kernel_size=5, confounds=1))
+    np.testing.assert_allclose(one.mse, other.mse, rtol=1e-8)
+    np.testing.assert_allclose(one.r2, other.r2, rtol=1e-8)
+    assert (one.r2 > 0.5).all()
+    folds = cs.cross_validate(cs.Problem(x, far, kernel_size=5, confounds=1), folds=4)
+    assert (folds.r2 > 0.5).all()
+
+
+def test_every_method_takes_them_or_says_why_not() -> None:
+    x, y = recording(1e3, 10.0)
+    table = cs.compare(cs.Problem(x, y, kernel_size=5, confounds=2))
+    refused = {"ConjugateGradient", "FFTDeconvolution", "GradientDescent"}
+    assert {name.partition("(")[0] for name in table.skipped} == refused
+    kernels = [fit.kernel for name, fit in table.solutions.items() if "Regularized" not in name]
+    for kernel in kernels[1:]:
+        np.testing.assert_allclose(kernel, kernels[0], rtol=1e-8)
+    assert cs.choose_lags(cs.Problem(x, y, kernel_size=5, confounds=2)).problem.confounds == 2
+    lasso = cs.solve(cs.Problem(x, y, kernel_size=5, confounds=2), cs.Lasso(strength=1e-9))
+    np.testing.assert_allclose(lasso.kernel, kernels[0], rtol=1e-6)
+
+
+def test_a_report_counts_confounds() -> None:
+    x, y = recording(0.0, 0.0)
+    report = cs.identify(cs.Problem(x, y, kernel_size=5, confounds=2))
+    assert report.n_unknowns == 10 + 6
+    assert "5 taps × 2 channels, 6 confounds" in report.text()
+    assert "confounds projected out" in report.text()
+    assert "an intercept and a drift of degree 2 a record" in " ".join(report.text().split())
+    np.testing.assert_allclose(np.concatenate(report.leverage()).sum(), 16)
+    # What confounds span no data determine.
+    flat = [np.hstack([a, np.full((len(a), 1), 7.0 + i)]) for i, a in enumerate(x)]
+    spanned = cs.identify(cs.Problem(flat, kernel_size=2, confounds="intercept"))
+    assert not spanned.unique
+    assert spanned.identifiable[:, :2].all()
+    assert not spanned.identifiable[:, 2].any()
+    lines = [np.hstack([a, np.arange(float(len(a)))[:, None]]) for a in x]
+    assert not cs.identify(cs.Problem(lines, kernel_size=2, confounds=1)).unique
+    assert cs.identify(cs.Problem(lines, kernel_size=1, confounds="intercept")).unique
+
+
+def test_outputs_with_masks_of_their_own() -> None:
+    x, y = recording(2.0, 3.0)
+    y = [np.hstack([b, 2 * b + np.sin(np.arange(len(b)))[:, None]]) for b in y]
+    y[0][30:60, 1] = np.nan
+    fit = cs.solve(cs.Problem(x, y, kernel_size=5, confounds=1, missing="drop"))
+    for q in range(2):
+        own = cs.Problem(x, [b[:, q] for b in y], kernel_size=5, confounds=1, missing="drop")
+        alone = cs.solve(own)
+        np.testing.assert_allclose(fit.kernel[..., q], alone.kernel[..., 0], rtol=1e-10)
+        np.testing.assert_allclose(fit.score().r2[q], alone.score().r2[0], rtol=1e-10)
+        np.testing.assert_allclose(fit.score().r2_total[q], alone.score().r2_total[0], rtol=1e-10)
+        for r, other in zip(fit.residuals(), alone.residuals()):
+            np.testing.assert_allclose(r[:, q], other, atol=1e-10)
+
+
+@pytest.mark.parametrize("scale", [1e-100, 1e100])
+def test_any_units(scale: float) -> None:
+    x, y = recording(5.0, 4.0)
+    one = cs.solve(cs.Problem(x, y, kernel_size=5, confounds=1, weights=[1, 2]))
+    far = [b * scale for b in y]
+    other = cs.solve(
+        cs.Problem([a / scale for a in x], far, kernel_size=5, confounds=1, weights=[1, 2])
+    )
+    np.testing.assert_allclose(other.kernel / scale / scale, one.kernel, rtol=1e-10)
+    np.testing.assert_allclose(other.score().r2_total, one.score().r2_total, rtol=1e-10)
+
+
+X, Y = np.random.default_rng(0).standard_normal((2, 40, 1))
+BATCH = {"x": np.stack([X] * 3), "y": np.stack([Y[2:]] * 3)}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "match"),
+    [
+        ({"confounds": "drift"}, ValueError, "give 'intercept', the degree of a drift, or arrays"),
+        ({"confounds": 2.0}, TypeError, "confounds must be an integer"),
+        ({"confounds": -1}, ValueError, "confounds must be at least 0"),
+        ({"confounds": 21}, ValueError, "a degree of 20 at most"),
+        ({"confounds": np.ones((37, 2))}, ValueError, "laid out as y"),
+        (
+            {"confounds": np.full((38, 2), np.nan)},
+            ValueError,
+            "confounds has 76 values that are not",
+        ),
+        ({"confounds": "intercept", "bias": True}, ValueError, "bias=True is no more to be had"),
+        (
+            {"confounds": np.ones((38, 1)), "bias": True},
+            ValueError,
+            "bias=True is no more to be had",
+        ),
+        ({"confounds": np.eye(38)}, ValueError, "38 columns of bias and confounds take up all 38"),
+        ({"weights": -np.ones(38)}, ValueError, "weights must be finite and not negative"),
+        ({"weights": np.full(38, np.nan)}, ValueError, "weights must be finite and not negative"),
+        ({"weights": "heavy"}, TypeError, "weights must be real numbers"),
+        ({"weights": np.ones(37)}, ValueError, r"shaped as one channel of y, \(38,\), got shape"),
+        ({"weights": np.zeros(38)}, ValueError, "no row is left"),
+        ({**BATCH, "weights": [1, 2]}, ValueError, "a number for each of 3 records"),
+    ],
+)
+def test_what_is_refused(arguments: dict[str, Any], error: type[Exception], match: str) -> None:
+    given = {"x": X, "y": Y[2:], "kernel_size": 3} | arguments
+    with pytest.raises(error, match=match):
+        cs.Problem(**given)
+
+
+def test_a_bias_of_all_records_is_no_fold_s() -> None:
+    problem = cs.Problem(**BATCH, kernel_size=3, bias=True, weights=[1, 2, 3])
+    with pytest.raises(ValueError, match="give confounds='intercept'"):
+        cs.solve(problem, cs.Regularized(select=cs.CrossValidation()))
+    with pytest.raises(ValueError, match="descent takes no weights or confounds"):
+        cs.identify(problem).descent()
