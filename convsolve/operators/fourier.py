@@ -203,6 +203,52 @@ class FourierOperator(DesignOperator):
         sums, squares = (np.stack([s[i] for s in self.sums]) for i in (2, 3))
         return sums[:, None][:, : self.nuisance.count], squares
 
+    def forward(self, group: int, w: np.ndarray) -> np.ndarray:
+        """M A w (n, Q) of one group, for w (P, Q)."""
+        outputs = w.shape[1]
+        stacks = [self._rows_of(x, outputs) for x in self.inputs.stacks]
+        for x, out in self._parts_of(group, stacks):
+            out.data[...] = products.forward(x, self._in_component(w, x))
+        mine = slice(group * outputs, (group + 1) * outputs)
+        found = np.concatenate([y[..., mine].reshape(-1, outputs) for y in stacks])
+        if self.nuisance.constant:
+            found -= self.projection.means[group, 0] @ w
+        return found
+
+    def adjoint(self, group: int, r: np.ndarray) -> np.ndarray:
+        """AᵀM r (P, Q) of one group, for rows r (n, Q)."""
+        outputs, first, stacks = r.shape[1], 0, []
+        mine = slice(group * outputs, (group + 1) * outputs)
+        for x in self.inputs.stacks:
+            y = self._rows_of(x, outputs)
+            last = first + math.prod(y.shape[:-1])
+            y[..., mine] = r[first:last].reshape(*y.shape[:-1], outputs)
+            stacks.append(y)
+            first = last
+        total = np.zeros((self.columns, outputs))
+        for x, out in self._parts_of(group, stacks):
+            total += products.adjoint(x, out, self.taps).reshape(-1, outputs)[self.places]
+        if self.nuisance.constant:
+            total -= self.projection.means[group].T * r.sum(0)
+        return total
+
+    def _rows_of(self, x: np.ndarray, outputs: int) -> np.ndarray:
+        """Room for ``outputs`` of every group beside the rows of a stack (N, *T, groups·outputs)."""
+        rows = self.inputs.spec.normal.output_shape(x.shape[1:-1])
+        return np.empty((len(x), *rows, self.groups * outputs))
+
+    def _parts_of(
+        self, group: int, stacks: Sequence[np.ndarray]
+    ) -> Iterator[tuple[Series, Series]]:
+        """x and outputs of every polyphase component of one group, the latter views of stacks."""
+        outputs = stacks[0].shape[-1]
+        scales = self.inputs.scale, np.ones(outputs)
+        pairs = list(zip(self.inputs.stacks, stacks, strict=True))
+        for g, x, out in _parts(pairs, self.inputs.spec, scales, (self.x_shift, np.zeros(outputs))):
+            if g == group:
+                assert out is not None
+                yield x, out
+
     def product_gram(self, group: int, w: np.ndarray) -> np.ndarray:
         """(M A w)ᵀ(M A w) (Q, Q) of one group, for w (P, Q)."""
         offset = self.projection.means[group, 0] @ w if self.nuisance.constant else 0.0

@@ -77,6 +77,19 @@ def forward(x: Series, w: np.ndarray) -> np.ndarray:
     return out
 
 
+def adjoint(x: Series, y: Series, taps: Sequence[int]) -> np.ndarray:
+    """Aᵀ y (*K, C, Q) for outputs y (N, *T, Q)."""
+    operator = _Operator(x, taps, y.data.shape[-1])
+
+    def of(batch: Batch) -> tuple[np.ndarray, ...]:
+        seen = operator.spectra(batch.pieces(x, batch.size), batch)
+        back = operator.spectra(batch.pieces(y, batch.step), batch)
+        return (np.conj(seen, out=seen).swapaxes(-1, -2) @ back,)
+
+    (cross,) = summed(of, operator.batches)
+    return operator.taps_of(cross.conj())
+
+
 def gram_of_products(x: Series, w: np.ndarray, offset: np.ndarray | float = 0.0) -> np.ndarray:
     """(A w - offset)ᵀ(A w - offset) (Q, Q) for w (*K, C, Q)."""
     operator = _Operator(x, w.shape[:-2], w.shape[-1])

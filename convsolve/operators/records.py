@@ -120,6 +120,12 @@ class Targets:
         found = (self.stacks[stack][part] * self.scale).reshape(-1, self.groups, self.outputs)
         return found.transpose(1, 0, 2)
 
+    def rows(self, group: int) -> np.ndarray:
+        """y less its shift (n, Q) of one group, row by row as an operator has them."""
+        whole = slice(None), slice(None)
+        parts = [self.block(i, whole)[group] for i in range(len(self.stacks))]
+        return np.concatenate(parts) - self.grouped(self.shift)[group]
+
     def grouped(self, values: np.ndarray) -> np.ndarray:
         """Values (Cout,) by group (G, Q)."""
         return values.reshape(self.groups, -1)

@@ -145,6 +145,19 @@ class RowOperator(DesignOperator):
             g += a.transpose(0, 2, 1) @ r
         return squares, g
 
+    def forward(self, group: int, w: np.ndarray) -> np.ndarray:
+        """M A w (n, Q) of one group, for w (P, Q)."""
+        return np.concatenate([a[group] @ w for a, _ in self.row_blocks()])
+
+    def adjoint(self, group: int, r: np.ndarray) -> np.ndarray:
+        """AᵀM r (P, Q) of one group, for rows r (n, Q)."""
+        total, first = np.zeros((self.columns, r.shape[1])), 0
+        for a, _ in self.row_blocks():
+            last = first + a.shape[1]
+            total += a[group].T @ r[first:last]
+            first = last
+        return total
+
     def product_gram(self, group: int, w: np.ndarray) -> np.ndarray:
         """(M A w)ᵀ(M A w) (Q, Q) of one group, for w (P, Q)."""
         pieces = (a[group] @ w for a, _ in self.row_blocks())

@@ -175,6 +175,15 @@ class TransformedOperator(DesignOperator):
         """NᵀY (G, q, Q) and Σy² (G, Q), Y less its shift."""
         return self.operator.output_sums(targets)
 
+    def forward(self, group: int, w: np.ndarray) -> np.ndarray:
+        """M A T w (n, Q) of one group, for w (R, Q)."""
+        return self.operator.forward(group, self.basis.expand(w[None])[0])
+
+    def adjoint(self, group: int, r: np.ndarray) -> np.ndarray:
+        """TᵀAᵀM r (R, Q) of one group, for rows r (n, Q)."""
+        found: np.ndarray = self.basis.restrict(self.operator.adjoint(group, r)[None])[0]
+        return found
+
     def product_gram(self, group: int, w: np.ndarray) -> np.ndarray:
         """(M A T w)ᵀ(M A T w) (Q, Q) of one group, for w (R, Q)."""
         return self.operator.product_gram(group, self.basis.expand(w[None])[0])

@@ -168,6 +168,31 @@ def test_the_gradient_is_the_adjoint_of_the_product(
 
 @every_operator
 @every_geometry
+def test_forward_and_adjoint(case: tuple[DesignOperator, Dense, Targets]) -> None:
+    """Of any rows, in the order of the blocks of rows, as those of y are."""
+    operator, known, targets = case
+    blocks = [*operator.row_blocks(targets)]
+    ordered = np.concatenate([a for a, _ in blocks], axis=1)
+    rng = np.random.default_rng(5)
+    w = rng.standard_normal((operator.columns, 3))
+    r = rng.standard_normal((operator.rows, 3))
+    for g, a in enumerate(ordered):
+        np.testing.assert_allclose(
+            np.linalg.norm(a, axis=0), np.linalg.norm(known.a[g], axis=0), rtol=1e-12, atol=1e-13
+        )
+        seen, back = operator.forward(g, w), operator.adjoint(g, r)
+        largest = np.abs(a).sum()
+        np.testing.assert_allclose(seen, a @ w, rtol=0, atol=1e-13 * largest)
+        np.testing.assert_allclose(back, a.T @ r, rtol=0, atol=1e-13 * largest)
+        np.testing.assert_allclose((seen * r).sum(0), (w * back).sum(0), rtol=1e-12, atol=1e-11)
+        y = targets.rows(g)
+        centred = y - y.mean(0) if operator.nuisance.constant else y
+        wanted = np.concatenate([b[g] for _, b in blocks if b is not None])
+        np.testing.assert_allclose(centred, wanted, rtol=0, atol=1e-13)
+
+
+@every_operator
+@every_geometry
 def test_products(case: tuple[DesignOperator, Dense, Targets]) -> None:
     operator, known, _ = case
     w = np.random.default_rng(4).standard_normal((operator.columns, 3))
