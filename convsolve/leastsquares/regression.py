@@ -199,22 +199,32 @@ class Regression:
             return self.from_operator(self.scaling.to_operator(w))
         return self._kernel(w, self.scaling.exponents), self._bias(self.scaling.to_operator(w))
 
-    def from_operator(self, v: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """The same of v (G, R, Q) in the units of the operator's columns."""
+    def from_operator(
+        self, v: np.ndarray, level: np.ndarray | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """The same of v (G, R, Q) in the units of the operator's columns.
+
+        ``level`` (G, Q) is the constant beside M A v; that of least squares if it is not given.
+        """
         basis, exponents = self.system.basis, self.system.design.operator.exponents
-        return self._kernel(v if basis is None else basis.expand(v), exponents), self._bias(v)
+        kernel = self._kernel(v if basis is None else basis.expand(v), exponents)
+        return kernel, self._bias(v, level)
 
     def _kernel(self, columns: np.ndarray, exponents: np.ndarray) -> np.ndarray:
         user = in_units(columns, self.y_exponents[:, None] - exponents[:, :, None])
         return to_kernel(user, self.system.design.spec.kernel_size)
 
-    def _bias(self, v: np.ndarray) -> np.ndarray:
-        """The best constant (Cout,) beside v of the operator's columns; zeros without a bias."""
+    def _bias(self, v: np.ndarray, level: np.ndarray | None = None) -> np.ndarray:
+        """The constant (Cout,) beside v of the operator's columns that is ``level`` beside M A v,
+        or the best of least squares; zeros without a bias.
+        """
         targets, operator = self.targets, self.operator
         if not operator.nuisance.constant:
             return np.zeros(v[:, 0].size)
-        sums, _ = operator.output_sums(targets)
-        rest = operator.projection.coefficients(sums, v)[:, 0]
+        if level is None:
+            sums, _ = operator.output_sums(targets)
+            level = operator.projection.solved(sums)[:, 0]
+        rest = level - (operator.projection.means @ v)[:, 0]
         shifted = targets.grouped(targets.shift) - np.einsum("gp,gpq->gq", operator.shift, v)
         with np.errstate(over="ignore", under="ignore"):
             return np.ldexp(shifted + rest, self.y_exponents).reshape(-1)

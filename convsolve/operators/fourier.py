@@ -233,7 +233,7 @@ class FourierOperator(DesignOperator):
         return total
 
     def _rows_of(self, x: np.ndarray, outputs: int) -> np.ndarray:
-        """Room for ``outputs`` of every group beside the rows of a stack (N, *T, groups·outputs)."""
+        """Room (N, *T, groups·outputs) for the rows of a stack, ``outputs`` of each group."""
         rows = self.inputs.spec.normal.output_shape(x.shape[1:-1])
         return np.empty((len(x), *rows, self.groups * outputs))
 

@@ -25,6 +25,7 @@ from ..problem.sizes import Sizes
 from ..problem.spec import ConvSpec
 from ..text import shown
 from .base import (
+    Objective,
     Progress,
     Raw,
     Solver,
@@ -161,8 +162,10 @@ class GradientDescent(Solver):
         return super().settings | {"optimizer": optimizer, "key": key}
 
     @property
-    def least_squares(self) -> bool:
-        return self.loss == "mse"
+    def objective(self) -> Objective | None:
+        if callable(self.loss):
+            return None
+        return Objective(self.loss, self.huber_delta if self.loss == "huber" else 0.0)
 
     def supports(self, sizes: Sizes, spec: ConvSpec) -> str | None:
         """An array ``init`` must have the kernel's shape; moments are of all rows, and must fit."""

@@ -1,0 +1,113 @@
+"""Rows of the design matrix and the bias, in coordinates in which columns are orthonormal."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+
+import numpy as np
+
+from ..errors import SolveError
+from ..leastsquares.regression import Regression
+from ..linalg.factor import Factor
+
+
+class OrthonormalRows:
+    """B (n, k) = [A H, 1/√n] of one group of a convolution, and y (n,) one output at a time.
+
+    Where there is a bias, A is centred, and a constant column stands beside it: squares can do
+    without that column, other losses cannot. H comes from a factor of A, so that BᵀB = I to its
+    accuracy: a projection takes two passes over the data. Of a deficient A it has as many columns
+    as A has rank, and the taps H z are those of minimum norm with these outputs. B is never formed.
+    """
+
+    def __init__(self, regression: Regression, group: int, factor: Factor) -> None:
+        self._operator, self._group = regression.operator, group
+        half = factor.whiten(np.eye(regression.operator.columns))
+        if not factor.full_rank:
+            # The same outputs with no part in the null space, in the user's units.
+            half = factor.solve_normal(factor.r.T @ (factor.r @ half))
+        self._half = np.ldexp(half, -regression.scaling.relative[group][:, None])
+        self.bias = regression.operator.nuisance.constant
+        self.rows = regression.operator.rows
+        self.unknowns = half.shape[1] + self.bias
+        self._constant = 1 / math.sqrt(self.rows)
+
+    def least_squares(self, y: np.ndarray) -> np.ndarray:
+        """argmin ‖y − B z‖ (k,), refined once."""
+        z = self.adjoint(y)
+        return z + self.adjoint(y - self.forward(z))
+
+    def forward(self, z: np.ndarray) -> np.ndarray:
+        """B z (n,)."""
+        seen = self._operator.forward(self._group, self.taps(z)[:, None])[:, 0]
+        return seen + self._constant * z[-1] if self.bias else seen
+
+    def adjoint(self, r: np.ndarray) -> np.ndarray:
+        """Bᵀr (k,)."""
+        found = self._half.T @ self._operator.adjoint(self._group, r[:, None])[:, 0]
+        return np.append(found, self._constant * r.sum()) if self.bias else found
+
+    def taps(self, z: np.ndarray) -> np.ndarray:
+        """The kernel (P,), in columns of the operator."""
+        return self._half @ z[: self._half.shape[1]]
+
+    def level(self, z: np.ndarray) -> float:
+        """The constant beside the centred A."""
+        return float(self._constant * z[-1]) if self.bias else 0.0
+
+    def blocks(self) -> Iterator[tuple[slice, np.ndarray]]:
+        """Which rows, and those of B (m, k), some at a time."""
+        first, columns = 0, self._half.shape[1]
+        for a, _ in self._operator.row_blocks():
+            b = np.empty((a.shape[1], self.unknowns))
+            np.matmul(a[self._group], self._half, out=b[:, :columns])
+            b[:, columns:] = self._constant
+            yield slice(first, first + len(b)), b
+            first += len(b)
+
+    def gram(self, weights: np.ndarray) -> np.ndarray:
+        """Bᵀ diag(weights) B (k, k), for weights (n,) that are not negative."""
+        from scipy.linalg.blas import dsyrk
+
+        total = np.zeros((self.unknowns, self.unknowns), order="F")
+        roots = np.sqrt(weights)
+        for which, b in self.blocks():
+            b *= roots[which, None]
+            # The lower triangle alone, in half the time; bᵀ is by columns what b is by rows.
+            total = dsyrk(1.0, b.T, beta=1.0, c=total, lower=1, overwrite_c=1)
+        return total + np.tril(total, -1).T
+
+    def some(self, which: np.ndarray) -> np.ndarray:
+        """The rows (m, k) of B that ``which`` (m,) names."""
+        found = np.empty((len(which), self.unknowns))
+        for part, b in self.blocks():
+            mine = (which >= part.start) & (which < part.stop)
+            found[mine] = b[which[mine] - part.start]
+        return found
+
+
+def by_output(
+    regression: Regression, fit: Callable[[OrthonormalRows, np.ndarray, int], np.ndarray]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Kernel and bias in the user's units, of ``fit`` (rows, y, exponent) → z, output by output.
+
+    y (n,) is that of one output, in units of two to its exponent.
+
+    Raises:
+        SolveError: a factor exceeds the memory limit.
+    """
+    v = np.zeros(regression.shape)
+    level = np.zeros((len(v), v.shape[2]))
+    for g in range(len(v)):
+        factor = regression.system.factor(g)
+        if factor is None:
+            raise SolveError(
+                "neither the Gram matrix nor a QR of the design matrix gives a factor within the "
+                "memory allowed; use fewer taps or channels"
+            )
+        rows = OrthonormalRows(regression, g, factor)
+        for q, y in enumerate(regression.targets.rows(g).T.copy()):
+            z = fit(rows, y, int(regression.y_exponents[g, q]))
+            v[g, :, q], level[g, q] = rows.taps(z), rows.level(z)
+    return regression.from_operator(v, level)
