@@ -32,10 +32,10 @@ SOLVERS = {
     "adam": ("gradient descent by Adam", ("loss", "steps", "key", "rate", "via")),
     "lbfgs": ("gradient descent by L-BFGS", ("loss", "steps", "key", "via")),
     "huber": (
-        "squares up to a threshold, absolute values beyond; against gross errors",
+        "squares of small residuals, absolute values of large ones; for y with outliers",
         ("delta", "scale"),
     ),
-    "absolute": ("least absolute residuals; against gross errors", ()),
+    "absolute": ("least absolute residuals; for y with outliers", ()),
     "regularized": (
         "a penalty whose strength the data choose; what --penalty and its like stand for",
         ("penalty", "strength", "select", "folds", "score"),
