@@ -8,7 +8,7 @@ import numpy as np
 
 from ..linalg.lapack import cholesky, solve_triangular
 from .orthonormal_rows import OrthonormalRows
-from .robust import ROUNDING, feasible, is_exact, share_of
+from .robust import feasible, share_of
 
 # The interior point method ends at this duality gap, as a share of the loss, or after so many
 # steps; it goes this far towards the edge.
@@ -41,7 +41,7 @@ def absolute_gap(
     d, left = feasible(rows, d, 1.0)
     loss, loss_of_y = (float(np.abs(v).sum()) for v in (r, y))
     gap = float((np.abs(r) - r * d).sum()) + left * (float(np.linalg.norm(r)) + loss)
-    return share_of(gap, (loss, loss_of_y), is_exact(r, y)), d
+    return share_of(gap, loss, loss_of_y, np.abs(r).max() <= rows.rounding(y, z)), d
 
 
 # --- interior point method
@@ -157,7 +157,7 @@ def vertex(rows: OrthonormalRows, y: np.ndarray, near: Interior) -> Interior | N
             z = np.linalg.solve(held.b, y[held.which])
             r = y - rows.forward(z)
             # A residual of rounding has no sign: there the d of the interior point stays.
-            clear = np.abs(r) > ROUNDING * np.abs(y).max()
+            clear = np.abs(r) > rows.rounding(y, z)
             d = np.where(clear, np.sign(r), near.d)
             r[held.which] = d[held.which] = 0.0
             own = -np.linalg.solve(held.b.T, rows.adjoint(d))
@@ -228,7 +228,7 @@ def least_absolute(
     The vertex is taken if its gap is the smaller: where several rows tie for it there may be none
     that the data certify, but the interior point is certified then too.
     """
-    if is_exact(y - rows.forward(start), y):
+    if np.abs(y - rows.forward(start)).max() <= rows.rounding(y, start):
         gap, _ = absolute_gap(rows, y, start, np.zeros(len(y)))
         return start, gap, {"interior_steps": 0, "pivots": 0}
     near = interior_point(rows, y, start)

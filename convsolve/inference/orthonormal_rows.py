@@ -10,6 +10,10 @@ import numpy as np
 from ..errors import SolveError
 from ..leastsquares.regression import Regression
 from ..linalg.factor import Factor
+from ..linalg.rank import EPS
+
+# A residual of less than this share of y, and of what its fit is made of, is rounding.
+ROUNDING = 100 * EPS
 
 
 class OrthonormalRows:
@@ -27,7 +31,9 @@ class OrthonormalRows:
         if not factor.full_rank:
             # The same outputs with no part in the null space, in the user's units.
             half = factor.solve_normal(factor.r.T @ (factor.r @ half))
-        self._half = np.ldexp(half, -regression.scaling.relative[group][:, None])
+        relative = regression.scaling.relative[group][:, None]
+        self._half, self._scaled_half = np.ldexp(half, -relative), half
+        self._a_norm = float(regression.scaling.a_norm[group])
         self.bias = regression.operator.nuisance.constant
         self.rows = regression.operator.rows
         self.unknowns = half.shape[1] + self.bias
@@ -51,6 +57,12 @@ class OrthonormalRows:
     def taps(self, z: np.ndarray) -> np.ndarray:
         """The kernel (P,), in columns of the operator."""
         return self._half @ z[: self._half.shape[1]]
+
+    def rounding(self, y: np.ndarray, z: np.ndarray) -> float:
+        """What an element of y − B z may be, if nothing but rounding is left of y."""
+        scaled = self._scaled_half @ z[: self._half.shape[1]]
+        terms = self._a_norm * self._constant * float(np.linalg.norm(scaled))
+        return ROUNDING * (float(np.abs(y).max()) + terms)
 
     def level(self, z: np.ndarray) -> float:
         """The constant beside the centred A."""

@@ -8,8 +8,6 @@ from ..linalg.lapack import cholesky, solve_triangular
 from ..linalg.rank import EPS
 from .orthonormal_rows import OrthonormalRows
 
-# A residual below this share of the largest y is rounding.
-ROUNDING = 100 * EPS
 # The median absolute deviation of a standard normal distribution.
 NORMAL_MAD = 0.6744897501960817
 # Steps at most, for one threshold and for the scale; a scale that changes by less has settled.
@@ -23,16 +21,11 @@ FLAT = 1e-10
 SLOPE_LEFT = 0.1
 
 
-def is_exact(r: np.ndarray, y: np.ndarray) -> bool:
-    """Whether a residual is rounding in every row."""
-    return bool(np.abs(r).max() <= ROUNDING * np.abs(y).max())
-
-
-def share_of(gap: float, losses: tuple[float, float], exact: bool) -> float:
-    """A duality gap as a share of the first of two losses, that of r; of an ``exact`` fit, where it
-    is rounding, as a share of the second, that of y.
+def share_of(gap: float, loss: float, loss_of_y: float, exact: bool) -> float:
+    """A duality gap as a share of the loss; of an ``exact`` fit, where that is rounding, of the
+    loss of y.
     """
-    whole = losses[exact]
+    whole = loss_of_y if exact else loss
     return gap / whole if whole > 0 else 0.0
 
 
@@ -76,7 +69,8 @@ def huber_gap(rows: OrthonormalRows, y: np.ndarray, z: np.ndarray, threshold: fl
     gap = float(np.where(inside, (r - d) ** 2 / 2, np.maximum(beyond, 0.0)).sum())
     loss, loss_of_y = (float(huber_loss(v, threshold).sum()) for v in (r, y))
     reach = float(np.linalg.norm(r)) + np.sqrt(2 * loss) + 2 * loss / threshold
-    return share_of(gap + left * reach, (loss, loss_of_y), is_exact(r, y))
+    exact = np.abs(r).max() <= rows.rounding(y, z)
+    return share_of(gap + left * reach, loss, loss_of_y, exact)
 
 
 def huber(

@@ -10,14 +10,7 @@ import numpy as np
 
 from ..errors import SolveError
 from ..inference.orthonormal_rows import OrthonormalRows, by_output
-from ..inference.robust import (
-    ROUNDING,
-    error_norm,
-    huber,
-    huber_gap,
-    is_exact,
-    with_mad_scale,
-)
+from ..inference.robust import error_norm, huber, huber_gap, with_mad_scale
 from ..leastsquares.analysis import Analysis
 from ..leastsquares.certificate import GAP, Certificate
 from ..leastsquares.penalty import RIDGE
@@ -109,14 +102,14 @@ class Huber(Solver):
 
     def _fit(self, rows: OrthonormalRows, y: np.ndarray, exponent: int) -> tuple[Any, _Told]:
         start, settled = rows.least_squares(y), True
+        rounding = rows.rounding(y, start)
         if self.scale != "mad":
             scale = math.ldexp(self.scale, -exponent)
-        elif is_exact(y - rows.forward(start), y):
-            # Whatever the scale.
-            return start, _Told(0.0, 0.0, 0.0, True, 0)
+        elif np.abs(y - rows.forward(start)).max() <= rounding:
+            return start, _Told(0.0, 0.0, 0.0, True, 0)  # best at any scale
         else:
             start, scale, settled = with_mad_scale(rows, y, self.delta, start)
-        if scale <= ROUNDING * np.abs(y).max():
+        if scale <= rounding:
             raise SolveError(_no_scale(self.scale))
         threshold = self.delta * scale
         z, steps = huber(rows, y, threshold, start)
