@@ -77,7 +77,7 @@ def dependent(fit: object, second: np.ndarray) -> dict[str, object]:
 
 
 def robust(data: dict[str, list], bias: bool) -> list[dict[str, object]]:
-    """RLM by Huber's loss, scale by MAD, at its fixed point; of y with gross errors in some rows."""
+    """RLM with Huber's loss and MAD scale, at their fixed point, of y with outliers."""
     a, found = lag_matrix(np.array(data["x"])), []
     design = np.hstack([a, np.ones((len(a), 1))]) if bias else a
     for y in np.array(data["contaminated"]).T:
