@@ -22,8 +22,9 @@ class LeastAbsolute(Solver):
     """min Σ|y − Aw − b|, every output its own: rows with gross errors hardly move the answer.
 
     ``certificate`` is the relative duality gap, computed from the data: the sum is within that
-    share of the least possible. "solved" is up to 1e-8, and about 1e-15 is usual. Of an exact fit,
-    whose sum is rounding, it is the gap as a share of Σ|y|.
+    share of the least possible. "solved" is up to 1e-8, and about 1e-15 is usual. It grows with
+    the condition of the data: beyond about 1e7 rounding alone may leave more than 1e-8. Of an exact
+    fit, whose sum is rounding, it is the gap as a share of Σ|y|.
 
     An interior point method goes near the answer, from where the simplex method ends in a vertex, a
     kernel that passes through as many rows of y as there are unknowns. Where several kernels have
