@@ -10,8 +10,11 @@ from .orthonormal_rows import OrthonormalRows
 
 # The median absolute deviation of a standard normal distribution.
 NORMAL_MAD = 0.6744897501960817
-# Steps at most, for one threshold and for the scale; a scale that changes by less has settled.
-NEWTON_STEPS, SCALE_STEPS, SETTLED = 200, 500, 1e-13
+# Steps at most, for one threshold and for the scale.
+NEWTON_STEPS, SCALE_STEPS = 200, 500
+# Relative changes of a scale, and of its fit, that has settled; and those below which a change that
+# is no smaller than the one before is rounding.
+SETTLED, ROUNDED = 1e-13, 1e-8
 # The threshold falls by this factor on its way to a small one.
 FALL = 10.0
 # Squared pivots below this belong to a direction in which no row has a quadratic loss; the same
@@ -26,7 +29,7 @@ def share_of(gap: float, loss: float, loss_of_y: float, exact: bool) -> float:
     loss of y.
     """
     whole = loss_of_y if exact else loss
-    return gap / whole if whole > 0 else 0.0
+    return float(gap / whole) if whole > 0 else 0.0
 
 
 def feasible(rows: OrthonormalRows, d: np.ndarray, limit: float) -> tuple[np.ndarray, float]:
@@ -153,17 +156,19 @@ def with_mad_scale(
     They take turns. A step for z is Bᵀρ′(r), that of Newton if all rows were within the threshold:
     more steps than of Newton's, but with BᵀB = I each takes two passes over the data and no Gram.
     """
-    z, scale = start, 0.0
+    z, scale, before = start, 0.0, np.inf
     r = y - rows.forward(z)
     for _ in range(SCALE_STEPS):
-        before, scale = scale, mad_scale(r)
+        last, scale = scale, mad_scale(r)
         pull = np.clip(r, -delta * scale, delta * scale)
         step = rows.adjoint(pull)
         z = z + step
         r = y - rows.forward(z)
-        enough = max(SETTLED * np.linalg.norm(pull), 4 * EPS * np.linalg.norm(z))
-        if np.linalg.norm(step) <= enough and abs(scale - before) <= SETTLED * scale:
+        moved = float(np.linalg.norm(step))
+        change = max(moved / (float(np.linalg.norm(pull)) or 1.0), abs(scale / (last or 1.0) - 1))
+        if change <= SETTLED or (change <= ROUNDED and change >= before):
             return z, scale, True
+        before = change
     return z, scale, False
 
 

@@ -38,8 +38,8 @@ class Huber(Solver):
     ``certificate`` is the relative duality gap at that scale, computed from the data: the loss is
     within that share of the least possible. "solved" is up to 1e-8, and about 1e-14 is usual; a
     scale that does not settle is "approximate". It grows with the condition of the data: beyond
-    about 1e7 rounding alone may leave more than 1e-8. Of an exact fit, whose loss is rounding, it is the
-    gap as a share of the loss of y.
+    about 1e7 rounding alone may leave more than 1e-8. Of an exact fit, whose loss is rounding, it
+    is the gap as a share of the loss of y.
 
     ``stats`` has the "scale" of every output, 0 where y is fitted exactly, "scale_settled" if it
     was searched, and "newton_steps". Standard errors, bands and tests are Huber's H1, as of

@@ -263,6 +263,7 @@ def test_ill_conditioned_columns(sums: int, condition: float, most: float) -> No
     assert cs.identify(problem).condition > condition
     for solver in BOTH:
         fit = cs.solve(problem, solver)
+        assert type(fit.certificate) is float
         assert fit.certificate <= most
         assert fit.ok == (fit.certificate <= 1e-8)
         for a, y, w in dense_outputs(problem, fit):
