@@ -7,24 +7,19 @@ from typing import NamedTuple
 import numpy as np
 
 from ..linalg.lapack import cholesky, solve_triangular
+from ..linalg.rank import EPS
 from .orthonormal_rows import OrthonormalRows
 from .robust import feasible, share_of
 
-# The interior point method ends at this duality gap, as a share of the loss, or after so many
-# steps; it goes this far towards the edge.
-INTERIOR, MOST_STEPS, TOWARDS = 1e-10, 100, 0.9995
+# Duality gaps, as shares of the loss, at which the interior point method pauses for a vertex, in
+# turn; and that of a vertex with which it needs no more of it.
+PAUSES, ENOUGH = (1e-6, 1e-10), 1e-12
+# Its steps at most between two of them; and how far it goes towards the edge.
+MOST_STEPS, TOWARDS = 100, 0.9995
 # Candidates for the rows of a vertex, as a multiple of the unknowns, and pivots at most.
 CANDIDATES, MOST_PIVOTS = 4, 200
 # A multiplier beyond 1 by less than this is rounding.
 SLACK = 1e-12
-
-
-class Interior(NamedTuple):
-    """Coordinates ``z`` (k,), a point ``d`` (n,) of the dual, and the steps taken."""
-
-    z: np.ndarray
-    d: np.ndarray
-    steps: int
 
 
 def absolute_gap(
@@ -37,6 +32,7 @@ def absolute_gap(
     bound by Bᵀd·(z − z*) at most; the outputs of z and z* differ by no more than ‖r‖ + ‖r*‖, and
     r* has no larger sum than r.
     """
+    rows = rows.from_data()
     r = y - rows.forward(z)
     d, left = feasible(rows, d, 1.0)
     loss, loss_of_y = (float(np.abs(v).sum()) for v in (r, y))
@@ -47,31 +43,50 @@ def absolute_gap(
 # --- interior point method
 
 
-class _State(NamedTuple):
-    """An interior point: r = y − B z = above − below, and −1 < d < 1."""
+class Interior(NamedTuple):
+    """Coordinates ``z`` (k,) with residuals r = y − B z = ``above`` − ``below``, both positive, and
+    a point −1 < ``d`` < 1 of the dual.
+    """
 
     z: np.ndarray
+    r: np.ndarray
     d: np.ndarray
     above: np.ndarray
     below: np.ndarray
 
+    @classmethod
+    def of(cls, rows: OrthonormalRows, y: np.ndarray, z: np.ndarray) -> Interior:
+        """The middle of the dual beside some z."""
+        r = y - rows.forward(z)
+        room = float(np.abs(r).mean())
+        return cls(z, r, np.zeros(len(y)), np.maximum(r, 0) + room, np.maximum(-r, 0) + room)
+
+    @property
+    def slack(self) -> tuple[np.ndarray, np.ndarray]:
+        """How far d is below 1, and above −1."""
+        return np.maximum(1 - self.d, EPS), np.maximum(1 + self.d, EPS)
+
     @property
     def products(self) -> tuple[np.ndarray, np.ndarray]:
         """What is zero at the answer, from above and from below."""
-        return self.above * (1 - self.d), self.below * (1 + self.d)
+        upper, lower = self.slack
+        return self.above * upper, self.below * lower
 
-    def moved(self, by: _State, dual: float, primal: float) -> _State:
-        return _State(
-            self.z + primal * by.z,
-            self.d + dual * by.d,
-            self.above + primal * by.above,
-            self.below + primal * by.below,
-        )
+    @property
+    def gap(self) -> float:
+        """Their sum, as a share of the loss."""
+        return float(sum(part.sum() for part in self.products) / np.abs(self.r).sum())
 
-    def reach(self, by: _State) -> tuple[float, float]:
+    def moved(self, by: Interior, dual: float, primal: float) -> Interior:
+        """A step for d, and another for all else."""
+        lengths = (primal, primal, dual, primal, primal)
+        return Interior(*(a + t * b for a, b, t in zip(self, by, lengths, strict=True)))
+
+    def reach(self, by: Interior) -> tuple[float, float]:
         """How far d, and how far all else can go that way, a whole step at most."""
+        upper, lower = self.slack
         return (
-            min(_reach(1 - self.d, -by.d), _reach(1 + self.d, by.d)),
+            min(_reach(upper, -by.d), _reach(lower, by.d)),
             min(_reach(self.above, by.above), _reach(self.below, by.below)),
         )
 
@@ -81,54 +96,51 @@ def _reach(size: np.ndarray, step: np.ndarray) -> float:
     return float(np.min(-size[falls] / step[falls], initial=1.0))
 
 
-def interior_point(rows: OrthonormalRows, y: np.ndarray, start: np.ndarray) -> Interior:
-    """Near the least Σ|y − B z|, from a start z (k,), by the method of Frisch and Newton.
+def interior_point(rows: OrthonormalRows, at: Interior, gap: float) -> tuple[Interior, int]:
+    """From one interior point to another of a smaller ``gap``, and the steps it took.
 
-    Mehrotra's predictor and corrector on the bounded dual; each step takes one weighted Gram and a
-    few passes over the data. From least squares, some 15 steps whatever the size.
+    The method of Frisch and Newton: Mehrotra's predictor and corrector on the bounded dual. A step
+    takes one weighted Gram and four passes over the data; some 15 lead from least squares to
+    rounding, whatever the size.
 
     Source: S. Portnoy and R. Koenker, Stat. Sci. 12 (1997) 279; S. Mehrotra, SIAM J. Optim. 2
     (1992) 575.
     """
-    r = y - rows.forward(start)
-    loss = float(np.abs(r).sum())
-    room = loss / len(y)
-    at = _State(start, np.zeros(len(y)), np.maximum(r, 0) + room, np.maximum(-r, 0) + room)
     for taken in range(MOST_STEPS):
-        gap = float(sum(part.sum() for part in at.products))
-        if gap <= INTERIOR * loss:
-            return Interior(at.z, at.d, taken)
-        moved = _mehrotra(rows, y, at, gap)
+        moved = _mehrotra(rows, at) if at.gap > gap else None
         if moved is None:
-            return Interior(at.z, at.d, taken)
+            return at, taken
         at = moved
-        loss = float(np.abs(y - rows.forward(at.z)).sum())
-    return Interior(at.z, at.d, MOST_STEPS)
+    return at, MOST_STEPS
 
 
-def _mehrotra(rows: OrthonormalRows, y: np.ndarray, at: _State, gap: float) -> _State | None:
+def _mehrotra(rows: OrthonormalRows, at: Interior) -> Interior | None:
     """The next interior point, or None where rounding leaves no step."""
-    upper, lower = 1 - at.d, 1 + at.d
+    upper, lower = at.slack
     weights = 1 / (at.above / upper + at.below / lower)
     factor = cholesky(rows.gram(weights))
     if factor is None:
         return None
-    off = y - rows.forward(at.z) - at.above + at.below
+    off = at.r - at.above + at.below
 
-    def direction(from_above: np.ndarray, from_below: np.ndarray) -> _State:
+    def direction(from_above: np.ndarray, from_below: np.ndarray) -> Interior:
         """The step of Newton that adds so much to the products."""
         right = off - from_above / upper + from_below / lower
         g = rows.adjoint(weights * right + at.d)
         z = solve_triangular(factor, solve_triangular(factor, g, transposed=True))
-        d = weights * (right - rows.forward(z))
+        seen = rows.forward(z)
+        d = weights * (right - seen)
         above = (from_above + at.above * d) / upper
         below = (from_below - at.below * d) / lower
-        return _State(z, d, above, below)
+        return Interior(z, -seen, d, above, below)
 
     above, below = at.products
     ahead = direction(-above, -below)
-    left = sum(part.sum() for part in at.moved(ahead, *at.reach(ahead)).products)
-    centre = (left / gap) ** 2 * left / (2 * len(y))
+    whole, left = (
+        float(sum(part.sum() for part in one.products))
+        for one in (at, at.moved(ahead, *at.reach(ahead)))
+    )
+    centre = (left / whole) ** 2 * left / (2 * len(at.d))
     step = direction(centre - above + ahead.above * ahead.d, centre - below - ahead.below * ahead.d)
     if not all(np.isfinite(part).all() for part in step):
         return None
@@ -139,9 +151,11 @@ def _mehrotra(rows: OrthonormalRows, y: np.ndarray, at: _State, gap: float) -> _
 # --- vertex
 
 
-def vertex(rows: OrthonormalRows, y: np.ndarray, near: Interior) -> Interior | None:
-    """The vertex near an interior point: a z (k,) that passes through k rows of y, where Σ|y − B z|
-    is least, and its d; None where no vertex is found.
+def vertex(
+    rows: OrthonormalRows, y: np.ndarray, near: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, int] | None:
+    """The z (k,) that passes through k rows of y where Σ|y − B z| is least, its d (n,), and the
+    pivots it took, from a d ``near`` it; None where it is not found.
 
     The rows through which it passes are those whose d is farthest from ±1, independent ones picked
     by a pivoted QR. Their d follow from those of the others; while one of them is beyond ±1,
@@ -150,23 +164,23 @@ def vertex(rows: OrthonormalRows, y: np.ndarray, near: Interior) -> Interior | N
 
     Source: I. Barrodale and F. D. K. Roberts, SIAM J. Numer. Anal. 10 (1973) 839.
     """
-    held = _independent(rows, near.d)
-    d = near.d
+    held = _independent(rows, near)
     for pivots in range(MOST_PIVOTS):
         try:
             z = np.linalg.solve(held.b, y[held.which])
             r = y - rows.forward(z)
             # A residual of rounding has no sign: there the d of the interior point stays.
-            clear = np.abs(r) > rows.rounding(y, z)
-            d = np.where(clear, np.sign(r), near.d)
+            d = np.where(np.abs(r) > rows.rounding(y, z), np.sign(r), near)
             r[held.which] = d[held.which] = 0.0
             own = -np.linalg.solve(held.b.T, rows.adjoint(d))
         except np.linalg.LinAlgError:
             return None
         worst = int(np.argmax(np.abs(own)))
-        if not np.isfinite(own).all() or abs(own[worst]) <= 1 + SLACK:
+        if not np.isfinite(own).all():
+            return None
+        if abs(own[worst]) <= 1 + SLACK:
             d[held.which] = own
-            return Interior(z, d, pivots) if np.isfinite(own).all() else None
+            return z, d, pivots
         entering = _entering(rows, held, worst, r, own)
         if entering is None:
             return None
@@ -225,18 +239,24 @@ def least_absolute(
 ) -> tuple[np.ndarray, float, dict[str, int]]:
     """argmin Σ|y − B z| (k,), its duality gap as a share of the loss, and how many steps it took.
 
-    The vertex is taken if its gap is the smaller: where several rows tie for it there may be none
+    A vertex is taken if its gap is the smaller: where several rows tie for it there may be none
     that the data certify, but the interior point is certified then too.
     """
-    if np.abs(y - rows.forward(start)).max() <= rows.rounding(y, start):
-        gap, _ = absolute_gap(rows, y, start, np.zeros(len(y)))
-        return start, gap, {"interior_steps": 0, "pivots": 0}
-    near = interior_point(rows, y, start)
-    gap, d = absolute_gap(rows, y, near.z, near.d)
-    z, pivots = near.z, 0
-    found = vertex(rows, y, near._replace(d=d))
-    if found is not None:
-        of_vertex, _ = absolute_gap(rows, y, found.z, found.d)
-        if of_vertex < gap:
-            z, gap, pivots = found.z, of_vertex, found.steps
-    return z, gap, {"interior_steps": near.steps, "pivots": pivots}
+    at, z, counts = Interior.of(rows, y, start), start, {"interior_steps": 0, "pivots": 0}
+    gap, _ = absolute_gap(rows, y, start, np.sign(at.r))
+    if not rows.unknowns or np.abs(at.r).max() <= rows.rounding(y, start):
+        return start, gap, counts
+    for pause in PAUSES:
+        at, taken = interior_point(rows, at, pause)
+        counts["interior_steps"] += taken
+        of_interior, d = absolute_gap(rows, y, at.z, at.d)
+        if of_interior < gap:
+            z, gap = at.z, of_interior
+        found = vertex(rows, y, d)
+        if found is not None:
+            of_vertex, _ = absolute_gap(rows, y, *found[:2])
+            if of_vertex < gap:
+                z, gap, counts["pivots"] = found[0], of_vertex, counts["pivots"] + found[2]
+        if gap <= ENOUGH:
+            break
+    return z, gap, counts

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
+from copy import copy
 
 import numpy as np
 
@@ -22,10 +23,16 @@ class OrthonormalRows:
     Where there is a bias, A is centred, and a constant column stands beside it: squares can do
     without that column, other losses cannot. H comes from a factor of A, so that BᵀB = I to its
     accuracy: a projection takes two passes over the data. Of a deficient A it has as many columns
-    as A has rank, and the taps H z are those of minimum norm with these outputs. B is never formed.
+    as A has rank, and the taps H z are those of minimum norm with these outputs.
+
+    A large B is never formed. A small one is, for speed; but its rounding, times the condition of
+    A, is that of other data, so that what is certified goes through `from_data`.
     """
 
-    def __init__(self, regression: Regression, group: int, factor: Factor) -> None:
+    def __init__(
+        self, regression: Regression, group: int, factor: Factor, kept_numbers: int
+    ) -> None:
+        """B is formed if it has at most ``kept_numbers``."""
         self._operator, self._group = regression.operator, group
         half = factor.whiten(np.eye(regression.operator.columns))
         if not factor.full_rank:
@@ -38,19 +45,32 @@ class OrthonormalRows:
         self.rows = regression.operator.rows
         self.unknowns = half.shape[1] + self.bias
         self._constant = 1 / math.sqrt(self.rows)
+        self._kept: np.ndarray | None = None
+        if self.rows * self.unknowns <= kept_numbers and self.unknowns:
+            self._kept = np.concatenate([b for _, b in self.blocks()])
 
     def least_squares(self, y: np.ndarray) -> np.ndarray:
         """argmin ‖y − B z‖ (k,), refined once."""
         z = self.adjoint(y)
         return z + self.adjoint(y - self.forward(z))
 
+    def from_data(self) -> OrthonormalRows:
+        """The same by passes over the data alone."""
+        found = copy(self)
+        found._kept = None
+        return found
+
     def forward(self, z: np.ndarray) -> np.ndarray:
         """B z (n,)."""
+        if self._kept is not None:
+            return np.asarray(self._kept @ z)
         seen = self._operator.forward(self._group, self.taps(z)[:, None])[:, 0]
         return seen + self._constant * z[-1] if self.bias else seen
 
     def adjoint(self, r: np.ndarray) -> np.ndarray:
         """Bᵀr (k,)."""
+        if self._kept is not None:
+            return np.asarray(self._kept.T @ r)
         found = self._half.T @ self._operator.adjoint(self._group, r[:, None])[:, 0]
         return np.append(found, self._constant * r.sum()) if self.bias else found
 
@@ -70,6 +90,9 @@ class OrthonormalRows:
 
     def blocks(self) -> Iterator[tuple[slice, np.ndarray]]:
         """Which rows, and those of B (m, k), some at a time."""
+        if self._kept is not None:
+            yield slice(0, self.rows), self._kept
+            return
         first, columns = 0, self._half.shape[1]
         for a, _ in self._operator.row_blocks():
             b = np.empty((a.shape[1], self.unknowns))
@@ -85,9 +108,9 @@ class OrthonormalRows:
         total = np.zeros((self.unknowns, self.unknowns), order="F")
         roots = np.sqrt(weights)
         for which, b in self.blocks():
-            b *= roots[which, None]
             # The lower triangle alone, in half the time; bᵀ is by columns what b is by rows.
-            total = dsyrk(1.0, b.T, beta=1.0, c=total, lower=1, overwrite_c=1)
+            weighted = (b * roots[which, None]).T
+            total = dsyrk(1.0, weighted, beta=1.0, c=total, lower=1, overwrite_c=1)
         return total + np.tril(total, -1).T
 
     def some(self, which: np.ndarray) -> np.ndarray:
@@ -118,7 +141,8 @@ def by_output(
                 "neither the Gram matrix nor a QR of the design matrix gives a factor within the "
                 "memory allowed; use fewer taps or channels"
             )
-        rows = OrthonormalRows(regression, g, factor)
+        kept = regression.system.design.sizes.limits.kept_numbers
+        rows = OrthonormalRows(regression, g, factor, kept)
         for q, y in enumerate(regression.targets.rows(g).T.copy()):
             z = fit(rows, y, int(regression.y_exponents[g, q]))
             v[g, :, q], level[g, q] = rows.taps(z), rows.level(z)

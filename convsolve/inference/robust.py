@@ -65,6 +65,7 @@ def huber_gap(rows: OrthonormalRows, y: np.ndarray, z: np.ndarray, threshold: fl
     Source: P. J. Huber and E. M. Ronchetti, Robust Statistics, Wiley 2009, section 7.8; S. Boyd and
     L. Vandenberghe, Convex Optimization, Cambridge 2004, section 5.2.
     """
+    rows = rows.from_data()
     r = y - rows.forward(z)
     d, left = feasible(rows, np.clip(r, -threshold, threshold), threshold)
     inside = np.abs(r) <= threshold
@@ -107,7 +108,7 @@ def _newton(
         same = before is not None and np.array_equal(inside, before)
         if same or np.linalg.norm(gradient) <= EPS * np.linalg.norm(pull):
             return z, taken
-        step = _newton_step(rows.gram(inside.astype(float)), gradient)
+        step, exact = _newton_step(rows.gram(inside.astype(float)), gradient)
         move = rows.forward(step)
         slope, after = (move @ np.clip(r - t * move, -threshold, threshold) for t in (0, 1))
         full = abs(after) <= SLOPE_LEFT * slope
@@ -115,17 +116,19 @@ def _newton(
         if length * np.linalg.norm(step) <= EPS * np.linalg.norm(z):
             return z, taken
         z = z + length * step
-        r, before = y - rows.forward(z), inside if full else None
+        r, before = y - rows.forward(z), inside if full and exact else None
     return z, NEWTON_STEPS
 
 
-def _newton_step(gram: np.ndarray, gradient: np.ndarray) -> np.ndarray:
+def _newton_step(gram: np.ndarray, gradient: np.ndarray) -> tuple[np.ndarray, bool]:
+    """And whether nothing had to be added to the Hessian."""
     factor = cholesky(gram.copy())
-    if factor is None or np.diagonal(factor).min() ** 2 < FLAT:
+    exact = factor is not None and np.diagonal(factor).min() ** 2 >= FLAT
+    if not exact:
         gram.flat[:: len(gram) + 1] += FLAT
         factor = cholesky(gram)
-        assert factor is not None
-    return solve_triangular(factor, solve_triangular(factor, gradient, transposed=True))
+    assert factor is not None
+    return solve_triangular(factor, solve_triangular(factor, gradient, transposed=True)), exact
 
 
 def along(r: np.ndarray, move: np.ndarray, threshold: float) -> float:
@@ -139,7 +142,8 @@ def along(r: np.ndarray, move: np.ndarray, threshold: float) -> float:
     slopes = np.cumsum(bend[:-1] * np.diff(ends)) - threshold * np.abs(move).sum()
     last = int(np.searchsorted(slopes, 0.0))  # the slope changes sign before the end after this
     before = slopes[last - 1] if last else -threshold * np.abs(move).sum()
-    return float(ends[last] - before / bend[last])
+    # Where rounding has made it flat, all of it is least.
+    return float(ends[last] - before / bend[last] if bend[last] > 0 else ends[last])
 
 
 def mad_scale(r: np.ndarray) -> float:

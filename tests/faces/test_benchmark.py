@@ -55,6 +55,17 @@ def test_the_choice_of_solver(tmp_path: Path) -> None:
         assert row["chosen"] == "NormalEquations"
 
 
+def test_robust_fits(tmp_path: Path) -> None:
+    pytest.importorskip("statsmodels")
+    result = quick("robust", tmp_path / "result.json")
+    assert [row["channels"] for row in result["rows"]] == [4, 1]
+    for row in result["rows"]:
+        assert row["LeastAbsolute"]["gap"] <= 1e-8
+        assert row["Huber"]["off_RLM"] <= 1e-10
+        assert row["Huber"]["seconds"]["RLM"]["median"] > 0
+    assert len(result["checks"]) == 12
+
+
 def test_peers(tmp_path: Path) -> None:
     out = tmp_path / "result.json"
     result = quick("peers", out)
