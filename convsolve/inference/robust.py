@@ -132,18 +132,26 @@ def _newton_step(gram: np.ndarray, gradient: np.ndarray) -> tuple[np.ndarray, bo
 
 
 def along(r: np.ndarray, move: np.ndarray, threshold: float) -> float:
-    """The t that makes Σρ(r − t·move) least: the root of a slope that is piecewise linear in t."""
+    """The t that makes Σρ(r − t·move) least: the root of a slope that rises, piecewise linear.
+
+    The piece is found by bisection, and not from sums over those before it: moves of very different
+    size would leave nothing but rounding of these.
+    """
     live = np.flatnonzero(move)
     r, move = r[live], move[live]
-    # A row is within the threshold from the first of its two ends to the second.
-    ends = np.sort(np.stack([r - threshold, r + threshold]) / move, axis=0).reshape(-1)
-    order = np.argsort(ends)
-    ends, bend = ends[order], np.cumsum(np.concatenate([move**2, -(move**2)])[order])
-    slopes = np.cumsum(bend[:-1] * np.diff(ends)) - threshold * np.abs(move).sum()
-    last = int(np.searchsorted(slopes, 0.0))  # the slope changes sign before the end after this
-    before = slopes[last - 1] if last else -threshold * np.abs(move).sum()
-    # Where rounding has made it flat, all of it is least.
-    return float(ends[last] - before / bend[last] if bend[last] > 0 else ends[last])
+
+    def slope(t: float) -> float:
+        return -float(move @ np.clip(r - t * move, -threshold, threshold))
+
+    # Where a row comes within the threshold, or leaves it.
+    ends = np.sort(np.concatenate([r - threshold, r + threshold]) / np.tile(move, 2))
+    low, high = 0, len(ends) - 1
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if slope(ends[middle]) < 0 else (low, middle)
+    before, after = slope(ends[low]), slope(ends[high])
+    share = -before / (after - before) if after > before else 0.0
+    return float(ends[low] + min(max(share, 0.0), 1.0) * (ends[high] - ends[low]))
 
 
 def mad_scale(r: np.ndarray) -> float:

@@ -91,7 +91,8 @@ class GradientDescent(Solver):
 
     Where many kernels fit, plain and momentum descent and L-BFGS from "zeros" end at the
     minimum-norm answer; Adam does not, nor does any start off the row space. For squares without a
-    special optimizer, `NormalEquations` gives the exact answer in a fraction of the time.
+    special optimizer, `NormalEquations` gives the exact answer in a fraction of the time, for "mae"
+    `LeastAbsolute`, and for "huber" `Huber`.
     """
 
     answer = "one answer of many, fixed by the start and the optimizer"

@@ -105,19 +105,21 @@ class Huber(Solver):
         start, settled = rows.least_squares(y), True
         rounding = rows.rounding(y, start)
         if self.scale != "mad":
-            scale = math.ldexp(self.scale, -exponent)
+            with np.errstate(over="ignore", under="ignore"):
+                scale = float(np.ldexp(self.scale, -exponent))
         elif np.abs(y - rows.forward(start)).max() <= rounding:
             return start, _Told(0.0, 0.0, 0.0, True, 0)  # best at any scale
         else:
             start, scale, settled = with_mad_scale(rows, y, self.delta, start)
         if scale <= rounding:
             raise SolveError(_no_scale(self.scale))
-        threshold = self.delta * scale
+        # In its units y is below 2: no threshold above this changes anything.
+        threshold = min(self.delta * scale, 4 * math.sqrt(len(y)))
         z, steps = huber(rows, y, threshold, start)
-        norm = error_norm(y - rows.forward(z), threshold, rows.unknowns)
         gap = huber_gap(rows, y, z, threshold)
-        scale, norm = (math.ldexp(v, exponent) for v in (scale, norm))
-        return z, _Told(gap, scale, norm, settled, steps)
+        norm = error_norm(y - rows.forward(z), threshold, rows.unknowns)
+        user = self.scale if self.scale != "mad" else math.ldexp(scale, exponent)
+        return z, _Told(gap, user, math.ldexp(norm, exponent), settled, steps)
 
 
 class _Told(NamedTuple):

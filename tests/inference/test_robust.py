@@ -357,6 +357,11 @@ def test_a_threshold_from_the_largest_to_the_smallest() -> None:
     wide = cs.solve(problem, cs.Huber(scale=100.0))
     np.testing.assert_allclose(wide.kernel, cs.solve(problem).kernel, rtol=1e-12)
     np.testing.assert_allclose(wide.standard_error, cs.solve(problem).standard_error, rtol=1e-10)
+    x, y = NAMED["bias"].noise()
+    tiny = NAMED["bias"].problem(x, y * 1e-200, True)
+    widest = cs.solve(tiny, cs.Huber(scale=1e300))
+    np.testing.assert_allclose(widest.kernel * 1e200, wide.kernel, rtol=1e-12)
+    assert widest.stats["scale"] == [1e300, 1e300]
     narrow = cs.solve(problem, cs.Huber(scale=1e-7))
     assert narrow.ok
     sums = [
@@ -505,6 +510,20 @@ def test_what_is_printed_and_what_is_saved(solver: cs.Solver, tmp_path: Path) ->
                 _ = each.standard_error
     line = " ".join(str(back).split())
     assert "the objective is within that share of the least possible" in line
+
+
+@pytest.mark.parametrize("solver", BOTH, ids=repr)
+def test_records_that_are_held_out(solver: cs.Solver) -> None:
+    """Each predicted by a fit of its own, which outliers in the others do not spoil."""
+    problem, w = outliers(297, 0.05)
+    x, y = (
+        np.split(problem.x[0], 3),
+        [cs.convolve(a, w, problem.spec) for a in np.split(problem.x[0], 3)],
+    )
+    y = [b + 0.1 * np.random.default_rng(13).standard_normal(b.shape) for b in y]
+    y[0][::10] += 50
+    found = cs.cross_validate(cs.Problem(x, y, kernel_size=4), solver)
+    assert (found.by_fold[1:] > 0.98).all()
 
 
 @pytest.mark.parametrize(
