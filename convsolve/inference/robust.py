@@ -10,8 +10,8 @@ from .orthonormal_rows import OrthonormalRows
 
 # The median absolute deviation of a standard normal distribution.
 NORMAL_MAD = 0.6744897501960817
-# Steps at most, for one threshold and for the scale.
-NEWTON_STEPS, SCALE_STEPS = 200, 500
+# Steps at most for one threshold, and turns of a scale and its fit.
+NEWTON_STEPS, SHORT_TURNS, LONG_TURNS = 200, 100, 300
 # Relative changes of a scale, and of its fit, that has settled; and those below which a change that
 # is no smaller than the one before is rounding.
 SETTLED, ROUNDED = 1e-13, 1e-8
@@ -165,20 +165,25 @@ def with_mad_scale(
     """z (k,) and the scale at which both stay: z fits best with delta·scale as the threshold, and
     the scale is `mad_scale` of its residuals; and whether they have settled.
 
-    They take turns. A step for z is Bᵀρ′(r), that of Newton if all rows were within the threshold:
-    more steps than of Newton's, but with BᵀB = I each takes two passes over the data and no Gram.
+    They take turns. At first a turn of z is the step Bᵀρ′(r), that of Newton if all rows were
+    within the threshold, which with BᵀB = I takes two passes over the data and no Gram. Where these
+    do not lead to the end soon, a turn is the whole fit at the scale. A scale of rounding is
+    returned as it is.
     """
-    z, scale, before = start, 0.0, np.inf
+    z, before = start, np.inf
     r = y - rows.forward(z)
-    for _ in range(SCALE_STEPS):
-        last, scale = scale, mad_scale(r)
+    scale = mad_scale(r)
+    for turn in range(SHORT_TURNS + LONG_TURNS):
+        if scale <= rows.rounding(y, z):
+            break
         pull = np.clip(r, -delta * scale, delta * scale)
-        step = rows.adjoint(pull)
+        short = turn < SHORT_TURNS
+        step = rows.adjoint(pull) if short else huber(rows, y, delta * scale, z)[0] - z
         z = z + step
         r = y - rows.forward(z)
-        moved = float(np.linalg.norm(step))
-        change = max(moved / (float(np.linalg.norm(pull)) or 1.0), abs(scale / (last or 1.0) - 1))
-        if change <= SETTLED or (change <= ROUNDED and change >= before):
+        last, scale = scale, mad_scale(r)
+        change = max(float(np.linalg.norm(step) / np.linalg.norm(pull)), abs(scale / last - 1))
+        if change <= SETTLED or before <= change <= ROUNDED:
             return z, scale, True
         before = change
     return z, scale, False
