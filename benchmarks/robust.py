@@ -21,6 +21,7 @@ import argparse
 import json
 import time
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -100,13 +101,15 @@ def least_absolute(x: np.ndarray, y: np.ndarray, taps: int) -> dict[str, Any]:
 
 
 def huber(x: np.ndarray, y: np.ndarray, taps: int) -> dict[str, Any]:
-    """By convsolve and by statsmodels."""
-    import statsmodels.api as sm
-
+    """By convsolve and, where it is installed, by statsmodels."""
     seconds, a = {}, lag_matrix(x, taps)
     seconds["convsolve"], fit = timed(ours(x, y, taps, cs.Huber()), OWN_RUNS)
-    seconds["RLM"], found = timed(lambda: sm.RLM(y, a).fit(), PEER_RUNS)
     row: dict[str, Any] = {"gap": rounded(fit.certificate)}
+    if find_spec("statsmodels") is None:
+        return row | {"stats": _steps(fit), "seconds": seconds}
+    import statsmodels.api as sm
+
+    seconds["RLM"], found = timed(lambda: sm.RLM(y, a).fit(), PEER_RUNS)
     row["times_faster"] = rounded(seconds["RLM"]["median"] / seconds["convsolve"]["median"])
     row["off_RLM_as_it_comes"] = largest_share(fit.kernel.reshape(-1), found.params)
     exact = sm.RLM(y, a).fit(conv="coefs", tol=1e-12, maxiter=500)
@@ -123,24 +126,25 @@ def _steps(fit: cs.Solution) -> dict[str, Any]:
 
 def checked(result: dict[str, Any]) -> list[dict[str, Any]]:
     """The promises about these figures."""
-    checks = []
+    checks: list[dict[str, Any]] = []
+
+    def check(promise: str, passed: bool, figure: float) -> None:
+        checks.append({"promise": promise, "passed": bool(passed), "figures": figure})
+
     for row in result["rows"]:
         size = "{rows} × {channels} × {taps}".format(**row)
         for name, peer in (("LeastAbsolute", "HiGHS"), ("Huber", "RLM")):
-            part = row[name]
-            for promise, passed, figure in (
-                (f"gap at most {LARGEST_GAP:g}", part["gap"] <= LARGEST_GAP, part["gap"]),
-                (
-                    f"{TIMES_FASTER} times faster than {peer}",
-                    part["times_faster"] >= TIMES_FASTER,
-                    part["times_faster"],
-                ),
-            ):
-                checks.append((f"{size}, {name}: {promise}", passed, figure))
+            found = row[name]
+            gap, times = found["gap"], found.get("times_faster")
+            check(f"{size}, {name}: gap at most {LARGEST_GAP:g}", gap <= LARGEST_GAP, gap)
+            if times is not None:
+                promise = f"{size}, {name}: {TIMES_FASTER} times faster than {peer}"
+                check(promise, times >= TIMES_FASTER, times)
         for what in ("off_RLM", "covariance_off_RLM"):
-            off = row["Huber"][what]
-            checks.append((f"{size}, Huber: {what} at most {AGREEMENT:g}", off <= AGREEMENT, off))
-    return [{"promise": p, "passed": bool(ok), "figures": f} for p, ok, f in checks]
+            if what in row["Huber"]:
+                off = row["Huber"][what]
+                check(f"{size}, Huber: {what} at most {AGREEMENT:g}", off <= AGREEMENT, off)
+    return checks
 
 
 def table(result: dict[str, Any]) -> str:

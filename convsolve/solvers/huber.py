@@ -26,26 +26,27 @@ from .base import Objective, Progress, Raw, Solver, gap_status, gram_reason, tra
 class Huber(Solver):
     """min Σρ((y − Aw − b)/scale), every output its own; ρ(u) = u²/2 up to delta, linear beyond.
 
-    As good as least squares where the noise is normal, but for 5 % at the default delta, and hardly
-    moved by rows with gross errors.
+    For y with outliers: rows with gross errors hardly move the answer, and where the noise is
+    normal its variance is 5 % above that of least squares, at the default delta.
 
     Args:
         delta: where the loss turns from squares to absolute values, in units of the scale.
-        scale: of the noise, in the unit of y, or "mad": the median absolute residual over 0.6745,
-            which is the deviation of normal noise; found with the kernel, output by output, in
-            turns until both stay.
+        scale: of the noise, in the unit of y; or "mad", the median absolute residual over 0.6745,
+            which is the deviation of normal noise. It is found with the kernel, for each output, in
+            turns until neither changes.
 
     ``certificate`` is the relative duality gap at that scale, computed from the data: the loss is
-    within that share of the least possible. "solved" is up to 1e-8, and about 1e-14 is usual; a
-    scale that does not settle is "approximate". It grows with the condition of the data: beyond
-    about 1e7 rounding alone may leave more than 1e-8. Of an exact fit, whose loss is rounding, it
-    is the gap as a share of the loss of y.
+    within that share of the least possible. Usual is about 1e-14, and "solved" is up to 1e-8, which
+    rounding may exceed where the condition of the data does 1e7. Of an exact fit, whose loss is
+    rounding, it is the gap as a share of the loss of y. A scale that changes to the end is
+    "approximate".
 
     ``stats`` has the "scale" of every output, 0 where y is fitted exactly, "scale_settled" if it
-    was searched, and "newton_steps". Standard errors, bands and tests are Huber's H1, as of
-    ``statsmodels.RLM``, whose answer this is, at its scale. For heavier gross errors, half of the
-    rows and more, nothing helps; errors in x are not helped either. Where rows agree exactly but
-    for a few, `LeastAbsolute` needs no scale.
+    was searched, and "newton_steps". Standard errors, bands and tests are Huber's H1. Kernel and
+    errors are those of ``statsmodels.RLM`` at its scale.
+
+    Neither outliers in half of the rows nor errors in x are helped. Where most rows agree exactly,
+    there is no scale: take `LeastAbsolute`.
 
     Source: P. J. Huber, Ann. Statist. 1 (1973) 799; K. Madsen and H. B. Nielsen, BIT 30 (1990) 682.
     """
@@ -77,18 +78,17 @@ class Huber(Solver):
         return gram_reason(sizes)
 
     def run(self, analysis: Analysis, progress: Progress | None = None) -> Raw:
-        told: list[_Told] = []
+        fits: list[_OutputFit] = []
 
         def fit(rows: OrthonormalRows, y: np.ndarray, exponent: int) -> np.ndarray:
-            z, one = self._fit(rows, y, exponent)
-            told.append(one)
-            return z
+            fits.append(self._fit(rows, y, exponent))
+            return fits[-1].z
 
         kernel, bias = by_output(analysis.regression(RIDGE, 0.0), fit)
-        gap, settled = max(one.gap for one in told), all(one.settled for one in told)
+        gap, settled = max(one.gap for one in fits), all(one.settled for one in fits)
         stats: dict[str, Any] = {
-            "scale": [one.scale for one in told],
-            "newton_steps": sum(one.steps for one in told),
+            "scale": [one.scale for one in fits],
+            "newton_steps": sum(one.steps for one in fits),
         }
         if self.scale == "mad":
             stats["scale_settled"] = settled
@@ -98,17 +98,17 @@ class Huber(Solver):
             status=gap_status(gap) if settled else "approximate",
             stats=stats,
             certificate=Certificate(gap, GAP),
-            error_norms=np.array([one.error_norm for one in told]),
+            error_norms=np.array([one.error_norm for one in fits]),
         )
 
-    def _fit(self, rows: OrthonormalRows, y: np.ndarray, exponent: int) -> tuple[Any, _Told]:
+    def _fit(self, rows: OrthonormalRows, y: np.ndarray, exponent: int) -> _OutputFit:
         start, settled = rows.least_squares(y), True
         rounding = rows.rounding(y, start)
         if self.scale != "mad":
             with np.errstate(over="ignore", under="ignore"):
                 scale = float(np.ldexp(self.scale, -exponent))
         elif np.abs(y - rows.forward(start)).max() <= rounding:
-            return start, _Told(0.0, 0.0, 0.0, True, 0)  # best at any scale
+            return _OutputFit(start, 0.0, 0.0, 0.0, True, 0)  # best at any scale
         else:
             start, scale, settled = with_mad_scale(rows, y, self.delta, start)
         if scale <= rounding:
@@ -119,12 +119,13 @@ class Huber(Solver):
         gap = huber_gap(rows, y, z, threshold)
         norm = error_norm(y - rows.forward(z), threshold, rows.unknowns)
         user = self.scale if self.scale != "mad" else math.ldexp(scale, exponent)
-        return z, _Told(gap, user, math.ldexp(norm, exponent), settled, steps)
+        return _OutputFit(z, gap, user, math.ldexp(norm, exponent), settled, steps)
 
 
-class _Told(NamedTuple):
-    """Of one output."""
+class _OutputFit(NamedTuple):
+    """The answer of one output in coordinates z; its scale and error norm in the unit of y."""
 
+    z: np.ndarray
     gap: float
     scale: float
     error_norm: float
@@ -133,7 +134,7 @@ class _Told(NamedTuple):
 
 
 def _no_scale(given: Any) -> str:
-    """Why a scale is none."""
+    """Why there is no scale."""
     if given == "mad":
         return (
             "half of the rows of an output or more are fitted exactly, so that scale='mad' is 0; "

@@ -19,21 +19,25 @@ from .base import Objective, Progress, Raw, Solver, gap_status, gram_reason, tra
 @traceable()
 @dataclass(frozen=True)
 class LeastAbsolute(Solver):
-    """min Σ|y − Aw − b|, every output its own: rows with gross errors hardly move the answer.
+    """min Σ|y − Aw − b|, every output its own: least absolute deviations.
+
+    For y with outliers: rows with gross errors hardly move the answer, and where most rows agree
+    exactly it is right to rounding. There is nothing to be set.
 
     ``certificate`` is the relative duality gap, computed from the data: the sum is within that
-    share of the least possible. "solved" is up to 1e-8, and about 1e-15 is usual. It grows with
-    the condition of the data: beyond about 1e7 rounding alone may leave more than 1e-8. Of an exact
-    fit, whose sum is rounding, it is the gap as a share of Σ|y|.
+    share of the least possible. Usual is about 1e-15, and "solved" is up to 1e-8, which rounding
+    may exceed where the condition of the data does 1e7. Of an exact fit, whose sum is rounding, it
+    is the gap as a share of Σ|y|.
 
-    An interior point method goes near the answer, from where the simplex method ends in a vertex, a
-    kernel that passes through as many rows of y as there are unknowns. Where several kernels have
-    the same least sum, this is one of them. Each of some 15 steps costs n·P² operations, for n rows
-    and P unknowns, and outputs are solved one by one: thousands of unknowns take minutes.
+    An interior point method comes near the answer, from where the simplex method ends in a vertex:
+    a kernel that passes through as many rows of y as there are unknowns. Where several kernels have
+    the same least sum, this is one of them. Each of some 15 steps takes n·P² operations, for n rows
+    and P unknowns, and outputs are solved one by one: with a thousand unknowns, minutes each.
+    ``stats`` has the "interior_steps" and "pivots" of all outputs together.
 
-    ``stats`` has the "interior_steps" and "pivots" of all outputs. It has no standard errors: for
-    these, and for noise of which most rows are free of gross errors, take `Huber`. Where the noise
-    is normal, its errors are 1.25 times those of least squares. Errors in x are not helped.
+    It has no standard errors; where the noise is normal they are 1.25 times those of least squares.
+    For noise in most rows take `Huber`, which has them. Neither outliers in half of the rows nor
+    errors in x are helped.
 
     Source: S. Portnoy and R. Koenker, Stat. Sci. 12 (1997) 279.
     """
