@@ -65,7 +65,7 @@ def test_robust_fits(tmp_path: Path) -> None:
         assert huber["gap"] <= 1e-8
         assert huber.get("off_RLM", 0.0) <= 1e-10  # statsmodels may not be there
         assert {"convsolve", "HiGHS, dual simplex"} <= set(absolute["seconds"])
-    assert len(result["checks"]) in (4, 12)
+    assert len(result["checks"]) in (6, 12)
 
 
 def test_peers(tmp_path: Path) -> None:
