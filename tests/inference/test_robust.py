@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import warnings
 from pathlib import Path
 from typing import Any
@@ -576,13 +577,16 @@ def test_problems_that_they_cannot_solve() -> None:
             cs.SolveError, match=r"the Gram matrix of 8 columns takes .* fewer taps"
         ):
             cs.solve(noisy("bias"), solver, limits=Limits(gram_bytes=100))
-        for noise in ("hac", "cluster"):
-            with pytest.raises(
-                ValueError, match=f"noise='{noise}' is for least squares; {solver.name}"
-            ):
-                cs.solve(noisy("ragged"), solver, noise=noise)
         with pytest.raises(TypeError, match="runs on the host only"):
             cs.fit_kernel(np.ones(9), np.ones(7), cs.ConvSpec(3), solver)
+
+
+@pytest.mark.parametrize("noise", ["hac", "cluster"])
+@pytest.mark.parametrize("solver", [*BOTH, cs.GradientDescent(loss="mae")], ids=repr)
+def test_noise_that_has_no_errors_here(solver: cs.Solver, noise: str) -> None:
+    message = f"noise='{noise}' is for least squares; {solver.name} has no errors but those of wh"
+    with pytest.raises(ValueError, match=re.escape(message)):
+        cs.solve(noisy("ragged"), solver, noise=noise)
 
 
 def test_a_matrix_that_no_memory_factors() -> None:
