@@ -37,7 +37,7 @@ def absolute_gap(
     d, left = feasible(rows, d, 1.0)
     loss, loss_of_y = (float(np.abs(v).sum()) for v in (r, y))
     gap = float((np.abs(r) - r * d).sum()) + left * (float(np.linalg.norm(r)) + loss)
-    return share_of(gap, loss, loss_of_y, np.abs(r).max() <= rows.rounding(y, z)), d
+    return share_of(gap, loss, loss_of_y, rows.is_exact(y, z)), d
 
 
 # --- interior point method
@@ -244,7 +244,7 @@ def least_absolute(
     """
     at, z, counts = Interior.of(rows, y, start), start, {"interior_steps": 0, "pivots": 0}
     gap, _ = absolute_gap(rows, y, start, np.sign(at.r))
-    if not rows.unknowns or np.abs(at.r).max() <= rows.rounding(y, start):
+    if not rows.unknowns or rows.is_exact(y, start):
         return start, gap, counts
     for pause in PAUSES:
         at, taken = interior_point(rows, at, pause)

@@ -85,10 +85,14 @@ class OrthonormalRows:
         found = self._h @ z
         return found[: self._operator.columns], float(found[-1]) if self.bias else 0.0
 
-    def rounding(self, y: np.ndarray, z: np.ndarray) -> float:
-        """What an element of y − B z may be, if nothing but rounding is left of y."""
+    def rounding(self, y: np.ndarray, z: np.ndarray) -> np.ndarray:
+        """What y − B z (n,) may be in a row of which nothing but rounding is left."""
         terms = self._a_norm * float(np.linalg.norm(self._scaled @ z)) / math.sqrt(self.rows)
-        return ROUNDING * (float(np.abs(y).max()) + terms)
+        return np.asarray(ROUNDING * (np.abs(y) + terms))
+
+    def is_exact(self, y: np.ndarray, z: np.ndarray) -> bool:
+        """Whether nothing but rounding is left of y in any row."""
+        return bool((np.abs(y - self.forward(z)) <= self.rounding(y, z)).all())
 
     def _formed(self) -> Iterator[tuple[slice, np.ndarray]]:
         """Which rows, and those of [A 1] (m, P + 1), some at a time."""
@@ -143,7 +147,8 @@ def by_output(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Kernel and bias in the user's units, of ``fit`` (rows, y, exponent) → z, output by output.
 
-    y (n,) is that of one output, in units of two to its exponent.
+    y (n,) is that of one output, in units of two to its exponent; less its median where there is a
+    bias, which takes an offset off and, unlike the mean, is not moved by outliers.
 
     Raises:
         SolveError: a factor exceeds the memory limit.
@@ -160,6 +165,8 @@ def by_output(
         kept = regression.system.design.sizes.limits.kept_numbers
         rows = OrthonormalRows(regression, g, factor, kept)
         for q, y in enumerate(regression.targets.rows(g).T.copy()):
-            z = fit(rows, y, int(regression.y_exponents[g, q]))
-            v[g, :, q], level[g, q] = rows.kernel(z)
+            middle = float(np.median(y)) if rows.bias else 0.0
+            z = fit(rows, y - middle, int(regression.y_exponents[g, q]))
+            v[g, :, q], constant = rows.kernel(z)
+            level[g, q] = middle + constant
     return regression.from_operator(v, level)

@@ -73,8 +73,7 @@ def huber_gap(rows: OrthonormalRows, y: np.ndarray, z: np.ndarray, threshold: fl
     gap = float(np.where(inside, (r - d) ** 2 / 2, np.maximum(beyond, 0.0)).sum())
     loss, loss_of_y = (float(huber_loss(v, threshold).sum()) for v in (r, y))
     reach = float(np.linalg.norm(r)) + np.sqrt(2 * loss) + 2 * loss / threshold
-    exact = np.abs(r).max() <= rows.rounding(y, z)
-    return share_of(gap + left * reach, loss, loss_of_y, exact)
+    return share_of(gap + left * reach, loss, loss_of_y, rows.is_exact(y, z))
 
 
 def huber(
@@ -174,7 +173,7 @@ def with_mad_scale(
     r = y - rows.forward(z)
     scale = mad_scale(r)
     for turn in range(SHORT_TURNS + LONG_TURNS):
-        if scale <= rows.rounding(y, z):
+        if scale <= np.median(rows.rounding(y, z)):
             break
         pull = np.clip(r, -delta * scale, delta * scale)
         short = turn < SHORT_TURNS

@@ -204,7 +204,8 @@ class Regression:
     ) -> tuple[np.ndarray, np.ndarray]:
         """The same of v (G, R, Q) in the units of the operator's columns.
 
-        ``level`` (G, Q) is the constant beside M A v; that of least squares if it is not given.
+        ``level`` (G, Q) is the constant beside M A v for y with nothing taken off; that of least
+        squares if it is not given.
         """
         basis, exponents = self.system.basis, self.system.design.operator.exponents
         kernel = self._kernel(v if basis is None else basis.expand(v), exponents)
@@ -223,11 +224,12 @@ class Regression:
             return np.zeros(v[:, 0].size)
         if level is None:
             sums, _ = operator.output_sums(targets)
-            level = operator.projection.solved(sums)[:, 0]
-        rest = level - (operator.projection.means @ v)[:, 0]
-        shifted = targets.grouped(targets.shift) - np.einsum("gp,gpq->gq", operator.shift, v)
+            level, rest = targets.grouped(targets.shift), operator.projection.coefficients(sums, v)
+        else:
+            rest = -operator.projection.means @ v
+        shifted = level - np.einsum("gp,gpq->gq", operator.shift, v)
         with np.errstate(over="ignore", under="ignore"):
-            return np.ldexp(shifted + rest, self.y_exponents).reshape(-1)
+            return np.ldexp(shifted + rest[:, 0], self.y_exponents).reshape(-1)
 
     def from_user(self, kernel: np.ndarray) -> np.ndarray:
         """The inverse of `to_user` for a kernel; where a penalty has coordinates of its own, for

@@ -103,15 +103,16 @@ class Huber(Solver):
 
     def _fit(self, rows: OrthonormalRows, y: np.ndarray, exponent: int) -> _OutputFit:
         start, settled = rows.least_squares(y), True
-        rounding = rows.rounding(y, start)
         if self.scale != "mad":
             with np.errstate(over="ignore", under="ignore"):
                 scale = float(np.ldexp(self.scale, -exponent))
-        elif np.abs(y - rows.forward(start)).max() <= rounding:
+            rounding = rows.rounding(y, np.zeros_like(start))
+        elif rows.is_exact(y, start):
             return _OutputFit(start, 0.0, 0.0, 0.0, True, 0)  # best at any scale
         else:
             start, scale, settled = with_mad_scale(rows, y, self.delta, start)
-        if scale <= rounding:
+            rounding = rows.rounding(y, start)
+        if scale <= np.median(rounding):
             raise SolveError(_no_scale(self.scale))
         # In its units y is below 2: no threshold above this changes anything.
         threshold = min(self.delta * scale, 4 * math.sqrt(len(y)))

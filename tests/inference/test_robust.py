@@ -187,6 +187,25 @@ def test_a_transient_at_the_edge_moves_least_squares_and_not_these(solver: cs.So
     assert np.linalg.norm(fit.kernel - w) < 0.02
 
 
+@pytest.mark.parametrize("far", [1e6, 1e12, 1e30])
+@pytest.mark.parametrize("bias", [False, True])
+@pytest.mark.parametrize("solver", BOTH, ids=repr)
+def test_how_far_an_outlier_is_does_not_matter(solver: cs.Solver, bias: bool, far: float) -> None:
+    """Not even to the digits of the answer."""
+    rng = np.random.default_rng(14)
+    x, y = rng.standard_normal((200, 2)), rng.standard_normal(196)
+    near, away = y.copy(), y.copy()
+    near[[7, 90]], away[[7, 90]] = [1e3, -1e3], [far, -far / 3]
+    plain, fit = (
+        cs.solve(cs.Problem(x, v, kernel_size=5, bias=bias), solver) for v in (near, away)
+    )
+    assert fit.ok
+    np.testing.assert_allclose(fit.kernel, plain.kernel, atol=1e-9)
+    np.testing.assert_allclose(fit.bias, plain.bias, atol=1e-9)
+    if isinstance(solver, cs.Huber):
+        np.testing.assert_allclose(fit.standard_error, plain.standard_error, rtol=1e-6)
+
+
 @pytest.mark.parametrize("bias", [False, True])
 def test_least_absolute_deviations_pass_through_the_rows_that_agree(bias: bool) -> None:
     """A third of the rows are wrong: the kernel is right to rounding, and its vertex is one of
