@@ -62,8 +62,7 @@ def huber_gap(rows: OrthonormalRows, y: np.ndarray, z: np.ndarray, threshold: fl
     of them negative. Rounding leaves Bᵀd ≠ 0, which moves the bound by Bᵀd·(z − z*) at most; the
     outputs of z and z* differ by no more than ‖r‖ + ‖r*‖, and r* has no larger loss than r.
 
-    Source: P. J. Huber and E. M. Ronchetti, Robust Statistics, Wiley 2009, section 7.8; S. Boyd and
-    L. Vandenberghe, Convex Optimization, Cambridge 2004, section 5.2.
+    Source: S. Boyd and L. Vandenberghe, Convex Optimization, Cambridge 2004, section 5.2.
     """
     rows = rows.from_data()
     r = y - rows.forward(z)
