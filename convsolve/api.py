@@ -95,8 +95,8 @@ def solve(
 
     Raises:
         TypeError: no Problem, no solver.
-        ValueError: no y; another noise than white under a penalty, in more dimensions than one
-            ("hac"), or of a single record ("cluster").
+        ValueError: no y; another noise than white under a penalty, of a loss that is not squares,
+            in more dimensions than one ("hac"), or of a single record ("cluster").
         SolveError: a solver that cannot solve this problem (and why), an answer out of range.
         IdentifiabilityError: see ``strict``.
     """
@@ -118,7 +118,7 @@ def solve(
         if many_fit and strict:
             raise _refusal(report)
         kernel, bias = _pack(problem, analysis, raw)
-        certificate = _certify(analysis, raw) if solver.least_squares else None
+        certificate = _certify(analysis, raw) if solver.least_squares else raw.certificate
     if many_fit:
         message = wording.warning(report, raw.answer or solver.answer, report.remedies)
         warnings.warn(IdentifiabilityWarning(message, report), stacklevel=2)
@@ -134,6 +134,7 @@ def solve(
         certificate=None if certificate is None else certificate.value,
         trace=raw.trace,
         regularization=raw.regularization,
+        error_norms=raw.error_norms,
         penalties=raw.penalties or [(raw.penalty, raw.strength)] * problem.out_channels,
         problem=problem,
         identifiability=report,
@@ -203,6 +204,11 @@ def check_noise(problem: Problem, solver: Solver, noise: Any) -> None:
         raise ValueError(
             f"noise={noise!r} is for estimates without a penalty, whose errors are no posterior; "
             "use noise='white', or a solver without a penalty"
+        )
+    if not solver.least_squares:
+        raise ValueError(
+            f"noise={noise!r} is for least squares; {solver.name} has no errors but those of white "
+            "noise, if any; use noise='white'"
         )
     if noise == "hac" and problem.spec.ndim > 1:
         raise ValueError("noise='hac' follows one axis, time; of images use noise='cluster'")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -18,7 +18,9 @@ from .problem.problem import Problem
 from .problem.sizes import DEFAULT_LIMITS, Limits
 from .solution import Solution, certificate_text
 from .solvers import ALL
-from .solvers.base import Solver
+from .solvers.base import SQUARES, Objective, Solver
+from .solvers.huber import Huber
+from .solvers.least_absolute import LeastAbsolute
 from .solvers.regularized import Regularized
 from .text import count
 
@@ -33,10 +35,11 @@ HEADS = [
 class Comparison:
     """What `compare` found: ``solutions`` by method, and a table of them.
 
-    ``rows`` holds one dict per method: "method", "status", "loss" (mean squared residual, for all
-    alike), "gap" (loss less that of the best closed form), "kernel_error" (‖w − truth‖/‖truth‖,
-    None without a truth), "null_part" (norm of the part of w that the data say nothing about),
-    "certificate" and "certificate_kind", "steps", "compile_seconds", "run_seconds".
+    ``objective`` is the loss that all have in common, see `compare`. ``rows`` holds one dict per
+    method: "method", "status", "loss" (the mean of it over residuals, for all alike), "gap" (loss
+    less that of the best closed form), "kernel_error" (‖w − truth‖/‖truth‖, None without a truth),
+    "null_part" (norm of the part of w that the data say nothing about), "certificate" and
+    "certificate_kind", "steps", "compile_seconds", "run_seconds".
     ``shared_seconds`` is the work that methods share, done once; ``skipped`` says which solvers
     could not run, and why.
     """
@@ -48,8 +51,9 @@ class Comparison:
         rows: list[dict[str, Any]],
         shared_seconds: dict[str, float],
         skipped: dict[str, str],
+        objective: Objective = SQUARES,
     ) -> None:
-        self.identifiability = report
+        self.identifiability, self.objective = report, objective
         self.solutions, self.rows = solutions, rows
         self.shared_seconds, self.skipped = shared_seconds, skipped
 
@@ -72,6 +76,8 @@ class Comparison:
         if self.shared_seconds:
             pieces = ", ".join(f"{k} {v:.4f}" for k, v in self.shared_seconds.items())
             lines.append(f"shared, once (s): {pieces}")
+        if self.objective != SQUARES:
+            lines.append(f"loss: {self.objective.words}")
         lines += [f"not run: {name}: {why}" for name, why in self.skipped.items()]
         return "\n".join(lines)
 
@@ -122,7 +128,9 @@ def compare(
         limits: the memory allowed.
 
     The loss is the mean squared residual for every method, whatever it minimised itself: one with a
-    penalty leaves more of y, and where y is noisy it is nearer to the truth. Warnings of
+    penalty leaves more of y, and where y is noisy it is nearer to the truth. Only if all minimise
+    absolute residuals, or Huber's loss of one threshold, it is that; and the gap is that to the
+    exact answer, of `LeastAbsolute` or `Huber`, whether it is among them or not. Warnings of
     identifiability are left to the report, `Comparison.identifiability`.
 
     Raises:
@@ -139,11 +147,29 @@ def compare(
     reference = None if truth is None else problem.as_kernel(truth, "truth")
     decided = report.decided
     solutions, skipped = _solve_all(problem, pairs, named, limits)
-    rows = [_row(label, fit, decided, reference) for label, fit in solutions.items()]
-    _add_gaps(rows)
-    return Comparison(
-        report, solutions, rows, dict(analyse(problem, limits).design.clock.seconds), skipped
-    )
+    objective = _common(solver for _, solver in pairs)
+    rows = [_row(label, fit, objective, decided, reference) for label, fit in solutions.items()]
+    closed = [row["loss"] for row in rows if row["steps"] is None and row["status"] == "solved"]
+    _add_gaps(rows, closed or _least(problem, objective, limits))
+    shared = dict(analyse(problem, limits).design.clock.seconds)
+    return Comparison(report, solutions, rows, shared, skipped, objective)
+
+
+def _common(solvers: Iterable[Solver]) -> Objective:
+    """What all of them minimise; squares if there is no such loss."""
+    found = {solver.objective for solver in solvers}
+    return (found.pop() if len(found) == 1 else None) or SQUARES
+
+
+def _least(problem: Problem, objective: Objective, limits: Limits) -> list[float]:
+    """The least that there is of a loss other than squares, where it can be had."""
+    if objective == SQUARES:
+        return []
+    exact: Solver = LeastAbsolute()
+    if objective.loss == "huber":
+        exact = Huber(delta=1.0, scale=objective.threshold)
+    fits, _ = _solve_all(problem, [("exact", exact)], False, limits)
+    return [_loss(fit, objective) for fit in fits.values() if fit.ok]
 
 
 def _solve_all(
@@ -173,14 +199,16 @@ def _solve_all(
     return solutions, skipped
 
 
-def _row(label: str, fit: Solution, decided: bool, reference: np.ndarray | None) -> dict[str, Any]:
+def _row(
+    label: str, fit: Solution, objective: Objective, decided: bool, reference: np.ndarray | None
+) -> dict[str, Any]:
     """One method's numbers; the gap is that of all methods together, see `_add_gaps`."""
     kernel, report = np.asarray(fit.kernel, float), fit.identifiability
     assert report is not None
     return {
         "method": label,
         "status": fit.status,
-        "loss": _loss(fit),
+        "loss": _loss(fit, objective),
         "gap": 0.0,
         "kernel_error": None if reference is None else _relative_error(kernel, reference),
         "null_part": float(np.hypot.reduce(report.null_part(kernel))) if decided else None,
@@ -192,9 +220,8 @@ def _row(label: str, fit: Solution, decided: bool, reference: np.ndarray | None)
     }
 
 
-def _add_gaps(rows: list[dict[str, Any]]) -> None:
+def _add_gaps(rows: list[dict[str, Any]], closed: list[float]) -> None:
     """Each loss less that of the best closed form, or of the best at all."""
-    closed = [row["loss"] for row in rows if row["steps"] is None and row["status"] == "solved"]
     floor = min(closed or [row["loss"] for row in rows], default=0.0)
     for row in rows:
         row["gap"] = row["loss"] - floor if np.isfinite(floor) else 0.0
@@ -207,12 +234,12 @@ def _relative_error(kernel: np.ndarray, reference: np.ndarray) -> float:
         return float(np.linalg.norm((kernel - reference) / size) / norm)
 
 
-def _loss(fit: Solution) -> float:
+def _loss(fit: Solution, objective: Objective) -> float:
     residuals = fit.residuals()
     parts = residuals if isinstance(residuals, list) else [residuals]
     with np.errstate(over="ignore", under="ignore"):  # data of 1e200 have a loss of inf
-        squares = sum(float(np.nansum(np.asarray(r, float) ** 2)) for r in parts)
-    return squares / sum(int(np.count_nonzero(~np.isnan(r))) for r in parts)
+        total = sum(float(np.nansum(objective.of(np.asarray(r, float)))) for r in parts)
+    return total / sum(int(np.count_nonzero(~np.isnan(r))) for r in parts)
 
 
 def _labelled(solvers: Any) -> list[tuple[str, Solver]]:

@@ -90,7 +90,8 @@ class Solution:
         bias: ``(Cout,)``; zeros without a bias.
         status: "solved", "approximate", "max steps", "stagnated", "interrupted" or "diverged".
         certificate: backward error of the answer as a least-squares answer, relative, largest over
-            outputs; None for a loss that is not squares. Under 30 eps (6.7e-15) it is exact.
+            outputs. Under 30 eps (6.7e-15) it is exact. Of `Huber`, `LeastAbsolute` and `Lasso` the
+            relative duality gap; None for a descent on a loss that is not squares.
         stats: a dict. What was asked: "settings", the fields of the solver named (`AutoSolver`
             names what ran in "choice"), "penalty", a dict or None, and "version", of convsolve.
             What was done: "solver", which ran, "certificate_kind", "compile_seconds",
@@ -120,6 +121,7 @@ class Solution:
         identifiability: Identifiability | None = None,
         regularization: Regularization | None = None,
         penalties: Sequence[tuple[Penalty, float]] = (),
+        error_norms: np.ndarray | None = None,
         saved_errors: tuple[np.ndarray, np.ndarray, Noise] | None = None,
         parts: Sequence[Part] = (),
     ) -> None:
@@ -134,6 +136,7 @@ class Solution:
         self.regularization = regularization
         self._problem, self._penalties, self._saved_errors = problem, penalties, saved_errors
         self._parts = parts
+        self._error_norms = error_norms
 
     def __getstate__(self) -> dict[str, Any]:
         """What others would have to compute anew is not pickled."""
@@ -241,16 +244,17 @@ class Solution:
 
         For white noise in y √(s²·diag (AᵀA)⁻¹), s² = ‖residual‖²/dof; inf where the data do not
         determine a tap. Under a penalty it is the deviation of the posterior, which holds on
-        average over taps: where the penalty pulls a tap far from the truth it is too small.
+        average over taps: where the penalty pulls a tap far from the truth it is too small. Of
+        `Huber` it is that which Huber calls H1, for white noise of any distribution.
 
         White noise is an assumption. Where the noise is correlated in time and x is too, the error
         of a sum over taps may be several times this: ``solve(..., noise="hac")`` allows for it, and
         ``noise="cluster"`` for any dependence within a record.
 
         Raises:
-            ValueError: the answer is not that of least squares, or not solved; there are no
-                degrees of freedom left; a factor exceeds the memory limit; the training data are
-                not there, and the errors were not saved.
+            ValueError: the answer is neither that of least squares nor Huber's, or not solved;
+                there are no degrees of freedom left; a factor exceeds the memory limit; the
+                training data are not there, and the errors were not saved.
         """
         return self._errors[0]
 
@@ -268,7 +272,7 @@ class Solution:
     @property
     def noise(self) -> Noise:
         """What is left of y: the ``kind`` of noise that was assumed, and its ``variance``
-        (outputs,).
+        (outputs,); of `Huber` that which times (AᵀA)⁻¹ is the covariance.
 
         Raises:
             ValueError: as `standard_error`.
@@ -387,12 +391,16 @@ class Solution:
             freedom = self.regularization.degrees_of_freedom
         kernel = np.asarray(self.kernel, float)
         analysis, kind = analyse(problem, report.limits), self.stats["noise"]
-        return Uncertainty(analysis, self._penalties, kernel, freedom, kind)
+        return Uncertainty(analysis, self._penalties, kernel, freedom, kind, self._error_norms)
 
     def _no_errors(self) -> str:
         """Why there are no standard errors, or nothing."""
-        if self.certificate is None or self.stats["certificate_kind"] == GAP:
-            return "only least squares, plain or with a quadratic penalty, has standard errors"
+        squares = self.certificate is not None and self.stats["certificate_kind"] != GAP
+        if not squares and self._error_norms is None:
+            return (
+                "only least squares, plain or with a quadratic penalty, and Huber's estimate have "
+                "standard errors"
+            )
         if not self.ok:
             return f"the answer is {self.status}; standard errors are those of the exact one"
         return ""
@@ -457,7 +465,7 @@ class Solution:
     def _trust(self) -> list[tuple[str, str]]:
         """How far the answer can be trusted: entries of the text."""
         if self.certificate is None:
-            certificate = "none: only an answer of least squares has one"
+            certificate = "none: a descent on a loss that is not squares has none"
         else:
             certificate = f"{self._certificate_text()}: {self._exactness()}"
         entries = [("certificate", certificate)]
@@ -506,8 +514,10 @@ class Solution:
             words += " where it is determined"
         words += ", of the posterior" if penalized else ""
         deviation, model = np.sqrt(noise.variance), ASSUMED[noise.kind]
+        if self.stats.get("certificate_kind") == GAP:
+            model = f"Huber's H1, {model}"
         # Where squares stay within float64.
-        if np.isfinite(deviation).all() and deviation.any():
+        elif np.isfinite(deviation).all() and deviation.any():
             model += f", of deviation {span(deviation.tolist())}"
         return f"{words}, {model}; {span(dof.tolist())} degrees of freedom"
 
@@ -522,7 +532,8 @@ class Solution:
             penalty = self.regularization.text()
         elif stats["penalty"] is not None:
             penalty = "{kind} of strength {strength:g}".format(**stats["penalty"])
-        entries = [("penalty", penalty), ("settings", settings), ("convsolve", stats["version"])]
+        entries = [("penalty", penalty), ("settings", settings or "none")]
+        entries.append(("convsolve", stats["version"]))
         return [("AutoSolver", stats["choice"]), *entries] if "choice" in stats else entries
 
     def _certificate_text(self) -> str:

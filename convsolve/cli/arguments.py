@@ -31,6 +31,11 @@ SOLVERS = {
     "fft": ("division of spectra; exact for circular and full records only", ("ridge",)),
     "adam": ("gradient descent by Adam", ("loss", "steps", "key", "rate", "via")),
     "lbfgs": ("gradient descent by L-BFGS", ("loss", "steps", "key", "via")),
+    "huber": (
+        "squares of small residuals, absolute values of large ones; for y with outliers",
+        ("delta", "scale"),
+    ),
+    "absolute": ("least absolute residuals; for y with outliers", ()),
     "regularized": (
         "a penalty whose strength the data choose; what --penalty and its like stand for",
         ("penalty", "strength", "select", "folds", "score"),
@@ -51,7 +56,7 @@ NOISES = ("white", "hac", "cluster")
 MISSING = ("raise", "drop")
 SETTINGS = (
     "ridge", "loss", "steps", "key", "rate", "via",
-    "penalty", "strength", "select", "folds", "score",
+    "penalty", "strength", "select", "folds", "score", "delta", "scale",
 )  # fmt: skip
 
 EPILOG = """\
@@ -153,6 +158,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
         if command is not identify:
             _add_penalty(command)
             _add_descent(command)
+            _add_robust(command)
     args, strange = parser.parse_known_args(argv)
     if strange:
         commands.choices[args.command].error(f"unrecognized arguments: {' '.join(strange)}")
@@ -222,6 +228,16 @@ def _add_descent(command: argparse.ArgumentParser) -> None:
         "--via",
         choices=("convolution", "moments"),
         help="moments: for mse, steps that cost the same at any length (default convolution)",
+    )
+
+
+def _add_robust(command: argparse.ArgumentParser) -> None:
+    group = command.add_argument_group("solver huber")
+    group.add_argument(
+        "--delta", type=float, metavar="D", help="the threshold, in units of the scale (1.345)"
+    )
+    group.add_argument(
+        "--scale", type=float, metavar="S", help="of the noise, in the unit of y (default: found)"
     )
 
 
@@ -384,6 +400,11 @@ def solver(name: str, args: argparse.Namespace, given: Problem) -> Solver:
     with reported(TypeError, ValueError):
         if name == "regularized":
             made: Solver = _regularized(args, given)
+        elif name == "huber":
+            given_settings = {k: getattr(args, k) for k in ("delta", "scale")}
+            made = solvers.Huber(**{k: v for k, v in given_settings.items() if v is not None})
+        elif name == "absolute":
+            made = solvers.LeastAbsolute()
         elif "loss" in SOLVERS[name][1]:
             check_device()
             import optax

@@ -148,6 +148,7 @@ def _compare(args: argparse.Namespace, warned: list[Warning | str]) -> int:
     report = table.identifiability
     if args.json:
         document = _verdict(report) | {
+            "objective": table.objective._asdict(),
             "rows": table.to_dict(),
             "shared_seconds": table.shared_seconds,
             "skipped": table.skipped,

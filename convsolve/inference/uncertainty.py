@@ -54,7 +54,8 @@ class FTest(NamedTuple):
         statistic: F, NaN where an output does not have what was tested.
         dof: degrees of freedom, those of the hypothesis and those of the residuals.
         p: the probability of an F as large if the hypothesis holds.
-        partial_r2: the share of what y would leave under the hypothesis that the estimate explains.
+        partial_r2: the share of what y would leave under the hypothesis that the estimate explains;
+            NaN where the loss is not squares.
     """
 
     statistic: np.ndarray
@@ -141,14 +142,17 @@ class Uncertainty:
         kernel: np.ndarray,
         freedom: np.ndarray,
         kind: str,
+        norms: np.ndarray | None = None,
     ) -> None:
         """``pairs`` has the penalty and strength of every output; ``freedom`` (outputs,) is NaN
         where the degrees of freedom of the kernel are those that its factor says; ``kind`` is that
-        of the `Noise`.
+        of the `Noise`; ``norms`` (outputs,) stand for those of the residuals, in the unit of y,
+        where the loss is not squares.
         """
         assert analysis.targets is not None
         self._analysis, self._targets = analysis, analysis.targets
         self._pairs, self._kernel, self._freedom, self._kind = pairs, kernel, freedom, kind
+        self._norms = norms
         self._halves: dict[tuple[int, System], np.ndarray] = {}
 
     @property
@@ -176,7 +180,10 @@ class Uncertainty:
         w = plain.from_user(self._kernel)
         found, _ = plain.residual(w)
         size = plain.y_norms + plain.scaling.a_norm[:, None] * np.linalg.norm(w, axis=1)
-        return np.where(found > ROUNDING * size, found, 0.0).reshape(-1)
+        real = (found > ROUNDING * size).reshape(-1)
+        if self._norms is None:
+            return np.where(real, found.reshape(-1), 0.0)
+        return np.where(real, np.ldexp(self._norms, -self._exponents), 0.0)
 
     @property
     def _exponents(self) -> np.ndarray:
@@ -294,6 +301,8 @@ class Uncertainty:
                 statistic[o] = self._statistic(o, contrast, value)
         with np.errstate(divide="ignore"):
             share = 1 / (1 + self.dof / (size * statistic))
+        if self._norms is not None:
+            share = np.full_like(share, np.nan)
         return FTest(statistic, (size, self.dof), fdtrc(size, self.dof, statistic), share)
 
     def _statistic(self, output: int, contrast: np.ndarray, value: np.ndarray) -> float:

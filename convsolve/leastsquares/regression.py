@@ -199,19 +199,28 @@ class Regression:
             return self.from_operator(self.scaling.to_operator(w))
         return self._kernel(w, self.scaling.exponents), self._bias(self.scaling.to_operator(w))
 
-    def from_operator(self, v: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """The same of v (G, R, Q) in the units of the operator's columns."""
+    def from_operator(
+        self, v: np.ndarray, level: np.ndarray | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """The same of v (G, R, Q) in the units of the operator's columns.
+
+        ``level`` (G, Q) is the constant beside M A v for y with nothing taken off; that of least
+        squares if it is not given.
+        """
         basis, exponents = self.system.basis, self.system.design.operator.exponents
-        return self._kernel(v if basis is None else basis.expand(v), exponents), self._bias(v)
+        kernel = self._kernel(v if basis is None else basis.expand(v), exponents)
+        return kernel, self._bias(v, level)
 
     def _kernel(self, columns: np.ndarray, exponents: np.ndarray) -> np.ndarray:
         user = in_units(columns, self.y_exponents[:, None] - exponents[:, :, None])
         return to_kernel(user, self.system.design.spec.kernel_size)
 
-    def _bias(self, v: np.ndarray) -> np.ndarray:
-        """The best constant (Cout,) beside v of the operator's columns; zeros without a bias."""
+    def _bias(self, v: np.ndarray, level: np.ndarray | None = None) -> np.ndarray:
+        """The constant (Cout,) beside v of the operator's columns that is ``level`` beside M A v,
+        or the best of least squares; zeros without a bias.
+        """
         targets, operator = self.targets, self.operator
-        found = operator.constant_beside(targets, v)
+        found = operator.constant_beside(targets, v, level)
         if found is None:
             return np.zeros(v[:, 0].size)
         with np.errstate(over="ignore", under="ignore"):

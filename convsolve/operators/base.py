@@ -102,15 +102,20 @@ class DesignOperator(ABC):
         """NᵀY (G, q, Q) and Σy² (G, Q), Y less its shift."""
         return targets.sums[:, None][:, : self.nuisance.count], targets.squares
 
-    def constant_beside(self, targets: Targets, w: np.ndarray) -> np.ndarray | None:
-        """The constant (G, Q) that fits best beside w, of y in the units of the targets; None where
-        there is no bias.
+    def constant_beside(
+        self, targets: Targets, w: np.ndarray, level: np.ndarray | None = None
+    ) -> np.ndarray | None:
+        """The constant (G, Q) beside A w, of y in the units of the targets, that is ``level``
+        beside M A w, or fits best; None where there is no bias.
         """
         if not self.nuisance.constant:
             return None
-        rest = self.projection.coefficients(self.output_sums(targets)[0], w)[:, 0]
-        shifted = targets.grouped(targets.shift) - np.einsum("gp,gpq->gq", self.shift, w)
-        return np.asarray(shifted + rest)
+        if level is None:
+            rest = self.projection.coefficients(self.output_sums(targets)[0], w)
+            level = targets.grouped(targets.shift)
+        else:
+            rest = -self.projection.means @ w
+        return np.asarray(level - np.einsum("gp,gpq->gq", self.shift, w) + rest[:, 0])
 
     def output_norms(self, targets: Targets) -> np.ndarray:
         """Norms (G, Q) of M y."""

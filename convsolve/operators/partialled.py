@@ -115,6 +115,8 @@ class PartialledOperator(DesignOperator):
         """Blocks of rows of M A (G, k, P) and of M y (G, k, Q)."""
         return self.operator.row_blocks(targets)
 
-    def constant_beside(self, targets: Targets, w: np.ndarray) -> np.ndarray | None:
+    def constant_beside(
+        self, targets: Targets, w: np.ndarray, level: np.ndarray | None = None
+    ) -> np.ndarray | None:
         """The constant (G, Q) that fits best beside w; None where there is no bias."""
         return self.confounded.constant_beside(targets, w)

@@ -329,10 +329,10 @@ class Targets:
         return found.transpose(1, 0, 2)
 
     def rows(self, group: int) -> np.ndarray:
-        """y less its shift (n, Q) of one group, row by row as an operator has them."""
+        """y (n, Q) of one group, row by row as an operator has them, scaled, nothing taken off."""
         whole = slice(None), slice(None)
         parts = [self.block(i, whole, flags)[group] for i, flags in enumerate(self.flags)]
-        return np.concatenate(parts) - self.grouped(self.shift)[group]
+        return np.concatenate(parts)
 
     def grouped(self, values: np.ndarray) -> np.ndarray:
         """Values (Cout,) by group (G, Q)."""

@@ -116,10 +116,12 @@ class RowOperator(DesignOperator):
         """Column means (G, P), as far as N takes them off; of confounds the size of all they do."""
         return super().offsets if self.confounded is None else self.confounded.offsets
 
-    def constant_beside(self, targets: Targets, w: np.ndarray) -> np.ndarray | None:
+    def constant_beside(
+        self, targets: Targets, w: np.ndarray, level: np.ndarray | None = None
+    ) -> np.ndarray | None:
         """The constant (G, Q) that fits best beside w; None where there is no bias."""
         if self.confounded is None:
-            return super().constant_beside(targets, w)
+            return super().constant_beside(targets, w, level)
         return self.confounded.constant_beside(targets, w)
 
     def _shifted(self, targets: Targets | None) -> Iterator[Block]:

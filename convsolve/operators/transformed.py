@@ -175,9 +175,11 @@ class TransformedOperator(DesignOperator):
         """NᵀY (G, q, Q) and Σy² (G, Q), Y less its shift."""
         return self.operator.output_sums(targets)
 
-    def constant_beside(self, targets: Targets, w: np.ndarray) -> np.ndarray | None:
+    def constant_beside(
+        self, targets: Targets, w: np.ndarray, level: np.ndarray | None = None
+    ) -> np.ndarray | None:
         """The constant (G, Q) that fits best beside the kernel T w."""
-        return self.operator.constant_beside(targets, self.basis.expand(w))
+        return self.operator.constant_beside(targets, self.basis.expand(w), level)
 
     def forward(self, group: int, w: np.ndarray) -> np.ndarray:
         """M A T w (n, Q) of one group, for w (R, Q)."""

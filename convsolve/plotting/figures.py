@@ -137,7 +137,7 @@ def _draw_fit(axes: Axes, fit: Solution, problem: Any) -> None:
 
 def _comparison(table: Comparison) -> Figure:
     report, rows = table.identifiability, table.rows
-    bars = [("gap", "Loss above the best closed form", "mean squared residual")]
+    bars = [("gap", "Loss above the best closed form", table.objective.words)]
     if any(row["kernel_error"] is not None for row in rows):
         bars.append(("kernel_error", "Kernel error", "‖w − truth‖ / ‖truth‖"))
     if not report.unique and any(row["null_part"] is not None for row in rows):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields, is_dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, TypeVar
 
 import numpy as np
 
@@ -20,6 +20,9 @@ from ..text import shown
 
 if TYPE_CHECKING:
     from ..inference.regularization import Regularization
+
+# A relative duality gap of at most this much is "solved".
+SOLVED = 1e-8
 
 Progress = Callable[[int, int, float], None]
 _S = TypeVar("_S", bound="Solver")
@@ -45,6 +48,31 @@ class Trace:
         )
 
 
+class Objective(NamedTuple):
+    """A loss by its name, "mse", "mae" or "huber", the latter with its threshold in units of y."""
+
+    loss: str
+    threshold: float = 0.0
+
+    @property
+    def words(self) -> str:
+        """What its mean over residuals is called."""
+        if self.loss == "huber":
+            return f"mean of Huber's loss, linear for residuals above {self.threshold:g}"
+        return f"mean {'squared' if self.loss == 'mse' else 'absolute'} residual"
+
+    def of(self, residuals: np.ndarray) -> np.ndarray:
+        """The loss of every residual."""
+        size = np.abs(residuals)
+        if self.loss == "mae":
+            return size
+        inner = np.minimum(size, self.threshold)
+        return size**2 if self.loss == "mse" else inner * (size - inner / 2)
+
+
+SQUARES = Objective("mse")
+
+
 @dataclass(frozen=True)
 class Raw:
     """What a solver hands to the door: plain numbers, in the user's units.
@@ -53,7 +81,9 @@ class Raw:
     ``status`` None leaves the word to the certificate.
     ``evidence`` says what proves that the kernel is the only one, None leaves that to the report;
     ``answer`` which of many this is, where it is not what the solver's own `Solver.answer` says;
-    ``penalties`` the penalty and strength of every output, where they are not all alike.
+    ``penalties`` the penalty and strength of every output, where they are not all alike;
+    ``error_norms`` (Cout,) what stands for ‖y − Aw − b‖ in standard errors, in the unit of y, of a
+    loss that is not squares and has them.
     """
 
     kernel: np.ndarray
@@ -67,6 +97,7 @@ class Raw:
     evidence: str | None = None
     answer: str | None = None
     regularization: Regularization | None = None
+    error_norms: np.ndarray | None = None
     penalties: Sequence[tuple[Penalty, float]] | None = None
 
 
@@ -99,9 +130,14 @@ class Solver(ABC):
         return host_ridge(self) > 0
 
     @property
+    def objective(self) -> Objective | None:
+        """What is minimised, a penalty aside; None for what has no name or depends on y."""
+        return SQUARES
+
+    @property
     def least_squares(self) -> bool:
         """Whether the answer minimises squares, so that it can be certified as such."""
-        return True
+        return self.objective == SQUARES
 
     def supports(self, sizes: Sizes, spec: ConvSpec) -> str | None:
         """None, or why this solver cannot solve a problem of these sizes and this geometry."""
@@ -193,3 +229,20 @@ def host_ridge(solver: Solver) -> float:
     if is_tracer(solver.ridge):
         raise TypeError("a traced ridge belongs in fit_kernel, not in solve")
     return number(solver.ridge, "ridge", included=True)
+
+
+def gap_status(gap: float) -> str:
+    """The word for an answer that is certified by a relative duality gap."""
+    return "solved" if gap <= SOLVED else "approximate"
+
+
+# Why other losses refuse what squares can do without.
+FOR_SQUARES = "weights and confounds are for least squares; use NormalEquations"
+
+
+def gram_reason(sizes: Sizes) -> str | None:
+    """None, or that the Gram matrix, which a solver takes, exceeds the memory limit."""
+    if sizes.gram_fits:
+        return None
+    gib = sizes.gram_bytes / 2**30
+    return f"the Gram matrix of {sizes.columns} columns takes {gib:.1f} GiB; use fewer taps"

@@ -25,6 +25,8 @@ from ..problem.sizes import Sizes
 from ..problem.spec import ConvSpec
 from ..text import shown
 from .base import (
+    FOR_SQUARES,
+    Objective,
     Progress,
     Raw,
     Solver,
@@ -90,7 +92,8 @@ class GradientDescent(Solver):
 
     Where many kernels fit, plain and momentum descent and L-BFGS from "zeros" end at the
     minimum-norm answer; Adam does not, nor does any start off the row space. For squares without a
-    special optimizer, `NormalEquations` gives the exact answer in a fraction of the time.
+    special optimizer, `NormalEquations` gives the exact answer in a fraction of the time, for "mae"
+    `LeastAbsolute`, and for "huber" `Huber`.
     """
 
     answer = "one answer of many, fixed by the start and the optimizer"
@@ -161,13 +164,15 @@ class GradientDescent(Solver):
         return super().settings | {"optimizer": optimizer, "key": key}
 
     @property
-    def least_squares(self) -> bool:
-        return self.loss == "mse"
+    def objective(self) -> Objective | None:
+        if callable(self.loss):
+            return None
+        return Objective(self.loss, self.huber_delta if self.loss == "huber" else 0.0)
 
     def supports(self, sizes: Sizes, spec: ConvSpec) -> str | None:
         """An array ``init`` must have the kernel's shape; moments are of all rows, and must fit."""
         if sizes.partialled:
-            return "weights and confounds are for least squares; use NormalEquations"
+            return FOR_SQUARES
         if self.via == "moments" and not sizes.gram_fits:
             gram = f"the Gram matrix would take {sizes.gram_bytes / 2**30:.1f} GiB"
             return f"{gram}; use via='convolution', which needs none"

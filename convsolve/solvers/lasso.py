@@ -24,10 +24,8 @@ from ..problem.rows import Rows
 from ..problem.sizes import Sizes
 from ..problem.spec import ConvSpec
 from ..text import count, shown
-from .base import Progress, Raw, Solver, as_numbers, traceable
+from .base import SOLVED, Progress, Raw, Solver, as_numbers, gap_status, gram_reason, traceable
 
-# A relative duality gap of at most this much is "solved".
-SOLVED = 1e-8
 # One that suffices for the score of a group lasso along its path, and the sweeps it may take.
 ON_PATH, PATH_SWEEPS = 1e-4, 300
 # Strengths of a search, from the first that leaves no tap to this share of it.
@@ -118,10 +116,7 @@ class Lasso(Solver):
         channels = sizes.columns * sizes.groups // int(np.prod(spec.kernel_size))
         if isinstance(self.groups, tuple) and len(self.groups) != channels:
             return f"groups has {count(len(self.groups), 'label')}, x has {channels} channels"
-        if sizes.gram_fits:
-            return None
-        gib = sizes.gram_bytes / 2**30
-        return f"the Gram matrix of {sizes.columns} columns takes {gib:.1f} GiB; use fewer taps"
+        return gram_reason(sizes)
 
     def _criterion(self, kept: Rows) -> str | CrossValidation:
         if self.strength is not None and len(self.strength) == 1:
@@ -153,7 +148,7 @@ class Lasso(Solver):
         return Raw(
             kernel,
             bias,
-            status="solved" if gap <= SOLVED else "approximate",
+            status=gap_status(gap),
             stats=stats,
             certificate=Certificate(gap, GAP),
             evidence="the penalty",

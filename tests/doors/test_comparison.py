@@ -7,6 +7,7 @@ import pytest
 
 import convsolve as cs
 from convsolve.operators import rows
+from convsolve.problem.sizes import Limits
 
 RNG = np.random.default_rng(0)
 X = RNG.standard_normal((50, 2))
@@ -118,3 +119,49 @@ def test_what_compare_refuses(options: dict, error: type, words: str) -> None:
     problem = cs.Problem([0, 3, 4, 5], [6, 11, 14], kernel_size=2)
     with pytest.raises(error, match=words):
         cs.compare(problem, **options)
+
+
+ROBUST = {
+    "absolute": (cs.GradientDescent(loss="mae", steps=200), cs.LeastAbsolute()),
+    "huber": (
+        cs.GradientDescent(loss="huber", huber_delta=0.5, steps=200),
+        cs.Huber(delta=2.0, scale=0.25),
+    ),
+}
+LOSSES = {
+    "absolute": np.abs,
+    "huber": lambda r: np.where(np.abs(r) <= 0.5, r**2 / 2, 0.5 * (np.abs(r) - 0.25)),
+}
+
+
+@pytest.mark.parametrize("name", ROBUST)
+def test_where_all_minimise_one_loss_the_gap_is_that_to_its_exact_answer(name: str) -> None:
+    """Whether the exact answer is asked for or not."""
+    y = Y + np.random.default_rng(3).standard_t(2, Y.shape)
+    problem = cs.Problem(X, y, kernel_size=(3,), bias=True)
+    descent, exact = ROBUST[name]
+    both, alone = cs.compare(problem, [descent, exact]), cs.compare(problem, [descent])
+    for row, fit in zip(both.rows, both.solutions.values(), strict=True):
+        loss = LOSSES[name](y - cs.convolve(X, fit.kernel, problem.spec, fit.bias)).mean()
+        assert row["loss"] == pytest.approx(loss, rel=1e-12)
+    rough, best = both.rows
+    assert best["gap"] == 0
+    assert best["certificate"] <= 1e-13
+    assert rough["gap"] == rough["loss"] - best["loss"] > 0
+    assert alone.rows[0]["gap"] == pytest.approx(rough["gap"], rel=1e-6)
+    assert f"loss: {both.objective.words}" in str(both)
+    mixed = cs.compare(problem, [descent, exact, cs.NormalEquations()])
+    assert mixed.objective.words == "mean squared residual"
+    assert mixed.rows[2]["gap"] == 0 < mixed.rows[1]["gap"]
+    assert "loss: " not in str(mixed)
+
+
+def test_losses_that_have_no_exact_answer_beside_them() -> None:
+    """Of a callable the loss is squares; where the exact answer cannot be had, the best counts."""
+    problem = cs.Problem(X, Y, kernel_size=(3,))
+    own = cs.GradientDescent(loss=lambda p, t: abs(p - t), steps=5)
+    assert cs.compare(problem, [own]).objective.loss == "mse"
+    few = Limits(gram_bytes=8)
+    (row,) = cs.compare(problem, [ROBUST["absolute"][0]], limits=few).rows
+    assert row["gap"] == 0
+    assert {s.objective for s in (cs.Huber(), cs.LeastAbsolute())} == {None, ("mae", 0.0)}

@@ -29,6 +29,8 @@ SOLVERS = {
     "penalty by the data": cs.Regularized(),
     "folds": cs.Regularized(strength=[[0.1], [10.0]], select=cs.CrossValidation(3)),
     "lasso": cs.Lasso(strength=5.0),
+    "huber": cs.Huber(scale=1.0),
+    "absolute": cs.LeastAbsolute(),
 }
 
 

@@ -267,6 +267,23 @@ def test_a_penalty_is_chosen_from_the_rows_that_count() -> None:
     assert cs.choose_lags(cs.Problem(x, y, kernel_size=1, mask=flags)).lags == (0, 0)
 
 
+@pytest.mark.parametrize("solver", [cs.Huber(), cs.LeastAbsolute()], ids=["huber", "absolute"])
+@pytest.mark.parametrize("limits", [Limits(), BLOCKS], ids=["rows", "blocks"])
+def test_robust_fits_leave_rows_out(solver: cs.Solver, limits: Limits) -> None:
+    """As from the windows of the rows that count, each a record of its own."""
+    x, y = records()
+    rng = np.random.default_rng(8)
+    flags = [rng.random(len(b)) > 0.2 for b in y]
+    problem = cs.Problem(x, y, kernel_size=6, bias=True, mask=flags)
+    windows = [a[t : t + 6] for a, f in zip(x, flags, strict=True) for t in np.flatnonzero(f)]
+    rows = [b[t : t + 1] for b, f in zip(y, flags, strict=True) for t in np.flatnonzero(f)]
+    fit = cs.solve(problem, solver, limits=limits)
+    wanted = cs.solve(cs.Problem(windows, rows, kernel_size=6, bias=True), solver)
+    assert fit.ok
+    np.testing.assert_allclose(fit.kernel, wanted.kernel, rtol=1e-6, atol=1e-8)
+    np.testing.assert_allclose(fit.bias, wanted.bias, rtol=1e-6)
+
+
 def test_outputs_of_different_rows_have_strengths_of_their_own() -> None:
     x, y = gaps(*records())
     problem = cs.Problem(x, y, kernel_size=6, bias=True, missing="drop")

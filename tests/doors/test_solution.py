@@ -316,7 +316,7 @@ def test_the_text_shows_what_matters() -> None:
     short = str(cs.solve(cs.Problem(X, Y, spec=SPEC), cs.GradientDescent(steps=1)))
     assert re.search(r"certificate     0\.\d+: not exact to rounding; it says nothing", short)
     other = str(cs.solve(cs.Problem(X, Y, spec=SPEC), cs.GradientDescent(steps=1, loss="mae")))
-    assert "certificate     none: only an answer of least squares has one" in other
+    assert "certificate     none: a descent on a loss that is not squares has none" in other
 
 
 def test_repr_shows_what_is_known_and_computes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -61,6 +61,19 @@ def test_the_choice_of_solver(tmp_path: Path) -> None:
         assert row["chosen"] == "NormalEquations"
 
 
+def test_robust_fits(tmp_path: Path) -> None:
+    result = quick("robust", tmp_path / "result.json")
+    assert [row["channels"] for row in result["rows"]] == [4, 1]
+    for row in result["rows"]:
+        absolute, huber = row["LeastAbsolute"], row["Huber"]
+        assert absolute["gap"] <= 1e-8
+        assert abs(absolute["loss_above_ours, interior point"]) <= 1e-8
+        assert huber["gap"] <= 1e-8
+        assert huber.get("off_RLM", 0.0) <= 1e-10  # statsmodels may not be there
+        assert {"convsolve", "HiGHS, dual simplex"} <= set(absolute["seconds"])
+    assert len(result["checks"]) in (6, 12)
+
+
 def test_peers(tmp_path: Path) -> None:
     out = tmp_path / "result.json"
     result = quick("peers", out)

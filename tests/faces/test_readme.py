@@ -97,6 +97,16 @@ def test_gaps_and_drifts_are_those_of_the_result_file() -> None:
     assert all(check["passed"] for check in result["checks"])
 
 
+def test_robust_fits_are_those_of_the_result_file() -> None:
+    from benchmarks.robust import table
+
+    match = re.search(r"<!-- robust: (\S+) -->\n(.*?)\n\n", TEXT, re.DOTALL)
+    assert match is not None
+    result = json.loads((ROOT / match[1]).read_text(encoding="utf-8"))
+    assert match[2] == table(result)
+    assert all(check["passed"] for check in result["checks"])
+
+
 def test_smooth_inputs_come_from_the_result_file() -> None:
     match = re.search(r"<!-- smooth: (\S+) -->\n(.*?)\n## ", TEXT, re.DOTALL)
     assert match is not None

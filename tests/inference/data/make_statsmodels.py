@@ -1,4 +1,4 @@
-"""Writes statsmodels.json, the reference values of test_uncertainty.py.
+"""Writes statsmodels.json, the reference values of test_uncertainty.py and test_robust.py.
 
 pip install statsmodels  (0.15.0 wrote what is committed)
 python tests/inference/data/make_statsmodels.py
@@ -76,8 +76,39 @@ def dependent(fit: object, second: np.ndarray) -> dict[str, object]:
     return found
 
 
+def robust(data: dict[str, list], bias: bool) -> list[dict[str, object]]:
+    """RLM with Huber's loss and MAD scale, at their fixed point, of y with outliers."""
+    a, found = lag_matrix(np.array(data["x"])), []
+    design = np.hstack([a, np.ones((len(a), 1))]) if bias else a
+    for y in np.array(data["contaminated"]).T:
+        model = sm.RLM(y, design, M=sm.robust.norms.HuberT())
+        fit = model.fit(cov="H1", conv="coefs", tol=1e-13, maxiter=1000)
+        assert fit.fit_history["iteration"] < 1000
+        test = fit.f_test(np.eye(design.shape[1])[1 : a.shape[1] : CHANNELS])
+        found.append(
+            {
+                "kernel": fit.params[: a.shape[1]].tolist(),
+                "bias": float(fit.params[-1]) if bias else 0.0,
+                "scale": float(fit.scale),
+                "covariance": fit.cov_params()[: a.shape[1], : a.shape[1]].tolist(),
+                "statistic": float(np.squeeze(test.fvalue)),
+                "dof": float(fit.df_resid),
+            }
+        )
+    return found
+
+
+def contaminated(data: dict[str, list]) -> list:
+    """The same y, a tenth of its rows far off."""
+    rng, y = np.random.default_rng(8), np.array(data["y"])
+    far = rng.random(y.shape) < 0.1
+    return np.round(y + far * rng.normal(20, 10, y.shape), 6).tolist()
+
+
 if __name__ == "__main__":
     data = made()
     result = data | {"bias": reference(data, True), "plain": reference(data, False)}
+    result["contaminated"] = contaminated(data)
+    result["robust"] = {"bias": robust(result, True), "plain": robust(result, False)}
     path = Path(__file__).with_name("statsmodels.json")
     path.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")

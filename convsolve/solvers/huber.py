@@ -1,0 +1,148 @@
+"""Huber's M-estimate, exact and certified by duality."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ..errors import SolveError
+from ..inference.orthonormal_rows import OrthonormalRows, by_output
+from ..inference.robust import error_norm, huber, huber_gap, with_mad_scale
+from ..leastsquares.analysis import Analysis
+from ..leastsquares.certificate import GAP, Certificate
+from ..leastsquares.penalty import RIDGE
+from ..problem.checks import choice, number
+from ..problem.sizes import Sizes
+from ..problem.spec import ConvSpec
+from ..text import count
+from .base import FOR_SQUARES, Objective, Progress, Raw, Solver, gap_status, gram_reason, traceable
+
+
+@traceable()
+@dataclass(frozen=True)
+class Huber(Solver):
+    """min Σρ((y − Aw − b)/scale), every output its own; ρ(u) = u²/2 up to delta, linear beyond.
+
+    For y with outliers: rows with gross errors hardly move the answer, and where the noise is
+    normal its variance is 5 % above that of least squares, at the default delta.
+
+    Args:
+        delta: where the loss turns from squares to absolute values, in units of the scale.
+        scale: of the noise, in the unit of y; or "mad", the median absolute residual over 0.6745,
+            which is the deviation of normal noise. It is found with the kernel, for each output, in
+            turns until neither changes.
+
+    ``certificate`` is the relative duality gap at that scale, computed from the data: the loss is
+    within that share of the least possible. Usual is about 1e-14, and "solved" is up to 1e-8, which
+    rounding may exceed where the condition of the data does 1e7. Of an exact fit, whose loss is
+    rounding, it is the gap as a share of the loss of y. A scale that changes to the end is
+    "approximate".
+
+    ``stats`` has the "scale" of every output, 0 where y is fitted exactly, "scale_settled" if it
+    was searched, and "newton_steps". Standard errors, bands and tests are Huber's H1. Kernel and
+    errors are those of ``statsmodels.RLM`` at its scale.
+
+    Neither outliers in half of the rows nor errors in x are helped. Where most rows agree exactly,
+    there is no scale: take `LeastAbsolute`.
+
+    Source: P. J. Huber, Ann. Statist. 1 (1973) 799; K. Madsen and H. B. Nielsen, BIT 30 (1990) 682.
+    """
+
+    delta: Any = 1.345
+    scale: Any = "mad"
+
+    answer = "the answer of minimum norm among those with the same outputs"
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "delta", number(self.delta, "delta"))
+        if isinstance(self.scale, str):
+            choice(self.scale, "scale", ("mad",), " or a number")
+        else:
+            object.__setattr__(self, "scale", number(self.scale, "scale"))
+
+    @property
+    def objective(self) -> Objective | None:
+        return None if self.scale == "mad" else Objective("huber", self.delta * self.scale)
+
+    def supports(self, sizes: Sizes, spec: ConvSpec) -> str | None:
+        """The Gram must fit in the memory allowed, and rows weigh the same; a scale takes rows to
+        spare.
+        """
+        if sizes.partialled:
+            return FOR_SQUARES
+        if self.scale == "mad" and sizes.rows <= sizes.unknowns:
+            return (
+                f"{count(sizes.rows, 'row')} leave no residuals beside "
+                f"{count(sizes.unknowns, 'unknown')}, from which scale='mad' could be known; give "
+                "the scale as a number, use more rows or fewer taps"
+            )
+        return gram_reason(sizes)
+
+    def run(self, analysis: Analysis, progress: Progress | None = None) -> Raw:
+        fits: list[_OutputFit] = []
+
+        def fit(rows: OrthonormalRows, y: np.ndarray, exponent: int) -> np.ndarray:
+            fits.append(self._fit(rows, y, exponent))
+            return fits[-1].z
+
+        kernel, bias = by_output(analysis.regression(RIDGE, 0.0), fit)
+        gap, settled = max(one.gap for one in fits), all(one.settled for one in fits)
+        stats: dict[str, Any] = {
+            "scale": [one.scale for one in fits],
+            "newton_steps": sum(one.steps for one in fits),
+        }
+        if self.scale == "mad":
+            stats["scale_settled"] = settled
+        return Raw(
+            kernel,
+            bias,
+            status=gap_status(gap) if settled else "approximate",
+            stats=stats,
+            certificate=Certificate(gap, GAP),
+            error_norms=np.array([one.error_norm for one in fits]),
+        )
+
+    def _fit(self, rows: OrthonormalRows, y: np.ndarray, exponent: int) -> _OutputFit:
+        start, settled = rows.least_squares(y), True
+        if self.scale != "mad":
+            with np.errstate(over="ignore", under="ignore"):
+                scale = float(np.ldexp(self.scale, -exponent))
+            rounding = rows.rounding(y, np.zeros_like(start))
+        elif rows.is_exact(y, start):
+            return _OutputFit(start, 0.0, 0.0, 0.0, True, 0)  # best at any scale
+        else:
+            start, scale, settled = with_mad_scale(rows, y, self.delta, start)
+            rounding = rows.rounding(y, start)
+        if scale <= np.median(rounding):
+            raise SolveError(_no_scale(self.scale))
+        # In its units y is below 2: no threshold above this changes anything.
+        threshold = min(self.delta * scale, 4 * math.sqrt(len(y)))
+        z, steps = huber(rows, y, threshold, start)
+        gap = huber_gap(rows, y, z, threshold)
+        norm = error_norm(y - rows.forward(z), threshold, rows.unknowns)
+        user = self.scale if self.scale != "mad" else math.ldexp(scale, exponent)
+        return _OutputFit(z, gap, user, math.ldexp(norm, exponent), settled, steps)
+
+
+class _OutputFit(NamedTuple):
+    """The answer of one output in coordinates z; its scale and error norm in the unit of y."""
+
+    z: np.ndarray
+    gap: float
+    scale: float
+    error_norm: float
+    settled: bool
+    steps: int
+
+
+def _no_scale(given: Any) -> str:
+    """Why there is no scale."""
+    if given == "mad":
+        return (
+            "half of the rows of an output or more are fitted exactly, so that scale='mad' is 0; "
+            "give the scale as a number, or use LeastAbsolute, which takes none"
+        )
+    return f"the scale {given:g} is below the rounding of y; use LeastAbsolute, which takes none"

@@ -1,0 +1,615 @@
+"""Huber's estimate and least absolute deviations, against HiGHS, RLM and their definitions."""
+
+from __future__ import annotations
+
+import json
+import re
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+
+import convsolve as cs
+from convsolve.inference import absolute, orthonormal_rows, robust
+from convsolve.inference.orthonormal_rows import OrthonormalRows
+from convsolve.leastsquares.analysis import analyse
+from convsolve.leastsquares.penalty import RIDGE
+from convsolve.problem.sizes import Limits
+from support.geometry import NAMED, Geometry, geometries
+from support.robust import dense_outputs, dual_point, huber_loss, least_absolute
+from support.slow import some
+
+KNOWN = json.loads(
+    (Path(__file__).parent / "data" / "statsmodels.json").read_text(encoding="utf-8")
+)
+BOTH = [cs.Huber(), cs.LeastAbsolute()]
+DETERMINED = [name for name in NAMED if not name.startswith("wide")]
+
+
+def solved(problem: cs.Problem, solver: cs.Solver, **options: Any) -> cs.Solution:
+    """The answer, whatever x determines of it."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", cs.IdentifiabilityWarning)
+        return cs.solve(problem, solver, **options)
+
+
+def noisy(name: str) -> cs.Problem:
+    geometry = NAMED[name]
+    x, y = geometry.noise()
+    return geometry.problem(x, y, geometry.bias)
+
+
+def outliers(rows: int, share: float, seed: int = 0, **options: Any) -> tuple[Any, ...]:
+    """A problem of four taps and two channels with outliers of 30 in some rows, and its kernel."""
+    rng = np.random.default_rng(seed)
+    x, w = rng.standard_normal((rows + 3, 2)), rng.standard_normal((4, 2, 1))
+    clean = cs.convolve(x, w, cs.ConvSpec(4))
+    bad = rng.random(clean.shape) < share
+    return cs.Problem(x, clean + bad * rng.normal(30, 5, clean.shape), **options, kernel_size=4), w
+
+
+# --- exact answers
+
+
+def check_absolute(problem: cs.Problem, fit: cs.Solution) -> None:
+    """The least sum there is, and a certificate that does not say more than is so."""
+    for a, y, w in dense_outputs(problem, fit):
+        least, _, multipliers = least_absolute(a, y)
+        found = np.abs(y - a @ w).sum()
+        rounding = 1e-12 * np.abs(y).sum()
+        assert found <= least * (1 + 1e-9) + rounding
+        # The multipliers make a dual bound of their own.
+        bound = y @ dual_point(a, multipliers, 1.0)
+        assert bound <= found + rounding
+        assert found - least <= fit.certificate * found + 1e-9 * least + rounding
+
+
+def check_huber(problem: cs.Problem, fit: cs.Solution) -> None:
+    """The gradient of a convex loss vanishes at its minimum, and the gap by its definition does."""
+    delta = fit.stats["settings"]["delta"]
+    for (a, y, w), scale in zip(dense_outputs(problem, fit), fit.stats["scale"]):
+        threshold, r = delta * scale, y - a @ w
+        pull = np.clip(r, -threshold, threshold)
+        rounding = 1e-14 * (np.abs(y) + np.abs(a) @ np.abs(w)).max()
+        assert (np.abs(a.T @ pull) <= np.abs(a).T @ (1e-11 * np.abs(pull) + rounding)).all()
+        loss = huber_loss(r, threshold)
+        if (np.abs(r) > rounding).any():
+            d = dual_point(a, pull, threshold).astype(np.longdouble)
+            gap = (loss - (y @ d - (d**2).sum() / 2)) / loss
+            assert abs(gap) <= 1e-11
+            assert fit.certificate <= 1e-11
+
+
+@pytest.mark.parametrize("name", some(NAMED, *DETERMINED))
+def test_least_absolute_deviations_are_those_of_the_simplex_method(name: str) -> None:
+    problem = noisy(name)
+    fit = solved(problem, cs.LeastAbsolute())
+    assert fit.ok
+    assert fit.stats["certificate_kind"] == "relative duality gap"
+    check_absolute(problem, fit)
+    if name in DETERMINED:
+        assert fit.certificate <= 1e-13
+        for a, y, w in dense_outputs(problem, fit):
+            np.testing.assert_allclose(w, least_absolute(a, y)[1], rtol=1e-8, atol=1e-9)
+
+
+@pytest.mark.parametrize("scale", ["mad", 0.7])
+@pytest.mark.parametrize("name", DETERMINED)
+def test_the_gradient_of_hubers_loss_vanishes(name: str, scale: Any) -> None:
+    problem = noisy(name)
+    fit = solved(problem, cs.Huber(scale=scale))
+    assert fit.ok
+    check_huber(problem, fit)
+    if scale == "mad":
+        assert fit.stats["scale_settled"]
+        for (a, y, w), found in zip(dense_outputs(problem, fit), fit.stats["scale"]):
+            deviation = np.median(np.abs(y - a @ w)) / 0.6744897501960817
+            assert found == pytest.approx(deviation, rel=1e-9)
+
+
+@given(made=geometries(min_rows=1, ragged=True))
+def test_any_geometry_with_ties(made: Geometry) -> None:
+    """Integers, of which many rows agree, and some problems are fitted exactly, or undetermined."""
+    x, y = made.records()
+    problem = made.problem(x, y, made.bias)
+    fit = solved(problem, cs.LeastAbsolute())
+    assert fit.ok
+    check_absolute(problem, fit)
+    fit = solved(problem, cs.Huber(scale=0.5))
+    assert fit.ok
+    check_huber(problem, fit)
+
+
+@pytest.mark.parametrize("given_scale", [False, True])
+@pytest.mark.parametrize("bias", ["bias", "plain"])
+def test_hubers_estimate_and_its_errors_are_those_of_rlm(bias: str, given_scale: bool) -> None:
+    x, y = np.array(KNOWN["x"]), np.array(KNOWN["contaminated"])
+    problem = cs.Problem(x, y, kernel_size=5, bias=bias == "bias")
+    for q, said in enumerate(KNOWN["robust"][bias]):
+        fit = cs.solve(problem, cs.Huber(scale=said["scale"]) if given_scale else cs.Huber())
+        close = {"rtol": 1e-10, "atol": 1e-11}
+        np.testing.assert_allclose(fit.kernel.reshape(10, 2)[:, q], said["kernel"], **close)
+        np.testing.assert_allclose(fit.bias[q], said["bias"], **close)
+        np.testing.assert_allclose(fit.stats["scale"][q], said["scale"], rtol=1e-10)
+        wanted = np.array(said["covariance"])
+        errors = np.sqrt(np.diagonal(wanted))
+        apart = np.abs(fit.covariance(q) - wanted) / np.outer(errors, errors)
+        assert apart.max() <= 1e-10
+        np.testing.assert_allclose(fit.standard_error.reshape(10, 2)[:, q], errors, rtol=1e-10)
+        test = fit.test(1)
+        np.testing.assert_allclose(test.statistic[q], said["statistic"], rtol=1e-9)
+        assert np.isnan(test.partial_r2).all()
+        assert fit.dof[q] == said["dof"]
+
+
+def test_hubers_bands_hold_the_truth_as_often_as_they_say() -> None:
+    """Under noise with heavy tails, of which least squares has errors twice as large."""
+    rng = np.random.default_rng(1)
+    x, w = rng.standard_normal((203, 1)), rng.standard_normal((4, 1, 150))
+    y = cs.convolve(x, w, cs.ConvSpec(4))
+    problem = cs.Problem(x, y + rng.standard_t(2, y.shape), kernel_size=4)
+    fit = cs.solve(problem, cs.Huber())
+    low, high = fit.confidence_band(0.9)
+    assert 0.87 < ((low < w) & (w < high)).mean() < 0.93
+    assert np.median(cs.solve(problem).standard_error / fit.standard_error) > 1.5
+
+
+# --- what they are for
+
+
+@pytest.mark.parametrize("solver", BOTH, ids=repr)
+@pytest.mark.parametrize("bias", [False, True])
+def test_outliers_move_least_squares_and_not_these(solver: cs.Solver, bias: bool) -> None:
+    rng = np.random.default_rng(2)
+    problem, w = outliers(400, 0.1, bias=bias)
+    noise = 0.1 * rng.standard_normal((400, 1))
+    problem = cs.Problem(problem.x[0], problem.y[0] + noise, kernel_size=4, bias=bias)
+    size = np.linalg.norm(w)
+    assert np.linalg.norm(cs.solve(problem).kernel - w) > 0.2 * size
+    assert np.linalg.norm(cs.solve(problem, solver).kernel - w) < 0.03 * size
+
+
+@pytest.mark.parametrize("solver", BOTH, ids=repr)
+def test_a_transient_at_the_edge_moves_least_squares_and_not_these(solver: cs.Solver) -> None:
+    """Something else than x stands in y at first, hundreds of times as large."""
+    rng = np.random.default_rng(3)
+    x, w = rng.standard_normal(3000), np.exp(-np.arange(20) / 4)[:, None, None]
+    y = cs.convolve(x, w, cs.ConvSpec(20, padding="causal"))
+    y = y[..., 0] + 0.05 * rng.standard_normal(3000)
+    y[:60] += 500 * np.exp(-np.arange(60) / 20)
+    problem = cs.Problem.from_lags(x, y, lags=(0, 19), edges="zeros")
+    assert np.linalg.norm(cs.solve(problem).kernel - w) > 0.2
+    fit = cs.solve(problem, solver)
+    assert fit.ok
+    assert np.linalg.norm(fit.kernel - w) < 0.02
+
+
+@pytest.mark.parametrize("far", [1e6, 1e12, 1e30])
+@pytest.mark.parametrize("bias", [False, True])
+@pytest.mark.parametrize("solver", BOTH, ids=repr)
+def test_how_far_an_outlier_is_does_not_matter(solver: cs.Solver, bias: bool, far: float) -> None:
+    """Not even to the digits of the answer."""
+    rng = np.random.default_rng(14)
+    x, y = rng.standard_normal((200, 2)), rng.standard_normal(196)
+    near, away = y.copy(), y.copy()
+    near[[7, 90]], away[[7, 90]] = [1e3, -1e3], [far, -far / 3]
+    plain, fit = (
+        cs.solve(cs.Problem(x, v, kernel_size=5, bias=bias), solver) for v in (near, away)
+    )
+    assert fit.ok
+    np.testing.assert_allclose(fit.kernel, plain.kernel, atol=1e-9)
+    np.testing.assert_allclose(fit.bias, plain.bias, atol=1e-9)
+    if isinstance(solver, cs.Huber):
+        np.testing.assert_allclose(fit.standard_error, plain.standard_error, rtol=1e-6)
+
+
+@pytest.mark.parametrize("bias", [False, True])
+def test_least_absolute_deviations_pass_through_the_rows_that_agree(bias: bool) -> None:
+    """A third of the rows are wrong: the kernel is right to rounding, and its vertex is one of
+    very many rows.
+    """
+    problem, w = outliers(300, 0.33, bias=bias)
+    fit = cs.solve(problem, cs.LeastAbsolute())
+    np.testing.assert_allclose(fit.kernel, w, atol=1e-13)
+    assert fit.certificate <= 1e-13
+
+
+def test_a_scale_of_zero_is_refused() -> None:
+    problem, _ = outliers(300, 0.33)
+    with pytest.raises(cs.SolveError, match=r"half of the rows .* exactly, so that scale='mad' is"):
+        cs.solve(problem, cs.Huber())
+
+
+# --- extremes of the data
+
+
+def test_the_median_and_hubers_mean_of_one_constant() -> None:
+    """The smallest case: x is constant, so that one tap is the location of y."""
+    y = np.array([1.0, 2.0, 4.0, 8.0, 100.0])
+    problem = cs.Problem(np.ones(5), y, kernel_size=1)
+    fit = cs.solve(problem, cs.LeastAbsolute())
+    assert fit.kernel[0, 0, 0] == pytest.approx(4.0, abs=1e-14)
+    assert fit.certificate <= 1e-15
+    # Within 4 of the answer are 1, 2, 4 and 8: their sum less the pull of 4 by 100 is 0.
+    huber = cs.solve(problem, cs.Huber(delta=2.0, scale=2.5))
+    assert huber.kernel[0, 0, 0] == pytest.approx((1 + 2 + 4 + 8 + 5) / 4, rel=1e-14)
+    even = cs.Problem(np.ones(4), y[:4], kernel_size=1)
+    assert 2 <= cs.solve(even, cs.LeastAbsolute()).kernel[0, 0, 0] <= 4
+
+
+@pytest.mark.parametrize("solver", [*BOTH, cs.Huber(scale=1.0)], ids=repr)
+def test_exact_fits(solver: cs.Solver) -> None:
+    rng = np.random.default_rng(4)
+    x, w = rng.standard_normal((60, 2)), rng.standard_normal((5, 2, 2))
+    y = cs.convolve(x, w, cs.ConvSpec(5), bias=[2.0, -1.0])
+    fit = cs.solve(cs.Problem(x, y, kernel_size=5, bias=True), solver)
+    np.testing.assert_allclose(fit.kernel, w, atol=1e-13)
+    np.testing.assert_allclose(fit.bias, [2.0, -1.0], atol=1e-13)
+    assert fit.ok
+    nothing = cs.solve(cs.Problem(x, np.zeros((56, 2)), kernel_size=5, bias=True), solver)
+    assert nothing.ok
+    assert nothing.certificate == 0
+    assert not nothing.kernel.any()
+    assert not nothing.bias.any()
+
+
+@pytest.mark.parametrize("solver", [cs.LeastAbsolute(), cs.Huber(scale=1.0)], ids=repr)
+@pytest.mark.parametrize("bias", [False, True])
+def test_without_a_unique_answer_it_is_one_of_minimum_norm(solver: cs.Solver, bias: bool) -> None:
+    rng = np.random.default_rng(5)
+    problem = cs.Problem(
+        np.tile([1.0, -3.0], 30), rng.standard_normal(56), kernel_size=5, bias=bias
+    )
+    with pytest.warns(cs.IdentifiabilityWarning, match="minimum norm among those with the same"):
+        fit = cs.solve(problem, solver)
+    assert fit.ok
+    (check_absolute if solver == cs.LeastAbsolute() else check_huber)(problem, fit)
+    null = fit.identifiability.null_part(fit.kernel)
+    assert np.abs(null).max() <= 1e-14 * np.abs(fit.kernel).max()
+    with pytest.raises(cs.IdentifiabilityError):
+        cs.solve(problem, solver, strict=True)
+
+
+@pytest.mark.parametrize("limits", [Limits(), Limits(kept_numbers=0)], ids=["kept", "not kept"])
+@pytest.mark.parametrize(("sums", "condition", "most"), [(3, 1e6, 1e-8), (4, 1e8, 1e-6)])
+def test_ill_conditioned_columns(sums: int, condition: float, most: float, limits: Limits) -> None:
+    """Where a Gram has lost the small columns. The gap grows with the condition, and is told."""
+    rng, x = np.random.default_rng(6), np.random.default_rng(7).standard_normal(400)
+    for _ in range(sums):
+        x = np.cumsum(x)
+    problem = cs.Problem(x / np.abs(x).max(), rng.standard_normal(395), kernel_size=6, bias=True)
+    assert cs.identify(problem).condition > condition
+    for solver in BOTH:
+        fit = cs.solve(problem, solver, limits=limits)
+        assert type(fit.certificate) is float
+        assert fit.certificate <= most
+        assert fit.ok == (fit.certificate <= 1e-8)
+        for a, y, w in dense_outputs(problem, fit):
+            # In orthonormal coordinates, in which the simplex method loses nothing.
+            q = np.linalg.qr(a)[0]
+            if solver == cs.LeastAbsolute():
+                found = np.abs(y - a @ w).sum()
+                assert 1 - least_absolute(q, y)[0] / found <= fit.certificate + 1e-12
+            else:
+                threshold = 1.345 * fit.stats["scale"][0]
+                pull = np.clip(y - a @ w, -threshold, threshold)
+                assert np.linalg.norm(q.T @ pull) <= 10 * most * np.linalg.norm(pull)
+
+
+@pytest.mark.parametrize("solver", BOTH, ids=repr)
+@pytest.mark.parametrize(("x_unit", "y_unit"), [(1e100, 1.0), (1e-100, 1e100), (3.0, 1e-100)])
+def test_units_of_x_and_y_are_those_of_the_kernel(
+    solver: cs.Solver, x_unit: float, y_unit: float
+) -> None:
+    geometry = NAMED["bias"]
+    x, y = geometry.noise()
+    plain = cs.solve(geometry.problem(x, y, True), solver)
+    fit = cs.solve(geometry.problem(x * x_unit, y * y_unit, True), solver)
+    assert fit.ok
+    np.testing.assert_allclose(fit.kernel * (x_unit / y_unit), plain.kernel, rtol=1e-10)
+    np.testing.assert_allclose(fit.bias / y_unit, plain.bias, rtol=1e-10)
+    if isinstance(solver, cs.Huber):
+        scale = np.array(fit.stats["scale"]) / y_unit
+        np.testing.assert_allclose(scale, plain.stats["scale"], rtol=1e-10)
+        errors = fit.standard_error * (x_unit / y_unit)
+        np.testing.assert_allclose(errors, plain.standard_error, rtol=1e-9)
+
+
+@pytest.mark.parametrize("solver", BOTH, ids=repr)
+def test_a_convolution_more_in_y_is_that_kernel_more(solver: cs.Solver) -> None:
+    rng = np.random.default_rng(7)
+    geometry = NAMED["groups"]
+    x, y = geometry.noise()
+    w = rng.standard_normal((3, 2, 3))
+    plain = cs.solve(geometry.problem(x, y, True), solver)
+    more = y + cs.convolve(x, w, geometry.spec, bias=[1e3, 0.0, -7.0])
+    fit = cs.solve(geometry.problem(x, more, True), solver)
+    np.testing.assert_allclose(fit.kernel, plain.kernel + w, atol=1e-10)
+    np.testing.assert_allclose(fit.bias, plain.bias + np.array([1e3, 0.0, -7.0]), atol=1e-10)
+
+
+@pytest.mark.parametrize("solver", BOTH, ids=repr)
+def test_an_offset_of_x_changes_the_bias_alone(solver: cs.Solver) -> None:
+    rng = np.random.default_rng(8)
+    x, y = rng.integers(-50, 51, (90, 2)).astype(float), rng.standard_normal((87, 1))
+    plain, fit = (
+        cs.solve(cs.Problem(x + offset, y, kernel_size=4, bias=True), solver)
+        for offset in (0.0, 1e9)
+    )
+    np.testing.assert_allclose(fit.kernel, plain.kernel, rtol=1e-9)
+    assert fit.ok
+
+
+@pytest.mark.parametrize("solver", BOTH, ids=repr)
+def test_single_precision_is_solved_in_double_and_rounded(solver: cs.Solver) -> None:
+    geometry = NAMED["stride"]
+    x, y = geometry.noise(np.float32)
+    fit = cs.solve(geometry.problem(x, y), solver)
+    exact = cs.solve(geometry.problem(x.astype(float), y.astype(float)), solver)
+    assert fit.kernel.dtype == np.float32
+    np.testing.assert_allclose(fit.kernel, exact.kernel, rtol=2**-23)
+
+
+@pytest.mark.parametrize("solver", BOTH, ids=repr)
+def test_every_form_of_the_design_matrix_gives_the_same(solver: cs.Solver) -> None:
+    """By FFTs, by blocks of rows that are kept, and by blocks that are not."""
+    geometry = Geometry(cs.ConvSpec(12, padding="same"), ((700,), (400,)), 2, 1, bias=True)
+    x, y = geometry.noise()
+    fits = [
+        cs.solve(geometry.problem(x, y, True), solver, limits=limits)
+        for limits in (
+            Limits(),
+            Limits(row_numbers=2**30, small_numbers=0),
+            Limits(row_numbers=2**30, kept_numbers=0, block_numbers=500),
+        )
+    ]
+    for fit in fits[1:]:
+        assert fit.certificate <= 1e-13
+        np.testing.assert_allclose(fit.kernel, fits[0].kernel, rtol=1e-9, atol=1e-11)
+        np.testing.assert_allclose(fit.bias, fits[0].bias, rtol=1e-9, atol=1e-11)
+
+
+def test_a_threshold_from_the_largest_to_the_smallest() -> None:
+    """Above all residuals least squares, far below them least absolute deviations."""
+    problem = noisy("bias")
+    wide = cs.solve(problem, cs.Huber(scale=100.0))
+    np.testing.assert_allclose(wide.kernel, cs.solve(problem).kernel, rtol=1e-12)
+    np.testing.assert_allclose(wide.standard_error, cs.solve(problem).standard_error, rtol=1e-10)
+    x, y = NAMED["bias"].noise()
+    tiny = NAMED["bias"].problem(x, y * 1e-200, True)
+    widest = cs.solve(tiny, cs.Huber(scale=1e300))
+    np.testing.assert_allclose(widest.kernel * 1e200, wide.kernel, rtol=1e-12)
+    assert widest.stats["scale"] == [1e300, 1e300]
+    narrow = cs.solve(problem, cs.Huber(scale=1e-7))
+    assert narrow.ok
+    sums = [
+        [np.abs(y - a @ w).sum() for a, y, w in dense_outputs(problem, fit)]
+        for fit in (narrow, cs.solve(problem, cs.LeastAbsolute()))
+    ]
+    np.testing.assert_allclose(*sums, rtol=1e-6)
+
+
+# --- certificates
+
+
+def rows_of(
+    problem: cs.Problem, kept_numbers: int = 0
+) -> tuple[OrthonormalRows, np.ndarray, np.ndarray]:
+    """The rows of the first group, y of its first output, and the rows formed."""
+    regression = analyse(problem).regression(RIDGE, 0.0)
+    rows = OrthonormalRows(regression, 0, regression.system.factor(0), kept_numbers)
+    formed = np.concatenate([b for _, b in rows.blocks()])
+    return rows, regression.targets.rows(0)[:, 0].copy(), formed
+
+
+@pytest.mark.parametrize(
+    ("kept_numbers", "gram_error"), [(2**20, 1e-9), (0, 1e-9), (0, 0.0)], ids=str
+)
+@pytest.mark.parametrize("name", DETERMINED)
+def test_columns_are_orthonormal_and_products_are_those_of_the_rows(
+    monkeypatch: pytest.MonkeyPatch, name: str, kept_numbers: int, gram_error: float
+) -> None:
+    monkeypatch.setattr(orthonormal_rows, "GRAM_ERROR", gram_error)
+    rows, y, b = rows_of(noisy(name), kept_numbers)
+    rng = np.random.default_rng(9)
+    np.testing.assert_allclose(b.T @ b, np.eye(rows.unknowns), atol=1e-12)
+    z, weights = rng.standard_normal(rows.unknowns), rng.random(len(y))
+    np.testing.assert_allclose(rows.forward(z), b @ z, atol=1e-12)
+    np.testing.assert_allclose(rows.adjoint(y), b.T @ y, atol=1e-12)
+    np.testing.assert_allclose(rows.gram(weights), (b.T * weights) @ b, atol=1e-12)
+    some_rows = np.array([len(y) - 1, 0, 3])
+    np.testing.assert_array_equal(rows.some(some_rows), b[some_rows])
+
+
+@pytest.mark.parametrize("off", [1e-1, 1e-3, 1e-6])
+def test_the_gap_of_an_answer_that_is_off_is_its_definition(off: float) -> None:
+    """P less D, with the same point of the dual, in long double; and no less than what is lost."""
+    rows, y, b = rows_of(noisy("bias"))
+    rng = np.random.default_rng(10)
+    direction = off * rng.standard_normal(rows.unknowns)
+    start, wide = rows.least_squares(y), np.longdouble
+    z, _, _ = absolute.least_absolute(rows, y, start)
+    d = np.sign(y - b @ z) * rng.random(len(y))
+    found, used = absolute.absolute_gap(rows, y, z + direction, d)
+    assert np.abs(used).max() <= 1
+    assert np.abs(b.T @ used).max() <= 1e-13
+    np.testing.assert_allclose(used, dual_point(b, d, 1.0), atol=1e-13)
+    loss = np.abs(y - b @ (z + direction)).sum()
+    value = (y.astype(wide) * used.astype(wide)).sum()
+    assert found == pytest.approx(float((loss - value) / loss), rel=1e-9)
+    assert found >= (loss - np.abs(y - b @ z).sum()) / loss
+    threshold = 0.8
+    z, _ = robust.huber(rows, y, threshold, start)
+    r = y - b @ (z + direction)
+    loss, least = (huber_loss(v, threshold) for v in (r, y - b @ z))
+    d = dual_point(b, np.clip(r, -threshold, threshold), threshold).astype(wide)
+    gap = float((loss - (y @ d - (d**2).sum() / 2)) / loss)
+    found = robust.huber_gap(rows, y, z + direction, threshold)
+    assert found == pytest.approx(gap, rel=1e-6, abs=1e-14)
+    assert found >= float((loss - least) / loss)
+
+
+def test_a_gap_that_is_left_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
+    problem = noisy("bias")
+    least = [least_absolute(a, y)[0] for a, y, _ in dense_outputs(problem, cs.solve(problem))]
+    monkeypatch.setattr(absolute, "MOST_STEPS", 3)
+    monkeypatch.setattr(absolute, "MOST_PIVOTS", 0)
+    fit = cs.solve(problem, cs.LeastAbsolute())
+    assert fit.status == "approximate"
+    found = [np.abs(y - a @ w).sum() for a, y, w in dense_outputs(problem, fit)]
+    lost = max(1 - b / a for a, b in zip(found, least))
+    assert 1e-8 < lost <= fit.certificate < 1
+    monkeypatch.setattr(robust, "NEWTON_STEPS", 0)
+    fit = cs.solve(problem, cs.Huber(scale=0.1))
+    assert fit.status == "approximate"
+    assert fit.certificate > 1e-8
+    with pytest.raises(ValueError, match="the answer is approximate; standard errors are those of"):
+        _ = fit.standard_error
+
+
+def test_a_scale_that_does_not_settle_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(robust, "SHORT_TURNS", 2)
+    monkeypatch.setattr(robust, "LONG_TURNS", 0)
+    fit = cs.solve(noisy("bias"), cs.Huber())
+    assert fit.status == "approximate"
+    assert not fit.stats["scale_settled"]
+    assert fit.certificate <= 1e-12  # at the scale that was reached
+
+
+@pytest.mark.parametrize("turns", [0, 5])
+def test_a_scale_settles_by_whole_fits_too(monkeypatch: pytest.MonkeyPatch, turns: int) -> None:
+    problem = noisy("bias")
+    wanted = cs.solve(problem, cs.Huber())
+    monkeypatch.setattr(robust, "SHORT_TURNS", turns)
+    fit = cs.solve(problem, cs.Huber())
+    assert fit.stats["scale_settled"]
+    np.testing.assert_allclose(fit.kernel, wanted.kernel, rtol=1e-10)
+    np.testing.assert_allclose(fit.stats["scale"], wanted.stats["scale"], rtol=1e-10)
+
+
+@pytest.mark.parametrize("interior", [1e-1, 1e-2, 1e-4])
+def test_the_simplex_method_goes_on_from_any_interior_point(
+    monkeypatch: pytest.MonkeyPatch, interior: float
+) -> None:
+    monkeypatch.setattr(absolute, "PAUSES", (interior,))
+    problem = noisy("image")
+    fit = cs.solve(problem, cs.LeastAbsolute())
+    assert fit.stats["pivots"] > 0
+    assert fit.certificate <= 1e-13
+    check_absolute(problem, fit)
+
+
+@pytest.mark.parametrize("threshold", [0.3, 1.0])
+def test_the_least_loss_along_a_direction(threshold: float) -> None:
+    """Against a fine search around it."""
+    rng = np.random.default_rng(11)
+    for _ in range(20):
+        r, move = rng.standard_cauchy((2, 30))
+        t = robust.along(r, move, threshold)
+        here = huber_loss(r - t * move, threshold)
+        for step in (1e-3, 1e-6, 1e3):
+            assert here <= huber_loss(r - (t + step) * move, threshold)
+            assert here <= huber_loss(r - (t - step) * move, threshold)
+        assert abs(move @ np.clip(r - t * move, -threshold, threshold)) <= 1e-9 * np.abs(move).sum()
+
+
+# --- around them
+
+
+@pytest.mark.parametrize("solver", BOTH, ids=repr)
+def test_what_is_printed_and_what_is_saved(solver: cs.Solver, tmp_path: Path) -> None:
+    problem = noisy("groups")
+    fit = cs.solve(problem, solver)
+    text = " ".join(str(fit).split())
+    assert text.startswith(f"{type(solver).__name__}: solved certificate relative duality gap")
+    fit.save(tmp_path / "fit.npz")
+    back = cs.load(tmp_path / "fit.npz")
+    np.testing.assert_array_equal(back.kernel, fit.kernel)
+    assert back.certificate == fit.certificate
+    assert {k: v for k, v in back.stats.items() if k != "identifiability"} == fit.stats
+    if isinstance(solver, cs.Huber):
+        assert "a tap, Huber's H1, if the noise is white; 73 degrees of freedom" in text
+        assert "settings delta 1.345, scale mad" in text
+        np.testing.assert_array_equal(back.standard_error, fit.standard_error)
+        low, high = fit.confidence_band(0.9, simultaneous=True)
+        assert (high - low > 2 * fit.standard_error).all()
+    else:
+        assert "standard error" not in text
+        assert "settings none" in text
+        for each in (fit, back):
+            with pytest.raises(
+                ValueError, match=r"only least squares, .* and Huber's estimate have"
+            ):
+                _ = each.standard_error
+    line = " ".join(str(back).split())
+    assert "the objective is within that share of the least possible" in line
+
+
+@pytest.mark.parametrize("solver", BOTH, ids=repr)
+def test_records_that_are_held_out(solver: cs.Solver) -> None:
+    """Each predicted by a fit of its own, which outliers in the others do not spoil."""
+    problem, w = outliers(297, 0.0)
+    x, rng = np.split(problem.x[0], 3), np.random.default_rng(13)
+    y = [cs.convolve(a, w, problem.spec) + 0.1 * rng.standard_normal((97, 1)) for a in x]
+    y[0][::10] += 50
+    found = cs.cross_validate(cs.Problem(x, y, kernel_size=4), solver)
+    assert (found.r2[1:] > 0.98).all()
+
+
+@pytest.mark.parametrize(
+    ("make", "error", "message"),
+    [
+        (lambda: cs.Huber(delta=0), ValueError, "delta must be positive and finite, got 0"),
+        (lambda: cs.Huber(delta=np.inf), ValueError, "delta must be positive and finite, got inf"),
+        (lambda: cs.Huber(delta="1"), TypeError, "delta must be a number, got '1'"),
+        (lambda: cs.Huber(scale=0), ValueError, "scale must be positive and finite, got 0"),
+        (lambda: cs.Huber(scale=np.nan), ValueError, "scale must be positive and finite, got nan"),
+        (
+            lambda: cs.Huber(scale="iqr"),
+            ValueError,
+            "scale='iqr' is unknown; choose 'mad' or a num",
+        ),
+        (lambda: cs.Huber(scale=[1, 2]), TypeError, r"scale must be a number, got \[1, 2\]"),
+    ],
+)
+def test_settings_that_are_none(make: Any, error: type, message: str) -> None:
+    with pytest.raises(error, match=message):
+        make()
+
+
+def test_problems_that_they_cannot_solve() -> None:
+    rng = np.random.default_rng(12)
+    few = cs.Problem(rng.standard_normal(9), rng.standard_normal(5), kernel_size=5)
+    message = r"Huber cannot .* 5 rows leave no residuals beside 5 unknowns, from which scale='mad'"
+    with pytest.raises(cs.SolveError, match=message):
+        cs.solve(few, cs.Huber())
+    assert cs.solve(few, cs.Huber(scale=1.0)).ok
+    with pytest.raises(
+        cs.SolveError, match="the scale 1e-20 is below the rounding of y; use Least"
+    ):
+        cs.solve(noisy("bias"), cs.Huber(scale=1e-20))
+    for solver in BOTH:
+        with pytest.raises(
+            cs.SolveError, match=r"the Gram matrix of 8 columns takes .* fewer taps"
+        ):
+            cs.solve(noisy("bias"), solver, limits=Limits(gram_bytes=100))
+        with pytest.raises(TypeError, match="runs on the host only"):
+            cs.fit_kernel(np.ones(9), np.ones(7), cs.ConvSpec(3), solver)
+
+
+@pytest.mark.parametrize("noise", ["hac", "cluster"])
+@pytest.mark.parametrize("solver", [*BOTH, cs.GradientDescent(loss="mae")], ids=repr)
+def test_noise_that_has_no_errors_here(solver: cs.Solver, noise: str) -> None:
+    message = f"noise='{noise}' is for least squares; {solver.name} has no errors but those of wh"
+    with pytest.raises(ValueError, match=re.escape(message)):
+        cs.solve(noisy("ragged"), solver, noise=noise)
+
+
+def test_a_matrix_that_no_memory_factors() -> None:
+    """Neither the Gram proves its rank, nor may a QR be made."""
+    ramp = cs.Problem(np.arange(500.0), np.ones(491), kernel_size=10)
+    with pytest.raises(cs.SolveError, match=r"neither the Gram matrix nor a QR .* fewer taps"):
+        cs.solve(ramp, cs.LeastAbsolute(), limits=Limits(factor_bytes=1000))
