@@ -43,7 +43,9 @@ ASSUMED = {
     "cluster": "if the noise of one record says nothing of another",
 }
 # Numbers, rows times taps, that a text or a file sums for errors under dependent noise: a second.
-MAX_INFLUENCES = 2**25
+MAX_INFLUENCES = 2**27
+# As long as the sum over a number takes so many products of the matrix that makes it.
+PRODUCTS_A_SUM = 64
 # Outputs whose R² a text shows.
 MAX_OUTPUTS = 6
 
@@ -349,8 +351,10 @@ class Solution:
         few = report is not None and report.n_unknowns <= report.limits.spectrum_columns
         if not few or self._problem is None or self._no_errors():
             return None
-        influences = self._problem.n_equations * self.kernel.size
-        if self.stats["noise"] != "white" and influences > MAX_INFLUENCES:
+        taps, outputs = math.prod(self.kernel.shape[:-1]), self.kernel.shape[-1]
+        sums = outputs + self.spec.groups * taps / PRODUCTS_A_SUM
+        influences = self._problem.n_equations * taps * sums
+        if self.stats["noise"] in ("hac", "cluster") and influences > MAX_INFLUENCES:
             return None
         try:
             return self._errors

@@ -14,6 +14,12 @@ from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 
+# Numbers whose moving sums are formed at a time: few enough to stay within a core's cache.
+CACHED_NUMBERS = 2**16
+
+# B (P, k) and e (Q, k) of some rows, time last: what row t adds to estimate q is z = B[:, t]·e[q, t].
+Influences = Iterable[tuple[np.ndarray, np.ndarray]]
+
 
 def bandwidth(rows: int) -> int:
     """Over how many lags rows are taken to depend on each other, 1.3·√n."""
@@ -21,39 +27,76 @@ def bandwidth(rows: int) -> int:
 
 
 def by_record(
-    blocks: Iterable[np.ndarray], lengths: Sequence[int]
-) -> Iterator[tuple[np.ndarray, bool]]:
-    """Blocks of rows (k, ...) cut at the ends of records, and whether one ends there."""
+    blocks: Iterable[Sequence[np.ndarray]], lengths: Sequence[int]
+) -> Iterator[tuple[list[np.ndarray], bool]]:
+    """Blocks of arrays (..., k) cut at the ends of records, and whether one ends there."""
     left = iter(lengths)
     missing = next(left)
     for block in blocks:
-        while len(block):
-            part, block = block[:missing], block[missing:]
-            missing -= len(part)
-            yield part, not missing
+        start, stop = 0, block[0].shape[-1]
+        while start < stop:
+            end = min(start + missing, stop)
+            missing -= end - start
+            yield [a[..., start:end] for a in block], not missing
+            start = end
             if not missing:
                 missing = next(left, 0)
 
 
-def moving_sums(
-    blocks: Iterable[np.ndarray], lengths: Sequence[int], window: int
-) -> Iterator[np.ndarray]:
-    """Sums of every ``window`` consecutive rows of a record, zeros outside it, some at a time."""
-    carried: np.ndarray | None = None
-    for part, ends in by_record(blocks, lengths):
-        before = np.zeros((window - 1, *part.shape[1:])) if carried is None else carried
-        after = np.zeros((window - 1 if ends else 0, *part.shape[1:]))
-        whole = np.concatenate([before, part, after])
-        sums = np.cumsum(np.concatenate([np.zeros((1, *part.shape[1:])), whole]), axis=0)
-        yield sums[window:] - sums[:-window]
-        carried = None if ends else whole[len(whole) - window + 1 :]
+def overlapping(
+    blocks: Iterable[Sequence[np.ndarray]], lengths: Sequence[int], window: int
+) -> Iterator[list[np.ndarray]]:
+    """The same blocks after the ``window`` rows before each of them, zeros outside a record, so
+    that every sum of ``window`` rows that reads some of a record is one of a single block.
+    """
+    before: list[np.ndarray] | None = None
+    for parts, ends in by_record(blocks, lengths):
+        if before is None:
+            before = [np.zeros((*a.shape[:-1], window)) for a in parts]
+        after = [np.zeros((*a.shape[:-1], window - 1 if ends else 0)) for a in parts]
+        joined = zip(before, parts, after, strict=True)
+        whole = [np.concatenate(each, axis=-1) for each in joined]
+        yield whole
+        before = None if ends else [a[..., a.shape[-1] - window :] for a in whole]
 
 
-def record_sums(blocks: Iterable[np.ndarray], lengths: Sequence[int]) -> Iterator[np.ndarray]:
-    """The sum (1, ...) of all rows of every record."""
+def window_sums(u: np.ndarray, window: int) -> np.ndarray:
+    """Sums (..., k − window) of every ``window`` consecutive entries of u (..., k), the first apart.
+
+    Differences of cumulative sums of one block: their rounding does not grow with the record.
+    """
+    sums = np.cumsum(u, axis=-1)
+    return np.asarray(sums[..., window:] - sums[..., :-window])
+
+
+def moving_squares(influences: Influences, lengths: Sequence[int], window: int) -> np.ndarray:
+    """Σ m² (P, Q) over the sums m of z over every ``window`` consecutive rows of a record."""
+    total: np.ndarray | float = 0.0
+    for b, e in overlapping(influences, lengths, window):
+        squares, step = np.empty((len(b), len(e))), max(1, CACHED_NUMBERS // e.shape[1])
+        for first in range(0, len(b), step):
+            some = slice(first, first + step)
+            for q, residuals in enumerate(e):
+                m = window_sums(b[some] * residuals, window)
+                squares[some, q] = np.einsum("pk,pk->p", m, m)
+        total = total + squares
+    return np.asarray(total)
+
+
+def moving_products(influences: Influences, lengths: Sequence[int], window: int) -> np.ndarray:
+    """Σ m mᵀ (P, P) of a single output, with m as for `moving_squares`."""
+    total: np.ndarray | float = 0.0
+    for b, e in overlapping(influences, lengths, window):
+        m = window_sums(b * e, window)
+        total = total + m @ m.T
+    return np.asarray(total)
+
+
+def record_sums(influences: Influences, lengths: Sequence[int]) -> Iterator[np.ndarray]:
+    """The sum (P, Q) of z over all rows of every record."""
     total: np.ndarray | None = None
-    for part, ends in by_record(blocks, lengths):
-        found = part.sum(0, keepdims=True)
+    for (b, e), ends in by_record(influences, lengths):
+        found = b @ e.T
         total = found if total is None else total + found
         if ends:
             yield total
@@ -65,5 +108,5 @@ def long_run_error(values: np.ndarray, lengths: Sequence[int]) -> np.ndarray:
     after the other, which depend on each other as far as `bandwidth` says.
     """
     window = 1 + bandwidth(len(values))
-    squares = [np.square(m).sum(0) for m in moving_sums([values], lengths, window)]
-    return np.asarray(np.sqrt(np.sum(squares, axis=0) / window))
+    sums = (window_sums(whole, window) for (whole,) in overlapping([[values.T]], lengths, window))
+    return np.asarray(np.sqrt(np.sum([np.square(m).sum(-1) for m in sums], axis=0) / window))

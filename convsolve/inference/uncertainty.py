@@ -19,7 +19,7 @@ from ..linalg.threads import one_blas_thread
 from ..operators.layout import to_columns, to_kernel
 from ..problem.checks import index
 from ..text import count, shown
-from .sandwich import bandwidth, moving_sums, record_sums
+from .sandwich import bandwidth, moving_products, moving_squares, record_sums
 
 # Draws of the largest of all |t|, for simultaneous bands, and how many are made at a time.
 DRAWS, DRAWS_AT_ONCE = 4000, 500
@@ -27,8 +27,6 @@ DRAWS, DRAWS_AT_ONCE = 4000, 500
 ROUNDING = 100 * EPS
 # Singular values of a contrast below this share of the largest are rounding.
 DEPENDENT = 1e-10
-# Numbers of what rows add to an estimate that are made at a time.
-INFLUENCES = 2**20
 
 # A penalty and its strength.
 Pair = tuple[Penalty, float]
@@ -245,8 +243,7 @@ class Uncertainty:
     def _errors(self, system: System, group: int, outputs: np.ndarray) -> np.ndarray:
         """Standard errors (P, k) of some outputs, in units of the operator's columns and of y."""
         if self._kind != "white":
-            sums = self._dependent_sums(system, group, outputs)
-            squares = np.sum([np.square(m).sum(0) for m in sums], axis=0)
+            squares = self._dependent_squares(system, group, outputs)
             return np.asarray(np.sqrt(self._correction(outputs) * squares))
         gains = self._gains(system, group)
         with np.errstate(invalid="ignore"):
@@ -321,31 +318,45 @@ class Uncertainty:
 
     # --- dependent noise
 
-    def _dependent_sums(
-        self, system: System, group: int, outputs: np.ndarray
-    ) -> Iterator[np.ndarray]:
-        """Sums (k, P, outputs) of what rows that depend on each other add to the estimate."""
-        inputs = self._analysis.design.inputs
-        order = [i for members in inputs.members for i in members]
-        lengths = [math.prod(inputs.kept.shapes[i]) for i in order]
-        blocks = self._influences(system, group, outputs)
+    def _dependent_squares(self, system: System, group: int, outputs: np.ndarray) -> np.ndarray:
+        """Diagonal (P, outputs) of what rows that depend on each other add to the covariance."""
+        influences = self._influences(system, group, outputs)
         if self._kind == "cluster":
-            return record_sums(blocks, lengths)
-        return moving_sums(blocks, lengths, 1 + bandwidth(inputs.rows))
+            sums = record_sums(influences, self._lengths)
+            return np.asarray(sum(np.square(s) for s in sums))
+        return moving_squares(influences, self._lengths, self._window)
 
-    def _influences(self, system: System, group: int, outputs: np.ndarray) -> Iterator[np.ndarray]:
-        """What every row adds to the estimate, (AᵀA)⁻¹a·e, (k, P, outputs)."""
+    def _dependent_products(self, system: System, group: int, output: int) -> np.ndarray:
+        """All (P, P) of that for one output."""
+        influences = self._influences(system, group, np.array([output]))
+        if self._kind == "cluster":
+            sums = record_sums(influences, self._lengths)
+            return np.asarray(sum(s @ s.T for s in sums))
+        return moving_products(influences, self._lengths, self._window)
+
+    @property
+    def _lengths(self) -> list[int]:
+        """Rows of every record, in the order of the design matrix."""
+        inputs = self._analysis.design.inputs
+        return [math.prod(inputs.kept.shapes[i]) for members in inputs.members for i in members]
+
+    @property
+    def _window(self) -> int:
+        return 1 + bandwidth(self._analysis.design.inputs.rows)
+
+    def _influences(
+        self, system: System, group: int, outputs: np.ndarray
+    ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """B = (AᵀA)⁻¹Aᵀ (P, k), which all outputs share, and their residuals (outputs, k), some
+        rows at a time.
+        """
         half, operator = self._half(system, group), self._analysis.design.operator
         inverse, local = half @ half.T, outputs - group * self._sizes[1]
         plain = Regression(self._analysis.plain, self._targets)
         w = plain.scaling.to_operator(plain.from_user(self._kernel))[group][:, local]
         for a, y in operator.row_blocks(self._targets):
             assert y is not None
-            e = y[group][:, local] - a[group] @ w
-            # Of fewer rows than a moving sum has, most would be those carried along.
-            size = max(INFLUENCES // w.size, bandwidth(operator.rows), 1)
-            for rows in np.array_split(np.arange(len(e)), -(-len(e) // size)):
-                yield (a[group, rows] @ inverse)[:, :, None] * e[rows][:, None]
+            yield inverse @ a[group].T, (y[group][:, local] - a[group] @ w).T
 
     def _correction(self, outputs: np.ndarray) -> np.ndarray:
         """Of the covariance, for the degrees of freedom that the fit has taken, and the weight of
@@ -354,7 +365,7 @@ class Uncertainty:
         rows, left = self._analysis.design.sizes.rows, self._left[outputs]
         if self._kind == "cluster":
             return np.asarray(self._records / (self._records - 1) * (rows - 1) / left)
-        return np.asarray(rows / left / (1 + bandwidth(rows)))
+        return np.asarray(rows / left / self._window)
 
     def _root_of(self, output: int) -> tuple[int, np.ndarray]:
         """The group of an output, and H (P, k) with H Hᵀ the covariance of its taps, in units of
@@ -364,10 +375,8 @@ class Uncertainty:
         system = self._analysis.system(*self._pairs[output])
         if self._kind == "white":
             return g, self._half(system, g) * self._deviation[output]
-        one, total = np.array([output]), np.zeros((self._sizes[0],) * 2)
-        for m in self._dependent_sums(system, g, one):
-            total += m[:, :, 0].T @ m[:, :, 0]
-        values, vectors = np.linalg.eigh(total * self._correction(one))
+        correction = self._correction(np.array([output]))
+        values, vectors = np.linalg.eigh(self._dependent_products(system, g, output) * correction)
         return g, vectors * np.sqrt(np.maximum(values, 0.0))
 
     # --- the factor of a group
