@@ -29,6 +29,7 @@ from .solvers.base import Trace
 from .text import line, span
 
 if TYPE_CHECKING:
+    from .inference.autoregression import Autoregression
     from .inference.regularization import Regularization
     from .inference.uncertainty import FTest, Noise, Uncertainty
 
@@ -39,6 +40,7 @@ MARGIN = 16
 # A noise in words.
 ASSUMED = {
     "white": "if the noise is white",
+    "ar": "if the noise is an autoregression",
     "hac": "if the noise is stationary",
     "cluster": "if the noise of one record says nothing of another",
 }
@@ -113,6 +115,7 @@ class Solution:
         identifiability: Identifiability | None = None,
         regularization: Regularization | None = None,
         penalties: Sequence[tuple[Penalty, float]] = (),
+        autoregression: Autoregression | None = None,
         saved_errors: tuple[np.ndarray, np.ndarray, Noise] | None = None,
     ) -> None:
         self.kernel, self.bias = kernel, bias
@@ -120,7 +123,7 @@ class Solution:
         self.tap_lags, self._channel_axis = tap_lags, y_channel_axis
         self.status, self.stats, self.certificate = status, stats, certificate
         self.trace, self.identifiability = trace, identifiability
-        self.regularization = regularization
+        self.regularization, self._autoregression = regularization, autoregression
         self._problem, self._penalties, self._saved_errors = problem, penalties, saved_errors
 
     def __getstate__(self) -> dict[str, Any]:
@@ -216,8 +219,8 @@ class Solution:
         average over taps: where the penalty pulls a tap far from the truth it is too small.
 
         White noise is an assumption. Where the noise is correlated in time and x is too, the error
-        of a sum over taps may be several times this: ``solve(..., noise="hac")`` allows for it, and
-        ``noise="cluster"`` for any dependence within a record.
+        of a sum over taps may be several times this: ``solve(..., noise="ar")`` models it, "hac"
+        allows for it, and "cluster" for any dependence within a record.
 
         Raises:
             ValueError: the answer is not that of least squares, or not solved; there are no
@@ -229,8 +232,8 @@ class Solution:
     @property
     def dof(self) -> np.ndarray:
         """Degrees of freedom of bands and tests (outputs,): rows less what kernel and bias take up,
-        which under a penalty is the trace of the resolution matrix; for "hac" 1.5·rows/lags, for
-        "cluster" one less than records.
+        which under a penalty is the trace of the resolution matrix, and of "ar" are the filtered
+        ones; for "hac" 1.5·rows/lags, for "cluster" one less than records.
 
         Raises:
             ValueError: as `standard_error`.
@@ -239,8 +242,8 @@ class Solution:
 
     @property
     def noise(self) -> Noise:
-        """What is left of y: the ``kind`` of noise that was assumed, and its ``variance``
-        (outputs,).
+        """What is left of y: the ``kind`` of noise that was assumed, its ``variance`` (outputs,),
+        and of an autoregression ``order`` and ``coefficients``.
 
         Raises:
             ValueError: as `standard_error`.
@@ -326,12 +329,15 @@ class Solution:
             raise ValueError(why)
         problem, report = self._training(), self.identifiability
         assert report is not None
+        analysis, kernel = analyse(problem, report.limits), np.asarray(self.kernel, float)
+        if self._autoregression is not None:
+            from .inference.prewhitened_errors import PrewhitenedUncertainty
+
+            return PrewhitenedUncertainty(analysis, kernel, self._autoregression)
         freedom = np.full(self.kernel.shape[-1], np.nan)
         if self.regularization is not None:
             freedom = self.regularization.degrees_of_freedom
-        kernel = np.asarray(self.kernel, float)
-        analysis, kind = analyse(problem, report.limits), self.stats["noise"]
-        return Uncertainty(analysis, self._penalties, kernel, freedom, kind)
+        return Uncertainty(analysis, self._penalties, kernel, freedom, self.stats["noise"])
 
     def _no_errors(self) -> str:
         """Why there are no standard errors, or nothing."""
@@ -387,6 +393,8 @@ class Solution:
         if errors is not None:
             about["noise"] = errors[2].kind
             arrays |= {"standard_error": errors[0], "dof": errors[1], "noise": errors[2].variance}
+            if errors[2].order is not None and errors[2].coefficients is not None:
+                arrays |= {"noise_order": errors[2].order, "noise_ar": errors[2].coefficients}
         if self.trace is not None:
             arrays |= {"trace_steps": self.trace.steps, "trace_losses": self.trace.losses}
         encoded = np.frombuffer(json.dumps(about).encode(), np.uint8)
@@ -452,6 +460,8 @@ class Solution:
             words += " where it is determined"
         words += ", of the posterior" if penalized else ""
         deviation, model = np.sqrt(noise.variance), ASSUMED[noise.kind]
+        if noise.order is not None:
+            model += f" of order {span(noise.order.tolist())}"
         # Where squares stay within float64.
         if np.isfinite(deviation).all() and deviation.any():
             model += f", of deviation {span(deviation.tolist())}"
@@ -564,7 +574,8 @@ def load(path: str | Path) -> Solution:
         if "noise" in about:
             from .inference.uncertainty import Noise
 
-            noise = Noise(about["noise"], arrays["noise"])
+            model = arrays.get("noise_order"), arrays.get("noise_ar")
+            noise = Noise(about["noise"], arrays["noise"], *model)
             errors = arrays["standard_error"], arrays["dof"], noise
         return Solution(
             kernel,

@@ -17,7 +17,7 @@ import numpy as np
 # Numbers whose moving sums are formed at a time: few enough to stay within a core's cache.
 CACHED_NUMBERS = 2**16
 
-# B (P, k) and e (Q, k) of some rows, time last: what row t adds to estimate q is z = B[:, t]·e[q, t].
+# B (P, k) and e (Q, k) of some rows: what row t adds to estimate q is z = B[:, t]·e[q, t].
 Influences = Iterable[tuple[np.ndarray, np.ndarray]]
 
 
@@ -61,7 +61,7 @@ def overlapping(
 
 
 def window_sums(u: np.ndarray, window: int) -> np.ndarray:
-    """Sums (..., k − window) of every ``window`` consecutive entries of u (..., k), the first apart.
+    """Sums (..., k − window) of every ``window`` consecutive entries of u (..., k) but the first.
 
     Differences of cumulative sums of one block: their rounding does not grow with the record.
     """

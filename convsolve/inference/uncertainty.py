@@ -36,13 +36,18 @@ class Noise(NamedTuple):
     """What is left of y, as a model of its noise.
 
     Attributes:
-        kind: "white": independent, of one variance; "hac": rows depend on those before them;
-            "cluster": rows of one record depend on each other.
-        variance: (outputs,), in the square of y's unit.
+        kind: "white": independent, of one variance; "ar": an autoregression e[t] = u[t] +
+            Σ_i ρ_i·e[t − i], u white; "hac": rows depend on those before them; "cluster": rows of
+            one record depend on each other.
+        variance: (outputs,), in the square of y's unit; of an autoregression that of u.
+        order: of the autoregression (outputs,), or None.
+        coefficients: ρ (outputs, largest order), zero beyond the order of an output, or None.
     """
 
     kind: str
     variance: np.ndarray
+    order: np.ndarray | None = None
+    coefficients: np.ndarray | None = None
 
 
 class FTest(NamedTuple):
@@ -59,6 +64,14 @@ class FTest(NamedTuple):
     dof: tuple[int, np.ndarray]
     p: np.ndarray
     partial_r2: np.ndarray
+
+
+def no_freedom(rows: int, unknowns: int) -> str:
+    """Why there are no errors of so many unknowns."""
+    return (
+        f"{count(rows, 'row')} leave no degrees of freedom beside {count(unknowns, 'unknown')}: "
+        "nothing tells the noise from the answer; use more rows, fewer taps, or a penalty"
+    )
 
 
 def t_quantile(dof: np.ndarray, level: float) -> np.ndarray:
@@ -176,6 +189,12 @@ class Uncertainty:
         size = plain.y_norms + plain.scaling.a_norm[:, None] * np.linalg.norm(w, axis=1)
         return np.where(found > ROUNDING * size, found, 0.0).reshape(-1)
 
+    @cached_property
+    def _operator_kernel(self) -> np.ndarray:
+        """The kernel (G, P, Q) in units of the operator's columns and of y."""
+        plain = Regression(self._analysis.plain, self._targets)
+        return plain.scaling.to_operator(plain.from_user(self._kernel))
+
     @property
     def _exponents(self) -> np.ndarray:
         return self._targets.exponents
@@ -198,11 +217,7 @@ class Uncertainty:
                 used = np.full(len(outputs), float(factor.rank))
             found[outputs] = sizes.rows - sizes.nuisance - used
         if (found <= 0).any():
-            raise ValueError(
-                f"{count(sizes.rows, 'row')} leave no degrees of freedom beside "
-                f"{count(sizes.unknowns, 'unknown')}: nothing tells the noise from the answer; "
-                "use more rows, fewer taps, or a penalty"
-            )
+            raise ValueError(no_freedom(sizes.rows, sizes.unknowns))
         return found
 
     @cached_property
@@ -227,7 +242,13 @@ class Uncertainty:
     def noise(self) -> Noise:
         """Of the residuals: their sum of squares over their degrees of freedom."""
         with np.errstate(over="ignore", under="ignore"):
-            return Noise(self._kind, np.ldexp(self._deviation**2, 2 * self._exponents))
+            variance = np.ldexp(self._deviation**2, 2 * self._exponents)
+        return Noise(self._kind, variance, *self._model)
+
+    @property
+    def _model(self) -> tuple[np.ndarray | None, np.ndarray | None]:
+        """Order and coefficients of an autoregression."""
+        return None, None
 
     @cached_property
     def standard_error(self) -> np.ndarray:
@@ -352,8 +373,7 @@ class Uncertainty:
         """
         half, operator = self._half(system, group), self._analysis.design.operator
         inverse, local = half @ half.T, outputs - group * self._sizes[1]
-        plain = Regression(self._analysis.plain, self._targets)
-        w = plain.scaling.to_operator(plain.from_user(self._kernel))[group][:, local]
+        w = self._operator_kernel[group][:, local]
         for a, y in operator.row_blocks(self._targets):
             assert y is not None
             yield inverse @ a[group].T, (y[group][:, local] - a[group] @ w).T

@@ -1,0 +1,403 @@
+"""Generalized least squares under autoregressive noise: least squares of filtered rows.
+
+Rows a[t] and y[t], filtered by φ = (1, −ρ₁, …, −ρ_p) within their record, have white noise: the
+same taps, p rows fewer in every record, a bias times φ(1). Of one φ for every output there is one
+design matrix for each, Ã = φ∗A. At stride and dilation 1 it need not be formed, nor x filtered: the
+windows of K + p samples that its rows read are those of A⁺, the design matrix of K + p taps, and
+Ã = A⁺F for a banded F, so that one Gram A⁺ᵀA⁺ has ÃᵀÃ = Fᵀ A⁺ᵀA⁺ F of all outputs. Residuals and
+gradients come from the data: Ãᵀr̃ = Aᵀ(φ∗ᵀr̃), one pass for all outputs.
+
+Source: D. Cochrane and G. H. Orcutt, J. Am. Stat. Assoc. 44 (1949) 32.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from ..cached import cached_property
+from ..errors import SolveError
+from ..leastsquares.analysis import Analysis
+from ..leastsquares.certificate import Certificate, backward_error
+from ..leastsquares.design import Design
+from ..leastsquares.penalty import RIDGE
+from ..leastsquares.regression import NOISE, QR_STEPS
+from ..linalg.factor import Factor, cholesky_factor
+from ..linalg.minimum_norm import exponents_of
+from ..linalg.rank import EPS
+from ..linalg.threads import on_blas_threads
+from ..operators.layout import to_columns
+from ..operators.moments import Moments
+from ..operators.transformed import TapBasis
+from ..operators.windows import normal_form
+from ..problem.problem import Problem
+from ..problem.spec import ConvSpec
+from ..text import count
+from .autoregression import (
+    Autoregression,
+    filtered,
+    filtered_back,
+    most_order,
+    rows_left,
+)
+
+# Squares of filtered columns below this share of what they are made of have lost four digits.
+KEPT_SHARE = 1e-4
+# Steps of refinement through the data, at most.
+STEPS = 5
+# How often noise and kernel are estimated in turn.
+ROUNDS = 2
+# A residual of less than this share of y, and of what its fit is made of, is rounding.
+ROUNDING = 100 * EPS
+
+
+class Grams:
+    """Moments of the windows of K + p samples, for every order p up to ``most``.
+
+    From those of K + most taps, which are summed once, and the few rows at the head of every record
+    that have p rows before them and not ``most``.
+    """
+
+    def __init__(self, design: Design, most: int) -> None:
+        self._design, self._most = design, most
+        spec = design.spec
+        self._taps, self._groups = spec.kernel_size[0], spec.groups
+        self._records = [
+            normal_form(design.inputs.records[i][None], spec)[0].astype(float)
+            for i in design.inputs.kept.used
+        ]
+
+    def _exponents(self, order: int) -> np.ndarray:
+        """Of the columns (G, P⁺): those of the design, channel by channel."""
+        first = self._design.operator.exponents.reshape(self._groups, self._taps, -1)[:, :1]
+        return np.tile(first, (1, self._taps + order, 1)).reshape(self._groups, -1)
+
+    def _summed(self, records: Sequence[np.ndarray], order: int) -> Moments | None:
+        """Moments of all windows of K + order samples of some records."""
+        taps = self._taps + order
+        long = [a for a in records if len(a) >= taps]
+        if not long:
+            return None
+        spec = ConvSpec((taps,), groups=self._groups)
+        problem = Problem(long, spec=spec, bias=self._design.nuisance.constant)
+        found = Design(problem, self._design.sizes.limits).moments
+        return found.rescaled(self._exponents(order), found.out_exponents)
+
+    @cached_property
+    def _longest(self) -> Moments | None:
+        return self._summed(self._records, self._most)
+
+    def of(self, order: int) -> Moments:
+        """Those of order p."""
+        missing = self._most - order
+        heads = [a[: self._most + self._taps - 1] for a in self._records]
+        head = self._summed(heads, order) if missing else None
+        if self._longest is None:
+            assert head is not None
+            return head
+        last = _of_last(self._longest, missing * self._design.inputs.exponents.size // self._groups)
+        return last if head is None else last + head
+
+
+def _of_last(moments: Moments, first: int) -> Moments:
+    """Those of the columns from ``first`` on."""
+    return replace(
+        moments,
+        gram=moments.gram[:, first:, first:],
+        rhs=moments.rhs[:, first:],
+        sums=moments.sums[:, first:],
+        exponents=moments.exponents[:, first:],
+        shift=moments.shift[:, first:],
+    )
+
+
+@dataclass(frozen=True)
+class Whitened:
+    """Ã of one output: a factor of it with columns divided by powers of two, ``relative`` (P,) to
+    those of the operator, the norm of that, and, where x had to be filtered, its own analysis.
+    """
+
+    factor: Factor
+    relative: np.ndarray
+    a_norm: float
+    own: Analysis | None = None
+
+
+@dataclass(frozen=True)
+class State:
+    """What kernels leave of y: ``residuals`` (T, outputs) of every record, not filtered, and the
+    ``constants`` (outputs,) that fit best beside them; norms (outputs,) of the filtered ones, and
+    their products (G, P, Q) with the filtered columns. All in units of the operator.
+    """
+
+    residuals: list[np.ndarray]
+    constants: np.ndarray
+    norms: np.ndarray
+    gradient: np.ndarray
+
+
+class Prewhitened:
+    """Least squares of every output, its rows filtered by the filter of its noise.
+
+    Kernels w are (G, P, Q) in units of the operator's columns and of y.
+    """
+
+    def __init__(self, analysis: Analysis, noise: Autoregression, grams: Grams) -> None:
+        self._analysis, self.noise, self._grams = analysis, noise, grams
+        design = analysis.design
+        self._design, self._operator = design, design.operator
+        assert analysis.targets is not None
+        self._targets, self._constant = analysis.targets, design.nuisance.constant
+        self._shape = design.spec.groups, design.sizes.columns, analysis.targets.outputs
+        self._known: dict[int, Whitened] = {}
+
+    @cached_property
+    def rows(self) -> np.ndarray:
+        """Filtered rows (outputs,)."""
+        lengths = self._design.inputs.kept.lengths
+        return np.array([rows_left(lengths, int(p)) for p in self.noise.order])
+
+    @property
+    def blas_columns(self) -> int:
+        """The smaller side of the design matrix."""
+        return self._design.blas_columns
+
+    # --- the filtered matrices
+
+    @on_blas_threads
+    def whitened(self, output: int) -> Whitened:
+        """That of one output; kept as long as those of all of them fit in memory."""
+        if output in self._known:
+            return self._known[output]
+        spec = self._design.spec
+        direct = spec.stride == spec.dilation == (1,)
+        found = self._by_gram(output) if direct else None
+        return self._keep(output, self._by_filter(output) if found is None else found)
+
+    def _keep(self, output: int, found: Whitened) -> Whitened:
+        groups, columns, outputs = self._shape
+        if 8 * groups * outputs * columns**2 <= self._design.sizes.limits.gram_bytes:
+            self._known[output] = found
+        return found
+
+    @cached_property
+    def _centred(self) -> dict[int, np.ndarray]:
+        """Grams (G, P⁺, P⁺) by order, the last one asked for."""
+        return {}
+
+    def _gram(self, order: int) -> np.ndarray:
+        if order not in self._centred:
+            moments = self._grams.of(order)
+            self._centred.clear()
+            self._centred[order] = moments.centred()[0] if self._constant else moments.gram
+        return self._centred[order]
+
+    def _by_gram(self, output: int) -> Whitened | None:
+        """From the Gram of windows of K + p samples, unless that costs digits."""
+        order, group = int(self.noise.order[output]), output // self._shape[2]
+        whole, basis = self._gram(order)[group], self._basis(output, order)
+        gram = basis.restrict(basis.restrict(whole[None]).swapaxes(1, 2))[0]
+        squares = np.diagonal(gram)
+        if not (squares > KEPT_SHARE * np.diagonal(whole)[-len(gram) :]).all():
+            return None
+        relative = exponents_of(np.sqrt(squares))
+        scale = np.ldexp(1.0, -relative)
+        scaled = gram * scale * scale[:, None]
+        a_norm = float(np.sqrt(np.trace(scaled)))
+        exponents = self._operator.exponents[group] + relative
+        factor = cholesky_factor(scaled, exponents, int(self.rows[output]))
+        return None if factor is None else Whitened(factor, relative, a_norm)
+
+    def _basis(self, output: int, order: int) -> TapBasis:
+        """F (K + p, K): its rows are windows of K + p samples, its columns those filtered."""
+        taps = self._design.spec.kernel_size[0]
+        matrix = np.zeros((taps + order, taps))
+        for i, value in enumerate(self.noise.filters[output, : order + 1]):
+            matrix[np.arange(taps) + order - i, np.arange(taps)] = value
+        return TapBasis([matrix])
+
+    def _by_filter(self, output: int) -> Whitened:
+        """From x filtered for this output alone."""
+        own = Analysis.of(self._filtered_problem(output), self._design.sizes.limits)
+        system = own.plain
+        factor = system.factor(0)
+        if factor is None or not factor.full_rank:
+            raise SolveError(
+                f"x, filtered by the noise of output {output}, an autoregression of order "
+                f"{self.noise.order[output]}, does not determine every tap; give a smaller order, "
+                "noise='ar(p)', or use noise='hac'"
+            )
+        scaling = system.scaling
+        return Whitened(factor, scaling.exponents[0], float(scaling.a_norm[0]), own)
+
+    def _filtered_problem(self, output: int) -> Problem:
+        """x and y of one output, filtered, in units of the operator."""
+        design, inputs, targets = self._design, self._design.inputs, self._targets
+        order, group = int(self.noise.order[output]), output // self._shape[2]
+        step, each = design.spec.stride[0], inputs.exponents.size // self._shape[0]
+        own = slice(group * each, (group + 1) * each)
+        kept = [i for i in inputs.kept.used if inputs.kept.lengths[i] > order]
+        x = [normal_form(inputs.records[i][None], design.spec)[0][:, own] for i in kept]
+        x = [a * inputs.scale[own] for a in x]
+        y = [targets.records[i][:, [output]] * targets.scale[output] for i in kept]
+        if self._constant:
+            x, y = _centred(x), _centred(y)
+        filters = self.noise.filters[output, : order + 1][None]
+        x = [filtered(a, filters, step)[order * step :] for a in x]
+        y = [filtered(a, filters)[order:] for a in y]
+        return Problem(x, y, spec=replace(design.spec.normal, groups=1), bias=self._constant)
+
+    # --- answers
+
+    def state(self, w: np.ndarray) -> State:
+        """What w leaves of y, from the data."""
+        groups, columns, outputs = self._shape
+        blocks = self._operator.row_blocks(self._targets)
+        left = np.concatenate([y - a @ w for a, y in blocks if y is not None], axis=1)
+        residuals = self._design.inputs.by_record(left.swapaxes(1, 2).reshape(-1, left.shape[1]))
+        filters, white = self.noise.filters, []
+        for e in residuals:
+            u = filtered(e, filters)
+            u[np.arange(len(u))[:, None] < self.noise.order] = 0.0
+            white.append(u)
+        means = np.zeros(groups * outputs)
+        if self._constant:
+            means = np.sum([u.sum(0) for u in white], axis=0) / self.rows
+            for u in white:
+                u -= np.where(np.arange(len(u))[:, None] < self.noise.order, 0.0, means)
+        norms = np.sqrt(np.sum([np.square(u).sum(0) for u in white], axis=0))
+        back = tuple(filtered_back(u, filters) for u in white)
+        targets = self._design.outputs(back)
+        _, g = self._operator.residual(np.zeros((groups, columns, outputs)), targets)
+        g = np.ldexp(g, targets.grouped(targets.exponents)[:, None])
+        return State(residuals, means / filters.sum(1), norms, g)
+
+    def stepped(self, w: np.ndarray, state: State, chosen: Sequence[int]) -> np.ndarray:
+        """w, its ``chosen`` outputs moved to where the gradient vanishes."""
+        w, each = w.copy(), self._shape[2]
+        for o in sorted(chosen, key=lambda o: int(self.noise.order[o])):
+            of, (g, q) = self.whitened(o), divmod(o, each)
+            right = np.ldexp(state.gradient[g, :, [q]].T, -of.relative[:, None])
+            w[g, :, q] += np.ldexp(of.factor.solve_normal(right)[:, 0], -of.relative)
+        return w
+
+    def certificates(self, w: np.ndarray, state: State) -> list[Certificate]:
+        """Backward errors as least squares of the filtered rows, of every output."""
+        return [self._certificate(o, w, state) for o in range(len(self.noise.order))]
+
+    def _certificate(self, output: int, w: np.ndarray, state: State) -> Certificate:
+        of, (g, q) = self.whitened(output), divmod(output, self._shape[2])
+        scale = of.relative[:, None]
+        column = np.ldexp(w[g, :, [q]].T, scale)
+        gradient = np.ldexp(state.gradient[g, :, [q]].T, -scale)
+        norm = state.norms[[output]]
+        return backward_error(column, norm, gradient, of.a_norm, lambda: of.factor)
+
+    def solved(self, w: np.ndarray) -> tuple[np.ndarray, Certificate]:
+        """The least squares of all filtered rows, from some w, and the largest backward error."""
+        state = self.state(w)
+        found = [Certificate(np.inf, "upper bound")] * len(self.noise.order)
+        for _ in range(STEPS):
+            open_ = [o for o, c in enumerate(found) if c.value > NOISE]
+            w = self.stepped(w, state, open_)
+            state = self.state(w)
+            found = self.certificates(w, state)
+            if all(c.exact for c in found):
+                break
+        for o, certificate in enumerate(found):
+            if not certificate.exact:
+                w, found[o] = self._alone(w, o)
+        return w, max(found, key=lambda c: c.value)
+
+    def _alone(self, w: np.ndarray, output: int) -> tuple[np.ndarray, Certificate]:
+        """w, one output solved from x filtered for it alone, whose residuals keep their digits."""
+        of, (g, q) = self.whitened(output), divmod(output, self._shape[2])
+        if of.own is None:
+            self._known.pop(output, None)
+            of = self._keep(output, self._by_filter(output))
+        assert of.own is not None
+        regression = of.own.regression(RIDGE, 0.0)
+        factors = [of.factor]
+        start = regression.from_user(w[g, :, q].reshape(*self._design.spec.kernel_size, -1, 1))
+        column, certificate = regression.refine(start, factors, QR_STEPS)
+        kernel, _ = regression.to_user(column)
+        w = w.copy()
+        w[g, :, q] = to_columns(kernel, 1)[0, :, 0]
+        return w, certificate
+
+
+def _centred(records: list[np.ndarray]) -> list[np.ndarray]:
+    """Records less the mean of all."""
+    mean = np.sum([a.sum(0) for a in records], axis=0) / sum(map(len, records))
+    return [a - mean for a in records]
+
+
+@dataclass(frozen=True)
+class Refit:
+    """Kernel, bias and certificate of an answer under autoregressive ``noise``."""
+
+    kernel: np.ndarray
+    bias: np.ndarray
+    certificate: Certificate
+    noise: Autoregression
+
+
+def refit(analysis: Analysis, kernel: np.ndarray, order: int | None) -> Refit:
+    """Generalized least squares from an answer of least squares, noise and kernel in turn.
+
+    Raises:
+        ValueError: too few rows for that order; an output without noise.
+        SolveError: filtered, the data do not determine every tap.
+    """
+    design, plain = analysis.design, analysis.regression(RIDGE, 0.0)
+    lengths = design.inputs.kept.lengths
+    most = _most(lengths, design.sizes.unknowns, order)
+    w = plain.scaling.to_operator(plain.from_user(kernel))
+    white = Autoregression.of([[]] * (w.shape[0] * w.shape[2]))
+    grams = Grams(design, most)
+    fit = Prewhitened(analysis, white, grams)
+    state = fit.state(w)
+    _check_noise(analysis, w, state)
+    for last in [False] * (ROUNDS - 1) + [True]:
+        residuals = [e - state.constants for e in state.residuals]
+        noise = Autoregression.estimated(residuals, order, most)
+        fit = Prewhitened(analysis, noise, grams)
+        if last:
+            w, certificate = fit.solved(w)
+        else:
+            w = fit.stepped(w, fit.state(w), range(len(noise.order)))
+        state = fit.state(w)
+    found, bias = plain.from_operator(w)
+    if design.nuisance.constant:
+        with np.errstate(over="ignore", under="ignore"):
+            bias = bias + np.ldexp(state.constants, fit._targets.exponents)
+    return Refit(found, bias, certificate, noise)
+
+
+def _most(lengths: Sequence[int], unknowns: int, order: int | None) -> int:
+    """The largest order that may be needed."""
+    if order is None:
+        return most_order(lengths, unknowns)
+    left = rows_left(lengths, order)
+    if left <= unknowns:
+        raise ValueError(
+            f"noise='ar({order})' takes {count(order, 'row')} off every record and leaves "
+            f"{count(left, 'row')} for {count(unknowns, 'unknown')}; use a smaller order, longer "
+            "records or fewer taps"
+        )
+    return order
+
+
+def _check_noise(analysis: Analysis, w: np.ndarray, state: State) -> None:
+    """Raise where an answer leaves nothing but rounding of an output."""
+    plain = analysis.regression(RIDGE, 0.0)
+    scaled = np.ldexp(w, plain.scaling.relative[:, :, None])
+    size = plain.y_norms + plain.scaling.a_norm[:, None] * np.linalg.norm(scaled, axis=1)
+    exact = np.flatnonzero(state.norms <= ROUNDING * size.reshape(-1))
+    if exact.size:
+        raise ValueError(
+            f"noise='ar' needs noise, and output {exact[0]} leaves nothing of y but rounding; use "
+            "noise='white'"
+        )
