@@ -97,10 +97,10 @@ def solve(
     Raises:
         TypeError: no Problem, no solver.
         ValueError: no y; another noise than white under a penalty, in more dimensions than one
-            ("ar", "hac"), of a single record ("cluster"); too few rows for an order, or an output
-            without noise ("ar").
-        SolveError: a solver that cannot solve this problem (and why), an answer out of range; data
-            that do not determine every tap ("ar").
+            ("ar", "hac"), of a single record ("cluster").
+        SolveError: a solver that cannot solve this problem (and why), an answer out of range; of
+            "ar" data that do not determine every tap, too few rows for an order, or an output that
+            leaves no noise.
         IdentifiabilityError: see ``strict``.
 
     Under "ar" the residuals of least squares give the autoregression. Its filter (1, −ρ₁, …, −ρ_p)

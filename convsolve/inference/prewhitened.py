@@ -297,19 +297,22 @@ class Prewhitened:
 
     def solved(self, w: np.ndarray) -> tuple[np.ndarray, Certificate]:
         """The least squares of all filtered rows, from some w, and the largest backward error."""
-        state = self.state(w)
-        found = [Certificate(np.inf, "upper bound")] * len(self.noise.order)
-        for _ in range(STEPS):
-            open_ = [o for o, c in enumerate(found) if c.value > NOISE]
-            w = self.stepped(w, state, open_)
+        for step in range(STEPS + 1):
             state = self.state(w)
             found = self.certificates(w, state)
-            if all(c.exact for c in found):
+            if step == STEPS or all(c.exact for c in found):
                 break
+            w = self.stepped(w, state, [o for o, c in enumerate(found) if c.value > NOISE])
         for o, certificate in enumerate(found):
             if not certificate.exact:
                 w, found[o] = self._alone(w, o)
         return w, max(found, key=lambda c: c.value)
+
+    def to_user(self, w: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Kernel (*K, Cin/groups, Cout) and bias (Cout,) in the user's units."""
+        kernel, bias = self._analysis.regression(RIDGE, 0.0).from_operator(w)
+        with np.errstate(over="ignore", under="ignore"):
+            return kernel, bias + np.ldexp(self.state(w).constants, self._targets.exponents)
 
     def _alone(self, w: np.ndarray, output: int) -> tuple[np.ndarray, Certificate]:
         """w, one output solved from x filtered for it alone, whose residuals keep their digits."""
@@ -348,8 +351,8 @@ def refit(analysis: Analysis, kernel: np.ndarray, order: int | None) -> Refit:
     """Generalized least squares from an answer of least squares, noise and kernel in turn.
 
     Raises:
-        ValueError: too few rows for that order; an output without noise.
-        SolveError: filtered, the data do not determine every tap.
+        SolveError: too few rows for that order; an output without noise; filtered, x does not
+            determine every tap.
     """
     design, plain = analysis.design, analysis.regression(RIDGE, 0.0)
     lengths = design.inputs.kept.lengths
@@ -360,20 +363,13 @@ def refit(analysis: Analysis, kernel: np.ndarray, order: int | None) -> Refit:
     fit = Prewhitened(analysis, white, grams)
     state = fit.state(w)
     _check_noise(analysis, w, state)
-    for last in [False] * (ROUNDS - 1) + [True]:
+    for _ in range(ROUNDS):
         residuals = [e - state.constants for e in state.residuals]
-        noise = Autoregression.estimated(residuals, order, most)
-        fit = Prewhitened(analysis, noise, grams)
-        if last:
-            w, certificate = fit.solved(w)
-        else:
-            w = fit.stepped(w, fit.state(w), range(len(noise.order)))
+        fit = Prewhitened(analysis, Autoregression.estimated(residuals, order, most), grams)
+        w = fit.stepped(w, fit.state(w), range(len(white.order)))
         state = fit.state(w)
-    found, bias = plain.from_operator(w)
-    if design.nuisance.constant:
-        with np.errstate(over="ignore", under="ignore"):
-            bias = bias + np.ldexp(state.constants, fit._targets.exponents)
-    return Refit(found, bias, certificate, noise)
+    w, certificate = fit.solved(w)
+    return Refit(*fit.to_user(w), certificate, fit.noise)
 
 
 def _most(lengths: Sequence[int], unknowns: int, order: int | None) -> int:
@@ -382,7 +378,7 @@ def _most(lengths: Sequence[int], unknowns: int, order: int | None) -> int:
         return most_order(lengths, unknowns)
     left = rows_left(lengths, order)
     if left <= unknowns:
-        raise ValueError(
+        raise SolveError(
             f"noise='ar({order})' takes {count(order, 'row')} off every record and leaves "
             f"{count(left, 'row')} for {count(unknowns, 'unknown')}; use a smaller order, longer "
             "records or fewer taps"
@@ -397,7 +393,7 @@ def _check_noise(analysis: Analysis, w: np.ndarray, state: State) -> None:
     size = plain.y_norms + plain.scaling.a_norm[:, None] * np.linalg.norm(scaled, axis=1)
     exact = np.flatnonzero(state.norms <= ROUNDING * size.reshape(-1))
     if exact.size:
-        raise ValueError(
+        raise SolveError(
             f"noise='ar' needs noise, and output {exact[0]} leaves nothing of y but rounding; use "
             "noise='white'"
         )

@@ -156,7 +156,7 @@ def test_the_sum_of_a_kernel_under_correlated_noise() -> None:
 @pytest.mark.parametrize(
     ("solver", "noise", "message"),
     [
-        (None, "pink", "noise='pink' is unknown; choose one of 'white', 'hac', 'cluster'"),
+        (None, "pink", "noise='pink' is unknown; choose one of 'white', 'ar', 'hac', 'cluster'"),
         (cs.NormalEquations(1.0), "hac", "noise='hac' is for estimates without a penalty"),
         (cs.Regularized(), "cluster", "noise='cluster' is for estimates without a penalty"),
         (None, "cluster", "noise='cluster' needs two records or more"),
