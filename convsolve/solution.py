@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import warnings
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -17,7 +18,7 @@ from .identifiability.report import Identifiability
 from .identifiability.wording import MEANING, weak_sentence
 from .kernel_text import kernel_lines
 from .lazy_jax import as_jax
-from .leastsquares.analysis import analyse
+from .leastsquares.analysis import Analysis, analyse
 from .leastsquares.certificate import EXACT, GAP
 from .leastsquares.penalty import Penalty
 from .linalg.rank import EPS
@@ -31,6 +32,7 @@ from .text import line, span
 if TYPE_CHECKING:
     from .inference.autoregression import Autoregression
     from .inference.regularization import Regularization
+    from .inference.resampling import Jackknife, PermutationTest
     from .inference.uncertainty import FTest, Noise, Uncertainty
 
 # Version 1 lacks what was asked: the settings, the penalty and the version of convsolve.
@@ -125,10 +127,11 @@ class Solution:
         self.trace, self.identifiability = trace, identifiability
         self.regularization, self._autoregression = regularization, autoregression
         self._problem, self._penalties, self._saved_errors = problem, penalties, saved_errors
+        self._whiteness_checked = False
 
     def __getstate__(self) -> dict[str, Any]:
         """What others would have to compute anew is not pickled."""
-        return {name: value for name, value in vars(self).items() if name != "_uncertainty"}
+        return {name: value for name, value in vars(self).items() if name != "_errors_of_noise"}
 
     @property
     def ok(self) -> bool:
@@ -220,7 +223,10 @@ class Solution:
 
         White noise is an assumption. Where the noise is correlated in time and x is too, the error
         of a sum over taps may be several times this: ``solve(..., noise="ar")`` models it, "hac"
-        allows for it, and "cluster" for any dependence within a record.
+        allows for it, and "cluster" for any dependence within a record. A `UserWarning` says so,
+        once, where residuals without a penalty along one axis are correlated over the lags of the
+        kernel, which of white noise one data set in a thousand is at most, and an autocorrelation
+        of x there is more than 0.1 and 5/√samples.
 
         Raises:
             ValueError: the answer is not that of least squares, or not solved; there are no
@@ -313,6 +319,64 @@ class Solution:
         rows, against = hypothesis(self.kernel.shape, groups, channels, contrast, value)
         return uncertainty.test(rows, against)
 
+    def permutation_test(self, kind: str = "circular_shift") -> PermutationTest:
+        """Test that y has nothing to do with x: its R² beside that of y shifted against x.
+
+        Args:
+            kind: "circular_shift", y turned in a circle by every number of rows beyond those of the
+                kernel; of several records, which must be of one length, all by the same number.
+
+        Shifts keep the autocorrelation of x and of y, which permutations of single rows destroy.
+        Where the noise is correlated in time the test still rejects a true hypothesis somewhat too
+        often; `test` of an answer under noise="ar" does not, and tests single channels too.
+
+        Returns:
+            ``statistic``, R² of each output, ``p`` and ``null``, R² of every shift.
+
+        Raises:
+            TypeError, ValueError: an unknown kind; an answer that is not that of least squares
+                without a penalty, for noise other than "ar"; more than one axis; records of several
+                lengths, or too short; a tap that the data do not determine.
+        """
+        choice(kind, "kind", ("circular_shift",))
+        if self.spec.ndim > 1:
+            raise ValueError("permutation_test shifts along one axis, time; images have several")
+        from .inference.resampling import circular_shifts
+
+        return circular_shifts(self._resampled("permutation_test"))
+
+    def jackknife(self) -> Jackknife:
+        """Errors from leaving out each record in turn, whatever the noise within a record is.
+
+        They take records to be independent draws, of whatever length; of fewer than some ten,
+        their t has few degrees of freedom, and bands are wide.
+
+        Returns:
+            ``standard_error``, kernel-shaped, ``dof``, one less than records, the ``kernels``
+            without each record, and ``confidence_band(level)``.
+
+        Raises:
+            ValueError: an answer that is not that of least squares without a penalty, for noise
+                other than "ar"; a single record; a record without which a tap is not determined.
+        """
+        from .inference.resampling import jackknife
+
+        return jackknife(self._resampled("jackknife"), np.asarray(self.kernel, float))
+
+    def _resampled(self, what: str) -> Analysis:
+        """Of the training data, if the answer is that of plain least squares."""
+        why = self._no_errors()
+        if not why and (self._autoregression is not None or any(s for _, s in self._penalties)):
+            why = (
+                f"{what} is for least squares without a penalty, and noise other than 'ar', whose "
+                "errors test tells"
+            )
+        if why:
+            raise ValueError(why)
+        problem, report = self._training(), self.identifiability
+        assert report is not None
+        return analyse(problem, report.limits)
+
     @property
     def _errors(self) -> tuple[np.ndarray, np.ndarray, Noise]:
         if self._saved_errors is not None:
@@ -320,8 +384,35 @@ class Solution:
         found = self._uncertainty
         return found.standard_error, found.dof, found.noise
 
-    @cached_property
+    @property
     def _uncertainty(self) -> Uncertainty:
+        found = self._errors_of_noise
+        if not self._whiteness_checked:
+            self._whiteness_checked = True
+            if words := self._correlated(found):
+                warnings.warn(words, UserWarning, stacklevel=4)
+        return found
+
+    def _correlated(self, uncertainty: Uncertainty) -> str:
+        """That errors for white noise are asked for, and the residuals are not white; or nothing.
+
+        Not under a penalty, which leaves some of the response in them, nor in images.
+        """
+        if self.stats["noise"] != "white" or uncertainty.penalized or self.spec.ndim > 1:
+            return ""
+        from .inference.whiteness import lags_of, warning, whiteness
+
+        problem, exponents = self._training(), uncertainty.exponents
+        lags = lags_of(self.spec.kernel_size[0], problem.n_equations)
+        if not lags:
+            return ""
+        found = zip(_given(problem), self._outputs(problem), strict=True)
+        residuals = [np.ldexp((y - p).astype(float), -exponents) for y, p in found]
+        p = whiteness(residuals, uncertainty.deviation**2, problem.n_unknowns, lags)
+        return warning(p, problem.x, lags)
+
+    @cached_property
+    def _errors_of_noise(self) -> Uncertainty:
         from .inference.uncertainty import Uncertainty
 
         why = self._no_errors()

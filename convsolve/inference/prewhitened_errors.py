@@ -44,7 +44,7 @@ class PrewhitenedUncertainty(Uncertainty):
 
     @cached_property
     def _residual_norms(self) -> np.ndarray:
-        """Of the filtered residuals (outputs,), from the data, times 2**-`_exponents`."""
+        """Of the filtered residuals (outputs,), from the data, times 2**-`exponents`."""
         return self._fit.state(self._operator_kernel).norms
 
     @property
@@ -54,7 +54,7 @@ class PrewhitenedUncertainty(Uncertainty):
 
     def _errors(self, system: System, group: int, outputs: np.ndarray) -> np.ndarray:
         """Standard errors (P, k) of some outputs, in units of the operator's columns and of y."""
-        return np.stack([self._gain(o) * self._deviation[o] for o in outputs.tolist()], axis=1)
+        return np.stack([self._gain(o) * self.deviation[o] for o in outputs.tolist()], axis=1)
 
     def _gain(self, output: int) -> np.ndarray:
         """√diag of the covariance (P,) of one output per unit of its innovations."""
@@ -64,6 +64,6 @@ class PrewhitenedUncertainty(Uncertainty):
     def _root_of(self, output: int) -> tuple[int, np.ndarray]:
         """The group of an output, and H (P, P) with H Hᵀ the covariance of its taps."""
         of = self._fit.whitened(output)
-        scaled = np.diag(np.ldexp(self._deviation[output], -of.relative))
+        scaled = np.diag(np.ldexp(self.deviation[output], -of.relative))
         with one_blas_thread():
             return output // self._sizes[1], of.factor.whiten(scaled)

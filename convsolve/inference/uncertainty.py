@@ -182,7 +182,7 @@ class Uncertainty:
 
     @cached_property
     def _residual_norms(self) -> np.ndarray:
-        """‖y − Aw − bias‖ (outputs,) from the data, times 2**-`_exponents`; 0 where rounding."""
+        """‖y − Aw − bias‖ (outputs,) from the data, times 2**-`exponents`; 0 where rounding."""
         plain = Regression(self._analysis.plain, self._targets)
         w = plain.from_user(self._kernel)
         found, _ = plain.residual(w)
@@ -196,7 +196,8 @@ class Uncertainty:
         return plain.scaling.to_operator(plain.from_user(self._kernel))
 
     @property
-    def _exponents(self) -> np.ndarray:
+    def exponents(self) -> np.ndarray:
+        """Powers of two (outputs,) that bring y into [1/2, 1)."""
         return self._targets.exponents
 
     @cached_property
@@ -235,14 +236,15 @@ class Uncertainty:
         return len(self._analysis.design.inputs.kept.used)
 
     @property
-    def _deviation(self) -> np.ndarray:
+    def deviation(self) -> np.ndarray:
+        """Of the noise (outputs,), times 2**-`exponents`; 0 where it is rounding."""
         return np.asarray(self._residual_norms / np.sqrt(self._left))
 
     @cached_property
     def noise(self) -> Noise:
         """Of the residuals: their sum of squares over their degrees of freedom."""
         with np.errstate(over="ignore", under="ignore"):
-            variance = np.ldexp(self._deviation**2, 2 * self._exponents)
+            variance = np.ldexp(self.deviation**2, 2 * self.exponents)
         return Noise(self._kind, variance, *self._model)
 
     @property
@@ -255,7 +257,7 @@ class Uncertainty:
         """Of every tap, kernel-shaped, in its unit; inf where the data do not determine it."""
         found = np.empty((self._groups, *self._sizes))
         for g, outputs, system in self._alike():
-            power = self._exponents[outputs] - self._column_exponents(g)[:, None]
+            power = self.exponents[outputs] - self._column_exponents(g)[:, None]
             errors = self._errors(system, g, outputs)
             with np.errstate(over="ignore", under="ignore"):
                 found[g, :, outputs - g * found.shape[2]] = np.ldexp(errors, power).T
@@ -268,14 +270,14 @@ class Uncertainty:
             return np.asarray(np.sqrt(self._correction(outputs) * squares))
         gains = self._gains(system, group)
         with np.errstate(invalid="ignore"):
-            errors = gains[:, None] * self._deviation[outputs]
+            errors = gains[:, None] * self.deviation[outputs]
         # Also of an exact fit: no noise at all does not determine what x leaves open.
         return np.where(np.isinf(gains)[:, None], np.inf, errors)
 
     def covariance(self, output: int) -> np.ndarray:
         """(P, P) of the taps of one output, in kernel order: taps, then channels of its group."""
         g, half = self._root_of(output)
-        power = self._exponents[output] - self._column_exponents(g)
+        power = self.exponents[output] - self._column_exponents(g)
         with np.errstate(over="ignore", under="ignore"):
             rows = np.ldexp(half, power[:, None])
             return np.asarray(rows @ rows.T)
@@ -325,7 +327,7 @@ class Uncertainty:
             difference = contrast @ column - value
             size = np.abs(contrast) @ np.abs(column) + np.abs(value)
             real = np.abs(difference) > ROUNDING * size
-            off = np.ldexp(difference, -self._exponents[output] - row)
+            off = np.ldexp(difference, -self.exponents[output] - row)
             rows = np.ldexp(contrast, -self._column_exponents(g) - row[:, None]) @ half
         errors = np.linalg.norm(rows, axis=1)
         if not errors.all() or not np.isfinite(off).all():
@@ -394,7 +396,7 @@ class Uncertainty:
         g = output // self._sizes[1]
         system = self._analysis.system(*self._pairs[output])
         if self._kind == "white":
-            return g, self._half(system, g) * self._deviation[output]
+            return g, self._half(system, g) * self.deviation[output]
         correction = self._correction(np.array([output]))
         values, vectors = np.linalg.eigh(self._dependent_products(system, g, output) * correction)
         return g, vectors * np.sqrt(np.maximum(values, 0.0))
