@@ -13,6 +13,8 @@ from .autoregression import autocovariances, rows_left
 
 # Residuals are correlated where white noise would look so in this share of data sets.
 LEVEL = 1e-3
+# A smaller p is not shown.
+LEAST = 1e-99
 # x is correlated where an autocorrelation of a channel is more than this, and than so many
 # deviations of that of white noise.
 COLOURED, DEVIATIONS = 0.1, 5.0
@@ -67,8 +69,9 @@ def warning(p: np.ndarray, records: Sequence[np.ndarray], lags: int) -> str:
     worst = int(np.argmin(p))
     if p[worst] * len(p) > LEVEL or not coloured(records, lags):
         return ""
+    shown = f"= {p[worst]:.1g}" if p[worst] >= LEAST else f"< {LEAST:g}"
     return (
         f"the residuals of output {worst} are correlated in time, and so is x (Ljung-Box over lags "
-        f"1 to {lags}, p = {p[worst]:.1g}): errors for white noise may be several times too large "
+        f"1 to {lags}, p {shown}): errors for white noise may be several times too large "
         "for a tap, and too small for a sum of taps; use noise='ar', or 'hac'"
     )

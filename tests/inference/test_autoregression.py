@@ -414,6 +414,7 @@ def test_an_iteration_is_its_start_and_no_more() -> None:
 # --- coverage
 
 
+@pytest.mark.filterwarnings("ignore:the residuals of output .* are correlated")
 def test_bands_hold_the_sum_of_a_kernel_under_correlated_noise() -> None:
     """Where the white formula holds it in a third of the data sets; as do those of all taps."""
     rng, w = np.random.default_rng(0), np.exp(-np.arange(20) / 4)[:, None, None]
