@@ -1,13 +1,13 @@
 """How often bands hold the true kernel, under noise of several colours and models of it.
 
-    python -m benchmarks.coverage                     # some minutes; writes results/coverage.json
+    python -m benchmarks.coverage                     # eight minutes; writes results/coverage.json
     python -m benchmarks.coverage --quick --out FILE  # tiny, to see whether it works
     python -m benchmarks.coverage --table             # from the result file: Markdown
 
 x is AR(0.9), y its response by 40 taps (20 of 300 samples) and a bias, with noise added: white,
 AR(0.9), ARMA(1,1) of pole 0.9 and zero −0.6, or 1/f. Bands of nominal 95 % by the white formula, by
 "ar" and by "hac": of single taps, of the sum of the kernel, and of all taps at once (max-t). A cell
-draws x 60 times, and noise 20 times for each, as outputs of one problem; its
+draws x 60 times, and noise 12 times for each, as outputs of one problem; its
 Monte-Carlo error is the standard error of the mean over draws of x.
 """
 
@@ -33,7 +33,7 @@ RESULT = ROOT / "benchmarks" / "results" / "coverage.json"
 PACKAGES = ("convsolve", "numpy", "scipy")
 LENGTHS, QUICK_LENGTHS = (300, 2_000, 20_000), (300, 2_000)
 # Draws of x, and outputs of each.
-DRAWS, OUTPUTS, QUICK_DRAWS, QUICK_OUTPUTS = 60, 20, 2, 3
+DRAWS, OUTPUTS, QUICK_DRAWS, QUICK_OUTPUTS = 60, 12, 2, 3
 LEVEL, METHODS, PARTS = 0.95, ("white", "ar", "hac"), ("taps", "sum", "all at once")
 # Where bands by "ar" are promised to lie, of this many samples or more.
 HELD, FROM = (0.92, 0.98), 2_000
