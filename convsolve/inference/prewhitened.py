@@ -26,7 +26,6 @@ from ..leastsquares.penalty import RIDGE
 from ..leastsquares.regression import NOISE, QR_STEPS
 from ..linalg.factor import Factor, cholesky_factor
 from ..linalg.minimum_norm import exponents_of
-from ..linalg.rank import EPS
 from ..linalg.threads import on_blas_threads
 from ..operators.layout import to_columns
 from ..operators.moments import Moments
@@ -35,13 +34,8 @@ from ..operators.windows import normal_form
 from ..problem.problem import Problem
 from ..problem.spec import ConvSpec
 from ..text import count
-from .autoregression import (
-    Autoregression,
-    filtered,
-    filtered_back,
-    most_order,
-    rows_left,
-)
+from .autoregression import Autoregression, filtered, filtered_back, most_order, rows_left
+from .uncertainty import ROUNDING
 
 # Squares of filtered columns below this share of what they are made of have lost four digits.
 KEPT_SHARE = 1e-4
@@ -49,8 +43,6 @@ KEPT_SHARE = 1e-4
 STEPS = 5
 # How often noise and kernel are estimated in turn.
 ROUNDS = 2
-# A residual of less than this share of y, and of what its fit is made of, is rounding.
-ROUNDING = 100 * EPS
 
 
 class Grams:
@@ -127,15 +119,19 @@ class Whitened:
 
 @dataclass(frozen=True)
 class State:
-    """What kernels leave of y: ``residuals`` (T, outputs) of every record, not filtered, and the
-    ``constants`` (outputs,) that fit best beside them; norms (outputs,) of the filtered ones, and
-    their products (G, P, Q) with the filtered columns. All in units of the operator.
+    """What kernels leave of y, in units of the operator: residuals (T, outputs) of every record as
+    they are and ``whitened``, where they are zero at the head of a record, and the ``constants``
+    (outputs,) of a bias, which the whitened ones are without.
     """
 
     residuals: list[np.ndarray]
+    whitened: list[np.ndarray]
     constants: np.ndarray
-    norms: np.ndarray
-    gradient: np.ndarray
+
+    @property
+    def norms(self) -> np.ndarray:
+        """Norms (outputs,) of the whitened residuals."""
+        return np.sqrt(np.sum([np.square(u).sum(0) for u in self.whitened], axis=0))
 
 
 class Prewhitened:
@@ -152,6 +148,8 @@ class Prewhitened:
         self._targets, self._constant = analysis.targets, design.nuisance.constant
         self._shape = design.spec.groups, design.sizes.columns, analysis.targets.outputs
         self._known: dict[int, Whitened] = {}
+        # The Gram of the windows for one order, which outputs of that order share.
+        self._last: tuple[int, np.ndarray] | None = None
 
     @cached_property
     def rows(self) -> np.ndarray:
@@ -171,10 +169,17 @@ class Prewhitened:
         """That of one output; kept as long as those of all of them fit in memory."""
         if output in self._known:
             return self._known[output]
-        spec = self._design.spec
-        direct = spec.stride == spec.dilation == (1,)
-        found = self._by_gram(output) if direct else None
+        found = self._by_gram(output) if self._shares_windows else None
         return self._keep(output, self._by_filter(output) if found is None else found)
+
+    @property
+    def _shares_windows(self) -> bool:
+        """Whether filtered rows are of windows of K + p samples, whose Gram fits in memory."""
+        spec, (groups, columns, _) = self._design.spec, self._shape
+        taps = spec.kernel_size[0]
+        longer = columns // taps * (taps + int(self.noise.order.max()))
+        fits = 8 * groups * longer**2 <= self._design.sizes.limits.gram_bytes
+        return fits and spec.stride == spec.dilation == (1,)
 
     def _keep(self, output: int, found: Whitened) -> Whitened:
         groups, columns, outputs = self._shape
@@ -182,17 +187,12 @@ class Prewhitened:
             self._known[output] = found
         return found
 
-    @cached_property
-    def _centred(self) -> dict[int, np.ndarray]:
-        """Grams (G, P⁺, P⁺) by order, the last one asked for."""
-        return {}
-
     def _gram(self, order: int) -> np.ndarray:
-        if order not in self._centred:
+        """Of windows of K + order samples (G, P⁺, P⁺), a bias taken up."""
+        if self._last is None or self._last[0] != order:
             moments = self._grams.of(order)
-            self._centred.clear()
-            self._centred[order] = moments.centred()[0] if self._constant else moments.gram
-        return self._centred[order]
+            self._last = order, moments.centred()[0] if self._constant else moments.gram
+        return self._last[1]
 
     def _by_gram(self, output: int) -> Whitened | None:
         """From the Gram of windows of K + p samples, unless that costs digits."""
@@ -223,7 +223,12 @@ class Prewhitened:
         own = Analysis.of(self._filtered_problem(output), self._design.sizes.limits)
         system = own.plain
         factor = system.factor(0)
-        if factor is None or not factor.full_rank:
+        if factor is None:
+            raise SolveError(
+                "noise='ar' takes a factor of the design matrix, which exceeds the memory limit; "
+                "use fewer taps or channels"
+            )
+        if not factor.full_rank:
             raise SolveError(
                 f"x, filtered by the noise of output {output}, an autoregression of order "
                 f"{self.noise.order[output]}, does not determine every tap; give a smaller order, "
@@ -243,7 +248,7 @@ class Prewhitened:
         x = [a * inputs.scale[own] for a in x]
         y = [targets.records[i][:, [output]] * targets.scale[output] for i in kept]
         if self._constant:
-            x, y = _centred(x), _centred(y)
+            x, y = _less_mean(x), _less_mean(y)
         filters = self.noise.filters[output, : order + 1][None]
         x = [filtered(a, filters, step)[order * step :] for a in x]
         y = [filtered(a, filters)[order:] for a in y]
@@ -253,7 +258,6 @@ class Prewhitened:
 
     def state(self, w: np.ndarray) -> State:
         """What w leaves of y, from the data."""
-        groups, columns, outputs = self._shape
         blocks = self._operator.row_blocks(self._targets)
         left = np.concatenate([y - a @ w for a, y in blocks if y is not None], axis=1)
         residuals = self._design.inputs.by_record(left.swapaxes(1, 2).reshape(-1, left.shape[1]))
@@ -262,47 +266,48 @@ class Prewhitened:
             u = filtered(e, filters)
             u[np.arange(len(u))[:, None] < self.noise.order] = 0.0
             white.append(u)
-        means = np.zeros(groups * outputs)
+        means = np.zeros(len(self.noise.order))
         if self._constant:
             means = np.sum([u.sum(0) for u in white], axis=0) / self.rows
             for u in white:
                 u -= np.where(np.arange(len(u))[:, None] < self.noise.order, 0.0, means)
-        norms = np.sqrt(np.sum([np.square(u).sum(0) for u in white], axis=0))
-        back = tuple(filtered_back(u, filters) for u in white)
-        targets = self._design.outputs(back)
-        _, g = self._operator.residual(np.zeros((groups, columns, outputs)), targets)
-        g = np.ldexp(g, targets.grouped(targets.exponents)[:, None])
-        return State(residuals, means / filters.sum(1), norms, g)
+        return State(residuals, white, means / filters.sum(1))
 
-    def stepped(self, w: np.ndarray, state: State, chosen: Sequence[int]) -> np.ndarray:
-        """w, its ``chosen`` outputs moved to where the gradient vanishes."""
+    def gradient(self, state: State) -> np.ndarray:
+        """Products (G, P, Q) of the filtered columns and the whitened residuals."""
+        back = tuple(filtered_back(u, self.noise.filters) for u in state.whitened)
+        targets = self._design.outputs(back)
+        _, g = self._operator.residual(np.zeros(self._shape), targets)
+        return np.ldexp(g, targets.grouped(targets.exponents)[:, None])
+
+    def stepped(self, w: np.ndarray, gradient: np.ndarray, chosen: Sequence[int]) -> np.ndarray:
+        """w, its ``chosen`` outputs moved to where their gradient vanishes."""
         w, each = w.copy(), self._shape[2]
         for o in sorted(chosen, key=lambda o: int(self.noise.order[o])):
             of, (g, q) = self.whitened(o), divmod(o, each)
-            right = np.ldexp(state.gradient[g, :, [q]].T, -of.relative[:, None])
+            right = np.ldexp(gradient[g, :, [q]].T, -of.relative[:, None])
             w[g, :, q] += np.ldexp(of.factor.solve_normal(right)[:, 0], -of.relative)
         return w
 
-    def certificates(self, w: np.ndarray, state: State) -> list[Certificate]:
-        """Backward errors as least squares of the filtered rows, of every output."""
-        return [self._certificate(o, w, state) for o in range(len(self.noise.order))]
-
-    def _certificate(self, output: int, w: np.ndarray, state: State) -> Certificate:
+    def _certificate(
+        self, output: int, w: np.ndarray, norms: np.ndarray, gradient: np.ndarray
+    ) -> Certificate:
+        """Backward error of one output as least squares of its filtered rows."""
         of, (g, q) = self.whitened(output), divmod(output, self._shape[2])
         scale = of.relative[:, None]
         column = np.ldexp(w[g, :, [q]].T, scale)
-        gradient = np.ldexp(state.gradient[g, :, [q]].T, -scale)
-        norm = state.norms[[output]]
-        return backward_error(column, norm, gradient, of.a_norm, lambda: of.factor)
+        scaled = np.ldexp(gradient[g, :, [q]].T, -scale)
+        return backward_error(column, norms[[output]], scaled, of.a_norm, lambda: of.factor)
 
     def solved(self, w: np.ndarray) -> tuple[np.ndarray, Certificate]:
         """The least squares of all filtered rows, from some w, and the largest backward error."""
         for step in range(STEPS + 1):
             state = self.state(w)
-            found = self.certificates(w, state)
+            norms, gradient = state.norms, self.gradient(state)
+            found = [self._certificate(o, w, norms, gradient) for o in range(len(norms))]
             if step == STEPS or all(c.exact for c in found):
                 break
-            w = self.stepped(w, state, [o for o, c in enumerate(found) if c.value > NOISE])
+            w = self.stepped(w, gradient, [o for o, c in enumerate(found) if c.value > NOISE])
         for o, certificate in enumerate(found):
             if not certificate.exact:
                 w, found[o] = self._alone(w, o)
@@ -331,7 +336,7 @@ class Prewhitened:
         return w, certificate
 
 
-def _centred(records: list[np.ndarray]) -> list[np.ndarray]:
+def _less_mean(records: list[np.ndarray]) -> list[np.ndarray]:
     """Records less the mean of all."""
     mean = np.sum([a.sum(0) for a in records], axis=0) / sum(map(len, records))
     return [a - mean for a in records]
@@ -366,7 +371,7 @@ def refit(analysis: Analysis, kernel: np.ndarray, order: int | None) -> Refit:
     for _ in range(ROUNDS):
         residuals = [e - state.constants for e in state.residuals]
         fit = Prewhitened(analysis, Autoregression.estimated(residuals, order, most), grams)
-        w = fit.stepped(w, fit.state(w), range(len(white.order)))
+        w = fit.stepped(w, fit.gradient(fit.state(w)), range(len(white.order)))
         state = fit.state(w)
     w, certificate = fit.solved(w)
     return Refit(*fit.to_user(w), certificate, fit.noise)
