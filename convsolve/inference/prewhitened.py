@@ -223,16 +223,11 @@ class Prewhitened:
         own = Analysis.of(self._filtered_problem(output), self._design.sizes.limits)
         system = own.plain
         factor = system.factor(0)
-        if factor is None:
-            raise SolveError(
-                "noise='ar' takes a factor of the design matrix, which exceeds the memory limit; "
-                "use fewer taps or channels"
-            )
-        if not factor.full_rank:
+        if factor is None or not factor.full_rank:
             raise SolveError(
                 f"x, filtered by the noise of output {output}, an autoregression of order "
-                f"{self.noise.order[output]}, does not determine every tap; give a smaller order, "
-                "noise='ar(p)', or use noise='hac'"
+                f"{self.noise.order[output]}, is not seen to determine every tap; give a smaller "
+                "order, noise='ar(p)', or use noise='hac'"
             )
         scaling = system.scaling
         return Whitened(factor, scaling.exponents[0], float(scaling.a_norm[0]), own)
@@ -309,7 +304,7 @@ class Prewhitened:
                 break
             w = self.stepped(w, gradient, [o for o, c in enumerate(found) if c.value > NOISE])
         for o, certificate in enumerate(found):
-            if not certificate.exact:
+            if self.whitened(o).own is not None or not certificate.exact:
                 w, found[o] = self._alone(w, o)
         return w, max(found, key=lambda c: c.value)
 

@@ -27,6 +27,7 @@ from convsolve.inference.autoregression import (
 from convsolve.inference.prewhitened import Grams, Prewhitened
 from convsolve.inference.prewhitened_errors import PrewhitenedUncertainty
 from convsolve.leastsquares.analysis import analyse
+from convsolve.problem.sizes import Limits
 from support import dense
 from support.geometry import NAMED, Geometry
 from support.slow import some
@@ -301,24 +302,34 @@ def test_without_autocorrelation_it_is_least_squares() -> None:
 # --- digits
 
 
-@pytest.mark.parametrize("level", [0.0, 1e4])
-def test_a_random_walk_beside_an_offset_keeps_its_digits(level: float) -> None:
-    """Differences of x are a ten-thousandth of x: its Gram has lost their digits."""
+@pytest.mark.parametrize(("level", "bias"), [(0.0, True), (1e4, True), (1e4, False), (1e7, False)])
+def test_a_random_walk_beside_an_offset_keeps_its_digits(level: float, bias: bool) -> None:
+    """Differences of x are a small share of x: its Gram has lost digits of theirs, or all."""
     rng = np.random.default_rng(0)
     x = np.cumsum(rng.standard_normal((5000, 1)), axis=0) + level
     w = np.array([1.0, 2, 3, -1, 0.5])[:, None, None]
     y = cs.convolve(x, w, cs.ConvSpec(5)) + np.cumsum(rng.standard_normal((4996, 1)), axis=0)
-    problem = cs.Problem(x, y, kernel_size=5, bias=True)
+    problem = cs.Problem(x, y, kernel_size=5, bias=bias)
     fit = cs.solve(problem, noise="ar(1)")
     assert fit.ok
     assert fit.noise.coefficients[0, 0] > 0.99
-    rows = dense.design_matrix([problem.x[0] - level], problem.spec)[0]
+    rows = dense.design_matrix([problem.x[0] - level * bias], problem.spec)[0]
     a, b = (whitened(v, fit.noise.coefficients[0]) for v in (rows, problem.y[0]))
-    a, b = a - a.mean(0), b - b.mean(0)
+    a, b = a - a.mean(0) * bias, b - b.mean(0) * bias
     exact, *_ = np.linalg.lstsq(a, b, rcond=None)
     np.testing.assert_allclose(fit.kernel[:, 0], exact, atol=1e-11)
-    errors = np.sqrt(np.diagonal(np.linalg.inv(a.T @ a)) * fit.noise.variance)
+    errors = np.linalg.norm(np.linalg.inv(np.linalg.qr(a)[1]), axis=1)
+    errors = errors * np.sqrt(fit.noise.variance)
     np.testing.assert_allclose(fit.standard_error[:, 0, 0], errors, rtol=1e-9)
+
+
+def test_without_memory_for_one_gram_x_is_filtered_for_every_output() -> None:
+    problem = made((150, 90))
+    fit = cs.solve(problem, noise="ar(3)")
+    small = cs.solve(problem, noise="ar(3)", limits=Limits(gram_bytes=8 * 12**2))
+    np.testing.assert_allclose(small.kernel, fit.kernel, rtol=1e-10)
+    np.testing.assert_allclose(small.bias, fit.bias, rtol=1e-10)
+    np.testing.assert_allclose(small.standard_error, fit.standard_error, rtol=1e-10)
 
 
 @pytest.mark.parametrize("unit", [1e-100, 1e100])
@@ -396,6 +407,12 @@ def test_what_has_no_noise_to_model_says_so() -> None:
     copied = cs.Problem(twice, problem.y[0], kernel_size=4)
     with pytest.raises(cs.SolveError, match="needs data that determine every tap"):
         cs.solve(copied, noise="ar")
+    # What is known of channel 1 stands in a record that is no longer than the order.
+    x = [problem.x[0][:60] * [1, 0], problem.x[0][60:62]]
+    lost = cs.Problem(x, [np.arange(60.0) ** 0.5, np.ones(2)], kernel_size=1)
+    with pytest.raises(cs.SolveError, match="order 2, is not seen to determine every tap"):
+        cs.solve(lost, noise="ar(2)")
+    assert cs.solve(lost, noise="ar(1)").ok
     image = NAMED["image"]
     x, y = image.noise()
     with pytest.raises(ValueError, match="noise='ar' follows one axis, time"):
