@@ -131,7 +131,7 @@ class Solution:
 
     def __getstate__(self) -> dict[str, Any]:
         """What others would have to compute anew is not pickled."""
-        return {name: value for name, value in vars(self).items() if name != "_errors_of_noise"}
+        return {name: value for name, value in vars(self).items() if name != "_made_uncertainty"}
 
     @property
     def ok(self) -> bool:
@@ -225,8 +225,8 @@ class Solution:
         of a sum over taps may be several times this: ``solve(..., noise="ar")`` models it, "hac"
         allows for it, and "cluster" for any dependence within a record. A `UserWarning` says so,
         once, where residuals without a penalty along one axis are correlated over the lags of the
-        kernel, which of white noise one data set in a thousand is at most, and an autocorrelation
-        of x there is more than 0.1 and 5/√samples.
+        kernel (40 at most, and of 32 outputs), as those of white noise are in one data set of a
+        thousand at most, and an autocorrelation of x there is more than 0.1 and 5/√samples.
 
         Raises:
             ValueError: the answer is not that of least squares, or not solved; there are no
@@ -386,7 +386,7 @@ class Solution:
 
     @property
     def _uncertainty(self) -> Uncertainty:
-        found = self._errors_of_noise
+        found = self._made_uncertainty
         if not self._whiteness_checked:
             self._whiteness_checked = True
             if words := self._correlated(found):
@@ -400,19 +400,15 @@ class Solution:
         """
         if self.stats["noise"] != "white" or uncertainty.penalized or self.spec.ndim > 1:
             return ""
-        from .inference.whiteness import lags_of, warning, whiteness
+        from .inference.whiteness import warning
 
         problem, exponents = self._training(), uncertainty.exponents
-        lags = lags_of(self.spec.kernel_size[0], problem.n_equations)
-        if not lags:
-            return ""
         found = zip(_given(problem), self._outputs(problem), strict=True)
         residuals = [np.ldexp((y - p).astype(float), -exponents) for y, p in found]
-        p = whiteness(residuals, uncertainty.deviation**2, problem.n_unknowns, lags)
-        return warning(p, problem.x, lags)
+        return warning(problem, residuals, uncertainty.deviation**2)
 
     @cached_property
-    def _errors_of_noise(self) -> Uncertainty:
+    def _made_uncertainty(self) -> Uncertainty:
         from .inference.uncertainty import Uncertainty
 
         why = self._no_errors()

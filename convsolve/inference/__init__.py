@@ -7,5 +7,7 @@ and hyperparameters, ``bands`` those of a banded ridge, ``krylov`` those of many
 ``several_strengths`` solves all outputs at theirs, from the data. ``regularization`` is the record
 of it all. ``sparse`` has the steps of a lasso, ``lag_windows`` every window of lags.
 ``uncertainty`` gives standard errors, bands and tests of an answer, ``sandwich`` what dependent
-noise makes of them.
+noise makes of them. ``autoregression`` models the noise, ``prewhitened`` solves with rows filtered
+by it, and ``prewhitened_errors`` has the errors of that; ``whiteness`` tells where it is needed.
+``resampling`` leaves out records, and shifts y against x.
 """

@@ -23,7 +23,7 @@ from ..leastsquares.analysis import Analysis
 from ..leastsquares.certificate import Certificate, backward_error
 from ..leastsquares.design import Design
 from ..leastsquares.penalty import RIDGE
-from ..leastsquares.regression import NOISE, QR_STEPS
+from ..leastsquares.regression import NOISE, QR_STEPS, Regression
 from ..linalg.factor import Factor, cholesky_factor
 from ..linalg.minimum_norm import exponents_of
 from ..linalg.threads import on_blas_threads
@@ -357,7 +357,7 @@ def refit(analysis: Analysis, kernel: np.ndarray, order: int | None) -> Refit:
     design, plain = analysis.design, analysis.regression(RIDGE, 0.0)
     lengths = design.inputs.kept.lengths
     most = _most(lengths, design.sizes.unknowns, order)
-    w = plain.scaling.to_operator(plain.from_user(kernel))
+    w = plain.scaling.to_operator(_least_squares(plain, plain.from_user(kernel)))
     white = Autoregression.of([[]] * (w.shape[0] * w.shape[2]))
     grams = Grams(design, most)
     fit = Prewhitened(analysis, white, grams)
@@ -370,6 +370,14 @@ def refit(analysis: Analysis, kernel: np.ndarray, order: int | None) -> Refit:
         state = fit.state(w)
     w, certificate = fit.solved(w)
     return Refit(*fit.to_user(w), certificate, fit.noise)
+
+
+def _least_squares(plain: Regression, w: np.ndarray) -> np.ndarray:
+    """w, if it is that, or what it is refined to where its solver left it on its way."""
+    if plain.certify(w).exact:
+        return w
+    factors: Sequence[Factor] | None = plain.system.gram_factors() or plain.system.qr_factors()
+    return w if factors is None else plain.refine(w, factors, QR_STEPS)[0]
 
 
 def _most(lengths: Sequence[int], unknowns: int, order: int | None) -> int:

@@ -1,8 +1,7 @@
 """Errors and tests that assume no model of the noise: records left out, y shifted against x.
 
 Source: B. Efron, The Jackknife, the Bootstrap and Other Resampling Plans, SIAM 1982, section 3
-(records left out); P. H. Westfall and S. S. Young, Resampling-Based Multiple Testing, Wiley 1993
-(the null distribution from shifts that keep the autocorrelation of both signals).
+(records left out).
 """
 
 from __future__ import annotations

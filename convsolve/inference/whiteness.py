@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from ..problem.problem import Problem
 from .autoregression import autocovariances, rows_left
 
 # Residuals are correlated where white noise would look so in this share of data sets.
@@ -18,13 +19,13 @@ LEAST = 1e-99
 # x is correlated where an autocorrelation of a channel is more than this, and than so many
 # deviations of that of white noise.
 COLOURED, DEVIATIONS = 0.1, 5.0
-# Lags are at most this share of the rows.
-LAGS_SHARE = 0.2
+# Lags are at most so many, and this share of the rows, and outputs at most so many, evenly spread.
+MOST_LAGS, LAGS_SHARE, MOST_OUTPUTS = 40, 0.2, 32
 
 
 def lags_of(taps: int, rows: int) -> int:
     """How many lags are looked at: those of the kernel, as far as there are rows for them."""
-    return min(taps, int(LAGS_SHARE * rows))
+    return min(taps, MOST_LAGS, int(LAGS_SHARE * rows))
 
 
 def whiteness(
@@ -33,9 +34,11 @@ def whiteness(
     """p values (outputs,) of residuals (T, outputs) of every record as white noise of ``variance``.
 
     The sum Q over lags of squared autocorrelations, each over its variance, which of white noise is
-    χ² of as many degrees of freedom as lags. Residuals of least squares are not quite white: P
-    unknowns add up to P/2 to the mean of Q and 2P to its variance, whatever x is, so that χ² of
-    ``lags`` + P degrees of freedom bounds it. 1 where there is no variance.
+    χ² of as many degrees of freedom as lags. Residuals of least squares are not quite white: with H
+    the projector on P columns, the squared mean of an autocorrelation is at most Σ_t H[t, t + l]²,
+    and over all lags P/2. That adds up to P/2 to the mean of Q and 2P to its variance, whatever x
+    is: χ² of ``lags`` + P degrees of freedom is used, which has no less of either. 1 where there is
+    no variance.
     """
     from scipy.special import chdtrc
 
@@ -61,17 +64,21 @@ def coloured(records: Sequence[np.ndarray], lags: int) -> bool:
     return False
 
 
-def warning(p: np.ndarray, records: Sequence[np.ndarray], lags: int) -> str:
-    """Why errors for white noise are wrong, or nothing.
-
-    p are those of all outputs: the least counts as many times as there are outputs.
+def warning(problem: Problem, residuals: Sequence[np.ndarray], variance: np.ndarray) -> str:
+    """Why errors for white noise are wrong, from residuals (T, outputs) of every record and their
+    ``variance`` (outputs,); or nothing.
     """
+    lags = lags_of(problem.spec.kernel_size[0], problem.n_equations)
+    outputs = np.unique(np.linspace(0, len(variance) - 1, MOST_OUTPUTS).astype(int))
+    some = [e[:, outputs] for e in residuals]
+    p = whiteness(some, variance[outputs], problem.n_unknowns, lags)
+    # The least of several p, which is that of one output as many times as there are.
     worst = int(np.argmin(p))
-    if p[worst] * len(p) > LEVEL or not coloured(records, lags):
+    if p[worst] * len(p) > LEVEL or not coloured(problem.x, lags):
         return ""
     shown = f"= {p[worst]:.1g}" if p[worst] >= LEAST else f"< {LEAST:g}"
     return (
-        f"the residuals of output {worst} are correlated in time, and so is x (Ljung-Box over lags "
-        f"1 to {lags}, p {shown}): errors for white noise may be several times too large "
+        f"the residuals of output {outputs[worst]} are correlated in time, and so is x (Ljung-Box "
+        f"over lags 1 to {lags}, p {shown}): errors for white noise may be several times too large "
         "for a tap, and too small for a sum of taps; use noise='ar', or 'hac'"
     )

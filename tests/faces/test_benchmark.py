@@ -63,6 +63,7 @@ def test_coverage(tmp_path: Path) -> None:
         for method in ("white", "ar", "hac"):
             assert row[method]["taps"]["coverage"] > 0.6
     assert len(result["checks"]) == 12
+    assert set(result["costs"]) == {"white", "ar", "hac", "cluster"}
 
 
 def test_peers(tmp_path: Path) -> None:

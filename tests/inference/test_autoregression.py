@@ -419,13 +419,23 @@ def test_what_has_no_noise_to_model_says_so() -> None:
         cs.solve(cs.Problem(x, y, spec=image.spec), noise="ar")
 
 
-def test_an_iteration_is_its_start_and_no_more() -> None:
-    """A descent that stopped early is no least-squares answer; what is filtered is."""
-    problem = made()
-    descent = cs.solve(problem, cs.GradientDescent(loss="mse", steps=2000), noise="ar(1)")
-    assert descent.ok
-    rho = cs.solve(problem, noise="ar(1)").noise.coefficients
-    np.testing.assert_allclose(descent.noise.coefficients, rho, atol=0.05)
+@pytest.mark.parametrize(
+    "solver",
+    [
+        pytest.param(cs.GradientDescent(loss="mse", steps=50), marks=pytest.mark.slow),
+        cs.FFTDeconvolution(),
+        cs.ConjugateGradient(steps=1),
+    ],
+    ids=lambda solver: solver.name,
+)
+def test_whichever_solver_comes_first_the_answer_is_the_same(solver: cs.Solver) -> None:
+    """Also one that is on its way, or approximate: the noise is estimated at least squares."""
+    problem = made(bias=False)
+    first, fit = cs.solve(problem, solver, noise="ar"), cs.solve(problem, noise="ar")
+    assert first.ok
+    np.testing.assert_allclose(first.noise.coefficients, fit.noise.coefficients, rtol=1e-8)
+    np.testing.assert_allclose(first.kernel, fit.kernel, rtol=1e-9)
+    np.testing.assert_allclose(first.bias, fit.bias, rtol=1e-9)
 
 
 # --- coverage

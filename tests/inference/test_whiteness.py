@@ -131,3 +131,18 @@ def test_a_channel_is_coloured_by_its_own_units() -> None:
     assert not coloured([x[:, :1]], 10)
     assert coloured([x[:500], x[500:]], 10)
     assert not coloured([np.ones((30, 1))], 5)
+
+
+def test_of_many_outputs_some_are_looked_at() -> None:
+    problem = made(0.9, 0.0)
+    rng = np.random.default_rng(0)
+    y = rng.standard_normal((600, 500)) + 10 * red(rng, 600, 500) * (np.arange(500) >= 480)
+    fit = cs.solve(cs.Problem(problem.x, y, kernel_size=10))
+    with pytest.warns(UserWarning, match=r"residuals of output 4(8\d|99) are correlated"):
+        _ = fit.dof
+
+
+def test_a_few_rows_have_no_lags() -> None:
+    rng = np.random.default_rng(0)
+    x, y = red(rng, 4, 1), rng.standard_normal((4, 1))
+    assert cs.solve(cs.Problem(x, y, kernel_size=1)).standard_error.all()
