@@ -28,17 +28,14 @@ def lags_of(taps: int, rows: int) -> int:
     return min(taps, MOST_LAGS, int(LAGS_SHARE * rows))
 
 
-def whiteness(
-    residuals: Sequence[np.ndarray], variance: np.ndarray, unknowns: int, lags: int
-) -> np.ndarray:
+def whiteness(residuals: Sequence[np.ndarray], variance: np.ndarray, lags: int) -> np.ndarray:
     """p values (outputs,) of residuals (T, outputs) of every record as white noise of ``variance``.
 
-    The sum Q over lags of squared autocorrelations, each over its variance, which of white noise is
-    χ² of as many degrees of freedom as lags. Residuals of least squares are not quite white: with H
-    the projector on P columns, the squared mean of an autocorrelation is at most Σ_t H[t, t + l]²,
-    and over all lags P/2. That adds up to P/2 to the mean of Q and 2P to its variance, whatever x
-    is: χ² of ``lags`` + P degrees of freedom is used, which has no less of either. 1 where there is
-    no variance.
+    The sum over lags of squared autocorrelations, each over its variance, which of white noise is
+    χ² of as many degrees of freedom as lags. Residuals of least squares are not quite white, since
+    a kernel takes up some of the noise; over the variance by degrees of freedom, which is larger
+    than their own, the sum is no larger, and a p, if anything, too large. 1 where there is no
+    variance.
     """
     from scipy.special import chdtrc
 
@@ -47,7 +44,7 @@ def whiteness(
     scale = np.where(variance > 0, variance, np.inf)
     sums = rows * autocovariances(residuals, lags)[1:] / scale
     q = (sums**2 / np.maximum(pairs, 1)).sum(0)
-    return np.asarray(chdtrc(lags + unknowns, q))
+    return np.asarray(chdtrc(lags, q))
 
 
 def coloured(records: Sequence[np.ndarray], lags: int) -> bool:
@@ -71,7 +68,7 @@ def warning(problem: Problem, residuals: Sequence[np.ndarray], variance: np.ndar
     lags = lags_of(problem.spec.kernel_size[0], problem.n_equations)
     outputs = np.unique(np.linspace(0, len(variance) - 1, MOST_OUTPUTS).astype(int))
     some = [e[:, outputs] for e in residuals]
-    p = whiteness(some, variance[outputs], problem.n_unknowns, lags)
+    p = whiteness(some, variance[outputs], lags)
     # The least of several p, which is that of one output as many times as there are.
     worst = int(np.argmin(p))
     if p[worst] * len(p) > LEVEL or not coloured(problem.x, lags):

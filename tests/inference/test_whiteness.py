@@ -83,7 +83,7 @@ def test_an_exact_fit_leaves_rounding_and_no_warning() -> None:
 
 @pytest.mark.parametrize(
     ("rows", "taps", "channels", "pole"),
-    [(300, 20, 1, 0.9), (100, 40, 1, 0.95), (60, 10, 2, 0.0), (300, 10, 6, 0.9)],
+    [(2000, 40, 1, 0.9), (300, 20, 1, 0.99), (100, 40, 1, 0.95), (60, 10, 2, 0.0)],
 )
 def test_white_noise_raises_no_more_false_alarms_than_it_says(
     rows: int, taps: int, channels: int, pole: float
@@ -94,24 +94,30 @@ def test_white_noise_raises_no_more_false_alarms_than_it_says(
     for _ in range(3):
         x, y = red(rng, rows + taps - 1, channels, pole), rng.standard_normal((rows, 400))
         fit = cs.solve(cs.Problem(x, y, kernel_size=taps, bias=True), noise="hac")
-        unknowns = taps * channels + 1
-        variance = np.square(fit.residuals()).sum(0) / (rows - unknowns)
-        found.append(whiteness([fit.residuals()], variance, unknowns, lags_of(taps, rows)))
-    assert (np.concatenate(found) < 0.05).mean() <= 0.05
+        variance = np.square(fit.residuals()).sum(0) / (rows - taps * channels - 1)
+        found.append(whiteness([fit.residuals()], variance, lags_of(taps, rows)))
+    rate = (np.concatenate(found) < 0.05).mean()
+    assert rate <= 0.05 + 2 * (0.05 * 0.95 / 1200) ** 0.5
+    assert rate > 0.01 or taps > rows / 20
+
+
+def test_of_several_outputs_one_alone_is_allowed_to_look_correlated() -> None:
+    """Of 60 × 32 outputs two are below 0.001 by chance; of 60 fits none should say so."""
+    rng = np.random.default_rng(0)
+    for _ in range(60):
+        x, y = red(rng, 309, 1), rng.standard_normal((300, 32))
+        assert cs.solve(cs.Problem(x, y, kernel_size=10)).dof.all()
 
 
 def test_correlated_noise_is_found() -> None:
     rng = np.random.default_rng(1)
     x, w = red(rng, 2019, 1), np.ones((20, 1, 1))
     clean = cs.convolve(x, w, cs.ConvSpec(20))
-    records = [clean[:900], clean[900:]]
-    for pole, share in ((0.3, 0.99), (0.9, 1.0)):
-        noise = red(rng, 2000, 200, pole)
-        fit = cs.solve(cs.Problem(x, clean + noise, kernel_size=20))
-        e = fit.residuals()
+    for pole, share in ((0.2, 0.97), (0.9, 1.0)):
+        e = cs.solve(cs.Problem(x, clean + red(rng, 2000, 200, pole), kernel_size=20)).residuals()
         variance = np.square(e).sum(0) / 1980
-        for parts in ([e], [e[: len(records[0])], e[len(records[0]) :]]):
-            assert (whiteness(parts, variance, 20, 20) < 1e-3).mean() >= share
+        for parts in ([e], [e[:900], e[900:]]):
+            assert (whiteness(parts, variance, 20) < 1e-3).mean() >= share
 
 
 def test_p_is_that_of_ljung_and_box_where_nothing_is_fitted() -> None:
@@ -121,8 +127,8 @@ def test_p_is_that_of_ljung_and_box_where_nothing_is_fitted() -> None:
         r = (e[lag:] * e[:-lag]).sum(0) / np.square(e).sum(0)
         q += 50 * 50 / (50 - lag) * r**2
     expected = scipy.stats.chi2.sf(q, lags)
-    np.testing.assert_allclose(whiteness([e], np.square(e).mean(0), 0, lags), expected)
-    np.testing.assert_array_equal(whiteness([e], np.zeros(3), 0, lags), 1)
+    np.testing.assert_allclose(whiteness([e], np.square(e).mean(0), lags), expected)
+    np.testing.assert_array_equal(whiteness([e], np.zeros(3), lags), 1)
 
 
 def test_a_channel_is_coloured_by_its_own_units() -> None:
