@@ -83,11 +83,12 @@ def solve(
     Args:
         problem: x, y and the geometry.
         solver: `AutoSolver` by default, the exact least-squares answer.
-        noise: how the noise of a row of y depends on that of others. "white": not at all. "ar": an
-            autoregression of each output, of the order that AIC chooses up to 40 and a tenth of the
-            rows, or "ar(p)" of a given one; rows are filtered by it, which changes the answer, to
-            generalized least squares, and its errors. "hac": on those some 1.3·√rows before and
-            after it, in time; "cluster": on all of its record; these change the errors alone.
+        noise: what is assumed of the noise of y.
+            "white": independent from row to row.
+            "ar": of each output an autoregression, whose order AIC chooses up to 40 and a tenth of
+            the rows; "ar(p)": of order p. It changes the answer, to generalized least squares.
+            "hac": a row depends on those some 1.3·√rows before and after it, in time. "cluster": it
+            depends on all of its record. These two change the errors of the answer alone.
         strict: raise `IdentifiabilityError` where the data do not determine the kernel, and no
             ridge mends it, in place of an `IdentifiabilityWarning` and one of the many answers.
             Fewer equations than unknowns are refused before any work, a lack of rank after it.

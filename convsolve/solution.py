@@ -48,7 +48,7 @@ ASSUMED = {
 }
 # Numbers, rows times taps, that a text or a file sums for errors under dependent noise: a second.
 MAX_INFLUENCES = 2**27
-# As long as the sum over a number takes so many products of the matrix that makes it.
+# Before it, rows times taps² products are formed, so many of them in the time of one such sum.
 PRODUCTS_A_SUM = 64
 # Outputs whose R² a text shows.
 MAX_OUTPUTS = 6
@@ -334,9 +334,9 @@ class Solution:
             ``statistic``, R² of each output, ``p`` and ``null``, R² of every shift.
 
         Raises:
-            TypeError, ValueError: an unknown kind; an answer that is not that of least squares
-                without a penalty, for noise other than "ar"; more than one axis; records of several
-                lengths, or too short; a tap that the data do not determine.
+            TypeError, ValueError: an unknown kind; an answer under a penalty or noise="ar", or not
+                of least squares; more than one axis; records of several lengths, or too short; a
+                tap that the data do not determine.
         """
         choice(kind, "kind", ("circular_shift",))
         if self.spec.ndim > 1:
@@ -356,8 +356,8 @@ class Solution:
             without each record, and ``confidence_band(level)``.
 
         Raises:
-            ValueError: an answer that is not that of least squares without a penalty, for noise
-                other than "ar"; a single record; a record without which a tap is not determined.
+            ValueError: an answer under a penalty or noise="ar", or not of least squares; a single
+                record; a record without which a tap is not determined.
         """
         from .inference.resampling import jackknife
 
@@ -368,8 +368,8 @@ class Solution:
         why = self._no_errors()
         if not why and (self._autoregression is not None or any(s for _, s in self._penalties)):
             why = (
-                f"{what} is for least squares without a penalty, and noise other than 'ar', whose "
-                "errors test tells"
+                f"{what} is for least squares as it is, without a penalty and without noise='ar'; "
+                "of the latter use test and standard_error"
             )
         if why:
             raise ValueError(why)

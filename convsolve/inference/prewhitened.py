@@ -106,9 +106,10 @@ def _of_last(moments: Moments, first: int) -> Moments:
 
 
 @dataclass(frozen=True)
-class Whitened:
-    """Ã of one output: a factor of it with columns divided by powers of two, ``relative`` (P,) to
-    those of the operator, the norm of that, and, where x had to be filtered, its own analysis.
+class FilteredDesign:
+    """A factor of the Ã of one output, column j divided by ``2**relative[j]``, and its norm.
+
+    ``own`` is the analysis of x and y filtered for this output, where the one Gram did not do.
     """
 
     factor: Factor
@@ -147,7 +148,7 @@ class Prewhitened:
         assert analysis.targets is not None
         self._targets, self._constant = analysis.targets, design.nuisance.constant
         self._shape = design.spec.groups, design.sizes.columns, analysis.targets.outputs
-        self._known: dict[int, Whitened] = {}
+        self._known: dict[int, FilteredDesign] = {}
         # The Gram of the windows for one order, which outputs of that order share.
         self._last: tuple[int, np.ndarray] | None = None
 
@@ -165,7 +166,7 @@ class Prewhitened:
     # --- the filtered matrices
 
     @on_blas_threads
-    def whitened(self, output: int) -> Whitened:
+    def design_of(self, output: int) -> FilteredDesign:
         """That of one output; kept as long as those of all of them fit in memory."""
         if output in self._known:
             return self._known[output]
@@ -181,7 +182,7 @@ class Prewhitened:
         fits = 8 * groups * longer**2 <= self._design.sizes.limits.gram_bytes
         return fits and spec.stride == spec.dilation == (1,)
 
-    def _keep(self, output: int, found: Whitened) -> Whitened:
+    def _keep(self, output: int, found: FilteredDesign) -> FilteredDesign:
         groups, columns, outputs = self._shape
         if 8 * groups * outputs * columns**2 <= self._design.sizes.limits.gram_bytes:
             self._known[output] = found
@@ -194,7 +195,7 @@ class Prewhitened:
             self._last = order, moments.centred()[0] if self._constant else moments.gram
         return self._last[1]
 
-    def _by_gram(self, output: int) -> Whitened | None:
+    def _by_gram(self, output: int) -> FilteredDesign | None:
         """From the Gram of windows of K + p samples, unless that costs digits."""
         order, group = int(self.noise.order[output]), output // self._shape[2]
         whole, basis = self._gram(order)[group], self._basis(output, order)
@@ -208,7 +209,7 @@ class Prewhitened:
         a_norm = float(np.sqrt(np.trace(scaled)))
         exponents = self._operator.exponents[group] + relative
         factor = cholesky_factor(scaled, exponents, int(self.rows[output]))
-        return None if factor is None else Whitened(factor, relative, a_norm)
+        return None if factor is None else FilteredDesign(factor, relative, a_norm)
 
     def _basis(self, output: int, order: int) -> TapBasis:
         """F (K + p, K): its rows are windows of K + p samples, its columns those filtered."""
@@ -218,7 +219,7 @@ class Prewhitened:
             matrix[np.arange(taps) + order - i, np.arange(taps)] = value
         return TapBasis([matrix])
 
-    def _by_filter(self, output: int) -> Whitened:
+    def _by_filter(self, output: int) -> FilteredDesign:
         """From x filtered for this output alone."""
         own = Analysis.of(self._filtered_problem(output), self._design.sizes.limits)
         system = own.plain
@@ -230,7 +231,7 @@ class Prewhitened:
                 "order, noise='ar(p)', or use noise='hac'"
             )
         scaling = system.scaling
-        return Whitened(factor, scaling.exponents[0], float(scaling.a_norm[0]), own)
+        return FilteredDesign(factor, scaling.exponents[0], float(scaling.a_norm[0]), own)
 
     def _filtered_problem(self, output: int) -> Problem:
         """x and y of one output, filtered, in units of the operator."""
@@ -279,7 +280,7 @@ class Prewhitened:
         """w, its ``chosen`` outputs moved to where their gradient vanishes."""
         w, each = w.copy(), self._shape[2]
         for o in sorted(chosen, key=lambda o: int(self.noise.order[o])):
-            of, (g, q) = self.whitened(o), divmod(o, each)
+            of, (g, q) = self.design_of(o), divmod(o, each)
             right = np.ldexp(gradient[g, :, [q]].T, -of.relative[:, None])
             w[g, :, q] += np.ldexp(of.factor.solve_normal(right)[:, 0], -of.relative)
         return w
@@ -288,7 +289,7 @@ class Prewhitened:
         self, output: int, w: np.ndarray, norms: np.ndarray, gradient: np.ndarray
     ) -> Certificate:
         """Backward error of one output as least squares of its filtered rows."""
-        of, (g, q) = self.whitened(output), divmod(output, self._shape[2])
+        of, (g, q) = self.design_of(output), divmod(output, self._shape[2])
         scale = of.relative[:, None]
         column = np.ldexp(w[g, :, [q]].T, scale)
         scaled = np.ldexp(gradient[g, :, [q]].T, -scale)
@@ -304,7 +305,7 @@ class Prewhitened:
                 break
             w = self.stepped(w, gradient, [o for o, c in enumerate(found) if c.value > NOISE])
         for o, certificate in enumerate(found):
-            if self.whitened(o).own is not None or not certificate.exact:
+            if self.design_of(o).own is not None or not certificate.exact:
                 w, found[o] = self._alone(w, o)
         return w, max(found, key=lambda c: c.value)
 
@@ -316,7 +317,7 @@ class Prewhitened:
 
     def _alone(self, w: np.ndarray, output: int) -> tuple[np.ndarray, Certificate]:
         """w, one output solved from x filtered for it alone, whose residuals keep their digits."""
-        of, (g, q) = self.whitened(output), divmod(output, self._shape[2])
+        of, (g, q) = self.design_of(output), divmod(output, self._shape[2])
         if of.own is None:
             self._known.pop(output, None)
             of = self._keep(output, self._by_filter(output))

@@ -58,12 +58,12 @@ class PrewhitenedUncertainty(Uncertainty):
 
     def _gain(self, output: int) -> np.ndarray:
         """√diag of the covariance (P,) of one output per unit of its innovations."""
-        of = self._fit.whitened(output)
+        of = self._fit.design_of(output)
         return np.ldexp(of.factor.noise_gain, -of.relative)
 
     def _root_of(self, output: int) -> tuple[int, np.ndarray]:
         """The group of an output, and H (P, P) with H Hᵀ the covariance of its taps."""
-        of = self._fit.whitened(output)
+        of = self._fit.design_of(output)
         scaled = np.diag(np.ldexp(self.deviation[output], -of.relative))
         with one_blas_thread():
             return output // self._sizes[1], of.factor.whiten(scaled)
