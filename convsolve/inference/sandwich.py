@@ -1,7 +1,7 @@
 """What dependent noise makes of the errors of least squares, from sums over rows.
 
 With rows a, residuals e and z = (AᵀA)⁻¹a·e, the covariance of an estimate is Σ z zᵀ where rows are
-independent, and Σ m mᵀ of sums m of z where they depend on each other.
+independent, and a multiple of Σ m mᵀ over sums or means m of z where they depend on each other.
 
 Source: W. K. Newey and K. D. West, Econometrica 55 (1987) 703 (moving sums: Bartlett's weights);
 K.-Y. Liang and S. L. Zeger, Biometrika 73 (1986) 13 (sums over clusters).
@@ -11,10 +11,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
 
 import numpy as np
 
-# Numbers whose moving sums are formed at a time: few enough to stay within a core's cache.
+from ..operators.overlap_save import side_by_side
+
+# Numbers whose moving means are formed at a time: few enough to stay within a core's cache.
 CACHED_NUMBERS = 2**16
 
 # B (P, k) and e (Q, k) of some rows: what row t adds to estimate q is z = B[:, t]·e[q, t].
@@ -46,48 +49,54 @@ def by_record(
 def overlapping(
     blocks: Iterable[Sequence[np.ndarray]], lengths: Sequence[int], window: int
 ) -> Iterator[list[np.ndarray]]:
-    """The same blocks after the ``window`` rows before each of them, zeros outside a record, so
+    """The same blocks after the ``window`` − 1 rows before each of them, zeros outside a record, so
     that every sum of ``window`` rows that reads some of a record is one of a single block.
     """
     before: list[np.ndarray] | None = None
     for parts, ends in by_record(blocks, lengths):
         if before is None:
-            before = [np.zeros((*a.shape[:-1], window)) for a in parts]
+            before = [np.zeros((*a.shape[:-1], window - 1)) for a in parts]
         after = [np.zeros((*a.shape[:-1], window - 1 if ends else 0)) for a in parts]
         joined = zip(before, parts, after, strict=True)
         whole = [np.concatenate(each, axis=-1) for each in joined]
         yield whole
-        before = None if ends else [a[..., a.shape[-1] - window :] for a in whole]
+        before = None if ends else [a[..., a.shape[-1] - window + 1 :] for a in whole]
 
 
-def window_sums(u: np.ndarray, window: int) -> np.ndarray:
-    """Sums (..., k − window) of every ``window`` consecutive entries of u (..., k) but the first.
+def window_means(u: np.ndarray, window: int) -> np.ndarray:
+    """Means (..., k − window + 1) of every ``window`` consecutive entries of u (..., k).
 
-    Differences of cumulative sums of one block: their rounding does not grow with the record.
+    Each from the one before it: over one block rounding does not grow with the record.
     """
-    sums = np.cumsum(u, axis=-1)
-    return np.asarray(sums[..., window:] - sums[..., :-window])
+    from scipy.ndimage import uniform_filter1d
+
+    first, count = window // 2, u.shape[-1] - window + 1
+    means = uniform_filter1d(u, window, axis=-1, mode="constant")
+    return np.asarray(means[..., first : first + count])
 
 
 def moving_squares(influences: Influences, lengths: Sequence[int], window: int) -> np.ndarray:
-    """Σ m² (P, Q) over the sums m of z over every ``window`` consecutive rows of a record."""
+    """Σ m² (P, Q) over the means m of z over every ``window`` consecutive rows of a record."""
     total: np.ndarray | float = 0.0
     for b, e in overlapping(influences, lengths, window):
-        squares, step = np.empty((len(b), len(e))), max(1, CACHED_NUMBERS // e.shape[1])
-        for first in range(0, len(b), step):
-            some = slice(first, first + step)
-            for q, residuals in enumerate(e):
-                m = window_sums(b[some] * residuals, window)
-                squares[some, q] = np.einsum("pk,pk->p", m, m)
-        total = total + squares
+        total = total + np.stack(side_by_side(partial(_squares, b, window), list(e)), axis=1)
     return np.asarray(total)
+
+
+def _squares(b: np.ndarray, window: int, e: np.ndarray) -> np.ndarray:
+    """Those of a block for one output, (P,), from B (P, k) and its residuals (k,)."""
+    step, found = max(1, CACHED_NUMBERS // len(e)), []
+    for first in range(0, len(b), step):
+        m = window_means(b[first : first + step] * e, window)
+        found.append(np.einsum("pk,pk->p", m, m))
+    return np.concatenate(found)
 
 
 def moving_products(influences: Influences, lengths: Sequence[int], window: int) -> np.ndarray:
     """Σ m mᵀ (P, P) of a single output, with m as for `moving_squares`."""
     total: np.ndarray | float = 0.0
     for b, e in overlapping(influences, lengths, window):
-        m = window_sums(b * e, window)
+        m = window_means(b * e, window)
         total = total + m @ m.T
     return np.asarray(total)
 
@@ -108,5 +117,5 @@ def long_run_error(values: np.ndarray, lengths: Sequence[int]) -> np.ndarray:
     after the other, which depend on each other as far as `bandwidth` says.
     """
     window = 1 + bandwidth(len(values))
-    sums = (window_sums(whole, window) for (whole,) in overlapping([[values.T]], lengths, window))
-    return np.asarray(np.sqrt(np.sum([np.square(m).sum(-1) for m in sums], axis=0) / window))
+    means = (window_means(whole, window) for (whole,) in overlapping([[values.T]], lengths, window))
+    return np.asarray(np.sqrt(np.sum([np.square(m).sum(-1) for m in means], axis=0) * window))

@@ -382,12 +382,12 @@ class Uncertainty:
 
     def _correction(self, outputs: np.ndarray) -> np.ndarray:
         """Of the covariance, for the degrees of freedom that the fit has taken, and the weight of
-        a moving sum.
+        a mean over rows.
         """
         rows, left = self._analysis.design.sizes.rows, self._left[outputs]
         if self._kind == "cluster":
             return np.asarray(self._records / (self._records - 1) * (rows - 1) / left)
-        return np.asarray(rows / left / self._window)
+        return np.asarray(rows / left * self._window)
 
     def _root_of(self, output: int) -> tuple[int, np.ndarray]:
         """The group of an output, and H (P, k) with H Hᵀ the covariance of its taps, in units of
