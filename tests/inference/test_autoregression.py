@@ -23,14 +23,15 @@ from convsolve.inference.autoregression import (
     filtered_back,
     levinson,
     most_order,
+    rows_left,
 )
 from convsolve.inference.prewhitened import Grams, Prewhitened
 from convsolve.inference.prewhitened_errors import PrewhitenedUncertainty
 from convsolve.leastsquares.analysis import analyse
 from convsolve.problem.sizes import Limits
 from support import dense
-from support.geometry import NAMED, Geometry
-from support.slow import some
+from support.geometry import LARGE, NAMED, PADDINGS, Geometry, random_geometry
+from support.slow import few_seeds, some
 
 KNOWN = json.loads(
     (Path(__file__).parent / "data" / "statsmodels.json").read_text(encoding="utf-8")
@@ -249,6 +250,36 @@ def test_it_is_least_squares_of_dense_filtered_rows(name: str) -> None:
         np.testing.assert_allclose(fit.covariance(o), told["covariance"], atol=1e-10 * size)
         errors = np.sqrt(np.diagonal(told["covariance"]))
         np.testing.assert_allclose(fit.standard_error[..., o].reshape(-1), errors, rtol=1e-8)
+
+
+def determined(rng: np.random.Generator, padding: str, order: int) -> cs.Problem:
+    """The first of some random geometries whose filtered rows are twice the unknowns or more."""
+    while True:
+        geometry = random_geometry(rng, 1, padding, sizes=LARGE, ragged=True, min_rows=30)
+        x, y = geometry.noise()
+        problem = cs.Problem([*x], [*y], spec=geometry.spec, bias=geometry.bias)
+        enough = rows_left(problem.kept.lengths, order) > 2 * problem.n_unknowns
+        if enough and cs.identify(problem).unique:
+            return problem
+
+
+@few_seeds(2, 40)
+@pytest.mark.parametrize("padding", PADDINGS)
+def test_so_it_is_of_any_geometry(padding: str, seeds: range) -> None:
+    for seed in seeds:
+        rng = np.random.default_rng([PADDINGS.index(padding), seed])
+        order = int(rng.integers(1, 4))
+        problem = determined(rng, padding, order)
+        fit = cs.solve(problem, noise=f"ar({order})")
+        assert fit.ok
+        for o in range(problem.out_channels):
+            told = by_hand(problem, o, order)
+            size = np.abs(told["kernel"]).max()
+            found = fit.kernel[..., o].reshape(-1)
+            np.testing.assert_allclose(found, told["kernel"], atol=1e-8 * size)
+            np.testing.assert_allclose(fit.noise.coefficients[o], told["rho"], atol=1e-8)
+            size = np.abs(told["covariance"]).max()
+            np.testing.assert_allclose(fit.covariance(o), told["covariance"], atol=1e-7 * size)
 
 
 def test_outputs_and_records_do_not_depend_on_those_beside_them() -> None:
