@@ -101,9 +101,13 @@ def levinson(covariances: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 def filtered(a: np.ndarray, filters: np.ndarray, step: int = 1) -> np.ndarray:
     """Σ_i φ_i·a[t − i·step] (n, C) of a (n, C) and filters φ (C or 1, p + 1), zeros before a."""
+    filters = np.broadcast_to(filters, (a.shape[1], filters.shape[1]))
     found = a * filters[:, 0]
     for i in range(1, filters.shape[1]):
-        found[i * step :] += a[: max(len(a) - i * step, 0)] * filters[:, i]
+        # Of many outputs few are of a high order.
+        live = np.flatnonzero(filters[:, i])
+        some = live if len(live) < a.shape[1] else slice(None)
+        found[i * step :, some] += a[: max(len(a) - i * step, 0), some] * filters[some, i]
     return found
 
 
