@@ -2,6 +2,7 @@
 
     python -m benchmarks.coverage                     # six minutes; writes results/coverage.json
     python -m benchmarks.coverage --quick --out FILE  # tiny, to see whether it works
+    python -m benchmarks.coverage --costs             # the last part alone, into the result file
     python -m benchmarks.coverage --table             # from the result file: Markdown
 
 x is AR(0.9), y its response by 40 taps (20 of 300 samples) and a bias, with noise added: white,
@@ -172,15 +173,25 @@ def sentence(result: dict[str, Any]) -> str:
     )
 
 
+def write(result: dict[str, Any], path: Path) -> None:
+    path.write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])  # type: ignore[union-attr]
     parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--costs", action="store_true")
     parser.add_argument("--table", action="store_true")
     parser.add_argument("--out", type=Path, default=RESULT)
     args = parser.parse_args()
     if args.table:
         result = json.loads(args.out.read_text(encoding="utf-8"))
         print(f"{table(result)}\n\n{sentence(result)}")
+        return
+    if args.costs:
+        result = json.loads(args.out.read_text(encoding="utf-8"))
+        result |= {"load of the costs": load(), "costs": costs(15_000, 3)}
+        write(result, args.out)
         return
     lengths = QUICK_LENGTHS if args.quick else LENGTHS
     sizes = (QUICK_DRAWS, QUICK_OUTPUTS) if args.quick else (DRAWS, OUTPUTS)
@@ -191,9 +202,10 @@ def main() -> None:
     with threadpool_limits(1):
         result["rows"] = [cell(n, name, *sizes) for n in lengths for name in NOISES]
     result["seconds of the coverages"] = round(time.perf_counter() - begun, 1)
+    result["load of the costs"] = load()
     result["costs"] = costs(600, 1) if args.quick else costs(15_000, 3)
     result["checks"] = judged(result["rows"])
-    args.out.write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    write(result, args.out)
     for check in result["checks"]:
         print("PASS" if check["passed"] else "FAIL", check["promise"], check["figures"])
 
