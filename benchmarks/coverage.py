@@ -188,6 +188,8 @@ def main() -> None:
         result = json.loads(args.out.read_text(encoding="utf-8"))
         print(f"{table(result)}\n\n{sentence(result)}")
         return
+    # The white formula is asked for where it fails.
+    warnings.filterwarnings("ignore", "the residuals of output .* are correlated")
     if args.costs:
         result = json.loads(args.out.read_text(encoding="utf-8"))
         result |= {"load of the costs": load(), "costs": costs(15_000, 3)}
@@ -197,8 +199,6 @@ def main() -> None:
     sizes = (QUICK_DRAWS, QUICK_OUTPUTS) if args.quick else (DRAWS, OUTPUTS)
     result: dict[str, Any] = {"machine": stamp(PACKAGES), "date": now(), "load": load()}
     begun = time.perf_counter()
-    # The white formula is asked for where it fails.
-    warnings.filterwarnings("ignore", "the residuals of output .* are correlated")
     with threadpool_limits(1):
         result["rows"] = [cell(n, name, *sizes) for n in lengths for name in NOISES]
     result["seconds of the coverages"] = round(time.perf_counter() - begun, 1)

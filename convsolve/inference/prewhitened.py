@@ -120,12 +120,10 @@ class FilteredDesign:
 
 @dataclass(frozen=True)
 class State:
-    """What kernels leave of y, in units of the operator: residuals (T, outputs) of every record as
-    they are and ``whitened``, where they are zero at the head of a record, and the ``constants``
-    (outputs,) of a bias, which the whitened ones are without.
+    """Filtered residuals, ``whitened`` (T, outputs) of every record and zero at its head, less what
+    a bias takes up of them: the ``constants`` (outputs,). In units of the operator.
     """
 
-    residuals: list[np.ndarray]
     whitened: list[np.ndarray]
     constants: np.ndarray
 
@@ -133,6 +131,18 @@ class State:
     def norms(self) -> np.ndarray:
         """Norms (outputs,) of the whitened residuals."""
         return np.sqrt(np.sum([np.square(u).sum(0) for u in self.whitened], axis=0))
+
+
+@dataclass(frozen=True)
+class Answer:
+    """Kernel (*K, Cin/groups, Cout) and bias (Cout,) in the user's units, the largest backward
+    error as least squares of filtered rows, and the noise by which they were filtered.
+    """
+
+    kernel: np.ndarray
+    bias: np.ndarray
+    certificate: Certificate
+    noise: Autoregression
 
 
 class Prewhitened:
@@ -252,11 +262,14 @@ class Prewhitened:
 
     # --- answers
 
-    def state(self, w: np.ndarray) -> State:
-        """What w leaves of y, from the data."""
+    def residuals(self, w: np.ndarray) -> list[np.ndarray]:
+        """What w leaves of y, not filtered, (T, outputs) of every record: a pass over the data."""
         blocks = self._operator.row_blocks(self._targets)
         left = np.concatenate([y - a @ w for a, y in blocks if y is not None], axis=1)
-        residuals = self._design.inputs.by_record(left.swapaxes(1, 2).reshape(-1, left.shape[1]))
+        return self._design.inputs.by_record(left.swapaxes(1, 2).reshape(-1, left.shape[1]))
+
+    def state(self, residuals: Sequence[np.ndarray]) -> State:
+        """Those, filtered."""
         filters, white = self.noise.filters, []
         for e in residuals:
             u = filtered(e, filters)
@@ -267,7 +280,7 @@ class Prewhitened:
             means = np.sum([u.sum(0) for u in white], axis=0) / self.rows
             for u in white:
                 u -= np.where(np.arange(len(u))[:, None] < self.noise.order, 0.0, means)
-        return State(residuals, white, means / filters.sum(1))
+        return State(white, means / filters.sum(1))
 
     def gradient(self, state: State) -> np.ndarray:
         """Products (G, P, Q) of the filtered columns and the whitened residuals."""
@@ -295,25 +308,25 @@ class Prewhitened:
         scaled = np.ldexp(gradient[g, :, [q]].T, -scale)
         return backward_error(column, norms[[output]], scaled, of.a_norm, lambda: of.factor)
 
-    def solved(self, w: np.ndarray) -> tuple[np.ndarray, Certificate]:
-        """The least squares of all filtered rows, from some w, and the largest backward error."""
+    def solved(self, w: np.ndarray, residuals: Sequence[np.ndarray]) -> Answer:
+        """Least squares of all filtered rows, from some w and what that leaves of y."""
         for step in range(STEPS + 1):
-            state = self.state(w)
+            state = self.state(residuals)
             norms, gradient = state.norms, self.gradient(state)
             found = [self._certificate(o, w, norms, gradient) for o in range(len(norms))]
             if step == STEPS or all(c.exact for c in found):
                 break
             w = self.stepped(w, gradient, [o for o, c in enumerate(found) if c.value > NOISE])
-        for o, certificate in enumerate(found):
-            if self.design_of(o).own is not None or not certificate.exact:
-                w, found[o] = self._alone(w, o)
-        return w, max(found, key=lambda c: c.value)
-
-    def to_user(self, w: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Kernel (*K, Cin/groups, Cout) and bias (Cout,) in the user's units."""
+            residuals = self.residuals(w)
+        apart = [o for o, c in enumerate(found) if self.design_of(o).own is not None or not c.exact]
+        for o in apart:
+            w, found[o] = self._alone(w, o)
+        if apart:
+            state = self.state(self.residuals(w))
         kernel, bias = self._analysis.regression(RIDGE, 0.0).from_operator(w)
         with np.errstate(over="ignore", under="ignore"):
-            return kernel, bias + np.ldexp(self.state(w).constants, self._targets.exponents)
+            bias = bias + np.ldexp(state.constants, self._targets.exponents)
+        return Answer(kernel, bias, max(found, key=lambda c: c.value), self.noise)
 
     def _alone(self, w: np.ndarray, output: int) -> tuple[np.ndarray, Certificate]:
         """w, one output solved from x filtered for it alone, whose residuals keep their digits."""
@@ -338,17 +351,7 @@ def _less_mean(records: list[np.ndarray]) -> list[np.ndarray]:
     return [a - mean for a in records]
 
 
-@dataclass(frozen=True)
-class Refit:
-    """Kernel, bias and certificate of an answer under autoregressive ``noise``."""
-
-    kernel: np.ndarray
-    bias: np.ndarray
-    certificate: Certificate
-    noise: Autoregression
-
-
-def refit(analysis: Analysis, kernel: np.ndarray, order: int | None) -> Refit:
+def refit(analysis: Analysis, kernel: np.ndarray, order: int | None) -> Answer:
     """Generalized least squares from an answer of least squares, noise and kernel in turn.
 
     Raises:
@@ -362,15 +365,15 @@ def refit(analysis: Analysis, kernel: np.ndarray, order: int | None) -> Refit:
     white = Autoregression.of([[]] * (w.shape[0] * w.shape[2]))
     grams = Grams(design, most)
     fit = Prewhitened(analysis, white, grams)
-    state = fit.state(w)
-    _check_noise(analysis, w, state)
+    residuals = fit.residuals(w)
+    _check_noise(analysis, w, fit.state(residuals))
     for _ in range(ROUNDS):
-        residuals = [e - state.constants for e in state.residuals]
-        fit = Prewhitened(analysis, Autoregression.estimated(residuals, order, most), grams)
-        w = fit.stepped(w, fit.gradient(fit.state(w)), range(len(white.order)))
-        state = fit.state(w)
-    w, certificate = fit.solved(w)
-    return Refit(*fit.to_user(w), certificate, fit.noise)
+        constants = fit.state(residuals).constants
+        left = [e - constants for e in residuals]
+        fit = Prewhitened(analysis, Autoregression.estimated(left, order, most), grams)
+        w = fit.stepped(w, fit.gradient(fit.state(residuals)), range(len(white.order)))
+        residuals = fit.residuals(w)
+    return fit.solved(w, residuals)
 
 
 def _least_squares(plain: Regression, w: np.ndarray) -> np.ndarray:

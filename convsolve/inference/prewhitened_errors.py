@@ -45,7 +45,7 @@ class PrewhitenedUncertainty(Uncertainty):
     @cached_property
     def _residual_norms(self) -> np.ndarray:
         """Of the filtered residuals (outputs,), from the data, times 2**-`exponents`."""
-        return self._fit.state(self._operator_kernel).norms
+        return self._fit.state(self._fit.residuals(self._operator_kernel)).norms
 
     @property
     def _model(self) -> tuple[np.ndarray, np.ndarray]:

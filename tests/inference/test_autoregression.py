@@ -169,11 +169,12 @@ def test_given_its_coefficients_it_is_glsar_of_statsmodels(bias: bool) -> None:
     problem = cs.Problem(x, y, kernel_size=5, bias=bias)
     analysis, noise = analyse(problem), Autoregression.of([KNOWN["rho"]] * 2)
     fit = Prewhitened(analysis, noise, Grams(analysis.design, 3))
-    w, certificate = fit.solved(np.zeros((1, 10, 2)))
-    kernel, constant = fit.to_user(w)
+    nothing = np.zeros((1, 10, 2))
+    answer = fit.solved(nothing, fit.residuals(nothing))
+    kernel, constant = answer.kernel, answer.bias
     errors = PrewhitenedUncertainty(analysis, kernel, noise)
     test = errors.test([np.eye(10)[1::2][:2]], np.zeros(2))
-    assert certificate.exact
+    assert answer.certificate.exact
     for q, row in enumerate(rows):
         found = [*kernel[..., q].reshape(-1), *constant[[q] * bias]]
         np.testing.assert_allclose(found, row["ar params"], rtol=1e-10)
