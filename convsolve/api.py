@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import time
 import warnings
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary, ref
 
@@ -34,8 +36,11 @@ from .solvers.base import Progress, Raw, Solver
 if TYPE_CHECKING:
     import jax
 
-# How the noise of one row may depend on that of others.
-NOISES = ("white", "hac", "cluster")
+    from .inference.autoregression import Autoregression
+
+# How the noise of one row may depend on that of others; "ar(p)" is an autoregression of order p.
+NOISES = ("white", "ar", "hac", "cluster")
+AUTOREGRESSION = re.compile(r"ar(?:\(([1-9]\d{0,8})\))?")
 # A share of the kernel's effect that no rounding of float32 takes away.
 LOST = 1e-3
 
@@ -84,9 +89,12 @@ def solve(
     Args:
         problem: x, y and the geometry.
         solver: `AutoSolver` by default, the exact least-squares answer.
-        noise: how the noise of a row of y depends on that of others, which changes the errors of
-            the answer and not the answer: "white", not at all; "hac", on those some 1.3·√rows
-            before and after it, in time; "cluster", on all of its record.
+        noise: what is assumed of the noise of y.
+            "white": independent from row to row.
+            "ar": of each output an autoregression, whose order AIC chooses up to 40 and a tenth of
+            the rows; "ar(p)": of order p. It changes the answer, to generalized least squares.
+            "hac": a row depends on those some 1.3·√rows before and after it, in time. "cluster": it
+            depends on all of its record. These two change the errors of the answer alone.
         strict: raise `IdentifiabilityError` where the data do not determine the kernel, and no
             ridge mends it, in place of an `IdentifiabilityWarning` and one of the many answers.
             Fewer equations than unknowns are refused before any work, a lack of rank after it.
@@ -96,9 +104,16 @@ def solve(
     Raises:
         TypeError: no Problem, no solver.
         ValueError: no y; another noise than white under a penalty, of a loss that is not squares,
-            in more dimensions than one ("hac"), or of a single record ("cluster").
-        SolveError: a solver that cannot solve this problem (and why), an answer out of range.
+            in more dimensions than one ("ar", "hac"), or of a single record ("cluster").
+        SolveError: a solver that cannot solve this problem (and why), an answer out of range; of
+            "ar" data that do not determine every tap, too few rows for an order, or an output that
+            leaves no noise.
         IdentifiabilityError: see ``strict``.
+
+    Under "ar" the residuals of least squares give the autoregression. Its filter (1, −ρ₁, …, −ρ_p)
+    makes the noise white, and least squares of rows so filtered give residuals for another, and
+    that the answer. A record loses its first p rows. The certificate is the backward error as least
+    squares of the filtered rows. Predictions, residuals and R² are those of y itself.
     """
     solver = AutoSolver() if solver is None else solver
     _check_request(problem, solver, strict, progress)
@@ -117,6 +132,10 @@ def solve(
         )
         if many_fit and strict:
             raise _refusal(report)
+        autoregression = None
+        if raw.status != "interrupted" and (found := AUTOREGRESSION.fullmatch(noise)):
+            raw, autoregression, took = _refitted(analysis, raw, found[1], many_fit)
+            seconds += took
         kernel, bias = _pack(problem, analysis, raw)
         certificate = _certify(analysis, raw) if solver.least_squares else raw.certificate
     if many_fit:
@@ -136,6 +155,7 @@ def solve(
         regularization=raw.regularization,
         error_norms=raw.error_norms,
         penalties=raw.penalties or [(raw.penalty, raw.strength)] * problem.out_channels,
+        autoregression=autoregression,
         problem=problem,
         identifiability=report,
     )
@@ -197,21 +217,31 @@ def _check_request(problem: Any, solver: Any, strict: Any, progress: Any) -> Non
 
 def check_noise(problem: Problem, solver: Solver, noise: Any) -> None:
     """Refuse a kind of noise that this problem or this solver has no errors for."""
-    choice(noise, "noise", NOISES)
+    ar = isinstance(noise, str) and AUTOREGRESSION.fullmatch(noise)
+    if not ar:
+        choice(noise, "noise", NOISES, " or 'ar(p)', of order p")
     if noise == "white":
         return
     if solver.regularizes:
+        way = "use noise='white', or a solver without a penalty"
+        if ar:
+            way = "filter x and y by the noise first, use noise='white', or a solver without one"
         raise ValueError(
             f"noise={noise!r} is for estimates without a penalty, whose errors are no posterior; "
-            "use noise='white', or a solver without a penalty"
+            + way
         )
     if not solver.least_squares:
         raise ValueError(
             f"noise={noise!r} is for least squares; {solver.name} has no errors but those of white "
             "noise, if any; use noise='white'"
         )
-    if noise == "hac" and problem.spec.ndim > 1:
-        raise ValueError("noise='hac' follows one axis, time; of images use noise='cluster'")
+    if noise != "cluster" and problem.spec.ndim > 1:
+        raise ValueError(f"noise={noise!r} follows one axis, time; of images use noise='cluster'")
+    if ar and not problem.sizes().toeplitz:
+        raise ValueError(
+            f"noise={noise!r} filters rows that follow each other, all alike: it takes no mask, "
+            "missing samples, weights or confounds; use noise='hac'"
+        )
     if noise == "cluster" and len(problem.kept.used) < 2:
         raise ValueError("noise='cluster' needs two records or more that have rows; use 'hac'")
 
@@ -238,6 +268,25 @@ def _run(solver: Solver, analysis: Analysis, progress: Progress | None) -> tuple
     raw = solver.run(analysis, progress)
     took = time.perf_counter() - begun
     return raw, max(took - (clock.total - shared), 0.0)
+
+
+def _refitted(
+    analysis: Analysis, raw: Raw, order: str | None, many_fit: bool
+) -> tuple[Raw, Autoregression, float]:
+    """An answer of least squares refitted under autoregressive noise, that noise, and seconds."""
+    if many_fit:
+        raise SolveError(
+            "noise='ar' needs data that determine every tap, and these do not; see identify, or "
+            "use noise='white' for the answer of minimum norm"
+        )
+    from .inference.prewhitened import refit
+
+    begun = time.perf_counter()
+    found = refit(analysis, raw.kernel, None if order is None else int(order))
+    raw = replace(
+        raw, kernel=found.kernel, bias=found.bias, certificate=found.certificate, status=None
+    )
+    return raw, found.noise, time.perf_counter() - begun
 
 
 def _certify(analysis: Analysis, raw: Raw) -> Certificate:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from operator import attrgetter
@@ -19,7 +20,7 @@ from .identifiability.report import Identifiability
 from .identifiability.wording import MEANING, weak_sentence
 from .kernel_text import kernel_lines
 from .lazy_jax import as_jax
-from .leastsquares.analysis import analyse
+from .leastsquares.analysis import Analysis, analyse
 from .leastsquares.certificate import EXACT, GAP
 from .leastsquares.penalty import Penalty
 from .linalg.rank import EPS
@@ -33,7 +34,9 @@ from .solvers.base import Trace
 from .text import line, span
 
 if TYPE_CHECKING:
+    from .inference.autoregression import Autoregression
     from .inference.regularization import Regularization
+    from .inference.resampling import Jackknife, PermutationTest
     from .inference.uncertainty import FTest, Noise, Uncertainty
 
 # Version 1 lacks what was asked: the settings, the penalty and the version of convsolve.
@@ -43,11 +46,14 @@ MARGIN = 16
 # A noise in words.
 ASSUMED = {
     "white": "if the noise is white",
+    "ar": "if the noise is an autoregression",
     "hac": "if the noise is stationary",
     "cluster": "if the noise of one record says nothing of another",
 }
 # Numbers, rows times taps, that a text or a file sums for errors under dependent noise: a second.
-MAX_INFLUENCES = 2**25
+MAX_INFLUENCES = 2**27
+# Before it, rows times taps² products are formed, so many of them in the time of one such sum.
+PRODUCTS_A_SUM = 64
 # Outputs whose R² a text shows.
 MAX_OUTPUTS = 6
 
@@ -122,6 +128,7 @@ class Solution:
         regularization: Regularization | None = None,
         penalties: Sequence[tuple[Penalty, float]] = (),
         error_norms: np.ndarray | None = None,
+        autoregression: Autoregression | None = None,
         saved_errors: tuple[np.ndarray, np.ndarray, Noise] | None = None,
         parts: Sequence[Part] = (),
     ) -> None:
@@ -133,14 +140,15 @@ class Solution:
         self.tap_lags, self._channel_axis = tap_lags, y_channel_axis
         self.status, self.stats, self.certificate = status, stats, certificate
         self.trace, self.identifiability = trace, identifiability
-        self.regularization = regularization
+        self.regularization, self._autoregression = regularization, autoregression
         self._problem, self._penalties, self._saved_errors = problem, penalties, saved_errors
         self._parts = parts
         self._error_norms = error_norms
+        self._whiteness_checked = False
 
     def __getstate__(self) -> dict[str, Any]:
         """What others would have to compute anew is not pickled."""
-        return {name: value for name, value in vars(self).items() if name != "_uncertainty"}
+        return {name: value for name, value in vars(self).items() if name != "_made_uncertainty"}
 
     @property
     def ok(self) -> bool:
@@ -215,16 +223,19 @@ class Solution:
         Confounds of the training data are taken off; new data come without.
         """
         problem = self._read(x, y)
-        truth = _given(problem)
-        with np.errstate(over="ignore", invalid="ignore"):
-            parts = [b - p for b, p in zip(truth, self._outputs(problem), strict=True)]
-            if problem.confounds is not None:
-                parts = _without_confounds(problem, parts)
-        parts = _without_dropped(problem, parts)
-        output = problem.output
+        parts, output = self._left(problem), problem.output
         assert output is not None
         packed = output.like(parts, output.channel_axis)
         return as_jax(packed) if problem.returns_jax else packed
+
+    def _left(self, problem: Problem) -> list[np.ndarray]:
+        """What the prediction and the confounds leave of y (*T, Cout) in every record."""
+        with np.errstate(over="ignore", invalid="ignore"):
+            pairs = zip(_given(problem), self._outputs(problem), strict=True)
+            found = [b - p for b, p in pairs]
+            if problem.confounds is not None:
+                found = _without_confounds(problem, found)
+        return _without_dropped(problem, found)
 
     def score(self, x: Any = None, y: Any = None) -> Score:
         """R², correlation and NRMSE fit per output, on held-out data if given."""
@@ -248,8 +259,11 @@ class Solution:
         `Huber` it is that which Huber calls H1, for white noise of any distribution.
 
         White noise is an assumption. Where the noise is correlated in time and x is too, the error
-        of a sum over taps may be several times this: ``solve(..., noise="hac")`` allows for it, and
-        ``noise="cluster"`` for any dependence within a record.
+        of a sum over taps may be several times this: ``solve(..., noise="ar")`` models it, "hac"
+        allows for it, and "cluster" for any dependence within a record. A `UserWarning` says so,
+        once, where residuals without a penalty along one axis are correlated over the lags of the
+        kernel (40 at most, and of 32 outputs), as those of white noise are in one data set of a
+        thousand at most, and an autocorrelation of x there is more than 0.1 and 5/√samples.
 
         Raises:
             ValueError: the answer is neither that of least squares nor Huber's, or not solved;
@@ -261,8 +275,8 @@ class Solution:
     @property
     def dof(self) -> np.ndarray:
         """Degrees of freedom of bands and tests (outputs,): rows less what kernel and bias take up,
-        which under a penalty is the trace of the resolution matrix; for "hac" 1.5·rows/lags, for
-        "cluster" one less than records.
+        which under a penalty is the trace of the resolution matrix, and of "ar" are the filtered
+        ones; for "hac" 1.5·rows/lags, for "cluster" one less than records.
 
         Raises:
             ValueError: as `standard_error`.
@@ -271,8 +285,9 @@ class Solution:
 
     @property
     def noise(self) -> Noise:
-        """What is left of y: the ``kind`` of noise that was assumed, and its ``variance``
-        (outputs,); of `Huber` that which times (AᵀA)⁻¹ is the covariance.
+        """What is left of y: the ``kind`` of noise that was assumed, its ``variance`` (outputs,),
+        of `Huber` that which times (AᵀA)⁻¹ is the covariance; and of an autoregression ``order``
+        and ``coefficients``.
 
         Raises:
             ValueError: as `standard_error`.
@@ -365,6 +380,64 @@ class Solution:
         rows, against = hypothesis(self.kernel.shape, groups, channels, contrast, value)
         return uncertainty.test(rows, against)
 
+    def permutation_test(self, kind: str = "circular_shift") -> PermutationTest:
+        """Test that y has nothing to do with x: its R² beside that of y shifted against x.
+
+        Args:
+            kind: "circular_shift", y turned in a circle by every number of rows beyond those of the
+                kernel; of several records, which must be of one length, all by the same number.
+
+        Shifts keep the autocorrelation of x and of y, which permutations of single rows destroy.
+        Where the noise is correlated in time the test still rejects a true hypothesis somewhat too
+        often; `test` of an answer under noise="ar" does not, and tests single channels too.
+
+        Returns:
+            ``statistic``, R² of each output, ``p`` and ``null``, R² of every shift.
+
+        Raises:
+            TypeError, ValueError: an unknown kind; an answer under a penalty or noise="ar", or not
+                of least squares; more than one axis; records of several lengths, or too short; a
+                tap that the data do not determine.
+        """
+        choice(kind, "kind", ("circular_shift",))
+        if self.spec.ndim > 1:
+            raise ValueError("permutation_test shifts along one axis, time; images have several")
+        from .inference.resampling import circular_shifts
+
+        return circular_shifts(self._resampled("permutation_test"))
+
+    def jackknife(self) -> Jackknife:
+        """Errors from leaving out each record in turn, whatever the noise within a record is.
+
+        They take records to be independent draws, of whatever length; of fewer than some ten,
+        their t has few degrees of freedom, and bands are wide.
+
+        Returns:
+            ``standard_error``, kernel-shaped, ``dof``, one less than records, the ``kernels``
+            without each record, and ``confidence_band(level)``.
+
+        Raises:
+            ValueError: an answer under a penalty or noise="ar", or not of least squares; a single
+                record; a record without which a tap is not determined.
+        """
+        from .inference.resampling import jackknife
+
+        return jackknife(self._resampled("jackknife"), np.asarray(self.kernel, float))
+
+    def _resampled(self, what: str) -> Analysis:
+        """Of the training data, if the answer is that of plain least squares."""
+        why = self._no_errors()
+        if not why and (self._autoregression is not None or any(s for _, s in self._penalties)):
+            why = (
+                f"{what} is for least squares as it is, without a penalty and without noise='ar'; "
+                "of the latter use test and standard_error"
+            )
+        if why:
+            raise ValueError(why)
+        problem, report = self._training(), self.identifiability
+        assert report is not None
+        return analyse(problem, report.limits)
+
     @property
     def _errors(self) -> tuple[np.ndarray, np.ndarray, Noise]:
         if self._saved_errors is not None:
@@ -377,8 +450,32 @@ class Solution:
         found = self._uncertainty
         return found.standard_error, found.dof, found.noise
 
-    @cached_property
+    @property
     def _uncertainty(self) -> Uncertainty:
+        found = self._made_uncertainty
+        if not self._whiteness_checked:
+            self._whiteness_checked = True
+            if words := self._correlated(found):
+                warnings.warn(words, UserWarning, stacklevel=4)
+        return found
+
+    def _correlated(self, uncertainty: Uncertainty) -> str:
+        """That errors for white noise are asked for, and the residuals are not white; or nothing.
+
+        Not under a penalty, which leaves some of the response in them, nor in images.
+        """
+        if self.stats["noise"] != "white" or uncertainty.penalized or self.spec.ndim > 1:
+            return ""
+        from .inference.whiteness import warning
+
+        problem, exponents = self._training(), uncertainty.exponents
+        # Zero where a row was left out: that can only hide a correlation.
+        left = [np.nan_to_num(a.astype(float), nan=0.0) for a in self._left(problem)]
+        residuals = [np.ldexp(a, -exponents) for a in left]
+        return warning(problem, residuals, uncertainty.deviation**2)
+
+    @cached_property
+    def _made_uncertainty(self) -> Uncertainty:
         from .inference.uncertainty import Uncertainty
 
         why = self._no_errors()
@@ -386,11 +483,15 @@ class Solution:
             raise ValueError(why)
         problem, report = self._training(), self.identifiability
         assert report is not None
+        analysis, kernel = analyse(problem, report.limits), np.asarray(self.kernel, float)
+        if self._autoregression is not None:
+            from .inference.prewhitened_errors import PrewhitenedUncertainty
+
+            return PrewhitenedUncertainty(analysis, kernel, self._autoregression)
         freedom = np.full(self.kernel.shape[-1], np.nan)
         if self.regularization is not None:
             freedom = self.regularization.degrees_of_freedom
-        kernel = np.asarray(self.kernel, float)
-        analysis, kind = analyse(problem, report.limits), self.stats["noise"]
+        kind = self.stats["noise"]
         return Uncertainty(analysis, self._penalties, kernel, freedom, kind, self._error_norms)
 
     def _no_errors(self) -> str:
@@ -415,8 +516,10 @@ class Solution:
         few = report is not None and report.n_unknowns <= report.limits.spectrum_columns
         if not few or self._problem is None or self._no_errors():
             return None
-        influences = self._problem.n_equations * self.kernel.size
-        if self.stats["noise"] != "white" and influences > MAX_INFLUENCES:
+        taps, outputs = math.prod(self.kernel.shape[:-1]), self.kernel.shape[-1]
+        sums = outputs + self.spec.groups * taps / PRODUCTS_A_SUM
+        influences = self._problem.n_equations * taps * sums
+        if self.stats["noise"] in ("hac", "cluster") and influences > MAX_INFLUENCES:
             return None
         try:
             return self._errors
@@ -449,6 +552,8 @@ class Solution:
         if errors is not None:
             about["noise"] = errors[2].kind
             arrays |= {"standard_error": errors[0], "dof": errors[1], "noise": errors[2].variance}
+            if errors[2].order is not None and errors[2].coefficients is not None:
+                arrays |= {"noise_order": errors[2].order, "noise_ar": errors[2].coefficients}
         if self.trace is not None:
             arrays |= {"trace_steps": self.trace.steps, "trace_losses": self.trace.losses}
         encoded = np.frombuffer(json.dumps(about).encode(), np.uint8)
@@ -514,6 +619,8 @@ class Solution:
             words += " where it is determined"
         words += ", of the posterior" if penalized else ""
         deviation, model = np.sqrt(noise.variance), ASSUMED[noise.kind]
+        if noise.order is not None:
+            model += f" of order {span(noise.order.tolist())}"
         if self.stats.get("certificate_kind") == GAP:
             model = f"Huber's H1, {model}"
         # Where squares stay within float64.
@@ -685,7 +792,8 @@ def load(path: str | Path) -> Solution:
         if "noise" in about:
             from .inference.uncertainty import Noise
 
-            noise = Noise(about["noise"], arrays["noise"])
+            model = arrays.get("noise_order"), arrays.get("noise_ar")
+            noise = Noise(about["noise"], arrays["noise"], *model)
             errors = arrays["standard_error"], arrays["dof"], noise
         return Solution(
             kernel,

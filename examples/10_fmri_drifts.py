@@ -2,7 +2,8 @@
 
 The recording of example 2. The mean of every 280 scans vanishes, as if it had been made, and its
 baseline taken off, in twelve runs; here each has an intercept and a quadratic drift of its own,
-which are fitted beside the responses and not reported.
+which are fitted beside the responses and not reported. The noise of fMRI is correlated in time, and
+the errors allow for it.
 
 Run: python examples/10_fmri_drifts.py [PICTURE.png]
 """
@@ -29,7 +30,7 @@ def stated(drift: float) -> cs.Problem:
 
 
 def main(picture: str | None = None) -> None:
-    fit = cs.solve(stated(0.0))
+    fit = cs.solve(stated(0.0), noise="hac")
     print(fit)
     score = fit.score()
     print(f"\nR² of the responses {score.r2[0]:.4f}, with drifts {score.r2_total[0]:.4f}")

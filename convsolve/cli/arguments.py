@@ -6,6 +6,7 @@ from __future__ import annotations
 import argparse
 import math
 import os
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -52,7 +53,7 @@ PENALTIES = {
 }
 PADDINGS, EDGES = ("valid", "same", "full", "causal", "circular"), ("drop", "zeros", "circular")
 CRITERIA = ("gcv", "evidence", "aicc", "bic", "cv")
-NOISES = ("white", "hac", "cluster")
+NOISES = ("white", "ar", "hac", "cluster")
 MISSING = ("raise", "drop")
 SETTINGS = (
     "ridge", "loss", "steps", "key", "rate", "via",
@@ -104,12 +105,22 @@ def _in_shell(text: str) -> str:
     for option, words in (
         ("padding", PADDINGS),
         ("edges", EDGES),
-        ("noise", NOISES),
         ("missing", MISSING),
         ("confounds", ("intercept",)),
     ):
         for word in words:
             text = text.replace(f"{option}={word!r}", f"--{option} {word}")
+    text = re.sub(r"noise='(\w+)'", r"--noise \1", text)
+    # Shells read brackets.
+    return re.sub(r"noise=('ar\(\w+\)')", r"--noise \1", text)
+
+
+def _noise(text: str) -> str:
+    """A kind of noise, one of `NOISES` or "ar(P)"."""
+    if text not in NOISES and not re.fullmatch(r"ar\([1-9]\d{0,8}\)", text):
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is unknown (choose from {', '.join(NOISES)}, 'ar(P)')"
+        )
     return text
 
 
@@ -143,7 +154,12 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     solve.add_argument("--solver", choices=SOLVERS, default="auto", help=f"{words} (default auto)")
     solve.add_argument("--ridge", type=float, metavar="R", help="penalty R·‖w‖², summed over taps")
     solve.add_argument(
-        "--noise", choices=NOISES, default="white", help="what the standard errors assume of y"
+        "--noise",
+        type=_noise,
+        default="white",
+        metavar="KIND",
+        help="how the noise of y is correlated, which the standard errors assume: white, hac, "
+        "cluster; ar or 'ar(P)', an autoregression, changes the answer too (default white)",
     )
     solve.add_argument("--strict", action="store_true", help="no answer unless it is unique")
     solve.add_argument("--out", type=Path, metavar="FILE.npz", help="write the solution")

@@ -8,5 +8,7 @@ and hyperparameters, ``bands`` those of a banded ridge, ``krylov`` those of many
 of it all. ``sparse`` has the steps of a lasso, ``lag_windows`` every window of lags. ``robust`` has
 Huber's loss and ``absolute`` least absolute deviations, both on the ``orthonormal_rows`` of A.
 ``uncertainty`` gives standard errors, bands and tests of an answer, ``sandwich`` what dependent
-noise makes of them.
+noise makes of them. ``autoregression`` models the noise, ``prewhitened`` solves with rows filtered
+by it, and ``prewhitened_errors`` has the errors of that; ``whiteness`` tells where it is needed.
+``resampling`` leaves out records, and shifts y against x.
 """

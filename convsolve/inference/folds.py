@@ -167,8 +167,8 @@ def fold_moments(
     confounds = design.nuisance.confounds
     if confounds is not None and confounds.shared is not None:
         raise ValueError(
-            "cross-validation takes no bias beside weights or confounds, since a fold has none of "
-            "the others; give confounds='intercept', a constant of every record"
+            "sums over some of the records take no bias beside weights or confounds, which is of "
+            "all of them; give confounds='intercept', a constant of every record"
         )
     of_part = part(design.spec, records, spans, bias, design.lags, design.adjustments)
     found = Design(of_part, design.sizes.limits).moments

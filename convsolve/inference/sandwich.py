@@ -1,7 +1,7 @@
 """What dependent noise makes of the errors of least squares, from sums over rows.
 
 With rows a, residuals e and z = (AᵀA)⁻¹a·e, the covariance of an estimate is Σ z zᵀ where rows are
-independent, and Σ m mᵀ of sums m of z where they depend on each other.
+independent, and a multiple of Σ m mᵀ over sums or means m of z where they depend on each other.
 
 Source: W. K. Newey and K. D. West, Econometrica 55 (1987) 703 (moving sums: Bartlett's weights);
 K.-Y. Liang and S. L. Zeger, Biometrika 73 (1986) 13 (sums over clusters).
@@ -11,8 +11,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
 
 import numpy as np
+
+from ..operators.overlap_save import side_by_side
+
+# Numbers whose moving means are formed at a time: few enough to stay within a core's cache.
+CACHED_NUMBERS = 2**16
+
+# B (P, k) and e (Q, k) of some rows: what row t adds to estimate q is z = B[:, t]·e[q, t].
+Influences = Iterable[tuple[np.ndarray, np.ndarray]]
 
 
 def bandwidth(rows: int) -> int:
@@ -21,39 +30,82 @@ def bandwidth(rows: int) -> int:
 
 
 def by_record(
-    blocks: Iterable[np.ndarray], lengths: Sequence[int]
-) -> Iterator[tuple[np.ndarray, bool]]:
-    """Blocks of rows (k, ...) cut at the ends of records, and whether one ends there."""
+    blocks: Iterable[Sequence[np.ndarray]], lengths: Sequence[int]
+) -> Iterator[tuple[list[np.ndarray], bool]]:
+    """Blocks of arrays (..., k) cut at the ends of records, and whether one ends there."""
     left = iter(lengths)
     missing = next(left)
     for block in blocks:
-        while len(block):
-            part, block = block[:missing], block[missing:]
-            missing -= len(part)
-            yield part, not missing
+        start, stop = 0, block[0].shape[-1]
+        while start < stop:
+            end = min(start + missing, stop)
+            missing -= end - start
+            yield [a[..., start:end] for a in block], not missing
+            start = end
             if not missing:
                 missing = next(left, 0)
 
 
-def moving_sums(
-    blocks: Iterable[np.ndarray], lengths: Sequence[int], window: int
-) -> Iterator[np.ndarray]:
-    """Sums of every ``window`` consecutive rows of a record, zeros outside it, some at a time."""
-    carried: np.ndarray | None = None
-    for part, ends in by_record(blocks, lengths):
-        before = np.zeros((window - 1, *part.shape[1:])) if carried is None else carried
-        after = np.zeros((window - 1 if ends else 0, *part.shape[1:]))
-        whole = np.concatenate([before, part, after])
-        sums = np.cumsum(np.concatenate([np.zeros((1, *part.shape[1:])), whole]), axis=0)
-        yield sums[window:] - sums[:-window]
-        carried = None if ends else whole[len(whole) - window + 1 :]
+def overlapping(
+    blocks: Iterable[Sequence[np.ndarray]], lengths: Sequence[int], window: int
+) -> Iterator[list[np.ndarray]]:
+    """The same blocks after the ``window`` − 1 rows before each of them, zeros outside a record, so
+    that every sum of ``window`` rows that reads some of a record is one of a single block.
+    """
+    before: list[np.ndarray] | None = None
+    for parts, ends in by_record(blocks, lengths):
+        if before is None:
+            before = [np.zeros((*a.shape[:-1], window - 1)) for a in parts]
+        after = [np.zeros((*a.shape[:-1], window - 1 if ends else 0)) for a in parts]
+        joined = zip(before, parts, after, strict=True)
+        whole = [np.concatenate(each, axis=-1) for each in joined]
+        yield whole
+        before = None if ends else [a[..., a.shape[-1] - window + 1 :] for a in whole]
 
 
-def record_sums(blocks: Iterable[np.ndarray], lengths: Sequence[int]) -> Iterator[np.ndarray]:
-    """The sum (1, ...) of all rows of every record."""
+def window_means(u: np.ndarray, window: int) -> np.ndarray:
+    """Means (..., k − window + 1) of every ``window`` consecutive entries of u (..., k).
+
+    Each from the one before it: over one block rounding does not grow with the record.
+    """
+    from scipy.ndimage import uniform_filter1d
+
+    first, count = window // 2, u.shape[-1] - window + 1
+    means = uniform_filter1d(u, window, axis=-1, mode="constant")
+    return np.asarray(means[..., first : first + count])
+
+
+def moving_squares(influences: Influences, lengths: Sequence[int], window: int) -> np.ndarray:
+    """Σ m² (P, Q) over the means m of z over every ``window`` consecutive rows of a record."""
+    total: np.ndarray | float = 0.0
+    for b, e in overlapping(influences, lengths, window):
+        total = total + np.stack(side_by_side(partial(_squares, b, window), list(e)), axis=1)
+    return np.asarray(total)
+
+
+def _squares(b: np.ndarray, window: int, e: np.ndarray) -> np.ndarray:
+    """Those of a block for one output, (P,), from B (P, k) and its residuals (k,)."""
+    step, found = max(1, CACHED_NUMBERS // len(e)), []
+    for first in range(0, len(b), step):
+        m = window_means(b[first : first + step] * e, window)
+        found.append(np.einsum("pk,pk->p", m, m))
+    return np.concatenate(found)
+
+
+def moving_products(influences: Influences, lengths: Sequence[int], window: int) -> np.ndarray:
+    """Σ m mᵀ (P, P) of a single output, with m as for `moving_squares`."""
+    total: np.ndarray | float = 0.0
+    for b, e in overlapping(influences, lengths, window):
+        m = window_means(b * e, window)
+        total = total + m @ m.T
+    return np.asarray(total)
+
+
+def record_sums(influences: Influences, lengths: Sequence[int]) -> Iterator[np.ndarray]:
+    """The sum (P, Q) of z over all rows of every record."""
     total: np.ndarray | None = None
-    for part, ends in by_record(blocks, lengths):
-        found = part.sum(0, keepdims=True)
+    for (b, e), ends in by_record(influences, lengths):
+        found = b @ e.T
         total = found if total is None else total + found
         if ends:
             yield total
@@ -65,5 +117,5 @@ def long_run_error(values: np.ndarray, lengths: Sequence[int]) -> np.ndarray:
     after the other, which depend on each other as far as `bandwidth` says.
     """
     window = 1 + bandwidth(len(values))
-    squares = [np.square(m).sum(0) for m in moving_sums([values], lengths, window)]
-    return np.asarray(np.sqrt(np.sum(squares, axis=0) / window))
+    means = (window_means(whole, window) for (whole,) in overlapping([[values.T]], lengths, window))
+    return np.asarray(np.sqrt(np.sum([np.square(m).sum(-1) for m in means], axis=0) * window))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -19,7 +19,7 @@ from ..linalg.threads import one_blas_thread
 from ..operators.layout import to_columns, to_kernel
 from ..problem.checks import index
 from ..text import count, shown
-from .sandwich import bandwidth, moving_sums, record_sums
+from .sandwich import bandwidth, moving_products, moving_squares, record_sums
 
 # Draws of the largest of all |t|, for simultaneous bands, and how many are made at a time.
 DRAWS, DRAWS_AT_ONCE = 4000, 500
@@ -27,8 +27,6 @@ DRAWS, DRAWS_AT_ONCE = 4000, 500
 ROUNDING = 100 * EPS
 # Singular values of a contrast below this share of the largest are rounding.
 DEPENDENT = 1e-10
-# Numbers of what rows add to an estimate that are made at a time.
-INFLUENCES = 2**20
 
 # A penalty and its strength.
 Pair = tuple[Penalty, float]
@@ -38,13 +36,18 @@ class Noise(NamedTuple):
     """What is left of y, as a model of its noise.
 
     Attributes:
-        kind: "white": independent, of one variance; "hac": rows depend on those before them;
-            "cluster": rows of one record depend on each other.
-        variance: (outputs,), in the square of y's unit.
+        kind: "white": independent, of one variance; "ar": an autoregression e[t] = u[t] +
+            Σ_i ρ_i·e[t − i], u white; "hac": rows depend on those before them; "cluster": rows of
+            one record depend on each other.
+        variance: (outputs,), in the square of y's unit; of an autoregression that of u.
+        order: of the autoregression (outputs,), or None.
+        coefficients: ρ (outputs, largest order), zero beyond the order of an output, or None.
     """
 
     kind: str
     variance: np.ndarray
+    order: np.ndarray | None = None
+    coefficients: np.ndarray | None = None
 
 
 class FTest(NamedTuple):
@@ -62,6 +65,14 @@ class FTest(NamedTuple):
     dof: tuple[int, np.ndarray]
     p: np.ndarray
     partial_r2: np.ndarray
+
+
+def no_freedom(rows: int, unknowns: int) -> str:
+    """Why there are no errors of so many unknowns."""
+    return (
+        f"{count(rows, 'row')} leave no degrees of freedom beside {count(unknowns, 'unknown')}: "
+        "nothing tells the noise from the answer; use more rows, fewer taps, or a penalty"
+    )
 
 
 def t_quantile(dof: np.ndarray, level: float) -> np.ndarray:
@@ -175,7 +186,7 @@ class Uncertainty:
 
     @cached_property
     def _residual_norms(self) -> np.ndarray:
-        """‖y − Aw − bias‖ (outputs,) from the data, times 2**-`_exponents`; 0 where rounding."""
+        """‖y − Aw − bias‖ (outputs,) from the data, times 2**-`exponents`; 0 where rounding."""
         plain = Regression(self._analysis.plain, self._targets)
         w = plain.from_user(self._kernel)
         found, _ = plain.residual(w)
@@ -183,10 +194,17 @@ class Uncertainty:
         real = (found > ROUNDING * size).reshape(-1)
         if self._norms is None:
             return np.where(real, found.reshape(-1), 0.0)
-        return np.where(real, np.ldexp(self._norms, -self._exponents), 0.0)
+        return np.where(real, np.ldexp(self._norms, -self.exponents), 0.0)
+
+    @cached_property
+    def _operator_kernel(self) -> np.ndarray:
+        """The kernel (G, P, Q) in units of the operator's columns and of y."""
+        plain = Regression(self._analysis.plain, self._targets)
+        return plain.scaling.to_operator(plain.from_user(self._kernel))
 
     @property
-    def _exponents(self) -> np.ndarray:
+    def exponents(self) -> np.ndarray:
+        """Powers of two (outputs,) that bring y into [1/2, 1)."""
         return self._targets.exponents
 
     @cached_property
@@ -207,11 +225,7 @@ class Uncertainty:
                 used = np.full(len(outputs), float(factor.rank))
             found[outputs] = sizes.rows - sizes.nuisance - used
         if (found <= 0).any():
-            raise ValueError(
-                f"{count(sizes.rows, 'row')} leave no degrees of freedom beside "
-                f"{count(sizes.unknowns, 'unknown')}: nothing tells the noise from the answer; "
-                "use more rows, fewer taps, or a penalty"
-            )
+            raise ValueError(no_freedom(sizes.rows, sizes.unknowns))
         return found
 
     @cached_property
@@ -229,21 +243,28 @@ class Uncertainty:
         return len(self._analysis.design.inputs.kept.used)
 
     @property
-    def _deviation(self) -> np.ndarray:
+    def deviation(self) -> np.ndarray:
+        """Of the noise (outputs,), times 2**-`exponents`; 0 where it is rounding."""
         return np.asarray(self._residual_norms / np.sqrt(self._left))
 
     @cached_property
     def noise(self) -> Noise:
         """Of the residuals: their sum of squares over their degrees of freedom."""
         with np.errstate(over="ignore", under="ignore"):
-            return Noise(self._kind, np.ldexp(self._deviation**2, 2 * self._exponents))
+            variance = np.ldexp(self.deviation**2, 2 * self.exponents)
+        return Noise(self._kind, variance, *self._model)
+
+    @property
+    def _model(self) -> tuple[np.ndarray | None, np.ndarray | None]:
+        """Order and coefficients of an autoregression."""
+        return None, None
 
     @cached_property
     def standard_error(self) -> np.ndarray:
         """Of every tap, kernel-shaped, in its unit; inf where the data do not determine it."""
         found = np.empty((self._groups, *self._sizes))
         for g, outputs, system in self._alike():
-            power = self._exponents[outputs] - self._column_exponents(g)[:, None]
+            power = self.exponents[outputs] - self._column_exponents(g)[:, None]
             errors = self._errors(system, g, outputs)
             with np.errstate(over="ignore", under="ignore"):
                 found[g, :, outputs - g * found.shape[2]] = np.ldexp(errors, power).T
@@ -252,19 +273,18 @@ class Uncertainty:
     def _errors(self, system: System, group: int, outputs: np.ndarray) -> np.ndarray:
         """Standard errors (P, k) of some outputs, in units of the operator's columns and of y."""
         if self._kind != "white":
-            sums = self._dependent_sums(system, group, outputs)
-            squares = np.sum([np.square(m).sum(0) for m in sums], axis=0)
+            squares = self._dependent_squares(system, group, outputs)
             return np.asarray(np.sqrt(self._correction(outputs) * squares))
         gains = self._gains(system, group)
         with np.errstate(invalid="ignore"):
-            errors = gains[:, None] * self._deviation[outputs]
+            errors = gains[:, None] * self.deviation[outputs]
         # Also of an exact fit: no noise at all does not determine what x leaves open.
         return np.where(np.isinf(gains)[:, None], np.inf, errors)
 
     def covariance(self, output: int) -> np.ndarray:
         """(P, P) of the taps of one output, in kernel order: taps, then channels of its group."""
         g, half = self._root_of(output)
-        power = self._exponents[output] - self._column_exponents(g)
+        power = self.exponents[output] - self._column_exponents(g)
         with np.errstate(over="ignore", under="ignore"):
             rows = np.ldexp(half, power[:, None])
             return np.asarray(rows @ rows.T)
@@ -316,7 +336,7 @@ class Uncertainty:
             difference = contrast @ column - value
             size = np.abs(contrast) @ np.abs(column) + np.abs(value)
             real = np.abs(difference) > ROUNDING * size
-            off = np.ldexp(difference, -self._exponents[output] - row)
+            off = np.ldexp(difference, -self.exponents[output] - row)
             rows = np.ldexp(contrast, -self._column_exponents(g) - row[:, None]) @ half
         errors = np.linalg.norm(rows, axis=1)
         if not errors.all() or not np.isfinite(off).all():
@@ -330,40 +350,63 @@ class Uncertainty:
 
     # --- dependent noise
 
-    def _dependent_sums(
-        self, system: System, group: int, outputs: np.ndarray
-    ) -> Iterator[np.ndarray]:
-        """Sums (k, P, outputs) of what rows that depend on each other add to the estimate."""
-        inputs = self._analysis.design.inputs
-        order = [i for members in inputs.members for i in members]
-        lengths = [math.prod(inputs.kept.shapes[i]) for i in order]
-        blocks = self._influences(system, group, outputs)
+    def _dependent_squares(self, system: System, group: int, outputs: np.ndarray) -> np.ndarray:
+        """Diagonal (P, outputs) of what rows that depend on each other add to the covariance."""
+        influences = self._influences(system, group, outputs)
         if self._kind == "cluster":
-            return record_sums(blocks, lengths)
-        return moving_sums(blocks, lengths, 1 + bandwidth(inputs.rows))
+            return np.asarray(sum(np.square(s) for s in self._record_sums(influences)))
+        return moving_squares(influences, self._lengths, self._window)
 
-    def _influences(self, system: System, group: int, outputs: np.ndarray) -> Iterator[np.ndarray]:
-        """What every row adds to the estimate, (AᵀA)⁻¹a·e, (k, P, outputs)."""
+    def _dependent_products(self, system: System, group: int, output: int) -> np.ndarray:
+        """All (P, P) of that for one output."""
+        influences = self._influences(system, group, np.array([output]))
+        if self._kind == "cluster":
+            return np.asarray(sum(s @ s.T for s in self._record_sums(influences)))
+        return moving_products(influences, self._lengths, self._window)
+
+    @property
+    def _lengths(self) -> list[int]:
+        """Rows of every record, or piece of one, in the order of the design matrix."""
+        return self._analysis.design.inputs.counts
+
+    def _record_sums(
+        self, influences: Iterable[tuple[np.ndarray, np.ndarray]]
+    ) -> Iterable[np.ndarray]:
+        """Sums (P, outputs) of the rows of every record, the pieces of one together."""
+        sums = record_sums(influences, self._lengths)
+        owners = [record for record, _, _ in self._analysis.design.inputs.in_order]
+        if len(set(owners)) == len(owners):
+            return sums
+        found: dict[int, np.ndarray] = {}
+        for record, total in zip(owners, sums, strict=True):
+            found[record] = found[record] + total if record in found else total
+        return found.values()
+
+    @property
+    def _window(self) -> int:
+        return 1 + bandwidth(self._analysis.design.inputs.rows)
+
+    def _influences(
+        self, system: System, group: int, outputs: np.ndarray
+    ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """B = (AᵀA)⁻¹Aᵀ (P, k), which all outputs share, and their residuals (outputs, k), some
+        rows at a time.
+        """
         half, operator = self._half(system, group), self._analysis.design.operator
         inverse, local = half @ half.T, outputs - group * self._sizes[1]
-        plain = Regression(self._analysis.plain, self._targets)
-        w = plain.scaling.to_operator(plain.from_user(self._kernel))[group][:, local]
+        w = self._operator_kernel[group][:, local]
         for a, y in operator.row_blocks(self._targets):
             assert y is not None
-            e = y[group][:, local] - a[group] @ w
-            # Of fewer rows than a moving sum has, most would be those carried along.
-            size = max(INFLUENCES // w.size, bandwidth(operator.rows), 1)
-            for rows in np.array_split(np.arange(len(e)), -(-len(e) // size)):
-                yield (a[group, rows] @ inverse)[:, :, None] * e[rows][:, None]
+            yield inverse @ a[group].T, (y[group][:, local] - a[group] @ w).T
 
     def _correction(self, outputs: np.ndarray) -> np.ndarray:
         """Of the covariance, for the degrees of freedom that the fit has taken, and the weight of
-        a moving sum.
+        a mean over rows.
         """
         rows, left = self._analysis.design.sizes.rows, self._left[outputs]
         if self._kind == "cluster":
             return np.asarray(self._records / (self._records - 1) * (rows - 1) / left)
-        return np.asarray(rows / left / (1 + bandwidth(rows)))
+        return np.asarray(rows / left * self._window)
 
     def _root_of(self, output: int) -> tuple[int, np.ndarray]:
         """The group of an output, and H (P, k) with H Hᵀ the covariance of its taps, in units of
@@ -372,11 +415,9 @@ class Uncertainty:
         g = output // self._sizes[1]
         system = self._analysis.system(*self._pairs[output])
         if self._kind == "white":
-            return g, self._half(system, g) * self._deviation[output]
-        one, total = np.array([output]), np.zeros((self._sizes[0],) * 2)
-        for m in self._dependent_sums(system, g, one):
-            total += m[:, :, 0].T @ m[:, :, 0]
-        values, vectors = np.linalg.eigh(total * self._correction(one))
+            return g, self._half(system, g) * self.deviation[output]
+        correction = self._correction(np.array([output]))
+        values, vectors = np.linalg.eigh(self._dependent_products(system, g, output) * correction)
         return g, vectors * np.sqrt(np.maximum(values, 0.0))
 
     # --- the factor of a group

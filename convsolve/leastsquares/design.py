@@ -60,7 +60,7 @@ class Design:
         self.lags = problem.lags
         self.tap_lags = problem.spec.in_taps(self.lags)
         self.clock = Clock()
-        self.inputs = Inputs(problem.x, problem.spec, self.adjustments, self.nuisance)
+        self.inputs = Inputs(problem.x, problem.spec, self.adjustments, self.nuisance, limits)
         self.targets = None if problem.y is None else self.outputs(problem.y)
 
     def outputs(self, y: tuple[np.ndarray, ...]) -> Targets:

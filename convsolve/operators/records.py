@@ -15,13 +15,12 @@ from ..problem.channels import by_channel
 from ..problem.confounds import Confounds, orthonormal, polynomials
 from ..problem.nuisance import Nuisance
 from ..problem.rows import Rows, Span, samples_read
+from ..problem.sizes import DEFAULT_LIMITS, Limits
 from ..problem.spec import ConvSpec
 from .windows import normal_form, silenced
 
 # What is left of a signal once confounds are taken off is rounding below this share of them.
 ROUNDING = 32 * EPS
-# What a piece more of a record costs, as arithmetic: about a millisecond.
-FLOPS_OF_A_PIECE = 2**25
 
 
 def channel_exponents(arrays: Iterable[np.ndarray]) -> np.ndarray:
@@ -101,6 +100,7 @@ class Inputs:
         spec: ConvSpec,
         adjustments: Adjustments | None = None,
         nuisance: Nuisance | None = None,
+        limits: Limits = DEFAULT_LIMITS,
     ) -> None:
         """By default all rows count alike, and nothing is fitted beside the kernel."""
         nuisance = Nuisance() if nuisance is None else nuisance
@@ -108,7 +108,7 @@ class Inputs:
             adjustments = Adjustments(Rows.of(spec, (record.shape[:-1] for record in x)))
         kept, self.weights = adjustments.kept, adjustments.weights
         self.spec, self.records, self.kept, self.rows = spec, x, kept, kept.count
-        self.pieces = kept.pieces(self._gap_worth_a_cut())
+        self.pieces = kept.pieces(self._gap_worth_a_cut(limits))
         plain = kept.flags is None and nuisance.confounds is None
         cut, form = [x[i] for i, _, _ in self.pieces], spec
         #: What was taken off x: a constant of every channel, and the size of it all.
@@ -129,11 +129,11 @@ class Inputs:
         self.exponents = channel_exponents(self.stacks)
         self.scale = np.ldexp(1.0, -self.exponents)
 
-    def _gap_worth_a_cut(self) -> int:
+    def _gap_worth_a_cut(self, limits: Limits) -> int:
         """Rows left out, of which a piece more costs less than their products."""
         columns = self.spec.unknowns(self.records[0].shape[-1])
         slab = max(math.prod(shape[1:]) for shape in self.kept.shapes)
-        return max(self.spec.kernel_size[0], FLOPS_OF_A_PIECE // (slab * columns**2))
+        return max(self.spec.kernel_size[0], limits.gap_products // (slab * columns**2))
 
     def _cut(self, whole: Sequence[np.ndarray], span: Span) -> np.ndarray:
         """Of records (*E, Cin) in normal form some rows of one, times the root of its weight."""
@@ -222,6 +222,12 @@ class Inputs:
             )
             start += count
         return found
+
+    @property
+    def counts(self) -> list[int]:
+        """How many rows each of these has."""
+        flags = [self.kept.flags_of(i)[start:stop] for i, start, stop in self.in_order]
+        return [int(np.count_nonzero(f)) for f in flags]
 
     @property
     def in_order(self) -> list[Span]:

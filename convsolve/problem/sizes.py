@@ -24,6 +24,8 @@ class Limits:
             long enough for BLAS to run at full speed.
         spectrum_columns: up to this many columns all singular values are computed; beyond, which
             would take seconds, only the two extreme ones.
+        gap_products: a record is cut where the rows of a gap, which are taken off its sums one by
+            one, would take more products than this, about a millisecond: what a piece more costs.
         tree_rows: rows of the blocks whose QRs a tree joins: of taller ones the rounding grows, and
             caches hold no more.
     """
@@ -36,6 +38,7 @@ class Limits:
     block_numbers: int = 2**20
     spectrum_columns: int = 1500
     tree_rows: int = 2048
+    gap_products: int = 2**25
 
 
 DEFAULT_LIMITS = Limits()

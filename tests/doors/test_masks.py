@@ -20,6 +20,8 @@ from support.slow import few_seeds
 
 # As if every matrix were large.
 BLOCKS = Limits(row_numbers=0, small_numbers=0)
+# And every gap were long, at which records are cut.
+CUT = replace(BLOCKS, gap_products=0)
 EPS = float(np.finfo(float).eps)
 
 
@@ -79,7 +81,7 @@ def test_masks_are_rows_of_the_matrix(seeds: range) -> None:
         rows = dense.by_group(list(y), geometry.spec.groups)[:, kept]
         loud = with_artefacts(geometry, x, y, flags, rng)
         problem = cs.Problem(*loud, spec=geometry.spec, bias=geometry.bias, mask=flags)
-        for limits in (Limits(), BLOCKS):
+        for limits in (Limits(), BLOCKS, CUT):
             if cs.identify(problem, limits=limits).unique:
                 fit = cs.solve(problem, limits=limits)
                 assert fit.status == "solved"
@@ -219,6 +221,72 @@ def test_a_report_says_what_was_lost() -> None:
     assert fit.ok
     with pytest.raises(ValueError, match="no degrees of freedom"):
         str(fit.standard_error)
+
+
+@pytest.mark.parametrize("limits", [Limits(), CUT], ids=["whole", "cut"])
+@pytest.mark.parametrize("noise", ["hac", "cluster"])
+def test_errors_under_dependent_noise(noise: str, limits: Limits) -> None:
+    """Rows of a record follow each other as if there were no gap, unless it is cut there."""
+    x, y = records()
+    x, y = [*x, x[0][::-1]], [*y, y[0][::-1]]
+    rng = np.random.default_rng(4)
+    flags = [rng.random(len(b)) > 0.1 for b in y]
+    for f in flags:
+        f[100:120] = False
+    problem = cs.Problem(x, y, kernel_size=6, bias=True, mask=flags)
+    fit = cs.solve(problem, noise=noise, limits=limits)
+    a = [dense.design_matrix([b], cs.ConvSpec(6))[0] for b in x]
+    parts = [np.hstack([m, np.ones((len(m), 1))])[f] for m, f in zip(a, flags)]
+    outputs = [b[f][:, 0] for b, f in zip(y, flags)]
+    whole, z = np.concatenate(parts), np.concatenate(outputs)
+    inverse = np.linalg.inv(whole.T @ whole)
+    left = z - whole @ (inverse @ whole.T @ z)
+    ends = np.cumsum([len(p) for p in parts])[:-1]
+    pieces = np.split(whole * left[:, None], ends)
+    n, p = whole.shape
+    if noise == "cluster":
+        sums = np.array([m.sum(0) for m in pieces])
+        middle, correction = sums.T @ sums, 3 / 2 * (n - 1) / (n - p)
+    else:
+        window = 1 + int(1.3 * np.sqrt(n))
+        if limits is CUT:
+            pieces = [q for m, f in zip(pieces, flags) for q in _cut(m, f)]
+        middle = np.zeros((p, p))
+        for m in pieces:
+            sums = np.cumsum(np.vstack([np.zeros((window, p)), m, np.zeros((window - 1, p))]), 0)
+            moving = sums[window:] - sums[:-window]
+            middle += moving.T @ moving / window
+        correction = n / (n - p)
+    wanted = correction * inverse @ middle @ inverse
+    np.testing.assert_allclose(fit.covariance(0), wanted[:-1, :-1], rtol=1e-8, atol=1e-12)
+    errors = np.sqrt(np.diagonal(wanted)[:-1])
+    np.testing.assert_allclose(fit.standard_error[..., 0].reshape(-1), errors, rtol=1e-9)
+
+
+def _cut(rows: np.ndarray, flags: np.ndarray) -> list[np.ndarray]:
+    """Rows that count, cut where six or more together do not."""
+    places = np.flatnonzero(flags)
+    return np.split(rows, 1 + np.flatnonzero(np.diff(places) > 6))
+
+
+def test_resampling_beside_a_mask() -> None:
+    """Without each record in turn; shifts are for rows that follow each other."""
+    x, y = records()
+    x, y = [*x, x[0][::-1]], [*y, y[0][::-1]]
+    flags = [np.arange(len(b)) % 7 > 0 for b in y]
+    fit = cs.solve(cs.Problem(x, y, kernel_size=6, bias=True, mask=flags))
+    found = fit.jackknife()
+    for held in range(3):
+        rest = [i for i in range(3) if i != held]
+        alone = cs.Problem(
+            [x[i] for i in rest], [y[i] for i in rest], kernel_size=6, bias=True,
+            mask=[flags[i] for i in rest],
+        )  # fmt: skip
+        np.testing.assert_allclose(found.kernels[held], cs.solve(alone).kernel, rtol=1e-9)
+    with pytest.raises(ValueError, match="takes all rows alike"):
+        fit.permutation_test()
+    with pytest.raises(ValueError, match="filters rows that follow each other, all alike"):
+        cs.solve(cs.Problem(x, y, kernel_size=6, mask=flags), noise="ar")
 
 
 def test_every_method_leaves_rows_out() -> None:

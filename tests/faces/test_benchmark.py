@@ -74,6 +74,17 @@ def test_robust_fits(tmp_path: Path) -> None:
     assert len(result["checks"]) in (6, 12)
 
 
+def test_coverage(tmp_path: Path) -> None:
+    result = quick("coverage", tmp_path / "result.json")
+    sizes = [(row["samples"], row["taps"]) for row in result["rows"]]
+    assert sizes == [(300, 20)] * 4 + [(2000, 40)] * 4
+    for row in result["rows"]:
+        for method in ("white", "ar", "hac"):
+            assert row[method]["taps"]["coverage"] > 0.6
+    assert len(result["checks"]) == 12
+    assert set(result["costs"]) == {"white", "ar", "hac", "cluster"}
+
+
 def test_peers(tmp_path: Path) -> None:
     out = tmp_path / "result.json"
     result = quick("peers", out)

@@ -185,19 +185,33 @@ def test_solve_gives_errors_for_the_noise_asked_for(folder, run):
     x, y = rng.standard_normal((2, 60))
     np.savez(folder / "noisy.npz", x=x, y=y[:57])
     line = "solve noisy.npz --kernel-size 4"
-    for noise in ("white", "hac"):
+    for noise in ("white", "hac", "ar", "ar(2)"):
         status, out, _ = run(f"{line} --noise {noise} --json")
         found = strict_json(out)
         fit = cs.solve(cs.Problem(x, y[:57], kernel_size=4), noise=noise)
         assert status == 0
         np.testing.assert_array_equal(found["standard_error"], fit.standard_error)
         np.testing.assert_array_equal(found["dof"], fit.dof)
-        assert found["noise"]["kind"] == noise
+        assert found["noise"]["kind"] == noise.removesuffix("(2)")
+        assert found["stats"]["noise"] == noise
         np.testing.assert_array_equal(found["noise"]["variance"], fit.noise.variance)
     assert "standard error" in run(line)[1]
     status, _, err = run(f"{line} --noise cluster")
     assert (status, err.count("\n")) == (2, 1)
     assert "--noise cluster needs two records or more" in err
+    assert found["noise"]["order"] == [2]
+    np.testing.assert_array_equal(found["noise"]["coefficients"], fit.noise.coefficients)
+    for noise, words in (
+        (
+            "pink",
+            "argument --noise: 'pink' is unknown (choose from white, ar, hac, cluster, 'ar(P)')",
+        ),
+        ("ar(56)", "--noise 'ar(56)' takes 56 rows off every record"),
+        ("ar --ridge 1", "--noise ar is for estimates without a penalty"),
+    ):
+        status, _, err = run(f"{line} --noise {noise}")
+        assert (status, err.count("\n")) == (2, 1)
+        assert words in err
     assert strict_json(run("solve full.npz --kernel-size 3 --json")[1])["standard_error"] is None
 
 

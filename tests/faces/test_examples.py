@@ -63,6 +63,22 @@ def test_a_ridge_by_leaving_out_trials() -> None:
     assert whole < choice
 
 
+def test_errors_under_the_noise_of_an_eeg(tmp_path: Path) -> None:
+    picture = tmp_path / "bands.png"
+    lines = output("09_eeg_errors.py", str(picture)).splitlines()
+    assert lines[0].startswith("warning: the residuals of output 0 are correlated in time")
+    rows = {line[:8].strip(): line[8:].split() for line in lines[-3:]}
+    held = {noise: int(row[-3]) for noise, row in rows.items()}
+    assert held["white"] < 8 < 13 <= min(held["ar"], held["hac"])
+    error, deviation, of_sum, deviation_of_sum = (float(v) for v in rows["ar"][:4])
+    assert 0.8 < error / deviation < 1.2
+    assert 0.7 < of_sum / deviation_of_sum < 1.3
+    assert deviation < float(rows["white"][1]) < float(rows["white"][0]) / 1.5
+    assert deviation_of_sum < float(rows["white"][3])
+    assert float(rows["white"][3]) > 4 * float(rows["white"][2])
+    assert picture.read_bytes().startswith(b"\x89PNG")
+
+
 @pytest.mark.slow
 def test_a_ridge_for_each_feature_set() -> None:
     lines = output("08_banded_ridge.py").splitlines()

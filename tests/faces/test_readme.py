@@ -107,6 +107,15 @@ def test_robust_fits_are_those_of_the_result_file() -> None:
     assert all(check["passed"] for check in result["checks"])
 
 
+def test_coverage_is_that_of_the_result_file() -> None:
+    from benchmarks.coverage import sentence, table
+
+    match = re.search(r"<!-- coverage: (\S+) -->\n(.*?)\n\n## ", TEXT, re.DOTALL)
+    assert match is not None
+    result = json.loads((ROOT / match[1]).read_text(encoding="utf-8"))
+    assert match[2] == f"{table(result)}\n\n{sentence(result)}"
+
+
 def test_smooth_inputs_come_from_the_result_file() -> None:
     match = re.search(r"<!-- smooth: (\S+) -->\n(.*?)\n## ", TEXT, re.DOTALL)
     assert match is not None

@@ -134,6 +134,7 @@ def test_sums_over_rows_are_those_of_the_dense_sandwich(name: str, kind: str) ->
             np.testing.assert_allclose(found[g][:, q], errors, rtol=1e-7)
 
 
+@pytest.mark.filterwarnings("ignore:the residuals of output .* are correlated")
 def test_the_sum_of_a_kernel_under_correlated_noise() -> None:
     """Where the white formula holds it in a third of the data sets, "hac" does in most."""
     rng = np.random.default_rng(0)
@@ -156,7 +157,7 @@ def test_the_sum_of_a_kernel_under_correlated_noise() -> None:
 @pytest.mark.parametrize(
     ("solver", "noise", "message"),
     [
-        (None, "pink", "noise='pink' is unknown; choose one of 'white', 'hac', 'cluster'"),
+        (None, "pink", "noise='pink' is unknown; choose one of 'white', 'ar', 'hac', 'cluster'"),
         (cs.NormalEquations(1.0), "hac", "noise='hac' is for estimates without a penalty"),
         (cs.Regularized(), "cluster", "noise='cluster' is for estimates without a penalty"),
         (None, "cluster", "noise='cluster' needs two records or more"),

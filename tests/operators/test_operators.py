@@ -24,6 +24,8 @@ from convsolve.problem.weights import Weights
 from support import dense
 from support.geometry import NAMED, Geometry
 
+# As if every gap were long.
+CUT = Limits(gap_products=0)
 Make = Callable[[Geometry, list, list], DesignOperator]
 
 
@@ -48,7 +50,8 @@ def inputs(
     geometry: Geometry, x: list, y: list, kept: Rows | None = None
 ) -> tuple[Inputs, Nuisance, Targets]:
     nuisance = Nuisance(constant=geometry.bias)
-    made = Inputs(x, geometry.spec, None if kept is None else Adjustments(kept), nuisance)
+    adjustments = None if kept is None else Adjustments(kept)
+    made = Inputs(x, geometry.spec, adjustments, nuisance, CUT)
     return made, nuisance, Targets(y, made, nuisance)
 
 

@@ -13,6 +13,8 @@ import numpy as np
 import statsmodels.api as sm
 
 TAPS, CHANNELS = 5, 2
+# Of an autoregression.
+RHO = [0.6, -0.3, 0.1]
 # Rows of every record, where there are several.
 RECORDS = [20, 16, 14, 26]
 
@@ -56,8 +58,21 @@ def reference(data: dict[str, list], bias: bool) -> list[dict[str, object]]:
                 "p": [float(t.pvalue) for t in tests],
             }
             | dependent(fit, second)
+            | autoregressive(y, design, second)
         )
     return found
+
+
+def autoregressive(y: np.ndarray, design: np.ndarray, second: np.ndarray) -> dict[str, object]:
+    """Of generalized least squares under noise of given coefficients."""
+    fit, kept = sm.GLSAR(y, design, rho=RHO).fit(), TAPS * CHANNELS
+    return {
+        "ar params": fit.params.tolist(),
+        "ar covariance": fit.cov_params()[:kept, :kept].tolist(),
+        "ar variance": float(fit.scale),
+        "ar dof": float(fit.df_resid),
+        "ar statistic": float(np.squeeze(fit.f_test(second[:2]).fvalue)),
+    }
 
 
 def dependent(fit: object, second: np.ndarray) -> dict[str, object]:
@@ -107,7 +122,7 @@ def contaminated(data: dict[str, list]) -> list:
 
 if __name__ == "__main__":
     data = made()
-    result = data | {"bias": reference(data, True), "plain": reference(data, False)}
+    result = data | {"rho": RHO, "bias": reference(data, True), "plain": reference(data, False)}
     result["contaminated"] = contaminated(data)
     result["robust"] = {"bias": robust(result, True), "plain": robust(result, False)}
     path = Path(__file__).with_name("statsmodels.json")

@@ -1,0 +1,116 @@
+"""Noise as an autoregression, of every output its own: estimated from residuals of least squares.
+
+e[t] = Σ_i ρ_i·e[t − i] + u[t], u white: the filter (1, −ρ₁, …, −ρ_p) makes white noise of e.
+
+Source: N. Levinson, J. Math. Phys. 25 (1947) 261 (the recursion over orders); H. Akaike, IEEE
+Trans. Autom. Control 19 (1974) 716 (the choice of one).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+# An order that the data choose is no more than this, nor than this share of the rows; and it takes
+# no more than half of all rows off the heads of the records.
+MOST_ORDER, MOST_SHARE, ROWS_LEFT = 40, 0.1, 0.5
+
+
+class Autoregression(NamedTuple):
+    """``order`` (outputs,) and ``coefficients`` ρ (outputs, largest order), 0 beyond the order."""
+
+    order: np.ndarray
+    coefficients: np.ndarray
+
+    @property
+    def filters(self) -> np.ndarray:
+        """(outputs, 1 + largest order): 1, −ρ₁, −ρ₂, …"""
+        ones = np.ones((len(self.order), 1))
+        return np.concatenate([ones, -self.coefficients], axis=1)
+
+    @classmethod
+    def of(cls, coefficients: Sequence[Sequence[float]]) -> Autoregression:
+        """Of the coefficients of every output."""
+        order = np.array([len(c) for c in coefficients])
+        found = np.zeros((len(order), int(order.max(initial=0))))
+        for row, c in zip(found, coefficients, strict=True):
+            row[: len(c)] = c
+        return cls(order, found)
+
+    @classmethod
+    def estimated(
+        cls, residuals: Sequence[np.ndarray], order: int | None, most: int
+    ) -> Autoregression:
+        """From residuals (T, outputs) of every record: of a given ``order``, or of that of least
+        AIC up to ``most``.
+
+        Their autocovariances are sums over all records, divided by all rows, so that the filters
+        are those of stationary noise.
+        """
+        most = most if order is None else order
+        by_order, variances = levinson(autocovariances(residuals, most))
+        rows = sum(map(len, residuals))
+        if order is not None:
+            chosen = np.full(variances.shape[1], order)
+        else:
+            aic = rows * np.log(variances) + 2 * np.arange(most + 1)[:, None]
+            chosen = np.argmin(aic, axis=0)
+        return cls.of([by_order[p, :p, q].tolist() for q, p in enumerate(chosen)])
+
+
+def rows_left(lengths: Sequence[int], order: int) -> int:
+    """Rows of records of so many ``lengths`` that have ``order`` rows of theirs before them."""
+    return sum(max(n - order, 0) for n in lengths)
+
+
+def most_order(lengths: Sequence[int], unknowns: int) -> int:
+    """The largest order that is tried of records with so many rows."""
+    rows = sum(lengths)
+    least = max(ROWS_LEFT * rows, unknowns + 1)
+    tried = range(min(MOST_ORDER, int(MOST_SHARE * rows)) + 1)
+    return max((p for p in tried if rows_left(lengths, p) >= least), default=0)
+
+
+def autocovariances(residuals: Sequence[np.ndarray], most: int) -> np.ndarray:
+    """(1 + most, outputs), over all records (T, outputs), of lags 0 to ``most``."""
+    rows, found = sum(map(len, residuals)), np.zeros((1 + most, residuals[0].shape[1]))
+    for e in residuals:
+        for lag in range(min(most, len(e) - 1) + 1):
+            found[lag] += np.einsum("tq,tq->q", e[lag:], e[: len(e) - lag])
+    return found / rows
+
+
+def levinson(covariances: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Coefficients (order, i, outputs) of every order up to the last lag, and the variances (order,
+    outputs) of what they leave, from autocovariances (lags, outputs).
+    """
+    most, outputs = len(covariances) - 1, covariances.shape[1]
+    coefficients, variances = np.zeros((most + 1, most, outputs)), np.empty((most + 1, outputs))
+    variances[0] = covariances[0]
+    for p in range(1, most + 1):
+        before = coefficients[p - 1, : p - 1]
+        missing = covariances[p] - (before * covariances[p - 1 : 0 : -1]).sum(0)
+        reflection = missing / variances[p - 1]
+        coefficients[p, : p - 1] = before - reflection * before[::-1]
+        coefficients[p, p - 1] = reflection
+        variances[p] = variances[p - 1] * (1 - reflection**2)
+    return coefficients, variances
+
+
+def filtered(a: np.ndarray, filters: np.ndarray, step: int = 1) -> np.ndarray:
+    """Σ_i φ_i·a[t − i·step] (n, C) of a (n, C) and filters φ (C or 1, p + 1), zeros before a."""
+    filters = np.broadcast_to(filters, (a.shape[1], filters.shape[1]))
+    found = a * filters[:, 0]
+    for i in range(1, filters.shape[1]):
+        # Of many outputs few are of a high order.
+        live = np.flatnonzero(filters[:, i])
+        some = live if len(live) < a.shape[1] else slice(None)
+        found[i * step :, some] += a[: max(len(a) - i * step, 0), some] * filters[some, i]
+    return found
+
+
+def filtered_back(a: np.ndarray, filters: np.ndarray) -> np.ndarray:
+    """The adjoint of `filtered`, Σ_i φ_i·a[t + i]."""
+    return filtered(a[::-1], filters)[::-1]

@@ -1,0 +1,411 @@
+"""Generalized least squares under autoregressive noise: least squares of filtered rows.
+
+Rows a[t] and y[t], filtered by φ = (1, −ρ₁, …, −ρ_p) within their record, have white noise: the
+same taps, p rows fewer in every record, a bias times φ(1). Of one φ for every output there is one
+design matrix for each, Ã = φ∗A. At stride and dilation 1 it need not be formed, nor x filtered: the
+windows of K + p samples that its rows read are those of A⁺, the design matrix of K + p taps, and
+Ã = A⁺F for a banded F, so that one Gram A⁺ᵀA⁺ has ÃᵀÃ = Fᵀ A⁺ᵀA⁺ F of all outputs. Residuals and
+gradients come from the data: Ãᵀr̃ = Aᵀ(φ∗ᵀr̃), one pass for all outputs.
+
+Source: D. Cochrane and G. H. Orcutt, J. Am. Stat. Assoc. 44 (1949) 32.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from ..cached import cached_property
+from ..errors import SolveError
+from ..leastsquares.analysis import Analysis
+from ..leastsquares.certificate import Certificate, backward_error
+from ..leastsquares.design import Design
+from ..leastsquares.penalty import RIDGE
+from ..leastsquares.regression import NOISE, QR_STEPS, Regression
+from ..linalg.factor import Factor, cholesky_factor
+from ..linalg.minimum_norm import exponents_of
+from ..linalg.threads import on_blas_threads
+from ..operators.layout import to_columns
+from ..operators.moments import Moments
+from ..operators.transformed import TapBasis
+from ..operators.windows import normal_form
+from ..problem.problem import Problem
+from ..problem.spec import ConvSpec
+from ..text import count
+from .autoregression import Autoregression, filtered, filtered_back, most_order, rows_left
+from .uncertainty import ROUNDING
+
+# Squares of filtered columns below this share of what they are made of have lost four digits.
+KEPT_SHARE = 1e-4
+# Steps of refinement through the data, at most.
+STEPS = 5
+# How often noise and kernel are estimated in turn.
+ROUNDS = 2
+
+
+class Grams:
+    """Moments of the windows of K + p samples, for every order p up to ``most``.
+
+    From those of K + most taps, which are summed once, and the few rows at the head of every record
+    that have p rows before them and not ``most``.
+    """
+
+    def __init__(self, design: Design, most: int) -> None:
+        self._design, self._most = design, most
+        spec = design.spec
+        self._taps, self._groups = spec.kernel_size[0], spec.groups
+        self._records = [
+            normal_form(design.inputs.records[i][None], spec)[0].astype(float)
+            for i in design.inputs.kept.used
+        ]
+
+    def _exponents(self, order: int) -> np.ndarray:
+        """Of the columns (G, P⁺): those of the design, channel by channel."""
+        first = self._design.operator.exponents.reshape(self._groups, self._taps, -1)[:, :1]
+        return np.tile(first, (1, self._taps + order, 1)).reshape(self._groups, -1)
+
+    def _summed(self, records: Sequence[np.ndarray], order: int) -> Moments | None:
+        """Moments of all windows of K + order samples of some records."""
+        taps = self._taps + order
+        long = [a for a in records if len(a) >= taps]
+        if not long:
+            return None
+        spec = ConvSpec((taps,), groups=self._groups)
+        problem = Problem(long, spec=spec, bias=self._design.nuisance.constant)
+        found = Design(problem, self._design.sizes.limits).moments
+        return found.rescaled(self._exponents(order), found.out_exponents)
+
+    @cached_property
+    def _longest(self) -> Moments | None:
+        return self._summed(self._records, self._most)
+
+    def of(self, order: int) -> Moments:
+        """Those of order p."""
+        missing = self._most - order
+        heads = [a[: self._most + self._taps - 1] for a in self._records]
+        head = self._summed(heads, order) if missing else None
+        if self._longest is None:
+            assert head is not None
+            return head
+        last = _of_last(self._longest, missing * self._design.inputs.exponents.size // self._groups)
+        return last if head is None else last + head
+
+
+def _of_last(moments: Moments, first: int) -> Moments:
+    """Those of the columns from ``first`` on."""
+    return replace(
+        moments,
+        gram=moments.gram[:, first:, first:],
+        rhs=moments.rhs[:, first:],
+        sums=moments.sums[:, first:],
+        exponents=moments.exponents[:, first:],
+        shift=moments.shift[:, first:],
+    )
+
+
+@dataclass(frozen=True)
+class FilteredDesign:
+    """A factor of the Ã of one output, column j divided by ``2**relative[j]``, and its norm.
+
+    ``own`` is the analysis of x and y filtered for this output, where the one Gram did not do.
+    """
+
+    factor: Factor
+    relative: np.ndarray
+    a_norm: float
+    own: Analysis | None = None
+
+
+@dataclass(frozen=True)
+class State:
+    """Filtered residuals, ``whitened`` (T, outputs) of every record and zero at its head, less what
+    a bias takes up of them: the ``constants`` (outputs,). In units of the operator.
+    """
+
+    whitened: list[np.ndarray]
+    constants: np.ndarray
+
+    @property
+    def norms(self) -> np.ndarray:
+        """Norms (outputs,) of the whitened residuals."""
+        return np.sqrt(np.sum([np.square(u).sum(0) for u in self.whitened], axis=0))
+
+
+@dataclass(frozen=True)
+class Answer:
+    """Kernel (*K, Cin/groups, Cout) and bias (Cout,) in the user's units, the largest backward
+    error as least squares of filtered rows, and the noise by which they were filtered.
+    """
+
+    kernel: np.ndarray
+    bias: np.ndarray
+    certificate: Certificate
+    noise: Autoregression
+
+
+class Prewhitened:
+    """Least squares of every output, its rows filtered by the filter of its noise.
+
+    Kernels w are (G, P, Q) in units of the operator's columns and of y.
+    """
+
+    def __init__(self, analysis: Analysis, noise: Autoregression, grams: Grams) -> None:
+        self._analysis, self.noise, self._grams = analysis, noise, grams
+        design = analysis.design
+        self._design, self._operator = design, design.operator
+        assert analysis.targets is not None
+        self._targets, self._constant = analysis.targets, design.nuisance.constant
+        self._shape = design.spec.groups, design.sizes.columns, analysis.targets.outputs
+        self._known: dict[int, FilteredDesign] = {}
+        # The Gram of the windows for one order, which outputs of that order share.
+        self._last: tuple[int, np.ndarray] | None = None
+
+    @cached_property
+    def rows(self) -> np.ndarray:
+        """Filtered rows (outputs,)."""
+        lengths = self._design.inputs.kept.lengths
+        return np.array([rows_left(lengths, int(p)) for p in self.noise.order])
+
+    @property
+    def blas_columns(self) -> int:
+        """The smaller side of the design matrix."""
+        return self._design.blas_columns
+
+    # --- the filtered matrices
+
+    @on_blas_threads
+    def design_of(self, output: int) -> FilteredDesign:
+        """That of one output; kept as long as those of all of them fit in memory."""
+        if output in self._known:
+            return self._known[output]
+        found = self._by_gram(output) if self._shares_windows else None
+        return self._keep(output, self._by_filter(output) if found is None else found)
+
+    @property
+    def _shares_windows(self) -> bool:
+        """Whether filtered rows are of windows of K + p samples, whose Gram fits in memory."""
+        spec, (groups, columns, _) = self._design.spec, self._shape
+        taps = spec.kernel_size[0]
+        longer = columns // taps * (taps + int(self.noise.order.max()))
+        fits = 8 * groups * longer**2 <= self._design.sizes.limits.gram_bytes
+        return fits and spec.stride == spec.dilation == (1,)
+
+    def _keep(self, output: int, found: FilteredDesign) -> FilteredDesign:
+        groups, columns, outputs = self._shape
+        if 8 * groups * outputs * columns**2 <= self._design.sizes.limits.gram_bytes:
+            self._known[output] = found
+        return found
+
+    def _gram(self, order: int) -> np.ndarray:
+        """Of windows of K + order samples (G, P⁺, P⁺), a bias taken up."""
+        if self._last is None or self._last[0] != order:
+            moments = self._grams.of(order)
+            self._last = order, moments.centred()[0] if self._constant else moments.gram
+        return self._last[1]
+
+    def _by_gram(self, output: int) -> FilteredDesign | None:
+        """From the Gram of windows of K + p samples, unless that costs digits."""
+        order, group = int(self.noise.order[output]), output // self._shape[2]
+        whole, basis = self._gram(order)[group], self._basis(output, order)
+        gram = basis.restrict(basis.restrict(whole[None]).swapaxes(1, 2))[0]
+        squares = np.diagonal(gram)
+        if not (squares > KEPT_SHARE * np.diagonal(whole)[-len(gram) :]).all():
+            return None
+        relative = exponents_of(np.sqrt(squares))
+        scale = np.ldexp(1.0, -relative)
+        scaled = gram * scale * scale[:, None]
+        a_norm = float(np.sqrt(np.trace(scaled)))
+        exponents = self._operator.exponents[group] + relative
+        factor = cholesky_factor(scaled, exponents, int(self.rows[output]))
+        return None if factor is None else FilteredDesign(factor, relative, a_norm)
+
+    def _basis(self, output: int, order: int) -> TapBasis:
+        """F (K + p, K): its rows are windows of K + p samples, its columns those filtered."""
+        taps = self._design.spec.kernel_size[0]
+        matrix = np.zeros((taps + order, taps))
+        for i, value in enumerate(self.noise.filters[output, : order + 1]):
+            matrix[np.arange(taps) + order - i, np.arange(taps)] = value
+        return TapBasis([matrix])
+
+    def _by_filter(self, output: int) -> FilteredDesign:
+        """From x filtered for this output alone."""
+        own = Analysis.of(self._filtered_problem(output), self._design.sizes.limits)
+        system = own.plain
+        factor = system.factor(0)
+        if factor is None or not factor.full_rank:
+            raise SolveError(
+                f"x, filtered by the noise of output {output}, an autoregression of order "
+                f"{self.noise.order[output]}, is not seen to determine every tap; give a smaller "
+                "order, noise='ar(p)', or use noise='hac'"
+            )
+        scaling = system.scaling
+        return FilteredDesign(factor, scaling.exponents[0], float(scaling.a_norm[0]), own)
+
+    def _filtered_problem(self, output: int) -> Problem:
+        """x and y of one output, filtered, in units of the operator."""
+        design, inputs, targets = self._design, self._design.inputs, self._targets
+        order, group = int(self.noise.order[output]), output // self._shape[2]
+        step, each = design.spec.stride[0], inputs.exponents.size // self._shape[0]
+        own = slice(group * each, (group + 1) * each)
+        kept = [i for i in inputs.kept.used if inputs.kept.lengths[i] > order]
+        x = [normal_form(inputs.records[i][None], design.spec)[0][:, own] for i in kept]
+        x = [a * inputs.scale[own] for a in x]
+        y = [targets.records[i][:, [output]] * targets.scale[output] for i in kept]
+        if self._constant:
+            x, y = _less_mean(x), _less_mean(y)
+        filters = self.noise.filters[output, : order + 1][None]
+        x = [filtered(a, filters, step)[order * step :] for a in x]
+        y = [filtered(a, filters)[order:] for a in y]
+        return Problem(x, y, spec=replace(design.spec.normal, groups=1), bias=self._constant)
+
+    # --- answers
+
+    def residuals(self, w: np.ndarray) -> list[np.ndarray]:
+        """What w leaves of y, not filtered, (T, outputs) of every record: a pass over the data."""
+        blocks = self._operator.row_blocks(self._targets)
+        left = np.concatenate([y - a @ w for a, y in blocks if y is not None], axis=1)
+        return self._design.inputs.by_record(left.swapaxes(1, 2).reshape(-1, left.shape[1]))
+
+    def state(self, residuals: Sequence[np.ndarray]) -> State:
+        """Those, filtered."""
+        filters, white = self.noise.filters, []
+        for e in residuals:
+            u = filtered(e, filters)
+            u[np.arange(len(u))[:, None] < self.noise.order] = 0.0
+            white.append(u)
+        means = np.zeros(len(self.noise.order))
+        if self._constant:
+            means = np.sum([u.sum(0) for u in white], axis=0) / self.rows
+            for u in white:
+                u -= np.where(np.arange(len(u))[:, None] < self.noise.order, 0.0, means)
+        return State(white, means / filters.sum(1))
+
+    def gradient(self, state: State) -> np.ndarray:
+        """Products (G, P, Q) of the filtered columns and the whitened residuals."""
+        back = tuple(filtered_back(u, self.noise.filters) for u in state.whitened)
+        targets = self._design.outputs(back)
+        _, g = self._operator.residual(np.zeros(self._shape), targets)
+        return np.ldexp(g, targets.grouped(targets.exponents)[:, None])
+
+    def stepped(self, w: np.ndarray, gradient: np.ndarray, chosen: Sequence[int]) -> np.ndarray:
+        """w, its ``chosen`` outputs moved to where their gradient vanishes."""
+        w, each = w.copy(), self._shape[2]
+        for o in sorted(chosen, key=lambda o: int(self.noise.order[o])):
+            of, (g, q) = self.design_of(o), divmod(o, each)
+            right = np.ldexp(gradient[g, :, [q]].T, -of.relative[:, None])
+            w[g, :, q] += np.ldexp(of.factor.solve_normal(right)[:, 0], -of.relative)
+        return w
+
+    def _certificate(
+        self, output: int, w: np.ndarray, norms: np.ndarray, gradient: np.ndarray
+    ) -> Certificate:
+        """Backward error of one output as least squares of its filtered rows."""
+        of, (g, q) = self.design_of(output), divmod(output, self._shape[2])
+        scale = of.relative[:, None]
+        column = np.ldexp(w[g, :, [q]].T, scale)
+        scaled = np.ldexp(gradient[g, :, [q]].T, -scale)
+        return backward_error(column, norms[[output]], scaled, of.a_norm, lambda: of.factor)
+
+    def solved(self, w: np.ndarray, residuals: Sequence[np.ndarray]) -> Answer:
+        """Least squares of all filtered rows, from some w and what that leaves of y."""
+        for step in range(STEPS + 1):
+            state = self.state(residuals)
+            norms, gradient = state.norms, self.gradient(state)
+            found = [self._certificate(o, w, norms, gradient) for o in range(len(norms))]
+            if step == STEPS or all(c.exact for c in found):
+                break
+            w = self.stepped(w, gradient, [o for o, c in enumerate(found) if c.value > NOISE])
+            residuals = self.residuals(w)
+        apart = [o for o, c in enumerate(found) if self.design_of(o).own is not None or not c.exact]
+        for o in apart:
+            w, found[o] = self._alone(w, o)
+        if apart:
+            state = self.state(self.residuals(w))
+        kernel, bias = self._analysis.regression(RIDGE, 0.0).from_operator(w)
+        with np.errstate(over="ignore", under="ignore"):
+            bias = bias + np.ldexp(state.constants, self._targets.exponents)
+        return Answer(kernel, bias, max(found, key=lambda c: c.value), self.noise)
+
+    def _alone(self, w: np.ndarray, output: int) -> tuple[np.ndarray, Certificate]:
+        """w, one output solved from x filtered for it alone, whose residuals keep their digits."""
+        of, (g, q) = self.design_of(output), divmod(output, self._shape[2])
+        if of.own is None:
+            self._known.pop(output, None)
+            of = self._keep(output, self._by_filter(output))
+        assert of.own is not None
+        regression = of.own.regression(RIDGE, 0.0)
+        factors = [of.factor]
+        start = regression.from_user(w[g, :, q].reshape(*self._design.spec.kernel_size, -1, 1))
+        column, certificate = regression.refine(start, factors, QR_STEPS)
+        kernel, _ = regression.to_user(column)
+        w = w.copy()
+        w[g, :, q] = to_columns(kernel, 1)[0, :, 0]
+        return w, certificate
+
+
+def _less_mean(records: list[np.ndarray]) -> list[np.ndarray]:
+    """Records less the mean of all."""
+    mean = np.sum([a.sum(0) for a in records], axis=0) / sum(map(len, records))
+    return [a - mean for a in records]
+
+
+def refit(analysis: Analysis, kernel: np.ndarray, order: int | None) -> Answer:
+    """Generalized least squares from an answer of least squares, noise and kernel in turn.
+
+    Raises:
+        SolveError: too few rows for that order; an output without noise; filtered, x does not
+            determine every tap.
+    """
+    design, plain = analysis.design, analysis.regression(RIDGE, 0.0)
+    lengths = design.inputs.kept.lengths
+    most = _most(lengths, design.sizes.unknowns, order)
+    w = plain.scaling.to_operator(_least_squares(plain, plain.from_user(kernel)))
+    white = Autoregression.of([[]] * (w.shape[0] * w.shape[2]))
+    grams = Grams(design, most)
+    fit = Prewhitened(analysis, white, grams)
+    residuals = fit.residuals(w)
+    _check_noise(analysis, w, fit.state(residuals))
+    for _ in range(ROUNDS):
+        constants = fit.state(residuals).constants
+        left = [e - constants for e in residuals]
+        fit = Prewhitened(analysis, Autoregression.estimated(left, order, most), grams)
+        w = fit.stepped(w, fit.gradient(fit.state(residuals)), range(len(white.order)))
+        residuals = fit.residuals(w)
+    return fit.solved(w, residuals)
+
+
+def _least_squares(plain: Regression, w: np.ndarray) -> np.ndarray:
+    """w, if it is that, or what it is refined to where its solver left it on its way."""
+    if plain.certify(w).exact:
+        return w
+    factors: Sequence[Factor] | None = plain.system.gram_factors() or plain.system.qr_factors()
+    return w if factors is None else plain.refine(w, factors, QR_STEPS)[0]
+
+
+def _most(lengths: Sequence[int], unknowns: int, order: int | None) -> int:
+    """The largest order that may be needed."""
+    if order is None:
+        return most_order(lengths, unknowns)
+    left = rows_left(lengths, order)
+    if left <= unknowns:
+        raise SolveError(
+            f"noise='ar({order})' takes {count(order, 'row')} off every record and leaves "
+            f"{count(left, 'row')} for {count(unknowns, 'unknown')}; use a smaller order, longer "
+            "records or fewer taps"
+        )
+    return order
+
+
+def _check_noise(analysis: Analysis, w: np.ndarray, state: State) -> None:
+    """Raise where an answer leaves nothing but rounding of an output."""
+    plain = analysis.regression(RIDGE, 0.0)
+    scaled = np.ldexp(w, plain.scaling.relative[:, :, None])
+    size = plain.y_norms + plain.scaling.a_norm[:, None] * np.linalg.norm(scaled, axis=1)
+    exact = np.flatnonzero(state.norms <= ROUNDING * size.reshape(-1))
+    if exact.size:
+        raise SolveError(
+            f"noise='ar' needs noise, and output {exact[0]} leaves nothing of y but rounding; use "
+            "noise='white'"
+        )

@@ -1,0 +1,69 @@
+"""Standard errors, bands and tests of generalized least squares: those of its filtered rows."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ..cached import cached_property
+from ..leastsquares.analysis import Analysis
+from ..leastsquares.penalty import RIDGE
+from ..leastsquares.system import System
+from ..linalg.threads import one_blas_thread
+from .autoregression import Autoregression
+from .prewhitened import Grams, Prewhitened
+from .uncertainty import Uncertainty, no_freedom
+
+
+class PrewhitenedUncertainty(Uncertainty):
+    """Errors of an answer under autoregressive noise, each output by its own filtered rows.
+
+    They take the estimated filter for the true one, which of a few hundred rows leaves bands a
+    little too narrow.
+    """
+
+    def __init__(self, analysis: Analysis, kernel: np.ndarray, noise: Autoregression) -> None:
+        outputs = kernel.shape[-1]
+        pairs = [(RIDGE, 0.0)] * outputs
+        super().__init__(analysis, pairs, kernel, np.full(outputs, np.nan), "ar")
+        grams = Grams(analysis.design, int(noise.order.max()))
+        self._fit = Prewhitened(analysis, noise, grams)
+
+    @cached_property
+    def _left(self) -> np.ndarray:
+        """Filtered rows less what the kernel and the nuisance columns take up, (outputs,)."""
+        sizes = self._analysis.design.sizes
+        found = self._fit.rows - sizes.unknowns
+        if (found <= 0).any():
+            raise ValueError(no_freedom(int(self._fit.rows.min()), sizes.unknowns))
+        return found.astype(float)
+
+    @cached_property
+    def dof(self) -> np.ndarray:
+        """Of the t and F of these errors, (outputs,)."""
+        return self._left
+
+    @cached_property
+    def _residual_norms(self) -> np.ndarray:
+        """Of the filtered residuals (outputs,), from the data, times 2**-`exponents`."""
+        return self._fit.state(self._fit.residuals(self._operator_kernel)).norms
+
+    @property
+    def _model(self) -> tuple[np.ndarray, np.ndarray]:
+        """Order and coefficients of the autoregression."""
+        return self._fit.noise
+
+    def _errors(self, system: System, group: int, outputs: np.ndarray) -> np.ndarray:
+        """Standard errors (P, k) of some outputs, in units of the operator's columns and of y."""
+        return np.stack([self._gain(o) * self.deviation[o] for o in outputs.tolist()], axis=1)
+
+    def _gain(self, output: int) -> np.ndarray:
+        """√diag of the covariance (P,) of one output per unit of its innovations."""
+        of = self._fit.design_of(output)
+        return np.ldexp(of.factor.noise_gain, -of.relative)
+
+    def _root_of(self, output: int) -> tuple[int, np.ndarray]:
+        """The group of an output, and H (P, P) with H Hᵀ the covariance of its taps."""
+        of = self._fit.design_of(output)
+        scaled = np.diag(np.ldexp(self.deviation[output], -of.relative))
+        with one_blas_thread():
+            return output // self._sizes[1], of.factor.whiten(scaled)

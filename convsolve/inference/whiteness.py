@@ -1,0 +1,82 @@
+"""Whether residuals of least squares are white enough for the errors of white noise.
+
+Source: G. M. Ljung and G. E. P. Box, Biometrika 65 (1978) 297.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from ..problem.problem import Problem
+from .autoregression import autocovariances, rows_left
+
+# Residuals are correlated where white noise would look so in this share of data sets.
+LEVEL = 1e-3
+# A smaller p is not shown.
+LEAST = 1e-99
+# x is correlated where an autocorrelation of a channel is more than this, and than so many
+# deviations of that of white noise.
+COLOURED, DEVIATIONS = 0.1, 5.0
+# Lags are at most so many, and this share of the rows, and outputs at most so many, evenly spread.
+MOST_LAGS, LAGS_SHARE, MOST_OUTPUTS = 40, 0.2, 32
+
+
+def lags_of(taps: int, rows: int) -> int:
+    """How many lags are looked at: those of the kernel, as far as there are rows for them."""
+    return min(taps, MOST_LAGS, int(LAGS_SHARE * rows))
+
+
+def whiteness(residuals: Sequence[np.ndarray], variance: np.ndarray, lags: int) -> np.ndarray:
+    """p values (outputs,) of residuals (T, outputs) of every record as white noise of ``variance``.
+
+    The sum over lags of squared autocorrelations, each over its variance, which of white noise is
+    χ² of as many degrees of freedom as lags. Residuals of least squares are not quite white, since
+    a kernel takes up some of the noise; over the variance by degrees of freedom, which is larger
+    than their own, the sum is no larger, and a p, if anything, too large. 1 where there is no
+    variance.
+    """
+    from scipy.special import chdtrc
+
+    rows, lengths = sum(map(len, residuals)), [len(e) for e in residuals]
+    pairs = np.array([rows_left(lengths, lag) for lag in range(1, lags + 1)])[:, None]
+    scale = np.where(variance > 0, variance, np.inf)
+    sums = rows * autocovariances(residuals, lags)[1:] / scale
+    q = (sums**2 / np.maximum(pairs, 1)).sum(0)
+    return np.asarray(chdtrc(lags, q))
+
+
+def coloured(records: Sequence[np.ndarray], lags: int) -> bool:
+    """Whether a channel of x (W, C) is correlated over lags 1 to ``lags``."""
+    samples = sum(map(len, records))
+    most = max(COLOURED, DEVIATIONS / np.sqrt(samples))
+    for c in range(records[0].shape[1]):
+        channel = [a[:, [c]].astype(float) for a in records]
+        size = max(float(np.abs(a).max(initial=0.0)) for a in channel) or 1.0
+        mean = sum(float((a / size).sum()) for a in channel) / samples
+        found = autocovariances([a / size - mean for a in channel], lags)[:, 0]
+        if np.abs(found[1:]).max(initial=0.0) > most * found[0]:
+            return True
+    return False
+
+
+def warning(problem: Problem, residuals: Sequence[np.ndarray], variance: np.ndarray) -> str:
+    """Why errors for white noise are wrong, from residuals (T, outputs) of every record and their
+    ``variance`` (outputs,); or nothing.
+    """
+    lags = lags_of(problem.spec.kernel_size[0], problem.n_equations)
+    outputs = np.unique(np.linspace(0, len(variance) - 1, MOST_OUTPUTS).astype(int))
+    some = [e[:, outputs] for e in residuals]
+    p = whiteness(some, variance[outputs], lags)
+    # The least of several p, which is that of one output as many times as there are.
+    worst = int(np.argmin(p))
+    if p[worst] * len(p) > LEVEL or not coloured(problem.x, lags):
+        return ""
+    way = "noise='ar', or 'hac'" if problem.sizes().toeplitz else "noise='hac'"
+    shown = f"= {p[worst]:.1g}" if p[worst] >= LEAST else f"< {LEAST:g}"
+    return (
+        f"the residuals of output {outputs[worst]} are correlated in time, and so is x (Ljung-Box "
+        f"over lags 1 to {lags}, p {shown}): errors for white noise may be several times too large "
+        f"for a tap, and too small for a sum of taps; use {way}"
+    )

@@ -1,0 +1,506 @@
+"""Autoregressive noise: statsmodels' GLSAR, dense filtered rows, exact cases and simulation."""
+
+from __future__ import annotations
+
+import json
+import pickle
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import scipy.linalg
+import scipy.signal
+import scipy.stats
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import convsolve as cs
+from convsolve.inference.autoregression import (
+    Autoregression,
+    autocovariances,
+    filtered,
+    filtered_back,
+    levinson,
+    most_order,
+    rows_left,
+)
+from convsolve.inference.prewhitened import Grams, Prewhitened
+from convsolve.inference.prewhitened_errors import PrewhitenedUncertainty
+from convsolve.leastsquares.analysis import analyse
+from convsolve.problem.sizes import Limits
+from support import dense
+from support.geometry import LARGE, NAMED, PADDINGS, Geometry, random_geometry
+from support.slow import few_seeds, some
+
+KNOWN = json.loads(
+    (Path(__file__).parent / "data" / "statsmodels.json").read_text(encoding="utf-8")
+)
+
+
+def red(rng: np.random.Generator, rows: int, columns: int, pole: float = 0.9) -> np.ndarray:
+    """An autoregression of order one, after a start that is thrown away."""
+    e = rng.standard_normal((rows + 100, columns))
+    return scipy.signal.lfilter([1.0], [1.0, -pole], e, axis=0)[100:]
+
+
+def made(
+    lengths: tuple[int, ...] = (150,), channels: int = 2, outputs: int = 2, bias: bool = True
+) -> cs.Problem:
+    """Records of coloured x, and its response by 4 taps with correlated noise beside it."""
+    rng = np.random.default_rng(3)
+    x = [red(rng, n + 3, channels) + 2 for n in lengths]
+    w = rng.standard_normal((4, channels, outputs))
+    clean = cs.convolve(x, w, cs.ConvSpec(4))
+    y = [a + red(rng, len(a), outputs, 0.8) + 5 for a in clean]
+    return cs.Problem(x, y, kernel_size=4, bias=bias)
+
+
+# --- the mathematics
+
+
+def test_levinson_solves_the_yule_walker_equations_of_every_order() -> None:
+    rng = np.random.default_rng(0)
+    records = [red(rng, 60, 3), red(rng, 1, 3), red(rng, 45, 3)]
+    found = autocovariances(records, 6)
+    for lag in range(7):
+        products = [a[lag:] * a[: max(len(a) - lag, 0)] for a in records]
+        np.testing.assert_allclose(found[lag], np.concatenate(products).sum(0) / 106)
+    coefficients, variances = levinson(found)
+    for p, q in np.ndindex(7, 3):
+        rho = scipy.linalg.solve_toeplitz(found[:p, q], found[1 : p + 1, q]) if p else np.zeros(0)
+        np.testing.assert_allclose(coefficients[p, :p, q], rho, rtol=1e-9)
+        assert not coefficients[p, p:].any()
+        np.testing.assert_allclose(variances[p, q], found[0, q] - rho @ found[1 : p + 1, q])
+
+
+def test_the_order_is_that_of_least_aic() -> None:
+    rng = np.random.default_rng(1)
+    e = rng.standard_normal((3000, 2))
+    e[:, 1] = scipy.signal.lfilter([1.0], [1.0, -0.5, 0.4, -0.6], e[:, 1])
+    noise = Autoregression.estimated([e], None, 8)
+    variances = levinson(autocovariances([e], 8))[1]
+    aic = 3000 * np.log(variances) + 2 * np.arange(9)[:, None]
+    np.testing.assert_array_equal(noise.order, aic.argmin(0))
+    assert noise.order[1] >= 3
+    np.testing.assert_allclose(noise.coefficients[1, :3], [0.5, -0.4, 0.6], atol=0.05)
+    given_order = Autoregression.estimated([e], 2, 8)
+    np.testing.assert_array_equal(given_order.order, [2, 2])
+
+
+def test_the_largest_order_leaves_rows_enough() -> None:
+    assert most_order([2000], 50) == 40
+    assert most_order([300], 20) == 30
+    assert most_order([30] * 100, 10) == 15  # half of all rows
+    assert most_order([24] * 4, 80) == 3  # 96 - 4·3 = 84 rows for 80 unknowns
+    assert most_order([9], 3) == 0
+
+
+def test_a_filter_and_its_adjoint() -> None:
+    rng = np.random.default_rng(0)
+    filters, a, b = (rng.standard_normal(s) for s in ((3, 5), (20, 3), (20, 3)))
+    for q in range(3):
+        expected = np.convolve(a[:, q], filters[q])[:20]
+        np.testing.assert_allclose(filtered(a, filters)[:, q], expected)
+    there, back = filtered(a, filters), filtered_back(b, filters)
+    np.testing.assert_allclose((there * b).sum(), (a * back).sum())
+    short = filtered(a[:2], filters)
+    np.testing.assert_allclose(short, filtered(a, filters)[:2])
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    taps=st.integers(1, 6),
+    groups=st.integers(1, 2),
+    lengths=st.lists(st.integers(1, 30), min_size=1, max_size=4),
+    most=st.integers(0, 7),
+    padding=st.sampled_from(["valid", "full", "causal", "circular"]),
+    bias=st.booleans(),
+    seed=st.integers(0, 2**32 - 1),
+)
+def test_one_gram_has_those_of_all_filters(
+    taps: int, groups: int, lengths: list[int], most: int, padding: str, bias: bool, seed: int
+) -> None:
+    """Fᵀ A⁺ᵀA⁺ F of every order is the Gram of filtered rows, formed one by one."""
+    made = Geometry(
+        cs.ConvSpec(taps, padding=padding, groups=groups),
+        tuple((n + taps,) for n in lengths),
+        2 * groups,
+        groups,
+        bias,
+        seed,
+    )
+    rng = np.random.default_rng(seed)
+    x, y = made.noise()
+    problem = cs.Problem([*x], [*y], spec=made.spec, bias=bias)
+    analysis = analyse(problem)
+    kept = [n for (n,) in problem.kept.shapes if n]
+    longest = max(kept) - 1
+    order = min(int(rng.integers(0, most + 1)), longest)
+    coefficients = rng.uniform(-0.4, 0.4, order)
+    grams = Grams(analysis.design, min(most, longest))
+    fit = Prewhitened(analysis, Autoregression.of([coefficients] * groups), grams)
+    rows = dense.design_matrix(x, made.spec)
+    for g in range(groups):
+        parts = [
+            filtered(part, np.r_[1.0, -coefficients][None])[order:]
+            for part in np.split(rows[g], np.cumsum(kept)[:-1])
+        ]
+        a = np.concatenate(parts)
+        a = a - a.mean(0) * bias
+        moments = grams.of(order)
+        gram = (moments.centred()[0] if bias else moments.gram)[g]
+        basis = np.zeros(((taps + order) * 2, taps * 2))
+        for i, value in enumerate(np.r_[1.0, -coefficients]):
+            basis += value * np.eye(*basis.shape, k=-2 * (order - i))
+        scale = np.ldexp(1.0, analysis.design.operator.exponents[g])
+        found = basis.T @ gram @ basis * np.outer(scale, scale)
+        np.testing.assert_allclose(found, a.T @ a, atol=1e-11 * np.trace(rows[g].T @ rows[g]))
+        assert moments.n == len(a) == fit.rows[g]
+
+
+# --- answers
+
+
+@pytest.mark.parametrize("bias", [False, True])
+def test_given_its_coefficients_it_is_glsar_of_statsmodels(bias: bool) -> None:
+    rows = KNOWN["bias" if bias else "plain"]
+    x, y = np.array(KNOWN["x"]), np.array(KNOWN["y"])
+    problem = cs.Problem(x, y, kernel_size=5, bias=bias)
+    analysis, noise = analyse(problem), Autoregression.of([KNOWN["rho"]] * 2)
+    fit = Prewhitened(analysis, noise, Grams(analysis.design, 3))
+    nothing = np.zeros((1, 10, 2))
+    answer = fit.solved(nothing, fit.residuals(nothing))
+    kernel, constant = answer.kernel, answer.bias
+    errors = PrewhitenedUncertainty(analysis, kernel, noise)
+    test = errors.test([np.eye(10)[1::2][:2]], np.zeros(2))
+    assert answer.certificate.exact
+    for q, row in enumerate(rows):
+        found = [*kernel[..., q].reshape(-1), *constant[[q] * bias]]
+        np.testing.assert_allclose(found, row["ar params"], rtol=1e-10)
+        covariance = np.array(row["ar covariance"])
+        np.testing.assert_allclose(
+            errors.covariance(q), covariance, atol=1e-10 * np.abs(covariance).max()
+        )
+        deviations = np.sqrt(np.diagonal(covariance))
+        np.testing.assert_allclose(
+            errors.standard_error[..., q].reshape(-1), deviations, rtol=1e-10
+        )
+        np.testing.assert_allclose(errors.noise.variance[q], row["ar variance"], rtol=1e-10)
+        assert errors.dof[q] == row["ar dof"]
+        np.testing.assert_allclose(test.statistic[q], row["ar statistic"], rtol=1e-10)
+
+
+def whitened(v: np.ndarray, rho: np.ndarray) -> np.ndarray:
+    """Rows of one record less what those before them foretell; none of a short record."""
+    order = len(rho)
+    foretold = [c * v[order - i : len(v) - i] for i, c in enumerate(rho, 1)]
+    return v[order:] - sum(foretold) if len(v) > order else v[:0]
+
+
+def by_hand(problem: cs.Problem, output: int, order: int) -> dict[str, np.ndarray]:
+    """Two rounds of Cochrane and Orcutt, by dense filtered rows, of one output."""
+    spec, groups = problem.spec, problem.spec.groups
+    group, q = divmod(output, problem.out_channels // groups)
+    rows = dense.design_matrix([*problem.x], spec)[group].astype(float)
+    rows = np.hstack([rows, np.ones((len(rows), 1))]) if problem.bias else rows
+    kept = [n for (n,) in problem.kept.shapes if n]
+    y = dense.by_group([*problem.y], groups)[group][:, q].astype(float)
+    parts = [np.split(v, np.cumsum(kept)[:-1]) for v in (rows, y)]
+    w, *_ = np.linalg.lstsq(rows, y, rcond=None)
+    for _ in range(2):
+        e = np.split(y - rows @ w, np.cumsum(kept)[:-1])
+        lags = [sum(a[i:] @ a[: max(len(a) - i, 0)] for a in e) for i in range(order + 1)]
+        rho = scipy.linalg.solve_toeplitz(lags[:-1], lags[1:])
+        a, b = (np.concatenate([whitened(v, rho) for v in each]) for each in parts)
+        w, *_ = np.linalg.lstsq(a, b, rcond=None)
+    dof = len(a) - a.shape[1]
+    variance = np.square(b - a @ w).sum() / dof
+    covariance = np.linalg.inv(a.T @ a) * variance
+    unknowns = rows.shape[1] - problem.bias
+    return {
+        "kernel": w[:unknowns],
+        "bias": w[unknowns:],
+        "rho": rho,
+        "covariance": covariance[:unknowns, :unknowns],
+        "variance": variance,
+        "dof": dof,
+    }
+
+
+AXES = ["bias", "groups", "dilation", "stride", "both", "circular", "ragged", "blocks", "short"]
+
+
+@pytest.mark.parametrize("name", some(AXES, "bias", "groups", "dilation", "stride", "ragged"))
+def test_it_is_least_squares_of_dense_filtered_rows(name: str) -> None:
+    """Whatever the geometry: several records, some too short, groups, stride, dilation, padding."""
+    geometry = NAMED[name]
+    x, y = geometry.noise()
+    problem = cs.Problem(x, y, spec=geometry.spec, bias=geometry.bias)
+    order = 1 if name == "short" else 2
+    fit = cs.solve(problem, noise=f"ar({order})")
+    assert fit.ok
+    for o in range(problem.out_channels):
+        told = by_hand(problem, o, order)
+        np.testing.assert_allclose(fit.noise.coefficients[o], told["rho"], rtol=1e-8)
+        np.testing.assert_allclose(fit.kernel[..., o].reshape(-1), told["kernel"], atol=1e-10)
+        np.testing.assert_allclose(fit.bias[[o] * geometry.bias], told["bias"], atol=1e-10)
+        np.testing.assert_allclose(fit.noise.variance[o], told["variance"], rtol=1e-9)
+        assert fit.dof[o] == told["dof"]
+        size = np.abs(told["covariance"]).max()
+        np.testing.assert_allclose(fit.covariance(o), told["covariance"], atol=1e-10 * size)
+        errors = np.sqrt(np.diagonal(told["covariance"]))
+        np.testing.assert_allclose(fit.standard_error[..., o].reshape(-1), errors, rtol=1e-8)
+
+
+def determined(rng: np.random.Generator, padding: str, order: int) -> cs.Problem:
+    """The first of some random geometries whose filtered rows are twice the unknowns or more."""
+    while True:
+        geometry = random_geometry(rng, 1, padding, sizes=LARGE, ragged=True, min_rows=30)
+        x, y = geometry.noise()
+        problem = cs.Problem([*x], [*y], spec=geometry.spec, bias=geometry.bias)
+        enough = rows_left(problem.kept.lengths, order) > 2 * problem.n_unknowns
+        if enough and cs.identify(problem).unique:
+            return problem
+
+
+@few_seeds(2, 40)
+@pytest.mark.parametrize("padding", PADDINGS)
+def test_so_it_is_of_any_geometry(padding: str, seeds: range) -> None:
+    for seed in seeds:
+        rng = np.random.default_rng([PADDINGS.index(padding), seed])
+        order = int(rng.integers(1, 4))
+        problem = determined(rng, padding, order)
+        fit = cs.solve(problem, noise=f"ar({order})")
+        assert fit.ok
+        for o in range(problem.out_channels):
+            told = by_hand(problem, o, order)
+            size = np.abs(told["kernel"]).max()
+            found = fit.kernel[..., o].reshape(-1)
+            np.testing.assert_allclose(found, told["kernel"], atol=1e-8 * size)
+            np.testing.assert_allclose(fit.noise.coefficients[o], told["rho"], atol=1e-8)
+            size = np.abs(told["covariance"]).max()
+            np.testing.assert_allclose(fit.covariance(o), told["covariance"], atol=1e-7 * size)
+
+
+def test_outputs_and_records_do_not_depend_on_those_beside_them() -> None:
+    problem = made((150, 40, 90), outputs=3)
+    fit = cs.solve(problem, noise="ar")
+    assert fit.noise.kind == fit.stats["noise"] == "ar"
+    for o in range(3):
+        alone = cs.Problem(problem.x, [v[:, [o]] for v in problem.y], kernel_size=4, bias=True)
+        single = cs.solve(alone, noise="ar")
+        assert single.noise.order[0] == fit.noise.order[o]
+        np.testing.assert_allclose(single.kernel[..., 0], fit.kernel[..., o], rtol=1e-10)
+        np.testing.assert_allclose(
+            single.standard_error[..., 0], fit.standard_error[..., o], rtol=1e-9
+        )
+    turned = cs.Problem(problem.x[::-1], problem.y[::-1], kernel_size=4, bias=True)
+    np.testing.assert_allclose(cs.solve(turned, noise="ar").kernel, fit.kernel, rtol=1e-9)
+
+
+def test_tests_and_bands_are_those_of_its_covariance() -> None:
+    fit = cs.solve(made(), noise="ar(2)")
+    contrast = np.ones((4, 2))
+    test = fit.test(contrast=contrast, value=1.0)
+    for o in range(2):
+        off = fit.kernel[..., o].sum() - 1
+        statistic = off**2 / fit.covariance(o).sum()
+        np.testing.assert_allclose(test.statistic[o], statistic, rtol=1e-9)
+        p = scipy.stats.f.sf(statistic, 1, fit.dof[o])
+        np.testing.assert_allclose(test.p[o], p, rtol=1e-8)
+    low, high = fit.confidence_band(0.9)
+    np.testing.assert_allclose((high + low) / 2, fit.kernel, rtol=1e-9)
+    reach = scipy.stats.t.ppf(0.95, fit.dof) * fit.standard_error
+    np.testing.assert_allclose((high - low) / 2, reach, rtol=1e-9)
+    wide = np.subtract(*fit.confidence_band(0.9, simultaneous=True)[::-1])
+    assert (wide > high - low).all()
+
+
+def test_without_autocorrelation_it_is_least_squares() -> None:
+    rng = np.random.default_rng(4)
+    x, y = rng.standard_normal((400, 1)), rng.standard_normal((398, 40))
+    problem = cs.Problem(x, y, kernel_size=3, bias=True)
+    white, fit = cs.solve(problem), cs.solve(problem, noise="ar")
+    none = fit.noise.order == 0
+    assert none.mean() > 0.5
+    np.testing.assert_allclose(fit.kernel[..., none], white.kernel[..., none], atol=1e-14)
+    np.testing.assert_allclose(fit.bias[none], white.bias[none], atol=1e-14)
+    np.testing.assert_allclose(
+        fit.standard_error[..., none], white.standard_error[..., none], rtol=1e-10
+    )
+
+
+# --- digits
+
+
+@pytest.mark.parametrize(("level", "bias"), [(0.0, True), (1e4, True), (1e4, False), (1e7, False)])
+def test_a_random_walk_beside_an_offset_keeps_its_digits(level: float, bias: bool) -> None:
+    """Differences of x are a small share of x: its Gram has lost digits of theirs, or all."""
+    rng = np.random.default_rng(0)
+    x = np.cumsum(rng.standard_normal((5000, 1)), axis=0) + level
+    w = np.array([1.0, 2, 3, -1, 0.5])[:, None, None]
+    y = cs.convolve(x, w, cs.ConvSpec(5)) + np.cumsum(rng.standard_normal((4996, 1)), axis=0)
+    problem = cs.Problem(x, y, kernel_size=5, bias=bias)
+    fit = cs.solve(problem, noise="ar(1)")
+    assert fit.ok
+    assert fit.noise.coefficients[0, 0] > 0.99
+    rows = dense.design_matrix([problem.x[0] - level * bias], problem.spec)[0]
+    a, b = (whitened(v, fit.noise.coefficients[0]) for v in (rows, problem.y[0]))
+    a, b = a - a.mean(0) * bias, b - b.mean(0) * bias
+    exact, *_ = np.linalg.lstsq(a, b, rcond=None)
+    np.testing.assert_allclose(fit.kernel[:, 0], exact, atol=1e-11)
+    errors = np.linalg.norm(np.linalg.inv(np.linalg.qr(a)[1]), axis=1)
+    errors = errors * np.sqrt(fit.noise.variance)
+    np.testing.assert_allclose(fit.standard_error[:, 0, 0], errors, rtol=1e-9)
+
+
+def test_what_gradients_of_all_outputs_leave_is_mended_output_by_output() -> None:
+    """Beside offsets of 1e9 that no bias takes up, which the filter makes a thousandth of that."""
+    rng = np.random.default_rng(0)
+    x = np.cumsum(rng.standard_normal((20000, 2)), axis=0) + 1e9
+    y = cs.convolve(x, np.ones((5, 2, 1)), cs.ConvSpec(5))
+    y += np.cumsum(rng.standard_normal(y.shape), axis=0)
+    fit = cs.solve(cs.Problem(x, y, kernel_size=5), noise="ar(1)")
+    assert fit.ok
+    assert fit.stats["certificate_kind"] in ("value", "upper bound")
+    off = np.abs(fit.kernel - 1) / fit.standard_error
+    assert 0.1 < off.mean() < 2
+
+
+def test_without_memory_for_one_gram_x_is_filtered_for_every_output() -> None:
+    problem = made((150, 90))
+    fit = cs.solve(problem, noise="ar(3)")
+    small = cs.solve(problem, noise="ar(3)", limits=Limits(gram_bytes=8 * 12**2))
+    np.testing.assert_allclose(small.kernel, fit.kernel, rtol=1e-10)
+    np.testing.assert_allclose(small.bias, fit.bias, rtol=1e-10)
+    np.testing.assert_allclose(small.standard_error, fit.standard_error, rtol=1e-10)
+
+
+@pytest.mark.parametrize("unit", [1e-100, 1e100])
+def test_units_change_nothing(unit: float) -> None:
+    problem = made()
+    plain = cs.solve(problem, noise="ar")
+    for x_unit, y_unit in ((unit, 1.0), (1.0, unit)):
+        x, y = problem.x[0] * x_unit, problem.y[0] * y_unit
+        fit = cs.solve(cs.Problem(x, y, kernel_size=4, bias=True), noise="ar")
+        np.testing.assert_array_equal(fit.noise.order, plain.noise.order)
+        np.testing.assert_allclose(fit.kernel * x_unit / y_unit, plain.kernel, rtol=1e-9)
+        np.testing.assert_allclose(fit.bias / y_unit, plain.bias, rtol=1e-9)
+        errors = fit.standard_error * x_unit / y_unit
+        np.testing.assert_allclose(errors, plain.standard_error, rtol=1e-9)
+
+
+def test_float32_is_the_float64_answer_rounded() -> None:
+    problem = made()
+    x, y = (v[0].astype(np.float32) for v in (problem.x, problem.y))
+    fit = cs.solve(cs.Problem(x, y, kernel_size=4, bias=True), noise="ar")
+    wide = cs.Problem(x.astype(float), y.astype(float), kernel_size=4, bias=True)
+    exact = cs.solve(wide, noise="ar")
+    assert fit.kernel.dtype == fit.bias.dtype == np.float32
+    np.testing.assert_array_equal(fit.kernel, exact.kernel.astype(np.float32))
+    np.testing.assert_allclose(fit.standard_error, exact.standard_error, rtol=1e-6)
+
+
+# --- what is shown, kept and refused
+
+
+def test_a_saved_fit_keeps_its_noise(tmp_path: Path) -> None:
+    fit = cs.solve(made(), noise="ar(3)")
+    assert fit.stats["noise"] == "ar(3)"
+    fit.save(tmp_path / "fit.npz")
+    loaded = cs.load(tmp_path / "fit.npz")
+    for found in (loaded, pickle.loads(pickle.dumps(fit))):
+        np.testing.assert_array_equal(found.standard_error, fit.standard_error)
+        np.testing.assert_array_equal(found.dof, fit.dof)
+        assert found.noise.kind == "ar"
+        np.testing.assert_array_equal(found.noise.order, [3, 3])
+        np.testing.assert_array_equal(found.noise.coefficients, fit.noise.coefficients)
+        np.testing.assert_array_equal(found.noise.variance, fit.noise.variance)
+    words = next(row for row in str(fit).splitlines() if row.startswith("standard error"))
+    assert words in str(loaded)
+    assert "if the noise is an autoregression of order 3, of" in " ".join(str(fit).split())
+    np.testing.assert_array_equal(loaded.confidence_band(0.9), fit.confidence_band(0.9))
+
+
+@pytest.mark.parametrize(
+    ("solver", "noise", "message"),
+    [
+        (None, "ar()", r"noise='ar\(\)' is unknown"),
+        (None, "ar(0)", r"noise='ar\(0\)' is unknown; choose one of .* or 'ar\(p\)', of order p"),
+        (cs.NormalEquations(1.0), "ar", "noise='ar' is for estimates without a penalty"),
+        (cs.Regularized(), "ar(2)", "filter x and y by the noise first"),
+        (cs.GradientDescent(loss="mae"), "ar", "noise='ar' is for least squares"),
+        (None, "ar(142)", "leaves 8 rows for 9 unknowns; use a smaller order"),
+    ],
+)
+def test_noise_that_has_no_place(solver: Any, noise: str, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        cs.solve(made(), solver, noise=noise)
+
+
+def test_what_has_no_noise_to_model_says_so() -> None:
+    problem = made()
+    y = cs.convolve(problem.x[0], np.ones((4, 2, 1)), cs.ConvSpec(4)) + 3
+    exact = cs.Problem(problem.x[0], y, kernel_size=4, bias=True)
+    with pytest.raises(ValueError, match="output 0 leaves nothing of y but rounding"):
+        cs.solve(exact, noise="ar")
+    few = cs.Problem(problem.x[0][:11], problem.y[0][:8], kernel_size=4)
+    with pytest.raises(ValueError, match="leaves nothing of y but rounding"):
+        cs.solve(few, noise="ar")
+    twice = np.repeat(problem.x[0][:, :1], 2, axis=1)
+    copied = cs.Problem(twice, problem.y[0], kernel_size=4)
+    with pytest.raises(cs.SolveError, match="needs data that determine every tap"):
+        cs.solve(copied, noise="ar")
+    # What is known of channel 1 stands in a record that is no longer than the order.
+    x = [problem.x[0][:60] * [1, 0], problem.x[0][60:62]]
+    lost = cs.Problem(x, [np.arange(60.0) ** 0.5, np.ones(2)], kernel_size=1)
+    with pytest.raises(cs.SolveError, match="order 2, is not seen to determine every tap"):
+        cs.solve(lost, noise="ar(2)")
+    assert cs.solve(lost, noise="ar(1)").ok
+    image = NAMED["image"]
+    x, y = image.noise()
+    with pytest.raises(ValueError, match="noise='ar' follows one axis, time"):
+        cs.solve(cs.Problem(x, y, spec=image.spec), noise="ar")
+
+
+@pytest.mark.parametrize(
+    "solver",
+    [
+        pytest.param(cs.GradientDescent(loss="mse", steps=50), marks=pytest.mark.slow),
+        cs.FFTDeconvolution(),
+        cs.ConjugateGradient(steps=1),
+    ],
+    ids=lambda solver: solver.name,
+)
+def test_whichever_solver_comes_first_the_answer_is_the_same(solver: cs.Solver) -> None:
+    """Also one that is on its way, or approximate: the noise is estimated at least squares."""
+    problem = made(bias=False)
+    first, fit = cs.solve(problem, solver, noise="ar"), cs.solve(problem, noise="ar")
+    assert first.ok
+    np.testing.assert_allclose(first.noise.coefficients, fit.noise.coefficients, rtol=1e-8)
+    np.testing.assert_allclose(first.kernel, fit.kernel, rtol=1e-9)
+    np.testing.assert_allclose(first.bias, fit.bias, rtol=1e-9)
+
+
+# --- coverage
+
+
+@pytest.mark.filterwarnings("ignore:the residuals of output .* are correlated")
+def test_bands_hold_the_sum_of_a_kernel_under_correlated_noise() -> None:
+    """Where the white formula holds it in a third of the data sets; as do those of all taps."""
+    rng, w = np.random.default_rng(0), np.exp(-np.arange(20) / 4)[:, None, None]
+    held: dict[str, list[float]] = {"white": [], "ar": []}
+    together = []
+    for _ in range(6):
+        x = red(rng, 1019, 1)
+        y = cs.convolve(x, w, cs.ConvSpec(20)) + red(rng, 1000, 40)
+        problem = cs.Problem(x, y, kernel_size=20)
+        for kind, found in held.items():
+            fit = cs.solve(problem, noise=kind)
+            found += [*(fit.test(contrast=np.ones((20, 1)), value=w.sum()).p > 0.05)]
+        low, high = fit.confidence_band(simultaneous=True)
+        together += [*((low <= w) & (w <= high)).all((0, 1))]
+    assert np.mean(held["white"]) < 0.5
+    assert 0.9 < np.mean(held["ar"]) < 0.99
+    assert 0.9 < np.mean(together) < 0.99

@@ -1,0 +1,154 @@
+"""A warning where errors for white noise are asked for and the residuals are not white."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import scipy.signal
+import scipy.stats
+
+import convsolve as cs
+from convsolve.inference.whiteness import coloured, lags_of, whiteness
+
+
+def red(rng: np.random.Generator, rows: int, columns: int, pole: float = 0.9) -> np.ndarray:
+    e = rng.standard_normal((rows + 200, columns))
+    return scipy.signal.lfilter([1.0], [1.0, -pole], e, axis=0)[200:]
+
+
+def made(x_pole: float, noise_pole: float, **options: Any) -> cs.Problem:
+    """Of 600 rows, 10 taps and one output."""
+    rng = np.random.default_rng(0)
+    x = red(rng, 609, 1, x_pole)
+    y = cs.convolve(x, np.ones((10, 1, 1)), cs.ConvSpec(10)) + red(rng, 600, 1, noise_pole)
+    return cs.Problem(x, y, kernel_size=10, **options)
+
+
+ASKING = {
+    "standard_error": lambda fit: fit.standard_error,
+    "dof": lambda fit: fit.dof,
+    "covariance": lambda fit: fit.covariance(),
+    "band": lambda fit: fit.confidence_band(),
+    "simultaneous band": lambda fit: fit.confidence_band(simultaneous=True),
+    "test": lambda fit: fit.test(0),
+    "text": str,
+}
+
+
+@pytest.mark.parametrize("asked", ASKING)
+def test_it_comes_with_the_first_errors_that_are_asked_for(asked: str) -> None:
+    fit = cs.solve(made(0.9, 0.9))
+    message = r"residuals of output 0 .*Ljung-Box over lags 1 to 10, p < 1e-99.* use noise='ar'"
+    with pytest.warns(UserWarning, match=message) as caught:
+        ASKING[asked](fit)
+    assert len(caught) == 1
+    assert caught[0].filename == __file__ or asked == "text"
+    for ask in ASKING.values():  # and not again: warnings are errors here
+        ask(fit)
+
+
+@pytest.mark.parametrize(
+    "quiet",
+    [
+        lambda: cs.solve(made(0.9, 0.0)),
+        lambda: cs.solve(made(0.0, 0.9)),
+        lambda: cs.solve(made(0.9, 0.9), noise="ar"),
+        lambda: cs.solve(made(0.9, 0.9), noise="hac"),
+        lambda: cs.solve(made(0.9, 0.9), cs.NormalEquations(1.0)),
+        lambda: cs.solve(made(0.9, 0.9), cs.Regularized()),
+    ],
+    ids=["white noise", "white x", "ar", "hac", "ridge", "chosen penalty"],
+)
+def test_where_it_does_not_apply_there_is_none(quiet: Callable[[], cs.Solution]) -> None:
+    fit = quiet()
+    assert fit.standard_error.all()
+    str(fit)
+
+
+def test_who_asks_for_no_errors_is_not_warned() -> None:
+    fit = cs.solve(made(0.9, 0.9))
+    fit.predict()
+    fit.score()
+    repr(fit)
+
+
+def test_an_exact_fit_leaves_rounding_and_no_warning() -> None:
+    x = red(np.random.default_rng(0), 309, 1)
+    y = cs.convolve(x, np.ones((10, 1, 1)), cs.ConvSpec(10))
+    assert not cs.solve(cs.Problem(x, y, kernel_size=10)).standard_error.any()
+
+
+@pytest.mark.parametrize(
+    ("rows", "taps", "channels", "pole"),
+    [(2000, 40, 1, 0.9), (300, 20, 1, 0.99), (100, 40, 1, 0.95), (60, 10, 2, 0.0)],
+)
+def test_white_noise_raises_no_more_false_alarms_than_it_says(
+    rows: int, taps: int, channels: int, pole: float
+) -> None:
+    """Whatever x is, and however many of the rows the kernel takes up."""
+    rng = np.random.default_rng(1)
+    found = []
+    for _ in range(3):
+        x, y = red(rng, rows + taps - 1, channels, pole), rng.standard_normal((rows, 400))
+        fit = cs.solve(cs.Problem(x, y, kernel_size=taps, bias=True), noise="hac")
+        variance = np.square(fit.residuals()).sum(0) / (rows - taps * channels - 1)
+        found.append(whiteness([fit.residuals()], variance, lags_of(taps, rows)))
+    rate = (np.concatenate(found) < 0.05).mean()
+    assert rate <= 0.05 + 2 * (0.05 * 0.95 / 1200) ** 0.5
+    assert rate > 0.01 or taps > rows / 20
+
+
+def test_of_several_outputs_one_alone_is_allowed_to_look_correlated() -> None:
+    """Of 60 × 32 outputs two are below 0.001 by chance; of 60 fits none should say so."""
+    rng = np.random.default_rng(0)
+    for _ in range(60):
+        x, y = red(rng, 309, 1), rng.standard_normal((300, 32))
+        assert cs.solve(cs.Problem(x, y, kernel_size=10)).dof.all()
+
+
+def test_correlated_noise_is_found() -> None:
+    rng = np.random.default_rng(1)
+    x, w = red(rng, 2019, 1), np.ones((20, 1, 1))
+    clean = cs.convolve(x, w, cs.ConvSpec(20))
+    for pole, share in ((0.2, 0.97), (0.9, 1.0)):
+        e = cs.solve(cs.Problem(x, clean + red(rng, 2000, 200, pole), kernel_size=20)).residuals()
+        variance = np.square(e).sum(0) / 1980
+        for parts in ([e], [e[:900], e[900:]]):
+            assert (whiteness(parts, variance, 20) < 1e-3).mean() >= share
+
+
+def test_p_is_that_of_ljung_and_box_where_nothing_is_fitted() -> None:
+    e = np.random.default_rng(0).standard_normal((50, 3))
+    lags, q = 4, np.zeros(3)
+    for lag in range(1, lags + 1):
+        r = (e[lag:] * e[:-lag]).sum(0) / np.square(e).sum(0)
+        q += 50 * 50 / (50 - lag) * r**2
+    expected = scipy.stats.chi2.sf(q, lags)
+    np.testing.assert_allclose(whiteness([e], np.square(e).mean(0), lags), expected)
+    np.testing.assert_array_equal(whiteness([e], np.zeros(3), lags), 1)
+
+
+def test_a_channel_is_coloured_by_its_own_units() -> None:
+    rng = np.random.default_rng(0)
+    x = np.hstack([rng.standard_normal((800, 1)) + 1e6, red(rng, 800, 1) * 1e-200])
+    assert not coloured([x[:, :1]], 10)
+    assert coloured([x[:500], x[500:]], 10)
+    assert not coloured([np.ones((30, 1))], 5)
+
+
+def test_of_many_outputs_some_are_looked_at() -> None:
+    problem = made(0.9, 0.0)
+    rng = np.random.default_rng(0)
+    y = rng.standard_normal((600, 500)) + 10 * red(rng, 600, 500) * (np.arange(500) >= 480)
+    fit = cs.solve(cs.Problem(problem.x, y, kernel_size=10))
+    with pytest.warns(UserWarning, match=r"residuals of output 4(8\d|99) are correlated"):
+        _ = fit.dof
+
+
+def test_a_few_rows_have_no_lags() -> None:
+    rng = np.random.default_rng(0)
+    x, y = red(rng, 4, 1), rng.standard_normal((4, 1))
+    assert cs.solve(cs.Problem(x, y, kernel_size=1)).standard_error.all()
