@@ -347,7 +347,13 @@ def _loses_taps(analysis: Analysis, kernel: np.ndarray, rounded: np.ndarray) -> 
 
 
 def fit_kernel(
-    x: Any, y: Any, spec: ConvSpec, solver: Solver | None = None, *, bias: bool = False
+    x: Any,
+    y: Any,
+    spec: ConvSpec,
+    solver: Solver | None = None,
+    *,
+    bias: bool = False,
+    weights: Any = None,
 ) -> tuple[jax.Array, jax.Array]:
     """Kernel and bias as a pure function of arrays, for `jax.jit`, `vmap` and `grad`.
 
@@ -356,6 +362,8 @@ def fit_kernel(
         y: ``(*T,)``, ``(*T, Cout)`` or ``(N, *T, Cout)``.
         spec: the geometry. ``solver``: `AutoSolver` by default; its ridge may be traced.
         bias: whether a constant per output is fitted too.
+        weights: of the squares of residuals, not negative: ``(N,)`` of records, or ``(N, *T)`` of
+            rows; may be traced. The rows of the design matrix are formed then.
 
     Returns:
         kernel ``(*K, Cin/groups, Cout)`` and bias ``(Cout,)``, zeros without one.
@@ -380,7 +388,7 @@ def fit_kernel(
     import_whole("jax")
     from .traced import fit
 
-    return fit(x, y, spec, solver, bool(bias))
+    return fit(x, y, spec, solver, bool(bias), weights)
 
 
 def convolve(x: Any, kernel: Any, spec: ConvSpec, bias: Any = None) -> Any:

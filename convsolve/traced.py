@@ -9,11 +9,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from .leastsquares.penalty import Ridge
+from .operators.layout import to_columns
+from .operators.windows import design_matrix
 from .problem.spec import ConvSpec
 from .solvers.base import Solver
 
 
-def fit(x: Any, y: Any, spec: ConvSpec, solver: Solver, bias: bool) -> tuple[jax.Array, jax.Array]:
+def fit(
+    x: Any, y: Any, spec: ConvSpec, solver: Solver, bias: bool, weights: Any = None
+) -> tuple[jax.Array, jax.Array]:
     """Kernel and bias, see `fit_kernel`; x and y are checked while tracing."""
     x, y = _numbers(x, "x"), _numbers(y, "y")
     dtype = jnp.result_type(x, y)
@@ -33,12 +38,57 @@ def fit(x: Any, y: Any, spec: ConvSpec, solver: Solver, bias: bool) -> tuple[jax
         )
     if y.shape[-1] % spec.groups:
         raise ValueError(f"groups={spec.groups} does not divide the {y.shape[-1]} channels of y")
-    return _fit(x, y, solver, spec=spec, bias=bias)
+    if weights is None:
+        return _fit(x, y, solver, spec=spec, bias=bias)
+    if not isinstance(solver.penalty, Ridge):
+        raise ValueError("weights go with a ridge, not with a penalty that knows of lags")
+    return _weighted(x, y, _weights(weights, wanted, dtype), solver, spec=spec, bias=bias)
 
 
 @partial(jax.jit, static_argnames=("spec", "bias"))
 def _fit(x: Any, y: Any, solver: Solver, spec: ConvSpec, bias: bool) -> tuple[Any, Any]:
     return solver.traced(x, y, spec, bias)
+
+
+@partial(jax.jit, static_argnames=("spec", "bias"))
+def _weighted(
+    x: Any, y: Any, weights: Any, solver: Solver, spec: ConvSpec, bias: bool
+) -> tuple[Any, Any]:
+    """Every row of the design matrix as a record of its own, times the root of its weight; for a
+    bias less the weighted mean of all.
+    """
+    outputs, inputs = y.shape[-1], x.shape[-1]
+    rows = jnp.moveaxis(design_matrix(x, spec), 0, 1)
+    y, w = y.reshape(-1, outputs), weights.reshape(-1, 1)
+    share = w / w.sum()
+    means, level = (share[:, None] * rows).sum(0), (share * y).sum(0)
+    if bias:
+        rows, y = rows - means, y - level
+    root = jnp.sqrt(w)
+    each = (root[:, None] * rows).reshape(len(rows), spec.groups, -1, inputs // spec.groups)
+    records = jnp.moveaxis(each, 1, 2).reshape(len(rows), *spec.kernel_size, inputs)
+    plain = ConvSpec(spec.kernel_size, groups=spec.groups)
+    targets = (root * y).reshape(len(rows), *(1,) * spec.ndim, outputs)
+    kernel, none = solver.traced(records, targets, plain, False)
+    if not bias:
+        return kernel, none
+    of_means = jnp.einsum("gp,gpq->gq", means, to_columns(kernel, spec.groups))
+    return kernel, level - of_means.reshape(-1)
+
+
+def _weights(weights: Any, shape: tuple[int, ...], dtype: Any) -> jax.Array:
+    """Weights (N, *T), of records or of rows."""
+    found = _numbers(weights, "weights")
+    if found.shape == shape[1:] and shape[0] == 1:
+        found = found[None]
+    if found.shape == shape[:1]:
+        found = found.reshape(-1, *(1,) * (len(shape) - 1))
+    elif found.shape != shape:
+        raise ValueError(
+            f"weights has shape {found.shape}, expected {shape[:1]}, one for each record, or "
+            f"{shape}, one for each row"
+        )
+    return jnp.broadcast_to(found.astype(dtype), shape)
 
 
 def _numbers(value: Any, name: str) -> jax.Array:
