@@ -57,10 +57,11 @@ class RowOperator(DesignOperator):
 
     def _raw(self, targets: Targets | None) -> Iterator[Block]:
         """Blocks (G, k, P) and (G, k, Q) with nothing taken off."""
-        scale = np.ldexp(1.0, -self.exponents)[:, None]
         for i, x in enumerate(self.inputs.stacks):
-            for part, a in row_blocks(x, self.inputs.spec, self.limits.block_numbers):
-                yield a * scale, None if targets is None else targets.block(i, part)
+            # Scaled before it is cut into rows, which are many times as many numbers.
+            scaled = x * self.inputs.scale
+            for part, a in row_blocks(scaled, self.inputs.spec, self.limits.block_numbers):
+                yield a, None if targets is None else targets.block(i, part)
 
     def _shifted(self, targets: Targets | None) -> Iterator[Block]:
         """The same less the shift of every column and output; kept where they are few."""
