@@ -86,9 +86,14 @@ class OrthonormalRows:
         return found[: self._operator.columns], float(found[-1]) if self.bias else 0.0
 
     def rounding(self, y: np.ndarray, z: np.ndarray) -> np.ndarray:
-        """What y − B z (n,) may be in a row of which nothing but rounding is left."""
+        """What y − B z (n,) may be in a row of which nothing but rounding is left.
+
+        Beside y there, or in a typical row that is not zero: outliers are large by themselves.
+        """
         terms = self._a_norm * float(np.linalg.norm(self._scaled @ z)) / math.sqrt(self.rows)
-        return np.asarray(ROUNDING * (np.abs(y) + terms))
+        size = np.abs(y)
+        typical = float(np.median(size[size > 0])) if size.any() else 0.0
+        return np.asarray(ROUNDING * (np.maximum(size, typical) + terms))
 
     def is_exact(self, y: np.ndarray, z: np.ndarray) -> bool:
         """Whether nothing but rounding is left of y in any row."""
