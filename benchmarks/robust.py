@@ -12,7 +12,7 @@ statsmodels as it comes; and the two kernels and covariances at the scale of an 
 converged.
 
 convsolve begins with the recording, the peers with the lag matrix. One thread for all, medians
-after a warm-up, side by side in one process.
+after a warm-up, taken in turns in one process.
 """
 
 from __future__ import annotations
@@ -37,8 +37,8 @@ PACKAGES = ("convsolve", "numpy", "scipy", "statsmodels")
 # Rows, channels and taps.
 SIZES = [(5_000, 4, 20), (60_000, 1, 40)]
 QUICK_SHARE = 20
-# Runs after the warm-up.
-OWN_RUNS, PEER_RUNS = 9, 3
+# Runs of each after the warm-up.
+RUNS = 5
 # What is promised.
 LARGEST_GAP, AGREEMENT, TIMES_FASTER = 1e-8, 1e-10, 5
 
@@ -57,14 +57,16 @@ def lag_matrix(x: np.ndarray, taps: int) -> np.ndarray:
     return np.ascontiguousarray(windows.transpose(0, 2, 1)).reshape(len(windows), -1)
 
 
-def timed(call: Callable[[], Any], runs: int) -> tuple[dict[str, float], Any]:
-    """Seconds after one warm-up, and what was found."""
-    found, seconds = call(), []
-    for _ in range(runs):
-        begun = time.perf_counter()
-        found = call()
-        seconds.append(time.perf_counter() - begun)
-    return summary(seconds), found
+def in_turns(calls: dict[str, Callable[[], Any]]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Seconds of each call after a warm-up, taken in turns, and what they found."""
+    found = {name: call() for name, call in calls.items()}
+    seconds: dict[str, list[float]] = {name: [] for name in calls}
+    for _ in range(RUNS):
+        for name, call in calls.items():
+            begun = time.perf_counter()
+            call()
+            seconds[name].append(time.perf_counter() - begun)
+    return {name: summary(each) for name, each in seconds.items()}, found
 
 
 def ours(x: np.ndarray, y: np.ndarray, taps: int, solver: cs.Solver) -> Callable[[], cs.Solution]:
@@ -84,40 +86,46 @@ def least_absolute(x: np.ndarray, y: np.ndarray, taps: int) -> dict[str, Any]:
     """By convsolve and by HiGHS."""
     from scipy.optimize import linprog
 
-    seconds, row, a = {}, {}, lag_matrix(x, taps)
-    seconds["convsolve"], fit = timed(ours(x, y, taps, cs.LeastAbsolute()), OWN_RUNS)
+    a = lag_matrix(x, taps)
+    dual = {"c": -y, "A_eq": a.T, "b_eq": np.zeros(a.shape[1]), "bounds": (-1, 1)}
+    calls: dict[str, Callable[[], Any]] = {"convsolve": ours(x, y, taps, cs.LeastAbsolute())}
+    calls["HiGHS, dual simplex"] = lambda: linprog(**dual, method="highs-ds")
+    calls["HiGHS, interior point"] = lambda: linprog(**dual, method="highs-ipm")
+    seconds, found = in_turns(calls)
+    fit = found.pop("convsolve")
     loss = np.abs(y - a @ fit.kernel.reshape(-1)).sum()
-    for name, method in (("dual simplex", "highs-ds"), ("interior point", "highs-ipm")):
-
-        def run(method: str = method) -> Any:
-            return linprog(-y, A_eq=a.T, b_eq=np.zeros(a.shape[1]), bounds=(-1, 1), method=method)
-
-        seconds[f"HiGHS, {name}"], found = timed(run, PEER_RUNS)
-        row[f"loss_above_ours, {name}"] = rounded(float(-found.fun / loss - 1))
-    row["gap"] = rounded(fit.certificate)
-    fastest = min(v["median"] for k, v in seconds.items() if k != "convsolve")
-    row["times_faster"] = rounded(fastest / seconds["convsolve"]["median"])
-    return row | {"stats": _steps(fit), "seconds": seconds}
+    fastest = min(seconds[name]["median"] for name in found)
+    return {
+        "gap": rounded(fit.certificate),
+        "times_faster": rounded(fastest / seconds["convsolve"]["median"]),
+        "loss_above_ours": {k: rounded(float(-v.fun / loss - 1)) for k, v in found.items()},
+        "stats": _steps(fit),
+        "seconds": seconds,
+    }
 
 
 def huber(x: np.ndarray, y: np.ndarray, taps: int) -> dict[str, Any]:
     """By convsolve and, where it is installed, by statsmodels."""
-    seconds, a = {}, lag_matrix(x, taps)
-    seconds["convsolve"], fit = timed(ours(x, y, taps, cs.Huber()), OWN_RUNS)
-    row: dict[str, Any] = {"gap": rounded(fit.certificate)}
-    if find_spec("statsmodels") is None:
-        return row | {"stats": _steps(fit), "seconds": seconds}
-    import statsmodels.api as sm
+    a = lag_matrix(x, taps)
+    calls: dict[str, Callable[[], Any]] = {"convsolve": ours(x, y, taps, cs.Huber())}
+    theirs = find_spec("statsmodels") is not None
+    if theirs:
+        import statsmodels.api as sm
 
-    seconds["RLM"], found = timed(lambda: sm.RLM(y, a).fit(), PEER_RUNS)
+        calls["RLM"] = lambda: sm.RLM(y, a).fit()
+    seconds, found = in_turns(calls)
+    fit = found["convsolve"]
+    row = {"gap": rounded(fit.certificate), "stats": _steps(fit), "seconds": seconds}
+    if not theirs:
+        return row
     row["times_faster"] = rounded(seconds["RLM"]["median"] / seconds["convsolve"]["median"])
-    row["off_RLM_as_it_comes"] = largest_share(fit.kernel.reshape(-1), found.params)
+    row["off_RLM_as_it_comes"] = largest_share(fit.kernel.reshape(-1), found["RLM"].params)
     exact = sm.RLM(y, a).fit(conv="coefs", tol=1e-12, maxiter=500)
     at_scale = ours(x, y, taps, cs.Huber(scale=exact.scale))()
     row["gap_at_the_scale_of_RLM"] = rounded(at_scale.certificate)
     row["off_RLM"] = largest_share(at_scale.kernel.reshape(-1), exact.params)
     row["covariance_off_RLM"] = largest_share(at_scale.covariance(), exact.cov_params())
-    return row | {"stats": _steps(fit), "seconds": seconds}
+    return row
 
 
 def _steps(fit: cs.Solution) -> dict[str, Any]:

@@ -92,8 +92,9 @@ class Interior(NamedTuple):
 
 
 def _reach(size: np.ndarray, step: np.ndarray) -> float:
-    falls = step < 0
-    return float(np.min(-size[falls] / step[falls], initial=1.0))
+    """The largest part of a step, a whole one at most, that leaves all sizes positive."""
+    fastest = float(np.max(-step / size))
+    return 1 / fastest if fastest > 1 else 1.0
 
 
 def interior_point(rows: OrthonormalRows, at: Interior, gap: float) -> tuple[Interior, int]:

@@ -53,7 +53,7 @@ class OrthonormalRows:
         self._well_conditioned = condition**2 * EPS <= GRAM_ERROR
         self._kept: np.ndarray | None = None
         if self.rows * self.unknowns <= kept_numbers and self.unknowns:
-            self._kept = np.concatenate([b for _, b in self.blocks()])
+            self._kept = np.concatenate([*self.blocks()])
 
     def least_squares(self, y: np.ndarray) -> np.ndarray:
         """argmin ‖y − B z‖ (k,), refined once."""
@@ -86,59 +86,67 @@ class OrthonormalRows:
         return found[: self._operator.columns], float(found[-1]) if self.bias else 0.0
 
     def rounding(self, y: np.ndarray, z: np.ndarray) -> np.ndarray:
-        """What y − B z (n,) may be in a row of which nothing but rounding is left."""
+        """What y − B z (n,) may be in a row of which nothing but rounding is left.
+
+        Beside y there, or in a typical row that is not zero: outliers are large by themselves.
+        """
         terms = self._a_norm * float(np.linalg.norm(self._scaled @ z)) / math.sqrt(self.rows)
-        return np.asarray(ROUNDING * (np.abs(y) + terms))
+        size = np.abs(y)
+        typical = float(np.median(size[size > 0])) if size.any() else 0.0
+        return np.asarray(ROUNDING * (np.maximum(size, typical) + terms))
 
     def is_exact(self, y: np.ndarray, z: np.ndarray) -> bool:
         """Whether nothing but rounding is left of y in any row."""
         return bool((np.abs(y - self.forward(z)) <= self.rounding(y, z)).all())
 
-    def _formed(self) -> Iterator[tuple[slice, np.ndarray]]:
-        """Which rows, and those of [A 1] (m, P + 1), some at a time."""
-        first = 0
+    def _formed(self, factors: np.ndarray) -> Iterator[np.ndarray]:
+        """Rows of [A 1] (m, P + 1), each times its factor (n,), some at a time."""
+        first, columns = 0, self._operator.columns
         for a, _ in self._operator.row_blocks():
-            ones = np.ones((a.shape[1], self.bias))
-            yield slice(first, first + len(ones)), np.hstack([a[self._group], ones])
-            first += len(ones)
+            last = first + a.shape[1]
+            own = factors[first:last, None]
+            rows = np.empty((len(own), len(self._h)))
+            np.multiply(a[self._group], own, out=rows[:, :columns])
+            rows[:, columns:] = own
+            yield rows
+            first = last
 
-    def blocks(self) -> Iterator[tuple[slice, np.ndarray]]:
-        """Which rows, and those of B (m, k), some at a time."""
+    def blocks(self) -> Iterator[np.ndarray]:
+        """Rows of B (m, k), some at a time."""
         if self._kept is not None:
-            yield slice(0, self.rows), self._kept
+            yield self._kept
             return
-        for which, rows in self._formed():
-            yield which, rows @ self._h
+        for rows in self._formed(np.ones(self.rows)):
+            yield rows @ self._h
 
     def gram(self, weights: np.ndarray) -> np.ndarray:
         """Bᵀ diag(weights) B (k, k), for weights (n,) that are not negative."""
-        if self._kept is not None or not self._well_conditioned:
-            return _weighted_gram(self.blocks(), weights, self.unknowns)
+        roots = np.sqrt(weights)
+        if self._kept is not None:
+            return _gram([self._kept * roots[:, None]], self.unknowns)
+        if not self._well_conditioned:
+            return _gram((rows @ self._h for rows in self._formed(roots)), self.unknowns)
         # H beside the sum, not beside every row: a third of the operations.
-        inner = _weighted_gram(self._formed(), weights, len(self._h))
-        return np.asarray(self._h.T @ inner @ self._h)
+        return np.asarray(self._h.T @ _gram(self._formed(roots), len(self._h)) @ self._h)
 
     def some(self, which: np.ndarray) -> np.ndarray:
         """The rows (m, k) of B that ``which`` (m,) names."""
-        found = np.empty((len(which), self.unknowns))
-        for part, b in self.blocks():
-            mine = (which >= part.start) & (which < part.stop)
-            found[mine] = b[which[mine] - part.start]
+        found, first = np.empty((len(which), self.unknowns)), 0
+        for b in self.blocks():
+            mine = (which >= first) & (which < first + len(b))
+            found[mine] = b[which[mine] - first]
+            first += len(b)
         return found
 
 
-def _weighted_gram(
-    blocks: Iterable[tuple[slice, np.ndarray]], weights: np.ndarray, columns: int
-) -> np.ndarray:
-    """Σ weights·rowᵀrow (columns, columns)."""
+def _gram(blocks: Iterable[np.ndarray], columns: int) -> np.ndarray:
+    """The sum of rowᵀrow (columns, columns) over rows (m, columns) of all blocks."""
     from scipy.linalg.blas import dsyrk
 
     total = np.zeros((columns, columns), order="F")
-    roots = np.sqrt(weights)
-    for which, rows in blocks:
+    for rows in blocks:
         # The lower triangle alone, in half the time; rowsᵀ is by columns what rows are by rows.
-        weighted = (rows * roots[which, None]).T
-        total = dsyrk(1.0, weighted, beta=1.0, c=total, lower=1, overwrite_c=1)
+        total = dsyrk(1.0, rows.T, beta=1.0, c=total, lower=1, overwrite_c=1)
     return total + np.tril(total, -1).T
 
 

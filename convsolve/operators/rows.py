@@ -20,24 +20,22 @@ def raw_blocks(inputs: Inputs, targets: Targets | None, numbers: int) -> Iterato
     """Blocks (G, k, P) of A and (G, k, Q) of Y in the units of their exponents, some ``numbers`` at
     a time.
     """
-    scale = np.ldexp(1.0, -inputs.column_exponents)[:, None]
     several = zip(inputs.stacks, inputs.flags, inputs.roots, strict=True)
     for i, (x, flags, roots) in enumerate(several):
-        for part, a in row_blocks(x, inputs.spec, numbers, flags):
+        # Scaled before it is cut into rows, which are many times as many numbers.
+        for part, a in row_blocks(x * inputs.scale, inputs.spec, numbers, flags):
             rows = None if flags is None else flags[part]
-            a = a * scale
             if roots is not None:
-                a *= roots[part].reshape(-1)[... if rows is None else rows.reshape(-1), None]
+                a = a * roots[part].reshape(-1)[... if rows is None else rows.reshape(-1), None]
             yield a, None if targets is None else targets.block(i, part, rows)
 
 
 def blocks_left_out(inputs: Inputs, numbers: int) -> Iterator[np.ndarray]:
     """The rows (G, k, P) within its pieces that do not count, in the same way."""
-    scale = np.ldexp(1.0, -inputs.column_exponents)[:, None]
     for x, flags in zip(inputs.stacks, inputs.flags, strict=True):
         if flags is not None:
-            for _, a in row_blocks(x, inputs.spec, numbers, ~flags):
-                yield a * scale
+            for _, a in row_blocks(x * inputs.scale, inputs.spec, numbers, ~flags):
+                yield a
 
 
 def summed_moments(

@@ -401,7 +401,7 @@ def rows_of(
     """The rows of the first group, y of its first output, and the rows formed."""
     regression = analyse(problem).regression(RIDGE, 0.0)
     rows = OrthonormalRows(regression, 0, regression.system.factor(0), kept_numbers)
-    formed = np.concatenate([b for _, b in rows.blocks()])
+    formed = np.concatenate([*rows.blocks()])
     return rows, regression.targets.rows(0)[:, 0].copy(), formed
 
 
