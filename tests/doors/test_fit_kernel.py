@@ -319,3 +319,55 @@ def test_a_mask_is_not_lost(x: np.ndarray, y: np.ndarray, words: str) -> None:
 def test_no_channel_is_refused() -> None:
     with pytest.raises(ValueError, match=r"need a channel each, got shapes \(1, 8, 0\)"):
         cs.fit_kernel(np.ones((8, 0)), np.ones(6), cs.ConvSpec(3))
+
+
+GEOMETRIES = {
+    "plain": cs.ConvSpec(4),
+    "stride, dilation, groups": cs.ConvSpec(3, 2, "same", 2, 2),
+    "image": cs.ConvSpec((2, 3), padding="full"),
+}
+
+
+@pytest.mark.parametrize("solver", [cs.NormalEquations(), cs.LeastSquares(), cs.AutoSolver()])
+@pytest.mark.parametrize("bias", [False, True])
+@pytest.mark.parametrize("name", GEOMETRIES)
+def test_weights_are_those_of_a_problem(name: str, bias: bool, solver: cs.Solver) -> None:
+    """Of records and of rows, zeros among them."""
+    rng, spec = np.random.default_rng(0), GEOMETRIES[name]
+    x = rng.standard_normal((3, *((40,) if spec.ndim == 1 else (9, 8)), 2))
+    y = rng.standard_normal((3, *spec.output_shape(x.shape[1:-1]), 2))
+    rows = rng.uniform(0, 3, y.shape[:-1])
+    rows[0, :2] = 0.0
+    with jax.enable_x64(True):
+        for weights in (rng.uniform(0.1, 3, 3), rows):
+            listed = list(weights) if weights.ndim > 1 else weights
+            wanted = cs.solve(cs.Problem(list(x), list(y), spec=spec, bias=bias, weights=listed))
+            kernel, b = cs.fit_kernel(x, y, spec, solver, bias=bias, weights=weights)
+            np.testing.assert_allclose(kernel, wanted.kernel, rtol=1e-9, atol=1e-12)
+            np.testing.assert_allclose(b, wanted.bias, rtol=1e-9, atol=1e-12)
+
+
+def test_weights_are_traced_and_differentiated() -> None:
+    rng, spec = np.random.default_rng(1), cs.ConvSpec(3)
+    x, y = rng.standard_normal((30, 1)), rng.standard_normal((28, 1))
+    w, direction = rng.uniform(0.5, 2, (2, 28))
+
+    def total(weights: jax.Array) -> jax.Array:
+        return cs.fit_kernel(x, y, spec, bias=True, weights=weights)[0].sum()
+
+    with jax.enable_x64(True):
+        slope = float(jax.grad(total)(w) @ direction)
+        step = 1e-5
+        found = (total(w + step * direction) - total(w - step * direction)) / (2 * step)
+        np.testing.assert_allclose(slope, found, rtol=1e-6)
+        several = jax.vmap(total)(jnp.stack([w, 2 * w]))
+        np.testing.assert_allclose(several[0], several[1], rtol=1e-12)
+
+
+def test_weights_that_do_not_fit() -> None:
+    x, y, spec = np.ones((30, 1)), np.ones((28, 1)), cs.ConvSpec(3)
+    with pytest.raises(ValueError, match=r"weights has shape \(30,\), expected \(1,\)"):
+        cs.fit_kernel(x, y, spec, weights=np.ones(30))
+    prior = cs.NormalEquations(1.0, cs.Smooth(1))
+    with pytest.raises(ValueError, match="weights go with a ridge"):
+        cs.fit_kernel(x, y, spec, prior, weights=np.ones(28))
