@@ -336,9 +336,9 @@ class Prewhitened:
             of = self._keep(output, self._by_filter(output))
         assert of.own is not None
         regression = of.own.regression(RIDGE, 0.0)
-        factors = [of.factor]
         start = regression.from_user(w[g, :, q].reshape(*self._design.spec.kernel_size, -1, 1))
-        column, certificate = regression.refine(start, factors, QR_STEPS)
+        found = regression.by_best_factor() or regression.refine(start, [of.factor], QR_STEPS)
+        column, certificate = found
         kernel, _ = regression.to_user(column)
         w = w.copy()
         w[g, :, q] = to_columns(kernel, 1)[0, :, 0]
@@ -377,11 +377,11 @@ def refit(analysis: Analysis, kernel: np.ndarray, order: int | None) -> Answer:
 
 
 def _least_squares(plain: Regression, w: np.ndarray) -> np.ndarray:
-    """w, if it is that, or what it is refined to where its solver left it on its way."""
+    """w, if it is that, or what its solver was on its way to."""
     if plain.certify(w).exact:
         return w
-    factors: Sequence[Factor] | None = plain.system.gram_factors() or plain.system.qr_factors()
-    return w if factors is None else plain.refine(w, factors, QR_STEPS)[0]
+    found = plain.by_best_factor()
+    return w if found is None else found[0]
 
 
 def _most(lengths: Sequence[int], unknowns: int, order: int | None) -> int:

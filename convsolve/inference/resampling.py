@@ -12,7 +12,6 @@ import numpy as np
 
 from ..leastsquares.analysis import Analysis
 from ..leastsquares.penalty import RIDGE
-from ..leastsquares.regression import QR_STEPS
 from ..linalg.factor import Factor, cholesky_factor
 from ..linalg.minimum_norm import exponents_of
 from ..linalg.threads import blas_threads
@@ -127,19 +126,14 @@ def _from_data(analysis: Analysis, folds: list[list[Span]], held: int) -> np.nda
     spans, bias = beside(folds, held, []), design.nuisance.constant
     of_rest = part(design.spec, records, spans, bias, design.lags, design.adjustments)
     rest = Analysis.of(of_rest, design.sizes.limits)
-    regression, by_gram = rest.regression(RIDGE, 0.0), rest.plain.gram_factors()
-    if by_gram is not None:
-        w, certificate = regression.refine(regression.by_gram(by_gram), by_gram, QR_STEPS)
-        if certificate.exact:
-            return regression.to_user(w)[0]
-    factors = rest.plain.qr_factors()
-    if factors is None or not all(f.full_rank for f in factors):
+    regression = rest.regression(RIDGE, 0.0)
+    answer = regression.by_best_factor()
+    if answer is None:
         raise ValueError(
             f"without record {folds[held][0][0]} the data do not determine every tap, so that "
             "leaving out a record says nothing of its error; use noise='cluster'"
         )
-    w, _ = regression.refine(regression.by_qr(factors), factors, QR_STEPS)
-    return regression.to_user(w)[0]
+    return regression.to_user(answer[0])[0]
 
 
 def circular_shifts(analysis: Analysis) -> PermutationTest:

@@ -155,6 +155,20 @@ class Regression:
                 certificate = max(certificate, null, key=lambda c: c.value)
         return best[0], certificate
 
+    def by_best_factor(self) -> tuple[np.ndarray, Certificate] | None:
+        """The answer, refined and certified, by factors of the Gram, or by a QR where these do not
+        make it exact; None where memory allows neither, or a QR shows that it is not the only one.
+        """
+        by_gram = self.system.gram_factors()
+        if by_gram is not None:
+            found = self.refine(self.by_gram(by_gram), by_gram, QR_STEPS)
+            if found[1].exact:
+                return found
+        by_qr = self.system.qr_factors()
+        if by_qr is None or not all(f.full_rank for f in by_qr):
+            return None
+        return self.refine(self.by_qr(by_qr), by_qr, QR_STEPS)
+
     # --- certificates
 
     def certify(self, w: np.ndarray) -> Certificate:
