@@ -237,10 +237,14 @@ def check_noise(problem: Problem, solver: Solver, noise: Any) -> None:
         )
     if noise != "cluster" and problem.spec.ndim > 1:
         raise ValueError(f"noise={noise!r} follows one axis, time; of images use noise='cluster'")
-    if ar and not problem.sizes().toeplitz:
+    if ar and (problem.kept.flags is not None or problem.weights is not None):
         raise ValueError(
             f"noise={noise!r} filters rows that follow each other, all alike: it takes no mask, "
-            "missing samples, weights or confounds; use noise='hac'"
+            "missing samples or weights; use noise='hac'"
+        )
+    if ar and problem.bias and problem.confounds is not None:
+        raise ValueError(
+            f"noise={noise!r} takes no bias beside confounds; give them a column of ones instead"
         )
     if noise == "cluster" and len(problem.kept.used) < 2:
         raise ValueError("noise='cluster' needs two records or more that have rows; use 'hac'")

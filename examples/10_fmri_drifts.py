@@ -30,7 +30,7 @@ def stated(drift: float) -> cs.Problem:
 
 
 def main(picture: str | None = None) -> None:
-    fit = cs.solve(stated(0.0), noise="hac")
+    fit = cs.solve(stated(0.0), noise="ar")
     print(fit)
     score = fit.score()
     print(f"\nR² of the responses {score.r2[0]:.4f}, with drifts {score.r2_total[0]:.4f}")
@@ -43,7 +43,7 @@ def main(picture: str | None = None) -> None:
         f"type 2 against type 1: F({test.dof[0]}, {test.dof[1][0]:.0f}) = "
         f"{test.statistic[0]:.2f}, p = {test.p[0]:.2g}"
     )
-    drifting = cs.solve(stated(1000.0))
+    drifting = cs.solve(stated(1000.0), noise="ar")
     off = np.abs(drifting.kernel - fit.kernel).max() / np.abs(fit.kernel).max()
     print(f"a drift a thousand times the signal added to every run: responses change by {off:.0e}")
     total = drifting.score()

@@ -31,7 +31,10 @@ from ..operators.layout import to_columns
 from ..operators.moments import Moments
 from ..operators.transformed import TapBasis
 from ..operators.windows import normal_form
+from ..problem.confounds import Confounds
 from ..problem.problem import Problem
+from ..problem.records import Records
+from ..problem.rows import Rows
 from ..problem.spec import ConvSpec
 from ..text import count
 from .autoregression import Autoregression, filtered, filtered_back, most_order, rows_left
@@ -190,7 +193,7 @@ class Prewhitened:
         taps = spec.kernel_size[0]
         longer = columns // taps * (taps + int(self.noise.order.max()))
         fits = 8 * groups * longer**2 <= self._design.sizes.limits.gram_bytes
-        return fits and spec.stride == spec.dilation == (1,)
+        return fits and spec.stride == spec.dilation == (1,) and not self._design.sizes.partialled
 
     def _keep(self, output: int, found: FilteredDesign) -> FilteredDesign:
         groups, columns, outputs = self._shape
@@ -258,7 +261,36 @@ class Prewhitened:
         filters = self.noise.filters[output, : order + 1][None]
         x = [filtered(a, filters, step)[order * step :] for a in x]
         y = [filtered(a, filters)[order:] for a in y]
-        return Problem(x, y, spec=replace(design.spec.normal, groups=1), bias=self._constant)
+        spec, confounds = replace(design.spec.normal, groups=1), self._filtered_confounds(output)
+        return Problem(x, y, spec=spec, bias=self._constant, confounds=confounds)
+
+    def _filtered_confounds(self, output: int) -> int | list[np.ndarray] | None:
+        """Those beside the filtered rows of one output: polynomials are such again."""
+        given, order = self._design.adjustments.confounds, int(self.noise.order[output])
+        if not isinstance(given, Records):
+            return given
+        filters = self.noise.filters[output, : order + 1][None]
+        kept = self._design.inputs.kept
+        some = [i for i in kept.used if kept.lengths[i] > order]
+        return [filtered(given.arrays[i].astype(float), filters)[order:] for i in some]
+
+    def _confounds(self, output: int) -> Confounds | None:
+        """Their basis; None without any."""
+        given, kept = self._filtered_confounds(output), self._design.inputs.kept
+        if given is None:
+            return None
+        left = [n - int(self.noise.order[output]) for n in kept.lengths]
+        rows = Rows(tuple((n,) for n in left if n > 0), (0,))
+        columns = given if isinstance(given, int) else Records(tuple(given), "list", True, False)
+        return Confounds.of(columns, False, rows, None)
+
+    @cached_property
+    def unknowns(self) -> np.ndarray:
+        """Of every output (outputs,): its taps, and what is fitted beside them."""
+        columns, outputs = self._shape[1], len(self.noise.order)
+        beside = [self._confounds(o) for o in range(outputs)]
+        counts = [int(self._constant) if c is None else c.count for c in beside]
+        return columns + np.array(counts)
 
     # --- answers
 
@@ -280,7 +312,19 @@ class Prewhitened:
             means = np.sum([u.sum(0) for u in white], axis=0) / self.rows
             for u in white:
                 u -= np.where(np.arange(len(u))[:, None] < self.noise.order, 0.0, means)
+        if self._design.adjustments.confounds is not None:
+            self._project(white)
         return State(white, means / filters.sum(1))
+
+    def _project(self, white: Sequence[np.ndarray]) -> None:
+        """Take confounds off the filtered residuals (T, outputs) of every record."""
+        for o, order in enumerate(self.noise.order.tolist()):
+            confounds = self._confounds(o)
+            assert confounds is not None
+            long = [u for u in white if len(u) > order]
+            left, _ = confounds.without([u[order:, [o]] for u in long])
+            for u, rest in zip(long, left, strict=True):
+                u[order:, [o]] = rest
 
     def gradient(self, state: State) -> np.ndarray:
         """Products (G, P, Q) of the filtered columns and the whitened residuals."""

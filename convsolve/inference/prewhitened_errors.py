@@ -31,10 +31,10 @@ class PrewhitenedUncertainty(Uncertainty):
     @cached_property
     def _left(self) -> np.ndarray:
         """Filtered rows less what the kernel and the nuisance columns take up, (outputs,)."""
-        sizes = self._analysis.design.sizes
-        found = self._fit.rows - sizes.unknowns
+        found = self._fit.rows - self._fit.unknowns
         if (found <= 0).any():
-            raise ValueError(no_freedom(int(self._fit.rows.min()), sizes.unknowns))
+            least = int(np.argmin(found))
+            raise ValueError(no_freedom(int(self._fit.rows[least]), int(self._fit.unknowns[least])))
         return found.astype(float)
 
     @cached_property

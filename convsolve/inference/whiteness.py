@@ -73,7 +73,8 @@ def warning(problem: Problem, residuals: Sequence[np.ndarray], variance: np.ndar
     worst = int(np.argmin(p))
     if p[worst] * len(p) > LEVEL or not coloured(problem.x, lags):
         return ""
-    way = "noise='ar', or 'hac'" if problem.sizes().toeplitz else "noise='hac'"
+    alike = problem.kept.flags is None and problem.weights is None
+    way = "noise='ar', or 'hac'" if alike else "noise='hac'"
     shown = f"= {p[worst]:.1g}" if p[worst] >= LEAST else f"< {LEAST:g}"
     return (
         f"the residuals of output {outputs[worst]} are correlated in time, and so is x (Ljung-Box "

@@ -144,3 +144,34 @@ def test_a_descent_goes_as_foretold(tmp_path: Path) -> None:
     assert all(apart < 0.2 for _, _, apart, _, _ in early)
     assert all(a[3] > b[3] and a[4] > b[4] for a, b in pairwise(early))
     assert picture.read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.slow
+def test_responses_beside_drifts(tmp_path: Path) -> None:
+    picture = tmp_path / "responses.png"
+    text = output("10_fmri_drifts.py", str(picture))
+    assert "an autoregression of order 35" in " ".join(text.split())
+    assert "type 2 against type 1: F(15, 2814) = 0.96, p = 0.49" in text
+    off = re.search(r"responses change by (\S+)", text)
+    assert off is not None
+    assert float(off[1]) < 1e-9
+    first, second = re.findall(r"R² (?:of the responses|is) (\S+), with drifts (\S+)", text)
+    assert first[0] == second[0]
+    assert float(second[1]) > 0.999
+    assert picture.read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.slow
+def test_saturated_pixels_are_left_out(tmp_path: Path) -> None:
+    picture = tmp_path / "spread.png"
+    text = output("11_saturated_image.py", str(picture))
+    every, masked = (
+        float(line.split()[-2].rstrip("%"))
+        for line in text.splitlines()
+        if line.startswith(("  every pixel", "  saturated"))
+    )
+    assert masked < 0.5 < 10 < every
+    inside = re.search(r"within two standard errors of the truth: (\d+)%", text)
+    assert inside is not None
+    assert int(inside[1]) >= 90
+    assert picture.read_bytes().startswith(b"\x89PNG")

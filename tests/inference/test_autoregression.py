@@ -504,3 +504,52 @@ def test_bands_hold_the_sum_of_a_kernel_under_correlated_noise() -> None:
     assert np.mean(held["white"]) < 0.5
     assert 0.9 < np.mean(held["ar"]) < 0.99
     assert 0.9 < np.mean(together) < 0.99
+
+
+CONFOUNDS = {"intercept": "intercept", "quadratic": 2, "arrays": None}
+
+
+@pytest.mark.parametrize("kind", CONFOUNDS)
+def test_confounds_are_filtered_with_the_rows(kind: str) -> None:
+    """Against lstsq on the filtered columns of taps and confounds together, given the filter."""
+    rng = np.random.default_rng(3)
+    x = [rng.standard_normal((n, 2)).cumsum(0) / 9 + off for n, off in ((260, 0.0), (220, 50.0))]
+    w, spec = rng.standard_normal((4, 2, 2)), cs.ConvSpec(4)
+    y = [cs.convolve(a, w, spec) for a in x]
+    noise = [rng.standard_normal(b.shape) for b in y]
+    y = [b + scipy.signal.lfilter([1], [1, -0.7], e, axis=0) + 100 for b, e in zip(y, noise)]
+    columns = {
+        "intercept": [np.ones((len(b), 1)) for b in y],
+        "quadratic": [np.linspace(-1, 1, len(b))[:, None] ** np.arange(3) for b in y],
+        "arrays": [rng.standard_normal((len(b), 2)) + 1 for b in y],
+    }[kind]
+    given = columns if kind == "arrays" else CONFOUNDS[kind]
+    fit = cs.solve(cs.Problem(x, y, kernel_size=4, confounds=given), noise="ar")
+    assert fit.ok
+    each = columns[0].shape[1]
+    for o in range(2):
+        order = int(fit.noise.order[o])
+        taken = np.r_[1.0, -fit.noise.coefficients[o, :order]]
+        rows, outputs = [], []
+        for r, (a, b, c) in enumerate(zip(x, y, columns)):
+            both = np.zeros((len(b), 8 + 2 * each))
+            both[:, :8] = dense.design_matrix([a], spec)[0]
+            both[:, 8 + r * each : 8 + (r + 1) * each] = c
+            rows.append(scipy.signal.lfilter(taken, [1], both, axis=0)[order:])
+            outputs.append(scipy.signal.lfilter(taken, [1], b[:, o])[order:])
+        whole, z = np.concatenate(rows), np.concatenate(outputs)
+        best = np.linalg.lstsq(whole, z, rcond=None)[0]
+        left = z - whole @ best
+        dof = len(z) - whole.shape[1]
+        errors = np.sqrt(np.diagonal(np.linalg.inv(whole.T @ whole))[:8] * (left @ left) / dof)
+        np.testing.assert_allclose(fit.kernel[..., o].reshape(-1), best[:8], rtol=1e-8, atol=1e-10)
+        np.testing.assert_allclose(fit.standard_error[..., o].reshape(-1), errors, rtol=1e-8)
+        np.testing.assert_allclose(fit.dof[o], dof)
+
+
+def test_a_bias_has_no_place_beside_confounds() -> None:
+    rng = np.random.default_rng(0)
+    x, y = rng.standard_normal((80, 1)), rng.standard_normal((78, 1))
+    problem = cs.Problem(x, y, kernel_size=3, bias=True, confounds=rng.standard_normal((78, 1)))
+    with pytest.raises(ValueError, match="takes no bias beside confounds"):
+        cs.solve(problem, noise="ar")
