@@ -56,6 +56,7 @@ def test_any_real_number_is_a_ridge(solver, value):
     assert type(solver(ridge=value).ridge) is float
 
 
+@pytest.mark.slow
 def test_several_ridges_are_for_vmap():
     ridges = jnp.array([0.1, 1.0])
     many = cs.NormalEquations(ridges)
@@ -139,6 +140,7 @@ def test_a_start_of_another_shape(init):
         cs.fit_kernel(X, Y, SPEC, solver)
 
 
+@pytest.mark.slow
 def test_settings_of_any_integer_and_key():
     solver = cs.GradientDescent(steps=np.int8(3), key=jax.random.PRNGKey(0), restarts=np.array(2))
     assert (solver.steps, solver.restarts) == (3, 2)

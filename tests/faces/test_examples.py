@@ -63,6 +63,7 @@ def test_a_ridge_by_leaving_out_trials() -> None:
     assert whole < choice
 
 
+@pytest.mark.slow
 def test_errors_under_the_noise_of_an_eeg(tmp_path: Path) -> None:
     picture = tmp_path / "bands.png"
     lines = output("09_eeg_errors.py", str(picture)).splitlines()

@@ -184,6 +184,7 @@ def test_measures_of_the_rows_are_those_of_the_data(bias: bool) -> None:
     )
 
 
+@pytest.mark.slow
 def test_divergence_and_stagnation_have_their_words() -> None:
     problem = white(100)
     words = {50.0: "diverged", 1e-4: "max steps", 0.3: "stagnated"}

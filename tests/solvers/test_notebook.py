@@ -62,6 +62,7 @@ def test_verdicts() -> None:
     assert "flat valley of equally good answers, no local optima" in short.counting
 
 
+@pytest.mark.slow
 def test_descent_from_zero_ends_at_the_minimum_norm_and_adam_does_not() -> None:
     x, y = PAIR_X[:, :7], PAIR_Y[:, :5]
     problem = cs.Problem(x, y, kernel_size=3)
