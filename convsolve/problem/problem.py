@@ -61,7 +61,8 @@ class Problem:
 
     Attributes: ``spec``, ``bias``; ``in_channels`` and ``out_channels``; ``x`` and ``y``, the
     records ``(*W, Cin)`` and ``(*T, Cout)`` in ``dtype``, the precision of the answer;
-    ``kept``, the `Rows` of the design matrix, and ``row_shapes``, the outputs of each record.
+    ``kept``, the `Rows` of the design matrix, and ``row_shapes``, the outputs of each record;
+    ``by_mask``, outputs that have their rows in common and these rows (``kept`` are the fewest).
 
     Nothing is copied that need not be: leave the arrays unchanged while the problem lives. Integers
     and bool are solved in float64, float16 and bfloat16 in float32, anything else in its own
@@ -357,7 +358,11 @@ class Problem:
 
     def _keep(self, by_outputs: Sequence[tuple[Sequence[int], Flags | None]]) -> None:
         """Of some outputs the rows that flags tell, of others others."""
-        found = [(tuple(outputs), replace(self.kept, flags=flags)) for outputs, flags in by_outputs]
+        found = []
+        for outputs, flags in by_outputs:
+            all_count = flags is None or all(f.all() for f in flags)
+            rows = replace(self.kept, flags=None if all_count else flags)
+            found.append((tuple(outputs), rows))
         for outputs, rows in found:
             if not rows.count:
                 which = "" if len(found) == 1 else f" of output {outputs[0]}"

@@ -435,6 +435,14 @@ def test_what_is_refused(arguments: dict[str, Any], error: type[Exception], matc
         cs.Problem(X, Y, kernel_size=3, **arguments)
 
 
+def test_a_mask_that_keeps_all_is_none() -> None:
+    x, y = records()
+    whole = [np.ones(len(b), bool) for b in y]
+    problem = cs.Problem(x, y, kernel_size=6, mask=whole, missing="drop")
+    assert problem.kept.flags is None
+    assert cs.solve(problem, cs.ConjugateGradient()).ok
+
+
 def test_infinite_values_are_not_missing() -> None:
     x = X.copy()
     x[3] = np.inf
