@@ -12,7 +12,7 @@ from ..problem.sizes import Limits
 from .base import Block, DesignOperator
 from .moments import Moments
 from .projection import Confounded
-from .records import Inputs, Targets
+from .records import ROUNDING, Inputs, Targets
 from .windows import row_blocks
 
 
@@ -98,8 +98,23 @@ class RowOperator(DesignOperator):
         """Blocks (G, k, P) and (G, k, Q), without confounds but with nothing else taken off."""
         blocks, first = raw_blocks(self.inputs, targets, self.limits.block_numbers), 0
         for a, y in blocks:
-            yield a if self.confounded is None else self.confounded.block(a, first), y
+            if self.confounded is not None:
+                a, first = self.confounded.block(a, first) * self._live[:, None], first + a.shape[1]
+            yield a, y
+
+    @cached_property
+    def _live(self) -> np.ndarray:
+        """Which columns (G, P) are more than rounding once confounds are taken off: what else is
+        left would be taken for data.
+        """
+        assert self.confounded is not None
+        whole, left = np.zeros((2, self.groups, self.columns))
+        first = 0
+        for a, _ in raw_blocks(self.inputs, None, self.limits.block_numbers):
+            whole += np.square(a).sum(1)
+            left += np.square(self.confounded.block(a, first)).sum(1)
             first += a.shape[1]
+        return left > ROUNDING**2 * whole
 
     @cached_property
     def confounded(self) -> Confounded | None:

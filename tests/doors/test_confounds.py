@@ -313,6 +313,31 @@ def test_a_report_counts_confounds() -> None:
     assert cs.identify(cs.Problem(lines, kernel_size=1, confounds="intercept")).unique
 
 
+T = np.linspace(-1, 1, 600)
+TURN = 2 * np.pi * 5 / 600 * np.arange(600)
+LIMITED = {
+    "a constant": (np.full(600, 0.1), "intercept", 0),
+    "a large one": (np.full(600, -1e9 / 3), "intercept", 0),
+    "a ramp and noise": (1e9 + np.arange(600) + 1e-3 * np.cos(1e3 * np.arange(600) ** 2), 1, 20),
+    "a parabola": (1e3 * T**2 + T, 2, 0),
+    "a cubic": (1e3 * T**3 + T, 2, 1),
+    "a quartic": (1e3 * T**4, 2, 2),
+    "a tone": (np.cos(TURN), "intercept", 2),
+    "a tone and its like": (np.cos(TURN), np.stack([np.sin(TURN), np.cos(TURN)], 1)[:581], 0),
+    "half of it": (np.cos(TURN), np.cos(TURN)[:581, None], 1),
+}
+
+
+@pytest.mark.parametrize("limits", [Limits(), BLOCKS], ids=["rows", "blocks"])
+@pytest.mark.parametrize("name", LIMITED)
+def test_the_rank_is_that_beside_confounds(name: str, limits: Limits) -> None:
+    """What confounds leave of x determines so many of 20 taps; rounding none."""
+    x, confounds, rank = LIMITED[name]
+    report = cs.identify(cs.Problem(x, kernel_size=20, confounds=confounds), limits=limits)
+    assert report.rank == rank
+    assert report.unique == (rank == 20)
+
+
 def test_outputs_with_masks_of_their_own() -> None:
     x, y = recording(2.0, 3.0)
     y = [np.hstack([b, 2 * b + np.sin(np.arange(len(b)))[:, None]]) for b in y]
