@@ -34,10 +34,8 @@ class SeveralStrengths:
         self._strengths, self._units = strengths.reshape(units.outputs.shape), units
         self._operator = self._regression.operator
         weights = self._regression.system.coordinates.weights
-        self._scalings = {
-            value: Scaling.of(self._operator, value * weights)
-            for value in np.unique(strengths).tolist()
-        }
+        self._distinct = np.unique(strengths)
+        self._scaling = Scaling.of(self._operator, self._distinct[:, None, None] * weights)
         # The operator's columns times two to this are those of the scorers.
         self._power = (self._operator.exponents - units.column)[:, :, None]
 
@@ -77,13 +75,14 @@ class SeveralStrengths:
 
     def _bounds(self, v: np.ndarray, squares: np.ndarray, gradient: np.ndarray) -> np.ndarray:
         found = np.empty(self._strengths.shape)
-        for value, scaling in self._scalings.items():
+        scaling = self._scaling
+        for i, value in enumerate(self._distinct):
             for g, row in enumerate(self._strengths):
                 mine = np.flatnonzero(row == value)
-                relative, root = scaling.relative[g][:, None], scaling.root_ridge[g][:, None]
+                relative, root = scaling.relative[i, g, :, None], scaling.root_ridge[i, g, :, None]
                 w = np.ldexp(v[g][:, mine], relative)
                 pull = root * w
                 r_norm = np.sqrt(squares[g, mine] + np.einsum("pq,pq->q", pull, pull))
                 scaled = np.ldexp(gradient[g][:, mine], -relative) - root * pull
-                found[g, mine] = upper_bound(w, r_norm, scaled, float(scaling.a_norm[g]))
+                found[g, mine] = upper_bound(w, r_norm, scaled, float(scaling.a_norm[i, g]))
         return found

@@ -30,12 +30,15 @@ class Scaling:
 
     @classmethod
     def of(cls, operator: DesignOperator, ridge: np.ndarray) -> Scaling:
-        """For a ``ridge`` (G, P) in the user's units, zero on columns that are not penalized."""
+        """For a ``ridge`` (G, P) in the user's units, zero on columns that are not penalized; of
+        several at once (n, G, P), of which each array then has an axis more.
+        """
         norms, base = operator.column_norms, operator.exponents
         own, ridged = exponents_of(norms), ridge > 0
         if not ridged.any():
-            a_norm = np.linalg.norm(np.ldexp(norms, -own), axis=1)
-            return cls(own, base + own, np.zeros_like(norms), a_norm)
+            own = np.broadcast_to(own, ridge.shape)
+            a_norm = np.linalg.norm(np.ldexp(norms, -own), axis=-1)
+            return cls(own, base + own, np.zeros(ridge.shape), a_norm)
         # √ridge in the columns' units may leave float64 where it dwarfs them, so exponents first.
         root, power = np.frexp(np.sqrt(ridge))
         larger = np.where(norms > 0, np.maximum(own, power - base), power - base)
@@ -47,7 +50,7 @@ class Scaling:
         joint = np.hypot(np.ldexp(norms, -high), root_in(high))
         extra = exponents_of(joint)
         relative = high + extra
-        a_norm = np.linalg.norm(np.ldexp(joint, -extra), axis=1)
+        a_norm = np.linalg.norm(np.ldexp(joint, -extra), axis=-1)
         return cls(relative, base + relative, root_in(relative), a_norm)
 
     def to_operator(self, w: np.ndarray) -> np.ndarray:

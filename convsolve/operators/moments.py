@@ -6,6 +6,9 @@ from dataclasses import dataclass, fields
 
 import numpy as np
 
+# Products of two powers of two up to this stay within float64 beside any Gram of numbers about one.
+FAR = 200
+
 
 @dataclass(frozen=True)
 class Moments:
@@ -102,7 +105,7 @@ class Moments:
         if not e.any() and not f.any():
             return self
         return Moments(
-            np.ldexp(self.gram, e[:, :, None] + e[:, None, :]),
+            _scaled_twice(self.gram, e),
             np.ldexp(self.rhs, e[:, :, None] + f[:, None, :]),
             np.ldexp(self.sums, e),
             np.ldexp(self.out_sums, f),
@@ -149,3 +152,12 @@ class Moments:
     def centred_squares(self) -> np.ndarray:
         """Squares (G, Q) of the outputs less their means, in scaled units."""
         return np.maximum(self.out_squares - self.out_sums**2 / self.n, 0.0)
+
+
+def _scaled_twice(gram: np.ndarray, exponents: np.ndarray) -> np.ndarray:
+    """A Gram (G, P, P) of columns times two to some exponents (G, P)."""
+    if np.abs(exponents).max(initial=0) > FAR:
+        return np.ldexp(gram, exponents[:, :, None] + exponents[:, None, :])
+    # As exact, where no product leaves float64 on the way, and ten times as fast.
+    scale = np.ldexp(1.0, exponents)
+    return gram * scale[:, :, None] * scale[:, None, :]
