@@ -27,7 +27,7 @@ from .operators.windows import forward_records
 from .problem.checks import choice
 from .problem.problem import Problem
 from .problem.records import numeric, precision, read, reject_tracers
-from .problem.sizes import DEFAULT_LIMITS, Limits, Sizes
+from .problem.sizes import DEFAULT_LIMITS, Limits, Sizes, check_limits
 from .problem.spec import ConvSpec
 from .solution import Solution
 from .solvers import AutoSolver
@@ -61,6 +61,7 @@ def identify(problem: Problem, *, limits: Limits = DEFAULT_LIMITS) -> Identifiab
     Where outputs differ in the rows that count, it is that of those that are determined worst.
     """
     _check_problem(problem)
+    check_limits(limits)
     if len(problem.by_mask) > 1:
         reports = [identify(part, limits=limits) for _, part in problem.parts]
         return max(reports, key=lambda r: (SEVERITY.index(r.verdict), -r.n_equations))
@@ -118,6 +119,7 @@ def solve(
     solver = AutoSolver() if solver is None else solver
     _check_request(problem, solver, strict, progress)
     check_noise(problem, solver, noise)
+    check_limits(limits)
     if len(problem.by_mask) > 1:
         settings = {"noise": noise, "strict": strict, "progress": progress, "limits": limits}
         return _solve_by_mask(problem, solver, settings)

@@ -11,7 +11,7 @@ from .inference.lag_windows import window_errors, window_squares
 from .leastsquares.analysis import analyse
 from .problem.checks import choice
 from .problem.problem import Problem
-from .problem.sizes import DEFAULT_LIMITS, Limits
+from .problem.sizes import DEFAULT_LIMITS, Limits, check_limits
 
 
 class LagChoice(NamedTuple):
@@ -70,6 +70,7 @@ def choose_lags(
     (1989) 297.
     """
     _check(problem, select)
+    check_limits(limits)
     analysis, lags = analyse(problem, limits), problem.lags[0][::-1]
     if isinstance(select, CrossValidation):
         scores, criterion = window_errors(analysis, select).mean((0, -1)), select.score

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from ..text import shown
+
 
 @dataclass(frozen=True)
 class Limits:
@@ -42,6 +44,12 @@ class Limits:
 
 
 DEFAULT_LIMITS = Limits()
+
+
+def check_limits(limits: object) -> None:
+    """Raise a TypeError unless these are `Limits`."""
+    if not isinstance(limits, Limits):
+        raise TypeError(f"limits must be a Limits, got {shown(limits)}; leave it out for the usual")
 
 
 def tree_height(columns: int, rows: int = DEFAULT_LIMITS.tree_rows) -> int:

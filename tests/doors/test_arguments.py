@@ -275,3 +275,12 @@ def test_records_of_any_two_precisions():
 def test_the_coarsest_record_sets_the_rounding_of_the_data(types, unit):
     problem = cs.Problem([np.ones(5, t) for t in types], kernel_size=2)
     assert problem.data_eps == float(jnp.finfo(unit).eps)
+
+
+@pytest.mark.parametrize(
+    "door", [cs.identify, cs.solve, cs.compare, cs.cross_validate, cs.choose_lags]
+)
+def test_limits_are_limits(door):
+    x, y = np.ones((2, 9, 1)), np.ones((2, 8, 1))
+    with pytest.raises(TypeError, match="limits must be a Limits, got 3"):
+        door(cs.Problem(x, y, kernel_size=2), limits=3)
