@@ -96,6 +96,10 @@ def _check(problem: Any, select: Any) -> None:
     problem.check_one_mask("choose_lags")
     if problem.spec.ndim > 1:
         raise ValueError(f"choose_lags takes one axis of lags, the kernel has {problem.spec.ndim}")
+    if problem.spec.padding == "circular" and "lags" not in problem.recipe:
+        raise ValueError(
+            "padding='circular' has no part of its taps; state lags, with edges='circular'"
+        )
     if not isinstance(select, CrossValidation):
         choice(select, "select", ("bic", "aicc"), " or a CrossValidation")
 
