@@ -21,7 +21,8 @@ from ..operators.overlap_save import side_by_side
 CACHED_NUMBERS = 2**16
 
 # B (P, k) and e (Q, k) of some rows: what row t adds to estimate q is z = B[:, t]·e[q, t].
-Influences = Iterable[tuple[np.ndarray, np.ndarray]]
+Influence = tuple[np.ndarray, np.ndarray]
+Influences = Iterable[Influence]
 
 
 def bandwidth(rows: int) -> int:
@@ -99,6 +100,24 @@ def moving_products(influences: Influences, lengths: Sequence[int], window: int)
         m = window_means(b * e, window)
         total = total + m @ m.T
     return np.asarray(total)
+
+
+def with_gaps(influences: Influences, flags: Sequence[np.ndarray]) -> Iterator[Influence]:
+    """Influences of rows with zeros where one is left out: ``flags`` (T,) of every record are True
+    for those there are.
+    """
+    counts = [int(np.count_nonzero(f)) for f in flags]
+    record = first = written = 0
+    for (b, e), ends in by_record(influences, counts):
+        places = np.flatnonzero(flags[record])[first : first + e.shape[1]]
+        stop = len(flags[record]) if ends else int(places[-1]) + 1
+        wide = np.zeros((len(b), stop - written)), np.zeros((len(e), stop - written))
+        for part, given in zip(wide, (b, e), strict=True):
+            part[:, places - written] = given
+        yield wide
+        first, written = first + e.shape[1], stop
+        if ends:
+            record, first, written = record + 1, 0, 0
 
 
 def record_sums(influences: Influences, lengths: Sequence[int]) -> Iterator[np.ndarray]:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,10 +18,13 @@ from ..leastsquares.system import System
 from ..linalg.factor import Factor
 from ..linalg.rank import EPS
 from ..linalg.threads import one_blas_thread
+from ..operators.base import DesignOperator
 from ..operators.layout import to_columns, to_kernel
+from ..operators.records import Inputs, Targets
+from ..operators.rows import RowOperator
 from ..problem.checks import index
 from ..text import count, shown
-from .sandwich import bandwidth, moving_products, moving_squares, record_sums
+from .sandwich import bandwidth, moving_products, moving_squares, record_sums, with_gaps
 
 # Draws of the largest of all |t|, for simultaneous bands, and how many are made at a time.
 DRAWS, DRAWS_AT_ONCE = 4000, 500
@@ -54,8 +59,11 @@ class FTest(NamedTuple):
     """An F test of every output, each array (outputs,).
 
     Attributes:
-        statistic: F, NaN where an output does not have what was tested.
-        dof: degrees of freedom, those of the hypothesis and those of the residuals.
+        statistic: F, NaN where an output does not have what was tested. Under "hac" and "cluster",
+            whose covariance is estimated with ν degrees of freedom, that of Hotelling's T²: Wald's
+            over q, times (ν − q + 1)/ν.
+        dof: degrees of freedom, those q of the hypothesis, and those of the residuals, or
+            ν − q + 1.
         p: the probability of an F as large if the hypothesis holds.
         partial_r2: the share of what y would leave under the hypothesis that the estimate explains;
             NaN where the loss is not squares.
@@ -118,7 +126,10 @@ def hypothesis(
                 f"contrast has shape {given.shape}, expected that of the kernel of an output "
                 f"{own}, or (q, {', '.join(map(str, own))})"
             )
-        rows = [given.reshape(-1, taps * each)] * groups
+        listed = given.reshape(-1, taps * each)
+        if not listed.any(1).all():
+            raise ValueError(f"row {int(np.argmin(listed.any(1)))} of the contrast is zero")
+        rows = [listed] * groups
     size = next(len(r) for r in rows if r is not None)
     against = _finite(value, "value")
     if against.shape not in ((), (size,)):
@@ -315,15 +326,23 @@ class Uncertainty:
             )
         statistic = np.full(len(self._pairs), np.nan)
         size = max(len(c) for c in contrasts if c is not None)
+        # Where the covariance itself, and not its scale alone, is estimated from residuals.
+        dof = self.dof - size + 1 if self._kind in ("hac", "cluster") else self.dof
+        if (dof <= 0).any():
+            raise ValueError(
+                f"under noise={self._kind!r} the covariance has {self.dof.min():.3g} degrees of "
+                f"freedom, too few for a test of {count(size, 'sum')} of taps at once; test fewer, "
+                "or use noise='ar'"
+            )
         for o in range(len(statistic)):
             contrast = contrasts[o // self._sizes[1]]
             if contrast is not None:
-                statistic[o] = self._statistic(o, contrast, value)
+                statistic[o] = self._statistic(o, contrast, value) * dof[o] / self.dof[o]
         with np.errstate(divide="ignore"):
-            share = 1 / (1 + self.dof / (size * statistic))
+            share = 1 / (1 + dof / (size * statistic))
         if self._norms is not None:
             share = np.full_like(share, np.nan)
-        return FTest(statistic, (size, self.dof), fdtrc(size, self.dof, statistic), share)
+        return FTest(statistic, (size, dof), fdtrc(size, dof, statistic), share)
 
     def _statistic(self, output: int, contrast: np.ndarray, value: np.ndarray) -> float:
         """Wald's, over the rows of the contrast."""
@@ -334,8 +353,8 @@ class Uncertainty:
         row = np.where(contrast != 0, power, power.min()).max(axis=1)
         with np.errstate(over="ignore", under="ignore"):
             difference = contrast @ column - value
-            size = np.abs(contrast) @ np.abs(column) + np.abs(value)
-            real = np.abs(difference) > ROUNDING * size
+            size = np.abs(contrast) @ (np.abs(column) + self._tap_rounding(g, output))
+            real = np.abs(difference) > ROUNDING * (size + np.abs(value))
             off = np.ldexp(difference, -self.exponents[output] - row)
             rows = np.ldexp(contrast, -self._column_exponents(g) - row[:, None]) @ half
         errors = np.linalg.norm(rows, axis=1)
@@ -348,6 +367,14 @@ class Uncertainty:
             t = np.linalg.solve(r.T, off / errors)
             return float(np.square(t).sum()) / len(contrast)
 
+    def _tap_rounding(self, group: int, output: int) -> np.ndarray:
+        """What a relative error of y moves the taps (P,) of an output by, in the user's units."""
+        system = self._analysis.system(*self._pairs[output])
+        plain = Regression(self._analysis.plain, self._targets)
+        of_y = plain.y_norms[group, output - group * self._sizes[1]]
+        power = self.exponents[output] - self._column_exponents(group)
+        return np.ldexp(np.linalg.norm(self._half(system, group), axis=1) * of_y, power)
+
     # --- dependent noise
 
     def _dependent_squares(self, system: System, group: int, outputs: np.ndarray) -> np.ndarray:
@@ -355,19 +382,34 @@ class Uncertainty:
         influences = self._influences(system, group, outputs)
         if self._kind == "cluster":
             return np.asarray(sum(np.square(s) for s in self._record_sums(influences)))
-        return moving_squares(influences, self._lengths, self._window)
+        return moving_squares(*self._timed(influences), self._window)
 
     def _dependent_products(self, system: System, group: int, output: int) -> np.ndarray:
         """All (P, P) of that for one output."""
         influences = self._influences(system, group, np.array([output]))
         if self._kind == "cluster":
             return np.asarray(sum(s @ s.T for s in self._record_sums(influences)))
-        return moving_products(influences, self._lengths, self._window)
+        return moving_products(*self._timed(influences), self._window)
 
     @property
     def _lengths(self) -> list[int]:
         """Rows of every record, or piece of one, in the order of the design matrix."""
         return self._analysis.design.inputs.counts
+
+    @cached_property
+    def _in_time(self) -> tuple[RowOperator, Targets, list[np.ndarray]]:
+        """The rows of whole records, not cut at gaps, y beside them, and in their order which
+        samples in time (T,) of a record they are.
+        """
+        design = self._analysis.design
+        uncut = replace(design.sizes.limits, gap_products=sys.maxsize)
+        inputs = Inputs(
+            design.inputs.records, design.spec, design.adjustments, design.nuisance, uncut
+        )
+        targets = Targets(self._targets.records, inputs, design.nuisance)
+        order = inputs.in_order
+        flags = [inputs.kept.flags_of(record)[start:stop] for record, start, stop in order]
+        return RowOperator(inputs, design.nuisance, uncut, targets), targets, flags
 
     def _record_sums(
         self, influences: Iterable[tuple[np.ndarray, np.ndarray]]
@@ -392,12 +434,30 @@ class Uncertainty:
         """B = (AᵀA)⁻¹Aᵀ (P, k), which all outputs share, and their residuals (outputs, k), some
         rows at a time.
         """
-        half, operator = self._half(system, group), self._analysis.design.operator
+        half = self._half(system, group)
+        operator: DesignOperator = self._analysis.design.operator
         inverse, local = half @ half.T, outputs - group * self._sizes[1]
         w = self._operator_kernel[group][:, local]
-        for a, y in operator.row_blocks(self._targets):
+        targets = self._targets
+        if self._gaps:
+            operator, targets, _ = self._in_time
+        for a, y in operator.row_blocks(targets):
             assert y is not None
             yield inverse @ a[group].T, (y[group][:, local] - a[group] @ w).T
+
+    @property
+    def _gaps(self) -> bool:
+        """Whether rows depend on those that are near in time, and some are left out."""
+        return self._kind == "hac" and self._analysis.design.sizes.masked
+
+    def _timed(
+        self, influences: Iterable[tuple[np.ndarray, np.ndarray]]
+    ) -> tuple[Iterable[tuple[np.ndarray, np.ndarray]], list[int]]:
+        """Those with zeros where a row is left out, and the lengths of the records."""
+        if not self._gaps:
+            return influences, self._lengths
+        flags = self._in_time[2]
+        return with_gaps(influences, flags), [*map(len, flags)]
 
     def _correction(self, outputs: np.ndarray) -> np.ndarray:
         """Of the covariance, for the degrees of freedom that the fit has taken, and the weight of
@@ -459,8 +519,8 @@ class Uncertainty:
         factor, basis = self._factor(system, group), system.basis
         if not factor.full_rank:
             raise ValueError(
-                "the data do not determine every tap, so that their covariance is infinite; "
-                "standard_error shows which they determine"
+                "the data do not determine every tap, so that their covariance is infinite; see "
+                "identify for those that they do"
             )
         unit = np.eye(system.operator.columns)
         rows = unit if basis is None else basis.expand(unit[None])[0]

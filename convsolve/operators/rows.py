@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 import numpy as np
 
 from ..cached import cached_property
+from ..linalg.rank import EPS
 from ..problem.nuisance import Nuisance
 from ..problem.sizes import Limits
 from .base import Block, DesignOperator
@@ -105,7 +106,8 @@ class RowOperator(DesignOperator):
     @cached_property
     def _live(self) -> np.ndarray:
         """Which columns (G, P) are more than rounding once confounds are taken off: what else is
-        left would be taken for data.
+        left would be taken for data. Of a computed tone that grows with the rows, as for the
+        numerical rank.
         """
         assert self.confounded is not None
         whole, left = np.zeros((2, self.groups, self.columns))
@@ -114,7 +116,7 @@ class RowOperator(DesignOperator):
             whole += np.square(a).sum(1)
             left += np.square(self.confounded.block(a, first)).sum(1)
             first += a.shape[1]
-        return left > ROUNDING**2 * whole
+        return left > max(ROUNDING, self.rows * EPS) ** 2 * whole
 
     @cached_property
     def confounded(self) -> Confounded | None:

@@ -226,7 +226,7 @@ def test_a_report_says_what_was_lost() -> None:
 @pytest.mark.parametrize("limits", [Limits(), CUT], ids=["whole", "cut"])
 @pytest.mark.parametrize("noise", ["hac", "cluster"])
 def test_errors_under_dependent_noise(noise: str, limits: Limits) -> None:
-    """Rows of a record follow each other as if there were no gap, unless it is cut there."""
+    """By whichever route: rows depend on those near in time, zeros standing in the gaps."""
     x, y = records()
     x, y = [*x, x[0][::-1]], [*y, y[0][::-1]]
     rng = np.random.default_rng(4)
@@ -249,8 +249,12 @@ def test_errors_under_dependent_noise(noise: str, limits: Limits) -> None:
         middle, correction = sums.T @ sums, 3 / 2 * (n - 1) / (n - p)
     else:
         window = 1 + int(1.3 * np.sqrt(n))
-        if limits is CUT:
-            pieces = [q for m, f in zip(pieces, flags) for q in _cut(m, f)]
+        whole_records = []
+        for m, f in zip(pieces, flags):
+            wide = np.zeros((len(f), p))
+            wide[f] = m
+            whole_records.append(wide)
+        pieces = whole_records
         middle = np.zeros((p, p))
         for m in pieces:
             sums = np.cumsum(np.vstack([np.zeros((window, p)), m, np.zeros((window - 1, p))]), 0)
@@ -261,12 +265,6 @@ def test_errors_under_dependent_noise(noise: str, limits: Limits) -> None:
     np.testing.assert_allclose(fit.covariance(0), wanted[:-1, :-1], rtol=1e-8, atol=1e-12)
     errors = np.sqrt(np.diagonal(wanted)[:-1])
     np.testing.assert_allclose(fit.standard_error[..., 0].reshape(-1), errors, rtol=1e-9)
-
-
-def _cut(rows: np.ndarray, flags: np.ndarray) -> list[np.ndarray]:
-    """Rows that count, cut where six or more together do not."""
-    places = np.flatnonzero(flags)
-    return np.split(rows, 1 + np.flatnonzero(np.diff(places) > 6))
 
 
 def test_resampling_beside_a_mask() -> None:

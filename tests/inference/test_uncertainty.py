@@ -85,11 +85,14 @@ def test_under_dependent_noise_they_are_those_of_statsmodels(bias: bool, kind: s
     np.testing.assert_allclose(fit.standard_error, errors, rtol=1e-10)
     contrast = np.eye(10)[1::2][:2].reshape(2, 5, 2)
     test = fit.test(contrast=contrast)
-    np.testing.assert_allclose(test.statistic, said[f"{kind} statistic"], rtol=1e-10)
     rows = problem.n_equations
     dof = 3 if kind == "cluster" else 1.5 * rows / int(1.3 * math.sqrt(rows))
     np.testing.assert_allclose(fit.dof, dof)
-    np.testing.assert_allclose(test.p, scipy.stats.f.sf(test.statistic, 2, dof), rtol=1e-8)
+    # Wald's is that of statsmodels; as Hotelling's T² it allows for an estimated covariance.
+    hotelling = np.array(said[f"{kind} statistic"]) * (dof - 1) / dof
+    np.testing.assert_allclose(test.statistic, hotelling, rtol=1e-10)
+    np.testing.assert_allclose(test.dof[1], dof - 1)
+    np.testing.assert_allclose(test.p, scipy.stats.f.sf(hotelling, 2, dof - 1), rtol=1e-8)
     low, high = fit.confidence_band(0.9)
     reach = scipy.stats.t.ppf(0.95, dof) * errors
     np.testing.assert_allclose((high - low) / 2, reach, rtol=1e-9)
@@ -330,6 +333,9 @@ def test_an_exact_fit_is_significant_but_for_rounding() -> None:
     assert (test.statistic[0], test.p[0], test.partial_r2[0]) == (np.inf, 0, 1)
     assert np.isnan(fit.test(contrast=np.ones((3, 1)), value=6.0).statistic[0])
     assert fit.test(contrast=np.ones((3, 1)), value=1e308).statistic[0] == np.inf
+    both = np.stack([x, np.random.default_rng(1).standard_normal(60)], axis=1)
+    idle = cs.solve(cs.Problem(both, 2 * x[2:], kernel_size=3))
+    assert np.isnan(idle.test(channels=1).statistic[0])
     noisy = cs.solve(cs.Problem(x, np.arange(58.0), kernel_size=3))
     assert noisy.test(0, value=1e160).p[0] == 0
 
@@ -452,3 +458,36 @@ def test_what_has_no_errors_says_why() -> None:
     with pytest.raises(ValueError, match="10 rows leave no degrees of freedom beside 10 unknowns"):
         _ = exact.standard_error
     assert "standard error" not in str(exact)
+
+
+@pytest.mark.parametrize(
+    ("noise", "samples", "taps", "records"), [("hac", 300, 5, 1), ("cluster", 80, 3, 6)]
+)
+def test_a_test_of_several_taps_keeps_its_level(
+    noise: str, samples: int, taps: int, records: int
+) -> None:
+    """Of white noise that has nothing to do with x, where Wald's would reject twice as often."""
+    rng, outputs = np.random.default_rng(0), 100
+    rejected = []
+    for _ in range(3):
+        x = rng.standard_normal((records, samples, 1))
+        y = rng.standard_normal((records, samples, outputs))
+        problem = cs.Problem.from_lags(x, y, lags=(0, taps - 1))
+        rejected.append(cs.solve(problem, noise=noise).test(channels=0).p < 0.05)
+    assert np.mean(rejected) < 0.09
+
+
+def test_more_taps_than_the_covariance_has_degrees_of_freedom() -> None:
+    rng = np.random.default_rng(0)
+    x, y = rng.standard_normal((2, 4, 60, 1))
+    fit = cs.solve(cs.Problem.from_lags(x, y, lags=(0, 4)), noise="cluster")
+    with pytest.raises(ValueError, match="3 degrees of freedom, too few for a test of 5 sums"):
+        fit.test(channels=0)
+
+
+def test_a_row_of_zeros_tests_nothing() -> None:
+    problem, _ = known(True)
+    contrast = np.zeros((2, 5, 2))
+    contrast[0, 0, 0] = 1.0
+    with pytest.raises(ValueError, match="row 1 of the contrast is zero"):
+        cs.solve(problem).test(contrast=contrast)
