@@ -12,7 +12,7 @@ from weakref import WeakKeyDictionary, ref
 import numpy as np
 
 from . import __version__
-from .by_mask import STATUSES, Part, gathered, regularization_of
+from .by_mask import STATUSES, Part, gathered, regularization_of, stats_of
 from .errors import IdentifiabilityError, IdentifiabilityWarning, SolveError
 from .identifiability import wording
 from .identifiability.report import Identifiability
@@ -165,16 +165,13 @@ def solve(
 
 def _solve_by_mask(problem: Problem, solver: Solver, settings: dict[str, Any]) -> Solution:
     """Outputs that share their rows together, and one `Solution` of all."""
-    parts = []
-    for outputs, part in problem.parts:
-        alone = part.out_channels == len(outputs)
-        fit = solve(part, solver, **settings)
-        parts.append(Part(outputs, tuple(range(len(outputs))) if alone else outputs, fit))
+    parts = [Part(outputs, solve(part, solver, **settings)) for outputs, part in problem.parts]
     fits = [part.solution for part in parts]
     worst = max(fits, key=lambda fit: STATUSES.index(fit.status))
     certificates = [fit.certificate for fit in fits if fit.certificate is not None]
     kernel, bias = gathered(parts, lambda fit: fit.kernel), gathered(parts, lambda fit: fit.bias)
-    seconds = {k: sum(fit.stats[k] for fit in fits) for k in ("compile_seconds", "run_seconds")}
+    order = np.argsort([o for part in parts for o in part.outputs])
+    penalties = [pair for fit in fits for pair in fit.penalties]
     return Solution(
         *(as_jax((kernel, bias)) if problem.returns_jax else (kernel, bias)),
         recipe=problem.recipe,
@@ -182,9 +179,10 @@ def _solve_by_mask(problem: Problem, solver: Solver, settings: dict[str, Any]) -
         tap_lags=problem.lags,
         y_channel_axis=problem.output is not None and problem.output.channel_axis,
         status=worst.status,
-        stats=worst.stats | seconds | {"masks": len(parts)},
+        stats=stats_of(parts, worst),
         certificate=max(certificates, default=None),
         regularization=regularization_of(parts),
+        penalties=[penalties[i] for i in order],
         problem=problem,
         identifiability=identify(problem, limits=settings["limits"]),
         parts=parts,

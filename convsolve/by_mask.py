@@ -16,35 +16,47 @@ STATUSES = ("solved", "approximate", "max steps", "stagnated", "interrupted", "d
 
 
 class Part(NamedTuple):
-    """Some ``outputs`` of a problem, which are those ``places`` of a `Solution`."""
+    """Some ``outputs`` of a problem, and the `Solution` of these alone."""
 
     outputs: tuple[int, ...]
-    places: tuple[int, ...]
     solution: Any
 
 
+def together(parts: Sequence[Part], values: Sequence[Any]) -> Any:
+    """What each part has of its outputs, along the last axis, for all outputs in their order."""
+    order = np.argsort([o for part in parts for o in part.outputs])
+    return np.concatenate([np.asarray(v) for v in values], axis=-1)[..., order]
+
+
 def gathered(parts: Sequence[Part], of: Callable[[Any], Any]) -> Any:
-    """What every `Solution` has of its outputs, along the last axis, for all outputs."""
-    found: dict[int, Any] = {}
-    for part in parts:
-        values = np.asarray(of(part.solution))
-        found |= {o: values[..., p] for o, p in zip(part.outputs, part.places, strict=True)}
-    return np.stack([found[o] for o in range(len(found))], axis=-1)
+    """The same of a function of each `Solution`."""
+    return together(parts, [of(part.solution) for part in parts])
 
 
 def at(parts: Sequence[Part], output: int) -> tuple[Any, int]:
     """The `Solution` that has an output, and which of its outputs that is."""
     part = next(part for part in parts if output in part.outputs)
-    return part.solution, part.places[part.outputs.index(output)]
+    return part.solution, part.outputs.index(output)
 
 
 def regularization_of(parts: Sequence[Part]) -> Regularization | None:
     """What was chosen for all outputs."""
     from .inference.regularization import joined
 
-    one = [(part, part.solution.regularization) for part in parts]
-    chosen = [told.only(part.places) for part, told in one if told is not None]
-    if not chosen:
+    chosen = [part.solution.regularization for part in parts]
+    if None in chosen:
         return None
-    order = np.argsort([o for part in parts for o in part.outputs])
-    return joined(chosen).only(order)
+    return joined(chosen).only(np.argsort([o for part in parts for o in part.outputs]))
+
+
+def stats_of(parts: Sequence[Part], worst: Any) -> dict[str, Any]:
+    """What the ``worst`` answer says, seconds of all, and lists of one number for each output."""
+    several = [part.solution.stats for part in parts]
+    found = dict(worst.stats) | {"masks": len(parts)}
+    for name in ("compile_seconds", "run_seconds", "newton_steps", "interior_steps", "pivots"):
+        if name in found:
+            found[name] = sum(stats[name] for stats in several)
+    for name, value in worst.stats.items():
+        if isinstance(value, list):
+            found[name] = together(parts, [stats[name] for stats in several]).tolist()
+    return found

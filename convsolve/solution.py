@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from operator import attrgetter
 from pathlib import Path
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from .by_mask import Part, at, gathered
+from .by_mask import Part, at, gathered, together
 from .cached import cached_property
 from .files import read_arrays, write_npz
 from .identifiability.report import Identifiability
@@ -107,6 +107,7 @@ class Solution:
         identifiability: the report on the data; None after `load`, which finds it in ``stats``.
         spec: the `ConvSpec`.
         rows: index in the user's y of every row.
+        penalties: the penalty and its strength of every output; empty after `load`.
         standard_error, dof, noise: how far the taps may be off; see `standard_error`.
     """
 
@@ -141,7 +142,7 @@ class Solution:
         self.status, self.stats, self.certificate = status, stats, certificate
         self.trace, self.identifiability = trace, identifiability
         self.regularization, self._autoregression = regularization, autoregression
-        self._problem, self._penalties, self._saved_errors = problem, penalties, saved_errors
+        self._problem, self.penalties, self._saved_errors = problem, penalties, saved_errors
         self._parts = parts
         self._error_norms = error_norms
         self._whiteness_checked = False
@@ -360,25 +361,36 @@ class Solution:
             TypeError, ValueError: as `standard_error`; under a penalty, whose estimate is biased;
                 rows of a contrast that depend on each other.
         """
-        from .inference.uncertainty import FTest, hypothesis
+        from .inference.uncertainty import hypothesis
 
         if self._parts:
-            tests = [p.solution.test(channels, contrast=contrast, value=value) for p in self._parts]
-            by_solution = {id(p.solution): t for p, t in zip(self._parts, tests, strict=True)}
-
-            def gather(of: Callable[[FTest], Any]) -> np.ndarray:
-                return gathered(self._parts, lambda fit: of(by_solution[id(fit)]))
-
-            dof = tests[0].dof[0], gather(lambda t: t.dof[1])
-            return FTest(
-                gather(lambda t: t.statistic),
-                dof,
-                gather(lambda t: t.p),
-                gather(lambda t: t.partial_r2),
-            )
+            return self._test_by_mask(channels, contrast, value)
         uncertainty, groups = self._uncertainty, self.spec.groups
         rows, against = hypothesis(self.kernel.shape, groups, channels, contrast, value)
         return uncertainty.test(rows, against)
+
+    def _test_by_mask(self, channels: Any, contrast: Any, value: Any) -> FTest:
+        """The tests of all parts, each of the taps of its group."""
+        from .inference.uncertainty import FTest, hypothesis
+
+        shape, groups = self.kernel.shape, self.spec.groups
+        rows, against = hypothesis(shape, groups, channels, contrast, value)
+        size = next(len(r) for r in rows if r is not None)
+        tests = []
+        for part in self._parts:
+            mine = rows[part.outputs[0] * groups // shape[-1]]
+            none = np.full(len(part.outputs), np.nan)
+            tests.append(
+                FTest(none, (size, part.solution.dof), none, none)
+                if mine is None
+                else part.solution.test(contrast=mine.reshape(size, *shape[:-1]), value=against)
+            )
+        dof = size, together(self._parts, [t.dof[1] for t in tests])
+        statistic, p, share = (
+            together(self._parts, [getattr(t, name) for t in tests])
+            for name in ("statistic", "p", "partial_r2")
+        )
+        return FTest(statistic, dof, p, share)
 
     def permutation_test(self, kind: str = "circular_shift") -> PermutationTest:
         """Test that y has nothing to do with x: its R² beside that of y shifted against x.
@@ -404,6 +416,8 @@ class Solution:
             raise ValueError("permutation_test shifts along one axis, time; images have several")
         from .inference.resampling import circular_shifts
 
+        if self._parts:
+            raise ValueError("permutation_test takes all rows alike: no mask of single outputs")
         return circular_shifts(self._resampled("permutation_test"))
 
     def jackknife(self) -> Jackknife:
@@ -420,17 +434,25 @@ class Solution:
             ValueError: an answer under a penalty or noise="ar", or not of least squares; a single
                 record; a record without which a tap is not determined.
         """
-        from .inference.resampling import jackknife
+        from .inference.resampling import Jackknife, jackknife
 
-        return jackknife(self._resampled("jackknife"), np.asarray(self.kernel, float))
+        if not self._parts:
+            return jackknife(self._resampled("jackknife"), np.asarray(self.kernel, float))
+        several = [part.solution.jackknife() for part in self._parts]
+        if len({one.dof for one in several}) > 1:
+            raise ValueError("jackknife takes outputs that have rows in the same records")
+        parts = (together(self._parts, [one[i] for one in several]) for i in (0, 1, 3))
+        kernel, error, kernels = parts
+        return Jackknife(kernel, error, several[0].dof, kernels)
 
     def _resampled(self, what: str) -> Analysis:
         """Of the training data, if the answer is that of plain least squares."""
         why = self._no_errors()
-        if not why and (self._autoregression is not None or any(s for _, s in self._penalties)):
+        plain = self._autoregression is None and self._error_norms is None
+        if not why and not (plain and all(not strength for _, strength in self.penalties)):
             why = (
-                f"{what} is for least squares as it is, without a penalty and without noise='ar'; "
-                "of the latter use test and standard_error"
+                f"{what} is for least squares as it is: no other loss, no penalty and no "
+                "noise='ar'; see test and standard_error"
             )
         if why:
             raise ValueError(why)
@@ -471,6 +493,9 @@ class Solution:
         problem, exponents = self._training(), uncertainty.exponents
         # Zero where a row was left out: that can only hide a correlation.
         left = [np.nan_to_num(a.astype(float), nan=0.0) for a in self._left(problem)]
+        if problem.weights is not None:
+            roots = problem.weights.roots
+            left = [a * r.reshape(*r.shape, 1) for a, r in zip(left, roots, strict=True)]
         residuals = [np.ldexp(a, -exponents) for a in left]
         return warning(problem, residuals, uncertainty.deviation**2)
 
@@ -492,7 +517,7 @@ class Solution:
         if self.regularization is not None:
             freedom = self.regularization.degrees_of_freedom
         kind = self.stats["noise"]
-        return Uncertainty(analysis, self._penalties, kernel, freedom, kind, self._error_norms)
+        return Uncertainty(analysis, self.penalties, kernel, freedom, kind, self._error_norms)
 
     def _no_errors(self) -> str:
         """Why there are no standard errors, or nothing."""

@@ -63,8 +63,11 @@ def polynomials(shape: tuple[int, ...], degree: int) -> np.ndarray:
     return np.stack(columns, axis=-1)
 
 
-def orthonormal(columns: np.ndarray) -> np.ndarray:
-    """A basis (n, q) of what columns (n, J) span."""
+def orthonormal(columns: np.ndarray, root: np.ndarray | None = None) -> np.ndarray:
+    """A basis (n, q) of what columns (n, J), their rows times a ``root`` (n,), span."""
+    # First in units in which squares stay within float64.
+    columns = np.ldexp(columns, -np.frexp(np.abs(columns).max(axis=0, initial=0.0))[1])
+    columns = columns if root is None else columns * root[:, None]
     norms = np.linalg.norm(columns, axis=0)
     u, values, _ = np.linalg.svd(columns / np.where(norms > 0, norms, 1.0), full_matrices=False)
     return np.asarray(u[:, values > 10 * max(columns.shape) * EPS * values.max(initial=0.0)])
@@ -104,7 +107,7 @@ class Confounds:
                 basis = np.zeros((root.size, 0))
             else:
                 columns = polynomials(shape, given) if isinstance(given, int) else given.arrays[i]
-                basis = orthonormal(columns[flags].astype(float) * root[:, None])
+                basis = orthonormal(columns[flags].astype(float), root)
             left = root
             for _ in range(2):
                 left = left - basis @ (basis.T @ left)

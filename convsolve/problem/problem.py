@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from copy import copy
 from dataclasses import fields, replace
 from typing import Any
@@ -29,6 +29,8 @@ from .weights import Weights, read_weights
 Flags = tuple[np.ndarray, ...]
 # Outputs that have their rows in common, and which these are.
 ByMask = tuple[tuple[tuple[int, ...], Rows], ...]
+# Outputs that a reading line names.
+MOST_NAMED = 6
 # What becomes of NaN.
 MISSING = ("raise", "drop")
 # More zeros around the data, or more numbers in a kernel (2 GiB), are a slip of the pen.
@@ -162,7 +164,9 @@ class Problem:
                 f"the kernel would have {' × '.join(map(str, self.kernel_shape))} numbers (taps × "
                 "channels × outputs), more than memory holds; use fewer"
             )
-        self.by_mask: ByMask = ((tuple(range(self.out_channels)), self.kept),)
+        # Of the user's outputs those that these are.
+        self.outputs = tuple(range(self.out_channels))
+        self.by_mask: ByMask = ((self.outputs, self.kept),)
         self.x = x.cast(self.dtype)
         self.y = None if y is None else y.cast(self.dtype)
 
@@ -371,13 +375,23 @@ class Problem:
                     "a missing sample of x, each of which takes the rows of a whole kernel, or are "
                     "missing in y; fill short gaps of x, or use fewer taps"
                 )
+        if len(found) > 1 and self.spec.groups > 1:
+            found = [each for one in found for each in self._of_groups(*one)]
         self.by_mask = tuple(found)
         self.kept = min((rows for _, rows in found), key=lambda rows: rows.count)
 
+    def _of_groups(
+        self, outputs: tuple[int, ...], rows: Rows
+    ) -> Iterator[tuple[tuple[int, ...], Rows]]:
+        """The outputs of each group of channels by themselves."""
+        each = self.out_channels // self.spec.groups
+        for group in sorted({o // each for o in outputs}):
+            yield tuple(o for o in outputs if o // each == group), rows
+
     @cached_property
     def parts(self) -> list[tuple[tuple[int, ...], Problem]]:
-        """Outputs that have their rows in common, and the problem of these alone; in several groups
-        of channels that of all outputs in these rows.
+        """Outputs that have their rows in common, and the problem of these alone, with the channels
+        of their group.
         """
         if len(self.by_mask) == 1:
             return [(self.by_mask[0][0], self)]
@@ -392,12 +406,19 @@ class Problem:
             )
 
     def _part(self, outputs: tuple[int, ...], rows: Rows) -> Problem:
-        made = copy(self)
-        if self.spec.groups == 1 and self.output is not None and self.y is not None:
-            some = list(outputs)
+        made, some = copy(self), [*outputs]
+        made.outputs, made.out_channels = outputs, len(outputs)
+        if self.output is not None and self.y is not None:
             made.output = self.output.each(lambda a: a[..., some])
-            made.y, made.out_channels = tuple(a[..., some] for a in self.y), len(some)
-        made.kept, made.by_mask = rows, ((tuple(range(made.out_channels)), rows),)
+            made.y = tuple(a[..., some] for a in self.y)
+        if self.spec.groups > 1:
+            made.in_channels = each = self.in_channels // self.spec.groups
+            group = outputs[0] * self.spec.groups // self.out_channels
+            own = slice(group * each, (group + 1) * each)
+            made.spec = replace(self.spec, groups=1)
+            made.input = self.input.each(lambda a: a[..., own])
+            made.x = tuple(np.ascontiguousarray(a[..., own]) for a in self.x)
+        made.kept, made.by_mask = rows, ((tuple(range(len(outputs))), rows),)
         vars(made).pop("nuisance", None)
         vars(made).pop("parts", None)
         return made
@@ -585,11 +606,14 @@ class Problem:
             lags = " × ".join(f"{a} to {b}" for a, b in self._lags[0])
             ends = f"lags {lags}, edges {self._lags[1]}"
         short = sum(not all(shape) for shape in self.row_shapes)
+        named = ", ".join(map(str, self.outputs[:MOST_NAMED]))
+        which = f", number {named}" + ", …" * (len(self.outputs) > MOST_NAMED)
+        which = which * (self.outputs != tuple(range(self.out_channels)))
         skipped = f" ({count(short, 'record')} too short to give a row)" if short else ""
         return (
             f"x: {self.input.describe(spec.ndim)}{skipped}; kernel: {taps}, {ends}{extras}; y: "
             f"{count(self.n_equations, 'row')} × {count(self.out_channels, 'output')}"
-            f"{self._lost}, {self.dtype}"
+            f"{which}{self._lost}, {self.dtype}"
         )
 
     @property

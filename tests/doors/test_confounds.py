@@ -338,6 +338,32 @@ def test_the_rank_is_that_beside_confounds(name: str, limits: Limits) -> None:
     assert report.unique == (rank == 20)
 
 
+@pytest.mark.parametrize("unit", [1e-200, 1e160, 1e300])
+def test_confounds_in_any_unit(unit: float) -> None:
+    x, y = recording(0.0, 0.0)
+    rng = np.random.default_rng(2)
+    z = [rng.standard_normal((len(b), 1)) for b in y]
+    wanted = cs.solve(cs.Problem(x, y, kernel_size=5, confounds=[np.hstack([c, c**0]) for c in z]))
+    far = [np.hstack([c * unit, c**0]) for c in z]
+    fit = cs.solve(cs.Problem(x, y, kernel_size=5, confounds=far))
+    assert fit.dof == wanted.dof
+    np.testing.assert_allclose(fit.kernel, wanted.kernel, rtol=1e-11)
+
+
+@pytest.mark.parametrize("unit", [1e-4, 1e4])
+def test_the_unit_of_weights_alarms_nobody(unit: float) -> None:
+    rng = np.random.default_rng(0)
+    x = np.cumsum(rng.standard_normal(600))
+    y = np.convolve(x, [1, 2, 3])[:600] + rng.standard_normal(600)
+    assert cs.solve(
+        cs.Problem.from_lags(x, y, lags=(0, 4), weights=np.full(600, unit))
+    ).standard_error.all()
+    red = np.convolve(x, [1, 2, 3])[:600] + np.cumsum(rng.standard_normal(600))
+    fit = cs.solve(cs.Problem.from_lags(x, red, lags=(0, 4), weights=np.full(600, unit)))
+    with pytest.warns(UserWarning, match="correlated in time"):
+        assert fit.standard_error.all()
+
+
 def test_outputs_with_masks_of_their_own() -> None:
     x, y = recording(2.0, 3.0)
     y = [np.hstack([b, 2 * b + np.sin(np.arange(len(b)))[:, None]]) for b in y]

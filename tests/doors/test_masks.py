@@ -287,6 +287,48 @@ def test_resampling_beside_a_mask() -> None:
         cs.solve(cs.Problem(x, y, kernel_size=6, mask=flags), noise="ar")
 
 
+def test_resampling_of_outputs_with_masks_of_their_own() -> None:
+    """Each from its own rows, whatever stands in others."""
+    rng = np.random.default_rng(5)
+    x = [rng.standard_normal(80) for _ in range(5)]
+    y = [rng.standard_normal((80, 2)) for _ in x]
+    flags = [rng.random((80, 2)) < [0.6, 0.9] for _ in x]
+    loud = [np.where(f, b, 1e6) for b, f in zip(y, flags)]
+    fit = cs.solve(cs.Problem.from_lags(x, loud, lags=(0, 2), mask=flags))
+    found = fit.jackknife()
+    for q in range(2):
+        mine = [f[:, q] for f in flags]
+        alone = cs.solve(cs.Problem.from_lags(x, [b[:, q] for b in y], lags=(0, 2), mask=mine))
+        wanted = alone.jackknife()
+        np.testing.assert_allclose(found.kernels[..., q], wanted.kernels[..., 0], rtol=1e-8)
+        np.testing.assert_allclose(found.standard_error[..., q], wanted.standard_error[..., 0])
+    penalized = cs.Problem.from_lags(x, y, lags=(0, 2), mask=flags)
+    with pytest.raises(ValueError, match="no penalty"):
+        cs.solve(penalized, cs.NormalEquations(5.0)).jackknife()
+    scales = cs.solve(penalized, cs.Huber()).stats["scale"]
+    for q in range(2):
+        mine = [f[:, q] for f in flags]
+        alone = cs.Problem.from_lags(x, [b[:, q] for b in y], lags=(0, 2), mask=mine)
+        assert cs.solve(alone, cs.Huber()).stats["scale"] == [scales[q]]
+
+
+def test_an_output_is_judged_in_its_own_rows_and_group() -> None:
+    rng = np.random.default_rng(0)
+    x, y = rng.standard_normal((200, 2)), rng.standard_normal((200, 2))
+    flags = np.zeros((200, 2), bool)
+    x[:100, 1] = 1.0
+    flags[:90, 0] = flags[100:, 1] = True
+    problem = cs.Problem.from_lags(x, y, lags=(0, 4), mask=flags, groups=2)
+    fit = cs.solve(problem, strict=True)
+    assert cs.identify(problem).unique
+    low, high = fit.confidence_band(simultaneous=True)
+    assert (low < high).all()
+    test = fit.test(channels=0)
+    assert np.isnan(test.statistic[1])
+    alone = cs.Problem.from_lags(x[:, 0], y[:, 0], lags=(0, 4), mask=flags[:, 0])
+    np.testing.assert_allclose(test.p[0], cs.solve(alone).test(channels=0).p[0])
+
+
 def test_every_method_leaves_rows_out() -> None:
     """Those that claim to, alike; others say why not."""
     x, y = records()

@@ -158,9 +158,16 @@ def test_what_cannot_be_resampled_says_why() -> None:
         fit_of("bias").jackknife()
     made = NAMED["blocks"]
     problem = cs.Problem(*made.noise(), spec=made.spec)
-    for refused in (cs.solve(problem, cs.NormalEquations(1.0)), cs.solve(problem, noise="ar")):
+    huber = cs.solve(problem, cs.Huber())
+    with pytest.raises(ValueError, match="no other loss"):
+        huber.permutation_test()
+    for refused in (
+        huber,
+        cs.solve(problem, cs.NormalEquations(1.0)),
+        cs.solve(problem, noise="ar"),
+    ):
         with pytest.raises(
-            ValueError, match="jackknife is for least squares as it is, without a penalty"
+            ValueError, match="jackknife is for least squares as it is: no other loss"
         ):
             refused.jackknife()
         with pytest.raises(ValueError, match="permutation_test is for least squares"):
