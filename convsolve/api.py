@@ -151,7 +151,7 @@ def solve(
         tap_lags=problem.lags,
         y_channel_axis=problem.output is not None and problem.output.channel_axis,
         status=raw.status or _status(certificate),
-        stats=_stats(solver, raw, certificate, seconds) | {"noise": noise},
+        stats=_stats(problem, solver, raw, certificate, seconds) | {"noise": noise},
         certificate=None if certificate is None else certificate.value,
         trace=raw.trace,
         regularization=raw.regularization,
@@ -311,7 +311,7 @@ def _status(certificate: Certificate | None) -> str:
 
 
 def _stats(
-    solver: Solver, raw: Raw, certificate: Certificate | None, seconds: float
+    problem: Problem, solver: Solver, raw: Raw, certificate: Certificate | None, seconds: float
 ) -> dict[str, Any]:
     """What was asked, and what it took; JSON holds all of it."""
     penalty = {"kind": raw.penalty.title, "strength": raw.strength} if raw.strength else None
@@ -323,6 +323,8 @@ def _stats(
         "compile_seconds": 0.0,
         "run_seconds": seconds,
     }
+    if problem.adjusted:
+        stats["rows"] = problem.adjusted
     kind = {} if certificate is None else {"certificate_kind": certificate.kind}
     return stats | raw.stats | kind
 

@@ -235,11 +235,11 @@ def _relative_error(kernel: np.ndarray, reference: np.ndarray) -> float:
 
 
 def _loss(fit: Solution, objective: Objective) -> float:
-    residuals = fit.residuals()
-    parts = residuals if isinstance(residuals, list) else [residuals]
+    """The mean over rows that count, each as its weight says."""
+    left = fit.weighted_residuals()
     with np.errstate(over="ignore", under="ignore"):  # data of 1e200 have a loss of inf
-        total = sum(float(np.nansum(objective.of(np.asarray(r, float)))) for r in parts)
-    return total / sum(int(np.count_nonzero(~np.isnan(r))) for r in parts)
+        total = sum(float(objective.of(r).sum()) for r in left)
+    return total / sum(r.size for r in left)
 
 
 def _labelled(solvers: Any) -> list[tuple[str, Solver]]:

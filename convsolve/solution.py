@@ -66,7 +66,8 @@ class Score(NamedTuple):
     data that the kernel has not seen; NaN in more than one dimension.
 
     Where confounds are fitted, these are of y and ŷ with the confounds taken off both: how much of
-    what they leave the kernel explains. ``r2_total`` is that of kernel and confounds together, of
+    what they leave the kernel explains. To new data an intercept or a drift is fitted anew, other
+    confounds are not known there. ``r2_total`` is that of kernel and confounds together, of
     all of y; it is near one wherever a drift is large, whatever the kernel.
     """
 
@@ -180,7 +181,10 @@ class Solution:
 
     def _training(self) -> Problem:
         if self._problem is None:
-            raise ValueError("a loaded solution has no training data; pass x (and y)")
+            raise ValueError(
+                "a loaded solution has no training data; pass x (and y), and solve again for what "
+                "takes the data themselves"
+            )
         return self._problem
 
     def _read(self, x: Any, y: Any = None) -> Problem:
@@ -221,7 +225,8 @@ class Solution:
         """y less the prediction, on the training data by default, in the form of y; NaN where a row
         was left out.
 
-        Confounds of the training data are taken off; new data come without.
+        Confounds of the training data are taken off; of new data those that are the degree of a
+        drift, fitted anew.
         """
         problem = self._read(x, y)
         parts, output = self._left(problem), problem.output
@@ -237,6 +242,19 @@ class Solution:
             if problem.confounds is not None:
                 found = _without_confounds(problem, found)
         return _without_dropped(problem, found)
+
+    def weighted_residuals(self) -> list[np.ndarray]:
+        """Of the training data in float64, an array (n, outputs) for every record: of the rows that
+        count, times the roots of their weights; zero where one output alone is left out.
+        """
+        problem, found = self._training(), []
+        for i, left in enumerate(self._left(problem)):
+            whole = np.nan_to_num(np.asarray(left, float), nan=0.0)
+            if problem.weights is not None:
+                root = problem.weights.roots[i]
+                whole = whole * root.reshape(*root.shape, 1)
+            found.append(whole[problem.kept.flags_of(i)])
+        return found
 
     def score(self, x: Any = None, y: Any = None) -> Score:
         """R², correlation and NRMSE fit per output, on held-out data if given."""
@@ -491,12 +509,8 @@ class Solution:
         from .inference.whiteness import warning
 
         problem, exponents = self._training(), uncertainty.exponents
-        # Zero where a row was left out: that can only hide a correlation.
-        left = [np.nan_to_num(a.astype(float), nan=0.0) for a in self._left(problem)]
-        if problem.weights is not None:
-            roots = problem.weights.roots
-            left = [a * r.reshape(*r.shape, 1) for a, r in zip(left, roots, strict=True)]
-        residuals = [np.ldexp(a, -exponents) for a in left]
+        # Rows that are left out are closed up, which can only hide a correlation.
+        residuals = [np.ldexp(a, -exponents) for a in self.weighted_residuals()]
         return warning(problem, residuals, uncertainty.deviation**2)
 
     @cached_property
@@ -666,6 +680,8 @@ class Solution:
             penalty = "{kind} of strength {strength:g}".format(**stats["penalty"])
         entries = [("penalty", penalty), ("settings", settings or "none")]
         entries.append(("convsolve", stats["version"]))
+        if "rows" in stats:
+            entries.insert(0, ("rows", stats["rows"]))
         return [("AutoSolver", stats["choice"]), *entries] if "choice" in stats else entries
 
     def _certificate_text(self) -> str:
@@ -731,12 +747,14 @@ def scored(
     confounds = Confounds.with_constant(problem.confounds, rows, problem.weights)
     (y, _), (fitted, _) = confounds.without(truth), confounds.without(predictions)
     score = score_of(y, fitted, in_time, centre=False)
-    roots = [confounds.root(i) for i in range(len(y))]
-    left = np.concatenate([(a - b) / r for a, b, r in zip(y, fitted, roots, strict=True)])
-    exponent = np.frexp(np.abs(whole).max(0))[1]
-    spread = np.square(np.ldexp(whole - whole.mean(0), -exponent)).sum(0)
+    left = np.concatenate([a - b for a, b in zip(y, fitted, strict=True)])
+    # All of y about one constant, whatever confounds say.
+    (whole_y, _) = Confounds.of(None, True, rows, problem.weights).without(truth)
+    spread = np.concatenate(whole_y)
+    exponent = np.frexp(np.abs(spread).max(0))[1]
     with np.errstate(divide="ignore", invalid="ignore"):
-        total = 1 - np.square(np.ldexp(left, -exponent)).sum(0) / spread
+        squares = (np.square(np.ldexp(v, -exponent)).sum(0) for v in (left, spread))
+        total = 1 - next(squares) / next(squares)
     return score._replace(r2_total=total), left
 
 

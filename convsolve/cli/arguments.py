@@ -308,9 +308,13 @@ def _rows(args: argparse.Namespace) -> dict[str, Any]:
 
     confounds: Any = args.confounds
     if confounds is not None and confounds != "intercept":
+        if not (confounds.isdecimal() or Path(confounds).suffix):
+            raise Refusal("--confounds takes intercept, the degree of a drift or a FILE of columns")
         confounds = int(confounds) if confounds.isdecimal() else _beside(args, confounds)
     mask = None if args.mask is None else _beside(args, args.mask)
-    if mask is not None and mask.dtype != bool and np.isin(mask, (0, 1)).all():
+    if mask is not None and mask.dtype != bool:
+        if not np.isin(mask, (0, 1)).all():
+            raise Refusal(f"{args.mask}: a mask holds 1 where a row counts and 0 elsewhere")
         mask = mask.astype(bool)
     weights = None if args.weights is None else _beside(args, args.weights)
     return {"mask": mask, "missing": args.missing, "weights": weights, "confounds": confounds}

@@ -142,7 +142,7 @@ def _compare(args: argparse.Namespace, warned: list[Warning | str]) -> int:
     from ..comparison import compare
     from ..errors import SolveError
 
-    with reported(SolveError, source=source(args)):
+    with reported(SolveError, ValueError, source=source(args)):
         table = compare(stated, {name: solver(name, args, stated) for name in names} or None)
     _draw(args, table)
     report = table.identifiability

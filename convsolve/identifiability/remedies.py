@@ -272,6 +272,8 @@ def _channel(diagnosis: Diagnosis, channel: int, rank: int) -> Remedy:
             f"taps (its order of excitation); {same} a richer signal, noise-like, or fewer taps",
         )
     still = f"{'constant' if problem.bias else 'zero'} in all windows"
+    if problem.nuisance.confounds is not None:
+        still = "nothing but what confounds fit, in all windows"
     if problem.in_channels == 1:
         beside = " beside a bias" * problem.bias
         return Remedy("excitation", f"x is {still}: nothing is learned from it{beside}")

@@ -202,7 +202,8 @@ def _unknowns(diagnosis: Diagnosis, group: int, numbers: Sequence[int]) -> str:
     taps = np.column_stack(np.unravel_index(columns, shape))
     taps[:, -1] += group * shape[-1]
     parts = [names(diagnosis, taps.tolist())] if len(taps) else []
-    return " and ".join(parts + ["the bias"] * (len(taps) < len(numbers)))
+    beside = "the bias" if diagnosis.problem.nuisance.confounds is None else "the confounds"
+    return " and ".join(parts + [beside] * (len(taps) < len(numbers)))
 
 
 def sizes(diagnosis: Diagnosis) -> list[tuple[str, list[str]]]:

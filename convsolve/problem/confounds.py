@@ -43,7 +43,7 @@ def read_confounds(confounds: Any, spec: ConvSpec) -> int | Records:
         if degree > MOST_DEGREES:
             raise ValueError(f"confounds={degree}: a drift has a degree of {MOST_DEGREES} at most")
         return degree
-    return read(confounds, "confounds", spec)
+    return read(confounds, "confounds", spec, missing=True)
 
 
 def polynomials(shape: tuple[int, ...], degree: int) -> np.ndarray:

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from ..text import count, shown
-from .records import Records
+from ..text import shown
+from .records import Records, by_rows
 from .rows import rows_reading
 from .spec import ConvSpec
 
@@ -19,30 +19,20 @@ def read_mask(mask: Any, like: Sequence[tuple[int, ...]], outputs: int | None) -
     Raises:
         TypeError, ValueError: it is not boolean, or not shaped as y is.
     """
-    listed = isinstance(mask, (list, tuple)) and any(np.ndim(m) for m in mask)
-    several = [*mask] if listed else None
-    if several is None:
-        whole = np.asarray(mask)
-        d = len(like[0])
-        batch = whole.ndim > d and whole.shape[: d + 1] == (len(like), *like[0])
-        several = [*whole] if batch else [whole]
-    if len(several) != len(like):
-        raise ValueError(
-            f"mask has {count(len(several), 'record')}, y {count(len(like), 'record')}"
-        )
     found = []
-    for i, (one, shape) in enumerate(zip(several, like, strict=True)):
-        flags, name = np.asarray(one), f"mask[{i}]" if len(like) > 1 else "mask"
+    for i, (flags, shape) in enumerate(zip(by_rows(mask, "mask", like), like, strict=True)):
+        name = f"mask[{i}]" if len(like) > 1 else "mask"
         if flags.dtype != bool:
             raise TypeError(
-                f"{name} must be boolean, True where a row counts, got {shown(one)} of type "
+                f"{name} must be boolean, True where a row counts, got {shown(flags)} of type "
                 f"{flags.dtype}"
             )
         wide = [(*shape, 1), *([] if outputs is None else [(*shape, outputs)])]
-        flags = flags[..., None] if flags.shape == shape else flags
+        given = flags.shape
+        flags = flags[..., None] if given == shape else flags
         if flags.shape not in wide:
             raise ValueError(
-                f"{name} has shape {np.shape(one)}, expected that of y, "
+                f"{name} has shape {given}, expected that of y, "
                 f"{' or '.join(str(w) for w in dict.fromkeys([shape, *wide[1:]]))}"
             )
         found.append(flags)

@@ -116,7 +116,8 @@ class Problem:
         self._lags: tuple[list[tuple[int, ...]], str] | None = None
         self._missing = missing
         self.lag_shift: tuple[int, ...] = (0,) * spec.ndim
-        drops = _drops(missing)
+        # What a mask leaves out may be missing.
+        drops = _drops(missing) or mask is not None
         inputs = read(x, "x", spec, drops)
         outputs = None if y is None else read(y, "y", spec, drops)
         self._set(spec, inputs, outputs, out_channels, bias)
@@ -275,7 +276,8 @@ class Problem:
 
         It computes a geometry and trims y; `Solution.lags` and `Solution.rows` say what came of it.
         """
-        self = cls._from_lags(x, y, lags, edges, groups, out_channels, bias, missing)
+        masked = mask is not None
+        self = cls._from_lags(x, y, lags, edges, groups, out_channels, bias, missing, masked)
         self._adjust(mask, weights, confounds)
         for note in [*self._notes, *self._doubts()]:
             warnings.warn(note, UserWarning, stacklevel=2)
@@ -292,11 +294,12 @@ class Problem:
         out_channels: Any,
         bias: Any,
         missing: str = "raise",
+        masked: bool = False,
     ) -> Problem:
         choice(edges, "edges", EDGES)
         bounds = lag_bounds(lags)
         spec, shift = lag_geometry(bounds, edges, groups)
-        drops = _drops(missing)
+        drops = _drops(missing) or masked
         inputs = read(x, "x", spec, drops)
         outputs = None if y is None else read(y, "y", spec, drops)
         if outputs is not None:
@@ -314,25 +317,30 @@ class Problem:
         """Leave out the rows that a mask, no weight or missing samples take away; weigh the others,
         and fit what confounds them.
         """
-        shapes, outputs = self._y_shapes, None if self.output is None else self.output.channels
+        shapes, outputs = self._y_shapes, self.out_channels
         flags: Sequence[np.ndarray] | None = None
         if mask is not None:
             flags = self._in_rows(read_mask(mask, shapes, outputs))
         if weights is not None:
             given = self._in_rows(read_weights(weights, shapes))
-            self.weights = Weights.of_squares(given)
+            if not all((w == 1).all() for w in given):
+                self.weights = Weights.of_squares(given)
             pairs = zip(given, self.row_shapes, strict=True)
             flags = _and([np.broadcast_to(w > 0, shape)[..., None] for w, shape in pairs], flags)
         if confounds is not None:
             self.confounds = self._read_confounds(confounds, shapes)
         left = rows_left(self.spec, self.input, self.output, flags, self.row_shapes)
         if left is not None:
+            if self._missing == "raise" and flags is not None and _loses(flags, left):
+                raise ValueError(
+                    "x or y has NaN in rows that the mask keeps: mask them too, or leave them out "
+                    "by missing='drop'"
+                )
             self._keep(_by_flags(left, self.out_channels))
-        if self.confounds is not None and self.n_equations <= self.nuisance.total:
-            raise ValueError(
-                f"{count(self.nuisance.total, 'column')} of bias and confounds take up all "
-                f"{self.n_equations} rows of y; use fewer, or a drift of lower degree"
-            )
+        if isinstance(self.confounds, Records) and self.confounds.missing is not None:
+            self._check_gaps(self.confounds.missing)
+        if confounds is not None and self.bias:  # of some confounds a bias is refused
+            Confounds.of(self.confounds, True, self.kept, self.weights)
 
     @property
     def _y_shapes(self) -> list[tuple[int, ...]]:
@@ -359,6 +367,16 @@ class Problem:
                 f"{', '.join(map(str, shapes))}; they are laid out as y, (*T, J) each"
             )
         return found.each(lambda a: self._in_rows([a])[0])
+
+    def _check_gaps(self, missing: Sequence[np.ndarray]) -> None:
+        """Confounds may be missing where no output counts."""
+        for _, rows in self.by_mask:
+            for i, gaps in enumerate(missing):
+                if gaps[rows.flags_of(i)].any():
+                    raise ValueError(
+                        "confounds has NaN in rows that count; fill them, or leave these rows out "
+                        "by mask="
+                    )
 
     def _keep(self, by_outputs: Sequence[tuple[Sequence[int], Flags | None]]) -> None:
         """Of some outputs the rows that flags tell, of others others."""
@@ -427,6 +445,8 @@ class Problem:
     def recipe(self) -> dict[str, Any]:
         """The geometry in plain values: what `again` needs to read other data the same way."""
         common = {"out_channels": self.out_channels, "bias": self.bias, "missing": self._missing}
+        if isinstance(self.confounds, int):
+            common["confounds"] = self.confounds
         if self._lags is not None:
             lags, edges = self._lags
             return {"lags": lags, "edges": edges, "groups": self.spec.groups, **common}
@@ -435,11 +455,14 @@ class Problem:
 
     @classmethod
     def again(cls, recipe: dict[str, Any], x: Any, y: Any = None) -> Problem:
-        """The geometry of `recipe` over other data."""
+        """The geometry of `recipe` over other data, drifts of their own beside y."""
+        confounds = recipe.get("confounds") if y is not None else None
+        recipe = {name: value for name, value in recipe.items() if name != "confounds"}
         if "lags" in recipe:
             made = cls._from_lags(x, y, **recipe)
-            made._adjust(None, None, None)
+            made._adjust(None, None, confounds)
             return made
+        recipe["confounds"] = confounds
         return cls(x, y, **(recipe | {"spec": ConvSpec(**recipe["spec"])}))
 
     def under(self, spec: ConvSpec, bias: bool | None = None) -> Problem | None:
@@ -599,8 +622,7 @@ class Problem:
         )
         extras += f", {spec.groups} groups" if spec.groups > 1 else ""
         extras += ", bias" if self.bias else ""
-        extras += "" if self.confounds is None else f", {self._confounded}"
-        extras += ", weighted" if self.weights is not None else ""
+        extras += f", {self._fitted}" * bool(self._fitted)
         ends = f"padding {spec.padding}"
         if self._lags is not None:
             lags = " × ".join(f"{a} to {b}" for a, b in self._lags[0])
@@ -617,12 +639,21 @@ class Problem:
         )
 
     @property
-    def _confounded(self) -> str:
-        """In words what is fitted to every record."""
+    def _fitted(self) -> str:
+        """In words what is fitted to every record, and whether rows have weights."""
+        words = [] if self.weights is None else ["weighted"]
         if isinstance(self.confounds, Records):
-            return f"{count(self.confounds.channels, 'confound')} a record"
-        drift = "" if not self.confounds else f" and a drift of degree {self.confounds}"
-        return f"an intercept{drift} a record"
+            words.append(f"{count(self.confounds.channels, 'confound')} a record")
+        elif self.confounds is not None:
+            drift = "" if not self.confounds else f" and a drift of degree {self.confounds}"
+            words.append(f"an intercept{drift} a record")
+        return ", ".join(words)
+
+    @property
+    def adjusted(self) -> str:
+        """In words what is not as usual with the rows; empty where nothing is."""
+        lost = f"{count(self.n_equations, 'row')}{self._lost}" if self._lost else ""
+        return ", ".join(words for words in (lost, self._fitted) if words)
 
     @property
     def _lost(self) -> str:
@@ -653,6 +684,11 @@ def _and(
     if all(f.all() for f in flags):
         return others
     return flags if others is None else [f & o for f, o in zip(flags, others, strict=True)]
+
+
+def _loses(flags: Sequence[np.ndarray], left: Flags) -> bool:
+    """Whether any of what flags (*T, 1 or Cout) have is not left."""
+    return any(bool((f & ~rest).any()) for f, rest in zip(flags, left, strict=True))
 
 
 def _by_flags(left: Flags, outputs: int) -> list[tuple[Sequence[int], Flags]]:

@@ -277,6 +277,31 @@ def precision(x: Records, y: Records | None) -> tuple[np.dtype[Any], float, list
     return max(types, key=lambda t: t.itemsize), unit, notes
 
 
+def by_rows(value: Any, name: str, like: Sequence[tuple[int, ...]]) -> list[np.ndarray]:
+    """What is given beside y, an array for each of its records, whose shapes are ``like`` (*T): a
+    list of arrays, a batch, or the array of a single record. Their kind is for others to check.
+
+    Raises:
+        TypeError, ValueError: masked arrays, or another number of records.
+    """
+    given = isinstance(value, (list, tuple)) and any(
+        hasattr(v, "__array__") and np.ndim(v) for v in value
+    )
+    several = [_as_array(v, f"{name}[{i}]") for i, v in enumerate(value)] if given else []
+    if not given:
+        whole = _as_array(value, name)
+        batch = whole.shape[: 1 + len(like[0])] == (len(like), *like[0])
+        several = [*whole] if batch else [whole]
+    masked = [value, *value] if given else [value]
+    if any(isinstance(v, np.ma.MaskedArray) for v in masked):
+        raise TypeError(f"{name} is a masked array, whose mask would be lost; fill it first")
+    if len(several) != len(like):
+        raise ValueError(
+            f"{name} has {count(len(several), 'record')}, y {count(len(like), 'record')}"
+        )
+    return several
+
+
 def check_trials(x: Records, y: Records, wanted: tuple[int, ...]) -> None:
     """(trials, time) beside (trials, time, channels) would be read as one record."""
     first = y.arrays[0].shape

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..text import count, shown
+from .records import by_rows
 
 
 @dataclass(frozen=True)
@@ -44,43 +45,35 @@ def read_weights(weights: Any, like: Sequence[tuple[int, ...]]) -> list[np.ndarr
         TypeError, ValueError: they are no numbers, negative or not finite; or shaped neither as
             records nor as rows.
     """
-    whole, records = _numbers(weights), len(like)
-    if whole is not None and records > 1 and whole.shape == (records,):
-        return [np.array(w) for w in whole]
-    if isinstance(weights, (list, tuple)) and any(np.ndim(w) for w in weights):
-        several = [*weights]
-    elif whole is not None and whole.shape == (records, *like[0]):
-        several = [*whole]
-    else:
-        several = [weights]
-    if len(several) != records:
-        raise ValueError(
-            f"weights must be a number for each of {count(records, 'record')}, or shaped as one "
-            f"channel of y; got {shown(weights)}"
-        )
+    alone = not isinstance(weights, (list, tuple)) and np.ndim(weights) == 0
+    several = [weights] if alone else weights
+    each = isinstance(several, (list, tuple, np.ndarray)) and len(several) == len(like)
+    # One for each record, unless a single record has as many samples.
+    if each and all(np.ndim(w) == 0 for w in several) and like != [(1,)]:
+        return [_numbers(w, "weights") for w in several]
+    if each and isinstance(several, (list, tuple)) and any(np.ndim(w) == 0 for w in several):
+        pairs = zip(several, like, strict=True)
+        several = [np.broadcast_to(w, shape) if np.ndim(w) == 0 else w for w, shape in pairs]
     found = []
-    for i, (one, shape) in enumerate(zip(several, like, strict=True)):
-        values, name = _numbers(one), f"weights[{i}]" if len(like) > 1 else "weights"
-        if values is None or values.shape != shape:
-            got = shown(one) if values is None else f"shape {values.shape}"
+    for i, (one, shape) in enumerate(zip(by_rows(several, "weights", like), like, strict=True)):
+        name = f"weights[{i}]" if len(like) > 1 else "weights"
+        values = _numbers(one, name)
+        values = values[..., 0] if values.shape == (*shape, 1) else values
+        if values.shape != shape:
             raise ValueError(
-                f"{name} must be numbers shaped as one channel of y, {shape}, got {got}"
+                f"{name} has shape {values.shape}, expected that of one channel of y, {shape}, or "
+                f"a number for each of {count(len(like), 'record')}"
             )
         found.append(values)
     return found
 
 
-def _numbers(value: Any) -> np.ndarray | None:
-    """An array of weights, or None of what is none."""
-    try:
-        found = np.asarray(value)
-    except ValueError:  # records of unequal length
-        return None
-    if found.dtype == object:
-        return None
+def _numbers(value: Any, name: str) -> np.ndarray:
+    """Weights as an array."""
+    found = np.asarray(value)
     if found.dtype.kind not in "biuf":
-        raise TypeError(f"weights must be real numbers, got {shown(value)}")
+        raise TypeError(f"{name} must be real numbers, got {shown(value)}")
     found = found.astype(float)
     if not (np.isfinite(found).all() and (found >= 0).all()):
-        raise ValueError("weights must be finite and not negative; 0 leaves a row out")
+        raise ValueError(f"{name} must be finite and not negative; 0 leaves a row out")
     return found

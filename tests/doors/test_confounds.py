@@ -194,9 +194,15 @@ def test_confounds_are_no_part_of_a_prediction_and_all_of_the_residuals() -> Non
     score = fit.score()
     np.testing.assert_allclose(score.r2, 1 - left / within)
     np.testing.assert_allclose(score.r2_total, 1 - left / whole)
-    # New data come without confounds.
-    new = fit.score(x, y)
-    assert new.r2_total == new.r2 < score.r2
+    # To new data drifts are fitted anew; other confounds are not known there.
+    np.testing.assert_allclose(fit.score(x, y), score)
+    for one, other in zip(fit.residuals(x, y), residuals):
+        np.testing.assert_allclose(one, other, atol=1e-12)
+    arrays = [polynomials(b.shape[:1], 2) for b in y]
+    other = cs.solve(cs.Problem(x, y, kernel_size=5, confounds=arrays))
+    assert other.score(x, y).r2 < other.score().r2
+    assert "3 confounds a record" in str(other)
+    assert "an intercept and a drift of degree 2 a record" in str(fit)
 
 
 def test_weights_are_rows_repeated() -> None:
@@ -406,7 +412,7 @@ BATCH = {"x": np.stack([X] * 3), "y": np.stack([Y[2:]] * 3)}
         (
             {"confounds": np.full((38, 2), np.nan)},
             ValueError,
-            "confounds has 76 values that are not",
+            "confounds has NaN in rows that count",
         ),
         ({"confounds": "intercept", "bias": True}, ValueError, "bias=True is no more to be had"),
         (
@@ -414,19 +420,53 @@ BATCH = {"x": np.stack([X] * 3), "y": np.stack([Y[2:]] * 3)}
             ValueError,
             "bias=True is no more to be had",
         ),
-        ({"confounds": np.eye(38)}, ValueError, "38 columns of bias and confounds take up all 38"),
         ({"weights": -np.ones(38)}, ValueError, "weights must be finite and not negative"),
         ({"weights": np.full(38, np.nan)}, ValueError, "weights must be finite and not negative"),
         ({"weights": "heavy"}, TypeError, "weights must be real numbers"),
-        ({"weights": np.ones(37)}, ValueError, r"shaped as one channel of y, \(38,\), got shape"),
+        (
+            {"weights": np.ones(37)},
+            ValueError,
+            r"shape \(37,\), expected that of one channel of y, \(38,\)",
+        ),
         ({"weights": np.zeros(38)}, ValueError, "no row is left"),
-        ({**BATCH, "weights": [1, 2]}, ValueError, "a number for each of 3 records"),
+        ({**BATCH, "weights": [1, 2]}, ValueError, "weights has 1 record, y 3 records"),
+        ({"weights": np.ma.masked_array(np.ones(38))}, TypeError, "weights is a masked array"),
+        ({"mask": np.ma.masked_array(np.ones(38, bool))}, TypeError, "mask is a masked array"),
     ],
 )
 def test_what_is_refused(arguments: dict[str, Any], error: type[Exception], match: str) -> None:
     given = {"x": X, "y": Y[2:], "kernel_size": 3} | arguments
     with pytest.raises(error, match=match):
         cs.Problem(**given)
+
+
+def test_a_short_record_that_its_confounds_take_up_adds_nothing() -> None:
+    rng = np.random.default_rng(1)
+    x = [rng.standard_normal(n) for n in (60, 3, 70, 50)]
+    y = [np.convolve(a, [1, 2, 3])[: len(a)] + rng.standard_normal(len(a)) for a in x]
+    given = {"lags": (0, 2), "confounds": "intercept"}
+    fit = cs.solve(cs.Problem.from_lags(x, y, **given))
+    others = [a for i, a in enumerate(x) if i != 1], [b for i, b in enumerate(y) if i != 1]
+    alone = cs.solve(cs.Problem.from_lags(*others, **given))
+    np.testing.assert_allclose(fit.kernel, alone.kernel, rtol=1e-12)
+    np.testing.assert_allclose(fit.dof, alone.dof)
+    np.testing.assert_allclose(fit.jackknife().kernels[1], fit.kernel, rtol=1e-9)
+    cs.solve(cs.Problem.from_lags(x, y, **given), cs.Regularized(select=cs.CrossValidation()))
+    whole = cs.Problem(X, Y[2:], kernel_size=3, confounds=np.eye(38))
+    assert cs.identify(whole).verdict == "underdetermined"
+
+
+def test_weights_of_one_record_and_of_some_rows() -> None:
+    x, y = X, Y[2:]
+    plain = cs.solve(cs.Problem(x, y, kernel_size=3))
+    for weights in ([1.0], np.ones(1), np.ones((38, 1)), 1):
+        problem = cs.Problem(x, y, kernel_size=3, weights=weights)
+        assert problem.weights is None
+        np.testing.assert_array_equal(cs.solve(problem).kernel, plain.kernel)
+    rows = np.linspace(1, 2, 38)
+    mixed = cs.solve(cs.Problem([x, x], [y, y], kernel_size=3, weights=[2.0, rows]))
+    listed = cs.solve(cs.Problem([x, x], [y, y], kernel_size=3, weights=[np.full(38, 2.0), rows]))
+    np.testing.assert_array_equal(mixed.kernel, listed.kernel)
 
 
 def test_a_bias_of_all_records_is_no_fold_s() -> None:

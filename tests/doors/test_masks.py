@@ -475,12 +475,37 @@ def test_what_is_refused(arguments: dict[str, Any], error: type[Exception], matc
         cs.Problem(X, Y, kernel_size=3, **arguments)
 
 
+def test_a_mask_may_be_a_nested_list_and_of_several_outputs_without_y() -> None:
+    flags = np.arange(56).reshape(28, 2) % 5 > 0
+    one = cs.Problem(X, Y, kernel_size=3, mask=flags.tolist())
+    other = cs.Problem(X, Y, kernel_size=3, mask=flags)
+    assert [r.count for _, r in one.by_mask] == [r.count for _, r in other.by_mask]
+    alone = cs.Problem(X, kernel_size=3, out_channels=2, mask=flags)
+    assert len(alone.by_mask) == 2
+
+
 def test_a_mask_that_keeps_all_is_none() -> None:
     x, y = records()
     whole = [np.ones(len(b), bool) for b in y]
     problem = cs.Problem(x, y, kernel_size=6, mask=whole, missing="drop")
     assert problem.kept.flags is None
     assert cs.solve(problem, cs.ConjugateGradient()).ok
+
+
+def test_what_a_mask_leaves_out_may_be_missing() -> None:
+    rng = np.random.default_rng(0)
+    x, y, confounds = rng.standard_normal((30, 1)), Y.copy(), rng.standard_normal((28, 1))
+    flags = np.arange(28) < 20
+    wanted = cs.solve(cs.Problem(x, y, kernel_size=3, mask=flags, confounds=confounds))
+    x[25:], y[~flags], confounds[~flags] = np.nan, np.nan, np.nan
+    found = cs.solve(cs.Problem(x, y, kernel_size=3, mask=flags, confounds=confounds))
+    np.testing.assert_allclose(found.kernel, wanted.kernel, rtol=1e-12)
+    flags[21] = True
+    with pytest.raises(ValueError, match="NaN in rows that the mask keeps"):
+        cs.Problem(x, y, kernel_size=3, mask=flags)
+    confounds[3] = np.nan
+    with pytest.raises(ValueError, match="confounds has NaN in rows that count"):
+        cs.Problem(X, Y, kernel_size=3, mask=flags, confounds=confounds)
 
 
 def test_infinite_values_are_not_missing() -> None:

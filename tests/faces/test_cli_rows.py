@@ -77,9 +77,10 @@ def test_a_report_says_what_is_left_out(run, files):
     ("options", "said"),
     [
         ("", "or leave out the rows that read it by --missing drop"),
-        ("--missing drop --mask motion.npy", "mask[0] must be boolean, True where a row counts"),
+        ("--missing drop --mask motion.npy", "motion.npy: a mask holds 1 where a row counts"),
         ("--missing drop --weights mask.npy --mask nothing.npy", "nothing.npy: No such file"),
-        ("--missing drop --confounds linear", "linear"),
+        ("--missing drop --confounds linear", "takes intercept, the degree of a drift or a FILE"),
+        ("--missing drop --confounds -1", "takes intercept, the degree of a drift or a FILE"),
         ("--missing drop --confounds intercept --bias", "leave it out"),
         ("--missing drop --confounds 30", "a degree of 20 at most"),
     ],
@@ -89,3 +90,12 @@ def test_what_is_refused(run, files, options, said):
     assert (status, out) == (2, "")
     assert said in errors
     assert errors.count("\n") == 1
+
+
+def test_a_comparison_takes_outputs_of_common_rows(run, files):
+    np.save("mask.npy", np.random.default_rng(1).random((2, 90, 2)) > 0.1)
+    status, _, errors = run(
+        "compare x.npy y.npy --lags 0 4 --missing drop --mask mask.npy --solvers qr"
+    )
+    assert status == 2
+    assert "compare takes outputs that have their rows in common" in errors
