@@ -246,8 +246,8 @@ def crossed(
             lambda: run(cs.Regularized(strength=strengths[:, None])), 7
         )
         seconds["convsolve, GCV, search"], _ = timed(lambda: run(cs.Regularized()), 7)
-        seconds["mTRFpy"], _ = timed(lambda: mtrf_train(x, y, taps, strengths), 1)
-        seconds["ffTRF"], _ = timed(lambda: fftrf_train(x, y, taps, strengths), 1)
+        seconds["mTRFpy"], _ = timed(lambda: mtrf_train(x, y, taps, strengths), 3)
+        seconds["ffTRF"], _ = timed(lambda: fftrf_train(x, y, taps, strengths), 3)
         theirs = mtrf_scores(x, y, taps, strengths)
         scores = fit.regularization.path.scores
         row["largest_difference_of_scores"] = float(f"{np.abs(scores - theirs).max():.2g}")

@@ -191,11 +191,12 @@ class StrengthPath:
     def coordinates(self, strengths: np.ndarray) -> np.ndarray:
         """v (n, R, Q) at ``strengths`` (n, Q), or (n, 1)."""
         n, size = len(strengths), self.tridiagonal.size
-        steps = np.empty((size, n, self.outputs))
+        # Columns one after the other, as LAPACK reads and writes them.
+        steps = np.empty((n, self.outputs, size)).transpose(2, 0, 1)
         for some, outputs, strength in _distinct(strengths):
             steps[:, some, outputs] = self._step(strength, outputs)
         z = self.tridiagonal.back(steps.reshape(size, n * self.outputs))
-        whole = np.empty((len(self.free), n * self.outputs))
+        whole = np.empty((len(self.free), n * self.outputs), order="F")
         whole[~self.free] = z
         whole[self.free] = self._inverse @ (np.tile(self._right, n) - self._beside @ z)
         whole *= self._root

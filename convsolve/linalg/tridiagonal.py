@@ -78,15 +78,28 @@ class Tridiagonal:
         return found
 
     @cached_property
+    def _ends(self) -> tuple[float, float]:
+        """The smallest and the largest, by bisection, which needs none of the others."""
+        if self.size < 2:
+            return (float(self.diagonal[0]),) * 2 if self.size else (0.0, 0.0)
+        from scipy.linalg.lapack import dstebz
+
+        first, last = (
+            dstebz(self.diagonal, self.beside, 2, 0.0, 0.0, i, i, 0.0, "E")[1][0]
+            for i in (1, self.size)
+        )
+        return float(first), float(last)
+
+    @cached_property
     def largest(self) -> float:
         """The largest eigenvalue."""
-        return max(float(self._values[-1]), 0.0) if self.size else 0.0
+        return max(self._ends[1], 0.0)
 
     @cached_property
     def resolution(self) -> float:
         """Below this a λ is lost in the rounding of B; no eigenvalue is less than −½ of it."""
-        least = -float(self._values[0]) if self.size else 0.0
-        return max(4 * self.size * EPS * max(self.largest, self._scale), 2 * least)
+        scale = max(self.largest, self._scale)
+        return max(4 * self.size * EPS * scale, -2 * self._ends[0])
 
     def solve(self, shift: float, right: np.ndarray) -> np.ndarray:
         """(T + shift·I)⁻¹ right (r, Q); a shift below `resolution` counts as that."""

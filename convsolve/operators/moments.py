@@ -160,4 +160,6 @@ def _scaled_twice(gram: np.ndarray, exponents: np.ndarray) -> np.ndarray:
         return np.ldexp(gram, exponents[:, :, None] + exponents[:, None, :])
     # As exact, where no product leaves float64 on the way, and ten times as fast.
     scale = np.ldexp(1.0, exponents)
-    return gram * scale[:, :, None] * scale[:, None, :]
+    found = gram * scale[:, :, None]
+    found *= scale[:, None, :]
+    return found
