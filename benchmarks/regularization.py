@@ -182,6 +182,22 @@ def timed(call: Callable[[], Any], runs: int) -> tuple[dict[str, float], Any]:
     return summary(seconds), found
 
 
+def side_by_side(
+    calls: dict[str, tuple[Callable[[], Any], int]], rounds: int
+) -> dict[str, dict[str, float]]:
+    """Seconds of calls, each some times a round, so that a slower minute is one for all of them."""
+    seconds: dict[str, list[float]] = {name: [] for name in calls}
+    for call, _ in calls.values():
+        call()
+    for _ in range(rounds):
+        for name, (call, times) in calls.items():
+            for _ in range(times):
+                begun = time.perf_counter()
+                call()
+                seconds[name].append(time.perf_counter() - begun)
+    return {name: summary(each) for name, each in seconds.items()}
+
+
 def mtrf_scores(x: list, y: list, taps: int, strengths: np.ndarray) -> np.ndarray:
     """Correlations (n, Q) of held-out records; mTRFpy averages over records, so divides by them."""
     from mtrf import TRF
@@ -237,17 +253,21 @@ def crossed(
         "taps": taps,
         "strengths": count,
     }
-    seconds: dict[str, Any] = {}
-    seconds["convsolve"], fit = timed(lambda: run(solver), 1 if slow else 5)
+    calls: dict[str, tuple[Callable[[], Any], int]] = {"convsolve": (lambda: run(solver), 1)}
+    fit = run(solver)
     row["certificate_eps"] = float(f"{fit.certificate / 2.0**-52:.3g}")
     if not slow:
-        seconds["moments"], _ = timed(moments, 7)
-        seconds["convsolve, GCV, grid"], _ = timed(
-            lambda: run(cs.Regularized(strength=strengths[:, None])), 7
-        )
-        seconds["convsolve, GCV, search"], _ = timed(lambda: run(cs.Regularized()), 7)
-        seconds["mTRFpy"], _ = timed(lambda: mtrf_train(x, y, taps, strengths), 3)
-        seconds["ffTRF"], _ = timed(lambda: fftrf_train(x, y, taps, strengths), 3)
+        grid = cs.Regularized(strength=strengths[:, None])
+        calls = {
+            "convsolve": (lambda: run(solver), 3),
+            "moments": (moments, 3),
+            "convsolve, GCV, grid": (lambda: run(grid), 3),
+            "convsolve, GCV, search": (lambda: run(cs.Regularized()), 3),
+            "mTRFpy": (lambda: mtrf_train(x, y, taps, strengths), 1),
+            "ffTRF": (lambda: fftrf_train(x, y, taps, strengths), 1),
+        }
+    seconds = side_by_side(calls, 1 if slow else 3)
+    if not slow:
         theirs = mtrf_scores(x, y, taps, strengths)
         scores = fit.regularization.path.scores
         row["largest_difference_of_scores"] = float(f"{np.abs(scores - theirs).max():.2g}")
