@@ -120,9 +120,28 @@ def solve(
     _check_request(problem, solver, strict, progress)
     check_noise(problem, solver, noise)
     check_limits(limits)
-    if len(problem.by_mask) > 1:
-        settings = {"noise": noise, "strict": strict, "progress": progress, "limits": limits}
-        return _solve_by_mask(problem, solver, settings)
+    found, parts = [], problem.parts
+    for _, part in parts:  # outputs that share their rows, in most problems all
+        found.append(_solved(part, solver, noise, strict, progress, limits))
+    for _, doubt in found:
+        if doubt is not None:
+            warnings.warn(doubt, stacklevel=2)
+    fits = [fit for fit, _ in found]
+    if len(fits) == 1:
+        return fits[0]
+    by_mask = [Part(outputs, fit) for (outputs, _), fit in zip(parts, fits, strict=True)]
+    return _joined(problem, by_mask, limits)
+
+
+def _solved(
+    problem: Problem,
+    solver: Solver,
+    noise: str,
+    strict: bool,
+    progress: Progress | None,
+    limits: Limits,
+) -> tuple[Solution, IdentifiabilityWarning | None]:
+    """Outputs that have their rows in common, and what there is to warn of."""
     analysis, report = analyse(problem, limits), identify(problem, limits=limits)
     sizes = problem.sizes(limits)
     with heard(), blas_threads(min(sizes.rows, sizes.columns)):
@@ -140,10 +159,11 @@ def solve(
             seconds += took
         kernel, bias = _pack(problem, analysis, raw)
         certificate = _certify(analysis, raw) if solver.least_squares else raw.certificate
+    doubt = None
     if many_fit:
         message = wording.warning(report, raw.answer or solver.answer, report.remedies)
-        warnings.warn(IdentifiabilityWarning(message, report), stacklevel=2)
-    return Solution(
+        doubt = IdentifiabilityWarning(message, report)
+    solution = Solution(
         kernel,
         bias,
         recipe=problem.recipe,
@@ -161,11 +181,11 @@ def solve(
         problem=problem,
         identifiability=report,
     )
+    return solution, doubt
 
 
-def _solve_by_mask(problem: Problem, solver: Solver, settings: dict[str, Any]) -> Solution:
-    """Outputs that share their rows together, and one `Solution` of all."""
-    parts = [Part(outputs, solve(part, solver, **settings)) for outputs, part in problem.parts]
+def _joined(problem: Problem, parts: list[Part], limits: Limits) -> Solution:
+    """One `Solution` of all outputs."""
     fits = [part.solution for part in parts]
     worst = max(fits, key=lambda fit: STATUSES.index(fit.status))
     certificates = [fit.certificate for fit in fits if fit.certificate is not None]
@@ -184,7 +204,7 @@ def _solve_by_mask(problem: Problem, solver: Solver, settings: dict[str, Any]) -
         regularization=regularization_of(parts),
         penalties=[penalties[i] for i in order],
         problem=problem,
-        identifiability=identify(problem, limits=settings["limits"]),
+        identifiability=identify(problem, limits=limits),
         parts=parts,
     )
 

@@ -257,4 +257,6 @@ def warning(diagnosis: Diagnosis, answer: str, remedies: Sequence[str]) -> str:
     if diagnosis.decided:
         known = f"rank {diagnosis.rank} of {diagnosis.columns} unknowns"
         known += f" ({_beside(diagnosis)} aside)" * bool(diagnosis.problem.nuisance.total)
-    return f"{diagnosis.verdict}: {known}; this is {answer}. " + "; ".join(remedies)
+    which = diagnosis.problem.which
+    begin = f"output {which}: " * bool(which)
+    return f"{begin}{diagnosis.verdict}: {known}; this is {answer}. " + "; ".join(remedies)

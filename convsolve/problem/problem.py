@@ -165,8 +165,9 @@ class Problem:
                 f"the kernel would have {' × '.join(map(str, self.kernel_shape))} numbers (taps × "
                 "channels × outputs), more than memory holds; use fewer"
             )
-        # Of the user's outputs those that these are.
+        # Of the user's outputs those that these are, and in words where they are not all.
         self.outputs = tuple(range(self.out_channels))
+        self.which = ""
         self.by_mask: ByMask = ((self.outputs, self.kept),)
         self.x = x.cast(self.dtype)
         self.y = None if y is None else y.cast(self.dtype)
@@ -406,13 +407,16 @@ class Problem:
         for group in sorted({o // each for o in outputs}):
             yield tuple(o for o in outputs if o // each == group), rows
 
-    @cached_property
+    @property
     def parts(self) -> list[tuple[tuple[int, ...], Problem]]:
         """Outputs that have their rows in common, and the problem of these alone, with the channels
         of their group.
         """
-        if len(self.by_mask) == 1:
-            return [(self.by_mask[0][0], self)]
+        # A problem that held itself would outlive its last use.
+        return self._parts if len(self.by_mask) > 1 else [(self.by_mask[0][0], self)]
+
+    @cached_property
+    def _parts(self) -> list[tuple[tuple[int, ...], Problem]]:
         return [(outputs, self._part(outputs, rows)) for outputs, rows in self.by_mask]
 
     def check_one_mask(self, what: str) -> None:
@@ -425,7 +429,8 @@ class Problem:
 
     def _part(self, outputs: tuple[int, ...], rows: Rows) -> Problem:
         made, some = copy(self), [*outputs]
-        made.outputs, made.out_channels = outputs, len(outputs)
+        named = ", ".join(map(str, outputs[:MOST_NAMED])) + ", …" * (len(outputs) > MOST_NAMED)
+        made.outputs, made.which, made.out_channels = outputs, f"number {named}", len(outputs)
         if self.output is not None and self.y is not None:
             made.output = self.output.each(lambda a: a[..., some])
             made.y = tuple(a[..., some] for a in self.y)
@@ -438,7 +443,7 @@ class Problem:
             made.x = tuple(np.ascontiguousarray(a[..., own]) for a in self.x)
         made.kept, made.by_mask = rows, ((tuple(range(len(outputs))), rows),)
         vars(made).pop("nuisance", None)
-        vars(made).pop("parts", None)
+        vars(made).pop("_parts", None)
         return made
 
     @property
@@ -456,14 +461,15 @@ class Problem:
     @classmethod
     def again(cls, recipe: dict[str, Any], x: Any, y: Any = None) -> Problem:
         """The geometry of `recipe` over other data, drifts of their own beside y."""
-        confounds = recipe.get("confounds") if y is not None else None
-        recipe = {name: value for name, value in recipe.items() if name != "confounds"}
-        if "lags" in recipe:
-            made = cls._from_lags(x, y, **recipe)
+        given = dict(recipe)
+        drift = given.pop("confounds", None)
+        confounds = None if y is None else drift
+        if "lags" in given:
+            made = cls._from_lags(x, y, **given)
             made._adjust(None, None, confounds)
             return made
-        recipe["confounds"] = confounds
-        return cls(x, y, **(recipe | {"spec": ConvSpec(**recipe["spec"])}))
+        given["spec"] = ConvSpec(**given["spec"])
+        return cls(x, y, confounds=confounds, **given)
 
     def under(self, spec: ConvSpec, bias: bool | None = None) -> Problem | None:
         """x alone under another geometry (or bias), for `identify`; None where nothing fits, or
@@ -628,9 +634,7 @@ class Problem:
             lags = " × ".join(f"{a} to {b}" for a, b in self._lags[0])
             ends = f"lags {lags}, edges {self._lags[1]}"
         short = sum(not all(shape) for shape in self.row_shapes)
-        named = ", ".join(map(str, self.outputs[:MOST_NAMED]))
-        which = f", number {named}" + ", …" * (len(self.outputs) > MOST_NAMED)
-        which = which * (self.outputs != tuple(range(self.out_channels)))
+        which = f", {self.which}" * bool(self.which)
         skipped = f" ({count(short, 'record')} too short to give a row)" if short else ""
         return (
             f"x: {self.input.describe(spec.ndim)}{skipped}; kernel: {taps}, {ends}{extras}; y: "
