@@ -163,7 +163,7 @@ def fold_moments(
     design: Design, y: Sequence[np.ndarray], spans: Sequence[Span], like: Moments
 ) -> Moments:
     """Moments of some rows of a design and of records ``y``, in units and shifts of ``like``."""
-    records, bias = (design.inputs.records, y), design.nuisance.constant
+    records, bias = (design.records, y), design.nuisance.constant
     confounds = design.nuisance.confounds
     if confounds is not None and confounds.shared is not None:
         raise ValueError(

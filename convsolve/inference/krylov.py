@@ -187,7 +187,7 @@ def check_varying_rows(analysis: Analysis, select: CrossValidation) -> None:
     if select.score == "mse":
         return
     y = analysis.targets.records
-    parts, _ = select.spans(analysis.design.inputs.kept.lengths)
+    parts, _ = select.spans(analysis.design.adjustments.kept.lengths)
     for i, spans in enumerate(parts):
         rows = np.concatenate([y[j][a:b].reshape(-1, y[j].shape[-1]) for j, a, b in spans])
         if (np.ptp(rows, axis=0) == 0).any():
@@ -207,14 +207,14 @@ def held_out_scores(
     design = analysis.design
     assert analysis.targets is not None
     y, groups = analysis.targets.records, design.spec.groups
-    parts, always = select.spans(design.inputs.kept.lengths)
+    parts, always = select.spans(design.adjustments.kept.lengths)
     scores = np.empty((len(parts), *strengths.shape))
     for i, held in enumerate(parts):
-        records, rest = (design.inputs.records, y), beside(parts, i, always)
+        records, rest = (design.records, y), beside(parts, i, always)
         own = design.nuisance.constant, design.lags, design.adjustments
         others = part(design.spec, records, rest, *own)
         trained = Analysis.of(others, design.sizes.limits)
-        x_held, y_held = cut(design.spec, design.inputs.records, y, held)
+        x_held, y_held = cut(design.spec, design.records, y, held)
         x_held = [a.astype(float) for a in x_held]
         truth = np.concatenate([b.reshape(-1, b.shape[-1]) for b in y_held]).astype(float)
         for some, kernels, biases, good in _kernels(trained, penalty, strengths, units):

@@ -124,7 +124,7 @@ def window_errors(analysis: Analysis, select: CrossValidation) -> np.ndarray:
     """
     design = analysis.design
     assert analysis.targets is not None
-    spans, rest = select.spans(design.inputs.kept.lengths)
+    spans, rest = select.spans(design.adjustments.kept.lengths)
     y = analysis.targets.records
     folds = [fold_moments(design, y, span, design.moments) for span in spans]
     always = fold_moments(design, y, rest, design.moments) if rest else None

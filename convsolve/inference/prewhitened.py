@@ -60,8 +60,8 @@ class Grams:
         spec = design.spec
         self._taps, self._groups = spec.kernel_size[0], spec.groups
         self._records = [
-            normal_form(design.inputs.records[i][None], spec)[0].astype(float)
-            for i in design.inputs.kept.used
+            normal_form(design.records[i][None], spec)[0].astype(float)
+            for i in design.adjustments.kept.used
         ]
 
     def _exponents(self, order: int) -> np.ndarray:
@@ -92,7 +92,7 @@ class Grams:
         if self._longest is None:
             assert head is not None
             return head
-        last = _of_last(self._longest, missing * self._design.inputs.exponents.size // self._groups)
+        last = _of_last(self._longest, missing * self._design.channels // self._groups)
         return last if head is None else last + head
 
 
@@ -168,7 +168,7 @@ class Prewhitened:
     @cached_property
     def rows(self) -> np.ndarray:
         """Filtered rows (outputs,)."""
-        lengths = self._design.inputs.kept.lengths
+        lengths = self._design.adjustments.kept.lengths
         return np.array([rows_left(lengths, int(p)) for p in self.noise.order])
 
     @property
@@ -270,13 +270,13 @@ class Prewhitened:
         if not isinstance(given, Records):
             return given
         filters = self.noise.filters[output, : order + 1][None]
-        kept = self._design.inputs.kept
+        kept = self._design.adjustments.kept
         some = [i for i in kept.used if kept.lengths[i] > order]
         return [filtered(given.arrays[i].astype(float), filters)[order:] for i in some]
 
     def _confounds(self, output: int) -> Confounds | None:
         """Their basis; None without any."""
-        given, kept = self._filtered_confounds(output), self._design.inputs.kept
+        given, kept = self._filtered_confounds(output), self._design.adjustments.kept
         if given is None:
             return None
         left = [n - int(self.noise.order[output]) for n in kept.lengths]
@@ -403,7 +403,7 @@ def refit(analysis: Analysis, kernel: np.ndarray, order: int | None) -> Answer:
             determine every tap.
     """
     design, plain = analysis.design, analysis.regression(RIDGE, 0.0)
-    lengths = design.inputs.kept.lengths
+    lengths = design.adjustments.kept.lengths
     most = _most(lengths, design.sizes.unknowns, order)
     w = plain.scaling.to_operator(_least_squares(plain, plain.from_user(kernel)))
     white = Autoregression.of([[]] * (w.shape[0] * w.shape[2]))

@@ -74,8 +74,8 @@ def jackknife(analysis: Analysis, kernel: np.ndarray) -> Jackknife:
     """
     design, targets = analysis.design, analysis.targets
     assert targets is not None
-    lengths = design.inputs.kept.lengths
-    folds: list[list[Span]] = [[(i, 0, lengths[i])] for i in design.inputs.kept.used]
+    lengths = design.adjustments.kept.lengths
+    folds: list[list[Span]] = [[(i, 0, lengths[i])] for i in design.adjustments.kept.used]
     if len(folds) < 2:
         raise ValueError("jackknife needs two records or more that have rows")
     like = design.moments
@@ -122,7 +122,7 @@ def _from_data(analysis: Analysis, folds: list[list[Span]], held: int) -> np.nda
     """The kernel without one fold, refined through the data, by a QR where a Gram does not do."""
     design, targets = analysis.design, analysis.targets
     assert targets is not None
-    records = design.inputs.records, targets.records
+    records = design.records, targets.records
     spans, bias = beside(folds, held, []), design.nuisance.constant
     of_rest = part(design.spec, records, spans, bias, design.lags, design.adjustments)
     rest = Analysis.of(of_rest, design.sizes.limits)
@@ -150,7 +150,7 @@ def circular_shifts(analysis: Analysis) -> PermutationTest:
     design, targets, operator = analysis.design, analysis.targets, analysis.design.operator
     assert targets is not None
     shifts = _shifts(analysis)
-    length = design.inputs.kept.lengths[design.inputs.kept.used[0]]
+    length = design.adjustments.kept.lengths[design.adjustments.kept.used[0]]
     inverse = np.stack([_inverse(analysis, g) for g in range(operator.groups)])
     y = np.concatenate([b for _, b in operator.row_blocks(targets) if b is not None], axis=1)
     spectra = rfft(y.reshape(len(y), -1, length, y.shape[2]), axis=2)
@@ -178,7 +178,7 @@ def _shifts(analysis: Analysis) -> np.ndarray:
     design = analysis.design
     if design.sizes.masked or design.sizes.partialled:
         raise ValueError("permutation_test takes all rows alike: no mask, weights or confounds")
-    lengths = {n for n in design.inputs.kept.lengths if n}
+    lengths = {n for n in design.adjustments.kept.lengths if n}
     if len(lengths) > 1:
         raise ValueError(
             "permutation_test shifts all records alike, and they have "

@@ -113,7 +113,7 @@ class Scoring:
         self._targets, self.design, self.select = analysis.targets, analysis.design, select
         self._spans = None
         if isinstance(select, CrossValidation):
-            self._spans = select.spans(self.design.inputs.kept.lengths)
+            self._spans = select.spans(self.design.adjustments.kept.lengths)
         sums, constant = self._source.sums, self.design.nuisance.constant
         self.varies = varying(sums.total, constant)
         if isinstance(select, CrossValidation):
@@ -135,7 +135,7 @@ class Scoring:
         """Those of every group, y taken off a fit first where that is nearly exact."""
         design = self.design
         coordinates = penalty.coordinates(
-            design.tap_lags, design.inputs.exponents.size, design.spec.groups
+            design.tap_lags, design.channels, design.spec.groups
         )
         plain = self._made(self._source.within(coordinates, self.units))
         least = [np.array([[s.path.least]]) for s in plain]
@@ -211,6 +211,6 @@ class Scoring:
     def _residuals(self, coordinates: Coordinates, v: np.ndarray) -> tuple[np.ndarray, ...]:
         """y less the prediction of v, record by record."""
         kernel, y = self.kernel(coordinates, v), self._targets.records
-        x = [record.astype(float) for record in self.design.inputs.records]
+        x = [record.astype(float) for record in self.design.records]
         fitted = predicted(x, kernel, np.zeros(kernel.shape[-1]), self.design.spec)
         return tuple(a - b for a, b in zip(y, fitted, strict=True))

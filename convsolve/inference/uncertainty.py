@@ -251,7 +251,7 @@ class Uncertainty:
     @property
     def _records(self) -> int:
         """How many have rows."""
-        return len(self._analysis.design.inputs.kept.used)
+        return len(self._analysis.design.adjustments.kept.used)
 
     @property
     def deviation(self) -> np.ndarray:
@@ -404,7 +404,7 @@ class Uncertainty:
         design = self._analysis.design
         uncut = replace(design.sizes.limits, gap_products=sys.maxsize)
         inputs = Inputs(
-            design.inputs.records, design.spec, design.adjustments, design.nuisance, uncut
+            design.records, design.spec, design.adjustments, design.nuisance, uncut
         )
         targets = Targets(self._targets.records, inputs, design.nuisance)
         order = inputs.in_order
@@ -426,7 +426,7 @@ class Uncertainty:
 
     @property
     def _window(self) -> int:
-        return 1 + bandwidth(self._analysis.design.inputs.rows)
+        return 1 + bandwidth(self._analysis.design.sizes.rows)
 
     def _influences(
         self, system: System, group: int, outputs: np.ndarray

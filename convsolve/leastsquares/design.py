@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
 
 from ..cached import cached_property
+from ..errors import SolveError
 from ..linalg.threads import on_blas_threads
 from ..operators.base import DesignOperator
+from ..operators.chunks import ChunkedOperator, Total, by_fft, one_by_one
 from ..operators.fourier import FourierOperator
 from ..operators.moments import Moments
-from ..operators.overlap_save import columns_of_components
 from ..operators.partialled import PartialledOperator
 from ..operators.records import Inputs, Targets
 from ..operators.rows import RowOperator
@@ -60,12 +61,50 @@ class Design:
         self.lags = problem.lags
         self.tap_lags = problem.spec.in_taps(self.lags)
         self.clock = Clock()
-        self.inputs = Inputs(problem.x, problem.spec, self.adjustments, self.nuisance, limits)
-        self.targets = None if problem.y is None else self.outputs(problem.y)
+        self.channels = problem.in_channels
+        self._given = problem.x, problem.y
+        self.total: Total = one_by_one
 
-    def outputs(self, y: tuple[np.ndarray, ...]) -> Targets:
+    @cached_property
+    def records(self) -> tuple[Any, ...]:
+        """The records x, in memory if they are few enough."""
+        return self._in_memory(self._given[0])
+
+    def _in_memory(self, records: tuple[Any, ...]) -> tuple[Any, ...]:
+        return records if self.sizes.beyond_memory else tuple(map(np.asarray, records))
+
+    @cached_property
+    def inputs(self) -> Inputs:
+        """All of x at once."""
+        if self.sizes.beyond_memory:
+            raise SolveError(
+                f"this takes all of x and y at once, {self.sizes.numbers} numbers that are not in "
+                "memory: read them first (in Python, numpy.asarray(x)), or give Limits a larger "
+                "held_numbers; NormalEquations and Regularized read them chunk by chunk, without "
+                "weights or confounds"
+            )
+        return Inputs(self.records, self.spec, self.adjustments, self.nuisance, self.sizes.limits)
+
+    @cached_property
+    def targets(self) -> Targets | None:
+        """The y given with x."""
+        y = self._given[1]
+        if self.sizes.chunked:
+            return self._chunked.targets
+        return None if y is None else self.outputs(y)
+
+    def outputs(self, y: tuple[Any, ...]) -> Targets:
         """y beside this x."""
-        return Targets(y, self.inputs, self.nuisance)
+        if self.sizes.chunked:
+            return self._chunked.outputs(self._in_memory(y))
+        return Targets(self._in_memory(y), self.inputs, self.nuisance)
+
+    @cached_property
+    def _chunked(self) -> ChunkedOperator:
+        y = self._given[1]
+        y = None if y is None else self._in_memory(y)
+        given = self.adjustments.kept, self.nuisance, self.sizes.limits, self.total
+        return ChunkedOperator(self.records, y, self.spec, *given)
 
     @property
     def blas_columns(self) -> int:
@@ -81,7 +120,9 @@ class Design:
         weight of its own; nor where a transient at the edge of a record makes the columns of a
         channel so uneven that its rounding would drown the others, or confounds resemble them.
         """
-        if not self.sizes.by_rows and self._several_taps and self.inputs.structured:
+        if self.sizes.chunked:
+            return self._chunked
+        if not self.sizes.by_rows and by_fft(self.spec) and self.inputs.structured:
             with self.clock.timing("moments"):
                 if self.fourier.exact and not self._confounds:
                     return self.fourier
@@ -93,12 +134,6 @@ class Design:
     def _confounds(self) -> int:
         """Columns of them."""
         return self.nuisance.total - self.nuisance.count
-
-    @property
-    def _several_taps(self) -> bool:
-        taps = math.prod(self.spec.kernel_size)
-        # Phases of a stride that no tap reads are columns too.
-        return taps > 1 and columns_of_components(self.spec) <= 4 * taps
 
     @cached_property
     def fourier(self) -> FourierOperator:

@@ -240,19 +240,26 @@ class FourierOperator(DesignOperator):
         )
 
     def residual(self, w: np.ndarray, targets: Targets) -> tuple[np.ndarray, np.ndarray]:
-        """‖r‖² (G, Q) and AᵀM r (G, P, Q) of r = M(y − A w)."""
-        squares, g = np.zeros((len(w), w.shape[2])), np.zeros_like(w)
-        sums = np.zeros((self.groups, self.nuisance.count, w.shape[2]))
-        offset = np.zeros(squares.shape)
+        """‖r‖² (G, Q) and AᵀM r (G, P, Q) of r = M(y − A w), in one pass over the data."""
+        offset = np.zeros((len(w), w.shape[2]))
         if self.nuisance.constant:
             offset = self.projection.coefficients(self.output_sums(targets)[0], w)[:, 0]
+        squares, g, sums = self.misfit(w, targets, offset)
+        return squares, self.projection.gradient(g, sums[:, None][:, : self.nuisance.count])
+
+    def misfit(
+        self, w: np.ndarray, targets: Targets, offset: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """‖r‖² (G, Q), Aᵀr (G, P, Q) and rᵀ1 (G, Q) of r = y − A w − offset (G, Q)."""
+        squares, g = np.zeros((len(w), w.shape[2])), np.zeros_like(w)
+        sums = np.zeros(squares.shape)
         for i, x, y, rows in self.parts_with(targets):
             assert y is not None
             found = products.misfit(x, y, self._in_component(w[i], x), offset[i], rows)
             squares[i] += found.squares
             g[i] += found.gradient.reshape(-1, w.shape[2])[self.places]
             sums[i] += found.sums
-        return squares, self.projection.gradient(g, sums)
+        return squares, g, sums
 
     def output_sums(self, targets: Targets) -> tuple[np.ndarray, np.ndarray]:
         """NᵀY (G, q, Q) and Σy² (G, Q), Y less its shift; of the targets given as they passed."""
@@ -263,6 +270,13 @@ class FourierOperator(DesignOperator):
 
     def forward(self, group: int, w: np.ndarray) -> np.ndarray:
         """M A w (n, Q) of one group, for w (P, Q)."""
+        found = self.product(group, w)
+        if self.nuisance.constant:
+            found -= self.projection.means[group, 0] @ w
+        return found
+
+    def product(self, group: int, w: np.ndarray) -> np.ndarray:
+        """A w (n, Q) of one group, for w (P, Q), A less its shift."""
         outputs = w.shape[1]
         stacks = [self._rows_of(x, outputs) for x in self.inputs.stacks]
         for x, out in self._parts_of(group, stacks):
@@ -270,10 +284,7 @@ class FourierOperator(DesignOperator):
         mine = slice(group * outputs, (group + 1) * outputs)
         of_group = (y[..., mine] for y in stacks)
         pairs = zip(of_group, self.inputs.flags, strict=True)
-        found = np.concatenate([y.reshape(-1, outputs) if f is None else y[f] for y, f in pairs])
-        if self.nuisance.constant:
-            found -= self.projection.means[group, 0] @ w
-        return found
+        return np.concatenate([y.reshape(-1, outputs) if f is None else y[f] for y, f in pairs])
 
     def adjoint(self, group: int, r: np.ndarray) -> np.ndarray:
         """AᵀM r (P, Q) of one group, for rows r (n, Q)."""

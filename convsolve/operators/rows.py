@@ -91,11 +91,11 @@ class RowOperator(DesignOperator):
 
     def _sums(self, shift: np.ndarray) -> np.ndarray:
         total = np.zeros((self.groups, self.columns))
-        for a, _ in self._raw(None):
+        for a, _ in self.raw(None):
             total += (a - shift[:, None]).sum(1)
         return total
 
-    def _raw(self, targets: Targets | None) -> Iterator[Block]:
+    def raw(self, targets: Targets | None) -> Iterator[Block]:
         """Blocks (G, k, P) and (G, k, Q), without confounds but with nothing else taken off."""
         blocks, first = raw_blocks(self.inputs, targets, self.limits.block_numbers), 0
         for a, y in blocks:
@@ -153,7 +153,7 @@ class RowOperator(DesignOperator):
 
     def _shifted_anew(self, targets: Targets | None) -> Iterator[Block]:
         constant = self.nuisance.constant
-        for a, y in self._raw(targets):
+        for a, y in self.raw(targets):
             a = a - self.shift[:, None] if constant else a
             if y is not None and targets is not None and constant:
                 y = y - targets.grouped(targets.shift)[:, None]
@@ -231,9 +231,27 @@ class RowOperator(DesignOperator):
             g += a.transpose(0, 2, 1) @ r
         return squares, g
 
+    def misfit(
+        self, w: np.ndarray, targets: Targets, offset: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """‖r‖² (G, Q), Aᵀr (G, P, Q) and rᵀ1 (G, Q) of r = y − A w − offset (G, Q)."""
+        squares, g = np.zeros((len(w), w.shape[2])), np.zeros_like(w)
+        sums = np.zeros(squares.shape)
+        for a, y in self._shifted(targets):
+            assert y is not None
+            r = y - a @ w - offset[:, None]
+            squares += np.einsum("gnq,gnq->gq", r, r)
+            g += a.transpose(0, 2, 1) @ r
+            sums += r.sum(1)
+        return squares, g, sums
+
     def forward(self, group: int, w: np.ndarray) -> np.ndarray:
         """M A w (n, Q) of one group, for w (P, Q)."""
         return np.concatenate([a[group] @ w for a, _ in self.row_blocks()])
+
+    def product(self, group: int, w: np.ndarray) -> np.ndarray:
+        """A w (n, Q) of one group, for w (P, Q), A less its shift."""
+        return np.concatenate([a[group] @ w for a, _ in self._shifted(None)])
 
     def adjoint(self, group: int, r: np.ndarray) -> np.ndarray:
         """AᵀM r (P, Q) of one group, for rows r (n, Q)."""

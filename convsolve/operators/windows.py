@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -23,11 +23,15 @@ def _axis(array: Any, axis: int, start: int, stop: int) -> Any:
 
 def normal_form(x: Any, spec: ConvSpec) -> Any:
     """x ``(N, *W, C)`` padded, cropped or wrapped to ``(N, *spec.extent(W), C)``."""
+    return _formed(x, spec, x.shape[1:-1], 0)
+
+
+def _formed(x: Any, spec: ConvSpec, shape: Sequence[int], first: int) -> Any:
+    """The same along the axes of W from ``first`` on, for records of a ``shape`` W."""
     xp = x.__array_namespace__()
-    shape = x.shape[1:-1]
     axes = zip(shape, spec.offset(shape), spec.extent(shape), strict=True)
-    pads = [(0, 0)]
-    for axis, (w, lo, e) in enumerate(axes, start=1):
+    pads = [(0, 0)] * (1 + first)
+    for axis, (w, lo, e) in list(enumerate(axes, start=1))[first:]:
         if spec.padding == "circular":
             x = xp.take(x, (np.arange(e) - lo) % w, axis=axis)
             pads.append((0, 0))
@@ -37,6 +41,42 @@ def normal_form(x: Any, spec: ConvSpec) -> Any:
             pads.append((start, e - max(stop, start)))
     pads.append((0, 0))
     return xp.pad(x, pads) if any(map(any, pads)) else x
+
+
+class Reading(NamedTuple):
+    """What some rows of a record (*W, C) read of it: ``parts`` of its first axis, one after the
+    other, with zeros ``before`` and ``after`` them; nothing is read until `array` is asked for.
+    """
+
+    parts: tuple[Any, ...]
+    before: int
+    after: int
+    shape: tuple[int, ...]
+    spec: ConvSpec
+
+    @classmethod
+    def of(cls, record: Any, spec: ConvSpec, start: int, stop: int) -> Reading:
+        """That of the rows from ``start`` on to ``stop`` along the first axis."""
+        shape = tuple(record.shape[:-1])
+        w, first = shape[0], start * spec.stride[0] - spec.offset(shape)[0]
+        last = first + (stop - 1 - start) * spec.stride[0] + spec.span[0]
+        if spec.padding == "circular":
+            starts = [first, *range((first // w + 1) * w, last, w)]
+            ends = [*starts[1:], last]
+            runs = [(a % w, a % w + b - a) for a, b in zip(starts, ends, strict=True)]
+            return cls(tuple(record[a:b] for a, b in runs), 0, 0, shape, spec)
+        a, b = (min(max(at, 0), w) for at in (first, last))
+        before, after = max(min(last, 0) - first, 0), max(last - max(first, w), 0)
+        return cls((record[a:b],), before, after, shape, spec)
+
+    def array(self) -> np.ndarray:
+        """These samples (*E, C) in normal form."""
+        parts = [np.asarray(part) for part in self.parts]
+        x = parts[0] if len(parts) == 1 else np.concatenate(parts)
+        if self.before or self.after:
+            x = np.pad(x, [(self.before, self.after), *[(0, 0)] * (x.ndim - 1)])
+        formed: np.ndarray = _formed(x[None], self.spec, self.shape, 1)[0]
+        return formed
 
 
 def silenced(x: Any, spec: ConvSpec) -> Any:

@@ -23,6 +23,7 @@ from .records import Records, check_trials, numeric, precision, read
 from .rows import Rows, rows_reading
 from .sizes import DEFAULT_LIMITS, Limits, Sizes
 from .spec import ConvSpec, Ints, Padding
+from .stored import Stored, turned
 from .weights import Weights, read_weights
 
 # Which outputs (*T) of every record count.
@@ -307,8 +308,7 @@ class Problem:
             check_trials(inputs, outputs, inputs.arrays[0].shape[:-1])
             outputs = trim(inputs, outputs, bounds, edges)
         if edges == "circular":
-            axes = tuple(range(spec.ndim))
-            inputs = inputs.each(lambda a: np.roll(a, shift, axes))
+            inputs = inputs.each(lambda a: turned(a, shift))
         self = cls.__new__(cls)
         self.lag_shift, self._lags, self._missing = shift, (bounds, edges), missing
         self._set(spec, inputs, outputs, out_channels, bias)
@@ -440,7 +440,7 @@ class Problem:
             own = slice(group * each, (group + 1) * each)
             made.spec = replace(self.spec, groups=1)
             made.input = self.input.each(lambda a: a[..., own])
-            made.x = tuple(np.ascontiguousarray(a[..., own]) for a in self.x)
+            made.x = made.input.cast(self.dtype)
         made.kept, made.by_mask = rows, ((tuple(range(len(outputs))), rows),)
         vars(made).pop("nuisance", None)
         vars(made).pop("_parts", None)
@@ -504,7 +504,7 @@ class Problem:
             made._lags = [chosen], edges
             if edges == "circular":
                 turn = made.lag_shift[0] - self.lag_shift[0]
-                x = x.each(lambda a: np.roll(a, turn, 0))
+                x = x.each(lambda a: turned(a, (turn,)))
             elif edges == "drop":
                 used = [i for i, n in enumerate(self.row_shapes) if all(n)]
                 x = x.some(used).each(lambda a: crop(a, bounds, chosen))
@@ -567,6 +567,8 @@ class Problem:
             limits=limits,
             masked=self.kept.flags is not None,
             partialled=self.nuisance.confounds is not None or self.weights is not None,
+            numbers=sum(a.size for a in (*self.x, *(self.y or ()))),
+            stored=any(isinstance(a, Stored) for a in (*self.x, *(self.y or ()))),
         )
 
     @property

@@ -13,16 +13,17 @@ from ..lazy_jax import default_float, is_jax_array, is_tracer
 from ..text import count, shown
 from .channels import by_channel
 from .spec import ConvSpec
+from .stored import Stored, in_blocks, is_stored
 
 
 @dataclass(frozen=True)
 class Records:
     """Records ``(*space, channels)`` as they were given, and the form in which they came.
 
-    ``missing`` says which of their values were, and are zero now; None where none.
+    Arrays, or `Stored` ones where they were given as what is read slice by slice. ``missing`` says which of their values were, and are zero now; None where none.
     """
 
-    arrays: tuple[np.ndarray, ...]
+    arrays: tuple[Any, ...]
     form: str  # "record", "batch" or "list"
     channel_axis: bool
     is_jax: bool
@@ -33,7 +34,7 @@ class Records:
         """Channels of every record."""
         return int(self.arrays[0].shape[-1])
 
-    def each(self, of: Callable[[np.ndarray], np.ndarray]) -> Records:
+    def each(self, of: Callable[[Any], Any]) -> Records:
         """A function of every record, and of what is missing in it."""
         missing = None if self.missing is None else tuple(map(of, self.missing))
         return replace(self, arrays=tuple(map(of, self.arrays)), missing=missing)
@@ -43,9 +44,12 @@ class Records:
         missing = None if self.missing is None else tuple(self.missing[i] for i in which)
         return replace(self, arrays=tuple(self.arrays[i] for i in which), missing=missing)
 
-    def cast(self, dtype: np.dtype[Any]) -> tuple[np.ndarray, ...]:
+    def cast(self, dtype: np.dtype[Any]) -> tuple[Any, ...]:
         """The arrays in ``dtype``, C-contiguous, in native byte order; the originals untouched."""
-        return tuple(np.ascontiguousarray(a, dtype) for a in self.arrays)
+        return tuple(
+            a.astype(dtype) if isinstance(a, Stored) else np.ascontiguousarray(a, dtype)
+            for a in self.arrays
+        )
 
     def like(self, outputs: Sequence[np.ndarray], channel_axis: bool) -> Any:
         """One output per record, packed in the form of these records."""
@@ -92,38 +96,69 @@ def numeric(value: Any, name: str, missing: bool = False) -> np.ndarray:
     """``value`` as an array of real, finite numbers, in the kind in which it came; NaN only where
     values may be ``missing``.
     """
+    array = _real(value, name)
+    if not _finite(np.atleast_1d(array), missing):
+        raise _not_finite(np.atleast_1d(array), name, missing, array.ndim)
+    return array
+
+
+def _real(value: Any, name: str) -> Any:
+    """``value`` as an array of real numbers; what is stored elsewhere as it is."""
     if isinstance(value, np.ma.MaskedArray):
         raise TypeError(
             f"{name} is a masked array; cut the record at the masked samples and pass the pieces "
             f"as a list of records, or fill them ({name}.filled(0))"
         )
-    array = _as_array(value, name)
+    array = value if is_stored(value) else _as_array(value, name)
     dtype = array.dtype
     if np.issubdtype(dtype, np.complexfloating):
         raise TypeError(
             f"{name} is complex ({dtype}); pass real and imaginary parts as two channels "
             f"(in NumPy, np.stack([{name}.real, {name}.imag], axis=-1))"
         )
-    floating = _limits(dtype) is not None
-    if not (floating or dtype.kind in "biu"):
+    if not (_limits(dtype) is not None or dtype.kind in "biu"):
         raise TypeError(
             f"{name} must hold numbers, got dtype {dtype}; "
             f"convert it first (in NumPy, {name}.astype(float))"
         )
-    bad = ~np.isfinite(array) if floating else np.zeros((), bool)
-    if missing and floating:
-        bad &= ~np.isnan(array)
-    if bad.any():
-        first = tuple(int(i) for i in np.argwhere(bad)[0])
-        what = "NaN" if np.isnan(array[first]) else "Inf"
-        drops = what == "NaN" and name[:1] in "xy" and not missing
-        way_out = ", or leave out the rows that read it by missing='drop'" if drops else ""
-        raise ValueError(
-            f"{name} has {count(int(bad.sum()), 'value')} that {'is' if bad.sum() == 1 else 'are'} "
-            f"not finite, the first ({what}) at index {first}; "
-            "cut the record there (in Python, pass the pieces as a list of records)" + way_out
-        )
     return array
+
+
+def _bad(block: np.ndarray, missing: bool) -> np.ndarray:
+    """Which numbers are not finite; NaN is none where numbers may be missing."""
+    return np.isinf(block) if missing else ~np.isfinite(block)
+
+
+def _finite(record: Any, missing: bool) -> bool:
+    """Whether a record, of whatever kind, has no number that is not finite."""
+    if _limits(record.dtype) is None:
+        return True
+    return not any(_bad(block, missing).any() for _, block in in_blocks(record))
+
+
+def _not_finite(record: Any, name: str, missing: bool, axes: int) -> ValueError:
+    """What to raise of a record that has numbers that are not finite: how many, the first, and the
+    way out. ``axes`` are those of an index of it.
+    """
+    total, first, what = 0, (), ""
+    for start, block in in_blocks(record):
+        bad = _bad(block, missing)
+        if bad.any() and not total:
+            found = np.argwhere(bad)[0]
+            what = "NaN" if np.isnan(block[tuple(found)]) else "Inf"
+            offset = np.zeros(record.ndim, int)
+            offset[: len(start)] = start
+            offset[-len(found) :] += found
+            first = tuple(int(i) for i in offset)
+        total += int(np.count_nonzero(bad))
+    first = record.index_of(first) if isinstance(record, Stored) else first[:axes]
+    drops = what == "NaN" and name[:1] in "xy" and not missing
+    way_out = ", or leave out the rows that read it by missing='drop'" if drops else ""
+    return ValueError(
+        f"{name} has {count(total, 'value')} that {'is' if total == 1 else 'are'} "
+        f"not finite, the first ({what}) at index {first}; "
+        "cut the record there (in Python, pass the pieces as a list of records)" + way_out
+    )
 
 
 def _as_array(value: Any, name: str) -> np.ndarray:
@@ -148,13 +183,15 @@ def _as_array(value: Any, name: str) -> np.ndarray:
     return array
 
 
-def _check_size(array: np.ndarray, name: str) -> None:
-    dtype = array.dtype.newbyteorder("=")
+def _check_size(record: Any, name: str) -> None:
+    dtype = record.dtype.newbyteorder("=")
     dtype = np.dtype(np.float64) if dtype.itemsize > 8 else dtype  # longdouble is brought down
     limits = _limits(dtype)
-    if not array.size or limits is None:
+    if not record.size or limits is None:
         return
-    largest = by_channel(np.maximum, array, np.abs)
+    blocks = ((record,),) if isinstance(record, np.ndarray) else in_blocks(record)
+    over = [by_channel(np.maximum, block, np.abs) for *_, block in blocks]
+    largest = np.maximum.reduce(over)
     faint = np.flatnonzero((largest > 0) & (largest < float(limits.tiny)))
     if faint.size:
         raise ValueError(
@@ -179,25 +216,27 @@ def read(value: Any, name: str, spec: ConvSpec, missing: bool = False) -> Record
     reject_tracers(value)
     d = spec.ndim
     is_list = isinstance(value, (list, tuple)) and any(
-        hasattr(v, "__array__") and np.ndim(v) for v in value
+        is_stored(v) or (hasattr(v, "__array__") and np.ndim(v)) for v in value
     )
     items = list(value) if is_list else [value]
     arrays, gaps, ranks = [], [], set()
     for i, item in enumerate(items):
         label = f"{name}[{i}]" if is_list else name
-        array = numeric(item, label, missing)
-        if not d <= array.ndim <= d + (1 if is_list else 2):
-            raise ValueError(_rank_message(label, array.shape, d, is_list))
-        ranks.add(array.ndim)
-        array = array[..., None] if array.ndim == d else array
+        array = _real(item, label)
+        shape = tuple(array.shape)
+        if not d <= len(shape) <= d + (1 if is_list else 2):
+            raise ValueError(_rank_message(label, shape, d, is_list))
+        ranks.add(len(shape))
         # Where a record of x is too short to give a row, that of y has nothing in it.
-        if not all(array.shape[-1:] if is_list and name != "x" else array.shape):
-            raise ValueError(f"{label} has an empty axis: shape {np.shape(item)}")
-        if missing:
-            array, gap = _without_gaps(array)
+        if not all(shape[d:] if is_list and name != "x" else shape):
+            raise ValueError(f"{label} has an empty axis: shape {shape}")
+        for record in _parts(array, d):
+            if not _finite(record, missing):
+                raise _not_finite(record, label, missing, len(shape))
+            whole, gap = _without_gaps(record) if missing else (record, None)
+            _check_size(whole, label)
+            arrays.append(whole)
             gaps.append(gap)
-        _check_size(array, label)
-        arrays.append(array)
     if len(ranks) > 1:
         raise ValueError(
             f"the records of {name} have different ranks {sorted(ranks)}; "
@@ -210,20 +249,32 @@ def read(value: Any, name: str, spec: ConvSpec, missing: bool = False) -> Record
         )
     rank = ranks.pop()
     form = "list" if is_list else "batch" if rank == d + 2 else "record"
-    if form == "batch":
-        arrays, gaps = list(arrays[0]), [part for gap in gaps for part in gap]
+    if form == "batch" and isinstance(arrays[0], np.ndarray):
+        arrays, gaps = [*arrays[0]], [*gaps[0]] if missing else []
     return Records(
         tuple(arrays),
         form,
         channel_axis=rank > d,
         is_jax=all(map(is_jax_array, items)),
-        missing=tuple(gaps) if any(gap.any() for gap in gaps) else None,
+        missing=tuple(gaps) if missing and any(gap.any() for gap in gaps) else None,
     )
 
 
-def _without_gaps(array: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The array with zeros for NaN, and where these were."""
+def _parts(array: Any, ndim: int) -> list[Any]:
+    """An array with an axis of channels; what is stored elsewhere record by record."""
+    if is_stored(array):
+        return [*Stored.of(array, ndim)]
+    return [array[..., None] if array.ndim == ndim else array]
+
+
+def _without_gaps(array: Any) -> tuple[Any, np.ndarray]:
+    """A record with zeros for NaN, and where these were."""
     floating = _limits(array.dtype) is not None
+    if isinstance(array, Stored):
+        blocks = (block for _, block in in_blocks(array)) if floating else ()
+        found = [np.isnan(block) for block in blocks]
+        gaps = np.concatenate(found) if found else np.zeros(array.shape, bool)
+        return (array.without_gaps() if gaps.any() else array), gaps
     gaps = np.isnan(array) if floating else np.zeros(array.shape, bool)
     return (np.where(gaps, array.dtype.type(0), array) if gaps.any() else array), gaps
 
@@ -242,11 +293,12 @@ def _rank_message(label: str, shape: tuple[int, ...], d: int, in_list: bool) -> 
     )
 
 
-def _beyond(array: np.ndarray) -> bool:
+def _beyond(record: Any) -> bool:
     """Whether integers exceed what float64 holds exactly."""
-    if array.dtype.kind not in "iu" or not array.size:
+    if record.dtype.kind not in "iu" or not record.size:
         return False
-    return int(array.max()) > 2**53 or int(array.min()) < -(2**53)
+    blocks = (block for _, block in in_blocks(record))
+    return any(int(b.max()) > 2**53 or int(b.min()) < -(2**53) for b in blocks)
 
 
 def precision(x: Records, y: Records | None) -> tuple[np.dtype[Any], float, list[str]]:

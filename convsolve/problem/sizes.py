@@ -28,6 +28,9 @@ class Limits:
             would take seconds, only the two extreme ones.
         gap_products: a record is cut where the rows of a gap, which are taken off its sums one by
             one, would take more products than this, about a millisecond: what a piece more costs.
+        held_numbers: x and y are taken whole up to this many numbers, 256 MiB, and beyond in
+            chunks of records.
+        chunk_numbers: numbers of one chunk, 64 MiB, or of the Gram if that has more.
         tree_rows: rows of the blocks whose QRs a tree joins: of taller ones the rounding grows, and
             caches hold no more.
     """
@@ -41,6 +44,8 @@ class Limits:
     spectrum_columns: int = 1500
     tree_rows: int = 2048
     gap_products: int = 2**25
+    held_numbers: int = 2**25
+    chunk_numbers: int = 2**23
 
 
 DEFAULT_LIMITS = Limits()
@@ -64,7 +69,8 @@ class Sizes:
     ``rows`` n of the design matrix, shared by all groups; per group ``columns`` P = taps ×
     channels and ``outputs`` Q, of which ``given`` are known (none where y is None); ``nuisance``
     columns fitted beside them; the ``shapes`` (*W) of the records; and whether some rows of these
-    are ``masked``, or they are weighted or have confounds ``partialled`` out.
+    are ``masked``, or they are weighted or have confounds ``partialled`` out. x and y have
+    ``numbers``, which are arrays in memory unless they are ``stored`` elsewhere.
     """
 
     groups: int
@@ -77,6 +83,18 @@ class Sizes:
     limits: Limits = DEFAULT_LIMITS
     masked: bool = False
     partialled: bool = False
+    numbers: int = 0
+    stored: bool = False
+
+    @property
+    def chunked(self) -> bool:
+        """Whether sums over rows are made chunk by chunk."""
+        return self.numbers > self.limits.held_numbers and not self.partialled
+
+    @property
+    def beyond_memory(self) -> bool:
+        """Whether x and y are stored elsewhere and are too large to be read whole."""
+        return self.stored and self.numbers > self.limits.held_numbers
 
     @property
     def toeplitz(self) -> bool:

@@ -128,7 +128,7 @@ class Lasso(Solver):
         return found
 
     def run(self, analysis: Analysis, progress: Progress | None = None) -> Raw:
-        scoring = Scoring(analysis, self._criterion(analysis.design.inputs.kept))
+        scoring = Scoring(analysis, self._criterion(analysis.design.adjustments.kept))
         regression = analysis.regression(RIDGE, 0.0)
         folds, told, kernels = scoring.folds(), [], np.zeros(regression.shape)
         with one_blas_thread():
@@ -183,7 +183,7 @@ class Lasso(Solver):
 
     def labels(self, scoring: Scoring, g: int) -> np.ndarray:
         """Those of the channels of one group of a convolution."""
-        inputs, groups = scoring.design.inputs.exponents.size, scoring.design.spec.groups
+        inputs, groups = scoring.design.channels, scoring.design.spec.groups
         every = np.array(self.groups) if isinstance(self.groups, tuple) else np.arange(inputs)
         return every.reshape(groups, -1)[g]
 

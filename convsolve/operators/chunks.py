@@ -1,0 +1,479 @@
+"""The design matrix as a sum over chunks of records, of which a few are in memory at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple, Protocol, Self, TypeVar
+
+import numpy as np
+
+from ..cached import cached_property
+from ..problem.adjustments import Adjustments
+from ..problem.nuisance import Nuisance
+from ..problem.rows import Rows, Span
+from ..problem.sizes import Limits
+from ..problem.spec import ConvSpec
+from .base import Block, DesignOperator
+from .fourier import KEPT_SHARE, FourierOperator
+from .moments import Moments
+from .overlap_save import columns_of_components
+from .records import Inputs, Targets
+from .rows import RowOperator
+from .windows import Reading
+
+# A gap of so many kernels in the rows that count is not read.
+GAP_KERNELS = 8
+
+
+class Summed(Protocol):
+    """What a task makes of a chunk, to be added to what it makes of others."""
+
+    def __add__(self, other: Self) -> Self: ...
+
+
+_S = TypeVar("_S", bound=Summed)
+
+
+class Chunk(NamedTuple):
+    """Some rows of some records, and what is read for them.
+
+    Attributes:
+        x: what these rows read of x, piece by piece.
+        y: the outputs (T', *T, Cout) there, or None.
+        flags: which of them count, or None where all do.
+        by_rows: whether rows have to be formed, since FFTs would lose digits.
+    """
+
+    x: tuple[Reading, ...]
+    y: tuple[Any, ...] | None
+    flags: tuple[np.ndarray, ...] | None
+    by_rows: bool = False
+
+    @property
+    def arrays(self) -> list[Any]:
+        """All that has to be read."""
+        return [part for reading in self.x for part in reading.parts] + [*(self.y or ())]
+
+    def holding(self, arrays: Sequence[Any]) -> Chunk:
+        """The same with other arrays in place of `arrays`."""
+        left = iter(arrays)
+        x = tuple(r._replace(parts=tuple(next(left) for _ in r.parts)) for r in self.x)
+        return self._replace(x=x, y=None if self.y is None else tuple(left))
+
+
+class Geometry(NamedTuple):
+    """What is common to all chunks: the windows over records in normal form, whether a constant is
+    taken off, and what memory allows.
+    """
+
+    spec: ConvSpec
+    constant: bool
+    limits: Limits
+
+
+# Sums what a task makes of every chunk, in their order: ``total(task, chunks, *others)``.
+Total = Callable[..., Any]
+
+
+def one_by_one(task: Callable[..., _S], chunks: Sequence[Chunk], *others: Any) -> _S:
+    """The sum over chunks of ``task(chunk, *others)``, in this process, one after the other."""
+    found: _S | None = None
+    for chunk in chunks:
+        part = task(chunk, *others)
+        found = part if found is None else found + part
+    assert found is not None
+    return found
+
+
+def chunk_spans(kept: Rows, spec: ConvSpec, per_row: int, numbers: int) -> list[list[Span]]:
+    """The rows that count in lots of about ``numbers`` numbers of x and y, of which a row of the
+    first axis takes ``per_row``.
+    """
+    step = max(numbers // max(1, per_row), spec.span[0])
+    found: list[list[Span]] = []
+    room = 0
+    for i, first, last in kept.pieces(GAP_KERNELS * spec.span[0]):
+        for start in range(first, last, step):
+            span = i, start, min(start + step, last)
+            flags = kept.of_span(span)
+            if flags is not None and not flags.any():
+                continue
+            length = span[2] - start
+            if length > room:
+                found.append([])
+                room = step
+            found[-1].append(span)
+            room -= length
+    return found
+
+
+def chunks_of(
+    spans: Sequence[Sequence[Span]],
+    x: Sequence[Any],
+    y: Sequence[Any] | None,
+    spec: ConvSpec,
+    kept: Rows,
+) -> list[Chunk]:
+    """What those rows read, nothing of it read yet."""
+    found = []
+    for lot in spans:
+        flags = kept.some(lot)
+        found.append(
+            Chunk(
+                tuple(Reading.of(x[i], spec, a, b) for i, a, b in lot),
+                None if y is None else tuple(y[i][a:b] for i, a, b in lot),
+                None if flags is None or all(f.all() for f in flags) else tuple(flags),
+            )
+        )
+    return found
+
+
+# --- what is made of one chunk; plain functions of plain data, which other processes can run
+
+
+Parts = FourierOperator | RowOperator
+
+
+def operator_of(chunk: Chunk, geometry: Geometry) -> Parts:
+    """The design matrix of a chunk, read now, by FFTs unless these lose digits."""
+    spec, constant, limits = geometry
+    x = [reading.array() for reading in chunk.x]
+    rows = Rows.of(spec, [a.shape[:-1] for a in x])
+    rows = rows if chunk.flags is None else replace(rows, flags=chunk.flags)
+    nuisance = Nuisance(constant)
+    inputs = Inputs(x, spec, Adjustments(rows), nuisance, limits)
+    y = None if chunk.y is None else [np.asarray(a) for a in chunk.y]
+    targets = None if y is None else Targets(y, inputs, nuisance)
+    kind = RowOperator if chunk.by_rows else FourierOperator
+    return kind(inputs, nuisance, limits, targets)
+
+
+def by_fft(spec: ConvSpec) -> bool:
+    """Whether FFTs are worth it: not for a single tap, nor where a stride leaves most columns of a
+    polyphase component to no tap.
+    """
+    taps = int(np.prod(spec.kernel_size))
+    return taps > 1 and columns_of_components(spec) <= 4 * taps
+
+
+@dataclass(frozen=True)
+class Totals:
+    """`Moments` of some chunks, and which of these had to be taken by rows."""
+
+    moments: Moments
+    by_rows: tuple[bool, ...]
+
+    def __add__(self, other: Totals) -> Totals:
+        return Totals(self.moments + other.moments, self.by_rows + other.by_rows)
+
+
+def totals(chunk: Chunk, geometry: Geometry, about: Moments | None) -> Totals:
+    """Sums over the rows of a chunk, each less a constant of its own, or those of others."""
+    operator = operator_of(chunk, geometry)
+    if isinstance(operator, FourierOperator) and not (
+        operator.inputs.structured and operator.exact
+    ):
+        operator = RowOperator(
+            operator.inputs, operator.nuisance, operator.limits, operator.targets
+        )
+    found = operator.moments(operator.targets)
+    if about is not None:
+        found = found.rescaled(about.exponents, about.out_exponents)
+        found = found.shifted(about.shift, about.out_shift)
+    return Totals(found, (isinstance(operator, RowOperator),))
+
+
+class Misfit(NamedTuple):
+    """‖r‖² (G, Q), Aᵀr (G, P, Q) and rᵀ1 (G, Q) of residuals r."""
+
+    squares: np.ndarray
+    gradient: np.ndarray
+    sums: np.ndarray
+
+    def __add__(self, other: Any) -> Misfit:
+        return Misfit(*(a + b for a, b in zip(self, other, strict=True)))
+
+
+class Units(NamedTuple):
+    """Exponents and shifts of columns (G, P) and outputs (G, Q)."""
+
+    exponents: np.ndarray
+    shift: np.ndarray
+    out_exponents: np.ndarray
+    out_shift: np.ndarray
+
+
+def misfit(
+    chunk: Chunk, geometry: Geometry, units: Units, w: np.ndarray, offset: np.ndarray
+) -> Misfit:
+    """Of r = y − A w − offset, for w (G, P, Q) and offset (G, Q) in some units.
+
+    In those of the chunk, y = 2^f·(y' + t) − t₀ and A = 2^e·(A' + s) − s₀ with f, e at most zero:
+    r = 2^f·r' with r' = y' − A'·w' − offset', w' = 2^(e−f)·w and offset' what is left beside them.
+    """
+    operator = operator_of(chunk, geometry)
+    targets = operator.targets
+    assert targets is not None
+    e = operator.exponents - units.exponents
+    f = targets.grouped(targets.exponents) - units.out_exponents
+    moved = np.ldexp(operator.shift, e) - units.shift
+    level = np.ldexp(targets.grouped(targets.shift), f) - units.out_shift
+    local = np.ldexp(w, e[:, :, None] - f[:, None, :])
+    beside = np.ldexp(offset - level + np.einsum("gp,gpq->gq", moved, w), -f)
+    squares, g, sums = operator.misfit(local, targets, beside)
+    sums = np.ldexp(sums, f)
+    g = np.ldexp(g, e[:, :, None] + f[:, None, :]) + np.einsum("gp,gq->gpq", moved, sums)
+    return Misfit(np.ldexp(squares, 2 * f), g, sums)
+
+
+@dataclass(frozen=True)
+class Products:
+    """A sum of arrays, one a group."""
+
+    of_groups: np.ndarray
+
+    def __add__(self, other: Products) -> Products:
+        return Products(self.of_groups + other.of_groups)
+
+
+def product_grams(
+    chunk: Chunk, geometry: Geometry, units: Units, group: int, w: np.ndarray, level: np.ndarray
+) -> Products:
+    """(A w − level)ᵀ(A w − level) (Q, Q) of one group, for w (P, Q) and level (Q,) in some
+    units.
+    """
+    operator = operator_of(chunk._replace(y=None), geometry)
+    e = operator.exponents[group] - units.exponents[group]
+    moved = np.ldexp(operator.shift[group], e) - units.shift[group]
+    seen = operator.product(group, np.ldexp(w, e[:, None])) + (moved @ w - level)
+    return Products(seen.T @ seen)
+
+
+# --- all of them
+
+
+class ChunkedTargets(Targets):
+    """Outputs of which a few are in memory at a time; their units come with their sums."""
+
+    def __init__(self, y: Sequence[Any], operator: ChunkedOperator) -> None:
+        self.groups, self.records, self._operator = operator.groups, y, operator
+
+    @cached_property
+    def totals(self) -> Totals:
+        """Sums over all rows, in one pass over x and y."""
+        return self._operator.pass_over(self.records)
+
+    @property
+    def moments(self) -> Moments:
+        """The same."""
+        return self.totals.moments
+
+    @property
+    def exponents(self) -> np.ndarray:  # type: ignore[override]
+        """(Cout,): the largest magnitude is at most one in their units."""
+        return self.moments.out_exponents.reshape(-1)
+
+    @property
+    def scale(self) -> np.ndarray:  # type: ignore[override]
+        """Those units (Cout,)."""
+        return np.ldexp(1.0, -self.exponents)
+
+    @property
+    def shift(self) -> np.ndarray:  # type: ignore[override]
+        """(Cout,), about the mean where the nuisance columns hold a constant."""
+        return self.moments.out_shift.reshape(-1)
+
+    @property
+    def outputs(self) -> int:
+        """Q of each group."""
+        return int(self.records[0].shape[-1]) // self.groups
+
+    @property
+    def sums(self) -> np.ndarray:  # type: ignore[override]
+        """Σ(y − shift) (G, Q)."""
+        return self.moments.out_sums
+
+    @property
+    def squares(self) -> np.ndarray:  # type: ignore[override]
+        """Σ(y − shift)² (G, Q)."""
+        return self.moments.out_squares
+
+
+class ChunkedOperator(DesignOperator):
+    """A as the sum over chunks of records: every pass reads them anew, and keeps sums alone.
+
+    A chunk is a small problem of its own, by FFTs or, where these would lose digits, by rows, with
+    exponents and shifts of its own; `Moments` align them where they are added.
+    """
+
+    def __init__(
+        self,
+        x: Sequence[Any],
+        y: Sequence[Any] | None,
+        spec: ConvSpec,
+        kept: Rows,
+        nuisance: Nuisance,
+        limits: Limits,
+        total: Total = one_by_one,
+    ) -> None:
+        self._x, self._spec, self._kept = x, spec, kept
+        self.nuisance, self.rows, self._total = nuisance, kept.count, total
+        channels = x[0].shape[-1]
+        self.groups, self.columns = spec.groups, spec.unknowns(channels)
+        self._geometry = Geometry(spec.normal, nuisance.constant, limits)
+        numbers = max(limits.chunk_numbers, self.columns**2)
+        self.spans = chunk_spans(kept, spec, _numbers_a_row(x, y, spec), numbers)
+        self.targets = None if y is None else ChunkedTargets(y, self)
+
+    def outputs(self, y: Sequence[Any]) -> ChunkedTargets:
+        """Other outputs beside the same x."""
+        return ChunkedTargets(y, self)
+
+    def pass_over(self, y: Sequence[Any] | None) -> Totals:
+        """Sums over the rows of A and y; a second time about the means, should those of the first
+        chunk be so far from them that digits are lost.
+        """
+        chunks = self._chunks(y)
+        found: Totals = self._total(totals, chunks, self._geometry, None)
+        if not self.nuisance.constant or _keeps_digits(found.moments):
+            return found
+        m = found.moments
+        about = replace(
+            m, shift=m.shift + m.sums / m.n, out_shift=m.out_shift + m.out_sums / m.n
+        )
+        again: Totals = self._total(totals, chunks, self._geometry, about)
+        return again
+
+    def _chunks(self, y: Sequence[Any] | None) -> list[Chunk]:
+        found = chunks_of(self.spans, self._x, y, self._spec, self._kept)
+        return found if by_fft(self._spec) else [c._replace(by_rows=True) for c in found]
+
+    @cached_property
+    def _own(self) -> Totals:
+        return self.pass_over(None) if self.targets is None else self.targets.totals
+
+    @property
+    def exponents(self) -> np.ndarray:  # type: ignore[override]
+        """(G, P) integers."""
+        return self._own.moments.exponents
+
+    @property
+    def shift(self) -> np.ndarray:
+        """(G, P), zeros unless N holds a constant."""
+        return self._own.moments.shift
+
+    @property
+    def means(self) -> np.ndarray:
+        """Column means (G, P)."""
+        return self.shift + self._own.moments.sums / self.rows
+
+    @property
+    def products(self) -> np.ndarray:
+        """AᵀN (G, P, q)."""
+        return self._own.moments.sums[:, :, None][:, :, : self.nuisance.count]
+
+    @cached_property
+    def _squares(self) -> np.ndarray:
+        return np.einsum("gpp->gp", self._own.moments.gram)
+
+    @cached_property
+    def column_norms(self) -> np.ndarray:
+        """Norms (G, P) of the columns of M A."""
+        return np.sqrt(np.maximum(self.projection.squares(self._squares), 0.0))
+
+    @cached_property
+    def spreads(self) -> np.ndarray:
+        """Norms (G, P) of the columns less their means."""
+        if self.nuisance.constant:
+            return self.column_norms
+        centred = self._squares - self._own.moments.sums**2 / self.rows
+        return np.sqrt(np.maximum(centred, 0.0))
+
+    def moments(self, targets: Targets | None) -> Moments:
+        """Sums over the rows of A and Y, each less its shift."""
+        if targets is None:
+            return self._own.moments
+        assert isinstance(targets, ChunkedTargets)
+        return targets.moments
+
+    @property
+    def _units(self) -> Units:
+        m = self._own.moments
+        return Units(m.exponents, m.shift, m.out_exponents, m.out_shift)
+
+    def _decided(self, y: Sequence[Any] | None) -> list[Chunk]:
+        """Chunks, each to be taken as it was for the moments."""
+        pairs = zip(self._chunks(y), self._own.by_rows, strict=True)
+        return [chunk._replace(by_rows=rows) for chunk, rows in pairs]
+
+    def residual(self, w: np.ndarray, targets: Targets) -> tuple[np.ndarray, np.ndarray]:
+        """‖r‖² (G, Q) and AᵀM r (G, P, Q) of r = M(y − A w), in one pass over the data."""
+        offset = np.zeros((len(w), w.shape[2]))
+        if self.nuisance.constant:
+            offset = self.projection.coefficients(self.output_sums(targets)[0], w)[:, 0]
+        of_y = targets.grouped(targets.exponents), targets.grouped(targets.shift)
+        units = Units(self.exponents, self.shift, *of_y)
+        chunks = self._decided(targets.records)
+        found: Misfit = self._total(misfit, chunks, self._geometry, units, w, offset)
+        sums = found.sums[:, None][:, : self.nuisance.count]
+        return found.squares, self.projection.gradient(found.gradient, sums)
+
+    def product_gram(self, group: int, w: np.ndarray) -> np.ndarray:
+        """(M A w)ᵀ(M A w) (Q, Q) of one group, for w (P, Q)."""
+        level = np.zeros(w.shape[1])
+        if self.nuisance.constant:
+            level = self.projection.means[group, 0] @ w
+        chunks = self._decided(None)
+        given = self._geometry, self._units, group, w, level
+        found: Products = self._total(product_grams, chunks, *given)
+        return found.of_groups
+
+    def forward(self, group: int, w: np.ndarray) -> np.ndarray:
+        """M A w (n, Q) of one group, for w (P, Q)."""
+        return np.concatenate([a[group] @ w for a, _ in self._blocks(None)])
+
+    def adjoint(self, group: int, r: np.ndarray) -> np.ndarray:
+        """AᵀM r (P, Q) of one group, for rows r (n, Q)."""
+        total, first = np.zeros((self.columns, r.shape[1])), 0
+        for a, _ in self._blocks(None):
+            total += a[group].T @ r[first : first + a.shape[1]]
+            first += a.shape[1]
+        return total
+
+    def row_blocks(self, targets: Targets | None = None) -> Iterator[Block]:
+        """Blocks of rows of M A (G, k, P) and of M y (G, k, Q), chunk by chunk."""
+        yield from self._blocks(self.targets if targets is None else targets)
+
+    def _blocks(self, targets: Targets | None) -> Iterator[Block]:
+        m, means = self._own.moments, np.zeros((self.groups, 0))
+        constant = self.nuisance.constant
+        if targets is not None:
+            means = targets.grouped(targets.shift)
+            means = means + self.output_sums(targets)[0][:, 0] / self.rows if constant else means
+        for chunk in self._chunks(None if targets is None else targets.records):
+            part = operator_of(chunk._replace(by_rows=True), self._geometry)
+            assert isinstance(part, RowOperator)
+            e = part.exponents - m.exponents
+            for a, y in part.raw(part.targets):
+                a = np.ldexp(a, e[:, None])
+                a = a - self.means[:, None] if constant else a
+                if y is not None and targets is not None and part.targets is not None:
+                    own = part.targets.grouped(part.targets.exponents)
+                    y = np.ldexp(y, (own - targets.grouped(targets.exponents))[:, None])
+                    y = y - means[:, None] if constant else y
+                yield a, y
+
+
+def _keeps_digits(m: Moments) -> bool:
+    """Whether taking the means off leaves its share of every column and output."""
+    squares = np.einsum("gpp->gp", m.gram), m.out_squares
+    sums = m.sums, m.out_sums
+    pairs = zip(squares, sums, strict=True)
+    return all(((s - t**2 / m.n > KEPT_SHARE * s) | (s == 0)).all() for s, t in pairs)
+
+
+def _numbers_a_row(x: Sequence[Any], y: Sequence[Any] | None, spec: ConvSpec) -> int:
+    """Of x and y, along the first axis."""
+    of_x = max(a.size // max(1, len(a)) for a in x) * spec.stride[0]
+    return of_x + (0 if y is None else max(b.size // max(1, len(b)) for b in y))

@@ -1,0 +1,184 @@
+"""Records that are not in memory, read slice by slice."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from ..lazy_jax import is_jax_array
+
+# Numbers that are read at a time where all are looked at once: 8 MiB.
+BLOCK_NUMBERS = 2**20
+
+# First and last but one sample along every axis.
+Bounds = tuple[tuple[int, int], ...]
+
+
+def is_stored(value: Any) -> bool:
+    """Whether a value is an array that is not in memory: one with shape, dtype and slices, such as
+    an `h5py.Dataset`, a zarr array or a dask array; frames and series, which have labels, are none.
+    """
+    if isinstance(value, (np.ndarray, np.generic)) or is_jax_array(value):
+        return False
+    shape, dtype = getattr(value, "shape", None), getattr(value, "dtype", None)
+    sliced = hasattr(value, "__getitem__") and not hasattr(value, "iloc")
+    return isinstance(shape, tuple) and isinstance(dtype, np.dtype) and sliced
+
+
+def is_dask(value: Any) -> bool:
+    """Whether a value is a dask collection, whose chunks are computed where its scheduler says."""
+    return hasattr(value, "__dask_graph__")
+
+
+@dataclass(frozen=True, eq=False)
+class Stored:
+    """A record (*W, C) of which slices are read when they are needed: `numpy.asarray` reads one.
+
+    Attributes:
+        source: what it is read from.
+        record: which one of a batch; None of a single record.
+        bounds: first and last but one sample along every axis of W.
+        channels: which channels; None where the source has no axis of them.
+        dtype: in which its numbers come.
+        turn: by how many samples it is turned in a circle along every axis.
+        filled: whether NaN is read as zero.
+    """
+
+    source: Any
+    record: int | None
+    bounds: Bounds
+    channels: tuple[int, ...] | None
+    dtype: np.dtype[Any]
+    turn: tuple[int, ...]
+    filled: bool = False
+
+    @classmethod
+    def of(cls, source: Any, ndim: int) -> list[Stored]:
+        """The records of a source, for kernels of ``ndim`` axes."""
+        shape, extra = source.shape, len(source.shape) - ndim
+        channels = tuple(range(shape[-1])) if extra else None
+        records: Sequence[int | None] = range(shape[0]) if extra == 2 else [None]
+        bounds = tuple((0, n) for n in shape[extra == 2 :][:ndim])
+        return [cls(source, i, bounds, channels, source.dtype, (0,) * ndim) for i in records]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(*W, C)."""
+        channels = 1 if self.channels is None else len(self.channels)
+        return (*(b - a for a, b in self.bounds), channels)
+
+    @property
+    def ndim(self) -> int:
+        """How many axes these are."""
+        return len(self.bounds) + 1
+
+    @property
+    def size(self) -> int:
+        """How many numbers."""
+        return int(np.prod(self.shape, dtype=object))
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, key: Any) -> Stored:
+        """Some of its samples or channels, not read yet: ``[a:b, …]`` or ``[..., channels]``."""
+        keys = key if isinstance(key, tuple) else (key,)
+        if keys[0] is Ellipsis:
+            every = range(self.shape[-1])
+            chosen = [*every[keys[1]]] if isinstance(keys[1], slice) else keys[1]
+            known = (0,) if self.channels is None else self.channels
+            same = self.channels is None and [*chosen] == [0]
+            return self if same else replace(self, channels=tuple(known[c] for c in chosen))
+        bounds = [*self.bounds]
+        for axis, part in enumerate(keys):
+            start, stop, _ = part.indices(self.shape[axis])
+            first = bounds[axis][0]
+            bounds[axis] = first + start, first + max(start, stop)
+        return replace(self, bounds=tuple(bounds))
+
+    def astype(self, dtype: Any) -> Stored:
+        """The same, read in another precision."""
+        return replace(self, dtype=np.dtype(dtype))
+
+    def turned(self, shift: Sequence[int]) -> Stored:
+        """The same, turned in a circle as `numpy.roll` does."""
+        return replace(self, turn=tuple(a + b for a, b in zip(self.turn, shift, strict=True)))
+
+    def without_gaps(self) -> Stored:
+        """The same with zeros for NaN."""
+        return replace(self, filled=True)
+
+    @property
+    def selections(self) -> list[Any]:
+        """What is read of the source, itself sliced: one part of it, or two where the record is
+        turned.
+        """
+        (start, stop), *others = self.bounds
+        if any(self.turn):
+            # A part of a turned axis may be two of the source: of further axes all is read.
+            whole = self._sizes
+            others = [(0, n) for n in whole[1:]]
+            n, first = whole[0], (start - self.turn[0]) % whole[0] if whole[0] else 0
+            parts = [(first, min(n, first + stop - start))]
+            parts += [(0, first + stop - start - n)] if first + stop - start > n else []
+        else:
+            parts = [(start, stop)]
+        index = () if self.record is None else (self.record,)
+        end = tuple(slice(a, b) for a, b in others)
+        return [self.source[(*index, slice(a, b), *end)] for a, b in parts]
+
+    @property
+    def _sizes(self) -> tuple[int, ...]:
+        """(*W) of the whole record."""
+        shape = self.source.shape if self.record is None else self.source.shape[1:]
+        return tuple(shape[: len(self.bounds)])
+
+    def assembled(self, parts: Sequence[np.ndarray]) -> np.ndarray:
+        """The record, of its `selections` as arrays."""
+        found = parts[0] if len(parts) == 1 else np.concatenate(parts)
+        found = found[..., None] if self.channels is None else found
+        if any(self.turn):
+            found = np.roll(found, self.turn[1:], range(1, len(self.turn)))
+            found = found[:, *(slice(a, b) for a, b in self.bounds[1:])]
+        if self.channels is not None and self.channels != tuple(range(found.shape[-1])):
+            found = found[..., [*self.channels]]
+        found = np.ascontiguousarray(found, self.dtype)
+        if self.filled and np.issubdtype(found.dtype, np.floating):
+            gaps = np.isnan(found)
+            found = np.where(gaps, found.dtype.type(0), found) if gaps.any() else found
+        return found
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        found = self.assembled([np.asarray(part) for part in self.selections])
+        return found if dtype is None else found.astype(dtype, copy=False)
+
+
+    def index_of(self, place: Sequence[int]) -> tuple[int, ...]:
+        """Where a number of the record (*W, C) is in the source."""
+        record = () if self.record is None else (self.record,)
+        channel = () if self.channels is None else (self.channels[place[-1]],)
+        return (*record, *place[:-1], *channel)
+
+
+def turned(record: Any, shift: Sequence[int]) -> Any:
+    """A record (*W, C) turned in a circle along every axis of W."""
+    if isinstance(record, Stored):
+        return record.turned(shift)
+    return np.roll(record, shift, tuple(range(len(shift))))
+
+
+def in_blocks(
+    record: Any, numbers: int = BLOCK_NUMBERS
+) -> Iterator[tuple[tuple[int, ...], np.ndarray]]:
+    """A record some samples of the first axis at a time, and where these begin."""
+    each = record.size // max(1, len(record))
+    if isinstance(record, np.ndarray) and record.ndim > 1 and each > numbers:
+        for i in range(len(record)):
+            yield from (((i, *place), block) for place, block in in_blocks(record[i], numbers))
+        return
+    step = max(1, numbers // max(1, each))
+    for start in range(0, len(record), step):
+        yield (start,), np.asarray(record[start : start + step])
