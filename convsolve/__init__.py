@@ -33,7 +33,8 @@ if TYPE_CHECKING:
     from .plotting.figures import plot
     from .problem.problem import Problem
     from .problem.spec import ConvSpec
-    from .solution import Score, Solution, load
+    from .scoring import Score
+    from .solution import Solution, load
     from .solvers import (
         AutoSolver,
         ConjugateGradient,
@@ -66,7 +67,8 @@ _HOMES = {
     "plotting.figures": ("plot",),
     "problem.problem": ("Problem",),
     "problem.spec": ("ConvSpec",),
-    "solution": ("Score", "Solution", "load"),
+    "scoring": ("Score",),
+    "solution": ("Solution", "load"),
     "solvers": (
         "AutoSolver",
         "ConjugateGradient",

@@ -8,10 +8,11 @@ import numpy as np
 
 from .api import solve
 from .inference.folds import CrossValidation, beside, part
-from .operators.fourier import predicted
+from .operators.prediction import predicted_blocks
 from .problem.problem import Problem
 from .problem.sizes import DEFAULT_LIMITS, Limits
-from .solution import Solution, scored
+from .scoring import scored
+from .solution import Solution
 from .solvers import AutoSolver
 from .solvers.base import Solver
 from .text import count, line
@@ -97,9 +98,7 @@ def cross_validate(
 
 
 def _scored(fit: Solution, held: Problem) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    assert held.y is not None
-    x = [record.astype(float) for record in held.x]
     kernel, bias = np.asarray(fit.kernel, float), np.asarray(fit.bias, float)
-    found = predicted(x, kernel, bias, held.spec)
-    score, left = scored(held, held.kept, [*held.y], found)
-    return np.square(left).mean(0), score.r2, score.correlation
+    blocks = predicted_blocks(held.x, kernel, bias, held.spec)
+    score, mean_squares = scored(held, range(held.out_channels), held.kept, blocks)
+    return mean_squares, score.r2, score.correlation

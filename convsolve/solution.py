@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from operator import attrgetter
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -24,12 +24,12 @@ from .leastsquares.analysis import Analysis, analyse
 from .leastsquares.certificate import EXACT, GAP
 from .leastsquares.penalty import Penalty
 from .linalg.rank import EPS
-from .operators.fourier import predicted
+from .operators.prediction import predicted, predicted_blocks
 from .problem.checks import choice, fraction, index
 from .problem.confounds import Confounds
 from .problem.problem import Problem
-from .problem.rows import Rows
 from .problem.spec import ConvSpec
+from .scoring import Blocks, Score, scored
 from .solvers.base import Trace
 from .text import line, span
 
@@ -56,37 +56,6 @@ MAX_INFLUENCES = 2**27
 PRODUCTS_A_SUM = 64
 # Outputs whose R² a text shows.
 MAX_OUTPUTS = 6
-
-
-class Score(NamedTuple):
-    """Goodness of fit per output channel, over all rows; NaN for an output that does not vary.
-
-    ``r2`` = 1 − ‖y − ŷ‖²/‖y − ȳ‖², ``correlation`` Pearson's, ``nrmse_fit`` = 100·(1 − ‖y − ŷ‖/‖y −
-    ȳ‖) in per cent, as MATLAB's ``compare`` has it. ``r2_error`` is the standard error of r2 on
-    data that the kernel has not seen; NaN in more than one dimension.
-
-    Where confounds are fitted, these are of y and ŷ with the confounds taken off both: how much of
-    what they leave the kernel explains. To new data an intercept or a drift is fitted anew, other
-    confounds are not known there. ``r2_total`` is that of kernel and confounds together, of
-    all of y; it is near one wherever a drift is large, whatever the kernel.
-    """
-
-    r2: np.ndarray
-    correlation: np.ndarray
-    nrmse_fit: np.ndarray
-    r2_error: np.ndarray
-    r2_total: np.ndarray
-
-    def r2_interval(self, level: float = 0.95) -> tuple[np.ndarray, np.ndarray]:
-        """Ends of an interval that holds the R² of an endless recording, each (outputs,).
-
-        It allows for rows that depend on those before them, in y and in the residuals. On the
-        training data it speaks of these alone: R² is too high there.
-        """
-        from scipy.special import ndtri
-
-        reach = ndtri((1 + fraction(level, "level")) / 2) * self.r2_error
-        return self.r2 - reach, np.minimum(self.r2 + reach, 1.0)
 
 
 class Solution:
@@ -203,12 +172,15 @@ class Solution:
             )
         return problem
 
-    def _outputs(self, problem: Problem) -> list[np.ndarray]:
+    def _model(self, problem: Problem) -> tuple[np.ndarray, np.ndarray, ConvSpec]:
+        """Kernel and bias in the precision of a prediction, and the geometry."""
         dtype = np.result_type(problem.dtype, self.kernel.dtype)
-        kernel, bias = np.asarray(self.kernel, dtype), np.asarray(self.bias, dtype)
+        return np.asarray(self.kernel, dtype), np.asarray(self.bias, dtype), self.spec
+
+    def _outputs(self, problem: Problem) -> list[np.ndarray]:
         # Near the top of its type a prediction may leave it, which inf says honestly.
         with np.errstate(over="ignore", invalid="ignore"):
-            return predicted([a.astype(dtype) for a in problem.x], kernel, bias, self.spec)
+            return predicted(problem.x, *self._model(problem))
 
     def predict(self, x: Any = None) -> Any:
         """The model's output for x (the training input by default), in the form of x.
@@ -238,7 +210,7 @@ class Solution:
         """What the prediction and the confounds leave of y (*T, Cout) in every record."""
         with np.errstate(over="ignore", invalid="ignore"):
             pairs = zip(_given(problem), self._outputs(problem), strict=True)
-            found = [b - p for b, p in pairs]
+            found = [np.asarray(b) - p for b, p in pairs]
             if problem.confounds is not None:
                 found = _without_confounds(problem, found)
         return _without_dropped(problem, found)
@@ -259,13 +231,15 @@ class Solution:
     def score(self, x: Any = None, y: Any = None) -> Score:
         """R², correlation and NRMSE fit per output, on held-out data if given."""
         problem = self._read(x, y)
-        truth, found = _given(problem), self._outputs(problem)
+        _given(problem)
         scores: dict[int, np.ndarray] = {}
-        for outputs, rows in problem.by_mask:
-            some = [*outputs]
-            parts = ([a[..., some] for a in each] for each in (truth, found))
-            score, _ = scored(problem, rows, *parts)
-            scores |= dict(zip(outputs, np.array(score).T, strict=True))
+        with np.errstate(over="ignore", invalid="ignore"):
+            blocks: Blocks = predicted_blocks(problem.x, *self._model(problem))
+            # Of several masks all is predicted once, and kept.
+            blocks = [*blocks] if len(problem.by_mask) > 1 else blocks
+            for outputs, rows in problem.by_mask:
+                score, _ = scored(problem, outputs, rows, blocks)
+                scores |= dict(zip(outputs, np.array(score).T, strict=True))
         return Score(*np.array([scores[q] for q in sorted(scores)]).T)
 
     @property
@@ -730,69 +704,6 @@ def _without_confounds(problem: Problem, left: list[np.ndarray]) -> list[np.ndar
             flat = found[i].reshape(-1, left[i].shape[-1])
             flat[place] = part / confounds.root(i)
     return found
-
-
-def scored(
-    problem: Problem, rows: Rows, truth: list[np.ndarray], predictions: list[np.ndarray]
-) -> tuple[Score, np.ndarray]:
-    """Of outputs (*T, Q) of every record, in the rows that count, each as its weight says, beside
-    what confounds them; and what is left of them (n, Q).
-    """
-    in_time, kept = problem.spec.ndim == 1, rows.select(truth)
-    whole = np.concatenate([b.reshape(-1, b.shape[-1]) for b in kept]).astype(float)
-    if problem.nuisance.confounds is None:
-        fitted = rows.select(predictions)
-        score = score_of(kept, fitted, in_time)
-        return score, whole - np.concatenate([b.reshape(-1, b.shape[-1]) for b in fitted])
-    confounds = Confounds.with_constant(problem.confounds, rows, problem.weights)
-    (y, _), (fitted, _) = confounds.without(truth), confounds.without(predictions)
-    score = score_of(y, fitted, in_time, centre=False)
-    left = np.concatenate([a - b for a, b in zip(y, fitted, strict=True)])
-    # All of y about one constant, whatever confounds say.
-    (whole_y, _) = Confounds.of(None, True, rows, problem.weights).without(truth)
-    spread = np.concatenate(whole_y)
-    exponent = np.frexp(np.abs(spread).max(0))[1]
-    with np.errstate(divide="ignore", invalid="ignore"):
-        squares = (np.square(np.ldexp(v, -exponent)).sum(0) for v in (left, spread))
-        total = 1 - next(squares) / next(squares)
-    return score._replace(r2_total=total), left
-
-
-def score_of(
-    truth: Sequence[np.ndarray],
-    predictions: Sequence[np.ndarray],
-    in_time: bool = True,
-    centre: bool = True,
-) -> Score:
-    """Of records (*T, Cout) and what is predicted of them, whose rows follow each other in time;
-    their means taken off both, unless they are already.
-    """
-    from .inference.sandwich import long_run_error
-
-    y_all, p_all = (
-        np.concatenate([a.reshape(-1, a.shape[-1]) for a in arrays]).astype(float)
-        for arrays in (truth, predictions)
-    )
-    # Powers of two against overflow of the squares; correlation has no unit at all.
-    exponent, p_exponent = (-np.frexp(np.abs(a).max(0))[1] for a in (y_all, p_all))
-    with np.errstate(over="ignore", under="ignore", invalid="ignore"):
-        y_all, same = np.ldexp(y_all, exponent), np.ldexp(p_all, exponent)
-        about = np.ldexp(p_all, p_exponent)
-        centred, left = y_all - centre * y_all.mean(0), y_all - same
-        about = about - centre * about.mean(0)
-        spread, error = np.linalg.norm(centred, axis=0), np.linalg.norm(left, axis=0)
-    # What the rounding of a mean leaves of a constant is no variation.
-    spread = np.where(spread > 4 * EPS * np.linalg.norm(y_all, axis=0), spread, 0.0)
-    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-        ratio = np.where(spread > 0, error / spread, np.nan)
-        joint = spread * np.linalg.norm(about, axis=0)
-        correlation = np.where(joint > 0, (centred * about).sum(0) / joint, np.nan)
-        # How much every row moves R².
-        moves = (ratio**2 * centred**2 - left**2) / spread**2
-    lengths = [len(a) for a in truth] if in_time else None
-    r2_error = np.full(len(ratio), np.nan) if lengths is None else long_run_error(moves, lengths)
-    r2 = 1 - ratio**2
-    return Score(r2, correlation, 100 * (1 - ratio), r2_error, r2)
 
 
 def certificate_text(value: float, kind: str) -> str:

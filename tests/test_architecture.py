@@ -24,7 +24,7 @@ ROWS = [
     {"leastsquares"},
     {"inference"},
     {"identifiability", "solvers"},
-    {"kernel_text", "by_mask"},
+    {"kernel_text", "by_mask", "scoring"},
     {"solution", "traced"},
     {"api"},
     {"comparison", "held_out", "lag_choice"},

@@ -11,13 +11,15 @@ import numpy as np
 
 from ..leastsquares.design import Design
 from ..linalg.rank import EPS
+from ..operators.chunks import ChunkedOperator
 from ..operators.moments import Moments
-from ..operators.windows import normal_form
+from ..operators.windows import NormalForm
 from ..problem.adjustments import Adjustments
 from ..problem.checks import choice, integer
 from ..problem.problem import Problem
 from ..problem.rows import Span
 from ..problem.spec import ConvSpec
+from ..problem.stored import Stored
 from ..text import count, shown
 
 SCORES = ("mse", "r2", "correlation")
@@ -124,14 +126,13 @@ def _cut(lengths: Sequence[int], folds: int) -> list[list[Span]]:
 
 
 def cut(
-    spec: ConvSpec, x: Sequence[np.ndarray], y: Sequence[np.ndarray], spans: Sequence[Span]
-) -> tuple[list[np.ndarray], list[np.ndarray]]:
-    """x in normal form, where any padding, stride and dilation can be cut, and y, of some rows."""
-    stride, span = spec.stride[0], spec.span[0]
-    parts = []
-    for i, start, stop in spans:
-        whole = normal_form(x[i][None], spec)[0]
-        parts.append(whole[start * stride : (stop - 1) * stride + span])
+    spec: ConvSpec, x: Sequence[Any], y: Sequence[Any], spans: Sequence[Span]
+) -> tuple[list[Any], list[Any]]:
+    """x in normal form, where any padding, stride and dilation can be cut, and y, of some rows;
+    what is stored elsewhere is not read yet.
+    """
+    forms = [NormalForm.of_rows(x[i], spec, start, stop) for i, start, stop in spans]
+    parts = [form if isinstance(form.record, Stored) else np.asarray(form) for form in forms]
     return parts, [y[i][start:stop] for i, start, stop in spans]
 
 
@@ -170,8 +171,11 @@ def fold_moments(
             "sums over some of the records take no bias beside weights or confounds, which is of "
             "all of them; give confounds='intercept', a constant of every record"
         )
-    of_part = part(design.spec, records, spans, bias, design.lags, design.adjustments)
-    found = Design(of_part, design.sizes.limits).moments
+    if isinstance(design.operator, ChunkedOperator):
+        found = design.operator.moments_of(spans, y)
+    else:
+        of_part = part(design.spec, records, spans, bias, design.lags, design.adjustments)
+        found = Design(of_part, design.sizes.limits).moments
     return found.rescaled(like.exponents, like.out_exponents).shifted(like.shift, like.out_shift)
 
 

@@ -14,7 +14,7 @@ from ..leastsquares.regression import Regression
 from ..leastsquares.system import System
 from ..linalg.rank import EPS
 from ..linalg.tridiagonal import tridiagonal_solve
-from ..operators.fourier import predicted
+from ..operators.prediction import predicted
 from .folds import CrossValidation, beside, cut, no_score, part
 from .regularization import Regularization, StrengthScores
 from .selection import strength_grids
@@ -215,7 +215,6 @@ def held_out_scores(
         others = part(design.spec, records, rest, *own)
         trained = Analysis.of(others, design.sizes.limits)
         x_held, y_held = cut(design.spec, design.records, y, held)
-        x_held = [a.astype(float) for a in x_held]
         truth = np.concatenate([b.reshape(-1, b.shape[-1]) for b in y_held]).astype(float)
         for some, kernels, biases, good in _kernels(trained, penalty, strengths, units):
             found = predicted(x_held, kernels, biases, design.spec.normal)

@@ -131,10 +131,14 @@ def record_sums(influences: Influences, lengths: Sequence[int]) -> Iterator[np.n
             total = None
 
 
-def long_run_error(values: np.ndarray, lengths: Sequence[int]) -> np.ndarray:
-    """Standard error (Q,) of the sum of ``values`` (n, Q), rows of records of some ``lengths`` one
-    after the other, which depend on each other as far as `bandwidth` says.
+def moving_pairs(
+    blocks: Iterable[Sequence[np.ndarray]], lengths: Sequence[int], window: int
+) -> np.ndarray:
+    """Σ m m, Σ m n and Σ n n (3, Q), times the window, over the means m and n of two series (Q, k)
+    over every ``window`` consecutive rows of a record.
     """
-    window = 1 + bandwidth(len(values))
-    means = (window_means(whole, window) for (whole,) in overlapping([[values.T]], lengths, window))
-    return np.asarray(np.sqrt(np.sum([np.square(m).sum(-1) for m in means], axis=0) * window))
+    total: np.ndarray | float = 0.0
+    for pair in overlapping(blocks, lengths, window):
+        m, n = (window_means(a, window) for a in pair)
+        total = total + np.stack([(a * b).sum(-1) for a, b in ((m, m), (m, n), (n, n))])
+    return np.asarray(total) * window

@@ -10,9 +10,9 @@ import numpy as np
 from ..cached import cached_property
 from ..leastsquares.analysis import Analysis
 from ..leastsquares.penalty import Coordinates, Penalty
-from ..operators.fourier import predicted
 from ..operators.layout import to_kernel
 from ..operators.moments import Moments
+from ..operators.prediction import predicted
 from .criteria import CRITERIA
 from .folds import CrossValidation, HeldOut, check_varying, varying
 from .strength_path import StrengthPath
@@ -134,9 +134,7 @@ class Scoring:
     def scorers(self, penalty: Penalty) -> list[Scorer]:
         """Those of every group, y taken off a fit first where that is nearly exact."""
         design = self.design
-        coordinates = penalty.coordinates(
-            design.tap_lags, design.channels, design.spec.groups
-        )
+        coordinates = penalty.coordinates(design.tap_lags, design.channels, design.spec.groups)
         plain = self._made(self._source.within(coordinates, self.units))
         least = [np.array([[s.path.least]]) for s in plain]
         fits = [s.path.fits(at) for s, at in zip(plain, least, strict=True)]
@@ -211,6 +209,7 @@ class Scoring:
     def _residuals(self, coordinates: Coordinates, v: np.ndarray) -> tuple[np.ndarray, ...]:
         """y less the prediction of v, record by record."""
         kernel, y = self.kernel(coordinates, v), self._targets.records
-        x = [record.astype(float) for record in self.design.records]
-        fitted = predicted(x, kernel, np.zeros(kernel.shape[-1]), self.design.spec)
-        return tuple(a - b for a, b in zip(y, fitted, strict=True))
+        fitted = predicted(
+            self.design.records, kernel, np.zeros(kernel.shape[-1]), self.design.spec
+        )
+        return tuple(np.asarray(a) - b for a, b in zip(y, fitted, strict=True))

@@ -403,9 +403,7 @@ class Uncertainty:
         """
         design = self._analysis.design
         uncut = replace(design.sizes.limits, gap_products=sys.maxsize)
-        inputs = Inputs(
-            design.records, design.spec, design.adjustments, design.nuisance, uncut
-        )
+        inputs = Inputs(design.records, design.spec, design.adjustments, design.nuisance, uncut)
         targets = Targets(self._targets.records, inputs, design.nuisance)
         order = inputs.in_order
         flags = [inputs.kept.flags_of(record)[start:stop] for record, start, stop in order]

@@ -20,7 +20,7 @@ from .moments import Moments
 from .overlap_save import columns_of_components
 from .records import Inputs, Targets
 from .rows import RowOperator
-from .windows import Reading
+from .windows import NormalForm
 
 # A gap of so many kernels in the rows that count is not read.
 GAP_KERNELS = 8
@@ -45,21 +45,10 @@ class Chunk(NamedTuple):
         by_rows: whether rows have to be formed, since FFTs would lose digits.
     """
 
-    x: tuple[Reading, ...]
+    x: tuple[NormalForm, ...]
     y: tuple[Any, ...] | None
     flags: tuple[np.ndarray, ...] | None
     by_rows: bool = False
-
-    @property
-    def arrays(self) -> list[Any]:
-        """All that has to be read."""
-        return [part for reading in self.x for part in reading.parts] + [*(self.y or ())]
-
-    def holding(self, arrays: Sequence[Any]) -> Chunk:
-        """The same with other arrays in place of `arrays`."""
-        left = iter(arrays)
-        x = tuple(r._replace(parts=tuple(next(left) for _ in r.parts)) for r in self.x)
-        return self._replace(x=x, y=None if self.y is None else tuple(left))
 
 
 class Geometry(NamedTuple):
@@ -86,14 +75,13 @@ def one_by_one(task: Callable[..., _S], chunks: Sequence[Chunk], *others: Any) -
     return found
 
 
-def chunk_spans(kept: Rows, spec: ConvSpec, per_row: int, numbers: int) -> list[list[Span]]:
-    """The rows that count in lots of about ``numbers`` numbers of x and y, of which a row of the
-    first axis takes ``per_row``.
+def chunk_spans(kept: Rows, pieces: Sequence[Span], step: int) -> list[list[Span]]:
+    """The rows that count of some pieces of records, in lots of ``step`` rows of the first axis or
+    less.
     """
-    step = max(numbers // max(1, per_row), spec.span[0])
     found: list[list[Span]] = []
     room = 0
-    for i, first, last in kept.pieces(GAP_KERNELS * spec.span[0]):
+    for i, first, last in pieces:
         for start in range(first, last, step):
             span = i, start, min(start + step, last)
             flags = kept.of_span(span)
@@ -121,7 +109,7 @@ def chunks_of(
         flags = kept.some(lot)
         found.append(
             Chunk(
-                tuple(Reading.of(x[i], spec, a, b) for i, a, b in lot),
+                tuple(NormalForm.of_rows(x[i], spec, a, b) for i, a, b in lot),
                 None if y is None else tuple(y[i][a:b] for i, a, b in lot),
                 None if flags is None or all(f.all() for f in flags) else tuple(flags),
             )
@@ -138,7 +126,7 @@ Parts = FourierOperator | RowOperator
 def operator_of(chunk: Chunk, geometry: Geometry) -> Parts:
     """The design matrix of a chunk, read now, by FFTs unless these lose digits."""
     spec, constant, limits = geometry
-    x = [reading.array() for reading in chunk.x]
+    x = [np.asarray(a) for a in chunk.x]
     rows = Rows.of(spec, [a.shape[:-1] for a in x])
     rows = rows if chunk.flags is None else replace(rows, flags=chunk.flags)
     nuisance = Nuisance(constant)
@@ -275,7 +263,7 @@ class ChunkedTargets(Targets):
         return self.moments.out_exponents.reshape(-1)
 
     @property
-    def scale(self) -> np.ndarray:  # type: ignore[override]
+    def scale(self) -> np.ndarray:
         """Those units (Cout,)."""
         return np.ldexp(1.0, -self.exponents)
 
@@ -290,12 +278,12 @@ class ChunkedTargets(Targets):
         return int(self.records[0].shape[-1]) // self.groups
 
     @property
-    def sums(self) -> np.ndarray:  # type: ignore[override]
+    def sums(self) -> np.ndarray:
         """Σ(y − shift) (G, Q)."""
         return self.moments.out_sums
 
     @property
-    def squares(self) -> np.ndarray:  # type: ignore[override]
+    def squares(self) -> np.ndarray:
         """Σ(y − shift)² (G, Q)."""
         return self.moments.out_squares
 
@@ -323,8 +311,11 @@ class ChunkedOperator(DesignOperator):
         self.groups, self.columns = spec.groups, spec.unknowns(channels)
         self._geometry = Geometry(spec.normal, nuisance.constant, limits)
         numbers = max(limits.chunk_numbers, self.columns**2)
-        self.spans = chunk_spans(kept, spec, _numbers_a_row(x, y, spec), numbers)
-        self.targets = None if y is None else ChunkedTargets(y, self)
+        #: Rows of a chunk; no fewer than a kernel reads, or most would be read twice.
+        self.step = max(numbers // max(1, _numbers_a_row(x, y, spec)), spec.span[0])
+        self.spans = chunk_spans(kept, kept.pieces(GAP_KERNELS * spec.span[0]), self.step)
+        self._given = None if y is None else ChunkedTargets(y, self)
+        self.targets = self._given
 
     def outputs(self, y: Sequence[Any]) -> ChunkedTargets:
         """Other outputs beside the same x."""
@@ -339,19 +330,27 @@ class ChunkedOperator(DesignOperator):
         if not self.nuisance.constant or _keeps_digits(found.moments):
             return found
         m = found.moments
-        about = replace(
-            m, shift=m.shift + m.sums / m.n, out_shift=m.out_shift + m.out_sums / m.n
-        )
+        about = replace(m, shift=m.shift + m.sums / m.n, out_shift=m.out_shift + m.out_sums / m.n)
         again: Totals = self._total(totals, chunks, self._geometry, about)
         return again
 
-    def _chunks(self, y: Sequence[Any] | None) -> list[Chunk]:
-        found = chunks_of(self.spans, self._x, y, self._spec, self._kept)
+    def moments_of(self, spans: Sequence[Span], y: Sequence[Any]) -> Moments:
+        """Sums over some of the rows."""
+        several = chunk_spans(self._kept, spans, self.step)
+        found: Totals = self._total(totals, self._chunks(y, several), self._geometry, None)
+        return found.moments
+
+    def _chunks(
+        self, y: Sequence[Any] | None, spans: Sequence[Sequence[Span]] | None = None
+    ) -> list[Chunk]:
+        found = chunks_of(
+            self.spans if spans is None else spans, self._x, y, self._spec, self._kept
+        )
         return found if by_fft(self._spec) else [c._replace(by_rows=True) for c in found]
 
     @cached_property
     def _own(self) -> Totals:
-        return self.pass_over(None) if self.targets is None else self.targets.totals
+        return self.pass_over(None) if self._given is None else self._given.totals
 
     @property
     def exponents(self) -> np.ndarray:  # type: ignore[override]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import math
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
@@ -19,7 +18,6 @@ from .moments import Moments
 from .overlap_save import Series, component_columns, component_taps, polyphase
 from .records import Inputs, Targets
 from .rows import RowOperator, blocks_left_out
-from .windows import forward_records, normal_form
 
 # Where the columns of one channel differ more than this in norm, a transient stands at an edge.
 EVEN = 4.0
@@ -105,9 +103,11 @@ class FourierOperator(DesignOperator):
         x, flags = self.inputs.stacks, self.inputs.flags
         if targets is None:
             stacks: list[Stack] = [(a, None, f) for a, f in zip(x, flags, strict=True)]
-            return [*_parts(stacks, spec, (scale, np.ones(spec.groups)), (shift, np.zeros(0)))]
+            return [
+                *component_parts(stacks, spec, (scale, np.ones(spec.groups)), (shift, np.zeros(0)))
+            ]
         stacks = list(zip(x, targets.stacks, flags, strict=True))
-        return [*_parts(stacks, spec, (scale, targets.scale), (shift, targets.shift))]
+        return [*component_parts(stacks, spec, (scale, targets.scale), (shift, targets.shift))]
 
     def _left_out(self) -> Iterator[np.ndarray]:
         """Blocks (G, k, P) of the rows that are left out, each less its shift; y is zero there."""
@@ -338,7 +338,7 @@ class FourierOperator(DesignOperator):
         scales = self.inputs.scale, np.ones(outputs)
         given = [(a, y, None) for a, y in zip(x, stacks, strict=True)]
         shifts = self.x_shift, np.zeros(outputs)
-        for g, x, out, _ in _parts(given, self.inputs.spec, scales, shifts):
+        for g, x, out, _ in component_parts(given, self.inputs.spec, scales, shifts):
             if g == group:
                 assert out is not None
                 yield x, out
@@ -357,10 +357,10 @@ class FourierOperator(DesignOperator):
         return self._rows.row_blocks(targets)
 
     def _in_component(self, w: np.ndarray, x: Series) -> np.ndarray:
-        return _in_component(w, x, self.taps, self.places)
+        return in_component(w, x, self.taps, self.places)
 
 
-def _in_component(
+def in_component(
     w: np.ndarray, x: Series, taps: tuple[int, ...], columns: np.ndarray
 ) -> np.ndarray:
     """w (P, Q) as the kernel (*K, C, Q) of a component, zero at the taps that it has besides."""
@@ -369,37 +369,7 @@ def _in_component(
     return whole
 
 
-def predicted(
-    records: Sequence[np.ndarray], kernel: np.ndarray, bias: np.ndarray, spec: ConvSpec
-) -> list[np.ndarray]:
-    """y ``(*T, Cout)`` of each record, as `forward_records`; by FFTs where kernels are long.
-
-    In float64, from 64 taps and 2²⁴ numbers of the design matrix on; good to rounding beside the
-    largest samples within a kernel's reach.
-    """
-    outputs = []
-    for x in records:
-        rows = spec.rows(x.shape[:-1])
-        long = math.prod(spec.kernel_size) >= 64 and rows * kernel[..., 0].size > 2**24
-        if not long or kernel.dtype != np.float64:
-            outputs += forward_records([x], kernel, bias, spec)
-            continue
-        y = np.empty((1, *spec.output_shape(x.shape[:-1]), kernel.shape[-1]))
-        # Powers of two against the sums of an FFT, which leave float64 before y does.
-        high, size = (int(np.frexp(np.abs(a).max())[1]) for a in (x, kernel))
-        inputs, outs = x.shape[-1], kernel.shape[-1]
-        scales = np.full(inputs, np.ldexp(1.0, -max(high, -1020))), np.ones(outs)
-        taps, columns = component_taps(spec), component_columns(spec, kernel.shape[-2])
-        flat = np.ldexp(kernel, -size).reshape(-1, spec.groups, outs // spec.groups)
-        stack = (normal_form(x[None], spec), y, None)
-        for g, part, out, _ in _parts([stack], spec, scales, (np.zeros(inputs), np.zeros(outs))):
-            assert out is not None
-            out.data[...] = products.forward(part, _in_component(flat[:, g], part, taps, columns))
-        outputs.append(np.ldexp(y[0], max(high, -1020) + size) + bias)
-    return outputs
-
-
-def _parts(
+def component_parts(
     stacks: Sequence[Stack],
     spec: ConvSpec,
     scales: tuple[np.ndarray, np.ndarray],

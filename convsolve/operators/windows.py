@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -43,40 +44,72 @@ def _formed(x: Any, spec: ConvSpec, shape: Sequence[int], first: int) -> Any:
     return xp.pad(x, pads) if any(map(any, pads)) else x
 
 
-class Reading(NamedTuple):
-    """What some rows of a record (*W, C) read of it: ``parts`` of its first axis, one after the
-    other, with zeros ``before`` and ``after`` them; nothing is read until `array` is asked for.
+@dataclass(frozen=True, eq=False)
+class NormalForm:
+    """A record (*W, C) in normal form, of which samples ``start`` to ``stop`` of the first axis are
+    read when they are needed: slices along that axis are such records again, and `numpy.asarray`
+    reads one.
     """
 
-    parts: tuple[Any, ...]
-    before: int
-    after: int
-    shape: tuple[int, ...]
+    record: Any
     spec: ConvSpec
+    start: int
+    stop: int
 
     @classmethod
-    def of(cls, record: Any, spec: ConvSpec, start: int, stop: int) -> Reading:
-        """That of the rows from ``start`` on to ``stop`` along the first axis."""
-        shape = tuple(record.shape[:-1])
-        w, first = shape[0], start * spec.stride[0] - spec.offset(shape)[0]
-        last = first + (stop - 1 - start) * spec.stride[0] + spec.span[0]
-        if spec.padding == "circular":
-            starts = [first, *range((first // w + 1) * w, last, w)]
-            ends = [*starts[1:], last]
-            runs = [(a % w, a % w + b - a) for a, b in zip(starts, ends, strict=True)]
-            return cls(tuple(record[a:b] for a, b in runs), 0, 0, shape, spec)
-        a, b = (min(max(at, 0), w) for at in (first, last))
-        before, after = max(min(last, 0) - first, 0), max(last - max(first, w), 0)
-        return cls((record[a:b],), before, after, shape, spec)
+    def of_rows(cls, record: Any, spec: ConvSpec, first: int, last: int) -> NormalForm:
+        """What the rows from ``first`` to ``last`` along the first axis read."""
+        stride = spec.stride[0]
+        return cls(record, spec, first * stride, (last - 1) * stride + spec.span[0])
 
-    def array(self) -> np.ndarray:
-        """These samples (*E, C) in normal form."""
-        parts = [np.asarray(part) for part in self.parts]
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(*E, C)."""
+        others = self.spec.extent(self.record.shape[:-1])[1:]
+        return (self.stop - self.start, *others, self.record.shape[-1])
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """In which its numbers come."""
+        found: np.dtype[Any] = self.record.dtype
+        return found
+
+    def __getitem__(self, key: Any) -> NormalForm:
+        """Some of its samples along the first axis, not read yet."""
+        start, stop, _ = (key[0] if isinstance(key, tuple) else key).indices(self.stop - self.start)
+        return replace(self, start=self.start + start, stop=self.start + max(start, stop))
+
+    @property
+    def _in_record(self) -> tuple[int, int, int]:
+        """Where it starts and ends in the record, of whose length."""
+        shape = self.record.shape[:-1]
+        lo = self.spec.offset(shape)[0]
+        return self.start - lo, self.stop - lo, shape[0]
+
+    @property
+    def selections(self) -> list[Any]:
+        """What is read of the record: one slice of it, or as many as a circle has turns."""
+        first, last, w = self._in_record
+        if self.spec.padding != "circular":
+            a, b = (min(max(at, 0), w) for at in (first, last))
+            return [self.record[a:b]]
+        starts = [first, *range((first // w + 1) * w, last, w)]
+        ends = [*starts[1:], last]
+        return [self.record[a % w : a % w + b - a] for a, b in zip(starts, ends, strict=True)]
+
+    def assembled(self, parts: Sequence[np.ndarray]) -> np.ndarray:
+        """The record, of its `selections` as arrays."""
         x = parts[0] if len(parts) == 1 else np.concatenate(parts)
-        if self.before or self.after:
-            x = np.pad(x, [(self.before, self.after), *[(0, 0)] * (x.ndim - 1)])
-        formed: np.ndarray = _formed(x[None], self.spec, self.shape, 1)[0]
+        if self.spec.padding != "circular":
+            first, last, w = self._in_record
+            pads = max(min(last, 0) - first, 0), max(last - max(first, w), 0)
+            x = np.pad(x, [pads, *[(0, 0)] * (x.ndim - 1)]) if any(pads) else x
+        formed: np.ndarray = _formed(x[None], self.spec, self.record.shape[:-1], 1)[0]
         return formed
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        found = self.assembled([np.asarray(part) for part in self.selections])
+        return found if dtype is None else found.astype(dtype, copy=False)
 
 
 def silenced(x: Any, spec: ConvSpec) -> Any:
@@ -172,7 +205,7 @@ def row_blocks(
 def forward_records(
     records: Sequence[np.ndarray], kernel: np.ndarray, bias: np.ndarray, spec: ConvSpec
 ) -> list[np.ndarray]:
-    """y ``(*T, Cout)`` of each record ``(*W, Cin)``, in the records' own precision, on the host.
+    """y ``(*T, Cout)`` of each record ``(*W, Cin)``, in the kernel's precision, on the host.
 
     By row blocks of the design matrix: records of any length compile nothing, and in float64 with
     several channels this is some five times faster than XLA's convolution on a CPU.

@@ -20,7 +20,8 @@ from .stored import Stored, in_blocks, is_stored
 class Records:
     """Records ``(*space, channels)`` as they were given, and the form in which they came.
 
-    Arrays, or `Stored` ones where they were given as what is read slice by slice. ``missing`` says which of their values were, and are zero now; None where none.
+    They are arrays, or `Stored` where they are read slice by slice. ``missing`` says which of their
+    values were, and are zero now; None where none.
     """
 
     arrays: tuple[Any, ...]
@@ -140,7 +141,8 @@ def _not_finite(record: Any, name: str, missing: bool, axes: int) -> ValueError:
     """What to raise of a record that has numbers that are not finite: how many, the first, and the
     way out. ``axes`` are those of an index of it.
     """
-    total, first, what = 0, (), ""
+    total, what = 0, ""
+    first: tuple[int, ...] = ()
     for start, block in in_blocks(record):
         bad = _bad(block, missing)
         if bad.any() and not total:
@@ -219,7 +221,9 @@ def read(value: Any, name: str, spec: ConvSpec, missing: bool = False) -> Record
         is_stored(v) or (hasattr(v, "__array__") and np.ndim(v)) for v in value
     )
     items = list(value) if is_list else [value]
-    arrays, gaps, ranks = [], [], set()
+    arrays: list[Any] = []
+    gaps: list[np.ndarray] = []
+    ranks = set()
     for i, item in enumerate(items):
         label = f"{name}[{i}]" if is_list else name
         array = _real(item, label)
@@ -233,10 +237,11 @@ def read(value: Any, name: str, spec: ConvSpec, missing: bool = False) -> Record
         for record in _parts(array, d):
             if not _finite(record, missing):
                 raise _not_finite(record, label, missing, len(shape))
-            whole, gap = _without_gaps(record) if missing else (record, None)
-            _check_size(whole, label)
-            arrays.append(whole)
-            gaps.append(gap)
+            if missing:
+                record, gap = _without_gaps(record)
+                gaps.append(gap)
+            _check_size(record, label)
+            arrays.append(record)
     if len(ranks) > 1:
         raise ValueError(
             f"the records of {name} have different ranks {sorted(ranks)}; "

@@ -155,7 +155,6 @@ class Stored:
         found = self.assembled([np.asarray(part) for part in self.selections])
         return found if dtype is None else found.astype(dtype, copy=False)
 
-
     def index_of(self, place: Sequence[int]) -> tuple[int, ...]:
         """Where a number of the record (*W, C) is in the source."""
         record = () if self.record is None else (self.record,)

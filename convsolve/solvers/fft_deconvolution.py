@@ -113,7 +113,7 @@ class FFTDeconvolution(Solver):
         design, targets = analysis.design, analysis.targets
         assert targets is not None
         spec, groups, outputs = design.spec, design.sizes.groups, targets.outputs
-        xs_given, ys_given = design.records, targets.records
+        xs_given, ys_given = design.inputs.records, targets.records
         ridge = host_ridge(self)
         shape = xs_given[0].shape[:-1]
         period = _period([a.shape[:-1] for a in xs_given], spec)

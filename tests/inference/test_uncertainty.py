@@ -13,7 +13,7 @@ import pytest
 import scipy.stats
 
 import convsolve as cs
-from convsolve.inference.sandwich import long_run_error
+from convsolve.inference.sandwich import moving_pairs
 from convsolve.problem.sizes import Limits
 from support import dense
 from support.geometry import NAMED
@@ -401,7 +401,7 @@ def test_the_interval_of_r2_holds_that_of_the_population() -> None:
     assert np.mean(r2) > 0
 
 
-def test_the_long_run_error_is_bartletts_sum() -> None:
+def test_moving_products_are_bartletts_sums() -> None:
     v = np.random.default_rng(0).standard_normal((70, 2))
     lags, lengths = int(1.3 * math.sqrt(70)), [40, 30]
     total = np.zeros(2)
@@ -409,7 +409,9 @@ def test_the_long_run_error_is_bartletts_sum() -> None:
         for lag in range(-lags, lags + 1):
             shifted = part[abs(lag) :] * part[: len(part) - abs(lag)]
             total += (1 - abs(lag) / (lags + 1)) * shifted.sum(0)
-    np.testing.assert_allclose(long_run_error(v, lengths), np.sqrt(total), rtol=1e-10)
+    blocks = [[a.T, 2 * a.T] for a in np.split(v, [13, 55])]
+    found = moving_pairs(blocks, lengths, 1 + lags)
+    np.testing.assert_allclose(found, [total, 2 * total, 4 * total], rtol=1e-10)
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,8 @@ from scipy.signal import lfilter
 import convsolve as cs
 from convsolve.leastsquares.analysis import analyse
 from convsolve.leastsquares.penalty import RIDGE
-from convsolve.operators.fourier import FourierOperator, predicted
+from convsolve.operators.fourier import FourierOperator
+from convsolve.operators.prediction import predicted
 from convsolve.operators.windows import forward_records
 from convsolve.problem.sizes import Limits
 from support.slow import some

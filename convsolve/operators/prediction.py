@@ -1,0 +1,86 @@
+"""What a kernel makes of records: the forward model, some rows of a record at a time."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from ..problem.rows import Span
+from ..problem.spec import ConvSpec
+from . import products
+from .fourier import component_parts, in_component
+from .overlap_save import component_columns, component_taps
+from .windows import NormalForm, forward_records
+
+# Numbers of x and y of the rows that are predicted at a time, 64 MiB.
+BLOCK_NUMBERS = 2**23
+# From so many taps, and numbers of the design matrix of a record, on FFTs are faster than rows.
+LONG_TAPS, LONG_NUMBERS = 64, 2**24
+
+
+def predicted(
+    records: Sequence[Any], kernel: np.ndarray, bias: np.ndarray, spec: ConvSpec
+) -> list[np.ndarray]:
+    """y ``(*T, Cout)`` of each record ``(*W, Cin)``, in the kernel's precision."""
+    found = [
+        np.empty((*spec.output_shape(x.shape[:-1]), kernel.shape[-1]), kernel.dtype)
+        for x in records
+    ]
+    for (i, start, stop), block in predicted_blocks(records, kernel, bias, spec):
+        found[i][start:stop] = block
+    return found
+
+
+def row_spans(
+    records: Iterable[Any], outputs: int, spec: ConvSpec, numbers: int = BLOCK_NUMBERS
+) -> Iterator[Span]:
+    """All rows of records, about ``numbers`` numbers of x and y at a time."""
+    for i, x in enumerate(records):
+        shape = spec.output_shape(x.shape[:-1])
+        if not all(shape):
+            continue
+        a_row = spec.stride[0] * (x.size // len(x)) + outputs * math.prod(shape[1:])
+        # No fewer rows than a kernel reads, or most samples would be read twice.
+        step = max(numbers // a_row, spec.span[0])
+        for start in range(0, shape[0], step):
+            yield i, start, min(start + step, shape[0])
+
+
+def predicted_blocks(
+    records: Sequence[Any], kernel: np.ndarray, bias: np.ndarray, spec: ConvSpec
+) -> Iterator[tuple[Span, np.ndarray]]:
+    """The same (T', *T, Cout) some rows at a time; by FFTs where kernels are long.
+
+    In float64, from 64 taps and 2²⁴ numbers of the design matrix on; good to rounding beside the
+    largest samples within a kernel's reach.
+    """
+    for span in row_spans(records, kernel.shape[-1], spec):
+        i, start, stop = span
+        x = np.asarray(NormalForm.of_rows(records[i], spec, start, stop), kernel.dtype)
+        rows = spec.rows(records[i].shape[:-1])
+        long = math.prod(spec.kernel_size) >= LONG_TAPS
+        long = long and rows * kernel[..., 0].size > LONG_NUMBERS
+        if long and kernel.dtype == np.float64:
+            yield span, _by_fft(x, kernel, spec.normal) + bias
+        else:
+            yield span, forward_records([x], kernel, bias, spec.normal)[0]
+
+
+def _by_fft(x: np.ndarray, kernel: np.ndarray, spec: ConvSpec) -> np.ndarray:
+    """That of x (*E, Cin) in normal form."""
+    y = np.empty((1, *spec.output_shape(x.shape[:-1]), kernel.shape[-1]))
+    # Powers of two against the sums of an FFT, which leave float64 before y does.
+    high, size = (int(np.frexp(np.abs(a).max())[1]) for a in (x, kernel))
+    high = max(high, -1020)
+    inputs, outs = x.shape[-1], kernel.shape[-1]
+    scales = np.full(inputs, np.ldexp(1.0, -high)), np.ones(outs)
+    taps, columns = component_taps(spec), component_columns(spec, kernel.shape[-2])
+    flat = np.ldexp(kernel, -size).reshape(-1, spec.groups, outs // spec.groups)
+    shifts = np.zeros(inputs), np.zeros(outs)
+    for g, part, out, _ in component_parts([(x[None], y, None)], spec, scales, shifts):
+        assert out is not None
+        out.data[...] = products.forward(part, in_component(flat[:, g], part, taps, columns))
+    return np.ldexp(y[0], high + size)
