@@ -13,12 +13,14 @@ from ..cached import cached_property
 from ..errors import SolveError
 from ..linalg.threads import on_blas_threads
 from ..operators.base import DesignOperator
-from ..operators.chunks import ChunkedOperator, Total, by_fft, one_by_one
+from ..operators.chunks import ChunkedOperator
 from ..operators.fourier import FourierOperator
 from ..operators.moments import Moments
+from ..operators.overlap_save import by_fft
 from ..operators.partialled import PartialledOperator
 from ..operators.records import Inputs, Targets
 from ..operators.rows import RowOperator
+from ..operators.totals import total_of
 from ..problem.problem import Problem
 from ..problem.sizes import Limits
 
@@ -63,7 +65,7 @@ class Design:
         self.clock = Clock()
         self.channels = problem.in_channels
         self._given = problem.x, problem.y
-        self.total: Total = one_by_one
+        self.total = total_of((*problem.x, *(problem.y or ())))
 
     @cached_property
     def records(self) -> tuple[Any, ...]:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple, Protocol, Self, TypeVar
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from ..cached import cached_property
+from ..errors import SolveError
 from ..problem.adjustments import Adjustments
 from ..problem.nuisance import Nuisance
 from ..problem.rows import Rows, Span
@@ -17,38 +18,14 @@ from ..problem.spec import ConvSpec
 from .base import Block, DesignOperator
 from .fourier import KEPT_SHARE, FourierOperator
 from .moments import Moments
-from .overlap_save import columns_of_components
+from .overlap_save import by_fft
 from .records import Inputs, Targets
 from .rows import RowOperator
+from .totals import Chunk, Total, on_dask
 from .windows import NormalForm
 
 # A gap of so many kernels in the rows that count is not read.
 GAP_KERNELS = 8
-
-
-class Summed(Protocol):
-    """What a task makes of a chunk, to be added to what it makes of others."""
-
-    def __add__(self, other: Self) -> Self: ...
-
-
-_S = TypeVar("_S", bound=Summed)
-
-
-class Chunk(NamedTuple):
-    """Some rows of some records, and what is read for them.
-
-    Attributes:
-        x: what these rows read of x, piece by piece.
-        y: the outputs (T', *T, Cout) there, or None.
-        flags: which of them count, or None where all do.
-        by_rows: whether rows have to be formed, since FFTs would lose digits.
-    """
-
-    x: tuple[NormalForm, ...]
-    y: tuple[Any, ...] | None
-    flags: tuple[np.ndarray, ...] | None
-    by_rows: bool = False
 
 
 class Geometry(NamedTuple):
@@ -59,20 +36,6 @@ class Geometry(NamedTuple):
     spec: ConvSpec
     constant: bool
     limits: Limits
-
-
-# Sums what a task makes of every chunk, in their order: ``total(task, chunks, *others)``.
-Total = Callable[..., Any]
-
-
-def one_by_one(task: Callable[..., _S], chunks: Sequence[Chunk], *others: Any) -> _S:
-    """The sum over chunks of ``task(chunk, *others)``, in this process, one after the other."""
-    found: _S | None = None
-    for chunk in chunks:
-        part = task(chunk, *others)
-        found = part if found is None else found + part
-    assert found is not None
-    return found
 
 
 def chunk_spans(kept: Rows, pieces: Sequence[Span], step: int) -> list[list[Span]]:
@@ -135,14 +98,6 @@ def operator_of(chunk: Chunk, geometry: Geometry) -> Parts:
     targets = None if y is None else Targets(y, inputs, nuisance)
     kind = RowOperator if chunk.by_rows else FourierOperator
     return kind(inputs, nuisance, limits, targets)
-
-
-def by_fft(spec: ConvSpec) -> bool:
-    """Whether FFTs are worth it: not for a single tap, nor where a stride leaves most columns of a
-    polyphase component to no tap.
-    """
-    taps = int(np.prod(spec.kernel_size))
-    return taps > 1 and columns_of_components(spec) <= 4 * taps
 
 
 @dataclass(frozen=True)
@@ -303,10 +258,10 @@ class ChunkedOperator(DesignOperator):
         kept: Rows,
         nuisance: Nuisance,
         limits: Limits,
-        total: Total = one_by_one,
+        total: Total,
     ) -> None:
         self._x, self._spec, self._kept = x, spec, kept
-        self.nuisance, self.rows, self._total = nuisance, kept.count, total
+        self.nuisance, self.rows, self.total = nuisance, kept.count, total
         channels = x[0].shape[-1]
         self.groups, self.columns = spec.groups, spec.unknowns(channels)
         self._geometry = Geometry(spec.normal, nuisance.constant, limits)
@@ -326,18 +281,18 @@ class ChunkedOperator(DesignOperator):
         chunk be so far from them that digits are lost.
         """
         chunks = self._chunks(y)
-        found: Totals = self._total(totals, chunks, self._geometry, None)
+        found: Totals = self.total(totals, chunks, self._geometry, None)
         if not self.nuisance.constant or _keeps_digits(found.moments):
             return found
         m = found.moments
         about = replace(m, shift=m.shift + m.sums / m.n, out_shift=m.out_shift + m.out_sums / m.n)
-        again: Totals = self._total(totals, chunks, self._geometry, about)
+        again: Totals = self.total(totals, chunks, self._geometry, about)
         return again
 
     def moments_of(self, spans: Sequence[Span], y: Sequence[Any]) -> Moments:
         """Sums over some of the rows."""
         several = chunk_spans(self._kept, spans, self.step)
-        found: Totals = self._total(totals, self._chunks(y, several), self._geometry, None)
+        found: Totals = self.total(totals, self._chunks(y, several), self._geometry, None)
         return found.moments
 
     def _chunks(
@@ -414,7 +369,7 @@ class ChunkedOperator(DesignOperator):
         of_y = targets.grouped(targets.exponents), targets.grouped(targets.shift)
         units = Units(self.exponents, self.shift, *of_y)
         chunks = self._decided(targets.records)
-        found: Misfit = self._total(misfit, chunks, self._geometry, units, w, offset)
+        found: Misfit = self.total(misfit, chunks, self._geometry, units, w, offset)
         sums = found.sums[:, None][:, : self.nuisance.count]
         return found.squares, self.projection.gradient(found.gradient, sums)
 
@@ -425,7 +380,7 @@ class ChunkedOperator(DesignOperator):
             level = self.projection.means[group, 0] @ w
         chunks = self._decided(None)
         given = self._geometry, self._units, group, w, level
-        found: Products = self._total(product_grams, chunks, *given)
+        found: Products = self.total(product_grams, chunks, *given)
         return found.of_groups
 
     def forward(self, group: int, w: np.ndarray) -> np.ndarray:
@@ -445,6 +400,12 @@ class ChunkedOperator(DesignOperator):
         yield from self._blocks(self.targets if targets is None else targets)
 
     def _blocks(self, targets: Targets | None) -> Iterator[Block]:
+        if any(map(on_dask, self._x)):
+            raise SolveError(
+                "this takes the rows themselves, a QR or products with them, which dask's chunks "
+                "are not brought here for; give a ridge, or read x and y into memory "
+                "(x.compute())"
+            )
         m, means = self._own.moments, np.zeros((self.groups, 0))
         constant = self.nuisance.constant
         if targets is not None:

@@ -108,6 +108,14 @@ def columns_of_components(spec: ConvSpec) -> int:
     return math.prod(component_taps(spec)) * math.prod(_phases(spec))
 
 
+def by_fft(spec: ConvSpec) -> bool:
+    """Whether FFTs are worth it: not for a single tap, nor where a stride leaves most columns of a
+    polyphase component to no tap.
+    """
+    taps = math.prod(spec.kernel_size)
+    return taps > 1 and columns_of_components(spec) <= 4 * taps
+
+
 def _phases(spec: ConvSpec) -> tuple[int, ...]:
     return tuple(s // math.gcd(s, d) for s, d in zip(spec.stride, spec.dilation, strict=True))
 

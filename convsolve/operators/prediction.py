@@ -12,13 +12,13 @@ from ..problem.rows import Span
 from ..problem.spec import ConvSpec
 from . import products
 from .fourier import component_parts, in_component
-from .overlap_save import component_columns, component_taps
+from .overlap_save import by_fft, component_columns, component_taps
 from .windows import NormalForm, forward_records
 
 # Numbers of x and y of the rows that are predicted at a time, 64 MiB.
 BLOCK_NUMBERS = 2**23
-# From so many taps, and numbers of the design matrix of a record, on FFTs are faster than rows.
-LONG_TAPS, LONG_NUMBERS = 64, 2**24
+# From so many numbers of the design matrix of a record on FFTs are faster than rows.
+LONG_NUMBERS = 2**22
 
 
 def predicted(
@@ -52,19 +52,18 @@ def row_spans(
 def predicted_blocks(
     records: Sequence[Any], kernel: np.ndarray, bias: np.ndarray, spec: ConvSpec
 ) -> Iterator[tuple[Span, np.ndarray]]:
-    """The same (T', *T, Cout) some rows at a time; by FFTs where kernels are long.
+    """The same (T', *T, Cout) some rows at a time.
 
-    In float64, from 64 taps and 2²⁴ numbers of the design matrix on; good to rounding beside the
-    largest samples within a kernel's reach.
+    By FFTs in float64 of records whose design matrix has 2²² numbers or more: good to rounding
+    beside the largest samples about a row.
     """
     for span in row_spans(records, kernel.shape[-1], spec):
         i, start, stop = span
         x = np.asarray(NormalForm.of_rows(records[i], spec, start, stop), kernel.dtype)
-        rows = spec.rows(records[i].shape[:-1])
-        long = math.prod(spec.kernel_size) >= LONG_TAPS
-        long = long and rows * kernel[..., 0].size > LONG_NUMBERS
-        if long and kernel.dtype == np.float64:
-            yield span, _by_fft(x, kernel, spec.normal) + bias
+        numbers = spec.rows(records[i].shape[:-1]) * kernel[..., 0].size
+        if numbers >= LONG_NUMBERS and by_fft(spec):
+            y = _by_fft(x.astype(float, copy=False), kernel.astype(float), spec.normal)
+            yield span, (y + bias).astype(kernel.dtype, copy=False)
         else:
             yield span, forward_records([x], kernel, bias, spec.normal)[0]
 

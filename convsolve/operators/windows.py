@@ -48,10 +48,11 @@ def _formed(x: Any, spec: ConvSpec, shape: Sequence[int], first: int) -> Any:
 class NormalForm:
     """A record (*W, C) in normal form, of which samples ``start`` to ``stop`` of the first axis are
     read when they are needed: slices along that axis are such records again, and `numpy.asarray`
-    reads one.
+    reads one. ``lengths`` are (*W).
     """
 
     record: Any
+    lengths: tuple[int, ...]
     spec: ConvSpec
     start: int
     stop: int
@@ -60,12 +61,13 @@ class NormalForm:
     def of_rows(cls, record: Any, spec: ConvSpec, first: int, last: int) -> NormalForm:
         """What the rows from ``first`` to ``last`` along the first axis read."""
         stride = spec.stride[0]
-        return cls(record, spec, first * stride, (last - 1) * stride + spec.span[0])
+        lengths = tuple(record.shape[:-1])
+        return cls(record, lengths, spec, first * stride, (last - 1) * stride + spec.span[0])
 
     @property
     def shape(self) -> tuple[int, ...]:
         """(*E, C)."""
-        others = self.spec.extent(self.record.shape[:-1])[1:]
+        others = self.spec.extent(self.lengths)[1:]
         return (self.stop - self.start, *others, self.record.shape[-1])
 
     @property
@@ -82,9 +84,8 @@ class NormalForm:
     @property
     def _in_record(self) -> tuple[int, int, int]:
         """Where it starts and ends in the record, of whose length."""
-        shape = self.record.shape[:-1]
-        lo = self.spec.offset(shape)[0]
-        return self.start - lo, self.stop - lo, shape[0]
+        lo = self.spec.offset(self.lengths)[0]
+        return self.start - lo, self.stop - lo, self.lengths[0]
 
     @property
     def selections(self) -> list[Any]:
@@ -104,7 +105,7 @@ class NormalForm:
             first, last, w = self._in_record
             pads = max(min(last, 0) - first, 0), max(last - max(first, w), 0)
             x = np.pad(x, [pads, *[(0, 0)] * (x.ndim - 1)]) if any(pads) else x
-        formed: np.ndarray = _formed(x[None], self.spec, self.record.shape[:-1], 1)[0]
+        formed: np.ndarray = _formed(x[None], self.spec, self.lengths, 1)[0]
         return formed
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:

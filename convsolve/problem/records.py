@@ -13,7 +13,7 @@ from ..lazy_jax import default_float, is_jax_array, is_tracer
 from ..text import count, shown
 from .channels import by_channel
 from .spec import ConvSpec
-from .stored import Stored, in_blocks, is_stored
+from .stored import Stored, in_blocks, is_dask, is_stored
 
 
 @dataclass(frozen=True)
@@ -97,8 +97,8 @@ def numeric(value: Any, name: str, missing: bool = False) -> np.ndarray:
     """``value`` as an array of real, finite numbers, in the kind in which it came; NaN only where
     values may be ``missing``.
     """
-    array = _real(value, name)
-    if not _finite(np.atleast_1d(array), missing):
+    array = np.asarray(_real(value, name))
+    if _limits(array.dtype) is not None and _bad(array, missing).any():
         raise _not_finite(np.atleast_1d(array), name, missing, array.ndim)
     return array
 
@@ -111,6 +111,11 @@ def _real(value: Any, name: str) -> Any:
             f"as a list of records, or fill them ({name}.filled(0))"
         )
     array = value if is_stored(value) else _as_array(value, name)
+    if any(n != n for n in array.shape):  # of dask: NaN where nobody has counted
+        raise ValueError(
+            f"{name} has chunks of unknown size, shape {array.shape}; count them first "
+            f"({name}.compute_chunk_sizes())"
+        )
     dtype = array.dtype
     if np.issubdtype(dtype, np.complexfloating):
         raise TypeError(
@@ -130,29 +135,36 @@ def _bad(block: np.ndarray, missing: bool) -> np.ndarray:
     return np.isinf(block) if missing else ~np.isfinite(block)
 
 
-def _finite(record: Any, missing: bool) -> bool:
-    """Whether a record, of whatever kind, has no number that is not finite."""
-    if _limits(record.dtype) is None:
-        return True
-    return not any(_bad(block, missing).any() for _, block in in_blocks(record))
+def _bad_numbers(record: Any, missing: bool) -> tuple[int, tuple[int, ...], Any]:
+    """How many numbers of a record are not finite, where the first is, and what."""
+    if isinstance(record, Stored) and is_dask(record.source):  # counted where its chunks are
+        source = record.whole()
+        flags = _bad(source, missing)
+        flat = int(np.asarray(flags.ravel().argmax()))
+        place = tuple(map(int, np.unravel_index(flat, flags.shape)))
+        axis = (0,) if record.channels is None else ()
+        return int(np.asarray(flags.sum())), (*place, *axis), np.asarray(source[place])
+    total, value = 0, 0.0
+    first: tuple[int, ...] = ()
+    for start, block in in_blocks(record):
+        bad = _bad(block, missing)
+        if bad.any() and not total:
+            found = np.argwhere(bad)[0]
+            value = block[tuple(found)]
+            offset = np.zeros(record.ndim, int)
+            offset[: len(start)] = start
+            offset[-len(found) :] += found
+            first = tuple(map(int, offset))
+        total += int(np.count_nonzero(bad))
+    return total, first, value
 
 
 def _not_finite(record: Any, name: str, missing: bool, axes: int) -> ValueError:
     """What to raise of a record that has numbers that are not finite: how many, the first, and the
     way out. ``axes`` are those of an index of it.
     """
-    total, what = 0, ""
-    first: tuple[int, ...] = ()
-    for start, block in in_blocks(record):
-        bad = _bad(block, missing)
-        if bad.any() and not total:
-            found = np.argwhere(bad)[0]
-            what = "NaN" if np.isnan(block[tuple(found)]) else "Inf"
-            offset = np.zeros(record.ndim, int)
-            offset[: len(start)] = start
-            offset[-len(found) :] += found
-            first = tuple(int(i) for i in offset)
-        total += int(np.count_nonzero(bad))
+    total, first, value = _bad_numbers(record, missing)
+    what = "NaN" if np.isnan(value) else "Inf"
     first = record.index_of(first) if isinstance(record, Stored) else first[:axes]
     drops = what == "NaN" and name[:1] in "xy" and not missing
     way_out = ", or leave out the rows that read it by missing='drop'" if drops else ""
@@ -185,15 +197,24 @@ def _as_array(value: Any, name: str) -> np.ndarray:
     return array
 
 
-def _check_size(record: Any, name: str) -> None:
+def _largest(record: Any) -> np.ndarray:
+    """The largest magnitude (C,) of every channel of a record; NaN and Inf count as largest."""
+    if isinstance(record, Stored):
+        return record.largest
+    with np.errstate(invalid="ignore"):
+        return by_channel(np.maximum, record, np.abs)
+
+
+def _check_values(record: Any, name: str, missing: bool, axes: int) -> None:
+    """Raise a ValueError unless all numbers are finite, and within the range of their type."""
     dtype = record.dtype.newbyteorder("=")
     dtype = np.dtype(np.float64) if dtype.itemsize > 8 else dtype  # longdouble is brought down
     limits = _limits(dtype)
     if not record.size or limits is None:
         return
-    blocks = ((record,),) if isinstance(record, np.ndarray) else in_blocks(record)
-    over = [by_channel(np.maximum, block, np.abs) for *_, block in blocks]
-    largest = np.maximum.reduce(over)
+    largest = _largest(record)
+    if not np.isfinite(largest).all():
+        raise _not_finite(record, name, missing, axes)
     faint = np.flatnonzero((largest > 0) & (largest < float(limits.tiny)))
     if faint.size:
         raise ValueError(
@@ -235,12 +256,10 @@ def read(value: Any, name: str, spec: ConvSpec, missing: bool = False) -> Record
         if not all(shape[d:] if is_list and name != "x" else shape):
             raise ValueError(f"{label} has an empty axis: shape {shape}")
         for record in _parts(array, d):
-            if not _finite(record, missing):
-                raise _not_finite(record, label, missing, len(shape))
             if missing:
                 record, gap = _without_gaps(record)
                 gaps.append(gap)
-            _check_size(record, label)
+            _check_values(record, label, missing, len(shape))
             arrays.append(record)
     if len(ranks) > 1:
         raise ValueError(
@@ -276,9 +295,7 @@ def _without_gaps(array: Any) -> tuple[Any, np.ndarray]:
     """A record with zeros for NaN, and where these were."""
     floating = _limits(array.dtype) is not None
     if isinstance(array, Stored):
-        blocks = (block for _, block in in_blocks(array)) if floating else ()
-        found = [np.isnan(block) for block in blocks]
-        gaps = np.concatenate(found) if found else np.zeros(array.shape, bool)
+        gaps = array.gaps if floating else np.zeros(array.shape, bool)
         return (array.without_gaps() if gaps.any() else array), gaps
     gaps = np.isnan(array) if floating else np.zeros(array.shape, bool)
     return (np.where(gaps, array.dtype.type(0), array) if gaps.any() else array), gaps

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..lazy_jax import is_jax_array
+from .channels import by_channel
 
 # Numbers that are read at a time where all are looked at once: 8 MiB.
 BLOCK_NUMBERS = 2**20
@@ -154,6 +155,34 @@ class Stored:
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         found = self.assembled([np.asarray(part) for part in self.selections])
         return found if dtype is None else found.astype(dtype, copy=False)
+
+    @property
+    def largest(self) -> np.ndarray:
+        """The largest magnitude (C,) of every channel; NaN and Inf count as largest."""
+        if is_dask(self.source):  # where its chunks are
+            axes = tuple(range(len(self.bounds)))
+            parts = self.selections
+            if self.filled:
+                parts = [np.where(np.isnan(part), 0, part) for part in parts]
+            over = [np.asarray(abs(part).max(axis=axes)) for part in parts]
+            found = np.maximum.reduce(over).reshape(-1)
+            return found if self.channels is None else found[[*self.channels]]
+        blocks = (np.abs(block) for _, block in in_blocks(self))
+        with np.errstate(invalid="ignore"):
+            return np.maximum.reduce([by_channel(np.maximum, block) for block in blocks])
+
+    @property
+    def gaps(self) -> np.ndarray:
+        """Which numbers (*W, C) are NaN."""
+        if is_dask(self.source):
+            flags = [np.asarray(np.isnan(part)) for part in self.selections]
+            return replace(self, dtype=np.dtype(bool)).assembled(flags)
+        return np.concatenate([np.isnan(block) for _, block in in_blocks(self)])
+
+    def whole(self) -> Any:
+        """The source of it, sliced, of a record that is not turned."""
+        (found,) = self.selections
+        return found
 
     def index_of(self, place: Sequence[int]) -> tuple[int, ...]:
         """Where a number of the record (*W, C) is in the source."""

@@ -1,0 +1,130 @@
+"""Sums over chunks: here, one after the other, or where dask computes them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
+from typing import Any, NamedTuple, Protocol, Self, TypeVar
+
+import numpy as np
+
+from ..problem.stored import Stored, is_dask
+from .windows import NormalForm
+
+
+class Summand(Protocol):
+    """What a task makes of a chunk, to be added to what it makes of others."""
+
+    def __add__(self, other: Self) -> Self: ...
+
+
+_S = TypeVar("_S", bound=Summand)
+
+# The sum of what a task makes of every chunk, in their order: ``total(task, chunks, *others)``.
+Total = Callable[..., Any]
+
+
+class Chunk(NamedTuple):
+    """Some rows of some records, and what is read for them.
+
+    Attributes:
+        x: what these rows read of x, piece by piece.
+        y: the outputs (T', *T, Cout) there, or None.
+        flags: which of them count, or None where all do.
+        by_rows: whether rows have to be formed, since FFTs would lose digits.
+    """
+
+    x: tuple[Any, ...]
+    y: tuple[Any, ...] | None
+    flags: tuple[np.ndarray, ...] | None
+    by_rows: bool = False
+
+
+def total_of(records: Iterable[Any]) -> Total:
+    """How sums over chunks of some records are made."""
+    return with_dask if any(map(on_dask, records)) else one_by_one
+
+
+def one_by_one(task: Callable[..., _S], chunks: Sequence[Chunk], *others: Any) -> _S:
+    """The sum over chunks of ``task(chunk, *others)``, in this process, one after the other."""
+    found: _S | None = None
+    for chunk in chunks:
+        part = task(chunk, *others)
+        found = part if found is None else found + part
+    assert found is not None
+    return found
+
+
+def with_dask(task: Callable[..., _S], chunks: Sequence[Chunk], *others: Any) -> _S:
+    """The same by dask's scheduler: tasks where the chunks are, and a tree of sums."""
+    from dask.delayed import delayed
+
+    shared = delayed(others, pure=False)
+    parts = []
+    for chunk in chunks:
+        plans, sources = [], []
+        for array in (*chunk.x, *(chunk.y or ())):
+            plan, needed = _apart(array)
+            plans.append(plan)
+            sources += needed
+        bare = chunk._replace(x=(None,) * len(chunk.x), y=chunk.y and (None,) * len(chunk.y))
+        call = delayed(_on_worker, pure=False)
+        parts.append(call(task, bare, plans, sources, shared))
+    add = delayed(_sum, pure=False)
+    while len(parts) > 1:
+        pairs = zip(parts[::2], parts[1::2], strict=False)
+        parts = [*(add(a, b) for a, b in pairs), *parts[len(parts) - len(parts) % 2 :]]
+    found: _S = parts[0].compute()
+    return found
+
+
+class Plan(NamedTuple):
+    """How an array is put together from its sources: ``form`` joins what ``parts`` give, or the
+    source is the array, None.
+    """
+
+    form: Stored | NormalForm | None
+    parts: tuple[Plan, ...] = ()
+
+    def array(self, sources: Iterator[np.ndarray]) -> np.ndarray:
+        """The array, from its sources in order."""
+        if self.form is None:
+            return next(sources)
+        return self.form.assembled([part.array(sources) for part in self.parts])
+
+
+def _apart(array: Any) -> tuple[Plan, list[Any]]:
+    """A plan that holds no data, and the sources it takes, sliced but not read."""
+    if not isinstance(array, (Stored, NormalForm)):
+        return Plan(None), [array]
+    several = [_apart(part) for part in array.selections]
+    plans = tuple(plan for plan, _ in several)
+    if isinstance(array, Stored):
+        plan = Plan(replace(array, source=None), plans)
+    else:
+        plan = Plan(replace(array, record=None), plans)
+    return plan, [source for _, sources in several for source in sources]
+
+
+def on_dask(record: Any) -> bool:
+    """Whether what a record is read from, however often sliced, is dask's."""
+    while isinstance(record, (Stored, NormalForm)):
+        record = record.source if isinstance(record, Stored) else record.record
+    return is_dask(record)
+
+
+def _on_worker(
+    task: Callable[..., _S],
+    bare: Chunk,
+    plans: Sequence[Plan],
+    sources: Sequence[np.ndarray],
+    others: tuple[Any, ...],
+) -> _S:
+    left = iter([np.asarray(source) for source in sources])
+    arrays = [plan.array(left) for plan in plans]
+    x = tuple(arrays[: len(bare.x)])
+    return task(bare._replace(x=x, y=bare.y and tuple(arrays[len(x) :])), *others)
+
+
+def _sum(a: _S, b: _S) -> _S:
+    return a + b
