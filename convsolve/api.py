@@ -6,6 +6,7 @@ import re
 import time
 import warnings
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary, ref
 
@@ -13,6 +14,7 @@ import numpy as np
 
 from . import __version__
 from .by_mask import STATUSES, Part, gathered, regularization_of, stats_of
+from .checkpoint import kept_in
 from .errors import IdentifiabilityError, IdentifiabilityWarning, SolveError
 from .identifiability import wording
 from .identifiability.report import Identifiability
@@ -80,6 +82,7 @@ def solve(
     noise: str = "white",
     strict: bool = False,
     progress: Progress | None = None,
+    checkpoint: str | Path | None = None,
     limits: Limits = DEFAULT_LIMITS,
 ) -> Solution:
     """Recover the kernel of ``problem``, certified.
@@ -100,12 +103,16 @@ def solve(
             ridge mends it, in place of an `IdentifiabilityWarning` and one of the many answers.
             Fewer equations than unknowns are refused before any work, a lack of rank after it.
         progress: ``callable(step, total, loss)``, for iterative solvers.
+        checkpoint: a file in which sums over long records are kept, see `Limits`: after a crash the
+            same call goes on from there, and gives the same answer bit for bit. It is removed at
+            the end; records that are taken whole write none.
         limits: the memory allowed.
 
     Raises:
         TypeError: no Problem, no solver.
         ValueError: no y; another noise than white under a penalty, of a loss that is not squares,
-            in more dimensions than one ("ar", "hac"), or of a single record ("cluster").
+            in more dimensions than one ("ar", "hac"), or of a single record ("cluster"); a
+            checkpoint that is damaged, or of another problem.
         SolveError: a solver that cannot solve this problem (and why), an answer out of range; of
             "ar" data that do not determine every tap, too few rows for an order, or an output that
             leaves no noise.
@@ -120,9 +127,12 @@ def solve(
     _check_request(problem, solver, strict, progress)
     check_noise(problem, solver, noise)
     check_limits(limits)
+    if checkpoint is not None:
+        problem.check_one_mask("checkpoint")
     found, parts = [], problem.parts
     for _, part in parts:  # outputs that share their rows, in most problems all
-        found.append(_solved(part, solver, noise, strict, progress, limits))
+        with kept_in(checkpoint, part, analyse(part, limits).design):
+            found.append(_solved(part, solver, noise, strict, progress, limits))
     for _, doubt in found:
         if doubt is not None:
             warnings.warn(doubt, stacklevel=2)

@@ -24,7 +24,7 @@ ROWS = [
     {"leastsquares"},
     {"inference"},
     {"identifiability", "solvers"},
-    {"kernel_text", "by_mask", "scoring"},
+    {"kernel_text", "by_mask", "scoring", "checkpoint"},
     {"solution", "traced"},
     {"api"},
     {"comparison", "held_out", "lag_choice"},

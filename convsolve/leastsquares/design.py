@@ -20,7 +20,6 @@ from ..operators.overlap_save import by_fft
 from ..operators.partialled import PartialledOperator
 from ..operators.records import Inputs, Targets
 from ..operators.rows import RowOperator
-from ..operators.totals import total_of
 from ..problem.problem import Problem
 from ..problem.sizes import Limits
 
@@ -65,7 +64,6 @@ class Design:
         self.clock = Clock()
         self.channels = problem.in_channels
         self._given = problem.x, problem.y
-        self.total = total_of((*problem.x, *(problem.y or ())))
 
     @cached_property
     def records(self) -> tuple[Any, ...]:
@@ -105,7 +103,7 @@ class Design:
     def _chunked(self) -> ChunkedOperator:
         y = self._given[1]
         y = None if y is None else self._in_memory(y)
-        given = self.adjustments.kept, self.nuisance, self.sizes.limits, self.total
+        given = self.adjustments.kept, self.nuisance, self.sizes.limits
         return ChunkedOperator(self.records, y, self.spec, *given)
 
     @property

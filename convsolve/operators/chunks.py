@@ -21,7 +21,7 @@ from .moments import Moments
 from .overlap_save import by_fft
 from .records import Inputs, Targets
 from .rows import RowOperator
-from .totals import Chunk, Total, on_dask
+from .totals import Chunk, Total, on_dask, total_of
 from .windows import NormalForm
 
 # A gap of so many kernels in the rows that count is not read.
@@ -72,6 +72,7 @@ def chunks_of(
         flags = kept.some(lot)
         found.append(
             Chunk(
+                tuple(lot),
                 tuple(NormalForm.of_rows(x[i], spec, a, b) for i, a, b in lot),
                 None if y is None else tuple(y[i][a:b] for i, a, b in lot),
                 None if flags is None or all(f.all() for f in flags) else tuple(flags),
@@ -258,10 +259,9 @@ class ChunkedOperator(DesignOperator):
         kept: Rows,
         nuisance: Nuisance,
         limits: Limits,
-        total: Total,
     ) -> None:
         self._x, self._spec, self._kept = x, spec, kept
-        self.nuisance, self.rows, self.total = nuisance, kept.count, total
+        self.nuisance, self.rows = nuisance, kept.count
         channels = x[0].shape[-1]
         self.groups, self.columns = spec.groups, spec.unknowns(channels)
         self._geometry = Geometry(spec.normal, nuisance.constant, limits)
@@ -269,6 +269,8 @@ class ChunkedOperator(DesignOperator):
         #: Rows of a chunk; no fewer than a kernel reads, or most would be read twice.
         self.step = max(numbers // max(1, _numbers_a_row(x, y, spec)), spec.span[0])
         self.spans = chunk_spans(kept, kept.pieces(GAP_KERNELS * spec.span[0]), self.step)
+        #: How sums over chunks are made; those of the outputs given can be made otherwise.
+        self._total = self.total = total_of((*x, *(y or ())))
         self._given = None if y is None else ChunkedTargets(y, self)
         self.targets = self._given
 
@@ -281,19 +283,24 @@ class ChunkedOperator(DesignOperator):
         chunk be so far from them that digits are lost.
         """
         chunks = self._chunks(y)
-        found: Totals = self.total(totals, chunks, self._geometry, None)
+        total = self._total_of(y)
+        found: Totals = total(totals, chunks, self._geometry, None)
         if not self.nuisance.constant or _keeps_digits(found.moments):
             return found
         m = found.moments
         about = replace(m, shift=m.shift + m.sums / m.n, out_shift=m.out_shift + m.out_sums / m.n)
-        again: Totals = self.total(totals, chunks, self._geometry, about)
+        again: Totals = total(totals, chunks, self._geometry, about)
         return again
 
     def moments_of(self, spans: Sequence[Span], y: Sequence[Any]) -> Moments:
         """Sums over some of the rows."""
         several = chunk_spans(self._kept, spans, self.step)
-        found: Totals = self.total(totals, self._chunks(y, several), self._geometry, None)
+        found: Totals = self._total_of(y)(totals, self._chunks(y, several), self._geometry, None)
         return found.moments
+
+    def _total_of(self, y: Sequence[Any] | None) -> Total:
+        own = None if self._given is None else self._given.records
+        return self.total if y is own else self._total
 
     def _chunks(
         self, y: Sequence[Any] | None, spans: Sequence[Sequence[Span]] | None = None
@@ -369,7 +376,9 @@ class ChunkedOperator(DesignOperator):
         of_y = targets.grouped(targets.exponents), targets.grouped(targets.shift)
         units = Units(self.exponents, self.shift, *of_y)
         chunks = self._decided(targets.records)
-        found: Misfit = self.total(misfit, chunks, self._geometry, units, w, offset)
+        found: Misfit = self._total_of(targets.records)(
+            misfit, chunks, self._geometry, units, w, offset
+        )
         sums = found.sums[:, None][:, : self.nuisance.count]
         return found.squares, self.projection.gradient(found.gradient, sums)
 
@@ -380,7 +389,7 @@ class ChunkedOperator(DesignOperator):
             level = self.projection.means[group, 0] @ w
         chunks = self._decided(None)
         given = self._geometry, self._units, group, w, level
-        found: Products = self.total(product_grams, chunks, *given)
+        found: Products = self._total(product_grams, chunks, *given)
         return found.of_groups
 
     def forward(self, group: int, w: np.ndarray) -> np.ndarray:

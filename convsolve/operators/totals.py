@@ -8,6 +8,7 @@ from typing import Any, NamedTuple, Protocol, Self, TypeVar
 
 import numpy as np
 
+from ..problem.rows import Span
 from ..problem.stored import Stored, is_dask
 from .windows import NormalForm
 
@@ -28,12 +29,14 @@ class Chunk(NamedTuple):
     """Some rows of some records, and what is read for them.
 
     Attributes:
+        spans: which rows of the first axis of which records.
         x: what these rows read of x, piece by piece.
         y: the outputs (T', *T, Cout) there, or None.
         flags: which of them count, or None where all do.
         by_rows: whether rows have to be formed, since FFTs would lose digits.
     """
 
+    spans: tuple[Span, ...]
     x: tuple[Any, ...]
     y: tuple[Any, ...] | None
     flags: tuple[np.ndarray, ...] | None
