@@ -394,7 +394,7 @@ class Diagnosis:
         """
         rows = np.concatenate([*self._system.leverages(self._factors)], axis=1)
         rows = np.clip(rows + self._nuisance_leverage, 0.0, 1.0)
-        found = self._analysis.design.inputs.by_record(rows)
+        found = self._analysis.design.by_record(rows)
         return self.problem.input.like(found, channel_axis=self.groups > 1)
 
     @property

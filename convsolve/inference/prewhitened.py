@@ -60,7 +60,7 @@ class Grams:
         spec = design.spec
         self._taps, self._groups = spec.kernel_size[0], spec.groups
         self._records = [
-            normal_form(design.records[i][None], spec)[0].astype(float)
+            normal_form(design.inputs.records[i][None], spec)[0].astype(float)
             for i in design.adjustments.kept.used
         ]
 

@@ -19,6 +19,7 @@ from ..linalg.factor import Factor
 from ..linalg.rank import EPS
 from ..linalg.threads import one_blas_thread
 from ..operators.base import DesignOperator
+from ..operators.chunks import ChunkedOperator
 from ..operators.layout import to_columns, to_kernel
 from ..operators.records import Inputs, Targets
 from ..operators.rows import RowOperator
@@ -379,41 +380,56 @@ class Uncertainty:
 
     def _dependent_squares(self, system: System, group: int, outputs: np.ndarray) -> np.ndarray:
         """Diagonal (P, outputs) of what rows that depend on each other add to the covariance."""
-        influences = self._influences(system, group, outputs)
         if self._kind == "cluster":
-            return np.asarray(sum(np.square(s) for s in self._record_sums(influences)))
+            sums = self._record_sums(system, group, outputs)
+            return np.asarray(sum(np.square(s) for s in sums))
+        influences = self._influences(system, group, outputs)
         return moving_squares(*self._timed(influences), self._window)
 
     def _dependent_products(self, system: System, group: int, output: int) -> np.ndarray:
         """All (P, P) of that for one output."""
-        influences = self._influences(system, group, np.array([output]))
         if self._kind == "cluster":
-            return np.asarray(sum(s @ s.T for s in self._record_sums(influences)))
+            sums = self._record_sums(system, group, np.array([output]))
+            return np.asarray(sum(s @ s.T for s in sums))
+        influences = self._influences(system, group, np.array([output]))
         return moving_products(*self._timed(influences), self._window)
 
     @property
     def _lengths(self) -> list[int]:
         """Rows of every record, or piece of one, in the order of the design matrix."""
-        return self._analysis.design.inputs.counts
+        design = self._analysis.design
+        if design.sizes.chunked:
+            return [n for n in design.adjustments.kept.sizes if n]
+        return design.inputs.counts
 
     @cached_property
-    def _in_time(self) -> tuple[RowOperator, Targets, list[np.ndarray]]:
+    def _in_time(self) -> tuple[DesignOperator, Targets, list[np.ndarray]]:
         """The rows of whole records, not cut at gaps, y beside them, and in their order which
         samples in time (T,) of a record they are.
         """
         design = self._analysis.design
+        if design.sizes.chunked:
+            kept = design.adjustments.kept
+            return design.operator, self._targets, [kept.flags_of(i) for i in kept.used]
         uncut = replace(design.sizes.limits, gap_products=sys.maxsize)
-        inputs = Inputs(design.records, design.spec, design.adjustments, design.nuisance, uncut)
+        inputs = Inputs(
+            design.inputs.records, design.spec, design.adjustments, design.nuisance, uncut
+        )
         targets = Targets(self._targets.records, inputs, design.nuisance)
         order = inputs.in_order
         flags = [inputs.kept.flags_of(record)[start:stop] for record, start, stop in order]
         return RowOperator(inputs, design.nuisance, uncut, targets), targets, flags
 
-    def _record_sums(
-        self, influences: Iterable[tuple[np.ndarray, np.ndarray]]
-    ) -> Iterable[np.ndarray]:
-        """Sums (P, outputs) of the rows of every record, the pieces of one together."""
-        sums = record_sums(influences, self._lengths)
+    def _record_sums(self, system: System, group: int, outputs: np.ndarray) -> Iterable[np.ndarray]:
+        """Sums (P, outputs) of the influences of the rows of every record, the pieces of one
+        together.
+        """
+        operator = self._analysis.design.operator
+        if isinstance(operator, ChunkedOperator):
+            half, local = self._half(system, group), outputs - group * self._sizes[1]
+            gradients = operator.by_record(self._operator_kernel, self._targets)
+            return (half @ (half.T @ g[group][:, local]) for g in gradients)
+        sums = record_sums(self._influences(system, group, outputs), self._lengths)
         owners = [record for record, _, _ in self._analysis.design.inputs.in_order]
         if len(set(owners)) == len(owners):
             return sums

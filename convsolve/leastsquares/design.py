@@ -85,6 +85,20 @@ class Design:
             )
         return Inputs(self.records, self.spec, self.adjustments, self.nuisance, self.sizes.limits)
 
+    def by_record(self, values: np.ndarray) -> list[np.ndarray]:
+        """What was computed row by row (groups, n) as ``(*T, groups)`` of each record; NaN where
+        there is no row.
+        """
+        if not self.sizes.chunked:
+            return self.inputs.by_record(values)
+        kept, first = self.adjustments.kept, 0
+        found = [np.full((*shape, len(values)), np.nan) for shape in kept.shapes]
+        for i in kept.used:
+            last = first + kept.sizes[i]
+            found[i][kept.flags_of(i)] = values[:, first:last].T
+            first = last
+        return found
+
     @cached_property
     def targets(self) -> Targets | None:
         """The y given with x."""

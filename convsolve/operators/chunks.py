@@ -370,15 +370,29 @@ class ChunkedOperator(DesignOperator):
 
     def residual(self, w: np.ndarray, targets: Targets) -> tuple[np.ndarray, np.ndarray]:
         """‖r‖² (G, Q) and AᵀM r (G, P, Q) of r = M(y − A w), in one pass over the data."""
+        return self._residual(w, targets, self._decided(targets.records))
+
+    def by_record(self, w: np.ndarray, targets: Targets) -> Iterator[np.ndarray]:
+        """AᵀM r (G, P, Q) over the rows of each record that has any."""
+        by_record: dict[int, list[Span]] = {}
+        for lot in self.spans:
+            for span in lot:
+                by_record.setdefault(span[0], []).append(span)
+        for spans in by_record.values():
+            chunks = self._chunks(targets.records, [[span] for span in spans])
+            yield self._residual(w, targets, [c._replace(by_rows=True) for c in chunks])[1]
+
+    def _residual(
+        self, w: np.ndarray, targets: Targets, chunks: Sequence[Chunk]
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """The same over the rows of some chunks, N projected out as of all."""
         offset = np.zeros((len(w), w.shape[2]))
         if self.nuisance.constant:
             offset = self.projection.coefficients(self.output_sums(targets)[0], w)[:, 0]
         of_y = targets.grouped(targets.exponents), targets.grouped(targets.shift)
         units = Units(self.exponents, self.shift, *of_y)
-        chunks = self._decided(targets.records)
-        found: Misfit = self._total_of(targets.records)(
-            misfit, chunks, self._geometry, units, w, offset
-        )
+        total = self._total_of(targets.records)
+        found: Misfit = total(misfit, chunks, self._geometry, units, w, offset)
         sums = found.sums[:, None][:, : self.nuisance.count]
         return found.squares, self.projection.gradient(found.gradient, sums)
 
