@@ -119,7 +119,7 @@ class Sizes:
     @property
     def small(self) -> bool:
         """Whether the matrix is so small that a QR is the default."""
-        return self.matrix_numbers <= self.limits.small_numbers
+        return self.matrix_numbers <= self.limits.small_numbers and not self.chunked
 
     @property
     def by_rows(self) -> bool:
