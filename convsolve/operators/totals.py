@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import replace
 from typing import Any, NamedTuple, Protocol, Self, TypeVar
 
 import numpy as np
@@ -34,6 +33,8 @@ class Chunk(NamedTuple):
         y: the outputs (T', *T, Cout) there, or None.
         flags: which of them count, or None where all do.
         by_rows: whether rows have to be formed, since FFTs would lose digits.
+        roots: of the weights of the rows (T', *T) of every piece, where they differ there.
+        confounds: of every piece which columns of the confounds it has, and these (n, k).
     """
 
     spans: tuple[Span, ...]
@@ -41,6 +42,8 @@ class Chunk(NamedTuple):
     y: tuple[Any, ...] | None
     flags: tuple[np.ndarray, ...] | None
     by_rows: bool = False
+    roots: tuple[np.ndarray, ...] | None = None
+    confounds: tuple[tuple[np.ndarray, np.ndarray], ...] | None = None
 
 
 def total_of(records: Iterable[Any]) -> Total:
@@ -86,7 +89,7 @@ class Plan(NamedTuple):
     source is the array, None.
     """
 
-    form: Stored | NormalForm | None
+    form: Any
     parts: tuple[Plan, ...] = ()
 
     def array(self, sources: Iterator[np.ndarray]) -> np.ndarray:
@@ -98,14 +101,10 @@ class Plan(NamedTuple):
 
 def _apart(array: Any) -> tuple[Plan, list[Any]]:
     """A plan that holds no data, and the sources it takes, sliced but not read."""
-    if not isinstance(array, (Stored, NormalForm)):
+    if not hasattr(array, "selections"):
         return Plan(None), [array]
     several = [_apart(part) for part in array.selections]
-    plans = tuple(plan for plan, _ in several)
-    if isinstance(array, Stored):
-        plan = Plan(replace(array, source=None), plans)
-    else:
-        plan = Plan(replace(array, record=None), plans)
+    plan = Plan(array.hollow, tuple(plan for plan, _ in several))
     return plan, [source for _, sources in several for source in sources]
 
 
