@@ -258,8 +258,9 @@ class Solution:
         of a sum over taps may be several times this: ``solve(..., noise="ar")`` models it, "hac"
         allows for it, and "cluster" for any dependence within a record. A `UserWarning` says so,
         once, where residuals without a penalty along one axis are correlated over the lags of the
-        kernel (40 at most, of 32 outputs, and of long recordings the first 256 MiB), as those of white noise are in one data set of a
-        thousand at most, and an autocorrelation of x there is more than 0.1 and 5/√samples.
+        kernel (40 at most, of 32 outputs, and of long recordings in the first 256 MiB), as those of
+        white noise are in one data set of a thousand at most, and an autocorrelation of x there is
+        more than 0.1 and 5/√samples.
 
         Raises:
             ValueError: the answer is neither that of least squares nor Huber's, or not solved;

@@ -273,7 +273,7 @@ class PartialledChunks(ChunkedOperator):
         for b in found.beside:
             # A column that records share comes once for each of them.
             mine = np.ldexp(b.crossed, (b.exponents - m.exponents)[:, :, None])
-            np.add.at(crossed, (slice(None), slice(None), b.places), mine)
+            np.add.at(np.moveaxis(crossed, 2, 0), b.places, np.moveaxis(mine, 2, 0))
             less = b.out_exponents - m.out_exponents.reshape(-1)
             np.add.at(of_y, b.places, np.ldexp(b.of_y, less))
             np.add.at(ones, b.places, b.ones)
