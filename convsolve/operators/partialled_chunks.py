@@ -63,6 +63,10 @@ class Less:
     columns: np.ndarray | None = None
     fit: np.ndarray | None = None
 
+    def read(self) -> Self:
+        """The same with its samples in memory."""
+        return replace(self, record=np.asarray(self.record))
+
     @property
     def selections(self) -> list[Any]:
         """What is read."""
@@ -259,7 +263,7 @@ class PartialledChunks(ChunkedOperator):
             return None
         chunks = super()._chunks(y)
         given = self._degree, self._spec.normal, self._kept.shapes, y is not None
-        found: Drifts = self._total(drifts, chunks, *given)
+        found: Drifts = self._total_of(y)(drifts, chunks, *given)
         return found if self.confounds.shared is None else found.shared()
 
     def pass_over(self, y: Sequence[Any] | None) -> Partialled:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, NamedTuple, Protocol, Self, TypeVar
 
 import numpy as np
@@ -54,11 +55,34 @@ def total_of(records: Iterable[Any]) -> Total:
 def one_by_one(task: Callable[..., _S], chunks: Sequence[Chunk], *others: Any) -> _S:
     """The sum over chunks of ``task(chunk, *others)``, in this process, one after the other."""
     found: _S | None = None
-    for chunk in chunks:
+    for chunk in read_ahead(chunks):
         part = task(chunk, *others)
         found = part if found is None else found + part
     assert found is not None
     return found
+
+
+def read_ahead(chunks: Iterable[Chunk]) -> Iterator[Chunk]:
+    """Chunks with their arrays in memory, the next one read while one is used."""
+    waiting: Future[Chunk] | None = None
+    with ThreadPoolExecutor(1, "convsolve reads") as reader:
+        for chunk in chunks:
+            upcoming = reader.submit(_in_memory, chunk)
+            if waiting is not None:
+                yield waiting.result()
+            waiting = upcoming
+        if waiting is not None:
+            yield waiting.result()
+
+
+def _in_memory(chunk: Chunk) -> Chunk:
+    x, y = (None if a is None else tuple(_read(b) for b in a) for a in (chunk.x, chunk.y))
+    return chunk._replace(x=x or (), y=y)
+
+
+def _read(array: Any) -> Any:
+    """An array in memory; what is to be taken off it is left to its user."""
+    return array.read() if hasattr(array, "read") else np.asarray(array)
 
 
 def with_dask(task: Callable[..., _S], chunks: Sequence[Chunk], *others: Any) -> _S:
