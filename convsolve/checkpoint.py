@@ -11,9 +11,10 @@ import hashlib
 import json
 import time
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, fields
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,13 +23,16 @@ import numpy as np
 from . import __version__
 from .files import read_arrays, write_npz
 from .leastsquares.design import Design
-from .operators.chunks import ChunkedOperator, Misfit, Totals
+from .operators.chunks import ChunkedOperator, Misfit, Products, Totals
 from .operators.moments import Moments
-from .operators.totals import Chunk, one_by_one
+from .operators.partialled_chunks import Beside, Drifts, PartialledTotals
+from .operators.totals import Chunk, one_by_one, read_ahead
 from .problem.problem import Problem
 
 # Writing takes no more than this share of the time.
 MOST_SHARE = 0.05
+# What sums over chunks are made of.
+SUMS: tuple[Any, ...] = (Totals, PartialledTotals, Beside, Drifts, Moments, Misfit, Products)
 # Bytes of the digest of a chunk.
 DIGEST_BYTES = 16
 
@@ -75,19 +79,16 @@ class Checkpoint:
 
     def total(self, task: Callable[..., Any], chunks: Sequence[Chunk], *others: Any) -> Any:
         """As `one_by_one`, beginning where the file ends."""
-        if len(chunks) < 1 or task.__name__ not in ("totals", "misfit"):
-            return one_by_one(task, chunks, *others)
         name = _digest([task.__name__, *_leaves([others, [(c.spans, c.by_rows) for c in chunks]])])
         done, found = self._passes.get(name, (0, None))
-        for chunk in chunks[:done]:
+        for chunk in read_ahead(chunks[:done]):
             self._check(chunk)
-        for i in range(done, len(chunks)):
-            chunk = _loaded(chunks[i])
+        for i, chunk in enumerate(read_ahead(chunks[done:]), start=done + 1):
             self._check(chunk)
             part = task(chunk, *others)
             found = part if found is None else found + part
-            self._passes[name] = i + 1, found
-            self._write(now=i + 1 == len(chunks))
+            self._passes[name] = i, found
+            self._write(now=i == len(chunks))
         return found
 
     def remove(self) -> None:
@@ -100,7 +101,8 @@ class Checkpoint:
         if name in self._checked:
             return
         self._checked.add(name)
-        found = _digest(_leaves([chunk.x, chunk.y, chunk.flags]))
+        read = [getattr(a, "record", a) for a in (*chunk.x, *(chunk.y or ()))]
+        found = _digest(_leaves([read, chunk.flags]))
         if self._digests.setdefault(name, found) != found:
             raise self._other("the data have changed since")
 
@@ -124,8 +126,9 @@ class Checkpoint:
             "passes": [],
         }
         for p, (name, (done, found)) in enumerate(self._passes.items()):
-            about["passes"].append({"name": name, "done": done, "kind": type(found).__name__})
-            arrays |= {f"{p}.{key}": value for key, value in _arrays(found).items()}
+            mine: list[np.ndarray] = []
+            about["passes"].append({"name": name, "done": done, "sum": _plain(found, mine)})
+            arrays |= {f"{p}.{k}": array for k, array in enumerate(mine)}
         arrays["about"] = np.frombuffer(json.dumps(about).encode(), np.uint8)
         try:
             write_npz(self.path, arrays, force=True)
@@ -156,9 +159,8 @@ class Checkpoint:
             raise self._other("other data, geometry or limits")
         self._digests = about["digests"]
         for p, told in enumerate(about["passes"]):
-            start = f"{p}."
-            mine = {k[len(start) :]: v for k, v in arrays.items() if k.startswith(start)}
-            self._passes[told["name"]] = told["done"], _summand(told["kind"], mine)
+            found = _from_plain(told["sum"], partial(_at, arrays, p))
+            self._passes[told["name"]] = told["done"], found
 
 
 def _fingerprint(problem: Problem, operator: ChunkedOperator) -> str:
@@ -196,23 +198,37 @@ def _digest(leaves: Any) -> str:
     return found.hexdigest()
 
 
-def _loaded(chunk: Chunk) -> Chunk:
-    """A chunk with its arrays in memory, read once for its digest and its sums."""
-    x, y = (None if a is None else tuple(map(np.asarray, a)) for a in (chunk.x, chunk.y))
-    return chunk._replace(x=x or (), y=y)
+def _plain(value: Any, arrays: list[np.ndarray]) -> Any:
+    """A sum as JSON takes it, its arrays apart: each is told by its place among them."""
+    if isinstance(value, np.ndarray):
+        arrays.append(value)
+        return {"array": len(arrays) - 1}
+    if type(value) in SUMS:
+        given = value._asdict() if hasattr(value, "_asdict") else vars(value)
+        named = {f: given[f] for f in _fields(type(value))}
+        return {"sum": type(value).__name__, "of": {f: _plain(v, arrays) for f, v in named.items()}}
+    if isinstance(value, dict):
+        return {"dict": [[key, _plain(v, arrays)] for key, v in value.items()]}
+    return [_plain(v, arrays) for v in value] if isinstance(value, tuple) else value
 
 
-def _arrays(found: Totals | Misfit) -> dict[str, np.ndarray]:
-    """What a sum is made of, by name."""
-    if isinstance(found, Misfit):
-        return found._asdict()
-    named = {f.name: np.asarray(getattr(found.moments, f.name)) for f in fields(Moments)}
-    return named | {"by_rows": np.array(found.by_rows)}
+def _from_plain(value: Any, array: Callable[[int], np.ndarray]) -> Any:
+    """The inverse of `_plain`."""
+    if isinstance(value, list):
+        return tuple(_from_plain(v, array) for v in value)
+    if not isinstance(value, dict):
+        return value
+    if "array" in value:
+        return array(value["array"])
+    if "dict" in value:
+        return {key: _from_plain(v, array) for key, v in value["dict"]}
+    kind = next(kind for kind in SUMS if kind.__name__ == value["sum"])
+    return kind(**{f: _from_plain(v, array) for f, v in value["of"].items()})
 
 
-def _summand(kind: str, arrays: dict[str, np.ndarray]) -> Totals | Misfit:
-    """The inverse of `_arrays`."""
-    if kind == "Misfit":
-        return Misfit(**arrays)
-    by_rows, n = arrays.pop("by_rows").tolist(), int(arrays.pop("n"))
-    return Totals(Moments(n=n, **arrays), tuple(by_rows))
+def _at(arrays: Mapping[str, np.ndarray], number: int, place: int) -> np.ndarray:
+    return arrays[f"{number}.{place}"]
+
+
+def _fields(kind: Any) -> tuple[str, ...]:
+    return kind._fields if hasattr(kind, "_fields") else tuple(f.name for f in fields(kind))

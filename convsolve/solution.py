@@ -175,7 +175,7 @@ class Solution:
     def _model(self, problem: Problem) -> tuple[np.ndarray, np.ndarray, ConvSpec]:
         """Kernel and bias in the precision of a prediction, and the geometry."""
         dtype = np.result_type(problem.dtype, self.kernel.dtype)
-        return np.asarray(self.kernel, dtype), np.asarray(self.bias, dtype), self.spec
+        return np.asarray(self.kernel, dtype), np.asarray(self.bias, dtype), problem.spec
 
     def _outputs(self, problem: Problem) -> list[np.ndarray]:
         # Near the top of its type a prediction may leave it, which inf says honestly.
@@ -219,7 +219,10 @@ class Solution:
         """Of the training data in float64, an array (n, outputs) for every record: of the rows that
         count, times the roots of their weights; zero where one output alone is left out.
         """
-        problem, found = self._training(), []
+        return self._weighted(self._training())
+
+    def _weighted(self, problem: Problem) -> list[np.ndarray]:
+        found = []
         for i, left in enumerate(self._left(problem)):
             whole = np.nan_to_num(np.asarray(left, float), nan=0.0)
             if problem.weights is not None:
@@ -255,8 +258,9 @@ class Solution:
         of a sum over taps may be several times this: ``solve(..., noise="ar")`` models it, "hac"
         allows for it, and "cluster" for any dependence within a record. A `UserWarning` says so,
         once, where residuals without a penalty along one axis are correlated over the lags of the
-        kernel (40 at most, and of 32 outputs), as those of white noise are in one data set of a
-        thousand at most, and an autocorrelation of x there is more than 0.1 and 5/√samples.
+        kernel (40 at most, of 32 outputs, and of long recordings in the first 256 MiB), as those of
+        white noise are in one data set of a thousand at most, and an autocorrelation of x there is
+        more than 0.1 and 5/√samples.
 
         Raises:
             ValueError: the answer is neither that of least squares nor Huber's, or not solved;
@@ -480,11 +484,15 @@ class Solution:
         """
         if self.stats["noise"] != "white" or uncertainty.penalized or self.spec.ndim > 1:
             return ""
+        from .inference.folds import leading
         from .inference.whiteness import warning
 
         problem, exponents = self._training(), uncertainty.exponents
+        report = self.identifiability
+        if report is not None and problem.sizes(report.limits).chunked:
+            problem = leading(problem, report.limits.held_numbers)
         # Rows that are left out are closed up, which can only hide a correlation.
-        residuals = [np.ldexp(a, -exponents) for a in self.weighted_residuals()]
+        residuals = [np.ldexp(a, -exponents) for a in self._weighted(problem)]
         return warning(problem, residuals, uncertainty.deviation**2)
 
     @cached_property

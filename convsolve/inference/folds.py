@@ -13,6 +13,7 @@ from ..leastsquares.design import Design
 from ..linalg.rank import EPS
 from ..operators.chunks import ChunkedOperator
 from ..operators.moments import Moments
+from ..operators.prediction import row_spans
 from ..operators.windows import NormalForm
 from ..problem.adjustments import Adjustments
 from ..problem.checks import choice, integer
@@ -22,6 +23,8 @@ from ..problem.spec import ConvSpec
 from ..problem.stored import Stored
 from ..text import count, shown
 
+# Of long recordings the first rows are looked at in so many parts.
+LEADING_PARTS = 64
 SCORES = ("mse", "r2", "correlation")
 
 
@@ -155,6 +158,30 @@ def part(
     return found
 
 
+def leading(problem: Problem, numbers: int) -> Problem:
+    """The first rows of a problem, of about so many ``numbers`` of x and y, as one of their own."""
+    assert problem.y is not None
+    spans, each = [], max(1, numbers // LEADING_PARTS)
+    for span in row_spans(problem.x, problem.out_channels, problem.spec, each):
+        spans.append(span)
+        if len(spans) == LEADING_PARTS:
+            break
+    counted = [s for s in spans if problem.kept.flags_of(s[0])[s[1] : s[2]].any()]
+    own = problem.bias, problem.lags, problem.adjustments
+    return part(problem.spec, (problem.x, problem.y), _joined(counted), *own)
+
+
+def _joined(spans: Sequence[Span]) -> list[Span]:
+    """Spans that follow each other in a record as one."""
+    found: list[Span] = []
+    for i, start, stop in spans:
+        if found and (found[-1][0], found[-1][2]) == (i, start):
+            found[-1] = (i, found[-1][1], stop)
+        else:
+            found.append((i, start, stop))
+    return found
+
+
 def beside(parts: Sequence[Sequence[Span]], held: int, always: Sequence[Span]) -> list[Span]:
     """The rows of all folds but one, and those in none."""
     return sorted([s for i, fold in enumerate(parts) if i != held for s in fold] + [*always])
@@ -171,7 +198,7 @@ def fold_moments(
             "sums over some of the records take no bias beside weights or confounds, which is of "
             "all of them; give confounds='intercept', a constant of every record"
         )
-    if isinstance(design.operator, ChunkedOperator):
+    if isinstance(design.operator, ChunkedOperator) and confounds is None:
         found = design.operator.moments_of(spans, y)
     else:
         of_part = part(design.spec, records, spans, bias, design.lags, design.adjustments)

@@ -52,7 +52,7 @@ def coloured(records: Sequence[np.ndarray], lags: int) -> bool:
     samples = sum(map(len, records))
     most = max(COLOURED, DEVIATIONS / np.sqrt(samples))
     for c in range(records[0].shape[1]):
-        channel = [a[:, [c]].astype(float) for a in records]
+        channel = [np.asarray(a[..., [c]], float) for a in records]
         size = max(float(np.abs(a).max(initial=0.0)) for a in channel) or 1.0
         mean = sum(float((a / size).sum()) for a in channel) / samples
         found = autocovariances([a / size - mean for a in channel], lags)[:, 0]

@@ -18,6 +18,7 @@ from ..operators.fourier import FourierOperator
 from ..operators.moments import Moments
 from ..operators.overlap_save import by_fft
 from ..operators.partialled import PartialledOperator
+from ..operators.partialled_chunks import PartialledChunks
 from ..operators.records import Inputs, Targets
 from ..operators.rows import RowOperator
 from ..problem.problem import Problem
@@ -80,8 +81,7 @@ class Design:
             raise SolveError(
                 f"this takes all of x and y at once, {self.sizes.numbers} numbers that are not in "
                 "memory: read them first (in Python, numpy.asarray(x)), or give Limits a larger "
-                "held_numbers; NormalEquations and Regularized read them chunk by chunk, without "
-                "weights or confounds"
+                "held_numbers; NormalEquations and Regularized read them chunk by chunk"
             )
         return Inputs(self.records, self.spec, self.adjustments, self.nuisance, self.sizes.limits)
 
@@ -117,8 +117,11 @@ class Design:
     def _chunked(self) -> ChunkedOperator:
         y = self._given[1]
         y = None if y is None else self._in_memory(y)
-        given = self.adjustments.kept, self.nuisance, self.sizes.limits
-        return ChunkedOperator(self.records, y, self.spec, *given)
+        given = self.records, y, self.spec, self.adjustments.kept
+        confounds = self.nuisance.confounds
+        if confounds is not None:
+            return PartialledChunks(*given, confounds, self.sizes.limits)
+        return ChunkedOperator(*given, self.nuisance, self.sizes.limits)
 
     @property
     def blas_columns(self) -> int:

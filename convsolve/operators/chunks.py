@@ -15,6 +15,7 @@ from ..problem.nuisance import Nuisance
 from ..problem.rows import Rows, Span
 from ..problem.sizes import Limits
 from ..problem.spec import ConvSpec
+from ..problem.weights import Weights
 from .base import Block, DesignOperator
 from .fourier import KEPT_SHARE, FourierOperator
 from .moments import Moments
@@ -94,11 +95,21 @@ def operator_of(chunk: Chunk, geometry: Geometry) -> Parts:
     rows = Rows.of(spec, [a.shape[:-1] for a in x])
     rows = rows if chunk.flags is None else replace(rows, flags=chunk.flags)
     nuisance = Nuisance(constant)
-    inputs = Inputs(x, spec, Adjustments(rows), nuisance, limits)
+    weights = None if chunk.roots is None else Weights(chunk.roots)
+    inputs = Inputs(x, spec, Adjustments(rows, weights), nuisance, limits)
     y = None if chunk.y is None else [np.asarray(a) for a in chunk.y]
     targets = None if y is None else Targets(y, inputs, nuisance)
     kind = RowOperator if chunk.by_rows else FourierOperator
     return kind(inputs, nuisance, limits, targets)
+
+
+def exact_operator_of(chunk: Chunk, geometry: Geometry) -> Parts:
+    """The same, by rows where FFTs lose digits."""
+    found = operator_of(chunk, geometry)
+    by_rows = isinstance(found, RowOperator) or not (found.inputs.structured and found.exact)
+    if not by_rows:
+        return found
+    return RowOperator(found.inputs, found.nuisance, found.limits, found.targets)
 
 
 @dataclass(frozen=True)
@@ -114,13 +125,7 @@ class Totals:
 
 def totals(chunk: Chunk, geometry: Geometry, about: Moments | None) -> Totals:
     """Sums over the rows of a chunk, each less a constant of its own, or those of others."""
-    operator = operator_of(chunk, geometry)
-    if isinstance(operator, FourierOperator) and not (
-        operator.inputs.structured and operator.exact
-    ):
-        operator = RowOperator(
-            operator.inputs, operator.nuisance, operator.limits, operator.targets
-        )
+    operator = exact_operator_of(chunk, geometry)
     found = operator.moments(operator.targets)
     if about is not None:
         found = found.rescaled(about.exponents, about.out_exponents)
@@ -422,13 +427,17 @@ class ChunkedOperator(DesignOperator):
         """Blocks of rows of M A (G, k, P) and of M y (G, k, Q), chunk by chunk."""
         yield from self._blocks(self.targets if targets is None else targets)
 
-    def _blocks(self, targets: Targets | None) -> Iterator[Block]:
+    def _check_rows(self) -> None:
+        """Raise a SolveError where rows are not to be had."""
         if any(map(on_dask, self._x)):
             raise SolveError(
                 "this takes the rows themselves, a QR or products with them, which dask's chunks "
                 "are not brought here for; give a ridge, or read x and y into memory "
                 "(x.compute())"
             )
+
+    def _blocks(self, targets: Targets | None) -> Iterator[Block]:
+        self._check_rows()
         m, means = self._own.moments, np.zeros((self.groups, 0))
         constant = self.nuisance.constant
         if targets is not None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import replace
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, NamedTuple, Protocol, Self, TypeVar
 
 import numpy as np
@@ -34,6 +34,8 @@ class Chunk(NamedTuple):
         y: the outputs (T', *T, Cout) there, or None.
         flags: which of them count, or None where all do.
         by_rows: whether rows have to be formed, since FFTs would lose digits.
+        roots: of the weights of the rows (T', *T) of every piece, where they differ there.
+        confounds: of every piece which columns of the confounds it has, and these (n, k).
     """
 
     spans: tuple[Span, ...]
@@ -41,6 +43,8 @@ class Chunk(NamedTuple):
     y: tuple[Any, ...] | None
     flags: tuple[np.ndarray, ...] | None
     by_rows: bool = False
+    roots: tuple[np.ndarray, ...] | None = None
+    confounds: tuple[tuple[np.ndarray, np.ndarray], ...] | None = None
 
 
 def total_of(records: Iterable[Any]) -> Total:
@@ -51,11 +55,34 @@ def total_of(records: Iterable[Any]) -> Total:
 def one_by_one(task: Callable[..., _S], chunks: Sequence[Chunk], *others: Any) -> _S:
     """The sum over chunks of ``task(chunk, *others)``, in this process, one after the other."""
     found: _S | None = None
-    for chunk in chunks:
+    for chunk in read_ahead(chunks):
         part = task(chunk, *others)
         found = part if found is None else found + part
     assert found is not None
     return found
+
+
+def read_ahead(chunks: Iterable[Chunk]) -> Iterator[Chunk]:
+    """Chunks with their arrays in memory, the next one read while one is used."""
+    waiting: Future[Chunk] | None = None
+    with ThreadPoolExecutor(1, "convsolve reads") as reader:
+        for chunk in chunks:
+            upcoming = reader.submit(_in_memory, chunk)
+            if waiting is not None:
+                yield waiting.result()
+            waiting = upcoming
+        if waiting is not None:
+            yield waiting.result()
+
+
+def _in_memory(chunk: Chunk) -> Chunk:
+    x, y = (None if a is None else tuple(_read(b) for b in a) for a in (chunk.x, chunk.y))
+    return chunk._replace(x=x or (), y=y)
+
+
+def _read(array: Any) -> Any:
+    """An array in memory; what is to be taken off it is left to its user."""
+    return array.read() if hasattr(array, "read") else np.asarray(array)
 
 
 def with_dask(task: Callable[..., _S], chunks: Sequence[Chunk], *others: Any) -> _S:
@@ -86,7 +113,7 @@ class Plan(NamedTuple):
     source is the array, None.
     """
 
-    form: Stored | NormalForm | None
+    form: Any
     parts: tuple[Plan, ...] = ()
 
     def array(self, sources: Iterator[np.ndarray]) -> np.ndarray:
@@ -98,14 +125,10 @@ class Plan(NamedTuple):
 
 def _apart(array: Any) -> tuple[Plan, list[Any]]:
     """A plan that holds no data, and the sources it takes, sliced but not read."""
-    if not isinstance(array, (Stored, NormalForm)):
+    if not hasattr(array, "selections"):
         return Plan(None), [array]
     several = [_apart(part) for part in array.selections]
-    plans = tuple(plan for plan, _ in several)
-    if isinstance(array, Stored):
-        plan = Plan(replace(array, source=None), plans)
-    else:
-        plan = Plan(replace(array, record=None), plans)
+    plan = Plan(array.hollow, tuple(plan for plan, _ in several))
     return plan, [source for _, sources in several for source in sources]
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
@@ -97,6 +97,11 @@ class NormalForm:
         starts = [first, *range((first // w + 1) * w, last, w)]
         ends = [*starts[1:], last]
         return [self.record[a % w : a % w + b - a] for a, b in zip(starts, ends, strict=True)]
+
+    @property
+    def hollow(self) -> Self:
+        """The same without what it is read from."""
+        return replace(self, record=None)
 
     def assembled(self, parts: Sequence[np.ndarray]) -> np.ndarray:
         """The record, of its `selections` as arrays."""

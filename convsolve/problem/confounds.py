@@ -46,14 +46,15 @@ def read_confounds(confounds: Any, spec: ConvSpec) -> int | Records:
     return read(confounds, "confounds", spec, missing=True)
 
 
-def polynomials(shape: tuple[int, ...], degree: int) -> np.ndarray:
+def polynomials(
+    shape: tuple[int, ...], degree: int, start: int = 0, stop: int | None = None
+) -> np.ndarray:
     """Columns (*shape, J): products of Legendre polynomials along each axis, of a ``degree`` in all
-    of at most so much.
+    of at most so much; some rows of the first axis.
     """
-    axes = [
-        np.polynomial.legendre.legvander(np.linspace(-1, 1, n) if n > 1 else np.zeros(n), degree)
-        for n in shape
-    ]
+    places = [2 * np.arange(n) / max(n - 1, 1) - (n > 1) for n in shape]
+    places[0] = places[0][start:stop]
+    axes = [np.polynomial.legendre.legvander(at, degree) for at in places]
     orders = itertools.product(range(degree + 1), repeat=len(shape))
     columns = [
         reduce(np.multiply.outer, [axis[:, k] for axis, k in zip(axes, order, strict=True)])

@@ -89,7 +89,7 @@ class Sizes:
     @property
     def chunked(self) -> bool:
         """Whether sums over rows are made chunk by chunk."""
-        return self.numbers > self.limits.held_numbers and not self.partialled
+        return self.numbers > self.limits.held_numbers
 
     @property
     def beyond_memory(self) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
@@ -136,6 +136,11 @@ class Stored:
         """(*W) of the whole record."""
         shape = self.source.shape if self.record is None else self.source.shape[1:]
         return tuple(shape[: len(self.bounds)])
+
+    @property
+    def hollow(self) -> Self:
+        """The same without what it is read from."""
+        return replace(self, source=None)
 
     def assembled(self, parts: Sequence[np.ndarray]) -> np.ndarray:
         """The record, of its `selections` as arrays."""

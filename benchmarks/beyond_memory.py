@@ -1,0 +1,283 @@
+"""Recordings larger than memory allows: solved and scored from disk, by dask, and as they grow.
+
+4 GiB of 16 channels and one output, 40 taps, from memory, .npy, HDF5 and zarr, by dask's threads
+and by a cluster of two processes: seconds, the memory of the process that is its own, kernel,
+certificate, each in a fresh process. And what the cost does from 1e5 to 1e9 samples of one channel,
+which dask generates chunk by chunk.
+
+Run: python -m benchmarks.beyond_memory (needs 13 GiB of disk, and 8 GiB of memory for the
+recording that is held there)
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import resource
+import tempfile
+import threading
+import time
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import convsolve as cs
+from benchmarks.machine import ROOT, load, now, process, stamp
+
+RESULT = ROOT / "benchmarks" / "results" / "beyond_memory.json"
+CHANNELS, TAPS = 16, 40
+# Rows that are written, and generated, at a time.
+BLOCK = 2**18
+SOURCES = ("memory", "npy", "hdf5", "zarr", "dask threads", "dask, two processes")
+# Times the seconds of the recording in memory that a source may take, and MB of its own.
+GOALS = {"npy": 1.3, "hdf5": 1.3, "zarr": 1.3, "dask threads": 1.5, "dask, two processes": 4.0}
+MOST_MB = 500
+GROWTH = (10**5, 10**6, 10**7, 10**8, 10**9)
+
+
+def kernel() -> np.ndarray:
+    """(TAPS, CHANNELS), a wave that decays in every channel."""
+    lags, channels = np.arange(TAPS)[:, None], np.arange(CHANNELS)
+    return np.cos(lags * (1 + channels) / 20) * np.exp(-lags / 12)
+
+
+def write(folder: Path, samples: int) -> None:
+    """The recording as x and y in .npy, HDF5 and zarr."""
+    import h5py
+    import zarr
+    from scipy.signal import oaconvolve
+
+    shapes = {"x": (samples, CHANNELS), "y": (samples, 1)}
+    rng, w = np.random.default_rng(0), kernel()
+    npy = {
+        k: np.lib.format.open_memmap(folder / f"{k}.npy", "w+", float, s) for k, s in shapes.items()
+    }
+    with h5py.File(folder / "data.h5", "w") as file:
+        hdf5 = {k: file.create_dataset(k, s, float) for k, s in shapes.items()}
+        root = zarr.open_group(folder / "data.zarr", mode="w")
+        chunked = {
+            k: root.create_array(k, shape=s, chunks=(BLOCK, s[1]), dtype=float, compressors=None)
+            for k, s in shapes.items()
+        }
+        before = np.zeros((TAPS - 1, CHANNELS))
+        for start in range(0, samples, BLOCK):
+            x = rng.standard_normal((min(BLOCK, samples - start), CHANNELS))
+            read = np.concatenate([before, x])
+            y = oaconvolve(read, w, axes=0)[TAPS - 1 : TAPS - 1 + len(x)].sum(1, keepdims=True)
+            y += rng.standard_normal(y.shape) * 3
+            before = read[len(read) - TAPS + 1 :]
+            for store in (npy, hdf5, chunked):
+                store["x"][start : start + len(x)] = x
+                store["y"][start : start + len(x)] = y
+
+
+def opened(kind: str, folder: Path, stack: ExitStack) -> tuple[Any, Any]:
+    """x and y of one kind."""
+    if kind in ("memory", "npy"):
+        mode = "r" if kind == "npy" else None
+        return tuple(np.load(folder / f"{k}.npy", mmap_mode=mode) for k in "xy")  # type: ignore[return-value]
+    if kind == "hdf5":
+        import h5py
+
+        file = stack.enter_context(h5py.File(folder / "data.h5"))
+        return file["x"], file["y"]
+    import zarr
+
+    root = zarr.open_group(folder / "data.zarr", mode="r")
+    if kind == "zarr":
+        return root["x"], root["y"]
+    import dask.array as da
+
+    return da.from_zarr(root["x"]), da.from_zarr(root["y"])
+
+
+class Watch:
+    """The most anonymous memory that this process has held, sampled, in MB beyond what it began
+    with; pages of files, which the system takes back at will, are not counted.
+    """
+
+    def __init__(self) -> None:
+        self.first = self.most = _anonymous()
+        self._ends = threading.Event()
+        threading.Thread(target=self._run, daemon=True).start()
+
+    def _run(self) -> None:
+        while not self._ends.wait(0.02):
+            self.most = max(self.most, _anonymous())
+
+    def stop(self) -> float:
+        """MB."""
+        self._ends.set()
+        return round(self.most - self.first)
+
+
+def _anonymous() -> float:
+    with open("/proc/self/status", encoding="utf-8") as file:
+        line = next(line for line in file if line.startswith("RssAnon"))
+    return int(line.split()[1]) / 1000
+
+
+def measured(kind: str, folder: Path) -> dict[str, Any]:
+    """One source in this process, solved and scored twice, the second time counted."""
+    with ExitStack() as stack:
+        client = None
+        if kind == "dask, two processes":
+            from distributed import Client, LocalCluster
+
+            cluster = stack.enter_context(
+                LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None)
+            )
+            client = stack.enter_context(Client(cluster))
+        # A small one first: imports, pools and plans.
+        rng = np.random.default_rng(0)
+        small = cs.Problem.from_lags(
+            rng.standard_normal((9999, 2)), rng.standard_normal(9999), lags=(0, 9)
+        )
+        cs.solve(small).score()
+        x, y = opened(kind, folder, stack)
+        watch, times = Watch(), [time.perf_counter()]
+        problem = cs.Problem.from_lags(x, y, lags=(0, TAPS - 1), edges="zeros", bias=True)
+        times.append(time.perf_counter())
+        fit = cs.solve(problem)
+        times.append(time.perf_counter())
+        score = fit.score()
+        times.append(time.perf_counter())
+        steps = dict(
+            zip(("check", "solve", "score"), np.diff(times).round(3).tolist(), strict=True)
+        )
+        found = {
+            "seconds": round(times[-1] - times[0], 3),
+            "steps": steps,
+            "own_mb": watch.stop(),
+            "certificate": fit.certificate,
+            "status": fit.status,
+            "r2": float(score.r2[0]),
+            "kernel": fit.kernel.tolist(),
+        }
+        if client is not None:
+            found["worker_mb"] = max(client.run(_most_resident).values())
+        return found
+
+
+def _most_resident() -> float:
+    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000)
+
+
+def generated(samples: int, chunk: int) -> tuple[Any, Any]:
+    """x and y of one channel as dask arrays that are made when they are read."""
+    import dask.array as da
+
+    w = kernel()[:, 0]
+
+    def response(x: np.ndarray) -> np.ndarray:
+        from scipy.signal import oaconvolve
+
+        return oaconvolve(x, w)[: len(x)]
+
+    x = da.random.default_rng(0).standard_normal(samples, chunks=chunk)
+    noise = da.random.default_rng(1).standard_normal(samples, chunks=chunk)
+    y = da.map_overlap(response, x, depth=(TAPS - 1, 0), boundary=0, dtype=float) + noise
+    return x, y
+
+
+def grown(samples: int, chunk: int) -> dict[str, Any]:
+    """One channel of some length by dask's threads: solved, and certified."""
+    x, y = generated(samples, min(chunk, samples))
+    watch, begun = Watch(), time.perf_counter()
+    problem = cs.Problem.from_lags(x, y, lags=(0, TAPS - 1), edges="zeros")
+    checked = time.perf_counter()
+    fit = cs.solve(problem)
+    return {
+        "samples": samples,
+        "chunk": chunk,
+        "check": round(checked - begun, 3),
+        "solve": round(time.perf_counter() - checked, 3),
+        "own_mb": watch.stop(),
+        "certificate": fit.certificate,
+        "status": fit.status,
+        "largest_error": float(np.abs(fit.kernel[::-1, 0, 0] - kernel()[:, 0]).max()),
+    }
+
+
+def child(code: str) -> dict[str, Any]:
+    """What a fresh process finds."""
+    _, out = process(
+        "import json\nfrom pathlib import Path\nfrom benchmarks import beyond_memory as b\n"
+        f"if __name__ == '__main__':\n    print(json.dumps(b.{code}))"
+    )
+    return json.loads(out.splitlines()[-1])
+
+
+def sources(samples: int, runs: int) -> list[dict[str, Any]]:
+    """All of them, in turn."""
+    found: dict[str, list[dict[str, Any]]] = {kind: [] for kind in SOURCES}
+    with tempfile.TemporaryDirectory() as name:
+        write(Path(name), samples)
+        for _ in range(runs):
+            for kind, several in found.items():
+                several.append(child(f"measured({kind!r}, Path({name!r}))"))
+    rows = []
+    reference = np.array(found["memory"][0].pop("kernel"))
+    size = np.abs(reference).max()
+    for kind, several in found.items():
+        kernels = [np.array(one.pop("kernel", reference)) for one in several]
+        ratio = np.median(
+            [a["seconds"] / b["seconds"] for a, b in zip(several, found["memory"], strict=True)]
+        )
+        rows.append(
+            {
+                "source": kind,
+                "seconds": float(np.median([one["seconds"] for one in several])),
+                "times_memory": float(f"{ratio:.3g}"),
+                "steps": several[-1]["steps"],
+                "own_mb": max(one["own_mb"] for one in several),
+                "worker_mb": max(
+                    (one["worker_mb"] for one in several if "worker_mb" in one), default=None
+                ),
+                "certificate": max(one["certificate"] for one in several),
+                "status": several[-1]["status"],
+                "r2": several[-1]["r2"],
+                "kernel_off": max(float(np.abs(k - reference).max() / size) for k in kernels),
+            }
+        )
+    return rows
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])  # type: ignore[union-attr]
+    parser.add_argument("--quick", action="store_true", help="64 MiB, and up to 1e7 samples")
+    parser.add_argument("--out", type=Path, default=RESULT)
+    args = parser.parse_args()
+    numbers = 2**23 if args.quick else 2**29
+    samples = numbers // (CHANNELS + 1)
+    before = load()
+    rows = sources(samples, 1 if args.quick else 3)
+    growth = [child(f"grown({n}, 2**21)") for n in GROWTH if n <= (10**7 if args.quick else 10**9)]
+    chunks = [child(f"grown({10**7}, 2**{k})") for k in (17, 19, 21, 23)]
+    result = {
+        "date": now(),
+        "machine": stamp(["numpy", "scipy", "dask", "distributed", "h5py", "zarr"]),
+        "load_before": before,
+        "bytes": samples * (CHANNELS + 1) * 8,
+        "samples": samples,
+        "sources": rows,
+        "growth": growth,
+        "chunks": chunks,
+    }
+    args.out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    for row in rows:
+        goal = GOALS.get(row["source"])
+        print(
+            f"{row['source']:20} {row['seconds']:7.2f} s, {row['times_memory']:.2f} times memory"
+            + (f" (goal {goal})" if goal else "")
+            + f", own {row['own_mb']} MB, workers {row['worker_mb']} MB"
+            + f", off {row['kernel_off']:.1e}"
+        )
+    for row in (*growth, *chunks):
+        print(row)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,465 @@
+"""The design matrix as a sum over chunks, with confounds of every record projected out of it.
+
+Polynomials in time that fit x and y, which the confounds span, are taken off first, or their size
+would cost the digits of the rest. Of sums over rows the confounds N, orthonormal columns, then take
+D = AᵀN and Nᵀy: AᵀMA = AᵀA − DDᵀ for M = I − NNᵀ.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple, Self
+
+import numpy as np
+
+from ..cached import cached_property
+from ..errors import SolveError
+from ..problem.confounds import Confounds, polynomials
+from ..problem.nuisance import Nuisance
+from ..problem.rows import Rows, Span, samples_read
+from ..problem.sizes import Limits
+from ..problem.spec import ConvSpec
+from .base import Block
+from .chunks import (
+    ChunkedOperator,
+    ChunkedTargets,
+    Geometry,
+    Misfit,
+    Totals,
+    Units,
+    exact_operator_of,
+    misfit,
+)
+from .fourier import KEPT_SHARE
+from .moments import Moments
+from .projection import Confounded
+from .records import Targets
+from .rows import RowOperator
+from .totals import Chunk
+
+
+@dataclass(frozen=True, eq=False)
+class Less:
+    """Some samples (n, *L, C) of a record, less polynomials in time, times the root of a weight,
+    less what confounds fit; read when they are needed.
+
+    Attributes:
+        record: these samples.
+        start: where the first is, along the first axis of a record of a ``shape`` (*L).
+        degree, coefficients: of the polynomials, (J, C); none where the degree is -1.
+        root: of the weight, () or (n, *L).
+        flags: which rows the columns of the confounds are of.
+        columns, fit: (k, q) of the confounds, and how much of them (q, C) is taken off; or None.
+    """
+
+    record: Any
+    start: int
+    shape: tuple[int, ...]
+    degree: int
+    coefficients: np.ndarray
+    root: np.ndarray
+    flags: np.ndarray | None = None
+    columns: np.ndarray | None = None
+    fit: np.ndarray | None = None
+
+    def read(self) -> Self:
+        """The same with its samples in memory."""
+        return replace(self, record=np.asarray(self.record))
+
+    @property
+    def selections(self) -> list[Any]:
+        """What is read."""
+        return [self.record]
+
+    @property
+    def hollow(self) -> Self:
+        """The same without what it is read from."""
+        return replace(self, record=None)
+
+    def assembled(self, parts: Sequence[np.ndarray]) -> np.ndarray:
+        """The samples, of what was read."""
+        found = np.asarray(parts[0], float)
+        if self.degree >= 0:
+            stop = self.start + len(found)
+            drift = polynomials(self.shape, self.degree, self.start, stop) @ self.coefficients
+            found = found - drift
+        found = found * (self.root[..., None] if self.root.ndim else self.root)
+        if self.columns is not None and self.fit is not None:
+            kept = np.ones(found.shape[:-1], bool) if self.flags is None else self.flags
+            found[kept] -= self.columns @ self.fit
+        return found
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        found = self.assembled([np.asarray(self.record)])
+        return found if dtype is None else found.astype(dtype, copy=False)
+
+
+# --- the polynomials that are taken off
+
+
+@dataclass(frozen=True)
+class Drifts:
+    """VᵀV (J, J) of polynomials V in time, and Vᵀx (J, C), by record, and how many samples."""
+
+    grams: dict[int, np.ndarray]
+    crosses: dict[int, np.ndarray]
+    samples: int
+
+    def __add__(self, other: Drifts) -> Drifts:
+        return Drifts(
+            _added(self.grams, other.grams),
+            _added(self.crosses, other.crosses),
+            self.samples + other.samples,
+        )
+
+    def shared(self) -> Drifts:
+        """The same fit to all records."""
+        grams, crosses = (sum(d.values()) for d in (self.grams, self.crosses))
+        return Drifts(
+            dict.fromkeys(self.grams, np.asarray(grams)),
+            dict.fromkeys(self.crosses, np.asarray(crosses)),
+            self.samples,
+        )
+
+    @cached_property
+    def coefficients(self) -> dict[int, np.ndarray]:
+        """(J, C) of every record; of polynomials that its samples do not tell apart the least."""
+        return {
+            i: np.linalg.lstsq(gram, self.crosses[i], rcond=None)[0]
+            for i, gram in self.grams.items()
+        }
+
+    @property
+    def size(self) -> np.ndarray:
+        """The deviation (C,) of all that they take off."""
+        largest = np.max([np.abs(c).max(0, initial=0.0) for c in self.coefficients.values()], 0)
+        unit = np.where(largest > 0, largest, 1.0)
+        total = np.zeros(unit.shape)
+        for i, coefficients in self.coefficients.items():
+            scaled = coefficients / unit
+            total += np.einsum("jc,jk,kc->c", scaled, self.grams[i], scaled)
+        return unit * np.sqrt(np.maximum(total, 0.0) / max(self.samples, 1))
+
+
+def _added(a: dict[int, np.ndarray], b: dict[int, np.ndarray]) -> dict[int, np.ndarray]:
+    return a | {i: a[i] + value if i in a else value for i, value in b.items()}
+
+
+def drifts(chunk: Chunk, degree: int, spec: ConvSpec, shapes: Sequence[Any], of_y: bool) -> Drifts:
+    """Of the samples of x, or of y, that count in a chunk; ``shapes`` are those (*T) of y."""
+    grams: dict[int, np.ndarray] = {}
+    crosses: dict[int, np.ndarray] = {}
+    samples = 0
+    for j, (i, start, stop) in enumerate(chunk.spans):
+        flags = np.ones((stop - start, *shapes[i][1:]), bool)
+        flags = flags if chunk.flags is None else chunk.flags[j]
+        if of_y:
+            assert chunk.y is not None
+            values, first, shape = np.asarray(chunk.y[j], float), start, shapes[i]
+        else:
+            values, flags = np.asarray(chunk.x[j], float), samples_read(flags, spec)
+            first, shape = start * spec.stride[0], _extent(spec, shapes[i])
+        v = polynomials(shape, degree, first, first + len(values))[flags]
+        grams = _added(grams, {i: v.T @ v})
+        crosses = _added(crosses, {i: v.T @ values[flags]})
+        samples += len(v)
+    return Drifts(grams, crosses, samples)
+
+
+def _extent(spec: ConvSpec, rows: Sequence[int]) -> tuple[int, ...]:
+    """(*E) of a record in normal form that has so many rows."""
+    axes = zip(rows, spec.stride, spec.span, strict=True)
+    return tuple((t - 1) * s + n for t, s, n in axes)
+
+
+# --- sums over a chunk
+
+
+class Beside(NamedTuple):
+    """Of some columns N of the confounds, in a chunk and its units: which these are, AᵀN (G, P, k),
+    Nᵀy (k, Cout) and Nᵀ1 (k,), and the exponents of A and y.
+    """
+
+    places: np.ndarray
+    crossed: np.ndarray
+    of_y: np.ndarray
+    ones: np.ndarray
+    exponents: np.ndarray
+    out_exponents: np.ndarray
+
+
+@dataclass(frozen=True)
+class PartialledTotals(Totals):
+    """`Totals` of some chunks, and what of these is beside confounds."""
+
+    beside: tuple[Beside, ...]
+
+    def __add__(self, other: Totals) -> PartialledTotals:
+        assert isinstance(other, PartialledTotals)
+        both = super().__add__(other)
+        return PartialledTotals(both.moments, both.by_rows, self.beside + other.beside)
+
+
+def partialled_totals(chunk: Chunk, geometry: Geometry) -> PartialledTotals:
+    """Sums over the rows of a chunk, of A and y beside the confounds."""
+    operator = exact_operator_of(chunk, geometry)
+    moments, inputs = operator.moments(operator.targets), operator.inputs
+    assert chunk.confounds is not None
+    bases = tuple(columns for _, columns in chunk.confounds)
+    local = Confounds(bases, None, 0.0, -1, None, inputs.kept)
+    crossed = Confounded(local, inputs, operator.crossed).crossed
+    of_y = np.zeros((local.count, 0))
+    targets = operator.targets
+    if chunk.y is not None and targets is not None:
+        rows = inputs.kept.select([np.asarray(a) for a in chunk.y])
+        scaled = [np.ldexp(a.reshape(-1, a.shape[-1]), -targets.exponents) for a in rows]
+        of_y = np.concatenate([b.T @ a for b, a in zip(bases, scaled, strict=True)])
+    places = np.concatenate([places for places, _ in chunk.confounds])
+    ones = np.concatenate([b.sum(0) for b in bases])
+    out = np.zeros(0, int) if targets is None else targets.exponents
+    beside = Beside(places, crossed, of_y, ones, operator.exponents, out)
+    return PartialledTotals(moments, (isinstance(operator, RowOperator),), (beside,))
+
+
+@dataclass(frozen=True)
+class Partialled(Totals):
+    """Sums with the confounds projected out; D = AᵀN (G, P, q) and Nᵀy (q, Cout), in their units;
+    and what was taken off y before.
+    """
+
+    crossed: np.ndarray
+    of_y: np.ndarray
+    y_drifts: Drifts | None
+
+
+class PartialledChunks(ChunkedOperator):
+    """M A as a sum over chunks, M = I − NNᵀ for the orthonormal columns N of `Confounds`, rows
+    times the roots of their weights.
+
+    Source: R. Frisch and F. V. Waugh, Econometrica 1 (1933) 387.
+    """
+
+    def __init__(
+        self,
+        x: Sequence[Any],
+        y: Sequence[Any] | None,
+        spec: ConvSpec,
+        kept: Rows,
+        confounds: Confounds,
+        limits: Limits,
+    ) -> None:
+        super().__init__(x, y, spec, kept, Nuisance(), limits)
+        self.confounds = confounds
+        self._degree = max(confounds.degree, 0 if confounds.shared is not None else -1)
+
+    @cached_property
+    def _x_drifts(self) -> Drifts | None:
+        return self._drifts(None)
+
+    def _drifts(self, y: Sequence[Any] | None) -> Drifts | None:
+        """The polynomials of x, or of a y, that N spans."""
+        if self._degree < 0:
+            return None
+        chunks = super()._chunks(y)
+        given = self._degree, self._spec.normal, self._kept.shapes, y is not None
+        found: Drifts = self._total_of(y)(drifts, chunks, *given)
+        return found if self.confounds.shared is None else found.shared()
+
+    def pass_over(self, y: Sequence[Any] | None) -> Partialled:
+        """Sums over the rows of M A and M y."""
+        y_drifts = None if y is None else self._drifts(y)
+        chunks = self._adjusted(super()._chunks(y), y_drifts)
+        found: PartialledTotals = self._total_of(y)(partialled_totals, chunks, self._geometry)
+        m, q = found.moments, self.confounds.count
+        outputs = m.out_exponents.size
+        crossed, of_y, ones = np.zeros((*m.sums.shape, q)), np.zeros((q, outputs)), np.zeros(q)
+        for b in found.beside:
+            # A column that records share comes once for each of them.
+            mine = np.ldexp(b.crossed, (b.exponents - m.exponents)[:, :, None])
+            np.add.at(np.moveaxis(crossed, 2, 0), b.places, np.moveaxis(mine, 2, 0))
+            less = b.out_exponents - m.out_exponents.reshape(-1)
+            np.add.at(of_y, b.places, np.ldexp(b.of_y, less))
+            np.add.at(ones, b.places, b.ones)
+        gram = m.gram - np.stack([d @ d.T for d in crossed])
+        whole, left = (np.einsum("gpp->gp", g) for g in (m.gram, gram))
+        if not ((left > KEPT_SHARE * whole) | (whole == 0)).all():
+            raise SolveError(
+                "the confounds span nearly all of a column of x, and sums over chunks would lose "
+                "its digits; read x and y into memory, or fit fewer confounds"
+            )
+        by_group = of_y.reshape(q, self.groups, outputs // self.groups)
+        partialled = replace(
+            m,
+            gram=gram,
+            rhs=m.rhs - np.einsum("gpk,kgq->gpq", crossed, by_group),
+            sums=m.sums - crossed @ ones,
+            out_sums=m.out_sums - np.einsum("k,kgq->gq", ones, by_group),
+            out_squares=np.maximum(m.out_squares - np.square(by_group).sum(0), 0.0),
+        )
+        return Partialled(partialled, found.by_rows, crossed, of_y, y_drifts)
+
+    def moments_of(self, spans: Sequence[Span], y: Sequence[Any]) -> Moments:
+        """Refused: over some of the rows N is not orthonormal."""
+        raise SolveError("state a problem of these rows to have sums over them beside confounds")
+
+    def _adjusted(
+        self,
+        chunks: Sequence[Chunk],
+        y_drifts: Drifts | None,
+        fit: np.ndarray | None = None,
+    ) -> list[Chunk]:
+        """Chunks of x and y less polynomials, times the roots of weights; y less the confounds as
+        far as ``fit`` (q, Cout) says.
+        """
+        return [self._adjust(chunk, y_drifts, fit) for chunk in chunks]
+
+    def _adjust(self, chunk: Chunk, y_drifts: Drifts | None, fit: np.ndarray | None) -> Chunk:
+        weights, spec = self.confounds.weights, self._spec.normal
+        one, none = np.ones(()), np.zeros((0, 0))
+        x, y, roots, columns = [], [], [], []
+        for j, (i, start, stop) in enumerate(chunk.spans):
+            root = one if weights is None else weights.roots[i]
+            of_rows = root[start:stop] if root.ndim else root
+            roots.append(
+                of_rows if root.ndim else np.ones((stop - start, *self._kept.shapes[i][1:]))
+            )
+            columns.append(self.confounds.part((i, start, stop)))
+            of_x = none if self._x_drifts is None else self._x_drifts.coefficients[i]
+            shape = _extent(spec, self._kept.shapes[i])
+            first = start * spec.stride[0]
+            own = one if root.ndim else root
+            x.append(Less(chunk.x[j], first, shape, self._degree, of_x, own))
+            if chunk.y is not None:
+                of_y = none if y_drifts is None else y_drifts.coefficients[i]
+                degree = -1 if y_drifts is None else self._degree
+                less = Less(chunk.y[j], start, self._kept.shapes[i], degree, of_y, of_rows)
+                if fit is not None:
+                    flags = None if chunk.flags is None else chunk.flags[j]
+                    places, basis = columns[-1]
+                    less = replace(less, flags=flags, columns=basis, fit=fit[places])
+                y.append(less)
+        by_row = weights is not None and not weights.by_record
+        return chunk._replace(
+            x=tuple(x),
+            y=None if chunk.y is None else tuple(y),
+            roots=tuple(roots) if by_row else None,
+            confounds=tuple(columns),
+        )
+
+    @property
+    def _partialled(self) -> Partialled:
+        found = self._own
+        assert isinstance(found, Partialled)
+        return found
+
+    def _of(self, targets: Targets) -> Partialled:
+        assert isinstance(targets, ChunkedTargets)
+        found = targets.totals
+        assert isinstance(found, Partialled)
+        return found
+
+    @property
+    def offsets(self) -> np.ndarray:
+        """The size (G, P) of all that was taken off a column, per row."""
+        squares = np.square(self._partialled.crossed).sum(-1) / self.rows
+        taken = np.zeros(squares.shape)
+        if self._x_drifts is not None:
+            taken = self._by_column(self._x_drifts.size)
+        return np.hypot(np.sqrt(squares), taken)
+
+    def _by_column(self, by_channel: np.ndarray) -> np.ndarray:
+        """Of every column (G, P), in its unit, what is that of its channel (Cin,)."""
+        per_group = by_channel.reshape(self.groups, -1)
+        columns = np.tile(per_group, (1, self.columns // per_group.shape[1]))
+        return np.ldexp(columns, -self.exponents)
+
+    def _residual(
+        self, w: np.ndarray, targets: Targets, chunks: Sequence[Chunk]
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Of r = y − A w − N v over the rows of some chunks, v = Nᵀ(y − A w) of all rows."""
+        found = self._of(targets)
+        crossed, exponents = self._partialled.crossed, targets.exponents
+        seen = np.einsum("gpk,gpq->kgq", crossed, w).reshape(found.of_y.shape)
+        with np.errstate(under="ignore"):
+            fit = np.ldexp(found.of_y - seen, exponents)
+        zeros = np.zeros((self.groups, self.columns)), np.zeros((self.groups, targets.outputs))
+        units = Units(self.exponents, zeros[0], targets.grouped(exponents), zeros[1])
+        adjusted = self._adjusted(chunks, found.y_drifts, fit)
+        total = self._total_of(targets.records)
+        left: Misfit = total(misfit, adjusted, self._geometry, units, w, zeros[1])
+        return left.squares, left.gradient
+
+    def by_record(self, w: np.ndarray, targets: Targets) -> Iterator[np.ndarray]:
+        """AᵀM r (G, P, Q) over the rows of each record that has any."""
+        if self.confounds.shared is not None:
+            raise SolveError(
+                "noise='cluster' takes no bias beside weights or confounds of records that are "
+                "read in chunks; give confounds='intercept', a constant of every record"
+            )
+        yield from super().by_record(w, targets)
+
+    def product_gram(self, group: int, w: np.ndarray) -> np.ndarray:
+        """(M A w)ᵀ(M A w) (Q, Q) of one group, for w (P, Q)."""
+        taken = self._partialled.crossed[group].T @ w
+        return super().product_gram(group, w) - taken.T @ taken
+
+    def _decided(self, y: Sequence[Any] | None) -> list[Chunk]:
+        """Chunks of x alone as they were summed; y is adjusted where its fit is known."""
+        found = super()._decided(y)
+        return self._adjusted(found, None) if y is None else found
+
+    def _blocks(self, targets: Targets | None) -> Iterator[Block]:
+        self._check_rows()
+        m, crossed = self._own.moments, self._partialled.crossed
+        found = None if targets is None else self._of(targets)
+        y = None if targets is None else targets.records
+        y_drifts = None if found is None else found.y_drifts
+        for chunk in self._adjusted(super()._chunks(y), y_drifts):
+            yield from self._rows_of(chunk, m, crossed, found)
+
+    def _rows_of(
+        self, chunk: Chunk, m: Moments, crossed: np.ndarray, found: Partialled | None
+    ) -> Iterator[Block]:
+        assert chunk.confounds is not None
+        bare = chunk._replace(by_rows=True)
+        part = exact_operator_of(bare, self._geometry)
+        assert isinstance(part, RowOperator)
+        local = Confounds(
+            tuple(c for _, c in chunk.confounds), None, 0.0, -1, None, part.inputs.kept
+        )
+        places = np.concatenate([p for p, _ in chunk.confounds])
+        spans = [local.part(span) for span in part.inputs.in_order]
+        beside = np.zeros((part.inputs.rows, local.count))
+        first = 0
+        for own, columns in spans:
+            beside[first : first + len(columns), own] = columns
+            first += len(columns)
+        e, first = part.exponents - m.exponents, 0
+        for a, y in part.raw(part.targets):
+            n = beside[first : first + a.shape[1]]
+            first += a.shape[1]
+            a = np.ldexp(a, e[:, None]) - n @ crossed[:, :, places].swapaxes(1, 2)
+            if y is not None and found is not None and part.targets is not None:
+                own_units = part.targets.grouped(part.targets.exponents)
+                y = np.ldexp(y, (own_units - found.moments.out_exponents)[:, None])
+                fit = found.of_y[places].reshape(len(places), self.groups, y.shape[2])
+                y = y - np.einsum("nk,kgq->gnq", n, fit)
+            yield a, y
+
+    def constant_beside(
+        self, targets: Targets, w: np.ndarray, level: np.ndarray | None = None
+    ) -> np.ndarray | None:
+        """The constant (G, Q) that fits best beside w; None where there is no bias."""
+        if self.confounds.shared is None:
+            return None
+        found = self._of(targets)
+        assert found.y_drifts is not None
+        assert self._x_drifts is not None
+        first = self._kept.used[0]
+        of_y = targets.grouped(found.of_y[-1]) / self.confounds.size
+        of_x = np.einsum("gp,gpq->gq", self._partialled.crossed[:, :, -1], w) / self.confounds.size
+        taken = self._by_column(self._x_drifts.coefficients[first][0])
+        level = np.ldexp(found.y_drifts.coefficients[first][0], -targets.exponents)
+        beside = targets.grouped(level) - np.einsum("gp,gpq->gq", taken, w)
+        return np.asarray(of_y - of_x + beside)
