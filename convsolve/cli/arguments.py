@@ -69,8 +69,8 @@ input:
   DATA.csv             one table, with --x-columns and --y-columns
   Channels come last: (samples, channels), or (records, samples, channels).
   x and y of more than 2^25 numbers, in .npy, HDF5 or zarr, are read in blocks, and need not fit
-  in memory; --weights, --confounds, --noise ar and solvers other than auto, svd, qr, normal and
-  regularized take them whole.
+  in memory; --noise ar and solvers other than auto, svd, qr, normal and regularized take them
+  whole.
 
 exit status:
   0  fine

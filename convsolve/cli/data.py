@@ -152,6 +152,5 @@ def _takes_all(args: argparse.Namespace) -> bool:
         solvers = [name_of_solver(args)]
     elif args.command == "compare" and args.solvers is not None:
         solvers = args.solvers.split(",")
-    by_row = args.weights is not None or args.confounds is not None
     filtered = getattr(args, "noise", "white").startswith("ar")
-    return by_row or filtered or not set(solvers) <= set(IN_BLOCKS)
+    return filtered or not set(solvers) <= set(IN_BLOCKS)

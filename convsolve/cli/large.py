@@ -1,6 +1,6 @@
 """Arrays of files that may exceed memory: .npy is mapped, HDF5 and zarr are read slice by slice.
 
-Of HDF5 only the file that is named is read: a link to another one, or numbers kept there, are refused.
+Of HDF5 only the file that is named is read: links to others, and numbers kept there, are refused.
 """
 
 from __future__ import annotations
