@@ -208,12 +208,13 @@ def test_optional_packages_are_imported_when_used(package):
 
 ALLOWED = {
     "convsolve",
+    "dask",
     "jax",
     "numpy",
     "optax",
     "scipy",
-    "matplotlib",
     "h5py",
+    "matplotlib",
     "threadpoolctl",
     "tqdm",
     "zarr",

@@ -141,8 +141,9 @@ def _arrays(args: argparse.Namespace, limit: int) -> list[Any]:
     for array in found:
         if isinstance(array, Sliced):
             array.check(whole, limit)
-    read = Sliced.whole if whole else Sliced.in_blocks
-    return [read(a) if isinstance(a, Sliced) else a for a in found]
+    if whole:
+        return [a.whole() if isinstance(a, Sliced) else a for a in found]
+    return [a.in_blocks(found) if isinstance(a, Sliced) else a for a in found]
 
 
 def _takes_all(args: argparse.Namespace) -> bool:

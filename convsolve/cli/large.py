@@ -39,7 +39,9 @@ def _reading(name: str) -> Iterator[None]:
     try:
         yield
     except _DAMAGE as error:
-        reason = str(error) or type(error).__name__
+        # A KeyError shows its text in quotes.
+        quoted = isinstance(error, KeyError) and error.args
+        reason = str(error.args[0] if quoted else error) or type(error).__name__
         raise Refusal(f"{name}: cannot be read ({reason}); copy or write it again") from error
 
 
@@ -92,13 +94,14 @@ class Sliced:
         """All of it, in memory."""
         return np.array(self[...])
 
-    def in_blocks(self) -> Any:
-        """What is read in blocks: a mapped array of floats as it lies there, anything else by
-        slices, since it would be converted as a whole.
+    def in_blocks(self, others: Sequence[Any]) -> Any:
+        """What is read in blocks beside others: a mapped array of floats as it lies there, anything
+        else by slices, since it would be converted as a whole.
         """
         array = self._source
-        plain = isinstance(array, np.memmap) and array.flags.c_contiguous
-        return array if plain and self.dtype in (np.float32, np.float64) else self
+        mapped = isinstance(array, np.memmap) and array.flags.c_contiguous
+        floats = self.dtype in (np.float32, np.float64)
+        return array if mapped and floats and all(a.dtype == self.dtype for a in others) else self
 
 
 def arrays(name: str, alone: bool) -> list[Sliced] | None:

@@ -91,11 +91,17 @@ def test_what_is_read_in_blocks_may_be_larger_than_what_is_read_whole(
 
 def test_a_mapped_array_of_floats_is_taken_as_it_lies_there(data, little_memory):
     """Integers and columns are read by slices: they would be converted as a whole."""
-    for name, mapped in (("big.npy", True), ("whole.npy", False), ("columns.npy", False)):
-        given, y = _read(parse(["solve", name, "out.npy", "--kernel-size", "3"]))
-        assert isinstance(given, np.memmap if mapped else Sliced)
-        assert isinstance(y, np.memmap)
-        assert not y.flags.writeable
+    np.save("single.npy", X.astype(np.float32))
+    for names, kinds in (
+        (["big.npy", "out.npy"], [np.memmap, np.memmap]),
+        (["columns.npy", "out.npy"], [Sliced, np.memmap]),
+        (["whole.npy", "out.npy"], [Sliced, Sliced]),
+        (["single.npy", "out.npy"], [Sliced, Sliced]),
+        (["single.npy", "single.npy"], [np.memmap, np.memmap]),
+    ):
+        read = _read(parse(["solve", *names, "--kernel-size", "3"]))
+        assert [type(array) for array in read] == kinds
+        assert not any(getattr(array, "flags", {"WRITEABLE": False})["WRITEABLE"] for array in read)
     given, _ = _read(parse(["identify", "big.npy", "--kernel-size", "3"]))  # few numbers
     assert given.flags.owndata
 
@@ -226,12 +232,16 @@ def test_a_file_of_several_goes_alone(data, run):
 
 def test_hdf5_that_is_damaged(data, run):
     content = (data / "all.h5").read_bytes()
+    with h5py.File("all.h5") as file:
+        header = h5py.h5o.get_info(file["x"].id).addr
+    (data / "header.h5").write_bytes(content[:header] + b"\x63" + content[header + 1 :])
     (data / "junk.h5").write_bytes(b"junk" * 99)
     (data / "none.h5").write_bytes(b"")
     (data / "cut.h5").write_bytes(content[: len(content) // 2])
     os.mkdir("folder.h5")
     os.mkfifo("pipe.h5")
     for name, words in (
+        ("header.h5:x", "cannot be read (Unable to synchronously open object (bad object header"),
         ("junk.h5", "cannot be read (Unable to"),
         ("none.h5", "file signature not found"),
         ("cut.h5", "truncated file"),
