@@ -16,7 +16,7 @@ ROOT = Path(convsolve.__file__).parent
 # Folders, or single files, from the ground up. What stands in one row imports the rows above it in
 # this list, never its neighbours; within a folder no import leads back to where it came from.
 ROWS = [
-    {"errors", "text", "files", "cached", "interrupts"},
+    {"errors", "text", "files", "cached", "interrupts", "parallel"},
     {"lazy_jax"},
     {"problem"},
     {"linalg"},
