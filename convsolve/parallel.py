@@ -31,7 +31,7 @@ def _pool(process: int) -> ThreadPoolExecutor:
 
 
 def in_order(task: Callable[[_S], _T], several: Sequence[_S]) -> Iterator[_T]:
-    """``task`` of each, in order, as many at a time as there are cores; a task may not call this."""
+    """``task`` of each, in order, as many at a time as there are cores; no task may call this."""
     if len(several) == 1:
         yield task(several[0])
         return

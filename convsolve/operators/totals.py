@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import cache
+from itertools import islice
 from typing import Any, NamedTuple, Protocol, Self, TypeVar
 
 import numpy as np
@@ -27,6 +28,11 @@ class Summand(Protocol):
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
 
 _S = TypeVar("_S", bound=Summand)
+_A = TypeVar("_A")
+_B = TypeVar("_B")
+
+# Arrays that dask computes at a time where one process gathers what is made of them.
+AT_ONCE = 8
 
 # The sum of what a task makes of every chunk, in their order: ``total(task, chunks, *others)``.
 Total = Callable[..., Any]
@@ -71,15 +77,51 @@ def one_by_one(task: Callable[..., _S], chunks: Sequence[Chunk], *others: Any) -
 
 def read_ahead(chunks: Iterable[Chunk]) -> Iterator[Chunk]:
     """Chunks with their arrays in memory, the next one read while one is used."""
-    waiting: Future[Chunk] | None = None
+    return _ahead(_in_memory, chunks)
+
+
+def _ahead(read: Callable[[_A], _B], several: Iterable[_A]) -> Iterator[_B]:
+    """``read`` of each, of the next one while one is used."""
+    waiting: Future[_B] | None = None
     with ThreadPoolExecutor(1, "convsolve reads") as reader:
-        for chunk in chunks:
-            upcoming = reader.submit(_in_memory, chunk)
+        for one in several:
+            upcoming = reader.submit(read, one)
             if waiting is not None:
                 yield waiting.result()
             waiting = upcoming
         if waiting is not None:
             yield waiting.result()
+
+
+def each(
+    task: Callable[..., np.ndarray], arrays: Iterable[Any], *others: Any
+) -> Iterator[np.ndarray]:
+    """``task(array, *others)`` of arrays that are not read yet, in their order; those of dask some
+    at a time, where its scheduler computes them.
+    """
+    several = iter(arrays)
+    while batch := [*islice(several, AT_ONCE)]:
+        if not any(map(on_dask, batch)):
+            read = _ahead(np.asarray, batch) if any(map(_stored, batch)) else map(np.asarray, batch)
+            yield from (task(array, *others) for array in read)
+            continue
+        from dask.base import compute
+        from dask.delayed import delayed
+
+        call, shared = delayed(_of_array, pure=False), delayed(others, pure=False)
+        yield from compute(*(call(task, *_apart(array), shared) for array in batch))
+
+
+def _stored(array: Any) -> bool:
+    """Whether reading an array takes time."""
+    return isinstance(array.record if isinstance(array, NormalForm) else array, Stored)
+
+
+def _of_array(
+    task: Callable[..., np.ndarray], plan: Plan, sources: Sequence[Any], others: tuple[Any, ...]
+) -> np.ndarray:
+    _keep_freed_memory()
+    return task(plan.array(iter([np.asarray(source) for source in sources])), *others)
 
 
 def _in_memory(chunk: Chunk) -> Chunk:
