@@ -264,8 +264,8 @@ def checks(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
 def table(result: dict[str, Any]) -> str:
     """What the README shows of the sources."""
     lines = [
-        f"{result['bytes'] / 2**30:.0f} GiB of 16 channels and one output, 40 taps, zero edges and a bias, checked, solved, "
-        "certified and scored:\n",
+        f"{result['bytes'] / 2**30:.0f} GiB of 16 channels and one output, 40 taps, zero edges and "
+        "a bias, checked, solved, certified and scored:\n",
         "| x and y in | seconds | times memory | MB of its own |",
         "| --- | ---: | ---: | ---: |",
     ]

@@ -206,8 +206,19 @@ def test_optional_packages_are_imported_when_used(package):
     assert [name for name, inside in found if not inside or ROW[room_of(name)] < FACES] == []
 
 
+def test_dask_is_imported_where_its_arrays_are_summed():
+    used = {
+        (name, inside)
+        for name in PATHS
+        for module, inside in imports(name)
+        if module.split(".")[0] == "dask"
+    }
+    assert used == {("operators.totals", True)}
+
+
 ALLOWED = {
     "convsolve",
+    "dask",
     "jax",
     "numpy",
     "optax",
