@@ -207,6 +207,7 @@ class ChunkedTargets(Targets):
 
     def __init__(self, y: Sequence[Any], operator: ChunkedOperator) -> None:
         self.groups, self.records, self._operator = operator.groups, y, operator
+        self.confounded = np.zeros((0, y[0].shape[-1]))
 
     @cached_property
     def totals(self) -> Totals:
