@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import dask
 import numpy as np
 import pytest
 
@@ -86,7 +88,7 @@ def statement(seed: int) -> Statement:
     else:
         arguments |= {"spec": made.spec}
     x, y = _each(x, of_x), _each(y, of_y)
-    return _with_gaps(rng, Statement(x, y, arguments), made)
+    return _with_gaps(rng, _adjusted(rng, Statement(x, y, arguments)), made)
 
 
 def _lags(rng: np.random.Generator, made: Geometry) -> dict[str, Any]:
@@ -100,6 +102,21 @@ def _lags(rng: np.random.Generator, made: Geometry) -> dict[str, Any]:
         taps = min(taps, max(1, int(n) // 3))
         pairs.append((first, first + taps - 1))
     return {"lags": pairs, "edges": edges, "groups": made.spec.groups}
+
+
+def _adjusted(rng: np.random.Generator, made: Statement) -> Statement:
+    """Now and then with weights, or confounds, or both."""
+    choice, given, shapes = rng.random(), dict(made.arguments), [b.shape[:-1] for b in made.y]
+    if choice < 0.1:
+        given["weights"] = list(rng.uniform(0.5, 2, len(shapes)))
+    elif choice < 0.25:
+        given["weights"] = [rng.uniform(0.5, 2, shape) for shape in shapes]
+    choice = rng.random()
+    if choice < 0.2:
+        given |= {"confounds": int(rng.integers(3)), "bias": False}
+    elif choice < 0.3:
+        given["confounds"] = [rng.standard_normal((*shape, 2)) for shape in shapes]
+    return made._replace(arguments=given)
 
 
 def _with_gaps(rng: np.random.Generator, made: Statement, geometry: Geometry) -> Statement:
@@ -129,23 +146,42 @@ def sound(seed: int) -> tuple[Statement, cs.Problem]:
     raise AssertionError
 
 
-@pytest.mark.parametrize("chunks", [1, 60, 400])
-@few_seeds(12, 200)
-def test_chunks_change_nothing(seeds: range, chunks: int) -> None:
-    limits = Limits(held_numbers=0, chunk_numbers=chunks)
-    unique = 0
+def assert_same(seeds: range, store: Any, which: Sequence[Limits], folder: Path) -> None:
+    """That the answer from memory is that of some limits, from what is stored; refusals few."""
+    unique = refused = 0
+    on_dask = store in DASK.values()
     for seed in seeds:
         made, problem = sound(seed)
-        assert_agree(problem, whole := solved(problem), solved(made.problem(), limits=limits))
+        whole = solved(problem)
         unique += whole.identifiability.verdict in UNIQUE
+        other = made.problem() if store is None else made.stored(store, folder)
+        limits = which[seed % len(which)]
+        try:
+            fit = solved(other, limits=limits)
+            assert_agree(problem, whole, fit)
+        except cs.SolveError as error:
+            refused += 1
+            # Sums take the confounds off beside which nothing is left; of dask there is no QR.
+            spanned = "nearly all of a column" in str(error) and "confounds" in made.arguments
+            assert spanned or (on_dask and "a QR or products with them" in str(error))
     assert unique > len(seeds) / 2
+    assert refused <= 0.1 * len(seeds) or len(seeds) < 10
+
+
+@pytest.mark.parametrize("limits", ALWAYS, ids=lambda limits: str(limits.chunk_numbers))
+@few_seeds(6, 200)
+def test_chunks_change_nothing(seeds: range, limits: Limits, tmp_path: Path) -> None:
+    assert_same(seeds, None, [limits], tmp_path)
 
 
 @pytest.mark.parametrize("kind", FILES)
-@few_seeds(6, 200)
+@few_seeds(4, 200)
 def test_files_change_nothing(seeds: range, kind: str, tmp_path: Path) -> None:
-    for seed in seeds:
-        made, problem = sound(seed)
-        limits = ALWAYS[seed % 3]
-        other = made.stored(FILES[kind], tmp_path)
-        assert_agree(problem, solved(problem), solved(other, limits=limits))
+    assert_same(seeds, FILES[kind], ALWAYS, tmp_path)
+
+
+@pytest.mark.parametrize("kind", DASK)
+@few_seeds(2, 200)
+def test_dask_changes_nothing(seeds: range, kind: str, tmp_path: Path) -> None:
+    with dask.config.set(scheduler="synchronous"):
+        assert_same(seeds, DASK[kind], ALWAYS, tmp_path)
