@@ -369,10 +369,14 @@ class ChunkedOperator(DesignOperator):
 
     def moments(self, targets: Targets | None) -> Moments:
         """Sums over the rows of A and Y, each less its shift."""
+        own = self._own.moments
         if targets is None:
-            return self._own.moments
+            return own
         assert isinstance(targets, ChunkedTargets)
-        return targets.moments
+        found = targets.moments
+        # The sums of other outputs may have been made about other constants.
+        found = found.rescaled(own.exponents, found.out_exponents)
+        return found.shifted(own.shift, found.out_shift)
 
     @property
     def _units(self) -> Units:
