@@ -86,6 +86,8 @@ class _Predictions:
 
     def add(self, p: np.ndarray, c: np.ndarray) -> None:
         """Predictions (k, Q), and what was measured less its mean."""
+        if not len(p):
+            return
         here = np.frexp(np.abs(p).max(0, initial=0.0))[1]
         if not self._rows:
             self._exponents = here

@@ -312,11 +312,11 @@ def _spare(factor: Factor, channel: int, channels: int) -> bool:
 
 def _transient(problem: Problem, channel: int) -> bool:
     """Whether a channel of one axis is silent for a kernel's length at one end of a record."""
-    if problem.spec.ndim > 1:
-        return False
     reach = problem.spec.span[0] - 1
-    ends = [e for a in problem.x for e in (a[:reach, channel], a[-reach:, channel])]
-    return reach > 0 and any(len(e) == reach and not e.any() for e in ends)
+    if problem.spec.ndim > 1 or not reach:
+        return False
+    ends = (np.asarray(e)[:, channel] for a in problem.x for e in (a[:reach], a[-reach:]))
+    return any(len(e) == reach and not e.any() for e in ends)
 
 
 class _Kernel(NamedTuple):

@@ -114,7 +114,7 @@ def _draw_fit(axes: Axes, fit: Solution, problem: Any) -> None:
     if problem.input.form != "record":
         found = found[first]
     rows = rows[first] if problem.input.form == "list" else rows
-    y = problem.y[first][..., 0]
+    y = np.asarray(problem.y[first])[..., 0]
     prediction = np.asarray(found).reshape(*y.shape, -1)[..., 0]
     which = f", record {first}" if len(problem.y) > 1 else ""
     which += ", output 0" if problem.out_channels > 1 else ""

@@ -179,6 +179,8 @@ class Stored:
     @property
     def gaps(self) -> np.ndarray:
         """Which numbers (*W, C) are NaN."""
+        if not self.size:
+            return np.zeros(self.shape, bool)
         if is_dask(self.source):
             flags = [np.asarray(np.isnan(part)) for part in self.selections]
             return replace(self, dtype=np.dtype(bool)).assembled(flags)

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from convsolve.operators.base import DesignOperator
+from convsolve.operators.chunks import ChunkedOperator
 from convsolve.operators.fourier import FourierOperator
 from convsolve.operators.partialled import PartialledOperator
 from convsolve.operators.records import Inputs, Targets
@@ -84,6 +85,18 @@ def some_by_fourier(geometry: Geometry, x: list, y: list) -> DesignOperator:
     return FourierOperator(read, nuisance, Limits(), targets)
 
 
+def by_chunks(geometry: Geometry, x: list, y: list) -> DesignOperator:
+    """Of a few rows each, or of as many as a kernel reads."""
+    nuisance, limits = Nuisance(constant=geometry.bias), Limits(chunk_numbers=40)
+    kept = Rows.of(geometry.spec, geometry.shapes)
+    return ChunkedOperator(x, y, geometry.spec, kept, nuisance, limits)
+
+
+def some_by_chunks(geometry: Geometry, x: list, y: list) -> DesignOperator:
+    nuisance, limits = Nuisance(constant=geometry.bias), Limits(chunk_numbers=40)
+    return ChunkedOperator(x, y, geometry.spec, some_rows(geometry), nuisance, limits)
+
+
 def confounds(geometry: Geometry) -> Confounds:
     """Two columns of every record that no column of A is near to, in rows of unlike weight."""
     rng, kept = np.random.default_rng(6), Rows.of(geometry.spec, geometry.shapes)
@@ -127,6 +140,9 @@ OPERATORS = {
     "some rows": some_by_rows,
     "fourier of some rows": some_by_fourier,
     "fourier of some rows, transformed": transformed(some_by_fourier),
+    "chunks": by_chunks,
+    "chunks, transformed": transformed(by_chunks),
+    "chunks of some rows": some_by_chunks,
     "rows without confounds": partialled_rows,
     "fourier without confounds": partialled_fourier,
     "fourier without confounds, transformed": transformed(partialled_fourier),
@@ -325,6 +341,10 @@ def test_other_outputs_beside_the_same_x(form: str) -> None:
     first.moments(first.targets)
     kept = some_rows(geometry) if "some" in form else None
     targets = inputs(geometry, x, other, kept)[2]
+    if "chunks" in form:
+        chunked = getattr(first, "operator", first)
+        assert isinstance(chunked, ChunkedOperator)
+        targets = chunked.outputs(other)
     if "confounds" in form:
         targets = confounded(geometry, x, other)[2]
     assert fresh.targets is not None
