@@ -75,8 +75,13 @@ def _name(path: str | os.PathLike[str]) -> str:
 
 
 @contextmanager
-def _opened(path: str | os.PathLike[str]) -> Iterator[tuple[BinaryIO, int]]:
-    """``path`` for reading and its size in bytes; errors inside begin with its name."""
+def opened(path: str | os.PathLike[str]) -> Iterator[tuple[BinaryIO, int]]:
+    """``path`` for reading and its size in bytes; errors inside begin with its name.
+
+    Raises:
+        ValueError: a pipe or a device.
+        OSError: the file is missing, is a directory or cannot be read.
+    """
     name = _name(path)
     with _about(f"{name}:"):
         mode = os.stat(name).st_mode
@@ -89,7 +94,8 @@ def _opened(path: str | os.PathLike[str]) -> Iterator[tuple[BinaryIO, int]]:
             yield stream, os.fstat(stream.fileno()).st_size
 
 
-def _check_size(size: int, max_bytes: int) -> None:
+def check_size(size: int, max_bytes: int) -> None:
+    """Refuse more bytes than are allowed."""
     if size > max_bytes:
         raise ValueError(
             f"holds {size} bytes of data, more than the {max_bytes} allowed; "
@@ -97,7 +103,8 @@ def _check_size(size: int, max_bytes: int) -> None:
         )
 
 
-def _check_dtype(dtype: np.dtype) -> None:
+def check_dtype(dtype: np.dtype) -> None:
+    """Refuse what is not plain numbers, dates or text."""
     if dtype.kind not in "biufcmMUS" or not dtype.itemsize:
         raise ValueError(f"is of dtype {dtype}, not plain numbers; save it as x.astype(float)")
 
@@ -124,7 +131,7 @@ def _check_npy(stream: IO[bytes], size: int) -> None:
     except _HEADER_ERRORS as error:
         reason = str(error).split("\n")[0]
         raise ValueError(f"has no .npy header ({reason}); write it with numpy.save") from error
-    _check_dtype(dtype)
+    check_dtype(dtype)
     claimed = dtype.itemsize
     for extent in shape:
         claimed *= extent
@@ -178,7 +185,7 @@ def read_arrays(
 
     For a single array use `read_array`.
     """
-    with _opened(path) as (stream, size), zipfile.ZipFile(stream) as archive:
+    with opened(path) as (stream, size), zipfile.ZipFile(stream) as archive:
         members: dict[str, zipfile.ZipInfo] = {}
         for info in archive.infolist():
             name = info.orig_filename.removesuffix(".npy")
@@ -188,7 +195,7 @@ def read_arrays(
             members[name] = info
         if names is not None:
             members = {name: info for name, info in members.items() if name in names}
-        _check_size(sum(info.file_size for info in members.values()), max_bytes)
+        check_size(sum(info.file_size for info in members.values()), max_bytes)
         for name, info in members.items():
             with _about(f"member {name!r}"):
                 _check_member(archive, info, size)
@@ -219,8 +226,8 @@ def read_array(path: str | os.PathLike[str], *, max_bytes: int = MAX_BYTES) -> n
     """
     suffix = Path(_name(path)).suffix.lower()
     if suffix == ".npy":
-        with _opened(path) as (stream, size):
-            _check_size(size, max_bytes)
+        with opened(path) as (stream, size):
+            check_size(size, max_bytes)
             _check_npy(stream, size)
             stream.seek(0)
             return _read_npy(stream)
@@ -228,6 +235,21 @@ def read_array(path: str | os.PathLike[str], *, max_bytes: int = MAX_BYTES) -> n
         raise ValueError(f"{os.fspath(path)}: is of no known kind; give a .npy, .csv or .txt file")
     _, table = _read_table(path, max_bytes)
     return table[:, 0] if table.shape[1] == 1 else table
+
+
+def map_array(path: str | os.PathLike[str]) -> np.memmap:
+    """The array of a .npy file, mapped: read where and when it is looked at, and never written.
+
+    Raises:
+        ValueError: the file is damaged, or not plain numbers, text or dates.
+        OSError: the file is missing or cannot be read.
+
+    For a small one use `read_array`.
+    """
+    with opened(path) as (stream, size):
+        _check_npy(stream, size)
+        with _silence():
+            return np.lib.format.open_memmap(path, mode="r")
 
 
 def read_columns(
@@ -266,10 +288,10 @@ def _column(column: str | int, header: list[str], width: int) -> int:
 def _read_table(path: str | os.PathLike[str], max_bytes: int) -> tuple[list[str], np.ndarray]:
     """Header (empty if there is none) and numbers ``(n, c)`` of a comma-separated text file."""
     with (
-        _opened(path) as (stream, size),
+        opened(path) as (stream, size),
         io.TextIOWrapper(stream, encoding="utf-8-sig", newline="") as text,
     ):
-        _check_size(size, max_bytes)
+        check_size(size, max_bytes)
         reader = csv.reader(text)
         rows = ((reader.line_num, row) for row in reader)
         try:
@@ -388,7 +410,7 @@ def write_npz(
             with _about(f"{os.fspath(path)}:"):
                 _check_name(name)
             with _about(f"{os.fspath(path)}: member {name!r}"):
-                _check_dtype(array.dtype)
+                check_dtype(array.dtype)
             with archive.open(zipfile.ZipInfo(f"{name}.npy"), "w", force_zip64=True) as member:
                 np.lib.format.write_array(member, array, allow_pickle=False)
 

@@ -194,7 +194,7 @@ def test_few_files_need_jax():
     }
 
 
-@pytest.mark.parametrize("package", ["matplotlib", "tqdm"])
+@pytest.mark.parametrize("package", ["h5py", "matplotlib", "tqdm", "zarr"])
 def test_optional_packages_are_imported_when_used(package):
     found = {
         (name, inside)
@@ -224,8 +224,10 @@ ALLOWED = {
     "optax",
     "scipy",
     "matplotlib",
+    "h5py",
     "threadpoolctl",
     "tqdm",
+    "zarr",
     *sys.stdlib_module_names,
 }
 

@@ -1,4 +1,5 @@
 """The command line.
 
-``main`` runs a command; ``arguments`` parses its options; ``demo`` is ``convsolve demo``.
+``main`` runs a command; ``arguments`` parses its options; ``data`` states the problem, of
+files that ``large`` opens where they may exceed memory; ``demo`` is ``convsolve demo``.
 """

@@ -1,4 +1,4 @@
-"""The arguments of the command line: their parser, and the problem and the solver they state."""
+"""The arguments of the command line: their parser, and the solver they state."""
 
 # Nothing here, nor in cli.py, imports jax or numpy before a command runs: --help answers at once.
 from __future__ import annotations
@@ -9,7 +9,6 @@ import os
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -17,8 +16,6 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from .. import __version__
 
 if TYPE_CHECKING:
-    import numpy as np
-
     from ..problem.problem import Problem
     from ..solvers import Solver
 
@@ -42,6 +39,8 @@ SOLVERS = {
         ("penalty", "strength", "select", "folds", "score"),
     ),
 }
+# Those that read x and y in blocks where these are too large for memory.
+IN_BLOCKS = ("auto", "svd", "qr", "normal", "regularized")
 PENALTIES = {
     "ridge": "‖w‖²",
     "differences": "first differences along the lags",
@@ -51,6 +50,8 @@ PENALTIES = {
     "dc": "the same, its correlation chosen too",
     "ss": "the same, smoother",
 }
+# An HDF5 file, and where a dataset is in it.
+HDF5 = re.compile(r"(.+?\.(?:h5|hdf5))(?::(.*))?", re.IGNORECASE | re.DOTALL)
 PADDINGS, EDGES = ("valid", "same", "full", "causal", "circular"), ("drop", "zeros", "circular")
 CRITERIA = ("gcv", "evidence", "aicc", "bic", "cv")
 NOISES = ("white", "ar", "hac", "cluster")
@@ -63,9 +64,13 @@ SETTINGS = (
 EPILOG = """\
 input:
   DATA.npz             members x and y, others are ignored
-  X Y                  .npy or .csv files; identify needs no Y
+  DATA.h5, DATA.zarr   the same of an HDF5 file (.h5, .hdf5) or a zarr group
+  X Y                  .npy or .csv, FILE.h5:path/in/file or FILE.zarr/path; identify needs no Y
   DATA.csv             one table, with --x-columns and --y-columns
   Channels come last: (samples, channels), or (records, samples, channels).
+  x and y of more than 2^25 numbers, in .npy, HDF5 or zarr, are read in blocks, and need not fit
+  in memory; --noise ar and solvers other than auto, svd, qr, normal and regularized take them
+  whole.
 
 exit status:
   0  fine
@@ -163,6 +168,13 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     )
     solve.add_argument("--strict", action="store_true", help="no answer unless it is unique")
     solve.add_argument("--out", type=Path, metavar="FILE.npz", help="write the solution")
+    solve.add_argument(
+        "--checkpoint",
+        type=Path,
+        metavar="FILE",
+        help="keep what was done of a long record here: after a crash the same command goes on "
+        "from it; it is removed at the end",
+    )
 
     compare = commands.add_parser("compare", help="solve by every method, side by side")
     compare.set_defaults(ridge=None)
@@ -184,10 +196,18 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
 def _add_input(command: argparse.ArgumentParser) -> None:
     command.epilog = EPILOG
     data = command.add_argument_group("data")
-    data.add_argument("data", nargs="+", metavar="DATA", help="DATA.npz, X [Y] or TABLE.csv")
+    data.add_argument(
+        "data", nargs="+", metavar="DATA", help="DATA.npz, DATA.h5, DATA.zarr, X [Y] or TABLE.csv"
+    )
     data.add_argument("--x-columns", metavar="A,B", help="names or numbers (from 0) in a table")
     data.add_argument("--y-columns", metavar="C", help="the same for y")
-    data.add_argument("--max-bytes", type=int, metavar="N", help="largest input (default 4 GiB)")
+    data.add_argument(
+        "--max-bytes",
+        type=int,
+        metavar="N",
+        help="the most that is read into memory of one input (default 4 GiB); what is read in "
+        "blocks may be larger",
+    )
     shape = command.add_argument_group("geometry, by one of --kernel-size and --lags")
     shape.add_argument("--kernel-size", type=int, nargs="+", metavar="K", help="one per axis")
     shape.add_argument("--stride", type=int, nargs="+", metavar="S")
@@ -264,79 +284,6 @@ def _add_output(command: argparse.ArgumentParser) -> None:
     group.add_argument("--force", action="store_true", help="overwrite files that exist")
 
 
-def problem(args: argparse.Namespace, needs_y: bool = True) -> Problem:
-    """The problem that the arguments state; whatever is wrong with it ends the command."""
-    from ..problem.spec import ConvSpec
-
-    if (args.kernel_size is None) == (args.lags is None):
-        raise Refusal("give either --kernel-size or --lags")
-    if args.lags is not None:
-        for name in ("stride", "padding", "dilation"):
-            if getattr(args, name) is not None:
-                raise Refusal(f"--{name} does not go with --lags; --edges says how records end")
-        pairs = list(zip(args.lags[::2], args.lags[1::2], strict=False))
-        if len(args.lags) % 2 or any(first > last for first, last in pairs):
-            raise Refusal("--lags takes FIRST LAST for every axis, the first not above the last")
-    else:
-        if args.edges is not None:
-            raise Refusal("--edges goes with --lags; for --kernel-size there is --padding")
-        with reported(TypeError, ValueError):
-            spec = ConvSpec(
-                tuple(args.kernel_size), _per_axis(args.stride), args.padding or "valid",
-                _per_axis(args.dilation), args.groups,
-            )  # fmt: skip
-    x, y = _read(args)
-    if y is None and needs_y:
-        raise Refusal(f"{source(args)}: there is no y; give X and Y, a member y, or --y-columns")
-    from ..problem.problem import Problem
-
-    rows = _rows(args)
-    with reported(TypeError, ValueError, source=source(args)):
-        if args.lags is None:
-            # One number is an int to Problem, which then says how images were read.
-            size = spec.kernel_size if spec.ndim > 1 else spec.kernel_size[0]
-            geometry = asdict(spec) | {"kernel_size": size}
-            return Problem(x, y, bias=args.bias, **geometry, **rows)
-        edges = args.edges or "drop"
-        geometry = {"lags": pairs, "edges": edges, "groups": args.groups}
-        return Problem.from_lags(x, y, **geometry, bias=args.bias, **rows)
-
-
-def _rows(args: argparse.Namespace) -> dict[str, Any]:
-    """Mask, weights and confounds, as `Problem` takes them."""
-    import numpy as np
-
-    confounds: Any = args.confounds
-    if confounds is not None and confounds != "intercept":
-        if not (confounds.isdecimal() or Path(confounds).suffix):
-            raise Refusal("--confounds takes intercept, the degree of a drift or a FILE of columns")
-        confounds = int(confounds) if confounds.isdecimal() else _beside(args, confounds)
-    mask = None if args.mask is None else _beside(args, args.mask)
-    if mask is not None and mask.dtype != bool:
-        if not np.isin(mask, (0, 1)).all():
-            raise Refusal(f"{args.mask}: a mask holds 1 where a row counts and 0 elsewhere")
-        mask = mask.astype(bool)
-    weights = None if args.weights is None else _beside(args, args.weights)
-    return {"mask": mask, "missing": args.missing, "weights": weights, "confounds": confounds}
-
-
-def _beside(args: argparse.Namespace, path: str) -> np.ndarray:
-    """The array of a file beside those of the data."""
-    from ..files import MAX_BYTES, read_array
-
-    with reported(ValueError, OSError):
-        return read_array(path, max_bytes=args.max_bytes or MAX_BYTES)
-
-
-def source(args: argparse.Namespace) -> str:
-    """The files that the data come from, for an error to begin with."""
-    return " and ".join(args.data)
-
-
-def _per_axis(numbers: list[int] | None) -> Any:
-    return 1 if numbers is None else numbers[0] if len(numbers) == 1 else tuple(numbers)
-
-
 def _padding(text: str) -> Any:
     """A word as it is; numbers as (lo, hi) pairs."""
     if text in PADDINGS:
@@ -347,37 +294,6 @@ def _padding(text: str) -> Any:
     except ValueError as error:
         wanted = f"one of {', '.join(PADDINGS)}, or lo,hi for every axis"
         raise argparse.ArgumentTypeError(f"{text!r} is not {wanted}") from error
-
-
-def _read(args: argparse.Namespace) -> tuple[np.ndarray, np.ndarray | None]:
-    from ..files import MAX_BYTES, read_array, read_arrays, read_columns
-
-    limit = MAX_BYTES if args.max_bytes is None else args.max_bytes
-    if limit < 1:
-        raise Refusal(f"--max-bytes must be at least 1, got {limit}")
-    path, *others = args.data
-    archive = any(Path(name).suffix.lower() == ".npz" for name in args.data)
-    columns = [[] if c is None else c.split(",") for c in (args.x_columns, args.y_columns)]
-    if len(others) > 1:
-        raise Refusal(f"give X and Y, two files at most, not {len(args.data)}")
-    if (archive or any(columns)) and others:
-        raise Refusal(f"{others[0]}: one file is enough with .npz, or with --x-columns")
-    if any(columns) and Path(path).suffix.lower() in (".npz", ".npy"):
-        raise Refusal(f"{path}: columns are for tables, such as .csv")
-    if columns[1] and not columns[0]:
-        raise Refusal("--y-columns needs --x-columns")
-    with reported(ValueError, OSError):
-        if archive:
-            members = read_arrays(path, names=("x", "y"), max_bytes=limit)
-            if "x" not in members:
-                raise ValueError(f"{path}: has no member 'x'; numpy.savez(path, x=x, y=y) makes it")
-            return members["x"], members.get("y")
-        if columns[0]:
-            table = read_columns(path, columns[0] + columns[1], max_bytes=limit)
-            x, y = table[:, : len(columns[0])], table[:, len(columns[0]) :]
-            return x, y if columns[1] else None
-        x, *rest = (read_array(name, max_bytes=limit) for name in args.data)
-        return x, rest[0] if rest else None
 
 
 def name_of_solver(args: argparse.Namespace) -> str:
@@ -482,16 +398,16 @@ def check_device() -> None:
 
 def check_targets(args: argparse.Namespace) -> None:
     """Refuse a place that cannot be written before anything long begins."""
-    targets = {name: getattr(args, name, None) for name in ("out", "plot")}
+    options = ("out", "checkpoint", "plot")
+    targets = {o: path for o in options if (path := getattr(args, o, None)) is not None}
     for option, path in targets.items():
-        if path is None:
-            continue
         with reported(OSError):
             reason = _fault(option, path, args)
         if reason:
             raise Refusal(f"--{option} {path}: {reason}")
-    if targets["plot"] is not None and targets["plot"] == targets["out"]:
-        raise Refusal(f"--plot {args.plot}: is the place of --out; give another name")
+        first = next(o for o in targets if targets[o] == path)
+        if first != option:
+            raise Refusal(f"--{option} {path}: is the place of --{first}; give another name")
     if args.plot is not None and find_spec("matplotlib") is None:
         raise Refusal("--plot needs matplotlib: pip install 'convsolve[plot]'")
 
@@ -503,10 +419,11 @@ def _fault(option: str, path: Path, args: argparse.Namespace) -> str | None:
         "is a directory; give a file in it": path.is_dir(),
         "is not a regular file; give another name": path.exists() and not path.is_file(),
         "is one of the inputs; give another name": any(
-            path.exists() and os.path.exists(data) and path.samefile(data)
-            for data in getattr(args, "data", [])
+            _is_part(path, data) for data in getattr(args, "data", [])
         ),
-        "exists; --force overwrites it": path.exists() and not args.force,
+        # A checkpoint that exists is gone on from.
+        "exists; --force overwrites it": path.exists()
+        and not (args.force or option == "checkpoint"),
         "its directory is not there, or not writable": not (
             path.parent.is_dir() and os.access(path.parent, os.W_OK | os.X_OK)
         ),
@@ -514,3 +431,12 @@ def _fault(option: str, path: Path, args: argparse.Namespace) -> str | None:
         and path.suffix not in (".png", ".pdf", ".svg"),
     }
     return next((reason for reason, holds in faults.items() if holds), None)
+
+
+def _is_part(path: Path, data: str) -> bool:
+    """Whether a path is the file of an input, or in its directory."""
+    found = HDF5.fullmatch(data)
+    file = Path(found[1] if found else data)
+    if file.is_dir():
+        return path.resolve().is_relative_to(file.resolve())
+    return path.exists() and file.exists() and path.samefile(file)

@@ -22,11 +22,10 @@ from .arguments import (
     check_targets,
     name_of_solver,
     parse,
-    problem,
     reported,
     solver,
-    source,
 )
+from .data import problem, source
 
 OK, NOT_OK, BAD_INPUT, NOT_UNIQUE, INTERRUPTED = 0, 1, 2, 3, 130
 
@@ -95,10 +94,23 @@ def _solve(args: argparse.Namespace, warned: list[Warning | str]) -> int:
 
     with reported(ValueError, source=source(args)):
         check_noise(stated, method, args.noise)
+        if args.checkpoint is not None:
+            stated.check_one_mask("--checkpoint")
+    steps = getattr(method, "steps", None)
     try:
-        steps = getattr(method, "steps", None)
-        with reported(SolveError, source=source(args)), _progress(steps) as progress:
-            fit = solve(stated, method, noise=args.noise, strict=args.strict, progress=progress)
+        with (
+            reported(SolveError, source=source(args)),
+            _checkpoint_reported(args),
+            _progress(steps) as progress,
+        ):
+            fit = solve(
+                stated,
+                method,
+                noise=args.noise,
+                strict=args.strict,
+                progress=progress,
+                checkpoint=args.checkpoint,
+            )
     except IdentifiabilityError as error:
         raise Refusal(_in_shell(error), NOT_UNIQUE) from error
     if args.out is not None:
@@ -210,6 +222,19 @@ def _warnings_reported() -> Iterator[list[Warning | str]]:
         warnings.simplefilter("always", UserWarning)
         warnings.showwarning = show
         yield warned
+
+
+@contextmanager
+def _checkpoint_reported(args: argparse.Namespace) -> Iterator[None]:
+    """An error about the checkpoint, which begins with its name, is the user's to mend."""
+    try:
+        yield
+    except (ValueError, OSError) as error:
+        about = isinstance(error, OSError) or str(error).startswith(f"{args.checkpoint}: ")
+        if args.checkpoint is None or not about:
+            raise
+        with reported(ValueError, OSError):
+            raise
 
 
 @contextmanager

@@ -47,7 +47,7 @@ from convsolve.cli.main import main
 try:
     main(["solve", "--help"])
 except SystemExit as end:
-    heavy = {"jax", "numpy", "matplotlib"}
+    heavy = {"jax", "numpy", "matplotlib", "h5py", "zarr"}
     print("exit", end.code, sorted(heavy.intersection(sys.modules)))
 """
     done = python("-c", script)

@@ -1,0 +1,156 @@
+"""The problem that the arguments state, of the files that they name."""
+
+# As in arguments.py, numpy and what needs it are imported once a command runs.
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .arguments import HDF5, IN_BLOCKS, Refusal, name_of_solver, reported
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from ..problem.problem import Problem
+
+
+def problem(args: argparse.Namespace, needs_y: bool = True) -> Problem:
+    """The problem that the arguments state; whatever is wrong with it ends the command."""
+    from ..problem.spec import ConvSpec
+
+    if (args.kernel_size is None) == (args.lags is None):
+        raise Refusal("give either --kernel-size or --lags")
+    if args.lags is not None:
+        for name in ("stride", "padding", "dilation"):
+            if getattr(args, name) is not None:
+                raise Refusal(f"--{name} does not go with --lags; --edges says how records end")
+        pairs = list(zip(args.lags[::2], args.lags[1::2], strict=False))
+        if len(args.lags) % 2 or any(first > last for first, last in pairs):
+            raise Refusal("--lags takes FIRST LAST for every axis, the first not above the last")
+    else:
+        if args.edges is not None:
+            raise Refusal("--edges goes with --lags; for --kernel-size there is --padding")
+        with reported(TypeError, ValueError):
+            spec = ConvSpec(
+                tuple(args.kernel_size), _per_axis(args.stride), args.padding or "valid",
+                _per_axis(args.dilation), args.groups,
+            )  # fmt: skip
+    x, y = _read(args)
+    if y is None and needs_y:
+        raise Refusal(f"{source(args)}: there is no y; give X and Y, a member y, or --y-columns")
+    from ..problem.problem import Problem
+
+    rows = _rows(args)
+    with reported(TypeError, ValueError, source=source(args)):
+        if args.lags is None:
+            # One number is an int to Problem, which then says how images were read.
+            size = spec.kernel_size if spec.ndim > 1 else spec.kernel_size[0]
+            geometry = asdict(spec) | {"kernel_size": size}
+            return Problem(x, y, bias=args.bias, **geometry, **rows)
+        edges = args.edges or "drop"
+        geometry = {"lags": pairs, "edges": edges, "groups": args.groups}
+        return Problem.from_lags(x, y, **geometry, bias=args.bias, **rows)
+
+
+def _rows(args: argparse.Namespace) -> dict[str, Any]:
+    """Mask, weights and confounds, as `Problem` takes them."""
+    import numpy as np
+
+    confounds: Any = args.confounds
+    if confounds is not None and confounds != "intercept":
+        if not (confounds.isdecimal() or Path(confounds).suffix):
+            raise Refusal("--confounds takes intercept, the degree of a drift or a FILE of columns")
+        confounds = int(confounds) if confounds.isdecimal() else _beside(args, confounds)
+    mask = None if args.mask is None else _beside(args, args.mask)
+    if mask is not None and mask.dtype != bool:
+        if not np.isin(mask, (0, 1)).all():
+            raise Refusal(f"{args.mask}: a mask holds 1 where a row counts and 0 elsewhere")
+        mask = mask.astype(bool)
+    weights = None if args.weights is None else _beside(args, args.weights)
+    return {"mask": mask, "missing": args.missing, "weights": weights, "confounds": confounds}
+
+
+def _beside(args: argparse.Namespace, path: str) -> np.ndarray:
+    """The array of a file beside those of the data."""
+    from ..files import MAX_BYTES, read_array
+
+    with reported(ValueError, OSError):
+        return read_array(path, max_bytes=args.max_bytes or MAX_BYTES)
+
+
+def source(args: argparse.Namespace) -> str:
+    """The files that the data come from, for an error to begin with."""
+    return " and ".join(args.data)
+
+
+def _per_axis(numbers: list[int] | None) -> Any:
+    return 1 if numbers is None else numbers[0] if len(numbers) == 1 else tuple(numbers)
+
+
+def _read(args: argparse.Namespace) -> tuple[Any, Any]:
+    """x and y, or None: in memory, or as `Problem` reads them in blocks."""
+    from ..files import MAX_BYTES, read_arrays, read_columns
+
+    limit = MAX_BYTES if args.max_bytes is None else args.max_bytes
+    if limit < 1:
+        raise Refusal(f"--max-bytes must be at least 1, got {limit}")
+    path, *others = args.data
+    archive = any(Path(name).suffix.lower() == ".npz" for name in args.data)
+    columns = [[] if c is None else c.split(",") for c in (args.x_columns, args.y_columns)]
+    if len(others) > 1:
+        raise Refusal(f"give X and Y, two files at most, not {len(args.data)}")
+    if (archive or any(columns)) and others:
+        raise Refusal(f"{others[0]}: one file is enough with .npz, or with --x-columns")
+    if any(columns) and (Path(path).suffix.lower() in (".npz", ".npy") or HDF5.fullmatch(path)):
+        raise Refusal(f"{path}: columns are for tables, such as .csv")
+    if columns[1] and not columns[0]:
+        raise Refusal("--y-columns needs --x-columns")
+    with reported(ValueError, OSError):
+        if archive:
+            members = read_arrays(path, names=("x", "y"), max_bytes=limit)
+            if "x" not in members:
+                raise ValueError(f"{path}: has no member 'x'; numpy.savez(path, x=x, y=y) makes it")
+            return members["x"], members.get("y")
+        if columns[0]:
+            table = read_columns(path, columns[0] + columns[1], max_bytes=limit)
+            x, y = table[:, : len(columns[0])], table[:, len(columns[0]) :]
+            return x, y if columns[1] else None
+        x, *rest = _arrays(args, limit)
+        return x, rest[0] if rest else None
+
+
+def _arrays(args: argparse.Namespace, limit: int) -> list[Any]:
+    """The arrays of files that name one each, or of one that has x and y.
+
+    What fits in memory is read whole, within the limit; and beyond, where all can be read in
+    blocks, nothing is.
+    """
+    from ..files import read_array
+    from ..problem.sizes import DEFAULT_LIMITS
+    from .large import Sliced, arrays
+
+    found: list[Any] = []
+    for name in args.data:
+        several = arrays(name, alone=len(args.data) == 1)
+        found += [read_array(name, max_bytes=limit)] if several is None else several
+    numbers = sum(a.size for a in found)
+    whole = numbers <= DEFAULT_LIMITS.held_numbers or _takes_all(args)
+    for array in found:
+        if isinstance(array, Sliced):
+            array.check(whole, limit)
+    read = Sliced.whole if whole else Sliced.in_blocks
+    return [read(a) if isinstance(a, Sliced) else a for a in found]
+
+
+def _takes_all(args: argparse.Namespace) -> bool:
+    """Whether what is asked for needs all of x and y at once."""
+    solvers: Sequence[str] = ()
+    if args.command == "solve":
+        solvers = [name_of_solver(args)]
+    elif args.command == "compare" and args.solvers is not None:
+        solvers = args.solvers.split(",")
+    filtered = getattr(args, "noise", "white").startswith("ar")
+    return filtered or not set(solvers) <= set(IN_BLOCKS)

@@ -1,0 +1,231 @@
+"""Arrays of files that may exceed memory: .npy is mapped, HDF5 and zarr are read slice by slice.
+
+Of HDF5 only the file that is named is read: links to others, and numbers kept there, are refused.
+"""
+
+from __future__ import annotations
+
+import lzma
+import math
+import os
+import warnings
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..files import check_dtype, check_size, map_array, opened
+from .arguments import HDF5, Refusal
+
+# Links that lead to links; HDF5 itself follows as many.
+MOST_LINKS = 16
+# Names of members that an error shows.
+MOST_NAMED = 9
+# One of these is in the directory of every zarr array or group.
+ZARR_FILES = ("zarr.json", ".zarray", ".zgroup")
+# What the libraries and their codecs end in where a file is not what it says.
+_DAMAGE = (
+    ArithmeticError, AttributeError, EOFError, LookupError, OSError, RuntimeError, TypeError,
+    ValueError, lzma.LZMAError, zlib.error,
+)  # fmt: skip
+
+
+@contextmanager
+def _reading(name: str) -> Iterator[None]:
+    """What fails inside is the fault of a file: it ends the command with one line, at any time."""
+    try:
+        yield
+    except _DAMAGE as error:
+        reason = str(error) or type(error).__name__
+        raise Refusal(f"{name}: cannot be read ({reason}); copy or write it again") from error
+
+
+@contextmanager
+def _opening(name: str, package: str, extra: str) -> Iterator[None]:
+    """The same for what is opened by a package, which may not be installed."""
+    try:
+        # What it has to say of other members, or of its own formats, is of no use here.
+        with _reading(name), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    except ImportError as error:
+        raise Refusal(f"{name}: needs {package}: pip install 'convsolve[{extra}]'") from error
+
+
+class Sliced:
+    """An array of a file, of which slices are read: what `Problem` takes for one not in memory.
+
+    ``name`` begins its errors; ``chunk`` is the shape of what can be read only as a whole.
+    """
+
+    def __init__(self, source: Any, name: str, chunk: tuple[int, ...] | None = None) -> None:
+        if source.shape is None:
+            raise Refusal(f"{name}: is empty; give an array of numbers")
+        self.shape, self.dtype = tuple(source.shape), source.dtype
+        self.name, self._source, self._chunk = name, source, chunk or ()
+        try:
+            check_dtype(self.dtype)
+        except ValueError as error:
+            raise Refusal(f"{name}: {error}") from error
+
+    @property
+    def size(self) -> int:
+        """How many numbers."""
+        return math.prod(self.shape)
+
+    def check(self, whole: bool, max_bytes: int) -> None:
+        """Refuse what would take more memory than is allowed: all of it, or one chunk."""
+        numbers = self.size if whole else math.prod(self._chunk)
+        try:
+            check_size(numbers * self.dtype.itemsize, max_bytes)
+        except ValueError as error:
+            raise Refusal(f"{self.name}:{'' if whole else ' a chunk'} {error}") from error
+
+    def __getitem__(self, key: Any) -> np.ndarray:
+        with _reading(self.name):
+            return np.asarray(self._source[key])
+
+    def whole(self) -> np.ndarray:
+        """All of it, in memory."""
+        return np.array(self[...])
+
+    def in_blocks(self) -> Any:
+        """What is read in blocks: a mapped array of floats as it lies there, anything else by
+        slices, since it would be converted as a whole.
+        """
+        array = self._source
+        plain = isinstance(array, np.memmap) and array.flags.c_contiguous
+        return array if plain and self.dtype in (np.float32, np.float64) else self
+
+
+def arrays(name: str, alone: bool) -> list[Sliced] | None:
+    """The array of a name; or x and, if it is there, y of a file of several that is given alone.
+
+    None where the file is of another kind, which is read whole.
+
+    Raises:
+        ValueError, OSError, Refusal: the file is damaged, missing, or not what its name says.
+    """
+    suffix = Path(name).suffix.lower()
+    if suffix == ".npy":
+        return [Sliced(map_array(name), name)]
+    if found := HDF5.fullmatch(name):
+        return _hdf5(found[1], found[2], alone)
+    in_zarr = any(part.lower().endswith(".zarr") for part in Path(name).parts)
+    if in_zarr and suffix not in (".csv", ".txt"):
+        return _zarr(name, alone)
+    return None
+
+
+def _x_and_y(
+    name: str, alone: bool, members: Sequence[str], one: Callable[[str], Sliced], example: str
+) -> list[Sliced]:
+    if not alone:
+        raise Refusal(f"{name}: has several arrays; give one file alone, or name one: {example}")
+    if "x" not in members:
+        raise Refusal(f"{name}: has no member 'x'{_named(members)}")
+    return [one(member) for member in ("x", "y") if member in members]
+
+
+def _named(members: Sequence[str]) -> str:
+    """What there is, for an error."""
+    if not members:
+        return "; it has none"
+    return f"; it has {', '.join(map(repr, members[:MOST_NAMED]))}" + ", …" * (
+        len(members) > MOST_NAMED
+    )
+
+
+def _hdf5(file: str, path: str | None, alone: bool) -> list[Sliced]:
+    with opened(file):
+        pass  # there, and a regular file
+    with _opening(file, "h5py", "hdf5"):
+        import h5py
+
+        root = h5py.File(file, "r")["/"]
+        if path is not None:
+            return [_dataset(root, file, path)]
+        return _x_and_y(file, alone, [*root], lambda m: _dataset(root, file, m), f"{file}:x")
+
+
+def _dataset(root: Any, file: str, path: str) -> Sliced:
+    """A dataset whose numbers are all in this file."""
+    name = f"{file}:{path}"
+    with _opening(name, "h5py", "hdf5"):
+        found = _followed(root, path, name, iter(range(MOST_LINKS)))
+        if hasattr(found, "keys"):
+            raise Refusal(f"{name}: is a group, not a dataset{_named([*found])}")
+        if not hasattr(found, "virtual_sources"):
+            raise Refusal(f"{name}: is a type, not a dataset")
+        others = [outside for outside, _, _ in found.external or ()]
+        others += [part.file_name for part in (found.virtual_sources() if found.is_virtual else ())]
+        if others:
+            raise Refusal(
+                f"{name}: keeps its numbers elsewhere ({others[0]}), which is not followed; copy "
+                "them into a dataset of its own"
+            )
+        return Sliced(found, name, found.chunks)
+
+
+def _followed(node: Any, path: str, name: str, links: Iterator[int]) -> Any:
+    """What a path leads to from a group, link by link: h5py itself would open other files."""
+    import h5py
+
+    root = node.file["/"]
+    node = root if path.startswith("/") else node
+    for part in path.split("/"):
+        if part in ("", "."):
+            continue
+        key = part.encode("utf-8", "surrogateescape")
+        if not isinstance(node, h5py.Group) or not node.id.links.exists(key):
+            members = [*node] if isinstance(node, h5py.Group) else []
+            raise Refusal(f"{name}: has no member {part!r}{_named(members)}")
+        kind = node.id.links.get_info(key).type
+        if kind == h5py.h5l.TYPE_HARD:
+            node = node[part]
+        elif kind != h5py.h5l.TYPE_SOFT:
+            where = os.fsdecode(node.id.links.get_val(key)[0])
+            raise Refusal(f"{name}: {part!r} leads to another file ({where}); give that one")
+        elif next(links, None) is None:
+            raise Refusal(f"{name}: {part!r} leads from link to link; name the dataset itself")
+        else:
+            target = node.id.links.get_val(key).decode("utf-8", "surrogateescape")
+            node = _followed(node, target, name, links)
+    return node
+
+
+def _zarr(name: str, alone: bool) -> list[Sliced]:
+    node = _node(name)
+    if hasattr(node, "chunks"):
+        return [_array(node, name)]
+    members = sorted(entry.name for entry in os.scandir(name) if entry.is_dir())
+
+    def member(m: str) -> Sliced:
+        path = os.path.join(name, m)
+        return _array(_node(path), path)
+
+    return _x_and_y(name, alone, members, member, os.path.join(name, "x"))
+
+
+def _node(path: str) -> Any:
+    """The zarr array or group of a directory."""
+    if not os.path.isdir(path):
+        with opened(path):
+            pass  # there, at least
+        raise Refusal(f"{path}: is a file, and a zarr array or group is a directory")
+    if not any(os.path.isfile(os.path.join(path, file)) for file in ZARR_FILES):
+        raise Refusal(f"{path}: is no zarr array or group; it has none of {', '.join(ZARR_FILES)}")
+    with _opening(path, "zarr", "zarr"):
+        import zarr
+
+        return zarr.open(path, mode="r")
+
+
+def _array(node: Any, name: str) -> Sliced:
+    if not hasattr(node, "chunks"):
+        raise Refusal(f"{name}: is a group, not an array")
+    with _opening(name, "zarr", "zarr"):
+        return Sliced(node, name, node.chunks)
