@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import tee
 from typing import NamedTuple
 
 import numpy as np
 
 from .linalg.rank import EPS
 from .operators.prediction import row_spans
+from .operators.totals import each
 from .problem.checks import fraction
 from .problem.confounds import Confounds
 from .problem.problem import Problem
@@ -171,14 +173,17 @@ def scored(
     assert problem.y is not None
     records = problem.y
 
-    def measured(span: Span) -> np.ndarray:
-        i, start, stop = span
-        return _counted(rows, span, np.asarray(records[i][start:stop]), outputs)
+    def measured() -> Iterator[tuple[Span, np.ndarray]]:
+        spans, again = tee(row_spans(problem.x, problem.out_channels, problem.spec))
+        return zip(spans, each(np.asarray, (records[i][a:b] for i, a, b in again)), strict=True)
 
-    spans = row_spans(problem.x, problem.out_channels, problem.spec)
-    pairs = ((measured(span), _counted(rows, span, p, outputs)) for span, p in predictions)
+    truth = (_counted(rows, span, y, outputs) for span, y in measured())
+    pairs = (
+        (_counted(rows, span, y, outputs), _counted(rows, span, p, outputs))
+        for (span, y), (_, p) in zip(measured(), predictions, strict=True)
+    )
     lengths = rows.sizes if problem.spec.ndim == 1 else None
-    return score_of(map(measured, spans), pairs, lengths)
+    return score_of(truth, pairs, lengths)
 
 
 def _counted(rows: Rows, span: Span, values: np.ndarray, outputs: Sequence[int]) -> np.ndarray:

@@ -16,7 +16,7 @@ ROOT = Path(convsolve.__file__).parent
 # Folders, or single files, from the ground up. What stands in one row imports the rows above it in
 # this list, never its neighbours; within a folder no import leads back to where it came from.
 ROWS = [
-    {"errors", "text", "files", "cached", "interrupts"},
+    {"errors", "text", "files", "cached", "interrupts", "parallel"},
     {"lazy_jax"},
     {"problem"},
     {"linalg"},
@@ -204,6 +204,16 @@ def test_optional_packages_are_imported_when_used(package):
     }
     assert found, f"{package} is imported nowhere"
     assert [name for name, inside in found if not inside or ROW[room_of(name)] < FACES] == []
+
+
+def test_dask_is_imported_where_its_arrays_are_summed():
+    used = {
+        (name, inside)
+        for name in PATHS
+        for module, inside in imports(name)
+        if module.split(".")[0] == "dask"
+    }
+    assert used == {("operators.totals", True)}
 
 
 ALLOWED = {

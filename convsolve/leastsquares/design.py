@@ -154,8 +154,9 @@ class Design:
 
     @cached_property
     def fourier(self) -> FourierOperator:
-        """By FFTs, whatever the size."""
-        return FourierOperator(self.inputs, self.nuisance, self.sizes.limits, self.targets)
+        """By FFTs, whatever the size; all of x at once, and y unless that is taken in chunks."""
+        targets = None if self.sizes.chunked else self.targets
+        return FourierOperator(self.inputs, self.nuisance, self.sizes.limits, targets)
 
     @cached_property
     @on_blas_threads

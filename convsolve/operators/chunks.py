@@ -164,8 +164,9 @@ def misfit(
     operator = operator_of(chunk, geometry)
     targets = operator.targets
     assert targets is not None
-    e = operator.exponents - units.exponents
-    f = targets.grouped(targets.exponents) - units.out_exponents
+    # Channels that are silent in the chunk may have any, this too.
+    e = np.minimum(operator.exponents - units.exponents, 0)
+    f = np.minimum(targets.grouped(targets.exponents) - units.out_exponents, 0)
     moved = np.ldexp(operator.shift, e) - units.shift
     level = np.ldexp(targets.grouped(targets.shift), f) - units.out_shift
     local = np.ldexp(w, e[:, :, None] - f[:, None, :])
@@ -193,7 +194,7 @@ def product_grams(
     units.
     """
     operator = operator_of(chunk._replace(y=None), geometry)
-    e = operator.exponents[group] - units.exponents[group]
+    e = np.minimum(operator.exponents[group] - units.exponents[group], 0)
     moved = np.ldexp(operator.shift[group], e) - units.shift[group]
     seen = operator.product(group, np.ldexp(w, e[:, None])) + (moved @ w - level)
     return Products(seen.T @ seen)
@@ -238,6 +239,15 @@ class ChunkedTargets(Targets):
     def outputs(self) -> int:
         """Q of each group."""
         return int(self.records[0].shape[-1]) // self.groups
+
+    def rows(self, group: int) -> np.ndarray:
+        """y (n, Q) of one group, row by row as `row_blocks` has them, scaled, nothing taken off."""
+        operator = self._operator
+        blocks = [y[group] for _, y in operator.row_blocks(self) if y is not None]
+        if not operator.nuisance.constant:
+            return np.concatenate(blocks)
+        level = self.grouped(self.shift) + self.sums / operator.rows
+        return np.concatenate(blocks) + level[group]
 
     @property
     def sums(self) -> np.ndarray:
@@ -359,10 +369,14 @@ class ChunkedOperator(DesignOperator):
 
     def moments(self, targets: Targets | None) -> Moments:
         """Sums over the rows of A and Y, each less its shift."""
+        own = self._own.moments
         if targets is None:
-            return self._own.moments
+            return own
         assert isinstance(targets, ChunkedTargets)
-        return targets.moments
+        found = targets.moments
+        # The sums of other outputs may have been made about other constants.
+        found = found.rescaled(own.exponents, found.out_exponents)
+        return found.shifted(own.shift, found.out_shift)
 
     @property
     def _units(self) -> Units:

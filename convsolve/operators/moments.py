@@ -76,8 +76,9 @@ class Moments:
             )
         if not self.n or not other.n:
             return other if not self.n else self
-        exponents = np.maximum(self.exponents, other.exponents)
-        out_exponents = np.maximum(self.out_exponents, other.out_exponents)
+        mine, others = self._silent, other._silent
+        exponents = _larger(self.exponents, mine[0], other.exponents, others[0])
+        out_exponents = _larger(self.out_exponents, mine[1], other.out_exponents, others[1])
         a = self.rescaled(exponents, out_exponents)
         b = other.rescaled(exponents, out_exponents).shifted(a.shift, a.out_shift)
         return Moments(
@@ -92,6 +93,14 @@ class Moments:
             out_exponents,
             a.out_shift,
         )
+
+    @property
+    def _silent(self) -> tuple[np.ndarray, np.ndarray]:
+        """Which columns (G, P) and outputs (G, Q) are zero in all rows: these have no unit."""
+        squares = np.einsum("gpp->gp", self.gram), self.out_squares
+        pairs = zip(squares, (self.sums, self.out_sums), (self.shift, self.out_shift), strict=True)
+        columns, outputs = ((s == 0) & (t == 0) & (shift == 0) for s, t, shift in pairs)
+        return columns, outputs
 
     def of_group(self, group: int) -> Moments:
         """Those of one group."""
@@ -152,6 +161,11 @@ class Moments:
     def centred_squares(self) -> np.ndarray:
         """Squares (G, Q) of the outputs less their means, in scaled units."""
         return np.maximum(self.out_squares - self.out_sums**2 / self.n, 0.0)
+
+
+def _larger(a: np.ndarray, no_a: np.ndarray, b: np.ndarray, no_b: np.ndarray) -> np.ndarray:
+    """The larger of two exponents, or the one that there is."""
+    return np.asarray(np.where(no_a & ~no_b, b, np.where(no_b & ~no_a, a, np.maximum(a, b))))
 
 
 def _scaled_twice(gram: np.ndarray, exponents: np.ndarray) -> np.ndarray:

@@ -9,17 +9,14 @@ from __future__ import annotations
 
 import itertools
 import math
-import os
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextvars import copy_context
 from functools import cache
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
 from ..linalg.threads import one_blas_thread
+from ..parallel import cores, in_order
 from ..problem.spec import ConvSpec
 
 # Numbers that are transformed at once (8 MiB, within cache): longer records take more batches, not
@@ -31,9 +28,6 @@ ALONE_NUMBERS = 2**18
 
 # With this many channels a row is long.
 MANY_CHANNELS = 64
-
-# Every thread holds some batches' worth of memory.
-MOST_THREADS = 8
 
 _S = TypeVar("_S")
 _T = TypeVar("_T")
@@ -283,50 +277,17 @@ def batches(shape: Sequence[int], rows: int, taps: int, width: int) -> list[Batc
     ]
 
 
-@cache
-def cores() -> int:
-    """Threads that are worth having: the cores that this process may use, up to `MOST_THREADS`."""
-    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return min(allowed or 1, MOST_THREADS)
-
-
-@cache
-def _pool(process: int) -> ThreadPoolExecutor:
-    """One for each process: a fork does not take the threads along."""
-    return ThreadPoolExecutor(cores(), "convsolve")
-
-
-def _in_order(task: Callable[[_S], _T], several: Sequence[_S]) -> Iterator[_T]:
-    """``task`` of each, in order, as many at a time as there are cores."""
-    if len(several) == 1:
-        yield task(several[0])
-        return
-    pool, at_once = _pool(os.getpid()), cores() + 1
-
-    def submit(one: _S) -> Future[_T]:
-        # What NumPy is to do about overflow is said in a context.
-        return pool.submit(copy_context().run, task, one)
-
-    # One more than cores: nobody waits, and memory does not grow with the batches.
-    waiting = deque(map(submit, several[:at_once]))
-    for one in several[at_once:]:
-        yield waiting.popleft().result()
-        waiting.append(submit(one))
-    while waiting:
-        yield waiting.popleft().result()
-
-
 def side_by_side(task: Callable[[_S], _T], several: Sequence[_S]) -> list[_T]:
     """``task`` of each, on all cores."""
     # Not within the generator, whose end an exception may delay as long as its traceback is kept.
     with one_blas_thread():
-        return [*_in_order(task, several)]
+        return [*in_order(task, several)]
 
 
 def summed(task: Callable[[Batch], tuple[np.ndarray, ...]], several: Sequence[Batch]) -> list[Any]:
     """The arrays that ``task`` makes of a batch, added up over all of them."""
     with one_blas_thread():
-        parts = _in_order(task, several)
+        parts = in_order(task, several)
         totals = list(next(parts))
         for part in parts:
             for total, more in zip(totals, part, strict=True):

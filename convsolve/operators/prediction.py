@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import tee
 from typing import Any
 
 import numpy as np
@@ -13,11 +14,12 @@ from ..problem.spec import ConvSpec
 from . import products
 from .fourier import component_parts, in_component
 from .overlap_save import by_fft, component_columns, component_taps
+from .totals import each
 from .windows import NormalForm, forward_records
 
-# Numbers of x and y of the rows that are predicted at a time, 64 MiB.
-BLOCK_NUMBERS = 2**23
-# From so many numbers of the design matrix of a record on FFTs are faster than rows.
+# Numbers of x and y of the rows that are predicted at a time, 32 MiB.
+BLOCK_NUMBERS = 2**22
+# From so many numbers of the design matrix of a block on FFTs are faster than rows.
 LONG_NUMBERS = 2**22
 
 
@@ -54,22 +56,24 @@ def predicted_blocks(
 ) -> Iterator[tuple[Span, np.ndarray]]:
     """The same (T', *T, Cout) some rows at a time.
 
-    By FFTs in float64 of records whose design matrix has 2²² numbers or more: good to rounding
-    beside the largest samples about a row.
+    By FFTs in float64 where their design matrix has 2²² numbers or more: good to rounding beside
+    the largest samples about a row.
     """
-    for span in row_spans(records, kernel.shape[-1], spec):
-        i, start, stop = span
-        x = np.asarray(NormalForm.of_rows(records[i], spec, start, stop), kernel.dtype)
-        numbers = spec.rows(records[i].shape[:-1]) * kernel[..., 0].size
-        if numbers >= LONG_NUMBERS and by_fft(spec):
-            y = _by_fft(x.astype(float, copy=False), kernel.astype(float), spec.normal)
-            yield span, (y + bias).astype(kernel.dtype, copy=False)
-        else:
-            yield span, forward_records([x], kernel, bias, spec.normal)[0]
+    several, again = tee(row_spans(records, kernel.shape[-1], spec))
+    read = (NormalForm.of_rows(records[i], spec, a, b) for i, a, b in again)
+    return zip(several, each(_predicted, read, kernel, bias, spec.normal), strict=True)
+
+
+def _predicted(x: np.ndarray, kernel: np.ndarray, bias: np.ndarray, spec: ConvSpec) -> np.ndarray:
+    """That of x (*E, Cin) in normal form."""
+    if spec.rows(x.shape[:-1]) * kernel[..., 0].size >= LONG_NUMBERS and by_fft(spec):
+        y = _by_fft(x.astype(float, copy=False), kernel.astype(float), spec)
+        return (y + bias).astype(kernel.dtype, copy=False)
+    return forward_records([x.astype(kernel.dtype, copy=False)], kernel, bias, spec)[0]
 
 
 def _by_fft(x: np.ndarray, kernel: np.ndarray, spec: ConvSpec) -> np.ndarray:
-    """That of x (*E, Cin) in normal form."""
+    """The same in float64, without the bias."""
     y = np.empty((1, *spec.output_shape(x.shape[:-1]), kernel.shape[-1]))
     # Powers of two against the sums of an FFT, which leave float64 before y does.
     high, size = (int(np.frexp(np.abs(a).max())[1]) for a in (x, kernel))

@@ -11,7 +11,7 @@ import numpy as np
 from ..cached import cached_property
 from ..linalg.rank import EPS
 from ..problem.adjustments import Adjustments
-from ..problem.channels import by_channel
+from ..problem.channels import on_cores
 from ..problem.confounds import Confounds, orthonormal, polynomials
 from ..problem.nuisance import Nuisance
 from ..problem.rows import Rows, Span, samples_read
@@ -28,7 +28,7 @@ def channel_exponents(arrays: Iterable[np.ndarray]) -> np.ndarray:
 
     A silent channel has none of its own: it takes the smallest of the others.
     """
-    over = [by_channel(np.maximum, a, np.abs) for a in arrays if a.size]
+    over = [on_cores(np.maximum, a, np.abs) for a in arrays if a.size]
     largest = np.maximum.reduce(over)
     # Stray denormals alone would ask for a power beyond float64.
     exponents = np.maximum(np.frexp(largest.astype(float))[1], -1020)
@@ -270,7 +270,7 @@ class Targets:
         self.scale = np.ldexp(1.0, -self.exponents)
         self.shift = np.zeros(self.exponents.size)
         if nuisance.constant:
-            totals = [by_channel(np.add, a, lambda part: part * self.scale) for a in self._kept]
+            totals = [on_cores(np.add, a, lambda part: part * self.scale) for a in self._kept]
             self.shift = np.sum(totals, axis=0) / inputs.rows
         # Rows that are left out are read as zero, to the last digit.
         nothing = np.ldexp(self.shift, self.exponents)
@@ -320,7 +320,7 @@ class Targets:
             found = part * self.scale - self.shift
             return found if of is None else of(found, out=found)
 
-        return self.grouped(np.sum([by_channel(np.add, a, read) for a in self._kept], axis=0))
+        return self.grouped(np.sum([on_cores(np.add, a, read) for a in self._kept], axis=0))
 
     def block(
         self, stack: int, part: tuple[slice, slice], rows: np.ndarray | None = None

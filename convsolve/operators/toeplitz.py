@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from .overlap_save import Batch, Series, batches, cores, side_by_side, summed
+from ..parallel import cores
+from .overlap_save import Batch, Series, batches, side_by_side, summed
 
 # Lags beyond those of a kernel of one axis, for a filter that makes x white.
 ORDER = 16

@@ -3,8 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
 
 import numpy as np
+
+from ..parallel import cores, in_order
+
+# From so many numbers on other cores are woken.
+MANY_NUMBERS = 2**20
+
+
+def on_cores(
+    reduce: np.ufunc, a: np.ndarray, of: Callable[[np.ndarray], np.ndarray] | None = None
+) -> np.ndarray:
+    """As `by_channel`, on all cores where ``a`` is long; not for tasks that run on them."""
+    if a.size < MANY_NUMBERS or cores() == 1:
+        return by_channel(reduce, a, of)
+    flat = a.reshape(-1, a.shape[-1])
+    ends = np.linspace(0, len(flat), cores() + 1).astype(int)
+    parts = [flat[i:j] for i, j in pairwise(ends) if j > i]
+    found: np.ndarray = reduce.reduce([*in_order(lambda part: by_channel(reduce, part, of), parts)])
+    return found
 
 
 def by_channel(

@@ -11,7 +11,7 @@ import numpy as np
 
 from ..lazy_jax import default_float, is_jax_array, is_tracer
 from ..text import count, shown
-from .channels import by_channel
+from .channels import on_cores
 from .spec import ConvSpec
 from .stored import Stored, in_blocks, is_dask, is_stored
 
@@ -202,7 +202,7 @@ def _largest(record: Any) -> np.ndarray:
     if isinstance(record, Stored):
         return record.largest
     with np.errstate(invalid="ignore"):
-        return by_channel(np.maximum, record, np.abs)
+        return on_cores(np.maximum, record, np.abs)
 
 
 def _check_values(record: Any, name: str, missing: bool, axes: int) -> None:

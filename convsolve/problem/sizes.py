@@ -30,7 +30,7 @@ class Limits:
             one, would take more products than this, about a millisecond: what a piece more costs.
         held_numbers: x and y are taken whole up to this many numbers, 256 MiB, and beyond in
             chunks of records.
-        chunk_numbers: numbers of one chunk, 64 MiB, or of the Gram if that has more.
+        chunk_numbers: numbers of one chunk, 32 MiB, or of the Gram if that has more.
         tree_rows: rows of the blocks whose QRs a tree joins: of taller ones the rounding grows, and
             caches hold no more.
     """
@@ -45,7 +45,7 @@ class Limits:
     tree_rows: int = 2048
     gap_products: int = 2**25
     held_numbers: int = 2**25
-    chunk_numbers: int = 2**23
+    chunk_numbers: int = 2**22
 
 
 DEFAULT_LIMITS = Limits()

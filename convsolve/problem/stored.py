@@ -9,7 +9,7 @@ from typing import Any, Self
 import numpy as np
 
 from ..lazy_jax import is_jax_array
-from .channels import by_channel
+from .channels import on_cores
 
 # Numbers that are read at a time where all are looked at once: 8 MiB.
 BLOCK_NUMBERS = 2**20
@@ -172,9 +172,9 @@ class Stored:
             over = [np.asarray(abs(part).max(axis=axes)) for part in parts]
             found = np.maximum.reduce(over).reshape(-1)
             return found if self.channels is None else found[[*self.channels]]
-        blocks = (np.abs(block) for _, block in in_blocks(self))
+        blocks = (block for _, block in in_blocks(self))
         with np.errstate(invalid="ignore"):
-            return np.maximum.reduce([by_channel(np.maximum, block) for block in blocks])
+            return np.maximum.reduce([on_cores(np.maximum, block, np.abs) for block in blocks])
 
     @property
     def gaps(self) -> np.ndarray:

@@ -176,3 +176,13 @@ def test_saturated_pixels_are_left_out(tmp_path: Path) -> None:
     assert inside is not None
     assert int(inside[1]) >= 90
     assert picture.read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.slow
+def test_a_recording_beyond_memory() -> None:
+    first, there, killed, resumed = output("12_beyond_memory.py").splitlines()
+    assert first.startswith("HDF5: solved, R² 0.98")
+    assert there.startswith("two processes: solved, off by ")
+    assert float(there.split()[5]) < 1e-12
+    assert killed.startswith("killed halfway: a checkpoint of ")
+    assert resumed == "resumed: solved, bit for bit the same kernel"

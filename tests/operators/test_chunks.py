@@ -1,0 +1,129 @@
+"""The design matrix as a sum over chunks: what is in one, in which units, and how it is read."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+import convsolve as cs
+from convsolve.operators.chunks import ChunkedOperator, chunk_spans
+from convsolve.operators.moments import Moments
+from convsolve.problem.nuisance import Nuisance
+from convsolve.problem.rows import Rows
+from convsolve.problem.sizes import Limits
+from support.geometry import NAMED
+from support.slow import few_seeds
+from support.stored import Slices
+
+CHUNKS = Limits(held_numbers=0, chunk_numbers=100)
+EPS = float(np.finfo(float).eps)
+
+
+@few_seeds(30, 1000)
+def test_every_row_that_counts_is_in_one_chunk(seeds: range) -> None:
+    """Chunks are of a step of rows at most, and what a long gap leaves out is in none."""
+    for seed in seeds:
+        rng = np.random.default_rng(seed)
+        shapes = [(int(n),) for n in rng.integers(0, 40, rng.integers(1, 6))]
+        flags = tuple(rng.random(shape) < rng.choice([0.05, 0.5, 1.0]) for shape in shapes)
+        kept, step = Rows(tuple(shapes), (0,), flags), int(rng.integers(1, 50))
+        lots = chunk_spans(kept, kept.pieces(int(rng.integers(1, 10))), step)
+        counted = [np.zeros(shape, int) for shape in shapes]
+        for lot in lots:
+            assert sum(stop - start for _, start, stop in lot) <= step
+            for i, start, stop in lot:
+                counted[i][start:stop] += 1
+        for times, flag in zip(counted, flags):
+            assert times.max(initial=0) <= 1
+            assert times[flag].all()
+
+
+def solved(x: np.ndarray, y: np.ndarray, taps: int, limits: Limits, bias: bool) -> cs.Solution:
+    return cs.solve(cs.Problem(x, y, kernel_size=taps, bias=bias), limits=limits)
+
+
+@pytest.mark.parametrize("bias", [False, True])
+@pytest.mark.parametrize("of", ["x", "y"])
+def test_a_channel_that_is_silent_at_first_has_a_unit_of_its_own(of: str, bias: bool) -> None:
+    """However far from that of the others: a chunk where it is zero does not know it."""
+    rng = np.random.default_rng(0)
+    x, w = rng.standard_normal((400, 2)), rng.standard_normal((5, 2, 2))
+    y = cs.convolve(x, w, cs.ConvSpec(5)) + 0.1 * rng.standard_normal((396, 2))
+    (x if of == "x" else y)[:150, 1] = 0
+    plain = solved(x, y, 5, Limits(), bias)
+    unit = np.array([2.0**170, 2.0**-660])
+    far = (x * unit, y) if of == "x" else (x, y * unit)
+    fit = solved(*far, 5, CHUNKS, bias)
+    kernel = fit.kernel * unit[:, None] if of == "x" else fit.kernel / unit
+    assert fit.identifiability.verdict == "overdetermined"
+    assert fit.certificate <= 30 * EPS
+    np.testing.assert_allclose(kernel, plain.kernel, rtol=1e-12, atol=1e-13)
+
+
+def test_what_is_zero_has_no_unit() -> None:
+    """Sums of zeros are neutral, whatever their exponents; those of a constant are not."""
+    rng = np.random.default_rng(1)
+    a, y = rng.standard_normal((1, 9, 2)), rng.standard_normal((1, 9, 1))
+    live = Moments.from_rows(a, y, exponents=-900, out_exponents=-900)
+    none = Moments.from_rows(0 * a, 0 * y, exponents=900, out_exponents=900)
+    for both in (live + none, none + live, none + live + none):
+        np.testing.assert_array_equal(both.gram, live.gram)
+        np.testing.assert_array_equal(both.rhs, live.rhs)
+        np.testing.assert_array_equal(both.exponents, -900)
+        np.testing.assert_array_equal(both.out_exponents, -900)
+    assert both.n == 27
+    constant = Moments.from_rows(0 * a, 0 * y, exponents=900, shift=1.0)
+    assert ((live + constant).exponents == 900).all()
+
+
+@pytest.mark.parametrize("padding", ["valid", "full"])
+def test_the_offset_of_the_first_chunk_costs_no_digits(padding: str) -> None:
+    """One that is far from that of all others: sums are made once more about the means."""
+    rng = np.random.default_rng(2)
+    x, w = rng.standard_normal((2000, 2)), rng.standard_normal((4, 2, 1))
+    x[10:] += 1e7
+    y = cs.convolve(x, w, cs.ConvSpec(4, padding=padding)) + 3
+    y += 0.1 * rng.standard_normal(y.shape)
+    problem = cs.Problem(x, y, kernel_size=4, padding=padding, bias=True)
+    fit = cs.solve(problem, limits=replace(CHUNKS, chunk_numbers=30))
+    whole = cs.solve(problem)
+    assert fit.certificate <= 30 * EPS
+    np.testing.assert_allclose(fit.kernel, whole.kernel, rtol=1e-7)
+    np.testing.assert_allclose(fit.bias, whole.bias, rtol=1e-7, atol=1e-6)
+
+
+def test_columns_have_one_unit_beside_whatever_outputs() -> None:
+    """Also beside outputs whose sums are made twice, since their first chunk is far off."""
+    rng = np.random.default_rng(3)
+    geometry = replace(NAMED["one tap"], shapes=((1500,),))
+    x = [rng.standard_normal((1500, 3)) + 2]
+    y = [rng.standard_normal((1500, 2))]
+    kept = Rows.of(geometry.spec, geometry.shapes)
+    limits = Limits(chunk_numbers=40)
+    operator = ChunkedOperator(x, y, geometry.spec, kept, Nuisance(constant=True), limits)
+    other = 1e-4 * y[0]
+    other[operator.step :] += 1
+    found = operator.moments(operator.outputs([other]))
+    np.testing.assert_array_equal(found.shift, operator.shift)
+    np.testing.assert_array_equal(found.exponents, operator.exponents)
+
+
+def test_a_solve_reads_everything_three_times_in_small_parts() -> None:
+    """To check it, to sum it, and for what the answer leaves; none of these the whole."""
+    rng = np.random.default_rng(4)
+    x, w = rng.standard_normal((2**20, 2)), rng.standard_normal((6, 2, 1))
+    y = cs.convolve(x, w, cs.ConvSpec(6))
+    y += 0.1 * rng.standard_normal(y.shape)
+    read_x, read_y = Slices(x), Slices(y)
+    problem = cs.Problem(read_x, read_y, kernel_size=6, bias=True)
+    assert (read_x.times == 1).all()
+    assert (read_y.times == 1).all()
+    fit = cs.solve(problem, limits=Limits(held_numbers=2**20, chunk_numbers=2**18))
+    assert fit.ok
+    assert (read_y.times == 3).all()
+    # A chunk reads a kernel's length of the next.
+    assert read_x.times.mean() < 3.01
+    assert max(read_x.largest, read_y.largest) <= 2**20 < x.size
+    np.testing.assert_allclose(fit.kernel, w, atol=1e-3)
