@@ -115,7 +115,7 @@ def test_solvers_and_options_in_blocks(data, run, little_memory, more):
     np.testing.assert_allclose(found, kernel(run(f"solve all.npz {line}")), rtol=1e-9)
 
 
-@pytest.mark.parametrize("more", ["--solver fft", "--noise ar"])
+@pytest.mark.parametrize("more", ["--solver fft", "--solver cg", "--solver huber", "--noise ar"])
 def test_solvers_and_options_that_take_all(data, run, little_memory, more):
     """These are read whole, as far as they may be."""
     line = refused(run(f"solve all.h5 {SIZE} {more} --max-bytes 6399"), "all.h5:x: ")
