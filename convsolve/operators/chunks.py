@@ -125,8 +125,14 @@ class Totals:
 
 def totals(chunk: Chunk, geometry: Geometry, about: Moments | None) -> Totals:
     """Sums over the rows of a chunk, each less a constant of its own, or those of others."""
-    operator = exact_operator_of(chunk, geometry)
-    found = operator.moments(operator.targets)
+    with np.errstate(invalid="ignore"):  # of what is not finite any more, sums are none either
+        operator = exact_operator_of(chunk, geometry)
+        found = operator.moments(operator.targets)
+    if not (np.isfinite(found.sums).all() and np.isfinite(found.out_sums).all()):
+        raise ValueError(
+            "x or y has values that are not finite, and had none when it was checked: what is "
+            "stored has changed since"
+        )
     if about is not None:
         found = found.rescaled(about.exponents, about.out_exponents)
         found = found.shifted(about.shift, about.out_shift)
