@@ -69,7 +69,9 @@ def predicted_blocks(
     """
     several, again = tee(row_spans(records, kernel.shape[-1], spec))
     read = (NormalForm.of_rows(records[i], spec, a, b) for i, a, b in again)
-    return zip(several, each(_predicted, read, kernel, bias, spec.normal, long_numbers), strict=True)
+    return zip(
+        several, each(_predicted, read, kernel, bias, spec.normal, long_numbers), strict=True
+    )
 
 
 def _predicted(
