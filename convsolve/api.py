@@ -35,6 +35,7 @@ from .problem.spec import ConvSpec
 from .solution import Solution
 from .solvers import AutoSolver
 from .solvers.base import Progress, Raw, Solver
+from .text import shown
 
 if TYPE_CHECKING:
     import jax
@@ -129,6 +130,8 @@ def solve(
     check_noise(problem, solver, noise)
     check_limits(limits)
     if checkpoint is not None:
+        if not isinstance(checkpoint, (str, Path)):
+            raise TypeError(f"checkpoint must be the name of a file, got {shown(checkpoint)}")
         problem.check_one_mask("checkpoint")
     found, parts = [], problem.parts
     for _, part in parts:  # outputs that share their rows, in most problems all
