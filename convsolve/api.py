@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import time
 import warnings
@@ -25,7 +26,7 @@ from .leastsquares.analysis import Analysis, analyse
 from .leastsquares.certificate import Certificate
 from .leastsquares.penalty import RIDGE
 from .linalg.threads import blas_threads
-from .operators.windows import forward_records
+from .operators.prediction import predicted
 from .problem.checks import choice
 from .problem.problem import Problem
 from .problem.records import numeric, precision, read, reject_tracers
@@ -34,6 +35,7 @@ from .problem.spec import ConvSpec
 from .solution import Solution
 from .solvers import AutoSolver
 from .solvers.base import Progress, Raw, Solver
+from .text import shown
 
 if TYPE_CHECKING:
     import jax
@@ -128,6 +130,8 @@ def solve(
     check_noise(problem, solver, noise)
     check_limits(limits)
     if checkpoint is not None:
+        if not isinstance(checkpoint, (str, Path)):
+            raise TypeError(f"checkpoint must be the name of a file, got {shown(checkpoint)}")
         problem.check_one_mask("checkpoint")
     found, parts = [], problem.parts
     for _, part in parts:  # outputs that share their rows, in most problems all
@@ -468,6 +472,8 @@ def convolve(x: Any, kernel: Any, spec: ConvSpec, bias: Any = None) -> Any:
     dtype, _, notes = precision(records, taps)
     for note in notes:
         warnings.warn(note, UserWarning, stacklevel=2)
-    outputs = forward_records(records.cast(dtype), full.astype(dtype), offset.astype(dtype), spec)
+    # Every output to its own size: by rows, however many.
+    given = records.cast(dtype), full.astype(dtype), offset.astype(dtype), spec
+    outputs = predicted(*given, long_numbers=math.inf)
     packed = records.like(outputs, not flat)
     return as_jax(packed) if records.is_jax and is_jax_array(kernel) else packed

@@ -74,7 +74,9 @@ class Checkpoint:
         self._digests: dict[str, str] = {}
         self._checked: set[str] = set()
         self._writes, self._last, self._took = True, time.monotonic(), 0.0
-        if path.exists() or path.is_symlink():
+        if path.is_symlink():
+            raise ValueError(f"{path}: is a symbolic link; give the file that it points to")
+        if path.exists():
             self._read()
 
     def total(self, task: Callable[..., Any], chunks: Sequence[Chunk], *others: Any) -> Any:

@@ -125,8 +125,14 @@ class Totals:
 
 def totals(chunk: Chunk, geometry: Geometry, about: Moments | None) -> Totals:
     """Sums over the rows of a chunk, each less a constant of its own, or those of others."""
-    operator = exact_operator_of(chunk, geometry)
-    found = operator.moments(operator.targets)
+    with np.errstate(invalid="ignore"):  # of what is not finite any more, sums are none either
+        operator = exact_operator_of(chunk, geometry)
+        found = operator.moments(operator.targets)
+    if not (np.isfinite(found.sums).all() and np.isfinite(found.out_sums).all()):
+        raise ValueError(
+            "x or y has values that are not finite, and had none when it was checked: what is "
+            "stored has changed since"
+        )
     if about is not None:
         found = found.rescaled(about.exponents, about.out_exponents)
         found = found.shifted(about.shift, about.out_shift)
@@ -158,15 +164,18 @@ def misfit(
 ) -> Misfit:
     """Of r = y − A w − offset, for w (G, P, Q) and offset (G, Q) in some units.
 
-    In those of the chunk, y = 2^f·(y' + t) − t₀ and A = 2^e·(A' + s) − s₀ with f, e at most zero:
+    In those of the chunk, y = 2^f·(y' + t) − t₀ and A = 2^e·(A' + s) − s₀ with e at most zero:
     r = 2^f·r' with r' = y' − A'·w' − offset', w' = 2^(e−f)·w and offset' what is left beside them.
     """
     operator = operator_of(chunk, geometry)
     targets = operator.targets
     assert targets is not None
-    # Channels that are silent in the chunk may have any, this too.
+    # What is silent in the chunk may have any exponents, these too.
     e = np.minimum(operator.exponents - units.exponents, 0)
-    f = np.minimum(targets.grouped(targets.exponents) - units.out_exponents, 0)
+    f = targets.grouped(targets.exponents) - units.out_exponents
+    if (f > 0).any():
+        silent = (targets.squares == 0) & (targets.grouped(targets.shift) == 0)
+        f = np.where(silent, np.minimum(f, 0), f)
     moved = np.ldexp(operator.shift, e) - units.shift
     level = np.ldexp(targets.grouped(targets.shift), f) - units.out_shift
     local = np.ldexp(w, e[:, :, None] - f[:, None, :])

@@ -24,14 +24,18 @@ LONG_NUMBERS = 2**22
 
 
 def predicted(
-    records: Sequence[Any], kernel: np.ndarray, bias: np.ndarray, spec: ConvSpec
+    records: Sequence[Any],
+    kernel: np.ndarray,
+    bias: np.ndarray,
+    spec: ConvSpec,
+    long_numbers: float = LONG_NUMBERS,
 ) -> list[np.ndarray]:
     """y ``(*T, Cout)`` of each record ``(*W, Cin)``, in the kernel's precision."""
     found = [
         np.empty((*spec.output_shape(x.shape[:-1]), kernel.shape[-1]), kernel.dtype)
         for x in records
     ]
-    for (i, start, stop), block in predicted_blocks(records, kernel, bias, spec):
+    for (i, start, stop), block in predicted_blocks(records, kernel, bias, spec, long_numbers):
         found[i][start:stop] = block
     return found
 
@@ -52,21 +56,29 @@ def row_spans(
 
 
 def predicted_blocks(
-    records: Sequence[Any], kernel: np.ndarray, bias: np.ndarray, spec: ConvSpec
+    records: Sequence[Any],
+    kernel: np.ndarray,
+    bias: np.ndarray,
+    spec: ConvSpec,
+    long_numbers: float = LONG_NUMBERS,
 ) -> Iterator[tuple[Span, np.ndarray]]:
     """The same (T', *T, Cout) some rows at a time.
 
-    By FFTs in float64 where their design matrix has 2²² numbers or more: good to rounding beside
-    the largest samples about a row.
+    By FFTs in float64 where their design matrix has ``long_numbers`` or more: good to rounding
+    beside the largest samples about a row.
     """
     several, again = tee(row_spans(records, kernel.shape[-1], spec))
     read = (NormalForm.of_rows(records[i], spec, a, b) for i, a, b in again)
-    return zip(several, each(_predicted, read, kernel, bias, spec.normal), strict=True)
+    return zip(
+        several, each(_predicted, read, kernel, bias, spec.normal, long_numbers), strict=True
+    )
 
 
-def _predicted(x: np.ndarray, kernel: np.ndarray, bias: np.ndarray, spec: ConvSpec) -> np.ndarray:
+def _predicted(
+    x: np.ndarray, kernel: np.ndarray, bias: np.ndarray, spec: ConvSpec, long_numbers: float
+) -> np.ndarray:
     """That of x (*E, Cin) in normal form."""
-    if spec.rows(x.shape[:-1]) * kernel[..., 0].size >= LONG_NUMBERS and by_fft(spec):
+    if spec.rows(x.shape[:-1]) * kernel[..., 0].size >= long_numbers and by_fft(spec):
         y = _by_fft(x.astype(float, copy=False), kernel.astype(float), spec)
         return (y + bias).astype(kernel.dtype, copy=False)
     return forward_records([x.astype(kernel.dtype, copy=False)], kernel, bias, spec)[0]

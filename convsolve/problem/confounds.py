@@ -43,7 +43,8 @@ def read_confounds(confounds: Any, spec: ConvSpec) -> int | Records:
         if degree > MOST_DEGREES:
             raise ValueError(f"confounds={degree}: a drift has a degree of {MOST_DEGREES} at most")
         return degree
-    return read(confounds, "confounds", spec, missing=True)
+    # What is stored elsewhere too: of every record a basis of them is held.
+    return read(confounds, "confounds", spec, missing=True).each(np.asarray)
 
 
 def polynomials(

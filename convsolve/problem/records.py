@@ -105,7 +105,8 @@ def numeric(value: Any, name: str, missing: bool = False) -> np.ndarray:
 
 def _real(value: Any, name: str) -> Any:
     """``value`` as an array of real numbers; what is stored elsewhere as it is."""
-    if isinstance(value, np.ma.MaskedArray):
+    # Of dask the kind of its chunks.
+    if isinstance(getattr(value, "_meta", value), np.ma.MaskedArray):
         raise TypeError(
             f"{name} is a masked array; cut the record at the masked samples and pass the pieces "
             f"as a list of records, or fill them ({name}.filled(0))"

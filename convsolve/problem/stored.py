@@ -143,9 +143,14 @@ class Stored:
         return replace(self, source=None)
 
     def assembled(self, parts: Sequence[np.ndarray]) -> np.ndarray:
-        """The record, of its `selections` as arrays."""
+        """The record, of its `selections` as arrays.
+
+        Raises:
+            ValueError, TypeError: they are not of the shape or the kind that the source has.
+        """
         found = parts[0] if len(parts) == 1 else np.concatenate(parts)
         found = found[..., None] if self.channels is None else found
+        self._check(found)
         if any(self.turn):
             found = np.roll(found, self.turn[1:], range(1, len(self.turn)))
             found = found[:, *(slice(a, b) for a, b in self.bounds[1:])]
@@ -157,8 +162,24 @@ class Stored:
             found = np.where(gaps, found.dtype.type(0), found) if gaps.any() else found
         return found
 
+    def _check(self, found: np.ndarray) -> None:
+        """Raise an error where what was read is not what the source says it holds."""
+        wanted = self.shape[:1] if any(self.turn) else self.shape[:-1]
+        channels = max(self.channels or (0,))
+        whole = found.ndim == self.ndim and found.shape[: len(wanted)] == wanted
+        if not whole or found.shape[-1] <= channels:
+            raise ValueError(
+                f"a slice of {' × '.join(map(str, wanted))} samples came in shape {found.shape}: "
+                "what is stored has another shape than it says, or has changed"
+            )
+        if not np.can_cast(found.dtype, self.dtype, "same_kind"):
+            raise TypeError(
+                f"a slice came in {found.dtype}, where numbers of {self.dtype} were to be read: "
+                "what is stored is of another kind than it says"
+            )
+
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
-        found = self.assembled([np.asarray(part) for part in self.selections])
+        found = self.assembled([_plain(part) for part in self.selections])
         return found if dtype is None else found.astype(dtype, copy=False)
 
     @property
@@ -196,6 +217,16 @@ class Stored:
         record = () if self.record is None else (self.record,)
         channel = () if self.channels is None else (self.channels[place[-1]],)
         return (*record, *place[:-1], *channel)
+
+
+def _plain(part: Any) -> np.ndarray:
+    """A slice of a source as an array."""
+    if isinstance(part, np.ma.MaskedArray) and part.mask.any():
+        raise TypeError(
+            "a slice came as a masked array; store NaN where values are missing, and leave them "
+            "out by missing='drop'"
+        )
+    return np.asarray(part)
 
 
 def turned(record: Any, shift: Sequence[int]) -> Any:

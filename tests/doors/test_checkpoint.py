@@ -1,0 +1,376 @@
+"""Checkpoints: what was summed before a crash is not summed again, and changes no digit."""
+
+from __future__ import annotations
+
+import errno
+import functools
+import os
+import signal
+import subprocess
+import sys
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import dask.array
+import numpy as np
+import pytest
+
+import convsolve as cs
+from convsolve import checkpoint
+from convsolve.operators import chunks
+from support import interrupted
+from support.stored import FILES, SMALL, Failing, Slices
+
+RNG = np.random.default_rng(3)
+W = RNG.standard_normal((5, 2, 2))
+X = RNG.standard_normal((700, 2))
+Y = cs.convolve(X, W, cs.ConvSpec(5)) + 0.3 * RNG.standard_normal((696, 2))
+ERROR = OSError(errno.EIO, "Input/output error")
+# Readings of x by a solve: one to check, seven chunks for the sums, seven for what is left.
+ALL = 15
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "sums"
+
+
+@pytest.fixture(autouse=True)
+def _after_every_chunk(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However fast the disk."""
+    monkeypatch.setattr(checkpoint, "MOST_SHARE", float("inf"))
+
+
+@pytest.fixture
+def sums(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Fills with one entry for every chunk that is summed."""
+    made: list[str] = []
+    for name in ("totals", "misfit"):
+        monkeypatch.setattr(chunks, name, counted(getattr(chunks, name), made))
+    return made
+
+
+def counted(task: Callable[..., Any], made: list[str]) -> Callable[..., Any]:
+    @functools.wraps(task)
+    def call(*given: Any) -> Any:
+        made.append(task.__name__)
+        return task(*given)
+
+    return call
+
+
+def stated(x: Any = X, y: Any = Y, **options: Any) -> cs.Problem:
+    return cs.Problem(x, y, **{"kernel_size": 5, "bias": True, **options})
+
+
+def solved(x: Any = X, y: Any = Y, at: Path | None = None, **options: Any) -> cs.Solution:
+    return cs.solve(stated(x, y, **options), checkpoint=at, limits=SMALL)
+
+
+def broken(path: Path, nth: int = 5, **options: Any) -> None:
+    """A run that ends at the n-th reading of x."""
+    with pytest.raises(OSError, match="Input/output error"):
+        solved(Failing(options.pop("x", X), nth, ERROR), at=path, **options)
+    assert path.exists()
+
+
+def assert_same(one: cs.Solution, other: cs.Solution) -> None:
+    """Bit for bit."""
+    for name in ("kernel", "bias"):
+        assert getattr(one, name).tobytes() == getattr(other, name).tobytes()
+    assert one.certificate == other.certificate
+    assert one.identifiability.verdict == other.identifiability.verdict
+
+
+# --- going on
+
+
+def test_a_process_that_is_killed_twice_goes_on(path: Path, tmp_path: Path) -> None:
+    """Once within the sums, once within what the answer leaves."""
+    data, answer = tmp_path / "data.npz", tmp_path / "answer.npy"
+    np.savez(data, x=X, y=Y)
+
+    def run(nth: int) -> int:
+        command = [sys.executable, interrupted.__file__, data, path, answer, str(nth)]
+        folders = [str(Path(cs.__file__).parents[1]), os.environ.get("PYTHONPATH", "")]
+        environment = os.environ | {"PYTHONPATH": os.pathsep.join(folders)}
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+        assert done.returncode in (0, -signal.SIGKILL), done.stderr
+        return done.returncode
+
+    assert run(5) == run(ALL - 3) == -signal.SIGKILL
+    assert path.exists()
+    assert not answer.exists()
+    assert run(0) == 0
+    whole = solved(Slices(X))
+    assert np.load(answer).tobytes() == np.append(whole.kernel, whole.bias).tobytes()
+    assert not path.exists()
+
+
+@pytest.mark.parametrize("nth", [3, 5, 8, 9, 11, ALL])
+def test_no_chunk_is_summed_twice(path: Path, sums: list[str], nth: int) -> None:
+    """But for the one that is in work as the next one is read."""
+    source = Slices(X)
+    whole = solved(source)
+    assert source.readings == ALL
+    every = len(sums)
+    sums.clear()
+    broken(path, nth)
+    assert len(sums) >= nth - 3
+    assert_same(solved(at=path), whole)
+    assert len(sums) == every
+    assert not path.exists()
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), MemoryError(), SystemExit(1)])
+def test_whatever_ends_a_run_leaves_its_checkpoint(path: Path, error: BaseException) -> None:
+    with pytest.raises(type(error)):
+        solved(Failing(X, 6, error), at=path)
+    assert path.exists()
+    assert_same(solved(at=path), solved())
+
+
+def test_a_checkpoint_changes_no_digit_and_is_removed(path: Path) -> None:
+    assert_same(solved(at=path), solved())
+    assert not path.exists()
+    assert_same(solved(at=str(path)), solved())  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"confounds": 2, "bias": False},
+        {"weights": np.linspace(1, 2, 696)},
+        {"mask": np.arange(696) % 5 > 0},
+        {"confounds": np.cos(np.arange(696.0))[:, None]},
+        {"padding": "circular", "y": np.vstack([Y, Y[:4]])},
+        {"x": [X, X[:300] + 1], "y": [Y, Y[:296]]},
+        {"x": X.astype(np.float32), "y": Y.astype(np.float32)},
+    ],
+    ids=["drifts", "weights", "mask", "confounds", "circular", "records", "float32"],
+)
+def test_whatever_is_stated(path: Path, options: dict[str, Any]) -> None:
+    given = {"x": X, "y": Y, **options}
+    x = given.pop("x")
+    first = x[0] if isinstance(x, list) else x
+    failing = Failing(first, 6, ERROR)
+    with pytest.raises(OSError, match="Input/output error"):
+        solved([failing, *x[1:]] if isinstance(x, list) else failing, at=path, **given)
+    assert path.exists()
+    again = [Slices(a) for a in x] if isinstance(x, list) else Slices(x)
+    assert_same(solved(again, at=path, **given), solved(again, **given))
+
+
+SOLVERS = {
+    "ridge": cs.NormalEquations(2.0),
+    "qr": cs.LeastSquares("qr"),
+    "gcv": cs.Regularized(),
+    "folds": cs.Regularized(select=cs.CrossValidation(4)),
+    "evidence": cs.Regularized(cs.StableSpline(), select="evidence"),
+}
+
+
+@pytest.mark.parametrize("name", SOLVERS)
+def test_whatever_solves(path: Path, name: str, sums: list[str]) -> None:
+    def run(x: Any, at: Path | None) -> cs.Solution:
+        return cs.solve(stated(x), SOLVERS[name], checkpoint=at, limits=SMALL)
+
+    whole, every = run(X, None), len(sums)
+    sums.clear()
+    with pytest.raises(OSError, match="Input/output error"):
+        run(Failing(X, 8, ERROR), path)
+    assert sums
+    assert_same(run(X, path), whole)
+    assert len(sums) <= every
+    assert not path.exists()
+
+
+# --- what is refused
+
+
+def other_value() -> np.ndarray:
+    x = X.copy()
+    x[3, 1] += 1e-9
+    return x
+
+
+@pytest.mark.parametrize(
+    ("given", "why"),
+    [
+        ({"x": other_value()}, "the data have changed since"),
+        ({"y": Y + 1}, "the data have changed since"),
+        ({"kernel_size": 4, "y": np.vstack([Y, Y[:1]])}, "other data, geometry or limits"),
+        ({"bias": False}, "other data, geometry or limits"),
+        ({"x": X[:600], "y": Y[:596]}, "other data, geometry or limits"),
+        ({"x": X.astype(np.float32), "y": Y.astype(np.float32)}, "other data, geometry or limits"),
+        ({"padding": "causal", "y": np.vstack([Y, Y[:4]])}, "other data, geometry or limits"),
+        ({"mask": np.arange(696) != 3}, "other data, geometry or limits|data have changed"),
+    ],
+    ids=["x", "y", "kernel", "bias", "length", "precision", "padding", "mask"],
+)
+def test_another_problem_is_refused(path: Path, given: dict[str, Any], why: str) -> None:
+    """And the checkpoint is left as it was, for the problem that it is of."""
+    broken(path)
+    before = path.read_bytes()
+    with pytest.raises(ValueError, match=f"sums: is a checkpoint of another problem .*({why})"):
+        solved(**given, at=path)
+    assert path.read_bytes() == before
+    assert_same(solved(at=path), solved())
+
+
+def test_another_version_is_refused(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    broken(path)
+    monkeypatch.setattr(checkpoint, "__version__", "999.0")
+    with pytest.raises(ValueError, match=r"of convsolve \S+, this is 999\.0"):
+        solved(at=path)
+
+
+def test_a_file_of_the_same_data_of_another_kind_goes_on(path: Path, tmp_path: Path) -> None:
+    """What is read counts, not where from."""
+    broken(path)
+    store = FILES["HDF5"]
+    assert_same(solved(store(X, tmp_path), store(Y, tmp_path), at=path), solved())
+
+
+def test_two_masks_and_dask_are_refused(path: Path) -> None:
+    two = np.ones((696, 2), bool)
+    two[7, 1] = False
+    with pytest.raises(ValueError, match="checkpoint takes outputs that have their rows in common"):
+        solved(mask=two, at=path)
+    with pytest.raises(ValueError, match="dask keeps its own results"):
+        solved(dask.array.from_array(X, chunks=(100, 2)), at=path)
+    assert not path.exists()
+
+
+def test_small_problems_write_none(path: Path) -> None:
+    """And leave alone what has the name."""
+    path.write_text("precious")
+    fit = cs.solve(stated(), checkpoint=path)
+    np.testing.assert_allclose(fit.kernel, solved().kernel, rtol=1e-10)
+    assert path.read_text() == "precious"
+
+
+# --- damage
+
+
+def test_every_cut_is_noticed(path: Path) -> None:
+    broken(path)
+    whole = path.read_bytes()
+    for size in (0, 1, 30, len(whole) // 2, len(whole) - 1):
+        path.write_bytes(whole[:size])
+        with pytest.raises(ValueError, match=r"sums: .*(damaged or cut short|no checkpoint)"):
+            solved(at=path)
+
+
+def test_a_flipped_byte_is_noticed_or_changes_nothing(path: Path) -> None:
+    broken(path)
+    whole, answer = path.read_bytes(), solved()
+    noticed = 0
+    for place in np.random.default_rng(0).integers(0, len(whole), 60):
+        damaged = bytearray(whole)
+        damaged[place] ^= 0x10
+        path.write_bytes(bytes(damaged))
+        try:
+            fit = solved(at=path)
+        except ValueError as error:
+            assert str(error).startswith(f"{path}")  # noqa: PT017
+            noticed += 1
+        else:
+            assert_same(fit, answer)
+    assert noticed > 40
+
+
+def test_what_is_no_checkpoint(path: Path, tmp_path: Path) -> None:
+    path.write_text("precious")
+    with pytest.raises(ValueError, match=r"sums: is damaged or cut short"):
+        solved(at=path)
+    assert path.read_text() == "precious"
+    other = tmp_path / "other.npz"
+    np.savez(other, x=X)
+    with pytest.raises(ValueError, match=r"other\.npz: is no checkpoint of convsolve"):
+        solved(at=other)
+    with pytest.raises(IsADirectoryError, match="is a directory"):
+        solved(at=tmp_path)
+    path.unlink()
+    broken(path)
+    link = tmp_path / "link"
+    link.symlink_to(path)
+    before = path.read_bytes()
+    with pytest.raises(ValueError, match=r"link: is a symbolic link; give the file"):
+        solved(at=link)
+    dangling = tmp_path / "dangling"
+    dangling.symlink_to(tmp_path / "nowhere")
+    with pytest.raises(ValueError, match=r"dangling: is a symbolic link; give the file"):
+        solved(at=dangling)
+    assert path.read_bytes() == before
+
+
+def test_a_file_that_cannot_be_read(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    broken(path)
+
+    def refuse(*_: Any, **__: Any) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    with monkeypatch.context() as patch:
+        patch.setattr("convsolve.files.open", refuse, raising=False)
+        with pytest.raises(PermissionError, match="Permission denied"):
+            solved(at=path)
+    assert_same(solved(at=path), solved())
+
+
+@pytest.mark.parametrize("full", ["fsync", "replace"])
+def test_a_full_disk_does_not_end_a_run(
+    path: Path, monkeypatch: pytest.MonkeyPatch, full: str
+) -> None:
+    """One warning, the answer, and what was written before as it was, for the next run."""
+    broken(path)
+    before = path.read_bytes()
+
+    def refuse(*_: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(*((os, "fsync") if full == "fsync" else (Path, "replace")), refuse)
+        with (
+            pytest.warns(UserWarning, match=r"checkpoint cannot be written .*No space") as warned,
+            pytest.raises(OSError, match="Input/output error"),
+        ):
+            solved(Failing(X, 9, ERROR), at=path)
+        assert len(warned) == 1
+        assert path.read_bytes() == before
+        assert [*path.parent.iterdir()] == [path]
+        with pytest.warns(UserWarning, match="the run goes on without"):
+            fit = solved(at=path)
+    assert_same(fit, solved())
+    assert not path.exists()
+
+
+def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.warns(UserWarning, match="the checkpoint cannot be written"):
+        fit = solved(at=tmp_path / "gone" / "sums")
+    assert_same(fit, solved())
+
+
+def test_no_name(path: Path) -> None:
+    for name in (3, b"sums", ["sums"]):
+        with pytest.raises(TypeError, match="checkpoint must be the name of a file, got"):
+            solved(at=name)  # type: ignore[arg-type]
+
+
+def test_writing_waits_for_its_share(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where writing takes all the time that is allowed, it is done at the end of a pass alone."""
+    monkeypatch.setattr(checkpoint, "MOST_SHARE", 1e-9)
+    written: list[Path] = []
+    write = checkpoint.write_npz
+
+    def note(name: Path, *given: Any, **options: Any) -> None:
+        written.append(name)
+        write(name, *given, **options)
+
+    monkeypatch.setattr(checkpoint, "write_npz", note)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        solved(at=path)
+    assert len(written) == 3  # after the first chunk, and of two passes at the end

@@ -1,0 +1,320 @@
+"""Records that are not in memory: what they are taken for, which slice is what, what is refused."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import dask
+import dask.array
+import numpy as np
+import pytest
+
+import convsolve as cs
+from convsolve.problem.stored import Stored, in_blocks, is_stored
+from support.slow import few_seeds
+from support.stored import DASK, FILES, SMALL, STORES, Failing, Slices, stored
+
+RNG = np.random.default_rng(0)
+X, Y = RNG.standard_normal((300, 2)), RNG.standard_normal((296, 2))
+EMPTY = np.zeros((0, 2))
+
+
+@pytest.fixture(autouse=True)
+def _here():
+    """What dask computes, in this thread."""
+    with dask.config.set(scheduler="synchronous"):
+        yield
+
+
+def spoilt(array: np.ndarray, value: float, *place: int) -> np.ndarray:
+    found = array.copy()
+    found[place] = value
+    return found
+
+
+class Frame:
+    """As a table of pandas: shape, a dtype, columns by name, and an array behind a protocol."""
+
+    iloc = None
+    shape, dtype = X.shape, X.dtype
+
+    def __getitem__(self, key: Any) -> Any:
+        raise KeyError(key)
+
+    def __array__(self, dtype: Any = None, copy: Any = None) -> np.ndarray:
+        return X
+
+
+def test_what_has_shape_dtype_and_slices_is_stored(tmp_path: Path) -> None:
+    for kind, store in STORES.items():
+        assert is_stored(store(X, tmp_path)) is (kind != "memory map")
+    for value in (X, X[0, 0], X.tolist(), 3.0, Frame(), "x", None, memoryview(X)):
+        assert not is_stored(value)
+    assert cs.Problem(Frame(), Y, kernel_size=5).in_channels == 2
+
+
+# --- which slice is what
+
+
+@few_seeds(100, 3000)
+def test_slices_of_slices_turned_in_a_circle(seeds: range) -> None:
+    """As of the array in memory, of any rank, with channels left out and another precision."""
+    for seed in seeds:
+        rng = np.random.default_rng(seed)
+        ndim, extra = int(rng.integers(1, 4)), int(rng.integers(0, 3))
+        shape = tuple(rng.integers(1, 7, ndim + extra))
+        array = rng.standard_normal(shape)
+        records = Stored.of(Slices(array), ndim)
+        plain = array if extra == 2 else array[None]
+        plain = plain if extra else plain[..., None]
+        assert len(records) == len(plain)
+        for record, wanted in zip(records, plain):
+            for _ in range(int(rng.integers(0, 4))):
+                record, wanted = changed(rng, record, wanted)
+                assert record.shape == wanted.shape
+                assert (record.size, record.ndim, len(record)) == (
+                    wanted.size, wanted.ndim, len(wanted),
+                )  # fmt: skip
+            np.testing.assert_array_equal(np.asarray(record), wanted)
+
+
+def changed(rng: np.random.Generator, record: Stored, wanted: np.ndarray) -> tuple[Any, Any]:
+    """One thing that is done to records, done to both."""
+    d = wanted.ndim - 1
+    what = int(rng.integers(4))
+    # A part is of a circle that is turned, and not turned itself.
+    whole = all(a == 0 for a, _ in record.bounds) and record._sizes == wanted.shape[:-1]
+    if what == 0 and whole:
+        shift = tuple(int(n) for n in rng.integers(-9, 10, d))
+        return record.turned(shift), np.roll(wanted, shift, tuple(range(d)))
+    if what == 1:
+        chosen = [int(c) for c in rng.permutation(wanted.shape[-1])]
+        return record[..., chosen], wanted[..., chosen]
+    if what == 2:
+        return record.astype(np.float32), wanted.astype(np.float32)
+    ends = [sorted(int(n) for n in rng.integers(0, size + 1, 2)) for size in wanted.shape[:-1]]
+    part = tuple(slice(a, max(b, a + (size > a))) for (a, b), size in zip(ends, wanted.shape))
+    return record[part], wanted[part]
+
+
+def test_blocks_are_all_of_a_record_once() -> None:
+    record = Stored.of(Slices(X), 1)[0]
+    for numbers in (1, 7, 100, 10**6):
+        parts = [*in_blocks(record, numbers)]
+        np.testing.assert_array_equal(np.concatenate([part for _, part in parts]), X)
+        starts = np.cumsum([0, *(len(part) for _, part in parts)])[:-1]
+        assert [start for start, _ in parts] == [(n,) for n in starts]
+
+
+# --- numbers that are not finite
+
+
+BAD: dict[str, tuple[Callable[[np.ndarray], Any], str]] = {
+    "record": (lambda a: spoilt(a, np.nan, 299, 1), r"\(NaN\) at index \(299, 1\)"),
+    "channel": (lambda a: spoilt(a, -np.inf, 299, 1)[:, 1], r"\(Inf\) at index \(299,\)"),
+    "list": (lambda a: [a, spoilt(a, np.inf, 299, 0)], r"^x\[1\] .*\(Inf\) at index \(299, 0\)"),
+    "batch": (
+        lambda a: np.stack([a, spoilt(a, np.nan, 298, 1)]), r"\(NaN\) at index \(1, 298, 1\)",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("form", BAD)
+@pytest.mark.parametrize("kind", [*FILES, "dask, small chunks"])
+def test_the_last_value_that_is_not_finite_is_found(kind: str, form: str, tmp_path: Path) -> None:
+    """At its place in the array that was given, whatever is read of it."""
+    make, words = BAD[form]
+    x = stored(make(X), STORES[kind], tmp_path)
+    with pytest.raises(
+        ValueError, match=rf"has 1 value that is not finite, the first {words}|" + words
+    ):
+        cs.Problem(x, kernel_size=5)  # fmt: skip
+    with pytest.raises(ValueError, match=words):
+        cs.Problem.from_lags(x, lags=(40, 44), edges="circular")
+
+
+@pytest.mark.parametrize("kind", DASK)
+def test_dask_counts_where_its_chunks_are(kind: str, tmp_path: Path) -> None:
+    """By reductions: nothing but a few numbers is brought here."""
+    x = X.copy()
+    x[7:9] = x[299, 1] = np.nan
+    seen: list[int] = []
+
+    class Sizes(dask.callbacks.Callback):
+        def _posttask(self, key: Any, result: Any, *_: Any) -> None:
+            seen.append(getattr(result, "size", 1))
+
+    with pytest.raises(ValueError, match=r"x has 5 values .* the first \(NaN\) at index \(7, 0\)"):
+        cs.Problem(DASK[kind](x, tmp_path), kernel_size=5)
+    with Sizes():
+        cs.Problem(DASK[kind](X, tmp_path), kernel_size=5)
+    assert seen
+
+
+@pytest.mark.parametrize("kind", STORES)
+def test_missing_samples_drop_the_rows_that_read_them(kind: str, tmp_path: Path) -> None:
+    x, y = spoilt(X, np.nan, 299, 1), spoilt(Y, np.nan, 0, 1)
+    given = {"kernel_size": 5, "missing": "drop"}
+    problem = cs.Problem(*(STORES[kind](a, tmp_path) for a in (x, y)), **given)
+    wanted = cs.Problem(x, y, **given)
+    for (outputs, rows), (others, plain) in zip(problem.by_mask, wanted.by_mask):
+        assert outputs == others
+        np.testing.assert_array_equal(rows.flags_of(0), plain.flags_of(0))
+    with pytest.raises(ValueError, match=r"\(Inf\) at index \(299, 1\)"):
+        cs.Problem(STORES[kind](spoilt(X, np.inf, 299, 1), tmp_path), **given)
+
+
+# --- kinds and shapes
+
+
+def test_kinds_that_are_refused(tmp_path: Path) -> None:
+    for kind, store in STORES.items():
+        with pytest.raises(TypeError, match=r"^x is complex \(complex128\); pass real and imag"):
+            cs.Problem(store(X + 1j, tmp_path), kernel_size=5)
+        if kind in ("slices", *DASK):
+            with pytest.raises(TypeError, match="x must hold numbers, got dtype object"):
+                cs.Problem(store(X.astype(object), tmp_path), kernel_size=5)
+        with pytest.raises(ValueError, match=r"x channel 0 has no value above 2\.2e-308"):
+            cs.Problem(store(X * 5e-320, tmp_path), kernel_size=5)
+        with pytest.warns(UserWarning, match=r"integers beyond 2\*\*53 are rounded"):
+            cs.Problem(store((X * 2.0**60).astype(np.int64), tmp_path), kernel_size=5)
+
+
+def test_dask_of_unknown_size_or_masked_is_refused() -> None:
+    x = dask.array.from_array(X, chunks=(50, 2))
+    with pytest.raises(ValueError, match=r"chunks of unknown size, .*x\.compute_chunk_sizes\(\)"):
+        cs.Problem(x[x[:, 0] > 0], kernel_size=5)
+    with pytest.raises(TypeError, match="x is a masked array"):
+        cs.Problem(dask.array.ma.masked_greater(x, 1.0), kernel_size=5)
+
+
+@pytest.mark.parametrize(
+    ("x", "y", "words"),
+    [
+        (EMPTY, None, r"^x has an empty axis: shape \(0, 2\)"),
+        (X, EMPTY, r"^y has an empty axis: shape \(0, 2\)"),
+        (X[:3], None, r"^no window fits: .* x has \(3,\)"),
+        (X, Y[:100], r"^y has 100 samples, expected 296"),
+        (X[None, None], None, r"^x has shape \(1, 1, 300, 2\), rank 4"),
+        ([X, X[:, :1]], None, r"different numbers of channels: \[1, 2\]"),
+        ([X, X[:, 0]], None, r"different ranks \[1, 2\]"),
+        ([X, X], [Y], "x has 2 records, y 1 record"),
+    ],
+    ids=str,
+)
+def test_shapes_that_are_refused(x: Any, y: Any, words: str) -> None:
+    for store in (FILES["slices"], DASK["dask, one chunk"]):
+        given = (v if v is None else stored(v, store, Path()) for v in (x, y))
+        with pytest.raises(ValueError, match=words):
+            cs.Problem(*given, kernel_size=5)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32", ">f8", "int16", "bool", "longdouble"])
+def test_precisions_are_those_of_arrays(dtype: str) -> None:
+    x, y = (X > 0 if dtype == "bool" else (9 * X).astype(dtype)), Y.astype("float32")
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", ".* brought down to float64", UserWarning)
+        problem, plain = (cs.Problem(of(x), of(y), kernel_size=5) for of in (Slices, np.asarray))
+    assert (problem.dtype, problem.data_eps) == (plain.dtype, plain.data_eps)
+    np.testing.assert_array_equal(np.asarray(problem.x[0]), plain.x[0])
+    assert repr(problem) == repr(plain)
+
+
+def test_masks_weights_and_confounds_may_be_stored_too(tmp_path: Path) -> None:
+    beside = {"mask": Y[:, 0] > -1, "weights": Y[:, 0] ** 2, "confounds": Y[:, :1] ** 2}
+    plain = cs.solve(cs.Problem(X, Y, kernel_size=5, **beside))
+    for store in (FILES["HDF5"], DASK["dask, small chunks"]):
+        given = {name: store(value, tmp_path) for name, value in beside.items()}
+        x, y = store(X, tmp_path), store(Y, tmp_path)
+        fit = cs.solve(cs.Problem(x, y, kernel_size=5, **given), limits=SMALL)
+        np.testing.assert_allclose(fit.kernel, plain.kernel, rtol=1e-10, atol=1e-13)
+
+
+def test_the_forward_model_of_what_is_stored(tmp_path: Path) -> None:
+    w = RNG.standard_normal((4, 2, 3))
+    for padding in ("valid", "same", "full", "circular"):
+        spec = cs.ConvSpec(4, 2, padding)
+        wanted = cs.convolve(X, w, spec)
+        for store in STORES.values():
+            np.testing.assert_array_equal(cs.convolve(store(X, tmp_path), w, spec), wanted)
+
+
+# --- sources that fail, or are not what they say
+
+
+def solved(x: Any) -> cs.Solution:
+    return cs.solve(cs.Problem(x, Y, kernel_size=5), limits=SMALL)
+
+
+@pytest.mark.parametrize("nth", [1, 2, 3, 4, 5])
+def test_an_error_of_a_source_comes_through(nth: int) -> None:
+    """From whichever reading; the next attempt finds nothing changed."""
+    error = OSError(5, "Input/output error")
+    source = Failing(X, nth, error)
+    with pytest.raises(OSError, match="Input/output error") as caught:
+        solved(source)
+    assert caught.value is error
+    np.testing.assert_array_equal(solved(source).kernel, solved(Slices(X)).kernel)
+
+
+def test_the_same_problem_goes_on_after_an_error() -> None:
+    source = Failing(X, 3, OSError(5, "Input/output error"))
+    problem = cs.Problem(source, Y, kernel_size=5)
+    with pytest.raises(OSError, match="Input/output error"):
+        cs.solve(problem, limits=SMALL)
+    fit = cs.solve(problem, limits=SMALL)
+    np.testing.assert_array_equal(fit.kernel, solved(Slices(X)).kernel)
+
+
+class Lying(Slices):
+    """One whose slices, but for the first ``true`` ones, are something else."""
+
+    def __init__(self, array: np.ndarray, of: Callable[[np.ndarray], Any], true: int) -> None:
+        super().__init__(array)
+        self._of, self._true = of, true
+
+    def __getitem__(self, key: Any) -> Any:
+        found = super().__getitem__(key)
+        return found if self.readings <= self._true else self._of(found)
+
+
+SHAPE, KIND = "has another shape than it says, or has changed", "of another kind than it says"
+LIES: dict[str, tuple[Callable[[np.ndarray], Any], type[Exception], str]] = {
+    "shorter": (lambda a: a[:-1], ValueError, SHAPE),
+    "longer": (lambda a: np.concatenate([a, a]), ValueError, SHAPE),
+    "a channel less": (lambda a: a[:, :1], ValueError, SHAPE),
+    "no channels": (lambda a: a[:, 0], ValueError, SHAPE),
+    "an axis more": (lambda a: a[None], ValueError, SHAPE),
+    "nothing": (lambda a: a[:0], ValueError, SHAPE),
+    "None": (lambda a: None, ValueError, SHAPE),
+    "objects": (lambda a: a.astype(object), TypeError, KIND),
+    "words": (lambda a: a.astype(str), TypeError, KIND),
+    "complex": (lambda a: a + 1j, TypeError, KIND),
+    "masked": (lambda a: np.ma.masked_greater(a, 0), TypeError, "came as a masked array"),
+}
+
+
+@pytest.mark.parametrize("true", [0, 1, 2], ids=["from the first", "second", "third reading on"])
+@pytest.mark.parametrize("name", LIES)
+def test_slices_that_are_not_what_they_should_be(name: str, true: int) -> None:
+    of, error, words = LIES[name]
+    with pytest.raises(error, match=words):
+        solved(Lying(X, of, true))
+
+
+def test_slices_of_another_precision_are_read() -> None:
+    narrow = Lying(X, lambda a: a.astype(np.float32), 0)
+    fit, plain = solved(narrow), solved(X.astype(np.float32).astype(float))
+    np.testing.assert_array_equal(fit.kernel, plain.kernel)
+    nothing = Lying(X, np.ma.masked_invalid, 0)  # of which nothing is masked
+    np.testing.assert_array_equal(solved(nothing).kernel, solved(X).kernel)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_values_that_are_not_finite_any_more(value: float) -> None:
+    spoil = Lying(X, lambda a: spoilt(a, value, 0, 0), 1)
+    with pytest.raises(ValueError, match="had none when it was checked: what is stored has chang"):
+        solved(spoil)
