@@ -16,6 +16,10 @@ from .projection import Confounded
 from .records import ROUNDING, Inputs, Targets
 from .windows import row_blocks
 
+# So many groups take their rows in larger blocks, since BLAS is called for each: 8 times as large,
+# 64 MiB by default, which leaves 64 rows or so of ten thousand groups of 10 columns.
+MANY_GROUPS, LARGER = 100, 8
+
 
 def raw_blocks(inputs: Inputs, targets: Targets | None, numbers: int) -> Iterator[Block]:
     """Blocks (G, k, P) of A and (G, k, Q) of Y in the units of their exponents, some ``numbers`` at
@@ -70,6 +74,10 @@ class RowOperator(DesignOperator):
         self.exponents = inputs.column_exponents
         self.groups, self.columns = self.exponents.shape
         self.rows = inputs.rows
+        larger = LARGER if self.groups >= MANY_GROUPS else 1
+        self._block_numbers, self._most_kept = (
+            larger * numbers for numbers in (limits.block_numbers, limits.kept_numbers)
+        )
 
     @cached_property
     def shift(self) -> np.ndarray:
@@ -97,7 +105,7 @@ class RowOperator(DesignOperator):
 
     def _raw(self, targets: Targets | None) -> Iterator[Block]:
         """Blocks (G, k, P) and (G, k, Q), without confounds but with nothing else taken off."""
-        blocks, first = raw_blocks(self.inputs, targets, self.limits.block_numbers), 0
+        blocks, first = raw_blocks(self.inputs, targets, self._block_numbers), 0
         for a, y in blocks:
             if self.confounded is not None:
                 a, first = self.confounded.block(a, first) * self._live[:, None], first + a.shape[1]
@@ -112,7 +120,7 @@ class RowOperator(DesignOperator):
         assert self.confounded is not None
         whole, left = np.zeros((2, self.groups, self.columns))
         first = 0
-        for a, _ in raw_blocks(self.inputs, None, self.limits.block_numbers):
+        for a, _ in raw_blocks(self.inputs, None, self._block_numbers):
             whole += np.square(a).sum(1)
             left += np.square(self.confounded.block(a, first)).sum(1)
             first += a.shape[1]
@@ -144,7 +152,7 @@ class RowOperator(DesignOperator):
         if targets is not None and targets is not self.targets:
             return self._shifted_anew(targets)
         width = self.columns + (0 if self.targets is None else self.targets.outputs)
-        few = self.rows * self.groups * width <= self.limits.kept_numbers
+        few = self.rows * self.groups * width <= self._most_kept
         return iter(self._kept) if few else self._shifted_anew(self.targets)
 
     @cached_property
@@ -209,7 +217,7 @@ class RowOperator(DesignOperator):
         left = iter(columns)
         one, first = next(left), 0
         total = np.zeros((self.groups, self.columns, one.shape[1]))
-        for a, _ in raw_blocks(self.inputs, None, self.limits.block_numbers):
+        for a, _ in raw_blocks(self.inputs, None, self._block_numbers):
             start = 0
             while start < a.shape[1]:
                 count = min(a.shape[1] - start, len(one) - first)

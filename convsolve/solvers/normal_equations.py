@@ -66,7 +66,7 @@ class NormalEquations(Solver):
         if found is None or not found[1].exact:
             factors = regression.system.qr_factors()
             if factors is not None:
-                deficient = any(not f.full_rank for f in factors)
+                deficient = bool(factors.deficient)
                 route = "QR of the design matrix" + (", truncated SVD of R" if deficient else "")
                 found = regression.refine(regression.by_qr(factors), factors, QR_STEPS)
         if found is None:
