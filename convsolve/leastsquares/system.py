@@ -13,6 +13,7 @@ from ..linalg.factors import (
     FEW_COLUMNS,
     Factors,
     cholesky_factors,
+    diagonals,
     stacked_qr,
     triangular_factors,
 )
@@ -178,9 +179,9 @@ class System:
         moments, projection, scaling = self.moments, self.operator.projection, self.scaling
         with self.clock.timing("Cholesky"):
             scale = np.ldexp(1.0, -scaling.relative)
-            grams = projection.inner(moments.gram, slice(None), slice(None))
-            grams = grams * scale[:, :, None] * scale[:, None]
-            grams += scaling.root_ridge[:, :, None] ** 2 * np.eye(self.operator.columns)
+            grams = projection.inner(moments.gram, slice(None), slice(None)) * scale[:, None]
+            grams *= scale[:, :, None]
+            diagonals(grams)[...] += scaling.root_ridge**2
             certain = self.ridge_certifies
             return cholesky_factors(grams, scaling.exponents, self.operator.rows, certain)
 

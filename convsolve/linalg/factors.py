@@ -1,4 +1,4 @@
-"""The factors of all groups: of many groups of few columns in one array, over which LAPACK loops."""
+"""Factors of all groups: of many groups of few columns one array, over which LAPACK loops."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 
 from ..cached import cached_property
 from .factor import Cholesky, Factor, Triangle, factor_of
-from .qr import joined_in_tree, without_dust
+from .qr import joined_in_tree
 from .rank import EPS, least_certified, tolerance_of
 
 # Groups of more columns than this gain nothing from one another: their arithmetic takes longer than
@@ -98,7 +98,7 @@ class Factors:
         """The smallest and the largest entry on the diagonals of R."""
         several = [np.diagonal(f.r) for f in self.apart.values()]
         if self.r is not None:
-            several.append(np.diagonal(self.r, axis1=1, axis2=2)[self.at_least > 0].reshape(-1))
+            several.append(diagonals(self.r)[self.at_least > 0].reshape(-1))
         sizes = np.abs(np.concatenate(several))
         return float(sizes.min()), float(sizes.max())
 
@@ -172,10 +172,10 @@ def cholesky_factors(
     full = np.isfinite(r[:, -1, -1])
     if not certain:
         share = max(10 * columns * EPS, (10 * tolerance_of(rows, columns)) ** 2)
-        most = np.abs(grams).sum(2).max(1)
-        margin = share * np.minimum(np.linalg.norm(grams, axis=(1, 2)), most)
-        less = _choleskys(grams - margin[:, None, None] * np.eye(columns))
-        full &= np.isfinite(less[:, -1, -1])
+        most = (np.abs(grams) @ np.ones(columns)).max(1)
+        less = grams.copy()
+        diagonals(less)[...] -= share * np.minimum(_norms(grams), most)[:, None]
+        full &= np.isfinite(_choleskys(less)[:, -1, -1])
     at_least = np.where(full, least_certified(columns), 0.0)
     r = _or_identity(r, full)
     return Factors(groups, {}, r, lambda g: Cholesky(r[g], exponents[g], rows), at_least)
@@ -202,12 +202,11 @@ def triangular_factors(r: np.ndarray, exponents: np.ndarray, rows: int) -> Facto
     groups, q, columns = r.shape
     full, at_least = np.zeros(groups, bool), np.zeros(groups)
     if q == columns:
-        regular = np.diagonal(r, axis1=1, axis2=2).all(1)
+        regular = np.asarray(diagonals(r).all(1))
         with np.errstate(over="ignore", invalid="ignore"):
-            inverses = np.linalg.norm(np.linalg.inv(_or_identity(r, regular)), axis=(1, 2))
-            sizes = np.linalg.norm(r, axis=(1, 2))
+            inverses = _norms(np.linalg.inv(_or_identity(r, regular)))
             # No singular value is more than ‖R‖.
-            full = regular & (10 * tolerance_of(rows, columns) * sizes * inverses < 1)
+            full = regular & (10 * tolerance_of(rows, columns) * _norms(r) * inverses < 1)
         at_least[full] = 0.5 / inverses[full]
     apart = {int(g): factor_of(r[g], exponents[g], rows) for g in np.flatnonzero(~full)}
     if len(apart) == groups:
@@ -220,6 +219,16 @@ def triangular_factors(r: np.ndarray, exponents: np.ndarray, rows: int) -> Facto
     return Factors(groups, apart, r, triangle, at_least)
 
 
+def diagonals(a: np.ndarray) -> np.ndarray:
+    """A view (G, P) of the diagonals of matrices (G, P, P), to be written to."""
+    return np.einsum("gpp->gp", a)
+
+
+def _norms(a: np.ndarray) -> np.ndarray:
+    """Frobenius norms (G,) of matrices (G, P, P)."""
+    return np.asarray(np.sqrt(np.einsum("gpq,gpq->g", a, a)))
+
+
 def _or_identity(r: np.ndarray, which: np.ndarray) -> np.ndarray:
     return r if which.all() else np.where(which[:, None, None], r, np.eye(r.shape[-1]))
 
@@ -227,7 +236,7 @@ def _or_identity(r: np.ndarray, which: np.ndarray) -> np.ndarray:
 def stacked_qr(blocks: Iterable[np.ndarray]) -> np.ndarray:
     """R (G, min(m, c), c) of all the rows of ``blocks`` (G, n, c), in a tree as `tree_qr`."""
 
-    def merged(upper: np.ndarray, lower: np.ndarray) -> np.ndarray:
-        return np.linalg.qr(np.concatenate([upper, lower], axis=1), mode="r")
+    def triangle(*parts: np.ndarray) -> np.ndarray:
+        return np.asarray(np.linalg.qr(np.concatenate(parts, axis=1), mode="r"))
 
-    return joined_in_tree((np.linalg.qr(block, mode="r") for block in blocks), merged)
+    return joined_in_tree(map(triangle, blocks), triangle)

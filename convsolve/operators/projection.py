@@ -48,8 +48,8 @@ class Projection:
             return of_columns
         return of_columns - np.einsum("gpq,gqp->gp", self.products, self.means)
 
-    def inner(self, gram: np.ndarray, group: int, rows: np.ndarray | slice) -> np.ndarray:
-        """Some rows (k, P) of AᵀMA of one group, from those of AᵀA."""
+    def inner(self, gram: np.ndarray, group: int | slice, rows: np.ndarray | slice) -> np.ndarray:
+        """Some rows (k, P) of AᵀMA of one group, or of several, from those of AᵀA."""
         if self.trivial:
             return gram
         return gram - self.products[group, rows] @ self.means[group]

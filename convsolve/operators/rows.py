@@ -234,7 +234,8 @@ class RowOperator(DesignOperator):
         squares, g = np.zeros((len(w), w.shape[2])), np.zeros_like(w)
         for a, y in self.row_blocks(targets):
             assert y is not None
-            r = y - a @ w
+            r = a @ w
+            np.subtract(y, r, out=r)
             squares += np.einsum("gnq,gnq->gq", r, r)
             g += a.transpose(0, 2, 1) @ r
         return squares, g
