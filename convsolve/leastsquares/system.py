@@ -191,7 +191,8 @@ class System:
         moments, projection = self.moments, self.operator.projection
         scale = np.ldexp(1.0, -self.scaling.relative[group])
         gram = np.empty((columns, columns), np.float32 if single else np.float64)
-        for rows in np.array_split(np.arange(columns), 1 + columns // GRAM_ROWS):
+        for first in range(0, columns, GRAM_ROWS):
+            rows = slice(first, first + GRAM_ROWS)
             part = projection.inner(moments.gram[group, rows], group, rows)
             gram[rows] = part * scale * scale[rows, None]
         gram.flat[:: columns + 1] += self.scaling.root_ridge[group] ** 2

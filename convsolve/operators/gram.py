@@ -166,12 +166,8 @@ def _joined(core: np.ndarray, head: np.ndarray, tail: np.ndarray) -> np.ndarray:
     shifts = np.zeros((taps, *core.shape))
     shifts[-1] = core
     shifts[:-1, :, :-1] = by_lag(head)
-    for k in range(taps - 2, -1, -1):
-        shifts[k] += shifts[k + 1]
-    later = by_lag(tail).copy()
-    for k in range(1, ends):
-        later[k] += later[k - 1]
-    shifts[1:, :, :-1] += later
+    np.cumsum(shifts[::-1], axis=0, out=shifts[::-1])
+    shifts[1:, :, :-1] += np.cumsum(by_lag(tail), axis=0)
     # Lags beyond the kernel come to stand in the next row, below the diagonal.
     gram = np.empty((p + channels, p))
     _skewed(gram, shifts.shape)[...] = shifts

@@ -123,6 +123,9 @@ def polyphase(
     can be had. A strided kernel reads the phases of a component as
     channels, the last of which the kernel may not reach: see `component_columns`.
     """
+    if {*spec.stride, *spec.dilation} == {1}:
+        yield x, y
+        return
     common = [math.gcd(s, d) for s, d in zip(spec.stride, spec.dilation, strict=True)]
     taps, phases = component_taps(spec), _phases(spec)
     dilation = [d // g for d, g in zip(spec.dilation, common, strict=True)]

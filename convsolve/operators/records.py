@@ -11,7 +11,7 @@ import numpy as np
 from ..cached import cached_property
 from ..linalg.rank import EPS
 from ..problem.adjustments import Adjustments
-from ..problem.channels import by_channel
+from ..problem.channels import by_channel, largest
 from ..problem.confounds import Confounds, orthonormal, polynomials
 from ..problem.nuisance import Nuisance
 from ..problem.rows import Rows, Span, samples_read
@@ -28,14 +28,13 @@ def channel_exponents(arrays: Iterable[np.ndarray]) -> np.ndarray:
 
     A silent channel has none of its own: it takes the smallest of the others.
     """
-    over = [by_channel(np.maximum, a, np.abs) for a in arrays if a.size]
-    largest = np.maximum.reduce(over)
+    sizes = np.maximum.reduce([largest(a) for a in arrays if a.size])
     # Stray denormals alone would ask for a power beyond float64.
-    exponents = np.maximum(np.frexp(largest.astype(float))[1], -1020)
-    if largest.all():
+    exponents = np.maximum(np.frexp(sizes.astype(float))[1], -1020)
+    if sizes.all():
         return exponents
-    least = exponents.min(where=largest > 0, initial=exponents.max())
-    return np.where(largest > 0, exponents, least)
+    least = exponents.min(where=sizes > 0, initial=exponents.max())
+    return np.where(sizes > 0, exponents, least)
 
 
 class Drifts:

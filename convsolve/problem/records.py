@@ -11,7 +11,7 @@ import numpy as np
 
 from ..lazy_jax import default_float, is_jax_array, is_tracer
 from ..text import count, shown
-from .channels import by_channel
+from .channels import largest
 from .spec import ConvSpec
 
 
@@ -154,14 +154,14 @@ def _check_size(array: np.ndarray, name: str) -> None:
     limits = _limits(dtype)
     if not array.size or limits is None:
         return
-    largest = by_channel(np.maximum, array, np.abs)
-    faint = np.flatnonzero((largest > 0) & (largest < float(limits.tiny)))
+    sizes = largest(array)
+    faint = np.flatnonzero((sizes > 0) & (sizes < float(limits.tiny)))
     if faint.size:
         raise ValueError(
             f"{name} channel {int(faint[0])} has no value above {limits.tiny:.1e}, the smallest "
             f"normal {dtype}; such numbers are flushed to zero: change its unit"
         )
-    beyond = np.flatnonzero(largest > float(limits.max))
+    beyond = np.flatnonzero(sizes > float(limits.max))
     if beyond.size:
         raise ValueError(
             f"{name} channel {int(beyond[0])} has a value beyond {limits.max:.1e}, the largest "

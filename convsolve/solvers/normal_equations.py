@@ -74,7 +74,16 @@ class NormalEquations(Solver):
         w, certificate = found
         kernel, bias = regression.to_user(w)
         stats = {"route": route}
-        return Raw(kernel, bias, self.penalty, ridge, stats=stats, certificate=certificate)
+        evidence = "the ridge alone" if regression.system.ridge_certifies else None
+        return Raw(
+            kernel,
+            bias,
+            self.penalty,
+            ridge,
+            stats=stats,
+            certificate=certificate,
+            evidence=evidence,
+        )
 
     def traced(self, x: Any, y: Any, spec: ConvSpec, bias: bool) -> tuple[Any, Any]:
         from .linear import FORMED_NUMBERS, by_gram, fit
