@@ -229,16 +229,15 @@ def _correlations(
     width = 2 * math.prod(x.data.shape[2:]) + (0 if y is None else math.prod(y.data.shape[2:]))
 
     def of(batch: Batch) -> tuple[np.ndarray, ...]:
-        last = batch.pieces(x, batch.size, skipped=taps - 1)
-        v = rfft(last, axis=1).conj()
-        u = rfft(batch.pieces(left, batch.step), axis=1)
-        core = _correlated(u, v, others, others)
+        # No name for what is needed once: its memory, still in the cache, is that of the next.
+        v = rfft(batch.pieces(x, batch.size, skipped=taps - 1), axis=1)
+        np.conj(v, out=v)
+        core = _correlated(rfft(batch.pieces(left, batch.step), axis=1), v, others, others)
         if y is None:
             return (core,)
         out = batch.pieces(y, batch.step)
-        u = rfft(out, axis=1)
         sums = by_channel(np.add, out), by_channel(np.add, out, np.square)
-        return core, _correlated(u, v, (), others), *sums
+        return core, _correlated(rfft(out, axis=1), v, (), others), *sums
 
     several = batches(x.data.shape, rows, taps, width)
     core, *rest = summed(of, several)

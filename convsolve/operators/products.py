@@ -138,6 +138,7 @@ def misfit(
         r = batch.pieces(y, batch.step)
         inner = r[:, : batch.step]
         inner -= found
+        del found  # its memory, still in the cache, is that of the next spectrum
         if offset.any():
             channelwise(np.subtract, inner, offset, inner)
         if rows is not None:

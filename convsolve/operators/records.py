@@ -345,7 +345,24 @@ class Targets:
 
 
 def stacked(records: Sequence[np.ndarray], members: Sequence[int]) -> Any:
-    """(N, …) of some records; a view where there is but one."""
-    if len(members) == 1:
-        return records[members[0]][None]
-    return np.stack([records[i] for i in members])
+    """(N, …) of some records; a view where there is but one, or they came as a batch."""
+    several = [records[i] for i in members]
+    if len(several) == 1:
+        return several[0][None]
+    batch = _batch(several)
+    return np.stack(several) if batch is None else batch
+
+
+def _batch(records: Sequence[np.ndarray]) -> np.ndarray | None:
+    """Records of one shape that are parts of one array, one after the other, as a view of it."""
+    first = records[0]
+    if first.base is None or any(
+        a.base is not first.base or a.strides != first.strides for a in records
+    ):
+        return None
+    places = [a.__array_interface__["data"][0] for a in records]
+    step = places[1] - places[0]
+    if step <= 0 or places != [places[0] + i * step for i in range(len(places))]:
+        return None
+    shape, strides = (len(records), *first.shape), (step, *first.strides)
+    return np.lib.stride_tricks.as_strided(first, shape, strides, writeable=False)

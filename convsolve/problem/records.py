@@ -110,8 +110,11 @@ def numeric(value: Any, name: str, missing: bool = False) -> np.ndarray:
             f"{name} must hold numbers, got dtype {dtype}; "
             f"convert it first (in NumPy, {name}.astype(float))"
         )
-    bad = ~np.isfinite(array) if floating else np.zeros((), bool)
-    if missing and floating:
+    finite = np.isfinite(array) if floating else np.ones((), bool)
+    if finite.all():
+        return array
+    bad = ~finite
+    if missing:
         bad &= ~np.isnan(array)
     if bad.any():
         first = tuple(int(i) for i in np.argwhere(bad)[0])
@@ -261,7 +264,8 @@ def precision(x: Records, y: Records | None) -> tuple[np.dtype[Any], float, list
     types: list[np.dtype[Any]] = []
     unit, notes = 0.0, []
     for part in parts:
-        for dtype in sorted({a.dtype.newbyteorder("=") for a in part.arrays}, key=str):
+        kinds = {dtype.newbyteorder("=") for dtype in {a.dtype for a in part.arrays}}
+        for dtype in sorted(kinds, key=str):
             if _limits(dtype) is None:
                 types.append(ambient)
                 if any(a.dtype.itemsize > 4 and _beyond(a) for a in part.arrays):
