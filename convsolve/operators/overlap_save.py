@@ -221,10 +221,10 @@ class Batch(NamedTuple):
     step: int
     size: int
 
-    def pieces(self, series: Series, length: int, skipped: int = 0) -> np.ndarray:
+    def pieces(self, series: Series, length: int) -> np.ndarray:
         """(n·blocks, size, *L', C) pieces of ``length`` samples, zero-filled to ``size``.
 
-        Zero beyond the end of a record too, and where a sample's index in it is below ``skipped``.
+        Zero beyond the end of a record too.
         """
         data = series.data[self.records, self.start :]
         n, samples, *rest = data.shape
@@ -240,9 +240,13 @@ class Batch(NamedTuple):
             part = data[:, i * self.step : i * self.step + length]
             series.scaled(part, out[:, i, : part.shape[1]])
             out[:, i, part.shape[1] : length] = 0.0
-        for i in range(min(self.blocks, -(-max(0, skipped - self.start) // self.step))):
-            out[:, i, : skipped - self.start - i * self.step] = 0.0
         return out.reshape(n * self.blocks, self.size, *rest)
+
+    def skip(self, pieces: np.ndarray, samples: int) -> None:
+        """Zero in ``pieces`` what is among the first ``samples`` of a record."""
+        by_record = pieces.reshape(-1, self.blocks, *pieces.shape[1:])
+        for i in range(min(self.blocks, -(-max(0, samples - self.start) // self.step))):
+            by_record[:, i, : samples - self.start - i * self.step] = 0.0
 
 
 @cache
@@ -256,11 +260,16 @@ def _keep_freed_memory() -> None:
     np.empty(2**22 - 2**12)
 
 
-def batches(shape: Sequence[int], rows: int, taps: int, width: int) -> list[Batch]:
-    """Batches that cover all rows of (N, L, *L', C), with ``width`` numbers a sample."""
+def batches(
+    shape: Sequence[int], rows: int, taps: int, width: int, step: int | None = None
+) -> list[Batch]:
+    """Batches that cover all rows of (N, L, *L', C), with ``width`` numbers a sample; blocks of
+    ``step`` rows, by default as many as suit an FFT.
+    """
     _keep_freed_memory()
     records = shape[0]
-    channels, size = math.prod(shape[2:]), fft_size(taps, rows)
+    channels = math.prod(shape[2:])
+    size = fft_size(taps, rows) if step is None else step + taps - 1
     step = size - taps + 1
     blocks = -(-rows // step)
     # Many channels want many blocks, or adding up products would cost more than the products.
