@@ -72,10 +72,6 @@ class Projection:
         """AᵀM r (G, P, Q), from Aᵀr and Nᵀr (G, q, Q)."""
         return self.cross(g, of_residuals)
 
-    def rows(self, a: np.ndarray, block: np.ndarray) -> np.ndarray:
-        """Some rows (G, k, P) of M A, from those of A and of N (k, q)."""
-        return a if self.trivial else a - block @ self.means
-
 
 class Confounded:
     """The orthonormal columns N of `Confounds` beside the rows of a design matrix, in their order.

@@ -100,7 +100,7 @@ class RowOperator(DesignOperator):
     def _sums(self, shift: np.ndarray) -> np.ndarray:
         total = np.zeros((self.groups, self.columns))
         for a, _ in self._raw(None):
-            total += (a - shift[:, None]).sum(1)
+            total += np.einsum("gnp->gp", a - shift[:, None] if shift.any() else a)
         return total
 
     def _raw(self, targets: Targets | None) -> Iterator[Block]:
@@ -176,9 +176,8 @@ class RowOperator(DesignOperator):
         means = None
         if targets is not None:
             means = self.projection.solved(self.output_sums(targets)[0])
-        for a, y in self._shifted(targets):
-            block = self.nuisance.block(a.shape[1])
-            yield self.projection.rows(a, block), None if y is None else y - block @ means
+        for a, y in self._shifted(targets):  # N is a column of ones
+            yield a - self.projection.means, None if y is None else y - means
 
     @cached_property
     def column_norms(self) -> np.ndarray:
