@@ -191,7 +191,7 @@ def measured(trees: dict[str, Path], quick: bool) -> dict[str, Any]:
         call = f"mapped({samples}, {taps}, {count}, {runs})"
         of_vmap.append({tree: child(path, call) for tree, path in trees.items()})
         print(json.dumps(of_vmap[-1]), flush=True)
-    of_short = short_in_turns(trees, 1 if quick else 7, 5 if quick else 300)
+    of_short = short_in_turns(trees, 1 if quick else 5, 5 if quick else 200)
     print(json.dumps(of_short), flush=True)
     return {"groups": of_groups, "vmap": of_vmap, "short": {"problem": SHORT} | of_short}
 

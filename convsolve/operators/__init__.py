@@ -2,8 +2,9 @@
 
 ``windows`` cuts records into rows of A; ``overlap_save`` cuts them into blocks for FFTs, of which
 ``gram`` makes AᵀA and Aᵀy, and ``products`` A w and Aᵀr, both by ``short_kernels`` where taps are
-few; ``fourier`` puts these together for the records of a problem. ``moments`` holds sums over rows, which add. ``toeplitz`` applies AᵀA to a
-kernel without its P² numbers, and ``whitening`` preconditions that.
+few; ``fourier`` puts these together for the records of a problem. ``moments`` holds sums over rows,
+which add. ``toeplitz`` applies AᵀA to a kernel without its P² numbers, and ``whitening``
+preconditions that.
 
 Under jax ``jax_convolution`` is A w as gradient descent takes it, ``jax_matrix`` is A formed, and
 ``jax_fourier`` A, Aᵀ and AᵀA by FFTs.
