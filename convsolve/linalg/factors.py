@@ -116,7 +116,7 @@ class Factors:
         """(AᵀA)⁺ g (G, P, Q), the step of a refinement."""
 
         def together(r: np.ndarray, g: np.ndarray) -> np.ndarray:
-            return self._inverse @ (self._inverse.swapaxes(1, 2) @ g)
+            return self.inverse @ (self.inverse.swapaxes(1, 2) @ g)
 
         return self._of_each(g, together, lambda f, g: f.solve_normal(g))
 
@@ -124,7 +124,7 @@ class Factors:
         """‖R⁻ᵀg‖ (G, Q); inf where R is deficient or proves nothing."""
 
         def together(r: np.ndarray, g: np.ndarray) -> np.ndarray:
-            return np.linalg.norm(self._inverse.swapaxes(1, 2) @ g, axis=1)
+            return np.linalg.norm(self.inverse.swapaxes(1, 2) @ g, axis=1)
 
         def one(f: Factor, g: np.ndarray) -> np.ndarray:
             if not (f.full_rank and _proves(f)):
@@ -135,7 +135,7 @@ class Factors:
             return self._of_each(g, together, one)
 
     @cached_property
-    def _inverse(self) -> np.ndarray:
+    def inverse(self) -> np.ndarray:
         """R⁻¹ (G, P, P): of a triangle, LU is substitution from below, and pivots nothing."""
         assert self.r is not None
         return np.linalg.inv(self.r)
@@ -173,12 +173,20 @@ def cholesky_factors(
     if not certain:
         share = max(10 * columns * EPS, (10 * tolerance_of(rows, columns)) ** 2)
         most = (np.abs(grams) @ np.ones(columns)).max(1)
-        less = grams.copy()
-        diagonals(less)[...] -= share * np.minimum(_norms(grams), most)[:, None]
-        full &= np.isfinite(_choleskys(less)[:, -1, -1])
+        margin = share * np.minimum(_norms(grams), most)
+        inverse = np.linalg.inv(_or_identity(r, full))
+        # Where half of 1/‖R⁻¹‖² is more, taking the margin off leaves it positive definite.
+        with np.errstate(over="ignore"):
+            open_groups = np.flatnonzero(full & ~(2 * margin * _norms(inverse) ** 2 < 1))
+        less = grams[open_groups]
+        diagonals(less)[...] -= margin[open_groups, None]
+        full[open_groups] = np.isfinite(_choleskys(less)[:, -1, -1])
     at_least = np.where(full, least_certified(columns), 0.0)
     r = _or_identity(r, full)
-    return Factors(groups, {}, r, lambda g: Cholesky(r[g], exponents[g], rows), at_least)
+    found = Factors(groups, {}, r, lambda g: Cholesky(r[g], exponents[g], rows), at_least)
+    if not certain:
+        found.inverse = _or_identity(inverse, full)
+    return found
 
 
 def _choleskys(grams: np.ndarray) -> np.ndarray:
@@ -204,7 +212,8 @@ def triangular_factors(r: np.ndarray, exponents: np.ndarray, rows: int) -> Facto
     if q == columns:
         regular = np.asarray(diagonals(r).all(1))
         with np.errstate(over="ignore", invalid="ignore"):
-            inverses = _norms(np.linalg.inv(_or_identity(r, regular)))
+            inverse = np.linalg.inv(_or_identity(r, regular))
+            inverses = _norms(inverse)
             # No singular value is more than ‖R‖.
             full = regular & (10 * tolerance_of(rows, columns) * _norms(r) * inverses < 1)
         at_least[full] = 0.5 / inverses[full]
@@ -216,7 +225,9 @@ def triangular_factors(r: np.ndarray, exponents: np.ndarray, rows: int) -> Facto
     def triangle(group: int) -> Factor:
         return Triangle(r[group], exponents[group], rows, float(at_least[group]))
 
-    return Factors(groups, apart, r, triangle, at_least)
+    found = Factors(groups, apart, r, triangle, at_least)
+    found.inverse = _or_identity(inverse, full)
+    return found
 
 
 def diagonals(a: np.ndarray) -> np.ndarray:

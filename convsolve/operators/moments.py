@@ -8,6 +8,8 @@ import numpy as np
 
 # Products of two powers of two up to this stay within float64 beside any Gram of numbers about one.
 FAR = 200
+# Numbers of rows that are read more than once (512 KiB).
+CACHED_NUMBERS = 2**16
 
 
 @dataclass(frozen=True)
@@ -46,11 +48,18 @@ class Moments:
         """Moments of rows a (G, n, P) and y (G, n, Q) *already* scaled and shifted as said."""
         groups, n, columns = a.shape
         wide, tall = (groups, columns), (groups, y.shape[-1])
-        at = a.transpose(0, 2, 1)
+        gram, rhs, sums = np.empty((*wide, columns)), np.empty((*wide, y.shape[-1])), np.empty(wide)
+        for some in groups_at_once(a):
+            at = a[some].transpose(0, 2, 1)
+            # Of one array by itself, which BLAS does in half the time.
+            np.matmul(at, a[some], out=gram[some])
+            np.matmul(at, y[some], out=rhs[some])
+            # As a.sum(1), four times as fast for few columns.
+            np.einsum("gnp->gp", a[some], out=sums[some])
         return cls(
-            at @ a,  # of one array by itself, which BLAS does in half the time
-            at @ y,
-            np.einsum("gnp->gp", a),  # as a.sum(1), four times as fast for few columns
+            gram,
+            rhs,
+            sums,
             y.sum(1),
             np.einsum("gnq,gnq->gq", y, y),
             n,
@@ -151,6 +160,12 @@ class Moments:
     def centred_squares(self) -> np.ndarray:
         """Squares (G, Q) of the outputs less their means, in scaled units."""
         return np.maximum(self.out_squares - self.out_sums**2 / self.n, 0.0)
+
+
+def groups_at_once(a: np.ndarray) -> list[slice]:
+    """Slices of the groups of rows (G, n, P), each of which a core's cache holds, or one group."""
+    step = max(1, CACHED_NUMBERS // max(1, a[0].size))
+    return [slice(first, first + step) for first in range(0, len(a), step)]
 
 
 def _scaled_twice(gram: np.ndarray, exponents: np.ndarray) -> np.ndarray:

@@ -11,7 +11,7 @@ from ..linalg.rank import EPS
 from ..problem.nuisance import Nuisance
 from ..problem.sizes import Limits
 from .base import Block, DesignOperator
-from .moments import Moments
+from .moments import Moments, groups_at_once
 from .projection import Confounded
 from .records import ROUNDING, Inputs, Targets
 from .windows import row_blocks
@@ -233,10 +233,11 @@ class RowOperator(DesignOperator):
         squares, g = np.zeros((len(w), w.shape[2])), np.zeros_like(w)
         for a, y in self.row_blocks(targets):
             assert y is not None
-            r = a @ w
-            np.subtract(y, r, out=r)
-            squares += np.einsum("gnq,gnq->gq", r, r)
-            g += a.transpose(0, 2, 1) @ r
+            for some in groups_at_once(a):
+                r = a[some] @ w[some]
+                np.subtract(y[some], r, out=r)
+                squares[some] += np.einsum("gnq,gnq->gq", r, r)
+                g[some] += a[some].transpose(0, 2, 1) @ r
         return squares, g
 
     def forward(self, group: int, w: np.ndarray) -> np.ndarray:
