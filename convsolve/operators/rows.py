@@ -32,7 +32,8 @@ def raw_blocks(inputs: Inputs, targets: Targets | None, numbers: int) -> Iterato
             rows = None if flags is None else flags[part]
             if roots is not None:
                 a = a * roots[part].reshape(-1)[... if rows is None else rows.reshape(-1), None]
-            yield a, None if targets is None else targets.block(i, part, rows)
+            # Of many groups the outputs stand far apart in memory.
+            yield a, None if targets is None else np.ascontiguousarray(targets.block(i, part, rows))
 
 
 def blocks_left_out(inputs: Inputs, numbers: int) -> Iterator[np.ndarray]:
