@@ -31,7 +31,8 @@ SHORT = "8 × 4 096, 1 → 1, 40 taps"
 # Times faster than the loop, times of NormalEquations, and of MNE.
 LEAST_OF_LOOP, MOST_OF_NORMAL, MOST_OF_MNE = 3.0, 2.0, 1.0
 SAMPLES, TAPS = 64, 8
-MAPPED = ((64, 8), (512, 40))
+# Samples, taps and problems under `jax.vmap`.
+MAPPED = ((64, 8, 1000), (512, 40, 50))
 
 # convsolve comes from ``tree``, this module from here.
 CHILD = """
@@ -185,13 +186,12 @@ def measured(trees: dict[str, Path], quick: bool) -> dict[str, Any]:
         row |= {tree: child(path, call) for tree, path in trees.items()}
         of_groups.append(row)
         print(json.dumps(row), flush=True)
-    count = 20 if quick else 300
     of_vmap = []
-    for samples, taps in MAPPED:
-        call = f"mapped({samples}, {taps}, {count}, {runs})"
+    for samples, taps, several in MAPPED:
+        call = f"mapped({samples}, {taps}, {10 if quick else several}, {min(runs, 5)})"
         of_vmap.append({tree: child(path, call) for tree, path in trees.items()})
         print(json.dumps(of_vmap[-1]), flush=True)
-    of_short = short_in_turns(trees, 1 if quick else 5, 5 if quick else 200)
+    of_short = short_in_turns(trees, 1 if quick else 5, 5 if quick else 100)
     print(json.dumps(of_short), flush=True)
     return {"groups": of_groups, "vmap": of_vmap, "short": {"problem": SHORT} | of_short}
 
