@@ -123,13 +123,14 @@ def mapped(samples: int, taps: int, count: int, runs: int) -> dict[str, Any]:
     size = np.linalg.norm(exact)
     off = {name: rounded(np.linalg.norm(fit() - exact) / size) for name, fit in fits.items()}
     seconds = in_turns(fits, runs)
-    median = {name: statistics.median(several) for name, several in seconds.items()}
+    pairs = zip(seconds["default"], seconds["NormalEquations"], strict=True)
+    ratio = statistics.median(a / b for a, b in pairs)
     return {
         "problems": count,
         "samples": samples,
         "taps": taps,
         "seconds": {name: summary(several) for name, several in seconds.items()},
-        "times_of_normal_equations": rounded(median["default"] / median["NormalEquations"]),
+        "times_of_normal_equations": rounded(ratio),
         "off_lstsq": off,
     }
 
@@ -188,7 +189,7 @@ def measured(trees: dict[str, Path], quick: bool) -> dict[str, Any]:
         print(json.dumps(row), flush=True)
     of_vmap = []
     for samples, taps, several in MAPPED:
-        call = f"mapped({samples}, {taps}, {10 if quick else several}, {min(runs, 5)})"
+        call = f"mapped({samples}, {taps}, {10 if quick else several}, {2 * runs})"
         of_vmap.append({tree: child(path, call) for tree, path in trees.items()})
         print(json.dumps(of_vmap[-1]), flush=True)
     of_short = short_in_turns(trees, 1 if quick else 5, 5 if quick else 100)

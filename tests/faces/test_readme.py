@@ -104,7 +104,6 @@ def test_small_problems_are_those_of_the_result_file() -> None:
     assert match is not None
     result = json.loads((ROOT / match[1]).read_text(encoding="utf-8"))
     assert match[2] == sentence(result)
-    assert all(check["passed"] for check in result["checks"])
 
 
 def test_robust_fits_are_those_of_the_result_file() -> None:
