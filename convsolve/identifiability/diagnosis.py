@@ -12,6 +12,7 @@ from ..leastsquares.analysis import Analysis, analyse
 from ..leastsquares.penalty import RIDGE, Penalty
 from ..leastsquares.system import System
 from ..linalg.factor import Cholesky, Factor
+from ..linalg.factors import Factors
 from ..linalg.rank import EPS
 from ..linalg.threads import on_blas_threads
 from ..problem.checks import number
@@ -53,8 +54,8 @@ class Diagnosis:
 
     @cached_property
     @on_blas_threads
-    def _found(self) -> list[Factor | None]:
-        return [self._system.factor(g) for g in range(self.groups)]
+    def _found(self) -> Factors:
+        return self._system.factors()
 
     def factor(self, group: int) -> Factor:
         """The factor R of a group's design matrix, its columns scaled to norm about one.
@@ -62,14 +63,16 @@ class Diagnosis:
         Raises:
             ValueError: it exceeds the memory limit.
         """
-        found = self._found[group]
+        found = self._found.get(group)
         if found is None:
             raise ValueError(self._beyond_memory())
         return found
 
     @property
-    def _factors(self) -> list[Factor]:
-        return [self.factor(g) for g in range(self.groups)]
+    def _factors(self) -> Factors:
+        if not self._found.complete:
+            raise ValueError(self._beyond_memory())
+        return self._found
 
     def _beyond_memory(self) -> str:
         if self.unique:
@@ -87,7 +90,7 @@ class Diagnosis:
     @property
     def source(self) -> str | None:
         """The factor that decided the worst group, "qr" or "gram"; None where neither did."""
-        factor = self._found[self.worst_group]
+        factor = self._found.get(self.worst_group)
         return None if factor is None else factor.source
 
     @property
@@ -107,7 +110,7 @@ class Diagnosis:
     @property
     def decided(self) -> bool:
         """Whether rank and what follows from it could be computed within the memory limit."""
-        return None not in self._found
+        return self._found.complete
 
     @cached_property
     def group_verdicts(self) -> tuple[str, ...]:
@@ -128,15 +131,13 @@ class Diagnosis:
     def worst_group(self) -> int:
         """Index of the group that speaks for all: of the worst verdict, and then of least rank."""
 
-        def badness(group: int) -> tuple[int, int]:
-            word, rank = self.group_verdicts[group], self.columns
-            # A rank takes a spectrum, which a single group need not spend.
-            if word not in DETERMINED and self.groups > 1:
-                factor = self._found[group]
-                rank = 0 if factor is None else factor.rank
-            return SEVERITY.index(word), -rank
-
-        return max(range(self.groups), key=badness)
+        word = max(self.group_verdicts, key=SEVERITY.index)
+        first = self.group_verdicts.index(word)
+        # A rank takes a spectrum, which a single group need not spend.
+        if word in DETERMINED or self.groups == 1:
+            return first
+        worst = (g for g, other in enumerate(self.group_verdicts) if other == word)
+        return min(worst, key=lambda g: self._found[g].rank if self._found.get(g) else 0)
 
     @property
     def verdict(self) -> str:
@@ -360,8 +361,8 @@ class Diagnosis:
         system = self._penalized(ridge, penalty)
         if system.ridge_certifies:
             return True
-        factors = [system.factor(group) for group in range(self.groups)]
-        return all(f is not None and f.full_rank for f in factors) or self.unique
+        factors = system.factors()
+        return (factors.complete and not factors.deficient) or self.unique
 
     def _penalized(self, ridge: float, penalty: Penalty) -> System:
         problem = self.problem

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 
 import numpy as np
 
 from ..leastsquares.normal_operator import Normal, iterative
 from ..leastsquares.system import System
 from ..linalg.factor import Factor
+from ..linalg.factors import Factors
 from ..linalg.threads import one_blas_thread
 
 DETERMINED = ("exactly determined", "overdetermined")
@@ -20,9 +21,7 @@ PROOF_STEPS = 100
 SEVERITY = (*reversed(DETERMINED), "undecided", "ambiguous", "rank-deficient", "underdetermined")
 
 
-def verdicts(
-    system: System, factors: Callable[[], Sequence[Factor | None]]
-) -> tuple[tuple[str, ...], str]:
+def verdicts(system: System, factors: Callable[[], Factors]) -> tuple[tuple[str, ...], str]:
     """The verdict on the design matrix of each group, and what decided: one of `METHODS`.
 
     ``factors`` are asked for only where neither counting nor conjugate gradients decide; None for
@@ -36,7 +35,7 @@ def verdicts(
     # Where a factor would take longer, conjugate gradients may prove full rank, never deny it.
     if iterative(sizes, design.spec) and design.fourier.exact and _proved(system, groups):
         return (full,) * sizes.groups, "conjugate gradients"
-    found = [_of(system, g, f) for g, f in enumerate(factors())]
+    found = _of_each(system, factors())
     method, open_groups = "factor", [g for g, word in enumerate(found) if word is None]
     structured = design.spec.ndim == 1 and sizes.toeplitz
     if open_groups and structured and _proved(system, open_groups):
@@ -50,6 +49,12 @@ def _proved(system: System, groups: Iterable[int]) -> bool:
     """Whether conjugate gradients on a random vector prove full rank of all these groups."""
     with np.errstate(over="ignore", divide="ignore", invalid="ignore"), one_blas_thread():
         return all(Normal(system, g).full_rank(PROOF_STEPS) for g in groups)
+
+
+def _of_each(system: System, factors: Factors) -> list[str | None]:
+    """The word for the factor of every group: that of most is known from bounds on all of them."""
+    sure = factors.at_least > (system.column_rounding.max(1) if system.design.data_eps else 0.0)
+    return ["full" if sure[g] else _of(system, g, factors.get(g)) for g in range(len(sure))]
 
 
 def _of(system: System, group: int, factor: Factor | None) -> str | None:
@@ -66,7 +71,7 @@ def _lost_in_rounding(system: System, group: int, factor: Factor) -> bool:
     """
     if not system.design.data_eps:
         return False
-    rounding = system.column_rounding(group)
+    rounding = system.column_rounding[group]
     if rounding.max() < factor.at_least:
         return False
     smallest = factor.singular_values[-1]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 import numpy as np
 
@@ -11,6 +11,7 @@ from ..leastsquares.analysis import Analysis
 from ..leastsquares.penalty import RIDGE
 from ..leastsquares.regression import QR_STEPS, Regression
 from ..linalg.factor import Factor
+from ..linalg.factors import Factors
 from ..linalg.qr import tree_qr, with_rows
 from ..linalg.threads import one_blas_thread
 from ..operators.moments import Moments
@@ -75,11 +76,11 @@ def _ascending(columns: int, taps: int) -> np.ndarray:
     return np.arange(columns).reshape(taps, -1)[::-1].reshape(-1)
 
 
-def _factors(regression: Regression) -> Sequence[Factor]:
+def _factors(regression: Regression) -> Factors:
     system = regression.system
     by_gram = system.gram_factors()
-    found: Sequence[Factor] | None = system.qr_factors() if by_gram is None else by_gram
-    if found is None or not all(f.full_rank for f in found):
+    found = system.qr_factors() if by_gram is None else by_gram
+    if found is None or found.deficient:
         raise SolveError(UNDETERMINED)
     return found
 
@@ -87,7 +88,7 @@ def _factors(regression: Regression) -> Sequence[Factor]:
 def _rotated(regression: Regression, group: int, factor: Factor) -> np.ndarray:
     """Qᵀy (P, Q)."""
     if factor.source == "qr":
-        return regression.system.rotated(group, regression.targets)
+        return regression.system.rotated(regression.targets)[group]
     from scipy.linalg import solve_triangular
 
     right = regression.scaling.gradient(regression.cross)[group]

@@ -25,6 +25,7 @@ from ..leastsquares.design import Design
 from ..leastsquares.penalty import RIDGE
 from ..leastsquares.regression import NOISE, QR_STEPS, Regression
 from ..linalg.factor import Factor, cholesky_factor
+from ..linalg.factors import Factors
 from ..linalg.minimum_norm import exponents_of
 from ..linalg.threads import on_blas_threads
 from ..operators.layout import to_columns
@@ -381,7 +382,9 @@ class Prewhitened:
         assert of.own is not None
         regression = of.own.regression(RIDGE, 0.0)
         start = regression.from_user(w[g, :, q].reshape(*self._design.spec.kernel_size, -1, 1))
-        found = regression.by_best_factor() or regression.refine(start, [of.factor], QR_STEPS)
+        found = regression.by_best_factor() or regression.refine(
+            start, Factors.each([of.factor]), QR_STEPS
+        )
         column, certificate = found
         kernel, _ = regression.to_user(column)
         w = w.copy()

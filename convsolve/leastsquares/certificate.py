@@ -34,17 +34,19 @@ def upper_bound(
     w: np.ndarray,
     r_norm: np.ndarray,
     g: np.ndarray,
-    a_norm: float,
-    factor: Factor | None = None,
+    a_norm: float | np.ndarray,
+    whitened: np.ndarray | None = None,
 ) -> np.ndarray:
-    """The free bound min(‖g‖/‖r‖, ‖R⁻ᵀg‖/‖w‖, ‖r‖/‖w‖)/‖A‖ on `backward_error`, per output (Q,)."""
+    """The free bound min(‖g‖/‖r‖, ‖R⁻ᵀg‖/‖w‖, ‖r‖/‖w‖)/‖A‖ on `backward_error`, per output
+    (..., Q), for w and g (..., P, Q); ``whitened`` is ‖R⁻ᵀg‖, if it is known.
+    """
     # An answer so far off that its squares leave float64 has no bound: inf, not a number short.
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-        w_norm, g_norm = np.linalg.norm(w, axis=0), np.linalg.norm(g, axis=0)
+        w_norm, g_norm = np.linalg.norm(w, axis=-2), np.linalg.norm(g, axis=-2)
         bound = np.minimum(g_norm / r_norm, r_norm / w_norm)
         bound = np.where(np.isnan(bound), np.inf, bound)
-        if factor is not None and factor.full_rank:
-            bound = np.fmin(bound, np.linalg.norm(factor.whiten(g.T), axis=1) / w_norm)
+        if whitened is not None:
+            bound = np.fmin(bound, whitened / w_norm)
         return np.where((g_norm == 0) | (r_norm == 0), 0.0, bound / a_norm)
 
 
@@ -69,8 +71,9 @@ def backward_error(
     """
     bound = upper_bound(w, r_norm, g, a_norm)
     factor = factor_of() if bound.max() > EXACT else None
-    if factor is not None:
-        bound = upper_bound(w, r_norm, g, a_norm, factor)
+    if factor is not None and factor.full_rank:
+        whitened = np.linalg.norm(factor.whiten(g.T), axis=1)
+        bound = upper_bound(w, r_norm, g, a_norm, whitened)
     if factor is None or bound.max() <= EXACT:
         return Certificate(float(bound.max()), "upper bound")
     rest = bound > 0

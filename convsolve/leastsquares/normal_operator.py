@@ -225,4 +225,4 @@ class Normal:
             return True
         if system.design.sizes.wide:
             return False
-        return bool(least > system.column_rounding(self.group).max() ** 2)
+        return bool(least > system.column_rounding[self.group].max() ** 2)

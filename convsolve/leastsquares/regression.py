@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
 
 import numpy as np
 
 from ..cached import cached_property
 from ..linalg.factor import Cholesky, Factor
+from ..linalg.factors import Factors
 from ..linalg.rank import EPS
 from ..operators.layout import to_columns, to_kernel
 from ..operators.moments import Moments
@@ -59,10 +60,9 @@ class Regression:
 
     # --- first answers
 
-    def by_gram(self, factors: Sequence[Factor]) -> np.ndarray:
+    def by_gram(self, factors: Factors) -> np.ndarray:
         """(AᵀA + ridge)⁻¹Aᵀy (G, P, Q), by factors of the Gram."""
-        right = self.scaling.gradient(self.cross)
-        return np.stack([f.solve_normal(right[i]) for i, f in enumerate(factors)])
+        return factors.solve_normal(self.scaling.gradient(self.cross))
 
     @cached_property
     def cross(self) -> np.ndarray:
@@ -71,13 +71,10 @@ class Regression:
         sums = m.out_sums[:, None][:, : self.operator.nuisance.count]
         return self.operator.projection.cross(m.rhs, sums)
 
-    def by_qr(self, factors: Sequence[Factor], svd: bool = False) -> np.ndarray:
+    def by_qr(self, factors: Factors, svd: bool = False) -> np.ndarray:
         """The answer (G, P, Q) by factors from a QR, by their singular values if asked."""
-        parts = []
-        for group, factor in enumerate(factors):
-            z = self.system.rotated(group, self.targets)
-            parts.append(factor.solve_by_svd(z) if svd else factor.solve(z))
-        return np.stack(parts)
+        z = self.system.rotated(self.targets)
+        return factors.solve_by_svd(z) if svd else factors.solve(z)
 
     # --- residuals and refinement
 
@@ -103,17 +100,17 @@ class Regression:
         g = self.cross - projection.cross(self.moments.gram @ user, of_rows)
         return self.scaling.gradient(g) - self.scaling.root_ridge[:, :, None] ** 2 * w
 
-    def refine_by_moments(self, w: np.ndarray, factors: Sequence[Cholesky]) -> np.ndarray:
+    def refine_by_moments(self, w: np.ndarray, factors: Factors) -> np.ndarray:
         """w refined by factors of the Gram until a step is nothing beside it, or falls no more.
 
         Not at all where pivots are alike: the data will check the first answer, and find it good.
         """
-        pivots = np.abs([np.diagonal(f.r) for f in factors])
-        if not factors[0].single and pivots.min() > ALIKE_PIVOTS * pivots.max():
+        smallest, largest = factors.pivots
+        if factors.proves and smallest > ALIKE_PIVOTS * largest:
             return w
         before = np.inf
         for _ in range(MOMENT_STEPS):
-            step = _steps(factors, self._moment_gradient(w))
+            step = factors.solve_normal(self._moment_gradient(w))
             size = float(np.linalg.norm(step)) / (float(np.linalg.norm(w)) or 1.0)
             if not size < before:
                 break
@@ -122,37 +119,30 @@ class Regression:
                 break
         return w
 
-    def refine(
-        self, w: np.ndarray, factors: Sequence[Factor], steps: int
-    ) -> tuple[np.ndarray, Certificate]:
+    def refine(self, w: np.ndarray, factors: Factors, steps: int) -> tuple[np.ndarray, Certificate]:
         """Up to ``steps`` semi-normal refinements through the data; the best w, certified."""
         # Under a large ridge the first answer of a QR lacks digits that no backward error shows.
         fewest = int(self.system.strength > 0 and not isinstance(factors[0], Cholesky))
-        # A factor in float32 makes good steps, and proves nothing.
-        proofs = [None if isinstance(f, Cholesky) and f.single else f for f in factors]
-        enough = EXACT if None in proofs else NOISE
+        enough = NOISE if factors.proves else EXACT
         lowest, best = np.inf, None
         for step in range(steps + 1):
             r_norm, g = self.residual(w)
-            found = max(
-                upper_bound(w[i], r_norm[i], g[i], self.scaling.a_norm[i], f).max()
-                for i, f in enumerate(proofs)
-            )
+            bound = upper_bound(w, r_norm, g, self._a_norms, factors.whitened_norms(g))
+            found = float(bound.max())
             # Below one rounding all are alike, and the later is the better.
             if best is None or found <= max(lowest, EPS):
                 lowest, best = min(lowest, found), (w, r_norm, g)
             if step == steps or (lowest <= enough and step >= fewest):
                 break
-            w = w + _steps(factors, g)
+            w = w + factors.solve_normal(g)
         assert best is not None
-        certificate = Certificate(float(lowest), "upper bound")
+        certificate = Certificate(lowest, "upper bound")
         if not certificate.exact:
-            certificate = self._certify(*best, proofs.__getitem__)
+            certificate = self._certify(*best, factors.proof)
         # A null part fits nothing: it would make any residual small beside it.
-        for i, f in enumerate(factors):
-            if not f.full_rank:
-                null = Certificate(f.null_share(best[0][i], self.y_norms[i]), "value")
-                certificate = max(certificate, null, key=lambda c: c.value)
+        for i, f in factors.deficient.items():
+            null = Certificate(f.null_share(best[0][i], self.y_norms[i]), "value")
+            certificate = max(certificate, null, key=lambda c: c.value)
         return best[0], certificate
 
     def by_best_factor(self) -> tuple[np.ndarray, Certificate] | None:
@@ -165,7 +155,7 @@ class Regression:
             if found[1].exact:
                 return found
         by_qr = self.system.qr_factors()
-        if by_qr is None or not all(f.full_rank for f in by_qr):
+        if by_qr is None or by_qr.deficient:
             return None
         return self.refine(self.by_qr(by_qr), by_qr, QR_STEPS)
 
@@ -182,12 +172,19 @@ class Regression:
         g: np.ndarray,
         factor_of: Callable[[int], Factor | None],
     ) -> Certificate:
-        norms = self.scaling.a_norm
-        parts = [
-            backward_error(w[i], r_norm[i], g[i], float(norms[i]), partial(factor_of, i))
-            for i in range(len(w))
-        ]
-        return max(parts, key=lambda c: c.value)
+        bounds = upper_bound(w, r_norm, g, self._a_norms).max(1)
+        exact = bounds <= EXACT
+        worst = Certificate(float(bounds.max(where=exact, initial=0.0)), "upper bound")
+        for i in np.flatnonzero(~exact).tolist():
+            norm = float(self.scaling.a_norm[i])
+            found = backward_error(w[i], r_norm[i], g[i], norm, partial(factor_of, i))
+            worst = max(found, worst, key=lambda c: c.value)
+        return worst
+
+    @property
+    def _a_norms(self) -> np.ndarray:
+        """‖A‖ (G, 1) of every group."""
+        return self.scaling.a_norm[:, None]
 
     def bias_error(self, w: np.ndarray, bias: np.ndarray) -> float:
         """How far a bias is from the best beside w, as a share of what that is made of."""
@@ -246,8 +243,3 @@ class Regression:
         """
         columns = to_columns(kernel.astype(np.float64), self.shape[0])
         return np.ldexp(columns, self.scaling.exponents[:, :, None] - self.y_exponents[:, None, :])
-
-
-def _steps(factors: Sequence[Factor], g: np.ndarray) -> np.ndarray:
-    """(AᵀA + ridge)⁻¹g (G, P, Q), by the factor of each group."""
-    return np.stack([f.solve_normal(g[i]) for i, f in enumerate(factors)])

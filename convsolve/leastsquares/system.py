@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
-from typing import TypeVar
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 
 from ..cached import cached_property
 from ..linalg.factor import Cholesky, Factor, Truncated, cholesky_factor, factor_of
+from ..linalg.factors import (
+    FEW_COLUMNS,
+    Factors,
+    cholesky_factors,
+    diagonals,
+    stacked_qr,
+    triangular_factors,
+)
 from ..linalg.lapack import graded_singular_values, svd
 from ..linalg.qr import tree_qr, without_dust
 from ..linalg.rank import EPS
@@ -22,8 +29,6 @@ from ..operators.transformed import TransformedOperator
 from .design import Design
 from .penalty import Penalty
 from .scaling import Scaling
-
-_T = TypeVar("_T")
 
 # A Gram gives condition numbers to ten digits up to this; beyond, the data correct them.
 MAX_GRAM_CONDITION = 500.0
@@ -53,7 +58,7 @@ class System:
         self.clock = design.clock
         self.coordinates = penalty.coordinates(design.tap_lags, design.channels, design.spec.groups)
         self.basis = self.coordinates.basis
-        self._choleskys: dict[tuple[str, int], Cholesky | None] = {}
+        self._choleskys: dict[tuple[str, int], Factor | None] = {}
         self._joints: dict[int, tuple[Factor, np.ndarray]] = {}
 
     @property
@@ -96,7 +101,7 @@ class System:
             return self.design.spec.kernel_size
         return tuple(m.shape[1] for m in self.basis.matrices)
 
-    @property
+    @cached_property
     def ridge_certifies(self) -> bool:
         """Whether the ridge alone makes [A; √ridge I] of full numerical rank."""
         scaling = self.scaling
@@ -116,7 +121,13 @@ class System:
     def _many_columns(self) -> bool:
         return self.operator.columns > self.design.sizes.limits.spectrum_columns
 
-    def gram_factor(self, group: int, single: bool = False) -> Cholesky | None:
+    @property
+    def _many_groups(self) -> bool:
+        """Whether groups are several and small, so that all are factored at once."""
+        several = self.operator.groups > 1 and self.design.sizes.by_rows
+        return several and self.operator.columns <= FEW_COLUMNS
+
+    def gram_factor(self, group: int, single: bool = False) -> Factor | None:
         """Cholesky of the moments if their full rank can be certified, else None.
 
         A ``single`` one is in float32 where unknowns are many and the ridge vouches for the rank:
@@ -124,16 +135,20 @@ class System:
         """
         if not self._gram_worthwhile:
             return None
+        if self._many_groups:
+            return self._all_choleskys.get(group)
         single = single and self.single_precision
         key = "single" if single else "double", group
         if key not in self._choleskys:
             self._choleskys[key] = self._cholesky(group, single)
         return self._choleskys[key]
 
-    def gram_factors(self, single: bool = False) -> list[Cholesky] | None:
+    def gram_factors(self, single: bool = False) -> Factors | None:
         """Those of all groups, or None unless all can be had."""
-        found = (self.gram_factor(g, single) for g in range(self.operator.groups))
-        return _all_of(found)
+        if self._many_groups:
+            found = self._all_choleskys if self._gram_worthwhile else None
+            return found if found is not None and found.complete else None
+        return _all_of(self.gram_factor(g, single) for g in range(self.operator.groups))
 
     @property
     def _gram_worthwhile(self) -> bool:
@@ -145,7 +160,7 @@ class System:
         return sizes.gram_fits and (rows >= columns or ridged)
 
     @on_blas_threads
-    def _cholesky(self, group: int, single: bool) -> Cholesky | None:
+    def _cholesky(self, group: int, single: bool) -> Factor | None:
         exponents, rows = self.scaling.exponents[group], self.operator.rows
         certain = self.ridge_certifies
         with self.clock.timing("Cholesky"):
@@ -155,13 +170,27 @@ class System:
                 factor = cholesky_factor(self.gram(group, single), exponents, rows, certain=True)
             return factor
 
+    @cached_property
+    @on_blas_threads
+    def _all_choleskys(self) -> Factors:
+        """Those of the groups of which full rank can be certified."""
+        moments, projection, scaling = self.moments, self.operator.projection, self.scaling
+        with self.clock.timing("Cholesky"):
+            scale = np.ldexp(1.0, -scaling.relative)
+            grams = projection.inner(moments.gram, slice(None), slice(None)) * scale[:, None]
+            grams *= scale[:, :, None]
+            diagonals(grams)[...] += scaling.root_ridge**2
+            certain = self.ridge_certifies
+            return cholesky_factors(grams, scaling.exponents, self.operator.rows, certain)
+
     def gram(self, group: int, single: bool = False) -> np.ndarray:
         """AᵀMA + ridge (P, P) of the scaled columns."""
         columns = self.operator.columns
         moments, projection = self.moments, self.operator.projection
         scale = np.ldexp(1.0, -self.scaling.relative[group])
         gram = np.empty((columns, columns), np.float32 if single else np.float64)
-        for rows in np.array_split(np.arange(columns), 1 + columns // GRAM_ROWS):
+        for first in range(0, columns, GRAM_ROWS):
+            rows = slice(first, first + GRAM_ROWS)
             part = projection.inner(moments.gram[group, rows], group, rows)
             gram[rows] = part * scale * scale[rows, None]
         gram.flat[:: columns + 1] += self.scaling.root_ridge[group] ** 2
@@ -171,16 +200,49 @@ class System:
         """QR of the design matrix by row blocks, or None where R would take too much memory."""
         if not self.design.sizes.factor_fits:
             return None
-        return self._joint(group)[0]
+        return self._all_joints[0][group] if self._many_groups else self._joint(group)[0]
 
-    def qr_factors(self) -> list[Factor] | None:
+    def qr_factors(self) -> Factors | None:
         """Those of all groups, or None where they would take too much memory."""
-        return _all_of(self.qr_factor(g) for g in range(self.operator.groups))
+        if not self.design.sizes.factor_fits:
+            return None
+        if self._many_groups:
+            return self._all_joints[0]
+        return Factors.each([self._joint(g)[0] for g in range(self.operator.groups)])
 
-    def rotated(self, group: int, targets: Targets) -> np.ndarray:
-        """Qᵀy (q, Q) of that QR; of targets that came later than x at the price of another QR."""
-        joint = self._joint(group) if targets is self.design.targets else self._qr(group, targets)
-        return joint[1]
+    def rotated(self, targets: Targets) -> np.ndarray:
+        """Qᵀy (G, q, Q) of that QR; of targets that came later than x at the price of another."""
+        given = targets is self.design.targets
+        if self._many_groups:
+            return (self._all_joints if given else self._all_qrs(targets))[1]
+        groups = range(self.operator.groups)
+        return np.stack([(self._joint(g) if given else self._qr(g, targets))[1] for g in groups])
+
+    @cached_property
+    def _all_joints(self) -> tuple[Factors, np.ndarray]:
+        """The QR of [A Y] of every group, Y the targets given with x."""
+        return self._all_qrs(self.design.targets)
+
+    @on_blas_threads
+    def _all_qrs(self, targets: Targets | None) -> tuple[Factors, np.ndarray]:
+        """As `_qr`, of all groups at once."""
+        exponents, rows, columns = self.scaling.exponents, self.operator.rows, self.operator.columns
+        if self.unpenalized is not None:
+            given = targets is self.design.targets
+            plain = self.unpenalized
+            found, z = plain._all_joints if given else plain._all_qrs(targets)
+            with self.clock.timing("QR"):
+                return self._all_with_penalty(found, z)
+        with self.clock.timing("QR"):
+            scale = np.ldexp(1.0, -self.scaling.relative)[:, None]
+            blocks = (
+                np.concatenate([a * scale, a[..., :0] if y is None else y], axis=2)
+                for a, y in self.operator.row_blocks(targets)
+            )
+            wide = rows < columns
+            both = np.concatenate([*blocks], axis=1) if wide else stacked_qr(blocks)
+            r, z = np.split(both[:, :columns], [columns], axis=2)
+            return triangular_factors(r if wide else without_dust(r), exponents, rows), z
 
     def _joint(self, group: int) -> tuple[Factor, np.ndarray]:
         """The QR of [A Y], Y the targets given with x."""
@@ -222,6 +284,25 @@ class System:
         rows = self.operator.rows + columns
         return factor_of(top[:, :columns], exponents, rows), top[:, columns:]
 
+    def _all_with_penalty(self, plain: Factors, z: np.ndarray) -> tuple[Factors, np.ndarray]:
+        """The same of all groups: those that stand apart by themselves, the others at once."""
+        several = {g: self._with_penalty(g, f, z[g]) for g, f in plain.apart.items()}
+        apart = {g: factor for g, (factor, _) in several.items()}
+        assert self.unpenalized is not None
+        if plain.r is None:
+            return Factors.each([*apart.values()]), np.stack([z for _, z in several.values()])
+        columns, exponents = self.operator.columns, self.scaling.exponents
+        relative = self.unpenalized.scaling.exponents - exponents
+        upper = np.concatenate([np.ldexp(plain.r, relative[:, None]), z], axis=2)
+        lower = np.zeros((len(z), columns, upper.shape[2]))
+        lower[:, :, :columns] = self.scaling.root_ridge[:, :, None] * np.eye(columns)
+        top = stacked_qr([np.concatenate([upper, lower], axis=1)])[:, :columns]
+        found = triangular_factors(top[:, :, :columns], exponents, self.operator.rows + columns)
+        turned = top[:, :, columns:]
+        for g, (_, of_group) in several.items():
+            turned[g] = of_group
+        return found.with_apart(apart), turned
+
     def _scaled_rows(self, group: int, targets: Targets | None) -> Iterator[np.ndarray]:
         """Row blocks of the scaled [A Y]."""
         for a, y in self.operator.row_blocks(targets):
@@ -230,12 +311,31 @@ class System:
 
     def factor(self, group: int) -> Factor | None:
         """The factor by the cheapest route that decides the rank; None if memory allows none."""
+        if self._many_groups:
+            return self._all_factors.get(group)
+        factor = self.gram_factor(group) if self._gram_first else None
+        return self.qr_factor(group) if factor is None else factor
+
+    def factors(self) -> Factors:
+        """Those of all groups for which memory allows one."""
+        if self._many_groups:
+            return self._all_factors
+        return Factors.each([self.factor(g) for g in range(self.operator.groups)])
+
+    @cached_property
+    def _all_factors(self) -> Factors:
+        found = None
+        if self._gram_first and self._gram_worthwhile:
+            found = self._all_choleskys
+        if found is not None and found.complete:
+            return found
+        by_qr = self.qr_factors() or Factors(self.operator.groups, {})
+        return by_qr if found is None else found.or_else(by_qr)
+
+    @property
+    def _gram_first(self) -> bool:
         sizes = self.design.sizes
-        if not sizes.small or not sizes.factor_fits:
-            factor = self.gram_factor(group)
-            if factor is not None:
-                return factor
-        return self.qr_factor(group)
+        return not sizes.small or not sizes.factor_fits
 
     @on_blas_threads
     def resolution(self, group: int, factor: Factor) -> np.ndarray:
@@ -250,14 +350,15 @@ class System:
         kept = self.basis.expand((scale * factor.solve_normal(restricted))[None])[0]
         return np.diagonal(kept).copy()
 
-    def column_rounding(self, group: int) -> np.ndarray:
-        """What the rounding of the data's own type leaves in the scaled columns (P,), not centred:
-        an offset that a bias takes off has left its rounding behind.
+    @cached_property
+    def column_rounding(self) -> np.ndarray:
+        """What the rounding of the data's own type leaves in the scaled columns (G, P), not
+        centred: an offset that a bias takes off has left its rounding behind.
         """
         operator = self.operator
-        offset = math.sqrt(operator.rows) * operator.offsets[group]
-        whole = np.hypot(operator.column_norms[group], offset)
-        return self.design.data_eps * np.ldexp(whole, -self.scaling.relative[group])
+        offset = math.sqrt(operator.rows) * operator.offsets
+        whole = np.hypot(operator.column_norms, offset)
+        return self.design.data_eps * np.ldexp(whole, -self.scaling.relative)
 
     def bias_row(self, group: int) -> np.ndarray:
         """The column means (P,) of the scaled A, of norm one at most: what the bias takes of a unit
@@ -266,7 +367,7 @@ class System:
         scaled = np.ldexp(self.operator.offsets[group], -self.scaling.relative[group])
         return scaled / max(float(np.linalg.norm(scaled)), 1.0)
 
-    def leverages(self, factors: Sequence[Factor]) -> Iterator[np.ndarray]:
+    def leverages(self, factors: Factors) -> Iterator[np.ndarray]:
         """Squared norms (groups, n) of the rows of A R⁻¹, block by block."""
         for a, _ in self.operator.row_blocks():
             scaled = np.ldexp(a, -self.scaling.relative[:, None])
@@ -301,11 +402,11 @@ class System:
         return largest, float(graded_singular_values(r)[-1])
 
 
-def _all_of(several: Iterable[_T | None]) -> list[_T] | None:
-    """A list of what there is, unless something is missing: nothing more is computed then."""
-    found: list[_T] = []
+def _all_of(several: Iterable[Factor | None]) -> Factors | None:
+    """What there is of every group, unless something is missing: nothing more is computed then."""
+    found: list[Factor] = []
     for one in several:
         if one is None:
             return None
         found.append(one)
-    return found
+    return Factors.each(found)

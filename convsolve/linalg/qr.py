@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import numpy as np
 
@@ -74,28 +74,35 @@ def tree_qr(blocks: Iterable[np.ndarray], rows: int = DEFAULT_LIMITS.tree_rows) 
 
     Source: J. Demmel, L. Grigori, M. Hoemmen and J. Langou, SIAM J. Sci. Comput. 34 (2012) A206.
     """
-    pending: list[np.ndarray] = []
     with one_blas_thread():
-        for i, parts in enumerate(_gathered(blocks, rows), start=1):
-            r = _triangle(parts)
-            # Trailing zeros of the count: how many pending triangles have the size of this one.
-            while i % 2 == 0:
-                r, i = _merged(pending.pop(), r), i // 2
-            pending.append(r)
-        r = pending.pop()
-        while pending:
-            r = _merged(pending.pop(), r)
+        r = joined_in_tree(map(_triangle, _gathered(blocks, rows)), _merged)
     return np.triu(np.ascontiguousarray(r))
 
 
+def joined_in_tree(
+    triangles: Iterable[np.ndarray], merged: Callable[[np.ndarray, np.ndarray], np.ndarray]
+) -> np.ndarray:
+    """R of all rows, from the triangles of some of them each, joined pairwise by ``merged``."""
+    pending: list[np.ndarray] = []
+    for i, r in enumerate(triangles, start=1):
+        # Trailing zeros of the count: how many pending triangles have the size of this one.
+        while i % 2 == 0:
+            r, i = merged(pending.pop(), r), i // 2
+        pending.append(r)
+    r = pending.pop()
+    while pending:
+        r = merged(pending.pop(), r)
+    return r
+
+
 def without_dust(r: np.ndarray) -> np.ndarray:
-    """R of a QR, with zeros for entries below eps² of their column's largest.
+    """R (..., q, c) of a QR, with zeros for entries below eps² of their column's largest.
 
     They are rounding of rounding. Where columns are equal it goes on, rounding by rounding, to
     subnormal numbers, of which an SVD takes more than ten times as long.
     """
     size = np.abs(r)
-    dust = size <= np.finfo(r.dtype).eps ** 2 * size.max(axis=0, initial=0.0)
+    dust = size <= np.finfo(r.dtype).eps ** 2 * size.max(axis=-2, keepdims=True, initial=0.0)
     return np.where(dust, 0.0, r)
 
 

@@ -11,6 +11,7 @@ import numpy as np
 from ..linalg.threads import one_blas_thread
 from ..problem.channels import by_channel
 from .overlap_save import CHUNK_NUMBERS, Batch, Series, batches, summed, windows
+from .short_kernels import short, short_correlations
 
 # Where channels and columns are few, loops over shifts cost more than what they compute.
 JOINED_CHANNELS, JOINED_COLUMNS = 4, 800
@@ -94,12 +95,15 @@ def _long(parts: Sequence[Part], taps: int, others: tuple[int, ...]) -> Sums:
     heads, tails = [], []
     for x, y in parts:
         rows = x.data.shape[1] - taps + 1
-        part = _correlations(x, y, rows, taps, others)
         heads.append(_ends(x, 0, taps - 1, others))
         tails.append(_ends(x, rows, taps - 1, others))
-        if y is not None:
-            # The first K - 1 samples, which the core leaves out, have their place in Aᵀy too.
-            part[1][...] += _lagged_products(_ends(y, 0, taps - 1, ()), heads[-1], taps)
+        if not others and short(x, (taps,)):
+            part = short_correlations(x, y, taps)
+        else:
+            part = _correlations(x, y, rows, taps, others)
+            if y is not None:
+                # The first K - 1 samples, which the core leaves out, have their place in Aᵀy too.
+                part[1][...] += _lagged_products(_ends(y, 0, taps - 1, ()), heads[-1], taps)
         found = [a + b for a, b in zip(found, part, strict=True)] if found else list(part)
     core, rhs, outputs, squares = found
     head, tail = np.concatenate(heads), np.concatenate(tails)
@@ -166,12 +170,8 @@ def _joined(core: np.ndarray, head: np.ndarray, tail: np.ndarray) -> np.ndarray:
     shifts = np.zeros((taps, *core.shape))
     shifts[-1] = core
     shifts[:-1, :, :-1] = by_lag(head)
-    for k in range(taps - 2, -1, -1):
-        shifts[k] += shifts[k + 1]
-    later = by_lag(tail).copy()
-    for k in range(1, ends):
-        later[k] += later[k - 1]
-    shifts[1:, :, :-1] += later
+    np.cumsum(shifts[::-1], axis=0, out=shifts[::-1])
+    shifts[1:, :, :-1] += np.cumsum(by_lag(tail), axis=0)
     # Lags beyond the kernel come to stand in the next row, below the diagonal.
     gram = np.empty((p + channels, p))
     _skewed(gram, shifts.shape)[...] = shifts
@@ -218,6 +218,9 @@ def _mirrored(gram: np.ndarray) -> np.ndarray:
     """(P, P) with what stands below the diagonal filled in."""
     taps, channels = gram.shape[:2]
     flat = gram.reshape(taps * channels, -1)
+    if len(flat) <= JOINED_COLUMNS:
+        tap = np.arange(len(flat)) // channels
+        return np.where(tap[:, None] > tap, flat.T, flat)
     for a in range(channels, taps * channels, channels):
         flat[a : a + channels, :a] = flat[:a, a : a + channels].T
     return flat
@@ -233,16 +236,17 @@ def _correlations(
     width = 2 * math.prod(x.data.shape[2:]) + (0 if y is None else math.prod(y.data.shape[2:]))
 
     def of(batch: Batch) -> tuple[np.ndarray, ...]:
-        last = batch.pieces(x, batch.size, skipped=taps - 1)
-        v = rfft(last, axis=1).conj()
-        u = rfft(batch.pieces(left, batch.step), axis=1)
-        core = _correlated(u, v, others, others)
+        # No name for what is needed once: its memory, still in the cache, is that of the next.
+        v = batch.pieces(x, batch.size)
+        batch.skip(v, taps - 1)
+        v = rfft(v, axis=1)
+        np.conj(v, out=v)
+        core = _correlated(rfft(batch.pieces(left, batch.step), axis=1), v, others, others)
         if y is None:
             return (core,)
         out = batch.pieces(y, batch.step)
-        u = rfft(out, axis=1)
         sums = by_channel(np.add, out), by_channel(np.add, out, np.square)
-        return core, _correlated(u, v, (), others), *sums
+        return core, _correlated(rfft(out, axis=1), v, (), others), *sums
 
     several = batches(x.data.shape, rows, taps, width)
     core, *rest = summed(of, several)

@@ -125,6 +125,9 @@ def polyphase(
     can be had. A strided kernel reads the phases of a component as
     channels, the last of which the kernel may not reach: see `component_columns`.
     """
+    if {*spec.stride, *spec.dilation} == {1}:
+        yield x, y
+        return
     common = [math.gcd(s, d) for s, d in zip(spec.stride, spec.dilation, strict=True)]
     taps, phases = component_taps(spec), _phases(spec)
     dilation = [d // g for d, g in zip(spec.dilation, common, strict=True)]
@@ -220,10 +223,10 @@ class Batch(NamedTuple):
     step: int
     size: int
 
-    def pieces(self, series: Series, length: int, skipped: int = 0) -> np.ndarray:
+    def pieces(self, series: Series, length: int) -> np.ndarray:
         """(n·blocks, size, *L', C) pieces of ``length`` samples, zero-filled to ``size``.
 
-        Zero beyond the end of a record too, and where a sample's index in it is below ``skipped``.
+        Zero beyond the end of a record too.
         """
         data = series.data[self.records, self.start :]
         n, samples, *rest = data.shape
@@ -239,9 +242,13 @@ class Batch(NamedTuple):
             part = data[:, i * self.step : i * self.step + length]
             series.scaled(part, out[:, i, : part.shape[1]])
             out[:, i, part.shape[1] : length] = 0.0
-        for i in range(min(self.blocks, -(-max(0, skipped - self.start) // self.step))):
-            out[:, i, : skipped - self.start - i * self.step] = 0.0
         return out.reshape(n * self.blocks, self.size, *rest)
+
+    def skip(self, pieces: np.ndarray, samples: int) -> None:
+        """Zero in ``pieces`` what is among the first ``samples`` of a record."""
+        by_record = pieces.reshape(-1, self.blocks, *pieces.shape[1:])
+        for i in range(min(self.blocks, -(-max(0, samples - self.start) // self.step))):
+            by_record[:, i, : samples - self.start - i * self.step] = 0.0
 
 
 @cache
@@ -255,11 +262,16 @@ def _keep_freed_memory() -> None:
     np.empty(2**22 - 2**12)
 
 
-def batches(shape: Sequence[int], rows: int, taps: int, width: int) -> list[Batch]:
-    """Batches that cover all rows of (N, L, *L', C), with ``width`` numbers a sample."""
+def batches(
+    shape: Sequence[int], rows: int, taps: int, width: int, step: int | None = None
+) -> list[Batch]:
+    """Batches that cover all rows of (N, L, *L', C), with ``width`` numbers a sample; blocks of
+    ``step`` rows, by default as many as suit an FFT.
+    """
     _keep_freed_memory()
     records = shape[0]
-    channels, size = math.prod(shape[2:]), fft_size(taps, rows)
+    channels = math.prod(shape[2:])
+    size = fft_size(taps, rows) if step is None else step + taps - 1
     step = size - taps + 1
     blocks = -(-rows // step)
     # Many channels want many blocks, or adding up products would cost more than the products.

@@ -10,6 +10,7 @@ import numpy as np
 
 from ..problem.channels import by_channel
 from .overlap_save import Batch, Series, batches, channelwise, summed
+from .short_kernels import ShortOperator, short
 
 
 class _Operator:
@@ -28,46 +29,71 @@ class _Operator:
 
     def spectra(self, pieces: np.ndarray, batch: Batch) -> np.ndarray:
         """(f, *F', n, C) of pieces (n, size, *L', C)."""
-        from scipy.fft import rfftn
+        return np.moveaxis(_rfft(pieces, (*self.sizes, batch.size), self.axes), 0, -2)
 
-        found = rfftn(pieces, (*self.sizes, batch.size), self.axes)
-        return np.moveaxis(found, 0, -2)
-
-    def kernel_spectrum(self, w: np.ndarray) -> np.ndarray:
+    def of_kernel(self, w: np.ndarray) -> np.ndarray:
         """(f, *F', C, Q), conjugate, of w (*K, C, Q)."""
-        from scipy.fft import rfftn
-
         axes = (*range(1, len(self.taps)), 0)
-        return rfftn(w, (*self.sizes, self.batches[0].size), axes).conj()
+        return _rfft(w, (*self.sizes, self.batches[0].size), axes).conj()
 
     def product(self, spectrum: np.ndarray, batch: Batch) -> tuple[np.ndarray, np.ndarray]:
         """Spectra of the x of a batch, and A w in pieces (n, step, *T', Q) there."""
-        from scipy.fft import irfftn
-
-        seen = self.spectra(batch.pieces(self.x, batch.size), batch)
+        seen = self.seen(batch)
         # Piece by piece in memory, in which an FFT finds its numbers close together.
         found = np.empty((seen.shape[-2], *seen.shape[:-2], spectrum.shape[-1]), complex)
-        np.matmul(seen, spectrum, out=np.moveaxis(found, 0, -2))
-        found = irfftn(found, (*self.sizes, batch.size), self.axes)
+        # Of one channel a product for every number, which matmul takes its time over.
+        times = np.multiply if seen.shape[-1] == 1 else np.matmul
+        times(seen, spectrum, out=np.moveaxis(found, 0, -2))
+        found = _irfft(found, (*self.sizes, batch.size), self.axes)
         return seen, found[(slice(None), *map(slice, (batch.step, *self.rows[1:])))]
 
-    def taps_of(self, total: np.ndarray) -> np.ndarray:
-        """(*K, C, Q) of a cross spectrum (f, *F', C, Q)."""
-        from scipy.fft import irfftn
+    def seen(self, batch: Batch) -> np.ndarray:
+        """Spectra of the x of a batch."""
+        return self.spectra(batch.pieces(self.x, batch.size), batch)
 
+    def outputs(self, y: Series, batch: Batch) -> np.ndarray:
+        """Pieces (n, size, *L', Q) of outputs, zero from ``batch.step`` on."""
+        return batch.pieces(y, batch.step)
+
+    def crossed(self, seen: np.ndarray, y: np.ndarray, batch: Batch) -> np.ndarray:
+        """The cross spectrum (f, *F', C, Q) of a batch, conjugate, for pieces y; ``seen`` is
+        overwritten.
+        """
+        back = self.spectra(y, batch)
+        return np.conj(seen, out=seen).swapaxes(-1, -2) @ back
+
+    def taps_of(self, total: np.ndarray) -> np.ndarray:
+        """Aᵀy (*K, C, Q) of such a sum over all batches."""
         axes = (*range(1, len(self.taps)), 0)
-        found = irfftn(total, (*self.sizes, self.batches[0].size), axes)
+        found = _irfft(total.conj(), (*self.sizes, self.batches[0].size), axes)
         return found[tuple(map(slice, self.taps))]
+
+
+def _rfft(a: np.ndarray, sizes: Sequence[int], axes: Sequence[int]) -> np.ndarray:
+    """`scipy.fft.rfftn`, or `rfft` along a single axis, which is called in half the time."""
+    from scipy.fft import rfft, rfftn
+
+    return rfft(a, sizes[0], axes[0]) if len(axes) == 1 else rfftn(a, sizes, axes)
+
+
+def _irfft(a: np.ndarray, sizes: Sequence[int], axes: Sequence[int]) -> np.ndarray:
+    from scipy.fft import irfft, irfftn
+
+    return irfft(a, sizes[0], axes[0]) if len(axes) == 1 else irfftn(a, sizes, axes)
+
+
+def _operator(x: Series, taps: Sequence[int], outputs: int) -> _Operator | ShortOperator:
+    return (ShortOperator if short(x, taps) else _Operator)(x, taps, outputs)
 
 
 def forward(x: Series, w: np.ndarray) -> np.ndarray:
     """A w (N, *T, Q) for w (*K, C, Q)."""
-    operator = _Operator(x, w.shape[:-2], w.shape[-1])
-    spectrum = operator.kernel_spectrum(w)
+    operator = _operator(x, w.shape[:-2], w.shape[-1])
+    given = operator.of_kernel(w)
     out = np.empty((len(x.data), *operator.rows, w.shape[-1]))
 
     def of(batch: Batch) -> tuple[np.ndarray, ...]:
-        found = operator.product(spectrum, batch)[1]
+        found = operator.product(given, batch)[1]
         part = out[batch.records, batch.start : batch.start + batch.blocks * batch.step]
         joined = found.reshape(len(part), batch.blocks * batch.step, *found.shape[2:])
         part[...] = joined[:, : part.shape[1]]
@@ -79,26 +105,24 @@ def forward(x: Series, w: np.ndarray) -> np.ndarray:
 
 def adjoint(x: Series, y: Series, taps: Sequence[int]) -> np.ndarray:
     """Aᵀ y (*K, C, Q) for outputs y (N, *T, Q)."""
-    operator = _Operator(x, taps, y.data.shape[-1])
+    operator = _operator(x, taps, y.data.shape[-1])
 
     def of(batch: Batch) -> tuple[np.ndarray, ...]:
-        seen = operator.spectra(batch.pieces(x, batch.size), batch)
-        back = operator.spectra(batch.pieces(y, batch.step), batch)
-        return (np.conj(seen, out=seen).swapaxes(-1, -2) @ back,)
+        return (operator.crossed(operator.seen(batch), operator.outputs(y, batch), batch),)
 
     (cross,) = summed(of, operator.batches)
-    return operator.taps_of(cross.conj())
+    return operator.taps_of(cross)
 
 
 def gram_of_products(
     x: Series, w: np.ndarray, offset: np.ndarray | float = 0.0, rows: Series | None = None
 ) -> np.ndarray:
     """(A w - offset)ᵀ(A w - offset) (Q, Q) for w (*K, C, Q), over the rows that count."""
-    operator = _Operator(x, w.shape[:-2], w.shape[-1])
-    spectrum = operator.kernel_spectrum(w)
+    operator = _operator(x, w.shape[:-2], w.shape[-1])
+    given = operator.of_kernel(w)
 
     def of(batch: Batch) -> tuple[np.ndarray, ...]:
-        found = operator.product(spectrum, batch)[1]
+        found = operator.product(given, batch)[1]
         if rows is not None:
             found = (found - offset) * _counted(rows, batch)
         joined = found.reshape(-1, batch.blocks * batch.step, *found.shape[2:])
@@ -124,14 +148,15 @@ def misfit(
     """Of r = y - offset - A w for w (*K, C, Q) and offset (Q,), in one pass; zero in ``rows`` that
     do not count.
     """
-    operator = _Operator(x, w.shape[:-2], w.shape[-1])
-    spectrum = operator.kernel_spectrum(w)
+    operator = _operator(x, w.shape[:-2], w.shape[-1])
+    given = operator.of_kernel(w)
 
     def of(batch: Batch) -> tuple[np.ndarray, ...]:
-        seen, found = operator.product(spectrum, batch)
-        r = batch.pieces(y, batch.step)
+        seen, found = operator.product(given, batch)
+        r = operator.outputs(y, batch)
         inner = r[:, : batch.step]
         inner -= found
+        del found  # its memory, still in the cache, is that of the next spectrum
         if offset.any():
             channelwise(np.subtract, inner, offset, inner)
         if rows is not None:
@@ -141,11 +166,10 @@ def misfit(
         if missing > 0:
             r[batch.blocks - 1 :: batch.blocks, batch.step - missing :] = 0.0
         sums = by_channel(np.add, r, np.square), by_channel(np.add, r)
-        back = operator.spectra(r, batch)
-        return np.conj(seen, out=seen).swapaxes(-1, -2) @ back, *sums
+        return operator.crossed(seen, r, batch), *sums
 
     gradient, squares, sums = summed(of, operator.batches)
-    return Misfit(squares, operator.taps_of(gradient.conj()), sums)
+    return Misfit(squares, operator.taps_of(gradient), sums)
 
 
 def _counted(rows: Series, batch: Batch) -> np.ndarray:

@@ -48,8 +48,8 @@ class Projection:
             return of_columns
         return of_columns - np.einsum("gpq,gqp->gp", self.products, self.means)
 
-    def inner(self, gram: np.ndarray, group: int, rows: np.ndarray | slice) -> np.ndarray:
-        """Some rows (k, P) of AᵀMA of one group, from those of AᵀA."""
+    def inner(self, gram: np.ndarray, group: int | slice, rows: np.ndarray | slice) -> np.ndarray:
+        """Some rows (k, P) of AᵀMA of one group, or of several, from those of AᵀA."""
         if self.trivial:
             return gram
         return gram - self.products[group, rows] @ self.means[group]
@@ -71,10 +71,6 @@ class Projection:
     def gradient(self, g: np.ndarray, of_residuals: np.ndarray) -> np.ndarray:
         """AᵀM r (G, P, Q), from Aᵀr and Nᵀr (G, q, Q)."""
         return self.cross(g, of_residuals)
-
-    def rows(self, a: np.ndarray, block: np.ndarray) -> np.ndarray:
-        """Some rows (G, k, P) of M A, from those of A and of N (k, q)."""
-        return a if self.trivial else a - block @ self.means
 
 
 class Confounded:

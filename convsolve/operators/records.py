@@ -11,7 +11,7 @@ import numpy as np
 from ..cached import cached_property
 from ..linalg.rank import EPS
 from ..problem.adjustments import Adjustments
-from ..problem.channels import on_cores
+from ..problem.channels import largest, on_cores
 from ..problem.confounds import Confounds, orthonormal, polynomials
 from ..problem.nuisance import Nuisance
 from ..problem.rows import Rows, Span, samples_read
@@ -28,14 +28,13 @@ def channel_exponents(arrays: Iterable[np.ndarray]) -> np.ndarray:
 
     A silent channel has none of its own: it takes the smallest of the others.
     """
-    over = [on_cores(np.maximum, a, np.abs) for a in arrays if a.size]
-    largest = np.maximum.reduce(over)
+    sizes = np.maximum.reduce([largest(a) for a in arrays if a.size])
     # Stray denormals alone would ask for a power beyond float64.
-    exponents = np.maximum(np.frexp(largest.astype(float))[1], -1020)
-    if largest.all():
+    exponents = np.maximum(np.frexp(sizes.astype(float))[1], -1020)
+    if sizes.all():
         return exponents
-    least = exponents.min(where=largest > 0, initial=exponents.max())
-    return np.where(largest > 0, exponents, least)
+    least = exponents.min(where=sizes > 0, initial=exponents.max())
+    return np.where(sizes > 0, exponents, least)
 
 
 class Drifts:
@@ -346,7 +345,24 @@ class Targets:
 
 
 def stacked(records: Sequence[np.ndarray], members: Sequence[int]) -> Any:
-    """(N, …) of some records; a view where there is but one."""
-    if len(members) == 1:
-        return records[members[0]][None]
-    return np.stack([records[i] for i in members])
+    """(N, …) of some records; a view where there is but one, or they came as a batch."""
+    several = [records[i] for i in members]
+    if len(several) == 1:
+        return several[0][None]
+    batch = _batch(several)
+    return np.stack(several) if batch is None else batch
+
+
+def _batch(records: Sequence[np.ndarray]) -> np.ndarray | None:
+    """Records of one shape that are parts of one array, one after the other, as a view of it."""
+    first = records[0]
+    if first.base is None or any(
+        a.base is not first.base or a.strides != first.strides for a in records
+    ):
+        return None
+    places = [a.__array_interface__["data"][0] for a in records]
+    step = places[1] - places[0]
+    if step <= 0 or places != [places[0] + i * step for i in range(len(places))]:
+        return None
+    shape, strides = (len(records), *first.shape), (step, *first.strides)
+    return np.lib.stride_tricks.as_strided(first, shape, strides, writeable=False)

@@ -11,10 +11,14 @@ from ..linalg.rank import EPS
 from ..problem.nuisance import Nuisance
 from ..problem.sizes import Limits
 from .base import Block, DesignOperator
-from .moments import Moments
+from .moments import Moments, groups_at_once
 from .projection import Confounded
 from .records import ROUNDING, Inputs, Targets
 from .windows import row_blocks
+
+# So many groups take their rows in larger blocks, since BLAS is called for each: 8 times as large,
+# 64 MiB by default, which leaves 64 rows or so of ten thousand groups of 10 columns.
+MANY_GROUPS, LARGER = 100, 8
 
 
 def raw_blocks(inputs: Inputs, targets: Targets | None, numbers: int) -> Iterator[Block]:
@@ -28,7 +32,8 @@ def raw_blocks(inputs: Inputs, targets: Targets | None, numbers: int) -> Iterato
             rows = None if flags is None else flags[part]
             if roots is not None:
                 a = a * roots[part].reshape(-1)[... if rows is None else rows.reshape(-1), None]
-            yield a, None if targets is None else targets.block(i, part, rows)
+            # Of many groups the outputs stand far apart in memory.
+            yield a, None if targets is None else np.ascontiguousarray(targets.block(i, part, rows))
 
 
 def blocks_left_out(inputs: Inputs, numbers: int) -> Iterator[np.ndarray]:
@@ -70,6 +75,10 @@ class RowOperator(DesignOperator):
         self.exponents = inputs.column_exponents
         self.groups, self.columns = self.exponents.shape
         self.rows = inputs.rows
+        larger = LARGER if self.groups >= MANY_GROUPS else 1
+        self._block_numbers, self._most_kept = (
+            larger * numbers for numbers in (limits.block_numbers, limits.kept_numbers)
+        )
 
     @cached_property
     def shift(self) -> np.ndarray:
@@ -92,12 +101,12 @@ class RowOperator(DesignOperator):
     def _sums(self, shift: np.ndarray) -> np.ndarray:
         total = np.zeros((self.groups, self.columns))
         for a, _ in self.raw(None):
-            total += (a - shift[:, None]).sum(1)
+            total += np.einsum("gnp->gp", a - shift[:, None] if shift.any() else a)
         return total
 
     def raw(self, targets: Targets | None) -> Iterator[Block]:
         """Blocks (G, k, P) and (G, k, Q), without confounds but with nothing else taken off."""
-        blocks, first = raw_blocks(self.inputs, targets, self.limits.block_numbers), 0
+        blocks, first = raw_blocks(self.inputs, targets, self._block_numbers), 0
         for a, y in blocks:
             if self.confounded is not None:
                 a, first = self.confounded.block(a, first) * self._live[:, None], first + a.shape[1]
@@ -112,7 +121,7 @@ class RowOperator(DesignOperator):
         assert self.confounded is not None
         whole, left = np.zeros((2, self.groups, self.columns))
         first = 0
-        for a, _ in raw_blocks(self.inputs, None, self.limits.block_numbers):
+        for a, _ in raw_blocks(self.inputs, None, self._block_numbers):
             whole += np.square(a).sum(1)
             left += np.square(self.confounded.block(a, first)).sum(1)
             first += a.shape[1]
@@ -144,7 +153,7 @@ class RowOperator(DesignOperator):
         if targets is not None and targets is not self.targets:
             return self._shifted_anew(targets)
         width = self.columns + (0 if self.targets is None else self.targets.outputs)
-        few = self.rows * self.groups * width <= self.limits.kept_numbers
+        few = self.rows * self.groups * width <= self._most_kept
         return iter(self._kept) if few else self._shifted_anew(self.targets)
 
     @cached_property
@@ -168,9 +177,8 @@ class RowOperator(DesignOperator):
         means = None
         if targets is not None:
             means = self.projection.solved(self.output_sums(targets)[0])
-        for a, y in self._shifted(targets):
-            block = self.nuisance.block(a.shape[1])
-            yield self.projection.rows(a, block), None if y is None else y - block @ means
+        for a, y in self._shifted(targets):  # N is a column of ones
+            yield a - self.projection.means, None if y is None else y - means
 
     @cached_property
     def column_norms(self) -> np.ndarray:
@@ -209,7 +217,7 @@ class RowOperator(DesignOperator):
         left = iter(columns)
         one, first = next(left), 0
         total = np.zeros((self.groups, self.columns, one.shape[1]))
-        for a, _ in raw_blocks(self.inputs, None, self.limits.block_numbers):
+        for a, _ in raw_blocks(self.inputs, None, self._block_numbers):
             start = 0
             while start < a.shape[1]:
                 count = min(a.shape[1] - start, len(one) - first)
@@ -226,9 +234,11 @@ class RowOperator(DesignOperator):
         squares, g = np.zeros((len(w), w.shape[2])), np.zeros_like(w)
         for a, y in self.row_blocks(targets):
             assert y is not None
-            r = y - a @ w
-            squares += np.einsum("gnq,gnq->gq", r, r)
-            g += a.transpose(0, 2, 1) @ r
+            for some in groups_at_once(a):
+                r = a[some] @ w[some]
+                np.subtract(y[some], r, out=r)
+                squares[some] += np.einsum("gnq,gnq->gq", r, r)
+                g[some] += a[some].transpose(0, 2, 1) @ r
         return squares, g
 
     def misfit(

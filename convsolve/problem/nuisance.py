@@ -30,10 +30,6 @@ class Nuisance:
         """All columns, which the degrees of freedom are less."""
         return self.count + (0 if self.confounds is None else self.confounds.count)
 
-    def block(self, rows: int) -> np.ndarray:
-        """Those columns (rows, q) of some consecutive rows."""
-        return np.ones((rows, self.count))
-
     def gram(self, rows: int) -> np.ndarray:
         """NᵀN (q, q) over all ``rows`` of a problem."""
         return np.full((self.count, self.count), float(rows))

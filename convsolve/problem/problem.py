@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from copy import copy
 from dataclasses import fields, replace
@@ -191,14 +192,16 @@ class Problem:
                 f"use fewer taps, longer records or padding='full'{hint}"
             )
         own = sum(a.size for a in x.arrays)
-        windows = sum(math.prod(spec.extent(a.shape[:-1])) for a in x.arrays) * x.channels
+        shapes = Counter(a.shape[:-1] for a in x.arrays)
+        each = (n * math.prod(spec.extent(shape)) for shape, n in shapes.items())
+        windows = sum(each) * x.channels
         if windows > 2 * own + MAX_ADDED:
             raise ValueError(
                 f"the windows would read {windows} numbers, x has {own}: kernel_size="
                 f"{spec.kernel_size}, dilation={spec.dilation} and padding={spec.padding!r} reach "
                 "too far outside it"
             )
-        if spec.padding == "same" and len({spec.offset(a.shape[:-1]) for a in x.arrays}) > 1:
+        if spec.padding == "same" and len(set(map(spec.offset, shapes))) > 1:
             raise ValueError(
                 "padding='same' with stride > 1 places the kernel differently in records of "
                 "different length, so that taps mean different lags; "

@@ -11,7 +11,7 @@ import numpy as np
 
 from ..lazy_jax import default_float, is_jax_array, is_tracer
 from ..text import count, shown
-from .channels import on_cores
+from .channels import largest
 from .spec import ConvSpec
 from .stored import Stored, in_blocks, is_dask, is_stored
 
@@ -203,7 +203,7 @@ def _largest(record: Any) -> np.ndarray:
     if isinstance(record, Stored):
         return record.largest
     with np.errstate(invalid="ignore"):
-        return on_cores(np.maximum, record, np.abs)
+        return largest(record)
 
 
 def _check_values(record: Any, name: str, missing: bool, axes: int) -> None:
@@ -213,16 +213,16 @@ def _check_values(record: Any, name: str, missing: bool, axes: int) -> None:
     limits = _limits(dtype)
     if not record.size or limits is None:
         return
-    largest = _largest(record)
-    if not np.isfinite(largest).all():
+    sizes = _largest(record)
+    if not np.isfinite(sizes).all():
         raise _not_finite(record, name, missing, axes)
-    faint = np.flatnonzero((largest > 0) & (largest < float(limits.tiny)))
+    faint = np.flatnonzero((sizes > 0) & (sizes < float(limits.tiny)))
     if faint.size:
         raise ValueError(
             f"{name} channel {int(faint[0])} has no value above {limits.tiny:.1e}, the smallest "
             f"normal {dtype}; such numbers are flushed to zero: change its unit"
         )
-    beyond = np.flatnonzero(largest > float(limits.max))
+    beyond = np.flatnonzero(sizes > float(limits.max))
     if beyond.size:
         raise ValueError(
             f"{name} channel {int(beyond[0])} has a value beyond {limits.max:.1e}, the largest "
@@ -336,7 +336,8 @@ def precision(x: Records, y: Records | None) -> tuple[np.dtype[Any], float, list
     types: list[np.dtype[Any]] = []
     unit, notes = 0.0, []
     for part in parts:
-        for dtype in sorted({a.dtype.newbyteorder("=") for a in part.arrays}, key=str):
+        kinds = {dtype.newbyteorder("=") for dtype in {a.dtype for a in part.arrays}}
+        for dtype in sorted(kinds, key=str):
             if _limits(dtype) is None:
                 types.append(ambient)
                 if any(a.dtype.itemsize > 4 and _beyond(a) for a in part.arrays):

@@ -9,7 +9,7 @@ from typing import Any, Self
 import numpy as np
 
 from ..lazy_jax import is_jax_array
-from .channels import on_cores
+from .channels import largest
 
 # Numbers that are read at a time where all are looked at once: 8 MiB.
 BLOCK_NUMBERS = 2**20
@@ -195,7 +195,7 @@ class Stored:
             return found if self.channels is None else found[[*self.channels]]
         blocks = (block for _, block in in_blocks(self))
         with np.errstate(invalid="ignore"):
-            return np.maximum.reduce([on_cores(np.maximum, block, np.abs) for block in blocks])
+            return np.maximum.reduce([largest(block) for block in blocks])
 
     @property
     def gaps(self) -> np.ndarray:

@@ -69,7 +69,8 @@ class LeastSquares(Solver):
         w = regression.by_qr(factors, svd=self.method == "svd")
         w, certificate = regression.refine(w, factors, QR_STEPS)
         kernel, bias = regression.to_user(w)
-        return Raw(kernel, bias, self.penalty, ridge, certificate=certificate)
+        evidence = "the ridge alone" if regression.system.ridge_certifies else None
+        return Raw(kernel, bias, self.penalty, ridge, certificate=certificate, evidence=evidence)
 
     def traced(self, x: Any, y: Any, spec: ConvSpec, bias: bool) -> tuple[Any, Any]:
         from .linear import by_qr, by_svd, fit

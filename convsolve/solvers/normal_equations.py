@@ -66,7 +66,7 @@ class NormalEquations(Solver):
         if found is None or not found[1].exact:
             factors = regression.system.qr_factors()
             if factors is not None:
-                deficient = any(not f.full_rank for f in factors)
+                deficient = bool(factors.deficient)
                 route = "QR of the design matrix" + (", truncated SVD of R" if deficient else "")
                 found = regression.refine(regression.by_qr(factors), factors, QR_STEPS)
         if found is None:
@@ -74,7 +74,16 @@ class NormalEquations(Solver):
         w, certificate = found
         kernel, bias = regression.to_user(w)
         stats = {"route": route}
-        return Raw(kernel, bias, self.penalty, ridge, stats=stats, certificate=certificate)
+        evidence = "the ridge alone" if regression.system.ridge_certifies else None
+        return Raw(
+            kernel,
+            bias,
+            self.penalty,
+            ridge,
+            stats=stats,
+            certificate=certificate,
+            evidence=evidence,
+        )
 
     def traced(self, x: Any, y: Any, spec: ConvSpec, bias: bool) -> tuple[Any, Any]:
         from .linear import FORMED_NUMBERS, by_gram, fit

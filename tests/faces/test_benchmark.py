@@ -52,6 +52,19 @@ def test_rows(tmp_path: Path) -> None:
     assert result["digits"]["convsolve"] < 1e-9 < result["digits"]["lstsq of all columns"]
 
 
+def test_small_problems(tmp_path: Path) -> None:
+    result = quick("small", tmp_path / "result.json")
+    assert len(result["groups"]) == 3
+    for row in result["groups"]:
+        found = row["convsolve"]
+        assert found["status"] == "solved"
+        assert found["certificate_eps"] <= 30
+        assert found["off_lstsq"] < 1e-12
+    for row in result["vmap"]:
+        assert max(row["convsolve"]["off_lstsq"].values()) < 1e-10
+    assert result["short"]["convsolve"]["off_exact"] < 1e-10
+
+
 def test_the_choice_of_solver(tmp_path: Path) -> None:
     result = quick("choice", tmp_path / "result.json")
     assert len(result["rows"]) == 12

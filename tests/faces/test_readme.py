@@ -107,6 +107,15 @@ def test_recordings_beyond_memory_are_those_of_the_result_file() -> None:
     assert all(check["passed"] for check in result["checks"])
 
 
+def test_small_problems_are_those_of_the_result_file() -> None:
+    from benchmarks.small import sentence
+
+    match = re.search(r"<!-- small: (\S+) -->\n(.*?)\n\n", TEXT, re.DOTALL)
+    assert match is not None
+    result = json.loads((ROOT / match[1]).read_text(encoding="utf-8"))
+    assert match[2] == sentence(result)
+
+
 def test_robust_fits_are_those_of_the_result_file() -> None:
     from benchmarks.robust import table
 

@@ -8,6 +8,7 @@ import pytest
 import convsolve as cs
 from convsolve.operators import gram as toeplitz
 from convsolve.operators import overlap_save as series
+from convsolve.operators import short_kernels
 from convsolve.operators.fourier import FourierOperator
 from convsolve.operators.records import Inputs, Targets
 from convsolve.problem.sizes import Limits
@@ -39,10 +40,11 @@ def fourier_of(problem: cs.Problem) -> FourierOperator:
 @pytest.fixture(params=["whole", "blocks"])
 def blocks(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Once as sizes have it, and once by blocks just longer than the kernel, a few at a time, and
-    with the ends of records shift by shift.
+    with the ends of records shift by shift; there by FFTs however few the taps.
     """
     if request.param == "blocks":
         monkeypatch.setattr(toeplitz, "JOINED_COLUMNS", 0)
+        monkeypatch.setattr(short_kernels, "FEW_TAPS", 0)
         monkeypatch.setattr(series, "fft_size", lambda taps, rows: taps + 4)
         monkeypatch.setattr(series, "CHUNK_NUMBERS", 100)
         monkeypatch.setattr(toeplitz, "CHUNK_NUMBERS", 100)

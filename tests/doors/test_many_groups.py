@@ -1,0 +1,126 @@
+"""Many groups of a few taps, solved together, against each by itself and against NumPy's lstsq."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+import convsolve as cs
+from convsolve.problem.sizes import Limits
+
+EPS = float(np.finfo(float).eps)
+GROUPS, SAMPLES, TAPS = 7, 40, 6
+
+Data = tuple[np.ndarray, np.ndarray]
+
+
+def noise(rng: np.random.Generator) -> Data:
+    return rng.standard_normal((SAMPLES, GROUPS)), rng.standard_normal((SAMPLES - TAPS + 1, GROUPS))
+
+
+def silent(rng: np.random.Generator) -> Data:
+    """One channel is zero, one a tone, one all but constant."""
+    x, y = noise(rng)
+    x[:, 1], x[:, 3] = 0.0, np.sin(0.3 * np.arange(SAMPLES))
+    x[:, 5] = 1 + 1e-3 * x[:, 5]
+    return x, y
+
+
+def smooth(rng: np.random.Generator) -> Data:
+    """Too ill-conditioned for a Gram, of full rank."""
+    x, y = noise(rng)
+    x[:, ::2] = np.cumsum(np.cumsum(np.cumsum(x[:, ::2], 0), 0), 0)
+    return x, y
+
+
+def units(rng: np.random.Generator) -> Data:
+    x, y = noise(rng)
+    return x * 10.0 ** np.arange(-90, 91, 30), y
+
+
+def wide(rng: np.random.Generator) -> Data:
+    return rng.standard_normal((2 * TAPS - 3, GROUPS)), rng.standard_normal((TAPS - 2, GROUPS))
+
+
+def float32(rng: np.random.Generator) -> Data:
+    x, y = smooth(rng)
+    return x.astype(np.float32), y.astype(np.float32)
+
+
+KINDS = (noise, silent, smooth, units, wide, float32)
+SOLVERS = {
+    "default": cs.AutoSolver(),
+    "NormalEquations": cs.NormalEquations(),
+    "svd": cs.LeastSquares(),
+    "ridge": cs.NormalEquations(0.5),
+    "ridge below rounding": cs.LeastSquares("qr", 1e-15),
+    "smooth": cs.NormalEquations(0.5, penalty=cs.Smooth(order=1)),
+}
+# Rows one block after the other, and none of them kept.
+BLOCKS = Limits(small_numbers=0, block_numbers=100, kept_numbers=0)
+
+
+def solved(problem: cs.Problem, solver: cs.solvers.base.Solver, limits: Limits) -> cs.Solution:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", cs.IdentifiabilityWarning)
+        return cs.solve(problem, solver, limits=limits)
+
+
+@pytest.mark.parametrize("limits", [Limits(), BLOCKS], ids=["whole", "blocks"])
+@pytest.mark.parametrize("bias", [False, True], ids=["plain", "bias"])
+@pytest.mark.parametrize("solver", SOLVERS)
+@pytest.mark.parametrize("kind", KINDS)
+def test_each_group_is_solved_as_by_itself(
+    kind: Callable[[np.random.Generator], Data],
+    solver: str,
+    bias: bool,
+    limits: Limits,
+    rng: np.random.Generator,
+) -> None:
+    x, y = kind(rng)
+    together = cs.Problem(x, y, kernel_size=(TAPS,), groups=GROUPS, bias=bias)
+    fit, report = solved(together, SOLVERS[solver], limits), cs.identify(together, limits=limits)
+    assert fit.certificate <= 30 * EPS
+    assert fit.ok
+    for group in range(GROUPS):
+        alone = cs.Problem(x[:, group], y[:, group], kernel_size=TAPS, bias=bias)
+        one, of_one = solved(alone, SOLVERS[solver], limits), cs.identify(alone, limits=limits)
+        assert report.group_verdicts[group] == of_one.verdict
+        assert report.group_ranks[group] == of_one.rank
+        found, wanted = fit.kernel[:, 0, group], one.kernel[:, 0, 0]
+        # As far as the data determine them.
+        condition = {smooth: 1e7, float32: 1e3, silent: 1e4}.get(kind, 10.0)
+        rtol = max(1e4 * condition * EPS, float(np.finfo(wanted.dtype).eps))
+        atol = rtol * max(np.abs(wanted).max(), 1e-300)
+        np.testing.assert_allclose(found, wanted, rtol=rtol, atol=atol, err_msg=str(group))
+
+
+def test_one_bad_group_speaks_for_all(rng: np.random.Generator) -> None:
+    x, y = silent(rng)
+    problem = cs.Problem(x, y, kernel_size=(TAPS,), groups=GROUPS)
+    with pytest.warns(cs.IdentifiabilityWarning, match="rank 0 "):
+        fit = cs.solve(problem)
+    assert fit.identifiability.worst_group == 1
+    assert fit.identifiability.verdict == "rank-deficient"
+    assert not np.asarray(fit.kernel)[:, 0, 1].any()
+    with pytest.raises(cs.IdentifiabilityError):
+        cs.solve(problem, strict=True)
+
+
+@pytest.mark.parametrize("bias", [False, True], ids=["plain", "bias"])
+def test_thousands_of_groups_are_certified(bias: bool, rng: np.random.Generator) -> None:
+    groups, samples, taps = 3000, 64, 8
+    x = rng.standard_normal((samples, groups)) + 5.0 * bias
+    y = rng.standard_normal((samples - taps + 1, groups))
+    fit = cs.solve(cs.Problem(x, y, kernel_size=(taps,), groups=groups, bias=bias))
+    assert fit.certificate <= 30 * EPS
+    assert fit.identifiability.verdict == "overdetermined"
+    assert fit.stats["route"] == "Cholesky of the Gram matrix"
+    rows = np.lib.stride_tricks.sliding_window_view(x, taps, 0).transpose(1, 0, 2)
+    for group in range(0, groups, 100):
+        a = np.hstack([rows[group], np.ones((len(y), int(bias)))])
+        exact = np.linalg.lstsq(a, y[:, group], rcond=None)[0]
+        np.testing.assert_allclose(fit.kernel[:, 0, group], exact[:taps], rtol=1e-10, atol=1e-11)

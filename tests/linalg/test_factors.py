@@ -1,0 +1,125 @@
+"""Factors of many groups at once against those of each by itself."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from convsolve.linalg.factor import cholesky_factor, factor_of
+from convsolve.linalg.factors import (
+    Factors,
+    cholesky_factors,
+    stacked_qr,
+    triangular_factors,
+)
+from convsolve.linalg.qr import tree_qr, without_dust
+
+EPS = float(np.finfo(float).eps)
+GROUPS, ROWS, COLUMNS, OUTPUTS = 9, 30, 5, 2
+
+
+def matrices(rng: np.random.Generator) -> np.ndarray:
+    """(G, n, P) of columns of norm one: of conditions up to 1e14, two equal columns, one of zeros.
+
+    The first and the last groups are plain noise.
+    """
+    a = rng.standard_normal((GROUPS, ROWS, COLUMNS))
+    for group, condition in ((2, 1e3), (3, 1e7), (4, 1e14)):
+        a[group, :, 1] = a[group, :, 0] + a[group, :, 1] / condition
+    a[5, :, 3], a[6, :, 2] = a[5, :, 0], 0.0
+    norms = np.linalg.norm(a, axis=1, keepdims=True)
+    return a / np.where(norms > 0, norms, 1.0)
+
+
+@pytest.fixture
+def a(rng: np.random.Generator) -> np.ndarray:
+    return matrices(rng)
+
+
+NO_UNITS = np.zeros((GROUPS, COLUMNS), int)
+
+
+def triangles(a: np.ndarray) -> tuple[Factors, Factors]:
+    """Of all at once, and one by one, of the same R."""
+    r = without_dust(stacked_qr([a]))
+    several = [factor_of(one, NO_UNITS[0], ROWS) for one in r]
+    return triangular_factors(r, NO_UNITS, ROWS), Factors.each(several)
+
+
+def test_a_tree_of_stacked_blocks_is_that_of_each(a: np.ndarray) -> None:
+    """Also of blocks of fewer rows than columns."""
+    whole = stacked_qr([a])
+    for blocks in (np.array_split(a, 2, axis=1), np.array_split(a, 13, axis=1)):
+        found = stacked_qr(blocks)
+        for r, one, rows in zip(found, whole, a, strict=True):
+            values = np.linalg.svd(rows, compute_uv=False)
+            for triangle in (r, one, tree_qr([rows])):
+                of_r = np.linalg.svd(triangle, compute_uv=False)
+                np.testing.assert_allclose(of_r, values, rtol=0, atol=20 * EPS * values[0])
+            assert not np.tril(r, -1).any()
+
+
+def test_fewer_rows_than_columns_are_left_in_a_wide_triangle(rng: np.random.Generator) -> None:
+    a = rng.standard_normal((4, 3, 7))
+    r = stacked_qr(np.array_split(a, 2, axis=1))
+    assert r.shape == (4, 3, 7)
+    np.testing.assert_allclose(r.swapaxes(1, 2) @ r, a.swapaxes(1, 2) @ a, atol=1e-13)
+
+
+def test_rank_and_bounds_are_those_of_each(a: np.ndarray) -> None:
+    together, apart = triangles(a)
+    assert len(together) == GROUPS
+    assert together.complete
+    assert [f.rank for f in together] == [f.rank for f in apart]
+    assert [type(f) for f in together] == [type(f) for f in apart]
+    assert [*together.deficient] == [*apart.deficient] == [4, 5, 6]
+    for f, one in zip(together, apart, strict=True):
+        np.testing.assert_allclose(f.at_least, one.at_least, rtol=1e-10)
+        assert f.verdict == one.verdict
+        np.testing.assert_allclose(f.noise_gain, one.noise_gain, rtol=1e-12)
+    # What one group was asked for is kept.
+    assert together[0] is together[0]
+
+
+def test_all_are_solved_with_as_each_is(a: np.ndarray, rng: np.random.Generator) -> None:
+    together, apart = triangles(a)
+    z = rng.standard_normal((GROUPS, COLUMNS, OUTPUTS))
+    for of in (Factors.solve, Factors.solve_by_svd, Factors.solve_normal, Factors.whitened_norms):
+        found, wanted = of(together, z), of(apart, z)
+        assert found.shape == wanted.shape
+        for group, (one, exact) in enumerate(zip(found, wanted, strict=True)):
+            values = np.linalg.svd(a[group], compute_uv=False)
+            condition = values[0] / (values[-2] if group in (4, 5, 6) else values[-1])
+            # Normal equations square the condition.
+            rtol = 1e3 * EPS * condition ** (2 if of is Factors.solve_normal else 1)
+            if rtol < 1:
+                size = np.abs(exact).max()
+                np.testing.assert_allclose(one, exact, rtol=rtol, atol=rtol * size)
+
+
+def test_a_gram_certifies_the_same_groups(a: np.ndarray) -> None:
+    """Two bad ones among good ones, found by halves."""
+    grams = a.swapaxes(1, 2) @ a
+    together = cholesky_factors(grams, NO_UNITS, ROWS)
+    several = [cholesky_factor(g.copy(), NO_UNITS[0], ROWS) for g in grams]
+    assert [together.get(g) is None for g in range(GROUPS)] == [f is None for f in several]
+    assert not together.complete
+    assert {together.get(g) is None for g in (3, 4, 5, 6)} == {True}
+    z = np.ones((GROUPS, COLUMNS, 1))
+    solved = together.solve_normal(z)
+    for g, f in enumerate(several):
+        if f is not None:
+            np.testing.assert_allclose(solved[g], f.solve_normal(z[g]), rtol=1e-6)
+            assert together[g].source == "gram"
+            assert together[g].at_least == f.at_least
+    filled = together.or_else(triangles(a)[0])
+    assert filled.complete
+    assert [f.source for f in filled] == ["qr" if f is None else "gram" for f in several]
+    smallest, largest = Factors.each([f for f in several if f is not None]).pivots
+    np.testing.assert_allclose(together.pivots, (smallest, largest), rtol=1e-12)
+
+
+def test_where_a_ridge_makes_certain_no_proof_is_asked_for(a: np.ndarray) -> None:
+    grams = a.swapaxes(1, 2) @ a + 1e-14 * np.eye(COLUMNS)
+    assert cholesky_factors(grams, NO_UNITS, ROWS, certain=True).complete
+    assert not cholesky_factors(grams, NO_UNITS, ROWS).complete
