@@ -171,7 +171,9 @@ def _solved(
         tap_lags=problem.lags,
         y_channel_axis=problem.output is not None and problem.output.channel_axis,
         status=raw.status or _status(certificate),
-        stats=_stats(problem, solver, raw, certificate, seconds) | {"noise": noise},
+        stats=_stats(problem, solver, raw, certificate, seconds)
+        | {"noise": noise}
+        | ({"devices": analysis.design.devices} if analysis.design.devices else {}),
         certificate=None if certificate is None else certificate.value,
         trace=raw.trace,
         regularization=raw.regularization,
@@ -225,7 +227,7 @@ def _check_solver(solver: Any) -> None:
 
 def _check_request(problem: Any, solver: Any, strict: Any, progress: Any) -> None:
     _check_problem(problem)
-    if problem.y is None:
+    if problem.output is None:
         raise ValueError("solve needs y; this Problem has x alone, which is enough for identify")
     _check_solver(solver)
     solver.penalty.check(problem.spec.kernel_size, problem.in_channels)

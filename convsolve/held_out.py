@@ -79,7 +79,7 @@ def cross_validate(
     """
     if not isinstance(problem, Problem):
         raise TypeError(f"expected a Problem, got {type(problem).__name__}")
-    if problem.y is None:
+    if problem.output is None:
         raise ValueError("cross_validate needs y; this Problem has x alone")
     problem.check_one_mask("cross_validate")
     solver = AutoSolver() if solver is None else solver

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,12 +13,13 @@ from ..linalg.threads import on_blas_threads
 from ..operators.base import DesignOperator
 from ..operators.fourier import FourierOperator
 from ..operators.moments import Moments
-from ..operators.overlap_save import columns_of_components
 from ..operators.partialled import PartialledOperator
 from ..operators.records import Inputs, Targets
 from ..operators.rows import RowOperator
 from ..problem.problem import Problem
+from ..problem.records import Records
 from ..problem.sizes import Limits
+from .placement import device_operator, several_taps
 
 
 class Clock:
@@ -60,8 +60,47 @@ class Design:
         self.lags = problem.lags
         self.tap_lags = problem.spec.in_taps(self.lags)
         self.clock = Clock()
-        self.inputs = Inputs(problem.x, problem.spec, self.adjustments, self.nuisance, limits)
-        self.targets = None if problem.y is None else self.outputs(problem.y)
+        self.channels = problem.in_channels
+        # What arrays of jax are on, and A there, or why not; empty of arrays on the host.
+        self._held_by, self._placed = problem.input.devices, ""
+        self._records = problem.input, problem.output
+        if not problem.remote:
+            self._records = problem.x, problem.y
+        if self._held_by:
+            with self.clock.timing("moments"):
+                self._placed = device_operator(problem, self.sizes, self._fetched)
+
+    @cached_property
+    def inputs(self) -> Inputs:
+        """The records on the host."""
+        x = self._on_host(self._records[0])
+        return Inputs(x, self.spec, self.adjustments, self.nuisance, self.sizes.limits)
+
+    @cached_property
+    def targets(self) -> Targets | None:
+        """The y given with x."""
+        placed = self._placed
+        return self._targets_on_host if isinstance(placed, str) else placed.targets
+
+    @cached_property
+    def _targets_on_host(self) -> Targets | None:
+        y = self._records[1]
+        return None if y is None else self.outputs(self._on_host(y))
+
+    def _on_host(self, records: Records | tuple[np.ndarray, ...]) -> tuple[np.ndarray, ...]:
+        return records.cast(self.dtype) if isinstance(records, Records) else records
+
+    def _fetched(self) -> tuple[Inputs, Targets | None]:
+        return self.inputs, self._targets_on_host
+
+    @property
+    def devices(self) -> str:
+        """What x is on, and where sums over rows are taken; empty of arrays on the host."""
+        if not self._held_by:
+            return ""
+        if isinstance(self._placed, str):
+            return f"{self._held_by}, fetched to the host: {self._placed}"
+        return self._held_by + ", then fetched to the host" * ("inputs" in vars(self))
 
     def outputs(self, y: tuple[np.ndarray, ...]) -> Targets:
         """y beside this x."""
@@ -81,7 +120,9 @@ class Design:
         weight of its own; nor where a transient at the edge of a record makes the columns of a
         channel so uneven that its rounding would drown the others, or confounds resemble them.
         """
-        if not self.sizes.by_rows and self._several_taps and self.inputs.structured:
+        if not isinstance(self._placed, str):
+            return self._placed
+        if not self.sizes.by_rows and several_taps(self.spec) and self.inputs.structured:
             with self.clock.timing("moments"):
                 if self.fourier.exact and not self._confounds:
                     return self.fourier
@@ -93,12 +134,6 @@ class Design:
     def _confounds(self) -> int:
         """Columns of them."""
         return self.nuisance.total - self.nuisance.count
-
-    @property
-    def _several_taps(self) -> bool:
-        taps = math.prod(self.spec.kernel_size)
-        # Phases of a stride that no tap reads are columns too.
-        return taps > 1 and columns_of_components(self.spec) <= 4 * taps
 
     @cached_property
     def fourier(self) -> FourierOperator:

@@ -30,7 +30,7 @@ def iterative(sizes: Sizes, spec: ConvSpec) -> bool:
     """Whether conjugate gradients are expected to be faster than any factor.
 
     Not where the edges of the records, which cost two kernels each, are more than half the work,
-    nor where AᵀA is not Toeplitz.
+    nor where AᵀA is not Toeplitz, nor on devices while AᵀA fits on the host, as the data may not.
     """
     taps = spec.kernel_size[0]
     long = sizes.rows >= 4 * len(sizes.shapes) * taps
@@ -39,7 +39,8 @@ def iterative(sizes: Sizes, spec: ConvSpec) -> bool:
         + UNKNOWNS_A_CHANNEL * (sizes.columns // taps)
         + UNKNOWNS_AN_OUTPUT * sizes.outputs
     )
-    return spec.ndim == 1 and sizes.toeplitz and long and sizes.unknowns >= fewest
+    structured = sizes.toeplitz and not (sizes.remote and sizes.gram_fits)
+    return spec.ndim == 1 and structured and long and sizes.unknowns >= fewest
 
 
 class Preconditioning(Protocol):

@@ -52,7 +52,7 @@ class System:
         self.unpenalized = unpenalized
         self.clock = design.clock
         self.coordinates = penalty.coordinates(
-            design.tap_lags, design.inputs.exponents.size, design.spec.groups
+            design.tap_lags, design.channels, design.spec.groups
         )
         self.basis = self.coordinates.basis
         self._choleskys: dict[tuple[str, int], Cholesky | None] = {}

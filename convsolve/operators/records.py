@@ -29,7 +29,11 @@ def channel_exponents(arrays: Iterable[np.ndarray]) -> np.ndarray:
     A silent channel has none of its own: it takes the smallest of the others.
     """
     over = [by_channel(np.maximum, a, np.abs) for a in arrays if a.size]
-    largest = np.maximum.reduce(over)
+    return exponents_of(np.maximum.reduce(over))
+
+
+def exponents_of(largest: np.ndarray) -> np.ndarray:
+    """Those of channels (C,) of some largest magnitude."""
     # Stray denormals alone would ask for a power beyond float64.
     exponents = np.maximum(np.frexp(largest.astype(float))[1], -1020)
     if largest.all():

@@ -169,8 +169,20 @@ class Problem:
         self.outputs = tuple(range(self.out_channels))
         self.which = ""
         self.by_mask: ByMask = ((self.outputs, self.kept),)
-        self.x = x.cast(self.dtype)
-        self.y = None if y is None else y.cast(self.dtype)
+        if not x.remote:
+            self.x = x.cast(self.dtype)
+        if y is None or not y.remote:
+            self.y = None if y is None else y.cast(self.dtype)
+
+    @cached_property
+    def x(self) -> tuple[np.ndarray, ...]:
+        """The records (*W, Cin) on the host, fetched from their devices when first asked for."""
+        return self.input.cast(self.dtype)
+
+    @cached_property
+    def y(self) -> tuple[np.ndarray, ...] | None:
+        """The records (*T, Cout) likewise."""
+        return None if self.output is None else self.output.cast(self.dtype)
 
     def _check_geometry(self) -> None:
         x, spec = self.input, self.spec
@@ -431,9 +443,9 @@ class Problem:
         made, some = copy(self), [*outputs]
         named = ", ".join(map(str, outputs[:MOST_NAMED])) + ", …" * (len(outputs) > MOST_NAMED)
         made.outputs, made.which, made.out_channels = outputs, f"number {named}", len(outputs)
-        if self.output is not None and self.y is not None:
+        if self.output is not None:
             made.output = self.output.each(lambda a: a[..., some])
-            made.y = tuple(a[..., some] for a in self.y)
+            made.y = made.output.cast(self.dtype)
         if self.spec.groups > 1:
             made.in_channels = each = self.in_channels // self.spec.groups
             group = outputs[0] * self.spec.groups // self.out_channels
@@ -561,13 +573,19 @@ class Problem:
             rows=self.n_equations,
             columns=self.spec.unknowns(self.in_channels),
             outputs=outputs,
-            given=0 if self.y is None else outputs,
+            given=0 if self.output is None else outputs,
             nuisance=self.nuisance.total,
             shapes=tuple(a.shape[:-1] for a in self.x),
             limits=limits,
             masked=self.kept.flags is not None,
             partialled=self.nuisance.confounds is not None or self.weights is not None,
+            remote=self.remote,
         )
+
+    @property
+    def remote(self) -> bool:
+        """Whether x and y are on devices, and stay there unless the host asks for them."""
+        return self.input.remote and (self.output is None or self.output.remote)
 
     @property
     def row_shapes(self) -> tuple[tuple[int, ...], ...]:

@@ -12,6 +12,7 @@ import numpy as np
 from ..lazy_jax import default_float, is_jax_array, is_tracer
 from ..text import count, shown
 from .channels import by_channel
+from .remote import Remote, fetched, stays
 from .spec import ConvSpec
 
 
@@ -19,7 +20,9 @@ from .spec import ConvSpec
 class Records:
     """Records ``(*space, channels)`` as they were given, and the form in which they came.
 
-    ``missing`` says which of their values were, and are zero now; None where none.
+    ``missing`` says which of their values were, and are zero now; None where none. ``devices`` says
+    in words what arrays of jax are on that were not brought to the host; their records are `Remote`
+    unless some of them may be missing.
     """
 
     arrays: tuple[np.ndarray, ...]
@@ -27,6 +30,12 @@ class Records:
     channel_axis: bool
     is_jax: bool
     missing: tuple[np.ndarray, ...] | None = None
+    devices: str = ""
+
+    @property
+    def remote(self) -> bool:
+        """Whether all records are where they were."""
+        return all(isinstance(a, Remote) for a in self.arrays)
 
     @property
     def channels(self) -> int:
@@ -128,7 +137,7 @@ def numeric(value: Any, name: str, missing: bool = False) -> np.ndarray:
 
 def _as_array(value: Any, name: str) -> np.ndarray:
     try:
-        array = np.asarray(value)
+        array = fetched(value) if stays(value) else np.asarray(value)
     except ValueError as error:
         raise ValueError(
             f"{name} is no regular array ({error}); "
@@ -148,13 +157,17 @@ def _as_array(value: Any, name: str) -> np.ndarray:
     return array
 
 
-def _check_size(array: np.ndarray, name: str) -> None:
+def _check_size(array: Any, name: str) -> None:
     dtype = array.dtype.newbyteorder("=")
     dtype = np.dtype(np.float64) if dtype.itemsize > 8 else dtype  # longdouble is brought down
     limits = _limits(dtype)
     if not array.size or limits is None:
         return
-    largest = by_channel(np.maximum, array, np.abs)
+    remote = isinstance(array, Remote)
+    largest = array.largest() if remote else by_channel(np.maximum, array, np.abs)
+    if remote and not np.isfinite(largest).all():
+        for part, where in array.source.parts:  # which says what and where
+            numeric(part, name + where)
     faint = np.flatnonzero((largest > 0) & (largest < float(limits.tiny)))
     if faint.size:
         raise ValueError(
@@ -185,7 +198,8 @@ def read(value: Any, name: str, spec: ConvSpec, missing: bool = False) -> Record
     arrays, gaps, ranks = [], [], set()
     for i, item in enumerate(items):
         label = f"{name}[{i}]" if is_list else name
-        array = numeric(item, label, missing)
+        remote = stays(item) and not missing
+        array = Remote.of(item) if remote else numeric(item, label, missing)
         if not d <= array.ndim <= d + (1 if is_list else 2):
             raise ValueError(_rank_message(label, array.shape, d, is_list))
         ranks.add(array.ndim)
@@ -218,6 +232,7 @@ def read(value: Any, name: str, spec: ConvSpec, missing: bool = False) -> Record
         channel_axis=rank > d,
         is_jax=all(map(is_jax_array, items)),
         missing=tuple(gaps) if any(gap.any() for gap in gaps) else None,
+        devices=Remote.of(items[0]).source.devices if any(map(stays, items)) else "",
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from ..lazy_jax import PEER_SECONDS
 from ..text import shown
 
 
@@ -30,6 +31,7 @@ class Limits:
             one, would take more products than this, about a millisecond: what a piece more costs.
         tree_rows: rows of the blocks whose QRs a tree joins: of taller ones the rounding grows, and
             caches hold no more.
+        peer_seconds: how long to wait for other processes of jax.distributed that share the data.
     """
 
     factor_bytes: int = 2**31
@@ -41,6 +43,7 @@ class Limits:
     spectrum_columns: int = 1500
     tree_rows: int = 2048
     gap_products: int = 2**25
+    peer_seconds: float = PEER_SECONDS
 
 
 DEFAULT_LIMITS = Limits()
@@ -77,6 +80,7 @@ class Sizes:
     limits: Limits = DEFAULT_LIMITS
     masked: bool = False
     partialled: bool = False
+    remote: bool = False
 
     @property
     def toeplitz(self) -> bool:

@@ -1,0 +1,634 @@
+"""The design matrix of records that stay on devices of jax: only sums over rows leave them."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from ..cached import cached_property
+from ..lazy_jax import meet
+from ..problem.nuisance import Nuisance
+from ..problem.remote import Remote, Source
+from ..problem.sizes import Limits
+from ..problem.spec import ConvSpec
+from . import gram, products
+from .base import Block
+from .fourier import FourierOperator
+from .overlap_save import Series, component_columns, component_taps
+from .records import Inputs, Targets, exponents_of
+from .rows import RowOperator
+
+if TYPE_CHECKING:
+    from .jax_blocks import Held, Programs, Shape, Units
+
+# Samples of a block: a power of two, some kernels long, and at least these. Blocks that make so
+# many numbers are cut at once: the fewest that keep a device busy.
+KERNELS, LEAST_SIZE, CUT_NUMBERS = 4, 512, 2**18
+
+
+class Unsupported(Exception):
+    """What these devices, or this geometry, are not made for, in words."""
+
+
+class Spread(NamedTuple):
+    """Where an array is: on ``devices`` one after the other along ``axis``; None of one device."""
+
+    devices: tuple[Any, ...]
+    axis: int | None
+
+    @classmethod
+    def of(cls, array: Any) -> Spread:
+        """That of an array of jax; of copies on several devices this process's own, if it has any,
+        else the first.
+        """
+        places: dict[tuple[tuple[int, int], ...], Any] = {}
+        here = array.sharding.addressable_devices
+        known = array.sharding.devices_indices_map(array.shape)
+        for device in sorted(known, key=lambda d: (d not in here, d.id)):
+            axes = zip(known[device], array.shape, strict=True)
+            places.setdefault(tuple(s.indices(n)[:2] for s, n in axes), device)
+        several = [axis for axis in range(array.ndim) if len({p[axis] for p in places}) > 1]
+        if len(several) > 1:
+            raise Unsupported("spread along several axes")
+        ordered = sorted(places.items())
+        return cls(tuple(device for _, device in ordered), several[0] if several else None)
+
+    def sharding(self, ndim: int) -> Any:
+        """The sharding of an array of so many axes."""
+        from jax.sharding import NamedSharding, PartitionSpec
+
+        from .jax_blocks import AXIS
+
+        axes = [AXIS if axis == self.axis else None for axis in range(ndim)]
+        return NamedSharding(mesh_of(self.devices), PartitionSpec(*axes))
+
+    def named(self, array: Any) -> Any:
+        """The same array, nothing copied, in the sharding of these devices."""
+        import jax
+
+        parts = {part.device: part.data for part in array.addressable_shards}
+        mine = [parts[d] for d in self.devices if d in parts]
+        sharding = self.sharding(array.ndim)
+        return jax.make_array_from_single_device_arrays(array.shape, sharding, mine)
+
+
+def mesh_of(devices: Sequence[Any]) -> Any:
+    """These devices in a row."""
+    from jax.sharding import Mesh
+
+    from .jax_blocks import AXIS
+
+    return Mesh(np.array(devices), (AXIS,))
+
+
+class Stack:
+    """Records of one array, and y beside it, on the same devices: x (N, W, C), y (N, T, Cout) or
+    less an axis; of y the first ``ahead`` samples are no rows.
+    """
+
+    def __init__(self, x: Remote, y: Remote | None, rows: int, spec: ConvSpec) -> None:
+        """``rows`` T of every record."""
+        array = x.source.array
+        if x.start:
+            raise Unsupported("records of which some samples are left out")
+        self.spread = Spread.of(array)
+        batch = x.record is not None
+        self.by_time = self.spread.axis == int(batch)
+        if self.spread.axis is not None and self.spread.axis > int(batch):
+            raise Unsupported("spread along channels")
+        self.rows, self.ahead = rows, 0 if y is None else y.start
+        self.records = array.shape[0] if batch else 1
+        self.width = array.shape[int(batch)]
+        self.spec = spec
+        (self.offset,) = spec.offset((self.width,))
+        self.x = self.spread.named(array)
+        self.y = None if y is None else self._beside(y.source.array, int(batch))
+        self.held = self._held(int(batch))
+
+    def _beside(self, y: Any, time: int) -> Any:
+        """y on the devices of x, spread along the same axis; in time the last has less of it."""
+        import jax
+
+        if Spread.of(y) == self.spread:
+            return self.spread.named(y)
+        if not (y.is_fully_addressable or y.is_fully_replicated):
+            raise Unsupported("x and y are spread in different ways")
+        pads = [(0, 0)] * y.ndim
+        if self.by_time:
+            pads[time] = (0, -y.shape[time] % len(self.spread.devices))
+        with jax.enable_x64(True):
+            padded = jax.numpy.pad(y, pads) if any(map(any, pads)) else y
+            return jax.device_put(padded, self.spread.sharding(y.ndim))
+
+    def _held(self, time: int) -> Held:
+        """What each device holds, and how far into its neighbours its rows reach."""
+        from .jax_blocks import Held
+
+        count, spec = len(self.spread.devices) if self.by_time else 1, self.spec
+        per = len(self.spread.devices) if self.spread.axis is not None and not self.by_time else 1
+        samples = self.width // count
+        rows = -(-self.rows // count) if self.y is None else self.y.shape[time] // count
+        before = after = 0
+        if self.by_time:
+            for j in range(count):
+                first, stop = self._rows_of(j, rows)
+                start = first * spec.stride[0] - self.offset
+                end = (stop - 1) * spec.stride[0] - self.offset + spec.span[0]
+                if spec.padding != "circular":
+                    start, end = max(start, 0), min(end, self.width)
+                if first < stop:
+                    before = max(before, j * samples - start)
+                    after = max(after, end - (j + 1) * samples)
+        if max(before, after) > samples:
+            raise Unsupported("less on a device than a kernel reaches")
+        return Held(self.records // per, samples, rows, self.width, self.by_time, before, after)
+
+    def _rows_of(self, device: int, rows: int) -> tuple[int, int]:
+        """The first row that a device has y of, and the last but one."""
+        first, stop = device * rows - self.ahead, (device + 1) * rows - self.ahead
+        return min(max(first, 0), self.rows), min(max(stop, 0), self.rows)
+
+    def lengths(self, dilation: int) -> list[int]:
+        """Rows of every polyphase component."""
+        return [len(range(r, self.rows, dilation)) for r in range(min(dilation, self.rows))]
+
+    def blocks(self, dilation: int, step: int) -> list[np.ndarray]:
+        """For every device its blocks (n, 5), an `Item` each."""
+        count = len(self.spread.devices)
+        return [self._blocks_of(j, dilation, step) for j in range(count)]
+
+    def _blocks_of(self, device: int, dilation: int, step: int) -> np.ndarray:
+        first, stop = 0, self.rows
+        if self.by_time:
+            first, stop = self._rows_of(device, self.held.rows)
+        found = [np.zeros((0, 5), int)]
+        for r, length in enumerate(self.lengths(dilation)):
+            a, b = max(0, -(-(first - r) // dilation)), max(0, -(-(stop - r) // dilation))
+            records, place = np.indices((self.held.records, -(-max(0, b - a) // step)))
+            place = (a + place * step).reshape(-1)
+            each = (records.reshape(-1), r, place, np.minimum(step, b - place), length - place)
+            found.append(np.stack(np.broadcast_arrays(*each), axis=1).reshape(-1, 5))
+        return np.concatenate(found)
+
+    def owner(self, record: int, row: int) -> tuple[int, int]:
+        """Which device has a row of a record, and the number of that record there."""
+        if self.by_time:
+            return (row + self.ahead) // self.held.rows, record
+        return divmod(record, self.held.records)
+
+
+class Ends(NamedTuple):
+    """Samples at both ends of long sequences: the first and the last K - 1, (S, K - 1, G, W), and
+    the first K - 1 of y (S, K - 1, G, Q); and all of short ones, by their rows.
+    """
+
+    head: np.ndarray
+    tail: np.ndarray
+    first: np.ndarray
+    short: dict[int, tuple[np.ndarray, np.ndarray]]
+
+
+class DeviceTargets(Targets):
+    """Outputs on devices: their units are known, and the host has the rest when asked for it."""
+
+    def __init__(
+        self, exponents: np.ndarray, shift: np.ndarray, groups: int, host: Callable[[], Targets]
+    ) -> None:
+        self.groups, self.exponents, self.shift = groups, exponents, shift
+        self.scale = np.ldexp(1.0, -exponents)
+        self.confounded = np.zeros((0, exponents.size))
+        self._host = host
+
+    @cached_property
+    def stacks(self) -> list[np.ndarray]:  # type: ignore[override]
+        """The outputs on the host."""
+        return self._host().stacks
+
+    @cached_property
+    def flags(self) -> list[np.ndarray | None]:  # type: ignore[override]
+        """None: all rows count."""
+        return [None] * len(self.stacks)
+
+    @cached_property
+    def records(self) -> Sequence[np.ndarray]:  # type: ignore[override]
+        """The records on the host."""
+        return self._host().records
+
+
+class DeviceOperator(FourierOperator):
+    """A of records along one axis that stay on their devices, by the block FFTs of `jax_blocks`.
+
+    What takes sums over rows alone is computed there, in float64: moments, residuals, products. The
+    host gets the samples at both ends of records, and joins P × P numbers. Whatever takes the rows
+    themselves (a QR, leverages, other outputs than the ``targets``) fetches the records, and is the
+    host's `FourierOperator` in the same units.
+    """
+
+    def __init__(
+        self,
+        stacks: Sequence[Stack],
+        spec: ConvSpec,
+        channels: int,
+        outputs: int,
+        nuisance: Nuisance,
+        limits: Limits,
+        fetch: Callable[[], tuple[Inputs, Targets | None]],
+    ) -> None:
+        self._stacks, self._spec, self._fetch = stacks, spec, fetch
+        self.nuisance, self.limits, self.masked = nuisance, limits, False
+        self.groups, self.channels = spec.groups, channels // spec.groups
+        self.columns = spec.unknowns(channels)
+        self.rows = sum(stack.records * stack.rows for stack in stacks)
+        self.taps = component_taps(spec)
+        self.places = component_columns(spec, self.channels)
+        common = math.gcd(spec.stride[0], spec.dilation[0])
+        self._dilation = spec.dilation[0] // common
+        self._shape = _shape(spec, channels, outputs, common)
+        self._mesh = mesh_of(stacks[0].spread.devices)
+        if any(stack.spread.devices != stacks[0].spread.devices for stack in stacks):
+            raise Unsupported("records on different devices")
+        short = any(
+            n < self.taps[0] for s in stacks if s.by_time for n in s.lengths(self._dilation)
+        )
+        if short:
+            raise Unsupported("records spread in time that are shorter than two kernels")
+        x, y = self._highest()
+        self._channel_exponents = x
+        taps = self.columns // self.channels
+        self.exponents = np.tile(x.reshape(self.groups, 1, -1), (1, taps, 1)).reshape(
+            self.groups, -1
+        )
+        self.targets = None
+        if outputs:
+            self.targets = DeviceTargets(y, self._y_shift(y), self.groups, self._host_targets)
+
+    # --- on the host, when rows are asked for
+
+    @cached_property
+    def _host(self) -> FourierOperator:
+        """The same by NumPy, of records that are fetched."""
+        inputs, _ = self._fetch()
+        made = FourierOperator(inputs, self.nuisance, self.limits, self.targets)
+        vars(made)["x_shift"] = self.x_shift
+        return made
+
+    def _host_targets(self) -> Targets:
+        _, targets = self._fetch()
+        assert targets is not None
+        return targets
+
+    @property
+    def _rows(self) -> RowOperator:  # type: ignore[override]
+        return self._host._rows
+
+    @property
+    def inputs(self) -> Inputs:  # type: ignore[override]
+        """The records, fetched."""
+        return self._host.inputs
+
+    def row_blocks(self, targets: Targets | None = None) -> Iterator[Block]:
+        """Blocks of rows of M A (G, k, P) and of M y (G, k, Q), formed on the host."""
+        return self._host.row_blocks(targets)
+
+    def forward(self, group: int, w: np.ndarray) -> np.ndarray:
+        """M A w (n, Q) of one group, for w (P, Q), on the host."""
+        return self._host.forward(group, w)
+
+    def adjoint(self, group: int, r: np.ndarray) -> np.ndarray:
+        """AᵀM r (P, Q) of one group, for rows r (n, Q), on the host."""
+        return self._host.adjoint(group, r)
+
+    # --- units
+
+    def _highest(self) -> tuple[np.ndarray, np.ndarray]:
+        """Exponents of the channels of x and y, from the largest magnitudes that rows read."""
+        s, n = self._shape, self._mesh.size
+        best = np.zeros((n, s.channels)), np.zeros((n, s.outputs))
+        x, y = self._pass("largest", best, self._raw_units, "highest")
+        return exponents_of(x), exponents_of(y) if s.outputs else np.zeros(0, int)
+
+    @property
+    def _raw_units(self) -> Units:
+        from .jax_blocks import Units
+
+        s = self._shape
+        return Units(
+            np.ones(s.channels), np.zeros(s.channels), np.ones(s.outputs), np.zeros(s.outputs)
+        )
+
+    def _y_shift(self, exponents: np.ndarray) -> np.ndarray:
+        if not self.nuisance.constant:
+            return np.zeros(exponents.size)
+        scaled = self._scaled_units(exponents)
+        return np.asarray(self._means_in(scaled).y.reshape(-1) / self.rows)
+
+    def _scaled_units(self, y: np.ndarray) -> Units:
+        raw = self._raw_units
+        return raw._replace(
+            scale=np.ldexp(1.0, -self._channel_exponents), y_scale=np.ldexp(1.0, -y)
+        )
+
+    @property
+    def _units(self) -> Units:
+        """Those in which all sums are taken."""
+        none = np.zeros(0, int)
+        found = self._scaled_units(none if self.targets is None else self.targets.exponents)
+        y_shift = np.zeros(0) if self.targets is None else self.targets.shift
+        return found._replace(shift=self.x_shift, y_shift=y_shift)
+
+    @cached_property
+    def x_shift(self) -> np.ndarray:
+        """A constant (Cin,) for each channel: the mean of what its columns hold."""
+        if not self.nuisance.constant:
+            return np.zeros(self._shape.channels)
+        units = self._scaled_units(np.zeros(self._shape.outputs, int))
+        sums = self._totals(self._means_in(units).x, self._ends(units))
+        return np.asarray(
+            sums.reshape(self.groups, -1, self.channels).mean(1).reshape(-1) / self.rows
+        )
+
+    # --- sums over all devices
+
+    @cached_property
+    def sums(self) -> list[gram.Sums]:
+        """`gram.Sums` of each group, with the targets given."""
+        return self._moments[0]
+
+    @cached_property
+    def column_totals(self) -> np.ndarray:
+        """Sums (G, P) of the columns less their shift."""
+        return self._moments[1]
+
+    @cached_property
+    def _column_squares(self) -> np.ndarray:
+        return np.stack([np.diagonal(s.gram) for s in self.sums])
+
+    @cached_property
+    def _moments(self) -> tuple[list[gram.Sums], np.ndarray]:
+        s, programs = self._shape, self._programs
+        found = self._pass("sums", programs.nothing(s.outputs // s.groups), self._units, "joined")
+        ends = self._ends(self._units)
+        core, rhs = (np.asarray(self._on_devices(programs.lags)(f)) for f in found[:2])
+        sums = [
+            self._group_sums(g, core[:, g], rhs[:, g], found.means, ends)
+            for g in range(self.groups)
+        ]
+        return sums, self._totals(found.means.x, ends)
+
+    def _group_sums(
+        self, g: int, core: np.ndarray, rhs: np.ndarray, means: Any, ends: Ends
+    ) -> gram.Sums:
+        """Those of a group, of its sums over blocks (K, W, W) and (K, W, Q), and ends."""
+        (taps,) = self.taps
+        width, outputs = rhs.shape[1:]
+        p = taps * width
+        total, cross = np.zeros((p, p)), np.zeros((p, outputs))
+        if len(ends.head):
+            head, tail = ends.head[:, :, g], ends.tail[:, :, g]
+            total += gram.joined(core.transpose(1, 0, 2).copy(), head, tail)
+            cross += rhs.reshape(p, outputs)
+            cross += gram.lagged_products(ends.first[:, :, g], head, taps).reshape(p, outputs)
+        for x, y in ends.short.values():
+            part = gram.moments([(_plain(x[:, :, g]), _plain(y[:, :, g]))], self.taps)
+            total += part.gram
+            cross += part.rhs
+        found = gram.Sums(total, cross, np.array(means.y[g]), np.array(means.squares[g]))
+        return found.of(self.places)
+
+    def _totals(self, inner: np.ndarray, ends: Ends) -> np.ndarray:
+        """Sums (G, P) of the columns, of those of inner places (G, W) and ends."""
+        found = []
+        for g in range(self.groups):
+            total = np.zeros((self.taps[0], inner.shape[1]))
+            if len(ends.head):
+                sides = ends.head[:, :, g].sum(0), ends.tail[:, :, g].sum(0)
+                total += gram.around(inner[g], *sides)
+            for x, _ in ends.short.values():
+                total += gram.column_sums(_plain(x[:, :, g]), self.taps)
+            found.append(total.reshape(-1)[self.places])
+        return np.stack(found)
+
+    def _means_in(self, units: Units) -> Any:
+        s = self._shape
+        nothing = self._programs.nothing(s.outputs // s.groups).means
+        return self._pass("means", nothing, units, "joined")
+
+    def _gathered(self, parts: Any) -> list[gram.Sums]:
+        return self._host._gathered(parts)
+
+    def parts_with(self, targets: Targets | None) -> Any:
+        """On the host, of any targets."""
+        return self._host.parts_with(targets)
+
+    @property
+    def parts(self) -> Any:  # type: ignore[override]
+        """On the host."""
+        return self._host.parts
+
+    def output_sums(self, targets: Targets) -> tuple[np.ndarray, np.ndarray]:
+        """NᵀY (G, q, Q) and Σy² (G, Q), Y less its shift."""
+        if targets is not self.targets:
+            return self._host.output_sums(targets)
+        sums, squares = (np.stack([s[i] for s in self.sums]) for i in (2, 3))
+        return sums[:, None][:, : self.nuisance.count], squares
+
+    def _misfit(self, w: np.ndarray, targets: Targets, offset: np.ndarray) -> products.Misfit:
+        """Σr² (G, Q), Aᵀr (G, P, Q) and rᵀ1 (G, Q) of r = y − offset − A w."""
+        if targets is not self.targets:
+            return self._host._misfit(w, targets, offset)
+        from .jax_blocks import Misfit
+
+        nothing = self._programs.nothing(w.shape[2])
+        total = Misfit(nothing.means.y, nothing.rhs, nothing.means.y)
+        found = self._pass("misfit", total, self._units, "joined", self._spectrum(w), offset)
+        gradient = np.asarray(self._on_devices(self._programs.lags)(found.gradient))
+        flat = gradient.swapaxes(0, 1).reshape(self.groups, -1, w.shape[2])
+        return products.Misfit(found.squares, flat[:, self.places], found.sums)
+
+    def product_gram(self, group: int, w: np.ndarray) -> np.ndarray:
+        """(M A w)ᵀ(M A w) (Q, Q) of one group, for w (P, Q)."""
+        every = np.zeros((self.groups, *w.shape))
+        every[group] = w
+        offset = np.zeros((self.groups, w.shape[1]))
+        if self.nuisance.constant:
+            offset[group] = self.projection.means[group, 0] @ w
+        total = np.zeros((self._mesh.size, self.groups, w.shape[1], w.shape[1]))
+        spectrum = self._spectrum(every)
+        found = self._pass("product_gram", total, self._units, "joined", spectrum, offset)
+        return np.asarray(found[group])
+
+    def _spectrum(self, w: np.ndarray) -> Any:
+        """That of a kernel (G, P, Q), for the device."""
+        s = self._shape
+        whole = np.zeros((self.groups, s.taps * s.width, w.shape[2]))
+        whole[:, self.places] = w
+        return self._on_devices(self._programs.kernel)(
+            whole.reshape(self.groups, s.taps, s.width, -1).swapaxes(0, 1)
+        )
+
+    # --- passes
+
+    @property
+    def _programs(self) -> Programs:
+        from .jax_blocks import programs
+
+        return programs(self._mesh, self._shape)
+
+    def _on_devices(self, compute: Callable[..., Any]) -> Callable[..., Any]:
+        def run(*args: Any) -> Any:
+            import jax
+
+            with jax.enable_x64(True):
+                return compute(*args)
+
+        return run
+
+    @property
+    def _several_processes(self) -> bool:
+        return len({device.process_index for device in self._mesh.devices.flat}) > 1
+
+    def _pass(self, name: str, total: Any, units: Units, join: str, *args: Any) -> Any:
+        """What a program adds up over all blocks, joined over devices, in NumPy."""
+        import jax
+
+        programs = self._programs
+        with jax.enable_x64(True):
+            self._meet(name)
+            total = jax.tree.map(self._split, total)
+            for stack in self._stacks:
+                for items in self._calls(stack.blocks(self._dilation, self._shape.step)):
+                    total = getattr(programs, name)(
+                        total, *self._cut(stack, items, units), items, *args
+                    )
+            return jax.tree.map(np.asarray, getattr(programs, join)(total))
+
+    def _meet(self, purpose: str) -> None:
+        if self._several_processes:
+            meet(purpose, self.limits.peer_seconds)
+
+    def _cut(self, stack: Stack, items: Any, units: Units) -> tuple[Any, Any]:
+        y = items if stack.y is None else stack.y
+        specs = stack.x.sharding.spec, y.sharding.spec
+        origin = np.array([stack.offset, stack.ahead])
+        found: tuple[Any, Any] = self._programs.cut(stack.held, specs)(
+            stack.x, y, items, origin, units
+        )
+        return found
+
+    def _calls(self, by_device: Sequence[np.ndarray]) -> Iterator[Any]:
+        """Blocks of all devices, some at a time; devices that have no more read none."""
+        many = self._shape.blocks
+        calls = -(-max(map(len, by_device)) // many)
+        whole = np.full((len(by_device), calls * many, 5), -1)
+        whole[..., 3:] = 0
+        for mine, blocks in zip(whole, by_device, strict=True):
+            mine[: len(blocks)] = blocks
+        for i in range(calls):
+            yield self._split(whole[:, i * many : (i + 1) * many].reshape(-1, 5))
+
+    def _split(self, a: np.ndarray) -> Any:
+        """An array, the same in every process, its first axis spread over the devices."""
+        import jax
+        from jax.sharding import NamedSharding
+
+        from .jax_blocks import EACH
+
+        sharding = NamedSharding(self._mesh, EACH)
+        return jax.make_array_from_callback(a.shape, sharding, lambda where: a[where])
+
+    def _ends(self, units: Units) -> Ends:
+        """The samples at both ends of all records, and all of those shorter than two kernels."""
+        s, outputs = self._shape, self._shape.outputs // self.groups
+        k = s.taps - 1
+        heads, tails, firsts = [], [], []
+        short: dict[int, list[tuple[np.ndarray, np.ndarray]]] = {}
+        for stack in self._stacks:
+            for r, length in enumerate(stack.lengths(self._dilation)):
+                if length < s.taps:
+                    found = self._read(stack, r, 0, length, length, units)
+                    x, y = found[0][:, : length + k], found[1][:, :length]
+                    short.setdefault(length, []).append((x, y))
+                    continue
+                x, y = self._read(stack, r, 0, k, length, units)
+                heads.append(x[:, :k])
+                firsts.append(y[:, :k])
+                tails.append(self._read(stack, r, length, 0, length, units)[0][:, :k])
+        none = np.zeros((0, k, self.groups, s.width)), np.zeros((0, k, self.groups, outputs))
+        return Ends(
+            np.concatenate([none[0], *heads]),
+            np.concatenate([none[0], *tails]),
+            np.concatenate([none[1], *firsts]),
+            {t: tuple(map(np.concatenate, zip(*each))) for t, each in short.items()},  # type: ignore
+        )
+
+    def _read(
+        self, stack: Stack, component: int, place: int, rows: int, length: int, units: Units
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Two kernels' samples of a component of every record from some place on, and of y ``rows``
+        of them: (N, 2K, G, W) and (N, 2K, G, Q).
+        """
+        import jax
+
+        row = component + self._dilation * min(place, length - 1)
+        owners = [stack.owner(n, row) for n in range(stack.records)]
+        by_device: list[list[tuple[int, ...]]] = [[] for _ in range(self._mesh.size)]
+        for device, record in owners:
+            by_device[device].append((record, component, place, rows, length - place))
+        blocks = [np.array(each).reshape(-1, 5) for each in by_device]
+        x, y = [], []
+        with jax.enable_x64(True):
+            for items in self._calls(blocks):
+                found = self._programs.ends(*self._cut(stack, items, units))
+                for several, part in zip((x, y), found, strict=True):
+                    several.append(np.asarray(part).reshape(self._mesh.size, -1, *part.shape[1:]))
+        joined = [np.concatenate(several, axis=1) for several in (x, y)]
+        taken = [itertools.count() for _ in by_device]
+        order = [(device, next(taken[device])) for device, _ in owners]
+        devices, places = np.array(order).T
+        return joined[0][devices, places], joined[1][devices, places]
+
+
+def _plain(samples: np.ndarray) -> Series:
+    """Samples (N, L, C) as they are."""
+    channels = samples.shape[-1]
+    return Series(samples, np.ones(channels), np.zeros(channels))
+
+
+def _shape(spec: ConvSpec, channels: int, outputs: int, common: int) -> Shape:
+    from .jax_blocks import Shape
+
+    (taps,), phases = component_taps(spec), spec.stride[0] // common
+    size = 1 << (max(LEAST_SIZE, KERNELS * taps) - 1).bit_length()
+    blocks = max(1, CUT_NUMBERS // (size * phases * channels))
+    return Shape(
+        kernel=spec.kernel_size[0],
+        taps=taps,
+        phases=phases,
+        dilation=spec.dilation[0] // common,
+        common=common,
+        circular=spec.padding == "circular",
+        groups=spec.groups,
+        channels=channels,
+        outputs=outputs,
+        size=size,
+        blocks=blocks,
+    )
+
+
+def stacked(
+    x: Sequence[Remote], y: Sequence[Remote] | None, rows: Sequence[int], spec: ConvSpec
+) -> list[Stack]:
+    """Records of some ``rows`` each as the arrays that they came in; those without rows left out.
+
+    Raises:
+        Unsupported: they are spread in a way that blocks are not made for.
+    """
+    arrays: dict[Source, Stack] = {}
+    for i, record in enumerate(x):
+        if rows[i] and record.source not in arrays:
+            arrays[record.source] = Stack(record, None if y is None else y[i], rows[i], spec)
+    return [*arrays.values()]
