@@ -85,8 +85,9 @@ def cross_validate(
     solver = AutoSolver() if solver is None else solver
     lengths = problem.kept.lengths
     parts, always = CrossValidation(folds).spans(lengths)
-    solutions, scores = [], []
-    records, own = (problem.x, problem.y), (problem.bias, problem.lags, problem.adjustments)
+    y, solutions, scores = problem.y, [], []
+    assert y is not None
+    records, own = (problem.x, y), (problem.bias, problem.lags, problem.adjustments)
     for i, held in enumerate(parts):
         rest = part(problem.spec, records, beside(parts, i, always), *own)
         fit = solve(rest, solver, limits=limits)

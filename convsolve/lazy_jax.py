@@ -62,12 +62,14 @@ def meet(purpose: str, seconds: float = PEER_SECONDS) -> None:
     if global_state.client is None:
         return
     try:
-        global_state.client.wait_at_barrier(f"convsolve {next(_meetings)} {purpose}", int(1000 * seconds))
+        global_state.client.wait_at_barrier(
+            f"convsolve {next(_meetings)} {purpose}", int(1000 * seconds)
+        )
     except Exception as error:
         raise TimeoutError(
-            f"waited {seconds:g} s for the other processes of jax.distributed, of which "
-            f"{global_state.num_processes} share the data, and not all have come: one has stopped, "
-            "hangs, or was not asked to solve the same problem"
+            f"not all of the {global_state.num_processes} processes of jax.distributed came within "
+            f"{seconds:g} s to what they compute together ({purpose}): one has stopped, hangs, or "
+            "was not asked to solve the same problem"
         ) from error
 
 

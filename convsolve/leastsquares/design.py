@@ -5,12 +5,14 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
 
 from ..cached import cached_property
 from ..linalg.threads import on_blas_threads
 from ..operators.base import DesignOperator
+from ..operators.devices import DeviceOperator
 from ..operators.fourier import FourierOperator
 from ..operators.moments import Moments
 from ..operators.partialled import PartialledOperator
@@ -62,8 +64,9 @@ class Design:
         self.clock = Clock()
         self.channels = problem.in_channels
         # What arrays of jax are on, and A there, or why not; empty of arrays on the host.
-        self._held_by, self._placed = problem.input.devices, ""
-        self._records = problem.input, problem.output
+        self._held_by = problem.input.devices
+        self._placed: DeviceOperator | str = ""
+        self._records: tuple[Any, Any] = problem.input, problem.output
         if not problem.remote:
             self._records = problem.x, problem.y
         if self._held_by:
@@ -87,8 +90,9 @@ class Design:
         y = self._records[1]
         return None if y is None else self.outputs(self._on_host(y))
 
-    def _on_host(self, records: Records | tuple[np.ndarray, ...]) -> tuple[np.ndarray, ...]:
-        return records.cast(self.dtype) if isinstance(records, Records) else records
+    def _on_host(self, records: Any) -> tuple[np.ndarray, ...]:
+        found: Any = records.cast(self.dtype) if isinstance(records, Records) else records
+        return tuple(found)
 
     def _fetched(self) -> tuple[Inputs, Targets | None]:
         return self.inputs, self._targets_on_host

@@ -51,9 +51,7 @@ class System:
         self.design, self.penalty, self.strength = design, penalty, strength
         self.unpenalized = unpenalized
         self.clock = design.clock
-        self.coordinates = penalty.coordinates(
-            design.tap_lags, design.channels, design.spec.groups
-        )
+        self.coordinates = penalty.coordinates(design.tap_lags, design.channels, design.spec.groups)
         self.basis = self.coordinates.basis
         self._choleskys: dict[tuple[str, int], Cholesky | None] = {}
         self._joints: dict[int, tuple[Factor, np.ndarray]] = {}

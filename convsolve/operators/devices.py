@@ -204,17 +204,17 @@ class DeviceTargets(Targets):
         self._host = host
 
     @cached_property
-    def stacks(self) -> list[np.ndarray]:  # type: ignore[override]
+    def stacks(self) -> list[np.ndarray]:
         """The outputs on the host."""
         return self._host().stacks
 
     @cached_property
-    def flags(self) -> list[np.ndarray | None]:  # type: ignore[override]
+    def flags(self) -> list[np.ndarray | None]:
         """None: all rows count."""
         return [None] * len(self.stacks)
 
     @cached_property
-    def records(self) -> Sequence[np.ndarray]:  # type: ignore[override]
+    def records(self) -> Sequence[np.ndarray]:
         """The records on the host."""
         return self._host().records
 
@@ -425,7 +425,7 @@ class DeviceOperator(FourierOperator):
         return self._host.parts_with(targets)
 
     @property
-    def parts(self) -> Any:  # type: ignore[override]
+    def parts(self) -> Any:
         """On the host."""
         return self._host.parts
 
@@ -562,7 +562,7 @@ class DeviceOperator(FourierOperator):
             np.concatenate([none[0], *heads]),
             np.concatenate([none[0], *tails]),
             np.concatenate([none[1], *firsts]),
-            {t: tuple(map(np.concatenate, zip(*each))) for t, each in short.items()},  # type: ignore
+            {t: _concatenated(pairs) for t, pairs in short.items()},
         )
 
     def _read(
@@ -579,7 +579,8 @@ class DeviceOperator(FourierOperator):
         for device, record in owners:
             by_device[device].append((record, component, place, rows, length - place))
         blocks = [np.array(each).reshape(-1, 5) for each in by_device]
-        x, y = [], []
+        x: list[np.ndarray] = []
+        y: list[np.ndarray] = []
         with jax.enable_x64(True):
             for items in self._calls(blocks):
                 found = self._programs.ends(*self._cut(stack, items, units))
@@ -590,6 +591,10 @@ class DeviceOperator(FourierOperator):
         order = [(device, next(taken[device])) for device, _ in owners]
         devices, places = np.array(order).T
         return joined[0][devices, places], joined[1][devices, places]
+
+
+def _concatenated(pairs: Sequence[tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray, np.ndarray]:
+    return np.concatenate([x for x, _ in pairs]), np.concatenate([y for _, y in pairs])
 
 
 def _plain(samples: np.ndarray) -> Series:
@@ -620,9 +625,10 @@ def _shape(spec: ConvSpec, channels: int, outputs: int, common: int) -> Shape:
 
 
 def stacked(
-    x: Sequence[Remote], y: Sequence[Remote] | None, rows: Sequence[int], spec: ConvSpec
+    x: Sequence[Any], y: Sequence[Any] | None, rows: Sequence[int], spec: ConvSpec
 ) -> list[Stack]:
-    """Records of some ``rows`` each as the arrays that they came in; those without rows left out.
+    """`Remote` records of some ``rows`` each as the arrays that they came in; those without left
+    out.
 
     Raises:
         Unsupported: they are spread in a way that blocks are not made for.

@@ -17,6 +17,7 @@ from . import gram, products
 from .base import Block, DesignOperator
 from .moments import Moments
 from .overlap_save import Series, component_columns, component_taps, polyphase
+from .products import Misfit
 from .records import Inputs, Targets
 from .rows import RowOperator, blocks_left_out
 from .windows import forward_records, normal_form
@@ -247,9 +248,9 @@ class FourierOperator(DesignOperator):
         of_nuisance = sums[:, None][:, : self.nuisance.count]
         return squares, self.projection.gradient(g, of_nuisance)
 
-    def _misfit(self, w: np.ndarray, targets: Targets, offset: np.ndarray) -> products.Misfit:
+    def _misfit(self, w: np.ndarray, targets: Targets, offset: np.ndarray) -> Misfit:
         """Σr² (G, Q), Aᵀr (G, P, Q) and rᵀ1 (G, Q) of r = y − offset − A w."""
-        found = products.Misfit(np.zeros(offset.shape), np.zeros_like(w), np.zeros(offset.shape))
+        found = Misfit(np.zeros(offset.shape), np.zeros_like(w), np.zeros(offset.shape))
         for i, x, y, rows in self.parts_with(targets):
             assert y is not None
             part = products.misfit(x, y, self._in_component(w[i], x), offset[i], rows)

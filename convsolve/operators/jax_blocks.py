@@ -138,7 +138,7 @@ class Programs:
         self.ends = self._of(partial(_ends, shape), (EACH, EACH), ALL, check_vma=False)
         self._cuts: dict[Any, Callable[..., Any]] = {}
 
-    def _of(self, body: Any, ins: Any, outs: Any, **how: bool) -> Any:
+    def _of(self, body: Any, ins: Any, outs: Any, **how: Any) -> Any:
         return jax.jit(jax.shard_map(body, mesh=self.mesh, in_specs=ins, out_specs=outs, **how))
 
     def cut(self, held: Held, specs: tuple[Any, Any]) -> Callable[..., Any]:
@@ -318,4 +318,5 @@ def _lags(s: Shape, spectrum: Any) -> Any:
 def _ends(s: Shape, x: Any, y: Any) -> tuple[Any, Any]:
     """The first samples of the blocks of all devices, two kernels long."""
     found = _grouped(s, x)[:, : 2 * s.taps], _outputs(s, y)[:, : 2 * s.taps]
-    return tuple(lax.all_gather(a, AXIS, tiled=True) for a in found)  # type: ignore
+    x, y = (lax.all_gather(a, AXIS, tiled=True) for a in found)
+    return x, y

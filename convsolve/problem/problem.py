@@ -575,7 +575,7 @@ class Problem:
             outputs=outputs,
             given=0 if self.output is None else outputs,
             nuisance=self.nuisance.total,
-            shapes=tuple(a.shape[:-1] for a in self.x),
+            shapes=tuple(a.shape[:-1] for a in self.input.arrays),
             limits=limits,
             masked=self.kept.flags is not None,
             partialled=self.nuisance.confounds is not None or self.weights is not None,

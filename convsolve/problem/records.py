@@ -195,7 +195,8 @@ def read(value: Any, name: str, spec: ConvSpec, missing: bool = False) -> Record
         hasattr(v, "__array__") and np.ndim(v) for v in value
     )
     items = list(value) if is_list else [value]
-    arrays, gaps, ranks = [], [], set()
+    arrays: list[Any] = []
+    gaps, ranks = [], set()
     for i, item in enumerate(items):
         label = f"{name}[{i}]" if is_list else name
         remote = stays(item) and not missing
@@ -208,7 +209,7 @@ def read(value: Any, name: str, spec: ConvSpec, missing: bool = False) -> Record
         if not all(array.shape[-1:] if is_list and name != "x" else array.shape):
             raise ValueError(f"{label} has an empty axis: shape {np.shape(item)}")
         if missing:
-            array, gap = _without_gaps(array)
+            array, gap = _without_gaps(np.asarray(array))
             gaps.append(gap)
         _check_size(array, label)
         arrays.append(array)

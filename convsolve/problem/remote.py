@@ -38,7 +38,7 @@ def fetched(array: Any) -> np.ndarray:
         return np.asarray(array)
     from jax.experimental.multihost_utils import process_allgather
 
-    meet("fetch")
+    meet("fetching data")
     return np.asarray(process_allgather(array, tiled=True))
 
 
@@ -73,7 +73,7 @@ class Source:
 
 @cache
 def _largest_bits() -> Callable[[Any, int], Any]:
-    """The largest magnitudes (C,) in bits, whose order is theirs: no denormal is flushed to zero."""
+    """The largest magnitudes (C,) in bits, whose order is theirs: no denormal is flushed."""
     import jax
 
     def of(x: Any, channels: int) -> Any:
@@ -141,7 +141,8 @@ class Remote:
         import jax
 
         channels, array = self.shape[-1], self.source.array
-        parts = [part.data for part in array.addressable_shards]
+        here = array.is_fully_addressable
+        parts = [array] if here else [part.data for part in array.addressable_shards]
         if array.ndim > 1 and any(part.shape[-1] != array.shape[-1] for part in parts):
             return np.abs(self.source.host).reshape(-1, channels).max(0)
         with jax.enable_x64(True):
