@@ -42,9 +42,11 @@ def device_operator(
 
 def _on_the_host(problem: Problem, sizes: Sizes) -> str:
     """Why this is the host's, as far as sizes and kinds say; empty if they do not."""
+    x, y = problem.input, problem.output
     reasons = {
-        "only one of x and y is on devices": not problem.remote,
+        "only one of x and y is on devices": not (x.devices and (y is None or y.devices)),
         "rows are left out, weighted or confounded": not sizes.toeplitz,
+        "samples may be missing": not problem.remote,
         "the kernel has several axes": problem.spec.ndim > 1,
         "the matrix is small": sizes.by_rows,
         "unknowns outnumber rows": sizes.wide,

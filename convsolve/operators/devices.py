@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 # Samples of a block: a power of two, some kernels long, and at least these. Blocks that make so
 # many numbers are cut at once: the fewest that keep a device busy.
 KERNELS, LEAST_SIZE, CUT_NUMBERS = 4, 512, 2**18
+# Numbers that a block is told by, see `jax_blocks.Item`.
+FIELDS = 6
 
 
 class Unsupported(Exception):
@@ -103,7 +105,7 @@ class Stack:
         self.rows, self.ahead = rows, 0 if y is None else y.start
         self.records = array.shape[0] if batch else 1
         self.width = array.shape[int(batch)]
-        self.spec = spec
+        self.spec, (self.taps,) = spec, component_taps(spec)
         (self.offset,) = spec.offset((self.width,))
         self.x = self.spread.named(array)
         self.y = None if y is None else self._beside(y.source.array, int(batch))
@@ -157,7 +159,7 @@ class Stack:
         return [len(range(r, self.rows, dilation)) for r in range(min(dilation, self.rows))]
 
     def blocks(self, dilation: int, step: int) -> list[np.ndarray]:
-        """For every device its blocks (n, 5), an `Item` each."""
+        """For every device its blocks (n, `FIELDS`), an `Item` each."""
         count = len(self.spread.devices)
         return [self._blocks_of(j, dilation, step) for j in range(count)]
 
@@ -165,13 +167,15 @@ class Stack:
         first, stop = 0, self.rows
         if self.by_time:
             first, stop = self._rows_of(device, self.held.rows)
-        found = [np.zeros((0, 5), int)]
+        found = [np.zeros((0, FIELDS), int)]
         for r, length in enumerate(self.lengths(dilation)):
             a, b = max(0, -(-(first - r) // dilation)), max(0, -(-(stop - r) // dilation))
             records, place = np.indices((self.held.records, -(-max(0, b - a) // step)))
             place = (a + place * step).reshape(-1)
-            each = (records.reshape(-1), r, place, np.minimum(step, b - place), length - place)
-            found.append(np.stack(np.broadcast_arrays(*each), axis=1).reshape(-1, 5))
+            # x beyond the rows is zero: beside an offset other samples would be a transient.
+            rows, long = np.minimum(step, b - place), length >= self.taps
+            each = np.broadcast_arrays(records.reshape(-1), r, place, rows, rows, long)
+            found.append(np.stack(each, axis=1).reshape(-1, FIELDS))
         return np.concatenate(found)
 
     def owner(self, record: int, row: int) -> tuple[int, int]:
@@ -523,12 +527,12 @@ class DeviceOperator(FourierOperator):
         """Blocks of all devices, some at a time; devices that have no more read none."""
         many = self._shape.blocks
         calls = -(-max(map(len, by_device)) // many)
-        whole = np.full((len(by_device), calls * many, 5), -1)
+        whole = np.full((len(by_device), calls * many, FIELDS), -1)
         whole[..., 3:] = 0
         for mine, blocks in zip(whole, by_device, strict=True):
             mine[: len(blocks)] = blocks
         for i in range(calls):
-            yield self._split(whole[:, i * many : (i + 1) * many].reshape(-1, 5))
+            yield self._split(whole[:, i * many : (i + 1) * many].reshape(-1, FIELDS))
 
     def _split(self, a: np.ndarray) -> Any:
         """An array, the same in every process, its first axis spread over the devices."""
@@ -577,15 +581,16 @@ class DeviceOperator(FourierOperator):
         owners = [stack.owner(n, row) for n in range(stack.records)]
         by_device: list[list[tuple[int, ...]]] = [[] for _ in range(self._mesh.size)]
         for device, record in owners:
-            by_device[device].append((record, component, place, rows, length - place))
-        blocks = [np.array(each).reshape(-1, 5) for each in by_device]
+            by_device[device].append((record, component, place, rows, length - place, 0))
+        blocks = [np.array(each).reshape(-1, FIELDS) for each in by_device]
         x: list[np.ndarray] = []
         y: list[np.ndarray] = []
         with jax.enable_x64(True):
             for items in self._calls(blocks):
                 found = self._programs.ends(*self._cut(stack, items, units))
                 for several, part in zip((x, y), found, strict=True):
-                    several.append(np.asarray(part).reshape(self._mesh.size, -1, *part.shape[1:]))
+                    each = self._mesh.size, self._shape.blocks, *part.shape[1:]
+                    several.append(np.asarray(part).reshape(each))
         joined = [np.concatenate(several, axis=1) for several in (x, y)]
         taken = [itertools.count() for _ in by_device]
         order = [(device, next(taken[device])) for device, _ in owners]

@@ -76,15 +76,16 @@ class Held(NamedTuple):
 
 
 class Item(NamedTuple):
-    """A block: its record on a device (-1: none), component and first place; how many rows of it
-    count, and how many rows of the component there are from that place on.
+    """A block: its record on a device (-1: none), component and first place; how many rows of y
+    are read; from how many rows' windows x is; and whether the component has a row for every tap.
     """
 
     record: Any
     component: Any
     place: Any
     rows: Any
-    left: Any
+    reach: Any
+    long: Any
 
 
 class Units(NamedTuple):
@@ -191,7 +192,7 @@ def _cut(
         place = jnp.where(sample < 0, before, jnp.where(sample >= held.samples, after, -1))
         seen = seen + _at(edges, record, jnp.where(inside, place, -1))
     seen = seen * units.scale - units.shift
-    read = (t[:, None] < item.left[..., None] - 1 + s.last) & (s.last > 0) & (record >= 0)
+    read = (t[:, None] < item.reach[..., None] - 1 + s.last) & (s.last > 0) & (record >= 0)
     x_blocks = jnp.where(read[..., None], seen, 0)
     if not s.outputs:
         return x_blocks, jnp.zeros_like(x_blocks, shape=(s.blocks, s.size, 0))
@@ -242,8 +243,7 @@ def _places(s: Shape, items: Any) -> tuple[Any, Any]:
     components that have fewer rows than taps.
     """
     item, t = Item(*items.T[:, :, None, None, None]), jnp.arange(s.size)[:, None, None]
-    long = item.place + item.left >= s.taps
-    return t < item.rows, long & (item.place + t >= s.taps - 1)
+    return t < item.rows, (item.long > 0) & (item.place + t >= s.taps - 1)
 
 
 def _spectra(blocks: Any) -> Any:
