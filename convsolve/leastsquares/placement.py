@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
-from ..operators.devices import DeviceOperator, Unsupported, stacked
+from ..operators.devices import DeviceOperator
 from ..operators.overlap_save import columns_of_components
 from ..operators.records import Inputs, Targets
+from ..operators.spread import Unsupported, stacked
 from ..problem.problem import Problem
 from ..problem.sizes import Sizes
 from ..problem.spec import ConvSpec

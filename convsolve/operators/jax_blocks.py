@@ -98,7 +98,9 @@ class Units(NamedTuple):
 
 
 class Sums(NamedTuple):
-    """Over blocks: lagged products of x (F, G, W, W), of x and y (F, G, W, Q), as spectra."""
+    """Over blocks: lagged products of x (F, G, W, W), of x and y (F, G, W, Q), as spectra; joined,
+    at the lags of the taps (taps, …).
+    """
 
     core: Any
     rhs: Any
@@ -114,30 +116,43 @@ class Means(NamedTuple):
 
 
 class Misfit(NamedTuple):
-    """Over blocks: Σr² (G, Q), Aᵀr (F, G, W, Q) as a spectrum and rᵀ1 (G, Q)."""
+    """Over blocks: Σr² (G, Q), Aᵀr (F, G, W, Q) as a spectrum and rᵀ1 (G, Q); joined, Aᵀr is
+    (taps, …).
+    """
 
     squares: Any
     gradient: Any
     sums: Any
 
 
+class Pass(NamedTuple):
+    """``add`` (total, x, y, items, *rest) → total adds up blocks on every device, ``join`` is the
+    total of all devices.
+    """
+
+    add: Callable[..., Any]
+    join: Callable[..., Any]
+
+
 class Programs:
-    """Compiled for a mesh of devices and a shape. What they add up has a first axis of devices."""
+    """Compiled for a mesh of devices and a shape. What a pass adds up has a first axis of devices,
+    and of what it has been joined to all devices have a copy.
+    """
 
     def __init__(self, mesh: Mesh, shape: Shape) -> None:
         self.mesh, self.shape = mesh, shape
-        own = (EACH, EACH, EACH, EACH)
-        self.largest = self._of(_largest, own, EACH)
-        self.means = self._of(partial(_means, shape), own, EACH)
-        self.sums = self._of(partial(_sums, shape), own, EACH)
-        self.misfit = self._of(partial(_misfit, shape), (*own, ALL, ALL), EACH)
-        self.product_gram = self._of(partial(_product_gram, shape), (*own, ALL, ALL), EACH)
+        self.largest = self._pass(_largest, _highest)
+        self.means = self._pass(partial(_means, shape), _joined)
+        self.sums = self._pass(partial(_sums, shape), partial(_joined_sums, shape))
+        self.misfit = self._pass(partial(_misfit, shape), partial(_joined_misfit, shape), 2)
+        self.product_gram = self._pass(partial(_product_gram, shape), _joined, 2)
         self.kernel = jax.jit(partial(_kernel_spectrum, shape))
-        self.joined = self._of(_joined, (EACH,), ALL)
-        self.highest = self._of(_highest, (EACH,), ALL)
-        self.lags = jax.jit(partial(_lags, shape))
         self.ends = self._of(partial(_ends, shape), (EACH, EACH), ALL, check_vma=False)
         self._cuts: dict[Any, Callable[..., Any]] = {}
+
+    def _pass(self, add: Any, join: Any, rest: int = 0) -> Pass:
+        ins = (*(EACH,) * 4, *(ALL,) * rest)
+        return Pass(self._of(add, ins, EACH), self._of(join, (EACH,), ALL))
 
     def _of(self, body: Any, ins: Any, outs: Any, **how: Any) -> Any:
         return jax.jit(jax.shard_map(body, mesh=self.mesh, in_specs=ins, out_specs=outs, **how))
@@ -151,11 +166,6 @@ class Programs:
             ins = (*specs, EACH, ALL, ALL)
             self._cuts[key] = self._of(partial(_cut, self.shape, held), ins, EACH)
         return self._cuts[key]
-
-    def compiled(self) -> int:
-        """How many programs there are but for cuts."""
-        several = vars(self).values()
-        return sum(f._cache_size() for f in several if hasattr(f, "_cache_size"))
 
     def nothing(self, outputs: int) -> Sums:
         """The sums of no block, in NumPy."""
@@ -302,12 +312,22 @@ def _product_gram(
     return _add(total, matmul(flat.swapaxes(1, 2), flat))
 
 
+def _highest(best: Any) -> Any:
+    return jax.tree.map(lambda a: lax.pmax(a[0], AXIS), best)
+
+
 def _joined(total: Any) -> Any:
     return jax.tree.map(lambda a: lax.psum(a[0], AXIS), total)
 
 
-def _highest(best: Any) -> Any:
-    return jax.tree.map(lambda a: lax.pmax(a[0], AXIS), best)
+def _joined_sums(s: Shape, total: Sums) -> Sums:
+    core, rhs, means = _joined(total)
+    return Sums(_lags(s, core), _lags(s, rhs), means)
+
+
+def _joined_misfit(s: Shape, total: Misfit) -> Misfit:
+    found: Misfit = _joined(total)
+    return found._replace(gradient=_lags(s, found.gradient))
 
 
 def _lags(s: Shape, spectrum: Any) -> Any:

@@ -15,7 +15,7 @@ from ..cached import cached_property
 from ..lazy_jax import is_jax_array, meet
 
 # Kinds of devices that compute FFTs in float64.
-DOUBLE = ("cpu", "gpu")
+DOUBLE = ("cpu", "gpu", "cuda", "rocm")
 
 
 def stays(value: Any) -> bool:

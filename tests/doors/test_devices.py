@@ -176,9 +176,9 @@ def test_extreme_units_and_offsets(x_size: float, y_size: float) -> None:
 
 
 def test_an_ill_conditioned_matrix_is_factored_on_the_host() -> None:
-    rng, spec = np.random.default_rng(0), cs.ConvSpec(6)
-    x = np.cumsum(np.cumsum(np.cumsum(rng.standard_normal((20_000, 1)), 0), 0), 0)
-    y = cs.convolve(x, rng.standard_normal((6, 1, 1)), spec)
+    rng, spec = np.random.default_rng(0), cs.ConvSpec(24)
+    x = np.cumsum(np.cumsum(rng.standard_normal((20_000, 1)), 0), 0)
+    y = cs.convolve(x, rng.standard_normal((24, 1, 1)), spec)
     fit = cs.solve(cs.Problem(put(x), put(y, COPIES), spec=spec))
     assert fit.ok
     assert fit.stats["route"] != "Cholesky of the Gram matrix"

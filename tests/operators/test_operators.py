@@ -14,11 +14,12 @@ from jax.sharding import AxisType, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from convsolve.operators.base import DesignOperator
-from convsolve.operators.devices import DeviceOperator, stacked
+from convsolve.operators.devices import DeviceOperator
 from convsolve.operators.fourier import FourierOperator
 from convsolve.operators.partialled import PartialledOperator
 from convsolve.operators.records import Inputs, Targets
 from convsolve.operators.rows import RowOperator
+from convsolve.operators.spread import stacked
 from convsolve.operators.transformed import TapBasis, TransformedOperator
 from convsolve.problem.adjustments import Adjustments
 from convsolve.problem.confounds import Confounds
