@@ -109,7 +109,12 @@ def solve(
         SolveError: a solver that cannot solve this problem (and why), an answer out of range; of
             "ar" data that do not determine every tap, too few rows for an order, or an output that
             leaves no noise.
+        TimeoutError: a process of jax.distributed did not come within ``limits.peer_seconds``.
         IdentifiabilityError: see ``strict``.
+
+    Of x and y that are on devices, see `Problem`, sums over rows are taken there, in float64 and
+    along one axis, and ``stats["devices"]`` names them; or why the records had to be fetched. Every
+    process of jax.distributed that holds part of them makes the same calls.
 
     Under "ar" the residuals of least squares give the autoregression. Its filter (1, −ρ₁, …, −ρ_p)
     makes the noise white, and least squares of rows so filtered give residuals for another, and

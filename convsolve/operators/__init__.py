@@ -6,5 +6,6 @@ records of a problem. ``moments`` holds sums over rows, which add. ``toeplitz`` 
 kernel without its P² numbers, and ``whitening`` preconditions that.
 
 Under jax ``jax_convolution`` is A w as gradient descent takes it, ``jax_matrix`` is A formed, and
-``jax_fourier`` A, Aᵀ and AᵀA by FFTs.
+``jax_fourier`` A, Aᵀ and AᵀA by FFTs. ``devices`` is A of records that stay where jax has them:
+``spread`` says where that is, and ``jax_blocks`` sums over them by FFTs of one shape.
 """

@@ -23,7 +23,7 @@ from .rows import RowOperator
 from .spread import FIELDS, Stack, Unsupported, mesh_of
 
 if TYPE_CHECKING:
-    from .jax_blocks import Programs, Shape, Units
+    from .jax_blocks import Means, Programs, Shape, Units
 
 # Samples of a block: a power of two, some kernels long, and at least these. Blocks that make so
 # many numbers are cut at once: the fewest that keep a device busy.
@@ -98,22 +98,17 @@ class DeviceOperator(FourierOperator):
         self._dilation = spec.dilation[0] // common
         self._shape = _shape(spec, channels, outputs, common)
         self._mesh = mesh_of(stacks[0].spread.devices)
+        self._programs = _programs(self._mesh, self._shape)
         if any(stack.spread.devices != stacks[0].spread.devices for stack in stacks):
             raise Unsupported("records on different devices")
-        short = any(
-            n < self.taps[0] for s in stacks if s.by_time for n in s.lengths(self._dilation)
-        )
-        if short:
-            raise Unsupported("records spread in time that are shorter than two kernels")
-        x, y = self._highest()
-        self._channel_exponents = x
-        taps = self.columns // self.channels
-        self.exponents = np.tile(x.reshape(self.groups, 1, -1), (1, taps, 1)).reshape(
-            self.groups, -1
-        )
+        for stack in stacks:
+            stack.check_ends(self._dilation)
+        self._x_exponents, self._y_exponents = self._highest()
+        self.exponents = self._by_column(self._x_exponents)
         self.targets = None
         if outputs:
-            self.targets = DeviceTargets(y, self._y_shift(y), self.groups, self._host_targets)
+            given = self._y_exponents, self._y_shift
+            self.targets = DeviceTargets(*given, self.groups, self._host_targets)
 
     # --- on the host, when rows are asked for
 
@@ -160,45 +155,55 @@ class DeviceOperator(FourierOperator):
         x, y = self._pass("largest", best, self._raw_units)
         return exponents_of(x), exponents_of(y) if s.outputs else np.zeros(0, int)
 
+    def _by_column(self, values: np.ndarray) -> np.ndarray:
+        """Values of the channels (Cin,) for the columns (G, P)."""
+        taps = self.columns // self.channels
+        return np.tile(values.reshape(self.groups, 1, -1), (1, taps, 1)).reshape(self.groups, -1)
+
     @property
     def _raw_units(self) -> Units:
         from .jax_blocks import Units
 
-        s = self._shape
-        return Units(
-            np.ones(s.channels), np.zeros(s.channels), np.ones(s.outputs), np.zeros(s.outputs)
-        )
+        inputs, outputs = self._shape.channels, self._shape.outputs
+        return Units(np.ones(inputs), np.zeros(inputs), np.ones(outputs), np.zeros(outputs))
 
-    def _y_shift(self, exponents: np.ndarray) -> np.ndarray:
-        if not self.nuisance.constant:
-            return np.zeros(exponents.size)
-        scaled = self._scaled_units(exponents)
-        return np.asarray(self._means_in(scaled).y.reshape(-1) / self.rows)
-
-    def _scaled_units(self, y: np.ndarray) -> Units:
-        raw = self._raw_units
-        return raw._replace(
-            scale=np.ldexp(1.0, -self._channel_exponents), y_scale=np.ldexp(1.0, -y)
-        )
+    @property
+    def _scaled_units(self) -> Units:
+        scales = (np.ldexp(1.0, -e) for e in (self._x_exponents, self._y_exponents))
+        return self._raw_units._replace(**dict(zip(("scale", "y_scale"), scales, strict=True)))
 
     @property
     def _units(self) -> Units:
         """Those in which all sums are taken."""
-        none = np.zeros(0, int)
-        found = self._scaled_units(none if self.targets is None else self.targets.exponents)
-        y_shift = np.zeros(0) if self.targets is None else self.targets.shift
-        return found._replace(shift=self.x_shift, y_shift=y_shift)
+        return self._scaled_units._replace(shift=self.x_shift, y_shift=self._y_shift)
+
+    @cached_property
+    def _unshifted(self) -> Means:
+        """`Means` over blocks of which nothing is taken off."""
+        s = self._shape
+        nothing = self._programs.nothing(s.outputs // s.groups).means
+        found: Means = self._pass("means", nothing, self._scaled_units)
+        return found
+
+    @cached_property
+    def _y_shift(self) -> np.ndarray:
+        """The mean (Cout,) of every output."""
+        if not self.nuisance.constant:
+            return np.zeros(self._shape.outputs)
+        return np.asarray(self._unshifted.y.reshape(-1) / self.rows)
 
     @cached_property
     def x_shift(self) -> np.ndarray:
         """A constant (Cin,) for each channel: the mean of what its columns hold."""
         if not self.nuisance.constant:
             return np.zeros(self._shape.channels)
-        units = self._scaled_units(np.zeros(self._shape.outputs, int))
-        sums = self._totals(self._means_in(units).x, self._ends(units))
-        return np.asarray(
-            sums.reshape(self.groups, -1, self.channels).mean(1).reshape(-1) / self.rows
-        )
+        sums = self._totals(self._unshifted.x, self._ends(self._scaled_units)) / self.rows
+        return np.asarray(sums.reshape(self.groups, -1, self.channels).mean(1).reshape(-1))
+
+    @cached_property
+    def shift(self) -> np.ndarray:
+        """(G, P), that of every channel at all its taps."""
+        return self._by_column(self.x_shift)
 
     # --- sums over all devices
 
@@ -260,11 +265,6 @@ class DeviceOperator(FourierOperator):
             found.append(total.reshape(-1)[self.places])
         return np.stack(found)
 
-    def _means_in(self, units: Units) -> Any:
-        s = self._shape
-        nothing = self._programs.nothing(s.outputs // s.groups).means
-        return self._pass("means", nothing, units)
-
     def _gathered(self, parts: Any) -> list[gram.Sums]:
         return self._host._gathered(parts)
 
@@ -320,12 +320,6 @@ class DeviceOperator(FourierOperator):
             return self._programs.kernel(by_tap)
 
     # --- passes
-
-    @property
-    def _programs(self) -> Programs:
-        from .jax_blocks import programs
-
-        return programs(self._mesh, self._shape)
 
     @property
     def _several_processes(self) -> bool:
@@ -439,12 +433,20 @@ def _plain(samples: np.ndarray) -> Series:
     return Series(samples, np.ones(channels), np.zeros(channels))
 
 
+def _programs(mesh: Any, shape: Shape) -> Programs:
+    from .jax_blocks import programs
+
+    return programs(mesh, shape)
+
+
 def _shape(spec: ConvSpec, channels: int, outputs: int, common: int) -> Shape:
     from .jax_blocks import Shape
 
     (taps,), phases = component_taps(spec), spec.stride[0] // common
     size = 1 << (max(LEAST_SIZE, KERNELS * taps) - 1).bit_length()
-    blocks = max(1, CUT_NUMBERS // (size * phases * channels))
+    fit = CUT_NUMBERS // (size * phases * channels)
+    # Many channels want many blocks, or adding up products would cost more than the products.
+    many = min(phases * channels // spec.groups // 4, 8 * fit)
     return Shape(
         kernel=spec.kernel_size[0],
         taps=taps,
@@ -456,5 +458,5 @@ def _shape(spec: ConvSpec, channels: int, outputs: int, common: int) -> Shape:
         channels=channels,
         outputs=outputs,
         size=size,
-        blocks=blocks,
+        blocks=max(1, fit, many),
     )

@@ -168,6 +168,15 @@ class Stack:
             found.append(np.stack(each, axis=1).reshape(-1, FIELDS))
         return np.concatenate(found)
 
+    def check_ends(self, dilation: int) -> None:
+        """Raise `Unsupported` if the ends of a component are not on one device each."""
+        if not self.by_time:
+            return
+        for r, length in enumerate(self.lengths(dilation)):
+            last = r + dilation * (self.taps - 2)
+            if length < self.taps or self.owner(0, r)[0] != self.owner(0, max(r, last))[0]:
+                raise Unsupported("less on a device than a kernel reaches")
+
     def owner(self, record: int, row: int) -> tuple[int, int]:
         """Which device has a row of a record, and the number of that record there."""
         if self.by_time:

@@ -66,6 +66,9 @@ class Problem:
     ``kept``, the `Rows` of the design matrix, and ``row_shapes``, the outputs of each record;
     ``by_mask``, outputs that have their rows in common and these rows (``kept`` are the fewest).
 
+    Floating-point arrays of jax on an accelerator, or spread over several devices, stay there, in x
+    and y both; whatever takes ``x`` or ``y`` of the problem fetches them.
+
     Nothing is copied that need not be: leave the arrays unchanged while the problem lives. Integers
     and bool are solved in float64, float16 and bfloat16 in float32, anything else in its own
     precision (of x and y the wider one). `from_lags` states the same problem as a system identifier

@@ -146,6 +146,23 @@ def test_random_geometries(seeds: range) -> None:
         assert fit.stats["devices"].startswith("4 × cpu")
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(40))
+def test_random_geometries_spread_in_time(seed: int) -> None:
+    """Of records so short that some kernels reach beyond a neighbour."""
+    rng = np.random.default_rng([5, seed])
+    padding = ("valid", "same", "full", "causal", "circular", "explicit")[seed % 6]
+    made = random_geometry(rng, 1, padding, sizes={1: (600, 60, 3)}, min_rows=150)
+    (samples,) = made.shapes[0]
+    x, y = noise((samples // 4 * 4, made.channels), made.spec, made.outputs, seed)
+    host = made.problem(x, y, made.bias)
+    there = made.problem(put(x), put(y, COPIES if len(y) % 4 else TIME), made.bias)
+    if cs.identify(host).unique:
+        check_equal(host, there)
+    else:
+        assert cs.identify(there).verdict == cs.identify(host).verdict
+
+
 X, Y = noise((3000, 4), cs.ConvSpec(8), 1)
 
 
