@@ -30,7 +30,7 @@ def iterative(sizes: Sizes, spec: ConvSpec) -> bool:
     """Whether conjugate gradients are expected to be faster than any factor.
 
     Not where the edges of the records, which cost two kernels each, are more than half the work,
-    nor where AᵀA is not Toeplitz, nor on devices while AᵀA fits on the host, as the data may not.
+    nor where AᵀA is not Toeplitz, nor of data on devices that are larger than it, if it fits.
     """
     taps = spec.kernel_size[0]
     long = sizes.rows >= 4 * len(sizes.shapes) * taps

@@ -52,6 +52,7 @@ def _on_the_host(problem: Problem, sizes: Sizes) -> str:
         "the matrix is small": sizes.by_rows,
         "unknowns outnumber rows": sizes.wide,
         "the kernel is short beside its stride": not several_taps(problem.spec),
+        "AᵀA is larger than x": not sizes.remote,
         "AᵀA exceeds the memory limit": not sizes.gram_fits,
     }
     return next((words for words, true in reasons.items() if true), "")

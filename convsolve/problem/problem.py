@@ -571,10 +571,12 @@ class Problem:
         """The sizes that decide how this problem is solved, and what they may take."""
         groups = self.spec.groups
         outputs = self.out_channels // groups
+        columns = self.spec.unknowns(self.in_channels)
+        large = sum(a.size for a in self.input.arrays) > groups * columns**2
         return Sizes(
             groups=groups,
             rows=self.n_equations,
-            columns=self.spec.unknowns(self.in_channels),
+            columns=columns,
             outputs=outputs,
             given=0 if self.output is None else outputs,
             nuisance=self.nuisance.total,
@@ -582,7 +584,7 @@ class Problem:
             limits=limits,
             masked=self.kept.flags is not None,
             partialled=self.nuisance.confounds is not None or self.weights is not None,
-            remote=self.remote,
+            remote=self.remote and large,
         )
 
     @property

@@ -67,7 +67,8 @@ class Sizes:
     ``rows`` n of the design matrix, shared by all groups; per group ``columns`` P = taps ×
     channels and ``outputs`` Q, of which ``given`` are known (none where y is None); ``nuisance``
     columns fitted beside them; the ``shapes`` (*W) of the records; and whether some rows of these
-    are ``masked``, or they are weighted or have confounds ``partialled`` out.
+    are ``masked``, or they are weighted or have confounds ``partialled`` out. Data are ``remote``
+    where x and y are on devices, and x is larger than AᵀA, which the host has to hold anyway.
     """
 
     groups: int

@@ -83,7 +83,7 @@ SPREAD = {
     "groups, stride, dilation": cs.ConvSpec(7, 2, "same", 3, 2),
     "components of a stride and a dilation": cs.ConvSpec(9, 4, "full", 6),
     "circular": cs.ConvSpec(8, padding="circular"),
-    "longer than a block": cs.ConvSpec(600, padding="full"),
+    "long": cs.ConvSpec(100, dilation=9, padding="full"),
 }
 MIXED = "groups, stride, dilation"
 
@@ -95,7 +95,7 @@ MIXED = "groups, stride, dilation"
 def test_one_record_whose_time_is_spread(name: str, bias: bool) -> None:
     """y as long as x is spread alike, other y is brought there; no device needs all of either."""
     spec = SPREAD[name]
-    x, y = noise((6000, 2), spec, 2)
+    x, y = noise((24_000 if name == "long" else 6000, 2), spec, 2)
     host = cs.Problem(x, y, spec=spec, bias=bias)
     there = put(y, P() if len(y) % 4 else TIME)
     fit = check_equal(host, cs.Problem(put(x), there, spec=spec, bias=bias))
@@ -106,7 +106,7 @@ def test_one_record_whose_time_is_spread(name: str, bias: bool) -> None:
 @pytest.mark.parametrize("name", some(SPREAD, MIXED))
 def test_records_that_are_spread(name: str) -> None:
     spec = SPREAD[name]
-    x, y = noise((8, 900, 2), spec, 2)
+    x, y = noise((8, 6000 if name == "long" else 900, 2), spec, 2)
     host = cs.Problem(x, y, spec=spec, bias=True)
     fit = check_equal(host, cs.Problem(put(x), put(y), spec=spec, bias=True))
     assert fit.stats["devices"] == "4 × cpu"
@@ -230,13 +230,19 @@ FETCHED: dict[str, tuple[str, Any, Any, dict[str, Any]]] = {
         put(LONG[:, :1]),
         {"kernel_size": 1},
     ),
+    "long": (
+        "AᵀA is larger than x",
+        put(X),
+        put(X[:, :1]),
+        {"kernel_size": 100, "padding": "causal"},
+    ),
     "channels": ("spread along channels", put(X, CHANNELS), put(Y, COPIES), {"kernel_size": 8}),
     "y": ("only one of x and y is on devices", put(X), Y, {"kernel_size": 8}),
     "short pieces": (
         "less on a device than a kernel reaches",
+        put(X),
         put(X[:, :1]),
-        put(X[:, 1:2]),
-        {"kernel_size": 900, "padding": "causal"},
+        {"kernel_size": 8, "dilation": 120, "padding": "causal"},
     ),
     "a transient": (
         "columns of a channel differ so much that FFTs lose digits",
