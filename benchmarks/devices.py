@@ -28,8 +28,8 @@ from .workloads import QUICK, WORKLOADS, Workload, make
 EPS = 2.0**-52
 # Adam on squares and on absolute values: samples, channels, outputs, taps, steps.
 DESCENTS = {
-    "60 000 samples, 16 → 32, 40 taps, 50 steps": (60_000, 16, 32, 40, 50),
-    "4 000 samples, 2 → 2, 20 taps, 1 000 steps": (4_000, 2, 2, 20, 1000),
+    "4 000 samples, 8 → 8, 20 taps, 100 steps": (4_000, 8, 8, 20, 100),
+    "4 000 samples, 1 → 1, 20 taps, 1 000 steps": (4_000, 1, 1, 20, 1000),
 }
 QUICK_DESCENTS = {"500 samples, 2 → 2, 5 taps, 20 steps": (500, 2, 2, 5, 20)}
 
