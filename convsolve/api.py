@@ -118,7 +118,12 @@ def solve(
         SolveError: a solver that cannot solve this problem (and why), an answer out of range; of
             "ar" data that do not determine every tap, too few rows for an order, or an output that
             leaves no noise.
+        TimeoutError: a process of jax.distributed did not come within ``limits.peer_seconds``.
         IdentifiabilityError: see ``strict``.
+
+    Of x and y that are on devices, see `Problem`, sums over rows are taken there, in float64 and
+    along one axis, and ``stats["devices"]`` names them; or why the records had to be fetched. Every
+    process of jax.distributed that holds part of them makes the same calls.
 
     Under "ar" the residuals of least squares give the autoregression. Its filter (1, −ρ₁, …, −ρ_p)
     makes the noise white, and least squares of rows so filtered give residuals for another, and
@@ -185,7 +190,9 @@ def _solved(
         tap_lags=problem.lags,
         y_channel_axis=problem.output is not None and problem.output.channel_axis,
         status=raw.status or _status(certificate),
-        stats=_stats(problem, solver, raw, certificate, seconds) | {"noise": noise},
+        stats=_stats(problem, solver, raw, certificate, seconds)
+        | {"noise": noise}
+        | ({"devices": analysis.design.devices} if analysis.design.devices else {}),
         certificate=None if certificate is None else certificate.value,
         trace=raw.trace,
         regularization=raw.regularization,
@@ -239,7 +246,7 @@ def _check_solver(solver: Any) -> None:
 
 def _check_request(problem: Any, solver: Any, strict: Any, progress: Any) -> None:
     _check_problem(problem)
-    if problem.y is None:
+    if problem.output is None:
         raise ValueError("solve needs y; this Problem has x alone, which is enough for identify")
     _check_solver(solver)
     solver.penalty.check(problem.spec.kernel_size, problem.in_channels)

@@ -137,7 +137,7 @@ def compare(
         ValueError: no y, a truth of the wrong size; SolveError: a named solver that cannot.
     """
     report = identify(problem, limits=limits)
-    if problem.y is None:
+    if problem.output is None:
         raise ValueError("compare needs y; this Problem has x alone, which is enough for identify")
     problem.check_one_mask("compare")
     named = solvers is not None

@@ -80,14 +80,15 @@ def cross_validate(
     """
     if not isinstance(problem, Problem):
         raise TypeError(f"expected a Problem, got {type(problem).__name__}")
-    if problem.y is None:
+    if problem.output is None:
         raise ValueError("cross_validate needs y; this Problem has x alone")
     problem.check_one_mask("cross_validate")
     solver = AutoSolver() if solver is None else solver
     lengths = problem.kept.lengths
     parts, always = CrossValidation(folds).spans(lengths)
-    solutions, scores = [], []
-    records, own = (problem.x, problem.y), (problem.bias, problem.lags, problem.adjustments)
+    y, solutions, scores = problem.y, [], []
+    assert y is not None
+    records, own = (problem.x, y), (problem.bias, problem.lags, problem.adjustments)
     for i, held in enumerate(parts):
         rest = part(problem.spec, records, beside(parts, i, always), *own)
         fit = solve(rest, solver, limits=limits)

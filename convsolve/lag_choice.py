@@ -91,7 +91,7 @@ def choose_lags(
 def _check(problem: Any, select: Any) -> None:
     if not isinstance(problem, Problem):
         raise TypeError(f"expected a Problem, got {type(problem).__name__}")
-    if problem.y is None:
+    if problem.output is None:
         raise ValueError("choose_lags needs y; this Problem has x alone")
     problem.check_one_mask("choose_lags")
     if problem.spec.ndim > 1:

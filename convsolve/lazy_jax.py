@@ -6,6 +6,7 @@ Least squares on NumPy arrays needs none of it. What such code asks of its array
 
 from __future__ import annotations
 
+import itertools
 import sys
 import threading
 from collections.abc import Callable
@@ -18,6 +19,10 @@ from typing import Any
 import numpy as np
 
 from .interrupts import heard, uninterrupted
+
+# How long to wait for the other processes of jax.distributed.
+PEER_SECONDS = 300
+_meetings = itertools.count()
 
 
 def is_jax_array(value: Any) -> bool:
@@ -43,6 +48,29 @@ def as_jax(arrays: Any) -> Any:
 
     with jax.enable_x64(True):
         return jax.tree.map(jax.numpy.asarray, arrays)
+
+
+def meet(purpose: str, seconds: float = PEER_SECONDS) -> None:
+    """Wait until all processes of jax.distributed are here for one ``purpose``, before they compute
+    together: in there whoever came first would wait for ever for one that never comes.
+
+    Raises:
+        TimeoutError: one has not come within so many ``seconds``.
+    """
+    from jax._src.distributed import global_state  # jax names no barrier that gives up
+
+    if global_state.client is None:
+        return
+    try:
+        global_state.client.wait_at_barrier(
+            f"convsolve {next(_meetings)} {purpose}", int(1000 * seconds)
+        )
+    except Exception as error:
+        raise TimeoutError(
+            f"not all of the {global_state.num_processes} processes of jax.distributed came within "
+            f"{seconds:g} s to what they compute together ({purpose}): one has stopped, hangs, or "
+            "was not asked to solve the same problem"
+        ) from error
 
 
 @uninterrupted

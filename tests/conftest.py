@@ -25,6 +25,9 @@ for _name, _examples in {"default": 40, "thorough": 800}.items():
     )
 settings.load_profile("default")
 
+# Four devices of one CPU, for what spreads over several; all else is on the first.
+jax.config.update("jax_num_cpu_devices", 4)
+
 _COMPILED: list[str] = []
 
 

@@ -185,6 +185,7 @@ def test_few_files_need_jax():
     }
     assert needing == {
         "cli.demo",
+        "operators.jax_blocks",
         "operators.jax_convolution",
         "operators.jax_fourier",
         "operators.jax_matrix",

@@ -14,6 +14,7 @@ from ..errors import SolveError
 from ..linalg.threads import on_blas_threads
 from ..operators.base import DesignOperator
 from ..operators.chunks import ChunkedOperator
+from ..operators.devices import DeviceOperator
 from ..operators.fourier import FourierOperator
 from ..operators.moments import Moments
 from ..operators.overlap_save import by_fft
@@ -22,7 +23,9 @@ from ..operators.partialled_chunks import PartialledChunks
 from ..operators.records import Inputs, Targets
 from ..operators.rows import RowOperator
 from ..problem.problem import Problem
+from ..problem.records import Records
 from ..problem.sizes import Limits
+from .placement import device_operator
 
 
 class Clock:
@@ -64,15 +67,36 @@ class Design:
         self.tap_lags = problem.spec.in_taps(self.lags)
         self.clock = Clock()
         self.channels = problem.in_channels
-        self._given = problem.x, problem.y
+        # What arrays of jax are on, and A there, or why not; empty of arrays on the host.
+        self._held_by = problem.input.devices
+        self._placed: DeviceOperator | str = ""
+        self._given: tuple[Any, Any] = problem.input, problem.output
+        if not problem.remote:
+            self._given = problem.x, problem.y
+        if self._held_by:
+            with self.clock.timing("moments"):
+                self._placed = device_operator(problem, self.sizes, self._fetched)
+
+    def _fetched(self) -> tuple[Inputs, Targets | None]:
+        return self.inputs, self._targets_on_host
+
+    @property
+    def devices(self) -> str:
+        """What x is on, and where sums over rows are taken; empty of arrays on the host."""
+        if not self._held_by:
+            return ""
+        if isinstance(self._placed, str):
+            return f"{self._held_by}, fetched to the host: {self._placed}"
+        return self._held_by + ", then fetched to the host" * ("inputs" in vars(self))
 
     @cached_property
     def records(self) -> tuple[Any, ...]:
         """The records x, in memory if they are few enough."""
         return self._in_memory(self._given[0])
 
-    def _in_memory(self, records: tuple[Any, ...]) -> tuple[Any, ...]:
-        return records if self.sizes.beyond_memory else tuple(map(np.asarray, records))
+    def _in_memory(self, records: Any) -> tuple[Any, ...]:
+        found = records.cast(self.dtype) if isinstance(records, Records) else records
+        return tuple(found) if self.sizes.beyond_memory else tuple(map(np.asarray, found))
 
     @cached_property
     def inputs(self) -> Inputs:
@@ -102,12 +126,16 @@ class Design:
     @cached_property
     def targets(self) -> Targets | None:
         """The y given with x."""
+        if not isinstance(self._placed, str):
+            return self._placed.targets
+        return self._chunked.targets if self.sizes.chunked else self._targets_on_host
+
+    @cached_property
+    def _targets_on_host(self) -> Targets | None:
         y = self._given[1]
-        if self.sizes.chunked:
-            return self._chunked.targets
         return None if y is None else self.outputs(y)
 
-    def outputs(self, y: tuple[Any, ...]) -> Targets:
+    def outputs(self, y: Any) -> Targets:
         """y beside this x."""
         if self.sizes.chunked:
             return self._chunked.outputs(self._in_memory(y))
@@ -137,6 +165,8 @@ class Design:
         weight of its own; nor where a transient at the edge of a record makes the columns of a
         channel so uneven that its rounding would drown the others, or confounds resemble them.
         """
+        if not isinstance(self._placed, str):
+            return self._placed
         if self.sizes.chunked:
             return self._chunked
         if not self.sizes.by_rows and by_fft(self.spec) and self.inputs.structured:

@@ -30,7 +30,8 @@ def iterative(sizes: Sizes, spec: ConvSpec) -> bool:
     """Whether conjugate gradients are expected to be faster than any factor.
 
     Not where the edges of the records, which cost two kernels each, are more than half the work,
-    nor where AᵀA is not Toeplitz, nor of records beyond memory, which every step would read.
+    nor where AᵀA is not Toeplitz, nor of records beyond memory, which every step would read, nor of
+    data on devices that are larger than it, if it fits.
     """
     taps = spec.kernel_size[0]
     long = sizes.rows >= 4 * len(sizes.shapes) * taps
@@ -39,8 +40,9 @@ def iterative(sizes: Sizes, spec: ConvSpec) -> bool:
         + UNKNOWNS_A_CHANNEL * (sizes.columns // taps)
         + UNKNOWNS_AN_OUTPUT * sizes.outputs
     )
+    structured = sizes.toeplitz and not (sizes.remote and sizes.gram_fits)
     many = long and sizes.unknowns >= fewest
-    return spec.ndim == 1 and sizes.toeplitz and many and not sizes.beyond_memory
+    return spec.ndim == 1 and structured and many and not sizes.beyond_memory
 
 
 class Preconditioning(Protocol):

@@ -9,5 +9,6 @@ which add: ``chunks`` takes A as a sum over chunks of records that are not in me
 without its P² numbers, and ``whitening`` preconditions that.
 
 Under jax ``jax_convolution`` is A w as gradient descent takes it, ``jax_matrix`` is A formed, and
-``jax_fourier`` A, Aᵀ and AᵀA by FFTs.
+``jax_fourier`` A, Aᵀ and AᵀA by FFTs. ``devices`` is A of records that stay where jax has them:
+``spread`` says where that is, and ``jax_blocks`` sums over them by FFTs of one shape.
 """

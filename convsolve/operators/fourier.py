@@ -16,6 +16,7 @@ from . import gram, products
 from .base import Block, DesignOperator
 from .moments import Moments
 from .overlap_save import Series, component_columns, component_taps, polyphase
+from .products import Misfit
 from .records import Inputs, Targets
 from .rows import RowOperator, blocks_left_out
 
@@ -63,6 +64,7 @@ class FourierOperator(DesignOperator):
         self.channels = inputs.exponents.size // self.groups
         # Which columns of a component's design matrix are those of the kernel.
         self.places = component_columns(inputs.spec, self.channels)
+        self.masked = inputs.masked
 
     @cached_property
     def x_shift(self) -> np.ndarray:
@@ -159,7 +161,7 @@ class FourierOperator(DesignOperator):
         found = [gram.moments(each, self.taps) for each in by_group]
         if not np.array_equal(self.places, np.arange(len(found[0].gram))):
             found = [sums.of(self.places) for sums in found]
-        if self.inputs.masked:
+        if self.masked:
             for sums, left_out in zip(found, self._left_out_grams, strict=True):
                 sums.gram[...] -= left_out
         return found
@@ -173,21 +175,21 @@ class FourierOperator(DesignOperator):
     def column_totals(self) -> np.ndarray:
         """Sums (G, P) of the columns less their shift."""
         found = self._column_sums(self.parts, squares=False)
-        return found - self._left_out_sums[0] if self.inputs.masked else found
+        return found - self._left_out_sums[0] if self.masked else found
 
     @cached_property
     def _column_squares(self) -> np.ndarray:
         if self.columns <= GRAM_FIRST:
             return np.stack([np.diagonal(s.gram) for s in self.sums])
         found = self._column_sums(self.parts, squares=True)
-        return found - self._left_out_sums[1] if self.inputs.masked else found
+        return found - self._left_out_sums[1] if self.masked else found
 
     def _keeps_digits(self, centred: np.ndarray) -> bool:
         """Whether what was taken off, means and rows that are left out, has left its share of every
         column, or there was nothing in it.
         """
         squares = self._column_squares
-        if self.inputs.masked:
+        if self.masked:
             squares = squares + self._left_out_sums[1]
         return bool(((centred > KEPT_SHARE * squares) | (squares == 0)).all())
 
@@ -221,10 +223,8 @@ class FourierOperator(DesignOperator):
     def moments(self, targets: Targets | None) -> Moments:
         """Sums over the rows of A and Y, each less its shift."""
         outputs = 0 if targets is None else targets.outputs
-        if targets is self.targets:
-            sums, grams = self.sums, [s.gram for s in self.sums]
-        else:
-            sums, grams = self._gathered(self.parts_with(targets)), [s.gram for s in self.sums]
+        grams = [s.gram for s in self.sums]
+        sums = self.sums if targets is self.targets else self._gathered(self.parts_with(targets))
         zeros = np.zeros((self.groups, outputs))
         return Moments(
             grams[0][None] if self.groups == 1 else np.stack(grams),
@@ -247,19 +247,16 @@ class FourierOperator(DesignOperator):
         squares, g, sums = self.misfit(w, targets, offset)
         return squares, self.projection.gradient(g, sums[:, None][:, : self.nuisance.count])
 
-    def misfit(
-        self, w: np.ndarray, targets: Targets, offset: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """‖r‖² (G, Q), Aᵀr (G, P, Q) and rᵀ1 (G, Q) of r = y − A w − offset (G, Q)."""
-        squares, g = np.zeros((len(w), w.shape[2])), np.zeros_like(w)
-        sums = np.zeros(squares.shape)
+    def misfit(self, w: np.ndarray, targets: Targets, offset: np.ndarray) -> Misfit:
+        """Σr² (G, Q), Aᵀr (G, P, Q) and rᵀ1 (G, Q) of r = y − offset − A w."""
+        found = Misfit(np.zeros(offset.shape), np.zeros_like(w), np.zeros(offset.shape))
         for i, x, y, rows in self.parts_with(targets):
             assert y is not None
-            found = products.misfit(x, y, self._in_component(w[i], x), offset[i], rows)
-            squares[i] += found.squares
-            g[i] += found.gradient.reshape(-1, w.shape[2])[self.places]
-            sums[i] += found.sums
-        return squares, g, sums
+            part = products.misfit(x, y, self._in_component(w[i], x), offset[i], rows)
+            found.squares[i] += part.squares
+            found.gradient[i] += part.gradient.reshape(-1, w.shape[2])[self.places]
+            found.sums[i] += part.sums
+        return found
 
     def output_sums(self, targets: Targets) -> tuple[np.ndarray, np.ndarray]:
         """NᵀY (G, q, Q) and Σy² (G, Q), Y less its shift; of the targets given as they passed."""

@@ -103,19 +103,24 @@ def _long(parts: Sequence[Part], taps: int, others: tuple[int, ...]) -> Sums:
             part = _correlations(x, y, rows, taps, others)
             if y is not None:
                 # The first K - 1 samples, which the core leaves out, have their place in Aᵀy too.
-                part[1][...] += _lagged_products(_ends(y, 0, taps - 1, ()), heads[-1], taps)
+                part[1][...] += lagged_products(_ends(y, 0, taps - 1, ()), heads[-1], taps)
         found = [a + b for a, b in zip(found, part, strict=True)] if found else list(part)
     core, rhs, outputs, squares = found
-    head, tail = np.concatenate(heads), np.concatenate(tails)
-    channels = len(core)
+    gram = joined(core, np.concatenate(heads), np.concatenate(tails))
+    return Sums(gram, rhs.reshape(len(gram), -1), outputs, squares)
+
+
+def joined(core: np.ndarray, head: np.ndarray, tail: np.ndarray) -> np.ndarray:
+    """AᵀA (K·C, K·C) of c (C, K, C) and the K - 1 samples (n, K - 1, C) at both ends of records."""
+    channels, taps, _ = core.shape
     if channels <= JOINED_CHANNELS and taps * channels <= JOINED_COLUMNS:
-        gram = _joined(core, head, tail)
+        gram = _at_once(core, head, tail)
     else:
         gram = np.empty((taps, channels, taps, channels))
         gram[-1, :, -1] = core[:, 0]
         _backward(gram, core, head, taps - 2, 0)
         _forward(gram, tail, 1, taps - 1)
-    return Sums(_mirrored(gram), rhs.reshape(taps * channels, -1), outputs, squares)
+    return _mirrored(gram)
 
 
 def _short(parts: Sequence[Part], taps: int, others: tuple[int, ...]) -> Sums:
@@ -144,7 +149,7 @@ def _ends(series: Series, start: int, count: int, others: tuple[int, ...]) -> np
     return np.ascontiguousarray(windows(part, others).swapaxes(0, 1))
 
 
-def _lagged_products(u: np.ndarray, v: np.ndarray, lags: int) -> np.ndarray:
+def lagged_products(u: np.ndarray, v: np.ndarray, lags: int) -> np.ndarray:
     """Σ_{n,t} v[t+m] u[t]ᵀ, (lags, C, C'), of u (n, S, C') and v (n, S, C), zero beyond S."""
     from scipy.fft import irfft, next_fast_len, rfft
 
@@ -153,7 +158,7 @@ def _lagged_products(u: np.ndarray, v: np.ndarray, lags: int) -> np.ndarray:
     return irfft(_correlated(a, b.conj(), (), ()), size, axis=0)[:lags]
 
 
-def _joined(core: np.ndarray, head: np.ndarray, tail: np.ndarray) -> np.ndarray:
+def _at_once(core: np.ndarray, head: np.ndarray, tail: np.ndarray) -> np.ndarray:
     """What `_backward` and `_forward` make of a core, all products of an end at once: in half the
     time where those of one shift are few, and twice the memory.
     """
@@ -295,10 +300,10 @@ def _first_sums(x: Series, taps: int, of: np.ufunc | None) -> np.ndarray:
         sums = by_channel(np.add, flat.reshape(-1, math.prod(flat.shape[2:])))
         inner = inner + sums.reshape(flat.shape[2:])
     ends = (part(at, at + taps - 1).sum(0) for at in (0, rows))
-    return _around(inner, *ends)
+    return around(inner, *ends)
 
 
-def _around(inner: np.ndarray, head: np.ndarray, tail: np.ndarray) -> np.ndarray:
+def around(inner: np.ndarray, head: np.ndarray, tail: np.ndarray) -> np.ndarray:
     """Sums (K, …) of a core, what of a head (K - 1, …) stands from k on, and a tail before it."""
     found = np.broadcast_to(inner, (len(head) + 1, *head.shape[1:])).copy()
     found[:-1] += np.cumsum(head[::-1], axis=0)[::-1]
@@ -311,4 +316,4 @@ def _shifted_sums(a: np.ndarray, taps: int) -> np.ndarray:
     rows = len(a) - taps + 1
     if rows < taps:
         return np.lib.stride_tricks.sliding_window_view(a, rows, 0).sum(-1)
-    return _around(a[taps - 1 : rows].sum(0), a[: taps - 1], a[rows:])
+    return around(a[taps - 1 : rows].sum(0), a[: taps - 1], a[rows:])

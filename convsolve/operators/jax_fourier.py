@@ -30,6 +30,21 @@ def matmul(a: Any, b: Any) -> Any:
     return jnp.matmul(a, b, precision=HIGHEST)
 
 
+def spectra(x: Any) -> Any:
+    """Spectra (F, …, n) of pieces (n, …, size), whose FFTs are along the last axis."""
+    found = jnp.fft.rfft(x)
+    return jnp.moveaxis(found, (0, -1), (-1, 0))
+
+
+def correlated(left: Any, right: Any, of_first: bool = False) -> Any:
+    """Σ over pieces of left[t] right[t+m]ᵀ (F, …, C, C'), as a spectrum over lags m, of spectra
+    (F, …, C, n) and (F, …, C', n); or of left[t+m] right[t]ᵀ.
+    """
+    if of_first:
+        return matmul(left, right.conj().swapaxes(-1, -2))
+    return matmul(left.conj(), right.swapaxes(-1, -2))
+
+
 class Operator:
     """A (n, P), centred for a bias, and Aᵀ by overlap-save; differentiable in x.
 
@@ -249,10 +264,10 @@ class Sequences:
             seen = self.read(sequence, place)
             left = (np.arange(size) < step) & (place < self.rows(sequence))
             u, v = (
-                jnp.fft.rfft(jnp.where(here[..., None], seen, 0).transpose(2, 0, 1))
+                spectra(jnp.where(here[..., None], seen, 0).swapaxes(1, 2))
                 for here in (left, place >= self.taps - 1)
             )
-            return matmul(u.conj().transpose(2, 0, 1), v.transpose(2, 1, 0))
+            return correlated(u, v)
 
         total = self._summed(part, self.count * blocks, size * self.width)
         return jnp.fft.irfft(total, size, axis=0)[: self.taps]

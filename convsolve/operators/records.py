@@ -28,7 +28,11 @@ def channel_exponents(arrays: Iterable[np.ndarray]) -> np.ndarray:
 
     A silent channel has none of its own: it takes the smallest of the others.
     """
-    sizes = np.maximum.reduce([largest(a) for a in arrays if a.size])
+    return exponents_of(np.maximum.reduce([largest(a) for a in arrays if a.size]))
+
+
+def exponents_of(sizes: np.ndarray) -> np.ndarray:
+    """Those of channels (C,) of some largest magnitude."""
     # Stray denormals alone would ask for a power beyond float64.
     exponents = np.maximum(np.frexp(sizes.astype(float))[1], -1020)
     if sizes.all():

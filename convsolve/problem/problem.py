@@ -68,6 +68,9 @@ class Problem:
     ``kept``, the `Rows` of the design matrix, and ``row_shapes``, the outputs of each record;
     ``by_mask``, outputs that have their rows in common and these rows (``kept`` are the fewest).
 
+    Floating-point arrays of jax on an accelerator, or spread over several devices, stay there, in x
+    and y both; whatever takes ``x`` or ``y`` of the problem fetches them.
+
     Nothing is copied that need not be: leave the arrays unchanged while the problem lives. Integers
     and bool are solved in float64, float16 and bfloat16 in float32, anything else in its own
     precision (of x and y the wider one). `from_lags` states the same problem as a system identifier
@@ -171,8 +174,20 @@ class Problem:
         self.outputs = tuple(range(self.out_channels))
         self.which = ""
         self.by_mask: ByMask = ((self.outputs, self.kept),)
-        self.x = x.cast(self.dtype)
-        self.y = None if y is None else y.cast(self.dtype)
+        if not x.remote:
+            self.x = x.cast(self.dtype)
+        if y is None or not y.remote:
+            self.y = None if y is None else y.cast(self.dtype)
+
+    @cached_property
+    def x(self) -> tuple[np.ndarray, ...]:
+        """The records (*W, Cin) on the host, fetched from their devices when first asked for."""
+        return self.input.cast(self.dtype)
+
+    @cached_property
+    def y(self) -> tuple[np.ndarray, ...] | None:
+        """The records (*T, Cout) likewise."""
+        return None if self.output is None else self.output.cast(self.dtype)
 
     def _check_geometry(self) -> None:
         x, spec = self.input, self.spec
@@ -434,9 +449,9 @@ class Problem:
         made, some = copy(self), [*outputs]
         named = ", ".join(map(str, outputs[:MOST_NAMED])) + ", …" * (len(outputs) > MOST_NAMED)
         made.outputs, made.which, made.out_channels = outputs, f"number {named}", len(outputs)
-        if self.output is not None and self.y is not None:
+        if self.output is not None:
             made.output = self.output.each(lambda a: a[..., some])
-            made.y = tuple(a[..., some] for a in self.y)
+            made.y = made.output.cast(self.dtype)
         if self.spec.groups > 1:
             made.in_channels = each = self.in_channels // self.spec.groups
             group = outputs[0] * self.spec.groups // self.out_channels
@@ -559,20 +574,29 @@ class Problem:
         """The sizes that decide how this problem is solved, and what they may take."""
         groups = self.spec.groups
         outputs = self.out_channels // groups
+        columns = self.spec.unknowns(self.in_channels)
+        arrays = (*self.input.arrays, *(() if self.output is None else self.output.arrays))
+        large = sum(a.size for a in self.input.arrays) > groups * columns**2
         return Sizes(
             groups=groups,
             rows=self.n_equations,
-            columns=self.spec.unknowns(self.in_channels),
+            columns=columns,
             outputs=outputs,
-            given=0 if self.y is None else outputs,
+            given=0 if self.output is None else outputs,
             nuisance=self.nuisance.total,
-            shapes=tuple(a.shape[:-1] for a in self.x),
+            shapes=tuple(a.shape[:-1] for a in self.input.arrays),
             limits=limits,
             masked=self.kept.flags is not None,
             partialled=self.nuisance.confounds is not None or self.weights is not None,
-            numbers=sum(a.size for a in (*self.x, *(self.y or ()))),
-            stored=any(isinstance(a, Stored) for a in (*self.x, *(self.y or ()))),
+            numbers=sum(a.size for a in arrays),
+            stored=any(isinstance(a, Stored) for a in arrays),
+            remote=self.remote and large,
         )
+
+    @property
+    def remote(self) -> bool:
+        """Whether x and y are on devices, and stay there unless the host asks for them."""
+        return self.input.remote and (self.output is None or self.output.remote)
 
     @property
     def row_shapes(self) -> tuple[tuple[int, ...], ...]:

@@ -12,6 +12,7 @@ import numpy as np
 from ..lazy_jax import default_float, is_jax_array, is_tracer
 from ..text import count, shown
 from .channels import largest
+from .remote import Remote, fetched, stays
 from .spec import ConvSpec
 from .stored import Stored, in_blocks, is_dask, is_stored
 
@@ -21,7 +22,9 @@ class Records:
     """Records ``(*space, channels)`` as they were given, and the form in which they came.
 
     They are arrays, or `Stored` where they are read slice by slice. ``missing`` says which of their
-    values were, and are zero now; None where none.
+    values were, and are zero now; None where none. ``devices`` says in words what arrays of jax are
+    on that were not brought to the host; their records are `Remote` unless some of them may be
+    missing.
     """
 
     arrays: tuple[Any, ...]
@@ -29,6 +32,12 @@ class Records:
     channel_axis: bool
     is_jax: bool
     missing: tuple[np.ndarray, ...] | None = None
+    devices: str = ""
+
+    @property
+    def remote(self) -> bool:
+        """Whether all records are where they were."""
+        return all(isinstance(a, Remote) for a in self.arrays)
 
     @property
     def channels(self) -> int:
@@ -178,7 +187,7 @@ def _not_finite(record: Any, name: str, missing: bool, axes: int) -> ValueError:
 
 def _as_array(value: Any, name: str) -> np.ndarray:
     try:
-        array = np.asarray(value)
+        array = fetched(value) if stays(value) else np.asarray(value)
     except ValueError as error:
         raise ValueError(
             f"{name} is no regular array ({error}); "
@@ -202,6 +211,8 @@ def _largest(record: Any) -> np.ndarray:
     """The largest magnitude (C,) of every channel of a record; NaN and Inf count as largest."""
     if isinstance(record, Stored):
         return record.largest
+    if isinstance(record, Remote):
+        return record.largest()
     with np.errstate(invalid="ignore"):
         return largest(record)
 
@@ -215,6 +226,9 @@ def _check_values(record: Any, name: str, missing: bool, axes: int) -> None:
         return
     sizes = _largest(record)
     if not np.isfinite(sizes).all():
+        if isinstance(record, Remote):  # each process of what it holds
+            for part, where in record.source.parts:
+                numeric(part, name + where)
         raise _not_finite(record, name, missing, axes)
     faint = np.flatnonzero((sizes > 0) & (sizes < float(limits.tiny)))
     if faint.size:
@@ -248,7 +262,8 @@ def read(value: Any, name: str, spec: ConvSpec, missing: bool = False) -> Record
     ranks = set()
     for i, item in enumerate(items):
         label = f"{name}[{i}]" if is_list else name
-        array = _real(item, label)
+        remote = stays(item) and not missing
+        array = Remote.of(item) if remote else _real(item, label)
         shape = tuple(array.shape)
         if not d <= len(shape) <= d + (1 if is_list else 2):
             raise ValueError(_rank_message(label, shape, d, is_list))
@@ -274,7 +289,7 @@ def read(value: Any, name: str, spec: ConvSpec, missing: bool = False) -> Record
         )
     rank = ranks.pop()
     form = "list" if is_list else "batch" if rank == d + 2 else "record"
-    if form == "batch" and isinstance(arrays[0], np.ndarray):
+    if form == "batch" and not isinstance(arrays[0], Stored):
         arrays, gaps = [*arrays[0]], [*gaps[0]] if missing else []
     return Records(
         tuple(arrays),
@@ -282,12 +297,13 @@ def read(value: Any, name: str, spec: ConvSpec, missing: bool = False) -> Record
         channel_axis=rank > d,
         is_jax=all(map(is_jax_array, items)),
         missing=tuple(gaps) if missing and any(gap.any() for gap in gaps) else None,
+        devices=Remote.of(items[0]).source.devices if any(map(stays, items)) else "",
     )
 
 
 def _parts(array: Any, ndim: int) -> list[Any]:
     """An array with an axis of channels; what is stored elsewhere record by record."""
-    if is_stored(array):
+    if is_stored(array) and not isinstance(array, Remote):
         return [*Stored.of(array, ndim)]
     return [array[..., None] if array.ndim == ndim else array]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from ..lazy_jax import PEER_SECONDS
 from ..text import shown
 
 
@@ -33,6 +34,7 @@ class Limits:
         chunk_numbers: numbers of one chunk, 32 MiB, or of the Gram if that has more.
         tree_rows: rows of the blocks whose QRs a tree joins: of taller ones the rounding grows, and
             caches hold no more.
+        peer_seconds: how long to wait for other processes of jax.distributed that share the data.
     """
 
     factor_bytes: int = 2**31
@@ -46,6 +48,7 @@ class Limits:
     gap_products: int = 2**25
     held_numbers: int = 2**25
     chunk_numbers: int = 2**22
+    peer_seconds: float = PEER_SECONDS
 
 
 DEFAULT_LIMITS = Limits()
@@ -70,7 +73,8 @@ class Sizes:
     channels and ``outputs`` Q, of which ``given`` are known (none where y is None); ``nuisance``
     columns fitted beside them; the ``shapes`` (*W) of the records; and whether some rows of these
     are ``masked``, or they are weighted or have confounds ``partialled`` out. x and y have
-    ``numbers``, which are arrays in memory unless they are ``stored`` elsewhere.
+    ``numbers``, which are arrays in memory unless they are ``stored`` elsewhere, or ``remote``: on
+    devices, and x larger than AᵀA, which the host has to hold anyway.
     """
 
     groups: int
@@ -85,11 +89,12 @@ class Sizes:
     partialled: bool = False
     numbers: int = 0
     stored: bool = False
+    remote: bool = False
 
     @property
     def chunked(self) -> bool:
         """Whether sums over rows are made chunk by chunk."""
-        return self.numbers > self.limits.held_numbers
+        return self.numbers > self.limits.held_numbers and not self.remote
 
     @property
     def beyond_memory(self) -> bool:

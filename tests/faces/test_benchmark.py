@@ -87,6 +87,20 @@ def test_robust_fits(tmp_path: Path) -> None:
     assert len(result["checks"]) in (6, 12)
 
 
+def test_devices(tmp_path: Path) -> None:
+    result = quick("devices", tmp_path / "result.json")
+    assert len(result["workloads"]) == 3
+    for row in result["workloads"].values():
+        assert row["devices"].startswith(result["devices"])
+        assert row["kernel_error"] < 1e-12
+        assert max(row["certificate_eps"].values()) <= 30
+        assert row["seconds"]["host"]["median"] > 0
+    for row in result["descents"].values():
+        for device in row.values():
+            assert device["steps"] == 20
+            assert device["kernel_error"] < 1e-9
+
+
 def test_coverage(tmp_path: Path) -> None:
     result = quick("coverage", tmp_path / "result.json")
     sizes = [(row["samples"], row["taps"]) for row in result["rows"]]

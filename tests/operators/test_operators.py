@@ -2,23 +2,31 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
+import jax
 import numpy as np
 import pytest
+from jax.sharding import AxisType, NamedSharding
+from jax.sharding import PartitionSpec as P
 
 from convsolve.operators.base import DesignOperator
 from convsolve.operators.chunks import ChunkedOperator
+from convsolve.operators.devices import DeviceOperator
 from convsolve.operators.fourier import FourierOperator
 from convsolve.operators.partialled import PartialledOperator
 from convsolve.operators.records import Inputs, Targets
 from convsolve.operators.rows import RowOperator
+from convsolve.operators.spread import stacked
 from convsolve.operators.transformed import TapBasis, TransformedOperator
 from convsolve.problem.adjustments import Adjustments
 from convsolve.problem.confounds import Confounds
 from convsolve.problem.nuisance import Nuisance
 from convsolve.problem.records import Records
+from convsolve.problem.remote import Remote
 from convsolve.problem.rows import Rows
 from convsolve.problem.sizes import Limits
 from convsolve.problem.weights import Weights
@@ -124,6 +132,27 @@ def partialled_fourier(geometry: Geometry, x: list, y: list) -> DesignOperator:
     return PartialledOperator(FourierOperator(read, nuisance, Limits(), targets))
 
 
+def on_devices(count: int) -> Make:
+    """Of records that are whole on each of some devices, the first of which has the blocks."""
+
+    def made(geometry: Geometry, x: list, y: list) -> DesignOperator:
+        mesh = jax.make_mesh((count,), ("all",), (AxisType.Auto,))
+        with jax.enable_x64(True):
+            held = [
+                [Remote.of(jax.device_put(a.astype(float), NamedSharding(mesh, P()))) for a in of]
+                for of in (x, y)
+            ]
+        rows = [a.shape[0] for a in y]
+        read, nuisance, _ = inputs(geometry, x, y)
+        stacks = stacked(*held, rows, geometry.spec)
+        sizes = geometry.channels, geometry.outputs, nuisance, Limits()
+        return DeviceOperator(
+            stacks, geometry.spec, *sizes, lambda: (read, Targets(y, read, nuisance))
+        )
+
+    return made
+
+
 def transformed(make: Make) -> Make:
     def made(geometry: Geometry, x: list, y: list) -> DesignOperator:
         return TransformedOperator(make(geometry, x, y), basis(geometry))
@@ -146,9 +175,25 @@ OPERATORS = {
     "rows without confounds": partialled_rows,
     "fourier without confounds": partialled_fourier,
     "fourier without confounds, transformed": transformed(partialled_fourier),
+    "on a device": on_devices(1),
+    "on devices, transformed": transformed(on_devices(2)),
 }
+
+
+def cases() -> list[Any]:
+    """Every operator of every geometry; on devices those along one axis, few of them not slow."""
+    found = []
+    for form, name in itertools.product(OPERATORS, NAMED):
+        if "device" not in form:
+            found.append(pytest.param(form, name))
+        elif NAMED[name].spec.ndim == 1:
+            few = (form, name) in {("on a device", n) for n in ("both", "groups", "ragged")}
+            found.append(pytest.param(form, name, marks=[] if few else pytest.mark.slow))
+    return found
+
+
 every_operator = pytest.mark.parametrize("form", OPERATORS)
-every_geometry = pytest.mark.parametrize("name", NAMED)
+every_case = pytest.mark.parametrize(("form", "name"), cases())
 
 
 class Dense:
@@ -212,8 +257,7 @@ def in_units(y: np.ndarray, targets: Targets) -> np.ndarray:
     return np.ldexp(y, -targets.grouped(targets.exponents)[:, None])
 
 
-@every_operator
-@every_geometry
+@every_case
 def test_norms_and_means(case: tuple[DesignOperator, Dense, Targets]) -> None:
     operator, known, targets = case
     scale = np.linalg.norm(known.a, axis=1)
@@ -226,8 +270,7 @@ def test_norms_and_means(case: tuple[DesignOperator, Dense, Targets]) -> None:
     np.testing.assert_allclose(operator.output_norms(targets), norms, rtol=1e-12, atol=1e-13)
 
 
-@every_operator
-@every_geometry
+@every_case
 def test_moments_with_the_nuisance_columns_projected_out(
     case: tuple[DesignOperator, Dense, Targets],
 ) -> None:
@@ -245,8 +288,7 @@ def test_moments_with_the_nuisance_columns_projected_out(
     assert found.n == len(known.y[0])
 
 
-@every_operator
-@every_geometry
+@every_case
 def test_residual_and_gradient(case: tuple[DesignOperator, Dense, Targets]) -> None:
     operator, known, targets = case
     rng = np.random.default_rng(2)
@@ -259,8 +301,7 @@ def test_residual_and_gradient(case: tuple[DesignOperator, Dense, Targets]) -> N
     np.testing.assert_allclose(g, known.a.swapaxes(1, 2) @ r, rtol=0, atol=1e-13 * largest)
 
 
-@every_operator
-@every_geometry
+@every_case
 def test_the_gradient_is_the_adjoint_of_the_product(
     case: tuple[DesignOperator, Dense, Targets],
 ) -> None:
@@ -279,8 +320,7 @@ def test_the_gradient_is_the_adjoint_of_the_product(
         np.testing.assert_allclose(cross, expected, rtol=0, atol=1e-13 * scale)
 
 
-@every_operator
-@every_geometry
+@every_case
 def test_forward_and_adjoint(case: tuple[DesignOperator, Dense, Targets]) -> None:
     """Of any rows, in the order of the blocks of rows, as those of y are."""
     operator, known, targets = case
@@ -304,8 +344,7 @@ def test_forward_and_adjoint(case: tuple[DesignOperator, Dense, Targets]) -> Non
         np.testing.assert_allclose(centred, wanted, rtol=0, atol=1e-13)
 
 
-@every_operator
-@every_geometry
+@every_case
 def test_products(case: tuple[DesignOperator, Dense, Targets]) -> None:
     operator, known, _ = case
     w = np.random.default_rng(4).standard_normal((operator.columns, 3))
@@ -315,8 +354,7 @@ def test_products(case: tuple[DesignOperator, Dense, Targets]) -> None:
         np.testing.assert_allclose(found, seen.T @ seen, rtol=1e-12, atol=1e-12 * (seen**2).sum())
 
 
-@every_operator
-@every_geometry
+@every_case
 def test_blocks_of_rows(case: tuple[DesignOperator, Dense, Targets]) -> None:
     """In some order of the records, the same for A and y."""
     operator, known, targets = case

@@ -1,0 +1,398 @@
+"""Arrays on devices: the answers of the host, wherever x and y are, and nothing else fetched."""
+
+from __future__ import annotations
+
+import itertools
+import socket
+import subprocess
+import sys
+from typing import Any
+
+import jax
+import ml_dtypes
+import numpy as np
+import pytest
+from jax.sharding import AxisType, NamedSharding
+from jax.sharding import PartitionSpec as P
+
+import convsolve as cs
+from convsolve.linalg.rank import EPS
+from convsolve.problem.remote import Source
+from convsolve.problem.sizes import Limits
+from support.geometry import random_geometry
+from support.slow import few_seeds, some
+
+MESH = jax.make_mesh((4,), ("all",), (AxisType.Auto,))
+FROM_SIGNALS = Limits(small_numbers=0, row_numbers=0)
+TIME, RECORDS, CHANNELS, COPIES = P("all"), P("all"), P(None, "all"), P()
+
+
+def put(a: Any, where: Any = TIME) -> Any:
+    """An array on four devices."""
+    if isinstance(a, list):
+        return [put(record, where) for record in a]
+    with jax.enable_x64(True):
+        return jax.device_put(a, NamedSharding(MESH, where))
+
+
+@pytest.fixture
+def stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever fetches an array fails."""
+
+    def fetched(source: Source) -> None:
+        raise AssertionError("fetched to the host")
+
+    monkeypatch.setattr(Source, "host", property(fetched))
+
+
+def check_equal(host: cs.Problem, there: cs.Problem, limits: Limits = FROM_SIGNALS) -> cs.Solution:
+    """Both solved, and as near to each other as rounding allows."""
+    wanted, found = (cs.solve(problem, limits=limits) for problem in (host, there))
+    assert found.certificate is not None
+    assert found.certificate <= 30 * EPS
+    assert found.ok
+    assert isinstance(found.kernel, jax.Array)
+    off = np.linalg.norm(np.asarray(found.kernel) - wanted.kernel)
+    kappa = wanted.identifiability.condition
+    left = wanted.residuals()
+    residual = np.linalg.norm(np.concatenate([np.ravel(r) for r in left]))
+    bound = kappa + kappa**2 * residual / np.linalg.norm(wanted.kernel)
+    assert off <= 100 * EPS * bound * np.linalg.norm(wanted.kernel)
+    np.testing.assert_allclose(found.bias, wanted.bias, rtol=0, atol=1e-12)
+    assert found.identifiability.verdict == wanted.identifiability.verdict
+    return found
+
+
+def noise(
+    shape: tuple[int, ...], spec: cs.ConvSpec, outputs: int, seed: int = 0
+) -> tuple[Any, Any]:
+    """White x (*N, W, C) beside an offset, and y that it does not explain."""
+    rng = np.random.default_rng(seed)
+    x = rng.standard_normal(shape) + 3
+    y = rng.standard_normal((*shape[:-2], *spec.output_shape(shape[-2:-1]), outputs))
+    return x, y
+
+
+# --- the same answers
+
+
+SPREAD = {
+    "causal": cs.ConvSpec(9, padding="causal"),
+    "ahead": cs.ConvSpec(6, padding=((-7, 12),)),
+    "valid": cs.ConvSpec(20),
+    "groups, stride, dilation": cs.ConvSpec(7, 2, "same", 3, 2),
+    "components of a stride and a dilation": cs.ConvSpec(9, 4, "full", 6),
+    "circular": cs.ConvSpec(8, padding="circular"),
+    "long": cs.ConvSpec(100, dilation=9, padding="full"),
+}
+MIXED = "groups, stride, dilation"
+
+
+@pytest.mark.usefixtures("stays")
+@pytest.mark.parametrize(
+    ("name", "bias"), some(itertools.product(SPREAD, (False, True)), (MIXED, True))
+)
+def test_one_record_whose_time_is_spread(name: str, bias: bool) -> None:
+    """y as long as x is spread alike, other y is brought there; no device needs all of either."""
+    spec = SPREAD[name]
+    x, y = noise((24_000 if name == "long" else 6000, 2), spec, 2)
+    host = cs.Problem(x, y, spec=spec, bias=bias)
+    there = put(y, P() if len(y) % 4 else TIME)
+    fit = check_equal(host, cs.Problem(put(x), there, spec=spec, bias=bias))
+    assert fit.stats["devices"] == "4 × cpu"
+
+
+@pytest.mark.usefixtures("stays")
+@pytest.mark.parametrize("name", some(SPREAD, MIXED))
+def test_records_that_are_spread(name: str) -> None:
+    spec = SPREAD[name]
+    x, y = noise((8, 6000 if name == "long" else 900, 2), spec, 2)
+    host = cs.Problem(x, y, spec=spec, bias=True)
+    fit = check_equal(host, cs.Problem(put(x), put(y), spec=spec, bias=True))
+    assert fit.stats["devices"] == "4 × cpu"
+
+
+@pytest.mark.usefixtures("stays")
+@pytest.mark.parametrize(
+    ("lags", "edges"),
+    some(
+        itertools.product([(0, 19), (-5, 12), (3, 9), (-9, -4)], ("drop", "zeros")),
+        ((-5, 12), "drop"),
+    ),
+)
+def test_lags(lags: tuple[int, int], edges: str) -> None:
+    x, y = noise((4000, 3), cs.ConvSpec(1), 2)
+    host, there = (
+        cs.Problem.from_lags(a, b, lags=lags, edges=edges, bias=True)
+        for a, b in ((x, y), (put(x), put(y)))
+    )
+    fit = check_equal(host, there)
+    np.testing.assert_array_equal(fit.lags, np.arange(lags[0], lags[1] + 1))
+
+
+@few_seeds(1, 60)
+def test_random_geometries(seeds: range) -> None:
+    """Ragged records, copies of which are on all devices; and one record spread in time."""
+    sizes = {1: (400, 40, 3)}
+    for seed in seeds:
+        rng = np.random.default_rng([4, seed])
+        padding = ("valid", "same", "full", "causal", "circular", "explicit")[seed % 6]
+        made = random_geometry(rng, 1, padding, sizes=sizes, ragged=True, min_rows=400)
+        x, y = made.noise()
+        x, y = (list(a) if isinstance(a, np.ndarray) else a for a in (x, y))
+        host = made.problem(x, y, made.bias)
+        there = made.problem(put(x, COPIES), put(y, COPIES), made.bias)
+        fit = check_equal(host, there)
+        assert fit.stats["devices"].startswith("4 × cpu")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(40))
+def test_random_geometries_spread_in_time(seed: int) -> None:
+    """Of records so short that some kernels reach beyond a neighbour."""
+    rng = np.random.default_rng([5, seed])
+    padding = ("valid", "same", "full", "causal", "circular", "explicit")[seed % 6]
+    made = random_geometry(rng, 1, padding, sizes={1: (600, 60, 3)}, min_rows=150)
+    (samples,) = made.shapes[0]
+    x, y = noise((samples // 4 * 4, made.channels), made.spec, made.outputs, seed)
+    host = made.problem(x, y, made.bias)
+    there = made.problem(put(x), put(y, COPIES if len(y) % 4 else TIME), made.bias)
+    if cs.identify(host).unique:
+        check_equal(host, there)
+    else:
+        assert cs.identify(there).verdict == cs.identify(host).verdict
+
+
+X, Y = noise((3000, 4), cs.ConvSpec(8), 1)
+
+
+@pytest.mark.usefixtures("stays")
+@pytest.mark.parametrize("dtype", some([np.float32, ml_dtypes.bfloat16], np.float32))
+def test_coarse_floats_are_solved_in_float64(dtype: Any) -> None:
+    x, y = X.astype(dtype), Y.astype(dtype)
+    host = cs.solve(cs.Problem(x, y, kernel_size=8))
+    found = cs.solve(cs.Problem(put(x), put(y, COPIES), kernel_size=8))
+    assert found.kernel.dtype == host.kernel.dtype == np.float32
+    np.testing.assert_allclose(found.kernel, host.kernel, rtol=1e-6, atol=1e-9)
+    assert found.stats["devices"] == "4 × cpu"
+
+
+@pytest.mark.usefixtures("stays")
+@pytest.mark.parametrize(("x_size", "y_size"), [(1e150, 1e-150), (1e-150, 1e150)])
+def test_extreme_units_and_offsets(x_size: float, y_size: float) -> None:
+    x, y = (X + np.array([1e9, 0, 0, -1e5])) * x_size, Y * y_size
+    host, there = (
+        cs.solve(cs.Problem(a, b, kernel_size=8, bias=True))
+        for a, b in ((x, y), (put(x), put(y, COPIES)))
+    )
+    np.testing.assert_allclose(there.kernel, host.kernel, rtol=1e-11)
+    assert there.certificate <= 30 * EPS
+
+
+# --- what goes to the host
+
+
+def test_an_ill_conditioned_matrix_is_factored_on_the_host() -> None:
+    rng, spec = np.random.default_rng(0), cs.ConvSpec(24)
+    x = np.cumsum(np.cumsum(rng.standard_normal((20_000, 1)), 0), 0)
+    y = cs.convolve(x, rng.standard_normal((24, 1, 1)), spec)
+    fit = cs.solve(cs.Problem(put(x), put(y, COPIES), spec=spec))
+    assert fit.ok
+    assert fit.stats["route"] != "Cholesky of the Gram matrix"
+    assert fit.stats["devices"] == "4 × cpu, then fetched to the host"
+    host = cs.solve(cs.Problem(x, y, spec=spec))
+    np.testing.assert_allclose(fit.kernel, host.kernel, rtol=1e-6)
+
+
+BURST = np.where(np.arange(3000)[:, None] < 3, 1e6, X)
+LONG, IMAGE = np.tile(X, (10, 1)), X.reshape(100, 30, 4)
+LOST, KEPT = "rows are left out, weighted or confounded", Y[:, 0] < 2
+FETCHED: dict[str, tuple[str, Any, Any, dict[str, Any]]] = {
+    "a mask": (LOST, put(X), put(Y, COPIES), {"kernel_size": 8, "mask": KEPT}),
+    "missing samples": (
+        "samples may be missing",
+        put(X),
+        put(Y, COPIES),
+        {"kernel_size": 8, "missing": "drop"},
+    ),
+    "confounds": (LOST, put(X), put(Y, COPIES), {"kernel_size": 8, "confounds": 1}),
+    "image": (
+        "the kernel has several axes",
+        put(IMAGE),
+        put(IMAGE[1:, 2:, :1], COPIES),
+        {"kernel_size": (2, 3)},
+    ),
+    "small": ("the matrix is small", put(X[:400]), put(Y[:396], COPIES), {"kernel_size": 5}),
+    "wide": ("unknowns outnumber rows", put(X[:900]), put(Y[:501], COPIES), {"kernel_size": 400}),
+    "one tap": (
+        "the kernel is short beside its stride",
+        put(LONG),
+        put(LONG[:, :1]),
+        {"kernel_size": 1},
+    ),
+    "long": (
+        "AᵀA is larger than x",
+        put(X),
+        put(X[:, :1]),
+        {"kernel_size": 100, "padding": "causal"},
+    ),
+    "channels": ("spread along channels", put(X, CHANNELS), put(Y, COPIES), {"kernel_size": 8}),
+    "y": ("only one of x and y is on devices", put(X), Y, {"kernel_size": 8}),
+    "short pieces": (
+        "less on a device than a kernel reaches",
+        put(X),
+        put(X[:, :1]),
+        {"kernel_size": 8, "dilation": 120, "padding": "causal"},
+    ),
+    "a transient": (
+        "columns of a channel differ so much that FFTs lose digits",
+        put(BURST),
+        put(Y, COPIES),
+        {"kernel_size": 8},
+    ),
+}
+
+
+@pytest.mark.filterwarnings("ignore::convsolve.IdentifiabilityWarning")
+@pytest.mark.parametrize("name", FETCHED)
+def test_what_blocks_are_not_made_for_is_fetched_and_says_why(name: str) -> None:
+    reason, x, y, how = FETCHED[name]
+    fit = cs.solve(cs.Problem(x, y, **how))
+    assert fit.stats["devices"] == f"4 × cpu, fetched to the host: {reason}"
+    host = cs.solve(cs.Problem(np.asarray(x), np.asarray(y), **how))
+    np.testing.assert_array_equal(fit.kernel, host.kernel)
+
+
+def test_on_one_cpu_jax_arrays_are_the_hosts() -> None:
+    with jax.enable_x64(True):
+        x, y = jax.numpy.asarray(X), jax.numpy.asarray(Y)
+    problem = cs.Problem(x, y, kernel_size=8)
+    assert not problem.remote
+    fit = cs.solve(problem)
+    assert "devices" not in fit.stats
+    assert isinstance(fit.kernel, jax.Array)
+
+
+def test_what_a_solution_says_of_rows_fetches_them_when_asked() -> None:
+    x, y = put(X), put(Y, COPIES)
+    host, there = (cs.solve(cs.Problem(a, b, kernel_size=8)) for a, b in ((X, Y), (x, y)))
+    np.testing.assert_allclose(there.residuals(), host.residuals(), atol=1e-12)
+    np.testing.assert_allclose(there.score().r2, host.score().r2, rtol=1e-12)
+    np.testing.assert_allclose(there.standard_error, host.standard_error, rtol=1e-9)
+
+
+# --- what is checked there
+
+
+def spoilt(value: float, at: tuple[int, ...]) -> np.ndarray:
+    x = X.copy()
+    x[at] = value
+    return x
+
+
+@pytest.mark.parametrize(
+    ("x", "words"),
+    [
+        (spoilt(np.nan, (1234, 2)), r"x has 1 value that is not finite, .* \(1234, 2\)"),
+        (spoilt(np.inf, (7, 0)), r"x has 1 value .* the first \(Inf\) at index \(7, 0\)"),
+        (X * [1, 1, 1e-310, 1], "x channel 2 has no value above"),
+    ],
+)
+def test_bad_values_are_refused_as_on_the_host(x: np.ndarray, words: str) -> None:
+    for array in (x, put(x)):
+        with pytest.raises(ValueError, match=words):
+            cs.Problem(array, kernel_size=3)
+
+
+def test_shapes_are_refused_as_on_the_host() -> None:
+    for x, y in ((X, Y[:-1]), (put(X), put(Y[:-1], COPIES))):
+        with pytest.raises(ValueError, match="y has 2992 samples, expected 2993"):
+            cs.Problem(x, y, kernel_size=8)
+
+
+# --- what is compiled
+
+
+@pytest.mark.usefixtures("stays")
+def test_another_length_compiles_the_cut_alone(compiled: list[str]) -> None:
+    """And the search for the largest magnitude, for each array."""
+    spec = cs.ConvSpec(11, padding="causal")
+    for samples in (2000, 2400, 8000, 40_000):
+        x, y = noise((samples, 2), spec, 2)
+        there = put(x), put(y)
+        compiled.clear()
+        fit = cs.solve(cs.Problem(*there, spec=spec, bias=True), limits=FROM_SIGNALS)
+        assert fit.stats["devices"] == "4 × cpu"
+        if samples > 2000:
+            assert len(compiled) <= 3
+    compiled.clear()
+    cs.solve(cs.Problem(*there, spec=spec, bias=True), limits=FROM_SIGNALS)
+    assert not compiled
+
+
+# --- several processes
+
+PROCESS = """
+import os, sys
+import jax
+port, me = int(sys.argv[1]), int(sys.argv[2])
+jax.config.update("jax_num_cpu_devices", 2)
+jax.distributed.initialize(f"localhost:{port}", 2, me)
+import numpy as np
+import convsolve as cs
+from convsolve.problem.sizes import Limits
+from jax.sharding import NamedSharding, PartitionSpec
+
+mesh = jax.make_mesh((4,), ("all",))
+rng = np.random.default_rng(0)
+x, y = rng.standard_normal((8000, 3)), rng.standard_normal((8000, 2))
+
+def put(a):
+    half = a[me * len(a) // 2 : (me + 1) * len(a) // 2]
+    with jax.enable_x64(True):
+        sharding = NamedSharding(mesh, PartitionSpec("all"))
+        return jax.make_array_from_process_local_data(sharding, half, a.shape)
+
+def stated(x, y):
+    return cs.Problem.from_lags(x, y, lags=(-3, 20), edges="zeros", bias=True)
+
+host, there = stated(x, y), stated(put(x), put(y))
+wanted, fit = cs.solve(host), cs.solve(there)
+off = np.linalg.norm(np.asarray(fit.kernel) - wanted.kernel) / np.linalg.norm(wanted.kernel)
+print(fit.stats["devices"], off < 1e-13, fit.certificate < 30 * 2**-52)
+print(bool(np.allclose(fit.residuals(), wanted.residuals(), atol=1e-12)), flush=True)
+if me:
+    sys.stdin.read()  # hangs until the other has given up
+else:
+    try:
+        cs.solve(stated(put(x), put(y)), limits=Limits(peer_seconds=1))
+    except TimeoutError as error:
+        print(error, flush=True)
+os._exit(0)  # as whoever waits for the other at the end would wait long
+"""
+
+
+@pytest.mark.slow
+def test_two_processes_and_one_that_hangs() -> None:
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        port = free.getsockname()[1]
+    several = [
+        subprocess.Popen(
+            [sys.executable, "-c", PROCESS, str(port), str(me)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for me in (0, 1)
+    ]
+    try:
+        first = several[0].communicate(timeout=300)[0]
+    finally:
+        several[1].kill()
+        second = several[1].communicate()[0]
+        several[0].kill()
+    equal = "4 × cpu True True\nTrue\n"
+    assert equal in first
+    assert equal in second
+    assert "not all of the 2 processes of jax.distributed came within 1 s" in first
