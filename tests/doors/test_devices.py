@@ -112,6 +112,7 @@ def test_records_that_are_spread(name: str) -> None:
     assert fit.stats["devices"] == "4 × cpu"
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("stays")
 @pytest.mark.parametrize(
     ("lags", "edges"),
@@ -130,6 +131,7 @@ def test_lags(lags: tuple[int, int], edges: str) -> None:
     np.testing.assert_array_equal(fit.lags, np.arange(lags[0], lags[1] + 1))
 
 
+@pytest.mark.slow
 @few_seeds(1, 60)
 def test_random_geometries(seeds: range) -> None:
     """Ragged records, copies of which are on all devices; and one record spread in time."""
@@ -166,6 +168,7 @@ def test_random_geometries_spread_in_time(seed: int) -> None:
 X, Y = noise((3000, 4), cs.ConvSpec(8), 1)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("stays")
 @pytest.mark.parametrize("dtype", some([np.float32, ml_dtypes.bfloat16], np.float32))
 def test_coarse_floats_are_solved_in_float64(dtype: Any) -> None:
@@ -177,6 +180,7 @@ def test_coarse_floats_are_solved_in_float64(dtype: Any) -> None:
     assert found.stats["devices"] == "4 × cpu"
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("stays")
 @pytest.mark.parametrize(("x_size", "y_size"), [(1e150, 1e-150), (1e-150, 1e150)])
 def test_extreme_units_and_offsets(x_size: float, y_size: float) -> None:
@@ -192,6 +196,7 @@ def test_extreme_units_and_offsets(x_size: float, y_size: float) -> None:
 # --- what goes to the host
 
 
+@pytest.mark.slow
 def test_an_ill_conditioned_matrix_is_factored_on_the_host() -> None:
     rng, spec = np.random.default_rng(0), cs.ConvSpec(24)
     x = np.cumsum(np.cumsum(rng.standard_normal((20_000, 1)), 0), 0)
@@ -253,6 +258,7 @@ FETCHED: dict[str, tuple[str, Any, Any, dict[str, Any]]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::convsolve.IdentifiabilityWarning")
 @pytest.mark.parametrize("name", FETCHED)
 def test_what_blocks_are_not_made_for_is_fetched_and_says_why(name: str) -> None:
@@ -273,6 +279,7 @@ def test_on_one_cpu_jax_arrays_are_the_hosts() -> None:
     assert isinstance(fit.kernel, jax.Array)
 
 
+@pytest.mark.slow
 def test_what_a_solution_says_of_rows_fetches_them_when_asked() -> None:
     x, y = put(X), put(Y, COPIES)
     host, there = (cs.solve(cs.Problem(a, b, kernel_size=8)) for a, b in ((X, Y), (x, y)))
@@ -313,6 +320,7 @@ def test_shapes_are_refused_as_on_the_host() -> None:
 # --- what is compiled
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("stays")
 def test_another_length_compiles_the_cut_alone(compiled: list[str]) -> None:
     """And the search for the largest magnitude, for each array."""

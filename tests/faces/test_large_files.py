@@ -80,6 +80,7 @@ def test_every_format_gives_the_same_answer(data, run, names):
     assert found == whole
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("names", [names for names in EVERY if "csv" not in names])
 def test_what_is_read_in_blocks_may_be_larger_than_what_is_read_whole(
     data, run, little_memory, names
@@ -106,6 +107,7 @@ def test_a_mapped_array_of_floats_is_taken_as_it_lies_there(data, little_memory)
     assert given.flags.owndata
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "more", ["", "--solver qr", "--noise hac", "--missing drop", "--penalty tc", "--confounds 1"]
 )
@@ -115,6 +117,7 @@ def test_solvers_and_options_in_blocks(data, run, little_memory, more):
     np.testing.assert_allclose(found, kernel(run(f"solve all.npz {line}")), rtol=1e-9)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("more", ["--solver fft", "--solver cg", "--solver huber", "--noise ar"])
 def test_solvers_and_options_that_take_all(data, run, little_memory, more):
     """These are read whole, as far as they may be."""
@@ -132,6 +135,7 @@ def test_help_says_what_is_held(run, capsys):
     assert DEFAULT_LIMITS.held_numbers == 2**25
 
 
+@pytest.mark.slow
 def test_comparisons_and_reports_in_blocks(data, run, little_memory):
     status, out, err = run(f"compare all.zarr {SIZE}".replace("all", "all3"))
     assert (status, err) == (0, "")
@@ -230,6 +234,7 @@ def test_a_file_of_several_goes_alone(data, run):
     assert "columns are for tables" in refused(run(f"solve all.h5 {SIZE} --x-columns 0"), "all.h5")
 
 
+@pytest.mark.slow
 def test_hdf5_that_is_damaged(data, run):
     content = (data / "all.h5").read_bytes()
     with h5py.File("all.h5") as file:
@@ -252,6 +257,7 @@ def test_hdf5_that_is_damaged(data, run):
         assert words in refused(run(f"identify {name} {SIZE}"), f"{name}: ")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("blocks", [False, True])
 def test_damage_inside_is_found_when_it_is_read(data, run, request, blocks):
     if blocks:
@@ -344,6 +350,7 @@ def test_zarr_is_never_unpickled(folder, run):
     assert not planted.exists()
 
 
+@pytest.mark.slow
 def test_npy_that_is_damaged_is_refused_as_it_is_mapped(folder, run, little_memory):
     for content, words in (
         (lying_npy((2**40,), bytes(80)), "but holds 80; copy or write it again"),
