@@ -1,0 +1,205 @@
+"""Sums over chunks where dask computes them: schedulers, what is refused, workers that end."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+import dask
+import dask.array as da
+import numpy as np
+import pytest
+from distributed import Client, KilledWorker, LocalCluster
+
+import convsolve as cs
+from convsolve.operators.totals import with_dask
+from support.stored import SMALL
+
+EPS = 2.0**-52
+# Far longer than any of these takes: what hangs ends as an error.
+SECONDS = 300
+CHUNKS = (100, 2)
+
+
+def recordings() -> tuple[list[np.ndarray], list[np.ndarray]]:
+    """Records, the shorter of which fit into one chunk; y beside offsets and noise."""
+    rng = np.random.default_rng(5)
+    w = rng.standard_normal((6, 2, 2))
+    x = [rng.standard_normal((n, 2)) + 3 for n in (700, 40, 333)]
+    y = [cs.convolve(a, w, cs.ConvSpec(6, padding="full")) for a in x]
+    return x, [b + 0.3 * rng.standard_normal(b.shape) for b in y]
+
+
+def on_dask(arrays: list[np.ndarray]) -> list[Any]:
+    return [da.from_array(a, chunks=CHUNKS) for a in arrays]
+
+
+def stated(x: Any, y: Any) -> cs.Problem:
+    return cs.Problem(x, y, kernel_size=6, padding="full", bias=True)
+
+
+def check_equal(fit: cs.Solution, expected: cs.Solution) -> None:
+    assert fit.status == "solved"
+    assert fit.certificate is not None
+    assert fit.certificate <= 30 * EPS
+    np.testing.assert_allclose(fit.kernel, expected.kernel, rtol=1e-12, atol=1e-13)
+    np.testing.assert_allclose(fit.bias, expected.bias, rtol=1e-11)
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[LocalCluster]:
+    with LocalCluster(
+        n_workers=2, threads_per_worker=1, dashboard_address=None, silence_logs=60
+    ) as made:
+        yield made
+
+
+@pytest.mark.parametrize(
+    "scheduler",
+    [
+        "threads",
+        pytest.param("processes", marks=pytest.mark.slow),
+        pytest.param("cluster", marks=pytest.mark.slow),
+    ],
+)
+def test_every_scheduler(scheduler: str, request: pytest.FixtureRequest) -> None:
+    x, y = recordings()
+    expected = cs.solve(stated(x, y))
+    if scheduler == "cluster":
+        context: Any = Client(request.getfixturevalue("cluster"), timeout=SECONDS)
+        settings: Any = nullcontext()
+    else:
+        context, settings = nullcontext(), dask.config.set(scheduler=scheduler)
+    with context, settings:
+        fit = cs.solve(stated(on_dask(x), on_dask(y)), limits=SMALL)
+        score = fit.score()
+        error = fit.standard_error
+    check_equal(fit, expected)
+    np.testing.assert_allclose(error, expected.standard_error, rtol=1e-10)
+    np.testing.assert_allclose(np.array(score), np.array(expected.score()), rtol=1e-9)
+
+
+def test_everything_of_the_moments() -> None:
+    x, y = recordings()
+    several = [
+        (cs.Regularized(cs.Ridge(), select=cs.CrossValidation("records")), {}),
+        (cs.Regularized(cs.Smooth(2), select="evidence"), {}),
+        (None, {"noise": "cluster"}),
+    ]
+    for solver, options in several:
+        expected = cs.solve(stated(x, y), solver, **options)
+        fit = cs.solve(stated(on_dask(x), on_dask(y)), solver, **options, limits=SMALL)
+        np.testing.assert_allclose(fit.kernel, expected.kernel, rtol=1e-7, atol=1e-9)
+        np.testing.assert_allclose(fit.standard_error, expected.standard_error, rtol=1e-7)
+
+
+@pytest.mark.parametrize(
+    ("solver", "words"),
+    [
+        (cs.LeastSquares("qr"), "a QR or products with them"),
+        (cs.Huber(), "a QR or products with them"),
+        (cs.GradientDescent(), "takes all of x and y at once"),
+        (cs.ConjugateGradient(), "takes all of x and y at once"),
+    ],
+    ids=lambda value: getattr(value, "name", ""),
+)
+def test_what_takes_rows_says_so(solver: Any, words: str) -> None:
+    x, y = recordings()
+    with pytest.raises(cs.SolveError, match=words):
+        cs.solve(stated(on_dask(x), on_dask(y)), solver, limits=SMALL)
+
+
+def test_small_arrays_are_taken_whole_by_everything() -> None:
+    x, y = recordings()
+    expected = cs.solve(stated(x, y), cs.Huber())
+    fit = cs.solve(stated(on_dask(x), on_dask(y)), cs.Huber())
+    np.testing.assert_array_equal(fit.kernel, expected.kernel)
+
+
+def test_a_value_that_is_not_finite_in_the_last_chunk() -> None:
+    x, y = recordings()
+    x[2][-1, 1] = np.nan
+    with pytest.raises(ValueError, match=r"x\[2\] has 1 value .* \(NaN\) at index \(332, 1\)"):
+        stated(on_dask(x), on_dask(y))
+
+
+def test_a_chunk_that_raises() -> None:
+    x, y = recordings()
+    readings = 0
+
+    def failing(block: np.ndarray) -> np.ndarray:
+        nonlocal readings
+        readings += 1
+        if readings > 4:
+            raise OSError("a disk has gone")
+        return block
+
+    bad = da.from_array(x[0], chunks=(200, 2)).map_blocks(failing, dtype=float, meta=x[0][:0])
+    with dask.config.set(scheduler="synchronous"):
+        problem = stated([bad, *on_dask(x[1:])], on_dask(y))
+        with pytest.raises(OSError, match="a disk has gone"):
+            cs.solve(problem, limits=SMALL)
+
+
+def ending(x: np.ndarray, ends: Callable[[], bool]) -> da.Array:
+    """x, of which one chunk ends the process that makes it, where ``ends`` says so."""
+
+    def of_block(block: np.ndarray, block_info: Any = None) -> np.ndarray:
+        if block_info and block_info[0]["chunk-location"][0] == 3 and ends():
+            os._exit(1)
+        return block
+
+    made = da.from_array(x, chunks=CHUNKS)
+    return made.map_blocks(of_block, dtype=float, meta=x[:0])
+
+
+@pytest.mark.slow
+def test_a_worker_that_ends_once(cluster: LocalCluster, tmp_path: Path) -> None:
+    x, y = recordings()
+    expected, flag = cs.solve(stated(x, y)), str(tmp_path / "once")
+
+    def once() -> bool:
+        # The first pass checks the values; the file is there from the third reading on.
+        readings = len(os.listdir(os.path.dirname(flag)))
+        with open(f"{flag}{readings}", "x"):
+            return readings == 1
+
+    with Client(cluster, timeout=SECONDS):
+        problem = stated([ending(x[0], once), *on_dask(x[1:])], on_dask(y))
+        check_equal(cs.solve(problem, limits=SMALL), expected)
+    assert len(list(tmp_path.iterdir())) > 2
+
+
+@pytest.mark.slow
+def test_workers_that_always_end(cluster: LocalCluster, tmp_path: Path) -> None:
+    x, y = recordings()
+    flag = str(tmp_path / "checked")
+
+    def then() -> bool:
+        checked = os.path.exists(flag)
+        with open(flag, "a"):
+            return checked
+
+    with Client(cluster, timeout=SECONDS):
+        problem = stated([ending(x[0], then), *on_dask(x[1:])], on_dask(y))
+        with pytest.raises(KilledWorker):
+            cs.solve(problem, limits=SMALL)
+        # Nothing is left behind: the same cluster solves what can be computed.
+        check_equal(cs.solve(stated(on_dask(x), on_dask(y)), limits=SMALL), cs.solve(stated(x, y)))
+
+
+@pytest.mark.parametrize("parts", [1, 2, 3, 7, 8])
+def test_the_tree_keeps_the_order(parts: int) -> None:
+    from convsolve.operators.totals import Chunk
+
+    chunks = [Chunk((), (np.full(1, i),), None, None) for i in range(parts)]
+
+    def task(chunk: Chunk, mark: str) -> str:
+        return f"{mark}{int(chunk.x[0][0])}"
+
+    with dask.config.set(scheduler="synchronous"):
+        found: Any = with_dask(task, chunks, "c")  # type: ignore[type-var]
+    assert found == "".join(f"c{i}" for i in range(parts))
