@@ -293,13 +293,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])  # type: ignore[union-attr]
     parser.add_argument("--quick", action="store_true", help="64 MiB, and up to 1e7 samples")
     parser.add_argument("--runs", type=int, default=3, metavar="N", help="times of every source")
+    parser.add_argument(
+        "--largest", type=int, default=10**9, metavar="N", help="most samples of one channel"
+    )
     parser.add_argument("--out", type=Path, default=RESULT)
     args = parser.parse_args()
     numbers = 2**23 if args.quick else 2**29
     samples = numbers // (CHANNELS + 1)
     before = load()
     rows = sources(samples, args.runs)
-    growth = [child(f"grown({n}, 2**21)") for n in GROWTH if n <= (10**7 if args.quick else 10**9)]
+    largest = min(args.largest, 10**7) if args.quick else args.largest
+    growth = [child(f"grown({n}, 2**21)") for n in GROWTH if n <= largest]
     chunks = [child(f"grown({10**7}, 2**{k})") for k in (17, 19, 21, 23)]
     result = {
         "date": now(),
