@@ -146,13 +146,16 @@ def sound(seed: int) -> tuple[Statement, cs.Problem]:
     raise AssertionError
 
 
-# Sums take the confounds off beside which nothing is left; of dask there is no QR.
+# Sums lose the digits of columns that confounds nearly span; of dask there is no QR, which takes
+# what is deficient or too ill-conditioned for a Gram.
 REFUSALS = {"confounds": "nearly all of a column", "dask": "a QR or products with them"}
 
 
 def assert_same(seeds: range, store: Any, which: Sequence[Limits], folder: Path) -> None:
-    """That the answer from memory is that of some limits, from what is stored; refusals few."""
-    unique, refusals = 0, []
+    """That the answer from memory is that of some limits, from what is stored; few of those that
+    are determined are refused.
+    """
+    unique, refused, refusals = 0, 0, []
     for seed in seeds:
         made, problem = sound(seed)
         whole = solved(problem)
@@ -162,10 +165,11 @@ def assert_same(seeds: range, store: Any, which: Sequence[Limits], folder: Path)
             assert_agree(problem, whole, solved(other, limits=which[seed % len(which)]))
         except cs.SolveError as error:
             refusals.append(str(error))
+            refused += whole.identifiability.verdict in UNIQUE
     known = list(REFUSALS.values())[: 1 + (store in DASK.values())]
     assert all(any(words in refusal for words in known) for refusal in refusals), refusals
     assert unique >= len(seeds) / 2
-    assert len(refusals) <= 0.1 * len(seeds) or len(seeds) < 10
+    assert refused <= max(1, 0.05 * len(seeds))
 
 
 @pytest.mark.parametrize("limits", ALWAYS, ids=lambda limits: str(limits.chunk_numbers))

@@ -1,0 +1,240 @@
+"""Every door, from records that are not in memory: what it gives from arrays, or why not."""
+
+from __future__ import annotations
+
+import io
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+import numpy as np
+import pytest
+
+import convsolve as cs
+from convsolve.problem.sizes import Limits
+from support.stored import SMALL, Slices
+
+matplotlib.use("agg")
+LENGTHS = (90, 120, 100, 110)
+Doors = dict[str, Callable[[bool], Any]]
+
+
+def records(lengths: tuple[int, ...] = LENGTHS) -> tuple[list, list]:
+    rng = np.random.default_rng(1)
+    x = [rng.standard_normal((n, 2)) for n in lengths]
+    w = rng.standard_normal((5, 2, 2))
+    y = [cs.convolve(np.pad(a, ((4, 0), (0, 0))), w, cs.ConvSpec(5)) for a in x]
+    return x, [b + 0.3 * rng.standard_normal(b.shape) for b in y]
+
+
+X, Y = records()
+
+
+def given(stored: bool, values: list) -> list:
+    return [Slices(a) for a in values] if stored else values
+
+
+def limits(stored: bool) -> Limits:
+    return SMALL if stored else Limits()
+
+
+def stated(stored: bool, **options: Any) -> cs.Problem:
+    options = {"lags": (0, 4), "bias": True, **options}
+    return cs.Problem.from_lags(given(stored, X), given(stored, Y), **options)
+
+
+def fitted(stored: bool, solver: Any = None, noise: str = "white", **options: Any) -> cs.Solution:
+    return cs.solve(stated(stored, **options), solver, noise=noise, limits=limits(stored))
+
+
+def permuted(stored: bool) -> Any:
+    x, y = records((90, 90, 90))
+    problem = cs.Problem.from_lags(given(stored, x), given(stored, y), lags=(0, 4))
+    return [*cs.solve(problem, limits=limits(stored)).permutation_test()]
+
+
+def drawn(thing: Any) -> list:
+    figure = cs.plot(thing)
+    figure.savefig(io.BytesIO(), format="png", dpi=30)
+    return [line.get_ydata() for axes in figure.axes for line in axes.get_lines()]
+
+
+def compared(stored: bool) -> list:
+    found = cs.compare(stated(stored), limits=limits(stored))
+    both = ("LeastSquares(qr)", "NormalEquations", "Regularized(ridge, gcv)")
+    return [row["loss"] for row in found.rows if row["method"] in both]
+
+
+def chosen(stored: bool, *select: Any, **options: Any) -> Any:
+    found = cs.choose_lags(stated(stored, lags=(-3, 8), **options), *select, limits=limits(stored))
+    return found.scores, cs.solve(found.problem, limits=limits(stored)).kernel
+
+
+def held_out(stored: bool, *args: Any, **options: Any) -> list:
+    return [*cs.cross_validate(stated(stored), *args, **options, limits=limits(stored))[:3]]
+
+
+def report(stored: bool) -> cs.Identifiability:
+    return cs.identify(stated(stored), limits=limits(stored))
+
+
+DOORS: Doors = {
+    "predict": lambda s: fitted(s).predict(),
+    "predict other x": lambda s: fitted(s).predict(given(s, X[:2])),
+    "residuals": lambda s: fitted(s).residuals(),
+    "residuals of other data": lambda s: fitted(s).residuals(given(s, X[:2]), given(s, Y[:2])),
+    "score": lambda s: [*fitted(s).score()],
+    "held-out score": lambda s: [*fitted(s).score(given(s, X[:2]), given(s, Y[:2]))],
+    "cross_validate": held_out,
+    "cross_validate in time": lambda s: held_out(s, folds=7),
+    "cross_validate gcv": lambda s: held_out(s, cs.Regularized()),
+    "covariance": lambda s: fitted(s).covariance(1),
+    "bands": lambda s: [*fitted(s).confidence_band(simultaneous=True)],
+    "test": lambda s: [*fitted(s).test(channels=1)[::2]],
+    "singular values": lambda s: report(s).singular_values,
+    "noise gain": lambda s: report(s).noise_gain,
+    "choose_lags": chosen,
+    "choose_lags, zeros": lambda s: chosen(s, edges="zeros"),
+    "choose_lags, folds": lambda s: chosen(s, cs.CrossValidation()),
+    "compare": compared,
+    "permutation_test": permuted,
+    "jackknife": lambda s: fitted(s).jackknife().kernels,
+    "plot of a solution": lambda s: drawn(fitted(s)),
+    "plot of a report": lambda s: drawn(report(s)),
+    "masks of outputs": lambda s: masked(s).kernel,
+    "errors of masks of outputs": lambda s: masked(s).standard_error,
+}
+
+
+def masked(stored: bool) -> cs.Solution:
+    flags = [np.stack([np.arange(len(a)) % 7 > 0, np.arange(len(a)) % 5 > 0], 1) for a in X]
+    return fitted(stored, mask=flags)
+
+
+@pytest.mark.parametrize("door", DOORS)
+def test_doors(door: str) -> None:
+    assert_close(DOORS[door](True), DOORS[door](False))
+
+
+def assert_close(found: Any, wanted: Any) -> None:
+    if isinstance(wanted, (list, tuple)):
+        assert len(found) == len(wanted)
+        for one, other in zip(found, wanted):
+            assert_close(one, other)
+        return
+    scale = np.nanmax(np.abs(np.asarray(wanted, float)), initial=0)
+    np.testing.assert_allclose(found, wanted, rtol=1e-9, atol=1e-10 * scale)
+
+
+@pytest.mark.parametrize("noise", ["hac", "cluster"])
+def test_errors_of_dependent_noise(noise: str) -> None:
+    one, other = (fitted(stored, noise=noise) for stored in (True, False))
+    assert_close(one.standard_error, other.standard_error)
+    assert_close(one.covariance(1), other.covariance(1))
+
+
+SOLVERS: dict[str, Any] = {
+    "ridge": cs.NormalEquations(3.0),
+    "svd": cs.LeastSquares("svd"),
+    "qr": cs.LeastSquares("qr"),
+    "gcv": cs.Regularized(),
+    "evidence": cs.Regularized(cs.StableSpline(), select="evidence"),
+    "smooth": cs.Regularized(cs.Smooth()),
+    "records": cs.Regularized(select=cs.CrossValidation()),
+    "folds": cs.Regularized(cs.StableSpline(), select=cs.CrossValidation(5, "correlation")),
+    "lasso": cs.Lasso(),
+    "huber": cs.Huber(),
+    "absolute": cs.LeastAbsolute(),
+}
+WHOLE: dict[str, Any] = {
+    "cg": cs.ConjugateGradient(),
+    "descent": cs.GradientDescent(steps=3),
+}
+
+
+@pytest.mark.parametrize("name", SOLVERS | WHOLE)
+def test_solvers_of_long_records_in_memory(name: str) -> None:
+    """Whatever they take at once, it is there."""
+    solver = (SOLVERS | WHOLE)[name]
+    whole = fitted(False, solver)
+    assert_near(cs.solve(stated(False), solver, limits=SMALL), whole)
+
+
+@pytest.mark.parametrize("name", SOLVERS)
+def test_solvers(name: str) -> None:
+    one, other = (fitted(stored, SOLVERS[name]) for stored in (True, False))
+    assert_near(one, other)
+
+
+def assert_near(one: cs.Solution, other: cs.Solution) -> None:
+    """Searches for a strength, and losses that are not squares, end within their tolerance."""
+    assert one.status == other.status
+    np.testing.assert_allclose(one.kernel, other.kernel, rtol=1e-6, atol=1e-7)
+
+
+@pytest.mark.parametrize("name", WHOLE)
+def test_what_takes_all_at_once_says_so(name: str) -> None:
+    with pytest.raises(cs.SolveError, match=r"takes all of x and y at once, .* not in memory"):
+        fitted(True, WHOLE[name])
+    with pytest.raises(cs.SolveError, match="takes all of x and y at once"):
+        fitted(True, noise="ar")
+
+
+def test_text_and_files(tmp_path: Path) -> None:
+    one, other = fitted(True, cs.NormalEquations()), fitted(False, cs.NormalEquations())
+    assert one.text() == other.text()
+    one.save(tmp_path / "fit.npz")
+    loaded = cs.load(tmp_path / "fit.npz")
+    np.testing.assert_array_equal(loaded.kernel, one.kernel)
+    assert_close(loaded.standard_error, other.standard_error)
+    assert_close([*loaded.score(given(True, X), given(True, Y))], [*other.score()])
+
+
+@pytest.mark.filterwarnings("ignore::convsolve.IdentifiabilityWarning")
+def test_a_deficient_problem_is_explained() -> None:
+    """A channel that is silent, and one that copies another: in the words of arrays in memory."""
+    for spoil in (lambda a: 0 * a, lambda a: np.repeat(a[:, :1], 2, 1)):
+        x = [spoil(a) for a in X]
+        found = []
+        for stored in (True, False):
+            problem = cs.Problem.from_lags(given(stored, x), given(stored, Y), lags=(0, 4))
+            fit = cs.solve(problem, limits=limits(stored))
+            found.append(([str(r) for r in fit.identifiability.remedies], fit.kernel))
+        assert found[0][0] == found[1][0]
+        assert_close(found[0][1], found[1][1])
+
+
+# --- whatever was called before
+
+
+def test_what_was_called_before_changes_nothing() -> None:
+    fresh = cs.solve(stated(True), limits=SMALL)
+    errors = fresh.standard_error
+    problem = stated(True)
+    whole = cs.solve(problem)
+    cs.identify(problem, limits=SMALL).text()
+    cs.solve(problem, cs.Regularized(), limits=SMALL).standard_error.sum()
+    again = cs.solve(problem, limits=SMALL)
+    assert again.kernel.tobytes() == fresh.kernel.tobytes()
+    assert again.standard_error.tobytes() == errors.tobytes()
+    assert cs.solve(problem).kernel.tobytes() == whole.kernel.tobytes()
+
+
+def test_two_threads_at_once() -> None:
+    """On problems of their own, and on one that they share."""
+    alone, shared, found = cs.solve(stated(True), limits=SMALL), stated(True), []
+
+    def work() -> None:
+        found.extend(cs.solve(problem, limits=SMALL) for problem in (stated(True), shared))
+
+    threads = [threading.Thread(target=work) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(found) == 4
+    for fit in found:
+        assert fit.kernel.tobytes() == alone.kernel.tobytes()
+        assert fit.certificate == alone.certificate
