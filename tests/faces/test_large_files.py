@@ -292,7 +292,7 @@ ZARR = {
         metadata(data_type="string", fill_value="", codecs=[{"name": "vlen-utf8"}]),
         "is of dtype StringDType(), not plain numbers; save it as x.astype(float)",
     ),
-    "codec": (metadata(codecs=[{"name": "pickle"}]), "cannot be read (Unknown codec: 'pickle')"),
+    "codec": (metadata(codecs=[{"name": "pickle"}]), "'pickle'"),
     "shape": (metadata(shape="long"), "cannot be read (Expected an iterable of integers"),
     "huge": (
         metadata(shape=[2**40, 2], chunk_grid=CHUNKS),
