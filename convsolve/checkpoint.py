@@ -28,6 +28,7 @@ from .operators.moments import Moments
 from .operators.partialled_chunks import Beside, Drifts, PartialledTotals
 from .operators.totals import Chunk, one_by_one, read_ahead
 from .problem.problem import Problem
+from .problem.records import Records
 
 # Writing takes no more than this share of the time.
 MOST_SHARE = 0.05
@@ -166,13 +167,15 @@ class Checkpoint:
 
 
 def _fingerprint(problem: Problem, operator: ChunkedOperator) -> str:
-    """Of what was asked, but for the values of x and y."""
+    """Of what was asked, but for the values of x and y: weights and confounds are in the sums."""
     y = problem.y or ()
+    weights, confounds = problem.weights, problem.confounds
     asked = [
         asdict(problem.spec), problem.bias, str(problem.lags), operator.spans,
         [(a.shape, str(a.dtype)) for a in (*problem.x, *y)],
     ]  # fmt: skip
-    return _digest([repr(asked)])
+    beside = confounds.arrays if isinstance(confounds, Records) else confounds
+    return _digest([repr(asked), *_leaves([None if weights is None else weights.roots, beside])])
 
 
 def _leaves(value: Any) -> Iterator[Any]:

@@ -220,6 +220,24 @@ def test_another_problem_is_refused(path: Path, given: dict[str, Any], why: str)
     assert_same(solved(at=path), solved())
 
 
+@pytest.mark.parametrize(
+    ("first", "then"),
+    [
+        ({"weights": np.linspace(1, 2, 696)}, {"weights": np.linspace(2, 1, 696)}),
+        ({"confounds": 1, "bias": False}, {"confounds": 2, "bias": False}),
+        ({"confounds": np.cos(np.arange(696.0))}, {"confounds": np.sin(np.arange(696.0))}),
+    ],
+    ids=["weights", "drifts", "confounds"],
+)
+def test_other_weights_and_confounds_are_refused(
+    path: Path, first: dict[str, Any], then: dict[str, Any]
+) -> None:
+    broken(path, 6, **first)
+    with pytest.raises(ValueError, match=r"of another problem .*other data, geometry or limits"):
+        solved(Slices(X), at=path, **then)
+    assert_same(solved(Slices(X), at=path, **first), solved(Slices(X), **first))
+
+
 def test_another_version_is_refused(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     broken(path)
     monkeypatch.setattr(checkpoint, "__version__", "999.0")
