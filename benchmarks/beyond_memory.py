@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 
 import convsolve as cs
-from benchmarks.machine import ROOT, load, now, process, stamp
+from benchmarks.machine import ROOT, load, now, process, report, stamp
 
 RESULT = ROOT / "benchmarks" / "results" / "beyond_memory.json"
 CHANNELS, TAPS = 16, 40
@@ -317,7 +317,7 @@ def main() -> None:
         "chunks": chunks,
         "checks": checks(rows),
     }
-    args.out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    report(result, args.out)
     for row in rows:
         goal = GOALS.get(row["source"])
         print(

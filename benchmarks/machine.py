@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import platform
 import re
@@ -60,6 +61,13 @@ def summary(seconds: Sequence[float]) -> dict[str, float]:
     """Median, least and largest to four digits, and how many."""
     found = {"median": statistics.median(seconds), "min": min(seconds), "max": max(seconds)}
     return {name: float(f"{value:.4g}") for name, value in found.items()} | {"runs": len(seconds)}
+
+
+def report(result: dict[str, Any], path: Path) -> None:
+    """Write a result file, and print whether its ``checks`` passed."""
+    path.write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    for check in result["checks"]:
+        print("PASS" if check["passed"] else "FAIL", check["promise"], check.get("figures", ""))
 
 
 def _field(path: str, name: str) -> str | None:

@@ -34,7 +34,7 @@ from threadpoolctl import threadpool_limits
 
 import convsolve as cs
 
-from .machine import ROOT, load, now, stamp, summary
+from .machine import ROOT, load, now, report, stamp, summary
 
 RESULT = ROOT / "benchmarks" / "results" / "regularization.json"
 PACKAGES = (
@@ -466,9 +466,7 @@ def main() -> None:
         result["generalized"] = generalized(share)
         result["banded"] = banded(share)
     result["checks"] = judged(result)
-    args.out.write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    for row in result["checks"]:
-        print("PASS" if row["passed"] else "FAIL", row["promise"], row["figures"])
+    report(result, args.out)
 
 
 if __name__ == "__main__":

@@ -30,7 +30,7 @@ from threadpoolctl import threadpool_limits
 
 import convsolve as cs
 
-from .machine import ROOT, load, now, stamp, summary
+from .machine import ROOT, load, now, report, stamp, summary
 
 RESULT = ROOT / "benchmarks" / "results" / "robust.json"
 PACKAGES = ("convsolve", "numpy", "scipy", "statsmodels")
@@ -192,9 +192,7 @@ def main() -> None:
             result["rows"].append(row)
             print(json.dumps(row), flush=True)
     result["checks"] = checked(result)
-    args.out.write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    for check in result["checks"]:
-        print("PASS" if check["passed"] else "FAIL", check["promise"], check["figures"])
+    report(result, args.out)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,6 @@ Run: python -m benchmarks.rows
 from __future__ import annotations
 
 import argparse
-import json
 import time
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,7 @@ import numpy as np
 from scipy.linalg import block_diag
 
 import convsolve as cs
-from benchmarks.machine import ROOT, load, now, stamp, summary
+from benchmarks.machine import ROOT, load, now, report, stamp, summary
 
 RESULT = ROOT / "benchmarks" / "results" / "rows.json"
 # Of x, and of y beside it.
@@ -153,11 +152,9 @@ def main() -> None:
         {"promise": f"{name}: at most {most:g} times", "passed": ratios[name] <= most}
         for name, most in GOALS.items()
     ]
-    args.out.write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    report(result, args.out)
     for row in result["problems"]:
         print(f"{row['problem']:40s} {row['seconds']['median']:.3f} s  {row['times_plain']:5.2f}")
-    for row in result["checks"]:
-        print("PASS" if row["passed"] else "FAIL", row["promise"])
 
 
 if __name__ == "__main__":

@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks import workloads
-from benchmarks.machine import ROOT, load, now, process, stamp, summary
+from benchmarks.machine import ROOT, load, now, process, report, stamp, summary
 
 RESULT = ROOT / "benchmarks" / "results" / "small.json"
 PACKAGES = ("convsolve", "numpy", "scipy", "jax", "mne", "threadpoolctl")
@@ -254,9 +254,7 @@ def main() -> None:
     result: dict[str, Any] = {"machine": stamp(PACKAGES), "date": now(), "load": load()}
     result |= measured(trees, args.quick)
     result["checks"] = checked(result)
-    args.out.write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    for check in result["checks"]:
-        print("PASS" if check["passed"] else "FAIL", check["promise"], check["figures"])
+    report(result, args.out)
 
 
 if __name__ == "__main__":
