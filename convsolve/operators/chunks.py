@@ -123,8 +123,8 @@ class Totals:
         return Totals(self.moments + other.moments, self.by_rows + other.by_rows)
 
 
-def totals(chunk: Chunk, geometry: Geometry, about: Moments | None) -> Totals:
-    """Sums over the rows of a chunk, each less a constant of its own, or those of others."""
+def summed(chunk: Chunk, geometry: Geometry) -> tuple[Parts, Moments]:
+    """The design matrix of a chunk, and sums over its rows."""
     with np.errstate(invalid="ignore"):  # of what is not finite any more, sums are none either
         operator = exact_operator_of(chunk, geometry)
         found = operator.moments(operator.targets)
@@ -133,6 +133,12 @@ def totals(chunk: Chunk, geometry: Geometry, about: Moments | None) -> Totals:
             "x or y has values that are not finite, and had none when it was checked: what is "
             "stored has changed since"
         )
+    return operator, found
+
+
+def totals(chunk: Chunk, geometry: Geometry, about: Moments | None) -> Totals:
+    """Sums over the rows of a chunk, each less a constant of its own, or those of others."""
+    operator, found = summed(chunk, geometry)
     if about is not None:
         found = found.rescaled(about.exponents, about.out_exponents)
         found = found.shifted(about.shift, about.out_shift)

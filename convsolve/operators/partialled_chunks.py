@@ -30,6 +30,7 @@ from .chunks import (
     Units,
     exact_operator_of,
     misfit,
+    summed,
 )
 from .fourier import KEPT_SHARE
 from .moments import Moments
@@ -203,8 +204,8 @@ class PartialledTotals(Totals):
 
 def partialled_totals(chunk: Chunk, geometry: Geometry) -> PartialledTotals:
     """Sums over the rows of a chunk, of A and y beside the confounds."""
-    operator = exact_operator_of(chunk, geometry)
-    moments, inputs = operator.moments(operator.targets), operator.inputs
+    operator, moments = summed(chunk, geometry)
+    inputs = operator.inputs
     assert chunk.confounds is not None
     bases = tuple(columns for _, columns in chunk.confounds)
     local = Confounds(bases, None, 0.0, -1, None, inputs.kept)

@@ -147,14 +147,19 @@ class Confounds:
     def part(self, span: Span) -> tuple[np.ndarray, np.ndarray]:
         """Of some rows of a record which columns they have, (k,), and these (n, k)."""
         i, start, stop = span
-        flags = self.kept.flags_of(i)
-        before, after = (int(np.count_nonzero(flags[:end])) for end in (start, stop))
+        before, after = (self._counted(i, end) for end in (start, stop))
         basis, at = self.bases[i][before:after], self.first[i]
         places = np.arange(at, at + basis.shape[1])
         if self.shared is None:
             return places, basis
         one = self.shared[i][before:after, None]
         return np.append(places, self.count - 1), np.hstack([basis, one])
+
+    def _counted(self, record: int, end: int) -> int:
+        """How many rows of a record count up to one along the first axis."""
+        if self.kept.flags is None:  # of a long record nothing as long is looked at for each part
+            return end * math.prod(self.kept.shapes[record][1:])
+        return int(np.count_nonzero(self.kept.flags[record][:end]))
 
     def root(self, record: int) -> np.ndarray:
         """Roots (n, 1) of the weights of the rows of a record that count."""

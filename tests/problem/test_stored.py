@@ -313,8 +313,9 @@ def test_slices_of_another_precision_are_read() -> None:
     np.testing.assert_array_equal(solved(nothing).kernel, solved(X).kernel)
 
 
+@pytest.mark.parametrize("options", [{}, {"confounds": np.cos(np.arange(len(Y), dtype=float))}])
 @pytest.mark.parametrize("value", [np.nan, np.inf])
-def test_values_that_are_not_finite_any_more(value: float) -> None:
+def test_values_that_are_not_finite_any_more(value: float, options: dict[str, Any]) -> None:
     spoil = Lying(X, lambda a: spoilt(a, value, 0, 0), 1)
     with pytest.raises(ValueError, match="had none when it was checked: what is stored has chang"):
-        solved(spoil)
+        cs.solve(cs.Problem(spoil, Y, kernel_size=5, **options), limits=SMALL)
