@@ -347,6 +347,7 @@ def test_weights_are_those_of_a_problem(name: str, bias: bool, solver: cs.Solver
             np.testing.assert_allclose(b, wanted.bias, rtol=1e-9, atol=1e-12)
 
 
+@pytest.mark.slow
 def test_weights_are_traced_and_differentiated() -> None:
     rng, spec = np.random.default_rng(1), cs.ConvSpec(3)
     x, y = rng.standard_normal((30, 1)), rng.standard_normal((28, 1))

@@ -147,6 +147,7 @@ def test_low_pass_inputs(taps: int, bias: bool) -> None:
         assert verdicts == {"overdetermined", "ambiguous", "rank-deficient"}
 
 
+@pytest.mark.slow
 @every_route
 def test_the_mask_beside_low_pass_channels(by: str) -> None:
     """A condition of up to 1e9 elsewhere, and odd units, blur neither what is determined nor not.

@@ -249,6 +249,7 @@ def test_under_jit_it_is_the_same_answer(name: str, geometry: str, solver: str) 
         np.testing.assert_allclose(w, wanted, rtol=1e-9, atol=1e-10)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("double")
 @pytest.mark.parametrize("forced", some([False, True], False))
 def test_under_jit_it_has_derivatives(forced: bool, monkeypatch: pytest.MonkeyPatch) -> None:
