@@ -131,7 +131,7 @@ class Diagnosis:
     def worst_group(self) -> int:
         """Index of the group that speaks for all: of the worst verdict, and then of least rank."""
 
-        word = max(self.group_verdicts, key=SEVERITY.index)
+        word = max(set(self.group_verdicts), key=SEVERITY.index)
         first = self.group_verdicts.index(word)
         # A rank takes a spectrum, which a single group need not spend.
         if word in DETERMINED or self.groups == 1:
@@ -150,7 +150,7 @@ class Diagnosis:
         if self.n_equations < self.n_unknowns:
             return "underdetermined"
         known = vars(self).get("group_verdicts")
-        return None if known is None else max(known, key=SEVERITY.index)
+        return None if known is None else max(set(known), key=SEVERITY.index)
 
     @property
     def unique(self) -> bool:

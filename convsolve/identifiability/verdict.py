@@ -42,7 +42,8 @@ def verdicts(system: System, factors: Callable[[], Factors]) -> tuple[tuple[str,
         method = "conjugate gradients"
         found = [word or "full" for word in found]
     names = {None: "undecided", "deficient": "rank-deficient", "full": full}
-    return tuple(names.get(word, str(word)) for word in found), method
+    names["ambiguous"] = "ambiguous"
+    return tuple(names[word] for word in found), method
 
 
 def _proved(system: System, groups: Iterable[int]) -> bool:
@@ -54,7 +55,10 @@ def _proved(system: System, groups: Iterable[int]) -> bool:
 def _of_each(system: System, factors: Factors) -> list[str | None]:
     """The word for the factor of every group: that of most is known from bounds on all of them."""
     sure = factors.at_least > (system.column_rounding.max(1) if system.design.data_eps else 0.0)
-    return ["full" if sure[g] else _of(system, g, factors.get(g)) for g in range(len(sure))]
+    found: list[str | None] = ["full"] * len(sure)
+    for g in np.flatnonzero(~sure).tolist():
+        found[g] = _of(system, g, factors.get(g))
+    return found
 
 
 def _of(system: System, group: int, factor: Factor | None) -> str | None:

@@ -83,26 +83,33 @@ class RowOperator(DesignOperator):
     @cached_property
     def shift(self) -> np.ndarray:
         """Column means, rounded; the rounding of their sum is in `products`."""
-        zeros = np.zeros((self.groups, self.columns))
-        return self._sums(zeros) / self.rows if self.nuisance.constant else zeros
+        if not self.nuisance.constant:
+            return np.zeros((self.groups, self.columns))
+        return self._centred[0]
+
+    @cached_property
+    def _centred(self) -> tuple[np.ndarray, list[Block]]:
+        """The shift where N holds a constant, and all blocks less it, if they are few."""
+        blocks = [*self.raw(self.targets)] if self._few else []
+        shift = _column_sums(blocks or self.raw(None), self.exponents.shape) / self.rows
+        return shift, [*self._less(shift, blocks, self.targets)]
+
+    @cached_property
+    def _totals(self) -> np.ndarray:
+        """Sums (G, P) of the columns less their shift."""
+        return _column_sums(self._shifted(None), self.exponents.shape)
 
     @cached_property
     def means(self) -> np.ndarray:
         """Column means (G, P)."""
-        return self.shift + self._sums(self.shift) / self.rows
+        return self.shift + self._totals / self.rows
 
     @cached_property
     def products(self) -> np.ndarray:
         """AᵀN (G, P, q)."""
         if not self.nuisance.count:
             return np.zeros((self.groups, self.columns, 0))
-        return self._sums(self.shift)[:, :, None]
-
-    def _sums(self, shift: np.ndarray) -> np.ndarray:
-        total = np.zeros((self.groups, self.columns))
-        for a, _ in self.raw(None):
-            total += np.einsum("gnp->gp", a - shift[:, None] if shift.any() else a)
-        return total
+        return self._totals[:, :, None]
 
     def raw(self, targets: Targets | None) -> Iterator[Block]:
         """Blocks (G, k, P) and (G, k, Q), without confounds but with nothing else taken off."""
@@ -151,34 +158,52 @@ class RowOperator(DesignOperator):
     def _shifted(self, targets: Targets | None) -> Iterator[Block]:
         """The same less the shift of every column and output; kept where they are few."""
         if targets is not None and targets is not self.targets:
-            return self._shifted_anew(targets)
+            return self._less(self.shift, self.raw(targets), targets)
+        if self._few:
+            return iter(self._kept)
+        return self._less(self.shift, self.raw(self.targets), self.targets)
+
+    @property
+    def _few(self) -> bool:
+        """Whether all blocks are kept."""
         width = self.columns + (0 if self.targets is None else self.targets.outputs)
-        few = self.rows * self.groups * width <= self._most_kept
-        return iter(self._kept) if few else self._shifted_anew(self.targets)
+        return self.rows * self.groups * width <= self._most_kept
 
     @cached_property
     def _kept(self) -> list[Block]:
-        return [*self._shifted_anew(self.targets)]
+        return self._centred[1] if self.nuisance.constant else [*self.raw(self.targets)]
 
-    def _shifted_anew(self, targets: Targets | None) -> Iterator[Block]:
+    def _less(
+        self, shift: np.ndarray, blocks: Iterable[Block], targets: Targets | None
+    ) -> Iterator[Block]:
+        """Blocks less a shift (G, P) and that of the targets, where N holds a constant."""
         constant = self.nuisance.constant
-        for a, y in self.raw(targets):
-            a = a - self.shift[:, None] if constant else a
+        for a, y in blocks:
+            if constant:  # in its own memory, unless that is x's
+                a = np.subtract(a, shift[:, None], out=a if a.flags.writeable else None)
             if y is not None and targets is not None and constant:
                 y = y - targets.grouped(targets.shift)[:, None]
             yield a, y
 
     def row_blocks(self, targets: Targets | None = None) -> Iterator[Block]:
         """Blocks of rows of M A (G, k, P) and of M y (G, k, Q)."""
+        return (block for _, block in self._projected(targets, slice(None)))
+
+    def _projected(
+        self, targets: Targets | None = None, groups: slice | None = None
+    ) -> Iterator[tuple[slice, Block]]:
+        """The same of some ``groups``; by default of all, in turn as many as a cache holds."""
         targets = self.targets if targets is None else targets
-        if not self.nuisance.count:
-            yield from self._shifted(targets)
-            return
-        means = None
-        if targets is not None:
-            means = self.projection.solved(self.output_sums(targets)[0])
-        for a, y in self._shifted(targets):  # N is a column of ones
-            yield a - self.projection.means, None if y is None else y - means
+        mean, level = np.zeros((2, self.groups, 0, 0))
+        if self.nuisance.count:  # N is a column of ones
+            mean = self.projection.means
+        if self.nuisance.count and targets is not None:
+            level = self.projection.solved(self.output_sums(targets)[0])
+        for a, y in self._shifted(targets):
+            for some in groups_at_once(a) if groups is None else [groups]:
+                of_a = a[some] - mean[some] if mean.size else a[some]
+                of_y = None if y is None else y[some] - level[some] if level.size else y[some]
+                yield some, (of_a, of_y)
 
     @cached_property
     def column_norms(self) -> np.ndarray:
@@ -194,18 +219,24 @@ class RowOperator(DesignOperator):
 
     def _norms(self, mean: np.ndarray) -> np.ndarray:
         """Norms (G, P) of the columns of `row_blocks` less ``mean``."""
+        squares, largest = np.zeros((2, self.groups, self.columns))
 
-        def columns() -> Iterator[np.ndarray]:
-            return (a - mean[:, None] if mean.any() else a for a, _ in self.row_blocks())
+        def columns() -> Iterator[tuple[slice, np.ndarray]]:
+            for some, (a, _) in self._projected():
+                yield some, a - mean[some, None] if mean.any() else a
 
-        squares = sum(np.einsum("gnp,gnp->gp", a, a) for a in columns())
+        for some, a in columns():
+            squares[some] += np.einsum("gnp,gnp->gp", a, a)
         if squares.min() > 1e-200:
             return np.sqrt(squares)
         # A column far below its channel's largest sample: its squares may have underflowed.
-        largest = np.max([np.abs(a).max(1) for a in columns()], axis=0)
+        for some, a in columns():
+            largest[some] = np.maximum(largest[some], np.abs(a).max(1))
         high = np.where(largest > 0, np.frexp(largest)[1], 0)
-        scaled = (np.ldexp(a, -high[:, None]) for a in columns())
-        squares = sum(np.einsum("gnp,gnp->gp", a, a) for a in scaled)
+        squares = np.zeros(squares.shape)
+        for some, a in columns():
+            scaled = np.ldexp(a, -high[some, None])
+            squares[some] += np.einsum("gnp,gnp->gp", scaled, scaled)
         return np.ldexp(np.sqrt(squares), high)
 
     def moments(self, targets: Targets | None) -> Moments:
@@ -232,13 +263,12 @@ class RowOperator(DesignOperator):
     def residual(self, w: np.ndarray, targets: Targets) -> tuple[np.ndarray, np.ndarray]:
         """‖r‖² (G, Q) and AᵀM r (G, P, Q) of r = M(y − A w)."""
         squares, g = np.zeros((len(w), w.shape[2])), np.zeros_like(w)
-        for a, y in self.row_blocks(targets):
+        for some, (a, y) in self._projected(targets):
             assert y is not None
-            for some in groups_at_once(a):
-                r = a[some] @ w[some]
-                np.subtract(y[some], r, out=r)
-                squares[some] += np.einsum("gnq,gnq->gq", r, r)
-                g[some] += a[some].transpose(0, 2, 1) @ r
+            r = a @ w[some]
+            np.subtract(y, r, out=r)
+            squares[some] += np.einsum("gnq,gnq->gq", r, r)
+            g[some] += a.transpose(0, 2, 1) @ r
         return squares, g
 
     def misfit(
@@ -276,3 +306,11 @@ class RowOperator(DesignOperator):
         """(M A w)ᵀ(M A w) (Q, Q) of one group, for w (P, Q)."""
         pieces = (a[group] @ w for a, _ in self.row_blocks())
         return np.sum([seen.T @ seen for seen in pieces], axis=0)
+
+
+def _column_sums(blocks: Iterable[Block], shape: tuple[int, ...]) -> np.ndarray:
+    """Sums (G, P) over the rows of blocks."""
+    total = np.zeros(shape)
+    for a, _ in blocks:
+        total += np.einsum("gnp->gp", a)
+    return total
