@@ -162,7 +162,7 @@ def _solved(
 ) -> tuple[Solution, IdentifiabilityWarning | None]:
     """Outputs that have their rows in common, and what there is to warn of."""
     analysis, report = analyse(problem, limits), identify(problem, limits=limits)
-    sizes = problem.sizes(limits)
+    sizes = analysis.design.sizes
     with heard(), blas_threads(min(sizes.rows, sizes.columns)):
         _check_solvable(solver, sizes, report, strict)
         raw, seconds = _run(solver, analysis, progress)

@@ -25,9 +25,9 @@ from ..linalg.threads import on_blas_threads
 from ..operators.base import DesignOperator
 from ..operators.moments import Moments
 from ..operators.records import Targets
-from ..operators.transformed import TransformedOperator
+from ..operators.transformed import TapBasis, TransformedOperator
 from .design import Design
-from .penalty import Penalty
+from .penalty import Coordinates, Penalty
 from .scaling import Scaling
 
 # A Gram gives condition numbers to ten digits up to this; beyond, the data correct them.
@@ -56,10 +56,19 @@ class System:
         self.design, self.penalty, self.strength = design, penalty, strength
         self.unpenalized = unpenalized
         self.clock = design.clock
-        self.coordinates = penalty.coordinates(design.tap_lags, design.channels, design.spec.groups)
-        self.basis = self.coordinates.basis
         self._choleskys: dict[tuple[str, int], Factor | None] = {}
         self._joints: dict[int, tuple[Factor, np.ndarray]] = {}
+
+    @cached_property
+    def coordinates(self) -> Coordinates:
+        """T and the weights of its columns."""
+        design = self.design
+        return self.penalty.coordinates(design.tap_lags, design.channels, design.spec.groups)
+
+    @property
+    def basis(self) -> TapBasis | None:
+        """T on the taps of a channel; None for the identity."""
+        return self.coordinates.basis
 
     @property
     def blas_columns(self) -> int:

@@ -16,6 +16,8 @@ from .short_kernels import short, short_correlations
 # Where channels and columns are few, loops over shifts cost more than what they compute.
 JOINED_CHANNELS, JOINED_COLUMNS = 4, 800
 
+# Records of fewer numbers than this are added up before their ends are told from the rest.
+SUMMED_AT_ONCE = 2**16
 
 # x and y of some records.
 Part = tuple[Series, Series | None]
@@ -291,7 +293,7 @@ def _first_sums(x: Series, taps: int, of: np.ufunc | None) -> np.ndarray:
         found = x.part(start, stop)
         return found if of is None else of(found, out=found)
 
-    if rows < taps:
+    if rows < taps or x.data.size <= SUMMED_AT_ONCE:
         return _shifted_sums(part(0, x.data.shape[1]).sum(0), taps)
     length = max(1, CHUNK_NUMBERS // max(1, x.data[:, :1].size))
     inner: Any = 0.0
@@ -316,4 +318,5 @@ def _shifted_sums(a: np.ndarray, taps: int) -> np.ndarray:
     rows = len(a) - taps + 1
     if rows < taps:
         return np.lib.stride_tricks.sliding_window_view(a, rows, 0).sum(-1)
-    return around(a[taps - 1 : rows].sum(0), a[: taps - 1], a[rows:])
+    inner = a[taps - 1 : rows].reshape(rows - taps + 1, math.prod(a.shape[1:]))
+    return around(by_channel(np.add, inner).reshape(a.shape[1:]), a[: taps - 1], a[rows:])

@@ -244,6 +244,12 @@ class Batch(NamedTuple):
             out[:, i, part.shape[1] : length] = 0.0
         return out.reshape(n * self.blocks, self.size, *rest)
 
+    def cut(self, pieces: np.ndarray, rows: int) -> None:
+        """Zero in ``pieces`` what stands beyond so many outputs of a record."""
+        missing = self.start + self.blocks * self.step - rows
+        if missing > 0:
+            pieces[self.blocks - 1 :: self.blocks, self.step - missing : self.step] = 0.0
+
     def skip(self, pieces: np.ndarray, samples: int) -> None:
         """Zero in ``pieces`` what is among the first ``samples`` of a record."""
         by_record = pieces.reshape(-1, self.blocks, *pieces.shape[1:])

@@ -161,10 +161,7 @@ def misfit(
             channelwise(np.subtract, inner, offset, inner)
         if rows is not None:
             inner *= _counted(rows, batch)
-        # What stands beyond the last row is none.
-        missing = batch.start + batch.blocks * batch.step - operator.rows[0]
-        if missing > 0:
-            r[batch.blocks - 1 :: batch.blocks, batch.step - missing :] = 0.0
+        batch.cut(r, operator.rows[0])
         sums = by_channel(np.add, r, np.square), by_channel(np.add, r)
         return operator.crossed(seen, r, batch), *sums
 

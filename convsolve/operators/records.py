@@ -111,7 +111,7 @@ class Inputs:
             adjustments = Adjustments(Rows.of(spec, (record.shape[:-1] for record in x)))
         kept, self.weights = adjustments.kept, adjustments.weights
         self.spec, self.records, self.kept, self.rows = spec, x, kept, kept.count
-        self.pieces = kept.pieces(self._gap_worth_a_cut(limits))
+        self.pieces = kept.pieces(0 if kept.flags is None else self._gap_worth_a_cut(limits))
         plain = kept.flags is None and nuisance.confounds is None
         cut, form = [x[i] for i, _, _ in self.pieces], spec
         #: What was taken off x: a constant of every channel, and the size of it all.

@@ -79,7 +79,6 @@ def short_correlations(x: Series, y: Series | None, taps: int) -> tuple[np.ndarr
     """
     outputs = 0 if y is None else y.data.shape[-1]
     operator = ShortOperator(x, (taps,), outputs)
-    left = x._replace(data=x.data[:, : operator.rows[0]])
 
     def of(batch: Batch) -> tuple[np.ndarray, ...]:
         seen, found = operator.seen(batch), []
@@ -87,8 +86,11 @@ def short_correlations(x: Series, y: Series | None, taps: int) -> tuple[np.ndarr
             out = operator.outputs(y, batch)
             sums = by_channel(np.add, out), by_channel(np.add, out, np.square)
             found = [operator.crossed(seen, out, batch), *sums]
+        # The same samples on the left, but for those in which no window begins.
+        left = seen[:, : batch.step, None].copy()
+        batch.cut(left, operator.rows[0])
         batch.skip(seen, taps - 1)
-        return operator.crossed(seen, operator.outputs(left, batch), batch), *found
+        return operator.crossed(seen, left, batch), *found
 
     core, *rest = summed(of, operator.batches)
     rhs, *sums = rest or (core[:0], np.zeros(0), np.zeros(0))

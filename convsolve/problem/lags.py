@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -43,6 +44,13 @@ def lag_geometry(
 
     And the shift of every axis, by which the lags asked for exceed those of `ConvSpec.lags`.
     """
+    return _geometry(tuple(bounds), edges, groups)
+
+
+@lru_cache
+def _geometry(
+    bounds: tuple[tuple[int, ...], ...], edges: str, groups: int
+) -> tuple[ConvSpec, tuple[int, ...]]:
     size = tuple(b - a + 1 for a, b in bounds)
     if edges == "circular":
         shift = tuple(b - (k - 1) // 2 for (_, b), k in zip(bounds, size, strict=True))

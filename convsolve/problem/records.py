@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -93,6 +94,7 @@ def reject_tracers(*values: Any, depth: int = 5) -> None:
             )
 
 
+@cache
 def _limits(dtype: np.dtype[Any]) -> Any:
     """`numpy.finfo` of a floating type, or that of bfloat16 and narrower ones; None of others."""
     if np.issubdtype(dtype, np.floating):
@@ -353,7 +355,7 @@ def precision(x: Records, y: Records | None) -> tuple[np.dtype[Any], float, list
     unit, notes = 0.0, []
     for part in parts:
         kinds = {dtype.newbyteorder("=") for dtype in {a.dtype for a in part.arrays}}
-        for dtype in sorted(kinds, key=str):
+        for dtype in sorted(kinds, key=lambda kind: kind.str):
             if _limits(dtype) is None:
                 types.append(ambient)
                 if any(a.dtype.itemsize > 4 and _beyond(a) for a in part.arrays):
