@@ -180,7 +180,7 @@ def _solved(
         certificate = _certify(analysis, raw) if solver.least_squares else raw.certificate
     doubt = None
     if many_fit:
-        message = wording.warning(report, raw.answer or solver.answer, report.remedies)
+        message = wording.warning(report, raw.answer or solver.answer, report.brief)
         doubt = IdentifiabilityWarning(message, report)
     solution = Solution(
         kernel,
@@ -302,7 +302,7 @@ def _check_solvable(solver: Solver, sizes: Sizes, report: Identifiability, stric
 
 def _refusal(report: Identifiability) -> IdentifiabilityError:
     return IdentifiabilityError(
-        wording.warning(report, "no answer, as strict asks", report.remedies), report
+        wording.warning(report, "no answer, as strict asks", report.brief), report
     )
 
 

@@ -136,8 +136,8 @@ class Diagnosis:
         # A rank takes a spectrum, which a single group need not spend.
         if word in DETERMINED or self.groups == 1:
             return first
-        worst = (g for g, other in enumerate(self.group_verdicts) if other == word)
-        return min(worst, key=lambda g: self._found[g].rank if self._found.get(g) else 0)
+        worst = [g for g, other in enumerate(self.group_verdicts) if other == word]
+        return min(worst, key=self._found.ranks.__getitem__)
 
     @property
     def verdict(self) -> str:
@@ -162,7 +162,7 @@ class Diagnosis:
         """Numerical rank of each group's design matrix."""
         if self.unique:
             return (self.columns,) * self.groups
-        return tuple(f.rank for f in self._factors)
+        return tuple(self._factors.ranks.tolist())
 
     @property
     def rank(self) -> int:
@@ -362,7 +362,7 @@ class Diagnosis:
         if system.ridge_certifies:
             return True
         factors = system.factors()
-        return (factors.complete and not factors.deficient) or self.unique
+        return (factors.complete and factors.full_rank) or self.unique
 
     def _penalized(self, ridge: float, penalty: Penalty) -> System:
         problem = self.problem

@@ -14,6 +14,9 @@ from . import wording
 from .diagnosis import Diagnosis
 from .remedies import Remedy, advise
 
+# Of more groups than this a warning does not try remedies.
+MOST_ADVISED = 16
+
 
 class Identifiability(Diagnosis):
     """Whether, and which part of, the kernel is determined by the input of a problem.
@@ -61,6 +64,15 @@ class Identifiability(Diagnosis):
     def remedies(self) -> list[str]:
         """What would make the kernel determined, in plain sentences; empty where it is."""
         return [remedy.sentence() for remedy in self.advice]
+
+    @property
+    def brief(self) -> str:
+        """What a warning says of rank and remedies. Of many groups it names those that are not
+        determined: to try remedies for them would take longer than the answer.
+        """
+        if self.groups <= MOST_ADVISED:
+            return "; ".join(self.remedies)
+        return wording.open_groups(self)
 
     @cached_property
     @on_blas_threads

@@ -12,6 +12,7 @@ from ..text import count, ranges
 from .diagnosis import Diagnosis
 from .null_space import MAX_VECTORS, sentences
 from .remedies import RIDGE_CONDITION, proposed_ridge
+from .verdict import DETERMINED
 
 # Channels, or lags of an image, that are named one by one.
 MAX_NAMED = 6
@@ -248,7 +249,20 @@ def ranks(diagnosis: Diagnosis) -> list[tuple[str, list[str]]]:
     ]
 
 
-def warning(diagnosis: Diagnosis, answer: str, remedies: Sequence[str]) -> str:
+def open_groups(diagnosis: Diagnosis) -> str:
+    """How many groups are not determined, the first of them, and where to read more."""
+    words = diagnosis.group_verdicts
+    found = [g for g, word in enumerate(words) if word not in DETERMINED]
+    named = ", ".join(map(str, found[:MAX_NAMED]))
+    named += f" and {len(found) - MAX_NAMED} more" if len(found) > MAX_NAMED else ""
+    return (
+        f"{len(found)} of {len(words)} groups {'is' if len(found) == 1 else 'are'} not determined "
+        f"(group{'s' * (len(found) > 1)} {named}); the report, identify(problem) or the "
+        "solution's identifiability, names remedies"
+    )
+
+
+def warning(diagnosis: Diagnosis, answer: str, remedies: str) -> str:
     """What `solve` warns: rank, unknowns, which of the many answers this is, the remedies."""
     if diagnosis.verdict == "ambiguous":
         full = diagnosis.rank == diagnosis.columns
@@ -259,4 +273,4 @@ def warning(diagnosis: Diagnosis, answer: str, remedies: Sequence[str]) -> str:
         known += f" ({_beside(diagnosis)} aside)" * bool(diagnosis.problem.nuisance.total)
     which = diagnosis.problem.which
     begin = f"output {which}: " * bool(which)
-    return f"{begin}{diagnosis.verdict}: {known}; this is {answer}. " + "; ".join(remedies)
+    return f"{begin}{diagnosis.verdict}: {known}; this is {answer}. {remedies}"

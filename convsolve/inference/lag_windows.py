@@ -80,7 +80,7 @@ def _factors(regression: Regression) -> Factors:
     system = regression.system
     by_gram = system.gram_factors()
     found = system.qr_factors() if by_gram is None else by_gram
-    if found is None or found.deficient:
+    if found is None or not found.full_rank:
         raise SolveError(UNDETERMINED)
     return found
 

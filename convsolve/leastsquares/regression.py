@@ -16,7 +16,7 @@ from ..operators.moments import Moments
 from ..operators.records import Targets
 from .certificate import EXACT, Certificate, backward_error, upper_bound
 from .scaling import Scaling, in_units
-from .system import System
+from .system import Rest, System
 
 # Below this a backward error is noise, and another pass over the data changes nothing.
 NOISE = 4 * EPS
@@ -70,6 +70,14 @@ class Regression:
         m = self.moments
         sums = m.out_sums[:, None][:, : self.operator.nuisance.count]
         return self.operator.projection.cross(m.rhs, sums)
+
+    def by_rest(self, rest: Rest) -> np.ndarray:
+        """The answer (G, P, Q), of the rest of the groups by a QR and of the others by the Gram."""
+        w, z = self.by_gram(rest.joined), rest.z
+        if self.targets is not self.system.design.targets:
+            z = self.system.rotated(self.targets)[rest.groups]
+        w[rest.groups] = rest.factors.solve(z)
+        return w
 
     def by_qr(self, factors: Factors, svd: bool = False) -> np.ndarray:
         """The answer (G, P, Q) by factors from a QR, by their singular values if asked."""
@@ -140,8 +148,8 @@ class Regression:
         if not certificate.exact:
             certificate = self._certify(*best, factors.proof)
         # A null part fits nothing: it would make any residual small beside it.
-        for i, f in factors.deficient.items():
-            null = Certificate(f.null_share(best[0][i], self.y_norms[i]), "value")
+        if not factors.full_rank:
+            null = Certificate(factors.null_share(best[0], self.y_norms), "value")
             certificate = max(certificate, null, key=lambda c: c.value)
         return best[0], certificate
 
@@ -155,7 +163,7 @@ class Regression:
             if found[1].exact:
                 return found
         by_qr = self.system.qr_factors()
-        if by_qr is None or by_qr.deficient:
+        if by_qr is None or not by_qr.full_rank:
             return None
         return self.refine(self.by_qr(by_qr), by_qr, QR_STEPS)
 

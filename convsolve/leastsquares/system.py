@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator
+from typing import NamedTuple
 
 import numpy as np
 
@@ -36,6 +37,20 @@ MAX_GRAM_CONDITION = 500.0
 CORRECTED_VECTORS = 32
 # Rows of a Gram that are scaled at a time: whatever is made of all of them would be one Gram more.
 GRAM_ROWS = 256
+
+# All groups.
+EVERY = slice(None)
+
+
+class Rest(NamedTuple):
+    """Some of many small ``groups`` (n,), by a QR: their factors and Qᵀy (n, q, Q) of the y given
+    with x; and ``joined`` with those that the others have of the Gram.
+    """
+
+    groups: np.ndarray
+    factors: Factors
+    z: np.ndarray
+    joined: Factors
 
 
 class System:
@@ -223,34 +238,37 @@ class System:
         """Qᵀy (G, q, Q) of that QR; of targets that came later than x at the price of another."""
         given = targets is self.design.targets
         if self._many_groups:
-            return (self._all_joints if given else self._all_qrs(targets))[1]
+            return (self._all_joints if given else self._qrs(targets))[1]
         groups = range(self.operator.groups)
         return np.stack([(self._joint(g) if given else self._qr(g, targets))[1] for g in groups])
 
     @cached_property
     def _all_joints(self) -> tuple[Factors, np.ndarray]:
         """The QR of [A Y] of every group, Y the targets given with x."""
-        return self._all_qrs(self.design.targets)
+        return self._qrs(self.design.targets)
 
     @on_blas_threads
-    def _all_qrs(self, targets: Targets | None) -> tuple[Factors, np.ndarray]:
-        """As `_qr`, of all groups at once."""
-        exponents, rows, columns = self.scaling.exponents, self.operator.rows, self.operator.columns
+    def _qrs(
+        self, targets: Targets | None, groups: np.ndarray | slice = EVERY
+    ) -> tuple[Factors, np.ndarray]:
+        """As `_qr`, of several groups at once."""
+        scaling, rows, columns = self.scaling, self.operator.rows, self.operator.columns
         if self.unpenalized is not None:
             given = targets is self.design.targets
-            plain = self.unpenalized
-            found, z = plain._all_joints if given else plain._all_qrs(targets)
+            plain, every = self.unpenalized, groups is EVERY
+            found, z = plain._all_joints if given and every else plain._qrs(targets, groups)
             with self.clock.timing("QR"):
-                return self._all_with_penalty(found, z)
+                return self._all_with_penalty(found, z, np.arange(self.operator.groups)[groups])
         with self.clock.timing("QR"):
-            scale = np.ldexp(1.0, -self.scaling.relative)[:, None]
+            scale = np.ldexp(1.0, -scaling.relative[groups])[:, None]
             blocks = (
-                np.concatenate([a * scale, a[..., :0] if y is None else y], axis=2)
+                np.concatenate([a[groups] * scale, *([] if y is None else [y[groups]])], axis=2)
                 for a, y in self.operator.row_blocks(targets)
             )
             wide = rows < columns
             both = np.concatenate([*blocks], axis=1) if wide else stacked_qr(blocks)
             r, z = np.split(both[:, :columns], [columns], axis=2)
+            exponents = scaling.exponents[groups]
             return triangular_factors(r if wide else without_dust(r), exponents, rows), z
 
     def _joint(self, group: int) -> tuple[Factor, np.ndarray]:
@@ -293,24 +311,26 @@ class System:
         rows = self.operator.rows + columns
         return factor_of(top[:, :columns], exponents, rows), top[:, columns:]
 
-    def _all_with_penalty(self, plain: Factors, z: np.ndarray) -> tuple[Factors, np.ndarray]:
-        """The same of all groups: those that stand apart by themselves, the others at once."""
-        several = {g: self._with_penalty(g, f, z[g]) for g, f in plain.apart.items()}
+    def _all_with_penalty(
+        self, plain: Factors, z: np.ndarray, groups: np.ndarray
+    ) -> tuple[Factors, np.ndarray]:
+        """The same of some groups: those that stand apart by themselves, the others at once."""
+        several = {g: self._with_penalty(groups[g], f, z[g]) for g, f in plain.apart.items()}
         apart = {g: factor for g, (factor, _) in several.items()}
         assert self.unpenalized is not None
         if plain.r is None:
             return Factors.each([*apart.values()]), np.stack([z for _, z in several.values()])
-        columns, exponents = self.operator.columns, self.scaling.exponents
-        relative = self.unpenalized.scaling.exponents - exponents
+        columns, exponents = self.operator.columns, self.scaling.exponents[groups]
+        relative = self.unpenalized.scaling.exponents[groups] - exponents
         upper = np.concatenate([np.ldexp(plain.r, relative[:, None]), z], axis=2)
         lower = np.zeros((len(z), columns, upper.shape[2]))
-        lower[:, :, :columns] = self.scaling.root_ridge[:, :, None] * np.eye(columns)
+        lower[:, :, :columns] = self.scaling.root_ridge[groups, :, None] * np.eye(columns)
         top = stacked_qr([np.concatenate([upper, lower], axis=1)])[:, :columns]
         found = triangular_factors(top[:, :, :columns], exponents, self.operator.rows + columns)
         turned = top[:, :, columns:]
         for g, (_, of_group) in several.items():
             turned[g] = of_group
-        return found.with_apart(apart), turned
+        return found.with_alone(apart), turned
 
     def _scaled_rows(self, group: int, targets: Targets | None) -> Iterator[np.ndarray]:
         """Row blocks of the scaled [A Y]."""
@@ -333,13 +353,25 @@ class System:
 
     @cached_property
     def _all_factors(self) -> Factors:
-        found = None
         if self._gram_first and self._gram_worthwhile:
-            found = self._all_choleskys
-        if found is not None and found.complete:
-            return found
-        by_qr = self.qr_factors() or Factors(self.operator.groups, {})
-        return by_qr if found is None else found.or_else(by_qr)
+            return self._all_choleskys if self._rest is None else self._rest.joined
+        return self.qr_factors() or Factors(self.operator.groups, {})
+
+    @property
+    def rest(self) -> Rest | None:
+        """Of many small groups those that the Gram does not certify; None where that is none of
+        them, or a QR exceeds the memory limit.
+        """
+        return self._rest if self._many_groups and self._gram_worthwhile else None
+
+    @cached_property
+    def _rest(self) -> Rest | None:
+        by_gram = self._all_choleskys
+        if by_gram.complete or not self.design.sizes.factor_fits:
+            return None
+        groups = np.flatnonzero(~by_gram.has)
+        by_qr, z = self._qrs(self.design.targets, groups)
+        return Rest(groups, by_qr, z, by_gram.or_else(by_qr, groups))
 
     @property
     def _gram_first(self) -> bool:

@@ -3,40 +3,51 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from copy import copy
 
 import numpy as np
 
 from ..cached import cached_property
-from .factor import Cholesky, Factor, Triangle, factor_of
+from .factor import Cholesky, Factor, Triangle, Truncated, factor_of
+from .inverses import inverses
+from .lapack import cholesky
+from .minimum_norm import CLUSTER
 from .qr import joined_in_tree
 from .rank import EPS, least_certified, tolerance_of
+from .row_spaces import RowSpaces
 
 # Groups of more columns than this gain nothing from one another: their arithmetic takes longer than
 # what Python spends on each.
 FEW_COLUMNS = 64
+# Of so many Cholesky factors, of which some do not exist, each is made by itself.
+ONE_BY_ONE = 16
 
 
 class Factors:
     """A `Factor` for every group, or for some.
 
     Those of full rank and few columns stand together in ``r`` (G, P, P), and what is solved with
-    them is solved for all groups at once. ``apart`` are the others, by group; for these, and for
-    groups without a factor, ``r`` holds the identity.
+    them is solved for all groups at once; deficient ones of few columns in ``spaces``, by rank.
+    ``alone`` are the others, by group; for these, for deficient ones, and for groups without a
+    factor, ``r`` holds the identity.
     """
 
     def __init__(
         self,
         groups: int,
-        apart: Mapping[int, Factor],
+        alone: Mapping[int, Factor],
         r: np.ndarray | None = None,
         make: Callable[[int], Factor] | None = None,
         at_least: np.ndarray | None = None,
+        spaces: Sequence[RowSpaces] = (),
     ) -> None:
-        """``make`` gives the factor of a group of ``r`` by itself; ``at_least`` (G,) is what their
-        singular values exceed, 0 of groups that are not among them.
+        """``make`` gives the factor by itself of a group of ``r`` or of ``spaces``; ``at_least``
+        (G,) is what the singular values of those of ``r`` exceed, 0 of other groups.
         """
-        self._groups, self.apart, self.r, self._make = groups, apart, r, make
+        self._groups, self.r, self._make = groups, r, make
+        self._alone, self._spaces = alone, spaces
         self.at_least = np.zeros(groups) if at_least is None else at_least
+        self._within = [int(g) for space in spaces for g in space.groups]
         self._made: dict[int, Factor] = {}
 
     @classmethod
@@ -49,8 +60,8 @@ class Factors:
 
     def get(self, group: int) -> Factor | None:
         """That of a group, if there is one."""
-        if self._make is None or not self.at_least[group]:
-            return self.apart.get(group)
+        if self._make is None or not self.has[group] or group in self._alone:
+            return self._alone.get(group)
         if group not in self._made:
             self._made[group] = self._make(group)
         return self._made[group]
@@ -63,31 +74,81 @@ class Factors:
     def __iter__(self) -> Iterator[Factor]:
         return (self[group] for group in range(len(self)))
 
+    @cached_property
+    def has(self) -> np.ndarray:
+        """Which groups (G,) have one."""
+        found = np.asarray(self.at_least > 0)
+        found[[*self._alone, *self._within]] = True
+        return found
+
     @property
     def complete(self) -> bool:
         """Whether every group has one."""
-        return len(self.apart) + int(np.count_nonzero(self.at_least)) == len(self)
+        return bool(self.has.all())
 
-    def with_apart(self, apart: Mapping[int, Factor]) -> Factors:
+    @property
+    def apart(self) -> dict[int, Factor]:
+        """By group those that are not in ``r``."""
+        return {g: self[g] for g in sorted([*self._alone, *self._within])}
+
+    def with_alone(self, alone: Mapping[int, Factor]) -> Factors:
         """These, with others in the place of some."""
         at_least = self.at_least.copy()
-        at_least[[*apart]] = 0.0
-        return Factors(len(self), {**self.apart, **apart}, self.r, self._make, at_least)
+        at_least[[*alone]] = 0.0
+        return Factors(len(self), {**self.apart, **alone}, self.r, self._make, at_least)
 
-    def or_else(self, others: Factors) -> Factors:
-        """These, and of groups that have none those of others."""
-        missing = (g for g in range(len(self)) if self.get(g) is None)
-        return self.with_apart({g: f for g in missing if (f := others.get(g)) is not None})
+    def or_else(self, others: Factors, groups: np.ndarray) -> Factors:
+        """These, and of ``groups`` (n,), of which there is none here, those of others (n,)."""
+        r, at_least = self.r, self.at_least.copy()
+        if others.r is not None and r is not None:
+            r = r.copy()
+            r[groups] = others.r
+        at_least[groups] = others.at_least
+        places = {int(g): i for i, g in enumerate(groups)}
+        alone = {**self._alone, **{int(groups[i]): f for i, f in others._alone.items()}}
+        spaces = [copy(space) for space in others._spaces]
+        for space in spaces:
+            space.groups = groups[space.groups]
+
+        def make(group: int) -> Factor:
+            return others[places[group]] if group in places else self[group]
+
+        return Factors(len(self), alone, r, make, at_least, [*self._spaces, *spaces])
+
+    @cached_property
+    def ranks(self) -> np.ndarray:
+        """Numerical ranks (G,)."""
+        found = np.zeros(len(self), int)
+        if self.r is not None:
+            found[self.at_least > 0] = self.r.shape[-1]
+        for g, f in self._alone.items():
+            found[g] = f.rank
+        for space in self._spaces:
+            found[space.groups] = space.rank
+        return found
+
+    @property
+    def full_rank(self) -> bool:
+        """Whether all that there are have full rank."""
+        return not self._spaces and all(f.full_rank for f in self._alone.values())
 
     @property
     def deficient(self) -> dict[int, Factor]:
         """By group those that are not of full rank."""
         return {g: f for g, f in self.apart.items() if not f.full_rank}
 
+    def null_share(self, w: np.ndarray, y_norms: np.ndarray) -> float:
+        """`Factor.null_share`, the largest over groups, for w (G, P, Q) and norms (G, Q)."""
+        shares = [f.null_share(w[g], y_norms[g]) for g, f in self._alone.items()]
+        for space in self._spaces:
+            mine = space.groups
+            shares.append(float(space.null_shares(w[mine], y_norms[mine]).max()))
+        return max(shares, default=0.0)
+
     @property
     def proves(self) -> bool:
         """Whether all are in double precision: steps by others are good, but prove nothing."""
-        return all(_proves(f) for f in self.apart.values())
+        return all(_proves(f) for f in self._alone.values())
 
     def proof(self, group: int) -> Factor | None:
         """That of a group, if it proves what it says."""
@@ -96,7 +157,7 @@ class Factors:
     @property
     def pivots(self) -> tuple[float, float]:
         """The smallest and the largest entry on the diagonals of R."""
-        several = [np.diagonal(f.r) for f in self.apart.values()]
+        several = [np.diagonal(f.r) for f in self._alone.values()]
         if self.r is not None:
             several.append(diagonals(self.r)[self.at_least > 0].reshape(-1))
         sizes = np.abs(np.concatenate(several))
@@ -106,11 +167,13 @@ class Factors:
 
     def solve(self, z: np.ndarray) -> np.ndarray:
         """argmin ‖A w − y‖ (G, P, Q) for z = Qᵀy, of minimum norm in the user's units."""
-        return self._of_each(z, np.linalg.solve, lambda f, z: f.solve(z))
+        within = RowSpaces.solve
+        return self._of_each(z, np.linalg.solve, within, lambda f, z: f.solve(z))
 
     def solve_by_svd(self, z: np.ndarray) -> np.ndarray:
         """The same by singular values."""
-        return self._of_each(z, _solve_by_svd, lambda f, z: f.solve_by_svd(z))
+        within = RowSpaces.solve
+        return self._of_each(z, _solve_by_svd, within, lambda f, z: f.solve_by_svd(z))
 
     def solve_normal(self, g: np.ndarray) -> np.ndarray:
         """(AᵀA)⁺ g (G, P, Q), the step of a refinement."""
@@ -118,7 +181,8 @@ class Factors:
         def together(r: np.ndarray, g: np.ndarray) -> np.ndarray:
             return self.inverse @ (self.inverse.swapaxes(1, 2) @ g)
 
-        return self._of_each(g, together, lambda f, g: f.solve_normal(g))
+        within = RowSpaces.solve_normal
+        return self._of_each(g, together, within, lambda f, g: f.solve_normal(g))
 
     def whitened_norms(self, g: np.ndarray) -> np.ndarray:
         """‖R⁻ᵀg‖ (G, Q); inf where R is deficient or proves nothing."""
@@ -132,43 +196,35 @@ class Factors:
             return np.linalg.norm(f.whiten(g.T), axis=1)
 
         with np.errstate(over="ignore", invalid="ignore"):
-            return self._of_each(g, together, one)
+            return self._of_each(g, together, lambda _, g: np.full(g[:, 0].shape, np.inf), one)
 
     @cached_property
     def inverse(self) -> np.ndarray:
         """R⁻¹ (G, P, P)."""
         assert self.r is not None
-        return _inverses(self.r)
+        return inverses(self.r)
 
     def _of_each(
         self,
         b: np.ndarray,
         together: Callable[[np.ndarray, np.ndarray], np.ndarray],
+        within: Callable[[RowSpaces, np.ndarray], np.ndarray],
         one: Callable[[Factor, np.ndarray], np.ndarray],
     ) -> np.ndarray:
-        if self.r is None:
+        if self.r is None and not self._spaces:
             return np.stack([one(f, b[g]) for g, f in enumerate(self)])
-        found = together(self.r, b)
-        for g, f in self.apart.items():
-            found[g] = one(f, b[g])
+        found: np.ndarray | None = None if self.r is None else together(self.r, b)
+        several = [(space.groups, within(space, b[space.groups])) for space in self._spaces]
+        several += [(np.array([g]), one(f, b[g])[None]) for g, f in self._alone.items()]
+        for groups, part in several:
+            found = np.zeros((len(b), *part.shape[1:])) if found is None else found
+            found[groups] = part
+        assert found is not None
         return found
 
 
 def _proves(factor: Factor) -> bool:
     return not (isinstance(factor, Cholesky) and factor.single)
-
-
-def _inverses(r: np.ndarray) -> np.ndarray:
-    """R⁻¹ (G, P, P) of triangles, by halves: a third of the time of LAPACK's, matrix by matrix."""
-    columns = r.shape[-1]
-    if columns == 1:
-        return 1 / r
-    half = columns // 2
-    found = np.zeros(r.shape)
-    upper = found[:, :half, :half] = _inverses(r[:, :half, :half])
-    lower = found[:, half:, half:] = _inverses(r[:, half:, half:])
-    np.negative(upper @ (r[:, :half, half:] @ lower), out=found[:, :half, half:])
-    return found
 
 
 def _solve_by_svd(r: np.ndarray, z: np.ndarray) -> np.ndarray:
@@ -187,7 +243,7 @@ def cholesky_factors(
         share = max(10 * columns * EPS, (10 * tolerance_of(rows, columns)) ** 2)
         most = (np.abs(grams) @ np.ones(columns)).max(1)
         margin = share * np.minimum(_norms(grams), most)
-        inverse = _inverses(_or_identity(r, full))
+        inverse = inverses(_or_identity(r, full))
         # Where half of 1/‖R⁻¹‖² is more, taking the margin off leaves it positive definite.
         with np.errstate(over="ignore"):
             open_groups = np.flatnonzero(full & ~(2 * margin * _norms(inverse) ** 2 < 1))
@@ -205,41 +261,70 @@ def cholesky_factors(
 def _choleskys(grams: np.ndarray) -> np.ndarray:
     """L (G, P, P) of every L Lᵀ; NaN of those that are not positive definite.
 
-    NumPy refuses all of them where one is not: then each half by itself.
+    NumPy refuses all of them where one is not: then each half by itself, and few one by one.
     """
     try:
         return np.linalg.cholesky(grams)
     except np.linalg.LinAlgError:
-        if len(grams) == 1:
-            return np.full(grams.shape, np.nan)
-        return np.concatenate([_choleskys(half) for half in np.array_split(grams, 2)])
+        if len(grams) > ONE_BY_ONE:
+            return np.concatenate([_choleskys(half) for half in np.array_split(grams, 2)])
+        found = np.full(grams.shape, np.nan)
+        for lower, gram in zip(found, grams, strict=True):
+            r = cholesky(gram.copy())
+            lower[...] = np.nan if r is None else r.T
+        return found
 
 
 def triangular_factors(r: np.ndarray, exponents: np.ndarray, rows: int) -> Factors:
     """From QRs of ``rows`` rows: R (G, q, P), of A itself where q is less than P.
 
-    What norms of R and R⁻¹ do not show to be of full rank is looked into group by group.
+    What norms of R and R⁻¹ do not show to be of full rank has its singular values computed.
     """
     groups, q, columns = r.shape
     full, at_least = np.zeros(groups, bool), np.zeros(groups)
     if q == columns:
         regular = np.asarray(diagonals(r).all(1))
         with np.errstate(over="ignore", invalid="ignore"):
-            inverse = _inverses(_or_identity(r, regular))
-            inverses = _norms(inverse)
+            inverse = inverses(_or_identity(r, regular))
+            norms = _norms(inverse)
             # No singular value is more than ‖R‖.
-            full = regular & (10 * tolerance_of(rows, columns) * _norms(r) * inverses < 1)
-        at_least[full] = 0.5 / inverses[full]
-    apart = {int(g): factor_of(r[g], exponents[g], rows) for g in np.flatnonzero(~full)}
-    if len(apart) == groups:
-        return Factors(groups, apart)
-    r = _or_identity(r, full)
+            full = regular & (10 * tolerance_of(rows, columns) * _norms(r) * norms < 1)
+        at_least[full] = 0.5 / norms[full]
+    rest = np.flatnonzero(~full)
+    values = np.linalg.svd(r[rest], compute_uv=False)
+    spaces = _row_spaces(rest, values, r, exponents, rows)
+    within = {int(g) for space in spaces for g in space.groups}
+    alone = {g: factor_of(r[g], exponents[g], rows) for g in rest.tolist() if g not in within}
+    place = np.zeros(groups, int)
+    place[rest] = np.arange(len(rest))
 
-    def triangle(group: int) -> Factor:
+    def factor(group: int) -> Factor:
+        if group in within:
+            return Truncated(r[group], exponents[group], rows, values[place[group]])
         return Triangle(r[group], exponents[group], rows, float(at_least[group]))
 
-    found = Factors(groups, apart, r, triangle, at_least)
+    if not full.any():
+        return Factors(groups, alone, None, factor, at_least, spaces)
+    found = Factors(groups, alone, _or_identity(r, full), factor, at_least, spaces)
     found.inverse = _or_identity(inverse, full)
+    return found
+
+
+def _row_spaces(
+    groups: np.ndarray, values: np.ndarray, r: np.ndarray, exponents: np.ndarray, rows: int
+) -> list[RowSpaces]:
+    """Of some groups (n,), of singular values (n, min(q, P)), those that are deficient and whose
+    units differ little, by rank.
+    """
+    columns = r.shape[-1]
+    tolerance = tolerance_of(rows, columns) * values[:, :1]
+    ranks = np.count_nonzero(values > tolerance, axis=1)
+    alike = np.ptp(exponents[groups], axis=1) < CLUSTER
+    found = []
+    for rank in np.unique(ranks[alike & (ranks < columns)]).tolist():
+        mine = groups[alike & (ranks == rank)]
+        vt = np.linalg.svd(r[mine], full_matrices=False)[2][:, :rank]
+        found.append(RowSpaces(mine, r[mine], exponents[mine], vt))
     return found
 
 

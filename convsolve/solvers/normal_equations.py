@@ -14,6 +14,7 @@ from ..leastsquares.penalty import RIDGE, Penalty
 from ..leastsquares.regression import QR_STEPS, Regression
 from ..problem.sizes import Sizes
 from ..problem.spec import ConvSpec
+from ..text import count
 from .base import Progress, Raw, Solver, check_penalty, check_ridge, host_ridge, traceable
 
 # Steps of refinement on a Cholesky factor: the backward error falls by κ²·eps a step.
@@ -63,11 +64,16 @@ class NormalEquations(Solver):
         ridge = host_ridge(self)
         regression = analysis.regression(self.penalty, ridge)
         found, route = _by_gram(regression), "Cholesky of the Gram matrix"
+        rest = regression.system.rest if found is None else None
+        if rest is not None:
+            of_rest = f"QR of the design matrix of {count(len(rest.groups), 'group')}"
+            route += f", {of_rest}" + ", truncated SVD of R" * (not rest.factors.full_rank)
+            found = regression.refine(regression.by_rest(rest), rest.joined, QR_STEPS)
         if found is None or not found[1].exact:
             factors = regression.system.qr_factors()
             if factors is not None:
-                deficient = bool(factors.deficient)
-                route = "QR of the design matrix" + (", truncated SVD of R" if deficient else "")
+                route = "QR of the design matrix"
+                route += ", truncated SVD of R" * (not factors.full_rank)
                 found = regression.refine(regression.by_qr(factors), factors, QR_STEPS)
         if found is None:
             raise SolveError(_beyond_memory(analysis.design.sizes, ridge))
