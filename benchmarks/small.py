@@ -28,8 +28,11 @@ from benchmarks.machine import ROOT, load, now, process, report, stamp, summary
 RESULT = ROOT / "benchmarks" / "results" / "small.json"
 PACKAGES = ("convsolve", "numpy", "scipy", "jax", "mne", "threadpoolctl")
 SHORT = "8 × 4 096, 1 → 1, 40 taps"
-# Times faster than the loop, times of NormalEquations, and of MNE.
-LEAST_OF_LOOP, MOST_OF_NORMAL, MOST_OF_MNE = 3.0, 2.0, 1.0
+# Times of NormalEquations, and of MNE.
+MOST_OF_NORMAL, MOST_OF_MNE = 2.0, 1.0
+# Times faster than the loop, where so much is promised: of groups as they are, with a bias each,
+# and with some that are deficient.
+LEAST_OF_LOOP = {"": 3.0, "a bias each": 2.5, "3 % deficient": 2.0}
 SAMPLES, TAPS = 64, 8
 # Samples, taps and problems under `jax.vmap`.
 MAPPED = ((64, 8, 1000), (512, 40, 50))
@@ -59,13 +62,17 @@ def in_turns(fits: dict[str, Callable[[], Any]], runs: int) -> dict[str, list[fl
     return seconds
 
 
-def groups(count: int, silent: bool, bias: bool, runs: int) -> dict[str, Any]:
-    """Groups in one `Problem`, one of them perhaps of zeros, beside the loop over lstsq."""
+def groups(count: int, deficient: int, bias: bool, runs: int) -> dict[str, Any]:
+    """Groups in one `Problem` beside the loop over lstsq: of the ``deficient`` ones the first is of
+    zeros, and the others are tones.
+    """
     import convsolve as cs
 
     rng = np.random.default_rng(0)
     x = rng.standard_normal((SAMPLES, count))
-    x[:, 0] *= not silent
+    few = np.arange(deficient) * count // max(1, deficient)
+    x[:, few] = np.sin(np.outer(np.arange(SAMPLES), 0.5 + few / count))
+    x[:, few[:1]] = 0.0
     y = rng.standard_normal((SAMPLES - TAPS + 1, count))
 
     def loop() -> np.ndarray:
@@ -75,7 +82,7 @@ def groups(count: int, silent: bool, bias: bool, runs: int) -> dict[str, Any]:
         return np.stack([np.linalg.lstsq(a, b, rcond=None)[0] for a, b in pairs])
 
     def solve() -> cs.Solution:
-        with warnings.catch_warnings():  # of more channels than samples, and the silent one
+        with warnings.catch_warnings():  # of more channels than samples, and what is deficient
             warnings.simplefilter("ignore")
             problem = cs.Problem(x, y, kernel_size=TAPS, groups=count, bias=bias)
             return cs.solve(problem)
@@ -177,9 +184,11 @@ def short_in_turns(trees: dict[str, Path], rounds: int, runs: int) -> dict[str, 
 def measured(trees: dict[str, Path], quick: bool) -> dict[str, Any]:
     many, some, runs = (200, 50, 1) if quick else (10_000, 1_000, 9)
     problems = {
-        f"{many} groups": f"groups({many}, False, False, {runs})",
-        f"{many} groups, a bias each": f"groups({many}, False, True, {runs})",
-        f"{some} groups, one of zeros": f"groups({some}, True, False, {runs})",
+        f"{many} groups": f"groups({many}, 0, False, {runs})",
+        f"{many} groups, a bias each": f"groups({many}, 0, True, {runs})",
+        f"{many} groups, 3 % deficient": f"groups({many}, {many * 3 // 100}, False, {runs})",
+        f"{some} groups, one of zeros": f"groups({some}, 1, False, {runs})",
+        f"{some} groups, all deficient": f"groups({some}, {some}, False, {runs})",
     }
     of_groups = []
     for name, call in problems.items():
@@ -199,15 +208,13 @@ def measured(trees: dict[str, Path], quick: bool) -> dict[str, Any]:
 
 def checked(result: dict[str, Any]) -> list[dict[str, Any]]:
     """The promises about these figures."""
-    first = result["groups"][0]
-    times = first["convsolve"]["times_faster"]
-    checks = [
-        {
-            "promise": f"{first['problem']}: {LEAST_OF_LOOP:g} times faster than the loop",
-            "passed": times >= LEAST_OF_LOOP,
-            "figures": times,
-        }
-    ]
+    checks = []
+    for row in result["groups"]:
+        least = LEAST_OF_LOOP.get(row["problem"].partition(", ")[2])
+        if least is not None:
+            times = row["convsolve"]["times_faster"]
+            promise = f"{row['problem']}: {least:g} times faster than the loop"
+            checks.append({"promise": promise, "passed": times >= least, "figures": times})
     for row in result["groups"]:
         eps = row["convsolve"]["certificate_eps"]
         promise = f"{row['problem']}: certificate at most 30 eps"

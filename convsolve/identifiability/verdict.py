@@ -55,17 +55,11 @@ def _proved(system: System, groups: Iterable[int]) -> bool:
 def _of_each(system: System, factors: Factors) -> list[str | None]:
     """The word for the factor of every group: that of most is known from bounds on all of them."""
     sure = factors.at_least > (system.column_rounding.max(1) if system.design.data_eps else 0.0)
-    found: list[str | None] = ["full"] * len(sure)
+    found = factors.verdicts
     for g in np.flatnonzero(~sure).tolist():
-        found[g] = _of(system, g, factors.get(g))
+        if found[g] == "full" and _lost_in_rounding(system, g, factors[g]):
+            found[g] = "ambiguous"
     return found
-
-
-def _of(system: System, group: int, factor: Factor | None) -> str | None:
-    if factor is None:
-        return None
-    lost = factor.verdict == "full" and _lost_in_rounding(system, group, factor)
-    return "ambiguous" if lost else factor.verdict
 
 
 def _lost_in_rounding(system: System, group: int, factor: Factor) -> bool:

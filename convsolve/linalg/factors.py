@@ -13,14 +13,14 @@ from .inverses import inverses
 from .lapack import cholesky
 from .minimum_norm import CLUSTER
 from .qr import joined_in_tree
-from .rank import EPS, least_certified, tolerance_of
+from .rank import EPS, Bands, least_certified, tolerance_of
 from .row_spaces import RowSpaces
 
 # Groups of more columns than this gain nothing from one another: their arithmetic takes longer than
 # what Python spends on each.
 FEW_COLUMNS = 64
-# Of so many Cholesky factors, of which some do not exist, each is made by itself.
-ONE_BY_ONE = 16
+# Up to so many columns a Cholesky of all groups goes row by row: LAPACK is called for each group.
+ROW_BY_ROW = 16
 
 
 class Factors:
@@ -99,10 +99,7 @@ class Factors:
 
     def or_else(self, others: Factors, groups: np.ndarray) -> Factors:
         """These, and of ``groups`` (n,), of which there is none here, those of others (n,)."""
-        r, at_least = self.r, self.at_least.copy()
-        if others.r is not None and r is not None:
-            r = r.copy()
-            r[groups] = others.r
+        at_least = self.at_least.copy()
         at_least[groups] = others.at_least
         places = {int(g): i for i, g in enumerate(groups)}
         alone = {**self._alone, **{int(groups[i]): f for i, f in others._alone.items()}}
@@ -113,7 +110,13 @@ class Factors:
         def make(group: int) -> Factor:
             return others[places[group]] if group in places else self[group]
 
-        return Factors(len(self), alone, r, make, at_least, [*self._spaces, *spaces])
+        found = Factors(len(self), alone, self.r, make, at_least, [*self._spaces, *spaces])
+        if self.r is not None and others.r is not None:
+            found.r, found.inverse = self.r.copy(), self.inverse.copy()
+            found.r[groups], found.inverse[groups] = others.r, others.inverse
+        elif self.r is not None:
+            found.inverse = self.inverse
+        return found
 
     @cached_property
     def ranks(self) -> np.ndarray:
@@ -125,6 +128,17 @@ class Factors:
             found[g] = f.rank
         for space in self._spaces:
             found[space.groups] = space.rank
+        return found
+
+    @property
+    def verdicts(self) -> list[str | None]:
+        """`Factor.verdict` of every group, None where there is none."""
+        found: list[str | None] = ["full" if least else None for least in self.at_least]
+        for space in self._spaces:
+            for g, word in zip(space.groups.tolist(), space.verdicts, strict=True):
+                found[g] = word
+        for g, f in self._alone.items():
+            found[g] = f.verdict
         return found
 
     @property
@@ -237,7 +251,7 @@ def cholesky_factors(
 ) -> Factors:
     """Of equilibrated Grams (G, P, P) those whose full rank is certain, as by `cholesky_factor`."""
     groups, columns, _ = grams.shape
-    r = _choleskys(grams).swapaxes(1, 2)
+    r = _choleskys(grams)
     full = np.isfinite(r[:, -1, -1])
     if not certain:
         share = max(10 * columns * EPS, (10 * tolerance_of(rows, columns)) ** 2)
@@ -259,20 +273,27 @@ def cholesky_factors(
 
 
 def _choleskys(grams: np.ndarray) -> np.ndarray:
-    """L (G, P, P) of every L Lᵀ; NaN of those that are not positive definite.
-
-    NumPy refuses all of them where one is not: then each half by itself, and few one by one.
-    """
+    """R (G, P, P) of every RᵀR; NaN of those that are not positive definite."""
+    if grams.shape[-1] <= ROW_BY_ROW:
+        return _row_by_row(grams)
     try:
-        return np.linalg.cholesky(grams)
-    except np.linalg.LinAlgError:
-        if len(grams) > ONE_BY_ONE:
-            return np.concatenate([_choleskys(half) for half in np.array_split(grams, 2)])
-        found = np.full(grams.shape, np.nan)
-        for lower, gram in zip(found, grams, strict=True):
-            r = cholesky(gram.copy())
-            lower[...] = np.nan if r is None else r.T
-        return found
+        return np.linalg.cholesky(grams).swapaxes(1, 2)
+    except np.linalg.LinAlgError:  # of one of them, and NumPy refuses all
+        found = [cholesky(gram.copy()) for gram in grams]
+        nothing = np.full(grams.shape[1:], np.nan)
+        return np.stack([nothing if r is None else r for r in found])
+
+
+def _row_by_row(grams: np.ndarray) -> np.ndarray:
+    """The same, each row of all R at once: as fast as LAPACK where columns are few."""
+    r = np.array(grams.transpose(1, 2, 0), order="C")
+    for i in range(len(r)):
+        pivot = np.where(r[i, i] > 0, r[i, i], np.nan)
+        r[i, i:] /= np.sqrt(pivot)
+        r[i, :i] = 0.0
+        for below in range(i + 1, len(r)):
+            r[below, below:] -= r[i, below] * r[i, below:]
+    return np.ascontiguousarray(r.transpose(2, 0, 1))
 
 
 def triangular_factors(r: np.ndarray, exponents: np.ndarray, rows: int) -> Factors:
@@ -290,17 +311,15 @@ def triangular_factors(r: np.ndarray, exponents: np.ndarray, rows: int) -> Facto
             # No singular value is more than ‖R‖.
             full = regular & (10 * tolerance_of(rows, columns) * _norms(r) * norms < 1)
         at_least[full] = 0.5 / norms[full]
-    rest = np.flatnonzero(~full)
-    values = np.linalg.svd(r[rest], compute_uv=False)
-    spaces = _row_spaces(rest, values, r, exponents, rows)
-    within = {int(g) for space in spaces for g in space.groups}
-    alone = {g: factor_of(r[g], exponents[g], rows) for g in rest.tolist() if g not in within}
-    place = np.zeros(groups, int)
-    place[rest] = np.arange(len(rest))
+    spaces = _row_spaces(np.flatnonzero(~full), r, exponents, rows)
+    within = {g: (space, i) for space in spaces for i, g in enumerate(space.groups.tolist())}
+    rest = (g for g in np.flatnonzero(~full).tolist() if g not in within)
+    alone = {g: factor_of(r[g], exponents[g], rows) for g in rest}
 
     def factor(group: int) -> Factor:
         if group in within:
-            return Truncated(r[group], exponents[group], rows, values[place[group]])
+            space, place = within[group]
+            return Truncated(r[group], exponents[group], rows, space.values[place])
         return Triangle(r[group], exponents[group], rows, float(at_least[group]))
 
     if not full.any():
@@ -311,20 +330,18 @@ def triangular_factors(r: np.ndarray, exponents: np.ndarray, rows: int) -> Facto
 
 
 def _row_spaces(
-    groups: np.ndarray, values: np.ndarray, r: np.ndarray, exponents: np.ndarray, rows: int
+    groups: np.ndarray, r: np.ndarray, exponents: np.ndarray, rows: int
 ) -> list[RowSpaces]:
-    """Of some groups (n,), of singular values (n, min(q, P)), those that are deficient and whose
-    units differ little, by rank.
-    """
-    columns = r.shape[-1]
-    tolerance = tolerance_of(rows, columns) * values[:, :1]
-    ranks = np.count_nonzero(values > tolerance, axis=1)
-    alike = np.ptp(exponents[groups], axis=1) < CLUSTER
+    """Of some groups (n,) those that are deficient, of units that differ little, by rank."""
+    groups = groups[np.ptp(exponents[groups], axis=1) < CLUSTER]
+    _, values, vt = np.linalg.svd(r[groups], full_matrices=False)
+    bands = Bands(values, rows, r.shape[-1])
     found = []
-    for rank in np.unique(ranks[alike & (ranks < columns)]).tolist():
-        mine = groups[alike & (ranks == rank)]
-        vt = np.linalg.svd(r[mine], full_matrices=False)[2][:, :rank]
-        found.append(RowSpaces(mine, r[mine], exponents[mine], vt))
+    for rank in np.unique(bands.rank[bands.rank < r.shape[-1]]).tolist():
+        i = np.flatnonzero(bands.rank == rank)
+        given = r[groups[i]], exponents[groups[i]], vt[i, :rank]
+        words = [bands.of(place).verdict for place in i.tolist()]
+        found.append(RowSpaces(groups[i], *given, values[i], words))
     return found
 
 
@@ -339,7 +356,11 @@ def _norms(a: np.ndarray) -> np.ndarray:
 
 
 def _or_identity(r: np.ndarray, which: np.ndarray) -> np.ndarray:
-    return r if which.all() else np.where(which[:, None, None], r, np.eye(r.shape[-1]))
+    if which.all():
+        return r
+    found = r.copy()
+    found[~which] = np.eye(r.shape[-1])
+    return found
 
 
 def stacked_qr(blocks: Iterable[np.ndarray]) -> np.ndarray:

@@ -45,13 +45,29 @@ def least_certified(columns: int) -> float:
     return math.sqrt(10 * columns * EPS) / 2
 
 
+class Bands:
+    """The `Band` of each of several spectra (n, k)."""
+
+    def __init__(self, values: np.ndarray, rows: int, columns: int) -> None:
+        largest = values.max(1, keepdims=True, initial=0.0)
+        tolerance = tolerance_of(rows, columns) * largest
+        low = np.minimum(tolerance / 2, 10 * math.sqrt(columns) * EPS * largest)
+        self._ends = np.concatenate([tolerance, low, 10 * tolerance], axis=1)
+        self._ranks = np.count_nonzero(values[:, None] > self._ends[:, :, None], axis=2)
+        self._columns = columns
+
+    @property
+    def rank(self) -> np.ndarray:
+        """Numerical ranks (n,) at the tolerance."""
+        return self._ranks[:, 0]
+
+    def of(self, place: int) -> Band:
+        """That of one of them."""
+        tolerance, low, high = self._ends[place].tolist()
+        rank, at_low, at_high = self._ranks[place].tolist()
+        return Band(tolerance, low, high, rank, at_low, at_high, self._columns)
+
+
 def band_of(values: np.ndarray, rows: int, columns: int) -> Band:
     """The `Band` of descending ``values``, fewer than ``columns`` where rows are too few."""
-    largest = float(values[0]) if values.size else 0.0
-    tolerance = tolerance_of(rows, columns) * largest
-    low, high = min(tolerance / 2, 10 * math.sqrt(columns) * EPS * largest), 10 * tolerance
-
-    def rank(threshold: float) -> int:
-        return int((values > threshold).sum())
-
-    return Band(tolerance, low, high, rank(tolerance), rank(low), rank(high), columns)
+    return Bands(values[None], rows, columns).of(0)

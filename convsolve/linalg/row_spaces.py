@@ -5,6 +5,8 @@ As `convsolve.linalg.factor.Truncated` of each, of which this is the arithmetic 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from .inverses import inverses
@@ -20,9 +22,18 @@ class RowSpaces:
     """
 
     def __init__(
-        self, groups: np.ndarray, r: np.ndarray, exponents: np.ndarray, vt: np.ndarray
+        self,
+        groups: np.ndarray,
+        r: np.ndarray,
+        exponents: np.ndarray,
+        vt: np.ndarray,
+        values: np.ndarray,
+        verdicts: Sequence[str],
     ) -> None:
-        self.groups = groups
+        """``values`` (n, min(q, P)) are all singular values, ``verdicts`` the words of their
+        `Band`.
+        """
+        self.groups, self.values, self.verdicts = groups, values, verdicts
         self._units = (exponents - exponents.max(1, keepdims=True))[:, :, None]
         # What no row reads stays exactly zero.
         live = np.asarray(r.any(1))[:, :, None]

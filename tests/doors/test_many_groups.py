@@ -124,3 +124,65 @@ def test_thousands_of_groups_are_certified(bias: bool, rng: np.random.Generator)
         a = np.hstack([rows[group], np.ones((len(y), int(bias)))])
         exact = np.linalg.lstsq(a, y[:, group], rcond=None)[0]
         np.testing.assert_allclose(fit.kernel[:, 0, group], exact[:taps], rtol=1e-10, atol=1e-11)
+
+
+def some_deficient(count: int, every: int, rng: np.random.Generator) -> Data:
+    """Noise, but for every so many groups in turn a tone, zeros, an impulse in silence, or a tone
+    far from zero.
+    """
+    x, y = rng.standard_normal((SAMPLES, count)), rng.standard_normal((SAMPLES - TAPS + 1, count))
+    for i, group in enumerate(range(0, count, every)):
+        tone = np.sin((0.2 + group / count) * np.arange(SAMPLES))
+        impulse = np.eye(SAMPLES)[SAMPLES - 1] * 5
+        x[:, group] = (tone, 0 * tone, impulse, 3 + tone)[i % 4]
+    return x, y
+
+
+@pytest.mark.parametrize("bias", [False, True], ids=["plain", "bias"])
+@pytest.mark.parametrize("every", [1, 7], ids=["all", "some"])
+def test_deficient_groups_are_solved_together(
+    every: int, bias: bool, rng: np.random.Generator
+) -> None:
+    """Each of minimum norm, taps that no row reads exactly zero."""
+    count = 70
+    x, y = some_deficient(count, every, rng)
+    problem = cs.Problem(x, y, kernel_size=(TAPS,), groups=count, bias=bias)
+    limits = Limits(small_numbers=0)
+    fit, report = solved(problem, cs.AutoSolver(), limits), cs.identify(problem, limits=limits)
+    assert fit.ok
+    assert fit.certificate <= 30 * EPS
+    assert "truncated SVD of R" in fit.stats["route"]
+    rows = np.lib.stride_tricks.sliding_window_view(x, TAPS, 0).transpose(1, 0, 2)
+    for group in range(count):
+        a, b = rows[group], y[:, group]
+        if bias:
+            a, b = a - a.mean(0), b - b.mean()
+        a = np.where(np.abs(a).max(0) > 1e-12, a, 0.0)
+        exact, _, rank, _ = np.linalg.lstsq(a, b, rcond=1e-10)
+        assert report.group_ranks[group] == rank
+        np.testing.assert_allclose(fit.kernel[:, 0, group], exact, rtol=1e-9, atol=1e-12)
+        np.testing.assert_array_equal(fit.kernel[~a.any(0), 0, group], 0.0)
+        assert (report.group_verdicts[group] == "overdetermined") == (rank == TAPS)
+
+
+def test_a_warning_counts_many_groups(rng: np.random.Generator) -> None:
+    """It names the first of them, and no remedy, which are tried only when the report is read."""
+    x, y = some_deficient(70, 7, rng)
+    problem = cs.Problem(x, y, kernel_size=(TAPS,), groups=70)
+    with pytest.warns(cs.IdentifiabilityWarning) as caught:
+        fit = cs.solve(problem)
+    text = str(caught[0].message)
+    assert text.startswith("rank-deficient: rank 0 of 6 unknowns; this is")
+    assert "10 of 70 groups are not determined (groups 0, 7, 14, 21, 28, 35 and 4 more)" in text
+    assert "advice" not in vars(fit.identifiability)
+    assert any("channel 14 excites" in remedy for remedy in fit.identifiability.remedies)
+    with pytest.raises(cs.IdentifiabilityError, match="10 of 70 groups"):
+        cs.solve(problem, strict=True)
+
+
+def test_one_deficient_group_among_many_is_named(rng: np.random.Generator) -> None:
+    x, y = noise(rng)
+    x, y = np.tile(x, 5), np.tile(y, 5)
+    x[:, 20] = 0.0
+    with pytest.warns(cs.IdentifiabilityWarning, match=r"1 of 35 groups is not .* \(group 20\)"):
+        cs.solve(cs.Problem(x, y, kernel_size=(TAPS,), groups=35))
