@@ -187,7 +187,7 @@ def _solved(
         bias,
         recipe=problem.recipe,
         spec=problem.spec,
-        tap_lags=problem.lags,
+        tap_lags=analysis.design.lags,
         y_channel_axis=problem.output is not None and problem.output.channel_axis,
         status=raw.status or _status(certificate),
         stats=_stats(problem, solver, raw, certificate, seconds)

@@ -71,6 +71,7 @@ class Design:
         self._held_by = problem.input.devices
         self._placed: DeviceOperator | str = ""
         self._given: tuple[Any, Any] = problem.input, problem.output
+        self._largest = [None if a is None else a.largest for a in self._given]
         if not problem.remote:
             self._given = problem.x, problem.y
         if self._held_by:
@@ -107,7 +108,8 @@ class Design:
                 "memory: read them first (in Python, numpy.asarray(x)), or give Limits a larger "
                 "held_numbers; NormalEquations and Regularized read them chunk by chunk"
             )
-        return Inputs(self.records, self.spec, self.adjustments, self.nuisance, self.sizes.limits)
+        given = self.records, self.spec, self.adjustments, self.nuisance, self.sizes.limits
+        return Inputs(*given, sizes=self._largest[0])
 
     def by_record(self, values: np.ndarray) -> list[np.ndarray]:
         """What was computed row by row (groups, n) as ``(*T, groups)`` of each record; NaN where
@@ -133,13 +135,13 @@ class Design:
     @cached_property
     def _targets_on_host(self) -> Targets | None:
         y = self._given[1]
-        return None if y is None else self.outputs(y)
+        return None if y is None else self.outputs(y, self._largest[1])
 
-    def outputs(self, y: Any) -> Targets:
-        """y beside this x."""
+    def outputs(self, y: Any, sizes: np.ndarray | None = None) -> Targets:
+        """y beside this x; of largest magnitudes ``sizes`` (Cout,), if they are known."""
         if self.sizes.chunked:
             return self._chunked.outputs(self._in_memory(y))
-        return Targets(self._in_memory(y), self.inputs, self.nuisance)
+        return Targets(self._in_memory(y), self.inputs, self.nuisance, sizes)
 
     @cached_property
     def _chunked(self) -> ChunkedOperator:

@@ -334,12 +334,14 @@ def _row_spaces(
 ) -> list[RowSpaces]:
     """Of some groups (n,) those that are deficient, of units that differ little, by rank."""
     groups = groups[np.ptp(exponents[groups], axis=1) < CLUSTER]
-    _, values, vt = np.linalg.svd(r[groups], full_matrices=False)
+    # By the routine of `factor_of`, so that a group and the same by itself agree to the last digit.
+    values = np.linalg.svd(r[groups], compute_uv=False)
     bands = Bands(values, rows, r.shape[-1])
     found = []
     for rank in np.unique(bands.rank[bands.rank < r.shape[-1]]).tolist():
         i = np.flatnonzero(bands.rank == rank)
-        given = r[groups[i]], exponents[groups[i]], vt[i, :rank]
+        vt = np.linalg.svd(r[groups[i]], full_matrices=False)[2][:, :rank]
+        given = r[groups[i]], exponents[groups[i]], vt
         words = [bands.of(place).verdict for place in i.tolist()]
         found.append(RowSpaces(groups[i], *given, values[i], words))
     return found

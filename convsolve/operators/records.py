@@ -104,8 +104,11 @@ class Inputs:
         adjustments: Adjustments | None = None,
         nuisance: Nuisance | None = None,
         limits: Limits = DEFAULT_LIMITS,
+        sizes: np.ndarray | None = None,
     ) -> None:
-        """By default all rows count alike, and nothing is fitted beside the kernel."""
+        """By default all rows count alike, and nothing is fitted beside the kernel. ``sizes``
+        (Cin,) are the largest magnitudes in x, where they are known.
+        """
         nuisance = Nuisance() if nuisance is None else nuisance
         if adjustments is None:
             adjustments = Adjustments(Rows.of(spec, (record.shape[:-1] for record in x)))
@@ -129,7 +132,9 @@ class Inputs:
         self.flags = [self._flags(members) for members in self.members]
         if self.masked and nuisance.confounds is None:
             self._fill(nuisance.constant)
-        self.exponents = channel_exponents(self.stacks)
+        if not (plain and all(map(spec.reads_all, {a.shape[:-1] for a in x}))):
+            sizes = None
+        self.exponents = channel_exponents(self.stacks) if sizes is None else exponents_of(sizes)
         self.scale = np.ldexp(1.0, -self.exponents)
 
     def _gap_worth_a_cut(self, limits: Limits) -> int:
@@ -261,7 +266,14 @@ class Targets:
     mean where the nuisance columns hold a constant.
     """
 
-    def __init__(self, y: Sequence[np.ndarray], inputs: Inputs, nuisance: Nuisance) -> None:
+    def __init__(
+        self,
+        y: Sequence[np.ndarray],
+        inputs: Inputs,
+        nuisance: Nuisance,
+        sizes: np.ndarray | None = None,
+    ) -> None:
+        """``sizes`` (Cout,) are the largest magnitudes in y, where they are known."""
         self.groups, self.records, self.flags = inputs.spec.groups, y, inputs.flags
         #: NᵀY of the confounds N (q, Cout), in y's unit.
         self.confounded = np.zeros((0, y[0].shape[-1]))
@@ -269,7 +281,9 @@ class Targets:
             y = self._without(nuisance.confounds, y, inputs.kept)
         cut = [y[i][start:stop] for i, start, stop in inputs.pieces]
         self.stacks = [stacked(cut, members) for members in inputs.members]
-        self.exponents = channel_exponents(self._kept)
+        if inputs.kept.flags is not None or nuisance.confounds is not None:
+            sizes = None
+        self.exponents = channel_exponents(self._kept) if sizes is None else exponents_of(sizes)
         self.scale = np.ldexp(1.0, -self.exponents)
         self.shift = np.zeros(self.exponents.size)
         if nuisance.constant:

@@ -22,6 +22,8 @@ from .stored import Stored, in_blocks, is_dask, is_stored
 class Records:
     """Records ``(*space, channels)`` as they were given, and the form in which they came.
 
+    ``largest`` (channels,) is the largest magnitude in each, as far as all were looked at.
+
     They are arrays, or `Stored` where they are read slice by slice. ``missing`` says which of their
     values were, and are zero now; None where none. ``devices`` says in words what arrays of jax are
     on that were not brought to the host; their records are `Remote` unless some of them may be
@@ -34,6 +36,7 @@ class Records:
     is_jax: bool
     missing: tuple[np.ndarray, ...] | None = None
     devices: str = ""
+    largest: np.ndarray | None = None
 
     @property
     def remote(self) -> bool:
@@ -48,12 +51,13 @@ class Records:
     def each(self, of: Callable[[Any], Any]) -> Records:
         """A function of every record, and of what is missing in it."""
         missing = None if self.missing is None else tuple(map(of, self.missing))
-        return replace(self, arrays=tuple(map(of, self.arrays)), missing=missing)
+        return replace(self, arrays=tuple(map(of, self.arrays)), missing=missing, largest=None)
 
     def some(self, which: Sequence[int]) -> Records:
         """Some of the records."""
         missing = None if self.missing is None else tuple(self.missing[i] for i in which)
-        return replace(self, arrays=tuple(self.arrays[i] for i in which), missing=missing)
+        arrays = tuple(self.arrays[i] for i in which)
+        return replace(self, arrays=arrays, missing=missing, largest=None)
 
     def cast(self, dtype: np.dtype[Any]) -> tuple[Any, ...]:
         """The arrays in ``dtype``, C-contiguous, in native byte order; the originals untouched."""
@@ -219,13 +223,16 @@ def _largest(record: Any) -> np.ndarray:
         return largest(record)
 
 
-def _check_values(record: Any, name: str, missing: bool, axes: int) -> None:
-    """Raise a ValueError unless all numbers are finite, and within the range of their type."""
+def _check_values(record: Any, name: str, missing: bool, axes: int) -> np.ndarray | None:
+    """Raise a ValueError unless all numbers are finite, and within the range of their type.
+
+    Returns the largest magnitude (C,) of each channel, None where nothing could be wrong with them.
+    """
     dtype = record.dtype.newbyteorder("=")
     dtype = np.dtype(np.float64) if dtype.itemsize > 8 else dtype  # longdouble is brought down
     limits = _limits(dtype)
     if not record.size or limits is None:
-        return
+        return None
     sizes = _largest(record)
     if not np.isfinite(sizes).all():
         if isinstance(record, Remote):  # each process of what it holds
@@ -244,6 +251,7 @@ def _check_values(record: Any, name: str, missing: bool, axes: int) -> None:
             f"{name} channel {int(beyond[0])} has a value beyond {limits.max:.1e}, the largest "
             f"{dtype}: change its unit"
         )
+    return np.asarray(sizes, float)
 
 
 def read(value: Any, name: str, spec: ConvSpec, missing: bool = False) -> Records:
@@ -261,6 +269,7 @@ def read(value: Any, name: str, spec: ConvSpec, missing: bool = False) -> Record
     items = list(value) if is_list else [value]
     arrays: list[Any] = []
     gaps: list[np.ndarray] = []
+    sizes: list[np.ndarray | None] = []
     ranks = set()
     for i, item in enumerate(items):
         label = f"{name}[{i}]" if is_list else name
@@ -277,7 +286,7 @@ def read(value: Any, name: str, spec: ConvSpec, missing: bool = False) -> Record
             if missing:
                 record, gap = _without_gaps(record)
                 gaps.append(gap)
-            _check_values(record, label, missing, len(shape))
+            sizes.append(_check_values(record, label, missing, len(shape)))
             arrays.append(record)
     if len(ranks) > 1:
         raise ValueError(
@@ -300,7 +309,14 @@ def read(value: Any, name: str, spec: ConvSpec, missing: bool = False) -> Record
         is_jax=all(map(is_jax_array, items)),
         missing=tuple(gaps) if missing and any(gap.any() for gap in gaps) else None,
         devices=Remote.of(items[0]).source.devices if any(map(stays, items)) else "",
+        largest=_joined(sizes),
     )
+
+
+def _joined(sizes: Sequence[np.ndarray | None]) -> np.ndarray | None:
+    """The largest of several magnitudes (C,), None where one is not known."""
+    known = [s for s in sizes if s is not None]
+    return np.maximum.reduce(known) if len(known) == len(sizes) else None
 
 
 def _parts(array: Any, ndim: int) -> list[Any]:

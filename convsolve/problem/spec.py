@@ -207,6 +207,15 @@ class ConvSpec:
         size, pads = (last - first + 1,), ((lo - beyond * d, hi - first * d),)
         return replace(self, kernel_size=size, padding=pads)
 
+    def reads_all(self, shape: Sequence[int]) -> bool:
+        """Whether windows read every sample of a record; False too where strides or dilations make
+        that hard to tell.
+        """
+        if {*self.stride, *self.dilation} != {1}:
+            return False
+        axes = zip(shape, self.offset(shape), self.extent(shape), strict=True)
+        return all(0 <= lo <= lo + w <= e for w, lo, e in axes)
+
     def rows(self, shape: Sequence[int]) -> int:
         """Rows of the design matrix, that is equations per output channel, of one record."""
         return math.prod(self.output_shape(shape))

@@ -5,13 +5,15 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from convsolve.linalg.factor import cholesky_factor, factor_of
+from convsolve.linalg.factor import Truncated, cholesky_factor, factor_of
 from convsolve.linalg.factors import (
+    ROW_BY_ROW,
     Factors,
     cholesky_factors,
     stacked_qr,
     triangular_factors,
 )
+from convsolve.linalg.inverses import inverses
 from convsolve.linalg.qr import tree_qr, without_dust
 
 EPS = float(np.finfo(float).eps)
@@ -125,3 +127,66 @@ def test_where_a_ridge_makes_certain_no_proof_is_asked_for(a: np.ndarray) -> Non
     grams = a.swapaxes(1, 2) @ a + 1e-14 * np.eye(COLUMNS)
     assert cholesky_factors(grams, NO_UNITS, ROWS, certain=True).complete
     assert not cholesky_factors(grams, NO_UNITS, ROWS).complete
+
+
+@pytest.mark.parametrize("columns", [1, 5, ROW_BY_ROW + 3])
+def test_one_gram_that_is_not_definite_hides_no_other(
+    columns: int, rng: np.random.Generator
+) -> None:
+    """Row by row and, of more columns, by LAPACK; also where the last pivot alone is zero."""
+    a = rng.standard_normal((GROUPS, columns + 20, columns))
+    grams = a.swapaxes(1, 2) @ a
+    grams[3], grams[5] = -grams[3], np.diag([*np.ones(columns - 1), 0.0])
+    found = cholesky_factors(grams, np.zeros((GROUPS, columns), int), columns + 20, certain=True)
+    assert [*np.flatnonzero(~found.has)] == [3, 5]
+    for g in np.flatnonzero(found.has).tolist():
+        one = cholesky_factor(grams[g].copy(), np.zeros(columns, int), columns + 20, certain=True)
+        np.testing.assert_allclose(found[g].r, one.r, rtol=1e-12, atol=1e-12)
+        np.testing.assert_array_equal(found[g].r, np.triu(found[g].r))
+
+
+@pytest.mark.parametrize("columns", [1, 2, 7, 32])
+def test_triangles_are_inverted_by_halves(columns: int, rng: np.random.Generator) -> None:
+    r = np.triu(rng.standard_normal((4, columns, columns)) / columns) + np.eye(columns)
+    unit = np.broadcast_to(np.eye(columns), r.shape)
+    np.testing.assert_allclose(inverses(r) @ r, unit, atol=1e-12)
+    np.testing.assert_array_equal(np.tril(inverses(r), -1), 0.0)
+
+
+@pytest.mark.parametrize("spread", [0, 1, 6, 40], ids=["alike", "near", "apart", "far"])
+@pytest.mark.parametrize("rows", [ROWS, COLUMNS - 2], ids=["tall", "wide"])
+def test_deficient_ones_are_solved_by_rank(
+    rows: int, spread: int, rng: np.random.Generator
+) -> None:
+    """Of ranks 0 to P - 1, with columns of zeros, in units alike or not: as `Truncated` of each."""
+    ranks = [*range(min(rows, COLUMNS - 1) + 1)] * 2
+    a = np.stack(
+        [rng.standard_normal((rows, k)) @ rng.standard_normal((k, COLUMNS)) for k in ranks]
+    )
+    a[-1, :, 2] = 0.0
+    exponents = rng.integers(-spread, 1, (len(a), COLUMNS))
+    r = a if rows < COLUMNS else without_dust(stacked_qr([a]))
+    together = triangular_factors(r, exponents, rows)
+    assert together.ranks.tolist() == ranks
+    assert together.complete
+    assert not together.full_rank
+    z = rng.standard_normal((len(a), r.shape[1], OUTPUTS))
+    g, w = r.swapaxes(1, 2) @ z, rng.standard_normal((len(a), COLUMNS, OUTPUTS))
+    found = together.solve(z), together.solve_normal(g), together.solve_by_svd(z)
+    y_norms = np.linalg.norm(z, axis=1)
+    assert not np.isfinite(together.whitened_norms(g)).any()
+    shares = []
+    for i, rank in enumerate(ranks):
+        one = factor_of(r[i], exponents[i], rows)
+        assert isinstance(one, Truncated)
+        assert isinstance(together[i], Truncated)
+        assert together[i].rank == one.rank == rank
+        assert together.verdicts[i] == one.verdict == "deficient"
+        wanted = one.solve(z[i]), one.solve_normal(g[i]), one.solve_by_svd(z[i])
+        for several, exact in zip(found, wanted, strict=True):
+            size = np.abs(exact).max(initial=0.0)
+            np.testing.assert_allclose(several[i], exact, rtol=1e-9, atol=1e-9 * size)
+        np.testing.assert_array_equal(found[0][i][~r[i].any(0)], 0.0)
+        shares.append(one.null_share(w[i], y_norms[i]))
+    np.testing.assert_allclose(together.null_share(w, y_norms), max(shares), rtol=1e-9)
+    assert together.null_share(found[0], y_norms) < 100 * EPS

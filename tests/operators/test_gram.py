@@ -44,6 +44,7 @@ def blocks(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> N
     """
     if request.param == "blocks":
         monkeypatch.setattr(toeplitz, "JOINED_COLUMNS", 0)
+        monkeypatch.setattr(toeplitz, "SUMMED_AT_ONCE", 0)
         monkeypatch.setattr(short_kernels, "FEW_TAPS", 0)
         monkeypatch.setattr(series, "fft_size", lambda taps, rows: taps + 4)
         monkeypatch.setattr(series, "CHUNK_NUMBERS", 100)
