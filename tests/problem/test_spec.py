@@ -276,6 +276,20 @@ def test_minimum_samples_of_the_wrong_kind(arguments, words):
         ConvSpec(3).minimum_samples(**arguments)
 
 
+@over_geometries(30, min_rows=0)
+def test_whether_windows_read_all_is_seen(geometry):
+    """Never said where a sample is left out; without strides and dilations always where none is."""
+    spec = geometry.spec
+    for shape in geometry.shapes:
+        x = np.arange(1.0, 1 + np.prod(shape)).reshape(1, *shape, 1)
+        a = dense.design_matrix(x, replace(spec, groups=1))
+        all_read = {*x.reshape(-1)} <= {*a.reshape(-1)}
+        if spec.reads_all(shape):
+            assert all_read
+        elif {*spec.stride, *spec.dilation} == {1} and spec.padding != "circular":
+            assert not all_read
+
+
 def test_spec_imports_no_jax():
     code = (
         "import sys, convsolve.problem.spec; "
