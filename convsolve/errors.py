@@ -28,7 +28,8 @@ class SolveError(ValueError):
 class IdentifiabilityWarning(UserWarning):
     """The data do not determine the kernel; the answer given is one of many.
 
-    ``report`` is the `Identifiability` that says which taps are determined and what would mend it.
+    ``report`` is the `Identifiability` that says which taps are determined and what would mend it;
+    of more than 16 groups the text counts those that are not determined, and leaves remedies to it.
     ``strict=True`` turns this warning into `IdentifiabilityError`; a sufficient ridge silences it.
     """
 

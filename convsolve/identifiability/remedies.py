@@ -64,7 +64,7 @@ def advise(diagnosis: Diagnosis) -> list[Remedy]:
     """Concrete changes that would make the kernel determined; none where it is."""
     if diagnosis.unique:
         return []
-    rows = _more_rows(diagnosis) if diagnosis.verdict == "underdetermined" else []
+    rows = more_rows(diagnosis) if diagnosis.verdict == "underdetermined" else []
     if not diagnosis.decided:
         return rows + _beyond_memory(diagnosis)
     tried = _tried(diagnosis) if _cheap(diagnosis) else []
@@ -144,7 +144,7 @@ def _no_gap(diagnosis: Diagnosis) -> Remedy:
     )
 
 
-def _more_rows(diagnosis: Diagnosis) -> list[Remedy]:
+def more_rows(diagnosis: Diagnosis) -> list[Remedy]:
     """How many rows are missing, and the record that would have them."""
     problem, spec = diagnosis.problem, diagnosis.problem.spec
     missing = diagnosis.n_unknowns - diagnosis.n_equations

@@ -12,7 +12,7 @@ from ..text import line
 from . import descent_forecast as forecast
 from . import wording
 from .diagnosis import Diagnosis
-from .remedies import Remedy, advise
+from .remedies import Remedy, advise, more_rows
 
 # Of more groups than this a warning does not try remedies.
 MOST_ADVISED = 16
@@ -67,12 +67,13 @@ class Identifiability(Diagnosis):
 
     @property
     def brief(self) -> str:
-        """What a warning says of rank and remedies. Of many groups it names those that are not
-        determined: to try remedies for them would take longer than the answer.
+        """The remedies as a warning has them. Of many groups it names those that are not determined
+        in their place: to try remedies for all would take longer than the answer.
         """
         if self.groups <= MOST_ADVISED:
             return "; ".join(self.remedies)
-        return wording.open_groups(self)
+        rows = more_rows(self) if self.verdict == "underdetermined" else []
+        return "; ".join([*(remedy.sentence() for remedy in rows), wording.open_groups(self)])
 
     @cached_property
     @on_blas_threads

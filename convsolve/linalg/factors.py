@@ -257,9 +257,9 @@ def cholesky_factors(
         share = max(10 * columns * EPS, (10 * tolerance_of(rows, columns)) ** 2)
         most = (np.abs(grams) @ np.ones(columns)).max(1)
         margin = share * np.minimum(_norms(grams), most)
-        inverse = inverses(_or_identity(r, full))
         # Where half of 1/‖R⁻¹‖² is more, taking the margin off leaves it positive definite.
-        with np.errstate(over="ignore"):
+        with np.errstate(over="ignore", invalid="ignore"):
+            inverse = inverses(_or_identity(r, full))
             open_groups = np.flatnonzero(full & ~(2 * margin * _norms(inverse) ** 2 < 1))
         less = grams[open_groups]
         diagonals(less)[...] -= margin[open_groups, None]

@@ -44,7 +44,7 @@ def lag_geometry(
 
     And the shift of every axis, by which the lags asked for exceed those of `ConvSpec.lags`.
     """
-    return _geometry(tuple(bounds), edges, groups)
+    return _geometry(tuple(bounds), edges, integer(groups, "groups"))
 
 
 @lru_cache

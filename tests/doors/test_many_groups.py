@@ -57,6 +57,7 @@ SOLVERS = {
     "svd": cs.LeastSquares(),
     "ridge": cs.NormalEquations(0.5),
     "ridge below rounding": cs.LeastSquares("qr", 1e-15),
+    "no help to a Gram": cs.NormalEquations(1e-15),
     "smooth": cs.NormalEquations(0.5, penalty=cs.Smooth(order=1)),
 }
 # Rows one block after the other, and none of them kept.
@@ -178,6 +179,15 @@ def test_a_warning_counts_many_groups(rng: np.random.Generator) -> None:
     assert any("channel 14 excites" in remedy for remedy in fit.identifiability.remedies)
     with pytest.raises(cs.IdentifiabilityError, match="10 of 70 groups"):
         cs.solve(problem, strict=True)
+
+
+def test_a_warning_of_many_groups_counts_missing_rows(rng: np.random.Generator) -> None:
+    x, y = (np.tile(a, 3) for a in wide(rng))
+    with pytest.warns(cs.IdentifiabilityWarning) as caught:
+        cs.solve(cs.Problem(x, y, kernel_size=(TAPS,), groups=3 * GROUPS))
+    text = str(caught[0].message)
+    assert "2 more rows of y are needed" in text
+    assert "21 of 21 groups are not determined" in text
 
 
 def test_one_deficient_group_among_many_is_named(rng: np.random.Generator) -> None:

@@ -133,3 +133,11 @@ def test_trials_read_as_channels_are_told() -> None:
         cs.Problem([x, x], kernel_size=2)
     with pytest.raises(ValueError, match="channels come last: transpose x"):
         cs.Problem.from_lags(np.ones((3, 500)), np.ones(500), lags=(0, 3))
+
+
+@pytest.mark.parametrize("groups", [True, [1], 1.0], ids=repr)
+def test_groups_that_are_no_integer_are_refused_whatever_was_asked_before(groups):
+    x = np.ones((9, 1))
+    cs.Problem.from_lags(x, lags=(0, 2), groups=1)
+    with pytest.raises(TypeError, match="groups must be an integer"):
+        cs.Problem.from_lags(x, lags=(0, 2), groups=groups)
