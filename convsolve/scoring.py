@@ -15,6 +15,7 @@ from .problem.checks import fraction
 from .problem.confounds import Confounds
 from .problem.problem import Problem
 from .problem.rows import Rows, Span
+from .problem.stored import for_one_pass
 
 # Predictions (T', *T, Cout) of some rows of a record.
 Blocks = Iterable[tuple[Span, np.ndarray]]
@@ -170,10 +171,10 @@ def scored(
     """
     if problem.nuisance.confounds is not None:
         return _without_confounds(problem, outputs, rows, predictions)
-    assert problem.y is not None
-    records = problem.y
 
     def measured() -> Iterator[tuple[Span, np.ndarray]]:
+        assert problem.y is not None
+        records = [*map(for_one_pass, problem.y)]
         spans, again = tee(row_spans(problem.x, problem.out_channels, problem.spec))
         return zip(spans, each(np.asarray, (records[i][a:b] for i, a, b in again)), strict=True)
 

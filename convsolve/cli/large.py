@@ -60,14 +60,14 @@ def _opening(name: str, package: str, extra: str) -> Iterator[None]:
 class Sliced:
     """An array of a file, of which slices are read: what `Problem` takes for one not in memory.
 
-    ``name`` begins its errors; ``chunk`` is the shape of what can be read only as a whole.
+    ``name`` begins its errors; ``chunks`` is the shape of what is read only as a whole, or None.
     """
 
-    def __init__(self, source: Any, name: str, chunk: tuple[int, ...] | None = None) -> None:
+    def __init__(self, source: Any, name: str, chunks: tuple[int, ...] | None = None) -> None:
         if source.shape is None:
             raise Refusal(f"{name}: is empty; give an array of numbers")
         self.shape, self.dtype = tuple(source.shape), source.dtype
-        self.name, self._source, self._chunk = name, source, chunk or ()
+        self.name, self._source, self.chunks = name, source, chunks
         try:
             check_dtype(self.dtype)
         except ValueError as error:
@@ -80,7 +80,7 @@ class Sliced:
 
     def check(self, whole: bool, max_bytes: int) -> None:
         """Refuse what would take more memory than is allowed: all of it, or one chunk."""
-        numbers = self.size if whole else math.prod(self._chunk)
+        numbers = self.size if whole else math.prod(self.chunks or ())
         try:
             check_size(numbers * self.dtype.itemsize, max_bytes)
         except ValueError as error:

@@ -15,6 +15,7 @@ from ..problem.nuisance import Nuisance
 from ..problem.rows import Rows, Span
 from ..problem.sizes import Limits
 from ..problem.spec import ConvSpec
+from ..problem.stored import for_one_pass
 from ..problem.weights import Weights
 from .base import Block, DesignOperator
 from .fourier import KEPT_SHARE, FourierOperator
@@ -67,7 +68,8 @@ def chunks_of(
     spec: ConvSpec,
     kept: Rows,
 ) -> list[Chunk]:
-    """What those rows read, nothing of it read yet."""
+    """What those rows read, nothing of it read yet, for one pass over them in order."""
+    x, y = [*map(for_one_pass, x)], None if y is None else [*map(for_one_pass, y)]
     found = []
     for lot in spans:
         flags = kept.some(lot)

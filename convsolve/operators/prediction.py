@@ -11,6 +11,7 @@ import numpy as np
 
 from ..problem.rows import Span
 from ..problem.spec import ConvSpec
+from ..problem.stored import for_one_pass
 from . import products
 from .fourier import component_parts, in_component
 from .overlap_save import by_fft, component_columns, component_taps
@@ -67,6 +68,7 @@ def predicted_blocks(
     By FFTs in float64 where their design matrix has ``long_numbers`` or more: good to rounding
     beside the largest samples about a row.
     """
+    records = [*map(for_one_pass, records)]
     several, again = tee(row_spans(records, kernel.shape[-1], spec))
     read = (NormalForm.of_rows(records[i], spec, a, b) for i, a, b in again)
     return zip(

@@ -10,6 +10,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from functools import cache
 from itertools import islice
 from typing import Any, NamedTuple, Protocol, Self, TypeVar
+from uuid import uuid4
 
 import numpy as np
 
@@ -109,7 +110,10 @@ def each(
         from dask.delayed import delayed
 
         call, shared = delayed(_of_array, pure=False), delayed(others, pure=False)
-        yield from compute(*(call(task, *_apart(array), shared) for array in batch))
+        apart = [_apart(array) for array in batch]
+        every = iter(_of_one_graph([source for _, few in apart for source in few]))
+        tasks = [call(task, plan, [next(every) for _ in few], shared) for plan, few in apart]
+        yield from compute(*tasks)
 
 
 def _stored(array: Any) -> bool:
@@ -139,15 +143,13 @@ def with_dask(task: Callable[..., _S], chunks: Sequence[Chunk], *others: Any) ->
     from dask.delayed import delayed
 
     shared = delayed(others, pure=False)
-    parts = []
-    for chunk in chunks:
-        plans, sources = [], []
-        for array in (*chunk.x, *(chunk.y or ())):
-            plan, needed = _apart(array)
-            plans.append(plan)
-            sources += needed
+    call, parts = delayed(_on_worker, pure=False), []
+    several = [[_apart(a) for a in (*chunk.x, *(chunk.y or ()))] for chunk in chunks]
+    every = iter(_of_one_graph([source for one in several for _, few in one for source in few]))
+    for chunk, apart in zip(chunks, several, strict=True):
+        plans = [plan for plan, _ in apart]
+        sources = [next(every) for _, few in apart for _ in few]
         bare = chunk._replace(x=(None,) * len(chunk.x), y=chunk.y and (None,) * len(chunk.y))
-        call = delayed(_on_worker, pure=False)
         parts.append(call(task, bare, plans, sources, shared))
     add = delayed(_sum, pure=False)
     while len(parts) > 1:
@@ -179,6 +181,26 @@ def _apart(array: Any) -> tuple[Plan, list[Any]]:
     several = [_apart(part) for part in array.selections]
     plan = Plan(array.hollow, tuple(plan for plan, _ in several))
     return plan, [source for _, sources in several for source in sources]
+
+
+def _of_one_graph(sources: Sequence[Any]) -> list[Any]:
+    """The sources, those of dask as parts of one graph that computes once what several read: dask
+    alone would fuse every slice with the making of its chunk, which is then made for each of them.
+    """
+    from dask.delayed import Delayed
+    from dask.highlevelgraph import HighLevelGraph
+
+    whole = [a.rechunk(a.shape) if is_dask(a) else a for a in sources]
+    arrays = [a for a in whole if is_dask(a)]
+    if not arrays:
+        return whole
+    keys = [(a.name, *(0,) * a.ndim) for a in arrays]
+    merged = HighLevelGraph.merge(*(a.dask for a in arrays))
+    layer = f"slices-{uuid4().hex}"
+    found = arrays[0].__dask_optimize__(merged, keys)
+    graph = HighLevelGraph.from_collections(layer, found, dependencies=())
+    several = iter([Delayed(key, graph, layer=layer) for key in keys])
+    return [next(several) if is_dask(a) else a for a in whole]
 
 
 def on_dask(record: Any) -> bool:

@@ -9,7 +9,8 @@ from typing import Any, Self
 import numpy as np
 
 from ..lazy_jax import is_jax_array
-from .channels import largest
+from .channels import by_channel, largest
+from .whole_chunks import another_shape, in_whole_chunks, plain
 
 # Numbers that are read at a time where all are looked at once: 8 MiB.
 BLOCK_NUMBERS = 2**20
@@ -168,10 +169,7 @@ class Stored:
         channels = max(self.channels or (0,))
         whole = found.ndim == self.ndim and found.shape[: len(wanted)] == wanted
         if not whole or found.shape[-1] <= channels:
-            raise ValueError(
-                f"a slice of {' × '.join(map(str, wanted))} samples came in shape {found.shape}: "
-                "what is stored has another shape than it says, or has changed"
-            )
+            raise another_shape(found, wanted)
         if not np.can_cast(found.dtype, self.dtype, "same_kind"):
             raise TypeError(
                 f"a slice came in {found.dtype}, where numbers of {self.dtype} were to be read: "
@@ -179,19 +177,18 @@ class Stored:
             )
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
-        found = self.assembled([_plain(part) for part in self.selections])
+        found = self.assembled([plain(part) for part in self.selections])
         return found if dtype is None else found.astype(dtype, copy=False)
 
     @property
     def largest(self) -> np.ndarray:
         """The largest magnitude (C,) of every channel; NaN and Inf count as largest."""
         if is_dask(self.source):  # where its chunks are
-            axes = tuple(range(len(self.bounds)))
             parts = self.selections
             if self.filled:
                 parts = [np.where(np.isnan(part), 0, part) for part in parts]
-            over = [np.asarray(abs(part).max(axis=axes)) for part in parts]
-            found = np.maximum.reduce(over).reshape(-1)
+            over = [_largest_of_dask(part, len(self.bounds)) for part in parts]
+            found = np.maximum.reduce(over)
             return found if self.channels is None else found[[*self.channels]]
         blocks = (block for _, block in in_blocks(self))
         with np.errstate(invalid="ignore"):
@@ -219,14 +216,28 @@ class Stored:
         return (*record, *place[:-1], *channel)
 
 
-def _plain(part: Any) -> np.ndarray:
-    """A slice of a source as an array."""
-    if isinstance(part, np.ma.MaskedArray) and part.mask.any():
-        raise TypeError(
-            "a slice came as a masked array; store NaN where values are missing, and leave them "
-            "out by missing='drop'"
-        )
-    return np.asarray(part)
+def _largest_of_dask(part: Any, axes: int) -> np.ndarray:
+    """The largest magnitude (C,) of every channel, over the first ``axes`` of a dask array."""
+    from dask.array import reduction
+
+    def of_chunk(chunk: np.ndarray, axis: Any, keepdims: bool) -> np.ndarray:
+        alone = chunk[..., None] if chunk.ndim == axes else chunk
+        with np.errstate(invalid="ignore"):
+            sizes = by_channel(np.maximum, alone, np.abs)
+        return sizes.reshape((1,) * axes + chunk.shape[axes:])
+
+    found = reduction(part, of_chunk, np.max, axis=tuple(range(axes)), dtype=part.dtype)
+    return np.asarray(found).reshape(-1)
+
+
+def for_one_pass(record: Any) -> Any:
+    """The same record, to be read once, in order: of one that is decoded by chunks none is decoded
+    twice. Another pass takes it anew, and reads what is stored then.
+    """
+    if not isinstance(record, Stored) or is_dask(record.source):
+        return record
+    axis = 0 if record.record is None else 1
+    return replace(record, source=in_whole_chunks(record.source, axis))
 
 
 def turned(record: Any, shift: Sequence[int]) -> Any:
@@ -245,6 +256,6 @@ def in_blocks(
         for i in range(len(record)):
             yield from (((i, *place), block) for place, block in in_blocks(record[i], numbers))
         return
-    step = max(1, numbers // max(1, each))
+    step, record = max(1, numbers // max(1, each)), for_one_pass(record)
     for start in range(0, len(record), step):
         yield (start,), np.asarray(record[start : start + step])
