@@ -195,7 +195,7 @@ def _of_one_graph(sources: Sequence[Any]) -> list[Any]:
     if not arrays:
         return whole
     keys = [(a.name, *(0,) * a.ndim) for a in arrays]
-    merged = HighLevelGraph.merge(*(a.dask for a in arrays))
+    merged = HighLevelGraph.merge(*(a.dask for a in arrays)).to_dict()
     layer = f"slices-{uuid4().hex}"
     found = arrays[0].__dask_optimize__(merged, keys)
     graph = HighLevelGraph.from_collections(layer, found, dependencies=())

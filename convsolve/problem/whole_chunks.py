@@ -43,6 +43,8 @@ class WholeChunks:
 
     def __getitem__(self, key: tuple[Any, ...]) -> np.ndarray:
         start, stop = key[self._axis].start, key[self._axis].stop
+        if start >= stop:  # nothing to decode
+            return plain(self._source[key])
         others, kept = (*key[: self._axis], *key[self._axis + 1 :]), self._kept
         if kept.others != others or not kept.first <= start < kept.stop:
             kept = _Kept(others, start // self._length * self._length, np.empty(0))
@@ -83,7 +85,7 @@ def in_whole_chunks(source: Any, axis: int) -> Any:
 def _chunk_length(source: Any, axis: int) -> int | None:
     """That of all chunks along an axis; None where it is not known."""
     try:
-        chunks = getattr(source, "chunks", None)
+        chunks: Any = getattr(source, "chunks", None)
     except NotImplementedError:  # of zarr, where they are of several lengths
         return None
     regular = isinstance(chunks, tuple) and len(chunks) == len(source.shape)

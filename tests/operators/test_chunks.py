@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
+from typing import Any
 
+import dask.array
 import numpy as np
 import pytest
 
 import convsolve as cs
+from convsolve.operators import prediction
 from convsolve.operators.chunks import ChunkedOperator, chunk_spans
 from convsolve.operators.moments import Moments
+from convsolve.operators.prediction import row_spans
 from convsolve.problem.nuisance import Nuisance
 from convsolve.problem.rows import Rows
 from convsolve.problem.sizes import Limits
+from convsolve.problem.stored import Stored
 from support.geometry import NAMED
 from support.slow import few_seeds
-from support.stored import Slices
+from support.stored import Decoded, Slices
 
 CHUNKS = Limits(held_numbers=0, chunk_numbers=100)
 EPS = float(np.finfo(float).eps)
@@ -127,3 +133,39 @@ def test_a_solve_reads_everything_three_times_in_small_parts() -> None:
     assert read_x.times.mean() < 3.01
     assert max(read_x.largest, read_y.largest) <= 2**20 < x.size
     np.testing.assert_allclose(fit.kernel, w, atol=1e-3)
+
+
+# Chunks of samples and channels: shorter and longer than what is read at a time, which is some 900
+# samples, channel by channel, and one that is longer than all.
+@pytest.mark.parametrize("length", [100, 700, 900, 2500, 10**6])
+@pytest.mark.parametrize("channels", [1, 2])
+@pytest.mark.parametrize("kind", ["slices", "dask"])
+def test_a_pass_decodes_every_chunk_once(kind: str, channels: int, length: int) -> None:
+    """To check, to sum, for what the answer leaves, and to score, which takes y twice."""
+    rng = np.random.default_rng(5)
+    x, y = rng.standard_normal((9000, 2)), rng.standard_normal((9000, 1))
+    sources = Decoded(x, (length, channels)), Decoded(y, (length // 2, 1))
+    given: list[Any] = [*sources]
+    if kind == "dask":
+        given = [dask.array.from_array(s, chunks=s.chunks, asarray=False) for s in sources]
+    limits = Limits(held_numbers=1000, chunk_numbers=2700)
+    problem = cs.Problem.from_lags(*given, lags=(0, 9), edges="zeros", bias=True)
+    assert [s.counted() for s in sources] == [1, 1]
+    fit = cs.solve(problem, limits=limits)
+    assert [s.counted() for s in sources] == [2, 2]
+    score = fit.score()
+    assert [s.counted() for s in sources] == [1, 2]
+    plain = cs.solve(cs.Problem.from_lags(x, y, lags=(0, 9), edges="zeros", bias=True))
+    np.testing.assert_allclose(fit.kernel, plain.kernel, rtol=1e-12, atol=1e-14)
+    np.testing.assert_allclose(score.r2, plain.score().r2, rtol=1e-12)
+
+
+def test_predictions_decode_every_chunk_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many blocks of rows they are made in."""
+    monkeypatch.setattr(prediction, "row_spans", partial(row_spans, numbers=300))
+    source = Decoded(np.random.default_rng(6).standard_normal((900, 2)), (70, 1))
+    kernel, spec = np.ones((4, 2, 1)), cs.ConvSpec(4)
+    found = prediction.predicted(Stored.of(source, 1), kernel, np.zeros(1), spec)
+    assert source.counted() == 1
+    assert source.largest < source.times.size / 2
+    np.testing.assert_allclose(found[0], cs.convolve(source[:], kernel, spec), rtol=1e-12)

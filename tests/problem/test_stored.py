@@ -13,7 +13,9 @@ import numpy as np
 import pytest
 
 import convsolve as cs
-from convsolve.problem.stored import Stored, in_blocks, is_stored
+from convsolve.problem import whole_chunks
+from convsolve.problem.stored import Stored, for_one_pass, in_blocks, is_stored
+from convsolve.problem.whole_chunks import WholeChunks
 from support.slow import few_seeds
 from support.stored import DASK, FILES, SMALL, STORES, Failing, Slices, stored
 
@@ -107,6 +109,71 @@ def test_blocks_are_all_of_a_record_once() -> None:
         np.testing.assert_array_equal(np.concatenate([part for _, part in parts]), X)
         starts = np.cumsum([0, *(len(part) for _, part in parts)])[:-1]
         assert [start for start, _ in parts] == [(n,) for n in starts]
+
+
+# --- sources that say by which chunks they are decoded
+
+
+class Chunked(Slices):
+    """One that says, right or wrong, what its chunks are."""
+
+    def __init__(self, array: np.ndarray, chunks: Any) -> None:
+        super().__init__(array)
+        self.chunks = chunks
+
+
+class Uneven(Slices):
+    """As zarr's, where chunks are of several lengths."""
+
+    @property
+    def chunks(self) -> Any:
+        raise NotImplementedError("only defined for regular chunks")
+
+
+@few_seeds(100, 3000)
+def test_one_pass_in_whole_chunks(seeds: range) -> None:
+    """What is read in order, here and there with a step back or ahead, is what it is."""
+    for seed in seeds:
+        rng = np.random.default_rng(seed)
+        ndim, extra = int(rng.integers(1, 3)), int(rng.integers(0, 3))
+        array = rng.standard_normal(rng.integers(1, 30, ndim + extra))
+        chunks = tuple(int(n) for n in rng.integers(1, 40, array.ndim))
+        plain, whole = Stored.of(Slices(array), ndim), Stored.of(Chunked(array, chunks), ndim)
+        for one, other in zip(plain, map(for_one_pass, whole)):
+            assert isinstance(other.source, WholeChunks)
+            for _ in range(6):
+                a, b = sorted(int(n) for n in rng.integers(0, len(one) + 1, 2))
+                shift = [0] * ndim if rng.random() < 0.7 else [int(rng.integers(9))] * ndim
+                turned = one.turned(shift)[a : b + 1], other.turned(shift)[a : b + 1]
+                np.testing.assert_array_equal(*map(np.asarray, turned))
+
+
+@pytest.mark.parametrize(
+    "chunks",
+    [None, (), 50, (50,), (50, 2, 1), (0, 2), (-50, 2), (50.0, 2), "ab", [50, 2], (True, None),
+     ((50, 250), (2,)), (np.nan, 2)],
+    ids=str,
+)  # fmt: skip
+def test_what_says_nothing_of_its_chunks_is_read_as_it_is(chunks: Any) -> None:
+    odd, plain = Chunked(X, chunks), Slices(X)
+    assert solved(odd).kernel.tobytes() == solved(plain).kernel.tobytes()
+    assert (odd.readings, odd.largest) == (plain.readings, plain.largest)
+    np.testing.assert_array_equal(odd.times, plain.times)
+
+
+def test_chunks_of_several_lengths_and_such_that_are_longer_than_all() -> None:
+    expected = solved(Slices(X)).kernel.tobytes()
+    for source in (Uneven(X), Chunked(X, (10**9, 2)), Chunked(X, (10**9, 10**9))):
+        assert solved(source).kernel.tobytes() == expected
+
+
+def test_chunks_that_are_too_large_to_be_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Channels that are chunks of their own are read, and kept, side by side."""
+    monkeypatch.setattr(whole_chunks, "MOST_KEPT_BYTES", 100 * 2 * 8)
+    for chunks, kept in (((100, 1), True), ((101, 1), False), ((101, 2), False)):
+        source, plain = Chunked(X, chunks), Slices(X)
+        assert solved(source).kernel.tobytes() == solved(plain).kernel.tobytes()
+        assert bool(source.times.max() < plain.times.max()) is kept
 
 
 # --- numbers that are not finite
@@ -275,6 +342,7 @@ class Lying(Slices):
     def __init__(self, array: np.ndarray, of: Callable[[np.ndarray], Any], true: int) -> None:
         super().__init__(array)
         self._of, self._true = of, true
+        self.chunks: Any = None
 
     def __getitem__(self, key: Any) -> Any:
         found = super().__getitem__(key)
@@ -299,10 +367,13 @@ LIES: dict[str, tuple[Callable[[np.ndarray], Any], type[Exception], str]] = {
 
 @pytest.mark.parametrize("true", [0, 1, 2], ids=["from the first", "second", "third reading on"])
 @pytest.mark.parametrize("name", LIES)
-def test_slices_that_are_not_what_they_should_be(name: str, true: int) -> None:
+@pytest.mark.parametrize("chunks", [None, (70, 1), (300, 2)], ids=str)
+def test_slices_that_are_not_what_they_should_be(name: str, true: int, chunks: Any) -> None:
     of, error, words = LIES[name]
+    source = Lying(X, of, true)
+    source.chunks = chunks
     with pytest.raises(error, match=words):
-        solved(Lying(X, of, true))
+        solved(source)
 
 
 def test_slices_of_another_precision_are_read() -> None:
@@ -315,7 +386,12 @@ def test_slices_of_another_precision_are_read() -> None:
 
 @pytest.mark.parametrize("options", [{}, {"confounds": np.cos(np.arange(len(Y), dtype=float))}])
 @pytest.mark.parametrize("value", [np.nan, np.inf])
-def test_values_that_are_not_finite_any_more(value: float, options: dict[str, Any]) -> None:
+@pytest.mark.parametrize("chunks", [None, (300, 2)], ids=str)
+def test_values_that_are_not_finite_any_more(
+    value: float, options: dict[str, Any], chunks: Any
+) -> None:
+    """Also where all was one chunk, which a pass keeps for itself alone."""
     spoil = Lying(X, lambda a: spoilt(a, value, 0, 0), 1)
+    spoil.chunks = chunks
     with pytest.raises(ValueError, match="had none when it was checked: what is stored has chang"):
         cs.solve(cs.Problem(spoil, Y, kernel_size=5, **options), limits=SMALL)
