@@ -1,11 +1,11 @@
 """Recordings larger than memory allows: solved and scored from disk, by dask, and as they grow.
 
-4 GiB of 16 channels and one output, 40 taps, from memory, .npy, HDF5 and zarr, by dask's threads
-and by a cluster of two processes: seconds, the memory of the process that is its own, kernel,
-certificate, each in a fresh process. And what the cost does from 1e5 to 1e9 samples of one channel,
-which dask generates chunk by chunk.
+4 GiB of 16 channels and one output, 40 taps, from memory, .npy, HDF5 and zarr, also in the chunks
+that these choose themselves, by dask's threads and by a cluster of two processes: seconds, the
+memory of the process that is its own, kernel, certificate, each in a fresh process. And what the
+cost does from 1e5 to 1e9 samples of one channel, which dask generates chunk by chunk.
 
-Run: python -m benchmarks.beyond_memory (needs 13 GiB of disk, and 8 GiB of memory for the
+Run: python -m benchmarks.beyond_memory (needs 21 GiB of disk, and 8 GiB of memory for the
 recording that is held there)
 """
 
@@ -30,9 +30,18 @@ RESULT = ROOT / "benchmarks" / "results" / "beyond_memory.json"
 CHANNELS, TAPS = 16, 40
 # Rows that are written, and generated, at a time.
 BLOCK = 2**18
-SOURCES = ("memory", "npy", "hdf5", "zarr", "dask threads", "dask, two processes")
+# Chunks of their own are of one channel: 30 841 samples of HDF5, which compresses, 493 448 of zarr.
+FILES = ("hdf5", "hdf5, compressed", "zarr", "zarr, its own chunks")
+SOURCES = ("memory", "npy", *FILES, "dask threads", "dask, two processes")
 # Times the seconds of the recording in memory that a source may take, and MB of its own.
-GOALS = {"npy": 1.3, "hdf5": 1.3, "zarr": 1.3, "dask threads": 1.5, "dask, two processes": 4.0}
+GOALS = {
+    "npy": 1.3,
+    "hdf5": 1.3,
+    "hdf5, compressed": 1.3,
+    "zarr": 1.3,
+    "dask threads": 1.5,
+    "dask, two processes": 4.0,
+}
 MOST_MB = 500
 GROWTH = (10**5, 10**6, 10**7, 10**8, 10**9)
 
@@ -43,10 +52,26 @@ def kernel() -> np.ndarray:
     return np.cos(lags * (1 + channels) / 20) * np.exp(-lags / 12)
 
 
+def file_of(kind: str, folder: Path, mode: Any, stack: ExitStack) -> Any:
+    """The file of one kind, opened."""
+    if kind.startswith("hdf5"):
+        import h5py
+
+        return stack.enter_context(h5py.File(folder / f"{kind}.h5", mode))
+    import zarr
+
+    return zarr.open_group(folder / f"{kind}.zarr", mode=mode)
+
+
+def form(kind: str, shape: tuple[int, int]) -> dict[str, Any]:
+    """How arrays of a kind are created."""
+    if kind == "hdf5, compressed":
+        return {"compression": "lzf"}
+    return {"chunks": (BLOCK, shape[1]), "compressors": None} if kind == "zarr" else {}
+
+
 def write(folder: Path, samples: int) -> None:
     """The recording as x and y in .npy, HDF5 and zarr."""
-    import h5py
-    import zarr
     from scipy.signal import oaconvolve
 
     shapes = {"x": (samples, CHANNELS), "y": (samples, 1)}
@@ -54,13 +79,14 @@ def write(folder: Path, samples: int) -> None:
     npy = {
         k: np.lib.format.open_memmap(folder / f"{k}.npy", "w+", float, s) for k, s in shapes.items()
     }
-    with h5py.File(folder / "data.h5", "w") as file:
-        hdf5 = {k: file.create_dataset(k, s, float) for k, s in shapes.items()}
-        root = zarr.open_group(folder / "data.zarr", mode="w")
-        chunked = {
-            k: root.create_array(k, shape=s, chunks=(BLOCK, s[1]), dtype=float, compressors=None)
-            for k, s in shapes.items()
-        }
+    with ExitStack() as stack:
+        stores: list[Any] = [npy]
+        for kind in FILES:
+            root = file_of(kind, folder, "w", stack)
+            create = getattr(root, "create_array", None) or root.create_dataset
+            stores.append(
+                {k: create(k, shape=s, dtype=float, **form(kind, s)) for k, s in shapes.items()}
+            )
         before = np.zeros((TAPS - 1, CHANNELS))
         for start in range(0, samples, BLOCK):
             x = rng.standard_normal((min(BLOCK, samples - start), CHANNELS))
@@ -68,7 +94,7 @@ def write(folder: Path, samples: int) -> None:
             y = oaconvolve(read, w, axes=0)[TAPS - 1 : TAPS - 1 + len(x)].sum(1, keepdims=True)
             y += rng.standard_normal(y.shape) * 3
             before = read[len(read) - TAPS + 1 :]
-            for store in (npy, hdf5, chunked):
+            for store in stores:
                 store["x"][start : start + len(x)] = x
                 store["y"][start : start + len(x)] = y
 
@@ -78,16 +104,10 @@ def opened(kind: str, folder: Path, stack: ExitStack) -> tuple[Any, Any]:
     if kind in ("memory", "npy"):
         mode = "r" if kind == "npy" else None
         return tuple(np.load(folder / f"{k}.npy", mmap_mode=mode) for k in "xy")  # type: ignore[return-value]
-    if kind == "hdf5":
-        import h5py
-
-        file = stack.enter_context(h5py.File(folder / "data.h5"))
-        return file["x"], file["y"]
-    import zarr
-
-    root = zarr.open_group(folder / "data.zarr", mode="r")
-    if kind == "zarr":
+    if kind in FILES:
+        root = file_of(kind, folder, "r", stack)
         return root["x"], root["y"]
+    root = file_of("zarr", folder, "r", stack)
     import dask.array as da
 
     return da.from_zarr(root["x"]), da.from_zarr(root["y"])
@@ -246,16 +266,17 @@ def sources(samples: int, runs: int) -> list[dict[str, Any]]:
 
 
 def checks(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Whether promises hold."""
+    """Whether promises hold, of the sources that are promised something."""
     found = []
     for row in rows:
         name, most = row["source"], GOALS.get(row["source"])
-        own = row["own_mb"] if row["worker_mb"] is None else row["worker_mb"]
         if most is not None:
             found.append(
                 {"promise": f"{name}: {most} times memory", "passed": row["times_memory"] <= most}
             )
-        found.append({"promise": f"{name}: {MOST_MB} MB", "passed": own <= MOST_MB})
+        if most is not None or name == "memory":
+            own = max(row["own_mb"], row["worker_mb"] or 0)
+            found.append({"promise": f"{name}: {MOST_MB} MB", "passed": own <= MOST_MB})
         exact = row["certificate"] <= 30 * 2.0**-52 and row["kernel_off"] <= 1e-13
         found.append({"promise": f"{name}: the same kernel, certified", "passed": exact})
     return found

@@ -98,12 +98,13 @@ def test_gaps_and_drifts_are_those_of_the_result_file() -> None:
 
 
 def test_recordings_beyond_memory_are_those_of_the_result_file() -> None:
-    from benchmarks.beyond_memory import sentence, table
+    from benchmarks.beyond_memory import checks, sentence, table
 
     match = re.search(r"<!-- beyond: (\S+) -->\n(.*?)\n\n`examples/12", TEXT, re.DOTALL)
     assert match is not None
     result = json.loads((ROOT / match[1]).read_text(encoding="utf-8"))
     assert match[2] == f"{table(result)}\n\n{sentence(result)}"
+    assert result["checks"] == checks(result["sources"])
     assert all(row["kernel_off"] < 1e-13 for row in result["sources"])
 
 
