@@ -218,16 +218,16 @@ class Stored:
 
 def _largest_of_dask(part: Any, axes: int) -> np.ndarray:
     """The largest magnitude (C,) of every channel, over the first ``axes`` of a dask array."""
-    from dask.array import reduction
 
-    def of_chunk(chunk: np.ndarray, axis: Any, keepdims: bool) -> np.ndarray:
+    def of_chunk(chunk: np.ndarray) -> np.ndarray:
         alone = chunk[..., None] if chunk.ndim == axes else chunk
         with np.errstate(invalid="ignore"):
             sizes = by_channel(np.maximum, alone, np.abs)
         return sizes.reshape((1,) * axes + chunk.shape[axes:])
 
-    found = reduction(part, of_chunk, np.max, axis=tuple(range(axes)), dtype=part.dtype)
-    return np.asarray(found).reshape(-1)
+    ones = tuple((1,) * n for n in part.numblocks[:axes])
+    given = {"chunks": ones + part.chunks[axes:], "dtype": part.dtype, "meta": part._meta}
+    return np.asarray(part.map_blocks(of_chunk, **given).max(axis=tuple(range(axes)))).reshape(-1)
 
 
 def for_one_pass(record: Any) -> Any:
