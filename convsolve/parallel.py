@@ -30,20 +30,27 @@ def _pool(process: int) -> ThreadPoolExecutor:
     return ThreadPoolExecutor(cores(), "convsolve")
 
 
+def at_once() -> int:
+    """Tasks that `in_order` has running or waiting: one more than cores, so that nobody waits."""
+    return cores() + 1
+
+
 def in_order(task: Callable[[_S], _T], several: Sequence[_S]) -> Iterator[_T]:
-    """``task`` of each, in order, as many at a time as there are cores; no task may call this."""
+    """``task`` of each, in order, as many at a time as there are cores; no task may call this.
+
+    None begins before that which came `at_once` earlier has ended.
+    """
     if len(several) == 1:
         yield task(several[0])
         return
-    pool, at_once = _pool(os.getpid()), cores() + 1
+    pool, ahead = _pool(os.getpid()), at_once()
 
     def submit(one: _S) -> Future[_T]:
         # What NumPy is to do about overflow is said in a context.
         return pool.submit(copy_context().run, task, one)
 
-    # One more than cores: nobody waits, and memory does not grow with the batches.
-    waiting = deque(map(submit, several[:at_once]))
-    for one in several[at_once:]:
+    waiting = deque(map(submit, several[:ahead]))
+    for one in several[ahead:]:
         yield waiting.popleft().result()
         waiting.append(submit(one))
     while waiting:

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 
 from ..linalg.threads import one_blas_thread
-from ..parallel import cores, in_order
+from ..parallel import at_once, cores, in_order
 from ..problem.spec import ConvSpec
 
 # Numbers that are transformed at once (8 MiB, within cache): longer records take more batches, not
@@ -28,6 +28,9 @@ ALONE_NUMBERS = 2**18
 
 # With this many channels a row is long.
 MANY_CHANNELS = 64
+
+# Numbers of a product that are made at a time (1 MiB of complex ones).
+PRODUCT_NUMBERS = 2**16
 
 _S = TypeVar("_S")
 _T = TypeVar("_T")
@@ -282,12 +285,12 @@ def batches(
     blocks = -(-rows // step)
     # Many channels want many blocks, or adding up products would cost more than the products.
     fit = CHUNK_NUMBERS / (size * width)
-    at_once = max(1, int(fit), min(channels // 4, int(8 * fit)))
+    together = max(1, int(fit), min(channels // 4, int(8 * fit)))
     # Few numbers are done before other threads have woken up.
     if records * blocks * size * width > ALONE_NUMBERS:
-        at_once = min(at_once, -(-records * blocks // cores()))
-    many = min(records, max(1, at_once // blocks))
-    per = min(blocks, max(1, at_once // many))
+        together = min(together, -(-records * blocks // cores()))
+    many = min(records, max(1, together // blocks))
+    per = min(blocks, max(1, together // many))
     return [
         Batch(slice(i, i + many), j * step, min(per, blocks - j), step, size)
         for i in range(0, records, many)
@@ -302,15 +305,53 @@ def side_by_side(task: Callable[[_S], _T], several: Sequence[_S]) -> list[_T]:
         return [*in_order(task, several)]
 
 
-def summed(task: Callable[[Batch], tuple[np.ndarray, ...]], several: Sequence[Batch]) -> list[Any]:
-    """The arrays that ``task`` makes of a batch, added up over all of them."""
-    with one_blas_thread():
-        parts = in_order(task, several)
-        totals = list(next(parts))
-        for part in parts:
-            for total, more in zip(totals, part, strict=True):
-                total += more
-        return totals
+class Product(NamedTuple):
+    """Matrices a (f, …, i, n) times b (f, …, n, j), where only a sum of such products is wanted."""
+
+    a: np.ndarray
+    b: np.ndarray
+
+    def added_to(self, total: np.ndarray | None) -> np.ndarray:
+        """``total`` plus a @ b, some frequencies at a time: an array for all of the product would
+        be new memory for every batch, and faulting it in can take longer than the product.
+        """
+        if total is None:
+            total = np.zeros((*self.a.shape[:-1], self.b.shape[-1]), self.a.dtype)
+        step = max(1, PRODUCT_NUMBERS // max(1, total[0].size))
+        for first in range(0, len(total), step):
+            some = slice(first, first + step)
+            total[some] += self.a[some] @ self.b[some]
+        return total
+
+
+def summed(
+    task: Callable[[Batch], tuple[np.ndarray | Product, ...]], several: Sequence[Batch]
+) -> list[Any]:
+    """The arrays and products that ``task`` makes of a batch, added up over all of them.
+
+    Where they are made they are added to one of a few totals, which the number of the batch
+    decides, so that no answer depends on which thread is faster.
+    """
+    totals: list[list[Any]] = [[] for _ in several[: at_once()]]
+
+    def add(number: int) -> None:
+        found = task(several[number])
+        which = number % len(totals)  # of those that `in_order` runs now, no other has this one
+        before = totals[which] or [None] * len(found)
+        totals[which] = [*map(_plus, before, found)]
+
+    side_by_side(add, range(len(several)))
+    found, *others = totals
+    for more in others:
+        found = [*map(_plus, found, more)]
+    return found
+
+
+def _plus(total: np.ndarray | None, more: np.ndarray | Product) -> np.ndarray:
+    """Their sum, in the memory of ``total``."""
+    if isinstance(more, Product):
+        return more.added_to(total)
+    return more if total is None else np.add(total, more, out=total)
 
 
 def windows(found: np.ndarray, taps: Sequence[int]) -> np.ndarray:

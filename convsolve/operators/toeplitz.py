@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from ..parallel import cores
-from .overlap_save import Batch, Series, batches, side_by_side, summed
+from .overlap_save import Batch, Product, Series, batches, side_by_side, summed
 
 # Lags beyond those of a kernel of one axis, for a filter that makes x white.
 ORDER = 16
@@ -130,12 +130,13 @@ def autocorrelation(parts: Iterable[Series], taps: Sequence[int]) -> np.ndarray:
     return np.concatenate([total, back.swapaxes(-1, -2)])
 
 
-def _crossed(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Σ a bᴴ (f, *F', C, C) over pieces (n, f, *F', C)."""
+def _crossed(a: np.ndarray, b: np.ndarray) -> np.ndarray | Product:
+    """Σ a bᴴ (f, *F', C, C) over pieces (n, f, *F', C); b is overwritten."""
+    np.conj(b, out=b)
     if a.shape[-1] == 1:
-        return np.einsum("n...,n...->...", a, b.conj())[..., None]
-    a, b = (np.moveaxis(s, 0, -2) for s in (a, b.conj()))
-    return a.swapaxes(-1, -2) @ b
+        return np.einsum("n...,n...->...", a, b)[..., None]
+    a, b = (np.moveaxis(s, 0, -2) for s in (a, b))
+    return Product(a.swapaxes(-1, -2), b)
 
 
 def _edges(extent: Sequence[int], taps: Sequence[int]) -> Iterator[list[tuple[int, int]]]:
