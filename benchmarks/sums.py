@@ -30,7 +30,8 @@ SIZES = (
     "400 000 samples, 16 → 128, 40 taps",
     "60 000 samples, 128 → 1, 40 taps",
 )
-CHECKED = "check of 400 000 samples, 16 → 128"
+QUICK = ("2 × 500, 3 → 2, 8 taps", "1 000 samples, 1 → 1, 30 taps")
+CHECKED = "check of "
 
 # convsolve comes from ``tree``, this module from here.
 CHILD = """
@@ -43,13 +44,12 @@ sums.serve({name!r})
 
 def fit_of(name: str) -> Callable[[], Any]:
     """A certified fit, or the check of a problem."""
-    if name in SIZES:
-        w, _ = workloads.WORKLOADS[name]
-        return workloads.certified(w, *workloads.make(w))
     import convsolve as cs
 
-    w, _ = workloads.WORKLOADS[SIZES[1]]
+    w, _ = (workloads.WORKLOADS | workloads.QUICK)[name.removeprefix(CHECKED)]
     x, y = workloads.make(w)
+    if not name.startswith(CHECKED):
+        return workloads.certified(w, x, y)
     return lambda: cs.Problem.from_lags(x, y, lags=(0, w.taps[0] - 1), edges="zeros")
 
 
@@ -144,15 +144,20 @@ def checked(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])  # type: ignore[union-attr]
-    parser.add_argument("--before", type=Path, required=True, help="the other tree, a checkout")
+    parser.add_argument("--quick", action="store_true", help="tiny ones, by default beside itself")
+    parser.add_argument("--before", type=Path, help="the other tree, a checkout")
     parser.add_argument("--runs", type=int, default=15)
     parser.add_argument("--out", type=Path, default=RESULT)
     args = parser.parse_args()
     result: dict[str, Any] = {"machine": stamp(PACKAGES), "date": now(), "load": load()}
-    result["before"] = commit(args.before)
+    if args.before is None and not args.quick:
+        parser.error("--before TREE: which tree to measure beside this one")
+    result["before"] = None if args.before is None else commit(args.before)
     result["rows"] = []
-    for name in (*SIZES, CHECKED):
-        result["rows"].append(in_turns({"before": args.before, "convsolve": ROOT}, name, args.runs))
+    trees = {"before": args.before or ROOT, "convsolve": ROOT}
+    sizes, runs = (QUICK, 2) if args.quick else (SIZES, args.runs)
+    for name in (*sizes, CHECKED + sizes[1]):
+        result["rows"].append(in_turns(trees, name, runs))
         print(json.dumps(result["rows"][-1], ensure_ascii=False), flush=True)
     result["checks"] = checked(result["rows"])
     report(result, args.out)

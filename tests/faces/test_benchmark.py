@@ -52,6 +52,13 @@ def test_rows(tmp_path: Path) -> None:
     assert result["digits"]["convsolve"] < 1e-9 < result["digits"]["lstsq of all columns"]
 
 
+def test_sums(tmp_path: Path) -> None:
+    result = quick("sums", tmp_path / "result.json")
+    *fits, values = result["rows"]
+    assert [row["convsolve"]["status"] for row in fits] == ["solved", "solved"]
+    assert all(row["before_over_now_cpu"] > 0 for row in (*fits, values))
+
+
 def test_small_problems(tmp_path: Path) -> None:
     result = quick("small", tmp_path / "result.json")
     assert len(result["groups"]) == 3
