@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -310,16 +311,22 @@ class DeviceOperator(FourierOperator):
 
     def _spectrum(self, w: np.ndarray) -> Any:
         """That of a kernel (G, P, Q), for the device."""
-        import jax
-
         s = self._shape
         whole = np.zeros((self.groups, s.taps * s.width, w.shape[2]))
         whole[:, self.places] = w
         by_tap = whole.reshape(self.groups, s.taps, s.width, -1).swapaxes(0, 1)
-        with jax.enable_x64(True):
+        with self._there():
             return self._programs.kernel(by_tap)
 
     # --- passes
+
+    @contextmanager
+    def _there(self) -> Iterator[None]:
+        """In float64, on these devices, whatever mesh the caller has set."""
+        import jax
+
+        with jax.enable_x64(True), jax.set_mesh(self._mesh):
+            yield
 
     @property
     def _several_processes(self) -> bool:
@@ -332,7 +339,7 @@ class DeviceOperator(FourierOperator):
         add, join = getattr(self._programs, name)
         if self._several_processes:
             meet(name, self.limits.peer_seconds)
-        with jax.enable_x64(True):
+        with self._there():
             total = jax.tree.map(self._split, total)
             for stack in self._stacks:
                 for items in self._calls(stack.blocks(self._dilation, self._shape.step)):
@@ -400,8 +407,6 @@ class DeviceOperator(FourierOperator):
         """Two kernels' samples of a component of every record from some place on, and of y ``rows``
         of them: (N, 2K, G, W) and (N, 2K, G, Q).
         """
-        import jax
-
         row = component + self._dilation * min(place, length - 1)
         owners = [stack.owner(n, row) for n in range(stack.records)]
         by_device: list[list[tuple[int, ...]]] = [[] for _ in range(self._mesh.size)]
@@ -410,7 +415,7 @@ class DeviceOperator(FourierOperator):
         blocks = [np.array(each).reshape(-1, FIELDS) for each in by_device]
         x: list[np.ndarray] = []
         y: list[np.ndarray] = []
-        with jax.enable_x64(True):
+        with self._there():
             for items in self._calls(blocks):
                 found = self._programs.ends(*self._cut(stack, items, units))
                 for several, part in zip((x, y), found, strict=True):

@@ -73,13 +73,17 @@ class Source:
 
 @cache
 def _largest_bits() -> Callable[[Any, int], Any]:
-    """The largest magnitudes (C,) in bits, whose order is theirs: no denormal is flushed."""
+    """The largest magnitudes (C,) in bits, whose order is theirs: no denormal is flushed. Of one
+    channel without an axis it is a number.
+    """
     import jax
 
     def of(x: Any, channels: int) -> Any:
         width = 8 * x.dtype.itemsize
-        bits = jax.lax.bitcast_convert_type(x, f"uint{width}").reshape(-1, channels)
-        return (bits & np.array(2 ** (width - 1) - 1, bits.dtype)).max(0)
+        bits = jax.lax.bitcast_convert_type(x, f"uint{width}")
+        # Axes that are spread over devices in sight of the program cannot be joined to one.
+        axes = range(x.ndim - (x.shape[-1] == channels))
+        return (bits & np.array(2 ** (width - 1) - 1, bits.dtype)).max(tuple(axes))
 
     return jax.jit(of, static_argnums=1)
 
@@ -146,7 +150,7 @@ class Remote:
         if array.ndim > 1 and any(part.shape[-1] != array.shape[-1] for part in parts):
             return np.abs(self.source.host).reshape(-1, channels).max(0)
         with jax.enable_x64(True):
-            bits = np.stack([_largest_bits()(part, channels) for part in parts])
+            bits = np.stack([np.atleast_1d(_largest_bits()(part, channels)) for part in parts])
         return np.asarray(bits.max(0).view(self.dtype))
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:

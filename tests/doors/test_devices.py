@@ -6,6 +6,7 @@ import itertools
 import socket
 import subprocess
 import sys
+from contextlib import nullcontext
 from typing import Any
 
 import jax
@@ -109,6 +110,20 @@ def test_records_that_are_spread(name: str) -> None:
     x, y = noise((8, 6000 if name == "long" else 900, 2), spec, 2)
     host = cs.Problem(x, y, spec=spec, bias=True)
     fit = check_equal(host, cs.Problem(put(x), put(y), spec=spec, bias=True))
+    assert fit.stats["devices"] == "4 × cpu"
+
+
+@pytest.mark.usefixtures("stays")
+@pytest.mark.parametrize("context", ["no mesh", "a mesh of its own"])
+def test_axes_that_jax_keeps_explicit(context: str) -> None:
+    """Those of `jax.make_mesh` by default; programs may not join them, nor mix meshes."""
+    mesh, spec = jax.make_mesh((4,), ("all",), (AxisType.Explicit,)), cs.ConvSpec(9)
+    x, y = noise((3, 400, 2), spec, 1)
+    there = NamedSharding(mesh, P(None, "all"))
+    with jax.enable_x64(True):
+        arrays = jax.device_put(x, there), jax.device_put(y, there)
+    with jax.set_mesh(mesh) if context != "no mesh" else nullcontext():
+        fit = check_equal(cs.Problem(x, y, spec=spec), cs.Problem(*arrays, spec=spec))
     assert fit.stats["devices"] == "4 × cpu"
 
 
