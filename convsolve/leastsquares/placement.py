@@ -9,6 +9,7 @@ from ..operators.overlap_save import by_fft
 from ..operators.records import Inputs, Targets
 from ..operators.spread import Unsupported, stacked
 from ..problem.problem import Problem
+from ..problem.remote import Remote
 from ..problem.sizes import Sizes
 
 
@@ -36,8 +37,10 @@ def device_operator(
 def _on_the_host(problem: Problem, sizes: Sizes) -> str:
     """Why this is the host's, as far as sizes and kinds say; empty if they do not."""
     x, y = problem.input, problem.output
+    places = {isinstance(a, Remote) for part in (x, y) if part is not None for a in part.arrays}
     reasons = {
         "only one of x and y is on devices": not (x.devices and (y is None or y.devices)),
+        "some of the records are on the host, or on one device": len(places) > 1,
         "rows are left out, weighted or confounded": not sizes.toeplitz,
         "samples may be missing": not problem.remote,
         "the kernel has several axes": problem.spec.ndim > 1,

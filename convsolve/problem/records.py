@@ -308,7 +308,7 @@ def read(value: Any, name: str, spec: ConvSpec, missing: bool = False) -> Record
         channel_axis=rank > d,
         is_jax=all(map(is_jax_array, items)),
         missing=tuple(gaps) if missing and any(gap.any() for gap in gaps) else None,
-        devices=Remote.of(items[0]).source.devices if any(map(stays, items)) else "",
+        devices=next((Remote.of(item).source.devices for item in items if stays(item)), ""),
         largest=_joined(sizes),
     )
 

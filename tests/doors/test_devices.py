@@ -258,6 +258,12 @@ FETCHED: dict[str, tuple[str, Any, Any, dict[str, Any]]] = {
     ),
     "channels": ("spread along channels", put(X, CHANNELS), put(Y, COPIES), {"kernel_size": 8}),
     "y": ("only one of x and y is on devices", put(X), Y, {"kernel_size": 8}),
+    "some records": (
+        "some of the records are on the host, or on one device",
+        [X, put(X)],
+        [Y, put(Y, COPIES)],
+        {"kernel_size": 8},
+    ),
     "short pieces": (
         "less on a device than a kernel reaches",
         put(X),
