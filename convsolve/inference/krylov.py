@@ -18,7 +18,7 @@ from ..operators.prediction import predicted
 from .folds import CrossValidation, beside, cut, no_score, part
 from .regularization import Regularization, StrengthScores
 from .selection import strength_grids
-from .strength_path import pseudo_inverse
+from .strength_path import inverse_root
 from .units import Units
 
 # Of a strength the gradient that is left over, as a share of the first, that ends its search.
@@ -102,7 +102,8 @@ class Reduced:
         self._to_operator = np.ldexp(root, system.operator.exponents[group] - unit)[:, None]
         free = np.eye(len(weights))[:, self._free]
         beside = self._gram(free) if free.size else free
-        self._inverse, _ = pseudo_inverse(beside[self._free])
+        half = inverse_root(beside[self._free])
+        self._inverse = half @ half.T
         self._beside = beside[~self._free]
 
     def _gram(self, v: np.ndarray) -> np.ndarray:

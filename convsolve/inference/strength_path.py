@@ -89,20 +89,22 @@ class StrengthPath:
         if (self._root != 1).any():
             gram, cross = gram * self._root * self._root[:, 0], cross * self._root
         self._beside = gram[np.ix_(free, held)]
-        self._inverse, self.rank = pseudo_inverse(gram[np.ix_(free, free)])
+        self._half = inverse_root(gram[np.ix_(free, free)])
+        self.rank = self._half.shape[1]
         self._right = cross[free]
-        by_free = self._inverse @ self._right
+        # By roots, never by the inverse: of free columns much alike that would cancel all digits.
+        by_free, beside = self._half.T @ self._right, self._half.T @ self._beside
         scale = 0.0
         if free.any():
             gram = gram[np.ix_(held, held)]
             scale = float(np.diagonal(gram).max(initial=0.0))
-            gram = gram - self._beside.T @ self._inverse @ self._beside
+            gram = gram - beside.T @ beside
         self.tridiagonal = Tridiagonal(gram, scale)
-        rotated = self.tridiagonal.rotate(cross[held] - self._beside.T @ by_free)
+        rotated = self.tridiagonal.rotate(cross[held] - beside.T @ by_free)
         self._cross = np.asfortranarray(rotated)  # as LAPACK reads it at every strength
         self._begin = self.tridiagonal.rotate((self.origin / self._root)[held])
         self._begun = origin is not None
-        self.squares = np.maximum(squares - np.einsum("pq,pq->q", self._right, by_free), 0.0)
+        self.squares = np.maximum(squares - np.einsum("pq,pq->q", by_free, by_free), 0.0)
         self.floor = ROUNDING * squares if floor is None else floor
 
     @property
@@ -198,22 +200,26 @@ class StrengthPath:
         z = self.tridiagonal.back(steps.reshape(size, n * self.outputs))
         whole = np.empty((len(self.free), n * self.outputs), order="F")
         whole[~self.free] = z
-        whole[self.free] = self._inverse @ (np.tile(self._right, n) - self._beside @ z)
+        whole[self.free] = self._of_free(np.tile(self._right, n) - self._beside @ z)
         whole *= self._root
         return self.origin + whole.reshape(len(whole), n, self.outputs).transpose(1, 0, 2)
 
     def correction(self, strengths: np.ndarray, gradient: np.ndarray) -> np.ndarray:
         """(AᵀA + λ·weights)⁻¹ gradient (R, Q), for λ (Q,)."""
         gradient = gradient * self._root
-        held = gradient[~self.free] - self._beside.T @ (self._inverse @ gradient[self.free])
+        held = gradient[~self.free] - self._beside.T @ self._of_free(gradient[self.free])
         turned = self.tridiagonal.rotate(held)
         for _, outputs, strength in _distinct(strengths[None]):
             turned[:, outputs] = self.tridiagonal.solve(strength, turned[:, outputs])
         z = self.tridiagonal.back(turned)
         found = np.empty(gradient.shape)
         found[~self.free] = z
-        found[self.free] = self._inverse @ (gradient[self.free] - self._beside @ z)
+        found[self.free] = self._of_free(gradient[self.free] - self._beside @ z)
         return found * self._root
+
+    def _of_free(self, right: np.ndarray) -> np.ndarray:
+        """(NᵀGN)⁺ of a right side."""
+        return np.asarray(self._half @ (self._half.T @ right))
 
     def _step(self, strength: float, outputs: Outputs) -> np.ndarray:
         """From the origin to the answer, Qᵀ z (r, k)."""
@@ -239,14 +245,15 @@ def _distinct(strengths: np.ndarray) -> list[tuple[int, Outputs, float]]:
     ]
 
 
-def pseudo_inverse(gram: np.ndarray) -> tuple[np.ndarray, int]:
-    """Of few columns, which may be zero or alike, and their rank; of columns scaled to norm one."""
+def inverse_root(gram: np.ndarray) -> np.ndarray:
+    """H (R, r) of G⁺ = H Hᵀ, of few columns, which may be zero or alike, and of rank r; of columns
+    scaled to norm one.
+    """
     if not gram.size:
-        return gram, 0
+        return gram
     norms = np.sqrt(np.maximum(np.diagonal(gram), 0.0))
     scale = 1 / np.where(norms > 0, norms, 1.0)
     values, vectors = np.linalg.eigh(gram * scale * scale[:, None])
     # What a Gram can prove: below, it may be the rounding of its sums.
     kept = values > 10 * len(gram) * EPS * max(values[-1], 0.0)
-    half = vectors[:, kept] * scale[:, None]
-    return (half / values[kept]) @ half.T, int(kept.sum())
+    return np.asarray(vectors[:, kept] * scale[:, None] / np.sqrt(values[kept]))

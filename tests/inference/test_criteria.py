@@ -172,3 +172,21 @@ def test_against_fifty_digits(bias: bool) -> None:
                 (gcv.regularization.path.scores, score),
             ):
                 assert told[i, 0] == pytest.approx(float(wanted), rel=1e-12)
+
+
+@pytest.mark.parametrize("criterion", ["gcv", "evidence"])
+def test_levels_much_alike_that_no_penalty_holds(criterion: str) -> None:
+    """Two channels beside a large offset and no bias: their levels, which are free under first
+    differences, explain nearly all of y, and leave what is chosen by.
+    """
+    rng, spec, penalty = np.random.default_rng(3), cs.ConvSpec(6), cs.Smooth(order=1)
+    x = rng.standard_normal((200, 2)) + 1e3
+    y = cs.convolve(x, rng.standard_normal((6, 2, 1)), spec)
+    y = y + 0.3 * rng.standard_normal(y.shape)
+    problem = cs.Problem(x, y, spec=spec)
+    a = dense.design_matrix([x], spec).astype(float)[0]
+    exact = Brute(a, y, matrix(penalty, problem), bias=False)
+    found = cs.solve(problem, cs.Regularized(penalty, GRID, criterion)).regularization
+    for i, strength in enumerate(GRID[:, 0]):
+        wanted = exact.score(criterion, strength)
+        np.testing.assert_allclose(found.path.scores[i], wanted, rtol=1e-6)
