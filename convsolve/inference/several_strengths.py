@@ -34,8 +34,11 @@ class SeveralStrengths:
         self._strengths, self._units = strengths.reshape(units.outputs.shape), units
         self._operator = self._regression.operator
         weights = self._regression.system.coordinates.weights
-        self._distinct = np.unique(strengths)
-        self._scaling = Scaling.of(self._operator, self._distinct[:, None, None] * weights)
+        #: Of every group; for their scaling (n, G), the last again where others have more.
+        self._distinct = [np.unique(row) for row in self._strengths]
+        most = max(map(len, self._distinct))
+        alike = [np.pad(row, (0, most - len(row)), "edge") for row in self._distinct]
+        self._scaling = Scaling.of(self._operator, np.stack(alike, axis=1)[:, :, None] * weights)
         # The operator's columns times two to this are those of the scorers.
         self._power = (self._operator.exponents - units.column)[:, :, None]
 
@@ -76,8 +79,8 @@ class SeveralStrengths:
     def _bounds(self, v: np.ndarray, squares: np.ndarray, gradient: np.ndarray) -> np.ndarray:
         found = np.empty(self._strengths.shape)
         scaling = self._scaling
-        for i, value in enumerate(self._distinct):
-            for g, row in enumerate(self._strengths):
+        for g, row in enumerate(self._strengths):
+            for i, value in enumerate(self._distinct[g]):
                 mine = np.flatnonzero(row == value)
                 relative, root = scaling.relative[i, g, :, None], scaling.root_ridge[i, g, :, None]
                 w = np.ldexp(v[g][:, mine], relative)

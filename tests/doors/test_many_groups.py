@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
 
 import convsolve as cs
+from convsolve.inference import several_strengths
+from convsolve.leastsquares.certificate import upper_bound
 from convsolve.problem.sizes import Limits
 
 EPS = float(np.finfo(float).eps)
@@ -196,3 +199,21 @@ def test_one_deficient_group_among_many_is_named(rng: np.random.Generator) -> No
     x[:, 20] = 0.0
     with pytest.warns(cs.IdentifiabilityWarning, match=r"1 of 35 groups is not .* \(group 20\)"):
         cs.solve(cs.Problem(x, y, kernel_size=(TAPS,), groups=35))
+
+
+def test_the_work_of_choosing_strengths_grows_with_the_groups_alone(
+    rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every group has a strength of its own, which concerns no other."""
+    bounds = 0
+
+    def counted(*given: Any) -> np.ndarray:
+        nonlocal bounds
+        bounds += 1
+        return upper_bound(*given)
+
+    monkeypatch.setattr(several_strengths, "upper_bound", counted)
+    x, y = noise(rng)
+    fit = cs.solve(cs.Problem(x, y, kernel_size=(TAPS,), groups=GROUPS), cs.Regularized())
+    assert len(set(fit.regularization.strength)) == GROUPS
+    assert 0 < bounds <= GROUPS * (several_strengths.STEPS + 1)
