@@ -144,6 +144,26 @@ def test_a_chunk_that_raises() -> None:
             cs.solve(problem, limits=SMALL)
 
 
+def test_of_a_pass_every_chunk_is_computed_once() -> None:
+    """However many parts of it are taken: those of one chunk, and the edges that two parts read."""
+    x, y = recordings()
+    readings = 0
+
+    def counted(block: np.ndarray) -> np.ndarray:
+        nonlocal readings
+        readings += 1
+        return block
+
+    for chunks in ((700, 2), (150, 2)):
+        made = da.from_array(x[0], chunks=chunks).map_blocks(counted, dtype=float, meta=x[0][:0])
+        with dask.config.set(scheduler="synchronous"):
+            problem = stated(made, y[0])
+            readings = 0
+            check_equal(cs.solve(problem, limits=SMALL), cs.solve(stated(x[0], y[0])))
+        # For the moments, and for the certificate.
+        assert readings == 2 * made.npartitions
+
+
 def ending(x: np.ndarray, ends: Callable[[], bool]) -> da.Array:
     """x, of which one chunk ends the process that makes it, where ``ends`` says so."""
 
