@@ -286,8 +286,9 @@ class PartialledChunks(ChunkedOperator):
         whole, left = (np.einsum("gpp->gp", g) for g in (m.gram, gram))
         if not ((left > KEPT_SHARE * whole) | (whole == 0)).all():
             raise SolveError(
-                "the confounds span nearly all of a column of x, and sums over chunks would lose "
-                "its digits; read x and y into memory, or fit fewer confounds"
+                "the confounds, or the bias of weighted rows, span nearly all of a column of x, "
+                "and sums over chunks would lose its digits; take the means of its channels off "
+                "x, read x and y into memory, or fit fewer confounds"
             )
         by_group = of_y.reshape(q, self.groups, outputs // self.groups)
         partialled = replace(

@@ -112,6 +112,19 @@ def test_what_takes_rows_says_so(solver: Any, words: str) -> None:
         cs.solve(stated(on_dask(x), on_dask(y)), solver, limits=SMALL)
 
 
+def test_weights_and_a_bias_beside_an_offset_that_takes_the_digits() -> None:
+    x, y = recordings()
+    x, y = [x[0] + 1e4], [y[0][3:-2]]
+    weights = [np.linspace(1, 2, len(b)) for b in y]
+
+    def weighted(x: list[Any]) -> cs.Problem:
+        return cs.Problem(x, on_dask(y), kernel_size=6, padding="same", bias=True, weights=weights)
+
+    with pytest.raises(cs.SolveError, match=r"the bias of weighted rows.* take the means"):
+        cs.solve(weighted(on_dask(x)), limits=SMALL)
+    assert cs.solve(weighted(on_dask([a - a.mean(0) for a in x])), limits=SMALL).ok
+
+
 def test_small_arrays_are_taken_whole_by_everything() -> None:
     x, y = recordings()
     expected = cs.solve(stated(x, y), cs.Huber())
