@@ -351,7 +351,10 @@ def _plus(total: np.ndarray | None, more: np.ndarray | Product) -> np.ndarray:
     """Their sum, in the memory of ``total``."""
     if isinstance(more, Product):
         return more.added_to(total)
-    return more if total is None else np.add(total, more, out=total)
+    if total is None:
+        return more
+    total += more
+    return total
 
 
 def windows(found: np.ndarray, taps: Sequence[int]) -> np.ndarray:
