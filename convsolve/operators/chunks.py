@@ -172,26 +172,20 @@ def misfit(
 ) -> Misfit:
     """Of r = y − A w − offset, for w (G, P, Q) and offset (G, Q) in some units.
 
-    In those of the chunk, y = 2^f·(y' + t) − t₀ and A = 2^e·(A' + s) − s₀ with e at most zero:
-    r = 2^f·r' with r' = y' − A'·w' − offset', w' = 2^(e−f)·w and offset' what is left beside them.
+    In those of the chunk A = 2^e·(A' + s) − s₀ with e at most zero, and w' = 2^e·w. y is taken in
+    these units: in its own, where they are far smaller, what is predicted would leave float64.
     """
     operator = operator_of(chunk, geometry)
-    targets = operator.targets
-    assert targets is not None
+    assert operator.targets is not None
+    targets = operator.targets.in_units(units.out_exponents.reshape(-1))
     # What is silent in the chunk may have any exponents, these too.
     e = np.minimum(operator.exponents - units.exponents, 0)
-    f = targets.grouped(targets.exponents) - units.out_exponents
-    if (f > 0).any():
-        silent = (targets.squares == 0) & (targets.grouped(targets.shift) == 0)
-        f = np.where(silent, np.minimum(f, 0), f)
     moved = np.ldexp(operator.shift, e) - units.shift
-    level = np.ldexp(targets.grouped(targets.shift), f) - units.out_shift
-    local = np.ldexp(w, e[:, :, None] - f[:, None, :])
-    beside = np.ldexp(offset - level + np.einsum("gp,gpq->gq", moved, w), -f)
-    squares, g, sums = operator.misfit(local, targets, beside)
-    sums = np.ldexp(sums, f)
-    g = np.ldexp(g, e[:, :, None] + f[:, None, :]) + np.einsum("gp,gq->gpq", moved, sums)
-    return Misfit(np.ldexp(squares, 2 * f), g, sums)
+    level = targets.grouped(targets.shift) - units.out_shift
+    beside = offset - level + np.einsum("gp,gpq->gq", moved, w)
+    squares, g, sums = operator.misfit(np.ldexp(w, e[:, :, None]), targets, beside)
+    g = np.ldexp(g, e[:, :, None]) + np.einsum("gp,gq->gpq", moved, sums)
+    return Misfit(squares, g, sums)
 
 
 @dataclass(frozen=True)

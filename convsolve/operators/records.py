@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
+from copy import copy
 from typing import Any
 
 import numpy as np
@@ -311,6 +312,15 @@ class Targets:
         for i, rows in enumerate(found):
             whole[i][kept.flags_of(i)] = np.ldexp(rows * real, exponents)
         return whole
+
+    def in_units(self, exponents: np.ndarray) -> Targets:
+        """The same in other units (Cout,); sums are made anew."""
+        found = copy(self)
+        for name in ("sums", "squares"):
+            vars(found).pop(name, None)
+        found.exponents, found.scale = exponents, np.ldexp(1.0, -exponents)
+        found.shift = np.ldexp(self.shift, self.exponents - exponents)
+        return found
 
     @property
     def _kept(self) -> list[np.ndarray]:

@@ -68,6 +68,20 @@ def test_a_channel_that_is_silent_at_first_has_a_unit_of_its_own(of: str, bias: 
     np.testing.assert_allclose(kernel, plain.kernel, rtol=1e-12, atol=1e-13)
 
 
+@pytest.mark.parametrize("size", [1e-160, 1e-300])
+@pytest.mark.parametrize("bias", [False, True])
+def test_an_output_that_dies_away_leaves_errors_as_they_are(size: float, bias: bool) -> None:
+    """What is predicted of a chunk may be far larger than all of y there."""
+    rng = np.random.default_rng(5)
+    x, w = rng.standard_normal((400, 2)), rng.standard_normal((5, 2, 1))
+    y = cs.convolve(x, w, cs.ConvSpec(5)) + 0.1 * rng.standard_normal((396, 1))
+    y[150:] *= size
+    plain, fit = (solved(x, y, 5, limits, bias) for limits in (Limits(), CHUNKS))
+    assert fit.certificate <= 30 * EPS
+    np.testing.assert_allclose(fit.kernel, plain.kernel, rtol=1e-12, atol=1e-13)
+    np.testing.assert_allclose(fit.standard_error, plain.standard_error, rtol=1e-12)
+
+
 def test_what_is_zero_has_no_unit() -> None:
     """Sums of zeros are neutral, whatever their exponents; those of a constant are not."""
     rng = np.random.default_rng(1)
