@@ -164,7 +164,7 @@ def _solved(
     analysis, report = analyse(problem, limits), identify(problem, limits=limits)
     sizes = analysis.design.sizes
     with heard(), blas_threads(min(sizes.rows, sizes.columns)):
-        _check_solvable(solver, sizes, report, strict)
+        _check_solvable(solver, sizes, report, strict, noise)
         raw, seconds = _run(solver, analysis, progress)
         # After Ctrl-C nobody waits for the rank of a large matrix.
         many_fit = raw.status != "interrupted" and not (
@@ -291,11 +291,15 @@ def check_noise(problem: Problem, solver: Solver, noise: Any) -> None:
         raise ValueError("noise='cluster' needs two records or more that have rows; use 'hac'")
 
 
-def _check_solvable(solver: Solver, sizes: Sizes, report: Identifiability, strict: bool) -> None:
+def _check_solvable(
+    solver: Solver, sizes: Sizes, report: Identifiability, strict: bool, noise: str
+) -> None:
     """What is known before any work: whether the solver can, and what counting alone refuses."""
     reason = solver.supports(sizes, report.problem.spec)
     if reason is not None:
         raise SolveError(f"{solver.name} cannot solve this problem: {reason}")
+    if AUTOREGRESSION.fullmatch(noise) and (reason := sizes.whole_reason):
+        raise SolveError(f"noise={noise!r} {reason}; noise='hac' reads them chunk by chunk")
     if strict and sizes.wide and not solver.regularizes:
         raise _refusal(report)
 

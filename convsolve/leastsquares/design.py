@@ -102,12 +102,8 @@ class Design:
     @cached_property
     def inputs(self) -> Inputs:
         """All of x at once."""
-        if self.sizes.beyond_memory:
-            raise SolveError(
-                f"this takes all of x and y at once, {self.sizes.numbers} numbers that are not in "
-                "memory: read them first (in Python, numpy.asarray(x)), or give Limits a larger "
-                "held_numbers; NormalEquations and Regularized read them chunk by chunk"
-            )
+        if reason := self.sizes.whole_reason:
+            raise SolveError(f"this {reason}")
         given = self.records, self.spec, self.adjustments, self.nuisance, self.sizes.limits
         return Inputs(*given, sizes=self._largest[0])
 

@@ -105,6 +105,16 @@ class Sizes:
         return self.stored and self.numbers > self.limits.held_numbers
 
     @property
+    def whole_reason(self) -> str | None:
+        """Why all of x and y cannot be taken at once, or None."""
+        if not self.beyond_memory:
+            return None
+        return (
+            f"takes all of x and y at once, {self.numbers} numbers that are not in memory: read "
+            "them first (in Python, numpy.asarray(x)), or give Limits a larger held_numbers"
+        )
+
+    @property
     def toeplitz(self) -> bool:
         """Whether AᵀA is Toeplitz but for the edges of records and the mean."""
         return not (self.masked or self.partialled)

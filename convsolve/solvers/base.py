@@ -152,6 +152,12 @@ class Solver(ABC):
         raise TypeError(f"{self.name} runs on the host only; inside jit use NormalEquations")
 
 
+def whole_reason(sizes: Sizes) -> str | None:
+    """Why a solver that takes all of x and y at once cannot, or None."""
+    reason = sizes.whole_reason
+    return reason and f"it {reason}; NormalEquations and Regularized read them chunk by chunk"
+
+
 def _recorded(value: Any) -> Any:
     """A setting as JSON takes it: an array by its shape, a function by its name."""
     if value is None or isinstance(value, (bool, int, float, str)):

@@ -30,6 +30,7 @@ from .base import (
     check_ridge,
     host_ridge,
     traceable,
+    whole_reason,
 )
 
 # CG goes on until its residual promises this share of the backward error that is asked for.
@@ -243,7 +244,7 @@ class ConjugateGradient(Solver):
         if not sizes.toeplitz:
             return f"{UNLIKE_TOEPLITZ}; use NormalEquations"
         if not sizes.wide or host_ridge(self):
-            return None
+            return whole_reason(sizes)
         return (
             f"{sizes.rows} equations leave {sizes.unknowns} unknowns open; give a ridge, or use "
             "LeastSquares for the answer of minimum norm"

@@ -15,7 +15,7 @@ from ..operators.layout import to_columns, to_kernel
 from ..operators.records import channel_exponents
 from ..problem.sizes import Sizes
 from ..problem.spec import ConvSpec
-from .base import Progress, Raw, Solver, check_ridge, host_ridge, traceable
+from .base import Progress, Raw, Solver, check_ridge, host_ridge, traceable, whole_reason
 
 
 def _period(shapes: list[tuple[int, ...]], spec: ConvSpec) -> tuple[int, ...]:
@@ -107,7 +107,7 @@ class FFTDeconvolution(Solver):
             )
         if len({spec.offset(s) for s in shapes}) > 1:
             return "records of different length place the kernel differently; use NormalEquations"
-        return None
+        return whole_reason(sizes)
 
     def run(self, analysis: Analysis, progress: Progress | None = None) -> Raw:
         design, targets = analysis.design, analysis.targets

@@ -33,6 +33,7 @@ from .base import (
     Trace,
     check_penalty,
     traceable,
+    whole_reason,
 )
 
 if TYPE_CHECKING:
@@ -176,6 +177,8 @@ class GradientDescent(Solver):
         if self.via == "moments" and not sizes.gram_fits:
             gram = f"the Gram matrix would take {sizes.gram_bytes / 2**30:.1f} GiB"
             return f"{gram}; use via='convolution', which needs none"
+        if self.via == "convolution" and (reason := whole_reason(sizes)):
+            return reason
         channels = sizes.columns // math.prod(spec.kernel_size)
         kernel = (*spec.kernel_size, channels, sizes.groups * sizes.outputs)
         return self._misfit(kernel, sizes.rows)

@@ -174,12 +174,24 @@ def assert_near(one: cs.Solution, other: cs.Solution) -> None:
     np.testing.assert_allclose(one.kernel, other.kernel, rtol=1e-6, atol=1e-7)
 
 
-@pytest.mark.parametrize("name", WHOLE)
-def test_what_takes_all_at_once_says_so(name: str) -> None:
-    with pytest.raises(cs.SolveError, match=r"takes all of x and y at once, .* not in memory"):
-        fitted(True, WHOLE[name])
-    with pytest.raises(cs.SolveError, match="takes all of x and y at once"):
-        fitted(True, noise="ar")
+@pytest.mark.parametrize(
+    ("solver", "noise", "words"),
+    [
+        (cs.ConjugateGradient(), "white", r"ConjugateGradient .*: it takes all of x and y at once"),
+        (cs.GradientDescent(steps=3), "white", r"GradientDescent.*: it takes all of x and y"),
+        (cs.FFTDeconvolution(), "white", r"FFTDeconvolution .*: it takes all of x and y at once"),
+        (None, "ar(2)", r"noise='ar\(2\)' takes all of x and y at once, .*noise='hac' reads them"),
+    ],
+    ids=["cg", "descent", "fft", "ar"],
+)
+def test_what_takes_all_at_once_says_so_before_it_reads(
+    solver: Any, noise: str, words: str
+) -> None:
+    x, y = Slices(X[0]), Slices(Y[0])
+    problem = cs.Problem.from_lags(x, y, lags=(0, 4))
+    with pytest.raises(cs.SolveError, match=words):
+        cs.solve(problem, solver, noise=noise, limits=SMALL)
+    assert (x.times == 1).all()  # to check it
 
 
 def test_text_and_files(tmp_path: Path) -> None:
