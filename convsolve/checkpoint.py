@@ -95,8 +95,16 @@ class Checkpoint:
         return found
 
     def remove(self) -> None:
-        """The file is no longer needed."""
-        self.path.unlink(missing_ok=True)
+        """The file is no longer needed; one that cannot be removed costs no answer."""
+        try:
+            if self.path.exists():
+                self.path.unlink(missing_ok=True)
+        except OSError as error:
+            warnings.warn(
+                f"the checkpoint is no longer needed, and cannot be removed ({error})",
+                UserWarning,
+                stacklevel=2,
+            )
 
     def _check(self, chunk: Chunk) -> None:
         """Raise a ValueError where a chunk is not what it was."""

@@ -365,10 +365,31 @@ def test_a_full_disk_does_not_end_a_run(
     assert not path.exists()
 
 
-def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
+@pytest.mark.parametrize("folder", ["gone", "file"])
+def test_a_folder_that_is_not_there(tmp_path: Path, folder: str) -> None:
+    (tmp_path / "file").touch()
     with pytest.warns(UserWarning, match="the checkpoint cannot be written"):
-        fit = solved(at=tmp_path / "gone" / "sums")
+        fit = solved(at=tmp_path / folder / "sums")
     assert_same(fit, solved())
+
+
+def test_a_checkpoint_that_cannot_be_removed_costs_no_answer(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    unlink = Path.unlink
+
+    def refuse(name: Path, missing_ok: bool = False) -> None:
+        if name == path:
+            raise PermissionError(errno.EACCES, "Permission denied")
+        unlink(name, missing_ok)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "unlink", refuse)
+        with pytest.warns(UserWarning, match=r"cannot be removed .*Permission denied"):
+            fit = solved(at=path)
+    assert_same(fit, solved())
+    assert_same(solved(at=path), fit)
+    assert not path.exists()
 
 
 def test_no_name(path: Path) -> None:
