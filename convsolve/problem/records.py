@@ -126,6 +126,7 @@ def _real(value: Any, name: str) -> Any:
             f"{name} is a masked array; cut the record at the masked samples and pass the pieces "
             f"as a list of records, or fill them ({name}.filled(0))"
         )
+    _reject_other_holders(value, name)
     array = value if is_stored(value) else _as_array(value, name)
     if any(n != n for n in array.shape):  # of dask: NaN where nobody has counted
         raise ValueError(
@@ -144,6 +145,17 @@ def _real(value: Any, name: str) -> Any:
             f"convert it first (in NumPy, {name}.astype(float))"
         )
     return array
+
+
+def _reject_other_holders(value: Any, name: str) -> None:
+    """Refuse what holds numbers, and is no array of them."""
+    kind = type(value).__name__
+    if hasattr(value, "keys") and not (hasattr(value, "shape") or isinstance(value, dict)):
+        raise TypeError(f"{name} holds arrays by name ({kind}); give one of them, {name}['NAME']")
+    if hasattr(value, "toarray"):
+        raise TypeError(f"{name} is sparse ({kind}); give all of its numbers, {name}.toarray()")
+    if getattr(value, "shape", ()) is None:
+        raise ValueError(f"{name} is empty ({kind} without a shape); give an array of numbers")
 
 
 def _bad(block: np.ndarray, missing: bool) -> np.ndarray:

@@ -9,8 +9,11 @@ from typing import Any
 
 import dask
 import dask.array
+import h5py
 import numpy as np
 import pytest
+import scipy.sparse
+import zarr
 
 import convsolve as cs
 from convsolve.problem import whole_chunks
@@ -248,6 +251,27 @@ def test_kinds_that_are_refused(tmp_path: Path) -> None:
             cs.Problem(store(X * 5e-320, tmp_path), kernel_size=5)
         with pytest.warns(UserWarning, match=r"integers beyond 2\*\*53 are rounded"):
             cs.Problem(store((X * 2.0**60).astype(np.int64), tmp_path), kernel_size=5)
+
+
+def test_what_holds_arrays_is_refused_by_its_kind(tmp_path: Path) -> None:
+    np.savez(tmp_path / "data.npz", x=X)
+    file = h5py.File(tmp_path / "data.h5", "w")
+    others = {
+        "File": file,
+        "Group": file.create_group("trials"),
+        "NpzFile": np.load(tmp_path / "data.npz"),
+    }
+    with pytest.raises(TypeError, match=r"^x holds arrays by name \(Group\); .* x\['NAME'\]"):
+        cs.Problem(zarr.open_group(tmp_path / "data.zarr", mode="w"), kernel_size=5)
+    for kind, value in others.items():
+        with pytest.raises(TypeError, match=rf"^x holds arrays by name \({kind}\)"):
+            cs.Problem(value, kernel_size=5)
+    for kind in (scipy.sparse.csr_array, scipy.sparse.coo_matrix):
+        with pytest.raises(TypeError, match=r"^y is sparse \(.*y\.toarray\(\)"):
+            cs.Problem(X, kind(Y), kernel_size=5)
+    nothing = file.create_dataset("nothing", data=h5py.Empty("f8"))
+    with pytest.raises(ValueError, match=r"^x is empty"):
+        cs.Problem(nothing, kernel_size=5)
 
 
 def test_dask_of_unknown_size_or_masked_is_refused() -> None:
