@@ -177,7 +177,13 @@ class Stored:
             )
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
-        found = self.assembled([plain(part) for part in self.selections])
+        try:
+            parts = [plain(part) for part in self.selections]
+        except Exception as error:
+            # A file that was closed meanwhile is named as such, its error is not.
+            error.add_note(f"while samples were read of {self.source!r}")
+            raise
+        found = self.assembled(parts)
         return found if dtype is None else found.astype(dtype, copy=False)
 
     @property

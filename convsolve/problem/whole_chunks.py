@@ -41,6 +41,9 @@ class WholeChunks:
         self._source, self._axis, self._length = source, axis, length
         self._kept = NOTHING
 
+    def __repr__(self) -> str:
+        return repr(self._source)
+
     def __getitem__(self, key: tuple[Any, ...]) -> np.ndarray:
         start, stop = key[self._axis].start, key[self._axis].stop
         if start >= stop:  # nothing to decode

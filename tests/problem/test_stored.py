@@ -351,6 +351,15 @@ def test_an_error_of_a_source_comes_through(nth: int) -> None:
     np.testing.assert_array_equal(solved(source).kernel, solved(Slices(X)).kernel)
 
 
+def test_a_file_that_was_closed_is_named(tmp_path: Path) -> None:
+    x = FILES["HDF5"](X, tmp_path)
+    problem = cs.Problem(x, Y, kernel_size=5)
+    x.file.close()
+    with pytest.raises(Exception, match="identifier") as caught:
+        cs.solve(problem, limits=SMALL)
+    assert caught.value.__notes__ == ["while samples were read of <Closed HDF5 dataset>"]
+
+
 def test_the_same_problem_goes_on_after_an_error() -> None:
     source = Failing(X, 3, OSError(5, "Input/output error"))
     problem = cs.Problem(source, Y, kernel_size=5)
