@@ -462,6 +462,7 @@ class Problem:
         made.kept, made.by_mask = rows, ((tuple(range(len(outputs))), rows),)
         vars(made).pop("nuisance", None)
         vars(made).pop("_parts", None)
+        vars(made).pop("_lost_to_x", None)
         return made
 
     @property
@@ -694,15 +695,20 @@ class Problem:
         if self.kept.flags is None:
             return ""
         words = f" ({self.kept.dropped} of {self.kept.dropped + self.n_equations} rows left out"
-        gaps = 0
-        if self.input.missing is not None:
-            pairs = zip(self.input.missing, self.row_shapes, strict=True)
-            bad = [np.asarray(m.any(-1)) for m, shape in pairs if all(shape)]
-            gaps = sum(int(np.count_nonzero(rows_reading(m, self.spec))) for m in bad)
+        gaps = self._lost_to_x
         words += f", {gaps} of them for missing samples of x" * bool(gaps)
         if len(self.by_mask) > 1:
             words += ", in the output of fewest"
         return words + ")"
+
+    @cached_property
+    def _lost_to_x(self) -> int:
+        """How many rows read a missing sample of x."""
+        if self.input.missing is None:
+            return 0
+        pairs = zip(self.input.missing, self.row_shapes, strict=True)
+        bad = [np.asarray(m.any(-1)) for m, shape in pairs if all(shape)]
+        return sum(int(np.count_nonzero(rows_reading(m, self.spec))) for m in bad)
 
 
 def _drops(missing: Any) -> bool:

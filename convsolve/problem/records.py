@@ -296,7 +296,7 @@ def read(value: Any, name: str, spec: ConvSpec, missing: bool = False) -> Record
             raise ValueError(f"{label} has an empty axis: shape {shape}")
         for record in _parts(array, d):
             if missing:
-                record, gap = _without_gaps(record)
+                record, gap = _without_gaps(record, name != "x")
                 gaps.append(gap)
             sizes.append(_check_values(record, label, missing, len(shape)))
             arrays.append(record)
@@ -338,11 +338,13 @@ def _parts(array: Any, ndim: int) -> list[Any]:
     return [array[..., None] if array.ndim == ndim else array]
 
 
-def _without_gaps(array: Any) -> tuple[Any, np.ndarray]:
-    """A record with zeros for NaN, and where these were."""
+def _without_gaps(array: Any, by_channel: bool) -> tuple[Any, np.ndarray]:
+    """A record with zeros for NaN, and where these were; of what is stored elsewhere, unless
+    ``by_channel``, in which samples.
+    """
     floating = _limits(array.dtype) is not None
     if isinstance(array, Stored):
-        gaps = array.gaps if floating else np.zeros(array.shape, bool)
+        gaps = array.gaps(by_channel) if floating else np.zeros(array.shape, bool)
         return (array.without_gaps() if gaps.any() else array), gaps
     gaps = np.isnan(array) if floating else np.zeros(array.shape, bool)
     return (np.where(gaps, array.dtype.type(0), array) if gaps.any() else array), gaps

@@ -119,16 +119,25 @@ def rows_reading(samples: np.ndarray, spec: ConvSpec) -> np.ndarray:
     counts = spec.output_shape(lengths)
     for axis, (length, lo, extent) in enumerate(axes):
         k, s, d = spec.kernel_size[axis], spec.stride[axis], spec.dilation[axis]
-        moved, place = np.moveaxis(found, axis, 0), np.arange(extent) - lo
+        moved = np.moveaxis(found, axis, 0)
         if spec.padding == "circular":
-            line = moved[place % length]
+            line = moved[(np.arange(extent) - lo) % length]
         else:
-            inside = (place >= 0) & (place < length)
             line = np.zeros((extent, *moved.shape[1:]), bool)
-            line[inside] = moved[place[inside]]
-        sums = _running(line.astype(int), d)
-        first = np.arange(counts[axis]) * s
-        found = np.moveaxis(sums[first + k * d] > sums[first], 0, axis)
+            first = max(lo, 0)
+            last = max(first, min(lo + length, extent))
+            line[first:last] = moved[first - lo : last - lo]
+        found = np.moveaxis(_any_of(line, k, d)[::s][: counts[axis]], 0, axis)
+    return found
+
+
+def _any_of(line: np.ndarray, several: int, apart: int) -> np.ndarray:
+    """Whether any of ``several`` flags, ``apart`` from each other, is True, from every one on."""
+    found, reach = line, 1
+    while reach < several:
+        step = min(reach, several - reach)
+        found = found[: len(found) - step * apart] | found[step * apart :]
+        reach += step
     return found
 
 

@@ -200,15 +200,18 @@ class Stored:
         with np.errstate(invalid="ignore"):
             return np.maximum.reduce([largest(block) for block in blocks])
 
-    @property
-    def gaps(self) -> np.ndarray:
-        """Which numbers (*W, C) are NaN."""
+    def gaps(self, by_channel: bool) -> np.ndarray:
+        """Which numbers (*W, C) are NaN; or which are of a sample where any channel is."""
         if not self.size:
             return np.zeros(self.shape, bool)
         if is_dask(self.source):
             flags = [np.asarray(np.isnan(part)) for part in self.selections]
             return replace(self, dtype=np.dtype(bool)).assembled(flags)
-        return np.concatenate([np.isnan(block) for _, block in in_blocks(self)])
+        found = (np.isnan(block) for _, block in in_blocks(self))
+        if by_channel:
+            return np.concatenate([*found])
+        samples = np.concatenate([f.any(-1, keepdims=True) for f in found])
+        return np.broadcast_to(samples, self.shape)
 
     def whole(self) -> Any:
         """The source of it, sliced, of a record that is not turned."""

@@ -237,6 +237,18 @@ def test_missing_samples_drop_the_rows_that_read_them(kind: str, tmp_path: Path)
         cs.Problem(STORES[kind](spoilt(X, np.inf, 299, 1), tmp_path), **given)
 
 
+def test_missing_samples_of_many_channels_take_a_flag_a_sample() -> None:
+    """Not a flag a number, which of a byte each would be much of what is beyond memory."""
+    x = X.copy()
+    x[7, 1] = np.nan
+    problem = cs.Problem(Slices(x), Y, kernel_size=5, missing="drop")
+    assert problem.input.missing is not None
+    (gaps,) = problem.input.missing
+    np.testing.assert_array_equal(gaps, np.isnan(x).any(1, keepdims=True) & np.ones(2, bool))
+    assert gaps.strides[1] == 0
+    assert repr(problem) == repr(cs.Problem(x, Y, kernel_size=5, missing="drop"))
+
+
 # --- kinds and shapes
 
 
