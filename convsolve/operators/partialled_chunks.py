@@ -262,9 +262,12 @@ class PartialledChunks(ChunkedOperator):
         """The polynomials of x, or of a y, that N spans."""
         if self._degree < 0:
             return None
-        chunks = super()._chunks(y)
+        chunks, total = super()._chunks(y), self.total
+        if y is not None:
+            chunks = [chunk._replace(x=()) for chunk in chunks]
+            total = self._total_of(y)
         given = self._degree, self._spec.normal, self._kept.shapes, y is not None
-        found: Drifts = self._total_of(y)(drifts, chunks, *given)
+        found: Drifts = total(drifts, chunks, *given)
         return found if self.confounds.shared is None else found.shared()
 
     def pass_over(self, y: Sequence[Any] | None) -> Partialled:

@@ -238,6 +238,17 @@ def test_other_weights_and_confounds_are_refused(
     assert_same(solved(Slices(X), at=path, **first), solved(Slices(X), **first))
 
 
+@pytest.mark.parametrize(("of", "nth"), [("y", 2), ("y", 11), ("x", 5), ("x", 11), ("x", 21)])
+def test_data_that_change_beside_a_drift_are_noticed(path: Path, of: str, nth: int) -> None:
+    """In whichever pass: over y alone, x alone, both."""
+    options: dict[str, Any] = {"confounds": 1, "bias": False}
+    broken(path, nth, **options)
+    x, y = (other_value(), Y) if of == "x" else (X, Y + 1)
+    with pytest.raises(ValueError, match="the data have changed since"):
+        solved(Slices(x), y, at=path, **options)
+    assert_same(solved(Slices(X), at=path, **options), solved(Slices(X), **options))
+
+
 def test_another_version_is_refused(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     broken(path)
     monkeypatch.setattr(checkpoint, "__version__", "999.0")

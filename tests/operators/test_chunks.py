@@ -183,3 +183,14 @@ def test_predictions_decode_every_chunk_once(monkeypatch: pytest.MonkeyPatch) ->
     assert source.counted() == 1
     assert source.largest < source.times.size / 2
     np.testing.assert_allclose(found[0], cs.convolve(source[:], kernel, spec), rtol=1e-12)
+
+
+def test_a_solve_beside_a_drift_reads_everything_once_more() -> None:
+    """For the polynomials that are taken off x, and those that are off y."""
+    rng = np.random.default_rng(6)
+    x, y = rng.standard_normal((2000, 2)), rng.standard_normal((1995, 1))
+    read_x, read_y = Slices(x), Slices(y)
+    problem = cs.Problem(read_x, read_y, kernel_size=6, confounds=1)
+    assert cs.solve(problem, limits=replace(CHUNKS, chunk_numbers=3000)).ok
+    assert (read_y.times == 4).all()
+    assert read_x.times.mean() < 4.1
