@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, Self
 
@@ -177,12 +178,8 @@ class Stored:
             )
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
-        try:
+        with _reading(self.source):
             parts = [plain(part) for part in self.selections]
-        except Exception as error:
-            # A file that was closed meanwhile is named as such, its error is not.
-            error.add_note(f"while samples were read of {self.source!r}")
-            raise
         found = self.assembled(parts)
         return found if dtype is None else found.astype(dtype, copy=False)
 
@@ -246,7 +243,20 @@ def for_one_pass(record: Any) -> Any:
     if not isinstance(record, Stored) or is_dask(record.source):
         return record
     axis = 0 if record.record is None else 1
-    return replace(record, source=in_whole_chunks(record.source, axis))
+    with _reading(record.source):
+        return replace(record, source=in_whole_chunks(record.source, axis))
+
+
+@contextmanager
+def _reading(source: Any) -> Iterator[None]:
+    """An error says of what samples were read: a file that was closed meanwhile is named as such,
+    its error is not.
+    """
+    try:
+        yield
+    except Exception as error:
+        error.add_note(f"while samples were read of {source!r}")
+        raise
 
 
 def turned(record: Any, shift: Sequence[int]) -> Any:
