@@ -147,7 +147,8 @@ class Design:
         confounds = self.nuisance.confounds
         if confounds is not None:
             return PartialledChunks(*given, confounds, self.sizes.limits)
-        return ChunkedOperator(*given, self.nuisance, self.sizes.limits)
+        sizes = self._largest[0], self._largest[1]
+        return ChunkedOperator(*given, self.nuisance, self.sizes.limits, sizes)
 
     @property
     def blas_columns(self) -> int:

@@ -32,12 +32,15 @@ GAP_KERNELS = 8
 
 class Geometry(NamedTuple):
     """What is common to all chunks: the windows over records in normal form, whether a constant is
-    taken off, and what memory allows.
+    taken off, and what memory allows; and the largest magnitudes (Cin,) of x and (Cout,) of y, None
+    where they are not known, and every chunk looks for its own.
     """
 
     spec: ConvSpec
     constant: bool
     limits: Limits
+    x_sizes: np.ndarray | None = None
+    y_sizes: np.ndarray | None = None
 
 
 def chunk_spans(kept: Rows, pieces: Sequence[Span], step: int) -> list[list[Span]]:
@@ -92,15 +95,15 @@ Parts = FourierOperator | RowOperator
 
 def operator_of(chunk: Chunk, geometry: Geometry) -> Parts:
     """The design matrix of a chunk, read now, by FFTs unless these lose digits."""
-    spec, constant, limits = geometry
+    spec, constant, limits, x_sizes, y_sizes = geometry
     x = [np.asarray(a) for a in chunk.x]
     rows = Rows.of(spec, [a.shape[:-1] for a in x])
     rows = rows if chunk.flags is None else replace(rows, flags=chunk.flags)
     nuisance = Nuisance(constant)
     weights = None if chunk.roots is None else Weights(chunk.roots)
-    inputs = Inputs(x, spec, Adjustments(rows, weights), nuisance, limits)
+    inputs = Inputs(x, spec, Adjustments(rows, weights), nuisance, limits, x_sizes)
     y = None if chunk.y is None else [np.asarray(a) for a in chunk.y]
-    targets = None if y is None else Targets(y, inputs, nuisance)
+    targets = None if y is None else Targets(y, inputs, nuisance, y_sizes)
     kind = RowOperator if chunk.by_rows else FourierOperator
     return kind(inputs, nuisance, limits, targets)
 
@@ -286,12 +289,17 @@ class ChunkedOperator(DesignOperator):
         kept: Rows,
         nuisance: Nuisance,
         limits: Limits,
+        sizes: tuple[np.ndarray | None, np.ndarray | None] = (None, None),
     ) -> None:
+        """``sizes`` (Cin,) and (Cout,) are the largest magnitudes in x and y, where known."""
         self._x, self._spec, self._kept = x, spec, kept
         self.nuisance, self.rows = nuisance, kept.count
         channels = x[0].shape[-1]
         self.groups, self.columns = spec.groups, spec.unknowns(channels)
-        self._geometry = Geometry(spec.normal, nuisance.constant, limits)
+        read = kept.flags is None and all(spec.reads_all(a.shape[:-1]) for a in x)
+        # What no row reads must not set a scale.
+        known = sizes if read else (None, None)
+        self._geometry = Geometry(spec.normal, nuisance.constant, limits, *known)
         numbers = max(limits.chunk_numbers, self.columns**2)
         #: Rows of a chunk; no fewer than a kernel reads, or most would be read twice.
         self.step = max(numbers // max(1, _numbers_a_row(x, y, spec)), spec.span[0])
@@ -309,25 +317,31 @@ class ChunkedOperator(DesignOperator):
         """Sums over the rows of A and y; a second time about the means, should those of the first
         chunk be so far from them that digits are lost.
         """
-        chunks = self._chunks(y)
+        chunks, geometry = self._chunks(y), self._geometry_of(y)
         total = self._total_of(y)
-        found: Totals = total(totals, chunks, self._geometry, None)
+        found: Totals = total(totals, chunks, geometry, None)
         if not self.nuisance.constant or _keeps_digits(found.moments):
             return found
         m = found.moments
         about = replace(m, shift=m.shift + m.sums / m.n, out_shift=m.out_shift + m.out_sums / m.n)
-        again: Totals = total(totals, chunks, self._geometry, about)
+        again: Totals = total(totals, chunks, geometry, about)
         return again
 
     def moments_of(self, spans: Sequence[Span], y: Sequence[Any]) -> Moments:
         """Sums over some of the rows."""
-        several = chunk_spans(self._kept, spans, self.step)
-        found: Totals = self._total_of(y)(totals, self._chunks(y, several), self._geometry, None)
+        chunks = self._chunks(y, chunk_spans(self._kept, spans, self.step))
+        found: Totals = self._total_of(y)(totals, chunks, self._geometry_of(y), None)
         return found.moments
 
+    def _is_given(self, y: Sequence[Any] | None) -> bool:
+        return y is (None if self._given is None else self._given.records)
+
     def _total_of(self, y: Sequence[Any] | None) -> Total:
-        own = None if self._given is None else self._given.records
-        return self.total if y is own else self._total
+        return self.total if self._is_given(y) else self._total
+
+    def _geometry_of(self, y: Sequence[Any] | None) -> Geometry:
+        """Of other outputs the magnitudes are not known."""
+        return self._geometry if self._is_given(y) else self._geometry._replace(y_sizes=None)
 
     def _chunks(
         self, y: Sequence[Any] | None, spans: Sequence[Sequence[Span]] | None = None
@@ -423,7 +437,8 @@ class ChunkedOperator(DesignOperator):
         of_y = targets.grouped(targets.exponents), targets.grouped(targets.shift)
         units = Units(self.exponents, self.shift, *of_y)
         total = self._total_of(targets.records)
-        found: Misfit = total(misfit, chunks, self._geometry, units, w, offset)
+        geometry = self._geometry_of(targets.records)
+        found: Misfit = total(misfit, chunks, geometry, units, w, offset)
         sums = found.sums[:, None][:, : self.nuisance.count]
         return found.squares, self.projection.gradient(found.gradient, sums)
 
@@ -469,8 +484,10 @@ class ChunkedOperator(DesignOperator):
         if targets is not None:
             means = targets.grouped(targets.shift)
             means = means + self.output_sums(targets)[0][:, 0] / self.rows if constant else means
-        for chunk in self._chunks(None if targets is None else targets.records):
-            part = operator_of(chunk._replace(by_rows=True), self._geometry)
+        records = None if targets is None else targets.records
+        geometry = self._geometry_of(records)
+        for chunk in self._chunks(records):
+            part = operator_of(chunk._replace(by_rows=True), geometry)
             assert isinstance(part, RowOperator)
             e = part.exponents - m.exponents
             for a, y in part.raw(part.targets):
