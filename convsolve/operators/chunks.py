@@ -15,7 +15,7 @@ from ..problem.nuisance import Nuisance
 from ..problem.rows import Rows, Span
 from ..problem.sizes import Limits
 from ..problem.spec import ConvSpec
-from ..problem.stored import for_one_pass
+from ..problem.stored import Stored, for_one_pass
 from ..problem.weights import Weights
 from .base import Block, DesignOperator
 from .fourier import KEPT_SHARE, FourierOperator
@@ -28,6 +28,8 @@ from .windows import NormalForm
 
 # A gap of so many kernels in the rows that count is not read.
 GAP_KERNELS = 8
+# Chunks of arrays in memory are this many times as long: nothing is read, and fewer cost less.
+IN_MEMORY = 4
 
 
 class Geometry(NamedTuple):
@@ -300,7 +302,8 @@ class ChunkedOperator(DesignOperator):
         # What no row reads must not set a scale.
         known = sizes if read else (None, None)
         self._geometry = Geometry(spec.normal, nuisance.constant, limits, *known)
-        numbers = max(limits.chunk_numbers, self.columns**2)
+        stored = any(isinstance(a, Stored) for a in (*x, *(y or ())))
+        numbers = max(limits.chunk_numbers * (1 if stored else IN_MEMORY), self.columns**2)
         #: Rows of a chunk; no fewer than a kernel reads, or most would be read twice.
         self.step = max(numbers // max(1, _numbers_a_row(x, y, spec)), spec.span[0])
         self.spans = chunk_spans(kept, kept.pieces(GAP_KERNELS * spec.span[0]), self.step)
