@@ -272,6 +272,33 @@ def read_columns(
         return table[:, [_column(column, header, table.shape[1]) for column in columns]]
 
 
+def column_names(path: str | os.PathLike[str], columns: Sequence[str] | None = None) -> list[str]:
+    """What the header line of a table calls all its columns, or some, named or numbered; nothing
+    where one of them has no name.
+
+    Raises:
+        ValueError: the file is no text, or has no such column.
+        OSError: the file is missing or cannot be read.
+    """
+    with (
+        opened(path) as (stream, _),
+        io.TextIOWrapper(stream, encoding="utf-8-sig", newline="") as text,
+        _about(f"{os.fspath(path)}:"),
+    ):
+        first = next(csv.reader(text), [])
+    header = _header(first)
+    if columns is not None:
+        numbers = [_column(column, header, len(first)) for column in columns]
+        header = [header[i] for i in numbers] if header else []
+    return header if all(header) else []
+
+
+def _header(first: list[str]) -> list[str]:
+    """The names in the first line of a table; none where it is no header."""
+    named = any(first) and all(map(_is_name, first))
+    return [field.strip(" #") for field in first] if named or "".join(first)[:1] == "#" else []
+
+
 def _column(column: str | int, header: list[str], width: int) -> int:
     if isinstance(column, str):
         if column in header:
@@ -295,11 +322,9 @@ def _read_table(path: str | os.PathLike[str], max_bytes: int) -> tuple[list[str]
         reader = csv.reader(text)
         rows = ((reader.line_num, row) for row in reader)
         try:
-            header: list[str] = []
             line, first = next(rows, (1, []))
-            named = any(first) and all(map(_is_name, first))
-            if named or "".join(first).startswith("#"):
-                header = [field.strip(" #") for field in first]
+            header = _header(first)
+            if header:
                 names = sorted(filter(None, header))
                 for name, following in pairwise(names):
                     if name == following:

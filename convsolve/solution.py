@@ -27,6 +27,7 @@ from .linalg.rank import EPS
 from .operators.prediction import predicted, predicted_blocks
 from .problem.checks import choice, fraction, index
 from .problem.confounds import Confounds
+from .problem.names import Names
 from .problem.problem import Problem
 from .problem.spec import ConvSpec
 from .scoring import Blocks, Score, scored
@@ -142,6 +143,24 @@ class Solution:
         """Ascending lags in samples, as `impulse_response` has them; one array an axis."""
         ascending = tuple(lags[::-1] for lags in self.tap_lags)
         return ascending[0] if len(ascending) == 1 else ascending
+
+    @property
+    def times(self) -> np.ndarray:
+        """The same in seconds.
+
+        Raises:
+            ValueError: the problem was stated without ``fs``.
+        """
+        if self.names.fs is None:
+            raise ValueError(
+                "times are known where the problem was stated with fs=, samples a second"
+            )
+        return np.asarray(self.lags / self.names.fs)
+
+    @property
+    def names(self) -> Names:
+        """What channels, outputs and lags are called."""
+        return Names.from_dict(self.recipe)
 
     @property
     def rows(self) -> Any:
@@ -584,7 +603,8 @@ class Solution:
         """All of it, as `print` shows it; R² takes a prediction of the training data."""
         lines = [f"{self.stats['solver']}: {self.status}"]
         lines += [line(label, words, MARGIN) for label, words in self._trust()]
-        lines += kernel_lines(np.asarray(self.kernel), self.tap_lags, self.spec.groups, MARGIN)
+        kernel, groups = np.asarray(self.kernel), self.spec.groups
+        lines += kernel_lines(kernel, self.tap_lags, groups, self.names, MARGIN)
         lines += [line(label, words, MARGIN) for label, words in (*self._fit(), *self._asked())]
         return "\n".join(lines)
 

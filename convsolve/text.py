@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import groupby
 from typing import Any
 
@@ -21,17 +21,18 @@ def count(n: int, noun: str) -> str:
     return f"{n} {noun}{'' if n == 1 else 's'}"
 
 
-def ranges(numbers: Sequence[int]) -> str:
-    """``0–3, 7`` for 0, 1, 2, 3, 7."""
+def ranges(numbers: Sequence[int], form: Callable[[int], str] = str) -> str:
+    """``0–3, 7`` for 0, 1, 2, 3, 7, each number in a ``form``."""
     texts: list[str] = []
     ordered = sorted(numbers)
     for _, run in groupby(enumerate(ordered), key=lambda pair: pair[1] - pair[0]):
         members = [value for _, value in run]
         first, last = members[0], members[-1]
         if len(members) < 3:
-            texts += map(str, members)
+            texts += map(form, members)
         else:
-            texts.append(f"{first}–{last}" if first >= 0 else f"{first} to {last}")
+            between = "–" if first >= 0 else " to "
+            texts.append(form(first) + between + form(last))
     return ", ".join(texts)
 
 

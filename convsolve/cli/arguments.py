@@ -201,6 +201,9 @@ def _add_input(command: argparse.ArgumentParser) -> None:
     )
     data.add_argument("--x-columns", metavar="A,B", help="names or numbers (from 0) in a table")
     data.add_argument("--y-columns", metavar="C", help="the same for y")
+    data.add_argument("--fs", type=float, metavar="HZ", help="samples a second: lags become times")
+    data.add_argument("--channels", metavar="A,B", help="names of the channels of x")
+    data.add_argument("--outputs", metavar="C,D", help="names of the channels of y")
     data.add_argument(
         "--max-bytes",
         type=int,
@@ -208,7 +211,7 @@ def _add_input(command: argparse.ArgumentParser) -> None:
         help="the most that is read into memory of one input (default 4 GiB); what is read in "
         "blocks may be larger",
     )
-    shape = command.add_argument_group("geometry, by one of --kernel-size and --lags")
+    shape = command.add_argument_group("geometry, by --kernel-size, --lags or --tmin --tmax")
     shape.add_argument("--kernel-size", type=int, nargs="+", metavar="K", help="one per axis")
     shape.add_argument("--stride", type=int, nargs="+", metavar="S")
     shape.add_argument(
@@ -220,6 +223,10 @@ def _add_input(command: argparse.ArgumentParser) -> None:
     shape.add_argument(
         "--lags", type=int, nargs="+", metavar="L", help="FIRST LAST per axis, for y as long as x"
     )
+    shape.add_argument(
+        "--tmin", type=float, metavar="T", help="the first lag in seconds, with --fs"
+    )
+    shape.add_argument("--tmax", type=float, metavar="T", help="the last")
     shape.add_argument("--edges", choices=EDGES, help="default drop")
     shape.add_argument("--groups", type=int, default=1, metavar="G")
     shape.add_argument("--bias", action="store_true", help="a constant per output is unknown too")

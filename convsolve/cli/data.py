@@ -19,40 +19,79 @@ if TYPE_CHECKING:
 
 def problem(args: argparse.Namespace, needs_y: bool = True) -> Problem:
     """The problem that the arguments state; whatever is wrong with it ends the command."""
-    from ..problem.spec import ConvSpec
-
-    if (args.kernel_size is None) == (args.lags is None):
-        raise Refusal("give either --kernel-size or --lags")
-    if args.lags is not None:
-        for name in ("stride", "padding", "dilation"):
-            if getattr(args, name) is not None:
-                raise Refusal(f"--{name} does not go with --lags; --edges says how records end")
-        pairs = list(zip(args.lags[::2], args.lags[1::2], strict=False))
-        if len(args.lags) % 2 or any(first > last for first, last in pairs):
-            raise Refusal("--lags takes FIRST LAST for every axis, the first not above the last")
-    else:
-        if args.edges is not None:
-            raise Refusal("--edges goes with --lags; for --kernel-size there is --padding")
-        with reported(TypeError, ValueError):
-            spec = ConvSpec(
-                tuple(args.kernel_size), _per_axis(args.stride), args.padding or "valid",
-                _per_axis(args.dilation), args.groups,
-            )  # fmt: skip
+    if (args.kernel_size is None) == (_window(args) is None):
+        raise Refusal("give either --kernel-size or --lags, or --tmin and --tmax with --fs")
+    geometry = _spec(args) if args.kernel_size is not None else _lags(args)
     x, y = _read(args)
     if y is None and needs_y:
         raise Refusal(f"{source(args)}: there is no y; give X and Y, a member y, or --y-columns")
     from ..problem.problem import Problem
 
-    rows = _rows(args)
+    others = {"bias": args.bias, **_rows(args), **_names(args, y is not None)}
+    state = Problem.from_lags if args.kernel_size is None else Problem
     with reported(TypeError, ValueError, source=source(args)):
-        if args.lags is None:
-            # One number is an int to Problem, which then says how images were read.
-            size = spec.kernel_size if spec.ndim > 1 else spec.kernel_size[0]
-            geometry = asdict(spec) | {"kernel_size": size}
-            return Problem(x, y, bias=args.bias, **geometry, **rows)
-        edges = args.edges or "drop"
-        geometry = {"lags": pairs, "edges": edges, "groups": args.groups}
-        return Problem.from_lags(x, y, **geometry, bias=args.bias, **rows)
+        made: Problem = state(x, y, **geometry, **others)
+        return made
+
+
+def _window(args: argparse.Namespace) -> str | None:
+    """Which options state lags, if any do."""
+    seconds = args.tmin is not None or args.tmax is not None
+    if seconds and args.lags is not None:
+        raise Refusal("give either --lags in samples, or --tmin and --tmax in seconds")
+    return "--tmin" if seconds else None if args.lags is None else "--lags"
+
+
+def _spec(args: argparse.Namespace) -> dict[str, Any]:
+    """The geometry of --kernel-size, as `Problem` takes it."""
+    from ..problem.spec import ConvSpec
+
+    if args.edges is not None:
+        raise Refusal("--edges goes with --lags; for --kernel-size there is --padding")
+    with reported(TypeError, ValueError):
+        spec = ConvSpec(
+            tuple(args.kernel_size), _per_axis(args.stride), args.padding or "valid",
+            _per_axis(args.dilation), args.groups,
+        )  # fmt: skip
+    # One number is an int to Problem, which then says how images were read.
+    size = spec.kernel_size if spec.ndim > 1 else spec.kernel_size[0]
+    return asdict(spec) | {"kernel_size": size}
+
+
+def _lags(args: argparse.Namespace) -> dict[str, Any]:
+    """The geometry of --lags, or --tmin and --tmax, as `Problem.from_lags` takes it."""
+    for name in ("stride", "padding", "dilation"):
+        if getattr(args, name) is not None:
+            given = _window(args)
+            raise Refusal(f"--{name} does not go with {given}; --edges says how records end")
+    geometry = {"edges": args.edges or "drop", "groups": args.groups}
+    if args.lags is None:
+        if None in (args.tmin, args.tmax, args.fs):
+            raise Refusal("--tmin and --tmax go together, in seconds, and with --fs")
+        return geometry | {"tmin": args.tmin, "tmax": args.tmax}
+    pairs = list(zip(args.lags[::2], args.lags[1::2], strict=False))
+    if len(args.lags) % 2 or any(first > last for first, last in pairs):
+        raise Refusal("--lags takes FIRST LAST for every axis, the first not above the last")
+    return geometry | {"lags": pairs}
+
+
+def _names(args: argparse.Namespace, has_y: bool) -> dict[str, Any]:
+    """The rate and the names, as given or as the header lines of tables have them."""
+    from ..files import column_names
+
+    tables = [name for name in args.data if Path(name).suffix.lower() in (".csv", ".txt")]
+    found: list[list[str]] = [[], []]
+    with reported(ValueError, OSError):
+        if args.x_columns is not None:
+            columns = (args.x_columns, args.y_columns) if has_y else (args.x_columns,)
+            found[: len(columns)] = [column_names(args.data[0], c.split(",")) for c in columns]
+        elif tables:
+            found = [column_names(name) if name in tables else [] for name in args.data]
+    given = [None if words is None else words.split(",") for words in (args.channels, args.outputs)]
+    channels, outputs = (
+        own or named or None for own, named in zip(given, [*found, []], strict=False)
+    )
+    return {"fs": args.fs, "channels": channels, "outputs": outputs}
 
 
 def _rows(args: argparse.Namespace) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from ..linalg.factor import Factor
 from ..linalg.lapack import graded_svd, svd
 from ..linalg.minimum_norm import outside
 from ..problem.checks import number
+from ..problem.names import Names
 from ..text import count, line
 from .diagnosis import Diagnosis
 
@@ -46,6 +47,7 @@ class Descent:
         biases: per group (n,), their entries for the bias; zeros without one.
         unmoved: per group, how many directions change no output. Descent never moves along them:
             what the start holds there stays.
+        names: what channels are called.
     """
 
     tol: float
@@ -57,6 +59,7 @@ class Descent:
     directions: tuple[np.ndarray, ...]
     biases: tuple[np.ndarray, ...]
     unmoved: tuple[int, ...]
+    names: Names
 
     @property
     def slowest(self) -> tuple[np.ndarray, ...]:
@@ -138,7 +141,8 @@ class Descent:
             return text
         share = np.square(kernel).reshape(-1, channels).sum(0)
         most = sorted(c for c in np.argsort(-share)[:MAX_CHANNELS] if share[c] > 0.1)
-        named = ", ".join(f"{group * channels + c} ({share[c]:.0%})" for c in most)
+        called = [self.names.channel_name(group * channels + int(c)) for c in most]
+        named = ", ".join(f"{name} ({share[c]:.0%})" for name, c in zip(called, most, strict=True))
         return f"{text} in channel{'s' if len(most) > 1 else ''} {named}" if most else text
 
 
@@ -217,4 +221,5 @@ def descent(diagnosis: Diagnosis, tol: float) -> Descent:
         directions=tuple(v[:, :columns].reshape(-1, *shape) for _, v, _ in spectra),
         biases=tuple(v[:, columns:].sum(1) for _, v, _ in spectra),
         unmoved=tuple(columns + problem.bias - len(v) for _, v, _ in spectra),
+        names=problem.names,
     )

@@ -261,14 +261,14 @@ def _channel_ranks(diagnosis: Diagnosis, group: int) -> list[int]:
 
 def _channel(diagnosis: Diagnosis, channel: int, rank: int) -> Remedy:
     """What to do about a channel that excites only ``rank`` of its taps."""
-    problem = diagnosis.problem
+    problem, name = diagnosis.problem, diagnosis.problem.names.channel(channel)
     if rank:
         same = "more of the same signal will not help: it takes"
         if _transient(problem, channel):
             same = "record the silence around it too, or it takes"
         return Remedy(
             "excitation",
-            f"channel {channel} excites only {rank} of its {math.prod(problem.spec.kernel_size)} "
+            f"{name} excites only {rank} of its {math.prod(problem.spec.kernel_size)} "
             f"taps (its order of excitation); {same} a richer signal, noise-like, or fewer taps",
         )
     still = f"{'constant' if problem.bias else 'zero'} in all windows"
@@ -279,8 +279,8 @@ def _channel(diagnosis: Diagnosis, channel: int, rank: int) -> Remedy:
         return Remedy("excitation", f"x is {still}: nothing is learned from it{beside}")
     if problem.spec.groups > 1:
         # A channel less would leave groups of unequal size.
-        return Remedy("excitation", f"channel {channel} is {still}: put another in its place")
-    return Remedy("channels", f"channel {channel} is {still}: drop it", value=(channel,))
+        return Remedy("excitation", f"{name} is {still}: put another in its place")
+    return Remedy("channels", f"{name} is {still}: drop it", value=(channel,))
 
 
 def _shared(diagnosis: Diagnosis, group: int, shared: int) -> Remedy:
@@ -297,7 +297,8 @@ def _shared(diagnosis: Diagnosis, group: int, shared: int) -> Remedy:
     spare = [c for c in range(channels) if _spare(factor, c, channels)][:MAX_NAMED]
     if not spare:
         return Remedy("excitation", text)
-    text += f"; without channel {' or '.join(map(str, spare))} the others are determined"
+    which = " or ".join(map(problem.names.channel_name, spare))
+    text += f"; without channel {which} the others are determined"
     return Remedy("channels", text, value=tuple(spare))
 
 
@@ -346,8 +347,9 @@ def _tried(diagnosis: Diagnosis) -> list[Remedy]:
     ]
     if helpful := [kernel for kernel in kernels if kernel is not None]:
         argument, value, fewer = max(helpful, key=lambda kernel: kernel.diagnosis.n_unknowns)
+        times = diagnosis.problem.names.window(*value) if argument == "lags" else ""
         text = (
-            f"fewer taps: {{}} has {count(fewer.n_equations, 'equation')} for "
+            f"fewer taps: {{}}{times} has {count(fewer.n_equations, 'equation')} for "
             f"{count(fewer.n_unknowns, 'unknown')}, and determines them"
         )
         found.append(Remedy("taps", text, argument, value))

@@ -8,7 +8,7 @@ from functools import partial
 import numpy as np
 
 from ..linalg.rank import EPS
-from ..text import count, ranges
+from ..text import count
 from .diagnosis import Diagnosis
 from .null_space import MAX_VECTORS, sentences
 from .remedies import RIDGE_CONDITION, proposed_ridge
@@ -75,7 +75,7 @@ def _per_group(diagnosis: Diagnosis, values: np.ndarray) -> np.ndarray:
 
 def names(diagnosis: Diagnosis, taps: Sequence[Sequence[int]]) -> str:
     """Taps, each an index (*k, channel), by channel and lag."""
-    lags = diagnosis.problem.lags
+    lags, called = diagnosis.problem.lags, diagnosis.problem.names
     by_channel: dict[int, list[tuple[int, ...]]] = {}
     for *k, c in sorted(taps, key=lambda tap: (tap[-1], tap)):
         lag = tuple(int(axis[i]) for axis, i in zip(lags, k, strict=True))
@@ -83,13 +83,12 @@ def names(diagnosis: Diagnosis, taps: Sequence[Sequence[int]]) -> str:
     several = diagnosis.problem.in_channels > 1
     parts = []
     for c, found in by_channel.items():
-        plural = "s" if len(found) > 1 else ""
         if len(lags) == 1:
-            where = ranges([lag[0] for lag in found])
+            where = called.lags([lag[0] for lag in found])
         else:
-            where = ", ".join(map(str, found[:MAX_NAMED]))
+            where = f"lag{'s' * (len(found) > 1)} " + ", ".join(map(str, found[:MAX_NAMED]))
             where += f" and {len(found) - MAX_NAMED} more" if len(found) > MAX_NAMED else ""
-        parts.append((f"channel {c} " if several else "") + f"lag{plural} {where}")
+        parts.append((f"{called.channel(c)} " if several else "") + where)
     if len(parts) > MAX_NAMED:
         parts[MAX_NAMED:] = [count(len(parts) - MAX_NAMED, "more channel")]
     return ", ".join(parts[:-1]) + (" and " if len(parts) > 1 else "") + parts[-1]

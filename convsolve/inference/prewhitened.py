@@ -239,8 +239,9 @@ class Prewhitened:
         system = own.plain
         factor = system.factor(0)
         if factor is None or not factor.full_rank:
+            name = self._design.names.output(output)
             raise SolveError(
-                f"x, filtered by the noise of output {output}, an autoregression of order "
+                f"x, filtered by the noise of {name}, an autoregression of order "
                 f"{self.noise.order[output]}, is not seen to determine every tap; give a smaller "
                 "order, noise='ar(p)', or use noise='hac'"
             )
@@ -452,7 +453,8 @@ def _check_noise(analysis: Analysis, w: np.ndarray, state: State) -> None:
     size = plain.y_norms + plain.scaling.a_norm[:, None] * np.linalg.norm(scaled, axis=1)
     exact = np.flatnonzero(state.norms <= ROUNDING * size.reshape(-1))
     if exact.size:
+        name = analysis.design.names.output(int(exact[0]))
         raise SolveError(
-            f"noise='ar' needs noise, and output {exact[0]} leaves nothing of y but rounding; use "
+            f"noise='ar' needs noise, and {name} leaves nothing of y but rounding; use "
             "noise='white'"
         )

@@ -76,9 +76,9 @@ def warning(problem: Problem, residuals: Sequence[np.ndarray], variance: np.ndar
     alike = problem.kept.flags is None and problem.weights is None
     way = "noise='ar', or 'hac'" if alike else "noise='hac'"
     shown = f"= {p[worst]:.1g}" if p[worst] >= LEAST else f"< {LEAST:g}"
-    output = problem.outputs[outputs[worst]]
+    output = problem.names.output(int(outputs[worst]))
     return (
-        f"the residuals of output {output} are correlated in time, and so is x (Ljung-Box "
+        f"the residuals of {output} are correlated in time, and so is x (Ljung-Box "
         f"over lags 1 to {lags}, p {shown}): errors for white noise may be several times too large "
         f"for a tap, and too small for a sum of taps; use {way}"
     )

@@ -63,7 +63,7 @@ class Design:
         # The precision of the answer, and the rounding unit of x (0 where it is exact).
         self.dtype, self.data_eps = problem.dtype, problem.data_eps
         self.kernel_shape = problem.kernel_shape
-        self.lags = problem.lags
+        self.lags, self.names = problem.lags, problem.names
         self.tap_lags = problem.spec.in_taps(self.lags)
         self.clock = Clock()
         self.channels = problem.in_channels

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from ..comparison import Comparison
+    from ..problem.names import Names
 
 # Okabe and Ito's colours, which the colour-blind can tell apart; the markers say it once more.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
@@ -23,6 +24,8 @@ GOOD, BAD, GREY = COLOURS[0], COLOURS[1], "0.6"
 MAX_CURVES, MAX_MARKED = len(COLOURS), 40
 # Channels and outputs of a kernel in two or three dimensions that are shown at most.
 MAX_IMAGES = 4
+# Names of channels beside an image.
+MAX_LABELS = 12
 
 
 def new_figure(width: float, height: float) -> Figure:
@@ -43,10 +46,9 @@ def _png(figure: Figure) -> bytes:
     return stream.getvalue()
 
 
-def series(kernel: Any, groups: int = 1, first: int = 0) -> tuple[np.ndarray, list[str]]:
-    """Kernel ``(*K, Cg, Cout)`` as ``(*K, n)`` in ascending lag order, and n labels.
-
-    There is one for each channel and output; ``first`` is the number of the first channel.
+def series(kernel: Any, groups: int, called: Names) -> tuple[np.ndarray, list[str]]:
+    """Kernel ``(*K, Cg, Cout)`` as ``(*K, n)`` in ascending lag order, and n labels, one for each
+    channel and output.
     """
     kernel = np.asarray(kernel, float)
     d = kernel.ndim - 2
@@ -54,9 +56,9 @@ def series(kernel: Any, groups: int = 1, first: int = 0) -> tuple[np.ndarray, li
     labels = []
     for c in range(per_group):
         for o in range(outputs):
-            channel = first + o * groups // outputs * per_group + c
-            names = [f"channel {channel}"] if per_group * groups > 1 else []
-            names += [f"output {o}"] if outputs > 1 else []
+            channel = o * groups // outputs * per_group + c
+            names = [called.channel(channel)] if per_group * groups > 1 else []
+            names += [called.output(o)] if outputs > 1 else []
             labels.append(" → ".join(names))
     flipped = kernel[(slice(None, None, -1),) * d]
     return flipped.reshape(*kernel.shape[:d], -1), labels
@@ -100,7 +102,7 @@ def image_rows(
 ) -> None:
     """An image of ``values`` (n, points), a row for each label, and a bar that says its colours."""
     drawn = image(axes, at, np.arange(len(labels)), values, **style)
-    step = -(-len(labels) // 12)
+    step = -(-len(labels) // MAX_LABELS)
     axes.set_yticks(range(0, len(labels), step), list(labels)[::step])
     axes.figure.colorbar(drawn, ax=axes, label=unit)
 
@@ -111,9 +113,9 @@ def kernels(panels: Sequence[Axes], table: Comparison) -> None:
     line = problem.spec.ndim == 1
     methods = len(table.solutions)
     for m, (name, fit) in enumerate(table.solutions.items()):
-        values, labels = series(fit.kernel, problem.spec.groups)
+        values, labels = series(fit.kernel, problem.spec.groups, problem.names)
         values = values.reshape(-1, values.shape[-1])
-        at = problem.lags[0][::-1] if line else np.arange(len(values))
+        at = problem.names.times(problem.lags[0][::-1]) if line else np.arange(len(values))
         style: dict[str, Any] = {"linewidth": 1.2}
         if len(at) <= MAX_MARKED:
             # Set side by side, equal taps do not hide each other.
@@ -125,9 +127,19 @@ def kernels(panels: Sequence[Axes], table: Comparison) -> None:
             axes.set_title(label or "kernel", fontsize="medium")
     for axes in panels:
         axes.axhline(0, color=GREY, linewidth=0.8, zorder=0)
-        axes.set_xlabel("lag (samples)" if line else "tap, in ascending lag order")
-        whole(axes.xaxis)
+        if line:
+            lag_axis(axes, problem.names)
+        else:
+            axes.set_xlabel("tap, in ascending lag order")
+            whole(axes.xaxis)
     panels[0].set_ylabel("weight")
+
+
+def lag_axis(axes: Axes, called: Names, label: str = "lag") -> None:
+    """The x axis is one of lags, in their unit."""
+    axes.set_xlabel(f"{label} ({called.unit})")
+    if called.fs is None:
+        whole(axes.xaxis)
 
 
 def whole(axis: Any) -> None:
@@ -228,6 +240,7 @@ def draw_kernel(
     values: np.ndarray,
     labels: Sequence[str],
     title: str,
+    called: Names,
     reach: np.ndarray | None = None,
 ) -> None:
     """What `series` gives on ``place``, a subfigure: curves in one dimension, images beyond."""
@@ -235,6 +248,6 @@ def draw_kernel(
         images(place, lags, values, labels, title)
         return
     axes = place.subplots()
-    axes.set(title=title, xlabel="lag (samples)")
-    curves(axes, lags[0], values, labels, reach)
-    whole(axes.xaxis)
+    axes.set_title(title)
+    curves(axes, called.times(lags[0]), values, labels, reach)
+    lag_axis(axes, called)

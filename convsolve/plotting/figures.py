@@ -86,7 +86,8 @@ def _solution(fit: Solution) -> Figure:
     name = "Impulse response" if fit.spec.ndim == 1 else "Kernel"
     reach = _reach(fit)
     name += "" if reach is None else f" with its 95 % band ({fit.noise.kind} noise)"
-    draw_kernel(places[0], lags, *series(fit.kernel, fit.spec.groups), name, reach)
+    curves = series(fit.kernel, fit.spec.groups, fit.names)
+    draw_kernel(places[0], lags, *curves, name, fit.names, reach)
     if problem is not None:
         _draw_fit(places[1].subplots(), fit, problem)
     if fit.trace is not None:
@@ -102,7 +103,7 @@ def _reach(fit: Solution) -> np.ndarray | None:
     if fit.spec.ndim > 1 or fit.affordable_errors() is None:
         return None
     lower, upper = fit.confidence_band()
-    reach = series((upper - lower) / 2, fit.spec.groups)[0]
+    reach = series((upper - lower) / 2, fit.spec.groups, fit.names)[0]
     drawn = reach.shape[1] <= MAX_CURVES and np.isfinite(reach).any()
     return np.where(np.isfinite(reach), reach, np.nan) if drawn else None
 
@@ -117,7 +118,7 @@ def _draw_fit(axes: Axes, fit: Solution, problem: Any) -> None:
     y = np.asarray(problem.y[first])[..., 0]
     prediction = np.asarray(found).reshape(*y.shape, -1)[..., 0]
     which = f", record {first}" if len(problem.y) > 1 else ""
-    which += ", output 0" if problem.out_channels > 1 else ""
+    which += f", {problem.names.output(0)}" if problem.out_channels > 1 else ""
     if problem.spec.ndim > 1:
         y, prediction = (a.ravel()[:MAX_POINTS] for a in (y, prediction))
         ends = [float(y.min()), float(y.max())]
@@ -127,11 +128,14 @@ def _draw_fit(axes: Axes, fit: Solution, problem: Any) -> None:
     else:
         rows, y, prediction = rows[:MAX_ROWS], y[:MAX_ROWS], prediction[:MAX_ROWS]
         marked = len(rows) <= MAX_MARKED
-        axes.plot(rows, y, "o" if marked else "-", color="0.7", linewidth=3, label="y")
-        axes.plot(rows, prediction, color=GOOD, linewidth=1.2, label="prediction")
-        axes.plot(rows, y - prediction, color=BAD, linewidth=0.9, label="residual")
-        axes.set(title="Prediction and y" + which, xlabel="row of y (samples)", ylabel="unit of y")
-        whole(axes.xaxis)
+        at = rows if problem.names.fs is None else rows / problem.names.fs
+        axes.plot(at, y, "o" if marked else "-", color="0.7", linewidth=3, label="y")
+        axes.plot(at, prediction, color=GOOD, linewidth=1.2, label="prediction")
+        axes.plot(at, y - prediction, color=BAD, linewidth=0.9, label="residual")
+        time = "row of y (samples)" if problem.names.fs is None else "time (s)"
+        axes.set(title="Prediction and y" + which, xlabel=time, ylabel="unit of y")
+        if problem.names.fs is None:
+            whole(axes.xaxis)
     axes.legend(fontsize="small")
 
 

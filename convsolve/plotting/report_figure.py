@@ -20,6 +20,7 @@ from .drawing import (
     GREY,
     MAX_CURVES,
     MAX_IMAGES,
+    MAX_LABELS,
     MAX_MARKED,
     decades,
     draw_kernel,
@@ -27,6 +28,7 @@ from .drawing import (
     image,
     image_rows,
     images,
+    lag_axis,
     lines,
     new_figure,
     panels,
@@ -109,7 +111,8 @@ def _channels(report: Identifiability) -> np.ndarray:
 
 def _names(report: Identifiability) -> list[str]:
     several = report.problem.in_channels > 1
-    return [f"channel {c}" if several else "" for c in _channels(report)]
+    called = report.problem.names
+    return [called.channel(int(c)) if several else "" for c in _channels(report)]
 
 
 def _spectrum(factor: Factor, most: int) -> tuple[np.ndarray, np.ndarray, Band]:
@@ -171,10 +174,15 @@ def _draw_mask(place: Any, report: Identifiability) -> None:
         title += f"; bias {'' if report.bias_identifiable else 'not '}identifiable"
     if len(lags) == 1:
         axes = place.subplots()
-        axes.set(title=title, xlabel="lag (samples)", ylabel="channel")
-        _draw_states(axes, lags[0], _channels(report), states.T)
-        whole(axes.xaxis)
-        whole(axes.yaxis)
+        called, channels = report.problem.names, _channels(report)
+        axes.set(title=title, ylabel="channel")
+        _draw_states(axes, called.times(lags[0]), channels, states.T)
+        lag_axis(axes, called)
+        if called.channels is None:
+            whole(axes.yaxis)
+        else:
+            some = channels[:: -(-len(channels) // MAX_LABELS)]
+            axes.set_yticks(some, [called.channels[c] for c in some])
     else:
         if len(names) > MAX_IMAGES:
             # Not all are shown: first those of which there is something to tell.
@@ -233,7 +241,9 @@ def _draw_null_vectors(place: Any, report: Identifiability) -> None:
         vector = basis[i][(slice(None, None, -1),) * d]
         touched = np.flatnonzero(vector.reshape(-1, len(names)).any(0))
         title = f"Null vector {i + 1} of {len(basis)}"
-        draw_kernel(part, _lags(report), vector[..., touched], [names[c] for c in touched], title)
+        labels = [names[c] for c in touched]
+        called = report.problem.names
+        draw_kernel(part, _lags(report), vector[..., touched], labels, title, called)
 
 
 def _draw_noise_gain(place: Any, report: Identifiability, gains: np.ndarray) -> None:
@@ -255,14 +265,15 @@ def _draw_noise_gain(place: Any, report: Identifiability, gains: np.ndarray) -> 
         images(middle, lags, gains, names, title, unit, MAX_IMAGES, **style)
         return
     axes = place.subplots()
-    axes.set(title=title, xlabel="lag (samples)")
+    axes.set_title(title)
+    at = report.problem.names.times(lags[0])
     if len(names) > MAX_CURVES:
-        image_rows(axes, lags[0], gains.T, names, unit, **style)
+        image_rows(axes, at, gains.T, names, unit, **style)
     else:
-        lines(axes, lags[0], gains, names)
+        lines(axes, at, gains, names)
         axes.set_ylabel(unit)
         if several:
             decades(axes.yaxis, low, high)
         else:
             axes.set_ylim(0, 1.1 * high)
-    whole(axes.xaxis)
+    lag_axis(axes, report.problem.names)

@@ -19,6 +19,7 @@ from .checks import choice, integer
 from .confounds import Confounds, read_confounds
 from .lags import EDGES, around_zero, crop, lag_bounds, lag_geometry, trim, whole_windows
 from .missing import read_mask, rows_left
+from .names import Names, seconds_to_lags
 from .nuisance import Nuisance
 from .records import Records, check_trials, numeric, precision, read
 from .rows import Rows, rows_reading
@@ -62,11 +63,15 @@ class Problem:
             "intercept", a constant; the degree of a polynomial in time, a slow drift; or arrays
             ``(*T, J)``, such as the motion of a head, laid out as y. ``bias`` is one constant for
             all records.
+        fs: samples a second, along one axis: lags are then spoken of as times.
+        channels, outputs: names, one for each; by default those of the columns of data frames and
+            xarrays, else they are numbered.
 
     Attributes: ``spec``, ``bias``; ``in_channels`` and ``out_channels``; ``x`` and ``y``, the
     records ``(*W, Cin)`` and ``(*T, Cout)`` in ``dtype``, the precision of the answer;
     ``kept``, the `Rows` of the design matrix, and ``row_shapes``, the outputs of each record;
-    ``by_mask``, outputs that have their rows in common and these rows (``kept`` are the fewest).
+    ``by_mask``, outputs that have their rows in common and these rows (``kept`` are the fewest);
+    ``names``, what channels, outputs and lags are called.
 
     Floating-point arrays of jax on an accelerator, or spread over several devices, stay there, in x
     and y both; whatever takes ``x`` or ``y`` of the problem fetches them.
@@ -98,6 +103,9 @@ class Problem:
         missing: str = "raise",
         weights: Any = None,
         confounds: Any = None,
+        fs: float | None = None,
+        channels: Sequence[str] | None = None,
+        outputs: Sequence[str] | None = None,
     ) -> None:
         # An int for a kernel of one axis may be meant for images; anything else says what is meant.
         sure = spec is not None or isinstance(kernel_size, (tuple, list))
@@ -123,9 +131,10 @@ class Problem:
         self.lag_shift: tuple[int, ...] = (0,) * spec.ndim
         # What a mask leaves out may be missing.
         drops = _drops(missing) or mask is not None
-        inputs = read(x, "x", spec, drops)
-        outputs = None if y is None else read(y, "y", spec, drops)
-        self._set(spec, inputs, outputs, out_channels, bias)
+        read_x = read(x, "x", spec, drops)
+        read_y = None if y is None else read(y, "y", spec, drops)
+        self._set(spec, read_x, read_y, out_channels, bias)
+        self._name(fs, channels, outputs)
         self._adjust(mask, weights, confounds)
         for note in self._notes if sure else [*self._notes, *self._doubts()]:
             warnings.warn(note, UserWarning, stacklevel=2)
@@ -172,12 +181,17 @@ class Problem:
             )
         # Of the user's outputs those that these are, and in words where they are not all.
         self.outputs = tuple(range(self.out_channels))
-        self.which = ""
+        self.which, self.names = "", Names()
         self.by_mask: ByMask = ((self.outputs, self.kept),)
         if not x.remote:
             self.x = x.cast(self.dtype)
         if y is None or not y.remote:
             self.y = None if y is None else y.cast(self.dtype)
+
+    def _name(self, fs: Any, channels: Any, outputs: Any) -> None:
+        """Names as given, or as the records have them."""
+        counts = self.in_channels, self.out_channels
+        self.names = Names.of(fs, channels, outputs, self.input, self.output, counts)
 
     @cached_property
     def x(self) -> tuple[np.ndarray, ...]:
@@ -274,7 +288,7 @@ class Problem:
         x: Any,
         y: Any = None,
         *,
-        lags: Sequence[int] | Sequence[Sequence[int]],
+        lags: Sequence[int] | Sequence[Sequence[int]] | None = None,
         edges: str = "drop",
         groups: int = 1,
         out_channels: int | None = None,
@@ -283,6 +297,11 @@ class Problem:
         missing: str = "raise",
         weights: Any = None,
         confounds: Any = None,
+        fs: float | None = None,
+        tmin: float | None = None,
+        tmax: float | None = None,
+        channels: Sequence[str] | None = None,
+        outputs: Sequence[str] | None = None,
     ) -> Problem:
         """The problem ``y[t] = sum_l h[l] x[t - l]`` with y as long as x, over the lags asked for.
 
@@ -291,13 +310,20 @@ class Problem:
                 have mask, weights and confounds.
             lags: first and last lag, inclusive, in samples: ``(0, 39)`` for 40 causal taps,
                 negative where y runs ahead of x. One pair per axis in two and three dimensions.
+            tmin, tmax: in place of lags the first and the last in seconds, of ``fs`` samples each,
+                rounded to whole samples as MNE does; the reading line says which these are.
             edges: "drop" keeps the rows whose whole window was recorded, "zeros" takes x as zero
                 outside the record, "circular" wraps it.
 
         It computes a geometry and trims y; `Solution.lags` and `Solution.rows` say what came of it.
         """
         masked = mask is not None
+        if lags is None:
+            lags = seconds_to_lags(tmin, tmax, fs)
+        elif not (tmin is None and tmax is None):
+            raise TypeError("give either lags= in samples, or tmin= and tmax= in seconds")
         self = cls._from_lags(x, y, lags, edges, groups, out_channels, bias, missing, masked)
+        self._name(fs, channels, outputs)
         self._adjust(mask, weights, confounds)
         for note in [*self._notes, *self._doubts()]:
             warnings.warn(note, UserWarning, stacklevel=2)
@@ -406,7 +432,7 @@ class Problem:
             found.append((tuple(outputs), rows))
         for outputs, rows in found:
             if not rows.count:
-                which = "" if len(found) == 1 else f" of output {outputs[0]}"
+                which = "" if len(found) == 1 else f" of {self.names.output(outputs[0])}"
                 raise ValueError(
                     f"no row{which} is left: all {count(rows.dropped, 'row')} are masked, or read "
                     "a missing sample of x, each of which takes the rows of a whole kernel, or are "
@@ -447,8 +473,11 @@ class Problem:
 
     def _part(self, outputs: tuple[int, ...], rows: Rows) -> Problem:
         made, some = copy(self), [*outputs]
-        named = ", ".join(map(str, outputs[:MOST_NAMED])) + ", …" * (len(outputs) > MOST_NAMED)
-        made.outputs, made.which, made.out_channels = outputs, f"number {named}", len(outputs)
+        known = outputs if self.names.outputs is None else [self.names.outputs[o] for o in outputs]
+        named = ", ".join(map(str, known[:MOST_NAMED])) + ", …" * (len(outputs) > MOST_NAMED)
+        named = f"number {named}" if self.names.outputs is None else named
+        made.outputs, made.which, made.out_channels = outputs, named, len(outputs)
+        channels = range(self.in_channels)
         if self.output is not None:
             made.output = self.output.each(lambda a: a[..., some])
             made.y = made.output.cast(self.dtype)
@@ -459,6 +488,8 @@ class Problem:
             made.spec = replace(self.spec, groups=1)
             made.input = self.input.each(lambda a: a[..., own])
             made.x = made.input.cast(self.dtype)
+            channels = channels[own]
+        made.names = self.names.some(channels, outputs)
         made.kept, made.by_mask = rows, ((tuple(range(len(outputs))), rows),)
         vars(made).pop("nuisance", None)
         vars(made).pop("_parts", None)
@@ -471,6 +502,8 @@ class Problem:
         common = {"out_channels": self.out_channels, "bias": self.bias, "missing": self._missing}
         if isinstance(self.confounds, int):
             common["confounds"] = self.confounds
+        named = self.names.to_dict()
+        common |= {name: value for name, value in named.items() if value is not None}
         if self._lags is not None:
             lags, edges = self._lags
             return {"lags": lags, "edges": edges, "groups": self.spec.groups, **common}
@@ -482,13 +515,18 @@ class Problem:
         """The geometry of `recipe` over other data, drifts of their own beside y."""
         given = dict(recipe)
         drift = given.pop("confounds", None)
+        names = Names.from_dict(given)
+        given = {key: value for key, value in given.items() if key not in names.to_dict()}
         confounds = None if y is None else drift
         if "lags" in given:
             made = cls._from_lags(x, y, **given)
             made._adjust(None, None, confounds)
-            return made
-        given["spec"] = ConvSpec(**given["spec"])
-        return cls(x, y, confounds=confounds, **given)
+        else:
+            given["spec"] = ConvSpec(**given["spec"])
+            made = cls(x, y, confounds=confounds, **given)
+        names.check_same(made.input.names)
+        made.names = names
+        return made
 
     def under(self, spec: ConvSpec, bias: bool | None = None) -> Problem | None:
         """x alone under another geometry (or bias), for `identify`; None where nothing fits, or
@@ -502,6 +540,7 @@ class Problem:
         made = type(self).__new__(type(self))
         made._lags, made.lag_shift, made._missing = None, (0,) * spec.ndim, self._missing
         made._set(spec, self.input, None, self.out_channels, self.bias if bias is None else bias)
+        made.names = self.names
         return made
 
     def narrowed(self, first: int, last: int) -> Problem:
@@ -532,6 +571,7 @@ class Problem:
                 weights = None if weights is None else weights.some(used)
                 confounds = confounds.some(used) if isinstance(confounds, Records) else confounds
         made._set(spec, x, y, self.out_channels, self.bias)
+        made.names = self.names
         made.weights, made.confounds = weights, confounds
         made._keep([(range(self.out_channels), flags)])
         return made
@@ -662,7 +702,9 @@ class Problem:
         ends = f"padding {spec.padding}"
         if self._lags is not None:
             lags = " × ".join(f"{a} to {b}" for a, b in self._lags[0])
-            ends = f"lags {lags}, edges {self._lags[1]}"
+            ends = f"lags {lags}{self._window}, edges {self._lags[1]}"
+        elif self.names.fs is not None:
+            ends += f", {self.names.fs:g} Hz"
         short = sum(not all(shape) for shape in self.row_shapes)
         which = f", {self.which}" * bool(self.which)
         skipped = f" ({count(short, 'record')} too short to give a row)" if short else ""
@@ -671,6 +713,12 @@ class Problem:
             f"{count(self.n_equations, 'row')} × {count(self.out_channels, 'output')}"
             f"{which}{self._lost}, {self.dtype}"
         )
+
+    @property
+    def _window(self) -> str:
+        """The lags asked for as times, where these are known."""
+        assert self._lags is not None
+        return self.names.window(*self._lags[0][0])
 
     @property
     def _fitted(self) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
@@ -27,7 +27,7 @@ class Records:
     They are arrays, or `Stored` where they are read slice by slice. ``missing`` says which of their
     values were, and are zero now; None where none. ``devices`` says in words what arrays of jax are
     on that were not brought to the host; their records are `Remote` unless some of them may be
-    missing.
+    missing. ``names`` are those of the channels, where they came with the arrays.
     """
 
     arrays: tuple[Any, ...]
@@ -37,6 +37,7 @@ class Records:
     missing: tuple[np.ndarray, ...] | None = None
     devices: str = ""
     largest: np.ndarray | None = None
+    names: tuple[str, ...] | None = None
 
     @property
     def remote(self) -> bool:
@@ -322,6 +323,7 @@ def read(value: Any, name: str, spec: ConvSpec, missing: bool = False) -> Record
         missing=tuple(gaps) if missing and any(gap.any() for gap in gaps) else None,
         devices=next((Remote.of(item).source.devices for item in items if stays(item)), ""),
         largest=_joined(sizes),
+        names=_names(items, name) if rank > d else None,
     )
 
 
@@ -329,6 +331,35 @@ def _joined(sizes: Sequence[np.ndarray | None]) -> np.ndarray | None:
     """The largest of several magnitudes (C,), None where one is not known."""
     known = [s for s in sizes if s is not None]
     return np.maximum.reduce(known) if len(known) == len(sizes) else None
+
+
+def _names(items: Sequence[Any], name: str) -> tuple[str, ...] | None:
+    """Those that the channels of all records have in common; None where some are not named.
+
+    Raises:
+        ValueError: they are named differently, so that one channel would not mean the same in all.
+    """
+    found = [_column_names(item) for item in items]
+    for i, names in enumerate(found):
+        if None not in (names, found[0]) and names != found[0]:
+            raise ValueError(
+                f"{name}[{i}] has channels {shown(names)}, {name}[0] {shown(found[0])}; give all "
+                "records the same channels in the same order"
+            )
+    return None if None in found else found[0]
+
+
+def _column_names(item: Any) -> tuple[str, ...] | None:
+    """Of the columns of a data frame, or of the coordinates along the last axis of an xarray."""
+    columns = getattr(item, "columns", None)
+    if columns is None and isinstance(coords := getattr(item, "coords", None), Mapping):
+        columns = coords.get(item.dims[-1])
+    try:
+        listed = [] if columns is None else [*np.asarray(columns).tolist()]
+    except (TypeError, ValueError):
+        return None
+    words = [*map(str, listed)] if all(isinstance(c, str) for c in listed) else []
+    return tuple(words) if words and len(set(words)) == len(words) else None
 
 
 def _parts(array: Any, ndim: int) -> list[Any]:

@@ -1,0 +1,168 @@
+"""What channels, outputs and lags are called: by number, or as the user named them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ..text import ranges, shown
+from .checks import number
+from .records import Records
+
+# Below so many samples a second a lag is told in seconds, from there on in milliseconds.
+SLOW = 10.0
+
+
+@dataclass(frozen=True)
+class Names:
+    """What is said of channels, outputs and lags.
+
+    Attributes:
+        fs: samples a second; lags are told as times where it is known, else in samples.
+        channels: a name for every input channel, or None, where they are numbered.
+        outputs: a name for every output, or None.
+    """
+
+    fs: float | None = None
+    channels: tuple[str, ...] | None = None
+    outputs: tuple[str, ...] | None = None
+
+    @classmethod
+    def of(
+        cls, fs: Any, channels: Any, outputs: Any, x: Records, y: Records | None, counts: Any
+    ) -> Names:
+        """Those given, or else those that the columns of x and y have.
+
+        Args:
+            fs, channels, outputs: as given to `Problem`, None where they were not.
+            x, y: the records.
+            counts: how many channels and outputs there are.
+
+        Raises:
+            TypeError, ValueError: a rate that is not positive, or of images; names that are no
+                words, not as many as there are channels, or one of them twice.
+        """
+        if fs is not None:
+            fs = number(fs, "fs")
+            if x.arrays[0].ndim > 2:
+                raise ValueError("fs is the rate of samples in time; images have several axes")
+        given = [channels, outputs]
+        own = [x.names, None if y is None else y.names]
+        found = [
+            _words(words, name, n) if words is not None else kept
+            for words, kept, name, n in zip(
+                given, own, ("channels", "outputs"), counts, strict=True
+            )
+        ]
+        return cls(fs, *found)
+
+    def some(self, channels: Sequence[int], outputs: Sequence[int]) -> Names:
+        """Those of some channels and outputs, which keep their numbers where they have no names."""
+        inputs = tuple(str(c) if self.channels is None else self.channels[c] for c in channels)
+        return Names(
+            self.fs,
+            inputs,
+            tuple(str(o) if self.outputs is None else self.outputs[o] for o in outputs),
+        )
+
+    def channel(self, index: int) -> str:
+        """An input channel, in words."""
+        return f"channel {self.channel_name(index)}"
+
+    def channel_name(self, index: int) -> str:
+        """Its name, or its number."""
+        return str(index) if self.channels is None else self.channels[index]
+
+    def output(self, index: int) -> str:
+        """An output, in words."""
+        return f"output {index if self.outputs is None else self.outputs[index]}"
+
+    @property
+    def unit(self) -> str:
+        """Of lags."""
+        return "samples" if self.fs is None else "s" if self.fs < SLOW else "ms"
+
+    def times(self, lags: Any) -> np.ndarray:
+        """Lags in that unit."""
+        if self.fs is None:
+            return np.asarray(lags)
+        return np.asarray(lags) / self.fs * (1 if self.unit == "s" else 1000)
+
+    def time(self, lag: int) -> str:
+        """A lag in that unit, the number alone, to a hundredth of a sample or finer."""
+        if self.fs is None:
+            return str(lag)
+        decimals = max(0, 2 - math.floor(math.log10(self.times(1))))
+        text = f"{self.times(lag):.{decimals}f}"
+        return text.rstrip("0").rstrip(".") if decimals else text
+
+    def lags(self, lags: Sequence[int]) -> str:
+        """Lags along one axis, in words."""
+        if self.fs is None:
+            return f"lag{'s' * (len(lags) > 1)} {ranges(lags)}"
+        return f"{ranges(lags, self.time)} {self.unit}"
+
+    def window(self, first: int, last: int) -> str:
+        """Where times are known, those of the first and the last lag, in brackets; else nothing."""
+        if self.fs is None:
+            return ""
+        return f" ({self.time(first)} to {self.time(last)} {self.unit} at {self.fs:g} Hz)"
+
+    def check_same(self, channels: tuple[str, ...] | None) -> None:
+        """Raise a ValueError where other data name other channels."""
+        if None not in (channels, self.channels) and channels != self.channels:
+            raise ValueError(
+                f"x has channels {shown(channels)}, the kernel is that of {shown(self.channels)}: "
+                "give the same in the same order"
+            )
+
+    @classmethod
+    def from_dict(cls, given: Mapping[str, Any]) -> Names:
+        """The inverse of `to_dict`; what is missing is not known."""
+        words = (given.get(key) for key in ("channels", "outputs"))
+        return cls(given.get("fs"), *(None if w is None else tuple(w) for w in words))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Rate and names, None where there are none."""
+        return {
+            "fs": self.fs,
+            "channels": None if self.channels is None else [*self.channels],
+            "outputs": None if self.outputs is None else [*self.outputs],
+        }
+
+
+def _words(given: Any, name: str, count: int) -> tuple[str, ...]:
+    """Names given, one for each channel."""
+    words = given if isinstance(given, str) or not np.iterable(given) else [*given]
+    if isinstance(words, str) or not isinstance(words, list):
+        raise TypeError(f"{name} must be a list of names, got {shown(given)}")
+    for word in words:
+        if not isinstance(word, str) or not word.strip():
+            raise TypeError(f"{name} must be names, words, got {shown(word)}")
+    if len(words) != count:
+        raise ValueError(f"{name} has {len(words)} names, there are {count}: give one for each")
+    if len(set(words)) < count:
+        twice = next(word for word in words if words.count(word) > 1)
+        raise ValueError(f"{name} has {twice!r} twice; no two can have one name")
+    return tuple(map(str, words))
+
+
+def seconds_to_lags(tmin: Any, tmax: Any, fs: Any) -> tuple[int, int]:
+    """The first and the last lag of a window in seconds, each rounded to a sample, half to even.
+
+    Raises:
+        TypeError, ValueError: not all three are given, as numbers.
+    """
+    if None in (tmin, tmax, fs):
+        raise TypeError(
+            "from_lags needs lags=(first, last) in samples, or fs=, tmin= and tmax= in seconds"
+        )
+    rate = number(fs, "fs")
+    first, last = (number(t, n, -np.inf) for t, n in ((tmin, "tmin"), (tmax, "tmax")))
+    if first > last:
+        raise ValueError(f"tmin={first:g} must not exceed tmax={last:g}")
+    return round(first * rate), round(last * rate)
