@@ -39,7 +39,8 @@ class LagChoice(NamedTuple):
         names = {"bic": "BIC", "aicc": "AICc", "r2": "R²", "mse": "mean square"}
         held = "" if self.criterion in ("bic", "aicc") else "held-out "
         by = held + names.get(self.criterion, self.criterion)
-        return f"lags {self.lags[0]} … {self.lags[1]} of {first} … {last}, by {by}"
+        times = self.problem.names.window(*self.lags)
+        return f"lags {self.lags[0]} … {self.lags[1]}{times} of {first} … {last}, by {by}"
 
     def __str__(self) -> str:
         return self.text()

@@ -16,6 +16,7 @@ import numpy as np
 from .by_mask import Part, at, gathered, together
 from .cached import cached_property
 from .files import read_arrays, write_npz
+from .frames import to_dataframe, to_xarray
 from .identifiability.report import Identifiability
 from .identifiability.wording import MEANING, weak_sentence
 from .kernel_text import kernel_lines
@@ -310,7 +311,7 @@ class Solution:
         """
         return self._errors[2]
 
-    def covariance(self, output: int = 0) -> np.ndarray:
+    def covariance(self, output: int | str = 0) -> np.ndarray:
         """Covariance (P, P) of the taps of one output, for the `noise` that was assumed.
 
         Rows are in kernel order: those of ``kernel[..., output].reshape(-1)``.
@@ -318,7 +319,7 @@ class Solution:
         Raises:
             TypeError, ValueError: as `standard_error`; no such output; a tap is not determined.
         """
-        output = index(output, "output", self.kernel.shape[-1])
+        output = index(self.names.output_number(output), "output", self.kernel.shape[-1])
         if self._parts:
             fit, place = at(self._parts, output)
             return fit.covariance(place)
@@ -363,7 +364,8 @@ class Solution:
         """F test that all taps of some channels, or some sums of taps, are zero.
 
         Args:
-            channels: an input channel, or several, all of whose taps are tested at once.
+            channels: an input channel, or several, all of whose taps are tested at once; by number,
+                or by name.
             contrast: in place of channels weights of the taps, shaped as the kernel of one output,
                 ``(*K, Cin/groups)``, or several of them, ``(q, *K, Cin/groups)``.
             value: what they are tested against, one number or one for each row of the contrast.
@@ -378,6 +380,7 @@ class Solution:
         """
         from .inference.uncertainty import hypothesis
 
+        channels = self.names.channel_number(channels)
         if self._parts:
             return self._test_by_mask(channels, contrast, value)
         uncertainty, groups = self._uncertainty, self.spec.groups
@@ -565,6 +568,38 @@ class Solution:
             return self._errors
         except ValueError:  # no degrees of freedom are left
             return None
+
+    def to_dataframe(self) -> Any:
+        """A table of pandas with a row for every tap: ``output``, ``channel``, ``lag`` in samples
+        (beyond one axis ``lag0``, ``lag1``, …), ``time`` in seconds where ``fs`` is known,
+        ``weight``, and ``standard_error`` where it costs no more than the answer did.
+
+        Raises:
+            ImportError: pandas is missing; ``pip install 'convsolve[frames]'`` brings it.
+        """
+        return to_dataframe(
+            np.asarray(self.kernel), self.tap_lags, self.spec.groups, self.names, self._beside
+        )
+
+    def to_xarray(self) -> Any:
+        """A dataset of xarray: ``weight`` (lag, channel, output), in ascending lags in samples,
+        ``time`` along them in seconds where ``fs`` is known; ``bias`` (output), and
+        ``standard_error`` where it costs no more than the answer did.
+
+        Of several groups ``channel`` counts within a group, and ``first_channel`` says which
+        channel of x is its first.
+
+        Raises:
+            ImportError: xarray is missing; ``pip install 'convsolve[frames]'`` brings it.
+        """
+        kernel, bias = np.asarray(self.kernel), np.asarray(self.bias)
+        return to_xarray(kernel, bias, self.tap_lags, self.spec.groups, self.names, self._beside)
+
+    @property
+    def _beside(self) -> dict[str, np.ndarray]:
+        """What is known of every tap besides its weight, kernel-shaped."""
+        errors = self.affordable_errors()
+        return {} if errors is None else {"standard_error": errors[0]}
 
     def save(self, path: str | Path, *, force: bool = False) -> None:
         """Write kernel, bias, geometry and stats as npz (no pickle); `load` reads it back.

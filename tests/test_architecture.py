@@ -24,7 +24,7 @@ ROWS = [
     {"leastsquares"},
     {"inference"},
     {"identifiability", "solvers"},
-    {"kernel_text", "by_mask", "scoring", "checkpoint"},
+    {"kernel_text", "frames", "by_mask", "scoring", "checkpoint"},
     {"solution", "traced"},
     {"api"},
     {"comparison", "held_out", "lag_choice"},
@@ -217,17 +217,30 @@ def test_dask_is_imported_where_its_arrays_are_summed():
     assert used == {("operators.totals", True)}
 
 
+@pytest.mark.parametrize("package", ["pandas", "xarray"])
+def test_tables_are_made_in_one_place(package):
+    used = {
+        (name, inside)
+        for name in PATHS
+        for module, inside in imports(name)
+        if module.split(".")[0] == package
+    }
+    assert used == {("frames", True)}
+
+
 ALLOWED = {
     "convsolve",
     "dask",
     "jax",
     "numpy",
     "optax",
+    "pandas",
     "scipy",
     "h5py",
     "matplotlib",
     "threadpoolctl",
     "tqdm",
+    "xarray",
     "zarr",
     *sys.stdlib_module_names,
 }

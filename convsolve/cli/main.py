@@ -126,6 +126,8 @@ def _solve(args: argparse.Namespace, warned: list[Warning | str]) -> int:
             "kernel": fit.kernel,
             "bias": fit.bias,
             "lags": fit.lags,
+            "times": None if fit.names.fs is None else fit.times,
+            **fit.names.to_dict(),
             "impulse_response": fit.impulse_response,
             "score": fit.score()._asdict(),
             "stats": fit.stats,

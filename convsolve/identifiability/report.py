@@ -94,6 +94,7 @@ class Identifiability(Diagnosis):
             "group_verdicts": list(self.group_verdicts),
             "worst_group": self.worst_group,
             "lags": [axis.tolist() for axis in self.problem.lags],
+            **self.problem.names.to_dict(),
             "counting": self.counting,
             "remedies": self.remedies,
         }

@@ -8,7 +8,7 @@ import numpy as np
 
 from ..inference.regularization import Regularization
 from ..lag_choice import LagChoice
-from .drawing import BAD, COLOURS, GREY, MARKERS, MAX_CURVES, edges, new_figure, whole
+from .drawing import BAD, COLOURS, GREY, MARKERS, MAX_CURVES, edges, lag_axis, new_figure, whole
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -81,19 +81,20 @@ def draw_lag_choice(chosen: LagChoice) -> Figure:
     figure = new_figure(10.5, 4.6)
     figure.suptitle(chosen.text(), fontsize="large")
     left, right = figure.subplots(1, 2)
-    lags, scores = chosen.all_lags, chosen.scores
-    name = NAMES[chosen.criterion]
-    drawn = left.pcolormesh(edges(lags), edges(lags), scores, cmap="viridis")
+    lags, scores, called = chosen.all_lags, chosen.scores, chosen.problem.names
+    at, name = called.times(lags), NAMES[chosen.criterion]
+    first, last = map(float, called.times(chosen.lags))
+    drawn = left.pcolormesh(edges(at), edges(at), scores, cmap="viridis")
     figure.colorbar(drawn, ax=left, label=name)
-    left.plot(chosen.lags[1], chosen.lags[0], "o", color=BAD, markersize=8, label="chosen")
-    left.set(title="Every window", xlabel="last lag (samples)", ylabel="first lag (samples)")
+    left.plot(last, first, "o", color=BAD, markersize=8, label="chosen")
+    left.set(title="Every window", ylabel=f"first lag ({called.unit})")
     left.legend(fontsize="small", loc="lower right")
-    first = int(np.flatnonzero(lags == chosen.lags[0])[0])
-    right.plot(lags, scores[first], color=COLOURS[0], marker="." if len(lags) < 60 else "")
-    right.axvline(chosen.lags[1], color=BAD, linewidth=0.8, linestyle="--")
-    title = f"Windows that start at lag {chosen.lags[0]}"
-    right.set(title=title, xlabel="last lag (samples)", ylabel=name)
+    row = int(np.flatnonzero(lags == chosen.lags[0])[0])
+    right.plot(at, scores[row], color=COLOURS[0], marker="." if len(lags) < 60 else "")
+    right.axvline(last, color=BAD, linewidth=0.8, linestyle="--")
+    right.set(title=f"Windows that start at {called.lags([chosen.lags[0]])}", ylabel=name)
     for axes in (left, right):
-        whole(axes.xaxis)
-    whole(left.yaxis)
+        lag_axis(axes, called, "last lag")
+    if called.fs is None:
+        whole(left.yaxis)
     return figure

@@ -81,6 +81,28 @@ class Names:
         """An output, in words."""
         return f"output {index if self.outputs is None else self.outputs[index]}"
 
+    def all_channels(self, count: int) -> list[Any]:
+        """Names of all of them, or their numbers."""
+        return [*range(count)] if self.channels is None else [*self.channels]
+
+    def all_outputs(self, count: int) -> list[Any]:
+        """Likewise."""
+        return [*range(count)] if self.outputs is None else [*self.outputs]
+
+    def channel_number(self, channel: Any) -> Any:
+        """The number of a channel that is given by name; of several, a list; else what was given.
+
+        Raises:
+            ValueError: no channel has this name.
+        """
+        if isinstance(channel, (list, tuple)):
+            return [self.channel_number(one) for one in channel]
+        return _number(channel, self.channels, "channel")
+
+    def output_number(self, output: Any) -> Any:
+        """Likewise of an output."""
+        return _number(output, self.outputs, "output")
+
     @property
     def unit(self) -> str:
         """Of lags."""
@@ -133,6 +155,15 @@ class Names:
             "channels": None if self.channels is None else [*self.channels],
             "outputs": None if self.outputs is None else [*self.outputs],
         }
+
+
+def _number(given: Any, names: tuple[str, ...] | None, kind: str) -> Any:
+    if not isinstance(given, str):
+        return given
+    if names is None or given not in names:
+        known = "they have no names" if names is None else f"there are {', '.join(names)}"
+        raise ValueError(f"there is no {kind} {shown(given)}: {known}")
+    return names.index(given)
 
 
 def _words(given: Any, name: str, count: int) -> tuple[str, ...]:

@@ -52,7 +52,8 @@ class Problem:
             spec.output_shape(W)``. None where only the identifiability of the kernel is asked.
         kernel_size, stride, padding, dilation, groups: the geometry, see `ConvSpec`.
         spec: a `ConvSpec` in place of these five.
-        out_channels: number of outputs where y is None; ``groups`` by default.
+        out_channels: number of outputs where y is None; ``groups``, or as many as have names, by
+            default.
         bias: whether a constant b per output channel is unknown too.
         mask: boolean, shaped as y or as one channel of it: True where a row counts. None for all.
         missing: what becomes of NaN: "raise", an error; "drop", out go the rows that read one in x,
@@ -133,7 +134,7 @@ class Problem:
         drops = _drops(missing) or mask is not None
         read_x = read(x, "x", spec, drops)
         read_y = None if y is None else read(y, "y", spec, drops)
-        self._set(spec, read_x, read_y, out_channels, bias)
+        self._set(spec, read_x, read_y, _counted(out_channels, y, outputs), bias)
         self._name(fs, channels, outputs)
         self._adjust(mask, weights, confounds)
         for note in self._notes if sure else [*self._notes, *self._doubts()]:
@@ -322,6 +323,7 @@ class Problem:
             lags = seconds_to_lags(tmin, tmax, fs)
         elif not (tmin is None and tmax is None):
             raise TypeError("give either lags= in samples, or tmin= and tmax= in seconds")
+        out_channels = _counted(out_channels, y, outputs)
         self = cls._from_lags(x, y, lags, edges, groups, out_channels, bias, missing, masked)
         self._name(fs, channels, outputs)
         self._adjust(mask, weights, confounds)
@@ -757,6 +759,12 @@ class Problem:
         pairs = zip(self.input.missing, self.row_shapes, strict=True)
         bad = [np.asarray(m.any(-1)) for m, shape in pairs if all(shape)]
         return sum(int(np.count_nonzero(rows_reading(m, self.spec))) for m in bad)
+
+
+def _counted(out_channels: int | None, y: Any, outputs: Any) -> int | None:
+    """The number of outputs that is asked for; without y names say it too."""
+    named = y is None and out_channels is None and isinstance(outputs, (list, tuple))
+    return len(outputs) if named else out_channels
 
 
 def _drops(missing: Any) -> bool:

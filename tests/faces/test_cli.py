@@ -511,3 +511,45 @@ def test_a_solution_says_that_its_taps_are_weak(run):
     text = " ".join(out.split())
     assert "equations to spare all taps are weakly determined" in text
     assert re.search(r"a ridge of [\d.e-]+ brings the condition to 1000", text)
+
+
+def recording(folder):
+    """A table of two inputs and two outputs."""
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((200, 2))
+    y = np.stack([x[:, 0] - x[:, 1], x[:, 1]], axis=1)
+    y[1:] += x[:-1]
+    table = np.concatenate([x, y + 0.1 * rng.standard_normal(y.shape)], axis=1)
+    path = folder / "eeg.csv"
+    np.savetxt(path, table, delimiter=",", header="envelope,pitch,Fz,Cz", comments="")
+    return path, table
+
+
+def test_columns_and_seconds_are_spoken_of_as_they_were_named(tmp_path, capsys):
+    path, _ = recording(tmp_path)
+    columns = ["--x-columns", "envelope,1", "--y-columns", "Fz,Cz"]
+    line = ["solve", str(path), *columns, "--fs", "128", "--tmin", "0", "--tmax", "0.02"]
+    assert cli.main(line) == 0
+    text = capsys.readouterr().out
+    assert "lags 0 to 3 (0 to 23.44 ms at 128 Hz), edges drop" in text
+    assert re.search(r"^ +output Cz:\n +ms  channel envelope  channel pitch\n", text, re.M)
+    assert cli.main([*line, "--json"]) == 0
+    told = strict_json(capsys.readouterr().out)
+    assert (told["channels"], told["outputs"]) == (["envelope", "pitch"], ["Fz", "Cz"])
+    assert told["times"] == [0, 1 / 128, 2 / 128, 3 / 128]
+
+
+def test_names_come_with_tables_or_are_given(tmp_path, capsys):
+    _, table = recording(tmp_path)
+    for name, part, header in (("x", table[:, :2], "a,b"), ("y", table[:, 2:], "# u,v")):
+        np.savetxt(tmp_path / f"{name}.csv", part, delimiter=",", header=header, comments="")
+    names = []
+    files = str(tmp_path / "x.csv"), str(tmp_path / "y.csv")
+    for more in ([], ["--outputs", "left,right"]):
+        assert cli.main(["solve", *files, "--lags", "0", "1", "--json", *more]) == 0
+        told = strict_json(capsys.readouterr().out)
+        names.append((told["channels"], told["outputs"], told["fs"], told["times"]))
+    assert names[0] == (["a", "b"], ["u", "v"], None, None)
+    assert names[1] == (["a", "b"], ["left", "right"], None, None)
+    assert cli.main(["identify", files[0], "--lags", "0", "1", "--json"]) == 0
+    assert strict_json(capsys.readouterr().out)["channels"] == ["a", "b"]

@@ -1,0 +1,86 @@
+"""A kernel as a table of pandas, or as labelled arrays of xarray."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+
+from .problem.names import Names
+
+
+@contextmanager
+def _needing(package: str) -> Iterator[None]:
+    """An import of a package that may not be installed."""
+    try:
+        yield
+    except ImportError as error:
+        raise ImportError(f"this needs {package}: pip install 'convsolve[frames]'") from error
+
+
+def to_dataframe(
+    kernel: np.ndarray,
+    lags: tuple[np.ndarray, ...],
+    groups: int,
+    names: Names,
+    others: dict[str, np.ndarray],
+) -> Any:
+    """A data frame with a row for every tap of a kernel ``(*K, Cin/groups, Cout)``: by output,
+    channel and ascending lag.
+
+    ``lags`` are those of every axis in kernel order, ``others`` what else is known of a tap,
+    kernel-shaped.
+    """
+    with _needing("pandas"):
+        import pandas as pd
+    *taps, each, outputs = kernel.shape
+    place = np.indices((outputs, each, *taps)).reshape(2 + len(taps), -1)
+    output, within, *k = place
+    channel = output // (outputs // groups) * each + within
+    columns: dict[str, Any] = {
+        "output": np.array(names.all_outputs(outputs))[output],
+        "channel": np.array(names.all_channels(each * groups))[channel],
+    }
+    for axis, (index, values) in enumerate(zip(k, lags, strict=True)):
+        name = "lag" if len(lags) == 1 else f"lag{axis}"
+        columns[name] = values[::-1][index]
+    if names.fs is not None:
+        columns["time"] = columns["lag"] / names.fs
+    for name, values in ({"weight": kernel} | others).items():
+        ascending = values[(slice(None, None, -1),) * len(taps)]
+        columns[name] = np.moveaxis(ascending, (-1, -2), (0, 1)).reshape(-1)
+    return pd.DataFrame(columns)
+
+
+def to_xarray(
+    kernel: np.ndarray,
+    bias: np.ndarray,
+    lags: tuple[np.ndarray, ...],
+    groups: int,
+    names: Names,
+    others: dict[str, np.ndarray],
+) -> Any:
+    """A dataset of the ``weight`` of every tap, in ascending lags, the ``bias`` of every output,
+    and what else is known of a tap, with coordinates.
+
+    Of several groups ``channel`` counts within a group, and ``first_channel`` says where that of an
+    output begins.
+    """
+    with _needing("xarray"):
+        import xarray as xr
+    *taps, each, outputs = kernel.shape
+    axes = ["lag"] if len(taps) == 1 else [f"lag{axis}" for axis in range(len(taps))]
+    channels = names.all_channels(each) if groups == 1 else list(range(each))
+    coords: dict[str, Any] = {axis: values[::-1] for axis, values in zip(axes, lags, strict=True)}
+    coords |= {"channel": channels, "output": names.all_outputs(outputs)}
+    if names.fs is not None:
+        coords["time"] = ("lag", coords["lag"] / names.fs)
+    if groups > 1:
+        first = np.arange(outputs) // (outputs // groups) * each
+        coords["first_channel"] = ("output", np.array(names.all_channels(each * groups))[first])
+    reverse = (slice(None, None, -1),) * len(taps)
+    dims = (*axes, "channel", "output")
+    arrays = {name: (dims, v[reverse]) for name, v in ({"weight": kernel} | others).items()}
+    return xr.Dataset(arrays | {"bias": (("output",), bias)}, coords)

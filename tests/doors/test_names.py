@@ -1,0 +1,234 @@
+"""Names of channels and outputs, and lags in seconds: in problems, texts, files and tables."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import xarray as xr
+
+import convsolve as cs
+
+RNG = np.random.default_rng(0)
+CHANNELS, OUTPUTS = ["Fz", "Cz", "Pz"], ["left", "right"]
+X = RNG.standard_normal((600, 3))
+KERNEL = RNG.standard_normal((5, 3, 2))
+Y = cs.convolve(X, KERNEL, cs.ConvSpec(5, padding="causal")) + 0.1 * RNG.standard_normal((600, 2))
+NAMED: dict[str, Any] = {"fs": 100, "channels": CHANNELS, "outputs": OUTPUTS}
+COPY = np.stack([X[:, 0], X[:, 0], X[:, 2]], axis=1)
+
+
+def stated(x: Any = X, y: Any = Y, **given: Any) -> cs.Problem:
+    return cs.Problem.from_lags(x, y, **{"lags": (0, 4), **NAMED, **given})
+
+
+# --- lags in seconds
+
+
+@pytest.mark.parametrize(
+    ("tmin", "tmax", "fs"),
+    [(-0.1, 0.4, 100), (-0.1, 0.4, 64), (0.0, 0.7, 44_100), (-0.25, 0.25, 2), (0.1, 0.1, 7.3)],
+)
+def test_seconds_are_rounded_to_samples_as_mne_does(tmin: float, tmax: float, fs: float) -> None:
+    x = RNG.standard_normal(int(2 * fs) + 50)
+    problem = cs.Problem.from_lags(x, fs=fs, tmin=tmin, tmax=tmax, edges="zeros")
+    # mne.decoding.receptive_field._times_to_delays
+    wanted = np.arange(int(np.round(tmin * fs)), int(np.round(tmax * fs) + 1))
+    np.testing.assert_array_equal(problem.lags[0][::-1], wanted)
+
+
+def test_the_reading_line_says_what_became_of_seconds() -> None:
+    problem = stated(lags=None, fs=128, tmin=-0.02, tmax=0.1)
+    assert "lags -3 to 13 (-23.44 to 101.56 ms at 128 Hz), edges drop" in repr(problem)
+    assert "valid, 50 Hz" in repr(cs.Problem(X, kernel_size=3, fs=50))
+
+
+def test_times_are_lags_over_the_rate() -> None:
+    fit = cs.solve(stated(lags=(-2, 4), fs=250))
+    np.testing.assert_array_equal(fit.times, np.arange(-2, 5) / 250)
+    assert "lags            -2 … 4 samples (-8 to 16 ms at 250 Hz)" in str(fit)
+
+
+def test_slow_rates_speak_of_seconds() -> None:
+    fit = cs.solve(cs.Problem.from_lags(X[:, 0], Y[:, 0], lags=(0, 3), fs=1 / 0.72))
+    assert re.search(r"^ +s +tap$", str(fit), re.M)
+    assert re.search(r"^ +2.16 ", str(fit), re.M)
+
+
+@pytest.mark.parametrize(
+    ("given", "error", "words"),
+    [
+        ({"lags": None}, TypeError, "or fs=, tmin= and tmax= in seconds"),
+        ({"lags": None, "tmin": 0.0, "tmax": 0.1, "fs": None}, TypeError, "or fs=, tmin= and tmax"),
+        ({"tmin": 0.0}, TypeError, "give either lags= in samples, or tmin= and tmax="),
+        ({"lags": None, "tmin": 0.2, "tmax": 0.1}, ValueError, "tmin=0.2 must not exceed tmax=0.1"),
+        ({"lags": None, "tmin": "0", "tmax": 0.1}, TypeError, "tmin must be a number"),
+        ({"fs": 0}, ValueError, "fs must be positive and finite"),
+        ({"fs": "fast"}, TypeError, "fs must be a number"),
+        ({"channels": ["Fz"]}, ValueError, "channels has 1 names, there are 3"),
+        ({"channels": "FzC"}, TypeError, "channels must be a list of names"),
+        ({"channels": 3}, TypeError, "channels must be a list of names"),
+        ({"channels": ["Fz", 1, "Pz"]}, TypeError, "channels must be names, words, got 1"),
+        ({"outputs": ["a", "a"]}, ValueError, "outputs has 'a' twice"),
+    ],
+)
+def test_bad_names_and_rates(given: Any, error: type[Exception], words: str) -> None:
+    with pytest.raises(error, match=re.escape(words)):
+        stated(**given)
+
+
+def test_images_have_no_rate() -> None:
+    with pytest.raises(ValueError, match="fs is the rate of samples in time; images have"):
+        cs.Problem(RNG.standard_normal((9, 9)), kernel_size=(2, 2), fs=10)
+    with pytest.raises(ValueError, match="times are known where the problem was stated with fs="):
+        _ = cs.solve(stated(fs=None)).times
+
+
+# --- names in texts
+
+
+def test_a_solution_speaks_in_names() -> None:
+    table, summary = str(cs.solve(stated())), str(cs.solve(stated(lags=(0, 19))))
+    assert re.search(r"^ +output right:\n +ms  channel Fz  channel Cz  channel Pz\n", table, re.M)
+    assert re.search(r" at \d+ ms, channel (Fz|Cz|Pz), output (left|right)$", summary, re.M)
+    assert not re.search(r"(channel|output) \d", table + summary)
+
+
+def test_a_report_speaks_in_names() -> None:
+    report = cs.identify(stated(COPY, None))
+    text = " ".join(str(report).split())
+    assert "not channel Fz 0–40 ms and channel Cz 0–40 ms" in text
+    assert "channel Fz 40 ms and channel Cz 40 ms are confounded" in text
+    assert "without channel Fz or Cz the others are determined" in text
+    dead = X * [1, 0, 1]
+    (first, *_) = cs.identify(stated(dead, None)).remedies
+    assert first.startswith("channel Cz is zero in all windows: drop it")
+    told = report.to_dict()
+    assert (told["fs"], told["channels"], told["outputs"]) == (100.0, CHANNELS, OUTPUTS)
+
+
+def test_remedies_tell_lags_as_times() -> None:
+    report = cs.identify(stated(X[:20], None, lags=(0, 12)))
+    assert any(
+        re.search(r"lags=\(0, \d\) \(0 to \d0 ms at 100 Hz\) has", r) for r in report.remedies
+    )
+
+
+def test_outputs_of_a_mask_keep_their_names_and_numbers() -> None:
+    mask = np.ones(Y.shape, bool)
+    mask[:100, 1] = False
+    for names, word in ((OUTPUTS, "right"), (None, "number 1")):
+        with pytest.warns(cs.IdentifiabilityWarning) as warned:
+            cs.solve(stated(COPY, mask=mask, outputs=names))
+        assert str(warned[1].message).startswith(f"output {word}: rank-deficient")
+
+
+def test_a_forecast_of_descent_names_channels() -> None:
+    assert re.search(r"in channels? (Fz|Cz|Pz) \(", cs.identify(stated()).descent().text())
+
+
+def test_choosing_lags_tells_times() -> None:
+    chosen = cs.choose_lags(stated(lags=(0, 9)))
+    assert str(chosen).startswith("lags 0 … 4 (0 to 40 ms at 100 Hz) of 0 … 9, by BIC")
+    assert chosen.problem.names.channels == tuple(CHANNELS)
+
+
+def test_tests_and_covariances_take_names() -> None:
+    fit = cs.solve(stated())
+    np.testing.assert_array_equal(fit.test("Cz").statistic, fit.test(1).statistic)
+    np.testing.assert_array_equal(fit.test(["Cz", "Pz"]).p, fit.test([1, 2]).p)
+    np.testing.assert_array_equal(fit.covariance("right"), fit.covariance(1))
+    with pytest.raises(ValueError, match="there is no channel 'Oz': there are Fz, Cz, Pz"):
+        fit.test("Oz")
+    with pytest.raises(ValueError, match="there is no output 'left': they have no names"):
+        cs.solve(stated(outputs=None)).covariance("left")
+
+
+# --- names from tables
+
+
+def test_names_of_data_frames() -> None:
+    x, y = pd.DataFrame(X, columns=CHANNELS), pd.DataFrame(Y, columns=OUTPUTS)
+    problem = cs.Problem.from_lags(x, y, lags=(0, 4))
+    assert (problem.names.channels, problem.names.outputs) == (tuple(CHANNELS), tuple(OUTPUTS))
+    fit = cs.solve(problem)
+    np.testing.assert_array_equal(fit.kernel, cs.solve(stated()).kernel)
+    np.testing.assert_array_equal(fit.predict(x), fit.predict(X))
+    with pytest.raises(ValueError, match=r"the kernel is that of \('Fz', 'Cz', 'Pz'\): give the"):
+        fit.predict(x[["Cz", "Fz", "Pz"]])
+    own = cs.Problem.from_lags(x, y, lags=(0, 4), channels=["a", "b", "c"])
+    assert own.names.channels == ("a", "b", "c")
+    assert cs.Problem.from_lags(pd.DataFrame(X), y, lags=(0, 4)).names.channels is None
+
+
+def test_records_have_the_same_channels() -> None:
+    x = pd.DataFrame(X, columns=CHANNELS)
+    several = cs.Problem.from_lags([x, x], [Y, Y], lags=(0, 4))
+    assert several.names.channels == tuple(CHANNELS)
+    with pytest.raises(ValueError, match=r"x\[1\] has channels \('Pz', .*x\[0\] \('Fz', "):
+        cs.Problem.from_lags([x, x[CHANNELS[::-1]]], [Y, Y], lags=(0, 4))
+
+
+def test_names_of_xarrays() -> None:
+    x = xr.DataArray(X, dims=("time", "channel"), coords={"channel": CHANNELS})
+    y = xr.DataArray(Y, dims=("time", "sensor"), coords={"sensor": [3, 4]})
+    problem = cs.Problem.from_lags(x, y, lags=(0, 4))
+    assert problem.names == cs.Problem.from_lags(X, Y, lags=(0, 4), channels=CHANNELS).names
+
+
+# --- names in files and tables
+
+
+def test_names_are_saved(tmp_path: Any) -> None:
+    fit = cs.solve(stated())
+    fit.save(tmp_path / "fit.npz")
+    again = cs.load(tmp_path / "fit.npz")
+    assert again.names == fit.names
+    np.testing.assert_array_equal(again.times, fit.times)
+    assert again.predict(X[:50]).shape == fit.predict(X[:50]).shape
+
+
+def test_narrowed_and_other_data_keep_names() -> None:
+    fit = cs.solve(stated())
+    assert fit.score(X[:300], Y[:300]).r2.min() > 0.9
+    with pytest.raises(ValueError, match="x has 2 channels, the kernel takes 3"):
+        fit.predict(X[:, :2])
+
+
+@pytest.mark.parametrize("named", [True, False])
+@pytest.mark.parametrize("groups", [1, 2])
+def test_tables_hold_every_tap(groups: int, named: bool) -> None:
+    x, y = RNG.standard_normal((300, 4)), RNG.standard_normal((300, 4))
+    names: dict[str, Any] = {"fs": 50, "channels": [*"abcd"], "outputs": [*"wxyz"]} if named else {}
+    fit = cs.solve(cs.Problem.from_lags(x, y, lags=(-1, 2), groups=groups, **names))
+    table, dataset = fit.to_dataframe(), fit.to_xarray()
+    assert len(table) == fit.kernel.size
+    for (lag, channel, output), row in zip(
+        table[["lag", "channel", "output"]].to_numpy().tolist(), table.itertuples(), strict=True
+    ):
+        k = np.flatnonzero(fit.tap_lags[0] == lag)[0]
+        c, o = ("abcd".index(channel), "wxyz".index(output)) if named else (channel, output)
+        within = c % (4 // groups)
+        assert c // (4 // groups) == o // (4 // groups) or groups == 1
+        assert row.weight == fit.kernel[k, within, o]
+        assert row.standard_error == fit.standard_error[k, within, o]
+        inner = channel if groups == 1 else within
+        assert dataset.weight.sel(lag=lag, channel=inner, output=output) == row.weight
+        assert not named or row.time == lag / 50
+    np.testing.assert_array_equal(dataset.bias, fit.bias)
+    assert ("time" in dataset.coords) == named
+    if groups == 2:
+        assert dataset.first_channel.values.tolist() == ([*"aacc"] if named else [0, 0, 2, 2])
+
+
+def test_a_table_of_an_image() -> None:
+    x, y = RNG.standard_normal((20, 20)), RNG.standard_normal((18, 19))
+    fit = cs.solve(cs.Problem(x, y, kernel_size=(3, 2)))
+    table = fit.to_dataframe()
+    assert [*table.columns] == ["output", "channel", "lag0", "lag1", "weight", "standard_error"]
+    dataset = fit.to_xarray()
+    for row in table.itertuples():
+        assert dataset.weight.sel(lag0=row.lag0, lag1=row.lag1)[0, 0] == row.weight
