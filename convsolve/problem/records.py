@@ -121,6 +121,8 @@ def numeric(value: Any, name: str, missing: bool = False) -> np.ndarray:
 
 def _real(value: Any, name: str) -> Any:
     """``value`` as an array of real numbers; what is stored elsewhere as it is."""
+    if hasattr(value, "coords") and getattr(value, "chunks", None) is not None:
+        value = value.data  # the dask array in an xarray
     # Of dask the kind of its chunks.
     if isinstance(getattr(value, "_meta", value), np.ma.MaskedArray):
         raise TypeError(

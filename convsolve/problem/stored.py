@@ -32,8 +32,10 @@ def is_stored(value: Any) -> bool:
 
 
 def is_dask(value: Any) -> bool:
-    """Whether a value is a dask collection, whose chunks are computed where its scheduler says."""
-    return hasattr(value, "__dask_graph__")
+    """Whether a value is an array of dask, whose chunks are computed where its scheduler says; an
+    xarray, which may hold one, is none.
+    """
+    return hasattr(value, "__dask_graph__") and hasattr(value, "numblocks")
 
 
 @dataclass(frozen=True, eq=False)

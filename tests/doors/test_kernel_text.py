@@ -7,23 +7,24 @@ import pytest
 
 import convsolve as cs
 from convsolve.kernel_text import kernel_lines
+from convsolve.problem.names import Names
 
 MARGIN = 16
 
 
 def shown(kernel: np.ndarray, lags: list[list[int]], groups: int = 1) -> list[str]:
     """The lines below shape and lags, the margin cut off."""
-    lines = kernel_lines(np.asarray(kernel), tuple(map(np.array, lags)), groups, MARGIN)
+    lines = kernel_lines(np.asarray(kernel), tuple(map(np.array, lags)), groups, Names(), MARGIN)
     return [text[MARGIN:] for text in lines[2:]]
 
 
 def test_shape_and_lags_stand_first() -> None:
-    lines = kernel_lines(np.ones((2, 3, 4)), (np.array([1, 0]),), 1, MARGIN)
+    lines = kernel_lines(np.ones((2, 3, 4)), (np.array([1, 0]),), 1, Names(), MARGIN)
     assert lines[:2] == [
         "kernel          2 taps × 3 channels × 4 outputs, float64",
         "lags            0 … 1 samples",
     ]
-    grouped = kernel_lines(np.ones((1, 3, 4), np.float32), (np.array([-5]),), 2, MARGIN)
+    grouped = kernel_lines(np.ones((1, 3, 4), np.float32), (np.array([-5]),), 2, Names(), MARGIN)
     assert grouped[:2] == [
         "kernel          1 tap × 3 channels a group × 4 outputs, 2 groups, float32",
         "lags            -5 … -5 samples",
@@ -69,7 +70,7 @@ def test_channels_stand_side_by_side_and_are_those_of_x() -> None:
 
 def test_an_image_has_its_last_axes_down_and_across() -> None:
     kernel = np.arange(6.0).reshape(2, 3, 1, 1)
-    lines = kernel_lines(kernel, (np.array([1, 0]), np.array([1, 0, -1])), 1, MARGIN)
+    lines = kernel_lines(kernel, (np.array([1, 0]), np.array([1, 0, -1])), 1, Names(), MARGIN)
     assert [text[MARGIN:] for text in lines[1:]] == [
         "0 … 1 × -1 … 1 samples, the last two axes down and across",
         "lag       -1        0        1",
@@ -119,7 +120,9 @@ def test_a_large_kernel_is_summarised() -> None:
         "   2 at lag 19, channel 15, output 31",
         "-1.5 at lag 20, channel 0, output 0",
     ]
-    labels = [text[:12].strip() for text in kernel_lines(kernel, (np.arange(40),), 1, MARGIN)[2:]]
+    labels = [
+        text[:12].strip() for text in kernel_lines(kernel, (np.arange(40),), 1, Names(), MARGIN)[2:]
+    ]
     assert labels == ["minimum", "maximum", "by magnitude", "", "", "", ""]
     # Group 1 holds outputs 16 to 31 and channels 16 to 31.
     grouped = shown(kernel, [list(range(29, -11, -1))], groups=2)
@@ -140,7 +143,7 @@ def test_a_large_image_names_its_lags_in_pairs() -> None:
 )
 def test_what_fits_a_screen_is_shown_whole(shape: tuple[int, ...], summarised: bool) -> None:
     """24 lines, or 72 signs right of the margin."""
-    lines = kernel_lines(np.ones(shape), (np.arange(shape[0]),), 1, MARGIN)
+    lines = kernel_lines(np.ones(shape), (np.arange(shape[0]),), 1, Names(), MARGIN)
     assert any(text.startswith("minimum") for text in lines) == summarised
     assert len(lines) <= 26
     assert max(map(len, lines)) <= 88

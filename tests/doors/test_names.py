@@ -177,6 +177,11 @@ def test_names_of_xarrays() -> None:
     y = xr.DataArray(Y, dims=("time", "sensor"), coords={"sensor": [3, 4]})
     problem = cs.Problem.from_lags(x, y, lags=(0, 4))
     assert problem.names == cs.Problem.from_lags(X, Y, lags=(0, 4), channels=CHANNELS).names
+    kernel = cs.solve(problem).kernel
+    np.testing.assert_array_equal(kernel, cs.solve(stated()).kernel)
+    chunked = cs.Problem.from_lags(x.chunk(time=100), y.chunk(time=100), lags=(0, 4))
+    assert (chunked.names, "dask" in str(type(chunked.x[0].source))) == (problem.names, True)
+    np.testing.assert_allclose(cs.solve(chunked).kernel, kernel, rtol=1e-12)
 
 
 # --- names in files and tables

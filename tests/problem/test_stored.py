@@ -423,10 +423,10 @@ def test_slices_that_are_not_what_they_should_be(name: str, true: int, chunks: A
 
 def test_slices_of_another_precision_are_read() -> None:
     narrow = Lying(X, lambda a: a.astype(np.float32), 0)
-    fit, plain = solved(narrow), solved(X.astype(np.float32).astype(float))
+    fit, plain = solved(narrow), solved(Slices(X.astype(np.float32).astype(float)))
     np.testing.assert_array_equal(fit.kernel, plain.kernel)
     nothing = Lying(X, np.ma.masked_invalid, 0)  # of which nothing is masked
-    np.testing.assert_array_equal(solved(nothing).kernel, solved(X).kernel)
+    np.testing.assert_array_equal(solved(nothing).kernel, solved(Slices(X)).kernel)
 
 
 @pytest.mark.parametrize("options", [{}, {"confounds": np.cos(np.arange(len(Y), dtype=float))}])
