@@ -132,7 +132,7 @@ def checked(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """The promises about these figures."""
     checks = []
     for row in rows:
-        ratio = row["before_over_now_cpu"]
+        ratio = row["least_before_over_least_now_cpu"]  # what else runs can only add to either
         promise = f"{row['problem']}: no more CPU time than before"
         checks.append({"promise": promise, "passed": ratio >= 1, "figures": ratio})
         if "certificate_eps" in row["convsolve"]:
