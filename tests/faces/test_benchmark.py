@@ -61,7 +61,7 @@ def test_sums(tmp_path: Path) -> None:
 
 def test_small_problems(tmp_path: Path) -> None:
     result = quick("small", tmp_path / "result.json")
-    assert len(result["groups"]) == 3
+    assert len(result["groups"]) == 5
     for row in result["groups"]:
         found = row["convsolve"]
         assert found["status"] == "solved"
