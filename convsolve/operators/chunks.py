@@ -23,7 +23,7 @@ from .moments import Moments
 from .overlap_save import by_fft
 from .records import Inputs, Targets
 from .rows import RowOperator
-from .totals import Chunk, Total, on_dask, total_of
+from .totals import Chunk, Total, dask_rows, on_dask, total_of
 from .windows import NormalForm
 
 # A gap of so many kernels in the rows that count is not read.
@@ -304,8 +304,11 @@ class ChunkedOperator(DesignOperator):
         self._geometry = Geometry(spec.normal, nuisance.constant, limits, *known)
         stored = any(isinstance(a, Stored) for a in (*x, *(y or ())))
         numbers = max(limits.chunk_numbers * (1 if stored else IN_MEMORY), self.columns**2)
+        step = max(1, numbers // max(1, _numbers_a_row(x, y, spec)))
+        if (length := dask_rows(x, spec.stride[0])) is not None:
+            step = _in_step(step, length)
         #: Rows of a chunk; no fewer than a kernel reads, or most would be read twice.
-        self.step = max(numbers // max(1, _numbers_a_row(x, y, spec)), spec.span[0])
+        self.step = max(step, spec.span[0])
         self.spans = chunk_spans(kept, kept.pieces(GAP_KERNELS * spec.span[0]), self.step)
         #: How sums over chunks are made; those of the outputs given can be made otherwise.
         self._total = self.total = total_of((*x, *(y or ())))
@@ -509,6 +512,11 @@ def _keeps_digits(m: Moments) -> bool:
     sums = m.sums, m.out_sums
     pairs = zip(squares, sums, strict=True)
     return all(((s - t**2 / m.n > KEPT_SHARE * s) | (s == 0)).all() for s, t in pairs)
+
+
+def _in_step(step: int, length: int) -> int:
+    """About as many rows, but whole multiples of a ``length``, or that in equal parts."""
+    return round(step / length) * length or -(-length // round(length / step))
 
 
 def _numbers_a_row(x: Sequence[Any], y: Sequence[Any] | None, spec: ConvSpec) -> int:

@@ -203,6 +203,17 @@ def _of_one_graph(sources: Sequence[Any]) -> list[Any]:
     return [next(several) if is_dask(a) else a for a in whole]
 
 
+def dask_rows(records: Sequence[Any], stride: int) -> int | None:
+    """Rows in a chunk of dask, where all records are its, in chunks of one length that the stride
+    divides: as many rows take one chunk, and the end of the one before, and not parts of two.
+    """
+    if not all(isinstance(record, Stored) and is_dask(record.source) for record in records):
+        return None
+    first = {r.source.chunks[0 if r.record is None else 1][0] for r in records}
+    length = first.pop()
+    return None if first or not length or length % stride else length // stride
+
+
 def on_dask(record: Any) -> bool:
     """Whether what a record is read from, however often sliced, is dask's."""
     while isinstance(record, (Stored, NormalForm)):
