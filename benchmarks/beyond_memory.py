@@ -5,15 +5,17 @@ that these choose themselves, by dask's threads and by a cluster of two processe
 memory of the process that is its own, kernel, certificate, each in a fresh process. And what the
 cost does from 1e5 to 1e9 samples of one channel, which dask generates chunk by chunk.
 
-Run: python -m benchmarks.beyond_memory (needs 21 GiB of disk, and 8 GiB of memory for the
-recording that is held there)
+Run: python -m benchmarks.beyond_memory (needs 9 GiB of disk, and 16 GiB of memory for the
+recording that is held there and the files that the system keeps)
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import resource
+import shutil
 import tempfile
 import threading
 import time
@@ -33,6 +35,14 @@ BLOCK = 2**18
 # Chunks of their own are of one channel: 30 841 samples of HDF5, which compresses, 493 448 of zarr.
 FILES = ("hdf5", "hdf5, compressed", "zarr", "zarr, its own chunks")
 SOURCES = ("memory", "npy", *FILES, "dask threads", "dask, two processes")
+# What is measured while a file is there.
+READ_FROM = {
+    "npy": ("memory", "npy"),
+    "hdf5": ("memory", "hdf5"),
+    "hdf5, compressed": ("memory", "hdf5, compressed"),
+    "zarr": ("memory", "zarr", "dask threads", "dask, two processes"),
+    "zarr, its own chunks": ("memory", "zarr, its own chunks"),
+}
 # Times the seconds of the recording in memory that a source may take, and MB of its own.
 GOALS = {
     "npy": 1.3,
@@ -71,32 +81,35 @@ def form(kind: str, shape: tuple[int, int]) -> dict[str, Any]:
 
 
 def write(folder: Path, samples: int) -> None:
-    """The recording as x and y in .npy, HDF5 and zarr."""
+    """The recording as x and y in .npy."""
     from scipy.signal import oaconvolve
 
     shapes = {"x": (samples, CHANNELS), "y": (samples, 1)}
     rng, w = np.random.default_rng(0), kernel()
-    npy = {
+    made = {
         k: np.lib.format.open_memmap(folder / f"{k}.npy", "w+", float, s) for k, s in shapes.items()
     }
+    before = np.zeros((TAPS - 1, CHANNELS))
+    for start in range(0, samples, BLOCK):
+        x = rng.standard_normal((min(BLOCK, samples - start), CHANNELS))
+        read = np.concatenate([before, x])
+        y = oaconvolve(read, w, axes=0)[TAPS - 1 : TAPS - 1 + len(x)].sum(1, keepdims=True)
+        y += rng.standard_normal(y.shape) * 3
+        before = read[len(read) - TAPS + 1 :]
+        made["x"][start : start + len(x)] = x
+        made["y"][start : start + len(x)] = y
+
+
+def copy(kind: str, folder: Path) -> None:
+    """The same in HDF5 or zarr."""
     with ExitStack() as stack:
-        stores: list[Any] = [npy]
-        for kind in FILES:
-            root = file_of(kind, folder, "w", stack)
-            create = getattr(root, "create_array", None) or root.create_dataset
-            stores.append(
-                {k: create(k, shape=s, dtype=float, **form(kind, s)) for k, s in shapes.items()}
-            )
-        before = np.zeros((TAPS - 1, CHANNELS))
-        for start in range(0, samples, BLOCK):
-            x = rng.standard_normal((min(BLOCK, samples - start), CHANNELS))
-            read = np.concatenate([before, x])
-            y = oaconvolve(read, w, axes=0)[TAPS - 1 : TAPS - 1 + len(x)].sum(1, keepdims=True)
-            y += rng.standard_normal(y.shape) * 3
-            before = read[len(read) - TAPS + 1 :]
-            for store in stores:
-                store["x"][start : start + len(x)] = x
-                store["y"][start : start + len(x)] = y
+        root = file_of(kind, folder, "w", stack)
+        create = getattr(root, "create_array", None) or root.create_dataset
+        for name in "xy":
+            source = np.load(folder / f"{name}.npy", mmap_mode="r")
+            made: Any = create(name, shape=source.shape, dtype=float, **form(kind, source.shape))
+            for start in range(0, len(source), BLOCK):
+                made[start : start + BLOCK] = source[start : start + BLOCK]
 
 
 def opened(kind: str, folder: Path, stack: ExitStack) -> tuple[Any, Any]:
@@ -231,21 +244,32 @@ def child(code: str) -> dict[str, Any]:
 
 
 def sources(samples: int, runs: int) -> list[dict[str, Any]]:
-    """All of them, in turn."""
+    """Each in turn with memory. Files are made and deleted one after the other: all of them exceed
+    what the system keeps of files in memory, and a disk would be measured.
+    """
     found: dict[str, list[dict[str, Any]]] = {kind: [] for kind in SOURCES}
+    beside: dict[str, list[float]] = {kind: [] for kind in SOURCES}
     with tempfile.TemporaryDirectory() as name:
-        write(Path(name), samples)
-        for _ in range(runs):
-            for kind, several in found.items():
-                several.append(child(f"measured({kind!r}, Path({name!r}))"))
+        folder = Path(name)
+        write(folder, samples)
+        for file, read in READ_FROM.items():
+            if file in FILES:
+                copy(file, folder)
+            os.sync()
+            for _ in range(runs):
+                several = {kind: child(f"measured({kind!r}, Path({name!r}))") for kind in read}
+                for kind, one in several.items():
+                    found[kind].append(one)
+                    beside[kind].append(one["seconds"] / several["memory"]["seconds"])
+            if file in FILES:
+                made = folder / f"{file}.{'h5' if file.startswith('hdf5') else 'zarr'}"
+                made.unlink() if made.is_file() else shutil.rmtree(made)
     rows = []
     reference = np.array(found["memory"][0].pop("kernel"))
     size = np.abs(reference).max()
     for kind, several in found.items():
         kernels = [np.array(one.pop("kernel", reference)) for one in several]
-        ratio = np.median(
-            [a["seconds"] / b["seconds"] for a, b in zip(several, found["memory"], strict=True)]
-        )
+        ratio = np.median(beside[kind])
         rows.append(
             {
                 "source": kind,
