@@ -311,7 +311,7 @@ def table(result: dict[str, Any]) -> str:
     lines = [
         f"{result['bytes'] / 2**30:.0f} GiB of 16 channels and one output, 40 taps, zero edges and "
         "a bias, checked, solved, certified and scored:\n",
-        "| x and y in | seconds | times memory | MB of its own |",
+        "| x and y in | seconds | times memory, in turns | MB of its own |",
         "| --- | ---: | ---: | ---: |",
     ]
     for row in result["sources"]:
