@@ -347,7 +347,8 @@ def _tried(diagnosis: Diagnosis) -> list[Remedy]:
     ]
     if helpful := [kernel for kernel in kernels if kernel is not None]:
         argument, value, fewer = max(helpful, key=lambda kernel: kernel.diagnosis.n_unknowns)
-        times = diagnosis.problem.names.window(*value) if argument == "lags" else ""
+        in_time = argument == "lags" and spec.ndim == 1
+        times = diagnosis.problem.names.window(*value) if in_time else ""
         text = (
             f"fewer taps: {{}}{times} has {count(fewer.n_equations, 'equation')} for "
             f"{count(fewer.n_unknowns, 'unknown')}, and determines them"

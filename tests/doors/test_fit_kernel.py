@@ -328,6 +328,7 @@ GEOMETRIES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("solver", [cs.NormalEquations(), cs.LeastSquares(), cs.AutoSolver()])
 @pytest.mark.parametrize("bias", [False, True])
 @pytest.mark.parametrize("name", some(GEOMETRIES, "stride, dilation, groups"))

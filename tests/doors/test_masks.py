@@ -330,6 +330,7 @@ def test_an_output_is_judged_in_its_own_rows_and_group() -> None:
     np.testing.assert_allclose(test.p[0], cs.solve(alone).test(channels=0).p[0])
 
 
+@pytest.mark.slow
 def test_every_method_leaves_rows_out() -> None:
     """Those that claim to, alike; others say why not."""
     x, y = records()

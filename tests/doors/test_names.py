@@ -117,6 +117,12 @@ def test_remedies_tell_lags_as_times() -> None:
     )
 
 
+def test_remedies_of_images_have_no_times() -> None:
+    x = RNG.standard_normal((9, 9))
+    report = cs.identify(cs.Problem.from_lags(x, lags=[(0, 5), (0, 5)]))
+    assert any("lags=((0, " in remedy for remedy in report.remedies)
+
+
 def test_outputs_of_a_mask_keep_their_names_and_numbers() -> None:
     mask = np.ones(Y.shape, bool)
     mask[:100, 1] = False

@@ -131,6 +131,7 @@ def test_the_search_finds_the_best_strength(name: str, geometry: str, criterion:
     np.testing.assert_allclose(again.noise_variance * 2.0**60, found.noise_variance, rtol=1e-9)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("bias", some([False, True], True))
 def test_against_fifty_digits(bias: bool) -> None:
     """Degrees of freedom, GCV and evidence of TC, from the covariance of y, to rounding."""

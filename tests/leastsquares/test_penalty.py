@@ -170,6 +170,7 @@ def test_resolution_is_the_diagonal_of_its_matrix(name: str, geometry: str, rout
         np.testing.assert_allclose(shown[:, 0], wanted, rtol=1e-9, atol=1e-12)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("geometry", some(["bias", "groups", "image"], "groups"))
 @pytest.mark.parametrize("name", some(PENALTIES, "tc"))
 def test_descent_ends_at_the_penalized_answer(name: str, geometry: str) -> None:

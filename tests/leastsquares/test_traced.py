@@ -128,6 +128,7 @@ def test_vmap_is_a_loop() -> None:
         np.testing.assert_allclose(w, alone(*args), rtol=1e-10, atol=1e-12)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("forced")
 @pytest.mark.parametrize("bias", some([False, True], True))
 def test_what_no_window_reads_is_not_there(bias: bool) -> None:

@@ -157,6 +157,7 @@ OPTIMIZERS = {
 EACH = list(product(OPTIMIZERS, (np.float32, np.float64)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "dtype"), some(EACH, ("adam", np.float32)))
 def test_any_optimizer_in_the_precision_of_the_data(name: str, dtype: type) -> None:
     problem = cs.Problem(X.astype(dtype), Y.astype(dtype), spec=SPEC)
