@@ -207,25 +207,18 @@ def test_optional_packages_are_imported_when_used(package):
     assert [name for name, inside in found if not inside or ROW[room_of(name)] < FACES] == []
 
 
-def test_dask_is_imported_where_its_arrays_are_summed():
+@pytest.mark.parametrize(
+    ("package", "name"),
+    [("dask", "operators.totals"), ("pandas", "frames"), ("xarray", "frames")],
+)
+def test_packages_that_belong_to_one_file(package, name):
     used = {
-        (name, inside)
-        for name in PATHS
-        for module, inside in imports(name)
-        if module.split(".")[0] == "dask"
-    }
-    assert used == {("operators.totals", True)}
-
-
-@pytest.mark.parametrize("package", ["pandas", "xarray"])
-def test_tables_are_made_in_one_place(package):
-    used = {
-        (name, inside)
-        for name in PATHS
-        for module, inside in imports(name)
+        (user, inside)
+        for user in PATHS
+        for module, inside in imports(user)
         if module.split(".")[0] == package
     }
-    assert used == {("frames", True)}
+    assert used == {(name, True)}
 
 
 ALLOWED = {

@@ -62,12 +62,8 @@ class Names:
 
     def some(self, channels: Sequence[int], outputs: Sequence[int]) -> Names:
         """Those of some channels and outputs, which keep their numbers where they have no names."""
-        inputs = tuple(str(c) if self.channels is None else self.channels[c] for c in channels)
-        return Names(
-            self.fs,
-            inputs,
-            tuple(str(o) if self.outputs is None else self.outputs[o] for o in outputs),
-        )
+        of_x = tuple(map(self.channel_name, channels))
+        return Names(self.fs, of_x, tuple(map(self.output_name, outputs)))
 
     def channel(self, index: int) -> str:
         """An input channel, in words."""
@@ -79,7 +75,11 @@ class Names:
 
     def output(self, index: int) -> str:
         """An output, in words."""
-        return f"output {index if self.outputs is None else self.outputs[index]}"
+        return f"output {self.output_name(index)}"
+
+    def output_name(self, index: int) -> str:
+        """Likewise."""
+        return str(index) if self.outputs is None else self.outputs[index]
 
     def all_channels(self, count: int) -> list[Any]:
         """Names of all of them, or their numbers."""
@@ -168,9 +168,10 @@ def _number(given: Any, names: tuple[str, ...] | None, kind: str) -> Any:
 
 def _words(given: Any, name: str, count: int) -> tuple[str, ...]:
     """Names given, one for each channel."""
-    words = given if isinstance(given, str) or not np.iterable(given) else [*given]
-    if isinstance(words, str) or not isinstance(words, list):
+    # A set has no order, and would name one channel as another.
+    if not (isinstance(given, (list, tuple)) or np.ndim(given) == 1):
         raise TypeError(f"{name} must be a list of names, got {shown(given)}")
+    words = [*given]
     for word in words:
         if not isinstance(word, str) or not word.strip():
             raise TypeError(f"{name} must be names, words, got {shown(word)}")

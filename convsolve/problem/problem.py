@@ -475,8 +475,8 @@ class Problem:
 
     def _part(self, outputs: tuple[int, ...], rows: Rows) -> Problem:
         made, some = copy(self), [*outputs]
-        known = outputs if self.names.outputs is None else [self.names.outputs[o] for o in outputs]
-        named = ", ".join(map(str, known[:MOST_NAMED])) + ", …" * (len(outputs) > MOST_NAMED)
+        known = map(self.names.output_name, outputs[:MOST_NAMED])
+        named = ", ".join(known) + ", …" * (len(outputs) > MOST_NAMED)
         named = f"number {named}" if self.names.outputs is None else named
         made.outputs, made.which, made.out_channels = outputs, named, len(outputs)
         channels = range(self.in_channels)

@@ -71,6 +71,8 @@ def test_slow_rates_speak_of_seconds() -> None:
         ({"channels": ["Fz"]}, ValueError, "channels has 1 names, there are 3"),
         ({"channels": "FzC"}, TypeError, "channels must be a list of names"),
         ({"channels": 3}, TypeError, "channels must be a list of names"),
+        ({"channels": {*CHANNELS}}, TypeError, "channels must be a list of names"),
+        ({"channels": ["Fz", " ", "Pz"]}, TypeError, "channels must be names, words, got ' '"),
         ({"channels": ["Fz", 1, "Pz"]}, TypeError, "channels must be names, words, got 1"),
         ({"outputs": ["a", "a"]}, ValueError, "outputs has 'a' twice"),
     ],
@@ -78,6 +80,11 @@ def test_slow_rates_speak_of_seconds() -> None:
 def test_bad_names_and_rates(given: Any, error: type[Exception], words: str) -> None:
     with pytest.raises(error, match=re.escape(words)):
         stated(**given)
+
+
+def test_names_may_come_as_any_list() -> None:
+    for given in (tuple(CHANNELS), np.array(CHANNELS), pd.Index(CHANNELS)):
+        assert stated(channels=given).names.channels == tuple(CHANNELS)
 
 
 def test_images_have_no_rate() -> None:
