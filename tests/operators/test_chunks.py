@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 import convsolve as cs
-from convsolve.operators import prediction
+from convsolve.leastsquares.analysis import analyse
+from convsolve.operators import chunks, prediction
 from convsolve.operators.chunks import ChunkedOperator, chunk_spans
 from convsolve.operators.moments import Moments
 from convsolve.operators.prediction import row_spans
@@ -194,3 +195,39 @@ def test_a_solve_beside_a_drift_reads_everything_once_more() -> None:
     assert cs.solve(problem, limits=replace(CHUNKS, chunk_numbers=3000)).ok
     assert (read_y.times == 4).all()
     assert read_x.times.mean() < 4.1
+
+
+@pytest.mark.parametrize("length", [1, 7, 60, 99, 100, 101, 140, 160, 350, 10**6])
+def test_steps_are_as_long_as_chunks_of_dask(length: int) -> None:
+    """As many chunks as come nearest, or one in equal parts, and never nothing."""
+    step = chunks._in_step(100, length)
+    parts = max(1, round(length / step))
+    assert step % length == 0 or step == -(-length // parts)
+    assert 2 / 3 * 100 <= step <= 2 * 100
+
+
+@pytest.mark.parametrize(
+    ("given", "step"), [((150, 150, 100), 150), ((80, 80, 80, 80, 80), 160), ((400,), 134)]
+)
+def test_a_task_takes_whole_chunks_of_dask(given: tuple[int, ...], step: int) -> None:
+    x = dask.array.zeros((400, 1), chunks=(given, 1))
+    y = dask.array.zeros((400, 1), chunks=(90, 1))
+    problem = cs.Problem.from_lags(x, y, lags=(0, 3), edges="zeros")
+    operator = analyse(problem, Limits(held_numbers=0, chunk_numbers=300)).design.operator
+    assert isinstance(operator, ChunkedOperator)
+    assert operator.step == step
+    by_two = cs.Problem(x, kernel_size=4, stride=2)
+    operator = analyse(by_two, Limits(held_numbers=0, chunk_numbers=300)).design.operator
+    assert isinstance(operator, ChunkedOperator)
+    assert operator.step * 2 % given[0] == 0 or given[0] > operator.step * 2
+
+
+def test_chunks_of_arrays_in_memory_are_longer() -> None:
+    x, y = np.ones((900, 1)), np.ones((900, 1))
+    limits, steps = Limits(held_numbers=0, chunk_numbers=100), []
+    for given in (x, Slices(x)):
+        problem = cs.Problem.from_lags(given, y, lags=(0, 3), edges="zeros")
+        operator = analyse(problem, limits).design.operator
+        assert isinstance(operator, ChunkedOperator)
+        steps.append(operator.step)
+    assert steps == [200, 50]
