@@ -29,7 +29,9 @@ from .windows import NormalForm
 # A gap of so many kernels in the rows that count is not read.
 GAP_KERNELS = 8
 # Chunks of arrays in memory are this many times as long: nothing is read, and fewer cost less.
-IN_MEMORY = 4
+IN_MEMORY = 2
+# And those of dask's this part, since a worker has several.
+ON_DASK = 1 / 2
 
 
 class Geometry(NamedTuple):
@@ -302,8 +304,7 @@ class ChunkedOperator(DesignOperator):
         # What no row reads must not set a scale.
         known = sizes if read else (None, None)
         self._geometry = Geometry(spec.normal, nuisance.constant, limits, *known)
-        stored = any(isinstance(a, Stored) for a in (*x, *(y or ())))
-        numbers = max(limits.chunk_numbers * (1 if stored else IN_MEMORY), self.columns**2)
+        numbers = max(int(limits.chunk_numbers * _longer((*x, *(y or ())))), self.columns**2)
         step = max(1, numbers // max(1, _numbers_a_row(x, y, spec)))
         if (length := dask_rows(x, spec.stride[0])) is not None:
             step = _in_step(step, length)
@@ -512,6 +513,13 @@ def _keeps_digits(m: Moments) -> bool:
     sums = m.sums, m.out_sums
     pairs = zip(squares, sums, strict=True)
     return all(((s - t**2 / m.n > KEPT_SHARE * s) | (s == 0)).all() for s, t in pairs)
+
+
+def _longer(records: Sequence[Any]) -> float:
+    """How many times as long as of what is read here are chunks of some records."""
+    if any(map(on_dask, records)):
+        return ON_DASK
+    return 1 if any(isinstance(a, Stored) for a in records) else IN_MEMORY
 
 
 def _in_step(step: int, length: int) -> int:

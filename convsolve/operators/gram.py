@@ -9,7 +9,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..linalg.threads import one_blas_thread
-from ..problem.channels import by_channel
+from ..parallel import in_order
+from ..problem.channels import PART_NUMBERS, by_channel
 from .overlap_save import CHUNK_NUMBERS, Batch, Series, batches, summed, windows
 from .short_kernels import short, short_correlations
 
@@ -295,12 +296,14 @@ def _first_sums(x: Series, taps: int, of: np.ufunc | None) -> np.ndarray:
 
     if rows < taps or x.data.size <= SUMMED_AT_ONCE:
         return _shifted_sums(part(0, x.data.shape[1]).sum(0), taps)
-    length = max(1, CHUNK_NUMBERS // max(1, x.data[:, :1].size))
-    inner: Any = 0.0
-    for start in range(taps - 1, rows, length):
+
+    def summed_from(start: int) -> np.ndarray:
         flat = part(start, min(start + length, rows))
-        sums = by_channel(np.add, flat.reshape(-1, math.prod(flat.shape[2:])))
-        inner = inner + sums.reshape(flat.shape[2:])
+        return by_channel(np.add, flat.reshape(-1, math.prod(flat.shape[2:])))
+
+    length = max(1, PART_NUMBERS // max(1, x.data[:, :1].size))
+    inner = sum(in_order(summed_from, range(taps - 1, rows, length)))
+    inner = np.asarray(inner).reshape(x.data.shape[2:])
     ends = (part(at, at + taps - 1).sum(0) for at in (0, rows))
     return around(inner, *ends)
 

@@ -31,8 +31,8 @@ class Limits:
             one, would take more products than this, about a millisecond: what a piece more costs.
         held_numbers: x and y are taken whole up to this many numbers, 256 MiB, and beyond in
             chunks of records.
-        chunk_numbers: numbers of one chunk, 32 MiB, or of the Gram if that has more; of arrays in
-            memory, of which nothing is read, four times as many.
+        chunk_numbers: numbers of one chunk, 64 MiB, or of the Gram if that has more; of arrays in
+            memory, of which nothing is read, twice as many, and half of those that dask reads.
         tree_rows: rows of the blocks whose QRs a tree joins: of taller ones the rounding grows, and
             caches hold no more.
         peer_seconds: how long to wait for other processes of jax.distributed that share the data.
@@ -48,7 +48,7 @@ class Limits:
     tree_rows: int = 2048
     gap_products: int = 2**25
     held_numbers: int = 2**25
-    chunk_numbers: int = 2**22
+    chunk_numbers: int = 2**23
     peer_seconds: float = PEER_SECONDS
 
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from ..lazy_jax import is_jax_array
 from .channels import by_channel, largest
-from .whole_chunks import another_shape, in_whole_chunks, plain
+from .whole_chunks import another_kind, another_shape, in_whole_chunks, read
 
 # Numbers that are read at a time where all are looked at once: 8 MiB.
 BLOCK_NUMBERS = 2**20
@@ -117,10 +117,8 @@ class Stored:
         return replace(self, filled=True)
 
     @property
-    def selections(self) -> list[Any]:
-        """What is read of the source, itself sliced: one part of it, or two where the record is
-        turned.
-        """
+    def _keys(self) -> list[tuple[Any, ...]]:
+        """What is read of the source: one part of it, or two where the record is turned."""
         (start, stop), *others = self.bounds
         if any(self.turn):
             # A part of a turned axis may be two of the source: of further axes all is read.
@@ -133,7 +131,12 @@ class Stored:
             parts = [(start, stop)]
         index = () if self.record is None else (self.record,)
         end = tuple(slice(a, b) for a, b in others)
-        return [self.source[(*index, slice(a, b), *end)] for a, b in parts]
+        return [(*index, slice(a, b), *end) for a, b in parts]
+
+    @property
+    def selections(self) -> list[Any]:
+        """The source itself sliced, into what is read of it."""
+        return [self.source[key] for key in self._keys]
 
     @property
     def _sizes(self) -> tuple[int, ...]:
@@ -174,14 +177,11 @@ class Stored:
         if not whole or found.shape[-1] <= channels:
             raise another_shape(found, wanted)
         if not np.can_cast(found.dtype, self.dtype, "same_kind"):
-            raise TypeError(
-                f"a slice came in {found.dtype}, where numbers of {self.dtype} were to be read: "
-                "what is stored is of another kind than it says"
-            )
+            raise another_kind(found, self.dtype)
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         with _reading(self.source):
-            parts = [plain(part) for part in self.selections]
+            parts = [read(self.source, key) for key in self._keys]
         found = self.assembled(parts)
         return found if dtype is None else found.astype(dtype, copy=False)
 

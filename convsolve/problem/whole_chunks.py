@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+import sys
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
 # Beyond these 256 MiB, chunks that lie side by side are not kept from one reading to the next.
 MOST_KEPT_BYTES = 2**28
+# About as much is decoded at a time: of many chunks, or of one that is larger. What a source makes
+# of its own beside what is read into is no more than that.
+AT_ONCE_BYTES = 2**23
 
 
 class _Kept(NamedTuple):
-    """What was decoded last: ``block`` has the samples from ``first`` on, of what ``others``, the
-    rest of the key, selects.
+    """What was read last: ``block`` has the samples from ``first`` on, of what ``others``, the rest
+    of the key, selects.
     """
 
     others: tuple[Any, ...]
@@ -47,31 +51,31 @@ class WholeChunks:
     def __getitem__(self, key: tuple[Any, ...]) -> np.ndarray:
         start, stop = key[self._axis].start, key[self._axis].stop
         if start >= stop:  # nothing to decode
-            return plain(self._source[key])
+            return read(self._source, key)
         others, kept = (*key[: self._axis], *key[self._axis + 1 :]), self._kept
         if kept.others != others or not kept.first <= start < kept.stop:
             kept = _Kept(others, start // self._length * self._length, np.empty(0))
         first, head = kept.stop, kept.block[start - kept.first :]
         if stop <= first:
             return head[: stop - start]
-        # What is not needed any more makes room for what is read.
-        head, kept, self._kept = head.copy(), NOTHING, NOTHING
         end = min(math.ceil(stop / self._length) * self._length, self.shape[self._axis])
-        found = self._read(key, first, end)
-        last = (end - 1) // self._length * self._length - first
-        self._kept = _Kept(others, first + last, found[last:].copy() if last else found)
-        found = found[max(start - first, 0) : stop - first]
-        return np.concatenate([head, found]) if len(head) else found
+        begin = first - len(head)
+        block = np.empty(_selected(self._along(key, begin, end), self.shape), self.dtype)
+        if len(head):
+            block[: len(head)] = head
+        del kept, head
+        self._kept = NOTHING  # before others are read: memory holds one block less
+        each = math.prod(block.shape[1:]) * block.itemsize
+        step = max(1, AT_ONCE_BYTES // max(1, each * self._length)) * self._length
+        for a in range(first, end, step):
+            b = min(a + step, end)
+            read_into(block[a - begin : b - begin], self._source, self._along(key, a, b))
+        self._kept = _Kept(others, begin, block)
+        return block[start - begin : stop - begin]
 
-    def _read(self, key: tuple[Any, ...], start: int, stop: int) -> np.ndarray:
+    def _along(self, key: tuple[Any, ...], start: int, stop: int) -> tuple[Any, ...]:
         """The samples from ``start`` to ``stop``, and of the other axes what a key says."""
-        whole = (*key[: self._axis], slice(start, stop), *key[self._axis + 1 :])
-        found = plain(self._source[whole])
-        parts = zip(whole, self.shape, strict=False)
-        wanted = [len(range(*k.indices(n))) for k, n in parts if isinstance(k, slice)]
-        if found.shape != (*wanted, *self.shape[len(key) :]):
-            raise another_shape(found, wanted)
-        return found
+        return (*key[: self._axis], slice(start, stop), *key[self._axis + 1 :])
 
 
 def in_whole_chunks(source: Any, axis: int) -> Any:
@@ -97,6 +101,60 @@ def _chunk_length(source: Any, axis: int) -> int | None:
     return min(chunks[axis], max(1, source.shape[axis]))
 
 
+def read(source: Any, key: tuple[Any, ...]) -> np.ndarray:
+    """A slice of a source as an array."""
+    if _reader(source) is None:
+        return plain(source[key])
+    found = np.empty(_selected(key, source.shape), source.dtype)
+    read_into(found, source, key)
+    return found
+
+
+def read_into(out: np.ndarray, source: Any, key: tuple[Any, ...]) -> None:
+    """A slice of a source, into an array of its shape and kind.
+
+    Raises:
+        ValueError, TypeError: it did not come in these.
+    """
+    reader = _reader(source)
+    if reader is not None:
+        if out.size:
+            reader(out, key)
+        return
+    found = plain(source[key])
+    if found.shape != out.shape:
+        raise another_shape(found, out.shape)
+    if not np.can_cast(found.dtype, out.dtype, "same_kind"):
+        raise another_kind(found, out.dtype)
+    out[...] = found
+
+
+def _reader(source: Any) -> Callable[[np.ndarray, tuple[Any, ...]], Any] | None:
+    """How h5py and zarr read into an array that is there, which saves them one of their own, and
+    the time in which its memory is cleared; None of others.
+    """
+    if hasattr(source, "read_direct"):
+        return source.read_direct
+    zarr = sys.modules.get("zarr")
+    if zarr is None or not isinstance(source, zarr.Array):
+        return None
+
+    def into(out: np.ndarray, key: tuple[Any, ...]) -> None:
+        from zarr.buffer.cpu import NDBuffer
+
+        source.get_basic_selection(key, out=NDBuffer.from_numpy_array(out))
+
+    return into
+
+
+def _selected(key: tuple[Any, ...], shape: tuple[int, ...]) -> tuple[int, ...]:
+    """The shape of a slice."""
+    wanted = [
+        len(range(*k.indices(n))) for k, n in zip(key, shape, strict=False) if isinstance(k, slice)
+    ]
+    return (*wanted, *shape[len(key) :])
+
+
 def plain(part: Any) -> np.ndarray:
     """A slice of a source as an array."""
     if isinstance(part, np.ma.MaskedArray) and part.mask.any():
@@ -112,4 +170,12 @@ def another_shape(found: np.ndarray, wanted: Sequence[int]) -> ValueError:
     return ValueError(
         f"a slice of {' × '.join(map(str, wanted))} samples came in shape {found.shape}: "
         "what is stored has another shape than it says, or has changed"
+    )
+
+
+def another_kind(found: np.ndarray, wanted: np.dtype[Any]) -> TypeError:
+    """What to raise of a slice that came in numbers of another kind."""
+    return TypeError(
+        f"a slice came in {found.dtype}, where numbers of {wanted} were to be read: "
+        "what is stored is of another kind than it says"
     )

@@ -213,11 +213,11 @@ def test_a_task_takes_whole_chunks_of_dask(given: tuple[int, ...], step: int) ->
     x = dask.array.zeros((400, 1), chunks=(given, 1))
     y = dask.array.zeros((400, 1), chunks=(90, 1))
     problem = cs.Problem.from_lags(x, y, lags=(0, 3), edges="zeros")
-    operator = analyse(problem, Limits(held_numbers=0, chunk_numbers=300)).design.operator
+    operator = analyse(problem, Limits(held_numbers=0, chunk_numbers=600)).design.operator
     assert isinstance(operator, ChunkedOperator)
     assert operator.step == step
     by_two = cs.Problem(x, kernel_size=4, stride=2)
-    operator = analyse(by_two, Limits(held_numbers=0, chunk_numbers=300)).design.operator
+    operator = analyse(by_two, Limits(held_numbers=0, chunk_numbers=600)).design.operator
     assert isinstance(operator, ChunkedOperator)
     assert operator.step * 2 % given[0] == 0 or given[0] > operator.step * 2
 
@@ -230,4 +230,4 @@ def test_chunks_of_arrays_in_memory_are_longer() -> None:
         operator = analyse(problem, limits).design.operator
         assert isinstance(operator, ChunkedOperator)
         steps.append(operator.step)
-    assert steps == [200, 50]
+    assert steps == [100, 50]
