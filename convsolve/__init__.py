@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from .operators.moments import Moments
     from .plotting.figures import plot
     from .problem.problem import Problem
+    from .problem.sizes import Limits
     from .problem.spec import ConvSpec
     from .scoring import Score
     from .solution import Solution, load
@@ -66,6 +67,7 @@ _HOMES = {
     "operators.moments": ("Moments",),
     "plotting.figures": ("plot",),
     "problem.problem": ("Problem",),
+    "problem.sizes": ("Limits",),
     "problem.spec": ("ConvSpec",),
     "scoring": ("Score",),
     "solution": ("Solution", "load"),
@@ -104,6 +106,7 @@ __all__ = [
     "Lasso",
     "LeastAbsolute",
     "LeastSquares",
+    "Limits",
     "Moments",
     "NormalEquations",
     "Penalty",

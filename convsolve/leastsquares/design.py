@@ -25,6 +25,7 @@ from ..operators.rows import RowOperator
 from ..problem.problem import Problem
 from ..problem.records import Records
 from ..problem.sizes import Limits
+from ..problem.stored import in_memory
 from .placement import device_operator
 
 
@@ -97,7 +98,7 @@ class Design:
 
     def _in_memory(self, records: Any) -> tuple[Any, ...]:
         found = records.cast(self.dtype) if isinstance(records, Records) else records
-        return tuple(found) if self.sizes.beyond_memory else tuple(map(np.asarray, found))
+        return tuple(found) if self.sizes.beyond_memory else tuple(map(in_memory, found))
 
     @cached_property
     def inputs(self) -> Inputs:

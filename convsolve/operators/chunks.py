@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
@@ -15,7 +15,7 @@ from ..problem.nuisance import Nuisance
 from ..problem.rows import Rows, Span
 from ..problem.sizes import Limits
 from ..problem.spec import ConvSpec
-from ..problem.stored import Stored, for_one_pass
+from ..problem.stored import Stored, for_one_pass, not_finite_any_more
 from ..problem.weights import Weights
 from .base import Block, DesignOperator
 from .fourier import KEPT_SHARE, FourierOperator
@@ -138,11 +138,21 @@ def summed(chunk: Chunk, geometry: Geometry) -> tuple[Parts, Moments]:
         operator = exact_operator_of(chunk, geometry)
         found = operator.moments(operator.targets)
     if not (np.isfinite(found.sums).all() and np.isfinite(found.out_sums).all()):
-        raise ValueError(
-            "x or y has values that are not finite, and had none when it was checked: what is "
-            "stored has changed since"
-        )
+        raise no_sums((*chunk.x, *(chunk.y or ())))
     return operator, found
+
+
+def no_sums(records: Iterable[Any]) -> Exception:
+    """What to raise where sums over some records are not finite."""
+    finite = all(np.isfinite(np.asarray(a)).all() for a in records)
+    return sums_beyond_float64() if finite else not_finite_any_more()
+
+
+def sums_beyond_float64() -> SolveError:
+    """What to raise where finite numbers have sums that are not."""
+    return SolveError(
+        "sums of x or y leave the range of float64; give them in units that make them smaller"
+    )
 
 
 def totals(chunk: Chunk, geometry: Geometry, about: Moments | None) -> Totals:

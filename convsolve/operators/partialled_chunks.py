@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import reduce
 from typing import Any, NamedTuple, Self
 
 import numpy as np
@@ -30,7 +31,9 @@ from .chunks import (
     Units,
     exact_operator_of,
     misfit,
+    no_sums,
     summed,
+    sums_beyond_float64,
 )
 from .fourier import KEPT_SHARE
 from .moments import Moments
@@ -116,11 +119,12 @@ class Drifts:
 
     def shared(self) -> Drifts:
         """The same fit to all records."""
-        grams, crosses = (sum(d.values()) for d in (self.grams, self.crosses))
+        grams, crosses = (
+            reduce(_added, [{0: of_record} for of_record in several.values()])[0]
+            for several in (self.grams, self.crosses)
+        )
         return Drifts(
-            dict.fromkeys(self.grams, np.asarray(grams)),
-            dict.fromkeys(self.crosses, np.asarray(crosses)),
-            self.samples,
+            dict.fromkeys(self.grams, grams), dict.fromkeys(self.crosses, crosses), self.samples
         )
 
     @cached_property
@@ -144,7 +148,11 @@ class Drifts:
 
 
 def _added(a: dict[int, np.ndarray], b: dict[int, np.ndarray]) -> dict[int, np.ndarray]:
-    return a | {i: a[i] + value if i in a else value for i, value in b.items()}
+    with np.errstate(over="ignore"):
+        found = a | {i: a[i] + value if i in a else value for i, value in b.items()}
+    if not all(np.isfinite(value).all() for value in found.values()):
+        raise sums_beyond_float64()
+    return found
 
 
 def drifts(chunk: Chunk, degree: int, spec: ConvSpec, shapes: Sequence[Any], of_y: bool) -> Drifts:
@@ -163,7 +171,11 @@ def drifts(chunk: Chunk, degree: int, spec: ConvSpec, shapes: Sequence[Any], of_
             first, shape = start * spec.stride[0], _extent(spec, shapes[i])
         v = polynomials(shape, degree, first, first + len(values))[flags]
         grams = _added(grams, {i: v.T @ v})
-        crosses = _added(crosses, {i: v.T @ values[flags]})
+        with np.errstate(over="ignore", invalid="ignore"):
+            cross = v.T @ values[flags]
+        if not np.isfinite(cross).all():
+            raise no_sums([values])
+        crosses = _added(crosses, {i: cross})
         samples += len(v)
     return Drifts(grams, crosses, samples)
 

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 # Okabe and Ito's colours, which the colour-blind can tell apart; the markers say it once more.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 MARKERS = "osD^vPX"
+LINES = ("-", "--", ":")
 GOOD, BAD, GREY = COLOURS[0], COLOURS[1], "0.6"
 # More curves, or more marked points on one, cannot be told apart.
 MAX_CURVES, MAX_MARKED = len(COLOURS), 40
@@ -116,14 +117,17 @@ def kernels(panels: Sequence[Axes], table: Comparison) -> None:
         values, labels = series(fit.kernel, problem.spec.groups, problem.names)
         values = values.reshape(-1, values.shape[-1])
         at = problem.names.times(problem.lags[0][::-1]) if line else np.arange(len(values))
-        style: dict[str, Any] = {"linewidth": 1.2}
+        # After as many methods as there are colours, one comes with another marker and line.
+        again, which = divmod(m, len(COLOURS))
+        style: dict[str, Any] = {"linewidth": 1.2, "linestyle": LINES[again % len(LINES)]}
         if len(at) <= MAX_MARKED:
             # Set side by side, equal taps do not hide each other.
             gap = at[1] - at[0] if len(at) > 1 else 1
             at = at + (m - (methods - 1) / 2) * min(0.12, 0.6 / methods) * gap
-            style = {"marker": MARKERS[m % len(MARKERS)], "linestyle": "none", "markersize": 6}
+            marker = MARKERS[(which + again) % len(MARKERS)]
+            style = {"marker": marker, "linestyle": "none", "markersize": 6}
         for axes, column, label in zip(panels, values.T, labels, strict=False):
-            axes.plot(at, column, color=COLOURS[m % len(COLOURS)], label=name, **style)
+            axes.plot(at, column, color=COLOURS[which], label=name, **style)
             axes.set_title(label or "kernel", fontsize="medium")
     for axes in panels:
         axes.axhline(0, color=GREY, linewidth=0.8, zorder=0)

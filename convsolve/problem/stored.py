@@ -249,6 +249,26 @@ def for_one_pass(record: Any) -> Any:
         return replace(record, source=in_whole_chunks(record.source, axis))
 
 
+def in_memory(record: Any) -> np.ndarray:
+    """All of a record that was found to be finite.
+
+    Raises:
+        ValueError: it is stored, and is not finite any more.
+    """
+    found = np.asarray(record)
+    if isinstance(record, Stored) and not np.isfinite(largest(found)).all():
+        raise not_finite_any_more()
+    return found
+
+
+def not_finite_any_more() -> ValueError:
+    """What to raise where numbers turn out not to be finite that were so when they were checked."""
+    return ValueError(
+        "x or y has values that are not finite, and had none when it was checked: what is stored "
+        "has changed since"
+    )
+
+
 @contextmanager
 def _reading(source: Any) -> Iterator[None]:
     """An error says of what samples were read: a file that was closed meanwhile is named as such,

@@ -440,3 +440,22 @@ def test_values_that_are_not_finite_any_more(
     spoil.chunks = chunks
     with pytest.raises(ValueError, match="had none when it was checked: what is stored has chang"):
         cs.solve(cs.Problem(spoil, Y, kernel_size=5, **options), limits=SMALL)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_values_that_are_not_finite_any_more_where_all_are_read_at_once(value: float) -> None:
+    spoil = Lying(X, lambda a: spoilt(a, value, 0, 0), 1)
+    with pytest.raises(ValueError, match="had none when it was checked: what is stored has chang"):
+        cs.solve(cs.Problem(spoil, Y, kernel_size=5))
+
+
+@pytest.mark.parametrize("of", ["x", "y", "records"])
+def test_sums_beyond_float64_are_named_as_such(of: str) -> None:
+    """Beside confounds, which are taken off in the units given: nothing there has changed."""
+    x, y = (X, Y * 1e307) if of == "y" else (X * 1e307, Y)
+    several = ([Slices(x)] * 30, [Slices(y)] * 30) if of == "records" else (Slices(x), Slices(y))
+    given: dict[str, Any] = {"weights": [*range(1, 31)], "bias": True}
+    given = given if of == "records" else {"confounds": 1}
+    problem = cs.Problem(*several, kernel_size=5, **given)
+    with pytest.raises(cs.SolveError, match="sums of x or y leave the range of float64"):
+        cs.solve(problem, limits=SMALL)
