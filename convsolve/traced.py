@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from .leastsquares.penalty import Ridge
 from .operators.layout import to_columns
@@ -39,10 +41,23 @@ def fit(
     if y.shape[-1] % spec.groups:
         raise ValueError(f"groups={spec.groups} does not divide the {y.shape[-1]} channels of y")
     if weights is None:
-        return _fit(x, y, solver, spec=spec, bias=bias)
+        return _placed_by_jax(partial(_fit, spec=spec, bias=bias), x, y, solver)
     if not isinstance(solver.penalty, Ridge):
         raise ValueError("weights go with a ridge, not with a penalty that knows of lags")
-    return _weighted(x, y, _weights(weights, wanted, dtype), solver, spec=spec, bias=bias)
+    weights = _weights(weights, wanted, dtype)
+    return _placed_by_jax(partial(_weighted, spec=spec, bias=bias), x, y, weights, solver)
+
+
+def _placed_by_jax(of: Callable[..., Any], *given: Any) -> Any:
+    """``of`` arrays, any of which may be spread along explicit axes of a mesh: jax decides where
+    what is computed lies, and the answer is whole on every device.
+    """
+    meshes = (jax.typeof(a).sharding.mesh for a in given[:-1])
+    mesh = next((m for m in meshes if AxisType.Explicit in m.axis_types), None)
+    if mesh is None:
+        return of(*given)
+    whole = NamedSharding(mesh, PartitionSpec())
+    return jax.sharding.auto_axes(of, out_sharding=whole)(*given)
 
 
 @partial(jax.jit, static_argnames=("spec", "bias"))

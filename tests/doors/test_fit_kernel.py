@@ -6,13 +6,14 @@ import subprocess
 import sys
 from collections.abc import Callable
 from itertools import product
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 import scipy.signal
-from jax.sharding import AxisType, PartitionSpec
+from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 import convsolve as cs
 from convsolve.leastsquares.smooth import Smooth
@@ -255,6 +256,34 @@ def test_over_devices_it_has_gradients(solver: str) -> None:
 
     for one, other in zip(slopes(sharded), slopes(losses), strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-12)
+
+
+@pytest.mark.parametrize("spread", [("all",), pytest.param((None, "all"), marks=pytest.mark.slow)])
+def test_arrays_spread_along_explicit_axes_are_fitted_where_they_are(
+    spread: tuple[str | None, ...], rng: np.random.Generator
+) -> None:
+    """Records or samples of them, jitted or not, weighted, y on the host, and their derivative."""
+    mesh, spec = jax.make_mesh((4,), ("all",), (AxisType.Explicit,)), cs.ConvSpec(4)
+    x, y = rng.standard_normal((8, 100, 2)), rng.standard_normal((8, 97, 1))
+    weights = np.arange(1.0, 9)
+
+    def fit(x: Any, y: Any, **options: Any) -> Any:
+        return cs.fit_kernel(x, y, spec, bias=True, **options)
+
+    def derivative(x: Any) -> Any:
+        return jax.grad(lambda x: fit(x, y)[0].sum())(x)
+
+    there = jax.device_put(x, NamedSharding(mesh, PartitionSpec(*spread)))
+    for found, wanted in (
+        (fit(there, y), fit(x, y)),
+        (jax.jit(fit)(there, y), fit(x, y)),
+        (fit(there, y, weights=weights), fit(x, y, weights=weights)),
+    ):
+        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-12), found, wanted)
+        assert found[0].sharding.is_fully_replicated
+        assert found[0].sharding.device_set == there.sharding.device_set
+    with jax.set_mesh(mesh):
+        np.testing.assert_allclose(jax.jit(derivative)(there), derivative(x), atol=1e-12)
 
 
 @pytest.mark.slow
