@@ -463,7 +463,7 @@ def convolve(x: Any, kernel: Any, spec: ConvSpec, bias: Any = None) -> Any:
     """
     if not isinstance(spec, ConvSpec):
         raise TypeError(f"spec must be a ConvSpec, got {type(spec).__name__}")
-    reject_tracers(kernel, bias)
+    reject_tracers("kernel or bias", kernel, bias)
     d = spec.ndim
     records = read(x, "x", spec)
     spec.check_channels(records.channels)

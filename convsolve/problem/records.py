@@ -87,14 +87,14 @@ class Records:
         )
 
 
-def reject_tracers(*values: Any, depth: int = 5) -> None:
+def reject_tracers(name: str, *values: Any, depth: int = 5) -> None:
     """Point a caller inside jit, vmap or grad to ``fit_kernel``; lists nest as deep as axes do."""
     for value in values:
         if isinstance(value, (list, tuple)) and depth:
-            reject_tracers(*value, depth=depth - 1)
+            reject_tracers(name, *value, depth=depth - 1)
         elif is_tracer(value):
             raise TypeError(
-                "x or y is a tracer of jax.jit, vmap or grad, whose values cannot be checked; "
+                f"{name} is a tracer of jax.jit, vmap or grad, whose values cannot be checked; "
                 "use convsolve.fit_kernel(x, y, spec, solver) inside transformed code"
             )
 
@@ -207,6 +207,7 @@ def _not_finite(record: Any, name: str, missing: bool, axes: int) -> ValueError:
 
 
 def _as_array(value: Any, name: str) -> np.ndarray:
+    reject_tracers(name, value)
     try:
         array = fetched(value) if stays(value) else np.asarray(value)
     except ValueError as error:
@@ -276,7 +277,7 @@ def read(value: Any, name: str, spec: ConvSpec, missing: bool = False) -> Record
     An array of rank d is one record of one channel, of rank d+1 one record, of rank d+2 a batch; a
     list or tuple of arrays is a list of records of rank d or d+1.
     """
-    reject_tracers(value)
+    reject_tracers(name, value)
     d = spec.ndim
     is_list = isinstance(value, (list, tuple)) and any(
         is_stored(v) or (hasattr(v, "__array__") and np.ndim(v)) for v in value
