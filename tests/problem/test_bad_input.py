@@ -296,3 +296,14 @@ def test_tracers_are_sent_to_fit_kernel(state, transform):
         TypeError, match=r"tracer .* use convsolve\.fit_kernel\(x, y, spec, solver\)"
     ):
         transform(inside, jnp.ones(4))
+
+
+@pytest.mark.parametrize("name", ["weights", "mask", "confounds"])
+def test_a_tracer_beside_x_and_y_is_named(name):
+    """And not taken for what holds no numbers."""
+
+    def stated(values):
+        return cs.Problem(np.ones(9), np.ones(7), kernel_size=3, **{name: values}).spec
+
+    with pytest.raises(TypeError, match=rf"^{name} is a tracer .* use convsolve\.fit_kernel"):
+        jax.jit(stated)(np.ones(7))
