@@ -246,8 +246,8 @@ class Problem:
         return [
             f"x was read as {x.describe(1)}: more channels than samples. Channels come last; "
             "transpose x if they are first, add a channel axis (x[..., None]) if they are trials, "
-            "or give kernel_size one entry per axis for images (in Python, kernel_size=(K,) says "
-            "that this reading is meant)"
+            "or give kernel_size one entry per axis for images (in Python, kernel_size=(K,) or "
+            "lags=[(a, b)] says that this reading is meant)"
         ]
 
     def _check_output(self, y: Records) -> None:
@@ -310,7 +310,8 @@ class Problem:
             x, y: as for `Problem`, but every record of y has as many samples as that of x, and so
                 have mask, weights and confounds.
             lags: first and last lag, inclusive, in samples: ``(0, 39)`` for 40 causal taps,
-                negative where y runs ahead of x. One pair per axis in two and three dimensions.
+                negative where y runs ahead of x. One pair per axis in two and three dimensions;
+                ``[(0, 39)]`` says that there is one axis, however many channels there are.
             tmin, tmax: in place of lags the first and the last in seconds, of ``fs`` samples each,
                 rounded to whole samples as MNE does; the reading line says which these are.
             edges: "drop" keeps the rows whose whole window was recorded, "zeros" takes x as zero
@@ -327,7 +328,7 @@ class Problem:
         self = cls._from_lags(x, y, lags, edges, groups, out_channels, bias, missing, masked)
         self._name(fs, channels, outputs)
         self._adjust(mask, weights, confounds)
-        for note in [*self._notes, *self._doubts()]:
+        for note in self._notes if np.ndim(lags) == 2 else [*self._notes, *self._doubts()]:
             warnings.warn(note, UserWarning, stacklevel=2)
         return self
 

@@ -1,0 +1,201 @@
+"""A scikit-learn regressor: kernels by least squares, in pipelines, searches and cross-validation.
+
+It needs scikit-learn: ``pip install 'convsolve[sklearn]'``.
+"""
+
+from __future__ import annotations
+
+from itertools import starmap
+from typing import Any, Self
+
+import numpy as np
+from sklearn.base import BaseEstimator, RegressorMixin
+from sklearn.metrics import r2_score
+from sklearn.utils import check_array
+from sklearn.utils.validation import (
+    _check_sample_weight,
+    check_consistent_length,
+    check_is_fitted,
+    column_or_1d,
+    validate_data,
+)
+
+from .api import convolve, solve
+from .problem.checks import choice
+from .problem.lags import lag_geometry
+from .problem.names import seconds_to_lags
+from .problem.problem import Problem
+from .solvers import AutoSolver, Solver
+
+FLOATS = (np.float64, np.float32)
+
+
+class ConvRegressor(RegressorMixin, BaseEstimator):
+    """``y[t] = intercept + Σ_l Σ_c coef[c, l]·X[t − l, c]``, by exact, certified least squares.
+
+    A trial is a record of its own: no lag reads over its ends. Trials are given as
+
+    * a list of X ``(samples, features)``, which may differ in length, beside a list of y;
+    * one array X ``(trials, samples, features)`` beside y ``(trials, samples[, outputs])``;
+    * one X ``(samples, features)`` beside ``groups`` ``(samples,)``: a new trial begins wherever
+      the label changes.
+
+    In the first two forms the splitters of scikit-learn split trials, and samples in the third,
+    where `sklearn.model_selection.GroupKFold` keeps trials whole.
+
+    Args:
+        lags: first and last lag in samples, inclusive, negative where y runs ahead of X; by default
+            lag 0 alone, ordinary linear regression.
+        tmin, tmax, fs: in place of lags, in seconds and samples a second.
+        edges: "zeros" takes X as zero outside its trial; "drop" leaves out of the fit those rows
+            whose window was not recorded whole. Predictions have as many rows as X either way.
+        fit_intercept: whether a constant is fitted.
+        ridge: in ``‖y − Xw‖² + ridge·‖w‖²``, as that of `sklearn.linear_model.Ridge`.
+        solver: any solver of convsolve, which has a penalty of its own:
+            ``Regularized(Smooth())`` chooses one by the data. ``ridge`` must be 0 beside it.
+
+    Attributes:
+        coef_: ``(outputs, features, lags)`` by ascending lag, ``(features, lags)`` of a y without
+            an axis of outputs.
+        intercept_: ``(outputs,)``, or a number.
+        lags_, times_: those lags in samples, and in seconds where fs is given, else None.
+        solution_: the `Solution`: certificate, identifiability, standard errors, tests, pictures.
+        n_features_in_, feature_names_in_: as everywhere in scikit-learn.
+
+    Data that do not determine the kernel give an `IdentifiabilityWarning` and the kernel of
+    minimum norm. For two- and three-dimensional kernels, stored data, confounds and masks use
+    `solve`, which this calls.
+    """
+
+    def __init__(
+        self,
+        lags: tuple[int, int] | None = None,
+        *,
+        tmin: float | None = None,
+        tmax: float | None = None,
+        fs: float | None = None,
+        edges: str = "zeros",
+        fit_intercept: bool = True,
+        ridge: float = 0.0,
+        solver: Solver | None = None,
+    ) -> None:
+        self.lags = lags
+        self.tmin = tmin
+        self.tmax = tmax
+        self.fs = fs
+        self.edges = edges
+        self.fit_intercept = fit_intercept
+        self.ridge = ridge
+        self.solver = solver
+
+    def fit(self, X: Any, y: Any, sample_weight: Any = None, groups: Any = None) -> Self:
+        """Find the kernel.
+
+        Args:
+            X, y: see the class; ``y`` has an axis of outputs, or none.
+            sample_weight: not negative, of the squares of residuals: one for every sample, or for
+                every trial where these are told apart.
+            groups: a label for every sample of one X.
+
+        Raises:
+            ValueError, TypeError: shapes that do not fit, values that are not finite.
+        """
+        choice(self.edges, "edges", ("zeros", "drop"))
+        if self.solver is not None and self.ridge:
+            raise ValueError("give either ridge= or a solver=, which has a ridge of its own")
+        x, y, weights = self._trials(X, y, sample_weight, groups)
+        names = getattr(self, "feature_names_in_", None)
+        problem = Problem.from_lags(
+            x,
+            y,
+            lags=[self._bounds()],
+            fs=self.fs,
+            edges=self.edges,
+            bias=bool(self.fit_intercept),
+            weights=weights,
+            channels=None if names is None else [*map(str, names)],
+        )
+        solver = AutoSolver(self.ridge) if self.solver is None else self.solver
+        self.solution_ = solve(problem, solver)
+        self.lags_ = self.solution_.lags
+        self.times_ = None if self.fs is None else self.solution_.times
+        coef, bias = self.solution_.kernel[::-1].transpose(2, 1, 0), self.solution_.bias
+        self._alone = y[0].ndim == 1
+        self.coef_, self.intercept_ = (coef[0], bias[0]) if self._alone else (coef, bias)
+        return self
+
+    def predict(self, X: Any, groups: Any = None) -> Any:
+        """y in the form of X: one array, or a list of one for every trial.
+
+        Args:
+            X: as for `fit`, with any number of trials and samples.
+            groups: a label for every sample of one X.
+        """
+        check_is_fitted(self)
+        if _by_trial(X):
+            found = self._predicted([validate_data(self, x, reset=False, dtype=FLOATS) for x in X])
+            return np.stack(found) if hasattr(X, "shape") else found
+        x = validate_data(self, X, reset=False, dtype=FLOATS)
+        return np.concatenate(self._predicted(np.split(x, _starts(groups, x))))
+
+    def score(self, X: Any, y: Any, sample_weight: Any = None, groups: Any = None) -> float:
+        """R² of all samples, the mean of the outputs; see `sklearn.metrics.r2_score`."""
+        found = self.predict(X, groups)
+        if _by_trial(X):
+            if sample_weight is not None:
+                every = zip(sample_weight, map(len, found), strict=True)
+                sample_weight = np.concatenate([*starmap(np.broadcast_to, every)])
+            y, found = np.concatenate([*y]), np.concatenate([*found])
+        return float(r2_score(y, found, sample_weight=sample_weight))
+
+    def _predicted(self, x: list[np.ndarray]) -> list[np.ndarray]:
+        """y of every trial."""
+        spec, _ = lag_geometry([(int(self.lags_[0]), int(self.lags_[-1]))], "zeros", 1)
+        found = convolve(x, self.solution_.kernel, spec, self.solution_.bias)
+        return [part[:, 0] for part in found] if self._alone else found
+
+    def _bounds(self) -> Any:
+        """First and last lag."""
+        if self.tmin is None and self.tmax is None:
+            return (0, 0) if self.lags is None else self.lags
+        if self.lags is not None:
+            raise TypeError("give either lags= in samples, or tmin= and tmax= in seconds")
+        return seconds_to_lags(self.tmin, self.tmax, self.fs)
+
+    def _trials(self, X: Any, y: Any, sample_weight: Any, groups: Any) -> Any:
+        """X, y and weights, each a list of one for every trial, checked; None for no weights."""
+        if not _by_trial(X):
+            X, y = validate_data(self, X, y, dtype=FLOATS, multi_output=True, y_numeric=True)
+            if sample_weight is not None:
+                sample_weight = _check_sample_weight(sample_weight, X)
+            starts = _starts(groups, X)
+            return [None if a is None else np.split(a, starts) for a in (X, y, sample_weight)]
+        if groups is not None:
+            raise ValueError("groups tell the trials of one X apart; this X comes trial by trial")
+        check_consistent_length(X, y, sample_weight)
+        x = [validate_data(self, trial, reset=not i, dtype=FLOATS) for i, trial in enumerate(X)]
+        y = [check_array(b, ensure_2d=False, dtype=FLOATS, input_name="y") for b in y]
+        for of_x, of_y in zip(x, y, strict=True):
+            check_consistent_length(of_x, of_y)
+        return x, y, None if sample_weight is None else [*sample_weight]
+
+    def __sklearn_tags__(self) -> Any:
+        found = super().__sklearn_tags__()
+        found.target_tags.multi_output = True
+        return found
+
+
+def _by_trial(X: Any) -> bool:
+    """Whether X has its trials one by one: a list of tables, or an array of three axes."""
+    if isinstance(X, (list, tuple)):
+        return bool(X) and all(np.ndim(trial) == 2 for trial in X)
+    return getattr(X, "ndim", 2) == 3
+
+
+def _starts(groups: Any, x: np.ndarray) -> np.ndarray:
+    """Where trials but the first begin, from a label for every sample."""
+    if groups is None:
+        return np.zeros(0, int)
+    labels = column_or_1d(groups)
+    check_consistent_length(x, labels)
+    return np.flatnonzero(labels[1:] != labels[:-1]) + 1

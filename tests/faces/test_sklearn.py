@@ -1,0 +1,241 @@
+"""`convsolve.sklearn.ConvRegressor` where scikit-learn's tools use it."""
+
+from __future__ import annotations
+
+import pickle
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn import config_context
+from sklearn.base import clone
+from sklearn.linear_model import LinearRegression, Ridge
+from sklearn.metrics import r2_score
+from sklearn.model_selection import GridSearchCV, GroupKFold, KFold, cross_val_score
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.utils.estimator_checks import check_estimator
+
+import convsolve as cs
+from convsolve.sklearn import ConvRegressor
+
+RNG = np.random.default_rng(0)
+LENGTHS = (60, 75, 60, 90, 66, 70)
+TRIALS = [RNG.standard_normal((n, 3)) for n in LENGTHS]
+TRUE = RNG.standard_normal((2, 3, 5))
+GROUPS = np.repeat(np.arange(6), LENGTHS)
+
+
+def lagged(x: np.ndarray, lags: Any = range(-1, 4)) -> np.ndarray:
+    """The lag matrix (T, features, lags) by hand."""
+    found = np.zeros((*x.shape, len(lags)))
+    for j, lag in enumerate(lags):
+        for t in range(len(x)):
+            if 0 <= t - lag < len(x):
+                found[t, :, j] = x[t - lag]
+    return found
+
+
+TARGETS = [
+    np.einsum("tcl,qcl->tq", lagged(x), TRUE) + 1 + 0.5 * RNG.standard_normal((len(x), 2))
+    for x in TRIALS
+]
+X, Y = np.concatenate(TRIALS), np.concatenate(TARGETS)
+ROWS = np.concatenate([lagged(x) for x in TRIALS]).reshape(len(X), -1)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::convsolve.IdentifiabilityWarning", "ignore:SCIPY_ARRAY_API")
+def test_it_passes_the_checks_of_scikit_learn() -> None:
+    results = check_estimator(ConvRegressor(), on_skip=None)
+    assert {r["status"] for r in results} <= {"passed", "skipped"}
+    assert sum(r["status"] == "passed" for r in results) > 50
+
+
+def test_without_lags_it_is_linear_regression() -> None:
+    ours, theirs = ConvRegressor().fit(X, Y), LinearRegression().fit(X, Y)
+    np.testing.assert_allclose(ours.coef_[:, :, 0], theirs.coef_, atol=1e-12)
+    np.testing.assert_allclose(ours.intercept_, theirs.intercept_, atol=1e-12)
+    assert ours.score(X, Y) == pytest.approx(theirs.score(X, Y), abs=1e-12)
+
+
+@pytest.mark.parametrize("form", ["list", "groups", "one output"])
+def test_trials_are_apart(form: str) -> None:
+    """As ridge regression on the lag matrix of every trial by hand."""
+    y = Y[:, 0] if form == "one output" else Y
+    theirs = Ridge(3.0).fit(ROWS, y)
+    ours = ConvRegressor((-1, 3), ridge=3.0)
+    if form == "list":
+        ours.fit(TRIALS, TARGETS)
+        found = ours.predict(TRIALS)
+        assert [len(part) for part in found] == [*LENGTHS]
+        found, score = np.concatenate(found), ours.score(TRIALS, TARGETS)
+    else:
+        ours.fit(X, y, groups=GROUPS)
+        found, score = ours.predict(X, groups=GROUPS), ours.score(X, y, groups=GROUPS)
+    np.testing.assert_allclose(ours.coef_.reshape(theirs.coef_.shape), theirs.coef_, atol=1e-12)
+    np.testing.assert_allclose(found, theirs.predict(ROWS), atol=1e-12)
+    assert found.shape == y.shape
+    assert score == pytest.approx(theirs.score(ROWS, y), abs=1e-12)
+    assert ours.lags_.tolist() == [-1, 0, 1, 2, 3]
+    assert ours.times_ is None
+
+
+def test_trials_of_one_length_are_an_array_of_three_axes() -> None:
+    x, y = np.stack([a[:60] for a in TRIALS]), np.stack([b[:60, 0] for b in TARGETS])
+    fit = ConvRegressor((0, 2)).fit(x, y)
+    listed = ConvRegressor((0, 2)).fit([*x], [*y])
+    np.testing.assert_array_equal(fit.coef_, listed.coef_)
+    found = fit.predict(x)
+    assert found.shape == (6, 60)
+    np.testing.assert_array_equal(found, np.stack(listed.predict([*x])))
+    assert fit.score(x, y) == listed.score([*x], [*y])
+    scores = cross_val_score(ConvRegressor((0, 2)), x, y, cv=3)
+    for score, (train, test) in zip(scores, KFold(3).split(x), strict=True):
+        assert score == ConvRegressor((0, 2)).fit(x[train], y[train]).score(x[test], y[test])
+
+
+def test_weights_count_samples_or_trials() -> None:
+    of_trials = [1.0, 0.0, 2.0, 1.0, 0.5, 3.0]
+    of_samples = np.repeat(of_trials, LENGTHS)
+    theirs = LinearRegression().fit(ROWS, Y, of_samples)
+    listed = ConvRegressor((-1, 3)).fit(TRIALS, TARGETS, of_trials)
+    sampled = ConvRegressor((-1, 3)).fit(X, Y, of_samples, GROUPS)
+    rows = [np.full(n, w) for n, w in zip(LENGTHS, of_trials, strict=True)]
+    each = ConvRegressor((-1, 3)).fit(TRIALS, TARGETS, rows)
+    for ours in (listed, sampled, each):
+        np.testing.assert_allclose(ours.coef_.reshape(2, -1), theirs.coef_, atol=1e-12)
+        np.testing.assert_allclose(ours.intercept_, theirs.intercept_, atol=1e-12)
+    wanted = r2_score(Y, theirs.predict(ROWS), sample_weight=of_samples)
+    assert listed.score(TRIALS, TARGETS, of_trials) == pytest.approx(wanted, abs=1e-12)
+    assert sampled.score(X, Y, of_samples, GROUPS) == pytest.approx(wanted, abs=1e-12)
+
+
+def test_edges_that_are_dropped_are_left_out_of_the_fit_alone() -> None:
+    rows = np.concatenate([lagged(x)[3:-1] for x in TRIALS]).reshape(-1, 15)
+    theirs = LinearRegression().fit(rows, np.concatenate([y[3:-1] for y in TARGETS]))
+    ours = ConvRegressor((-1, 3), edges="drop").fit(TRIALS, TARGETS)
+    np.testing.assert_allclose(ours.coef_.reshape(2, -1), theirs.coef_, atol=1e-12)
+    np.testing.assert_allclose(
+        np.concatenate(ours.predict(TRIALS)), theirs.predict(ROWS), atol=1e-12
+    )
+
+
+def test_lags_in_seconds_and_names_of_columns() -> None:
+    frame = pd.DataFrame(X, columns=["Fz", "Cz", "Pz"])
+    fit = ConvRegressor(tmin=-0.01, tmax=0.03, fs=100).fit(frame, Y[:, 0])
+    assert fit.times_ == pytest.approx([-0.01, 0, 0.01, 0.02, 0.03])
+    assert fit.feature_names_in_.tolist() == ["Fz", "Cz", "Pz"]
+    assert fit.solution_.names.channels == ("Fz", "Cz", "Pz")
+    assert isinstance(fit.solution_, cs.Solution)
+    with pytest.raises(ValueError, match="feature names should match"):
+        fit.predict(frame[["Cz", "Fz", "Pz"]])
+
+
+def test_nested_cross_validation_over_trials_is_a_loop_by_hand() -> None:
+    """Outer folds of trials, the ridge by inner folds of those that are left."""
+    strengths = [0.1, 10.0, 1000.0]
+    search = GridSearchCV(ConvRegressor((-1, 3)), {"ridge": strengths}, cv=KFold(2))
+    scores = cross_val_score(search, TRIALS, TARGETS, cv=KFold(3))
+
+    def score(train: Any, test: Any, ridge: float) -> float:
+        rows, y = ([lagged(x).reshape(-1, 15) for x in TRIALS], TARGETS)
+        a, b = (np.concatenate([part[i] for i in train]) for part in (rows, y))
+        fit = Ridge(ridge).fit(a, b)
+        a, b = (np.concatenate([part[i] for i in test]) for part in (rows, y))
+        return r2_score(b, fit.predict(a))
+
+    for found, (train, test) in zip(scores, KFold(3).split(TRIALS), strict=True):
+        inner = [(train[a], train[b]) for a, b in KFold(2).split(train)]
+        means = [np.mean([score(a, b, s) for a, b in inner]) for s in strengths]
+        best = strengths[int(np.argmax(means))]
+        assert found == pytest.approx(score(train, test, best), abs=1e-12)
+
+
+def test_groups_go_where_metadata_are_routed() -> None:
+    """To the splitter, which keeps trials whole, and to the regressor, whose lags end with them."""
+    with config_context(enable_metadata_routing=True):
+        ours = ConvRegressor((-1, 3)).set_fit_request(groups=True).set_score_request(groups=True)
+        pipe = make_pipeline(StandardScaler(), ours)
+        scores = cross_val_score(pipe, X, Y, cv=GroupKFold(3), params={"groups": GROUPS})
+    for found, (train, test) in zip(scores, GroupKFold(3).split(X, Y, GROUPS), strict=True):
+        scaler = StandardScaler().fit(X[train])
+        fit = ConvRegressor((-1, 3)).fit(scaler.transform(X[train]), Y[train], groups=GROUPS[train])
+        wanted = fit.score(scaler.transform(X[test]), Y[test], groups=GROUPS[test])
+        assert found == pytest.approx(wanted, abs=1e-12)
+
+
+def test_in_a_pipeline_with_frames_for_output() -> None:
+    frame = pd.DataFrame(X, columns=["Fz", "Cz", "Pz"])
+    pipe = make_pipeline(StandardScaler(), ConvRegressor((-1, 3))).set_output(transform="pandas")
+    pipe.fit(frame, Y, convregressor__groups=GROUPS)
+    assert pipe[-1].feature_names_in_.tolist() == ["Fz", "Cz", "Pz"]
+    wanted = ConvRegressor((-1, 3)).fit(StandardScaler().fit_transform(X), Y, groups=GROUPS)
+    np.testing.assert_allclose(pipe[-1].coef_, wanted.coef_, atol=1e-12)
+    np.testing.assert_allclose(
+        pipe.predict(frame, groups=GROUPS),
+        wanted.predict(StandardScaler().fit_transform(X), GROUPS),
+        atol=1e-12,
+    )
+
+
+def test_a_penalty_is_chosen_inside() -> None:
+    solver = cs.Regularized(cs.Smooth())
+    ours = ConvRegressor((-1, 3), solver=solver).fit(TRIALS, TARGETS)
+    problem = cs.Problem.from_lags(TRIALS, TARGETS, lags=(-1, 3), edges="zeros", bias=True)
+    np.testing.assert_array_equal(ours.solution_.kernel, cs.solve(problem, solver).kernel)
+    search = GridSearchCV(
+        ConvRegressor((-1, 3)), {"solver": [solver, cs.Regularized(cs.Ridge())]}, cv=KFold(2)
+    )
+    assert search.fit(TRIALS, TARGETS).best_params_["solver"] in (
+        solver, cs.Regularized(cs.Ridge()),
+    )  # fmt: skip
+
+
+def test_it_is_cloned_and_pickled() -> None:
+    solver = cs.NormalEquations(2.0)
+    fit = ConvRegressor((-1, 3), solver=solver, edges="drop").fit(TRIALS, TARGETS)
+    again = clone(fit)
+    assert again.get_params() == fit.get_params()
+    assert not hasattr(again, "coef_")
+    kept = pickle.loads(pickle.dumps(fit))
+    np.testing.assert_array_equal(kept.predict(X), fit.predict(X))
+    assert kept.solution_.status == fit.solution_.status
+
+
+def test_wide_tables_are_read_as_they_stand() -> None:
+    """More features than samples is no doubt here: samples always come first."""
+    x = np.random.default_rng(1).standard_normal((20, 30))
+    with pytest.warns(cs.IdentifiabilityWarning, match="underdetermined"):
+        fit = ConvRegressor().fit(x, x[:, 0])
+    assert fit.score(x, x[:, 0]) == pytest.approx(1)
+
+
+MISTAKES: dict[str, tuple[dict[str, Any], tuple[Any, ...], type[Exception], str]] = {
+    "edges": ({"edges": "wrap"}, (X, Y), ValueError, "edges='wrap' .* 'zeros' .* 'drop'"),
+    "both lags": (
+        {"lags": (0, 1), "tmin": 0, "tmax": 1, "fs": 10}, (X, Y), TypeError, "either lags=",
+    ),
+    "no rate": ({"tmin": 0, "tmax": 1}, (X, Y), TypeError, "fs=, tmin= and tmax="),
+    "two ridges": (
+        {"ridge": 1.0, "solver": cs.AutoSolver()}, (X, Y), ValueError, "either ridge= or a solver=",
+    ),
+    "groups of trials": ({}, (TRIALS, TARGETS, None, GROUPS), ValueError, "trial by trial"),
+    "few groups": ({}, (X, Y, None, GROUPS[:-1]), ValueError, "inconsistent numbers of samples"),
+    "few targets": ({}, (TRIALS, TARGETS[:-1]), ValueError, "inconsistent numbers of samples"),
+    "short target": (
+        {}, (TRIALS, [*TARGETS[:-1], TARGETS[-1][:-1]]), ValueError, "inconsistent numbers",
+    ),
+    "features": ({}, ([*TRIALS[:-1], TRIALS[-1][:, :2]], TARGETS), ValueError, "has 2 features"),
+    "nan": ({}, ([*TRIALS[:-1], TRIALS[-1] * np.nan], TARGETS), ValueError, "contains NaN"),
+    "nan in y": ({}, (TRIALS, [*TARGETS[:-1], TARGETS[-1] * np.nan]), ValueError, "y contains NaN"),
+    "negative": ({}, (X, Y, -np.ones(len(X))), ValueError, "not negative"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", MISTAKES)
+def test_mistakes_are_named(name: str) -> None:
+    options, given, error, words = MISTAKES[name]
+    with pytest.raises(error, match=words):
+        ConvRegressor(**options).fit(*given)
