@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pickle
+import re
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -210,6 +212,16 @@ def test_wide_tables_are_read_as_they_stand() -> None:
     with pytest.warns(cs.IdentifiabilityWarning, match="underdetermined"):
         fit = ConvRegressor().fit(x, x[:, 0])
     assert fit.score(x, x[:, 0]) == pytest.approx(1)
+
+
+def test_the_lines_of_the_readme_run() -> None:
+    text = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+    (code,) = re.findall(r"```python\n(from convsolve\.sklearn .*?)```", text, re.DOTALL)
+    rng = np.random.default_rng(0)
+    trials = [rng.standard_normal((90, 1)) for _ in range(10)]
+    given: dict[str, Any] = {"trials": trials, "targets": [x[:, 0] for x in trials]}
+    exec(code, given)
+    assert (given["scores"] > 0.9).all()
 
 
 MISTAKES: dict[str, tuple[dict[str, Any], tuple[Any, ...], type[Exception], str]] = {
