@@ -211,7 +211,12 @@ def test_optional_packages_are_imported_when_used(package):
 
 @pytest.mark.parametrize(
     ("package", "name"),
-    [("dask", "operators.totals"), ("pandas", "frames"), ("xarray", "frames")],
+    [
+        ("dask", "operators.totals"),
+        ("pandas", "frames"),
+        ("xarray", "frames"),
+        ("mne", "interop.mne"),
+    ],
 )
 def test_packages_that_belong_to_one_file(package, name):
     used = {
@@ -241,6 +246,7 @@ ALLOWED = {
     "sklearn",
     "h5py",
     "matplotlib",
+    "mne",
     "threadpoolctl",
     "tqdm",
     "xarray",

@@ -1,4 +1,7 @@
-"""Going to and from other libraries; needs none of them, and no jax."""
+"""Going to and from other libraries; needs none of them, and no jax.
+
+`convsolve.interop.mne`, of recordings, needs MNE, and is imported by itself.
+"""
 
 from .layouts import (
     from_impulse_response,
