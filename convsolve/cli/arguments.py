@@ -152,6 +152,11 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     demo = commands.add_parser("demo", help="five small problems, solved by every method")
     _add_output(demo)
 
+    doctor = commands.add_parser(
+        "doctor", help="versions, BLAS, devices and precision, and whether a problem is solved"
+    )
+    doctor.add_argument("--json", action="store_true", help="one JSON document in place of text")
+
     identify = commands.add_parser("identify", help="does x determine the kernel? (y not needed)")
 
     solve = commands.add_parser("solve", help="recover the kernel")

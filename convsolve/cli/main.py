@@ -1,4 +1,4 @@
-"""The command line: ``convsolve demo | identify | solve | compare``."""
+"""The command line: ``convsolve demo | doctor | identify | solve | compare``."""
 
 from __future__ import annotations
 
@@ -67,6 +67,18 @@ def _demo(args: argparse.Namespace, warned: list[Warning | str]) -> int:
     if args.json:
         _print_json(numbers)
     return OK
+
+
+def _doctor(args: argparse.Namespace, warned: list[Warning | str]) -> int:
+    check_device()
+    from .doctor import examined, text
+
+    found = examined()
+    if args.json:
+        _print_json(found)
+    else:
+        _say(text(found))
+    return OK if found["ok"] else NOT_OK
 
 
 def _identify(args: argparse.Namespace, warned: list[Warning | str]) -> int:
@@ -178,7 +190,13 @@ def _compare(args: argparse.Namespace, warned: list[Warning | str]) -> int:
     return OK if "solved" in found else NOT_OK
 
 
-COMMANDS = {"demo": _demo, "identify": _identify, "solve": _solve, "compare": _compare}
+COMMANDS = {
+    "demo": _demo,
+    "doctor": _doctor,
+    "identify": _identify,
+    "solve": _solve,
+    "compare": _compare,
+}
 
 
 def _draw(args: argparse.Namespace, thing: Any) -> None:

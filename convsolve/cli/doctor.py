@@ -1,0 +1,103 @@
+"""What convsolve runs on: versions, BLAS, cores, devices, precision, and one problem solved."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Sequence
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+import numpy as np
+
+from .. import __version__
+from ..parallel import cores
+
+NEEDED = ("numpy", "scipy", "jax", "jaxlib", "optax", "threadpoolctl")
+# Of each extra the package that it is there for.
+EXTRAS = {
+    "plot": "matplotlib", "cli": "tqdm", "hdf5": "h5py", "zarr": "zarr", "dask": "dask",
+    "frames": "xarray", "sklearn": "scikit-learn", "mne": "mne",
+}  # fmt: skip
+KERNEL = (0.5, -2.0, 1.0, 3.0)
+# Units of rounding that a certificate of the default solver keeps below.
+MOST_EPS = 30
+
+
+def examined() -> dict[str, Any]:
+    """All of it, as plain data."""
+    import jax
+    from threadpoolctl import threadpool_info
+
+    devices = jax.devices()
+    eps, off = _solved()
+    return {
+        "convsolve": __version__,
+        "python": platform.python_version(),
+        "system": f"{platform.system()} {platform.machine()}",
+        "packages": {name: _version(name) for name in NEEDED},
+        "extras": {extra: {name: _version(name)} for extra, name in EXTRAS.items()},
+        "blas": [
+            f"{pool['internal_api']} {pool['version']}, {pool['num_threads']} threads"
+            for pool in threadpool_info()
+            if pool["user_api"] == "blas"
+        ],
+        "cores": cores(),
+        "devices": [f"{device.platform} {device.device_kind}" for device in devices],
+        "x64": jax.numpy.result_type(float) == np.float64,
+        "certificate_eps": eps,
+        "kernel_error": off,
+        "ok": eps <= MOST_EPS and off < 1e-12,
+    }
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def _solved() -> tuple[float, float]:
+    """The certificate, in units of rounding, and the error of the kernel, of a known problem."""
+    from ..api import solve
+    from ..problem.problem import Problem
+
+    x = np.random.default_rng(0).standard_normal(2000)
+    y = np.convolve(x, KERNEL)[: len(x)]
+    fit = solve(Problem.from_lags(x, y, lags=(0, len(KERNEL) - 1), edges="zeros"))
+    assert fit.certificate is not None  # of least squares it is known
+    off = np.abs(fit.impulse_response - KERNEL).max()
+    return fit.certificate / float(np.finfo(float).eps), float(off)
+
+
+def text(found: dict[str, Any]) -> str:
+    """The same in lines."""
+
+    def listed(several: Sequence[str]) -> str:
+        return "; ".join(dict.fromkeys(several)) or "none"
+
+    installed, absent = [], []
+    for extra, packages in found["extras"].items():
+        ((name, number),) = packages.items()
+        installed += [f"{name} {number}"] * (number is not None)
+        absent += [extra] * (number is None)
+    precision = "on" if found["x64"] else "off: convsolve solves in float64 all the same"
+    worked = "solved and certified" if found["ok"] else "NOT SOLVED AS IT SHOULD BE"
+    lines = [
+        f"convsolve {found['convsolve']}, Python {found['python']}, {found['system']}",
+        "needed    " + ", ".join(f"{k} {v or 'MISSING'}" for k, v in found["packages"].items()),
+        "extras    " + (", ".join(installed) or "none"),
+    ]
+    if absent:
+        lines.append(f"absent    {', '.join(absent)}: pip install 'convsolve[{','.join(absent)}]'")
+    return "\n".join(
+        [
+            *lines,
+            f"BLAS      {listed(found['blas'])}",
+            f"cores     {found['cores']} used",
+            f"JAX on    {listed(found['devices'])} ({len(found['devices'])})",
+            f"float64   of JAX {precision}",
+            f"a problem {worked}: certificate {found['certificate_eps']:.1f} eps, kernel off by "
+            f"{found['kernel_error']:.0e}",
+        ]
+    )

@@ -1,0 +1,53 @@
+"""`convsolve doctor`: what it runs on, and whether a problem is solved."""
+
+from __future__ import annotations
+
+import json
+from importlib.metadata import version
+from typing import Any
+
+import jax
+import numpy as np
+import pytest
+
+import convsolve as cs
+from convsolve.cli import doctor
+
+
+def test_it_names_versions_devices_and_precision(run: Any) -> None:
+    code, out, err = run("doctor")
+    assert (code, err) == (0, "")
+    for package in ("numpy", "jax", "zarr", "scikit-learn"):
+        assert f"{package} {version(package)}" in out
+    assert f"convsolve {cs.__version__}, Python 3." in out
+    assert "absent" not in out
+    assert "JAX on    cpu cpu (4)" in out
+    assert "solves in float64 all the same" in out
+    assert "a problem solved and certified" in out
+
+
+def test_as_json(run: Any) -> None:
+    code, out, _ = run("doctor --json")
+    found = json.loads(out)
+    assert code == 0
+    assert found["ok"] is True
+    assert found["packages"]["numpy"] == np.__version__
+    assert len(found["devices"]) == len(jax.devices())
+    assert 0 <= found["certificate_eps"] <= 30
+
+
+def test_what_is_absent_and_how_to_have_it(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(doctor.EXTRAS, "zarr", "no-such-package")
+    monkeypatch.setitem(doctor.EXTRAS, "mne", "nor-this")
+    code, out, _ = run("doctor")
+    assert code == 0
+    assert "absent    zarr, mne: pip install 'convsolve[zarr,mne]'" in out
+
+
+def test_an_answer_that_is_off_is_said_and_ends_with_one(
+    run: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(doctor, "_solved", lambda: (31.0, 1e-15))
+    code, out, _ = run("doctor")
+    assert code == 1
+    assert "NOT SOLVED AS IT SHOULD BE: certificate 31.0 eps" in out
