@@ -20,6 +20,7 @@ import shutil
 import tempfile
 import threading
 import time
+from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -47,7 +48,6 @@ READ_FROM = {
     "zarr, chunks of 32 MiB": ("memory", "zarr, chunks of 32 MiB"),
     "zarr, its own chunks": ("memory", "zarr, its own chunks"),
 }
-SOURCES = tuple(dict.fromkeys(kind for several in READ_FROM.values() for kind in several))
 # Times the seconds of the recording in memory that a source may take, and MB of its own.
 GOALS = {"npy": 1.3, "hdf5": 1.3, "dask threads": 1.5, "dask, two processes": 4.0}
 MOST_MB = 500
@@ -270,20 +270,23 @@ def child(code: str) -> dict[str, Any]:
     return json.loads(out.splitlines()[-1])
 
 
-def sources(samples: int, runs: int) -> list[dict[str, Any]]:
-    """Each in turn with memory. Files are made and deleted one after the other: all of them exceed
-    what the system keeps of files in memory, and a disk would be measured.
+def sources(samples: int, runs: int, files: Sequence[str]) -> list[dict[str, Any]]:
+    """What is read from some files, each in turn with memory. They are made and deleted one after
+    the other: all of them exceed what the system keeps of files in memory, and a disk would be
+    measured.
     """
-    found: dict[str, list[dict[str, Any]]] = {kind: [] for kind in SOURCES}
-    beside: dict[str, list[float]] = {kind: [] for kind in SOURCES}
+    kinds = dict.fromkeys(kind for file in files for kind in READ_FROM[file])
+    found: dict[str, list[dict[str, Any]]] = {kind: [] for kind in kinds}
+    beside: dict[str, list[float]] = {kind: [] for kind in kinds}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         write(folder, samples)
-        for file, read in READ_FROM.items():
+        for file in files:
             if file in FILES:
                 copy(file, folder)
             os.sync()
             for _ in range(runs):
+                read = READ_FROM[file]
                 several = {kind: child(f"measured({kind!r}, Path({name!r}))") for kind in read}
                 for kind, one in several.items():
                     found[kind].append(one)
@@ -292,7 +295,7 @@ def sources(samples: int, runs: int) -> list[dict[str, Any]]:
                 made = folder / f"{file}.{'h5' if file.startswith('hdf5') else 'zarr'}"
                 made.unlink() if made.is_file() else shutil.rmtree(made)
     reference = np.array(found["memory"][0]["kernel"])
-    return [row(kind, found[kind], beside[kind], reference) for kind in SOURCES]
+    return [row(kind, found[kind], beside[kind], reference) for kind in kinds]
 
 
 def row(
@@ -373,12 +376,26 @@ def main() -> None:
     parser.add_argument(
         "--largest", type=int, default=10**9, metavar="N", help="most samples of one channel"
     )
+    parser.add_argument(
+        "--files",
+        nargs="+",
+        choices=READ_FROM,
+        help="only what is read from these, anew; all else stays as the result file has it",
+    )
     parser.add_argument("--out", type=Path, default=RESULT)
     args = parser.parse_args()
     numbers = 2**23 if args.quick else 2**29
     samples = numbers // (CHANNELS + 1)
     before = load()
-    rows = sources(samples, args.runs)
+    rows = sources(samples, args.runs, args.files or [*READ_FROM])
+    if args.files:
+        result = json.loads(args.out.read_text(encoding="utf-8"))
+        anew = {row["source"]: row for row in rows if row["source"] != "memory"}
+        result["sources"] = [anew.get(row["source"], row) for row in result["sources"]]
+        result["again"] = {"date": now(), "load_before": before, "files": args.files}
+        result["checks"] = checks(result["sources"])
+        report(result, args.out)
+        return
     largest = min(args.largest, 10**7) if args.quick else args.largest
     growth = [child(f"grown({n}, 2**21)") for n in GROWTH if n <= largest]
     chunks = [child(f"grown({10**7}, 2**{k})") for k in (17, 19, 21, 23)]

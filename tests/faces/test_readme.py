@@ -105,6 +105,7 @@ def test_recordings_beyond_memory_are_those_of_the_result_file() -> None:
     result = json.loads((ROOT / match[1]).read_text(encoding="utf-8"))
     assert match[2] == f"{table(result)}\n\n{sentence(result)}"
     assert result["checks"] == checks(result["sources"])
+    assert all(check["passed"] for check in result["checks"])
     assert all(row["kernel_off"] < 1e-13 for row in result["sources"])
 
 
