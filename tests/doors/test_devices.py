@@ -89,6 +89,7 @@ SPREAD = {
 MIXED = "groups, stride, dilation"
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("stays")
 @pytest.mark.parametrize(
     ("name", "bias"), some(itertools.product(SPREAD, (False, True)), (MIXED, True))
@@ -113,6 +114,7 @@ def test_records_that_are_spread(name: str) -> None:
     assert fit.stats["devices"] == "4 × cpu"
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("stays")
 @pytest.mark.parametrize("context", ["no mesh", "a mesh of its own"])
 def test_axes_that_jax_keeps_explicit(context: str) -> None:

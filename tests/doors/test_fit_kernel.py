@@ -96,6 +96,7 @@ def test_the_gradient_at_no_ridge_is_finite(solver: str) -> None:
     assert float(jax.grad(loss)(0.0)) == pytest.approx(forward, rel=1e-6)
 
 
+@pytest.mark.slow
 def test_repeated_singular_values_have_gradients() -> None:
     """AᵀA = I, where the derivative of an SVD is 0/0."""
     x, spec = np.eye(4), cs.ConvSpec(1)
@@ -121,6 +122,7 @@ def test_vmap_is_a_loop(solver: str) -> None:
 EACH = list(product(["circular", "full", "valid"], [0.0, 0.5]))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("padding", "ridge"), some(EACH, ("full", 0.5)))
 def test_fft_is_that_of_solve_and_differentiable(padding: str, ridge: float) -> None:
     rng = np.random.default_rng(5)
@@ -258,7 +260,8 @@ def test_over_devices_it_has_gradients(solver: str) -> None:
         np.testing.assert_allclose(one, other, rtol=1e-12)
 
 
-@pytest.mark.parametrize("spread", [("all",), pytest.param((None, "all"), marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("spread", [("all",), (None, "all")])
 def test_arrays_spread_along_explicit_axes_are_fitted_where_they_are(
     spread: tuple[str | None, ...], rng: np.random.Generator
 ) -> None:
@@ -304,6 +307,7 @@ print(np.abs(np.einsum("btk,bt->bk", a, r)).max())
     assert float(done.stdout) < 1e-11, done.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("solver", some(SOLVERS, "auto"))
 @pytest.mark.parametrize("ratio", some([1e-2, 1e-6, 1e-10], 1e-6))
 def test_a_quiet_channel_beside_a_dead_and_a_copied_one_is_kept(ratio: float, solver: str) -> None:

@@ -135,6 +135,7 @@ def size(errors: list[np.ndarray]) -> float:
 many = pytest.mark.filterwarnings("ignore::convsolve.IdentifiabilityWarning")
 
 
+@pytest.mark.slow
 @many
 @run_of_each
 def test_a_run_at_the_best_step_goes_as_foretold(name: str) -> None:

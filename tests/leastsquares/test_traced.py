@@ -80,6 +80,7 @@ def test_products_and_gram_are_those_of_the_matrix(geometry: Geometry) -> None:
     np.testing.assert_allclose(triangle.T @ triangle, a.T @ a, atol=1e-9)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("forced")
 @pytest.mark.parametrize("name", some(TALL, "groups"))
 def test_it_gives_the_least_squares_answer(name: str) -> None:
@@ -92,6 +93,7 @@ def test_it_gives_the_least_squares_answer(name: str) -> None:
         np.testing.assert_allclose(b, best, rtol=1e-10, atol=1e-12)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("forced")
 @pytest.mark.parametrize("name", some(DERIVED, "short"))
 def test_gradients_are_those_of_finite_differences(name: str) -> None:

@@ -212,6 +212,7 @@ def test_stats_say_what_was_proved():
     assert ridge.stats["evidence"] == "the ridge alone"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("mixed", "bias"), some(product([False, True], [False, True]), (True, True))
 )

@@ -181,6 +181,7 @@ def test_solved_is_decided_by_the_gradient() -> None:
     assert not rough.ok
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("via", some(["convolution", "moments"], "convolution"))
 @pytest.mark.parametrize("bias", some([False, True], True))
 def test_an_output_of_zeros_has_a_kernel_of_zeros(via: str, bias: bool) -> None:
@@ -199,6 +200,7 @@ def test_an_output_of_zeros_has_a_kernel_of_zeros(via: str, bias: bool) -> None:
     assert not nothing.kernel.any()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("loss", some(["mae", "huber"], "huber"))
 def test_robust_losses_of_zeros_have_a_kernel_of_zeros(loss: str) -> None:
     fit = cs.solve(cs.Problem(X, 0 * Y, spec=SPEC), cs.GradientDescent(loss=loss, restarts=3))

@@ -62,6 +62,7 @@ def white(samples: int, bias: bool = True, noise: float = 0.1, offset: float = 0
 PAIRS = [(n, o) for n in GEOMETRIES for o in OPTIMIZERS if o == "adam" or n in ("ragged", "image")]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "optimizer"), some(PAIRS, ("groups", "adam")))
 def test_the_iterates_are_those_of_the_convolution(name: str, optimizer: str) -> None:
     one, other = both(stated(name), OPTIMIZERS[optimizer], steps=50, tol=NEVER)
