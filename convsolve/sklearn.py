@@ -5,7 +5,6 @@ It needs scikit-learn: ``pip install 'convsolve[sklearn]'``.
 
 from __future__ import annotations
 
-from itertools import starmap
 from typing import Any, Self
 
 import numpy as np
@@ -40,8 +39,12 @@ class ConvRegressor(RegressorMixin, BaseEstimator):
     * one X ``(samples, features)`` beside ``groups`` ``(samples,)``: a new trial begins wherever
       the label changes.
 
-    In the first two forms the splitters of scikit-learn split trials, and samples in the third,
-    where `sklearn.model_selection.GroupKFold` keeps trials whole.
+    In the first two forms the splitters of scikit-learn split trials, which is simplest. In the
+    third they split samples: `sklearn.model_selection.GroupKFold` keeps trials whole, but groups
+    given to a search or to cross-validation come to the splitter alone, and lags then read over
+    the ends of trials, unless they are routed here too: ``sklearn.set_config(
+    enable_metadata_routing=True)`` and ``ConvRegressor(…).set_fit_request(groups=True)
+    .set_score_request(groups=True)``.
 
     Args:
         lags: first and last lag in samples, inclusive, negative where y runs ahead of X; by default
@@ -132,20 +135,23 @@ class ConvRegressor(RegressorMixin, BaseEstimator):
             groups: a label for every sample of one X.
         """
         check_is_fitted(self)
-        if _by_trial(X):
+        if _by_trial(X, groups):
             found = self._predicted([validate_data(self, x, reset=False, dtype=FLOATS) for x in X])
-            return np.stack(found) if hasattr(X, "shape") else found
+            return np.stack(found) if getattr(X, "ndim", 1) == 3 else found
         x = validate_data(self, X, reset=False, dtype=FLOATS)
         return np.concatenate(self._predicted(np.split(x, _starts(groups, x))))
 
     def score(self, X: Any, y: Any, sample_weight: Any = None, groups: Any = None) -> float:
         """R² of all samples, the mean of the outputs; see `sklearn.metrics.r2_score`."""
         found = self.predict(X, groups)
-        if _by_trial(X):
+        if _by_trial(X, groups):
+            y = _targets(y, X)
             if sample_weight is not None:
-                every = zip(sample_weight, map(len, found), strict=True)
-                sample_weight = np.concatenate([*starmap(np.broadcast_to, every)])
-            y, found = np.concatenate([*y]), np.concatenate([*found])
+                check_consistent_length(X, sample_weight)
+                several = zip(sample_weight, map(len, found), strict=True)
+                every = [np.full(n, w) if np.ndim(w) == 0 else column_or_1d(w) for w, n in several]
+                sample_weight = np.concatenate(every)
+            y, found = np.concatenate(y), np.concatenate([*found])
         return float(r2_score(y, found, sample_weight=sample_weight))
 
     def _predicted(self, x: list[np.ndarray]) -> list[np.ndarray]:
@@ -164,20 +170,20 @@ class ConvRegressor(RegressorMixin, BaseEstimator):
 
     def _trials(self, X: Any, y: Any, sample_weight: Any, groups: Any) -> Any:
         """X, y and weights, each a list of one for every trial, checked; None for no weights."""
-        if not _by_trial(X):
+        if not _by_trial(X, groups):
+            _refuse_masks(y, "y")
+            _refuse_flat_trials(X, y)
             X, y = validate_data(self, X, y, dtype=FLOATS, multi_output=True, y_numeric=True)
             if sample_weight is not None:
                 sample_weight = _check_sample_weight(sample_weight, X)
             starts = _starts(groups, X)
             return [None if a is None else np.split(a, starts) for a in (X, y, sample_weight)]
-        if groups is not None:
-            raise ValueError("groups tell the trials of one X apart; this X comes trial by trial")
-        check_consistent_length(X, y, sample_weight)
         x = [validate_data(self, trial, reset=not i, dtype=FLOATS) for i, trial in enumerate(X)]
-        y = [check_array(b, ensure_2d=False, dtype=FLOATS, input_name="y") for b in y]
-        for of_x, of_y in zip(x, y, strict=True):
-            check_consistent_length(of_x, of_y)
-        return x, y, None if sample_weight is None else [*sample_weight]
+        y = _targets(y, X)
+        if sample_weight is not None:
+            check_consistent_length(X, sample_weight)
+            sample_weight = [w if np.ndim(w) == 0 else column_or_1d(w) for w in sample_weight]
+        return x, y, sample_weight
 
     def __sklearn_tags__(self) -> Any:
         found = super().__sklearn_tags__()
@@ -185,11 +191,50 @@ class ConvRegressor(RegressorMixin, BaseEstimator):
         return found
 
 
-def _by_trial(X: Any) -> bool:
+def _by_trial(X: Any, groups: Any) -> bool:
     """Whether X has its trials one by one: a list of tables, or an array of three axes."""
-    if isinstance(X, (list, tuple)):
-        return bool(X) and all(np.ndim(trial) == 2 for trial in X)
-    return getattr(X, "ndim", 2) == 3
+    _refuse_masks(X, "X")
+    axes = getattr(X, "ndim", 2)
+    if isinstance(X, (list, tuple)) or str(getattr(X, "dtype", "")) == "object":
+        axes = 3 if len(X) and all(np.ndim(trial) == 2 for trial in X) else 2
+    if axes == 3 and groups is not None:
+        raise ValueError("groups tell the trials of one X apart; this X comes trial by trial")
+    return axes == 3
+
+
+def _refuse_masks(value: Any, name: str) -> None:
+    """scikit-learn takes a masked array as if nothing were masked."""
+    if isinstance(value, (list, tuple)):
+        for i, one in enumerate(value):
+            if isinstance(one, np.ma.MaskedArray):
+                _refuse_masks(one, f"{name}[{i}]")
+    if isinstance(value, np.ma.MaskedArray):
+        raise TypeError(f"{name} is a masked array, whose mask would be lost; fill or cut it first")
+
+
+def _refuse_flat_trials(X: Any, y: Any) -> None:
+    """scikit-learn takes a list of arrays of one axis as the rows of a table."""
+
+    def lengths(several: Any) -> list[int]:
+        arrays = isinstance(several, list) and all(isinstance(a, np.ndarray) for a in several)
+        return [len(a) for a in several if a.ndim == 1] if arrays else []
+
+    if lengths(X) and lengths(X) == lengths(y):
+        raise ValueError(
+            "X and y are lists of arrays of one axis; give trials of one feature as (samples, 1), "
+            "or one table as one array"
+        )
+
+
+def _targets(y: Any, X: Any) -> list[np.ndarray]:
+    """y trial by trial, as long as X."""
+    _refuse_masks(y, "y")
+    y = y.to_numpy() if hasattr(y, "iloc") else y
+    check_consistent_length(X, y)
+    found = [check_array(b, ensure_2d=False, dtype=FLOATS, input_name="y") for b in y]
+    for of_x, of_y in zip(X, found, strict=True):
+        check_consistent_length(of_x, of_y)
+    return found
 
 
 def _starts(groups: Any, x: np.ndarray) -> np.ndarray:
@@ -198,4 +243,6 @@ def _starts(groups: Any, x: np.ndarray) -> np.ndarray:
         return np.zeros(0, int)
     labels = column_or_1d(groups)
     check_consistent_length(x, labels)
+    if not all(isinstance(same := one == one, (bool, np.bool_)) and same for one in labels):
+        raise ValueError("groups has missing labels; say of every sample which trial it is of")
     return np.flatnonzero(labels[1:] != labels[:-1]) + 1

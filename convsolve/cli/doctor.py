@@ -24,29 +24,36 @@ MOST_EPS = 30
 
 
 def examined() -> dict[str, Any]:
-    """All of it, as plain data."""
-    import jax
-    from threadpoolctl import threadpool_info
+    """All of it, as plain data; what cannot be looked at says why."""
+    devices, eps, off, x64, blas, trouble = [], np.nan, np.nan, False, [], ""
+    try:
+        import jax
+        from threadpoolctl import threadpool_info
 
-    devices = jax.devices()
-    eps, off = _solved()
+        blas = [
+            f"{pool['internal_api']} {pool['version']}, {pool['num_threads']} threads"
+            for pool in threadpool_info()
+            if pool["user_api"] == "blas"
+        ]
+        devices = [f"{device.platform} {device.device_kind}" for device in jax.devices()]
+        x64 = jax.numpy.result_type(float) == np.float64
+        eps, off = _solved()
+    except (ImportError, RuntimeError, AssertionError) as error:
+        trouble = " ".join(str(error).split()) or type(error).__name__
     return {
         "convsolve": __version__,
         "python": platform.python_version(),
         "system": f"{platform.system()} {platform.machine()}",
         "packages": {name: _version(name) for name in NEEDED},
         "extras": {extra: {name: _version(name)} for extra, name in EXTRAS.items()},
-        "blas": [
-            f"{pool['internal_api']} {pool['version']}, {pool['num_threads']} threads"
-            for pool in threadpool_info()
-            if pool["user_api"] == "blas"
-        ],
+        "blas": blas,
         "cores": cores(),
-        "devices": [f"{device.platform} {device.device_kind}" for device in devices],
-        "x64": jax.numpy.result_type(float) == np.float64,
+        "devices": devices,
+        "x64": x64,
         "certificate_eps": eps,
         "kernel_error": off,
-        "ok": eps <= MOST_EPS and off < 1e-12,
+        "trouble": trouble,
+        "ok": not trouble and eps <= MOST_EPS and off < 1e-12,
     }
 
 
@@ -83,6 +90,8 @@ def text(found: dict[str, Any]) -> str:
         absent += [extra] * (number is None)
     precision = "on" if found["x64"] else "off: convsolve solves in float64 all the same"
     worked = "solved and certified" if found["ok"] else "NOT SOLVED AS IT SHOULD BE"
+    eps, off = found["certificate_eps"], found["kernel_error"]
+    how = found["trouble"] or f"certificate {eps:.1f} eps, kernel off by {off:.0e}"
     lines = [
         f"convsolve {found['convsolve']}, Python {found['python']}, {found['system']}",
         "needed    " + ", ".join(f"{k} {v or 'MISSING'}" for k, v in found["packages"].items()),
@@ -97,7 +106,6 @@ def text(found: dict[str, Any]) -> str:
             f"cores     {found['cores']} used",
             f"JAX on    {listed(found['devices'])} ({len(found['devices'])})",
             f"float64   of JAX {precision}",
-            f"a problem {worked}: certificate {found['certificate_eps']:.1f} eps, kernel off by "
-            f"{found['kernel_error']:.0e}",
+            f"a problem {worked}: {how}",
         ]
     )

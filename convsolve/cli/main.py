@@ -70,7 +70,6 @@ def _demo(args: argparse.Namespace, warned: list[Warning | str]) -> int:
 
 
 def _doctor(args: argparse.Namespace, warned: list[Warning | str]) -> int:
-    check_device()
     from .doctor import examined, text
 
     found = examined()

@@ -33,8 +33,11 @@ def problem(recording: Any, x: Any, y: Any, **options: Any) -> Problem:
         options: as of `Problem.from_lags`: ``tmin`` and ``tmax`` in seconds, or ``lags``;
             ``edges="drop"`` by default, ``bias``, ``confounds``, …
 
-    Samples that annotations call bad are missing: rows that read one are left out. Channels keep
-    their names, the rate is that of the recording, and values are in MNE's units (V, T).
+    Samples of a Raw that annotations call bad are missing, in y and in channels x: rows that read
+    one are left out. Epochs are taken as MNE kept them. Channels keep their names, those marked as
+    bad are left out where a kind is picked, the rate is that of the recording, and values are in
+    MNE's units (V, T). A mask, weights or confounds of a Raw with joints are lists of one for each
+    part of it.
 
     Raises:
         TypeError: the recording is neither.
@@ -42,22 +45,25 @@ def problem(recording: Any, x: Any, y: Any, **options: Any) -> Problem:
     """
     import mne
 
-    if isinstance(recording, mne.io.BaseRaw):
-        cut, times = _joints(recording), len(recording.times)
-    elif isinstance(recording, mne.BaseEpochs):
-        cut, times = None, len(recording.times)
-    else:
+    if not isinstance(recording, (mne.io.BaseRaw, mne.BaseEpochs)):
         kind = type(recording).__name__
         raise TypeError(f"the recording must be a Raw or Epochs of MNE, got {kind}")
+    raw = isinstance(recording, mne.io.BaseRaw)
+    if not recording.preload and (recording.proj or not raw):
+        with mne.use_log_level("error"):
+            recording = recording.copy().load_data()  # else its channels cannot be picked
     given: dict[str, Any] = {"edges": "drop", "missing": "drop", "fs": recording.info["sfreq"]}
     sides = []
     for side, names, name in ((x, "channels", "x"), (y, "outputs", "y")):
-        if isinstance(side, np.ndarray) and side.dtype.kind not in "OSU" and side.ndim:
-            found = _beside(recording, side, name, times, cut is None)
+        if _is_data(side):
+            found = _beside(recording, np.asarray(side), name)
         else:
             picked = recording.copy().pick(side)
-            found, given[names] = _data(picked), picked.ch_names
-        sides.append([*found] if cut is None else np.split(found, cut))
+            found, given[names] = np.moveaxis(picked.get_data(), -2, -1), picked.ch_names
+        if raw and not (name == "x" and _is_data(side)):
+            found = np.array(found, float)
+            found[_bad(recording)] = np.nan
+        sides.append(np.split(found, _joints(recording)) if raw else [*found])
     return Problem.from_lags(*sides, **(given | options))
 
 
@@ -74,14 +80,15 @@ def to_evoked(fit: Solution, info: Any = None, *, channel: Any = None, output: A
 
     Raises:
         ValueError: neither is given of several channels and outputs, or both; a sensor is not in
-            ``info``; the lags are those of images, or in samples.
+            ``info``, or its rate is not that of the lags; these are of images, or in samples.
     """
     import mne
 
     names, (inputs, outputs) = fit.names, fit.kernel.shape[-2:]
     if fit.spec.ndim > 1 or fit.spec.groups > 1:
         raise ValueError("a kernel of images, or of groups, is no evoked response")
-    first = float(fit.times[0])
+    first, rate = float(fit.times[0]), names.fs
+    assert rate is not None  # or there were no times
     if channel is None and output is None:
         if inputs > 1 and outputs > 1:
             raise ValueError(
@@ -104,15 +111,36 @@ def to_evoked(fit: Solution, info: Any = None, *, channel: Any = None, output: A
             index(names.output_number(output), "output", outputs),
         )
         data, comment = by_lag[:, :, of], names.output(of)
-    sensors = [*map(str, sensors)]
-    if info is None:
-        chosen = mne.create_info(sensors, names.fs, "misc")
-    else:
-        absent = [name for name in sensors if name not in info["ch_names"]]
-        if absent:
-            raise ValueError(f"info has no channel {', '.join(absent)}; give that of the recording")
-        chosen = mne.pick_info(info, [info["ch_names"].index(name) for name in sensors])
+    chosen = _sensors([*map(str, sensors)], rate / fit.spec.dilation[0], info)
     return mne.EvokedArray(data.T, chosen, tmin=first, comment=comment)
+
+
+def _sensors(names: list[str], rate: float, info: Any) -> Any:
+    """The info of these sensors."""
+    import mne
+
+    if info is None:
+        return mne.create_info(names, rate, "misc")
+    absent = [name for name in names if name not in info["ch_names"]]
+    if absent:
+        raise ValueError(f"info has no channel {', '.join(absent)}; give that of the recording")
+    if not np.isclose(info["sfreq"], rate, rtol=1e-9):
+        raise ValueError(
+            f"the lags of the kernel come at {rate:g} Hz, info at {info['sfreq']:g} Hz; give that "
+            "of the recording that was fitted, resampled if it was"
+        )
+    return mne.pick_info(info, [info["ch_names"].index(name) for name in names])
+
+
+def _is_data(side: Any) -> bool:
+    """Whether x or y are numbers, and no names, kinds or places of channels."""
+    if isinstance(side, (list, tuple)):
+        return any(isinstance(value, (float, np.floating)) for value in side)
+    return (
+        hasattr(side, "__array__")
+        and np.asarray(side).dtype.kind not in "OSU"
+        and np.ndim(side) > 0
+    )
 
 
 def _joints(raw: Any) -> np.ndarray:
@@ -122,23 +150,27 @@ def _joints(raw: Any) -> np.ndarray:
     if JOINT not in set(raw.annotations.description):
         return np.zeros(0, int)
     events, _ = mne.events_from_annotations(raw, {JOINT: 1}, regexp=None, verbose="error")
-    return np.unique(events[:, 0]) - raw.first_samp
+    found = np.unique(events[:, 0]) - raw.first_samp
+    # After a resampling a joint may be a sample beside the first one that follows it; where its
+    # parts end MNE knows exactly, unless they were written to one file.
+    ends = np.cumsum(raw._raw_lengths)
+    nearest = ends[np.abs(ends - found[:, None]).argmin(1)]
+    found = np.where(np.abs(nearest - found) <= 1, nearest, found)
+    return np.unique(found[(found > 0) & (found < len(raw.times))])
 
 
-def _data(picked: Any) -> np.ndarray:
-    """(times, channels) of a Raw, NaN where it is bad, or (epochs, times, channels)."""
+def _bad(raw: Any) -> np.ndarray:
+    """Which samples (times,) annotations call bad."""
+    one = raw.get_data(picks=[0], reject_by_annotation="NaN", verbose="error")
+    return np.isnan(one[0])
+
+
+def _beside(recording: Any, array: np.ndarray, name: str) -> np.ndarray:
+    """An array beside a recording."""
     import mne
 
-    if isinstance(picked, mne.BaseEpochs):
-        found: np.ndarray = picked.get_data(copy=False)
-    else:
-        found = picked.get_data(reject_by_annotation="NaN", verbose="error")
-    return np.moveaxis(found, -2, -1)
-
-
-def _beside(recording: Any, array: np.ndarray, name: str, times: int, epochs: bool) -> np.ndarray:
-    """An array beside a recording."""
-    wanted = (len(recording), times) if epochs else (times,)
+    epochs = isinstance(recording, mne.BaseEpochs)
+    wanted = (*[len(recording)] * epochs, len(recording.times))
     axes = len(wanted)
     if array.ndim not in (axes, axes + 1) or array.shape[:axes] != wanted:
         raise ValueError(

@@ -11,7 +11,7 @@ import numpy as np
 
 from ..lazy_jax import is_jax_array
 from .channels import by_channel, largest
-from .whole_chunks import another_kind, another_shape, in_whole_chunks, read
+from .whole_chunks import another_kind, another_shape, fits, in_whole_chunks, read
 
 # Numbers that are read at a time where all are looked at once: 8 MiB.
 BLOCK_NUMBERS = 2**20
@@ -176,7 +176,7 @@ class Stored:
         whole = found.ndim == self.ndim and found.shape[: len(wanted)] == wanted
         if not whole or found.shape[-1] <= channels:
             raise another_shape(found, wanted)
-        if not np.can_cast(found.dtype, self.dtype, "same_kind"):
+        if not (fits(found.dtype, self.dtype) or fits(found.dtype, self.source.dtype)):
             raise another_kind(found, self.dtype)
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:

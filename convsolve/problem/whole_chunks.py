@@ -124,19 +124,19 @@ def read_into(out: np.ndarray, source: Any, key: tuple[Any, ...]) -> None:
     found = plain(source[key])
     if found.shape != out.shape:
         raise another_shape(found, out.shape)
-    if not np.can_cast(found.dtype, out.dtype, "same_kind"):
+    if not fits(found.dtype, out.dtype):
         raise another_kind(found, out.dtype)
     out[...] = found
 
 
 def _reader(source: Any) -> Callable[[np.ndarray, tuple[Any, ...]], Any] | None:
     """How h5py and zarr read into an array that is there, which saves them one of their own, and
-    the time in which its memory is cleared; None of others.
+    the time in which its memory is cleared; None of others, what wraps or extends theirs among
+    them: of these a slice is what they make of it.
     """
-    if hasattr(source, "read_direct"):
+    if type(source) is _kind("h5py", "Dataset"):
         return source.read_direct
-    zarr = sys.modules.get("zarr")
-    if zarr is None or not isinstance(source, zarr.Array):
+    if type(source) is not _kind("zarr", "Array"):
         return None
 
     def into(out: np.ndarray, key: tuple[Any, ...]) -> None:
@@ -145,6 +145,17 @@ def _reader(source: Any) -> Callable[[np.ndarray, tuple[Any, ...]], Any] | None:
         source.get_basic_selection(key, out=NDBuffer.from_numpy_array(out))
 
     return into
+
+
+def _kind(package: str, name: str) -> Any:
+    """A type of a package, if that has been imported."""
+    return getattr(sys.modules.get(package), name, object)
+
+
+def fits(found: np.dtype[Any], wanted: np.dtype[Any]) -> bool:
+    """Whether numbers of one kind are kept in another: whole ones wholly, others to its digits."""
+    floating = np.issubdtype(found, np.floating) and np.issubdtype(wanted, np.floating)
+    return floating or np.can_cast(found, wanted, "safe")
 
 
 def _selected(key: tuple[Any, ...], shape: tuple[int, ...]) -> tuple[int, ...]:

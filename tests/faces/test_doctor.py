@@ -51,3 +51,18 @@ def test_an_answer_that_is_off_is_said_and_ends_with_one(
     code, out, _ = run("doctor")
     assert code == 1
     assert "NOT SOLVED AS IT SHOULD BE: certificate 31.0 eps" in out
+
+
+def test_where_jax_does_not_work_it_says_what_is_there(
+    run: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail() -> Any:
+        raise RuntimeError("Unable to initialize backend 'nonsense'")
+
+    monkeypatch.setattr(jax, "devices", fail)
+    code, out, _ = run("doctor")
+    assert code == 1
+    assert f"numpy {version('numpy')}" in out
+    assert "a problem NOT SOLVED AS IT SHOULD BE: Unable to initialize backend 'nonsense'" in out
+    code, out, _ = run("doctor --json")
+    assert (code, json.loads(out)["certificate_eps"]) == (1, None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import mne
@@ -91,6 +92,58 @@ def test_no_lag_reads_over_a_joint(edges: str) -> None:
     np.testing.assert_array_equal(cs.solve(stated).kernel, wanted.kernel)
 
 
+def test_a_recording_that_is_cut_at_a_joint() -> None:
+    joined = mne.concatenate_raws([raw_of(slice(0, 400)), raw_of(slice(400, 900))], verbose="error")
+    for cut, wanted in ((joined.copy().crop(4.0), 500), (joined.copy().crop(0, 3.99), 400)):
+        stated = problem(cut, "misc", "eeg", lags=(-2, 3), bias=True)
+        assert [len(a) for a in stated.input.arrays] == [wanted]
+
+
+@pytest.mark.parametrize("rate", [33.0, 45.0, 64.0, 77.0, 128.0])
+@pytest.mark.parametrize("length", [395, 401, 436])
+def test_joints_stay_where_they_are_when_resampled(length: int, rate: float) -> None:
+    parts = [raw_of(slice(0, length)), raw_of(slice(length, 900))]
+    joined = mne.concatenate_raws(parts, verbose="error").resample(rate, verbose="error")
+    stated = problem(joined, "misc", "eeg", lags=(0, 1), edges="zeros")
+    assert [len(a) for a in stated.input.arrays] == [*joined._raw_lengths]
+
+
+def test_a_joint_in_one_file_stays_where_it_is(tmp_path: Path) -> None:
+    parts = [raw_of(slice(0, 400)), raw_of(slice(400, 900))]
+    path = tmp_path / "joined_raw.fif"
+    mne.concatenate_raws(parts, verbose="error").save(path, fmt="double", verbose="error")
+    again = mne.io.read_raw_fif(path, verbose="error")
+    stated = problem(again, "misc", "eeg", lags=(-2, 3), bias=True)
+    assert [len(a) for a in stated.input.arrays] == [400, 500]
+    wanted = by_hand(slice(0, 400), slice(400, 900))
+    np.testing.assert_allclose(cs.solve(stated).kernel, wanted.kernel, rtol=1e-12)
+
+
+def test_recordings_that_are_not_loaded_yet(tmp_path: Path) -> None:
+    path = tmp_path / "one-epo.fif"
+    epochs = epochs_of()
+    epochs.save(path, fmt="double", verbose="error")
+    lazy = mne.read_epochs(path, preload=False, verbose="error")
+    for x in ("misc", ENVELOPE.reshape(9, 100)):
+        fit = cs.solve(problem(lazy, x, "eeg", lags=(-2, 3), bias=True))
+        wanted = cs.solve(problem(epochs, x, "eeg", lags=(-2, 3), bias=True))
+        np.testing.assert_allclose(fit.kernel, wanted.kernel, rtol=1e-12)
+    assert not lazy.preload
+
+
+def test_bad_samples_count_for_signals_that_both_lie_beside() -> None:
+    raw = raw_of().set_annotations(mne.Annotations([2.0], [0.5], ["BAD_jump"]))
+    y = VOLTS[:, 0] * 1e6
+    y[200:250] = 1e9
+    fit = cs.solve(problem(raw, [*ENVELOPE], y, lags=(-2, 3), bias=True))
+    good = (np.arange(900) < 200) | (np.arange(900) >= 250)
+    wanted = cs.solve(
+        cs.Problem.from_lags(ENVELOPE, VOLTS[:, 0] * 1e6, lags=(-2, 3), bias=True, mask=good)
+    )
+    np.testing.assert_allclose(fit.kernel, wanted.kernel, rtol=1e-11)
+    assert np.isfinite(y).all()
+
+
 def test_every_epoch_is_a_record() -> None:
     every = [slice(i, i + 100) for i in range(0, 900, 100)]
     fit = cs.solve(problem(epochs_of(), "misc", "eeg", tmin=-0.02, tmax=0.03, bias=True))
@@ -157,6 +210,19 @@ def test_mistakes_are_named(name: str) -> None:
     recording, sides, options, error, words = MISTAKES[name]
     with pytest.raises(error, match=words):
         problem(recording, *sides, **options)
+
+
+def test_an_evoked_response_has_the_rate_of_the_lags() -> None:
+    raw = raw_of()
+    slow = raw.copy().resample(50, verbose="error")
+    fit = cs.solve(problem(slow, "misc", "eeg", tmin=0, tmax=0.06))
+    with pytest.raises(ValueError, match="lags of the kernel come at 50 Hz, info at 100 Hz"):
+        to_evoked(fit, raw.info)
+    np.testing.assert_allclose(to_evoked(fit, slow.info).times, fit.times, atol=1e-12)
+    dilated = cs.solve(cs.Problem(ENVELOPE, VOLTS[12:], kernel_size=4, dilation=4, fs=RATE))
+    with pytest.raises(ValueError, match="come at 25 Hz"):
+        to_evoked(dilated, mne.create_info(["0", "1", "2"], RATE, "eeg"))
+    np.testing.assert_allclose(to_evoked(dilated).times, dilated.times, atol=1e-12)
 
 
 def test_kernels_that_are_no_evoked_response() -> None:

@@ -206,6 +206,31 @@ def test_it_is_cloned_and_pickled() -> None:
     assert kept.solution_.status == fit.solution_.status
 
 
+def test_scores_and_predictions_are_as_strict_as_fits() -> None:
+    fit = ConvRegressor((-1, 3)).fit(TRIALS, TARGETS)
+    with pytest.raises(ValueError, match="inconsistent numbers of samples"):
+        fit.score([TRIALS[0], TRIALS[1]], [TARGETS[1], TARGETS[0]])
+    with pytest.raises(ValueError, match="trial by trial"):
+        fit.predict(TRIALS, groups=GROUPS)
+    with pytest.raises(TypeError, match="masked array"):
+        fit.predict(np.ma.masked_greater(X, 2))
+    columns = [np.full((n, 1), i + 1.0) for i, n in enumerate(LENGTHS)]
+    again = ConvRegressor((-1, 3)).fit(TRIALS, TARGETS, columns)
+    plain = ConvRegressor((-1, 3)).fit(TRIALS, TARGETS, [*range(1, 7)])
+    np.testing.assert_allclose(again.coef_, plain.coef_, rtol=1e-10)
+    assert again.score(TRIALS, TARGETS, columns) == pytest.approx(
+        plain.score(TRIALS, TARGETS, [*range(1, 7)]), abs=1e-12
+    )
+
+
+def test_trials_in_an_array_of_objects() -> None:
+    x, y = np.empty(6, object), np.empty(6, object)
+    x[:], y[:] = TRIALS, TARGETS
+    fit = ConvRegressor((-1, 3)).fit(x, y)
+    np.testing.assert_array_equal(fit.coef_, ConvRegressor((-1, 3)).fit(TRIALS, TARGETS).coef_)
+    assert [len(part) for part in fit.predict(x)] == [*LENGTHS]
+
+
 def test_wide_tables_are_read_as_they_stand() -> None:
     """More features than samples is no doubt here: samples always come first."""
     x = np.random.default_rng(1).standard_normal((20, 30))
@@ -242,6 +267,23 @@ MISTAKES: dict[str, tuple[dict[str, Any], tuple[Any, ...], type[Exception], str]
     "features": ({}, ([*TRIALS[:-1], TRIALS[-1][:, :2]], TARGETS), ValueError, "has 2 features"),
     "nan": ({}, ([*TRIALS[:-1], TRIALS[-1] * np.nan], TARGETS), ValueError, "contains NaN"),
     "nan in y": ({}, (TRIALS, [*TARGETS[:-1], TARGETS[-1] * np.nan]), ValueError, "y contains NaN"),
+    "masked": ({}, (np.ma.masked_greater(X, 2), Y), TypeError, "^X is a masked array"),
+    "masked y": ({}, (X, np.ma.masked_greater(Y, 2)), TypeError, "^y is a masked array"),
+    "masked trial": (
+        {}, (TRIALS, [*TARGETS[:-1], np.ma.masked_greater(TARGETS[-1], 2)]), TypeError,
+        r"^y\[5\] is a masked array",
+    ),
+    "flat trials": (
+        {}, ([x[:, 0] for x in TRIALS], [y[:, 0] for y in TARGETS]), ValueError,
+        r"as \(samples, 1\)",
+    ),
+    "missing labels": (
+        {}, (X, Y, None, np.where(GROUPS == 2, np.nan, GROUPS)), ValueError, "missing labels",
+    ),
+    "missing words": (
+        {}, (X, Y, None, pd.Series(GROUPS, dtype="Int64").where(GROUPS != 2)), ValueError,
+        "missing labels",
+    ),
     "negative": ({}, (X, Y, -np.ones(len(X))), ValueError, "not negative"),
 }  # fmt: skip
 

@@ -459,3 +459,50 @@ def test_sums_beyond_float64_are_named_as_such(of: str) -> None:
     problem = cs.Problem(*several, kernel_size=5, **given)
     with pytest.raises(cs.SolveError, match="sums of x or y leave the range of float64"):
         cs.solve(problem, limits=SMALL)
+
+
+# --- what wraps or extends an array of h5py or zarr
+
+
+class Scaled(h5py.Dataset):
+    """Numbers in a unit of their own, as a reader of some format may give them."""
+
+    def __getitem__(self, key: Any, new_dtype: Any = None) -> Any:
+        return super().__getitem__(key) * 1000
+
+
+class Delegating:
+    """One that is asked for slices, and hands on all else."""
+
+    def __init__(self, source: Any) -> None:
+        self._source = source
+
+    def __getitem__(self, key: Any) -> Any:
+        return self._source[key] * 1000
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._source, name)
+
+
+@pytest.mark.parametrize("limits", [SMALL, cs.Limits()], ids=["in chunks", "whole"])
+@pytest.mark.parametrize("chunks", [None, (50, 2)], ids=str)
+@pytest.mark.parametrize("kind", [Scaled, Delegating])
+def test_slices_are_what_their_source_makes_of_them(
+    kind: Any, chunks: Any, limits: cs.Limits, tmp_path: Path
+) -> None:
+    """And not what lies in the file below it."""
+    with h5py.File(tmp_path / "x.h5", "w") as file:
+        dataset = file.create_dataset("x", data=X, chunks=chunks)
+        source = kind(dataset.id) if kind is Scaled else kind(dataset)
+        fit = cs.solve(cs.Problem(source, Y, kernel_size=5), limits=limits)
+    wanted = cs.solve(cs.Problem(X * 1000, Y, kernel_size=5)).kernel
+    np.testing.assert_allclose(fit.kernel, wanted, rtol=1e-9)
+
+
+def test_whole_numbers_that_do_not_fit_are_refused() -> None:
+    """Not wrapped round."""
+    wide = np.rint(X * 1000).astype(np.int64)
+    source = Lying(wide.astype(np.int8), lambda a: np.resize(wide, a.shape), 1)
+    source.chunks = (50, 2)
+    with pytest.raises(TypeError, match="a slice came in int64, where numbers of int8"):
+        solved(source)
