@@ -34,10 +34,10 @@ def problem(recording: Any, x: Any, y: Any, **options: Any) -> Problem:
             ``edges="drop"`` by default, ``bias``, ``confounds``, …
 
     Samples of a Raw that annotations call bad are missing, in y and in channels x: rows that read
-    one are left out. Epochs are taken as MNE kept them. Channels keep their names, those marked as
-    bad are left out where a kind is picked, the rate is that of the recording, and values are in
-    MNE's units (V, T). A mask, weights or confounds of a Raw with joints are lists of one for each
-    part of it.
+    one are left out. Epochs are taken as MNE kept them. Channels keep their names, the rate is that
+    of the recording, and values are in MNE's units (V, T). A kind has the channels marked as bad
+    too, as in ``raw.pick``; drop them first. A mask, weights or confounds of a Raw with joints are
+    lists of one for each part of it.
 
     Raises:
         TypeError: the recording is neither.
@@ -100,17 +100,11 @@ def to_evoked(fit: Solution, info: Any = None, *, channel: Any = None, output: A
         raise ValueError("give channel=, where the outputs are sensors, or output=, not both")
     by_lag = fit.kernel[::-1]
     if output is None:
-        sensors, of = (
-            names.all_outputs(outputs),
-            index(names.channel_number(channel), "channel", inputs),
-        )
-        data, comment = by_lag[:, of], names.channel(of)
+        of = index(names.channel_number(channel), "channel", inputs)
+        sensors, data, comment = names.all_outputs(outputs), by_lag[:, of], names.channel(of)
     else:
-        sensors, of = (
-            names.all_channels(inputs),
-            index(names.output_number(output), "output", outputs),
-        )
-        data, comment = by_lag[:, :, of], names.output(of)
+        of = index(names.output_number(output), "output", outputs)
+        sensors, data, comment = names.all_channels(inputs), by_lag[:, :, of], names.output(of)
     chosen = _sensors([*map(str, sensors)], rate / fit.spec.dilation[0], info)
     return mne.EvokedArray(data.T, chosen, tmin=first, comment=comment)
 
