@@ -56,6 +56,7 @@ def least_squares(x: Any, y: Any, spec: cs.ConvSpec, bias: bool, ridge: float = 
     return dense.as_kernel(w, spec.kernel_size), intercept
 
 
+@pytest.mark.slow
 @over_geometries(1, compiles=True)
 def test_products_and_gram_are_those_of_the_matrix(geometry: Geometry) -> None:
     """Integers, up to the rounding of an FFT; of the first group."""
