@@ -161,6 +161,7 @@ def test_assumed_zeros_are_told_before_weakness():
     np.testing.assert_array_equal(tap_states(report), [[ASSUMED]] * 2)
 
 
+@pytest.mark.slow
 def test_only_states_that_occur_are_in_the_legend():
     x = noise(60, 3)
     x[:, 1] = 0
@@ -227,6 +228,7 @@ def test_null_vectors_are_those_in_echelon_form():
     assert 1.0 in np.stack([curve.get_ydata() for curve in axes.get_lines()[1:]])
 
 
+@pytest.mark.slow
 def test_null_vectors_show_the_channels_that_they_touch():
     x = noise(400, 12)
     x[2:, 9] = x[:-2, 4]
@@ -238,6 +240,7 @@ def test_null_vectors_show_the_channels_that_they_touch():
     assert np.count_nonzero(values) == 2
 
 
+@pytest.mark.slow
 def test_null_vectors_too_many_to_show_give_way_to_the_noise_gain(monkeypatch):
     monkeypatch.setattr("convsolve.plotting.report_figure.MAX_VECTORS", 2)
     x = noise(60, 2)
@@ -256,6 +259,7 @@ def test_null_vectors_too_many_to_show_give_way_to_the_noise_gain(monkeypatch):
 # --- noise gain
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("factor", "scale"), some([(3.0, "linear"), (1e4, "log")], (1e4, "log")))
 def test_noise_gain_over_lag_on_a_log_axis_where_it_spans_decades(factor, scale):
     x = noise(90, 2)
@@ -293,6 +297,7 @@ def images_named(figure, name):
     return [axes for axes in figure.axes if axes.get_title() == name]
 
 
+@pytest.mark.slow
 def test_two_dimensions_are_an_image_a_channel():
     x = noise(12, 12, 3)
     x[..., 2] = x[..., 0]
@@ -315,6 +320,7 @@ def test_two_dimensions_are_an_image_a_channel():
             np.testing.assert_array_equal(image(vectors[c][i]), expected)
 
 
+@pytest.mark.slow
 def test_of_many_channels_those_with_something_to_tell_are_shown_first():
     x = noise(16, 16, 6)
     x[..., 5] = 0
@@ -325,6 +331,7 @@ def test_of_many_channels_those_with_something_to_tell_are_shown_first():
     assert set(image(images_named(figure, "channel 5")[0]).ravel()) == {NOT}
 
 
+@pytest.mark.slow
 def test_noise_gain_of_two_dimensions_shares_its_colours():
     report = cs.identify(cs.Problem(noise(14, 14, 2) * [1, 2], kernel_size=(3, 2)))
     figure = drawn(report)
@@ -336,6 +343,7 @@ def test_noise_gain_of_two_dimensions_shares_its_colours():
         assert axes.collections[0].get_clim() == (0, gains.max())
 
 
+@pytest.mark.slow
 def test_three_dimensions_show_the_central_slice():
     x = noise(6, 7, 7, 2)
     x[..., 1] = 0
