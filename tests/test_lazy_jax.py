@@ -146,6 +146,7 @@ def use(solver):
 """
 
 
+@pytest.mark.slow
 def test_solvers_made_before_jax():
     run(
         """
