@@ -72,7 +72,8 @@ def _lags(args: argparse.Namespace) -> dict[str, Any]:
     pairs = list(zip(args.lags[::2], args.lags[1::2], strict=False))
     if len(args.lags) % 2 or any(first > last for first, last in pairs):
         raise Refusal("--lags takes FIRST LAST for every axis, the first not above the last")
-    return geometry | {"lags": pairs}
+    # A pair alone leaves it to Problem to doubt how the axes of x were read.
+    return geometry | {"lags": pairs if len(pairs) > 1 else pairs[0]}
 
 
 def _names(args: argparse.Namespace, has_y: bool) -> dict[str, Any]:

@@ -53,6 +53,7 @@ def problem(recording: Any, x: Any, y: Any, **options: Any) -> Problem:
         with mne.use_log_level("error"):
             recording = recording.copy().load_data()  # else its channels cannot be picked
     given: dict[str, Any] = {"edges": "drop", "missing": "drop", "fs": recording.info["sfreq"]}
+    cut, bad = (_joints(recording), _bad(recording)) if raw else (None, None)
     sides = []
     for side, names, name in ((x, "channels", "x"), (y, "outputs", "y")):
         if _is_data(side):
@@ -60,10 +61,10 @@ def problem(recording: Any, x: Any, y: Any, **options: Any) -> Problem:
         else:
             picked = recording.copy().pick(side)
             found, given[names] = np.moveaxis(picked.get_data(), -2, -1), picked.ch_names
-        if raw and not (name == "x" and _is_data(side)):
+        if bad is not None and not (name == "x" and _is_data(side)):
             found = np.array(found, float)
-            found[_bad(recording)] = np.nan
-        sides.append(np.split(found, _joints(recording)) if raw else [*found])
+            found[bad] = np.nan
+        sides.append([*found] if cut is None else np.split(found, cut))
     return Problem.from_lags(*sides, **(given | options))
 
 

@@ -176,7 +176,7 @@ class Stored:
         whole = found.ndim == self.ndim and found.shape[: len(wanted)] == wanted
         if not whole or found.shape[-1] <= channels:
             raise another_shape(found, wanted)
-        if not (fits(found.dtype, self.dtype) or fits(found.dtype, self.source.dtype)):
+        if not fits(found.dtype, self.dtype):
             raise another_kind(found, self.dtype)
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:

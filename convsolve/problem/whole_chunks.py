@@ -153,9 +153,10 @@ def _kind(package: str, name: str) -> Any:
 
 
 def fits(found: np.dtype[Any], wanted: np.dtype[Any]) -> bool:
-    """Whether numbers of one kind are kept in another: whole ones wholly, others to its digits."""
-    floating = np.issubdtype(found, np.floating) and np.issubdtype(wanted, np.floating)
-    return floating or np.can_cast(found, wanted, "safe")
+    """Whether numbers of one kind are kept in another: in whole numbers wholly, else to the digits
+    that it has.
+    """
+    return np.can_cast(found, wanted, "safe" if wanted.kind in "iu" else "same_kind")
 
 
 def _selected(key: tuple[Any, ...], shape: tuple[int, ...]) -> tuple[int, ...]:

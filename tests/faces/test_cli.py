@@ -255,6 +255,14 @@ def test_compare_runs_the_solvers_that_are_named(run):
     assert status == 3
 
 
+def test_axes_that_look_exchanged_are_doubted(run, folder):
+    """However the kernel is asked for."""
+    np.save("wide.npy", np.random.default_rng(0).standard_normal((9, 40)))
+    for geometry in ("--lags 0 1", "--kernel-size 2", "--tmin 0 --tmax 1 --fs 1"):
+        _, _, err = run(f"identify wide.npy {geometry}")
+        assert "convsolve: warning: x was read as 1 record × 9 samples × 40 channels" in err
+
+
 def test_a_warning_is_one_plain_line(run, folder):
     np.save(folder / "wide.npy", np.random.default_rng(0).normal(size=(4, 6)))
     status, _, err = run("identify wide.npy --kernel-size 1")

@@ -186,6 +186,20 @@ def test_comparison_lays_the_kernels_over_each_other(table):
     assert legend(panel(figure, "channel 1")) == list(table.solutions)
 
 
+@pytest.mark.parametrize("samples", [60, 600], ids=["markers", "lines"])
+def test_more_methods_than_colours_look_unlike(samples):
+    """Few taps are marked, many are lines."""
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal(samples)
+    problem = cs.Problem.from_lags(x, rng.standard_normal(samples), lags=(0, samples // 12))
+    ridges = [cs.NormalEquations(float(10**i)) for i in range(9)]
+    table = cs.compare(problem, {f"ridge {i}": ridge for i, ridge in enumerate(ridges)})
+    axes = panel(drawn(table), "kernel")
+    curves = [line(axes, name) for name in table.solutions]
+    looks = {(c.get_color(), c.get_marker(), c.get_linestyle()) for c in curves}
+    assert len(looks) == len(curves) == 9
+
+
 def test_comparison_leaves_out_what_it_does_not_know(full):
     figure = drawn(cs.compare(full, [cs.LeastSquares()]))
     assert titles(figure) == [

@@ -135,6 +135,12 @@ def test_trials_read_as_channels_are_told() -> None:
         cs.Problem.from_lags(np.ones((3, 500)), np.ones(500), lags=(0, 3))
 
 
+def test_a_pair_for_one_axis_says_that_there_is_one():
+    """And is not doubted: any warning is an error here."""
+    x = np.random.default_rng(0).standard_normal((10, 500))
+    assert cs.Problem.from_lags(x, lags=[(0, 3)]).in_channels == 500
+
+
 @pytest.mark.parametrize("groups", [True, [1], 1.0], ids=repr)
 def test_groups_that_are_no_integer_are_refused_whatever_was_asked_before(groups):
     x = np.ones((9, 1))

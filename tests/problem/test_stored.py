@@ -496,7 +496,7 @@ def test_slices_are_what_their_source_makes_of_them(
         source = kind(dataset.id) if kind is Scaled else kind(dataset)
         fit = cs.solve(cs.Problem(source, Y, kernel_size=5), limits=limits)
     wanted = cs.solve(cs.Problem(X * 1000, Y, kernel_size=5)).kernel
-    np.testing.assert_allclose(fit.kernel, wanted, rtol=1e-9)
+    np.testing.assert_allclose(fit.kernel, wanted, rtol=1e-12)
 
 
 def test_whole_numbers_that_do_not_fit_are_refused() -> None:
@@ -506,3 +506,15 @@ def test_whole_numbers_that_do_not_fit_are_refused() -> None:
     source.chunks = (50, 2)
     with pytest.raises(TypeError, match="a slice came in int64, where numbers of int8"):
         solved(source)
+
+
+@pytest.mark.parametrize("kind", ["int64", "uint64", "int16", "bool", "float16"])
+@pytest.mark.parametrize("y_kind", ["float32", "float64"])
+def test_kinds_that_differ_between_x_and_y(kind: str, y_kind: str) -> None:
+    """Read here, and put together where dask computes."""
+    x, y = (X > 0 if kind == "bool" else np.abs(np.rint(X * 9))).astype(kind), Y.astype(y_kind)
+    wanted = cs.solve(cs.Problem(x, y, kernel_size=5)).kernel
+    for source in (Slices(x), dask.array.from_array(x, chunks=(70, 2))):
+        fit = cs.solve(cs.Problem(source, y, kernel_size=5), limits=SMALL)
+        assert fit.kernel.dtype == wanted.dtype
+        np.testing.assert_allclose(fit.kernel, wanted, rtol=1e-5 if y_kind == "float32" else 1e-11)
