@@ -46,7 +46,7 @@ MISTAKES = [
     ("solve x.npy y.npy --kernel-size 4", "give lags in place of kernel_size (from_lags, --lags)"),
     ("solve x.npy x.npy --lags 0 9", "x.npy and x.npy: no window fits: lags [(0, 9)] take (10,)"),
     ("identify x.npy --lags 0 9", "longer records or --edges zeros"),
-    ("identify x.npy --lags 0 99999999999999999999", "lags=[(0, 99999999999999999999)] overflows"),
+    ("identify x.npy --lags 0 99999999999999999999", "lags=(0, 99999999999999999999) overflows"),
     ("solve gone.npz --kernel-size 2", "gone.npz: No such file or directory"),
     ("solve . --kernel-size 2", ".: is of no known kind"),
     ("solve cut.npz --kernel-size 2", "cut.npz: is damaged"),
