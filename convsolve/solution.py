@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from operator import attrgetter
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -58,6 +58,20 @@ MAX_INFLUENCES = 2**27
 PRODUCTS_A_SUM = 64
 # Outputs whose R² a text shows.
 MAX_OUTPUTS = 6
+
+
+class Fitted(NamedTuple):
+    """What was fitted, and how: arrays (*T, outputs) in the order of records.
+
+    ``y`` is less its confounds, ``residual`` is what the ``prediction`` leaves of it; both are NaN
+    where a row was left out. ``weighted`` are the residuals of the rows that count, in float64,
+    times the roots of their weights.
+    """
+
+    y: list[np.ndarray]
+    prediction: list[np.ndarray]
+    residual: list[np.ndarray]
+    weighted: list[np.ndarray]
 
 
 class Solution:
@@ -241,9 +255,38 @@ class Solution:
         """
         return self._weighted(self._training())
 
+    def fitted(self) -> Fitted:
+        """Training data and prediction beside each other; of data that are read in chunks, the
+        first rows alone.
+
+        Raises:
+            ValueError: the training data are not there.
+        """
+        problem = self._beginning()
+        prediction, residual = self._outputs(problem), self._left(problem)
+        y = [np.asarray(b) for b in _given(problem)]
+        if problem.confounds is not None:
+            y = [p + e for p, e in zip(prediction, residual, strict=True)]
+        y = _without_dropped(problem, [b.copy() for b in y])
+        weighted = self._weighted_of(problem, residual)
+        return Fitted(y, prediction, residual, weighted)
+
+    def _beginning(self) -> Problem:
+        """The training data; of those that are read in chunks, as many rows as may be held."""
+        from .inference.folds import leading
+
+        problem, report = self._training(), self.identifiability
+        assert report is not None
+        if problem.sizes(report.limits).chunked:
+            return leading(problem, report.limits.held_numbers)
+        return problem
+
     def _weighted(self, problem: Problem) -> list[np.ndarray]:
+        return self._weighted_of(problem, self._left(problem))
+
+    def _weighted_of(self, problem: Problem, residual: list[np.ndarray]) -> list[np.ndarray]:
         found = []
-        for i, left in enumerate(self._left(problem)):
+        for i, left in enumerate(residual):
             whole = np.nan_to_num(np.asarray(left, float), nan=0.0)
             if problem.weights is not None:
                 root = problem.weights.roots[i]
@@ -506,13 +549,9 @@ class Solution:
         """
         if self.stats["noise"] != "white" or uncertainty.penalized or self.spec.ndim > 1:
             return ""
-        from .inference.folds import leading
         from .inference.whiteness import warning
 
-        problem, exponents = self._training(), uncertainty.exponents
-        report = self.identifiability
-        if report is not None and problem.sizes(report.limits).chunked:
-            problem = leading(problem, report.limits.held_numbers)
+        problem, exponents = self._beginning(), uncertainty.exponents
         # Rows that are left out are closed up, which can only hide a correlation.
         residuals = [np.ldexp(a, -exponents) for a in self._weighted(problem)]
         return warning(problem, residuals, uncertainty.deviation**2)

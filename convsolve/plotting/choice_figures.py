@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ..inference.regularization import Regularization
 from ..lag_choice import LagChoice
-from .drawing import BAD, COLOURS, GREY, MARKERS, MAX_CURVES, edges, lag_axis, new_figure, whole
+from .drawing import (
+    BAD,
+    GOOD,
+    GREY,
+    MARKERS,
+    MAX_CURVES,
+    colours,
+    edges,
+    lag_axis,
+    new_figure,
+    whole,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -26,32 +38,44 @@ NAMES = {
 }
 
 
-def draw_regularization(chosen: Regularization) -> Figure:
-    """Scores and degrees of freedom over the strength, output by output."""
+def draw_regularization(chosen: Regularization, labels: Sequence[str] | None = None) -> Figure:
+    """Scores and degrees of freedom over the strength, output by output, called by ``labels``."""
     figure = new_figure(10.0, 4.4)
-    outputs = min(chosen.path.scores.shape[1], MAX_CURVES)
-    more = f", the first {outputs} outputs" if outputs < chosen.path.scores.shape[1] else ""
+    outputs = chosen.path.scores.shape[1]
+    more = f", the first {MAX_CURVES} outputs" if outputs > MAX_CURVES else ""
     figure.suptitle(chosen.penalty + more, fontsize="large")
     left, right = figure.subplots(1, 2)
-    name = NAMES[chosen.criterion]
-    for q in range(outputs):
-        label = f"output {q}" if chosen.path.scores.shape[1] > 1 else "score"
-        _draw_scores(left, chosen, q, label)
-        color = COLOURS[q]
-        at = chosen.path.strengths[:, q]
-        right.plot(at, chosen.path.degrees_of_freedom[:, q], color=color)
-        here = _strength(chosen, q)
-        freedom = chosen.degrees_of_freedom[q]
-        right.plot(here, freedom, MARKERS[q], color=color, markersize=8)
+    draw_scores(left, chosen, labels)
+    draw_freedom(right, chosen)
+    return figure
+
+
+def draw_scores(axes: Axes, chosen: Regularization, labels: Sequence[str] | None = None) -> None:
+    """The score of every strength, those of folds too, and the strength that was chosen."""
+    outputs = chosen.path.scores.shape[1]
+    if labels is None:
+        labels = [f"output {q}" for q in range(outputs)] if outputs > 1 else ["score"]
+    for q, label in zip(range(min(outputs, MAX_CURVES)), labels, strict=False):
+        _draw_scores(axes, chosen, q, label)
+    axes.set(title="What every strength is worth", xlabel="strength", xscale="log")
+    axes.set_ylabel(NAMES[chosen.criterion])
+    axes.legend(fontsize="small")
+
+
+def draw_freedom(axes: Axes, chosen: Regularization) -> None:
+    """The effective degrees of freedom of every strength."""
+    outputs = chosen.path.scores.shape[1]
+    for q in range(min(outputs, MAX_CURVES)):
+        color, at = colours()[q], chosen.path.strengths[:, q]
+        axes.plot(at, chosen.path.degrees_of_freedom[:, q], color=color)
+        here, freedom = _strength(chosen, q), chosen.degrees_of_freedom[q]
+        axes.plot(here, freedom, MARKERS[q], color=color, markersize=8)
         if outputs == 1:
-            right.annotate(
+            axes.annotate(
                 f"{freedom:.1f}", (here, freedom), xytext=(8, 4), textcoords="offset points"
             )
-    left.set(title="What every strength is worth", xlabel="strength", ylabel=name, xscale="log")
-    right.set(title="Effective degrees of freedom", xlabel="strength", xscale="log")
-    right.set_ylim(bottom=0)
-    left.legend(fontsize="small")
-    return figure
+    axes.set(title="Effective degrees of freedom", xlabel="strength", xscale="log")
+    axes.set_ylim(bottom=0)
 
 
 def _strength(chosen: Regularization, q: int) -> float:
@@ -67,13 +91,15 @@ def _draw_scores(axes: Axes, chosen: Regularization, q: int, label: str) -> None
             name = "a fold" if i == 0 and q == 0 else None
             axes.plot(at, fold, color=GREY, linewidth=0.7, zorder=1, label=name)
     marker = "." if len(at) < 60 else ""
-    axes.plot(at[shown], scores[shown], color=COLOURS[q], marker=marker, label=label)
+    axes.plot(at[shown], scores[shown], color=colours()[q], marker=marker, label=label)
     here = _strength(chosen, q)
     height = float(np.interp(np.log(here), np.log(at[shown]), scores[shown]))
     edge = bool(chosen.at_edge[q])
     name = "chosen, at the edge" if edge else "chosen"
-    axes.axvline(here, color=BAD if edge else COLOURS[q], linewidth=0.8, linestyle="--")
-    axes.plot(here, height, MARKERS[q], color=COLOURS[q], markersize=8, label=f"{name}: {here:.3g}")
+    axes.axvline(here, color=BAD if edge else colours()[q], linewidth=0.8, linestyle="--")
+    axes.plot(
+        here, height, MARKERS[q], color=colours()[q], markersize=8, label=f"{name}: {here:.3g}"
+    )
 
 
 def draw_lag_choice(chosen: LagChoice) -> Figure:
@@ -90,7 +116,7 @@ def draw_lag_choice(chosen: LagChoice) -> Figure:
     left.set(title="Every window", ylabel=f"first lag ({called.unit})")
     left.legend(fontsize="small", loc="lower right")
     row = int(np.flatnonzero(lags == chosen.lags[0])[0])
-    right.plot(at, scores[row], color=COLOURS[0], marker="." if len(lags) < 60 else "")
+    right.plot(at, scores[row], color=GOOD, marker="." if len(lags) < 60 else "")
     right.axvline(last, color=BAD, linewidth=0.8, linestyle="--")
     right.set(title=f"Windows that start at {called.lags([chosen.lags[0]])}", ylabel=name)
     for axes in (left, right):

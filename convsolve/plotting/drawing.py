@@ -17,12 +17,12 @@ if TYPE_CHECKING:
     from ..problem.names import Names
 
 # Okabe and Ito's colours, which the colour-blind can tell apart; the markers say it once more.
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+HUES = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 MARKERS = "osD^vPX"
 LINES = ("-", "--", ":")
-GOOD, BAD, GREY = COLOURS[0], COLOURS[1], "0.6"
+GOOD, BAD, GREY = HUES[0], HUES[1], "0.6"
 # More curves, or more marked points on one, cannot be told apart.
-MAX_CURVES, MAX_MARKED = len(COLOURS), 40
+MAX_CURVES, MAX_MARKED = len(MARKERS), 40
 # Channels and outputs of a kernel in two or three dimensions that are shown at most.
 MAX_IMAGES = 4
 # Names of channels beside an image.
@@ -39,6 +39,13 @@ def new_figure(width: float, height: float) -> Figure:
     # Unless pyplot is imported, a notebook knows of no other way to show a figure.
     figure._repr_png_ = partial(_png, figure)  # type: ignore[attr-defined]
     return figure
+
+
+def colours() -> tuple[str, ...]:
+    """`HUES`, and the ink of the style in use: black on white, white on black."""
+    from matplotlib import rcParams
+
+    return (*HUES, rcParams["text.color"])
 
 
 def _png(figure: Figure) -> bytes:
@@ -65,35 +72,36 @@ def series(kernel: Any, groups: int, called: Names) -> tuple[np.ndarray, list[st
     return flipped.reshape(*kernel.shape[:d], -1), labels
 
 
-def curves(
-    axes: Axes,
-    at: np.ndarray,
-    values: np.ndarray,
-    labels: Sequence[str],
-    reach: np.ndarray | None = None,
-) -> None:
-    """Draw ``values`` (points, n) over ``at``: n curves, each in a band that has this ``reach`` to
-    both sides, or an image if n is large.
-    """
+def curves(axes: Axes, at: np.ndarray, values: np.ndarray, labels: Sequence[str]) -> None:
+    """Draw ``values`` (points, n) over ``at``: n curves, or an image if n is large."""
     if values.shape[1] > MAX_CURVES:
         image_rows(axes, at, values.T, labels, "weight", **signed(values))
         return
     axes.axhline(0, color=GREY, linewidth=0.8)
-    if reach is not None:
-        for column, off, colour in zip(values.T, reach.T, COLOURS, strict=False):
-            ends = column - off, column + off
-            axes.fill_between(at, *ends, color=colour, alpha=0.2, linewidth=0)
     lines(axes, at, values, labels)
     axes.set_ylabel("weight")
 
 
-def lines(axes: Axes, at: np.ndarray, values: np.ndarray, labels: Sequence[str]) -> None:
-    """A line for every column of ``values`` (points, n), n at most `MAX_CURVES`."""
-    for i, label in enumerate(labels):
-        marker = MARKERS[i] if len(at) <= MAX_MARKED else ""
-        axes.plot(
-            at, values[:, i], color=COLOURS[i], marker=marker, markersize=5, label=label or None
-        )
+def shown_band(axes: Axes, at: np.ndarray, values: np.ndarray, reach: np.ndarray) -> None:
+    """A band about every column of ``values`` (points, n), with this ``reach`` to both sides."""
+    for column, off, colour in zip(values.T, reach.T, colours(), strict=False):
+        ends = column - off, column + off
+        axes.fill_between(at, *ends, color=colour, alpha=0.2, linewidth=0)
+
+
+def lines(
+    axes: Axes,
+    at: np.ndarray,
+    values: np.ndarray,
+    labels: Sequence[str],
+    max_marked: int = MAX_MARKED,
+) -> None:
+    """A line for every column of ``values`` (points, n), n at most `MAX_CURVES`; of no more than
+    ``max_marked`` points each has a marker.
+    """
+    for i, (label, colour) in enumerate(zip(labels, colours(), strict=False)):
+        marker = MARKERS[i] if len(at) <= max_marked else ""
+        axes.plot(at, values[:, i], color=colour, marker=marker, markersize=5, label=label or None)
     if any(labels):
         axes.legend(fontsize="small")
 
@@ -118,7 +126,7 @@ def kernels(panels: Sequence[Axes], table: Comparison) -> None:
         values = values.reshape(-1, values.shape[-1])
         at = problem.names.times(problem.lags[0][::-1]) if line else np.arange(len(values))
         # After as many methods as there are colours, one comes with another marker and line.
-        again, which = divmod(m, len(COLOURS))
+        again, which = divmod(m, MAX_CURVES)
         style: dict[str, Any] = {"linewidth": 1.2, "linestyle": LINES[again % len(LINES)]}
         if len(at) <= MAX_MARKED:
             # Set side by side, equal taps do not hide each other.
@@ -127,7 +135,7 @@ def kernels(panels: Sequence[Axes], table: Comparison) -> None:
             marker = MARKERS[(which + again) % len(MARKERS)]
             style = {"marker": marker, "linestyle": "none", "markersize": 6}
         for axes, column, label in zip(panels, values.T, labels, strict=False):
-            axes.plot(at, column, color=COLOURS[which], label=name, **style)
+            axes.plot(at, column, color=colours()[which], label=name, **style)
             axes.set_title(label or "kernel", fontsize="medium")
     for axes in panels:
         axes.axhline(0, color=GREY, linewidth=0.8, zorder=0)
@@ -245,7 +253,6 @@ def draw_kernel(
     labels: Sequence[str],
     title: str,
     called: Names,
-    reach: np.ndarray | None = None,
 ) -> None:
     """What `series` gives on ``place``, a subfigure: curves in one dimension, images beyond."""
     if len(lags) > 1:
@@ -253,5 +260,5 @@ def draw_kernel(
         return
     axes = place.subplots()
     axes.set_title(title)
-    curves(axes, called.times(lags[0]), values, labels, reach)
+    curves(axes, called.times(lags[0]), values, labels)
     lag_axis(axes, called)

@@ -15,13 +15,14 @@ from ..linalg.rank import Band, band_of
 from ..text import count
 from .drawing import (
     BAD,
-    COLOURS,
     GOOD,
     GREY,
+    HUES,
     MAX_CURVES,
     MAX_IMAGES,
     MAX_LABELS,
     MAX_MARKED,
+    colours,
     decades,
     draw_kernel,
     edges,
@@ -42,8 +43,8 @@ if TYPE_CHECKING:
 # What can be said of a tap, from bad to good, each with a colour and a hatch of its own.
 STATES = (
     ("not identifiable", BAD, "xxx"),
-    ("identifiable only because zeros are assumed", COLOURS[5], "///"),
-    ("weakly determined", COLOURS[4], "..."),
+    ("identifiable only because zeros are assumed", HUES[5], "///"),
+    ("weakly determined", HUES[4], "..."),
     ("identifiable", GOOD, ""),
 )
 
@@ -146,8 +147,15 @@ def _draw_spectrum(axes: Axes, report: Identifiability) -> None:
                 markersize=6 if len(at) <= 2 * MAX_MARKED else 3,
             )  # fmt: skip
     if band.tolerance > 0:
-        axes.axhspan(band.low, band.high, color="0.85", label="band: too close to call")
-        axes.axhline(band.tolerance, color="black", linewidth=1.2, label="tolerance")
+        axes.axhspan(
+            band.low,
+            band.high,
+            color=GREY,
+            alpha=0.35,
+            linewidth=0,
+            label="band: too close to call",
+        )
+        axes.axhline(band.tolerance, color=colours()[-1], linewidth=1.2, label="tolerance")
         axes.set_yscale("log")
     title = "Singular values, columns scaled"
     if len(at) < band.columns:

@@ -42,9 +42,9 @@ def image(axes: Any) -> np.ndarray:
     return values
 
 
-def drawn(thing: Any) -> Any:
+def drawn(thing: Any, **options: Any) -> Any:
     """The figure of ``thing``, rendered once, so that whatever warns at that time is seen."""
-    figure = plot(thing)
+    figure = plot(thing, **options)
     figure.savefig(io.BytesIO(), format="png", dpi=30)
     return figure
 

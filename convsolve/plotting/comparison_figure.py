@@ -1,0 +1,73 @@
+"""The picture of a comparison: what every method reaches and takes, and the kernels it gives."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..comparison import Comparison
+from .drawing import GOOD, GREY, HUES, decades, kernels, new_figure
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+
+def draw_comparison(table: Comparison) -> Figure:
+    """The losses, errors and times of all methods, and their kernels over each other."""
+    report, rows = table.identifiability, table.rows
+    bars = [("gap", "Loss above the best closed form", table.objective.words)]
+    if any(row["kernel_error"] is not None for row in rows):
+        bars.append(("kernel_error", "Kernel error", "‖w − truth‖ / ‖truth‖"))
+    if not report.unique and any(row["null_part"] is not None for row in rows):
+        bars.append(("null_part", "Part the data say nothing about", "norm of the null part"))
+    figure = new_figure(3.4 * (len(bars) + 1) + 1, 4.2 + 0.35 * len(rows))
+    figure.suptitle(f"Every method on one problem; the data: {report.verdict}", fontsize="large")
+    halves: Any = figure.subfigures(2, 1, height_ratios=(2 + 0.35 * len(rows), 3))
+    upper, lower = halves
+    panels = upper.subplots(1, len(bars) + 1, sharey=True)
+    at = np.arange(len(rows))
+    for axes, (key, title, label) in zip(panels, bars, strict=False):
+        _draw_bars(axes, at, np.array([row[key] for row in rows], float))
+        axes.set_title(title, fontsize="medium")
+        axes.set_xlabel(label)
+    axes = panels[-1]
+    for key, marker, color, label in (
+        ("run_seconds", "o", GOOD, "run"),
+        ("compile_seconds", "D", HUES[4], "compile"),
+    ):
+        seconds = np.array([row[key] for row in rows], float)
+        done = seconds > 0
+        axes.plot(seconds[done], at[done], marker, color=color, label=label)
+    spent = [s for row in rows for s in (row["run_seconds"], row["compile_seconds"]) if s > 0]
+    decades(axes.xaxis, min(spent, default=1e-3), max(spent, default=1e-3))
+    axes.set_title("Time, shared work aside", fontsize="medium")
+    axes.set_xlabel("seconds")
+    axes.legend(fontsize="small")
+    axes.grid(axis="y", color=GREY, alpha=0.3)
+    panels[0].set_yticks(at, [row["method"] for row in rows])
+    panels[0].invert_yaxis()
+    pairs = report.problem.kernel_shape[-2] * report.problem.kernel_shape[-1]
+    places = lower.subplots(1, min(3, pairs), squeeze=False)[0]
+    kernels(places, table)
+    places[-1].legend(fontsize="small", loc="center left", bbox_to_anchor=(1.02, 0.5))
+    lower.suptitle("Kernels" + (f", the first 3 of {pairs}" if pairs > 3 else ""))
+    return figure
+
+
+def _draw_bars(axes: Axes, at: np.ndarray, values: np.ndarray) -> None:
+    """Bars on a log axis, each with its number; none where it is zero, or rounding to the rest."""
+    drawn = np.isfinite(values) & (values > 0)
+    high = values[drawn].max(initial=0.0) or 1.0
+    drawn &= values > high * 1e-18
+    floor = 10 ** np.floor(np.log10(values[drawn].min(initial=high) / 2))
+    ends = np.where(drawn, values, floor)
+    axes.barh(at[drawn], ends[drawn] - floor, left=floor, color=GOOD, height=0.6)
+    for y, value, end in zip(at, values, ends, strict=True):
+        axes.annotate(
+            f"{value:.1e}" if value else "0", (end, y), xytext=(3, 0),
+            textcoords="offset points", va="center", fontsize="small",
+        )  # fmt: skip
+    # Room for the numbers behind the bars.
+    decades(axes.xaxis, floor, high * (high / floor) ** 0.5)

@@ -1,0 +1,189 @@
+"""Pictures of a fit beside its data: prediction and y, residuals and whether they are white."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..inference.autoregression import autocovariances
+from ..solution import Fitted, Solution
+from .drawing import (
+    BAD,
+    GOOD,
+    GREY,
+    MAX_CURVES,
+    MAX_MARKED,
+    lines,
+    new_figure,
+    whole,
+)
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+# Rows, or points, for which prediction and y are shown.
+MAX_ROWS, MAX_POINTS = 300, 5000
+# Rows for which residuals are shown; of more, the least and the largest of every few.
+MAX_RESIDUALS = 2000
+# Lags of an autocorrelation: at least so many, and no more than a share of the rows.
+LEAST_LAGS, LAGS_SHARE = 40, 0.2
+# Of white noise an autocorrelation lies within so many deviations in 95 of 100 lags.
+DEVIATIONS = 1.96
+
+
+def draw_prediction(fit: Solution, outputs: Sequence[int]) -> Figure:
+    """Prediction and y over time and against each other, of the first of ``outputs``, and R² of
+    them all where there are several.
+    """
+    fitted, line = fit.fitted(), fit.spec.ndim == 1
+    several = len(outputs) > 1
+    figure = new_figure(4.8 * (line + 1 + several), 4.2)
+    panels = iter(figure.subplots(1, line + 1 + several, squeeze=False)[0])
+    if line:
+        draw_rows(next(panels), fit, fitted, outputs[0])
+    draw_against(next(panels), fit, fitted, outputs[0])
+    if several:
+        _draw_scores(next(panels), fit, outputs)
+    return figure
+
+
+def draw_fit(axes: Axes, fit: Solution, output: int) -> None:
+    """Prediction and y: over rows; beyond one axis against each other."""
+    draw = draw_rows if fit.spec.ndim == 1 else draw_against
+    draw(axes, fit, fit.fitted(), output)
+
+
+def _where(fit: Solution, output: int, record: int | None = None) -> str:
+    """Which record and output is shown, where there are several, for the end of a title."""
+    words = "" if record is None else f", record {record}"
+    return words + (f", {fit.names.output(output)}" if fit.kernel.shape[-1] > 1 else "")
+
+
+def _first(fit: Solution, fitted: Fitted) -> int:
+    """The first record that has a row which counts."""
+    return next((i for i, e in enumerate(fitted.residual) if np.isfinite(e).any()), 0)
+
+
+def _times(fit: Solution, record: int, rows: int) -> tuple[np.ndarray, str]:
+    """When the first rows of a record were, and the unit."""
+    found = fit.rows[record] if isinstance(fit.rows, list) else fit.rows
+    if fit.names.fs is None:
+        return found[:rows], "row of y (samples)"
+    return found[:rows] / fit.names.fs, "time (s)"
+
+
+def draw_rows(axes: Axes, fit: Solution, fitted: Fitted, output: int) -> None:
+    """Prediction, y and residual of the start of the first record."""
+    i = _first(fit, fitted)
+    y, prediction, residual = (a[i][:MAX_ROWS, output] for a in fitted[:3])
+    at, unit = _times(fit, i, len(y))
+    marker = "o" if len(y) <= MAX_MARKED else "-"
+    axes.plot(at, y, marker, color=GREY, linewidth=3, label="y")
+    axes.plot(at, prediction, color=GOOD, linewidth=1.2, label="prediction")
+    axes.plot(at, residual, color=BAD, linewidth=0.9, label="residual")
+    title = "Prediction and y" + _where(fit, output, i if len(fitted.y) > 1 else None)
+    axes.set(title=title, xlabel=unit, ylabel="unit of y")
+    if fit.names.fs is None:
+        whole(axes.xaxis)
+    axes.legend(fontsize="small")
+
+
+def draw_against(axes: Axes, fit: Solution, fitted: Fitted, output: int) -> None:
+    """Prediction against y, a point for every row, or for some, evenly spread."""
+    y, prediction = (np.concatenate([a[..., output].ravel() for a in v]) for v in fitted[:2])
+    finite = np.flatnonzero(np.isfinite(y))
+    some = finite[np.unique(np.linspace(0, len(finite) - 1, MAX_POINTS).astype(int))]
+    y, prediction = y[some], prediction[some]
+    ends = [float(y.min()), float(y.max())]
+    axes.plot(ends, ends, color=GREY, linewidth=1, label="equal", zorder=3)
+    few = len(y) <= 10 * MAX_ROWS
+    axes.plot(y, prediction, ".", color=GOOD, markersize=4 if few else 2, label="a row")
+    title = "Prediction against y" + _where(fit, output)
+    axes.set(title=title, xlabel="y", ylabel="prediction")
+    axes.legend(fontsize="small")
+
+
+def _draw_scores(axes: Axes, fit: Solution, outputs: Sequence[int]) -> None:
+    """R² of every output, on the training data."""
+    r2 = fit.score().r2[[*outputs]]
+    axes.plot(range(len(outputs)), r2, "o", color=GOOD, markersize=5)
+    step = -(-len(outputs) // 12)
+    names = [fit.names.output_name(o) for o in outputs]
+    axes.set_xticks(range(0, len(outputs), step), names[::step], rotation=60)
+    axes.set(title="R² on the training data", xlabel="output", ylabel="R²")
+    axes.set_ylim(min(0.0, float(r2.min()) - 0.05), 1.02)
+
+
+def draw_residuals(fit: Solution, outputs: Sequence[int]) -> Figure:
+    """Residuals of the first of ``outputs`` over time, their autocorrelation, that of some others
+    too, and their quantiles beside those of a normal distribution.
+    """
+    fitted, line = fit.fitted(), fit.spec.ndim == 1
+    figure = new_figure(4.8 * (1 + 2 * line), 4.2)
+    panels = iter(figure.subplots(1, 1 + 2 * line, squeeze=False)[0])
+    if line:
+        draw_residual_rows(next(panels), fit, fitted, outputs[0])
+        draw_autocorrelation(next(panels), fit, fitted, outputs)
+    draw_quantiles(next(panels), fit, fitted, outputs[0])
+    return figure
+
+
+def draw_residual_rows(axes: Axes, fit: Solution, fitted: Fitted, output: int) -> None:
+    """Residuals of the first record; of many the least and the largest of every few."""
+    i = _first(fit, fitted)
+    residual = fitted.residual[i][:, output]
+    at, unit = _times(fit, i, len(residual))
+    each = -(-len(residual) // MAX_RESIDUALS)
+    if each == 1:
+        axes.plot(at, residual, color=GOOD, linewidth=0.8)
+    else:
+        cut = len(residual) // each * each
+        several = np.ma.masked_invalid(residual[:cut].reshape(-1, each))
+        lowest, highest = several.min(axis=1), several.max(axis=1)
+        axes.fill_between(at[:cut:each], lowest, highest, color=GOOD, linewidth=0)
+    axes.axhline(0, color=GREY, linewidth=0.8)
+    title = "Residuals" + _where(fit, output, i if len(fitted.y) > 1 else None)
+    axes.set(title=title, xlabel=unit, ylabel="unit of y")
+
+
+def draw_autocorrelation(axes: Axes, fit: Solution, fitted: Fitted, outputs: Sequence[int]) -> None:
+    """Of the residuals of some outputs, beside what white noise would show."""
+    rows = sum(map(len, fitted.weighted))
+    most = min(max(LEAST_LAGS, fit.spec.kernel_size[0]), max(int(LAGS_SHARE * rows), 1))
+    some = [*outputs][:MAX_CURVES]
+    found = autocovariances([_scaled(e[:, some], fitted) for e in fitted.weighted], most)
+    found = found[1:] / np.where(found[0] > 0, found[0], 1.0)
+    reach, at = DEVIATIONS / np.sqrt(rows), fit.names.times(np.arange(1, most + 1))
+    axes.axhspan(-reach, reach, color=GREY, alpha=0.35, linewidth=0, label="white, 95 %")
+    axes.axhline(0, color=GREY, linewidth=0.8)
+    labels = [fit.names.output(o) if len(some) > 1 else "residuals" for o in some]
+    lines(axes, at, found, labels, MAX_MARKED // 4)
+    more = f", {len(some)} of {len(outputs)} outputs" if len(some) < len(outputs) else ""
+    axes.set(title="Autocorrelation of residuals" + more, ylabel="correlation")
+    axes.set_xlabel(f"lag ({fit.names.unit})")
+
+
+def _scaled(residual: np.ndarray, fitted: Fitted) -> np.ndarray:
+    """Residuals in a unit whose squares stay within float64."""
+    largest = max(float(np.abs(e).max(initial=0.0)) for e in fitted.weighted)
+    return residual / (largest or 1.0)
+
+
+def draw_quantiles(axes: Axes, fit: Solution, fitted: Fitted, output: int) -> None:
+    """Quantiles of the residuals beside those of a normal distribution of their deviation."""
+    from scipy.special import ndtri
+
+    left = np.sort(np.concatenate([e[:, output] for e in fitted.weighted]))
+    some = np.unique(np.linspace(0, len(left) - 1, MAX_RESIDUALS).astype(int))
+    expected = ndtri((some + 0.5) / len(left))
+    largest = float(np.abs(left).max(initial=0.0)) or 1.0
+    centre, deviation = left.mean(), (left / largest).std() * largest
+    ends: Any = np.array([expected[0], expected[-1]])
+    axes.plot(ends, centre + deviation * ends, color=GREY, linewidth=1, label="normal")
+    axes.plot(expected, left[some], ".", color=GOOD, markersize=4, label="residuals")
+    axes.set(title="Quantiles" + _where(fit, output), ylabel="unit of y")
+    axes.set_xlabel("of a normal distribution (deviations)")
+    axes.legend(fontsize="small")

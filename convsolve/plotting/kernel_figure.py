@@ -1,0 +1,264 @@
+"""A kernel as curves with bands, as a grid of them, or as images; all of it, or what was chosen."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from ..problem.checks import index
+from ..solution import Solution
+from ..text import count
+from .drawing import (
+    GREY,
+    MAX_CURVES,
+    MAX_LABELS,
+    MAX_MARKED,
+    image,
+    images,
+    lag_axis,
+    lines,
+    shown_band,
+    signed,
+)
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+LINES, IMAGE, GRID = KINDS = ("lines", "image", "grid")
+# Channels and outputs whose every curve has a panel of its own, unless it is said otherwise.
+FEW = 4
+# Panels that are shown at most, and of them side by side.
+MAX_PANELS, MAX_SIDE, MAX_GRID_SIDE = 16, 4, 8
+
+Pair = tuple[int, int]
+
+
+class Panel(NamedTuple):
+    """What shares one axes: curves of some channels and outputs."""
+
+    title: str
+    pairs: list[Pair]
+    labels: list[str]
+
+
+class Layout(NamedTuple):
+    """Rows of panels, what is drawn in each, and what is said of those that are not shown."""
+
+    kind: str
+    rows: list[list[Panel]]
+    note: str = ""
+
+    @property
+    def size(self) -> tuple[float, float]:
+        """Width and height in inches."""
+        across, down = max(map(len, self.rows)), len(self.rows)
+        if across == down == 1:
+            panel = self.rows[0][0]
+            tall = 0.16 * len(panel.pairs) if self.kind == IMAGE else 0.0
+            return 5.6, min(max(4.2, 1.6 + tall), 9.0)
+        return 1.0 + max(2.3 * across, 4.6), 1.0 + max(1.7 * down, 3.2)
+
+
+def pairs_of(fit: Solution, channels: Any = None, outputs: Any = None) -> list[Pair]:
+    """The channels and outputs to draw, those that belong together; all by default.
+
+    Raises:
+        TypeError, ValueError: no such channel or output; none that belong together.
+    """
+    each, n_outputs = fit.kernel.shape[-2:]
+    groups, names = fit.spec.groups, fit.names
+    some_channels = _numbers(names.channel_number, channels, "channels", each * groups)
+    some_outputs = _numbers(names.output_number, outputs, "outputs", n_outputs)
+    per_group = n_outputs // groups
+    found = [(c, o) for c in some_channels for o in some_outputs if o // per_group == c // each]
+    if not found:
+        raise ValueError(
+            "these channels and outputs belong to different groups: no kernel joins them"
+        )
+    return found
+
+
+def _numbers(number_of: Any, given: Any, name: str, size: int) -> list[int]:
+    if given is None:
+        return [*range(size)]
+    listed = [given] if isinstance(given, str) or np.ndim(given) == 0 else [*given]
+    if not listed:
+        raise ValueError(f"{name} is empty; leave it out to draw all of them")
+    return [*dict.fromkeys(index(number_of(one), name, size) for one in listed)]
+
+
+def layout(fit: Solution, pairs: Sequence[Pair], kind: str | None) -> Layout:
+    """Which panels there are, of a kind that suits how many curves there are unless one is given.
+
+    Raises:
+        ValueError: lines or a grid of a kernel of several axes.
+    """
+    if fit.spec.ndim > 1:
+        if kind not in (None, IMAGE):
+            raise ValueError(f"kind={kind!r} draws one axis; of kernels of several use 'image'")
+        labels = [_label(fit, pair) for pair in pairs]
+        return Layout(IMAGE, [[Panel("", [*pairs], labels)]])
+    channels, outputs = ([*dict.fromkeys(pair[i] for pair in pairs)] for i in range(2))
+    if kind is None:
+        few = len(pairs) <= MAX_CURVES
+        kind = LINES if few else GRID if max(len(channels), len(outputs)) <= FEW else IMAGE
+    if kind == GRID:
+        return _grid(fit, pairs, outputs)
+    if kind == LINES and len(pairs) <= MAX_CURVES:
+        labels = [_label(fit, pair) for pair in pairs]
+        return Layout(kind, [[Panel("", [*pairs], labels)]])
+    # A panel for each channel, or each output, whichever are fewer.
+    own = int(len(outputs) < len(channels))
+    shared, word = [channels, outputs][own], ["channel", "output"][own]
+    panels = [_panel(fit, [pair for pair in pairs if pair[own] == i], own) for i in shared]
+    across = min(MAX_SIDE, len(panels))
+    some = panels[:MAX_PANELS]
+    rows = [some[i : i + across] for i in range(0, len(some), across)]
+    return Layout(kind, rows, _note(len(some), len(panels), word))
+
+
+def _grid(fit: Solution, pairs: Sequence[Pair], outputs: Sequence[int]) -> Layout:
+    """A row for each output, with a panel for each of its channels."""
+    rows = [
+        [Panel(_label(fit, pair), [pair], [""]) for pair in pairs if pair[1] == o] for o in outputs
+    ]
+    across, some = max(map(len, rows)), [row[:MAX_GRID_SIDE] for row in rows[:MAX_GRID_SIDE]]
+    notes = _note(len(some), len(rows), "output"), _note(max(map(len, some)), across, "channel")
+    return Layout(GRID, some, ", ".join(filter(None, notes)))
+
+
+def _panel(fit: Solution, pairs: list[Pair], own: int) -> Panel:
+    """Of all that share a channel (own 0) or an output (own 1)."""
+    called = [fit.names.channel, fit.names.output]
+    alone = (fit.kernel.shape[-2] * fit.spec.groups, fit.kernel.shape[-1])[own] == 1
+    title = "" if alone else called[own](pairs[0][own])
+    return Panel(title, pairs, [called[1 - own](pair[1 - own]) for pair in pairs])
+
+
+def _note(some: int, all_of_them: int, word: str) -> str:
+    if some == all_of_them:
+        return ""
+    return f"{some} of {count(all_of_them, word)} shown, {word}s= chooses"
+
+
+def _label(fit: Solution, pair: Pair) -> str:
+    """Channel and output, where there are several."""
+    names = [fit.names.channel(pair[0])] if fit.kernel.shape[-2] * fit.spec.groups > 1 else []
+    names += [fit.names.output(pair[1])] if fit.kernel.shape[-1] > 1 else []
+    return " → ".join(names)
+
+
+class Drawn(NamedTuple):
+    """A panel on its axes: values (points, n), and how far a band reaches to both sides."""
+
+    axes: Axes
+    panel: Panel
+    values: np.ndarray
+    reach: np.ndarray | None
+
+
+def draw_kernel_of(place: Any, fit: Solution, wanted: Layout) -> None:
+    """Draw the kernel of a fit on ``place``, a figure or a part of one."""
+    kernel = np.asarray(fit.kernel, float)
+    lags = [axis[::-1] for axis in fit.tap_lags]
+    if fit.spec.ndim > 1:
+        panel = wanted.rows[0][0]
+        images(place, lags, curves_of(fit, kernel, panel.pairs), panel.labels, "Kernel")
+        return
+    band = _band(fit, wanted)
+    across = max(map(len, wanted.rows))
+    grid = place.subplots(len(wanted.rows), across, squeeze=False, sharex=True, sharey="row")
+    drawn = []
+    for places, row in zip(grid, wanted.rows, strict=True):
+        for axes in places[len(row) :]:
+            axes.set_visible(False)
+        for axes, panel in zip(places, row, strict=False):
+            reach = None if band is None else curves_of(fit, band, panel.pairs)
+            drawn.append(Drawn(axes, panel, curves_of(fit, kernel, panel.pairs), reach))
+    draw = _draw_images if wanted.kind == IMAGE else _draw_lines
+    draw(place, fit.names.times(lags[0]), drawn)
+    _label_edges(grid, wanted, fit)
+    title = "Impulse response"
+    if band is not None:
+        title += f" with its 95 % band ({fit.noise.kind} noise)"
+    if len(drawn) == 1:
+        drawn[0].axes.set_title(title)
+        return
+    place.suptitle("\n".join(filter(None, [title, wanted.note])), fontsize="medium")
+    for axes, panel, *_ in drawn:
+        axes.set_title(panel.title, fontsize="small")
+
+
+def curves_of(fit: Solution, values: np.ndarray, pairs: Sequence[Pair]) -> np.ndarray:
+    """Kernel-shaped values of some pairs, (*K, pairs), in ascending lag order."""
+    each = fit.kernel.shape[-2]
+    flipped = values[(slice(None, None, -1),) * fit.spec.ndim]
+    return np.stack([flipped[..., c % each, o] for c, o in pairs], axis=-1)
+
+
+def _band(fit: Solution, wanted: Layout) -> np.ndarray | None:
+    """How far a band reaches to both sides of every tap, kernel-shaped; None where none is drawn:
+    about images, and many lines.
+    """
+    crowded = any(len(panel.pairs) > MAX_CURVES for row in wanted.rows for panel in row)
+    if wanted.kind == IMAGE or crowded or fit.affordable_errors() is None:
+        return None
+    lower, upper = fit.confidence_band()
+    reach = np.asarray(upper - lower, float) / 2
+    return np.where(np.isfinite(reach), reach, np.nan) if np.isfinite(reach).any() else None
+
+
+def _draw_images(place: Any, at: np.ndarray, drawn: Sequence[Drawn]) -> None:
+    """In every panel an image of its curves; colours mean the same in all."""
+    style = signed(np.concatenate([one.values for one in drawn], axis=1))
+    for axes, panel, values, _ in drawn:
+        mesh = image(axes, at, np.arange(len(panel.labels)), values.T, **style)
+        step = -(-len(panel.labels) // MAX_LABELS)
+        axes.set_yticks(range(0, len(panel.labels), step), panel.labels[::step])
+    place.colorbar(mesh, ax=[one.axes for one in drawn], label="weight")
+
+
+def _draw_lines(place: Any, at: np.ndarray, drawn: Sequence[Drawn]) -> None:
+    """In every panel its curves; weights have the same axis in all."""
+    for axes, panel, values, reach in drawn:
+        axes.axhline(0, color=GREY, linewidth=0.8)
+        if reach is not None:
+            shown_band(axes, at, values, reach)
+        if len(panel.pairs) <= MAX_CURVES:
+            # In a small panel markers hide the band.
+            marked = MAX_MARKED if len(drawn) == 1 else MAX_MARKED // 4
+            lines(axes, at, values, panel.labels, marked)
+        else:
+            _draw_many(axes, at, values, panel.labels)
+    ends = [(v, np.zeros(1) if reach is None else np.nan_to_num(reach)) for *_, v, reach in drawn]
+    low = min(0.0, *(float((v - reach).min()) for v, reach in ends))
+    high = max(0.0, *(float((v + reach).max()) for v, reach in ends))
+    room = 0.05 * (high - low) or 1.0
+    for one in drawn:
+        one.axes.set_ylim(low - room, high + room)
+
+
+def _draw_many(axes: Axes, at: np.ndarray, values: np.ndarray, labels: Sequence[str]) -> None:
+    """Curves that are too many to be told apart, in the order of their colours."""
+    from matplotlib import colormaps
+
+    several = colormaps["viridis"](np.linspace(0.1, 0.9, values.shape[1]))
+    for curve, colour in zip(values.T, several, strict=True):
+        axes.plot(at, curve, color=colour, linewidth=0.7)
+    axes.text(
+        0.98, 0.97, f"{labels[0]} … {labels[-1]}", transform=axes.transAxes, ha="right", va="top",
+        fontsize="x-small",
+    )  # fmt: skip
+
+
+def _label_edges(grid: np.ndarray, wanted: Layout, fit: Solution) -> None:
+    """Names of the axes along the left and the lower edge."""
+    for r, row in enumerate(wanted.rows):
+        if wanted.kind != IMAGE:
+            grid[r, 0].set_ylabel("weight")
+        for c in range(len(row)):
+            if r + 1 == len(wanted.rows) or c >= len(wanted.rows[r + 1]):
+                lag_axis(grid[r, c], fit.names)
+                grid[r, c].tick_params(labelbottom=True)

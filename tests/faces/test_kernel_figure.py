@@ -1,0 +1,230 @@
+"""Pictures of kernels, many or chosen ones, and of a fit beside its data."""
+
+import numpy as np
+import pytest
+
+import convsolve as cs
+from convsolve.plotting.kernel_figure import MAX_PANELS
+from support.pictures import drawn, image, legend, line, noise, panel, titles
+
+NAMES = [f"E{i}" for i in range(32)]
+# A kernel of channel c and output o in ascending lags.
+LAGS = np.arange(5)
+
+
+def fitted(n_channels, n_outputs, *, rows=400, off=0.1, **about):
+    x = noise(rows, n_channels)
+    kernel = noise(len(LAGS), n_channels, n_outputs, seed=1)
+    y = cs.convolve(x, kernel[::-1], cs.ConvSpec(len(LAGS), padding="causal"))
+    y = y + off * noise(rows, n_outputs, seed=2)
+    return cs.solve(cs.Problem.from_lags(x, y, lags=(0, len(LAGS) - 1), **about))
+
+
+@pytest.fixture(scope="module")
+def many():
+    return fitted(16, 32, fs=100, outputs=NAMES)
+
+
+@pytest.fixture(scope="module")
+def some():
+    return fitted(2, 3, outputs=["Fz", "Cz", "Pz"], fs=100, bias=True)
+
+
+@pytest.mark.slow
+def test_many_kernels_are_an_image_for_every_channel(many):
+    """512 of them, of 16 channels and 32 outputs, once were 512 stripes."""
+    figure = drawn(many)
+    for c in range(16):
+        axes = [a for a in figure.axes if a.get_title() == f"channel {c}"]
+        assert len(axes) == 1
+        np.testing.assert_array_equal(image(axes[0]), many.kernel[::-1, c].T)
+    limits = {a.collections[0].get_clim() for a in figure.axes if a.get_title()[:4] == "chan"}
+    assert len(limits) == 1
+    first = panel(figure, "Prediction and y, output E0")
+    assert first.get_xlabel() == "time (s)"
+    names = [tick.get_text() for tick in figure.axes[0].get_yticklabels()]
+    assert names == [f"output {name}" for name in NAMES[::3]]
+    assert figure.axes[12].get_xlabel() == "lag (ms)"
+
+
+def test_channels_and_outputs_are_chosen_by_name_or_number(many):
+    figure = drawn(many, channels=3, outputs=["E5", 0])
+    assert titles(figure)[0] == "Impulse response with its 95 % band (white noise)"
+    assert legend(figure.axes[0]) == ["channel 3 → output E5", "channel 3 → output E0"]
+    curve = line(figure.axes[0], "channel 3 → output E5")
+    np.testing.assert_array_equal(curve.get_ydata(), many.kernel[::-1, 3, 5])
+    np.testing.assert_allclose(curve.get_xdata(), LAGS * 10)
+    panel(figure, "Prediction and y, output E5")
+
+
+@pytest.mark.slow
+def test_lines_of_many_have_a_panel_for_every_channel(many):
+    figure = drawn(many, kind="lines")
+    assert titles(figure) == [f"channel {c}" for c in range(16)]
+    curves = figure.axes[7].get_lines()[1:]
+    np.testing.assert_array_equal([c.get_ydata() for c in curves], many.kernel[::-1, 7].T)
+    assert len({tuple(c.get_color()) for c in curves}) == 32
+    assert figure.axes[7].texts[0].get_text() == "output E0 … output E31"
+    low, high = zip(*(axes.get_ylim() for axes in figure.axes), strict=True)
+    assert len(set(low)) == len(set(high)) == 1
+    assert low[0] < many.kernel.min()
+    assert many.kernel.max() < high[0]
+
+
+def test_fewer_outputs_than_channels_have_the_panels():
+    fit = fitted(12, 2)
+    assert titles(drawn(fit, kind="image"))[:2] == ["output 0", "output 1"]
+    np.testing.assert_array_equal(image(drawn(fit, kind="image").axes[1]), fit.kernel[::-1, :, 1].T)
+
+
+def test_a_grid_has_a_row_for_every_output_and_bands(some):
+    figure = drawn(some, kind="grid")
+    assert titles(figure) == [
+        f"channel {c} → output {o}" for o in ("Fz", "Cz", "Pz") for c in range(2)
+    ]
+    lower, upper = some.confidence_band()
+    for i, axes in enumerate(figure.axes):
+        o, c = divmod(i, 2)
+        (band,) = axes.collections
+        heights = band.get_paths()[0].vertices[:, 1]
+        np.testing.assert_allclose(heights.min(), lower[:, c, o].min())
+        np.testing.assert_allclose(heights.max(), upper[:, c, o].max())
+        np.testing.assert_array_equal(axes.get_lines()[1].get_ydata(), some.kernel[::-1, c, o])
+    assert figure.get_suptitle() == "Impulse response with its 95 % band (white noise)"
+
+
+@pytest.mark.slow
+def test_what_is_left_out_is_said(many):
+    assert drawn(many, kind="grid").get_suptitle().splitlines()[1] == (
+        "8 of 32 outputs shown, outputs= chooses, 8 of 16 channels shown, channels= chooses"
+    )
+    fit = fitted(20, 24)
+    figure = drawn(fit, kind="image")
+    note = f"{MAX_PANELS} of 20 channels shown, channels= chooses"
+    assert figure.get_suptitle() == f"Impulse response\n{note}"
+
+
+def test_a_dozen_has_a_grid_unless_told_otherwise():
+    assert [t[:7] for t in titles(drawn(fitted(3, 4)))[:12]] == ["channel"] * 12
+
+
+def test_one_output_alone_is_one_image():
+    fit = fitted(12, 1)
+    axes = panel(drawn(fit), "Impulse response")
+    assert [t.get_text() for t in axes.get_yticklabels()] == [f"channel {c}" for c in range(12)]
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "words"),
+    [
+        ({"channels": 16}, ValueError, "channels must be less than 16, got 16"),
+        ({"channels": "Fz"}, ValueError, "there is no channel 'Fz': they have no names"),
+        ({"outputs": ["E1", "Oz"]}, ValueError, "there is no output 'Oz': there are E0"),
+        ({"outputs": []}, ValueError, "outputs is empty; leave it out to draw all of them"),
+        ({"channels": 1.5}, TypeError, "channels must be an integer, got 1.5"),
+        ({"kind": "stripes"}, ValueError, "kind='stripes' is unknown; choose one of 'lines'"),
+        ({"kind": 3}, TypeError, "kind must be one of"),
+        ({"kind": "penalty"}, ValueError, "which this solution has none of: see Regularized"),
+    ],
+)
+def test_what_cannot_be_drawn_is_refused(many, options, error, words):
+    with pytest.raises(error, match=words):
+        cs.plot(many, **options)
+
+
+def test_channels_of_other_groups_have_no_kernel():
+    fit = cs.solve(cs.Problem(noise(40, 2), noise(39, 2, seed=1), kernel_size=2, groups=2))
+    with pytest.raises(ValueError, match="belong to different groups: no kernel joins them"):
+        cs.plot(fit, channels=0, outputs=1)
+
+
+def test_only_solutions_have_kinds(some):
+    with pytest.raises(TypeError, match="what is drawn of a solution, not of a Identifiability"):
+        cs.plot(some.identifiability, kind="lines")
+
+
+def test_images_are_no_lines():
+    fit = cs.solve(cs.Problem(noise(9, 9), noise(8, 8, seed=1), kernel_size=(2, 2)))
+    with pytest.raises(ValueError, match="kind='grid' draws one axis; of kernels of several use"):
+        cs.plot(fit, kind="grid")
+    assert titles(drawn(fit, kind="image"))[0] == ""
+
+
+def test_prediction_is_drawn_over_time_and_against_y(some):
+    figure = drawn(some, kind="prediction", outputs=["Cz", "Pz"])
+    assert titles(figure) == [
+        "Prediction and y, output Cz", "Prediction against y, output Cz", "R² on the training data",
+    ]  # fmt: skip
+    points = line(figure.axes[1], "a row")
+    y, prediction = points.get_data()
+    np.testing.assert_allclose(prediction, some.predict()[:, 1])
+    np.testing.assert_allclose(y - prediction, some.residuals()[:, 1], atol=1e-14)
+    np.testing.assert_array_equal(figure.axes[2].get_lines()[0].get_ydata(), some.score().r2[1:])
+
+
+def test_residuals_are_drawn_with_their_autocorrelation_and_quantiles(some):
+    figure = drawn(some, kind="residuals", outputs="Pz")
+    assert titles(figure) == [
+        "Residuals, output Pz", "Autocorrelation of residuals", "Quantiles, output Pz",
+    ]  # fmt: skip
+    left = some.residuals()[:, 2]
+    np.testing.assert_allclose(figure.axes[0].get_lines()[0].get_ydata(), left)
+    curve = line(figure.axes[1], "residuals")
+    lags, found = curve.get_data()
+    np.testing.assert_allclose(lags, np.arange(1, 41) * 10)
+    own = np.correlate(left, left, "full")[len(left) - 1 :]
+    np.testing.assert_allclose(found, own[1:41] / own[0], atol=1e-12)
+    np.testing.assert_array_equal(line(figure.axes[2], "residuals").get_ydata(), np.sort(left))
+
+
+def test_many_residuals_are_drawn_from_the_least_to_the_largest():
+    fit = fitted(1, 1, rows=9000)
+    axes = panel(drawn(fit, kind="residuals"), "Residuals")
+    heights = axes.collections[0].get_paths()[0].vertices[:, 1]
+    left = fit.residuals()[: 8996 // 5 * 5]
+    assert (heights.min(), heights.max()) == (left.min(), left.max())
+
+
+def test_masked_rows_leave_gaps():
+    x, y, mask = noise(200), noise(200, seed=1), np.ones(200, bool)
+    mask[20:30] = False
+    fit = cs.solve(cs.Problem.from_lags(x, y, lags=(0, 2), mask=mask))
+    curve = line(panel(drawn(fit), "Prediction and y"), "y").get_ydata()
+    np.testing.assert_array_equal(np.flatnonzero(np.isnan(curve)), np.arange(18, 28))
+    drawn(fit, kind="residuals")
+    drawn(fit, kind="prediction")
+
+
+def test_confounds_are_taken_off_what_is_shown():
+    x, drift = noise(200), np.linspace(0, 50, 200)
+    y = x + drift + 0.1 * noise(200, seed=1)
+    fit = cs.solve(cs.Problem.from_lags(x, y, lags=(0, 2), confounds=1))
+    assert np.abs(line(panel(drawn(fit), "Prediction and y"), "y").get_ydata()).max() < 5
+
+
+def test_a_choice_of_penalty_is_drawn_with_names():
+    x, y = noise(200, 1), noise(200, 2, seed=1)
+    problem = cs.Problem.from_lags(x, y, lags=(0, 3), outputs=["left", "right"])
+    fit = cs.solve(problem, cs.Regularized())
+    figure = drawn(fit, kind="penalty", outputs="right")
+    assert legend(figure.axes[0])[0] == "output right"
+    at = line(figure.axes[0], "output right").get_xdata()
+    np.testing.assert_array_equal(at, fit.regularization.path.strengths[:, 1])
+
+
+def test_a_loaded_solution_draws_its_kernel_alone(some, tmp_path):
+    some.save(tmp_path / "fit.npz")
+    fit = cs.load(tmp_path / "fit.npz")
+    assert len(titles(drawn(fit, kind="grid"))) == 6
+    with pytest.raises(ValueError, match="a loaded solution has no training data"):
+        cs.plot(fit, kind="residuals")
+
+
+def test_ink_is_that_of_the_style(some):
+    """On a dark background what would be black is white."""
+    from matplotlib import rc_context
+
+    fit = fitted(1, 7)
+    for ink in ("black", "white"):
+        with rc_context({"text.color": ink}):
+            assert line(drawn(fit, kind="lines").axes[0], "output 6").get_color() == ink
