@@ -11,6 +11,7 @@ import scipy.linalg  # noqa: F401  # here, or the first method would be billed f
 
 from .api import identify, solve
 from .errors import IdentifiabilityWarning, SolveError
+from .html import paragraph, table
 from .identifiability.report import Identifiability
 from .leastsquares.analysis import analyse
 from .leastsquares.stable_spline import StableSpline
@@ -83,6 +84,11 @@ class Comparison:
 
     def __str__(self) -> str:
         return self.text()
+
+    def _repr_html_(self) -> str:
+        """The table, as a notebook shows it."""
+        skipped = (paragraph(f"not run: {name}: {why}") for name, why in self.skipped.items())
+        return table(HEADS, map(_cells, self.rows)) + "".join(skipped)
 
     def __repr__(self) -> str:
         solved = sum(row["status"] == "solved" for row in self.rows)

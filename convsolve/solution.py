@@ -7,6 +7,7 @@ import math
 import warnings
 from collections.abc import Sequence
 from dataclasses import asdict
+from importlib import import_module
 from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -15,8 +16,9 @@ import numpy as np
 
 from .by_mask import Part, at, gathered, together
 from .cached import cached_property
-from .files import read_arrays, write_npz
+from .files import read_arrays, write_bytes, write_npz
 from .frames import to_dataframe, to_xarray
+from .html import facts
 from .identifiability.report import Identifiability
 from .identifiability.wording import MEANING, weak_sentence
 from .kernel_text import kernel_lines
@@ -542,6 +544,16 @@ class Solution:
                 warnings.warn(words, UserWarning, stacklevel=4)
         return found
 
+    def correlation_warning(self) -> str:
+        """Why `standard_error` for white noise may be wrong, or nothing; also where it costs more
+        than the answer did to look.
+        """
+        if self.affordable_errors() is None or self._saved_errors is not None:
+            return ""
+        fits = [part.solution for part in self._parts] or [self]
+        found = (fit._correlated(fit._made_uncertainty) for fit in fits)
+        return next(filter(None, found), "")
+
     def _correlated(self, uncertainty: Uncertainty) -> str:
         """That errors for white noise are asked for, and the residuals are not white; or nothing.
 
@@ -682,6 +694,12 @@ class Solution:
         lines += [line(label, words, MARGIN) for label, words in (*self._fit(), *self._asked())]
         return "\n".join(lines)
 
+    def entries(self) -> list[tuple[str, str]]:
+        """What `text` says besides the kernel, as labels and what is said of each, none where it
+        goes on.
+        """
+        return [*self._trust(), *self._fit(), *self._asked()]
+
     def _trust(self) -> list[tuple[str, str]]:
         """How far the answer can be trusted: entries of the text."""
         if self.certificate is None:
@@ -776,13 +794,56 @@ class Solution:
 
     def __repr__(self) -> str:
         """What is known already; nothing is computed."""
+        words = ", ".join(f"{label} {words}".strip() for label, words in self._known())
+        return f"<Solution {words}>"
+
+    def _repr_html_(self) -> str:
+        """The same, as a notebook shows it."""
+        return facts([("solution", self._known()[0][1]), *self._known()[1:]])
+
+    def _known(self) -> list[tuple[str, str]]:
         shape = " × ".join(map(str, self.kernel.shape))
-        parts = [f"{self.stats['solver']}: {self.status}", f"kernel {shape} {self.kernel.dtype}"]
+        parts = [("", f"{self.stats['solver']}: {self.status}")]
+        parts.append(("kernel", f"{shape} {self.kernel.dtype}"))
         if self.certificate is not None:
-            parts.append(f"certificate {self._certificate_text()}")
+            parts.append(("certificate", self._certificate_text()))
         if (verdict := self._known_verdict()) is not None:
-            parts.append(f"data {verdict}")
-        return f"<Solution {', '.join(parts)}>"
+            parts.append(("data", verdict))
+        return parts
+
+    def report(
+        self,
+        path: str | Path,
+        x: Any = None,
+        y: Any = None,
+        *,
+        title: str = "",
+        call: str = "",
+        force: bool = False,
+    ) -> None:
+        """Write all there is to say of the answer as one page of HTML that can be sent: the data,
+        what they determine, the kernel with its bands, the choice of a penalty, scores, residuals.
+
+        Args:
+            path: the file, such as ``fit.html``; it needs no other file, and no network.
+            x, y: data that the kernel has not seen, to score it on; without them it is scored on
+                the training data alone.
+            title: the headline.
+            call: what made the answer, where that is not a call in Python.
+            force: whether a file that exists is overwritten.
+
+        Of a solution that was loaded it has what takes no training data.
+
+        Raises:
+            FileExistsError: the file exists and ``force`` is False.
+            ImportError: matplotlib is missing; ``pip install 'convsolve[plot]'`` brings it.
+            TypeError, ValueError: x and y do not fit, as for `score`.
+        """
+        # Pages stand above what they tell of: they are found by name.
+        above = import_module(".html_report", __package__)
+        held_out = None if x is None and y is None else self.score(x, y)
+        written: str = above.html_report(self, held_out, title=title, call=call)
+        write_bytes(path, written.encode(), force=force)
 
 
 def _without_dropped(problem: Problem, values: list[np.ndarray]) -> list[np.ndarray]:

@@ -16,7 +16,7 @@ ROOT = Path(convsolve.__file__).parent
 # Folders, or single files, from the ground up. What stands in one row imports the rows above it in
 # this list, never its neighbours; within a folder no import leads back to where it came from.
 ROWS = [
-    {"errors", "text", "files", "cached", "interrupts", "parallel"},
+    {"errors", "text", "html", "files", "cached", "interrupts", "parallel"},
     {"lazy_jax"},
     {"problem"},
     {"linalg"},
@@ -29,6 +29,7 @@ ROWS = [
     {"api"},
     {"comparison", "held_out", "lag_choice"},
     {"interop", "datasets", "plotting", "sklearn"},
+    {"html_report"},
     {"cli"},
     {"__main__"},
 ]

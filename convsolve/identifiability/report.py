@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from ..cached import cached_property
+from ..html import facts
 from ..linalg.threads import on_blas_threads
 from ..text import line
 from . import descent_forecast as forecast
@@ -120,10 +121,9 @@ class Identifiability(Diagnosis):
         return out
 
     @on_blas_threads
-    def text(self, *, shell: bool = False) -> str:
-        """The whole report, as a terminal shows it; it computes what it shows.
-
-        With ``shell``, remedies name options of the command line in place of arguments.
+    def entries(self, *, shell: bool = False) -> list[tuple[str, str]]:
+        """The whole report, as labels and what is said of each, none where it goes on; it computes
+        what it tells. With ``shell``, remedies name options of the command line, not arguments.
         """
         entries = [*wording.sizes(self), ("counting", [self.counting])]
         if self.decided:
@@ -134,25 +134,33 @@ class Identifiability(Diagnosis):
             ("method", [self.method]),
             ("remedies", [remedy.sentence(shell) for remedy in self.advice]),
         ]
-        return "\n".join(
-            line("" if i else label, text)
+        return [
+            ("" if i else label, text)
             for label, texts in entries
             for i, text in enumerate(filter(None, texts))
-        )
+        ]
+
+    def text(self, *, shell: bool = False) -> str:
+        """The same as a terminal shows it."""
+        return "\n".join(line(label, words) for label, words in self.entries(shell=shell))
 
     def __str__(self) -> str:
         return self.text()
 
     def __repr__(self) -> str:
         """What is known already; nothing is computed for it."""
-        known = vars(self)
+        return "\n".join(line(label, words) for label, words in self._known())
+
+    def _repr_html_(self) -> str:
+        """The same, as a notebook shows it."""
+        return facts(self._known())
+
+    def _known(self) -> list[tuple[str, str]]:
         verdict = self.known_verdict or "not computed yet"
-        if {"worst_group", "group_ranks"} <= known.keys():
+        if {"worst_group", "group_ranks"} <= vars(self).keys():
             verdict += f", rank {self.rank} of {self.columns}"
         whole = "print(...) or .text() computes and shows the whole"
-        return "\n".join(
-            [line("data", repr(self.problem)), line("verdict", verdict), line("report", whole)]
-        )
+        return [("data", repr(self.problem)), ("verdict", verdict), ("report", whole)]
 
 
 def _finite(value: Any) -> Any:

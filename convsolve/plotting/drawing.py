@@ -37,7 +37,7 @@ def new_figure(width: float, height: float) -> Figure:
         raise ImportError("a picture needs matplotlib: pip install 'convsolve[plot]'") from error
     figure = Figure(figsize=(width, height), layout="constrained")
     # Unless pyplot is imported, a notebook knows of no other way to show a figure.
-    figure._repr_png_ = partial(_png, figure)  # type: ignore[attr-defined]
+    figure._repr_png_ = partial(png, figure)  # type: ignore[attr-defined]
     return figure
 
 
@@ -48,9 +48,10 @@ def colours() -> tuple[str, ...]:
     return (*HUES, rcParams["text.color"])
 
 
-def _png(figure: Figure) -> bytes:
+def png(figure: Figure, dpi: int = 110) -> bytes:
+    """The figure as a PNG file."""
     stream = io.BytesIO()
-    figure.savefig(stream, format="png", dpi=110)
+    figure.savefig(stream, format="png", dpi=dpi)
     return stream.getvalue()
 
 

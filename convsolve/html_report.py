@@ -1,0 +1,286 @@
+"""A solution as one page of HTML that can be sent: data, kernel, and how far to trust it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from . import __version__
+from .html import code, facts, page, paragraph, picture, pictures, section, table
+from .identifiability.excitation import excitation
+from .identifiability.report import Identifiability
+from .identifiability.wording import MEANING
+from .plotting.choice_figures import draw_freedom, draw_scores
+from .plotting.drawing import new_figure, png
+from .plotting.figures import draw_trace, plot
+from .plotting.fit_figures import (
+    draw_against,
+    draw_autocorrelation,
+    draw_quantiles,
+    draw_residual_rows,
+    draw_rows,
+)
+from .plotting.input_figure import draw_power
+from .plotting.kernel_figure import curves_of, draw_kernel_of, layout, pairs_of
+from .problem.problem import Problem
+from .scoring import Score
+from .solution import ASSUMED, Fitted, Solution
+from .text import count
+
+# Kernels, outputs and names that are listed at most.
+MAX_PEAKS, MAX_OUTPUTS, MAX_NAMES = 20, 40, 12
+# Inches of one picture among others, and dots an inch.
+SIZE, DPI = (5.6, 3.9), 120
+
+
+def html_report(
+    fit: Solution, held_out: Score | None = None, *, title: str = "", call: str = ""
+) -> str:
+    """The page of a solution.
+
+    Args:
+        fit: what `solve` or `load` gave; after `load` what takes the data is left out.
+        held_out: its scores on data that it has not seen, if there are any.
+        title: the headline; by default what was fitted.
+        call: what made it, a command line for example; by default it is written in Python.
+
+    Raises:
+        ImportError: matplotlib is missing; ``pip install 'convsolve[plot]'`` brings it.
+    """
+    problem, report = _problem(fit), fit.identifiability
+    parts = [_answer(fit), section("The call", code(call or python_call(fit)))]
+    with _on_white():
+        if problem is not None and report is not None:
+            parts += [_data(problem), _determined(report)]
+        parts.append(_kernel(fit))
+        if fit.regularization is not None:
+            parts.append(_penalty(fit))
+        if problem is not None:
+            parts += [_agreement(fit, held_out, fitted := fit.fitted()), _residuals(fit, fitted)]
+        if fit.trace is not None:
+            described = "The loss of every step of the iteration."
+            parts.append(section("The iteration", _drawn(draw_trace, described, fit.trace)))
+    title = title or f"A kernel of {_shape(fit)}"
+    return page(title, _lead(fit), parts, f"Made by convsolve {__version__}.")
+
+
+def python_call(fit: Solution) -> str:
+    """How the problem was stated and solved; arrays beside x and y are only named."""
+    given = dict(fit.recipe)
+    given.pop("out_channels")
+    usual = {"groups": 1, "bias": False, "missing": "raise"}
+    given = {k: v for k, v in given.items() if v != usual.get(k)}
+    door = "Problem.from_lags" if "lags" in given else "Problem"
+    if "lags" in given:
+        lags = given["lags"]
+        given["lags"] = tuple(lags[0]) if len(lags) == 1 else [tuple(pair) for pair in lags]
+    else:
+        given = _layer(given.pop("spec")) | given
+    for name in ("channels", "outputs"):
+        if len(given.get(name, ())) > MAX_NAMES:
+            given[name] = _Unquoted(f"[{given[name][0]!r}, …, {given[name][-1]!r}]")
+    words = "".join(f", {name}={value!r}" for name, value in given.items())
+    solver = "AutoSolver" if "choice" in fit.stats else fit.stats["solver"].partition("(")[0]
+    noise = fit.stats.get("noise", "white")
+    how = "" if noise == "white" else f", noise={noise!r}"
+    settings = fit.stats.get("settings", {})
+    told = [f"{k} {v}" for k, v in settings.items() if v is not None]
+    rows = [fit.stats["rows"]] if "rows" in fit.stats else []
+    comments = [", ".join(part) for part in (rows, told) if part]
+    return "\n".join(
+        [
+            f"problem = cs.{door}(x, y{words})",
+            f"fit = cs.solve(problem, cs.{solver}(…){how})",
+            *(f"# {comment}" for comment in comments),
+        ]
+    )
+
+
+class _Unquoted(str):
+    """Words that stand in a call as they are."""
+
+    __slots__ = ()
+    __repr__ = str.__str__
+
+
+def _layer(spec: dict[str, Any]) -> dict[str, Any]:
+    """The arguments of a layer that differ from the usual ones; along one axis plain numbers."""
+    usual = {"stride": 1, "dilation": 1, "groups": 1, "padding": "valid"}
+
+    def alike(value: Any) -> Any:
+        several = isinstance(value, (list, tuple)) and len(set(value)) == 1
+        return value[0] if several and not isinstance(value[0], tuple) else value
+
+    size = spec["kernel_size"]
+    found = {"kernel_size": size[0] if len(size) == 1 else tuple(size)}
+    found |= {name: alike(value) for name, value in spec.items() if name != "kernel_size"}
+    return {name: value for name, value in found.items() if value != usual.get(name)}
+
+
+def _problem(fit: Solution) -> Problem | None:
+    """The training data, where they are there."""
+    return None if fit.identifiability is None else fit.identifiability.problem
+
+
+def _on_white() -> Any:
+    """Pictures in matplotlib's own style, whatever that in use."""
+    new_figure(1, 1)  # says which package is missing
+    from matplotlib import rc_context, rcParamsDefault
+
+    return rc_context({k: v for k, v in rcParamsDefault.items() if not k.startswith("backend")})
+
+
+def _drawn(draw: Callable[..., None], described: str, *what: Any) -> str:
+    """One picture, drawn on axes of its own."""
+    figure = new_figure(*SIZE)
+    draw(figure.subplots(), *what)
+    return picture(png(figure, DPI), described)
+
+
+def _shape(fit: Solution) -> str:
+    """The sizes of the kernel in words."""
+    *taps, each, outputs = fit.kernel.shape
+    words = " × ".join(map(str, taps)) + " taps" if len(taps) > 1 else count(taps[0], "tap")
+    return f"{words}, {count(each * fit.spec.groups, 'channel')}, {count(outputs, 'output')}"
+
+
+def _lead(fit: Solution) -> str:
+    """What to know if no more is read."""
+    trust = "its promise is kept" if fit.ok else "it is not the exact answer"
+    words = [f"{fit.stats['solver']}: {fit.status}; {trust}."]
+    report = fit.identifiability
+    if report is not None:
+        words.append(f"The data: {report.verdict}, {MEANING[report.verdict]}.")
+        if not report.unique:
+            words.append("Other kernels fit as well: see what the data determine.")
+    return " ".join(words)
+
+
+def _answer(fit: Solution) -> str:
+    doubt = fit.correlation_warning()
+    said = paragraph(f"Note: {doubt}.", "warning") if doubt else ""
+    return section(
+        "The answer",
+        facts([("solver", f"{fit.stats['solver']}, {fit.status}"), *fit.entries()]),
+        said,
+    )
+
+
+def _data(problem: Problem) -> str:
+    called = problem.names
+    names = [
+        (word, ", ".join(words[:MAX_NAMES]) + (", …" if len(words) > MAX_NAMES else ""))
+        for word, words in (("channels", called.channels), ("outputs", called.outputs))
+        if words is not None
+    ]
+    rate = [] if called.fs is None else [("rate", f"{called.fs:g} Hz")]
+    told = facts([("read as", repr(problem)), *names, *rate])
+    if problem.spec.ndim > 1:
+        return section("The data", told)
+    described = "Power of x over frequency beside that of white x of the same power."
+    explained = paragraph(
+        "What x excites: where its power is low, the data hardly tell what the kernel does to that "
+        "frequency. Shaded: standard errors there are over 100 times those of white x."
+    )
+    drawn = _drawn(draw_power, described, excitation(problem), called)
+    return section("The data", told, explained, drawn)
+
+
+def _determined(report: Identifiability) -> str:
+    """What the data determine, all of it where that costs no more than the answer did."""
+    few = report.n_unknowns <= report.limits.spectrum_columns
+    kind = "" if report.unique else "warning"
+    verdict = paragraph(f"{report.verdict}: {MEANING[report.verdict]}.", kind)
+    if not few:
+        return section("What the data determine", verdict, paragraph(report.counting))
+    told = facts(report.entries())
+    if report.unique and not report.weakly_determined.any():
+        return section("What the data determine", verdict, told)
+    drawn = picture(png(plot(report), DPI), "Singular values, and which taps are determined.")
+    return section("What the data determine", verdict, told, drawn)
+
+
+def _kernel(fit: Solution) -> str:
+    wanted = layout(fit, pairs_of(fit), None)
+    figure = new_figure(*wanted.size)
+    draw_kernel_of(figure, fit, wanted)
+    drawn = picture(png(figure, DPI), f"The kernel: {_shape(fit)}.")
+    return section("The kernel", drawn, _peaks(fit))
+
+
+def _peaks(fit: Solution) -> str:
+    """The largest tap of every kernel; of many, of those where it is largest."""
+    pairs, errors = pairs_of(fit), fit.affordable_errors()
+    weights = curves_of(fit, np.asarray(fit.kernel, float), pairs).reshape(-1, len(pairs))
+    peaks = np.abs(weights).argmax(0)
+    some = range(len(pairs))
+    if len(pairs) > MAX_PEAKS:
+        some = np.argsort(-np.abs(weights).max(0), kind="stable")[:MAX_PEAKS].tolist()
+    widths = None
+    if errors is not None:
+        widths = curves_of(fit, errors[0], pairs).reshape(weights.shape)
+    lags = np.meshgrid(*(axis[::-1] for axis in fit.tap_lags), indexing="ij")
+    head = ["channel", "output", "largest tap", f"at lag ({fit.names.unit})"]
+    head += [] if widths is None else ["standard error"]
+    rows = []
+    for i in some:
+        (c, o), at = pairs[i], peaks[i]
+        where = ", ".join(fit.names.time(int(axis.ravel()[at])) for axis in lags)
+        row = [fit.names.channel_name(c), fit.names.output_name(o), f"{weights[at, i]:.4g}", where]
+        rows.append(row if widths is None else [*row, f"{widths[at, i]:.2g}"])
+    more = f"The {len(rows)} largest of {len(pairs)} kernels." if len(rows) < len(pairs) else ""
+    return table(head, rows) + (paragraph(more) if more else "")
+
+
+def _penalty(fit: Solution) -> str:
+    chosen = fit.regularization
+    assert chosen is not None
+    told = paragraph(chosen.text() + ".")
+    if chosen.criterion == "given":
+        return section("The penalty", told)
+    labels = [fit.names.output(o) for o in range(fit.kernel.shape[-1])]
+    scores = _drawn(draw_scores, "The score of every strength.", chosen, labels)
+    freedom = _drawn(draw_freedom, "Effective degrees of freedom of every strength.", chosen)
+    return section("The penalty", told, pictures(scores, freedom))
+
+
+def _agreement(fit: Solution, held_out: Score | None, fitted: Fitted) -> str:
+    """Prediction beside y, and how well they agree."""
+    told = [("on the training data", fit.score())]
+    if held_out is not None:
+        told.insert(0, ("on data it has not seen", held_out))
+    head = ["output"]
+    for where, _ in told:
+        head += [f"R² {where}", "correlation", "fit (%)"]
+    names, rows = fit.names, []
+    for o in range(min(fit.kernel.shape[-1], MAX_OUTPUTS)):
+        row = [names.output_name(o)]
+        for _, score in told:
+            row += [
+                f"{score.r2[o]:.4f}",
+                f"{score.correlation[o]:.4f}",
+                f"{score.nrmse_fit[o]:.1f}",
+            ]
+        rows.append(row)
+    scores = table(head, rows)
+    if len(rows) < fit.kernel.shape[-1]:
+        scores += paragraph(f"The first {len(rows)} of {fit.kernel.shape[-1]} outputs.")
+    drawn = [_drawn(draw_against, "Prediction against y, row by row.", fit, fitted, 0)]
+    if fit.spec.ndim == 1:
+        drawn.insert(0, _drawn(draw_rows, "Prediction and y over time.", fit, fitted, 0))
+    return section("Prediction and y", scores, pictures(*drawn))
+
+
+def _residuals(fit: Solution, fitted: Fitted) -> str:
+    """What the kernel leaves of y, and whether it looks like white noise."""
+    drawn = [_drawn(draw_quantiles, "Quantiles beside a normal distribution.", fit, fitted, 0)]
+    if fit.spec.ndim == 1:
+        outputs = range(fit.kernel.shape[-1])
+        also = "Autocorrelation of the residuals."
+        drawn.insert(0, _drawn(draw_autocorrelation, also, fit, fitted, outputs))
+        drawn.insert(0, _drawn(draw_residual_rows, "Residuals over time.", fit, fitted, 0))
+    errors = fit.affordable_errors()
+    told = paragraph(f"The standard errors hold {ASSUMED[errors[2].kind]}.") if errors else ""
+    return section("Residuals", told, pictures(*drawn))
