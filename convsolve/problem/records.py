@@ -153,6 +153,11 @@ def _real(value: Any, name: str) -> Any:
 def _reject_other_holders(value: Any, name: str) -> None:
     """Refuse what holds numbers, and is no array of them."""
     kind = type(value).__name__
+    if type(value).__module__.partition(".")[0] == "mne":
+        raise TypeError(
+            f"{name} is a {kind} of MNE, whose channels come first; for a Raw or Epochs use "
+            f"convsolve.interop.mne.problem, else give its numbers, {name}.get_data().T"
+        )
     if hasattr(value, "keys") and not (hasattr(value, "shape") or isinstance(value, dict)):
         raise TypeError(f"{name} holds arrays by name ({kind}); give one of them, {name}['NAME']")
     if hasattr(value, "toarray"):

@@ -212,6 +212,14 @@ def test_mistakes_are_named(name: str) -> None:
         problem(recording, *sides, **options)
 
 
+@pytest.mark.parametrize("recording", [raw_of(), epochs_of()], ids=["raw", "epochs"])
+def test_a_problem_of_a_recording_says_how_to_go_on(recording: Any) -> None:
+    for x, y, name in ((recording, ENVELOPE, "x"), (ENVELOPE, recording, "y")):
+        words = rf"{name} is a \w+ of MNE, .* use convsolve\.interop\.mne\.problem"
+        with pytest.raises(TypeError, match=words):
+            cs.Problem.from_lags(x, y, lags=(0, 3))
+
+
 def test_an_evoked_response_has_the_rate_of_the_lags() -> None:
     raw = raw_of()
     slow = raw.copy().resample(50, verbose="error")
