@@ -16,7 +16,7 @@ ROOT = Path(convsolve.__file__).parent
 # Folders, or single files, from the ground up. What stands in one row imports the rows above it in
 # this list, never its neighbours; within a folder no import leads back to where it came from.
 ROWS = [
-    {"errors", "text", "files", "cached", "interrupts", "parallel"},
+    {"errors", "text", "files", "cached", "interrupts", "parallel", "progress"},
     {"lazy_jax"},
     {"problem"},
     {"linalg"},
@@ -28,7 +28,8 @@ ROWS = [
     {"solution", "traced"},
     {"api"},
     {"comparison", "held_out", "lag_choice"},
-    {"interop", "datasets", "plotting", "sklearn"},
+    {"interop", "datasets", "plotting", "progress_bars"},
+    {"sklearn"},
     {"cli"},
     {"__main__"},
 ]

@@ -294,6 +294,9 @@ def _add_output(command: argparse.ArgumentParser) -> None:
     group.add_argument("--json", action="store_true", help="one JSON document in place of text")
     group.add_argument("--plot", type=Path, metavar="FILE.png", help="draw a picture (matplotlib)")
     group.add_argument("--force", action="store_true", help="overwrite files that exist")
+    group.add_argument(
+        "--verbose", action="store_true", help="say on stderr what is done, and how long it takes"
+    )
 
 
 def _padding(text: str) -> Any:

@@ -39,7 +39,8 @@ def main(argv: Sequence[str] | None = None) -> int:
                 if isinstance(stream, io.TextIOWrapper):
                     stream.reconfigure(errors="replace")
             args = parse(argv)
-            with _warnings_reported() as warned:
+            verbose = getattr(args, "verbose", False)
+            with _warnings_reported() as warned, _followed(verbose):
                 status: int = COMMANDS[args.command](args, warned)
     except Refusal as refusal:
         _say(f"convsolve: {refusal}", "stderr")
@@ -107,19 +108,13 @@ def _solve(args: argparse.Namespace, warned: list[Warning | str]) -> int:
         check_noise(stated, method, args.noise)
         if args.checkpoint is not None:
             stated.check_one_mask("--checkpoint")
-    steps = getattr(method, "steps", None)
     try:
-        with (
-            reported(SolveError, source=source(args)),
-            _checkpoint_reported(args),
-            _progress(steps) as progress,
-        ):
+        with reported(SolveError, source=source(args)), _checkpoint_reported(args):
             fit = solve(
                 stated,
                 method,
                 noise=args.noise,
                 strict=args.strict,
-                progress=progress,
                 checkpoint=args.checkpoint,
             )
     except IdentifiabilityError as error:
@@ -257,20 +252,37 @@ def _checkpoint_reported(args: argparse.Namespace) -> Iterator[None]:
 
 
 @contextmanager
-def _progress(steps: int | None) -> Iterator[Callable[[int, int, float], None] | None]:
-    """A bar on stderr for a descent of ``steps``, if a person watches and tqdm is there."""
-    if steps is None or not sys.stderr.isatty() or find_spec("tqdm") is None:
-        yield None
-        return
-    from tqdm import tqdm
+def _followed(verbose: bool) -> Iterator[None]:
+    """What happens meanwhile: on stderr in words if they were asked for, else as bars of progress
+    if a person watches and tqdm is there.
+    """
+    if verbose:
+        with _logged():
+            yield
+    elif sys.stderr is not None and sys.stderr.isatty() and find_spec("tqdm") is not None:
+        from ..progress_bars import bars
 
-    with tqdm(total=steps, unit=" steps", leave=False) as bar:
+        with bars():
+            yield
+    else:
+        yield
 
-        def show(step: int, total: int, loss: float) -> None:
-            bar.set_postfix_str(f"loss {loss:.3g}", refresh=False)
-            bar.update(step - bar.n)
 
-        yield show
+@contextmanager
+def _logged() -> Iterator[None]:
+    """The log of the library, a line on stderr each."""
+    import logging
+
+    log, handler = logging.getLogger("convsolve"), logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("convsolve: %(message)s"))
+    before = log.level
+    log.addHandler(handler)
+    log.setLevel(logging.DEBUG)
+    try:
+        yield
+    finally:
+        log.setLevel(before)
+        log.removeHandler(handler)
 
 
 def _in_shell(message: Any) -> str:
