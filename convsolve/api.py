@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import re
 import time
@@ -205,7 +206,8 @@ def _solved(
         problem=problem,
         identifiability=report,
     )
-    _log(solution, time.perf_counter() - begun)
+    if LOG.isEnabledFor(logging.INFO):
+        _log(solution, time.perf_counter() - begun)
     return solution, doubt
 
 

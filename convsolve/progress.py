@@ -52,17 +52,19 @@ def _unheard(done: int, note: str = "") -> None:
     """What nobody listens to."""
 
 
+def _heard() -> bool:
+    return _listener.get() is not None or LOG.isEnabledFor(logging.DEBUG)
+
+
 @contextmanager
 def stage(name: str, total: int) -> Iterator[Callable[..., None]]:
     """A part of the work, which calls what it is given with how much of ``total`` is done, and, if
     it wants, a few words on what is at hand.
     """
-    listener = _listener.get()
-    if listener is None and not LOG.isEnabledFor(logging.DEBUG):
+    if not _heard():
         yield _unheard
         return
-
-    begun, before = time.perf_counter(), -1
+    listener, begun, before = _listener.get(), time.perf_counter(), -1
 
     def report(done: int, note: str = "") -> None:
         nonlocal before
@@ -91,6 +93,18 @@ def tracked(
     """The same, as a stage of the work: each counts as done once the next is asked for. They count
     one each, or their ``size``; ``note`` says which one is at hand.
     """
+    if not _heard():
+        return iter(several)
+    return _reported(several, name, total, size, note)
+
+
+def _reported(
+    several: Iterable[_T],
+    name: str,
+    total: int,
+    size: Callable[[_T], int] | None,
+    note: Callable[[_T], Any],
+) -> Iterator[_T]:
     with stage(name, total) as report:
         done = 0
         for one in several:

@@ -327,6 +327,17 @@ def test_what_is_short_has_no_bar() -> None:
     assert found.getvalue() == ""
 
 
+def test_the_regressor_of_scikit_learn_shows_bars_where_it_is_asked_to(screen: Screen) -> None:
+    from convsolve.sklearn import ConvRegressor
+
+    with redirect_stderr(screen):
+        quiet = ConvRegressor((0, 5), solver=cs.Huber()).fit([*X], [*Y])
+        assert screen.getvalue() == ""
+        loud = ConvRegressor((0, 5), solver=cs.Huber(), verbose=True).fit([*X], [*Y])
+    assert "scale and fit in turn:" in screen.getvalue()
+    np.testing.assert_array_equal(quiet.coef_, loud.coef_)
+
+
 def test_bars_need_tqdm(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "tqdm", None)
     with pytest.raises(ImportError, match=r"drawn by tqdm: pip install 'convsolve\[cli\]'"):
