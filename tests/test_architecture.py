@@ -196,7 +196,7 @@ def test_few_files_need_jax():
     }
 
 
-@pytest.mark.parametrize("package", ["h5py", "matplotlib", "tqdm", "zarr"])
+@pytest.mark.parametrize("package", ["argcomplete", "h5py", "matplotlib", "tqdm", "zarr"])
 def test_optional_packages_are_imported_when_used(package):
     found = {
         (name, inside)
@@ -237,6 +237,7 @@ def test_scikit_learn_is_needed_by_its_own_face_alone():
 
 
 ALLOWED = {
+    "argcomplete",
     "convsolve",
     "dask",
     "jax",

@@ -389,9 +389,9 @@ def test_ctrl_c_that_was_ignored_ends_the_command(run, monkeypatch, ctrl_c):
         def __del__(self):
             signal.raise_signal(signal.SIGINT)
 
-    def ignored(problem):
+    def ignored(problem, **more):
         Dying()
-        return report(problem)
+        return report(problem, **more)
 
     seen = []
     monkeypatch.setattr(sys, "unraisablehook", seen.append)
