@@ -96,8 +96,10 @@ exit status:
   130  interrupted by Ctrl-C; the answer so far is still written
   A reader of the output that leaves early, such as head, changes none of these.
 
-example:
+examples:
   convsolve solve speech.csv --x-columns envelope --y-columns Fz,Cz --lags 0 39 --out trf.npz
+  convsolve predict trf.npz later.csv --x-columns envelope --y-columns Fz,Cz
+  eval "$(register-python-argcomplete convsolve)"   # the shell completes commands and options
 """
 
 

@@ -104,7 +104,10 @@ def _converted(action: argparse.Action, value: Any, where: str) -> Any:
         return [_one(action, each, where) for each in several]
     if isinstance(value, list) and action.type not in (int, float, Path) and not action.choices:
         # What has commas between on the command line: names, columns, pairs.
-        value = ",".join(_text(each, where) for each in _flat(value))
+        words = [_text(each, where) for each in _flat(value)]
+        if any("," in word for word in words):
+            raise ValueError(f"{where} must be words without commas, got {value!r}")
+        value = ",".join(words)
     return _one(action, value, where)
 
 

@@ -109,6 +109,7 @@ WRONG: list[tuple[str | bytes, str]] = [
     ("bias = 1", "options.toml: 'bias' must be true or false, got 1"),
     ("bias = 1979-05-27", "options.toml: 'bias' must be true or false, got datetime.date("),
     ("out = 1979-05-27", "options.toml: 'out' must be text, got datetime.date("),
+    ('channels = ["Fz,Cz", "Pz"]', "options.toml: 'channels' must be words without commas, got"),
     ("channels = [[1.5]]", "options.toml: 'channels' must be text, got 1.5"),
     ("solver = {a = 1}", "options.toml: 'solver' must be text, got {'a': 1}"),
     ('solver = "magic"', "options.toml: 'solver' is 'magic'; choose from auto, svd,"),

@@ -175,6 +175,18 @@ def test_a_checkpoint_goes_on_where_it_was(tmp_path: Any, monkeypatch: pytest.Mo
     assert notes.count("checked") == 3
 
 
+@pytest.mark.slow
+def test_what_dask_sums_is_one_step() -> None:
+    import dask.array as da
+
+    x, y = (da.from_array(a[0], chunks=(40, 2)) for a in (X, Y))
+    heard = Heard()
+    with listening(heard):
+        cs.solve(cs.Problem.from_lags(x, y, **PROBLEM), limits=SMALL)
+    heard.check()
+    assert ("pass over the data, by dask", 1, 1, "") in heard.calls
+
+
 def test_a_method_is_named_before_it_begins() -> None:
     heard = Heard()
     with listening(heard):
