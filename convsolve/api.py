@@ -106,7 +106,8 @@ def solve(
         strict: raise `IdentifiabilityError` where the data do not determine the kernel, and no
             ridge mends it, in place of an `IdentifiabilityWarning` and one of the many answers.
             Fewer equations than unknowns are refused before any work, a lack of rank after it.
-        progress: ``callable(step, total, loss)``, for iterative solvers.
+        progress: ``callable(step, total, loss)``, for iterative solvers. Bars for whatever takes
+            long, here and elsewhere, are `convsolve.progress_bars.bars`.
         checkpoint: a file in which sums over long records are kept, see `Limits`: after a crash the
             same call goes on from there, and gives the same answer bit for bit. It is removed at
             the end; records that are taken whole write none.

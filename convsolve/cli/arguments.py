@@ -357,11 +357,12 @@ def _add_geometry(command: argparse.ArgumentParser) -> None:
     )
 
 
-def _limit(text: str) -> tuple[str, int]:
+def _limit(text: str) -> tuple[str, float]:
     """One of the limits."""
     name, _, number = text.partition("=")
     try:
-        return name, int(number) if number.isdecimal() else int(float(number))
+        whole = int(float(number))  # which refuses what is not finite
+        return name, whole if whole == float(number) else float(number)
     except (ValueError, OverflowError) as error:
         raise argparse.ArgumentTypeError(
             f"{text!r} is not NAME=N, such as gram_bytes=4e9"

@@ -58,6 +58,7 @@ VALUES: list[tuple[str, dict[str, Any]]] = [
     ("strength = [1, 10.5]", {"strength": [1.0, 10.5]}),
     ('noise = "ar(2)"', {"noise": "ar(2)"}),
     ('limits = ["gram_bytes=4e9"]', {"limits": [("gram_bytes", 4 * 10**9)]}),
+    ('limits = ["peer_seconds=0.5"]', {"limits": [("peer_seconds", 0.5)]}),
     ('out = "fit.npz"', {"out": Path("fit.npz")}),
     ('[solve]\npenalty = "tc"', {"penalty": "tc"}),
     ('penalty = "tc"\n[solve]\npenalty = "ss"', {"penalty": "ss"}),
