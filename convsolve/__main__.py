@@ -1,3 +1,4 @@
+# PYTHON_ARGCOMPLETE_OK
 """``convsolve`` and ``python -m convsolve``: the command line."""
 
 import sys

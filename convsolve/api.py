@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import re
 import time
@@ -32,7 +33,8 @@ from .problem.problem import Problem
 from .problem.records import numeric, precision, read, reject_tracers
 from .problem.sizes import DEFAULT_LIMITS, Limits, Sizes, check_limits
 from .problem.spec import ConvSpec
-from .solution import Solution
+from .progress import LOG
+from .solution import Solution, certificate_text
 from .solvers import AutoSolver
 from .solvers.base import Progress, Raw, Solver
 from .text import shown
@@ -104,7 +106,8 @@ def solve(
         strict: raise `IdentifiabilityError` where the data do not determine the kernel, and no
             ridge mends it, in place of an `IdentifiabilityWarning` and one of the many answers.
             Fewer equations than unknowns are refused before any work, a lack of rank after it.
-        progress: ``callable(step, total, loss)``, for iterative solvers.
+        progress: ``callable(step, total, loss)``, for iterative solvers. Bars for whatever takes
+            long, here and elsewhere, are `convsolve.progress_bars.bars`.
         checkpoint: a file in which sums over long records are kept, see `Limits`: after a crash the
             same call goes on from there, and gives the same answer bit for bit. It is removed at
             the end; records that are taken whole write none.
@@ -161,6 +164,8 @@ def _solved(
     limits: Limits,
 ) -> tuple[Solution, IdentifiabilityWarning | None]:
     """Outputs that have their rows in common, and what there is to warn of."""
+    begun = time.perf_counter()
+    LOG.info("solve by %s: %r", solver.name, problem)
     analysis, report = analyse(problem, limits), identify(problem, limits=limits)
     sizes = analysis.design.sizes
     with heard(), blas_threads(min(sizes.rows, sizes.columns)):
@@ -202,7 +207,20 @@ def _solved(
         problem=problem,
         identifiability=report,
     )
+    if LOG.isEnabledFor(logging.INFO):
+        _log(solution, time.perf_counter() - begun)
     return solution, doubt
+
+
+def _log(fit: Solution, seconds: float) -> None:
+    """How a solve ended, by what route, and why that one."""
+    proof = "no certificate"
+    if fit.certificate is not None:
+        proof = "certificate " + certificate_text(fit.certificate, fit.stats["certificate_kind"])
+    why = [str(fit.stats[word]) for word in ("choice", "route") if word in fit.stats]
+    why += [] if fit.regularization is None else [fit.regularization.text()]
+    words = "; ".join([f"{fit.status}, {proof}, {seconds:.2f} s", *why])
+    LOG.info("%s: %s", fit.stats["solver"], words)
 
 
 def _joined(problem: Problem, parts: list[Part], limits: Limits) -> Solution:

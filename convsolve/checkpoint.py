@@ -26,9 +26,10 @@ from .leastsquares.design import Design
 from .operators.chunks import ChunkedOperator, Misfit, Products, Totals
 from .operators.moments import Moments
 from .operators.partialled_chunks import Beside, Drifts, PartialledTotals
-from .operators.totals import Chunk, one_by_one, read_ahead
+from .operators.totals import PASS, Chunk, one_by_one, read_ahead
 from .problem.problem import Problem
 from .problem.records import Records
+from .progress import stage
 
 # Writing takes no more than this share of the time.
 MOST_SHARE = 0.05
@@ -84,14 +85,17 @@ class Checkpoint:
         """As `one_by_one`, beginning where the file ends."""
         name = _digest([task.__name__, *_leaves([others, [(c.spans, c.by_rows) for c in chunks]])])
         done, found = self._passes.get(name, (0, None))
-        for chunk in read_ahead(chunks[:done]):
-            self._check(chunk)
-        for i, chunk in enumerate(read_ahead(chunks[done:]), start=done + 1):
-            self._check(chunk)
-            part = task(chunk, *others)
-            found = part if found is None else found + part
-            self._passes[name] = i, found
-            self._write(now=i == len(chunks))
+        with stage(PASS, len(chunks)) as report:
+            for i, chunk in enumerate(read_ahead(chunks[:done]), start=1):
+                self._check(chunk)
+                report(i, "checked")
+            for i, chunk in enumerate(read_ahead(chunks[done:]), start=done + 1):
+                self._check(chunk)
+                part = task(chunk, *others)
+                found = part if found is None else found + part
+                self._passes[name] = i, found
+                self._write(now=i == len(chunks))
+                report(i)
         return found
 
     def remove(self) -> None:

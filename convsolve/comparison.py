@@ -17,6 +17,7 @@ from .leastsquares.analysis import analyse
 from .leastsquares.stable_spline import StableSpline
 from .problem.problem import Problem
 from .problem.sizes import DEFAULT_LIMITS, Limits
+from .progress import LOG, tracked
 from .solution import Solution, certificate_text
 from .solvers import ALL
 from .solvers.base import SQUARES, Objective, Solver
@@ -184,12 +185,13 @@ def _solve_all(
     """Solutions by label, up to one that is interrupted, and why others could not be had."""
     solutions: dict[str, Solution] = {}
     skipped: dict[str, str] = {}
-    for label, solver in pairs:
+    for label, solver in tracked(pairs, "methods", len(pairs), note=lambda pair: pair[0]):
         reason = solver.supports(problem.sizes(limits), problem.spec)
         if reason is not None and named:
             raise SolveError(f"{label} cannot solve this problem: {reason}")
         if reason is not None:
             skipped[label] = reason
+            LOG.info("compare: %s is left out: %s", label, reason)
             continue
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", IdentifiabilityWarning)
@@ -199,6 +201,7 @@ def _solve_all(
                 if named:
                     raise
                 skipped[label] = str(refusal)
+                LOG.info("compare: %s is left out: %s", label, refusal)
                 continue
         if solutions[label].status == "interrupted":
             break

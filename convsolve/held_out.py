@@ -11,6 +11,7 @@ from .inference.folds import CrossValidation, beside, part
 from .operators.prediction import predicted_blocks
 from .problem.problem import Problem
 from .problem.sizes import DEFAULT_LIMITS, Limits
+from .progress import tracked
 from .scoring import scored
 from .solution import Solution
 from .solvers import AutoSolver
@@ -89,7 +90,7 @@ def cross_validate(
     y, solutions, scores = problem.y, [], []
     assert y is not None
     records, own = (problem.x, y), (problem.bias, problem.lags, problem.adjustments)
-    for i, held in enumerate(parts):
+    for i, held in enumerate(tracked(parts, "folds", len(parts))):
         rest = part(problem.spec, records, beside(parts, i, always), *own)
         fit = solve(rest, solver, limits=limits)
         scores.append(_scored(fit, part(problem.spec, records, held, *own)))

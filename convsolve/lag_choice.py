@@ -12,6 +12,7 @@ from .leastsquares.analysis import analyse
 from .problem.checks import choice
 from .problem.problem import Problem
 from .problem.sizes import DEFAULT_LIMITS, Limits, check_limits
+from .progress import LOG
 
 
 class LagChoice(NamedTuple):
@@ -86,7 +87,9 @@ def choose_lags(
     best = int(np.nanargmin(losses))
     i, j = divmod(best, len(lags))
     chosen = int(lags[i]), int(lags[j])
-    return LagChoice(chosen, problem.narrowed(i, j), criterion, lags, scores)
+    found = LagChoice(chosen, problem.narrowed(i, j), criterion, lags, scores)
+    LOG.info("choose_lags: %s", found)
+    return found
 
 
 def _check(problem: Any, select: Any) -> None:

@@ -9,13 +9,14 @@ from typing import NamedTuple
 import numpy as np
 
 from .linalg.rank import EPS
-from .operators.prediction import row_spans
+from .operators.prediction import row_spans, rows_of
 from .operators.totals import each
 from .problem.checks import fraction
 from .problem.confounds import Confounds
 from .problem.problem import Problem
 from .problem.rows import Rows, Span
 from .problem.stored import for_one_pass
+from .progress import tracked
 
 # Predictions (T', *T, Cout) of some rows of a record.
 Blocks = Iterable[tuple[Span, np.ndarray]]
@@ -176,7 +177,9 @@ def scored(
         assert problem.y is not None
         records = [*map(for_one_pass, problem.y)]
         spans, again = tee(row_spans(problem.x, problem.out_channels, problem.spec))
-        return zip(spans, each(np.asarray, (records[i][a:b] for i, a, b in again)), strict=True)
+        read = each(np.asarray, (records[i][a:b] for i, a, b in again))
+        pairs = zip(spans, read, strict=True)
+        return tracked(pairs, "rows that are scored", sum(map(len, problem.y)), size=rows_of)
 
     truth = (_counted(rows, span, y, outputs) for span, y in measured())
     pairs = (

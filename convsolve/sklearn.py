@@ -5,6 +5,7 @@ It needs scikit-learn: ``pip install 'convsolve[sklearn]'``.
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import Any, Self
 
 import numpy as np
@@ -24,6 +25,7 @@ from .problem.checks import choice
 from .problem.lags import lag_geometry
 from .problem.names import seconds_to_lags
 from .problem.problem import Problem
+from .progress_bars import bars
 from .solvers import AutoSolver, Solver
 
 FLOATS = (np.float64, np.float32)
@@ -56,6 +58,7 @@ class ConvRegressor(RegressorMixin, BaseEstimator):
         ridge: in ``‖y − Xw‖² + ridge·‖w‖²``, as that of `sklearn.linear_model.Ridge`.
         solver: any solver of convsolve, which has a penalty of its own:
             ``Regularized(Smooth())`` chooses one by the data. ``ridge`` must be 0 beside it.
+        verbose: whether bars on stderr show how far `fit` has come, where it takes long.
 
     Attributes:
         coef_: ``(outputs, features, lags)`` by ascending lag, ``(features, lags)`` of a y without
@@ -81,6 +84,7 @@ class ConvRegressor(RegressorMixin, BaseEstimator):
         fit_intercept: bool = True,
         ridge: float = 0.0,
         solver: Solver | None = None,
+        verbose: bool = False,
     ) -> None:
         self.lags = lags
         self.tmin = tmin
@@ -90,6 +94,7 @@ class ConvRegressor(RegressorMixin, BaseEstimator):
         self.fit_intercept = fit_intercept
         self.ridge = ridge
         self.solver = solver
+        self.verbose = verbose
 
     def fit(self, X: Any, y: Any, sample_weight: Any = None, groups: Any = None) -> Self:
         """Find the kernel.
@@ -102,10 +107,15 @@ class ConvRegressor(RegressorMixin, BaseEstimator):
 
         Raises:
             ValueError, TypeError: shapes that do not fit, values that are not finite.
+            ImportError: ``verbose``, and tqdm is not installed.
         """
         choice(self.edges, "edges", ("zeros", "drop"))
         if self.solver is not None and self.ridge:
             raise ValueError("give either ridge= or a solver=, which has a ridge of its own")
+        with bars() if self.verbose else nullcontext():
+            return self._fitted(X, y, sample_weight, groups)
+
+    def _fitted(self, X: Any, y: Any, sample_weight: Any, groups: Any) -> Self:
         x, y, weights = self._trials(X, y, sample_weight, groups)
         names = getattr(self, "feature_names_in_", None)
         problem = Problem.from_lags(

@@ -16,7 +16,7 @@ ROOT = Path(convsolve.__file__).parent
 # Folders, or single files, from the ground up. What stands in one row imports the rows above it in
 # this list, never its neighbours; within a folder no import leads back to where it came from.
 ROWS = [
-    {"errors", "text", "html", "files", "cached", "interrupts", "parallel"},
+    {"errors", "text", "html", "files", "cached", "interrupts", "parallel", "progress"},
     {"lazy_jax"},
     {"problem"},
     {"linalg"},
@@ -28,8 +28,8 @@ ROWS = [
     {"solution", "traced"},
     {"api"},
     {"comparison", "held_out", "lag_choice"},
-    {"interop", "datasets", "plotting", "sklearn"},
-    {"html_report"},
+    {"interop", "datasets", "plotting", "progress_bars"},
+    {"html_report", "sklearn"},
     {"cli"},
     {"__main__"},
 ]
@@ -196,7 +196,7 @@ def test_few_files_need_jax():
     }
 
 
-@pytest.mark.parametrize("package", ["h5py", "matplotlib", "tqdm", "zarr"])
+@pytest.mark.parametrize("package", ["argcomplete", "h5py", "matplotlib", "tqdm", "zarr"])
 def test_optional_packages_are_imported_when_used(package):
     found = {
         (name, inside)
@@ -237,6 +237,7 @@ def test_scikit_learn_is_needed_by_its_own_face_alone():
 
 
 ALLOWED = {
+    "argcomplete",
     "convsolve",
     "dask",
     "jax",

@@ -1,14 +1,13 @@
-"""The arguments of the command line: their parser, and the solver they state."""
+"""The arguments of the command line: their parser, and the places that they name."""
 
 # Nothing here, nor in cli.py, imports jax or numpy before a command runs: --help answers at once.
 from __future__ import annotations
 
 import argparse
-import math
 import os
 import re
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -16,27 +15,42 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from .. import __version__
 
 if TYPE_CHECKING:
-    from ..problem.problem import Problem
-    from ..solvers import Solver
+    from ..problem.sizes import Limits
 
+DESCENT = (
+    "ridge", "loss", "steps", "batch_size", "init", "key", "restarts", "tol", "huber_delta", "via",
+)  # fmt: skip
+# Those of --penalty, and which penalties take them.
+OF_PENALTY = {
+    "length": ("smooth",),
+    "alpha": ("tc", "dc", "ss"),
+    "rho": ("dc",),
+    "matrix": ("tikhonov",),
+    "penalty_groups": ("ridge",),
+    "penalty_weights": ("ridge",),
+}
 # What each solver is, and the options it takes.
 SOLVERS = {
     "auto": ("the exact answer by whichever method is cheapest", ("ridge",)),
     "svd": ("singular values of the design matrix", ("ridge",)),
     "qr": ("QR of the design matrix", ("ridge",)),
     "normal": ("normal equations, refined and certified; for long records", ("ridge",)),
-    "cg": ("conjugate gradients, certified; for thousands of taps", ("ridge", "steps")),
+    "cg": ("conjugate gradients, certified; for thousands of taps", ("ridge", "steps", "tol")),
     "fft": ("division of spectra; exact for circular and full records only", ("ridge",)),
-    "adam": ("gradient descent by Adam", ("loss", "steps", "key", "rate", "via")),
-    "lbfgs": ("gradient descent by L-BFGS", ("loss", "steps", "key", "via")),
+    "adam": ("gradient descent by Adam", (*DESCENT, "rate")),
+    "lbfgs": ("gradient descent by L-BFGS", DESCENT),
     "huber": (
         "squares of small residuals, absolute values of large ones; for y with outliers",
         ("delta", "scale"),
     ),
     "absolute": ("least absolute residuals; for y with outliers", ()),
+    "lasso": (
+        "a penalty that leaves few taps, or channels, other than zero",
+        ("ridge", "strength", "select", "folds", "score", "penalty_groups"),
+    ),
     "regularized": (
         "a penalty whose strength the data choose; what --penalty and its like stand for",
-        ("penalty", "strength", "select", "folds", "score"),
+        ("penalty", "strength", "select", "folds", "score", *OF_PENALTY),
     ),
 }
 # Those that read x and y in blocks where these are too large for memory.
@@ -49,6 +63,7 @@ PENALTIES = {
     "tc": "a response that decays",
     "dc": "the same, its correlation chosen too",
     "ss": "the same, smoother",
+    "tikhonov": "that of a matrix",
 }
 # An HDF5 file, and where a dataset is in it.
 HDF5 = re.compile(r"(.+?\.(?:h5|hdf5))(?::(.*))?", re.IGNORECASE | re.DOTALL)
@@ -56,10 +71,11 @@ PADDINGS, EDGES = ("valid", "same", "full", "causal", "circular"), ("drop", "zer
 CRITERIA = ("gcv", "evidence", "aicc", "bic", "cv")
 NOISES = ("white", "ar", "hac", "cluster")
 MISSING = ("raise", "drop")
-SETTINGS = (
-    "ridge", "loss", "steps", "key", "rate", "via",
-    "penalty", "strength", "select", "folds", "score", "delta", "scale",
-)  # fmt: skip
+# Every option that some solvers take.
+SETTINGS = tuple(dict.fromkeys(setting for _, takes in SOLVERS.values() for setting in takes))
+
+# Options that may name a file to be read, beside the data.
+READ = ("fit", "mask", "weights", "confounds", "truth", "matrix", "init", "config")
 
 EPILOG = """\
 input:
@@ -80,9 +96,16 @@ exit status:
   130  interrupted by Ctrl-C; the answer so far is still written
   A reader of the output that leaves early, such as head, changes none of these.
 
-example:
+examples:
   convsolve solve speech.csv --x-columns envelope --y-columns Fz,Cz --lags 0 39 --out trf.npz
+  convsolve predict trf.npz later.csv --x-columns envelope --y-columns Fz,Cz
+  eval "$(register-python-argcomplete convsolve)"   # the shell completes commands and options
 """
+
+
+def named(option: str) -> str:
+    """As it is written on the command line."""
+    return f"--{option.replace('_', '-')}"
 
 
 class Refusal(Exception):
@@ -111,6 +134,7 @@ def _in_shell(text: str) -> str:
         ("padding", PADDINGS),
         ("edges", EDGES),
         ("missing", MISSING),
+        ("via", ("convolution", "moments")),
         ("confounds", ("intercept",)),
     ):
         for word in words:
@@ -138,16 +162,16 @@ class _Parser(argparse.ArgumentParser):
         raise Refusal(f"{message}; see {self.prog} --help")
 
 
-def parse(argv: Sequence[str] | None) -> argparse.Namespace:
-    """The arguments of one command; ``command`` names it."""
-    parser = _Parser(
+def parser() -> _Parser:
+    """Of all commands."""
+    whole = _Parser(
         prog="convsolve",
         description="Recover the kernel of a convolution from its input x and its output y, "
         "and know whether they determine it.",
         epilog=EPILOG,
     )
-    parser.add_argument("--version", action="version", version=f"convsolve {__version__}")
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    whole.add_argument("--version", action="version", version=f"convsolve {__version__}")
+    commands = whole.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
     demo = commands.add_parser("demo", help="five small problems, solved by every method")
     _add_output(demo)
@@ -160,9 +184,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     identify = commands.add_parser("identify", help="does x determine the kernel? (y not needed)")
 
     solve = commands.add_parser("solve", help="recover the kernel")
-    words = "; ".join(f"{name}: {about}" for name, (about, _) in SOLVERS.items())
-    solve.add_argument("--solver", choices=SOLVERS, default="auto", help=f"{words} (default auto)")
-    solve.add_argument("--ridge", type=float, metavar="R", help="penalty R·‖w‖², summed over taps")
+    _add_solver(solve)
     solve.add_argument(
         "--noise",
         type=_noise,
@@ -171,7 +193,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
         help="how the noise of y is correlated, which the standard errors assume: white, hac, "
         "cluster; ar or 'ar(P)', an autoregression, changes the answer too (default white)",
     )
-    solve.add_argument("--strict", action="store_true", help="no answer unless it is unique")
+    _add_flag(solve, "strict", "no answer unless it is unique")
     solve.add_argument("--out", type=Path, metavar="FILE.npz", help="write the solution")
     solve.add_argument(
         "--checkpoint",
@@ -182,20 +204,87 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     )
 
     compare = commands.add_parser("compare", help="solve by every method, side by side")
-    compare.set_defaults(ridge=None)
-    compare.add_argument("--solvers", metavar="A,B", help=f"any of {','.join(SOLVERS)}")
+    named = compare.add_argument(
+        "--solvers", metavar="A,B", help=f"any of {','.join(SOLVERS)} (default: all that apply)"
+    )
+    named.completer = _listed  # type: ignore[attr-defined]
+    compare.add_argument("--truth", metavar="FILE", help="the true kernel, if it is known")
 
-    for command in (identify, solve, compare):
+    held_out = commands.add_parser(
+        "cross-validate", help="how well a solver predicts rows that it has not seen"
+    )
+    _add_solver(held_out)
+    held_out.add_argument(
+        "--folds",
+        dest="held_out",
+        metavar="K",
+        help="records (default), or a number; those of --select cv too",
+    )
+
+    lags = commands.add_parser("choose-lags", help="which of the lags given a response has")
+    lags.add_argument(
+        "--select",
+        choices=("bic", "aicc", "cv"),
+        default="bic",
+        help="cv: cross-validation (default bic)",
+    )
+    _add_folds(lags)
+
+    predict = commands.add_parser(
+        "predict", help="y of new x by a saved solution, and how well it agrees with y given"
+    )
+    predict.add_argument("fit", type=Path, metavar="FIT.npz", help="what solve --out wrote")
+    predict.add_argument("--out", type=Path, metavar="Y.npy", help="write the prediction")
+
+    for command in (identify, solve, compare, held_out, lags):
         _add_input(command)
+        _add_geometry(command)
+    _add_input(predict)
+    for command in (solve, compare, held_out):
+        _add_penalty(command, folds=command is not held_out)
+        _add_descent(command)
+        _add_robust(command)
+    for command in (identify, solve, compare, lags):
         _add_output(command)
-        if command is not identify:
-            _add_penalty(command)
-            _add_descent(command)
-            _add_robust(command)
-    args, strange = parser.parse_known_args(argv)
+    for command in (held_out, predict):
+        _add_output(command, plot=False)
+    return whole
+
+
+def parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    """The arguments of one command, those of a file of options among them; ``command`` names it."""
+    whole = parser()
+    if "_ARGCOMPLETE" in os.environ:  # a shell asks what could come next
+        with suppress(ImportError):
+            import argcomplete
+
+            argcomplete.autocomplete(whole)
+    args, strange = whole.parse_known_args(argv)
+    (commands,) = (a for a in whole._actions if isinstance(a, argparse._SubParsersAction))
+    own = commands.choices[args.command]
     if strange:
-        commands.choices[args.command].error(f"unrecognized arguments: {' '.join(strange)}")
-    return args
+        own.error(f"unrecognized arguments: {' '.join(strange)}")
+    if getattr(args, "config", None) is None:
+        return args
+    from .config import options_of
+
+    with reported(ValueError, OSError):
+        found = options_of(args.config, args.command, commands.choices)
+    own.set_defaults(**found)
+    return whole.parse_args(argv)
+
+
+def _listed(prefix: str, **_: Any) -> list[str]:
+    """How a list of solvers with commas between could go on."""
+    before = prefix[: prefix.rfind(",") + 1]
+    return [before + name for name in SOLVERS if name not in before.split(",")]
+
+
+def _add_solver(command: argparse.ArgumentParser) -> None:
+    words = "; ".join(f"{name}: {about}" for name, (about, _) in SOLVERS.items())
+    command.add_argument(
+        "--solver", choices=SOLVERS, default="auto", help=f"{words} (default auto)"
+    )
 
 
 def _add_input(command: argparse.ArgumentParser) -> None:
@@ -206,9 +295,6 @@ def _add_input(command: argparse.ArgumentParser) -> None:
     )
     data.add_argument("--x-columns", metavar="A,B", help="names or numbers (from 0) in a table")
     data.add_argument("--y-columns", metavar="C", help="the same for y")
-    data.add_argument("--fs", type=float, metavar="HZ", help="samples a second: lags become times")
-    data.add_argument("--channels", metavar="A,B", help="names of the channels of x")
-    data.add_argument("--outputs", metavar="C,D", help="names of the channels of y")
     data.add_argument(
         "--max-bytes",
         type=int,
@@ -216,6 +302,26 @@ def _add_input(command: argparse.ArgumentParser) -> None:
         help="the most that is read into memory of one input (default 4 GiB); what is read in "
         "blocks may be larger",
     )
+    data.add_argument(
+        "--limits",
+        type=_limit,
+        nargs="+",
+        metavar="NAME=N",
+        help="what memory and time allow, such as gram_bytes=4e9; see convsolve.Limits",
+    )
+    data.add_argument(
+        "--config",
+        metavar="FILE.toml",
+        help="options by their names, such as lags = [0, 39], for all commands or in a table of "
+        "one, [solve]; the command line wins",
+    )
+
+
+def _add_geometry(command: argparse.ArgumentParser) -> None:
+    names = command.add_argument_group("rate and names")
+    names.add_argument("--fs", type=float, metavar="HZ", help="samples a second: lags become times")
+    names.add_argument("--channels", metavar="A,B", help="names of the channels of x")
+    names.add_argument("--outputs", metavar="C,D", help="names of the channels of y")
     shape = command.add_argument_group("geometry, by --kernel-size, --lags or --tmin --tmax")
     shape.add_argument("--kernel-size", type=int, nargs="+", metavar="K", help="one per axis")
     shape.add_argument("--stride", type=int, nargs="+", metavar="S")
@@ -234,7 +340,10 @@ def _add_input(command: argparse.ArgumentParser) -> None:
     shape.add_argument("--tmax", type=float, metavar="T", help="the last")
     shape.add_argument("--edges", choices=EDGES, help="default drop")
     shape.add_argument("--groups", type=int, default=1, metavar="G")
-    shape.add_argument("--bias", action="store_true", help="a constant per output is unknown too")
+    shape.add_argument(
+        "--out-channels", type=int, metavar="Q", help="how many outputs y will have (identify)"
+    )
+    _add_flag(shape, "bias", "a constant per output is unknown too")
     rows = command.add_argument_group("rows of y, by files laid out as y")
     rows.add_argument("--mask", metavar="FILE", help="1 where a row counts, 0 where it does not")
     rows.add_argument(
@@ -248,8 +357,39 @@ def _add_input(command: argparse.ArgumentParser) -> None:
     )
 
 
-def _add_penalty(command: argparse.ArgumentParser) -> None:
-    group = command.add_argument_group("a penalty chosen by the data (solver regularized)")
+def _limit(text: str) -> tuple[str, float]:
+    """One of the limits."""
+    name, _, number = text.partition("=")
+    try:
+        whole = int(float(number))  # which refuses what is not finite
+        return name, whole if whole == float(number) else float(number)
+    except (ValueError, OverflowError) as error:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not NAME=N, such as gram_bytes=4e9"
+        ) from error
+
+
+def limits_of(args: argparse.Namespace) -> Limits:
+    """What memory and time allow."""
+    from dataclasses import asdict, replace
+
+    from ..problem.sizes import DEFAULT_LIMITS
+
+    given = dict(args.limits or ())
+    known = asdict(DEFAULT_LIMITS)
+    for name, number in given.items():
+        if name not in known:
+            raise Refusal(f"--limits: {name!r} is unknown; choose from {', '.join(known)}")
+        if number < 0:
+            raise Refusal(f"--limits: {name} must not be negative, got {number}")
+    return replace(DEFAULT_LIMITS, **given) if given else DEFAULT_LIMITS
+
+
+def _add_penalty(command: argparse.ArgumentParser, folds: bool) -> None:
+    command.add_argument_group("least squares and descent").add_argument(
+        "--ridge", type=float, metavar="R", help="penalty R·‖w‖², summed over taps"
+    )
+    group = command.add_argument_group("a penalty chosen by the data (regularized, lasso)")
     words = "; ".join(f"{name}: {about}" for name, about in PENALTIES.items())
     group.add_argument("--penalty", choices=PENALTIES, help=f"{words} (default ridge)")
     group.add_argument(
@@ -260,14 +400,47 @@ def _add_penalty(command: argparse.ArgumentParser) -> None:
         choices=CRITERIA,
         help="cv: cross-validation (default evidence for smooth, tc, dc and ss, else gcv)",
     )
-    group.add_argument("--folds", metavar="K", help="records (default), or a number, for cv")
-    group.add_argument("--score", choices=("mse", "r2", "correlation"), help="for cv, default mse")
+    group.add_argument(
+        "--length", type=float, nargs="+", metavar="L", help="of smooth, in taps (default: chosen)"
+    )
+    group.add_argument(
+        "--alpha", type=float, metavar="A", help="of tc, dc and ss, the decay (default: chosen)"
+    )
+    group.add_argument(
+        "--rho", type=float, metavar="R", help="of dc, the correlation (default: chosen)"
+    )
+    group.add_argument("--matrix", metavar="FILE", help="of tikhonov")
+    group.add_argument(
+        "--penalty-groups",
+        metavar="A,B",
+        help="a label for every channel, such as 0,1,1: each has a strength of its own (ridge), or "
+        "is left out together (lasso; channels: each by itself)",
+    )
+    group.add_argument(
+        "--penalty-weights",
+        metavar="A,B",
+        help="of ridge, factors of the strength of each label (default: chosen)",
+    )
+    _add_folds(group, folds)
 
 
 def _add_descent(command: argparse.ArgumentParser) -> None:
-    group = command.add_argument_group("gradient descent")
+    group = command.add_argument_group("gradient descent (adam, lbfgs)")
     group.add_argument("--loss", choices=("mse", "mae", "huber"), help="default mse")
+    group.add_argument(
+        "--huber-delta", type=float, metavar="D", help="threshold of its loss, in the unit of y (1)"
+    )
     group.add_argument("--steps", type=int, metavar="N", help="at most (default 1000); for cg too")
+    group.add_argument(
+        "--tol", type=float, metavar="T", help="when it is solved (default 1e-6); for cg too"
+    )
+    group.add_argument(
+        "--batch-size", type=int, metavar="N", help="rows drawn each step (default: all)"
+    )
+    group.add_argument(
+        "--init", metavar="KERNEL", help="glorot_uniform (default), zeros, or a FILE of a kernel"
+    )
+    group.add_argument("--restarts", type=int, metavar="N", help="runs, the best of which counts")
     group.add_argument("--key", type=int, metavar="SEED", help="of the random start (default 0)")
     group.add_argument(
         "--rate", type=float, metavar="R", help="Adam's learning rate (default 0.05)"
@@ -289,11 +462,27 @@ def _add_robust(command: argparse.ArgumentParser) -> None:
     )
 
 
-def _add_output(command: argparse.ArgumentParser) -> None:
+def _add_folds(group: argparse._ActionsContainer, folds: bool = True) -> None:
+    if folds:
+        group.add_argument("--folds", metavar="K", help="records (default), or a number, for cv")
+    group.add_argument("--score", choices=("mse", "r2", "correlation"), help="for cv, default mse")
+
+
+def _add_output(command: argparse.ArgumentParser, plot: bool = True) -> None:
     group = command.add_argument_group("output")
-    group.add_argument("--json", action="store_true", help="one JSON document in place of text")
-    group.add_argument("--plot", type=Path, metavar="FILE.png", help="draw a picture (matplotlib)")
-    group.add_argument("--force", action="store_true", help="overwrite files that exist")
+    _add_flag(group, "json", "one JSON document in place of text")
+    if plot:
+        group.add_argument(
+            "--plot", type=Path, metavar="FILE.png", help="draw a picture (matplotlib)"
+        )
+    _add_flag(group, "force", "overwrite files that exist")
+    _add_flag(group, "verbose", "say on stderr what is done, and how long it takes")
+
+
+def _add_flag(group: argparse._ActionsContainer, name: str, words: str) -> None:
+    """--NAME, and --no-NAME for where a file of options has it."""
+    group.add_argument(f"--{name}", action=argparse.BooleanOptionalAction, help=words)
+    group.set_defaults(**{name: False})
 
 
 def _padding(text: str) -> Any:
@@ -308,106 +497,6 @@ def _padding(text: str) -> Any:
         raise argparse.ArgumentTypeError(f"{text!r} is not {wanted}") from error
 
 
-def name_of_solver(args: argparse.Namespace) -> str:
-    """That of --solver; a penalty to choose says it too."""
-    takes = SOLVERS["regularized"][1]
-    asked = any(getattr(args, setting) is not None for setting in takes)
-    return "regularized" if asked and args.solver == "auto" else str(args.solver)
-
-
-def _regularized(args: argparse.Namespace, given: Problem) -> Solver:
-    from .. import solvers
-    from ..inference.folds import CrossValidation
-    from ..leastsquares.penalty import RIDGE, Penalty
-    from ..leastsquares.smooth import Smooth
-    from ..leastsquares.stable_spline import StableSpline
-
-    if args.select != "cv" and (args.folds is not None or args.score is not None):
-        raise ValueError("--folds and --score go with --select cv")
-    select: Any = args.select
-    if select == "cv":
-        folds = args.folds or "records"
-        folds = int(folds) if folds.isdecimal() else folds
-        select = CrossValidation(folds, args.score or "mse")
-        select.spans(given.kept.lengths)
-    plain: dict[str, Penalty] = {
-        "ridge": RIDGE,
-        "differences": Smooth(order=1),
-        "curvature": Smooth(order=2),
-        "smooth": Smooth(),
-    }
-    penalty = plain.get(args.penalty or "ridge") or StableSpline(args.penalty)
-    grid = None if args.strength is None else [[value] for value in args.strength]
-    return solvers.Regularized(penalty, grid, select)
-
-
-def solver(name: str, args: argparse.Namespace, given: Problem) -> Solver:
-    """The solver of that name with its settings, once it has said that it can solve ``given``."""
-    from .. import solvers
-
-    with reported(TypeError, ValueError):
-        if name == "regularized":
-            made: Solver = _regularized(args, given)
-        elif name == "huber":
-            given_settings = {k: getattr(args, k) for k in ("delta", "scale")}
-            made = solvers.Huber(**{k: v for k, v in given_settings.items() if v is not None})
-        elif name == "absolute":
-            made = solvers.LeastAbsolute()
-        elif "loss" in SOLVERS[name][1]:
-            check_device()
-            import optax
-
-            named = {k: getattr(args, k) for k in ("loss", "steps", "key", "via")}
-            named = {k: v for k, v in named.items() if v is not None}
-            optimizer = None if args.rate is None else optax.adam(args.rate)
-            optimizer = optax.lbfgs() if name == "lbfgs" else optimizer
-            made = solvers.GradientDescent(optimizer, **named)
-        else:
-            ridge = args.ridge or 0.0
-            limit = {"steps": args.steps} if name == "cg" and args.steps is not None else {}
-            made = {
-                "auto": solvers.AutoSolver(ridge),
-                "svd": solvers.LeastSquares("svd", ridge),
-                "qr": solvers.LeastSquares("qr", ridge),
-                "normal": solvers.NormalEquations(ridge),
-                "cg": solvers.ConjugateGradient(ridge, **limit),
-                "fft": solvers.FFTDeconvolution(ridge),
-            }[name]
-    reason = made.supports(given.sizes(), given.spec)
-    if reason is not None:
-        raise Refusal(f"solver {name}: {reason}")
-    return made
-
-
-def check_settings(args: argparse.Namespace, names: Sequence[str]) -> None:
-    """Refuse solvers that are not there, and settings that none of the chosen takes."""
-    for name in names:
-        if name not in SOLVERS:
-            raise Refusal(f"solver {name!r} is unknown; choose from {', '.join(SOLVERS)}")
-    for setting in SETTINGS:
-        takers = [name for name, (_, takes) in SOLVERS.items() if setting in takes]
-        if getattr(args, setting) is not None and not set(takers) & set(names):
-            raise Refusal(f"--{setting} is for the solvers {', '.join(takers)}; name one of them")
-    if args.rate is not None and not (math.isfinite(args.rate) and args.rate > 0):
-        raise Refusal(f"--rate must be positive and finite, got {args.rate}")
-
-
-def check_device() -> None:
-    """Refuse to begin a descent where jax finds no device, such as the one that was asked for."""
-    from ..lazy_jax import import_whole
-
-    import_whole("optax")
-    import jax
-
-    try:
-        jax.devices()
-    except (RuntimeError, AssertionError) as error:  # the latter where CUDA sees no card
-        reason = str(error) or f"JAX_PLATFORMS={os.environ.get('JAX_PLATFORMS')}"
-        raise Refusal(
-            f"jax has no device to descend on ({reason}); try JAX_PLATFORMS=cpu"
-        ) from error
-
-
 def check_targets(args: argparse.Namespace) -> None:
     """Refuse a place that cannot be written before anything long begins."""
     options = ("out", "checkpoint", "plot")
@@ -420,7 +509,7 @@ def check_targets(args: argparse.Namespace) -> None:
         first = next(o for o in targets if targets[o] == path)
         if first != option:
             raise Refusal(f"--{option} {path}: is the place of --{first}; give another name")
-    if args.plot is not None and find_spec("matplotlib") is None:
+    if "plot" in targets and find_spec("matplotlib") is None:
         raise Refusal("--plot needs matplotlib: pip install 'convsolve[plot]'")
 
 
@@ -431,7 +520,7 @@ def _fault(option: str, path: Path, args: argparse.Namespace) -> str | None:
         "is a directory; give a file in it": path.is_dir(),
         "is not a regular file; give another name": path.exists() and not path.is_file(),
         "is one of the inputs; give another name": any(
-            _is_part(path, data) for data in getattr(args, "data", [])
+            _is_part(path, name) for name in _inputs(args)
         ),
         # A checkpoint that exists is gone on from.
         "exists; --force overwrites it": path.exists()
@@ -443,6 +532,12 @@ def _fault(option: str, path: Path, args: argparse.Namespace) -> str | None:
         and path.suffix not in (".png", ".pdf", ".svg"),
     }
     return next((reason for reason, holds in faults.items() if holds), None)
+
+
+def _inputs(args: argparse.Namespace) -> list[str]:
+    """All that is read."""
+    beside = [str(name) for option in READ if (name := getattr(args, option, None)) is not None]
+    return [*getattr(args, "data", []), *beside]
 
 
 def _is_part(path: Path, data: str) -> bool:

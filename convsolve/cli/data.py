@@ -9,12 +9,14 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .arguments import HDF5, IN_BLOCKS, Refusal, name_of_solver, reported
+from .arguments import HDF5, IN_BLOCKS, Refusal, limits_of, reported
+from .methods import name_of_solver
 
 if TYPE_CHECKING:
     import numpy as np
 
     from ..problem.problem import Problem
+    from ..solution import Solution
 
 
 def problem(args: argparse.Namespace, needs_y: bool = True) -> Problem:
@@ -27,7 +29,8 @@ def problem(args: argparse.Namespace, needs_y: bool = True) -> Problem:
         raise Refusal(f"{source(args)}: there is no y; give X and Y, a member y, or --y-columns")
     from ..problem.problem import Problem
 
-    others = {"bias": args.bias, **_rows(args), **_names(args, y is not None)}
+    others = {"bias": args.bias, "out_channels": args.out_channels, **_rows(args)}
+    others |= _names(args, y is not None)
     state = Problem.from_lags if args.kernel_size is None else Problem
     with reported(TypeError, ValueError, source=source(args)):
         made: Problem = state(x, y, **geometry, **others)
@@ -76,8 +79,27 @@ def _lags(args: argparse.Namespace) -> dict[str, Any]:
     return geometry | {"lags": pairs if len(pairs) > 1 else pairs[0]}
 
 
+def new_data(args: argparse.Namespace, fit: Solution) -> tuple[Any, Any]:
+    """x and y, or None, for a solution that there is; columns by other names are refused."""
+    x, y = _read(args)
+    found = _in_headers(args, y is not None)
+    with reported(ValueError, source=source(args)):
+        fit.names.check_same(tuple(found[0]) if found and found[0] else None)
+    return x, y
+
+
 def _names(args: argparse.Namespace, has_y: bool) -> dict[str, Any]:
     """The rate and the names, as given or as the header lines of tables have them."""
+    found = _in_headers(args, has_y)
+    given = [None if words is None else words.split(",") for words in (args.channels, args.outputs)]
+    channels, outputs = (
+        own or named or None for own, named in zip(given, [*found, []], strict=False)
+    )
+    return {"fs": args.fs, "channels": channels, "outputs": outputs}
+
+
+def _in_headers(args: argparse.Namespace, has_y: bool) -> list[list[str]]:
+    """The names in the header lines of tables, of x and of y."""
     from ..files import column_names
 
     tables = [name for name in args.data if Path(name).suffix.lower() in (".csv", ".txt")]
@@ -88,11 +110,7 @@ def _names(args: argparse.Namespace, has_y: bool) -> dict[str, Any]:
             found[: len(columns)] = [column_names(args.data[0], c.split(",")) for c in columns]
         elif tables:
             found = [column_names(name) if name in tables else [] for name in args.data]
-    given = [None if words is None else words.split(",") for words in (args.channels, args.outputs)]
-    channels, outputs = (
-        own or named or None for own, named in zip(given, [*found, []], strict=False)
-    )
-    return {"fs": args.fs, "channels": channels, "outputs": outputs}
+    return found
 
 
 def _rows(args: argparse.Namespace) -> dict[str, Any]:
@@ -169,7 +187,6 @@ def _arrays(args: argparse.Namespace, limit: int) -> list[Any]:
     blocks, nothing is.
     """
     from ..files import read_array
-    from ..problem.sizes import DEFAULT_LIMITS
     from .large import Sliced, arrays
 
     found: list[Any] = []
@@ -177,7 +194,7 @@ def _arrays(args: argparse.Namespace, limit: int) -> list[Any]:
         several = arrays(name, alone=len(args.data) == 1)
         found += [read_array(name, max_bytes=limit)] if several is None else several
     numbers = sum(a.size for a in found)
-    whole = numbers <= DEFAULT_LIMITS.held_numbers or _takes_all(args)
+    whole = numbers <= limits_of(args).held_numbers or _takes_all(args)
     for array in found:
         if isinstance(array, Sliced):
             array.check(whole, limit)
@@ -189,7 +206,7 @@ def _arrays(args: argparse.Namespace, limit: int) -> list[Any]:
 def _takes_all(args: argparse.Namespace) -> bool:
     """Whether what is asked for needs all of x and y at once."""
     solvers: Sequence[str] = ()
-    if args.command == "solve":
+    if args.command in ("solve", "cross-validate"):
         solvers = [name_of_solver(args)]
     elif args.command == "compare" and args.solvers is not None:
         solvers = args.solvers.split(",")

@@ -1,4 +1,4 @@
-"""The command line: ``convsolve demo | doctor | identify | solve | compare``."""
+"""The commands, of which ``convsolve --help`` has the list."""
 
 from __future__ import annotations
 
@@ -17,15 +17,21 @@ from typing import Any
 from ..interrupts import heard
 from .arguments import (
     Refusal,
-    check_device,
-    check_settings,
     check_targets,
-    name_of_solver,
+    limits_of,
     parse,
     reported,
-    solver,
 )
-from .data import problem, source
+from .data import new_data, problem, source
+from .methods import (
+    check_device,
+    check_settings,
+    criterion,
+    folds,
+    name_of_solver,
+    solver,
+    true_kernel,
+)
 
 OK, NOT_OK, BAD_INPUT, NOT_UNIQUE, INTERRUPTED = 0, 1, 2, 3, 130
 
@@ -39,7 +45,8 @@ def main(argv: Sequence[str] | None = None) -> int:
                 if isinstance(stream, io.TextIOWrapper):
                     stream.reconfigure(errors="replace")
             args = parse(argv)
-            with _warnings_reported() as warned:
+            verbose = getattr(args, "verbose", False)
+            with _warnings_reported() as warned, _followed(verbose):
                 status: int = COMMANDS[args.command](args, warned)
     except Refusal as refusal:
         _say(f"convsolve: {refusal}", "stderr")
@@ -85,7 +92,7 @@ def _identify(args: argparse.Namespace, warned: list[Warning | str]) -> int:
     stated = problem(args, needs_y=False)
     from ..api import identify
 
-    report = identify(stated)
+    report = identify(stated, limits=limits_of(args))
     _draw(args, report)
     if args.json:
         _print_json(report.to_dict())
@@ -101,26 +108,21 @@ def _solve(args: argparse.Namespace, warned: list[Warning | str]) -> int:
     stated = problem(args)
     method = solver(name, args, stated)
     from ..api import check_noise, solve
-    from ..errors import IdentifiabilityError, IdentifiabilityWarning, SolveError
+    from ..errors import IdentifiabilityError, SolveError
 
     with reported(ValueError, source=source(args)):
         check_noise(stated, method, args.noise)
         if args.checkpoint is not None:
             stated.check_one_mask("--checkpoint")
-    steps = getattr(method, "steps", None)
     try:
-        with (
-            reported(SolveError, source=source(args)),
-            _checkpoint_reported(args),
-            _progress(steps) as progress,
-        ):
+        with reported(SolveError, source=source(args)), _checkpoint_reported(args):
             fit = solve(
                 stated,
                 method,
                 noise=args.noise,
                 strict=args.strict,
-                progress=progress,
                 checkpoint=args.checkpoint,
+                limits=limits_of(args),
             )
     except IdentifiabilityError as error:
         raise Refusal(_in_shell(error), NOT_UNIQUE) from error
@@ -150,11 +152,7 @@ def _solve(args: argparse.Namespace, warned: list[Warning | str]) -> int:
         _print_json(document)
     else:
         _say(f"{stated}\n{fit}")
-    if fit.status == "interrupted":
-        return INTERRUPTED
-    if any(isinstance(warning, IdentifiabilityWarning) for warning in warned):
-        return NOT_UNIQUE
-    return OK if fit.ok else NOT_OK
+    return _worst([fit.status], warned)
 
 
 def _compare(args: argparse.Namespace, warned: list[Warning | str]) -> int:
@@ -168,7 +166,12 @@ def _compare(args: argparse.Namespace, warned: list[Warning | str]) -> int:
     from ..errors import SolveError
 
     with reported(SolveError, ValueError, source=source(args)):
-        table = compare(stated, {name: solver(name, args, stated) for name in names} or None)
+        table = compare(
+            stated,
+            {name: solver(name, args, stated) for name in names} or None,
+            truth=true_kernel(args, stated),
+            limits=limits_of(args),
+        )
     _draw(args, table)
     report = table.identifiability
     if args.json:
@@ -189,12 +192,109 @@ def _compare(args: argparse.Namespace, warned: list[Warning | str]) -> int:
     return OK if "solved" in found else NOT_OK
 
 
+def _cross_validate(args: argparse.Namespace, warned: list[Warning | str]) -> int:
+    check_targets(args)
+    name = name_of_solver(args)
+    check_settings(args, [name])
+    stated = problem(args)
+    method = solver(name, args, stated)
+    from ..errors import SolveError
+    from ..held_out import cross_validate
+
+    with reported(SolveError, ValueError, source=source(args)):
+        scores = cross_validate(stated, method, folds=folds(args.held_out), limits=limits_of(args))
+    if args.json:
+        fits = [
+            {"status": fit.status, "certificate": fit.certificate, "stats": fit.stats}
+            for fit in scores.solutions
+        ]
+        _print_json(scores._asdict() | {"solutions": fits, **stated.names.to_dict()})
+    else:
+        _say(f"{stated}\n{scores}")
+    return _worst([fit.status for fit in scores.solutions], warned)
+
+
+def _choose_lags(args: argparse.Namespace, warned: list[Warning | str]) -> int:
+    check_targets(args)
+    stated = problem(args)
+    from ..errors import SolveError
+    from ..lag_choice import choose_lags
+
+    with reported(SolveError, ValueError, source=source(args)):
+        found = choose_lags(stated, criterion(args, stated), limits=limits_of(args))
+    _draw(args, found)
+    if args.json:
+        _print_json(found._asdict() | {"problem": repr(found.problem)})
+    else:
+        _say(f"{stated}\n{found}")
+    return OK
+
+
+def _predict(args: argparse.Namespace, warned: list[Warning | str]) -> int:
+    check_targets(args)
+    from ..solution import load
+
+    with reported(ValueError, OSError):
+        fit = load(args.fit)
+    x, y = new_data(args, fit)
+    if y is None and args.out is None and not args.json:
+        raise Refusal("nothing would be kept of the prediction: give --out, --json, or y to score")
+    kept = None
+    with reported(TypeError, ValueError, source=source(args)):
+        score = None if y is None else fit.score(x, y)
+        if args.out is not None or args.json:
+            kept = fit.predict(x)
+    if args.out is not None:
+        _write_array(args, kept)
+    if args.json:
+        scores = None if score is None else score._asdict()
+        _print_json({"prediction": kept, "score": scores, **fit.names.to_dict()})
+    elif score is not None:
+        _say(_in_words(score, fit.names))
+    return OK
+
+
+def _write_array(args: argparse.Namespace, array: Any) -> None:
+    from numpy.lib.format import write_array
+
+    from ..files import write_bytes
+
+    content = io.BytesIO()
+    write_array(content, array, allow_pickle=False)
+    with reported(ValueError, OSError):
+        write_bytes(args.out, content.getvalue(), force=args.force)
+
+
+def _in_words(score: Any, names: Any) -> str:
+    """A line for every output."""
+    errors = ("" if math.isnan(e) else f" ± {e:.2g}" for e in score.r2_error)
+    several = zip(score.r2, errors, score.correlation, score.nrmse_fit, strict=True)
+    return "\n".join(
+        f"{names.output(o)}: R² {r2:.4g}{error}, correlation {joint:.4g}, fit {share:.3g} %"
+        for o, (r2, error, joint, share) in enumerate(several)
+    )
+
+
+def _worst(statuses: Sequence[str], warned: list[Warning | str]) -> int:
+    """The exit status of some answers."""
+    from ..errors import IdentifiabilityWarning
+
+    if "interrupted" in statuses:
+        return INTERRUPTED
+    if any(isinstance(warning, IdentifiabilityWarning) for warning in warned):
+        return NOT_UNIQUE
+    return OK if set(statuses) == {"solved"} else NOT_OK
+
+
 COMMANDS = {
     "demo": _demo,
     "doctor": _doctor,
     "identify": _identify,
     "solve": _solve,
     "compare": _compare,
+    "cross-validate": _cross_validate,
+    "choose-lags": _choose_lags,
+    "predict": _predict,
 }
 
 
@@ -257,20 +357,37 @@ def _checkpoint_reported(args: argparse.Namespace) -> Iterator[None]:
 
 
 @contextmanager
-def _progress(steps: int | None) -> Iterator[Callable[[int, int, float], None] | None]:
-    """A bar on stderr for a descent of ``steps``, if a person watches and tqdm is there."""
-    if steps is None or not sys.stderr.isatty() or find_spec("tqdm") is None:
-        yield None
-        return
-    from tqdm import tqdm
+def _followed(verbose: bool) -> Iterator[None]:
+    """What happens meanwhile: on stderr in words if they were asked for, else as bars of progress
+    if a person watches and tqdm is there.
+    """
+    if verbose:
+        with _logged():
+            yield
+    elif sys.stderr is not None and sys.stderr.isatty() and find_spec("tqdm") is not None:
+        from ..progress_bars import bars
 
-    with tqdm(total=steps, unit=" steps", leave=False) as bar:
+        with bars():
+            yield
+    else:
+        yield
 
-        def show(step: int, total: int, loss: float) -> None:
-            bar.set_postfix_str(f"loss {loss:.3g}", refresh=False)
-            bar.update(step - bar.n)
 
-        yield show
+@contextmanager
+def _logged() -> Iterator[None]:
+    """The log of the library, a line on stderr each."""
+    import logging
+
+    log, handler = logging.getLogger("convsolve"), logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("convsolve: %(message)s"))
+    before = log.level
+    log.addHandler(handler)
+    log.setLevel(logging.DEBUG)
+    try:
+        yield
+    finally:
+        log.setLevel(before)
+        log.removeHandler(handler)
 
 
 def _in_shell(message: Any) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from typing import Any, Self
 
@@ -19,6 +20,7 @@ from ..problem.checks import number
 from ..problem.problem import Problem
 from ..problem.sizes import DEFAULT_LIMITS, Limits
 from ..problem.spec import ConvSpec
+from ..progress import LOG
 from .null_space import echelon
 from .verdict import DETERMINED, SEVERITY, verdicts
 
@@ -125,7 +127,11 @@ class Diagnosis:
     @cached_property
     @on_blas_threads
     def _decided(self) -> tuple[tuple[str, ...], str]:
-        return verdicts(self._system, lambda: self._found)
+        begun = time.perf_counter()
+        found = verdicts(self._system, lambda: self._found)
+        words = " and ".join(sorted(set(found[0])))
+        LOG.info("identify: %s, %.2f s", words, time.perf_counter() - begun)
+        return found
 
     @cached_property
     def worst_group(self) -> int:

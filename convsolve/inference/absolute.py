@@ -8,6 +8,7 @@ import numpy as np
 
 from ..linalg.lapack import cholesky, solve_triangular
 from ..linalg.rank import EPS
+from ..progress import tracked
 from .orthonormal_rows import OrthonormalRows
 from .robust import feasible, share_of
 
@@ -107,7 +108,8 @@ def interior_point(rows: OrthonormalRows, at: Interior, gap: float) -> tuple[Int
     Source: S. Portnoy and R. Koenker, Stat. Sci. 12 (1997) 279; S. Mehrotra, SIAM J. Optim. 2
     (1992) 575.
     """
-    for taken in range(MOST_STEPS):
+    steps = tracked(range(MOST_STEPS), "steps of the interior point method", MOST_STEPS)
+    for taken in steps:
         moved = _mehrotra(rows, at) if at.gap > gap else None
         if moved is None:
             return at, taken
@@ -166,7 +168,7 @@ def vertex(
     Source: I. Barrodale and F. D. K. Roberts, SIAM J. Numer. Anal. 10 (1973) 839.
     """
     held = _independent(rows, near)
-    for pivots in range(MOST_PIVOTS):
+    for pivots in tracked(range(MOST_PIVOTS), "pivots", MOST_PIVOTS):
         try:
             z = np.linalg.solve(held.b, y[held.which])
             r = y - rows.forward(z)

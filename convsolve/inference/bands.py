@@ -8,6 +8,7 @@ import numpy as np
 
 from ..leastsquares.penalty import RIDGE, Penalty, Ridge
 from ..linalg.threads import one_blas_thread
+from ..progress import tracked
 from .regularization import Regularization, joined, of_outputs
 from .scorers import Scoring
 from .selection import choose_strengths
@@ -41,7 +42,7 @@ def choose_bands(
         band = np.tile(bands[g], len(gram) // bands.shape[1])
         left = plain[g].path.rows - plain[g].path.nuisance
         names, band = np.unique(band, return_inverse=True)
-        for q in range(len(squares)):
+        for q in tracked(range(len(squares)), "outputs", len(squares)):
             strengths, edge = np.full(len(ridge.labels), start[q]), True
             if plain[g].varies[q]:
                 given = cross[:, q], float(squares[q]), band, left

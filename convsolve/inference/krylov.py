@@ -15,6 +15,7 @@ from ..leastsquares.system import System
 from ..linalg.rank import EPS
 from ..linalg.tridiagonal import tridiagonal_solve
 from ..operators.prediction import predicted
+from ..progress import tracked
 from .folds import CrossValidation, beside, cut, no_score, part
 from .regularization import Regularization, StrengthScores
 from .selection import strength_grids
@@ -210,7 +211,7 @@ def held_out_scores(
     y, groups = analysis.targets.records, design.spec.groups
     parts, always = select.spans(design.adjustments.kept.lengths)
     scores = np.empty((len(parts), *strengths.shape))
-    for i, held in enumerate(parts):
+    for i, held in enumerate(tracked(parts, "held-out rows, by fold", len(parts))):
         records, rest = (design.records, y), beside(parts, i, always)
         own = design.nuisance.constant, design.lags, design.adjustments
         others = part(design.spec, records, rest, *own)
@@ -236,7 +237,8 @@ def _kernels(
     operator, targets = system.operator, analysis.targets
     assert targets is not None
     reduced = [Reduced(system, g, units.column) for g in range(operator.groups)]
-    for some in np.arange(targets.exponents.size).reshape(operator.groups, -1).T:
+    places = np.arange(targets.exponents.size).reshape(operator.groups, -1).T
+    for some in tracked(places, "outputs", len(places)):
         one = analysis.with_outputs(tuple(b[..., some] for b in targets.records)).targets
         assert one is not None
         zero = np.zeros((operator.groups, operator.columns, 1))

@@ -15,6 +15,7 @@ from ..linalg.factors import Factors
 from ..linalg.qr import tree_qr, with_rows
 from ..linalg.threads import one_blas_thread
 from ..operators.moments import Moments
+from ..progress import tracked
 from .folds import CrossValidation, check_varying, fold_moments, training, varying
 from .strength_path import ROUNDING
 
@@ -104,7 +105,7 @@ def _squares(joint: np.ndarray, taps: int) -> np.ndarray:
     with one_blas_thread():
         whole = np.zeros((width, width))
         whole[:columns] = tree_qr([joint])
-        for i in range(taps):
+        for i in tracked(range(taps), "windows of lags", taps):
             of_z = whole[:, -outputs:] ** 2
             below = np.cumsum(np.vstack([of_z, np.zeros((1, outputs))])[::-1], axis=0)[::-1]
             found[i, i:] = below[channels : channels * (taps - i) + 1 : channels]
@@ -127,12 +128,14 @@ def window_errors(analysis: Analysis, select: CrossValidation) -> np.ndarray:
     assert analysis.targets is not None
     spans, rest = select.spans(design.adjustments.kept.lengths)
     y = analysis.targets.records
-    folds = [fold_moments(design, y, span, design.moments) for span in spans]
+    several = tracked(spans, "sums over folds", len(spans))
+    folds = [fold_moments(design, y, span, design.moments) for span in several]
     always = fold_moments(design, y, rest, design.moments) if rest else None
     varies, found = _varying(analysis), []
     check_varying(folds, varies, select.score)
     highest = int(design.moments.out_exponents.max())
-    for fold, others in zip(folds, training(folds, always), strict=True):
+    pairs = zip(folds, training(folds, always), strict=True)
+    for fold, others in tracked(pairs, "windows of lags, by fold", len(folds)):
         parts = [
             _Prefixes(fold, others, g, design.nuisance.constant, design.spec.kernel_size[0])
             for g in range(len(fold.gram))
@@ -168,7 +171,7 @@ class _Prefixes:
         """(taps, Q) of the windows that start with each lag."""
         from scipy.linalg import solve_triangular
 
-        for i in range(self._taps):
+        for i in tracked(range(self._taps), "windows of lags", self._taps):
             own = slice(i * self._channels, None)
             try:
                 u = np.linalg.cholesky(self._gram[own, own]).T

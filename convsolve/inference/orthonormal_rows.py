@@ -12,6 +12,7 @@ from ..errors import SolveError
 from ..leastsquares.regression import Regression
 from ..linalg.factor import Factor
 from ..linalg.rank import EPS
+from ..progress import tracked
 
 # A residual of less than this share of y, and of what its fit is made of, is rounding.
 ROUNDING = 100 * EPS
@@ -172,7 +173,8 @@ def by_output(
             )
         kept = regression.system.design.sizes.limits.kept_numbers
         rows = OrthonormalRows(regression, g, factor, kept)
-        for q, y in enumerate(regression.targets.rows(g).T.copy()):
+        outputs = regression.targets.rows(g).T.copy()
+        for q, y in enumerate(tracked(outputs, "outputs", len(outputs))):
             middle = float(np.median(y)) if rows.bias else 0.0
             z = fit(rows, y - middle, int(regression.y_exponents[g, q]))
             v[g, :, q], constant = rows.kernel(z)

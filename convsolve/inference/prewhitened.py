@@ -37,6 +37,7 @@ from ..problem.problem import Problem
 from ..problem.records import Records
 from ..problem.rows import Rows
 from ..problem.spec import ConvSpec
+from ..progress import tracked
 from ..text import count
 from .autoregression import Autoregression, filtered, filtered_back, most_order, rows_left
 from .uncertainty import ROUNDING
@@ -415,7 +416,7 @@ def refit(analysis: Analysis, kernel: np.ndarray, order: int | None) -> Answer:
     fit = Prewhitened(analysis, white, grams)
     residuals = fit.residuals(w)
     _check_noise(analysis, w, fit.state(residuals))
-    for _ in range(ROUNDS):
+    for _ in tracked(range(ROUNDS), "rounds of noise and kernel", ROUNDS):
         constants = fit.state(residuals).constants
         left = [e - constants for e in residuals]
         fit = Prewhitened(analysis, Autoregression.estimated(left, order, most), grams)

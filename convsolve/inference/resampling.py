@@ -19,6 +19,7 @@ from ..operators.layout import to_kernel
 from ..operators.moments import Moments
 from ..problem.checks import fraction
 from ..problem.rows import Span
+from ..progress import tracked
 from .folds import beside, fold_moments, part, training
 
 # Numbers of orthonormal columns that are formed at a time.
@@ -79,10 +80,11 @@ def jackknife(analysis: Analysis, kernel: np.ndarray) -> Jackknife:
     if len(folds) < 2:
         raise ValueError("jackknife needs two records or more that have rows")
     like = design.moments
-    sums = [fold_moments(design, targets.records, fold, like) for fold in folds]
+    several = tracked(folds, "sums over records", len(folds))
+    sums = [fold_moments(design, targets.records, fold, like) for fold in several]
     found = []
     with blas_threads(design.blas_columns):
-        for held, rest in enumerate(training(sums, None)):
+        for held, rest in enumerate(tracked(training(sums, None), "records left out", len(folds))):
             columns = _by_gram(rest, design.nuisance.constant)
             if columns is None:
                 found.append(_from_data(analysis, folds, held))
@@ -156,7 +158,9 @@ def circular_shifts(analysis: Analysis) -> PermutationTest:
     spectra = rfft(y.reshape(len(y), -1, length, y.shape[2]), axis=2)
     explained = np.zeros((len(y), length, y.shape[2]))
     step = max(1, COLUMN_NUMBERS // (len(y) * y.shape[1]))
-    for first in range(0, inverse.shape[2], step):
+    columns = inverse.shape[2]
+    starts = range(0, columns, step)
+    for first in tracked(starts, "columns, shifted against y", len(starts)):
         some = inverse[:, :, first : first + step]
         q = np.concatenate([a @ some for a, _ in operator.row_blocks()], axis=1)
         seen = rfft(q.reshape(len(q), -1, length, q.shape[2]), axis=2).conj()

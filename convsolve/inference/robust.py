@@ -6,6 +6,7 @@ import numpy as np
 
 from ..linalg.lapack import cholesky, solve_triangular
 from ..linalg.rank import EPS
+from ..progress import tracked
 from .orthonormal_rows import OrthonormalRows
 
 # The median absolute deviation of a standard normal distribution.
@@ -100,7 +101,7 @@ def _newton(
     rows: OrthonormalRows, y: np.ndarray, threshold: float, z: np.ndarray
 ) -> tuple[np.ndarray, int]:
     r, before = y - rows.forward(z), None
-    for taken in range(NEWTON_STEPS):
+    for taken in tracked(range(NEWTON_STEPS), "Newton's steps", NEWTON_STEPS):
         pull = np.clip(r, -threshold, threshold)
         gradient, inside = rows.adjoint(pull), np.abs(r) <= threshold
         same = before is not None and np.array_equal(inside, before)
@@ -171,7 +172,8 @@ def with_mad_scale(
     z, before = start, np.inf
     r = y - rows.forward(z)
     scale = mad_scale(r)
-    for turn in range(SHORT_TURNS + LONG_TURNS):
+    turns = SHORT_TURNS + LONG_TURNS
+    for turn in tracked(range(turns), "scale and fit in turn", turns):
         if scale <= np.median(rows.rounding(y, z)):
             break
         pull = np.clip(r, -delta * scale, delta * scale)

@@ -13,6 +13,7 @@ from ..leastsquares.penalty import Coordinates, Penalty
 from ..operators.layout import to_kernel
 from ..operators.moments import Moments
 from ..operators.prediction import predicted
+from ..progress import tracked
 from .criteria import CRITERIA
 from .folds import CrossValidation, HeldOut, check_varying, varying
 from .strength_path import StrengthPath
@@ -175,7 +176,8 @@ class Scoring:
 
         pairs = zip(sums.folds, sums.beside, strict=True)
         held = [HeldOut(fold, rest, 0, nuisance.constant) for fold, rest in pairs]
-        paths, varies = [path(rest) for rest in sums.beside], self.varies[group]
+        several = tracked(sums.beside, "decompositions, by fold", len(sums.beside))
+        paths, varies = [path(rest) for rest in several], self.varies[group]
         return Scorer(self.select, path(sums.total), varies, paths, held, space=given.space)
 
     def normal_equations(self) -> list[Normal]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..leastsquares.penalty import Penalty
+from ..progress import stage
 from .scorers import Scorer, Scoring
 from .units import Units
 
@@ -135,28 +136,30 @@ def choose_penalty(
             pairs = zip(scoring.scorers(search.at(place)), grids, strict=True)
             parts = [choose_strengths(s, grid).losses.sum() for s, grid in pairs]
             known[key] = float(np.sum(parts))
+            report(len(known))
         return known[key]
 
-    starts = sorted(search.starts, key=loss)
-    if len(search.low) == 1:
-        ordered = np.unique(search.starts[:, 0])
-        i = int(np.argmin(np.abs(ordered - starts[0][0])))
-        low = ordered[i - 1] if i else search.low[0]
-        high = ordered[i + 1] if i + 1 < len(ordered) else search.high[0]
-        minimize_scalar(
-            lambda at: loss(np.array([at])),
-            bounds=(low, high),
-            method="bounded",
-            options={"xatol": PLACE_TOLERANCE},
-        )
-    else:
-        minimize(
-            loss,
-            starts[0],
-            method="Nelder-Mead",
-            bounds=list(zip(search.low, search.high, strict=True)),
-            options={"xatol": PLACE_TOLERANCE, "fatol": 1e-4, "maxfev": MOST_PLACES},
-        )
+    with stage("hyperparameters tried", len(search.starts) + MOST_PLACES) as report:
+        starts = sorted(search.starts, key=loss)
+        if len(search.low) == 1:
+            ordered = np.unique(search.starts[:, 0])
+            i = int(np.argmin(np.abs(ordered - starts[0][0])))
+            low = ordered[i - 1] if i else search.low[0]
+            high = ordered[i + 1] if i + 1 < len(ordered) else search.high[0]
+            minimize_scalar(
+                lambda at: loss(np.array([at])),
+                bounds=(low, high),
+                method="bounded",
+                options={"xatol": PLACE_TOLERANCE},
+            )
+        else:
+            minimize(
+                loss,
+                starts[0],
+                method="Nelder-Mead",
+                bounds=list(zip(search.low, search.high, strict=True)),
+                options={"xatol": PLACE_TOLERANCE, "fatol": 1e-4, "maxfev": MOST_PLACES},
+            )
     best = np.array(min(known, key=known.__getitem__))
     close = (best - search.low < BOUND) | (search.high - best < BOUND)
     return search.at(best), bool(close.any())

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from ..linalg.rank import EPS
+from ..progress import tracked
 
 # Beyond the threshold by less than this share of it a tap is not worth adding.
 SLACK = 1e-12
@@ -123,7 +124,7 @@ class Blocks:
         """
         w = start.copy()
         gradient = cross - self.gram @ w
-        for sweep in range(sweeps):
+        for sweep in tracked(range(sweeps), "sweeps over the groups", sweeps):
             if sweep % A_CHECK == 0:
                 left = np.array([max(squares - float(w @ (cross + gradient)), 0.0)])
                 of_w = w[:, None], gradient[:, None], left, np.array([strength])

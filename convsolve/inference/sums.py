@@ -19,6 +19,7 @@ from ..operators.moments import Moments
 from ..operators.records import Targets
 from ..problem.rows import Span
 from ..problem.sizes import Sizes
+from ..progress import tracked
 from .folds import fold_moments, of_columns, training, without_constants
 from .units import Units
 
@@ -108,7 +109,8 @@ class FromMoments:
             return live(fold_moments(design, targets.records, rows, total))
 
         folds, rest = ([], []) if spans is None else spans
-        self.sums = Sums(live(total), [*map(summed, folds)], summed(rest) if rest else None)
+        each = map(summed, tracked(folds, "sums over folds", len(folds)))
+        self.sums = Sums(live(total), [*each], summed(rest) if rest else None)
 
     def within(self, coordinates: Coordinates, units: Units) -> list[GroupSums]:
         """Those of every group in some coordinates and units."""

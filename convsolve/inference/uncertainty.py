@@ -24,6 +24,7 @@ from ..operators.layout import to_columns, to_kernel
 from ..operators.records import Inputs, Targets
 from ..operators.rows import RowOperator
 from ..problem.checks import index
+from ..progress import tracked
 from ..text import count, shown
 from .sandwich import bandwidth, moving_products, moving_squares, record_sums, with_gaps
 
@@ -547,7 +548,8 @@ def _largest(half: np.ndarray) -> np.ndarray:
     norms = np.linalg.norm(half, axis=1, keepdims=True)
     half = half / np.where(norms > 0, norms, 1.0)
     rng, found = np.random.default_rng(0), []
-    for _ in range(DRAWS // DRAWS_AT_ONCE):
+    several = range(DRAWS // DRAWS_AT_ONCE)
+    for _ in tracked(several, "draws of the largest deviation", len(several)):
         draws = half @ rng.standard_normal((half.shape[1], DRAWS_AT_ONCE))
         found.append(np.abs(draws).max(0))
     return np.concatenate(found)

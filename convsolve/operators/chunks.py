@@ -17,13 +17,14 @@ from ..problem.sizes import Limits
 from ..problem.spec import ConvSpec
 from ..problem.stored import Stored, for_one_pass, not_finite_any_more
 from ..problem.weights import Weights
+from ..progress import LOG, tracked
 from .base import Block, DesignOperator
 from .fourier import KEPT_SHARE, FourierOperator
 from .moments import Moments
 from .overlap_save import by_fft
 from .records import Inputs, Targets
 from .rows import RowOperator
-from .totals import Chunk, Total, dask_rows, on_dask, total_of
+from .totals import PASS, Chunk, Total, dask_rows, on_dask, total_of
 from .windows import NormalForm
 
 # A gap of so many kernels in the rows that count is not read.
@@ -321,6 +322,9 @@ class ChunkedOperator(DesignOperator):
         #: Rows of a chunk; no fewer than a kernel reads, or most would be read twice.
         self.step = max(step, spec.span[0])
         self.spans = chunk_spans(kept, kept.pieces(GAP_KERNELS * spec.span[0]), self.step)
+        LOG.info(
+            "%d rows are taken in %d chunks of up to %d", self.rows, len(self.spans), self.step
+        )
         #: How sums over chunks are made; those of the outputs given can be made otherwise.
         self._total = self.total = total_of((*x, *(y or ())))
         self._given = None if y is None else ChunkedTargets(y, self)
@@ -503,7 +507,8 @@ class ChunkedOperator(DesignOperator):
             means = means + self.output_sums(targets)[0][:, 0] / self.rows if constant else means
         records = None if targets is None else targets.records
         geometry = self._geometry_of(records)
-        for chunk in self._chunks(records):
+        chunks = self._chunks(records)
+        for chunk in tracked(chunks, PASS, len(chunks)):
             part = operator_of(chunk._replace(by_rows=True), geometry)
             assert isinstance(part, RowOperator)
             e = part.exponents - m.exponents

@@ -11,6 +11,7 @@ import numpy as np
 from ..linalg.threads import one_blas_thread
 from ..parallel import in_order
 from ..problem.channels import PART_NUMBERS, by_channel
+from ..progress import tracked
 from .overlap_save import CHUNK_NUMBERS, Batch, Series, batches, summed, windows
 from .short_kernels import short, short_correlations
 
@@ -302,7 +303,8 @@ def _first_sums(x: Series, taps: int, of: np.ufunc | None) -> np.ndarray:
         return by_channel(np.add, flat.reshape(-1, math.prod(flat.shape[2:])))
 
     length = max(1, PART_NUMBERS // max(1, x.data[:, :1].size))
-    inner = sum(in_order(summed_from, range(taps - 1, rows, length)))
+    starts = range(taps - 1, rows, length)
+    inner = sum(tracked(in_order(summed_from, starts), "sums of all samples", len(starts)))
     inner = np.asarray(inner).reshape(x.data.shape[2:])
     ends = (part(at, at + taps - 1).sum(0) for at in (0, rows))
     return around(inner, *ends)

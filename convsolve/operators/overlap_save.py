@@ -18,6 +18,7 @@ import numpy as np
 from ..linalg.threads import one_blas_thread
 from ..parallel import at_once, cores, in_order
 from ..problem.spec import ConvSpec
+from ..progress import tracked
 
 # Numbers that are transformed at once (8 MiB, within cache): longer records take more batches, not
 # more memory.
@@ -302,7 +303,7 @@ def side_by_side(task: Callable[[_S], _T], several: Sequence[_S]) -> list[_T]:
     """``task`` of each, on all cores."""
     # Not within the generator, whose end an exception may delay as long as its traceback is kept.
     with one_blas_thread():
-        return [*in_order(task, several)]
+        return [*tracked(in_order(task, several), "batches on all cores", len(several))]
 
 
 class Product(NamedTuple):

@@ -21,6 +21,7 @@ from ..problem.nuisance import Nuisance
 from ..problem.rows import Rows, Span, samples_read
 from ..problem.sizes import Limits
 from ..problem.spec import ConvSpec
+from ..progress import tracked
 from .base import Block
 from .chunks import (
     ChunkedOperator,
@@ -40,7 +41,7 @@ from .moments import Moments
 from .projection import Confounded
 from .records import Targets
 from .rows import RowOperator
-from .totals import Chunk
+from .totals import PASS, Chunk
 
 
 @dataclass(frozen=True, eq=False)
@@ -432,7 +433,8 @@ class PartialledChunks(ChunkedOperator):
         found = None if targets is None else self._of(targets)
         y = None if targets is None else targets.records
         y_drifts = None if found is None else found.y_drifts
-        for chunk in self._adjusted(super()._chunks(y), y_drifts):
+        chunks = self._adjusted(super()._chunks(y), y_drifts)
+        for chunk in tracked(chunks, PASS, len(chunks)):
             yield from self._rows_of(chunk, m, crossed, found)
 
     def _rows_of(

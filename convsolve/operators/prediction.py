@@ -12,6 +12,7 @@ import numpy as np
 from ..problem.rows import Span
 from ..problem.spec import ConvSpec
 from ..problem.stored import for_one_pass
+from ..progress import tracked
 from . import products
 from .fourier import component_parts, in_component
 from .overlap_save import by_fft, component_columns, component_taps
@@ -56,6 +57,11 @@ def row_spans(
             yield i, start, min(start + step, shape[0])
 
 
+def rows_of(pair: tuple[Span, np.ndarray]) -> int:
+    """How many rows along the first axis a block has that stands beside its span."""
+    return len(pair[1])
+
+
 def predicted_blocks(
     records: Sequence[Any],
     kernel: np.ndarray,
@@ -71,9 +77,10 @@ def predicted_blocks(
     records = [*map(for_one_pass, records)]
     several, again = tee(row_spans(records, kernel.shape[-1], spec))
     read = (NormalForm.of_rows(records[i], spec, a, b) for i, a, b in again)
-    return zip(
-        several, each(_predicted, read, kernel, bias, spec.normal, long_numbers), strict=True
-    )
+    blocks = each(_predicted, read, kernel, bias, spec.normal, long_numbers)
+    rows = sum(spec.output_shape(x.shape[:-1])[0] for x in records)
+    pairs = zip(several, blocks, strict=True)
+    return tracked(pairs, "rows that are predicted", rows, size=rows_of)
 
 
 def _predicted(

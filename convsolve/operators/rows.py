@@ -10,6 +10,7 @@ from ..cached import cached_property
 from ..linalg.rank import EPS
 from ..problem.nuisance import Nuisance
 from ..problem.sizes import Limits
+from ..progress import tracked
 from .base import Block, DesignOperator
 from .moments import Moments, groups_at_once
 from .projection import Confounded
@@ -114,7 +115,7 @@ class RowOperator(DesignOperator):
     def raw(self, targets: Targets | None) -> Iterator[Block]:
         """Blocks (G, k, P) and (G, k, Q), without confounds but with nothing else taken off."""
         blocks, first = raw_blocks(self.inputs, targets, self._block_numbers), 0
-        for a, y in blocks:
+        for a, y in tracked(blocks, "rows of the design matrix", self.rows, size=_rows_of):
             if self.confounded is not None:
                 a, first = self.confounded.block(a, first) * self._live[:, None], first + a.shape[1]
             yield a, y
@@ -306,6 +307,10 @@ class RowOperator(DesignOperator):
         """(M A w)ᵀ(M A w) (Q, Q) of one group, for w (P, Q)."""
         pieces = (a[group] @ w for a, _ in self.row_blocks())
         return np.sum([seen.T @ seen for seen in pieces], axis=0)
+
+
+def _rows_of(block: Block) -> int:
+    return block[0].shape[1]
 
 
 def _column_sums(blocks: Iterable[Block], shape: tuple[int, ...]) -> np.ndarray:

@@ -16,7 +16,11 @@ import numpy as np
 
 from ..problem.rows import Span
 from ..problem.stored import Stored, is_dask
+from ..progress import stage, tracked
 from .windows import NormalForm
+
+# What a sum over all chunks is called where progress is reported.
+PASS = "pass over the data"
 
 
 class Summand(Protocol):
@@ -69,7 +73,7 @@ def total_of(records: Iterable[Any]) -> Total:
 def one_by_one(task: Callable[..., _S], chunks: Sequence[Chunk], *others: Any) -> _S:
     """The sum over chunks of ``task(chunk, *others)``, in this process, one after the other."""
     found: _S | None = None
-    for chunk in read_ahead(chunks):
+    for chunk in tracked(read_ahead(chunks), PASS, len(chunks)):
         part = task(chunk, *others)
         found = part if found is None else found + part
     assert found is not None
@@ -155,7 +159,8 @@ def with_dask(task: Callable[..., _S], chunks: Sequence[Chunk], *others: Any) ->
     while len(parts) > 1:
         pairs = zip(parts[::2], parts[1::2], strict=False)
         parts = [*(add(a, b) for a, b in pairs), *parts[len(parts) - len(parts) % 2 :]]
-    found: _S = parts[0].compute()
+    with stage(f"{PASS}, by dask", 1):
+        found: _S = parts[0].compute()
     return found
 
 

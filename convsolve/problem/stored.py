@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, Self
@@ -10,6 +10,7 @@ from typing import Any, Self
 import numpy as np
 
 from ..lazy_jax import is_jax_array
+from ..progress import tracked
 from .channels import by_channel, largest
 from .whole_chunks import another_kind, another_shape, fits, in_whole_chunks, read
 
@@ -298,5 +299,8 @@ def in_blocks(
             yield from (((i, *place), block) for place, block in in_blocks(record[i], numbers))
         return
     step, record = max(1, numbers // max(1, each)), for_one_pass(record)
-    for start in range(0, len(record), step):
+    starts: Iterable[int] = range(0, len(record), step)
+    if isinstance(record, Stored):
+        starts = tracked(starts, "check of what is stored", len(record), size=lambda start: step)
+    for start in starts:
         yield (start,), np.asarray(record[start : start + step])

@@ -21,6 +21,7 @@ from ..linalg.threads import one_blas_thread
 from ..problem.checks import integer, number
 from ..problem.sizes import Sizes
 from ..problem.spec import ConvSpec
+from ..progress import stage
 from .base import (
     Progress,
     Raw,
@@ -143,10 +144,11 @@ class _Course:
         """Passes until one of them ends it; the status."""
         # Beside a ridge that dwarfs A the backward error of no kernel at all is small.
         status = None if self.found.g.any() else "solved"
-        while status is None:
-            before = self.found.error
-            self._pass(ctrl_c)
-            status = self._status(before, ctrl_c.pressed)
+        with stage("steps of conjugate gradients", self._steps) as self._report:
+            while status is None:
+                before = self.found.error
+                self._pass(ctrl_c)
+                status = self._status(before, ctrl_c.pressed)
         return status
 
     def _pass(self, ctrl_c: interruptible) -> None:
@@ -159,6 +161,7 @@ class _Course:
             pairs = zip(self._unit, taken, strict=True)
             less = sum(float((unit * t).sum()) for unit, t in pairs if t is not None)
             self.losses.append(max(self.losses[-1] - less, 0.0))
+            self._report(len(self.losses) - 1, f"loss {self.losses[-1]:.3g}")
             if self._progress is not None:
                 self._progress(len(self.losses) - 1, self._steps, self.losses[-1])
         moved = self.found.w + np.stack([run.correction for run in runs])

@@ -23,6 +23,7 @@ from ..problem.checks import choice, integer, number
 from ..problem.records import numeric
 from ..problem.sizes import Sizes
 from ..problem.spec import ConvSpec
+from ..progress import stage
 from ..text import shown
 from .base import (
     FOR_SQUARES,
@@ -395,8 +396,9 @@ class _Run:
         self.looks, self._fixed = [self.look], jax.device_put(self._fixed)
         self._first, self._pace = float(self.look.measured.loss.min()), math.inf
         status = None
-        while status is None:
-            status = self._reason_to_end(ctrl_c.pressed) or self._move_on()
+        with stage("steps of gradient descent", self._solver.steps) as self._report:
+            while status is None:
+                status = self._reason_to_end(ctrl_c.pressed) or self._move_on()
         self.run_seconds = time.perf_counter() - begun - self.compile_seconds
         return status
 
@@ -436,8 +438,10 @@ class _Run:
         if count == due:
             kept = look.step % (KEEP * every) == 0
             self.looks.append(look if kept else look._replace(params=None))
+        loss = float(np.nanmin(measured.loss))
+        self._report(look.step, f"loss {loss:.3g}")
         if self._progress is not None:
-            self._progress(look.step, solver.steps, float(np.nanmin(measured.loss)))
+            self._progress(look.step, solver.steps, loss)
         return None
 
     def _is_solved(self, last: bool) -> bool:

@@ -23,6 +23,7 @@ from ..problem.checks import choice, integer, number
 from ..problem.rows import Rows
 from ..problem.sizes import Sizes
 from ..problem.spec import ConvSpec
+from ..progress import tracked
 from ..text import count, shown
 from .base import SOLVED, Progress, Raw, Solver, as_numbers, gap_status, gram_reason, traceable
 
@@ -134,7 +135,8 @@ class Lasso(Solver):
         with one_blas_thread():
             for g, normal in enumerate(scoring.normal_equations()):
                 paths = _Paths(self, scoring, g, normal)
-                for q in range(normal[1].shape[1]):
+                outputs = normal[1].shape[1]
+                for q in tracked(range(outputs), "outputs", outputs):
                     of_folds = [(rest[g], held[g].only(np.array([q]))) for rest, held in folds]
                     kernels[g, :, q], one_told = paths.chosen(q, of_folds)
                     told.append(one_told)
@@ -220,7 +222,8 @@ class _Paths:
         by_fold, score, losses, scores = None, "given", np.zeros(len(grid)), np.zeros(len(grid))
         if folds:
             score = self._scoring.select.score  # type: ignore[union-attr]
-            each = [self._held_out(rest, held, q, grid, score) for rest, held in folds]
+            several = tracked(folds, "folds of the choice", len(folds))
+            each = [self._held_out(rest, held, q, grid, score) for rest, held in several]
             by_fold = np.stack(each)[:, :, None]
             scores = by_fold[:, :, 0].mean(0)
             losses = scores if score == "mse" else -scores
@@ -247,7 +250,7 @@ class _Paths:
         gram = gram + self._ridge * np.eye(len(gram))
         found, w = [], np.zeros(len(r))
         blocks = None if self._members is None else Blocks(gram, self._members)
-        for strength in grid.tolist():
+        for strength in tracked(grid.tolist(), "strengths", len(grid)):
             if blocks is None:
                 w, done = lasso(gram, r, strength, w)
             else:

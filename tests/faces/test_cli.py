@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 import convsolve as cs
+from convsolve import progress_bars
 from convsolve.cli import main as cli
 from support.slow import some
 
@@ -338,25 +339,38 @@ def test_demo_hands_its_numbers_to_json(run, monkeypatch):
     assert run("demo")[:2] == (0, "text\n")
 
 
-def test_progress_is_for_a_person_who_watches(monkeypatch):
+def test_progress_is_for_a_person_who_watches(run, monkeypatch):
     class Terminal(io.StringIO):
         def isatty(self):
             return True
 
-    with cli._progress(10) as silent:
-        assert silent is None
-    monkeypatch.setattr(sys, "stderr", Terminal())
-    with cli._progress(None) as silent:
-        assert silent is None
+    line = "solve full.npz --kernel-size 3 --solver adam --loss mae --steps 40 --json"
+    monkeypatch.setattr(progress_bars, "SHOWN_SECONDS", 0.0)
     monkeypatch.setattr("tqdm.std.time", count().__next__)  # a second passes at every look
-    with cli._progress(10) as show:
-        show(4, 10, 0.125)
-        show(9, 10, 0.0625)
-    assert "9/10" in sys.stderr.getvalue()
-    assert "loss 0.0625" in sys.stderr.getvalue()
+    assert run(line)[2] == ""
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    run(line)
+    assert "steps of gradient descent:" in terminal.getvalue()
+    assert "/40 [" in terminal.getvalue()
+    assert "loss " in terminal.getvalue()
+    assert terminal.getvalue().endswith(("\r", " \x1b[A"))  # nothing is left
+    drawn = len(terminal.getvalue())
     monkeypatch.setitem(sys.modules, "tqdm", None)
-    with cli._progress(10) as silent:
-        assert silent is None
+    run(line)
+    assert len(terminal.getvalue()) == drawn
+
+
+def test_verbose_says_what_is_done(run):
+    line = "solve full.npz --kernel-size 3"
+    quiet, said = run(line), run(line + " --verbose")
+    assert quiet[2] == ""
+    assert said[:2] == quiet[:2]
+    first, *_, last = said[2].splitlines()
+    assert first.startswith("convsolve: solve by AutoSolver: x: 1 record × 8 samples × 2 channels;")
+    assert last.startswith("convsolve: LeastSquares(qr): solved, certificate ")
+    assert last.endswith(" s; 6 rows × 6 unknowns × 1 output, 1 group: LeastSquares(qr)")
+    assert run(line) == quiet  # and of the next command nothing
 
 
 def test_ctrl_c_outside_a_descent(run, monkeypatch):
@@ -375,9 +389,9 @@ def test_ctrl_c_that_was_ignored_ends_the_command(run, monkeypatch, ctrl_c):
         def __del__(self):
             signal.raise_signal(signal.SIGINT)
 
-    def ignored(problem):
+    def ignored(problem, **more):
         Dying()
-        return report(problem)
+        return report(problem, **more)
 
     seen = []
     monkeypatch.setattr(sys, "unraisablehook", seen.append)
@@ -414,13 +428,14 @@ def test_ctrl_c_in_a_descent_gives_what_there_is(folder):
     """Pressed when the first steps have been made."""
     script = """
 import os, signal, sys
-from contextlib import nullcontext
 from convsolve.cli import main as cli
+from convsolve.progress import listening
 
-def press(step, total, loss):
-    os.kill(os.getpid(), signal.SIGINT)
+def press(stage, done, total, note):
+    if stage == "steps of gradient descent" and 0 < done < total:
+        os.kill(os.getpid(), signal.SIGINT)
 
-cli._progress = lambda steps: nullcontext(press)
+cli._followed = lambda verbose: listening(press)
 signal.signal(signal.SIGINT, signal.default_int_handler)
 sys.exit(cli.main(sys.argv[1:]))
 """

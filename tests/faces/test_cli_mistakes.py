@@ -68,7 +68,7 @@ MISTAKES = [
     ("solve full.npz --kernel-size 3 --solver cg --steps 0", "steps must be at least 1"),
     ("solve full.npz --kernel-size 3 --stepz 9", "--stepz 9; see convsolve solve --help"),
     ("identify full.npz --kernel-size 3 --strict", "--strict; see convsolve identify --help"),
-    ("solve full.npz --kernel-size 3 --solver adam --ridge 1", "--ridge is for the solvers auto"),
+    ("solve full.npz --kernel-size 3 --solver huber --ridge 1", "--ridge is for the solvers auto"),
     ("solve full.npz --kernel-size 3 --solver adam --rate 0", "--rate must be positive"),
     ("solve full.npz --kernel-size 3 --solver adam --steps -1", "steps must be at least 0"),
     ("solve full.npz --kernel-size 3 --solver lucky", "invalid choice: 'lucky'"),

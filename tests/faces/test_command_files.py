@@ -328,7 +328,7 @@ def test_a_picture_does_not_overwrite_what_came_meanwhile(folder, run, monkeypat
     def meanwhile(*_):
         (folder / "p.png").write_text("precious")
 
-    monkeypatch.setattr("convsolve.cli.arguments.check_settings", meanwhile)
+    monkeypatch.setattr("convsolve.cli.methods.check_settings", meanwhile)
     monkeypatch.setattr("convsolve.cli.main.check_settings", meanwhile)
     status, _, err = run("solve full.npz --kernel-size 3 --plot p.png")
     assert (status, err.count("\n")) == (2, 1)
@@ -345,7 +345,7 @@ def test_a_picture_is_of_the_kind_that_its_name_says(folder, run, suffix):
 
 
 def test_too_large_for_the_memory_is_one_line(run, monkeypatch):
-    def huge(*_):
+    def huge(*_, **more):
         raise MemoryError
 
     monkeypatch.setattr("convsolve.api.identify", huge)

@@ -1,0 +1,186 @@
+"""The solver that the arguments state, and what none of the solvers takes."""
+
+# As in arguments.py, numpy and what needs it are imported once a command runs.
+from __future__ import annotations
+
+import argparse
+import math
+import os
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from .arguments import DESCENT, OF_PENALTY, SETTINGS, SOLVERS, Refusal, limits_of, named, reported
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from ..leastsquares.penalty import Penalty
+    from ..problem.problem import Problem
+    from ..solvers import Solver
+
+
+def name_of_solver(args: argparse.Namespace) -> str:
+    """That of --solver; a penalty to choose says it too."""
+    takes = SOLVERS["regularized"][1]
+    asked = any(getattr(args, setting, None) is not None for setting in takes)
+    return "regularized" if asked and args.solver == "auto" else str(args.solver)
+
+
+def _penalty(args: argparse.Namespace) -> Penalty:
+    """That of --penalty, with what belongs to it."""
+    from ..leastsquares.penalty import Ridge, Tikhonov
+    from ..leastsquares.smooth import Smooth
+    from ..leastsquares.stable_spline import StableSpline
+
+    name = args.penalty or "ridge"
+    for option, owners in OF_PENALTY.items():
+        if getattr(args, option) is not None and name not in owners:
+            raise Refusal(f"{named(option)} is for --penalty {', '.join(owners)}, not {name}")
+    if name == "tikhonov":
+        if args.matrix is None:
+            raise Refusal("--penalty tikhonov needs --matrix FILE")
+        return Tikhonov(_array(args.matrix, args))
+    if name == "smooth":
+        several = args.length is not None and len(args.length) > 1
+        return Smooth(length=args.length if several else args.length and args.length[0])
+    if name == "ridge":
+        labels = None if args.penalty_groups is None else _numbers("penalty_groups", args, int)
+        weights = None if args.penalty_weights is None else _numbers("penalty_weights", args, float)
+        return Ridge(labels, weights)
+    if name in ("differences", "curvature"):
+        return Smooth(order=1 if name == "differences" else 2)
+    return StableSpline(name, args.alpha, args.rho)
+
+
+def _numbers(option: str, args: argparse.Namespace, kind: type) -> tuple[Any, ...]:
+    """Those of an option that lists them with commas between."""
+    text = getattr(args, option)
+    try:
+        return tuple(kind(part) for part in text.split(","))
+    except ValueError as error:
+        example = "0,1,1" if kind is int else "1,0.5"
+        raise Refusal(f"{named(option)}: {text!r} lists no numbers, such as {example}") from error
+
+
+def _array(path: str, args: argparse.Namespace) -> np.ndarray:
+    from ..files import MAX_BYTES, read_array
+
+    with reported(OSError):
+        return read_array(path, max_bytes=args.max_bytes or MAX_BYTES)
+
+
+def criterion(args: argparse.Namespace, given: Problem) -> Any:
+    """What --select names; of cross-validation the folds and the score."""
+    from ..inference.folds import CrossValidation
+
+    if args.select != "cv":
+        if getattr(args, "folds", None) is not None or args.score is not None:
+            raise ValueError("--folds and --score go with --select cv")
+        return args.select
+    outer = args.held_out if args.command == "cross-validate" else args.folds
+    found = CrossValidation(folds(outer), args.score or "mse")
+    if args.command != "cross-validate":  # which leaves some of the records out
+        found.spans(given.kept.lengths)
+    return found
+
+
+def true_kernel(args: argparse.Namespace, given: Problem) -> np.ndarray | None:
+    """That of --truth."""
+    if args.truth is None:
+        return None
+    with reported(TypeError, ValueError, source=f"--truth {args.truth}"):
+        return given.as_kernel(_array(args.truth, args), "truth")
+
+
+def folds(text: str | None) -> Any:
+    """A number of them, or a word."""
+    return int(text) if text is not None and text.isdecimal() else text or "records"
+
+
+def _descent(name: str, args: argparse.Namespace, given: Problem) -> Solver:
+    from ..solvers import GradientDescent
+
+    check_device()
+    import optax
+
+    settings = {k: v for k in DESCENT if (v := getattr(args, k)) is not None}
+    if args.init not in (None, "glorot_uniform", "zeros"):
+        settings["init"] = given.as_kernel(_array(args.init, args), f"--init {args.init}")
+    optimizer = None if args.rate is None else optax.adam(args.rate)
+    return GradientDescent(optax.lbfgs() if name == "lbfgs" else optimizer, **settings)
+
+
+def _lasso(args: argparse.Namespace, given: Problem) -> Solver:
+    from ..solvers import Lasso
+
+    groups = args.penalty_groups
+    if groups not in (None, "channels"):
+        groups = _numbers("penalty_groups", args, int)
+    return Lasso(groups, args.strength, args.ridge or 0.0, criterion(args, given))
+
+
+def solver(name: str, args: argparse.Namespace, given: Problem) -> Solver:
+    """The solver of that name with its settings, once it has said that it can solve ``given``."""
+    from .. import solvers
+
+    ridge = args.ridge or 0.0
+    with reported(TypeError, ValueError):
+        if name == "regularized":
+            grid = None if args.strength is None else [[value] for value in args.strength]
+            made: Solver = solvers.Regularized(_penalty(args), grid, criterion(args, given))
+        elif name == "lasso":
+            made = _lasso(args, given)
+        elif name == "huber":
+            own = {k: v for k in ("delta", "scale") if (v := getattr(args, k)) is not None}
+            made = solvers.Huber(**own)
+        elif name == "absolute":
+            made = solvers.LeastAbsolute()
+        elif name in ("adam", "lbfgs"):
+            made = _descent(name, args, given)
+        elif name == "cg":
+            own = {k: v for k in ("steps", "tol") if (v := getattr(args, k)) is not None}
+            made = solvers.ConjugateGradient(ridge, **own)
+        else:
+            made = {
+                "auto": solvers.AutoSolver(ridge),
+                "svd": solvers.LeastSquares("svd", ridge),
+                "qr": solvers.LeastSquares("qr", ridge),
+                "normal": solvers.NormalEquations(ridge),
+                "fft": solvers.FFTDeconvolution(ridge),
+            }[name]
+        made.penalty.check(given.spec.kernel_size, given.in_channels)
+    reason = made.supports(given.sizes(limits_of(args)), given.spec)
+    if reason is not None:
+        raise Refusal(f"solver {name}: {reason}")
+    return made
+
+
+def check_settings(args: argparse.Namespace, names: Sequence[str]) -> None:
+    """Refuse solvers that are not there, and settings that none of the chosen takes."""
+    for name in names:
+        if name not in SOLVERS:
+            raise Refusal(f"solver {name!r} is unknown; choose from {', '.join(SOLVERS)}")
+    for setting in SETTINGS:
+        takers = [name for name, (_, takes) in SOLVERS.items() if setting in takes]
+        if getattr(args, setting, None) is not None and not set(takers) & set(names):
+            raise Refusal(
+                f"{named(setting)} is for the solvers {', '.join(takers)}; name one of them"
+            )
+    if args.rate is not None and not (math.isfinite(args.rate) and args.rate > 0):
+        raise Refusal(f"--rate must be positive and finite, got {args.rate}")
+
+
+def check_device() -> None:
+    """Refuse to begin a descent where jax finds no device, such as the one that was asked for."""
+    from ..lazy_jax import import_whole
+
+    import_whole("optax")
+    import jax
+
+    try:
+        jax.devices()
+    except (RuntimeError, AssertionError) as error:  # the latter where CUDA sees no card
+        reason = str(error) or f"JAX_PLATFORMS={os.environ.get('JAX_PLATFORMS')}"
+        raise Refusal(
+            f"jax has no device to descend on ({reason}); try JAX_PLATFORMS=cpu"
+        ) from error

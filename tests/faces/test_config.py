@@ -1,0 +1,150 @@
+"""Options from a TOML file: what they stand for, what wins, and what is wrong with them."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import convsolve as cs
+from convsolve.cli.arguments import parse
+
+
+@pytest.fixture
+def config(folder: Path) -> Any:
+    """Write a file of options; gives the end of a command line."""
+
+    def write(text: str | bytes) -> str:
+        content = text if isinstance(text, bytes) else text.encode()
+        (folder / "options.toml").write_bytes(content)
+        return "--config options.toml"
+
+    return write
+
+
+def test_options_are_those_of_the_command_line(run: Any, config: Any) -> None:
+    text = 'kernel_size = 3\nsolver = "svd"\nridge = 0.5\n[solve]\njson = true\n'
+    line = "solve full.npz --kernel-size 3 --solver svd --ridge 0.5 --json"
+    by_line, by_file = run(line), run(f"solve full.npz {config(text)}")
+    fit = cs.solve(
+        cs.Problem(np.load("full.npz")["x"], np.load("full.npz")["y"], kernel_size=3),
+        cs.LeastSquares("svd", 0.5),
+    )
+    for status, out, err in (by_line, by_file):
+        assert (status, err) == (0, "")
+        np.testing.assert_array_equal(json.loads(out)["kernel"], fit.kernel)
+
+
+VALUES: list[tuple[str, dict[str, Any]]] = [
+    ("lags = [0, 39]", {"lags": [0, 39]}),
+    ("kernel-size = 3", {"kernel_size": [3]}),
+    ("kernel_size = 3", {"kernel_size": [3]}),
+    ("fs = 128", {"fs": 128.0}),
+    ("tmin = -0.1", {"tmin": -0.1}),
+    ('padding = "same"', {"padding": "same"}),
+    ("padding = [2, 0]", {"padding": ((2, 0),)}),
+    ("padding = [[2, 0], [1, 1]]", {"padding": ((2, 0), (1, 1))}),
+    ('channels = ["Fz", "Cz"]', {"channels": "Fz,Cz"}),
+    ('channels = "Fz,Cz"', {"channels": "Fz,Cz"}),
+    ("x-columns = [0, 1]", {"x_columns": "0,1"}),
+    ("confounds = 2", {"confounds": "2"}),
+    ("folds = 5", {"folds": "5"}),
+    ("bias = true", {"bias": True}),
+    ("strict = false", {"strict": False}),
+    ("strength = [1, 10.5]", {"strength": [1.0, 10.5]}),
+    ('noise = "ar(2)"', {"noise": "ar(2)"}),
+    ('limits = ["gram_bytes=4e9"]', {"limits": [("gram_bytes", 4 * 10**9)]}),
+    ('limits = ["peer_seconds=0.5"]', {"limits": [("peer_seconds", 0.5)]}),
+    ('out = "fit.npz"', {"out": Path("fit.npz")}),
+    ('[solve]\npenalty = "tc"', {"penalty": "tc"}),
+    ('penalty = "tc"\n[solve]\npenalty = "ss"', {"penalty": "ss"}),
+    ('solvers = ["auto", "qr"]\n[compare]\njson = true', {"json": False}),
+    ("", {"bias": False}),
+]
+
+
+@pytest.mark.parametrize(("text", "values"), VALUES)
+def test_values(config: Any, text: str, values: dict[str, Any]) -> None:
+    found = parse(["solve", "x.npy", *config(text).split()])
+    assert {name: getattr(found, name) for name in values} == values
+
+
+def test_the_command_line_wins(config: Any) -> None:
+    text = 'lags = [0, 9]\nbias = true\nout = "a.npz"\n[solve]\nsolver = "qr"\n'
+    end = config(text).split()
+    found = parse(["solve", "--lags", "0", "2", "--no-bias", "--solver", "svd", "x.npy", *end])
+    assert (found.lags, found.bias, found.solver) == ([0, 2], False, "svd")
+    assert found.out == Path("a.npz")
+    assert parse(["solve", "x.npy"]).lags is None  # and of the next command nothing
+
+
+def test_one_file_serves_several_commands(config: Any) -> None:
+    end = config('lags = [0, 9]\nfolds = 4\nselect = "aicc"\nscore = "r2"\n').split()
+    assert parse(["identify", "x.npy", *end]).lags == [0, 9]
+    assert parse(["solve", "x.npy", *end]).folds == "4"
+    assert parse(["cross-validate", "x.npy", *end]).held_out == "4"
+    assert parse(["choose-lags", "x.npy", *end]).select == "aicc"
+    assert parse(["predict", "fit.npz", "x.npy", *end]).data == ["x.npy"]
+
+
+WRONG: list[tuple[str | bytes, str]] = [
+    ("lag = [0, 9]", "options.toml: 'lag' is unknown; did you mean 'lags'?"),
+    ("[solve]\nlag = 3", "options.toml: [solve]: 'lag' is unknown; did you mean 'lags'?"),
+    ("[sove]\nlags = 3", "options.toml: 'sove' is unknown; did you mean 'solve'?"),
+    ("[identify]\nridge = 3", "options.toml: [identify]: 'ridge' is unknown"),
+    ("zzz = 1", "options.toml: 'zzz' is unknown; the keys are the long options"),
+    ('config = "other.toml"', "options.toml: 'config' is unknown"),
+    ("help = true", "options.toml: 'help' is unknown"),
+    ("no-bias = true", "options.toml: 'no-bias' is unknown"),
+    ('data = "x.npy"', "options.toml: 'data' is unknown"),
+    ('lags = "far"', "options.toml: 'lags' must be a whole number, got 'far'"),
+    ("lags = [0, 1.5]", "options.toml: 'lags' must be a whole number, got 1.5"),
+    ("lags = [0, true]", "options.toml: 'lags' must be a whole number, got True"),
+    ("lags = []", "options.toml: 'lags' is an empty list; leave it out"),
+    ('[solve]\nridge = "big"', "options.toml: [solve]: 'ridge' must be a number, got 'big'"),
+    ("ridge = [1, 2]", "options.toml: 'ridge' must be a number, got [1, 2]"),
+    ("bias = 1", "options.toml: 'bias' must be true or false, got 1"),
+    ("bias = 1979-05-27", "options.toml: 'bias' must be true or false, got datetime.date("),
+    ("out = 1979-05-27", "options.toml: 'out' must be text, got datetime.date("),
+    ('channels = ["Fz,Cz", "Pz"]', "options.toml: 'channels' must be words without commas, got"),
+    ("channels = [[1.5]]", "options.toml: 'channels' must be text, got 1.5"),
+    ("solver = {a = 1}", "options.toml: 'solver' must be text, got {'a': 1}"),
+    ('solver = "magic"', "options.toml: 'solver' is 'magic'; choose from auto, svd,"),
+    ('padding = "odd"', "options.toml: 'padding': 'odd' is not one of valid, same,"),
+    ('noise = "pink"', "options.toml: 'noise': 'pink' is unknown (choose from white,"),
+    ('limits = "gram"', "options.toml: 'limits': 'gram' is not NAME=N"),
+    ("out-channels = 1\nout_channels = 2", "options.toml: 'out_channels' is given twice"),
+    ("lags = [0, 9", "options.toml: is no TOML file: "),
+    ("lags", "options.toml: is no TOML file: "),
+    ("lags = 1\nlags = 2", "options.toml: is no TOML file: "),
+    (b"lags = \xff", "options.toml: is no TOML file: 'utf-8' codec"),
+    ("lags = " + "[" * 100_000, "options.toml: is no TOML file: "),
+    ("#" * 2**20 + "\n", "options.toml: holds 1048577 bytes; a file of options has 1048576 at"),
+]
+
+
+@pytest.mark.parametrize(("text", "words"), WRONG, ids=[str(text)[:20] for text, _ in WRONG])
+def test_what_is_wrong_is_one_line(run: Any, config: Any, text: str | bytes, words: str) -> None:
+    status, out, err = run(f"solve full.npz {config(text)}")
+    assert (status, out, err.count("\n")) == (2, "", 1)
+    assert err.startswith(f"convsolve: {words}")
+
+
+def test_files_that_cannot_be_read(run: Any, folder: Path) -> None:
+    os.mkfifo(folder / "pipe.toml")
+    for name, words in (
+        ("gone.toml", "gone.toml: No such file or directory"),
+        (".", ".: is not a regular file; give a file of options"),
+        ("pipe.toml", "pipe.toml: is not a regular file; give a file of options"),
+    ):
+        status, out, err = run(f"solve full.npz --config {name}")
+        assert (status, out, err) == (2, "", f"convsolve: {words}\n")
+
+
+def test_what_the_library_refuses_is_refused_as_ever(run: Any, config: Any) -> None:
+    status, _, err = run(f"solve full.npz {config('kernel_size = 0')}")
+    assert (status, err) == (2, "convsolve: kernel_size must be at least 1, got 0\n")

@@ -1,0 +1,356 @@
+"""Progress: what lasts says how far it is, to whoever listens, and to nobody else."""
+
+from __future__ import annotations
+
+import io
+import logging
+import subprocess
+import sys
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import redirect_stderr
+from typing import Any
+
+import h5py
+import numpy as np
+import pytest
+
+import convsolve as cs
+from convsolve import progress, progress_bars
+from convsolve.progress import listening, stage, tracked
+
+RNG = np.random.default_rng(0)
+X, NOISE = RNG.standard_normal((3, 120, 2)), RNG.standard_normal((3, 120, 2))
+KERNEL = RNG.standard_normal((6, 2, 2))
+Y = np.stack([sum(np.roll(x, k, 0) @ KERNEL[k] for k in range(6)) for x in X]) + 0.1 * NOISE
+PROBLEM = {"lags": (0, 5), "edges": "circular"}
+# Chunks of a hundred numbers and more, of what is stored or not.
+SMALL = cs.Limits(held_numbers=100, chunk_numbers=200, small_numbers=0, row_numbers=0)
+
+
+def stated() -> cs.Problem:
+    return cs.Problem.from_lags(X, Y, **PROBLEM)
+
+
+class Heard:
+    """A listener that keeps what it heard."""
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[str, int, int, str]] = []
+
+    def __call__(self, stage: str, done: int, total: int, note: str) -> None:
+        self.calls.append((stage, done, total, note))
+
+    @property
+    def stages(self) -> set[str]:
+        return {name for name, *_ in self.calls}
+
+    def check(self) -> None:
+        """Every stage begins with nothing done, goes on, and ends with all."""
+        open_stages: dict[str, int] = {}
+        for name, done, total, _ in self.calls:
+            if name not in open_stages:
+                assert done == 0, (name, done)
+            assert open_stages.get(name, 0) <= done <= total, (name, done, total)
+            open_stages[name] = done
+            if done == total:
+                del open_stages[name]
+        assert open_stages == {}
+
+
+def numbers_of(answer: Any) -> list[np.ndarray]:
+    """The arrays of whatever a call gives."""
+    if isinstance(answer, cs.Solution):
+        return [np.asarray(answer.kernel)]
+    if isinstance(answer, cs.Comparison):
+        return [np.asarray(fit.kernel) for fit in answer.solutions.values()]
+    if isinstance(answer, cs.HeldOutScores):
+        return [answer.mse, answer.r2]
+    return [np.asarray(answer.scores)] if isinstance(answer, cs.LagChoice) else [*answer]
+
+
+def solved(solver: Any, **more: Any) -> Callable[[], Any]:
+    return lambda: cs.solve(stated(), solver, **more)
+
+
+CALLS: dict[str, tuple[Callable[[], Any], set[str]]] = {
+    "rows": (solved(cs.LeastSquares("qr")), {"rows of the design matrix"}),
+    "FFTs": (
+        solved(cs.NormalEquations(), limits=cs.Limits(row_numbers=0)),
+        {"batches on all cores"},
+    ),
+    "chunks": (solved(cs.NormalEquations(), limits=SMALL), {"pass over the data"}),
+    "rows of chunks": (solved(cs.LeastSquares("qr"), limits=SMALL), {"pass over the data"}),
+    "adam": (solved(cs.GradientDescent(steps=30)), {"steps of gradient descent"}),
+    "cg": (solved(cs.ConjugateGradient()), {"steps of conjugate gradients"}),
+    "huber": (solved(cs.Huber()), {"outputs", "Newton's steps", "scale and fit in turn"}),
+    "absolute": (
+        solved(cs.LeastAbsolute()),
+        {"outputs", "steps of the interior point method", "pivots"},
+    ),
+    "lasso": (solved(cs.Lasso()), {"outputs", "strengths", "folds of the choice"}),
+    "group lasso": (solved(cs.Lasso("channels")), {"outputs", "sweeps over the groups"}),
+    "penalty": (
+        solved(cs.Regularized(cs.StableSpline("dc"), select=cs.CrossValidation())),
+        {"sums over folds", "decompositions, by fold", "hyperparameters tried"},
+    ),
+    "bands": (solved(cs.Regularized(cs.Ridge(groups=(0, 1)))), {"outputs"}),
+    "Krylov": (
+        solved(
+            cs.Regularized(select=cs.CrossValidation()),
+            limits=cs.Limits(spectrum_columns=2),
+        ),
+        {"held-out rows, by fold", "outputs"},
+    ),
+    "autoregression": (solved(None, noise="ar(2)"), {"rounds of noise and kernel"}),
+    "compare": (lambda: cs.compare(stated(), [cs.Huber(), cs.AutoSolver()]), {"methods"}),
+    "cross_validate": (lambda: cs.cross_validate(stated()), {"folds", "rows that are scored"}),
+    "choose_lags": (lambda: cs.choose_lags(stated()), {"windows of lags"}),
+    "choose_lags by folds": (
+        lambda: cs.choose_lags(stated(), cs.CrossValidation()),
+        {"sums over folds", "windows of lags, by fold", "windows of lags"},
+    ),
+    "predict": (lambda: cs.solve(stated()).predict(X), {"rows that are predicted"}),
+    "score": (lambda: cs.solve(stated()).score(X, Y), {"rows that are scored"}),
+    "jackknife": (
+        lambda: [cs.solve(stated()).jackknife().standard_error],
+        {"sums over records", "records left out"},
+    ),
+    "permutations": (
+        lambda: [cs.solve(stated()).permutation_test().null],
+        {"columns, shifted against y"},
+    ),
+    "band for all taps": (
+        lambda: cs.solve(stated()).confidence_band(simultaneous=True),
+        {"draws of the largest deviation"},
+    ),
+}
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_what_lasts_is_heard_to_its_end_and_answers_as_if_nobody_listened(name: str) -> None:
+    call, stages = CALLS[name]
+    alone, heard = numbers_of(call()), Heard()
+    with listening(heard):
+        beside = numbers_of(call())
+    assert stages <= heard.stages
+    heard.check()
+    for one, other in zip(alone, beside, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_what_is_stored_is_heard_while_it_is_checked(tmp_path: Any) -> None:
+    with h5py.File(tmp_path / "long.h5", "w") as file:
+        file["x"] = np.ones((3 * 2**20, 1))
+    with h5py.File(tmp_path / "long.h5") as file:
+        heard = Heard()
+        with listening(heard):
+            cs.Problem(file["x"], kernel_size=2)
+    heard.check()
+    parts = [done for name, done, *_ in heard.calls if name == "check of what is stored"]
+    assert sorted(set(parts)) == [0, 2**20, 2**21, 3 * 2**20]
+
+
+def test_a_checkpoint_goes_on_where_it_was(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, stop = tmp_path / "fit.ckpt", [3]
+
+    class Crash(Exception):
+        pass
+
+    def crash(name: str, done: int, total: int, note: str) -> None:
+        if name == "pass over the data" and done:
+            stop[0] -= 1
+            if not stop[0]:
+                raise Crash
+
+    monkeypatch.setattr("convsolve.checkpoint.MOST_SHARE", 1e9)
+    with listening(crash), pytest.raises(Crash):
+        cs.solve(stated(), checkpoint=path, limits=SMALL)
+    heard = Heard()
+    with listening(heard):
+        cs.solve(stated(), checkpoint=path, limits=SMALL)
+    heard.check()
+    notes = [note for name, _, _, note in heard.calls if name == "pass over the data"]
+    assert notes[:4] == ["", "checked", "checked", "checked"]
+    assert notes.count("checked") == 3
+
+
+@pytest.mark.slow
+def test_what_dask_sums_is_one_step() -> None:
+    import dask.array as da
+
+    x, y = (da.from_array(a[0], chunks=(40, 2)) for a in (X, Y))
+    heard = Heard()
+    with listening(heard):
+        cs.solve(cs.Problem.from_lags(x, y, **PROBLEM), limits=SMALL)
+    heard.check()
+    assert ("pass over the data, by dask", 1, 1, "") in heard.calls
+
+
+def test_a_method_is_named_before_it_begins() -> None:
+    heard = Heard()
+    with listening(heard):
+        cs.compare(stated(), [cs.Huber(), cs.AutoSolver()])
+    said = [call for call in heard.calls if call[0] == "methods"]
+    assert said == [
+        ("methods", 0, 2, ""),
+        ("methods", 0, 2, "Huber"),
+        ("methods", 1, 2, "AutoSolver"),
+        ("methods", 2, 2, ""),
+    ]
+
+
+def fails(listener: progress.Listener) -> None:
+    with listening(listener), stage("quotients", 5) as report:
+        report(1, "one")
+        _ = 1 / 0
+
+
+def test_stages_that_end_early_say_so() -> None:
+    heard = Heard()
+    with listening(heard):
+        for number in tracked(range(9), "numbers", 9):
+            if number == 2:
+                break
+        with pytest.raises(ZeroDivisionError):
+            fails(heard)
+    heard.check()
+    assert heard.calls[-3:] == [
+        ("quotients", 0, 5, ""),
+        ("quotients", 1, 5, "one"),
+        ("quotients", 5, 5, ""),
+    ]
+
+
+def test_threads_do_not_hear_each_other() -> None:
+    def work(number: int) -> list[tuple[str, int, int, str]]:
+        heard = Heard()
+        with listening(heard):
+            for _ in tracked(range(50), f"work {number}", 50):
+                pass
+        return heard.calls
+
+    outside = Heard()
+    with listening(outside), ThreadPoolExecutor(4) as pool:
+        found = [*pool.map(work, range(8))]
+    assert outside.calls == []
+    for number, calls in enumerate(found):
+        assert {name for name, *_ in calls} == {f"work {number}"}
+
+
+def test_silence_within_a_listener() -> None:
+    heard = Heard()
+    with listening(heard), listening(None):
+        cs.cross_validate(stated())
+    assert heard.calls == []
+
+
+# --- the log
+
+
+def test_nothing_is_said_by_default() -> None:
+    script = (
+        "import numpy as np, convsolve as cs\n"
+        "x, y = np.random.default_rng(0).standard_normal((2, 500))\n"
+        "p = cs.Problem.from_lags(x, y, lags=(0, 9))\n"
+        "cs.solve(p), cs.choose_lags(p), cs.cross_validate(p, folds=3), cs.identify(p).verdict\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, check=True)
+    assert (done.stdout, done.stderr) == (b"", b"")
+
+
+def test_the_log_says_what_was_asked_and_how_it_ended(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "convsolve")
+    problem = stated()
+    cs.solve(problem, cs.Regularized(strength=[[1.0], [2.0]]), limits=SMALL)
+    cs.compare(problem, [cs.FFTDeconvolution()])
+    cs.choose_lags(problem)
+    cs.identify(problem).verdict  # noqa: B018
+    said = [record.getMessage() for record in caplog.records]
+    assert {record.name for record in caplog.records} == {"convsolve"}
+    assert f"solve by Regularized(ridge, gcv): {problem!r}" in said
+    assert "360 rows are taken in 6 chunks of up to 100" in said
+    (ended,) = [line for line in said if line.startswith("Regularized(ridge, gcv): solved")]
+    assert "ridge, strength 1, 1, by GCV" in ended
+    assert "choose_lags: lags 0 … 5 of 0 … 5, by BIC" in said
+    assert any(line.startswith("identify: overdetermined, ") for line in said)
+
+
+def test_compare_logs_what_it_leaves_out(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "convsolve")
+    cs.compare(cs.Problem(X, Y[:, :58], kernel_size=5, stride=2))
+    said = [record.getMessage() for record in caplog.records]
+    assert any(line.startswith("compare: FFTDeconvolution is left out: stride") for line in said)
+
+
+def test_stages_that_took_time_are_logged_at_debug(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    caplog.set_level(logging.DEBUG, "convsolve")
+    cs.cross_validate(stated())
+    assert not [r for r in caplog.records if r.levelno == logging.DEBUG and "folds" in r.message]
+    monkeypatch.setattr(progress, "LOGGED_SECONDS", 0.0)
+    cs.cross_validate(stated())
+    assert [r for r in caplog.records if r.levelno == logging.DEBUG and r.message[:7] == "folds: "]
+
+
+# --- bars
+
+
+class Screen(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.fixture
+def screen(monkeypatch: pytest.MonkeyPatch) -> Screen:
+    """A terminal on which bars are drawn at once."""
+    seconds = iter(range(10**9))
+    monkeypatch.setattr("tqdm.std.time", seconds.__next__)
+    monkeypatch.setattr(progress_bars, "SHOWN_SECONDS", 0.0)
+    return Screen()
+
+
+def test_bars_are_drawn_within_each_other(screen: Screen) -> None:
+    with redirect_stderr(screen), progress_bars.bars():
+        cs.compare(stated(), [cs.Huber(), cs.LeastAbsolute()])
+    drawn = screen.getvalue()
+    for words in ("methods:  50%|", "1/2 [", "LeastAbsolute", "outputs:   0%|", "\n"):
+        assert words in drawn
+
+
+def test_no_bar_is_left_when_work_fails(screen: Screen) -> None:
+    with redirect_stderr(screen), pytest.raises(ZeroDivisionError), progress_bars.bars():
+        fails_within_a_pass()
+    assert "pass:" in screen.getvalue()
+    assert screen.getvalue().endswith("\r")
+
+
+def fails_within_a_pass() -> None:
+    with stage("pass", 3) as report:
+        report(1)
+        _ = 1 / 0
+
+
+def test_what_is_short_has_no_bar() -> None:
+    found = Screen()
+    with redirect_stderr(found), progress_bars.bars():
+        cs.solve(stated())
+    assert found.getvalue() == ""
+
+
+def test_the_regressor_of_scikit_learn_shows_bars_where_it_is_asked_to(screen: Screen) -> None:
+    from convsolve.sklearn import ConvRegressor
+
+    with redirect_stderr(screen):
+        quiet = ConvRegressor((0, 5), solver=cs.Huber()).fit([*X], [*Y])
+        assert screen.getvalue() == ""
+        loud = ConvRegressor((0, 5), solver=cs.Huber(), verbose=True).fit([*X], [*Y])
+    assert "scale and fit in turn:" in screen.getvalue()
+    np.testing.assert_array_equal(quiet.coef_, loud.coef_)
+
+
+def test_bars_need_tqdm(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "tqdm", None)
+    with pytest.raises(ImportError, match=r"drawn by tqdm: pip install 'convsolve\[cli\]'"):
+        progress_bars.bars().__enter__()
