@@ -196,6 +196,12 @@ def parser() -> _Parser:
     _add_flag(solve, "strict", "no answer unless it is unique")
     solve.add_argument("--out", type=Path, metavar="FILE.npz", help="write the solution")
     solve.add_argument(
+        "--report",
+        type=Path,
+        metavar="FILE.html",
+        help="write all there is to say of the answer as a page that can be sent (matplotlib)",
+    )
+    solve.add_argument(
         "--checkpoint",
         type=Path,
         metavar="FILE",
@@ -499,7 +505,7 @@ def _padding(text: str) -> Any:
 
 def check_targets(args: argparse.Namespace) -> None:
     """Refuse a place that cannot be written before anything long begins."""
-    options = ("out", "checkpoint", "plot")
+    options = ("out", "checkpoint", "plot", "report")
     targets = {o: path for o in options if (path := getattr(args, o, None)) is not None}
     for option, path in targets.items():
         with reported(OSError):
@@ -509,8 +515,9 @@ def check_targets(args: argparse.Namespace) -> None:
         first = next(o for o in targets if targets[o] == path)
         if first != option:
             raise Refusal(f"--{option} {path}: is the place of --{first}; give another name")
-    if "plot" in targets and find_spec("matplotlib") is None:
-        raise Refusal("--plot needs matplotlib: pip install 'convsolve[plot]'")
+    for option in targets.keys() & {"plot", "report"}:
+        if find_spec("matplotlib") is None:
+            raise Refusal(f"--{option} needs matplotlib: pip install 'convsolve[plot]'")
 
 
 def _fault(option: str, path: Path, args: argparse.Namespace) -> str | None:
@@ -530,6 +537,7 @@ def _fault(option: str, path: Path, args: argparse.Namespace) -> str | None:
         ),
         "must end in .png, .pdf or .svg": option == "plot"
         and path.suffix not in (".png", ".pdf", ".svg"),
+        "must end in .html": option == "report" and path.suffix not in (".html", ".htm"),
     }
     return next((reason for reason, holds in faults.items() if holds), None)
 

@@ -7,6 +7,7 @@ import io
 import json
 import math
 import os
+import shlex
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -45,6 +46,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                 if isinstance(stream, io.TextIOWrapper):
                     stream.reconfigure(errors="replace")
             args = parse(argv)
+            args.call = shlex.join(["convsolve", *(sys.argv[1:] if argv is None else argv)])
             verbose = getattr(args, "verbose", False)
             with _warnings_reported() as warned, _followed(verbose):
                 status: int = COMMANDS[args.command](args, warned)
@@ -129,6 +131,9 @@ def _solve(args: argparse.Namespace, warned: list[Warning | str]) -> int:
     if args.out is not None:
         with reported(OSError):
             fit.save(args.out, force=args.force)
+    if args.report is not None:
+        with reported(OSError):
+            fit.report(args.report, call=args.call, force=args.force)
     _draw(args, fit)
     chosen, errors = fit.regularization, fit.affordable_errors()
     if args.json:

@@ -317,11 +317,23 @@ def test_plot_draws_a_picture(run, folder, command):
     assert (status, err) == (2, "convsolve: --plot p.png: exists; --force overwrites it\n")
 
 
-def test_plot_without_matplotlib_is_refused_at_once(run, monkeypatch):
+def test_report_writes_a_page(run, folder):
+    command = "solve full.npz --kernel-size 3 --solver qr --report fit.html"
+    status, _, err = run(command)
+    assert (status, err) == (0, "")
+    page = (folder / "fit.html").read_text(encoding="utf-8")
+    assert f"<pre>convsolve {command}</pre>" in page
+    assert "LeastSquares(qr): solved" in page
+    status, _, err = run(command)
+    assert (status, err) == (2, "convsolve: --report fit.html: exists; --force overwrites it\n")
+
+
+@pytest.mark.parametrize("option", ["plot p.png", "report p.html"])
+def test_pictures_without_matplotlib_are_refused_at_once(run, monkeypatch, option):
     monkeypatch.setitem(sys.modules, "matplotlib", None)
-    status, _, err = run("solve full.npz --kernel-size 3 --plot p.png")
+    status, _, err = run(f"solve full.npz --kernel-size 3 --{option}")
     assert (status, err) == (
-        2, "convsolve: --plot needs matplotlib: pip install 'convsolve[plot]'\n"
+        2, f"convsolve: --{option.split()[0]} needs matplotlib: pip install 'convsolve[plot]'\n"
     )  # fmt: skip
 
 

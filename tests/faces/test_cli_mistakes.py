@@ -76,6 +76,7 @@ MISTAKES = [
     ("solve full.npz --kernel-size 3 --out gone/fit.npz", "--out gone/fit.npz: its directory"),
     ("solve full.npz --kernel-size 3 --out .", "--out .: is a directory"),
     ("solve full.npz --kernel-size 3 --plot fit.txt", "--plot fit.txt: must end in .png"),
+    ("solve full.npz --kernel-size 3 --report fit.pdf", "--report fit.pdf: must end in .html"),
     ("compare full.npz --kernel-size 3 --solvers svd,lucky", "solver 'lucky' is unknown"),
     ("compare full.npz --kernel-size 3 --bias --solvers fft", "solver fft: it has no bias"),
     ("compare full.npz --kernel-size 3 --key 1", "--key is for the solvers adam, lbfgs"),

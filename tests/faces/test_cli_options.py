@@ -25,7 +25,7 @@ METHODS = [type(method) for method in ALL]
 METHODS += [cs.AutoSolver, cs.Huber, cs.LeastAbsolute, cs.Lasso, cs.Regularized]
 MAIN_PATH = {
     "identify": [*STATED, cs.identify],
-    "solve": [*STATED, *PENALTIES, *METHODS, cs.solve, cs.Solution.save],
+    "solve": [*STATED, *PENALTIES, *METHODS, cs.solve, cs.Solution.save, cs.Solution.report],
     "compare": [*STATED, *PENALTIES, *METHODS, cs.compare],
     "cross-validate": [*STATED, *PENALTIES, *METHODS, cs.cross_validate],
     "choose-lags": [*STATED, cs.CrossValidation, cs.choose_lags],
@@ -38,9 +38,12 @@ RENAMED = {
     ("Ridge", "weights"): "--penalty-weights",
     ("Lasso", "groups"): "--penalty-groups",
     ("Solution.save", "path"): "--out",
+    ("Solution.report", "path"): "--report",
 }
 # What is no option, and why.
 NONE = {
+    ("Solution.report", "title"): "what was fitted",
+    ("Solution.report", "call"): "the command itself",
     ("Problem", "spec"): "its parts are options",
     ("solve", "progress"): "bars on a terminal, and --verbose",
     ("LeastSquares", "method"): "--solver svd and --solver qr",
