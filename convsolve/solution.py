@@ -646,7 +646,8 @@ class Solution:
     def _trust(self) -> list[tuple[str, str]]:
         """How far the answer can be trusted: entries of the text."""
         if self.certificate is None:
-            certificate = "none: a descent on a loss that is not squares has none"
+            otherwise = "a descent on a loss that is not squares has none"
+            certificate = f"none: {self.stats.get('no_certificate', otherwise)}"
         else:
             certificate = f"{self._certificate_text()}: {self._exactness()}"
         entries = [("certificate", certificate)]

@@ -216,6 +216,7 @@ def test_optional_packages_are_imported_when_used(package):
         ("pandas", "frames"),
         ("xarray", "frames"),
         ("mne", "interop.mne"),
+        ("mtrf", "interop.mtrf"),
     ],
 )
 def test_packages_that_belong_to_one_file(package, name):
@@ -247,6 +248,7 @@ ALLOWED = {
     "h5py",
     "matplotlib",
     "mne",
+    "mtrf",
     "threadpoolctl",
     "tqdm",
     "xarray",
