@@ -14,6 +14,8 @@ from ..files import check_size, opened
 ORDERS = {b"RIFF": "<", b"RF64": "<", b"RIFX": ">"}
 # A size of a chunk that says: too large for these four bytes, see the chunk ds64.
 ELSEWHERE = 2**32 - 1
+# What SciPy ends in where a header is not what it says.
+_DAMAGE = (ArithmeticError, LookupError, NameError, TypeError, ValueError, struct.error)
 
 
 def rate(path: str) -> int:
@@ -46,7 +48,7 @@ def array(path: str, max_bytes: int) -> np.ndarray:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # about chunks of other kinds, such as a title
                 _, samples = wavfile.read(content)
-        except (ValueError, ArithmeticError, LookupError, TypeError, struct.error) as error:
+        except _DAMAGE as error:
             raise ValueError(f"cannot be read ({error}); save it as plain PCM or float") from error
         if samples.dtype.kind == "f":
             return samples.astype(samples.dtype.newbyteorder("="))
