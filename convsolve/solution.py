@@ -23,7 +23,7 @@ from .kernel_text import kernel_lines
 from .lazy_jax import as_jax
 from .leastsquares.analysis import Analysis, analyse
 from .leastsquares.certificate import EXACT, GAP
-from .leastsquares.penalty import Penalty
+from .leastsquares.penalty import Penalty, listed
 from .linalg.rank import EPS
 from .operators.prediction import predicted, predicted_blocks
 from .problem.checks import choice, fraction, index
@@ -715,7 +715,10 @@ class Solution:
         if self.regularization is not None:
             penalty = self.regularization.text()
         elif stats["penalty"] is not None:
-            penalty = "{kind} of strength {strength:g}".format(**stats["penalty"])
+            strength = stats["penalty"]["strength"]
+            several = isinstance(strength, list)
+            amount = listed(strength) if several else f"{strength:g}"
+            penalty = f"{stats['penalty']['kind']} of strength {amount}"
         entries = [("penalty", penalty), ("settings", settings or "none")]
         entries.append(("convsolve", stats["version"]))
         if "rows" in stats:

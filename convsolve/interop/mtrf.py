@@ -48,7 +48,7 @@ def from_mtrf(trf: Any) -> Solution:
         TypeError: this is no TRF.
         ValueError: it is not trained.
     """
-    weights, fs = _trained(trf), float(trf.fs)
+    weights, fs, given = _trained(trf), float(trf.fs), _of_features(trf)
     kernel = from_trf(weights, fs=fs)
     taps, inputs, outputs = kernel.shape
     first = round(float(trf.times[0]) * fs)
@@ -70,8 +70,8 @@ def from_mtrf(trf: Any) -> Solution:
         status="approximate",
         stats={
             "solver": "mTRFpy",
-            "settings": {"method": trf.method, "regularization": _of_features(trf)},
-            "penalty": None,
+            "settings": {"method": trf.method},
+            "penalty": None if given is None else {"kind": "mTRFpy's own", "strength": given},
             "version": __version__,
             "noise": "white",
             "no_certificate": "the answer was computed by another library",

@@ -33,14 +33,15 @@ LAYERS = """
 import json, sys
 import keras, numpy as np
 keras.config.set_floatx("float64")
-data, stated = np.load(sys.argv[1]), json.loads(sys.argv[2])
-filters = data["kernel"].shape[-1]
-kind = getattr(keras.layers, f"Conv{data['kernel'].ndim - 2}D")
-layer = kind(filters, **stated)
-layer.build(data["x"].shape)
-layer.set_weights([data["kernel"], data["bias"]])
-found = np.asarray(layer(data["x"]))
-np.savez(sys.argv[3], y=found, kernel=layer.get_weights()[0], dtype=str(layer.kernel.dtype))
+data, found = np.load(sys.argv[1]), {}
+for i, stated in enumerate(json.loads(sys.argv[2])):
+    x, kernel, bias = (data[f"{name}{i}"] for name in ("x", "kernel", "bias"))
+    layer = getattr(keras.layers, f"Conv{kernel.ndim - 2}D")(kernel.shape[-1], **stated)
+    layer.build(x.shape)
+    layer.set_weights([kernel, bias])
+    assert layer.kernel.dtype == "float64"
+    found |= {f"y{i}": np.asarray(layer(x)), f"kernel{i}": layer.get_weights()[0]}
+np.savez(sys.argv[3], **found)
 """
 
 
@@ -68,20 +69,21 @@ def zeros(spec: cs.ConvSpec, shape: tuple[int, ...]) -> list[tuple[int, int]]:
 
 
 @pytest.mark.skipif(find_spec("keras") is None, reason="Keras is not there")
-@pytest.mark.parametrize("geometry", GEOMETRIES, ids=lambda g: json.dumps(g[2]))
-def test_a_layer_of_keras_predicts_the_same(tmp_path: Path, geometry: Any) -> None:
-    x, fit = fitted(*geometry)
-    names = {"stride": "strides", "dilation": "dilation_rate"}
-    stated = {names.get(key, key): value for key, value in geometry[2].items()}
+def test_layers_of_keras_predict_the_same(tmp_path: Path) -> None:
     given, found = tmp_path / "given.npz", tmp_path / "found.npz"
-    np.savez(given, x=x, kernel=interop.to_keras(fit.kernel), bias=fit.bias)
+    names, arrays, layers = {"stride": "strides", "dilation": "dilation_rate"}, {}, []
+    fits = [fitted(*geometry) for geometry in GEOMETRIES]
+    for i, ((x, fit), (_, _, stated)) in enumerate(zip(fits, GEOMETRIES)):
+        arrays |= {f"x{i}": x, f"kernel{i}": interop.to_keras(fit.kernel), f"bias{i}": fit.bias}
+        layers.append({names.get(key, key): value for key, value in stated.items()})
+    np.savez(given, **arrays)
     environment = os.environ | {"KERAS_BACKEND": "jax", "JAX_ENABLE_X64": "1"}
-    command = [sys.executable, "-c", LAYERS, str(given), json.dumps(stated), str(found)]
+    command = [sys.executable, "-c", LAYERS, str(given), json.dumps(layers), str(found)]
     subprocess.run(command, check=True, capture_output=True, env=environment)
     there = np.load(found)
-    assert str(there["dtype"]) == "float64"
-    same(there["y"], fit.predict(x))
-    np.testing.assert_array_equal(interop.from_keras(there["kernel"]), fit.kernel)
+    for i, (x, fit) in enumerate(fits):
+        same(there[f"y{i}"], fit.predict(x))
+        np.testing.assert_array_equal(interop.from_keras(there[f"kernel{i}"]), fit.kernel)
 
 
 @pytest.mark.parametrize("geometry", GEOMETRIES, ids=lambda g: json.dumps(g[2]))
