@@ -132,10 +132,10 @@ def _rows(args: argparse.Namespace) -> dict[str, Any]:
 
 def _beside(args: argparse.Namespace, path: str) -> np.ndarray:
     """The array of a file beside those of the data."""
-    from ..files import MAX_BYTES, read_array
+    from ..files import MAX_BYTES
 
     with reported(ValueError, OSError):
-        return read_array(path, max_bytes=args.max_bytes or MAX_BYTES)
+        return _in_memory(path, False, args.max_bytes or MAX_BYTES)[0]
 
 
 def source(args: argparse.Namespace) -> str:

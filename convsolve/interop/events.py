@@ -118,7 +118,8 @@ class _Table(NamedTuple):
         found, values = self.column(name), []
         for value, place in zip(found, self.places, strict=True):
             try:
-                values.append(float(value))
+                # Python reads 1_000, which no table means by it.
+                values.append(float(str(value).replace("_", "?")))
             except (TypeError, ValueError):
                 raise ValueError(f"{place} has {shown(value)} for {name}, not a number") from None
         numbers = np.array(values)
@@ -176,12 +177,13 @@ def _read(path: str | os.PathLike[str]) -> _Table:
 
 
 def _is_missing(value: Any) -> bool:
-    """Whether nothing is said: n/a in BIDS; None and NaN, which is not itself, in a data frame."""
-    return value is None or value in ("", "n/a") or value != value
+    """Whether nothing is said: n/a in BIDS; None, NA and NaN, which is not itself, in pandas."""
+    return value is None or str(value) in ("", "n/a", "<NA>") or value != value
 
 
 def _checked(names: Any) -> list[str]:
-    if isinstance(names, str) or not all(isinstance(name, str) for name in names):
+    several = isinstance(names, (list, tuple)) or np.ndim(names) == 1
+    if not several or not all(isinstance(name, str) for name in names):
         raise TypeError(f"names must be a list of kinds of events, got {shown(names)}")
     found = [*names]
     if len(set(found)) < len(found) or not found:

@@ -127,6 +127,10 @@ MISTAKES: dict[str, tuple[Any, dict[str, Any], type[Exception], str]] = {
     "NaN": (changed("onset", 2, np.nan), {}, ValueError, "row 2 .* has nan for onset, not a fin"),
     "unknown kind": (changed("trial_type", 3, None), {}, ValueError, "row 3 .* has no trial_type"),
     "n/a": (changed("trial_type", 3, "n/a"), {}, ValueError, "give it one, or leave the event out"),
+    "NA": (changed("trial_type", 3, pd.NA), {}, ValueError, "row 3 .* has no trial_type"),
+    "onset NA": (changed("onset", 3, pd.NA), {}, ValueError, "row 3 .* has <NA> for onset"),
+    "thousands": (changed("onset", 3, "1_0"), {}, ValueError, "row 3 .* has '1_0' for onset"),
+    "no list": (EVENTS, {"names": 3}, TypeError, "names must be a list of kinds of events, got 3"),
     "height": (
         EVENTS | {"modulation": [1, 1, "high", 1, 1]}, {}, ValueError,
         "row 2 of events has 'high' for modulation, not a number",

@@ -123,6 +123,22 @@ def test_what_is_larger_than_allowed_is_not_read(tmp_path: Path, save: Any) -> N
         mat.arrays(f"{path}:x", True, 10**6)
 
 
+def test_rows_are_masked_and_weighed_by_variables(folder: Path, run: Any) -> None:
+    good, weights = RNG.random(58) > 0.2, RNG.random(58)
+    scipy.io.savemat("a.mat", {"x": X, "y": Y, "good": good, "w": weights[:, None]})
+    np.savez("a.npz", x=X, y=Y)
+    np.save("good.npy", good)
+    np.save("w.npy", weights)
+    solve = "solve {} --kernel-size 3 --mask {} --weights {} --json"
+    kernels = [
+        json.loads(run(solve.format(*names))[1])["kernel"]
+        for names in (("a.npz", "good.npy", "w.npy"), ("a.mat", "a.mat:good", "a.mat:w"))
+    ]
+    assert kernels[0] == kernels[1]
+    line = "solve a.mat --kernel-size 3 --mask a.mat"
+    assert "a.mat: has several arrays; give one file alone, or name one" in run(line)[2]
+
+
 @pytest.mark.parametrize(
     ("line", "words"),
     [
