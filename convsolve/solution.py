@@ -25,7 +25,7 @@ from .kernel_text import kernel_lines
 from .lazy_jax import as_jax
 from .leastsquares.analysis import Analysis, analyse
 from .leastsquares.certificate import EXACT, GAP
-from .leastsquares.penalty import Penalty
+from .leastsquares.penalty import Penalty, listed
 from .linalg.rank import EPS
 from .operators.prediction import predicted, predicted_blocks
 from .problem.checks import choice, fraction, index
@@ -703,7 +703,8 @@ class Solution:
     def _trust(self) -> list[tuple[str, str]]:
         """How far the answer can be trusted: entries of the text."""
         if self.certificate is None:
-            certificate = "none: a descent on a loss that is not squares has none"
+            otherwise = "a descent on a loss that is not squares has none"
+            certificate = f"none: {self.stats.get('no_certificate', otherwise)}"
         else:
             certificate = f"{self._certificate_text()}: {self._exactness()}"
         entries = [("certificate", certificate)]
@@ -771,7 +772,10 @@ class Solution:
         if self.regularization is not None:
             penalty = self.regularization.text()
         elif stats["penalty"] is not None:
-            penalty = "{kind} of strength {strength:g}".format(**stats["penalty"])
+            strength = stats["penalty"]["strength"]
+            several = isinstance(strength, list)
+            amount = listed(strength) if several else f"{strength:g}"
+            penalty = f"{stats['penalty']['kind']} of strength {amount}"
         entries = [("penalty", penalty), ("settings", settings or "none")]
         entries.append(("convsolve", stats["version"]))
         if "rows" in stats:

@@ -217,6 +217,7 @@ def test_optional_packages_are_imported_when_used(package):
         ("pandas", "frames"),
         ("xarray", "frames"),
         ("mne", "interop.mne"),
+        ("mtrf", "interop.mtrf"),
     ],
 )
 def test_packages_that_belong_to_one_file(package, name):
@@ -249,6 +250,7 @@ ALLOWED = {
     "h5py",
     "matplotlib",
     "mne",
+    "mtrf",
     "threadpoolctl",
     "tqdm",
     "xarray",

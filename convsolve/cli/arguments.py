@@ -67,6 +67,8 @@ PENALTIES = {
 }
 # An HDF5 file, and where a dataset is in it.
 HDF5 = re.compile(r"(.+?\.(?:h5|hdf5))(?::(.*))?", re.IGNORECASE | re.DOTALL)
+# A MAT file, and a variable of it.
+MAT = re.compile(r"(.+?\.mat)(?::(.*))?", re.IGNORECASE | re.DOTALL)
 PADDINGS, EDGES = ("valid", "same", "full", "causal", "circular"), ("drop", "zeros", "circular")
 CRITERIA = ("gcv", "evidence", "aicc", "bic", "cv")
 NOISES = ("white", "ar", "hac", "cluster")
@@ -81,9 +83,12 @@ EPILOG = """\
 input:
   DATA.npz             members x and y, others are ignored
   DATA.h5, DATA.zarr   the same of an HDF5 file (.h5, .hdf5) or a zarr group
-  X Y                  .npy or .csv, FILE.h5:path/in/file or FILE.zarr/path; identify needs no Y
+  DATA.mat             the same of a MAT file of any version, by MATLAB or SciPy
+  X Y                  .npy, .csv or .wav, FILE.h5:path/in/file, FILE.zarr/path or
+                       FILE.mat:variable; identify needs no Y
   DATA.csv             one table, with --x-columns and --y-columns
-  Channels come last: (samples, channels), or (records, samples, channels).
+  Channels come last: (samples, channels), or (records, samples, channels); a row or a column of a
+  MAT file is one channel. Sound is in units of full scale, and its rate is --fs unless given.
   x and y of more than 2^25 numbers, in .npy, HDF5 or zarr, are read in blocks, and need not fit
   in memory; --noise ar and solvers other than auto, svd, qr, normal and regularized take them
   whole.
@@ -297,7 +302,7 @@ def _add_input(command: argparse.ArgumentParser) -> None:
     command.epilog = EPILOG
     data = command.add_argument_group("data")
     data.add_argument(
-        "data", nargs="+", metavar="DATA", help="DATA.npz, DATA.h5, DATA.zarr, X [Y] or TABLE.csv"
+        "data", nargs="+", metavar="DATA", help="DATA.npz, .h5, .zarr or .mat, X [Y] or TABLE.csv"
     )
     data.add_argument("--x-columns", metavar="A,B", help="names or numbers (from 0) in a table")
     data.add_argument("--y-columns", metavar="C", help="the same for y")
@@ -550,7 +555,7 @@ def _inputs(args: argparse.Namespace) -> list[str]:
 
 def _is_part(path: Path, data: str) -> bool:
     """Whether a path is the file of an input, or in its directory."""
-    found = HDF5.fullmatch(data)
+    found = HDF5.fullmatch(data) or MAT.fullmatch(data)
     file = Path(found[1] if found else data)
     if file.is_dir():
         return path.resolve().is_relative_to(file.resolve())

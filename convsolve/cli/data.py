@@ -9,7 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .arguments import HDF5, IN_BLOCKS, Refusal, limits_of, reported
+from .arguments import HDF5, IN_BLOCKS, MAT, Refusal, limits_of, reported
 from .methods import name_of_solver
 
 if TYPE_CHECKING:
@@ -23,6 +23,7 @@ def problem(args: argparse.Namespace, needs_y: bool = True) -> Problem:
     """The problem that the arguments state; whatever is wrong with it ends the command."""
     if (args.kernel_size is None) == (_window(args) is None):
         raise Refusal("give either --kernel-size or --lags, or --tmin and --tmax with --fs")
+    args.fs = _rate(args) if args.fs is None else args.fs
     geometry = _spec(args) if args.kernel_size is not None else _lags(args)
     x, y = _read(args)
     if y is None and needs_y:
@@ -35,6 +36,22 @@ def problem(args: argparse.Namespace, needs_y: bool = True) -> Problem:
     with reported(TypeError, ValueError, source=source(args)):
         made: Problem = state(x, y, **geometry, **others)
         return made
+
+
+def _rate(args: argparse.Namespace) -> int | None:
+    """Samples a second of the sound among the data, if there is any."""
+    from .wav import rate
+
+    with reported(ValueError, OSError):
+        rates = {name: rate(name) for name in args.data if _is_sound(name)}
+    if len({*rates.values()}) > 1:
+        listed = ", ".join(f"{name} {hertz} Hz" for name, hertz in rates.items())
+        raise Refusal(f"x and y have two sampling rates ({listed}); resample one of them")
+    return next(iter(rates.values()), None)
+
+
+def _is_sound(name: str) -> bool:
+    return Path(name).suffix.lower() == ".wav"
 
 
 def _window(args: argparse.Namespace) -> str | None:
@@ -133,10 +150,10 @@ def _rows(args: argparse.Namespace) -> dict[str, Any]:
 
 def _beside(args: argparse.Namespace, path: str) -> np.ndarray:
     """The array of a file beside those of the data."""
-    from ..files import MAX_BYTES, read_array
+    from ..files import MAX_BYTES
 
     with reported(ValueError, OSError):
-        return read_array(path, max_bytes=args.max_bytes or MAX_BYTES)
+        return _in_memory(path, False, args.max_bytes or MAX_BYTES)[0]
 
 
 def source(args: argparse.Namespace) -> str:
@@ -162,7 +179,8 @@ def _read(args: argparse.Namespace) -> tuple[Any, Any]:
         raise Refusal(f"give X and Y, two files at most, not {len(args.data)}")
     if (archive or any(columns)) and others:
         raise Refusal(f"{others[0]}: one file is enough with .npz, or with --x-columns")
-    if any(columns) and (Path(path).suffix.lower() in (".npz", ".npy") or HDF5.fullmatch(path)):
+    numbers = Path(path).suffix.lower() in (".npz", ".npy", ".wav")
+    if any(columns) and (numbers or HDF5.fullmatch(path) or MAT.fullmatch(path)):
         raise Refusal(f"{path}: columns are for tables, such as .csv")
     if columns[1] and not columns[0]:
         raise Refusal("--y-columns needs --x-columns")
@@ -186,13 +204,13 @@ def _arrays(args: argparse.Namespace, limit: int) -> list[Any]:
     What fits in memory is read whole, within the limit; and beyond, where all can be read in
     blocks, nothing is.
     """
-    from ..files import read_array
     from .large import Sliced, arrays
 
     found: list[Any] = []
     for name in args.data:
-        several = arrays(name, alone=len(args.data) == 1)
-        found += [read_array(name, max_bytes=limit)] if several is None else several
+        alone = len(args.data) == 1
+        several = arrays(name, alone)
+        found += _in_memory(name, alone, limit) if several is None else several
     numbers = sum(a.size for a in found)
     whole = numbers <= limits_of(args).held_numbers or _takes_all(args)
     for array in found:
@@ -201,6 +219,16 @@ def _arrays(args: argparse.Namespace, limit: int) -> list[Any]:
     if whole:
         return [a.whole() if isinstance(a, Sliced) else a for a in found]
     return [a.in_blocks(found) if isinstance(a, Sliced) else a for a in found]
+
+
+def _in_memory(name: str, alone: bool, limit: int) -> list[np.ndarray]:
+    """The arrays of a file of a kind that is always read whole."""
+    from ..files import read_array
+    from . import mat, wav
+
+    if MAT.fullmatch(name):
+        return mat.arrays(name, alone, limit)
+    return [wav.array(name, limit) if _is_sound(name) else read_array(name, max_bytes=limit)]
 
 
 def _takes_all(args: argparse.Namespace) -> bool:

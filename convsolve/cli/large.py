@@ -116,7 +116,7 @@ def arrays(name: str, alone: bool) -> list[Sliced] | None:
     if suffix == ".npy":
         return [Sliced(map_array(name), name)]
     if found := HDF5.fullmatch(name):
-        return _hdf5(found[1], found[2], alone)
+        return hdf5(found[1], found[2], alone)
     in_zarr = any(part.lower().endswith(".zarr") for part in Path(name).parts)
     if in_zarr and suffix not in (".csv", ".txt"):
         return _zarr(name, alone)
@@ -129,11 +129,11 @@ def _x_and_y(
     if not alone:
         raise Refusal(f"{name}: has several arrays; give one file alone, or name one: {example}")
     if "x" not in members:
-        raise Refusal(f"{name}: has no member 'x'{_named(members)}")
+        raise Refusal(f"{name}: has no member 'x'{named(members)}")
     return [one(member) for member in ("x", "y") if member in members]
 
 
-def _named(members: Sequence[str]) -> str:
+def named(members: Sequence[str]) -> str:
     """What there is, for an error."""
     if not members:
         return "; it has none"
@@ -142,7 +142,8 @@ def _named(members: Sequence[str]) -> str:
     )
 
 
-def _hdf5(file: str, path: str | None, alone: bool) -> list[Sliced]:
+def hdf5(file: str, path: str | None, alone: bool) -> list[Sliced]:
+    """The dataset of a path in a file; or x and, if it is there, y of one that is given alone."""
     with opened(file):
         pass  # there, and a regular file
     with _opening(file, "h5py", "hdf5"):
@@ -160,7 +161,7 @@ def _dataset(root: Any, file: str, path: str) -> Sliced:
     with _opening(name, "h5py", "hdf5"):
         found = _followed(root, path, name, iter(range(MOST_LINKS)))
         if hasattr(found, "keys"):
-            raise Refusal(f"{name}: is a group, not a dataset{_named([*found])}")
+            raise Refusal(f"{name}: is a group, not a dataset{named([*found])}")
         if not hasattr(found, "virtual_sources"):
             raise Refusal(f"{name}: is a type, not a dataset")
         others = [outside for outside, _, _ in found.external or ()]
@@ -170,6 +171,8 @@ def _dataset(root: Any, file: str, path: str) -> Sliced:
                 f"{name}: keeps its numbers elsewhere ({others[0]}), which is not followed; copy "
                 "them into a dataset of its own"
             )
+        if "MATLAB_empty" in found.attrs or found.attrs.get("MATLAB_class") == b"char":
+            raise Refusal(f"{name}: is empty, or text; give an array of numbers")
         return Sliced(found, name, found.chunks)
 
 
@@ -185,7 +188,7 @@ def _followed(node: Any, path: str, name: str, links: Iterator[int]) -> Any:
         key = part.encode("utf-8", "surrogateescape")
         if not isinstance(node, h5py.Group) or not node.id.links.exists(key):
             members = [*node] if isinstance(node, h5py.Group) else []
-            raise Refusal(f"{name}: has no member {part!r}{_named(members)}")
+            raise Refusal(f"{name}: has no member {part!r}{named(members)}")
         kind = node.id.links.get_info(key).type
         if kind == h5py.h5l.TYPE_HARD:
             node = node[part]

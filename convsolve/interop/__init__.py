@@ -1,6 +1,8 @@
 """Going to and from other libraries; needs none of them, and no jax.
 
-`convsolve.interop.mne`, of recordings, needs MNE, and is imported by itself.
+Imported by themselves: `convsolve.interop.mne`, recordings of MNE; `convsolve.interop.mtrf`,
+trained TRFs of mTRFpy and its regularization; `convsolve.interop.events`, tables of events as BIDS
+and nilearn have them.
 """
 
 from .layouts import (

@@ -52,6 +52,14 @@ def test_rows(tmp_path: Path) -> None:
     assert result["digits"]["convsolve"] < 1e-9 < result["digits"]["lstsq of all columns"]
 
 
+def test_round_trips(tmp_path: Path) -> None:
+    result = quick("round_trips", tmp_path / "result.json")
+    found = {name for name, row in result["libraries"].items() if row is not None}
+    assert {"pandas", "xarray", "MNE"} <= found  # the others may not be there
+    assert [check["promise"] for check in result["checks"] if not check["passed"]] == []
+    assert len(result["checks"]) == len(found)
+
+
 def test_sums(tmp_path: Path) -> None:
     result = quick("sums", tmp_path / "result.json")
     *fits, values = result["rows"]

@@ -6,6 +6,7 @@ import contextlib
 import io
 import os
 import pickle
+import struct
 import subprocess
 import sys
 import zipfile
@@ -15,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import scipy.io
 
 import convsolve
 from convsolve.cli import main as cli
@@ -75,6 +77,34 @@ def bomb(start, filling=b"\0", megabytes=1500):
     return archive(("x.npy", packed), compress_type=zipfile.ZIP_DEFLATED, file_size=size)
 
 
+def mat(**variables):
+    """A MAT file, compressed from version 7 on."""
+    form = variables.pop("format", "5")
+    stream = io.BytesIO()
+    scipy.io.savemat(stream, variables, format=form, do_compression=form == "5")
+    return stream.getvalue()
+
+
+def mat_bomb(megabytes, rows=3, named=False):
+    """Level 5: a variable x of so many rows, and as its numbers, or its name, zeros, deflated."""
+    zeros = megabytes * MEGABYTE
+    name = struct.pack("<2I", 1, zeros) if named else struct.pack("<HH4s", 1, 1, b"x")
+    inner = struct.pack("<2I2I2I2I2i", 14, zeros + 64, 6, 8, 6, 0, 5, 8, rows, 1) + name
+    inner += b"" if named else struct.pack("<2I", 9, zeros)
+    packer = zlib.compressobj(9)
+    body = packer.compress(inner)
+    body += b"".join(packer.compress(bytes(MEGABYTE)) for _ in range(megabytes)) + packer.flush()
+    return mat(x=X)[:128] + struct.pack("<2I", 15, len(body)) + body
+
+
+def wav(form=1, channels=1, size=80):
+    """Forty samples of 16 bits."""
+    about = struct.pack("<HHIIHH", form, channels, 100, 200, 2, 16)
+    sound = np.arange(40, dtype="<i2").tobytes()
+    chunks = b"WAVEfmt " + struct.pack("<I", 16) + about + b"data" + struct.pack("<I", size) + sound
+    return b"RIFF" + struct.pack("<I", len(chunks)) + chunks
+
+
 GIBIBYTES = lying_npy((5 * 2**27,), b"")  # of zeros behind it
 HEADER = b"\x93NUMPY\x02\x00" + (1500 * MEGABYTE - 12).to_bytes(4, "little")  # of spaces behind it
 
@@ -131,7 +161,26 @@ REFUSED: list[tuple[str, Callable[[Path], bytes], str]] = [
     ("nothing.csv", lambda f: b"", "has no numbers in line 1; a table has some, commas between"),
     ("bytes.csv", lambda f: npy(X), "is not UTF-8 text"),
     ("semicolons.txt", lambda f: b"1;2\n3;4\n", "has '1;2' for a number in line 1; mend it or cut"),
-    ("table.mat", lambda f: b"", "is of no known kind; give a .npy, .csv or .txt file"),
+    ("table.xls", lambda f: b"", "is of no known kind; give a .npy, .csv or .txt file"),
+    ("none.mat", lambda f: b"", "damaged or cut short; copy or"),
+    ("text.mat", lambda f: b"x = [1 2 3];" * 20, "damaged or cut short; copy or"),
+    ("archive.mat", lambda f: npz(x=X), "damaged or cut short; copy or"),
+    ("other.mat", lambda f: mat(X=X, z=X), "has no variable 'x'; it has 'X', 'z'"),
+    ("cut.mat", lambda f: mat(x=X)[:-9], "damaged or cut short; copy or"),
+    ("cut4.mat", lambda f: mat(x=X, format="4")[:-9], "damaged or cut short; copy or"),
+    ("cell.mat", lambda f: mat(x=np.array([X, 1], object)), "'x' is of class cell, not a plain"),
+    ("text4.mat", lambda f: mat(x="words", format="4"), "'x' is of class char, not a plain"),
+    ("complex.mat", lambda f: mat(x=X * 1j), "real and imaginary parts as two channels"),
+    ("bomb.mat", lambda f: mat_bomb(1500), "damaged or cut short; copy or"),
+    ("claim.mat", lambda f: mat_bomb(1, 2**31 - 1), "more than the 4294967296 allowed; raise max_"),
+    ("name.mat", lambda f: mat_bomb(1500, named=True), "damaged or cut short; copy or"),
+    ("noise.wav", lambda f: npy(X), "is no WAV file; it does not begin with RIFF"),
+    ("cut.wav", lambda f: wav()[:-9], "tells of 80 bytes of sound and holds 71; copy it again"),
+    ("silent.wav", lambda f: wav()[:36], "has no sound, or no sampling rate before it; write it"),
+    ("lying.wav", lambda f: wav(size=2**31), "tells of 2147483648 bytes of sound and holds 80"),
+    ("short.wav", lambda f: wav()[:4] + b"\x1c\0\0\0" + wav()[8:], "cannot be read (cannot access"),
+    ("mulaw.wav", lambda f: wav(form=7), "cannot be read (Unknown wave file format: MULAW."),
+    ("no_channels.wav", lambda f: wav(channels=0), "cannot be read (integer division or modulo"),
 ]  # fmt: skip
 
 
@@ -290,6 +339,10 @@ LARGE = {
     "lying.npy": lambda: lying_npy((2**40,), bytes(80)),
     "directory.npz": lambda: archive(("x.npy", lying_npy((2**28,), b"")), file_size=128 + 2**31),
     "stored.npz": lambda: archive(("x.npy", npy(X)), file_size=2**31, compress_size=2**31),
+    "bomb.mat": lambda: mat_bomb(1500),
+    "name.mat": lambda: mat_bomb(1500, named=True),
+    "claim.mat": lambda: mat_bomb(1, 2**29),
+    "lying.wav": lambda: wav(size=2**31),
 }
 
 

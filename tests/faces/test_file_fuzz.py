@@ -10,12 +10,16 @@ import struct
 
 import numpy as np
 import pytest
-from hypothesis import given
+import scipy.io
+from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.io import wavfile
 
 import convsolve as cs
 from convsolve import files
 from convsolve.cli import main as cli
+from convsolve.cli import mat, wav
+from convsolve.cli.arguments import Refusal
 from support.planted import Planter, npy
 
 X = np.random.default_rng(0).normal(size=(9, 2))
@@ -37,6 +41,22 @@ TABLES = [
     b"a,b\n1,2\n3,4\n5,5\n7,-1\n", b"1\n2\n3\n", b'\xef\xbb\xbf# "a" ,b\r\n1e3,nan\r\n2,3\r\n',
 ]  # fmt: skip
 
+
+def mat_file(**settings):
+    stream = io.BytesIO()
+    scipy.io.savemat(stream, {"note": "words", "x": X, "y": Y}, **settings)
+    return stream.getvalue()
+
+
+def wav_file(samples):
+    stream = io.BytesIO()
+    wavfile.write(stream, 100, samples)
+    return stream.getvalue()
+
+
+MATS = [mat_file(), mat_file(do_compression=True), mat_file(format="4")]
+WAVES = [wav_file(X), wav_file((X * 1000).astype(np.int16)), wav_file(np.zeros(9, np.uint8))]
+
 # What a damaged file might say, and what a hostile one would.
 WORDS = [
     b"PK\x01\x02", b"PK\x03\x04", b"PK\x05\x06", b"PK\x06\x06", b"PK\x06\x07", b"\x93NUMPY\x02\x00",
@@ -45,7 +65,9 @@ WORDS = [
     b"\xff\xfe", b"9" * 30, "\N{SUPERSCRIPT TWO}".encode(), b"\x1b[2J",
 ]  # fmt: skip
 NUMBERS = [0, 1, 2, 8, 12, 14, 99, 0xFF, 0x7FFF, 0xFFFF, 2**31, 2**32 - 1, 2**63, 2**64 - 1]
-SIGNATURES = (b"PK\x01\x02", b"PK\x03\x04", b"PK\x05\x06", b"\x93NUMPY")
+SIGNATURES = (
+    b"PK\x01\x02", b"PK\x03\x04", b"PK\x05\x06", b"\x93NUMPY", b"\x0e\0\0\0", b"fmt ", b"data",
+)  # fmt: skip
 
 places = st.floats(0, 1)
 edits = st.one_of(
@@ -117,7 +139,7 @@ def read(call, name, *arguments, **settings):
     """What a reader gives, or None for the documented error."""
     try:
         return call(name, *arguments, **settings)
-    except ValueError as error:
+    except (ValueError, Refusal) as error:
         message = str(error)
         assert message.startswith(f"{name}: ")
         assert message.isprintable()
@@ -188,6 +210,27 @@ def test_tables(place, content):
     only(place, "a.csv", content)
 
 
+# Every file takes a process of its own.
+@pytest.mark.slow
+@settings(max_examples=40)
+@given(content=damaged(MATS) | st.binary(max_size=200) | st.binary(max_size=99).map(b"\0".__add__))
+def test_mat_files(place, content):
+    put(place, "a.mat", content)
+    for name in ("x", "y"):
+        arrays = read(lambda file, name=name: mat.arrays(f"{file}:{name}", True, 10**6), "a.mat")
+        assert arrays is None or (is_plain(arrays[0]) and arrays[0].nbytes <= 10**6)
+    only(place, "a.mat", content)
+
+
+@given(content=damaged(WAVES) | st.binary(max_size=60).map(b"RIFF\0\0\0\0WAVE".__add__))
+def test_sound(place, content):
+    put(place, "a.wav", content)
+    array, rate = read(wav.array, "a.wav", 10**6), read(wav.rate, "a.wav")
+    assert array is None or (is_plain(array) and array.size <= len(content))
+    assert rate is None or rate > 0
+    only(place, "a.wav", content)
+
+
 @pytest.fixture(scope="module")
 def saved(tmp_path_factory):
     path = tmp_path_factory.mktemp("saved") / "fit.npz"
@@ -210,7 +253,9 @@ COMMANDS = [
     "identify {} --kernel-size 3", "solve {} --kernel-size 3 --solver qr", "identify {} --lags 0 2",
     "identify {} --kernel-size 2 --x-columns b",
 ]  # fmt: skip
-KINDS = {"a.npz": ARCHIVES[:2], "a.npy": ARRAYS[:2], "a.csv": TABLES}
+KINDS = {
+    "a.npz": ARCHIVES[:2], "a.npy": ARRAYS[:2], "a.csv": TABLES, "a.wav": WAVES,
+}  # fmt: skip
 
 
 @given(

@@ -256,8 +256,8 @@ def test_the_missing_and_the_irregular(tmp_path):
         files.read_arrays(tmp_path)
     os.mkfifo(tmp_path / "pipe.csv")
     assert "is not a regular file" in refusal(files.read_array, tmp_path / "pipe.csv")
-    (tmp_path / "a.mat").write_bytes(b"")
-    assert "give a .npy, .csv or .txt file" in refusal(files.read_array, tmp_path / "a.mat")
+    (tmp_path / "a.xls").write_bytes(b"")
+    assert "give a .npy, .csv or .txt file" in refusal(files.read_array, tmp_path / "a.xls")
     np.save(tmp_path / "a.npy", np.ones(3))
     assert "File is not a zip file" in refusal(files.read_arrays, tmp_path / "a.npy")
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from numpy.lib.stride_tricks import sliding_window_view
 
 import convsolve as cs
+from convsolve.interop.mtrf import from_mtrf, solver_of
 
 TAPS, TRIALS, FS = 9, 4, 64.0
 
@@ -39,6 +42,14 @@ def mtrf(matrices: list, y: list, penalty: np.ndarray) -> np.ndarray:
     return np.linalg.solve(xx + free, xy) / delta
 
 
+def as_trf(weights: np.ndarray, method: str, regularization: float) -> SimpleNamespace:
+    """What mTRFpy keeps of a training, in ascending lags."""
+    return SimpleNamespace(
+        weights=weights[np.newaxis, :0:-1], bias=weights[:1], times=np.arange(TAPS) / FS, fs=FS,
+        zeropad=True, method=method, regularization=regularization,
+    )  # fmt: skip
+
+
 @pytest.mark.parametrize("regularization", [0.1, 10.0])
 def test_mtrf_ridge(regularization: float) -> None:
     problem, matrices, y = stated(bias=True)
@@ -46,6 +57,11 @@ def test_mtrf_ridge(regularization: float) -> None:
     theirs = mtrf(matrices, y, regularization * np.eye(TAPS))
     np.testing.assert_allclose(fit.kernel[:, 0] * FS, theirs[1:], rtol=1e-9)
     np.testing.assert_allclose(fit.bias * FS, theirs[0], rtol=1e-9)
+    trf = as_trf(theirs, "ridge", regularization)
+    assert solver_of(trf, TRIALS) == cs.solvers.AutoSolver(regularization * FS * TRIALS)
+    np.testing.assert_allclose(from_mtrf(trf).kernel, fit.kernel, rtol=1e-9)
+    np.testing.assert_allclose(from_mtrf(trf).bias, fit.bias, rtol=1e-9)
+    np.testing.assert_array_equal(from_mtrf(trf).lags, fit.lags)
 
 
 def test_mtrf_tikhonov_of_one_feature() -> None:
@@ -55,6 +71,8 @@ def test_mtrf_tikhonov_of_one_feature() -> None:
     fit = cs.solve(problem, cs.LeastSquares("qr", strength, cs.Smooth(order=1)))
     theirs = mtrf(matrices, y, 2.0 * 0.5 * d.T @ d)
     np.testing.assert_allclose(fit.kernel[:, 0] * FS, theirs[1:], rtol=1e-8)
+    solver = solver_of(as_trf(theirs, "tikhonov", 2.0), TRIALS)
+    assert solver == cs.solvers.AutoSolver(strength, cs.Smooth(order=1))
 
 
 def test_scikit_learn_ridge() -> None:

@@ -1,0 +1,72 @@
+"""Arrays of numbers in MAT files: versions 4 to 7 by SciPy, 7.3 as HDF5."""
+
+from __future__ import annotations
+
+import io
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+
+from ..files import check_size, opened
+from .arguments import MAT, Refusal
+from .large import hdf5
+from .mat_reader import REFUSED
+
+HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"
+
+
+def arrays(name: str, alone: bool, max_bytes: int) -> list[np.ndarray]:
+    """The variable that a name says; or x and, if it is there, y of a file that is given alone.
+
+    MATLAB has no arrays of one axis: a row or a column is taken as (n,), one channel.
+
+    Raises:
+        ValueError, OSError, Refusal: the file is damaged, missing, too large, or not what its name
+            says.
+    """
+    found = MAT.fullmatch(name)
+    assert found is not None
+    file, variable = found[1], found[2] or None
+    with opened(file) as (stream, size):
+        start = stream.read(512 + len(HDF5_SIGNATURE))
+        if HDF5_SIGNATURE in (start[:8], start[512:]):
+            return _of_hdf5(file, variable, alone, max_bytes)
+        if variable is None and not alone:
+            raise Refusal(f"{file}: has several arrays; give one file alone, or name one: {file}:x")
+        check_size(size, max_bytes)
+        wanted = ["x", "y"] if variable is None else [variable]
+        return [_one_channel(array) for array in _by_scipy(file, max_bytes, wanted)]
+
+
+def _by_scipy(file: str, max_bytes: int, names: list[str]) -> list[np.ndarray]:
+    """Those of these variables that are there, in the order of their names."""
+    # Unlike that of this file, the folder of the program is not where Python looks for modules.
+    program = [sys.executable, "-P", str(Path(__file__).with_name("mat_reader.py"))]
+    path = str(Path(file).resolve())
+    # Threads of a library that multiplies nothing would take memory alone.
+    done = subprocess.run(
+        [*program, path, str(max_bytes), *names],
+        capture_output=True,
+        env=os.environ | {"OPENBLAS_NUM_THREADS": "1"},
+    )
+    if done.returncode == REFUSED:
+        raise ValueError(done.stderr.decode())
+    if done.returncode:
+        raise ValueError("is no MAT file, or damaged or cut short; copy or save it again")
+    with np.load(io.BytesIO(done.stdout), allow_pickle=False) as members:
+        return [members[name] for name in names if name in members]
+
+
+def _of_hdf5(file: str, variable: str | None, alone: bool, max_bytes: int) -> list[np.ndarray]:
+    """Of version 7.3, which has the axes in reverse."""
+    found = hdf5(file, variable, alone)
+    for array in found:
+        array.check(True, max_bytes)
+    return [_one_channel(array.whole().T) for array in found]
+
+
+def _one_channel(array: np.ndarray) -> np.ndarray:
+    return array.reshape(-1) if array.ndim == 2 and 1 in array.shape else array

@@ -1,0 +1,83 @@
+"""A program of its own: some variables of a MAT file, read by SciPy and written to stdout as npz.
+
+SciPy trusts a MAT file: one damaged byte can end the process that reads it, and a few can have it
+take all memory. Let it be this one, which may not take much.
+
+Usage: mat_reader.py FILE MAX_BYTES NAME…, of which all but the first may be missing.
+"""
+
+import io
+import math
+import sys
+from collections.abc import Sequence
+from contextlib import suppress
+
+import numpy as np
+
+REFUSED = 3
+# Bytes for Python, its libraries and the headers of a file; numbers are held so many times over.
+BESIDE, TIMES = 2**30, 4
+# Classes of MATLAB that are arrays of numbers, and the bytes of one.
+NUMBERS = {
+    "double": 8, "single": 4, "logical": 1, "int8": 1, "uint8": 1, "int16": 2, "uint16": 2,
+    "int32": 4, "uint32": 4, "int64": 8, "uint64": 8,
+}  # fmt: skip
+
+
+def main(path: str, max_bytes: int, names: Sequence[str]) -> int:
+    """The exit status: 0, or `REFUSED`, with the reason on stderr."""
+    from scipy.io import loadmat, whosmat
+
+    _allow(BESIDE)
+    with open(path, "rb") as stream:
+        listed = whosmat(stream)
+        reason, wanted, size = _chosen(listed, names, max_bytes)
+        if reason:
+            sys.stderr.write(reason)
+            return REFUSED
+        _allow(BESIDE + TIMES * size)
+        stream.seek(0)
+        found = loadmat(stream, variable_names=wanted, spmatrix=False)
+    content = io.BytesIO()
+    np.savez(content, **{name: found[name] for name in wanted})
+    sys.stdout.buffer.write(content.getvalue())
+    return 0
+
+
+def _chosen(
+    listed: Sequence[tuple[str, tuple[int, ...], str]], names: Sequence[str], max_bytes: int
+) -> tuple[str, list[str], int]:
+    """Why these variables are not read, or nothing; those of them that are there, their bytes."""
+    known = {name: (shape, kind) for name, shape, kind in listed}
+    there = ", ".join(map(repr, known)) or "none"
+    wanted = [name for name in names if name in known]
+    if names[0] not in known:
+        return f"has no variable {names[0]!r}; it has {there}", [], 0
+    total = 0
+    for name in wanted:
+        shape, kind = known[name]
+        if sum(other == name for other, *_ in listed) > 1:
+            return f"variable {name!r} is there twice; write each once", [], 0
+        if kind not in NUMBERS:
+            otherwise = f"in MATLAB, full(double({name})) may be one"
+            reason = f"variable {name!r} is of class {kind}, not a plain array of numbers; "
+            return reason + otherwise, [], 0
+        total += math.prod(shape) * NUMBERS[kind]
+    if total > max_bytes:
+        way = "raise max_bytes (--max-bytes) if you trust it"
+        return f"holds {total} bytes of data, more than the {max_bytes} allowed; {way}", [], 0
+    return "", wanted, total
+
+
+def _allow(size: int) -> None:
+    """Memory beyond these bytes is refused, where the system knows such a limit."""
+    with suppress(ImportError):
+        import resource
+
+        _, most = resource.getrlimit(resource.RLIMIT_DATA)
+        least = size if most == resource.RLIM_INFINITY else min(size, most)
+        resource.setrlimit(resource.RLIMIT_DATA, (least, most))
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1], int(sys.argv[2]), sys.argv[3:]))

@@ -1,0 +1,191 @@
+"""Events, as BIDS and nilearn list them, as impulses at the rate of a recording.
+
+>>> from convsolve.interop.events import impulses  # doctest: +SKIP
+>>> x, names = impulses("sub-01_task-faces_events.tsv", fs=1 / 2.0, samples=180)  # doctest: +SKIP
+>>> problem = cs.Problem.from_lags(  # doctest: +SKIP
+...     x, bold, lags=(0, 9), edges="zeros", fs=1 / 2.0, channels=names, bias=True
+... )
+
+The kernel of this problem is the response to each kind of event: the finite impulse responses of
+nilearn's ``hrf_model="fir"`` with ``fir_delays=range(10)``, of events that last one repetition
+time.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ..files import MAX_BYTES, check_size, opened
+from ..problem.checks import choice, integer, number
+from ..text import shown
+
+SHAPES = ("impulse", "boxcar")
+
+
+def impulses(
+    events: Any,
+    *,
+    fs: float,
+    samples: int,
+    names: Sequence[str] | None = None,
+    column: str | None = "trial_type",
+    shape: str = "impulse",
+) -> tuple[np.ndarray, list[str]]:
+    """Events of one run as a signal for every kind of event, and what these are called.
+
+    Args:
+        events: a BIDS ``_events.tsv``, by its path; or a table, such as a data frame, whose columns
+            are found by name: ``onset`` and ``duration`` in seconds from the first sample, and
+            ``modulation``, the height of an event, where there is one (else it is 1).
+        fs: samples a second of the recording, of fMRI 1 / repetition time.
+        samples: how many samples it has.
+        names: which kinds of events, in this order; others are left out, and one that this run
+            lacks is zero. Give them where there are several runs. None for all, sorted.
+        column: the one that says the kind of an event; None where all are of one kind, "event".
+        shape: "impulse" is one sample at the onset; "boxcar" lasts until onset + duration, for one
+            sample at least, and not beyond the end. The kernel is then the response to one sample
+            of it.
+
+    Returns:
+        x (samples, kinds), the sum of the heights of what begins, or lasts, at a sample; and the
+        names of the kinds.
+
+    Times are rounded to the nearest sample, halves to the even one, as `Problem.from_lags` rounds
+    lags. Where half a sample matters, resample the recording to a higher rate first. The "fir"
+    design of nilearn is that of a boxcar where onsets and durations are whole samples; an event
+    between samples it shares out between them, and of one that is shorter than a sample it takes
+    that share of its height, of duration 0 one over its ``oversampling``.
+
+    Raises:
+        TypeError: no table; ``fs``, ``samples`` or names of another kind.
+        ValueError: a column or a number is missing; an onset before the first sample or after the
+            last; a negative duration.
+        OSError: the file is missing or cannot be read.
+    """
+    rate, length = number(fs, "fs"), integer(samples, "samples")
+    choice(shape, "shape", SHAPES)
+    table = _table(events)
+    kinds = ["event"] * len(table.places) if column is None else table.words(column)
+    found = sorted(set(kinds)) if names is None else _checked(names)
+    table = table.some([i for i, kind in enumerate(kinds) if kind in found])
+    onsets = table.numbers("onset")
+    first, end = np.rint(onsets * rate), length / rate
+    table.check(
+        (first >= 0) & (onsets < end), onsets,
+        f"has an onset of {{:g}} s, the recording goes from 0 to {end:g} s ({length} samples at "
+        f"{rate:g} Hz); leave the event out, or mend fs and samples",
+    )  # fmt: skip
+    last = first + 1
+    if shape == "boxcar":
+        durations = table.numbers("duration")
+        table.check(durations >= 0, durations, "has a duration of {:g} s; give 0 or more")
+        last = np.maximum(last, np.rint((onsets + durations) * rate))
+    heights = table.numbers("modulation") if "modulation" in table.columns else np.ones(len(first))
+    x = np.zeros((length, len(found)))
+    places = [found.index(kind) for kind in kinds if kind in found]
+    spans = zip(first.astype(int), np.minimum(last, length).astype(int), strict=True)
+    for place, (start, stop), height in zip(places, spans, heights, strict=True):
+        x[start:stop, place] += height
+    return x, found
+
+
+class _Table(NamedTuple):
+    """Columns by name, and where every row is found, for errors."""
+
+    columns: dict[str, list[Any]]
+    places: list[str]
+
+    def column(self, name: str) -> list[Any]:
+        if name not in self.columns:
+            there = ", ".join(map(repr, self.columns)) or "none"
+            hint = "; column= says which has the kinds of events" if name == "trial_type" else ""
+            raise ValueError(f"events have no column {name!r}; there are {there}{hint}")
+        return self.columns[name]
+
+    def words(self, name: str) -> list[str]:
+        found = self.column(name)
+        missing = np.array([_is_missing(word) for word in found], bool)
+        self.check(~missing, found, f"has no {name}; give it one, or leave the event out")
+        return [str(word) for word in found]
+
+    def numbers(self, name: str) -> np.ndarray:
+        found, values = self.column(name), []
+        for value, place in zip(found, self.places, strict=True):
+            try:
+                # Python reads 1_000, which no table means by it.
+                values.append(float(str(value).replace("_", "?")))
+            except (TypeError, ValueError):
+                raise ValueError(f"{place} has {shown(value)} for {name}, not a number") from None
+        numbers = np.array(values)
+        self.check(np.isfinite(numbers), found, f"has {{!r}} for {name}, not a finite number")
+        return numbers
+
+    def some(self, rows: list[int]) -> _Table:
+        columns = {name: [values[i] for i in rows] for name, values in self.columns.items()}
+        return _Table(columns, [self.places[i] for i in rows])
+
+    def check(self, fine: np.ndarray, values: Any, words: str) -> None:
+        """Raise a ValueError about the first row that is not fine."""
+        if not np.all(fine):
+            wrong = int(np.argmin(fine))
+            raise ValueError(f"{self.places[wrong]} {words.format(values[wrong])}")
+
+
+def _table(events: Any) -> _Table:
+    if isinstance(events, (str, os.PathLike)):
+        return _read(events)
+    if not (isinstance(events, Mapping) or hasattr(events, "columns")):
+        raise TypeError(
+            "events must be a table with columns onset, duration and trial_type, or the path of "
+            f"one, got {shown(events)}"
+        )
+    columns = {str(name): list(events[name]) for name in events}
+    lengths = {len(values) for values in columns.values()}
+    if len(lengths) > 1:
+        raise ValueError(f"events have columns of {sorted(lengths)} rows; give one row an event")
+    return _Table(columns, [f"row {i} of events" for i in range(max(lengths, default=0))])
+
+
+def _read(path: str | os.PathLike[str]) -> _Table:
+    """A table of values with tabs between, below a line of names."""
+    with (
+        opened(path) as (stream, size),
+        io.TextIOWrapper(stream, encoding="utf-8-sig", newline="") as text,
+    ):
+        check_size(size, MAX_BYTES)
+        reader = csv.reader(text, delimiter="\t")
+        try:
+            header = next(reader, [])
+            rows = [(reader.line_num, row) for row in reader if row]
+        except csv.Error as error:
+            raise ValueError(f"is no table ({error}); separate columns by tabs") from error
+        for number_, row in rows:
+            if len(row) != len(header):
+                raise ValueError(
+                    f"has {len(row)} columns in line {number_}, {len(header)} names above; "
+                    "separate columns by tabs, and write n/a for what is missing"
+                )
+    names = [name.strip() for name in header]
+    columns = {name: [row[i].strip() for _, row in rows] for i, name in enumerate(names)}
+    return _Table(columns, [f"{os.fspath(path)}: line {line}" for line, _ in rows])
+
+
+def _is_missing(value: Any) -> bool:
+    """Whether nothing is said: n/a in BIDS; None, NA and NaN, which is not itself, in pandas."""
+    return value is None or str(value) in ("", "n/a", "<NA>") or value != value
+
+
+def _checked(names: Any) -> list[str]:
+    several = isinstance(names, (list, tuple)) or np.ndim(names) == 1
+    if not several or not all(isinstance(name, str) for name in names):
+        raise TypeError(f"names must be a list of kinds of events, got {shown(names)}")
+    found = [*names]
+    if len(set(found)) < len(found) or not found:
+        raise ValueError(f"names must be one or more, each once, got {shown(names)}")
+    return found

@@ -1,0 +1,212 @@
+"""Kernels and strengths to and from mTRFpy.
+
+>>> from convsolve.interop.mtrf import from_mtrf, solver_of, to_mtrf  # doctest: +SKIP
+>>> fit = from_mtrf(trf)  # a trained TRF: predict, score, plot, save  # doctest: +SKIP
+>>> fit = cs.solve(problem, solver_of(trf, trials=12))  # the same, solved here  # doctest: +SKIP
+>>> to_mtrf(fit).predict(stimulus)  # doctest: +SKIP
+
+mTRFpy minimizes, with y and x of all ``trials`` and zeros beyond their ends,
+
+    ‖y − Aw − b‖² + fs · trials · regularization · penalty(w),
+
+since it averages covariances over trials and divides by the sampling interval; its ``weights`` are
+fs·w and its ``bias`` fs·b, which is not penalized. Of ``method="ridge"`` the penalty is ‖w‖², of
+"banded" the same with a factor for each feature. Of "tikhonov" it is half the sum of squared
+differences between neighbouring columns of A, which are the lags of one feature; of several they
+are its features, which is no penalty of convsolve.
+
+`to_mtrf` needs mTRFpy: ``pip install mtrf``.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from .. import __version__
+from ..leastsquares.penalty import RIDGE, Penalty, Ridge
+from ..leastsquares.smooth import Smooth
+from ..problem.checks import choice, integer
+from ..problem.problem import Problem
+from ..solution import Solution
+from ..solvers.auto import AutoSolver
+from .layouts import from_trf, to_trf
+
+DIRECTIONS = (1, -1)
+
+
+def from_mtrf(trf: Any) -> Solution:
+    """A trained ``mtrf.TRF`` as a `Solution`: its kernel, bias and lags, to predict, plot and save.
+
+    x is the stimulus, or of a decoder (``direction=-1``) the response. Lags are those of x in y:
+    of a decoder they are negative where the response follows the stimulus. Nothing is certified,
+    and the training data are not there: the status is "approximate". For an answer with a
+    certificate and errors solve again, by `solver_of`.
+
+    Raises:
+        TypeError: this is no TRF.
+        ValueError: it is not trained.
+    """
+    weights, fs, given = _trained(trf), float(trf.fs), _of_features(trf)
+    kernel = from_trf(weights, fs=fs)
+    taps, inputs, outputs = kernel.shape
+    first = round(float(trf.times[0]) * fs)
+    stated = Problem.from_lags(
+        np.zeros((taps, inputs)),
+        lags=[(first, first + taps - 1)],
+        edges="zeros" if trf.zeropad else "drop",
+        bias=True,
+        out_channels=outputs,
+        fs=fs,
+    )
+    return Solution(
+        kernel,
+        np.asarray(trf.bias).reshape(-1) / fs,
+        recipe=stated.recipe,
+        spec=stated.spec,
+        tap_lags=stated.lags,
+        y_channel_axis=True,
+        status="approximate",
+        stats={
+            "solver": "mTRFpy",
+            "settings": {"method": trf.method},
+            "penalty": None if given is None else {"kind": "mTRFpy's own", "strength": given},
+            "version": __version__,
+            "noise": "white",
+            "no_certificate": "the answer was computed by another library",
+        },
+        certificate=None,
+    )
+
+
+def solver_of(trf: Any, trials: int) -> AutoSolver:
+    """The solver that gives the answer of ``trf.train``, of the same x and y.
+
+    Args:
+        trf: trained, for its ``method`` and its ``regularization``: the one given, or chosen.
+        trials: on how many trials, which it does not remember.
+
+    The problem is ``Problem.from_lags(x, y, lags=…, edges="zeros", bias=True)``, with the lags of
+    ``from_mtrf(trf)``: mTRFpy rounds the first of a window in seconds down and the last up, where
+    ``tmin`` and ``tmax`` here go to the nearest sample. The strength is fs · trials ·
+    regularization, of "tikhonov" half of that with ``Smooth(order=1)``, of "banded" with
+    ``Ridge(groups, weights)``.
+
+    Raises:
+        TypeError: this is no TRF.
+        ValueError: it is not trained; "tikhonov" of several features, which smooths across them; a
+            regularization for each output: take these one by one.
+    """
+    inputs, given = _trained(trf).shape[0], _of_features(trf)
+    unit = float(trf.fs) * integer(trials, "trials")
+    if given is None:
+        raise ValueError("this TRF does not say its regularization; set it, 0.0 for none")
+    if isinstance(given, list) and trf.method != "banded":
+        raise ValueError(
+            "this TRF has a regularization for each output; take one output at a time, of strength "
+            "fs * trials * regularization"
+        )
+    if trf.method == "tikhonov":
+        if inputs > 1:
+            raise ValueError(
+                f"method='tikhonov' of {inputs} features takes differences between features, not "
+                "between lags; Smooth(order=1) takes those between lags"
+            )
+        return AutoSolver(0.5 * unit * given, Smooth(order=1))
+    if trf.method == "banded":
+        labels = sorted(set(given))
+        return AutoSolver(unit, Ridge(tuple(map(labels.index, given)), tuple(labels)))
+    return AutoSolver(unit * given)
+
+
+def to_mtrf(fit: Solution, *, direction: int = 1) -> Any:
+    """A kernel as a trained ``mtrf.TRF``, whose ``predict``, ``plot`` and ``save`` then work.
+
+    Args:
+        fit: along one axis, of stride 1, with ``fs``. Lags between those of a dilation get zeros.
+        direction: 1, x is the stimulus; −1, x is the response, which its ``predict`` then takes.
+
+    Its prediction has a row for every sample of x, with zeros beyond the ends: where ``fit`` has
+    dropped rows, those of ``fit.rows`` agree. ``regularization`` is that of the training data, with
+    ``method="tikhonov"`` for ``Smooth(order=1)`` of one channel; None of other penalties, and after
+    `load`. Names are not kept: mTRFpy has none.
+
+    Raises:
+        TypeError: a direction that is no integer.
+        ValueError: a kernel of images, a stride, circular edges; the problem was stated without
+            ``fs``; another direction.
+    """
+    from mtrf import TRF
+
+    if integer(direction, "direction", -1) not in DIRECTIONS:
+        raise ValueError(f"direction must be 1 or -1, got {direction}")
+    spec, fs = fit.spec, fit.names.fs
+    if spec.ndim > 1 or spec.stride[0] > 1 or spec.padding == "circular":
+        raise ValueError(
+            "mTRFpy has kernels along one axis, of stride 1, and zeros beyond the ends: this one "
+            f"has {spec.ndim} axes, stride {spec.stride[0]}, padding {spec.padding!r}"
+        )
+    if fs is None:
+        raise ValueError("mTRFpy needs a sampling rate: state the problem with fs=")
+    dense = to_trf(np.asarray(fit.kernel), fs=fs, groups=spec.groups)
+    first, last = int(fit.lags[0]), int(fit.lags[-1])
+    weights = np.zeros((len(dense), last - first + 1, dense.shape[-1]), dense.dtype)
+    weights[:, :: spec.dilation[0]] = dense
+    method, regularization = _regularization(fit)
+    trf = TRF(direction, method=method)
+    trf.weights, trf.bias = weights, np.asarray(fit.bias)[np.newaxis] * fs
+    trf.times, trf.fs, trf.regularization = _times(first, last, fs), fs, regularization
+    return trf
+
+
+def _trained(trf: Any) -> np.ndarray:
+    """The weights of a TRF."""
+    if not all(hasattr(trf, name) for name in ("weights", "bias", "times", "fs", "zeropad")):
+        raise TypeError(f"expected a TRF of mTRFpy, got a {type(trf).__name__}")
+    if trf.weights is None:
+        raise ValueError("this TRF is not trained: it has no weights; call its train first")
+    choice(trf.method, "method", ("ridge", "tikhonov", "banded"))
+    return np.asarray(trf.weights)
+
+
+def _of_features(trf: Any) -> Any:
+    """Its regularization: a number, or a list of those of the features ("banded") or outputs."""
+    if trf.regularization is None:
+        return None
+    given = np.asarray(trf.regularization, float)
+    if given.ndim == 2:  # the diagonal of the bias, and of every feature at every lag
+        given = np.diagonal(given)[1 : 1 + len(trf.weights)]
+    return given.tolist()
+
+
+def _times(first: int, last: int, fs: float) -> np.ndarray:
+    """Lags in seconds, of which ``TRF.predict`` finds the first and the last again.
+
+    It rounds the first product with fs down and the last up: 29 / 100 · 100 is below 29.
+    """
+    times = np.arange(first, last + 1) / fs
+    while times[0] * fs < first:
+        times[0] = np.nextafter(times[0], np.inf)
+    while times[-1] * fs > last:
+        times[-1] = np.nextafter(times[-1], -np.inf)
+    return times
+
+
+def _regularization(fit: Solution) -> tuple[str, Any]:
+    """The method and the regularization of the training data; None where they are not known, or
+    mTRFpy has no such penalty.
+    """
+    kinds = {penalty for penalty, _ in fit.penalties}
+    known: dict[Penalty, tuple[str, float]] = {RIDGE: ("ridge", 1.0)}
+    if fit.kernel.shape[-2] * fit.spec.groups == 1:
+        known[Smooth(order=1)] = ("tikhonov", 2.0)
+    found = known.get(kinds.pop()) if len(kinds) == 1 else None
+    report, fs = fit.identifiability, fit.names.fs
+    if found is None or fs is None or report is None:
+        return "ridge", None
+    method, times = found
+    unit = times / (fs * len(report.problem.row_shapes))
+    strengths = np.array([strength for _, strength in fit.penalties]) * unit
+    same = (strengths == strengths[0]).all()
+    return method, float(strengths[0]) if same else strengths

@@ -1,0 +1,175 @@
+"""`convsolve.interop.events`: tables of events as impulses."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import convsolve as cs
+from convsolve.interop.events import impulses
+
+EVENTS: dict[str, list[Any]] = {
+    "onset": [0.0, 2.1, 4.0, 4.0, 7.6],
+    "duration": [0.0, 1.0, 2.4, 0.5, 9.0],
+    "trial_type": ["house", "face", "house", "face", "house"],
+}
+RUN: dict[str, Any] = {"fs": 1.0, "samples": 10}
+TSV = """onset\tduration\ttrial_type\tresponse_time
+0.0\t0.0\thouse\tn/a
+2.1\t1.0\tface\t0.7
+4.0\t2.4\thouse\tn/a
+4.0\t0.5\tface\tn/a
+7.6\t9\thouse\tn/a
+"""
+FACE, HOUSE = [2, 4], [0, 4, 8]
+
+
+def ones(places: list[int]) -> list[float]:
+    return [float(i in places) for i in range(10)]
+
+
+def test_an_impulse_at_the_sample_next_to_every_onset() -> None:
+    x, names = impulses(EVENTS, **RUN)
+    assert names == ["face", "house"]
+    np.testing.assert_array_equal(x.T, [ones(FACE), ones(HOUSE)])
+
+
+def test_a_boxcar_lasts_at_least_a_sample_and_ends_with_the_recording() -> None:
+    x, _ = impulses(EVENTS, **RUN, shape="boxcar")
+    np.testing.assert_array_equal(x.T, [ones([2, 4]), ones([0, 4, 5, 8, 9])])
+
+
+def test_heights_of_events_on_one_sample_add_up() -> None:
+    x, _ = impulses(EVENTS | {"modulation": [1, 2, 0.5, 3, -1]}, **RUN, column=None)
+    np.testing.assert_array_equal(x[:, 0], [1, 0, 2, 0, 3.5, 0, 0, 0, -1, 0])
+
+
+def test_halves_go_to_the_even_sample_and_the_ends_of_a_recording_are_kept() -> None:
+    x, names = impulses({"onset": [-0.4, 2.5, 3.5, 9.6]}, **RUN, column=None)
+    assert names == ["event"]
+    np.testing.assert_array_equal(x[:, 0], ones([0, 2, 4]))
+
+
+def test_kinds_that_are_asked_for_in_this_order() -> None:
+    late = {name: [*values, last] for (name, values), last in zip(EVENTS.items(), (99, 0, "end"))}
+    x, names = impulses(late, **RUN, names=["house", "word"])
+    assert names == ["house", "word"]
+    np.testing.assert_array_equal(x.T, [ones(HOUSE), ones([])])
+    by_answer = {"onset": [1, 2], "answer": ["no", "yes"]}
+    x, names = impulses(by_answer, **RUN, column="answer")
+    assert (names, x.argmax(axis=0).tolist()) == (["no", "yes"], [1, 2])
+
+
+def test_a_file_a_table_and_a_data_frame_say_the_same(tmp_path: Path) -> None:
+    path = tmp_path / "sub-01_events.tsv"
+    wanted, names = impulses(EVENTS, **RUN, shape="boxcar")
+    for content in (TSV, "\ufeff" + TSV.replace("\n", "\r\n") + "\n"):
+        path.write_bytes(content.encode())
+        for events in (path, str(path), pd.DataFrame(EVENTS), pd.read_csv(path, sep="\t")):
+            x, found = impulses(events, **RUN, shape="boxcar")
+            np.testing.assert_array_equal(x, wanted)
+            assert found == names
+
+
+def test_no_events_are_no_kinds_or_zeros(tmp_path: Path) -> None:
+    path = tmp_path / "events.tsv"
+    path.write_text("onset\tduration\ttrial_type\n")
+    assert impulses(path, **RUN)[0].shape == (10, 0)
+    x, _ = impulses(path, **RUN, names=["face"])
+    np.testing.assert_array_equal(x, np.zeros((10, 1)))
+
+
+def test_the_kernel_is_the_response_to_every_kind() -> None:
+    rng = np.random.default_rng(0)
+    onsets = np.sort(rng.choice(180, 60, replace=False)) * 2.0
+    events = {"onset": onsets, "trial_type": rng.choice(["a", "b"], 60)}
+    x, names = impulses(events, fs=0.5, samples=200)
+    true = rng.standard_normal((6, 2))
+    y = sum(np.pad(x, ((lag, 0), (0, 0)))[:200] @ true[lag] for lag in range(6))
+    fit = cs.solve(
+        cs.Problem.from_lags(x, y, fs=0.5, tmin=0, tmax=10, edges="zeros", channels=names)
+    )
+    np.testing.assert_allclose(fit.impulse_response, true, atol=1e-12)
+    assert "channel a" in fit.text()
+
+
+def changed(name: str, row: int, value: Any) -> dict[str, list[Any]]:
+    return EVENTS | {name: [*EVENTS[name][:row], value, *EVENTS[name][row + 1 :]]}
+
+
+MISTAKES: dict[str, tuple[Any, dict[str, Any], type[Exception], str]] = {
+    "no table": ([1.0, 2.0], {}, TypeError, "must be a table with columns onset, duration and"),
+    "no onset": ({"trial_type": ["a"]}, {}, ValueError, "no column 'onset'; there are 'trial"),
+    "no kind": (
+        {"onset": [1.0], "condition": ["a"]}, {}, ValueError,
+        "no column 'trial_type'; there are 'onset', 'condition'; column= says which has the kinds",
+    ),
+    "no duration": (
+        {"onset": [1.0], "trial_type": ["a"]}, {"shape": "boxcar"}, ValueError,
+        "no column 'duration'",
+    ),
+    "early": (
+        changed("onset", 0, -1.0), {}, ValueError,
+        "row 0 of events has an onset of -1 s, the recording goes from 0 to 10 s .10 samples at 1 "
+        "Hz.; leave the event out, or mend fs and samples",
+    ),
+    "late": (changed("onset", 4, 10.0), {}, ValueError, "row 4 of events has an onset of 10 s"),
+    "huge": (changed("onset", 4, 1e300), {}, ValueError, r"has an onset of 1e\+300 s"),
+    "backwards": (
+        changed("duration", 1, -2.0), {"shape": "boxcar"}, ValueError,
+        "row 1 of events has a duration of -2 s; give 0 or more",
+    ),
+    "unknown onset": (changed("onset", 2, "n/a"), {}, ValueError, "row 2 .* has 'n/a' for onset"),
+    "NaN": (changed("onset", 2, np.nan), {}, ValueError, "row 2 .* has nan for onset, not a fin"),
+    "unknown kind": (changed("trial_type", 3, None), {}, ValueError, "row 3 .* has no trial_type"),
+    "n/a": (changed("trial_type", 3, "n/a"), {}, ValueError, "give it one, or leave the event out"),
+    "NA": (changed("trial_type", 3, pd.NA), {}, ValueError, "row 3 .* has no trial_type"),
+    "onset NA": (changed("onset", 3, pd.NA), {}, ValueError, "row 3 .* has <NA> for onset"),
+    "thousands": (changed("onset", 3, "1_0"), {}, ValueError, "row 3 .* has '1_0' for onset"),
+    "no list": (EVENTS, {"names": 3}, TypeError, "names must be a list of kinds of events, got 3"),
+    "height": (
+        EVENTS | {"modulation": [1, 1, "high", 1, 1]}, {}, ValueError,
+        "row 2 of events has 'high' for modulation, not a number",
+    ),
+    "ragged": (EVENTS | {"onset": [1.0]}, {}, ValueError, r"columns of \[1, 5\] rows"),
+    "rate": (EVENTS, {"fs": 0}, ValueError, "fs must be positive and finite, got 0"),
+    "samples": (EVENTS, {"samples": 9.5}, TypeError, "samples must be an integer, got 9.5"),
+    "shape": (EVENTS, {"shape": "hrf"}, ValueError, "shape='hrf' is unknown; choose 'impulse' or"),
+    "a word": (EVENTS, {"names": "face"}, TypeError, "names must be a list of kinds of events"),
+    "twice": (EVENTS, {"names": ["a", "a"]}, ValueError, "names must be one or more, each once"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", MISTAKES)
+def test_mistakes_are_named(name: str) -> None:
+    events, options, error, words = MISTAKES[name]
+    with pytest.raises(error, match=words):
+        impulses(events, **(RUN | options))
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"", "events have no column 'trial_type'; there are none"),
+        (TSV.replace("\t", ",").encode(), "no column 'trial_type'; there are 'onset,duration,tri"),
+        (TSV.replace("2.1\t", "").encode(), "events.tsv: has 3 columns in line 3, 4 names above"),
+        (TSV.replace("2.1", "soon").encode(), "events.tsv: line 3 has 'soon' for onset, not a num"),
+        (TSV.replace("2.1", "2,1").encode(), "line 3 has '2,1' for onset, not a number"),
+        (b"\xff\xfe", "events.tsv: is damaged or cut short"),
+        (b"onset\n" + b"9" * 200_000, "events.tsv: is no table .field larger than field limit"),
+    ],
+)
+def test_files_with_errors(tmp_path: Path, content: bytes, words: str) -> None:
+    path = tmp_path / "events.tsv"
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=words):
+        impulses(path, **RUN)
+
+
+def test_a_file_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        impulses(tmp_path / "gone.tsv", **RUN)

@@ -1,0 +1,291 @@
+"""MAT files and WAV in the command line, beside what SciPy, h5py and MATLAB itself write."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pytest
+import scipy.io
+from scipy.io import wavfile
+
+import convsolve as cs
+from convsolve.cli import mat, wav
+from convsolve.cli.arguments import Refusal
+
+RNG = np.random.default_rng(0)
+X = RNG.normal(size=(60, 2))
+Y = cs.convolve(X, RNG.normal(size=(3, 2, 1)), cs.ConvSpec(3))[:, 0]
+OF_SCIPY = Path(scipy.io.__file__).parent
+ENOUGH = 2**20
+NUMBERS = [
+    RNG.normal(size=(5, 3)), RNG.normal(size=(4, 3, 2)), np.arange(12.0).reshape(4, 3),
+    RNG.normal(size=(4, 3)).astype(np.float32), np.arange(-6, 6, dtype=np.int8).reshape(4, 3),
+    np.arange(12, dtype=np.uint16).reshape(4, 3), np.arange(12, dtype=np.int64).reshape(4, 3),
+    RNG.normal(size=(4, 3)) > 0, RNG.normal(size=(4, 3)) + 1j,
+]  # fmt: skip
+
+
+def save_7_3(path: Path, **variables: Any) -> None:
+    """As MATLAB does: the axes in reverse, its class beside them, and a text before HDF5."""
+    with h5py.File(path, "w", userblock_size=512) as file:
+        for name, value in variables.items():
+            file[name] = np.asarray(value).T
+            file[name].attrs["MATLAB_class"] = np.bytes_("double")
+    with open(path, "r+b") as stream:
+        stream.write(b"MATLAB 7.3 MAT-file, Platform: GLNXA64".ljust(124) + b"\0\2IM")
+
+
+def saving(**settings: Any) -> Callable[..., None]:
+    return lambda path, **variables: scipy.io.savemat(path, variables, **settings)
+
+
+VERSIONS = {
+    "4": saving(format="4"), "6": saving(do_compression=False),
+    "7": saving(do_compression=True), "7.3": save_7_3,
+}  # fmt: skip
+each_version = pytest.mark.parametrize("save", VERSIONS.values(), ids=VERSIONS)
+
+
+@pytest.mark.parametrize("array", NUMBERS, ids=lambda a: f"{a.dtype}{a.shape}")
+@pytest.mark.parametrize("packed", [pytest.param(False, marks=pytest.mark.slow), True])
+def test_numbers_come_back_in_their_kind(tmp_path: Path, array: np.ndarray, packed: bool) -> None:
+    path = tmp_path / "a.mat"
+    cell = np.array([1, "a"], object)
+    scipy.io.savemat(path, {"text": "words", "cell": cell, "x": array}, do_compression=packed)
+    (found,) = mat.arrays(f"{path}:x", True, ENOUGH)
+    np.testing.assert_array_equal(found, array)
+    assert found.dtype == (np.uint8 if array.dtype == bool else array.dtype)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::numpy.exceptions.ComplexWarning")
+@pytest.mark.filterwarnings("ignore:The default value for `spmatrix`:DeprecationWarning")
+def test_what_matlab_wrote_is_read_as_scipy_reads_it() -> None:
+    """Versions 4.2 to 7.4, of either byte order."""
+    paths = sorted((OF_SCIPY / "matlab" / "tests" / "data").glob("test*.mat"))
+    if not paths:
+        pytest.skip("this SciPy came without its own test data")
+    read = []
+    for path in paths:
+        for name, array in _loaded(path).items():
+            if not isinstance(array, np.ndarray) or array.dtype.kind not in "fc":
+                continue
+            (found,) = mat.arrays(f"{path}:{name}", True, ENOUGH)
+            flat = array.reshape(-1) if array.ndim == 2 and 1 in array.shape else array
+            np.testing.assert_array_equal(found, flat)
+            read.append(path.name)
+    assert len(read) > 30
+
+
+def _loaded(path: Path) -> dict[str, Any]:
+    try:
+        # As of the type that they have in MATLAB, for which SciPy drops what is imaginary.
+        found = scipy.io.loadmat(path, mat_dtype="complex" not in path.name)
+    except (ValueError, NotImplementedError):
+        return {}
+    return {name: value for name, value in found.items() if not name.startswith("__")}
+
+
+@each_version
+def test_every_version_gives_the_same_answer(folder: Path, run: Any, save: Any) -> None:
+    np.savez("all.npz", x=X, y=Y)
+    save(folder / "all.mat", x=X, y=Y[:, None], z=X)
+    (folder / "ALL.MAT").write_bytes((folder / "all.mat").read_bytes())
+    np.save("y.npy", Y)
+    whole = json.loads(run("solve all.npz --kernel-size 3 --json")[1])
+    for names in ("all.mat", "ALL.MAT", "all.mat:x all.mat:y", "all.mat:z y.npy"):
+        status, out, err = run(f"solve {names} --kernel-size 3 --json")
+        assert (status, err) == (0, "")
+        found = json.loads(out)
+        whole["stats"] = found["stats"] = None  # how long it took
+        assert found == whole
+
+
+@each_version
+def test_a_row_or_a_column_is_one_channel(tmp_path: Path, save: Any) -> None:
+    path = tmp_path / "a.mat"
+    save(path, x=X[:, :1], y=X[:, :1].T)
+    for found in mat.arrays(str(path), True, ENOUGH):
+        np.testing.assert_array_equal(found, X[:, 0])
+
+
+@each_version
+def test_what_is_larger_than_allowed_is_not_read(tmp_path: Path, save: Any) -> None:
+    path = tmp_path / "a.mat"
+    save(path, x=np.zeros((10**5, 2)), y=np.zeros((2, 1)))
+    (y,) = mat.arrays(f"{path}:y", True, 2 * 10**6)
+    assert y.shape == (2,)
+    with pytest.raises((ValueError, Refusal), match="raise max_bytes"):
+        mat.arrays(f"{path}:x", True, 10**6)
+
+
+def test_rows_are_masked_and_weighed_by_variables(folder: Path, run: Any) -> None:
+    good, weights = RNG.random(58) > 0.2, RNG.random(58)
+    scipy.io.savemat("a.mat", {"x": X, "y": Y, "good": good, "w": weights[:, None]})
+    np.savez("a.npz", x=X, y=Y)
+    np.save("good.npy", good)
+    np.save("w.npy", weights)
+    solve = "solve {} --kernel-size 3 --mask {} --weights {} --json"
+    kernels = [
+        json.loads(run(solve.format(*names))[1])["kernel"]
+        for names in (("a.npz", "good.npy", "w.npy"), ("a.mat", "a.mat:good", "a.mat:w"))
+    ]
+    assert kernels[0] == kernels[1]
+    line = "solve a.mat --kernel-size 3 --mask a.mat"
+    assert "a.mat: has several arrays; give one file alone, or name one" in run(line)[2]
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("a.mat:z", "a.mat: has no variable 'z'; it has 'x', 'y'"),
+        ("a.mat a.mat:y", "a.mat: has several arrays; give one file alone, or name one: a.mat:x"),
+        ("a.mat --x-columns 0", "a.mat: columns are for tables"),
+        ("b.mat", "b.mat: has no member 'x'; it has 'z'"),
+        ("b.mat:y", "b.mat:y: has no member 'y'; it has 'z'"),
+        ("c.mat", "c.mat:x: is empty, or text; give an array of numbers"),
+        ("twice.mat", "twice.mat: variable 'x' is there twice; write each once"),
+        ("gone.mat:x", "gone.mat: No such file or directory"),
+    ],
+)
+def test_variables_that_are_not_there(folder: Path, run: Any, line: str, words: str) -> None:
+    scipy.io.savemat("a.mat", {"x": X, "y": Y})
+    save_7_3(folder / "b.mat", z=X)
+    save_7_3(folder / "c.mat", x=np.frombuffer(b"words", np.uint8).astype("u2"))
+    with h5py.File("c.mat", "r+") as file:
+        file["x"].attrs["MATLAB_class"] = np.bytes_("char")
+    content = (folder / "a.mat").read_bytes()
+    (folder / "twice.mat").write_bytes(content + content[128:])
+    status, out, err = run(f"identify {line} --lags 0 2")
+    assert (status, out, err.count("\n")) == (2, "", 1)
+    assert words in err
+
+
+@pytest.mark.parametrize("byte", [128, 159, 240])
+def test_damage_that_ends_scipy_is_refused(folder: Path, run: Any, byte: int) -> None:
+    """At byte 240 its reader has died with the process."""
+    scipy.io.savemat("a.mat", {"note": "words", "x": X, "y": Y})
+    content = bytearray((folder / "a.mat").read_bytes())
+    content[byte] = 190
+    (folder / "a.mat").write_bytes(content)
+    status, out, err = run("identify a.mat --lags 0 2")
+    words = "convsolve: a.mat: is no MAT file, or damaged or cut short; copy or save it again\n"
+    assert (status, out, err) == (2, "", words)
+
+
+@pytest.mark.parametrize("value", ["words", np.array([1, "a"], object)], ids=["text", "cell"])
+def test_variables_that_are_no_numbers(folder: Path, run: Any, value: Any) -> None:
+    scipy.io.savemat("a.mat", {"x": value})
+    status, _, err = run("identify a.mat --lags 0 2")
+    assert (status, err.count("\n")) == (2, 1)
+    assert "variable 'x' is of class c" in err
+    assert "not a plain array of numbers; in MATLAB, full(double(x)) may be one" in err
+
+
+def test_an_input_is_not_written_over(folder: Path, run: Any) -> None:
+    scipy.io.savemat("a.mat", {"x": X, "y": Y})
+    status, _, err = run("solve a.mat:x a.mat:y --kernel-size 3 --out a.mat --force")
+    assert (status, "is one of the inputs" in err) == (2, True)
+
+
+# Sound
+
+DEPTHS = {
+    "u1": lambda a: np.round(a * 128 + 128).astype(np.uint8),
+    "i2": lambda a: np.round(a * 2**15).astype(np.int16),
+    "i4": lambda a: np.round(a * 2**31).astype(np.int32),
+    "f4": lambda a: a.astype(np.float32),
+    "f8": lambda a: a,
+}
+
+
+@pytest.mark.parametrize(("kind", "step"), [*zip(DEPTHS, (2**-8, 2**-16, 2**-32, 1e-7, 0))])
+@pytest.mark.parametrize("channels", [1, 2])
+def test_sound_is_in_units_of_full_scale(
+    tmp_path: Path, kind: str, step: float, channels: int
+) -> None:
+    sound = RNG.uniform(-0.9, 0.9, (50, channels)).squeeze()
+    wavfile.write(tmp_path / "a.wav", 8000, DEPTHS[kind](sound))
+    found = wav.array(str(tmp_path / "a.wav"), ENOUGH)
+    assert found.shape == sound.shape
+    assert found.dtype == ("f4" if kind == "f4" else "f8")
+    np.testing.assert_allclose(found, sound, atol=step, rtol=0)
+    assert wav.rate(str(tmp_path / "a.wav")) == 8000
+
+
+def test_the_least_number_is_minus_one(tmp_path: Path) -> None:
+    for kind in ("u1", "i2", "i4"):
+        least = np.iinfo(kind).min
+        wavfile.write(tmp_path / "a.wav", 100, np.full(3, least, kind))
+        np.testing.assert_array_equal(wav.array(str(tmp_path / "a.wav"), ENOUGH), [-1, -1, -1])
+
+
+@pytest.mark.filterwarnings("ignore:Chunk .non-data. not understood")
+def test_sound_of_any_program_is_read_as_scipy_reads_it() -> None:
+    """Of 5 to 64 bits, RIFF, RIFX and RF64, of one channel to five."""
+    paths = sorted((OF_SCIPY / "tests" / "data").glob("*.wav"))
+    if not paths:
+        pytest.skip("this SciPy came without its own test data")
+    broken = ("early-eof", "incomplete", "ulaw", "inconsistent")
+    whole = [path for path in paths if not any(word in path.name for word in broken)]
+    assert len(whole) > 10
+    for path in whole:
+        rate, sound = wavfile.read(path)
+        middle, full = (128, 128) if sound.dtype == np.uint8 else (0, 2 ** (8 * sound.itemsize - 1))
+        full = 1 if sound.dtype.kind == "f" else full
+        wanted = (sound.astype(float) - middle) / full
+        np.testing.assert_array_equal(wav.array(str(path), ENOUGH), wanted)
+        assert wav.rate(str(path)) == rate
+    for path in set(paths) - set(whole):
+        with pytest.raises(ValueError, match=path.name):
+            wav.array(str(path), ENOUGH)
+
+
+@pytest.fixture
+def room(folder: Path) -> Path:
+    """A noise, and what of it a room sends back 3 and 5 samples later."""
+    noise = RNG.uniform(-0.3, 0.3, 400)
+    heard = 0.5 * np.roll(noise, 3) - 0.25 * np.roll(noise, 5)
+    wavfile.write("noise.wav", 8000, noise)
+    wavfile.write("heard.wav", 8000, heard)
+    wavfile.write("slow.wav", 4000, heard)
+    np.save("heard.npy", heard)
+    return folder
+
+
+@pytest.mark.parametrize("heard", ["heard.wav", "heard.npy"])
+def test_the_rate_of_sound_turns_lags_into_times(room: Path, run: Any, heard: str) -> None:
+    status, out, err = run(f"solve noise.wav {heard} --tmin 0 --tmax 0.001 --json")
+    assert (status, err) == (0, "")
+    found = json.loads(out)
+    assert found["fs"] == 8000
+    np.testing.assert_allclose(np.array(found["times"]), np.arange(9) / 8000)
+    np.testing.assert_allclose(
+        np.array(found["impulse_response"]), [0, 0, 0, 0.5, 0, -0.25, 0, 0, 0], atol=1e-12
+    )
+    assert "0 to 1 ms at 8000 Hz" in run(f"solve noise.wav {heard} --lags 0 8")[1]
+
+
+def test_a_rate_that_is_given_is_taken(room: Path, run: Any) -> None:
+    found = json.loads(run("solve noise.wav slow.wav --lags 0 8 --fs 100 --json")[1])
+    assert found["fs"] == 100
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("noise.wav slow.wav", "two sampling rates (noise.wav 8000 Hz, slow.wav 4000 Hz); "),
+        ("noise.wav --x-columns 0", "noise.wav: columns are for tables"),
+        ("gone.wav heard.wav", "gone.wav: No such file or directory"),
+        ("noise.wav heard.wav --max-bytes 1000", "more than the 1000 allowed; raise max_bytes"),
+    ],
+)
+def test_sound_that_does_not_go_together(room: Path, run: Any, line: str, words: str) -> None:
+    status, out, err = run(f"solve {line} --lags 0 8")
+    assert (status, out, err.count("\n")) == (2, "", 1)
+    assert words in err

@@ -1,0 +1,202 @@
+"""`convsolve.interop.mtrf` beside mTRFpy itself."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import convsolve as cs
+
+mtrf = pytest.importorskip("mtrf")
+
+from convsolve.interop.mtrf import from_mtrf, solver_of, to_mtrf  # noqa: E402
+
+pytestmark = pytest.mark.slow
+
+FS, TRIALS = 64, 4
+RNG = np.random.default_rng(0)
+X = [RNG.standard_normal((300, 3)) for _ in range(TRIALS)]
+Y = [RNG.standard_normal((300, 2)) + 3 for _ in range(TRIALS)]
+WINDOW = (-2 / FS, 5 / FS)
+STATED: dict[str, Any] = {"lags": (-2, 5), "edges": "zeros", "bias": True, "fs": FS}
+
+
+def trained(x: list = X, regularization: Any = 0.1, method: str = "ridge", **more: Any) -> Any:
+    trf = mtrf.TRF(method=method)
+    # It turns trials of one feature into columns in the very list it is given.
+    trf.train([*x], [*Y], FS, *WINDOW, regularization, verbose=False, **more)
+    return trf
+
+
+def same(found: Any, wanted: Any) -> None:
+    assert np.shape(found) == np.shape(wanted)
+    off = np.linalg.norm(np.asarray(found) - wanted) / np.linalg.norm(wanted)
+    assert off < 1e-12
+
+
+def one_feature(x: list = X) -> list:
+    return [a[:, :1] for a in x]
+
+
+@pytest.mark.parametrize(
+    ("x", "given"),
+    [
+        (X, {"regularization": 0.0}),
+        (X, {"regularization": 0.1}),
+        (X, {"regularization": 30}),
+        (one_feature(), {"regularization": 2.0, "method": "tikhonov"}),
+        (X, {"regularization": [0.1, 5.0], "method": "banded", "bands": [1, 2]}),
+        (X, {"regularization": [0.1, 1.0, 10.0]}),
+    ],
+    ids=["none", "ridge", "strong", "tikhonov", "banded", "chosen"],
+)
+def test_a_regularization_is_this_penalty(x: list, given: dict[str, Any]) -> None:
+    trf = trained(x, **given)
+    fit = cs.solve(cs.Problem.from_lags(x, Y, **STATED), solver_of(trf, TRIALS))
+    assert fit.ok
+    theirs = from_mtrf(trf)
+    same(fit.kernel, theirs.kernel)
+    same(fit.bias, theirs.bias)
+    np.testing.assert_array_equal(fit.lags, theirs.lags)
+
+
+@pytest.mark.parametrize(
+    ("x", "penalty", "method"),
+    [(X, cs.Ridge(), "ridge"), (one_feature(), cs.Smooth(order=1), "tikhonov")],
+)
+def test_a_penalty_is_this_regularization(x: list, penalty: Any, method: str) -> None:
+    problem = cs.Problem.from_lags(x, Y, **STATED)
+    fit = cs.solve(problem, cs.LeastSquares("qr", 40.0, penalty))
+    made = to_mtrf(fit)
+    assert made.method == method
+    again = trained(x, made.regularization, method)
+    same(made.weights, again.weights)
+    same(made.bias, again.bias)
+    assert solver_of(made, TRIALS).ridge == pytest.approx(40.0, rel=1e-14)
+
+
+def test_a_strength_for_each_output() -> None:
+    fit = cs.solve(cs.Problem.from_lags(X, Y, **STATED), cs.Regularized())
+    made = to_mtrf(fit)
+    assert made.regularization.shape == (2,)
+    for output, regularization in enumerate(made.regularization.tolist()):
+        alone = trained(regularization=regularization)
+        same(made.weights[..., output], alone.weights[..., output])
+    with pytest.raises(ValueError, match="take one output at a time"):
+        solver_of(made, TRIALS)
+
+
+@pytest.mark.parametrize("groups", [1, 2])
+@pytest.mark.parametrize("given", [{"lags": (-2, 5)}, {"lags": (3, 9)}, {"lags": (-9, -4)}])
+@pytest.mark.parametrize("edges", ["zeros", "drop"])
+def test_its_prediction_is_that_of_the_fit(groups: int, given: Any, edges: str) -> None:
+    x = [np.column_stack([a, b[:, :1]]) for a, b in zip(X, Y, strict=True)]
+    problem = cs.Problem.from_lags(x, Y, **(STATED | given | {"edges": edges, "groups": groups}))
+    fit = cs.solve(problem)
+    predictions = to_mtrf(fit).predict([*x])
+    for ours, theirs, rows in zip(fit.predict(x), predictions, fit.rows, strict=True):
+        same(theirs[rows], ours)
+
+
+@pytest.mark.parametrize("layer", [{"padding": "causal", "dilation": 3}, {"padding": "full"}])
+def test_a_layer_goes_there_too(layer: dict[str, Any]) -> None:
+    spec = cs.ConvSpec(4, **layer)
+    w = RNG.standard_normal((4, 3, 2))
+    y = [cs.convolve(a, w, spec) for a in X]
+    fit = cs.solve(cs.Problem(X, y, kernel_size=4, fs=FS, **layer))
+    for ours, theirs in zip(fit.predict(X), to_mtrf(fit).predict([*X]), strict=True):
+        same(theirs, ours[: len(theirs)])
+
+
+@pytest.mark.parametrize("fs", [44_100, 100, 49.0, 0.7])
+def test_every_first_and_last_lag_is_found_again(fs: float) -> None:
+    """Where mTRFpy itself rounds times to other lags: 29 samples at 100 Hz are 28 to 29."""
+    x = RNG.standard_normal((400, 1))
+    for first in (*range(-60, 60), 29):
+        problem = cs.Problem.from_lags(x, x, lags=(first, first + 1), edges="zeros", fs=fs)
+        fit = cs.solve(problem)
+        trf = to_mtrf(fit)
+        np.testing.assert_allclose(trf.times, fit.times, rtol=1e-15)
+        np.testing.assert_allclose(trf.predict(x)[0], fit.predict(x), atol=1e-12)
+
+
+def test_a_trained_trf_becomes_a_solution(tmp_path: Path) -> None:
+    trf = trained()
+    fit = from_mtrf(trf)
+    for ours, theirs in zip(fit.predict(X), trf.predict([*X]), strict=True):
+        same(ours, theirs)
+    np.testing.assert_allclose(fit.times, trf.times, rtol=1e-14)
+    assert (fit.status, fit.ok, fit.certificate) == ("approximate", False, None)
+    assert "certificate     none: the answer was computed by another library" in fit.text()
+    assert (
+        "penalty         mTRFpy's own of strength 0.1\nsettings        method ridge" in fit.text()
+    )
+    assert fit.score(X, Y).r2.shape == (2,)
+    fit.save(tmp_path / "fit.npz")
+    same(cs.load(tmp_path / "fit.npz").predict(X[0]), trf.predict([X[0]])[0])
+    back = to_mtrf(fit)
+    same(back.weights, trf.weights)
+    same(back.bias, trf.bias)
+    np.testing.assert_allclose(back.times, trf.times, rtol=1e-14)
+    assert (back.fs, back.regularization) == (FS, None)
+    assert cs.plot(fit) is not None
+
+
+def test_a_banded_trf_keeps_its_settings() -> None:
+    fit = from_mtrf(trained(regularization=[0.1], method="banded", bands=[1, 2]))
+    assert "penalty         mTRFpy's own of strength 0.1, 0.1, 0.1\n" in fit.text()
+
+
+def test_a_decoder_reads_the_response() -> None:
+    trf = mtrf.TRF(direction=-1)
+    trf.train([*X], [*Y], FS, 0.0, 5 / FS, 0.5, verbose=False)
+    fit = from_mtrf(trf)
+    assert fit.lags.tolist() == [*range(-5, 1)]
+    for ours, theirs in zip(fit.predict(Y), trf.predict(response=[*Y]), strict=True):
+        same(ours, theirs)
+    again = cs.solve(
+        cs.Problem.from_lags(Y, X, **(STATED | {"lags": (-5, 0)})), solver_of(trf, TRIALS)
+    )
+    same(again.kernel, fit.kernel)
+    back = to_mtrf(again, direction=-1)
+    same(back.predict(response=[*Y])[1], trf.predict(response=[*Y])[1])
+
+
+MISTAKES: dict[str, tuple[Any, type[Exception], str]] = {
+    "no TRF": (lambda: from_mtrf({}), TypeError, "expected a TRF of mTRFpy, got a dict"),
+    "untrained": (lambda: from_mtrf(mtrf.TRF()), ValueError, "not trained: it has no weights"),
+    "no regularization": (
+        lambda: solver_of(to_mtrf(from_mtrf(trained())), TRIALS), ValueError,
+        "does not say its regularization; set it, 0.0 for none",
+    ),
+    "no trials": (lambda: solver_of(trained(), 0), ValueError, "trials must be at least 1, got 0"),
+    "across features": (
+        lambda: solver_of(trained(method="tikhonov"), TRIALS), ValueError,
+        "of 3 features takes differences between features, not between lags",
+    ),
+    "no rate": (
+        lambda: to_mtrf(cs.solve(cs.Problem(X, [a[2:, :1] for a in X], kernel_size=3))),
+        ValueError, "needs a sampling rate: state the problem with fs=",
+    ),
+    "stride": (
+        lambda: to_mtrf(cs.solve(cs.Problem(X[0], X[0][::2], kernel_size=1, stride=2))),
+        ValueError, "has 1 axes, stride 2, padding 'valid'",
+    ),
+    "direction": (lambda: to_mtrf(from_mtrf(trained()), direction=0), ValueError, "1 or -1, got 0"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", MISTAKES)
+def test_mistakes_are_named(name: str) -> None:
+    call, error, words = MISTAKES[name]
+    with pytest.raises(error, match=words):
+        call()
+
+
+def test_circular_edges_are_refused() -> None:
+    problem = cs.Problem.from_lags(X[0], Y[0], lags=(0, 3), edges="circular", fs=FS)
+    with pytest.raises(ValueError, match="zeros beyond the ends"):
+        to_mtrf(cs.solve(problem))

@@ -1,0 +1,92 @@
+"""Impulses of events beside the finite-impulse-response design of nilearn."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import convsolve as cs
+from convsolve.interop.events import impulses
+
+pytest.importorskip("nilearn")
+
+pytestmark = pytest.mark.slow
+
+SCANS, DELAYS = 160, range(6)
+RNG = np.random.default_rng(0)
+
+
+def table(repetition: float, durations: Any) -> pd.DataFrame:
+    onsets = np.sort(RNG.choice(np.arange(SCANS - 12), 50, replace=False))
+    return pd.DataFrame(
+        {
+            "onset": onsets * repetition,
+            "duration": np.broadcast_to(durations, 50) * repetition,
+            "trial_type": RNG.choice(["face", "house", "word"], 50),
+            "modulation": RNG.uniform(0.5, 2, 50),
+        }
+    )
+
+
+def design(events: pd.DataFrame, repetition: float, **settings: Any) -> pd.DataFrame:
+    """Theirs; its fine grid of times begins on a sample, or it would interpolate."""
+    from nilearn.glm.first_level import make_first_level_design_matrix
+
+    times = np.arange(SCANS) * repetition
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of modulation, and of events that do not last
+        return make_first_level_design_matrix(
+            times, events, hrf_model="fir", fir_delays=[*DELAYS], drift_model=None,
+            min_onset=-8 * repetition, **settings,
+        )  # fmt: skip
+
+
+def ours(events: pd.DataFrame, repetition: float, shape: str) -> pd.DataFrame:
+    x, names = impulses(events, fs=1 / repetition, samples=SCANS, shape=shape)
+    late = [np.pad(x, ((delay, 0), (0, 0)))[:SCANS] for delay in DELAYS]
+    columns = {
+        f"{name}_delay_{delay}": late[delay][:, i]
+        for i, name in enumerate(names)
+        for delay in DELAYS
+    }
+    return pd.DataFrame(columns | {"constant": 1.0})
+
+
+# Exact in binary: of 0.72 s rounding moves some of their onsets to the next sample.
+@pytest.mark.parametrize("repetition", [2.0, 0.75, 2.5])
+@pytest.mark.parametrize(
+    ("durations", "shape", "settings"),
+    [
+        (1, "impulse", {}),
+        (RNG.integers(1, 6, 50), "boxcar", {}),
+        (0, "impulse", {"oversampling": 1}),
+        (RNG.integers(0, 6, 50), "boxcar", {"oversampling": 1}),
+    ],
+    ids=["impulses", "boxcars", "of no duration", "some of no duration"],
+)
+def test_the_design_is_that_of_nilearn(
+    repetition: float, durations: Any, shape: str, settings: dict[str, Any]
+) -> None:
+    events = table(repetition, durations)
+    theirs = design(events, repetition, **settings)
+    found = ours(events, repetition, shape)
+    assert [*found.columns] == [*theirs.columns]
+    np.testing.assert_allclose(found.to_numpy(), theirs.to_numpy(), atol=1e-12)
+
+
+def test_the_responses_are_those_of_its_design() -> None:
+    events = table(2.0, 1)
+    bold = RNG.standard_normal((SCANS, 4))
+    x, names = impulses(events, fs=0.5, samples=SCANS)
+    problem = cs.Problem.from_lags(
+        x, bold, tmin=0, tmax=10, edges="zeros", fs=0.5, channels=names, bias=True
+    )
+    fit = cs.solve(problem)
+    theirs = np.linalg.lstsq(design(events, 2.0).to_numpy(), bold)[0]
+    by_name = fit.to_xarray().weight.transpose("channel", "lag", "output").to_numpy()
+    np.testing.assert_allclose(by_name.reshape(-1, 4), theirs[:-1], rtol=1e-10)
+    np.testing.assert_allclose(fit.bias, theirs[-1], rtol=1e-10)
