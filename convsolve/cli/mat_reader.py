@@ -37,7 +37,7 @@ def main(path: str, max_bytes: int, names: Sequence[str]) -> int:
             return REFUSED
         _allow(BESIDE + TIMES * size)
         stream.seek(0)
-        found = loadmat(stream, variable_names=wanted, spmatrix=False)
+        found = loadmat(stream, variable_names=wanted)
     content = io.BytesIO()
     np.savez(content, **{name: found[name] for name in wanted})
     sys.stdout.buffer.write(content.getvalue())
