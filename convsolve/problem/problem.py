@@ -196,7 +196,7 @@ class Problem:
 
     @cached_property
     def x(self) -> tuple[np.ndarray, ...]:
-        """The records ``(*W, Cin)`` on the host, fetched from their devices when first asked for."""
+        """The records ``(*W, Cin)`` on the host, fetched from devices when first asked for."""
         return self.input.cast(self.dtype)
 
     @cached_property

@@ -23,7 +23,7 @@ def scraper(block: Any, block_vars: dict[str, Any], gallery_conf: dict[str, Any]
 
 
 def rst(figure: Figure, path: str, gallery_conf: dict[str, Any]) -> str:
-    figure.savefig(path, dpi=144)
+    figure.savefig(path, dpi=144, bbox_inches="tight", pad_inches=0.15)
     titles = [figure.get_suptitle(), *(axes.get_title() for axes in figure.axes)]
     said = "; ".join(title for title in titles if title)
     return figure_rst([path], gallery_conf["src_dir"], said)
