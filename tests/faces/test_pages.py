@@ -1,0 +1,94 @@
+"""The pages of the documentation are true: figures are those of result files, lines are counted."""
+
+from __future__ import annotations
+
+import json
+import re
+import tomllib
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+import convsolve as cs
+from convsolve import interop
+
+ROOT = Path(__file__).parents[2]
+DOCS = ROOT / "docs"
+PAGES = sorted([*DOCS.glob("*.md"), *DOCS.glob("guides/*.md")])
+FIGURES = re.compile(r"^From `(benchmarks/results/(\w+)\.json)`, by `(.*?)`:\n\n", re.MULTILINE)
+
+
+def page(name: str) -> str:
+    return (DOCS / name).read_text(encoding="utf-8")
+
+
+def shown_of(name: str) -> Callable[[dict], str]:
+    """What a page shows of a result file: the table, the sentence, or both."""
+    from importlib import import_module
+
+    module = import_module(f"benchmarks.{name}")
+    makers = [getattr(module, part) for part in ("table", "sentence") if hasattr(module, part)]
+    return lambda result: "\n\n".join(make(result) for make in makers)
+
+
+def test_figures_of_the_limits_are_those_of_their_files() -> None:
+    text = page("limits.md")
+    found = list(FIGURES.finditer(text))
+    assert len(found) == 7
+    for match in found:
+        result = json.loads((ROOT / match[1]).read_text(encoding="utf-8"))
+        assert match[3] == f"python -m benchmarks.{match[2]}"
+        assert text[match.end() :].startswith(shown_of(match[2])(result) + "\n"), match[1]
+
+
+def test_where_convsolve_is_not_the_fastest_is_said() -> None:
+    table = page("limits.md").split("peers`:\n\n")[1].split("\n\n")[0]
+    rows = re.findall(r"^\| (.*?) \| .*? \| .*? \| ([\d.]+) \|", table, re.MULTILINE)
+    slower = [name for name, times in rows if float(times) < 1]
+    assert [re.findall(r"(\d+) taps", name) for name in slower] == [["40"], ["600"]]
+    assert "not the fastest on two of these, of 40 and 600 taps" in page("limits.md")
+
+
+def test_lines_to_bands_and_a_picture() -> None:
+    """Lines of every tab, without imports and blank ones, as the table says."""
+    _, rest = page("coming_from.md").split("## Four lines to bands and a picture\n")
+    part = rest.split("\n## ")[0]
+    header, _, counts = re.findall(r"^\|.*\|$", part, re.MULTILINE)
+    names, lines = (
+        [cell.strip() for cell in row.strip("|").split("|")] for row in (header, counts)
+    )
+    tabs = re.findall(r"\{tab-item\} (.*?)\n\n```\{testcode\}\n(.*?)^```$", part, re.M | re.S)
+    assert [name for name, _ in tabs] == names[1:]
+    for (name, code), told in zip(tabs, lines[1:], strict=True):
+        counted = [
+            line for line in code.splitlines() if line and not re.match("from |import ", line)
+        ]
+        assert max(map(len, counted)) <= 100, name
+        assert len(counted) == int(told), name
+    assert lines[1] == "4"
+
+
+def test_every_extra_is_on_the_page_of_installation() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    rows = re.findall(r"^\| (`.*?) \|", page("install.md"), re.MULTILINE)
+    assert set(re.findall(r"`(\w+)`", " ".join(rows))) == set(project["optional-dependencies"])
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
+def test_everything_named_exists(path: Path) -> None:
+    text = path.read_text(encoding="utf-8")
+    assert set(re.findall(r"\bcs\.([A-Za-z]\w*)", text)) <= set(cs.__all__)
+    layouts = set(re.findall(r"`((?:to|from)_(?:keras|torch|trf|mne|impulse_response))`", text))
+    assert all(hasattr(interop, name) for name in layouts)
+    for named in re.findall(r"!\[.*?\]\((.*?)\)", text):
+        assert (path.parent / named).resolve().is_file(), named
+
+
+def test_every_picture_is_shown() -> None:
+    shown = {
+        name
+        for path in PAGES
+        for name in re.findall(r"pictures/(\w+\.png)", path.read_text("utf-8"))
+    }
+    assert shown == {path.name for path in DOCS.glob("pictures/*.png")}
