@@ -27,6 +27,7 @@ extensions = [
     "sphinx_copybutton",
     "sphinx_design",
     "sphinx_gallery.gen_gallery",
+    "links",
     "mathml",
     "references",
     "shell",
@@ -72,10 +73,15 @@ html_title = "convsolve"
 html_math_renderer = "mathml"
 html_static_path = ["_static"]
 html_css_files = ["convsolve.css"]
+# Pages without any below them need no list of these.
+html_sidebars = {
+    page: [] for page in ("index", "install", "tour", "coming_from", "mathematics", "limits")
+}
 html_show_sourcelink = False
 html_show_sphinx = False
 html_copy_source = False
 html_theme_options = {
+    "header_links_before_dropdown": 8,
     "navigation_with_keys": False,
     "show_prev_next": True,
     "footer_start": ["copyright"],

@@ -5,7 +5,7 @@ A convolution spelled out, and its kernel recovered
 The notebook that convsolve began as: a convolution by hand, then three kernels found again from
 input and output alone, by gradient descent as one would try it first, and exactly.
 
-Run: python examples/01_notebook.py [PICTURE.png]
+Run: ``python examples/01_notebook.py [PICTURE.png]``
 """
 
 import numpy as np

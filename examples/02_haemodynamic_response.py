@@ -7,7 +7,7 @@ Six responses from an event-related recording, beside those that nitime finds in
 The recording travels with convsolve: 3360 scans, one every 2 s, and the kind of event, if any,
 shown at each. The response to each kind over 30 s is 15 taps, so that 90 numbers are looked for.
 
-Run: python examples/02_haemodynamic_response.py [PICTURE.png]
+Run: ``python examples/02_haemodynamic_response.py [PICTURE.png]``
 """
 
 import numpy as np
@@ -40,7 +40,7 @@ report = cs.identify(problem)
 print(report)
 
 # %%
-# Every tap of every kind is determined, and with much the same error: the gain at the right is the
+# Every tap of every kind is determined, and with much the same error: the gain below is the
 # standard error for noise of deviation 1.
 
 known = cs.plot(report)

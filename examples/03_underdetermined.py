@@ -7,7 +7,7 @@ What is determined and what is not, and which of the many answers each method th
 There are two ways to know too little: too few equations, and too poor a signal. The report tells
 them apart, and says what would mend each.
 
-Run: python examples/03_underdetermined.py [PICTURE.png]
+Run: ``python examples/03_underdetermined.py [PICTURE.png]``
 """
 
 import numpy as np

@@ -7,7 +7,7 @@ How long a recording must be, and which stimuli would do.
 The response to two stimulus channels, 40 lags each, is wanted with a standard error of 0.02 a tap
 where the recording has noise of deviation 1. Nothing has been measured yet: all is from x alone.
 
-Run: python examples/04_plan_an_experiment.py [PICTURE.png]
+Run: ``python examples/04_plan_an_experiment.py [PICTURE.png]``
 """
 
 import math

@@ -7,7 +7,7 @@ What x alone says of a run of gradient descent, and the run itself beside it.
 The input is smooth, as recordings are: it has little power at high frequencies, and so says little
 of the fine detail of the kernel. Descent finds that detail last.
 
-Run: python examples/05_gradient_descent.py [PICTURE.png]
+Run: ``python examples/05_gradient_descent.py [PICTURE.png]``
 """
 
 from dataclasses import replace

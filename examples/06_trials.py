@@ -8,7 +8,7 @@ The penalty is chosen for every sensor by how well the other trials predict the 
 out. The score of that choice is too good, since it was chosen for it: cross-validation of the whole
 procedure, which chooses anew without each trial, is what may be published.
 
-Run: python examples/06_trials.py [PICTURE.png]
+Run: ``python examples/06_trials.py [PICTURE.png]``
 """
 
 import numpy as np

@@ -8,7 +8,7 @@ What a prior that decays is worth.
 all taps to zero alike; "TC" knows that a response dies out, and how fast is in the data: its memory
 is that of most evidence.
 
-Run: python examples/07_impulse_response.py [PICTURE.png]
+Run: ``python examples/07_impulse_response.py [PICTURE.png]``
 """
 
 import numpy as np

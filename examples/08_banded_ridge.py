@@ -7,7 +7,7 @@ An envelope that the response follows, and sixteen bands of a spectrogram of whi
 One strength for both must be too large for the one or too small for the other. A banded ridge has a
 strength for each set, chosen by evidence.
 
-Run: python examples/08_banded_ridge.py [PICTURE.png]
+Run: ``python examples/08_banded_ridge.py [PICTURE.png]``
 """
 
 import numpy as np

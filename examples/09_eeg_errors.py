@@ -10,7 +10,7 @@ single lag and several times too small for the sum over lags, the response to a 
 warning says so. With ``noise="ar"`` every sensor has an autoregression of its own: the estimate is
 better, and its errors are right.
 
-Run: python examples/09_eeg_errors.py [PICTURE.png]
+Run: ``python examples/09_eeg_errors.py [PICTURE.png]``
 """
 
 import warnings

@@ -9,7 +9,7 @@ vanishes, as if it had been made, and its baseline taken off, in twelve runs; he
 intercept and a quadratic drift of its own, which are fitted beside the responses and not reported.
 The noise of fMRI is correlated in time, and the errors allow for it.
 
-Run: python examples/10_fmri_drifts.py [PICTURE.png]
+Run: ``python examples/10_fmri_drifts.py [PICTURE.png]``
 """
 
 import numpy as np

@@ -9,7 +9,7 @@ cost nothing but their rows; taken at their word, they bias the whole point-spre
 noise is small here: where it decides which pixels saturate, leaving them out is a selection, which
 biases in its turn.
 
-Run: python examples/11_saturated_image.py [PICTURE.png]
+Run: ``python examples/11_saturated_image.py [PICTURE.png]``
 """
 
 import numpy as np

@@ -7,8 +7,9 @@ From a file, from a cluster of two processes, and resumed after a crash.
 Sixteen channels, more numbers than are taken whole, are written to HDF5 and solved from there; then
 by dask, whose chunks two processes read; then once more, stopped halfway and gone on with.
 
-Run: python examples/12_beyond_memory.py [PICTURE.png] (pip install
-'convsolve[plot,hdf5,zarr,dask]')
+Run: ``python examples/12_beyond_memory.py [PICTURE.png]``
+
+It needs the extras plot, hdf5, zarr and dask.
 """
 
 import tempfile
