@@ -1,9 +1,9 @@
-"""Draw the pictures of the pages anew, by the code that the pages show.
+"""Draw the pictures of the pages, by the code that the pages show.
 
 A block that says ``savefig("fit.png")`` on the page ``guides/trf.md`` makes
-``pictures/trf_fit.png``.
+``pictures/trf_fit.png``. Every build draws those that are missing or older than their page.
 
-Run: python docs/pictures.py [PAGE.md ...]
+Run: python docs/pictures.py [PAGE.md ...], for these anew
 """
 
 import contextlib
@@ -17,6 +17,13 @@ from pathlib import Path
 
 HERE = Path(__file__).parent
 BLOCK = re.compile(r"^```\{testcode\}\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+
+
+def is_due(page: Path) -> bool:
+    """Whether a page shows a picture that is missing, or older than what it says."""
+    shown = re.findall(r"pictures/(\w+\.png)\)", page.read_text(encoding="utf-8"))
+    kept = [HERE / "pictures" / name for name in shown if name.startswith(page.stem)]
+    return any(not one.exists() or one.stat().st_mtime < page.stat().st_mtime for one in kept)
 
 
 def draw(page: Path) -> None:
@@ -37,10 +44,10 @@ def draw(page: Path) -> None:
 def main(pages: list[str]) -> None:
     os.environ["MPLBACKEND"] = "agg"
     warnings.simplefilter("ignore")  # the pages say what is warned of
-    given = [Path(page).resolve() for page in pages]
-    for page in given or sorted(HERE.rglob("*.md")):
-        if "_build" not in page.parts and "savefig(" in page.read_text(encoding="utf-8"):
-            draw(page)
+    (HERE / "pictures").mkdir(exist_ok=True)
+    written = (page for page in sorted(HERE.rglob("*.md")) if "_build" not in page.parts)
+    for page in [Path(page).resolve() for page in pages] or filter(is_due, written):
+        draw(page)
 
 
 if __name__ == "__main__":
