@@ -72,6 +72,7 @@ suppress_warnings = ["config.cache"]
 html_theme = "pydata_sphinx_theme"
 html_title = "convsolve"
 html_math_renderer = "mathml"
+html_context = {"default_mode": "auto"}
 html_static_path = ["_static"]
 html_css_files = ["convsolve.css"]
 # Pages without any below them need no list of these.
