@@ -60,6 +60,8 @@ sphinx_gallery_conf = {
     "ignore_repr_types": r"matplotlib",
     "capture_repr": (),
     "download_all_examples": False,
+    "min_reported_time": 3600,
+    "remove_config_comments": True,
     "show_signature": False,
     "write_computation_times": False,
     "thumbnail_size": (560, 392),
