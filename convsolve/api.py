@@ -424,7 +424,7 @@ def fit_kernel(
     bias: bool = False,
     weights: Any = None,
 ) -> tuple[jax.Array, jax.Array]:
-    """Kernel and bias as a pure function of arrays, for `jax.jit`, `vmap` and `grad`.
+    """Kernel and bias as a pure function of arrays, for `jax.jit`, `jax.vmap` and `jax.grad`.
 
     Args:
         x: one array, ``(*W,)``, ``(*W, Cin)`` or ``(N, *W, Cin)``, by the rank rule of `Problem`.

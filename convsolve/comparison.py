@@ -138,7 +138,7 @@ def compare(
     penalty leaves more of y, and where y is noisy it is nearer to the truth. Only if all minimise
     absolute residuals, or Huber's loss of one threshold, it is that; and the gap is that to the
     exact answer, of `LeastAbsolute` or `Huber`, whether it is among them or not. Warnings of
-    identifiability are left to the report, `Comparison.identifiability`.
+    identifiability are left to the report, ``Comparison.identifiability``.
 
     Raises:
         ValueError: no y, a truth of the wrong size; SolveError: a named solver that cannot.

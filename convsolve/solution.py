@@ -94,7 +94,6 @@ class Solution:
         regularization: what `Regularized` chose, a `Regularization`, or None.
         identifiability: the report on the data; None after `load`, which finds it in ``stats``.
         spec: the `ConvSpec`.
-        rows: index in the user's y of every row.
         penalties: the penalty and its strength of every output; empty after `load`.
         standard_error, dof, noise: how far the taps may be off; see `standard_error`.
     """
@@ -379,7 +378,7 @@ class Solution:
             level: how often it holds the true tap; under a penalty, on average over taps.
             simultaneous: whether all taps of an output lie within it that often, not each by
                 itself.
-            method: of a simultaneous band: "max-t", the quantile of the largest |t|, from 4 000
+            method: of a simultaneous band: "max-t", the quantile of the largest ``|t|``, from 4 000
                 draws of a fixed seed; or "bonferroni", which is wider where taps are correlated.
 
         Raises:

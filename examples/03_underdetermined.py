@@ -1,12 +1,18 @@
-"""Too little data: what is determined and what is not, and which answer each method then gives.
-
-Run: python examples/03_underdetermined.py [PICTURE.png]
 """
+Too little data, and what each method makes of it
+=================================================
 
-import sys
+What is determined and what is not, and which of the many answers each method then gives.
+
+There are two ways to know too little: too few equations, and too poor a signal. The report tells
+them apart, and says what would mend each.
+
+Run: ``python examples/03_underdetermined.py [PICTURE.png]``
+"""
 
 import numpy as np
 import optax
+from matplotlib.figure import Figure
 
 import convsolve as cs
 
@@ -33,49 +39,77 @@ def methods(report: cs.Identifiability, outputs: int) -> dict[str, cs.Solver]:
     }
 
 
-def main(picture: str | None = None) -> None:
-    print("1. Too few rows: two channels of noise, 18 samples, 11 equations for 16 unknowns\n")
-    x = RNG.standard_normal((18, 2))
-    spec = cs.ConvSpec(TAPS)
-    short = cs.Problem(x, cs.convolve(x, TRUTH, spec), kernel_size=(TAPS,))
-    print(cs.identify(short))
-    first = cs.compare(short, methods(cs.identify(short), 1), truth=TRUTH)
-    print(f"\n{first}\n")
+# %%
+# Too few rows
+# ------------
+# Two channels of noise, 18 samples: 11 equations for 16 unknowns. Counting is enough to see it.
 
-    print("2. Too poor a signal: noise beside a pure tone, 60 samples, 53 equations\n")
-    x = np.stack([NOISE, TONE], axis=-1)
-    poor = cs.Problem(x, cs.convolve(x, TRUTH, spec), kernel_size=(TAPS,))
-    report = cs.identify(poor)
-    print(report)
-    second = cs.compare(poor, methods(report, 1), truth=TRUTH)
-    print(f"\n{second}")
-    known = report.identifiable[..., 0]
-    exact = second.solutions["least squares"].kernel
-    print("\nlargest error of the taps that are determined, and of the others:")
-    error = np.abs(exact - TRUTH)[..., 0]
-    print(f"  {error[known].max():.1e}   {error[~known].max():.2f}")
-    if picture is None:
-        return
-    from matplotlib.figure import Figure
+x = RNG.standard_normal((18, 2))
+spec = cs.ConvSpec(TAPS)
+short = cs.Problem(x, cs.convolve(x, TRUTH, spec), kernel_size=(TAPS,))
+print("1. Too few rows\n")
+print(cs.identify(short))
 
-    figure = Figure(figsize=(9, 6), layout="constrained")
-    grid = figure.subplots(2, 2, sharex=True, sharey="row")
-    titles = ("too few rows", "noise beside a tone")
-    for row, (title, table) in enumerate(zip(titles, (first, second), strict=True)):
-        for channel, axes in enumerate(grid[row]):
-            axes.plot(TRUTH[:, channel, 0], color="black", linestyle=":", label="truth")
-            # Lines that coincide stay visible under each other: from wide to narrow.
-            widths = np.linspace(6, 1, len(table.solutions))
-            for (label, fit), width in zip(table.solutions.items(), widths, strict=True):
-                axes.plot(np.asarray(fit.kernel)[:, channel, 0], linewidth=width, label=label)
-            axes.set_title(f"{title}, channel {channel}")
-            axes.set_ylabel("kernel")
-    for axes in grid[1]:
-        axes.set_xlabel("tap")
-    grid[0, 1].legend(fontsize="small")
-    figure.savefig(picture, dpi=120)
-    print(f"picture: {picture}")
+# %%
+# All methods fit these data; none finds the kernel. Least squares, and descent from zero, give the
+# kernel of smallest norm among those that fit. Adam scales every tap by itself, and ends at
+# another: its "null part" is what it has put where the data say nothing.
 
+first = cs.compare(short, methods(cs.identify(short), 1), truth=TRUTH)
+print(f"{first}\n")
 
-if __name__ == "__main__":
-    main(*sys.argv[1:2])
+# %%
+# Too poor a signal
+# -----------------
+# Noise beside a pure tone, 60 samples: 53 equations are plenty, but only 10 of them are
+# independent. The taps of the noise are determined, those of the tone are not, and a longer record
+# would not help.
+
+x = np.stack([NOISE, TONE], axis=-1)
+poor = cs.Problem(x, cs.convolve(x, TRUTH, spec), kernel_size=(TAPS,))
+report = cs.identify(poor)
+print("2. Too poor a signal\n")
+print(report)
+
+# %%
+# The picture of a report: singular values that end in rounding, the state of every tap, and kernels
+# that change no output.
+
+figure = cs.plot(report)
+
+# %%
+# Each method is right where the report says that the taps are determined, and only there.
+
+second = cs.compare(poor, methods(report, 1), truth=TRUTH)
+print(second)
+known = report.identifiable[..., 0]
+exact = second.solutions["least squares"].kernel
+print("\nlargest error of the taps that are determined, and of the others:")
+error = np.abs(exact - TRUTH)[..., 0]
+print(f"  {error[known].max():.1e}   {error[~known].max():.2f}")
+
+# %%
+# All kernels over each other. Lines that coincide stay visible: from wide to narrow.
+
+kernels = Figure(figsize=(10, 6.5), layout="constrained")
+grid = kernels.subplots(2, 2, sharex=True, sharey="row")
+titles = ("too few rows", "noise beside a tone")
+for row, (title, table) in enumerate(zip(titles, (first, second), strict=True)):
+    for channel, axes in enumerate(grid[row]):
+        axes.plot(TRUTH[:, channel, 0], color="black", linestyle=":", label="truth")
+        widths = np.linspace(6, 1, len(table.solutions))
+        for (label, fit), width in zip(table.solutions.items(), widths, strict=True):
+            axes.plot(np.asarray(fit.kernel)[:, channel, 0], linewidth=width, label=label)
+        axes.set_title(f"{title}, channel {channel}")
+        axes.set_ylabel("kernel")
+for axes in grid[1]:
+    axes.set_xlabel("tap")
+legend = kernels.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=7)
+
+# sphinx_gallery_thumbnail_number = 2
+# sphinx_gallery_start_ignore
+import sys  # noqa: E402
+
+if len(sys.argv) > 1:
+    kernels.savefig(sys.argv[1], dpi=120)
+# sphinx_gallery_end_ignore

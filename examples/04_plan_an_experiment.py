@@ -1,15 +1,20 @@
-"""Before measuring: how long a recording must be, and which stimuli would do.
+"""
+Plan an experiment before anything is measured
+==============================================
+
+How long a recording must be, and which stimuli would do.
 
 The response to two stimulus channels, 40 lags each, is wanted with a standard error of 0.02 a tap
 where the recording has noise of deviation 1. Nothing has been measured yet: all is from x alone.
 
-Run: python examples/04_plan_an_experiment.py
+Run: ``python examples/04_plan_an_experiment.py [PICTURE.png]``
 """
 
 import math
 import textwrap
 
 import numpy as np
+from matplotlib.figure import Figure
 from scipy.signal import butter, lfilter
 
 import convsolve as cs
@@ -17,6 +22,11 @@ import convsolve as cs
 LAGS, CHANNELS, SAMPLES = 40, 2, 1000
 NOISE, WANTED = 1.0, 0.02
 ROW = "{:27} {:14} {:>5} {:>9} {:>11} {:>12}"
+
+# %%
+# Six stimuli
+# -----------
+# All have the same power. Some look rich, and are not.
 
 
 def stimuli(samples: int) -> dict[str, np.ndarray]:
@@ -46,37 +56,75 @@ def samples_for(report: cs.Identifiability, error: float) -> int:
     return math.ceil(report.n_equations * (gain * NOISE / error) ** 2) + LAGS - 1
 
 
-def main() -> None:
-    fewest = cs.ConvSpec(LAGS).minimum_samples(CHANNELS)
-    print(f"{LAGS} lags of {CHANNELS} channels take {fewest} samples at the least, whatever x is.")
-    print(f"\nPlanned: {SAMPLES} samples. The last column is the length for a standard error of")
-    print(f"{WANTED} of the worst tap at noise {NOISE}.\n")
-    print(ROW.format("stimulus", "verdict", "rank", "weak taps", "noise gain", "length"))
-    reports = {name: reported(x) for name, x in stimuli(SAMPLES).items()}
-    lengths = {name: samples_for(r, WANTED) for name, r in reports.items() if r.unique}
-    for name, report in reports.items():
-        rank, gain = f"{report.rank}/{report.n_unknowns}", f"{report.noise_gain.max():.3f}"
-        length = f"{lengths[name]:,}" if name in lengths else "–"
-        weak = report.weakly_determined.sum()
-        print(ROW.format(name, report.verdict, rank, weak, gain, length))
-    for name, report in reports.items():
-        if not report.unique:
-            print(f"\n{name}:")
-            for sentence in (report.confounded[0], report.remedies[0]):
-                print(textwrap.fill(sentence, 88, initial_indent="  ", subsequent_indent="  "))
+# %%
+# What each would determine
+# -------------------------
 
-    best = min(lengths, key=lengths.__getitem__)
-    x = stimuli(lengths[best])[best]
-    rng = np.random.default_rng(0)
-    response = np.stack([np.hanning(LAGS), -np.exp(-np.arange(LAGS) / 8)], axis=-1)
-    clean = sum(lfilter(response[:, c], [1.0], x[:, c]) for c in range(CHANNELS))
-    y = clean + NOISE * rng.standard_normal(len(x))
-    fit = cs.solve(cs.Problem.from_lags(x, y, lags=(0, LAGS - 1)))
-    error = fit.impulse_response - response
-    print(f"\n{best} of {len(x):,} samples, with a response that is known:")
-    print(f"  standard error foretold, worst tap: {NOISE * reported(x).noise_gain.max():.4f}")
-    print(f"  error measured, over all taps:      {np.sqrt(np.mean(error**2)):.4f}")
+fewest = cs.ConvSpec(LAGS).minimum_samples(CHANNELS)
+print(f"{LAGS} lags of {CHANNELS} channels take {fewest} samples at the least, whatever x is.")
+print(f"\nPlanned: {SAMPLES} samples. The last column is the length for a standard error of")
+print(f"{WANTED} of the worst tap at noise {NOISE}.\n")
+print(ROW.format("stimulus", "verdict", "rank", "weak taps", "noise gain", "length"))
+reports = {name: reported(x) for name, x in stimuli(SAMPLES).items()}
+lengths = {name: samples_for(r, WANTED) for name, r in reports.items() if r.unique}
+for name, report in reports.items():
+    rank, gain = f"{report.rank}/{report.n_unknowns}", f"{report.noise_gain.max():.3f}"
+    length = f"{lengths[name]:,}" if name in lengths else "–"
+    weak = report.weakly_determined.sum()
+    print(ROW.format(name, report.verdict, rank, weak, gain, length))
 
+# %%
+# A stimulus that does not do says why, and what would mend it.
 
-if __name__ == "__main__":
-    main()
+for name, report in reports.items():
+    if not report.unique:
+        print(f"\n{name}:")
+        for sentence in (report.confounded[0], report.remedies[0]):
+            print(textwrap.fill(sentence, 88, initial_indent="  ", subsequent_indent="  "))
+
+# %%
+# Of clicks at even intervals the singular values fall to rounding after 25: they come round before
+# the 40 lags are over.
+
+figure = cs.plot(reports["a click every 25 samples"])
+
+# %%
+# The standard error of every tap, for those that determine all: slow noise says next to nothing of
+# single taps, whatever its power.
+
+gains = Figure(figsize=(8, 4), layout="constrained")
+axes = gains.subplots()
+for name in lengths:
+    # Kernels run from the last lag to the first.
+    axes.semilogy(reports[name].noise_gain[::-1, 0, 0], ".-", label=name)
+axes.axhline(WANTED / NOISE, color="0.5", linestyle="--", label="wanted")
+axes.set(title=f"{SAMPLES} samples, first channel", xlabel="lag (samples)")
+axes.set_ylabel("standard error of a tap\nat noise of deviation 1")
+legend = axes.legend(frameon=False, loc="center")
+
+# %%
+# The measurement
+# ---------------
+# The best stimulus at the length that it needs, with a response that is known: errors come out as
+# predicted.
+
+best = min(lengths, key=lengths.__getitem__)
+x = stimuli(lengths[best])[best]
+rng = np.random.default_rng(0)
+response = np.stack([np.hanning(LAGS), -np.exp(-np.arange(LAGS) / 8)], axis=-1)
+clean = sum(lfilter(response[:, c], [1.0], x[:, c]) for c in range(CHANNELS))
+y = clean + NOISE * rng.standard_normal(len(x))
+fit = cs.solve(cs.Problem.from_lags(x, y, lags=(0, LAGS - 1)))
+error = fit.impulse_response - response
+print(f"{best} of {len(x):,} samples, with a response that is known:")
+print(f"  standard error predicted, worst tap: {NOISE * reported(x).noise_gain.max():.4f}")
+print(f"  error measured, over all taps:       {np.sqrt(np.mean(error**2)):.4f}")
+drawn = cs.plot(fit)
+
+# sphinx_gallery_thumbnail_number = 2
+# sphinx_gallery_start_ignore
+import sys  # noqa: E402
+
+if len(sys.argv) > 1:
+    figure.savefig(sys.argv[1], dpi=120)
+# sphinx_gallery_end_ignore

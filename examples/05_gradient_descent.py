@@ -1,16 +1,20 @@
-"""Gradient descent explained: what x alone foretells of a run, and the run itself beside it.
+"""
+Gradient descent, predicted from the input alone
+================================================
+
+What x alone says of a run of gradient descent, and the run itself beside it.
 
 The input is smooth, as recordings are: it has little power at high frequencies, and so says little
 of the fine detail of the kernel. Descent finds that detail last.
 
-Run: python examples/05_gradient_descent.py [PICTURE.png]
+Run: ``python examples/05_gradient_descent.py [PICTURE.png]``
 """
 
-import sys
 from dataclasses import replace
 
 import numpy as np
 import optax
+from matplotlib.figure import Figure
 from scipy.signal import lfilter
 
 import convsolve as cs
@@ -20,108 +24,121 @@ TAPS = 12
 X = lfilter([1.0], [1.0, -0.8], RNG.standard_normal(600))
 TRUTH = np.exp(-np.arange(TAPS) / 3) * np.cos(np.arange(TAPS))
 Y = lfilter(TRUTH, [1.0], X) + 0.1 * RNG.standard_normal(X.size)
-# Of the twelve directions, the last first, those that the picture shows.
-SHOWN = (0, 2, 4, 6, 8)
+
+# %%
+# The forecast
+# ------------
+# The loss is quadratic, so that each step multiplies the error along an eigenvector of its Hessian
+# by a factor that x decides: the best step, how many of them, and which kernels come last.
+
+problem = cs.Problem.from_lags(X, Y, lags=(0, TAPS - 1))
+forecast = cs.identify(problem).descent(tol=1e-6)
+print(f"From x alone, before any step:\n\n{forecast}")
+
+# %%
+# The run
+# -------
+# Every step size, above the largest too, does as predicted.
 
 
-def run(problem: cs.Problem, step: float, steps: int) -> cs.Solution:
+def run(step: float, steps: int) -> cs.Solution:
     """Plain descent from zero; so small a tolerance keeps it from ending early."""
     solver = cs.GradientDescent(optax.sgd(step), init="zeros", steps=steps, tol=1e-300)
     return cs.solve(problem, solver)
 
 
-def main(picture: str | None = None) -> None:
-    problem = cs.Problem.from_lags(X, Y, lags=(0, TAPS - 1))
-    forecast = cs.identify(problem).descent(tol=1e-6)
-    print(f"From x alone, before any step:\n\n{forecast}\n")
+exact = cs.solve(problem).kernel
+(directions,) = forecast.directions
 
-    exact = cs.solve(problem).kernel
-    (directions,) = forecast.directions
 
-    def along(kernel: np.ndarray) -> np.ndarray:
-        """The error of a kernel along every direction, the last first."""
-        return np.tensordot(directions, kernel - exact, 2)[:, 0]
+def along(kernel: np.ndarray) -> np.ndarray:
+    """The error of a kernel along every direction, the last first."""
+    return np.tensordot(directions, kernel - exact, 2)[:, 0]
 
-    start = along(np.zeros_like(exact))
-    print("What is left of the error of the kernel, after a run:\n")
-    print(f"{'step':16} {'steps':>6} {'foretold':>10} {'measured':>10}")
-    half = forecast.largest_step / 2
-    for name, step, steps in (
-        ("best", forecast.best_step, forecast.steps // 2),
-        ("best", forecast.best_step, forecast.steps),
-        ("half the largest", half, forecast.steps),
-        ("1.02 × largest", 1.02 * forecast.largest_step, 300),
-    ):
-        (left,) = forecast.error(steps, step)
-        found = along(run(problem, step, steps).kernel)
-        foretold, measured = np.linalg.norm([left * start, found], axis=1) / np.linalg.norm(start)
-        print(f"{name:16} {steps:6d} {foretold:10.2e} {measured:10.2e}")
 
-    (needed,) = forecast.steps_along(half)
-    trace = run(problem, half, int(needed[0])).trace.kernels
-    at = np.array(sorted(trace))
-    measured = np.array([along(trace[n]) / start for n in at])
-    (foretold,) = forecast.error(at, half)
-    print("\nSteps of half the largest size that each direction takes, the last first:\n")
-    print(" ".join(f"{n:.0f}" for n in needed))
-    gap = np.abs(measured - foretold).max()
-    far = np.abs(run(problem, forecast.best_step, 2 * forecast.steps).kernel - exact).max()
-    print(
-        f"\nAlong none of them does the run differ by more than {gap:.0e}. The first takes "
-        f"{needed[-1]:.0f} step,\nthe last, which alternates from tap to tap, {needed[0]:.0f}: "
-        "there x has the least power. The closed form\ntakes no step at all, and after "
-        f"{2 * forecast.steps} best steps descent is {far:.0e} from its kernel."
+start = along(np.zeros_like(exact))
+print("What is left of the error of the kernel, after a run:\n")
+print(f"{'step':16} {'steps':>6} {'predicted':>10} {'measured':>10}")
+half = forecast.largest_step / 2
+for name, step, steps in (
+    ("best", forecast.best_step, forecast.steps // 2),
+    ("best", forecast.best_step, forecast.steps),
+    ("half the largest", half, forecast.steps),
+    ("1.02 × largest", 1.02 * forecast.largest_step, 300),
+):
+    (left,) = forecast.error(steps, step)
+    found = along(run(step, steps).kernel)
+    predicted, measured = np.linalg.norm([left * start, found], axis=1) / np.linalg.norm(start)
+    print(f"{name:16} {steps:6d} {predicted:10.2e} {measured:10.2e}")
+
+# %%
+# Direction by direction
+# ----------------------
+
+(needed,) = forecast.steps_along(half)
+trace = run(half, int(needed[0])).trace.kernels
+at = np.array(sorted(trace))
+measured = np.array([along(trace[n]) / start for n in at])
+(predicted,) = forecast.error(at, half)
+print("Steps of half the largest size that each direction takes, the last first:\n")
+print(" ".join(f"{n:.0f}" for n in needed))
+gap = np.abs(measured - predicted).max()
+far = np.abs(run(forecast.best_step, 2 * forecast.steps).kernel - exact).max()
+print(
+    f"\nAlong none of them does the run differ by more than {gap:.0e}. The first takes "
+    f"{needed[-1]:.0f} step,\nthe last, which alternates from tap to tap, {needed[0]:.0f}: "
+    "there x has the least power. The closed form\ntakes no step at all, and after "
+    f"{2 * forecast.steps} best steps descent is {far:.0e} from its kernel."
+)
+
+# %%
+# Decay on the left, lines predicted and dots measured; the directions on the right, of twelve those
+# at even places, the last first.
+
+steps = np.arange(needed[0] + 1)
+(curves,) = forecast.error(steps, half)
+lags = problem.lags[0]
+figure = Figure(figsize=(9, 4.2), layout="constrained")
+decay, shapes = figure.subplots(1, 2)
+for rank, i in enumerate((0, 2, 4, 6, 8)):
+    colour, base = f"C{rank}", -1.5 * rank
+    decay.semilogy(steps, curves[:, i], color=colour)
+    decay.semilogy(at, measured[:, i], "o", color=colour, markersize=5)
+    shapes.hlines(base, 0, TAPS - 1, color="0.85", linewidth=0.8)
+    shapes.plot(lags, base + directions[i, :, 0], ".-", color=colour)
+    shapes.text(TAPS - 0.6, base, f"{needed[i]:.0f} steps", color=colour, va="center")
+decay.axhline(1e-6, color="0.6", linestyle=":", linewidth=1)
+decay.set(xlabel="steps of half the largest size", ylabel="error left along a direction")
+decay.set(ylim=(1e-8, 2), title="lines predicted from x, dots measured in the run")
+shapes.set(xlabel="lag", xlim=(-0.5, TAPS + 2.7), xticks=range(0, TAPS, 2), yticks=[])
+shapes.set(title="the directions, and their steps to 1e-6")
+decay.spines[["top", "right"]].set_visible(False)
+shapes.spines[["top", "right", "left"]].set_visible(False)
+
+# %%
+# Stopped early
+# -------------
+# Descent that stops after n steps resembles a ridge: of every direction it keeps 1 − (1 −
+# 2·step·d/rows)^n, where a ridge keeps d/(d + ridge). It stops better here, for the kernel lies
+# where the data have their power.
+
+print("Stopped early, descent resembles a ridge that falls with the steps:\n")
+print(f"{'steps':>6} {'ridge':>8} {'apart':>8}   error of the kernel: descent, ridge")
+solver = cs.GradientDescent(optax.sgd(half), init="zeros", tol=1e-300)
+truth = TRUTH[::-1]
+for steps in (2, 5, 20, 100):
+    ridge = problem.n_equations / (2 * half * steps)
+    early = cs.solve(problem, replace(solver, steps=steps)).kernel[:, 0, 0]
+    drawn = cs.solve(problem, cs.NormalEquations(ridge)).kernel[:, 0, 0]
+    apart, *errors = (
+        np.linalg.norm(a - b) / np.linalg.norm(truth)
+        for a, b in ((early, drawn), (early, truth), (drawn, truth))
     )
-    stopped_early(problem, half)
-    if picture is not None:
-        steps = np.arange(needed[0] + 1)
-        (curves,) = forecast.error(steps, half)
-        shapes = directions[:, :, 0]
-        draw(picture, (steps, curves), (at, measured), needed, problem.lags[0], shapes)
+    print(f"{steps:6d} {ridge:8.2f} {apart:8.3f}   {errors[0]:.3f} {errors[1]:.3f}")
 
+# sphinx_gallery_start_ignore
+import sys  # noqa: E402
 
-def stopped_early(problem: cs.Problem, step: float) -> None:
-    """Descent that stops after n steps beside the ridge that it resembles: d/(d + ridge) of every
-    direction is kept, where descent keeps 1 − (1 − 2·step·d/rows)^n.
-    """
-    print("\nStopped early, descent resembles a ridge that falls with the steps:\n")
-    print(f"{'steps':>6} {'ridge':>8} {'apart':>8}   error of the kernel: descent, ridge")
-    solver = cs.GradientDescent(optax.sgd(step), init="zeros", tol=1e-300)
-    truth = TRUTH[::-1]
-    for steps in (2, 5, 20, 100):
-        ridge = problem.n_equations / (2 * step * steps)
-        early = cs.solve(problem, replace(solver, steps=steps)).kernel[:, 0, 0]
-        drawn = cs.solve(problem, cs.NormalEquations(ridge)).kernel[:, 0, 0]
-        apart, *errors = (
-            np.linalg.norm(a - b) / np.linalg.norm(truth)
-            for a, b in ((early, drawn), (early, truth), (drawn, truth))
-        )
-        print(f"{steps:6d} {ridge:8.2f} {apart:8.3f}   {errors[0]:.3f} {errors[1]:.3f}")
-
-
-def draw(picture, foretold, measured, needed, lags, directions) -> None:
-    """Decay on the left, lines foretold and dots measured; the directions on the right."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(9, 4.2), layout="constrained")
-    decay, shapes = figure.subplots(1, 2)
-    for rank, i in enumerate(SHOWN):
-        colour, base = f"C{rank}", -1.5 * rank
-        decay.semilogy(foretold[0], foretold[1][:, i], color=colour)
-        decay.semilogy(measured[0], measured[1][:, i], "o", color=colour, markersize=5)
-        shapes.hlines(base, 0, TAPS - 1, color="0.85", linewidth=0.8)
-        shapes.plot(lags, base + directions[i], ".-", color=colour)
-        shapes.text(TAPS - 0.6, base, f"{needed[i]:.0f} steps", color=colour, va="center")
-    decay.axhline(1e-6, color="0.6", linestyle=":", linewidth=1)
-    decay.set(xlabel="steps of half the largest size", ylabel="error left along a direction")
-    decay.set(ylim=(1e-8, 2), title="lines foretold from x, dots measured in the run")
-    shapes.set(xlabel="lag", xlim=(-0.5, TAPS + 2.7), xticks=range(0, TAPS, 2), yticks=[])
-    shapes.set(title="the directions, and their steps to 1e-6")
-    decay.spines[["top", "right"]].set_visible(False)
-    shapes.spines[["top", "right", "left"]].set_visible(False)
-    figure.savefig(picture, dpi=120)
-    print(f"picture: {picture}")
-
-
-if __name__ == "__main__":
-    main(*sys.argv[1:2])
+if len(sys.argv) > 1:
+    figure.savefig(sys.argv[1], dpi=120)
+# sphinx_gallery_end_ignore

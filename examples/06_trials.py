@@ -1,13 +1,18 @@
-"""A temporal response function from trials: the ridge chosen by leaving trials out, and the score.
+"""
+A temporal response function from trials
+========================================
+
+The ridge chosen by leaving trials out, and a score that may be published.
 
 The penalty is chosen for every sensor by how well the other trials predict the one that was left
 out. The score of that choice is too good, since it was chosen for it: cross-validation of the whole
 procedure, which chooses anew without each trial, is what may be published.
 
-Run: python examples/06_trials.py
+Run: ``python examples/06_trials.py [PICTURE.png]``
 """
 
 import numpy as np
+from matplotlib.figure import Figure
 from scipy.signal import lfilter
 
 import convsolve as cs
@@ -15,9 +20,14 @@ import convsolve as cs
 RNG = np.random.default_rng(6)
 TRIALS, SAMPLES, SENSORS, LAGS = 8, 640, 4, (-5, 30)
 
+# %%
+# Eight trials
+# ------------
+# An envelope for every trial, and what four sensors record of the response to it, in noise.
+
 
 def recordings() -> tuple[list[np.ndarray], list[np.ndarray], np.ndarray]:
-    """An envelope for every trial, what four sensors record of the response, and that response."""
+    """Envelopes, recordings and the response (lags, sensors)."""
     k = np.arange(25)
     shape = np.exp(-k / 6) * np.sin(k / 2.5)
     response = np.stack([shape * gain for gain in (1.0, 0.7, -0.4, 0.2)], axis=1)
@@ -29,34 +39,64 @@ def recordings() -> tuple[list[np.ndarray], list[np.ndarray], np.ndarray]:
     return x, y, response
 
 
-def main() -> None:
-    x, y, response = recordings()
-    problem = cs.Problem.from_lags(x, y, lags=LAGS, edges="zeros", bias=True)
-    truth = np.zeros((LAGS[1] - LAGS[0] + 1, SENSORS))
-    truth[-LAGS[0] : -LAGS[0] + len(response)] = response
-    print(problem, "\n")
+x, y, response = recordings()
+problem = cs.Problem.from_lags(x, y, lags=LAGS, edges="zeros", bias=True)
+truth = np.zeros((LAGS[1] - LAGS[0] + 1, SENSORS))
+truth[-LAGS[0] : -LAGS[0] + len(response)] = response
+print(problem, "\n")
 
-    select = cs.CrossValidation(folds="records", score="r2")
-    solvers = {
-        "least squares": None,
-        "ridge, trials left out": cs.Regularized(select=select),
-        "smooth, trials left out": cs.Regularized(cs.Smooth(order=2), select=select),
-    }
-    print(f"{'':24} {'held-out R² of each sensor':28} {'kernel error of each':>28}")
-    for name, solver in solvers.items():
-        fit = cs.solve(problem, solver)
-        held_out = cs.cross_validate(problem, solver).r2.mean(0)
-        error = np.linalg.norm(fit.impulse_response - truth, axis=0) / np.linalg.norm(truth, axis=0)
-        print(
-            f"{name:24} "
-            + " ".join(f"{v:6.3f}" for v in held_out)
-            + "  " + " ".join(f"{v:6.2f}" for v in error)
-        )  # fmt: skip
-    chosen = fit.regularization
-    print(f"\n{chosen.text()}")
-    print(f"score of the choice {chosen.path.scores.max(0).mean():.4f}, ", end="")
-    print(f"of the whole procedure {held_out.mean():.4f}")
+# %%
+# Three estimates
+# ---------------
+# A list of trials is a list of records: no lag reads over the end of one, and ``folds="records"``
+# leaves out one at a time. A penalty costs little of the score and gains much of the kernel, most
+# where the sensor hears least.
 
+select = cs.CrossValidation(folds="records", score="r2")
+solvers = {
+    "least squares": None,
+    "ridge, trials left out": cs.Regularized(select=select),
+    "smooth, trials left out": cs.Regularized(cs.Smooth(order=2), select=select),
+}
+fits = {}
+print(f"{'':24} {'held-out R² of each sensor':28} {'kernel error of each':>28}")
+for name, solver in solvers.items():
+    fit = fits[name] = cs.solve(problem, solver)
+    held_out = cs.cross_validate(problem, solver).r2.mean(0)
+    error = np.linalg.norm(fit.impulse_response - truth, axis=0) / np.linalg.norm(truth, axis=0)
+    print(
+        f"{name:24} "
+        + " ".join(f"{v:6.3f}" for v in held_out)
+        + "  " + " ".join(f"{v:6.2f}" for v in error)
+    )  # fmt: skip
 
-if __name__ == "__main__":
-    main()
+# %%
+
+figure = Figure(figsize=(10, 5.5), layout="constrained")
+lags = fit.lags
+for sensor, axes in enumerate(figure.subplots(2, 2, sharex=True).flat):
+    for name, colour in zip(fits, ("0.75", "#E69F00", "#0072B2"), strict=True):
+        axes.plot(lags, fits[name].impulse_response[:, sensor], color=colour, label=name)
+    axes.plot(lags, truth[:, sensor], "k--", linewidth=1, label="truth")
+    axes.set_title(f"sensor {sensor}, held-out R² {held_out[sensor]:.2f}")
+figure.axes[1].legend(frameon=False, fontsize="small")
+figure.supxlabel("lag (samples)")
+figure.supylabel("weight")
+
+# %%
+# What was chosen
+# ---------------
+# ``fit.regularization`` holds every strength that was tried, with its score in each fold.
+
+chosen = fit.regularization
+print(chosen.text())
+print(f"score of the choice {chosen.path.scores.max(0).mean():.4f}, ", end="")
+print(f"of the whole procedure {held_out.mean():.4f}")
+path = cs.plot(chosen)
+
+# sphinx_gallery_start_ignore
+import sys  # noqa: E402
+
+if len(sys.argv) > 1:
+    figure.savefig(sys.argv[1], dpi=120)
+# sphinx_gallery_end_ignore

@@ -1,15 +1,18 @@
-"""An impulse response from a short, noisy record: what a prior that decays is worth.
+"""
+An impulse response from a short, noisy record
+==============================================
+
+What a prior that decays is worth.
 
 200 samples for 70 taps at a signal-to-noise ratio of 5. Least squares fits the noise; a ridge draws
 all taps to zero alike; "TC" knows that a response dies out, and how fast is in the data: its memory
 is that of most evidence.
 
-Run: python examples/07_impulse_response.py [PICTURE.png]
+Run: ``python examples/07_impulse_response.py [PICTURE.png]``
 """
 
-import sys
-
 import numpy as np
+from matplotlib.figure import Figure
 
 import convsolve as cs
 
@@ -18,54 +21,63 @@ SAMPLES, TAPS = 200, 70
 K = np.arange(TAPS)
 TRUTH = 0.9**K * np.sin(K / 3)
 
+x = RNG.standard_normal(SAMPLES)
+clean = np.convolve(x, TRUTH)[:SAMPLES]
+y = clean + RNG.standard_normal(SAMPLES) * clean.std() / np.sqrt(5)
+problem = cs.Problem.from_lags(x, y, lags=(0, TAPS - 1))
 
-def main(picture: str | None = None) -> None:
-    x = RNG.standard_normal(SAMPLES)
-    clean = np.convolve(x, TRUTH)[:SAMPLES]
-    y = clean + RNG.standard_normal(SAMPLES) * clean.std() / np.sqrt(5)
-    problem = cs.Problem.from_lags(x, y, lags=(0, TAPS - 1))
-    solvers = {
-        "least squares": None,
-        "ridge": cs.Regularized(),
-        "second differences": cs.Regularized(cs.Smooth(order=2)),
-        "TC": cs.Regularized(cs.StableSpline("tc")),
-        "SS": cs.Regularized(cs.StableSpline("ss")),
-    }
-    print("Share of the true response, in per cent, and what was chosen:\n")
-    fits = {}
-    for name, solver in solvers.items():
-        fit = fits[name] = cs.solve(problem, solver)
-        off = np.linalg.norm(fit.impulse_response - TRUTH) / np.linalg.norm(TRUTH - TRUTH.mean())
-        chosen = "" if fit.regularization is None else fit.regularization.text()
-        print(f"{name:20} {100 * (1 - off):5.1f}  {chosen}")
-    chosen = cs.choose_lags(problem)
-    print(f"\nBIC would cut the response: {chosen}")
-    if picture is not None:
-        draw(picture, fits)
+# %%
+# Five estimates
+# --------------
+# Each chooses its strength from the data, by generalized cross-validation or by evidence.
 
+solvers = {
+    "least squares": None,
+    "ridge": cs.Regularized(),
+    "second differences": cs.Regularized(cs.Smooth(order=2)),
+    "TC": cs.Regularized(cs.StableSpline("tc")),
+    "SS": cs.Regularized(cs.StableSpline("ss")),
+}
+print("Share of the true response, in per cent, and what was chosen:\n")
+fits = {}
+for name, solver in solvers.items():
+    fit = fits[name] = cs.solve(problem, solver)
+    off = np.linalg.norm(fit.impulse_response - TRUTH) / np.linalg.norm(TRUTH - TRUTH.mean())
+    chosen = "" if fit.regularization is None else fit.regularization.text()
+    print(f"{name:20} {100 * (1 - off):5.1f}  {chosen}")
 
-def draw(picture: str, fits: dict[str, cs.Solution]) -> None:
-    """The responses beside the truth, and the path of the strength that was chosen from."""
-    from matplotlib.figure import Figure
+# %%
+# The responses beside the truth, and the path of the strength that was chosen from.
 
-    figure = Figure(figsize=(11, 4), layout="constrained")
-    responses, path = figure.subplots(1, 2, width_ratios=(3, 2))
-    for name, colour in (("least squares", "0.75"), ("ridge", "#E69F00"), ("TC", "#0072B2")):
-        responses.plot(K, fits[name].impulse_response, color=colour, label=name)
-    responses.plot(K, TRUTH, "k--", linewidth=1, label="truth")
-    responses.set(title="Impulse response", xlabel="lag (samples)", ylabel="weight")
-    responses.legend(frameon=False)
-    chosen = fits["TC"].regularization
-    path.plot(chosen.path.strengths[:, 0], chosen.path.scores[:, 0], ".-", color="#0072B2")
-    path.axvline(chosen.strength[0], color="#D55E00", linestyle="--", linewidth=1)
-    freedom = path.twinx()
-    freedom.plot(chosen.path.strengths[:, 0], chosen.path.degrees_of_freedom[:, 0], color="0.6")
-    freedom.set(ylim=(0, TAPS + 2), ylabel="effective degrees of freedom (grey)")
-    path.set(title=f"{chosen.penalty}: every strength", xlabel="strength", xscale="log")
-    path.set_ylabel("−2 log evidence (blue)")
-    figure.savefig(picture, dpi=110)
-    print(f"picture: {picture}")
+figure = Figure(figsize=(11, 4), layout="constrained")
+responses, path = figure.subplots(1, 2, width_ratios=(3, 2))
+for name, colour in (("least squares", "0.75"), ("ridge", "#E69F00"), ("TC", "#0072B2")):
+    responses.plot(K, fits[name].impulse_response, color=colour, label=name)
+responses.plot(K, TRUTH, "k--", linewidth=1, label="truth")
+responses.set(title="Impulse response", xlabel="lag (samples)", ylabel="weight")
+responses.legend(frameon=False)
+chosen = fits["TC"].regularization
+path.plot(chosen.path.strengths[:, 0], chosen.path.scores[:, 0], ".-", color="#0072B2")
+path.axvline(chosen.strength[0], color="#D55E00", linestyle="--", linewidth=1)
+freedom = path.twinx()
+freedom.plot(chosen.path.strengths[:, 0], chosen.path.degrees_of_freedom[:, 0], color="0.6")
+freedom.set(ylim=(0, TAPS + 2), ylabel="effective degrees of freedom (grey)")
+path.set(title=f"{chosen.penalty}: every strength", xlabel="strength", xscale="log")
+path.set_ylabel("−2 log evidence (blue)")
 
+# %%
+# Or fewer taps
+# -------------
+# The other way to spare taps is to cut the response off. :func:`convsolve.choose_lags` scores every
+# window of lags, from the same sums.
 
-if __name__ == "__main__":
-    main(*sys.argv[1:2])
+choice = cs.choose_lags(problem)
+print(f"BIC would cut the response: {choice}")
+windows = cs.plot(choice)
+
+# sphinx_gallery_start_ignore
+import sys  # noqa: E402
+
+if len(sys.argv) > 1:
+    figure.savefig(sys.argv[1], dpi=110)
+# sphinx_gallery_end_ignore

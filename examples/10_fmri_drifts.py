@@ -1,21 +1,25 @@
-"""Haemodynamic responses with error bands, drifts of every run beside them, and a contrast.
+"""
+Haemodynamic responses beside drifts, with bands
+================================================
 
-The recording of example 2. The mean of every 280 scans vanishes, as if it had been made, and its
-baseline taken off, in twelve runs; here each has an intercept and a quadratic drift of its own,
-which are fitted beside the responses and not reported. The noise of fMRI is correlated in time, and
-the errors allow for it.
+Error bands, drifts of every run beside the responses, and a contrast.
 
-Run: python examples/10_fmri_drifts.py [PICTURE.png]
+The recording of :ref:`sphx_glr_gallery_02_haemodynamic_response.py`. The mean of every 280 scans
+vanishes, as if it had been made, and its baseline taken off, in twelve runs; here each has an
+intercept and a quadratic drift of its own, which are fitted beside the responses and not reported.
+The noise of fMRI is correlated in time, and the errors allow for it.
+
+Run: ``python examples/10_fmri_drifts.py [PICTURE.png]``
 """
 
-import sys
-
 import numpy as np
+from matplotlib.figure import Figure
 
 import convsolve as cs
 from convsolve.datasets import event_related_fmri
 
 TR, RUNS = 2.0, 12  # s; runs of 280 scans
+KINDS = [f"event {kind}" for kind in range(1, 7)]
 
 
 def stated(drift: float) -> cs.Problem:
@@ -25,51 +29,71 @@ def stated(drift: float) -> cs.Problem:
     runs = [part + drift * ((-1) ** i * t**2 + i) for i, part in enumerate(np.split(bold, RUNS))]
     # Before a run nothing was shown: zeros are what is known there, not an assumption.
     return cs.Problem.from_lags(
-        np.split(events, RUNS), runs, lags=(0, 14), edges="zeros", confounds=2
+        np.split(events, RUNS),
+        runs,
+        fs=1 / TR,
+        tmin=0,
+        tmax=28,
+        edges="zeros",
+        confounds=2,
+        channels=KINDS,
     )
 
 
-def main(picture: str | None = None) -> None:
-    fit = cs.solve(stated(0.0), noise="ar")
-    print(fit)
-    score = fit.score()
-    print(f"\nR² of the responses {score.r2[0]:.4f}, with drifts {score.r2_total[0]:.4f}")
-    # The response to events of type 2 less that to type 1, at all lags.
-    difference = np.zeros((15, 15, 6))
-    difference[np.arange(15), np.arange(15), 0] = -1
-    difference[np.arange(15), np.arange(15), 1] = 1
-    test = fit.test(contrast=difference)
-    print(
-        f"type 2 against type 1: F({test.dof[0]}, {test.dof[1][0]:.0f}) = "
-        f"{test.statistic[0]:.2f}, p = {test.p[0]:.2g}"
-    )
-    drifting = cs.solve(stated(1000.0), noise="ar")
-    off = np.abs(drifting.kernel - fit.kernel).max() / np.abs(fit.kernel).max()
-    print(f"a drift a thousand times the signal added to every run: responses change by {off:.0e}")
-    total = drifting.score()
-    print(f"there R² is {total.r2[0]:.4f}, with drifts {total.r2_total[0]:.7f}")
-    if picture is None:
-        return
-    draw(fit, picture)
+# %%
+# The responses
+# -------------
+# ``confounds=2`` fits an intercept and a drift of degree 2 to every run by itself. What is left of
+# y is described by an autoregression, whose order is chosen, and which decides estimate and errors.
 
+fit = cs.solve(stated(0.0), noise="ar")
+print(fit)
+score = fit.score()
+print(f"\nR² of the responses {score.r2[0]:.4f}, with drifts {score.r2_total[0]:.4f}")
 
-def draw(fit: cs.Solution, picture: str) -> None:
-    """All six responses, each with its band at all lags together."""
-    from matplotlib.figure import Figure
+# %%
+# All six, each with a band that holds all its lags at once.
 
-    low, high = fit.confidence_band(simultaneous=True)
-    figure = Figure(figsize=(9, 4.5), layout="constrained")
-    for kind, axes in enumerate(figure.subplots(2, 3, sharex=True, sharey=True).flat):
-        lags = TR * fit.lags
-        axes.fill_between(lags, low[::-1, kind, 0], high[::-1, kind, 0], alpha=0.3, linewidth=0)
-        axes.plot(lags, fit.impulse_response[:, kind], marker=".")
-        axes.axhline(0, color="0.6", linewidth=0.8)
-        axes.set_title(f"event {kind + 1}")
-    figure.supxlabel("time after the event (s)")
-    figure.supylabel("BOLD response, 95 % band of all lags")
-    figure.savefig(picture, dpi=120)
-    print(f"picture: {picture}")
+low, high = fit.confidence_band(simultaneous=True)
+figure = Figure(figsize=(9, 4.8), layout="constrained")
+for kind, axes in enumerate(figure.subplots(2, 3, sharex=True, sharey=True).flat):
+    ends = low[::-1, kind, 0], high[::-1, kind, 0]
+    axes.fill_between(fit.times, *ends, alpha=0.3, linewidth=0)
+    axes.plot(fit.times, fit.impulse_response[:, kind], marker=".")
+    axes.axhline(0, color="0.6", linewidth=0.8)
+    axes.set_title(KINDS[kind])
+figure.supxlabel("time after the event (s)")
+figure.supylabel("BOLD response, 95 % band of all lags")
 
+# %%
+# A contrast
+# ----------
+# The response to events of type 2 less that to type 1, at all lags: is there any difference? Of a
+# contrast every column is one hypothesis, a weighted sum of taps.
 
-if __name__ == "__main__":
-    main(*sys.argv[1:2])
+difference = np.zeros((15, 15, 6))
+difference[np.arange(15), np.arange(15), 0] = -1
+difference[np.arange(15), np.arange(15), 1] = 1
+test = fit.test(contrast=difference)
+print(
+    f"type 2 against type 1: F({test.dof[0]}, {test.dof[1][0]:.0f}) = "
+    f"{test.statistic[0]:.2f}, p = {test.p[0]:.2g}"
+)
+
+# %%
+# Drifts cost nothing
+# -------------------
+# They are projected out, not subtracted: even those that dwarf the signal leave no trace.
+
+drifting = cs.solve(stated(1000.0), noise="ar")
+off = np.abs(drifting.kernel - fit.kernel).max() / np.abs(fit.kernel).max()
+print(f"a drift a thousand times the signal added to every run: responses change by {off:.0e}")
+total = drifting.score()
+print(f"there R² is {total.r2[0]:.4f}, with drifts {total.r2_total[0]:.7f}")
+
+# sphinx_gallery_start_ignore
+import sys  # noqa: E402
+
+if len(sys.argv) > 1:
+    figure.savefig(sys.argv[1], dpi=120)
+# sphinx_gallery_end_ignore

@@ -1,20 +1,27 @@
-"""A point-spread function from a sharp image and a blurred one whose brightest pixels saturate.
+"""
+A point-spread function from a saturated image
+==============================================
+
+A sharp image and a blurred one whose brightest pixels are clipped.
 
 A camera clips: pixels at its ceiling say only that there was more light. Left out by a mask, they
 cost nothing but their rows; taken at their word, they bias the whole point-spread function. The
 noise is small here: where it decides which pixels saturate, leaving them out is a selection, which
 biases in its turn.
 
-Run: python examples/11_saturated_image.py [PICTURE.png]
+Run: ``python examples/11_saturated_image.py [PICTURE.png]``
 """
 
-import sys
-
 import numpy as np
+from matplotlib.figure import Figure
 
 import convsolve as cs
 
 SIDE, TAPS, NOISE = 256, 9, 0.005
+
+# %%
+# A field of stars
+# ----------------
 
 
 def scene() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -29,36 +36,57 @@ def scene() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return sharp, np.minimum(blurred, np.quantile(blurred, 0.95)), spread
 
 
-def main(picture: str | None = None) -> None:
-    sharp, clipped, spread = scene()
-    ceiling = clipped.max()
-    given = {"kernel_size": (TAPS, TAPS), "bias": True}
-    believed = cs.solve(cs.Problem(sharp, clipped, **given))
-    problem = cs.Problem(sharp, clipped, mask=clipped < ceiling, **given)
-    print(problem)
-    masked = cs.solve(problem)
-    print("\nerror of the point-spread function, as a share of it, and of its sum")
-    for name, fit in (("every pixel", believed), ("saturated ones left out", masked)):
-        found = fit.kernel[..., 0, 0]
-        error = np.linalg.norm(found - spread) / np.linalg.norm(spread)
-        print(f"  {name:24s} {error:7.2%} {found.sum() - 1:+7.2%}")
-    inside = np.abs(masked.kernel[..., 0, 0] - spread) <= 2 * masked.standard_error[..., 0, 0]
-    print(f"taps within two standard errors of the truth: {inside.mean():.0%}")
-    if picture is None:
-        return
-    from matplotlib.figure import Figure
+sharp, clipped, spread = scene()
+ceiling = clipped.max()
+images = Figure(figsize=(9, 3.2), layout="constrained")
+half = TAPS // 2
+seen = (
+    ("sharp", sharp[half : half + 100, half : half + 100], "gray"),
+    ("blurred and clipped", clipped[:100, :100], "gray"),
+    ("saturated pixels", clipped[:100, :100] >= ceiling, "gray_r"),
+)
+for axes, (title, image, colours) in zip(images.subplots(1, 3), seen, strict=True):
+    axes.imshow(image, cmap=colours, vmax=ceiling if colours == "gray" else None)
+    axes.set_title(title)
+    axes.set_axis_off()
 
-    figure = Figure(figsize=(9, 3.2), layout="constrained")
-    parts = (spread, believed.kernel[..., 0, 0], masked.kernel[..., 0, 0])
-    titles = ("true", "every pixel", "saturated pixels left out")
-    for axes, part, title in zip(figure.subplots(1, 3), parts, titles, strict=True):
-        shown = axes.imshow(part, vmin=0, vmax=spread.max())
-        axes.set_title(title)
-        axes.set_axis_off()
-    figure.colorbar(shown, ax=figure.axes, label="point-spread function")
-    figure.savefig(picture, dpi=120)
-    print(f"picture: {picture}")
+# %%
+# With and without the saturated pixels
+# -------------------------------------
 
+given = {"kernel_size": (TAPS, TAPS), "bias": True}
+believed = cs.solve(cs.Problem(sharp, clipped, **given))
+problem = cs.Problem(sharp, clipped, mask=clipped < ceiling, **given)
+print(problem)
+masked = cs.solve(problem)
+print("\nerror of the point-spread function, as a share of it, and of its sum")
+for name, fit in (("every pixel", believed), ("saturated ones left out", masked)):
+    found = fit.kernel[..., 0, 0]
+    error = np.linalg.norm(found - spread) / np.linalg.norm(spread)
+    print(f"  {name:24s} {error:7.2%} {found.sum() - 1:+7.2%}")
+inside = np.abs(masked.kernel[..., 0, 0] - spread) <= 2 * masked.standard_error[..., 0, 0]
+print(f"taps within two standard errors of the truth: {inside.mean():.0%}")
 
-if __name__ == "__main__":
-    main(*sys.argv[1:2])
+# %%
+
+figure = Figure(figsize=(9, 3.2), layout="constrained")
+parts = (spread, believed.kernel[..., 0, 0], masked.kernel[..., 0, 0])
+titles = ("true", "every pixel", "saturated pixels left out")
+for axes, part, title in zip(figure.subplots(1, 3), parts, titles, strict=True):
+    shown = axes.imshow(part, vmin=0, vmax=spread.max())
+    axes.set_title(title)
+    axes.set_axis_off()
+bar = figure.colorbar(shown, ax=figure.axes, label="point-spread function")
+
+# %%
+# :func:`convsolve.plot` of an image has its kernel by lag, and prediction against y.
+
+drawn = cs.plot(masked)
+
+# sphinx_gallery_thumbnail_number = 2
+# sphinx_gallery_start_ignore
+import sys  # noqa: E402
+
+if len(sys.argv) > 1:
+    figure.savefig(sys.argv[1], dpi=120)
+# sphinx_gallery_end_ignore

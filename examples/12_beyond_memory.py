@@ -1,9 +1,15 @@
-"""A recording that is not in memory: from a file, from a cluster of two processes, and resumed.
+"""
+A recording that is not in memory
+=================================
 
-Half a gigabyte of sixteen channels is written to HDF5 and solved from there; then by dask, whose
-chunks two processes read; then once more, killed halfway and gone on with.
+From a file, from a cluster of two processes, and resumed after a crash.
 
-Run: python examples/12_beyond_memory.py (pip install 'convsolve[hdf5,zarr,dask]')
+Sixteen channels, more numbers than are taken whole, are written to HDF5 and solved from there; then
+by dask, whose chunks two processes read; then once more, stopped halfway and gone on with.
+
+Run: ``python examples/12_beyond_memory.py [PICTURE.png]``
+
+It needs the extras plot, hdf5, zarr and dask.
 """
 
 import tempfile
@@ -13,11 +19,18 @@ import dask.array as da
 import h5py
 import numpy as np
 import zarr
-from distributed import Client, LocalCluster
+from distributed import Client, SubprocessCluster
 
 import convsolve as cs
 
-SAMPLES, CHANNELS, TAPS, CHUNK = 4_000_000, 16, 40, 2**18
+SAMPLES, CHANNELS, TAPS, CHUNK = 2_200_000, 16, 40, 2**18
+LAGS = (0, TAPS - 1)
+
+# %%
+# The recording
+# -------------
+# In HDF5 and in zarr, as an acquisition would have left it. x has over 2²⁵ numbers: that many are
+# no longer taken whole, but read in blocks.
 
 
 def write(folder: Path) -> np.ndarray:
@@ -33,6 +46,44 @@ def write(folder: Path) -> np.ndarray:
             file[name] = array
             root.create_array(name, data=array, chunks=(CHUNK, array.shape[1]))
     return kernel
+
+
+temporary = tempfile.TemporaryDirectory()
+folder = Path(temporary.name)
+truth = write(folder)
+
+# %%
+# From a file
+# -----------
+# A dataset is given as it is. Nothing is read until it is solved.
+
+file = h5py.File(folder / "data.h5")
+x, y = file["x"], file["y"]
+fit = cs.solve(cs.Problem.from_lags(x, y, lags=LAGS, edges="zeros"))
+off = np.abs(fit.impulse_response - truth).max()
+print(f"HDF5: {fit.status}, R² {fit.score().r2[0]:.4f}, largest error {off:.4f}")
+
+# %%
+
+figure = cs.plot(fit)
+
+# %%
+# From a cluster
+# --------------
+# Arrays of dask stay where they are: every process sums its own chunks, and sums alone travel.
+
+root = zarr.open_group(folder / "data.zarr", mode="r")
+with SubprocessCluster(n_workers=2, worker_kwargs={"nthreads": 1}) as cluster, Client(cluster):
+    chunks = (da.from_zarr(root[k]) for k in "xy")
+    there = cs.solve(cs.Problem.from_lags(*chunks, lags=LAGS, edges="zeros"))
+off = np.abs(there.kernel - fit.kernel).max() / np.abs(fit.kernel).max()
+print(f"two processes: {there.status}, off by {off:.0e} of the kernel")
+
+# %%
+# Stopped halfway
+# ---------------
+# With ``checkpoint=`` the sums are kept in a file. Here a file that can be read up to some row,
+# once, stands for a crash.
 
 
 class Killed(Exception):
@@ -54,38 +105,26 @@ class Fragile:
         return self.source[key]
 
 
-def main() -> None:
-    lags = (0, TAPS - 1)
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        truth = write(folder)
-        with h5py.File(folder / "data.h5") as file:
-            x, y = file["x"], file["y"]
-            fit = cs.solve(cs.Problem.from_lags(x, y, lags=lags, edges="zeros"))
-            off = np.abs(fit.impulse_response - truth).max()
-            print(f"HDF5: {fit.status}, R² {fit.score().r2[0]:.4f}, largest error {off:.4f}")
+problem = cs.Problem.from_lags(Fragile(x, SAMPLES // 2), y, lags=LAGS, edges="zeros")
+try:
+    cs.solve(problem, checkpoint=folder / "fit.ckpt")
+except Killed:
+    kept = (folder / "fit.ckpt").stat().st_size
+    print(f"killed halfway: a checkpoint of {kept // 1000} kB is left")
 
-            root = zarr.open_group(folder / "data.zarr", mode="r")
-            with (
-                LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster,
-                Client(cluster),
-            ):
-                chunks = (da.from_zarr(root[k]) for k in "xy")
-                there = cs.solve(cs.Problem.from_lags(*chunks, lags=lags, edges="zeros"))
-            off = np.abs(there.kernel - fit.kernel).max() / np.abs(fit.kernel).max()
-            print(f"two processes: {there.status}, off by {off:.0e} of the kernel")
+# %%
+# The same call goes on from there.
 
-            problem = cs.Problem.from_lags(Fragile(x, SAMPLES // 2), y, lags=lags, edges="zeros")
-            try:
-                cs.solve(problem, checkpoint=folder / "fit.ckpt")
-            except Killed:
-                kept = (folder / "fit.ckpt").stat().st_size
-                print(f"killed halfway: a checkpoint of {kept // 1000} kB is left")
-            problem = cs.Problem.from_lags(x, y, lags=lags, edges="zeros")
-            again = cs.solve(problem, checkpoint=folder / "fit.ckpt")
-            same = np.array_equal(again.kernel, fit.kernel)
-            print(f"resumed: {again.status}, {'bit for bit' if same else 'not'} the same kernel")
+problem = cs.Problem.from_lags(x, y, lags=LAGS, edges="zeros")
+again = cs.solve(problem, checkpoint=folder / "fit.ckpt")
+same = np.array_equal(again.kernel, fit.kernel)
+print(f"resumed: {again.status}, {'bit for bit' if same else 'not'} the same kernel")
+file.close()
+temporary.cleanup()
 
+# sphinx_gallery_start_ignore
+import sys  # noqa: E402
 
-if __name__ == "__main__":
-    main()
+if len(sys.argv) > 1:
+    figure.savefig(sys.argv[1], dpi=120)
+# sphinx_gallery_end_ignore

@@ -23,7 +23,7 @@ MOST_CORRELATED = 3.8
 class StableSpline(Penalty):
     """wᵀK w whose K⁻¹ is the covariance of a smooth response that decays with the lag.
 
-    With i and j lags in taps, and m = |i − j|::
+    With i and j lags in taps, and ``m = |i − j|``::
 
         "tc"  alpha^((|i| + |j| + m)/2)                                  tuned, correlated
         "dc"  alpha^((|i| + |j|)/2) · rho^m                              diagonal, correlated

@@ -70,7 +70,7 @@ class Problem:
 
     Attributes: ``spec``, ``bias``; ``in_channels`` and ``out_channels``; ``x`` and ``y``, the
     records ``(*W, Cin)`` and ``(*T, Cout)`` in ``dtype``, the precision of the answer;
-    ``kept``, the `Rows` of the design matrix, and ``row_shapes``, the outputs of each record;
+    ``kept``, the rows of the design matrix, and ``row_shapes``, the outputs of each record;
     ``by_mask``, outputs that have their rows in common and these rows (``kept`` are the fewest);
     ``names``, what channels, outputs and lags are called.
 
@@ -196,12 +196,12 @@ class Problem:
 
     @cached_property
     def x(self) -> tuple[np.ndarray, ...]:
-        """The records (*W, Cin) on the host, fetched from their devices when first asked for."""
+        """The records ``(*W, Cin)`` on the host, fetched from devices when first asked for."""
         return self.input.cast(self.dtype)
 
     @cached_property
     def y(self) -> tuple[np.ndarray, ...] | None:
-        """The records (*T, Cout) likewise."""
+        """The records ``(*T, Cout)`` likewise."""
         return None if self.output is None else self.output.cast(self.dtype)
 
     def _check_geometry(self) -> None:

@@ -47,7 +47,7 @@ def smallest(enough: Callable[[int], bool]) -> int:
 @dataclass(frozen=True)
 class ConvSpec:
     """Kernel size, stride, padding, dilation and groups of a convolution in one to three
-    dimensions.
+    dimensions::
 
         y[n, t, o] = b[o] + sum_{k, c} x[n, t*stride + k*dilation - lo, g(o)*Cg + c] * w[k, c, o]
 

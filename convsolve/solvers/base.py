@@ -148,7 +148,7 @@ class Solver(ABC):
         """Solve on the host; may call jitted kernels and may escalate."""
 
     def traced(self, x: Any, y: Any, spec: ConvSpec, bias: bool) -> tuple[Any, Any]:
-        """Kernel and bias from x (N, *W, Cin) and y (N, *T, Cout), under jit."""
+        """Kernel and bias from x ``(N, *W, Cin)`` and y ``(N, *T, Cout)``, under jit."""
         raise TypeError(f"{self.name} runs on the host only; inside jit use NormalEquations")
 
 

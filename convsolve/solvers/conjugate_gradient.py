@@ -210,7 +210,7 @@ class ConjugateGradient(Solver):
     until the backward error is certainly at most ``tol`` ("solved"), a pass does not halve it
     ("stagnated"), or ``steps`` are used up ("max steps"). The best answer is kept. With the default
     ``tol`` it goes on to 4 eps where a pass still gains that much. The certificate
-    needs no factor, see `Normal.backward_error`; nor does full rank, which CG on a random vector
+    needs no factor; nor does full rank, which CG on a random vector
     proves where it can (``stats["evidence"]``) and `identify` is asked for where it cannot.
 
     Args:

@@ -65,9 +65,9 @@ class FFTDeconvolution(Solver):
     """Divide the spectrum of y by that of x, bin by bin over all records, and keep the kernel's
     taps.
 
-    In each bin f the least-squares transfer function, H(f) = argmin Σ_n |Y_n(f) − X_n(f) H|² +
-    ridge·|H|², from the singular values of X(f) (records × channels); bins in which X vanishes give
-    0.
+    In each bin f the least-squares transfer function, ``H(f) = argmin Σ_n |Y_n(f) − X_n(f) H|² +
+    ridge·|H|²``, from the singular values of X(f) (records × channels); bins in which X vanishes
+    give 0.
 
     Exact ("solved", certificate at most 30 eps) for noise-free data of circular or full
     convolutions in whose every bin X has rank Cin, hence with at least Cin records. Everywhere else

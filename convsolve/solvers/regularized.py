@@ -47,7 +47,7 @@ class Regularized(Solver):
         strength: None to search; a number, or one for every output; or a grid to choose from. Where
             a list could be either, (1, outputs) or (n, 1) says which.
         select: "gcv", "evidence", "aicc", "bic" or a `CrossValidation`. By default "evidence" for
-            `StableSpline`, `Smooth(length=)` and a banded ridge, which are priors, and "gcv" for
+            `StableSpline`, ``Smooth(length=)`` and a banded ridge, which are priors, and "gcv" for
             the others: under a plain ridge the evidence believes a prior that is wrong.
 
     ``fit.regularization`` tells what was chosen, and what else was in the choice. A strength that

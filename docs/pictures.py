@@ -1,0 +1,54 @@
+"""Draw the pictures of the pages, by the code that the pages show.
+
+A block that says ``savefig("fit.png")`` on the page ``guides/trf.md`` makes
+``pictures/trf_fit.png``. Every build draws those that are missing or older than their page.
+
+Run: python docs/pictures.py [PAGE.md ...], for these anew
+"""
+
+import contextlib
+import os
+import re
+import shutil
+import sys
+import tempfile
+import warnings
+from pathlib import Path
+
+HERE = Path(__file__).parent
+BLOCK = re.compile(r"^```\{testcode\}\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+
+
+def is_due(page: Path) -> bool:
+    """Whether a page shows a picture that is missing, or older than what it says."""
+    shown = re.findall(r"pictures/(\w+\.png)\)", page.read_text(encoding="utf-8"))
+    kept = [HERE / "pictures" / name for name in shown if name.startswith(page.stem)]
+    return any(not one.exists() or one.stat().st_mtime < page.stat().st_mtime for one in kept)
+
+
+def draw(page: Path) -> None:
+    """Execute a page in an empty folder, as far as its last picture, and keep those it shows."""
+    text = page.read_text(encoding="utf-8")
+    blocks = BLOCK.findall(text)
+    last = max(i for i, block in enumerate(blocks) if "savefig(" in block)
+    names: dict[str, object] = {}
+    with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
+        for block in blocks[: last + 1]:
+            exec(compile(block, str(page), "exec"), names)
+        for made in Path().glob("*.png"):
+            kept = f"{page.stem}_{made.name}"
+            if f"pictures/{kept})" in text:
+                shutil.copy(made, HERE / "pictures" / kept)
+
+
+def main(pages: list[str]) -> None:
+    os.environ["MPLBACKEND"] = "agg"
+    warnings.simplefilter("ignore")  # the pages say what is warned of
+    (HERE / "pictures").mkdir(exist_ok=True)
+    written = (page for page in sorted(HERE.rglob("*.md")) if "_build" not in page.parts)
+    for page in [Path(page).resolve() for page in pages] or filter(is_due, written):
+        draw(page)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,118 @@
+"""The documentation has everything: names, examples, pages. What it says is executed by its build.
+
+None of this needs Sphinx: `.ci/run` builds the pages, without a warning, and runs their code.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+import runpy
+from collections import Counter
+from pathlib import Path, PurePosixPath
+
+import pytest
+
+import convsolve as cs
+
+ROOT = Path(__file__).parents[2]
+DOCS = ROOT / "docs"
+EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
+# Built there, or not a page.
+LEFT_OUT = {"_build", "gallery", "README"}
+PAGES = [
+    page
+    for page in sorted((*DOCS.rglob("*.md"), *DOCS.rglob("*.rst")))
+    if not LEFT_OUT & {*page.relative_to(DOCS).parts, page.stem}
+]
+REFERENCE = "\n".join(page.read_text(encoding="utf-8") for page in sorted(DOCS.glob("api/*.rst")))
+# What the doctest builder executes, and what only it may have.
+EXECUTED = {"{testcode}", "{testoutput}", "{testsetup}", "{testcleanup}", "{testshell}"}
+INSTALLS = ("python3 -m venv .venv", ".venv/bin/")
+
+
+def test_every_public_name_stands_on_one_page_of_the_reference() -> None:
+    explained = Counter(
+        name.removeprefix("convsolve.")
+        for name in re.findall(
+            r"^\.\. auto(?:class|function|exception):: ([\w.]+)", REFERENCE, re.M
+        )
+    )
+    assert set(cs.__all__) <= set(explained)
+    assert set(explained.values()) == {1}
+    listed = re.findall(r"^   (\w+)$", (DOCS / "api/index.rst").read_text(encoding="utf-8"), re.M)
+    assert set(cs.__all__) <= set(listed)
+
+
+def test_every_module_for_another_library_is_explained() -> None:
+    explained = set(re.findall(r"^\.\. automodule:: ([\w.]+)", REFERENCE, re.M))
+    folder = ROOT / "convsolve/interop"
+    neighbours = {f"convsolve.interop.{path.stem}" for path in folder.glob("[!_]*.py")}
+    # Its names are those of `convsolve.interop`.
+    neighbours -= {"convsolve.interop.layouts"}
+    assert neighbours | {"convsolve.interop", "convsolve.sklearn"} <= explained
+
+
+def entries(page: Path) -> set[str]:
+    """The pages of the toctrees on a page, as paths from docs without a suffix."""
+    text = page.read_text(encoding="utf-8")
+    trees = re.findall(r"^```\{toctree\}\n(.*?)^```$", text, re.M | re.S)
+    trees += re.findall(r"^\.\. toctree::\n((?:   .*\n|\n)*)", text + "\n", re.M)
+    lines = [line.strip() for tree in trees for line in tree.splitlines()]
+    names = [re.sub(r".*<(.*)>$", r"\1", line) for line in lines if line and line[0] != ":"]
+    folder = PurePosixPath(page.parent.relative_to(DOCS).as_posix())
+    return {str(folder / name) for name in names}
+
+
+def test_every_page_stands_in_a_toctree() -> None:
+    pages = {page.relative_to(DOCS).with_suffix("").as_posix() for page in PAGES}
+    listed = set().union(*(entries(page) for page in PAGES))
+    assert listed == pages - {"index"} | {"gallery/index"}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(DOCS).as_posix())
+def test_the_code_of_a_page_is_executed(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    for kind, code in re.findall(r"^`{3,}(\S*).*\n(.*?)^`{3,}$", text, re.M | re.S):
+        if kind == "sh":
+            assert all(line.startswith(INSTALLS) for line in code.splitlines() if line), code
+        else:
+            # MATLAB cannot be had here; an empty kind is text.
+            assert kind in EXECUTED | {"{toctree}", "matlab", ""}, (kind, code)
+        assert kind or ">>>" not in code
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
+def test_an_example_is_a_page_of_the_gallery(path: Path) -> None:
+    text = path.read_text(encoding="utf-8")
+    title, rule, *prose = (ast.get_docstring(ast.parse(text)) or "").splitlines()
+    assert rule == "=" * len(title)
+    assert f"``python examples/{path.name} [PICTURE.png]``" in "\n".join(prose)
+    # A figure without a name would not be found.
+    assert re.search(r"^\w+ = (cs\.plot|Figure)\(", text, re.M)
+    assert not re.search(r"^cs\.plot\(", text, re.M)
+    assert "\n# %%\n" in text
+    assert f'"{path.name}"' in (ROOT / "tests/faces/test_examples.py").read_text(encoding="utf-8")
+
+
+def test_the_gallery_has_twelve_examples() -> None:
+    assert len(EXAMPLES) >= 12
+
+
+def test_faults_of_built_pages_are_found(tmp_path: Path) -> None:
+    faults = runpy.run_path(str(DOCS / "_extensions/links.py"))["faults"]
+    (tmp_path / "a.html").write_text(
+        '<a href="b.html#there">ok</a> <a href="#top">ok</a> <a href="https://convsolve.example">ok</a>'
+    )
+    (tmp_path / "b.html").write_text('<h1 id="there">b</h1> <img src="data:image/png;base64,AA==">')
+    assert faults(tmp_path) == []
+    (tmp_path / "c.html").write_text(
+        '<a href="b.html#gone"></a> <a href="d.html"></a> <img src="e.png">'
+        '<script src="https://convsolve.example/x.js"></script>'
+    )
+    assert faults(tmp_path) == [
+        "c.html links to b.html#gone, which is not there",
+        "c.html links to d.html, which is not there",
+        "c.html links to e.png, which is not there",
+        "c.html loads https://convsolve.example/x.js",
+    ]

@@ -1,0 +1,145 @@
+"""The pages of the documentation are true: figures are those of result files, lines are counted."""
+
+from __future__ import annotations
+
+import json
+import re
+import tomllib
+from collections.abc import Callable
+from importlib import import_module
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import convsolve as cs
+from convsolve import interop
+
+ROOT = Path(__file__).parents[2]
+DOCS = ROOT / "docs"
+PAGES = sorted([*DOCS.glob("*.md"), *DOCS.glob("guides/*.md")])
+FIGURES = re.compile(r"^From `(benchmarks/results/(\w+)\.json)`, by `(.*?)`:\n\n", re.MULTILINE)
+
+
+def page(name: str) -> str:
+    return (DOCS / name).read_text(encoding="utf-8")
+
+
+def smooth_table(result: dict) -> str:
+    """The largest tap of two smooth inputs, by method."""
+    names = {
+        "truth": "the kernel itself",
+        "convsolve, ridge_for(1e3)": "convsolve, `ridge=report.ridge_for(1e3)`",
+        "numpy lstsq": "`numpy.linalg.lstsq`",
+        "scikit-learn Ridge(0)": "scikit-learn `Ridge(0)`",
+    }
+    inputs = ("band-limited", "low-passed")
+    assert result["smooth"]["low-passed"]["weakly_determined"] == 40  # as the page says
+    lines = ["| largest tap | band-limited | low-passed |", "| --- | ---: | ---: |"]
+    for name, label in names.items():
+        taps = [result["smooth"][kind]["largest_tap"][name] for kind in inputs]
+        cells = [f"{tap:.1f}" if tap < 100 else f"{tap:.0e}" for tap in taps]
+        lines.append(f"| {label} | {' | '.join(cells)} |")
+    verdicts = [result["smooth"][kind]["verdict"] for kind in inputs]
+    return "\n".join([*lines, f"| verdict of `identify` | {' | '.join(verdicts)} |"])
+
+
+def descent_table(result: dict) -> str:
+    """A thousand steps of Adam, warm and cold, and the closed form."""
+    names = {
+        "convsolve Adam": "convsolve, Adam",
+        "Keras, a fit per step": "Keras, a fit per step",
+        "Keras, one fit": "Keras, one fit",
+        "convsolve default": "convsolve, the default",
+    }
+    lines = ["| | warm | cold | largest error of a tap |", "| --- | ---: | ---: | ---: |"]
+    for name, label in names.items():
+        warm, cold = (result[kind]["two channels"][name] for kind in ("warm", "cold"))
+        milliseconds, seconds = 1000 * warm["seconds"]["median"], cold["seconds"]["median"]
+        lines.append(
+            f"| {label} | {milliseconds:.1f} ms | {seconds:.2f} s | {warm['kernel_error']:.4f} |"
+        )
+    return "\n".join(lines)
+
+
+def shown_of(name: str) -> Callable[[dict], str]:
+    """What a page shows of a result file: the table, the sentence, or both."""
+    if name in ("identifiability", "notebook"):
+        return {"identifiability": smooth_table, "notebook": descent_table}[name]
+    module = import_module(f"benchmarks.{name}")
+    makers = [getattr(module, part) for part in ("table", "sentence") if hasattr(module, part)]
+    return lambda result: "\n\n".join(make(result) for make in makers)
+
+
+def test_figures_of_the_limits_are_those_of_their_files() -> None:
+    text = page("limits.md")
+    found = list(FIGURES.finditer(text))
+    assert len(found) == 9
+    for match in found:
+        result = json.loads((ROOT / match[1]).read_text(encoding="utf-8"))
+        assert match[3] == f"python -m benchmarks.{match[2]}"
+        assert text[match.end() :].startswith(shown_of(match[2])(result) + "\n"), match[1]
+
+
+def test_where_convsolve_is_not_the_fastest_is_said() -> None:
+    table = page("limits.md").split("peers`:\n\n")[1].split("\n\n")[0]
+    rows = re.findall(r"^\| (.*?) \| .*? \| .*? \| ([\d.]+) \|", table, re.MULTILINE)
+    slower = [name for name, times in rows if float(times) < 1]
+    assert [re.findall(r"(\d+) taps", name) for name in slower] == [["40"], ["600"]]
+    assert "not the fastest on two of these, of 40 and 600 taps" in page("limits.md")
+
+
+def test_lines_to_bands_and_a_picture() -> None:
+    """Lines of every tab, without imports and blank ones, as the table says."""
+    _, rest = page("coming_from.md").split("## Four lines to bands and a picture\n")
+    part = rest.split("\n## ")[0]
+    header, _, counts = re.findall(r"^\|.*\|$", part, re.MULTILINE)
+    names, lines = (
+        [cell.strip() for cell in row.strip("|").split("|")] for row in (header, counts)
+    )
+    tabs = re.findall(r"\{tab-item\} (.*?)\n\n```\{testcode\}\n(.*?)^```$", part, re.M | re.S)
+    assert [name for name, _ in tabs] == names[1:]
+    for (name, code), told in zip(tabs, lines[1:], strict=True):
+        counted = [
+            line for line in code.splitlines() if line and not re.match("from |import ", line)
+        ]
+        assert max(map(len, counted)) <= 100, name
+        assert len(counted) == int(told), name
+    assert lines[1] == "4"
+
+
+def test_every_extra_is_on_the_page_of_installation() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    rows = re.findall(r"^\| (`.*?) \|", page("install.md"), re.MULTILINE)
+    assert set(re.findall(r"`(\w+)`", " ".join(rows))) == set(project["optional-dependencies"])
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
+def test_everything_named_exists(path: Path) -> None:
+    text = path.read_text(encoding="utf-8")
+    assert set(re.findall(r"\bcs\.([A-Za-z]\w*)", text)) <= set(cs.__all__)
+    layouts = set(re.findall(r"`((?:to|from)_(?:keras|torch|trf|mne|impulse_response))`", text))
+    assert all(hasattr(interop, name) for name in layouts)
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
+def test_solvers_named_in_a_sentence_can_be_made(path: Path) -> None:
+    given = {
+        "cs": cs,
+        "np": np,
+        "matrix": np.eye(4),
+        "ridge": 1.0,
+        "strength": 1.0,
+        "penalty": cs.Ridge(),
+    }
+    given |= {"select": "gcv", "score": "mse"}
+    for call in re.findall(r"`(cs\.[A-Z]\w*\([^`]*\))`", path.read_text(encoding="utf-8")):
+        if "..." not in call and "(sharp" not in call and "report" not in call:
+            assert eval(call, given) is not None, call
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
+def test_a_picture_is_drawn_by_the_page_that_shows_it(path: Path) -> None:
+    text = path.read_text(encoding="utf-8")
+    drawn = {f"{path.stem}_{name}" for name in re.findall(r'savefig\("(.*?)"\)', text)}
+    assert set(re.findall(r"!\[.+\]\((?:\.\./)?pictures/(.*?)\)", text)) <= drawn
