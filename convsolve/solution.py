@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import sys
 import warnings
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -540,7 +541,7 @@ class Solution:
         if not self._whiteness_checked:
             self._whiteness_checked = True
             if words := self._correlated(found):
-                warnings.warn(words, UserWarning, stacklevel=4)
+                warnings.warn(words, UserWarning, stacklevel=_calls_within())
         return found
 
     def correlation_warning(self) -> str:
@@ -847,6 +848,14 @@ class Solution:
         held_out = None if x is None and y is None else self.score(x, y)
         written: str = above.html_report(self, held_out, title=title, call=call)
         write_bytes(path, written.encode(), force=force)
+
+
+def _calls_within() -> int:
+    """How many calls lie between a warning and whoever called the library."""
+    frame, calls = sys._getframe(1), 1
+    while frame.f_back is not None and frame.f_globals["__name__"].startswith("convsolve."):
+        frame, calls = frame.f_back, calls + 1
+    return calls
 
 
 def _without_dropped(problem: Problem, values: list[np.ndarray]) -> list[np.ndarray]:

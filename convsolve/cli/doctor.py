@@ -13,10 +13,11 @@ from .. import __version__
 from ..parallel import cores
 
 NEEDED = ("numpy", "scipy", "jax", "jaxlib", "optax", "threadpoolctl")
-# Of each extra the package that it is there for.
-EXTRAS = {
-    "plot": "matplotlib", "cli": "tqdm", "hdf5": "h5py", "zarr": "zarr", "dask": "dask",
-    "frames": "xarray", "sklearn": "scikit-learn", "mne": "mne",
+# Of each extra the packages that it is there for.
+EXTRAS: dict[str, tuple[str, ...]] = {
+    "plot": ("matplotlib",), "cli": ("tqdm", "argcomplete"), "hdf5": ("h5py",), "zarr": ("zarr",),
+    "dask": ("dask", "distributed"), "frames": ("pandas", "xarray"), "sklearn": ("scikit-learn",),
+    "mne": ("mne",),
 }  # fmt: skip
 KERNEL = (0.5, -2.0, 1.0, 3.0)
 # Units of rounding that a certificate of the default solver keeps below.
@@ -45,7 +46,9 @@ def examined() -> dict[str, Any]:
         "python": platform.python_version(),
         "system": f"{platform.system()} {platform.machine()}",
         "packages": {name: _version(name) for name in NEEDED},
-        "extras": {extra: {name: _version(name)} for extra, name in EXTRAS.items()},
+        "extras": {
+            extra: {name: _version(name) for name in names} for extra, names in EXTRAS.items()
+        },
         "blas": blas,
         "cores": cores(),
         "devices": devices,
@@ -85,9 +88,8 @@ def text(found: dict[str, Any]) -> str:
 
     installed, absent = [], []
     for extra, packages in found["extras"].items():
-        ((name, number),) = packages.items()
-        installed += [f"{name} {number}"] * (number is not None)
-        absent += [extra] * (number is None)
+        installed += [f"{name} {number}" for name, number in packages.items() if number]
+        absent += [extra] * (not all(packages.values()))
     precision = "on" if found["x64"] else "off: convsolve solves in float64 all the same"
     worked = "solved and certified" if found["ok"] else "NOT SOLVED AS IT SHOULD BE"
     eps, off = found["certificate_eps"], found["kernel_error"]

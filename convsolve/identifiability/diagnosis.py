@@ -260,12 +260,12 @@ class Diagnosis:
     @cached_property
     @on_blas_threads
     def _padding_only(self) -> np.ndarray | None:
-        spec = self.problem.spec.whole_windows(self.problem.input.arrays[0].shape[:-1])
-        if spec == self.problem.spec:
-            return np.zeros_like(self.identifiable)
-        inner = self.under(spec)
-        if inner is None:
+        whole = self.problem.of_whole_windows()
+        if whole is None:
             return self.identifiable
+        if whole is self.problem:
+            return np.zeros_like(self.identifiable)
+        inner = type(self)(whole, self.limits)
         return self.identifiable & ~inner.identifiable if inner.unique or inner.decided else None
 
     @cached_property

@@ -78,6 +78,9 @@ class Regularization(NamedTuple):
         where = "" if self.at_edge.size == 1 else f" of {count(edge, 'output')}"
         return f"{words}; the strength{where} is at the edge of what was searched"
 
+    def __str__(self) -> str:
+        return self.text()
+
     def to_dict(self) -> dict[str, Any]:
         """As numbers, words and lists, which JSON takes."""
         found = self._asdict() | {"path": self.path._asdict()}

@@ -22,7 +22,7 @@ from .missing import read_mask, rows_left
 from .names import Names, seconds_to_lags
 from .nuisance import Nuisance
 from .records import Records, check_trials, numeric, precision, read
-from .rows import Rows, rows_reading
+from .rows import Rows, rows_reading, whole_rows
 from .sizes import DEFAULT_LIMITS, Limits, Sizes
 from .spec import ConvSpec, Ints, Padding
 from .stored import Stored, turned
@@ -493,11 +493,14 @@ class Problem:
             made.x = made.input.cast(self.dtype)
             channels = channels[own]
         made.names = self.names.some(channels, outputs)
-        made.kept, made.by_mask = rows, ((tuple(range(len(outputs))), rows),)
-        vars(made).pop("nuisance", None)
-        vars(made).pop("_parts", None)
-        vars(made).pop("_lost_to_x", None)
+        made._count(rows)
         return made
+
+    def _count(self, rows: Rows) -> None:
+        """These rows are those that count, for all outputs."""
+        self.kept, self.by_mask = rows, ((tuple(range(self.out_channels)), rows),)
+        for known in ("nuisance", "_parts", "_lost_to_x"):
+            vars(self).pop(known, None)
 
     @property
     def recipe(self) -> dict[str, Any]:
@@ -544,6 +547,27 @@ class Problem:
         made._lags, made.lag_shift, made._missing = None, (0,) * spec.ndim, self._missing
         made._set(spec, self.input, None, self.out_channels, self.bias if bias is None else bias)
         made.names = self.names
+        return made
+
+    def of_whole_windows(self) -> Problem | None:
+        """x alone and the rows whose whole window was recorded; itself where all are, and None
+        where none is.
+        """
+        lengths = [a.shape[:-1] for a in self.input.arrays]
+        spec = self.spec.whole_windows(lengths[0])
+        if spec == self.spec:
+            return self
+        if self.kept.flags is None and self.weights is None and self.confounds is None:
+            return self.under(spec)
+        # Weights and confounds are those of these rows.
+        flags = tuple(
+            whole_rows(self.spec, length) & self.kept.flags_of(i)
+            for i, length in enumerate(lengths)
+        )
+        if not any(f.any() for f in flags):
+            return None
+        made = copy(self)
+        made._count(replace(self.kept, flags=flags))
         return made
 
     def narrowed(self, first: int, last: int) -> Problem:

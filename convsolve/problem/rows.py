@@ -112,6 +112,17 @@ def _pieces(record: int, flags: np.ndarray, gap: int) -> Iterator[Span]:
         yield record, int(places[first]), int(places[last]) + 1
 
 
+def whole_rows(spec: ConvSpec, lengths: tuple[int, ...]) -> np.ndarray:
+    """Which rows (*T) of a record of these ``lengths`` (*W) read no zeros outside it."""
+    found = np.ones(spec.output_shape(lengths), bool)
+    axes = zip(lengths, spec.offset(lengths), spec.stride, spec.span, strict=True)
+    for axis, (length, lo, stride, span) in enumerate(axes):
+        first = np.arange(found.shape[axis]) * stride - lo
+        inside = (first >= 0) & (first + span <= length)
+        found &= np.expand_dims(inside, [i for i in range(found.ndim) if i != axis])
+    return found
+
+
 def rows_reading(samples: np.ndarray, spec: ConvSpec) -> np.ndarray:
     """Which rows (*T) of a record read any of the ``samples`` (*W) that are True."""
     found, lengths = samples, samples.shape

@@ -69,3 +69,9 @@ def test_every_window_of_lags_and_the_choice(problem):
     curve = panel(figure, f"Windows that start at lag {found.lags[0]}").get_lines()[0]
     first = found.lags[0] - found.all_lags[0]
     np.testing.assert_array_equal(curve.get_ydata(), found.scores[first])
+
+
+def test_a_choice_prints_as_a_sentence():
+    x = np.random.default_rng(0).standard_normal((2, 200))
+    fit = cs.solve(cs.Problem.from_lags(x[0], x[1], lags=(0, 3)), cs.Regularized())
+    assert str(fit.regularization) == fit.regularization.text()

@@ -17,7 +17,7 @@ from convsolve.cli import doctor
 def test_it_names_versions_devices_and_precision(run: Any) -> None:
     code, out, err = run("doctor")
     assert (code, err) == (0, "")
-    for package in ("numpy", "jax", "zarr", "scikit-learn"):
+    for package in ("numpy", "jax", "zarr", "scikit-learn", "pandas", "xarray"):
         assert f"{package} {version(package)}" in out
     assert f"convsolve {cs.__version__}, Python 3." in out
     assert "absent" not in out
@@ -37,8 +37,8 @@ def test_as_json(run: Any) -> None:
 
 
 def test_what_is_absent_and_how_to_have_it(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(doctor.EXTRAS, "zarr", "no-such-package")
-    monkeypatch.setitem(doctor.EXTRAS, "mne", "nor-this")
+    monkeypatch.setitem(doctor.EXTRAS, "zarr", ("no-such-package",))
+    monkeypatch.setitem(doctor.EXTRAS, "mne", ("mne", "nor-this"))
     code, out, _ = run("doctor")
     assert code == 0
     assert "absent    zarr, mne: pip install 'convsolve[zarr,mne]'" in out

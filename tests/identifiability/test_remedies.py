@@ -10,6 +10,7 @@ import pytest
 
 import convsolve as cs
 from convsolve.identifiability.remedies import Remedy
+from convsolve.problem.rows import whole_rows
 from convsolve.problem.sizes import DEFAULT_LIMITS, Limits
 from support import dense
 from support.geometry import Geometry, over_geometries
@@ -46,6 +47,39 @@ def test_padding_only_is_what_whole_windows_leave_open(geometry: Geometry) -> No
         padding_only.append(masks[0] & ~masks[1])
     each = np.repeat(np.stack(padding_only)[..., None], geometry.outputs // spec.groups, axis=-1)
     assert np.array_equal(report.padding_only, dense.as_kernel(each, spec.kernel_size))
+
+
+@pytest.mark.parametrize(
+    "about",
+    [{"confounds": "intercept"}, {"confounds": 2}, {"weights": [1.0, 2.0]}, {"mask": "some"}],
+    ids=str,
+)
+def test_rows_that_are_adjusted_rest_on_zeros_no_more_than_others(about: dict[str, object]) -> None:
+    rng = np.random.default_rng(0)
+    x, mask = rng.standard_normal((2, 60, 1)), rng.random((2, 60)) > 0.2
+    about = {name: mask if value == "some" else value for name, value in about.items()}
+    report = cs.identify(cs.Problem.from_lags(x, lags=(-3, 6), edges="zeros", **about))
+    assert report.unique
+    assert not report.padding_only.any()
+    # Of the rows at the edges alone, each of which reads zeros outside the record, all rests on
+    # these.
+    edges = np.zeros((2, 60), bool)
+    edges[:, :6] = edges[:, -3:] = True
+    given = about | {"mask": edges}
+    report = cs.identify(cs.Problem.from_lags(x, lags=(-3, 6), edges="zeros", **given))
+    assert report.identifiable.any()
+    np.testing.assert_array_equal(report.padding_only, report.identifiable)
+
+
+def test_rows_of_whole_windows_are_those_that_read_no_zeros() -> None:
+    for spec, shape in (
+        (cs.ConvSpec(4, padding="same", stride=2), (11,)),
+        (cs.ConvSpec((3, 2), padding="full", dilation=(2, 1)), (7, 5)),
+        (cs.ConvSpec(3, padding=((2, -1),)), (8,)),
+    ):
+        ones = cs.convolve(np.ones(shape), np.ones(spec.kernel_size), spec)
+        whole = ones == np.prod(spec.kernel_size)
+        np.testing.assert_array_equal(whole_rows(spec, shape), whole)
 
 
 def test_padding_is_told_in_words() -> None:
