@@ -74,6 +74,7 @@ def test_every_closed_form_on_every_kind_of_data():
     """)
 
 
+@pytest.mark.slow
 def test_all_that_a_report_and_a_solution_say(tmp_path):
     run(
         """
@@ -111,6 +112,7 @@ def test_the_command_line(command, tmp_path):
     assert "overdetermined" in out
 
 
+@pytest.mark.slow
 def test_bfloat16_needs_its_own_package_only():
     run("""
     import ml_dtypes
@@ -291,6 +293,7 @@ def test_solvers_imported_while_another_thread_is_half_way_through_jax():
     )
 
 
+@pytest.mark.slow
 def test_an_import_of_jax_that_fails_is_not_the_last():
     run(
         """
@@ -332,15 +335,15 @@ def whole():
 )
 
 
-DESCENT = "cs.solve(problem, cs.GradientDescent(steps=1))"
 CALLS = [
-    DESCENT,
+    "cs.solve(problem, cs.GradientDescent(steps=1))",
     "cs.fit_kernel(x, x[2:], problem.spec)",
     "cs.fit_kernel(x, x[2:], problem.spec, cs.GradientDescent(steps=1))",
 ]
 
 
-@pytest.mark.parametrize("call", some(CALLS, DESCENT))
+@pytest.mark.slow
+@pytest.mark.parametrize("call", CALLS)
 def test_ctrl_c_while_jax_comes_in(call):
     run(
         f"""

@@ -192,7 +192,7 @@ def test_what_is_no_solver(name):
 @pytest.mark.parametrize("name", [n for n in WRONG if n != "a report" and n != "a fit"])
 def test_what_cannot_be_drawn(name):
     with pytest.raises(
-        TypeError, match=r"^plot takes what identify, solve, compare or choose_lags returned"
+        TypeError, match=r"^plot takes a Problem, what identify, solve, compare or choose_lags ret"
     ):
         cs.plot(WRONG[name])
 

@@ -140,6 +140,7 @@ def test_fft_is_that_of_solve_and_differentiable(padding: str, ridge: float) -> 
     assert float(jax.grad(loss)(0.0)) == pytest.approx(slope(loss), rel=1e-6)
 
 
+@pytest.mark.slow
 def test_descent_runs_inside_jit() -> None:
     x, y, spec, _ = data("cropped")
     solver = cs.GradientDescent(steps=50, key=2)

@@ -82,6 +82,7 @@ def test_every_scheduler(scheduler: str, request: pytest.FixtureRequest) -> None
     np.testing.assert_allclose(np.array(score), np.array(expected.score()), rtol=1e-9)
 
 
+@pytest.mark.slow
 def test_everything_of_the_moments() -> None:
     x, y = recordings()
     several = [

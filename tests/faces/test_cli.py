@@ -436,6 +436,7 @@ runpy.run_module("convsolve", run_name="__main__")
     assert (done.returncode, done.stdout, done.stderr) == (130, "", "convsolve: interrupted\n")
 
 
+@pytest.mark.slow
 def test_ctrl_c_in_a_descent_gives_what_there_is(folder):
     """Pressed when the first steps have been made."""
     script = """
@@ -488,6 +489,7 @@ def test_a_reader_that_leaves_early_changes_nothing(folder, line, status, both):
     assert [Path(word).exists() for word in line.split()[5:] if "." in word] in ([], [True])
 
 
+@pytest.mark.slow
 def test_without_a_place_to_write_the_status_speaks(folder):
     """Not even the complaint goes where the answer would go."""
     solve = [sys.executable, "-m", "convsolve", "solve", "short.npz", "--kernel-size", "3"]

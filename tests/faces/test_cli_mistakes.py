@@ -119,6 +119,7 @@ def test_a_device_that_is_not_there(run, monkeypatch, command):
     assert "jax has no device to descend on (JAX_PLATFORMS=cuda); try JAX_PLATFORMS=cpu" in err
 
 
+@pytest.mark.slow
 def test_a_platform_that_jax_does_not_know(folder):
     """Only where it is needed."""
     command = [sys.executable, "-m", "convsolve", "solve", "full.npz", "--kernel-size", "3"]

@@ -14,6 +14,8 @@ from convsolve.datasets import nitime_fir
 from convsolve.problem.problem import Problem
 from convsolve.solvers import GradientDescent
 
+pytestmark = pytest.mark.slow  # most of it is one run of all the demo
+
 
 @pytest.fixture(scope="module")
 def shown(tmp_path_factory):

@@ -41,6 +41,7 @@ def test_the_notebook_is_spelled_out_and_solved(tmp_path: Path) -> None:
     assert "[[1. 3.]\n [2. 4.]]" in text
 
 
+@pytest.mark.slow
 def test_an_impulse_response_by_a_prior_that_decays(tmp_path: Path) -> None:
     lines = output("07_impulse_response.py", tmp_path).splitlines()
     shares = {line[:20].strip(): float(line[20:27]) for line in lines[2:7]}
@@ -86,6 +87,7 @@ def test_a_ridge_for_each_feature_set(tmp_path: Path) -> None:
     assert plain < ridge < banded
 
 
+@pytest.mark.slow
 def test_the_haemodynamic_responses_are_those_of_nitime(tmp_path: Path) -> None:
     lines = output("02_haemodynamic_response.py", tmp_path).splitlines()
     assert any("unknowns   90 per output channel" in line for line in lines)

@@ -150,6 +150,7 @@ def is_plain(array):
     return isinstance(array, np.ndarray) and array.dtype.kind in "biufcmMUS"
 
 
+@pytest.mark.slow
 @given(content=damaged(ARCHIVES) | st.binary(max_size=200))
 def test_archives(place, content):
     put(place, "a.npz", content)

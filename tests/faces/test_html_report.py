@@ -160,6 +160,7 @@ def test_whatever_made_the_fit_is_shown_instead(chosen, tmp_path):
     assert found.words.count("<Trial> & error") == 2  # the title and the headline
 
 
+@pytest.mark.slow
 def test_undetermined_data_are_warned_of(tmp_path):
     x = np.sin(0.3 * np.arange(200))
     with pytest.warns(cs.IdentifiabilityWarning):
@@ -209,6 +210,7 @@ def test_a_loaded_solution_has_what_takes_no_data(chosen, tmp_path):
     assert headlines(found) == ["The answer", "The call", "The kernel", "The penalty"]
 
 
+@pytest.mark.slow
 def test_a_page_is_not_written_over_another(chosen, tmp_path):
     path = tmp_path / "fit.html"
     path.write_text("mine")
@@ -246,6 +248,7 @@ def test_notebooks_show_what_is_known(chosen):
     assert "LeastSquares(svd)" in cells.words
 
 
+@pytest.mark.slow
 def test_names_are_no_html(tmp_path):
     fit = cs.solve(stated(channels=["<b>on</b>", "a & b"]))
     assert "<b>on</b>, a & b" in page_of(fit, tmp_path).words

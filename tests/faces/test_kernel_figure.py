@@ -104,6 +104,7 @@ def test_what_is_left_out_is_said(many):
     assert figure.get_suptitle() == f"Impulse response\n{note}"
 
 
+@pytest.mark.slow
 def test_a_dozen_has_a_grid_unless_told_otherwise():
     assert [t[:7] for t in titles(drawn(fitted(3, 4)))[:12]] == ["channel"] * 12
 
@@ -177,6 +178,7 @@ def test_residuals_are_drawn_with_their_autocorrelation_and_quantiles(some):
     np.testing.assert_array_equal(line(figure.axes[2], "residuals").get_ydata(), np.sort(left))
 
 
+@pytest.mark.slow
 def test_many_residuals_are_drawn_from_the_least_to_the_largest():
     fit = fitted(1, 1, rows=9000)
     axes = panel(drawn(fit, kind="residuals"), "Residuals")
@@ -185,6 +187,7 @@ def test_many_residuals_are_drawn_from_the_least_to_the_largest():
     assert (heights.min(), heights.max()) == (left.min(), left.max())
 
 
+@pytest.mark.slow
 def test_masked_rows_leave_gaps():
     x, y, mask = noise(200), noise(200, seed=1), np.ones(200, bool)
     mask[20:30] = False
@@ -212,6 +215,7 @@ def test_a_choice_of_penalty_is_drawn_with_names():
     np.testing.assert_array_equal(at, fit.regularization.path.strengths[:, 1])
 
 
+@pytest.mark.slow
 def test_a_loaded_solution_draws_its_kernel_alone(some, tmp_path):
     some.save(tmp_path / "fit.npz")
     fit = cs.load(tmp_path / "fit.npz")
@@ -220,6 +224,7 @@ def test_a_loaded_solution_draws_its_kernel_alone(some, tmp_path):
         cs.plot(fit, kind="residuals")
 
 
+@pytest.mark.slow
 def test_ink_is_that_of_the_style(some):
     """On a dark background what would be black is white."""
     from matplotlib import rc_context

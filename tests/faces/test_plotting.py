@@ -88,6 +88,7 @@ def test_prediction_is_that_of_the_first_record_and_output():
     np.testing.assert_allclose(line(axes, "prediction").get_ydata(), batch.predict()[0, :, 0])
 
 
+@pytest.mark.slow
 def test_trace_is_drawn_where_there_is_one(full):
     fit = cs.solve(full, cs.GradientDescent(steps=50))
     axes = panel(drawn(fit), "Loss")
@@ -123,6 +124,7 @@ def test_two_dimensions_are_an_image():
     assert (kernel.get_xlabel(), kernel.get_ylabel()) == ("lag, last axis", "lag, axis before")
 
 
+@pytest.mark.slow
 def test_channels_of_two_dimensions_have_an_image_each():
     x = noise(12, 12, 3)
     fit = cs.solve(cs.Problem(x, noise(11, 10, 2, seed=1), kernel_size=(2, 3)))
@@ -177,6 +179,7 @@ def test_comparison_has_a_bar_for_every_number(table):
     np.testing.assert_array_equal(line(times, "compile").get_ydata(), [2])
 
 
+@pytest.mark.slow
 def test_comparison_lays_the_kernels_over_each_other(table):
     figure = drawn(table)
     for c in range(2):
@@ -188,6 +191,7 @@ def test_comparison_lays_the_kernels_over_each_other(table):
     assert legend(panel(figure, "channel 1")) == list(table.solutions)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("samples", [60, 600], ids=["markers", "lines"])
 def test_more_methods_than_colours_look_unlike(samples):
     """Few taps are marked, many are lines."""

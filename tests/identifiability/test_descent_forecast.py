@@ -152,6 +152,7 @@ def test_a_run_at_the_best_step_goes_as_foretold(name: str) -> None:
     assert math.sqrt(ratio) == pytest.approx(rate, rel=1e-3)
 
 
+@pytest.mark.slow
 @many
 @run_of_each
 def test_the_largest_step_is_the_edge(name: str) -> None:

@@ -83,6 +83,7 @@ def test_a_krylov_space_solves_for_every_strength() -> None:
         assert np.linalg.norm(residual) <= 1.1e-7 * np.linalg.norm(c)
 
 
+@pytest.mark.slow
 def test_what_is_not_found_is_no_number() -> None:
     """Beyond 600 steps small strengths are given up, and say so."""
     rng = np.random.default_rng(1)

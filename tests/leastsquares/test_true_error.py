@@ -53,7 +53,7 @@ def uneven(draw: st.DrawFn, ndim: int) -> Uneven:
 
 
 @pytest.mark.parametrize("ndim", some([1, 2], 1))
-@pytest.mark.parametrize("solver", SOLVERS)
+@pytest.mark.parametrize("solver", some(SOLVERS, "default"))
 @given(data=st.data())
 def test_a_certificate_is_no_less_than_the_truth(
     ndim: int, solver: str, data: st.DataObject

@@ -167,6 +167,7 @@ def test_any_optimizer_in_the_precision_of_the_data(name: str, dtype: type) -> N
     np.testing.assert_allclose(fit.kernel, truth, atol=2e-2)
 
 
+@pytest.mark.slow
 def test_solved_is_decided_by_the_gradient() -> None:
     fit = cs.solve(PROBLEM, cs.GradientDescent(optax.sgd(0.3, momentum=0.9), steps=5000))
     assert fit.status == "solved"

@@ -232,6 +232,7 @@ def test_moments_are_formed_once() -> None:
     assert losses[0] == pytest.approx(losses[1], rel=1e-10)
 
 
+@pytest.mark.slow
 def test_only_squares_of_all_rows_have_moments(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ValueError, match="squares only, loss='mse', not 'mae'; other losses go"):
         cs.GradientDescent(loss="mae", via="moments")
