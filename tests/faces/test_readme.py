@@ -29,15 +29,23 @@ def test_the_four_lines_print_what_is_shown() -> None:
 def test_everything_named_exists() -> None:
     import convsolve as cs
     from convsolve import interop
+    from convsolve.interop import mtrf
 
     names = set(re.findall(r"`cs\.(\w+)", TEXT))
     assert names <= set(cs.__all__)
     assert {"compare", "plot", "fit_kernel"} <= names
     layouts = set(re.findall(r"`((?:to|from)_\w+)`", TEXT)) - {"from_lags"}
-    assert len(layouts) == 10
-    assert all(hasattr(interop, name) for name in layouts)
+    assert len(layouts) == 12
+    assert all(hasattr(interop, name) or hasattr(mtrf, name) for name in layouts)
     for path in re.findall(r"\]\(([\w/.]+)\)", TEXT):
         assert (ROOT / path).is_file(), path
+
+
+def test_kernels_elsewhere_agree_as_told() -> None:
+    found = json.loads((ROOT / "benchmarks/results/round_trips.json").read_text(encoding="utf-8"))
+    assert {*found["libraries"]} == {"pandas", "xarray", "MNE", "mTRFpy", "Keras", "PyTorch"}
+    for library in found["libraries"].values():
+        assert max(library["kernel"], library["prediction"]) < 1e-15
 
 
 def test_figures_come_from_the_result_file() -> None:
