@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from . import __version__
+from . import __version__, solvers
 from .html import code, facts, page, paragraph, picture, pictures, section, table
 from .identifiability.excitation import excitation
 from .identifiability.report import Identifiability
@@ -92,7 +92,9 @@ def python_call(fit: Solution) -> str:
     return "\n".join(
         [
             f"problem = cs.{door}(x, y{words})",
-            f"fit = cs.solve(problem, cs.{solver}(…){how})",
+            f"fit = cs.solve(problem, cs.{solver}(…){how})"
+            if hasattr(solvers, solver)
+            else f"# solved by {solver}",
             *(f"# {comment}" for comment in comments),
         ]
     )
@@ -148,7 +150,7 @@ def _shape(fit: Solution) -> str:
 
 def _lead(fit: Solution) -> str:
     """What to know if no more is read."""
-    trust = "its promise is kept" if fit.ok else "it is not the exact answer"
+    trust = "its promise is kept" if fit.ok else "it is not proved to be the exact answer"
     words = [f"{fit.stats['solver']}: {fit.status}; {trust}."]
     report = fit.identifiability
     if report is not None:

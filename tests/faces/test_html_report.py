@@ -3,6 +3,7 @@
 import json
 import shutil
 import subprocess
+from copy import copy
 from html.parser import HTMLParser
 
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 
 import convsolve as cs
 from convsolve.datasets import event_related_fmri
+from convsolve.html_report import python_call
 from support.pictures import noise
 
 VOID = {"meta", "img"}
@@ -151,6 +153,12 @@ def test_the_call_of_a_layer_states_the_same_problem(about, tmp_path):
     given = ", ".join(f"{name}={value!r}" for name, value in about.items())
     assert line == f"problem = cs.Problem(x, y, {given})"
     assert "What x excites" not in found.text
+
+
+def test_a_solver_of_another_library_is_no_call(chosen):
+    fit = copy(chosen)
+    fit.stats = chosen.stats | {"solver": "mTRFpy"}
+    assert python_call(fit).splitlines()[1:] == ["# solved by mTRFpy", "# penalty ridge"]
 
 
 @pytest.mark.slow
