@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,7 @@ from .identifiability.excitation import excitation
 from .identifiability.report import Identifiability
 from .identifiability.wording import MEANING
 from .plotting.choice_figures import draw_freedom, draw_scores
-from .plotting.drawing import new_figure, png
+from .plotting.drawing import drawable, new_figure, png
 from .plotting.figures import draw_trace, plot
 from .plotting.fit_figures import (
     draw_against,
@@ -49,16 +49,19 @@ def html_report(
     Raises:
         ImportError: matplotlib is missing; ``pip install 'convsolve[plot]'`` brings it.
     """
-    problem, report = _problem(fit), fit.identifiability
+    problem, report = fit.problem, fit.identifiability
     parts = [_answer(fit), section("The call", code(call or python_call(fit)))]
     with _on_white():
         if problem is not None and report is not None:
-            parts += [_data(problem), _determined(report)]
+            parts += [_data(problem, report), _determined(report)]
         parts.append(_kernel(fit))
         if fit.regularization is not None:
             parts.append(_penalty(fit))
-        if problem is not None:
-            parts += [_agreement(fit, held_out, fitted := fit.fitted()), _residuals(fit, fitted)]
+        fitted = None if problem is None else fit.fitted()
+        if fitted is not None or held_out is not None:
+            parts.append(_agreement(fit, held_out, fitted))
+        if fitted is not None:
+            parts.append(_residuals(fit, fitted))
         if fit.trace is not None:
             described = "The loss of every step of the iteration."
             parts.append(section("The iteration", _drawn(draw_trace, described, fit.trace)))
@@ -121,11 +124,6 @@ def _layer(spec: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in found.items() if value != usual.get(name)}
 
 
-def _problem(fit: Solution) -> Problem | None:
-    """The training data, where they are there."""
-    return None if fit.identifiability is None else fit.identifiability.problem
-
-
 def _on_white() -> Any:
     """Pictures in matplotlib's own style, whatever that in use."""
     new_figure(1, 1)  # says which package is missing
@@ -170,7 +168,7 @@ def _answer(fit: Solution) -> str:
     )
 
 
-def _data(problem: Problem) -> str:
+def _data(problem: Problem, report: Identifiability) -> str:
     called = problem.names
     names = [
         (word, ", ".join(words[:MAX_NAMES]) + (", …" if len(words) > MAX_NAMES else ""))
@@ -183,10 +181,11 @@ def _data(problem: Problem) -> str:
         return section("The data", told)
     described = "Power of x over frequency beside that of white x of the same power."
     explained = paragraph(
-        "What x excites: where its power is low, the data hardly tell what the kernel does to that "
-        "frequency. Shaded: standard errors there are over 100 times those of white x."
+        "What x excites. Effective is the power of the white x that would determine the kernel as "
+        "well at this frequency; shaded, where standard errors are over 100 times those of white x "
+        "of the power that x has."
     )
-    drawn = _drawn(draw_power, described, excitation(problem), called)
+    drawn = _drawn(draw_power, described, excitation(report), drawable(called))
     return section("The data", told, explained, drawn)
 
 
@@ -225,7 +224,8 @@ def _peaks(fit: Solution) -> str:
         widths = curves_of(fit, errors[0], pairs).reshape(weights.shape)
     lags = np.meshgrid(*(axis[::-1] for axis in fit.tap_lags), indexing="ij")
     head = ["channel", "output", "largest tap", f"at lag ({fit.names.unit})"]
-    head += [] if widths is None else ["standard error"]
+    spread = "posterior deviation" if fit.penalized else "standard error"
+    head += [] if widths is None else [spread]
     rows = []
     for i in some:
         (c, o), at = pairs[i], peaks[i]
@@ -242,23 +242,32 @@ def _penalty(fit: Solution) -> str:
     told = paragraph(chosen.text() + ".")
     if chosen.criterion == "given":
         return section("The penalty", told)
-    labels = [fit.names.output(o) for o in range(fit.kernel.shape[-1])]
+    labels = [drawable(fit.names).output(o) for o in range(fit.kernel.shape[-1])]
     scores = _drawn(draw_scores, "The score of every strength.", chosen, labels)
     freedom = _drawn(draw_freedom, "Effective degrees of freedom of every strength.", chosen)
     return section("The penalty", told, pictures(scores, freedom))
 
 
-def _agreement(fit: Solution, held_out: Score | None, fitted: Fitted) -> str:
+def _agreement(fit: Solution, held_out: Score | None, fitted: Fitted | None) -> str:
     """Prediction beside y, and how well they agree."""
-    told = [("on the training data", fit.score())]
-    if held_out is not None:
-        told.insert(0, ("on data it has not seen", held_out))
+    told = [] if held_out is None else [("on data it has not seen", held_out)]
+    if fitted is None:
+        return section("Prediction and y", _scores(fit, told))
+    told.append(("on the training data", fit.score()))
+    drawn = [_drawn(draw_against, "Prediction against y, row by row.", fit, fitted, 0)]
+    if fit.spec.ndim == 1:
+        drawn.insert(0, _drawn(draw_rows, "Prediction and y over time.", fit, fitted, 0))
+    return section("Prediction and y", _scores(fit, told), pictures(*drawn))
+
+
+def _scores(fit: Solution, told: Sequence[tuple[str, Score]]) -> str:
+    """A row for every output, of so many as are listed."""
     head = ["output"]
     for where, _ in told:
         head += [f"R² {where}", "correlation", "fit (%)"]
-    names, rows = fit.names, []
+    rows = []
     for o in range(min(fit.kernel.shape[-1], MAX_OUTPUTS)):
-        row = [names.output_name(o)]
+        row = [fit.names.output_name(o)]
         for _, score in told:
             row += [
                 f"{score.r2[o]:.4f}",
@@ -266,13 +275,10 @@ def _agreement(fit: Solution, held_out: Score | None, fitted: Fitted) -> str:
                 f"{score.nrmse_fit[o]:.1f}",
             ]
         rows.append(row)
-    scores = table(head, rows)
-    if len(rows) < fit.kernel.shape[-1]:
-        scores += paragraph(f"The first {len(rows)} of {fit.kernel.shape[-1]} outputs.")
-    drawn = [_drawn(draw_against, "Prediction against y, row by row.", fit, fitted, 0)]
-    if fit.spec.ndim == 1:
-        drawn.insert(0, _drawn(draw_rows, "Prediction and y over time.", fit, fitted, 0))
-    return section("Prediction and y", scores, pictures(*drawn))
+    if len(rows) == fit.kernel.shape[-1]:
+        return table(head, rows)
+    more = f"The first {len(rows)} of {fit.kernel.shape[-1]} outputs."
+    return table(head, rows) + paragraph(more)
 
 
 def _residuals(fit: Solution, fitted: Fitted) -> str:
@@ -284,5 +290,6 @@ def _residuals(fit: Solution, fitted: Fitted) -> str:
         drawn.insert(0, _drawn(draw_autocorrelation, also, fit, fitted, outputs))
         drawn.insert(0, _drawn(draw_residual_rows, "Residuals over time.", fit, fitted, 0))
     errors = fit.affordable_errors()
-    told = paragraph(f"The standard errors hold {ASSUMED[errors[2].kind]}.") if errors else ""
+    what = "The posterior deviations of taps hold" if fit.penalized else "The standard errors hold"
+    told = paragraph(f"{what} {ASSUMED[errors[2].kind]}.") if errors else ""
     return section("Residuals", told, pictures(*drawn))

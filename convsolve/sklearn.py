@@ -25,6 +25,7 @@ from .problem.checks import choice
 from .problem.lags import lag_geometry
 from .problem.names import seconds_to_lags
 from .problem.problem import Problem
+from .problem.records import column_names
 from .progress_bars import bars
 from .solvers import AutoSolver, Solver
 
@@ -116,24 +117,25 @@ class ConvRegressor(RegressorMixin, BaseEstimator):
             return self._fitted(X, y, sample_weight, groups)
 
     def _fitted(self, X: Any, y: Any, sample_weight: Any, groups: Any) -> Self:
-        x, y, weights = self._trials(X, y, sample_weight, groups)
+        x, targets, weights = self._trials(X, y, sample_weight, groups)
         names = getattr(self, "feature_names_in_", None)
         problem = Problem.from_lags(
             x,
-            y,
+            targets,
             lags=[self._bounds()],
             fs=self.fs,
             edges=self.edges,
             bias=bool(self.fit_intercept),
             weights=weights,
             channels=None if names is None else [*map(str, names)],
+            outputs=column_names(y[0] if _by_trial(X, groups) else y),
         )
         solver = AutoSolver(self.ridge) if self.solver is None else self.solver
         self.solution_ = solve(problem, solver)
         self.lags_ = self.solution_.lags
         self.times_ = None if self.fs is None else self.solution_.times
         coef, bias = self.solution_.kernel[::-1].transpose(2, 1, 0), self.solution_.bias
-        self._alone = y[0].ndim == 1
+        self._alone = targets[0].ndim == 1
         self.coef_, self.intercept_ = (coef[0], bias[0]) if self._alone else (coef, bias)
         return self
 

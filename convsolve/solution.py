@@ -66,9 +66,8 @@ MAX_OUTPUTS = 6
 class Fitted(NamedTuple):
     """What was fitted, and how: arrays (*T, outputs) in the order of records.
 
-    ``y`` is less its confounds, ``residual`` is what the ``prediction`` leaves of it; both are NaN
-    where a row was left out. ``weighted`` are the residuals of the rows that count, in float64,
-    times the roots of their weights.
+    ``y`` is less its confounds, ``residual`` is what the ``prediction`` leaves of it, ``weighted``
+    the same in float64, times the roots of the weights; all three are NaN where a row was left out.
     """
 
     y: list[np.ndarray]
@@ -143,6 +142,16 @@ class Solution:
     def ok(self) -> bool:
         """Whether the solver kept its promise: of the computation, not of the data."""
         return self.status == "solved"
+
+    @property
+    def penalized(self) -> bool:
+        """Whether a penalty draws the kernel to what it prefers; its bands are of a posterior."""
+        return self.regularization is not None or self.stats.get("penalty") is not None
+
+    @property
+    def problem(self) -> Problem | None:
+        """What was solved; None after `load`."""
+        return self._problem
 
     @property
     def impulse_response(self) -> Any:
@@ -270,7 +279,11 @@ class Solution:
         if problem.confounds is not None:
             y = [p + e for p, e in zip(prediction, residual, strict=True)]
         y = _without_dropped(problem, [b.copy() for b in y])
-        weighted = self._weighted_of(problem, residual)
+        weights = problem.weights
+        weighted = [
+            np.asarray(e, float) * (1.0 if weights is None else _beside_outputs(weights.roots[i]))
+            for i, e in enumerate(residual)
+        ]
         return Fitted(y, prediction, residual, weighted)
 
     def _beginning(self) -> Problem:
@@ -284,15 +297,11 @@ class Solution:
         return problem
 
     def _weighted(self, problem: Problem) -> list[np.ndarray]:
-        return self._weighted_of(problem, self._left(problem))
-
-    def _weighted_of(self, problem: Problem, residual: list[np.ndarray]) -> list[np.ndarray]:
         found = []
-        for i, left in enumerate(residual):
+        for i, left in enumerate(self._left(problem)):
             whole = np.nan_to_num(np.asarray(left, float), nan=0.0)
             if problem.weights is not None:
-                root = problem.weights.roots[i]
-                whole = whole * root.reshape(*root.shape, 1)
+                whole = whole * _beside_outputs(problem.weights.roots[i])
             found.append(whole[problem.kept.flags_of(i)])
         return found
 
@@ -747,11 +756,10 @@ class Solution:
         if not error[np.isfinite(error)].any() and not noise.variance.any():
             return "0: nothing is left of y but rounding"
         finite = error[np.isfinite(error)]
-        penalized = self.regularization is not None or self.stats.get("penalty") is not None
         words = span(finite.tolist()) + " a tap" if finite.size else "infinite"
         if finite.size and finite.size < error.size:
             words += " where it is determined"
-        words += ", of the posterior" if penalized else ""
+        words += ", of the posterior" if self.penalized else ""
         deviation, model = np.sqrt(noise.variance), ASSUMED[noise.kind]
         if noise.order is not None:
             model += f" of order {span(noise.order.tolist())}"
@@ -856,6 +864,11 @@ def _calls_within() -> int:
     while frame.f_back is not None and frame.f_globals["__name__"].startswith("convsolve."):
         frame, calls = frame.f_back, calls + 1
     return calls
+
+
+def _beside_outputs(root: np.ndarray) -> np.ndarray:
+    """A number of every row (*T), or of a record (), as it stands beside outputs."""
+    return root.reshape(*root.shape, 1)
 
 
 def _without_dropped(problem: Problem, values: list[np.ndarray]) -> list[np.ndarray]:

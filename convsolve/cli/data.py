@@ -101,7 +101,7 @@ def new_data(args: argparse.Namespace, fit: Solution) -> tuple[Any, Any]:
     x, y = _read(args)
     found = _in_headers(args, y is not None)
     with reported(ValueError, source=source(args)):
-        fit.names.check_same(tuple(found[0]) if found and found[0] else None)
+        fit.names.check_same(*(tuple(words) or None for words in found))
     return x, y
 
 

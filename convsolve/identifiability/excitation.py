@@ -1,4 +1,4 @@
-"""What x excites: its power at every frequency, and that of the weakest mixture of its channels."""
+"""What x excites: its power at every frequency, and how well that determines the kernel there."""
 
 from __future__ import annotations
 
@@ -7,15 +7,16 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ..linalg.factor import Factor
+from ..linalg.threads import on_blas_threads
 from ..problem.problem import Problem
+from .report import Identifiability
 
-# A stretch of x whose spectrum is taken is so many times as long as the kernel, and has at least so
-# many samples. Stretches of so many numbers are taken in all, evenly spread over the records.
-TIMES_KERNEL, LEAST, MOST_NUMBERS = 4, 64, 2**23
-# Of fewer stretches for every channel the smallest eigenvalue says more of chance than of x.
-STRETCHES_A_CHANNEL = 4
-# So many of them are transformed at a time.
-AT_ONCE = 32
+# A stretch of x whose spectrum is taken is so many times as long as the kernel, of at least and at
+# most so many taps' time. Stretches of so many numbers are taken in all, evenly spread.
+TIMES_KERNEL, LEAST, MOST, MOST_NUMBERS = 4, 64, 1024, 2**23
+# Of a frequency that has a larger share in the null space, nothing is determined.
+UNDETERMINED = 1e-6
 
 
 class Excitation(NamedTuple):
@@ -25,56 +26,63 @@ class Excitation(NamedTuple):
         frequency: (F,), in Hz where ``fs`` is known, else in cycles a sample. Of a dilated kernel
             up to half the rate at which its taps read x, onto which all others fold.
         power: (F, channels), each channel relative to its own mean power.
-        weakest: (F,), the smallest eigenvalue of the channels' cross-spectra, each channel brought
-            to mean power 1; of several groups the smallest of all. Where it is small, some mixture
-            of the channels hardly varies at that frequency, and what the kernel does to it is hard
-            to tell: its standard error there is about 1/√weakest times that of white x. None where
-            x is too short for its number of channels.
+        effective: (F,), the relative power of the white x by which the response of the kernel
+            would be as well determined at this frequency as it is: its standard error is
+            1/√effective times that of white x. Of several channels that of the mixture which is
+            determined least, of several groups the least of all. It allows for rows that are left
+            out, weights and confounds. None where there are more unknowns than singular values
+            are computed of (`Limits.spectrum_columns`).
     """
 
     frequency: np.ndarray
     power: np.ndarray
-    weakest: np.ndarray | None
+    effective: np.ndarray | None
 
 
-def excitation(problem: Problem) -> Excitation:
-    """By averages over half-overlapping stretches of x under a Hann window (Welch).
+def excitation(report: Identifiability) -> Excitation:
+    """Power by averages over half-overlapping stretches of x under a Hann window (Welch); what it
+    determines by the factor of the design matrix.
 
-    An estimate, in which rows that are left out and the edges of records do not count: what
-    decides is `identify`. With a bias the mean of every channel is taken off first.
+    The power is that of x as it is given, less its mean where there is a bias.
 
     Raises:
         ValueError: a kernel of several axes.
 
     Source: P. D. Welch, IEEE Trans. Audio Electroacoust. 15 (1967) 70.
     """
-    spec = problem.spec
+    problem, spec = report.problem, report.problem.spec
     if spec.ndim > 1:
         raise ValueError(
             "the spectrum of x is that of a kernel along one axis; of images see identify, whose "
             "null vectors show what is not excited"
         )
-    dilation = spec.dilation[0]
-    length = max(LEAST, TIMES_KERNEL * spec.kernel_size[0] * dilation)
-    length = dilation * 2 * math.ceil(length / (2 * dilation))
+    taps = 2 * math.ceil(min(max(LEAST, TIMES_KERNEL * spec.kernel_size[0]), MOST) / 2)
+    # At the taps of a dilated kernel several frequencies read alike.
+    power = _power(problem, taps * spec.dilation[0])
+    power = power.reshape(spec.dilation[0], taps, -1).mean(0)
+    mean = power.mean(0)
+    power = power[: taps // 2 + 1] / np.where(mean > 0, mean, 1.0)
+    cycles = np.arange(taps // 2 + 1) / taps
+    effective = None
+    if report.n_unknowns <= report.limits.spectrum_columns and report.decided:
+        groups = (_effective(report.factor(g), problem, cycles) for g in range(spec.groups))
+        effective = np.min([*groups], axis=0)
+    rate = (problem.names.fs or 1.0) / spec.dilation[0]
+    return Excitation(cycles * rate, power, effective)
+
+
+def _power(problem: Problem, length: int) -> np.ndarray:
+    """Power (length, C) at all frequencies, in a unit of each channel's own."""
+    from scipy.fft import rfft
+    from scipy.signal.windows import hann
+
     stretches = _stretches(problem, length)
-    total = _spectra(stretches, length)
-    # At the taps all these frequencies read alike.
-    folded = total.reshape(dilation, length // dilation, *total.shape[1:]).mean(0)
-    own = np.einsum("fcc->fc", folded).real
-    scale = np.sqrt(own.mean(0))
-    scale[scale == 0] = 1.0
-    half = len(folded) // 2 + 1
-    folded, own = folded[:half] / np.outer(scale, scale), own[:half] / scale**2
-    frequency = np.arange(half) / length * (problem.names.fs or 1.0)
-    each = problem.in_channels // spec.groups
-    if len(stretches) < STRETCHES_A_CHANNEL * each:
-        return Excitation(frequency, own, None)
-    weakest = [
-        np.linalg.eigvalsh(folded[:, c : c + each, c : c + each])[:, 0]
-        for c in range(0, problem.in_channels, each)
-    ]
-    return Excitation(frequency, own, np.maximum(np.min(weakest, axis=0), 0.0))
+    half = np.zeros((length // 2 + 1, problem.in_channels))
+    for stretch in stretches:
+        # A window without zeros at its ends, for the sake of the shortest records.
+        window = hann(len(stretch) + 2)[1:-1, None]
+        half += np.abs(rfft(window * stretch, length, axis=0)) ** 2
+    return np.concatenate([half, half[-2:0:-1]])
 
 
 def _stretches(problem: Problem, length: int) -> list[np.ndarray]:
@@ -86,8 +94,7 @@ def _stretches(problem: Problem, length: int) -> list[np.ndarray]:
         for record in problem.x
         for start in range(0, max(len(record) - length // 2, 1), length // 2)
     ]
-    channels = problem.in_channels
-    most = max(MOST_NUMBERS // (length * channels), STRETCHES_A_CHANNEL * channels)
+    most = max(1, MOST_NUMBERS // (length * problem.in_channels))
     some = np.unique(np.linspace(0, len(places) - 1, most).astype(int))
     found = [
         np.asarray(record[start : start + length], float)
@@ -101,18 +108,36 @@ def _stretches(problem: Problem, length: int) -> list[np.ndarray]:
     return [a - mean for a in found]
 
 
-def _spectra(stretches: list[np.ndarray], length: int) -> np.ndarray:
-    """Sum of the cross-spectra (length, C, C) of stretches under a Hann window."""
-    from scipy.fft import rfft
-    from scipy.signal.windows import hann
+@on_blas_threads
+def _effective(factor: Factor, problem: Problem, cycles: np.ndarray) -> np.ndarray:
+    """Relative power (F,) at frequencies in cycles a tap, of one group.
 
-    channels = stretches[0].shape[1]
-    half = np.zeros((length // 2 + 1, channels, channels), complex)
-    for first in range(0, len(stretches), AT_ONCE):
-        some = np.zeros((length, min(AT_ONCE, len(stretches) - first), channels))
-        for i, stretch in enumerate(stretches[first : first + AT_ONCE]):
-            # A window without zeros at its ends, for the sake of the shortest records.
-            some[: len(stretch), i] = hann(len(stretch) + 2)[1:-1, None] * stretch
-        found = rfft(some, axis=0)
-        half += np.swapaxes(found.conj(), 1, 2) @ found
-    return np.concatenate([half, half[-2:0:-1].conj()])
+    The response at a frequency is eᴴw, e a wave along the taps of every channel, with covariance
+    eᴴ(AᵀA)⁻¹e; of white x it is K over rows and power.
+    """
+    taps = problem.spec.kernel_size[0]
+    # Of the columns of A, which the factor has scaled apart, relative to their channel's largest.
+    exponents = factor.exponents.reshape(taps, -1)
+    scales = np.ldexp(1.0, exponents - exponents.max(0))
+    norms = np.linalg.norm(factor.r, axis=0).reshape(taps, -1) * scales
+    channels = norms.shape[1]
+    sizes = np.sqrt((norms**2).mean(0) / taps)
+    if not sizes.all():
+        return np.zeros(len(cycles))
+    phases = 2 * np.pi * cycles[:, None] * np.arange(taps)
+    parts = []
+    for wave in (np.cos(phases), np.sin(phases)):
+        # (F, channels, taps, channels): in every row one channel alone has its wave.
+        rows = wave[:, None, :, None] * (np.diag(sizes)[:, None, :] / scales)
+        parts.append(rows.reshape(len(cycles) * channels, factor.columns))
+    shape = len(cycles), channels, -1
+    white = factor.whiten(parts[0]) + 1j * factor.whiten(parts[1])
+    white = white.reshape(shape)
+    covariance = white @ np.swapaxes(white.conj(), 1, 2)
+    found = 1 / np.linalg.eigvalsh(covariance)[:, -1]
+    if not factor.full_rank:
+        rows = parts[0] + 1j * parts[1]
+        lost = np.linalg.norm((rows @ factor.null_basis).reshape(shape), axis=2)
+        share = lost / np.linalg.norm(rows.reshape(shape), axis=2)
+        found[(share > UNDETERMINED).any(1)] = 0.0
+    return found

@@ -75,11 +75,11 @@ def impulses(
     found = sorted(set(kinds)) if names is None else _checked(names)
     table = table.some([i for i, kind in enumerate(kinds) if kind in found])
     onsets = table.numbers("onset")
-    first, end = np.rint(onsets * rate), length / rate
+    first = np.rint(onsets * rate)
     table.check(
-        (first >= 0) & (onsets < end), onsets,
-        f"has an onset of {{:g}} s, the recording goes from 0 to {end:g} s ({length} samples at "
-        f"{rate:g} Hz); leave the event out, or mend fs and samples",
+        (first >= 0) & (first < length), onsets,
+        f"has an onset of {{:g}} s, which is nearest to no sample: the last of {length} at "
+        f"{rate:g} Hz is at {(length - 1) / rate:g} s; leave the event out, or mend fs and samples",
     )  # fmt: skip
     last = first + 1
     if shape == "boxcar":

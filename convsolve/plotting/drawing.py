@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..problem.names import Names
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
     from ..comparison import Comparison
-    from ..problem.names import Names
 
 # Okabe and Ito's colours, which the colour-blind can tell apart; the markers say it once more.
 HUES = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
@@ -25,8 +26,8 @@ GOOD, BAD, GREY = HUES[0], HUES[1], "0.6"
 MAX_CURVES, MAX_MARKED = len(MARKERS), 40
 # Channels and outputs of a kernel in two or three dimensions that are shown at most.
 MAX_IMAGES = 4
-# Names of channels beside an image.
-MAX_LABELS = 12
+# Names of channels beside an image, and letters of a name.
+MAX_LABELS, MAX_LETTERS = 12, 24
 
 
 def new_figure(width: float, height: float) -> Figure:
@@ -39,6 +40,19 @@ def new_figure(width: float, height: float) -> Figure:
     # Unless pyplot is imported, a notebook knows of no other way to show a figure.
     figure._repr_png_ = partial(png, figure)  # type: ignore[attr-defined]
     return figure
+
+
+def drawable(called: Names) -> Names:
+    """Names as they are drawn: long ones cut short, none of them read as mathematics."""
+    return Names(called.fs, *(_drawn(words) for words in (called.channels, called.outputs)))
+
+
+def _drawn(words: tuple[str, ...] | None) -> tuple[str, ...] | None:
+    if words is None:
+        return None
+    lines = (" ".join(word.split()) for word in words)
+    cut = (w if len(w) <= MAX_LETTERS else w[: MAX_LETTERS - 1] + "…" for w in lines)
+    return tuple(word.replace("$", r"\$") for word in cut)
 
 
 def colours() -> tuple[str, ...]:
@@ -59,7 +73,7 @@ def series(kernel: Any, groups: int, called: Names) -> tuple[np.ndarray, list[st
     """Kernel ``(*K, Cg, Cout)`` as ``(*K, n)`` in ascending lag order, and n labels, one for each
     channel and output.
     """
-    kernel = np.asarray(kernel, float)
+    kernel, called = np.asarray(kernel, float), drawable(called)
     d = kernel.ndim - 2
     per_group, outputs = kernel.shape[d:]
     labels = []
@@ -86,8 +100,10 @@ def curves(axes: Axes, at: np.ndarray, values: np.ndarray, labels: Sequence[str]
 def shown_band(axes: Axes, at: np.ndarray, values: np.ndarray, reach: np.ndarray) -> None:
     """A band about every column of ``values`` (points, n), with this ``reach`` to both sides."""
     for column, off, colour in zip(values.T, reach.T, colours(), strict=False):
-        ends = column - off, column + off
-        axes.fill_between(at, *ends, color=colour, alpha=0.2, linewidth=0)
+        if len(at) == 1:
+            axes.errorbar(at, column, off, color=colour, capsize=4)
+        else:
+            axes.fill_between(at, column - off, column + off, color=colour, alpha=0.2, linewidth=0)
 
 
 def lines(
@@ -137,7 +153,7 @@ def kernels(panels: Sequence[Axes], table: Comparison) -> None:
             style = {"marker": marker, "linestyle": "none", "markersize": 6}
         for axes, column, label in zip(panels, values.T, labels, strict=False):
             axes.plot(at, column, color=colours()[which], label=name, **style)
-            axes.set_title(label or "kernel", fontsize="medium")
+            axes.set_title((label or "kernel").replace(" → ", "\n→ "), fontsize="medium")
     for axes in panels:
         axes.axhline(0, color=GREY, linewidth=0.8, zorder=0)
         if line:
@@ -179,7 +195,7 @@ def edges(at: np.ndarray) -> np.ndarray:
 
 def image(axes: Axes, x: np.ndarray, y: np.ndarray, values: np.ndarray, **style: Any) -> Any:
     """``values`` (y, x) as coloured cells, the first row on top."""
-    mesh = axes.pcolormesh(edges(x), edges(y), values, **style)
+    mesh = axes.pcolormesh(edges(x), edges(y), values, shading="flat", **style)
     axes.set_ylim(edges(y)[-1], edges(y)[0])
     return mesh
 

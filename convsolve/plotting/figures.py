@@ -13,7 +13,7 @@ from ..problem.problem import Problem
 from ..solution import Solution
 from .choice_figures import draw_lag_choice, draw_regularization
 from .comparison_figure import draw_comparison
-from .drawing import GOOD, new_figure
+from .drawing import GOOD, drawable, new_figure
 from .fit_figures import draw_fit, draw_prediction, draw_residuals
 from .input_figure import draw_input
 from .kernel_figure import KINDS, Layout, Pair, draw_kernel_of, layout, pairs_of
@@ -109,7 +109,9 @@ def _solution(fit: Solution, pairs: list[Pair], kind: str | None) -> Figure:
                 "kind='penalty' is of a choice by the data, which this solution has none of: see "
                 "Regularized"
             )
-        labels = [fit.names.output(o) for o in outputs] if fit.kernel.shape[-1] > 1 else None
+        labels = (
+            [drawable(fit.names).output(o) for o in outputs] if fit.kernel.shape[-1] > 1 else None
+        )
         return draw_regularization(fit.regularization.only(outputs), labels)
     wanted = layout(fit, pairs, kind)
     figure = new_figure(*wanted.size)

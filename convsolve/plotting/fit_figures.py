@@ -15,6 +15,7 @@ from .drawing import (
     GREY,
     MAX_CURVES,
     MAX_MARKED,
+    drawable,
     lines,
     new_figure,
     whole,
@@ -59,27 +60,30 @@ def draw_fit(axes: Axes, fit: Solution, output: int) -> None:
 def _where(fit: Solution, output: int, record: int | None = None) -> str:
     """Which record and output is shown, where there are several, for the end of a title."""
     words = "" if record is None else f", record {record}"
-    return words + (f", {fit.names.output(output)}" if fit.kernel.shape[-1] > 1 else "")
+    return words + (f", {drawable(fit.names).output(output)}" if fit.kernel.shape[-1] > 1 else "")
 
 
-def _first(fit: Solution, fitted: Fitted) -> int:
+def _first(fitted: Fitted, output: int) -> int:
     """The first record that has a row which counts."""
-    return next((i for i, e in enumerate(fitted.residual) if np.isfinite(e).any()), 0)
+    counts = (np.isfinite(e[..., output]).any() for e in fitted.residual)
+    return next((i for i, any_of_them in enumerate(counts) if any_of_them), 0)
 
 
-def _times(fit: Solution, record: int, rows: int) -> tuple[np.ndarray, str]:
-    """When the first rows of a record were, and the unit."""
+def _times(fit: Solution, record: int, rows: slice) -> tuple[np.ndarray, str]:
+    """When some rows of a record were, and the unit."""
     found = fit.rows[record] if isinstance(fit.rows, list) else fit.rows
     if fit.names.fs is None:
-        return found[:rows], "row of y (samples)"
-    return found[:rows] / fit.names.fs, "time (s)"
+        return found[rows], "row of y (samples)"
+    return found[rows] / fit.names.fs, "time (s)"
 
 
 def draw_rows(axes: Axes, fit: Solution, fitted: Fitted, output: int) -> None:
     """Prediction, y and residual of the start of the first record."""
-    i = _first(fit, fitted)
-    y, prediction, residual = (a[i][:MAX_ROWS, output] for a in fitted[:3])
-    at, unit = _times(fit, i, len(y))
+    i = _first(fitted, output)
+    start = int(np.isfinite(fitted.residual[i][:, output]).argmax())
+    rows = slice(start, start + MAX_ROWS)
+    y, prediction, residual = (a[i][rows, output] for a in fitted[:3])
+    at, unit = _times(fit, i, rows)
     marker = "o" if len(y) <= MAX_MARKED else "-"
     axes.plot(at, y, marker, color=GREY, linewidth=3, label="y")
     axes.plot(at, prediction, color=GOOD, linewidth=1.2, label="prediction")
@@ -111,7 +115,7 @@ def _draw_scores(axes: Axes, fit: Solution, outputs: Sequence[int]) -> None:
     r2 = fit.score().r2[[*outputs]]
     axes.plot(range(len(outputs)), r2, "o", color=GOOD, markersize=5)
     step = -(-len(outputs) // 12)
-    names = [fit.names.output_name(o) for o in outputs]
+    names = [drawable(fit.names).output_name(o) for o in outputs]
     axes.set_xticks(range(0, len(outputs), step), names[::step], rotation=60)
     axes.set(title="R² on the training data", xlabel="output", ylabel="R²")
     axes.set_ylim(min(0.0, float(r2.min()) - 0.05), 1.02)
@@ -133,9 +137,9 @@ def draw_residuals(fit: Solution, outputs: Sequence[int]) -> Figure:
 
 def draw_residual_rows(axes: Axes, fit: Solution, fitted: Fitted, output: int) -> None:
     """Residuals of the first record; of many the least and the largest of every few."""
-    i = _first(fit, fitted)
+    i = _first(fitted, output)
     residual = fitted.residual[i][:, output]
-    at, unit = _times(fit, i, len(residual))
+    at, unit = _times(fit, i, slice(len(residual)))
     each = -(-len(residual) // MAX_RESIDUALS)
     if each == 1:
         axes.plot(at, residual, color=GOOD, linewidth=0.8)
@@ -151,32 +155,39 @@ def draw_residual_rows(axes: Axes, fit: Solution, fitted: Fitted, output: int) -
 
 def draw_autocorrelation(axes: Axes, fit: Solution, fitted: Fitted, outputs: Sequence[int]) -> None:
     """Of the residuals of some outputs, beside what white noise would show."""
-    rows = sum(map(len, fitted.weighted))
-    most = min(max(LEAST_LAGS, fit.spec.kernel_size[0]), max(int(LAGS_SHARE * rows), 1))
     some = [*outputs][:MAX_CURVES]
-    found = autocovariances([_scaled(e[:, some], fitted) for e in fitted.weighted], most)
-    found = found[1:] / np.where(found[0] > 0, found[0], 1.0)
+    counted = [_counted(fitted, o) for o in some]
+    rows = min(sum(map(len, records)) for records in counted)
+    most = min(max(LEAST_LAGS, fit.spec.kernel_size[0]), max(int(LAGS_SHARE * rows), 1))
+    each = [autocovariances(records, most)[:, 0] for records in counted]
+    found = np.stack([c[1:] / (c[0] or 1.0) for c in each], axis=1)
     reach, at = DEVIATIONS / np.sqrt(rows), fit.names.times(np.arange(1, most + 1))
     axes.axhspan(-reach, reach, color=GREY, alpha=0.35, linewidth=0, label="white, 95 %")
     axes.axhline(0, color=GREY, linewidth=0.8)
-    labels = [fit.names.output(o) if len(some) > 1 else "residuals" for o in some]
+    called = drawable(fit.names)
+    labels = [called.output(o) if len(some) > 1 else "residuals" for o in some]
     lines(axes, at, found, labels, MAX_MARKED // 4)
     more = f", {len(some)} of {len(outputs)} outputs" if len(some) < len(outputs) else ""
     axes.set(title="Autocorrelation of residuals" + more, ylabel="correlation")
     axes.set_xlabel(f"lag ({fit.names.unit})")
 
 
-def _scaled(residual: np.ndarray, fitted: Fitted) -> np.ndarray:
-    """Residuals in a unit whose squares stay within float64."""
-    largest = max(float(np.abs(e).max(initial=0.0)) for e in fitted.weighted)
-    return residual / (largest or 1.0)
+def _counted(fitted: Fitted, output: int) -> list[np.ndarray]:
+    """Weighted residuals (n, 1) of the rows of every record that count for an output, in a unit
+    whose squares stay within float64.
+    """
+    found = [e[..., [output]].reshape(-1, 1) for e in fitted.weighted]
+    found = [e[np.isfinite(e[:, 0])] for e in found]
+    largest = max(float(np.abs(e).max(initial=0.0)) for e in found)
+    return [e / (largest or 1.0) for e in found]
 
 
 def draw_quantiles(axes: Axes, fit: Solution, fitted: Fitted, output: int) -> None:
     """Quantiles of the residuals beside those of a normal distribution of their deviation."""
     from scipy.special import ndtri
 
-    left = np.sort(np.concatenate([e[:, output] for e in fitted.weighted]))
+    left = np.concatenate([e[..., output].ravel() for e in fitted.weighted])
+    left = np.sort(left[np.isfinite(left)])
     some = np.unique(np.linspace(0, len(left) - 1, MAX_RESIDUALS).astype(int))
     expected = ndtri((some + 0.5) / len(left))
     largest = float(np.abs(left).max(initial=0.0)) or 1.0

@@ -6,60 +6,61 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..api import identify
 from ..identifiability.excitation import Excitation, excitation
 from ..problem.names import Names
 from ..problem.problem import Problem
-from .drawing import BAD, GREY, MAX_CURVES, colours, image_rows, new_figure
+from .drawing import BAD, GOOD, GREY, MAX_CURVES, colours, drawable, image_rows, new_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-# Below so much power a standard error is over 100 times that of white x: weakly determined.
+# Below so much effective power a standard error is over 100 times that of white x.
 WEAK = 1e-4
 # What is fainter is drawn so, in dB: beyond it lies the leakage of the window.
 FAINT = -160.0
 
 
 def draw_input(problem: Problem) -> Figure:
-    """What `excitation` says of x; of many channels an image, and the weakest mixture above it."""
-    found = excitation(problem)
+    """What `excitation` says of x; of many channels their powers as an image below."""
+    found, called = excitation(identify(problem)), drawable(problem.names)
     many = found.power.shape[1] > MAX_CURVES
     figure = new_figure(8.0, 6.4 if many else 4.4)
     figure.suptitle("What x excites", fontsize="large")
     panels: Any = figure.subplots(1 + many, 1, squeeze=False, sharex=True)[:, 0]
-    draw_power(panels[0], found, problem.names)
+    draw_power(panels[0], found, called)
     if many:
-        labels = [problem.names.channel(c) for c in range(found.power.shape[1])]
+        labels = [called.channel(c) for c in range(found.power.shape[1])]
         panels[0].set_xlabel("")
         image_rows(panels[1], found.frequency, _decibel(found.power.T), labels, "dB")
-        panels[1].set_xlabel(_unit(problem.names))
+        panels[1].set_xlabel(_unit(called))
     return figure
 
 
 def draw_power(axes: Axes, found: Excitation, called: Names) -> None:
-    """Power over frequency, that of many channels left out; shaded where taps are weak."""
-    channels = found.power.shape[1]
-    weakest = found.power[:, 0] if channels == 1 else found.weakest
-    if weakest is not None and (weak := weakest < WEAK).any():
-        step = found.frequency[1] / 2
-        for start, stop in _runs(weak):
-            label = "hardly excited" if start == np.flatnonzero(weak)[0] else None
-            ends = found.frequency[start] - step, found.frequency[stop - 1] + step
-            axes.axvspan(*ends, color=BAD, alpha=0.15, linewidth=0, label=label)
-    axes.axhline(0, color=GREY, linewidth=0.8, label="white")
+    """Power over frequency, of many channels its range; shaded where the kernel is weak."""
+    channels, at = found.power.shape[1], found.frequency
+    weak = np.zeros(len(at), bool) if found.effective is None else found.effective < WEAK
+    for i, (start, stop) in enumerate(_runs(weak)):
+        ends = at[start] - at[1] / 2, at[stop - 1] + at[1] / 2
+        label = None if i else "hardly determined"
+        axes.axvspan(*ends, color=BAD, alpha=0.15, linewidth=0, label=label)
+    axes.axhline(0, color=GREY, linewidth=0.8, label="white x")
+    power = _decibel(found.power)
     if channels <= MAX_CURVES:
         for c, colour in zip(range(channels), colours(), strict=False):
             label = called.channel(c) if channels > 1 else "x"
-            power = _decibel(found.power[:, c])
-            axes.plot(found.frequency, power, color=colour, linewidth=1, label=label)
-    if channels > 1 and found.weakest is not None:
-        power = _decibel(found.weakest)
-        label = "weakest mixture of channels"
-        axes.plot(found.frequency, power, color=colours()[-1], linewidth=2, label=label)
-    axes.set(
-        xlim=found.frequency[[0, -1]], xlabel=_unit(called), ylabel="power beside white x (dB)"
-    )
+            axes.plot(at, power[:, c], color=colour, linewidth=1, label=label)
+    else:
+        label = f"{channels} channels, from least to most"
+        axes.fill_between(
+            at, power.min(1), power.max(1), color=GOOD, alpha=0.4, linewidth=0, label=label
+        )
+    if found.effective is not None:
+        label = "effective" if channels == 1 else "effective, weakest mixture of channels"
+        axes.plot(at, _decibel(found.effective), color=colours()[-1], linewidth=2, label=label)
+    axes.set(xlim=at[[0, -1]], xlabel=_unit(called), ylabel="power beside white x (dB)")
     axes.legend(fontsize="small")
 
 

@@ -15,6 +15,7 @@ from .drawing import (
     MAX_CURVES,
     MAX_LABELS,
     MAX_MARKED,
+    drawable,
     image,
     images,
     lag_axis,
@@ -131,7 +132,8 @@ def _grid(fit: Solution, pairs: Sequence[Pair], outputs: Sequence[int]) -> Layou
 
 def _panel(fit: Solution, pairs: list[Pair], own: int) -> Panel:
     """Of all that share a channel (own 0) or an output (own 1)."""
-    called = [fit.names.channel, fit.names.output]
+    names = drawable(fit.names)
+    called = [names.channel, names.output]
     alone = (fit.kernel.shape[-2] * fit.spec.groups, fit.kernel.shape[-1])[own] == 1
     title = "" if alone else called[own](pairs[0][own])
     return Panel(title, pairs, [called[1 - own](pair[1 - own]) for pair in pairs])
@@ -145,8 +147,9 @@ def _note(some: int, all_of_them: int, word: str) -> str:
 
 def _label(fit: Solution, pair: Pair) -> str:
     """Channel and output, where there are several."""
-    names = [fit.names.channel(pair[0])] if fit.kernel.shape[-2] * fit.spec.groups > 1 else []
-    names += [fit.names.output(pair[1])] if fit.kernel.shape[-1] > 1 else []
+    called = drawable(fit.names)
+    names = [called.channel(pair[0])] if fit.kernel.shape[-2] * fit.spec.groups > 1 else []
+    names += [called.output(pair[1])] if fit.kernel.shape[-1] > 1 else []
     return " → ".join(names)
 
 
@@ -169,7 +172,9 @@ def draw_kernel_of(place: Any, fit: Solution, wanted: Layout) -> None:
         return
     band = _band(fit, wanted)
     across = max(map(len, wanted.rows))
-    grid = place.subplots(len(wanted.rows), across, squeeze=False, sharex=True, sharey="row")
+    # Images of groups have other names in every panel.
+    shared = False if wanted.kind == IMAGE else "row"
+    grid = place.subplots(len(wanted.rows), across, squeeze=False, sharex=True, sharey=shared)
     drawn = []
     for places, row in zip(grid, wanted.rows, strict=True):
         for axes in places[len(row) :]:
@@ -182,7 +187,8 @@ def draw_kernel_of(place: Any, fit: Solution, wanted: Layout) -> None:
     _label_edges(grid, wanted, fit)
     title = "Impulse response"
     if band is not None:
-        title += f" with its 95 % band ({fit.noise.kind} noise)"
+        kind = "posterior band" if fit.penalized else "band"
+        title += f" with its 95 % {kind} ({fit.noise.kind} noise)"
     if len(drawn) == 1:
         drawn[0].axes.set_title(title)
         return
@@ -213,10 +219,14 @@ def _band(fit: Solution, wanted: Layout) -> np.ndarray | None:
 def _draw_images(place: Any, at: np.ndarray, drawn: Sequence[Drawn]) -> None:
     """In every panel an image of its curves; colours mean the same in all."""
     style = signed(np.concatenate([one.values for one in drawn], axis=1))
-    for axes, panel, values, _ in drawn:
+    most = MAX_LABELS if len(drawn) <= MAX_SIDE else MAX_LABELS // 2
+    for i, (axes, panel, values, _) in enumerate(drawn):
         mesh = image(axes, at, np.arange(len(panel.labels)), values.T, **style)
-        step = -(-len(panel.labels) // MAX_LABELS)
-        axes.set_yticks(range(0, len(panel.labels), step), panel.labels[::step])
+        step = -(-len(panel.labels) // most)
+        repeated = i % MAX_SIDE and panel.labels == drawn[i - 1].panel.labels
+        names = [] if repeated else panel.labels[::step]
+        axes.set_yticks(range(0, len(panel.labels), step)[: len(names) or None], names or None)
+        axes.tick_params(labelleft=not repeated)
     place.colorbar(mesh, ax=[one.axes for one in drawn], label="weight")
 
 

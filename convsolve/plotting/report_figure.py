@@ -25,6 +25,7 @@ from .drawing import (
     colours,
     decades,
     draw_kernel,
+    drawable,
     edges,
     image,
     image_rows,
@@ -112,7 +113,7 @@ def _channels(report: Identifiability) -> np.ndarray:
 
 def _names(report: Identifiability) -> list[str]:
     several = report.problem.in_channels > 1
-    called = report.problem.names
+    called = drawable(report.problem.names)
     return [called.channel(int(c)) if several else "" for c in _channels(report)]
 
 
@@ -182,7 +183,7 @@ def _draw_mask(place: Any, report: Identifiability) -> None:
         title += f"; bias {'' if report.bias_identifiable else 'not '}identifiable"
     if len(lags) == 1:
         axes = place.subplots()
-        called, channels = report.problem.names, _channels(report)
+        called, channels = drawable(report.problem.names), _channels(report)
         axes.set(title=title, ylabel="channel")
         _draw_states(axes, called.times(lags[0]), channels, states.T)
         lag_axis(axes, called)

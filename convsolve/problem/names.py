@@ -134,11 +134,18 @@ class Names:
             return ""
         return f" ({self.time(first)} to {self.time(last)} {self.unit} at {self.fs:g} Hz)"
 
-    def check_same(self, channels: tuple[str, ...] | None) -> None:
-        """Raise a ValueError where other data name other channels."""
+    def check_same(
+        self, channels: tuple[str, ...] | None, outputs: tuple[str, ...] | None = None
+    ) -> None:
+        """Raise a ValueError where other data name other channels, or other outputs."""
         if None not in (channels, self.channels) and channels != self.channels:
             raise ValueError(
                 f"x has channels {shown(channels)}, the kernel is that of {shown(self.channels)}: "
+                "give the same in the same order"
+            )
+        if None not in (outputs, self.outputs) and outputs != self.outputs:
+            raise ValueError(
+                f"y has outputs {shown(outputs)}, the kernel is that of {shown(self.outputs)}: "
                 "give the same in the same order"
             )
 

@@ -530,7 +530,7 @@ class Problem:
         else:
             given["spec"] = ConvSpec(**given["spec"])
             made = cls(x, y, confounds=confounds, **given)
-        names.check_same(made.input.names)
+        names.check_same(made.input.names, None if made.output is None else made.output.names)
         made.names = names
         return made
 

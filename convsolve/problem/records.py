@@ -347,7 +347,7 @@ def _names(items: Sequence[Any], name: str) -> tuple[str, ...] | None:
     Raises:
         ValueError: they are named differently, so that one channel would not mean the same in all.
     """
-    found = [_column_names(item) for item in items]
+    found = [column_names(item) for item in items]
     for i, names in enumerate(found):
         if None not in (names, found[0]) and names != found[0]:
             raise ValueError(
@@ -357,7 +357,7 @@ def _names(items: Sequence[Any], name: str) -> tuple[str, ...] | None:
     return None if None in found else found[0]
 
 
-def _column_names(item: Any) -> tuple[str, ...] | None:
+def column_names(item: Any) -> tuple[str, ...] | None:
     """Of the columns of a data frame, or of the coordinates along the last axis of an xarray."""
     columns = getattr(item, "columns", None)
     if columns is None and isinstance(coords := getattr(item, "coords", None), Mapping):

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 # A relative duality gap of at most this much is "solved".
 SOLVED = 1e-8
+# Of a setting with more values their number is recorded.
+MOST_RECORDED = 32
 
 Progress = Callable[[int, int, float], None]
 _S = TypeVar("_S", bound="Solver")
@@ -166,6 +168,11 @@ def _recorded(value: Any) -> Any:
         return value.title
     if is_dataclass(value):
         return repr(value)
+    if isinstance(value, tuple):
+        found = [_recorded(one) for one in value[:MOST_RECORDED]]
+        if len(value) > MOST_RECORDED:
+            return f"{len(value)} values"
+        return found[0] if len(found) == 1 else found
     if hasattr(value, "shape"):
         return f"array of shape {value.shape}"
     return getattr(value, "__name__", "custom")

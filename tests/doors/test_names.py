@@ -250,3 +250,13 @@ def test_a_table_of_an_image() -> None:
     dataset = fit.to_xarray()
     for row in table.itertuples():
         assert dataset.weight.sel(lag0=row.lag0, lag1=row.lag1)[0, 0] == row.weight
+
+
+def test_new_y_of_other_outputs_is_refused():
+    x = np.random.default_rng(0).standard_normal((60, 1))
+    y = pd.DataFrame(np.random.default_rng(1).standard_normal((60, 2)), columns=["Fz", "Cz"])
+    fit = cs.solve(cs.Problem.from_lags(x, y, lags=(0, 2)))
+    fit.score(x, y)
+    for call in (fit.score, fit.residuals):
+        with pytest.raises(ValueError, match=r"y has outputs .*'Cz', 'Fz'.* the kernel"):
+            call(x, y[["Cz", "Fz"]])

@@ -48,10 +48,10 @@ def test_heights_of_events_on_one_sample_add_up() -> None:
     np.testing.assert_array_equal(x[:, 0], [1, 0, 2, 0, 3.5, 0, 0, 0, -1, 0])
 
 
-def test_halves_go_to_the_even_sample_and_the_ends_of_a_recording_are_kept() -> None:
-    x, names = impulses({"onset": [-0.4, 2.5, 3.5, 9.6]}, **RUN, column=None)
+def test_halves_go_to_the_even_sample() -> None:
+    x, names = impulses({"onset": [-0.4, 2.5, 3.5, 9.4]}, **RUN, column=None)
     assert names == ["event"]
-    np.testing.assert_array_equal(x[:, 0], ones([0, 2, 4]))
+    np.testing.assert_array_equal(x[:, 0], ones([0, 2, 4, 9]))
 
 
 def test_kinds_that_are_asked_for_in_this_order() -> None:
@@ -114,10 +114,11 @@ MISTAKES: dict[str, tuple[Any, dict[str, Any], type[Exception], str]] = {
     ),
     "early": (
         changed("onset", 0, -1.0), {}, ValueError,
-        "row 0 of events has an onset of -1 s, the recording goes from 0 to 10 s .10 samples at 1 "
-        "Hz.; leave the event out, or mend fs and samples",
+        "row 0 of events has an onset of -1 s, which is nearest to no sample: the last of 10 at 1 "
+        "Hz is at 9 s; leave the event out, or mend fs and samples",
     ),
     "late": (changed("onset", 4, 10.0), {}, ValueError, "row 4 of events has an onset of 10 s"),
+    "half a sample late": (changed("onset", 4, 9.6), {}, ValueError, "onset of 9.6 s, which is ne"),
     "huge": (changed("onset", 4, 1e300), {}, ValueError, r"has an onset of 1e\+300 s"),
     "backwards": (
         changed("duration", 1, -2.0), {"shape": "boxcar"}, ValueError,

@@ -108,6 +108,12 @@ def test_a_page_has_scores_and_the_largest_tap_of_every_kernel(chosen, page):
             assert any(page.words[i : i + 4] == row for i in range(len(page.words)))
 
 
+def test_what_is_of_a_posterior_is_named_so(page):
+    assert "posterior deviation" in page.words
+    assert "standard error" in page.words  # the label, whose words say of the posterior
+    assert "The posterior deviations of taps hold if the noise is white." in page.words
+
+
 def test_a_page_shows_pictures_that_are_part_of_it(page):
     pictures = page.named("img")
     assert len(pictures) == 9
@@ -216,6 +222,10 @@ def test_a_loaded_solution_has_what_takes_no_data(chosen, tmp_path):
     chosen.save(tmp_path / "fit.npz")
     found = page_of(cs.load(tmp_path / "fit.npz"), tmp_path)
     assert headlines(found) == ["The answer", "The call", "The kernel", "The penalty"]
+    x, y = noise(200, 2, seed=8), noise(200, 3, seed=9)
+    found = page_of(cs.load(tmp_path / "fit.npz"), tmp_path, x, y)
+    assert headlines(found)[-1] == "Prediction and y"
+    assert f"{chosen.score(x, y).r2[2]:.4f}" in found.words
 
 
 @pytest.mark.slow

@@ -43,7 +43,7 @@ def test_many_kernels_are_an_image_for_every_channel(many):
     first = panel(figure, "Prediction and y, output E0")
     assert first.get_xlabel() == "time (s)"
     names = [tick.get_text() for tick in figure.axes[0].get_yticklabels()]
-    assert names == [f"output {name}" for name in NAMES[::3]]
+    assert names == [f"output {name}" for name in NAMES[::6]]
     assert figure.axes[12].get_xlabel() == "lag (ms)"
 
 
@@ -233,3 +233,72 @@ def test_ink_is_that_of_the_style(some):
     for ink in ("black", "white"):
         with rc_context({"text.color": ink}):
             assert line(drawn(fit, kind="lines").axes[0], "output 6").get_color() == ink
+
+
+def test_images_of_groups_name_what_each_of_them_has():
+    fit = cs.solve(cs.Problem(noise(80, 8), noise(79, 8, seed=1), kernel_size=2, groups=4))
+    figure = drawn(fit, kind="image")
+    for c in range(8):
+        names = [t.get_text() for t in panel(figure, f"channel {c}").get_yticklabels()]
+        # Beside another panel of the same outputs they are not repeated.
+        assert names == ([] if c % 2 else [f"output {c}", f"output {c + 1}"])
+
+
+def test_one_tap_has_an_error_bar():
+    axes = drawn(fitted_taps(1), kind="lines").axes[0]
+    (bar,) = axes.containers
+    _, _, (segments,) = bar.lines
+    low, high = np.sort(segments.get_segments()[0][:, 1])
+    lower, upper = fitted_taps(1).confidence_band()
+    np.testing.assert_allclose([low, high], [lower.item(), upper.item()])
+
+
+def fitted_taps(taps):
+    x = noise(200)
+    return cs.solve(cs.Problem.from_lags(x, x + noise(200, seed=1), lags=(0, taps - 1)))
+
+
+@pytest.mark.parametrize("solver", [cs.AutoSolver(10.0), cs.Regularized()])
+def test_bands_under_a_penalty_are_those_of_a_posterior(solver):
+    x = noise(200)
+    fit = cs.solve(cs.Problem.from_lags(x, x + noise(200, seed=1), lags=(0, 4)), solver)
+    title = drawn(fit, kind="lines").axes[0].get_title()
+    assert title == "Impulse response with its 95 % posterior band (white noise)"
+
+
+@pytest.mark.slow
+def test_names_are_drawn_as_they_are_and_long_ones_cut():
+    fit = fitted(3, 2, channels=["p$\\frac{$", "a\nb", "x" * 200], outputs=["$5 & $6", "_^"])
+    for kind in (None, "grid", "image", "prediction", "residuals"):
+        drawn(fit, kind=kind)
+    shown = titles(drawn(fit, kind="grid"))
+    assert shown[0] == r"channel p\$\frac{\$ → output \$5 & \$6"
+    assert shown[2] == "channel " + "x" * 23 + r"… → output \$5 & \$6"
+    drawn(fit.identifiability)
+    drawn(fit.identifiability.problem)
+
+
+def test_settings_of_images_of_the_user_are_not_ours():
+    from matplotlib import rc_context
+
+    with rc_context({"pcolor.shading": "gouraud"}):
+        drawn(fitted(2, 4, rows=60), kind="image")
+
+
+def test_prediction_begins_where_rows_count():
+    x, y, mask = noise(900), noise(900, seed=1), np.ones(900, bool)
+    mask[:320] = False
+    fit = cs.solve(cs.Problem.from_lags(x, y, lags=(0, 2), mask=mask))
+    curve = line(panel(drawn(fit), "Prediction and y"), "y")
+    np.testing.assert_array_equal(curve.get_xdata(), np.arange(320, 620))
+    np.testing.assert_array_equal(curve.get_ydata(), y[320:620])
+
+
+def test_residuals_of_an_output_are_those_of_its_own_rows():
+    x, y = noise(400), noise(400, 3, seed=1)
+    y[:200, 0] = y[200:, 1] = np.nan
+    fit = cs.solve(cs.Problem.from_lags(x, y, lags=(0, 2), missing="drop"))
+    shown = line(drawn(fit, kind="residuals", outputs=2).axes[2], "residuals").get_ydata()
+    np.testing.assert_array_equal(shown, np.sort(fit.residuals()[:, 2]))
+    shown = line(drawn(fit, kind="residuals", outputs=1).axes[2], "residuals").get_ydata()
+    np.testing.assert_array_equal(shown, np.sort(fit.residuals()[:198, 1]))

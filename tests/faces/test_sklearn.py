@@ -293,3 +293,11 @@ def test_mistakes_are_named(name: str) -> None:
     options, given, error, words = MISTAKES[name]
     with pytest.raises(error, match=words):
         ConvRegressor(**options).fit(*given)
+
+
+def test_outputs_are_called_as_the_columns_of_y() -> None:
+    x = pd.DataFrame(np.random.default_rng(0).standard_normal((60, 1)), columns=["env"])
+    y = pd.DataFrame(np.random.default_rng(1).standard_normal((60, 2)), columns=["Cz", "Pz"])
+    for found in (ConvRegressor((0, 2)).fit(x, y), ConvRegressor((0, 2)).fit([x, x], [y, y])):
+        assert found.solution_.names.outputs == ("Cz", "Pz")
+        assert found.solution_.names.channels == ("env",)

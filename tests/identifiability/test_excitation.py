@@ -9,67 +9,115 @@ from convsolve.identifiability.excitation import excitation
 from support.pictures import drawn, legend, line, noise
 
 
+def of(x, **about):
+    return excitation(cs.identify(cs.Problem.from_lags(x, **about)))
+
+
+def by_inverse(a, taps, channels, at):
+    """The effective power at frequencies in cycles a tap, from the inverse of AᵀA (m, K, C)."""
+    m = len(a)
+    inverse = np.linalg.inv(a.reshape(m, -1).T @ a.reshape(m, -1))
+    inverse = inverse.reshape(taps, channels, taps, channels)
+    root = np.sqrt((a**2).mean((0, 1)))
+    waves = np.exp(-2j * np.pi * at[:, None] * np.arange(taps))
+    covariance = np.einsum("fk,kcld,fl->fcd", waves.conj(), inverse, waves)
+    covariance = covariance * np.outer(root, root) * m / taps
+    return 1 / np.linalg.eigvalsh(covariance)[:, -1]
+
+
+def windows(x, taps):
+    """Rows (m, K, C) of whole windows, in kernel order."""
+    return np.lib.stride_tricks.sliding_window_view(x, taps, axis=0).transpose(0, 2, 1)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("taps", [1, 2, 12])
+def test_effective_power_is_that_of_the_inverse(taps, channels):
+    x = lfilter([1.0], [1.0, -0.8], noise(400, channels), axis=0) @ noise(channels, channels)
+    found = of(x, lags=(0, taps - 1))
+    expected = by_inverse(windows(x, taps), taps, channels, found.frequency)
+    np.testing.assert_allclose(found.effective, expected, rtol=1e-9)
+
+
+def test_confounds_and_rows_that_are_left_out_do_not_count():
+    x = noise(400, 2) + np.linspace(0, 1e3, 400)[:, None]
+    mask = noise(400, seed=1) > -0.5
+    x[~mask] *= 100
+    found = of(x, lags=(0, 4), confounds=1, mask=mask)
+    a, drift = windows(x, 5)[mask[4:]], np.vander(np.arange(396.0), 2)[mask[4:]]
+    flat = a.reshape(len(a), -1)
+    flat = flat - drift @ np.linalg.lstsq(drift, flat)[0]
+    expected = by_inverse(flat.reshape(a.shape), 5, 2, found.frequency)
+    np.testing.assert_allclose(found.effective, expected, rtol=1e-6)
+
+
 def test_power_is_that_of_the_filter_that_made_x():
     x = lfilter([1.0], [1.0, -0.8], noise(2**17))
-    found = excitation(cs.Problem.from_lags(x, lags=(0, 39), fs=250))
+    found = of(x, lags=(0, 39), fs=250)
     np.testing.assert_array_equal(found.frequency[[0, -1]], [0, 125])
     _, response = freqz([1.0], [1.0, -0.8], found.frequency, fs=250)
     # The power of x is Σ 0.8^(2n) = 1/(1 - 0.64).
     expected = np.abs(response) ** 2 * (1 - 0.64)
     np.testing.assert_allclose(found.power[:, 0], expected, rtol=0.25)
     np.testing.assert_allclose(found.power[1:-1].sum() * 2 + found.power[[0, -1]].sum(), 160)
-    np.testing.assert_allclose(found.weakest, found.power[:, 0], rtol=1e-9)
+    # Of a kernel as long as this both are nearly the same.
+    np.testing.assert_allclose(found.effective[2:], expected[2:], rtol=0.25)
 
 
-def test_the_weakest_mixture_of_two_that_are_nearly_equal():
+def test_two_channels_that_are_nearly_equal():
     """Of x and x + e/100, each at power one, the difference has power 1e-4 / 2."""
     x = noise(2**15, 2)
     x[:, 1] = x[:, 0] + 0.01 * x[:, 1]
-    found = excitation(cs.Problem.from_lags(x, lags=(0, 9)))
-    np.testing.assert_allclose(np.median(found.weakest), 0.5e-4, rtol=0.1)
-    groups = excitation(cs.Problem.from_lags(x, lags=(0, 9), groups=2))
-    assert groups.weakest.min() > 0.5  # each channel by itself
+    np.testing.assert_allclose(np.median(of(x, lags=(0, 9)).effective), 0.5e-4, rtol=0.1)
+    assert of(x, lags=(0, 9), groups=2).effective.min() > 0.8  # each channel by itself
 
 
 def test_a_dilated_kernel_reads_what_folds_onto_its_taps():
     """Every second sample of noise through a low-pass of half the band is white again."""
-    x = noise(2**15)
-    x = np.fft.irfft(np.fft.rfft(x)[: 2**13 + 1], 2**15)
-    plain = excitation(cs.Problem(x, kernel_size=16))
-    dilated = excitation(cs.Problem(x, kernel_size=16, dilation=2))
-    assert plain.weakest.min() < 1e-6
+    x = np.fft.irfft(np.fft.rfft(noise(2**13))[: 2**11 + 1], 2**13)
+    plain = excitation(cs.identify(cs.Problem(x, kernel_size=16)))
+    dilated = excitation(cs.identify(cs.Problem(x, kernel_size=16, dilation=2)))
+    assert plain.power.min() < 1e-6
+    assert plain.effective.min() < 1e-6
     assert dilated.frequency[-1] == 0.25
-    assert dilated.weakest.min() > 0.5
+    assert min(dilated.power.min(), dilated.effective.min()) > 0.5
 
 
 def test_a_bias_takes_the_mean_with_it():
     x = 10 + noise(2**13)
-    plain, biased = (
-        excitation(cs.Problem.from_lags(x, lags=(0, 9), bias=bias)) for bias in (False, True)
-    )
+    plain, biased = (of(x, lags=(0, 9), bias=bias) for bias in (False, True))
     assert plain.power[0, 0] > 10
     assert biased.power[0, 0] < 2
+    np.testing.assert_allclose(biased.effective, 1, atol=0.2)
 
 
 def test_any_unit_of_x_gives_the_same_spectrum():
     x = noise(2000, 2)
-    one, other = (
-        excitation(cs.Problem.from_lags(x * unit, lags=(0, 9))) for unit in (1.0, 2.0**700)
-    )
+    one, other = (of(x * np.array([unit, 1.0]), lags=(0, 9)) for unit in (1.0, 2.0**700))
     np.testing.assert_array_equal(one.power, other.power)
-    np.testing.assert_array_equal(one.weakest, other.weakest)
+    np.testing.assert_allclose(one.effective, other.effective, rtol=1e-9)
 
 
-def test_of_few_samples_the_weakest_mixture_is_not_told():
-    found = excitation(cs.Problem.from_lags(noise(300, 8), lags=(0, 9)))
-    assert found.weakest is None
-    assert found.power.shape == (33, 8)
-    drawn(cs.Problem.from_lags(noise(300, 8), lags=(0, 9)))
+def test_what_is_not_determined_has_no_effective_power():
+    t = np.arange(600)
+    tone = of(np.sin(0.3 * t), lags=(0, 9))
+    np.testing.assert_array_equal(tone.effective, 0)
+    twice = noise(600, 1)[:, [0, 0]]
+    np.testing.assert_array_equal(of(twice, lags=(0, 9)).effective, 0)
+    silent = np.stack([noise(600), np.zeros(600)], axis=1)
+    np.testing.assert_array_equal(of(silent, lags=(0, 9)).effective, 0)
+
+
+def test_of_many_unknowns_the_power_alone_is_told():
+    limits = cs.Limits(spectrum_columns=10)
+    report = cs.identify(cs.Problem.from_lags(noise(300), lags=(0, 19)), limits=limits)
+    found = excitation(report)
+    assert found.effective is None
+    assert found.power.shape == (41, 1)
 
 
 def test_records_of_any_length_are_read():
-    x = [noise(n, 1, seed=n) for n in (3, 70, 500)]
-    found = excitation(cs.Problem.from_lags(x, lags=(0, 2)))
+    found = of([noise(n, 1, seed=n) for n in (3, 70, 500)], lags=(0, 2))
     assert np.isfinite(found.power).all()
 
 
@@ -78,25 +126,27 @@ def test_images_are_refused():
         cs.plot(cs.Problem(noise(9, 9), kernel_size=(2, 2)))
 
 
-def test_the_picture_marks_what_is_hardly_excited():
+def test_the_picture_marks_what_is_hardly_determined():
     x = lfilter(np.hanning(21) / 10, [1.0], noise(2**14, 2), axis=0)
     problem = cs.Problem.from_lags(x, lags=(0, 39), fs=250, channels=["left", "right"])
-    figure, found = drawn(problem), excitation(problem)
+    figure, found = drawn(problem), excitation(cs.identify(problem))
     axes = figure.axes[0]
     assert legend(axes) == [
-        "hardly excited", "white", "channel left", "channel right", "weakest mixture of channels",
+        "hardly determined", "white x", "channel left", "channel right",
+        "effective, weakest mixture of channels",
     ]  # fmt: skip
     np.testing.assert_allclose(
         line(axes, "channel right").get_ydata(), 10 * np.log10(found.power[:, 1])
     )
     spans = [(p.get_x(), p.get_x() + p.get_width()) for p in axes.patches]
-    weak = found.frequency[found.weakest < 1e-4]
+    weak = found.frequency[found.effective < 1e-4]
     assert all(any(a <= f <= b for a, b in spans) for f in weak)
-    strong = found.frequency[found.weakest >= 1e-4]
+    strong = found.frequency[found.effective >= 1e-4]
     assert not any(a < f < b for a, b in spans for f in strong)
 
 
-def test_many_channels_are_an_image():
+def test_many_channels_are_an_image_below_their_range():
     figure = drawn(cs.Problem.from_lags(noise(4000, 9), lags=(0, 9)))
     assert len(figure.axes) == 3  # and the bar of its colours
     assert figure.axes[1].get_xlabel() == "frequency (cycles a sample)"
+    assert "9 channels, from least to most" in legend(figure.axes[0])
