@@ -14,6 +14,7 @@ import pytest
 
 import convsolve as cs
 from convsolve import interop
+from convsolve.cli import main
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
@@ -133,6 +134,13 @@ def test_every_extra_is_on_the_page_of_installation() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     rows = re.findall(r"^\| (`.*?) \|", page("install.md"), re.MULTILINE)
     assert set(re.findall(r"`(\w+)`", " ".join(rows))) == set(project["optional-dependencies"])
+
+
+def test_every_command_and_exit_status_is_on_the_page_of_the_command_line() -> None:
+    rows = re.findall(r"^\| (.+?) \|", page("command_line.md"), re.MULTILINE)
+    assert set(re.findall(r"`([a-z-]+)`", " ".join(rows))) == set(main.COMMANDS)
+    told = {main.OK, main.NOT_OK, main.BAD_INPUT, main.NOT_UNIQUE, main.INTERRUPTED}
+    assert {int(row) for row in rows if row.isdecimal()} == told
 
 
 @pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
