@@ -16,7 +16,7 @@ import convsolve
 PUBLIC = frozenset(convsolve.__all__)
 SHORT = {"np": "numpy"}
 # Names that signatures say and no page explains: variables and aliases of types, other libraries'.
-WITHOUT_PAGE = frozenset({"Figure", "Loss", "P", "R", "T"})
+WITHOUT_PAGE = frozenset({"Drawn", "Figure", "Loss", "P", "R", "T"})
 
 
 @cache

@@ -14,6 +14,7 @@ import pytest
 
 import convsolve as cs
 from convsolve import interop
+from convsolve.cli import main
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
@@ -23,6 +24,10 @@ FIGURES = re.compile(r"^From `(benchmarks/results/(\w+)\.json)`, by `(.*?)`:\n\n
 
 def page(name: str) -> str:
     return (DOCS / name).read_text(encoding="utf-8")
+
+
+def source(module: str) -> str:
+    return (ROOT / f"convsolve/interop/{module}.py").read_text(encoding="utf-8")
 
 
 def smooth_table(result: dict) -> str:
@@ -62,19 +67,36 @@ def descent_table(result: dict) -> str:
     return "\n".join(lines)
 
 
+def round_trips_table(result: dict) -> str:
+    """How far kernels and predictions are off in other libraries."""
+    lines = ["| library | kernel off by | prediction off by |", "| --- | ---: | ---: |"]
+    for name, found in result["libraries"].items():
+        cells = [f"{found[what]:.0e}" if found[what] else "0" for what in ("kernel", "prediction")]
+        lines.append(f"| {name} {found['version']} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
 def shown_of(name: str) -> Callable[[dict], str]:
     """What a page shows of a result file: the table, the sentence, or both."""
-    if name in ("identifiability", "notebook"):
-        return {"identifiability": smooth_table, "notebook": descent_table}[name]
+    if name in OF_PAGES:
+        return OF_PAGES[name]
     module = import_module(f"benchmarks.{name}")
     makers = [getattr(module, part) for part in ("table", "sentence") if hasattr(module, part)]
     return lambda result: "\n\n".join(make(result) for make in makers)
 
 
-def test_figures_of_the_limits_are_those_of_their_files() -> None:
-    text = page("limits.md")
+OF_PAGES = {
+    "identifiability": smooth_table,
+    "notebook": descent_table,
+    "round_trips": round_trips_table,
+}
+
+
+@pytest.mark.parametrize(("name", "files"), [("limits.md", 9), ("coming_from.md", 1)])
+def test_figures_of_a_page_are_those_of_their_files(name: str, files: int) -> None:
+    text = page(name)
     found = list(FIGURES.finditer(text))
-    assert len(found) == 9
+    assert len(found) == files
     for match in found:
         result = json.loads((ROOT / match[1]).read_text(encoding="utf-8"))
         assert match[3] == f"python -m benchmarks.{match[2]}"
@@ -114,12 +136,21 @@ def test_every_extra_is_on_the_page_of_installation() -> None:
     assert set(re.findall(r"`(\w+)`", " ".join(rows))) == set(project["optional-dependencies"])
 
 
+def test_every_command_and_exit_status_is_on_the_page_of_the_command_line() -> None:
+    rows = re.findall(r"^\| (.+?) \|", page("command_line.md"), re.MULTILINE)
+    assert set(re.findall(r"`([a-z-]+)`", " ".join(rows))) == set(main.COMMANDS)
+    told = {main.OK, main.NOT_OK, main.BAD_INPUT, main.NOT_UNIQUE, main.INTERRUPTED}
+    assert {int(row) for row in rows if row.isdecimal()} == told
+
+
 @pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
 def test_everything_named_exists(path: Path) -> None:
     text = path.read_text(encoding="utf-8")
     assert set(re.findall(r"\bcs\.([A-Za-z]\w*)", text)) <= set(cs.__all__)
     layouts = set(re.findall(r"`((?:to|from)_(?:keras|torch|trf|mne|impulse_response))`", text))
     assert all(hasattr(interop, name) for name in layouts)
+    others = re.findall(r"`(mne|mtrf|events)\.(\w+)`", text)
+    assert all(f"\ndef {name}(" in source(module) for module, name in others)
 
 
 @pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
