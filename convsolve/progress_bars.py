@@ -53,7 +53,8 @@ class _Bar:
             self._bar = make(
                 desc=self._name, total=total, leave=False, bar_format=FORMAT, dynamic_ncols=True
             )
-            self._bar.start_t -= took
+            if not self._bar.disable:  # by TQDM_DISABLE
+                self._bar.start_t -= took
         if self._bar is not None:
             self._bar.set_postfix_str(note, refresh=False)
             self._bar.update(done - self._bar.n)

@@ -855,7 +855,8 @@ class Solution:
         above = import_module(".html_report", __package__)
         held_out = None if x is None and y is None else self.score(x, y)
         written: str = above.html_report(self, held_out, title=title, call=call)
-        write_bytes(path, written.encode(), force=force)
+        # A name of a file may hold what is no letter.
+        write_bytes(path, written.encode(errors="replace"), force=force)
 
 
 def _calls_within() -> int:

@@ -76,6 +76,13 @@ MISSING = ("raise", "drop")
 # Every option that some solvers take.
 SETTINGS = tuple(dict.fromkeys(setting for _, takes in SOLVERS.values() for setting in takes))
 
+# Options that exclude each other: those of the command line put out those of a file.
+_LAYER, _TIMES = {"kernel_size", "stride", "padding", "dilation"}, {"tmin", "tmax"}
+RIVALS = (
+    (_LAYER, {"lags", "edges"} | _TIMES),
+    ({"lags"}, _TIMES),
+    ({"ridge"}, {*SOLVERS["regularized"][1]}),
+)
 # Options that may name a file to be read, beside the data.
 READ = ("fit", "mask", "weights", "confounds", "truth", "matrix", "init", "config")
 
@@ -190,7 +197,7 @@ def parser() -> _Parser:
 
     solve = commands.add_parser("solve", help="recover the kernel")
     _add_solver(solve)
-    solve.add_argument(
+    noise = solve.add_argument(
         "--noise",
         type=_noise,
         default="white",
@@ -198,6 +205,7 @@ def parser() -> _Parser:
         help="how the noise of y is correlated, which the standard errors assume: white, hac, "
         "cluster; ar or 'ar(P)', an autoregression, changes the answer too (default white)",
     )
+    _words(noise, NOISES)
     _add_flag(solve, "strict", "no answer unless it is unique")
     solve.add_argument("--out", type=Path, metavar="FILE.npz", help="write the solution")
     solve.add_argument(
@@ -281,6 +289,11 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
 
     with reported(ValueError, OSError):
         found = options_of(args.config, args.command, commands.choices)
+    given = {name for name, value in vars(args).items() if value is not None}
+    for rivals in RIVALS:
+        for one, other in (rivals, rivals[::-1]):
+            if one & given and not other & given:
+                found = {name: value for name, value in found.items() if name not in other}
     own.set_defaults(**found)
     return whole.parse_args(argv)
 
@@ -289,6 +302,11 @@ def _listed(prefix: str, **_: Any) -> list[str]:
     """How a list of solvers with commas between could go on."""
     before = prefix[: prefix.rfind(",") + 1]
     return [before + name for name in SOLVERS if name not in before.split(",")]
+
+
+def _words(action: argparse.Action, words: Sequence[str]) -> None:
+    """A shell completes the words of an option that takes others too."""
+    action.completer = lambda prefix, **_: [w for w in words if w.startswith(prefix)]  # type: ignore[attr-defined]
 
 
 def _add_solver(command: argparse.ArgumentParser) -> None:
@@ -336,11 +354,12 @@ def _add_geometry(command: argparse.ArgumentParser) -> None:
     shape = command.add_argument_group("geometry, by --kernel-size, --lags or --tmin --tmax")
     shape.add_argument("--kernel-size", type=int, nargs="+", metavar="K", help="one per axis")
     shape.add_argument("--stride", type=int, nargs="+", metavar="S")
-    shape.add_argument(
+    padding = shape.add_argument(
         "--padding",
         type=_padding,
         help="valid (default), same, full, causal, circular, or lo,hi per axis: --padding=2,0",
     )
+    _words(padding, PADDINGS)
     shape.add_argument("--dilation", type=int, nargs="+", metavar="D")
     shape.add_argument(
         "--lags", type=int, nargs="+", metavar="L", help="FIRST LAST per axis, for y as long as x"

@@ -32,15 +32,7 @@ def options_of(
     of_all = _read(path)
     found: dict[str, Any] = {}
     tables = {name: of_all.pop(name) for name in options if isinstance(of_all.get(name), dict)}
-    known = {key for own in options.values() for key in own}
-    for key in of_all:
-        if _plain(key) not in known:
-            raise ValueError(f"{path}: {_unknown(key, known | {*options})}")
-    for name, table in tables.items():
-        for key in table:
-            if _plain(key) not in options[name]:
-                where = f"{path}: [{name}]"
-                raise ValueError(f"{where}: {_unknown(key, set(options[name]))}")
+    _check_keys(path, of_all, tables, options)
     # Of another command's options this one needs to know nothing.
     for where, given in ((path, of_all), (f"{path}: [{command}]", tables.get(command, {}))):
         mine: dict[str, Any] = {}
@@ -57,6 +49,26 @@ def options_of(
     return found
 
 
+def _check_keys(
+    path: str,
+    of_all: Mapping[str, Any],
+    tables: Mapping[str, Mapping[str, Any]],
+    options: Mapping[str, Options],
+) -> None:
+    """Refuse keys that no option has, of all commands and in the table of one."""
+    known = {key for own in options.values() for key in own}
+    for key in of_all:
+        if key in options:
+            raise ValueError(f"{path}: {key!r} is a command: its options go in a table, [{key}]")
+        if _plain(key) not in known:
+            raise ValueError(f"{path}: {_unknown(key, known | {*options})}")
+    for name, table in tables.items():
+        for key in table:
+            if _plain(key) not in options[name]:
+                where = f"{path}: [{name}]"
+                raise ValueError(f"{where}: {_unknown(key, set(options[name]))}")
+
+
 def _read(path: str) -> dict[str, Any]:
     """What a file says, of keys and tables."""
     if not stat.S_ISREG(os.stat(path).st_mode):
@@ -65,7 +77,7 @@ def _read(path: str) -> dict[str, Any]:
         raise ValueError(f"{path}: holds {size} bytes; a file of options has {MOST_BYTES} at most")
     content = Path(path).read_bytes()
     try:
-        return tomllib.loads(content.decode())
+        return tomllib.loads(content.decode("utf-8-sig"))
     except (ValueError, RecursionError) as error:  # the former of TOML and of UTF-8 alike
         raise ValueError(f"{path}: is no TOML file: {error}") from error
 
@@ -98,6 +110,8 @@ def _converted(action: argparse.Action, value: Any, where: str) -> Any:
             raise ValueError(f"{where} must be true or false, got {value!r}")
         return value
     if action.nargs == "+":
+        if isinstance(value, dict):  # NAME=N, of limits
+            value = [f"{name}={number}" for name, number in value.items()]
         several = value if isinstance(value, list) else [value]
         if not several:
             raise ValueError(f"{where} is an empty list; leave it out")
@@ -116,7 +130,7 @@ def _flat(values: list[Any]) -> list[Any]:
 
 
 def _text(value: Any, where: str) -> str:
-    if isinstance(value, bool) or not isinstance(value, (str, int)):
+    if isinstance(value, bool) or not isinstance(value, (str, int, float)):
         raise ValueError(f"{where} must be text, got {value!r}")
     return str(value)
 
@@ -129,7 +143,12 @@ def _one(action: argparse.Action, value: Any, where: str) -> Any:
         if isinstance(value, bool) or not fits:
             wanted = "a whole number" if kind is int else "a number"
             raise ValueError(f"{where} must be {wanted}, got {value!r}")
-        return kind(value)
+        try:
+            return kind(value)
+        except OverflowError as error:
+            raise ValueError(
+                f"{where} is too large for a number: {len(str(value))} digits"
+            ) from error
     text = _text(value, where)
     if action.choices is not None and text not in action.choices:
         raise ValueError(f"{where} is {text!r}; choose from {', '.join(action.choices)}")

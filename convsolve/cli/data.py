@@ -11,10 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 from .arguments import HDF5, IN_BLOCKS, MAT, Refusal, limits_of, reported
 from .methods import name_of_solver
+from .whole import beside, in_memory, is_sound
 
 if TYPE_CHECKING:
-    import numpy as np
-
     from ..problem.problem import Problem
     from ..solution import Solution
 
@@ -43,15 +42,11 @@ def _rate(args: argparse.Namespace) -> int | None:
     from .wav import rate
 
     with reported(ValueError, OSError):
-        rates = {name: rate(name) for name in args.data if _is_sound(name)}
+        rates = {name: rate(name) for name in args.data if is_sound(name)}
     if len({*rates.values()}) > 1:
         listed = ", ".join(f"{name} {hertz} Hz" for name, hertz in rates.items())
         raise Refusal(f"x and y have two sampling rates ({listed}); resample one of them")
     return next(iter(rates.values()), None)
-
-
-def _is_sound(name: str) -> bool:
-    return Path(name).suffix.lower() == ".wav"
 
 
 def _window(args: argparse.Namespace) -> str | None:
@@ -98,6 +93,11 @@ def _lags(args: argparse.Namespace) -> dict[str, Any]:
 
 def new_data(args: argparse.Namespace, fit: Solution) -> tuple[Any, Any]:
     """x and y, or None, for a solution that there is; columns by other names are refused."""
+    rate, fs = _rate(args), fit.names.fs
+    if None not in (rate, fs) and rate != fs:
+        raise Refusal(
+            f"{source(args)}: has {rate} samples a second, the kernel takes {fs:g}; resample it"
+        )
     x, y = _read(args)
     found = _in_headers(args, y is not None)
     with reported(ValueError, source=source(args)):
@@ -138,22 +138,14 @@ def _rows(args: argparse.Namespace) -> dict[str, Any]:
     if confounds is not None and confounds != "intercept":
         if not (confounds.isdecimal() or Path(confounds).suffix):
             raise Refusal("--confounds takes intercept, the degree of a drift or a FILE of columns")
-        confounds = int(confounds) if confounds.isdecimal() else _beside(args, confounds)
-    mask = None if args.mask is None else _beside(args, args.mask)
+        confounds = int(confounds) if confounds.isdecimal() else beside(args, confounds)
+    mask = None if args.mask is None else beside(args, args.mask)
     if mask is not None and mask.dtype != bool:
         if not np.isin(mask, (0, 1)).all():
             raise Refusal(f"{args.mask}: a mask holds 1 where a row counts and 0 elsewhere")
         mask = mask.astype(bool)
-    weights = None if args.weights is None else _beside(args, args.weights)
+    weights = None if args.weights is None else beside(args, args.weights)
     return {"mask": mask, "missing": args.missing, "weights": weights, "confounds": confounds}
-
-
-def _beside(args: argparse.Namespace, path: str) -> np.ndarray:
-    """The array of a file beside those of the data."""
-    from ..files import MAX_BYTES
-
-    with reported(ValueError, OSError):
-        return _in_memory(path, False, args.max_bytes or MAX_BYTES)[0]
 
 
 def source(args: argparse.Namespace) -> str:
@@ -210,7 +202,7 @@ def _arrays(args: argparse.Namespace, limit: int) -> list[Any]:
     for name in args.data:
         alone = len(args.data) == 1
         several = arrays(name, alone)
-        found += _in_memory(name, alone, limit) if several is None else several
+        found += in_memory(name, alone, limit) if several is None else several
     numbers = sum(a.size for a in found)
     whole = numbers <= limits_of(args).held_numbers or _takes_all(args)
     for array in found:
@@ -219,16 +211,6 @@ def _arrays(args: argparse.Namespace, limit: int) -> list[Any]:
     if whole:
         return [a.whole() if isinstance(a, Sliced) else a for a in found]
     return [a.in_blocks(found) if isinstance(a, Sliced) else a for a in found]
-
-
-def _in_memory(name: str, alone: bool, limit: int) -> list[np.ndarray]:
-    """The arrays of a file of a kind that is always read whole."""
-    from ..files import read_array
-    from . import mat, wav
-
-    if MAT.fullmatch(name):
-        return mat.arrays(name, alone, limit)
-    return [wav.array(name, limit) if _is_sound(name) else read_array(name, max_bytes=limit)]
 
 
 def _takes_all(args: argparse.Namespace) -> bool:

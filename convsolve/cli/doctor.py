@@ -11,6 +11,7 @@ import numpy as np
 
 from .. import __version__
 from ..parallel import cores
+from .methods import without_device
 
 NEEDED = ("numpy", "scipy", "jax", "jaxlib", "optax", "threadpoolctl")
 # Of each extra the packages that it is there for.
@@ -40,7 +41,7 @@ def examined() -> dict[str, Any]:
         x64 = jax.numpy.result_type(float) == np.float64
         eps, off = _solved()
     except (ImportError, RuntimeError, AssertionError) as error:
-        trouble = " ".join(str(error).split()) or type(error).__name__
+        trouble = " ".join(str(error).split()) or without_device() or type(error).__name__
     return {
         "convsolve": __version__,
         "python": platform.python_version(),

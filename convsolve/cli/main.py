@@ -41,7 +41,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command, by default that of ``sys.argv``, and return its exit status."""
     try:
         with heard(), _ctrl_c_unprinted():
-            for stream in (sys.stdout, "stderr"):
+            for stream in (sys.stdout, sys.stderr):
                 # A terminal that lacks a sign of the mathematics shows a question mark for it.
                 if isinstance(stream, io.TextIOWrapper):
                     stream.reconfigure(errors="replace")
@@ -334,14 +334,23 @@ def _ctrl_c_unprinted() -> Iterator[None]:
 def _warnings_reported() -> Iterator[list[Warning | str]]:
     """Warnings to the user become a line on stderr each, and are kept in the list."""
     warned: list[Warning | str] = []
+    said: set[str] = set()
     with warnings.catch_warnings():
         otherwise: Callable[..., None] = warnings.showwarning
 
         def show(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> None:
             if not issubclass(category, UserWarning):
                 return otherwise(message, category, *where, **more)
+            text = _in_shell(message)
+            if text.startswith("Glyph "):  # one for every letter that no font here has
+                text = "no font here has some letters of the names; boxes are drawn for them"
+            if text in said:
+                return None
+            said.add(text)
             warned.append(message)
-            _say(f"convsolve: warning: {_in_shell(message)}", "stderr")
+            with _bars_aside():
+                _say(f"convsolve: warning: {text}", "stderr")
+            return None
 
         warnings.simplefilter("always", UserWarning)
         warnings.showwarning = show
@@ -375,6 +384,18 @@ def _followed(verbose: bool) -> Iterator[None]:
         with bars():
             yield
     else:
+        yield
+
+
+@contextmanager
+def _bars_aside() -> Iterator[None]:
+    """Bars of progress make room for a line on stderr, and come back below it."""
+    if "tqdm" not in sys.modules:
+        yield
+        return
+    from tqdm import tqdm
+
+    with tqdm.external_write_mode(file=sys.stderr):
         yield
 
 

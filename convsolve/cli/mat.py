@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import io
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 
@@ -15,6 +16,7 @@ from .arguments import MAT, Refusal
 from .large import hdf5
 from .mat_reader import REFUSED
 
+READER = Path(__file__).with_name("mat_reader.py")
 HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"
 
 
@@ -44,20 +46,23 @@ def arrays(name: str, alone: bool, max_bytes: int) -> list[np.ndarray]:
 def _by_scipy(file: str, max_bytes: int, names: list[str]) -> list[np.ndarray]:
     """Those of these variables that are there, in the order of their names."""
     # Unlike that of this file, the folder of the program is not where Python looks for modules.
-    program = [sys.executable, "-P", str(Path(__file__).with_name("mat_reader.py"))]
-    path = str(Path(file).resolve())
-    # Threads of a library that multiplies nothing would take memory alone.
-    done = subprocess.run(
-        [*program, path, str(max_bytes), *names],
-        capture_output=True,
-        env=os.environ | {"OPENBLAS_NUM_THREADS": "1"},
-    )
-    if done.returncode == REFUSED:
-        raise ValueError(done.stderr.decode())
-    if done.returncode:
-        raise ValueError("is no MAT file, or damaged or cut short; copy or save it again")
-    with np.load(io.BytesIO(done.stdout), allow_pickle=False) as members:
-        return [members[name] for name in names if name in members]
+    program = [sys.executable, "-P", str(READER)]
+    with TemporaryDirectory() as folder:
+        target = str(Path(folder, "read.npz"))
+        done = subprocess.run(
+            [*program, str(Path(file).resolve()), target, str(max_bytes), *names],
+            capture_output=True,
+            # Threads of a library that multiplies nothing would take memory alone.
+            env=os.environ | {"OPENBLAS_NUM_THREADS": "1"},
+        )
+        if done.returncode == REFUSED:
+            raise ValueError(done.stderr.decode(errors="replace").splitlines()[-1])
+        if done.returncode == -signal.SIGKILL:
+            raise ValueError("takes more memory than there is: its reader was killed")
+        if done.returncode:
+            raise ValueError("is no MAT file, or damaged or cut short; copy or save it again")
+        with np.load(target, allow_pickle=False) as members:
+            return [members[f"arr_{i}"] for i in range(len(members))]
 
 
 def _of_hdf5(file: str, variable: str | None, alone: bool, max_bytes: int) -> list[np.ndarray]:

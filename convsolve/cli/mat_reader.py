@@ -1,12 +1,11 @@
-"""A program of its own: some variables of a MAT file, read by SciPy and written to stdout as npz.
+"""A program of its own: some variables of a MAT file, read by SciPy and written as npz.
 
 SciPy trusts a MAT file: one damaged byte can end the process that reads it, and a few can have it
 take all memory. Let it be this one, which may not take much.
 
-Usage: mat_reader.py FILE MAX_BYTES NAME…, of which all but the first may be missing.
+Usage: mat_reader.py FILE NPZ MAX_BYTES NAME…, of which all but the first may be missing.
 """
 
-import io
 import math
 import sys
 from collections.abc import Sequence
@@ -24,7 +23,7 @@ NUMBERS = {
 }  # fmt: skip
 
 
-def main(path: str, max_bytes: int, names: Sequence[str]) -> int:
+def main(path: str, target: str, max_bytes: int, names: Sequence[str]) -> int:
     """The exit status: 0, or `REFUSED`, with the reason on stderr."""
     from scipy.io import loadmat, whosmat
 
@@ -38,9 +37,7 @@ def main(path: str, max_bytes: int, names: Sequence[str]) -> int:
         _allow(BESIDE + TIMES * size)
         stream.seek(0)
         found = loadmat(stream, variable_names=wanted)
-    content = io.BytesIO()
-    np.savez(content, **{name: found[name] for name in wanted})
-    sys.stdout.buffer.write(content.getvalue())
+    np.savez(target, *(found[name] for name in wanted))
     return 0
 
 
@@ -80,4 +77,4 @@ def _allow(size: int) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1], int(sys.argv[2]), sys.argv[3:]))
+    sys.exit(main(sys.argv[1], sys.argv[2], int(sys.argv[3]), sys.argv[4:]))

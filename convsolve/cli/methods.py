@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from .arguments import DESCENT, OF_PENALTY, SETTINGS, SOLVERS, Refusal, limits_of, named, reported
+from .whole import beside
 
 if TYPE_CHECKING:
     import numpy as np
@@ -39,7 +40,7 @@ def _penalty(args: argparse.Namespace) -> Penalty:
     if name == "tikhonov":
         if args.matrix is None:
             raise Refusal("--penalty tikhonov needs --matrix FILE")
-        return Tikhonov(_array(args.matrix, args))
+        return Tikhonov(beside(args, args.matrix))
     if name == "smooth":
         several = args.length is not None and len(args.length) > 1
         return Smooth(length=args.length if several else args.length and args.length[0])
@@ -62,13 +63,6 @@ def _numbers(option: str, args: argparse.Namespace, kind: type) -> tuple[Any, ..
         raise Refusal(f"{named(option)}: {text!r} lists no numbers, such as {example}") from error
 
 
-def _array(path: str, args: argparse.Namespace) -> np.ndarray:
-    from ..files import MAX_BYTES, read_array
-
-    with reported(OSError):
-        return read_array(path, max_bytes=args.max_bytes or MAX_BYTES)
-
-
 def criterion(args: argparse.Namespace, given: Problem) -> Any:
     """What --select names; of cross-validation the folds and the score."""
     from ..inference.folds import CrossValidation
@@ -88,8 +82,9 @@ def true_kernel(args: argparse.Namespace, given: Problem) -> np.ndarray | None:
     """That of --truth."""
     if args.truth is None:
         return None
+    array = beside(args, args.truth)
     with reported(TypeError, ValueError, source=f"--truth {args.truth}"):
-        return given.as_kernel(_array(args.truth, args), "truth")
+        return given.as_kernel(array, "truth")
 
 
 def folds(text: str | None) -> Any:
@@ -105,7 +100,7 @@ def _descent(name: str, args: argparse.Namespace, given: Problem) -> Solver:
 
     settings = {k: v for k in DESCENT if (v := getattr(args, k)) is not None}
     if args.init not in (None, "glorot_uniform", "zeros"):
-        settings["init"] = given.as_kernel(_array(args.init, args), f"--init {args.init}")
+        settings["init"] = given.as_kernel(beside(args, args.init), f"--init {args.init}")
     optimizer = None if args.rate is None else optax.adam(args.rate)
     return GradientDescent(optax.lbfgs() if name == "lbfgs" else optimizer, **settings)
 
@@ -175,12 +170,16 @@ def check_device() -> None:
     from ..lazy_jax import import_whole
 
     import_whole("optax")
+    if trouble := without_device():
+        raise Refusal(f"jax has no device to descend on ({trouble}); try JAX_PLATFORMS=cpu")
+
+
+def without_device() -> str:
+    """Why jax has no device, or nothing."""
     import jax
 
     try:
         jax.devices()
     except (RuntimeError, AssertionError) as error:  # the latter where CUDA sees no card
-        reason = str(error) or f"JAX_PLATFORMS={os.environ.get('JAX_PLATFORMS')}"
-        raise Refusal(
-            f"jax has no device to descend on ({reason}); try JAX_PLATFORMS=cpu"
-        ) from error
+        return str(error) or f"JAX_PLATFORMS={os.environ.get('JAX_PLATFORMS')}"
+    return ""

@@ -49,7 +49,9 @@ def array(path: str, max_bytes: int) -> np.ndarray:
                 warnings.simplefilter("ignore")  # about chunks of other kinds, such as a title
                 _, samples = wavfile.read(content)
         except _DAMAGE as error:
-            raise ValueError(f"cannot be read ({error}); save it as plain PCM or float") from error
+            # Of other kinds than ValueError the words are about SciPy itself.
+            why = str(error) if isinstance(error, ValueError) else "its header is damaged"
+            raise ValueError(f"cannot be read ({why}); save it as plain PCM or float") from error
         if samples.dtype.kind == "f":
             return samples.astype(samples.dtype.newbyteorder("="))
         check_size(8 * samples.size, max_bytes)

@@ -182,6 +182,8 @@ def _words(given: Any, name: str, count: int) -> tuple[str, ...]:
     for word in words:
         if not isinstance(word, str) or not word.strip():
             raise TypeError(f"{name} must be names, words, got {shown(word)}")
+        if not word.isprintable():
+            raise ValueError(f"{name} has {word!r}, which cannot be printed in one line")
     if len(words) != count:
         raise ValueError(f"{name} has {len(words)} names, there are {count}: give one for each")
     if len(set(words)) < count:

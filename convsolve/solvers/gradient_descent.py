@@ -48,6 +48,8 @@ LOOKS, SECONDS, KEEP = 20, 0.25, 2
 STILL_FALLING = 1e-3
 # A run has diverged that ends at this multiple of its first loss, and of that of a kernel of zeros.
 DIVERGED = 10
+# Runs at once.
+MOST_RESTARTS = 10**6
 
 
 @traceable("steps", "init", "key", "tol", "huber_delta")
@@ -118,6 +120,10 @@ class GradientDescent(Solver):
         if self.batch_size is not None:
             put("batch_size", integer(self.batch_size, "batch_size"))
         put("restarts", integer(self.restarts, "restarts"))
+        if self.restarts > MOST_RESTARTS:
+            raise ValueError(
+                f"restarts must be at most {MOST_RESTARTS}, which run at once, got {self.restarts}"
+            )
         if not (is_tracer(self.key) or _is_key(self.key)):
             put("key", _below(63, integer(self.key, "key", -(2**63)), "key"))
         if not is_tracer(self.steps):

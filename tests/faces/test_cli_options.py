@@ -314,3 +314,33 @@ def test_a_truth_of_another_size_is_named(run: Any, trials: cs.Problem) -> None:
     status, _, err = run(f"compare {LINE} --solvers auto --truth x.npy")
     assert status == 2
     assert err.startswith("convsolve: --truth x.npy: truth has shape (8, 2), the kernel (5, 2, 1)")
+
+
+def test_a_prediction_takes_the_columns_of_the_fit(run: Any, folder: Path) -> None:
+    rows = RNG.standard_normal((60, 3))
+    np.savetxt("d.csv", rows, delimiter=",", header="env,Fz,Cz", comments="")
+    solved = "solve d.csv --x-columns env --y-columns Fz,Cz --lags 0 2 --out fit.npz"
+    assert run(solved)[0] == 0
+    assert run("predict fit.npz d.csv --x-columns env --y-columns Fz,Cz")[0] == 0
+    status, out, err = run("predict fit.npz d.csv --x-columns env --y-columns Cz,Fz")
+    assert (status, out) == (2, "")
+    assert "d.csv: y has outputs ('Cz', 'Fz'), the kernel is that of ('Fz', 'Cz')" in err
+
+
+def test_names_that_cannot_be_printed_are_refused(run: Any, trials: cs.Problem) -> None:
+    status, _, err = run(f"solve {LINE} --channels a\x1b[31mred,b")
+    assert (status, err.count("\n")) == (2, 1)
+    assert r"channels has 'a\x1b[31mred', which cannot be printed in one line" in err
+
+
+def test_letters_that_no_font_has_are_told_once(run: Any, trials: cs.Problem) -> None:
+    status, _, err = run(f"solve {LINE} --channels \U0001f600x,\U0001d505y --report fit.html")
+    words = "convsolve: warning: no font here has some letters of the names; boxes are drawn"
+    assert (status, err.count("\n")) == (0, 1)
+    assert err.startswith(words)
+
+
+def test_restarts_beyond_reason_are_refused(run: Any, trials: cs.Problem) -> None:
+    status, _, err = run(f"solve {LINE} --solver adam --restarts 99999999999999999999")
+    assert (status, err.count("\n")) == (2, 1)
+    assert "restarts must be at most 1000000" in err

@@ -52,6 +52,8 @@ def files(tmp_path: Path) -> Path:
         ("convsolve solve --solver l", ["lbfgs", "lasso"]),
         ("convsolve solve --penalty s", ["smooth", "ss"]),
         ("convsolve identify --edges ", ["drop", "zeros", "circular"]),
+        ("convsolve solve --noise ", ["white", "ar", "hac", "cluster"]),
+        ("convsolve identify --padding c", ["causal", "circular"]),
         ("convsolve compare --solvers auto,c", ["auto,cg"]),
         ("convsolve solve sp", ["speech.npy", "spare.toml"]),
         ("convsolve solve speech.npy --config spar", ["spare.toml"]),

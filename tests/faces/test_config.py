@@ -59,6 +59,9 @@ VALUES: list[tuple[str, dict[str, Any]]] = [
     ('noise = "ar(2)"', {"noise": "ar(2)"}),
     ('limits = ["gram_bytes=4e9"]', {"limits": [("gram_bytes", 4 * 10**9)]}),
     ('limits = ["peer_seconds=0.5"]', {"limits": [("peer_seconds", 0.5)]}),
+    ("limits = {gram_bytes = 4e9}", {"limits": [("gram_bytes", 4 * 10**9)]}),
+    ("penalty-weights = [1.5, 1]", {"penalty_weights": "1.5,1"}),
+    ("\ufefflags = [0, 39]", {"lags": [0, 39]}),
     ('out = "fit.npz"', {"out": Path("fit.npz")}),
     ('[solve]\npenalty = "tc"', {"penalty": "tc"}),
     ('penalty = "tc"\n[solve]\npenalty = "ss"', {"penalty": "ss"}),
@@ -80,6 +83,23 @@ def test_the_command_line_wins(config: Any) -> None:
     assert (found.lags, found.bias, found.solver) == ([0, 2], False, "svd")
     assert found.out == Path("a.npz")
     assert parse(["solve", "x.npy"]).lags is None  # and of the next command nothing
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "values"),
+    [
+        ("kernel_size = 5\nstride = 2", "--lags 0 4", {"kernel_size": None, "stride": None}),
+        ('lags = [0, 9]\nedges = "zeros"', "--kernel-size 3", {"lags": None, "edges": None}),
+        ("lags = [0, 9]", "--tmin 0 --tmax 1 --fs 2", {"lags": None}),
+        ("strength = 1", "--ridge 3", {"strength": None, "ridge": 3.0}),
+        ('ridge = 1\npenalty = "tc"', "--penalty smooth", {"ridge": None, "penalty": "smooth"}),
+    ],
+)
+def test_what_the_command_line_says_puts_out_what_excludes_it(
+    config: Any, text: str, line: str, values: dict[str, Any]
+) -> None:
+    found = parse(["solve", "x.npy", *line.split(), *config(text).split()])
+    assert {name: getattr(found, name) for name in values} == values
 
 
 def test_one_file_serves_several_commands(config: Any) -> None:
@@ -111,7 +131,10 @@ WRONG: list[tuple[str | bytes, str]] = [
     ("bias = 1979-05-27", "options.toml: 'bias' must be true or false, got datetime.date("),
     ("out = 1979-05-27", "options.toml: 'out' must be text, got datetime.date("),
     ('channels = ["Fz,Cz", "Pz"]', "options.toml: 'channels' must be words without commas, got"),
-    ("channels = [[1.5]]", "options.toml: 'channels' must be text, got 1.5"),
+    ("channels = [[true]]", "options.toml: 'channels' must be text, got True"),
+    ("ridge = 1" + "0" * 400, "options.toml: 'ridge' is too large for a number: 401 digits"),
+    ("solve = 3", "options.toml: 'solve' is a command: its options go in a table, [solve]"),
+    ("[[solve]]\nlags = 3", "options.toml: 'solve' is a command: its options go in a table"),
     ("solver = {a = 1}", "options.toml: 'solver' must be text, got {'a': 1}"),
     ('solver = "magic"', "options.toml: 'solver' is 'magic'; choose from auto, svd,"),
     ('padding = "odd"', "options.toml: 'padding': 'odd' is not one of valid, same,"),

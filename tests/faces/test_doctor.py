@@ -66,3 +66,16 @@ def test_where_jax_does_not_work_it_says_what_is_there(
     assert "a problem NOT SOLVED AS IT SHOULD BE: Unable to initialize backend 'nonsense'" in out
     code, out, _ = run("doctor --json")
     assert (code, json.loads(out)["certificate_eps"]) == (1, None)
+
+
+def test_a_platform_that_is_not_there_is_named(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where CUDA sees no card jax says nothing."""
+
+    def fail() -> Any:
+        raise AssertionError
+
+    monkeypatch.setenv("JAX_PLATFORMS", "cuda")
+    monkeypatch.setattr(jax, "devices", fail)
+    code, out, _ = run("doctor")
+    assert code == 1
+    assert "NOT SOLVED AS IT SHOULD BE: JAX_PLATFORMS=cuda" in out

@@ -268,7 +268,7 @@ def test_bands_under_a_penalty_are_those_of_a_posterior(solver):
 
 @pytest.mark.slow
 def test_names_are_drawn_as_they_are_and_long_ones_cut():
-    fit = fitted(3, 2, channels=["p$\\frac{$", "a\nb", "x" * 200], outputs=["$5 & $6", "_^"])
+    fit = fitted(3, 2, channels=["p$\\frac{$", "a b", "x" * 200], outputs=["$5 & $6", "_^"])
     for kind in (None, "grid", "image", "prediction", "residuals"):
         drawn(fit, kind=kind)
     shown = titles(drawn(fit, kind="grid"))

@@ -291,3 +291,39 @@ def test_sound_that_does_not_go_together(room: Path, run: Any, line: str, words:
     status, out, err = run(f"solve {line} --lags 0 8")
     assert (status, out, err.count("\n")) == (2, "", 1)
     assert words in err
+
+
+@pytest.mark.parametrize("name", ["file", "allow_pickle"])
+def test_variables_of_any_name_are_read(tmp_path: Path, name: str) -> None:
+    scipy.io.savemat(tmp_path / "a.mat", {name: X})
+    (found,) = mat.arrays(f"{tmp_path / 'a.mat'}:{name}", True, ENOUGH)
+    np.testing.assert_array_equal(found, X)
+
+
+def test_a_reader_that_is_killed_says_nothing_of_damage(
+    folder: Path, run: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scipy.io.savemat("a.mat", {"x": X, "y": Y})
+    killed = folder / "killed.py"
+    killed.write_text("import os, signal; os.kill(os.getpid(), signal.SIGKILL)")
+    monkeypatch.setattr(mat, "READER", killed)
+    words = "convsolve: a.mat: takes more memory than there is: its reader was killed\n"
+    assert run("identify a.mat --lags 0 2") == (2, "", words)
+
+
+def test_a_prediction_takes_sound_of_the_rate_of_the_kernel(room: Path, run: Any) -> None:
+    assert run("solve noise.wav heard.wav --lags 0 8 --out fit.npz")[0] == 0
+    assert run("predict fit.npz noise.wav heard.wav")[0] == 0
+    wavfile.write("fast.wav", 16000, RNG.uniform(-0.3, 0.3, 800))
+    status, out, err = run("predict fit.npz fast.wav --out z.npy")
+    words = "fast.wav: has 16000 samples a second, the kernel takes 8000; resample it"
+    assert (status, out, err) == (2, "", f"convsolve: {words}\n")
+    assert "two sampling rates" in run("predict fit.npz noise.wav slow.wav")[2]
+
+
+def test_the_truth_may_be_a_variable(folder: Path, run: Any) -> None:
+    scipy.io.savemat("a.mat", {"x": X, "y": Y, "w": np.ones((3, 2))})
+    line = "compare a.mat --kernel-size 3 --solvers qr --truth a.mat:w --json"
+    status, out, err = run(line)
+    assert (status, err) == (0, "")
+    assert json.loads(out)["rows"][0]["kernel_error"] > 0

@@ -355,3 +355,14 @@ def test_bars_need_tqdm(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "tqdm", None)
     with pytest.raises(ImportError, match=r"drawn by tqdm: pip install 'convsolve\[cli\]'"):
         progress_bars.bars().__enter__()
+
+
+def test_bars_that_are_switched_off_end_no_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TQDM_DISABLE", "1")
+    code = (
+        "import time, convsolve.progress_bars as p; from convsolve.progress import stage\n"
+        "with p.bars(), stage('long', 2) as report:\n"
+        "    time.sleep(0.6); report(1); print('done')"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert (done.stdout, done.stderr) == ("done\n", "")
