@@ -862,7 +862,7 @@ class Solution:
 def _calls_within() -> int:
     """How many calls lie between a warning and whoever called the library."""
     frame, calls = sys._getframe(1), 1
-    while frame.f_back is not None and frame.f_globals["__name__"].startswith("convsolve."):
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").startswith("convsolve."):
         frame, calls = frame.f_back, calls + 1
     return calls
 

@@ -79,13 +79,14 @@ html_static_path = ["_static"]
 html_css_files = ["convsolve.css"]
 # Pages without any below them need no list of these.
 html_sidebars = {
-    page: [] for page in ("index", "install", "tour", "coming_from", "mathematics", "limits")
+    page: []
+    for page in ("index", "install", "tour", "command_line", "coming_from", "mathematics", "limits")
 }
 html_show_sourcelink = False
 html_show_sphinx = False
 html_copy_source = False
 html_theme_options = {
-    "header_links_before_dropdown": 8,
+    "header_links_before_dropdown": 7,
     "navigation_with_keys": False,
     "show_prev_next": True,
     "footer_start": ["copyright"],

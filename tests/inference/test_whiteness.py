@@ -152,3 +152,9 @@ def test_a_few_rows_have_no_lags() -> None:
     rng = np.random.default_rng(0)
     x, y = red(rng, 4, 1), rng.standard_normal((4, 1))
     assert cs.solve(cs.Problem(x, y, kernel_size=1)).standard_error.all()
+
+
+def test_it_comes_in_code_that_has_no_name() -> None:
+    """As of a notebook that executes a string."""
+    with pytest.warns(UserWarning, match="are correlated in time"):
+        exec("fit.standard_error", {"fit": cs.solve(made(0.9, 0.9))})
