@@ -78,7 +78,7 @@ class Drawn:
         return np.hstack([self.a[group], self.nuisance]) * self.roots
 
 
-@few_seeds(40, 600)
+@few_seeds(40, 300)
 def test_kernel_bias_and_errors_are_those_of_all_columns(seeds: range) -> None:
     structured = 0
     for seed in seeds:

@@ -65,7 +65,7 @@ def error_of(fit: cs.Solution, geometry: Geometry, a: np.ndarray, y: np.ndarray)
     return worst
 
 
-@few_seeds(30, 1000)
+@few_seeds(30, 500)
 def test_masks_are_rows_of_the_matrix(seeds: range) -> None:
     fourier = 0
     for seed in seeds:

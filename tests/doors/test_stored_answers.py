@@ -173,19 +173,19 @@ def assert_same(seeds: range, store: Any, which: Sequence[Limits], folder: Path)
 
 
 @pytest.mark.parametrize("limits", ALWAYS, ids=lambda limits: str(limits.chunk_numbers))
-@few_seeds(6, 200)
+@few_seeds(6, 80)
 def test_chunks_change_nothing(seeds: range, limits: Limits, tmp_path: Path) -> None:
     assert_same(seeds, None, [limits], tmp_path)
 
 
 @pytest.mark.parametrize("kind", FILES)
-@few_seeds(4, 200)
+@few_seeds(4, 60)
 def test_files_change_nothing(seeds: range, kind: str, tmp_path: Path) -> None:
     assert_same(seeds, FILES[kind], ALWAYS, tmp_path)
 
 
 @pytest.mark.parametrize("kind", DASK)
-@few_seeds(3, 200)
+@few_seeds(3, 60)
 def test_dask_changes_nothing(seeds: range, kind: str, tmp_path: Path) -> None:
     with dask.config.set(scheduler="synchronous"):
         assert_same(seeds, DASK[kind], ALWAYS, tmp_path)

@@ -213,7 +213,7 @@ def test_tables(place, content):
 
 # Every file takes a process of its own.
 @pytest.mark.slow
-@settings(max_examples=40)
+@settings(max_examples=15)
 @given(content=damaged(MATS) | st.binary(max_size=200) | st.binary(max_size=99).map(b"\0".__add__))
 def test_mat_files(place, content):
     put(place, "a.mat", content)
