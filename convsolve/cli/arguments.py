@@ -105,7 +105,7 @@ exit status:
   1  the answer is not ok (compare: no method's is)
   2  bad input
   3  the data do not determine the kernel, and no ridge mends it; the answer is still written
-  130  interrupted by Ctrl-C; the answer so far is still written
+  130  interrupted by Ctrl-C; of an iteration the answer so far is still written
   A reader of the output that leaves early, such as head, changes none of these.
 
 examples:
@@ -185,7 +185,7 @@ def parser() -> _Parser:
     whole.add_argument("--version", action="version", version=f"convsolve {__version__}")
     commands = whole.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
-    demo = commands.add_parser("demo", help="five small problems, solved by every method")
+    demo = commands.add_parser("demo", help="five small problems, solved by several methods")
     _add_output(demo)
 
     doctor = commands.add_parser(

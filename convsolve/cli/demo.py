@@ -1,4 +1,4 @@
-"""``convsolve demo``: five small problems, diagnosed and solved by every method, in seconds."""
+"""``convsolve demo``: five small problems, diagnosed and solved by several methods, in seconds."""
 
 from __future__ import annotations
 
