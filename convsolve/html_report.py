@@ -185,7 +185,9 @@ def _data(problem: Problem, report: Identifiability) -> str:
         "well at this frequency; shaded, where standard errors are over 100 times those of white x "
         "of the power that x has."
     )
-    drawn = _drawn(draw_power, described, excitation(report), drawable(called))
+    # Where outputs differ in the rows that count, the report is of those with the fewest.
+    own = drawable(report.problem.names)
+    drawn = _drawn(draw_power, described, excitation(report), own)
     return section("The data", told, explained, drawn)
 
 

@@ -24,7 +24,8 @@ FAINT = -160.0
 
 def draw_input(problem: Problem) -> Figure:
     """What `excitation` says of x; of many channels their powers as an image below."""
-    found, called = excitation(identify(problem)), drawable(problem.names)
+    report = identify(problem)
+    found, called = excitation(report), drawable(report.problem.names)
     many = found.power.shape[1] > MAX_CURVES
     figure = new_figure(8.0, 6.4 if many else 4.4)
     figure.suptitle("What x excites", fontsize="large")

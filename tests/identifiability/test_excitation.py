@@ -150,3 +150,11 @@ def test_many_channels_are_an_image_below_their_range():
     assert len(figure.axes) == 3  # and the bar of its colours
     assert figure.axes[1].get_xlabel() == "frequency (cycles a sample)"
     assert "9 channels, from least to most" in legend(figure.axes[0])
+
+
+def test_channels_of_outputs_that_miss_rows_keep_their_names():
+    y = noise(400, 4, seed=1)
+    y[:100, 2] = np.nan
+    given = {"lags": (0, 5), "groups": 2, "missing": "drop", "channels": list("abcd")}
+    names = legend(drawn(cs.Problem.from_lags(noise(400, 4), y, **given)).axes[0])
+    assert [name for name in names if name.startswith("channel")] == ["channel c", "channel d"]
