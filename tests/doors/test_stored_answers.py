@@ -185,7 +185,7 @@ def test_files_change_nothing(seeds: range, kind: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", DASK)
-@few_seeds(3, 60)
+@few_seeds(3, 30)
 def test_dask_changes_nothing(seeds: range, kind: str, tmp_path: Path) -> None:
     with dask.config.set(scheduler="synchronous"):
         assert_same(seeds, DASK[kind], ALWAYS, tmp_path)

@@ -83,7 +83,7 @@ def test_products_and_gram_are_those_of_the_matrix(geometry: Geometry) -> None:
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("forced")
-@pytest.mark.parametrize("name", some(TALL, "groups"))
+@pytest.mark.parametrize("name", TALL[::2])
 def test_it_gives_the_least_squares_answer(name: str) -> None:
     x, y, spec, bias = data(name)
     fitted = jax.jit(lambda x, y, ridge: fit(x, y, spec, bias, ridge))

@@ -181,11 +181,15 @@ OPERATORS = {
 
 
 def cases() -> list[Any]:
-    """Every operator of every geometry; on devices those along one axis, one of them not slow."""
+    """Every operator of every geometry, every second of these pairs slow; on devices those along
+    one axis, one of them not slow.
+    """
     found = []
-    for form, name in itertools.product(OPERATORS, NAMED):
+    for i, (form, name) in enumerate(itertools.product(OPERATORS, NAMED)):
+        # Every geometry has the operators in turn, since there is an even number of them.
         if "device" not in form:
-            found.append(pytest.param(form, name))
+            slow = (i + i // len(NAMED)) % 2
+            found.append(pytest.param(form, name, marks=pytest.mark.slow if slow else ()))
         elif NAMED[name].spec.ndim == 1:
             one = (form, name) == ("on a device", "both")
             found.append(pytest.param(form, name, marks=[] if one else pytest.mark.slow))
