@@ -119,7 +119,7 @@ def whole_rows(spec: ConvSpec, lengths: tuple[int, ...]) -> np.ndarray:
     for axis, (length, lo, stride, span) in enumerate(axes):
         first = np.arange(found.shape[axis]) * stride - lo
         inside = (first >= 0) & (first + span <= length)
-        found &= np.expand_dims(inside, [i for i in range(found.ndim) if i != axis])
+        found &= inside.reshape([-1 if i == axis else 1 for i in range(found.ndim)])
     return found
 
 
