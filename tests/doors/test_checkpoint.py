@@ -89,6 +89,7 @@ def assert_same(one: cs.Solution, other: cs.Solution) -> None:
 # --- going on
 
 
+@pytest.mark.slow
 def test_a_process_that_is_killed_twice_goes_on(path: Path, tmp_path: Path) -> None:
     """Once within the sums, once within what the answer leaves."""
     data, answer = tmp_path / "data.npz", tmp_path / "answer.npy"

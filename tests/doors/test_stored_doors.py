@@ -14,6 +14,7 @@ import pytest
 
 import convsolve as cs
 from convsolve.problem.sizes import Limits
+from support.slow import some
 from support.stored import SMALL, Slices
 
 matplotlib.use("agg")
@@ -113,7 +114,7 @@ def masked(stored: bool) -> cs.Solution:
     return fitted(stored, mask=flags)
 
 
-@pytest.mark.parametrize("door", DOORS)
+@pytest.mark.parametrize("door", some(DOORS, *[*DOORS][::2]))
 def test_doors(door: str) -> None:
     assert_close(DOORS[door](True), DOORS[door](False))
 

@@ -48,6 +48,7 @@ def check(x: np.ndarray, taps: int, **options: Any) -> str:
     return verdict
 
 
+@pytest.mark.slow
 @every_route
 @pytest.mark.parametrize(
     ("dtype", "scales"),

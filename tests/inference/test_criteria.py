@@ -102,7 +102,7 @@ def test_scores_and_degrees_of_freedom(name: str, geometry: str, criterion: str)
 
 
 @pytest.mark.parametrize("criterion", CRITERIA)
-@pytest.mark.parametrize("geometry", ["bias", "stride"])
+@pytest.mark.parametrize("geometry", some(["bias", "stride"], "bias"))
 @pytest.mark.parametrize("name", ["ridge", "tc", "first differences"])
 def test_the_search_finds_the_best_strength(name: str, geometry: str, criterion: str) -> None:
     """No strength of a fine grid is better, whatever the units of x and y."""

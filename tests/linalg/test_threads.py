@@ -24,6 +24,7 @@ from convsolve.linalg.threads import one_blas_thread
 from convsolve.operators import gram as toeplitz
 from convsolve.operators import overlap_save as series
 from convsolve.operators import toeplitz as circulant
+from support.slow import some
 
 
 def blas_threads() -> set[int]:
@@ -268,7 +269,7 @@ print("the child ended with", os.waitstatus_to_exitcode(status))
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork")
-@pytest.mark.parametrize("where", ["moments", "_correlated"])
+@pytest.mark.parametrize("where", some(["moments", "_correlated"], "moments"))
 def test_a_child_forked_while_another_thread_is_inside(where: str) -> None:
     """It is inside a property that is computed once, and then a thread of the pool as well."""
     root = str(Path(cs.__file__).parents[1])

@@ -57,7 +57,7 @@ def test_solved_up_to_steep_spectra_in_few_steps(edges, noise, outputs, pole, ti
 
 
 @pytest.mark.filterwarnings("ignore::convsolve.IdentifiabilityWarning")
-@pytest.mark.parametrize("times", range(1, 9))
+@pytest.mark.parametrize("times", some(range(1, 9), 1, 4, 8))
 @pytest.mark.parametrize("outputs", [1, 3])
 @pytest.mark.parametrize("noise", [0.0, 1e-6, 0.1])
 def test_the_word_is_true_at_any_condition(times, noise, outputs):

@@ -26,11 +26,9 @@ def solved(case: Case, solver: cs.Solver) -> cs.Solution:
     return fit
 
 
-# A closed form is cheap, a descent compiles for every shape.
+# A closed form is cheap, a descent compiles for every shape: one of them is quick.
 QUICK = [pair for pair in CLAIMED if TABLE[pair[0]].exact]
-QUICK += [
-    next(pair for pair in CLAIMED if pair[0] == s) for s, row in TABLE.items() if not row.exact
-]
+QUICK += [next(pair for pair in CLAIMED if not TABLE[pair[0]].exact)]
 
 
 @pytest.mark.parametrize(("solver", "name"), some(CLAIMED, *QUICK))
