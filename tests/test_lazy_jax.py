@@ -96,6 +96,7 @@ def test_all_that_a_report_and_a_solution_say(tmp_path):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", ["identify", "solve"])
 def test_the_command_line(command, tmp_path):
     path = tmp_path / "table.csv"

@@ -471,6 +471,7 @@ LEFT_EARLY = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("line", "status"), some(LEFT_EARLY, WRITTEN))
 @pytest.mark.parametrize("both", [False, True])
 def test_a_reader_that_leaves_early_changes_nothing(folder, line, status, both):

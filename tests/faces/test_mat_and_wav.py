@@ -52,7 +52,11 @@ VERSIONS = {
 each_version = pytest.mark.parametrize("save", some(VERSIONS.values(), VERSIONS["7"]), ids=VERSIONS)
 
 
-@pytest.mark.parametrize("array", NUMBERS, ids=lambda a: f"{a.dtype}{a.shape}")
+@pytest.mark.parametrize(
+    "array",
+    [pytest.param(a, marks=pytest.mark.slow if i % 3 else ()) for i, a in enumerate(NUMBERS)],
+    ids=[f"{a.dtype}{a.shape}" for a in NUMBERS],
+)
 @pytest.mark.parametrize("packed", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_numbers_come_back_in_their_kind(tmp_path: Path, array: np.ndarray, packed: bool) -> None:
     path = tmp_path / "a.mat"

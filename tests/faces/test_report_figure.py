@@ -102,6 +102,7 @@ def test_a_certified_gram_has_a_spectrum_too(all_of_them):
     assert axes.patches[0].get_y() < report.tolerance
 
 
+@pytest.mark.slow
 def test_zeros_have_no_tolerance():
     axes = panel(drawn(cs.identify(cs.Problem(np.zeros(9), kernel_size=3))), SPECTRUM)
     np.testing.assert_array_equal(line(axes, "counts as zero").get_ydata(), [0, 0, 0])
@@ -109,6 +110,7 @@ def test_zeros_have_no_tolerance():
     assert axes.get_yscale() == "linear"
 
 
+@pytest.mark.slow
 def test_the_rounding_of_float32_is_named_where_it_decides():
     x = low_pass(500, order=80).astype(np.float32)
     report = cs.identify(cs.Problem(x, kernel_size=16))
@@ -153,6 +155,7 @@ def test_states_differ_in_colour_and_in_hatch():
         np.testing.assert_array_equal(covered, states == state)
 
 
+@pytest.mark.slow
 def test_assumed_zeros_are_told_before_weakness():
     # A single row, beyond the end of a long tone, tells two taps apart: inflation √20 000.
     tone = (-1.0) ** np.arange(20_000)
@@ -174,6 +177,7 @@ def test_only_states_that_occur_are_in_the_legend():
     assert legend(mask_place(figure)) == ["not identifiable", "identifiable"]
 
 
+@pytest.mark.slow
 def test_a_mask_that_is_ambiguous_says_so():
     report = cs.identify(cs.Problem.from_lags(np.sin(0.1 * np.arange(50_000)), lags=(0, 3)))
     assert report.verdict == "ambiguous"
@@ -186,6 +190,7 @@ def test_a_mask_that_is_ambiguous_says_so():
     assert inside.max() < strip.get_y() + strip.get_height()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("constant", "told"), [(False, "bias identifiable"), (True, "bias not")])
 def test_the_bias_is_told_beside_the_mask(constant, told):
     x = noise(40, 2)
@@ -276,6 +281,7 @@ def test_noise_gain_over_lag_on_a_log_axis_where_it_spans_decades(factor, scale)
         assert low < gains.min() <= gains.max() < high
 
 
+@pytest.mark.slow
 def test_noise_gain_of_many_channels_is_an_image():
     report = cs.identify(cs.Problem.from_lags(noise(300, 9), lags=(0, 4)))
     axes = panel(drawn(report), GAIN)

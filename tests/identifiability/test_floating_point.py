@@ -102,7 +102,7 @@ def test_an_offset_beside_a_bias_costs_no_digits(offset: float, by: str) -> None
         assert report.bias_identifiable == bias
 
 
-@pytest.mark.parametrize("padding", ["valid", "full", "same", "causal"])
+@pytest.mark.parametrize("padding", some(["valid", "full", "same", "causal"], "full"))
 @pytest.mark.parametrize("bias", some([False, True], True))
 def test_offsets(padding: str, bias: bool) -> None:
     """Zero-padded rows stand out by the offset, so that it is part of the matrix there."""
@@ -112,7 +112,7 @@ def test_offsets(padding: str, bias: bool) -> None:
             assert check(x, 4, bias=bias, padding=padding) == "overdetermined"
 
 
-@pytest.mark.parametrize("bias", [False, True])
+@pytest.mark.parametrize("bias", some([False, True], True))
 def test_near_duplicates(bias: bool) -> None:
     a, b = np.random.default_rng(2).standard_normal((2, 400))
     seen = {}
@@ -238,7 +238,7 @@ def test_computed_tones_of_any_length_are_never_determined() -> None:
 TRANSIENTS = list(product([0, 1, 3, 150, 195, 198, 199], ["valid", "full", "causal", "same"]))
 
 
-@pytest.mark.parametrize(("place", "padding"), some(TRANSIENTS, *TRANSIENTS[::7]))
+@pytest.mark.parametrize(("place", "padding"), some(TRANSIENTS, *TRANSIENTS[::14]))
 def test_transients(place: int, padding: str) -> None:
     """At an edge the columns of one channel differ in size, or do not see it at all."""
     rng = np.random.default_rng(place)

@@ -32,7 +32,7 @@ def gradient(loss: str, w: np.ndarray, delta: float = 0.5) -> np.ndarray:
     return A.T @ pull / r.size
 
 
-@pytest.mark.parametrize("loss", ["mse", "mae", "huber"])
+@pytest.mark.parametrize("loss", some(["mse", "mae", "huber"], "mae"))
 def test_plain_descent_makes_the_textbook_steps(loss: str, rng: np.random.Generator) -> None:
     start = rng.standard_normal((8, 3))
     w = start.copy()

@@ -35,7 +35,7 @@ def test_closed_forms_find_the_kernels(name: str, solver: cs.Solver | None) -> N
 
 
 @pytest.mark.parametrize("name", PROBLEMS)
-@pytest.mark.parametrize("key", some(range(10), 0, 1, 2))
+@pytest.mark.parametrize("key", some(range(10), 0))
 def test_adam_gets_near(name: str, key: int) -> None:
     """Rate 5e-2 on the mean absolute error, from Glorot-uniform starts, as the notebook has it."""
     x, y, w, steps, close = PROBLEMS[name]
