@@ -149,7 +149,7 @@ def test_lags(lags: tuple[int, int], edges: str) -> None:
 
 
 @pytest.mark.slow
-@few_seeds(1, 24)
+@few_seeds(1, 12)
 def test_random_geometries(seeds: range) -> None:
     """Ragged records, copies of which are on all devices; and one record spread in time."""
     sizes = {1: (400, 40, 3)}
