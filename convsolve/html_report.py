@@ -81,10 +81,7 @@ def python_call(fit: Solution) -> str:
         given["lags"] = tuple(lags[0]) if len(lags) == 1 else [tuple(pair) for pair in lags]
     else:
         given = _layer(given.pop("spec")) | given
-    for name in ("channels", "outputs"):
-        if len(given.get(name, ())) > MAX_NAMES:
-            given[name] = _Unquoted(f"[{given[name][0]!r}, …, {given[name][-1]!r}]")
-    words = "".join(f", {name}={value!r}" for name, value in given.items())
+    words = "".join(f", {name}={_written(value)}" for name, value in given.items())
     solver = "AutoSolver" if "choice" in fit.stats else fit.stats["solver"].partition("(")[0]
     noise = fit.stats.get("noise", "white")
     how = "" if noise == "white" else f", noise={noise!r}"
@@ -103,11 +100,11 @@ def python_call(fit: Solution) -> str:
     )
 
 
-class _Unquoted(str):
-    """Words that stand in a call as they are."""
-
-    __slots__ = ()
-    __repr__ = str.__str__
+def _written(value: Any) -> str:
+    """An argument as it stands in a call; of many names the first and the last."""
+    if isinstance(value, list) and len(value) > MAX_NAMES:
+        return f"[{value[0]!r}, …, {value[-1]!r}]"
+    return repr(value)
 
 
 def _layer(spec: dict[str, Any]) -> dict[str, Any]:
@@ -256,9 +253,10 @@ def _agreement(fit: Solution, held_out: Score | None, fitted: Fitted | None) -> 
     if fitted is None:
         return section("Prediction and y", _scores(fit, told))
     told.append(("on the training data", fit.score()))
-    drawn = [_drawn(draw_against, "Prediction against y, row by row.", fit, fitted, 0)]
+    drawn = []
     if fit.spec.ndim == 1:
-        drawn.insert(0, _drawn(draw_rows, "Prediction and y over time.", fit, fitted, 0))
+        drawn = [_drawn(draw_rows, "Prediction and y over time.", fit, fitted, 0)]
+    drawn.append(_drawn(draw_against, "Prediction against y, row by row.", fit, fitted, 0))
     return section("Prediction and y", _scores(fit, told), pictures(*drawn))
 
 
@@ -285,12 +283,16 @@ def _scores(fit: Solution, told: Sequence[tuple[str, Score]]) -> str:
 
 def _residuals(fit: Solution, fitted: Fitted) -> str:
     """What the kernel leaves of y, and whether it looks like white noise."""
-    drawn = [_drawn(draw_quantiles, "Quantiles beside a normal distribution.", fit, fitted, 0)]
+    drawn = []
     if fit.spec.ndim == 1:
         outputs = range(fit.kernel.shape[-1])
         also = "Autocorrelation of the residuals."
-        drawn.insert(0, _drawn(draw_autocorrelation, also, fit, fitted, outputs))
-        drawn.insert(0, _drawn(draw_residual_rows, "Residuals over time.", fit, fitted, 0))
+        drawn = [
+            _drawn(draw_residual_rows, "Residuals over time.", fit, fitted, 0),
+            _drawn(draw_autocorrelation, also, fit, fitted, outputs),
+        ]
+    described = "Quantiles beside those of a normal distribution."
+    drawn.append(_drawn(draw_quantiles, described, fit, fitted, 0))
     errors = fit.affordable_errors()
     what = "The posterior deviations of taps hold" if fit.penalized else "The standard errors hold"
     told = paragraph(f"{what} {ASSUMED[errors[2].kind]}.") if errors else ""

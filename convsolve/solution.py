@@ -93,6 +93,7 @@ class Solution:
         trace: the course of an iterative solver, or None.
         regularization: what `Regularized` chose, a `Regularization`, or None.
         identifiability: the report on the data; None after `load`, which finds it in ``stats``.
+        problem: what was solved; None after `load`.
         spec: the `ConvSpec`.
         penalties: the penalty and its strength of every output; empty after `load`.
         standard_error, dof, noise: how far the taps may be off; see `standard_error`.
@@ -129,7 +130,7 @@ class Solution:
         self.status, self.stats, self.certificate = status, stats, certificate
         self.trace, self.identifiability = trace, identifiability
         self.regularization, self._autoregression = regularization, autoregression
-        self._problem, self.penalties, self._saved_errors = problem, penalties, saved_errors
+        self.problem, self.penalties, self._saved_errors = problem, penalties, saved_errors
         self._parts = parts
         self._error_norms = error_norms
         self._whiteness_checked = False
@@ -147,11 +148,6 @@ class Solution:
     def penalized(self) -> bool:
         """Whether a penalty draws the kernel to what it prefers; its bands are of a posterior."""
         return self.regularization is not None or self.stats.get("penalty") is not None
-
-    @property
-    def problem(self) -> Problem | None:
-        """What was solved; None after `load`."""
-        return self._problem
 
     @property
     def impulse_response(self) -> Any:
@@ -194,12 +190,12 @@ class Solution:
         return self._training().rows
 
     def _training(self) -> Problem:
-        if self._problem is None:
+        if self.problem is None:
             raise ValueError(
                 "a loaded solution has no training data; pass x (and y), and solve again for what "
                 "takes the data themselves"
             )
-        return self._problem
+        return self.problem
 
     def _read(self, x: Any, y: Any = None) -> Problem:
         if x is None:
@@ -251,10 +247,13 @@ class Solution:
         packed = output.like(parts, output.channel_axis)
         return as_jax(packed) if problem.returns_jax else packed
 
-    def _left(self, problem: Problem) -> list[np.ndarray]:
+    def _left(
+        self, problem: Problem, prediction: list[np.ndarray] | None = None
+    ) -> list[np.ndarray]:
         """What the prediction and the confounds leave of y (*T, Cout) in every record."""
+        prediction = self._outputs(problem) if prediction is None else prediction
         with np.errstate(over="ignore", invalid="ignore"):
-            pairs = zip(_given(problem), self._outputs(problem), strict=True)
+            pairs = zip(_given(problem), prediction, strict=True)
             found = [np.asarray(b) - p for b, p in pairs]
             if problem.confounds is not None:
                 found = _without_confounds(problem, found)
@@ -274,7 +273,8 @@ class Solution:
             ValueError: the training data are not there.
         """
         problem = self._beginning()
-        prediction, residual = self._outputs(problem), self._left(problem)
+        prediction = self._outputs(problem)
+        residual = self._left(problem, prediction)
         y = [np.asarray(b) for b in _given(problem)]
         if problem.confounds is not None:
             y = [p + e for p, e in zip(prediction, residual, strict=True)]
@@ -554,8 +554,8 @@ class Solution:
         return found
 
     def correlation_warning(self) -> str:
-        """Why `standard_error` for white noise may be wrong, or nothing; also where it costs more
-        than the answer did to look.
+        """Why `standard_error` for white noise may be wrong; nothing where it may not, or where to
+        look would cost more than the answer did.
         """
         if self.affordable_errors() is None or self._saved_errors is not None:
             return ""
@@ -617,11 +617,11 @@ class Solution:
         if self._saved_errors is not None:
             return self._saved_errors
         few = report is not None and report.n_unknowns <= report.limits.spectrum_columns
-        if not few or self._problem is None or self._no_errors():
+        if not few or self.problem is None or self._no_errors():
             return None
         taps, outputs = math.prod(self.kernel.shape[:-1]), self.kernel.shape[-1]
         sums = outputs + self.spec.groups * taps / PRODUCTS_A_SUM
-        influences = self._problem.n_equations * taps * sums
+        influences = self.problem.n_equations * taps * sums
         if self.stats["noise"] in ("hac", "cluster") and influences > MAX_INFLUENCES:
             return None
         try:
@@ -741,7 +741,7 @@ class Solution:
         if bias.any():
             words = np.array2string(bias, precision=6, threshold=24, max_line_width=10**6)
             entries.append(("bias", words))
-        if self._problem is not None:
+        if self.problem is not None:
             r2 = self.score().r2[:MAX_OUTPUTS]
             words = ", ".join(f"{v:.6f}" if abs(v) < 1e3 else f"{v:.2g}" for v in r2)
             more = " …" if self.kernel.shape[-1] > MAX_OUTPUTS else ""

@@ -137,6 +137,20 @@ def test_rooms_import_downwards(name):
     assert [other for other in own_imports(name) if not is_below(other)] == []
 
 
+def test_one_call_alone_goes_up_by_name():
+    """`Solution.report` to the page that tells of it; all other names that are imported when used
+    are those of the package, of the solvers, and of jax.
+    """
+    by_name = {name for name in MODULES if "import_module" in code_names(name)}
+    assert by_name == {"solution", "solvers", "lazy_jax"}
+    called = [
+        ast.unparse(node)
+        for node in ast.walk(TREES["solution"])
+        if isinstance(node, ast.Call) and ast.unparse(node.func) == "import_module"
+    ]
+    assert called == ["import_module('.html_report', __package__)"]
+
+
 def test_no_imports_go_round_in_a_circle():
     """Not even those that only type checkers see."""
     # A package imports its parts; parts never import their package.

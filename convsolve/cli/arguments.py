@@ -185,19 +185,38 @@ def parser() -> _Parser:
     whole.add_argument("--version", action="version", version=f"convsolve {__version__}")
     commands = whole.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
-    demo = commands.add_parser("demo", help="five small problems, solved by several methods")
-    _add_output(demo)
+    for add in (
+        _demo, _doctor, _identify, _solve, _compare, _cross_validate, _choose_lags, _predict,
+    ):  # fmt: skip
+        add(commands)
+    return whole
 
-    doctor = commands.add_parser(
+
+Commands = Any  # what argparse makes of add_subparsers has no public name
+
+
+def _demo(commands: Commands) -> None:
+    command = commands.add_parser("demo", help="five small problems, solved by several methods")
+    _add_output(command)
+
+
+def _doctor(commands: Commands) -> None:
+    command = commands.add_parser(
         "doctor", help="versions, BLAS, devices and precision, and whether a problem is solved"
     )
-    doctor.add_argument("--json", action="store_true", help="one JSON document in place of text")
+    command.add_argument("--json", action="store_true", help="one JSON document in place of text")
 
-    identify = commands.add_parser("identify", help="does x determine the kernel? (y not needed)")
 
-    solve = commands.add_parser("solve", help="recover the kernel")
-    _add_solver(solve)
-    noise = solve.add_argument(
+def _identify(commands: Commands) -> None:
+    command = commands.add_parser("identify", help="does x determine the kernel? (y not needed)")
+    _add_problem(command)
+    _add_output(command)
+
+
+def _solve(commands: Commands) -> None:
+    command = commands.add_parser("solve", help="recover the kernel")
+    _add_solver(command)
+    noise = command.add_argument(
         "--noise",
         type=_noise,
         default="white",
@@ -206,68 +225,87 @@ def parser() -> _Parser:
         "cluster; ar or 'ar(P)', an autoregression, changes the answer too (default white)",
     )
     _words(noise, NOISES)
-    _add_flag(solve, "strict", "no answer unless it is unique")
-    solve.add_argument("--out", type=Path, metavar="FILE.npz", help="write the solution")
-    solve.add_argument(
+    _add_flag(command, "strict", "no answer unless it is unique")
+    command.add_argument("--out", type=Path, metavar="FILE.npz", help="write the solution")
+    command.add_argument(
         "--report",
         type=Path,
         metavar="FILE.html",
         help="write all there is to say of the answer as a page that can be sent (matplotlib)",
     )
-    solve.add_argument(
+    command.add_argument(
         "--checkpoint",
         type=Path,
         metavar="FILE",
         help="keep what was done of a long record here: after a crash the same command goes on "
         "from it; it is removed at the end",
     )
+    _add_problem(command)
+    _add_settings(command)
+    _add_output(command)
 
-    compare = commands.add_parser("compare", help="solve by every method, side by side")
-    named = compare.add_argument(
+
+def _compare(commands: Commands) -> None:
+    command = commands.add_parser("compare", help="solve by several methods, side by side")
+    named = command.add_argument(
         "--solvers", metavar="A,B", help=f"any of {','.join(SOLVERS)} (default: all that apply)"
     )
-    named.completer = _listed  # type: ignore[attr-defined]
-    compare.add_argument("--truth", metavar="FILE", help="the true kernel, if it is known")
+    named.completer = _listed
+    command.add_argument("--truth", metavar="FILE", help="the true kernel, if it is known")
+    _add_problem(command)
+    _add_settings(command)
+    _add_output(command)
 
-    held_out = commands.add_parser(
+
+def _cross_validate(commands: Commands) -> None:
+    command = commands.add_parser(
         "cross-validate", help="how well a solver predicts rows that it has not seen"
     )
-    _add_solver(held_out)
-    held_out.add_argument(
+    _add_solver(command)
+    command.add_argument(
         "--folds",
         dest="held_out",
         metavar="K",
         help="records (default), or a number; those of --select cv too",
     )
+    _add_problem(command)
+    _add_settings(command, folds=False)
+    _add_output(command, plot=False)
 
-    lags = commands.add_parser("choose-lags", help="which of the lags given a response has")
-    lags.add_argument(
+
+def _choose_lags(commands: Commands) -> None:
+    command = commands.add_parser("choose-lags", help="which of the lags given a response has")
+    command.add_argument(
         "--select",
         choices=("bic", "aicc", "cv"),
         default="bic",
         help="cv: cross-validation (default bic)",
     )
-    _add_folds(lags)
+    _add_folds(command)
+    _add_problem(command)
+    _add_output(command)
 
-    predict = commands.add_parser(
+
+def _predict(commands: Commands) -> None:
+    command = commands.add_parser(
         "predict", help="y of new x by a saved solution, and how well it agrees with y given"
     )
-    predict.add_argument("fit", type=Path, metavar="FIT.npz", help="what solve --out wrote")
-    predict.add_argument("--out", type=Path, metavar="Y.npy", help="write the prediction")
+    command.add_argument("fit", type=Path, metavar="FIT.npz", help="what solve --out wrote")
+    command.add_argument("--out", type=Path, metavar="Y.npy", help="write the prediction")
+    _add_input(command)
+    _add_output(command, plot=False)
 
-    for command in (identify, solve, compare, held_out, lags):
-        _add_input(command)
-        _add_geometry(command)
-    _add_input(predict)
-    for command in (solve, compare, held_out):
-        _add_penalty(command, folds=command is not held_out)
-        _add_descent(command)
-        _add_robust(command)
-    for command in (identify, solve, compare, lags):
-        _add_output(command)
-    for command in (held_out, predict):
-        _add_output(command, plot=False)
-    return whole
+
+def _add_problem(command: argparse.ArgumentParser) -> None:
+    _add_input(command)
+    _add_geometry(command)
+
+
+def _add_settings(command: argparse.ArgumentParser, folds: bool = True) -> None:
+    """Those of every solver."""
+    _add_penalty(command, folds)
+    _add_descent(command)
+    _add_robust(command)
 
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:

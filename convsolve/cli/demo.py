@@ -116,7 +116,8 @@ def _small_problems(out: Out) -> list[Comparison]:
 
 def picture(fit: Solution, table: Comparison) -> Figure:
     """The haemodynamic responses over time, and the kernels that the methods of ``table`` give."""
-    from ..plotting.drawing import curves, kernels, new_figure
+    from ..plotting.comparison_figure import draw_kernels
+    from ..plotting.drawing import colours, curves, new_figure
 
     figure = new_figure(12, 4.4)
     places: Any = figure.subfigures(1, 2, width_ratios=(5, 7))
@@ -127,10 +128,10 @@ def picture(fit: Solution, table: Comparison) -> Figure:
     axes.set(xlabel="time after the event (s)", ylabel="response of the BOLD signal")
     left.suptitle("Six haemodynamic responses")
     panels = right.subplots(1, 2)
-    kernels(panels, table)
+    draw_kernels(panels, table)
     for axes, taps in zip(panels, TWO_KERNEL.T, strict=True):
         at = table.identifiability.problem.lags[0]
-        axes.hlines(taps, at - 0.3, at + 0.3, color="black", label="what made y")
+        axes.hlines(taps, at - 0.3, at + 0.3, color=colours()[-1], label="what made y")
     handles, names = panels[0].get_legend_handles_labels()
     right.legend(handles, names, loc="outside lower center", ncols=3, fontsize="small")
     right.suptitle("5 equations, 6 unknowns: equally good fits, different kernels")

@@ -13,7 +13,7 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib.util import find_spec
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..interrupts import heard
 from .arguments import (
@@ -33,6 +33,10 @@ from .methods import (
     solver,
     true_kernel,
 )
+
+if TYPE_CHECKING:
+    from ..problem.problem import Problem
+    from ..solvers import Solver
 
 OK, NOT_OK, BAD_INPUT, NOT_UNIQUE, INTERRUPTED = 0, 1, 2, 3, 130
 
@@ -103,12 +107,17 @@ def _identify(args: argparse.Namespace, warned: list[Warning | str]) -> int:
     return OK if report.unique else NOT_UNIQUE
 
 
-def _solve(args: argparse.Namespace, warned: list[Warning | str]) -> int:
+def _stated(args: argparse.Namespace) -> tuple[Problem, Solver]:
+    """The problem, and the solver of --solver."""
     check_targets(args)
     name = name_of_solver(args)
     check_settings(args, [name])
     stated = problem(args)
-    method = solver(name, args, stated)
+    return stated, solver(name, args, stated)
+
+
+def _solve(args: argparse.Namespace, warned: list[Warning | str]) -> int:
+    stated, method = _stated(args)
     from ..api import check_noise, solve
     from ..errors import IdentifiabilityError, SolveError
 
@@ -198,11 +207,7 @@ def _compare(args: argparse.Namespace, warned: list[Warning | str]) -> int:
 
 
 def _cross_validate(args: argparse.Namespace, warned: list[Warning | str]) -> int:
-    check_targets(args)
-    name = name_of_solver(args)
-    check_settings(args, [name])
-    stated = problem(args)
-    method = solver(name, args, stated)
+    stated, method = _stated(args)
     from ..errors import SolveError
     from ..held_out import cross_validate
 

@@ -23,47 +23,58 @@ NUMBERS = {
 }  # fmt: skip
 
 
+class Refused(Exception):
+    """Why a file, which may be sound, is not read."""
+
+
 def main(path: str, target: str, max_bytes: int, names: Sequence[str]) -> int:
     """The exit status: 0, or `REFUSED`, with the reason on stderr."""
+    try:
+        _copy(path, target, max_bytes, names)
+    except Refused as refusal:
+        sys.stderr.write(str(refusal))
+        return REFUSED
+    return 0
+
+
+def _copy(path: str, target: str, max_bytes: int, names: Sequence[str]) -> None:
     from scipy.io import loadmat, whosmat
 
     _allow(BESIDE)
     with open(path, "rb") as stream:
-        listed = whosmat(stream)
-        reason, wanted, size = _chosen(listed, names, max_bytes)
-        if reason:
-            sys.stderr.write(reason)
-            return REFUSED
+        wanted, size = _chosen(whosmat(stream), names, max_bytes)
         _allow(BESIDE + TIMES * size)
         stream.seek(0)
         found = loadmat(stream, variable_names=wanted)
     np.savez(target, *(found[name] for name in wanted))
-    return 0
 
 
 def _chosen(
     listed: Sequence[tuple[str, tuple[int, ...], str]], names: Sequence[str], max_bytes: int
-) -> tuple[str, list[str], int]:
-    """Why these variables are not read, or nothing; those of them that are there, their bytes."""
+) -> tuple[list[str], int]:
+    """Those of some variables that are there, and how many bytes their numbers take."""
     known = {name: (shape, kind) for name, shape, kind in listed}
-    there = ", ".join(map(repr, known)) or "none"
     wanted = [name for name in names if name in known]
     if names[0] not in known:
-        return f"has no variable {names[0]!r}; it has {there}", [], 0
+        there = ", ".join(map(repr, known)) or "none"
+        raise Refused(f"has no variable {names[0]!r}; it has {there}")
     total = 0
     for name in wanted:
         shape, kind = known[name]
         if sum(other == name for other, *_ in listed) > 1:
-            return f"variable {name!r} is there twice; write each once", [], 0
+            raise Refused(f"variable {name!r} is there twice; write each once")
         if kind not in NUMBERS:
-            otherwise = f"in MATLAB, full(double({name})) may be one"
-            reason = f"variable {name!r} is of class {kind}, not a plain array of numbers; "
-            return reason + otherwise, [], 0
+            raise Refused(
+                f"variable {name!r} is of class {kind}, not a plain array of numbers; "
+                f"in MATLAB, full(double({name})) may be one"
+            )
         total += math.prod(shape) * NUMBERS[kind]
     if total > max_bytes:
-        way = "raise max_bytes (--max-bytes) if you trust it"
-        return f"holds {total} bytes of data, more than the {max_bytes} allowed; {way}", [], 0
-    return "", wanted, total
+        raise Refused(
+            f"holds {total} bytes of data, more than the {max_bytes} allowed; "
+            "raise max_bytes (--max-bytes) if you trust it"
+        )
+    return wanted, total
 
 
 def _allow(size: int) -> None:

@@ -2,16 +2,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ..comparison import Comparison
-from .drawing import GOOD, GREY, HUES, decades, kernels, new_figure
+from .drawing import (
+    GOOD,
+    GREY,
+    HUES,
+    MARKERS,
+    MAX_CURVES,
+    MAX_MARKED,
+    colours,
+    decades,
+    lag_axis,
+    new_figure,
+    whole,
+)
+from .kernel_figure import curves_of, pair_labels, pairs_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+
+LINES = ("-", "--", ":")
 
 
 def draw_comparison(table: Comparison) -> Figure:
@@ -50,10 +66,42 @@ def draw_comparison(table: Comparison) -> Figure:
     panels[0].invert_yaxis()
     pairs = report.problem.kernel_shape[-2] * report.problem.kernel_shape[-1]
     places = lower.subplots(1, min(3, pairs), squeeze=False)[0]
-    kernels(places, table)
+    draw_kernels(places, table)
     places[-1].legend(fontsize="small", loc="center left", bbox_to_anchor=(1.02, 0.5))
     lower.suptitle("Kernels" + (f", the first 3 of {pairs}" if pairs > 3 else ""))
     return figure
+
+
+def draw_kernels(panels: Sequence[Axes], table: Comparison) -> None:
+    """Draw the kernels of all methods, one channel and output in each of ``panels``."""
+    problem = table.identifiability.problem
+    line = problem.spec.ndim == 1
+    methods = len(table.solutions)
+    for m, (name, fit) in enumerate(table.solutions.items()):
+        pairs = pairs_of(fit)[: len(panels)]
+        values = curves_of(fit, np.asarray(fit.kernel, float), pairs).reshape(-1, len(pairs))
+        at = problem.names.times(problem.lags[0][::-1]) if line else np.arange(len(values))
+        # After as many methods as there are colours, one comes with another marker and line.
+        again, which = divmod(m, MAX_CURVES)
+        style: dict[str, Any] = {"linewidth": 1.2, "linestyle": LINES[again % len(LINES)]}
+        if len(at) <= MAX_MARKED:
+            # Set side by side, equal taps do not hide each other.
+            gap = at[1] - at[0] if len(at) > 1 else 1
+            at = at + (m - (methods - 1) / 2) * min(0.12, 0.6 / methods) * gap
+            marker = MARKERS[(which + again) % len(MARKERS)]
+            style = {"marker": marker, "linestyle": "none", "markersize": 6}
+        labels = pair_labels(fit, pairs)
+        for axes, column, label in zip(panels, values.T, labels, strict=False):
+            axes.plot(at, column, color=colours()[which], label=name, **style)
+            axes.set_title((label or "kernel").replace(" → ", "\n→ "), fontsize="medium")
+    for axes in panels:
+        axes.axhline(0, color=GREY, linewidth=0.8, zorder=0)
+        if line:
+            lag_axis(axes, problem.names)
+        else:
+            axes.set_xlabel("tap, in ascending lag order")
+            whole(axes.xaxis)
+    panels[0].set_ylabel("weight")
 
 
 def _draw_bars(axes: Axes, at: np.ndarray, values: np.ndarray) -> None:

@@ -15,12 +15,9 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from ..comparison import Comparison
-
 # Okabe and Ito's colours, which the colour-blind can tell apart; the markers say it once more.
 HUES = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 MARKERS = "osD^vPX"
-LINES = ("-", "--", ":")
 GOOD, BAD, GREY = HUES[0], HUES[1], "0.6"
 # More curves, or more marked points on one, cannot be told apart.
 MAX_CURVES, MAX_MARKED = len(MARKERS), 40
@@ -69,24 +66,6 @@ def png(figure: Figure, dpi: int = 110) -> bytes:
     return stream.getvalue()
 
 
-def series(kernel: Any, groups: int, called: Names) -> tuple[np.ndarray, list[str]]:
-    """Kernel ``(*K, Cg, Cout)`` as ``(*K, n)`` in ascending lag order, and n labels, one for each
-    channel and output.
-    """
-    kernel, called = np.asarray(kernel, float), drawable(called)
-    d = kernel.ndim - 2
-    per_group, outputs = kernel.shape[d:]
-    labels = []
-    for c in range(per_group):
-        for o in range(outputs):
-            channel = o * groups // outputs * per_group + c
-            names = [called.channel(channel)] if per_group * groups > 1 else []
-            names += [called.output(o)] if outputs > 1 else []
-            labels.append(" → ".join(names))
-    flipped = kernel[(slice(None, None, -1),) * d]
-    return flipped.reshape(*kernel.shape[:d], -1), labels
-
-
 def curves(axes: Axes, at: np.ndarray, values: np.ndarray, labels: Sequence[str]) -> None:
     """Draw ``values`` (points, n) over ``at``: n curves, or an image if n is large."""
     if values.shape[1] > MAX_CURVES:
@@ -131,37 +110,6 @@ def image_rows(
     step = -(-len(labels) // MAX_LABELS)
     axes.set_yticks(range(0, len(labels), step), list(labels)[::step])
     axes.figure.colorbar(drawn, ax=axes, label=unit)
-
-
-def kernels(panels: Sequence[Axes], table: Comparison) -> None:
-    """Draw the kernels of all methods, one channel and output in each of ``panels``."""
-    problem = table.identifiability.problem
-    line = problem.spec.ndim == 1
-    methods = len(table.solutions)
-    for m, (name, fit) in enumerate(table.solutions.items()):
-        values, labels = series(fit.kernel, problem.spec.groups, problem.names)
-        values = values.reshape(-1, values.shape[-1])
-        at = problem.names.times(problem.lags[0][::-1]) if line else np.arange(len(values))
-        # After as many methods as there are colours, one comes with another marker and line.
-        again, which = divmod(m, MAX_CURVES)
-        style: dict[str, Any] = {"linewidth": 1.2, "linestyle": LINES[again % len(LINES)]}
-        if len(at) <= MAX_MARKED:
-            # Set side by side, equal taps do not hide each other.
-            gap = at[1] - at[0] if len(at) > 1 else 1
-            at = at + (m - (methods - 1) / 2) * min(0.12, 0.6 / methods) * gap
-            marker = MARKERS[(which + again) % len(MARKERS)]
-            style = {"marker": marker, "linestyle": "none", "markersize": 6}
-        for axes, column, label in zip(panels, values.T, labels, strict=False):
-            axes.plot(at, column, color=colours()[which], label=name, **style)
-            axes.set_title((label or "kernel").replace(" → ", "\n→ "), fontsize="medium")
-    for axes in panels:
-        axes.axhline(0, color=GREY, linewidth=0.8, zorder=0)
-        if line:
-            lag_axis(axes, problem.names)
-        else:
-            axes.set_xlabel("tap, in ascending lag order")
-            whole(axes.xaxis)
-    panels[0].set_ylabel("weight")
 
 
 def lag_axis(axes: Axes, called: Names, label: str = "lag") -> None:
@@ -271,7 +219,9 @@ def draw_kernel(
     title: str,
     called: Names,
 ) -> None:
-    """What `series` gives on ``place``, a subfigure: curves in one dimension, images beyond."""
+    """Values (*K, n) in ascending lags on ``place``, a subfigure: in one dimension n curves, beyond
+    it n images.
+    """
     if len(lags) > 1:
         images(place, lags, values, labels, title)
         return

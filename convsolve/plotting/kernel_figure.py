@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import islice
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -99,44 +100,63 @@ def layout(fit: Solution, pairs: Sequence[Pair], kind: str | None) -> Layout:
     if fit.spec.ndim > 1:
         if kind not in (None, IMAGE):
             raise ValueError(f"kind={kind!r} draws one axis; of kernels of several use 'image'")
-        labels = [_label(fit, pair) for pair in pairs]
-        return Layout(IMAGE, [[Panel("", [*pairs], labels)]])
-    channels, outputs = ([*dict.fromkeys(pair[i] for pair in pairs)] for i in range(2))
+        return Layout(IMAGE, [[Panel("", [*pairs], pair_labels(fit, pairs))]])
+    by_channel, by_output = _grouped(pairs, 0), _grouped(pairs, 1)
     if kind is None:
         few = len(pairs) <= MAX_CURVES
-        kind = LINES if few else GRID if max(len(channels), len(outputs)) <= FEW else IMAGE
+        kind = LINES if few else GRID if max(len(by_channel), len(by_output)) <= FEW else IMAGE
     if kind == GRID:
-        return _grid(fit, pairs, outputs)
+        return _grid(fit, [*by_output.values()])
     if kind == LINES and len(pairs) <= MAX_CURVES:
-        labels = [_label(fit, pair) for pair in pairs]
-        return Layout(kind, [[Panel("", [*pairs], labels)]])
+        return Layout(kind, [[Panel("", [*pairs], pair_labels(fit, pairs))]])
     # A panel for each channel, or each output, whichever are fewer.
-    own = int(len(outputs) < len(channels))
-    shared, word = [channels, outputs][own], ["channel", "output"][own]
-    panels = [_panel(fit, [pair for pair in pairs if pair[own] == i], own) for i in shared]
-    across = min(MAX_SIDE, len(panels))
-    some = panels[:MAX_PANELS]
-    rows = [some[i : i + across] for i in range(0, len(some), across)]
-    return Layout(kind, rows, _note(len(some), len(panels), word))
+    panels = (
+        _panels(fit, by_output, 1)
+        if len(by_output) < len(by_channel)
+        else (_panels(fit, by_channel, 0))
+    )
+    return Layout(kind, *panels)
 
 
-def _grid(fit: Solution, pairs: Sequence[Pair], outputs: Sequence[int]) -> Layout:
+def _grouped(pairs: Sequence[Pair], own: int) -> dict[int, list[Pair]]:
+    """Pairs by their channel (own 0) or their output (own 1)."""
+    found: dict[int, list[Pair]] = {}
+    for pair in pairs:
+        found.setdefault(pair[own], []).append(pair)
+    return found
+
+
+def _grid(fit: Solution, by_output: Sequence[Sequence[Pair]]) -> Layout:
     """A row for each output, with a panel for each of its channels."""
+    across = max(map(len, by_output))
+    shown = [row[:MAX_GRID_SIDE] for row in by_output[:MAX_GRID_SIDE]]
     rows = [
-        [Panel(_label(fit, pair), [pair], [""]) for pair in pairs if pair[1] == o] for o in outputs
+        [Panel(title, [pair], [""]) for title, pair in zip(pair_labels(fit, row), row, strict=True)]
+        for row in shown
     ]
-    across, some = max(map(len, rows)), [row[:MAX_GRID_SIDE] for row in rows[:MAX_GRID_SIDE]]
-    notes = _note(len(some), len(rows), "output"), _note(max(map(len, some)), across, "channel")
-    return Layout(GRID, some, ", ".join(filter(None, notes)))
+    notes = (
+        _note(len(rows), len(by_output), "output"),
+        _note(min(across, MAX_GRID_SIDE), across, "channel"),
+    )
+    return Layout(GRID, rows, ", ".join(filter(None, notes)))
 
 
-def _panel(fit: Solution, pairs: list[Pair], own: int) -> Panel:
-    """Of all that share a channel (own 0) or an output (own 1)."""
+def _panels(fit: Solution, groups: dict[int, list[Pair]], own: int) -> tuple[Any, str]:
+    """Rows of panels, one for each channel (own 0) or output (own 1), and what is left out."""
     names = drawable(fit.names)
     called = [names.channel, names.output]
     alone = (fit.kernel.shape[-2] * fit.spec.groups, fit.kernel.shape[-1])[own] == 1
-    title = "" if alone else called[own](pairs[0][own])
-    return Panel(title, pairs, [called[1 - own](pair[1 - own]) for pair in pairs])
+    panels = [
+        Panel(
+            "" if alone else called[own](i),
+            pairs,
+            [called[1 - own](pair[1 - own]) for pair in pairs],
+        )
+        for i, pairs in islice(groups.items(), MAX_PANELS)
+    ]
+    across = min(MAX_SIDE, len(panels))
+    rows = [panels[i : i + across] for i in range(0, len(panels), across)]
+    return rows, _note(len(panels), len(groups), ("channel", "output")[own])
 
 
 def _note(some: int, all_of_them: int, word: str) -> str:
@@ -145,12 +165,14 @@ def _note(some: int, all_of_them: int, word: str) -> str:
     return f"{some} of {count(all_of_them, word)} shown, {word}s= chooses"
 
 
-def _label(fit: Solution, pair: Pair) -> str:
-    """Channel and output, where there are several."""
-    called = drawable(fit.names)
-    names = [called.channel(pair[0])] if fit.kernel.shape[-2] * fit.spec.groups > 1 else []
-    names += [called.output(pair[1])] if fit.kernel.shape[-1] > 1 else []
-    return " → ".join(names)
+def pair_labels(fit: Solution, pairs: Sequence[Pair]) -> list[str]:
+    """Channel and output of each, where there are several."""
+    called, found = drawable(fit.names), []
+    for c, o in pairs:
+        names = [called.channel(c)] if fit.kernel.shape[-2] * fit.spec.groups > 1 else []
+        names += [called.output(o)] if fit.kernel.shape[-1] > 1 else []
+        found.append(" → ".join(names))
+    return found
 
 
 class Drawn(NamedTuple):
@@ -223,10 +245,10 @@ def _draw_images(place: Any, at: np.ndarray, drawn: Sequence[Drawn]) -> None:
     for i, (axes, panel, values, _) in enumerate(drawn):
         mesh = image(axes, at, np.arange(len(panel.labels)), values.T, **style)
         step = -(-len(panel.labels) // most)
-        repeated = i % MAX_SIDE and panel.labels == drawn[i - 1].panel.labels
-        names = [] if repeated else panel.labels[::step]
-        axes.set_yticks(range(0, len(panel.labels), step)[: len(names) or None], names or None)
-        axes.tick_params(labelleft=not repeated)
+        # Beside a panel of the same names they are not told again.
+        again = i % MAX_SIDE > 0 and panel.labels == drawn[i - 1].panel.labels
+        names = ["" if again else label for label in panel.labels[::step]]
+        axes.set_yticks(range(0, len(panel.labels), step), names)
     place.colorbar(mesh, ax=[one.axes for one in drawn], label="weight")
 
 

@@ -241,7 +241,7 @@ def test_images_of_groups_name_what_each_of_them_has():
     for c in range(8):
         names = [t.get_text() for t in panel(figure, f"channel {c}").get_yticklabels()]
         # Beside another panel of the same outputs they are not repeated.
-        assert names == ([] if c % 2 else [f"output {c}", f"output {c + 1}"])
+        assert names == (["", ""] if c % 2 else [f"output {c}", f"output {c + 1}"])
 
 
 def test_one_tap_has_an_error_bar():

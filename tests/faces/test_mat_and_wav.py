@@ -21,7 +21,6 @@ from support.slow import some
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(60, 2))
 Y = cs.convolve(X, RNG.normal(size=(3, 2, 1)), cs.ConvSpec(3))[:, 0]
-OF_SCIPY = Path(scipy.io.__file__).parent
 ENOUGH = 2**20
 NUMBERS = [
     RNG.normal(size=(5, 3)), RNG.normal(size=(4, 3, 2)), np.arange(12.0).reshape(4, 3),
@@ -65,35 +64,6 @@ def test_numbers_come_back_in_their_kind(tmp_path: Path, array: np.ndarray, pack
     (found,) = mat.arrays(f"{path}:x", True, ENOUGH)
     np.testing.assert_array_equal(found, array)
     assert found.dtype == (np.uint8 if array.dtype == bool else array.dtype)
-
-
-@pytest.mark.slow
-@pytest.mark.filterwarnings("ignore::numpy.exceptions.ComplexWarning")
-@pytest.mark.filterwarnings("ignore:The default value for `spmatrix`:DeprecationWarning")
-def test_what_matlab_wrote_is_read_as_scipy_reads_it() -> None:
-    """Versions 4.2 to 7.4, of either byte order."""
-    paths = sorted((OF_SCIPY / "matlab" / "tests" / "data").glob("test*.mat"))
-    if not paths:
-        pytest.skip("this SciPy came without its own test data")
-    read = []
-    for path in paths:
-        for name, array in _loaded(path).items():
-            if not isinstance(array, np.ndarray) or array.dtype.kind not in "fc":
-                continue
-            (found,) = mat.arrays(f"{path}:{name}", True, ENOUGH)
-            flat = array.reshape(-1) if array.ndim == 2 and 1 in array.shape else array
-            np.testing.assert_array_equal(found, flat)
-            read.append(path.name)
-    assert len(read) > 30
-
-
-def _loaded(path: Path) -> dict[str, Any]:
-    try:
-        # As of the type that they have in MATLAB, for which SciPy drops what is imaginary.
-        found = scipy.io.loadmat(path, mat_dtype="complex" not in path.name)
-    except (ValueError, NotImplementedError):
-        return {}
-    return {name: value for name, value in found.items() if not name.startswith("__")}
 
 
 @each_version
@@ -229,27 +199,6 @@ def test_the_least_number_is_minus_one(tmp_path: Path) -> None:
         least = np.iinfo(kind).min
         wavfile.write(tmp_path / "a.wav", 100, np.full(3, least, kind))
         np.testing.assert_array_equal(wav.array(str(tmp_path / "a.wav"), ENOUGH), [-1, -1, -1])
-
-
-@pytest.mark.filterwarnings("ignore:Chunk .non-data. not understood")
-def test_sound_of_any_program_is_read_as_scipy_reads_it() -> None:
-    """Of 5 to 64 bits, RIFF, RIFX and RF64, of one channel to five."""
-    paths = sorted((OF_SCIPY / "tests" / "data").glob("*.wav"))
-    if not paths:
-        pytest.skip("this SciPy came without its own test data")
-    broken = ("early-eof", "incomplete", "ulaw", "inconsistent")
-    whole = [path for path in paths if not any(word in path.name for word in broken)]
-    assert len(whole) > 10
-    for path in whole:
-        rate, sound = wavfile.read(path)
-        middle, full = (128, 128) if sound.dtype == np.uint8 else (0, 2 ** (8 * sound.itemsize - 1))
-        full = 1 if sound.dtype.kind == "f" else full
-        wanted = (sound.astype(float) - middle) / full
-        np.testing.assert_array_equal(wav.array(str(path), ENOUGH), wanted)
-        assert wav.rate(str(path)) == rate
-    for path in set(paths) - set(whole):
-        with pytest.raises(ValueError, match=path.name):
-            wav.array(str(path), ENOUGH)
 
 
 @pytest.fixture
