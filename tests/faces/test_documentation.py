@@ -78,7 +78,7 @@ def test_the_code_of_a_page_is_executed(page: Path) -> None:
             assert all(line.startswith(INSTALLS) for line in code.splitlines() if line), code
         else:
             # MATLAB cannot be had here; an empty kind is text.
-            assert kind in EXECUTED | {"{toctree}", "matlab", ""}, (kind, code)
+            assert kind in EXECUTED | {"{toctree}", "{include}", "matlab", ""}, (kind, code)
         assert kind or ">>>" not in code
 
 
