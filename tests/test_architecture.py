@@ -46,7 +46,6 @@ def name_of(path):
 PATHS = {name_of(path): path for path in sorted(ROOT.rglob("*.py"))}
 TREES = {name: ast.parse(path.read_text(encoding="utf-8")) for name, path in PATHS.items()}
 MODULES = [name for name in PATHS if name]  # the package itself imports by name only, see below
-every_module = pytest.mark.parametrize("name", MODULES)
 
 
 def room_of(name):
@@ -122,19 +121,23 @@ def test_the_house_was_found():
     assert {"identifiability.wording", "solvers"} <= own_imports("api")
 
 
-@every_module
-def test_every_module_has_a_room(name):
-    assert room_of(name) in ROW, f"{name} is in no row of ROWS"
+def test_every_module_has_a_room():
+    assert [name for name in MODULES if room_of(name) not in ROW] == []
 
 
-@every_module
-def test_rooms_import_downwards(name):
-    def is_below(other):
+def test_rooms_import_downwards():
+    def is_below(other, name):
         # The package itself, "", holds the version and no more.
         own = room_of(other) == room_of(name)
         return other == "" or own or ROW[room_of(other)] < ROW[room_of(name)]
 
-    assert [other for other in own_imports(name) if not is_below(other)] == []
+    upwards = {
+        (name, other)
+        for name in MODULES
+        for other in own_imports(name)
+        if not is_below(other, name)
+    }
+    assert upwards == set()
 
 
 def test_one_call_alone_goes_up_by_name():
@@ -273,18 +276,21 @@ ALLOWED = {
 }
 
 
-@pytest.mark.parametrize("name", PATHS)
-def test_nothing_else_is_imported(name):
-    assert {module.split(".")[0] for module, _ in imports(name)} <= ALLOWED
+def test_nothing_else_is_imported():
+    found = {name: {module.split(".")[0] for module, _ in imports(name)} for name in PATHS}
+    assert {name: used - ALLOWED for name, used in found.items() if used - ALLOWED} == {}
 
 
-@pytest.mark.parametrize("name", PATHS)
-def test_global_configuration_is_left_alone(name):
-    for used in code_names(name):
-        assert "config.update" not in used
-    for node in ast.walk(TREES[name]):
-        targets = node.targets if isinstance(node, ast.Assign) else []
-        assert not any(ast.unparse(t).startswith(("jax.", "os.environ")) for t in targets)
+def test_global_configuration_is_left_alone():
+    updating = {name for name in PATHS if any("config.update" in u for u in code_names(name))}
+    setting = {
+        name
+        for name, tree in TREES.items()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Assign)
+        and any(ast.unparse(t).startswith(("jax.", "os.environ")) for t in node.targets)
+    }
+    assert updating | setting == set()
 
 
 # --- the public face
