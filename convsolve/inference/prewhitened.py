@@ -66,11 +66,6 @@ class Grams:
             for i in design.adjustments.kept.used
         ]
 
-    def _exponents(self, order: int) -> np.ndarray:
-        """Of the columns (G, P⁺): those of the design, channel by channel."""
-        first = self._design.operator.exponents.reshape(self._groups, self._taps, -1)[:, :1]
-        return np.tile(first, (1, self._taps + order, 1)).reshape(self._groups, -1)
-
     def _summed(self, records: Sequence[np.ndarray], order: int) -> Moments | None:
         """Moments of all windows of K + order samples of some records."""
         taps = self._taps + order
@@ -80,7 +75,7 @@ class Grams:
         spec = ConvSpec((taps,), groups=self._groups)
         problem = Problem(long, spec=spec, bias=self._design.nuisance.constant)
         found = Design(problem, self._design.sizes.limits).moments
-        return found.rescaled(self._exponents(order), found.out_exponents)
+        return found.rescaled(self._design.moments.exponents, found.out_exponents)
 
     @cached_property
     def _longest(self) -> Moments | None:
@@ -99,13 +94,12 @@ class Grams:
 
 
 def _of_last(moments: Moments, first: int) -> Moments:
-    """Those of the columns from ``first`` on."""
+    """Return the moments of the columns from ``first`` on, a multiple of the channels."""
     return replace(
         moments,
         gram=moments.gram[:, first:, first:],
         rhs=moments.rhs[:, first:],
         sums=moments.sums[:, first:],
-        exponents=moments.exponents[:, first:],
         shift=moments.shift[:, first:],
     )
 

@@ -379,7 +379,7 @@ class ChunkedOperator(DesignOperator):
     @property
     def exponents(self) -> np.ndarray:  # type: ignore[override]
         """(G, P) integers."""
-        return self._own.moments.exponents
+        return self._own.moments.column_exponents
 
     @property
     def shift(self) -> np.ndarray:
@@ -427,7 +427,7 @@ class ChunkedOperator(DesignOperator):
     @property
     def _units(self) -> Units:
         m = self._own.moments
-        return Units(m.exponents, m.shift, m.out_exponents, m.out_shift)
+        return Units(m.column_exponents, m.shift, m.out_exponents, m.out_shift)
 
     def _decided(self, y: Sequence[Any] | None) -> list[Chunk]:
         """Chunks, each to be taken as it was for the moments."""
@@ -511,7 +511,7 @@ class ChunkedOperator(DesignOperator):
         for chunk in tracked(chunks, PASS, len(chunks)):
             part = operator_of(chunk._replace(by_rows=True), geometry)
             assert isinstance(part, RowOperator)
-            e = part.exponents - m.exponents
+            e = part.exponents - m.column_exponents
             for a, y in part.raw(part.targets):
                 a = np.ldexp(a, e[:, None])
                 a = a - self.means[:, None] if constant else a

@@ -233,7 +233,7 @@ class FourierOperator(DesignOperator):
             np.stack([s.outputs for s in sums]).reshape(zeros.shape),
             np.stack([s.squares for s in sums]).reshape(zeros.shape),
             self.rows,
-            self.exponents,
+            self.exponents[:, : self.channels],
             self.shift,
             zeros.astype(int) if targets is None else targets.grouped(targets.exponents),
             zeros if targets is None else targets.grouped(targets.shift),

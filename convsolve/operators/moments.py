@@ -16,12 +16,17 @@ CACHED_NUMBERS = 2**16
 class Moments:
     """Second moments of rows (a, y), one set per group; ``+`` joins batches, chunks, files, hosts.
 
-    A column j of the design matrix enters as ``2**-exponents[j] * a[j] - shift[j]``, an output as
-    ``2**-out_exponents[q] * y[q] - out_shift[q]``: powers of two against overflow, a fixed shift
-    against cancellation under a large offset. ``+`` aligns both, whatever they are on either side.
+    Columns are ordered by tap, then by channel. Column j of channel c enters as
+    ``2**-exponents[c] * a[j] - shift[j]``, output q as ``2**-out_exponents[q] * y[q] -
+    out_shift[q]``. The powers of two prevent overflow. The shift prevents cancellation when x or y
+    has a large offset. ``+`` aligns the exponents and shifts of both operands.
 
-    Shapes, for G groups, P columns and Q outputs per group: ``gram`` (G, P, P), ``rhs`` (G, P, Q),
-    ``sums`` (G, P), ``out_sums`` and ``out_squares`` (G, Q), ``n`` the number of rows.
+    All taps of a channel share one exponent, so that a basis along the taps can be applied to the
+    scaled moments. ``exponents`` may have as many channels as there are columns, for one tap.
+
+    Shapes, for G groups, C channels, P columns and Q outputs per group: ``gram`` (G, P, P), ``rhs``
+    (G, P, Q), ``sums`` and ``shift`` (G, P), ``exponents`` (G, C); ``out_sums``, ``out_squares``,
+    ``out_exponents`` and ``out_shift`` (G, Q); ``n`` is the number of rows.
     """
 
     gram: np.ndarray
@@ -45,9 +50,10 @@ class Moments:
         out_exponents: np.ndarray | int = 0,
         out_shift: np.ndarray | float = 0.0,
     ) -> Moments:
-        """Moments of rows a (G, n, P) and y (G, n, Q) *already* scaled and shifted as said."""
+        """Return the moments of rows a (G, n, P) and y (G, n, Q), already scaled and shifted."""
         groups, n, columns = a.shape
         wide, tall = (groups, columns), (groups, y.shape[-1])
+        channels = np.shape(exponents)[-1] if np.ndim(exponents) else columns
         gram, rhs, sums = np.empty((*wide, columns)), np.empty((*wide, y.shape[-1])), np.empty(wide)
         for some in groups_at_once(a):
             at = a[some].transpose(0, 2, 1)
@@ -63,7 +69,7 @@ class Moments:
             y.sum(1),
             np.einsum("gnq,gnq->gq", y, y),
             n,
-            np.broadcast_to(np.asarray(exponents, int), wide),
+            np.broadcast_to(np.asarray(exponents, int), (groups, channels)),
             np.broadcast_to(np.asarray(shift, float), wide),
             np.broadcast_to(np.asarray(out_exponents, int), tall),
             np.broadcast_to(np.asarray(out_shift, float), tall),
@@ -84,7 +90,7 @@ class Moments:
             )
         if not self.n or not other.n:
             return other if not self.n else self
-        mine, others = self._silent, other._silent
+        mine, others = self._zero, other._zero
         exponents = _larger(self.exponents, mine[0], other.exponents, others[0])
         out_exponents = _larger(self.out_exponents, mine[1], other.out_exponents, others[1])
         a = self.rescaled(exponents, out_exponents)
@@ -103,22 +109,30 @@ class Moments:
         )
 
     @property
-    def _silent(self) -> tuple[np.ndarray, np.ndarray]:
-        """Which columns (G, P) and outputs (G, Q) are zero in all rows: these have no unit."""
+    def column_exponents(self) -> np.ndarray:
+        """Exponents (G, P) of the columns."""
+        return per_column(self.exponents, self.gram.shape[1])
+
+    @property
+    def _zero(self) -> tuple[np.ndarray, np.ndarray]:
+        """Which channels (G, C) and outputs (G, Q) are zero in all rows and so fit any exponent."""
         squares = np.einsum("gpp->gp", self.gram), self.out_squares
         pairs = zip(squares, (self.sums, self.out_sums), (self.shift, self.out_shift), strict=True)
         columns, outputs = ((s == 0) & (t == 0) & (shift == 0) for s, t, shift in pairs)
-        return columns, outputs
+        groups, channels = self.exponents.shape
+        taps = columns.shape[1] // max(1, channels)
+        return columns.reshape(groups, taps, channels).all(1), outputs
 
     def of_group(self, group: int) -> Moments:
-        """Those of one group."""
+        """Return the moments of one group."""
         one = slice(group, group + 1)
         arrays = {f.name: getattr(self, f.name)[one] for f in fields(self) if f.name != "n"}
         return Moments(n=self.n, **arrays)
 
     def rescaled(self, exponents: np.ndarray, out_exponents: np.ndarray) -> Moments:
-        """The same rows under other powers of two; exact."""
+        """Return the moments of the same rows with other exponents, which is exact."""
         e, f = self.exponents - exponents, self.out_exponents - out_exponents
+        e = per_column(e, self.gram.shape[1])
         if not e.any() and not f.any():
             return self
         return Moments(
@@ -135,7 +149,10 @@ class Moments:
         )
 
     def shifted(self, shift: np.ndarray, out_shift: np.ndarray) -> Moments:
-        """The same rows under another shift: with Δ the change, G += sΔᵀ + Δsᵀ + nΔΔᵀ."""
+        """Return the moments of the same rows with another shift.
+
+        With Δ the change, G becomes G + sΔᵀ + Δsᵀ + nΔΔᵀ.
+        """
         if np.array_equal(shift, self.shift) and np.array_equal(out_shift, self.out_shift):
             return self
         delta, eps = self.shift - shift, self.out_shift - out_shift
@@ -161,32 +178,37 @@ class Moments:
         )
 
     def centred(self) -> tuple[np.ndarray, np.ndarray]:
-        """Gram and right-hand side with the column of ones projected out, in scaled units."""
+        """Return Gram and right-hand side with the mean subtracted, in scaled units."""
         gram = self.gram - self.sums[:, :, None] * self.sums[:, None] / self.n
         return gram, self.rhs - np.einsum("gp,gq->gpq", self.sums, self.out_sums) / self.n
 
     @property
     def centred_squares(self) -> np.ndarray:
-        """Squares (G, Q) of the outputs less their means, in scaled units."""
+        """Sums of squares (G, Q) of the outputs about their means, in scaled units."""
         return np.maximum(self.out_squares - self.out_sums**2 / self.n, 0.0)
 
 
+def per_column(per_channel: np.ndarray, columns: int) -> np.ndarray:
+    """Repeat values (G, C) of channels for every tap, giving values (G, P) of columns."""
+    return np.tile(per_channel, (1, columns // max(1, per_channel.shape[1])))
+
+
 def _larger(a: np.ndarray, no_a: np.ndarray, b: np.ndarray, no_b: np.ndarray) -> np.ndarray:
-    """The larger of two exponents, or the one that there is."""
+    """Return the larger of two exponents, ignoring one that belongs to zeros."""
     return np.asarray(np.where(no_a & ~no_b, b, np.where(no_b & ~no_a, a, np.maximum(a, b))))
 
 
 def groups_at_once(a: np.ndarray) -> list[slice]:
-    """Slices of the groups of rows (G, n, P), each of which a core's cache holds, or one group."""
+    """Return slices of the groups of rows (G, n, P) that fit in the cache of a core."""
     step = max(1, CACHED_NUMBERS // max(1, a[0].size))
     return [slice(first, first + step) for first in range(0, len(a), step)]
 
 
 def _scaled_twice(gram: np.ndarray, exponents: np.ndarray) -> np.ndarray:
-    """A Gram (G, P, P) of columns times two to some exponents (G, P)."""
+    """Scale the rows and columns of a Gram (G, P, P) by two to the exponents (G, P)."""
     if np.abs(exponents).max(initial=0) > FAR:
         return np.ldexp(gram, exponents[:, :, None] + exponents[:, None, :])
-    # As exact, where no product leaves float64 on the way, and ten times as fast.
+    # This is also exact as long as no product leaves the range of float64, and ten times as fast.
     scale = np.ldexp(1.0, exponents)
     found = gram * scale[:, :, None]
     found *= scale[:, None, :]

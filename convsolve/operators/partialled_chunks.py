@@ -293,7 +293,7 @@ class PartialledChunks(ChunkedOperator):
         crossed, of_y, ones = np.zeros((*m.sums.shape, q)), np.zeros((q, outputs)), np.zeros(q)
         for b in found.beside:
             # A column that records share comes once for each of them.
-            mine = np.ldexp(b.crossed, (b.exponents - m.exponents)[:, :, None])
+            mine = np.ldexp(b.crossed, (b.exponents - m.column_exponents)[:, :, None])
             np.add.at(np.moveaxis(crossed, 2, 0), b.places, np.moveaxis(mine, 2, 0))
             less = b.out_exponents - m.out_exponents.reshape(-1)
             np.add.at(of_y, b.places, np.ldexp(b.of_y, less))
@@ -454,7 +454,7 @@ class PartialledChunks(ChunkedOperator):
         for own, columns in spans:
             beside[first : first + len(columns), own] = columns
             first += len(columns)
-        e, first = part.exponents - m.exponents, 0
+        e, first = part.exponents - m.column_exponents, 0
         for a, y in part.raw(part.targets):
             n = beside[first : first + a.shape[1]]
             first += a.shape[1]

@@ -48,9 +48,9 @@ def blocks_left_out(inputs: Inputs, numbers: int) -> Iterator[np.ndarray]:
 def summed_moments(
     blocks: Iterable[Block], exponents: np.ndarray, shift: np.ndarray, targets: Targets | None
 ) -> Moments:
-    """Sums over blocks of rows of A and Y, whose columns have these exponents and shifts (G, P)."""
+    """Sum the moments of blocks of rows of A and Y, with exponents (G, C) and shifts (G, P)."""
     outputs = 0 if targets is None else targets.outputs
-    groups, columns = exponents.shape
+    groups, columns = shift.shape
     total = Moments.empty(groups, columns, outputs)
     of_y = np.zeros((2, len(exponents), 0))
     if targets is not None:
@@ -242,7 +242,8 @@ class RowOperator(DesignOperator):
 
     def moments(self, targets: Targets | None) -> Moments:
         """Sums over the rows of A and Y, each less its shift."""
-        return summed_moments(self._shifted(targets), self.exponents, self.shift, targets)
+        exponents = self.inputs.exponents.reshape(self.groups, -1)
+        return summed_moments(self._shifted(targets), exponents, self.shift, targets)
 
     def crossed(self, columns: Sequence[np.ndarray]) -> Iterator[np.ndarray]:
         """AᵀV (G, P, k) of the columns V (n, k) beside every piece of a record, piece by piece."""

@@ -12,7 +12,7 @@ import numpy as np
 from ..cached import cached_property
 from ..linalg.rank import EPS
 from .base import Block, DesignOperator
-from .moments import Moments
+from .moments import Moments, per_column
 from .records import Targets
 
 # Columns of A T whose norms are had in one pass over the data.
@@ -61,15 +61,8 @@ class TapBasis:
         found: np.ndarray = size.restrict(norms[:, :, None])[:, :, 0]
         return found
 
-    def of_exponents(self, exponents: np.ndarray) -> np.ndarray:
-        """Those (G, R) of the coordinates, from those (G, P) of the taps: alike for all taps of a
-        channel, and so for its coordinates.
-        """
-        first = exponents.reshape(len(exponents), self.taps, -1)[:, :1]
-        return np.tile(first, (1, self.coordinates, 1)).reshape(len(exponents), -1)
-
     def of_moments(self, moments: Moments) -> Moments:
-        """The moments of A T from those of A."""
+        """Return the moments of A T from those of A, whose taps share an exponent per channel."""
         half = self.restrict(moments.gram)
         sums, shift = (self.restrict(v[:, :, None])[:, :, 0] for v in (moments.sums, moments.shift))
         return replace(
@@ -77,7 +70,6 @@ class TapBasis:
             gram=self.restrict(half.swapaxes(1, 2)),
             rhs=self.restrict(moments.rhs),
             sums=sums,
-            exponents=self.of_exponents(moments.exponents),
             shift=shift,
         )
 
@@ -103,8 +95,10 @@ class TransformedOperator(DesignOperator):
         self.operator, self.basis, self._moments = operator, basis, moments
         self.groups, self.rows = operator.groups, operator.rows
         self.nuisance, self.targets = operator.nuisance, operator.targets
-        self.exponents = basis.of_exponents(operator.exponents)
-        self.columns = self.exponents.shape[1]
+        channels = operator.columns // basis.taps
+        self.columns = basis.coordinates * channels
+        # All taps of a channel share an exponent, and so do its coordinates.
+        self.exponents = per_column(operator.exponents[:, :channels], self.columns)
 
     @cached_property
     def shift(self) -> np.ndarray:

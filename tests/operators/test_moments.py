@@ -52,7 +52,7 @@ def in_user_units(m):
     A column is a = 2**e * (u + d), with u what was accumulated, so that sum(a) = 2**e * (s + n d).
     """
     n, d, f = m.n, exact(m.shift), exact(m.out_shift)
-    scale, out_scale = power(m.exponents), power(m.out_exponents)
+    scale, out_scale = power(m.column_exponents), power(m.out_exponents)
     s, t = exact(m.sums), exact(m.out_sums)
 
     def outer(p, q):
@@ -330,7 +330,7 @@ def test_with_a_bias_an_offset_costs_no_digits(offset):
     problem = cs.Problem(x, y, kernel_size=3, bias=True)
     found = of(problem)
     wanted = centred(dense.design_matrix([x], problem.spec), y[None])
-    scale, out_scale = power(found.exponents), power(found.out_exponents)
+    scale, out_scale = power(found.column_exponents), power(found.out_exponents)
     gram, rhs = found.centred()
     assert_close(exact(gram) * scale[:, :, None] * scale[:, None, :], wanted[0], 1e-14)
     assert_close(exact(rhs) * scale[:, :, None] * out_scale[:, None, :], wanted[1], 1e-14)
