@@ -209,13 +209,13 @@ def _without_confounds(
     for (i, start, stop), p in predictions:
         found[i][start:stop] = p[..., some]
     confounds = Confounds.with_constant(problem.confounds, rows, problem.weights)
-    (y, _), (fitted, _) = confounds.without(truth), confounds.without(found)
+    y, fitted = (confounds.without(each).rows for each in (truth, found))
     lengths = [len(a) for a in y] if problem.spec.ndim == 1 else None
     score, mean_squares = score_of(y, zip(y, fitted, strict=True), lengths, centre=False)
     left = np.concatenate([a - b for a, b in zip(y, fitted, strict=True)])
     # All of y about one constant, whatever confounds say.
-    (whole_y, _) = Confounds.of(None, True, rows, problem.weights).without(truth)
-    spread = np.concatenate(whole_y)
+    whole_y = Confounds.of(None, True, rows, problem.weights).without(truth)
+    spread = np.concatenate(whole_y.rows)
     exponent = np.frexp(np.abs(spread).max(0))[1]
     with np.errstate(divide="ignore", invalid="ignore"):
         squares = (np.square(np.ldexp(v, -exponent)).sum(0) for v in (left, spread))

@@ -319,8 +319,8 @@ class Prewhitened:
             confounds = self._confounds(o)
             assert confounds is not None
             long = [u for u in white if len(u) > order]
-            left, _ = confounds.without([u[order:, [o]] for u in long])
-            for u, rest in zip(long, left, strict=True):
+            left = confounds.without([u[order:, [o]] for u in long])
+            for u, rest in zip(long, left.rows, strict=True):
                 u[order:, [o]] = rest
 
     def gradient(self, state: State) -> np.ndarray:

@@ -89,7 +89,7 @@ def jackknife(analysis: Analysis, kernel: np.ndarray) -> Jackknife:
             if columns is None:
                 found.append(_from_data(analysis, folds, held))
                 continue
-            power = rest.out_exponents[:, None] - rest.exponents[:, :, None]
+            power = rest.out_exponents[:, None] - rest.column_exponents[:, :, None]
             with np.errstate(over="ignore", under="ignore"):
                 found.append(to_kernel(np.ldexp(columns, power), design.spec.kernel_size))
     kernels = np.stack(found)

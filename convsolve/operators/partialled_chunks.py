@@ -16,8 +16,9 @@ import numpy as np
 
 from ..cached import cached_property
 from ..errors import SolveError
-from ..problem.confounds import Confounds, polynomials
+from ..problem.confounds import Confounds
 from ..problem.nuisance import Nuisance
+from ..problem.polynomials import fitted, polynomials, without_polynomials
 from ..problem.rows import Rows, Span, samples_read
 from ..problem.sizes import Limits
 from ..problem.spec import ConvSpec
@@ -86,9 +87,9 @@ class Less:
         """The samples, of what was read."""
         found = np.asarray(parts[0], float)
         if self.degree >= 0:
-            stop = self.start + len(found)
-            drift = polynomials(self.shape, self.degree, self.start, stop) @ self.coefficients
-            found = found - drift
+            given = self.coefficients, self.shape, self.degree
+            with np.errstate(over="ignore", invalid="ignore"):  # in samples that no row reads
+                found = without_polynomials(found, *given, start=self.start)
         found = found * (self.root[..., None] if self.root.ndim else self.root)
         if self.columns is not None and self.fit is not None:
             kept = np.ones(found.shape[:-1], bool) if self.flags is None else self.flags
@@ -130,11 +131,8 @@ class Drifts:
 
     @cached_property
     def coefficients(self) -> dict[int, np.ndarray]:
-        """(J, C) of every record; of polynomials that its samples do not tell apart the least."""
-        return {
-            i: np.linalg.lstsq(gram, self.crosses[i], rcond=None)[0]
-            for i, gram in self.grams.items()
-        }
+        """Coefficients (J, C) of every record."""
+        return {i: fitted(gram, self.crosses[i]) for i, gram in self.grams.items()}
 
     @property
     def size(self) -> np.ndarray:

@@ -143,7 +143,7 @@ class Confounded:
         """
         if self._confounds.shared is None:
             return None
-        of_y = targets.grouped(np.ldexp(targets.confounded[-1], -targets.exponents))
-        of_x = np.einsum("gp,gpq->gq", self.crossed[:, :, -1], w)
+        both = np.ldexp([targets.confounded[-1], targets.constant_off], -targets.exponents)
+        of_y, of_x = targets.grouped(both[0]), np.einsum("gp,gpq->gq", self.crossed[:, :, -1], w)
         off = np.einsum("gp,gpq->gq", self._by_column(self._inputs.constant_off), w)
-        return np.asarray((of_y - of_x) / self._confounds.size - off)
+        return np.asarray((of_y - of_x) / self._confounds.size - off + targets.grouped(both[1]))

@@ -13,7 +13,7 @@ from ..cached import cached_property
 from ..linalg.rank import EPS
 from ..problem.adjustments import Adjustments
 from ..problem.channels import largest, on_cores
-from ..problem.confounds import Confounds, orthonormal, polynomials
+from ..problem.confounds import Confounds, without_trends
 from ..problem.nuisance import Nuisance
 from ..problem.rows import Rows, Span, samples_read
 from ..problem.sizes import DEFAULT_LIMITS, Limits
@@ -61,11 +61,8 @@ class Drifts:
         samples = [x[i][r].astype(float) for i, r in zip(kept.used, read, strict=True)]
         exponents, counted = channel_exponents(samples), sum(map(len, samples))
         samples = [np.ldexp(a, -exponents) for a in samples]
-        constant = np.zeros(self.constant.shape)
-        if confounds.shared is not None:
-            constant = np.sum([a.sum(0) for a in samples], axis=0) / counted
-        pairs = zip(read, samples, strict=True)
-        left = [_without_polynomials(a - constant, r, confounds.degree) for r, a in pairs]
+        shared = confounds.shared is not None
+        left, constant = without_trends(samples, read, confounds.degree, shared)
         both = zip(samples, left, strict=True)
         squares = np.sum([np.square(a - rest).sum(0) for a, rest in both], axis=0)
         # A channel of which nothing but rounding is left is zero, or scaling would amplify it.
@@ -75,17 +72,6 @@ class Drifts:
             self.left[i][r] = np.ldexp(rest * real, exponents)
         self.constant = np.ldexp(constant, exponents)
         self.size = np.ldexp(np.sqrt(squares / counted), exponents)
-
-
-def _without_polynomials(a: np.ndarray, places: np.ndarray, degree: int) -> np.ndarray:
-    """Samples (n, C) at some places (*E, True there), less the polynomials of a ``degree`` that fit
-    them best; the mean first, or an offset would cost the digits of the rest.
-    """
-    for order in sorted({0, degree}) if degree >= 0 else ():
-        basis = orthonormal(polynomials(places.shape, order)[places])
-        for _ in range(2):
-            a = a - basis @ (basis.T @ a)
-    return a
 
 
 class Inputs:
@@ -276,8 +262,9 @@ class Targets:
     ) -> None:
         """``sizes`` (Cout,) are the largest magnitudes in y, where they are known."""
         self.groups, self.records, self.flags = inputs.spec.groups, y, inputs.flags
-        #: NᵀY of the confounds N (q, Cout), in y's unit.
+        #: NᵀY (q, Cout) of the confounds N, and a constant (Cout,) subtracted before, in y's units.
         self.confounded = np.zeros((0, y[0].shape[-1]))
+        self.constant_off = np.zeros(y[0].shape[-1])
         if nuisance.confounds is not None:
             y = self._without(nuisance.confounds, y, inputs.kept)
         cut = [y[i][start:stop] for i, start, stop in inputs.pieces]
@@ -304,12 +291,13 @@ class Targets:
         """
         exponents = channel_exponents([b[kept.flags_of(i)] for i, b in enumerate(y)])
         scaled = [np.ldexp(b.astype(float), -exponents) for b in y]
-        found, products = confounds.without(scaled)
-        left = np.sum([np.square(rows).sum(0) for rows in found], axis=0)
-        real = left > ROUNDING**2 * (left + np.square(products).sum(0))
-        self.confounded = np.ldexp(products, exponents)
+        found = confounds.without(scaled)
+        left = np.sum([np.square(rows).sum(0) for rows in found.rows], axis=0)
+        real = left > ROUNDING**2 * found.squares
+        self.confounded = np.ldexp(found.products, exponents)
+        self.constant_off = np.ldexp(found.constant, exponents)
         whole = [np.zeros(b.shape) for b in y]
-        for i, rows in enumerate(found):
+        for i, rows in enumerate(found.rows):
             whole[i][kept.flags_of(i)] = np.ldexp(rows * real, exponents)
         return whole
 

@@ -7,7 +7,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .confounds import polynomials
 from .records import Records
 from .rows import Rows, Span
 from .weights import Weights
@@ -38,9 +37,8 @@ class Adjustments(NamedTuple):
         return [np.broadcast_to(r if r.ndim == 0 else r[a:b], n) ** 2 for r, (_, a, b), n in parts]
 
     def _confounds(self, spans: Sequence[Span]) -> Any:
-        given, shapes = self.confounds, self.kept.shapes
+        # Polynomials over a record are polynomials over each of its spans.
+        given = self.confounds
         if isinstance(given, Records):
             return [given.arrays[i][a:b] for i, a, b in spans]
-        if not given or all((a, b) == (0, shapes[i][0]) for i, a, b in spans):
-            return given
-        return [polynomials(shapes[i], given)[a:b] for i, a, b in spans]
+        return given

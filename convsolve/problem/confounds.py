@@ -6,13 +6,13 @@ import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import reduce
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from ..text import shown
 from .checks import integer
+from .polynomials import fitted, polynomials, without_polynomials
 from .records import Records, read
 from .rows import Rows, Span
 from .spec import ConvSpec
@@ -47,24 +47,6 @@ def read_confounds(confounds: Any, spec: ConvSpec) -> int | Records:
     return read(confounds, "confounds", spec, missing=True).each(np.asarray)
 
 
-def polynomials(
-    shape: tuple[int, ...], degree: int, start: int = 0, stop: int | None = None
-) -> np.ndarray:
-    """Columns (*shape, J): products of Legendre polynomials along each axis, of a ``degree`` in all
-    of at most so much; some rows of the first axis.
-    """
-    places = [2 * np.arange(n) / max(n - 1, 1) - (n > 1) for n in shape]
-    places[0] = places[0][start:stop]
-    axes = [np.polynomial.legendre.legvander(at, degree) for at in places]
-    orders = itertools.product(range(degree + 1), repeat=len(shape))
-    columns = [
-        reduce(np.multiply.outer, [axis[:, k] for axis, k in zip(axes, order, strict=True)])
-        for order in orders
-        if sum(order) <= degree
-    ]
-    return np.stack(columns, axis=-1)
-
-
 def orthonormal(columns: np.ndarray, root: np.ndarray | None = None) -> np.ndarray:
     """A basis (n, q) of what columns (n, J), their rows times a ``root`` (n,), span."""
     # First in units in which squares stay within float64.
@@ -73,6 +55,55 @@ def orthonormal(columns: np.ndarray, root: np.ndarray | None = None) -> np.ndarr
     norms = np.linalg.norm(columns, axis=0)
     u, values, _ = np.linalg.svd(columns / np.where(norms > 0, norms, 1.0), full_matrices=False)
     return np.asarray(u[:, values > 10 * max(columns.shape) * EPS * values.max(initial=0.0)])
+
+
+def without_trends(
+    values: Sequence[np.ndarray], places: Sequence[np.ndarray], degree: int, shared: bool
+) -> tuple[list[np.ndarray], np.ndarray]:
+    """Subtract exactly the polynomials in time, or the constant, that nuisance columns span.
+
+    Projection on a computed basis alone would leave the rounding error of an offset in the data.
+
+    Args:
+        values: (n, C) of every record.
+        places: which samples (*L) of the record these are.
+        degree: that of the polynomials of every record; -1 for none.
+        shared: whether one constant of all records is subtracted instead.
+
+    Returns:
+        The values that are left, and the shared constant (C,), zero if there is none.
+    """
+    if not shared:
+        pairs = zip(values, places, strict=True)
+        left = [_without_trend(v, at, degree) if degree >= 0 else v for v, at in pairs]
+        return left, np.zeros(values[0].shape[1])
+    constant = np.sum([v.sum(0) for v in values], axis=0) / sum(map(len, values))
+    return [v - constant for v in values], constant
+
+
+def _without_trend(values: np.ndarray, places: np.ndarray, degree: int) -> np.ndarray:
+    """Subtract the polynomials that fit best from the values (n, C) of a record."""
+    if not len(values):
+        return values
+    columns, mean = polynomials(places.shape, degree)[places], values.mean(0)
+    coefficients = fitted(columns.T @ columns, columns.T @ (values - mean), mean)
+    return without_polynomials(values, coefficients, places.shape, degree, places)
+
+
+class Projected(NamedTuple):
+    """What is left of values when nuisance columns N are projected out.
+
+    Attributes:
+        rows: (n, Q) of every record, times the roots of the weights.
+        products: Nᵀv (q, Q) of the values v less ``constant``.
+        constant: (Q,), subtracted from all records before; zero without a shared constant.
+        squares: Σv² (Q,) of the values themselves, times the weights.
+    """
+
+    rows: list[np.ndarray]
+    products: np.ndarray
+    constant: np.ndarray
+    squares: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -168,17 +199,18 @@ class Confounds:
             return np.ones((int(flags.sum()), 1))
         return self.weights.of_rows(record, flags)[:, None]
 
-    def without(self, values: Sequence[np.ndarray]) -> tuple[list[np.ndarray], np.ndarray]:
-        """Of values (*T, Q) of every record the rows (n, Q) that count, times the roots of their
-        weights, N projected out; and NᵀV (q, Q).
-        """
-        found = [
-            v[self.kept.flags_of(i)].astype(float) * self.root(i) for i, v in enumerate(values)
-        ]
+    def without(self, values: Sequence[np.ndarray]) -> Projected:
+        """Project N out of the values (*T, Q) of every record, in the rows used in the fit."""
+        flags = [self.kept.flags_of(i) for i in range(len(values))]
+        roots = [self.root(i) for i in range(len(values))]
+        kept = [v[f].astype(float) for v, f in zip(values, flags, strict=True)]
+        squares = np.sum([np.square(v * r).sum(0) for v, r in zip(kept, roots, strict=True)], 0)
+        left, constant = without_trends(kept, flags, self.degree, self.shared is not None)
+        found = [v * r for v, r in zip(left, roots, strict=True)]
         spans = [(i, 0, shape[0]) for i, shape in enumerate(self.kept.shapes)]
         parts = [self.part(span) for span in spans]
         total = np.zeros((self.count, found[0].shape[1]))
-        # Once more for what rounding has left.
+        # The second round removes the rounding error of the first.
         for _ in range(2):
             products = np.zeros_like(total)
             for v, (places, columns) in zip(found, parts, strict=True):
@@ -188,4 +220,4 @@ class Confounds:
                 for v, (places, columns) in zip(found, parts, strict=True)
             ]
             total += products
-        return found, total
+        return Projected(found, total, constant, squares)

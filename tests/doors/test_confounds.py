@@ -11,7 +11,7 @@ import pytest
 import convsolve as cs
 from convsolve.leastsquares.analysis import Analysis
 from convsolve.operators.partialled import PartialledOperator
-from convsolve.problem.confounds import polynomials
+from convsolve.problem.polynomials import polynomials
 from convsolve.problem.sizes import Limits
 from support import dense
 from support.geometry import LARGE, PADDINGS, Geometry, random_geometry
