@@ -193,7 +193,7 @@ def fold_moments(
     """Moments of some rows of a design and of records ``y``, in units and shifts of ``like``."""
     records, bias = (design.records, y), design.nuisance.constant
     confounds = design.nuisance.confounds
-    if confounds is not None and confounds.shared is not None:
+    if confounds is not None and confounds.shared:
         raise ValueError(
             "sums over some of the records take no bias beside weights or confounds, which is of "
             "all of them; give confounds='intercept', a constant of every record"

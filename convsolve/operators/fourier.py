@@ -302,25 +302,6 @@ class FourierOperator(DesignOperator):
             total -= self.projection.means[group].T * r.sum(0)
         return total
 
-    def crossed(self, columns: Sequence[np.ndarray]) -> Iterator[np.ndarray]:
-        """AᵀV (G, P, k) of the columns V (n, k) beside every piece of a record, piece by piece."""
-        left, spec = iter(columns), self.inputs.spec
-        for x, flags in zip(self.inputs.stacks, self.inputs.flags, strict=True):
-            for n in range(len(x)):
-                one = next(left)
-                total = np.zeros((self.groups, self.columns, one.shape[1]))
-                if one.size:
-                    rows = spec.normal.output_shape(x.shape[1:-1])
-                    y = np.zeros((1, *rows, one.shape[1]))
-                    y[0][np.ones(rows, bool) if flags is None else flags[n]] = one
-                    # The same columns beside every group.
-                    stack = [np.tile(y, self.groups)]
-                    for g in range(self.groups):
-                        for part, out in self._parts_of(g, stack, [x[n : n + 1]]):
-                            found = products.adjoint(part, out, self.taps)
-                            total[g] += found.reshape(-1, one.shape[1])[self.places]
-                yield total
-
     def _rows_of(self, x: np.ndarray, outputs: int) -> np.ndarray:
         """Room (N, *T, groups·outputs) for ``outputs`` of every group beside a stack."""
         rows = self.inputs.spec.normal.output_shape(x.shape[1:-1])

@@ -36,7 +36,7 @@ class PartialledOperator(DesignOperator):
         """N beside A."""
         operator = self.operator
         assert operator.nuisance.confounds is not None
-        return Confounded(operator.nuisance.confounds, operator.inputs, operator.crossed)
+        return Confounded(operator.nuisance.confounds, operator.inputs)
 
     @property
     def shift(self) -> np.ndarray:

@@ -16,7 +16,7 @@ import numpy as np
 
 from ..cached import cached_property
 from ..errors import SolveError
-from ..problem.confounds import Confounds
+from ..problem.confounds import Confounds, Layout
 from ..problem.nuisance import Nuisance
 from ..problem.polynomials import fitted, polynomials, without_polynomials
 from ..problem.rows import Rows, Span, samples_read
@@ -40,7 +40,7 @@ from .chunks import (
 from .fourier import KEPT_SHARE
 from .moments import Moments
 from .projection import Confounded
-from .records import Targets
+from .records import Inputs, Targets
 from .rows import RowOperator
 from .totals import PASS, Chunk
 
@@ -213,14 +213,21 @@ class PartialledTotals(Totals):
         return PartialledTotals(both.moments, both.by_rows, self.beside + other.beside)
 
 
+def _own_columns(chunk: Chunk, inputs: Inputs) -> Confounds:
+    """Return the nuisance columns of a chunk as columns that each of its pieces has alone."""
+    assert chunk.confounds is not None
+    layouts = tuple(Layout(basis, np.zeros(len(basis)), False) for _, basis in chunk.confounds)
+    which, scales = np.arange(len(layouts)), np.ones(len(layouts))
+    return Confounds(layouts, which, scales, 0.0, -1, None, inputs.kept)
+
+
 def partialled_totals(chunk: Chunk, geometry: Geometry) -> PartialledTotals:
     """Sums over the rows of a chunk, of A and y beside the confounds."""
     operator, moments = summed(chunk, geometry)
     inputs = operator.inputs
     assert chunk.confounds is not None
-    bases = tuple(columns for _, columns in chunk.confounds)
-    local = Confounds(bases, None, 0.0, -1, None, inputs.kept)
-    crossed = Confounded(local, inputs, operator.crossed).crossed
+    local, bases = _own_columns(chunk, inputs), [columns for _, columns in chunk.confounds]
+    crossed = Confounded(local, inputs).crossed
     of_y = np.zeros((local.count, 0))
     targets = operator.targets
     if chunk.y is not None and targets is not None:
@@ -263,7 +270,7 @@ class PartialledChunks(ChunkedOperator):
     ) -> None:
         super().__init__(x, y, spec, kept, Nuisance(), limits)
         self.confounds = confounds
-        self._degree = max(confounds.degree, 0 if confounds.shared is not None else -1)
+        self._degree = max(confounds.degree, 0 if confounds.shared else -1)
 
     @cached_property
     def _x_drifts(self) -> Drifts | None:
@@ -279,7 +286,7 @@ class PartialledChunks(ChunkedOperator):
             total = self._total_of(y)
         given = self._degree, self._spec.normal, self._kept.shapes, y is not None
         found: Drifts = total(drifts, chunks, *given)
-        return found if self.confounds.shared is None else found.shared()
+        return found if not self.confounds.shared else found.shared()
 
     def pass_over(self, y: Sequence[Any] | None) -> Partialled:
         """Sums over the rows of M A and M y."""
@@ -408,7 +415,7 @@ class PartialledChunks(ChunkedOperator):
 
     def by_record(self, w: np.ndarray, targets: Targets) -> Iterator[np.ndarray]:
         """AᵀM r (G, P, Q) over the rows of each record that has any."""
-        if self.confounds.shared is not None:
+        if self.confounds.shared:
             raise SolveError(
                 "noise='cluster' takes no bias beside weights or confounds of records that are "
                 "read in chunks; give confounds='intercept', a constant of every record"
@@ -442,9 +449,7 @@ class PartialledChunks(ChunkedOperator):
         bare = chunk._replace(by_rows=True)
         part = exact_operator_of(bare, self._geometry)
         assert isinstance(part, RowOperator)
-        local = Confounds(
-            tuple(c for _, c in chunk.confounds), None, 0.0, -1, None, part.inputs.kept
-        )
+        local = _own_columns(chunk, part.inputs)
         places = np.concatenate([p for p, _ in chunk.confounds])
         spans = [local.part(span) for span in part.inputs.in_order]
         beside = np.zeros((part.inputs.rows, local.count))
@@ -468,7 +473,7 @@ class PartialledChunks(ChunkedOperator):
         self, targets: Targets, w: np.ndarray, level: np.ndarray | None = None
     ) -> np.ndarray | None:
         """The constant (G, Q) that fits best beside w; None where there is no bias."""
-        if self.confounds.shared is None:
+        if not self.confounds.shared:
             return None
         found = self._of(targets)
         assert found.y_drifts is not None

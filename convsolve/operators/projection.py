@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from ..cached import cached_property
-from ..problem.confounds import Confounds
+from ..problem.confounds import Confounds, NuisanceBlock, projected
 from .records import Inputs, Targets
+from .windows import window_products
 
 
 @dataclass(frozen=True)
@@ -74,57 +74,94 @@ class Projection:
 
 
 class Confounded:
-    """The orthonormal columns N of `Confounds` beside the rows of a design matrix, in their order.
+    """The orthonormal columns N of `Confounds` in the rows of a design matrix, in their order."""
 
-    ``crossed_by_piece`` makes AᵀV (G, P, k) of columns V (n, k) beside every piece of a record.
-    """
-
-    def __init__(
-        self,
-        confounds: Confounds,
-        inputs: Inputs,
-        crossed_by_piece: Callable[[Sequence[np.ndarray]], Iterable[np.ndarray]],
-    ) -> None:
-        self._confounds, self._inputs, self._by_piece = confounds, inputs, crossed_by_piece
-        #: Of every piece which columns N has there, and these (n, k).
-        self._parts = [confounds.part(span) for span in inputs.in_order]
-        self._ends = np.cumsum([len(columns) for _, columns in self._parts])
+    def __init__(self, confounds: Confounds, inputs: Inputs) -> None:
+        self._confounds, self._inputs = confounds, inputs
+        self._blocks = confounds.blocks(inputs.in_order)
+        self._ends = np.cumsum([block.rows for block in self._blocks])
 
     @cached_property
     def crossed(self) -> np.ndarray:
         """D = AᵀN (G, P, q)."""
         groups, columns = self._inputs.column_exponents.shape
-        found = np.zeros((groups, columns, self._confounds.count))
-        several = self._by_piece([columns for _, columns in self._parts])
-        for (places, _), product in zip(self._parts, several, strict=True):
-            found[:, :, places] += product
-        return found
+        found = np.zeros((self._confounds.count, groups, columns))
+        several, inputs = iter(self._blocks), self._inputs
+        for x, flags, roots in zip(inputs.stacks, inputs.flags, inputs.roots, strict=True):
+            first = 0
+            while first < len(x):
+                block = next(several)
+                last = first + len(block.places)
+                # Pieces that are alike have the same flags, and the same weights if rows differ.
+                rows = [None if a is None else a[first] for a in (flags, roots)]
+                self._add_products(x[first:last], block, rows, found)
+                first = last
+        return found.transpose(1, 2, 0)
+
+    def _add_products(
+        self,
+        x: np.ndarray,
+        block: NuisanceBlock,
+        rows: list[np.ndarray | None],
+        total: np.ndarray,
+    ) -> None:
+        """Add NᵀA of the pieces x (N_p, *E, Cin) of a block to a total (q, G, P).
+
+        ``rows`` are flags of the rows that are used, and roots of their weights (*T), or None.
+        """
+        spec, groups, (flags, roots) = self._inputs.spec, self._inputs.spec.groups, rows
+        shape = spec.normal.output_shape(x.shape[1:-1])
+
+        def spread(columns: np.ndarray) -> np.ndarray:
+            whole = np.zeros((*shape, columns.shape[-1]))
+            whole[np.ones(shape, bool) if flags is None else flags] = columns
+            return whole if roots is None else whole * roots[..., None]
+
+        def as_columns(products: np.ndarray) -> np.ndarray:
+            """(N_p, taps, Cin, k) as (N_p, k, G, P)."""
+            pieces, taps, _, k = products.shape
+            split = products.reshape(pieces, taps, groups, -1, k).transpose(0, 4, 2, 1, 3)
+            return split.reshape(pieces, k, groups, -1)
+
+        scaled = x * self._inputs.scale
+        if block.basis.size:
+            total[block.places] += as_columns(window_products(scaled, spread(block.basis), spec))
+        if block.ones is not None:
+            joint = np.tensordot(block.scales, scaled, 1)[None]
+            found = window_products(joint, spread(block.ones[:, None]), spec)
+            total[-1] += as_columns(found)[0, 0]
 
     def projected(self, rows: np.ndarray) -> np.ndarray:
-        """M of rows (n, Q)."""
-        found, starts = rows.copy(), self._ends - np.diff(self._ends, prepend=0)
-        # Once more for what rounding has left.
-        for _ in range(2):
-            products = np.zeros((self._confounds.count, rows.shape[1]))
-            for (places, columns), a, b in zip(self._parts, starts, self._ends, strict=True):
-                products[places] += columns.T @ found[a:b]
-            for (places, columns), a, b in zip(self._parts, starts, self._ends, strict=True):
-                found[a:b] -= columns @ products[places]
-        return found
+        """Project N out of rows (n, Q)."""
+        parts = np.split(rows, self._ends[:-1])
+        values = [
+            part.reshape(len(block.places), -1, rows.shape[1])
+            for block, part in zip(self._blocks, parts, strict=True)
+        ]
+        left, _ = projected(self._blocks, values, self._confounds.count)
+        return np.concatenate([part.reshape(-1, rows.shape[1]) for part in left])
 
     def block(self, a: np.ndarray, first: int) -> np.ndarray:
-        """Rows (G, k, P) of M A, from those of A, of which these are ``first`` and following."""
+        """Project N out of rows (G, k, P) of A, of which these are ``first`` and following."""
         found, last = a.copy(), first + a.shape[1]
         for i in range(int(np.searchsorted(self._ends, first, "right")), len(self._ends)):
-            places, columns = self._parts[i]
-            start = int(self._ends[i]) - len(columns)
+            block = self._blocks[i]
+            start = int(self._ends[i]) - block.rows
             if start >= last:
                 break
             begin, end = max(first, start), min(last, int(self._ends[i]))
-            part = columns[begin - start : end - start]
-            crossed = self.crossed[:, :, places].swapaxes(1, 2)
-            found[:, begin - first : end - first] -= part @ crossed
+            rows = np.arange(begin - start, end - start)
+            found[:, begin - first : end - first] -= self._fit(block, rows)
         return found
+
+    def _fit(self, block: NuisanceBlock, rows: np.ndarray) -> np.ndarray:
+        """Return N NᵀA (G, k, P) in some successive rows of a block."""
+        n, (groups, columns, _) = len(block.basis), self.crossed.shape
+        pieces = slice(rows[0] // n, rows[-1] // n + 1)
+        some = block.some(pieces)
+        fit = some.fit(self.crossed.transpose(2, 0, 1).reshape(-1, groups * columns))
+        flat = fit.reshape(-1, groups, columns)[rows - pieces.start * n]
+        return flat.swapaxes(0, 1)
 
     @cached_property
     def offsets(self) -> np.ndarray:
@@ -141,7 +178,7 @@ class Confounded:
         """The constant (G, Q) that fits best beside w (G, P, Q), in the units of A and the targets;
         None where there is no bias.
         """
-        if self._confounds.shared is None:
+        if not self._confounds.shared:
             return None
         both = np.ldexp([targets.confounded[-1], targets.constant_off], -targets.exponents)
         of_y, of_x = targets.grouped(both[0]), np.einsum("gp,gpq->gq", self.crossed[:, :, -1], w)

@@ -10,18 +10,14 @@ from typing import Any
 import numpy as np
 
 from ..cached import cached_property
-from ..linalg.rank import EPS
 from ..problem.adjustments import Adjustments
 from ..problem.channels import largest, on_cores
-from ..problem.confounds import Confounds, without_trends
+from ..problem.confounds import ROUNDING, Confounds, without_trends
 from ..problem.nuisance import Nuisance
 from ..problem.rows import Rows, Span, samples_read
 from ..problem.sizes import DEFAULT_LIMITS, Limits
 from ..problem.spec import ConvSpec
 from .windows import normal_form, silenced
-
-# What is left of a signal once confounds are taken off is rounding below this share of them.
-ROUNDING = 32 * EPS
 
 
 def channel_exponents(arrays: Iterable[np.ndarray]) -> np.ndarray:
@@ -42,34 +38,40 @@ def exponents_of(sizes: np.ndarray) -> np.ndarray:
     return np.where(sizes > 0, exponents, least)
 
 
-class Drifts:
-    """Records (*E, Cin) in normal form without what confounds span: polynomials of time, which are
-    such in every column of the design matrix too; and zero where no row reads them.
+class Detrended:
+    """Records (*E, Cin) in normal form without the polynomials in time that confounds span.
 
-    ``constant`` (Cin,) was taken off all of them, and ``size`` (Cin,) is the deviation of all that
-    was, whose rounding is left.
+    Polynomials in a channel are polynomials in every column of the design matrix. Samples that no
+    row reads are zero.
+
+    Attributes:
+        records: those of every record; None for records without rows.
+        constant: (Cin,), subtracted from all records.
+        size: (Cin,), standard deviation of everything subtracted, whose rounding error is left.
     """
 
-    def __init__(
-        self, x: Sequence[np.ndarray], kept: Rows, spec: ConvSpec, confounds: Confounds | None
-    ) -> None:
-        self.constant = self.size = np.zeros(x[0].shape[-1])
-        self.left = [*x]
-        if confounds is None:
-            return
-        read = [samples_read(kept.flags_of(i), spec) for i in kept.used]
-        samples = [x[i][r].astype(float) for i, r in zip(kept.used, read, strict=True)]
-        exponents, counted = channel_exponents(samples), sum(map(len, samples))
+    def __init__(self, x: Sequence[np.ndarray], spec: ConvSpec, confounds: Confounds) -> None:
+        kept, alike = confounds.kept, confounds.alike
+        read = [samples_read(kept.flags_of(int(records[0])), spec) for records in alike]
+        samples = [
+            normal_form(np.stack([x[i] for i in records]), spec)[:, r].astype(float)
+            for records, r in zip(alike, read, strict=True)
+        ]
+        exponents = channel_exponents(samples)
         samples = [np.ldexp(a, -exponents) for a in samples]
-        shared = confounds.shared is not None
-        left, constant = without_trends(samples, read, confounds.degree, shared)
+        left, constant = without_trends(samples, read, confounds.degree, confounds.shared)
         both = zip(samples, left, strict=True)
-        squares = np.sum([np.square(a - rest).sum(0) for a, rest in both], axis=0)
+        squares = np.sum([np.square(a - rest).sum((0, 1)) for a, rest in both], axis=0)
+        after = np.sum([np.square(rest).sum((0, 1)) for rest in left], axis=0)
         # A channel of which nothing but rounding is left is zero, or scaling would amplify it.
-        real = np.sum([np.square(rest).sum(0) for rest in left], axis=0) > ROUNDING**2 * squares
-        for i, r, rest in zip(kept.used, read, left, strict=True):
-            self.left[i] = np.zeros(x[i].shape)
-            self.left[i][r] = np.ldexp(rest * real, exponents)
+        real = after > ROUNDING**2 * squares
+        self.records: list[Any] = [None] * len(x)
+        for records, r, rest in zip(alike, read, left, strict=True):
+            whole = np.zeros((len(records), *r.shape, len(real)))
+            whole[:, r] = np.ldexp(rest * real, exponents)
+            for i, record in zip(records, whole, strict=True):
+                self.records[i] = record
+        counted = sum(a.shape[0] * a.shape[1] for a in samples)
         self.constant = np.ldexp(constant, exponents)
         self.size = np.ldexp(np.sqrt(squares / counted), exponents)
 
@@ -106,11 +108,14 @@ class Inputs:
         cut, form = [x[i] for i, _, _ in self.pieces], spec
         #: What was taken off x: a constant of every channel, and the size of it all.
         self.constant_off = self.size_off = np.zeros(x[0].shape[-1])
-        if not plain:
+        if nuisance.confounds is not None:
+            detrended = Detrended(x, spec, nuisance.confounds)
+            self.constant_off, self.size_off = detrended.constant, detrended.size
+            whole = detrended.records
+        elif not plain:
             whole = [normal_form(a[None], spec)[0] for a in x]
-            drifts = Drifts(whole, kept, spec, nuisance.confounds)
-            cut, form = [self._cut(drifts.left, span) for span in self.pieces], spec.normal
-            self.constant_off, self.size_off = drifts.constant, drifts.size
+        if not plain:
+            cut, form = [self._cut(whole, span) for span in self.pieces], spec.normal
         by_shape: dict[tuple[int, ...], list[int]] = {}
         for i, piece in enumerate(cut):
             by_shape.setdefault(piece.shape, []).append(i)
@@ -286,19 +291,17 @@ class Targets:
     def _without(
         self, confounds: Confounds, y: Sequence[np.ndarray], kept: Rows
     ) -> list[np.ndarray]:
-        """y (*T, Cout) times the roots of weights, confounds projected out; zero where no row
-        counts, and all of it where nothing but rounding is left.
+        """Return y (*T, Cout) times the roots of weights, with the confounds projected out.
+
+        It is zero in rows that are not used.
         """
-        exponents = channel_exponents([b[kept.flags_of(i)] for i, b in enumerate(y)])
-        scaled = [np.ldexp(b.astype(float), -exponents) for b in y]
-        found = confounds.without(scaled)
-        left = np.sum([np.square(rows).sum(0) for rows in found.rows], axis=0)
-        real = left > ROUNDING**2 * found.squares
-        self.confounded = np.ldexp(found.products, exponents)
-        self.constant_off = np.ldexp(found.constant, exponents)
+        found = confounds.without(y)
+        self.confounded, self.constant_off = found.products, found.constant
+        if kept.flags is None:
+            return [rows.reshape(b.shape) for rows, b in zip(found.rows, y, strict=True)]
         whole = [np.zeros(b.shape) for b in y]
         for i, rows in enumerate(found.rows):
-            whole[i][kept.flags_of(i)] = np.ldexp(rows * real, exponents)
+            whole[i][kept.flags_of(i)] = rows
         return whole
 
     def in_units(self, exponents: np.ndarray) -> Targets:

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 
 from ..cached import cached_property
 from ..linalg.rank import EPS
+from ..problem.confounds import ROUNDING
 from ..problem.nuisance import Nuisance
 from ..problem.sizes import Limits
 from ..progress import tracked
 from .base import Block, DesignOperator
 from .moments import Moments, groups_at_once
 from .projection import Confounded
-from .records import ROUNDING, Inputs, Targets
+from .records import Inputs, Targets
 from .windows import row_blocks
 
 # So many groups take their rows in larger blocks, since BLAS is called for each: 8 times as large,
@@ -141,7 +142,7 @@ class RowOperator(DesignOperator):
         confounds = self.nuisance.confounds
         if confounds is None or not confounds.count:
             return None
-        return Confounded(confounds, self.inputs, self.crossed)
+        return Confounded(confounds, self.inputs)
 
     @property
     def offsets(self) -> np.ndarray:
@@ -244,23 +245,6 @@ class RowOperator(DesignOperator):
         """Sums over the rows of A and Y, each less its shift."""
         exponents = self.inputs.exponents.reshape(self.groups, -1)
         return summed_moments(self._shifted(targets), exponents, self.shift, targets)
-
-    def crossed(self, columns: Sequence[np.ndarray]) -> Iterator[np.ndarray]:
-        """AᵀV (G, P, k) of the columns V (n, k) beside every piece of a record, piece by piece."""
-        left = iter(columns)
-        one, first = next(left), 0
-        total = np.zeros((self.groups, self.columns, one.shape[1]))
-        for a, _ in raw_blocks(self.inputs, None, self._block_numbers):
-            start = 0
-            while start < a.shape[1]:
-                count = min(a.shape[1] - start, len(one) - first)
-                part = a[:, start : start + count]
-                total = total + part.swapaxes(1, 2) @ one[first : first + count]
-                start, first = start + count, first + count
-                if first == len(one):
-                    yield total
-                    one, first = next(left, np.zeros((0, 0))), 0
-                    total = np.zeros((self.groups, self.columns, one.shape[1]))
 
     def residual(self, w: np.ndarray, targets: Targets) -> tuple[np.ndarray, np.ndarray]:
         """‖r‖² (G, Q) and AᵀM r (G, P, Q) of r = M(y − A w)."""

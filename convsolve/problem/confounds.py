@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ..cached import cached_property
 from ..text import shown
 from .checks import integer
 from .polynomials import fitted, polynomials, without_polynomials
@@ -21,6 +22,8 @@ from .weights import Weights
 EPS = float(np.finfo(np.float64).eps)
 # Of a column the part that others do not span, as a share below which it is rounding.
 SPANNED = 1e-10
+# What is left of values below this share of them is rounding.
+ROUNDING = 32 * EPS
 # Highest degree of a drift: more would follow the response.
 MOST_DEGREES = 20
 
@@ -57,6 +60,69 @@ def orthonormal(columns: np.ndarray, root: np.ndarray | None = None) -> np.ndarr
     return np.asarray(u[:, values > 10 * max(columns.shape) * EPS * values.max(initial=0.0)])
 
 
+@dataclass(frozen=True)
+class NuisanceBlock:
+    """Nuisance columns N in N_p pieces of records that have the same own columns.
+
+    Attributes:
+        places: (N_p, k), which columns of N the own columns of each piece are.
+        basis: (n, k), the own columns in each piece.
+        ones: (n,), the last column of N, which all records share, times ``scales`` (N_p,); or None.
+    """
+
+    places: np.ndarray
+    basis: np.ndarray
+    ones: np.ndarray | None
+    scales: np.ndarray
+
+    @property
+    def rows(self) -> int:
+        """Rows of all pieces."""
+        return len(self.places) * len(self.basis)
+
+    def some(self, pieces: slice) -> NuisanceBlock:
+        """Return the block of some of the pieces."""
+        return NuisanceBlock(self.places[pieces], self.basis, self.ones, self.scales[pieces])
+
+    def add_products(self, values: np.ndarray, total: np.ndarray) -> None:
+        """Add Nᵀv of values v (N_p, n, Q) to a total (q, Q)."""
+        total[self.places] += self.basis.T @ values
+        if self.ones is not None:
+            total[-1] += self.scales @ (self.ones @ values)
+
+    def fit(self, coefficients: np.ndarray) -> np.ndarray:
+        """Return N c (N_p, n, Q) for coefficients c (q, Q)."""
+        found = self.basis @ coefficients[self.places]
+        if self.ones is not None:
+            found += self.scales[:, None, None] * np.outer(self.ones, coefficients[-1])
+        return np.asarray(found)
+
+    def columns(self, piece: int) -> tuple[np.ndarray, np.ndarray]:
+        """Return which columns of N a piece has (k,), the shared one as -1, and these (n, k)."""
+        if self.ones is None:
+            return self.places[piece], self.basis
+        columns = np.column_stack([self.basis, self.scales[piece] * self.ones])
+        return np.append(self.places[piece], -1), columns
+
+
+def projected(
+    blocks: Sequence[NuisanceBlock], values: Sequence[np.ndarray], count: int
+) -> tuple[list[np.ndarray], np.ndarray]:
+    """Project orthonormal columns N out of values (N_p, n, Q) of every block.
+
+    Returns:
+        What is left of the values, and Nᵀv (q, Q) for ``count`` = q columns.
+    """
+    left, total = [*values], np.zeros((count, values[0].shape[-1]))
+    for _ in range(2):  # the second round removes the rounding error of the first
+        products = np.zeros_like(total)
+        for block, rows in zip(blocks, left, strict=True):
+            block.add_products(rows, products)
+        left = [v - block.fit(products) for block, v in zip(blocks, left, strict=True)]
+        total += products
+    return left, total
+
+
 def without_trends(
     values: Sequence[np.ndarray], places: Sequence[np.ndarray], degree: int, shared: bool
 ) -> tuple[list[np.ndarray], np.ndarray]:
@@ -65,8 +131,8 @@ def without_trends(
     Projection on a computed basis alone would leave the rounding error of an offset in the data.
 
     Args:
-        values: (n, C) of every record.
-        places: which samples (*L) of the record these are.
+        values: (N, n, C) for each set of N records with the same places.
+        places: which samples (*L) of each of these records the n samples are.
         degree: that of the polynomials of every record; -1 for none.
         shared: whether one constant of all records is subtracted instead.
 
@@ -76,17 +142,17 @@ def without_trends(
     if not shared:
         pairs = zip(values, places, strict=True)
         left = [_without_trend(v, at, degree) if degree >= 0 else v for v, at in pairs]
-        return left, np.zeros(values[0].shape[1])
-    constant = np.sum([v.sum(0) for v in values], axis=0) / sum(map(len, values))
+        return left, np.zeros(values[0].shape[-1])
+    total = np.sum([v.sum((0, 1)) for v in values], axis=0)
+    constant = total / sum(v.shape[0] * v.shape[1] for v in values)
     return [v - constant for v in values], constant
 
 
 def _without_trend(values: np.ndarray, places: np.ndarray, degree: int) -> np.ndarray:
-    """Subtract the polynomials that fit best from the values (n, C) of a record."""
-    if not len(values):
-        return values
-    columns, mean = polynomials(places.shape, degree)[places], values.mean(0)
-    coefficients = fitted(columns.T @ columns, columns.T @ (values - mean), mean)
+    """Subtract the polynomials that fit best from the values (N, n, C) of each record."""
+    columns, mean = polynomials(places.shape, degree)[places], values.mean(1)
+    cross = columns.T @ (values - mean[:, None])
+    coefficients = fitted(columns.T @ columns, cross, mean)
     return without_polynomials(values, coefficients, places.shape, degree, places)
 
 
@@ -94,34 +160,64 @@ class Projected(NamedTuple):
     """What is left of values when nuisance columns N are projected out.
 
     Attributes:
-        rows: (n, Q) of every record, times the roots of the weights.
+        rows: (n, Q) of every record, times the roots of the weights. An output of which nothing but
+            rounding is left is zero.
         products: Nᵀv (q, Q) of the values v less ``constant``.
         constant: (Q,), subtracted from all records before; zero without a shared constant.
-        squares: Σv² (Q,) of the values themselves, times the weights.
     """
 
     rows: list[np.ndarray]
     products: np.ndarray
     constant: np.ndarray
-    squares: np.ndarray
+
+
+class Layout(NamedTuple):
+    """The own nuisance columns of some records, in the rows used in the fit.
+
+    Attributes:
+        basis: (n, k), orthonormal, times the roots of weights that differ among the rows.
+        ones: (n,), the part of a constant that they do not span.
+        spanned: whether they span a constant.
+    """
+
+    basis: np.ndarray
+    ones: np.ndarray
+    spanned: bool
+
+    @classmethod
+    def of(cls, given: int | Records | None, record: int, kept: Rows, root: np.ndarray) -> Layout:
+        """Return that of one record, for the roots of its weights, () or (*T)."""
+        flags, shape = kept.flags_of(record), kept.shapes[record]
+        root = np.broadcast_to(root, shape)[flags]
+        found = np.zeros((root.size, 0))
+        if given is not None and root.size:
+            whole = polynomials(shape, given) if isinstance(given, int) else given.arrays[record]
+            found = orthonormal(whole[flags].astype(float), root)
+        left = root
+        for _ in range(2):
+            left = left - found @ (found.T @ left)
+        spanned = bool(np.linalg.norm(left) <= SPANNED * np.linalg.norm(root))
+        return cls(found, left, spanned)
 
 
 @dataclass(frozen=True)
 class Confounds:
-    """N as orthonormal columns over the rows that count, each times the root of its weight.
+    """Nuisance columns N, orthonormal over the rows used in the fit, times the roots of weights.
 
     Attributes:
-        bases: (n, q) of every record, its own.
-        shared: (n,) of every record, one column over all of them: what their own columns leave of
-            a bias. None without one.
-        size: the norm of that before it was made one.
-        degree: that of the polynomials in time which every record spans; -1 for none.
+        layouts: those that differ.
+        which: of every record its layout.
+        scales: of every record the root of its weight, 1 if the rows differ in weight.
+        size: the norm of what is shared before it was made one; 0 without a constant that all
+            records share, the part of a bias that their own columns do not span.
+        degree: degree of the polynomials in time that every record spans; -1 for none.
         weights: of rows, None where all are 1.
-        kept: which rows count.
+        kept: which rows are used.
     """
 
-    bases: tuple[np.ndarray, ...]
-    shared: tuple[np.ndarray, ...] | None
+    layouts: tuple[Layout, ...]
+    which: np.ndarray
+    scales: np.ndarray
     size: float
     degree: int
     weights: Weights | None
@@ -131,31 +227,32 @@ class Confounds:
     def of(
         cls, given: int | Records | None, bias: bool, kept: Rows, weights: Weights | None
     ) -> Confounds:
-        """Those that were ``given``, and a ``bias`` of all records."""
-        bases, ones, spanned = [], [], True
-        for i, shape in enumerate(kept.shapes):
-            flags = kept.flags_of(i)
-            root = np.ones(int(flags.sum())) if weights is None else weights.of_rows(i, flags)
-            if given is None or not root.size:
-                basis = np.zeros((root.size, 0))
-            else:
-                columns = polynomials(shape, given) if isinstance(given, int) else given.arrays[i]
-                basis = orthonormal(columns[flags].astype(float), root)
-            left = root
-            for _ in range(2):
-                left = left - basis @ (basis.T @ left)
-            spanned &= bool(np.linalg.norm(left) <= SPANNED * np.linalg.norm(root))
-            bases.append(basis)
-            ones.append(left)
-        size = math.sqrt(sum(float(one @ one) for one in ones))
+        """Return the columns for the confounds ``given``, and a ``bias`` of all records."""
+        known: dict[Any, int] = {}
+        layouts: list[Layout] = []
+        which, one = [], np.ones(())
+        roots = [one] * len(kept.shapes) if weights is None else weights.roots
+        for i, (shape, root) in enumerate(zip(kept.shapes, roots, strict=True)):
+            flags = b"" if kept.flags is None else kept.flags[i].tobytes()
+            # Columns that were given differ from record to record.
+            key = shape, flags, root.ndim and root.tobytes(), isinstance(given, Records) and i
+            if key not in known:
+                known[key] = len(layouts)
+                layouts.append(Layout.of(given, i, kept, root if root.ndim else one))
+            which.append(known[key])
+        scales = np.array([1.0 if root.ndim else float(root) for root in roots])
+        spanned = all(layout.spanned for layout in layouts)
         if bias and spanned:
             raise ValueError(
                 "bias=True is no more to be had: the confounds of every record hold a constant; "
                 "leave it out"
             )
-        shared = tuple(one / size for one in ones) if bias else None
+        size = 0.0
+        if bias:
+            squares = np.array([layout.ones @ layout.ones for layout in layouts])
+            size = math.sqrt(np.square(scales) @ squares[which])
         degree = given if isinstance(given, int) else 0 if spanned and given is not None else -1
-        return cls(tuple(bases), shared, size, degree, weights, kept)
+        return cls(tuple(layouts), np.array(which), scales, size, degree, weights, kept)
 
     @classmethod
     def with_constant(
@@ -166,58 +263,89 @@ class Confounds:
         return found if found.degree >= 0 else cls.of(given, True, kept, weights)
 
     @property
-    def count(self) -> int:
-        """Columns q of all records."""
-        return sum(basis.shape[1] for basis in self.bases) + (self.shared is not None)
+    def shared(self) -> bool:
+        """Whether the last column is a constant of all records."""
+        return self.size > 0
+
+    @cached_property
+    def _ends(self) -> np.ndarray:
+        """The own columns of every record end before these."""
+        return np.cumsum([self.layouts[i].basis.shape[1] for i in self.which])
 
     @property
-    def first(self) -> list[int]:
-        """Which column is the first of every record; those shared come last."""
-        return [0, *itertools.accumulate(basis.shape[1] for basis in self.bases)][:-1]
+    def count(self) -> int:
+        """Columns q of all records."""
+        return int(self._ends[-1]) + self.shared
+
+    @cached_property
+    def alike(self) -> list[np.ndarray]:
+        """The records of each layout that have rows."""
+        found = [np.flatnonzero(self.which == i) for i in range(len(self.layouts))]
+        return [records for records in found if len(self.layouts[self.which[records[0]]].ones)]
+
+    def block(self, spans: Sequence[Span]) -> NuisanceBlock:
+        """Return N in some rows of records, which have the same layout and the same rows."""
+        i, start, stop = spans[0]
+        layout = self.layouts[self.which[i]]
+        some = slice(*(self._counted(i, end) for end in (start, stop)))
+        basis, records = layout.basis[some], np.array([record for record, _, _ in spans])
+        places = self._ends[records][:, None] - np.arange(basis.shape[1], 0, -1)
+        ones = layout.ones[some] / self.size if self.shared else None
+        return NuisanceBlock(places, basis, ones, self.scales[records])
+
+    def blocks(self, spans: Sequence[Span]) -> list[NuisanceBlock]:
+        """Return N in some rows of records; successive ones that are alike are in one block."""
+        keys = [(self.which[i], start, stop) for i, start, stop in spans]
+        several = itertools.groupby(range(len(spans)), keys.__getitem__)
+        return [self.block([spans[j] for j in group]) for _, group in several]
 
     def part(self, span: Span) -> tuple[np.ndarray, np.ndarray]:
-        """Of some rows of a record which columns they have, (k,), and these (n, k)."""
-        i, start, stop = span
-        before, after = (self._counted(i, end) for end in (start, stop))
-        basis, at = self.bases[i][before:after], self.first[i]
-        places = np.arange(at, at + basis.shape[1])
-        if self.shared is None:
-            return places, basis
-        one = self.shared[i][before:after, None]
-        return np.append(places, self.count - 1), np.hstack([basis, one])
+        """Return which columns (k,) some rows of a record have, and these (n, k)."""
+        places, columns = self.block([span]).columns(0)
+        return places % self.count if self.count else places, columns
 
     def _counted(self, record: int, end: int) -> int:
-        """How many rows of a record count up to one along the first axis."""
+        """Return how many rows of a record are used up to one along the first axis."""
         if self.kept.flags is None:  # of a long record nothing as long is looked at for each part
             return end * math.prod(self.kept.shapes[record][1:])
         return int(np.count_nonzero(self.kept.flags[record][:end]))
 
     def root(self, record: int) -> np.ndarray:
-        """Roots (n, 1) of the weights of the rows of a record that count."""
-        flags = self.kept.flags_of(record)
+        """Return the roots (n, 1) of the weights of the rows of a record that are used."""
         if self.weights is None:
-            return np.ones((int(flags.sum()), 1))
-        return self.weights.of_rows(record, flags)[:, None]
+            return np.ones((1, 1))
+        return self.weights.of_rows(record, self.kept.flags_of(record))[:, None]
 
     def without(self, values: Sequence[np.ndarray]) -> Projected:
         """Project N out of the values (*T, Q) of every record, in the rows used in the fit."""
-        flags = [self.kept.flags_of(i) for i in range(len(values))]
-        roots = [self.root(i) for i in range(len(values))]
-        kept = [v[f].astype(float) for v, f in zip(values, flags, strict=True)]
-        squares = np.sum([np.square(v * r).sum(0) for v, r in zip(kept, roots, strict=True)], 0)
-        left, constant = without_trends(kept, flags, self.degree, self.shared is not None)
-        found = [v * r for v, r in zip(left, roots, strict=True)]
-        spans = [(i, 0, shape[0]) for i, shape in enumerate(self.kept.shapes)]
-        parts = [self.part(span) for span in spans]
-        total = np.zeros((self.count, found[0].shape[1]))
-        # The second round removes the rounding error of the first.
-        for _ in range(2):
-            products = np.zeros_like(total)
-            for v, (places, columns) in zip(found, parts, strict=True):
-                products[places] += columns.T @ v
-            found = [
-                v - columns @ products[places]
-                for v, (places, columns) in zip(found, parts, strict=True)
-            ]
-            total += products
-        return Projected(found, total, constant, squares)
+        flags = [self.kept.flags_of(int(records[0])) for records in self.alike]
+        kept = [
+            np.stack([values[i][f] for i in records]).astype(float)
+            for f, records in zip(flags, self.alike, strict=True)
+        ]
+        exponents = np.frexp(np.max([np.abs(v).max((0, 1)) for v in kept], axis=0))[1]
+        scaled = [np.ldexp(v, -exponents) for v in kept]
+        left, constant = without_trends(scaled, flags, self.degree, self.shared)
+        roots = [self._roots(records) for records in self.alike]
+        blocks = [
+            self.block([(int(i), 0, self.kept.shapes[i][0]) for i in records])
+            for records in self.alike
+        ]
+        weighted = [v * r for v, r in zip(left, roots, strict=True)]
+        left, products = projected(blocks, weighted, self.count)
+        whole = [v * r for v, r in zip(scaled, roots, strict=True)]
+        before, after = (
+            np.sum([np.square(v).sum((0, 1)) for v in each], axis=0) for each in (whole, left)
+        )
+        real = after > ROUNDING**2 * before
+        found = [np.zeros((0, len(real)))] * len(values)
+        for records, v in zip(self.alike, left, strict=True):
+            for i, rows in zip(records, np.ldexp(v * real, exponents), strict=True):
+                found[i] = rows
+        return Projected(found, np.ldexp(products, exponents), np.ldexp(constant, exponents))
+
+    def _roots(self, records: np.ndarray) -> np.ndarray:
+        """Return the roots (N, n or 1, 1) of the weights of records of one layout."""
+        if self.weights is None or self.weights.roots[records[0]].ndim == 0:
+            return self.scales[records][:, None, None]
+        return self.root(int(records[0]))[None]

@@ -11,6 +11,7 @@ import numpy as np
 
 # A number in twice the working precision: an unevaluated sum of two floats.
 Double = tuple[np.ndarray, np.ndarray]
+EPS = float(np.finfo(np.float64).eps)
 # Splits a float into two halves of 26 bits, whose products are exact.
 SPLITTER = 2.0**27 + 1
 
@@ -27,20 +28,20 @@ def polynomials(
 
 
 def fitted(gram: np.ndarray, cross: np.ndarray, mean: np.ndarray | float = 0.0) -> np.ndarray:
-    """Return the coefficients (J, C) of the polynomials that fit values best.
+    """Return the coefficients (..., J, C) of the polynomials that fit values best.
 
     They are rounded so that `without_polynomials` can subtract exactly these polynomials. If the
     samples do not determine them, they have minimum norm.
 
     Args:
         gram: VᵀV (J, J) for the columns V of `polynomials`.
-        cross: Vᵀ(a − mean) (J, C) for the values a.
-        mean: (C,).
+        cross: Vᵀ(a − mean) (..., J, C) for the values a.
+        mean: (..., C).
     """
-    found = np.linalg.lstsq(gram, cross, rcond=None)[0]
-    found[0] += mean  # the first column is one
+    found = np.linalg.pinv(gram, len(gram) * EPS, hermitian=True) @ cross
+    found[..., 0, :] += mean  # the first column is one
     # The product of one and any float is exact.
-    return found if len(found) == 1 else np.sum(_pieces(found), axis=0)
+    return found if len(gram) == 1 else np.sum(_pieces(found), axis=0)
 
 
 def without_polynomials(
@@ -58,21 +59,21 @@ def without_polynomials(
     values instead would leave their rounding error in the data, which no nuisance column removes.
 
     Args:
-        values: (n, C), or (k, *shape[1:], C) for k samples of the first axis from ``start``.
-        coefs: coefficients (J, C).
+        values: (..., n, C), or (k, *shape[1:], C) for k samples of the first axis from ``start``.
+        coefs: coefficients (..., J, C).
         shape: samples of the record along each axis.
         degree: total degree of the polynomials.
         places: which samples the rows of ``values`` are; all by default.
         start: first sample along the first axis.
     """
     if degree == 0:
-        return np.asarray(values - coefs[0])
+        return np.asarray(values - coefs[..., :1, :])
     stop = start + len(values) if places is None else None
     high, low = _columns(shape, degree, start, stop)
     if places is not None:
         high, low = high[places], low[places]
     # Products of the leading bits and a piece, and all their sums, are exact in any order.
-    leading = _fixed_point(high, 1.0, len(coefs))
+    leading = _fixed_point(high, 1.0, coefs.shape[-2])
     low = low + (high - leading)
     found, error = values, np.zeros(values.shape)
     for piece in _pieces(coefs):
@@ -82,13 +83,16 @@ def without_polynomials(
 
 
 def _pieces(coefs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Split coefficients (J, C) into two multiples of powers of two, with few bits each.
+    """Split coefficients (..., J, C) into two multiples of powers of two, with few bits each.
 
     What is left beyond both is dropped. It is about 2⁻⁴⁴ of the largest coefficient of its column.
     """
-    first = _fixed_point(coefs, np.abs(coefs).max(axis=0), len(coefs))
-    rest = coefs - first
-    return first, _fixed_point(rest, np.abs(rest).max(axis=0), len(coefs))
+    found, rest = [], coefs
+    for _ in range(2):
+        largest = np.abs(rest).max(axis=-2, keepdims=True)
+        found.append(_fixed_point(rest, largest, coefs.shape[-2]))
+        rest = rest - found[-1]
+    return found[0], found[1]
 
 
 def _fixed_point(values: np.ndarray, largest: np.ndarray | float, terms: int) -> np.ndarray:
