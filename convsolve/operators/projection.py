@@ -8,8 +8,9 @@ import numpy as np
 
 from ..cached import cached_property
 from ..problem.confounds import Confounds, NuisanceBlock, projected
+from .moments import CACHED_NUMBERS
 from .records import Inputs, Targets
-from .windows import window_products
+from .windows import row_blocks
 
 
 @dataclass(frozen=True)
@@ -109,27 +110,30 @@ class Confounded:
 
         ``rows`` are flags of the rows that are used, and roots of their weights (*T), or None.
         """
-        spec, groups, (flags, roots) = self._inputs.spec, self._inputs.spec.groups, rows
-        shape = spec.normal.output_shape(x.shape[1:-1])
-
-        def spread(columns: np.ndarray) -> np.ndarray:
-            whole = np.zeros((*shape, columns.shape[-1]))
-            whole[np.ones(shape, bool) if flags is None else flags] = columns
-            return whole if roots is None else whole * roots[..., None]
-
-        def as_columns(products: np.ndarray) -> np.ndarray:
-            """(N_p, taps, Cin, k) as (N_p, k, G, P)."""
-            pieces, taps, _, k = products.shape
-            split = products.reshape(pieces, taps, groups, -1, k).transpose(0, 4, 2, 1, 3)
-            return split.reshape(pieces, k, groups, -1)
-
         scaled = x * self._inputs.scale
         if block.basis.size:
-            total[block.places] += as_columns(window_products(scaled, spread(block.basis), spec))
+            total[block.places] += self._products(scaled, block.basis, rows)
         if block.ones is not None:
             joint = np.tensordot(block.scales, scaled, 1)[None]
-            found = window_products(joint, spread(block.ones[:, None]), spec)
-            total[-1] += as_columns(found)[0, 0]
+            total[-1] += self._products(joint, block.ones[:, None], rows)[0, 0]
+
+    def _products(
+        self, x: np.ndarray, columns: np.ndarray, rows: list[np.ndarray | None]
+    ) -> np.ndarray:
+        """Return VᵀA (N_p, k, G, P) of each piece, for columns V (n, k) of its rows."""
+        spec, (flags, roots) = self._inputs.spec, rows
+        whole = np.zeros((*spec.normal.output_shape(x.shape[1:-1]), columns.shape[1]))
+        whole[... if flags is None else flags] = columns.reshape(
+            whole.shape if flags is None else columns.shape
+        )
+        if roots is not None:
+            whole *= roots[..., None]
+        groups, taps = self._inputs.column_exponents.shape
+        found = np.zeros((groups, len(x), columns.shape[1], taps))
+        for (pieces, slab), a in row_blocks(x, spec, CACHED_NUMBERS):
+            part = whole[slab].reshape(-1, columns.shape[1])
+            found[:, pieces] += part.T @ a.reshape(groups, -1, len(part), taps)
+        return found.transpose(1, 2, 0, 3)
 
     def projected(self, rows: np.ndarray) -> np.ndarray:
         """Project N out of rows (n, Q)."""

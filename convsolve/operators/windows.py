@@ -17,9 +17,6 @@ import numpy as np
 from ..problem.sizes import DEFAULT_LIMITS
 from ..problem.spec import ConvSpec
 
-# Numbers that a core's cache holds while they are read by every tap (2 MiB).
-CACHED_NUMBERS = 2**18
-
 
 def _axis(array: Any, axis: int, start: int, stop: int) -> Any:
     return array[(slice(None),) * axis + (slice(start, stop),)]
@@ -164,29 +161,6 @@ def windows(x: np.ndarray, spec: ConvSpec) -> np.ndarray:
         (n, *steps, *taps, c),
         writeable=False,
     )
-
-
-def window_products(x: np.ndarray, columns: np.ndarray, spec: ConvSpec) -> np.ndarray:
-    """Return the products (N, ∏K, C, J) of the windows of each record with columns (*T, J).
-
-    x is (N, *E, C) in normal form. Blocks of rows stay in the cache while all taps read them.
-    """
-    counts, taps = columns.shape[:-1], math.prod(spec.kernel_size)
-    moved = np.ascontiguousarray(np.moveaxis(x, -1, 1))
-    found = np.zeros((taps, math.prod(moved.shape[:2]), columns.shape[-1]))
-    lines = moved.reshape(-1, *moved.shape[2:])
-    step = max(1, CACHED_NUMBERS // max(1, len(lines) * math.prod(counts[1:])))
-    for first in range(0, counts[0], step):
-        rows = range(first, min(first + step, counts[0]))
-        bounds = [rows, *map(range, counts[1:])]
-        some = columns[first : rows.stop].reshape(-1, columns.shape[-1])
-        for i, tap in enumerate(np.ndindex(*spec.kernel_size)):
-            axes = zip(bounds, tap, spec.stride, spec.dilation, strict=True)
-            at = [
-                slice(r.start * s + k * d, (r.stop - 1) * s + k * d + 1, s) for r, k, s, d in axes
-            ]
-            found[i] += lines[:, *at].reshape(len(lines), -1) @ some
-    return found.reshape(taps, len(x), x.shape[-1], -1).swapaxes(0, 1)
 
 
 def as_rows(view: Any, spec: ConvSpec) -> Any:

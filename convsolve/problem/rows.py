@@ -59,7 +59,7 @@ class Rows:
         """The records that have any."""
         return [i for i, size in enumerate(self.sizes) if size]
 
-    @property
+    @cached_property
     def lengths(self) -> list[int]:
         """The length along the first axis of every record that has rows, 0 of the others."""
         return [
