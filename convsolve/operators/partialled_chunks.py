@@ -18,7 +18,7 @@ from ..cached import cached_property
 from ..errors import SolveError
 from ..problem.confounds import Confounds, Layout
 from ..problem.nuisance import Nuisance
-from ..problem.polynomials import fitted, polynomials, without_polynomials
+from ..problem.polynomials import Polynomials, fitted, polynomials
 from ..problem.rows import Rows, Span, samples_read
 from ..problem.sizes import Limits
 from ..problem.spec import ConvSpec
@@ -87,9 +87,9 @@ class Less:
         """The samples, of what was read."""
         found = np.asarray(parts[0], float)
         if self.degree >= 0:
-            given = self.coefficients, self.shape, self.degree
+            trend = Polynomials(self.shape, self.degree, self.start, self.start + len(found))
             with np.errstate(over="ignore", invalid="ignore"):  # in samples that no row reads
-                found = without_polynomials(found, *given, start=self.start)
+                found = trend.subtract(found, self.coefficients)
         found = found * (self.root[..., None] if self.root.ndim else self.root)
         if self.columns is not None and self.fit is not None:
             kept = np.ones(found.shape[:-1], bool) if self.flags is None else self.flags

@@ -13,7 +13,7 @@ import numpy as np
 from ..cached import cached_property
 from ..text import shown
 from .checks import integer
-from .polynomials import fitted, polynomials, without_polynomials
+from .polynomials import Polynomials, polynomials
 from .records import Records, read
 from .rows import Rows, Span
 from .spec import ConvSpec
@@ -139,21 +139,17 @@ def without_trends(
     Returns:
         The values that are left, and the shared constant (C,), zero if there is none.
     """
-    if not shared:
-        pairs = zip(values, places, strict=True)
-        left = [_without_trend(v, at, degree) if degree >= 0 else v for v, at in pairs]
-        return left, np.zeros(values[0].shape[-1])
-    total = np.sum([v.sum((0, 1)) for v in values], axis=0)
-    constant = total / sum(v.shape[0] * v.shape[1] for v in values)
-    return [v - constant for v in values], constant
-
-
-def _without_trend(values: np.ndarray, places: np.ndarray, degree: int) -> np.ndarray:
-    """Subtract the polynomials that fit best from the values (N, n, C) of each record."""
-    columns, mean = polynomials(places.shape, degree)[places], values.mean(1)
-    cross = columns.T @ (values - mean[:, None])
-    coefficients = fitted(columns.T @ columns, cross, mean)
-    return without_polynomials(values, coefficients, places.shape, degree, places)
+    if shared:
+        total = np.sum([v.sum((0, 1)) for v in values], axis=0)
+        constant = total / sum(v.shape[0] * v.shape[1] for v in values)
+        return [v - constant for v in values], constant
+    left = [*values]
+    shapes = {at.shape for at in places} if degree >= 0 else set()
+    known = {shape: Polynomials(shape, degree) for shape in shapes}
+    for i, (v, at) in enumerate(zip(values, places, strict=True)):
+        if trend := known.get(at.shape):
+            left[i] = trend.subtract(v, trend.fit(v, at), at)
+    return left, np.zeros(values[0].shape[-1])
 
 
 class Projected(NamedTuple):

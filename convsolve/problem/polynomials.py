@@ -16,25 +16,81 @@ EPS = float(np.finfo(np.float64).eps)
 SPLITTER = 2.0**27 + 1
 
 
+class Polynomials:
+    """Products of Legendre polynomials along each axis of a record, in twice the working precision.
+
+    Attributes:
+        columns: (*L, J), all products of a total degree of at most ``degree``; the first is one.
+    """
+
+    def __init__(
+        self, shape: Sequence[int], degree: int, start: int = 0, stop: int | None = None
+    ) -> None:
+        """Compute them for samples ``start`` to ``stop`` of the first axis of a ``shape``."""
+        bounds = [(start, stop), *[(0, None)] * (len(shape) - 1)]
+        axes = [
+            _legendre(np.arange(n)[a:b], n, degree) for n, (a, b) in zip(shape, bounds, strict=True)
+        ]
+        orders = itertools.product(range(degree + 1), repeat=len(shape))
+        products = [
+            reduce(_outer, [axis[k] for axis, k in zip(axes, order, strict=True)])
+            for order in orders
+            if sum(order) <= degree
+        ]
+        high, low = zip(*products, strict=True)
+        self.columns, self._low = np.stack(high, axis=-1), np.stack(low, axis=-1)
+
+    def fit(self, values: np.ndarray, places: np.ndarray) -> np.ndarray:
+        """Return the coefficients (..., J, C) that fit values (..., n, C) at some places best."""
+        columns, mean = self.columns[places], values.mean(-2)
+        cross = columns.T @ (values - mean[..., None, :])
+        return fitted(columns.T @ columns, cross, mean)
+
+    def subtract(
+        self, values: np.ndarray, coefs: np.ndarray, places: np.ndarray | None = None
+    ) -> np.ndarray:
+        """Subtract polynomials with the coefficients of `fitted` from values.
+
+        The polynomials are evaluated in twice the working precision. The result therefore has the
+        rounding of its own size, even if a drift or an offset is many times larger. Subtracting
+        rounded values would leave their rounding error in the data, and no nuisance column removes
+        it.
+
+        Args:
+            values: (..., n, C) at n places, or (*L, C).
+            coefs: coefficients (..., J, C).
+            places: which samples (*L) the values are of; all by default.
+        """
+        if self.columns.shape[-1] == 1:
+            return np.asarray(values - coefs[..., :1, :])
+        high, low = self.columns, self._low
+        if places is not None:
+            high, low = high[places], low[places]
+        # Products of the leading bits and a piece, and all their sums, are exact in any order.
+        leading = _fixed_point(high, 1.0, coefs.shape[-2])
+        low = low + (high - leading)
+        found, error = values, np.zeros(values.shape)
+        for piece in _pieces(coefs):
+            found, rounding = _two_sum(found, -(leading @ piece))
+            error += rounding - low @ piece
+        return np.asarray(found + error)
+
+
 def polynomials(
     shape: Sequence[int], degree: int, start: int = 0, stop: int | None = None
 ) -> np.ndarray:
-    """Return products of Legendre polynomials along each axis, as columns (*shape, J).
-
-    The total degree of a column is at most ``degree``. Only rows ``start`` to ``stop`` of the first
-    axis are computed.
-    """
-    return _columns(shape, degree, start, stop)[0]
+    """Return the columns (*L, J) of `Polynomials`."""
+    return Polynomials(shape, degree, start, stop).columns
 
 
 def fitted(gram: np.ndarray, cross: np.ndarray, mean: np.ndarray | float = 0.0) -> np.ndarray:
     """Return the coefficients (..., J, C) of the polynomials that fit values best.
 
-    They are rounded so that `without_polynomials` can subtract exactly these polynomials. If the
+    They are rounded so that `Polynomials.subtract` can subtract exactly these polynomials. If the
     samples do not determine them, they have minimum norm.
 
     Args:
-        gram: VᵀV (J, J) for the columns V of `polynomials`.
+        gram: VᵀV (J, J) for the columns V.
         cross: Vᵀ(a − mean) (..., J, C) for the values a.
         mean: (..., C).
     """
@@ -42,44 +98,6 @@ def fitted(gram: np.ndarray, cross: np.ndarray, mean: np.ndarray | float = 0.0) 
     found[..., 0, :] += mean  # the first column is one
     # The product of one and any float is exact.
     return found if len(gram) == 1 else np.sum(_pieces(found), axis=0)
-
-
-def without_polynomials(
-    values: np.ndarray,
-    coefs: np.ndarray,
-    shape: Sequence[int],
-    degree: int,
-    places: np.ndarray | None = None,
-    start: int = 0,
-) -> np.ndarray:
-    """Subtract polynomials with the coefficients (J, C) of `fitted` from values.
-
-    The polynomials are evaluated in twice the working precision. The result therefore has the
-    rounding of its own size, even if a drift or an offset is many times larger. Subtracting rounded
-    values instead would leave their rounding error in the data, which no nuisance column removes.
-
-    Args:
-        values: (..., n, C), or (k, *shape[1:], C) for k samples of the first axis from ``start``.
-        coefs: coefficients (..., J, C).
-        shape: samples of the record along each axis.
-        degree: total degree of the polynomials.
-        places: which samples the rows of ``values`` are; all by default.
-        start: first sample along the first axis.
-    """
-    if degree == 0:
-        return np.asarray(values - coefs[..., :1, :])
-    stop = start + len(values) if places is None else None
-    high, low = _columns(shape, degree, start, stop)
-    if places is not None:
-        high, low = high[places], low[places]
-    # Products of the leading bits and a piece, and all their sums, are exact in any order.
-    leading = _fixed_point(high, 1.0, coefs.shape[-2])
-    low = low + (high - leading)
-    found, error = values, np.zeros(values.shape)
-    for piece in _pieces(coefs):
-        found, rounding = _two_sum(found, -(leading @ piece))
-        error += rounding - low @ piece
-    return np.asarray(found + error)
 
 
 def _pieces(coefs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -102,33 +120,20 @@ def _fixed_point(values: np.ndarray, largest: np.ndarray | float, terms: int) ->
     return np.ldexp(np.rint(np.ldexp(values, -exponents)), exponents)
 
 
-def _columns(shape: Sequence[int], degree: int, start: int, stop: int | None) -> Double:
-    """Return the columns of `polynomials` in twice the working precision."""
-    bounds = [(start, stop), *[(0, None)] * (len(shape) - 1)]
-    axes = [
-        _legendre(np.arange(n)[a:b], n, degree) for n, (a, b) in zip(shape, bounds, strict=True)
-    ]
-    orders = itertools.product(range(degree + 1), repeat=len(shape))
-    columns = [
-        reduce(_outer, [axis[k] for axis, k in zip(axes, order, strict=True)])
-        for order in orders
-        if sum(order) <= degree
-    ]
-    high, low = zip(*columns, strict=True)
-    return np.stack(high, axis=-1), np.stack(low, axis=-1)
-
-
 def _legendre(samples: np.ndarray, length: int, degree: int) -> list[Double]:
     """Return the Legendre polynomials at some samples of an axis, scaled to [−1, 1]."""
+    ones = np.ones(samples.shape), np.zeros(samples.shape)
+    if not degree:
+        return [ones]
     last = max(length - 1, 1)
-    time = _divided((2.0 * samples - (length > 1) * last, np.zeros(samples.shape)), last)
-    found = [(np.ones(samples.shape), np.zeros(samples.shape)), time]
+    time = _divided((2.0 * samples - (length > 1) * last, ones[1]), last)
+    found = [ones, time]
     for k in range(1, degree):
         ahead = _product(time, found[k])
-        minus = _product((np.full(samples.shape, -float(k)), found[0][1]), found[k - 1])
-        scaled = _product((np.full(samples.shape, 2.0 * k + 1), found[0][1]), ahead)
+        minus = _product((-k * ones[0], ones[1]), found[k - 1])
+        scaled = _product(((2 * k + 1) * ones[0], ones[1]), ahead)
         found.append(_divided(_sum(scaled, minus), k + 1))
-    return found[: degree + 1]
+    return found
 
 
 def _two_sum(a: np.ndarray, b: np.ndarray) -> Double:
