@@ -144,7 +144,8 @@ def solve(
     found, parts = [], problem.parts
     for _, part in parts:  # outputs that share their rows, in most problems all
         with kept_in(checkpoint, part, analyse(part, limits).design):
-            found.append(_solved(part, solver, noise, strict, progress, limits))
+            own = solver if part is problem else solver.of_part(part.selection)
+            found.append(_solved(part, own, noise, strict, progress, limits))
     for _, doubt in found:
         if doubt is not None:
             warnings.warn(doubt, stacklevel=2)
@@ -267,7 +268,7 @@ def _check_request(problem: Any, solver: Any, strict: Any, progress: Any) -> Non
     if problem.output is None:
         raise ValueError("solve needs y; this Problem has x alone, which is enough for identify")
     _check_solver(solver)
-    solver.penalty.check(problem.spec.kernel_size, problem.in_channels)
+    solver.check(problem.spec.kernel_size, problem.selection)
     if not isinstance(strict, (bool, np.bool_)):
         raise TypeError(f"strict must be True or False, got {strict!r}")
     if progress is not None and not callable(progress):

@@ -14,6 +14,7 @@ from jax.sharding import AxisType, NamedSharding, PartitionSpec
 from .leastsquares.penalty import Ridge
 from .operators.layout import to_columns
 from .operators.windows import design_matrix
+from .problem.selection import Selection
 from .problem.spec import ConvSpec
 from .solvers.base import Solver
 
@@ -31,7 +32,7 @@ def fit(
     if not x.shape[-1] or not y.shape[-1]:
         raise ValueError(f"x and y need a channel each, got shapes {x.shape} and {y.shape}")
     spec.check_channels(x.shape[-1])
-    solver.penalty.check(spec.kernel_size, x.shape[-1])
+    solver.check(spec.kernel_size, Selection.everything(x.shape[-1], y.shape[-1]))
     wanted = (x.shape[0], *spec.output_shape(x.shape[1:-1]))
     if y.shape[:-1] != wanted or 0 in wanted:
         raise ValueError(

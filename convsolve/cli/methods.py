@@ -143,7 +143,7 @@ def solver(name: str, args: argparse.Namespace, given: Problem) -> Solver:
                 "normal": solvers.NormalEquations(ridge),
                 "fft": solvers.FFTDeconvolution(ridge),
             }[name]
-        made.penalty.check(given.spec.kernel_size, given.in_channels)
+        made.check(given.spec.kernel_size, given.selection)
     reason = made.supports(given.sizes(limits_of(args)), given.spec)
     if reason is not None:
         raise Refusal(f"solver {name}: {reason}")

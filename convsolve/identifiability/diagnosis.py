@@ -372,7 +372,7 @@ class Diagnosis:
 
     def _penalized(self, ridge: float, penalty: Penalty) -> System:
         problem = self.problem
-        penalty.check(problem.spec.kernel_size, problem.in_channels)
+        penalty.check(problem.spec.kernel_size, problem.selection.in_channels)
         if penalty.open:
             raise ValueError(f"{' and '.join(penalty.open)} of the penalty is None; give a number")
         return self._analysis.system(penalty, ridge)

@@ -36,7 +36,8 @@ def choose_bands(
     told = []
     plain = scoring.scorers(RIDGE)
     assert ridge.groups is not None
-    bands = np.searchsorted(ridge.labels, ridge.groups).reshape(len(plain), -1)
+    labels = np.array(ridge.groups)[[*scoring.design.selection.channels]]
+    bands = np.searchsorted(ridge.labels, labels).reshape(len(plain), -1)
     for g, (gram, cross, squares) in enumerate(scoring.normal_equations()):
         start = choose_strengths(plain[g], None).strengths
         band = np.tile(bands[g], len(gram) // bands.shape[1])

@@ -135,7 +135,7 @@ class Scoring:
     def scorers(self, penalty: Penalty) -> list[Scorer]:
         """Those of every group, y taken off a fit first where that is nearly exact."""
         design = self.design
-        coordinates = penalty.coordinates(design.tap_lags, design.channels, design.spec.groups)
+        coordinates = design.coordinates(penalty)
         plain = self._made(self._source.within(coordinates, self.units))
         least = [np.array([[s.path.least]]) for s in plain]
         fits = [s.path.fits(at) for s, at in zip(plain, least, strict=True)]

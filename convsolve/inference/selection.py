@@ -47,31 +47,35 @@ def automatic_grid(scorer: Scorer) -> np.ndarray:
     return np.logspace(low, high, int(A_DECADE * (high - low)) + 2)[:, None]
 
 
-def strength_grids(strength: np.ndarray | None, units: Units) -> list[np.ndarray | None]:
-    """For every group the strengths to choose from (n, Q) or (n, 1), in ``units``;
-    None to search. A list is a grid for all outputs.
+def check_strengths(strength: np.ndarray, outputs: int) -> None:
+    """Check the shape of strengths: (n,) or (n, 1) for all outputs, (n, outputs) for each.
 
     Raises:
-        ValueError: it has as many numbers as there are outputs, and may mean one for each; or a
-            shape that is neither.
+        ValueError: If there are n = ``outputs`` numbers, which could mean either, or if the shape
+            is another one.
     """
-    groups, each = units.outputs.shape
-    if strength is None:
-        return [None] * groups
-    outputs, given = groups * each, units.from_user(strength)
-    if given.ndim == 1:
-        if len(given) == outputs > 1:
-            raise ValueError(
-                f"strength has {outputs} numbers, as many as there are outputs: shape (1, "
-                f"{outputs}) says that each has its own, ({outputs}, 1) that all choose from them"
-            )
-        given = given[:, None]
-    if given.shape[1] not in (1, outputs):
+    if strength.shape == (outputs,) != (1,):
+        raise ValueError(
+            f"strength has {outputs} numbers, as many as there are outputs: give shape (1, "
+            f"{outputs}) for one strength per output, ({outputs}, 1) for a grid for all outputs"
+        )
+    if strength.ndim == 2 and strength.shape[1] not in (1, outputs):
         raise ValueError(
             f"strength has shape {strength.shape}, expected (n, 1) or (n, {outputs}): a grid for "
             f"all outputs, or for each of {outputs}"
         )
-    given = np.sort(given, axis=0)
+
+
+def strength_grids(strength: np.ndarray | None, units: Units) -> list[np.ndarray | None]:
+    """Return the strengths of every group to choose from, (n, Q) or (n, 1), in ``units``.
+
+    They are None if the strength is to be searched. A list is a grid for all outputs.
+    """
+    groups = len(units.outputs)
+    if strength is None:
+        return [None] * groups
+    given = units.from_user(strength)
+    given = np.sort(given if given.ndim == 2 else given[:, None], axis=0)
     return list(np.split(given, groups, axis=1)) if given.shape[1] > 1 else [given] * groups
 
 

@@ -26,6 +26,7 @@ from ..problem.problem import Problem
 from ..problem.records import Records
 from ..problem.sizes import Limits
 from ..problem.stored import in_memory
+from .penalty import Coordinates, Penalty
 from .placement import device_operator
 
 
@@ -67,7 +68,7 @@ class Design:
         self.lags, self.names = problem.lags, problem.names
         self.tap_lags = problem.spec.in_taps(self.lags)
         self.clock = Clock()
-        self.channels = problem.in_channels
+        self.channels, self.selection = problem.in_channels, problem.selection
         # What arrays of jax are on, and A there, or why not; empty of arrays on the host.
         self._held_by = problem.input.devices
         self._placed: DeviceOperator | str = ""
@@ -78,6 +79,11 @@ class Design:
         if self._held_by:
             with self.clock.timing("moments"):
                 self._placed = device_operator(problem, self.sizes, self._fetched)
+
+    def coordinates(self, penalty: Penalty) -> Coordinates:
+        """Return those of a penalty that was given for the channels of the whole problem."""
+        given, groups = self.selection, self.spec.groups
+        return penalty.coordinates(self.tap_lags, given.in_channels, groups, given.channels)
 
     def _fetched(self) -> tuple[Inputs, Targets | None]:
         return self.inputs, self._targets_on_host

@@ -97,11 +97,21 @@ class Penalty(ABC):
         return np.ones(channels)
 
     def coordinates(
-        self, lags: Sequence[np.ndarray], channels: int = 1, groups: int = 1
+        self,
+        lags: Sequence[np.ndarray],
+        channels: int = 1,
+        groups: int = 1,
+        some: Sequence[int] | None = None,
     ) -> Coordinates:
-        """T of the taps of a channel, for ``lags`` of every axis in taps and ``channels`` of x.
+        """Return T for the taps of a channel, and the weights of its coordinates.
 
-        Left alone is what no axis penalizes.
+        A coordinate that no axis penalizes has weight zero.
+
+        Args:
+            lags: of every axis, in taps.
+            channels: number of channels of x.
+            groups: number of groups.
+            some: the channels to return; all by default.
         """
         pairs = self.bases(lags)
         basis = None if pairs is None else TapBasis([np.hstack(pair) for pair in pairs])
@@ -110,7 +120,8 @@ class Penalty(ABC):
         else:
             free = [np.repeat([False, True], [root.shape[1], n.shape[1]]) for root, n in pairs]
             penalized = ~reduce(lambda a, b: np.logical_and.outer(a, b).reshape(-1), free)
-        by_channel = self.channel_weights(channels).reshape(groups, 1, -1)
+        by_channel = self.channel_weights(channels)
+        by_channel = (by_channel if some is None else by_channel[[*some]]).reshape(groups, 1, -1)
         return Coordinates(basis, (by_channel * penalized[:, None]).reshape(groups, -1))
 
 

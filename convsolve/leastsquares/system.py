@@ -77,8 +77,7 @@ class System:
     @cached_property
     def coordinates(self) -> Coordinates:
         """T and the weights of its columns."""
-        design = self.design
-        return self.penalty.coordinates(design.tap_lags, design.channels, design.spec.groups)
+        return self.design.coordinates(self.penalty)
 
     @property
     def basis(self) -> TapBasis | None:

@@ -66,13 +66,18 @@ class Polynomials:
         high, low = self.columns, self._low
         if places is not None:
             high, low = high[places], low[places]
-        # Products of the leading bits and a piece, and all their sums, are exact in any order.
-        leading = _fixed_point(high, 1.0, coefs.shape[-2])
-        low = low + (high - leading)
+        # Products of a few bits of the columns and a piece, and all their sums, are exact.
+        terms, pieces = coefs.shape[-2], _pieces(coefs)
         found, error = values, np.zeros(values.shape)
-        for piece in _pieces(coefs):
-            found, rounding = _two_sum(found, -(leading @ piece))
-            error += rounding - low @ piece
+        for largest in (1.0, _last_place(1.0, terms)):
+            bits = _fixed_point(high, largest, terms)
+            high = high - bits
+            for piece in pieces:
+                found, rounding = _two_sum(found, -(bits @ piece))
+                error += rounding
+        rest = high + low
+        for piece in pieces:
+            error -= rest @ piece
         return np.asarray(found + error)
 
 
@@ -115,9 +120,14 @@ def _pieces(coefs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 def _fixed_point(values: np.ndarray, largest: np.ndarray | float, terms: int) -> np.ndarray:
     """Round values to so few bits below ``largest`` that sums of ``terms`` products are exact."""
-    bits = (51 - math.ceil(math.log2(max(terms, 2)))) // 2
-    exponents = np.frexp(largest)[1] - bits
+    exponents = np.frexp(_last_place(largest, terms))[1] - 1
     return np.ldexp(np.rint(np.ldexp(values, -exponents)), exponents)
+
+
+def _last_place(largest: np.ndarray | float, terms: int) -> np.ndarray:
+    """Return the power of two of the last of these bits."""
+    bits = (51 - math.ceil(math.log2(max(terms, 2)))) // 2
+    return np.ldexp(1.0, np.frexp(largest)[1] - bits)
 
 
 def _legendre(samples: np.ndarray, length: int, degree: int) -> list[Double]:

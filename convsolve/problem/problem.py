@@ -23,6 +23,7 @@ from .names import Names, seconds_to_lags
 from .nuisance import Nuisance
 from .records import Records, check_trials, numeric, precision, read
 from .rows import Rows, rows_reading, whole_rows
+from .selection import Selection
 from .sizes import DEFAULT_LIMITS, Limits, Sizes
 from .spec import ConvSpec, Ints, Padding
 from .stored import Stored, turned
@@ -180,10 +181,10 @@ class Problem:
                 f"the kernel would have {' × '.join(map(str, self.kernel_shape))} numbers (taps × "
                 "channels × outputs), more than memory holds; use fewer"
             )
-        # Of the user's outputs those that these are, and in words where they are not all.
-        self.outputs = tuple(range(self.out_channels))
+        self.selection = Selection.everything(self.in_channels, self.out_channels)
+        # The outputs in words, if they are not all.
         self.which, self.names = "", Names()
-        self.by_mask: ByMask = ((self.outputs, self.kept),)
+        self.by_mask: ByMask = ((self.selection.outputs, self.kept),)
         if not x.remote:
             self.x = x.cast(self.dtype)
         if y is None or not y.remote:
@@ -479,7 +480,7 @@ class Problem:
         known = map(self.names.output_name, outputs[:MOST_NAMED])
         named = ", ".join(known) + ", …" * (len(outputs) > MOST_NAMED)
         named = f"number {named}" if self.names.outputs is None else named
-        made.outputs, made.which, made.out_channels = outputs, named, len(outputs)
+        made.which, made.out_channels = named, len(outputs)
         channels = range(self.in_channels)
         if self.output is not None:
             made.output = self.output.each(lambda a: a[..., some])
@@ -493,6 +494,7 @@ class Problem:
             made.x = made.input.cast(self.dtype)
             channels = channels[own]
         made.names = self.names.some(channels, outputs)
+        made.selection = self.selection._replace(channels=tuple(channels), outputs=outputs)
         made._count(rows)
         return made
 

@@ -14,6 +14,7 @@ from ..leastsquares.analysis import Analysis
 from ..leastsquares.certificate import Certificate
 from ..leastsquares.penalty import RIDGE, Penalty
 from ..problem.checks import number
+from ..problem.selection import Selection
 from ..problem.sizes import Sizes
 from ..problem.spec import ConvSpec
 from ..text import shown
@@ -140,6 +141,14 @@ class Solver(ABC):
     def least_squares(self) -> bool:
         """Whether the answer minimises squares, so that it can be certified as such."""
         return self.objective == SQUARES
+
+    def check(self, kernel_size: Sequence[int], selection: Selection) -> None:
+        """Raise a ValueError unless the settings fit the taps, channels and outputs."""
+        self.penalty.check(kernel_size, selection.in_channels)
+
+    def of_part(self, selection: Selection) -> Solver:
+        """Return the solver with its settings for some of the outputs."""
+        return self
 
     def supports(self, sizes: Sizes, spec: ConvSpec) -> str | None:
         """None, or why this solver cannot solve a problem of these sizes and this geometry."""

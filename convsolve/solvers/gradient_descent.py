@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -21,6 +21,7 @@ from ..operators.layout import to_columns, to_kernel
 from ..operators.windows import normal_form
 from ..problem.checks import choice, integer, number
 from ..problem.records import numeric
+from ..problem.selection import Selection
 from ..problem.sizes import Sizes
 from ..problem.spec import ConvSpec
 from ..progress import stage
@@ -176,6 +177,12 @@ class GradientDescent(Solver):
         if callable(self.loss):
             return None
         return Objective(self.loss, self.huber_delta if self.loss == "huber" else 0.0)
+
+    def of_part(self, selection: Selection) -> GradientDescent:
+        """Return the solver with the part of an array ``init`` for some of the outputs."""
+        if isinstance(self.init, str):
+            return self
+        return replace(self, init=selection.of_outputs(np.asarray(self.init)))
 
     def supports(self, sizes: Sizes, spec: ConvSpec) -> str | None:
         """An array ``init`` must have the kernel's shape; moments are of all rows, and must fit."""

@@ -21,6 +21,7 @@ from ..leastsquares.penalty import RIDGE
 from ..linalg.threads import one_blas_thread
 from ..problem.checks import choice, integer, number
 from ..problem.rows import Rows
+from ..problem.selection import Selection
 from ..problem.sizes import Sizes
 from ..problem.spec import ConvSpec
 from ..progress import tracked
@@ -31,8 +32,8 @@ from .base import SOLVED, Progress, Raw, Solver, as_numbers, gap_status, gram_re
 ON_PATH, PATH_SWEEPS = 1e-4, 300
 # Strengths of a search, from the first that leaves no tap to this share of it.
 STRENGTHS, LEAST = 50, 1e-3
-# What is chosen by where no criterion is named, and records are one.
-FOLDS = 5
+# Folds of the default cross-validation: parts of a single record, or the most folds of records.
+PARTS, MOST_FOLDS = 5, 10
 
 
 @traceable()
@@ -47,8 +48,8 @@ class Lasso(Solver):
         strength: None to search; a number, or a grid to choose from.
         ridge: of the elastic net, and of groups.
         select: a `CrossValidation`, "bic" or "aicc", whose degrees of freedom are the taps that are
-            not zero, and which groups do not take. By default cross-validation over records, or, of
-            one, over five parts of it.
+            not zero, and which groups do not take. By default cross-validation over the records, in
+            10 folds at most, or over five parts of a single record.
 
     ``certificate`` is the relative duality gap, computed from the data: the objective is within
     that share of the least possible. "solved" is up to 1e-8.
@@ -112,19 +113,24 @@ class Lasso(Solver):
     def name(self) -> str:
         return f"Lasso({self.title})" if self.title != "lasso" else "Lasso"
 
-    def supports(self, sizes: Sizes, spec: ConvSpec) -> str | None:
-        """The Gram must fit in the memory allowed, and labels fit the channels."""
-        channels = sizes.columns * sizes.groups // int(np.prod(spec.kernel_size))
+    def check(self, kernel_size: Sequence[int], selection: Selection) -> None:
+        """There must be a label for every channel."""
+        channels = selection.in_channels
         if isinstance(self.groups, tuple) and len(self.groups) != channels:
-            return f"groups has {count(len(self.groups), 'label')}, x has {channels} channels"
+            labels = count(len(self.groups), "label")
+            raise ValueError(f"Lasso(groups=...) has {labels}, x has {channels} channels")
+
+    def supports(self, sizes: Sizes, spec: ConvSpec) -> str | None:
+        """The Gram matrix must fit in the memory allowed."""
         return gram_reason(sizes)
 
     def _criterion(self, kept: Rows) -> str | CrossValidation:
         if self.strength is not None and len(self.strength) == 1:
             return "bic"  # nothing is chosen, and no fold is summed
         if self.select is None:
-            several = len(kept.used) > 1
-            return CrossValidation("records" if several else max(2, min(FOLDS, kept.count)))
+            records = len(kept.used)
+            folds = min(records, MOST_FOLDS) if records > 1 else min(PARTS, kept.count)
+            return CrossValidation(max(2, folds))
         found: str | CrossValidation = self.select
         return found
 
@@ -185,9 +191,9 @@ class Lasso(Solver):
 
     def labels(self, scoring: Scoring, g: int) -> np.ndarray:
         """Those of the channels of one group of a convolution."""
-        inputs, groups = scoring.design.channels, scoring.design.spec.groups
-        every = np.array(self.groups) if isinstance(self.groups, tuple) else np.arange(inputs)
-        return every.reshape(groups, -1)[g]
+        channels = np.array(scoring.design.selection.channels)
+        labels = np.array(self.groups)[channels] if isinstance(self.groups, tuple) else channels
+        return np.asarray(labels.reshape(scoring.design.spec.groups, -1)[g])
 
 
 def _inner(scoring: Scoring, g: int, strengths: np.ndarray) -> np.ndarray:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,12 @@ from ..inference.folds import CrossValidation
 from ..inference.krylov import choose_by_krylov
 from ..inference.regularization import Regularization, joined, of_outputs
 from ..inference.scorers import Scoring
-from ..inference.selection import choose_penalty, choose_strengths, strength_grids
+from ..inference.selection import (
+    check_strengths,
+    choose_penalty,
+    choose_strengths,
+    strength_grids,
+)
 from ..inference.several_strengths import SeveralStrengths
 from ..inference.sums import few_rows
 from ..leastsquares.analysis import Analysis
@@ -25,6 +30,7 @@ from ..leastsquares.penalty import RIDGE, Penalty, Ridge
 from ..leastsquares.smooth import Smooth
 from ..leastsquares.stable_spline import StableSpline
 from ..problem.checks import choice
+from ..problem.selection import Selection
 from ..problem.sizes import Sizes
 from ..problem.spec import ConvSpec
 from ..text import count, shown
@@ -102,6 +108,19 @@ class Regularized(Solver):
             isinstance(self.penalty, Smooth) and self.penalty.order is None
         )
         return "evidence" if prior or self._banded else "gcv"
+
+    def check(self, kernel_size: Sequence[int], selection: Selection) -> None:
+        """A penalty must fit the kernel, and an array of strengths the outputs."""
+        super().check(kernel_size, selection)
+        if self._given is not None:
+            check_strengths(self._given, selection.out_channels)
+
+    def of_part(self, selection: Selection) -> Regularized:
+        """Return the solver with the strengths of some of the outputs."""
+        given = self._given
+        if given is None or given.ndim < 2:
+            return self
+        return replace(self, strength=selection.of_outputs(given))
 
     def _by_krylov(self, sizes: Sizes) -> bool:
         """Whether a tridiagonal form of every fold would take longer than steps of products."""

@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import optax
 import pytest
 
 import convsolve as cs
@@ -420,6 +421,95 @@ def test_groups_of_channels_may_differ_in_their_rows() -> None:
         kept = np.isfinite(y[:, q])
         best = np.linalg.lstsq(a[kept], y[kept, q], rcond=None)[0]
         np.testing.assert_allclose(fit.kernel[..., q].reshape(-1), best, rtol=1e-11)
+
+
+LABELS, WEIGHTS = (0, 0, 1, 2), (1.0, 20.0, 300.0)
+OF_CHANNELS = {
+    "weights": lambda some: cs.NormalEquations(50.0, cs.Ridge(*some)),
+    "weights, qr": lambda some: cs.LeastSquares("qr", 50.0, cs.Ridge(*some)),
+    "chosen strength": lambda some: cs.Regularized(cs.Ridge(*some)),
+    "group lasso": lambda some: cs.Lasso(some[0], strength=30.0),
+    "chosen group lasso": lambda some: cs.Lasso(some[0]),
+}
+
+
+def grouped_masks() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Two groups of two channels and two outputs each; every output has a mask of its own."""
+    rng = np.random.default_rng(4)
+    x, mask = rng.standard_normal((160, 4)), rng.random((160, 4)) > 0.1
+    y = rng.standard_normal((160, 4)) + np.repeat(x[:, [1, 2]], 2, axis=1)
+    return x, y, mask
+
+
+@pytest.mark.parametrize("made", OF_CHANNELS.values(), ids=OF_CHANNELS)
+def test_penalties_by_channel_apply_to_the_channels_of_each_group(made: Any) -> None:
+    """A mask per output splits the problem by group, and the labels of the channels with it."""
+    x, y, mask = grouped_masks()
+    fit = cs.solve(
+        cs.Problem(x, y, kernel_size=5, groups=2, padding="same", mask=mask),
+        made((LABELS, WEIGHTS)),
+    )
+    for output in range(4):
+        own = slice(0, 2) if output < 2 else slice(2, 4)
+        labels = LABELS[own]
+        given = labels, tuple(WEIGHTS[label] for label in sorted(set(labels)))
+        rows = {"kernel_size": 5, "padding": "same", "mask": mask[:, output]}
+        alone = cs.solve(cs.Problem(x[:, own], y[:, output], **rows), made(given))
+        np.testing.assert_allclose(
+            fit.kernel[..., output], np.asarray(alone.kernel)[..., 0], rtol=1e-6, atol=1e-9
+        )
+
+
+def test_bands_are_chosen_by_output_in_the_channels_of_its_group() -> None:
+    x, y, mask = grouped_masks()
+    fit = cs.solve(
+        cs.Problem(x, y, kernel_size=5, groups=2, padding="same", mask=mask),
+        cs.Regularized(cs.Ridge(groups=LABELS)),
+    )
+    assert fit.regularization.strength.shape == (3, 4)
+    alone = cs.solve(
+        cs.Problem(x[:, 2:], y[:, 2], kernel_size=5, padding="same", mask=mask[:, 2]),
+        cs.Regularized(cs.Ridge(groups=(1, 2))),
+    )
+    np.testing.assert_allclose(
+        fit.regularization.strength[1:, 2], alone.regularization.strength[:, 0], rtol=1e-5
+    )
+
+
+def test_reports_of_masks_per_output_take_penalties_by_channel() -> None:
+    x, y, mask = grouped_masks()
+    report = cs.identify(cs.Problem(x, y, kernel_size=5, groups=2, padding="same", mask=mask))
+    penalty = cs.Ridge(LABELS, WEIGHTS)
+    assert report.unique_with(1.0, penalty)
+    output = int(np.argmin(mask.sum(0)))  # the report describes the output with the fewest rows
+    own = slice(0, 2) if output < 2 else slice(2, 4)
+    alone = cs.identify(cs.Problem(x[:, own], kernel_size=5, padding="same", mask=mask[:, output]))
+    labels = LABELS[own]
+    given = cs.Ridge(labels, tuple(WEIGHTS[label] for label in sorted(set(labels))))
+    np.testing.assert_allclose(
+        report.resolution(1.0, penalty), alone.resolution(1.0, given), rtol=1e-12
+    )
+    with pytest.raises(ValueError, match="2 labels, x has 4 channels"):
+        report.unique_with(1.0, cs.Ridge((0, 1)))
+
+
+def test_settings_per_output_are_those_of_each_mask() -> None:
+    x, y, mask = grouped_masks()
+    problem = cs.Problem(x, y, kernel_size=5, padding="same", mask=mask)
+    strengths = np.array([[1.0, 10.0, 100.0, 1000.0]])
+    fit = cs.solve(problem, cs.Regularized(strength=strengths))
+    np.testing.assert_allclose(fit.regularization.strength, strengths[0])
+    with pytest.raises(ValueError, match="as many as there are outputs"):
+        cs.solve(problem, cs.Regularized(strength=strengths[0]))
+    init = np.random.default_rng(0).standard_normal((5, 4, 4))
+    moved = cs.solve(problem, cs.GradientDescent(optax.sgd(0.1), steps=1, init=init))
+    for output in range(4):
+        rows = {"kernel_size": 5, "padding": "same", "mask": mask[:, output]}
+        alone = cs.Problem(x, y[:, output], **rows)
+        start = cs.GradientDescent(optax.sgd(0.1), steps=1, init=init[..., [output]])
+        np.testing.assert_allclose(
+            moved.kernel[..., [output]], cs.solve(alone, start).kernel, rtol=1e-12
+        )
 
 
 def test_new_data_may_have_gaps_if_the_training_data_might(tmp_path: Any) -> None:

@@ -1,0 +1,36 @@
+"""Which input channels and outputs of a problem a part of it has."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+
+class Selection(NamedTuple):
+    """Channels and outputs of a part, by their numbers in the whole problem.
+
+    Penalties and settings are given for the whole problem. A part takes its share of them.
+
+    Attributes:
+        channels: input channels of the part.
+        outputs: outputs of the part.
+        in_channels: number of input channels of the whole problem.
+        out_channels: number of outputs of the whole problem.
+    """
+
+    channels: tuple[int, ...]
+    outputs: tuple[int, ...]
+    in_channels: int
+    out_channels: int
+
+    @classmethod
+    def everything(cls, in_channels: int, out_channels: int) -> Selection:
+        """Return the selection of a whole problem."""
+        every = tuple(range(in_channels)), tuple(range(out_channels))
+        return cls(*every, in_channels, out_channels)
+
+    def of_outputs(self, values: np.ndarray) -> np.ndarray:
+        """Return values (..., Cout) of the outputs of the part; other shapes are returned whole."""
+        each = values.ndim > 0 and values.shape[-1] == self.out_channels
+        return values[..., [*self.outputs]] if each else values

@@ -1,0 +1,90 @@
+"""Polynomials in time against exact rational arithmetic."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from itertools import product
+
+import numpy as np
+import pytest
+
+from convsolve.problem.polynomials import Polynomials, fitted, polynomials
+
+EPS = float(np.finfo(float).eps)
+
+
+def legendre(time: Fraction, degree: int) -> list[Fraction]:
+    """The Legendre polynomials up to a degree at one place, by their recurrence."""
+    found = [Fraction(1), time]
+    for k in range(1, degree):
+        found.append(((2 * k + 1) * time * found[k] - k * found[k - 1]) / (k + 1))
+    return found[: degree + 1]
+
+
+def exact_columns(shape: tuple[int, ...], degree: int) -> np.ndarray:
+    """The columns (*L, J) of `Polynomials` as fractions."""
+    axes = [
+        [legendre(Fraction(2 * i, max(n - 1, 1)) - (n > 1), degree) for i in range(n)]
+        for n in shape
+    ]
+    orders = [o for o in product(range(degree + 1), repeat=len(shape)) if sum(o) <= degree]
+    found = np.empty((*shape, len(orders)), object)
+    for place in np.ndindex(*shape):
+        for j, order in enumerate(orders):
+            factors = [axes[a][place[a]][order[a]] for a in range(len(shape))]
+            found[(*place, j)] = np.prod(np.array(factors, object))
+    return found
+
+
+def exactly(values: np.ndarray) -> np.ndarray:
+    return np.vectorize(Fraction, otypes=[object])(values)
+
+
+@pytest.mark.parametrize(("shape", "degree"), [((1,), 2), ((2,), 3), ((37,), 5), ((6, 5), 2)])
+def test_columns_are_legendre_polynomials(shape: tuple[int, ...], degree: int) -> None:
+    error = exactly(polynomials(shape, degree)) - exact_columns(shape, degree)
+    assert np.abs(error).max() <= EPS
+    np.testing.assert_array_equal(polynomials(shape, degree, 1, 3), polynomials(shape, degree)[1:3])
+
+
+@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize(("shape", "degree"), [((50,), 0), ((50,), 3), ((41,), 20), ((7, 6), 2)])
+def test_a_drift_of_any_size_is_subtracted_exactly(
+    shape: tuple[int, ...], degree: int, masked: bool
+) -> None:
+    """The result has the rounding of its own size, for drifts up to 1e12 times as large."""
+    rng = np.random.default_rng(degree)
+    columns = exact_columns(shape, degree)
+    places = rng.random(shape) > 0.2 * masked
+    drift = rng.standard_normal((columns.shape[-1], 3)) * [1.0, 1e6, 1e12]
+    signal = rng.standard_normal((*shape, 3))
+    values = (signal + columns.astype(float) @ drift)[places]
+    trend = Polynomials(shape, degree)
+    coefs = trend.fit(values, places)
+    left = trend.subtract(values, coefs, places)
+    wanted = exactly(values) - columns[places] @ exactly(coefs)
+    assert np.abs(exactly(left) - wanted).max() <= 2 * EPS * np.abs(left).max()
+    # Only the signal is left, but for the rounding of the values themselves.
+    rounding = 50 * EPS * np.abs(values).max(0)
+    assert (np.abs(left).max(0) <= 10 + rounding).all()
+
+
+def test_parts_of_a_record_and_stacks_of_records_agree_with_the_whole() -> None:
+    rng = np.random.default_rng(1)
+    values = rng.standard_normal((4, 30, 2)) + np.arange(30)[:, None] * 1e5
+    trend, every = Polynomials((30,), 2), np.ones(30, bool)
+    coefs = trend.fit(values, every)
+    left = trend.subtract(values, coefs, every)
+    for record, own, rest in zip(values, coefs, left, strict=True):
+        for start, stop in ((0, 11), (11, 30)):
+            part = Polynomials((30,), 2, start, stop).subtract(record[start:stop], own)
+            np.testing.assert_array_equal(part, rest[start:stop])
+
+
+def test_samples_that_do_not_determine_the_polynomials_are_fitted_by_the_least() -> None:
+    columns = polynomials((9,), 3)[:2]
+    values = np.array([[3.0], [4.0]])
+    coefs = fitted(columns.T @ columns, columns.T @ values)
+    np.testing.assert_allclose(columns @ coefs, values, rtol=1e-9)
+    least = np.linalg.pinv(columns) @ values
+    np.testing.assert_allclose(coefs, least, rtol=1e-9)
