@@ -12,6 +12,8 @@ import numpy as np
 # A number in twice the working precision: an unevaluated sum of two floats.
 Double = tuple[np.ndarray, np.ndarray]
 EPS = float(np.finfo(np.float64).eps)
+# Numbers that fit in the cache of a core, with what is made of them (256 KiB).
+CACHED_NUMBERS = 2**15
 # Splits a float into two halves of 26 bits, whose products are exact.
 SPLITTER = 2.0**27 + 1
 
@@ -63,22 +65,14 @@ class Polynomials:
         """
         if self.columns.shape[-1] == 1:
             return np.asarray(values - coefs[..., :1, :])
-        high, low = self.columns, self._low
-        if places is not None:
-            high, low = high[places], low[places]
-        # Products of a few bits of the columns and a piece, and all their sums, are exact.
-        terms, pieces = coefs.shape[-2], _pieces(coefs)
-        found, error = values, np.zeros(values.shape)
-        for largest in (1.0, _last_place(1.0, terms)):
-            bits = _fixed_point(high, largest, terms)
-            high = high - bits
-            for piece in pieces:
-                found, rounding = _two_sum(found, -(bits @ piece))
-                error += rounding
-        rest = high + low
-        for piece in pieces:
-            error -= rest @ piece
-        return np.asarray(found + error)
+        whole = np.ones(self.columns.shape[:-1], bool) if places is None else places
+        high, low = self.columns[whole], self._low[whole]
+        lines = values.reshape(*coefs.shape[:-2], *high.shape[:-1], values.shape[-1])
+        found, pieces = np.empty(lines.shape), _pieces(coefs)
+        step = max(1, CACHED_NUMBERS * len(high) // max(1, lines.size))
+        for rows in (slice(first, first + step) for first in range(0, len(high), step)):
+            found[..., rows, :] = _without(lines[..., rows, :], high[rows], low[rows], pieces)
+        return found.reshape(values.shape)
 
 
 def polynomials(
@@ -103,6 +97,24 @@ def fitted(gram: np.ndarray, cross: np.ndarray, mean: np.ndarray | float = 0.0) 
     found[..., 0, :] += mean  # the first column is one
     # The product of one and any float is exact.
     return found if len(gram) == 1 else np.sum(_pieces(found), axis=0)
+
+
+def _without(
+    values: np.ndarray, high: np.ndarray, low: np.ndarray, pieces: Sequence[np.ndarray]
+) -> np.ndarray:
+    """Subtract columns high + low (n, J) times the sum of ``pieces`` from values (..., n, C)."""
+    # Products of a few bits of the columns and a piece, and all their sums, are exact.
+    terms, found, error = high.shape[1], values, np.zeros(values.shape)
+    for largest in (1.0, _last_place(1.0, terms)):
+        bits = _fixed_point(high, largest, terms)
+        high = high - bits
+        for piece in pieces:
+            found, rounding = _two_sum(found, -(bits @ piece))
+            error += rounding
+    rest = high + low
+    for piece in pieces:
+        error -= rest @ piece
+    return np.asarray(found + error)
 
 
 def _pieces(coefs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -219,5 +219,5 @@ def test_bad_arguments(make: Any, error: type[Exception], match: str) -> None:
 def test_labels_must_fit_the_channels() -> None:
     x, y, _ = recordings()
     problem = cs.Problem.from_lags(x, y, lags=(0, 19))
-    with pytest.raises(cs.SolveError, match="groups has 2 labels, x has 4 channels"):
+    with pytest.raises(ValueError, match="has 2 labels, x has 4 channels"):
         cs.solve(problem, cs.Lasso((0, 1)))
