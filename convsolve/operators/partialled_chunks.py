@@ -43,6 +43,7 @@ from .projection import Confounded
 from .records import Inputs, Targets
 from .rows import RowOperator
 from .totals import PASS, Chunk
+from .windows import recorded_samples
 
 
 @dataclass(frozen=True, eq=False)
@@ -154,19 +155,29 @@ def _added(a: dict[int, np.ndarray], b: dict[int, np.ndarray]) -> dict[int, np.n
     return found
 
 
-def drifts(chunk: Chunk, degree: int, spec: ConvSpec, shapes: Sequence[Any], of_y: bool) -> Drifts:
-    """Of the samples of x, or of y, that count in a chunk; ``shapes`` are those (*T) of y."""
+def drifts(
+    chunk: Chunk,
+    degree: int,
+    spec: ConvSpec,
+    shapes: Sequence[Any],
+    lengths: Sequence[Any] | None,
+) -> Drifts:
+    """Sum the products of polynomials with the recorded samples that the rows of a chunk read.
+
+    ``shapes`` are those (*T) of y, and ``lengths`` (*W) those of x, or None for the samples of y.
+    """
     grams: dict[int, np.ndarray] = {}
     crosses: dict[int, np.ndarray] = {}
     samples = 0
     for j, (i, start, stop) in enumerate(chunk.spans):
         flags = np.ones((stop - start, *shapes[i][1:]), bool)
         flags = flags if chunk.flags is None else chunk.flags[j]
-        if of_y:
+        if lengths is None:
             assert chunk.y is not None
             values, first, shape = np.asarray(chunk.y[j], float), start, shapes[i]
         else:
             values, flags = np.asarray(chunk.x[j], float), samples_read(flags, spec)
+            flags &= recorded_samples(lengths[i], spec, start, stop)
             first, shape = start * spec.stride[0], _extent(spec, shapes[i])
         v = polynomials(shape, degree, first, first + len(values))[flags]
         grams = _added(grams, {i: v.T @ v})
@@ -284,7 +295,8 @@ class PartialledChunks(ChunkedOperator):
         if y is not None:
             chunks = [chunk._replace(x=()) for chunk in chunks]
             total = self._total_of(y)
-        given = self._degree, self._spec.normal, self._kept.shapes, y is not None
+        lengths = None if y is not None else [a.shape[:-1] for a in self._x]
+        given = self._degree, self._spec, self._kept.shapes, lengths
         found: Drifts = total(drifts, chunks, *given)
         return found if not self.confounds.shared else found.shared()
 

@@ -17,7 +17,7 @@ from ..problem.nuisance import Nuisance
 from ..problem.rows import Rows, Span, samples_read
 from ..problem.sizes import DEFAULT_LIMITS, Limits
 from ..problem.spec import ConvSpec
-from .windows import normal_form, silenced
+from .windows import normal_form, recorded_samples, silenced
 
 
 def channel_exponents(arrays: Iterable[np.ndarray]) -> np.ndarray:
@@ -59,7 +59,12 @@ class Detrended:
         ]
         exponents = channel_exponents(samples)
         samples = [np.ldexp(a, -exponents) for a in samples]
-        left, constant = without_trends(samples, read, confounds.degree, confounds.shared)
+        recorded = [
+            recorded_samples(x[records[0]].shape[:-1], spec)[r]
+            for records, r in zip(alike, read, strict=True)
+        ]
+        trends = confounds.degree, confounds.shared
+        left, constant = without_trends(samples, read, *trends, recorded)
         both = zip(samples, left, strict=True)
         squares = np.sum([np.square(a - rest).sum((0, 1)) for a, rest in both], axis=0)
         after = np.sum([np.square(rest).sum((0, 1)) for rest in left], axis=0)

@@ -125,6 +125,18 @@ class NormalForm:
         return found if dtype is None else found.astype(dtype, copy=False)
 
 
+def recorded_samples(
+    lengths: tuple[int, ...], spec: ConvSpec, first: int = 0, last: int | None = None
+) -> np.ndarray:
+    """Return which samples (*E) of a record of ``lengths`` (*W) in normal form are no padding.
+
+    Only those that rows ``first`` to ``last`` along the first axis read are returned.
+    """
+    last = spec.output_shape(lengths)[0] if last is None else last
+    ones = np.broadcast_to(np.ones(()), (*lengths, 1))
+    return np.asarray(NormalForm.of_rows(ones, spec, first, last))[..., 0] > 0
+
+
 def silenced(x: Any, spec: ConvSpec) -> Any:
     """x ``(N, *E, C)`` in normal form, zero where strides leave samples that no window reads."""
     counts = spec.normal.output_shape(x.shape[1:-1])

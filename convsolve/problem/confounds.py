@@ -124,7 +124,11 @@ def projected(
 
 
 def without_trends(
-    values: Sequence[np.ndarray], places: Sequence[np.ndarray], degree: int, shared: bool
+    values: Sequence[np.ndarray],
+    places: Sequence[np.ndarray],
+    degree: int,
+    shared: bool,
+    recorded: Sequence[np.ndarray] | None = None,
 ) -> tuple[list[np.ndarray], np.ndarray]:
     """Subtract exactly the polynomials in time, or the constant, that nuisance columns span.
 
@@ -135,20 +139,27 @@ def without_trends(
         places: which samples (*L) of each of these records the n samples are.
         degree: that of the polynomials of every record; -1 for none.
         shared: whether one constant of all records is subtracted instead.
+        recorded: which of the n samples the polynomials are fitted to; all by default. The zeros
+            of a padding do not belong to the trend.
 
     Returns:
         The values that are left, and the shared constant (C,), zero if there is none.
     """
+    if recorded is None:
+        recorded = [np.ones(v.shape[1], bool) for v in values]
     if shared:
-        total = np.sum([v.sum((0, 1)) for v in values], axis=0)
-        constant = total / sum(v.shape[0] * v.shape[1] for v in values)
+        own = [v[:, some] for v, some in zip(values, recorded, strict=True)]
+        counted = sum(v.shape[0] * v.shape[1] for v in own)
+        constant = np.sum([v.sum((0, 1)) for v in own], axis=0) / max(1, counted)
         return [v - constant for v in values], constant
     left = [*values]
     shapes = {at.shape for at in places} if degree >= 0 else set()
     known = {shape: Polynomials(shape, degree) for shape in shapes}
-    for i, (v, at) in enumerate(zip(values, places, strict=True)):
-        if trend := known.get(at.shape):
-            left[i] = trend.subtract(v, trend.fit(v, at), at)
+    for i, (v, at, some) in enumerate(zip(values, places, recorded, strict=True)):
+        if (trend := known.get(at.shape)) and some.any():
+            fitted = np.zeros(at.shape, bool)
+            fitted[at] = some
+            left[i] = trend.subtract(v, trend.fit(v[:, some], fitted), at)
     return left, np.zeros(values[0].shape[-1])
 
 
