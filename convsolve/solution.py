@@ -61,6 +61,8 @@ MAX_INFLUENCES = 2**27
 PRODUCTS_A_SUM = 64
 # Outputs whose R² a text shows.
 MAX_OUTPUTS = 6
+# With fewer records, a simultaneous band from sums over records warns that it is very wide.
+FEW_RECORDS = 4
 
 
 class Fitted(NamedTuple):
@@ -382,17 +384,35 @@ class Solution:
     def confidence_band(
         self, level: float = 0.95, simultaneous: bool = False, method: str = "max-t"
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Lower and upper end of a band about the kernel, both kernel-shaped.
+        """Return the lower and upper end of a band about the kernel, both kernel-shaped.
 
         Args:
-            level: how often it holds the true tap; under a penalty, on average over taps.
-            simultaneous: whether all taps of an output lie within it that often, not each by
-                itself.
-            method: of a simultaneous band: "max-t", the quantile of the largest ``|t|``, from 4 000
-                draws of a fixed seed; or "bonferroni", which is wider where taps are correlated.
+            level: Probability that the band contains a true tap, between 0 and 1. Default 0.95.
+                With a penalty, it holds on average over taps.
+            simultaneous: Whether the band contains all taps of an output with that probability.
+                Default False: each tap separately.
+            method: Method of a simultaneous band. "max-t", the default, takes the quantile of the
+                largest ``|t|`` from 4 000 draws of a fixed seed. "bonferroni" is wider if taps are
+                correlated. Under noise="cluster" both are Bonferroni, since every tap then has a
+                variance estimate of its own, with one degree of freedom less than records.
 
         Raises:
-            TypeError, ValueError: as `standard_error`; a level that is not between 0 and 1.
+            TypeError: If ``level`` is not a number, or ``simultaneous`` is not a bool.
+            ValueError: If ``level`` is not between 0 and 1, or there are no standard errors; see
+                `standard_error`.
+
+        Warns:
+            UserWarning: If a simultaneous band under noise="cluster" has 2 or 3 records. It is then
+                dozens of standard errors wide.
+
+        Examples:
+            >>> import numpy as np
+            >>> import convsolve as cs
+            >>> x, noise = np.random.default_rng(0).standard_normal((2, 200))
+            >>> fit = cs.solve(cs.Problem.from_lags(x, 2 * x + noise, lags=(0, 3)))
+            >>> low, high = fit.confidence_band(simultaneous=True)
+            >>> bool((low[-1] < 2).all() and (2 < high[-1]).all())
+            True
         """
         level = fraction(level, "level")
         if not isinstance(simultaneous, (bool, np.bool_)):
@@ -403,16 +423,32 @@ class Solution:
                 self._parts, lambda fit: np.stack(fit.confidence_band(level, simultaneous, method))
             )
             return ends[0], ends[1]
+        (error, dof, _), kernel = self._errors, np.asarray(self.kernel, float)
+        if simultaneous:
+            times = self._simultaneous_quantile(level, method)
+        else:
+            from .inference.uncertainty import t_quantile
+
+            times = t_quantile(dof, (1 + level) / 2)
+        return kernel - times * error, kernel + times * error
+
+    def _simultaneous_quantile(self, level: float, method: str) -> np.ndarray:
+        """Half width (outputs,) of a simultaneous band in standard errors."""
         from .inference.uncertainty import t_quantile
 
-        (error, dof, _), kernel = self._errors, np.asarray(self.kernel, float)
-        if not simultaneous:
-            times = t_quantile(dof, (1 + level) / 2)
-        else:
-            times = t_quantile(dof, 1 - (1 - level) / (2 * math.prod(kernel.shape[:-1])))
-            if method == "max-t":
-                times = np.minimum(times, self._uncertainty.max_t(level))
-        return kernel - times * error, kernel + times * error
+        _, dof, noise = self._errors
+        if noise.kind == "cluster" and dof.min() < FEW_RECORDS - 1:
+            warnings.warn(
+                f"a simultaneous band from {int(dof.min()) + 1} records is very wide, since their "
+                "sums alone estimate the variance; use noise='ar' or 'hac'",
+                UserWarning,
+                stacklevel=_calls_within(),
+            )
+        taps = math.prod(np.shape(self.kernel)[:-1])
+        bonferroni = t_quantile(dof, 1 - (1 - level) / (2 * taps))
+        if method == "bonferroni" or noise.kind == "cluster":
+            return bonferroni
+        return np.minimum(bonferroni, self._uncertainty.max_t(level))
 
     def test(self, channels: Any = None, *, contrast: Any = None, value: Any = 0.0) -> FTest:
         """F test that all taps of some channels, or some sums of taps, are zero.

@@ -260,7 +260,7 @@ def _predict(args: argparse.Namespace, warned: list[Warning | str]) -> int:
         scores = None if score is None else score._asdict()
         _print_json({"prediction": kept, "score": scores, **fit.names.to_dict()})
     elif score is not None:
-        _say(_in_words(score, fit.names))
+        _say(score.text([fit.names.output(o) for o in range(len(score.r2))]))
     return OK
 
 
@@ -273,16 +273,6 @@ def _write_array(args: argparse.Namespace, array: Any) -> None:
     write_array(content, array, allow_pickle=False)
     with reported(ValueError, OSError):
         write_bytes(args.out, content.getvalue(), force=args.force)
-
-
-def _in_words(score: Any, names: Any) -> str:
-    """A line for every output."""
-    errors = ("" if math.isnan(e) else f" ± {e:.2g}" for e in score.r2_error)
-    several = zip(score.r2, errors, score.correlation, score.nrmse_fit, strict=True)
-    return "\n".join(
-        f"{names.output(o)}: R² {r2:.4g}{error}, correlation {joint:.4g}, fit {share:.3g} %"
-        for o, (r2, error, joint, share) in enumerate(several)
-    )
 
 
 def _worst(statuses: Sequence[str], warned: list[Warning | str]) -> int:

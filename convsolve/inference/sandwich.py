@@ -129,16 +129,3 @@ def record_sums(influences: Influences, lengths: Sequence[int]) -> Iterator[np.n
         if ends:
             yield total
             total = None
-
-
-def moving_pairs(
-    blocks: Iterable[Sequence[np.ndarray]], lengths: Sequence[int], window: int
-) -> np.ndarray:
-    """Σ m m, Σ m n and Σ n n (3, Q), times the window, over the means m and n of two series (Q, k)
-    over every ``window`` consecutive rows of a record.
-    """
-    total: np.ndarray | float = 0.0
-    for pair in overlapping(blocks, lengths, window):
-        m, n = (window_means(a, window) for a in pair)
-        total = total + np.stack([(a * b).sum(-1) for a, b in ((m, m), (m, n), (n, n))])
-    return np.asarray(total) * window

@@ -13,7 +13,6 @@ import pytest
 import scipy.stats
 
 import convsolve as cs
-from convsolve.inference.sandwich import moving_pairs
 from convsolve.problem.sizes import Limits
 from support import dense
 from support.geometry import NAMED
@@ -399,19 +398,6 @@ def test_the_interval_of_r2_holds_that_of_the_population() -> None:
         r2.append(score.r2_error)
     assert 0.88 < np.mean(held) <= 0.99
     assert np.mean(r2) > 0
-
-
-def test_moving_products_are_bartletts_sums() -> None:
-    v = np.random.default_rng(0).standard_normal((70, 2))
-    lags, lengths = int(1.3 * math.sqrt(70)), [40, 30]
-    total = np.zeros(2)
-    for part in np.split(v, [40]):
-        for lag in range(-lags, lags + 1):
-            shifted = part[abs(lag) :] * part[: len(part) - abs(lag)]
-            total += (1 - abs(lag) / (lags + 1)) * shifted.sum(0)
-    blocks = [[a.T, 2 * a.T] for a in np.split(v, [13, 55])]
-    found = moving_pairs(blocks, lengths, 1 + lags)
-    np.testing.assert_allclose(found, [total, 2 * total, 4 * total], rtol=1e-10)
 
 
 @pytest.mark.parametrize(
