@@ -136,7 +136,7 @@ class Score(NamedTuple):
             >>> x, noise = np.random.default_rng(0).standard_normal((2, 12))
             >>> fit = cs.solve(cs.Problem.from_lags(x, 3 * x + noise, lags=(0, 0)))
             >>> print(fit.score().text(["Cz"]))
-            Cz: R² 0.0, correlation 0.0, fit 0 %
+            Cz: R² 0.8101 ± 0.14, correlation 0.9068, fit 56.4 %, no interval: 12 effective rows
         """
         return "\n".join(
             self._line(o, f"output {o}" if labels is None else labels[o])
@@ -147,7 +147,7 @@ class Score(NamedTuple):
         error = "" if math.isnan(self.r2_error[o]) else f" ± {self.r2_error[o]:.2g}"
         few = ""
         if self._few_effective_rows[o]:
-            few = f", too few effective rows for an interval ({self.effective_rows[o]:.3g})"
+            few = f", no interval: {self.effective_rows[o]:.3g} effective rows"
         return (
             f"{label}: R² {self.r2[o]:.4g}{error}, correlation {self.correlation[o]:.4g}, "
             f"fit {self.nrmse_fit[o]:.3g} %{few}"

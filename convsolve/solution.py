@@ -29,7 +29,7 @@ from .leastsquares.certificate import EXACT, GAP
 from .leastsquares.penalty import Penalty, listed
 from .linalg.rank import EPS
 from .operators.prediction import predicted, predicted_blocks
-from .problem.checks import choice, fraction, index
+from .problem.checks import choice, fraction, index, integer
 from .problem.confounds import Confounds
 from .problem.names import Names
 from .problem.problem import Problem
@@ -40,8 +40,9 @@ from .text import line, span
 
 if TYPE_CHECKING:
     from .inference.autoregression import Autoregression
+    from .inference.permutation import PermutationTest
     from .inference.regularization import Regularization
-    from .inference.resampling import Jackknife, PermutationTest
+    from .inference.resampling import Jackknife
     from .inference.uncertainty import FTest, Noise, Uncertainty
 
 # Version 1 lacks what was asked: the settings, the penalty and the version of convsolve.
@@ -500,33 +501,66 @@ class Solution:
         )
         return FTest(statistic, dof, p, share)
 
-    def permutation_test(self, kind: str = "circular_shift") -> PermutationTest:
-        """Test that y has nothing to do with x: its R² beside that of y shifted against x.
+    def permutation_test(
+        self, kind: str = "circular_shift", *, draws: int = 999, seed: int = 0
+    ) -> PermutationTest:
+        """Test that y has nothing to do with x, by comparing its R² with that of resampled y.
+
+        Resampled y keep their autocorrelation in time, which permutations of single rows destroy.
+        At a level of 5 %, simulated tests of correlated noise reject in 4 to 7 %. The power is a
+        little below that of a model of the noise; `test` under noise="ar" has more, and tests
+        single channels too.
 
         Args:
-            kind: "circular_shift", y turned in a circle by every number of rows beyond those of the
-                kernel; of several records, which must be of one length, all by the same number.
+            kind: Method of resampling.
 
-        Shifts keep the autocorrelation of x and of y, which permutations of single rows destroy.
-        Where the noise is correlated in time the test still rejects a true hypothesis somewhat too
-        often; `test` of an answer under noise="ar" does not, and tests single channels too.
+                - "circular_shift", the default: each record of y is shifted in a circle by a number
+                  of rows of its own, drawn at random from all of them. A single record is shifted
+                  by every number of rows instead.
+                - "records": whole records of y are permuted, all permutations if they are few.
+                  This is exact if the records are exchangeable. They must have one length, and
+                  there must be 4 or more; 4 records have a smallest p of 1/24.
+                - "ar": y is drawn from a Gaussian autoregression fitted to it, of an order up to 6.
+                  Use it for fewer than 5 records that are shorter than 10 correlation times. It
+                  rejects too often if the noise is not a short autoregression.
+            draws: Number of resampled y, at least 19. Default 999. It is not used for the shifts of
+                a single record.
+            seed: Seed of the draws, a non-negative integer. Default 0.
 
         Returns:
-            ``statistic``, R² of each output, ``p`` and ``null``, R² of every shift.
+            ``statistic``, the R² of each output, ``p``, and ``null``, the R² of every resampled y.
+            ``p`` is NaN for an output of a single record that is shorter than 20 correlation times.
 
         Raises:
-            TypeError, ValueError: an unknown kind; an answer under a penalty or noise="ar", or not
-                of least squares; more than one axis; records of several lengths, or too short; a
-                tap that the data do not determine.
+            TypeError: If an argument has the wrong type.
+            ValueError: If ``kind`` is unknown; the estimate has a penalty, noise="ar" or another
+                loss; x has several axes; there are a mask, weights or confounds; the records are
+                too short, too few or of several lengths for this kind; or the data do not determine
+                a tap.
+
+        Warns:
+            UserWarning: If "circular_shift" is used with a single record shorter than 20
+                correlation times, or with 2 to 4 records shorter than 10.
+
+        Examples:
+            >>> import numpy as np
+            >>> import convsolve as cs
+            >>> x, noise = np.random.default_rng(0).standard_normal((2, 4, 100, 1))
+            >>> fit = cs.solve(cs.Problem.from_lags(x, x + noise, lags=(0, 2)))
+            >>> print(fit.permutation_test().p)
+            [0.001]
         """
-        choice(kind, "kind", ("circular_shift",))
+        choice(kind, "kind", ("circular_shift", "records", "ar"))
+        draws, seed = integer(draws, "draws", 19), integer(seed, "seed", 0)
         if self.spec.ndim > 1:
-            raise ValueError("permutation_test shifts along one axis, time; images have several")
-        from .inference.resampling import circular_shifts
+            raise ValueError("permutation_test needs one axis, time; images have several")
+        from .inference.permutation import permutation_test
 
         if self._parts:
-            raise ValueError("permutation_test takes all rows alike: no mask of single outputs")
-        return circular_shifts(self._resampled("permutation_test"))
+            raise ValueError(
+                "permutation_test needs the same rows for all outputs: no mask of single outputs"
+            )
+        return permutation_test(self._resampled("permutation_test"), kind, draws, seed)
 
     def jackknife(self) -> Jackknife:
         """Errors from leaving out each record in turn, whatever the noise within a record is.

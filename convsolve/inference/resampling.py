@@ -1,7 +1,6 @@
-"""Errors and tests that assume no model of the noise: records left out, y shifted against x.
+"""Standard errors by the jackknife over records, which assume no model of the noise.
 
-Source: B. Efron, The Jackknife, the Bootstrap and Other Resampling Plans, SIAM 1982, section 3
-(records left out).
+Source: B. Efron, The Jackknife, the Bootstrap and Other Resampling Plans, SIAM 1982, section 3.
 """
 
 from __future__ import annotations
@@ -12,7 +11,7 @@ import numpy as np
 
 from ..leastsquares.analysis import Analysis
 from ..leastsquares.penalty import RIDGE
-from ..linalg.factor import Factor, cholesky_factor
+from ..linalg.factor import cholesky_factor
 from ..linalg.minimum_norm import exponents_of
 from ..linalg.threads import blas_threads
 from ..operators.layout import to_kernel
@@ -22,12 +21,9 @@ from ..problem.rows import Span
 from ..progress import tracked
 from .folds import beside, fold_moments, part, training
 
-# Numbers of orthonormal columns that are formed at a time.
-COLUMN_NUMBERS = 2**24
-# Pivots of a Gram matrix beyond this ratio cost four digits, which residuals of the data mend.
+# Pivots of a Gram matrix beyond this ratio cost four digits, which refinement by residuals of the
+# data restores.
 MOST_PIVOTS = 1e2
-# A test at five per cent takes that many shifts beside the one observed.
-FEWEST_SHIFTS = 19
 
 
 class Jackknife(NamedTuple):
@@ -51,20 +47,6 @@ class Jackknife(NamedTuple):
 
         reach = stdtrit(self.dof, (1 + fraction(level, "level")) / 2) * self.standard_error
         return self.kernel - reach, self.kernel + reach
-
-
-class PermutationTest(NamedTuple):
-    """A test that y has nothing to do with x.
-
-    Attributes:
-        statistic: R² (outputs,) of least squares, about the mean of y.
-        p: (outputs,), the share of shifts whose R² is as large, the one observed among them.
-        null: R² (shifts, outputs) of y shifted against x.
-    """
-
-    statistic: np.ndarray
-    p: np.ndarray
-    null: np.ndarray
 
 
 def jackknife(analysis: Analysis, kernel: np.ndarray) -> Jackknife:
@@ -136,74 +118,3 @@ def _from_data(analysis: Analysis, folds: list[list[Span]], held: int) -> np.nda
             "leaving out a record says nothing of its error; use noise='cluster'"
         )
     return regression.to_user(answer[0])[0]
-
-
-def circular_shifts(analysis: Analysis) -> PermutationTest:
-    """R² of y shifted in a circle against x, by every number of rows at once.
-
-    With q the columns of A brought to orthonormal ones, that of a shift s is Σ_q (Σ_t q[t]·y[t +
-    s])², whose inner sums are one circular correlation for all s.
-
-    Raises:
-        ValueError: records of several lengths; too few rows; a tap is not determined.
-    """
-    from scipy.fft import irfft, rfft
-
-    design, targets, operator = analysis.design, analysis.targets, analysis.design.operator
-    assert targets is not None
-    shifts = _shifts(analysis)
-    length = design.adjustments.kept.lengths[design.adjustments.kept.used[0]]
-    inverse = np.stack([_inverse(analysis, g) for g in range(operator.groups)])
-    y = np.concatenate([b for _, b in operator.row_blocks(targets) if b is not None], axis=1)
-    spectra = rfft(y.reshape(len(y), -1, length, y.shape[2]), axis=2)
-    explained = np.zeros((len(y), length, y.shape[2]))
-    step = max(1, COLUMN_NUMBERS // (len(y) * y.shape[1]))
-    columns = inverse.shape[2]
-    starts = range(0, columns, step)
-    for first in tracked(starts, "columns, shifted against y", len(starts)):
-        some = inverse[:, :, first : first + step]
-        q = np.concatenate([a @ some for a, _ in operator.row_blocks()], axis=1)
-        seen = rfft(q.reshape(len(q), -1, length, q.shape[2]), axis=2).conj()
-        for j in range(seen.shape[3]):
-            joint = (seen[..., [j]] * spectra).sum(1)
-            explained += np.square(irfft(joint, length, axis=1))
-    total = np.square(y).sum(1)
-    about = total - (y.sum(1) ** 2) / y.shape[1]
-    with np.errstate(divide="ignore", invalid="ignore"):
-        r2 = 1 - (total[:, None] - explained) / np.where(about > 0, about, np.nan)[:, None]
-    r2 = r2.swapaxes(0, 1).reshape(length, -1)
-    statistic, null = r2[0], r2[shifts]
-    p = (1 + (null >= statistic).sum(0)) / (1 + len(null))
-    return PermutationTest(statistic, np.where(np.isnan(statistic), np.nan, p), null)
-
-
-def _shifts(analysis: Analysis) -> np.ndarray:
-    """Numbers of rows by which y is shifted: those after which no row reads samples of its own."""
-    design = analysis.design
-    if design.sizes.masked or design.sizes.partialled:
-        raise ValueError("permutation_test takes all rows alike: no mask, weights or confounds")
-    lengths = {n for n in design.adjustments.kept.lengths if n}
-    if len(lengths) > 1:
-        raise ValueError(
-            "permutation_test shifts all records alike, and they have "
-            f"{min(lengths)} to {max(lengths)} rows; cut them to one length"
-        )
-    (length,) = lengths
-    apart = -(-design.spec.span[0] // design.spec.stride[0])
-    found = np.arange(apart, length - apart + 1)
-    if len(found) < FEWEST_SHIFTS:
-        raise ValueError(
-            f"records of {length} rows have {len(found)} shifts beyond the {apart} rows of the "
-            f"kernel, and a test at 5 % takes {FEWEST_SHIFTS}; use longer records or fewer taps"
-        )
-    return found
-
-
-def _inverse(analysis: Analysis, group: int) -> np.ndarray:
-    """R⁻¹ (P, P), by which columns of the operator become orthonormal."""
-    system = analysis.plain
-    factor: Factor | None = system.factor(group)
-    if factor is None or not factor.full_rank:
-        raise ValueError("the data do not determine every tap; see identify")
-    relative = system.scaling.relative[group]
-    return np.ldexp(factor.whiten(np.eye(len(relative))), -relative[:, None])

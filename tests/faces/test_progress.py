@@ -119,7 +119,7 @@ CALLS: dict[str, tuple[Callable[[], Any], set[str]]] = {
     ),
     "permutations": (
         lambda: [cs.solve(stated()).permutation_test().null],
-        {"columns, shifted against y"},
+        {"columns, multiplied by resampled y"},
     ),
     "band for all taps": (
         lambda: cs.solve(stated()).confidence_band(simultaneous=True),
