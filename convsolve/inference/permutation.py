@@ -35,8 +35,8 @@ FEWEST_KERNELS, FEWEST_TIMES = 20, 20
 # Records shorter than this many correlation times are distorted by shifts, since a shift joins
 # their ends. With this many records or more, the level holds nevertheless.
 SHORT_TIMES, ENOUGH_RECORDS = 10, 5
-# Largest order of the autoregression, largest coefficient of one of order one, and smallest share of
-# the variance that its innovations have.
+# Largest order of the autoregression, largest coefficient of one of order one, and smallest share
+# of the variance that its innovations have.
 MOST_ORDER, MOST_CORRELATED, ROUNDING = 6, 0.99, 1e-8
 
 
@@ -80,16 +80,17 @@ def permutation_test(analysis: Analysis, kind: str, draws: int, seed: int) -> Pe
             or of several lengths for this kind; or the data do not determine a tap.
     """
     design = analysis.design
-    lengths = _lengths(design)
+    order, lengths = _lengths(design)
     _check(design, lengths, kind)
     y = _records(_outputs(analysis), lengths)
     resampled: _Resampled
     if kind == "records":
         resampled = _WholeRecords(y, _permutations(len(y), draws, seed))
     elif kind == "ar":
-        resampled = _AutoregressiveDraws(y, draws, seed)
+        resampled = _AutoregressiveDraws(y, draws, seed, order)
     else:
-        resampled = _Shifts(y, _shifts(lengths, draws, seed))
+        in_order = [lengths[i] for i in np.argsort(order)]
+        resampled = _Shifts(y, _shifts(in_order, draws, seed)[:, order])
     explained = _explained(analysis, resampled, lengths)
     total, about = resampled.squares(design.nuisance.constant)
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -103,15 +104,17 @@ def permutation_test(analysis: Analysis, kind: str, draws: int, seed: int) -> Pe
     return PermutationTest(statistic, p, null)
 
 
-def _lengths(design: Design) -> list[int]:
-    """Rows of every record that has any, in the order of the design matrix."""
+def _lengths(design: Design) -> tuple[list[int], list[int]]:
+    """Numbers and rows of the records that have any, in the order of the design matrix."""
     if design.sizes.masked or design.sizes.partialled:
         raise ValueError(
             "permutation_test needs rows of equal weight: no mask, weights or confounds"
         )
     if design.sizes.chunked:
-        return [n for n in design.adjustments.kept.sizes if n]
-    return design.inputs.counts
+        lengths = [n for n in design.adjustments.kept.sizes if n]
+        return [*range(len(lengths))], lengths
+    records = [record for record, _, _ in design.inputs.in_order]
+    return np.argsort(np.argsort(records)).tolist(), design.inputs.counts
 
 
 def _check(design: Design, lengths: list[int], kind: str) -> None:
@@ -210,8 +213,11 @@ class _WholeRecords(_Same):
 class _AutoregressiveDraws:
     """Gaussian draws from an autoregression that was fitted to y; an entry is a draw."""
 
-    def __init__(self, y: Sequence[np.ndarray], draws: int, seed: int) -> None:
-        self._y, self._draws, self._seed = y, draws, seed
+    def __init__(
+        self, y: Sequence[np.ndarray], draws: int, seed: int, order: Sequence[int]
+    ) -> None:
+        """``order`` has the number of each record, which its draws depend on."""
+        self._y, self._draws, self._seed, self._order = y, draws, seed, order
         self.choices = np.tile(np.arange(1 + draws)[:, None], len(y))
         mean = np.concatenate(y, axis=1).mean(1, keepdims=True)
         self._mean = np.swapaxes(mean, 1, 2)[..., None]
@@ -221,7 +227,7 @@ class _AutoregressiveDraws:
     def _samples(self, record: int) -> np.ndarray:
         """y and its draws (G, Q, n, samples) of one record."""
         y = np.swapaxes(self._y[record], 1, 2)[..., None]
-        rng = np.random.default_rng([self._seed, record])
+        rng = np.random.default_rng([self._seed, self._order[record]])
         shape = y.shape[2], self._draws
         drawn = [process.draws(rng, *shape) for process in self._processes]
         noise = np.reshape(drawn, (*y.shape[:2], *shape))

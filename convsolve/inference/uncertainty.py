@@ -24,8 +24,10 @@ from ..operators.layout import to_columns, to_kernel
 from ..operators.records import Inputs, Targets
 from ..operators.rows import RowOperator
 from ..problem.checks import index
+from ..problem.rows import Span
 from ..progress import tracked
 from ..text import count, shown
+from .reference_noise import Projector, ReferenceNoise, Times
 from .sandwich import bandwidth, moving_products, moving_squares, record_sums, with_gaps
 
 # Draws of the largest of all |t|, for simultaneous bands, and how many are made at a time.
@@ -167,16 +169,25 @@ class Uncertainty:
         freedom: np.ndarray,
         kind: str,
         norms: np.ndarray | None = None,
+        short_rows: int = 10_000,
     ) -> None:
-        """``pairs`` has the penalty and strength of every output; ``freedom`` (outputs,) is NaN
-        where the degrees of freedom of the kernel are those that its factor says; ``kind`` is that
-        of the `Noise`; ``norms`` (outputs,) stand for those of the residuals, in the unit of y,
-        where the loss is not squares.
+        """Store the estimate that the errors belong to.
+
+        Args:
+            analysis: Design matrix and outputs.
+            pairs: Penalty and strength of every output.
+            kernel: The estimate, in the user's units.
+            freedom: Degrees of freedom of the kernel (outputs,), NaN for those of its factor.
+            kind: Kind of the `Noise`.
+            norms: Norms (outputs,) of the residuals in the unit of y, if the loss is not squares.
+            short_rows: Records with fewer rows in all have tests of sums of taps under "hac" noise
+                that are corrected for small samples.
         """
         assert analysis.targets is not None
         self._analysis, self._targets = analysis, analysis.targets
         self._pairs, self._kernel, self._freedom, self._kind = pairs, kernel, freedom, kind
-        self._norms = norms
+        self._norms, self._short_rows = norms, short_rows
+        self._references: dict[int, ReferenceNoise] = {}
         self._halves: dict[tuple[int, System], np.ndarray] = {}
 
     @property
@@ -317,8 +328,9 @@ class Uncertainty:
         return found
 
     def test(self, contrasts: Sequence[np.ndarray | None], value: np.ndarray) -> FTest:
-        """That contrast (q, P) of the taps of every group is ``value`` (q,); None for a group that
-        has nothing of it.
+        """Test that a contrast (q, P) of the taps of every group is ``value`` (q,).
+
+        A group without the tested taps has None, and its outputs have NaN.
         """
         from scipy.special import fdtrc
 
@@ -326,31 +338,67 @@ class Uncertainty:
             raise ValueError(
                 "a penalized estimate is biased, and has no F test; solve without a penalty"
             )
-        statistic = np.full(len(self._pairs), np.nan)
         size = max(len(c) for c in contrasts if c is not None)
-        # Where the covariance itself, and not its scale alone, is estimated from residuals.
-        dof = self.dof - size + 1 if self._kind in ("hac", "cluster") else self.dof
+        dof = self._test_dof(size, contrasts)
+        statistic, share = np.full((2, len(self._pairs)), np.nan)
+        for g, contrast in enumerate(contrasts):
+            if contrast is None:
+                continue
+            outputs = [*range(g * self._sizes[1], (g + 1) * self._sizes[1])]
+            if self._is_short_sum(contrast):
+                statistic[outputs], dof[outputs] = self._sum_statistics(g, contrast, value)
+            else:
+                walds = [self._wald(o, contrast, value, self._root_of(o)[1]) for o in outputs]
+                scale = dof[outputs] / self.dof[outputs] / self._bartlett_factor(g, contrast)
+                statistic[outputs] = walds * scale
+            if self._norms is None:
+                share[outputs] = [
+                    self._partial_r2(o, contrast, value, statistic[o]) for o in outputs
+                ]
+        return FTest(statistic, (size, dof), fdtrc(size, dof, statistic), share)
+
+    def _test_dof(self, size: int, contrasts: Sequence[np.ndarray | None]) -> np.ndarray:
+        """Denominator degrees of freedom (outputs,) of a test of so many sums of taps.
+
+        One sum of taps in short records has degrees of freedom of its own, and NaN here.
+        """
+        if any(c is not None and self._is_short_sum(c) for c in contrasts):
+            return np.full(len(self._pairs), np.nan)
+        if self._kind not in ("hac", "cluster"):
+            return self.dof
+        # The covariance itself is estimated from residuals, not its scale alone: Hotelling's T².
+        dof = self.dof - size + 1
         if (dof <= 0).any():
             raise ValueError(
                 f"under noise={self._kind!r} the covariance has {self.dof.min():.3g} degrees of "
                 f"freedom, too few for a test of {count(size, 'sum')} of taps at once; test fewer, "
                 "or use noise='ar'"
             )
-        for o in range(len(statistic)):
-            contrast = contrasts[o // self._sizes[1]]
-            if contrast is not None:
-                statistic[o] = self._statistic(o, contrast, value) * dof[o] / self.dof[o]
-        with np.errstate(divide="ignore"):
-            share = 1 / (1 + dof / (size * statistic))
-        if self._norms is not None:
-            share = np.full_like(share, np.nan)
-        return FTest(statistic, (size, dof), fdtrc(size, dof, statistic), share)
+        return dof
 
-    def _statistic(self, output: int, contrast: np.ndarray, value: np.ndarray) -> float:
-        """Wald's, over the rows of the contrast."""
-        g, half = self._root_of(output)
+    def _partial_r2(
+        self, output: int, contrast: np.ndarray, value: np.ndarray, statistic: float
+    ) -> float:
+        """Share of the residual sum of squares under the hypothesis that the estimate explains."""
+        size, left = len(contrast), self._left[output]
+        if self._kind in ("hac", "cluster"):
+            g = output // self._sizes[1]
+            system = self._analysis.system(*self._pairs[output])
+            white = self._half(system, g) * self.deviation[output]
+            statistic = self._wald(output, contrast, value, white)
+        with np.errstate(divide="ignore"):
+            return float(1 / (1 + left / (size * np.float64(statistic))))
+
+    def _difference(
+        self, output: int, contrast: np.ndarray, value: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray, bool]:
+        """Sums of taps less ``value`` (q,), the contrast (q, P), and whether a difference is real.
+
+        Rows of the contrast are scaled so that taps and their errors stay within float64, and are
+        in columns of the operator. A difference is real if it is more than rounding.
+        """
+        g = output // self._sizes[1]
         column = to_columns(self._kernel, self._groups)[g][:, output - g * self._sizes[1]]
-        # In units in which taps and their errors stay within float64, and every row is about one.
         power = np.frexp(contrast)[1] - self._column_exponents(g)
         row = np.where(contrast != 0, power, power.min()).max(axis=1)
         with np.errstate(over="ignore", under="ignore"):
@@ -358,16 +406,114 @@ class Uncertainty:
             size = np.abs(contrast) @ (np.abs(column) + self._tap_rounding(g, output))
             real = np.abs(difference) > ROUNDING * (size + np.abs(value))
             off = np.ldexp(difference, -self.exponents[output] - row)
-            rows = np.ldexp(contrast, -self._column_exponents(g) - row[:, None]) @ half
+            rows = np.ldexp(contrast, -self._column_exponents(g) - row[:, None])
+        return off, rows, bool(real.any())
+
+    def _wald(
+        self, output: int, contrast: np.ndarray, value: np.ndarray, half: np.ndarray
+    ) -> float:
+        """Wald's statistic over the rows of the contrast, for a covariance H Hᵀ, H (P, k)."""
+        off, scaled, real = self._difference(output, contrast, value)
+        with np.errstate(under="ignore"):
+            rows = scaled @ half
         errors = np.linalg.norm(rows, axis=1)
         if not errors.all() or not np.isfinite(off).all():
-            return np.inf if real.any() else np.nan
+            return np.inf if real else np.nan
         _, r = np.linalg.qr((rows / errors[:, None]).T)
         if len(r) < len(contrast) or np.abs(np.diagonal(r)).min() <= DEPENDENT:
             raise ValueError("the rows of the contrast are not independent in these data")
         with np.errstate(over="ignore"):
             t = np.linalg.solve(r.T, off / errors)
             return float(np.square(t).sum()) / len(contrast)
+
+    # --- small samples under dependent noise
+
+    @property
+    def _short(self) -> bool:
+        return self._kind == "hac" and self._analysis.design.sizes.rows < self._short_rows
+
+    def _is_short_sum(self, contrast: np.ndarray) -> bool:
+        """Whether a contrast (q, P) is one sum of several taps in short records."""
+        return self._short and len(contrast) == 1 and bool(np.count_nonzero(contrast) > 1)
+
+    def _sum_statistics(
+        self, group: int, contrast: np.ndarray, value: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Squared t (Q,) of one sum of taps in short records, and its degrees of freedom (Q,)."""
+        first, found = group * self._sizes[1], np.empty(self._sizes[1])
+        scaled = self._difference(first, contrast, value)[1]
+        errors = self._reference(group).of_sum(self._influence(group, scaled.T)[:, 0])
+        for q, variance in enumerate(errors.variance):
+            off, _, real = self._difference(first + q, contrast, value)
+            with np.errstate(over="ignore"):
+                square = float(off[0]) ** 2 / variance if variance else np.inf
+            found[q] = square if variance and np.isfinite(off[0]) else np.inf if real else np.nan
+        return found, errors.dof
+
+    def _bartlett_factor(self, group: int, contrast: np.ndarray) -> np.ndarray | float:
+        """Correction (Q,) of the covariance of several sums of taps in short records, else 1."""
+        if not self._short or len(contrast) == 1:
+            return 1.0
+        outputs = slice(group * self._sizes[1], (group + 1) * self._sizes[1])
+        half = self._half(self._analysis.plain, group)
+        zeros = np.zeros(len(contrast))
+        basis, _ = np.linalg.qr((self._difference(outputs.start, contrast, zeros)[1] @ half).T)
+        influences = self._operator_in_time[0].forward(group, half @ basis)
+        factor = self._reference(group).bartlett_factor(influences, self._window)
+        # The estimate has a correction for degrees of freedom, which this one replaces.
+        return factor * self._left[outputs] / self._analysis.design.sizes.rows
+
+    def _influence(self, group: int, contrast: np.ndarray) -> np.ndarray:
+        """A (AᵀA)⁻¹ c (n, q): how much each row adds to the sums of taps c (P, q)."""
+        half = self._half(self._analysis.plain, group)
+        return self._operator_in_time[0].forward(group, half @ (half.T @ contrast))
+
+    def _reference(self, group: int) -> ReferenceNoise:
+        """Reference noise for the residuals of a group."""
+        if group not in self._references:
+            operator, targets, times = self._operator_in_time
+            w = self._operator_kernel[group]
+            parts = [
+                y[group] - a[group] @ w for a, y in operator.row_blocks(targets) if y is not None
+            ]
+            half = self._half(self._analysis.plain, group)
+            projector = Projector(operator, group, half, self._nuisance_columns)
+            made = ReferenceNoise(projector, times, np.concatenate(parts))
+            self._references[group] = made
+        return self._references[group]
+
+    @property
+    def _operator_in_time(self) -> tuple[DesignOperator, Targets, Times]:
+        """The design matrix, y in its rows, and the places of its rows in time."""
+        if self._gaps:
+            operator, targets, flags = self._in_time
+        else:
+            operator, targets = self._analysis.design.operator, self._targets
+            flags = [np.ones(n, bool) for n in self._lengths]
+        return operator, targets, Times([record for record, _, _ in self._spans_in_time], flags)
+
+    @property
+    def _nuisance_columns(self) -> np.ndarray:
+        """Orthonormal nuisance columns (n, q), rows in the order of `_operator_in_time`."""
+        design, confounds = self._analysis.design, self._analysis.design.nuisance.confounds
+        rows = design.sizes.rows
+        if confounds is None:
+            return np.full((rows, design.nuisance.count), 1 / math.sqrt(rows))
+        found, first = np.zeros((rows, confounds.count)), 0
+        for span in self._spans_in_time:
+            places, columns = confounds.part(span)
+            found[first : first + len(columns), places] = columns
+            first += len(columns)
+        return found
+
+    @property
+    def _spans_in_time(self) -> list[Span]:
+        """Rows of records in the order of `_operator_in_time`."""
+        design, kept = self._analysis.design, self._analysis.design.adjustments.kept
+        if design.sizes.chunked:
+            return [(i, 0, kept.shapes[i][0]) for i in kept.used]
+        inputs = self._inputs_in_time if self._gaps else design.inputs
+        return inputs.in_order
 
     def _tap_rounding(self, group: int, output: int) -> np.ndarray:
         """What a relative error of y moves the taps (P,) of an output by, in the user's units."""
@@ -404,22 +550,29 @@ class Uncertainty:
         return design.inputs.counts
 
     @cached_property
+    def _inputs_in_time(self) -> Inputs:
+        """x of whole records, which are not cut at gaps."""
+        design = self._analysis.design
+        uncut = replace(design.sizes.limits, gap_products=sys.maxsize)
+        records = design.inputs.records
+        return Inputs(records, design.spec, design.adjustments, design.nuisance, uncut)
+
+    @cached_property
     def _in_time(self) -> tuple[DesignOperator, Targets, list[np.ndarray]]:
-        """The rows of whole records, not cut at gaps, y beside them, and in their order which
-        samples in time (T,) of a record they are.
+        """The rows of whole records, which are not cut at gaps, and y in these rows.
+
+        Flags (T,) of every record, in the order of the rows, are True for samples that are rows.
         """
         design = self._analysis.design
         if design.sizes.chunked:
             kept = design.adjustments.kept
             return design.operator, self._targets, [kept.flags_of(i) for i in kept.used]
-        uncut = replace(design.sizes.limits, gap_products=sys.maxsize)
-        inputs = Inputs(
-            design.inputs.records, design.spec, design.adjustments, design.nuisance, uncut
-        )
+        inputs = self._inputs_in_time
+        limits = replace(design.sizes.limits, gap_products=sys.maxsize)
         targets = Targets(self._targets.records, inputs, design.nuisance)
-        order = inputs.in_order
-        flags = [inputs.kept.flags_of(record)[start:stop] for record, start, stop in order]
-        return RowOperator(inputs, design.nuisance, uncut, targets), targets, flags
+        spans = inputs.in_order
+        flags = [inputs.kept.flags_of(record)[start:stop] for record, start, stop in spans]
+        return RowOperator(inputs, design.nuisance, limits, targets), targets, flags
 
     def _record_sums(self, system: System, group: int, outputs: np.ndarray) -> Iterable[np.ndarray]:
         """Sums (P, outputs) of the influences of the rows of every record, the pieces of one

@@ -1,0 +1,20 @@
+"""Noise that is correlated in time, for simulations of coverage."""
+
+from __future__ import annotations
+
+import numpy as np
+import scipy.signal
+
+
+def red(rng: np.random.Generator, rows: int, columns: int) -> np.ndarray:
+    """AR(0.9) noise (rows, columns)."""
+    e = rng.standard_normal((rows + 100, columns))
+    return scipy.signal.lfilter([1.0], [1.0, -0.9], e, axis=0)[100:]
+
+
+def one_over_f(rng: np.random.Generator, rows: int, columns: int) -> np.ndarray:
+    """Noise (rows, columns) whose power falls as 1/f, a part of a period four times as long."""
+    spectrum = np.fft.rfft(rng.standard_normal((4 * rows, columns)), axis=0)
+    spectrum[0] = 0.0
+    spectrum[1:] /= np.sqrt(np.arange(1, len(spectrum)))[:, None]
+    return np.fft.irfft(spectrum, 4 * rows, axis=0)[:rows]
