@@ -23,7 +23,7 @@ from .progress import tracked
 # Predictions (T', *T, Cout) of some rows of a record.
 Blocks = Iterable[tuple[Span, np.ndarray]]
 
-# With fewer effective rows, simulated 95 % intervals of R² hold the truth in as few as 86 % of
+# With fewer effective rows, simulated 95 % intervals of R² contain the truth in as few as 86 % of
 # data sets.
 FEWEST_EFFECTIVE = 20.0
 
@@ -70,9 +70,10 @@ class Score(NamedTuple):
         symmetric in log(1 − R²), and its upper end is below one. It is valid on data that were not
         used in the fit; on the training data, R² is too high.
 
-        The variance is estimated from 4 cosine transforms, so the quantile is that of Student's t
-        with 4 degrees of freedom. This makes a 95 % interval 1.4 times as wide as a normal one.
-        Data with fewer than 20 effective rows have no interval.
+        The variance is estimated from 4 cosine transforms, so the quantile is the one of Student's
+        t with 4 degrees of freedom. A 95 % interval is 1.4 times as wide as a normal one with many
+        effective rows, and 2.3 times with 20. With fewer, there is no interval. For 1/f noise, R²
+        of an endless recording depends on the lowest frequency.
 
         Args:
             level: Probability that the interval contains the true R², between 0 and 1. Default

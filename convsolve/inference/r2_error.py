@@ -9,6 +9,10 @@ from .cosines import COSINES, cosine_columns, long_run_variance
 from .effective_rows import BinMeans
 from .uncertainty import t_quantile
 
+# Intervals are widened by 1 + FEW_ROWS/effective rows. The number was chosen by simulation: cosines
+# of short series are correlated, and data sets with enough effective rows to be given an interval
+# have an estimated variance that is too small on average.
+FEW_ROWS = 12
 # A residual below this share of the variation of y is rounding.
 ROUNDING = 100 * EPS
 
@@ -16,17 +20,13 @@ ROUNDING = 100 * EPS
 def interval(
     r2: np.ndarray, error: np.ndarray, effective_rows: np.ndarray, level: float
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return the ends of an interval of a ``level`` for R², symmetric in log(1 − R²).
-
-    The factor 1 + 4/``effective_rows`` was chosen by simulation. It allows for cosines that are
-    correlated with each other in short series.
-    """
+    """Return the ends of an interval of a ``level`` for R², symmetric in log(1 − R²)."""
     unexplained = 1 - r2
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         # The standard error of log(1 − R²); zero for a fit that is exact to rounding.
         of_log = np.where(unexplained > 0, error / unexplained, 0.0 * error)
         quantile = t_quantile(np.array(float(COSINES)), (1 + level) / 2)
-        reach = quantile * (1 + COSINES / effective_rows) * of_log
+        reach = quantile * (1 + FEW_ROWS / effective_rows) * of_log
         return 1 - unexplained * np.exp(reach), 1 - unexplained * np.exp(-reach)
 
 

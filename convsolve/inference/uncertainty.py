@@ -169,7 +169,7 @@ class Uncertainty:
         freedom: np.ndarray,
         kind: str,
         norms: np.ndarray | None = None,
-        short_rows: int = 10_000,
+        short_rows: int = 5_000,
     ) -> None:
         """Store the estimate that the errors belong to.
 
