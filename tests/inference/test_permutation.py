@@ -1,0 +1,210 @@
+"""Permutation tests against solves of resampled y, and by simulation."""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+import numpy as np
+import pytest
+import scipy.linalg
+
+import convsolve as cs
+from convsolve.inference.permutation import Process
+from convsolve.problem.sizes import Limits
+from support.coverage import red
+from support.geometry import NAMED
+from support.slow import some
+
+
+def problem_of(name: str) -> cs.Problem:
+    made = NAMED[name]
+    x, y = made.noise()
+    return cs.Problem([*x], [*y], spec=made.spec, bias=made.bias)
+
+
+def r2_of(problem: cs.Problem, y: list[np.ndarray]) -> np.ndarray:
+    """R² of a solve with other outputs."""
+    x = [*problem.x]
+    return cs.solve(cs.Problem(x, y, spec=problem.spec, bias=problem.bias)).score().r2
+
+
+def check_p(found: Any) -> None:
+    larger = (found.null >= found.statistic).sum(0)
+    np.testing.assert_allclose(found.p, (1 + larger) / (1 + len(found.null)))
+
+
+@pytest.mark.parametrize(
+    "name", some(["blocks", "groups", "stride", "circular", "ragged"], "groups", "stride", "ragged")
+)
+def test_a_shift_is_a_solve_of_shifted_outputs(name: str) -> None:
+    """Each record has a shift of its own, and zero is not excluded."""
+    problem = problem_of(name)
+    found = cs.solve(problem).permutation_test(draws=50, seed=3)
+    lengths = problem.kept.lengths
+    shifts = np.random.default_rng(3).integers(0, lengths, (51, len(lengths)))[1:]
+    assert found.null.shape == (50, problem.out_channels)
+    np.testing.assert_allclose(found.statistic, r2_of(problem, [*problem.y]), atol=1e-12)
+    for i in (0, 49):
+        y = [np.roll(a, -s, axis=0) for a, s in zip(problem.y, shifts[i])]
+        np.testing.assert_allclose(found.null[i], r2_of(problem, y), atol=1e-12)
+    check_p(found)
+
+
+@pytest.mark.parametrize("bias", [False, True])
+def test_a_single_record_is_shifted_by_every_number_of_rows(bias: bool) -> None:
+    x, y = np.random.default_rng(0).standard_normal((2, 90))
+    problem = cs.Problem(x, y[:88], kernel_size=3, bias=bias)
+    found = cs.solve(problem).permutation_test()
+    wanted = [r2_of(problem, [np.roll(y[:88], -s)]) for s in range(1, 88)]
+    np.testing.assert_allclose(found.null, wanted, atol=1e-12)
+    check_p(found)
+
+
+def test_all_permutations_of_few_records() -> None:
+    rng = np.random.default_rng(1)
+    x, y = rng.standard_normal((4, 30, 2)), rng.standard_normal((4, 28, 2))
+    problem = cs.Problem(x, y, kernel_size=3, bias=True)
+    found = cs.solve(problem).permutation_test("records")
+    orders = [*itertools.permutations(range(4))][1:]
+    wanted = [r2_of(problem, [y[i] for i in order]) for order in orders]
+    np.testing.assert_allclose(found.null, wanted, atol=1e-12)
+    check_p(found)
+
+
+def test_some_permutations_of_many_records() -> None:
+    rng = np.random.default_rng(1)
+    x, y = rng.standard_normal((9, 30, 1)), rng.standard_normal((9, 28, 1))
+    problem = cs.Problem(x, y, kernel_size=3, bias=True)
+    fit = cs.solve(problem)
+    found = fit.permutation_test("records", draws=40, seed=2)
+    order = np.random.default_rng(2).permuted(np.tile(np.arange(9), (40, 1)), axis=1)
+    wanted = r2_of(problem, [y[i] for i in order[-1]])
+    np.testing.assert_allclose(found.null[-1], wanted, atol=1e-12)
+    np.testing.assert_array_equal(found.null, fit.permutation_test("records", draws=40, seed=2)[2])
+
+
+def test_draws_from_an_autoregression_have_its_autocovariances() -> None:
+    coefficients = np.array([1.2, -0.4])
+    impulse = np.zeros(400)
+    for t in range(400):
+        before = impulse[max(t - 2, 0) : t][::-1]
+        impulse[t] = (t == 0) + coefficients[: len(before)] @ before
+    covariances = np.array([impulse[k:] @ impulse[: 400 - k] for k in range(6)])
+    process = Process(coefficients, covariances[:2], 1.0)
+    drawn = process.draws(np.random.default_rng(0), 6, 200_000)
+    found = drawn @ drawn.T / 200_000
+    np.testing.assert_allclose(found, scipy.linalg.toeplitz(covariances), rtol=0.03)
+
+
+def test_a_fitted_autoregression_is_that_of_its_noise() -> None:
+    rng = np.random.default_rng(0)
+    process = Process.fitted([3 + a for a in red(rng, 200, 40).T[:, :, None]])
+    np.testing.assert_allclose(process.coefficients, [0.9], atol=0.02)
+    white = Process.fitted(list(rng.standard_normal((40, 200, 1))))
+    assert len(white.coefficients) == 0
+    sine = Process.fitted([np.sin(np.arange(100.0))[:, None]])
+    assert np.isfinite(sine.draws(rng, 20, 3)).all()
+
+
+@pytest.mark.parametrize("bias", [False, True])
+def test_ar_draws_rank_the_r2_of_least_squares(bias: bool) -> None:
+    rng = np.random.default_rng(0)
+    x, y = [red(rng, n + 2, 1) for n in (40, 50)], [red(rng, n, 2) + 1 for n in (40, 50)]
+    problem = cs.Problem(x, y, kernel_size=3, bias=bias)
+    found = cs.solve(problem).permutation_test("ar", draws=99)
+    np.testing.assert_allclose(found.statistic, r2_of(problem, y), atol=1e-12)
+    assert found.null.shape == (99, 2)
+    assert found.null.std(0).min() > 0
+    check_p(found)
+
+
+@pytest.mark.parametrize("kind", ["circular_shift", "records", "ar"])
+def test_chunks_have_the_same_p(kind: str) -> None:
+    """Records of several lengths are stacked in another order in memory."""
+    rng = np.random.default_rng(0)
+    lengths = (60, 60, 60, 60) if kind == "records" else (60, 45, 60, 70, 45)
+    x, y = [red(rng, n + 2, 1) for n in lengths], [red(rng, n, 2) for n in lengths]
+    problem = cs.Problem(x, y, kernel_size=3, bias=True)
+    limits = Limits(held_numbers=1, chunk_numbers=40)
+    fits = cs.solve(problem), cs.solve(problem, limits=limits)
+    one, other = (fit.permutation_test(kind, draws=60) for fit in fits)
+    np.testing.assert_allclose(one.null, other.null, atol=1e-10)
+
+
+@pytest.mark.parametrize("kind", ["circular_shift", "records"])
+def test_correlated_noise_is_rejected_at_the_level(kind: str) -> None:
+    """Nominal 5 %; an F test for white noise rejects a third."""
+    rng, rejected = np.random.default_rng(2), []
+    for _ in range(20):
+        x, y = red(rng, 67 * 6, 1).reshape(6, 67, 1), red(rng, 60, 60).reshape(60, 6, 10)
+        fit = cs.solve(cs.Problem(x, y.swapaxes(0, 1), kernel_size=8, bias=True))
+        rejected.append(fit.permutation_test(kind, draws=99).p <= 0.05)
+    assert 0.02 < np.mean(rejected) < 0.09
+
+
+def test_an_effect_is_found() -> None:
+    rng = np.random.default_rng(2)
+    x = red(rng, 619, 1)
+    y = red(rng, 600, 5) + 0.5 * cs.convolve(x, np.ones((20, 1, 1)), cs.ConvSpec(20))
+    assert (cs.solve(cs.Problem(x, y, kernel_size=20)).permutation_test().p < 0.01).all()
+
+
+def test_an_output_that_does_not_vary_has_no_p() -> None:
+    x = np.random.default_rng(0).standard_normal(80)
+    y = np.stack([x[:78], np.full(78, 3.0)], axis=1)
+    found = cs.solve(cs.Problem(x, y, kernel_size=3, bias=True)).permutation_test()
+    assert found.p[0] == 1 / 78
+    assert np.isnan(found.statistic[1])
+    assert np.isnan(found.p[1])
+
+
+def test_a_short_slow_record_has_no_p() -> None:
+    rng = np.random.default_rng(0)
+    x, y = np.cumsum(rng.standard_normal((2, 200)), axis=1)
+    y = np.stack([y, rng.standard_normal(200)], axis=1)
+    fit = cs.solve(cs.Problem.from_lags(x, y, lags=(0, 2)))
+    with pytest.warns(UserWarning, match="a test by circular shifts needs 20, so p is NaN"):
+        found = fit.permutation_test()
+    assert np.isnan(found.p[0])
+    assert 0 < found.p[1] <= 1
+
+
+def test_few_short_slow_records_are_warned_of() -> None:
+    rng = np.random.default_rng(0)
+    x, y = [red(rng, 62, 1) for _ in range(3)], [red(rng, 60, 1) for _ in range(3)]
+    fit = cs.solve(cs.Problem(x, y, kernel_size=3))
+    with pytest.warns(UserWarning, match="may reject in 7 %; use kind='ar'"):
+        assert np.isfinite(fit.permutation_test().p).all()
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "error", "message"),
+    [
+        ("blocks", {"kind": "rows"}, ValueError, "kind='rows' is unknown; choose one of 'circular"),
+        ("blocks", {"draws": 18}, ValueError, "draws must be at least 19, got 18"),
+        ("blocks", {"draws": 99.5}, TypeError, "draws must be an integer"),
+        ("blocks", {"seed": -1}, ValueError, "seed must be at least 0"),
+        ("image", {}, ValueError, "needs one axis, time"),
+        ("bias", {}, ValueError, "73 rows is shorter than 20 kernels of 4 rows"),
+        ("ragged", {"kind": "records"}, ValueError, "records of one length, got 5 to 33 rows"),
+        ("blocks", {"kind": "records"}, ValueError, "needs 4 records or more .* got 2"),
+    ],
+)
+def test_what_cannot_be_resampled_says_why(
+    name: str, options: dict[str, Any], error: type[Exception], message: str
+) -> None:
+    fit = cs.solve(problem_of(name))
+    with pytest.raises(error, match=message):
+        fit.permutation_test(**options)
+
+
+def test_only_plain_least_squares_is_tested() -> None:
+    problem = problem_of("blocks")
+    for refused in (
+        cs.solve(problem, cs.Huber()),
+        cs.solve(problem, cs.NormalEquations(1.0)),
+        cs.solve(problem, noise="ar"),
+    ):
+        with pytest.raises(ValueError, match="permutation_test is for least squares"):
+            refused.permutation_test()

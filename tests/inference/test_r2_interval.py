@@ -1,0 +1,166 @@
+"""Standard errors and intervals of R², against the formulas row by row, and by simulation."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import scipy.stats
+
+import convsolve as cs
+from convsolve.inference.effective_rows import BinMeans
+from convsolve.problem.sizes import Limits
+from support.coverage import red
+
+
+def effective_rows(series: np.ndarray) -> float:
+    """n/(1 + 2·Σρ²) up to the first autocorrelation below 2/√n, lag by lag."""
+    n, a = len(series), series - series.mean()
+    total = 0.0
+    for lag in range(1, n):
+        rho = a[lag:] @ a[:-lag] / (a @ a)
+        if rho < 2 / np.sqrt(n):
+            break
+        total += rho**2
+    return n / (1 + 2 * total)
+
+
+def oracle(y: np.ndarray, p: np.ndarray, level: float) -> tuple[float, float, float, float]:
+    """Standard error of R², effective rows, and the ends of the interval, of joined rows."""
+    n, e, c = len(y), y - p, y - y.mean()
+    share, t = e @ e / (c @ c), np.arange(1, n + 1)
+    psi = e**2 / (e @ e) - c**2 / (c @ c)
+    d = [psi @ np.cos(np.pi * j * (t - 0.5) / n) for j in (1, 2, 3, 4)]
+    error = np.sqrt(0.5 * np.square(d).sum())
+    rows = min(effective_rows(v) for v in (y, p, e))
+    reach = scipy.stats.t.ppf((1 + level) / 2, 4) * (1 + 12 / rows) * error
+    return share * error, rows, 1 - share * np.exp(reach), 1 - share * np.exp(-reach)
+
+
+def made(lengths: tuple[int, ...], seed: int = 0) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    rng = np.random.default_rng(seed)
+    x = [rng.standard_normal((n + 2, 1)) for n in lengths]
+    w = rng.standard_normal((3, 1, 2))
+    return x, [cs.convolve(a, w, cs.ConvSpec(3)) + red(rng, len(a) - 2, 2) + 7 for a in x]
+
+
+@pytest.mark.parametrize("lengths", [(400,), (150, 90, 160)])
+@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize("chunked", [False, True])
+def test_the_interval_is_that_of_the_formulas(
+    lengths: tuple[int, ...], masked: bool, chunked: bool
+) -> None:
+    x, y = made(lengths)
+    options: dict[str, Any] = {}
+    flags = [np.ones(n, bool) for n in lengths]
+    if masked:
+        flags[0][10:30] = False
+        options["mask"] = flags
+    limits = Limits(held_numbers=1, chunk_numbers=50) if chunked else Limits()
+    fit = cs.solve(cs.Problem(x, y, kernel_size=3, bias=True, **options), limits=limits)
+    score = fit.score()
+    low, high = score.r2_interval(0.9)
+    for q in range(2):
+        rows = [np.concatenate([a[f, q] for a, f in zip(v, flags)]) for v in (y, fit.predict())]
+        wanted = oracle(*rows, 0.9)
+        found = score.r2_error[q], score.effective_rows[q], low[q], high[q]
+        np.testing.assert_allclose(found, wanted, rtol=1e-8)
+        assert low[q] < score.r2[q] < high[q] < 1
+
+
+def test_each_output_with_its_own_rows() -> None:
+    x, y = made((300,))
+    mask = np.ones((300, 2), bool)
+    mask[50:90, 1] = False
+    fit = cs.solve(cs.Problem(x, y, kernel_size=3, bias=True, mask=[mask]))
+    low, _ = fit.score().r2_interval()
+    kept = mask[:, 1]
+    wanted = oracle(y[0][kept, 1], fit.predict()[0][kept, 1], 0.95)
+    np.testing.assert_allclose(low[1], wanted[2], rtol=1e-8)
+
+
+def test_confounds_are_projected_out() -> None:
+    """An intercept per record, as if the means of records were subtracted before."""
+    x, y = made((200, 180))
+    fit = cs.solve(cs.Problem(x, y, kernel_size=3, confounds="intercept"))
+    score = fit.score()
+    left, fitted = (
+        np.concatenate([a[:, 0] - a[:, 0].mean() for a in values]) for values in (y, fit.predict())
+    )
+    wanted = oracle(left, fitted, 0.95)
+    np.testing.assert_allclose(score.r2_error[0], wanted[0], rtol=1e-8)
+    np.testing.assert_allclose(score.effective_rows[0], wanted[1], rtol=1e-8)
+
+
+def test_blocks_of_any_length_have_the_same_bins() -> None:
+    """More rows than bins: correlations within a bin count as one."""
+    series = red(np.random.default_rng(0), 10_000, 2)
+    found = []
+    for size in (10_000, 7, 1_001):
+        bins = BinMeans(len(series), (2,))
+        for start in range(0, len(series), size):
+            bins.add(series[start : start + size])
+        found.append(bins.effective_rows(np.zeros(2)))
+    np.testing.assert_allclose(found[1:], [found[0]] * 2, rtol=1e-9)
+    exact = [effective_rows(v) for v in series.T]
+    np.testing.assert_allclose(found[0], exact, rtol=0.25)
+
+
+def test_few_effective_rows_have_no_interval() -> None:
+    x, y = np.random.default_rng(0).standard_normal((2, 300))
+    y[:, None][:] += 20 * np.cumsum(red(np.random.default_rng(1), 300, 1), axis=0)
+    fit = cs.solve(cs.Problem.from_lags(x, y, lags=(0, 1), bias=True))
+    score = fit.score()
+    with pytest.warns(
+        UserWarning, match=r"R² of output 0 has no interval: .* an interval needs 20"
+    ):
+        low, high = score.r2_interval()
+    assert np.isnan([low, high]).all()
+    assert np.isfinite(score.r2_error).all()
+    assert f"no interval: {score.effective_rows[0]:.3g} effective rows" in str(score)
+
+
+def test_an_exact_fit_and_a_constant_output() -> None:
+    x = np.random.default_rng(0).standard_normal(100)
+    y = np.stack([2 * x, np.full(100, 3.0)], axis=1)
+    score = cs.solve(cs.Problem(x, y, kernel_size=1)).score()
+    low, high = score.r2_interval()
+    assert (low[0], high[0]) == (1, 1)
+    assert np.isnan([low[1], high[1], score.effective_rows[1]]).all()
+
+
+@pytest.mark.parametrize("unit", [1e-170, 1e170])
+def test_units_of_y_do_not_matter(unit: float) -> None:
+    x, y = made((300,))
+    plain = cs.solve(cs.Problem(x, y, kernel_size=3, bias=True)).score().r2_interval()
+    scaled = cs.Problem(x, [a * unit for a in y], kernel_size=3, bias=True)
+    np.testing.assert_allclose(cs.solve(scaled).score().r2_interval(), plain, rtol=1e-8)
+
+
+def test_images_have_no_error() -> None:
+    x, y = np.random.default_rng(0).standard_normal((2, 12, 12))
+    score = cs.solve(cs.Problem.from_lags(x, y, lags=((0, 1), (0, 1)))).score()
+    assert np.isnan([score.r2_error, score.effective_rows, *score.r2_interval()]).all()
+
+
+def test_a_level_must_be_a_fraction() -> None:
+    x, y = made((60,))
+    with pytest.raises(ValueError, match="level must lie between 0 and 1, got 95"):
+        cs.solve(cs.Problem(x, y, kernel_size=3)).score().r2_interval(95)
+
+
+def test_the_interval_contains_the_r2_of_the_population() -> None:
+    """Nominal 95 %, with AR(0.9) x and noise and a known kernel."""
+    rng, w, n = np.random.default_rng(0), 0.8 ** np.arange(8)[:, None, None], 1500
+    spec = cs.ConvSpec(8)
+    x = red(rng, 100, 1)
+    fit = cs.solve(cs.Problem(x, cs.convolve(x, w, spec), spec=spec))
+    signal = np.square(np.convolve(w[:, 0, 0], 0.9 ** np.arange(200))).sum()
+    truth = signal / (signal + 4 / (1 - 0.81))
+    held = []
+    for _ in range(150):
+        x = red(rng, n + 7, 1)
+        low, high = fit.score(x, cs.convolve(x, w, spec) + 2 * red(rng, n, 1)).r2_interval()
+        held.append(low[0] <= truth <= high[0])
+    assert 0.9 <= np.mean(held) <= 0.995
