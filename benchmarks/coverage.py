@@ -13,7 +13,7 @@ problem. Its Monte Carlo error is the standard error of the mean over draws of x
 
 Other intervals and tests, in the same way: `Score.r2_interval` for a known kernel of 8 taps, with
 720 draws of x, simultaneous bands under noise="cluster", `permutation_test` without and with an
-effect, and sums of taps under noise="hac" in short records.
+effect, and one or several sums of taps under noise="hac" in short records.
 
 Costs: seconds of a solve and its standard errors, for 4 × 15 000 samples, 16 → 32 channels and 40
 taps, on all cores.
@@ -64,6 +64,7 @@ RESAMPLED = (
 )
 KINDS = ("circular_shift", "records", "ar")
 SHORT_SUMS = ((150, 10), (300, 20), (600, 20), (2_000, 40))
+NUMBERS, SEVERAL = (2, 5), (300, 20)
 # Amplitude of the effect whose power is measured, and resampled y per test.
 EFFECT, RESAMPLES = 0.35, 199
 
@@ -225,10 +226,10 @@ def rejections(lengths: tuple[int, ...], name: str, draws: int, outputs: int) ->
 
 
 def short_sum(samples: int, taps: int, name: str, draws: int, outputs: int) -> dict[str, Any]:
-    """Measure the coverage of the sum of a kernel under noise="hac", and its width.
+    """Measure the coverage of the sum of a kernel under noise="hac", and the width of its band.
 
-    The width is relative to that of a band from the covariance matrix, without the correction for
-    short records.
+    The width is relative to the band from the covariance matrix, which has no correction for short
+    records.
     """
     rng = np.random.default_rng([samples, taps, list(NOISES).index(name)])
     w, found, widths = decaying(taps), [], []
@@ -263,6 +264,18 @@ def costs(samples: int, runs: int) -> dict[str, dict[str, float]]:
     return {noise: summary(seconds) for noise, seconds in found.items()}
 
 
+def several_sums(number: int, name: str, draws: int, outputs: int) -> dict[str, Any]:
+    """Measure how often a test of several sums of taps under noise="hac" rejects at 5 %."""
+    samples, taps = SEVERAL
+    rng, found = np.random.default_rng([number, list(NOISES).index(name)]), []
+    contrast = np.repeat(np.eye(number), taps // number, axis=1)[..., None]
+    for _ in range(draws):
+        x, y = RED(rng, samples + taps - 1, 1), NOISES[name](rng, samples, outputs)
+        fit = cs.solve(cs.Problem(x, y, kernel_size=(taps,), bias=True), noise="hac")
+        found.append(float((fit.test(contrast=contrast).p <= 1 - LEVEL).mean()))
+    return {"sums": number, "noise": name} | rate(found)
+
+
 def judged(result: dict[str, Any]) -> list[dict[str, Any]]:
     """Check whether every cell that is promised lies in its range."""
     cells = [
@@ -288,6 +301,10 @@ def judged(result: dict[str, Any]) -> list[dict[str, Any]]:
     cells += [
         (f'sum of {row["taps"]} taps by "hac": {row["samples"]}, {row["noise"]}', row, HELD)
         for row in result["short sums"]
+    ]
+    cells += [
+        (f'{row["sums"]} sums at once by "hac": {SEVERAL[0]}, {row["noise"]}', row, LEVELS)
+        for row in result["several sums"]
     ]
     checks = []
     for name, cell, (low, high) in cells:
@@ -368,6 +385,14 @@ def sums_table(result: dict[str, Any]) -> str:
     return markdown(["samples", *NOISES], rows)
 
 
+def several_table(result: dict[str, Any]) -> str:
+    """Format levels of tests of several sums of taps."""
+    rows = []
+    for number, found in itertools.groupby(result["several sums"], lambda row: row["sums"]):
+        rows.append([str(number), *(percent(row["rate"]) for row in found)])
+    return markdown(["sums", *NOISES], rows)
+
+
 def table(result: dict[str, Any]) -> str:
     """Format all coverages and levels, in per cent, as Markdown."""
     return "\n\n".join(
@@ -382,6 +407,8 @@ def table(result: dict[str, Any]) -> str:
             permutation_table(result),
             'Sums of taps under `"hac"`, and their width relative to that of Newey and West:',
             sums_table(result),
+            f'Rejections of several sums of taps under `"hac"` at 5 %, from {SEVERAL[0]} samples:',
+            several_table(result),
         ]
     )
 
@@ -465,6 +492,7 @@ def measured(quick: bool) -> dict[str, Any]:
         ],
         "cluster bands": [cluster_band(records, taps, *sizes) for taps, records in clusters],
         "permutation tests": [rejections(*case, *sizes) for case in RESAMPLED],
+        "several sums": [several_sums(q, name, *sizes) for q in NUMBERS for name in NOISES],
         "short sums": [short_sum(*case, name, *sizes) for case in SHORT_SUMS for name in NOISES],
     }
 

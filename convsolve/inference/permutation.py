@@ -66,7 +66,7 @@ class _Resampled(Protocol):
         """Return qᵀy (G, entries, k, Q) of a record for columns q (G, n, k)."""
 
     def squares(self, constant: bool) -> tuple[np.ndarray, np.ndarray]:
-        """Return Σy², less that of a fitted constant, and Σ(y − ȳ)², (G, samples or 1, Q) each."""
+        """Return Σy² about a fitted ``constant``, and Σ(y − ȳ)², each (G, samples or 1, Q)."""
 
 
 def permutation_test(analysis: Analysis, kind: str, draws: int, seed: int) -> PermutationTest:

@@ -147,9 +147,9 @@ class SumErrors(NamedTuple):
 
 
 class ReferenceNoise:
-    """Expectations under AR(1) noise whose residuals are correlated like those of a fit.
+    """Expectations under AR(1) noise whose residuals are correlated like observed residuals.
 
-    ``residuals`` are those of the outputs of one group (n, Q).
+    ``residuals`` (n, Q) belong to the outputs of one group.
     """
 
     def __init__(self, projector: Projector, times: Times, residuals: np.ndarray) -> None:

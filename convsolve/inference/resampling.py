@@ -27,7 +27,7 @@ MOST_PIVOTS = 1e2
 
 
 class Jackknife(NamedTuple):
-    """What leaving out each record in turn tells of an answer.
+    """Estimates without each record in turn, and the standard errors that they imply.
 
     Attributes:
         kernel: the answer of all records, ``(*K, Cin/groups, Cout)``.

@@ -1,4 +1,4 @@
-"""What dependent noise makes of the errors of least squares, from sums over rows.
+"""Covariance of least-squares estimates under dependent noise, from sums over rows.
 
 With rows a, residuals e and z = (AᵀA)⁻¹a·e, the covariance of an estimate is Σ z zᵀ where rows are
 independent, and a multiple of Σ m mᵀ over sums or means m of z where they depend on each other.

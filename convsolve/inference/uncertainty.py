@@ -1,4 +1,4 @@
-"""How far a least-squares estimate may be off: standard errors, bands and tests."""
+"""Standard errors, bands and tests of least-squares estimates."""
 
 from __future__ import annotations
 
@@ -42,13 +42,13 @@ Pair = tuple[Penalty, float]
 
 
 class Noise(NamedTuple):
-    """What is left of y, as a model of its noise.
+    """Model of the noise in y, estimated from the residuals.
 
     Attributes:
-        kind: "white": independent, of one variance; "ar": an autoregression e[t] = u[t] +
-            Σ_i ρ_i·e[t − i], u white; "hac": rows depend on those before them; "cluster": rows of
+        kind: "white": independent rows of one variance; "ar": an autoregression e[t] = u[t] +
+            Σ_i ρ_i·e[t − i] with white u; "hac": rows depend on earlier rows; "cluster": rows of
             one record depend on each other.
-        variance: (outputs,), in the square of y's unit; of an autoregression that of u.
+        variance: (outputs,), in the square of y's unit; for an autoregression the variance of u.
         order: of the autoregression (outputs,), or None.
         coefficients: ρ (outputs, largest order), zero beyond the order of an output, or None.
     """
@@ -63,14 +63,14 @@ class FTest(NamedTuple):
     """An F test of every output, each array (outputs,).
 
     Attributes:
-        statistic: F, NaN where an output does not have what was tested. Under "hac" and "cluster",
-            whose covariance is estimated with ν degrees of freedom, that of Hotelling's T²: Wald's
-            over q, times (ν − q + 1)/ν.
-        dof: degrees of freedom, those q of the hypothesis, and those of the residuals, or
-            ν − q + 1.
-        p: the probability of an F as large if the hypothesis holds.
-        partial_r2: the share of what y would leave under the hypothesis that the estimate explains;
-            NaN where the loss is not squares.
+        statistic: F, NaN for an output that does not have the tested taps. Under "hac" and
+            "cluster", whose covariance is estimated with ν degrees of freedom, F of Hotelling's
+            T²: Wald's statistic over q, times (ν − q + 1)/ν.
+        dof: Degrees of freedom: q of the hypothesis, and those of the residuals or ν − q + 1. For
+            one sum of taps under "hac" in short records, at most 4.
+        p: Probability of an F at least as large if the hypothesis holds.
+        partial_r2: Share of the residual sum of squares under the hypothesis that the estimate
+            explains. NaN if the loss is not squares.
     """
 
     statistic: np.ndarray
@@ -80,7 +80,7 @@ class FTest(NamedTuple):
 
 
 def no_freedom(rows: int, unknowns: int) -> str:
-    """Why there are no errors of so many unknowns."""
+    """Describe why there are no errors for so many unknowns."""
     return (
         f"{count(rows, 'row')} leave no degrees of freedom beside {count(unknowns, 'unknown')}: "
         "nothing tells the noise from the answer; use more rows, fewer taps, or a penalty"
@@ -97,11 +97,11 @@ def t_quantile(dof: np.ndarray, level: float) -> np.ndarray:
 def hypothesis(
     shape: tuple[int, ...], groups: int, channels: Any, contrast: Any, value: Any
 ) -> tuple[list[np.ndarray | None], np.ndarray]:
-    """Rows (q, P) of the taps of every group, or None, and what they are tested against (q,).
+    """Return the contrast (q, P) of every group, or None, and the tested values (q,).
 
     Raises:
-        TypeError, ValueError: both channels and a contrast, or neither; no such channel; a contrast
-            of another shape than the kernel of an output; values that do not fit.
+        TypeError: If both or neither of channels and contrast are given, or they are not numbers.
+        ValueError: If a channel does not exist, or shapes do not fit the kernel of an output.
     """
     if (channels is None) == (contrast is None):
         raise TypeError("test needs channels= or contrast=, one of them")
@@ -154,11 +154,11 @@ def _finite(value: Any, name: str) -> np.ndarray:
 
 
 class Uncertainty:
-    """Errors of an answer, from the factors that solved it.
+    """Standard errors, bands and tests of an estimate, from the factors that solved it.
 
-    With R of [A; √λ·L⁻¹] in the coordinates of the penalty, w = T z, the covariance is
-    s²·T (RᵀR)⁻¹ Tᵀ for white noise: without a penalty that of the estimate, with one that of the
-    posterior. Under dependent noise it is that of `sandwich`.
+    With R of [A; √λ·L⁻¹] in the coordinates of the penalty, w = T z, the covariance for white noise
+    is s²·T (RᵀR)⁻¹ Tᵀ. With a penalty, it is the covariance of the posterior. For dependent noise,
+    `sandwich` defines it.
     """
 
     def __init__(
@@ -177,11 +177,11 @@ class Uncertainty:
             analysis: Design matrix and outputs.
             pairs: Penalty and strength of every output.
             kernel: The estimate, in the user's units.
-            freedom: Degrees of freedom of the kernel (outputs,), NaN for those of its factor.
+            freedom: Degrees of freedom of the kernel (outputs,), NaN to take them from its factor.
             kind: Kind of the `Noise`.
             norms: Norms (outputs,) of the residuals in the unit of y, if the loss is not squares.
-            short_rows: Records with fewer rows in all have tests of sums of taps under "hac" noise
-                that are corrected for small samples.
+            short_rows: With fewer rows, tests of sums of taps under "hac" noise are corrected for
+                small samples. Default 5000.
         """
         assert analysis.targets is not None
         self._analysis, self._targets = analysis, analysis.targets
@@ -195,7 +195,7 @@ class Uncertainty:
         return self._analysis.design.spec.groups
 
     def _alike(self) -> Iterator[tuple[int, np.ndarray, System]]:
-        """(group, outputs, system) of those that share a factor."""
+        """Yield group, outputs and system of outputs that share a factor."""
         each = len(self._pairs) // self._groups
         for g in range(self._groups):
             mine = range(g * each, (g + 1) * each)
@@ -205,12 +205,12 @@ class Uncertainty:
 
     @property
     def penalized(self) -> bool:
-        """Whether any output is."""
+        """Whether any output has a penalty."""
         return any(strength > 0 for _, strength in self._pairs)
 
     @cached_property
     def _residual_norms(self) -> np.ndarray:
-        """‖y − Aw − bias‖ (outputs,) from the data, times 2**-`exponents`; 0 where rounding."""
+        """‖y − Aw − bias‖ (outputs,) from the data, times 2**-`exponents`; 0 if it is rounding."""
         plain = Regression(self._analysis.plain, self._targets)
         w = plain.from_user(self._kernel)
         found, _ = plain.residual(w)
@@ -233,7 +233,7 @@ class Uncertainty:
 
     @cached_property
     def _left(self) -> np.ndarray:
-        """Rows less what the kernel and the nuisance columns take up, (outputs,)."""
+        """Rows less the degrees of freedom of kernel and nuisance columns, (outputs,)."""
         sizes, found = self._analysis.design.sizes, np.empty(len(self._pairs))
         for g, outputs, system in self._alike():
             factor = self._factor(system, g)
@@ -254,7 +254,7 @@ class Uncertainty:
 
     @cached_property
     def dof(self) -> np.ndarray:
-        """Of the t and F of these errors, (outputs,): of white noise those of the residuals."""
+        """Degrees of freedom (outputs,) of t and F; for white noise those of the residuals."""
         if self._kind == "white":
             return self._left
         rows = self._analysis.design.sizes.rows
@@ -263,17 +263,17 @@ class Uncertainty:
 
     @property
     def _records(self) -> int:
-        """How many have rows."""
+        """Number of records that have rows."""
         return len(self._analysis.design.adjustments.kept.used)
 
     @property
     def deviation(self) -> np.ndarray:
-        """Of the noise (outputs,), times 2**-`exponents`; 0 where it is rounding."""
+        """Standard deviation of the noise (outputs,), times 2**-`exponents`; 0 if rounding."""
         return np.asarray(self._residual_norms / np.sqrt(self._left))
 
     @cached_property
     def noise(self) -> Noise:
-        """Of the residuals: their sum of squares over their degrees of freedom."""
+        """Noise whose variance is the sum of squared residuals over their degrees of freedom."""
         with np.errstate(over="ignore", under="ignore"):
             variance = np.ldexp(self.deviation**2, 2 * self.exponents)
         return Noise(self._kind, variance, *self._model)
@@ -285,7 +285,7 @@ class Uncertainty:
 
     @cached_property
     def standard_error(self) -> np.ndarray:
-        """Of every tap, kernel-shaped, in its unit; inf where the data do not determine it."""
+        """Standard errors, kernel-shaped, in the kernel's unit; inf for a tap not determined."""
         found = np.empty((self._groups, *self._sizes))
         for g, outputs, system in self._alike():
             power = self.exponents[outputs] - self._column_exponents(g)[:, None]
@@ -302,11 +302,11 @@ class Uncertainty:
         gains = self._gains(system, group)
         with np.errstate(invalid="ignore"):
             errors = gains[:, None] * self.deviation[outputs]
-        # Also of an exact fit: no noise at all does not determine what x leaves open.
+        # In an exact fit too, a tap that x does not determine has an infinite error.
         return np.where(np.isinf(gains)[:, None], np.inf, errors)
 
     def covariance(self, output: int) -> np.ndarray:
-        """(P, P) of the taps of one output, in kernel order: taps, then channels of its group."""
+        """Covariance (P, P) of the taps of one output in kernel order: taps, then channels."""
         g, half = self._root_of(output)
         power = self.exponents[output] - self._column_exponents(g)
         with np.errstate(over="ignore", under="ignore"):
@@ -314,12 +314,12 @@ class Uncertainty:
             return np.asarray(rows @ rows.T)
 
     def max_t(self, level: float) -> np.ndarray:
-        """The quantile (outputs,) of the largest |t| over all taps of an output."""
+        """Return the quantile (outputs,) of the largest |t| over all taps of an output."""
         found = np.empty(len(self._pairs))
         for _, outputs, _ in self._alike():
             shared = None
             for o in outputs:
-                # White noise correlates the taps of all outputs alike.
+                # With white noise, taps have the same correlation in all outputs.
                 if shared is None or self._kind != "white":
                     shared = _largest(self._root_of(int(o))[1])
                 dof = self.dof[o]
@@ -516,7 +516,7 @@ class Uncertainty:
         return inputs.in_order
 
     def _tap_rounding(self, group: int, output: int) -> np.ndarray:
-        """What a relative error of y moves the taps (P,) of an output by, in the user's units."""
+        """Change of the taps (P,) of an output by a relative error of y, in the user's units."""
         system = self._analysis.system(*self._pairs[output])
         plain = Regression(self._analysis.plain, self._targets)
         of_y = plain.y_norms[group, output - group * self._sizes[1]]
@@ -526,7 +526,7 @@ class Uncertainty:
     # --- dependent noise
 
     def _dependent_squares(self, system: System, group: int, outputs: np.ndarray) -> np.ndarray:
-        """Diagonal (P, outputs) of what rows that depend on each other add to the covariance."""
+        """Diagonal (P, outputs) of the sums over dependent rows, without their correction."""
         if self._kind == "cluster":
             sums = self._record_sums(system, group, outputs)
             return np.asarray(sum(np.square(s) for s in sums))
@@ -534,7 +534,7 @@ class Uncertainty:
         return moving_squares(*self._timed(influences), self._window)
 
     def _dependent_products(self, system: System, group: int, output: int) -> np.ndarray:
-        """All (P, P) of that for one output."""
+        """Sums (P, P) over dependent rows for one output, without their correction."""
         if self._kind == "cluster":
             sums = self._record_sums(system, group, np.array([output]))
             return np.asarray(sum(s @ s.T for s in sums))
@@ -575,8 +575,9 @@ class Uncertainty:
         return RowOperator(inputs, design.nuisance, limits, targets), targets, flags
 
     def _record_sums(self, system: System, group: int, outputs: np.ndarray) -> Iterable[np.ndarray]:
-        """Sums (P, outputs) of the influences of the rows of every record, the pieces of one
-        together.
+        """Return sums (P, outputs) of the influences of the rows of every record.
+
+        Pieces of one record are added.
         """
         operator = self._analysis.design.operator
         if isinstance(operator, ChunkedOperator):
@@ -599,8 +600,9 @@ class Uncertainty:
     def _influences(
         self, system: System, group: int, outputs: np.ndarray
     ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """B = (AᵀA)⁻¹Aᵀ (P, k), which all outputs share, and their residuals (outputs, k), some
-        rows at a time.
+        """Yield B = (AᵀA)⁻¹Aᵀ (P, k), shared by all outputs, and residuals (outputs, k).
+
+        Some rows are formed at a time.
         """
         half = self._half(system, group)
         operator: DesignOperator = self._analysis.design.operator
@@ -615,30 +617,29 @@ class Uncertainty:
 
     @property
     def _gaps(self) -> bool:
-        """Whether rows depend on those that are near in time, and some are left out."""
+        """Whether rows depend on their neighbours in time, and some are excluded."""
         return self._kind == "hac" and self._analysis.design.sizes.masked
 
     def _timed(
         self, influences: Iterable[tuple[np.ndarray, np.ndarray]]
     ) -> tuple[Iterable[tuple[np.ndarray, np.ndarray]], list[int]]:
-        """Those with zeros where a row is left out, and the lengths of the records."""
+        """Return influences with zeros for excluded rows, and the lengths of the records."""
         if not self._gaps:
             return influences, self._lengths
         flags = self._in_time[2]
         return with_gaps(influences, flags), [*map(len, flags)]
 
     def _correction(self, outputs: np.ndarray) -> np.ndarray:
-        """Of the covariance, for the degrees of freedom that the fit has taken, and the weight of
-        a mean over rows.
-        """
+        """Return factors of the covariance, for degrees of freedom and for means over rows."""
         rows, left = self._analysis.design.sizes.rows, self._left[outputs]
         if self._kind == "cluster":
             return np.asarray(self._records / (self._records - 1) * (rows - 1) / left)
         return np.asarray(rows / left * self._window)
 
     def _root_of(self, output: int) -> tuple[int, np.ndarray]:
-        """The group of an output, and H (P, k) with H Hᵀ the covariance of its taps, in units of
-        the operator's columns and of y.
+        """Return the group of an output, and H (P, k) with H Hᵀ the covariance of its taps.
+
+        H has units of the operator's columns and of y.
         """
         g = output // self._sizes[1]
         system = self._analysis.system(*self._pairs[output])
@@ -680,15 +681,15 @@ class Uncertainty:
         """H (P, k) with H Hᵀ the covariance per unit of noise, in columns of the operator."""
         key = group, system
         if key not in self._halves:
-            self._halves[key] = self._half_anew(system, group)
+            self._halves[key] = self._new_half(system, group)
         return self._halves[key]
 
-    def _half_anew(self, system: System, group: int) -> np.ndarray:
+    def _new_half(self, system: System, group: int) -> np.ndarray:
         factor, basis = self._factor(system, group), system.basis
         if not factor.full_rank:
             raise ValueError(
-                "the data do not determine every tap, so that their covariance is infinite; see "
-                "identify for those that they do"
+                "the data do not determine every tap, so the covariance is infinite; see identify "
+                "for the taps that they determine"
             )
         unit = np.eye(system.operator.columns)
         rows = unit if basis is None else basis.expand(unit[None])[0]
