@@ -348,12 +348,14 @@ class Solution:
 
     @property
     def dof(self) -> np.ndarray:
-        """Degrees of freedom of bands and tests (outputs,): rows less what kernel and bias take up,
-        which under a penalty is the trace of the resolution matrix, and of "ar" are the filtered
-        ones; for "hac" 1.5·rows/lags, for "cluster" one less than records.
+        """Degrees of freedom of bands and tests (outputs,).
+
+        These are rows less the degrees of freedom of kernel and bias. With a penalty, the latter
+        are the trace of the resolution matrix; for "ar", rows are filtered ones. For "hac" they are
+        1.5·rows/lags, and for "cluster" one less than records.
 
         Raises:
-            ValueError: as `standard_error`.
+            ValueError: If there are no standard errors, see `standard_error`.
         """
         return self._errors[1]
 
@@ -452,22 +454,38 @@ class Solution:
         return np.minimum(bonferroni, self._uncertainty.max_t(level))
 
     def test(self, channels: Any = None, *, contrast: Any = None, value: Any = 0.0) -> FTest:
-        """F test that all taps of some channels, or some sums of taps, are zero.
+        """Test that all taps of some channels, or some sums of taps, are zero, by an F test.
+
+        Under noise="hac", tests of sums of taps are corrected for fewer than 5000 rows. The
+        variance of one sum then comes from 4 cosine transforms, with at most 4 degrees of freedom,
+        and a band of it is up to three times as wide as without the correction.
 
         Args:
-            channels: an input channel, or several, all of whose taps are tested at once; by number,
-                or by name.
-            contrast: in place of channels weights of the taps, shaped as the kernel of one output,
+            channels: An input channel, or several, all of whose taps are tested at once; numbers or
+                names.
+            contrast: Weights of the taps instead of channels, shaped as the kernel of one output,
                 ``(*K, Cin/groups)``, or several of them, ``(q, *K, Cin/groups)``.
-            value: what they are tested against, one number or one for each row of the contrast.
+            value: Tested value, one number or one per row of the contrast. Default 0.
 
         Returns:
             ``statistic``, ``dof``, ``p`` and ``partial_r2``; NaN for an output that has none of
             these channels.
 
         Raises:
-            TypeError, ValueError: as `standard_error`; under a penalty, whose estimate is biased;
-                rows of a contrast that depend on each other.
+            TypeError: If both or neither of ``channels`` and ``contrast`` are given, or they are
+                not numbers.
+            ValueError: If there are no standard errors, see `standard_error`; the estimate has a
+                penalty, and so a bias; rows of the contrast are not independent; or the covariance
+                has too few degrees of freedom for so many rows.
+
+        Examples:
+            >>> import numpy as np
+            >>> import convsolve as cs
+            >>> x, noise = np.random.default_rng(0).standard_normal((2, 200))
+            >>> fit = cs.solve(cs.Problem.from_lags(x, 2 * x + noise, lags=(0, 3)), noise="hac")
+            >>> test = fit.test(contrast=np.ones((4, 1)), value=2.0)
+            >>> bool(test.p[0] > 0.05)
+            True
         """
         from .inference.uncertainty import hypothesis
 
@@ -479,7 +497,7 @@ class Solution:
         return uncertainty.test(rows, against)
 
     def _test_by_mask(self, channels: Any, contrast: Any, value: Any) -> FTest:
-        """The tests of all parts, each of the taps of its group."""
+        """Test all parts, each for the taps of its group."""
         from .inference.uncertainty import FTest, hypothesis
 
         shape, groups = self.kernel.shape, self.spec.groups
@@ -507,9 +525,8 @@ class Solution:
         """Test that y has nothing to do with x, by comparing its R² with that of resampled y.
 
         Resampled y keep their autocorrelation in time, which permutations of single rows destroy.
-        At a level of 5 %, simulated tests of correlated noise reject in 4 to 7 %. The power is a
-        little below that of a model of the noise; `test` under noise="ar" has more, and tests
-        single channels too.
+        At a level of 5 %, simulated tests of correlated noise reject in 4 to 7 %. `test` under
+        noise="ar" has more power, and tests single channels too.
 
         Args:
             kind: Method of resampling.
