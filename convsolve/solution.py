@@ -45,20 +45,21 @@ if TYPE_CHECKING:
     from .inference.resampling import Jackknife
     from .inference.uncertainty import FTest, Noise, Uncertainty
 
-# Version 1 lacks what was asked: the settings, the penalty and the version of convsolve.
+# Version 1 lacks the settings, the penalty and the version of convsolve.
 VERSION, READ = 2, (1, 2)
-# Of a text: where its words begin, right of their labels.
+# Width of the labels of a text.
 MARGIN = 16
-# A noise in words.
+# Descriptions of noise models.
 ASSUMED = {
     "white": "if the noise is white",
     "ar": "if the noise is an autoregression",
     "hac": "if the noise is stationary",
     "cluster": "if the noise of one record says nothing of another",
 }
-# Numbers, rows times taps, that a text or a file sums for errors under dependent noise: a second.
+# Largest rows times taps for which a text or a file includes errors under dependent noise: one
+# second.
 MAX_INFLUENCES = 2**27
-# Before it, rows times taps² products are formed, so many of them in the time of one such sum.
+# Before these sums, rows times taps² products are formed. This many take the time of one sum.
 PRODUCTS_A_SUM = 64
 # Outputs whose R² a text shows.
 MAX_OUTPUTS = 6
@@ -67,10 +68,11 @@ FEW_RECORDS = 4
 
 
 class Fitted(NamedTuple):
-    """What was fitted, and how: arrays (*T, outputs) in the order of records.
+    """Fitted data: arrays (*T, outputs) in the order of records.
 
-    ``y`` is less its confounds, ``residual`` is what the ``prediction`` leaves of it, ``weighted``
-    the same in float64, times the roots of the weights; all three are NaN where a row was left out.
+    Confounds are subtracted from ``y``. ``residual`` is ``y`` less the ``prediction``, and
+    ``weighted`` is the residual in float64, times the roots of the weights. All three are NaN in
+    excluded rows.
     """
 
     y: list[np.ndarray]
@@ -80,26 +82,26 @@ class Fitted(NamedTuple):
 
 
 class Solution:
-    """What `solve` found.
+    """Estimated kernel, its reliability and its predictions, as `solve` returns them.
 
     Attributes:
         kernel: ``(*K, Cin/groups, Cout)``, in the data's precision; NumPy, or jax for jax data.
         bias: ``(Cout,)``; zeros without a bias.
         status: "solved", "approximate", "max steps", "stagnated", "interrupted" or "diverged".
-        certificate: backward error of the answer as a least-squares answer, relative, largest over
-            outputs. Under 30 eps (6.7e-15) it is exact. Of `Huber`, `LeastAbsolute` and `Lasso` the
-            relative duality gap; None for a descent on a loss that is not squares.
-        stats: a dict. What was asked: "settings", the fields of the solver named (`AutoSolver`
-            names what ran in "choice"), "penalty", a dict or None, and "version", of convsolve.
-            What was done: "solver", which ran, "certificate_kind", "compile_seconds",
-            "run_seconds" and what the solver adds.
+        certificate: Relative backward error as a least-squares solution, largest over outputs.
+            Below 30 eps (6.7e-15), the solution is exact. For `Huber`, `LeastAbsolute` and `Lasso`
+            it is the relative duality gap; for a descent on a loss that is not squares, None.
+        stats: Dict of the request and of the computation. The request: "settings", the fields of
+            the solver ("choice" has the solver that `AutoSolver` chose), "penalty", a dict or
+            None, and "version", of convsolve. The computation: "solver", "certificate_kind",
+            "compile_seconds", "run_seconds" and entries of the solver.
         trace: the course of an iterative solver, or None.
-        regularization: what `Regularized` chose, a `Regularization`, or None.
-        identifiability: the report on the data; None after `load`, which finds it in ``stats``.
-        problem: what was solved; None after `load`.
+        regularization: `Regularization` chosen by `Regularized`, or None.
+        identifiability: Report on the data; None after `load`, which stores it in ``stats``.
+        problem: The `Problem`; None after `load`.
         spec: the `ConvSpec`.
         penalties: the penalty and its strength of every output; empty after `load`.
-        standard_error, dof, noise: how far the taps may be off; see `standard_error`.
+        standard_error, dof, noise: Uncertainty of the taps; see `standard_error`.
     """
 
     def __init__(
@@ -124,9 +126,7 @@ class Solution:
         saved_errors: tuple[np.ndarray, np.ndarray, Noise] | None = None,
         parts: Sequence[Part] = (),
     ) -> None:
-        """``parts`` are solutions of some outputs each, where these differ in the rows that
-        count.
-        """
+        """``parts`` are solutions of some outputs each, if outputs use different rows."""
         self.kernel, self.bias = kernel, bias
         self.recipe, self.spec = recipe, spec
         self.tap_lags, self._channel_axis = tap_lags, y_channel_axis
@@ -139,24 +139,24 @@ class Solution:
         self._whiteness_checked = False
 
     def __getstate__(self) -> dict[str, Any]:
-        """What others would have to compute anew is not pickled."""
+        """Return the attributes, without those that are computed again after unpickling."""
         return {name: value for name, value in vars(self).items() if name != "_made_uncertainty"}
 
     @property
     def ok(self) -> bool:
-        """Whether the solver kept its promise: of the computation, not of the data."""
+        """Whether the solver converged; this does not depend on the quality of the data."""
         return self.status == "solved"
 
     @property
     def penalized(self) -> bool:
-        """Whether a penalty draws the kernel to what it prefers; its bands are of a posterior."""
+        """Whether the kernel has a penalty; bands then describe its posterior."""
         return self.regularization is not None or self.stats.get("penalty") is not None
 
     @property
     def impulse_response(self) -> Any:
-        """The kernel in ascending lag order, channel axes of length one left out.
+        """The kernel in ascending lag order, without channel axes of length one.
 
-        ``plt.plot(fit.lags, fit.impulse_response)`` shows it wherever x or y has one channel.
+        ``plt.plot(fit.lags, fit.impulse_response)`` plots it if x or y has one channel.
         """
         d = self.spec.ndim
         flipped = self.kernel[(slice(None, None, -1),) * d]
@@ -165,16 +165,16 @@ class Solution:
 
     @property
     def lags(self) -> Any:
-        """Ascending lags in samples, as `impulse_response` has them; one array an axis."""
+        """Ascending lags in samples, in the order of `impulse_response`; one array per axis."""
         ascending = tuple(lags[::-1] for lags in self.tap_lags)
         return ascending[0] if len(ascending) == 1 else ascending
 
     @property
     def times(self) -> np.ndarray:
-        """The same in seconds.
+        """Ascending lags in seconds.
 
         Raises:
-            ValueError: the problem was stated without ``fs``.
+            ValueError: If the problem has no ``fs``.
         """
         if self.names.fs is None:
             raise ValueError(
@@ -184,7 +184,7 @@ class Solution:
 
     @property
     def names(self) -> Names:
-        """What channels, outputs and lags are called."""
+        """Names of channels, outputs and lags."""
         return Names.from_dict(self.recipe)
 
     @property
@@ -222,15 +222,15 @@ class Solution:
         return np.asarray(self.kernel, dtype), np.asarray(self.bias, dtype), problem.spec
 
     def _outputs(self, problem: Problem) -> list[np.ndarray]:
-        # Near the top of its type a prediction may leave it, which inf says honestly.
+        # A prediction that exceeds the range of its type is inf.
         with np.errstate(over="ignore", invalid="ignore"):
             return predicted(problem.x, *self._model(problem))
 
     def predict(self, x: Any = None) -> Any:
-        """The model's output for x (the training input by default), in the form of x.
+        """Return the model's output for x (the training input by default), in the form of x.
 
-        It has the rows that `rows` lists, and a channel axis if the training y had one; NaN where a
-        row was left out. It is of the kernel and the bias alone, without confounds.
+        It has the rows that `rows` lists, and a channel axis if the training y had one. Excluded
+        rows are NaN. It contains the kernel and the bias, without confounds.
         """
         problem = self._read(x)
         found = _without_dropped(problem, self._outputs(problem))
@@ -238,11 +238,10 @@ class Solution:
         return as_jax(packed) if problem.returns_jax else packed
 
     def residuals(self, x: Any = None, y: Any = None) -> Any:
-        """y less the prediction, on the training data by default, in the form of y; NaN where a row
-        was left out.
+        """Return y less the prediction, on the training data by default, in the form of y.
 
-        Confounds of the training data are taken off; of new data those that are the degree of a
-        drift, fitted anew.
+        Excluded rows are NaN. Confounds of the training data are subtracted. For new data, a drift
+        is fitted again and subtracted; other confounds are not.
         """
         problem = self._read(x, y)
         parts, output = self._left(problem), problem.output
@@ -253,7 +252,7 @@ class Solution:
     def _left(
         self, problem: Problem, prediction: list[np.ndarray] | None = None
     ) -> list[np.ndarray]:
-        """What the prediction and the confounds leave of y (*T, Cout) in every record."""
+        """Return y less the prediction and the confounds, (*T, Cout) of every record."""
         prediction = self._outputs(problem) if prediction is None else prediction
         with np.errstate(over="ignore", invalid="ignore"):
             pairs = zip(_given(problem), prediction, strict=True)
@@ -263,17 +262,18 @@ class Solution:
         return _without_dropped(problem, found)
 
     def weighted_residuals(self) -> list[np.ndarray]:
-        """Of the training data in float64, an array (n, outputs) for every record: of the rows that
-        count, times the roots of their weights; zero where one output alone is left out.
+        """Return residuals of the training data in float64, an array (n, outputs) per record.
+
+        They have the rows used in the fit, times the roots of their weights. An output that is
+        excluded from a row is zero there.
         """
         return self._weighted(self._training())
 
     def fitted(self) -> Fitted:
-        """Training data and prediction beside each other; of data that are read in chunks, the
-        first rows alone.
+        """Return training data and prediction; for data that are read in chunks, the first rows.
 
         Raises:
-            ValueError: the training data are not there.
+            ValueError: If there are no training data.
         """
         problem = self._beginning()
         prediction = self._outputs(problem)
@@ -309,13 +309,13 @@ class Solution:
         return found
 
     def score(self, x: Any = None, y: Any = None) -> Score:
-        """R², correlation and NRMSE fit per output, on held-out data if given."""
+        """Return R², correlation and NRMSE fit per output, on new data if they are given."""
         problem = self._read(x, y)
         _given(problem)
         scores: dict[int, np.ndarray] = {}
         with np.errstate(over="ignore", invalid="ignore"):
             blocks: Blocks = predicted_blocks(problem.x, *self._model(problem))
-            # Of several masks all is predicted once, and kept.
+            # With several masks, the prediction is computed once and kept.
             blocks = [*blocks] if len(problem.by_mask) > 1 else blocks
             for outputs, rows in problem.by_mask:
                 score, _ = scored(problem, outputs, rows, blocks)
@@ -324,25 +324,25 @@ class Solution:
 
     @property
     def standard_error(self) -> np.ndarray:
-        """Standard error of every tap, kernel-shaped, in the kernel's unit.
+        """Standard errors of the taps, kernel-shaped, in the kernel's unit.
 
-        For white noise in y √(s²·diag (AᵀA)⁻¹), s² = ‖residual‖²/dof; inf where the data do not
-        determine a tap. Under a penalty it is the deviation of the posterior, which holds on
-        average over taps: where the penalty pulls a tap far from the truth it is too small. Of
-        `Huber` it is that which Huber calls H1, for white noise of any distribution.
+        For white noise in y, √(s²·diag (AᵀA)⁻¹) with s² = ‖residual‖²/dof; inf for a tap that the
+        data do not determine. With a penalty, it is the standard deviation of the posterior, which
+        holds on average over taps. It is too small for a tap that the penalty shrinks far from the
+        truth. For `Huber` it is Huber's H1, for white noise of any distribution.
 
-        White noise is an assumption. Where the noise is correlated in time and x is too, the error
-        of a sum over taps may be several times this: ``solve(..., noise="ar")`` models it, "hac"
-        allows for it, and "cluster" for any dependence within a record. A `UserWarning` says so,
-        once, where residuals without a penalty along one axis are correlated over the lags of the
-        kernel (40 at most, of 32 outputs, and of long recordings in the first 256 MiB), as those of
-        white noise are in one data set of a thousand at most, and an autocorrelation of x there is
-        more than 0.1 and 5/√samples.
+        White noise is an assumption. If both the noise and x are correlated in time, the error of
+        a sum over taps may be several times as large. ``solve(..., noise="ar")`` models the
+        correlation, "hac" allows for it, and "cluster" allows for any dependence within a record.
+        A `UserWarning` is issued once if residuals along one axis, without a penalty, are
+        correlated over the lags of the kernel: more than in one of a thousand data sets of white
+        noise, with an autocorrelation of x above 0.1 and 5/√samples. At most 40 lags, 32 outputs
+        and the first 256 MiB of long recordings are checked.
 
         Raises:
-            ValueError: the answer is neither that of least squares nor Huber's, or not solved;
-                there are no degrees of freedom left; a factor exceeds the memory limit; the
-                training data are not there, and the errors were not saved.
+            ValueError: If the estimate is neither least squares nor Huber's, or is not solved; no
+                degrees of freedom are left; a factor exceeds the memory limit; or there are no
+                training data, and the errors were not saved.
         """
         return self._errors[0]
 
@@ -361,22 +361,25 @@ class Solution:
 
     @property
     def noise(self) -> Noise:
-        """What is left of y: the ``kind`` of noise that was assumed, its ``variance`` (outputs,),
-        of `Huber` that which times (AᵀA)⁻¹ is the covariance; and of an autoregression ``order``
-        and ``coefficients``.
+        """Noise model: its ``kind`` and ``variance`` (outputs,).
+
+        For `Huber`, the covariance is the variance times (AᵀA)⁻¹. An autoregression also has
+        ``order`` and ``coefficients``.
 
         Raises:
-            ValueError: as `standard_error`.
+            ValueError: If there are no standard errors, see `standard_error`.
         """
         return self._errors[2]
 
     def covariance(self, output: int | str = 0) -> np.ndarray:
-        """Covariance (P, P) of the taps of one output, for the `noise` that was assumed.
+        """Return the covariance (P, P) of the taps of one output, for the assumed `noise`.
 
-        Rows are in kernel order: those of ``kernel[..., output].reshape(-1)``.
+        Rows are in the order of ``kernel[..., output].reshape(-1)``.
 
         Raises:
-            TypeError, ValueError: as `standard_error`; no such output; a tap is not determined.
+            TypeError: If ``output`` is neither a number nor a name.
+            ValueError: If there are no standard errors, see `standard_error`; the output does not
+                exist; or a tap is not determined.
         """
         output = index(self.names.output_number(output), "output", self.kernel.shape[-1])
         if self._parts:
@@ -580,18 +583,18 @@ class Solution:
         return permutation_test(self._resampled("permutation_test"), kind, draws, seed)
 
     def jackknife(self) -> Jackknife:
-        """Errors from leaving out each record in turn, whatever the noise within a record is.
+        """Compute errors by leaving out each record in turn, for any noise within a record.
 
-        They take records to be independent draws, of whatever length; of fewer than some ten,
-        their t has few degrees of freedom, and bands are wide.
+        Records of any length are treated as independent draws. With fewer than about ten records,
+        t has few degrees of freedom, and bands are wide.
 
         Returns:
             ``standard_error``, kernel-shaped, ``dof``, one less than records, the ``kernels``
             without each record, and ``confidence_band(level)``.
 
         Raises:
-            ValueError: an answer under a penalty or noise="ar", or not of least squares; a single
-                record; a record without which a tap is not determined.
+            ValueError: If the estimate has a penalty, noise="ar" or another loss; there is a single
+                record; or a tap is not determined without one of the records.
         """
         from .inference.resampling import Jackknife, jackknife
 
@@ -605,7 +608,7 @@ class Solution:
         return Jackknife(kernel, error, several[0].dof, kernels)
 
     def _resampled(self, what: str) -> Analysis:
-        """Of the training data, if the answer is that of plain least squares."""
+        """Return the analysis of the training data, if the estimate is plain least squares."""
         why = self._no_errors()
         plain = self._autoregression is None and self._error_norms is None
         if not why and not (plain and all(not strength for _, strength in self.penalties)):
@@ -641,8 +644,9 @@ class Solution:
         return found
 
     def correlation_warning(self) -> str:
-        """Why `standard_error` for white noise may be wrong; nothing where it may not, or where to
-        look would cost more than the answer did.
+        """Return why `standard_error` for white noise may be wrong, or an empty string.
+
+        It is empty too if the check would cost more than the solution did.
         """
         if self.affordable_errors() is None or self._saved_errors is not None:
             return ""
@@ -651,16 +655,17 @@ class Solution:
         return next(filter(None, found), "")
 
     def _correlated(self, uncertainty: Uncertainty) -> str:
-        """That errors for white noise are asked for, and the residuals are not white; or nothing.
+        """Return a warning if errors for white noise are used and residuals are not white.
 
-        Not under a penalty, which leaves some of the response in them, nor in images.
+        There is none with a penalty, which leaves some of the response in the residuals, nor for
+        images.
         """
         if self.stats["noise"] != "white" or uncertainty.penalized or self.spec.ndim > 1:
             return ""
         from .inference.whiteness import warning
 
         problem, exponents = self._beginning(), uncertainty.exponents
-        # Rows that are left out are closed up, which can only hide a correlation.
+        # Gaps of excluded rows are closed, which can only hide a correlation.
         residuals = [np.ldexp(a, -exponents) for a in self._weighted(problem)]
         return warning(problem, residuals, uncertainty.deviation**2)
 
@@ -685,7 +690,7 @@ class Solution:
         return Uncertainty(analysis, self.penalties, kernel, freedom, kind, self._error_norms)
 
     def _no_errors(self) -> str:
-        """Why there are no standard errors, or nothing."""
+        """Return why there are no standard errors, or an empty string."""
         squares = self.certificate is not None and self.stats["certificate_kind"] != GAP
         if not squares and self._error_norms is None:
             return (
@@ -697,8 +702,9 @@ class Solution:
         return ""
 
     def affordable_errors(self) -> tuple[np.ndarray, np.ndarray, Noise] | None:
-        """`standard_error`, `dof` and `noise`, unless there are none, or they would take longer
-        than the answer did.
+        """Return `standard_error`, `dof` and `noise`.
+
+        None if there are none, or if they would take longer than the solution did.
         """
         report = self.identifiability
         if self._saved_errors is not None:
@@ -713,7 +719,7 @@ class Solution:
             return None
         try:
             return self._errors
-        except ValueError:  # no degrees of freedom are left
+        except ValueError:  # No degrees of freedom are left.
             return None
 
     def to_dataframe(self) -> Any:
@@ -733,8 +739,8 @@ class Solution:
         ``time`` along them in seconds where ``fs`` is known; ``bias`` (output), and
         ``standard_error`` where it costs no more than the answer did.
 
-        Of several groups ``channel`` counts within a group, and ``first_channel`` says which
-        channel of x is its first.
+        With several groups, ``channel`` counts within a group, and ``first_channel`` is the first
+        channel of x in it.
 
         Raises:
             ImportError: xarray is missing; ``pip install 'convsolve[frames]'`` brings it.
@@ -744,7 +750,7 @@ class Solution:
 
     @property
     def _beside(self) -> dict[str, np.ndarray]:
-        """What is known of every tap besides its weight, kernel-shaped."""
+        """Further values per tap, kernel-shaped."""
         errors = self.affordable_errors()
         return {} if errors is None else {"standard_error": errors[0]}
 
@@ -782,7 +788,7 @@ class Solution:
         write_npz(path, arrays | {"about": encoded}, force=force)
 
     def text(self) -> str:
-        """All of it, as `print` shows it; R² takes a prediction of the training data."""
+        """Return the full summary that `print` shows; R² needs a prediction of the training data."""
         lines = [f"{self.stats['solver']}: {self.status}"]
         lines += [line(label, words, MARGIN) for label, words in self._trust()]
         kernel, groups = np.asarray(self.kernel), self.spec.groups
@@ -791,13 +797,11 @@ class Solution:
         return "\n".join(lines)
 
     def entries(self) -> list[tuple[str, str]]:
-        """What `text` says besides the kernel, as labels and what is said of each, none where it
-        goes on.
-        """
+        """Return labels and texts of `text` without the kernel; a continued line has no label."""
         return [*self._trust(), *self._fit(), *self._asked()]
 
     def _trust(self) -> list[tuple[str, str]]:
-        """How far the answer can be trusted: entries of the text."""
+        """Return entries of the text on the reliability of the solution."""
         if self.certificate is None:
             otherwise = "a descent on a loss that is not squares has none"
             certificate = f"none: {self.stats.get('no_certificate', otherwise)}"
@@ -809,13 +813,13 @@ class Solution:
             verdict = self._known_verdict()
             return entries if verdict is None else [*entries, ("data", verdict)]
         entries.append(("data", f"{report.verdict}: {MEANING[report.verdict]}"))
-        # Of more unknowns it would take longer than the answer did: the report has it.
+        # With more unknowns, this would take longer than the solution did; the report has it.
         few = report.n_unknowns <= report.limits.spectrum_columns
         weak = weak_sentence(report) if few and report.unique and report.decided else ""
         return [*entries, ("", weak)] if weak else entries
 
     def _exactness(self) -> str:
-        """What the certificate means."""
+        """Explain the certificate."""
         assert self.certificate is not None
         if self.stats["certificate_kind"] == GAP:
             return "the objective is within that share of the least possible"
@@ -823,7 +827,7 @@ class Solution:
         return f"{exact} to rounding; it says nothing of noise in y"
 
     def _fit(self) -> list[tuple[str, str]]:
-        """The bias, and how well the training data are fitted: entries of the text."""
+        """Return entries of the text on the bias and the fit of the training data."""
         entries, bias = [], np.asarray(self.bias)
         if bias.any():
             words = np.array2string(bias, precision=6, threshold=24, max_line_width=10**6)
@@ -839,7 +843,7 @@ class Solution:
         return entries
 
     def _errors_text(self, error: np.ndarray, dof: np.ndarray, noise: Noise) -> str:
-        """Of a tap, and of what noise."""
+        """Describe the standard errors and the noise model."""
         if not error[np.isfinite(error)].any() and not noise.variance.any():
             return "0: nothing is left of y but rounding"
         finite = error[np.isfinite(error)]
@@ -858,7 +862,7 @@ class Solution:
         return f"{words}, {model}; {span(dof.tolist())} degrees of freedom"
 
     def _asked(self) -> list[tuple[str, str]]:
-        """What was asked, and of which convsolve: entries of the text."""
+        """Return entries of the text on the request and the version of convsolve."""
         stats = self.stats
         if "version" not in stats:
             return [("settings", "not recorded: the file is of version 1")]
@@ -882,7 +886,7 @@ class Solution:
         return certificate_text(self.certificate, self.stats["certificate_kind"])
 
     def _known_verdict(self) -> str | None:
-        """The verdict on the data where it has been found, or was saved."""
+        """Return the verdict on the data if it was computed or saved."""
         if self.identifiability is not None:
             return self.identifiability.known_verdict
         saved = self.stats.get("identifiability")
@@ -892,7 +896,7 @@ class Solution:
         return self.text()
 
     def __repr__(self) -> str:
-        """What is known already; nothing is computed."""
+        """Return a short description; nothing is computed."""
         words = ", ".join(f"{label} {words}".strip() for label, words in self._known())
         return f"<Solution {words}>"
 
@@ -920,8 +924,10 @@ class Solution:
         call: str = "",
         force: bool = False,
     ) -> None:
-        """Write all there is to say of the answer as one page of HTML that can be sent: the data,
-        what they determine, the kernel with its bands, the choice of a penalty, scores, residuals.
+        """Write a report as one page of HTML.
+
+        It contains the data, their identifiability, the kernel with its bands, the choice of a
+        penalty, scores and residuals.
 
         Args:
             path: the file, such as ``fit.html``; it needs no other file, and no network.
@@ -931,23 +937,23 @@ class Solution:
             call: what made the answer, where that is not a call in Python.
             force: whether a file that exists is overwritten.
 
-        Of a solution that was loaded it has what takes no training data.
+        For a loaded solution, the report has the parts that need no training data.
 
         Raises:
             FileExistsError: the file exists and ``force`` is False.
             ImportError: matplotlib is missing; ``pip install 'convsolve[plot]'`` brings it.
             TypeError, ValueError: x and y do not fit, as for `score`.
         """
-        # Pages stand above what they tell of: they are found by name.
+        # The module of reports imports this one, so it is imported by name.
         above = import_module(".html_report", __package__)
         held_out = None if x is None and y is None else self.score(x, y)
         written: str = above.html_report(self, held_out, title=title, call=call)
-        # A name of a file may hold what is no letter.
+        # A file name may contain characters that cannot be encoded.
         write_bytes(path, written.encode(errors="replace"), force=force)
 
 
 def _calls_within() -> int:
-    """How many calls lie between a warning and whoever called the library."""
+    """Return the number of calls between a warning and the caller of the library."""
     frame, calls = sys._getframe(1), 1
     while frame.f_back is not None and frame.f_globals.get("__name__", "").startswith("convsolve."):
         frame, calls = frame.f_back, calls + 1
@@ -955,12 +961,12 @@ def _calls_within() -> int:
 
 
 def _beside_outputs(root: np.ndarray) -> np.ndarray:
-    """A number of every row (*T), or of a record (), as it stands beside outputs."""
+    """Return a number of every row (*T), or of a record (), that broadcasts over outputs."""
     return root.reshape(*root.shape, 1)
 
 
 def _without_dropped(problem: Problem, values: list[np.ndarray]) -> list[np.ndarray]:
-    """Values (*T, Cout) of every record, NaN where a row was left out."""
+    """Return values (*T, Cout) of every record, NaN in excluded rows."""
     for outputs, rows in problem.by_mask:
         if rows.flags is not None:
             for a, flags in zip(values, rows.flags, strict=True):
@@ -969,7 +975,7 @@ def _without_dropped(problem: Problem, values: list[np.ndarray]) -> list[np.ndar
 
 
 def _without_confounds(problem: Problem, left: list[np.ndarray]) -> list[np.ndarray]:
-    """What is left of y (*T, Cout) in every record, less the confounds that fit it best."""
+    """Return residuals (*T, Cout) of every record, less the confounds that fit them best."""
     found = [a.copy() for a in left]
     for outputs, rows in problem.by_mask:
         some = [*outputs]

@@ -26,7 +26,7 @@ class BinMeans:
         bins = np.arange(self._first, self._first + len(values)) // self._width
         starts = np.flatnonzero(np.diff(bins, prepend=-1))
         self._sums[bins[starts]] += np.add.reduceat(values, starts, axis=0)
-        self._squares += np.square(values).sum(0)
+        self._squares += np.einsum("t...,t...->...", values, values)
         self._first += len(values)
 
     def effective_rows(self, smallest_variance: np.ndarray) -> np.ndarray:
