@@ -788,7 +788,7 @@ class Solution:
         write_npz(path, arrays | {"about": encoded}, force=force)
 
     def text(self) -> str:
-        """Return the full summary that `print` shows; R² needs a prediction of the training data."""
+        """Return the full summary that `print` shows; R² needs a prediction of all rows."""
         lines = [f"{self.stats['solver']}: {self.status}"]
         lines += [line(label, words, MARGIN) for label, words in self._trust()]
         kernel, groups = np.asarray(self.kernel), self.spec.groups

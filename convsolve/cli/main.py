@@ -311,7 +311,7 @@ def _draw(args: argparse.Namespace, thing: Any) -> None:
 
 @contextmanager
 def _ctrl_c_unprinted() -> Iterator[None]:
-    """What `heard` remembers of a Ctrl-C that Python ignores is no news on stderr."""
+    """Do not print a Ctrl-C that Python ignores, since it is handled."""
     otherwise = sys.unraisablehook
 
     def show(ignored: Any) -> None:
@@ -354,7 +354,7 @@ def _warnings_reported() -> Iterator[list[Warning | str]]:
 
 @contextmanager
 def _checkpoint_reported(args: argparse.Namespace) -> Iterator[None]:
-    """An error about the checkpoint, which begins with its name, is the user's to mend."""
+    """Report an error about the checkpoint as a mistake of the user; it begins with its name."""
     try:
         yield
     except (ValueError, OSError) as error:
@@ -435,7 +435,7 @@ def _say(text: str, where: str = "stdout") -> None:
         if stream is not None:
             print(text, file=stream, flush=True)
     except BrokenPipeError:
-        # No reason to stop, nor to answer otherwise; what comes next goes nowhere.
+        # The exit status stays the same, and further output is discarded.
         os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
@@ -444,7 +444,7 @@ def _print_json(document: dict[str, Any]) -> None:
 
 
 def _plain(value: Any) -> Any:
-    """``value`` as JSON takes it: arrays as lists, and null for what is no finite number."""
+    """Convert a value for JSON: arrays become lists, and numbers that are not finite null."""
     if isinstance(value, dict):
         return {str(key): _plain(inner) for key, inner in value.items()}
     if isinstance(value, (list, tuple)):
