@@ -110,7 +110,7 @@ def test_under_dependent_noise_they_are_those_of_statsmodels(bias: bool, kind: s
 @pytest.mark.parametrize("kind", ["hac", "cluster"])
 @pytest.mark.parametrize("name", ["groups", "ragged", "image"])
 def test_sums_over_rows_are_those_of_the_dense_sandwich(name: str, kind: str) -> None:
-    """Of records of unlike length, which are summed by shape, and rows in many blocks."""
+    """Records have several lengths and are summed by shape, with rows in many blocks."""
     made = NAMED[name]
     x, y = made.noise()
     problem = cs.Problem(x, y, spec=made.spec, bias=made.bias)
@@ -420,7 +420,7 @@ def test_what_has_no_errors_says_why() -> None:
 def test_a_test_of_several_taps_keeps_its_level(
     noise: str, samples: int, taps: int, records: int
 ) -> None:
-    """Of white noise that has nothing to do with x, where Wald's would reject twice as often."""
+    """White noise has nothing to do with x; Wald's test would reject twice as often."""
     rng, outputs = np.random.default_rng(0), 100
     rejected = []
     for _ in range(3):
