@@ -21,7 +21,7 @@ from .errors import IdentifiabilityError, IdentifiabilityWarning, SolveError
 from .identifiability import wording
 from .identifiability.report import Identifiability
 from .identifiability.verdict import SEVERITY
-from .interrupts import heard
+from .interrupts import sigint_handled
 from .lazy_jax import as_jax, import_whole, is_jax_array
 from .leastsquares.analysis import Analysis, analyse
 from .leastsquares.certificate import Certificate
@@ -169,7 +169,7 @@ def _solved(
     LOG.info("solve by %s: %r", solver.name, problem)
     analysis, report = analyse(problem, limits), identify(problem, limits=limits)
     sizes = analysis.design.sizes
-    with heard(), blas_threads(min(sizes.rows, sizes.columns)):
+    with sigint_handled(), blas_threads(min(sizes.rows, sizes.columns)):
         _check_solvable(solver, sizes, report, strict, noise)
         raw, seconds = _run(solver, analysis, progress)
         # After Ctrl-C nobody waits for the rank of a large matrix.

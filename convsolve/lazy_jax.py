@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from .interrupts import heard, uninterrupted
+from .interrupts import sigint_handled, uninterrupted
 
 # How long to wait for the other processes of jax.distributed.
 PEER_SECONDS = 300
@@ -75,10 +75,12 @@ def meet(purpose: str, seconds: float = PEER_SECONDS) -> None:
 
 @uninterrupted
 def import_whole(name: str) -> None:
-    """Import jax, or a package that does. Ctrl-C waits for the end: interrupted half-way, jax may
-    fail to be imported for the rest of the process.
+    """Import jax, or a package that imports jax.
+
+    Ctrl-C is delayed until the end, because an interrupted import of jax may make every later one
+    fail in the same process.
     """
-    with heard():
+    with sigint_handled():
         import_module(name)
 
 

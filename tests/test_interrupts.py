@@ -13,7 +13,7 @@ import pytest
 
 import convsolve as cs
 from convsolve import api
-from convsolve.interrupts import heard, interruptible, uninterrupted
+from convsolve.interrupts import interruptible, sigint_handled, uninterrupted
 from convsolve.linalg import conjugate_gradient
 from convsolve.solvers import descent_kernels
 
@@ -57,7 +57,7 @@ def test_it_raises_at_once() -> None:
     reached = []
 
     def work() -> None:
-        with heard():
+        with sigint_handled():
             press()
             reached.append("beyond")
 
@@ -75,8 +75,8 @@ def test_what_is_uninterrupted_runs_to_its_end() -> None:
         reached.append("end")
 
     def work() -> None:
-        with heard():
-            with heard():
+        with sigint_handled():
+            with sigint_handled():
                 whole()
                 reached.append("with")
             reached.append("beyond")
@@ -89,17 +89,17 @@ def test_what_was_ignored_is_raised_at_the_end(ignored: Callable[[], None]) -> N
     reached = []
 
     def work() -> None:
-        with heard():
+        with sigint_handled():
             ignored()
             reached.append("end")
 
     def wrong() -> None:
-        with heard():
+        with sigint_handled():
             ignored()
             raise ValueError
 
     def right() -> None:
-        with heard():
+        with sigint_handled():
             pass
 
     assert ends(work)
@@ -112,7 +112,7 @@ def test_a_loop_hears_the_first_and_ends_by_the_second() -> None:
     def once() -> None:
         with interruptible() as ctrl_c:
             assert not ctrl_c.pressed
-            with heard():
+            with sigint_handled():
                 press()
             assert ctrl_c.pressed
         assert ctrl_c.pressed
@@ -142,7 +142,7 @@ def test_a_loop_that_ends_in_an_error_answers_nothing() -> None:
 
 
 def test_a_loop_hears_what_was_ignored_before_it(ignored: Callable[[], None]) -> None:
-    with heard():
+    with sigint_handled():
         ignored()
         with interruptible() as ctrl_c:
             assert ctrl_c.pressed
@@ -157,7 +157,7 @@ def test_a_second_one_within_uninterrupted_work_ends_a_loop() -> None:
 
     def work() -> None:
         with interruptible():
-            with heard():
+            with sigint_handled():
                 whole()
             raise AssertionError
 
@@ -168,7 +168,7 @@ def test_other_handlers_and_other_threads_are_left_alone() -> None:
     seen = []
     signal.signal(signal.SIGINT, lambda number, frame: seen.append(number))
     own = signal.getsignal(signal.SIGINT)
-    with heard(), interruptible() as ctrl_c:
+    with sigint_handled(), interruptible() as ctrl_c:
         press()
         assert not ctrl_c.pressed
     assert seen == [signal.SIGINT]
@@ -176,7 +176,7 @@ def test_other_handlers_and_other_threads_are_left_alone() -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
     def elsewhere() -> None:
-        with heard(), interruptible():
+        with sigint_handled(), interruptible():
             seen.append(signal.getsignal(signal.SIGINT))
 
     thread = threading.Thread(target=elsewhere)

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
-from ..interrupts import heard
+from ..interrupts import sigint_handled
 from .arguments import (
     Refusal,
     check_targets,
@@ -44,7 +44,7 @@ OK, NOT_OK, BAD_INPUT, NOT_UNIQUE, INTERRUPTED = 0, 1, 2, 3, 130
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command, by default that of ``sys.argv``, and return its exit status."""
     try:
-        with heard(), _ctrl_c_unprinted():
+        with sigint_handled(), _ctrl_c_unprinted():
             for stream in (sys.stdout, sys.stderr):
                 # A terminal that lacks a sign of the mathematics shows a question mark for it.
                 if isinstance(stream, io.TextIOWrapper):
@@ -311,7 +311,7 @@ def _draw(args: argparse.Namespace, thing: Any) -> None:
 
 @contextmanager
 def _ctrl_c_unprinted() -> Iterator[None]:
-    """Do not print a Ctrl-C that Python ignores, since it is handled."""
+    """Hide ignored KeyboardInterrupts, which `sigint_handled` raises again at its end."""
     otherwise = sys.unraisablehook
 
     def show(ignored: Any) -> None:

@@ -1,4 +1,4 @@
-"""BLAS on one thread, where several would stand in the way of the FFTs beside them."""
+"""Limiting BLAS to one thread where its other threads would slow down concurrent FFTs."""
 
 from __future__ import annotations
 
@@ -7,10 +7,9 @@ import threading
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from functools import cache, wraps
-from types import TracebackType
 from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
 
-from ..interrupts import heard, uninterrupted
+from ..interrupts import sigint_handled
 
 
 class _Sized(Protocol):
@@ -22,20 +21,20 @@ _S = TypeVar("_S", bound=_Sized)
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
 
-# A Cholesky of more columns than this, and solves with it, keep several threads of BLAS busy. A QR
-# and an SVD do not: with a thread for each core, at 2 000 columns, they are 1.6 times as fast on a
-# quiet machine, and beside other work 4 and 25 times as slow, since all wait for each other at
-# every column.
+# A Cholesky factorization of more columns than this keeps several threads of BLAS busy, and so do
+# solves with it. QR and SVD do not, because all threads wait for each other at every column. With
+# 2 000 columns and one thread per core they are 1.6 times as fast on an idle machine, but 4 and
+# 25 times as slow on a busy one.
 FEW_COLUMNS = 1500
 
 _lock = threading.Lock()
-_inside: list[int] = []  # the thread of each who is within
-_before: list[int] = []  # how many threads each BLAS had when the first of them came
+_inside: dict[int, one_blas_thread] = {}  # the outermost block of each thread
+_before: list[int] = []  # the number of threads of each BLAS before the first block
 
 
 @cache
 def _blas() -> tuple[Any, ...]:
-    # Loaded first: what is not there yet cannot be told to use one thread.
+    # Load SciPy's BLAS first: a library that is not loaded yet cannot be limited.
     import scipy.linalg.blas  # noqa: F401
     from threadpoolctl import ThreadpoolController
 
@@ -43,8 +42,10 @@ def _blas() -> tuple[Any, ...]:
 
 
 def _set_threads(library: Any, threads: int) -> None:
-    """From threadpoolctl 3.8 on whoever sets a number first keeps others from it, without a word,
-    until that is cleared.
+    """Set the number of threads of a BLAS from any thread.
+
+    Since threadpoolctl 3.8 the first thread that sets a number silently prevents all others from
+    doing so, until this record is cleared.
     """
     clear = getattr(library, "clear_controlling_thread", lambda force: None)
     clear(force=True)
@@ -52,81 +53,81 @@ def _set_threads(library: Any, threads: int) -> None:
     clear(force=True)
 
 
-def _limit() -> None:
-    _before[:] = [library.get_num_threads() for library in _blas()]
-    for library in _blas():
-        _set_threads(library, 1)
-
-
 def _restore() -> None:
     for library, threads in zip(_blas(), _before, strict=True):
         _set_threads(library, threads)
 
 
-class one_blas_thread:
-    """Within it BLAS uses one thread, in the whole process; afterwards as many as before.
+def _remove(thread: int) -> None:
+    """Remove the block of a thread and, if it is the last one, restore BLAS first.
 
-    For work that runs on all cores already, and for factors of few columns. After every call the
-    other threads of BLAS wait for the next one by spinning, which takes their cores from FFTs:
-    measured on two cores, fits of hundreds of columns take 2 to 10 times as long.
+    In this order an interrupted removal can be repeated.
+    """
+    if _inside.keys() <= {thread}:
+        _restore()
+    _inside.pop(thread, None)
+
+
+class one_blas_thread(sigint_handled):
+    """Context manager that limits BLAS to one thread in the whole process.
+
+    Use it for work that already runs on all cores, and for factors of few columns. After every
+    call the other threads of BLAS wait for the next one by spinning, which takes cores from the
+    FFTs: on two cores, fits of hundreds of columns take 2 to 10 times as long.
+
+    The last thread to leave restores the previous numbers of threads. An asynchronous exception at
+    any point of the block, or of its entry and exit, restores them too.
     """
 
-    def __init__(self) -> None:
-        self._ctrl_c = heard()
-
-    @uninterrupted
-    def __enter__(self) -> None:
-        self._nested = threading.get_ident() in _inside
-        if self._nested:
+    def _enter(self) -> None:
+        here = threading.get_ident()
+        if here in _inside and not _inside[here].abandoned:
             return
-        self._ctrl_c.__enter__()
+        super()._enter()
+        libraries = _blas()
         with _lock:
+            for thread in [thread for thread, block in _inside.items() if block.abandoned]:
+                _remove(thread)
             if not _inside:
-                _limit()
-            _inside.append(threading.get_ident())
+                _before[:] = [library.get_num_threads() for library in libraries]
+            _inside[here] = self
+            for library in libraries:
+                _set_threads(library, 1)
 
-    @uninterrupted
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        if self._nested:
-            return
-        with _lock:
-            # Who leaves last restores, whoever came first.
-            _inside.remove(threading.get_ident())
-            if not _inside:
-                _restore()
-        self._ctrl_c.__exit__(kind, error, trace)
+    def _leave(self, error: BaseException | None) -> None:
+        here = threading.get_ident()
+        if _inside.get(here) is self:
+            with _lock:
+                _remove(here)
+        super()._leave(error)
 
 
 def _stay_alone() -> None:
-    """In a forked child only the thread that forked goes on; the others cannot leave the block."""
+    """Keep the calling thread only: no other thread exists in a forked child process."""
     here = threading.get_ident()
     if _inside and here not in _inside:
         _restore()
-    _inside[:] = [thread for thread in _inside if thread == here]
+    for thread in _inside.keys() - {here}:
+        del _inside[thread]
     _lock.release()
 
 
 if hasattr(os, "register_at_fork"):
-    # Nobody forks while another thread holds the lock.
+    # A fork waits until no other thread holds the lock.
     os.register_at_fork(
         before=_lock.acquire, after_in_parent=_lock.release, after_in_child=_stay_alone
     )
 
 
-def blas_threads(columns: int) -> AbstractContextManager[None]:
-    """`one_blas_thread` for factors of few columns, as many as BLAS likes for larger ones."""
+def blas_threads(columns: int) -> AbstractContextManager[object]:
+    """Return `one_blas_thread` for factors of few columns, and no limit for larger ones."""
     return nullcontext() if columns > FEW_COLUMNS else one_blas_thread()
 
 
 def on_blas_threads(method: Callable[Concatenate[_S, _P], _T]) -> Callable[Concatenate[_S, _P], _T]:
     """Run a method on `blas_threads` for the ``blas_columns`` of its object.
 
-    Who asks first, from within a solve or from without, must not show in the last digits.
+    The last digits of a result then do not depend on which caller computes it first.
     """
 
     @wraps(method)

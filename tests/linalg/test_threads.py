@@ -1,7 +1,8 @@
-"""BLAS on one thread wherever products are many and small, and as before afterwards."""
+"""BLAS uses one thread for many small products, and the previous number afterwards."""
 
 from __future__ import annotations
 
+import dis
 import os
 import signal
 import subprocess
@@ -19,6 +20,7 @@ from scipy.linalg import lapack
 from threadpoolctl import threadpool_info, threadpool_limits
 
 import convsolve as cs
+from convsolve.interrupts import interruptible, sigint_handled
 from convsolve.linalg import qr, threads
 from convsolve.linalg.threads import one_blas_thread
 from convsolve.operators import gram as toeplitz
@@ -32,7 +34,7 @@ def blas_threads() -> set[int]:
 
 
 def noting(seen: list[set[int]], of: Callable[..., Any]) -> Callable[..., Any]:
-    """``of``, which notes first how many threads BLAS has."""
+    """Wrap ``of``: append the number of BLAS threads to ``seen`` before each call."""
 
     def noted(*args: Any, **kwargs: Any) -> Any:
         seen.append(blas_threads())
@@ -42,7 +44,7 @@ def noting(seen: list[set[int]], of: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def test_a_qr_and_an_svd_wake_no_thread_of_blas(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of however many columns: beside other work they wait for each other at every one."""
+    """On a busy machine the threads would wait for each other at every column."""
     seen: list[set[int]] = []
     monkeypatch.setattr(threads, "FEW_COLUMNS", 0)
     monkeypatch.setattr(qr, "_triangle", noting(seen, qr._triangle))
@@ -58,7 +60,7 @@ def test_a_qr_and_an_svd_wake_no_thread_of_blas(monkeypatch: pytest.MonkeyPatch)
 
 
 def test_a_choice_of_strengths_wakes_no_thread_of_blas(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A tridiagonal form on two threads takes many times as long beside other work."""
+    """On a busy machine a tridiagonal form on two threads takes many times as long."""
     seen: list[set[int]] = []
     for name in ("dsytrd", "dormqr"):
         monkeypatch.setattr(lapack, name, noting(seen, getattr(lapack, name)))
@@ -76,7 +78,7 @@ def test_a_choice_of_strengths_wakes_no_thread_of_blas(monkeypatch: pytest.Monke
 def test_small_products_wake_no_thread_of_blas(
     monkeypatch: pytest.MonkeyPatch, solver: cs.Solver
 ) -> None:
-    """Whatever the columns of a factor: beside other work the threads of BLAS stall."""
+    """On a busy machine the threads of BLAS stall, for factors of any size."""
     seen: list[set[int]] = []
     x, y = np.random.default_rng(0).standard_normal((2, 3000, 8))
     cs.solve(cs.Problem(x[:, :1], y[:, :1], kernel_size=20, padding="causal"), solver)
@@ -93,7 +95,7 @@ def test_small_products_wake_no_thread_of_blas(
 
 
 class Blas:
-    """Stands for BLAS, of so many threads."""
+    """Fake BLAS that stores its number of threads."""
 
     def __init__(self) -> None:
         self.number = 2
@@ -109,10 +111,10 @@ class Blas:
 
 
 def pressed_from(point: int, times: int, work: Callable[[], None]) -> bool:
-    """Run ``work`` with Ctrl-C at that point in what it calls, and at the next ones.
+    """Press Ctrl-C at a point of the functions that ``work`` calls, and at the next points.
 
-    Python looks for signals where a function begins and where a builtin one has returned (and at
-    the end of a loop's body; there is none here). False if there are not so many points.
+    Python runs signal handlers where a function begins, after a call and at the end of a loop's
+    body. False if there are fewer points.
     """
     seen, began = 0, False
 
@@ -156,14 +158,111 @@ def test_ctrl_c_anywhere_leaves_blas_as_it_was(
     points = 0
     while pressed_from(points + 1, times, once if depth == 1 else twice):
         assert blas.number == 2
-        assert threads._inside == []
+        assert threads._inside == {}
         assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
         points += 1
     assert points > 20
 
 
+class Timeout(Exception):
+    """Exception of a handler that is not Python's own."""
+
+
+def raised_at(point: int, work: Callable[[], None]) -> bool:
+    """Raise `Timeout` at a point of ``work`` and of the functions that it calls.
+
+    Python runs signal handlers where a function begins, after a call and at the end of a loop's
+    body. False if there are fewer points.
+    """
+    seen, previous = 0, dict[int, str]()
+
+    def trace(frame: FrameType, event: str, arg: Any) -> Any:
+        nonlocal seen
+        frame.f_trace_opcodes = True
+        if event not in ("call", "opcode"):
+            return trace
+        if event == "call" or previous[id(frame)].startswith(("CALL", "JUMP_BACKWARD")):
+            seen += 1
+            if seen == point:
+                raise Timeout
+        previous[id(frame)] = dis.opname[frame.f_code.co_code[frame.f_lasti]]
+        return trace
+
+    before = sys.gettrace()
+    try:
+        sys.settrace(trace)
+        work()
+    except Timeout:
+        # Here the traceback still exists. It must not delay the end of the block.
+        assert threads._inside == {}
+        assert not threads._lock.locked()
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+        return True
+    finally:
+        sys.settrace(before)
+    return False
+
+
+@pytest.mark.parametrize("wrapper", [one_blas_thread, sigint_handled, interruptible])
+def test_an_exception_at_any_point_restores_blas_and_ctrl_c(
+    monkeypatch: pytest.MonkeyPatch, ctrl_c: None, wrapper: Callable[[], Any]
+) -> None:
+    blas = Blas()
+    monkeypatch.setattr(threads, "_blas", lambda: (blas,))
+
+    def work() -> None:
+        with wrapper(), one_blas_thread():
+            blas.work()
+
+    points = 0
+    while raised_at(points + 1, work):
+        assert blas.number == 2
+        points += 1
+    assert points > 50
+
+
+@pytest.mark.parametrize("calls", [{0, 1}, {1, 2}])
+def test_a_second_exception_while_blas_is_restored(
+    monkeypatch: pytest.MonkeyPatch, ctrl_c: None, calls: set[int]
+) -> None:
+    """Call 0 sets one thread; the later calls restore, and each repeats an interrupted one."""
+    blas, made = Blas(), iter(range(99))
+
+    def interrupted(number: int) -> None:
+        if next(made) in calls:
+            raise Timeout
+        blas.number = number
+
+    monkeypatch.setattr(threads, "_blas", lambda: (blas,))
+    monkeypatch.setattr(blas, "set_num_threads", interrupted)
+    with pytest.raises(Timeout), one_blas_thread():
+        blas.work()
+    assert blas.number == 2
+    assert threads._inside == {}
+
+
+def test_the_next_block_restores_what_three_exceptions_left(
+    monkeypatch: pytest.MonkeyPatch, ctrl_c: None
+) -> None:
+    blas = Blas()
+
+    def interrupted(number: int) -> None:
+        blas.number = number - 1
+        raise Timeout
+
+    monkeypatch.setattr(threads, "_blas", lambda: (blas,))
+    with monkeypatch.context() as always:
+        always.setattr(blas, "set_num_threads", interrupted)
+        with pytest.raises(Timeout), one_blas_thread():
+            blas.work()
+    assert blas.number == 1
+    with one_blas_thread():
+        blas.work()
+    assert blas.number == 2
+
+
 def test_who_leaves_last_restores(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Also where another thread came first, and where Ctrl-C drives out the second."""
+    """Also if another thread entered first, and if Ctrl-C ends the second block."""
     blas = Blas()
     monkeypatch.setattr(threads, "_blas", lambda: (blas,))
     entered, leave = threading.Event(), threading.Event()
@@ -187,7 +286,7 @@ def test_who_leaves_last_restores(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_traceback_that_is_kept_keeps_no_limit(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As that of the last exception is, at a prompt."""
+    """An interactive prompt keeps the traceback of the last exception."""
     blas = Blas()
     monkeypatch.setattr(threads, "_blas", lambda: (blas,))
 
@@ -203,7 +302,7 @@ def test_a_traceback_that_is_kept_keeps_no_limit(monkeypatch: pytest.MonkeyPatch
 
 
 def test_the_limit_holds_whichever_thread_comes_first_or_leaves_last() -> None:
-    """threadpoolctl 3.8 listens to the first thread that ever set a limit, and to no other."""
+    """threadpoolctl 3.8 ignores limits of all threads but the first one that sets a limit."""
     came, left = threading.Event(), threading.Event()
 
     def worker() -> set[int]:
@@ -271,7 +370,7 @@ print("the child ended with", os.waitstatus_to_exitcode(status))
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork")
 @pytest.mark.parametrize("where", some(["moments", "_correlated"], "moments"))
 def test_a_child_forked_while_another_thread_is_inside(where: str) -> None:
-    """It is inside a property that is computed once, and then a thread of the pool as well."""
+    """The thread computes a cached property, or runs in a pool."""
     root = str(Path(cs.__file__).parents[1])
     done = subprocess.run(
         [sys.executable, "-c", FORK.replace("WHERE", where)],
