@@ -1,8 +1,8 @@
-"""Long sums over chunks of records, kept in a file: what was done before a crash is not done again.
+"""Partial sums over chunks of records in a file, from which an interrupted run continues.
 
-Every pass over the data that sums over its rows is made chunk by chunk in a fixed order, and what
-has been summed so far is written now and then: beside the file, brought to the disk, renamed. The
-same call goes on from there, and the sums are those of an uninterrupted run, bit for bit.
+Every pass that sums over rows processes the chunks in a fixed order. From time to time the partial
+sums are written to a temporary file, which then replaces the checkpoint. The same call continues
+from the checkpoint. Its sums are bit for bit equal to the sums of an uninterrupted run.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ import json
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import asdict, fields
 from functools import partial
 from pathlib import Path
@@ -22,6 +21,7 @@ import numpy as np
 
 from . import __version__
 from .files import read_arrays, write_npz
+from .interrupts import Guarded
 from .leastsquares.design import Design
 from .operators.chunks import ChunkedOperator, Misfit, Products, Totals
 from .operators.moments import Moments
@@ -31,43 +31,51 @@ from .problem.problem import Problem
 from .problem.records import Records
 from .progress import stage
 
-# Writing takes no more than this share of the time.
+# Largest share of the run time that is spent on writing.
 MOST_SHARE = 0.05
-# What sums over chunks are made of.
+# The types of sums over chunks.
 SUMS: tuple[Any, ...] = (Totals, PartialledTotals, Beside, Drifts, Moments, Misfit, Products)
-# Bytes of the digest of a chunk.
+# Length of the digest of a chunk in bytes.
 DIGEST_BYTES = 16
 
 
-@contextmanager
-def kept_in(path: str | Path | None, problem: Problem, design: Design) -> Iterator[None]:
-    """Sums over the chunks of a problem go on from what a file has of them, and are written to it;
-    it is removed once all is done. Without a path, or of records that are taken whole, nothing is
+class kept_in(Guarded):
+    """Context manager that stores the sums over the chunks of a problem in a file.
+
+    The sums are continued from the file if it exists. The file is removed at the end, unless an
+    exception is raised. Without a path, or for records that are not read in chunks, nothing is
     written.
     """
-    operator = None if path is None or not design.sizes.chunked else design.operator
-    if not isinstance(operator, ChunkedOperator):
-        yield
-        return
-    if operator.total is not one_by_one:
-        raise ValueError(
-            "checkpoint= is for records that this process reads; dask keeps its own results "
-            "(x.persist())"
-        )
-    keeper = Checkpoint(Path(path or ""), _fingerprint(problem, operator))
-    operator.total = keeper.total
-    try:
-        yield
-    finally:
-        operator.total = one_by_one
-    keeper.remove()
+
+    def __init__(self, path: str | Path | None, problem: Problem, design: Design) -> None:
+        operator = None if path is None or not design.sizes.chunked else design.operator
+        self._operator = operator if isinstance(operator, ChunkedOperator) else None
+        if self._operator is None:
+            return
+        if self._operator.total is not one_by_one:
+            raise ValueError(
+                "checkpoint= is for records that this process reads; dask keeps its own results "
+                "(x.persist())"
+            )
+        self._keeper = Checkpoint(Path(path or ""), _fingerprint(problem, self._operator))
+
+    def _enter(self) -> None:
+        if self._operator is not None:
+            self._operator.total = self._keeper.total
+
+    def _leave(self, error: BaseException | None) -> None:
+        if self._operator is None:
+            return
+        self._operator.total = one_by_one
+        if error is None:
+            self._keeper.remove()
 
 
 class Checkpoint:
-    """Sums so far, in a file.
+    """Partial sums in a file.
 
-    Of every pass it holds the sum over the first ``done`` chunks, and of every chunk a digest of
-    what was read, so that data that have changed since are noticed.
+    For every pass the file contains the sum over the first ``done`` chunks. It also contains a
+    digest of the data of every chunk, so that changed data are detected.
     """
 
     def __init__(self, path: Path, fingerprint: str) -> None:
@@ -82,7 +90,7 @@ class Checkpoint:
             self._read()
 
     def total(self, task: Callable[..., Any], chunks: Sequence[Chunk], *others: Any) -> Any:
-        """As `one_by_one`, beginning where the file ends."""
+        """Sum over the chunks as `one_by_one` does, but continue from the sums in the file."""
         name = _digest([task.__name__, *_leaves([others, [(c.spans, c.by_rows) for c in chunks]])])
         done, found = self._passes.get(name, (0, None))
         with stage(PASS, len(chunks)) as report:
@@ -99,20 +107,20 @@ class Checkpoint:
         return found
 
     def remove(self) -> None:
-        """The file is no longer needed; one that cannot be removed costs no answer."""
+        """Remove the file. Warn if this is impossible, since the solution is complete."""
         try:
             if self.path.exists():
                 self.path.unlink(missing_ok=True)
         except OSError as error:
             warnings.warn(
-                f"the checkpoint is no longer needed, and cannot be removed ({error})",
+                f"the checkpoint is no longer needed, but it cannot be removed ({error})",
                 UserWarning,
                 stacklevel=2,
             )
 
     def _check(self, chunk: Chunk) -> None:
-        """Raise a ValueError where a chunk is not what it was."""
-        # Some passes read x alone, or y.
+        """Raise a ValueError if the data of a chunk have changed."""
+        # Some passes read only x or only y.
         name = repr((chunk.spans, bool(chunk.x), bool(chunk.y)))
         if name in self._checked:
             return
@@ -129,7 +137,7 @@ class Checkpoint:
         )
 
     def _write(self, now: bool) -> None:
-        """Write the file, unless that would take more than its share of the time."""
+        """Write the file, unless writing would exceed its share of the run time."""
         due = time.monotonic() - self._last >= self._took / MOST_SHARE
         if not self._writes or not (due or now):
             return
@@ -151,8 +159,8 @@ class Checkpoint:
         except OSError as error:
             self._writes = False
             warnings.warn(
-                f"the checkpoint cannot be written ({error}); the run goes on without, and what "
-                "was written before is kept",
+                f"the checkpoint cannot be written ({error}); the run continues without "
+                "it, and the file that was written before is kept",
                 UserWarning,
                 stacklevel=2,
             )
@@ -167,32 +175,35 @@ class Checkpoint:
             version = about["convsolve checkpoint"]
         except (KeyError, TypeError, ValueError) as error:
             raise ValueError(
-                f"{self.path}: is no checkpoint of convsolve; give another name"
+                f"{self.path}: is not a checkpoint of convsolve; give another name"
             ) from error
         if version != __version__:
             raise self._other(f"of convsolve {version}, this is {__version__}")
         if fingerprint != self._fingerprint:
             raise self._other("other data, geometry or limits")
         self._digests = about["digests"]
-        for p, told in enumerate(about["passes"]):
-            found = _from_plain(told["sum"], partial(_at, arrays, p))
-            self._passes[told["name"]] = told["done"], found
+        for p, stored in enumerate(about["passes"]):
+            found = _from_plain(stored["sum"], partial(_at, arrays, p))
+            self._passes[stored["name"]] = stored["done"], found
 
 
 def _fingerprint(problem: Problem, operator: ChunkedOperator) -> str:
-    """Of what was asked, but for the values of x and y: weights and confounds are in the sums."""
+    """Return a digest of the problem without the values of x and y.
+
+    Weights and confounds are included, because the sums depend on them.
+    """
     y = problem.y or ()
     weights, confounds = problem.weights, problem.confounds
-    asked = [
+    stated = [
         asdict(problem.spec), problem.bias, str(problem.lags), operator.spans,
         [(a.shape, str(a.dtype)) for a in (*problem.x, *y)],
     ]  # fmt: skip
-    beside = confounds.arrays if isinstance(confounds, Records) else confounds
-    return _digest([repr(asked), *_leaves([None if weights is None else weights.roots, beside])])
+    nuisance = confounds.arrays if isinstance(confounds, Records) else confounds
+    return _digest([repr(stated), *_leaves([None if weights is None else weights.roots, nuisance])])
 
 
 def _leaves(value: Any) -> Iterator[Any]:
-    """Numbers, words and arrays of nested lists, tuples and dataclasses, in order."""
+    """Iterate over the numbers, strings and arrays of nested lists, tuples and dataclasses."""
     if isinstance(value, (list, tuple)):
         for one in value:
             yield from _leaves(one)
@@ -217,7 +228,7 @@ def _digest(leaves: Any) -> str:
 
 
 def _plain(value: Any, arrays: list[np.ndarray]) -> Any:
-    """A sum as JSON takes it, its arrays apart: each is told by its place among them."""
+    """Convert a sum to JSON data. Append its arrays to ``arrays`` and refer to their index."""
     if isinstance(value, np.ndarray):
         arrays.append(value)
         return {"array": len(arrays) - 1}
@@ -231,7 +242,7 @@ def _plain(value: Any, arrays: list[np.ndarray]) -> Any:
 
 
 def _from_plain(value: Any, array: Callable[[int], np.ndarray]) -> Any:
-    """The inverse of `_plain`."""
+    """Invert `_plain`."""
     if isinstance(value, list):
         return tuple(_from_plain(v, array) for v in value)
     if not isinstance(value, dict):

@@ -1,9 +1,9 @@
-"""Reading arrays from files that may be damaged or hostile; writing files whole or not at all.
+"""Reading arrays from files that may be damaged or hostile, and writing complete files.
 
-Every reader checks a file before it takes memory for it: nothing is unpickled, no header is
-believed beyond the bytes that are there, no archive is inflated past ``max_bytes``, nor before all
-its headers have been read. What is wrong with a file is a ValueError of one line that begins with
-its name; a file that is missing or may not be read is the OSError that Python gives.
+Every reader checks a file before it allocates memory for it. Nothing is unpickled. The sizes in a
+header are compared with the size of the file. An archive is decompressed after all its headers have
+been read, and up to ``max_bytes``. A damaged file raises a ValueError of one line that begins with
+its name. A file that is missing or unreadable raises Python's OSError.
 """
 
 from __future__ import annotations
@@ -27,6 +27,9 @@ from typing import IO, BinaryIO
 
 import numpy as np
 
+from .interrupts import Guarded
+from .npz_writer import write_archive
+
 MAX_BYTES = 4 * 2**30
 
 _HEADERS = {
@@ -46,14 +49,14 @@ _DAMAGE = (
 )  # fmt: skip
 # Bits 0 and 6 of the flags of a zip member.
 _ENCRYPTED = 0x41
-# NumPy packs in these ways only, and of all that zip knows only these inflate in steps. What one
-# byte can hold: two bits of deflate are a copy of 258 bytes at most.
+# NumPy uses these compression methods only, and only these are decompressed in steps. The values
+# are the most bytes that one byte expands to: two bits of deflate copy at most 258 bytes.
 _MOST = {zipfile.ZIP_STORED: 1, zipfile.ZIP_DEFLATED: 1032}
 
 
 @contextmanager
 def _about(subject: str) -> Iterator[None]:
-    """Put ``subject`` before what is wrong inside, all in one line."""
+    """Begin the messages of errors with ``subject``, and put each on one line."""
     try:
         yield
     except (*_DAMAGE, OSError) as error:
@@ -104,7 +107,7 @@ def check_size(size: int, max_bytes: int) -> None:
 
 
 def check_dtype(dtype: np.dtype) -> None:
-    """Refuse what is not plain numbers, dates or text."""
+    """Raise a ValueError unless the dtype is of plain numbers, dates or text."""
     if dtype.kind not in "biufcmMUS" or not dtype.itemsize:
         raise ValueError(f"is of dtype {dtype}, not plain numbers; save it as x.astype(float)")
 
@@ -149,7 +152,7 @@ def _read_npy(stream: IO[bytes]) -> np.ndarray:
 
 
 def _check_member(archive: zipfile.ZipFile, info: zipfile.ZipInfo, size: int) -> None:
-    """Refuse a member of an archive of ``size`` bytes by what it claims, and by its header."""
+    """Raise a ValueError if a member of an archive of ``size`` bytes has wrong sizes or header."""
     if info.flag_bits & _ENCRYPTED:
         raise ValueError("is encrypted; write it without a password")
     if info.compress_type not in _MOST:
@@ -214,7 +217,7 @@ def read_array(path: str | os.PathLike[str], *, max_bytes: int = MAX_BYTES) -> n
     begins with # or no field of it is a number.
 
     Args:
-        path: the file; its suffix says how it is read.
+        path: the file; its suffix determines its format.
         max_bytes: the largest file that is read.
 
     Raises:
@@ -238,7 +241,7 @@ def read_array(path: str | os.PathLike[str], *, max_bytes: int = MAX_BYTES) -> n
 
 
 def map_array(path: str | os.PathLike[str]) -> np.memmap:
-    """The array of a .npy file, mapped: read where and when it is looked at, and never written.
+    """Map the array of a .npy file, read-only. Its values are read when they are used.
 
     Raises:
         ValueError: the file is damaged, or not plain numbers, text or dates.
@@ -383,28 +386,54 @@ def _is_number(field: str) -> bool:
     return _is_plain(field)
 
 
-@contextmanager
-def _replacing(path: str | os.PathLike[str], force: bool) -> Iterator[BinaryIO]:
-    """A stream to a new file that takes the place of ``path`` once it is whole and on the disk."""
-    target = Path(_name(path))
-    if target.is_symlink():
-        raise ValueError(f"{target}: is a symbolic link; give the file that it points to")
-    if target.exists() and not (target.is_file() or target.is_dir()):
-        raise ValueError(f"{target}: is not a regular file; give another name")
-    if target.exists() and not force:
-        raise FileExistsError(f"{target}: exists; force=True (--force) overwrites it")
-    temporary = target.with_name(f".{secrets.token_hex(8)}.tmp")
-    try:
-        with open(temporary, "xb") as stream:
-            yield stream
-            stream.flush()
-            os.fsync(stream.fileno())
-        temporary.replace(target)
-    except OSError as error:
-        raise OSError(error.errno, error.strerror, str(target)) from error
-    finally:
+class _Replacing(Guarded):
+    """Context manager with a ``stream`` to a new file that replaces ``path`` at its end.
+
+    After an exception ``path`` is unchanged and the new file is removed.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], force: bool) -> None:
+        target = Path(_name(path))
+        if target.is_symlink():
+            raise ValueError(f"{target}: is a symbolic link; give the file that it points to")
+        if target.exists() and not (target.is_file() or target.is_dir()):
+            raise ValueError(f"{target}: is not a regular file; give another name")
+        if target.exists() and not force:
+            raise FileExistsError(f"{target}: exists; force=True (--force) overwrites it")
+        self._target = target
+        self._temporary = target.with_name(f".{secrets.token_hex(8)}.tmp")
+        self._finished = False
+        self.stream: BinaryIO | None = None
+
+    def _enter(self) -> None:
+        try:
+            self.stream = open(self._temporary, "xb")  # noqa: SIM115
+        except OSError as error:
+            raise self._named(error) from error
+
+    def _leave(self, error: BaseException | None) -> None:
+        if self._finished:
+            return
+        if error is None:
+            self._replace()
+        with suppress(OSError):
+            if self.stream is not None:
+                self.stream.close()
         with suppress(FileNotFoundError, NotADirectoryError):
-            temporary.unlink()
+            self._temporary.unlink()
+        self._finished = True
+        if isinstance(error, OSError):
+            raise self._named(error) from error
+
+    def _replace(self) -> None:
+        assert self.stream is not None
+        self.stream.flush()
+        os.fsync(self.stream.fileno())
+        self.stream.close()
+        self._temporary.replace(self._target)
+
+    def _named(self, error: OSError) -> OSError:
+        return OSError(error.errno, error.strerror, str(self._target))
 
 
 def write_npz(
@@ -415,32 +444,36 @@ def write_npz(
 ) -> None:
     """Write named arrays as an uncompressed .npz that `read_arrays` and ``numpy.load`` read.
 
-    The file is written beside ``path``, brought to the disk and renamed, so that a crash leaves the
-    old file or the new one. Equal arrays give equal bytes: no time is recorded.
+    The arrays are written to a temporary file in the same folder, which then replaces ``path``. A
+    crash or an exception leaves the old file or the new one. Equal arrays give equal bytes: no
+    time is recorded.
 
     Args:
-        path: the file, taken as it is: no suffix is added.
-        arrays: numbers or text; a Python scalar is an array of no dimensions.
-        force: replace a file that exists.
+        path: name of the file. No suffix is added.
+        arrays: numbers or text. A Python scalar is stored as an array without dimensions.
+        force: replace a file that exists. Default: False.
 
     Raises:
-        FileExistsError: ``path`` exists, without ``force``.
-        ValueError: ``path`` is a symbolic link or a device, or a name or dtype that `read_arrays`
-            would refuse.
-        OSError: the file cannot be written.
+        FileExistsError: ``path`` exists and ``force`` is False.
+        ValueError: ``path`` is a symbolic link or a device, or `read_arrays` would refuse a name
+            or a dtype.
+        OSError: The file cannot be written.
     """
-    with _replacing(path, force) as stream, zipfile.ZipFile(stream, "w") as archive:
+    with _Replacing(path, force) as file:
+        members = {}
         for name, value in arrays.items():
             array = np.asarray(value)
             with _about(f"{os.fspath(path)}:"):
                 _check_name(name)
             with _about(f"{os.fspath(path)}: member {name!r}"):
                 check_dtype(array.dtype)
-            with archive.open(zipfile.ZipInfo(f"{name}.npy"), "w", force_zip64=True) as member:
-                np.lib.format.write_array(member, array, allow_pickle=False)
+            members[name] = array
+        assert file.stream is not None
+        write_archive(file.stream, members)
 
 
 def write_bytes(path: str | os.PathLike[str], content: bytes, *, force: bool = False) -> None:
-    """Write ``content``, on the terms of `write_npz`."""
-    with _replacing(path, force) as stream:
-        stream.write(content)
+    """Write ``content`` to a file. Arguments and errors are those of `write_npz`."""
+    with _Replacing(path, force) as file:
+        assert file.stream is not None
+        file.stream.write(content)

@@ -19,8 +19,11 @@ import pytest
 
 import convsolve as cs
 from convsolve import checkpoint
+from convsolve.leastsquares.analysis import analyse
 from convsolve.operators import chunks
+from convsolve.operators.totals import one_by_one
 from support import interrupted
+from support.injected import raised_at
 from support.stored import FILES, SMALL, Failing, Slices
 
 RNG = np.random.default_rng(3)
@@ -133,6 +136,24 @@ def test_whatever_ends_a_run_leaves_its_checkpoint(path: Path, error: BaseExcept
         solved(Failing(X, 6, error), at=path)
     assert path.exists()
     assert_same(solved(at=path), solved())
+
+
+def test_an_exception_at_any_point_of_the_block_ends_the_checkpoint(path: Path) -> None:
+    """Also at the first bytecode of its exit."""
+    problem = stated()
+    design = analyse(problem, SMALL).design
+
+    def work() -> None:
+        with checkpoint.kept_in(path, problem, design):
+            pass
+
+    def check() -> None:
+        assert design.operator.total is one_by_one  # type: ignore[union-attr]
+
+    points = 0
+    while raised_at(points + 1, work, check):
+        points += 5
+    assert points > 20
 
 
 def test_a_checkpoint_changes_no_digit_and_is_removed(path: Path) -> None:
@@ -321,7 +342,7 @@ def test_what_is_no_checkpoint(path: Path, tmp_path: Path) -> None:
     assert path.read_text() == "precious"
     other = tmp_path / "other.npz"
     np.savez(other, x=X)
-    with pytest.raises(ValueError, match=r"other\.npz: is no checkpoint of convsolve"):
+    with pytest.raises(ValueError, match=r"other\.npz: is not a checkpoint of convsolve"):
         solved(at=other)
     with pytest.raises(IsADirectoryError, match="is a directory"):
         solved(at=tmp_path)
@@ -373,7 +394,7 @@ def test_a_full_disk_does_not_end_a_run(
         assert len(warned) == 1
         assert path.read_bytes() == before
         assert [*path.parent.iterdir()] == [path]
-        with pytest.warns(UserWarning, match="the run goes on without"):
+        with pytest.warns(UserWarning, match="the run continues without"):
             fit = solved(at=path)
     assert_same(fit, solved())
     assert not path.exists()

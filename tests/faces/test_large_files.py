@@ -421,7 +421,7 @@ def test_a_checkpoint_that_is_none(data, run, little_memory):
     assert (data / "sums").read_text() == "precious"
     np.savez(data / "sums.npz", x=X)
     line = refused(run(f"solve all.h5 {SIZE} --checkpoint sums.npz"), "sums.npz: ")
-    assert "is no checkpoint of convsolve; give another name" in line
+    assert "is not a checkpoint of convsolve; give another name" in line
     for place, words in (
         ("all.h5", "is one of the inputs"),
         ("gone/sums", "its directory is not there"),

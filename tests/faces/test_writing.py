@@ -1,11 +1,17 @@
-"""Writing whole files or none."""
+"""Writing: a file is complete, or it is not written."""
 
+import io
 import os
+import sys
+import zipfile
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from convsolve import files
+from convsolve.npz_writer import write_archive
+from support.injected import raised_at
 from support.planted import refusal
 
 each_writer = pytest.mark.parametrize(
@@ -91,3 +97,41 @@ def test_a_new_file_has_the_usual_permissions(tmp_path, write):
     write(tmp_path / "out")
     (tmp_path / "usual").touch()
     assert (tmp_path / "out").stat().st_mode == (tmp_path / "usual").stat().st_mode
+
+
+@pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")
+def test_an_exception_at_any_point_leaves_the_old_file_or_the_new_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Python ignores none in a finalizer, and the temporary file is removed."""
+    path, ignored = tmp_path / "sums.npz", []
+    monkeypatch.setattr(sys, "unraisablehook", ignored.append)
+    files.write_npz(path, {"a": np.zeros(1)})
+
+    def work() -> None:
+        files.write_npz(path, {"a": np.zeros(2), "b": np.ones(3)}, force=True)
+
+    def check() -> None:
+        assert list(tmp_path.iterdir()) == [path]
+        assert len(files.read_arrays(path)["a"]) in (1, 2)
+
+    points = 0
+    while raised_at(points + 1, work, check):
+        points += 3
+    assert points > 200
+    assert ignored == []
+
+
+@pytest.mark.parametrize("zip64_from", [1, 400, 2**32 - 1])
+def test_any_reader_of_zip_reads_an_archive(zip64_from: int) -> None:
+    """With sizes in the classic fields, or in those of ZIP64."""
+    arrays = {"a": np.arange(50.0), "é": np.ones((2, 3), np.float32), "word": np.array("κ")}
+    stream = io.BytesIO()
+    write_archive(stream, arrays, zip64_from)
+    with zipfile.ZipFile(stream) as archive:
+        assert archive.testzip() is None
+    stream.seek(0)
+    with np.load(stream) as found:
+        assert list(found) == list(arrays)
+        for name, array in arrays.items():
+            np.testing.assert_array_equal(found[name], array)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dis
 import os
 import signal
 import subprocess
@@ -26,6 +25,7 @@ from convsolve.linalg.threads import one_blas_thread
 from convsolve.operators import gram as toeplitz
 from convsolve.operators import overlap_save as series
 from convsolve.operators import toeplitz as circulant
+from support.injected import Timeout, raised_at
 from support.slow import some
 
 
@@ -164,45 +164,6 @@ def test_ctrl_c_anywhere_leaves_blas_as_it_was(
     assert points > 20
 
 
-class Timeout(Exception):
-    """Exception of a handler that is not Python's own."""
-
-
-def raised_at(point: int, work: Callable[[], None]) -> bool:
-    """Raise `Timeout` at a point of ``work`` and of the functions that it calls.
-
-    Python runs signal handlers where a function begins, after a call and at the end of a loop's
-    body. False if there are fewer points.
-    """
-    seen, previous = 0, dict[int, str]()
-
-    def trace(frame: FrameType, event: str, arg: Any) -> Any:
-        nonlocal seen
-        frame.f_trace_opcodes = True
-        if event not in ("call", "opcode"):
-            return trace
-        if event == "call" or previous[id(frame)].startswith(("CALL", "JUMP_BACKWARD")):
-            seen += 1
-            if seen == point:
-                raise Timeout
-        previous[id(frame)] = dis.opname[frame.f_code.co_code[frame.f_lasti]]
-        return trace
-
-    before = sys.gettrace()
-    try:
-        sys.settrace(trace)
-        work()
-    except Timeout:
-        # Here the traceback still exists. It must not delay the end of the block.
-        assert threads._inside == {}
-        assert not threads._lock.locked()
-        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
-        return True
-    finally:
-        sys.settrace(before)
-    return False
-
-
 @pytest.mark.parametrize("wrapper", [one_blas_thread, sigint_handled, interruptible])
 def test_an_exception_at_any_point_restores_blas_and_ctrl_c(
     monkeypatch: pytest.MonkeyPatch, ctrl_c: None, wrapper: Callable[[], Any]
@@ -214,9 +175,14 @@ def test_an_exception_at_any_point_restores_blas_and_ctrl_c(
         with wrapper(), one_blas_thread():
             blas.work()
 
-    points = 0
-    while raised_at(points + 1, work):
+    def check() -> None:
         assert blas.number == 2
+        assert threads._inside == {}
+        assert not threads._lock.locked()
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+    points = 0
+    while raised_at(points + 1, work, check):
         points += 1
     assert points > 50
 
