@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from ..text import ranges, shown
-from .checks import number
+from ..text import count, ranges, shown
+from .checks import MAX_ELEMENTS, number
 from .records import Records
 
 # Below so many samples a second a lag is told in seconds, from there on in milliseconds.
@@ -193,10 +193,13 @@ def _words(given: Any, name: str, count: int) -> tuple[str, ...]:
 
 
 def seconds_to_lags(tmin: Any, tmax: Any, fs: Any) -> tuple[int, int]:
-    """The first and the last lag of a window in seconds, each rounded to a sample, half to even.
+    """Convert a window in seconds to its first and last lag in samples.
+
+    Each end is rounded to the nearest sample, half to even.
 
     Raises:
-        TypeError, ValueError: not all three are given, as numbers.
+        TypeError: One of the three is None or is not a number.
+        ValueError: ``fs`` is not positive, ``tmin`` exceeds ``tmax``, or a lag overflows.
     """
     if None in (tmin, tmax, fs):
         raise TypeError(
@@ -206,4 +209,24 @@ def seconds_to_lags(tmin: Any, tmax: Any, fs: Any) -> tuple[int, int]:
     first, last = (number(t, n, -np.inf) for t, n in ((tmin, "tmin"), (tmax, "tmax")))
     if first > last:
         raise ValueError(f"tmin={first:g} must not exceed tmax={last:g}")
-    return round(first * rate), round(last * rate)
+    return _samples(first, "tmin", rate), _samples(last, "tmax", rate)
+
+
+def _samples(time: float, name: str, rate: float) -> int:
+    samples = time * rate
+    if not abs(samples) <= MAX_ELEMENTS:
+        raise ValueError(
+            f"{name}={time:g} s at fs={rate:g} Hz is {samples:g} samples, which overflows a 64-bit "
+            f"index; give {name} in seconds and fs in samples per second"
+        )
+    return round(samples)
+
+
+def check_times(fs: float | None, lags: Sequence[np.ndarray]) -> None:
+    """Raise a ValueError unless all lags, and the interval of one sample, are finite in seconds."""
+    largest = max(1, *(int(np.abs(axis).max(initial=1)) for axis in lags))
+    if fs is not None and not math.isfinite(largest / fs):
+        raise ValueError(
+            f"fs={fs:g} is too small: a lag of {count(largest, 'sample')} in seconds overflows; "
+            "give fs in samples per second"
+        )

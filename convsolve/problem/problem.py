@@ -19,7 +19,7 @@ from .checks import choice, integer
 from .confounds import Confounds, read_confounds
 from .lags import EDGES, around_zero, crop, lag_bounds, lag_geometry, trim, whole_windows
 from .missing import read_mask, rows_left
-from .names import Names, seconds_to_lags
+from .names import Names, check_times, seconds_to_lags
 from .nuisance import Nuisance
 from .records import Records, check_trials, numeric, precision, read
 from .rows import Rows, rows_reading, whole_rows
@@ -191,9 +191,10 @@ class Problem:
             self.y = None if y is None else y.cast(self.dtype)
 
     def _name(self, fs: Any, channels: Any, outputs: Any) -> None:
-        """Names as given, or as the records have them."""
+        """Set the names that are given, or the names of the records."""
         counts = self.in_channels, self.out_channels
         self.names = Names.of(fs, channels, outputs, self.input, self.output, counts)
+        check_times(self.names.fs, self.lags)
 
     @cached_property
     def x(self) -> tuple[np.ndarray, ...]:

@@ -1,6 +1,7 @@
 """Problem.from_lags: lags, edges and rows against a loop."""
 
 import json
+from typing import Any
 
 import numpy as np
 import pytest
@@ -147,3 +148,22 @@ def test_groups_that_are_no_integer_are_refused_whatever_was_asked_before(groups
     cs.Problem.from_lags(x, lags=(0, 2), groups=1)
     with pytest.raises(TypeError, match="groups must be an integer"):
         cs.Problem.from_lags(x, lags=(0, 2), groups=groups)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"fs": 1e308, "tmin": 0, "tmax": 10}, r"tmax=10 s at fs=1e\+308 Hz is inf samples"),
+        ({"fs": 1e308, "tmin": 0, "tmax": 1}, r"tmax=1 s at fs=1e\+308 Hz is 1e\+308 samples"),
+        ({"fs": 100, "tmin": -1e308, "tmax": 1}, r"tmin=-1e\+308 s at fs=100 Hz is -inf samples"),
+        ({"fs": 100, "tmin": 0, "tmax": 1e17}, r"tmax=1e\+17 s at fs=100 Hz is 1e\+19 samples"),
+        ({"fs": 100, "tmin": 0, "tmax": np.inf}, "tmax must be finite"),
+        ({"fs": np.inf, "tmin": 0, "tmax": 1}, "fs must be positive and finite, got inf"),
+        ({"fs": 1e-308, "lags": (0, 5)}, "fs=1e-308 is too small: a lag of 5 samples"),
+        ({"fs": 5e-324, "lags": (0, 0)}, "fs=4.94066e-324 is too small: a lag of 1 sample"),
+    ],
+)
+def test_rates_and_times_that_overflow_are_refused(given: dict[str, Any], message: str) -> None:
+    x = np.arange(20.0)
+    with pytest.raises(ValueError, match=message):
+        cs.Problem.from_lags(x, x, **given)
