@@ -60,6 +60,8 @@ def bic(fits: Fits) -> np.ndarray:
         return fits.rows * np.log(fits.squares / fits.rows) + _parameters(fits) * np.log(fits.rows)
 
 
+# Criteria on the scale of −2 log likelihood, a sum over rows.
+LIKELIHOODS = ("evidence", "aicc", "bic")
 CRITERIA: dict[str, Criterion] = {"gcv": gcv, "evidence": evidence, "aicc": aicc, "bic": bic}
 
 
@@ -72,7 +74,7 @@ def in_user_units(scores: np.ndarray, select: str, fits: Fits, exponents: np.nda
             return np.asarray(np.ldexp(np.exp(scores), 2 * exponents))
         if select == "mse":
             return np.asarray(np.ldexp(scores, 2 * exponents))
-    if select in ("evidence", "aicc", "bic"):
+    if select in LIKELIHOODS:
         rows = fits.left if select == "evidence" else fits.rows
         return scores + 2 * rows * exponents * np.log(2)
     return scores

@@ -1,4 +1,4 @@
-"""What was chosen of a penalty, and what else was in the choice."""
+"""The penalty that the data chose, with the scores of all strengths of the search."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ MAX_OUTPUTS = 6
 
 
 class StrengthScores(NamedTuple):
-    """What every strength that was looked at is worth.
+    """Scores of the strengths of a search, with the chosen strength among them.
 
-    ``strengths``, ``scores`` and ``degrees_of_freedom`` are (n, outputs), ``by_fold`` is (folds, n,
-    outputs) where folds were scored, else None. A score is that of `Regularization.criterion`: of
-    gcv, evidence (−2 log of the marginal likelihood), aicc, bic and mse the smallest is the best,
-    of r2 and correlation the largest.
+    ``strengths``, ``scores`` and ``degrees_of_freedom`` are (n, outputs). ``by_fold`` is (folds, n,
+    outputs), or None without folds. `Regularization.criterion` names the score. The smallest score
+    is the best for gcv, evidence (−2 log marginal likelihood), aicc, bic and mse, the largest for
+    r2 and correlation. Strengths are sorted, and an output can have the same strength twice.
     """
 
     strengths: np.ndarray
@@ -34,7 +34,7 @@ class StrengthScores(NamedTuple):
 
 
 class Regularization(NamedTuple):
-    """A penalty as the data chose it.
+    """Penalty and strength that were chosen from the data.
 
     Attributes:
         penalty: in words, its hyperparameters with it.
@@ -46,7 +46,7 @@ class Regularization(NamedTuple):
         noise_variance: (outputs,) of y about the model, in y's units; NaN likewise.
         criterion: "gcv", "evidence", "aicc", "bic", or "mse", "r2" or "correlation" of held-out
             rows; "given" where nothing was chosen.
-        path: the strengths that were looked at.
+        path: the strengths of the search and the chosen one, sorted, with their scores.
         at_edge: (outputs,) whether the choice is the first or last strength that was allowed, so
             that a better one may lie beyond.
         bounded: whether a hyperparameter ended at a bound of its search.
@@ -124,7 +124,7 @@ class Regularization(NamedTuple):
 def of_outputs(
     units: Units, exponents: np.ndarray, penalty: Penalty, scorer: Scorer, chosen: Chosen
 ) -> Regularization:
-    """The choices for some outputs of a group, in units of 2**exponents (Q,), in the user's."""
+    """Convert the choices for outputs in units of 2**exponents (Q,) to the user's units."""
     select, path = scorer.select, scorer.path
     criterion = select if isinstance(select, str) else select.score
     found = path.fits(chosen.strengths[None])
@@ -132,6 +132,7 @@ def of_outputs(
     def scores(values: np.ndarray) -> np.ndarray:
         return in_user_units(values, criterion, found, exponents)
 
+    strengths, values, by_fold = _with_choice(scorer, chosen)
     return Regularization(
         penalty.title,
         units.to_user(chosen.strengths),
@@ -140,13 +141,36 @@ def of_outputs(
         in_user_units(noise_variance(found, criterion)[0], "mse", found, exponents),
         criterion if len(chosen.grid) > 1 else "given",
         StrengthScores(
-            units.to_user(chosen.grid),
-            scores(chosen.scores),
-            path.freedom(chosen.grid) + found.free,
-            None if chosen.by_fold is None else scores(chosen.by_fold),
+            units.to_user(strengths),
+            scores(values),
+            path.freedom(strengths) + found.free,
+            None if by_fold is None else scores(by_fold),
         ),
         chosen.at_edge,
     )
+
+
+def _with_choice(
+    scorer: Scorer, chosen: Chosen
+) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
+    """Return strengths, scores and scores by fold with the choice included, in ascending order.
+
+    Nothing is added if every output chose a strength of the grid.
+    """
+    if (chosen.grid == chosen.strengths).any(axis=0).all():
+        return chosen.grid, chosen.scores, chosen.by_fold
+    scores, by_fold = scorer.scores(chosen.strengths[None])
+    strengths = np.concatenate([chosen.grid, chosen.strengths[None]])
+    order = np.argsort(strengths, axis=0, kind="stable")
+
+    def merged(grid: np.ndarray, choice: np.ndarray) -> np.ndarray:
+        together = np.concatenate([grid, choice], axis=-2)
+        return np.take_along_axis(together, np.broadcast_to(order, together.shape), axis=-2)
+
+    folds = None
+    if chosen.by_fold is not None and by_fold is not None:
+        folds = merged(chosen.by_fold, by_fold)
+    return np.take_along_axis(strengths, order, axis=0), merged(chosen.scores, scores), folds
 
 
 def joined(parts: Sequence[Regularization]) -> Regularization:

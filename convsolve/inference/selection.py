@@ -9,13 +9,18 @@ import numpy as np
 
 from ..leastsquares.penalty import Penalty
 from ..progress import stage
+from .criteria import LIKELIHOODS
+from .minimum import bracketed_minimum
 from .scorers import Scorer, Scoring
 from .units import Units
 
 # Strengths over the largest eigenvalue: two a decade, up to where nothing is left of a kernel.
 LARGEST, A_DECADE = 1e5, 2
-# Strengths looked at between two of the grid.
+# Number of strengths of the finer grid about the best one.
 FINER = 11
+# Largest excess of the criterion at the chosen strength, in units of −2 log likelihood. A criterion
+# that is a mean over n rows is comparable after multiplication with n, and rounded to about 1e-14.
+TOLERANCE, ROUNDED = 1e-9, 1e-14
 # Of hyperparameters, on the scale of their search, and the places that are tried at most.
 PLACE_TOLERANCE, MOST_PLACES = 1e-3, 200
 # So near to a bound of its search a hyperparameter counts as being there.
@@ -24,11 +29,11 @@ BOUND = 0.01
 
 @dataclass(frozen=True)
 class Chosen:
-    """What was chosen for the outputs of one group, in the units of its `Scorer`.
+    """The choice for the outputs of one group, in the units of its `Scorer`.
 
-    ``grid`` (n, Q) are the strengths looked at, ``scores`` (n, Q) and ``by_fold`` (k, n, Q) what
-    they are worth; ``strengths`` (Q,) the choice, ``losses`` (Q,) there, and ``at_edge`` (Q,)
-    whether that is the first or last strength that was allowed.
+    ``grid`` (n, Q) are the strengths of the grid, ``scores`` (n, Q) and ``by_fold`` (k, n, Q) their
+    scores. ``strengths`` (Q,) are the choice and ``losses`` (Q,) the losses there. ``at_edge`` (Q,)
+    is True if the choice is the first or last strength that was allowed.
     """
 
     grid: np.ndarray
@@ -80,8 +85,10 @@ def strength_grids(strength: np.ndarray | None, units: Units) -> list[np.ndarray
 
 
 def choose_strengths(scorer: Scorer, grid: np.ndarray | None) -> Chosen:
-    """For every output the strength of least loss: on ``grid`` (n, Q or 1) if one is given, else
-    searched, about the best of `automatic_grid`.
+    """Choose the strength of least loss for every output.
+
+    It is one of ``grid`` (n, Q or 1) if a grid is given. Otherwise the best strength of
+    `automatic_grid` is refined until the criterion changes by less than `TOLERANCE`.
     """
     strengths = automatic_grid(scorer) if grid is None else grid
     scores, by_fold = scorer.scores(strengths)
@@ -93,29 +100,32 @@ def choose_strengths(scorer: Scorer, grid: np.ndarray | None) -> Chosen:
     inner = outputs[~edge]
     if grid is None and len(inner):
         around = np.log(strengths[best[inner] + np.array([[-1], [0], [1]]), 0])
-        chosen[inner], least[inner] = _refined(scorer.only(inner), around, chosen[inner])
+        chosen[inner], least[inner] = _refined(scorer.only(inner), around)
     return Chosen(wide, scores, by_fold, chosen, least, edge)
 
 
-def _refined(
-    scorer: Scorer, around: np.ndarray, begun: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """Strengths (Q,) of least loss, and the losses, from the logarithms ``around`` (3, Q) of three
-    of a grid, the best between the others: a finer grid, then the vertex of a parabola.
+def _refined(scorer: Scorer, around: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the strengths (Q,) of least loss and the losses there.
 
-    All outputs that share a place of the grid are had at once, which Brent's method would not.
+    ``around`` (3, Q) are the logarithms of three strengths of a grid, of which the middle one has
+    the least loss. A finer grid is searched first, with shared strengths for all outputs of one
+    place of the grid. It guards against several minima.
     """
-    outputs = np.arange(len(begun))
+
+    def loss(places: np.ndarray) -> np.ndarray:
+        return scorer.losses(scorer.scores(np.exp(places))[0])
+
     places = around[0] + np.linspace(0, 1, FINER)[:, None] * (around[2] - around[0])
-    losses = scorer.losses(scorer.scores(np.exp(places))[0])
+    losses = loss(places)
     best = np.clip(np.argmin(losses, axis=0), 1, FINER - 2)
-    low, mid, high = (losses[best + i, outputs] for i in (-1, 0, 1))
-    with np.errstate(divide="ignore", invalid="ignore"):
-        shift = np.nan_to_num(0.5 * (low - high) / (low - 2 * mid + high))
-    at = places[best, outputs] + np.clip(shift, -1, 1) * (places[1] - places[0])
-    last = scorer.losses(scorer.scores(np.exp(at)[None])[0])[0]
-    better = last < mid
-    return np.exp(np.where(better, at, places[best, outputs])), np.where(better, last, mid)
+    bracket = best + np.array([[-1], [0], [1]]), np.arange(around.shape[1])
+    tolerance = TOLERANCE
+    if scorer.select not in LIKELIHOODS:
+        tolerance = max(TOLERANCE / scorer.path.rows, ROUNDED)
+    found, least = bracketed_minimum(
+        lambda at: loss(at[None])[0], places[bracket], losses[bracket], tolerance
+    )
+    return np.exp(found), least
 
 
 def choose_penalty(

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import mpmath
 import numpy as np
 import pytest
 import scipy.linalg
 
 import convsolve as cs
+from convsolve.inference.minimum import bracketed_minimum
 from support import dense
 from support.geometry import NAMED, Geometry
 from support.penalties import PENALTIES, matrix, penalty_for
@@ -99,6 +102,92 @@ def test_scores_and_degrees_of_freedom(name: str, geometry: str, criterion: str)
     np.testing.assert_array_equal(found.strength, GRID[np.argmin(scores, axis=0), 0])
     first_or_last = np.isin(np.argmin(scores, axis=0), (0, len(GRID) - 1))
     np.testing.assert_array_equal(found.at_edge, first_or_last)
+
+
+def exact_criterion(a: np.ndarray, y: np.ndarray, criterion: str) -> Callable[..., mpmath.mpf]:
+    """A criterion of a plain ridge as a function of the log of its strength, to 40 digits."""
+    n, (u, s, _) = len(y), np.linalg.svd(a, full_matrices=False)
+    d, z = [[*map(mpmath.mpf, values.tolist())] for values in (s**2, u.T @ y)]
+    squares = mpmath.fsum(mpmath.mpf(v) ** 2 for v in y.tolist())
+
+    def value(log_strength: mpmath.mpf) -> mpmath.mpf:
+        shares = [v / (v + mpmath.e**log_strength) for v in d]
+        rss = squares - sum(b**2 * (1 - (1 - h) ** 2) for b, h in zip(z, shares, strict=True))
+        if criterion == "gcv":
+            return n * mpmath.log(rss / (n - sum(shares)) ** 2)
+        if criterion == "evidence":
+            penalized = squares - sum(b**2 * h for b, h in zip(z, shares, strict=True))
+            return n * mpmath.log(penalized) - sum(mpmath.log(1 - h) for h in shares)
+        k = sum(shares) + 1
+        cost = k * mpmath.log(n) if criterion == "bic" else 2 * k + 2 * k * (k + 1) / (n - k - 1)
+        return n * mpmath.log(rss) + cost
+
+    return value
+
+
+@pytest.mark.parametrize("criterion", CRITERIA)
+@pytest.mark.parametrize(
+    ("rows", "taps", "noise"), [(300, 12, 1.0), (60, 40, 0.3), (5000, 9, 0.05)]
+)
+def test_the_chosen_strength_is_the_optimum(
+    rng: np.random.Generator, rows: int, taps: int, noise: float, criterion: str
+) -> None:
+    x = np.convolve(rng.standard_normal(rows + taps - 1), [1, 0.7, 0.3], "same")
+    a = np.lib.stride_tricks.sliding_window_view(x, taps)
+    y = a @ np.exp(-np.arange(taps) / 5) + noise * rng.standard_normal(rows)
+    problem = cs.Problem(x, y, kernel_size=taps)
+    found = cs.solve(problem, cs.Regularized(select=criterion)).regularization
+    exact, chosen = exact_criterion(a, y, criterion), mpmath.log(found.strength[0])
+    with mpmath.workdps(40):
+        best = mpmath.findroot(lambda at: mpmath.diff(exact, at), chosen)
+        assert exact(chosen) - exact(best) < 1e-9
+        assert abs(chosen - best) < 3e-3
+    place = np.flatnonzero(found.path.strengths[:, 0] == found.strength[0])
+    assert found.path.scores[place[0], 0] == found.path.scores[:, 0].min()
+    assert (np.diff(found.path.strengths[:, 0]) > 0).all()
+
+
+@pytest.mark.parametrize(
+    ("values", "least"),
+    [
+        (lambda at: (at - 0.3) ** 2, 0.3),
+        (lambda at: np.abs(at - 0.3), 0.3),
+        (lambda at: np.where(at > 0.3, at, np.inf), 0.3),
+        (lambda at: np.exp(at) - 1.1 * at, np.log(1.1)),
+        (lambda at: 0.0 * at, None),
+    ],
+)
+def test_a_bracketed_minimum(values: Callable[..., np.ndarray], least: float | None) -> None:
+    """Also of functions with a kink, of flat ones, and where a part of the bracket is infinite."""
+    places = np.array([[-1.0, -0.5], [0.4, 0.5], [1.0, 3.0]])
+    found, lowest = bracketed_minimum(values, places, values(places), 1e-14)
+    assert (found > places[0]).all()
+    assert (found < places[2]).all()
+    np.testing.assert_array_equal(lowest, values(found))
+    if least is not None:
+        np.testing.assert_allclose(found, least, atol=2e-7)
+
+
+@pytest.mark.parametrize("score", ["mse", "r2", "correlation"])
+def test_the_path_has_the_choice_and_its_scores_by_fold(
+    rng: np.random.Generator, score: str
+) -> None:
+    x, noise = rng.standard_normal((2, 400))
+    y = np.convolve(x, [1, 0.5, 0.2])[:400] + 2 * noise
+    problem = cs.Problem.from_lags(x, np.stack([y, y[::-1]], axis=1), lags=(0, 9))
+    folds = cs.CrossValidation(4, score=score)
+    found = cs.solve(problem, cs.Regularized(select=folds)).regularization
+    path, outputs = found.path, np.arange(2)
+    assert (np.diff(path.strengths, axis=0) >= 0).all()
+    place = np.argmax(path.strengths == found.strength, axis=0)
+    again = cs.solve(problem, cs.Regularized(strength=found.strength[None], select=folds))
+    wanted = again.regularization.path
+    np.testing.assert_allclose(path.scores[place, outputs], wanted.scores[0], rtol=1e-12)
+    np.testing.assert_allclose(path.by_fold[:, place, outputs], wanted.by_fold[:, 0], rtol=1e-12)
+    best = path.scores.min(0) if score == "mse" else path.scores.max(0)
+    np.testing.assert_array_equal(path.scores[place, outputs], best)
+    freedom = path.degrees_of_freedom[place, outputs]
+    np.testing.assert_allclose(freedom, found.degrees_of_freedom, rtol=1e-12)
 
 
 @pytest.mark.parametrize("criterion", CRITERIA)
