@@ -84,7 +84,7 @@ class Diagnosis:
             )
         ridge = self.sufficient_ridge
         return (
-            f"{self.verdict}: the rank of {self.columns} unknowns takes a QR of "
+            f"{self.verdict}: the rank of {self.n_unknowns} unknowns takes a QR of "
             f"{self.qr_bytes / 2**30:.1f} GiB, which exceeds the memory limit; use fewer taps or "
             f"channels{'' if ridge is None else f', or solve with ridge={ridge:.3g}'}"
         )
@@ -164,21 +164,35 @@ class Diagnosis:
         return self.verdict in DETERMINED
 
     @cached_property
-    def group_ranks(self) -> tuple[int, ...]:
-        """Numerical rank of each group's design matrix."""
+    def kernel_ranks(self) -> tuple[int, ...]:
+        """Numerical rank of each group's A with the nuisance columns N projected out."""
         if self.unique:
             return (self.columns,) * self.groups
         return tuple(self._factors.ranks.tolist())
 
     @property
+    def group_ranks(self) -> tuple[int, ...]:
+        """Numerical rank of each group's [N A], with the bias and confounds N included."""
+        return tuple(rank + self._nuisance_rank for rank in self.kernel_ranks)
+
+    @property
     def rank(self) -> int:
-        """Rank of the worst group; a bias, projected out, is not part of it."""
+        """Numerical rank of [N A] in the worst group, equal to ``n_unknowns`` for full rank.
+
+        It is the sum of the rank of the bias and confounds N and the rank of A with N projected
+        out.
+        """
         return self.group_ranks[self.worst_group]
 
     @property
+    def _nuisance_rank(self) -> int:
+        # The columns of N are linearly independent: those that depend on others are removed.
+        return self.problem.nuisance.total
+
+    @property
     def nullity(self) -> int:
-        """Dimension of the set of kernels (of one output) that fit equally well."""
-        return self.columns - self.rank
+        """Dimension of the set of solutions (of one output) that fit equally well."""
+        return self.n_unknowns - self.rank
 
     @cached_property
     @on_blas_threads
@@ -217,8 +231,9 @@ class Diagnosis:
         """Rank at the upper and at the lower end of the band around the tolerance (worst group)."""
         factor = self.factor(self.worst_group)
         if isinstance(factor, Cholesky):  # certified above the band
-            return factor.rank, factor.rank
-        return factor.band.rank_at_high, factor.band.rank_at_low
+            return self.rank, self.rank
+        high, low = factor.band.rank_at_high, factor.band.rank_at_low
+        return high + self._nuisance_rank, low + self._nuisance_rank
 
     @cached_property
     def identifiable(self) -> np.ndarray:
@@ -393,9 +408,8 @@ class Diagnosis:
         """Leverage of every row, diag(A(AᵀA)⁻Aᵀ), the bias included: between 0 and 1.
 
         In the form of x, ``(*T,)`` a record, with an axis of groups at the end if there are
-        several; NaN for rows that are left out. A row of leverage 1 alone decides some direction of
-        the kernel, and the fit goes through it whatever was measured; the sum is the rank, with
-        that of bias and confounds.
+        several; NaN for excluded rows. A row of leverage 1 alone determines some direction of the
+        kernel, and the fit passes through it for any y. The sum over rows is the rank.
 
         Source: D. C. Hoaglin and R. E. Welsch, The American Statistician 32 (1978) 17.
         """

@@ -123,7 +123,7 @@ def _precision(diagnosis: Diagnosis) -> list[Remedy]:
         "cuts; a smooth input, a near copy of a channel, or a long tone computed in floating "
         "point, does this"
     )
-    if diagnosis.problem.data_eps and high == diagnosis.columns:
+    if diagnosis.problem.data_eps and high == diagnosis.n_unknowns:
         text = (
             "the smallest singular value lies below the rounding of the data's own type: record "
             "or convert the data with more digits, or without the offset, from their source"
@@ -133,7 +133,7 @@ def _precision(diagnosis: Diagnosis) -> list[Remedy]:
 
 def _no_gap(diagnosis: Diagnosis) -> Remedy:
     """The rank is then a matter of tolerance, and the answer depends on it."""
-    pairs = zip(diagnosis.singular_values, diagnosis.group_ranks, strict=True)
+    pairs = zip(diagnosis.singular_values, diagnosis.kernel_ranks, strict=True)
     with np.errstate(divide="ignore"):
         gain = 1 / np.min([values[rank - 1] for values, rank in pairs if rank])
     return Remedy(
@@ -190,8 +190,8 @@ def _signal(diagnosis: Diagnosis) -> list[Remedy]:
     noise = _on_white_noise(diagnosis) if _cheap(diagnosis) else None
     best = min(diagnosis.n_equations - diagnosis.problem.nuisance.total, diagnosis.columns)
     if noise is not None:
-        best = noise.group_ranks[diagnosis.worst_group]
-    if diagnosis.rank < best:
+        best = noise.kernel_ranks[diagnosis.worst_group]
+    if diagnosis.kernel_ranks[diagnosis.worst_group] < best:
         return _excitation(diagnosis, noise)
     if diagnosis.verdict == "underdetermined":
         return _beside_rows(diagnosis)
@@ -223,8 +223,8 @@ def _beside_rows(diagnosis: Diagnosis) -> list[Remedy]:
 
 def _excitation(diagnosis: Diagnosis, noise: Diagnosis | None) -> list[Remedy]:
     """What each group of channels lacks beside ``noise``, or full rank where none was tried."""
-    best = [diagnosis.columns] * diagnosis.groups if noise is None else noise.group_ranks
-    short = [g for g, rank in enumerate(diagnosis.group_ranks) if rank < best[g]]
+    best = [diagnosis.columns] * diagnosis.groups if noise is None else noise.kernel_ranks
+    short = [g for g, rank in enumerate(diagnosis.kernel_ranks) if rank < best[g]]
     return [remedy for g in short for remedy in _excitation_of(diagnosis, noise, g)]
 
 
@@ -239,8 +239,8 @@ def _excitation_of(diagnosis: Diagnosis, noise: Diagnosis | None, group: int) ->
         for c, rank in enumerate(ranks)
         if rank < max(best[c], 1)
     ]
-    shared = sum(ranks) - diagnosis.group_ranks[group]
-    shared -= 0 if noise is None else sum(best) - noise.group_ranks[group]
+    shared = sum(ranks) - diagnosis.kernel_ranks[group]
+    shared -= 0 if noise is None else sum(best) - noise.kernel_ranks[group]
     if shared > 0 and len(ranks) > 1:
         found.append(_shared(diagnosis, group, shared))
     return found

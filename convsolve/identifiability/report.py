@@ -22,10 +22,13 @@ MOST_ADVISED = 16
 class Identifiability(Diagnosis):
     """Whether, and which part of, the kernel is determined by the input of a problem.
 
-    One equation per row of the design matrix A, one unknown per column, shared by all outputs of a
-    group. Rank and tolerance are those of A with every column scaled by a power of two to norm
-    about one; ``condition`` and ``singular_values`` are those of A itself. With a bias, all are
-    those of A with the column of ones projected out, and the bias counts as one more unknown.
+    Each row of [N A] is an equation and each column an unknown. A is the design matrix, which all
+    outputs of a group share. The bias and confounds are the columns of N. ``rank`` is the numerical
+    rank of [N A], so it equals ``n_unknowns`` if the data determine all unknowns.
+
+    ``condition`` and ``singular_values`` refer to A with N projected out. Its rank is determined
+    after each column is scaled by a power of two to norm about one, and ``tolerance`` refers to the
+    scaled matrix.
 
     What is costly is computed when first asked for: ``repr`` shows what is known, ``print`` and
     `text` the whole. Verdicts, in the order in which they are
@@ -157,8 +160,8 @@ class Identifiability(Diagnosis):
 
     def _known(self) -> list[tuple[str, str]]:
         verdict = self.known_verdict or "not computed yet"
-        if {"worst_group", "group_ranks"} <= vars(self).keys():
-            verdict += f", rank {self.rank} of {self.columns}"
+        if {"worst_group", "kernel_ranks"} <= vars(self).keys():
+            verdict += f", rank {self.rank} of {self.n_unknowns}"
         whole = "print(...) or .text() computes and shows the whole"
         return [("data", repr(self.problem)), ("verdict", verdict), ("report", whole)]
 

@@ -181,7 +181,7 @@ def precision_sentence(diagnosis: Diagnosis) -> str:
 def confounded(diagnosis: Diagnosis) -> list[str]:
     """Sentences about the taps that the data cannot tell apart."""
     found = []
-    for group, rank in enumerate(diagnosis.group_ranks):
+    for group, rank in enumerate(diagnosis.kernel_ranks):
         free = diagnosis.columns - rank
         if free > MAX_VECTORS:
             found.append(
@@ -225,8 +225,8 @@ def sizes(diagnosis: Diagnosis) -> list[tuple[str, list[str]]]:
     ]
 
 
-def _beside(diagnosis: Diagnosis) -> str:
-    """What is fitted beside the kernel."""
+def _nuisance(diagnosis: Diagnosis) -> str:
+    """Return the names of the nuisance columns."""
     problem = diagnosis.problem
     words = ["bias"] * problem.bias
     return " and ".join(words + ["confounds"] * (problem.nuisance.total > problem.bias))
@@ -234,11 +234,11 @@ def _beside(diagnosis: Diagnosis) -> str:
 
 def ranks(diagnosis: Diagnosis) -> list[tuple[str, list[str]]]:
     """The entries of a report that take a factor: rank, condition, and the taps determined."""
-    rank = f"{diagnosis.rank} of {diagnosis.columns}, nullity {diagnosis.nullity}"
+    rank = f"{diagnosis.rank} of {diagnosis.n_unknowns}, nullity {diagnosis.nullity}"
     if diagnosis.verdict == "ambiguous" and diagnosis.rank_band[0] < diagnosis.rank_band[1]:
         high, low = diagnosis.rank_band
         rank += f"; between {high} and {low} within the band around the tolerance"
-    rank += f" ({_beside(diagnosis)} projected out)" * bool(diagnosis.problem.nuisance.total)
+    rank += f" ({_nuisance(diagnosis)} included)" * bool(diagnosis.problem.nuisance.total)
     infinite = np.isinf(diagnosis.condition)
     return [
         ("rank", [rank]),
@@ -264,12 +264,11 @@ def open_groups(diagnosis: Diagnosis) -> str:
 def warning(diagnosis: Diagnosis, answer: str, remedies: str) -> str:
     """What `solve` warns: rank, unknowns, which of the many answers this is, the remedies."""
     if diagnosis.verdict == "ambiguous":
-        full = diagnosis.rank == diagnosis.columns
+        full = diagnosis.rank == diagnosis.n_unknowns
         answer += ", with nothing truncated" if full else ", truncated at the tolerance"
     known = f"{diagnosis.n_unknowns} unknowns, rank not known"
     if diagnosis.decided:
-        known = f"rank {diagnosis.rank} of {diagnosis.columns} unknowns"
-        known += f" ({_beside(diagnosis)} aside)" * bool(diagnosis.problem.nuisance.total)
+        known = f"rank {diagnosis.rank} of {diagnosis.n_unknowns} unknowns"
     which = diagnosis.problem.which
     begin = f"output {which}: " * bool(which)
     return f"{begin}{diagnosis.verdict}: {known}; this is {answer}. {remedies}"

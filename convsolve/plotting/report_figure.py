@@ -65,7 +65,7 @@ def draw_report(report: Identifiability) -> Figure:
     if problem.spec.groups > 1:
         title += f"; group {group}, the worst of {problem.spec.groups}"
     gains = _of_worst_group(report, report.noise_gain)
-    nullity = int(np.prod(problem.kernel_shape[:-1])) - report.group_ranks[group]
+    nullity = report.nullity
     few, known = 0 < nullity <= MAX_VECTORS, np.isfinite(gains).any()
     if nullity > MAX_VECTORS:
         title += f"; {nullity} null vectors, too many to show"

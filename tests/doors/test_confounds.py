@@ -305,7 +305,8 @@ def test_a_report_counts_confounds() -> None:
     report = cs.identify(cs.Problem(x, y, kernel_size=5, confounds=2))
     assert report.n_unknowns == 10 + 6
     assert "5 taps × 2 channels, 6 confounds" in report.text()
-    assert "confounds projected out" in report.text()
+    assert "rank       16 of 16, nullity 0 (confounds included)" in report.text()
+    assert report.rank == report.n_unknowns
     assert "an intercept and a drift of degree 2 a record" in " ".join(report.text().split())
     np.testing.assert_allclose(np.concatenate(report.leverage()).sum(), 16)
     # What confounds span no data determine.
@@ -340,7 +341,8 @@ def test_the_rank_is_that_beside_confounds(name: str, limits: Limits) -> None:
     """What confounds leave of x determines so many of 20 taps; rounding none."""
     x, confounds, rank = LIMITED[name]
     report = cs.identify(cs.Problem(x, kernel_size=20, confounds=confounds), limits=limits)
-    assert report.rank == rank
+    assert report.rank == rank + report.problem.nuisance.total
+    assert report.nullity == 20 - rank
     assert report.unique == (rank == 20)
 
 

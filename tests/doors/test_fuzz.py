@@ -75,8 +75,9 @@ def check_report(problem: cs.Problem) -> cs.Identifiability:
     columns = problem.n_unknowns - problem.bias
     assert report.unique == (report.verdict in ("overdetermined", "exactly determined"))
     assert report.unique == (report.remedies == [])
-    assert 0 <= report.rank <= min(report.n_equations, columns)
-    assert report.nullity == columns - report.rank
+    assert 0 <= report.rank <= min(report.n_equations, problem.n_unknowns)
+    assert report.nullity == problem.n_unknowns - report.rank
+    assert report.unique <= (report.rank == problem.n_unknowns)
     assert report.condition >= 1
     high, low = report.rank_band
     assert high <= report.rank <= low
@@ -84,7 +85,7 @@ def check_report(problem: cs.Problem) -> cs.Identifiability:
         assert (values[1:] <= values[:-1]).all()
         assert (values >= 0).all()
     assert report.identifiable.shape == problem.kernel_shape
-    for rank, null in zip(report.group_ranks, report.null_space):
+    for rank, null in zip(report.kernel_ranks, report.null_space):
         flat = null.reshape(columns - rank, columns)
         np.testing.assert_allclose(flat @ flat.T, np.eye(len(flat)), atol=1e-13)
     if report.unique:
@@ -104,7 +105,7 @@ def excess(problem: cs.Problem, report: cs.Identifiability, fit: cs.Solution) ->
     groups = problem.spec.groups
     y_all, w_all = (dense.by_group(v, groups) for v in ([*problem.y], np.asarray(fit.kernel)))
     found = [0.0]
-    for a, y, w, rank in zip(a_all, y_all, w_all, report.group_ranks):
+    for a, y, w, rank in zip(a_all, y_all, w_all, report.kernel_ranks):
         # Powers of two, before anything is squared or added.
         of_a, of_y = (np.frexp(np.abs(v).max(0))[1] for v in (a, y))
         a, y, w = np.ldexp(a, -of_a), np.ldexp(y, -of_y), np.ldexp(w, of_a[:, None] - of_y)

@@ -164,7 +164,7 @@ def test_deficient_groups_are_solved_together(
             a, b = a - a.mean(0), b - b.mean()
         a = np.where(np.abs(a).max(0) > 1e-12, a, 0.0)
         exact, _, rank, _ = np.linalg.lstsq(a, b, rcond=1e-10)
-        assert report.group_ranks[group] == rank
+        assert report.group_ranks[group] == rank + bias
         np.testing.assert_allclose(fit.kernel[:, 0, group], exact, rtol=1e-9, atol=1e-12)
         np.testing.assert_array_equal(fit.kernel[~a.any(0), 0, group], 0.0)
         assert (report.group_verdicts[group] == "overdetermined") == (rank == TAPS)

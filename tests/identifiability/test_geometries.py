@@ -34,13 +34,13 @@ def expected(x: list[np.ndarray], geometry: Geometry) -> tuple[Reported, bool]:
     worst = max(bands, key=["overdetermined", "ambiguous", "rank-deficient"].index)
     says = Reported(
         verdict_of(rows, columns + bias, worst),
-        tuple(s.rank for s in spectra),
+        tuple(s.rank + bias for s in spectra),
         mask.ravel().tolist(),
         all(m[columns:].all() for _, m in exact),
     )
     near = any(s.near for s in spectra)
     if not near:
-        assert says.ranks == tuple(rank - bias for rank, _ in exact)
+        assert says.ranks == tuple(rank for rank, _ in exact)
         assert np.array_equal(mask, np.stack([m[:columns] for _, m in exact], -1))
     return says, near
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import warnings
+from typing import Any
 
 import numpy as np
 import pytest
@@ -121,7 +122,7 @@ def test_repr_computes_nothing(x: np.ndarray, monkeypatch: pytest.MonkeyPatch) -
     assert f"verdict {'underdetermined' if counted else 'not computed yet'} report" in fresh
     assert report.verdict in shown(report)
     assert ", rank" not in shown(report)
-    assert f"{report.verdict}, rank {report.rank} of 12" in shown(report)
+    assert f"{report.verdict}, rank {report.rank} of 13" in shown(report)
     assert str(report) == report.text()
     assert len(shown(report).splitlines()) <= 5
     assert max(map(len, shown(report).splitlines())) <= 88
@@ -167,3 +168,30 @@ def test_strict_raises_and_a_ridge_silences() -> None:
 def test_identify_wants_a_problem() -> None:
     with pytest.raises(TypeError, match="expected a Problem, got ndarray; state one first"):
         cs.identify(NOISE)
+
+
+@pytest.mark.parametrize("groups", [1, 2])
+@pytest.mark.parametrize(
+    "nuisance",
+    [
+        {"bias": True},
+        {"confounds": "intercept"},
+        {"confounds": 2},
+        {"bias": True, "confounds": np.cos(np.arange(60.0))[:, None]},
+        {"confounds": np.outer(np.cos(np.arange(60.0)), [1, 2])},
+    ],
+)
+def test_the_rank_counts_bias_and_confounds(nuisance: dict[str, Any], groups: int) -> None:
+    """As ``n_unknowns`` does, without columns that depend on others."""
+    x = np.random.default_rng(0).standard_normal((60, 2))
+    given = {"lags": (0, 4), "edges": "zeros", "groups": groups, **nuisance}
+    full = cs.identify(cs.Problem.from_lags(x, x, **given))
+    assert full.rank == full.n_unknowns == 10 // groups + full.problem.nuisance.total
+    assert full.group_ranks == (full.rank,) * groups
+    assert (full.nullity, full.rank_band) == (0, (full.rank, full.rank))
+    assert f"rank       {full.rank} of {full.rank}, nullity 0" in full.text()
+    flat = np.stack([x[:, 0], np.zeros(60)], axis=1)
+    with pytest.warns(cs.IdentifiabilityWarning) as caught:
+        lost = cs.solve(cs.Problem.from_lags(flat, x, **given)).identifiability
+    assert (lost.rank, lost.nullity) == (full.rank - 5, 5)
+    assert f"rank {lost.rank} of {full.rank} unknowns" in str(caught[0].message)
