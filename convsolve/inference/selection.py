@@ -10,7 +10,7 @@ import numpy as np
 from ..leastsquares.penalty import Penalty
 from ..progress import stage
 from .criteria import LIKELIHOODS
-from .minimum import bracketed_minimum
+from .minimum import bracketed_minimum, quartic_minimum
 from .scorers import Scorer, Scoring
 from .units import Units
 
@@ -21,6 +21,8 @@ FINER = 11
 # Largest excess of the criterion at the chosen strength, in units of −2 log likelihood. A criterion
 # that is a mean over n rows is comparable after multiplication with n, and rounded to about 1e-14.
 TOLERANCE, ROUNDED = 1e-9, 1e-14
+# Excess in units of this tolerance at which a polynomial replaces the comparison of values.
+NEAR = 1e6
 # Of hyperparameters, on the scale of their search, and the places that are tried at most.
 PLACE_TOLERANCE, MOST_PLACES = 1e-3, 200
 # So near to a bound of its search a hyperparameter counts as being there.
@@ -112,19 +114,24 @@ def _refined(scorer: Scorer, around: np.ndarray) -> tuple[np.ndarray, np.ndarray
     place of the grid. It guards against several minima.
     """
 
-    def loss(places: np.ndarray) -> np.ndarray:
-        return scorer.losses(scorer.scores(np.exp(places))[0])
+    def loss(places: np.ndarray, some: np.ndarray) -> np.ndarray:
+        mine = scorer.only(some)
+        return mine.losses(mine.scores(np.exp(places))[0])
 
     places = around[0] + np.linspace(0, 1, FINER)[:, None] * (around[2] - around[0])
-    losses = loss(places)
+    outputs = np.arange(around.shape[1])
+    losses = loss(places, outputs)
     best = np.clip(np.argmin(losses, axis=0), 1, FINER - 2)
-    bracket = best + np.array([[-1], [0], [1]]), np.arange(around.shape[1])
+    bracket = best + np.array([[-1], [0], [1]]), outputs
     tolerance = TOLERANCE
     if scorer.select not in LIKELIHOODS:
         tolerance = max(TOLERANCE / scorer.path.rows, ROUNDED)
-    found, least = bracketed_minimum(
-        lambda at: loss(at[None])[0], places[bracket], losses[bracket], tolerance
-    )
+
+    def row(at: np.ndarray, some: np.ndarray) -> np.ndarray:
+        return loss(at[None], some)[0]
+
+    near = bracketed_minimum(row, places[bracket], losses[bracket], NEAR * tolerance)
+    found, least = quartic_minimum(row, *near, tolerance)
     return np.exp(found), least
 
 
