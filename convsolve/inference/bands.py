@@ -11,7 +11,7 @@ from ..linalg.threads import one_blas_thread
 from ..progress import tracked
 from .regularization import Regularization, joined, of_outputs
 from .scorers import Scoring
-from .selection import choose_strengths
+from .selection import COARSE, choose_strengths
 from .strength_path import ROUNDING
 
 # The logarithm of a strength may move so far from its start, in either direction.
@@ -39,7 +39,7 @@ def choose_bands(
     labels = np.array(ridge.groups)[[*scoring.design.selection.channels]]
     bands = np.searchsorted(ridge.labels, labels).reshape(len(plain), -1)
     for g, (gram, cross, squares) in enumerate(scoring.normal_equations()):
-        start = choose_strengths(plain[g], None).strengths
+        start = choose_strengths(plain[g], None, COARSE).strengths
         band = np.tile(bands[g], len(gram) // bands.shape[1])
         left = plain[g].path.rows - plain[g].path.nuisance
         names, band = np.unique(band, return_inverse=True)
@@ -51,7 +51,7 @@ def choose_bands(
             mean = float(np.exp(np.log(strengths).mean()))
             penalty = replace(ridge, weights=tuple((strengths / mean).tolist()))
             scorer = scoring.scorers(penalty)[g].only(np.array([q]))
-            along = choose_strengths(scorer, None)
+            along = choose_strengths(scorer, None, COARSE)
             here = replace(along, strengths=np.array([mean]), at_edge=np.array([edge]))
             units = scoring.units
             one = of_outputs(units, units.outputs[g, [q]], penalty, scorer, here)

@@ -92,21 +92,30 @@ def quartic_minimum(
     """
     every = np.arange(len(places))
     low2, low1, high1, high2 = (function(places + STEP * k, every) for k in (-2, -1, 1, 2))
+    at = quartic_vertex(np.stack([low2, low1, values, high1, high2]))
+    moved = places + STEP * np.nan_to_num(at)
+    found = function(moved, every)
+    better = ~np.isnan(at) & (found <= values + tolerance)
+    return np.where(better, moved, places), np.where(better, found, values)
+
+
+def quartic_vertex(values: np.ndarray) -> np.ndarray:
+    """Return the minimum of the quartic through values (5, Q) at the places −2, −1, 0, 1 and 2.
+
+    It is NaN if the quartic has no minimum between these places near 0.
+    """
+    low2, low1, middle, high1, high2 = values
     with np.errstate(divide="ignore", invalid="ignore"):
         d1 = (low2 - 8 * low1 + 8 * high1 - high2) / 12
-        d2 = (-low2 + 16 * low1 - 30 * values + 16 * high1 - high2) / 12
+        d2 = (-low2 + 16 * low1 - 30 * middle + 16 * high1 - high2) / 12
         d3 = (-low2 + 2 * low1 - 2 * high1 + high2) / 2
-        d4 = low2 - 4 * low1 + 6 * values - 4 * high1 + high2
-        at = np.zeros(len(places))
+        d4 = low2 - 4 * low1 + 6 * middle - 4 * high1 + high2
+        at = np.zeros(values.shape[1])
         for _ in range(NEWTON_STEPS):
             at = at - (d1 + at * (d2 + at * (d3 / 2 + at * d4 / 6))) / (
                 d2 + at * (d3 + at * d4 / 2)
             )
-        inside = (d2 > 0) & (abs(at) <= 2)
-    moved = places + STEP * np.where(inside, at, 0.0)
-    found = function(moved, every)
-    better = inside & (found <= values + tolerance)
-    return np.where(better, moved, places), np.where(better, found, values)
+        return np.where((d2 > 0) & (abs(at) <= 2), at, np.nan)
 
 
 def _vertex(places: tuple[np.ndarray, ...], values: tuple[np.ndarray, ...]) -> np.ndarray:

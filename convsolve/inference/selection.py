@@ -10,7 +10,7 @@ import numpy as np
 from ..leastsquares.penalty import Penalty
 from ..progress import stage
 from .criteria import LIKELIHOODS
-from .minimum import bracketed_minimum, quartic_minimum
+from .minimum import bracketed_minimum, quartic_minimum, quartic_vertex
 from .scorers import Scorer, Scoring
 from .units import Units
 
@@ -21,8 +21,9 @@ FINER = 11
 # Largest excess of the criterion at the chosen strength, in units of −2 log likelihood. A criterion
 # that is a mean over n rows is comparable after multiplication with n, and rounded to about 1e-14.
 TOLERANCE, ROUNDED = 1e-9, 1e-14
-# Excess in units of this tolerance at which a polynomial replaces the comparison of values.
-NEAR = 1e6
+# Excess at which a polynomial replaces the comparison of values. It is enough where only the values
+# of several penalties are compared.
+COARSE = 1e-3
 # Of hyperparameters, on the scale of their search, and the places that are tried at most.
 PLACE_TOLERANCE, MOST_PLACES = 1e-3, 200
 # So near to a bound of its search a hyperparameter counts as being there.
@@ -86,11 +87,13 @@ def strength_grids(strength: np.ndarray | None, units: Units) -> list[np.ndarray
     return list(np.split(given, groups, axis=1)) if given.shape[1] > 1 else [given] * groups
 
 
-def choose_strengths(scorer: Scorer, grid: np.ndarray | None) -> Chosen:
+def choose_strengths(
+    scorer: Scorer, grid: np.ndarray | None, tolerance: float = TOLERANCE
+) -> Chosen:
     """Choose the strength of least loss for every output.
 
     It is one of ``grid`` (n, Q or 1) if a grid is given. Otherwise the best strength of
-    `automatic_grid` is refined until the criterion changes by less than `TOLERANCE`.
+    `automatic_grid` is refined until the criterion changes by less than ``tolerance``.
     """
     strengths = automatic_grid(scorer) if grid is None else grid
     scores, by_fold = scorer.scores(strengths)
@@ -102,11 +105,11 @@ def choose_strengths(scorer: Scorer, grid: np.ndarray | None) -> Chosen:
     inner = outputs[~edge]
     if grid is None and len(inner):
         around = np.log(strengths[best[inner] + np.array([[-1], [0], [1]]), 0])
-        chosen[inner], least[inner] = _refined(scorer.only(inner), around)
+        chosen[inner], least[inner] = _refined(scorer.only(inner), around, tolerance)
     return Chosen(wide, scores, by_fold, chosen, least, edge)
 
 
-def _refined(scorer: Scorer, around: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _refined(scorer: Scorer, around: np.ndarray, tolerance: float) -> tuple[np.ndarray, np.ndarray]:
     """Return the strengths (Q,) of least loss and the losses there.
 
     ``around`` (3, Q) are the logarithms of three strengths of a grid, of which the middle one has
@@ -121,17 +124,25 @@ def _refined(scorer: Scorer, around: np.ndarray) -> tuple[np.ndarray, np.ndarray
     places = around[0] + np.linspace(0, 1, FINER)[:, None] * (around[2] - around[0])
     outputs = np.arange(around.shape[1])
     losses = loss(places, outputs)
-    best = np.clip(np.argmin(losses, axis=0), 1, FINER - 2)
-    bracket = best + np.array([[-1], [0], [1]]), outputs
-    tolerance = TOLERANCE
-    if scorer.select not in LIKELIHOODS:
-        tolerance = max(TOLERANCE / scorer.path.rows, ROUNDED)
+    unit = 1.0 if scorer.select in LIKELIHOODS else 1.0 / scorer.path.rows
 
     def row(at: np.ndarray, some: np.ndarray) -> np.ndarray:
         return loss(at[None], some)[0]
 
-    near = bracketed_minimum(row, places[bracket], losses[bracket], NEAR * tolerance)
-    found, least = quartic_minimum(row, *near, tolerance)
+    # The quartic through five places of this grid is close to the minimum, unless there is none.
+    best = np.clip(np.argmin(losses, axis=0), 2, FINER - 3)
+    at = quartic_vertex(losses[best + np.arange(-2, 3)[:, None], outputs])
+    found = places[best, outputs] + np.nan_to_num(at) * (places[1] - places[0])
+    least = row(found, outputs)
+    failed = np.flatnonzero(np.isnan(at) | ~(least <= losses.min(0)))
+    if failed.size:
+        best = np.clip(np.argmin(losses[:, failed], axis=0), 1, FINER - 2)
+        bracket = best + np.array([[-1], [0], [1]]), failed
+        given = places[bracket], losses[bracket], COARSE * unit
+        own = bracketed_minimum(lambda at, some: row(at, failed[some]), *given)
+        found[failed], least[failed] = own
+    if tolerance < COARSE:
+        found, least = quartic_minimum(row, found, least, max(tolerance * unit, ROUNDED))
     return np.exp(found), least
 
 
@@ -155,7 +166,7 @@ def choose_penalty(
         key = tuple(place.tolist())
         if key not in known:
             pairs = zip(scoring.scorers(search.at(place)), grids, strict=True)
-            parts = [choose_strengths(s, grid).losses.sum() for s, grid in pairs]
+            parts = [choose_strengths(s, grid, COARSE).losses.sum() for s, grid in pairs]
             known[key] = float(np.sum(parts))
             report(len(known))
         return known[key]
