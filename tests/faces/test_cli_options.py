@@ -287,7 +287,7 @@ MISTAKES = [
     ("--penalty-groups a,b", "--penalty-groups: 'a,b' lists no numbers, such as 0,1,1"),
     ("--penalty-groups 0,1,2", "Ridge(groups=...) has 3 labels, x has 2 channels"),
     ("--penalty-weights 1,2", "Ridge(weights=...) needs groups="),
-    ("--solver lasso --penalty-groups 0,1,2", "groups has 3 labels, x has 2 channels"),
+    ("--solver lasso --penalty-groups 0,1,2", "has 3 labels, x has 2 channels"),
     ("--solver lasso --select gcv", "select='gcv' is unknown; choose 'bic' or 'aicc'"),
     ("--solver qr --tol 1", "--tol is for the solvers cg, adam, lbfgs; name one of them"),
     ("--solver adam --ridge 1", "a ridge is known to moments only; use --via moments"),
