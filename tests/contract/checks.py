@@ -1,0 +1,173 @@
+"""Comparison of a solution with the oracle."""
+
+from __future__ import annotations
+
+import dis
+import math
+import os
+import warnings
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+
+import convsolve as cs
+from contract.oracle import EPS, Oracle, Part, norms
+from contract.routes import Route
+from contract.statement import Statement
+
+# Verdicts from worst to best.
+SEVERITY = ("underdetermined", "rank-deficient", "exactly determined", "overdetermined")
+
+
+class Fault(NamedTuple):
+    """What differs, by how much, and the limit."""
+
+    kind: str
+    value: Any
+    limit: Any
+
+
+def is_documented(error: BaseException) -> bool:
+    """Whether the package itself raised an error of a documented type, by a raise statement."""
+    trace = error.__traceback__
+    if trace is None:
+        return False
+    while trace.tb_next:
+        trace = trace.tb_next
+    code = trace.tb_frame.f_code
+    known = (TypeError, ValueError, cs.SolveError, cs.IdentifiabilityError)
+    return (
+        type(error) in known
+        and "convsolve" in code.co_filename.split(os.sep)
+        and code.co_code[trace.tb_lasti] == dis.opmap["RAISE_VARARGS"]
+    )
+
+
+def faults(
+    oracle: Oracle, route: Route, fit: cs.Solution, *, most: float = 300, details: bool = True
+) -> list[Fault]:
+    """All differences beyond conditioning; ``most`` is the limit of backward errors in eps."""
+    found = list(_status(route, fit))
+    for outputs, part in oracle.parts.items():
+        found += _kernel(oracle, part, outputs, fit, most)
+    if details:
+        found += _identifiability(oracle, fit)
+        found += _errors(oracle, fit, most)
+    return found
+
+
+def _status(route: Route, fit: cs.Solution) -> Iterator[Fault]:
+    if not np.isfinite(fit.kernel).all() or not np.isfinite(fit.bias).all():
+        yield Fault("not finite", "nan", "finite")
+    if fit.status != "solved" and not route.iterative:
+        yield Fault("not solved", fit.certificate / EPS, fit.status)
+
+
+def _kernel(
+    oracle: Oracle, part: Part, outputs: tuple[int, ...], fit: cs.Solution, most: float
+) -> Iterator[Fault]:
+    """Backward error, kernel and bias."""
+    if fit.status != "solved":
+        return
+    kernel, bias = oracle.columns(fit.kernel, outputs), np.asarray(fit.bias)[list(outputs)]
+    limit = most + part.unavoidable / EPS
+    error = part.backward_error(kernel) / EPS
+    if not (error <= limit).all():
+        yield Fault("backward error", float(error.max()), limit)
+    if part.solved_rank.near:
+        return
+    bound = forward_bound(part, most)
+    off = part.kernel_error(kernel)
+    if not (off <= bound).all():
+        worst = int(np.argmax(off / bound))
+        yield Fault("kernel", float(off[worst]), float(bound[worst]))
+    given = oracle.statement.bias
+    of_kernel = part.bias(kernel)
+    size = np.abs(part.bias_terms(kernel)).astype(float)
+    if given and not (np.abs(bias - of_kernel) <= 100 * EPS * size).all():
+        yield Fault("bias", float(np.max(np.abs(bias - of_kernel) / size) / EPS), 100)
+
+
+def forward_bound(part: Part, most: float) -> np.ndarray:
+    """The relative error (Q,) of a kernel of that backward error."""
+    columns = max(1, part.b.shape[1])
+    return (most * EPS + part.unavoidable) * math.sqrt(columns) * part.sensitivity()
+
+
+def _identifiability(oracle: Oracle, fit: cs.Solution) -> Iterator[Fault]:
+    """Rank and verdict of the worst group."""
+    parts = list(oracle.parts.values())
+    report = fit.identifiability
+    if any(part.data_rank.near or part.lost > 100 for part in parts):
+        return
+    if len(parts) > oracle.statement.groups:
+        return
+    verdicts = [verdict(part) for part in parts]
+    worst = min(verdicts, key=SEVERITY.index)
+    if report.verdict not in (worst, "ambiguous"):
+        yield Fault("verdict", report.verdict, worst)
+    rank = min(part.data_rank.value for part, own in zip(parts, verdicts) if own == worst)
+    if report.verdict == worst and report.rank != rank:
+        yield Fault("rank", report.rank, rank)
+
+
+def verdict(part: Part) -> str:
+    """The verdict on the data of one group."""
+    unknowns, columns = part.b.shape[1] + part.nuisance, part.b.shape[1]
+    if part.rows < unknowns:
+        return "underdetermined"
+    if part.data_rank.value < columns:
+        return "rank-deficient"
+    return "exactly determined" if part.rows == unknowns else "overdetermined"
+
+
+def _errors(oracle: Oracle, fit: cs.Solution, most: float) -> Iterator[Fault]:
+    """Degrees of freedom, standard errors and residual norms."""
+    parts = oracle.parts.items()
+    if fit.status != "solved" or any(p.solved_rank.near or not p.unique for _, p in parts):
+        return
+    if min(p.dof for _, p in parts) < 0.5:
+        return
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        dof, error, variance = fit.dof, fit.standard_error, fit.noise.variance
+    for outputs, part in parts:
+        own = list(outputs)
+        bound = forward_bound(part, most) + 100 * EPS * part.condition**2
+        if bound.max() > 1e-3:
+            continue
+        if not (np.abs(dof[own] - part.dof) <= 1e-9 + bound * part.b.shape[1]).all():
+            yield Fault("degrees of freedom", dof[own].tolist(), part.dof)
+        left, norm = np.sqrt(variance[own] * dof[own]), part.residual_norm.astype(float)
+        size = norms(part.y).astype(float) + norms(part.a @ part.kernel).astype(float)
+        # Residuals that are mostly rounding of y are reported as zero.
+        real = norm > 1e4 * EPS * (1 + part.lost) * size
+        if not (np.abs(left - norm) <= bound * (norm + size))[real].all():
+            yield Fault("residual norm", left.tolist(), norm.tolist())
+        mine, truth = oracle.columns(error, outputs), part.standard_error
+        off = (np.abs(mine - truth) <= (bound + EPS * size * 100 / norm) * truth)[:, real]
+        if not off.all():
+            share = np.abs(mine - truth)[:, real] / truth[:, real]
+            yield Fault("standard error", float(share.max()), float(bound.max()))
+
+
+# --- what a solution and its report offer besides the kernel
+
+QUERIES: dict[str, Callable[[Statement, cs.Solution, cs.Penalty], Any]] = {
+    "text": lambda made, fit, penalty: str(fit),
+    "report": lambda made, fit, penalty: fit.identifiability.text(),
+    "dict": lambda made, fit, penalty: fit.identifiability.to_dict(),
+    "standard errors": lambda made, fit, penalty: fit.standard_error,
+    "band": lambda made, fit, penalty: fit.confidence_band(),
+    "score": lambda made, fit, penalty: fit.score(),
+    "residuals": lambda made, fit, penalty: fit.residuals(),
+    "predict": lambda made, fit, penalty: fit.predict(),
+    "covariance": lambda made, fit, penalty: fit.covariance(),
+    "resolution": lambda made, fit, penalty: fit.identifiability.resolution(1.0, penalty),
+    "unique_with": lambda made, fit, penalty: fit.identifiability.unique_with(1.0, penalty),
+    "leverage": lambda made, fit, penalty: fit.identifiability.leverage(),
+    "noise gain": lambda made, fit, penalty: fit.identifiability.noise_gain,
+    "padding": lambda made, fit, penalty: fit.identifiability.padding_only,
+    "null space": lambda made, fit, penalty: fit.identifiability.null_space,
+}

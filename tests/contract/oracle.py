@@ -1,0 +1,637 @@
+"""Least squares in extended precision, from the definition of the problem.
+
+    y[n, t, o] = b[o] + sum_{k, c} x[n, t*stride + k*dilation - lo, c] * w[k, c, o] + N c
+
+Every step uses longdouble. No linear algebra of the package is used. The design matrix is indexed
+from x. Constants and polynomials are first subtracted with coefficients of few bits, so that the
+subtraction is exact. The other nuisance columns are then projected out, and the system is solved
+by a Householder QR with column pivoting.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from functools import cached_property, reduce
+from typing import NamedTuple
+
+import numpy as np
+
+from contract.statement import Prior, Statement
+from support.dense import axis_geometry
+
+REAL = np.longdouble
+EPS = float(np.finfo(np.float64).eps)
+# Bits of a subtracted polynomial: two fewer than a longdouble has.
+BITS = 62
+# A nuisance column of which this share is left is a combination of the earlier ones.
+DEPENDENT = 1e-10
+
+
+# --- linear algebra
+
+
+def norms(a: np.ndarray) -> np.ndarray:
+    """Euclidean norms of the columns."""
+    return np.sqrt((a * a).sum(0))
+
+
+def powers_of_two(a: np.ndarray) -> np.ndarray:
+    """Powers of two that bring the norms of the columns into [1/2, 1), and 1 for zero columns."""
+    size = norms(a)
+    return np.ldexp(REAL(1), -np.frexp(np.where(size > 0, size, REAL(0.75)))[1])
+
+
+class Triangle(NamedTuple):
+    """A pivoted QR: ``r`` (k, P) in the order ``pivots``, and Qᵀy (m, Q)."""
+
+    r: np.ndarray
+    pivots: np.ndarray
+    z: np.ndarray
+
+
+def pivoted_qr(a: np.ndarray, y: np.ndarray) -> Triangle:
+    """Householder QR with column pivoting."""
+    a, y = a.astype(REAL), y.astype(REAL)
+    pivots = np.arange(a.shape[1])
+    for j in range(min(a.shape)):
+        best = j + int(np.argmax(norms(a[j:, j:])))
+        a[:, [j, best]], pivots[[j, best]] = a[:, [best, j]], pivots[[best, j]]
+        v = a[j:, j].copy()
+        size = np.sqrt(v @ v)
+        if size == 0:
+            break
+        v[0] += math.copysign(1.0, v[0]) * size
+        v /= np.sqrt(v @ v)
+        for part in (a[j:, j:], y[j:]):
+            part -= 2 * np.outer(v, v @ part)
+    return Triangle(np.triu(a[: min(a.shape)]), pivots, y)
+
+
+def back_substituted(r: np.ndarray, z: np.ndarray) -> np.ndarray:
+    """R⁻¹z of an upper triangular R."""
+    found = np.zeros_like(z)
+    for i in range(len(r) - 1, -1, -1):
+        found[i] = (z[i] - r[i, i + 1 :] @ found[i + 1 :]) / r[i, i]
+    return found
+
+
+def inverse(a: np.ndarray) -> np.ndarray:
+    """A⁻¹ of a square matrix of full rank."""
+    found = pivoted_qr(a, np.eye(len(a), dtype=REAL))
+    return back_substituted(found.r, found.z)[np.argsort(found.pivots)]
+
+
+def cholesky(a: np.ndarray) -> np.ndarray:
+    """The lower Cholesky factor."""
+    root = np.zeros_like(a)
+    for j in range(len(a)):
+        root[j:, j] = a[j:, j] - root[j:, :j] @ root[j, :j]
+        root[j:, j] /= np.sqrt(root[j, j])
+    return root
+
+
+def orthonormal(columns: np.ndarray) -> np.ndarray:
+    """An orthonormal basis of the span of the columns, by Gram–Schmidt applied twice."""
+    basis = np.zeros((len(columns), 0), REAL)
+    for column in (columns * powers_of_two(columns)).T:
+        left = column - basis @ (basis.T @ column)
+        left = left - basis @ (basis.T @ left)
+        size = np.sqrt(left @ left)
+        if size > DEPENDENT * np.sqrt(column @ column):
+            basis = np.column_stack([basis, left / size])
+    return basis
+
+
+# --- rows
+
+
+class Axis(NamedTuple):
+    """Per row and tap the sample that is read, -1 for a zero; and the lags of the taps, in taps."""
+
+    samples: np.ndarray
+    lags: np.ndarray
+
+
+def axis_of(statement: Statement, axis: int, size: int) -> Axis:
+    """How one axis of a record of ``size`` samples is read."""
+    taps = np.arange(statement.taps[axis])
+    if statement.lags is None:
+        stride, dilation = statement.stride[axis], statement.dilation[axis]
+        padding, circular = statement.padding, statement.padding == "circular"
+        padding = padding if isinstance(padding, str) else padding[axis]
+        low, rows = axis_geometry(size, len(taps), stride, dilation, padding)
+        lags = (low - dilation * taps).astype(REAL) / dilation
+        found = np.arange(rows)[:, None] * stride + taps * dilation - low
+    else:
+        circular = statement.edges == "circular"
+        lags = statement.lags[axis][1] - taps
+        found = np.arange(size)[:, None] - lags
+    if circular:
+        return Axis(found % size, lags)
+    return Axis(np.where((found >= 0) & (found < size), found, -1), lags)
+
+
+class Windows(NamedTuple):
+    """The windows of one record ``(n, taps, channels)``, which rows are used and their places."""
+
+    values: np.ndarray
+    used: np.ndarray  # (n, outputs)
+    places: np.ndarray  # (n, axes)
+
+
+def windows_of(statement: Statement, record: int) -> Windows:
+    """Index x of one record, and decide which rows of which outputs are used."""
+    x, y = statement.x[record], statement.y[record]
+    axes = [axis_of(statement, i, size) for i, size in enumerate(x.shape[:-1])]
+    shape = tuple(len(a.samples) for a in axes)
+    taps = tuple(a.samples.shape[1] for a in axes)
+    values = np.zeros((*shape, *taps, x.shape[-1]), REAL)
+    inside = np.zeros((*shape, *taps), bool)
+    for k in itertools.product(*map(range, taps)):
+        places = np.ix_(*(a.samples[:, i] for a, i in zip(axes, k)))
+        inside[(..., *k)] = reduce(np.logical_and, (p >= 0 for p in places))
+        values[(..., *k, slice(None))] = np.where(inside[(..., *k, None)], x[places], 0)
+    rows = math.prod(shape)
+    values = values.reshape(rows, math.prod(taps), x.shape[-1])
+    used = flags_of(statement, record, shape)
+    if statement.lags is not None and statement.edges == "drop":
+        used &= inside.reshape(rows, -1).all(1)[:, None]
+    if statement.missing == "drop" or statement.mask is not None:
+        used &= ~np.isnan(values).any((1, 2))[:, None] & ~np.isnan(y.reshape(rows, -1))
+    places = np.stack(np.indices(shape), -1).reshape(rows, -1)
+    return Windows(values, used, places)
+
+
+def flags_of(statement: Statement, record: int, shape: tuple[int, ...]) -> np.ndarray:
+    """Which rows the mask and the weights keep, per output."""
+    used = np.ones((math.prod(shape), statement.outputs), bool)
+    if statement.mask is not None:
+        used &= statement.mask[record].reshape(len(used), -1)
+    return used & (roots_of(statement, record, shape) > 0)[:, None]
+
+
+def roots_of(statement: Statement, record: int, shape: tuple[int, ...]) -> np.ndarray:
+    """Square roots of the weights of the rows of one record."""
+    weights = 1.0 if statement.weights is None else statement.weights[record]
+    return np.sqrt(np.broadcast_to(np.asarray(weights, REAL), shape).reshape(-1))
+
+
+# --- nuisance columns
+
+
+def monomials(places: np.ndarray, degree: int) -> np.ndarray:
+    """Integer powers of the places of rows, of a total degree of at most ``degree``."""
+    orders = itertools.product(range(degree + 1), repeat=places.shape[1])
+    columns = [np.prod(places**order, axis=1) for order in orders if sum(order) <= degree]
+    return np.stack(columns, 1).astype(REAL)
+
+
+def trend_of(columns: np.ndarray, powers: np.ndarray) -> np.ndarray:
+    """Coefficients of few bits, with which a polynomial of integers has no rounding error."""
+    if not len(columns):
+        return np.zeros((powers.shape[1], columns.shape[1]), REAL)
+    size = np.abs(powers).max(0)
+    size = np.where(size > 0, size, 1)
+    fitted = np.linalg.lstsq((powers / size).astype(float), columns.astype(float), rcond=None)[0]
+    found = fitted.astype(REAL) / size[:, None]
+    largest = (np.abs(found) * size[:, None]).sum(0)
+    unit = np.ldexp(REAL(1), np.frexp(np.where(largest > 0, largest, 1))[1] - BITS)
+    return np.round(found / unit) * unit
+
+
+class Nuisance(NamedTuple):
+    """What is fitted besides the kernel, for the rows used by some outputs.
+
+    ``basis`` (n, q) is orthonormal; ``remainder`` (n,) is what the other columns leave of the
+    weighted column of ones of a bias, or None. ``degree`` is that of the polynomials per record
+    which are removed exactly, -1 for none.
+    """
+
+    basis: np.ndarray
+    remainder: np.ndarray | None
+    degree: int
+
+
+def nuisance_of(
+    statement: Statement, used: list[np.ndarray], places: list[np.ndarray], roots: list[np.ndarray]
+) -> Nuisance:
+    """Orthonormal nuisance columns over the used rows of all records."""
+    columns, constants = [], []
+    for i, (rows, root) in enumerate(zip(used, roots)):
+        if statement.confounds is None:
+            own = np.zeros((len(root), 0), REAL)
+        elif isinstance(statement.confounds, int):
+            own = monomials(places[i], statement.confounds)
+            own = chebyshev_like(own)
+        else:
+            given = statement.confounds[i]
+            own = given.reshape(-1, given.shape[-1])[rows].astype(REAL)
+        basis = orthonormal(own * root[:, None])
+        left = root - basis @ (basis.T @ root)
+        left = left - basis @ (basis.T @ left)
+        columns.append(basis)
+        constants.append(left)
+    spanned = all(norms(c) <= DEPENDENT * norms(r) for c, r in zip(constants, roots))
+    whole = block_diagonal(columns)
+    remainder = np.concatenate(constants) if statement.bias else None
+    if remainder is not None:
+        whole = np.column_stack([whole, remainder / norms(remainder)])
+    degree = statement.confounds if isinstance(statement.confounds, int) else -1
+    if degree < 0 and spanned and statement.confounds is not None:
+        degree = 0
+    return Nuisance(whole, remainder, degree)
+
+
+class Detrended(NamedTuple):
+    """Weighted rows without constants and polynomials, which were subtracted exactly.
+
+    ``shift`` is the constant that all records share. ``size`` are the norms of the columns after
+    only the constants were subtracted.
+    """
+
+    rows: np.ndarray
+    shift: np.ndarray
+    size: np.ndarray
+
+
+def without_trends(
+    values: list[np.ndarray],
+    places: list[np.ndarray],
+    roots: list[np.ndarray],
+    nuisance: Nuisance,
+    bias: bool,
+) -> Detrended:
+    """Subtract the polynomials per record, or else the constant of a bias."""
+    shift = np.zeros(values[0].shape[1], REAL)
+    level = values
+    if nuisance.degree >= 0:
+        level = [v - monomials(p, 0) @ trend_of(v, monomials(p, 0)) for v, p in zip(values, places)]
+        powers = [monomials(p, nuisance.degree) for p in places]
+        values = [v - p @ trend_of(v, p) for v, p in zip(values, powers)]
+    elif bias:
+        shift = np.median(np.concatenate(values).astype(float), axis=0).astype(REAL)
+        level = values = [v - shift for v in values]
+    rows, level = (
+        [v * root[:, None] for v, root in zip(several, roots)] for several in (values, level)
+    )
+    return Detrended(np.concatenate(rows), shift, norms(np.concatenate(level)))
+
+
+def chebyshev_like(powers: np.ndarray) -> np.ndarray:
+    """The same span as the powers of integers, by columns that are less alike."""
+    basis = np.zeros((len(powers), 0), REAL)
+    for column in powers.T:
+        for _ in range(3):
+            column = column - basis @ (basis.T @ column)
+        size = np.sqrt(column @ column)
+        if size > 1e-14 * np.abs(powers).max(initial=1):
+            basis = np.column_stack([basis, column / size])
+    return basis
+
+
+def block_diagonal(blocks: list[np.ndarray]) -> np.ndarray:
+    """Columns of every record, zero in the other records."""
+    found = np.zeros((sum(map(len, blocks)), sum(b.shape[1] for b in blocks)), REAL)
+    row = column = 0
+    for block in blocks:
+        found[row : row + len(block), column : column + block.shape[1]] = block
+        row, column = row + len(block), column + block.shape[1]
+    return found
+
+
+# --- penalties
+
+
+def differences(taps: int, order: int) -> tuple[np.ndarray, int]:
+    """[D; Nᵀ] of one axis, N orthonormal in the null space of D; and the number of rows of D."""
+    order = min(order, taps)
+    d = np.diff(np.eye(taps), order, axis=0).astype(REAL)
+    free = orthonormal(np.vander(np.linspace(-1, 1, taps), order, increasing=True).astype(REAL))
+    return np.concatenate([d, free.T]), len(d)
+
+
+def covariance(prior: Prior, lags: np.ndarray) -> np.ndarray:
+    """The prior covariance of the taps of one axis, by its formula."""
+    lags = lags.astype(REAL)
+    apart = np.abs(lags[:, None] - lags)
+    if prior.kind == "gaussian":
+        return np.exp(-((apart / REAL(prior.settings["length"])) ** 2) / 2)
+    alpha, total = REAL(prior.settings["alpha"]), np.abs(lags)[:, None] + np.abs(lags)
+    if prior.kind == "tc":
+        return alpha ** ((total + apart) / 2)
+    if prior.kind == "dc":
+        return alpha ** (total / 2) * REAL(prior.settings["rho"]) ** apart
+    return alpha ** (1.5 * total) * (3 * alpha ** (apart / 2) - alpha ** (1.5 * apart)) / 2
+
+
+class Roots(NamedTuple):
+    """Rows D (q, P) of a penalty strength·‖D w‖², and C of the coordinates C w.
+
+    ``coordinates`` is square, or None for those of w itself.
+    """
+
+    rows: np.ndarray
+    coordinates: np.ndarray | None
+
+
+def roots_of_prior(statement: Statement, axes: list[np.ndarray], group: int) -> Roots:
+    """The rows of a penalty for one group, from its definition."""
+    prior, inputs = statement.prior, statement.channels // statement.groups
+    size, eye = math.prod(statement.taps) * inputs, np.eye(inputs, dtype=REAL)
+    if prior is None:
+        return Roots(np.zeros((0, size), REAL), None)
+    if prior.kind in ("ridge", "banded"):
+        own = np.ones(inputs)
+        if prior.kind == "banded":
+            labels = prior.settings["groups"][group * inputs : (group + 1) * inputs]
+            order = sorted(set(prior.settings["groups"]))
+            own = np.array([prior.settings["weights"][order.index(label)] for label in labels])
+        return Roots(np.diag(np.tile(np.sqrt(own.astype(REAL)), math.prod(statement.taps))), None)
+    if prior.kind == "tikhonov":
+        return Roots(np.kron(prior.settings["matrix"][:, ::-1].astype(REAL), eye), None)
+    whole, free = np.ones((1, 1), REAL), np.ones(1, bool)
+    for taps, lags in zip(statement.taps, axes):
+        if prior.kind == "smooth":
+            root, penalized = differences(taps, prior.settings["order"])
+        else:
+            root, penalized = inverse(cholesky(covariance(prior, lags))), taps
+        whole = np.kron(whole, root)
+        free = np.kron(free, np.arange(len(root)) >= penalized)
+    return Roots(np.kron(whole[~free], eye), np.kron(whole, eye))
+
+
+# --- the solution
+
+
+class Rank(NamedTuple):
+    """A numerical rank, and whether a small change of the tolerance would change it."""
+
+    value: int
+    near: bool
+
+
+def rank_of(r: np.ndarray, rows: int) -> Rank:
+    """The rank of a pivoted triangle of columns of norm about one."""
+    columns = r.shape[1]
+    found = np.abs(np.diagonal(r)).astype(float)
+    if not found.size or not found[0]:
+        return Rank(0, False)
+    tolerance = max(rows, columns, 10 * math.sqrt(columns)) * EPS * found[0]
+    near = ((found > tolerance / 10) & (found < 100 * tolerance)).any()
+    return Rank(int((found > tolerance).sum()), bool(near))
+
+
+class Part:
+    """The outputs of one group which use the same rows.
+
+    Attributes:
+        a, y: rows (n, P) and outputs (n, Q), nuisance columns projected out.
+        b, target: the same with the rows of the penalty, columns scaled by ``scale``.
+        lost: how many times larger a column was before confounds other than constants were
+            projected out. Float64 cannot represent the data better than that.
+        kernel: (P, Q), the solution of minimum norm.
+    """
+
+    def __init__(
+        self,
+        a: np.ndarray,
+        y: np.ndarray,
+        nuisance: Nuisance,
+        offsets: tuple[np.ndarray, np.ndarray],
+        sizes: tuple[np.ndarray, np.ndarray],
+        roots: Roots,
+        strength: float,
+    ) -> None:
+        self._nuisance, self._offsets, self._roots = nuisance, offsets, roots
+        self._given = a, y
+        self.rows, self.nuisance = len(a), nuisance.basis.shape[1]
+        self.a, self.y = self._projected(a), self._projected(y)
+        zero = norms(self.a) <= max(32, len(a)) * EPS * sizes[0]
+        self.a[:, zero] = 0
+        self.lost = max(
+            float((size[size > 0] / np.maximum(norms(left), EPS * size)[size > 0]).max(initial=1))
+            for size, left in ((sizes[0][~zero], self.a[:, ~zero]), (sizes[1], self.y))
+        )
+        root = np.sqrt(REAL(strength))
+        self.penalty = root * roots.rows
+        whole = np.concatenate([self.a, self.penalty])
+        self.scale = powers_of_two(whole)
+        self.b = whole * self.scale
+        self.target = np.concatenate([self.y, np.zeros((len(self.penalty), y.shape[1]), REAL)])
+
+    def _projected(self, values: np.ndarray) -> np.ndarray:
+        basis = self._nuisance.basis
+        for _ in range(2):
+            values = values - basis @ (basis.T @ values)
+        return values
+
+    @cached_property
+    def _triangle(self) -> Triangle:
+        return pivoted_qr(self.b, self.target)
+
+    @cached_property
+    def solved_rank(self) -> Rank:
+        """The rank of data and penalty together."""
+        return rank_of(self._triangle.r, len(self.b))
+
+    @cached_property
+    def data_rank(self) -> Rank:
+        """The rank of the data alone."""
+        return rank_of(pivoted_qr(self.a * powers_of_two(self.a), self.y[:, :0]).r, self.rows)
+
+    @property
+    def unique(self) -> bool:
+        """Whether data and penalty determine the kernel."""
+        return self.solved_rank.value == self.b.shape[1]
+
+    @cached_property
+    def kernel(self) -> np.ndarray:
+        found, rank = self._triangle, self.solved_rank.value
+        top = found.r[:rank]
+        basic = np.zeros((self.b.shape[1], self.y.shape[1]), REAL)
+        basic[found.pivots[:rank]] = back_substituted(top[:, :rank], found.z[:rank])
+        basic = self.scale[:, None] * basic
+        free = self.b.shape[1] - rank
+        if free:
+            null = np.zeros((self.b.shape[1], free), REAL)
+            null[found.pivots[:rank]] = -back_substituted(top[:, :rank], top[:, rank:])
+            null[found.pivots[rank:]] = np.eye(free)
+            null = orthonormal(self.scale[:, None] * null)
+            for _ in range(2):
+                basic = basic - null @ (null.T @ basic)
+        return basic
+
+    def residual(self, kernel: np.ndarray) -> np.ndarray:
+        """Weighted residuals (n, Q) of a kernel, after the best fit of the nuisance columns."""
+        a, y = self._given
+        return self._projected(y - a @ kernel.astype(REAL))
+
+    @cached_property
+    def residual_norm(self) -> np.ndarray:
+        """Norms (Q,) of the residuals of the solution, without those of the penalty."""
+        return norms(self.residual(self.kernel))
+
+    def bias(self, kernel: np.ndarray) -> np.ndarray:
+        """The constants (Q,) that fit best with a kernel."""
+        of_a, of_y = self._offsets
+        a, y = self._given
+        kernel, one = kernel.astype(REAL), self._nuisance.remainder
+        if one is None:
+            return np.zeros(y.shape[1], REAL)
+        return of_y - of_a @ kernel + one @ (y - a @ kernel) / (one @ one)
+
+    def bias_terms(self, kernel: np.ndarray) -> np.ndarray:
+        """Sums (Q,) of the sizes of the terms of `bias`, to which its rounding is relative."""
+        of_a, of_y = self._offsets
+        a, y = self._given
+        kernel, one = np.abs(kernel.astype(REAL)), self._nuisance.remainder
+        if one is None:
+            return np.ones(y.shape[1], REAL)
+        mean = np.abs(one) @ (np.abs(a) @ kernel + np.abs(y)) / (one @ one)
+        return np.abs(of_y) + np.abs(of_a) @ kernel + self.lost * mean
+
+    @cached_property
+    def _inverse_root(self) -> np.ndarray:
+        """R⁻¹ in the order of the columns, for a full rank."""
+        found = self._triangle
+        size = self.b.shape[1]
+        return back_substituted(found.r, np.eye(size, dtype=REAL))[np.argsort(found.pivots)]
+
+    @cached_property
+    def used(self) -> float:
+        """Degrees of freedom that the kernel uses."""
+        if not len(self.penalty):
+            return float(self.solved_rank.value)
+        product = (self.a * self.scale) @ self._inverse_root
+        return float((product * product).sum())
+
+    @property
+    def dof(self) -> float:
+        """Degrees of freedom of the residuals."""
+        return self.rows - self.nuisance - self.used
+
+    @property
+    def standard_error(self) -> np.ndarray:
+        """Standard errors (P, Q) for white noise."""
+        gain = np.sqrt((self._inverse_root**2).sum(1)) * self.scale
+        return gain[:, None] * self.residual_norm / math.sqrt(self.dof)
+
+    # --- errors of other solutions
+
+    @cached_property
+    def condition(self) -> float:
+        """κ of the scaled columns, over the part that is determined."""
+        values = np.linalg.svd(self.b.astype(float), compute_uv=False)
+        rank = self.solved_rank.value
+        return float(values[0] / values[rank - 1]) if rank else 1.0
+
+    def sensitivity(self) -> np.ndarray:
+        """κ + κ²·‖r‖/(‖A‖‖w‖) per output."""
+        u = self.kernel / self.scale[:, None]
+        r = norms(self.target - self.b @ u)
+        size = np.sqrt((self.b**2).sum()) * norms(u)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            share = np.where(r > 0, r / size, 0).astype(float)
+        return self.condition * (1 + self.condition * share)
+
+    def kernel_error(self, kernel: np.ndarray) -> np.ndarray:
+        """Relative errors (Q,) of a kernel in the units of the scaled columns."""
+        kept = norms(self.b) > 0
+        scale = self.scale[kept, None]
+        off, size = (norms(v[kept] / scale) for v in (kernel - self.kernel, self.kernel))
+        return (off / np.where(size > 0, size, 1)).astype(float)
+
+    def backward_error(self, kernel: np.ndarray) -> np.ndarray:
+        """The Karlson–Waldén estimate (Q,) for a kernel, as a share of ‖A‖_F.
+
+        With a penalty it is the smaller one of those in w and in the coordinates of the penalty:
+        both are small changes of the same problem.
+        """
+        kernel = kernel.astype(REAL)
+        found = karlson_walden(self.b, self.target, kernel / self.scale[:, None])
+        if self._roots.coordinates is None or not len(self.penalty):
+            return found
+        back = inverse(self._roots.coordinates)
+        whole = np.concatenate([self.a, self.penalty]) @ back
+        scale = powers_of_two(whole)
+        z = (self._roots.coordinates @ kernel) / scale[:, None]
+        return np.minimum(found, karlson_walden(whole * scale, self.target, z))
+
+    @property
+    def unavoidable(self) -> float:
+        """The backward error that rounding of the removed confounds leaves, as a share of ‖A‖.
+
+        Each entry is rounded by about eps times its size before the confounds are removed. That
+        is ``lost`` times eps of what is left. Errors of n rows average out over P columns.
+        """
+        return EPS * self.lost * math.sqrt(self.b.shape[1] / self.rows)
+
+
+def karlson_walden(b: np.ndarray, y: np.ndarray, w: np.ndarray) -> np.ndarray:
+    """‖(‖w‖²BᵀB + ‖r‖²I)^(−1/2) Bᵀr‖/‖B‖_F per column of w, for columns of norm about one."""
+    r = y - b @ w
+    g = b.T @ r
+    _, s, vt = np.linalg.svd(b.astype(float))
+    values = np.zeros(len(vt))
+    values[: len(s)] = s
+    live = norms(b) > 0
+    w_norm, r_norm = norms(w[live]), norms(r)
+    size = np.sqrt((b * b).sum())
+    found = np.zeros(w.shape[1])
+    for q in range(w.shape[1]):
+        if not g[:, q].any():
+            continue
+        turned = vt @ (g[:, q] / r_norm[q]).astype(float)
+        share = float(w_norm[q] / r_norm[q]) * values
+        found[q] = np.sqrt(np.sum(turned**2 / (share**2 + 1))) / float(size)
+    return found
+
+
+class Oracle:
+    """The solution of a statement, and the errors of other solutions.
+
+    ``parts`` maps the outputs which share a group and rows to their `Part`.
+    """
+
+    def __init__(self, statement: Statement) -> None:
+        self.statement = statement
+        self._windows = [windows_of(statement, i) for i in range(len(statement.x))]
+        shape = statement.x[0].shape[:-1]
+        axes = [axis_of(statement, i, size).lags for i, size in enumerate(shape)]
+        self.parts: dict[tuple[int, ...], Part] = {}
+        each = statement.outputs // statement.groups
+        for group in range(statement.groups):
+            alike: dict[bytes, list[int]] = {}
+            for o in range(group * each, (group + 1) * each):
+                key = b"".join(w.used[:, o].tobytes() for w in self._windows)
+                alike.setdefault(key, []).append(o)
+            prior = roots_of_prior(statement, axes, group)
+            for outputs in alike.values():
+                self.parts[tuple(outputs)] = self._part(group, outputs, prior)
+
+    def _part(self, group: int, outputs: list[int], roots: Roots) -> Part:
+        statement, inputs = self.statement, self.statement.channels // self.statement.groups
+        used = [w.used[:, outputs[0]] for w in self._windows]
+        places = [w.places[u] for w, u in zip(self._windows, used)]
+        own = slice(group * inputs, (group + 1) * inputs)
+        a = [w.values[u][..., own] for w, u in zip(self._windows, used)]
+        a = [v.reshape(len(v), math.prod(v.shape[1:])) for v in a]
+        y = [
+            record.reshape(-1, statement.outputs)[u][:, outputs].astype(REAL)
+            for record, u in zip(statement.y, used)
+        ]
+        root = [
+            roots_of(statement, i, record.shape[:-1])[u]
+            for i, (record, u) in enumerate(zip(statement.y, used))
+        ]
+        nuisance = nuisance_of(statement, used, places, root)
+        of_a, of_y = (without_trends(v, places, root, nuisance, statement.bias) for v in (a, y))
+        strength = 0.0 if statement.prior is None else statement.prior.strength
+        shifts, sizes = (of_a.shift, of_y.shift), (of_a.size, of_y.size)
+        return Part(of_a.rows, of_y.rows, nuisance, shifts, sizes, roots, strength)
+
+    def columns(self, kernel: np.ndarray, outputs: tuple[int, ...]) -> np.ndarray:
+        """A kernel ``(*taps, channels, outputs)`` as the columns (P, Q) of some outputs."""
+        found = np.asarray(kernel).reshape(-1, self.statement.outputs)[:, list(outputs)]
+        return found.astype(REAL)

@@ -1,0 +1,137 @@
+"""The ways by which one problem is solved: where the data are, the solver, and the limits."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+import convsolve as cs
+from contract.problems import penalty_of
+from contract.statement import Statement
+from support.routes import ROUTES as FORCED
+from support.stored import by_dask, in_hdf5, in_zarr, mapped, stored
+
+Solver = Callable[[Statement], cs.Solver]
+Store = Callable[[np.ndarray, Path], Any]
+
+
+def _strength(made: Statement) -> float:
+    return 0.0 if made.prior is None else made.prior.strength
+
+
+def default(made: Statement) -> cs.Solver:
+    return cs.AutoSolver(_strength(made), penalty_of(made))
+
+
+def normal(made: Statement) -> cs.Solver:
+    return cs.NormalEquations(_strength(made), penalty_of(made))
+
+
+def qr(made: Statement) -> cs.Solver:
+    return cs.LeastSquares("qr", _strength(made), penalty_of(made))
+
+
+def svd(made: Statement) -> cs.Solver:
+    return cs.LeastSquares("svd", _strength(made), penalty_of(made))
+
+
+def conjugate_gradient(made: Statement) -> cs.Solver:
+    return cs.ConjugateGradient(_strength(made), penalty=penalty_of(made))
+
+
+def regularized(made: Statement) -> cs.Solver:
+    """With a given strength; without a penalty, the default solver."""
+    if made.prior is None:
+        return default(made)
+    return cs.Regularized(penalty_of(made), strength=made.prior.strength)
+
+
+class Route(NamedTuple):
+    """A solver, limits, and where the data are; ``iterative`` solvers may end approximate."""
+
+    solver: Solver = default
+    limits: cs.Limits = cs.Limits()
+    store: Store | None = None
+    iterative: bool = False
+
+
+def _jax(array: np.ndarray, _: Path) -> Any:
+    with jax.enable_x64(True):
+        return jnp.asarray(array)
+
+
+def _chunks(numbers: int, **others: int) -> cs.Limits:
+    return cs.Limits(held_numbers=1, chunk_numbers=numbers, **others)
+
+
+ODD = by_dask(lambda shape: tuple(min(n, c) for n, c in zip(shape, (13, 7, 5, 3))))
+WHOLE_CHANNELS = by_dask(lambda shape: (min(shape[0], 17), *shape[1:]))
+FFTS = {"small_numbers": 0, "row_numbers": 0}
+
+ROUTES = {
+    "default": Route(),
+    "QR": Route(qr),
+    "SVD": Route(svd),
+    "QR in blocks": Route(qr, FORCED["tree"]),
+    "normal equations": Route(normal),
+    "by rows": Route(normal, FORCED["gram"]),
+    "by rows, in blocks": Route(normal, FORCED["gram of blocks"]),
+    "by FFT": Route(normal, FORCED["gram of signals"]),
+    "conjugate gradient": Route(conjugate_gradient, iterative=True),
+    "conjugate gradient by FFT": Route(conjugate_gradient, cs.Limits(**FFTS), iterative=True),
+    "regularized": Route(regularized),
+    "chunks": Route(default, _chunks(40)),
+    "long chunks": Route(default, _chunks(200)),
+    "long chunks by FFT": Route(normal, _chunks(200, **FFTS)),
+    "memory map": Route(default, _chunks(90), mapped),
+    "HDF5": Route(default, _chunks(120), in_hdf5),
+    "zarr": Route(default, _chunks(150), in_zarr),
+    "dask": Route(default, _chunks(70), ODD),
+    "dask, whole channels": Route(normal, _chunks(110), WHOLE_CHANNELS),
+    "regularized in chunks": Route(regularized, _chunks(100)),
+    "jax": Route(default, store=_jax),
+}
+
+
+def problem(made: Statement, layout: str = "list", store: Store | None = None, folder: Any = None):
+    """The statement as a `Problem` of the package."""
+    batch = layout == "batch" or len(made.x) == 1
+    parts = {"x": made.x, "y": made.y, "mask": made.mask, "weights": made.weights}
+    if not isinstance(made.confounds, int):
+        parts["confounds"] = made.confounds
+    given = {
+        name: value if value is None else _passed(value, batch) for name, value in parts.items()
+    }
+    if isinstance(made.confounds, int):
+        given["confounds"] = made.confounds or "intercept"
+    for name in ("x", "y"):
+        given[name] = given[name] if store is None else stored(given[name], store, folder)
+    options = {"groups": made.groups, "bias": made.bias, "missing": made.missing}
+    if made.lags is not None:
+        return cs.Problem.from_lags(**given, **options, lags=[*made.lags], edges=made.edges)
+    geometry = {"kernel_size": made.taps, "stride": made.stride, "dilation": made.dilation}
+    return cs.Problem(**given, **options, **geometry, padding=made.padding)
+
+
+def _passed(records: list[Any], batch: bool) -> Any:
+    """A list of records, a batch, or a single record."""
+    if not batch:
+        return records
+    if all(np.ndim(one) == 0 for one in records):
+        return records
+    return records[0] if len(records) == 1 else np.stack(records)
+
+
+def solved(made: Statement, route: Route, layout: str, folder: Path) -> cs.Solution:
+    """The solution by one route; any warning but that of identifiability is an error."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        warnings.simplefilter("ignore", cs.IdentifiabilityWarning)
+        found = problem(made, layout, route.store, folder)
+        return cs.solve(found, route.solver(made), limits=route.limits)

@@ -1,0 +1,67 @@
+"""A least-squares problem as plain data, which the oracle and the package both read."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+
+
+class Prior(NamedTuple):
+    """A quadratic penalty: its kind, its strength and its settings.
+
+    ``kind`` is "ridge", "banded", "smooth", "gaussian", "tc", "dc", "ss" or "tikhonov".
+    ``settings`` are the arguments of the corresponding class of the package.
+    """
+
+    kind: str
+    strength: float
+    settings: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Statement:
+    """Records, geometry, rows and penalty of one problem.
+
+    Attributes:
+        x: input records ``(*samples, channels)``.
+        y: output records ``(*rows, outputs)``. With ``lags``, as long as x.
+        taps, stride, dilation: one number per axis.
+        padding: a name or (before, after) pairs per axis. None with ``lags``.
+        lags: (first, last) per axis, or None.
+        edges: "drop", "zeros" or "circular", with ``lags``.
+        groups: convolution groups.
+        bias: whether a constant per output is fitted.
+        mask: per record ``(*rows,)`` or ``(*rows, outputs)``, or None.
+        missing: "raise" or "drop".
+        weights: one number per record, arrays ``(*rows,)``, or None.
+        confounds: the degree of a polynomial, arrays ``(*rows, columns)``, or None.
+        prior: the penalty, or None.
+    """
+
+    x: list[np.ndarray]
+    y: list[np.ndarray]
+    taps: tuple[int, ...]
+    stride: tuple[int, ...] = (1,)
+    dilation: tuple[int, ...] = (1,)
+    padding: Any = "valid"
+    lags: tuple[tuple[int, int], ...] | None = None
+    edges: str = "drop"
+    groups: int = 1
+    bias: bool = False
+    mask: list[np.ndarray] | None = None
+    missing: str = "raise"
+    weights: list[Any] | None = None
+    confounds: int | list[np.ndarray] | None = None
+    prior: Prior | None = None
+
+    @property
+    def channels(self) -> int:
+        """Channels of x."""
+        return self.x[0].shape[-1]
+
+    @property
+    def outputs(self) -> int:
+        """Channels of y."""
+        return self.y[0].shape[-1]
