@@ -50,7 +50,7 @@ def faults(
     """All differences beyond conditioning; ``most`` is the limit of backward errors in eps."""
     found = list(_status(route, fit))
     for outputs, part in oracle.parts.items():
-        found += _kernel(oracle, part, outputs, fit, most)
+        found += _kernel(oracle, route, part, outputs, fit, most)
     if details:
         found += _identifiability(oracle, fit)
         found += _errors(oracle, fit, most)
@@ -65,7 +65,12 @@ def _status(route: Route, fit: cs.Solution) -> Iterator[Fault]:
 
 
 def _kernel(
-    oracle: Oracle, part: Part, outputs: tuple[int, ...], fit: cs.Solution, most: float
+    oracle: Oracle,
+    route: Route,
+    part: Part,
+    outputs: tuple[int, ...],
+    fit: cs.Solution,
+    most: float,
 ) -> Iterator[Fault]:
     """Backward error, kernel and bias."""
     if fit.status != "solved":
@@ -75,7 +80,7 @@ def _kernel(
     error = part.backward_error(kernel) / EPS
     if not (error <= limit).all():
         yield Fault("backward error", float(error.max()), limit)
-    if part.solved_rank.near:
+    if part.solved_rank.near or (route.iterative and not part.unique):
         return
     bound = forward_bound(part, most)
     off = part.kernel_error(kernel)
@@ -90,9 +95,9 @@ def _kernel(
 
 
 def forward_bound(part: Part, most: float) -> np.ndarray:
-    """The relative error (Q,) of a kernel of that backward error."""
+    """The relative error (Q,) of a kernel with a backward error of ``most`` eps."""
     columns = max(1, part.b.shape[1])
-    return (most * EPS + part.unavoidable) * math.sqrt(columns) * part.sensitivity()
+    return part.forward_bound((most * EPS + part.unavoidable) * math.sqrt(columns))
 
 
 def _identifiability(oracle: Oracle, fit: cs.Solution) -> Iterator[Fault]:

@@ -77,9 +77,16 @@ def back_substituted(r: np.ndarray, z: np.ndarray) -> np.ndarray:
 
 
 def inverse(a: np.ndarray) -> np.ndarray:
-    """A⁻¹ of a square matrix of full rank."""
-    found = pivoted_qr(a, np.eye(len(a), dtype=REAL))
-    return back_substituted(found.r, found.z)[np.argsort(found.pivots)]
+    """A⁻¹ by Gauss–Jordan elimination, in which unrelated channels stay exactly unrelated."""
+    size = len(a)
+    both = np.concatenate([a.astype(REAL), np.eye(size, dtype=REAL)], axis=1)
+    for j in range(size):
+        pivot = j + int(np.argmax(np.abs(both[j:, j])))
+        both[[j, pivot]] = both[[pivot, j]]
+        both[j] /= both[j, j]
+        others = (np.arange(size) != j) & (both[:, j] != 0)
+        both[others] -= np.outer(both[others, j], both[j])
+    return both[:, size:]
 
 
 def cholesky(a: np.ndarray) -> np.ndarray:
@@ -326,39 +333,55 @@ def covariance(prior: Prior, lags: np.ndarray) -> np.ndarray:
 
 
 class Roots(NamedTuple):
-    """Rows D (q, P) of a penalty strength·‖D w‖², and C of the coordinates C w.
+    """A penalty strength·‖P C w‖², C square and P a selection of coordinates.
 
-    ``coordinates`` is square, or None for those of w itself.
+    C separates what is penalized from what is free, which may differ in size by many powers of ten.
     """
 
-    rows: np.ndarray
-    coordinates: np.ndarray | None
+    coordinates: np.ndarray
+    penalized: np.ndarray  # (P,) of bool
+
+
+def completed(d: np.ndarray) -> Roots:
+    """Coordinates of ‖D w‖² for any D: a triangle of its rank, and its null space."""
+    found = pivoted_qr(d, np.zeros((len(d), 0), REAL))
+    rank = rank_of(found.r, len(d)).value
+    size, order = d.shape[1], np.argsort(found.pivots)
+    null = np.zeros((size, size - rank), REAL)
+    null[:rank] = -back_substituted(found.r[:rank, :rank], found.r[:rank, rank:])
+    null[rank:] = np.eye(size - rank)
+    whole = np.concatenate([found.r[:rank], orthonormal(null).T])[:, order]
+    return Roots(whole, np.arange(size) < rank)
 
 
 def roots_of_prior(statement: Statement, axes: list[np.ndarray], group: int) -> Roots:
-    """The rows of a penalty for one group, from its definition."""
+    """The coordinates of a penalty for one group, from its definition."""
     prior, inputs = statement.prior, statement.channels // statement.groups
-    size, eye = math.prod(statement.taps) * inputs, np.eye(inputs, dtype=REAL)
+    taps = math.prod(statement.taps)
     if prior is None:
-        return Roots(np.zeros((0, size), REAL), None)
+        return Roots(np.eye(taps * inputs, dtype=REAL), np.zeros(taps * inputs, bool))
     if prior.kind in ("ridge", "banded"):
         own = np.ones(inputs)
         if prior.kind == "banded":
             labels = prior.settings["groups"][group * inputs : (group + 1) * inputs]
             order = sorted(set(prior.settings["groups"]))
             own = np.array([prior.settings["weights"][order.index(label)] for label in labels])
-        return Roots(np.diag(np.tile(np.sqrt(own.astype(REAL)), math.prod(statement.taps))), None)
+        return Roots(
+            np.diag(np.tile(np.sqrt(own.astype(REAL)), taps)), np.ones(taps * inputs, bool)
+        )
     if prior.kind == "tikhonov":
-        return Roots(np.kron(prior.settings["matrix"][:, ::-1].astype(REAL), eye), None)
-    whole, free = np.ones((1, 1), REAL), np.ones(1, bool)
-    for taps, lags in zip(statement.taps, axes):
-        if prior.kind == "smooth":
-            root, penalized = differences(taps, prior.settings["order"])
-        else:
-            root, penalized = inverse(cholesky(covariance(prior, lags))), taps
-        whole = np.kron(whole, root)
-        free = np.kron(free, np.arange(len(root)) >= penalized)
-    return Roots(np.kron(whole[~free], eye), np.kron(whole, eye))
+        whole, penalized = completed(prior.settings["matrix"][:, ::-1].astype(REAL))
+    else:
+        whole, free = np.ones((1, 1), REAL), np.ones(1, bool)
+        for size, lags in zip(statement.taps, axes):
+            if prior.kind == "smooth":
+                root, rows = differences(size, prior.settings["order"])
+            else:
+                root, rows = inverse(cholesky(covariance(prior, lags))), size
+            whole = np.kron(whole, root)
+            free = np.kron(free, np.arange(len(root)) >= rows)
+        penalized = ~free
+    return Roots(np.kron(whole, np.eye(inputs, dtype=REAL)), np.repeat(penalized, inputs))
 
 
 # --- the solution
@@ -387,7 +410,8 @@ class Part:
 
     Attributes:
         a, y: rows (n, P) and outputs (n, Q), nuisance columns projected out.
-        b, target: the same with the rows of the penalty, columns scaled by ``scale``.
+        b, target: the same with the rows of the penalty, in scaled coordinates u of the kernel.
+        back: (P, P), the kernel is ``back @ u``.
         lost: how many times larger a column was before confounds other than constants were
             projected out. Float64 cannot represent the data better than that.
         kernel: (P, Q), the solution of minimum norm.
@@ -402,10 +426,11 @@ class Part:
         sizes: tuple[np.ndarray, np.ndarray],
         roots: Roots,
         strength: float,
+        inputs: int,
     ) -> None:
         self._nuisance, self._offsets, self._roots = nuisance, offsets, roots
         self._given = a, y
-        self.rows, self.nuisance = len(a), nuisance.basis.shape[1]
+        self.rows, self.nuisance, self.inputs = len(a), nuisance.basis.shape[1], inputs
         self.a, self.y = self._projected(a), self._projected(y)
         zero = norms(self.a) <= max(32, len(a)) * EPS * sizes[0]
         self.a[:, zero] = 0
@@ -413,12 +438,13 @@ class Part:
             float((size[size > 0] / np.maximum(norms(left), EPS * size)[size > 0]).max(initial=1))
             for size, left in ((sizes[0][~zero], self.a[:, ~zero]), (sizes[1], self.y))
         )
-        root = np.sqrt(REAL(strength))
-        self.penalty = root * roots.rows
-        whole = np.concatenate([self.a, self.penalty])
-        self.scale = powers_of_two(whole)
-        self.b = whole * self.scale
-        self.target = np.concatenate([self.y, np.zeros((len(self.penalty), y.shape[1]), REAL)])
+        self.strength = REAL(strength)
+        unit = np.sqrt(self.strength) * np.eye(len(roots.penalized), dtype=REAL)[roots.penalized]
+        back = inverse(roots.coordinates)
+        whole = np.concatenate([self.a @ back, unit])
+        scale = powers_of_two(whole)
+        self.b, self.back = whole * scale, back * scale
+        self.target = np.concatenate([self.y, np.zeros((len(unit), y.shape[1]), REAL)])
 
     def _projected(self, values: np.ndarray) -> np.ndarray:
         basis = self._nuisance.basis
@@ -451,13 +477,13 @@ class Part:
         top = found.r[:rank]
         basic = np.zeros((self.b.shape[1], self.y.shape[1]), REAL)
         basic[found.pivots[:rank]] = back_substituted(top[:, :rank], found.z[:rank])
-        basic = self.scale[:, None] * basic
+        basic = self.back @ basic
         free = self.b.shape[1] - rank
         if free:
             null = np.zeros((self.b.shape[1], free), REAL)
             null[found.pivots[:rank]] = -back_substituted(top[:, :rank], top[:, rank:])
             null[found.pivots[rank:]] = np.eye(free)
-            null = orthonormal(self.scale[:, None] * null)
+            null = orthonormal(self.back @ null)
             for _ in range(2):
                 basic = basic - null @ (null.T @ basic)
         return basic
@@ -501,9 +527,9 @@ class Part:
     @cached_property
     def used(self) -> float:
         """Degrees of freedom that the kernel uses."""
-        if not len(self.penalty):
+        if not self.strength:
             return float(self.solved_rank.value)
-        product = (self.a * self.scale) @ self._inverse_root
+        product = self.b[: self.rows] @ self._inverse_root
         return float((product * product).sum())
 
     @property
@@ -514,7 +540,7 @@ class Part:
     @property
     def standard_error(self) -> np.ndarray:
         """Standard errors (P, Q) for white noise."""
-        gain = np.sqrt((self._inverse_root**2).sum(1)) * self.scale
+        gain = norms((self.back @ self._inverse_root).T)
         return gain[:, None] * self.residual_norm / math.sqrt(self.dof)
 
     # --- errors of other solutions
@@ -526,20 +552,34 @@ class Part:
         rank = self.solved_rank.value
         return float(values[0] / values[rank - 1]) if rank else 1.0
 
-    def sensitivity(self) -> np.ndarray:
-        """κ + κ²·‖r‖/(‖A‖‖w‖) per output."""
-        u = self.kernel / self.scale[:, None]
-        r = norms(self.target - self.b @ u)
-        size = np.sqrt((self.b**2).sum()) * norms(u)
-        with np.errstate(divide="ignore", invalid="ignore"):
-            share = np.where(r > 0, r / size, 0).astype(float)
-        return self.condition * (1 + self.condition * share)
+    @cached_property
+    def _units(self) -> np.ndarray:
+        """The size (P,) of the effect of one unit of a tap: the largest of its channel."""
+        size = norms(self.a).reshape(-1, self.inputs)
+        return np.tile(size.max(0), len(size))
+
+    def coordinates(self, kernel: np.ndarray) -> np.ndarray:
+        """The scaled coordinates u (P, Q) of a kernel."""
+        return self._forth @ kernel.astype(REAL)
+
+    @cached_property
+    def _forth(self) -> np.ndarray:
+        return inverse(self.back)
+
+    def forward_bound(self, change: float) -> np.ndarray:
+        """Bounds (Q,) on `kernel_error` for a relative ``change`` of the scaled columns."""
+        u, kappa = self.coordinates(self.kernel), self.condition
+        r, size = norms(self.target - self.b @ u), norms(u)
+        share = r / np.where(size > 0, size * np.sqrt((self.b**2).sum()), 1)
+        amplified = np.linalg.norm((self._units[:, None] * self.back).astype(float), 2) * size
+        own = norms(self._units[:, None] * self.kernel)
+        relative = np.where(own > 0, amplified / np.where(own > 0, own, 1), 1)
+        return (change * kappa * (1 + kappa * share) * relative).astype(float) + 4 * EPS
 
     def kernel_error(self, kernel: np.ndarray) -> np.ndarray:
-        """Relative errors (Q,) of a kernel in the units of the scaled columns."""
-        kept = norms(self.b) > 0
-        scale = self.scale[kept, None]
-        off, size = (norms(v[kept] / scale) for v in (kernel - self.kernel, self.kernel))
+        """Relative errors (Q,) of a kernel, each tap in the unit of the effect of its channel."""
+        off = norms(self._units[:, None] * (kernel - self.kernel))
+        size = norms(self._units[:, None] * self.kernel)
         return (off / np.where(size > 0, size, 1)).astype(float)
 
     def backward_error(self, kernel: np.ndarray) -> np.ndarray:
@@ -548,15 +588,14 @@ class Part:
         With a penalty it is the smaller one of those in w and in the coordinates of the penalty:
         both are small changes of the same problem.
         """
-        kernel = kernel.astype(REAL)
-        found = karlson_walden(self.b, self.target, kernel / self.scale[:, None])
-        if self._roots.coordinates is None or not len(self.penalty):
+        found = karlson_walden(self.b, self.target, self.coordinates(kernel))
+        if not self.strength:
             return found
-        back = inverse(self._roots.coordinates)
-        whole = np.concatenate([self.a, self.penalty]) @ back
+        lower = np.sqrt(self.strength) * self._roots.coordinates[self._roots.penalized]
+        whole = np.concatenate([self.a, lower])
         scale = powers_of_two(whole)
-        z = (self._roots.coordinates @ kernel) / scale[:, None]
-        return np.minimum(found, karlson_walden(whole * scale, self.target, z))
+        w = kernel.astype(REAL) / scale[:, None]
+        return np.minimum(found, karlson_walden(whole * scale, self.target, w))
 
     @property
     def unavoidable(self) -> float:
@@ -629,7 +668,7 @@ class Oracle:
         of_a, of_y = (without_trends(v, places, root, nuisance, statement.bias) for v in (a, y))
         strength = 0.0 if statement.prior is None else statement.prior.strength
         shifts, sizes = (of_a.shift, of_y.shift), (of_a.size, of_y.size)
-        return Part(of_a.rows, of_y.rows, nuisance, shifts, sizes, roots, strength)
+        return Part(of_a.rows, of_y.rows, nuisance, shifts, sizes, roots, strength, inputs)
 
     def columns(self, kernel: np.ndarray, outputs: tuple[int, ...]) -> np.ndarray:
         """A kernel ``(*taps, channels, outputs)`` as the columns (P, Q) of some outputs."""

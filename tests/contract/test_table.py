@@ -1,0 +1,518 @@
+"""Named problems, each solved by several routes and compared with extended precision.
+
+A case combines a signal, a geometry, adjustments and a penalty. Every route must return the same
+kernel up to conditioning, with a true backward error of at most 30 eps, and the same bias, rank,
+verdict, degrees of freedom, residual norm and standard errors as the oracle. Where polynomials or
+other confounds are much larger than the rest of the data, half a unit in the last place of the data
+is a larger change than that: the limit grows as `Part.unavoidable` states.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pytest
+
+import convsolve as cs
+from contract.checks import QUERIES, faults, is_documented, verdict
+from contract.oracle import Oracle
+from contract.problems import Rng, penalty_of, responses, rows_of
+from contract.routes import ROUTES, Route, problem, solved
+from contract.statement import Prior, Statement
+
+# --- signals: record lengths, channels, and values
+
+
+def coloured(rng: Rng, shape: tuple[int, ...]) -> np.ndarray:
+    """White noise in images, an autoregression along time."""
+    found = rng.standard_normal(shape)
+    for i in range(1, len(found) if len(shape) == 2 else 0):
+        found[i] += 0.7 * found[i - 1]
+    return found
+
+
+def events(rng: Rng, shape: tuple[int, ...]) -> np.ndarray:
+    """Few samples other than zero."""
+    found = np.zeros(shape)
+    places = rng.choice(found.size, max(2, found.size // 25), replace=False)
+    found.flat[places] = np.exp(rng.standard_normal(len(places)))
+    return found
+
+
+def tones(rng: Rng, shape: tuple[int, ...]) -> np.ndarray:
+    """Two frequencies, the same in all channels."""
+    time = np.arange(shape[0])[:, None]
+    phase = np.arange(shape[1])
+    return np.sin(0.4 * time + phase) + np.sin(0.9 * time + 2 * phase)
+
+
+RAGGED = ((140,), (67,), (101,), (67,), (20,))
+SIGNALS: dict[str, tuple[Callable[..., np.ndarray], tuple[tuple[int, ...], ...], int]] = {
+    "one record": (coloured, ((300,),), 3),
+    "ragged": (coloured, RAGGED, 3),
+    "batch": (coloured, ((90,),) * 4, 3),
+    "events": (events, ((301,),), 2),
+    "events, ragged": (events, RAGGED, 2),
+    "events, batch": (events, ((150,),) * 2, 3),
+    "images": (coloured, ((20, 17),) * 2, 2),
+    "sparse images": (events, ((20, 17),) * 2, 2),
+    "wide": (coloured, ((26,),), 3),
+    "tones": (tones, ((160,), (90,)), 2),
+}
+
+# --- geometries; y has two outputs per group
+
+GEOMETRIES: dict[str, dict[str, Any]] = {
+    "drop": {"taps": (8,), "lags": ((0, 7),), "edges": "drop", "padding": None},
+    "zeros": {"taps": (8,), "lags": ((-2, 5),), "edges": "zeros", "padding": None},
+    "circular": {"taps": (8,), "lags": ((0, 7),), "edges": "circular", "padding": None},
+    "valid": {"taps": (6,)},
+    "full": {"taps": (6,), "padding": "full"},
+    "causal, dilation 3": {"taps": (5,), "padding": "causal", "dilation": (3,)},
+    "stride 3, dilation 2": {"taps": (5,), "stride": (3,), "dilation": (2,)},
+    "stride beyond the kernel": {"taps": (6,), "stride": (7,)},
+    "cropped": {"taps": (5,), "padding": ((-3, 4),)},
+    "groups": {"taps": (5,), "groups": 3},
+    "groups, same": {"taps": (5,), "groups": 3, "padding": "same"},
+    "image": {"taps": (3, 4), "stride": (1, 1), "dilation": (1, 1)},
+    "image, strides": {"taps": (2, 3), "stride": (2, 1), "dilation": (1, 2), "padding": "full"},
+    "image, gaps": {"taps": (2, 3), "stride": (3, 4), "dilation": (1, 1)},
+}
+
+# --- adjustments: functions of a generator and a statement
+
+
+def _shapes(made: Statement) -> list[tuple[int, ...]]:
+    return [y.shape[:-1] for y in made.y]
+
+
+def _random_mask(share: float, outputs: bool = False) -> Callable[[Rng, Statement], Statement]:
+    def adjusted(rng: Rng, made: Statement) -> Statement:
+        more = (made.outputs,) if outputs else ()
+        return replace(made, mask=[rng.random((*s, *more)) >= share for s in _shapes(made)])
+
+    return adjusted
+
+
+def _blocks(rng: Rng, made: Statement) -> Statement:
+    flags = [np.ones(shape, bool) for shape in _shapes(made)]
+    for f in flags:
+        f[len(f) // 4 : len(f) // 2] = False
+    return replace(made, mask=flags)
+
+
+def _artefact(samples: int) -> Callable[[Rng, Statement], Statement]:
+    """Samples of 1e8 in x, and a mask of the rows which read them."""
+
+    def adjusted(rng: Rng, made: Statement) -> Statement:
+        x = [a.copy() for a in made.x]
+        mask = [np.ones(shape, bool) for shape in _shapes(made)]
+        x[0][60 : 60 + samples] = 1e8
+        mask[0][60 - 2 : 60 + samples + made.taps[0]] = False
+        return replace(made, x=x, mask=mask)
+
+    return adjusted
+
+
+def _gaps(name: str, share: float) -> Callable[[Rng, Statement], Statement]:
+    def adjusted(rng: Rng, made: Statement) -> Statement:
+        found = [a.copy() for a in getattr(made, name)]
+        for a in found:
+            a[rng.random(a.shape) < share] = np.nan
+        return replace(made, missing="drop", **{name: found})
+
+    return adjusted
+
+
+def _record_weights(rng: Rng, made: Statement) -> Statement:
+    return replace(made, weights=[float(w) for w in 4.0 ** rng.uniform(-1, 1, len(made.y))])
+
+
+def _row_weights(zeros: float = 0.0) -> Callable[[Rng, Statement], Statement]:
+    def adjusted(rng: Rng, made: Statement) -> Statement:
+        found = [rng.uniform(0.3, 3, shape) for shape in _shapes(made)]
+        return replace(made, weights=[w * (rng.random(w.shape) >= zeros) for w in found])
+
+    return adjusted
+
+
+def _motion(ones: bool) -> Callable[[Rng, Statement], Statement]:
+    def adjusted(rng: Rng, made: Statement) -> Statement:
+        found = [rng.standard_normal((*s, 2)).cumsum(0) * 0.1 + 1 for s in _shapes(made)]
+        if ones:
+            found = [np.concatenate([c, np.ones((*c.shape[:-1], 1))], -1) for c in found]
+        return replace(made, confounds=found)
+
+    return adjusted
+
+
+def _like_x(size: float) -> Callable[[Rng, Statement], Statement]:
+    """Confounds that differ from the first channel of x by noise of a ``size``."""
+
+    def adjusted(rng: Rng, made: Statement) -> Statement:
+        found = [a[..., :1] + size * rng.standard_normal((*a.shape[:-1], 1)) for a in made.x]
+        found = [np.concatenate([c, np.ones_like(c)], -1) for c in found]
+        return replace(made, confounds=found)
+
+    return adjusted
+
+
+def _offset(of_x: float, of_y: float) -> Callable[[Rng, Statement], Statement]:
+    def adjusted(rng: Rng, made: Statement) -> Statement:
+        x = [a + of_x * (1 + i) for i, a in enumerate(made.x)]
+        return replace(made, x=x, y=[b + of_y for b in made.y])
+
+    return adjusted
+
+
+def _drifting(size: float) -> Callable[[Rng, Statement], Statement]:
+    def adjusted(rng: Rng, made: Statement) -> Statement:
+        def line(a: np.ndarray) -> np.ndarray:
+            return np.linspace(-1, 1, len(a)).reshape(-1, *(1,) * (a.ndim - 1))
+
+        x = [a + size * (line(a) + 0.7 * line(a) ** 2) for a in made.x]
+        return replace(made, x=x, y=[b + size * (line(b) - 0.3 * line(b) ** 2) for b in made.y])
+
+    return adjusted
+
+
+def _scales(rng: Rng, made: Statement) -> Statement:
+    sizes = 10.0 ** np.linspace(-8, 8, made.channels)
+    return replace(made, x=[a * sizes for a in made.x], y=[b * 1e-5 for b in made.y])
+
+
+def _step(rng: Rng, made: Statement) -> Statement:
+    x = [a.copy() for a in made.x]
+    x[0][len(x[0]) // 2 :] += 1e6
+    return replace(made, x=x)
+
+
+def _transient(rng: Rng, made: Statement) -> Statement:
+    x = [a.copy() for a in made.x]
+    x[0][0] = 1e8
+    return replace(made, x=x)
+
+
+def _integers(rng: Rng, made: Statement) -> Statement:
+    whole = [[np.round(5 * a).astype(np.int16) for a in several] for several in (made.x, made.y)]
+    return replace(made, x=whole[0], y=whole[1])
+
+
+ADJUSTMENTS: dict[str, dict[str, Any] | Callable[[Rng, Statement], Statement]] = {
+    "bias": {"bias": True},
+    "intercept": {"confounds": 0},
+    "drift 1": {"confounds": 1},
+    "drift 2": {"confounds": 2},
+    "motion": _motion(ones=False),
+    "motion and ones": _motion(ones=True),
+    **{f"confounds like x to {size:.0e}": _like_x(size) for size in (1e-1, 1e-3, 1e-5, 1e-7)},
+    "mask 1 %": _random_mask(0.01),
+    "mask 30 %": _random_mask(0.3),
+    "mask of blocks": _blocks,
+    "mask per output": _random_mask(0.1, outputs=True),
+    "artefact of 1e8": _artefact(9),
+    "sample of 1e8": _artefact(1),
+    "gaps in x": _gaps("x", 0.01),
+    "gaps in y": _gaps("y", 0.05),
+    "weights per record": _record_weights,
+    "weights per row": _row_weights(),
+    "zero weights": _row_weights(0.2),
+    "offset 3": _offset(3.0, 0.0),
+    "offset 1e6": _offset(1e6, 7.0),
+    "offset 1e6 in y": _offset(0.0, 1e6),
+    "offset 1e9": _offset(1e9, 7.0),
+    "drifting by 10": _drifting(10.0),
+    "drifting by 1e4": _drifting(1e4),
+    "drifting by 1e6": _drifting(1e6),
+    "scales": _scales,
+    "step of 1e6": _step,
+    "transient of 1e8": _transient,
+    "int16": _integers,
+}
+
+# --- penalties
+
+PRIORS = {
+    "ridge": Prior("ridge", 10.0, {}),
+    "banded": Prior("banded", 3.0, {"groups": (0, 1, 1), "weights": (0.5, 20.0)}),
+    "first differences": Prior("smooth", 5.0, {"order": 1}),
+    "second differences": Prior("smooth", 1e-3, {"order": 2}),
+    "squared exponential": Prior("gaussian", 2.0, {"length": 0.8}),
+    "tc": Prior("tc", 1.0, {"kind": "tc", "alpha": 0.9}),
+    "dc": Prior("dc", 30.0, {"kind": "dc", "alpha": 0.7, "rho": -0.4}),
+    "ss": Prior("ss", 0.1, {"kind": "ss", "alpha": 0.8}),
+    "matrix": Prior("tikhonov", 2.0, {}),
+}
+
+
+def prior_of(name: str | None, made: Statement) -> Prior | None:
+    """The penalty with a name, with settings that fit the sizes of a statement."""
+    if name is None:
+        return None
+    found = PRIORS[name]
+    if name == "banded":
+        labels = tuple(int(v) for v in np.resize((0, 1, 1), made.channels))
+        return found._replace(settings=found.settings | {"groups": labels})
+    if name == "matrix":
+        taps = math.prod(made.taps)
+        rows = np.random.default_rng(5).standard_normal((max(taps - 2, 1), taps))
+        return found._replace(settings={"matrix": rows})
+    return found
+
+
+# --- the table
+
+
+class Case(NamedTuple):
+    """A signal, a geometry, adjustments in the order in which they are applied, and a penalty."""
+
+    signal: str
+    geometry: str
+    adjustments: tuple[str, ...] = ()
+    prior: str | None = None
+
+    def __str__(self) -> str:
+        words = [self.signal, self.geometry, *self.adjustments, *filter(None, [self.prior])]
+        return "; ".join(words)
+
+
+def statement(case: Case) -> Statement:
+    """The problem of a case: the response of a random kernel to the signal, and noise."""
+    rng = np.random.default_rng(sum(map(ord, str(case))))
+    values, lengths, channels = SIGNALS[case.signal]
+    geometry = GEOMETRIES[case.geometry]
+    groups = geometry.get("groups", 1)
+    x = [values(rng, (*shape, channels)) for shape in lengths]
+    made = Statement(x, [np.zeros((*s, 2 * groups)) for s in lengths], **geometry)
+    if made.padding is not None:
+        rows = [rows_of(made, i) for i in range(len(x))]
+        made = replace(made, y=[np.zeros((*shape, 2 * groups)) for shape in rows])
+    made = replace(made, y=responses(rng, made, 0.5, 0.0))
+    for name in case.adjustments:
+        change = ADJUSTMENTS[name]
+        made = replace(made, **change) if isinstance(change, dict) else change(rng, made)
+    return replace(made, prior=prior_of(case.prior, made))
+
+
+ROWS = (
+    Case("one record", "drop"),
+    Case("one record", "zeros", ("bias", "offset 3")),
+    Case("one record", "circular", ("bias",)),
+    Case("one record", "full", ("int16", "bias")),
+    Case("batch", "valid", ("bias",)),
+    Case("ragged", "drop", ("bias",)),
+    Case("one record", "drop", ("bias", "mask 1 %")),
+    Case("one record", "drop", ("bias", "mask 30 %")),
+    Case("ragged", "zeros", ("bias", "mask 30 %")),
+    Case("one record", "zeros", ("bias", "artefact of 1e8")),
+    Case("ragged", "drop", ("bias", "mask of blocks")),
+    Case("ragged", "drop", ("bias", "mask per output")),
+    Case("ragged", "zeros", ("gaps in x", "gaps in y")),
+    Case("batch", "full", ("bias", "gaps in y", "mask 1 %")),
+    Case("ragged", "drop", ("offset 3", "weights per record", "bias")),
+    Case("ragged", "drop", ("offset 3", "weights per row", "bias")),
+    Case("batch", "circular", ("zero weights", "mask 1 %")),
+    Case("ragged", "drop", ("offset 3", "intercept")),
+    Case("batch", "zeros", ("intercept", "weights per row")),
+    Case("ragged", "drop", ("drifting by 10", "drift 2")),
+    Case("one record", "full", ("drifting by 10", "drift 1")),
+    Case("ragged", "drop", ("motion", "bias")),
+    Case("ragged", "drop", ("motion", "weights per row", "bias", "mask 1 %")),
+    Case("ragged", "zeros", ("motion and ones",)),
+    Case("one record", "causal, dilation 3", ("bias",)),
+    Case("one record", "stride 3, dilation 2", ("bias",)),
+    Case("batch", "stride beyond the kernel", ("bias",)),
+    Case("one record", "cropped", ("bias",)),
+    Case("one record", "groups", ("bias",)),
+    Case("batch", "groups, same", ("bias", "weights per record")),
+    Case("batch", "groups", ("mask per output", "intercept")),
+    Case("images", "image", ("bias",)),
+    Case("images", "image", ("bias", "mask 30 %")),
+    Case("images", "image, strides", ("weights per row", "drift 1")),
+    Case("events", "drop", ("bias",)),
+    Case("events, ragged", "zeros", ("intercept",)),
+)  # fmt: skip
+
+DANGER = (
+    *(
+        Case("one record", geometry, (offset, "bias"))
+        for offset in ("offset 1e6", "offset 1e9") for geometry in ("drop", "zeros", "circular")
+    ),
+    Case("images", "image", ("offset 1e6", "bias")),
+    Case("images", "image, strides", ("offset 1e6", "bias")),
+    Case("ragged", "drop", ("offset 1e6", "intercept")),
+    Case("ragged", "drop", ("offset 1e6 in y", "intercept")),
+    Case("ragged", "drop", ("offset 1e6 in y", "bias", "weights per row")),
+    Case("ragged", "drop", ("offset 1e6 in y", "bias", "motion")),
+    Case("ragged", "drop", ("drifting by 1e4", "drift 2")),
+    Case("ragged", "drop", ("drifting by 1e4", "offset 1e6", "drift 2")),
+    Case("ragged", "drop", ("drifting by 1e6", "offset 1e9", "drift 2")),
+    Case("ragged", "zeros", ("offset 1e6", "drift 2", "weights per record")),
+    Case("ragged", "drop", ("scales", "bias")),
+    Case("ragged", "drop", ("offset 1e6", "scales", "bias")),
+    Case("images", "image", ("scales", "bias")),
+    Case("one record", "drop", ("artefact of 1e8", "bias")),
+    Case("one record", "drop", ("sample of 1e8", "bias")),
+    Case("one record", "drop", ("artefact of 1e8", "offset 1e6", "bias")),
+    Case("ragged", "drop", ("step of 1e6", "drift 2")),
+    Case("one record", "drop", ("transient of 1e8", "bias")),
+    *(
+        Case("ragged", "drop", (f"confounds like x to {size:.0e}",))
+        for size in (1e-1, 1e-3, 1e-5, 1e-7)
+    ),
+)  # fmt: skip
+
+PENALIZED = (
+    *(Case("one record", "drop", ("bias",), prior) for prior in PRIORS),
+    *(Case("events", "stride beyond the kernel", (), prior) for prior in PRIORS),
+    *(Case("events, ragged", "zeros", ("bias", "mask of blocks"), prior) for prior in PRIORS),
+    *(Case("events, batch", "groups, same", ("bias",), prior) for prior in PRIORS),
+    *(Case("sparse images", "image, gaps", ("bias",), prior) for prior in PRIORS),
+    *(Case("wide", "valid", ("bias",), prior) for prior in PRIORS),
+    *(Case("images", "image, strides", ("scales",), prior) for prior in ("ridge", "banded", "tc")),
+    Case("ragged", "drop", ("drifting by 10", "drift 2"), "second differences"),
+    Case("ragged", "drop", ("offset 1e6", "intercept"), "first differences"),
+    Case("ragged", "drop", ("offset 1e9", "bias"), "tc"),
+    Case("ragged", "zeros", ("motion", "weights per row", "gaps in x"), "first differences"),
+    Case("batch", "groups", ("mask per output", "bias"), "banded"),
+    Case("batch", "groups", ("mask per output", "bias"), "first differences"),
+)  # fmt: skip
+
+# Routes of the default suite: these for every row, and in turn two of the others.
+ALWAYS = ("default", "by FFT", "chunks")
+OTHERS = tuple(name for name in ROUTES if name not in ALWAYS)
+
+
+def some(rows: Sequence[Any]) -> list[Any]:
+    """Every row with some routes, and as a slow test with all."""
+    few = [
+        pytest.param(row, (*ALWAYS, *(OTHERS[(2 * i + j) % len(OTHERS)] for j in (0, 1))))
+        for i, row in enumerate(rows)
+    ]
+    whole = [pytest.param(row, tuple(ROUTES), marks=pytest.mark.slow) for row in rows]
+    return [
+        pytest.param(*p.values, marks=p.marks, id=f"{p.values[0]}{' (all routes)' * bool(p.marks)}")
+        for p in (*few, *whole)
+    ]
+
+
+# What a route may refuse: part of the message, and the reason.
+MAY_REFUSE = (
+    ("ConjugateGradient cannot", "Its products need rows of equal weight, or a ridge where wide."),
+    ("takes the rows themselves", "Truncation by QR reads all rows, larger than the memory limit."),
+    (
+        "the confounds, or the bias of weighted rows",
+        "Sums over chunks lose the digits that matter.",
+    ),
+)
+
+
+def compare(made: Statement, names: Sequence[str], folder: Path) -> Oracle:
+    """Solve a statement by some routes; every difference from the oracle fails the test."""
+    oracle, found = Oracle(made), []
+    for name in names:
+        try:
+            fit = solved(made, ROUTES[name], "batch" if len(made.x) == 1 else "list", folder)
+        except cs.SolveError as error:
+            assert any(part in str(error) for part, _ in MAY_REFUSE), f"{name}: {error}"
+            continue
+        found += [(name, *fault) for fault in faults(oracle, ROUTES[name], fit, most=30)]
+    assert not found, "\n".join(f"{r}: {k}: {v} (limit {limit})" for r, k, v, limit in found)
+    return oracle
+
+
+@pytest.mark.parametrize(("case", "routes"), some(ROWS))
+def test_routes_agree_with_the_oracle(case: Case, routes: Sequence[str], tmp_path: Path) -> None:
+    compare(statement(case), routes, tmp_path)
+
+
+@pytest.mark.parametrize(("case", "routes"), some(DANGER))
+def test_offsets_drifts_and_scales(case: Case, routes: Sequence[str], tmp_path: Path) -> None:
+    compare(statement(case), routes, tmp_path)
+
+
+@pytest.mark.parametrize(("case", "routes"), some(PENALIZED))
+def test_penalties(case: Case, routes: Sequence[str], tmp_path: Path) -> None:
+    compare(statement(case), routes, tmp_path)
+
+
+# --- deficient data
+
+
+class Deficient(NamedTuple):
+    """A case, a change of the channels of x, and the ranks of its groups."""
+
+    case: Case
+    change: str
+    rank: int
+    verdict: str = "rank-deficient"
+
+    def __str__(self) -> str:
+        return f"{self.case}; {self.change}"
+
+
+def _last_channel(value: Callable[[np.ndarray], Any]) -> Callable[[np.ndarray], np.ndarray]:
+    def changed(x: np.ndarray) -> np.ndarray:
+        found = x.copy()
+        found[..., -1] = value(x)
+        return found
+
+    return changed
+
+
+def _time(x: np.ndarray) -> np.ndarray:
+    return np.arange(len(x), dtype=float)
+
+
+CHANGES: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+    "none": lambda x: x,
+    "twin channels": _last_channel(lambda x: x[..., 0]),
+    "small twin": _last_channel(lambda x: 2.0**-20 * x[..., 0]),
+    "lagged twin": _last_channel(lambda x: np.roll(x[..., 0], 2, axis=0)),
+    "near twin": _last_channel(lambda x: x[..., 0] + 1e-9 * np.cos(_time(x) ** 2)),
+    "constant channel": _last_channel(lambda x: 3.7),
+    "zero channel": _last_channel(lambda x: 0.0),
+    "quadratic channel": _last_channel(lambda x: 5 + 0.25 * _time(x) + 2.0**-7 * _time(x) ** 2),
+    "one tone": lambda x: np.cos(0.3 * _time(x))[:, None] + 1.0 + 0 * x,
+    "period 4": lambda x: np.array([[1.0], [0.0], [-1.0], [0.0]])[np.arange(len(x)) % 4] + 0 * x,
+}
+
+# Eight taps of three channels, or of two for tones.
+DEFICIENT = (
+    Deficient(Case("tones", "drop"), "none", 4),
+    Deficient(Case("ragged", "drop", ("bias",)), "twin channels", 16),
+    Deficient(Case("ragged", "zeros", ("weights per row",)), "small twin", 16),
+    Deficient(Case("ragged", "drop", ("intercept",)), "small twin", 16),
+    Deficient(Case("one record", "drop", ("bias",)), "lagged twin", 18),
+    Deficient(Case("ragged", "drop", ("weights per record", "bias")), "near twin", 24, "overdetermined"),
+    Deficient(Case("ragged", "drop", ("bias",)), "constant channel", 16),
+    Deficient(Case("ragged", "drop", ("bias", "weights per row")), "constant channel", 16),
+    Deficient(Case("ragged", "drop", ("mask 30 %", "intercept")), "constant channel", 16),
+    Deficient(Case("one record", "circular", ("bias",)), "constant channel", 16),
+    Deficient(Case("ragged", "drop", ("motion", "bias", "mask 1 %")), "zero channel", 16),
+    Deficient(Case("ragged", "drop", ("drift 2",)), "quadratic channel", 16),
+    Deficient(Case("ragged", "drop", ("bias",)), "one tone", 2),
+    Deficient(Case("one record", "zeros", ("scales",)), "twin channels", 16),
+    Deficient(Case("one record", "valid"), "period 4", 2),
+    Deficient(Case("wide", "drop"), "none", 19, "underdetermined"),
+    Deficient(Case("wide", "drop", ("bias",)), "none", 18, "underdetermined"),
+    Deficient(Case("wide", "drop", ("intercept",), "first differences"), "none", 18, "underdetermined"),
+    Deficient(Case("wide", "valid", ("weights per row",), "matrix"), "zero channel", 12, "rank-deficient"),
+    Deficient(Case("images", "image", ("bias",)), "constant channel", 12),
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(("row", "routes"), some(DEFICIENT))
+def test_deficient_data(row: Deficient, routes: Sequence[str], tmp_path: Path) -> None:
+    made = statement(row.case)
+    oracle = compare(replace(made, x=[CHANGES[row.change](x) for x in made.x]), routes, tmp_path)
+    (part,) = oracle.parts.values()
+    assert (part.data_rank.value, part.data_rank.near) == (row.rank, False)
+    assert verdict(part) == row.verdict
