@@ -20,6 +20,20 @@ from contract.statement import Statement
 SEVERITY = ("underdetermined", "rank-deficient", "exactly determined", "overdetermined")
 
 
+# What a route may refuse: part of the message, and the reason.
+MAY_REFUSE = (
+    ("ConjugateGradient cannot solve", "Its products need rows of equal weight and no gaps."),
+    ("takes the rows themselves", "A truncated QR reads all rows, which are not in memory."),
+    ("the confounds, or the bias of weighted rows", "Sums over chunks lose the digits needed."),
+    ("that are not in memory", "The solver reads x and y as a whole."),
+)
+
+
+def may_refuse(error: Exception) -> bool:
+    """Whether a route may refuse a problem with this error."""
+    return type(error) is cs.SolveError and any(part in str(error) for part, _ in MAY_REFUSE)
+
+
 class Fault(NamedTuple):
     """What differs, by how much, and the limit."""
 
@@ -44,17 +58,25 @@ def is_documented(error: BaseException) -> bool:
     )
 
 
-def faults(
-    oracle: Oracle, route: Route, fit: cs.Solution, *, most: float = 300, details: bool = True
-) -> list[Fault]:
+def faults(oracle: Oracle, route: Route, fit: cs.Solution, *, most: float = 300) -> list[Fault]:
     """All differences beyond conditioning; ``most`` is the limit of backward errors in eps."""
     found = list(_status(route, fit))
     for outputs, part in oracle.parts.items():
         found += _kernel(oracle, route, part, outputs, fit, most)
-    if details:
+    try:
         found += _identifiability(oracle, fit)
         found += _errors(oracle, fit, most)
+    except cs.SolveError as error:
+        if not may_refuse(error):
+            raise
     return found
+
+
+def measured(oracle: Oracle, fit: cs.Solution) -> tuple[float, float]:
+    """The largest true backward error in eps, and the largest relative error of a kernel."""
+    pairs = [(oracle.columns(fit.kernel, outputs), p) for outputs, p in oracle.parts.items()]
+    true = max(float(part.backward_error(kernel).max()) for kernel, part in pairs)
+    return true / EPS, max(float(part.kernel_error(kernel).max()) for kernel, part in pairs)
 
 
 def _status(route: Route, fit: cs.Solution) -> Iterator[Fault]:
@@ -106,15 +128,20 @@ def _identifiability(oracle: Oracle, fit: cs.Solution) -> Iterator[Fault]:
     report = fit.identifiability
     if any(part.data_rank.near or part.lost > 100 for part in parts):
         return
-    if len(parts) > oracle.statement.groups:
-        return
     verdicts = [verdict(part) for part in parts]
     worst = min(verdicts, key=SEVERITY.index)
     if report.verdict not in (worst, "ambiguous"):
         yield Fault("verdict", report.verdict, worst)
-    rank = min(part.data_rank.value for part, own in zip(parts, verdicts) if own == worst)
-    if report.verdict == worst and report.rank != rank:
-        yield Fault("rank", report.rank, rank)
+    ranks = [part.data_rank.value for part, own in zip(parts, verdicts) if own == worst]
+    # Of several masks, the report is on the one of fewest rows.
+    ranks = ranks if _has_masks(oracle) else [min(ranks)]
+    if report.verdict == worst and report.rank not in ranks:
+        yield Fault("rank", report.rank, ranks)
+
+
+def _has_masks(oracle: Oracle) -> bool:
+    """Whether outputs differ in the rows that are used."""
+    return len({part.rows for part in oracle.parts.values()}) > 1
 
 
 def verdict(part: Part) -> str:
