@@ -57,7 +57,7 @@ def outcomes(one: Member, folder: Path, count: int = 5) -> Iterator[Outcome]:
         except Exception as error:  # noqa: BLE001 -- every error is classified
             yield raised(name, error)
             continue
-        yield Outcome(name, "", tuple(found), reported(oracle, fit))
+        yield Outcome(name, "", tuple(found), reported(oracle, fit) if found else "")
         if name == "default":
             yield from queries(one, fit)
 

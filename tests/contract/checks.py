@@ -166,7 +166,8 @@ def _errors(oracle: Oracle, fit: cs.Solution, most: float) -> Iterator[Fault]:
         dof, error, variance = fit.dof, fit.standard_error, fit.noise.variance
     for outputs, part in parts:
         own = list(outputs)
-        bound = forward_bound(part, most) + 100 * EPS * part.condition**2
+        rounding = 100 * EPS * part.cancellation * part.condition**2
+        bound = forward_bound(part, most) + rounding
         if bound.max() > 1e-3:
             continue
         if not (np.abs(dof[own] - part.dof) <= 1e-9 + bound * part.b.shape[1]).all():

@@ -163,10 +163,12 @@ def windows_of(statement: Statement, record: int) -> Windows:
     values = values.reshape(rows, math.prod(taps), x.shape[-1])
     used = flags_of(statement, record, shape)
     if statement.lags is not None and statement.edges == "drop":
-        used &= inside.reshape(rows, -1).all(1)[:, None]
+        used &= inside.reshape(rows, math.prod(taps)).all(1)[:, None]
     if statement.missing == "drop" or statement.mask is not None:
-        used &= ~np.isnan(values).any((1, 2))[:, None] & ~np.isnan(y.reshape(rows, -1))
-    places = np.stack(np.indices(shape), -1).reshape(rows, -1)
+        used &= ~np.isnan(values).any((1, 2))[:, None] & ~np.isnan(
+            y.reshape(rows, statement.outputs)
+        )
+    places = np.stack(np.indices(shape), -1).reshape(rows, len(shape))
     return Windows(values, used, places)
 
 
@@ -174,7 +176,8 @@ def flags_of(statement: Statement, record: int, shape: tuple[int, ...]) -> np.nd
     """Which rows the mask and the weights keep, per output."""
     used = np.ones((math.prod(shape), statement.outputs), bool)
     if statement.mask is not None:
-        used &= statement.mask[record].reshape(len(used), -1)
+        flags = statement.mask[record]
+        used &= flags.reshape(len(used), flags.shape[-1] if flags.ndim > len(shape) else 1)
     return used & (roots_of(statement, record, shape) > 0)[:, None]
 
 
@@ -405,6 +408,35 @@ def rank_of(r: np.ndarray, rows: int) -> Rank:
     return Rank(int((found > tolerance).sum()), bool(near))
 
 
+class System:
+    """Scaled columns ``b`` (m, P) of norm about one and ``target`` (m, Q), for backward errors."""
+
+    def __init__(self, b: np.ndarray, target: np.ndarray) -> None:
+        self.b, self.target = b, target
+        self.live = norms(b) > 0
+        self.size = np.sqrt((b * b).sum())
+
+    @cached_property
+    def spectrum(self) -> tuple[np.ndarray, np.ndarray]:
+        """Singular values (P,) and right singular vectors, of which float64 is enough."""
+        missing = max(0, self.b.shape[1] - len(self.b))
+        rows = np.pad(self.b.astype(float), ((0, missing), (0, 0)))
+        return np.linalg.svd(rows, full_matrices=False)[1:]
+
+    def backward_error(self, w: np.ndarray) -> np.ndarray:
+        """‖(‖w‖²BᵀB + ‖r‖²I)^(−1/2) Bᵀr‖/‖B‖_F per column of w."""
+        r = self.target - self.b @ w
+        g = self.b.T @ r
+        values, vt = self.spectrum
+        w_norm, r_norm = norms(w[self.live]), norms(r)
+        found = np.zeros(w.shape[1])
+        for q in np.flatnonzero(g.any(0)):
+            turned = vt @ (g[:, q] / r_norm[q]).astype(float)
+            share = float(w_norm[q] / r_norm[q]) * values
+            found[q] = np.sqrt(np.sum(turned**2 / (share**2 + 1))) / float(self.size)
+        return found
+
+
 class Part:
     """The outputs of one group which use the same rows.
 
@@ -548,9 +580,16 @@ class Part:
     @cached_property
     def condition(self) -> float:
         """κ of the scaled columns, over the part that is determined."""
-        values = np.linalg.svd(self.b.astype(float), compute_uv=False)
+        values, _ = self._system.spectrum
         rank = self.solved_rank.value
         return float(values[0] / values[rank - 1]) if rank else 1.0
+
+    @cached_property
+    def cancellation(self) -> float:
+        """How many times larger the terms of the scaled columns are than their sums."""
+        terms = norms(np.abs(self.a) @ np.abs(self.back))
+        sums = norms(self.b)
+        return float((terms[sums > 0] / sums[sums > 0]).max(initial=1))
 
     @cached_property
     def _units(self) -> np.ndarray:
@@ -588,14 +627,23 @@ class Part:
         With a penalty it is the smaller one of those in w and in the coordinates of the penalty:
         both are small changes of the same problem.
         """
-        found = karlson_walden(self.b, self.target, self.coordinates(kernel))
+        found = self._system.backward_error(self.coordinates(kernel))
         if not self.strength:
             return found
+        system, scale = self._system_of_taps
+        return np.minimum(found, system.backward_error(kernel.astype(REAL) / scale[:, None]))
+
+    @cached_property
+    def _system(self) -> System:
+        return System(self.b, self.target)
+
+    @cached_property
+    def _system_of_taps(self) -> tuple[System, np.ndarray]:
+        """The penalized problem in taps, and the scales of its columns."""
         lower = np.sqrt(self.strength) * self._roots.coordinates[self._roots.penalized]
         whole = np.concatenate([self.a, lower])
         scale = powers_of_two(whole)
-        w = kernel.astype(REAL) / scale[:, None]
-        return np.minimum(found, karlson_walden(whole * scale, self.target, w))
+        return System(whole * scale, self.target), scale
 
     @property
     def unavoidable(self) -> float:
@@ -605,26 +653,6 @@ class Part:
         is ``lost`` times eps of what is left. Errors of n rows average out over P columns.
         """
         return EPS * self.lost * math.sqrt(self.b.shape[1] / self.rows)
-
-
-def karlson_walden(b: np.ndarray, y: np.ndarray, w: np.ndarray) -> np.ndarray:
-    """‖(‖w‖²BᵀB + ‖r‖²I)^(−1/2) Bᵀr‖/‖B‖_F per column of w, for columns of norm about one."""
-    r = y - b @ w
-    g = b.T @ r
-    _, s, vt = np.linalg.svd(b.astype(float))
-    values = np.zeros(len(vt))
-    values[: len(s)] = s
-    live = norms(b) > 0
-    w_norm, r_norm = norms(w[live]), norms(r)
-    size = np.sqrt((b * b).sum())
-    found = np.zeros(w.shape[1])
-    for q in range(w.shape[1]):
-        if not g[:, q].any():
-            continue
-        turned = vt @ (g[:, q] / r_norm[q]).astype(float)
-        share = float(w_norm[q] / r_norm[q]) * values
-        found[q] = np.sqrt(np.sum(turned**2 / (share**2 + 1))) / float(size)
-    return found
 
 
 class Oracle:

@@ -1,0 +1,42 @@
+"""Random members of the product of all choices, each drawn from a seed.
+
+`contract.campaign` runs any range of seeds and prints what differs.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+
+from contract.campaign import failing, outcomes
+from contract.problems import member
+
+# Few in the default suite. The profile "thorough" draws thousands.
+FEW, MANY = 24, 5 * settings.default.max_examples
+
+
+def check(seed: int, folder: Path, routes: int) -> None:
+    """No outcome of any route breaks the contract."""
+    one = member(seed)
+    bad = [outcome for outcome in outcomes(one, folder, routes) if failing(outcome)]
+    words = "\n".join(f"{o.route}: {o.reported} {o.faults} {o.trace}" for o in bad)
+    assert not bad, f"seed {seed}: {one.text}\n{words}"
+
+
+@pytest.mark.parametrize("seed", range(FEW))
+def test_fixed_seeds(seed: int, tmp_path: Path) -> None:
+    check(seed, tmp_path, routes=3)
+
+
+@pytest.mark.slow
+@settings(
+    max_examples=MANY,
+    phases=[Phase.explicit, Phase.generate],  # A smaller seed is not a simpler problem.
+    suppress_health_check=[*HealthCheck],
+)
+@given(seed=st.integers(FEW, 2**32 - 1))
+def test_random_seeds(seed: int, tmp_path_factory: pytest.TempPathFactory) -> None:
+    check(seed, tmp_path_factory.mktemp("member"), routes=5)
