@@ -190,6 +190,11 @@ def _integers(rng: Rng, made: Statement) -> Statement:
     return replace(made, x=whole[0], y=whole[1])
 
 
+def _float32(rng: Rng, made: Statement) -> Statement:
+    single = [[a.astype(np.float32) for a in several] for several in (made.x, made.y)]
+    return replace(made, x=single[0], y=single[1])
+
+
 ADJUSTMENTS: dict[str, dict[str, Any] | Callable[[Rng, Statement], Statement]] = {
     "bias": {"bias": True},
     "intercept": {"confounds": 0},
@@ -220,6 +225,7 @@ ADJUSTMENTS: dict[str, dict[str, Any] | Callable[[Rng, Statement], Statement]] =
     "step of 1e6": _step,
     "transient of 1e8": _transient,
     "int16": _integers,
+    "float32": _float32,
 }
 
 # --- penalties

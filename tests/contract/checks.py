@@ -161,9 +161,13 @@ def _errors(oracle: Oracle, fit: cs.Solution, most: float) -> Iterator[Fault]:
         return
     if min(p.dof for _, p in parts) < 0.5:
         return
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)
-        dof, error, variance = fit.dof, fit.standard_error, fit.noise.variance
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)
+            dof, error, variance = fit.dof, fit.standard_error, fit.noise.variance
+    except ValueError as refused:
+        yield Fault("no standard errors", str(refused), [p.dof for _, p in parts])
+        return
     for outputs, part in parts:
         own = list(outputs)
         rounding = 100 * EPS * part.cancellation * part.condition**2

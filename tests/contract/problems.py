@@ -23,9 +23,10 @@ EDGES = {"drop": 3, "zeros": 2, "circular": 1}
 CONTENTS = {
     "white": 6, "coloured": 3, "events": 4, "integers": 1, "tone": 1, "constant channel": 1,
     "zero channel": 1, "twins": 2, "near twins": 1, "ramp channel": 1, "alternating": 1,
+    "silent start": 1, "another start": 1,
 }  # fmt: skip
 OFFSETS = {0.0: 6, 1.0: 2, 1e3: 1, 1e6: 1, 1e9: 1}
-SCALES = {"one": 6, "common": 1, "per channel": 2}
+SCALES = {"one": 6, "common": 1, "per channel": 2, "extreme": 1}
 NOISES = {0.0: 1, 1e-6: 1, 0.1: 3, 1.0: 3, 100.0: 1}
 MASKS = {
     "none": 6, "few": 2, "many": 1, "blocks": 2, "per output": 2, "one record": 1,
@@ -51,11 +52,16 @@ def chosen(rng: Rng, frequencies: dict[Any, int]) -> Any:
 
 # --- geometry
 
+# Per axis: the most taps with the largest stride and dilation, the most samples, few or many rows.
+SIZES = {1: (8, 3), 2: (3, 2), 3: (2, 2)}
+MOST_SAMPLES = {1: 700, 2: 26, 3: 9}
+ROWS = {1: ((1, 8), (40, 240)), 2: ((1, 4), (5, 11)), 3: ((1, 3), (4, 6))}
+
 
 def geometry(rng: Rng) -> dict[str, Any]:
     """Taps, stride, dilation, padding or lags, groups, channels and outputs."""
-    ndim = 2 if rng.random() < 0.15 else 1
-    most, widest = (8, 3) if ndim == 1 else (3, 2)
+    ndim = int(rng.choice([1, 2, 3], p=[0.82, 0.14, 0.04]))
+    most, widest = SIZES[ndim]
     taps = tuple(int(k) for k in rng.integers(1, most + 1, ndim))
     groups = int(rng.choice([1, 1, 1, 2, 3]))
     found: dict[str, Any] = {
@@ -86,13 +92,14 @@ def shapes(rng: Rng, made: dict[str, Any], one_shape: bool) -> list[tuple[int, .
     records = int(rng.integers(1, 5))
     stride, dilation = made.get("stride", (1,) * ndim), made.get("dilation", (1,) * ndim)
     span = [(k - 1) * d + 1 for k, d in zip(made["taps"], dilation)]
-    rows = (1, 8) if wide else (40 // records + 4, 240 // records)
-    rows = rows if ndim == 1 else ((1, 4) if wide else (5, 11))
+    rows = ROWS[ndim][not wide]
+    if ndim == 1 and not wide:
+        rows = (rows[0] // records + 4, rows[1] // records)
 
     def shape() -> tuple[int, ...]:
         many = rng.integers(*rows, ndim)
         steps = zip(span, many, stride)
-        return tuple(min(s + int(n) * d, 700 if ndim == 1 else 26) for s, n, d in steps)
+        return tuple(min(s + int(n) * d, MOST_SAMPLES[ndim]) for s, n, d in steps)
 
     if one_shape or (made["padding"] == "same" and max(stride) > 1):
         return [shape()] * records
@@ -151,6 +158,10 @@ def inputs(rng: Rng, kind: str, each: list[tuple[int, ...]], channels: int) -> l
             x[..., last] = x[..., 0] + 1e-6 * rng.standard_normal(x.shape[:-1])
         elif kind == "ramp channel":
             x[..., last] = np.indices(x.shape[:-1])[0]
+        elif kind == "silent start":
+            x[: len(x) // 3] = 0
+        elif kind == "another start":
+            x[: len(x) // 3] += 100
     return found
 
 
@@ -330,6 +341,8 @@ def scales(rng: Rng, kind: str, channels: int) -> np.ndarray:
     """Factors of the channels."""
     if kind == "one":
         return np.ones(channels)
+    if kind == "extreme":
+        return np.full(channels, 10.0 ** rng.choice([-100, 100]))
     several = channels if kind == "per channel" else 1
     return np.broadcast_to(10.0 ** rng.uniform(-8, 8, several), channels)
 

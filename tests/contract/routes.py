@@ -15,7 +15,7 @@ import convsolve as cs
 from contract.problems import penalty_of
 from contract.statement import Statement
 from support.routes import ROUTES as FORCED
-from support.stored import by_dask, in_hdf5, in_zarr, mapped, stored
+from support.stored import Slices, by_dask, in_hdf5, in_zarr, mapped, stored
 
 Solver = Callable[[Statement], cs.Solver]
 Store = Callable[[np.ndarray, Path], Any]
@@ -83,6 +83,7 @@ ROUTES = {
     "by rows": Route(normal, FORCED["gram"]),
     "by rows, in blocks": Route(normal, FORCED["gram of blocks"]),
     "by FFT": Route(normal, FORCED["gram of signals"]),
+    "by FFT, cut at gaps": Route(normal, cs.Limits(**FFTS, gap_products=0)),
     "conjugate gradient": Route(conjugate_gradient, iterative=True),
     "conjugate gradient by FFT": Route(conjugate_gradient, cs.Limits(**FFTS), iterative=True),
     "regularized": Route(regularized),
@@ -90,6 +91,7 @@ ROUTES = {
     "long chunks": Route(default, _chunks(200)),
     "long chunks by FFT": Route(normal, _chunks(200, **FFTS)),
     "memory map": Route(default, _chunks(90), mapped),
+    "slices": Route(default, _chunks(80), lambda array, folder: Slices(array)),
     "HDF5": Route(default, _chunks(120), in_hdf5),
     "zarr": Route(default, _chunks(150), in_zarr),
     "dask": Route(default, _chunks(70), ODD),

@@ -156,6 +156,28 @@ def test_penalties(case: Case, routes: Sequence[str], tmp_path: Path) -> None:
     compare(statement(case), routes, tmp_path)
 
 
+SINGLE = (
+    Case("one record", "zeros", ("bias", "float32")),
+    Case("ragged", "drop", ("intercept", "mask 1 %", "float32")),
+    Case("images", "image", ("bias", "float32")),
+    Case("one record", "drop", ("bias", "float32"), "tc"),
+)
+
+
+@pytest.mark.parametrize("case", SINGLE, ids=str)
+def test_single_precision_is_the_solution_in_double_precision_rounded(
+    case: Case, tmp_path: Path
+) -> None:
+    made = statement(case)
+    oracle = Oracle(made)
+    for name in ("default", "by FFT", "chunks", "HDF5"):
+        fit = solved(made, ROUTES[name], "list", tmp_path)
+        assert fit.kernel.dtype == np.float32
+        for outputs, part in oracle.parts.items():
+            off = part.kernel_error(oracle.columns(fit.kernel, outputs))
+            assert (off <= 2 * np.finfo(np.float32).eps).all(), name
+
+
 # --- deficient data
 
 
