@@ -166,6 +166,8 @@ def _errors(oracle: Oracle, fit: cs.Solution, most: float) -> Iterator[Fault]:
             warnings.simplefilter("ignore", UserWarning)
             dof, error, variance = fit.dof, fit.standard_error, fit.noise.variance
     except ValueError as refused:
+        if may_refuse(refused):
+            return
         yield Fault("no standard errors", str(refused), [p.dof for _, p in parts])
         return
     for outputs, part in parts:
