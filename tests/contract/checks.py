@@ -161,6 +161,11 @@ def _errors(oracle: Oracle, fit: cs.Solution, most: float) -> Iterator[Fault]:
         return
     if min(p.dof for _, p in parts) < 0.5:
         return
+    bounds = [
+        forward_bound(p, most) + 100 * EPS * p.cancellation * p.condition**2 for _, p in parts
+    ]
+    if max(bound.max() for bound in bounds) > 1e-3:
+        return
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)
@@ -170,12 +175,8 @@ def _errors(oracle: Oracle, fit: cs.Solution, most: float) -> Iterator[Fault]:
             return
         yield Fault("no standard errors", str(refused), [p.dof for _, p in parts])
         return
-    for outputs, part in parts:
+    for (outputs, part), bound in zip(parts, bounds):
         own = list(outputs)
-        rounding = 100 * EPS * part.cancellation * part.condition**2
-        bound = forward_bound(part, most) + rounding
-        if bound.max() > 1e-3:
-            continue
         if not (np.abs(dof[own] - part.dof) <= 1e-9 + bound * part.b.shape[1]).all():
             yield Fault("degrees of freedom", dof[own].tolist(), part.dof)
         left, norm = np.sqrt(variance[own] * dof[own]), part.residual_norm.astype(float)
