@@ -70,7 +70,7 @@ def _chunks(numbers: int, **others: int) -> cs.Limits:
     return cs.Limits(held_numbers=1, chunk_numbers=numbers, **others)
 
 
-ODD = by_dask(lambda shape: tuple(min(n, c) for n, c in zip(shape, (13, 7, 5, 3))))
+ODD = by_dask(lambda shape: tuple(min(n, c) for n, c in zip(shape, (13, 7, 5, 3, 2))))
 WHOLE_CHANNELS = by_dask(lambda shape: (min(shape[0], 17), *shape[1:]))
 FFTS = {"small_numbers": 0, "row_numbers": 0}
 

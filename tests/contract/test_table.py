@@ -108,17 +108,14 @@ PENALIZED = (
     Case("batch", "groups", ("mask per output", "bias"), "first differences"),
 )  # fmt: skip
 
-# Routes of the default suite: these for every row, and in turn two of the others.
+# Routes of the default suite: these for every row, and in turn one of the others.
 ALWAYS = ("default", "by FFT", "chunks")
 OTHERS = tuple(name for name in ROUTES if name not in ALWAYS)
 
 
 def some(rows: Sequence[Any]) -> list[Any]:
     """Every row with some routes, and as a slow test with all."""
-    few = [
-        pytest.param(row, (*ALWAYS, *(OTHERS[(2 * i + j) % len(OTHERS)] for j in (0, 1))))
-        for i, row in enumerate(rows)
-    ]
+    few = [pytest.param(row, (*ALWAYS, OTHERS[i % len(OTHERS)])) for i, row in enumerate(rows)]
     whole = [pytest.param(row, tuple(ROUTES), marks=pytest.mark.slow) for row in rows]
     return [
         pytest.param(*p.values, marks=p.marks, id=f"{p.values[0]}{' (all routes)' * bool(p.marks)}")

@@ -4,121 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
-import mpmath as mp
 import numpy as np
 import pytest
 
 import convsolve as cs
-from convsolve.leastsquares.analysis import Analysis
-from convsolve.operators.partialled import PartialledOperator
 from convsolve.problem.polynomials import polynomials
 from convsolve.problem.sizes import Limits
 from support import dense
-from support.geometry import LARGE, PADDINGS, Geometry, random_geometry
-from support.slow import few_seeds, some
 
-EPS = float(np.finfo(float).eps)
 # As if every matrix were large.
 BLOCKS = Limits(row_numbers=0, small_numbers=0)
-
-
-class Drawn:
-    """A problem with confounds, weights and a mask at random, and its dense form."""
-
-    def __init__(self, geometry: Geometry, rng: np.random.Generator) -> None:
-        self.geometry, counts = geometry, geometry.counts
-        x, y = geometry.noise()
-        self.x, self.y = list(x), list(y)
-        kind = rng.choice(["none", "intercept", "drift", "arrays"])
-        self.bias = kind in ("none", "arrays") and bool(rng.integers(2))
-        self.confounds: Any = None
-        columns = [np.zeros((*shape, 0)) for shape in counts]
-        if kind == "intercept":
-            self.confounds, columns = "intercept", [np.ones((*shape, 1)) for shape in counts]
-        elif kind == "drift":
-            self.confounds = int(rng.integers(1, 4))
-            columns = [polynomials(shape, self.confounds) for shape in counts]
-        elif kind == "arrays":
-            self.confounds = columns = [rng.standard_normal((*shape, 2)) for shape in counts]
-        self.weights: Any = None
-        weights = [np.ones(shape) for shape in counts]
-        drawn = rng.choice(["none", "record", "row"])
-        if drawn == "record" and len(counts) > 1:
-            self.weights = rng.uniform(0.1, 5, len(counts))
-            weights = [np.full(shape, w) for shape, w in zip(counts, self.weights)]
-        elif drawn == "row":
-            self.weights = weights = [rng.uniform(0.1, 5, shape) for shape in counts]
-        self.mask: Any = None
-        kept = [np.ones(shape, bool) for shape in counts]
-        if rng.integers(2):
-            self.mask = kept = [rng.random(shape) > 0.2 for shape in counts]
-        rows = np.concatenate([f.reshape(-1) for f in kept])
-        self.roots = np.sqrt(np.concatenate([w.reshape(-1) for w in weights]))[rows, None]
-        self.nuisance = self._stacked(columns, rows)
-        self.a = dense.design_matrix(self.x, geometry.spec)[:, rows]
-        self.outputs = dense.by_group(self.y, geometry.spec.groups)[:, rows]
-
-    def _stacked(self, columns: list[np.ndarray], rows: np.ndarray) -> np.ndarray:
-        each = columns[0].shape[-1]
-        found = np.zeros((len(rows), each * len(columns) + self.bias))
-        found[:, each * len(columns) :] = 1.0
-        first = 0
-        for i, c in enumerate(columns):
-            flat = c.reshape(-1, each) if each else np.zeros((int(np.prod(c.shape[:-1])), 0))
-            found[first : first + len(flat), i * each : (i + 1) * each] = flat
-            first += len(flat)
-        return found[rows]
-
-    def problem(self) -> cs.Problem:
-        given = {"mask": self.mask, "weights": self.weights, "confounds": self.confounds}
-        return cs.Problem(self.x, self.y, spec=self.geometry.spec, bias=self.bias, **given)
-
-    def whole(self, group: int) -> np.ndarray:
-        """All columns of a group, rows times the roots of weights."""
-        return np.hstack([self.a[group], self.nuisance]) * self.roots
-
-
-@few_seeds(40, 300)
-def test_kernel_bias_and_errors_are_those_of_all_columns(seeds: range) -> None:
-    structured = 0
-    for seed in seeds:
-        rng = np.random.default_rng(seed)
-        padding = PADDINGS[seed % len(PADDINGS)]
-        ndim = 1 + seed % 2
-        drawn = Drawn(
-            random_geometry(rng, ndim, padding, sizes=LARGE, ragged=True, min_rows=8), rng
-        )
-        taps = drawn.geometry.unknowns
-        if len(drawn.nuisance) < taps + drawn.nuisance.shape[1] + 3:
-            continue
-        problem = drawn.problem()
-        assert problem.n_equations == len(drawn.nuisance)
-        for limits in (Limits(), BLOCKS):
-            if not cs.identify(problem, limits=limits).unique:
-                continue
-            fit = cs.solve(problem, limits=limits)
-            assert fit.status == "solved"
-            errors = fit.standard_error.reshape(taps, drawn.geometry.spec.groups, -1)
-            kernel = fit.kernel.reshape(errors.shape)
-            for g in range(drawn.geometry.spec.groups):
-                rows, y = drawn.whole(g), drawn.outputs[g] * drawn.roots
-                norms = np.linalg.norm(rows, axis=0)
-                if not norms.all() or np.linalg.cond(rows / norms) > 1e4:
-                    continue
-                best, squares, rank, _ = np.linalg.lstsq(rows, y, rcond=None)
-                close = {"rtol": 1e-9, "atol": 1e-11 * np.abs(best).max()}
-                np.testing.assert_allclose(kernel[:, g], best[:taps], **close)
-                each = slice(g * y.shape[1], (g + 1) * y.shape[1])
-                if drawn.bias:
-                    np.testing.assert_allclose(fit.bias[each], best[-1], **close)
-                np.testing.assert_array_equal(fit.dof[each], len(rows) - rank)
-                variance = squares / (len(rows) - rank)
-                np.testing.assert_allclose(fit.noise.variance[each], variance, rtol=1e-9)
-                inverse = np.diagonal(np.linalg.inv(rows.T @ rows))[:taps, None]
-                np.testing.assert_allclose(errors[:, g], np.sqrt(inverse * variance), rtol=1e-8)
-        operator = Analysis.of(problem, BLOCKS).design.operator
-        structured += isinstance(operator, PartialledOperator)
-    assert structured > len(seeds) / 8
 
 
 def recording(offset: float, trend: float) -> tuple[list, list]:
@@ -131,49 +26,6 @@ def recording(offset: float, trend: float) -> tuple[list, list]:
     t = [np.linspace(-1, 1, len(a))[:, None] for a in x]
     x = [a + offset * (1 + i) + trend * s for i, (a, s) in enumerate(zip(x, t))]
     return x, [b + offset + trend * s[: len(b)] ** 2 for b, s in zip(y, t)]
-
-
-def in_fifty_digits(x: list, y: list, degree: int) -> np.ndarray:
-    """The kernel beside a polynomial in every record, by the normal equations of all columns."""
-    a = np.concatenate([dense.design_matrix([b], cs.ConvSpec(5))[0] for b in x])
-    n = np.zeros((len(a), 2 * (degree + 1)))
-    first = 0
-    for i, b in enumerate(y):
-        t = np.arange(len(b), dtype=float)[:, None]
-        n[first : first + len(b), i * (degree + 1) : (i + 1) * (degree + 1)] = t ** np.arange(
-            degree + 1
-        )
-        first += len(b)
-    with mp.workdps(60):
-        rows = mp.matrix(np.hstack([a, n]).tolist())
-        right = rows.T * mp.matrix(np.concatenate(y).tolist())
-        found = mp.lu_solve(rows.T * rows, right)
-        return np.array([float(v) for v in found])[: a.shape[1]]
-
-
-@pytest.mark.parametrize("limits", [Limits(), BLOCKS], ids=["rows", "blocks"])
-@pytest.mark.parametrize(
-    ("offset", "trend", "degree", "digits"),
-    some(
-        [
-            (0.0, 0.0, 0, 1e-13),
-            (1e6, 0.0, 0, 1e-9),
-            (1e6, 1e4, 2, 1e-9),
-            (0.0, 1e6, 2, 1e-9),
-            (1e9, 0.0, 1, 1e-6),
-        ],
-        (1e6, 1e4, 2, 1e-9),
-    ),
-)
-def test_offsets_and_trends_cost_the_digits_of_the_data_alone(
-    offset: float, trend: float, degree: int, digits: float, limits: Limits
-) -> None:
-    """Where lstsq on all columns is wrong by up to a fifth."""
-    x, y = recording(offset, trend)
-    fit = cs.solve(cs.Problem(x, y, kernel_size=5, confounds=degree), limits=limits)
-    assert fit.status == "solved"
-    truth = in_fifty_digits(x, y, degree)
-    assert np.linalg.norm(fit.kernel.reshape(-1) - truth) <= digits * np.linalg.norm(truth)
 
 
 def test_confounds_are_no_part_of_a_prediction_and_all_of_the_residuals() -> None:

@@ -10,85 +10,13 @@ import optax
 import pytest
 
 import convsolve as cs
-from convsolve.leastsquares.analysis import Analysis
-from convsolve.operators.fourier import FourierOperator
-from convsolve.operators.layout import to_columns
-from convsolve.problem.rows import samples_read
 from convsolve.problem.sizes import Limits
 from support import dense
-from support.geometry import LARGE, PADDINGS, Geometry, random_geometry
-from support.slow import few_seeds
 
 # As if every matrix were large.
 BLOCKS = Limits(row_numbers=0, small_numbers=0)
 # And every gap were long, at which records are cut.
 CUT = replace(BLOCKS, gap_products=0)
-EPS = float(np.finfo(float).eps)
-
-
-def masked(geometry: Geometry, rng: np.random.Generator) -> list[np.ndarray]:
-    """Flags of every record: some rows at random, and now and then a long gap."""
-    share = rng.choice([0.01, 0.1, 0.3, 0.6])
-    flags = [rng.random(counts) > share for counts in geometry.counts]
-    for each in flags:
-        if rng.random() < 0.4 and len(each):
-            start = int(rng.integers(0, len(each)))
-            each[start : start + int(rng.integers(1, 20))] = False
-    return flags
-
-
-def with_artefacts(
-    geometry: Geometry, x: Any, y: Any, flags: list[np.ndarray], rng: np.random.Generator
-) -> tuple[list[np.ndarray], list[np.ndarray]]:
-    """Samples of 1e8 wherever no row that counts reads one."""
-    loud_x, loud_y = [np.array(a) for a in x], [np.array(b) for b in y]
-    for a, b, kept in zip(loud_x, loud_y, flags):
-        b[~kept] = 1e8 * rng.standard_normal(b[~kept].shape)
-        if geometry.spec.padding == "valid" and kept.any():
-            read = np.zeros(a.shape[:-1], bool)
-            within = samples_read(kept, geometry.spec)
-            read[tuple(map(slice, within.shape))] = within
-            a[~read] = 1e8 * rng.standard_normal(a[~read].shape)
-    return loud_x, loud_y
-
-
-def error_of(fit: cs.Solution, geometry: Geometry, a: np.ndarray, y: np.ndarray) -> float:
-    """Largest over groups, of the kernel beside lstsq of the rows that count, less κ."""
-    found = to_columns(np.asarray(fit.kernel), geometry.spec.groups)
-    worst = 0.0
-    for g in range(geometry.spec.groups):
-        rows = np.hstack([a[g], np.ones((len(a[g]), int(geometry.bias)))])
-        values = np.linalg.svd(rows, compute_uv=False)
-        best = np.linalg.lstsq(rows, y[g], rcond=None)[0]
-        if values[-1] > 1e-6 * values[0]:
-            off = np.linalg.norm(found[g] - best[: found.shape[1]]) / np.linalg.norm(best)
-            worst = max(worst, float(off * values[-1] / values[0]))
-    return worst
-
-
-@few_seeds(30, 500)
-def test_masks_are_rows_of_the_matrix(seeds: range) -> None:
-    fourier = 0
-    for seed in seeds:
-        rng = np.random.default_rng(seed)
-        padding = PADDINGS[seed % len(PADDINGS)]
-        geometry = random_geometry(rng, 1 + seed % 3, padding, sizes=LARGE, ragged=True)
-        x, y = geometry.noise()
-        flags = masked(geometry, rng)
-        kept = np.concatenate([f.reshape(-1) for f in flags])
-        if kept.sum() < geometry.unknowns + geometry.bias + 3:
-            continue
-        a = dense.design_matrix(list(x), geometry.spec)[:, kept]
-        rows = dense.by_group(list(y), geometry.spec.groups)[:, kept]
-        loud = with_artefacts(geometry, x, y, flags, rng)
-        problem = cs.Problem(*loud, spec=geometry.spec, bias=geometry.bias, mask=flags)
-        for limits in (Limits(), BLOCKS, CUT):
-            if cs.identify(problem, limits=limits).unique:
-                fit = cs.solve(problem, limits=limits)
-                assert fit.status == "solved"
-                assert error_of(fit, geometry, a, rows) <= 1e-12
-        fourier += isinstance(Analysis.of(problem, BLOCKS).design.operator, FourierOperator)
-    assert fourier > len(seeds) / 4
 
 
 def records(seed: int = 0) -> tuple[list[np.ndarray], list[np.ndarray]]:

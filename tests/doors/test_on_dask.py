@@ -97,22 +97,6 @@ def test_everything_of_the_moments() -> None:
         np.testing.assert_allclose(fit.standard_error, expected.standard_error, rtol=1e-7)
 
 
-@pytest.mark.parametrize(
-    ("solver", "words"),
-    [
-        (cs.LeastSquares("qr"), "a QR or products with them"),
-        (cs.Huber(), "a QR or products with them"),
-        (cs.GradientDescent(), "takes all of x and y at once"),
-        (cs.ConjugateGradient(), "takes all of x and y at once"),
-    ],
-    ids=lambda value: getattr(value, "name", ""),
-)
-def test_what_takes_rows_says_so(solver: Any, words: str) -> None:
-    x, y = recordings()
-    with pytest.raises(cs.SolveError, match=words):
-        cs.solve(stated(on_dask(x), on_dask(y)), solver, limits=SMALL)
-
-
 @pytest.mark.parametrize("offset", [1e2, 1e4])
 def test_an_offset_with_padding_weights_and_a_bias_costs_no_digits(offset: float) -> None:
     x, y = recordings()

@@ -21,7 +21,6 @@ from support.geometry import NAMED, Geometry
 from support.penalties import PENALTIES, matrix, penalty_for
 from support.slow import some
 
-EPS = float(np.finfo(float).eps)
 ROUTES = {"rows": Limits(), "signals": Limits(small_numbers=0, row_numbers=0)}
 SOLVERS = {
     "svd": lambda ridge, penalty: cs.LeastSquares("svd", ridge, penalty),
@@ -31,11 +30,6 @@ SOLVERS = {
     "default": cs.AutoSolver,
 }
 every_penalty = pytest.mark.parametrize("name", PENALTIES)
-TALL = [g for g in NAMED if "wide" not in g]
-# One of each kind always: the identity, one with a null space, one that decays.
-some_penalties = pytest.mark.parametrize(
-    "name", some(PENALTIES, "ridge", "first differences", "tc")
-)
 
 
 def exact(
@@ -87,45 +81,6 @@ def test_a_basis_and_its_transpose_are_adjoint() -> None:
     assert forward == pytest.approx(back, rel=1e-13)
     rows = basis.rows(w.swapaxes(1, 2))
     np.testing.assert_array_equal(rows, basis.restrict(w).swapaxes(1, 2))
-
-
-@pytest.mark.filterwarnings("error::convsolve.IdentifiabilityWarning")
-@pytest.mark.parametrize("route", ROUTES)
-@pytest.mark.parametrize("solver", SOLVERS)
-@pytest.mark.parametrize("geometry", some(TALL, *TALL[::3]))
-@some_penalties
-def test_every_closed_form_finds_the_answer(
-    name: str, geometry: str, solver: str, route: str
-) -> None:
-    made, ridge = NAMED[geometry], 30.0
-    x, y = made.records()
-    problem = cs.Problem(x, y, spec=made.spec, bias=made.bias)
-    penalty = penalty_for(name, problem)
-    fit = cs.solve(problem, SOLVERS[solver](ridge, penalty), limits=ROUTES[route])
-    assert fit.status == "solved"
-    assert fit.certificate <= 30 * EPS
-    assert fit.stats["penalty"] == {"kind": penalty.title, "strength": ridge}
-    kernel = dense.by_group(fit.kernel, made.spec.groups)
-    for w, (rows, _, wanted) in zip(kernel, exact(made, x, y, penalty, ridge), strict=True):
-        error = np.linalg.norm(w - wanted) / np.linalg.norm(wanted)
-        # Both are exact to some roundings of the condition.
-        assert error <= 200 * EPS * np.linalg.cond(rows) ** (2 if solver == "cg" else 1)
-
-
-@pytest.mark.parametrize("geometry", ["wide", "wide, bias"])
-@pytest.mark.parametrize("solver", ["svd", "qr", "default"])
-@every_penalty
-def test_fewer_rows_than_unknowns(name: str, geometry: str, solver: str) -> None:
-    """A ridge, or rows enough for what differences leave alone, make the answer the only one."""
-    made, ridge = NAMED[geometry], 3.0
-    x, y = made.records()
-    problem = cs.Problem(x, y, spec=made.spec, bias=made.bias)
-    penalty = penalty_for(name, problem)
-    fit = cs.solve(problem, SOLVERS[solver](ridge, penalty))
-    assert fit.status == "solved"
-    kernel = dense.by_group(fit.kernel, made.spec.groups)
-    for w, (_, _, wanted) in zip(kernel, exact(made, x, y, penalty, ridge), strict=True):
-        np.testing.assert_allclose(w, wanted, rtol=1e-10, atol=1e-11)
 
 
 @every_penalty
