@@ -161,39 +161,49 @@ def _errors(oracle: Oracle, fit: cs.Solution, most: float) -> Iterator[Fault]:
     parts = oracle.parts.items()
     if fit.status != "solved" or any(p.solved_rank.near or not p.unique for _, p in parts):
         return
-    if min(p.dof for _, p in parts) < 0.5:
-        return
     bounds = [forward_bound(p, most) for _, p in parts]
-    if max(bound.max() for bound in bounds) > LOOSE:
+    if min(p.dof for _, p in parts) < 0.5 or max(bound.max() for bound in bounds) > LOOSE:
         return
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)
             dof, error, variance = fit.dof, fit.standard_error, fit.noise.variance
     except ValueError as refused:
-        if may_refuse(refused):
-            return
-        yield Fault("no standard errors", str(refused), [p.dof for _, p in parts])
+        if not may_refuse(refused):
+            yield Fault("no standard errors", str(refused), [p.dof for _, p in parts])
         return
     for (outputs, part), bound in zip(parts, bounds):
+        own = list(outputs)
         # The diagonal of the inverse of a Gram matrix is known to eps·κ².
         bound = bound + 100 * EPS * part.cancellation * part.condition**2
-        if bound.max() > LOOSE:
-            continue
-        own = list(outputs)
-        if not (np.abs(dof[own] - part.dof) <= 1e-9 + bound * part.b.shape[1]).all():
-            yield Fault("degrees of freedom", dof[own].tolist(), part.dof)
-        left, norm = np.sqrt(variance[own] * dof[own]), part.residual_norm.astype(float)
-        size = norms(part.y).astype(float) + norms(part.a @ part.kernel).astype(float)
-        # Residuals that are mostly rounding of y are reported as zero.
-        real = norm > 1e4 * EPS * (1 + part.lost) * size
-        if not (np.abs(left - norm) <= bound * (norm + size))[real].all():
-            yield Fault("residual norm", left.tolist(), norm.tolist())
-        mine, truth = oracle.columns(error, outputs), part.standard_error
-        off = (np.abs(mine - truth) <= (bound + EPS * size * 100 / norm) * truth)[:, real]
-        if not off.all():
-            share = np.abs(mine - truth)[:, real] / truth[:, real]
-            yield Fault("standard error", float(share.max()), float(bound.max()))
+        if bound.max() <= LOOSE:
+            mine = Errors(dof[own], oracle.columns(error, outputs), variance[own])
+            yield from _errors_of_part(part, mine, bound)
+
+
+class Errors(NamedTuple):
+    """Degrees of freedom (Q,), standard errors (P, Q) and variances (Q,) of some outputs."""
+
+    dof: np.ndarray
+    standard_error: np.ndarray
+    variance: np.ndarray
+
+
+def _errors_of_part(part: Part, found: Errors, bound: np.ndarray) -> Iterator[Fault]:
+    """Compare the errors of the outputs of one part."""
+    if not (np.abs(found.dof - part.dof) <= 1e-9 + bound * part.b.shape[1]).all():
+        yield Fault("degrees of freedom", found.dof.tolist(), part.dof)
+    left, norm = np.sqrt(found.variance * found.dof), part.residual_norm.astype(float)
+    size = norms(part.y).astype(float) + norms(part.a @ part.kernel).astype(float)
+    # Residuals that are mostly rounding of y are reported as zero.
+    real = norm > 1e4 * EPS * (1 + part.lost) * size
+    if not (np.abs(left - norm) <= bound * (norm + size))[real].all():
+        yield Fault("residual norm", left.tolist(), norm.tolist())
+    truth = part.standard_error[:, real].astype(float)
+    off = np.abs(found.standard_error[:, real] - truth).astype(float)
+    bound = bound + 100 * EPS * size / np.where(real, norm, 1)
+    if not (off <= bound[real] * truth).all():
+        yield Fault("standard error", float((off / truth).max()), float(bound.max()))
 
 
 # --- what a solution and its report offer besides the kernel

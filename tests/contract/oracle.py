@@ -68,6 +68,11 @@ def pivoted_qr(a: np.ndarray, y: np.ndarray) -> Triangle:
     return Triangle(np.triu(a[: min(a.shape)]), pivots, y)
 
 
+def negligible(a: np.ndarray, size: np.ndarray) -> np.ndarray:
+    """Which columns are what rounding leaves of terms of some ``size`` that cancel."""
+    return norms(a) <= max(32, len(a)) * EPS * size
+
+
 def back_substituted(r: np.ndarray, z: np.ndarray) -> np.ndarray:
     """R⁻¹z of an upper triangular R."""
     found = np.zeros_like(z)
@@ -464,7 +469,7 @@ class Part:
         self._given = a, y
         self.rows, self.nuisance, self.inputs = len(a), nuisance.basis.shape[1], inputs
         self.a, self.y = self._projected(a), self._projected(y)
-        zero = norms(self.a) <= max(32, len(a)) * EPS * sizes[0]
+        zero = negligible(self.a, sizes[0])
         self.a[:, zero] = 0
         self.lost = max(
             float((size[size > 0] / np.maximum(norms(left), EPS * size)[size > 0]).max(initial=1))
@@ -473,7 +478,9 @@ class Part:
         self.strength = REAL(strength)
         unit = np.sqrt(self.strength) * np.eye(len(roots.penalized), dtype=REAL)[roots.penalized]
         back = inverse(roots.coordinates)
-        whole = np.concatenate([self.a @ back, unit])
+        upper = self.a @ back
+        upper[:, negligible(upper, norms(np.abs(self.a) @ np.abs(back)))] = 0
+        whole = np.concatenate([upper, unit])
         scale = powers_of_two(whole)
         self.b, self.back = whole * scale, back * scale
         self.target = np.concatenate([self.y, np.zeros((len(unit), y.shape[1]), REAL)])
