@@ -1,4 +1,4 @@
-"""Solve many random members of the product by many routes, and print what differs.
+"""Solve many random members of the product by many routes, and print the differences.
 
 Run it from the folder `tests`::
 
@@ -26,7 +26,7 @@ from contract.routes import ROUTES, problem, solved
 
 
 class Outcome(NamedTuple):
-    """What one route did: a refusal, or faults with what the solution reports."""
+    """The outcome of one route: a refusal, or faults with the figures of the solution."""
 
     route: str
     refused: str = ""
@@ -63,7 +63,7 @@ def outcomes(one: Member, folder: Path, count: int = 5) -> Iterator[Outcome]:
 
 
 def reported(oracle: Oracle, fit: cs.Solution) -> str:
-    """What a solution states of itself, and what is true."""
+    """Status and certificate of a solution, and its true errors."""
     certificate = "-" if fit.certificate is None else f"{fit.certificate / EPS:.3g} eps"
     true, off = measured(oracle, fit)
     return (
@@ -73,7 +73,7 @@ def reported(oracle: Oracle, fit: cs.Solution) -> str:
 
 
 def queries(one: Member, fit: cs.Solution) -> Iterator[Outcome]:
-    """Ask a solution for everything else; only documented errors are allowed."""
+    """Evaluate all other properties of a solution; only documented errors are allowed."""
     for name, query in QUERIES.items():
         try:
             query(one.statement, fit, penalty_of(one.statement))
@@ -93,7 +93,7 @@ def raised(route: str, error: Exception) -> Outcome:
 
 
 def failing(outcome: Outcome) -> bool:
-    """Whether an outcome breaks the contract: an approximate result that says so does not."""
+    """Whether an outcome breaks the contract. A status of "approximate" does not."""
     return any(fault.kind != "not solved" for fault in outcome.faults)
 
 
@@ -136,7 +136,9 @@ def main() -> None:
     """Parse the arguments and run the seeds."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--seeds", default="0:1000", help="first:last, or one seed")
-    parser.add_argument("--routes", type=int, default=5, help="routes besides the default one")
+    parser.add_argument(
+        "--routes", type=int, default=5, help="routes in addition to the default one"
+    )
     parser.add_argument("--quiet", action="store_true", help="print the summary only")
     arguments = parser.parse_args()
     first, _, last = arguments.seeds.partition(":")

@@ -22,7 +22,7 @@ LOOSE = 1e-3
 SEVERITY = ("underdetermined", "rank-deficient", "exactly determined", "overdetermined")
 
 
-# What a route may refuse: part of the message, and the reason.
+# Refusals that depend on the route: a part of the message, and the reason.
 MAY_REFUSE = (
     ("ConjugateGradient cannot solve", "Its products need rows of equal weight and no gaps."),
     ("takes the rows themselves", "A truncated QR reads all rows, which are not in memory."),
@@ -37,7 +37,7 @@ def may_refuse(error: Exception) -> bool:
 
 
 class Fault(NamedTuple):
-    """What differs, by how much, and the limit."""
+    """A quantity that differs, its value or error, and the limit."""
 
     kind: str
     value: Any
@@ -135,7 +135,7 @@ def _identifiability(oracle: Oracle, fit: cs.Solution) -> Iterator[Fault]:
     if report.verdict not in (worst, "ambiguous"):
         yield Fault("verdict", report.verdict, worst)
     ranks = [part.data_rank.value for part, own in zip(parts, verdicts) if own == worst]
-    # Of several masks, the report is on the one of fewest rows.
+    # With several masks, the report describes the outputs with the fewest rows.
     ranks = ranks if _has_masks(oracle) else [min(ranks)]
     if report.verdict == worst and report.rank not in ranks:
         yield Fault("rank", report.rank, ranks)
@@ -206,7 +206,7 @@ def _errors_of_part(part: Part, found: Errors, bound: np.ndarray) -> Iterator[Fa
         yield Fault("standard error", float((off / truth).max()), float(bound.max()))
 
 
-# --- what a solution and its report offer besides the kernel
+# --- other properties of a solution and its report
 
 QUERIES: dict[str, Callable[[Statement, cs.Solution, cs.Penalty], Any]] = {
     "text": lambda made, fit, penalty: str(fit),

@@ -69,7 +69,7 @@ def pivoted_qr(a: np.ndarray, y: np.ndarray) -> Triangle:
 
 
 def negligible(a: np.ndarray, size: np.ndarray) -> np.ndarray:
-    """Which columns are what rounding leaves of terms of some ``size`` that cancel."""
+    """Which columns consist of rounding errors of terms of some ``size`` that cancel."""
     return norms(a) <= max(32, len(a)) * EPS * size
 
 
@@ -216,11 +216,13 @@ def trend_of(columns: np.ndarray, powers: np.ndarray) -> np.ndarray:
 
 
 class Nuisance(NamedTuple):
-    """What is fitted besides the kernel, for the rows used by some outputs.
+    """Columns fitted in addition to the kernel, for the rows used by some outputs.
 
-    ``basis`` (n, q) is orthonormal; ``remainder`` (n,) is what the other columns leave of the
-    weighted column of ones of a bias, or None. ``degree`` is that of the polynomials per record
-    which are removed exactly, -1 for none.
+    Attributes:
+        basis: (n, q), orthonormal columns.
+        remainder: (n,), the weighted column of ones of a bias, orthogonal to the other columns.
+            None without a bias.
+        degree: the degree of the polynomials per record that are removed exactly, -1 for none.
     """
 
     basis: np.ndarray
@@ -238,7 +240,7 @@ def nuisance_of(
             own = np.zeros((len(root), 0), REAL)
         elif isinstance(statement.confounds, int):
             own = monomials(places[i], statement.confounds)
-            own = chebyshev_like(own)
+            own = orthogonal_powers(own)
         else:
             given = statement.confounds[i]
             own = given.reshape(-1, given.shape[-1])[rows].astype(REAL)
@@ -293,8 +295,8 @@ def without_trends(
     return Detrended(np.concatenate(rows), shift, norms(np.concatenate(level)))
 
 
-def chebyshev_like(powers: np.ndarray) -> np.ndarray:
-    """The same span as the powers of integers, by columns that are less alike."""
+def orthogonal_powers(powers: np.ndarray) -> np.ndarray:
+    """Orthonormal columns with the same span as the powers of integers."""
     basis = np.zeros((len(powers), 0), REAL)
     for column in powers.T:
         for _ in range(3):
@@ -343,7 +345,7 @@ def covariance(prior: Prior, lags: np.ndarray) -> np.ndarray:
 class Roots(NamedTuple):
     """A penalty strength·‖P C w‖², C square and P a selection of coordinates.
 
-    C separates what is penalized from what is free, which may differ in size by many powers of ten.
+    C separates penalized from free coordinates, whose sizes may differ by many powers of ten.
     """
 
     coordinates: np.ndarray
@@ -449,8 +451,8 @@ class Part:
         a, y: rows (n, P) and outputs (n, Q), nuisance columns projected out.
         b, target: the same with the rows of the penalty, in scaled coordinates u of the kernel.
         back: (P, P), the kernel is ``back @ u``.
-        lost: how many times larger a column was before confounds other than constants were
-            projected out. Float64 cannot represent the data better than that.
+        lost: the largest ratio of the norms of a column before and after the projection that
+            removes confounds other than constants.
         kernel: (P, Q), the solution of minimum norm.
     """
 
@@ -534,7 +536,7 @@ class Part:
 
     @cached_property
     def residual_norm(self) -> np.ndarray:
-        """Norms (Q,) of the residuals of the solution, without those of the penalty."""
+        """Norms (Q,) of the residuals of y, without the rows of the penalty."""
         return norms(self.residual(self.kernel))
 
     def bias(self, kernel: np.ndarray) -> np.ndarray:
@@ -654,10 +656,11 @@ class Part:
 
     @property
     def unavoidable(self) -> float:
-        """The backward error that rounding of the removed confounds leaves, as a share of ‖A‖.
+        """The backward error due to rounding of the data, as a share of ‖A‖.
 
-        Each entry is rounded by about eps times its size before the confounds are removed. That
-        is ``lost`` times eps of what is left. Errors of n rows average out over P columns.
+        Each entry is rounded by about eps times its size before the confounds are removed. Relative
+        to the remaining columns, this error is ``lost`` times eps. The rounding errors of n rows
+        are independent, so that their projection on P columns is smaller by √(P/n).
         """
         return EPS * self.lost * math.sqrt(self.b.shape[1] / self.rows)
 

@@ -37,7 +37,7 @@ def with_noise(noise: str, solver: cs.Solver | None = None) -> Action:
 
 
 def of_fit(query: Callable[[cs.Solution], Any], solver: cs.Solver | None = None) -> Action:
-    """Ask a solution for something."""
+    """Solve, and evaluate a property of the solution."""
     return lambda made: query(cs.solve(problem(made), solver))
 
 
@@ -50,7 +50,7 @@ WIDE = Case("wide", "drop")
 
 
 class Refusal(NamedTuple):
-    """A case and what is done with it; the type, a part of the message, and the reason."""
+    """A case, an action, the type of the error, a part of its message, and the reason."""
 
     case: Case
     action: Action
@@ -129,7 +129,7 @@ def test_refused_with_a_clear_error(row: Refusal) -> None:
     assert is_documented(caught.value)
 
 
-# What needs more than sums over chunks of dask arrays that are larger than the limit.
+# Solvers that need more than sums over chunks, for dask arrays larger than the limit.
 NOT_BY_CHUNKS = (
     (cs.LeastSquares("qr"), "rows themselves", "Dask sums chunks; a QR needs their rows."),
     (cs.LeastSquares("svd"), "rows themselves", "Dask sums chunks; a QR needs their rows."),
@@ -168,7 +168,7 @@ def test_same_padding_with_a_stride_needs_records_of_one_length() -> None:
         cs.Problem(x, kernel_size=(3,), stride=2, padding="same")
 
 
-# --- everything else that a solution offers
+# --- other properties of a solution
 
 ANSWERED = (
     Case("ragged", "drop", ("bias", "mask per output")),
@@ -186,7 +186,7 @@ ASKED = (None, "ridge", "banded", "first differences", "tc", "matrix")
 @pytest.mark.filterwarnings("ignore::convsolve.IdentifiabilityWarning")
 @pytest.mark.parametrize("prior", ASKED)
 @pytest.mark.parametrize("case", ANSWERED, ids=str)
-def test_every_query_is_answered_or_refused_clearly(
+def test_every_property_is_returned_or_refused_clearly(
     case: Case, prior: str | None, tmp_path: Path
 ) -> None:
     made = statement(case._replace(prior=prior))
