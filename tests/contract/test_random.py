@@ -15,7 +15,7 @@ from contract.campaign import failing, outcomes
 from contract.problems import member
 
 # Few in the default suite. The profile "thorough" draws thousands.
-FEW, MANY = 16, 5 * settings.default.max_examples
+FEW, MANY = 12, 5 * settings.default.max_examples
 
 
 def check(seed: int, folder: Path, routes: int) -> None:

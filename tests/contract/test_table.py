@@ -95,11 +95,6 @@ DANGER = (
 PENALIZED = (
     *(Case("one record", "drop", ("bias",), prior) for prior in PRIORS),
     *(Case("events", "stride beyond the kernel", (), prior) for prior in PRIORS),
-    *(Case("events, ragged", "zeros", ("bias", "mask of blocks"), prior) for prior in PRIORS),
-    *(Case("events, batch", "groups, same", ("bias",), prior) for prior in PRIORS),
-    *(Case("sparse images", "image, gaps", ("bias",), prior) for prior in PRIORS),
-    *(Case("wide", "valid", ("bias",), prior) for prior in PRIORS),
-    *(Case("images", "image, strides", ("scales",), prior) for prior in ("ridge", "banded", "tc")),
     Case("ragged", "drop", ("drifting by 10", "drift 2"), "second differences"),
     Case("ragged", "drop", ("offset 1e6", "intercept"), "first differences"),
     Case("ragged", "drop", ("offset 1e9", "bias"), "tc"),
@@ -108,19 +103,29 @@ PENALIZED = (
     Case("batch", "groups", ("mask per output", "bias"), "first differences"),
 )  # fmt: skip
 
+# Every penalty with more geometries. The default suite runs every fifth of these.
+MORE_PENALIZED = (
+    *(Case("events, ragged", "zeros", ("bias", "mask of blocks"), prior) for prior in PRIORS),
+    *(Case("events, batch", "groups, same", ("bias",), prior) for prior in PRIORS),
+    *(Case("sparse images", "image, gaps", ("bias",), prior) for prior in PRIORS),
+    *(Case("wide", "valid", ("bias",), prior) for prior in PRIORS),
+    *(Case("images", "image, strides", ("scales",), prior) for prior in ("ridge", "banded", "tc")),
+)  # fmt: skip
+
 # Routes of the default suite: these for every row, and in turn one of the others.
 ALWAYS = ("default", "by FFT", "chunks")
 OTHERS = tuple(name for name in ROUTES if name not in ALWAYS)
 
 
-def some(rows: Sequence[Any]) -> list[Any]:
-    """Every row with some routes, and as a slow test with all."""
-    few = [pytest.param(row, (*ALWAYS, OTHERS[i % len(OTHERS)])) for i, row in enumerate(rows)]
-    whole = [pytest.param(row, tuple(ROUTES), marks=pytest.mark.slow) for row in rows]
-    return [
-        pytest.param(*p.values, marks=p.marks, id=f"{p.values[0]}{' (all routes)' * bool(p.marks)}")
-        for p in (*few, *whole)
+def some(rows: Sequence[Any], every: int = 1) -> list[Any]:
+    """Rows with some routes, one of ``every`` few; and, as slow tests, all rows with all routes."""
+    few = [
+        pytest.param(row, (*ALWAYS, OTHERS[i % len(OTHERS)]), id=str(row))
+        for i, row in enumerate(rows[::every])
     ]
+    slow = pytest.mark.slow
+    whole = [pytest.param(row, tuple(ROUTES), marks=slow, id=f"{row} (all routes)") for row in rows]
+    return [*few, *whole]
 
 
 def compare(made: Statement, names: Sequence[str], folder: Path) -> Oracle:
@@ -148,7 +153,7 @@ def test_offsets_drifts_and_scales(case: Case, routes: Sequence[str], tmp_path: 
     compare(statement(case), routes, tmp_path)
 
 
-@pytest.mark.parametrize(("case", "routes"), some(PENALIZED))
+@pytest.mark.parametrize(("case", "routes"), some(PENALIZED) + some(MORE_PENALIZED, every=5))
 def test_penalties(case: Case, routes: Sequence[str], tmp_path: Path) -> None:
     compare(statement(case), routes, tmp_path)
 
