@@ -87,7 +87,7 @@ ROUTES = {
     "conjugate gradient": Route(conjugate_gradient, iterative=True),
     "conjugate gradient by FFT": Route(conjugate_gradient, cs.Limits(**FFTS), iterative=True),
     "regularized": Route(regularized),
-    "chunks": Route(default, _chunks(60)),
+    "chunks": Route(default, _chunks(100)),
     "long chunks": Route(default, _chunks(200)),
     "long chunks by FFT": Route(normal, _chunks(200, **FFTS)),
     "memory map": Route(default, _chunks(90), mapped),
