@@ -62,6 +62,8 @@ class Route(NamedTuple):
 
 
 def _jax(array: np.ndarray, _: Path) -> Any:
+    """An array of JAX in float64; integers of JAX would be solved in JAX's default precision."""
+    array = array.astype(array.dtype if array.dtype.kind == "f" else float)
     with jax.enable_x64(True):
         return jnp.asarray(array)
 
