@@ -94,6 +94,17 @@ def inverse(a: np.ndarray) -> np.ndarray:
     return both[:, size:]
 
 
+def shortest(a: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """The solution of minimum norm of A w = y, for a wide A of full row rank."""
+    rank, size = a.shape
+    # Householder reflections keep the digits of small rows if these come last.
+    order = np.argsort(-np.abs(a).max(0, initial=0), kind="stable")
+    found = pivoted_qr(a.T[order], np.eye(size, dtype=REAL))
+    lower = found.r[:rank, :rank].T[::-1, ::-1]
+    v = back_substituted(lower, y[:rank][found.pivots][::-1])[::-1]
+    return (found.z[:rank].T @ v)[np.argsort(order)]
+
+
 def cholesky(a: np.ndarray) -> np.ndarray:
     """The lower Cholesky factor."""
     root = np.zeros_like(a)
@@ -513,21 +524,18 @@ class Part:
         return self.solved_rank.value == self.b.shape[1]
 
     @cached_property
+    def _determined(self) -> np.ndarray:
+        """Rows (rank, P) which span the kernels that data and penalty determine, in user units."""
+        found, rank = self._triangle, self.solved_rank.value
+        return found.r[:rank][:, np.argsort(found.pivots)] @ self._forth
+
+    @cached_property
     def kernel(self) -> np.ndarray:
         found, rank = self._triangle, self.solved_rank.value
-        top = found.r[:rank]
-        basic = np.zeros((self.b.shape[1], self.y.shape[1]), REAL)
-        basic[found.pivots[:rank]] = back_substituted(top[:, :rank], found.z[:rank])
-        basic = self.back @ basic
-        free = self.b.shape[1] - rank
-        if free:
-            null = np.zeros((self.b.shape[1], free), REAL)
-            null[found.pivots[:rank]] = -back_substituted(top[:, :rank], top[:, rank:])
-            null[found.pivots[rank:]] = np.eye(free)
-            null = orthonormal(self.back @ null)
-            for _ in range(2):
-                basic = basic - null @ (null.T @ basic)
-        return basic
+        if self.unique:
+            u = back_substituted(found.r, found.z[:rank])
+            return self.back @ u[np.argsort(found.pivots)]
+        return shortest(self._determined, found.z[:rank])
 
     def residual(self, kernel: np.ndarray) -> np.ndarray:
         """Weighted residuals (n, Q) of a kernel, after the best fit of the nuisance columns."""
@@ -622,6 +630,10 @@ class Part:
         amplified = np.linalg.norm((self._units[:, None] * self.back).astype(float), 2) * size
         own = norms(self._units[:, None] * self.kernel)
         relative = np.where(own > 0, amplified / np.where(own > 0, own, 1), 1)
+        if not self.unique:
+            # The solution of minimum norm is as ill-conditioned as its rows in the user's units.
+            values = np.linalg.svd(self._determined.astype(float), compute_uv=False)
+            relative = relative * (values[0] / values[-1] if len(values) else 1)
         return (change * kappa * (1 + kappa * share) * relative).astype(float) + 4 * EPS
 
     def kernel_error(self, kernel: np.ndarray) -> np.ndarray:
