@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
@@ -238,19 +238,7 @@ def without_constants(moments: Moments, like: Moments) -> Moments:
     squares = np.einsum("gpp->gp", like.gram)
     plain = squares + like.shift * (2 * like.sums + like.n * like.shift)
     centred = squares - like.sums**2 / like.n
-    return of_columns(moments, centred > (8 * EPS) ** 2 * plain)
-
-
-def of_columns(moments: Moments, live: np.ndarray) -> Moments:
-    """Moments whose columns (G, P) are zero where they are not ``live``."""
-    if live.all():
-        return moments
-    return replace(
-        moments,
-        gram=moments.gram * live[:, :, None] * live[:, None],
-        rhs=moments.rhs * live[:, :, None],
-        sums=moments.sums * live,
-    )
+    return moments.with_zero_columns(centred > (8 * EPS) ** 2 * plain)
 
 
 def check_varying(folds: Sequence[Moments], varies: np.ndarray, score: str) -> None:

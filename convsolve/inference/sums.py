@@ -20,7 +20,7 @@ from ..operators.records import Targets
 from ..problem.rows import Span
 from ..problem.sizes import Sizes
 from ..progress import tracked
-from .folds import fold_moments, of_columns, training, without_constants
+from .folds import fold_moments, training, without_constants
 from .units import Units
 
 # Some rows of a matrix.
@@ -122,7 +122,7 @@ class FromMoments:
             share = np.sqrt(10 * norms.shape[1] * EPS)
             own = np.sqrt(self._squares(sums.total))
             live = _beyond_rounding(coordinates, norms, own, share)
-            sums = sums.each(partial(of_columns, live=live))
+            sums = sums.each(methodcaller("with_zero_columns", live))
         return [
             GroupSums(sums.each(methodcaller("of_group", g)), weights, None)
             for g, weights in enumerate(coordinates.weights)

@@ -500,11 +500,12 @@ class ChunkedOperator(DesignOperator):
 
     def _blocks(self, targets: Targets | None) -> Iterator[Block]:
         self._check_rows()
-        m, means = self._own.moments, np.zeros((self.groups, 0))
-        constant = self.nuisance.constant
-        if targets is not None:
-            means = targets.grouped(targets.shift)
-            means = means + self.output_sums(targets)[0][:, 0] / self.rows if constant else means
+        m, constant = self._own.moments, self.nuisance.constant
+        # The shift first, exactly: the mean itself is rounded relative to the offset.
+        of_a = m.shift, m.sums / self.rows
+        of_y = of_a
+        if targets is not None and constant:
+            of_y = targets.grouped(targets.shift), self.output_sums(targets)[0][:, 0] / self.rows
         records = None if targets is None else targets.records
         geometry = self._geometry_of(records)
         chunks = self._chunks(records)
@@ -514,11 +515,11 @@ class ChunkedOperator(DesignOperator):
             e = part.exponents - m.column_exponents
             for a, y in part.raw(part.targets):
                 a = np.ldexp(a, e[:, None])
-                a = a - self.means[:, None] if constant else a
+                a = a - of_a[0][:, None] - of_a[1][:, None] if constant else a
                 if y is not None and targets is not None and part.targets is not None:
                     own = part.targets.grouped(part.targets.exponents)
                     y = np.ldexp(y, (own - targets.grouped(targets.exponents))[:, None])
-                    y = y - means[:, None] if constant else y
+                    y = y - of_y[0][:, None] - of_y[1][:, None] if constant else y
                 yield a, y
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 
@@ -128,6 +128,17 @@ class Moments:
         one = slice(group, group + 1)
         arrays = {f.name: getattr(self, f.name)[one] for f in fields(self) if f.name != "n"}
         return Moments(n=self.n, **arrays)
+
+    def with_zero_columns(self, live: np.ndarray) -> Moments:
+        """Return the moments with columns set to zero where ``live`` (G, P) is False."""
+        if live.all():
+            return self
+        return replace(
+            self,
+            gram=self.gram * live[:, :, None] * live[:, None],
+            rhs=self.rhs * live[:, :, None],
+            sums=self.sums * live,
+        )
 
     def rescaled(self, exponents: np.ndarray, out_exponents: np.ndarray) -> Moments:
         """Return the moments of the same rows with other exponents, which is exact."""

@@ -16,7 +16,7 @@ import numpy as np
 
 from ..cached import cached_property
 from ..errors import SolveError
-from ..problem.confounds import Confounds, Layout
+from ..problem.confounds import EPS, ROUNDING, Confounds, Layout
 from ..problem.nuisance import Nuisance
 from ..problem.polynomials import Polynomials, fitted, polynomials
 from ..problem.rows import Rows, Span, samples_read
@@ -29,21 +29,26 @@ from .chunks import (
     ChunkedTargets,
     Geometry,
     Misfit,
+    Products,
     Totals,
     Units,
     exact_operator_of,
     misfit,
     no_sums,
+    operator_of,
     summed,
     sums_beyond_float64,
 )
 from .fourier import KEPT_SHARE
-from .moments import Moments
+from .moments import Moments, per_column
 from .projection import Confounded
 from .records import Inputs, Targets
 from .rows import RowOperator
 from .totals import PASS, Chunk
 from .windows import recorded_samples
+
+# Relative rounding error of fitted constants, in units of eps.
+FITTED = 8
 
 
 @dataclass(frozen=True, eq=False)
@@ -137,13 +142,22 @@ class Drifts:
 
     @property
     def size(self) -> np.ndarray:
-        """The deviation (C,) of all that they take off."""
+        """Root mean square (C,) of everything that is subtracted."""
+        return self._size(0)
+
+    @property
+    def trend_size(self) -> np.ndarray:
+        """Root mean square (C,) of everything but the constants."""
+        return self._size(1)
+
+    def _size(self, first: int) -> np.ndarray:
+        """Root mean square (C,) of the polynomials of at least a degree."""
         largest = np.max([np.abs(c).max(0, initial=0.0) for c in self.coefficients.values()], 0)
         unit = np.where(largest > 0, largest, 1.0)
         total = np.zeros(unit.shape)
         for i, coefficients in self.coefficients.items():
-            scaled = coefficients / unit
-            total += np.einsum("jc,jk,kc->c", scaled, self.grams[i], scaled)
+            scaled = coefficients[first:] / unit
+            total += np.einsum("jc,jk,kc->c", scaled, self.grams[i][first:, first:], scaled)
         return unit * np.sqrt(np.maximum(total, 0.0) / max(self.samples, 1))
 
 
@@ -232,6 +246,29 @@ def _own_columns(chunk: Chunk, inputs: Inputs) -> Confounds:
     return Confounds(layouts, which, scales, 0.0, -1, None, inputs.kept)
 
 
+def _places(chunk: Chunk) -> np.ndarray:
+    """Return which columns of all confounds these are."""
+    assert chunk.confounds is not None
+    return np.concatenate([places for places, _ in chunk.confounds])
+
+
+def partialled_products(
+    chunk: Chunk,
+    geometry: Geometry,
+    exponents: np.ndarray,
+    group: int,
+    w: np.ndarray,
+    fit: np.ndarray,
+) -> Products:
+    """Return (A w − N fit)ᵀ(A w − N fit) (Q, Q) of one group, for w (P, Q) and ``fit`` (q, Q)."""
+    operator = operator_of(chunk._replace(y=None), geometry)
+    e = np.minimum(operator.exponents[group] - exponents, 0)
+    seen = operator.product(group, np.ldexp(w, e[:, None]))
+    local = Confounded(_own_columns(chunk, operator.inputs), operator.inputs)
+    left = seen - local.fit(fit[_places(chunk)], 0, len(seen))
+    return Products(left.T @ left)
+
+
 def partialled_totals(chunk: Chunk, geometry: Geometry) -> PartialledTotals:
     """Sums over the rows of a chunk, of A and y beside the confounds."""
     operator, moments = summed(chunk, geometry)
@@ -245,7 +282,7 @@ def partialled_totals(chunk: Chunk, geometry: Geometry) -> PartialledTotals:
         rows = inputs.kept.select([np.asarray(a) for a in chunk.y])
         scaled = [np.ldexp(a.reshape(-1, a.shape[-1]), -targets.exponents) for a in rows]
         of_y = np.concatenate([b.T @ a for b, a in zip(bases, scaled, strict=True)])
-    places = np.concatenate([places for places, _ in chunk.confounds])
+    places = _places(chunk)
     ones = np.concatenate([b.sum(0) for b in bases])
     out = np.zeros(0, int) if targets is None else targets.exponents
     beside = Beside(places, crossed, of_y, ones, operator.exponents, out)
@@ -254,13 +291,18 @@ def partialled_totals(chunk: Chunk, geometry: Geometry) -> PartialledTotals:
 
 @dataclass(frozen=True)
 class Partialled(Totals):
-    """Sums with the confounds projected out; D = AᵀN (G, P, q) and Nᵀy (q, Cout), in their units;
-    and what was taken off y before.
+    """Sums with the confounds projected out.
+
+    Attributes:
+        crossed, of_y: D = AᵀN (G, P, q) and Nᵀy (q, Cout), in their units.
+        y_drifts: what was subtracted from y before.
+        live: which columns (G, P) are more than rounding. The others are taken as zero.
     """
 
     crossed: np.ndarray
     of_y: np.ndarray
     y_drifts: Drifts | None
+    live: np.ndarray
 
 
 class PartialledChunks(ChunkedOperator):
@@ -317,7 +359,8 @@ class PartialledChunks(ChunkedOperator):
             np.add.at(ones, b.places, b.ones)
         gram = m.gram - np.stack([d @ d.T for d in crossed])
         whole, left = (np.einsum("gpp->gp", g) for g in (m.gram, gram))
-        if not ((left > KEPT_SHARE * whole) | (whole == 0)).all():
+        live = self._live(m)
+        if not ((left > KEPT_SHARE * whole) | ~live).all():
             raise SolveError(
                 "the confounds, or the bias of weighted rows, span nearly all of a column of x, "
                 "and sums over chunks would lose its digits; take the means of its channels off "
@@ -331,8 +374,21 @@ class PartialledChunks(ChunkedOperator):
             sums=m.sums - crossed @ ones,
             out_sums=m.out_sums - np.einsum("k,kgq->gq", ones, by_group),
             out_squares=np.maximum(m.out_squares - np.square(by_group).sum(0), 0.0),
+        ).with_zero_columns(live)
+        return Partialled(partialled, found.by_rows, crossed, of_y, y_drifts, live)
+
+    def _live(self, m: Moments) -> np.ndarray:
+        """Which columns (G, P) are more than the rounding error of the trends subtracted."""
+        whole = np.einsum("gpp->gp", m.gram)
+        if self._x_drifts is None:
+            return whole > 0
+        constant, trend = (
+            self.rows * np.square(self._by_column(size, m.column_exponents))
+            for size in (self._x_drifts.size, self._x_drifts.trend_size)
         )
-        return Partialled(partialled, found.by_rows, crossed, of_y, y_drifts)
+        share = max(ROUNDING, self.rows * EPS)
+        rounding = (FITTED * EPS) ** 2 * constant + share**2 * (whole + trend)
+        return np.asarray(whole > rounding)
 
     def moments_of(self, spans: Sequence[Span], y: Sequence[Any]) -> Moments:
         """Refused: over some of the rows N is not orthonormal."""
@@ -400,21 +456,20 @@ class PartialledChunks(ChunkedOperator):
         squares = np.square(self._partialled.crossed).sum(-1) / self.rows
         taken = np.zeros(squares.shape)
         if self._x_drifts is not None:
-            taken = self._by_column(self._x_drifts.size)
+            taken = self._by_column(self._x_drifts.size, self.exponents)
         return np.hypot(np.sqrt(squares), taken)
 
-    def _by_column(self, by_channel: np.ndarray) -> np.ndarray:
-        """Of every column (G, P), in its unit, what is that of its channel (Cin,)."""
-        per_group = by_channel.reshape(self.groups, -1)
-        columns = np.tile(per_group, (1, self.columns // per_group.shape[1]))
-        return np.ldexp(columns, -self.exponents)
+    def _by_column(self, by_channel: np.ndarray, exponents: np.ndarray) -> np.ndarray:
+        """Return values of channels (Cin,) for every column (G, P), scaled by its exponents."""
+        columns = per_column(by_channel.reshape(self.groups, -1), self.columns)
+        return np.ldexp(columns, -exponents)
 
     def _residual(
         self, w: np.ndarray, targets: Targets, chunks: Sequence[Chunk]
     ) -> tuple[np.ndarray, np.ndarray]:
         """Of r = y − A w − N v over the rows of some chunks, v = Nᵀ(y − A w) of all rows."""
-        found = self._of(targets)
-        crossed, exponents = self._partialled.crossed, targets.exponents
+        found, live = self._of(targets), self._partialled.live
+        w, crossed, exponents = w * live[:, :, None], self._partialled.crossed, targets.exponents
         seen = np.einsum("gpk,gpq->kgq", crossed, w).reshape(found.of_y.shape)
         with np.errstate(under="ignore"):
             fit = np.ldexp(found.of_y - seen, exponents)
@@ -423,7 +478,7 @@ class PartialledChunks(ChunkedOperator):
         adjusted = self._adjusted(chunks, found.y_drifts, fit)
         total = self._total_of(targets.records)
         left: Misfit = total(misfit, adjusted, self._geometry, units, w, zeros[1])
-        return left.squares, left.gradient
+        return left.squares, left.gradient * live[:, :, None]
 
     def by_record(self, w: np.ndarray, targets: Targets) -> Iterator[np.ndarray]:
         """AᵀM r (G, P, Q) over the rows of each record that has any."""
@@ -436,8 +491,11 @@ class PartialledChunks(ChunkedOperator):
 
     def product_gram(self, group: int, w: np.ndarray) -> np.ndarray:
         """(M A w)ᵀ(M A w) (Q, Q) of one group, for w (P, Q)."""
-        taken = self._partialled.crossed[group].T @ w
-        return super().product_gram(group, w) - taken.T @ taken
+        w = w * self._partialled.live[group][:, None]
+        fit = self._partialled.crossed[group].T @ w
+        given = self._geometry, self.exponents[group], group, w, fit
+        found: Products = self._total(partialled_products, self._decided(None), *given)
+        return found.of_groups
 
     def _decided(self, y: Sequence[Any] | None) -> list[Chunk]:
         """Chunks of x alone as they were summed; y is adjusted where its fit is known."""
@@ -457,29 +515,22 @@ class PartialledChunks(ChunkedOperator):
     def _rows_of(
         self, chunk: Chunk, m: Moments, crossed: np.ndarray, found: Partialled | None
     ) -> Iterator[Block]:
-        assert chunk.confounds is not None
-        bare = chunk._replace(by_rows=True)
-        part = exact_operator_of(bare, self._geometry)
+        part = exact_operator_of(chunk._replace(by_rows=True), self._geometry)
         assert isinstance(part, RowOperator)
-        local = _own_columns(chunk, part.inputs)
-        places = np.concatenate([p for p, _ in chunk.confounds])
-        spans = [local.part(span) for span in part.inputs.in_order]
-        beside = np.zeros((part.inputs.rows, local.count))
-        first = 0
-        for own, columns in spans:
-            beside[first : first + len(columns), own] = columns
-            first += len(columns)
+        local, places = Confounded(_own_columns(chunk, part.inputs), part.inputs), _places(chunk)
+        by_column = crossed[:, :, places].transpose(2, 0, 1).reshape(len(places), -1)
         e, first = part.exponents - m.column_exponents, 0
         for a, y in part.raw(part.targets):
-            n = beside[first : first + a.shape[1]]
-            first += a.shape[1]
-            a = np.ldexp(a, e[:, None]) - n @ crossed[:, :, places].swapaxes(1, 2)
+            rows = first, first + a.shape[1]
+            fit = local.fit(by_column, *rows).reshape(a.shape[1], self.groups, -1)
+            a = (np.ldexp(a, e[:, None]) - fit.swapaxes(0, 1)) * self._partialled.live[:, None]
             if y is not None and found is not None and part.targets is not None:
                 own_units = part.targets.grouped(part.targets.exponents)
                 y = np.ldexp(y, (own_units - found.moments.out_exponents)[:, None])
-                fit = found.of_y[places].reshape(len(places), self.groups, y.shape[2])
-                y = y - np.einsum("nk,kgq->gnq", n, fit)
+                fit = local.fit(found.of_y[places], *rows).reshape(y.shape[1], self.groups, -1)
+                y = y - fit.swapaxes(0, 1)
             yield a, y
+            first = rows[1]
 
     def constant_beside(
         self, targets: Targets, w: np.ndarray, level: np.ndarray | None = None
@@ -493,7 +544,7 @@ class PartialledChunks(ChunkedOperator):
         first = self._kept.used[0]
         of_y = targets.grouped(found.of_y[-1]) / self.confounds.size
         of_x = np.einsum("gp,gpq->gq", self._partialled.crossed[:, :, -1], w) / self.confounds.size
-        taken = self._by_column(self._x_drifts.coefficients[first][0])
+        taken = self._by_column(self._x_drifts.coefficients[first][0], self.exponents)
         level = np.ldexp(found.y_drifts.coefficients[first][0], -targets.exponents)
         beside = targets.grouped(level) - np.einsum("gp,gpq->gq", taken, w)
         return np.asarray(of_y - of_x + beside)

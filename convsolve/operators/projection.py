@@ -147,25 +147,24 @@ class Confounded:
 
     def block(self, a: np.ndarray, first: int) -> np.ndarray:
         """Project N out of rows (G, k, P) of A, of which these are ``first`` and following."""
-        found, last = a.copy(), first + a.shape[1]
+        groups, rows, columns = a.shape
+        by_column = self.crossed.transpose(2, 0, 1).reshape(-1, groups * columns)
+        fit = self.fit(by_column, first, first + rows).reshape(rows, groups, columns)
+        return np.asarray(a - fit.swapaxes(0, 1))
+
+    def fit(self, coefficients: np.ndarray, first: int, last: int) -> np.ndarray:
+        """Return rows ``first`` to ``last`` of N c (k, K) for coefficients c (q, K)."""
+        found = []
         for i in range(int(np.searchsorted(self._ends, first, "right")), len(self._ends)):
-            block = self._blocks[i]
-            start = int(self._ends[i]) - block.rows
+            block, start = self._blocks[i], int(self._ends[i]) - self._blocks[i].rows
             if start >= last:
                 break
-            begin, end = max(first, start), min(last, int(self._ends[i]))
-            rows = np.arange(begin - start, end - start)
-            found[:, begin - first : end - first] -= self._fit(block, rows)
-        return found
-
-    def _fit(self, block: NuisanceBlock, rows: np.ndarray) -> np.ndarray:
-        """Return N NᵀA (G, k, P) in some successive rows of a block."""
-        n, (groups, columns, _) = len(block.basis), self.crossed.shape
-        pieces = slice(rows[0] // n, rows[-1] // n + 1)
-        some = block.some(pieces)
-        fit = some.fit(self.crossed.transpose(2, 0, 1).reshape(-1, groups * columns))
-        flat = fit.reshape(-1, groups, columns)[rows - pieces.start * n]
-        return flat.swapaxes(0, 1)
+            rows = slice(max(first - start, 0), min(last - start, block.rows))
+            each = len(block.basis)
+            some = slice(rows.start // each, -(-rows.stop // each))
+            whole = block.some(some).fit(coefficients).reshape(-1, coefficients.shape[1])
+            found.append(whole[rows.start - some.start * each : rows.stop - some.start * each])
+        return np.concatenate(found)
 
     @cached_property
     def offsets(self) -> np.ndarray:

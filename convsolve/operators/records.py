@@ -12,7 +12,7 @@ import numpy as np
 from ..cached import cached_property
 from ..problem.adjustments import Adjustments
 from ..problem.channels import largest, on_cores
-from ..problem.confounds import ROUNDING, Confounds, without_trends
+from ..problem.confounds import ROUNDING, Confounds, sum_of_squares, without_trends
 from ..problem.nuisance import Nuisance
 from ..problem.rows import Rows, Span, samples_read
 from ..problem.sizes import DEFAULT_LIMITS, Limits
@@ -38,7 +38,7 @@ def exponents_of(sizes: np.ndarray) -> np.ndarray:
     return np.where(sizes > 0, exponents, least)
 
 
-class Detrended:
+class DetrendedRecords:
     """Records (*E, Cin) in normal form without the polynomials in time that confounds span.
 
     Polynomials in a channel are polynomials in every column of the design matrix. Samples that no
@@ -63,13 +63,11 @@ class Detrended:
             recorded_samples(x[records[0]].shape[:-1], spec)[r]
             for records, r in zip(alike, read, strict=True)
         ]
-        trends = confounds.degree, confounds.shared
-        left, constant = without_trends(samples, read, *trends, recorded)
-        both = zip(samples, left, strict=True)
-        squares = np.sum([np.square(a - rest).sum((0, 1)) for a, rest in both], axis=0)
-        after = np.sum([np.square(rest).sum((0, 1)) for rest in left], axis=0)
+        given = confounds.degree, confounds.shared, recorded
+        left, constant, level = without_trends(samples, read, *given)
+        subtracted = sum_of_squares([a - b for a, b in zip(samples, left, strict=True)])
         # A channel of which nothing but rounding is left is zero, or scaling would amplify it.
-        real = after > ROUNDING**2 * squares
+        real = sum_of_squares(left) > ROUNDING**2 * level
         self.records: list[Any] = [None] * len(x)
         for records, r, rest in zip(alike, read, left, strict=True):
             whole = np.zeros((len(records), *r.shape, len(real)))
@@ -78,7 +76,7 @@ class Detrended:
                 self.records[i] = record
         counted = sum(a.shape[0] * a.shape[1] for a in samples)
         self.constant = np.ldexp(constant, exponents)
-        self.size = np.ldexp(np.sqrt(squares / counted), exponents)
+        self.size = np.ldexp(np.sqrt(subtracted / counted), exponents)
 
 
 class Inputs:
@@ -114,7 +112,7 @@ class Inputs:
         #: What was taken off x: a constant of every channel, and the size of it all.
         self.constant_off = self.size_off = np.zeros(x[0].shape[-1])
         if nuisance.confounds is not None:
-            detrended = Detrended(x, spec, nuisance.confounds)
+            detrended = DetrendedRecords(x, spec, nuisance.confounds)
             self.constant_off, self.size_off = detrended.constant, detrended.size
             whole = detrended.records
         elif not plain:

@@ -113,7 +113,24 @@ class TransformedOperator(DesignOperator):
     @cached_property
     def products(self) -> np.ndarray:
         """TᵀAᵀN (G, R, q)."""
-        return self.basis.restrict(self.operator.products)
+        return self._restricted_live(self.operator.products)
+
+    @cached_property
+    def live(self) -> np.ndarray:
+        """Which columns (G, R) are more than rounding. The others are zero in all that follows."""
+        return self.column_norms > 0
+
+    def _restricted_live(self, g: np.ndarray) -> np.ndarray:
+        """Return Tᵀg (G, R, Q) of g (G, P, Q), zero in columns that are zero."""
+        return np.asarray(self.basis.restrict(g) * self.live[:, :, None])
+
+    def _expanded(self, w: np.ndarray) -> np.ndarray:
+        """Return the kernels T w (G, P, Q) of w (G, R, Q)."""
+        return np.asarray(self.basis.expand(w * self.live[:, :, None]))
+
+    def _kernel(self, group: int, w: np.ndarray) -> np.ndarray:
+        """Return the kernels T w (P, Q) of one group, for w (R, Q)."""
+        return np.asarray(self.basis.expand((w * self.live[group][:, None])[None])[0])
 
     def _restricted(self, values: np.ndarray) -> np.ndarray:
         return self.basis.restrict(values[:, :, None])[:, :, 0]
@@ -132,7 +149,7 @@ class TransformedOperator(DesignOperator):
             for start in range(0, len(lost), COLUMNS_A_PASS):
                 some = lost[start : start + COLUMNS_A_PASS]
                 known[some] = self._norms_by_data(group, some)
-        rounding = 10 * np.sqrt(self.operator.columns) * EPS * terms
+        rounding = max(32.0, 10 * np.sqrt(self.operator.columns)) * EPS * terms
         return np.where(found > rounding, found, 0.0)
 
     def _norms_by_moments(self, group: int) -> np.ndarray:
@@ -146,7 +163,7 @@ class TransformedOperator(DesignOperator):
         unit = np.zeros((1, self.columns, len(some)))
         unit[:, some, np.arange(len(some))] = 1.0
         gram = self.operator.product_gram(group, self.basis.expand(unit)[0])
-        return np.sqrt(np.diagonal(gram))
+        return np.sqrt(np.maximum(np.diagonal(gram), 0.0))
 
     @cached_property
     def spreads(self) -> np.ndarray:
@@ -158,12 +175,12 @@ class TransformedOperator(DesignOperator):
 
     def moments(self, targets: Targets | None) -> Moments:
         """Sums over the rows of A T and Y, each less its shift."""
-        return self.basis.of_moments(self.operator.moments(targets))
+        return self.basis.of_moments(self.operator.moments(targets)).with_zero_columns(self.live)
 
     def residual(self, w: np.ndarray, targets: Targets) -> tuple[np.ndarray, np.ndarray]:
         """‖r‖² (G, Q) and TᵀAᵀM r (G, R, Q) of r = M(y − A T w)."""
-        squares, g = self.operator.residual(self.basis.expand(w), targets)
-        return squares, self.basis.restrict(g)
+        squares, g = self.operator.residual(self._expanded(w), targets)
+        return squares, self._restricted_live(g)
 
     def output_sums(self, targets: Targets) -> tuple[np.ndarray, np.ndarray]:
         """NᵀY (G, q, Q) and Σy² (G, Q), Y less its shift."""
@@ -173,22 +190,22 @@ class TransformedOperator(DesignOperator):
         self, targets: Targets, w: np.ndarray, level: np.ndarray | None = None
     ) -> np.ndarray | None:
         """The constant (G, Q) that fits best beside the kernel T w."""
-        return self.operator.constant_beside(targets, self.basis.expand(w), level)
+        return self.operator.constant_beside(targets, self._expanded(w), level)
 
     def forward(self, group: int, w: np.ndarray) -> np.ndarray:
         """M A T w (n, Q) of one group, for w (R, Q)."""
-        return self.operator.forward(group, self.basis.expand(w[None])[0])
+        return self.operator.forward(group, self._kernel(group, w))
 
     def adjoint(self, group: int, r: np.ndarray) -> np.ndarray:
         """TᵀAᵀM r (R, Q) of one group, for rows r (n, Q)."""
         found: np.ndarray = self.basis.restrict(self.operator.adjoint(group, r)[None])[0]
-        return found
+        return found * self.live[group][:, None]
 
     def product_gram(self, group: int, w: np.ndarray) -> np.ndarray:
         """(M A T w)ᵀ(M A T w) (Q, Q) of one group, for w (R, Q)."""
-        return self.operator.product_gram(group, self.basis.expand(w[None])[0])
+        return self.operator.product_gram(group, self._kernel(group, w))
 
     def row_blocks(self, targets: Targets | None = None) -> Iterator[Block]:
         """Blocks of rows of M A T (G, k, R) and of M y (G, k, Q)."""
         for a, y in self.operator.row_blocks(targets):
-            yield self.basis.rows(a), y
+            yield self.basis.rows(a) * self.live[:, None], y

@@ -123,13 +123,28 @@ def projected(
     return left, total
 
 
+class Detrended(NamedTuple):
+    """Values without constants and polynomials, which were subtracted exactly.
+
+    Attributes:
+        values: (N, n, C) of each set of records.
+        constant: (C,), subtracted from all records; zero unless they share one.
+        level: (C,), sum of squares of the values after only constants were subtracted. The rounding
+            error of what is left is relative to it.
+    """
+
+    values: list[np.ndarray]
+    constant: np.ndarray
+    level: np.ndarray
+
+
 def without_trends(
     values: Sequence[np.ndarray],
     places: Sequence[np.ndarray],
     degree: int,
     shared: bool,
     recorded: Sequence[np.ndarray] | None = None,
-) -> tuple[list[np.ndarray], np.ndarray]:
+) -> Detrended:
     """Subtract exactly the polynomials in time, or the constant, that nuisance columns span.
 
     Projection on a computed basis alone would leave the rounding error of an offset in the data.
@@ -141,9 +156,6 @@ def without_trends(
         shared: whether one constant of all records is subtracted instead.
         recorded: which of the n samples the polynomials are fitted to; all by default. The zeros
             of a padding do not belong to the trend.
-
-    Returns:
-        The values that are left, and the shared constant (C,), zero if there is none.
     """
     if recorded is None:
         recorded = [np.ones(v.shape[1], bool) for v in values]
@@ -151,8 +163,9 @@ def without_trends(
         own = [v[:, some] for v, some in zip(values, recorded, strict=True)]
         counted = sum(v.shape[0] * v.shape[1] for v in own)
         constant = np.sum([v.sum((0, 1)) for v in own], axis=0) / max(1, counted)
-        return [v - constant for v in values], constant
-    left = [*values]
+        left = [v - constant for v in values]
+        return Detrended(left, constant, sum_of_squares(left))
+    left, level = [*values], [*values]
     shapes = {at.shape for at in places} if degree >= 0 else set()
     known = {shape: Polynomials(shape, degree) for shape in shapes}
     for i, (v, at, some) in enumerate(zip(values, places, recorded, strict=True)):
@@ -160,7 +173,13 @@ def without_trends(
             fitted = np.zeros(at.shape, bool)
             fitted[at] = some
             left[i] = trend.subtract(v, trend.fit(v[:, some], fitted), at)
-    return left, np.zeros(values[0].shape[-1])
+            level[i] = v - v[:, some].mean(1, keepdims=True)
+    return Detrended(left, np.zeros(values[0].shape[-1]), sum_of_squares(level))
+
+
+def sum_of_squares(values: Sequence[np.ndarray]) -> np.ndarray:
+    """Return the sum of squares (C,) of values (N, n, C) of several sets of records."""
+    return np.asarray(np.sum([np.square(v).sum((0, 1)) for v in values], axis=0))
 
 
 class Projected(NamedTuple):
@@ -332,24 +351,22 @@ class Confounds:
         ]
         exponents = np.frexp(np.max([np.abs(v).max((0, 1)) for v in kept], axis=0))[1]
         scaled = [np.ldexp(v, -exponents) for v in kept]
-        left, constant = without_trends(scaled, flags, self.degree, self.shared)
+        trends = without_trends(scaled, flags, self.degree, self.shared)
         roots = [self._roots(records) for records in self.alike]
         blocks = [
             self.block([(int(i), 0, self.kept.shapes[i][0]) for i in records])
             for records in self.alike
         ]
-        weighted = [v * r for v, r in zip(left, roots, strict=True)]
+        weighted = [v * r for v, r in zip(trends.values, roots, strict=True)]
         left, products = projected(blocks, weighted, self.count)
-        whole = [v * r for v, r in zip(scaled, roots, strict=True)]
-        before, after = (
-            np.sum([np.square(v).sum((0, 1)) for v in each], axis=0) for each in (whole, left)
-        )
-        real = after > ROUNDING**2 * before
+        # The weights change the size of the level no more than that of the largest root.
+        largest = max(float(r.max()) for r in roots)
+        real = sum_of_squares(left) > (ROUNDING * largest) ** 2 * trends.level
         found = [np.zeros((0, len(real)))] * len(values)
         for records, v in zip(self.alike, left, strict=True):
             for i, rows in zip(records, np.ldexp(v * real, exponents), strict=True):
                 found[i] = rows
-        return Projected(found, np.ldexp(products, exponents), np.ldexp(constant, exponents))
+        return Projected(found, np.ldexp(products, exponents), np.ldexp(trends.constant, exponents))
 
     def _roots(self, records: np.ndarray) -> np.ndarray:
         """Return the roots (N, n or 1, 1) of the weights of records of one layout."""
