@@ -16,6 +16,10 @@ from contract.problems import member
 
 # Few in the default suite. The profile "thorough" draws thousands.
 FEW, MANY = 12, 5 * settings.default.max_examples
+# Members that were solved wrongly once: an offset of 1e9 with padding and a drift; a ramp, a tone
+# and a constant channel that nuisance columns span, in chunks; weights with a bias and columns that
+# cancel in the coordinates of a penalty; y whose variation is 1e-15 of its offset.
+ONCE_WRONG = (386, 850, 1633, 1717, 2054, 2111, 2181, 2197, 2719)
 
 
 def check(seed: int, folder: Path, routes: int) -> None:
@@ -29,6 +33,11 @@ def check(seed: int, folder: Path, routes: int) -> None:
 @pytest.mark.parametrize("seed", range(FEW))
 def test_fixed_seeds(seed: int, tmp_path: Path) -> None:
     check(seed, tmp_path, routes=2)
+
+
+@pytest.mark.parametrize("seed", ONCE_WRONG)
+def test_members_that_were_solved_wrongly(seed: int, tmp_path: Path) -> None:
+    check(seed, tmp_path, routes=5)
 
 
 @pytest.mark.slow
