@@ -7,6 +7,7 @@ D = AᵀN and Nᵀy: AᵀMA = AᵀA − DDᵀ for M = I − NNᵀ.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import reduce
@@ -518,16 +519,17 @@ class PartialledChunks(ChunkedOperator):
         part = exact_operator_of(chunk._replace(by_rows=True), self._geometry)
         assert isinstance(part, RowOperator)
         local, places = Confounded(_own_columns(chunk, part.inputs), part.inputs), _places(chunk)
-        by_column = crossed[:, :, places].transpose(2, 0, 1).reshape(len(places), -1)
+        shape = self.groups, self.columns
+        by_column = crossed[:, :, places].transpose(2, 0, 1).reshape(-1, math.prod(shape))
         e, first = part.exponents - m.column_exponents, 0
         for a, y in part.raw(part.targets):
             rows = first, first + a.shape[1]
-            fit = local.fit(by_column, *rows).reshape(a.shape[1], self.groups, -1)
+            fit = local.fit(by_column, *rows).reshape(-1, *shape)
             a = (np.ldexp(a, e[:, None]) - fit.swapaxes(0, 1)) * self._partialled.live[:, None]
             if y is not None and found is not None and part.targets is not None:
                 own_units = part.targets.grouped(part.targets.exponents)
                 y = np.ldexp(y, (own_units - found.moments.out_exponents)[:, None])
-                fit = local.fit(found.of_y[places], *rows).reshape(y.shape[1], self.groups, -1)
+                fit = local.fit(found.of_y[places], *rows).reshape(-1, self.groups, y.shape[2])
                 y = y - fit.swapaxes(0, 1)
             yield a, y
             first = rows[1]

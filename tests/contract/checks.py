@@ -134,7 +134,9 @@ def _identifiability(oracle: Oracle, fit: cs.Solution) -> Iterator[Fault]:
     worst = min(verdicts, key=SEVERITY.index)
     if report.verdict not in (worst, "ambiguous"):
         yield Fault("verdict", report.verdict, worst)
-    ranks = [part.data_rank.value + part.nuisance for part, own in zip(parts, verdicts) if own == worst]
+    ranks = [
+        part.data_rank.value + part.nuisance for part, own in zip(parts, verdicts) if own == worst
+    ]
     # With several masks, the report describes the outputs with the fewest rows.
     ranks = ranks if _has_masks(oracle) else [min(ranks)]
     if report.verdict == worst and report.rank not in ranks:

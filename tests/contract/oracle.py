@@ -296,7 +296,8 @@ def without_trends(
     if nuisance.degree >= 0:
         level = [v - monomials(p, 0) @ trend_of(v, monomials(p, 0)) for v, p in zip(values, places)]
         powers = [monomials(p, nuisance.degree) for p in places]
-        values = [v - p @ trend_of(v, p) for v, p in zip(values, powers)]
+        # Fitted to what is left of a constant, so that nothing is left of a constant column.
+        values = [v - p @ trend_of(v, p) for v, p in zip(level, powers)]
     elif bias:
         shift = np.median(np.concatenate(values).astype(float), axis=0).astype(REAL)
         level = values = [v - shift for v in values]
