@@ -52,6 +52,7 @@ def fits(x: np.ndarray, y: np.ndarray) -> dict[str, Callable[[], Any]]:
         INTERCEPT: lambda: solve(confounds="intercept"),
         "a drift of degree 2 per epoch": lambda: solve(confounds=2),
         "a bias and a weight per epoch": lambda: solve(bias=True, weights=weights),
+        "AR(2) noise": lambda: solve(noise="ar(2)"),
         "an intercept per epoch, AR(2) noise": lambda: solve(confounds="intercept", noise="ar(2)"),
         "an intercept per epoch, Lasso": lambda: solve(cs.Lasso(), confounds="intercept"),
         "means subtracted, lstsq": lambda: subtracted(x, y),

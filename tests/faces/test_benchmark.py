@@ -67,6 +67,13 @@ def test_sums(tmp_path: Path) -> None:
     assert all(row["before_over_now_cpu"] > 0 for row in (*fits, values))
 
 
+def test_epochs(tmp_path: Path) -> None:
+    result = quick("epochs", tmp_path / "result.json")
+    for row in result["rows"]:
+        assert row["times_of_plain"]["nothing"] == 1
+        assert row["off_lstsq"] < 1e-14
+
+
 def test_small_problems(tmp_path: Path) -> None:
     result = quick("small", tmp_path / "result.json")
     assert len(result["groups"]) == 5
