@@ -216,6 +216,14 @@ def test_bad_arguments(make: Any, error: type[Exception], match: str) -> None:
         make()
 
 
+@pytest.mark.parametrize(("records", "folds"), [(1, 5), (2, 2), (10, 10), (37, 10)])
+def test_the_default_folds_are_ten_at_most(records: int, folds: int) -> None:
+    x, y = np.random.default_rng(0).standard_normal((2, records, 30))
+    problem = cs.Problem.from_lags([*x], [*y], lags=(0, 3))
+    path = cs.solve(problem, cs.Lasso()).regularization.path
+    assert len(path.by_fold) == folds
+
+
 def test_labels_must_fit_the_channels() -> None:
     x, y, _ = recordings()
     problem = cs.Problem.from_lags(x, y, lags=(0, 19))
