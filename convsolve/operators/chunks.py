@@ -461,7 +461,9 @@ class ChunkedOperator(DesignOperator):
         geometry = self._geometry_of(targets.records)
         found: Misfit = total(misfit, chunks, geometry, units, w, offset)
         sums = found.sums[:, None][:, : self.nuisance.count]
-        return found.squares, self.projection.gradient(found.gradient, sums)
+        gradient = self.projection.gradient(found.gradient, sums)
+        # A column that is constant is zero without its mean, and so is its product.
+        return found.squares, gradient * (self.column_norms > 0)[:, :, None]
 
     def product_gram(self, group: int, w: np.ndarray) -> np.ndarray:
         """(M A w)ᵀ(M A w) (Q, Q) of one group, for w (P, Q)."""

@@ -52,7 +52,8 @@ class PartialledOperator(DesignOperator):
     def exact(self) -> bool:
         """Whether projecting leaves its share of every column, or there was nothing in it."""
         whole = self.operator.column_norms**2
-        return bool(((self._squares > KEPT_SHARE * whole) | (whole == 0)).all())
+        kept = (self._squares > KEPT_SHARE * whole) & self.confounded.live(whole, self._squares)
+        return bool((kept | (whole == 0)).all())
 
     @property
     def column_norms(self) -> np.ndarray:

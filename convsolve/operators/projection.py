@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..cached import cached_property
-from ..problem.confounds import Confounds, NuisanceBlock, projected
+from ..problem.confounds import EPS, ROUNDING, Confounds, NuisanceBlock, projected
 from .moments import CACHED_NUMBERS
 from .records import Inputs, Targets
 from .windows import row_blocks
@@ -171,6 +171,24 @@ class Confounded:
         """The size (G, P) of all that was taken off a column, per row."""
         squares = np.square(self.crossed).sum(-1) / self._inputs.rows
         return np.hypot(np.sqrt(squares), self._by_column(self._inputs.size_off))
+
+    def live(self, whole: np.ndarray, left: np.ndarray) -> np.ndarray:
+        """Which columns (G, P) are more than rounding, once N is projected out.
+
+        Otherwise the rest would be taken for data. The rounding error of computed data, of a tone
+        for example, grows with the rows, as for the numerical rank. A constant leaves no less than
+        the last place of a sample, or nothing but rounding.
+
+        Args:
+            whole: sums of squares (G, P) of the columns without the trends that were subtracted.
+            left: sums of squares of what is left of them.
+        """
+        inputs, confounds = self._inputs, self._confounds
+        share = max(ROUNDING, inputs.rows * EPS) ** 2
+        size, trend = map(self._by_column, (inputs.size_off, inputs.trend_size))
+        weight = confounds.total_weight
+        least = (EPS * size) ** 2 * (weight / inputs.rows) / 4
+        return np.asarray(left > share * (whole + weight * trend**2) + least)
 
     def _by_column(self, by_channel: np.ndarray) -> np.ndarray:
         groups, columns = self._inputs.column_exponents.shape

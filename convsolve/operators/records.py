@@ -12,7 +12,7 @@ import numpy as np
 from ..cached import cached_property
 from ..problem.adjustments import Adjustments
 from ..problem.channels import largest, on_cores
-from ..problem.confounds import ROUNDING, Confounds, sum_of_squares, without_trends
+from ..problem.confounds import EPS, ROUNDING, Confounds, sum_of_squares, without_trends
 from ..problem.nuisance import Nuisance
 from ..problem.rows import Rows, Span, samples_read
 from ..problem.sizes import DEFAULT_LIMITS, Limits
@@ -47,7 +47,8 @@ class DetrendedRecords:
     Attributes:
         records: those of every record; None for records without rows.
         constant: (Cin,), subtracted from all records.
-        size: (Cin,), standard deviation of everything subtracted, whose rounding error is left.
+        size: (Cin,), root mean square of everything subtracted, whose rounding error is left.
+        trend_size: (Cin,), that of the polynomials about their means.
     """
 
     def __init__(self, x: Sequence[np.ndarray], spec: ConvSpec, confounds: Confounds) -> None:
@@ -64,10 +65,11 @@ class DetrendedRecords:
             for records, r in zip(alike, read, strict=True)
         ]
         given = confounds.degree, confounds.shared, recorded
-        left, constant, level = without_trends(samples, read, *given)
+        left, constant, level, trend = without_trends(samples, read, *given)
         subtracted = sum_of_squares([a - b for a, b in zip(samples, left, strict=True)])
-        # A channel of which nothing but rounding is left is zero, or scaling would amplify it.
-        real = sum_of_squares(left) > ROUNDING**2 * level
+        # A channel of which nothing but rounding is left is zero, or scaling would amplify it. The
+        # limit grows with the number of rows like the tolerance of the rank.
+        real = sum_of_squares(left) > max(ROUNDING, kept.count * EPS) ** 2 * level
         self.records: list[Any] = [None] * len(x)
         for records, r, rest in zip(alike, read, left, strict=True):
             whole = np.zeros((len(records), *r.shape, len(real)))
@@ -77,6 +79,7 @@ class DetrendedRecords:
         counted = sum(a.shape[0] * a.shape[1] for a in samples)
         self.constant = np.ldexp(constant, exponents)
         self.size = np.ldexp(np.sqrt(subtracted / counted), exponents)
+        self.trend_size = np.ldexp(np.sqrt(trend), exponents)
 
 
 class Inputs:
@@ -110,10 +113,11 @@ class Inputs:
         plain = kept.flags is None and nuisance.confounds is None
         cut, form = [x[i] for i, _, _ in self.pieces], spec
         #: What was taken off x: a constant of every channel, and the size of it all.
-        self.constant_off = self.size_off = np.zeros(x[0].shape[-1])
+        self.constant_off = self.size_off = self.trend_size = np.zeros(x[0].shape[-1])
         if nuisance.confounds is not None:
             detrended = DetrendedRecords(x, spec, nuisance.confounds)
             self.constant_off, self.size_off = detrended.constant, detrended.size
+            self.trend_size = detrended.trend_size
             whole = detrended.records
         elif not plain:
             whole = [normal_form(a[None], spec)[0] for a in x]

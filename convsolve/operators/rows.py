@@ -7,8 +7,6 @@ from collections.abc import Iterable, Iterator
 import numpy as np
 
 from ..cached import cached_property
-from ..linalg.rank import EPS
-from ..problem.confounds import ROUNDING
 from ..problem.nuisance import Nuisance
 from ..problem.sizes import Limits
 from ..progress import tracked
@@ -123,10 +121,7 @@ class RowOperator(DesignOperator):
 
     @cached_property
     def _live(self) -> np.ndarray:
-        """Which columns (G, P) are more than rounding once confounds are taken off: what else is
-        left would be taken for data. Of a computed tone that grows with the rows, as for the
-        numerical rank.
-        """
+        """Which columns (G, P) are more than rounding once confounds are projected out."""
         assert self.confounded is not None
         whole, left = np.zeros((2, self.groups, self.columns))
         first = 0
@@ -134,7 +129,7 @@ class RowOperator(DesignOperator):
             whole += np.square(a).sum(1)
             left += np.square(self.confounded.block(a, first)).sum(1)
             first += a.shape[1]
-        return left > max(ROUNDING, self.rows * EPS) ** 2 * whole
+        return self.confounded.live(whole, left)
 
     @cached_property
     def confounded(self) -> Confounded | None:

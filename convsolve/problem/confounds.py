@@ -131,11 +131,14 @@ class Detrended(NamedTuple):
         constant: (C,), subtracted from all records; zero unless they share one.
         level: (C,), sum of squares of the values after only constants were subtracted. The rounding
             error of what is left is relative to it.
+        trend: (C,), mean square of the subtracted polynomials about their means, in the samples
+            that they were fitted to.
     """
 
     values: list[np.ndarray]
     constant: np.ndarray
     level: np.ndarray
+    trend: np.ndarray
 
 
 def without_trends(
@@ -164,17 +167,24 @@ def without_trends(
         counted = sum(v.shape[0] * v.shape[1] for v in own)
         constant = np.sum([v.sum((0, 1)) for v in own], axis=0) / max(1, counted)
         left = [v - constant for v in values]
-        return Detrended(left, constant, sum_of_squares(left))
-    left, level = [*values], [*values]
+        return Detrended(left, constant, sum_of_squares(left), np.zeros(constant.shape))
+    left, level, trends = [*values], [*values], []
     shapes = {at.shape for at in places} if degree >= 0 else set()
     known = {shape: Polynomials(shape, degree) for shape in shapes}
     for i, (v, at, some) in enumerate(zip(values, places, recorded, strict=True)):
         if (trend := known.get(at.shape)) and some.any():
             fitted = np.zeros(at.shape, bool)
             fitted[at] = some
-            left[i] = trend.subtract(v, trend.fit(v[:, some], fitted), at)
+            rest = trend.subtract(v, trend.fit(v[:, some], fitted), at)
+            # The rounding error of the coefficients leaves small polynomials.
+            left[i] = rest - trend.columns[at] @ trend.fit(rest[:, some], fitted)
             level[i] = v - v[:, some].mean(1, keepdims=True)
-    return Detrended(left, np.zeros(values[0].shape[-1]), sum_of_squares(level))
+            trends.append((v - left[i])[:, some])
+    none = np.zeros(values[0].shape[-1])
+    counted = sum(a.shape[0] * a.shape[1] for a in trends)
+    about = [a - a.mean(1, keepdims=True) for a in trends]
+    removed = sum_of_squares(about) / counted if counted else none
+    return Detrended(left, none, sum_of_squares(level), removed)
 
 
 def sum_of_squares(values: Sequence[np.ndarray]) -> np.ndarray:
@@ -302,6 +312,14 @@ class Confounds:
     def count(self) -> int:
         """Columns q of all records."""
         return int(self._ends[-1]) + self.shared
+
+    @cached_property
+    def total_weight(self) -> float:
+        """Sum of the weights of all rows used in the fit."""
+        if self.weights is None:
+            return float(self.kept.count)
+        squares = (np.square(self.root(i)) for i in self.kept.used)
+        return float(sum(s.sum() for s in squares))
 
     @cached_property
     def alike(self) -> list[np.ndarray]:

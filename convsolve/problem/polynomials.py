@@ -66,9 +66,9 @@ class Polynomials:
         if self.columns.shape[-1] == 1:
             return np.asarray(values - coefs[..., :1, :])
         whole = np.ones(self.columns.shape[:-1], bool) if places is None else places
-        high, low = self.columns[whole], self._low[whole]
+        high, low = self.columns[whole][:, 1:], self._low[whole][:, 1:]
         lines = values.reshape(*coefs.shape[:-2], *high.shape[:-1], values.shape[-1])
-        found, pieces = np.empty(lines.shape), _pieces(coefs)
+        found, pieces = np.empty(lines.shape), (coefs[..., :1, :], _pieces(coefs[..., 1:, :]))
         step = max(1, CACHED_NUMBERS * len(high) // max(1, lines.size))
         for rows in (slice(first, first + step) for first in range(0, len(high), step)):
             found[..., rows, :] = _without(lines[..., rows, :], high[rows], low[rows], pieces)
@@ -96,15 +96,24 @@ def fitted(gram: np.ndarray, cross: np.ndarray, mean: np.ndarray | float = 0.0) 
     found = np.linalg.pinv(gram, len(gram) * EPS, hermitian=True) @ cross
     found[..., 0, :] += mean  # the first column is one
     # The product of one and any float is exact.
-    return found if len(gram) == 1 else np.sum(_pieces(found), axis=0)
+    if len(gram) > 1:
+        found[..., 1:, :] = np.sum(_pieces(found[..., 1:, :]), axis=0)
+    return np.asarray(found)
 
 
 def _without(
-    values: np.ndarray, high: np.ndarray, low: np.ndarray, pieces: Sequence[np.ndarray]
+    values: np.ndarray,
+    high: np.ndarray,
+    low: np.ndarray,
+    coefs: tuple[np.ndarray, Sequence[np.ndarray]],
 ) -> np.ndarray:
-    """Subtract columns high + low (n, J) times the sum of ``pieces`` from values (..., n, C)."""
+    """Subtract a constant, and columns high + low (n, J) times the sum of pieces, from values.
+
+    ``coefs`` are the constant (..., 1, C) and the pieces (..., J, C); values are (..., n, C).
+    """
+    constant, pieces = coefs
+    terms, (found, error) = high.shape[1], _two_sum(values, -constant)
     # Products of a few bits of the columns and a piece, and all their sums, are exact.
-    terms, found, error = high.shape[1], values, np.zeros(values.shape)
     for largest in (1.0, _last_place(1.0, terms)):
         bits = _fixed_point(high, largest, terms)
         high = high - bits
@@ -117,17 +126,17 @@ def _without(
     return np.asarray(found + error)
 
 
-def _pieces(coefs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Split coefficients (..., J, C) into two multiples of powers of two, with few bits each.
+def _pieces(coefs: np.ndarray) -> list[np.ndarray]:
+    """Split coefficients (..., J, C) into three multiples of powers of two, with few bits each.
 
-    What is left beyond both is dropped. It is about 2⁻⁴⁴ of the largest coefficient of its column.
+    What is left beyond them is dropped. It is about 2⁻⁶⁶ of the largest coefficient of its column.
     """
     found, rest = [], coefs
-    for _ in range(2):
+    for _ in range(3):
         largest = np.abs(rest).max(axis=-2, keepdims=True)
         found.append(_fixed_point(rest, largest, coefs.shape[-2]))
         rest = rest - found[-1]
-    return found[0], found[1]
+    return found
 
 
 def _fixed_point(values: np.ndarray, largest: np.ndarray | float, terms: int) -> np.ndarray:
