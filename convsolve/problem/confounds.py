@@ -1,4 +1,4 @@
-"""Columns of every record that are fitted beside the kernel: intercepts, drifts, and any others."""
+"""Nuisance columns of every record: intercepts, drifts and other confounds."""
 
 from __future__ import annotations
 
@@ -20,19 +20,20 @@ from .spec import ConvSpec
 from .weights import Weights
 
 EPS = float(np.finfo(np.float64).eps)
-# Of a column the part that others do not span, as a share below which it is rounding.
+# A column is rounding if the part that other columns do not span is below this share of it.
 SPANNED = 1e-10
-# What is left of values below this share of them is rounding.
+# A remainder below this share of the original values is rounding.
 ROUNDING = 32 * EPS
-# Highest degree of a drift: more would follow the response.
+# Highest degree of a drift. A polynomial of a higher degree would follow the response.
 MOST_DEGREES = 20
 
 
 def read_confounds(confounds: Any, spec: ConvSpec) -> int | Records:
-    """Confounds as the degree of a polynomial, or as columns (*T, J) of every record.
+    """Read confounds as the degree of a polynomial, or as columns (*T, J) of every record.
 
     Raises:
-        TypeError, ValueError: neither "intercept", nor a degree, nor arrays of finite numbers.
+        TypeError, ValueError: If `confounds` is not "intercept", a degree, or arrays of finite
+            numbers.
     """
     if isinstance(confounds, str):
         if confounds != "intercept":
@@ -46,13 +47,16 @@ def read_confounds(confounds: Any, spec: ConvSpec) -> int | Records:
         if degree > MOST_DEGREES:
             raise ValueError(f"confounds={degree}: a drift has a degree of {MOST_DEGREES} at most")
         return degree
-    # What is stored elsewhere too: of every record a basis of them is held.
+    # Stored confounds are loaded too, because a basis of them is kept in memory for every record.
     return read(confounds, "confounds", spec, missing=True).each(np.asarray)
 
 
 def orthonormal(columns: np.ndarray, root: np.ndarray | None = None) -> np.ndarray:
-    """A basis (n, q) of what columns (n, J), their rows times a ``root`` (n,), span."""
-    # First in units in which squares stay within float64.
+    """Return an orthonormal basis (n, q) of the span of columns (n, J).
+
+    The rows of the columns are first multiplied by the ``root`` (n,), if one is given.
+    """
+    # First scale the columns by powers of two, so that their squares stay within float64.
     columns = np.ldexp(columns, -np.frexp(np.abs(columns).max(axis=0, initial=0.0))[1])
     columns = columns if root is None else columns * root[:, None]
     norms = np.linalg.norm(columns, axis=0)
@@ -65,9 +69,11 @@ class NuisanceBlock:
     """Nuisance columns N in N_p pieces of records that have the same own columns.
 
     Attributes:
-        places: (N_p, k), which columns of N the own columns of each piece are.
+        places: (N_p, k), indices in N of the own columns of each piece.
         basis: (n, k), the own columns in each piece.
-        ones: (n,), the last column of N, which all records share, times ``scales`` (N_p,); or None.
+        ones: (n,), the last column of N, shared by all records, before it is multiplied by
+            ``scales``. None if there is no shared column.
+        scales: (N_p,), factor of ``ones`` in each piece.
     """
 
     places: np.ndarray
@@ -77,7 +83,7 @@ class NuisanceBlock:
 
     @property
     def rows(self) -> int:
-        """Rows of all pieces."""
+        """Number of rows of all pieces."""
         return len(self.places) * len(self.basis)
 
     def some(self, pieces: slice) -> NuisanceBlock:
@@ -98,7 +104,7 @@ class NuisanceBlock:
         return np.asarray(found)
 
     def columns(self, piece: int) -> tuple[np.ndarray, np.ndarray]:
-        """Return which columns of N a piece has (k,), the shared one as -1, and these (n, k)."""
+        """Return the indices (k,) of the columns of a piece, shared one as -1, and the columns."""
         if self.ones is None:
             return self.places[piece], self.basis
         columns = np.column_stack([self.basis, self.scales[piece] * self.ones])
@@ -111,7 +117,7 @@ def projected(
     """Project orthonormal columns N out of values (N_p, n, Q) of every block.
 
     Returns:
-        What is left of the values, and Nᵀv (q, Q) for ``count`` = q columns.
+        The remainders of the values, and Nᵀv (q, Q) for ``count`` = q columns.
     """
     left, total = [*values], np.zeros((count, values[0].shape[-1]))
     for _ in range(2):  # the second round removes the rounding error of the first
@@ -124,13 +130,13 @@ def projected(
 
 
 class Detrended(NamedTuple):
-    """Values without constants and polynomials, which were subtracted exactly.
+    """Values from which constants and polynomials were subtracted exactly.
 
     Attributes:
         values: (N, n, C) of each set of records.
-        constant: (C,), subtracted from all records; zero unless they share one.
+        constant: (C,), subtracted from all records. Zero unless the records share one constant.
         level: (C,), sum of squares of the values after only constants were subtracted. The rounding
-            error of what is left is relative to it.
+            error of the remaining values is relative to it.
         trend: (C,), mean square of the subtracted polynomials about their means, in the samples
             that they were fitted to.
     """
@@ -154,11 +160,11 @@ def without_trends(
 
     Args:
         values: (N, n, C) for each set of N records with the same places.
-        places: which samples (*L) of each of these records the n samples are.
-        degree: that of the polynomials of every record; -1 for none.
+        places: flags (*L) of the n samples, for each set of records.
+        degree: degree of the polynomials of every record; -1 for none.
         shared: whether one constant of all records is subtracted instead.
-        recorded: which of the n samples the polynomials are fitted to; all by default. The zeros
-            of a padding do not belong to the trend.
+        recorded: flags (n,) of the samples to which the polynomials are fitted; all by default.
+            Samples of zero padding do not belong to the trend.
     """
     if recorded is None:
         recorded = [np.ones(v.shape[1], bool) for v in values]
@@ -193,12 +199,12 @@ def sum_of_squares(values: Sequence[np.ndarray]) -> np.ndarray:
 
 
 class Projected(NamedTuple):
-    """What is left of values when nuisance columns N are projected out.
+    """Remainders of values after the nuisance columns N were projected out.
 
     Attributes:
-        rows: (n, Q) of every record, times the roots of the weights. An output of which nothing but
-            rounding is left is zero.
-        products: Nᵀv (q, Q) of the values v less ``constant``.
+        rows: (n, Q) of every record, times the roots of the weights. An output is zero if only
+            rounding is left of it.
+        products: Nᵀv (q, Q) of the values v minus ``constant``.
         constant: (Q,), subtracted from all records before; zero without a shared constant.
     """
 
@@ -211,9 +217,9 @@ class Layout(NamedTuple):
     """The own nuisance columns of some records, in the rows used in the fit.
 
     Attributes:
-        basis: (n, k), orthonormal, times the roots of weights that differ among the rows.
-        ones: (n,), the part of a constant that they do not span.
-        spanned: whether they span a constant.
+        basis: (n, k), orthonormal, times the roots of weights if these differ among the rows.
+        ones: (n,), the part of a constant that the basis does not span.
+        spanned: whether the basis spans a constant.
     """
 
     basis: np.ndarray
@@ -222,7 +228,7 @@ class Layout(NamedTuple):
 
     @classmethod
     def of(cls, given: int | Records | None, record: int, kept: Rows, root: np.ndarray) -> Layout:
-        """Return that of one record, for the roots of its weights, () or (*T)."""
+        """Return the layout of one record, for the roots of its weights, () or (*T)."""
         flags, shape = kept.flags_of(record), kept.shapes[record]
         root = np.broadcast_to(root, shape)[flags]
         found = np.zeros((root.size, 0))
@@ -241,14 +247,14 @@ class Confounds:
     """Nuisance columns N, orthonormal over the rows used in the fit, times the roots of weights.
 
     Attributes:
-        layouts: those that differ.
-        which: of every record its layout.
-        scales: of every record the root of its weight, 1 if the rows differ in weight.
-        size: the norm of what is shared before it was made one; 0 without a constant that all
-            records share, the part of a bias that their own columns do not span.
+        layouts: the distinct layouts.
+        which: index of the layout of every record.
+        scales: root of the weight of every record; 1 if its rows differ in weight.
+        size: norm of the shared column before normalization. The shared column is the part of a
+            bias that the own columns do not span. 0 if there is no constant of all records.
         degree: degree of the polynomials in time that every record spans; -1 for none.
-        weights: of rows, None where all are 1.
-        kept: which rows are used.
+        weights: weights of the rows; None if all are 1.
+        kept: rows used in the fit.
     """
 
     layouts: tuple[Layout, ...]
@@ -263,14 +269,14 @@ class Confounds:
     def of(
         cls, given: int | Records | None, bias: bool, kept: Rows, weights: Weights | None
     ) -> Confounds:
-        """Return the columns for the confounds ``given``, and a ``bias`` of all records."""
+        """Return the columns for the confounds ``given``, and a ``bias`` shared by all records."""
         known: dict[Any, int] = {}
         layouts: list[Layout] = []
         which, one = [], np.ones(())
         roots = [one] * len(kept.shapes) if weights is None else weights.roots
         for i, (shape, root) in enumerate(zip(kept.shapes, roots, strict=True)):
             flags = b"" if kept.flags is None else kept.flags[i].tobytes()
-            # Columns that were given differ from record to record.
+            # Confounds that are given as arrays differ from record to record.
             key = shape, flags, root.ndim and root.tobytes(), isinstance(given, Records) and i
             if key not in known:
                 known[key] = len(layouts)
@@ -294,23 +300,23 @@ class Confounds:
     def with_constant(
         cls, given: int | Records | None, kept: Rows, weights: Weights | None
     ) -> Confounds:
-        """Those, and a constant of all records unless each has one."""
+        """Return the columns for ``given``, and a shared constant unless each record has one."""
         found = cls.of(given, False, kept, weights)
         return found if found.degree >= 0 else cls.of(given, True, kept, weights)
 
     @property
     def shared(self) -> bool:
-        """Whether the last column is a constant of all records."""
+        """Whether the last column is a constant shared by all records."""
         return self.size > 0
 
     @cached_property
     def _ends(self) -> np.ndarray:
-        """The own columns of every record end before these."""
+        """Index in N after the last own column of every record."""
         return np.cumsum([self.layouts[i].basis.shape[1] for i in self.which])
 
     @property
     def count(self) -> int:
-        """Columns q of all records."""
+        """Number q of columns of all records."""
         return int(self._ends[-1]) + self.shared
 
     @cached_property
@@ -328,7 +334,7 @@ class Confounds:
         return [records for records in found if len(self.layouts[self.which[records[0]]].ones)]
 
     def block(self, spans: Sequence[Span]) -> NuisanceBlock:
-        """Return N in some rows of records, which have the same layout and the same rows."""
+        """Return N in some rows of records that have the same layout and the same rows."""
         i, start, stop = spans[0]
         layout = self.layouts[self.which[i]]
         some = slice(*(self._counted(i, end) for end in (start, stop)))
@@ -338,19 +344,19 @@ class Confounds:
         return NuisanceBlock(places, basis, ones, self.scales[records])
 
     def blocks(self, spans: Sequence[Span]) -> list[NuisanceBlock]:
-        """Return N in some rows of records; successive ones that are alike are in one block."""
+        """Return N in some rows of records, with one block per run of records of equal layout."""
         keys = [(self.which[i], start, stop) for i, start, stop in spans]
         several = itertools.groupby(range(len(spans)), keys.__getitem__)
         return [self.block([spans[j] for j in group]) for _, group in several]
 
     def part(self, span: Span) -> tuple[np.ndarray, np.ndarray]:
-        """Return which columns (k,) some rows of a record have, and these (n, k)."""
+        """Return the indices (k,) and the values (n, k) of the columns of some rows of a record."""
         places, columns = self.block([span]).columns(0)
         return places % self.count if self.count else places, columns
 
     def _counted(self, record: int, end: int) -> int:
-        """Return how many rows of a record are used up to one along the first axis."""
-        if self.kept.flags is None:  # of a long record nothing as long is looked at for each part
+        """Return how many rows of a record are used before index ``end`` of the first axis."""
+        if self.kept.flags is None:  # no array as long as a long record is read for each part
             return end * math.prod(self.kept.shapes[record][1:])
         return int(np.count_nonzero(self.kept.flags[record][:end]))
 
@@ -377,7 +383,7 @@ class Confounds:
         ]
         weighted = [v * r for v, r in zip(trends.values, roots, strict=True)]
         left, products = projected(blocks, weighted, self.count)
-        # The weights change the size of the level no more than that of the largest root.
+        # The weights change the level by at most the square of the largest root.
         largest = max(float(r.max()) for r in roots)
         real = sum_of_squares(left) > (ROUNDING * largest) ** 2 * trends.level
         found = [np.zeros((0, len(real)))] * len(values)

@@ -12,7 +12,7 @@ import numpy as np
 # A number in twice the working precision: an unevaluated sum of two floats.
 Double = tuple[np.ndarray, np.ndarray]
 EPS = float(np.finfo(np.float64).eps)
-# Numbers that fit in the cache of a core, with what is made of them (256 KiB).
+# Numbers that fit in the cache of a core together with the intermediate results (256 KiB).
 CACHED_NUMBERS = 2**15
 # Splits a float into two halves of 26 bits, whose products are exact.
 SPLITTER = 2.0**27 + 1
@@ -22,13 +22,14 @@ class Polynomials:
     """Products of Legendre polynomials along each axis of a record, in twice the working precision.
 
     Attributes:
-        columns: (*L, J), all products of a total degree of at most ``degree``; the first is one.
+        columns: (*L, J), all products of a total degree of at most ``degree``. The first column is
+            constant one.
     """
 
     def __init__(
         self, shape: Sequence[int], degree: int, start: int = 0, stop: int | None = None
     ) -> None:
-        """Compute them for samples ``start`` to ``stop`` of the first axis of a ``shape``."""
+        """Compute the columns for samples ``start`` to ``stop`` of the first axis of `shape`."""
         bounds = [(start, stop), *[(0, None)] * (len(shape) - 1)]
         axes = [
             _legendre(np.arange(n)[a:b], n, degree) for n, (a, b) in zip(shape, bounds, strict=True)
@@ -43,7 +44,7 @@ class Polynomials:
         self.columns, self._low = np.stack(high, axis=-1), np.stack(low, axis=-1)
 
     def fit(self, values: np.ndarray, places: np.ndarray) -> np.ndarray:
-        """Return the coefficients (..., J, C) that fit values (..., n, C) at some places best."""
+        """Return the coefficients (..., J, C) of the least-squares fit to values (..., n, C)."""
         columns, mean = self.columns[places], values.mean(-2)
         cross = columns.T @ (values - mean[..., None, :])
         return fitted(columns.T @ columns, cross, mean)
@@ -61,7 +62,7 @@ class Polynomials:
         Args:
             values: (..., n, C) at n places, or (*L, C).
             coefs: coefficients (..., J, C).
-            places: which samples (*L) the values are of; all by default.
+                places: flags (*L) of the samples of the values; all by default.
         """
         if self.columns.shape[-1] == 1:
             return np.asarray(values - coefs[..., :1, :])
@@ -83,15 +84,15 @@ def polynomials(
 
 
 def fitted(gram: np.ndarray, cross: np.ndarray, mean: np.ndarray | float = 0.0) -> np.ndarray:
-    """Return the coefficients (..., J, C) of the polynomials that fit values best.
+    """Return the coefficients (..., J, C) of the polynomials that fit values in least squares.
 
-    They are rounded so that `Polynomials.subtract` can subtract exactly these polynomials. If the
-    samples do not determine them, they have minimum norm.
+    The coefficients are rounded so that `Polynomials.subtract` can subtract exactly these
+    polynomials. If the samples do not determine them, they have minimum norm.
 
     Args:
         gram: VᵀV (J, J) for the columns V.
         cross: Vᵀ(a − mean) (..., J, C) for the values a.
-        mean: (..., C).
+        mean: mean (..., C) of the values.
     """
     found = np.linalg.pinv(gram, len(gram) * EPS, hermitian=True) @ cross
     found[..., 0, :] += mean  # the first column is one
@@ -129,7 +130,7 @@ def _without(
 def _pieces(coefs: np.ndarray) -> list[np.ndarray]:
     """Split coefficients (..., J, C) into three multiples of powers of two, with few bits each.
 
-    What is left beyond them is dropped. It is about 2⁻⁶⁶ of the largest coefficient of its column.
+    The remainder is dropped. It is about 2⁻⁶⁶ of the largest coefficient of its column.
     """
     found, rest = [], coefs
     for _ in range(3):
@@ -146,7 +147,7 @@ def _fixed_point(values: np.ndarray, largest: np.ndarray | float, terms: int) ->
 
 
 def _last_place(largest: np.ndarray | float, terms: int) -> np.ndarray:
-    """Return the power of two of the last of these bits."""
+    """Return the power of two of the last bit that `_fixed_point` keeps."""
     bits = (51 - math.ceil(math.log2(max(terms, 2)))) // 2
     return np.ldexp(1.0, np.frexp(largest)[1] - bits)
 
