@@ -1,4 +1,4 @@
-"""What channels, outputs and lags are called: by number, or as the user named them."""
+"""Names of channels, outputs and lags: numbers, or the names given by the user."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from ..text import count, ranges, shown
 from .checks import MAX_ELEMENTS, number
 from .records import Records
 
-# Below so many samples a second a lag is told in seconds, from there on in milliseconds.
+# Lags are reported in seconds below this sampling rate in Hz, and otherwise in milliseconds.
 SLOW = 10.0
 
 
 @dataclass(frozen=True)
 class Names:
-    """What is said of channels, outputs and lags.
+    """The names of channels and outputs, and the unit of lags.
 
     Attributes:
-        fs: samples a second; lags are told as times where it is known, else in samples.
-        channels: a name for every input channel, or None, where they are numbered.
-        outputs: a name for every output, or None.
+        fs: sampling rate in Hz. Lags are reported as times if it is given, else in samples.
+        channels: a name for every input channel, or None if channels are numbered.
+        outputs: a name for every output, or None if outputs are numbered.
     """
 
     fs: float | None = None
@@ -35,16 +35,16 @@ class Names:
     def of(
         cls, fs: Any, channels: Any, outputs: Any, x: Records, y: Records | None, counts: Any
     ) -> Names:
-        """Those given, or else those that the columns of x and y have.
+        """Return the given names, or else the names of the columns of x and y.
 
         Args:
-            fs, channels, outputs: as given to `Problem`, None where they were not.
+            fs, channels, outputs: as given to `Problem`; None if not given.
             x, y: the records.
-            counts: how many channels and outputs there are.
+            counts: numbers of channels and of outputs.
 
         Raises:
-            TypeError, ValueError: a rate that is not positive, or of images; names that are no
-                words, not as many as there are channels, or one of them twice.
+            TypeError, ValueError: If the rate is not positive or the data are images. If names are
+                not words, are repeated, or are not as many as there are channels.
         """
         if fs is not None:
             fs = number(fs, "fs")
@@ -61,61 +61,63 @@ class Names:
         return cls(fs, *found)
 
     def some(self, channels: Sequence[int], outputs: Sequence[int]) -> Names:
-        """Those of some channels and outputs, which keep their numbers where they have no names."""
+        """Return the names of some channels and outputs; unnamed ones keep their numbers."""
         of_x = tuple(map(self.channel_name, channels))
         return Names(self.fs, of_x, tuple(map(self.output_name, outputs)))
 
     def channel(self, index: int) -> str:
-        """An input channel, in words."""
+        """Return the description of an input channel."""
         return f"channel {self.channel_name(index)}"
 
     def channel_name(self, index: int) -> str:
-        """Its name, or its number."""
+        """Return the name of an input channel, or its number."""
         return str(index) if self.channels is None else self.channels[index]
 
     def output(self, index: int) -> str:
-        """An output, in words."""
+        """Return the description of an output."""
         return f"output {self.output_name(index)}"
 
     def output_name(self, index: int) -> str:
-        """Likewise."""
+        """Return the name of an output, or its number."""
         return str(index) if self.outputs is None else self.outputs[index]
 
     def all_channels(self, count: int) -> list[Any]:
-        """Names of all of them, or their numbers."""
+        """Return the names of all channels, or their numbers."""
         return [*range(count)] if self.channels is None else [*self.channels]
 
     def all_outputs(self, count: int) -> list[Any]:
-        """Likewise."""
+        """Return the names of all outputs, or their numbers."""
         return [*range(count)] if self.outputs is None else [*self.outputs]
 
     def channel_number(self, channel: Any) -> Any:
-        """The number of a channel that is given by name; of several, a list; else what was given.
+        """Return the number of a channel given by name, or a list of numbers for several.
+
+        Anything but a name is returned unchanged.
 
         Raises:
-            ValueError: no channel has this name.
+            ValueError: If no channel has this name.
         """
         if isinstance(channel, (list, tuple)):
             return [self.channel_number(one) for one in channel]
         return _number(channel, self.channels, "channel")
 
     def output_number(self, output: Any) -> Any:
-        """Likewise of an output."""
+        """Return the number of an output given by name; see `channel_number`."""
         return _number(output, self.outputs, "output")
 
     @property
     def unit(self) -> str:
-        """Of lags."""
+        """Unit of lags."""
         return "samples" if self.fs is None else "s" if self.fs < SLOW else "ms"
 
     def times(self, lags: Any) -> np.ndarray:
-        """Lags in that unit."""
+        """Return lags in `unit`."""
         if self.fs is None:
             return np.asarray(lags)
         return np.asarray(lags) / self.fs * (1 if self.unit == "s" else 1000)
 
     def time(self, lag: int) -> str:
-        """A lag in that unit, the number alone, to a hundredth of a sample or finer."""
+        """Return the number of a lag in `unit`, to a hundredth of a sample or finer."""
         if self.fs is None:
             return str(lag)
         decimals = max(0, 2 - math.floor(math.log10(self.times(1))))
@@ -123,13 +125,13 @@ class Names:
         return text.rstrip("0").rstrip(".") if decimals else text
 
     def lags(self, lags: Sequence[int]) -> str:
-        """Lags along one axis, in words."""
+        """Return the description of lags along one axis."""
         if self.fs is None:
             return f"lag{'s' * (len(lags) > 1)} {ranges(lags)}"
         return f"{ranges(lags, self.time)} {self.unit}"
 
     def window(self, first: int, last: int) -> str:
-        """Where times are known, those of the first and the last lag, in brackets; else nothing."""
+        """Return the times of the first and the last lag in brackets; empty without a rate."""
         if self.fs is None:
             return ""
         return f" ({self.time(first)} to {self.time(last)} {self.unit} at {self.fs:g} Hz)"
@@ -137,7 +139,7 @@ class Names:
     def check_same(
         self, channels: tuple[str, ...] | None, outputs: tuple[str, ...] | None = None
     ) -> None:
-        """Raise a ValueError where other data name other channels, or other outputs."""
+        """Raise a ValueError if other data have other names of channels or outputs."""
         if None not in (channels, self.channels) and channels != self.channels:
             raise ValueError(
                 f"x has channels {shown(channels)}, the kernel is that of {shown(self.channels)}: "
@@ -151,12 +153,12 @@ class Names:
 
     @classmethod
     def from_dict(cls, given: Mapping[str, Any]) -> Names:
-        """The inverse of `to_dict`; what is missing is not known."""
+        """Return the names of a dictionary made by `to_dict`; missing entries are None."""
         words = (given.get(key) for key in ("channels", "outputs"))
         return cls(given.get("fs"), *(None if w is None else tuple(w) for w in words))
 
     def to_dict(self) -> dict[str, Any]:
-        """Rate and names, None where there are none."""
+        """Return the rate and the names; None for missing entries."""
         return {
             "fs": self.fs,
             "channels": None if self.channels is None else [*self.channels],
@@ -174,8 +176,8 @@ def _number(given: Any, names: tuple[str, ...] | None, kind: str) -> Any:
 
 
 def _words(given: Any, name: str, count: int) -> tuple[str, ...]:
-    """Names given, one for each channel."""
-    # A set has no order, and would name one channel as another.
+    """Return names given, one for each channel."""
+    # A set has no order, so a name could be assigned to the wrong channel.
     if not (isinstance(given, (list, tuple)) or np.ndim(given) == 1):
         raise TypeError(f"{name} must be a list of names, got {shown(given)}")
     words = [*given]

@@ -1,4 +1,4 @@
-"""Problem: input, output and geometry of one convolution, checked before anything is computed."""
+"""Problem: input, output and geometry of one convolution, checked before any computation."""
 
 from __future__ import annotations
 
@@ -29,15 +29,15 @@ from .spec import ConvSpec, Ints, Padding
 from .stored import Stored, turned
 from .weights import Weights, read_weights
 
-# Which outputs (*T) of every record count.
+# Flags (*T) of every record, True for outputs used in the fit.
 Flags = tuple[np.ndarray, ...]
-# Outputs that have their rows in common, and which these are.
+# Groups of outputs that use the same rows, each with its rows.
 ByMask = tuple[tuple[tuple[int, ...], Rows], ...]
-# Outputs that a reading line names.
+# Largest number of outputs that a description lists.
 MOST_NAMED = 6
-# What becomes of NaN.
+# Ways to treat NaN.
 MISSING = ("raise", "drop")
-# More zeros around the data, or more numbers in a kernel (2 GiB), are a slip of the pen.
+# More zeros around the data, or more numbers in a kernel (2 GiB), are assumed to be a mistake.
 MAX_ADDED, MAX_KERNEL = 2**28, 2**28
 
 
@@ -46,46 +46,49 @@ class Problem:
 
     Args:
         x: input, channels last. With d kernel axes an array of rank d is one record of one channel,
-            of rank d+1 one record ``(*W, Cin)``, of rank d+2 a batch ``(N, *W, Cin)``; a list or
-            tuple of arrays is a list of records that may differ in length. No tap reads across the
-            edge of a record.
-        y: output, read by the same rule, ``(*T, Cout)`` per record with ``T =
-            spec.output_shape(W)``. None where only the identifiability of the kernel is asked.
+            an array of rank d+1 is one record ``(*W, Cin)``, and an array of rank d+2 is a batch
+            ``(N, *W, Cin)``. A list or tuple of arrays is a list of records, which may differ in
+            length. No tap reads across the edge of a record.
+        y: output, ``(*T, Cout)`` per record with ``T = spec.output_shape(W)``. Its axes follow the
+            same rule as those of x. None if only the identifiability of the kernel is of interest.
         kernel_size, stride, padding, dilation, groups: the geometry, see `ConvSpec`.
-        spec: a `ConvSpec` in place of these five.
-        out_channels: number of outputs where y is None; ``groups``, or as many as have names, by
-            default.
+        spec: a `ConvSpec` instead of these five arguments.
+        out_channels: number of outputs if y is None. By default the number of names in ``outputs``,
+            or else ``groups``.
         bias: whether a constant b per output channel is unknown too.
-        mask: boolean, shaped as y or as one channel of it: True where a row counts. None for all.
-        missing: what becomes of NaN: "raise", an error; "drop", out go the rows that read one in x,
-            and those whose y is one.
-        weights: of the squares of residuals, a number for each record, or shaped as one channel of
-            y: one over the variance of the noise, up to a factor. 0 leaves a row out.
-        confounds: what is fitted to every record by itself beside the kernel, and not reported:
-            "intercept", a constant; the degree of a polynomial in time, a slow drift; or arrays
-            ``(*T, J)``, such as the motion of a head, laid out as y. ``bias`` is one constant for
-            all records.
-        fs: samples a second, along one axis: lags are then spoken of as times.
-        channels, outputs: names, one for each; by default those of the columns of data frames and
-            xarrays, else they are numbered.
+        mask: boolean array, shaped as y or as one channel of y. True for rows used in the fit. None
+            uses all rows.
+        missing: treatment of NaN. "raise": raise an error. "drop": exclude rows whose window of x,
+            or whose y, contains a NaN.
+        weights: weights of the squared residuals, one number per record or an array shaped as one
+            channel of y: one over the variance of the noise, up to a factor. A weight of 0 excludes
+            a row.
+        confounds: nuisance regressors, fitted to every record separately along with the kernel and
+            not reported. "intercept" is a constant. An integer is the degree of a polynomial in
+            time, for a slow drift. Arrays ``(*T, J)``, such as head motion, have the layout of y.
+            In contrast, ``bias`` is one constant for all records.
+        fs: sampling rate in Hz, along one axis. If it is given, lags are reported as times.
+        channels, outputs: names, one per channel or output. By default the column names of data
+            frames and xarrays are used; without these, numbers.
 
     Attributes: ``spec``, ``bias``; ``in_channels`` and ``out_channels``; ``x`` and ``y``, the
-    records ``(*W, Cin)`` and ``(*T, Cout)`` in ``dtype``, the precision of the answer;
+    records ``(*W, Cin)`` and ``(*T, Cout)`` in ``dtype``, the precision of the solution;
     ``kept``, the rows of the design matrix, and ``row_shapes``, the outputs of each record;
-    ``by_mask``, outputs that have their rows in common and these rows (``kept`` are the fewest);
-    ``names``, what channels, outputs and lags are called.
+    ``by_mask``, groups of outputs that use the same rows, with these rows (``kept`` is the smallest
+    set of rows); ``names``, the names of channels, outputs and lags.
 
-    Floating-point arrays of jax on an accelerator, or spread over several devices, stay there, in x
-    and y both; whatever takes ``x`` or ``y`` of the problem fetches them.
+    Floating-point jax arrays on an accelerator, or spread over several devices, stay there if both
+    x and y are such arrays. Reading ``x`` or ``y`` of the problem copies them to the host.
 
-    Nothing is copied that need not be: leave the arrays unchanged while the problem lives. Integers
-    and bool are solved in float64, float16 and bfloat16 in float32, anything else in its own
-    precision (of x and y the wider one). `from_lags` states the same problem as a system identifier
-    would.
+    Data are copied only if necessary, so leave the arrays unchanged while the problem is in use.
+    Integers and bool are solved in float64, float16 and bfloat16 in float32, and other types in
+    their own precision. If x and y differ, the wider precision is used. `from_lags` states the same
+    problem in terms of time lags.
 
     Raises:
-        TypeError: arrays of a kind that has no place here (complex, object, masked, tracers, ...).
-        ValueError: NaN or Inf, shapes that do not fit, a geometry that gives no equation.
+        TypeError: If an array is of an unsupported kind (complex, object, masked, tracers, ...).
+        ValueError: If the data contain NaN or Inf, if shapes do not fit, or if the geometry gives
+            no equation.
     """
 
     def __init__(
@@ -109,7 +112,7 @@ class Problem:
         channels: Sequence[str] | None = None,
         outputs: Sequence[str] | None = None,
     ) -> None:
-        # An int for a kernel of one axis may be meant for images; anything else says what is meant.
+        # An int for a kernel of one axis may be meant for images. Other values are unambiguous.
         sure = spec is not None or isinstance(kernel_size, (tuple, list))
         if spec is None:
             if kernel_size is None:
@@ -131,7 +134,7 @@ class Problem:
         self._lags: tuple[list[tuple[int, ...]], str] | None = None
         self._missing = missing
         self.lag_shift: tuple[int, ...] = (0,) * spec.ndim
-        # What a mask leaves out may be missing.
+        # Samples that the mask excludes may be missing.
         drops = _drops(missing) or mask is not None
         read_x = read(x, "x", spec, drops)
         read_y = None if y is None else read(y, "y", spec, drops)
@@ -182,7 +185,7 @@ class Problem:
                 "channels × outputs), more than memory holds; use fewer"
             )
         self.selection = Selection.everything(self.in_channels, self.out_channels)
-        # The outputs in words, if they are not all.
+        # A description of the outputs, if they are a part of all outputs.
         self.which, self.names = "", Names()
         self.by_mask: ByMask = ((self.selection.outputs, self.kept),)
         if not x.remote:
@@ -191,19 +194,19 @@ class Problem:
             self.y = None if y is None else y.cast(self.dtype)
 
     def _name(self, fs: Any, channels: Any, outputs: Any) -> None:
-        """Set the names that are given, or the names of the records."""
+        """Set the given names, or else the names of the records."""
         counts = self.in_channels, self.out_channels
         self.names = Names.of(fs, channels, outputs, self.input, self.output, counts)
         check_times(self.names.fs, self.lags)
 
     @cached_property
     def x(self) -> tuple[np.ndarray, ...]:
-        """The records ``(*W, Cin)`` on the host, fetched from devices when first asked for."""
+        """The records ``(*W, Cin)`` on the host, copied from devices at the first access."""
         return self.input.cast(self.dtype)
 
     @cached_property
     def y(self) -> tuple[np.ndarray, ...] | None:
-        """The records ``(*T, Cout)`` likewise."""
+        """The records ``(*T, Cout)`` on the host, copied from devices at the first access."""
         return None if self.output is None else self.output.cast(self.dtype)
 
     def _check_geometry(self) -> None:
@@ -241,7 +244,7 @@ class Problem:
             )
 
     def _doubts(self) -> list[str]:
-        """How x was read, if its axes look exchanged."""
+        """Describe how x was read, if its axes look exchanged."""
         x = self.input
         if self.spec.ndim > 1 or any(a.shape[1] <= a.shape[0] for a in x.arrays):
             return []
@@ -306,20 +309,22 @@ class Problem:
         channels: Sequence[str] | None = None,
         outputs: Sequence[str] | None = None,
     ) -> Problem:
-        """The problem ``y[t] = sum_l h[l] x[t - l]`` with y as long as x, over the lags asked for.
+        """State the problem ``y[t] = sum_l h[l] x[t - l]`` with y as long as x, for given lags.
 
         Args:
-            x, y: as for `Problem`, but every record of y has as many samples as that of x, and so
-                have mask, weights and confounds.
-            lags: first and last lag, inclusive, in samples: ``(0, 39)`` for 40 causal taps,
-                negative where y runs ahead of x. One pair per axis in two and three dimensions;
-                ``[(0, 39)]`` says that there is one axis, however many channels there are.
-            tmin, tmax: in place of lags the first and the last in seconds, of ``fs`` samples each,
-                rounded to whole samples as MNE does; the reading line says which these are.
+            x, y: as for `Problem`, but every record of y has as many samples as that of x. The same
+                holds for mask, weights and confounds.
+            lags: first and last lag, inclusive, in samples: ``(0, 39)`` for 40 causal taps. A lag
+                is negative where y precedes x. Give one pair per axis in two and three dimensions.
+                ``[(0, 39)]`` states that there is one axis, whatever the number of channels.
+            tmin, tmax: first and last lag in seconds, instead of lags. They require ``fs``, the
+                sampling rate in Hz, and are rounded to whole samples as in MNE. The description of
+                the problem shows the resulting lags.
             edges: "drop" keeps the rows whose whole window was recorded, "zeros" takes x as zero
                 outside the record, "circular" wraps it.
 
-        It computes a geometry and trims y; `Solution.lags` and `Solution.rows` say what came of it.
+        The method computes a geometry and trims y. `Solution.lags` and `Solution.rows` hold the
+        resulting lags and rows.
         """
         masked = mask is not None
         if lags is None:
@@ -364,8 +369,10 @@ class Problem:
         return self
 
     def _adjust(self, mask: Any, weights: Any, confounds: Any) -> None:
-        """Leave out the rows that a mask, no weight or missing samples take away; weigh the others,
-        and fit what confounds them.
+        """Apply the mask, weights and confounds.
+
+        Rows that the mask excludes, that have zero weight or that read missing samples are
+        excluded. The other rows are weighted, and confounds are fitted to them.
         """
         shapes, outputs = self._y_shapes, self.out_channels
         flags: Sequence[np.ndarray] | None = None
@@ -389,18 +396,21 @@ class Problem:
             self._keep(_by_flags(left, self.out_channels))
         if isinstance(self.confounds, Records) and self.confounds.missing is not None:
             self._check_gaps(self.confounds.missing)
-        if confounds is not None and self.bias:  # of some confounds a bias is refused
+        if confounds is not None and self.bias:  # some confounds do not allow a bias
             Confounds.of(self.confounds, True, self.kept, self.weights)
 
     @property
     def _y_shapes(self) -> list[tuple[int, ...]]:
-        """(*W) or (*T) of every record of y, as the user has it."""
+        """(*W) or (*T) of every record of y, as given by the user."""
         if self._lags is None:
             return [*self.row_shapes]
         return [a.shape[:-1] for a in self.input.arrays]
 
     def _in_rows(self, values: list[np.ndarray]) -> list[np.ndarray]:
-        """Values of the samples of the user's y, or of records, () each, where there are rows."""
+        """Return values at the rows, for values at the samples of the user's y.
+
+        Values of whole records, of shape (), are returned unchanged.
+        """
         if self._lags is None or self._lags[1] != "drop":
             return values
         bounds = self._lags[0]
@@ -419,7 +429,7 @@ class Problem:
         return found.each(lambda a: self._in_rows([a])[0])
 
     def _check_gaps(self, missing: Sequence[np.ndarray]) -> None:
-        """Confounds may be missing where no output counts."""
+        """Raise a ValueError if confounds are missing in rows used in the fit."""
         for _, rows in self.by_mask:
             for i, gaps in enumerate(missing):
                 if gaps[rows.flags_of(i)].any():
@@ -429,7 +439,7 @@ class Problem:
                     )
 
     def _keep(self, by_outputs: Sequence[tuple[Sequence[int], Flags | None]]) -> None:
-        """Of some outputs the rows that flags tell, of others others."""
+        """Set the rows used in the fit, as flags for each group of outputs."""
         found = []
         for outputs, flags in by_outputs:
             all_count = flags is None or all(f.all() for f in flags)
@@ -451,17 +461,18 @@ class Problem:
     def _of_groups(
         self, outputs: tuple[int, ...], rows: Rows
     ) -> Iterator[tuple[tuple[int, ...], Rows]]:
-        """The outputs of each group of channels by themselves."""
+        """Yield the outputs of each group of channels separately, with their rows."""
         each = self.out_channels // self.spec.groups
         for group in sorted({o // each for o in outputs}):
             yield tuple(o for o in outputs if o // each == group), rows
 
     @property
     def parts(self) -> list[tuple[tuple[int, ...], Problem]]:
-        """Outputs that have their rows in common, and the problem of these alone, with the channels
-        of their group.
+        """Groups of outputs that use the same rows, each with the problem of these outputs alone.
+
+        Such a problem has the channels of its group.
         """
-        # A problem that held itself would outlive its last use.
+        # A problem that refers to itself would not be freed after its last use.
         return self._parts if len(self.by_mask) > 1 else [(self.by_mask[0][0], self)]
 
     @cached_property
@@ -469,7 +480,7 @@ class Problem:
         return [(outputs, self._part(outputs, rows)) for outputs, rows in self.by_mask]
 
     def check_one_mask(self, what: str) -> None:
-        """Raise a ValueError where outputs differ in the rows that count."""
+        """Raise a ValueError if outputs use different rows."""
         if len(self.by_mask) > 1:
             raise ValueError(
                 f"{what} takes outputs that have their rows in common, here there are "
@@ -500,14 +511,14 @@ class Problem:
         return made
 
     def _count(self, rows: Rows) -> None:
-        """These rows are those that count, for all outputs."""
+        """Set the rows used in the fit, for all outputs."""
         self.kept, self.by_mask = rows, ((tuple(range(self.out_channels)), rows),)
         for known in ("nuisance", "_parts", "_lost_to_x"):
             vars(self).pop(known, None)
 
     @property
     def recipe(self) -> dict[str, Any]:
-        """The geometry in plain values: what `again` needs to read other data the same way."""
+        """The geometry in plain values, from which `again` reads other data in the same way."""
         common = {"out_channels": self.out_channels, "bias": self.bias, "missing": self._missing}
         if isinstance(self.confounds, int):
             common["confounds"] = self.confounds
@@ -521,7 +532,10 @@ class Problem:
 
     @classmethod
     def again(cls, recipe: dict[str, Any], x: Any, y: Any = None) -> Problem:
-        """The geometry of `recipe` over other data, drifts of their own beside y."""
+        """Return a problem with the geometry of `recipe` and other data.
+
+        A drift of the recipe is fitted to y if y is given.
+        """
         given = dict(recipe)
         drift = given.pop("confounds", None)
         names = Names.from_dict(given)
@@ -538,8 +552,10 @@ class Problem:
         return made
 
     def under(self, spec: ConvSpec, bias: bool | None = None) -> Problem | None:
-        """x alone under another geometry (or bias), for `identify`; None where nothing fits, or
-        rows are left out, weighted or confounded, which are those of this geometry.
+        """Return the problem of x alone with another geometry (or bias), for `identify`.
+
+        None if no window fits, or if rows are excluded, weighted or confounded, because the mask,
+        weights and confounds belong to the rows of this geometry.
         """
         shapes = [a.shape[:-1] for a in self.input.arrays]
         if not any(map(spec.rows, shapes)) or len(set(map(spec.offset, shapes))) > 1:
@@ -553,8 +569,9 @@ class Problem:
         return made
 
     def of_whole_windows(self) -> Problem | None:
-        """x alone and the rows whose whole window was recorded; itself where all are, and None
-        where none is.
+        """Return the problem of x alone, restricted to the rows whose whole window was recorded.
+
+        The problem itself if all rows are such rows, None if there are none.
         """
         lengths = [a.shape[:-1] for a in self.input.arrays]
         spec = self.spec.whole_windows(lengths[0])
@@ -562,7 +579,7 @@ class Problem:
             return self
         if self.kept.flags is None and self.weights is None and self.confounds is None:
             return self.under(spec)
-        # Weights and confounds are those of these rows.
+        # Weights and confounds belong to the rows of this problem.
         flags = tuple(
             whole_rows(self.spec, length) & self.kept.flags_of(i)
             for i, length in enumerate(lengths)
@@ -574,9 +591,9 @@ class Problem:
         return made
 
     def narrowed(self, first: int, last: int) -> Problem:
-        """The same rows and some of the taps, ``first`` to ``last`` of ascending lags; in 1-D.
+        """Return the problem with the same rows and taps ``first`` to ``last`` of ascending lags.
 
-        Records too short for all of the lags are left out.
+        The problem must have one axis. Records that are too short for all of the lags are excluded.
         """
         made = type(self).__new__(type(self))
         assert self.output is not None
@@ -607,7 +624,7 @@ class Problem:
         return made
 
     def shorter(self, size: tuple[int, ...]) -> tuple[ConvSpec, str, Any] | None:
-        """The geometry with a smaller kernel, and the argument that asks for it with its value.
+        """Return the geometry with a smaller kernel, and the argument that sets it with its value.
 
         None for explicit padding.
         """
@@ -622,7 +639,7 @@ class Problem:
         return replace(self.spec, kernel_size=size), "kernel_size", taps
 
     def as_kernel(self, value: Any, name: str) -> np.ndarray:
-        """A kernel given as an array of its size, as float64 ``(*K, Cin/groups, Cout)``."""
+        """Return a kernel given as an array of its size, as float64 ``(*K, Cin/groups, Cout)``."""
         array = numeric(value, name).astype(np.float64)
         if array.size != math.prod(self.kernel_shape):
             raise ValueError(f"{name} has shape {array.shape}, the kernel {self.kernel_shape}")
@@ -630,19 +647,19 @@ class Problem:
 
     @property
     def adjustments(self) -> Adjustments:
-        """Which rows count, how much, and what confounds them."""
+        """The rows used in the fit, their weights and the confounds."""
         return Adjustments(self.kept, self.weights, self.confounds)
 
     @cached_property
     def nuisance(self) -> Nuisance:
-        """What is fitted beside the kernel: a constant, where there is a bias, and confounds."""
+        """The terms fitted along with the kernel: a constant if there is a bias, and confounds."""
         if self.confounds is None and self.weights is None:
             return Nuisance(constant=self.bias)
         found = Confounds.of(self.confounds, self.bias, self.kept, self.weights)
         return Nuisance(confounds=found)
 
     def sizes(self, limits: Limits = DEFAULT_LIMITS) -> Sizes:
-        """The sizes that decide how this problem is solved, and what they may take."""
+        """Return the sizes that decide how this problem is solved, and their limits."""
         groups = self.spec.groups
         outputs = self.out_channels // groups
         columns = self.spec.unknowns(self.in_channels)
@@ -666,22 +683,22 @@ class Problem:
 
     @property
     def remote(self) -> bool:
-        """Whether x and y are on devices, and stay there unless the host asks for them."""
+        """Whether x and y are on devices, and stay there unless they are read on the host."""
         return self.input.remote and (self.output is None or self.output.remote)
 
     @property
     def row_shapes(self) -> tuple[tuple[int, ...], ...]:
-        """(*T), the outputs of each record."""
+        """(*T), the shape of the outputs of each record."""
         return self.kept.shapes
 
     @property
     def n_equations(self) -> int:
-        """Rows of the design matrix, that is equations per output channel."""
+        """Number of rows of the design matrix, that is of equations per output channel."""
         return self.kept.count
 
     @property
     def n_unknowns(self) -> int:
-        """Unknowns per output channel: taps × channels of its group, the bias and confounds."""
+        """Unknowns per output channel: taps × channels of its group, bias and confounds."""
         return self.spec.unknowns(self.in_channels) + self.nuisance.total
 
     @property
@@ -695,22 +712,22 @@ class Problem:
 
     @property
     def lags(self) -> tuple[np.ndarray, ...]:
-        """Lag of every tap along each axis, in kernel order; positive is the past."""
+        """Lag of every tap along each axis, in kernel order. Positive lags are in the past."""
         lags = self.spec.lags(self.input.arrays[0].shape[:-1])
         lags = lags if isinstance(lags, tuple) else (lags,)
         return tuple(lag + s for lag, s in zip(lags, self.lag_shift, strict=True))
 
     @property
     def tap_lags(self) -> tuple[np.ndarray, ...]:
-        """The same counted in taps, so that neighbours are one apart."""
+        """Lag of every tap along each axis, counted in taps, so that neighbours are one apart."""
         return self.spec.in_taps(self.lags)
 
     @property
     def rows(self) -> Any:
         """Index in the user's y of every row along the time axis: ``arange`` unless lags trimmed y.
 
-        A tuple of arrays, one an axis, in two and three dimensions; a list of these for a list of
-        records.
+        A tuple of arrays, one per axis, in two and three dimensions. For a list of records, a list
+        of these.
         """
         found: list[Any] = self.kept.in_y
         if self.spec.ndim == 1:
@@ -746,13 +763,13 @@ class Problem:
 
     @property
     def _window(self) -> str:
-        """The lags asked for as times, where these are known."""
+        """The lags as times, if the sampling rate is known."""
         assert self._lags is not None
         return self.names.window(*self._lags[0][0])
 
     @property
     def _fitted(self) -> str:
-        """In words what is fitted to every record, and whether rows have weights."""
+        """Description of the terms fitted to every record, and of weights."""
         words = [] if self.weights is None else ["weighted"]
         if isinstance(self.confounds, Records):
             words.append(f"{count(self.confounds.channels, 'confound')} a record")
@@ -763,13 +780,13 @@ class Problem:
 
     @property
     def adjusted(self) -> str:
-        """In words what is not as usual with the rows; empty where nothing is."""
+        """Description of excluded rows, weights and confounds; empty if there are none."""
         lost = f"{count(self.n_equations, 'row')}{self._lost}" if self._lost else ""
         return ", ".join(words for words in (lost, self._fitted) if words)
 
     @property
     def _lost(self) -> str:
-        """How many rows were left out, and why."""
+        """Description of the number of excluded rows and the reason."""
         if self.kept.flags is None:
             return ""
         words = f" ({self.kept.dropped} of {self.kept.dropped + self.n_equations} rows left out"
@@ -781,7 +798,7 @@ class Problem:
 
     @cached_property
     def _lost_to_x(self) -> int:
-        """How many rows read a missing sample of x."""
+        """Number of rows that read a missing sample of x."""
         if self.input.missing is None:
             return 0
         pairs = zip(self.input.missing, self.row_shapes, strict=True)
@@ -790,7 +807,7 @@ class Problem:
 
 
 def _counted(out_channels: int | None, y: Any, outputs: Any) -> int | None:
-    """The number of outputs that is asked for; without y names say it too."""
+    """Return the number of outputs, given directly or, without y, as a list of names."""
     named = y is None and out_channels is None and isinstance(outputs, (list, tuple))
     return len(outputs) if named else out_channels
 
@@ -803,19 +820,19 @@ def _drops(missing: Any) -> bool:
 def _and(
     flags: list[np.ndarray], others: Sequence[np.ndarray] | None
 ) -> Sequence[np.ndarray] | None:
-    """Flags (*T, 1 or Cout) of every record that are True in both; None where all are."""
+    """Return the logical and of flags (*T, 1 or Cout) of every record; None if all are True."""
     if all(f.all() for f in flags):
         return others
     return flags if others is None else [f & o for f, o in zip(flags, others, strict=True)]
 
 
 def _loses(flags: Sequence[np.ndarray], left: Flags) -> bool:
-    """Whether any of what flags (*T, 1 or Cout) have is not left."""
+    """Return whether any of the rows flagged in ``flags`` (*T, 1 or Cout) is not in ``left``."""
     return any(bool((f & ~rest).any()) for f, rest in zip(flags, left, strict=True))
 
 
 def _by_flags(left: Flags, outputs: int) -> list[tuple[Sequence[int], Flags]]:
-    """Outputs of the same flags (*T, 1 or Cout) together, and these (*T)."""
+    """Return groups of outputs with equal flags (*T, 1 or Cout), and their flags (*T)."""
     if left[0].shape[-1] == 1:
         return [(range(outputs), tuple(f[..., 0] for f in left))]
     found: dict[bytes, list[int]] = {}

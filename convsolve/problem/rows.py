@@ -1,4 +1,4 @@
-"""Which samples of y are rows of the design matrix: counted, found in y, cut at gaps."""
+"""Rows of the design matrix: which samples of y are used, their indices in y, cuts at gaps."""
 
 from __future__ import annotations
 
@@ -11,17 +11,20 @@ import numpy as np
 from ..cached import cached_property
 from .spec import ConvSpec
 
-# Rows start to stop, along the first axis of y, of a record.
+# A record, and the first and the end row along the first axis of y.
 Span = tuple[int, int, int]
 
 
 @dataclass(frozen=True)
 class Rows:
-    """The outputs (*T) of every record that count, one record after the other, each in C order.
+    """The outputs (*T) of every record that are used in the fit.
 
-    ``shapes`` holds (*T) of every record, with a 0 in it where that is too short for a window, and
-    ``starts`` which sample of the user's y is the first along each axis. ``flags`` (*T) of every
-    record are True where an output counts; None where all do.
+    The rows are ordered by record, and in C order within a record.
+
+    Attributes:
+        shapes: (*T) of every record. A record that is too short for a window has a 0 in it.
+        starts: index of the first row in the user's y, along each axis.
+        flags: (*T) of every record, True for outputs used in the fit; None if all are used.
     """
 
     shapes: tuple[tuple[int, ...], ...]
@@ -32,73 +35,77 @@ class Rows:
     def of(
         cls, spec: ConvSpec, lengths: Iterable[tuple[int, ...]], starts: tuple[int, ...] = ()
     ) -> Rows:
-        """Those of records of some ``lengths`` (*W)."""
+        """Return the rows of records of some ``lengths`` (*W)."""
         lengths = tuple(lengths)
         known = {length: spec.output_shape(length) for length in set(lengths)}
         return cls(tuple(known[length] for length in lengths), starts or (0,) * spec.ndim)
 
     @cached_property
     def sizes(self) -> list[int]:
-        """How many of every record count."""
+        """Number of rows of every record."""
         if self.flags is None:
             return [*map(math.prod, self.shapes)]
         return [int(np.count_nonzero(flags)) for flags in self.flags]
 
     @cached_property
     def count(self) -> int:
-        """How many there are: the equations of an output channel."""
+        """Number of rows, which is the number of equations per output channel."""
         return sum(self.sizes)
 
     @property
     def dropped(self) -> int:
-        """Outputs that do not count."""
+        """Number of outputs that are excluded."""
         return sum(map(math.prod, self.shapes)) - self.count
 
     @cached_property
     def used(self) -> list[int]:
-        """The records that have any."""
+        """The records that have rows."""
         return [i for i, size in enumerate(self.sizes) if size]
 
     @cached_property
     def lengths(self) -> list[int]:
-        """The length along the first axis of every record that has rows, 0 of the others."""
+        """Length along the first axis of every record that has rows; 0 for the others."""
         return [
             shape[0] if size else 0 for shape, size in zip(self.shapes, self.sizes, strict=True)
         ]
 
     @property
     def in_y(self) -> list[tuple[np.ndarray, ...]]:
-        """For every record the indices of its outputs in the user's y along each axis."""
+        """Indices of the outputs of every record in the user's y, along each axis."""
         return [
             tuple(start + np.arange(n) for start, n in zip(self.starts, shape, strict=True))
             for shape in self.shapes
         ]
 
     def flags_of(self, record: int) -> np.ndarray:
-        """Flags (*T) of a record, True where an output counts."""
+        """Return the flags (*T) of a record, True for outputs used in the fit."""
         return np.ones(self.shapes[record], bool) if self.flags is None else self.flags[record]
 
     def of_span(self, span: Span) -> np.ndarray | None:
-        """Which outputs of a span count, None where all do."""
+        """Return the flags of the outputs of a span; None if all are used."""
         i, start, stop = span
         flags = None if self.flags is None else self.flags[i][start:stop]
         return None if flags is None or flags.all() else flags
 
     def select(self, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
-        """Of arrays (*T, …), one a record, the rows (n, …) that count; whole where all do."""
+        """Return the rows (n, …) used in the fit of arrays (*T, …), one array per record.
+
+        The arrays are returned unchanged if all rows are used.
+        """
         if self.flags is None:
             return [*arrays]
         return [a[flags] for a, flags in zip(arrays, self.flags, strict=True)]
 
     def some(self, spans: Sequence[Span]) -> list[np.ndarray] | None:
-        """The flags of some spans; None where all count."""
+        """Return the flags of some spans; None if all rows are used."""
         if self.flags is None:
             return None
         return [self.flags[i][start:stop] for i, start, stop in spans]
 
     def pieces(self, gap: int) -> list[Span]:
-        """The records that have rows, cut where ``gap`` outputs or more along the first axis do not
-        count, and without those at either end.
+        """Return the spans of the records that have rows, cut at gaps and trimmed at both ends.
+
+        A gap is a run of ``gap`` or more excluded outputs along the first axis.
         """
         if self.flags is None:
             return [(i, 0, self.shapes[i][0]) for i in self.used]
@@ -113,7 +120,7 @@ def _pieces(record: int, flags: np.ndarray, gap: int) -> Iterator[Span]:
 
 
 def whole_rows(spec: ConvSpec, lengths: tuple[int, ...]) -> np.ndarray:
-    """Which rows (*T) of a record of these ``lengths`` (*W) read no zeros outside it."""
+    """Return flags (*T) of the rows of a record of ``lengths`` (*W) that read no padding zeros."""
     found = np.ones(spec.output_shape(lengths), bool)
     axes = zip(lengths, spec.offset(lengths), spec.stride, spec.span, strict=True)
     for axis, (length, lo, stride, span) in enumerate(axes):
@@ -124,7 +131,7 @@ def whole_rows(spec: ConvSpec, lengths: tuple[int, ...]) -> np.ndarray:
 
 
 def rows_reading(samples: np.ndarray, spec: ConvSpec) -> np.ndarray:
-    """Which rows (*T) of a record read any of the ``samples`` (*W) that are True."""
+    """Return flags (*T) of the rows of a record that read any of the flagged ``samples`` (*W)."""
     found, lengths = samples, samples.shape
     axes = zip(lengths, spec.offset(lengths), spec.extent(lengths), strict=True)
     counts = spec.output_shape(lengths)
@@ -143,7 +150,7 @@ def rows_reading(samples: np.ndarray, spec: ConvSpec) -> np.ndarray:
 
 
 def _any_of(line: np.ndarray, several: int, apart: int) -> np.ndarray:
-    """Whether any of ``several`` flags, ``apart`` from each other, is True, from every one on."""
+    """Return, for each position, whether any of ``several`` flags, ``apart`` apart, is True."""
     found, reach = line, 1
     while reach < several:
         step = min(reach, several - reach)
@@ -153,14 +160,17 @@ def _any_of(line: np.ndarray, several: int, apart: int) -> np.ndarray:
 
 
 def samples_read(rows: np.ndarray, spec: ConvSpec) -> np.ndarray:
-    """Which samples (*E) of a record in normal form any of its ``rows`` (*T) that are True read."""
+    """Return flags (*E) of the samples that any of the flagged ``rows`` (*T) read.
+
+    The record is in normal form.
+    """
     found = rows
     for axis, (k, s, d) in enumerate(
         zip(spec.kernel_size, spec.stride, spec.dilation, strict=True)
     ):
         moved = np.moveaxis(found, axis, 0).astype(int)
         extent = (len(moved) - 1) * s + 1
-        # A row reads from its first sample on, d apart, and K samples later no more.
+        # A row reads K samples that are d apart, from its first sample to K·d samples later.
         steps = np.zeros((extent + k * d, *moved.shape[1:]), int)
         steps[:extent:s] += moved
         steps[k * d :: s] -= moved
@@ -170,7 +180,7 @@ def samples_read(rows: np.ndarray, spec: ConvSpec) -> np.ndarray:
 
 
 def _running(line: np.ndarray, apart: int) -> np.ndarray:
-    """Sums of the values before each, ``apart`` from each other, (n + apart, …) of (n, …)."""
+    """Return the sums (n + apart, …) of the values (n, …) before each, ``apart`` apart."""
     n = len(line)
     whole = np.zeros((-(-n // apart) * apart, *line.shape[1:]), int)
     whole[:n] = line
