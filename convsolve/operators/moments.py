@@ -1,4 +1,4 @@
-"""Moments of a regression, a commutative monoid: all that least squares needs of the rows."""
+"""Moments of a regression: sums over rows that suffice for least squares and can be added."""
 
 from __future__ import annotations
 
@@ -6,15 +6,16 @@ from dataclasses import dataclass, fields, replace
 
 import numpy as np
 
-# Products of two powers of two up to this stay within float64 beside any Gram of numbers about one.
+# Products of two powers of two up to this exponent stay within float64, also times a Gram of
+# numbers of about one.
 FAR = 200
-# Numbers of rows that are read more than once (512 KiB).
+# Largest number of elements of rows that are read more than once (512 KiB).
 CACHED_NUMBERS = 2**16
 
 
 @dataclass(frozen=True)
 class Moments:
-    """Second moments of rows (a, y), one set per group; ``+`` joins batches, chunks, files, hosts.
+    """Second moments of rows (a, y), one set per group. ``+`` joins batches, chunks, files, hosts.
 
     Columns are ordered by tap, then by channel. Column j of channel c enters as
     ``2**-exponents[c] * a[j] - shift[j]``, output q as ``2**-out_exponents[q] * y[q] -
@@ -57,10 +58,10 @@ class Moments:
         gram, rhs, sums = np.empty((*wide, columns)), np.empty((*wide, y.shape[-1])), np.empty(wide)
         for some in groups_at_once(a):
             at = a[some].transpose(0, 2, 1)
-            # Of one array by itself, which BLAS does in half the time.
+            # The product of one array with itself takes half the time in BLAS.
             np.matmul(at, a[some], out=gram[some])
             np.matmul(at, y[some], out=rhs[some])
-            # As a.sum(1), four times as fast for few columns.
+            # Same as a.sum(1), but four times as fast for few columns.
             np.einsum("gnp->gp", a[some], out=sums[some])
         return cls(
             gram,
@@ -77,7 +78,7 @@ class Moments:
 
     @classmethod
     def empty(cls, groups: int, columns: int, outputs: int) -> Moments:
-        """The neutral element."""
+        """Return the moments of no rows, the neutral element of ``+``."""
         return cls.from_rows(np.zeros((groups, 0, columns)), np.zeros((groups, 0, outputs)))
 
     def __add__(self, other: Moments) -> Moments:
@@ -115,7 +116,10 @@ class Moments:
 
     @property
     def _zero(self) -> tuple[np.ndarray, np.ndarray]:
-        """Which channels (G, C) and outputs (G, Q) are zero in all rows and so fit any exponent."""
+        """Flags of the channels (G, C) and outputs (G, Q) that are zero in all rows.
+
+        Zeros fit any exponent.
+        """
         squares = np.einsum("gpp->gp", self.gram), self.out_squares
         pairs = zip(squares, (self.sums, self.out_sums), (self.shift, self.out_shift), strict=True)
         columns, outputs = ((s == 0) & (t == 0) & (shift == 0) for s, t, shift in pairs)
@@ -216,7 +220,7 @@ def groups_at_once(a: np.ndarray) -> list[slice]:
 
 
 def _scaled_twice(gram: np.ndarray, exponents: np.ndarray) -> np.ndarray:
-    """Scale the rows and columns of a Gram (G, P, P) by two to the exponents (G, P)."""
+    """Scale the rows and columns of a Gram matrix (G, P, P) by two to the exponents (G, P)."""
     if np.abs(exponents).max(initial=0) > FAR:
         return np.ldexp(gram, exponents[:, :, None] + exponents[:, None, :])
     # This is also exact as long as no product leaves the range of float64, and ten times as fast.

@@ -1,4 +1,4 @@
-"""Nuisance columns N partialled out of A and y: the one place where anything is centred."""
+"""Projection of nuisance columns N out of A and y. All centring is done here."""
 
 from __future__ import annotations
 
@@ -15,13 +15,15 @@ from .windows import row_blocks
 
 @dataclass(frozen=True)
 class Projection:
-    """M = I − N(NᵀN)⁻¹Nᵀ, applied to what sums over rows have made of A (n, P), y (n, Q) and N.
+    """The projection M = I − N(NᵀN)⁻¹Nᵀ, applied to sums over rows of A (n, P), y (n, Q) and N.
 
-    Least squares of y on [A N] has the kernel of M y on M A (Frisch and Waugh, Econometrica 1
-    (1933) 387; Lovell, J. Am. Stat. Assoc. 58 (1963) 993). All it takes of the rows is AᵀN, NᵀY
-    and NᵀN, of A and y less any constants that N spans.
+    The kernel of the least-squares fit of y on [A N] equals that of M y on M A (Frisch and Waugh,
+    Econometrica 1 (1933) 387; Lovell, J. Am. Stat. Assoc. 58 (1963) 993). The projection needs only
+    the sums AᵀN, NᵀY and NᵀN, of A and y minus any constants that N spans.
 
-    ``gram`` (q, q) is NᵀN and ``products`` (G, P, q) is AᵀN of every group.
+    Attributes:
+        gram: NᵀN (q, q).
+        products: AᵀN (G, P, q) of every group.
     """
 
     gram: np.ndarray
@@ -33,49 +35,49 @@ class Projection:
         return not self.gram.size
 
     def solved(self, right: np.ndarray) -> np.ndarray:
-        """(NᵀN)⁻¹ right, for right (..., q, k)."""
-        if len(self.gram) == 1:  # a bias: as exact as a division
+        """Return (NᵀN)⁻¹ right, for right (..., q, k)."""
+        if len(self.gram) == 1:  # a bias: a division, which is exact to rounding
             return right / self.gram
         return np.linalg.solve(self.gram, right)
 
     @property
     def means(self) -> np.ndarray:
-        """(NᵀN)⁻¹NᵀA (G, q, P): for a bias the column means."""
+        """(NᵀN)⁻¹NᵀA (G, q, P). For a bias these are the column means."""
         return self.solved(self.products.swapaxes(1, 2))
 
     def squares(self, of_columns: np.ndarray) -> np.ndarray:
-        """Squared norms (G, P) of the columns of M A, from those of A."""
+        """Return the squared norms (G, P) of the columns of M A, given those of A."""
         if self.trivial:
             return of_columns
         return of_columns - np.einsum("gpq,gqp->gp", self.products, self.means)
 
     def inner(self, gram: np.ndarray, group: int | slice, rows: np.ndarray | slice) -> np.ndarray:
-        """Some rows (k, P) of AᵀMA of one group, or of several, from those of AᵀA."""
+        """Return some rows (k, P) of AᵀMA of one or several groups, given the rows of AᵀA."""
         if self.trivial:
             return gram
         return gram - self.products[group, rows] @ self.means[group]
 
     def cross(self, right: np.ndarray, of_outputs: np.ndarray) -> np.ndarray:
-        """AᵀM y (G, P, Q), from Aᵀy and NᵀY (G, q, Q)."""
+        """Return AᵀM y (G, P, Q), given Aᵀy and NᵀY (G, q, Q)."""
         return right if self.trivial else right - self.products @ self.solved(of_outputs)
 
     def output_squares(self, of_outputs: np.ndarray, sums: np.ndarray) -> np.ndarray:
-        """Squared norms (G, Q) of M y, from those of y and NᵀY (G, q, Q)."""
+        """Return the squared norms (G, Q) of M y, given those of y and NᵀY (G, q, Q)."""
         if self.trivial:
             return of_outputs
         return np.maximum(of_outputs - np.einsum("gkq,gkq->gq", sums, self.solved(sums)), 0.0)
 
     def coefficients(self, of_outputs: np.ndarray, w: np.ndarray) -> np.ndarray:
-        """Those of N (G, q, Q) that fit best beside w (G, P, Q)."""
+        """Return the least-squares coefficients (G, q, Q) of N, given the kernel w (G, P, Q)."""
         return self.solved(of_outputs) - self.means @ w
 
     def gradient(self, g: np.ndarray, of_residuals: np.ndarray) -> np.ndarray:
-        """AᵀM r (G, P, Q), from Aᵀr and Nᵀr (G, q, Q)."""
+        """Return AᵀM r (G, P, Q), given Aᵀr and Nᵀr (G, q, Q)."""
         return self.cross(g, of_residuals)
 
 
 class Confounded:
-    """The orthonormal columns N of `Confounds` in the rows of a design matrix, in their order."""
+    """The orthonormal columns N of `Confounds`, in the row order of a design matrix."""
 
     def __init__(self, confounds: Confounds, inputs: Inputs) -> None:
         self._confounds, self._inputs = confounds, inputs
@@ -93,7 +95,7 @@ class Confounded:
             while first < len(x):
                 block = next(several)
                 last = first + len(block.places)
-                # Pieces that are alike have the same flags, and the same weights if rows differ.
+                # Equal pieces have the same flags, and the same weights if rows differ in weight.
                 rows = [None if a is None else a[first] for a in (flags, roots)]
                 self._add_products(x[first:last], block, rows, found)
                 first = last
@@ -108,7 +110,8 @@ class Confounded:
     ) -> None:
         """Add NᵀA of the pieces x (N_p, *E, Cin) of a block to a total (q, G, P).
 
-        ``rows`` are flags of the rows that are used, and roots of their weights (*T), or None.
+        ``rows`` are the flags of the rows used in the fit and the roots of their weights (*T), or
+        None.
         """
         scaled = x * self._inputs.scale
         if block.basis.size:
@@ -146,7 +149,7 @@ class Confounded:
         return np.concatenate([part.reshape(-1, rows.shape[1]) for part in left])
 
     def block(self, a: np.ndarray, first: int) -> np.ndarray:
-        """Project N out of rows (G, k, P) of A, of which these are ``first`` and following."""
+        """Project N out of rows (G, k, P) of A, which start at row ``first``."""
         groups, rows, columns = a.shape
         by_column = self.crossed.transpose(2, 0, 1).reshape(-1, groups * columns)
         fit = self.fit(by_column, first, first + rows).reshape(rows, groups, columns)
@@ -168,7 +171,7 @@ class Confounded:
 
     @cached_property
     def offsets(self) -> np.ndarray:
-        """The size (G, P) of all that was taken off a column, per row."""
+        """Size (G, P) per row of everything subtracted from a column."""
         squares = np.square(self.crossed).sum(-1) / self._inputs.rows
         return np.hypot(np.sqrt(squares), self._by_column(self._inputs.size_off))
 
@@ -196,8 +199,9 @@ class Confounded:
         return np.tile(per_group, (1, columns // per_group.shape[1]))
 
     def constant_beside(self, targets: Targets, w: np.ndarray) -> np.ndarray | None:
-        """The constant (G, Q) that fits best beside w (G, P, Q), in the units of A and the targets;
-        None where there is no bias.
+        """Return the constant (G, Q) of the fit with the kernel w (G, P, Q).
+
+        The constant is in the units of A and the targets. None if there is no bias.
         """
         if not self._confounds.shared:
             return None

@@ -1,4 +1,4 @@
-"""The records of a problem in normal form, those of one shape together, and their outputs."""
+"""The records of a problem in normal form, grouped by shape, and their outputs."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ from .windows import normal_form, recorded_samples, silenced
 
 
 def channel_exponents(arrays: Iterable[np.ndarray]) -> np.ndarray:
-    """Power of two per channel that brings the largest magnitude into [1/2, 1).
+    """Return the power of two per channel that brings the largest magnitude into [1/2, 1).
 
-    A silent channel has none of its own: it takes the smallest of the others.
+    A channel of zeros has no such power. It takes the smallest power of the other channels.
     """
     return exponents_of(np.maximum.reduce([largest(a) for a in arrays if a.size]))
 
 
 def exponents_of(sizes: np.ndarray) -> np.ndarray:
-    """Those of channels (C,) of some largest magnitude."""
-    # Stray denormals alone would ask for a power beyond float64.
+    """Return the powers of two for channels (C,) with the largest magnitudes ``sizes``."""
+    # Channels with only denormal numbers would need a power beyond float64.
     exponents = np.maximum(np.frexp(sizes.astype(float))[1], -1020)
     if sizes.all():
         return exponents
@@ -45,10 +45,11 @@ class DetrendedRecords:
     row reads are zero.
 
     Attributes:
-        records: those of every record; None for records without rows.
+        records: array of every record; None for records without rows.
         constant: (Cin,), subtracted from all records.
-        size: (Cin,), root mean square of everything subtracted, whose rounding error is left.
-        trend_size: (Cin,), that of the polynomials about their means.
+        size: (Cin,), root mean square of everything subtracted. The rounding error of the records
+            is relative to it.
+        trend_size: (Cin,), root mean square of the polynomials about their means.
     """
 
     def __init__(self, x: Sequence[np.ndarray], spec: ConvSpec, confounds: Confounds) -> None:
@@ -67,7 +68,7 @@ class DetrendedRecords:
         given = confounds.degree, confounds.shared, recorded
         left, constant, level, trend = without_trends(samples, read, *given)
         subtracted = sum_of_squares([a - b for a, b in zip(samples, left, strict=True)])
-        # A channel of which nothing but rounding is left is zero, or scaling would amplify it. The
+        # A channel is zero if only rounding is left of it. Scaling would amplify the rounding. The
         # limit grows with the number of rows like the tolerance of the rank.
         real = sum_of_squares(left) > max(ROUNDING, kept.count * EPS) ** 2 * level
         self.records: list[Any] = [None] * len(x)
@@ -83,13 +84,16 @@ class DetrendedRecords:
 
 
 class Inputs:
-    """Records x in normal form, cut into pieces where many rows are left out: ``stacks`` of
-    (N, *E, Cin), all pieces of one shape in one.
+    """Records x in normal form, cut into pieces at long runs of excluded rows.
 
-    Each channel is read times ``scale`` = ``2**-exponents``, which brings its largest sample into
-    [1/2, 1); ``members`` says which pieces a stack holds, and ``flags`` (N, *T) which of its rows
-    count, None where all do. Samples that no row reads must not set a scale, nor enter an FFT: they
-    are zero, and where the nuisance columns hold a ``constant`` the mean of their channel.
+    Each channel is multiplied by ``scale`` = ``2**-exponents``, which brings its largest sample
+    into [1/2, 1). Samples that no row reads must not affect the scale or enter an FFT. They are
+    set to zero, or to the mean of their channel if the nuisance columns contain a ``constant``.
+
+    Attributes:
+        stacks: (N, *E, Cin), with all pieces of one shape in one stack.
+        members: indices of the pieces of each stack.
+        flags: (N, *T) of each stack, True for rows used in the fit; None if all are used.
     """
 
     def __init__(
@@ -101,8 +105,10 @@ class Inputs:
         limits: Limits = DEFAULT_LIMITS,
         sizes: np.ndarray | None = None,
     ) -> None:
-        """By default all rows count alike, and nothing is fitted beside the kernel. ``sizes``
-        (Cin,) are the largest magnitudes in x, where they are known.
+        """Cut and scale the records.
+
+        By default all rows are used with equal weight, and only the kernel is fitted. ``sizes``
+        (Cin,) are the largest magnitudes in x, if they are known.
         """
         nuisance = Nuisance() if nuisance is None else nuisance
         if adjustments is None:
@@ -112,7 +118,7 @@ class Inputs:
         self.pieces = kept.pieces(0 if kept.flags is None else self._gap_worth_a_cut(limits))
         plain = kept.flags is None and nuisance.confounds is None
         cut, form = [x[i] for i, _, _ in self.pieces], spec
-        #: What was taken off x: a constant of every channel, and the size of it all.
+        #: Constant of every channel that was subtracted from x, and size of everything subtracted.
         self.constant_off = self.size_off = self.trend_size = np.zeros(x[0].shape[-1])
         if nuisance.confounds is not None:
             detrended = DetrendedRecords(x, spec, nuisance.confounds)
@@ -137,13 +143,16 @@ class Inputs:
         self.scale = np.ldexp(1.0, -self.exponents)
 
     def _gap_worth_a_cut(self, limits: Limits) -> int:
-        """Rows left out, of which a piece more costs less than their products."""
+        """Return the number of excluded rows from which on a cut costs less than their products."""
         columns = self.spec.unknowns(self.records[0].shape[-1])
         slab = max(math.prod(shape[1:]) for shape in self.kept.shapes)
         return max(self.spec.kernel_size[0], limits.gap_products // (slab * columns**2))
 
     def _cut(self, whole: Sequence[np.ndarray], span: Span) -> np.ndarray:
-        """Of records (*E, Cin) in normal form some rows of one, times the root of its weight."""
+        """Return the samples that a span of rows reads in normal form, times the weight's root.
+
+        The root of the weight is applied only if the weight is constant within the record.
+        """
         i, start, stop = span
         stride, reach = self.spec.stride[0], self.spec.span[0]
         piece = whole[i][start * stride : (stop - 1) * stride + reach]
@@ -152,8 +161,9 @@ class Inputs:
 
     @cached_property
     def roots(self) -> list[np.ndarray | None]:
-        """Of every stack the roots (N, *T) of the weights of its rows, where these differ in a
-        record; else None: x has them.
+        """Roots (N, *T) of the weights of the rows of every stack, if they differ in a record.
+
+        Otherwise None per stack, because x includes the weights.
         """
         if self.weights is None or self.weights.by_record:
             return [None] * len(self.stacks)
@@ -173,7 +183,7 @@ class Inputs:
         return None if found is None or all(f.all() for f in found) else np.stack(found)
 
     def _fill(self, constant: bool) -> None:
-        """What no row reads with zeros, or the mean of what others do."""
+        """Set samples that no row reads to zero, or to the mean of the samples that are read."""
         read = [self._read(x, flags) for x, flags in zip(self.stacks, self.flags, strict=True)]
         fill = np.zeros(self.stacks[0].shape[-1])
         if constant:
@@ -185,39 +195,37 @@ class Inputs:
                 self.stacks[i] = np.where(r[..., None], x, fill.astype(x.dtype))
 
     def _read(self, x: np.ndarray, flags: np.ndarray | None) -> np.ndarray:
-        """Which samples (N, *E) of a stack are read."""
+        """Return flags (N, *E) of the samples of a stack that are read."""
         if flags is None:
             return np.ones(x.shape[:-1], bool)
         return np.stack([samples_read(f, self.spec) for f in flags])
 
     @property
     def windows(self) -> int:
-        """Outputs of all pieces, those that do not count included."""
+        """Number of outputs of all pieces, including excluded ones."""
         return sum(len(x) * self.spec.normal.rows(x.shape[1:-1]) for x in self.stacks)
 
     @property
     def masked(self) -> bool:
-        """Whether rows are left out within its pieces."""
+        """Whether rows are excluded within the pieces."""
         return any(flags is not None for flags in self.flags)
 
     @property
     def structured(self) -> bool:
-        """Whether these are less than half, and no row of a record weighs more than another."""
+        """Whether at least half of the rows are used, with equal weights within each record."""
         alike = self.weights is None or self.weights.by_record
         return alike and 2 * self.rows >= self.windows
 
     @cached_property
     def column_exponents(self) -> np.ndarray:
-        """Those of the columns (groups, P)."""
+        """Exponents (groups, P) of the columns."""
         spec = self.spec
         per_group = self.exponents.reshape(spec.groups, -1)
         return per_group[:, [*range(per_group.shape[1])] * math.prod(spec.kernel_size)]
 
     @cached_property
     def positions(self) -> list[np.ndarray]:
-        """For every record which row of the design matrix is each of its outputs (*T); -1 of those
-        that are none.
-        """
+        """Row of the design matrix for each output (*T) of every record; -1 if it has no row."""
         found = [np.full(shape, -1) for shape in self.kept.shapes]
         start = 0
         for i, first, stop in self.in_order:
@@ -232,7 +240,7 @@ class Inputs:
 
     @property
     def counts(self) -> list[int]:
-        """How many rows each of these has."""
+        """Number of rows of each piece of `in_order`."""
         flags = [self.kept.flags_of(i)[start:stop] for i, start, stop in self.in_order]
         return [int(np.count_nonzero(f)) for f in flags]
 
@@ -242,14 +250,15 @@ class Inputs:
         return [self.pieces[i] for members in self.members for i in members]
 
     def places(self, spans: Iterable[Span]) -> np.ndarray:
-        """Which rows of the design matrix are those of some spans."""
+        """Return the indices in the design matrix of the rows of some spans."""
         found = [self.positions[i][first:last].reshape(-1) for i, first, last in spans]
         places = np.concatenate(found)
         return places[places >= 0]
 
     def by_record(self, values: np.ndarray) -> list[np.ndarray]:
-        """What was computed row by row (groups, n) as ``(*T, groups)`` of each record; NaN where
-        there is no row.
+        """Return row-wise values (groups, n) as ``(*T, groups)`` of each record.
+
+        Outputs without a row are NaN.
         """
         found = []
         for places in self.positions:
@@ -259,10 +268,10 @@ class Inputs:
 
 
 class Targets:
-    """Outputs y beside `Inputs`: ``stacks`` of (N, *T, Cout), read as ``scale * y - shift``.
+    """Outputs y for `Inputs`: ``stacks`` of (N, *T, Cout), read as ``scale * y - shift``.
 
-    ``exponents`` (Cout,) bring the largest magnitude into [1/2, 1); ``shift`` (Cout,) is about the
-    mean where the nuisance columns hold a constant.
+    ``exponents`` (Cout,) bring the largest magnitude into [1/2, 1). ``shift`` (Cout,) is
+    approximately the mean if the nuisance columns contain a constant.
     """
 
     def __init__(
@@ -272,7 +281,7 @@ class Targets:
         nuisance: Nuisance,
         sizes: np.ndarray | None = None,
     ) -> None:
-        """``sizes`` (Cout,) are the largest magnitudes in y, where they are known."""
+        """Cut and scale the outputs; ``sizes`` (Cout,) are the largest magnitudes, if known."""
         self.groups, self.records, self.flags = inputs.spec.groups, y, inputs.flags
         #: NᵀY (q, Cout) of the confounds N, and a constant (Cout,) subtracted before, in y's units.
         self.confounded = np.zeros((0, y[0].shape[-1]))
@@ -289,7 +298,7 @@ class Targets:
         if nuisance.constant:
             totals = [on_cores(np.add, a, lambda part: part * self.scale) for a in self._kept]
             self.shift = np.sum(totals, axis=0) / inputs.rows
-        # Rows that are left out are read as zero, to the last digit.
+        # Excluded rows are exactly zero after scaling and shifting.
         nothing = np.ldexp(self.shift, self.exponents)
         for i, flags in enumerate(self.flags):
             if flags is not None:
@@ -312,7 +321,7 @@ class Targets:
         return whole
 
     def in_units(self, exponents: np.ndarray) -> Targets:
-        """The same in other units (Cout,); sums are made anew."""
+        """Return the targets in other units (Cout,). Sums are computed again."""
         found = copy(self)
         for name in ("sums", "squares"):
             vars(found).pop(name, None)
@@ -322,12 +331,12 @@ class Targets:
 
     @property
     def _kept(self) -> list[np.ndarray]:
-        """The rows of every stack that count."""
+        """The rows of every stack that are used in the fit."""
         return [a if f is None else a[f] for a, f in zip(self.stacks, self.flags, strict=True)]
 
     @property
     def outputs(self) -> int:
-        """Q of each group."""
+        """Number Q of outputs of each group."""
         return self.exponents.size // self.groups
 
     @cached_property
@@ -350,8 +359,9 @@ class Targets:
     def block(
         self, stack: int, part: tuple[slice, slice], rows: np.ndarray | None = None
     ) -> np.ndarray:
-        """Some rows of a stack (groups, k, Q), scaled, nothing taken off: all of a part, or those
-        that are True.
+        """Return rows (groups, k, Q) of a part of a stack, scaled but not shifted.
+
+        All rows of the part are returned, or only the rows flagged in ``rows``.
         """
         a = self.stacks[stack][part]
         found = ((a if rows is None else a[rows]) * self.scale).reshape(
@@ -360,18 +370,18 @@ class Targets:
         return found.transpose(1, 0, 2)
 
     def rows(self, group: int) -> np.ndarray:
-        """y (n, Q) of one group, row by row as an operator has them, scaled, nothing taken off."""
+        """Return y (n, Q) of one group in the row order of an operator, scaled but not shifted."""
         whole = slice(None), slice(None)
         parts = [self.block(i, whole, flags)[group] for i, flags in enumerate(self.flags)]
         return np.concatenate(parts)
 
     def grouped(self, values: np.ndarray) -> np.ndarray:
-        """Values (Cout,) by group (G, Q)."""
+        """Return values (Cout,) by group (G, Q)."""
         return values.reshape(self.groups, -1)
 
 
 def stacked(records: Sequence[np.ndarray], members: Sequence[int]) -> Any:
-    """(N, …) of some records; a view where there is but one, or they came as a batch."""
+    """Return some records as (N, …): a view of a single record or of a batch, else a copy."""
     several = [records[i] for i in members]
     if len(several) == 1:
         return several[0][None]
@@ -380,7 +390,7 @@ def stacked(records: Sequence[np.ndarray], members: Sequence[int]) -> Any:
 
 
 def _batch(records: Sequence[np.ndarray]) -> np.ndarray | None:
-    """Records of one shape that are parts of one array, one after the other, as a view of it."""
+    """Return records that are equally spaced parts of one array as a view; else None."""
     first = records[0]
     if first.base is None or any(
         a.base is not first.base or a.strides != first.strides for a in records
