@@ -15,17 +15,17 @@ from .base import Block, DesignOperator
 from .moments import Moments, per_column
 from .records import Targets
 
-# Columns of A T whose norms are had in one pass over the data.
+# Number of columns of A T whose norms are computed in one pass over the data.
 COLUMNS_A_PASS = 256
-# A norm that is this share of its terms, or more, keeps its digits in a sum from the Gram.
+# A norm of at least this share of its terms can be computed from the Gram without losing digits.
 GRAM_SHARE = 1e-3
 
 
 class TapBasis:
-    """T, the same for every channel: a kernel is T z, and T acts on one axis of taps at a time.
+    """A basis T of the taps, the same for every channel, so that a kernel is w = T z.
 
-    ``matrices`` hold (K, r) for each axis; z has ∏r coordinates a channel, channels inner, as a
-    kernel has ∏K taps.
+    T acts on one axis of taps at a time. ``matrices`` contains an array (K, r) for each axis. z has
+    ∏r coordinates per channel, with channels as the fastest axis, as a kernel has ∏K taps.
     """
 
     def __init__(self, matrices: Sequence[np.ndarray]) -> None:
@@ -33,29 +33,30 @@ class TapBasis:
 
     @property
     def taps(self) -> int:
-        """Taps of a channel."""
+        """Number of taps per channel."""
         return math.prod(len(m) for m in self.matrices)
 
     @property
     def coordinates(self) -> int:
-        """Coordinates of a channel."""
+        """Number of coordinates per channel."""
         return math.prod(m.shape[1] for m in self.matrices)
 
     def expand(self, z: Any, matmul: Callable[[Any, Any], Any] = np.matmul) -> Any:
-        """Kernels T z (G, P, Q) of z (G, R, Q), in NumPy or, by its ``matmul``, in jax."""
+        """Return kernels T z (G, P, Q) for z (G, R, Q), in NumPy or, with jax's matmul, in jax."""
         return self._applied(z, self.matrices, matmul)
 
     def restrict(self, g: Any, matmul: Callable[[Any, Any], Any] = np.matmul) -> Any:
-        """Tᵀ g (G, R, Q) of g (G, P, Q)."""
+        """Return Tᵀ g (G, R, Q) for g (G, P, Q)."""
         return self._applied(g, [m.T for m in self.matrices], matmul)
 
     def rows(self, a: Any, matmul: Callable[[Any, Any], Any] = np.matmul) -> Any:
-        """A T (G, n, R) of rows (G, n, P)."""
+        """Return A T (G, n, R) for rows (G, n, P)."""
         return self.restrict(a.swapaxes(1, 2), matmul).swapaxes(1, 2)
 
     def largest_norms(self, norms: np.ndarray) -> np.ndarray:
-        """What the norms (G, R) of the columns of A T may be, from those (G, P) of A: the sum of
-        their terms, whose rounding they have.
+        """Return upper bounds of the norms (G, R) of the columns of A T, given norms (G, P) of A.
+
+        A bound is the sum of the norms of all terms. The rounding error is relative to it.
         """
         size = TapBasis([np.abs(m) for m in self.matrices])
         found: np.ndarray = size.restrict(norms[:, :, None])[:, :, 0]
@@ -91,7 +92,7 @@ class TransformedOperator(DesignOperator):
     def __init__(
         self, operator: DesignOperator, basis: TapBasis, moments: Moments | None = None
     ) -> None:
-        """``moments`` of A, where they are known, save passes over the data."""
+        """Transform an operator A. Its ``moments``, if known, save passes over the data."""
         self.operator, self.basis, self._moments = operator, basis, moments
         self.groups, self.rows = operator.groups, operator.rows
         self.nuisance, self.targets = operator.nuisance, operator.targets
@@ -102,7 +103,7 @@ class TransformedOperator(DesignOperator):
 
     @cached_property
     def shift(self) -> np.ndarray:
-        """(G, R)."""
+        """Shift (G, R) of the columns."""
         return self._restricted(self.operator.shift)
 
     @cached_property
@@ -112,12 +113,12 @@ class TransformedOperator(DesignOperator):
 
     @cached_property
     def products(self) -> np.ndarray:
-        """TᵀAᵀN (G, R, q)."""
+        """Products TᵀAᵀN (G, R, q)."""
         return self._restricted_live(self.operator.products)
 
     @cached_property
     def live(self) -> np.ndarray:
-        """Which columns (G, R) are more than rounding. The others are zero in all that follows."""
+        """Flags (G, R) of the columns that are more than rounding. The others are set to zero."""
         return self.column_norms > 0
 
     def _restricted_live(self, g: np.ndarray) -> np.ndarray:
@@ -137,8 +138,9 @@ class TransformedOperator(DesignOperator):
 
     @cached_property
     def column_norms(self) -> np.ndarray:
-        """Norms (G, R) of the columns of M A T. One below the rounding of its own sum is set to 0,
-        so that scaling does not amplify it.
+        """Norms (G, R) of the columns of M A T.
+
+        A norm below the rounding error of its own sum is 0, so that scaling does not amplify it.
         """
         terms = self.basis.largest_norms(self.operator.column_norms)
         found = np.zeros(terms.shape)
@@ -167,45 +169,45 @@ class TransformedOperator(DesignOperator):
 
     @cached_property
     def spreads(self) -> np.ndarray:
-        """Norms (G, R) of the columns less their means."""
+        """Norms (G, R) of the columns minus their means."""
         if self.nuisance.constant:
             return self.column_norms
         squares = self.column_norms**2 - self.rows * self.means**2
         return np.sqrt(np.maximum(squares, 0.0))
 
     def moments(self, targets: Targets | None) -> Moments:
-        """Sums over the rows of A T and Y, each less its shift."""
+        """Return sums over the rows of A T and Y, each minus its shift."""
         return self.basis.of_moments(self.operator.moments(targets)).with_zero_columns(self.live)
 
     def residual(self, w: np.ndarray, targets: Targets) -> tuple[np.ndarray, np.ndarray]:
-        """‖r‖² (G, Q) and TᵀAᵀM r (G, R, Q) of r = M(y − A T w)."""
+        """Return ‖r‖² (G, Q) and TᵀAᵀM r (G, R, Q) for r = M(y − A T w)."""
         squares, g = self.operator.residual(self._expanded(w), targets)
         return squares, self._restricted_live(g)
 
     def output_sums(self, targets: Targets) -> tuple[np.ndarray, np.ndarray]:
-        """NᵀY (G, q, Q) and Σy² (G, Q), Y less its shift."""
+        """Return NᵀY (G, q, Q) and Σy² (G, Q), where Y is shifted."""
         return self.operator.output_sums(targets)
 
     def constant_beside(
         self, targets: Targets, w: np.ndarray, level: np.ndarray | None = None
     ) -> np.ndarray | None:
-        """The constant (G, Q) that fits best beside the kernel T w."""
+        """Return the constant (G, Q) of the fit with the kernel T w."""
         return self.operator.constant_beside(targets, self._expanded(w), level)
 
     def forward(self, group: int, w: np.ndarray) -> np.ndarray:
-        """M A T w (n, Q) of one group, for w (R, Q)."""
+        """Return M A T w (n, Q) of one group, for w (R, Q)."""
         return self.operator.forward(group, self._kernel(group, w))
 
     def adjoint(self, group: int, r: np.ndarray) -> np.ndarray:
-        """TᵀAᵀM r (R, Q) of one group, for rows r (n, Q)."""
+        """Return TᵀAᵀM r (R, Q) of one group, for rows r (n, Q)."""
         found: np.ndarray = self.basis.restrict(self.operator.adjoint(group, r)[None])[0]
         return found * self.live[group][:, None]
 
     def product_gram(self, group: int, w: np.ndarray) -> np.ndarray:
-        """(M A T w)ᵀ(M A T w) (Q, Q) of one group, for w (R, Q)."""
+        """Return (M A T w)ᵀ(M A T w) (Q, Q) of one group, for w (R, Q)."""
         return self.operator.product_gram(group, self._kernel(group, w))
 
     def row_blocks(self, targets: Targets | None = None) -> Iterator[Block]:
-        """Blocks of rows of M A T (G, k, R) and of M y (G, k, Q)."""
+        """Yield blocks of rows of M A T (G, k, R) and of M y (G, k, Q)."""
         for a, y in self.operator.row_blocks(targets):
             yield self.basis.rows(a) * self.live[:, None], y

@@ -1,8 +1,9 @@
-"""The windows of a signal: the design matrix, whole or by blocks of rows.
+"""The windows of a signal: the design matrix, as a whole or in blocks of rows.
 
-Every padding is brought to one normal form first, ``x'[i] = x[i - lo]`` cut to the samples that
-windows read, so that what follows sees stride and dilation only. `normal_form`, `silenced` and
-`design_matrix` take arrays of jax too, and tracers; the rest is on the host.
+Every padding is first brought to one normal form, ``x'[i] = x[i - lo]`` cut to the samples that
+windows read. The other functions therefore only handle stride and dilation. `normal_form`,
+`silenced` and `design_matrix` also accept jax arrays and tracers. The other functions run on the
+host.
 """
 
 from __future__ import annotations
@@ -23,12 +24,12 @@ def _axis(array: Any, axis: int, start: int, stop: int) -> Any:
 
 
 def normal_form(x: Any, spec: ConvSpec) -> Any:
-    """x ``(N, *W, C)`` padded, cropped or wrapped to ``(N, *spec.extent(W), C)``."""
+    """Return x ``(N, *W, C)`` padded, cropped or wrapped to ``(N, *spec.extent(W), C)``."""
     return _formed(x, spec, x.shape[1:-1], 0)
 
 
 def _formed(x: Any, spec: ConvSpec, shape: Sequence[int], first: int) -> Any:
-    """The same along the axes of W from ``first`` on, for records of a ``shape`` W."""
+    """Return the normal form along the axes of W from ``first`` on, for records of shape W."""
     xp = x.__array_namespace__()
     axes = zip(shape, spec.offset(shape), spec.extent(shape), strict=True)
     pads = [(0, 0)] * (1 + first)
@@ -45,7 +46,7 @@ def _formed(x: Any, spec: ConvSpec, shape: Sequence[int], first: int) -> Any:
         return x
     if xp is not np:
         return xp.pad(x, pads)
-    # As np.pad, which takes longer to find out what to do than to do it.
+    # Same as np.pad, whose argument handling takes longer than the padding.
     found = np.zeros([a + n + b for n, (a, b) in zip(x.shape, pads, strict=True)], x.dtype)
     found[tuple(slice(a, a + n) for n, (a, _) in zip(x.shape, pads, strict=True))] = x
     return found
@@ -53,9 +54,15 @@ def _formed(x: Any, spec: ConvSpec, shape: Sequence[int], first: int) -> Any:
 
 @dataclass(frozen=True, eq=False)
 class NormalForm:
-    """A record (*W, C) in normal form, of which samples ``start`` to ``stop`` of the first axis are
-    read when they are needed: slices along that axis are such records again, and `numpy.asarray`
-    reads one. ``lengths`` are (*W).
+    """A record (*W, C) in normal form, of which a range of samples is read on demand.
+
+    Slices along the first axis are such records again, and `numpy.asarray` reads the samples.
+
+    Attributes:
+        record: the record (*W, C).
+        lengths: its lengths (*W).
+        spec: geometry of the convolution.
+        start, stop: range of samples along the first axis of the normal form.
     """
 
     record: Any
@@ -66,37 +73,37 @@ class NormalForm:
 
     @classmethod
     def of_rows(cls, record: Any, spec: ConvSpec, first: int, last: int) -> NormalForm:
-        """What the rows from ``first`` to ``last`` along the first axis read."""
+        """Return the samples that the rows ``first`` to ``last`` along the first axis read."""
         stride = spec.stride[0]
         lengths = tuple(record.shape[:-1])
         return cls(record, lengths, spec, first * stride, (last - 1) * stride + spec.span[0])
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """(*E, C)."""
+        """Shape (*E, C)."""
         others = self.spec.extent(self.lengths)[1:]
         return (self.stop - self.start, *others, self.record.shape[-1])
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        """In which its numbers come."""
+        """Type of the samples."""
         found: np.dtype[Any] = self.record.dtype
         return found
 
     def __getitem__(self, key: Any) -> NormalForm:
-        """Some of its samples along the first axis, not read yet."""
+        """Return a range of the samples along the first axis, without reading them."""
         start, stop, _ = (key[0] if isinstance(key, tuple) else key).indices(self.stop - self.start)
         return replace(self, start=self.start + start, stop=self.start + max(start, stop))
 
     @property
     def _in_record(self) -> tuple[int, int, int]:
-        """Where it starts and ends in the record, of whose length."""
+        """Start and end of the range in the record, and the length of the record."""
         lo = self.spec.offset(self.lengths)[0]
         return self.start - lo, self.stop - lo, self.lengths[0]
 
     @property
     def selections(self) -> list[Any]:
-        """What is read of the record: one slice of it, or as many as a circle has turns."""
+        """Slices of the record that are read: one, or several if circular padding wraps around."""
         first, last, w = self._in_record
         if self.spec.padding != "circular":
             a, b = (min(max(at, 0), w) for at in (first, last))
@@ -107,11 +114,11 @@ class NormalForm:
 
     @property
     def hollow(self) -> Self:
-        """The same without what it is read from."""
+        """The same range without the record."""
         return replace(self, record=None)
 
     def assembled(self, parts: Sequence[np.ndarray]) -> np.ndarray:
-        """The record, of its `selections` as arrays."""
+        """Return the samples as an array, given the `selections` as arrays."""
         x = parts[0] if len(parts) == 1 else np.concatenate(parts)
         if self.spec.padding != "circular":
             first, last, w = self._in_record
@@ -128,9 +135,10 @@ class NormalForm:
 def recorded_samples(
     lengths: tuple[int, ...], spec: ConvSpec, first: int = 0, last: int | None = None
 ) -> np.ndarray:
-    """Return which samples (*E) of a record of ``lengths`` (*W) in normal form are no padding.
+    """Return flags (*E) of the samples of a record in normal form that are not padding.
 
-    Only those that rows ``first`` to ``last`` along the first axis read are returned.
+    The record has ``lengths`` (*W). Only samples that rows ``first`` to ``last`` along the first
+    axis read are included.
     """
     last = spec.output_shape(lengths)[0] if last is None else last
     ones = np.broadcast_to(np.ones(()), (*lengths, 1))
@@ -138,14 +146,18 @@ def recorded_samples(
 
 
 def silenced(x: Any, spec: ConvSpec) -> Any:
-    """x ``(N, *E, C)`` in normal form, zero where strides leave samples that no window reads."""
+    """Return x ``(N, *E, C)`` in normal form, with zeros at samples that no window reads.
+
+    Strides can leave such samples between windows.
+    """
     counts = spec.normal.output_shape(x.shape[1:-1])
     axes = zip(counts, spec.kernel_size, spec.stride, spec.dilation, strict=True)
     for axis, (t, k, s, d) in enumerate(axes, start=1):
-        if s == 1 and d <= t:  # the first tap reads all that lies between two
+        if s == 1 and d <= t:  # the first tap reads all samples between two windows
             continue
         read = np.zeros(x.shape[axis], bool)
-        # The tap ``period`` after the first reads what the first reads ``later`` windows on.
+        # The tap ``period`` taps after the first reads the samples of the first, ``later`` windows
+        # on.
         period, later = s // math.gcd(s, d), d // math.gcd(s, d)
         period = period if later <= t else k
         for first in range(min(k, period)):
@@ -158,10 +170,10 @@ def silenced(x: Any, spec: ConvSpec) -> Any:
 
 
 def windows(x: np.ndarray, spec: ConvSpec) -> np.ndarray:
-    """A view ``(N, *T, *K, C)`` of the windows of x ``(N, *E, C)`` in normal form, not copied."""
+    """Return a view ``(N, *T, *K, C)`` of the windows of x ``(N, *E, C)`` in normal form."""
     n, *space, c = x.strides
     counts = spec.normal.output_shape(x.shape[1:-1])
-    # A step that is never taken may be any size, and its bytes beyond an index.
+    # The stride of an axis of length one is never used, but its size in bytes may overflow.
     steps = [a * s if t > 1 else a for a, s, t in zip(space, spec.stride, counts, strict=True)]
     taps = [
         a * d if k > 1 else a
@@ -176,7 +188,7 @@ def windows(x: np.ndarray, spec: ConvSpec) -> np.ndarray:
 
 
 def as_rows(view: Any, spec: ConvSpec) -> Any:
-    """Windows ``(..., *K, C)`` laid out as design matrices, ``(groups, rows, P)``."""
+    """Return windows ``(..., *K, C)`` as design matrices ``(groups, rows, P)``."""
     taps, channels = math.prod(spec.kernel_size), view.shape[-1]
     per_group = channels // spec.groups
     flat = view.reshape(-1, taps, spec.groups, per_group)
@@ -184,11 +196,11 @@ def as_rows(view: Any, spec: ConvSpec) -> Any:
 
 
 def design_matrix(x: Any, spec: ConvSpec) -> Any:
-    """The Toeplitz matrix A ``(groups, rows, P)`` of x ``(N, *W, C)``, P = ∏K·C/groups.
+    """Return the Toeplitz matrix A ``(groups, rows, P)`` of x ``(N, *W, C)``, P = ∏K·C/groups.
 
-    Row order is that of y, column order that of the kernel: ``A[g] @ w[g]`` with w ``(P,
-    Cout/groups)`` is the convolution. Gathered axis by axis, so that it is differentiable in x
-    under jax.
+    Rows have the order of y and columns the order of the kernel: ``A[g] @ w[g]`` with w ``(P,
+    Cout/groups)`` is the convolution. The matrix is gathered axis by axis, so that jax can
+    differentiate it with respect to x.
     """
     x = normal_form(x, spec)
     counts = spec.normal.output_shape(x.shape[1:-1])
@@ -196,7 +208,7 @@ def design_matrix(x: Any, spec: ConvSpec) -> Any:
     for a in range(d):
         starts = np.arange(counts[a])[:, None] * spec.stride[a]
         index = starts + np.arange(spec.kernel_size[a]) * spec.dilation[a]
-        # Axes done so far are (T, K) pairs, so axis a stands at 1 + 2a.
+        # Each axis processed before has become a pair (T, K), so axis a is at 1 + 2a.
         x = x[(slice(None),) * (1 + 2 * a) + (index,)]
     order = (0, *range(1, 2 * d, 2), *range(2, 2 * d + 1, 2), 2 * d + 1)
     return as_rows(x.transpose(order), spec)
@@ -208,10 +220,11 @@ def row_blocks(
     numbers: int = DEFAULT_LIMITS.block_numbers,
     flags: np.ndarray | None = None,
 ) -> Iterator[tuple[tuple[slice, slice], np.ndarray]]:
-    """The design matrix of x ``(N, *E, C)`` in normal form, about ``numbers`` of it at a time.
+    """Yield the design matrix of x ``(N, *E, C)`` in blocks of about ``numbers`` elements.
 
-    Yields the (record, first-axis) slices that select the same rows in y ``(N, *T, Cout)``, and the
-    block ``(groups, rows, P)``; of these only the rows whose ``flags`` (N, *T) are True.
+    x is in normal form. Each item is the (record, first-axis) slices that select the same rows in
+    y ``(N, *T, Cout)``, and the block ``(groups, rows, P)``. With ``flags`` (N, *T), a block
+    contains only the rows whose flag is True.
     """
     view = windows(x, spec)
     n, t = view.shape[:2]
@@ -223,17 +236,18 @@ def row_blocks(
             part = (slice(i, i + records), slice(j, j + slabs))
             some = view[part] if flags is None else view[part][flags[part]]
             if some.size:
-                # Windows that overlap are a view, on which BLAS is slow or not called at all.
+                # Overlapping windows are a view, for which NumPy uses BLAS slowly or not at all.
                 yield part, np.ascontiguousarray(as_rows(some, spec))
 
 
 def forward_records(
     records: Sequence[np.ndarray], kernel: np.ndarray, bias: np.ndarray, spec: ConvSpec
 ) -> list[np.ndarray]:
-    """y ``(*T, Cout)`` of each record ``(*W, Cin)``, in the kernel's precision, on the host.
+    """Return y ``(*T, Cout)`` of each record ``(*W, Cin)``, in the kernel's precision, on the host.
 
-    By row blocks of the design matrix: records of any length compile nothing, and in float64 with
-    several channels this is some five times faster than XLA's convolution on a CPU.
+    The design matrix is multiplied in row blocks. No compilation is needed for records of any
+    length. In float64 with several channels this is about five times faster than XLA's convolution
+    on a CPU.
     """
     out = kernel.shape[-1]
     columns = kernel.reshape(-1, spec.groups, out // spec.groups).transpose(1, 0, 2)
