@@ -1,4 +1,4 @@
-"""What x gives: the design matrix of a problem in its best form, and sums over its rows."""
+"""The design matrix of a problem in its fastest exact form, and sums over its rows."""
 
 from __future__ import annotations
 
@@ -31,19 +31,19 @@ from .placement import device_operator
 
 
 class Clock:
-    """Seconds by what they were spent on; what is timed within something else counts there only."""
+    """Seconds by label. Time in a nested label counts for the nested label only."""
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = {}
 
     @property
     def total(self) -> float:
-        """All of them."""
+        """Seconds of all labels."""
         return sum(self.seconds.values())
 
     @contextmanager
     def timing(self, label: str) -> Iterator[None]:
-        """Add the time within to ``label``."""
+        """Add the time of the block to ``label``."""
         before, start = self.total, time.perf_counter()
         try:
             yield
@@ -54,22 +54,23 @@ class Clock:
 
 
 class Design:
-    """The design matrix of a problem, in its best form.
+    """The design matrix of a problem, in its fastest exact form.
 
-    The y given with x is read in the same pass; other outputs of this x use all else again.
+    The y given with x is read in the same pass. Other outputs for the same x reuse everything else.
     """
 
     def __init__(self, problem: Problem, limits: Limits) -> None:
         self.spec, self.nuisance = problem.spec, problem.nuisance
         self.sizes, self.adjustments = problem.sizes(limits), problem.adjustments
-        # The precision of the answer, and the rounding unit of x (0 where it is exact).
+        # The precision of the solution, and the rounding unit of x (0 if x is exact).
         self.dtype, self.data_eps = problem.dtype, problem.data_eps
         self.kernel_shape = problem.kernel_shape
         self.lags, self.names = problem.lags, problem.names
         self.tap_lags = problem.spec.in_taps(self.lags)
         self.clock = Clock()
         self.channels, self.selection = problem.in_channels, problem.selection
-        # What arrays of jax are on, and A there, or why not; empty of arrays on the host.
+        # Devices of jax arrays, and the operator on them or the reason for fetching; empty on the
+        # host.
         self._held_by = problem.input.devices
         self._placed: DeviceOperator | str = ""
         self._given: tuple[Any, Any] = problem.input, problem.output
@@ -81,7 +82,7 @@ class Design:
                 self._placed = device_operator(problem, self.sizes, self._fetched)
 
     def coordinates(self, penalty: Penalty) -> Coordinates:
-        """Return those of a penalty that was given for the channels of the whole problem."""
+        """Return the coordinates of a penalty given for the channels of the whole problem."""
         given, groups = self.selection, self.spec.groups
         return penalty.coordinates(self.tap_lags, given.in_channels, groups, given.channels)
 
@@ -90,7 +91,7 @@ class Design:
 
     @property
     def devices(self) -> str:
-        """What x is on, and where sums over rows are taken; empty of arrays on the host."""
+        """Devices of x, and where sums over rows are computed; empty for arrays on the host."""
         if not self._held_by:
             return ""
         if isinstance(self._placed, str):
@@ -99,7 +100,7 @@ class Design:
 
     @cached_property
     def records(self) -> tuple[Any, ...]:
-        """The records x, in memory if they are few enough."""
+        """The records x, in memory if they fit."""
         return self._in_memory(self._given[0])
 
     def _in_memory(self, records: Any) -> tuple[Any, ...]:
@@ -108,15 +109,16 @@ class Design:
 
     @cached_property
     def inputs(self) -> Inputs:
-        """All of x at once."""
+        """All records of x at once."""
         if reason := self.sizes.whole_reason:
             raise SolveError(f"this {reason}")
         given = self.records, self.spec, self.adjustments, self.nuisance, self.sizes.limits
         return Inputs(*given, sizes=self._largest[0])
 
     def by_record(self, values: np.ndarray) -> list[np.ndarray]:
-        """What was computed row by row (groups, n) as ``(*T, groups)`` of each record; NaN where
-        there is no row.
+        """Return row-wise values (groups, n) as ``(*T, groups)`` of each record.
+
+        Outputs without a row are NaN.
         """
         if not self.sizes.chunked:
             return self.inputs.by_record(values)
@@ -141,7 +143,7 @@ class Design:
         return None if y is None else self.outputs(y, self._largest[1])
 
     def outputs(self, y: Any, sizes: np.ndarray | None = None) -> Targets:
-        """y beside this x; of largest magnitudes ``sizes`` (Cout,), if they are known."""
+        """Return targets y for this x; ``sizes`` (Cout,) are the largest magnitudes, if known."""
         if self.sizes.chunked:
             return self._chunked.outputs(self._in_memory(y))
         return Targets(self._in_memory(y), self.inputs, self.nuisance, sizes)
@@ -159,17 +161,18 @@ class Design:
 
     @property
     def blas_columns(self) -> int:
-        """The smaller side of A."""
+        """The smaller dimension of A."""
         return min(self.sizes.rows, self.sizes.columns)
 
     @cached_property
     @on_blas_threads
     def operator(self) -> DesignOperator:
-        """By FFTs where that is faster than by rows, and as exact.
+        """The operator: by FFTs if they are faster than rows and as exact, else by rows.
 
-        Not for a small matrix, nor for a single tap, nor where most rows are left out or each has a
-        weight of its own; nor where a transient at the edge of a record makes the columns of a
-        channel so uneven that its rounding would drown the others, or confounds resemble them.
+        FFTs are not used for a small matrix or a single tap. They are not used if most rows are
+        excluded or if rows within a record differ in weight. They are also not used if a transient
+        at the edge of a record makes the columns of a channel so uneven that rounding would
+        dominate the small columns, or if the columns resemble confounds.
         """
         if not isinstance(self._placed, str):
             return self._placed
@@ -185,19 +188,19 @@ class Design:
 
     @property
     def _confounds(self) -> int:
-        """Columns of them."""
+        """Number of columns of confounds."""
         return self.nuisance.total - self.nuisance.count
 
     @cached_property
     def fourier(self) -> FourierOperator:
-        """By FFTs, whatever the size; all of x at once, and y unless that is taken in chunks."""
+        """The operator by FFTs, for any size: of all x at once, and of y unless it is in chunks."""
         targets = None if self.sizes.chunked else self.targets
         return FourierOperator(self.inputs, self.nuisance, self.sizes.limits, targets)
 
     @cached_property
     @on_blas_threads
     def moments(self) -> Moments:
-        """Sums over the rows of A, and of y where it was given with x."""
+        """Sums over the rows of A, and of y if it was given with x."""
         operator = self.operator
         with self.clock.timing("moments"):
             return operator.moments(self.targets)

@@ -1,4 +1,4 @@
-"""What may be added to ‖y − A w‖²: a penalty, which draws the kernel to what is expected of it."""
+"""Quadratic penalties, which are added to ‖y − A w‖² and shrink the kernel."""
 
 from __future__ import annotations
 
@@ -18,14 +18,16 @@ from ..text import shown
 
 @dataclass(frozen=True)
 class Coordinates:
-    """w = T z, in which a penalty is strength·Σ weights·z²: T = [L N].
+    """Coordinates w = T z, in which a penalty is strength·Σ weights·z², with T = [L N].
 
-    L is a root, K⁻¹ = L Lᵀ for a penalty wᵀK w, and N spans what that leaves alone. Both act on the
-    taps of one channel, alike for all; neither K nor an inverse is ever formed, which the kernels
-    of common priors would not survive. ``basis`` None stands for T = I.
+    L is a root, K⁻¹ = L Lᵀ for a penalty wᵀK w, and N spans the null space of K. Both act on the
+    taps of one channel and are the same for all channels. Neither K nor an inverse is ever formed,
+    because the kernels of common priors are too ill-conditioned.
 
-    ``weights`` (groups, R) are those of z, zero where N stands: of every coordinate of a channel,
-    channels inner.
+    Attributes:
+        basis: T; None stands for T = I.
+        weights: (groups, R), weights of z, zero for the coordinates of N. They are ordered by
+            coordinate, then by channel.
     """
 
     basis: TapBasis | None
@@ -33,20 +35,24 @@ class Coordinates:
 
     @property
     def free(self) -> np.ndarray:
-        """Which of z (R,) are not penalized, in any group alike."""
+        """Flags (R,) of the coordinates of z that are not penalized, the same in all groups."""
         return np.asarray(self.weights[0] == 0)
 
     @property
     def uniform(self) -> bool:
-        """Whether all of z are penalized alike."""
+        """Whether all coordinates have the weight 1."""
         return bool((self.weights == 1).all())
 
 
 class Search(NamedTuple):
-    """Where the hyperparameters of a penalty that are None may lie, each on the whole real line.
+    """The search range of the hyperparameters of a penalty that are None.
 
-    ``starts`` (n, k) are to be tried, ``low`` and ``high`` (k,) bound what is searched from the
-    best of them; ``at`` gives the penalty at a place (k,).
+    Each hyperparameter is mapped to the real line.
+
+    Attributes:
+        starts: (n, k), points to try first.
+        low, high: (k,), bounds of the search, which starts from the best of ``starts``.
+        at: function that returns the penalty at a point (k,).
     """
 
     starts: np.ndarray
@@ -58,42 +64,47 @@ class Search(NamedTuple):
 class Penalty(ABC):
     """A quadratic penalty on a kernel: frozen and hashable, without its strength.
 
-    A new one is a class with `roots`; the closed forms, conjugate gradients, their certificates and
-    verdicts follow from it. A certificate is that of z in w = T z, see `Coordinates`: of a strength
-    that dwarfs the data it says nothing of the rounding of w itself.
+    A subclass defines `roots`. The closed forms, conjugate gradients, their certificates and
+    verdicts need nothing else. The certificate refers to z in w = T z, see `Coordinates`. If the
+    strength is much larger than the data, it does not bound the rounding error of w itself.
     """
 
     @property
     def title(self) -> str:
-        """As texts and a `Solution` name it, with its hyperparameters."""
+        """Name in texts and in a `Solution`, with the hyperparameters."""
         return type(self).__name__.lower()
 
     @property
     def open(self) -> tuple[str, ...]:
-        """The names of hyperparameters that are None, for the data to choose."""
+        """Names of the hyperparameters that are None and are selected from the data."""
         return ()
 
     def search(self, lags: Sequence[np.ndarray]) -> Search | None:
-        """Where those may lie, for kernels of some lags; None where there are none to search."""
+        """Return the search range of the open hyperparameters, for kernels with some lags.
+
+        None if there are no hyperparameters to search.
+        """
         return None
 
     def check(self, kernel_size: Sequence[int], channels: int) -> None:
-        """Raise a ValueError unless it fits kernels of this size over so many input channels."""
+        """Raise a ValueError unless the penalty fits kernels of this size and channel count."""
         return
 
     @abstractmethod
     def roots(self, lags: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
-        """L (taps, r) and N (taps, p) along one axis, whose taps have these ``lags`` (taps,), in
-        taps; None for L = I and no N.
+        """Return L (taps, r) and N (taps, p) along one axis; None for L = I and no N.
+
+        Args:
+            lags: (taps,), lags of the taps along the axis, counted in taps.
         """
 
     def bases(self, lags: Sequence[np.ndarray]) -> list[tuple[np.ndarray, np.ndarray]] | None:
-        """L and N of every axis, which are multiplied; None for the identity."""
+        """Return L and N of every axis, whose products are used; None for the identity."""
         pairs = [self.roots(axis) for axis in lags]
         return [pair for pair in pairs if pair is not None] or None
 
     def channel_weights(self, channels: int) -> np.ndarray:
-        """Factors (channels,) of the strength."""
+        """Return the factors (channels,) of the strength."""
         return np.ones(channels)
 
     def coordinates(
@@ -108,7 +119,7 @@ class Penalty(ABC):
         A coordinate that no axis penalizes has weight zero.
 
         Args:
-            lags: of every axis, in taps.
+                lags: lags of every axis, counted in taps.
             channels: number of channels of x.
             groups: number of groups.
             some: the channels to return; all by default.
@@ -127,13 +138,13 @@ class Penalty(ABC):
 
 @dataclass(frozen=True)
 class Ridge(Penalty):
-    """‖w‖²: L = I. As scikit-learn's ``alpha``, summed and not averaged over rows.
+    """The penalty ‖w‖²: L = I. As scikit-learn's ``alpha``, summed and not averaged over rows.
 
     Args:
-        groups: a label for every input channel, such as ``(0, 1, 1, 2)``: banded ridge, whose
-            strength is that of each label. None for one strength.
-        weights: factors of the strength, one for each label in ascending order; None for
-            `Regularized` to choose.
+        groups: a label for every input channel, such as ``(0, 1, 1, 2)``. The penalty is then a
+            banded ridge, with one strength per label. None for one strength.
+        weights: factors of the strength, one per label in ascending order. None lets
+            `Regularized` select them.
     """
 
     groups: tuple[int, ...] | None = None
@@ -156,12 +167,12 @@ class Ridge(Penalty):
 
     @property
     def labels(self) -> tuple[int, ...]:
-        """The labels that there are, ascending."""
+        """The distinct labels in ascending order."""
         return tuple(sorted(set(self.groups or ())))
 
     @property
     def title(self) -> str:
-        """With its weights."""
+        """Name with the weights."""
         if self.groups is None:
             return "ridge"
         given = "" if self.weights is None else f", weights {listed(self.weights)}"
@@ -169,22 +180,22 @@ class Ridge(Penalty):
 
     @property
     def open(self) -> tuple[str, ...]:
-        """The weights of several groups."""
+        """The weights, if there are groups without weights."""
         return ("weights",) if self.groups is not None and self.weights is None else ()
 
     def check(self, kernel_size: Sequence[int], channels: int) -> None:
-        """There must be a label for every channel."""
+        """Raise a ValueError unless there is a label for every channel."""
         if self.groups is not None and len(self.groups) != channels:
             raise ValueError(
                 f"Ridge(groups=...) has {len(self.groups)} labels, x has {channels} channels"
             )
 
     def roots(self, lags: np.ndarray) -> None:
-        """None: kernels are their own coordinates."""
+        """Return None: kernels are their own coordinates."""
         return
 
     def channel_weights(self, channels: int) -> np.ndarray:
-        """That of the label of each channel."""
+        """Return the weight (channels,) of the label of each channel."""
         if self.groups is None or self.weights is None:
             return np.ones(channels)
         return np.array(self.weights)[np.searchsorted(self.labels, self.groups)]
@@ -197,26 +208,27 @@ def _labels(groups: Any) -> tuple[int, ...]:
 
 
 def listed(values: Sequence[float]) -> str:
-    """Numbers as a title names them."""
+    """Return numbers as formatted in a title."""
     return ", ".join(f"{value:.4g}" for value in values)
 
 
-# What solvers take where nothing else is asked.
+# Default penalty of solvers.
 RIDGE = Ridge()
 
 
-# Up to here, and from its inverse on, squares stay well within float64.
+# Squares of numbers between the inverse of this bound and the bound stay well within float64.
 SQUARABLE = 1e120
 
 
 class Tikhonov(Penalty):
-    """‖D w‖² for a matrix D of your own, on the taps of every channel alike.
+    """The penalty ‖D w‖² for a given matrix D, on the taps of every channel.
 
     Args:
-        matrix: D (q, taps), its columns in ascending lags as those of `Solution.impulse_response`;
-            in two and three dimensions the taps in C order. What it maps to zero is not penalized.
+        matrix: D (q, taps), with columns in ascending lags as in `Solution.impulse_response`. In
+            two and three dimensions the taps are in C order. The null space of D is not penalized.
 
-    L = D⁺ by a singular value decomposition, of which values below rounding are taken as zero.
+    L = D⁺ is computed by a singular value decomposition. Singular values below rounding are taken
+    as zero.
     """
 
     def __init__(self, matrix: Any) -> None:
@@ -241,7 +253,7 @@ class Tikhonov(Penalty):
 
     @property
     def title(self) -> str:
-        """With the shape of D."""
+        """Name with the shape of D."""
         return "Tikhonov, a matrix of {} × {}".format(*self.matrix.shape)
 
     def __eq__(self, other: object) -> bool:
@@ -254,7 +266,7 @@ class Tikhonov(Penalty):
         return f"Tikhonov(array of shape {self.matrix.shape})"
 
     def check(self, kernel_size: Sequence[int], channels: int) -> None:
-        """It must have a column for every tap."""
+        """Raise a ValueError unless D has a column for every tap."""
         taps = int(np.prod(kernel_size))
         if self.matrix.shape[1] != taps:
             raise ValueError(
@@ -262,11 +274,11 @@ class Tikhonov(Penalty):
             )
 
     def roots(self, lags: np.ndarray) -> None:
-        """None: D acts on all axes at once."""
+        """Return None: D acts on all axes at once."""
         return
 
     def bases(self, lags: Sequence[np.ndarray]) -> list[tuple[np.ndarray, np.ndarray]]:
-        """D⁺ and the null space of D, over all taps of a channel."""
+        """Return D⁺ and the null space of D, over all taps of a channel."""
         _, s, vt = np.linalg.svd(self.matrix[:, ::-1])
         rank = int((s > max(self.matrix.shape) * np.finfo(float).eps * s.max(initial=0.0)).sum())
         return [(vt[:rank].T / s[:rank], vt[rank:].T)]

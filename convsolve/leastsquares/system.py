@@ -1,4 +1,4 @@
-"""Least squares under one penalty of one strength: its columns scaled, its factors made once."""
+"""Least squares with one penalty of one strength: scaled columns and factors, computed once."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ from .design import Design
 from .penalty import Coordinates, Penalty
 from .scaling import Scaling
 
-# A Gram gives condition numbers to ten digits up to this; beyond, the data correct them.
+# Up to this condition number a Gram gives it to ten digits. Larger ones are corrected by the data.
 MAX_GRAM_CONDITION = 500.0
-# How many of the last singular vectors of a Gram are corrected from the data.
+# Number of the last singular vectors of a Gram that are corrected by the data.
 CORRECTED_VECTORS = 32
-# Rows of a Gram that are scaled at a time: whatever is made of all of them would be one Gram more.
+# Rows of a Gram that are scaled at a time. Scaling all at once would need a second Gram.
 GRAM_ROWS = 256
 
 # All groups.
@@ -43,8 +43,13 @@ EVERY = slice(None)
 
 
 class Rest(NamedTuple):
-    """Some of many small ``groups`` (n,), by a QR: their factors and Qᵀy (n, q, Q) of the y given
-    with x; and ``joined`` with those that the others have of the Gram.
+    """Groups whose full rank the Gram does not certify, among many small groups.
+
+    Attributes:
+        groups: (n,), indices of these groups.
+        factors: their factors by QR.
+        z: Qᵀy (n, q, Q) of the y given with x.
+        joined: the factors of all groups: by QR for these groups, from the Gram for the others.
     """
 
     groups: np.ndarray
@@ -54,10 +59,11 @@ class Rest(NamedTuple):
 
 
 class System:
-    """min ‖M(Y − A T z)‖² + strength·‖z‖² over kernels w = T z, group by group.
+    """The problem min ‖M(Y − A T z)‖² + strength·‖z‖² over kernels w = T z, for every group.
 
     M projects the nuisance columns out, T are the coordinates of the penalty (the identity for a
-    ridge), and columns are scaled to norm about one. All of it is x's: y enters a `Regression`.
+    ridge), and columns are scaled to a norm of about one. A system depends on x only. y enters a
+    `Regression`.
     """
 
     def __init__(
@@ -67,7 +73,7 @@ class System:
         strength: float,
         unpenalized: System | None = None,
     ) -> None:
-        """``unpenalized`` is that of strength 0 in the same coordinates, if this is not it."""
+        """Set up the system. ``unpenalized`` is the system of strength 0 in equal coordinates."""
         self.design, self.penalty, self.strength = design, penalty, strength
         self.unpenalized = unpenalized
         self.clock = design.clock
@@ -86,12 +92,12 @@ class System:
 
     @property
     def blas_columns(self) -> int:
-        """The smaller side of A."""
+        """The smaller dimension of A."""
         return self.design.blas_columns
 
     @cached_property
     def operator(self) -> DesignOperator:
-        """A T."""
+        """The operator A T."""
         if self.unpenalized is not None:
             return self.unpenalized.operator
         operator = self.design.operator
@@ -103,7 +109,7 @@ class System:
     @cached_property
     @on_blas_threads
     def scaling(self) -> Scaling:
-        """The units of its columns."""
+        """The units of the columns."""
         operator = self.operator
         with self.clock.timing("scaling"):
             return Scaling.of(operator, self.strength * self.coordinates.weights)
@@ -111,7 +117,7 @@ class System:
     @cached_property
     @on_blas_threads
     def moments(self) -> Moments:
-        """Sums over the rows of A T, and of y where it was given with x."""
+        """Sums over the rows of A T, and of y if it was given with x."""
         if self.basis is None:
             return self.design.moments
         with self.clock.timing("moments"):
@@ -119,21 +125,21 @@ class System:
 
     @property
     def coordinate_shape(self) -> tuple[int, ...]:
-        """How many coordinates there are along each axis of a kernel."""
+        """Number of coordinates along each axis of a kernel."""
         if self.basis is None:
             return self.design.spec.kernel_size
         return tuple(m.shape[1] for m in self.basis.matrices)
 
     @cached_property
     def ridge_certifies(self) -> bool:
-        """Whether the ridge alone makes [A; √ridge I] of full numerical rank."""
+        """Whether the ridge alone ensures the full numerical rank of [A; √ridge I]."""
         scaling = self.scaling
         margin = 10 * scaling.relative.shape[1] * EPS * scaling.a_norm[:, None] ** 2
         return self.strength > 0 and bool((scaling.root_ridge**2 >= margin).all())
 
     @property
     def single_precision(self) -> bool:
-        """Whether a factor in float32 is worth a try: many unknowns, and a ridge above rounding."""
+        """Whether a float32 factor is worthwhile: many unknowns, and a ridge above rounding."""
         return self.ridge_certifies and self._many_columns
 
     @property
@@ -146,15 +152,15 @@ class System:
 
     @property
     def _many_groups(self) -> bool:
-        """Whether groups are several and small, so that all are factored at once."""
+        """Whether there are several small groups, so that all are factored at once."""
         several = self.operator.groups > 1 and self.design.sizes.by_rows
         return several and self.operator.columns <= FEW_COLUMNS
 
     def gram_factor(self, group: int, single: bool = False) -> Factor | None:
-        """Cholesky of the moments if their full rank can be certified, else None.
+        """Return the Cholesky factor of the moments if full rank can be certified, else None.
 
-        A ``single`` one is in float32 where unknowns are many and the ridge vouches for the rank:
-        in half the time and memory, for steps of refinement to make up for.
+        With ``single``, the factor is in float32 if there are many unknowns and the ridge ensures
+        full rank. It takes half the time and memory, and refinement restores the accuracy.
         """
         if not self._gram_worthwhile:
             return None
@@ -167,7 +173,7 @@ class System:
         return self._choleskys[key]
 
     def gram_factors(self, single: bool = False) -> Factors | None:
-        """Those of all groups, or None unless all can be had."""
+        """Return the Cholesky factors of all groups; None unless all can be computed."""
         if self._many_groups:
             found = self._all_choleskys if self._gram_worthwhile else None
             return found if found is not None and found.complete else None
@@ -175,8 +181,10 @@ class System:
 
     @property
     def _gram_worthwhile(self) -> bool:
-        """Fewer rows than columns make a singular Gram, and with a ridge the dual is cheaper where
-        they are a quarter or less; P² numbers have to fit as well.
+        """Whether the Gram matrix is worth factoring.
+
+        With fewer rows than columns it is singular. With a ridge, the dual is cheaper if there are
+        at most a quarter as many rows as columns. P² numbers must also fit in memory.
         """
         sizes, rows, columns = self.design.sizes, self.operator.rows, self.operator.columns
         ridged = self.strength > 0 and (4 * rows > columns or not sizes.factor_fits)
@@ -196,7 +204,7 @@ class System:
     @cached_property
     @on_blas_threads
     def _all_choleskys(self) -> Factors:
-        """Those of the groups of which full rank can be certified."""
+        """The Cholesky factors of the groups for which full rank can be certified."""
         moments, projection, scaling = self.moments, self.operator.projection, self.scaling
         with self.clock.timing("Cholesky"):
             scale = np.ldexp(1.0, -scaling.relative)
@@ -207,7 +215,7 @@ class System:
             return cholesky_factors(grams, scaling.exponents, self.operator.rows, certain)
 
     def gram(self, group: int, single: bool = False) -> np.ndarray:
-        """AᵀMA + ridge (P, P) of the scaled columns."""
+        """Return AᵀMA + ridge (P, P) of the scaled columns."""
         columns = self.operator.columns
         moments, projection = self.moments, self.operator.projection
         scale = np.ldexp(1.0, -self.scaling.relative[group])
@@ -220,13 +228,13 @@ class System:
         return gram
 
     def qr_factor(self, group: int) -> Factor | None:
-        """QR of the design matrix by row blocks, or None where R would take too much memory."""
+        """Return the QR of the design matrix by row blocks; None if R would not fit in memory."""
         if not self.design.sizes.factor_fits:
             return None
         return self._all_joints[0][group] if self._many_groups else self._joint(group)[0]
 
     def qr_factors(self) -> Factors | None:
-        """Those of all groups, or None where they would take too much memory."""
+        """Return the QR factors of all groups; None if they would need too much memory."""
         if not self.design.sizes.factor_fits:
             return None
         if self._many_groups:
@@ -234,7 +242,7 @@ class System:
         return Factors.each([self._joint(g)[0] for g in range(self.operator.groups)])
 
     def rotated(self, targets: Targets) -> np.ndarray:
-        """Qᵀy (G, q, Q) of that QR; of targets that came later than x at the price of another."""
+        """Return Qᵀy (G, q, Q) of the QR; another QR is computed for targets not given with x."""
         given = targets is self.design.targets
         if self._many_groups:
             return (self._all_joints if given else self._qrs(targets))[1]
@@ -243,14 +251,14 @@ class System:
 
     @cached_property
     def _all_joints(self) -> tuple[Factors, np.ndarray]:
-        """The QR of [A Y] of every group, Y the targets given with x."""
+        """The QR of [A Y] of every group, where Y are the targets given with x."""
         return self._qrs(self.design.targets)
 
     @on_blas_threads
     def _qrs(
         self, targets: Targets | None, groups: np.ndarray | slice = EVERY
     ) -> tuple[Factors, np.ndarray]:
-        """As `_qr`, of several groups at once."""
+        """Return the same as `_qr`, for several groups at once."""
         scaling, rows, columns = self.scaling, self.operator.rows, self.operator.columns
         if self.unpenalized is not None:
             given = targets is self.design.targets
@@ -271,14 +279,14 @@ class System:
             return triangular_factors(r if wide else without_dust(r), exponents, rows), z
 
     def _joint(self, group: int) -> tuple[Factor, np.ndarray]:
-        """The QR of [A Y], Y the targets given with x."""
+        """Return the QR of [A Y], where Y are the targets given with x."""
         if group not in self._joints:
             self._joints[group] = self._qr(group, self.design.targets)
         return self._joints[group]
 
     @on_blas_threads
     def _qr(self, group: int, targets: Targets | None) -> tuple[Factor, np.ndarray]:
-        """R of [A; √ridge I] and Qᵀ[y; 0], of which Q is never formed."""
+        """Return R of [A; √ridge I] and Qᵀ[y; 0]. Q is never formed."""
         exponents, columns = self.scaling.exponents[group], self.operator.columns
         if self.unpenalized is not None:
             given = targets is self.design.targets
@@ -290,7 +298,7 @@ class System:
         with self.clock.timing("QR"):
             blocks = self._scaled_rows(group, targets)
             rows = self.operator.rows
-            # Of a wide A the rows themselves.
+            # A wide A is not reduced: its rows are used directly.
             both = np.concatenate([*blocks]) if rows < columns else tree_qr(blocks, self._tree)
             r, z = np.hsplit(both[: min(rows, columns)], [columns])
             return factor_of(r if rows < columns else without_dust(r), exponents, rows), z
@@ -298,7 +306,7 @@ class System:
     def _with_penalty(self, group: int, plain: Factor, z: np.ndarray) -> tuple[Factor, np.ndarray]:
         exponents, root_ridge = self.scaling.exponents[group], self.scaling.root_ridge[group]
         if isinstance(plain, Truncated) and self.coordinates.uniform:
-            # A ridge below the rounding of a deficient A would be drowned by it.
+            # A ridge below the rounding error of a rank-deficient A would have no effect.
             drowned = not self.ridge_certifies and plain.has_gap
             if plain.wide or drowned:
                 return RidgeDual(plain, root_ridge, exponents), z
@@ -313,7 +321,10 @@ class System:
     def _all_with_penalty(
         self, plain: Factors, z: np.ndarray, groups: np.ndarray
     ) -> tuple[Factors, np.ndarray]:
-        """The same of some groups: those that stand apart by themselves, the others at once."""
+        """Add the penalty to the factors of some groups.
+
+        Groups in ``plain.apart`` are processed separately, the others at once.
+        """
         several = {g: self._with_penalty(groups[g], f, z[g]) for g, f in plain.apart.items()}
         apart = {g: factor for g, (factor, _) in several.items()}
         assert self.unpenalized is not None
@@ -332,20 +343,20 @@ class System:
         return found.with_alone(apart), turned
 
     def _scaled_rows(self, group: int, targets: Targets | None) -> Iterator[np.ndarray]:
-        """Row blocks of the scaled [A Y]."""
+        """Yield row blocks of the scaled [A Y]."""
         for a, y in self.operator.row_blocks(targets):
             scaled = np.ldexp(a[group], -self.scaling.relative[group])
             yield scaled if y is None else np.concatenate([scaled, y[group]], axis=1)
 
     def factor(self, group: int) -> Factor | None:
-        """The factor by the cheapest route that decides the rank; None if memory allows none."""
+        """Return the factor by the cheapest route that decides the rank; None without memory."""
         if self._many_groups:
             return self._all_factors.get(group)
         factor = self.gram_factor(group) if self._gram_first else None
         return self.qr_factor(group) if factor is None else factor
 
     def factors(self) -> Factors:
-        """Those of all groups for which memory allows one."""
+        """Return the factors of all groups for which memory allows one."""
         if self._many_groups:
             return self._all_factors
         return Factors.each([self.factor(g) for g in range(self.operator.groups)])
@@ -358,8 +369,9 @@ class System:
 
     @property
     def rest(self) -> Rest | None:
-        """Of many small groups those that the Gram does not certify; None where that is none of
-        them, or a QR exceeds the memory limit.
+        """Among many small groups, those whose rank the Gram does not certify.
+
+        None if there are no such groups, or if a QR exceeds the memory limit.
         """
         return self._rest if self._many_groups and self._gram_worthwhile else None
 
@@ -379,10 +391,10 @@ class System:
 
     @on_blas_threads
     def resolution(self, group: int, factor: Factor) -> np.ndarray:
-        """Diagonal (P,) of (AᵀA + ridge·K)⁻¹AᵀA in taps, by a factor of full rank."""
+        """Return the diagonal (P,) of (AᵀA + ridge·K)⁻¹AᵀA in taps, given a factor of full rank."""
         if self.basis is None:
             return 1 - (self.scaling.root_ridge[group] * factor.noise_gain) ** 2
-        # T H⁻¹ TᵀAᵀA, H the normal equations in the coordinates of the penalty.
+        # T H⁻¹ TᵀAᵀA, where H are the normal equations in the coordinates of the penalty.
         design, scale = self.design, np.ldexp(1.0, -self.scaling.relative[group])[:, None]
         moments, projection = design.moments, design.operator.projection
         gram = projection.inner(moments.gram[group], group, slice(None))
@@ -392,8 +404,10 @@ class System:
 
     @cached_property
     def column_rounding(self) -> np.ndarray:
-        """What the rounding of the data's own type leaves in the scaled columns (G, P), not
-        centred: an offset that a bias takes off has left its rounding behind.
+        """Norms (G, P) of the rounding error of the data's own type in the scaled columns.
+
+        The columns are not centred for this purpose, because the rounding error of an offset
+        remains after a bias is subtracted.
         """
         operator = self.operator
         offset = math.sqrt(operator.rows) * operator.offsets
@@ -401,14 +415,15 @@ class System:
         return self.design.data_eps * np.ldexp(whole, -self.scaling.relative)
 
     def bias_row(self, group: int) -> np.ndarray:
-        """The column means (P,) of the scaled A, of norm one at most: what the bias takes of a unit
-        null vector is its product with them.
+        """Return the column means (P,) of the scaled A, scaled to a norm of at most one.
+
+        The share of a unit null vector that the bias takes up is its product with these means.
         """
         scaled = np.ldexp(self.operator.offsets[group], -self.scaling.relative[group])
         return scaled / max(float(np.linalg.norm(scaled)), 1.0)
 
     def leverages(self, factors: Factors) -> Iterator[np.ndarray]:
-        """Squared norms (groups, n) of the rows of A R⁻¹, block by block."""
+        """Yield the squared norms (groups, n) of the rows of A R⁻¹, block by block."""
         for a, _ in self.operator.row_blocks():
             scaled = np.ldexp(a, -self.scaling.relative[:, None])
             whitened = [f.whiten(rows) for f, rows in zip(factors, scaled, strict=True)]
@@ -416,11 +431,12 @@ class System:
 
     @on_blas_threads
     def extremes(self, group: int, factor: Factor) -> tuple[float, float]:
-        """Ends of the spectrum of A itself, times ``2**-unit``, a Gram's as good as a QR's.
+        """Return the extreme singular values of A itself, times ``2**-unit``.
 
-        A Gram knows σ_P to eps·κ² only. Its last right singular vectors V are wrong by as much, but
-        the least singular value of A V, computed from the data, by the square of that. Where units
-        differ much, or V would take minutes, a QR or nothing is better.
+        A Gram factor is corrected to the accuracy of a QR. A Gram determines σ_P to eps·κ² only.
+        Its last right singular vectors V have an error of this size, but the smallest singular
+        value of A V, computed from the data, has the square of this error. If units differ much, a
+        QR is used instead. If V would take minutes, no correction is made.
         """
         most = self.design.sizes.limits.spectrum_columns
         largest, smallest = factor.extremes(most)
@@ -436,14 +452,14 @@ class System:
         last = scale[:, None] * svd(factor.r * scale)[2][-CORRECTED_VECTORS:].T
         last = np.ldexp(last, -self.scaling.relative[group][:, None])
         gram = self.operator.product_gram(group, last)
-        # Nearly orthogonal columns: brought to norm one, their Gram loses no digits.
+        # The columns are nearly orthogonal, so their Gram loses no digits once they have norm one.
         norms = np.sqrt(np.diagonal(gram))
         r = np.linalg.cholesky(gram / np.outer(norms, norms)).T * norms
         return largest, float(graded_singular_values(r)[-1])
 
 
 def _all_of(several: Iterable[Factor | None]) -> Factors | None:
-    """What there is of every group, unless something is missing: nothing more is computed then."""
+    """Return the factors of every group; None, without computing more, if one is missing."""
     found: list[Factor] = []
     for one in several:
         if one is None:
