@@ -1,4 +1,4 @@
-"""What every solver is: the contract, what it hands back, and the check of a ridge."""
+"""The interface of solvers, their results, and the checks of a ridge and a penalty."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 # A relative duality gap of at most this much is "solved".
 SOLVED = 1e-8
-# Of a setting with more values their number is recorded.
+# For a setting with more values, only their number is recorded.
 MOST_RECORDED = 32
 
 Progress = Callable[[int, int, float], None]
@@ -33,10 +33,14 @@ _S = TypeVar("_S", bound="Solver")
 
 @dataclass(frozen=True)
 class Trace:
-    """The course of an iteration: loss at ``steps``, and the kernel at some of them.
+    """The course of an iteration: the loss at some steps, and the kernel at some of these.
 
-    ``losses`` is (n,) at ``steps`` (n,); ``kernels`` maps a step to the kernel there. Its text
-    has one line per kernel kept: step, kernel, loss.
+    The text has one line per stored kernel: step, kernel, loss.
+
+    Attributes:
+        steps: (n,), numbers of the steps.
+        losses: (n,), loss at ``steps``.
+        kernels: maps a step to the kernel at this step.
     """
 
     steps: np.ndarray
@@ -52,20 +56,20 @@ class Trace:
 
 
 class Objective(NamedTuple):
-    """A loss by its name, "mse", "mae" or "huber", the latter with its threshold in units of y."""
+    """A loss: its name "mse", "mae" or "huber", and Huber's threshold in units of y."""
 
     loss: str
     threshold: float = 0.0
 
     @property
     def words(self) -> str:
-        """What its mean over residuals is called."""
+        """Description of the mean of the loss over residuals."""
         if self.loss == "huber":
             return f"mean of Huber's loss, linear for residuals above {self.threshold:g}"
         return f"mean {'squared' if self.loss == 'mse' else 'absolute'} residual"
 
     def of(self, residuals: np.ndarray) -> np.ndarray:
-        """The loss of every residual."""
+        """Return the loss of every residual."""
         size = np.abs(residuals)
         if self.loss == "mae":
             return size
@@ -78,15 +82,22 @@ SQUARES = Objective("mse")
 
 @dataclass(frozen=True)
 class Raw:
-    """What a solver hands to the door: plain numbers, in the user's units.
+    """The result of a solver in plain numbers, in the user's units.
 
-    ``kernel`` is ``(*K, Cin/groups, Cout)``, the answer under ``penalty`` of some ``strength``;
-    ``status`` None leaves the word to the certificate.
-    ``evidence`` says what proves that the kernel is the only one, None leaves that to the report;
-    ``answer`` which of many this is, where it is not what the solver's own `Solver.answer` says;
-    ``penalties`` the penalty and strength of every output, where they are not all alike;
-    ``error_norms`` (Cout,) what stands for ‖y − Aw − b‖ in standard errors, in the unit of y, of a
-    loss that is not squares and has them.
+    Attributes:
+        kernel: ``(*K, Cin/groups, Cout)``, the solution for ``penalty`` with ``strength``.
+        bias: (Cout,).
+        penalty, strength: the penalty that was used and its strength.
+        status: the status; None if the certificate decides it.
+        stats: further facts for ``Solution.stats``.
+        trace: the course of an iteration, if there was one.
+        certificate: the certificate; None if it is computed later.
+        evidence: the reason why the kernel is unique; None if the report decides it.
+        answer: which of many equally good kernels this is, if it differs from `Solver.answer`.
+        regularization: the selected penalty and the scores of the search, if there was one.
+        error_norms: (Cout,), in units of y, used instead of ‖y − Aw − b‖ in standard errors. Only
+            for losses other than squares that have standard errors.
+        penalties: penalty and strength of every output, if these differ.
     """
 
     kernel: np.ndarray
@@ -105,41 +116,41 @@ class Raw:
 
 
 class Solver(ABC):
-    """The contract of a solver: ``supports``, ``run`` and, where it can, ``traced``.
+    """The interface of a solver: ``supports``, ``run`` and, if it can be traced, ``traced``.
 
-    Solvers are frozen dataclasses and pytrees, so that a ridge can be traced and two runs of one
-    solver compile once. They never pack, warn or print: the doors do.
+    Solvers are frozen dataclasses and pytrees. A ridge can therefore be traced, and two runs of one
+    solver compile once. Solvers do not pack results, warn or print. The functions in ``api`` do.
     """
 
-    #: What the answer is where many fit equally well.
+    #: Description of the kernel that is returned if many fit equally well.
     answer: ClassVar[str] = "the answer of minimum norm"
-    #: The strength of its penalty, by default that of a ridge.
+    #: Strength of the penalty, by default of a ridge.
     ridge: Any = 0.0
     penalty: Penalty = RIDGE
 
     @property
     def name(self) -> str:
-        """The solver and its settings, as a table shows it."""
+        """The solver and its settings, as shown in tables."""
         return type(self).__name__
 
     @property
     def settings(self) -> dict[str, Any]:
-        """The fields of this solver as numbers and words, which a `Solution` records."""
+        """The fields of this solver as numbers and words, as recorded in a `Solution`."""
         return {f.name: _recorded(getattr(self, f.name)) for f in fields(self)}  # type: ignore[arg-type]
 
     @property
     def regularizes(self) -> bool:
-        """Whether a penalty of positive strength comes with it."""
+        """Whether the solver uses a penalty of positive strength."""
         return host_ridge(self) > 0
 
     @property
     def objective(self) -> Objective | None:
-        """What is minimised, a penalty aside; None for what has no name or depends on y."""
+        """The minimised loss, without the penalty; None if it has no name or depends on y."""
         return SQUARES
 
     @property
     def least_squares(self) -> bool:
-        """Whether the answer minimises squares, so that it can be certified as such."""
+        """Whether the solution minimises squares, so that it can be certified as least squares."""
         return self.objective == SQUARES
 
     def check(self, kernel_size: Sequence[int], selection: Selection) -> None:
@@ -151,26 +162,26 @@ class Solver(ABC):
         return self
 
     def supports(self, sizes: Sizes, spec: ConvSpec) -> str | None:
-        """None, or why this solver cannot solve a problem of these sizes and this geometry."""
+        """Return None, or the reason why the solver cannot solve a problem of these sizes."""
         return None
 
     @abstractmethod
     def run(self, analysis: Analysis, progress: Progress | None = None) -> Raw:
-        """Solve on the host; may call jitted kernels and may escalate."""
+        """Solve on the host. The method may call jitted kernels and may use another route."""
 
     def traced(self, x: Any, y: Any, spec: ConvSpec, bias: bool) -> tuple[Any, Any]:
-        """Kernel and bias from x ``(N, *W, Cin)`` and y ``(N, *T, Cout)``, under jit."""
+        """Return kernel and bias from x ``(N, *W, Cin)`` and y ``(N, *T, Cout)``, under jit."""
         raise TypeError(f"{self.name} runs on the host only; inside jit use NormalEquations")
 
 
 def whole_reason(sizes: Sizes) -> str | None:
-    """Why a solver that takes all of x and y at once cannot, or None."""
+    """Return why a solver that reads all of x and y at once cannot be used, or None."""
     reason = sizes.whole_reason
     return reason and f"it {reason}; NormalEquations and Regularized read them chunk by chunk"
 
 
 def _recorded(value: Any) -> Any:
-    """A setting as JSON takes it: an array by its shape, a function by its name."""
+    """Return a setting in a form that JSON supports: an array by shape, a function by name."""
     if value is None or isinstance(value, (bool, int, float, str)):
         return value
     if isinstance(value, Penalty):
@@ -188,8 +199,10 @@ def _recorded(value: Any) -> Any:
 
 
 def traceable(*leaves: str) -> Callable[[type[_S]], type[_S]]:
-    """Make a solver a pytree: its fields ``leaves`` may be traced, unless they hold a word, and the
-    rest is static. It is one as soon as jax is there, whichever was imported first.
+    """Return a decorator that makes a solver a pytree.
+
+    The fields ``leaves`` may be traced, unless they contain a word. Other fields are static. The
+    class is registered as soon as jax is imported, in any order of imports.
     """
 
     def decorate(cls: type[_S]) -> type[_S]:
@@ -219,7 +232,7 @@ def traceable(*leaves: str) -> Callable[[type[_S]], type[_S]]:
 
 
 def as_numbers(value: Any, name: str) -> np.ndarray:
-    """An array of what may be a number or nested lists of them, of whatever kind it holds."""
+    """Return a number or nested lists of numbers as an array of its own type."""
     try:
         return np.asarray(value)
     except ValueError as error:
@@ -227,7 +240,7 @@ def as_numbers(value: Any, name: str) -> np.ndarray:
 
 
 def check_penalty(penalty: Any) -> None:
-    """Refuse what is no `Penalty`, or leaves something to be chosen."""
+    """Raise an error unless ``penalty`` is a `Penalty` without open hyperparameters."""
     if not isinstance(penalty, Penalty):
         hint = f"; did you mean {penalty.__name__}()?" if isinstance(penalty, type) else ""
         raise TypeError(f"penalty must be a Penalty such as Ridge(), got {shown(penalty)}{hint}")
@@ -239,31 +252,32 @@ def check_penalty(penalty: Any) -> None:
 
 
 def check_ridge(ridge: Any) -> Any:
-    """Check a ridge and return it as a float; if it is traced, or an array for `jax.vmap`, as it
-    is.
+    """Check a ridge and return it as a float.
+
+    A traced ridge, or an array for `jax.vmap`, is returned unchanged.
     """
     several = (isinstance(ridge, np.ndarray) or is_jax_array(ridge)) and ridge.ndim
     return ridge if is_tracer(ridge) or several else number(ridge, "ridge", included=True)
 
 
 def host_ridge(solver: Solver) -> float:
-    """The ridge of a solver as the float that host code needs."""
+    """Return the ridge of a solver as a float for code on the host."""
     if is_tracer(solver.ridge):
         raise TypeError("a traced ridge belongs in fit_kernel, not in solve")
     return number(solver.ridge, "ridge", included=True)
 
 
 def gap_status(gap: float) -> str:
-    """The word for an answer that is certified by a relative duality gap."""
+    """Return the status of a solution that is certified by a relative duality gap."""
     return "solved" if gap <= SOLVED else "approximate"
 
 
-# Why other losses refuse what squares can do without.
+# Error message of losses other than squares.
 FOR_SQUARES = "weights and confounds are for least squares; use NormalEquations"
 
 
 def gram_reason(sizes: Sizes) -> str | None:
-    """None, or that the Gram matrix, which a solver takes, exceeds the memory limit."""
+    """Return None, or the message that the Gram matrix exceeds the memory limit."""
     if sizes.gram_fits:
         return None
     gib = sizes.gram_bytes / 2**30

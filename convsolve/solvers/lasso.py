@@ -28,11 +28,12 @@ from ..progress import tracked
 from ..text import count, shown
 from .base import SOLVED, Progress, Raw, Solver, as_numbers, gap_status, gram_reason, traceable
 
-# One that suffices for the score of a group lasso along its path, and the sweeps it may take.
+# Duality gap that suffices to score a group lasso along its path, and the largest number of sweeps.
 ON_PATH, PATH_SWEEPS = 1e-4, 300
-# Strengths of a search, from the first that leaves no tap to this share of it.
+# Number of strengths of a search, and the last one relative to the first, which leaves no tap.
 STRENGTHS, LEAST = 50, 1e-3
-# Folds of the default cross-validation: parts of a single record, or the most folds of records.
+# Folds of the default cross-validation: parts of a single record, or the largest number of folds
+# of records.
 PARTS, MOST_FOLDS = 5, 10
 
 
@@ -42,25 +43,28 @@ class Lasso(Solver):
     """min ‖y − Aw‖² + strength·Σ‖w_k‖·√size_k + ridge·‖w‖²: many taps are exactly zero.
 
     Args:
-        groups: None, each tap by itself: lasso, with a ``ridge`` elastic net. "channels", all taps
-            of an input channel together: group lasso, which drops whole channels; or a label for
-            every input channel, such as ``(0, 1, 1, 2)``.
-        strength: None to search; a number, or a grid to choose from.
-        ridge: of the elastic net, and of groups.
-        select: a `CrossValidation`, "bic" or "aicc", whose degrees of freedom are the taps that are
-            not zero, and which groups do not take. By default cross-validation over the records, in
-            10 folds at most, or over five parts of a single record.
+        groups: None penalizes every tap separately: a lasso, or with a ``ridge`` an elastic net.
+            "channels" penalizes all taps of an input channel together: a group lasso, which drops
+            whole channels. A label for every input channel, such as ``(0, 1, 1, 2)``, defines
+            other groups.
+        strength: a number, or a grid to choose from. None searches automatically.
+        ridge: strength of an additional ridge, for an elastic net, also with groups.
+        select: a `CrossValidation`, "bic" or "aicc". The degrees of freedom of the criteria are the
+            number of nonzero taps. The criteria are not available with groups. By default
+            cross-validation over the records, in at most 10 folds, or over five parts of a single
+            record.
 
-    ``certificate`` is the relative duality gap, computed from the data: the objective is within
-    that share of the least possible. "solved" is up to 1e-8.
+    ``certificate`` is the relative duality gap, computed from the data: the objective exceeds its
+    minimum by at most this share. The status is "solved" up to 1e-8.
 
-    From the moments: by feature-sign search, exact to rounding, each strength from the one before;
-    groups by block coordinate descent. Its kernels are drawn to zero: for their size fit least
-    squares on the channels and lags that are left. Correlated taps stand in for each other; for
-    smooth responses take `Regularized`.
+    The solution is computed from the moments. Without groups the method is feature-sign search,
+    exact to rounding, and each strength starts from the previous one. With groups it is block
+    coordinate descent. Kernels are shrunk towards zero. To estimate their size, fit least squares
+    with the selected channels and lags. Correlated taps replace each other. For smooth responses
+    use `Regularized`.
 
-    scikit-learn's ``alpha`` is strength / (2·rows), with ``l1_ratio`` 1; of ½‖y − Aw‖² summed, half
-    of it.
+    scikit-learn's ``alpha`` is strength / (2·rows), with ``l1_ratio`` 1. For the objective
+    ½‖y − Aw‖² summed over rows, it is half the strength.
 
     Source: R. Tibshirani, J. R. Stat. Soc. B 58 (1996) 267; M. Yuan and Y. Lin, 68 (2006) 49; H.
     Zou, T. Hastie and R. Tibshirani, Ann. Statist. 35 (2007) 2173 (degrees of freedom).
@@ -99,12 +103,12 @@ class Lasso(Solver):
 
     @property
     def regularizes(self) -> bool:
-        """Always."""
+        """Always True."""
         return True
 
     @property
     def title(self) -> str:
-        """As texts name it."""
+        """Name in texts."""
         if self.groups is not None:
             return "group lasso"
         return f"elastic net, ridge {self.ridge:.4g}" if self.ridge else "lasso"
@@ -114,19 +118,19 @@ class Lasso(Solver):
         return f"Lasso({self.title})" if self.title != "lasso" else "Lasso"
 
     def check(self, kernel_size: Sequence[int], selection: Selection) -> None:
-        """There must be a label for every channel."""
+        """Raise a ValueError unless there is a label for every channel."""
         channels = selection.in_channels
         if isinstance(self.groups, tuple) and len(self.groups) != channels:
             labels = count(len(self.groups), "label")
             raise ValueError(f"Lasso(groups=...) has {labels}, x has {channels} channels")
 
     def supports(self, sizes: Sizes, spec: ConvSpec) -> str | None:
-        """The Gram matrix must fit in the memory allowed."""
+        """Return the reason if the Gram matrix does not fit in the memory allowed, else None."""
         return gram_reason(sizes)
 
     def _criterion(self, kept: Rows) -> str | CrossValidation:
         if self.strength is not None and len(self.strength) == 1:
-            return "bic"  # nothing is chosen, and no fold is summed
+            return "bic"  # a single strength needs no selection, and no fold is summed
         if self.select is None:
             records = len(kept.used)
             folds = min(records, MOST_FOLDS) if records > 1 else min(PARTS, kept.count)
@@ -164,7 +168,7 @@ class Lasso(Solver):
         )
 
     def members(self, columns: int, labels: np.ndarray) -> list[np.ndarray] | None:
-        """The columns (P,) of each group, of a group of channels with these labels (C,)."""
+        """Return the columns (P,) of each group, for the labels (C,) of a group of channels."""
         if self.groups is None:
             return None
         own = np.tile(labels, columns // len(labels))
@@ -178,7 +182,7 @@ class Lasso(Solver):
         gradient: np.ndarray,
         told: Sequence[Regularization],
     ) -> float:
-        """The largest of all outputs; everything in the units of the moments."""
+        """Return the largest duality gap of all outputs, computed in the units of the moments."""
         groups, columns, outputs = w.shape
         strengths = np.array([t.strength[0] for t in told]).reshape(groups, outputs)
         found = []
@@ -190,21 +194,21 @@ class Lasso(Solver):
         return float(np.max(found))
 
     def labels(self, scoring: Scoring, g: int) -> np.ndarray:
-        """Those of the channels of one group of a convolution."""
+        """Return the labels of the channels of one group of a convolution."""
         channels = np.array(scoring.design.selection.channels)
         labels = np.array(self.groups)[channels] if isinstance(self.groups, tuple) else channels
         return np.asarray(labels.reshape(scoring.design.spec.groups, -1)[g])
 
 
 def _inner(scoring: Scoring, g: int, strengths: np.ndarray) -> np.ndarray:
-    """Strengths (Q,) of outputs in the user's units in those of the moments: linear in w."""
+    """Return strengths (Q,) of outputs in the units of the moments; they are linear in w."""
     units = scoring.units
     with np.errstate(over="ignore", under="ignore"):
         return np.asarray(np.ldexp(strengths, -units.column - units.outputs[g]))
 
 
 class _Paths:
-    """The paths of one group of a convolution, output by output."""
+    """The paths of one group of a convolution, one output at a time."""
 
     def __init__(self, solver: Lasso, scoring: Scoring, g: int, normal: Normal) -> None:
         self._solver, self._scoring, self._g, self._normal = solver, scoring, g, normal
@@ -215,7 +219,7 @@ class _Paths:
     def chosen(
         self, q: int, folds: Sequence[tuple[Normal, HeldOut]]
     ) -> tuple[np.ndarray, Regularization]:
-        """The kernel (P,) of one output, and what was chosen."""
+        """Return the kernel (P,) of one output, and the selected strength with all scores."""
         gram, cross, squares = self._normal
         r, power = cross[:, q], self._power + int(self._scoring.units.outputs[self._g, q])
         if self._solver.strength is None:
@@ -246,13 +250,13 @@ class _Paths:
         return w, told
 
     def _first(self, r: np.ndarray) -> float:
-        """The smallest strength that leaves no tap."""
+        """Return the smallest strength that leaves no tap."""
         if self._members is None:
             return float(np.abs(r).max()) or 1.0
         return max(float(np.linalg.norm(r[k]) / np.sqrt(len(k))) for k in self._members) or 1.0
 
     def _path(self, gram: np.ndarray, r: np.ndarray, squares: float, grid: np.ndarray) -> Any:
-        """Kernels (n, P), each from the one before."""
+        """Return kernels (n, P). Each strength starts from the kernel of the previous one."""
         gram = gram + self._ridge * np.eye(len(gram))
         found, w = [], np.zeros(len(r))
         blocks = None if self._members is None else Blocks(gram, self._members)
@@ -261,7 +265,7 @@ class _Paths:
                 w, done = lasso(gram, r, strength, w)
             else:
                 w, done = blocks.solve(r, squares, strength, w, ON_PATH, PATH_SWEEPS), True
-            # A kernel that was not found is worth nothing to a score.
+            # A strength without a converged kernel gets the worst score.
             found.append(w if done else np.full_like(w, np.nan))
             w = w if done else np.zeros_like(w)
         return np.stack(found)
