@@ -42,14 +42,15 @@ if TYPE_CHECKING:
     from .descent_kernels import Loss, Measured, Rows, Stack
 
 LOSSES = ("mse", "mae", "huber")
-# How often the host looks at a run, the seconds between two looks at most, and every how many of
-# them it keeps the kernel. More looks would cost more than the steps of a small problem.
+# Number of looks at a run by the host, the largest number of seconds between two looks, and the
+# number of looks after which the kernel is stored. More looks would take longer than the steps of a
+# small problem.
 LOOKS, SECONDS, KEEP = 20, 0.25, 2
-# A loss has stopped falling if its best over the second half of the looks gains less than this.
+# A loss has stopped falling if its best value in the second half of the looks gains less than this.
 STILL_FALLING = 1e-3
-# A run has diverged that ends at this multiple of its first loss, and of that of a kernel of zeros.
+# A run has diverged if it ends at this multiple of its first loss and of the loss of a zero kernel.
 DIVERGED = 10
-# Runs at once.
+# Largest number of simultaneous runs.
 MOST_RESTARTS = 10**6
 
 
@@ -59,46 +60,50 @@ class GradientDescent(Solver):
     """Minimise the mean loss over rows and outputs by an optax optimizer.
 
     Args:
-        optimizer: any ``optax.GradientTransformation``, `optax.lbfgs` too; Adam at 5e-2 by default.
-            Keep one object: two of the same settings are unequal, and compile twice. What was
-            compiled is kept for the last 32 shapes of data.
+        optimizer: any ``optax.GradientTransformation``, including `optax.lbfgs`. The default is
+            Adam at 5e-2. Reuse one object: two objects with the same settings are unequal and
+            compile twice. Compiled code is kept for the last 32 shapes of data.
         loss: "mse", "mae", "huber", or a callable of (prediction, target), each (rows, Cout), whose
             value (elementwise or scalar) is averaged.
-        steps: steps at most; another number compiles nothing.
-        batch_size: rows (output windows) drawn with replacement each step; None or at least as many
-            as there are rows: all of them.
-        init: "glorot_uniform" (limit √(6/(fan_in + fan_out)), as Keras draws it), "zeros", or an
-            array of the kernel's shape. The bias starts at zero.
-        key: integer seed or jax key; step i draws from ``fold_in(key, i)``.
-        restarts: runs from as many starts at once, by vmap; the lowest loss wins.
-        tol: see the status.
-        huber_delta: where Huber's loss turns from squares to absolute values, in units of y.
-        via: "convolution", or "moments" for "mse" on all rows: AᵀA and AᵀY are formed once, in
-            float64, and brought to P + 2 rows of the same loss. The iterates are the same to
-            rounding, and a step costs O(P²·Cout) however long the data, after O(P³) once. Under
-            `fit_kernel` the rows come from a QR, for which the design matrix must fit in memory.
-        ridge, penalty: ridge·wᵀK w is added to the sum of squares, from moments, which descent then
-            knows like the data. In coordinates w = T z, in which the penalty is ridge·‖z‖²: those
-            are what the start and the optimizer see. Not under `fit_kernel`. Stopped early,
-            descent without a penalty resembles a ridge that falls with the steps.
+        steps: largest number of steps. Changing it does not recompile.
+        batch_size: number of rows (output windows) drawn with replacement per step. None, or a
+            number of at least the number of rows, uses all rows.
+        init: "glorot_uniform" (limit √(6/(fan_in + fan_out)), as in Keras), "zeros", or an array of
+            the kernel's shape. The bias starts at zero.
+        key: integer seed or jax key. Step i draws from ``fold_in(key, i)``.
+        restarts: number of simultaneous runs from different starts, by vmap. The run with the
+            lowest loss is returned.
+        tol: tolerance of the status "solved", see below.
+        huber_delta: residual at which Huber's loss changes from squares to absolute values, in
+            units of y.
+        via: "convolution", or "moments" for "mse" on all rows. With "moments", AᵀA and AᵀY are
+            formed once, in float64, and reduced to P + 2 rows of the same loss. The iterates are
+            the same to rounding. A step then costs O(P²·Cout) for data of any length, after O(P³)
+            once. In `fit_kernel` the rows come from a QR, for which the design matrix must fit in
+            memory.
+        ridge, penalty: ridge·wᵀK w is added to the sum of squares, with via="moments" only. The
+            iteration runs in coordinates w = T z, in which the penalty is ridge·‖z‖². The start and
+            the optimizer refer to z. Not available in `fit_kernel`. Without a penalty, descent that
+            is stopped early resembles a ridge that decreases with the number of steps.
 
-    Status "solved" is decided anew from the data, per output and with A equilibrated: for MSE and
-    Huber ‖Aᵀr‖ ≤ tol·‖A‖‖r‖ or ‖r‖ ≤ tol·(‖A‖‖w‖ + ‖y‖), for MAE and callables ‖r‖₁ ≤ tol·‖y‖₁.
-    Otherwise "max steps", or "stagnated" when the loss has stopped falling, "diverged" when it left
-    the numbers (the last finite kernel is returned), "interrupted" after Ctrl-C. It runs in the
-    data's own precision. From moments ‖r‖² is known to about eps·‖y‖² (eps of float64) and no
-    better, and the trace shows that loss; what looks "solved" is confirmed from the data.
+    The status "solved" is checked again with the data, per output and with A equilibrated. The
+    criterion for MSE and Huber is ‖Aᵀr‖ ≤ tol·‖A‖‖r‖ or ‖r‖ ≤ tol·(‖A‖‖w‖ + ‖y‖), and for MAE and
+    callables ‖r‖₁ ≤ tol·‖y‖₁. Otherwise the status is "max steps", "stagnated" if the loss has
+    stopped falling, "diverged" if it is no longer finite (the last finite kernel is returned), or
+    "interrupted" after Ctrl-C. The iteration uses the precision of the data. With moments, ‖r‖² is
+    accurate to about eps·‖y‖² (eps of float64) only, and the trace shows this loss. A result that
+    appears "solved" is confirmed with the data.
 
-    An output whose y is zero has a kernel of zeros, which a descent from elsewhere approaches and
-    never reaches: beside its own size each iterate is as wrong as the first. So a start by name has
-    zeros there, which no step moves, and the output is "solved". From an array, and with a
-    callable, whose lowest loss may be elsewhere, the descent runs its course; and so it does where
-    y is constant and a bias is asked for.
+    The kernel of an output whose y is zero is zero. A descent from another start approaches it but
+    never reaches it: relative to its own size, each iterate is as wrong as the first. A start given
+    by name therefore has zeros for such an output, which no step changes, and the output is
+    "solved". This does not apply to a start given as an array, to a callable, whose lowest loss may
+    be elsewhere, or to a constant y with a bias. In these cases the descent runs as usual.
 
-    Where many kernels fit, plain and momentum descent and L-BFGS from "zeros" end at the
-    minimum-norm answer; Adam does not, nor does any start off the row space. For squares without a
-    special optimizer, `NormalEquations` gives the exact answer in a fraction of the time, for "mae"
-    `LeastAbsolute`, and for "huber" `Huber`.
+    If many kernels fit, plain and momentum descent and L-BFGS from "zeros" converge to the
+    minimum-norm solution. Adam does not, and neither does a start outside the row space. For
+    squares without a special optimizer, `NormalEquations` computes the exact solution in a fraction
+    of the time. `LeastAbsolute` does so for "mae", and `Huber` for "huber".
     """
 
     answer = "one answer of many, fixed by the start and the optimizer"
@@ -140,7 +145,7 @@ class GradientDescent(Solver):
             raise ValueError("a ridge is known to moments only; use via='moments'")
 
     def _check_words(self) -> None:
-        """Of what is no number: the optimizer, the loss, the way and the start."""
+        """Check the arguments that are not numbers: optimizer, loss, via and init."""
         given = self.optimizer
         parts = (getattr(given, name, None) for name in ("init", "update"))
         if given is not None and not all(map(callable, parts)):
@@ -167,7 +172,7 @@ class GradientDescent(Solver):
 
     @property
     def settings(self) -> dict[str, Any]:
-        # An optax transformation is two functions that do not say what made them.
+        # An optax transformation consists of two functions, without a record of its parameters.
         optimizer = "adam(0.05)" if self.optimizer is None else "custom"
         key = self.key if isinstance(self.key, int) else _key_data(self.key)
         return super().settings | {"optimizer": optimizer, "key": key}
@@ -185,7 +190,7 @@ class GradientDescent(Solver):
         return replace(self, init=selection.of_outputs(np.asarray(self.init)))
 
     def supports(self, sizes: Sizes, spec: ConvSpec) -> str | None:
-        """An array ``init`` must have the kernel's shape; moments are of all rows, and must fit."""
+        """Return the reason if ``init`` has another shape than the kernel or moments do not fit."""
         if sizes.partialled:
             return FOR_SQUARES
         if self.via == "moments" and not sizes.gram_fits:
@@ -206,24 +211,25 @@ class GradientDescent(Solver):
         return None if shape in (None, kernel) else f"init has shape {shape}, the kernel {kernel}"
 
     def static(self, rows: int, spec: ConvSpec, bias: bool) -> dict[str, Any]:
-        """What selects compiled code."""
+        """Return the settings that select compiled code."""
         batch = self.batch_size
         return {
             "optimizer": self.optimizer,
             "loss": self.loss,
             "batch": None if batch is None or batch >= rows else batch,
-            # Rows know nothing of the geometry, so that no other one compiles.
+            # Rows do not depend on the geometry, so another geometry does not recompile.
             "spec": spec.normal if self.via == "convolution" else None,
             "bias": bias,
         }
 
     def start(self, shape: tuple[int, ...], dtype: Any, zero: Any) -> Any:
-        """Parameters, state of the optimizer and key of every restart, for a kernel of a shape;
-        ``zero`` (Cout,) tells the outputs that are zero throughout.
+        """Return parameters, optimizer state and key of every restart, for a kernel of a shape.
+
+        ``zero`` (Cout,) flags the outputs that are zero throughout.
         """
         from .descent_kernels import start
 
-        # An output of zeros starts at its answer, but where the caller chose the start or the loss.
+        # An output of zeros starts at its solution, unless the caller chose the start or the loss.
         free = callable(self.loss) or not isinstance(self.init, str)
         live = np.logical_or(free, np.logical_not(zero))
         return start(live, shape, dtype, self.key, self.init, self.optimizer, self.restarts)
@@ -275,7 +281,7 @@ class GradientDescent(Solver):
         )
 
     def solved(self, found: Measured, a_norm: np.ndarray, y_norms: Any) -> bool:
-        """Whether the promise of the class is kept."""
+        """Return whether the criterion for "solved" in the class docstring is met."""
         i, (y_norm, y_sum) = found.best, y_norms
         if self.loss in ("mse", "huber"):
             flat = found.gradient[i] <= self.tol * a_norm * found.pull[i]
@@ -284,14 +290,17 @@ class GradientDescent(Solver):
         return bool((found.absolute[i] <= self.tol * y_sum).all())
 
     def loss_of_zero(self, y: np.ndarray) -> float:
-        """About the loss of a kernel of zeros; a callable's scale is its own affair."""
+        """Return the approximate loss of a zero kernel; infinite for a callable."""
         if callable(self.loss):
             return math.inf
         size = np.abs(y.astype(np.float64))
         return float(np.mean(size if self.loss == "mae" else size**2))
 
     def traced(self, x: Any, y: Any, spec: ConvSpec, bias: bool) -> tuple[Any, Any]:
-        """``steps`` steps, the restart of lowest loss; no reverse derivative: the loop is open."""
+        """Take ``steps`` steps and return the restart of lowest loss.
+
+        The loop has a variable number of steps, so there is no reverse derivative.
+        """
         import_whole("optax")
         import jax.numpy as jnp
 
@@ -321,7 +330,7 @@ def _below(bits: int, value: int, name: str) -> int:
 
 
 def _key_data(key: Any) -> list[int]:
-    """The numbers of a key of jax, typed or of the older kind."""
+    """Return the numbers of a jax key, typed or of the older kind."""
     import jax
 
     found: list[int] = np.asarray(jax.random.key_data(key)).tolist()
@@ -329,7 +338,7 @@ def _key_data(key: Any) -> list[int]:
 
 
 def _is_key(key: Any) -> bool:
-    """Whether this is one key of jax, typed or of the older kind."""
+    """Return whether an object is one jax key, typed or of the older kind."""
     if is_jax_array(key):
         import jax
 
@@ -347,7 +356,7 @@ class _Look(NamedTuple):
 
 
 class _Run:
-    """One run of a solver, on all restarts at once: the host's looks at it, and why it ended."""
+    """One run of a solver for all restarts: the looks of the host, and the reason for the end."""
 
     def __init__(
         self,
@@ -366,7 +375,8 @@ class _Run:
         self._shape, self._dtype = (*taps, *design.kernel_shape[-2:]), design.dtype
         rows, scaling = design.sizes.rows, regression.scaling
         bias = design.nuisance.constant
-        # Norms are those of the data's rows, which fewer rows of the same mean fall short of.
+        # Norms refer to the rows of the data, but moments are represented by fewer rows of the same
+        # mean.
         weight = math.sqrt(data.y.shape[0] / rows)
         self._a_norm = np.repeat(scaling.a_norm, design.sizes.outputs)
         self._y_norms = self._sizes_of_y(weight, bias)
@@ -380,26 +390,27 @@ class _Run:
         self._advance = compiled(solver.restarts, *kinds, **static)
 
     def _sizes_of_y(self, weight: float, bias: bool) -> tuple[np.ndarray, np.ndarray]:
-        """‖y‖ and ‖y‖₁ (Cout,) in the user's units, the bias projected out: no offset of y may
-        pass for a small residual.
+        """Return ‖y‖ and ‖y‖₁ (Cout,) in the user's units, with the bias projected out.
+
+        Otherwise a residual could appear small relative to an offset of y.
         """
         regression, y = self._regression, np.asarray(self._y, np.float64)
         with np.errstate(over="ignore", invalid="ignore"):
             y = y - y.mean(0) if bias else y
             norm = np.ldexp(weight * regression.y_norms, regression.y_exponents)
             sizes = norm.reshape(-1), np.abs(y).sum(0)
-        # Not inf, beside which any residual would be small.
+        # Replace inf, because any residual is small relative to it.
         norm, absolute = (np.nan_to_num(n, nan=np.inf) for n in sizes)
         return norm, absolute
 
     def steps(self, ctrl_c: interruptible) -> str:
-        """Take all steps that are wanted; the status."""
+        """Take steps until the run ends, and return the status."""
         import jax
 
         begun = time.perf_counter()
         zero = np.logical_not(np.any(np.asarray(self._y), axis=0))
         self._state = self._solver.start(self._shape, self._dtype, zero)
-        # Without a step this call compiles, and measures the start.
+        # A call with no steps compiles and evaluates the start.
         self.look = _Look(0, *self._advanced(0))
         self.compile_seconds = time.perf_counter() - begun
         if not np.isfinite(self.look.measured.loss).any():
@@ -416,7 +427,7 @@ class _Run:
         return status
 
     def _advanced(self, count: int) -> tuple[Any, Measured]:
-        """Parameters after ``count`` more steps, and what decides their status."""
+        """Return the parameters after ``count`` more steps, and measures that decide the status."""
         from .descent_kernels import Measured
 
         first = 0 if not count else self.look.step
@@ -437,7 +448,7 @@ class _Run:
         return "stagnated" if _stalled(self.looks) else "max steps"
 
     def _move_on(self) -> str | None:
-        """Steps until the next look; the last finite kernel stays where they leave the numbers."""
+        """Take steps until the next look; keep the last finite kernel if they diverge."""
         solver, step = self._solver, self.look.step
         every = max(1, math.ceil(solver.steps / LOOKS))
         due = min(solver.steps, (step // every + 1) * every) - step
@@ -462,21 +473,23 @@ class _Run:
         found = self._solver.solved(measured, self._a_norm, self._y_norms)
         if self._solver.via == "convolution" or not (found or last):
             return found
-        # What moments claim the data must confirm, and may know better in the end.
+        # A status based on moments must be confirmed by the data, which may be more accurate at the
+        # end.
         anew = _measured_anew(self._regression, *(p[measured.best] for p in self.look.params))
         y_norms = (self._regression.y_norms.reshape(-1), None)
         return self._solver.solved(anew, self._a_norm, y_norms)
 
 
 def _measured_anew(regression: Regression, w: Any, b: Any) -> Measured:
-    """What decides the status, from the data in float64, for squares; y in units of its channels.
+    """Return the measures that decide the status, computed from the data in float64, for squares.
 
-    A bias is projected out, and what is off the best one beside w counted as another column.
+    y is in units of its channels. A bias is projected out, and the difference from the best bias
+    for w counts as another column.
     """
     from .descent_kernels import Measured
 
     operator = regression.operator
-    with np.errstate(over="ignore", invalid="ignore"):  # a run that has left is not solved
+    with np.errstate(over="ignore", invalid="ignore"):  # a run that has diverged is not solved
         v = regression.from_user(np.asarray(w))
         r, g = regression.residual(v)
         off = np.zeros_like(r)
@@ -486,7 +499,7 @@ def _measured_anew(regression: Regression, w: Any, b: Any) -> Measured:
     residual = np.hypot(r, off)
     gradient = np.hypot(np.linalg.norm(g, axis=1), off)
     size = np.linalg.norm(v, axis=1)
-    unasked = np.zeros_like(r)  # the loss chooses among runs, and squares take no absolute values
+    unasked = np.zeros_like(r)  # the loss selects among runs, and squares need no absolute values
     parts = (unasked, gradient, residual, residual, size, unasked)
     return Measured(*(part.reshape(1, -1) for part in parts))
 
@@ -501,7 +514,7 @@ def _stalled(looks: list[_Look]) -> bool:
 
 
 def _kernel(system: System, w: Any) -> np.ndarray:
-    """T z as a kernel, of what a descent found."""
+    """Return T z as a kernel, for the parameters found by a descent."""
     w = np.asarray(w)
     if system.basis is None:
         return w

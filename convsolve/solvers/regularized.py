@@ -1,4 +1,4 @@
-"""Regularized least squares whose penalty the data choose."""
+"""Regularized least squares with a penalty strength selected from the data."""
 
 from __future__ import annotations
 
@@ -41,28 +41,30 @@ from .base import Progress, Raw, Solver, as_numbers, traceable
 @traceable()
 @dataclass(frozen=True)
 class Regularized(Solver):
-    """min ‖y − Aw‖² + strength·wᵀK w, the strength of every output chosen by the data.
+    """min ‖y − Aw‖² + strength·wᵀK w, with the strength of every output selected from the data.
 
-    One decomposition of the moments serves all strengths, outputs and folds; what is chosen is
-    solved and certified as any other penalty.
+    One decomposition of the moments serves all strengths, outputs and folds. The selected strengths
+    are then solved and certified as for any other penalty.
 
     Args:
         penalty: `Ridge`, `Smooth`, `StableSpline` or `Tikhonov`. Hyperparameters that are None are
-            chosen too, one for all outputs, by the same criterion; the weights of a banded ridge by
-            evidence, output by output.
-        strength: None to search; a number, or one for every output; or a grid to choose from. Where
-            a list could be either, (1, outputs) or (n, 1) says which.
+            selected too, by the same criterion and in common for all outputs. The weights of a
+            banded ridge are selected by evidence, separately for every output.
+        strength: a number, one number per output, or a grid to choose from. None searches
+            automatically. If a list could mean either, use the shape (1, outputs) for one strength
+            per output and (n, 1) for a grid.
         select: "gcv", "evidence", "aicc", "bic" or a `CrossValidation`. By default "evidence" for
             `StableSpline`, ``Smooth(length=)`` and a banded ridge, which are priors, and "gcv" for
-            the others: under a plain ridge the evidence believes a prior that is wrong.
+            the others. For a plain ridge the evidence relies on a wrong prior.
 
-    ``fit.regularization`` tells what was chosen, and what else was in the choice. A strength that
-    ends at the edge of its search is said to.
+    ``fit.regularization`` contains the selected strength and the scores of all candidates. Its
+    ``at_edge`` is True if a strength is at the end of the search range.
 
-    Fewer rows than unknowns are solved within the space that they span, in a time that grows as the
-    square of the rows. Otherwise, beyond 1 500 unknowns, a `CrossValidation` forms no Gram: all
-    strengths of a fold, of a grid, come from one Krylov space, and degrees of freedom stay unknown;
-    the other criteria take the spectrum, in a time that grows as the cube of the unknowns.
+    Problems with fewer rows than unknowns are solved within the space spanned by the rows. The time
+    grows as the square of the number of rows. Otherwise, beyond 1 500 unknowns, a `CrossValidation`
+    forms no Gram matrix. All strengths of a grid are computed from one Krylov space per fold, and
+    the degrees of freedom are unknown. The other criteria need the spectrum, in a time that grows
+    as the cube of the number of unknowns.
 
     Source: G. H. Golub, M. Heath and G. Wahba, Technometrics 21 (1979) 215 (GCV); T. Chen, H.
     Ohlsson and L. Ljung, Automatica 48 (2012) 1525 (evidence).
@@ -100,7 +102,7 @@ class Regularized(Solver):
 
     @property
     def criterion(self) -> str | CrossValidation:
-        """What chooses."""
+        """The selection criterion."""
         if self.select is not None:
             found: str | CrossValidation = self.select
             return found
@@ -110,7 +112,7 @@ class Regularized(Solver):
         return "evidence" if prior or self._banded else "gcv"
 
     def check(self, kernel_size: Sequence[int], selection: Selection) -> None:
-        """A penalty must fit the kernel, and an array of strengths the outputs."""
+        """Raise a ValueError unless the penalty fits the kernel, and strengths fit the outputs."""
         super().check(kernel_size, selection)
         if self._given is not None:
             check_strengths(self._given, selection.out_channels)
@@ -123,14 +125,14 @@ class Regularized(Solver):
         return replace(self, strength=selection.of_outputs(given))
 
     def _by_krylov(self, sizes: Sizes) -> bool:
-        """Whether a tridiagonal form of every fold would take longer than steps of products."""
+        """Return whether products are faster than a tridiagonal form of every fold."""
         crossed = isinstance(self.criterion, CrossValidation) and not self.penalty.open
         many = sizes.columns > sizes.limits.spectrum_columns and sizes.toeplitz
         return crossed and many and not few_rows(sizes)
 
     @property
     def regularizes(self) -> bool:
-        """Always."""
+        """Always True."""
         return True
 
     @property
@@ -140,7 +142,7 @@ class Regularized(Solver):
         return f"Regularized({self.penalty.title}, {by})"
 
     def supports(self, sizes: Sizes, spec: ConvSpec) -> str | None:
-        """The Gram must fit in the memory allowed."""
+        """Return the reason if the Gram matrix does not fit in the memory allowed, else None."""
         if sizes.gram_fits or self._by_krylov(sizes) or (few_rows(sizes) and not self._banded):
             return None
         gib = sizes.gram_bytes / 2**30
@@ -166,7 +168,7 @@ class Regularized(Solver):
     def _one_penalty(
         self, analysis: Analysis, scoring: Scoring
     ) -> tuple[Regularization, list[tuple[Penalty, float]], _Answer]:
-        """Of all outputs, at a strength for each."""
+        """Select one strength per output for a penalty that is common to all outputs."""
         grids, units = strength_grids(self._given, scoring.units), scoring.units
         penalty, bounded = choose_penalty(scoring, self.penalty, grids)
         scorers = scoring.scorers(penalty)
@@ -184,7 +186,7 @@ class Regularized(Solver):
 
 
 class _Answer:
-    """Kernels and biases of all outputs, and bounds on their backward errors."""
+    """Kernels and biases of all outputs, with bounds on their backward errors."""
 
     def __init__(self, kernel: np.ndarray, bias: np.ndarray, errors: np.ndarray) -> None:
         self.kernel, self.bias, self.errors = kernel, bias, errors
@@ -192,12 +194,12 @@ class _Answer:
 
     @classmethod
     def none(cls, design: Design) -> _Answer:
-        """Before anything is solved."""
+        """Return zeros with infinite errors, before any output is solved."""
         outputs = design.kernel_shape[-1]
         return cls(np.zeros(design.kernel_shape), np.zeros(outputs), np.full(outputs, np.inf))
 
     def complete(self, analysis: Analysis, penalties: Sequence[tuple[Penalty, float]]) -> None:
-        """Solve what is not exact by the default solver, each penalty once."""
+        """Solve outputs that are not exact yet by the default solver, once per penalty."""
         wrong = {pair for pair, e in zip(penalties, self.errors, strict=True) if not e <= EXACT}
         for pair in sorted(wrong, key=penalties.index):
             mine = np.array([pair == other for other in penalties]) & ~(self.errors <= EXACT)
@@ -213,7 +215,10 @@ class _Answer:
         penalties: Sequence[tuple[Penalty, float]],
         told: Regularization,
     ) -> Raw:
-        """For the door: unique if every penalty makes it so, or that of least strength."""
+        """Return the result for ``solve``.
+
+        The kernel is unique if every penalty ensures it. The penalty of least strength is recorded.
+        """
         least: dict[Penalty, float] = {}
         for penalty, strength in penalties:
             least[penalty] = min(strength, least.get(penalty, np.inf))
@@ -236,7 +241,7 @@ class _Answer:
 
 
 def _checked(strength: Any) -> tuple[Any, ...]:
-    """Strengths as nested tuples of the shape (1, 1), (n,) or (n, k)."""
+    """Return strengths as nested tuples of the shape (1, 1), (n,) or (n, k)."""
     found = as_numbers(strength, "strength")
     if found.dtype.kind not in "iuf" or found.ndim > 2 or not found.size:
         raise TypeError(f"strength must be a number or an array of them, got {shown(strength)}")
