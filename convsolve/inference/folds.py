@@ -1,4 +1,4 @@
-"""Cross-validation from moments: every fold is summed once, whatever is scored on it."""
+"""Cross-validation from moments. Every fold is summed once for all scores."""
 
 from __future__ import annotations
 
@@ -23,26 +23,26 @@ from ..problem.spec import ConvSpec
 from ..problem.stored import Stored
 from ..text import count, shown
 
-# Of long recordings the first rows are looked at in so many parts.
+# Number of parts in which the first rows of long recordings are read.
 LEADING_PARTS = 64
 SCORES = ("mse", "r2", "correlation")
 
 
 @dataclass(frozen=True)
 class CrossValidation:
-    """Which rows are held out together, and how a prediction of them is scored.
+    """The rows that are held out together, and the score of their prediction.
 
     Args:
-        folds: "records", each record a fold; or a number of folds, into which the records are dealt
-            in their order, and where there are fewer records, all rows, cut in time; or a list of
-            arrays, each the indices of the records of one fold. Records in no fold are always
-            trained on.
-        score: "mse", "r2" or "correlation", of the rows of a fold together, averaged over folds.
-            Correlation is blind to scale, and so chooses strengths that shrink too much; r2 is that
-            about the mean of the fold.
+        folds: "records" uses each record as a fold. A number of folds distributes the records in
+            order; if there are fewer records than folds, all rows are cut in time. A list of arrays
+            gives the indices of the records of each fold. Records in no fold are always used for
+            training.
+        score: "mse", "r2" or "correlation", of all rows of a fold together, averaged over folds.
+            Correlation does not depend on scale, so it selects strengths that shrink too much. R²
+            is computed about the mean of the fold.
 
     Rows cut in time share the samples of a kernel at every cut, and autocorrelated noise leaks
-    across it: folds of whole records are safer.
+    across it. Folds of whole records are safer.
     """
 
     folds: Any = "records"
@@ -67,11 +67,13 @@ class CrossValidation:
             object.__setattr__(self, "folds", integer(self.folds, "folds", 2))
 
     def spans(self, lengths: Sequence[int]) -> tuple[list[list[Span]], list[Span]]:
-        """The rows of every fold, and those of none, of records with so many rows along their first
-        axis.
+        """Return the rows of every fold, and the rows in no fold.
+
+        Args:
+            lengths: number of rows of every record along its first axis.
 
         Raises:
-            ValueError: folds that hold nothing, or leave nothing to train on.
+            ValueError: If a fold is empty, or leaves nothing for training.
         """
         used = [i for i, n in enumerate(lengths) if n]
         if not isinstance(self.folds, tuple):
@@ -112,7 +114,7 @@ def _indices(part: Any) -> tuple[int, ...]:
 
 
 def _cut(lengths: Sequence[int], folds: int) -> list[list[Span]]:
-    """All rows in their order, cut into so many parts of about one length."""
+    """Return all rows in order, cut into ``folds`` parts of about equal length."""
     ends = np.cumsum(lengths)
     if folds > ends[-1]:
         raise ValueError(f"{folds} folds of {count(int(ends[-1]), 'row')}: a fold would be empty")
@@ -131,8 +133,10 @@ def _cut(lengths: Sequence[int], folds: int) -> list[list[Span]]:
 def cut(
     spec: ConvSpec, x: Sequence[Any], y: Sequence[Any], spans: Sequence[Span]
 ) -> tuple[list[Any], list[Any]]:
-    """x in normal form, where any padding, stride and dilation can be cut, and y, of some rows;
-    what is stored elsewhere is not read yet.
+    """Return some rows of records, as x in normal form and y.
+
+    In normal form, records with any padding, stride and dilation can be cut. Stored records are
+    not read yet.
     """
     forms = [NormalForm.of_rows(x[i], spec, start, stop) for i, start, stop in spans]
     parts = [form if isinstance(form.record, Stored) else np.asarray(form) for form in forms]
@@ -147,8 +151,9 @@ def part(
     lags: Sequence[np.ndarray],
     adjustments: Adjustments,
 ) -> Problem:
-    """Some rows of records (x, y) as a problem of their own, adjusted as the whole. Its taps have
-    the ``lags`` of that, in samples: a prior goes by them.
+    """Return some rows of records (x, y) as a separate problem with the same adjustments.
+
+    Its taps have the given ``lags`` in samples, because priors depend on the lags.
     """
     given = adjustments.of(spans)
     found = Problem(*cut(spec, *records, spans), spec=spec.normal, bias=bias, **given)
@@ -159,7 +164,7 @@ def part(
 
 
 def leading(problem: Problem, numbers: int) -> Problem:
-    """The first rows of a problem, of about so many ``numbers`` of x and y, as one of their own."""
+    """Return the first rows of a problem, with about ``numbers`` elements of x and y."""
     assert problem.y is not None
     spans, each = [], max(1, numbers // LEADING_PARTS)
     for span in row_spans(problem.x, problem.out_channels, problem.spec, each):
@@ -172,7 +177,7 @@ def leading(problem: Problem, numbers: int) -> Problem:
 
 
 def _joined(spans: Sequence[Span]) -> list[Span]:
-    """Spans that follow each other in a record as one."""
+    """Merge spans that follow each other in a record."""
     found: list[Span] = []
     for i, start, stop in spans:
         if found and (found[-1][0], found[-1][2]) == (i, start):
@@ -183,14 +188,14 @@ def _joined(spans: Sequence[Span]) -> list[Span]:
 
 
 def beside(parts: Sequence[Sequence[Span]], held: int, always: Sequence[Span]) -> list[Span]:
-    """The rows of all folds but one, and those in none."""
+    """Return the rows of all folds except one, and the rows in no fold."""
     return sorted([s for i, fold in enumerate(parts) if i != held for s in fold] + [*always])
 
 
 def fold_moments(
     design: Design, y: Sequence[np.ndarray], spans: Sequence[Span], like: Moments
 ) -> Moments:
-    """Moments of some rows of a design and of records ``y``, in units and shifts of ``like``."""
+    """Return the moments of some rows of a design and records ``y``, in the units of ``like``."""
     records, bias = (design.records, y), design.nuisance.constant
     confounds = design.nuisance.confounds
     if confounds is not None and confounds.shared:
@@ -207,8 +212,10 @@ def fold_moments(
 
 
 def training(folds: Sequence[Moments], always: Moments | None) -> list[Moments]:
-    """The sum of all folds but one, for each, by prefix and suffix sums: never total less fold,
-    which loses the digits of the rest beside a loud fold.
+    """Return, for each fold, the sum of all other folds.
+
+    It uses prefix and suffix sums. Subtracting a fold from the total would lose the digits of the
+    other folds if the fold is much larger.
     """
     after = [folds[-1]]
     for fold in reversed(folds[1:-1]):
@@ -224,7 +231,7 @@ def training(folds: Sequence[Moments], always: Moments | None) -> list[Moments]:
 
 
 def varying(moments: Moments, centred: bool) -> np.ndarray:
-    """Which outputs (G, Q) are more than rounding, their mean taken off if ``centred``."""
+    """Return flags (G, Q) of outputs beyond rounding, about their mean if ``centred``."""
     shift = moments.out_shift
     plain = moments.out_squares + shift * (2 * moments.out_sums + moments.n * shift)
     squares = moments.centred_squares if centred else moments.out_squares
@@ -232,8 +239,9 @@ def varying(moments: Moments, centred: bool) -> np.ndarray:
 
 
 def without_constants(moments: Moments, like: Moments) -> Moments:
-    """Moments whose columns are zero where those of ``like`` are a constant but for rounding, which
-    a bias takes up: what is left of them would be taken for data.
+    """Return moments with zeros in the columns that are constant to rounding in ``like``.
+
+    A bias takes up such columns. The rounding that remains of them would be treated as data.
     """
     squares = np.einsum("gpp->gp", like.gram)
     plain = squares + like.shift * (2 * like.sums + like.n * like.shift)
@@ -242,14 +250,14 @@ def without_constants(moments: Moments, like: Moments) -> Moments:
 
 
 def check_varying(folds: Sequence[Moments], varies: np.ndarray, score: str) -> None:
-    """Raise a ValueError where a fold has no such score, since its y does not vary."""
+    """Raise a ValueError if y does not vary in a fold, so that the score is undefined."""
     constant = [bool((varies & ~varying(fold, centred=True)).any()) for fold in folds]
     if score != "mse" and any(constant):
         raise ValueError(no_score(constant.index(True), score))
 
 
 def no_score(fold: int, score: str) -> str:
-    """Why a fold has none."""
+    """Return the message for a fold without a score."""
     return (
         f"fold {fold} has no {score}, since its y does not vary; use score='mse', or folds that "
         "put its rows to others"
@@ -257,9 +265,11 @@ def no_score(fold: int, score: str) -> str:
 
 
 class HeldOut:
-    """Rows of one group, predicted by kernels from the ``rest`` of them: how well, from moments.
+    """Held-out rows of one group. Scores of kernels fitted to the ``rest`` of the rows.
 
-    ``squares`` (Q,) are those of y about its mean in these ``rows``.
+    Attributes:
+        rows: number of rows.
+        squares: (Q,), sums of squares of y about its mean in these rows.
     """
 
     def __init__(self, fold: Moments, rest: Moments, group: int, constant: bool) -> None:
@@ -271,7 +281,7 @@ class HeldOut:
         self._learnt = rest.sums[group] / rest.n, rest.out_sums[group] / rest.n
 
     def only(self, outputs: np.ndarray) -> HeldOut:
-        """Some of the outputs."""
+        """Return the rows for some of the outputs."""
         found = object.__new__(HeldOut)
         vars(found).update(vars(self))
         found._cross, found.squares = self._cross[:, outputs], self.squares[outputs]
@@ -280,7 +290,7 @@ class HeldOut:
         return found
 
     def errors(self, v: np.ndarray) -> np.ndarray:
-        """Sums of squares (n, Q) of what kernels v (n, R, Q) leave of y."""
+        """Return the sums of squares (n, Q) of y minus the prediction of kernels v (n, R, Q)."""
         product = self._applied(v)
         means, y_means = self._means
         off = y_means - means @ v
@@ -291,7 +301,7 @@ class HeldOut:
         return np.maximum(self.squares + inner, 0.0) + self.rows * off**2
 
     def correlations(self, v: np.ndarray) -> np.ndarray:
-        """Of y and what kernels v (n, R, Q) predict, (n, Q); NaN where that is a constant."""
+        """Return correlations (n, Q) of y and predictions of v (n, R, Q); NaN for constant ones."""
         spread = np.maximum(np.einsum("nrq,nrq->nq", v, self._applied(v)), 0.0)
         plain = spread + self.rows * np.square(self._means[0] @ v)
         joint = np.einsum("nrq,rq->nq", v, self._cross)

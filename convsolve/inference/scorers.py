@@ -1,4 +1,4 @@
-"""Scores of every strength under one penalty: by a criterion, or by cross-validation."""
+"""Scores of every strength for one penalty, by a criterion or by cross-validation."""
 
 from __future__ import annotations
 
@@ -22,18 +22,24 @@ from .units import Units
 
 # AᵀA (R, R), Aᵀy (R, Q) and Σy² (Q,).
 Normal = tuple[np.ndarray, np.ndarray, np.ndarray]
-# Where a fit leaves less than this share of y, its squares are summed about that fit.
+# If a fit leaves less than this share of y, squares are summed about the fit.
 NEARLY_EXACT = 1e-4
 
 
 @dataclass(frozen=True)
 class Scorer:
-    """What strengths are worth for the outputs of one group.
+    """Scores of strengths for the outputs of one group.
 
-    ``path`` is that of all rows; ``varies`` says which outputs do, since the others choose nothing;
-    ``held`` and ``paths`` are the folds and the paths of what is left beside each, ``exact`` those
-    of the residuals about the ``origin`` of the paths. All are within the row space ``space``, if
-    there is one.
+    All paths are within the row space ``space``, if there is one.
+
+    Attributes:
+        select: the criterion.
+        path: the path of all rows.
+        varies: flags of the outputs that vary. Other outputs select nothing.
+        paths: the paths of the training rows of each fold.
+        held: the held-out rows of each fold.
+        exact: the held-out residuals of each fold about the ``origin`` of the paths; or None.
+        space: the row space, or None.
     """
 
     select: str | CrossValidation
@@ -45,11 +51,11 @@ class Scorer:
     space: RowSpace | None = None
 
     def coordinates(self, strengths: np.ndarray) -> np.ndarray:
-        """Those of the penalty (n, R, Q) of the answers at ``strengths`` (n, Q), or (n, 1)."""
+        """Return the penalty's coordinates (n, R, Q) of solutions at ``strengths`` (n, Q or 1)."""
         return self._whole(self.path.coordinates(strengths))
 
     def correction(self, strengths: np.ndarray, gradient: np.ndarray) -> np.ndarray:
-        """(AᵀA + λ·weights)⁻¹ gradient (R, Q), for λ (Q,)."""
+        """Return (AᵀA + λ·weights)⁻¹ gradient (R, Q), for λ (Q,)."""
         within = gradient if self.space is None else self.space.restrict(gradient)
         return self._whole(self.path.correction(strengths, within))
 
@@ -57,7 +63,7 @@ class Scorer:
         return v if self.space is None else self.space.expand(v)
 
     def only(self, outputs: np.ndarray) -> Scorer:
-        """For some of the outputs."""
+        """Return the scorer of some of the outputs."""
         exact = None if self.exact is None else [h.only(outputs) for h in self.exact]
         return Scorer(
             self.select,
@@ -70,7 +76,7 @@ class Scorer:
         )
 
     def folds(self, strengths: np.ndarray) -> np.ndarray | None:
-        """Scores (k, n, Q) of every fold at ``strengths`` (n, Q) or (n, 1)."""
+        """Return the scores (k, n, Q) of every fold at ``strengths`` (n, Q) or (n, 1)."""
         if isinstance(self.select, str):
             return None
         score = self.select.score
@@ -88,7 +94,7 @@ class Scorer:
             return errors / held.rows if score == "mse" else 1 - errors / held.squares
 
     def scores(self, strengths: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
-        """(n, Q) by the criterion, or averaged over folds, and those of every fold."""
+        """Return scores (n, Q) by the criterion or averaged over folds, and the scores by fold."""
         by_fold = self.folds(strengths)
         if by_fold is None:
             assert isinstance(self.select, str)
@@ -96,8 +102,9 @@ class Scorer:
         return by_fold.mean(0), by_fold
 
     def losses(self, scores: np.ndarray) -> np.ndarray:
-        """Scores as what is to be made small, alike for outputs of any size; infinite where there
-        is none, and zero for outputs that do not vary.
+        """Return losses to be minimised, comparable between outputs of any size.
+
+        They are infinite where there is no score, and zero for outputs that do not vary.
         """
         if isinstance(self.select, CrossValidation):
             with np.errstate(divide="ignore"):
@@ -107,7 +114,7 @@ class Scorer:
 
 
 class Scoring:
-    """Scorers of every group under any penalty, from sums over rows and folds formed once."""
+    """Scorers of every group for any penalty, from sums over rows and folds formed once."""
 
     def __init__(self, analysis: Analysis, select: str | CrossValidation) -> None:
         assert analysis.targets is not None
@@ -133,7 +140,7 @@ class Scoring:
         return FromMoments(self.design, self._targets, self._spans)
 
     def scorers(self, penalty: Penalty) -> list[Scorer]:
-        """Those of every group, y taken off a fit first where that is nearly exact."""
+        """Return the scorers of every group. Sums are about a fit if the fit is nearly exact."""
         design = self.design
         coordinates = design.coordinates(penalty)
         plain = self._made(self._source.within(coordinates, self.units))
@@ -143,7 +150,8 @@ class Scoring:
             (fit.squares < NEARLY_EXACT * s.path.squares).any()
             for s, fit in zip(plain, fits, strict=True)
         )
-        # An origin that all rows determine, and those beside a fold do not, would tell of the fold.
+        # If all rows determine an origin but the training rows do not, it would reveal the held-out
+        # fold.
         if not exact or not all(p.unique for s in plain for p in (s.path, *s.paths)):
             return plain
         origin = np.stack([s.coordinates(at)[0] for s, at in zip(plain, least, strict=True)])
@@ -161,7 +169,7 @@ class Scoring:
         given: Sequence[GroupSums],
         about: Sequence[tuple[np.ndarray | None, np.ndarray | None]] | None = None,
     ) -> list[Scorer]:
-        """With the origin of each group, and what is rounding of the residuals about it."""
+        """Return scorers, given the origin of each group and the rounding of residuals about it."""
         about = [(None, None)] * len(given) if about is None else about
         return [self._scorer(g, *each) for g, each in enumerate(zip(given, about, strict=True))]
 
@@ -181,11 +189,11 @@ class Scoring:
         return Scorer(self.select, path(sums.total), varies, paths, held, space=given.space)
 
     def normal_equations(self) -> list[Normal]:
-        """Those of all rows, of the taps themselves."""
+        """Return the normal equations of all rows, for the taps themselves."""
         return self._normal(self.units.common(self._by_taps.sums.total))
 
     def folds(self) -> list[tuple[list[Normal], list[HeldOut]]]:
-        """For every fold the normal equations of the other rows, and its own rows, by group."""
+        """Return, for every fold, the training normal equations and the held-out rows by group."""
         sums, constant = self._by_taps.sums.each(self.units.common), self.design.nuisance.constant
         groups = range(len(sums.total.gram))
         return [
@@ -194,7 +202,7 @@ class Scoring:
         ]
 
     def _normal(self, moments: Moments) -> list[Normal]:
-        """Of every group, the nuisance columns projected out."""
+        """Return the normal equations of every group, with the nuisance columns projected out."""
         if self.design.nuisance.constant:
             (gram, cross), squares = moments.centred(), moments.centred_squares
         else:
@@ -202,14 +210,14 @@ class Scoring:
         return list(zip(gram, cross, squares, strict=True))
 
     def kernel(self, coordinates: Coordinates, v: np.ndarray) -> np.ndarray:
-        """v (G, R, Q) as a kernel (*K, Cin/groups, Cout) in the user's units."""
+        """Return v (G, R, Q) as a kernel (*K, Cin/groups, Cout) in the user's units."""
         w = v if coordinates.basis is None else coordinates.basis.expand(v)
         with np.errstate(over="ignore", under="ignore"):
             columns = np.ldexp(w, self.units.outputs[:, None] - self.units.column)
         return to_kernel(columns, self.design.spec.kernel_size)
 
     def _residuals(self, coordinates: Coordinates, v: np.ndarray) -> tuple[np.ndarray, ...]:
-        """y less the prediction of v, record by record."""
+        """Return y minus the prediction of v, for every record."""
         kernel, y = self.kernel(coordinates, v), self._targets.records
         fitted = predicted(
             self.design.records, kernel, np.zeros(kernel.shape[-1]), self.design.spec

@@ -1,4 +1,4 @@
-"""Sums over all rows and over those of every fold, in the coordinates of any penalty."""
+"""Sums over all rows and over the rows of every fold, in the coordinates of any penalty."""
 
 from __future__ import annotations
 
@@ -25,44 +25,47 @@ from .units import Units
 
 # Some rows of a matrix.
 Rows = slice | np.ndarray
-# The rows of every fold, and those of none.
+# The rows of every fold, and the rows in no fold.
 Spans = tuple[list[list[Span]], list[Span]]
 
 
 def few_rows(sizes: Sizes) -> bool:
-    """Whether there are fewer rows than columns, and they may be held in memory."""
+    """Return whether there are fewer rows than columns, and the rows fit in memory."""
     held = 8 * sizes.groups * sizes.rows * sizes.columns
     return sizes.rows < sizes.columns and held <= sizes.limits.gram_bytes
 
 
 @dataclass(frozen=True)
 class Sums:
-    """Moments of all rows, of every fold, and of the rows in none."""
+    """Moments of all rows, of every fold, and of the rows in no fold."""
 
     total: Moments
     folds: list[Moments]
     always: Moments | None
 
     def each(self, of: Callable[[Moments], Moments]) -> Sums:
-        """A function of all of them."""
+        """Apply a function to all moments."""
         always = None if self.always is None else of(self.always)
         return Sums(of(self.total), [*map(of, self.folds)], always)
 
     @cached_property
     def beside(self) -> list[Moments]:
-        """Of all rows but those of a fold, for every fold."""
+        """Moments of the training rows of every fold."""
         return training(self.folds, self.always) if self.folds else []
 
 
 @dataclass(frozen=True)
 class RowSpace:
-    """Penalized coordinates z = √weights⁻¹·q u within what the rows span: beyond that the answer is
-    zero. So few rows have few coordinates u, whatever the unknowns.
+    """Penalized coordinates z = √weights⁻¹·q u within the span of the rows.
+
+    The solution is zero outside this span. If there are few rows, there are few coordinates u for
+    any number of unknowns.
 
     Attributes:
-        q: (r, k) orthonormal.
+        q: (r, k), orthonormal.
         root: (r, 1), √weights⁻¹.
-        free: (R,) which coordinates are not penalized, and stay as they are, after u.
+        free: (R,), flags of the coordinates that are not penalized. They are unchanged and follow
+            u.
     """
 
     q: np.ndarray
@@ -70,7 +73,7 @@ class RowSpace:
     free: np.ndarray
 
     def expand(self, v: np.ndarray) -> np.ndarray:
-        """Coordinates (..., R, Q) of v (..., k + free, Q)."""
+        """Return the coordinates (..., R, Q) of v (..., k + free, Q)."""
         held = self.q.shape[1]
         found = np.empty((*v.shape[:-2], len(self.free), v.shape[-1]))
         found[..., ~self.free, :] = self.root * (self.q @ v[..., :held, :])
@@ -78,15 +81,19 @@ class RowSpace:
         return found
 
     def restrict(self, gradient: np.ndarray) -> np.ndarray:
-        """A gradient (R, Q) as that (k + free, Q) of v."""
+        """Return the gradient (k + free, Q) with respect to v, given a gradient (R, Q)."""
         held = self.q.T @ (self.root * gradient[~self.free])
         return np.concatenate([held, gradient[self.free]])
 
 
 @dataclass(frozen=True)
 class GroupSums:
-    """Sums of one group, the ``weights`` of its coordinates in the penalty, and where these are
-    within the row space, which that is.
+    """Sums of one group.
+
+    Attributes:
+        sums: the sums over rows and folds.
+        weights: weights of the coordinates in the penalty.
+        space: the row space that contains the coordinates, or None.
     """
 
     sums: Sums
@@ -95,7 +102,7 @@ class GroupSums:
 
 
 class FromMoments:
-    """Sums of columns of taps; those in other coordinates follow from them."""
+    """Sums of columns of taps, from which sums in other coordinates are computed."""
 
     def __init__(self, design: Design, targets: Targets, spans: Spans | None) -> None:
         self._design, self._spans = design, spans
@@ -113,12 +120,12 @@ class FromMoments:
         self.sums = Sums(live(total), [*each], summed(rest) if rest else None)
 
     def within(self, coordinates: Coordinates, units: Units) -> list[GroupSums]:
-        """Those of every group in some coordinates and units."""
+        """Return the sums of every group in some coordinates and units."""
         sums = self.sums.each(units.common)
         if coordinates.basis is not None:
             norms = np.sqrt(self._squares(sums.total))
             sums = sums.each(coordinates.basis.of_moments)
-            # Squares of a sum that cancels have the rounding of the squares of its terms.
+            # The rounding error of a square of a sum is relative to the squares of its terms.
             share = np.sqrt(10 * norms.shape[1] * EPS)
             own = np.sqrt(self._squares(sums.total))
             live = _beyond_rounding(coordinates, norms, own, share)
@@ -129,14 +136,14 @@ class FromMoments:
         ]
 
     def _squares(self, moments: Moments) -> np.ndarray:
-        """Of the columns (G, R), less their means where there is a bias."""
+        """Return squared norms (G, R) of the columns, about their means if there is a bias."""
         squares = np.einsum("gpp->gp", moments.gram)
         if self._design.nuisance.constant:
             squares = squares - moments.sums**2 / moments.n
         return np.maximum(squares, 0.0)
 
     def about(self, y: tuple[np.ndarray, ...]) -> FromMoments:
-        """The same of other outputs."""
+        """Return the sums for other outputs."""
         return FromMoments(self._design, self._design.outputs(y), self._spans)
 
 
@@ -150,12 +157,12 @@ class FromRows:
         self._a = _without_constants(a, design.operator.offsets)
         self._folds, self._rest = ([], []) if spans is None else spans
         self._out_exponents = targets.grouped(targets.exponents)
-        # What the rows of y have been taken off.
+        # Values that were subtracted from the rows of y.
         means, totals = np.zeros(self._out_exponents.shape), design.operator.output_sums(targets)[0]
         if design.nuisance.constant:
             means = targets.grouped(targets.shift) + totals[:, 0] / design.sizes.rows
         known = {"out_exponents": self._out_exponents, "out_shift": means}
-        #: Of no column: what the outputs say alone.
+        #: Sums without columns, which describe the outputs alone.
         self.sums = self._sums(partial(_of_rows, self._a[:, :, :0], self._y, **known))
 
     def _sums(self, of: Callable[[Rows], Moments]) -> Sums:
@@ -166,7 +173,7 @@ class FromRows:
         return self._design.inputs.places(spans)
 
     def within(self, coordinates: Coordinates, units: Units) -> list[GroupSums]:
-        """Those of every group in some coordinates and units."""
+        """Return the sums of every group in some coordinates and units."""
         a = np.ldexp(self._a, (self._design.operator.exponents - units.column)[:, None])
         y = np.ldexp(self._y, (self._out_exponents - units.outputs)[:, None])
         if coordinates.basis is not None:
@@ -186,7 +193,7 @@ class FromRows:
         return found
 
     def about(self, y: tuple[np.ndarray, ...]) -> FromRows:
-        """The same of other outputs."""
+        """Return the sums for other outputs."""
         return FromRows(self._design, self._design.outputs(y), self._spans)
 
 
@@ -197,15 +204,17 @@ def _of_rows(a: np.ndarray, y: np.ndarray, rows: Rows, **known: Any) -> Moments:
 def _beyond_rounding(
     coordinates: Coordinates, norms: np.ndarray, own: np.ndarray, share: float
 ) -> np.ndarray:
-    """Which coordinates (G, R) have a column of A T that is more than rounding: its norm ``own``
-    (G, R) beyond a ``share`` of its terms, from ``norms`` (G, P) of A.
+    """Return flags (G, R) of the coordinates whose column of A T is more than rounding.
+
+    The norm ``own`` (G, R) of such a column exceeds a ``share`` of the norms of its terms, which
+    follow from the ``norms`` (G, P) of A.
     """
     assert coordinates.basis is not None
     return own > share * coordinates.basis.largest_norms(norms)
 
 
 def _without_constants(a: np.ndarray, means: np.ndarray) -> np.ndarray:
-    """As `without_constants` of moments, of rows (G, n, P) less the ``means`` (G, P)."""
+    """Apply `without_constants` to rows (G, n, P) minus their ``means`` (G, P)."""
     squares = np.einsum("gnp,gnp->gp", a, a)
     live = squares > (8 * EPS) ** 2 * (squares + a.shape[1] * means**2)
     return a if live.all() else a * live[:, None]
