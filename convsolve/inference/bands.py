@@ -1,4 +1,4 @@
-"""Banded ridge: a strength for every group of channels, by the evidence."""
+"""Banded ridge: a strength for every group of channels, selected by the evidence."""
 
 from __future__ import annotations
 
@@ -14,23 +14,26 @@ from .scorers import Scoring
 from .selection import COARSE, choose_strengths
 from .strength_path import ROUNDING
 
-# The logarithm of a strength may move so far from its start, in either direction.
+# Largest change of the logarithm of a strength from its start, in either direction.
 REACH = 25.0
-# Bands of less than this share of the power of another have a start of their own; none has less.
+# If the power of a band is below this share of another, a second start is used; the smallest share.
 SIMILAR, TINY = 0.1, 1e-30
-# What a step is worth that leaves the numbers.
+# Loss of a step that is not finite.
 LOST = 1e300
-# Steps of L-BFGS-B for one output, and the norm of a gradient that ends it.
+# Largest number of steps of L-BFGS-B for one output, and the gradient norm at which it stops.
 MOST_STEPS, FLAT = 200, 1e-6
 
 
 def choose_bands(
     scoring: Scoring, ridge: Ridge
 ) -> tuple[Regularization, list[tuple[Penalty, float]]]:
-    """The bands of most evidence, each output by itself: and for each its penalty and strength.
+    """Select the bands of largest evidence, separately for each output.
 
-    From one strength for all bands, the best of a plain ridge: of bands that are switched off no
-    descent returns, since there the derivative vanishes.
+    The search starts from one strength for all bands, the best of a plain ridge. A start with bands
+    switched off would not work, because the derivative vanishes there.
+
+    Returns:
+        The selection, and the penalty and strength of every output.
     """
     found: list[tuple[Penalty, float]] = []
     told = []
@@ -63,11 +66,12 @@ def choose_bands(
 def _best(
     gram: np.ndarray, r: np.ndarray, squares: float, band: np.ndarray, rows: int, start: float
 ) -> tuple[np.ndarray, bool]:
-    """Strengths (bands,) for one output, and whether one ended at its bound.
+    """Return the strengths (bands,) of one output, and whether one is at its bound.
 
     In t = −log λ_b, with D = diag(exp(t/2)), B = I + D G D, z = B⁻¹ D r and S = y² − rᵀ D z, the
-    least of rows·log S + log det B, whose derivative is Σ_b(1 − (B⁻¹)_jj) − rows/S·Σ_b z². From
-    equal strengths, and from such that are to each other as the power of their bands.
+    minimum of rows·log S + log det B is found. Its derivative is Σ_b(1 − (B⁻¹)_jj) − rows/S·Σ_b z².
+    The search starts from equal strengths, and from strengths proportional to the power of the
+    bands.
     """
     from scipy.optimize import minimize
 
@@ -89,7 +93,7 @@ def _best(
             edge = bool((np.abs(result.x - begin) > REACH * (1 - 1e-6)).any())
             found.append((float(result.fun), result.x, edge))
             if power.min() > SIMILAR * largest:
-                break  # one start is as good as the other
+                break  # the two starts are nearly the same
     _, t, edge = min(found, key=lambda each: each[0])
     return np.exp(-t), edge
 
@@ -103,7 +107,7 @@ def _loss(
     b = gram * np.outer(d, d)
     b.flat[:: len(b) + 1] += 1.0
     factor, failed = dpotrf(b, lower=1, overwrite_a=1)
-    if failed:  # strengths so small that rounding is all of it
+    if failed:  # strengths so small that B consists of rounding
         return LOST, np.zeros(len(t))
     z = dpotrs(factor, d * r, lower=1)[0]
     s = max(squares - float((d * r) @ z), ROUNDING * squares)

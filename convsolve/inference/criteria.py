@@ -1,4 +1,4 @@
-"""Criteria by which a strength is chosen: functions of what a fit leaves and what it uses."""
+"""Criteria that select a strength: functions of the residuals and degrees of freedom of a fit."""
 
 from __future__ import annotations
 
@@ -12,7 +12,9 @@ Criterion = Callable[[Fits], np.ndarray]
 
 
 def gcv(fits: Fits) -> np.ndarray:
-    """Log of generalized cross-validation, m·RSS/(m − df)², with m rows less the nuisance columns.
+    """Return the log of generalized cross-validation, m·RSS/(m − df)².
+
+    m is the number of rows minus the number of nuisance columns.
 
     Source: G. H. Golub, M. Heath and G. Wahba, Technometrics 21 (1979) 215.
     """
@@ -22,10 +24,10 @@ def gcv(fits: Fits) -> np.ndarray:
 
 
 def evidence(fits: Fits) -> np.ndarray:
-    """−2 log of the marginal likelihood of y, its noise variance at the most likely S/m.
+    """Return −2 log of the marginal likelihood of y, with the most likely noise variance S/m.
 
-    Kernels are a priori normal with variance noise/λ, so that S = RSS + λ·Σz². What is not
-    penalized is integrated out under a flat prior: restricted maximum likelihood.
+    Kernels are a priori normal with variance noise/λ, so that S = RSS + λ·Σz². Coordinates that are
+    not penalized are integrated out with a flat prior (restricted maximum likelihood).
 
     Source: T. Chen, H. Ohlsson and L. Ljung, Automatica 48 (2012) 1525, equation 52.
     """
@@ -35,12 +37,12 @@ def evidence(fits: Fits) -> np.ndarray:
 
 
 def _parameters(fits: Fits) -> np.ndarray:
-    """Effective parameters: those of the kernel, the nuisance columns and the noise variance."""
+    """Return the effective parameters of kernel, nuisance columns and noise variance."""
     return fits.freedom + fits.free + fits.nuisance + 1
 
 
 def aicc(fits: Fits) -> np.ndarray:
-    """Akaike's criterion, corrected for few rows; infinite where parameters are as many.
+    """Return Akaike's criterion, corrected for few rows; infinite with as many parameters.
 
     Source: C. M. Hurvich and C.-L. Tsai, Biometrika 76 (1989) 297.
     """
@@ -51,8 +53,9 @@ def aicc(fits: Fits) -> np.ndarray:
 
 
 def bic(fits: Fits) -> np.ndarray:
-    """Schwarz's criterion. Under a plain ridge it shrinks too much: effective parameters are no
-    count.
+    """Return Schwarz's criterion.
+
+    For a plain ridge it shrinks too much, because effective parameters are not a count.
 
     Source: G. Schwarz, Ann. Statist. 6 (1978) 461.
     """
@@ -66,8 +69,9 @@ CRITERIA: dict[str, Criterion] = {"gcv": gcv, "evidence": evidence, "aicc": aicc
 
 
 def in_user_units(scores: np.ndarray, select: str, fits: Fits, exponents: np.ndarray) -> np.ndarray:
-    """Scores (..., n, Q) of outputs in units of 2**exponents (Q,), for outputs in their own; of gcv
-    itself, not its logarithm.
+    """Return scores (..., n, Q) in the user's units, for outputs in units of 2**exponents (Q,).
+
+    For gcv, return the criterion itself instead of its logarithm.
     """
     with np.errstate(over="ignore", under="ignore"):
         if select == "gcv":
@@ -81,7 +85,7 @@ def in_user_units(scores: np.ndarray, select: str, fits: Fits, exponents: np.nda
 
 
 def noise_variance(fits: Fits, criterion: str) -> np.ndarray:
-    """Of y (n, Q): RSS over the rows that are left, or S/m where the evidence says so."""
+    """Return the noise variance (n, Q) of y: RSS over spare rows, or S/m for the evidence."""
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         if criterion == "evidence":
             return np.asarray(fits.penalized_squares / fits.left)

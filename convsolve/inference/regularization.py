@@ -1,4 +1,4 @@
-"""The penalty that the data chose, with the scores of all strengths of the search."""
+"""The penalty selected from the data, with the scores of all strengths of the search."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .scorers import Scorer
 from .selection import Chosen
 from .units import Units
 
-# Outputs whose numbers a text shows.
+# Largest number of outputs whose numbers a text shows.
 MAX_OUTPUTS = 6
 
 
@@ -34,22 +34,24 @@ class StrengthScores(NamedTuple):
 
 
 class Regularization(NamedTuple):
-    """Penalty and strength that were chosen from the data.
+    """Penalty and strength that were selected from the data.
 
     Attributes:
-        penalty: in words, its hyperparameters with it.
-        strength: (outputs,), in ‖y − Aw‖² + strength·wᵀK w; (bands, outputs) of a banded ridge.
-        hyperparameters: those that were chosen, by name, one for all outputs; of several axes a
-            tuple.
-        degrees_of_freedom: effective ones (outputs,) of the kernel, Σ d/(d + λ) and what is not
-            penalized; a bias does not count. NaN where unknowns are too many for a spectrum.
-        noise_variance: (outputs,) of y about the model, in y's units; NaN likewise.
+        penalty: name of the penalty with its hyperparameters.
+        strength: (outputs,), in ‖y − Aw‖² + strength·wᵀK w; (bands, outputs) for a banded ridge.
+        hyperparameters: the selected hyperparameters by name, in common for all outputs. A tuple if
+            there are several axes.
+        degrees_of_freedom: (outputs,), effective degrees of freedom of the kernel, Σ d/(d + λ) plus
+            the number of coordinates that are not penalized. A bias is not included. NaN if there
+            are too many unknowns for a spectrum.
+        noise_variance: (outputs,), variance of y about the model, in y's units squared. NaN if
+            there are too many unknowns for a spectrum.
         criterion: "gcv", "evidence", "aicc", "bic", or "mse", "r2" or "correlation" of held-out
-            rows; "given" where nothing was chosen.
-        path: the strengths of the search and the chosen one, sorted, with their scores.
-        at_edge: (outputs,) whether the choice is the first or last strength that was allowed, so
-            that a better one may lie beyond.
-        bounded: whether a hyperparameter ended at a bound of its search.
+            rows; "given" if nothing was selected.
+        path: the strengths of the search and the selected one, sorted, with their scores.
+        at_edge: (outputs,), whether the selected strength is the first or last strength that was
+            allowed, so that a better one may lie outside the search range.
+        bounded: whether a hyperparameter is at a bound of its search.
     """
 
     penalty: str
@@ -63,7 +65,7 @@ class Regularization(NamedTuple):
     bounded: bool = False
 
     def text(self) -> str:
-        """One sentence."""
+        """Return one sentence that describes the selection."""
         by = "as given" if self.criterion == "given" else f"by {_name(self.criterion)}"
         words = f"{self.penalty}, strength {_some(self.strength.T.reshape(-1), '{:.3g}')}, {by}"
         if not np.isnan(self.degrees_of_freedom).any():
@@ -82,12 +84,12 @@ class Regularization(NamedTuple):
         return self.text()
 
     def to_dict(self) -> dict[str, Any]:
-        """As numbers, words and lists, which JSON takes."""
+        """Return a dictionary of numbers, words and lists, which JSON supports."""
         found = self._asdict() | {"path": self.path._asdict()}
         return {name: _plain(value) for name, value in found.items()}
 
     def only(self, outputs: Sequence[int] | np.ndarray) -> Regularization:
-        """That of some of the outputs."""
+        """Return the selection for some of the outputs."""
         some = [*outputs]
         path: Any = (None if v is None else v[..., some] for v in self.path)
         return self._replace(
@@ -100,11 +102,11 @@ class Regularization(NamedTuple):
 
     @classmethod
     def from_dict(cls, found: dict[str, Any]) -> Regularization:
-        """The inverse of `to_dict`."""
+        """Return the object for a dictionary made by `to_dict`."""
         path: dict[str, Any] = {
             k: None if v is None else np.array(v, float) for k, v in found["path"].items()
         }
-        # JSON knows lists only.
+        # JSON has lists but no tuples.
         chosen = {
             name: tuple(value) if isinstance(value, list) else value
             for name, value in found["hyperparameters"].items()
@@ -174,10 +176,11 @@ def _with_choice(
 
 
 def joined(parts: Sequence[Regularization]) -> Regularization:
-    """Those of several outputs, one after the other; the criterion is that of all. Where penalties
-    differ, they are named one after the other, and hyperparameters are lists, one for each part.
+    """Join the selections of several outputs in order.
 
-    Where fewer strengths were looked at for some, the last of them stands for those missing.
+    All parts have the same criterion. If penalties differ, their names are joined, and
+    hyperparameters are lists with one entry per part. If some parts have fewer strengths, their
+    last strength is repeated.
     """
     longest = max(len(p.path.strengths) for p in parts)
 
@@ -208,7 +211,7 @@ def joined(parts: Sequence[Regularization]) -> Regularization:
 
 
 def _name(criterion: str) -> str:
-    """As a sentence has it."""
+    """Return the name of a criterion in a sentence."""
     held_out = {"mse": "mean square", "r2": "R²", "correlation": "correlation"}
     if criterion in held_out:
         return f"held-out {held_out[criterion]}"

@@ -1,4 +1,4 @@
-"""The strength of every output, and the hyperparameters of a penalty, as the data choose them."""
+"""Selection of the strength of every output, and of the hyperparameters of a penalty."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .minimum import bracketed_minimum, quartic_minimum, quartic_vertex
 from .scorers import Scorer, Scoring
 from .units import Units
 
-# Strengths over the largest eigenvalue: two a decade, up to where nothing is left of a kernel.
+# Range of strengths relative to the largest eigenvalue, up to a vanishing kernel: two per decade.
 LARGEST, A_DECADE = 1e5, 2
 # Number of strengths of the finer grid about the best one.
 FINER = 11
@@ -24,9 +24,9 @@ TOLERANCE, ROUNDED = 1e-9, 1e-14
 # Excess at which a polynomial replaces the comparison of values. It is enough where only the values
 # of several penalties are compared.
 COARSE = 1e-3
-# Of hyperparameters, on the scale of their search, and the places that are tried at most.
+# Tolerance of hyperparameters on the scale of their search, and largest number of points tried.
 PLACE_TOLERANCE, MOST_PLACES = 1e-3, 200
-# So near to a bound of its search a hyperparameter counts as being there.
+# A hyperparameter within this distance of a bound of its search is reported as being at the bound.
 BOUND = 0.01
 
 
@@ -48,7 +48,7 @@ class Chosen:
 
 
 def automatic_grid(scorer: Scorer) -> np.ndarray:
-    """Strengths (n, 1) from what the moments resolve to where the kernel has vanished."""
+    """Return strengths (n, 1), from the resolution of the moments to a vanishing kernel."""
     largest = scorer.path.tridiagonal.largest or 1.0
     least = scorer.path.least
     low, high = np.log10(least), np.log10(max(LARGEST * largest, 1e3 * least))
@@ -149,11 +149,13 @@ def _refined(scorer: Scorer, around: np.ndarray, tolerance: float) -> tuple[np.n
 def choose_penalty(
     scoring: Scoring, penalty: Penalty, grids: Sequence[np.ndarray | None]
 ) -> tuple[Penalty, bool]:
-    """The penalty with the hyperparameters that were open, one for all outputs: those of least loss
-    summed over outputs, each at its own strength.
+    """Return the penalty with its open hyperparameters selected, in common for all outputs.
 
-    From safe starts, the best of which Brent's method, or that of Nelder and Mead, improves on. And
-    whether one of them ended at a bound of its search.
+    The loss is summed over outputs, each at its own best strength. The best of a set of safe starts
+    is improved by Brent's method, or by the method of Nelder and Mead.
+
+    Returns:
+        The penalty, and whether a hyperparameter is at a bound of its search.
     """
     search = penalty.search(scoring.design.tap_lags) if penalty.open else None
     if search is None:
