@@ -1,11 +1,12 @@
-"""Generalized least squares under autoregressive noise: least squares of filtered rows.
+"""Generalized least squares for autoregressive noise: least squares of filtered rows.
 
-Rows a[t] and y[t], filtered by φ = (1, −ρ₁, …, −ρ_p) within their record, have white noise: the
-same taps, p rows fewer in every record, a bias times φ(1). Of one φ for every output there is one
-design matrix for each, Ã = φ∗A. At stride and dilation 1 it need not be formed, nor x filtered: the
-windows of K + p samples that its rows read are those of A⁺, the design matrix of K + p taps, and
-Ã = A⁺F for a banded F, so that one Gram A⁺ᵀA⁺ has ÃᵀÃ = Fᵀ A⁺ᵀA⁺ F of all outputs. Residuals and
-gradients come from the data: Ãᵀr̃ = Aᵀ(φ∗ᵀr̃), one pass for all outputs.
+Rows a[t] and y[t], filtered by φ = (1, −ρ₁, …, −ρ_p) within their record, have white noise. The
+taps are unchanged, every record loses p rows, and a bias is multiplied by φ(1). Outputs have
+different φ, so there is one design matrix Ã = φ∗A per output. At stride and dilation 1 neither Ã
+nor the filtered x needs to be formed. The windows of K + p samples that the filtered rows read are
+the rows of A⁺, the design matrix of K + p taps. Then Ã = A⁺F for a banded F, so one Gram A⁺ᵀA⁺
+yields ÃᵀÃ = Fᵀ A⁺ᵀA⁺ F for all outputs. Residuals and gradients are computed from the data:
+Ãᵀr̃ = Aᵀ(φ∗ᵀr̃), one pass for all outputs.
 
 Source: D. Cochrane and G. H. Orcutt, J. Am. Stat. Assoc. 44 (1949) 32.
 """
@@ -42,19 +43,19 @@ from ..text import count
 from .autoregression import Autoregression, filtered, filtered_back, most_order, rows_left
 from .uncertainty import ROUNDING
 
-# Squares of filtered columns below this share of what they are made of have lost four digits.
+# Squares of filtered columns below this share of their terms have lost four digits.
 KEPT_SHARE = 1e-4
-# Steps of refinement through the data, at most.
+# Largest number of refinement steps with the data.
 STEPS = 5
-# How often noise and kernel are estimated in turn.
+# Number of alternating estimates of noise and kernel.
 ROUNDS = 2
 
 
 class Grams:
     """Moments of the windows of K + p samples, for every order p up to ``most``.
 
-    From those of K + most taps, which are summed once, and the few rows at the head of every record
-    that have p rows before them and not ``most``.
+    They are computed from the moments of K + most taps, which are summed once, and from the few
+    rows at the head of every record that have p but fewer than ``most`` rows before them.
     """
 
     def __init__(self, design: Design, most: int) -> None:
@@ -67,7 +68,7 @@ class Grams:
         ]
 
     def _summed(self, records: Sequence[np.ndarray], order: int) -> Moments | None:
-        """Moments of all windows of K + order samples of some records."""
+        """Return the moments of all windows of K + order samples of some records."""
         taps = self._taps + order
         long = [a for a in records if len(a) >= taps]
         if not long:
@@ -82,7 +83,7 @@ class Grams:
         return self._summed(self._records, self._most)
 
     def of(self, order: int) -> Moments:
-        """Those of order p."""
+        """Return the moments for order p."""
         missing = self._most - order
         heads = [a[: self._most + self._taps - 1] for a in self._records]
         head = self._summed(heads, order) if missing else None
@@ -106,9 +107,13 @@ def _of_last(moments: Moments, first: int) -> Moments:
 
 @dataclass(frozen=True)
 class FilteredDesign:
-    """A factor of the Ã of one output, column j divided by ``2**relative[j]``, and its norm.
+    """A factor of the Ã of one output.
 
-    ``own`` is the analysis of x and y filtered for this output, where the one Gram did not do.
+    Attributes:
+        factor: the factor of Ã with column j divided by ``2**relative[j]``.
+        relative: the exponents of the columns.
+        a_norm: the norm of the scaled Ã.
+        own: the analysis of x and y filtered for this output, if the common Gram did not suffice.
     """
 
     factor: Factor
@@ -119,8 +124,11 @@ class FilteredDesign:
 
 @dataclass(frozen=True)
 class State:
-    """Filtered residuals, ``whitened`` (T, outputs) of every record and zero at its head, less what
-    a bias takes up of them: the ``constants`` (outputs,). In units of the operator.
+    """Filtered residuals minus the part that a bias takes up, in units of the operator.
+
+    Attributes:
+        whitened: (T, outputs) of every record, zero at its head.
+        constants: (outputs,), the part taken up by a bias.
     """
 
     whitened: list[np.ndarray]
@@ -134,8 +142,13 @@ class State:
 
 @dataclass(frozen=True)
 class Answer:
-    """Kernel (*K, Cin/groups, Cout) and bias (Cout,) in the user's units, the largest backward
-    error as least squares of filtered rows, and the noise by which they were filtered.
+    """The solution of generalized least squares.
+
+    Attributes:
+        kernel: (*K, Cin/groups, Cout), in the user's units.
+        bias: (Cout,), in the user's units.
+        certificate: the largest backward error as least squares of filtered rows.
+        noise: the autoregression by which the rows were filtered.
     """
 
     kernel: np.ndarray
@@ -145,7 +158,7 @@ class Answer:
 
 
 class Prewhitened:
-    """Least squares of every output, its rows filtered by the filter of its noise.
+    """Least squares of every output, with rows filtered by the filter of its noise.
 
     Kernels w are (G, P, Q) in units of the operator's columns and of y.
     """
@@ -158,25 +171,25 @@ class Prewhitened:
         self._targets, self._constant = analysis.targets, design.nuisance.constant
         self._shape = design.spec.groups, design.sizes.columns, analysis.targets.outputs
         self._known: dict[int, FilteredDesign] = {}
-        # The Gram of the windows for one order, which outputs of that order share.
+        # The Gram of the windows for one order, shared by the outputs of this order.
         self._last: tuple[int, np.ndarray] | None = None
 
     @cached_property
     def rows(self) -> np.ndarray:
-        """Filtered rows (outputs,)."""
+        """Number of filtered rows (outputs,)."""
         lengths = self._design.adjustments.kept.lengths
         return np.array([rows_left(lengths, int(p)) for p in self.noise.order])
 
     @property
     def blas_columns(self) -> int:
-        """The smaller side of the design matrix."""
+        """The smaller dimension of the design matrix."""
         return self._design.blas_columns
 
     # --- the filtered matrices
 
     @on_blas_threads
     def design_of(self, output: int) -> FilteredDesign:
-        """That of one output; kept as long as those of all of them fit in memory."""
+        """Return the filtered design of one output; stored if all outputs fit in memory."""
         if output in self._known:
             return self._known[output]
         found = self._by_gram(output) if self._shares_windows else None
@@ -184,7 +197,7 @@ class Prewhitened:
 
     @property
     def _shares_windows(self) -> bool:
-        """Whether filtered rows are of windows of K + p samples, whose Gram fits in memory."""
+        """Whether filtered rows use windows of K + p samples whose Gram fits in memory."""
         spec, (groups, columns, _) = self._design.spec, self._shape
         taps = spec.kernel_size[0]
         longer = columns // taps * (taps + int(self.noise.order.max()))
@@ -198,14 +211,14 @@ class Prewhitened:
         return found
 
     def _gram(self, order: int) -> np.ndarray:
-        """Of windows of K + order samples (G, P⁺, P⁺), a bias taken up."""
+        """Return the Gram (G, P⁺, P⁺) of windows of K + order samples, centred for a bias."""
         if self._last is None or self._last[0] != order:
             moments = self._grams.of(order)
             self._last = order, moments.centred()[0] if self._constant else moments.gram
         return self._last[1]
 
     def _by_gram(self, output: int) -> FilteredDesign | None:
-        """From the Gram of windows of K + p samples, unless that costs digits."""
+        """Return the design by the Gram of windows of K + p samples, unless it loses digits."""
         order, group = int(self.noise.order[output]), output // self._shape[2]
         whole, basis = self._gram(order)[group], self._basis(output, order)
         gram = basis.restrict(basis.restrict(whole[None]).swapaxes(1, 2))[0]
@@ -221,7 +234,7 @@ class Prewhitened:
         return None if factor is None else FilteredDesign(factor, relative, a_norm)
 
     def _basis(self, output: int, order: int) -> TapBasis:
-        """F (K + p, K): its rows are windows of K + p samples, its columns those filtered."""
+        """Return F (K + p, K), which maps windows of K + p samples to filtered windows."""
         taps = self._design.spec.kernel_size[0]
         matrix = np.zeros((taps + order, taps))
         for i, value in enumerate(self.noise.filters[output, : order + 1]):
@@ -229,7 +242,7 @@ class Prewhitened:
         return TapBasis([matrix])
 
     def _by_filter(self, output: int) -> FilteredDesign:
-        """From x filtered for this output alone."""
+        """Return the design by filtering x for this output alone."""
         own = Analysis.of(self._filtered_problem(output), self._design.sizes.limits)
         system = own.plain
         factor = system.factor(0)
@@ -244,7 +257,7 @@ class Prewhitened:
         return FilteredDesign(factor, scaling.exponents[0], float(scaling.a_norm[0]), own)
 
     def _filtered_problem(self, output: int) -> Problem:
-        """x and y of one output, filtered, in units of the operator."""
+        """Return the problem of one output with filtered x and y, in units of the operator."""
         design, inputs, targets = self._design, self._design.inputs, self._targets
         order, group = int(self.noise.order[output]), output // self._shape[2]
         step, each = design.spec.stride[0], inputs.exponents.size // self._shape[0]
@@ -262,7 +275,10 @@ class Prewhitened:
         return Problem(x, y, spec=spec, bias=self._constant, confounds=confounds)
 
     def _filtered_confounds(self, output: int) -> int | list[np.ndarray] | None:
-        """Those beside the filtered rows of one output: polynomials are such again."""
+        """Return the confounds of the filtered rows of one output.
+
+        Filtered polynomials are polynomials of the same degree.
+        """
         given, order = self._design.adjustments.confounds, int(self.noise.order[output])
         if not isinstance(given, Records):
             return given
@@ -272,7 +288,7 @@ class Prewhitened:
         return [filtered(given.arrays[i].astype(float), filters)[order:] for i in some]
 
     def _confounds(self, output: int) -> Confounds | None:
-        """Their basis; None without any."""
+        """Return the basis of the filtered confounds; None if there are none."""
         given, kept = self._filtered_confounds(output), self._design.adjustments.kept
         if given is None:
             return None
@@ -283,22 +299,22 @@ class Prewhitened:
 
     @cached_property
     def unknowns(self) -> np.ndarray:
-        """Of every output (outputs,): its taps, and what is fitted beside them."""
+        """Number of unknowns (outputs,) of every output: its taps, bias and confounds."""
         columns, outputs = self._shape[1], len(self.noise.order)
         beside = [self._confounds(o) for o in range(outputs)]
         counts = [int(self._constant) if c is None else c.count for c in beside]
         return columns + np.array(counts)
 
-    # --- answers
+    # --- solutions
 
     def residuals(self, w: np.ndarray) -> list[np.ndarray]:
-        """What w leaves of y, not filtered, (T, outputs) of every record: a pass over the data."""
+        """Return y − A w (T, outputs) of every record, not filtered. It takes one data pass."""
         blocks = self._operator.row_blocks(self._targets)
         left = np.concatenate([y - a @ w for a, y in blocks if y is not None], axis=1)
         return self._design.inputs.by_record(left.swapaxes(1, 2).reshape(-1, left.shape[1]))
 
     def state(self, residuals: Sequence[np.ndarray]) -> State:
-        """Those, filtered."""
+        """Return the filtered residuals."""
         filters, white = self.noise.filters, []
         for e in residuals:
             u = filtered(e, filters)
@@ -314,7 +330,7 @@ class Prewhitened:
         return State(white, means / filters.sum(1))
 
     def _project(self, white: Sequence[np.ndarray]) -> None:
-        """Take confounds off the filtered residuals (T, outputs) of every record."""
+        """Project confounds out of the filtered residuals (T, outputs) of every record."""
         for o, order in enumerate(self.noise.order.tolist()):
             confounds = self._confounds(o)
             assert confounds is not None
@@ -324,14 +340,14 @@ class Prewhitened:
                 u[order:, [o]] = rest
 
     def gradient(self, state: State) -> np.ndarray:
-        """Products (G, P, Q) of the filtered columns and the whitened residuals."""
+        """Return products (G, P, Q) of the filtered columns and the whitened residuals."""
         back = tuple(filtered_back(u, self.noise.filters) for u in state.whitened)
         targets = self._design.outputs(back)
         _, g = self._operator.residual(np.zeros(self._shape), targets)
         return np.ldexp(g, targets.grouped(targets.exponents)[:, None])
 
     def stepped(self, w: np.ndarray, gradient: np.ndarray, chosen: Sequence[int]) -> np.ndarray:
-        """w, its ``chosen`` outputs moved to where their gradient vanishes."""
+        """Return w with the ``chosen`` outputs moved to the point where their gradient vanishes."""
         w, each = w.copy(), self._shape[2]
         for o in sorted(chosen, key=lambda o: int(self.noise.order[o])):
             of, (g, q) = self.design_of(o), divmod(o, each)
@@ -342,7 +358,7 @@ class Prewhitened:
     def _certificate(
         self, output: int, w: np.ndarray, norms: np.ndarray, gradient: np.ndarray
     ) -> Certificate:
-        """Backward error of one output as least squares of its filtered rows."""
+        """Return the backward error of one output as least squares of its filtered rows."""
         of, (g, q) = self.design_of(output), divmod(output, self._shape[2])
         scale = of.relative[:, None]
         column = np.ldexp(w[g, :, [q]].T, scale)
@@ -350,7 +366,7 @@ class Prewhitened:
         return backward_error(column, norms[[output]], scaled, of.a_norm, lambda: of.factor)
 
     def solved(self, w: np.ndarray, residuals: Sequence[np.ndarray]) -> Answer:
-        """Least squares of all filtered rows, from some w and what that leaves of y."""
+        """Return the solution for all filtered rows, starting from w and its residuals."""
         for step in range(STEPS + 1):
             state = self.state(residuals)
             norms, gradient = state.norms, self.gradient(state)
@@ -370,7 +386,10 @@ class Prewhitened:
         return Answer(kernel, bias, max(found, key=lambda c: c.value), self.noise)
 
     def _alone(self, w: np.ndarray, output: int) -> tuple[np.ndarray, Certificate]:
-        """w, one output solved from x filtered for it alone, whose residuals keep their digits."""
+        """Return w with one output solved by filtering x for it alone, and its certificate.
+
+        The residuals keep their digits in this way.
+        """
         of, (g, q) = self.design_of(output), divmod(output, self._shape[2])
         if of.own is None:
             self._known.pop(output, None)
@@ -389,17 +408,19 @@ class Prewhitened:
 
 
 def _less_mean(records: list[np.ndarray]) -> list[np.ndarray]:
-    """Records less the mean of all."""
+    """Return records minus the mean of all."""
     mean = np.sum([a.sum(0) for a in records], axis=0) / sum(map(len, records))
     return [a - mean for a in records]
 
 
 def refit(analysis: Analysis, kernel: np.ndarray, order: int | None) -> Answer:
-    """Generalized least squares from an answer of least squares, noise and kernel in turn.
+    """Compute generalized least squares, starting from a least-squares kernel.
+
+    Noise and kernel are estimated alternately.
 
     Raises:
-        SolveError: too few rows for that order; an output without noise; filtered, x does not
-            determine every tap.
+        SolveError: If there are too few rows for the order, if an output has no noise, or if the
+            filtered x does not determine every tap.
     """
     design, plain = analysis.design, analysis.regression(RIDGE, 0.0)
     lengths = design.adjustments.kept.lengths
@@ -420,7 +441,7 @@ def refit(analysis: Analysis, kernel: np.ndarray, order: int | None) -> Answer:
 
 
 def _least_squares(plain: Regression, w: np.ndarray) -> np.ndarray:
-    """w, if it is that, or what its solver was on its way to."""
+    """Return w if it is the exact least-squares solution, else compute this solution."""
     if plain.certify(w).exact:
         return w
     found = plain.by_best_factor()
@@ -428,7 +449,7 @@ def _least_squares(plain: Regression, w: np.ndarray) -> np.ndarray:
 
 
 def _most(lengths: Sequence[int], unknowns: int, order: int | None) -> int:
-    """The largest order that may be needed."""
+    """Return the largest order that may be needed."""
     if order is None:
         return most_order(lengths, unknowns)
     left = rows_left(lengths, order)
@@ -442,7 +463,7 @@ def _most(lengths: Sequence[int], unknowns: int, order: int | None) -> int:
 
 
 def _check_noise(analysis: Analysis, w: np.ndarray, state: State) -> None:
-    """Raise where an answer leaves nothing but rounding of an output."""
+    """Raise a SolveError if only rounding of an output remains in the residuals."""
     plain = analysis.regression(RIDGE, 0.0)
     scaled = np.ldexp(w, plain.scaling.relative[:, :, None])
     size = plain.y_norms + plain.scaling.a_norm[:, None] * np.linalg.norm(scaled, axis=1)
