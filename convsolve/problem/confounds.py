@@ -32,7 +32,7 @@ def read_confounds(confounds: Any, spec: ConvSpec) -> int | Records:
     """Read confounds as the degree of a polynomial, or as columns (*T, J) of every record.
 
     Raises:
-        TypeError, ValueError: If `confounds` is not "intercept", a degree, or arrays of finite
+        TypeError, ValueError: If ``confounds`` is not "intercept", a degree, or arrays of finite
             numbers.
     """
     if isinstance(confounds, str):
