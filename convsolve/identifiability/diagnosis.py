@@ -1,4 +1,4 @@
-"""Diagnosis: what x alone says about the kernel, in numbers."""
+"""Diagnosis: the identifiability of the kernel from x alone, in numbers."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ MAX_INFLATION = 100.0
 
 
 class Diagnosis:
-    """The numbers of `Identifiability`, each computed when first asked for; no sentences.
+    """The numbers of `Identifiability`, computed at the first access, without sentences.
 
-    ``columns`` is the width of each group's design matrix A: the unknowns less the bias and
-    confounds.
+    ``columns`` is the width of each group's design matrix A: the number of unknowns except the bias
+    and confounds.
     """
 
     def __init__(self, problem: Problem, limits: Limits = DEFAULT_LIMITS) -> None:
@@ -43,7 +43,7 @@ class Diagnosis:
 
     @property
     def blas_columns(self) -> int:
-        """The smaller side of A."""
+        """The smaller dimension of A."""
         return min(self.n_equations, self.columns)
 
     @property
@@ -60,10 +60,10 @@ class Diagnosis:
         return self._system.factors()
 
     def factor(self, group: int) -> Factor:
-        """The factor R of a group's design matrix, its columns scaled to norm about one.
+        """Return the factor R of a group's design matrix with columns scaled to norm about one.
 
         Raises:
-            ValueError: it exceeds the memory limit.
+            ValueError: If the factor exceeds the memory limit.
         """
         found = self._found.get(group)
         if found is None:
@@ -91,18 +91,18 @@ class Diagnosis:
 
     @property
     def source(self) -> str | None:
-        """The factor that decided the worst group, "qr" or "gram"; None where neither did."""
+        """The factor that decided the worst group, "qr" or "gram"; None if neither did."""
         factor = self._found.get(self.worst_group)
         return None if factor is None else factor.source
 
     @property
     def matrix_entries(self) -> int:
-        """Entries of the design matrix of all groups, y beside it."""
+        """Number of entries of the design matrix of all groups, including y."""
         return self._analysis.design.sizes.matrix_numbers
 
     @property
     def qr_bytes(self) -> int:
-        """Memory that a QR of the design matrix takes."""
+        """Memory in bytes that a QR of the design matrix needs."""
         return self._analysis.design.sizes.factor_bytes
 
     @property
@@ -111,17 +111,17 @@ class Diagnosis:
 
     @property
     def decided(self) -> bool:
-        """Whether rank and what follows from it could be computed within the memory limit."""
+        """Whether the rank and dependent values could be computed within the memory limit."""
         return self._found.complete
 
     @cached_property
     def group_verdicts(self) -> tuple[str, ...]:
-        """The verdict on each group's own design matrix."""
+        """The verdict on the design matrix of each group."""
         return self._decided[0]
 
     @property
     def proved_iteratively(self) -> bool:
-        """Whether conjugate gradients decided the verdict, not a factor."""
+        """Whether conjugate gradients, instead of a factor, decided the verdict."""
         return self._decided[1] == "conjugate gradients"
 
     @cached_property
@@ -135,11 +135,11 @@ class Diagnosis:
 
     @cached_property
     def worst_group(self) -> int:
-        """Index of the group that speaks for all: of the worst verdict, and then of least rank."""
+        """Index of the group with the worst verdict, and among these with the least rank."""
 
         word = max(set(self.group_verdicts), key=SEVERITY.index)
         first = self.group_verdicts.index(word)
-        # A rank takes a spectrum, which a single group need not spend.
+        # The rank requires a spectrum, which is not needed for a single group.
         if word in DETERMINED or self.groups == 1:
             return first
         worst = [g for g, other in enumerate(self.group_verdicts) if other == word]
@@ -147,12 +147,12 @@ class Diagnosis:
 
     @property
     def verdict(self) -> str:
-        """One of the six words above."""
+        """One of the six words in the class documentation."""
         return self.group_verdicts[self.worst_group]
 
     @property
     def known_verdict(self) -> str | None:
-        """The verdict where counting decides it or work is done; None where it takes a factor."""
+        """The verdict if counting decides it or it was computed before; else None."""
         if self.n_equations < self.n_unknowns:
             return "underdetermined"
         known = vars(self).get("group_verdicts")
@@ -160,7 +160,7 @@ class Diagnosis:
 
     @property
     def unique(self) -> bool:
-        """True for the two determined verdicts only."""
+        """Whether the verdict is one of the two determined ones."""
         return self.verdict in DETERMINED
 
     @cached_property
@@ -197,16 +197,16 @@ class Diagnosis:
     @cached_property
     @on_blas_threads
     def singular_values(self) -> tuple[np.ndarray, ...]:
-        """Of A itself, descending, one array per group."""
+        """Singular values of A itself in descending order, one array per group."""
         with np.errstate(over="ignore", under="ignore"):
             return tuple(np.ldexp(f.user_singular_values, f.unit) for f in self._factors)
 
     @cached_property
     def condition(self) -> float:
-        """2-norm condition number of A itself, the worst group's; inf where it is deficient.
+        """2-norm condition number of A itself in the worst group; inf if A is rank-deficient.
 
-        To ten digits, or as many as its size leaves; to eps·κ² where more than 1 500 unknowns were
-        decided by a Gram.
+        It is accurate to ten digits, or to the digits that its size allows. With more than 1 500
+        unknowns decided by a Gram matrix, it is accurate to eps·κ².
         """
         worst = 1.0
         for largest, smallest in self._extremes:
@@ -223,7 +223,7 @@ class Diagnosis:
 
     @property
     def tolerance(self) -> float:
-        """Singular values of the column-scaled A above this count as rank (worst group)."""
+        """Singular values of the column-scaled A above this value count as rank (worst group)."""
         return self.factor(self.worst_group).band.tolerance
 
     @property
@@ -237,32 +237,32 @@ class Diagnosis:
 
     @cached_property
     def identifiable(self) -> np.ndarray:
-        """Which taps are determined, bool, kernel-shaped ``(*K, Cin/groups, Cout)``.
+        """Flags of the taps that are determined, kernel-shaped ``(*K, Cin/groups, Cout)``.
 
-        A tap is, if its row of the orthonormal null space has norm at most
+        A tap is determined if its row of the orthonormal null space has a norm of at most
         clip(10√P·eps·s₁/σ_r, 1e-12, 1e-3).
         """
-        if self.unique:  # proved at times without a factor
+        if self.unique:  # may be proved without a factor
             return np.ones(self.problem.kernel_shape, bool)
         return self._kernel_shaped([f.determined for f in self._factors])
 
     def _kernel_shaped(self, per_group: Sequence[np.ndarray]) -> np.ndarray:
-        """Values (P,) of each group as ``(*K, Cin/groups, Cout)``, alike for its outputs."""
+        """Return values (P,) of each group as ``(*K, Cin/groups, Cout)``, equal for its outputs."""
         *shape, outputs = self.problem.kernel_shape
         columns = np.stack(per_group, axis=-1).reshape(*shape, self.groups)
         return np.repeat(columns, outputs // self.groups, axis=-1)
 
     def under(self, spec: ConvSpec, bias: bool | None = None) -> Self | None:
-        """The report on the same x under another geometry; None where no window fits."""
+        """Return the report on the same x with another geometry; None if no window fits."""
         problem = self.problem.under(spec, bias)
         return None if problem is None else type(self)(problem, self.limits)
 
     @cached_property
     def padding_only(self) -> np.ndarray:
-        """Which taps are identifiable only because zeros are assumed outside the record.
+        """Flags of the taps that are identifiable only because padding with zeros is assumed.
 
-        Bool, kernel-shaped: those that the rows whose whole window was recorded leave open. No tap,
-        where these rows are too large a problem to decide: see `padding_decided`.
+        Kernel-shaped. They are the taps that the rows with a completely recorded window do not
+        determine. All False if these rows are too large a problem to decide, see `padding_decided`.
         """
         mask = self._padding_only
         return np.zeros_like(self.identifiable) if mask is None else mask
@@ -286,11 +286,12 @@ class Diagnosis:
     @cached_property
     @on_blas_threads
     def noise_gain(self) -> np.ndarray:
-        """Standard error of every tap for white noise of unit deviation in y, kernel-shaped.
+        """Standard error of every tap for white noise of unit standard deviation in y.
 
-        √diag((AᵀA)⁻¹), in units of the kernel per unit of y; inf where a tap is not determined. To
-        eps·κ² where a Gram decided. Times the deviation of the residuals it is the standard error
-        of a fit; errors that are correlated in time need more than this.
+        Kernel-shaped: √diag((AᵀA)⁻¹), in units of the kernel per unit of y; inf if a tap is not
+        determined. It is accurate to eps·κ² if a Gram matrix decided. Multiplied by the standard
+        deviation of the residuals it is the standard error of a fit. This does not hold for errors
+        that are correlated in time.
         """
         with np.errstate(over="ignore", under="ignore"):
             return self._kernel_shaped(
@@ -300,10 +301,10 @@ class Diagnosis:
     @cached_property
     @on_blas_threads
     def weakly_determined(self) -> np.ndarray:
-        """Which identifiable taps have a √(variance inflation) above 100, bool, kernel-shaped.
+        """Flags of the identifiable taps with a √(variance inflation) above 100, kernel-shaped.
 
-        That is ‖column less its mean‖·noise gain: how many times its standard error exceeds what it
-        would be if no other column resembled its own.
+        It equals ‖column minus its mean‖·noise gain: the factor by which the standard error exceeds
+        its value for a column that resembles no other column.
         """
         known = self._factors
         system = self._system
@@ -315,13 +316,18 @@ class Diagnosis:
         return self._kernel_shaped(inflation) > MAX_INFLATION
 
     def ridge_for(self, condition: float) -> float:
-        """The smallest ridge under which [A; √ridge·I] has at most this condition number.
+        """Return the smallest ridge for which [A; √ridge·I] has at most this condition number.
 
-        (s₁² − C²s_P²)/(C² − 1), s the singular values of A itself; 0 where A already meets it.
+        The ridge is (s₁² − C²s_P²)/(C² − 1), where s are the singular values of A itself. It is 0
+        if A already meets the bound.
+
+        Args:
+            condition: bound C of the condition number, above 1.
 
         Raises:
-            TypeError, ValueError: ``condition`` is not a number above 1; x is zero in every window,
-                where any ridge will do; the ridge leaves float64 (change the unit of x).
+            TypeError, ValueError: If ``condition`` is not a number above 1. If x is zero in every
+                window, where any ridge suffices. If the ridge leaves float64 (change the unit of
+                x).
         """
         bound = number(condition, "condition", above=1.0)
         ends = zip(self._factors, self._extremes, strict=True)
@@ -329,11 +335,11 @@ class Diagnosis:
 
     @property
     def sufficient_ridge(self) -> float | None:
-        """A ridge, to three digits, that by its size alone makes the answer unique.
+        """A ridge, to three digits, that makes the solution unique by its size alone.
 
-        It takes no factor: 40·P²·eps·4ᵉ, 2ᵉ the power of two above the largest column of A, is at
-        least 10·P·eps·‖A‖² in columns scaled to norm one, also where the ridge raises e by one.
-        None where it leaves float64.
+        No factor is needed: 40·P²·eps·4ᵉ, where 2ᵉ is the power of two above the largest column of
+        A, is at least 10·P·eps·‖A‖² in columns scaled to norm one, also if the ridge raises e by
+        one. None if it leaves float64.
         """
         share = 40 * self.columns**2 * EPS
         system = self._system
@@ -346,14 +352,19 @@ class Diagnosis:
 
     @on_blas_threads
     def resolution(self, ridge: float = 0.0, penalty: Penalty = RIDGE) -> np.ndarray:
-        """Diagonal of the resolution matrix (AᵀA + ridge·K)⁻¹AᵀA, kernel-shaped; K = I for a ridge.
+        """Return the diagonal of the resolution matrix (AᵀA + ridge·K)⁻¹AᵀA, kernel-shaped.
 
-        The share of a tap that its estimate keeps, of a kernel whose other taps are zero: 1 where
-        it comes out whole, 0 where the estimate does not depend on it. Without a ridge the
-        minimum-norm answer is meant.
+        It is the share of a tap that its estimate retains if all other taps of the kernel are zero:
+        1 if the tap is estimated completely, 0 if the estimate does not depend on it. Without a
+        ridge it refers to the minimum-norm solution. K = I for a ridge.
+
+        Args:
+            ridge: strength of the penalty.
+            penalty: the penalty wᵀK w; `Ridge` by default.
 
         Raises:
-            TypeError, ValueError: ``ridge`` is not a finite number, or negative, or too small.
+            TypeError, ValueError: If ``ridge`` is not a finite number, is negative, or is too
+                small.
         """
         if not (ridge := number(ridge, "ridge", included=True)):
             if self.unique:
@@ -369,13 +380,19 @@ class Diagnosis:
 
     @on_blas_threads
     def unique_with(self, ridge: float, penalty: Penalty = RIDGE) -> bool:
-        """Whether data and penalty leave one kernel only, [A; √ridge·K^½] being of full rank: what
-        the data alone do not decide, a ridge always does if it is above rounding, and `Smooth`
-        unless it lies in what differences leave free.
+        """Return whether data and penalty determine the kernel.
+
+        They do if [A; √ridge·K^½] has full rank. If the data alone do not
+        determine the kernel, a ridge always does if it is above rounding. `Smooth` does unless the
+        null space of the data intersects the null space of its differences.
+
+        Args:
+            ridge: strength of the penalty.
+            penalty: the penalty wᵀK w; `Ridge` by default.
 
         Raises:
-            TypeError, ValueError: ``ridge`` is not a finite number, or negative; a penalty that
-                does not fit, or leaves something to be chosen.
+            TypeError, ValueError: If ``ridge`` is not a finite number or is negative. If the
+                penalty does not fit the kernel or has open hyperparameters.
         """
         if not (ridge := number(ridge, "ridge", included=True)):
             return self.unique
@@ -405,11 +422,12 @@ class Diagnosis:
 
     @on_blas_threads
     def leverage(self) -> Any:
-        """Leverage of every row, diag(A(AᵀA)⁻Aᵀ), the bias included: between 0 and 1.
+        """Return the leverage of every row, diag(A(AᵀA)⁻Aᵀ), including the bias: between 0 and 1.
 
-        In the form of x, ``(*T,)`` a record, with an axis of groups at the end if there are
-        several; NaN for excluded rows. A row of leverage 1 alone determines some direction of the
-        kernel, and the fit passes through it for any y. The sum over rows is the rank.
+        The result has the form of x, ``(*T,)`` per record, with an axis of groups at the end if
+        there are several. It is NaN for excluded rows. A row of leverage 1 alone determines some
+        direction of the kernel, and the fit passes through it for any y. The sum over rows is the
+        rank.
 
         Source: D. C. Hoaglin and R. E. Welsch, The American Statistician 32 (1978) 17.
         """
@@ -420,7 +438,7 @@ class Diagnosis:
 
     @property
     def _nuisance_leverage(self) -> np.ndarray | float:
-        """That of every row (n,) for what is fitted beside the kernel."""
+        """Leverage of every row (n,) due to the bias and confounds."""
         confounds = self.problem.nuisance.confounds
         if confounds is None:
             return self.problem.bias / self.n_equations
@@ -429,7 +447,10 @@ class Diagnosis:
 
     @property
     def mask_ambiguous(self) -> bool:
-        """Whether no threshold is right: the verdict is ambiguous, or σ_r/σ_{r+1} under 100."""
+        """Whether the choice of a threshold is arbitrary.
+
+        True if the verdict is ambiguous, or if σ_r/σ_{r+1} is below 100.
+        """
         if self.unique or self.verdict == "ambiguous":
             return not self.unique
         deficient = ((f.rank, f.singular_values) for f in self._factors if not f.full_rank)
@@ -445,10 +466,11 @@ class Diagnosis:
 
     @cached_property
     def null_space(self) -> tuple[np.ndarray, ...]:
-        """Per group ``(nullity, *K, Cin/groups)``: kernels that change no output, orthonormal.
+        """Per group ``(nullity, *K, Cin/groups)``: kernels with zero output, orthonormal.
 
         Raises:
-            ValueError: too large for memory; `identifiable`, `resolution`, `null_part` are not.
+            ValueError: If it does not fit in memory. `identifiable`, `resolution` and `null_part`
+                need less memory.
         """
         return self._null(lambda f: f.user_null_basis.T)
 
@@ -456,13 +478,13 @@ class Diagnosis:
     def null_echelon(self) -> tuple[np.ndarray, ...]:
         """Per group ``(nullity, *K, Cin/groups)``: the null space in reduced echelon form.
 
-        Each vector is 1 at a pivot tap of its own and 0 at those of the others.
+        Each vector is 1 at its own pivot tap and 0 at the pivot taps of the other vectors.
         """
         return self._null(lambda f: echelon(f.null_basis, f.exponents, f.null_threshold))
 
     @on_blas_threads
     def _null(self, basis_of: Callable[[Factor], np.ndarray]) -> tuple[np.ndarray, ...]:
-        """Per group a basis, a null vector a row, as kernels; an empty one where none is null."""
+        """Return a basis per group with null vectors as kernels; empty if there are none."""
         shape = self.problem.kernel_shape[:-1]
         if self.unique:
             return tuple(np.empty((0, *shape)) for _ in range(self.groups))
@@ -470,9 +492,9 @@ class Diagnosis:
 
     @on_blas_threads
     def bias_along(self, null: np.ndarray, group: int) -> np.ndarray:
-        """Entries of the bias (k,) along null vectors (k, P) of the centred A of a group.
+        """Return the bias (k,) of null vectors (k, P) of the centred A of a group.
 
-        It takes back the means of the columns; 0 where that is rounding.
+        The bias compensates the means of the columns. It is 0 if it is rounding.
         """
         if not len(null):
             return np.zeros(0)
@@ -492,12 +514,12 @@ class Diagnosis:
 
     @on_blas_threads
     def null_part(self, kernel: np.ndarray) -> np.ndarray:
-        """Norm, per output, of the part of ``kernel`` that the data say nothing about."""
+        """Return the norm, per output, of the part of ``kernel`` in the null space of the data."""
         outputs = self.problem.out_channels // self.groups
         flat = self.problem.as_kernel(kernel, "kernel").reshape(-1, self.groups, outputs)
         if self.unique:
             return np.zeros(self.problem.out_channels)
-        # A power of two against overflow of the squares.
+        # Scaling by a power of two prevents overflow of the squares.
         exponent = np.frexp(np.abs(flat).max())[1]
         scaled = np.ldexp(flat, -exponent)
         parts = [f.null_part(scaled[:, g]) for g, f in enumerate(self._factors)]
@@ -509,10 +531,10 @@ class Diagnosis:
 
 
 def _smallest_ridge(largest: float, smallest: float, unit: int, bound: float) -> float:
-    """The ridge that brings singular values of these ends, times 2^unit, to the condition bound."""
+    """Return the ridge that brings singular values in this range, times 2^unit, to the bound."""
     if largest == 0.0:
         raise ValueError("x is zero in every window: no ridge is the smallest")
-    # In units of s₁ and of the bound, whose squares might overflow.
+    # The ratio is in units of s₁ and of the bound, whose squares might overflow.
     least, wanted = smallest / largest, 1 / bound
     share = (wanted - least) * (wanted + least) / ((1 - wanted) * (1 + wanted))
     with np.errstate(over="ignore", under="ignore"):

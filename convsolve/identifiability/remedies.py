@@ -1,4 +1,4 @@
-"""What would make the kernel determined: concrete changes, tried where that is cheap."""
+"""Remedies: concrete changes that would make the kernel determined, tested if this is cheap."""
 
 from __future__ import annotations
 
@@ -17,22 +17,24 @@ from ..problem.spec import smallest
 from ..text import count
 from .diagnosis import Diagnosis
 
-# Changes of geometry are tried up to this many unknowns, and entries of the design matrix.
+# Limits up to which changes of geometry are tried: unknowns, and entries of the design matrix.
 MAX_TRIED_UNKNOWNS, MAX_TRIED_ENTRIES = 1000, 2**20
-# Channels named one by one where any of them may go.
+# Largest number of channels listed if any of them may be dropped.
 MAX_NAMED = 4
-# The condition that a proposed ridge brings about.
+# Condition number that a proposed ridge achieves.
 RIDGE_CONDITION = 1e3
 
 
 class Remedy(NamedTuple):
     """One change that would help, in data and in words.
 
-    ``kind`` is what it changes: "rows", "taps", "stride", "bias", "ridge", "channels" (leave one
-    out), "excitation" (another signal), "precision" (of x) or "memory". ``argument`` and ``value``
-    are those of `Problem`, or of a solver, which the text has in the place of ``{}``. Where it has
-    none, ``value`` is the number of samples that a record needs, or the channels of which one may
-    go, if the text names them.
+    Attributes:
+        kind: what changes: "rows", "taps", "stride", "bias", "ridge", "channels" (leave one out),
+            "excitation" (another signal), "precision" (of x) or "memory".
+        text: the sentence, with ``{}`` for the argument.
+        argument: name of an argument of `Problem` or of a solver, or None.
+        value: value of the argument. Without an argument, the number of samples that a record
+            needs, or the channels of which one may be dropped, if the text names them.
     """
 
     kind: str
@@ -41,7 +43,7 @@ class Remedy(NamedTuple):
     value: Any = None
 
     def sentence(self, shell: bool = False) -> str:
-        """In words, with the argument as Python has it or as an option of the command line."""
+        """Return the sentence, with the argument in Python or as an option of the command line."""
         if self.argument is None:
             return self.text
         return self.text.format((_option if shell else _keyword)(self.argument, self.value))
@@ -61,7 +63,7 @@ def _option(argument: str, value: Any) -> str:
 
 
 def advise(diagnosis: Diagnosis) -> list[Remedy]:
-    """Concrete changes that would make the kernel determined; none where it is."""
+    """Return concrete changes that would make the kernel determined; empty if it is."""
     if diagnosis.unique:
         return []
     rows = more_rows(diagnosis) if diagnosis.verdict == "underdetermined" else []
@@ -89,7 +91,7 @@ def _beyond_memory(diagnosis: Diagnosis) -> list[Remedy]:
 
 
 def _cheap(diagnosis: Diagnosis) -> bool:
-    """Whether other problems of this size may be tried before something is proposed."""
+    """Return whether other problems of this size may be tried before a remedy is proposed."""
     return diagnosis.matrix_entries <= MAX_TRIED_ENTRIES and diagnosis.columns <= MAX_TRIED_UNKNOWNS
 
 
@@ -103,9 +105,9 @@ def _ridge(diagnosis: Diagnosis) -> Remedy:
 
 
 def proposed_ridge(diagnosis: Diagnosis) -> float | None:
-    """The ridge, to three digits, that brings the condition to 1000: 0 where it is no larger.
+    """Return the ridge, to three digits, that brings the condition to 1000; 0 if it is smaller.
 
-    None where x is zero, or in a unit whose square leaves float64.
+    None if x is zero, or in a unit whose square leaves float64.
     """
     try:
         return float(f"{diagnosis.ridge_for(RIDGE_CONDITION):.3g}")
@@ -114,7 +116,7 @@ def proposed_ridge(diagnosis: Diagnosis) -> float | None:
 
 
 def _precision(diagnosis: Diagnosis) -> list[Remedy]:
-    """Why the verdict, or the rank alone, is a matter of precision; nothing where it is not."""
+    """Return why the verdict, or only the rank, depends on precision; empty if it does not."""
     if diagnosis.verdict != "ambiguous":
         return [_no_gap(diagnosis)] if diagnosis.mask_ambiguous else []
     high, low = diagnosis.rank_band
@@ -132,7 +134,7 @@ def _precision(diagnosis: Diagnosis) -> list[Remedy]:
 
 
 def _no_gap(diagnosis: Diagnosis) -> Remedy:
-    """The rank is then a matter of tolerance, and the answer depends on it."""
+    """Return the remedy if the rank, and therefore the solution, depends on the tolerance."""
     pairs = zip(diagnosis.singular_values, diagnosis.kernel_ranks, strict=True)
     with np.errstate(divide="ignore"):
         gain = 1 / np.min([values[rank - 1] for values, rank in pairs if rank])
@@ -145,7 +147,7 @@ def _no_gap(diagnosis: Diagnosis) -> Remedy:
 
 
 def more_rows(diagnosis: Diagnosis) -> list[Remedy]:
-    """How many rows are missing, and the record that would have them."""
+    """Return the number of missing rows, and the record length that would provide them."""
     problem, spec = diagnosis.problem, diagnosis.problem.spec
     missing = diagnosis.n_unknowns - diagnosis.n_equations
     longest = max((a.shape[:-1] for a in problem.x), key=spec.rows)
@@ -186,7 +188,7 @@ def _too_short(diagnosis: Diagnosis) -> Remedy:
 
 
 def _signal(diagnosis: Diagnosis) -> list[Remedy]:
-    """What is wrong with the signal beside what white noise in this geometry would allow."""
+    """Return what the signal lacks compared with white noise in this geometry."""
     noise = _on_white_noise(diagnosis) if _cheap(diagnosis) else None
     best = min(diagnosis.n_equations - diagnosis.problem.nuisance.total, diagnosis.columns)
     if noise is not None:
@@ -199,7 +201,7 @@ def _signal(diagnosis: Diagnosis) -> list[Remedy]:
 
 
 def _on_white_noise(diagnosis: Diagnosis) -> Diagnosis:
-    """The diagnosis of white noise in the place of x: what the geometry allows at best."""
+    """Return the diagnosis of white noise instead of x: the best that the geometry allows."""
     problem, rng = diagnosis.problem, np.random.default_rng(0)
     noise = [rng.standard_normal(a.shape) for a in problem.x]
     out_channels, bias = problem.out_channels, problem.bias
@@ -209,7 +211,7 @@ def _on_white_noise(diagnosis: Diagnosis) -> Diagnosis:
 
 
 def _beside_rows(diagnosis: Diagnosis) -> list[Remedy]:
-    """What more rows would not mend, seen with as many taps as these rows can carry."""
+    """Return what more rows would not fix, tested with the most taps that these rows allow."""
     axes = tuple(range(diagnosis.problem.spec.ndim))
     found = _largest_kernel(diagnosis, axes, lambda d: d.n_equations >= d.n_unknowns)
     if found is None or not _cheap(found.diagnosis) or found.diagnosis.unique:
@@ -222,14 +224,14 @@ def _beside_rows(diagnosis: Diagnosis) -> list[Remedy]:
 
 
 def _excitation(diagnosis: Diagnosis, noise: Diagnosis | None) -> list[Remedy]:
-    """What each group of channels lacks beside ``noise``, or full rank where none was tried."""
+    """Return what each group lacks compared with ``noise``, or with full rank if it is None."""
     best = [diagnosis.columns] * diagnosis.groups if noise is None else noise.kernel_ranks
     short = [g for g, rank in enumerate(diagnosis.kernel_ranks) if rank < best[g]]
     return [remedy for g in short for remedy in _excitation_of(diagnosis, noise, g)]
 
 
 def _excitation_of(diagnosis: Diagnosis, noise: Diagnosis | None, group: int) -> list[Remedy]:
-    """Which channels of a group fall short on their own, and whether the rest is shared."""
+    """Return which channels of a group lack rank, and whether the remaining deficit is shared."""
     ranks = _channel_ranks(diagnosis, group)
     taps = math.prod(diagnosis.problem.spec.kernel_size)
     best = [taps] * len(ranks) if noise is None else _channel_ranks(noise, group)
@@ -247,7 +249,7 @@ def _excitation_of(diagnosis: Diagnosis, noise: Diagnosis | None, group: int) ->
 
 
 def _channel_ranks(diagnosis: Diagnosis, group: int) -> list[int]:
-    """Rank of each channel's own columns: how many of its taps it excites."""
+    """Return the rank of each channel's own columns: the number of taps that it excites."""
     factor, channels = diagnosis.factor(group), diagnosis.problem.kernel_shape[-2]
     if channels == 1:
         return [factor.rank]
@@ -260,7 +262,7 @@ def _channel_ranks(diagnosis: Diagnosis, group: int) -> list[int]:
 
 
 def _channel(diagnosis: Diagnosis, channel: int, rank: int) -> Remedy:
-    """What to do about a channel that excites only ``rank`` of its taps."""
+    """Return the remedy for a channel that excites only ``rank`` of its taps."""
     problem, name = diagnosis.problem, diagnosis.problem.names.channel(channel)
     if rank:
         same = "more of the same signal will not help: it takes"
@@ -278,13 +280,13 @@ def _channel(diagnosis: Diagnosis, channel: int, rank: int) -> Remedy:
         beside = " beside a bias" * problem.bias
         return Remedy("excitation", f"x is {still}: nothing is learned from it{beside}")
     if problem.spec.groups > 1:
-        # A channel less would leave groups of unequal size.
+        # Dropping a channel would leave groups of unequal size.
         return Remedy("excitation", f"{name} is {still}: put another in its place")
     return Remedy("channels", f"{name} is {still}: drop it", value=(channel,))
 
 
 def _shared(diagnosis: Diagnosis, group: int, shared: int) -> Remedy:
-    """What to do about channels that are combinations of each other."""
+    """Return the remedy for channels that are combinations of each other."""
     problem = diagnosis.problem
     text = (
         f"{count(shared, 'combination')} of channels cannot be distinguished (a copy, a delayed or "
@@ -303,7 +305,10 @@ def _shared(diagnosis: Diagnosis, group: int, shared: int) -> Remedy:
 
 
 def _spare(factor: Factor, channel: int, channels: int) -> bool:
-    """Whether without a channel the others are determined: no null vector lies in them alone."""
+    """Return whether the other channels are determined without a channel.
+
+    This is the case if no null vector lies in the other channels alone.
+    """
     nullity = factor.r.shape[1] - factor.rank
     if nullity > factor.r.shape[1] // channels:
         return False
@@ -312,7 +317,7 @@ def _spare(factor: Factor, channel: int, channels: int) -> bool:
 
 
 def _transient(problem: Problem, channel: int) -> bool:
-    """Whether a channel of one axis is silent for a kernel's length at one end of a record."""
+    """Return whether a channel of one axis is zero for a kernel's length at an end of a record."""
     reach = problem.spec.span[0] - 1
     if problem.spec.ndim > 1 or not reach:
         return False
@@ -321,7 +326,7 @@ def _transient(problem: Problem, channel: int) -> bool:
 
 
 class _Kernel(NamedTuple):
-    """A smaller kernel: the argument that asks for it, and what x says of it."""
+    """A smaller kernel: the argument that sets it, its value, and its diagnosis."""
 
     argument: str
     value: Any
@@ -329,7 +334,7 @@ class _Kernel(NamedTuple):
 
 
 def _tried(diagnosis: Diagnosis) -> list[Remedy]:
-    """Changes of the geometry that have been seen to help, each by a diagnosis of its own."""
+    """Return changes of the geometry that help, each tested by a diagnosis."""
     found = []
     spec = diagnosis.problem.spec
     if diagnosis.problem.bias:
@@ -358,14 +363,14 @@ def _tried(diagnosis: Diagnosis) -> list[Remedy]:
 
 
 def _sides(ndim: int) -> list[tuple[int, ...]]:
-    """Axes along which a kernel may be cut: all at once, or one alone."""
+    """Return the axes along which a kernel may be cut: all at once, or one alone."""
     return [tuple(range(ndim)), *([(a,) for a in range(ndim)] if ndim > 1 else [])]
 
 
 def _largest_kernel(
     diagnosis: Diagnosis, axes: tuple[int, ...], helps: Callable[[Diagnosis], bool]
 ) -> _Kernel | None:
-    """The largest kernel, cut along ``axes``, that helps; None where none does."""
+    """Return the largest kernel, cut along ``axes``, that helps; None if there is none."""
     cut = cache(partial(_cut, diagnosis, axes))
     longest = max(diagnosis.problem.spec.kernel_size[a] for a in axes)
 
@@ -378,7 +383,7 @@ def _largest_kernel(
 
 
 def _cut(diagnosis: Diagnosis, axes: tuple[int, ...], by: int) -> _Kernel | None:
-    """The kernel ``by`` taps shorter than the longest of ``axes``; None where it cannot be had."""
+    """Return the kernel ``by`` taps shorter than the longest of ``axes``; None if not possible."""
     taps = diagnosis.problem.spec.kernel_size
     longest = max(taps[a] for a in axes)
     size = tuple(min(k, longest - by) if a in axes else k for a, k in enumerate(taps))

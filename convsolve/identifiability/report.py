@@ -1,4 +1,4 @@
-"""Identifiability: what x alone says about the kernel, in numbers and in words."""
+"""Identifiability of the kernel from x alone, in numbers and in words."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from . import wording
 from .diagnosis import Diagnosis
 from .remedies import Remedy, advise, more_rows
 
-# Of more groups than this a warning does not try remedies.
+# With more groups than this, a warning does not try remedies.
 MOST_ADVISED = 16
 
 
 class Identifiability(Diagnosis):
-    """Whether, and which part of, the kernel is determined by the input of a problem.
+    """The report on whether, and which part of, the kernel is determined by the input of a problem.
 
     Each row of [N A] is an equation and each column an unknown. A is the design matrix, which all
     outputs of a group share. The bias and confounds are the columns of N. ``rank`` is the numerical
@@ -30,8 +30,8 @@ class Identifiability(Diagnosis):
     after each column is scaled by a power of two to norm about one, and ``tolerance`` refers to the
     scaled matrix.
 
-    What is costly is computed when first asked for: ``repr`` shows what is known, ``print`` and
-    `text` the whole. Verdicts, in the order in which they are
+    Costly values are computed at the first access. ``repr`` shows the values that are available,
+    ``print`` and `text` show the complete report. The verdicts, in the order in which they are
     decided:
 
     - "underdetermined": fewer equations than unknowns;
@@ -39,40 +39,42 @@ class Identifiability(Diagnosis):
     - "ambiguous": too close to call, or below the rounding of the data's own type;
     - "undecided": too large to decide within the memory limit;
     - "exactly determined": as many independent equations as unknowns, none left to check the fit;
-    - "overdetermined": one answer, and equations to spare.
+    - "overdetermined": one solution, and more equations than unknowns.
     """
 
     @property
     def method(self) -> str:
-        """How rank and verdict were found."""
+        """Description of the method that decided rank and verdict."""
         return wording.method(self)
 
     @on_blas_threads
     def descent(self, tol: float = 1e-6) -> forecast.Descent:
-        """What plain gradient descent on the mean of squares will do, and what comes last."""
+        """Predict plain gradient descent on the mean of squares, and what converges last."""
         return forecast.descent(self, tol)
 
     @cached_property
     @on_blas_threads
     def confounded(self) -> list[str]:
-        """Which taps the data cannot tell apart, and what of them they determine, in sentences."""
+        """Sentences on indistinguishable taps, and on the combinations that the data determine."""
         return wording.confounded(self)
 
     @cached_property
     def counting(self) -> str:
-        """The counting argument, equations against unknowns, and where it misleads."""
+        """The number of equations compared with unknowns, and where this comparison misleads."""
         return wording.counting(self)
 
     @property
     @on_blas_threads
     def remedies(self) -> list[str]:
-        """What would make the kernel determined, in plain sentences; empty where it is."""
+        """Sentences on changes that would make the kernel determined; empty if it is determined."""
         return [remedy.sentence() for remedy in self.advice]
 
     @property
     def brief(self) -> str:
-        """The remedies as a warning has them. Of many groups it names those that are not determined
-        in their place: to try remedies for all would take longer than the answer.
+        """The remedies in the form of a warning.
+
+        If there are many groups, it lists the groups that are not determined instead. Trying
+        remedies for all of them would take longer than the solution.
         """
         if self.groups <= MOST_ADVISED:
             return "; ".join(self.remedies)
@@ -87,7 +89,7 @@ class Identifiability(Diagnosis):
 
     @on_blas_threads
     def to_dict(self) -> dict[str, Any]:
-        """Plain numbers, strings and lists, ready for JSON; None for what is infinite."""
+        """Return plain numbers, strings and lists, ready for JSON; None for infinite values."""
         out: dict[str, Any] = {
             "data": repr(self.problem),
             "verdict": self.verdict,
@@ -125,8 +127,10 @@ class Identifiability(Diagnosis):
 
     @on_blas_threads
     def entries(self, *, shell: bool = False) -> list[tuple[str, str]]:
-        """The whole report, as labels and what is said of each, none where it goes on; it computes
-        what it tells. With ``shell``, remedies name options of the command line, not arguments.
+        """Return the complete report as pairs of a label and a text, and compute its values.
+
+        The label is empty for further texts of the same label. With ``shell``, remedies name
+        options of the command line instead of arguments.
         """
         entries = [*wording.sizes(self), ("counting", [self.counting])]
         if self.decided:
@@ -144,18 +148,18 @@ class Identifiability(Diagnosis):
         ]
 
     def text(self, *, shell: bool = False) -> str:
-        """The same as a terminal shows it."""
+        """Return the complete report as shown in a terminal."""
         return "\n".join(line(label, words) for label, words in self.entries(shell=shell))
 
     def __str__(self) -> str:
         return self.text()
 
     def __repr__(self) -> str:
-        """What is known already; nothing is computed for it."""
+        """Return the available facts without computing any."""
         return "\n".join(line(label, words) for label, words in self._known())
 
     def _repr_html_(self) -> str:
-        """The same, as a notebook shows it."""
+        """Return the available facts as shown in a notebook."""
         return facts(self._known())
 
     def _known(self) -> list[tuple[str, str]]:
@@ -167,7 +171,7 @@ class Identifiability(Diagnosis):
 
 
 def _finite(value: Any) -> Any:
-    """Nested lists of numbers, None for what is not finite."""
+    """Return nested lists of numbers with None for values that are not finite."""
     if isinstance(value, list):
         return [_finite(inner) for inner in value]
     return value if np.isfinite(value) else None
