@@ -1,4 +1,4 @@
-"""The doors: identify, solve, fit_kernel, convolve. They validate, run, certify, warn and pack."""
+"""Entry points: identify, solve, fit_kernel, convolve. They validate, run, certify and pack."""
 
 from __future__ import annotations
 
@@ -44,27 +44,29 @@ if TYPE_CHECKING:
 
     from .inference.autoregression import Autoregression
 
-# How the noise of one row may depend on that of others; "ar(p)" is an autoregression of order p.
+# Dependence of the noise between rows. "ar(p)" is an autoregression of order p.
 NOISES = ("white", "ar", "hac", "cluster")
 AUTOREGRESSION = re.compile(r"ar(?:\(([1-9]\d{0,8})\))?")
-# A share of the kernel's effect that no rounding of float32 takes away.
+# A share of the kernel's effect above any rounding of float32.
 LOST = 1e-3
 
 
-# Reports by problem and limits, each while somebody holds it: a report holds its problem.
+# Reports by problem and limits, as weak references: a report refers to its problem.
 _REPORTS: WeakKeyDictionary[Problem, dict[Limits, ref[Identifiability]]] = WeakKeyDictionary()
 
 
 def identify(problem: Problem, *, limits: Limits = DEFAULT_LIMITS) -> Identifiability:
-    """Whether x determines the kernel, and which part of it; computed from x alone, before any
-    solving.
+    """Report whether x determines the kernel, and which part of it.
+
+    The report is computed from x alone, before any solving.
 
     Args:
-        problem: x and the geometry; y is not looked at.
+        problem: x and the geometry; y is not read.
         limits: the memory allowed.
 
-    Returns an `Identifiability`; its numbers are computed when first asked for, once per problem.
-    Where outputs differ in the rows that count, it is that of those that are determined worst.
+    Returns:
+        An `Identifiability`. Its numbers are computed at the first access, once per problem. If
+        outputs use different rows, the report describes the least well determined output.
     """
     _check_problem(problem)
     check_limits(limits)
@@ -89,49 +91,54 @@ def solve(
     checkpoint: str | Path | None = None,
     limits: Limits = DEFAULT_LIMITS,
 ) -> Solution:
-    """Recover the kernel of ``problem``, certified.
+    """Recover the kernel of ``problem``, with a certificate.
 
-    An iterative solver that Ctrl-C stops gives the answer it has, "interrupted", and its rank is
-    not looked into.
+    If Ctrl-C stops an iterative solver, the current kernel is returned with the status
+    "interrupted", and the rank is not decided.
 
     Args:
         problem: x, y and the geometry.
-        solver: `AutoSolver` by default, the exact least-squares answer.
-        noise: what is assumed of the noise of y.
+        solver: `AutoSolver` by default, which computes the exact least-squares solution.
+        noise: the assumed noise of y.
             "white": independent from row to row.
-            "ar": of each output an autoregression, whose order AIC chooses up to 40 and a tenth of
-            the rows; "ar(p)": of order p. It changes the answer, to generalized least squares.
-            "hac": a row depends on those some 1.3·√rows before and after it, in time. "cluster": it
-            depends on all of its record. These two change the errors of the answer alone.
-        strict: raise `IdentifiabilityError` where the data do not determine the kernel, and no
-            ridge mends it, in place of an `IdentifiabilityWarning` and one of the many answers.
-            Fewer equations than unknowns are refused before any work, a lack of rank after it.
-        progress: ``callable(step, total, loss)``, for iterative solvers. Bars for whatever takes
-            long, here and elsewhere, are `convsolve.progress_bars.bars`.
-        checkpoint: a file in which sums over long records are kept, see `Limits`: after a crash the
-            same call goes on from there, and gives the same answer bit for bit. It is removed at
-            the end; records that are taken whole write none.
+            "ar": an autoregression per output, whose order is selected by AIC, up to 40 and a tenth
+            of the number of rows; "ar(p)": an autoregression of order p. The solution is then
+            generalized least squares.
+            "hac": a row depends on about 1.3·√rows rows before and after it, in time. "cluster": a
+            row depends on all rows of its record. "hac" and "cluster" change only the errors of the
+            solution.
+        strict: if the data do not determine the kernel and no ridge fixes this, raise an
+            `IdentifiabilityError` instead of returning one of many solutions with an
+            `IdentifiabilityWarning`. Fewer equations than unknowns are refused before any
+            computation, a lack of rank after it.
+        progress: ``callable(step, total, loss)``, for iterative solvers. For progress bars of all
+            long operations, use `convsolve.progress_bars.bars`.
+        checkpoint: a file that stores sums over long records, see `Limits`. After a crash the same
+            call resumes from the file and returns the same result bit for bit. The file is removed
+            at the end. No file is written for records that are read whole.
         limits: the memory allowed.
 
     Raises:
-        TypeError: no Problem, no solver.
-        ValueError: no y; another noise than white under a penalty, of a loss that is not squares,
-            in more dimensions than one ("ar", "hac"), or of a single record ("cluster"); a
-            checkpoint that is damaged, or of another problem.
-        SolveError: a solver that cannot solve this problem (and why), an answer out of range; of
-            "ar" data that do not determine every tap, too few rows for an order, or an output that
-            leaves no noise.
-        TimeoutError: a process of jax.distributed did not come within ``limits.peer_seconds``.
-        IdentifiabilityError: see ``strict``.
+        TypeError: If ``problem`` is not a `Problem` or ``solver`` is not a solver.
+        ValueError: If y is missing. If the noise is not white and there is a penalty, the loss is
+            not squares, the problem has more than one dimension ("ar", "hac"), or there is a single
+            record ("cluster"). If a checkpoint is damaged or belongs to another problem.
+        SolveError: If the solver cannot solve this problem (with the reason), or if the solution is
+            out of range. For "ar" also if the data do not determine every tap, if there are too few
+            rows for an order, or if an output has no noise.
+        TimeoutError: If a process of jax.distributed did not join within ``limits.peer_seconds``.
+        IdentifiabilityError: See ``strict``.
 
-    Of x and y that are on devices, see `Problem`, sums over rows are taken there, in float64 and
-    along one axis, and ``stats["devices"]`` names them; or why the records had to be fetched. Every
-    process of jax.distributed that holds part of them makes the same calls.
+    If x and y are on devices, see `Problem`, sums over rows are computed there, in float64 and
+    along one axis. ``stats["devices"]`` names the devices, or gives the reason for fetching the
+    records. Every process of jax.distributed that holds part of the records must make the same
+    calls.
 
-    Under "ar" the residuals of least squares give the autoregression. Its filter (1, −ρ₁, …, −ρ_p)
-    makes the noise white, and least squares of rows so filtered give residuals for another, and
-    that the answer. A record loses its first p rows. The certificate is the backward error as least
-    squares of the filtered rows. Predictions, residuals and R² are those of y itself.
+    With "ar" the residuals of least squares determine the autoregression. Its filter
+    (1, −ρ₁, …, −ρ_p) makes the noise white. Least squares of the filtered rows gives residuals for
+    a second autoregression, whose filter gives the solution. A record loses its first p rows. The
+    certificate is the backward error as least squares of the filtered rows. Predictions, residuals
+    and R² refer to y itself.
     """
     solver = AutoSolver() if solver is None else solver
     _check_request(problem, solver, strict, progress)
@@ -164,7 +171,7 @@ def _solved(
     progress: Progress | None,
     limits: Limits,
 ) -> tuple[Solution, IdentifiabilityWarning | None]:
-    """Outputs that have their rows in common, and what there is to warn of."""
+    """Solve for outputs that use the same rows; return the solution and a warning, or None."""
     begun = time.perf_counter()
     LOG.info("solve by %s: %r", solver.name, problem)
     analysis, report = analyse(problem, limits), identify(problem, limits=limits)
@@ -172,7 +179,7 @@ def _solved(
     with sigint_handled(), blas_threads(min(sizes.rows, sizes.columns)):
         _check_solvable(solver, sizes, report, strict, noise)
         raw, seconds = _run(solver, analysis, progress)
-        # After Ctrl-C nobody waits for the rank of a large matrix.
+        # After Ctrl-C, skip the rank decision, which can take minutes.
         many_fit = raw.status != "interrupted" and not (
             raw.evidence or report.unique_with(raw.strength, raw.penalty)
         )
@@ -214,7 +221,7 @@ def _solved(
 
 
 def _log(fit: Solution, seconds: float) -> None:
-    """How a solve ended, by what route, and why that one."""
+    """Log the status of a solve, its certificate and duration, and the method with the reason."""
     proof = "no certificate"
     if fit.certificate is not None:
         proof = "certificate " + certificate_text(fit.certificate, fit.stats["certificate_kind"])
@@ -225,7 +232,7 @@ def _log(fit: Solution, seconds: float) -> None:
 
 
 def _joined(problem: Problem, parts: list[Part], limits: Limits) -> Solution:
-    """One `Solution` of all outputs."""
+    """Return one `Solution` of all outputs."""
     fits = [part.solution for part in parts]
     worst = max(fits, key=lambda fit: STATUSES.index(fit.status))
     certificates = [fit.certificate for fit in fits if fit.certificate is not None]
@@ -276,7 +283,7 @@ def _check_request(problem: Any, solver: Any, strict: Any, progress: Any) -> Non
 
 
 def check_noise(problem: Problem, solver: Solver, noise: Any) -> None:
-    """Refuse a kind of noise that this problem or this solver has no errors for."""
+    """Raise an error if errors for this noise are not available for the problem or solver."""
     ar = isinstance(noise, str) and AUTOREGRESSION.fullmatch(noise)
     if not ar:
         choice(noise, "noise", NOISES, " or 'ar(p)', of order p")
@@ -313,7 +320,7 @@ def check_noise(problem: Problem, solver: Solver, noise: Any) -> None:
 def _check_solvable(
     solver: Solver, sizes: Sizes, report: Identifiability, strict: bool, noise: str
 ) -> None:
-    """What is known before any work: whether the solver can, and what counting alone refuses."""
+    """Raise errors that are possible before any computation, from sizes and counting."""
     reason = solver.supports(sizes, report.problem.spec)
     if reason is not None:
         raise SolveError(f"{solver.name} cannot solve this problem: {reason}")
@@ -330,7 +337,7 @@ def _refusal(report: Identifiability) -> IdentifiabilityError:
 
 
 def _run(solver: Solver, analysis: Analysis, progress: Progress | None) -> tuple[Raw, float]:
-    """The solver's answer, and its seconds less those of the work that methods share."""
+    """Run the solver; return its result, and its seconds except work that methods share."""
     clock = analysis.design.clock
     shared, begun = clock.total, time.perf_counter()
     raw = solver.run(analysis, progress)
@@ -341,7 +348,7 @@ def _run(solver: Solver, analysis: Analysis, progress: Progress | None) -> tuple
 def _refitted(
     analysis: Analysis, raw: Raw, order: str | None, many_fit: bool
 ) -> tuple[Raw, Autoregression, float]:
-    """An answer of least squares refitted under autoregressive noise, that noise, and seconds."""
+    """Refit a least-squares result for autoregressive noise; return it, the noise and seconds."""
     if many_fit:
         raise SolveError(
             "noise='ar' needs data that determine every tap, and these do not; see identify, or "
@@ -365,7 +372,7 @@ def _certify(analysis: Analysis, raw: Raw) -> Certificate:
     certificate = regression.certify(w)
     if not analysis.design.nuisance.constant:
         return certificate
-    # The column of ones is projected out, so the bias is checked apart, against what it is made of.
+    # The column of ones is projected out, so the bias is checked separately, relative to its terms.
     off = regression.bias_error(w, raw.bias)
     return max(certificate, Certificate(off, "value"), key=lambda c: c.value)
 
@@ -377,7 +384,7 @@ def _status(certificate: Certificate | None) -> str:
 def _stats(
     problem: Problem, solver: Solver, raw: Raw, certificate: Certificate | None, seconds: float
 ) -> dict[str, Any]:
-    """What was asked, and what it took; JSON holds all of it."""
+    """Return the settings and costs of a solve; JSON supports all of them."""
     penalty = {"kind": raw.penalty.title, "strength": raw.strength} if raw.strength else None
     stats = {
         "solver": solver.name,
@@ -394,7 +401,7 @@ def _stats(
 
 
 def _pack(problem: Problem, analysis: Analysis, raw: Raw) -> tuple[Any, Any]:
-    """Kernel and bias in the precision and kind of array of the data."""
+    """Return kernel and bias in the precision and kind of array of the data."""
     with np.errstate(over="ignore", under="ignore", invalid="ignore"):
         kernel, bias = raw.kernel.astype(problem.dtype), raw.bias.astype(problem.dtype)
         lost = problem.dtype != raw.kernel.dtype and _loses_taps(analysis, raw.kernel, kernel)
@@ -409,7 +416,7 @@ def _pack(problem: Problem, analysis: Analysis, raw: Raw) -> tuple[Any, Any]:
 
 
 def _loses_taps(analysis: Analysis, kernel: np.ndarray, rounded: np.ndarray) -> bool:
-    """A tap that falls below the type is lost if y would miss it, however small it is."""
+    """Return whether taps below the range of the type would change the prediction of y."""
     plain = analysis.regression(RIDGE, 0.0)
     scaled, kept = (plain.from_user(k) for k in (kernel, rounded))
     lost = np.abs(scaled - kept) > LOST * np.abs(scaled).max(1, keepdims=True)
@@ -425,27 +432,30 @@ def fit_kernel(
     bias: bool = False,
     weights: Any = None,
 ) -> tuple[jax.Array, jax.Array]:
-    """Kernel and bias as a pure function of arrays, for `jax.jit`, `jax.vmap` and `jax.grad`.
+    """Compute kernel and bias as a pure function, for `jax.jit`, `jax.vmap` and `jax.grad`.
 
     Args:
         x: one array, ``(*W,)``, ``(*W, Cin)`` or ``(N, *W, Cin)``, by the rank rule of `Problem`.
         y: ``(*T,)``, ``(*T, Cout)`` or ``(N, *T, Cout)``.
-        spec: the geometry. ``solver``: `AutoSolver` by default; its ridge may be traced.
+        spec: the geometry.
+        solver: `AutoSolver` by default. Its ridge may be traced.
         bias: whether a constant per output is fitted too.
-        weights: of the squares of residuals, not negative: ``(N,)`` of records, or ``(N, *T)`` of
-            rows; may be traced. The rows of the design matrix are formed then.
+        weights: weights of the squared residuals, not negative: ``(N,)`` for records, or
+            ``(N, *T)`` for rows. They may be traced. With weights, the rows of the design matrix
+            are formed.
 
     Returns:
-        kernel ``(*K, Cin/groups, Cout)`` and bias ``(Cout,)``, zeros without one.
+        The kernel ``(*K, Cin/groups, Cout)`` and the bias ``(Cout,)``, which is zero without
+        ``bias``.
 
-    It runs in the ambient precision, and makes no checks of values, no report and no certificate:
-    on data whose identifiability is not known, use `solve`. The closed forms are differentiable to
-    any order in x, y and ridge through ``jax.lax.custom_linear_solve``. Where many kernels fit,
-    they give that of minimum norm (of a penalty with coordinates of its own, in those), and their
-    derivatives in x do not account for the null space changing with x.
+    The function runs in the ambient precision. It does not check values and provides no report and
+    no certificate. If the identifiability of the data is not known, use `solve`. The closed forms
+    are differentiable to any order in x, y and ridge through ``jax.lax.custom_linear_solve``. If
+    many kernels fit, they return the kernel of minimum norm (in the coordinates of the penalty, if
+    it has any). Their derivatives in x do not account for changes of the null space with x.
 
     Raises:
-        TypeError, ValueError: shapes that do not fit the spec, checked while tracing.
+        TypeError, ValueError: If shapes do not fit the spec. They are checked while tracing.
     """
     if not isinstance(spec, ConvSpec):
         raise TypeError(f"spec must be a ConvSpec, got {type(spec).__name__}")
@@ -462,23 +472,24 @@ def fit_kernel(
 
 
 def convolve(x: Any, kernel: Any, spec: ConvSpec, bias: Any = None) -> Any:
-    """The forward model ``y = conv(x, kernel) + bias``: cross-correlation, channels last.
+    """Compute the forward model ``y = conv(x, kernel) + bias``: cross-correlation, channels last.
 
     Args:
         x: array or list of records, by the rank rule of `Problem`.
         kernel: ``(*K, Cin/groups, Cout)``, or ``(*K,)`` for one channel and one output.
-        spec: the geometry; ``spec.kernel_size`` is that of the kernel.
+        spec: the geometry; ``spec.kernel_size`` must be the size of the kernel.
         bias: ``(Cout,)`` or a number; None for none.
 
     Returns:
         y in the form of x; without a channel axis if the kernel has none. NumPy, or jax for jax
         input, in the wider precision of x and kernel.
 
-    Inside jit use ``jax.lax.conv_general_dilated``; for long kernels in float64
+    Inside jit use ``jax.lax.conv_general_dilated``. For long kernels in float64
     ``scipy.signal.fftconvolve`` is faster.
 
     Raises:
-        TypeError, ValueError: bad kinds, values that are not finite, shapes that do not fit.
+        TypeError, ValueError: If an array is of an unsupported kind, if values are not finite, or
+            if shapes do not fit.
     """
     if not isinstance(spec, ConvSpec):
         raise TypeError(f"spec must be a ConvSpec, got {type(spec).__name__}")
@@ -502,7 +513,7 @@ def convolve(x: Any, kernel: Any, spec: ConvSpec, bias: Any = None) -> Any:
     dtype, _, notes = precision(records, taps)
     for note in notes:
         warnings.warn(note, UserWarning, stacklevel=2)
-    # Every output to its own size: by rows, however many.
+    # By rows, for any number of samples: rounding is then relative to the size of each output.
     given = records.cast(dtype), full.astype(dtype), offset.astype(dtype), spec
     outputs = predicted(*given, long_numbers=math.inf)
     packed = records.like(outputs, not flat)
