@@ -1,4 +1,4 @@
-"""The design matrix as a sum over chunks of records, of which a few are in memory at a time."""
+"""The design matrix as a sum over chunks of records, with a few chunks in memory at a time."""
 
 from __future__ import annotations
 
@@ -27,18 +27,23 @@ from .rows import RowOperator
 from .totals import PASS, Chunk, Total, dask_rows, on_dask, total_of
 from .windows import NormalForm
 
-# A gap of so many kernels in the rows that count is not read.
+# A run of excluded rows of at least this many kernel lengths is not read.
 GAP_KERNELS = 8
-# Chunks of arrays in memory are this many times as long: nothing is read, and fewer cost less.
+# Chunks of arrays in memory are longer by this factor: nothing is read, and fewer chunks cost less.
 IN_MEMORY = 2
-# And those of dask's this part, since a worker has several.
+# Chunks of dask arrays are shorter by this factor, because a worker holds several.
 ON_DASK = 1 / 2
 
 
 class Geometry(NamedTuple):
-    """What is common to all chunks: the windows over records in normal form, whether a constant is
-    taken off, and what memory allows; and the largest magnitudes (Cin,) of x and (Cout,) of y, None
-    where they are not known, and every chunk looks for its own.
+    """The settings that all chunks share.
+
+    Attributes:
+        spec: the windows over records in normal form.
+        constant: whether a constant is subtracted.
+        limits: the memory limits.
+        x_sizes, y_sizes: the largest magnitudes (Cin,) of x and (Cout,) of y. If None, every chunk
+            computes its own.
     """
 
     spec: ConvSpec
@@ -49,8 +54,9 @@ class Geometry(NamedTuple):
 
 
 def chunk_spans(kept: Rows, pieces: Sequence[Span], step: int) -> list[list[Span]]:
-    """The rows that count of some pieces of records, in lots of ``step`` rows of the first axis or
-    less.
+    """Split the rows used in the fit into groups of spans.
+
+    Each group has at most ``step`` rows along the first axis.
     """
     found: list[list[Span]] = []
     room = 0
@@ -76,7 +82,7 @@ def chunks_of(
     spec: ConvSpec,
     kept: Rows,
 ) -> list[Chunk]:
-    """What those rows read, nothing of it read yet, for one pass over them in order."""
+    """Return the chunks of some rows, unread, for one pass over them in order."""
     x, y = [*map(for_one_pass, x)], None if y is None else [*map(for_one_pass, y)]
     found = []
     for lot in spans:
@@ -92,14 +98,14 @@ def chunks_of(
     return found
 
 
-# --- what is made of one chunk; plain functions of plain data, which other processes can run
+# --- results for one chunk: functions of plain data, which other processes can run
 
 
 Parts = FourierOperator | RowOperator
 
 
 def operator_of(chunk: Chunk, geometry: Geometry) -> Parts:
-    """The design matrix of a chunk, read now, by FFTs unless these lose digits."""
+    """Read a chunk and return its design matrix by FFTs, or by rows if the chunk requires it."""
     spec, constant, limits, x_sizes, y_sizes = geometry
     x = [np.asarray(a) for a in chunk.x]
     rows = Rows.of(spec, [a.shape[:-1] for a in x])
@@ -114,7 +120,7 @@ def operator_of(chunk: Chunk, geometry: Geometry) -> Parts:
 
 
 def exact_operator_of(chunk: Chunk, geometry: Geometry) -> Parts:
-    """The same, by rows where FFTs lose digits."""
+    """Read a chunk and return its design matrix, by rows if FFTs lose digits."""
     found = operator_of(chunk, geometry)
     by_rows = isinstance(found, RowOperator) or not (found.inputs.structured and found.exact)
     if not by_rows:
@@ -124,7 +130,7 @@ def exact_operator_of(chunk: Chunk, geometry: Geometry) -> Parts:
 
 @dataclass(frozen=True)
 class Totals:
-    """`Moments` of some chunks, and which of these had to be taken by rows."""
+    """`Moments` of some chunks, and flags of the chunks that had to be summed by rows."""
 
     moments: Moments
     by_rows: tuple[bool, ...]
@@ -134,8 +140,8 @@ class Totals:
 
 
 def summed(chunk: Chunk, geometry: Geometry) -> tuple[Parts, Moments]:
-    """The design matrix of a chunk, and sums over its rows."""
-    with np.errstate(invalid="ignore"):  # of what is not finite any more, sums are none either
+    """Return the design matrix of a chunk, and sums over its rows."""
+    with np.errstate(invalid="ignore"):  # data that are no longer finite have no finite sums
         operator = exact_operator_of(chunk, geometry)
         found = operator.moments(operator.targets)
     if not (np.isfinite(found.sums).all() and np.isfinite(found.out_sums).all()):
@@ -144,20 +150,20 @@ def summed(chunk: Chunk, geometry: Geometry) -> tuple[Parts, Moments]:
 
 
 def no_sums(records: Iterable[Any]) -> Exception:
-    """What to raise where sums over some records are not finite."""
+    """Return the exception for records whose sums are not finite."""
     finite = all(np.isfinite(np.asarray(a)).all() for a in records)
     return sums_beyond_float64() if finite else not_finite_any_more()
 
 
 def sums_beyond_float64() -> SolveError:
-    """What to raise where finite numbers have sums that are not."""
+    """Return the exception for finite numbers whose sums are not finite."""
     return SolveError(
         "sums of x or y leave the range of float64; give them in units that make them smaller"
     )
 
 
 def totals(chunk: Chunk, geometry: Geometry, about: Moments | None) -> Totals:
-    """Sums over the rows of a chunk, each less a constant of its own, or those of others."""
+    """Sum over the rows of a chunk, minus its own constants or those in ``about``."""
     operator, found = summed(chunk, geometry)
     if about is not None:
         found = found.rescaled(about.exponents, about.out_exponents)
@@ -166,7 +172,7 @@ def totals(chunk: Chunk, geometry: Geometry, about: Moments | None) -> Totals:
 
 
 class Misfit(NamedTuple):
-    """‖r‖² (G, Q), Aᵀr (G, P, Q) and rᵀ1 (G, Q) of residuals r."""
+    """Sums ‖r‖² (G, Q), Aᵀr (G, P, Q) and rᵀ1 (G, Q) of residuals r."""
 
     squares: np.ndarray
     gradient: np.ndarray
@@ -188,15 +194,15 @@ class Units(NamedTuple):
 def misfit(
     chunk: Chunk, geometry: Geometry, units: Units, w: np.ndarray, offset: np.ndarray
 ) -> Misfit:
-    """Of r = y − A w − offset, for w (G, P, Q) and offset (G, Q) in some units.
+    """Return the sums of r = y − A w − offset, for w (G, P, Q) and offset (G, Q) in ``units``.
 
-    In those of the chunk A = 2^e·(A' + s) − s₀ with e at most zero, and w' = 2^e·w. y is taken in
-    these units: in its own, where they are far smaller, what is predicted would leave float64.
+    In the units of the chunk A = 2^e·(A' + s) − s₀ with e at most zero, and w' = 2^e·w. y is read
+    in ``units``. In its own units, if they are much smaller, the prediction would leave float64.
     """
     operator = operator_of(chunk, geometry)
     assert operator.targets is not None
     targets = operator.targets.in_units(units.out_exponents.reshape(-1))
-    # What is silent in the chunk may have any exponents, these too.
+    # Columns that are zero in the chunk may have any exponents, including these.
     e = np.minimum(operator.exponents - units.exponents, 0)
     moved = np.ldexp(operator.shift, e) - units.shift
     level = targets.grouped(targets.shift) - units.out_shift
@@ -208,7 +214,7 @@ def misfit(
 
 @dataclass(frozen=True)
 class Products:
-    """A sum of arrays, one a group."""
+    """A sum of arrays with one array per group."""
 
     of_groups: np.ndarray
 
@@ -219,8 +225,9 @@ class Products:
 def product_grams(
     chunk: Chunk, geometry: Geometry, units: Units, group: int, w: np.ndarray, level: np.ndarray
 ) -> Products:
-    """(A w − level)ᵀ(A w − level) (Q, Q) of one group, for w (P, Q) and level (Q,) in some
-    units.
+    """Return (A w − level)ᵀ(A w − level) (Q, Q) of one group.
+
+    w (P, Q) and level (Q,) are in ``units``.
     """
     operator = operator_of(chunk._replace(y=None), geometry)
     e = np.minimum(operator.exponents[group] - units.exponents[group], 0)
@@ -229,11 +236,11 @@ def product_grams(
     return Products(seen.T @ seen)
 
 
-# --- all of them
+# --- all chunks
 
 
 class ChunkedTargets(Targets):
-    """Outputs of which a few are in memory at a time; their units come with their sums."""
+    """Outputs of which a few are in memory at a time. Their units are computed with their sums."""
 
     def __init__(self, y: Sequence[Any], operator: ChunkedOperator) -> None:
         self.groups, self.records, self._operator = operator.groups, y, operator
@@ -246,31 +253,31 @@ class ChunkedTargets(Targets):
 
     @property
     def moments(self) -> Moments:
-        """The same."""
+        """The moments in `totals`."""
         return self.totals.moments
 
     @property
     def exponents(self) -> np.ndarray:  # type: ignore[override]
-        """(Cout,): the largest magnitude is at most one in their units."""
+        """Exponents (Cout,): the largest magnitude is at most one in their units."""
         return self.moments.out_exponents.reshape(-1)
 
     @property
     def scale(self) -> np.ndarray:
-        """Those units (Cout,)."""
+        """Scale (Cout,), by which y is multiplied."""
         return np.ldexp(1.0, -self.exponents)
 
     @property
     def shift(self) -> np.ndarray:  # type: ignore[override]
-        """(Cout,), about the mean where the nuisance columns hold a constant."""
+        """Shift (Cout,), approximately the mean if the nuisance columns contain a constant."""
         return self.moments.out_shift.reshape(-1)
 
     @property
     def outputs(self) -> int:
-        """Q of each group."""
+        """Number Q of outputs of each group."""
         return int(self.records[0].shape[-1]) // self.groups
 
     def rows(self, group: int) -> np.ndarray:
-        """y (n, Q) of one group, row by row as `row_blocks` has them, scaled, nothing taken off."""
+        """Return y (n, Q) of one group in the row order of `row_blocks`, scaled but not shifted."""
         operator = self._operator
         blocks = [y[group] for _, y in operator.row_blocks(self) if y is not None]
         if not operator.nuisance.constant:
@@ -280,20 +287,20 @@ class ChunkedTargets(Targets):
 
     @property
     def sums(self) -> np.ndarray:
-        """Σ(y − shift) (G, Q)."""
+        """Sums Σ(y − shift) (G, Q)."""
         return self.moments.out_sums
 
     @property
     def squares(self) -> np.ndarray:
-        """Σ(y − shift)² (G, Q)."""
+        """Sums Σ(y − shift)² (G, Q)."""
         return self.moments.out_squares
 
 
 class ChunkedOperator(DesignOperator):
-    """A as the sum over chunks of records: every pass reads them anew, and keeps sums alone.
+    """A as the sum over chunks of records. Every pass reads them again and keeps only sums.
 
-    A chunk is a small problem of its own, by FFTs or, where these would lose digits, by rows, with
-    exponents and shifts of its own; `Moments` align them where they are added.
+    A chunk is a small problem of its own, computed by FFTs, or by rows if FFTs would lose digits.
+    It has its own exponents and shifts, which `Moments` align when they are added.
     """
 
     def __init__(
@@ -306,37 +313,39 @@ class ChunkedOperator(DesignOperator):
         limits: Limits,
         sizes: tuple[np.ndarray | None, np.ndarray | None] = (None, None),
     ) -> None:
-        """``sizes`` (Cin,) and (Cout,) are the largest magnitudes in x and y, where known."""
+        """Plan the chunks. ``sizes`` (Cin,) and (Cout,) are the largest magnitudes, if known."""
         self._x, self._spec, self._kept = x, spec, kept
         self.nuisance, self.rows = nuisance, kept.count
         channels = x[0].shape[-1]
         self.groups, self.columns = spec.groups, spec.unknowns(channels)
         read = kept.flags is None and all(spec.reads_all(a.shape[:-1]) for a in x)
-        # What no row reads must not set a scale.
+        # Samples that no row reads must not affect the scale.
         known = sizes if read else (None, None)
         self._geometry = Geometry(spec.normal, nuisance.constant, limits, *known)
         numbers = max(int(limits.chunk_numbers * _longer((*x, *(y or ())))), self.columns**2)
         step = max(1, numbers // max(1, _numbers_a_row(x, y, spec)))
         if (length := dask_rows(x, spec.stride[0])) is not None:
             step = _in_step(step, length)
-        #: Rows of a chunk; no fewer than a kernel reads, or most would be read twice.
+        #: Rows of a chunk. At least the reach of a kernel, or most samples would be read twice.
         self.step = max(step, spec.span[0])
         self.spans = chunk_spans(kept, kept.pieces(GAP_KERNELS * spec.span[0]), self.step)
         LOG.info(
             "%d rows are taken in %d chunks of up to %d", self.rows, len(self.spans), self.step
         )
-        #: How sums over chunks are made; those of the outputs given can be made otherwise.
+        #: The method that sums over chunks. It can be replaced for the given outputs.
         self._total = self.total = total_of((*x, *(y or ())))
         self._given = None if y is None else ChunkedTargets(y, self)
         self.targets = self._given
 
     def outputs(self, y: Sequence[Any]) -> ChunkedTargets:
-        """Other outputs beside the same x."""
+        """Return targets for other outputs of the same x."""
         return ChunkedTargets(y, self)
 
     def pass_over(self, y: Sequence[Any] | None) -> Totals:
-        """Sums over the rows of A and y; a second time about the means, should those of the first
-        chunk be so far from them that digits are lost.
+        """Return sums over the rows of A and y.
+
+        If the shifts of the first pass are so far from the means that digits are lost, a second
+        pass sums about the means.
         """
         chunks, geometry = self._chunks(y), self._geometry_of(y)
         total = self._total_of(y)
@@ -349,7 +358,7 @@ class ChunkedOperator(DesignOperator):
         return again
 
     def moments_of(self, spans: Sequence[Span], y: Sequence[Any]) -> Moments:
-        """Sums over some of the rows."""
+        """Return sums over some of the rows."""
         chunks = self._chunks(y, chunk_spans(self._kept, spans, self.step))
         found: Totals = self._total_of(y)(totals, chunks, self._geometry_of(y), None)
         return found.moments
@@ -361,7 +370,7 @@ class ChunkedOperator(DesignOperator):
         return self.total if self._is_given(y) else self._total
 
     def _geometry_of(self, y: Sequence[Any] | None) -> Geometry:
-        """Of other outputs the magnitudes are not known."""
+        """Return the settings for y. The magnitudes of outputs other than the given are unknown."""
         return self._geometry if self._is_given(y) else self._geometry._replace(y_sizes=None)
 
     def _chunks(
@@ -378,12 +387,12 @@ class ChunkedOperator(DesignOperator):
 
     @property
     def exponents(self) -> np.ndarray:  # type: ignore[override]
-        """(G, P) integers."""
+        """Exponents (G, P), integers."""
         return self._own.moments.column_exponents
 
     @property
     def shift(self) -> np.ndarray:
-        """(G, P), zeros unless N holds a constant."""
+        """Shift (G, P), zeros unless N contains a constant."""
         return self._own.moments.shift
 
     @property
@@ -393,7 +402,7 @@ class ChunkedOperator(DesignOperator):
 
     @property
     def products(self) -> np.ndarray:
-        """AᵀN (G, P, q)."""
+        """Products AᵀN (G, P, q)."""
         return self._own.moments.sums[:, :, None][:, :, : self.nuisance.count]
 
     @cached_property
@@ -407,20 +416,20 @@ class ChunkedOperator(DesignOperator):
 
     @cached_property
     def spreads(self) -> np.ndarray:
-        """Norms (G, P) of the columns less their means."""
+        """Norms (G, P) of the columns minus their means."""
         if self.nuisance.constant:
             return self.column_norms
         centred = self._squares - self._own.moments.sums**2 / self.rows
         return np.sqrt(np.maximum(centred, 0.0))
 
     def moments(self, targets: Targets | None) -> Moments:
-        """Sums over the rows of A and Y, each less its shift."""
+        """Return sums over the rows of A and Y, each minus its shift."""
         own = self._own.moments
         if targets is None:
             return own
         assert isinstance(targets, ChunkedTargets)
         found = targets.moments
-        # The sums of other outputs may have been made about other constants.
+        # The sums of other outputs may be about other constants.
         found = found.rescaled(own.exponents, found.out_exponents)
         return found.shifted(own.shift, found.out_shift)
 
@@ -430,16 +439,16 @@ class ChunkedOperator(DesignOperator):
         return Units(m.column_exponents, m.shift, m.out_exponents, m.out_shift)
 
     def _decided(self, y: Sequence[Any] | None) -> list[Chunk]:
-        """Chunks, each to be taken as it was for the moments."""
+        """Return the chunks with the method, FFTs or rows, that was used for the moments."""
         pairs = zip(self._chunks(y), self._own.by_rows, strict=True)
         return [chunk._replace(by_rows=rows) for chunk, rows in pairs]
 
     def residual(self, w: np.ndarray, targets: Targets) -> tuple[np.ndarray, np.ndarray]:
-        """‖r‖² (G, Q) and AᵀM r (G, P, Q) of r = M(y − A w), in one pass over the data."""
+        """Return ‖r‖² (G, Q) and AᵀM r (G, P, Q) for r = M(y − A w), in one pass over the data."""
         return self._residual(w, targets, self._decided(targets.records))
 
     def by_record(self, w: np.ndarray, targets: Targets) -> Iterator[np.ndarray]:
-        """AᵀM r (G, P, Q) over the rows of each record that has any."""
+        """Yield AᵀM r (G, P, Q) over the rows of each record that has rows."""
         by_record: dict[int, list[Span]] = {}
         for lot in self.spans:
             for span in lot:
@@ -451,7 +460,7 @@ class ChunkedOperator(DesignOperator):
     def _residual(
         self, w: np.ndarray, targets: Targets, chunks: Sequence[Chunk]
     ) -> tuple[np.ndarray, np.ndarray]:
-        """The same over the rows of some chunks, N projected out as of all."""
+        """Return the same sums over some chunks; N is projected out as for all rows."""
         offset = np.zeros((len(w), w.shape[2]))
         if self.nuisance.constant:
             offset = self.projection.coefficients(self.output_sums(targets)[0], w)[:, 0]
@@ -466,7 +475,7 @@ class ChunkedOperator(DesignOperator):
         return found.squares, gradient * (self.column_norms > 0)[:, :, None]
 
     def product_gram(self, group: int, w: np.ndarray) -> np.ndarray:
-        """(M A w)ᵀ(M A w) (Q, Q) of one group, for w (P, Q)."""
+        """Return (M A w)ᵀ(M A w) (Q, Q) of one group, for w (P, Q)."""
         level = np.zeros(w.shape[1])
         if self.nuisance.constant:
             level = self.projection.means[group, 0] @ w
@@ -476,11 +485,11 @@ class ChunkedOperator(DesignOperator):
         return found.of_groups
 
     def forward(self, group: int, w: np.ndarray) -> np.ndarray:
-        """M A w (n, Q) of one group, for w (P, Q)."""
+        """Return M A w (n, Q) of one group, for w (P, Q)."""
         return np.concatenate([a[group] @ w for a, _ in self._blocks(None)])
 
     def adjoint(self, group: int, r: np.ndarray) -> np.ndarray:
-        """AᵀM r (P, Q) of one group, for rows r (n, Q)."""
+        """Return AᵀM r (P, Q) of one group, for rows r (n, Q)."""
         total, first = np.zeros((self.columns, r.shape[1])), 0
         for a, _ in self._blocks(None):
             total += a[group].T @ r[first : first + a.shape[1]]
@@ -488,11 +497,11 @@ class ChunkedOperator(DesignOperator):
         return total
 
     def row_blocks(self, targets: Targets | None = None) -> Iterator[Block]:
-        """Blocks of rows of M A (G, k, P) and of M y (G, k, Q), chunk by chunk."""
+        """Yield blocks of rows of M A (G, k, P) and of M y (G, k, Q), chunk by chunk."""
         yield from self._blocks(self.targets if targets is None else targets)
 
     def _check_rows(self) -> None:
-        """Raise a SolveError where rows are not to be had."""
+        """Raise a SolveError if rows are not available."""
         if any(map(on_dask, self._x)):
             raise SolveError(
                 "this takes the rows themselves, a QR or products with them, which dask's chunks "
@@ -503,7 +512,7 @@ class ChunkedOperator(DesignOperator):
     def _blocks(self, targets: Targets | None) -> Iterator[Block]:
         self._check_rows()
         m, constant = self._own.moments, self.nuisance.constant
-        # The shift first, exactly: the mean itself is rounded relative to the offset.
+        # The shift is subtracted first, exactly. The mean is rounded relative to the offset.
         of_a = m.shift, m.sums / self.rows
         of_y = of_a
         if targets is not None and constant:
@@ -526,7 +535,7 @@ class ChunkedOperator(DesignOperator):
 
 
 def _keeps_digits(m: Moments) -> bool:
-    """Whether taking the means off leaves its share of every column and output."""
+    """Return whether enough of every column and output remains after subtracting the means."""
     squares = np.einsum("gpp->gp", m.gram), m.out_squares
     sums = m.sums, m.out_sums
     pairs = zip(squares, sums, strict=True)
@@ -534,18 +543,18 @@ def _keeps_digits(m: Moments) -> bool:
 
 
 def _longer(records: Sequence[Any]) -> float:
-    """How many times as long as of what is read here are chunks of some records."""
+    """Return the factor by which chunks of some records are longer than chunks read here."""
     if any(map(on_dask, records)):
         return ON_DASK
     return 1 if any(isinstance(a, Stored) for a in records) else IN_MEMORY
 
 
 def _in_step(step: int, length: int) -> int:
-    """About as many rows, but whole multiples of a ``length``, or that in equal parts."""
+    """Return about ``step`` rows: a multiple of ``length``, or ``length`` in equal parts."""
     return round(step / length) * length or -(-length // round(length / step))
 
 
 def _numbers_a_row(x: Sequence[Any], y: Sequence[Any] | None, spec: ConvSpec) -> int:
-    """Of x and y, along the first axis."""
+    """Return the number of elements of x and y per row along the first axis."""
     of_x = max(a.size // max(1, len(a)) for a in x) * spec.stride[0]
     return of_x + (0 if y is None else max(b.size // max(1, len(b)) for b in y))

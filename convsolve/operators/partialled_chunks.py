@@ -1,8 +1,8 @@
-"""The design matrix as a sum over chunks, with confounds of every record projected out of it.
+"""The design matrix as a sum over chunks, with the confounds of every record projected out.
 
-Polynomials in time that fit x and y, which the confounds span, are taken off first, or their size
-would cost the digits of the rest. Of sums over rows the confounds N, orthonormal columns, then take
-D = AᵀN and Nᵀy: AᵀMA = AᵀA − DDᵀ for M = I − NNᵀ.
+The polynomials in time that fit x and y and that the confounds span are subtracted first. Otherwise
+their size would cost the digits of the rest. The confounds N are orthonormal columns. Their
+projection needs only D = AᵀN and Nᵀy: AᵀMA = AᵀA − DDᵀ for M = I − NNᵀ.
 """
 
 from __future__ import annotations
@@ -54,16 +54,21 @@ FITTED = 8
 
 @dataclass(frozen=True, eq=False)
 class Less:
-    """Some samples (n, *L, C) of a record, less polynomials in time, times the root of a weight,
-    less what confounds fit; read when they are needed.
+    """Samples (n, *L, C) of a record, adjusted for polynomials, weights and confounds.
+
+    Polynomials in time are subtracted, the result is multiplied by the root of a weight, and the
+    fit of the confounds is subtracted. The samples are read on demand.
 
     Attributes:
-        record: these samples.
-        start: where the first is, along the first axis of a record of a ``shape`` (*L).
-        degree, coefficients: of the polynomials, (J, C); none where the degree is -1.
-        root: of the weight, () or (n, *L).
-        flags: which rows the columns of the confounds are of.
-        columns, fit: (k, q) of the confounds, and how much of them (q, C) is taken off; or None.
+        record: the samples.
+        start: index of the first sample along the first axis of the record.
+        shape: shape (*L) of the record.
+        degree: degree of the polynomials; -1 for none.
+        coefficients: coefficients (J, C) of the polynomials.
+        root: root of the weight, () or (n, *L).
+        flags: rows to which the columns of the confounds belong.
+        columns: columns (k, q) of the confounds, or None.
+        fit: coefficients (q, C) of the columns that are subtracted, or None.
     """
 
     record: Any
@@ -77,21 +82,21 @@ class Less:
     fit: np.ndarray | None = None
 
     def read(self) -> Self:
-        """The same with its samples in memory."""
+        """Return the same object with its samples in memory."""
         return replace(self, record=np.asarray(self.record))
 
     @property
     def selections(self) -> list[Any]:
-        """What is read."""
+        """The arrays that are read."""
         return [self.record]
 
     @property
     def hollow(self) -> Self:
-        """The same without what it is read from."""
+        """The same object without the record."""
         return replace(self, record=None)
 
     def assembled(self, parts: Sequence[np.ndarray]) -> np.ndarray:
-        """The samples, of what was read."""
+        """Return the samples, given the `selections` as arrays."""
         found = np.asarray(parts[0], float)
         if self.degree >= 0:
             trend = Polynomials(self.shape, self.degree, self.start, self.start + len(found))
@@ -108,12 +113,12 @@ class Less:
         return found if dtype is None else found.astype(dtype, copy=False)
 
 
-# --- the polynomials that are taken off
+# --- the polynomials that are subtracted
 
 
 @dataclass(frozen=True)
 class Drifts:
-    """VᵀV (J, J) of polynomials V in time, and Vᵀx (J, C), by record, and how many samples."""
+    """Products of polynomials V in time, by record: VᵀV (J, J), Vᵀx (J, C), and sample count."""
 
     grams: dict[int, np.ndarray]
     crosses: dict[int, np.ndarray]
@@ -127,7 +132,7 @@ class Drifts:
         )
 
     def shared(self) -> Drifts:
-        """The same fit to all records."""
+        """Return the sums for one polynomial that is fitted to all records."""
         grams, crosses = (
             reduce(_added, [{0: of_record} for of_record in several.values()])[0]
             for several in (self.grams, self.crosses)
@@ -148,11 +153,11 @@ class Drifts:
 
     @property
     def trend_size(self) -> np.ndarray:
-        """Root mean square (C,) of everything but the constants."""
+        """Root mean square (C,) of everything that is subtracted except the constants."""
         return self._size(1)
 
     def _size(self, first: int) -> np.ndarray:
-        """Root mean square (C,) of the polynomials of at least a degree."""
+        """Return the root mean square (C,) of the polynomials from coefficient ``first`` on."""
         largest = np.max([np.abs(c).max(0, initial=0.0) for c in self.coefficients.values()], 0)
         unit = np.where(largest > 0, largest, 1.0)
         total = np.zeros(unit.shape)
@@ -179,7 +184,8 @@ def drifts(
 ) -> Drifts:
     """Sum the products of polynomials with the recorded samples that the rows of a chunk read.
 
-    ``shapes`` are those (*T) of y, and ``lengths`` (*W) those of x, or None for the samples of y.
+    ``shapes`` are the shapes (*T) of y. ``lengths`` are the lengths (*W) of x, or None to use the
+    samples of y.
     """
     grams: dict[int, np.ndarray] = {}
     crosses: dict[int, np.ndarray] = {}
@@ -206,7 +212,7 @@ def drifts(
 
 
 def _extent(spec: ConvSpec, rows: Sequence[int]) -> tuple[int, ...]:
-    """(*E) of a record in normal form that has so many rows."""
+    """Return the shape (*E) of a record in normal form that has ``rows`` (*T)."""
     axes = zip(rows, spec.stride, spec.span, strict=True)
     return tuple((t - 1) * s + n for t, s, n in axes)
 
@@ -215,8 +221,14 @@ def _extent(spec: ConvSpec, rows: Sequence[int]) -> tuple[int, ...]:
 
 
 class Beside(NamedTuple):
-    """Of some columns N of the confounds, in a chunk and its units: which these are, AᵀN (G, P, k),
-    Nᵀy (k, Cout) and Nᵀ1 (k,), and the exponents of A and y.
+    """Products with some columns N of the confounds, in a chunk and its units.
+
+    Attributes:
+        places: (k,), indices of the columns.
+        crossed: AᵀN (G, P, k).
+        of_y: Nᵀy (k, Cout).
+        ones: Nᵀ1 (k,).
+        exponents, out_exponents: exponents of A and y.
     """
 
     places: np.ndarray
@@ -229,7 +241,7 @@ class Beside(NamedTuple):
 
 @dataclass(frozen=True)
 class PartialledTotals(Totals):
-    """`Totals` of some chunks, and what of these is beside confounds."""
+    """`Totals` of some chunks, and the products of A and y with the confounds."""
 
     beside: tuple[Beside, ...]
 
@@ -240,7 +252,7 @@ class PartialledTotals(Totals):
 
 
 def _own_columns(chunk: Chunk, inputs: Inputs) -> Confounds:
-    """Return the nuisance columns of a chunk as columns that each of its pieces has alone."""
+    """Return the nuisance columns of a chunk as separate columns of each of its pieces."""
     assert chunk.confounds is not None
     layouts = tuple(Layout(basis, np.zeros(len(basis)), False) for _, basis in chunk.confounds)
     which, scales = np.arange(len(layouts)), np.ones(len(layouts))
@@ -248,7 +260,7 @@ def _own_columns(chunk: Chunk, inputs: Inputs) -> Confounds:
 
 
 def _places(chunk: Chunk) -> np.ndarray:
-    """Return which columns of all confounds these are."""
+    """Return the indices of the columns of a chunk among all columns of confounds."""
     assert chunk.confounds is not None
     return np.concatenate([places for places, _ in chunk.confounds])
 
@@ -271,7 +283,7 @@ def partialled_products(
 
 
 def partialled_totals(chunk: Chunk, geometry: Geometry) -> PartialledTotals:
-    """Sums over the rows of a chunk, of A and y beside the confounds."""
+    """Return sums over the rows of a chunk, including products with the confounds."""
     operator, moments = summed(chunk, geometry)
     inputs = operator.inputs
     assert chunk.confounds is not None
@@ -295,9 +307,9 @@ class Partialled(Totals):
     """Sums with the confounds projected out.
 
     Attributes:
-        crossed, of_y: D = AᵀN (G, P, q) and Nᵀy (q, Cout), in their units.
-        y_drifts: what was subtracted from y before.
-        live: which columns (G, P) are more than rounding. The others are taken as zero.
+        crossed, of_y: D = AᵀN (G, P, q) and Nᵀy (q, Cout), in the units of the moments.
+        y_drifts: polynomials that were subtracted from y before.
+        live: flags of the columns (G, P) that are more than rounding. The others are set to zero.
     """
 
     crossed: np.ndarray
@@ -307,8 +319,9 @@ class Partialled(Totals):
 
 
 class PartialledChunks(ChunkedOperator):
-    """M A as a sum over chunks, M = I − NNᵀ for the orthonormal columns N of `Confounds`, rows
-    times the roots of their weights.
+    """M A as a sum over chunks, with M = I − NNᵀ for the orthonormal columns N of `Confounds`.
+
+    Rows are multiplied by the roots of their weights.
 
     Source: R. Frisch and F. V. Waugh, Econometrica 1 (1933) 387.
     """
@@ -331,7 +344,7 @@ class PartialledChunks(ChunkedOperator):
         return self._drifts(None)
 
     def _drifts(self, y: Sequence[Any] | None) -> Drifts | None:
-        """The polynomials of x, or of a y, that N spans."""
+        """Return the polynomials of x, or of y, that N spans."""
         if self._degree < 0:
             return None
         chunks, total = super()._chunks(y), self.total
@@ -344,7 +357,7 @@ class PartialledChunks(ChunkedOperator):
         return found if not self.confounds.shared else found.shared()
 
     def pass_over(self, y: Sequence[Any] | None) -> Partialled:
-        """Sums over the rows of M A and M y."""
+        """Return sums over the rows of M A and M y."""
         y_drifts = None if y is None else self._drifts(y)
         chunks = self._adjusted(super()._chunks(y), y_drifts)
         found: PartialledTotals = self._total_of(y)(partialled_totals, chunks, self._geometry)
@@ -352,7 +365,7 @@ class PartialledChunks(ChunkedOperator):
         outputs = m.out_exponents.size
         crossed, of_y, ones = np.zeros((*m.sums.shape, q)), np.zeros((q, outputs)), np.zeros(q)
         for b in found.beside:
-            # A column that records share comes once for each of them.
+            # A column that several records share occurs once per record.
             mine = np.ldexp(b.crossed, (b.exponents - m.column_exponents)[:, :, None])
             np.add.at(np.moveaxis(crossed, 2, 0), b.places, np.moveaxis(mine, 2, 0))
             less = b.out_exponents - m.out_exponents.reshape(-1)
@@ -379,7 +392,7 @@ class PartialledChunks(ChunkedOperator):
         return Partialled(partialled, found.by_rows, crossed, of_y, y_drifts, live)
 
     def _live(self, m: Moments) -> np.ndarray:
-        """Which columns (G, P) are more than the rounding error of the trends subtracted."""
+        """Return flags (G, P) of columns beyond the rounding error of the subtracted trends."""
         whole = np.einsum("gpp->gp", m.gram)
         if self._x_drifts is None:
             return whole > 0
@@ -392,7 +405,7 @@ class PartialledChunks(ChunkedOperator):
         return np.asarray(whole > rounding)
 
     def moments_of(self, spans: Sequence[Span], y: Sequence[Any]) -> Moments:
-        """Refused: over some of the rows N is not orthonormal."""
+        """Raise a SolveError, because N is not orthonormal over some of the rows."""
         raise SolveError("state a problem of these rows to have sums over them beside confounds")
 
     def _adjusted(
@@ -401,8 +414,9 @@ class PartialledChunks(ChunkedOperator):
         y_drifts: Drifts | None,
         fit: np.ndarray | None = None,
     ) -> list[Chunk]:
-        """Chunks of x and y less polynomials, times the roots of weights; y less the confounds as
-        far as ``fit`` (q, Cout) says.
+        """Return chunks with polynomials subtracted from x and y, times the roots of weights.
+
+        If ``fit`` (q, Cout) is given, N times ``fit`` is subtracted from y.
         """
         return [self._adjust(chunk, y_drifts, fit) for chunk in chunks]
 
@@ -453,7 +467,7 @@ class PartialledChunks(ChunkedOperator):
 
     @property
     def offsets(self) -> np.ndarray:
-        """The size (G, P) of all that was taken off a column, per row."""
+        """Size (G, P) per row of everything subtracted from a column."""
         squares = np.square(self._partialled.crossed).sum(-1) / self.rows
         taken = np.zeros(squares.shape)
         if self._x_drifts is not None:
@@ -468,7 +482,7 @@ class PartialledChunks(ChunkedOperator):
     def _residual(
         self, w: np.ndarray, targets: Targets, chunks: Sequence[Chunk]
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Of r = y − A w − N v over the rows of some chunks, v = Nᵀ(y − A w) of all rows."""
+        """Return sums of r = y − A w − N v over some chunks, with v = Nᵀ(y − A w) of all rows."""
         found, live = self._of(targets), self._partialled.live
         w, crossed, exponents = w * live[:, :, None], self._partialled.crossed, targets.exponents
         seen = np.einsum("gpk,gpq->kgq", crossed, w).reshape(found.of_y.shape)
@@ -482,7 +496,7 @@ class PartialledChunks(ChunkedOperator):
         return left.squares, left.gradient * live[:, :, None]
 
     def by_record(self, w: np.ndarray, targets: Targets) -> Iterator[np.ndarray]:
-        """AᵀM r (G, P, Q) over the rows of each record that has any."""
+        """Yield AᵀM r (G, P, Q) over the rows of each record that has rows."""
         if self.confounds.shared:
             raise SolveError(
                 "noise='cluster' takes no bias beside weights or confounds of records that are "
@@ -491,7 +505,7 @@ class PartialledChunks(ChunkedOperator):
         yield from super().by_record(w, targets)
 
     def product_gram(self, group: int, w: np.ndarray) -> np.ndarray:
-        """(M A w)ᵀ(M A w) (Q, Q) of one group, for w (P, Q)."""
+        """Return (M A w)ᵀ(M A w) (Q, Q) of one group, for w (P, Q)."""
         w = w * self._partialled.live[group][:, None]
         fit = self._partialled.crossed[group].T @ w
         given = self._geometry, self.exponents[group], group, w, fit
@@ -499,7 +513,7 @@ class PartialledChunks(ChunkedOperator):
         return found.of_groups
 
     def _decided(self, y: Sequence[Any] | None) -> list[Chunk]:
-        """Chunks of x alone as they were summed; y is adjusted where its fit is known."""
+        """Return the chunks of x as they were summed. y is adjusted once its fit is known."""
         found = super()._decided(y)
         return self._adjusted(found, None) if y is None else found
 
@@ -537,7 +551,7 @@ class PartialledChunks(ChunkedOperator):
     def constant_beside(
         self, targets: Targets, w: np.ndarray, level: np.ndarray | None = None
     ) -> np.ndarray | None:
-        """The constant (G, Q) that fits best beside w; None where there is no bias."""
+        """Return the constant (G, Q) of the fit with w; None if there is no bias."""
         if not self.confounds.shared:
             return None
         found = self._of(targets)
