@@ -1,4 +1,4 @@
-"""The design matrix by block FFTs: moments, residuals and gradients without its rows."""
+"""The design matrix by block FFTs: moments, residuals and gradients without forming rows."""
 
 from __future__ import annotations
 
@@ -20,20 +20,26 @@ from .products import Misfit
 from .records import Inputs, Targets
 from .rows import RowOperator, blocks_left_out
 
-# Where the columns of one channel differ more than this in norm, a transient stands at an edge.
+# If the norms of the columns of one channel differ by more than this, it has a transient at an
+# edge.
 EVEN = 4.0
-# A centred square below this share of the plain one has lost its digits.
+# A centred square below this share of the square itself has lost its digits.
 KEPT_SHARE = 0.01
-# Up to this many columns the Gram is formed at once; beyond, norms are had without it.
+# Up to this many columns the Gram is formed at once. Beyond, norms are computed without it.
 GRAM_FIRST = 800
 
-# x of some records, y beside it, and which rows count; None for all.
+# x of some records, their y, and flags of the rows used in the fit (None for all).
 Stack = tuple[np.ndarray, np.ndarray | None, np.ndarray | None]
 
 
 class Part(NamedTuple):
-    """A group, its part of x, that of y beside it, and 1 for the rows (N, *T, 1) that count, 0 for
-    others; None where all do.
+    """One group of a polyphase component.
+
+    Attributes:
+        group: index of the group.
+        x: its part of x.
+        y: its part of y, or None.
+        rows: (N, *T, 1), 1 for rows used in the fit and 0 for others; None if all are used.
     """
 
     group: int
@@ -45,10 +51,10 @@ class Part(NamedTuple):
 class FourierOperator(DesignOperator):
     """A by block FFTs of its records as polyphase components, without stride and dilation.
 
-    Every window reads whole samples of the normal form, zeros of a padding included, so that taking
-    a constant off a channel shifts its columns by it: N takes that up. The Gram, which costs one
-    pass over x, is formed together with Aᵀy of the ``targets`` given, and once; other targets take
-    a pass of their own.
+    Every window reads whole samples of the normal form, including zeros of a padding. Subtracting a
+    constant from a channel therefore shifts its columns by this constant, and N takes up the shift.
+    The Gram takes one pass over x. It is formed once, together with Aᵀy of the given ``targets``.
+    Other targets take a separate pass.
     """
 
     def __init__(
@@ -62,14 +68,16 @@ class FourierOperator(DesignOperator):
         self._rows = RowOperator(inputs, nuisance, limits, targets)
         self.taps = component_taps(inputs.spec)
         self.channels = inputs.exponents.size // self.groups
-        # Which columns of a component's design matrix are those of the kernel.
+        # Indices of the columns of the kernel in the design matrix of a component.
         self.places = component_columns(inputs.spec, self.channels)
         self.masked = inputs.masked
 
     @cached_property
     def x_shift(self) -> np.ndarray:
-        """A constant (Cin,) for each channel: the mean of what its columns hold, since padding and
-        what windows skip count less, or not at all.
+        """A constant (Cin,) per channel: the mean of its columns.
+
+        It differs from the mean of the channel, because padding and samples skipped by windows have
+        less weight or none.
         """
         if not self.nuisance.constant:
             return np.zeros(self.inputs.exponents.size)
@@ -81,7 +89,7 @@ class FourierOperator(DesignOperator):
 
     @cached_property
     def shift(self) -> np.ndarray:
-        """(G, P), that of every channel at all its taps."""
+        """Shift (G, P): the shift of every channel at all its taps."""
         taps = self.columns // self.channels
         repeated = np.tile(self.x_shift.reshape(self.groups, 1, -1), (1, taps, 1))
         return repeated.reshape(self.groups, -1)
@@ -93,11 +101,11 @@ class FourierOperator(DesignOperator):
 
     @cached_property
     def parts(self) -> list[Part]:
-        """Those of every polyphase component, with the targets given."""
+        """The parts of every polyphase component, with the given targets."""
         return self._parts(self.x_shift, self.targets)
 
     def parts_with(self, targets: Targets | None) -> list[Part]:
-        """The same with any targets."""
+        """Return the parts of every polyphase component with any targets."""
         return self.parts if targets is self.targets else self._parts(self.x_shift, targets)
 
     def _parts(self, shift: np.ndarray, targets: Targets | None) -> list[Part]:
@@ -112,14 +120,15 @@ class FourierOperator(DesignOperator):
         return [*component_parts(stacks, spec, (scale, targets.scale), (shift, targets.shift))]
 
     def _left_out(self) -> Iterator[np.ndarray]:
-        """Blocks (G, k, P) of the rows that are left out, each less its shift; y is zero there."""
+        """Yield blocks (G, k, P) of the excluded rows minus their shift; y is zero there."""
         for a in blocks_left_out(self.inputs, self.limits.block_numbers):
             yield a - self.shift[:, None]
 
     @cached_property
     def _left_out_sums(self) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
-        """Of those rows the sums and squares (G, P) of the columns, and AᵀA where it is formed at
-        once.
+        """Sums and squares (G, P) of the columns over the excluded rows.
+
+        The third item is AᵀA of these rows if it is formed at once, else None.
         """
         sums, squares = np.zeros((2, self.groups, self.columns))
         grams = None
@@ -134,7 +143,7 @@ class FourierOperator(DesignOperator):
 
     @cached_property
     def _left_out_grams(self) -> np.ndarray:
-        """AᵀA (G, P, P) of those rows."""
+        """AᵀA (G, P, P) of the excluded rows."""
         grams = self._left_out_sums[2]
         if grams is None:
             grams = np.zeros((self.groups, self.columns, self.columns))
@@ -151,7 +160,7 @@ class FourierOperator(DesignOperator):
 
     @cached_property
     def sums(self) -> list[gram.Sums]:
-        """`gram.Sums` of each group, with the targets given."""
+        """`gram.Sums` of each group, with the given targets."""
         return self._gathered(self.parts)
 
     def _gathered(self, parts: Sequence[Part]) -> list[gram.Sums]:
@@ -168,12 +177,12 @@ class FourierOperator(DesignOperator):
 
     @cached_property
     def products(self) -> np.ndarray:
-        """AᵀN (G, P, q)."""
+        """Products AᵀN (G, P, q)."""
         return self.column_totals[:, :, None][:, :, : self.nuisance.count]
 
     @cached_property
     def column_totals(self) -> np.ndarray:
-        """Sums (G, P) of the columns less their shift."""
+        """Sums (G, P) of the columns minus their shift."""
         found = self._column_sums(self.parts, squares=False)
         return found - self._left_out_sums[0] if self.masked else found
 
@@ -185,8 +194,9 @@ class FourierOperator(DesignOperator):
         return found - self._left_out_sums[1] if self.masked else found
 
     def _keeps_digits(self, centred: np.ndarray) -> bool:
-        """Whether what was taken off, means and rows that are left out, has left its share of every
-        column, or there was nothing in it.
+        """Return whether enough of every column remains after subtracting means and excluded rows.
+
+        Columns of zeros do not count.
         """
         squares = self._column_squares
         if self.masked:
@@ -199,8 +209,10 @@ class FourierOperator(DesignOperator):
 
     @cached_property
     def exact(self) -> bool:
-        """Whether FFTs lose no digits here: the centred columns of every channel are alike in norm,
-        and centring them cancels little.
+        """Whether FFTs lose no digits.
+
+        This is the case if the centred columns of every channel have similar norms and centring
+        them cancels little.
         """
         centred = self._centred_squares
         by_tap = centred.reshape(self.groups, -1, self.channels)
@@ -214,14 +226,14 @@ class FourierOperator(DesignOperator):
 
     @cached_property
     def spreads(self) -> np.ndarray:
-        """Norms (G, P) of the columns less their means."""
+        """Norms (G, P) of the columns minus their means."""
         if self.nuisance.constant:
             return self.column_norms
         centred = self._column_squares - self.column_totals**2 / self.rows
         return np.sqrt(centred) if self._keeps_digits(centred) else self._rows.spreads
 
     def moments(self, targets: Targets | None) -> Moments:
-        """Sums over the rows of A and Y, each less its shift."""
+        """Return sums over the rows of A and Y, each minus its shift."""
         outputs = 0 if targets is None else targets.outputs
         grams = [s.gram for s in self.sums]
         sums = self.sums if targets is self.targets else self._gathered(self.parts_with(targets))
@@ -240,7 +252,7 @@ class FourierOperator(DesignOperator):
         )
 
     def residual(self, w: np.ndarray, targets: Targets) -> tuple[np.ndarray, np.ndarray]:
-        """‖r‖² (G, Q) and AᵀM r (G, P, Q) of r = M(y − A w), in one pass over the data."""
+        """Return ‖r‖² (G, Q) and AᵀM r (G, P, Q) for r = M(y − A w), in one pass over the data."""
         offset = np.zeros((len(w), w.shape[2]))
         if self.nuisance.constant:
             offset = self.projection.coefficients(self.output_sums(targets)[0], w)[:, 0]
@@ -248,7 +260,7 @@ class FourierOperator(DesignOperator):
         return squares, self.projection.gradient(g, sums[:, None][:, : self.nuisance.count])
 
     def misfit(self, w: np.ndarray, targets: Targets, offset: np.ndarray) -> Misfit:
-        """Σr² (G, Q), Aᵀr (G, P, Q) and rᵀ1 (G, Q) of r = y − offset − A w."""
+        """Return Σr² (G, Q), Aᵀr (G, P, Q) and rᵀ1 (G, Q) for r = y − offset − A w."""
         found = Misfit(np.zeros(offset.shape), np.zeros_like(w), np.zeros(offset.shape))
         for i, x, y, rows in self.parts_with(targets):
             assert y is not None
@@ -259,21 +271,21 @@ class FourierOperator(DesignOperator):
         return found
 
     def output_sums(self, targets: Targets) -> tuple[np.ndarray, np.ndarray]:
-        """NᵀY (G, q, Q) and Σy² (G, Q), Y less its shift; of the targets given as they passed."""
+        """Return NᵀY (G, q, Q) and Σy² (G, Q) of shifted Y; reused for the given targets."""
         if targets is not self.targets or self.columns > GRAM_FIRST:
             return super().output_sums(targets)
         sums, squares = (np.stack([s[i] for s in self.sums]) for i in (2, 3))
         return sums[:, None][:, : self.nuisance.count], squares
 
     def forward(self, group: int, w: np.ndarray) -> np.ndarray:
-        """M A w (n, Q) of one group, for w (P, Q)."""
+        """Return M A w (n, Q) of one group, for w (P, Q)."""
         found = self.product(group, w)
         if self.nuisance.constant:
             found -= self.projection.means[group, 0] @ w
         return found
 
     def product(self, group: int, w: np.ndarray) -> np.ndarray:
-        """A w (n, Q) of one group, for w (P, Q), A less its shift."""
+        """Return A w (n, Q) of one group, for w (P, Q) and A minus its shift."""
         outputs = w.shape[1]
         stacks = [self._rows_of(x, outputs) for x in self.inputs.stacks]
         for x, out in self._parts_of(group, stacks):
@@ -284,7 +296,7 @@ class FourierOperator(DesignOperator):
         return np.concatenate([y.reshape(-1, outputs) if f is None else y[f] for y, f in pairs])
 
     def adjoint(self, group: int, r: np.ndarray) -> np.ndarray:
-        """AᵀM r (P, Q) of one group, for rows r (n, Q)."""
+        """Return AᵀM r (P, Q) of one group, for rows r (n, Q)."""
         outputs, first, stacks = r.shape[1], 0, []
         mine = slice(group * outputs, (group + 1) * outputs)
         for x, flags in zip(self.inputs.stacks, self.inputs.flags, strict=True):
@@ -303,14 +315,14 @@ class FourierOperator(DesignOperator):
         return total
 
     def _rows_of(self, x: np.ndarray, outputs: int) -> np.ndarray:
-        """Room (N, *T, groups·outputs) for ``outputs`` of every group beside a stack."""
+        """Return an empty array (N, *T, groups·outputs) for ``outputs`` per group of a stack."""
         rows = self.inputs.spec.normal.output_shape(x.shape[1:-1])
         return np.empty((len(x), *rows, self.groups * outputs))
 
     def _parts_of(
         self, group: int, stacks: Sequence[np.ndarray], x: Sequence[np.ndarray] | None = None
     ) -> Iterator[tuple[Series, Series]]:
-        """x and outputs of every polyphase component of one group, the latter views of stacks."""
+        """Yield x and outputs of every component of one group; outputs are views of stacks."""
         x = self.inputs.stacks if x is None else x
         outputs = stacks[0].shape[-1]
         scales = self.inputs.scale, np.ones(outputs)
@@ -322,7 +334,7 @@ class FourierOperator(DesignOperator):
                 yield x, out
 
     def product_gram(self, group: int, w: np.ndarray) -> np.ndarray:
-        """(M A w)ᵀ(M A w) (Q, Q) of one group, for w (P, Q)."""
+        """Return (M A w)ᵀ(M A w) (Q, Q) of one group, for w (P, Q)."""
         offset = self.projection.means[group, 0] @ w if self.nuisance.constant else 0.0
         total = np.zeros((w.shape[1], w.shape[1]))
         for i, x, _, rows in self.parts:
@@ -331,7 +343,7 @@ class FourierOperator(DesignOperator):
         return total
 
     def row_blocks(self, targets: Targets | None = None) -> Iterator[Block]:
-        """Blocks of rows of M A (G, k, P) and of M y (G, k, Q), formed from the records."""
+        """Return blocks of rows of M A (G, k, P) and of M y (G, k, Q), formed from the records."""
         return self._rows.row_blocks(targets)
 
     def _in_component(self, w: np.ndarray, x: Series) -> np.ndarray:
@@ -341,7 +353,7 @@ class FourierOperator(DesignOperator):
 def in_component(
     w: np.ndarray, x: Series, taps: tuple[int, ...], columns: np.ndarray
 ) -> np.ndarray:
-    """w (P, Q) as the kernel (*K, C, Q) of a component, zero at the taps that it has besides."""
+    """Return w (P, Q) as the kernel (*K, C, Q) of a component, zero at its additional taps."""
     whole = np.zeros((*taps, x.scale.size, w.shape[-1]))
     whole.reshape(-1, w.shape[-1])[columns] = w
     return whole
@@ -353,7 +365,7 @@ def component_parts(
     scales: tuple[np.ndarray, np.ndarray],
     shifts: tuple[np.ndarray, np.ndarray],
 ) -> Iterator[Part]:
-    """Those of every polyphase component, read in those scales less those shifts."""
+    """Yield the parts of every polyphase component, with these scales and shifts."""
     inputs, outputs = (s.size // spec.groups for s in scales)
     for x, y, flags in stacks:
         series = Series(x, scales[0], shifts[0])
@@ -374,6 +386,6 @@ def component_parts(
 
 
 def _add_grams(grams: np.ndarray, rows: np.ndarray) -> None:
-    """AᵀA of some rows (G, k, P), added to those of others."""
+    """Add AᵀA of some rows (G, k, P) to ``grams``."""
     for gram_of, a in zip(grams, rows, strict=True):
-        gram_of += a.T @ a  # of one array, which BLAS does in half the time
+        gram_of += a.T @ a  # the product of one array with itself takes half the time in BLAS

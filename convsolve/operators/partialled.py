@@ -1,4 +1,4 @@
-"""The design matrix by FFTs, with confounds of every record projected out of its rows."""
+"""The design matrix by FFTs, with the confounds of every record projected out of its rows."""
 
 from __future__ import annotations
 
@@ -17,10 +17,11 @@ from .records import Targets
 
 
 class PartialledOperator(DesignOperator):
-    """M A of a `FourierOperator`, M = I − NNᵀ for the orthonormal columns N of `Confounds`.
+    """M A of a `FourierOperator`, with M = I − NNᵀ for the orthonormal columns N of `Confounds`.
 
-    Of sums over rows it takes only D = AᵀN: AᵀMA = AᵀA − DDᵀ. It is not `exact` where that cancels,
-    for confounds that x resembles. Outputs come without confounds already.
+    The projection needs only the sums D = AᵀN over rows: AᵀMA = AᵀA − DDᵀ. It is not `exact` if
+    this difference cancels, because x resembles the confounds. Confounds are already projected out
+    of the outputs.
 
     Source: R. Frisch and F. V. Waugh, Econometrica 1 (1933) 387.
     """
@@ -33,24 +34,24 @@ class PartialledOperator(DesignOperator):
 
     @cached_property
     def confounded(self) -> Confounded:
-        """N beside A."""
+        """The columns N in the row order of A."""
         operator = self.operator
         assert operator.nuisance.confounds is not None
         return Confounded(operator.nuisance.confounds, operator.inputs)
 
     @property
     def shift(self) -> np.ndarray:
-        """Zeros (G, P): what N spans is taken off x before anything is summed."""
+        """Zeros (G, P): the trends that N spans are subtracted from x before any sum."""
         return self.operator.shift
 
     @cached_property
     def _squares(self) -> np.ndarray:
-        """Of the columns of M A, (G, P)."""
+        """Squared norms (G, P) of the columns of M A."""
         return self.operator.column_norms**2 - np.square(self.confounded.crossed).sum(-1)
 
     @property
     def exact(self) -> bool:
-        """Whether projecting leaves its share of every column, or there was nothing in it."""
+        """Whether enough of every column remains after the projection, or the column is zero."""
         whole = self.operator.column_norms**2
         kept = (self._squares > KEPT_SHARE * whole) & self.confounded.live(whole, self._squares)
         return bool((kept | (whole == 0)).all())
@@ -62,7 +63,7 @@ class PartialledOperator(DesignOperator):
 
     @property
     def spreads(self) -> np.ndarray:
-        """Norms (G, P) of the columns less their means."""
+        """Norms (G, P) of the columns minus their means."""
         return np.sqrt(self._squares - self.rows * self.means**2)
 
     @cached_property
@@ -77,22 +78,22 @@ class PartialledOperator(DesignOperator):
 
     @property
     def offsets(self) -> np.ndarray:
-        """The size (G, P) of all that was taken off a column, whose rounding is left."""
+        """Size (G, P) of everything subtracted from a column, to which rounding is relative."""
         return self.confounded.offsets
 
     @property
     def products(self) -> np.ndarray:
-        """AᵀN (G, P, 0): nothing is left of N."""
+        """Products AᵀN (G, P, 0): N is already projected out."""
         return np.zeros((self.groups, self.columns, 0))
 
     def moments(self, targets: Targets | None) -> Moments:
-        """Sums over the rows of M A and Y."""
+        """Return sums over the rows of M A and Y."""
         found, crossed = self.operator.moments(targets), self.confounded.crossed
         inner = np.stack([d @ d.T for d in crossed])
         return replace(found, gram=found.gram - inner, sums=self._sums)
 
     def residual(self, w: np.ndarray, targets: Targets) -> tuple[np.ndarray, np.ndarray]:
-        """‖r‖² (G, Q) and AᵀM r (G, P, Q) of r = M(y − A w)."""
+        """Return ‖r‖² (G, Q) and AᵀM r (G, P, Q) for r = M(y − A w)."""
         squares, g = np.zeros((len(w), w.shape[2])), np.zeros_like(w)
         for i in range(self.groups):
             r = self.confounded.projected(targets.rows(i) - self.operator.forward(i, w[i]))
@@ -100,24 +101,24 @@ class PartialledOperator(DesignOperator):
         return squares, g
 
     def forward(self, group: int, w: np.ndarray) -> np.ndarray:
-        """M A w (n, Q) of one group, for w (P, Q)."""
+        """Return M A w (n, Q) of one group, for w (P, Q)."""
         return self.confounded.projected(self.operator.forward(group, w))
 
     def adjoint(self, group: int, r: np.ndarray) -> np.ndarray:
-        """AᵀM r (P, Q) of one group, for rows r (n, Q)."""
+        """Return AᵀM r (P, Q) of one group, for rows r (n, Q)."""
         return self.operator.adjoint(group, self.confounded.projected(r))
 
     def product_gram(self, group: int, w: np.ndarray) -> np.ndarray:
-        """(M A w)ᵀ(M A w) (Q, Q) of one group, for w (P, Q)."""
+        """Return (M A w)ᵀ(M A w) (Q, Q) of one group, for w (P, Q)."""
         seen = self.forward(group, w)
         return seen.T @ seen
 
     def row_blocks(self, targets: Targets | None = None) -> Iterator[Block]:
-        """Blocks of rows of M A (G, k, P) and of M y (G, k, Q)."""
+        """Return blocks of rows of M A (G, k, P) and of M y (G, k, Q)."""
         return self.operator.row_blocks(targets)
 
     def constant_beside(
         self, targets: Targets, w: np.ndarray, level: np.ndarray | None = None
     ) -> np.ndarray | None:
-        """The constant (G, Q) that fits best beside w; None where there is no bias."""
+        """Return the constant (G, Q) of the fit with w; None if there is no bias."""
         return self.confounded.constant_beside(targets, w)

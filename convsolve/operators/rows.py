@@ -1,4 +1,4 @@
-"""The design matrix row by row: formed in blocks, of which a small one is kept."""
+"""The design matrix in blocks of rows, which are kept in memory if the matrix is small."""
 
 from __future__ import annotations
 
@@ -16,28 +16,30 @@ from .projection import Confounded
 from .records import Inputs, Targets
 from .windows import row_blocks
 
-# So many groups take their rows in larger blocks, since BLAS is called for each: 8 times as large,
-# 64 MiB by default, which leaves 64 rows or so of ten thousand groups of 10 columns.
+# From this number of groups on, blocks of rows are larger by a factor, because BLAS is called per
+# group: 8 times as large, 64 MiB by default, which is about 64 rows of ten thousand groups of 10
+# columns.
 MANY_GROUPS, LARGER = 100, 8
 
 
 def raw_blocks(inputs: Inputs, targets: Targets | None, numbers: int) -> Iterator[Block]:
-    """Blocks (G, k, P) of A and (G, k, Q) of Y in the units of their exponents, some ``numbers`` at
-    a time.
+    """Yield blocks (G, k, P) of A and (G, k, Q) of Y in the units of their exponents.
+
+    A block has about ``numbers`` elements.
     """
     several = zip(inputs.stacks, inputs.flags, inputs.roots, strict=True)
     for i, (x, flags, roots) in enumerate(several):
-        # Scaled before it is cut into rows, which are many times as many numbers.
+        # Scale before cutting into rows, which have many times as many elements.
         for part, a in row_blocks(x * inputs.scale, inputs.spec, numbers, flags):
             rows = None if flags is None else flags[part]
             if roots is not None:
                 a = a * roots[part].reshape(-1)[... if rows is None else rows.reshape(-1), None]
-            # Of many groups the outputs stand far apart in memory.
+            # If there are many groups, the outputs are far apart in memory.
             yield a, None if targets is None else np.ascontiguousarray(targets.block(i, part, rows))
 
 
 def blocks_left_out(inputs: Inputs, numbers: int) -> Iterator[np.ndarray]:
-    """The rows (G, k, P) within its pieces that do not count, in the same way."""
+    """Yield blocks of the excluded rows (G, k, P) within the pieces, as `raw_blocks` does."""
     for x, flags in zip(inputs.stacks, inputs.flags, strict=True):
         if flags is not None:
             for _, a in row_blocks(x * inputs.scale, inputs.spec, numbers, ~flags):
@@ -61,10 +63,11 @@ def summed_moments(
 
 
 class RowOperator(DesignOperator):
-    """A in blocks of rows, each less the column means where N holds a constant.
+    """A in blocks of rows, minus the column means if N contains a constant.
 
-    For small matrices, and where FFTs would lose digits: large transients at the edge of a record
-    make the columns of a channel so uneven that the rounding of an FFT drowns the smaller ones.
+    It is used for small matrices, and if FFTs would lose digits. Large transients at the edge of a
+    record make the columns of a channel so uneven that the rounding error of an FFT exceeds the
+    smaller ones.
     """
 
     def __init__(
@@ -82,21 +85,21 @@ class RowOperator(DesignOperator):
 
     @cached_property
     def shift(self) -> np.ndarray:
-        """Column means, rounded; the rounding of their sum is in `products`."""
+        """Column means (G, P), rounded. `products` includes the rounding error of their sum."""
         if not self.nuisance.constant:
             return np.zeros((self.groups, self.columns))
         return self._centred[0]
 
     @cached_property
     def _centred(self) -> tuple[np.ndarray, list[Block]]:
-        """The shift where N holds a constant, and all blocks less it, if they are few."""
+        """The shift if N contains a constant, and all shifted blocks, if they are few."""
         blocks = [*self.raw(self.targets)] if self._few else []
         shift = _column_sums(blocks or self.raw(None), self.exponents.shape) / self.rows
         return shift, [*self._less(shift, blocks, self.targets)]
 
     @cached_property
     def _totals(self) -> np.ndarray:
-        """Sums (G, P) of the columns less their shift."""
+        """Sums (G, P) of the columns minus their shift."""
         return _column_sums(self._shifted(None), self.exponents.shape)
 
     @cached_property
@@ -106,13 +109,13 @@ class RowOperator(DesignOperator):
 
     @cached_property
     def products(self) -> np.ndarray:
-        """AᵀN (G, P, q)."""
+        """Products AᵀN (G, P, q)."""
         if not self.nuisance.count:
             return np.zeros((self.groups, self.columns, 0))
         return self._totals[:, :, None]
 
     def raw(self, targets: Targets | None) -> Iterator[Block]:
-        """Blocks (G, k, P) and (G, k, Q), without confounds but with nothing else taken off."""
+        """Yield blocks (G, k, P) and (G, k, Q) with confounds projected out, but not shifted."""
         blocks, first = raw_blocks(self.inputs, targets, self._block_numbers), 0
         for a, y in tracked(blocks, "rows of the design matrix", self.rows, size=_rows_of):
             if self.confounded is not None:
@@ -121,7 +124,7 @@ class RowOperator(DesignOperator):
 
     @cached_property
     def _live(self) -> np.ndarray:
-        """Which columns (G, P) are more than rounding once confounds are projected out."""
+        """Which columns (G, P) are more than rounding after the projection of confounds."""
         assert self.confounded is not None
         whole, left = np.zeros((2, self.groups, self.columns))
         first = 0
@@ -133,7 +136,7 @@ class RowOperator(DesignOperator):
 
     @cached_property
     def confounded(self) -> Confounded | None:
-        """Confounds beside A, if there are any."""
+        """Confounds in the row order of A, if there are any."""
         confounds = self.nuisance.confounds
         if confounds is None or not confounds.count:
             return None
@@ -141,19 +144,19 @@ class RowOperator(DesignOperator):
 
     @property
     def offsets(self) -> np.ndarray:
-        """Column means (G, P), as far as N takes them off; of confounds the size of all they do."""
+        """Column means (G, P) that N subtracts; with confounds, the size of all subtracted."""
         return super().offsets if self.confounded is None else self.confounded.offsets
 
     def constant_beside(
         self, targets: Targets, w: np.ndarray, level: np.ndarray | None = None
     ) -> np.ndarray | None:
-        """The constant (G, Q) that fits best beside w; None where there is no bias."""
+        """Return the constant (G, Q) of the fit with w; None if there is no bias."""
         if self.confounded is None:
             return super().constant_beside(targets, w, level)
         return self.confounded.constant_beside(targets, w)
 
     def _shifted(self, targets: Targets | None) -> Iterator[Block]:
-        """The same less the shift of every column and output; kept where they are few."""
+        """Yield blocks minus the shift of every column and output; kept if they are few."""
         if targets is not None and targets is not self.targets:
             return self._less(self.shift, self.raw(targets), targets)
         if self._few:
@@ -162,7 +165,7 @@ class RowOperator(DesignOperator):
 
     @property
     def _few(self) -> bool:
-        """Whether all blocks are kept."""
+        """Whether all blocks are kept in memory."""
         width = self.columns + (0 if self.targets is None else self.targets.outputs)
         return self.rows * self.groups * width <= self._most_kept
 
@@ -173,23 +176,23 @@ class RowOperator(DesignOperator):
     def _less(
         self, shift: np.ndarray, blocks: Iterable[Block], targets: Targets | None
     ) -> Iterator[Block]:
-        """Blocks less a shift (G, P) and that of the targets, where N holds a constant."""
+        """Yield blocks minus a shift (G, P) and the shift of the targets, if N has a constant."""
         constant = self.nuisance.constant
         for a, y in blocks:
-            if constant:  # in its own memory, unless that is x's
+            if constant:  # in place, unless the memory belongs to x
                 a = np.subtract(a, shift[:, None], out=a if a.flags.writeable else None)
             if y is not None and targets is not None and constant:
                 y = y - targets.grouped(targets.shift)[:, None]
             yield a, y
 
     def row_blocks(self, targets: Targets | None = None) -> Iterator[Block]:
-        """Blocks of rows of M A (G, k, P) and of M y (G, k, Q)."""
+        """Yield blocks of rows of M A (G, k, P) and of M y (G, k, Q)."""
         return (block for _, block in self._projected(targets, slice(None)))
 
     def _projected(
         self, targets: Targets | None = None, groups: slice | None = None
     ) -> Iterator[tuple[slice, Block]]:
-        """The same of some ``groups``; by default of all, in turn as many as a cache holds."""
+        """Yield these blocks for ``groups``, by default in turn for groups that fit in a cache."""
         targets = self.targets if targets is None else targets
         mean, level = np.zeros((2, self.groups, 0, 0))
         if self.nuisance.count:  # N is a column of ones
@@ -209,13 +212,13 @@ class RowOperator(DesignOperator):
 
     @cached_property
     def spreads(self) -> np.ndarray:
-        """Norms (G, P) of the columns less their means."""
+        """Norms (G, P) of the columns minus their means."""
         if self.nuisance.constant:
             return self.column_norms
         return self._norms(self.means)
 
     def _norms(self, mean: np.ndarray) -> np.ndarray:
-        """Norms (G, P) of the columns of `row_blocks` less ``mean``."""
+        """Return the norms (G, P) of the columns of `row_blocks` minus ``mean``."""
         squares, largest = np.zeros((2, self.groups, self.columns))
 
         def columns() -> Iterator[tuple[slice, np.ndarray]]:
@@ -226,7 +229,7 @@ class RowOperator(DesignOperator):
             squares[some] += np.einsum("gnp,gnp->gp", a, a)
         if squares.min() > 1e-200:
             return np.sqrt(squares)
-        # A column far below its channel's largest sample: its squares may have underflowed.
+        # The squares of a column far below the largest sample of its channel may have underflowed.
         for some, a in columns():
             largest[some] = np.maximum(largest[some], np.abs(a).max(1))
         high = np.where(largest > 0, np.frexp(largest)[1], 0)
@@ -237,12 +240,12 @@ class RowOperator(DesignOperator):
         return np.ldexp(np.sqrt(squares), high)
 
     def moments(self, targets: Targets | None) -> Moments:
-        """Sums over the rows of A and Y, each less its shift."""
+        """Return sums over the rows of A and Y, each minus its shift."""
         exponents = self.inputs.exponents.reshape(self.groups, -1)
         return summed_moments(self._shifted(targets), exponents, self.shift, targets)
 
     def residual(self, w: np.ndarray, targets: Targets) -> tuple[np.ndarray, np.ndarray]:
-        """‖r‖² (G, Q) and AᵀM r (G, P, Q) of r = M(y − A w)."""
+        """Return ‖r‖² (G, Q) and AᵀM r (G, P, Q) for r = M(y − A w)."""
         squares, g = np.zeros((len(w), w.shape[2])), np.zeros_like(w)
         for some, (a, y) in self._projected(targets):
             assert y is not None
@@ -255,7 +258,7 @@ class RowOperator(DesignOperator):
     def misfit(
         self, w: np.ndarray, targets: Targets, offset: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """‖r‖² (G, Q), Aᵀr (G, P, Q) and rᵀ1 (G, Q) of r = y − A w − offset (G, Q)."""
+        """Return ‖r‖² (G, Q), Aᵀr (G, P, Q) and rᵀ1 (G, Q) for r = y − A w − offset (G, Q)."""
         squares, g = np.zeros((len(w), w.shape[2])), np.zeros_like(w)
         sums = np.zeros(squares.shape)
         for a, y in self._shifted(targets):
@@ -267,15 +270,15 @@ class RowOperator(DesignOperator):
         return squares, g, sums
 
     def forward(self, group: int, w: np.ndarray) -> np.ndarray:
-        """M A w (n, Q) of one group, for w (P, Q)."""
+        """Return M A w (n, Q) of one group, for w (P, Q)."""
         return np.concatenate([a[group] @ w for a, _ in self.row_blocks()])
 
     def product(self, group: int, w: np.ndarray) -> np.ndarray:
-        """A w (n, Q) of one group, for w (P, Q), A less its shift."""
+        """Return A w (n, Q) of one group, for w (P, Q) and A minus its shift."""
         return np.concatenate([a[group] @ w for a, _ in self._shifted(None)])
 
     def adjoint(self, group: int, r: np.ndarray) -> np.ndarray:
-        """AᵀM r (P, Q) of one group, for rows r (n, Q)."""
+        """Return AᵀM r (P, Q) of one group, for rows r (n, Q)."""
         total, first = np.zeros((self.columns, r.shape[1])), 0
         for a, _ in self.row_blocks():
             last = first + a.shape[1]
@@ -284,7 +287,7 @@ class RowOperator(DesignOperator):
         return total
 
     def product_gram(self, group: int, w: np.ndarray) -> np.ndarray:
-        """(M A w)ᵀ(M A w) (Q, Q) of one group, for w (P, Q)."""
+        """Return (M A w)ᵀ(M A w) (Q, Q) of one group, for w (P, Q)."""
         pieces = (a[group] @ w for a, _ in self.row_blocks())
         return np.sum([seen.T @ seen for seen in pieces], axis=0)
 
@@ -294,7 +297,7 @@ def _rows_of(block: Block) -> int:
 
 
 def _column_sums(blocks: Iterable[Block], shape: tuple[int, ...]) -> np.ndarray:
-    """Sums (G, P) over the rows of blocks."""
+    """Return sums (G, P) over the rows of blocks."""
     total = np.zeros(shape)
     for a, _ in blocks:
         total += np.einsum("gnp->gp", a)
