@@ -107,8 +107,8 @@ def solve(
             "hac": a row depends on about 1.3·√rows rows before and after it, in time. "cluster": a
             row depends on all rows of its record. "hac" and "cluster" change only the errors of the
             solution.
-        strict: if the data do not determine the kernel and no ridge fixes this, raise an
-            `IdentifiabilityError` instead of returning one of many solutions with an
+        strict: raise an `IdentifiabilityError` if the data do not determine the kernel and no ridge
+            fixes this. By default one of many solutions is returned, with an
             `IdentifiabilityWarning`. Fewer equations than unknowns are refused before any
             computation, a lack of rank after it.
         progress: ``callable(step, total, loss)``, for iterative solvers. For progress bars of all
@@ -119,13 +119,14 @@ def solve(
         limits: the memory allowed.
 
     Raises:
-        TypeError: If ``problem`` is not a `Problem` or ``solver`` is not a solver.
-        ValueError: If y is missing. If the noise is not white and there is a penalty, the loss is
-            not squares, the problem has more than one dimension ("ar", "hac"), or there is a single
-            record ("cluster"). If a checkpoint is damaged or belongs to another problem.
+        TypeError: If ``problem`` is not a `Problem` or ``solver`` is not a `Solver`.
+        ValueError: If y is missing. If the noise is not white and there is a penalty or a loss that
+            is not squares. If the noise is "ar" or "hac" and the problem has several dimensions. If
+            the noise is "cluster" and there is a single record. If a checkpoint is damaged or
+            belongs to another problem.
         SolveError: If the solver cannot solve this problem (with the reason), or if the solution is
-            out of range. For "ar" also if the data do not determine every tap, if there are too few
-            rows for an order, or if an output has no noise.
+            out of range. With "ar", also if the data do not determine every tap, if an order leaves
+            too few rows, or if an output has no noise.
         TimeoutError: If a process of jax.distributed did not join within ``limits.peer_seconds``.
         IdentifiabilityError: See ``strict``.
 

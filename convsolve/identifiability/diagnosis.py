@@ -186,7 +186,7 @@ class Diagnosis:
 
     @property
     def _nuisance_rank(self) -> int:
-        # The columns of N are linearly independent: those that depend on others are removed.
+        # The columns of N are linearly independent, because dependent columns are removed.
         return self.problem.nuisance.total
 
     @property
@@ -262,7 +262,8 @@ class Diagnosis:
         """Flags of the taps that are identifiable only because padding with zeros is assumed.
 
         Kernel-shaped. They are the taps that the rows with a completely recorded window do not
-        determine. All False if these rows are too large a problem to decide, see `padding_decided`.
+        determine. All False if the problem of these rows is too large to decide, see
+        `padding_decided`.
         """
         mask = self._padding_only
         return np.zeros_like(self.identifiable) if mask is None else mask
@@ -337,9 +338,9 @@ class Diagnosis:
     def sufficient_ridge(self) -> float | None:
         """A ridge, to three digits, that makes the solution unique by its size alone.
 
-        No factor is needed: 40·P²·eps·4ᵉ, where 2ᵉ is the power of two above the largest column of
-        A, is at least 10·P·eps·‖A‖² in columns scaled to norm one, also if the ridge raises e by
-        one. None if it leaves float64.
+        No factor is needed. The ridge is 40·P²·eps·4ᵉ, where 2ᵉ is the power of two above the
+        largest column of A. It is at least 10·P·eps·‖A‖² in columns scaled to norm one, also if the
+        ridge raises e by one. None if it leaves float64.
         """
         share = 40 * self.columns**2 * EPS
         system = self._system
@@ -514,7 +515,11 @@ class Diagnosis:
 
     @on_blas_threads
     def null_part(self, kernel: np.ndarray) -> np.ndarray:
-        """Return the norm, per output, of the part of ``kernel`` in the null space of the data."""
+        """Return the norm, per output, of the part of ``kernel`` in the null space of the data.
+
+        Args:
+            kernel: an array of the size of the kernel, ``(*K, Cin/groups, Cout)``.
+        """
         outputs = self.problem.out_channels // self.groups
         flat = self.problem.as_kernel(kernel, "kernel").reshape(-1, self.groups, outputs)
         if self.unique:

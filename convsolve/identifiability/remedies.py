@@ -188,7 +188,7 @@ def _too_short(diagnosis: Diagnosis) -> Remedy:
 
 
 def _signal(diagnosis: Diagnosis) -> list[Remedy]:
-    """Return what the signal lacks compared with white noise in this geometry."""
+    """Return remedies for a signal that is worse than white noise in this geometry."""
     noise = _on_white_noise(diagnosis) if _cheap(diagnosis) else None
     best = min(diagnosis.n_equations - diagnosis.problem.nuisance.total, diagnosis.columns)
     if noise is not None:
@@ -211,7 +211,7 @@ def _on_white_noise(diagnosis: Diagnosis) -> Diagnosis:
 
 
 def _beside_rows(diagnosis: Diagnosis) -> list[Remedy]:
-    """Return what more rows would not fix, tested with the most taps that these rows allow."""
+    """Return remedies for faults that more rows would not fix, by a kernel that fits the rows."""
     axes = tuple(range(diagnosis.problem.spec.ndim))
     found = _largest_kernel(diagnosis, axes, lambda d: d.n_equations >= d.n_unknowns)
     if found is None or not _cheap(found.diagnosis) or found.diagnosis.unique:
@@ -224,7 +224,7 @@ def _beside_rows(diagnosis: Diagnosis) -> list[Remedy]:
 
 
 def _excitation(diagnosis: Diagnosis, noise: Diagnosis | None) -> list[Remedy]:
-    """Return what each group lacks compared with ``noise``, or with full rank if it is None."""
+    """Return remedies for groups of lower rank than with ``noise``, or than full rank."""
     best = [diagnosis.columns] * diagnosis.groups if noise is None else noise.kernel_ranks
     short = [g for g, rank in enumerate(diagnosis.kernel_ranks) if rank < best[g]]
     return [remedy for g in short for remedy in _excitation_of(diagnosis, noise, g)]

@@ -49,7 +49,11 @@ class Identifiability(Diagnosis):
 
     @on_blas_threads
     def descent(self, tol: float = 1e-6) -> forecast.Descent:
-        """Predict plain gradient descent on the mean of squares, and what converges last."""
+        """Predict plain gradient descent on the mean of squares, and its slowest directions.
+
+        Args:
+            tol: the factor by which the predicted number of steps reduces the error.
+        """
         return forecast.descent(self, tol)
 
     @cached_property

@@ -16,7 +16,7 @@ from .strength_path import ROUNDING
 
 # Largest change of the logarithm of a strength from its start, in either direction.
 REACH = 25.0
-# If the power of a band is below this share of another, a second start is used; the smallest share.
+# Share of the power of another band below which a second start is used, and its lower limit.
 SIMILAR, TINY = 0.1, 1e-30
 # Loss of a step that is not finite.
 LOST = 1e300
@@ -68,8 +68,9 @@ def _best(
 ) -> tuple[np.ndarray, bool]:
     """Return the strengths (bands,) of one output, and whether one is at its bound.
 
-    In t = −log λ_b, with D = diag(exp(t/2)), B = I + D G D, z = B⁻¹ D r and S = y² − rᵀ D z, the
-    minimum of rows·log S + log det B is found. Its derivative is Σ_b(1 − (B⁻¹)_jj) − rows/S·Σ_b z².
+    The objective is rows·log S + log det B in t = −log λ_b. Here D = diag(exp(t/2)),
+    B = I + D G D, z = B⁻¹ D r and S = y² − rᵀ D z. The derivative of the objective is
+    Σ_b(1 − (B⁻¹)_jj) − rows/S·Σ_b z².
     The search starts from equal strengths, and from strengths proportional to the power of the
     bands.
     """

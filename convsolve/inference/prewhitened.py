@@ -54,8 +54,8 @@ ROUNDS = 2
 class Grams:
     """Moments of the windows of K + p samples, for every order p up to ``most``.
 
-    They are computed from the moments of K + most taps, which are summed once, and from the few
-    rows at the head of every record that have p but fewer than ``most`` rows before them.
+    The moments of K + most taps are summed once. The few rows at the head of every record that have
+    p but fewer than ``most`` rows before them are added.
     """
 
     def __init__(self, design: Design, most: int) -> None:

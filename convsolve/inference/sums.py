@@ -206,8 +206,8 @@ def _beyond_rounding(
 ) -> np.ndarray:
     """Return flags (G, R) of the coordinates whose column of A T is more than rounding.
 
-    The norm ``own`` (G, R) of such a column exceeds a ``share`` of the norms of its terms, which
-    follow from the ``norms`` (G, P) of A.
+    The norm ``own`` (G, R) of such a column exceeds a ``share`` of the norms of its terms. These
+    are computed from the ``norms`` (G, P) of A.
     """
     assert coordinates.basis is not None
     return own > share * coordinates.basis.largest_norms(norms)

@@ -170,9 +170,9 @@ class Design:
         """The operator: by FFTs if they are faster than rows and as exact, else by rows.
 
         FFTs are not used for a small matrix or a single tap. They are not used if most rows are
-        excluded or if rows within a record differ in weight. They are also not used if a transient
-        at the edge of a record makes the columns of a channel so uneven that rounding would
-        dominate the small columns, or if the columns resemble confounds.
+        excluded or if rows within a record differ in weight. They are also not used if the columns
+        resemble confounds. A transient at the edge of a record can make the columns of a channel so
+        uneven that rounding would dominate the small columns. FFTs are not used then either.
         """
         if not isinstance(self._placed, str):
             return self._placed

@@ -51,7 +51,8 @@ class Search(NamedTuple):
 
     Attributes:
         starts: (n, k), points to try first.
-        low, high: (k,), bounds of the search, which starts from the best of ``starts``.
+        low: (k,), lower bounds of the search, which starts from the best of ``starts``.
+        high: (k,), upper bounds of the search.
         at: function that returns the penalty at a point (k,).
     """
 

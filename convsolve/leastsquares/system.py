@@ -61,8 +61,8 @@ class Rest(NamedTuple):
 class System:
     """The problem min ‖M(Y − A T z)‖² + strength·‖z‖² over kernels w = T z, for every group.
 
-    M projects the nuisance columns out, T are the coordinates of the penalty (the identity for a
-    ridge), and columns are scaled to a norm of about one. A system depends on x only. y enters a
+    M projects the nuisance columns out. T are the coordinates of the penalty, the identity for a
+    ridge. Columns are scaled to a norm of about one. A system depends on x only. y enters a
     `Regression`.
     """
 
@@ -369,7 +369,7 @@ class System:
 
     @property
     def rest(self) -> Rest | None:
-        """Among many small groups, those whose rank the Gram does not certify.
+        """Among many small groups, the groups whose rank the Gram does not certify.
 
         None if there are no such groups, or if a QR exceeds the memory limit.
         """
@@ -434,9 +434,9 @@ class System:
         """Return the extreme singular values of A itself, times ``2**-unit``.
 
         A Gram factor is corrected to the accuracy of a QR. A Gram determines σ_P to eps·κ² only.
-        Its last right singular vectors V have an error of this size, but the smallest singular
-        value of A V, computed from the data, has the square of this error. If units differ much, a
-        QR is used instead. If V would take minutes, no correction is made.
+        Its last right singular vectors V have an error of this size. The smallest singular value of
+        A V, computed from the data, has the square of this error. If units differ much, a QR is
+        used instead. If V would take minutes, no correction is made.
         """
         most = self.design.sizes.limits.spectrum_columns
         largest, smallest = factor.extremes(most)

@@ -163,7 +163,7 @@ def sums_beyond_float64() -> SolveError:
 
 
 def totals(chunk: Chunk, geometry: Geometry, about: Moments | None) -> Totals:
-    """Sum over the rows of a chunk, minus its own constants or those in ``about``."""
+    """Sum over the rows of a chunk, minus its own constants or the constants of ``about``."""
     operator, found = summed(chunk, geometry)
     if about is not None:
         found = found.rescaled(about.exponents, about.out_exponents)

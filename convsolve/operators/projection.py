@@ -15,10 +15,11 @@ from .windows import row_blocks
 
 @dataclass(frozen=True)
 class Projection:
-    """The projection M = I − N(NᵀN)⁻¹Nᵀ, applied to sums over rows of A (n, P), y (n, Q) and N.
+    """The projection M = I − N(NᵀN)⁻¹Nᵀ, applied to sums over rows.
 
-    The kernel of the least-squares fit of y on [A N] equals that of M y on M A (Frisch and Waugh,
-    Econometrica 1 (1933) 387; Lovell, J. Am. Stat. Assoc. 58 (1963) 993). The projection needs only
+    The rows are those of A (n, P), y (n, Q) and N (n, q). Least squares of y on [A N] and of M y on
+    M A have the same kernel (Frisch and Waugh, Econometrica 1 (1933) 387; Lovell, J. Am. Stat.
+    Assoc. 58 (1963) 993). The projection needs only
     the sums AᵀN, NᵀY and NᵀN, of A and y minus any constants that N spans.
 
     Attributes:
@@ -46,7 +47,7 @@ class Projection:
         return self.solved(self.products.swapaxes(1, 2))
 
     def squares(self, of_columns: np.ndarray) -> np.ndarray:
-        """Return the squared norms (G, P) of the columns of M A, given those of A."""
+        """Return the squared norms (G, P) of the columns of M A, given the squares of A."""
         if self.trivial:
             return of_columns
         return of_columns - np.einsum("gpq,gqp->gp", self.products, self.means)
@@ -62,7 +63,7 @@ class Projection:
         return right if self.trivial else right - self.products @ self.solved(of_outputs)
 
     def output_squares(self, of_outputs: np.ndarray, sums: np.ndarray) -> np.ndarray:
-        """Return the squared norms (G, Q) of M y, given those of y and NᵀY (G, q, Q)."""
+        """Return the squared norms (G, Q) of M y, given the squares of y and NᵀY (G, q, Q)."""
         if self.trivial:
             return of_outputs
         return np.maximum(of_outputs - np.einsum("gkq,gkq->gq", sums, self.solved(sums)), 0.0)

@@ -66,8 +66,8 @@ class RowOperator(DesignOperator):
     """A in blocks of rows, minus the column means if N contains a constant.
 
     It is used for small matrices, and if FFTs would lose digits. Large transients at the edge of a
-    record make the columns of a channel so uneven that the rounding error of an FFT exceeds the
-    smaller ones.
+    record make the columns of a channel very uneven. The rounding error of an FFT then exceeds the
+    smaller columns.
     """
 
     def __init__(

@@ -63,7 +63,7 @@ class TapBasis:
         return found
 
     def of_moments(self, moments: Moments) -> Moments:
-        """Return the moments of A T from those of A, whose taps share an exponent per channel."""
+        """Return the moments of A T, given moments of A with one exponent per channel."""
         half = self.restrict(moments.gram)
         sums, shift = (self.restrict(v[:, :, None])[:, :, 0] for v in (moments.sums, moments.shift))
         return replace(

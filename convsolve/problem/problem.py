@@ -45,17 +45,17 @@ class Problem:
     """Find w (and b) in ``y = conv(x, w) + b`` from x and y.
 
     Args:
-        x: input, channels last. With d kernel axes an array of rank d is one record of one channel,
-            an array of rank d+1 is one record ``(*W, Cin)``, and an array of rank d+2 is a batch
-            ``(N, *W, Cin)``. A list or tuple of arrays is a list of records, which may differ in
-            length. No tap reads across the edge of a record.
-        y: output, ``(*T, Cout)`` per record with ``T = spec.output_shape(W)``. Its axes follow the
-            same rule as those of x. None if only the identifiability of the kernel is of interest.
+        x: input, channels last. With d kernel axes, an array of rank d is one record of one
+            channel, and an array of rank d+1 is one record ``(*W, Cin)``. An array of rank d+2 is a
+            batch ``(N, *W, Cin)``. A list or tuple of arrays is a list of records, which may differ
+            in length. No tap reads across the edge of a record.
+        y: output, ``(*T, Cout)`` per record with ``T = spec.output_shape(W)``. The rule for its
+            rank is the rule for x. None if only the identifiability of the kernel is of interest.
         kernel_size, stride, padding, dilation, groups: the geometry, see `ConvSpec`.
         spec: a `ConvSpec` instead of these five arguments.
         out_channels: number of outputs if y is None. By default the number of names in ``outputs``,
             or else ``groups``.
-        bias: whether a constant b per output channel is unknown too.
+        bias: whether a constant b per output channel is fitted too.
         mask: boolean array, shaped as y or as one channel of y. True for rows used in the fit. None
             uses all rows.
         missing: treatment of NaN. "raise": raise an error. "drop": exclude rows whose window of x,
@@ -69,13 +69,14 @@ class Problem:
             In contrast, ``bias`` is one constant for all records.
         fs: sampling rate in Hz, along one axis. If it is given, lags are reported as times.
         channels, outputs: names, one per channel or output. By default the column names of data
-            frames and xarrays are used; without these, numbers.
+            frames and xarrays are used, or else numbers.
 
-    Attributes: ``spec``, ``bias``; ``in_channels`` and ``out_channels``; ``x`` and ``y``, the
-    records ``(*W, Cin)`` and ``(*T, Cout)`` in ``dtype``, the precision of the solution;
-    ``kept``, the rows of the design matrix, and ``row_shapes``, the outputs of each record;
-    ``by_mask``, groups of outputs that use the same rows, with these rows (``kept`` is the smallest
-    set of rows); ``names``, the names of channels, outputs and lags.
+    The attributes ``spec``, ``bias``, ``in_channels`` and ``out_channels`` describe the geometry.
+    ``x`` and ``y`` are the records ``(*W, Cin)`` and ``(*T, Cout)`` in ``dtype``, the precision of
+    the solution. ``kept`` contains the rows of the design matrix, and ``row_shapes`` the shape of
+    the outputs of each record. ``by_mask`` lists groups of outputs that use the same rows, with
+    their rows, of which ``kept`` is the smallest set. ``names`` contains the names of channels,
+    outputs and lags.
 
     Floating-point jax arrays on an accelerator, or spread over several devices, stay there if both
     x and y are such arrays. Reading ``x`` or ``y`` of the problem copies them to the host.
@@ -312,8 +313,8 @@ class Problem:
         """State the problem ``y[t] = sum_l h[l] x[t - l]`` with y as long as x, for given lags.
 
         Args:
-            x, y: as for `Problem`, but every record of y has as many samples as that of x. The same
-                holds for mask, weights and confounds.
+            x, y: as for `Problem`, but every record of y has as many samples as the record of x.
+                The same holds for mask, weights and confounds.
             lags: first and last lag, inclusive, in samples: ``(0, 39)`` for 40 causal taps. A lag
                 is negative where y precedes x. Give one pair per axis in two and three dimensions.
                 ``[(0, 39)]`` states that there is one axis, whatever the number of channels.
@@ -322,6 +323,8 @@ class Problem:
                 the problem shows the resulting lags.
             edges: "drop" keeps the rows whose whole window was recorded, "zeros" takes x as zero
                 outside the record, "circular" wraps it.
+            groups, out_channels, bias, mask, missing, weights, confounds, fs, channels, outputs: as
+                for `Problem`.
 
         The method computes a geometry and trims y. `Solution.lags` and `Solution.rows` hold the
         resulting lags and rows.
@@ -554,8 +557,8 @@ class Problem:
     def under(self, spec: ConvSpec, bias: bool | None = None) -> Problem | None:
         """Return the problem of x alone with another geometry (or bias), for `identify`.
 
-        None if no window fits, or if rows are excluded, weighted or confounded, because the mask,
-        weights and confounds belong to the rows of this geometry.
+        None if no window fits. Also None if rows are excluded, weighted or confounded, because the
+        mask, weights and confounds belong to the rows of this geometry.
         """
         shapes = [a.shape[:-1] for a in self.input.arrays]
         if not any(map(spec.rows, shapes)) or len(set(map(spec.offset, shapes))) > 1:
@@ -727,7 +730,7 @@ class Problem:
         """Index in the user's y of every row along the time axis: ``arange`` unless lags trimmed y.
 
         A tuple of arrays, one per axis, in two and three dimensions. For a list of records, a list
-        of these.
+        with one such entry per record.
         """
         found: list[Any] = self.kept.in_y
         if self.spec.ndim == 1:

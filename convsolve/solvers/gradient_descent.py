@@ -46,9 +46,9 @@ LOSSES = ("mse", "mae", "huber")
 # number of looks after which the kernel is stored. More looks would take longer than the steps of a
 # small problem.
 LOOKS, SECONDS, KEEP = 20, 0.25, 2
-# A loss has stopped falling if its best value in the second half of the looks gains less than this.
+# Relative gain in the second half of the looks below which a loss has stopped falling.
 STILL_FALLING = 1e-3
-# A run has diverged if it ends at this multiple of its first loss and of the loss of a zero kernel.
+# A run has diverged if it ends above this multiple of its first loss and of a zero kernel's.
 DIVERGED = 10
 # Largest number of simultaneous runs.
 MOST_RESTARTS = 10**6
@@ -89,16 +89,16 @@ class GradientDescent(Solver):
     The status "solved" is checked again with the data, per output and with A equilibrated. The
     criterion for MSE and Huber is ‖Aᵀr‖ ≤ tol·‖A‖‖r‖ or ‖r‖ ≤ tol·(‖A‖‖w‖ + ‖y‖), and for MAE and
     callables ‖r‖₁ ≤ tol·‖y‖₁. Otherwise the status is "max steps", "stagnated" if the loss has
-    stopped falling, "diverged" if it is no longer finite (the last finite kernel is returned), or
-    "interrupted" after Ctrl-C. The iteration uses the precision of the data. With moments, ‖r‖² is
-    accurate to about eps·‖y‖² (eps of float64) only, and the trace shows this loss. A result that
-    appears "solved" is confirmed with the data.
+    stopped falling, or "interrupted" after Ctrl-C. It is "diverged" if the loss is no longer
+    finite; the last finite kernel is then returned. The iteration uses the precision of the data.
+    With moments, ‖r‖² is accurate to about eps·‖y‖² (eps of float64) only, and the trace shows this
+    loss. A result that appears "solved" is confirmed with the data.
 
     The kernel of an output whose y is zero is zero. A descent from another start approaches it but
     never reaches it: relative to its own size, each iterate is as wrong as the first. A start given
     by name therefore has zeros for such an output, which no step changes, and the output is
-    "solved". This does not apply to a start given as an array, to a callable, whose lowest loss may
-    be elsewhere, or to a constant y with a bias. In these cases the descent runs as usual.
+    "solved". The descent runs as usual from a start given as an array, and for a constant y with a
+    bias. It also does for a callable, whose lowest loss may be elsewhere.
 
     If many kernels fit, plain and momentum descent and L-BFGS from "zeros" converge to the
     minimum-norm solution. Adam does not, and neither does a start outside the row space. For
