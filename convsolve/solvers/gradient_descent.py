@@ -90,9 +90,10 @@ class GradientDescent(Solver):
     criterion for MSE and Huber is ‖Aᵀr‖ ≤ tol·‖A‖‖r‖ or ‖r‖ ≤ tol·(‖A‖‖w‖ + ‖y‖), and for MAE and
     callables ‖r‖₁ ≤ tol·‖y‖₁. Otherwise the status is "max steps", "stagnated" if the loss has
     stopped falling, or "interrupted" after Ctrl-C. It is "diverged" if the loss is no longer
-    finite; the last finite kernel is then returned. The iteration uses the precision of the data.
-    With moments, ‖r‖² is accurate to about eps·‖y‖² (eps of float64) only, and the trace shows this
-    loss. A result that appears "solved" is confirmed with the data.
+    finite; the last finite kernel is then returned. It is also "diverged" if the final loss exceeds
+    ten times the first loss and the loss of a zero kernel. The iteration uses the precision of the
+    data. With moments, ‖r‖² is accurate to about eps·‖y‖² (eps of float64) only, and the trace
+    shows this loss. A result that appears "solved" is confirmed with the data.
 
     The kernel of an output whose y is zero is zero. A descent from another start approaches it but
     never reaches it: relative to its own size, each iterate is as wrong as the first. A start given
