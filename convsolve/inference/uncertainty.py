@@ -242,7 +242,7 @@ class Uncertainty:
                     raise ValueError("data and penalty together do not determine every tap")
                 used = np.where(
                     np.isnan(self._freedom[outputs]),
-                    system.resolution(g, factor).sum(),
+                    system.freedom(g, factor),
                     self._freedom[outputs],
                 )
             else:

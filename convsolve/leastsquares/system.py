@@ -393,7 +393,7 @@ class System:
     def resolution(self, group: int, factor: Factor) -> np.ndarray:
         """Return the diagonal (P,) of (AᵀA + ridge·K)⁻¹AᵀA in taps, given a factor of full rank."""
         if self.basis is None:
-            return 1 - (self.scaling.root_ridge[group] * factor.noise_gain) ** 2
+            return self._freedoms(group, factor)
         # T H⁻¹ TᵀAᵀA, where H are the normal equations in the coordinates of the penalty.
         design, scale = self.design, np.ldexp(1.0, -self.scaling.relative[group])[:, None]
         moments, projection = design.moments, design.operator.projection
@@ -401,6 +401,17 @@ class System:
         restricted = scale * self.basis.restrict(gram[None])[0]
         kept = self.basis.expand((scale * factor.solve_normal(restricted))[None])[0]
         return np.diagonal(kept).copy()
+
+    def freedom(self, group: int, factor: Factor) -> float:
+        """Return the degrees of freedom of the kernel, the sum of `resolution`.
+
+        It is a sum over the coordinates of the penalty, and needs no Gram matrix.
+        """
+        return float(self._freedoms(group, factor).sum())
+
+    def _freedoms(self, group: int, factor: Factor) -> np.ndarray:
+        """Return the share (P,) of each coordinate that its estimate keeps."""
+        return np.asarray(1 - (self.scaling.root_ridge[group] * factor.noise_gain) ** 2)
 
     @cached_property
     def column_rounding(self) -> np.ndarray:

@@ -7,7 +7,6 @@ projection needs only D = AᵀN and Nᵀy: AᵀMA = AᵀA − DDᵀ for M = I �
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import reduce
@@ -373,7 +372,7 @@ class PartialledChunks(ChunkedOperator):
             np.add.at(ones, b.places, b.ones)
         gram = m.gram - np.stack([d @ d.T for d in crossed])
         whole, left = (np.einsum("gpp->gp", g) for g in (m.gram, gram))
-        live = self._live(m)
+        live = self._live(m, left)
         if not ((left > KEPT_SHARE * whole) | ~live).all():
             raise SolveError(
                 "the confounds, or the bias of weighted rows, span nearly all of a column of x, "
@@ -391,7 +390,7 @@ class PartialledChunks(ChunkedOperator):
         ).with_zero_columns(live)
         return Partialled(partialled, found.by_rows, crossed, of_y, y_drifts, live)
 
-    def _live(self, m: Moments) -> np.ndarray:
+    def _live(self, m: Moments, left: np.ndarray) -> np.ndarray:
         """Return flags (G, P) of columns beyond the rounding error of the subtracted trends."""
         whole = np.einsum("gpp->gp", m.gram)
         if self._x_drifts is None:
@@ -401,8 +400,9 @@ class PartialledChunks(ChunkedOperator):
             for size in (self._x_drifts.size, self._x_drifts.trend_size)
         )
         share = max(ROUNDING, self.rows * EPS)
-        rounding = (FITTED * EPS) ** 2 * constant + share**2 * (whole + trend)
-        return np.asarray(whole > rounding)
+        # The rounding error of a fitted constant is a small polynomial, of which N leaves nothing.
+        spanned = (left <= KEPT_SHARE * whole) & (whole <= (FITTED * EPS) ** 2 * constant)
+        return np.asarray((left > share**2 * (whole + trend)) & ~spanned)
 
     def moments_of(self, spans: Sequence[Span], y: Sequence[Any]) -> Moments:
         """Raise a SolveError, because N is not orthonormal over some of the rows."""
@@ -533,13 +533,13 @@ class PartialledChunks(ChunkedOperator):
         part = exact_operator_of(chunk._replace(by_rows=True), self._geometry)
         assert isinstance(part, RowOperator)
         local, places = Confounded(_own_columns(chunk, part.inputs), part.inputs), _places(chunk)
-        shape = self.groups, self.columns
-        by_column = crossed[:, :, places].transpose(2, 0, 1).reshape(-1, math.prod(shape))
+        by_column = crossed[:, :, places].transpose(2, 0, 1)
+        by_column = by_column.reshape(-1, self.groups * self.columns)
         e, first = part.exponents - m.column_exponents, 0
         for a, y in part.raw(part.targets):
             rows = first, first + a.shape[1]
-            fit = local.fit(by_column, *rows).reshape(-1, *shape)
-            a = (np.ldexp(a, e[:, None]) - fit.swapaxes(0, 1)) * self._partialled.live[:, None]
+            a = local.rows_without(np.ldexp(a, e[:, None]), first, by_column)
+            a = a * self._partialled.live[:, None]
             if y is not None and found is not None and part.targets is not None:
                 own_units = part.targets.grouped(part.targets.exponents)
                 y = np.ldexp(y, (own_units - found.moments.out_exponents)[:, None])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -149,26 +151,53 @@ class Confounded:
         left, _ = projected(self._blocks, values, self._confounds.count)
         return np.concatenate([part.reshape(-1, rows.shape[1]) for part in left])
 
-    def block(self, a: np.ndarray, first: int) -> np.ndarray:
-        """Project N out of rows (G, k, P) of A, which start at row ``first``."""
+    def rows_without(self, a: np.ndarray, first: int, *coefficients: np.ndarray) -> np.ndarray:
+        """Subtract N c (G, k, P) for coefficients c (q, G·P) from rows (G, k, P) of A.
+
+        The first of the rows is row ``first``.
+        """
         groups, rows, columns = a.shape
-        by_column = self.crossed.transpose(2, 0, 1).reshape(-1, groups * columns)
-        fit = self.fit(by_column, first, first + rows).reshape(rows, groups, columns)
-        return np.asarray(a - fit.swapaxes(0, 1))
+        for each in coefficients:
+            fit = self.fit(each, first, first + rows).reshape(rows, groups, columns)
+            a = a - fit.swapaxes(0, 1)
+        return a
+
+    @property
+    def by_column(self) -> np.ndarray:
+        """Coefficients (q, G·P) of N that fit the columns of A."""
+        return self.crossed.transpose(2, 0, 1).reshape(-1, math.prod(self.crossed.shape[:2]))
+
+    def products(self, values: np.ndarray, first: int) -> np.ndarray:
+        """Return Nᵀv (q, K) for rows v (k, K), which start at row ``first``."""
+        total = np.zeros((self._confounds.count, values.shape[1]))
+        for block, inner, at in self._overlapping(first, first + len(values)):
+            whole = np.zeros((block.rows, values.shape[1]))
+            whole[inner] = values[at : at + inner.stop - inner.start]
+            block.add_products(whole.reshape(len(block.places), -1, values.shape[1]), total)
+        return total
 
     def fit(self, coefficients: np.ndarray, first: int, last: int) -> np.ndarray:
         """Return rows ``first`` to ``last`` of N c (k, K) for coefficients c (q, K)."""
         found = []
+        for block, inner, _ in self._overlapping(first, last):
+            found.append(block.fit(coefficients).reshape(-1, coefficients.shape[1])[inner])
+        return np.concatenate(found)
+
+    def _overlapping(self, first: int, last: int) -> Iterator[tuple[NuisanceBlock, slice, int]]:
+        """Yield the pieces that have rows in a range.
+
+        Yields:
+            The pieces, which of their rows are in the range, and the place of the first in it.
+        """
         for i in range(int(np.searchsorted(self._ends, first, "right")), len(self._ends)):
             block, start = self._blocks[i], int(self._ends[i]) - self._blocks[i].rows
             if start >= last:
-                break
-            rows = slice(max(first - start, 0), min(last - start, block.rows))
+                return
+            begin, end = max(first - start, 0), min(last - start, block.rows)
             each = len(block.basis)
-            some = slice(rows.start // each, -(-rows.stop // each))
-            whole = block.some(some).fit(coefficients).reshape(-1, coefficients.shape[1])
-            found.append(whole[rows.start - some.start * each : rows.stop - some.start * each])
-        return np.concatenate(found)
+            pieces = slice(begin // each, -(-end // each))
+            skipped = pieces.start * each
+            yield block.some(pieces), slice(begin - skipped, end - skipped), start + begin - first
 
     @cached_property
     def offsets(self) -> np.ndarray:

@@ -53,7 +53,13 @@ class DetrendedRecords:
     """
 
     def __init__(self, x: Sequence[np.ndarray], spec: ConvSpec, confounds: Confounds) -> None:
-        kept, alike = confounds.kept, confounds.alike
+        kept = confounds.kept
+        # Records of different lengths may have the same rows.
+        alike = [
+            records[[x[i].shape == shape for i in records]]
+            for records in confounds.alike
+            for shape in dict.fromkeys(x[i].shape for i in records)
+        ]
         read = [samples_read(kept.flags_of(int(records[0])), spec) for records in alike]
         samples = [
             normal_form(np.stack([x[i] for i in records]), spec)[:, r].astype(float)

@@ -119,20 +119,28 @@ class RowOperator(DesignOperator):
         blocks, first = raw_blocks(self.inputs, targets, self._block_numbers), 0
         for a, y in tracked(blocks, "rows of the design matrix", self.rows, size=_rows_of):
             if self.confounded is not None:
-                a, first = self.confounded.block(a, first) * self._live[:, None], first + a.shape[1]
+                live, rest = self._projected_once
+                a = self.confounded.rows_without(a, first, self.confounded.by_column, rest)
+                a, first = a * live[:, None], first + a.shape[1]
             yield a, y
 
     @cached_property
-    def _live(self) -> np.ndarray:
-        """Which columns (G, P) are more than rounding after the projection of confounds."""
+    def _projected_once(self) -> tuple[np.ndarray, np.ndarray]:
+        """Which columns (G, P) are more than rounding without confounds, and NᵀA that is left.
+
+        The products (q, G·P) are the rounding error of the first projection. Few rows, of which the
+        confounds leave even fewer, would otherwise appear to have a higher rank.
+        """
         assert self.confounded is not None
-        whole, left = np.zeros((2, self.groups, self.columns))
-        first = 0
+        confounded, first = self.confounded, 0
+        squares, products = np.zeros((2, self.groups, self.columns)), np.zeros(())
         for a, _ in raw_blocks(self.inputs, None, self._block_numbers):
-            whole += np.square(a).sum(1)
-            left += np.square(self.confounded.block(a, first)).sum(1)
+            left = confounded.rows_without(a, first, confounded.by_column)
+            squares += [np.square(a).sum(1), np.square(left).sum(1)]
+            by_row = left.swapaxes(0, 1).reshape(a.shape[1], -1)
+            products = products + confounded.products(by_row, first)
             first += a.shape[1]
-        return self.confounded.live(whole, left)
+        return confounded.live(*squares), products
 
     @cached_property
     def confounded(self) -> Confounded | None:

@@ -52,16 +52,30 @@ def read_confounds(confounds: Any, spec: ConvSpec) -> int | Records:
 
 
 def orthonormal(columns: np.ndarray, root: np.ndarray | None = None) -> np.ndarray:
-    """Return an orthonormal basis (n, q) of the span of columns (n, J).
+    """Return an orthonormal basis (n, q) of the span of columns (n, J), in extended precision.
 
-    The rows of the columns are first multiplied by the ``root`` (n,), if one is given.
+    The rows of the columns are first multiplied by the ``root`` (n,), if one is given. The span of
+    nearly collinear columns would otherwise be wrong by their condition number times the rounding
+    error, and what they leave of a constant by its share.
     """
     # First scale the columns by powers of two, so that their squares stay within float64.
     columns = np.ldexp(columns, -np.frexp(np.abs(columns).max(axis=0, initial=0.0))[1])
-    columns = columns if root is None else columns * root[:, None]
-    norms = np.linalg.norm(columns, axis=0)
-    u, values, _ = np.linalg.svd(columns / np.where(norms > 0, norms, 1.0), full_matrices=False)
-    return np.asarray(u[:, values > 10 * max(columns.shape) * EPS * values.max(initial=0.0)])
+    wide = columns.astype(np.longdouble)
+    wide = wide if root is None else wide * root[:, None]
+    norms = np.linalg.norm(wide.astype(float), axis=0)
+    wide = wide / np.where(norms > 0, norms, 1.0)
+    values = np.linalg.svd(wide.astype(float), compute_uv=False)
+    rank = int(np.count_nonzero(values > 10 * max(columns.shape) * EPS * values.max(initial=0.0)))
+    # Pivoted Gram–Schmidt, applied twice.
+    left, found = wide, np.zeros((len(wide), rank), wide.dtype)
+    for j in range(rank):
+        one = left[:, np.argmax(np.square(left).sum(0))]
+        for _ in range(2):
+            one = one - found[:, :j] @ (found[:, :j].T @ one)
+            one = one / np.sqrt(one @ one)
+        found[:, j] = one
+        left = left - np.outer(one, one @ left)
+    return found
 
 
 @dataclass(frozen=True)
@@ -231,15 +245,27 @@ class Layout(NamedTuple):
         """Return the layout of one record, for the roots of its weights, () or (*T)."""
         flags, shape = kept.flags_of(record), kept.shapes[record]
         root = np.broadcast_to(root, shape)[flags]
-        found = np.zeros((root.size, 0))
-        if given is not None and root.size:
-            whole = polynomials(shape, given) if isinstance(given, int) else given.arrays[record]
-            found = orthonormal(whole[flags].astype(float), root)
-        left = root
+        if given is None or not root.size:
+            return cls._of_columns(np.zeros((root.size, 0)), root)
+        if isinstance(given, int):
+            return cls._of_columns(polynomials(shape, given)[flags], root)
+        columns = given.arrays[record][flags].astype(float)
+        found = cls._of_columns(columns, root)
+        if not found.spanned:
+            return found
+        # The same span, without the rounding errors of offsets that the columns have.
+        centred = np.column_stack([np.ones(len(root)), columns - columns.mean(0)])
+        return cls._of_columns(centred, root)
+
+    @classmethod
+    def _of_columns(cls, columns: np.ndarray, root: np.ndarray) -> Layout:
+        """Return the layout for columns (n, J) and the roots (n,) of the weights."""
+        found, left = orthonormal(columns, root), root.astype(np.longdouble)
         for _ in range(2):
             left = left - found @ (found.T @ left)
-        spanned = bool(np.linalg.norm(left) <= SPANNED * np.linalg.norm(root))
-        return cls(found, left, spanned)
+        rest = left.astype(float)
+        spanned = bool(np.linalg.norm(rest) <= SPANNED * np.linalg.norm(root))
+        return cls(found.astype(float), rest, spanned)
 
 
 @dataclass(frozen=True)

@@ -128,9 +128,9 @@ def _row_weights(zeros: float = 0.0) -> Callable[[Rng, Statement], Statement]:
     return adjusted
 
 
-def _motion(ones: bool) -> Callable[[Rng, Statement], Statement]:
+def _motion(ones: bool, offset: float = 1.0) -> Callable[[Rng, Statement], Statement]:
     def adjusted(rng: Rng, made: Statement) -> Statement:
-        found = [rng.standard_normal((*s, 2)).cumsum(0) * 0.1 + 1 for s in _shapes(made)]
+        found = [rng.standard_normal((*s, 2)).cumsum(0) * 0.1 + offset for s in _shapes(made)]
         if ones:
             found = [np.concatenate([c, np.ones((*c.shape[:-1], 1))], -1) for c in found]
         return replace(made, confounds=found)
@@ -202,6 +202,8 @@ ADJUSTMENTS: dict[str, dict[str, Any] | Callable[[Rng, Statement], Statement]] =
     "drift 2": {"confounds": 2},
     "motion": _motion(ones=False),
     "motion and ones": _motion(ones=True),
+    "motion at 1e4": _motion(ones=False, offset=1e4),
+    "motion at 1e6 and ones": _motion(ones=True, offset=1e6),
     **{f"confounds like x to {size:.0e}": _like_x(size) for size in (1e-1, 1e-3, 1e-5, 1e-7)},
     "mask 1 %": _random_mask(0.01),
     "mask 30 %": _random_mask(0.3),

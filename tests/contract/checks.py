@@ -104,6 +104,10 @@ def _kernel(
     error = part.backward_error(kernel) / EPS
     if not (error <= limit).all():
         yield Fault("backward error", float(error.max()), limit)
+    # A certificate must not be much smaller than the truth, which it bounds up to a factor.
+    honest = 10 * fit.certificate / EPS + 30 + part.unavoidable / EPS
+    if not (error <= honest).all():
+        yield Fault("certificate", float(error.max()), honest)
     if part.solved_rank.near or (route.iterative and not part.unique):
         return
     bound = forward_bound(part, most)

@@ -241,6 +241,21 @@ class Nuisance(NamedTuple):
     degree: int
 
 
+def centred(columns: np.ndarray) -> np.ndarray:
+    """Columns without their means, which do not change the span if it contains a constant.
+
+    The means are rounded to few bits, so that nothing else is rounded.
+    """
+    columns = columns.astype(REAL)
+    if not len(columns):
+        return columns
+    rest = columns - np.round(np.ldexp(columns.mean(0), 20)) / REAL(2) ** 20
+    ones, basis = np.ones((len(columns), 1), REAL), orthonormal(columns)
+    if norms(ones - basis @ (basis.T @ ones)) <= DEPENDENT * norms(ones):
+        return np.column_stack([rest, ones])
+    return columns
+
+
 def nuisance_of(
     statement: Statement, used: list[np.ndarray], places: list[np.ndarray], roots: list[np.ndarray]
 ) -> Nuisance:
@@ -254,7 +269,7 @@ def nuisance_of(
             own = orthogonal_powers(own)
         else:
             given = statement.confounds[i]
-            own = given.reshape(-1, given.shape[-1])[rows].astype(REAL)
+            own = centred(given.reshape(-1, given.shape[-1])[rows])
         basis = orthonormal(own * root[:, None])
         left = root - basis @ (basis.T @ root)
         left = left - basis @ (basis.T @ left)
@@ -343,7 +358,7 @@ def differences(taps: int, order: int) -> tuple[np.ndarray, int]:
 def covariance(prior: Prior, lags: np.ndarray) -> np.ndarray:
     """The prior covariance of the taps of one axis, by its formula."""
     lags = lags.astype(REAL)
-    apart = np.abs(lags[:, None] - lags)
+    apart = np.round(np.abs(lags[:, None] - lags))  # whole numbers of taps, for any dilation
     if prior.kind == "gaussian":
         return np.exp(-((apart / REAL(prior.settings["length"])) ** 2) / 2)
     alpha, total = REAL(prior.settings["alpha"]), np.abs(lags)[:, None] + np.abs(lags)
@@ -463,8 +478,8 @@ class Part:
         a, y: rows (n, P) and outputs (n, Q), nuisance columns projected out.
         b, target: the same with the rows of the penalty, in scaled coordinates u of the kernel.
         back: (P, P), the kernel is ``back @ u``.
-        lost: the largest ratio of the norms of a column before and after the projection that
-            removes confounds other than constants.
+        lost: the largest ratio of the norms of a column before and after the projection on
+            confounds. Constants and polynomials were subtracted exactly before.
         kernel: (P, Q), the solution of minimum norm.
     """
 
@@ -474,7 +489,7 @@ class Part:
         y: np.ndarray,
         nuisance: Nuisance,
         offsets: tuple[np.ndarray, np.ndarray],
-        sizes: tuple[np.ndarray, np.ndarray],
+        sizes: np.ndarray,
         roots: Roots,
         strength: float,
         inputs: int,
@@ -483,11 +498,11 @@ class Part:
         self._given = a, y
         self.rows, self.nuisance, self.inputs = len(a), nuisance.basis.shape[1], inputs
         self.a, self.y = self._projected(a), self._projected(y)
-        zero = negligible(self.a, sizes[0])
+        zero = negligible(self.a, sizes)
         self.a[:, zero] = 0
         self.lost = max(
             float((size[size > 0] / np.maximum(norms(left), EPS * size)[size > 0]).max(initial=1))
-            for size, left in ((sizes[0][~zero], self.a[:, ~zero]), (sizes[1], self.y))
+            for size, left in ((norms(a)[~zero], self.a[:, ~zero]), (norms(y), self.y))
         )
         self.strength = REAL(strength)
         unit = np.sqrt(self.strength) * np.eye(len(roots.penalized), dtype=REAL)[roots.penalized]
@@ -718,8 +733,8 @@ class Oracle:
         nuisance = nuisance_of(statement, used, places, root)
         of_a, of_y = (without_trends(v, places, root, nuisance, statement.bias) for v in (a, y))
         strength = 0.0 if statement.prior is None else statement.prior.strength
-        shifts, sizes = (of_a.shift, of_y.shift), (of_a.size, of_y.size)
-        return Part(of_a.rows, of_y.rows, nuisance, shifts, sizes, roots, strength, inputs)
+        shifts = of_a.shift, of_y.shift
+        return Part(of_a.rows, of_y.rows, nuisance, shifts, of_a.size, roots, strength, inputs)
 
     def columns(self, kernel: np.ndarray, outputs: tuple[int, ...]) -> np.ndarray:
         """A kernel ``(*taps, channels, outputs)`` as the columns (P, Q) of some outputs."""

@@ -329,3 +329,23 @@ def test_a_bias_of_all_records_is_no_fold_s() -> None:
         cs.solve(problem, cs.Regularized(select=cs.CrossValidation()))
     with pytest.raises(ValueError, match="descent takes no weights or confounds"):
         cs.identify(problem).descent()
+
+
+@pytest.mark.parametrize("confounds", ["intercept", 2])
+@pytest.mark.parametrize("padding", ["valid", "full", "causal"])
+def test_records_of_different_lengths_may_have_the_same_rows(padding: str, confounds: Any) -> None:
+    """A stride skips the last samples of some of them."""
+    rng = np.random.default_rng(0)
+    x = [rng.standard_normal((n, 1)) for n in (41, 42, 41)]
+    spec = cs.ConvSpec(3, 2, padding)
+    y = [rng.standard_normal((*spec.output_shape(a.shape[:-1]), 1)) for a in x]
+    fit = cs.solve(cs.Problem(x, y, spec=spec, confounds=confounds))
+    degree = 0 if confounds == "intercept" else confounds
+    projected = []
+    for a, b in zip(x, y, strict=True):
+        n = polynomials(b.shape[:1], degree)
+        rows = np.hstack([dense.design_matrix(a[None], spec)[0], b])
+        projected.append(rows - n @ np.linalg.lstsq(n, rows, rcond=None)[0])
+    whole = np.concatenate(projected)
+    wanted = np.linalg.lstsq(whole[:, :-1], whole[:, -1:], rcond=None)[0]
+    np.testing.assert_allclose(fit.kernel.reshape(3, 1), wanted, rtol=1e-11)
