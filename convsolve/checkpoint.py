@@ -12,6 +12,7 @@ import json
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import asdict, fields
 from functools import partial
 from pathlib import Path
@@ -93,12 +94,12 @@ class Checkpoint:
         """Sum over the chunks as `one_by_one` does, but continue from the sums in the file."""
         name = _digest([task.__name__, *_leaves([others, [(c.spans, c.by_rows) for c in chunks]])])
         done, found = self._passes.get(name, (0, None))
-        with stage(PASS, len(chunks)) as report:
-            for i, chunk in enumerate(read_ahead(chunks[:done]), start=1):
+        with stage(PASS, len(chunks)) as report, closing(read_ahead(chunks)) as ahead:
+            for i, chunk in enumerate(ahead, start=1):
                 self._check(chunk)
-                report(i, "checked")
-            for i, chunk in enumerate(read_ahead(chunks[done:]), start=done + 1):
-                self._check(chunk)
+                if i <= done:
+                    report(i, "checked")
+                    continue
                 part = task(chunk, *others)
                 found = part if found is None else found + part
                 self._passes[name] = i, found

@@ -73,7 +73,8 @@ class Score(NamedTuple):
         The variance is estimated from 4 cosine transforms, so the quantile is the one of Student's
         t with 4 degrees of freedom. A 95 % interval is 1.4 times as wide as a normal one with many
         effective rows, and 2.3 times with 20. With fewer, there is no interval. For 1/f noise, R²
-        of an endless recording depends on the lowest frequency.
+        of an endless recording depends on the lowest frequency. Records are joined in their order,
+        and another order changes the width.
 
         Args:
             level: Probability that the interval contains the true R², between 0 and 1. Default

@@ -5,8 +5,9 @@ from __future__ import annotations
 import ctypes
 import os
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from functools import cache
 from itertools import islice
 from typing import Any, NamedTuple, Protocol, Self, TypeVar
@@ -71,24 +72,29 @@ def total_of(records: Iterable[Any]) -> Total:
 
 
 def one_by_one(task: Callable[..., _S], chunks: Sequence[Chunk], *others: Any) -> _S:
-    """The sum over chunks of ``task(chunk, *others)``, in this process, one after the other."""
+    """Return the sum over chunks of ``task(chunk, *others)``, computed in this process in order."""
     found: _S | None = None
-    for chunk in tracked(read_ahead(chunks), PASS, len(chunks)):
-        part = task(chunk, *others)
-        found = part if found is None else found + part
+    with closing(read_ahead(chunks)) as ahead:
+        for chunk in tracked(ahead, PASS, len(chunks)):
+            part = task(chunk, *others)
+            found = part if found is None else found + part
     assert found is not None
     return found
 
 
-def read_ahead(chunks: Iterable[Chunk]) -> Iterator[Chunk]:
-    """Chunks with their arrays in memory, the next one read while one is used."""
+def read_ahead(chunks: Iterable[Chunk]) -> Generator[Chunk]:
+    """Yield chunks with their arrays in memory. The next chunk is read while one is used.
+
+    Close the generator explicitly: an exception in its garbage collection would be ignored.
+    """
     return _ahead(_in_memory, chunks)
 
 
-def _ahead(read: Callable[[_A], _B], several: Iterable[_A]) -> Iterator[_B]:
-    """``read`` of each, of the next one while one is used."""
+def _ahead(read: Callable[[_A], _B], several: Iterable[_A]) -> Generator[_B]:
+    """Yield ``read`` of each item. The next item is read while one is used."""
     waiting: Future[_B] | None = None
-    with ThreadPoolExecutor(1, "convsolve reads") as reader:
+    reader = ThreadPoolExecutor(1, "convsolve reads")
+    try:
         for one in several:
             upcoming = reader.submit(read, one)
             if waiting is not None:
@@ -96,6 +102,9 @@ def _ahead(read: Callable[[_A], _B], several: Iterable[_A]) -> Iterator[_B]:
             waiting = upcoming
         if waiting is not None:
             yield waiting.result()
+    finally:
+        # After an exception nothing waits for a read that is not needed any more.
+        reader.shutdown(wait=False, cancel_futures=True)
 
 
 def each(

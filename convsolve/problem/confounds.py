@@ -312,8 +312,8 @@ class Confounds:
         spanned = all(layout.spanned for layout in layouts)
         if bias and spanned:
             raise ValueError(
-                "bias=True is no more to be had: the confounds of every record hold a constant; "
-                "leave it out"
+                "bias=True cannot be combined with these confounds: they contain a constant in "
+                "every record; use bias=False"
             )
         size = 0.0
         if bias:

@@ -268,11 +268,15 @@ BATCH = {"x": np.stack([X] * 3), "y": np.stack([Y[2:]] * 3)}
             ValueError,
             "confounds has NaN in rows that count",
         ),
-        ({"confounds": "intercept", "bias": True}, ValueError, "bias=True is no more to be had"),
+        (
+            {"confounds": "intercept", "bias": True},
+            ValueError,
+            "bias=True cannot be combined with these confounds",
+        ),
         (
             {"confounds": np.ones((38, 1)), "bias": True},
             ValueError,
-            "bias=True is no more to be had",
+            "bias=True cannot be combined with these confounds",
         ),
         ({"weights": -np.ones(38)}, ValueError, "weights must be finite and not negative"),
         ({"weights": np.full(38, np.nan)}, ValueError, "weights must be finite and not negative"),
