@@ -184,9 +184,14 @@ class System:
         """Whether the Gram matrix is worth factoring.
 
         With fewer rows than columns it is singular. With a ridge, the dual is cheaper if there are
-        at most a quarter as many rows as columns. P² numbers must also fit in memory.
+        at most a quarter as many rows as columns. P² numbers must also fit in memory. If columns
+        cancel in the coordinates of a penalty, only a QR keeps the digits of its factor.
         """
         sizes, rows, columns = self.design.sizes, self.operator.rows, self.operator.columns
+        operator = self.operator
+        cancels = isinstance(operator, TransformedOperator) and operator.cancels
+        if cancels and operator.has_rows and sizes.factor_fits:
+            return False
         ridged = self.strength > 0 and (4 * rows > columns or not sizes.factor_fits)
         return sizes.gram_fits and (rows >= columns or ridged)
 

@@ -315,6 +315,7 @@ class ChunkedOperator(DesignOperator):
     ) -> None:
         """Plan the chunks. ``sizes`` (Cin,) and (Cout,) are the largest magnitudes, if known."""
         self._x, self._spec, self._kept = x, spec, kept
+        self.has_rows = not any(map(on_dask, x))
         self.nuisance, self.rows = nuisance, kept.count
         channels = x[0].shape[-1]
         self.groups, self.columns = spec.groups, spec.unknowns(channels)
@@ -502,7 +503,7 @@ class ChunkedOperator(DesignOperator):
 
     def _check_rows(self) -> None:
         """Raise a SolveError if rows are not available."""
-        if any(map(on_dask, self._x)):
+        if not self.has_rows:
             raise SolveError(
                 "this takes the rows themselves, a QR or products with them, which dask's chunks "
                 "are not brought here for; give a ridge, or read x and y into memory "

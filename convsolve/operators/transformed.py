@@ -96,6 +96,7 @@ class TransformedOperator(DesignOperator):
         self.operator, self.basis, self._moments = operator, basis, moments
         self.groups, self.rows = operator.groups, operator.rows
         self.nuisance, self.targets = operator.nuisance, operator.targets
+        self.has_rows = operator.has_rows
         channels = operator.columns // basis.taps
         self.columns = basis.coordinates * channels
         # All taps of a channel share an exponent, and so do its coordinates.
@@ -120,6 +121,12 @@ class TransformedOperator(DesignOperator):
     def live(self) -> np.ndarray:
         """Flags (G, R) of the columns that are more than rounding. The others are set to zero."""
         return self.column_norms > 0
+
+    @cached_property
+    def cancels(self) -> bool:
+        """Whether the terms of a column cancel so much that its Gram matrix would lose digits."""
+        terms = self.basis.largest_norms(self.operator.column_norms)
+        return bool((self.live & (self.column_norms <= GRAM_SHARE * terms)).any())
 
     def _restricted_live(self, g: np.ndarray) -> np.ndarray:
         """Return Tᵀg (G, R, Q) of g (G, P, Q), zero in columns that are zero."""
