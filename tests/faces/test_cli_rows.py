@@ -81,7 +81,7 @@ def test_a_report_says_what_is_left_out(run, files):
         ("--missing drop --weights mask.npy --mask nothing.npy", "nothing.npy: No such file"),
         ("--missing drop --confounds linear", "takes intercept, the degree of a drift or a FILE"),
         ("--missing drop --confounds -1", "takes intercept, the degree of a drift or a FILE"),
-        ("--missing drop --confounds intercept --bias", "leave it out"),
+        ("--missing drop --confounds intercept --bias", "use bias=False"),
         ("--missing drop --confounds 30", "a degree of 20 at most"),
     ],
 )
