@@ -105,7 +105,9 @@ def _kernel(
     if not (error <= limit).all():
         yield Fault("backward error", float(error.max()), limit)
     # A certificate must not be much smaller than the truth, which it bounds up to a factor.
-    honest = 10 * fit.certificate / EPS + 30 + part.unavoidable / EPS
+    # With a penalty it is that of the coordinates, whose basis is rounded too.
+    slack = 100 if part.strength else 30
+    honest = 10 * fit.certificate / EPS + slack + part.unavoidable / EPS
     if not (error <= honest).all():
         yield Fault("certificate", float(error.max()), honest)
     if part.solved_rank.near or (route.iterative and not part.unique):
