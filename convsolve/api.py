@@ -72,13 +72,20 @@ def identify(problem: Problem, *, limits: Limits = DEFAULT_LIMITS) -> Identifiab
     check_limits(limits)
     if len(problem.by_mask) > 1:
         reports = [identify(part, limits=limits) for _, part in problem.parts]
-        return max(reports, key=lambda r: (SEVERITY.index(r.verdict), -r.n_equations))
+        return max(reports, key=_severity)
     known = _REPORTS.setdefault(problem, {})
     report = known[limits]() if limits in known else None
     if report is None:
         report = Identifiability(problem, limits)
         known[limits] = ref(report)
     return report
+
+
+def _severity(report: Identifiability) -> tuple[int, int, int]:
+    """Order reports by verdict, then by what is missing of the rank, then by the rows missing."""
+    of_verdict = SEVERITY.index(report.verdict)
+    deficient = report.verdict in ("rank-deficient", "underdetermined")
+    return of_verdict, -report.rank if deficient else 0, -report.n_equations
 
 
 def solve(

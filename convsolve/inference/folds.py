@@ -168,12 +168,12 @@ def leading(problem: Problem, numbers: int) -> Problem:
     assert problem.y is not None
     spans, each = [], max(1, numbers // LEADING_PARTS)
     for span in row_spans(problem.x, problem.out_channels, problem.spec, each):
-        spans.append(span)
+        if problem.kept.flags_of(span[0])[span[1] : span[2]].any():
+            spans.append(span)
         if len(spans) == LEADING_PARTS:
             break
-    counted = [s for s in spans if problem.kept.flags_of(s[0])[s[1] : s[2]].any()]
     own = problem.bias, problem.lags, problem.adjustments
-    return part(problem.spec, (problem.x, problem.y), _joined(counted), *own)
+    return part(problem.spec, (problem.x, problem.y), _joined(spans), *own)
 
 
 def _joined(spans: Sequence[Span]) -> list[Span]:

@@ -140,18 +140,11 @@ def _identifiability(oracle: Oracle, fit: cs.Solution) -> Iterator[Fault]:
     worst = min(verdicts, key=SEVERITY.index)
     if report.verdict not in (worst, "ambiguous"):
         yield Fault("verdict", report.verdict, worst)
-    ranks = [
+    least = min(
         part.data_rank.value + part.nuisance for part, own in zip(parts, verdicts) if own == worst
-    ]
-    # With several masks, the report describes the outputs with the fewest rows.
-    ranks = ranks if _has_masks(oracle) else [min(ranks)]
-    if report.verdict == worst and report.rank not in ranks:
-        yield Fault("rank", report.rank, ranks)
-
-
-def _has_masks(oracle: Oracle) -> bool:
-    """Whether outputs differ in the rows that are used."""
-    return len({part.rows for part in oracle.parts.values()}) > 1
+    )
+    if report.verdict == worst and report.rank != least:
+        yield Fault("rank", report.rank, least)
 
 
 def verdict(part: Part) -> str:
