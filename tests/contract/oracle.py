@@ -311,8 +311,11 @@ def without_trends(
     if nuisance.degree >= 0:
         level = [v - monomials(p, 0) @ trend_of(v, monomials(p, 0)) for v, p in zip(values, places)]
         powers = [monomials(p, nuisance.degree) for p in places]
-        # Fitted to what is left of a constant, so that nothing is left of a constant column.
-        values = [v - p @ trend_of(v, p) for v, p in zip(level, powers)]
+        # Nothing is left of a constant column. Other trends are subtracted in one step, because a
+        # difference from a constant can have more bits than a longdouble.
+        values = [
+            (v - p @ trend_of(v, p)) * left.any(0) for v, p, left in zip(values, powers, level)
+        ]
     elif bias:
         shift = np.median(np.concatenate(values).astype(float), axis=0).astype(REAL)
         level = values = [v - shift for v in values]
