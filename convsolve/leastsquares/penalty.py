@@ -120,7 +120,7 @@ class Penalty(ABC):
         A coordinate that no axis penalizes has weight zero.
 
         Args:
-                lags: lags of every axis, counted in taps.
+            lags: lags of every axis, counted in taps.
             channels: number of channels of x.
             groups: number of groups.
             some: the channels to return; all by default.

@@ -62,7 +62,7 @@ class Polynomials:
         Args:
             values: (..., n, C) at n places, or (*L, C).
             coefs: coefficients (..., J, C).
-                places: flags (*L) of the samples of the values; all by default.
+            places: flags (*L) of the samples of the values; all by default.
         """
         if self.columns.shape[-1] == 1:
             return np.asarray(values - coefs[..., :1, :])
