@@ -7,6 +7,7 @@ projection needs only D = AᵀN and Nᵀy: AᵀMA = AᵀA − DDᵀ for M = I �
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import reduce
@@ -16,9 +17,9 @@ import numpy as np
 
 from ..cached import cached_property
 from ..errors import SolveError
-from ..problem.confounds import EPS, ROUNDING, Confounds, Layout
+from ..problem.confounds import EPS, Confounds, Layout
 from ..problem.nuisance import Nuisance
-from ..problem.polynomials import Polynomials, fitted, polynomials
+from ..problem.polynomials import Polynomials, fitted
 from ..problem.rows import Rows, Span, samples_read
 from ..problem.sizes import Limits
 from ..problem.spec import ConvSpec
@@ -41,14 +42,15 @@ from .chunks import (
 )
 from .fourier import KEPT_SHARE
 from .moments import Moments, per_column
-from .projection import Confounded
+from .projection import Confounded, Subtracted, beyond_rounding
 from .records import Inputs, Targets
 from .rows import RowOperator
 from .totals import PASS, Chunk
 from .windows import recorded_samples
 
-# Relative rounding error of fitted constants, in units of eps.
-FITTED = 8
+# Coefficients of polynomials are rounded to a few eps of the size of the polynomials. A remainder
+# of this many eps or more is hardly changed.
+RELIABLE = 1e4
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,8 +64,8 @@ class Less:
         record: the samples.
         start: index of the first sample along the first axis of the record.
         shape: shape (*L) of the record.
-        degree: degree of the polynomials; -1 for none.
-        coefficients: coefficients (J, C) of the polynomials.
+        degree: degree of the polynomials.
+        coefficients: coefficients (J, C) of polynomials, which are subtracted one after the other.
         root: root of the weight, () or (n, *L).
         flags: rows to which the columns of the confounds belong.
         columns: columns (k, q) of the confounds, or None.
@@ -74,7 +76,7 @@ class Less:
     start: int
     shape: tuple[int, ...]
     degree: int
-    coefficients: np.ndarray
+    coefficients: Sequence[np.ndarray]
     root: np.ndarray
     flags: np.ndarray | None = None
     columns: np.ndarray | None = None
@@ -97,10 +99,11 @@ class Less:
     def assembled(self, parts: Sequence[np.ndarray]) -> np.ndarray:
         """Return the samples, given the `selections` as arrays."""
         found = np.asarray(parts[0], float)
-        if self.degree >= 0:
+        if self.coefficients:
             trend = Polynomials(self.shape, self.degree, self.start, self.start + len(found))
             with np.errstate(over="ignore", invalid="ignore"):  # in samples that no row reads
-                found = trend.subtract(found, self.coefficients)
+                for each in self.coefficients:
+                    found = trend.subtract(found, each)
         found = found * (self.root[..., None] if self.root.ndim else self.root)
         if self.columns is not None and self.fit is not None:
             kept = np.ones(found.shape[:-1], bool) if self.flags is None else self.flags
@@ -117,17 +120,26 @@ class Less:
 
 @dataclass(frozen=True)
 class Drifts:
-    """Products of polynomials V in time, by record: VᵀV (J, J), Vᵀx (J, C), and sample count."""
+    """Products of polynomials V in time with the samples of records.
+
+    Attributes:
+        grams, crosses: VᵀV (J, J) and Vᵀx (J, C) by record.
+        samples: number of samples.
+        remainder: norm (C,) of the samples after a fit of V to every chunk. It is a lower bound of
+            the norm after the fit to whole records.
+    """
 
     grams: dict[int, np.ndarray]
     crosses: dict[int, np.ndarray]
     samples: int
+    remainder: np.ndarray
 
     def __add__(self, other: Drifts) -> Drifts:
         return Drifts(
             _added(self.grams, other.grams),
             _added(self.crosses, other.crosses),
             self.samples + other.samples,
+            np.hypot(self.remainder, other.remainder),
         )
 
     def shared(self) -> Drifts:
@@ -136,9 +148,8 @@ class Drifts:
             reduce(_added, [{0: of_record} for of_record in several.values()])[0]
             for several in (self.grams, self.crosses)
         )
-        return Drifts(
-            dict.fromkeys(self.grams, grams), dict.fromkeys(self.crosses, crosses), self.samples
-        )
+        of_all = dict.fromkeys(self.grams, grams), dict.fromkeys(self.crosses, crosses)
+        return Drifts(*of_all, self.samples, self.remainder)
 
     @cached_property
     def coefficients(self) -> dict[int, np.ndarray]:
@@ -154,6 +165,12 @@ class Drifts:
     def trend_size(self) -> np.ndarray:
         """Root mean square (C,) of everything that is subtracted except the constants."""
         return self._size(1)
+
+    @property
+    def accurate(self) -> bool:
+        """Whether the rounding error of the coefficients is small compared with the remainder."""
+        rounding = RELIABLE * EPS * self.size * math.sqrt(self.samples)
+        return bool((self.remainder >= rounding).all())
 
     def _size(self, first: int) -> np.ndarray:
         """Return the root mean square (C,) of the polynomials from coefficient ``first`` on."""
@@ -180,15 +197,16 @@ def drifts(
     spec: ConvSpec,
     shapes: Sequence[Any],
     lengths: Sequence[Any] | None,
+    before: Sequence[np.ndarray] = (),
 ) -> Drifts:
     """Sum the products of polynomials with the recorded samples that the rows of a chunk read.
 
     ``shapes`` are the shapes (*T) of y. ``lengths`` are the lengths (*W) of x, or None to use the
-    samples of y.
+    samples of y. Polynomials with the coefficients ``before`` of every record are subtracted first.
     """
     grams: dict[int, np.ndarray] = {}
     crosses: dict[int, np.ndarray] = {}
-    samples = 0
+    samples, remainder = 0, np.zeros((chunk.x or chunk.y or ())[0].shape[-1])
     for j, (i, start, stop) in enumerate(chunk.spans):
         flags = np.ones((stop - start, *shapes[i][1:]), bool)
         flags = flags if chunk.flags is None else chunk.flags[j]
@@ -199,15 +217,27 @@ def drifts(
             values, flags = np.asarray(chunk.x[j], float), samples_read(flags, spec)
             flags &= recorded_samples(lengths[i], spec, start, stop)
             first, shape = start * spec.stride[0], _extent(spec, shapes[i])
-        v = polynomials(shape, degree, first, first + len(values))[flags]
+        trend = Polynomials(shape, degree, first, first + len(values))
+        v = trend.columns[flags]
         grams = _added(grams, {i: v.T @ v})
         with np.errstate(over="ignore", invalid="ignore"):
+            values = trend.subtract(values, before[i]) if before else values
             cross = v.T @ values[flags]
         if not np.isfinite(cross).all():
             raise no_sums([values])
         crosses = _added(crosses, {i: cross})
         samples += len(v)
-    return Drifts(grams, crosses, samples)
+        if lengths is not None:
+            left = values[flags] - v @ fitted(v.T @ v, cross)
+            remainder = np.hypot(remainder, _norms(left))
+    return Drifts(grams, crosses, samples, remainder)
+
+
+def _norms(values: np.ndarray) -> np.ndarray:
+    """Return norms (C,) of the columns of values (n, C), of any size."""
+    largest = np.abs(values).max(0, initial=0.0)
+    unit = np.where(largest > 0, largest, 1.0)
+    return np.asarray(unit * np.linalg.norm(values / unit, axis=0))
 
 
 def _extent(spec: ConvSpec, rows: Sequence[int]) -> tuple[int, ...]:
@@ -313,7 +343,7 @@ class Partialled(Totals):
 
     crossed: np.ndarray
     of_y: np.ndarray
-    y_drifts: Drifts | None
+    y_drifts: tuple[Drifts, ...]
     live: np.ndarray
 
 
@@ -339,25 +369,34 @@ class PartialledChunks(ChunkedOperator):
         self._degree = max(confounds.degree, 0 if confounds.shared else -1)
 
     @cached_property
-    def _x_drifts(self) -> Drifts | None:
-        return self._drifts(None)
+    def _x_drifts(self) -> tuple[Drifts, ...]:
+        """Polynomials of x that N spans, and if necessary the polynomials of the remainder.
 
-    def _drifts(self, y: Sequence[Any] | None) -> Drifts | None:
-        """Return the polynomials of x, or of y, that N spans."""
+        A second fit takes a pass over x. It is needed if the first polynomials are so large that
+        the rounding error of their coefficients would be visible in the remainder.
+        """
         if self._degree < 0:
-            return None
+            return ()
+        first = self._drifts(None)
+        return (first,) if first.accurate else (first, self._drifts(None, first))
+
+    def _drifts(self, y: Sequence[Any] | None, before: Drifts | None = None) -> Drifts:
+        """Return the polynomials of x, or of y, after the ones ``before`` are subtracted."""
         chunks, total = super()._chunks(y), self.total
         if y is not None:
             chunks = [chunk._replace(x=()) for chunk in chunks]
             total = self._total_of(y)
         lengths = None if y is not None else [a.shape[:-1] for a in self._x]
-        given = self._degree, self._spec, self._kept.shapes, lengths
+        given: list[Any] = [self._degree, self._spec, self._kept.shapes, lengths]
+        if before is not None:
+            none = np.zeros((0, 0))
+            given.append([before.coefficients.get(i, none) for i in range(len(self._x))])
         found: Drifts = total(drifts, chunks, *given)
         return found if not self.confounds.shared else found.shared()
 
     def pass_over(self, y: Sequence[Any] | None) -> Partialled:
         """Return sums over the rows of M A and M y."""
-        y_drifts = None if y is None else self._drifts(y)
+        y_drifts = () if y is None or self._degree < 0 else (self._drifts(y),)
         chunks = self._adjusted(super()._chunks(y), y_drifts)
         found: PartialledTotals = self._total_of(y)(partialled_totals, chunks, self._geometry)
         m, q = found.moments, self.confounds.count
@@ -393,16 +432,11 @@ class PartialledChunks(ChunkedOperator):
     def _live(self, m: Moments, left: np.ndarray) -> np.ndarray:
         """Return flags (G, P) of columns beyond the rounding error of the subtracted trends."""
         whole = np.einsum("gpp->gp", m.gram)
-        if self._x_drifts is None:
+        if not self._x_drifts:
             return whole > 0
-        constant, trend = (
-            self.rows * np.square(self._by_column(size, m.column_exponents))
-            for size in (self._x_drifts.size, self._x_drifts.trend_size)
-        )
-        share = max(ROUNDING, self.rows * EPS)
-        # The rounding error of a fitted constant is a small polynomial, of which N leaves nothing.
-        spanned = (left <= KEPT_SHARE * whole) & (whole <= (FITTED * EPS) ** 2 * constant)
-        return np.asarray((left > share**2 * (whole + trend)) & ~spanned)
+        sizes = self._x_drifts[0].size, self._x_drifts[0].trend_size
+        subtracted = Subtracted(*(self._by_column(size, m.column_exponents) for size in sizes))
+        return beyond_rounding(whole, left, subtracted, self.rows, self.confounds.total_weight)
 
     def moments_of(self, spans: Sequence[Span], y: Sequence[Any]) -> Moments:
         """Raise a SolveError, because N is not orthonormal over some of the rows."""
@@ -411,7 +445,7 @@ class PartialledChunks(ChunkedOperator):
     def _adjusted(
         self,
         chunks: Sequence[Chunk],
-        y_drifts: Drifts | None,
+        y_drifts: Sequence[Drifts],
         fit: np.ndarray | None = None,
     ) -> list[Chunk]:
         """Return chunks with polynomials subtracted from x and y, times the roots of weights.
@@ -420,9 +454,9 @@ class PartialledChunks(ChunkedOperator):
         """
         return [self._adjust(chunk, y_drifts, fit) for chunk in chunks]
 
-    def _adjust(self, chunk: Chunk, y_drifts: Drifts | None, fit: np.ndarray | None) -> Chunk:
-        weights, spec = self.confounds.weights, self._spec.normal
-        one, none = np.ones(()), np.zeros((0, 0))
+    def _adjust(self, chunk: Chunk, y_drifts: Sequence[Drifts], fit: np.ndarray | None) -> Chunk:
+        weights, spec, degree = self.confounds.weights, self._spec.normal, self._degree
+        one = np.ones(())
         x, y, roots, columns = [], [], [], []
         for j, (i, start, stop) in enumerate(chunk.spans):
             root = one if weights is None else weights.roots[i]
@@ -431,14 +465,13 @@ class PartialledChunks(ChunkedOperator):
                 of_rows if root.ndim else np.ones((stop - start, *self._kept.shapes[i][1:]))
             )
             columns.append(self.confounds.part((i, start, stop)))
-            of_x = none if self._x_drifts is None else self._x_drifts.coefficients[i]
+            of_x = [drifts.coefficients[i] for drifts in self._x_drifts]
             shape = _extent(spec, self._kept.shapes[i])
             first = start * spec.stride[0]
             own = one if root.ndim else root
-            x.append(Less(chunk.x[j], first, shape, self._degree, of_x, own))
+            x.append(Less(chunk.x[j], first, shape, degree, of_x, own))
             if chunk.y is not None:
-                of_y = none if y_drifts is None else y_drifts.coefficients[i]
-                degree = -1 if y_drifts is None else self._degree
+                of_y = [drifts.coefficients[i] for drifts in y_drifts]
                 less = Less(chunk.y[j], start, self._kept.shapes[i], degree, of_y, of_rows)
                 if fit is not None:
                     flags = None if chunk.flags is None else chunk.flags[j]
@@ -470,8 +503,8 @@ class PartialledChunks(ChunkedOperator):
         """Size (G, P) per row of everything subtracted from a column."""
         squares = np.square(self._partialled.crossed).sum(-1) / self.rows
         taken = np.zeros(squares.shape)
-        if self._x_drifts is not None:
-            taken = self._by_column(self._x_drifts.size, self.exponents)
+        if self._x_drifts:
+            taken = self._by_column(self._x_drifts[0].size, self.exponents)
         return np.hypot(np.sqrt(squares), taken)
 
     def _by_column(self, by_channel: np.ndarray, exponents: np.ndarray) -> np.ndarray:
@@ -515,14 +548,14 @@ class PartialledChunks(ChunkedOperator):
     def _decided(self, y: Sequence[Any] | None) -> list[Chunk]:
         """Return the chunks of x as they were summed. y is adjusted once its fit is known."""
         found = super()._decided(y)
-        return self._adjusted(found, None) if y is None else found
+        return self._adjusted(found, ()) if y is None else found
 
     def _blocks(self, targets: Targets | None) -> Iterator[Block]:
         self._check_rows()
         m, crossed = self._own.moments, self._partialled.crossed
         found = None if targets is None else self._of(targets)
         y = None if targets is None else targets.records
-        y_drifts = None if found is None else found.y_drifts
+        y_drifts = () if found is None else found.y_drifts
         chunks = self._adjusted(super()._chunks(y), y_drifts)
         for chunk in tracked(chunks, PASS, len(chunks)):
             yield from self._rows_of(chunk, m, crossed, found)
@@ -555,12 +588,14 @@ class PartialledChunks(ChunkedOperator):
         if not self.confounds.shared:
             return None
         found = self._of(targets)
-        assert found.y_drifts is not None
-        assert self._x_drifts is not None
         first = self._kept.used[0]
+        of_records = [
+            sum(drifts.coefficients[first][0] for drifts in several)
+            for several in (self._x_drifts, found.y_drifts)
+        ]
         of_y = targets.grouped(found.of_y[-1]) / self.confounds.size
         of_x = np.einsum("gp,gpq->gq", self._partialled.crossed[:, :, -1], w) / self.confounds.size
-        taken = self._by_column(self._x_drifts.coefficients[first][0], self.exponents)
-        level = np.ldexp(found.y_drifts.coefficients[first][0], -targets.exponents)
+        taken = self._by_column(of_records[0], self.exponents)
+        level = np.ldexp(of_records[1], -targets.exponents)
         beside = targets.grouped(level) - np.einsum("gp,gpq->gq", taken, w)
         return np.asarray(of_y - of_x + beside)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -21,8 +22,8 @@ class Projection:
 
     The rows are those of A (n, P), y (n, Q) and N (n, q). Least squares of y on [A N] and of M y on
     M A have the same kernel (Frisch and Waugh, Econometrica 1 (1933) 387; Lovell, J. Am. Stat.
-    Assoc. 58 (1963) 993). The projection needs only
-    the sums AᵀN, NᵀY and NᵀN, of A and y minus any constants that N spans.
+    Assoc. 58 (1963) 993). The projection needs only the sums AᵀN, NᵀY and NᵀN, of A and y minus any
+    constants that N spans.
 
     Attributes:
         gram: NᵀN (q, q).
@@ -77,6 +78,39 @@ class Projection:
     def gradient(self, g: np.ndarray, of_residuals: np.ndarray) -> np.ndarray:
         """Return AᵀM r (G, P, Q), given Aᵀr and Nᵀr (G, q, Q)."""
         return self.cross(g, of_residuals)
+
+
+class Subtracted(NamedTuple):
+    """Root mean squares (G, P) of the values that were subtracted from the samples of columns.
+
+    Attributes:
+        size: of constants and polynomials.
+        trend: of the polynomials about their means.
+    """
+
+    size: np.ndarray
+    trend: np.ndarray
+
+
+def beyond_rounding(
+    whole: np.ndarray, left: np.ndarray, subtracted: Subtracted, rows: int, weight: float
+) -> np.ndarray:
+    """Return flags (G, P) of columns that are more than rounding once N is projected out.
+
+    The remainder of other columns would be treated as data. The rounding error of computed data, of
+    a tone for example, grows with the number of rows, as for the numerical rank. A constant leaves
+    at least the last place of a sample, or only rounding.
+
+    Args:
+        whole: sums of squares (G, P) of the columns without the subtracted trends.
+        left: sums of squares (G, P) after the projection.
+        subtracted: sizes of the subtracted trends.
+        rows: number of rows.
+        weight: sum of the weights of the rows.
+    """
+    share = max(ROUNDING, rows * EPS) ** 2
+    least = (EPS * subtracted.size) ** 2 * (weight / rows) / 4
+    return np.asarray(left > share * (whole + weight * subtracted.trend**2) + least)
 
 
 class Confounded:
@@ -206,22 +240,11 @@ class Confounded:
         return np.hypot(np.sqrt(squares), self._by_column(self._inputs.size_off))
 
     def live(self, whole: np.ndarray, left: np.ndarray) -> np.ndarray:
-        """Which columns (G, P) are more than rounding, once N is projected out.
-
-        Otherwise the rest would be taken for data. The rounding error of computed data, of a tone
-        for example, grows with the rows, as for the numerical rank. A constant leaves no less than
-        the last place of a sample, or nothing but rounding.
-
-        Args:
-            whole: sums of squares (G, P) of the columns without the trends that were subtracted.
-            left: sums of squares of what is left of them.
-        """
-        inputs, confounds = self._inputs, self._confounds
-        share = max(ROUNDING, inputs.rows * EPS) ** 2
-        size, trend = map(self._by_column, (inputs.size_off, inputs.trend_size))
-        weight = confounds.total_weight
-        least = (EPS * size) ** 2 * (weight / inputs.rows) / 4
-        return np.asarray(left > share * (whole + weight * trend**2) + least)
+        """Return `beyond_rounding` of columns with sums of squares ``whole`` and ``left``."""
+        inputs = self._inputs
+        sizes = Subtracted(*map(self._by_column, (inputs.size_off, inputs.trend_size)))
+        weight = self._confounds.total_weight
+        return beyond_rounding(whole, left, sizes, inputs.rows, weight)
 
     def _by_column(self, by_channel: np.ndarray) -> np.ndarray:
         groups, columns = self._inputs.column_exponents.shape
