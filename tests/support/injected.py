@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dis
+import gc
 import sys
 from collections.abc import Callable
 from types import FrameType
@@ -36,6 +37,8 @@ def raised_at(point: int, work: Callable[[], Any], check: Callable[[], None]) ->
         return trace
 
     before = sys.gettrace()
+    # Python ignores an exception in a callback of the garbage collector, and jax has one.
+    gc.disable()
     try:
         sys.settrace(trace)
         work()
@@ -45,5 +48,6 @@ def raised_at(point: int, work: Callable[[], Any], check: Callable[[], None]) ->
         return True
     finally:
         sys.settrace(before)
+        gc.enable()
     assert seen < point, f"the exception at point {point} was lost"
     return False
