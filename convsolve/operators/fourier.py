@@ -301,10 +301,12 @@ class FourierOperator(DesignOperator):
         mine = slice(group * outputs, (group + 1) * outputs)
         for x, flags in zip(self.inputs.stacks, self.inputs.flags, strict=True):
             y = self._rows_of(x, outputs)
-            kept = np.ones(y.shape[:-1], bool) if flags is None else flags
-            last = first + int(np.count_nonzero(kept))
-            y[..., mine] = 0.0
-            y[kept, mine] = r[first:last]
+            last = first + (y[..., 0].size if flags is None else int(np.count_nonzero(flags)))
+            if flags is None:
+                y[..., mine] = r[first:last].reshape(*y.shape[:-1], outputs)
+            else:
+                y[..., mine] = 0.0
+                y[flags, mine] = r[first:last]
             stacks.append(y)
             first = last
         total = np.zeros((self.columns, outputs))

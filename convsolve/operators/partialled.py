@@ -15,6 +15,9 @@ from .moments import Moments
 from .projection import Confounded
 from .records import Targets
 
+# A difference of sums is used if it cancels at most this share of them.
+MOST_CANCELLED = 0.5
+
 
 class PartialledOperator(DesignOperator):
     """M A of a `FourierOperator`, with M = I − NNᵀ for the orthonormal columns N of `Confounds`.
@@ -37,7 +40,7 @@ class PartialledOperator(DesignOperator):
         """The columns N in the row order of A."""
         operator = self.operator
         assert operator.nuisance.confounds is not None
-        return Confounded(operator.nuisance.confounds, operator.inputs)
+        return Confounded(operator.nuisance.confounds, operator.inputs, operator.adjoint)
 
     @property
     def shift(self) -> np.ndarray:
@@ -73,6 +76,8 @@ class PartialledOperator(DesignOperator):
 
     @cached_property
     def _sums(self) -> np.ndarray:
+        if self.confounded.spans_ones:
+            return np.zeros((self.groups, self.columns))
         ones = self.confounded.projected(np.ones((self.rows, 1)))
         return np.stack([self.operator.adjoint(g, ones)[:, 0] for g in range(self.groups)])
 
@@ -93,8 +98,17 @@ class PartialledOperator(DesignOperator):
         return replace(found, gram=found.gram - inner, sums=self._sums)
 
     def residual(self, w: np.ndarray, targets: Targets) -> tuple[np.ndarray, np.ndarray]:
-        """Return ‖r‖² (G, Q) and AᵀM r (G, P, Q) for r = M(y − A w)."""
+        """Return ‖r‖² (G, Q) and AᵀM r (G, P, Q) for r = M(y − A w).
+
+        Nᵀy = 0, so that the sums over the rows of y − A w need only a correction by NᵀA w. Rows are
+        projected if the correction would cancel the sums.
+        """
         squares, g = np.zeros((len(w), w.shape[2])), np.zeros_like(w)
+        crossed, found = self.confounded.crossed, self.operator.misfit(w, targets, squares)
+        spanned = crossed.transpose(0, 2, 1) @ w
+        fit = np.square(spanned).sum(1)
+        if (fit <= MOST_CANCELLED * found.squares).all():
+            return found.squares - fit, found.gradient + crossed @ spanned
         for i in range(self.groups):
             r = self.confounded.projected(targets.rows(i) - self.operator.forward(i, w[i]))
             squares[i], g[i] = np.einsum("nq,nq->q", r, r), self.operator.adjoint(i, r)

@@ -100,7 +100,7 @@ class Less:
         """Return the samples, given the `selections` as arrays."""
         found = np.asarray(parts[0], float)
         if self.coefficients:
-            trend = Polynomials(self.shape, self.degree, self.start, self.start + len(found))
+            trend = Polynomials.of(self.shape, self.degree, self.start, self.start + len(found))
             with np.errstate(over="ignore", invalid="ignore"):  # in samples that no row reads
                 for each in self.coefficients:
                     found = trend.subtract(found, each)
@@ -217,7 +217,7 @@ def drifts(
             values, flags = np.asarray(chunk.x[j], float), samples_read(flags, spec)
             flags &= recorded_samples(lengths[i], spec, start, stop)
             first, shape = start * spec.stride[0], _extent(spec, shapes[i])
-        trend = Polynomials(shape, degree, first, first + len(values))
+        trend = Polynomials.of(shape, degree, first, first + len(values))
         v = trend.columns[flags]
         grams = _added(grams, {i: v.T @ v})
         with np.errstate(over="ignore", invalid="ignore"):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -14,6 +14,10 @@ from ..problem.confounds import EPS, ROUNDING, Confounds, NuisanceBlock, project
 from .moments import CACHED_NUMBERS
 from .records import Inputs, Targets
 from .windows import row_blocks
+
+# The products of at most so many columns N with A are sums over all rows. Others are sums over the
+# rows of each record, where only its own columns are not zero.
+FEW_COLUMNS = 8
 
 
 @dataclass(frozen=True)
@@ -116,8 +120,16 @@ def beyond_rounding(
 class Confounded:
     """The orthonormal columns N of `Confounds`, in the row order of a design matrix."""
 
-    def __init__(self, confounds: Confounds, inputs: Inputs) -> None:
-        self._confounds, self._inputs = confounds, inputs
+    def __init__(
+        self,
+        confounds: Confounds,
+        inputs: Inputs,
+        adjoint: Callable[[int, np.ndarray], np.ndarray] | None = None,
+    ) -> None:
+        """``adjoint(group, r)`` returns Aᵀr (P, Q) of rows r (n, Q), if FFTs can be used."""
+        self._confounds, self._inputs, self._adjoint = confounds, inputs, adjoint
+        #: Whether N spans a constant.
+        self.spans_ones = confounds.spans_ones
         self._blocks = confounds.blocks(inputs.in_order)
         self._ends = np.cumsum([block.rows for block in self._blocks])
 
@@ -125,6 +137,9 @@ class Confounded:
     def crossed(self) -> np.ndarray:
         """D = AᵀN (G, P, q)."""
         groups, columns = self._inputs.column_exponents.shape
+        if self._adjoint is not None and self._confounds.count <= FEW_COLUMNS:
+            dense = self.fit(np.eye(self._confounds.count), 0, self._inputs.rows)
+            return np.stack([self._adjoint(group, dense) for group in range(groups)])
         found = np.zeros((self._confounds.count, groups, columns))
         several, inputs = iter(self._blocks), self._inputs
         for x, flags, roots in zip(inputs.stacks, inputs.flags, inputs.roots, strict=True):
@@ -170,6 +185,7 @@ class Confounded:
             whole *= roots[..., None]
         groups, taps = self._inputs.column_exponents.shape
         found = np.zeros((groups, len(x), columns.shape[1], taps))
+
         for (pieces, slab), a in row_blocks(x, spec, CACHED_NUMBERS):
             part = whole[slab].reshape(-1, columns.shape[1])
             found[:, pieces] += part.T @ a.reshape(groups, -1, len(part), taps)

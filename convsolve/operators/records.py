@@ -12,11 +12,13 @@ import numpy as np
 from ..cached import cached_property
 from ..problem.adjustments import Adjustments
 from ..problem.channels import largest, on_cores
-from ..problem.confounds import EPS, ROUNDING, Confounds, sum_of_squares, without_trends
+from ..problem.confounds import EPS, ROUNDING, Confounds
 from ..problem.nuisance import Nuisance
+from ..problem.records import stacked
 from ..problem.rows import Rows, Span, samples_read
 from ..problem.sizes import DEFAULT_LIMITS, Limits
 from ..problem.spec import ConvSpec
+from ..problem.trends import kept_samples, scaled_back, without_trends
 from .windows import normal_form, recorded_samples, silenced
 
 
@@ -62,31 +64,30 @@ class DetrendedRecords:
         ]
         read = [samples_read(kept.flags_of(int(records[0])), spec) for records in alike]
         samples = [
-            normal_form(np.stack([x[i] for i in records]), spec)[:, r].astype(float)
+            kept_samples(normal_form(stacked([x[i] for i in records]), spec), r)
             for records, r in zip(alike, read, strict=True)
         ]
         exponents = channel_exponents(samples)
-        samples = [np.ldexp(a, -exponents) for a in samples]
         recorded = [
             recorded_samples(x[records[0]].shape[:-1], spec)[r]
             for records, r in zip(alike, read, strict=True)
         ]
-        given = confounds.degree, confounds.shared, recorded
-        left, constant, level, trend = without_trends(samples, read, *given)
-        subtracted = sum_of_squares([a - b for a, b in zip(samples, left, strict=True)])
+        given = np.ldexp(1.0, -exponents), confounds.degree, confounds.shared, recorded
+        found = without_trends(samples, read, *given)
         # A channel is zero if only rounding is left of it. Scaling would amplify the rounding. The
         # limit grows with the number of rows like the tolerance of the rank.
-        real = sum_of_squares(left) > max(ROUNDING, kept.count * EPS) ** 2 * level
+        real = found.left > max(ROUNDING, kept.count * EPS) ** 2 * found.level
         self.records: list[Any] = [None] * len(x)
-        for records, r, rest in zip(alike, read, left, strict=True):
-            whole = np.zeros((len(records), *r.shape, len(real)))
-            whole[:, r] = np.ldexp(rest * real, exponents)
+        for records, r, values in zip(alike, read, found.values, strict=True):
+            whole = scaled_back(values, real, exponents).reshape(len(records), -1, len(real))
+            if not r.all():
+                several, whole = whole, np.zeros((len(records), r.size, len(real)))
+                whole[:, r.reshape(-1)] = several
             for i, record in zip(records, whole, strict=True):
-                self.records[i] = record
-        counted = sum(a.shape[0] * a.shape[1] for a in samples)
-        self.constant = np.ldexp(constant, exponents)
-        self.size = np.ldexp(np.sqrt(subtracted / counted), exponents)
-        self.trend_size = np.ldexp(np.sqrt(trend), exponents)
+                self.records[i] = record.reshape(*r.shape, len(real))
+        self.constant, self.size, self.trend_size = (
+            np.ldexp(each, exponents) for each in (found.constant, found.size, found.trend)
+        )
 
 
 class Inputs:
@@ -139,7 +140,9 @@ class Inputs:
         for i, piece in enumerate(cut):
             by_shape.setdefault(piece.shape, []).append(i)
         self.members = list(by_shape.values())
-        self.stacks = [silenced(normal_form(stacked(cut, m), form), spec) for m in self.members]
+        self.stacks = [
+            silenced(normal_form(stacked([cut[i] for i in m]), form), spec) for m in self.members
+        ]
         self.flags = [self._flags(members) for members in self.members]
         if self.masked and nuisance.confounds is None:
             self._fill(nuisance.constant)
@@ -295,7 +298,7 @@ class Targets:
         if nuisance.confounds is not None:
             y = self._without(nuisance.confounds, y, inputs.kept)
         cut = [y[i][start:stop] for i, start, stop in inputs.pieces]
-        self.stacks = [stacked(cut, members) for members in inputs.members]
+        self.stacks = [stacked([cut[i] for i in members]) for members in inputs.members]
         if inputs.kept.flags is not None or nuisance.confounds is not None:
             sizes = None
         self.exponents = channel_exponents(self._kept) if sizes is None else exponents_of(sizes)
@@ -384,27 +387,3 @@ class Targets:
     def grouped(self, values: np.ndarray) -> np.ndarray:
         """Return values (Cout,) by group (G, Q)."""
         return values.reshape(self.groups, -1)
-
-
-def stacked(records: Sequence[np.ndarray], members: Sequence[int]) -> Any:
-    """Return some records as (N, …): a view of a single record or of a batch, else a copy."""
-    several = [records[i] for i in members]
-    if len(several) == 1:
-        return several[0][None]
-    batch = _batch(several)
-    return np.stack(several) if batch is None else batch
-
-
-def _batch(records: Sequence[np.ndarray]) -> np.ndarray | None:
-    """Return records that are equally spaced parts of one array as a view; else None."""
-    first = records[0]
-    if first.base is None or any(
-        a.base is not first.base or a.strides != first.strides for a in records
-    ):
-        return None
-    places = [a.__array_interface__["data"][0] for a in records]
-    step = places[1] - places[0]
-    if step <= 0 or places != [places[0] + i * step for i in range(len(places))]:
-        return None
-    shape, strides = (len(records), *first.shape), (step, *first.strides)
-    return np.lib.stride_tricks.as_strided(first, shape, strides, writeable=False)

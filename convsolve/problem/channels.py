@@ -54,6 +54,25 @@ def by_channel(
     return reduce.reduce(last)
 
 
+def with_channels(
+    operation: np.ufunc, a: np.ndarray, of_channels: np.ndarray, out: np.ndarray | None = None
+) -> np.ndarray:
+    """``operation`` of a (..., C) and a value (C,) for every channel, many short rows as one."""
+    rows, channels = a.size // max(1, a.shape[-1]), a.shape[-1]
+    fold = max(1, ROW_NUMBERS // max(1, channels))
+    whole = rows // fold * fold
+    if not (whole and a.flags.c_contiguous and (out is None or out.flags.c_contiguous)):
+        return np.asarray(operation(a, of_channels, out=out))
+    found = np.empty(a.shape, np.result_type(a, of_channels)) if out is None else out
+    flat, to = a.reshape(rows, channels), found.reshape(rows, channels)
+    shape = -1, fold * channels
+    operation(
+        flat[:whole].reshape(shape), np.tile(of_channels, fold), out=to[:whole].reshape(shape)
+    )
+    operation(flat[whole:], of_channels, out=to[whole:])
+    return found
+
+
 def largest(a: np.ndarray) -> np.ndarray:
     """The largest magnitude (C,) in every channel."""
     return on_cores(np.maximum, a, np.abs)

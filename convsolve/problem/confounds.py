@@ -12,16 +12,22 @@ import numpy as np
 
 from ..cached import cached_property
 from ..text import shown
+from .channels import largest
 from .checks import integer
-from .polynomials import Polynomials, polynomials
-from .records import Records, read
+from .polynomials import polynomials
+from .records import Records, read, stacked
 from .rows import Rows, Span
 from .spec import ConvSpec
+from .trends import kept_samples, scaled_back, sum_of_squares, without_trends
 from .weights import Weights
 
 EPS = float(np.finfo(np.float64).eps)
 # A column is rounding if the part that other columns do not span is below this share of it.
 SPANNED = 1e-10
+# A fit with at most this share of the squares has a negligible rounding error.
+SMALL_FIT = 1e-4
+# Inner products of normalized columns with a condition number below this cost no digit.
+WELL_CONDITIONED = 10.0
 # A remainder below this share of the original values is rounding.
 ROUNDING = 32 * EPS
 # Highest degree of a drift. A polynomial of a higher degree would follow the response.
@@ -75,6 +81,23 @@ def orthonormal(columns: np.ndarray, root: np.ndarray | None = None) -> np.ndarr
             one = one / np.sqrt(one @ one)
         found[:, j] = one
         left = left - np.outer(one, one @ left)
+    return found
+
+
+def _basis_of_polynomials(columns: np.ndarray, root: np.ndarray) -> np.ndarray:
+    """Return `orthonormal` of polynomials (n, J), in working precision if they are far from
+    collinear: two rounds of the Cholesky factor of the inner products (Yamamoto et al., ETNA 44
+    (2015) 306).
+    """
+    found = columns * root[:, None]
+    norms = np.linalg.norm(found, axis=0)
+    found = found / np.where(norms > 0, norms, 1.0)
+    if np.linalg.cond(found.T @ found) > WELL_CONDITIONED:
+        return orthonormal(columns, root).astype(float)
+    for _ in range(2):
+        gram = found.T @ found
+        if np.abs(gram - np.eye(len(gram))).max() > EPS:
+            found = found @ np.linalg.inv(np.linalg.cholesky(gram).T)
     return found
 
 
@@ -134,82 +157,17 @@ def projected(
         The remainders of the values, and Nᵀv (q, Q) for ``count`` = q columns.
     """
     left, total = [*values], np.zeros((count, values[0].shape[-1]))
-    for _ in range(2):  # the second round removes the rounding error of the first
+    for _ in range(2):
         products = np.zeros_like(total)
         for block, rows in zip(blocks, left, strict=True):
             block.add_products(rows, products)
         left = [v - block.fit(products) for block, v in zip(blocks, left, strict=True)]
         total += products
+        # A second round removes the rounding error of a large fit.
+        norms = np.sum([sum_of_squares(v) for v in left], axis=0)
+        if (np.square(products).sum(0) <= SMALL_FIT * norms).all():
+            break
     return left, total
-
-
-class Detrended(NamedTuple):
-    """Values from which constants and polynomials were subtracted exactly.
-
-    Attributes:
-        values: (N, n, C) of each set of records.
-        constant: (C,), subtracted from all records. Zero unless the records share one constant.
-        level: (C,), sum of squares of the values after only constants were subtracted. The rounding
-            error of the remaining values is relative to it.
-        trend: (C,), mean square of the subtracted polynomials about their means, in the samples
-            that they were fitted to.
-    """
-
-    values: list[np.ndarray]
-    constant: np.ndarray
-    level: np.ndarray
-    trend: np.ndarray
-
-
-def without_trends(
-    values: Sequence[np.ndarray],
-    places: Sequence[np.ndarray],
-    degree: int,
-    shared: bool,
-    recorded: Sequence[np.ndarray] | None = None,
-) -> Detrended:
-    """Subtract exactly the polynomials in time, or the constant, that nuisance columns span.
-
-    Projection on a computed basis alone would leave the rounding error of an offset in the data.
-
-    Args:
-        values: (N, n, C) for each set of N records with the same places.
-        places: flags (*L) of the n samples, for each set of records.
-        degree: degree of the polynomials of every record; -1 for none.
-        shared: whether one constant of all records is subtracted instead.
-        recorded: flags (n,) of the samples to which the polynomials are fitted; all by default.
-            Samples of zero padding do not belong to the trend.
-    """
-    if recorded is None:
-        recorded = [np.ones(v.shape[1], bool) for v in values]
-    if shared:
-        own = [v[:, some] for v, some in zip(values, recorded, strict=True)]
-        counted = sum(v.shape[0] * v.shape[1] for v in own)
-        constant = np.sum([v.sum((0, 1)) for v in own], axis=0) / max(1, counted)
-        left = [v - constant for v in values]
-        return Detrended(left, constant, sum_of_squares(left), np.zeros(constant.shape))
-    left, level, trends = [*values], [*values], []
-    shapes = {at.shape for at in places} if degree >= 0 else set()
-    known = {shape: Polynomials(shape, degree) for shape in shapes}
-    for i, (v, at, some) in enumerate(zip(values, places, recorded, strict=True)):
-        if (trend := known.get(at.shape)) and some.any():
-            fitted = np.zeros(at.shape, bool)
-            fitted[at] = some
-            rest = trend.subtract(v, trend.fit(v[:, some], fitted), at)
-            # The rounding error of the coefficients leaves small polynomials.
-            left[i] = rest - trend.columns[at] @ trend.fit(rest[:, some], fitted)
-            level[i] = v - v[:, some].mean(1, keepdims=True)
-            trends.append((v - left[i])[:, some])
-    none = np.zeros(values[0].shape[-1])
-    counted = sum(a.shape[0] * a.shape[1] for a in trends)
-    about = [a - a.mean(1, keepdims=True) for a in trends]
-    removed = sum_of_squares(about) / counted if counted else none
-    return Detrended(left, none, sum_of_squares(level), removed)
-
-
-def sum_of_squares(values: Sequence[np.ndarray]) -> np.ndarray:
-    """Return the sum of squares (C,) of values (N, n, C) of several sets of records."""
-    return np.asarray(np.sum([np.square(v).sum((0, 1)) for v in values], axis=0))
 
 
 class Projected(NamedTuple):
@@ -248,7 +206,8 @@ class Layout(NamedTuple):
         if given is None or not root.size:
             return cls._of_columns(np.zeros((root.size, 0)), root)
         if isinstance(given, int):
-            return cls._of_columns(polynomials(shape, given)[flags], root)
+            basis = _basis_of_polynomials(polynomials(shape, given)[flags], root)
+            return cls(basis, np.zeros(len(root)), True)
         columns = given.arrays[record][flags].astype(float)
         found = cls._of_columns(columns, root)
         if not found.spanned:
@@ -335,6 +294,11 @@ class Confounds:
         """Whether the last column is a constant shared by all records."""
         return self.size > 0
 
+    @property
+    def spans_ones(self) -> bool:
+        """Whether the columns span a constant in all rows used in the fit."""
+        return self.weights is None and (self.shared or self.degree >= 0)
+
     @cached_property
     def _ends(self) -> np.ndarray:
         """Index in N after the last own column of every record."""
@@ -396,25 +360,28 @@ class Confounds:
         """Project N out of the values (*T, Q) of every record, in the rows used in the fit."""
         flags = [self.kept.flags_of(int(records[0])) for records in self.alike]
         kept = [
-            np.stack([values[i][f] for i in records]).astype(float)
+            kept_samples(stacked([values[i] for i in records]), f)
             for f, records in zip(flags, self.alike, strict=True)
         ]
-        exponents = np.frexp(np.max([np.abs(v).max((0, 1)) for v in kept], axis=0))[1]
-        scaled = [np.ldexp(v, -exponents) for v in kept]
-        trends = without_trends(scaled, flags, self.degree, self.shared)
+        exponents = np.frexp(np.max([largest(v) for v in kept], axis=0))[1]
+        scale = np.ldexp(1.0, -exponents)
+        trends = without_trends(kept, flags, scale, self.degree, self.shared)
         roots = [self._roots(records) for records in self.alike]
         blocks = [
             self.block([(int(i), 0, self.kept.shapes[i][0]) for i in records])
             for records in self.alike
         ]
-        weighted = [v * r for v, r in zip(trends.values, roots, strict=True)]
+        weighted = trends.values
+        if self.weights is not None:
+            weighted = [v * r for v, r in zip(trends.values, roots, strict=True)]
         left, products = projected(blocks, weighted, self.count)
         # The weights change the level by at most the square of the largest root.
-        largest = max(float(r.max()) for r in roots)
-        real = sum_of_squares(left) > (ROUNDING * largest) ** 2 * trends.level
+        most = max(float(r.max()) for r in roots)
+        squares = np.sum([sum_of_squares(v) for v in left], axis=0)
+        real = squares > (ROUNDING * most) ** 2 * trends.level
         found = [np.zeros((0, len(real)))] * len(values)
         for records, v in zip(self.alike, left, strict=True):
-            for i, rows in zip(records, np.ldexp(v * real, exponents), strict=True):
+            for i, rows in zip(records, scaled_back(v, real, exponents), strict=True):
                 found[i] = rows
         return Projected(found, np.ldexp(products, exponents), np.ldexp(trends.constant, exponents))
 

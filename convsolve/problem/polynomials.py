@@ -5,9 +5,13 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import reduce
+from typing import NamedTuple
 
 import numpy as np
+
+from .channels import with_channels
 
 # A number in twice the working precision: an unevaluated sum of two floats.
 Double = tuple[np.ndarray, np.ndarray]
@@ -18,40 +22,53 @@ CACHED_NUMBERS = 2**15
 SPLITTER = 2.0**27 + 1
 
 
+@dataclass(frozen=True, eq=False)
 class Polynomials:
     """Products of Legendre polynomials along each axis of a record, in twice the working precision.
 
     Attributes:
-        columns: (*L, J), all products of a total degree of at most ``degree``. The first column is
-            constant one.
+        columns: (*L, J), all products of a total degree of at most some degree, rounded. The first
+            column is constant one.
+        low: (*L, J), the rounding errors of the columns.
     """
 
-    def __init__(
-        self, shape: Sequence[int], degree: int, start: int = 0, stop: int | None = None
-    ) -> None:
-        """Compute the columns for samples ``start`` to ``stop`` of the first axis of `shape`."""
-        bounds = [(start, stop), *[(0, None)] * (len(shape) - 1)]
-        axes = [
-            _legendre(np.arange(n)[a:b], n, degree) for n, (a, b) in zip(shape, bounds, strict=True)
-        ]
-        orders = itertools.product(range(degree + 1), repeat=len(shape))
-        products = [
-            reduce(_outer, [axis[k] for axis, k in zip(axes, order, strict=True)])
-            for order in orders
+    columns: np.ndarray
+    low: np.ndarray
+
+    @classmethod
+    def of(
+        cls, shape: Sequence[int], degree: int, start: int = 0, stop: int | None = None
+    ) -> Polynomials:
+        """Return the columns for samples ``start`` to ``stop`` of the first axis of ``shape``."""
+        first, last, _ = slice(start, stop).indices(shape[0])
+        orders = [
+            order
+            for order in itertools.product(range(degree + 1), repeat=len(shape))
             if sum(order) <= degree
         ]
-        high, low = zip(*products, strict=True)
-        self.columns, self._low = np.stack(high, axis=-1), np.stack(low, axis=-1)
+        # Every column is contiguous.
+        found = np.empty((2, len(orders), max(0, last - first), *shape[1:]))
+        found[0], found[1] = 1.0, 0.0
+        step = max(1, CACHED_NUMBERS // max(1, math.prod(shape[1:])))
+        for at in range(first, last, step) if degree else ():
+            end = min(at + step, last)
+            found[:, :, at - first : end - first] = _products(shape, degree, orders, (at, end))
+        return cls(*np.moveaxis(found, 1, -1))
 
-    def fit(self, values: np.ndarray, places: np.ndarray) -> np.ndarray:
-        """Return the coefficients (..., J, C) of the least-squares fit to values (..., n, C)."""
-        columns, mean = self.columns[places], values.mean(-2)
-        cross = columns.T @ (values - mean[..., None, :])
-        return fitted(columns.T @ columns, cross, mean)
+    def some(self, places: np.ndarray | slice) -> Polynomials:
+        """Return the polynomials at some places as columns (n, J): flags (*L), or a slice of n."""
+        if isinstance(places, np.ndarray) and places.all():
+            terms = self.columns.shape[-1]
+            return Polynomials(self.columns.reshape(-1, terms), self.low.reshape(-1, terms))
+        return Polynomials(self.columns[places], self.low[places])
 
-    def subtract(
-        self, values: np.ndarray, coefs: np.ndarray, places: np.ndarray | None = None
-    ) -> np.ndarray:
+    def subtract_small(self, values: np.ndarray, coefs: np.ndarray) -> np.ndarray:
+        """Subtract polynomials that are so small that their rounding error does not matter."""
+        if self.columns.shape[-1] == 1:
+            return _less_constants(values, coefs)
+        return np.asarray(values - self.columns @ coefs)
+
+    def subtract(self, values: np.ndarray, coefs: np.ndarray) -> np.ndarray:
         """Subtract polynomials with the coefficients of `fitted` from values.
 
         The polynomials are evaluated in twice the working precision. The result therefore has the
@@ -60,34 +77,39 @@ class Polynomials:
         it.
 
         Args:
-            values: (..., n, C) at n places, or (*L, C).
+            values: (*L, C), or (..., n, C) for columns (n, J).
             coefs: coefficients (..., J, C).
-            places: flags (*L) of the samples of the values; all by default.
         """
-        if self.columns.shape[-1] == 1:
-            return np.asarray(values - coefs[..., :1, :])
-        whole = np.ones(self.columns.shape[:-1], bool) if places is None else places
-        high, low = self.columns[whole][:, 1:], self._low[whole][:, 1:]
-        lines = values.reshape(*coefs.shape[:-2], *high.shape[:-1], values.shape[-1])
-        found, pieces = np.empty(lines.shape), (coefs[..., :1, :], _pieces(coefs[..., 1:, :]))
+        terms = self.columns.shape[-1]
+        if terms == 1:
+            return _less_constants(values, coefs)
+        high, low = (a.reshape(-1, terms)[:, 1:] for a in (self.columns, self.low))
+        lines = values.reshape(*coefs.shape[:-2], len(high), values.shape[-1])
+        found, parts = np.empty(lines.shape), _Coefficients.of(coefs)
         step = max(1, CACHED_NUMBERS * len(high) // max(1, lines.size))
         for rows in (slice(first, first + step) for first in range(0, len(high), step)):
-            found[..., rows, :] = _without(lines[..., rows, :], high[rows], low[rows], pieces)
+            found[..., rows, :] = _without(lines[..., rows, :], high[rows], low[rows], parts)
         return found.reshape(values.shape)
+
+
+def _less_constants(values: np.ndarray, constants: np.ndarray) -> np.ndarray:
+    """Subtract constants (..., 1, C) from values (..., n, C)."""
+    if constants.size == values.shape[-1]:
+        return with_channels(np.subtract, values, constants.reshape(-1))
+    return np.asarray(values - constants)
 
 
 def polynomials(
     shape: Sequence[int], degree: int, start: int = 0, stop: int | None = None
 ) -> np.ndarray:
     """Return the columns (*L, J) of `Polynomials`."""
-    return Polynomials(shape, degree, start, stop).columns
+    return Polynomials.of(shape, degree, start, stop).columns
 
 
 def fitted(gram: np.ndarray, cross: np.ndarray, mean: np.ndarray | float = 0.0) -> np.ndarray:
     """Return the coefficients (..., J, C) of the polynomials that fit values in least squares.
 
-    The coefficients are rounded so that `Polynomials.subtract` can subtract exactly these
-    polynomials. If the samples do not determine them, they have minimum norm.
+    If the samples do not determine them, they have minimum norm.
 
     Args:
         gram: VᵀV (J, J) for the columns V.
@@ -96,60 +118,82 @@ def fitted(gram: np.ndarray, cross: np.ndarray, mean: np.ndarray | float = 0.0) 
     """
     found = np.linalg.pinv(gram, len(gram) * EPS, hermitian=True) @ cross
     found[..., 0, :] += mean  # the first column is one
-    # The product of one and any float is exact.
-    if len(gram) > 1:
-        found[..., 1:, :] = np.sum(_pieces(found[..., 1:, :]), axis=0)
     return np.asarray(found)
 
 
+class _Coefficients(NamedTuple):
+    """Coefficients of polynomials: of the constant, and the sum of three parts of the others.
+
+    Attributes:
+        constant: (..., 1, C).
+        leading: (..., J, C), multiples of a power of two with few bits.
+        middle: (..., 2 J, C), the next bits, followed by the leading part.
+        last: (..., 3 J, C), the remainder, the middle part with it, and the leading part.
+    """
+
+    constant: np.ndarray
+    leading: np.ndarray
+    middle: np.ndarray
+    last: np.ndarray
+
+    @classmethod
+    def of(cls, coefs: np.ndarray) -> _Coefficients:
+        constant, others = coefs[..., :1, :], coefs[..., 1:, :]
+        bits = _bits(others.shape[-2])
+        exponents = np.frexp(np.abs(others).max(axis=-2, keepdims=True))[1] - bits
+        first = _rounded(others, exponents)
+        second = _rounded(others - first, exponents - bits)
+        third = others - first - second
+        joined = ([first], [second, first], [third, second + third, first])
+        return cls(constant, *(np.concatenate(parts, axis=-2) for parts in joined))
+
+
 def _without(
-    values: np.ndarray,
-    high: np.ndarray,
-    low: np.ndarray,
-    coefs: tuple[np.ndarray, Sequence[np.ndarray]],
+    values: np.ndarray, high: np.ndarray, low: np.ndarray, coefs: _Coefficients
 ) -> np.ndarray:
-    """Subtract a constant, and columns high + low (n, J) times the sum of pieces, from values.
-
-    ``coefs`` are the constant (..., 1, C) and the pieces (..., J, C); values are (..., n, C).
-    """
-    constant, pieces = coefs
-    terms, (found, error) = high.shape[1], _two_sum(values, -constant)
-    # Products of a few bits of the columns and a piece, and all their sums, are exact.
-    for largest in (1.0, _last_place(1.0, terms)):
-        bits = _fixed_point(high, largest, terms)
-        high = high - bits
-        for piece in pieces:
-            found, rounding = _two_sum(found, -(bits @ piece))
-            error += rounding
-    rest = high + low
-    for piece in pieces:
-        error -= rest @ piece
-    return np.asarray(found + error)
+    """Subtract a constant and columns high + low (n, J) times coefficients from (..., n, C)."""
+    bits = _bits(high.shape[1])
+    first = _rounded(high, -bits)
+    rest = high - first
+    second = _rounded(rest, -2 * bits)
+    # Products of a few bits of the columns and of the coefficients, and their sums, are exact. The
+    # rounding error of the other products is below 2⁻¹⁰⁰ of the largest.
+    middle = np.concatenate([first, second], axis=1)
+    last = np.concatenate([first, rest + low, (rest - second) + low], axis=1)
+    found, error = _two_sum(values, np.broadcast_to(-coefs.constant, values.shape).copy())
+    for columns, part in ((first, coefs.leading), (middle, coefs.middle)):
+        found, rounding = _two_sum(found, -(columns @ part))
+        error += rounding
+    return np.asarray(found + (error - last @ coefs.last))
 
 
-def _pieces(coefs: np.ndarray) -> list[np.ndarray]:
-    """Split coefficients (..., J, C) into three multiples of powers of two, with few bits each.
-
-    The remainder is dropped. It is about 2⁻⁶⁶ of the largest coefficient of its column.
-    """
-    found, rest = [], coefs
-    for _ in range(3):
-        largest = np.abs(rest).max(axis=-2, keepdims=True)
-        found.append(_fixed_point(rest, largest, coefs.shape[-2]))
-        rest = rest - found[-1]
-    return found
+def _bits(terms: int) -> int:
+    """Return how many bits of factors below one make sums of 2 × ``terms`` products exact."""
+    return (51 - math.ceil(math.log2(2 * terms))) // 2
 
 
-def _fixed_point(values: np.ndarray, largest: np.ndarray | float, terms: int) -> np.ndarray:
-    """Round values to so few bits below ``largest`` that sums of ``terms`` products are exact."""
-    exponents = np.frexp(_last_place(largest, terms))[1] - 1
+def _rounded(values: np.ndarray, exponents: np.ndarray | int) -> np.ndarray:
+    """Round values to multiples of 2**exponents."""
+    if isinstance(exponents, int):  # the sum keeps no bit below 2**exponents
+        large = np.ldexp(1.5, 52 + exponents)
+        return np.asarray((values + large) - large)
     return np.ldexp(np.rint(np.ldexp(values, -exponents)), exponents)
 
 
-def _last_place(largest: np.ndarray | float, terms: int) -> np.ndarray:
-    """Return the power of two of the last bit that `_fixed_point` keeps."""
-    bits = (51 - math.ceil(math.log2(max(terms, 2)))) // 2
-    return np.ldexp(1.0, np.frexp(largest)[1] - bits)
+def _products(
+    shape: Sequence[int],
+    degree: int,
+    orders: Sequence[tuple[int, ...]],
+    rows: tuple[int, int],
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the products (J, *L) of polynomials of some orders, at some rows of the first axis."""
+    bounds = [rows, *((0, n) for n in shape[1:])]
+    axes = [_legendre(np.arange(*bound), n, degree) for n, bound in zip(shape, bounds, strict=True)]
+    products = [
+        reduce(_outer, [axis[k] for axis, k in zip(axes, order, strict=True)]) for order in orders
+    ]
+    high, low = zip(*products, strict=True)
+    return np.stack(high), np.stack(low)
 
 
 def _legendre(samples: np.ndarray, length: int, degree: int) -> list[Double]:

@@ -474,3 +474,26 @@ def check_trials(x: Records, y: Records, wanted: tuple[int, ...]) -> None:
             f"y of shape {first} is read as one record, x as {count(len(x.arrays), 'record')}; "
             "if its first axis is trials it needs a channel axis (in NumPy, y[..., None])"
         )
+
+
+def stacked(records: Sequence[np.ndarray]) -> Any:
+    """Return records as (N, …): a view of a single record or of a batch, else a copy."""
+    if len(records) == 1:
+        return records[0][None]
+    batch = _batch(records)
+    return np.stack(records) if batch is None else batch
+
+
+def _batch(records: Sequence[np.ndarray]) -> np.ndarray | None:
+    """Return records that are equally spaced parts of one array as a view; else None."""
+    first = records[0]
+    if first.base is None or any(
+        a.base is not first.base or a.strides != first.strides for a in records
+    ):
+        return None
+    places = [a.__array_interface__["data"][0] for a in records]
+    step = places[1] - places[0]
+    if step <= 0 or places != [places[0] + i * step for i in range(len(places))]:
+        return None
+    shape, strides = (len(records), *first.shape), (step, *first.strides)
+    return np.lib.stride_tricks.as_strided(first, shape, strides, writeable=False)

@@ -40,6 +40,12 @@ def exactly(values: np.ndarray) -> np.ndarray:
     return np.vectorize(Fraction, otypes=[object])(values)
 
 
+def fit(trend: Polynomials, values: np.ndarray) -> np.ndarray:
+    """The coefficients (..., J, C) of polynomials that fit values (..., n, C)."""
+    v, mean = trend.columns, values.mean(-2)
+    return fitted(v.T @ v, v.T @ (values - mean[..., None, :]), mean)
+
+
 @pytest.mark.parametrize(("shape", "degree"), [((1,), 2), ((2,), 3), ((37,), 5), ((6, 5), 2)])
 def test_columns_are_legendre_polynomials(shape: tuple[int, ...], degree: int) -> None:
     error = exactly(polynomials(shape, degree)) - exact_columns(shape, degree)
@@ -59,9 +65,9 @@ def test_a_drift_of_any_size_is_subtracted_exactly(
     drift = rng.standard_normal((columns.shape[-1], 3)) * [1.0, 1e6, 1e12]
     signal = rng.standard_normal((*shape, 3))
     values = (signal + columns.astype(float) @ drift)[places]
-    trend = Polynomials(shape, degree)
-    coefs = trend.fit(values, places)
-    left = trend.subtract(values, coefs, places)
+    trend = Polynomials.of(shape, degree).some(places)
+    coefs = fit(trend, values)
+    left = trend.subtract(values, coefs)
     wanted = exactly(values) - columns[places] @ exactly(coefs)
     assert np.abs(exactly(left) - wanted).max() <= 2 * EPS * np.abs(left).max()
     # Only the signal is left, but for the rounding of the values themselves.
@@ -72,12 +78,12 @@ def test_a_drift_of_any_size_is_subtracted_exactly(
 def test_parts_of_a_record_and_stacks_of_records_agree_with_the_whole() -> None:
     rng = np.random.default_rng(1)
     values = rng.standard_normal((4, 30, 2)) + np.arange(30)[:, None] * 1e5
-    trend, every = Polynomials((30,), 2), np.ones(30, bool)
-    coefs = trend.fit(values, every)
-    left = trend.subtract(values, coefs, every)
+    trend = Polynomials.of((30,), 2)
+    coefs = fit(trend, values)
+    left = trend.subtract(values, coefs)
     for record, own, rest in zip(values, coefs, left, strict=True):
         for start, stop in ((0, 11), (11, 30)):
-            part = Polynomials((30,), 2, start, stop).subtract(record[start:stop], own)
+            part = Polynomials.of((30,), 2, start, stop).subtract(record[start:stop], own)
             np.testing.assert_array_equal(part, rest[start:stop])
 
 
