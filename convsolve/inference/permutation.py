@@ -15,7 +15,7 @@ import math
 import sys
 import warnings
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
@@ -238,14 +238,15 @@ class _AutoregressiveDraws:
         return np.moveaxis(found, (1, 2, 3), (3, 2, 1))
 
     def squares(self, constant: bool) -> tuple[np.ndarray, np.ndarray]:
-        total, sums = 0.0, 0.0
+        total: Any = 0.0
+        sums: Any = 0.0
         for record in range(len(self._y)):
             samples = self._samples(record)
             total = total + np.square(samples).sum(2)
             sums = sums + samples.sum(2)
         rows = sum(a.shape[1] for a in self._y)
-        squares = np.swapaxes(np.asarray(total), 1, 2)
-        about = squares - np.swapaxes(np.asarray(sums), 1, 2) ** 2 / rows
+        squares = np.swapaxes(total, 1, 2)
+        about = squares - np.swapaxes(sums, 1, 2) ** 2 / rows
         return about if constant else squares, about
 
 
