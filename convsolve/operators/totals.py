@@ -1,4 +1,4 @@
-"""Sums over chunks: here, one after the other, or where dask computes them."""
+"""Sums over chunks, computed in this process in order or by dask."""
 
 from __future__ import annotations
 
@@ -20,41 +20,42 @@ from ..problem.stored import Stored, is_dask
 from ..progress import stage, tracked
 from .windows import NormalForm
 
-# What a sum over all chunks is called where progress is reported.
+# The label of a sum over all chunks in progress reports.
 PASS = "pass over the data"
 
 
 class Summand(Protocol):
-    """What a task makes of a chunk, to be added to what it makes of others."""
+    """The result of a task for one chunk, which can be added to other results."""
 
     def __add__(self, other: Self) -> Self: ...
 
 
-# Of mallopt, as glibc numbers them.
+# Options of mallopt, with the numbers of glibc.
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
 
 _S = TypeVar("_S", bound=Summand)
 _A = TypeVar("_A")
 _B = TypeVar("_B")
 
-# Arrays that dask computes at a time where one process gathers what is made of them.
+# Number of arrays that dask computes at a time if one process collects the results.
 AT_ONCE = 8
 
-# The sum of what a task makes of every chunk, in their order: ``total(task, chunks, *others)``.
+# A function that sums the results of a task over chunks in order: ``total(task, chunks, *others)``.
 Total = Callable[..., Any]
 
 
 class Chunk(NamedTuple):
-    """Some rows of some records, and what is read for them.
+    """Some rows of some records, and the data that they need.
 
     Attributes:
-        spans: which rows of the first axis of which records.
-        x: what these rows read of x, piece by piece.
-        y: the outputs (T', *T, Cout) there, or None.
-        flags: which of them count, or None where all do.
-        by_rows: whether rows have to be formed, since FFTs would lose digits.
-        roots: of the weights of the rows (T', *T) of every piece, where they differ there.
-        confounds: of every piece which columns of the confounds it has, and these (n, k).
+        spans: the records, and their rows along the first axis.
+        x: the samples of x that these rows read, one array per span.
+        y: the outputs (T', *T, Cout) of each span, or None.
+        flags: flags of the rows used in the fit, or None if all are used.
+        by_rows: whether rows must be formed, because FFTs would lose digits.
+        roots: square roots of the weights (T', *T) of each span; None unless rows of a record
+            differ in weight.
+        confounds: for each span, the indices of its columns of confounds and the columns (n, k).
     """
 
     spans: tuple[Span, ...]
@@ -67,7 +68,7 @@ class Chunk(NamedTuple):
 
 
 def total_of(records: Iterable[Any]) -> Total:
-    """How sums over chunks of some records are made."""
+    """Return the function that sums over chunks of some records."""
     return with_dask if any(map(on_dask, records)) else one_by_one
 
 
@@ -103,15 +104,16 @@ def _ahead(read: Callable[[_A], _B], several: Iterable[_A]) -> Generator[_B]:
         if waiting is not None:
             yield waiting.result()
     finally:
-        # After an exception nothing waits for a read that is not needed any more.
+        # After an exception, do not wait for a read that is no longer needed.
         reader.shutdown(wait=False, cancel_futures=True)
 
 
 def each(
     task: Callable[..., np.ndarray], arrays: Iterable[Any], *others: Any
 ) -> Iterator[np.ndarray]:
-    """``task(array, *others)`` of arrays that are not read yet, in their order; those of dask some
-    at a time, where its scheduler computes them.
+    """Yield ``task(array, *others)`` for arrays that are not read yet, in order.
+
+    Dask arrays are computed by its scheduler, several at a time.
     """
     several = iter(arrays)
     while batch := [*islice(several, AT_ONCE)]:
@@ -130,7 +132,7 @@ def each(
 
 
 def _stored(array: Any) -> bool:
-    """Whether reading an array takes time."""
+    """Return whether an array is read from storage."""
     return isinstance(array.record if isinstance(array, NormalForm) else array, Stored)
 
 
@@ -147,12 +149,12 @@ def _in_memory(chunk: Chunk) -> Chunk:
 
 
 def _read(array: Any) -> Any:
-    """An array in memory; what is to be taken off it is left to its user."""
+    """Return an array in memory. Its user subtracts the polynomials."""
     return array.read() if hasattr(array, "read") else np.asarray(array)
 
 
 def with_dask(task: Callable[..., _S], chunks: Sequence[Chunk], *others: Any) -> _S:
-    """The same by dask's scheduler: tasks where the chunks are, and a tree of sums."""
+    """Return the same sum, computed by dask: one task per chunk and a tree of sums."""
     from dask.delayed import delayed
 
     shared = delayed(others, pure=False)
@@ -174,22 +176,23 @@ def with_dask(task: Callable[..., _S], chunks: Sequence[Chunk], *others: Any) ->
 
 
 class Plan(NamedTuple):
-    """How an array is put together from its sources: ``form`` joins what ``parts`` give, or the
-    source is the array, None.
+    """A plan to assemble an array from its sources.
+
+    ``form`` joins the arrays of ``parts``. If it is None, the source itself is the array.
     """
 
     form: Any
     parts: tuple[Plan, ...] = ()
 
     def array(self, sources: Iterator[np.ndarray]) -> np.ndarray:
-        """The array, from its sources in order."""
+        """Return the array, given its sources in order."""
         if self.form is None:
             return next(sources)
         return self.form.assembled([part.array(sources) for part in self.parts])
 
 
 def _apart(array: Any) -> tuple[Plan, list[Any]]:
-    """A plan that holds no data, and the sources it takes, sliced but not read."""
+    """Return a plan without data, and its sources, which are sliced but not read."""
     if not hasattr(array, "selections"):
         return Plan(None), [array]
     several = [_apart(part) for part in array.selections]
@@ -198,8 +201,10 @@ def _apart(array: Any) -> tuple[Plan, list[Any]]:
 
 
 def _of_one_graph(sources: Sequence[Any]) -> list[Any]:
-    """The sources, those of dask as parts of one graph that computes once what several read: dask
-    alone would fuse every slice with the making of its chunk, which is then made for each of them.
+    """Return the sources, with dask arrays as parts of one graph.
+
+    The graph computes a chunk once for all slices that read it. Dask alone would fuse each slice
+    with its chunk and compute the chunk again for each slice.
     """
     from dask.delayed import Delayed
     from dask.highlevelgraph import HighLevelGraph
@@ -218,8 +223,10 @@ def _of_one_graph(sources: Sequence[Any]) -> list[Any]:
 
 
 def dask_rows(records: Sequence[Any], stride: int) -> int | None:
-    """Rows in a chunk of dask, where all records are its, in chunks of one length that the stride
-    divides: as many rows take one chunk, and the end of the one before, and not parts of two.
+    """Return the rows per chunk if all records are dask arrays with chunks of one length.
+
+    None if the lengths differ or the stride does not divide the length. So many rows read one chunk
+    and the end of the previous chunk, instead of parts of two chunks.
     """
     if not all(isinstance(record, Stored) and is_dask(record.source) for record in records):
         return None
@@ -229,7 +236,7 @@ def dask_rows(records: Sequence[Any], stride: int) -> int | None:
 
 
 def on_dask(record: Any) -> bool:
-    """Whether what a record is read from, however often sliced, is dask's."""
+    """Return whether the source of a record, after any number of slices, is a dask array."""
     while isinstance(record, (Stored, NormalForm)):
         record = record.source if isinstance(record, Stored) else record.record
     return is_dask(record)
@@ -237,9 +244,10 @@ def on_dask(record: Any) -> bool:
 
 @cache
 def _keep_freed_memory() -> None:
-    """Let the C library keep what is freed, up to 64 MiB, where it is glibc's and the environment
-    says otherwise: dask starts its workers with ``MALLOC_TRIM_THRESHOLD_=65536``, under which the
-    pages of every array are faulted in anew. Measured, that takes 1.8 times the CPU time.
+    """Let glibc keep up to 64 MiB of freed memory if the environment sets another limit.
+
+    Dask starts its workers with ``MALLOC_TRIM_THRESHOLD_=65536``. With this setting, the pages of
+    every array are faulted in again, which was measured to take 1.8 times the CPU time.
     """
     if sys.platform == "linux" and "MALLOC_TRIM_THRESHOLD_" in os.environ:
         library = ctypes.CDLL(None)

@@ -1,4 +1,4 @@
-"""The picture of a report: its spectrum, the state of every tap, null vectors or noise gains."""
+"""Figure of a report: singular values, the state of every tap, null vectors or noise gains."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-# What can be said of a tap, from bad to good, each with a colour and a hatch of its own.
+# The states of a tap, from bad to good, each with its own colour and hatch.
 STATES = (
     ("not identifiable", BAD, "xxx"),
     ("identifiable only because zeros are assumed", HUES[5], "///"),
@@ -51,7 +51,7 @@ STATES = (
 
 
 def draw_report(report: Identifiability) -> Figure:
-    """The figure of a report: of its worst group, where there are several."""
+    """Draw the figure of a report, for the worst group if there are several."""
     title = f"{report.verdict}: {MEANING[report.verdict]}\n"
     title += f"{count(report.n_equations, 'equation')}, {count(report.n_unknowns, 'unknown')}"
     if not report.decided:
@@ -83,10 +83,10 @@ def draw_report(report: Identifiability) -> Figure:
 
 
 def tap_states(report: Identifiability) -> np.ndarray:
-    """For every tap and channel of the worst group (*K, Cin/groups) its number in `STATES`.
+    """Return the index in `STATES` of every tap of the worst group, (*K, Cin/groups).
 
-    In ascending lag order. A tap that owes its being identifiable to assumed zeros is shown
-    as such, weakly determined or not.
+    Lags are in ascending order. A tap that is identifiable only because zeros are assumed has this
+    state even if it is weakly determined.
     """
     states = np.where(report.identifiable, 3, 0)
     states[report.weakly_determined] = 2
@@ -95,7 +95,7 @@ def tap_states(report: Identifiability) -> np.ndarray:
 
 
 def _of_worst_group(report: Identifiability, values: np.ndarray) -> np.ndarray:
-    """Kernel-shaped ``values``, which outputs of a group share, as (*K, Cin/groups) by lag."""
+    """Return kernel-shaped ``values`` of the worst group as (*K, Cin/groups), in lag order."""
     spec = report.problem.spec
     output = report.worst_group * (values.shape[-1] // spec.groups)
     return values[(slice(None, None, -1),) * spec.ndim][..., output]
@@ -106,7 +106,7 @@ def _lags(report: Identifiability) -> list[np.ndarray]:
 
 
 def _channels(report: Identifiability) -> np.ndarray:
-    """The numbers of the channels of the worst group."""
+    """Return the indices of the channels of the worst group."""
     per_group = report.problem.in_channels // report.problem.spec.groups
     return np.arange(per_group) + report.worst_group * per_group
 
@@ -118,10 +118,10 @@ def _names(report: Identifiability) -> list[str]:
 
 
 def _spectrum(factor: Factor, most: int) -> tuple[np.ndarray, np.ndarray, Band]:
-    """Numbers and values of the singular values to draw, and the band.
+    """Return the indices and values of the singular values to draw, and the band.
 
-    Where more than ``most`` have not been needed for the verdict, the largest and the smallest
-    alone.
+    If there are more than ``most`` and the verdict did not need them, only the largest and the
+    smallest are returned.
     """
     columns = factor.r.shape[1]
     if isinstance(factor, Cholesky) and columns > most:
@@ -133,10 +133,10 @@ def _spectrum(factor: Factor, most: int) -> tuple[np.ndarray, np.ndarray, Band]:
 
 
 def _draw_spectrum(axes: Axes, report: Identifiability) -> None:
-    """Singular values of the column-scaled A, one a column, beside the tolerance and its band."""
+    """Draw the singular values of the column-scaled A, with the tolerance and its band."""
     factor = report.factor(report.worst_group)
     at, values, band = _spectrum(factor, report.limits.spectrum_columns)
-    # Zeros, and what is as good as zero, lie at the bottom of a log axis.
+    # A log axis shows zeros and negligible values at its lower end.
     floor = band.low * 1e-3
     for chosen, marker, color, label in (
         (values > band.tolerance, "o", GOOD, "counts towards the rank"),
@@ -171,12 +171,12 @@ def _draw_spectrum(axes: Axes, report: Identifiability) -> None:
 
 
 def _draw_mask(place: Any, report: Identifiability) -> None:
-    """The state of every tap: by lag and channel, beyond one dimension an image a channel."""
+    """Draw the state of every tap by lag and channel; one image per channel for several axes."""
     from matplotlib.patches import Patch
 
     states, lags, names = tap_states(report), _lags(report), _names(report)
     title = f"{np.count_nonzero(states)} of {states.size} taps identifiable"
-    # Of a kernel that is determined, asking would take a spectrum that nobody needs.
+    # If the kernel is determined, this property is False without a spectrum.
     if report.mask_ambiguous:
         title += " (ambiguous)"
     if report.problem.bias:
@@ -194,7 +194,7 @@ def _draw_mask(place: Any, report: Identifiability) -> None:
             axes.set_yticks(some, [called.channels[c] for c in some])
     else:
         if len(names) > MAX_IMAGES:
-            # Not all are shown: first those of which there is something to tell.
+            # Only some channels are shown. Channels with undetermined taps come first.
             order = np.argsort(states.reshape(-1, len(names)).min(0), kind="stable")
             states, names = states[..., order], [names[c] for c in order]
         for axes, shown in panels(place, lags, states, names, title):
@@ -221,11 +221,11 @@ def _draw_states(axes: Axes, x: np.ndarray, y: np.ndarray, states: np.ndarray) -
 
 
 def _hatch(axes: Axes, x: np.ndarray, y: np.ndarray, chosen: np.ndarray, hatch: str) -> None:
-    """Hatch the ``chosen`` (y, x) of the cells with edges ``x`` and ``y``, as one patch."""
+    """Hatch the ``chosen`` cells (y, x), whose edges are ``x`` and ``y``, as one patch."""
     from matplotlib.patches import PathPatch
     from matplotlib.path import Path
 
-    # Runs along the rows: far fewer outlines than cells.
+    # Runs of cells along a row share one outline, so there are few outlines.
     change = np.diff(np.pad(chosen, ((0, 0), (1, 1))).astype(int), axis=1)
     row, start = np.nonzero(change == 1)
     left, right, top, bottom = x[start], x[np.nonzero(change == -1)[1]], y[row], y[row + 1]
@@ -238,7 +238,7 @@ def _hatch(axes: Axes, x: np.ndarray, y: np.ndarray, chosen: np.ndarray, hatch: 
 
 
 def _draw_null_vectors(place: Any, report: Identifiability) -> None:
-    """The first null vectors in echelon form, the channels that they touch."""
+    """Draw the first null vectors in echelon form, for the channels in which they are nonzero."""
     basis, names = report.null_echelon[report.worst_group], _names(report)
     place.suptitle(
         "Null vectors in reduced echelon form, each 1 at a tap of its own; "
@@ -256,18 +256,18 @@ def _draw_null_vectors(place: Any, report: Identifiability) -> None:
 
 
 def _draw_noise_gain(place: Any, report: Identifiability, gains: np.ndarray) -> None:
-    """Noise gain over lag, channel by channel; beyond one dimension an image a channel."""
+    """Draw the noise gain over lags per channel; one image per channel for several axes."""
     from matplotlib.colors import LogNorm, Normalize
 
     names, lags, unit = _names(report), _lags(report), "noise gain"
     title = "Noise gain: standard error of a tap per unit of white noise in y"
-    # Taps that are not determined, and a gain that left float64, leave a gap.
+    # Taps that are not determined, and gains outside float64, are not drawn.
     gains = np.where(np.isfinite(gains) & (gains > 0), gains, np.nan)
     low, high = float(np.nanmin(gains)), float(np.nanmax(gains))
     several = high > 100 * low
     style = {"cmap": "viridis", "norm": LogNorm(low, high) if several else Normalize(0, high)}
     if len(lags) > 1:
-        # Room at the sides keeps few images close to each other.
+        # Margins at the sides keep a few images close to each other.
         shown = min(MAX_IMAGES, len(names))
         side = (MAX_IMAGES - shown) / 2 + 0.01
         middle = place.subfigures(1, 3, width_ratios=(side, 2 * shown, side))[1]
