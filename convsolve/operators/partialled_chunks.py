@@ -435,7 +435,8 @@ class PartialledChunks(ChunkedOperator):
         if not self._x_drifts:
             return whole > 0
         sizes = self._x_drifts[0].size, self._x_drifts[0].trend_size
-        subtracted = Subtracted(*(self._by_column(size, m.column_exponents) for size in sizes))
+        by_column = (self._by_column(size, m.column_exponents) for size in sizes)
+        subtracted = Subtracted(*by_column, self._degree > 0)
         return beyond_rounding(whole, left, subtracted, self.rows, self.confounds.total_weight)
 
     def moments_of(self, spans: Sequence[Span], y: Sequence[Any]) -> Moments:

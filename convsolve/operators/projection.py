@@ -15,6 +15,9 @@ from .moments import CACHED_NUMBERS
 from .records import Inputs, Targets
 from .windows import row_blocks
 
+# A column that is more than a constant has at least this share of the square of the last place of a
+# sample left.
+LEAST_SHARE = 1e-4
 # The products of at most so many columns N with A are sums over all rows. Others are sums over the
 # rows of each record, where only its own columns are not zero.
 FEW_COLUMNS = 8
@@ -90,10 +93,12 @@ class Subtracted(NamedTuple):
     Attributes:
         size: of constants and polynomials.
         trend: of the polynomials about their means.
+        sloped: whether polynomials of degree one or more were subtracted.
     """
 
     size: np.ndarray
     trend: np.ndarray
+    sloped: bool
 
 
 def beyond_rounding(
@@ -102,8 +107,8 @@ def beyond_rounding(
     """Return flags (G, P) of columns that are more than rounding once N is projected out.
 
     The remainder of other columns would be treated as data. The rounding error of computed data, of
-    a tone for example, grows with the number of rows, as for the numerical rank. A constant leaves
-    at least the last place of a sample, or only rounding.
+    a tone for example, grows with the number of rows, as for the numerical rank. Samples of a sloped
+    trend are rounded in their last place. Nothing is left of a constant.
 
     Args:
         whole: sums of squares (G, P) of the columns without the subtracted trends.
@@ -113,7 +118,9 @@ def beyond_rounding(
         weight: sum of the weights of the rows.
     """
     share = max(ROUNDING, rows * EPS) ** 2
-    least = (EPS * subtracted.size) ** 2 * (weight / rows) / 4
+    least = np.square(EPS * subtracted.size) * weight
+    if not subtracted.sloped:
+        least = least * LEAST_SHARE / rows
     return np.asarray(left > share * (whole + weight * subtracted.trend**2) + least)
 
 
@@ -258,9 +265,10 @@ class Confounded:
     def live(self, whole: np.ndarray, left: np.ndarray) -> np.ndarray:
         """Return `beyond_rounding` of columns with sums of squares ``whole`` and ``left``."""
         inputs = self._inputs
-        sizes = Subtracted(*map(self._by_column, (inputs.size_off, inputs.trend_size)))
+        size, trend = map(self._by_column, (inputs.size_off, inputs.trend_size))
+        subtracted = Subtracted(size, trend, self._confounds.degree > 0)
         weight = self._confounds.total_weight
-        return beyond_rounding(whole, left, sizes, inputs.rows, weight)
+        return beyond_rounding(whole, left, subtracted, inputs.rows, weight)
 
     def _by_column(self, by_channel: np.ndarray) -> np.ndarray:
         groups, columns = self._inputs.column_exponents.shape

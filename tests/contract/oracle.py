@@ -290,7 +290,8 @@ class Detrended(NamedTuple):
     """Weighted rows without constants and polynomials, which were subtracted exactly.
 
     ``shift`` is the constant that all records share. ``size`` are the norms of the columns after
-    only the constants were subtracted.
+    only the constants were subtracted. Samples of a drift are rounded in their last place, so that
+    columns that are `negligible` beside ``size`` are also those below the last place of a sample.
     """
 
     rows: np.ndarray
@@ -307,7 +308,7 @@ def without_trends(
 ) -> Detrended:
     """Subtract the polynomials per record, or else the constant of a bias."""
     shift = np.zeros(values[0].shape[1], REAL)
-    level = values
+    given = level = values
     if nuisance.degree >= 0:
         level = [v - monomials(p, 0) @ trend_of(v, monomials(p, 0)) for v, p in zip(values, places)]
         powers = [monomials(p, nuisance.degree) for p in places]
@@ -319,10 +320,14 @@ def without_trends(
     elif bias:
         shift = np.median(np.concatenate(values).astype(float), axis=0).astype(REAL)
         level = values = [v - shift for v in values]
-    rows, level = (
-        [v * root[:, None] for v, root in zip(several, roots)] for several in (values, level)
+    rows, level, given = (
+        np.concatenate([v * root[:, None] for v, root in zip(several, roots)])
+        for several in (values, level, given)
     )
-    return Detrended(np.concatenate(rows), shift, norms(np.concatenate(level)))
+    size = norms(level)
+    if nuisance.degree > 0:
+        size = np.maximum(size, norms(given) / max(32, len(given)))
+    return Detrended(rows, shift, size)
 
 
 def orthogonal_powers(powers: np.ndarray) -> np.ndarray:
