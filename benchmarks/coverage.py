@@ -50,7 +50,7 @@ HELD, LEVELS, FROM = (0.92, 0.98), (0.03, 0.07), 2_000
 # Initial samples of a recursion that are dropped, and how much longer 1/f noise is made than used.
 START, LONGER = 500, 4
 # Cells of the other intervals and tests.
-SCORED = {"200": (200,), "300": (300,), "2000": (2_000,), "6 × 100": (100,) * 6}
+SCORED = {"100": (100,), "200": (200,), "300": (300,), "2000": (2_000,), "6 × 100": (100,) * 6}
 SCORES, SCORED_NOISES = (0.1, 0.5, 0.9), ("white", "AR(0.9)", "1/f")
 CLUSTERS, CLUSTER_TAPS, CLUSTER_ROWS = (4, 6, 10, 20), (8, 40), 150
 RESAMPLED = (

@@ -23,9 +23,11 @@ from .progress import tracked
 # Predictions (T', *T, Cout) of some rows of a record.
 Blocks = Iterable[tuple[Span, np.ndarray]]
 
-# With fewer effective rows, simulated 95 % intervals of R² contain the truth in as few as 86 % of
-# data sets.
-FEWEST_EFFECTIVE = 20.0
+# With fewer effective rows, R² has no interval. The limit is low, because whether there are so few
+# is itself estimated: intervals of the data sets above a high limit are too narrow.
+FEWEST_EFFECTIVE = 5.0
+# With fewer effective rows, simulated 95 % intervals contain the truth in 86 to 99 % of data sets.
+FEW_EFFECTIVE = 15.0
 
 
 class Score(NamedTuple):
@@ -72,16 +74,16 @@ class Score(NamedTuple):
 
         The variance is estimated from 4 cosine transforms, so the quantile is the one of Student's
         t with 4 degrees of freedom. A 95 % interval is 1.4 times as wide as a normal one with many
-        effective rows, and 2.3 times with 20. With fewer, there is no interval. For 1/f noise, R²
-        of an endless recording depends on the lowest frequency. Records are joined in their order,
-        and another order changes the width.
+        effective rows, 2.0 times with 20, and 2.5 times with 10. With fewer than 5, there is no
+        interval. For 1/f noise, R² of an endless recording depends on the lowest frequency. Records
+        are joined in their order, and another order changes the width.
 
         Args:
             level: Probability that the interval contains the true R², between 0 and 1. Default
                 0.95.
 
         Returns:
-            Lower and upper end, each ``(outputs,)``. Both are NaN for an output with fewer than 20
+            Lower and upper end, each ``(outputs,)``. Both are NaN for an output with fewer than 5
             `effective_rows`, and in more than one dimension.
 
         Raises:
@@ -89,7 +91,8 @@ class Score(NamedTuple):
             ValueError: If ``level`` is not between 0 and 1.
 
         Warns:
-            UserWarning: If an output has fewer than 20 effective rows.
+            UserWarning: If an output has fewer than 5 effective rows, or fewer than 15, with which
+                simulated 95 % intervals contain R² in 86 to 99 % of data sets.
 
         Examples:
             >>> import numpy as np
@@ -104,22 +107,27 @@ class Score(NamedTuple):
         from .inference.r2_error import interval
 
         level = fraction(level, "level")
-        few = self._few_effective_rows
-        if few.any():
-            warnings.warn(self._no_interval(int(np.argmax(few))), UserWarning, stacklevel=2)
-        effective = np.where(few, np.nan, self.effective_rows)
+        fewest = np.nanmin(self.effective_rows, initial=np.inf)
+        if fewest < FEW_EFFECTIVE:
+            warnings.warn(self._few_rows(fewest), UserWarning, stacklevel=2)
+        enough = self.effective_rows >= FEWEST_EFFECTIVE
+        effective = np.where(enough, self.effective_rows, np.nan)
         return interval(self.r2, self.r2_error, effective, level)
 
-    @property
-    def _few_effective_rows(self) -> np.ndarray:
-        """Which outputs (outputs,) have too few effective rows for an interval."""
-        return np.asarray(self.effective_rows < FEWEST_EFFECTIVE)
-
-    def _no_interval(self, output: int) -> str:
+    def _few_rows(self, fewest: float) -> str:
+        output = int(np.flatnonzero(self.effective_rows == fewest)[0])
+        worth = (
+            f"the rows of output {output} are correlated in time and are worth {fewest:.3g} "
+            "independent rows"
+        )
+        if fewest < FEWEST_EFFECTIVE:
+            return (
+                f"R² of output {output} has no interval: {worth}, and an interval needs "
+                f"{FEWEST_EFFECTIVE:.0f}; score a longer recording"
+            )
         return (
-            f"R² of output {output} has no interval: its rows are correlated in time and are worth "
-            f"{self.effective_rows[output]:.3g} independent rows, and an interval needs "
-            f"{FEWEST_EFFECTIVE:.0f}; score a longer recording"
+            f"the interval of R² is approximate: {worth}; with fewer than {FEW_EFFECTIVE:.0f}, "
+            "simulated 95 % intervals contain R² in 86 to 99 % of data sets"
         )
 
     def text(self, labels: Sequence[str] | None = None) -> str:
@@ -138,7 +146,7 @@ class Score(NamedTuple):
             >>> x, noise = np.random.default_rng(0).standard_normal((2, 12))
             >>> fit = cs.solve(cs.Problem.from_lags(x, 3 * x + noise, lags=(0, 0)))
             >>> print(fit.score().text(["Cz"]))
-            Cz: R² 0.8101 ± 0.14, correlation 0.9068, fit 56.4 %, no interval: 12 effective rows
+            Cz: R² 0.8101 ± 0.14, correlation 0.9068, fit 56.4 %
         """
         return "\n".join(
             self._line(o, f"output {o}" if labels is None else labels[o])
@@ -148,7 +156,7 @@ class Score(NamedTuple):
     def _line(self, o: int, label: str) -> str:
         error = "" if math.isnan(self.r2_error[o]) else f" ± {self.r2_error[o]:.2g}"
         few = ""
-        if self._few_effective_rows[o]:
+        if self.effective_rows[o] < FEWEST_EFFECTIVE:
             few = f", no interval: {self.effective_rows[o]:.3g} effective rows"
         return (
             f"{label}: R² {self.r2[o]:.4g}{error}, correlation {self.correlation[o]:.4g}, "
@@ -160,8 +168,12 @@ class Score(NamedTuple):
 
 
 class Level(NamedTuple):
-    """Number of ``rows``, ``exponents`` (Q,) that scale outputs to at most one, and their
-    ``means`` (Q,) in these units.
+    """Number of rows, scale and means of outputs.
+
+    Attributes:
+        rows: number of rows.
+        exponents: (Q,), powers of two that scale the outputs to at most one.
+        means: (Q,), means of the scaled outputs.
     """
 
     rows: int

@@ -34,7 +34,7 @@ FEWEST_DRAWS = 19
 FEWEST_KERNELS, FEWEST_TIMES = 20, 20
 # Records shorter than this many correlation times are distorted by shifts, since a shift joins
 # their ends. With this many records or more, the level holds nevertheless.
-SHORT_TIMES, ENOUGH_RECORDS = 10, 5
+SHORT_TIMES, ENOUGH_RECORDS = 10, 6
 # Largest order of the autoregression, largest coefficient of one of order one, and smallest share
 # of the variance that its innovations have.
 MOST_ORDER, MOST_CORRELATED, ROUNDING = 6, 0.99, 1e-8

@@ -10,9 +10,8 @@ from .effective_rows import BinMeans
 from .uncertainty import t_quantile
 
 # Intervals are widened by 1 + FEW_ROWS/effective rows. The number was chosen by simulation: cosines
-# of short series are correlated, and data sets with enough effective rows to be given an interval
-# have an estimated variance that is too small on average.
-FEW_ROWS = 12
+# of short series are correlated.
+FEW_ROWS = 8
 # A residual below this share of the variation of y is rounding.
 ROUNDING = 100 * EPS
 

@@ -32,6 +32,9 @@ from .sandwich import bandwidth, moving_products, moving_squares, record_sums, w
 
 # Draws of the largest of all |t|, for simultaneous bands, and how many are made at a time.
 DRAWS, DRAWS_AT_ONCE = 4000, 500
+# With fewer rows, tests of one sum of taps under "hac" noise are corrected for small samples, and
+# tests of several sums are approximate.
+SHORT_ROWS, FEW_ROWS = 5_000, 1_000
 # A residual of less than this share of y, and of what its fit is made of, is rounding.
 ROUNDING = 100 * EPS
 # Singular values of a contrast below this share of the largest are rounding.
@@ -169,7 +172,6 @@ class Uncertainty:
         freedom: np.ndarray,
         kind: str,
         norms: np.ndarray | None = None,
-        short_rows: int = 5_000,
     ) -> None:
         """Store the estimate that the errors belong to.
 
@@ -180,13 +182,11 @@ class Uncertainty:
             freedom: Degrees of freedom of the kernel (outputs,), NaN to take them from its factor.
             kind: Kind of the `Noise`.
             norms: Norms (outputs,) of the residuals in the unit of y, if the loss is not squares.
-            short_rows: With fewer rows, tests of sums of taps under "hac" noise are corrected for
-                small samples. Default 5000.
         """
         assert analysis.targets is not None
         self._analysis, self._targets = analysis, analysis.targets
         self._pairs, self._kernel, self._freedom, self._kind = pairs, kernel, freedom, kind
-        self._norms, self._short_rows = norms, short_rows
+        self._norms = norms
         self._references: dict[int, ReferenceNoise] = {}
         self._halves: dict[tuple[int, System], np.ndarray] = {}
 
@@ -357,6 +357,18 @@ class Uncertainty:
                 ]
         return FTest(statistic, (size, dof), fdtrc(size, dof, statistic), share)
 
+    def approximation(self, contrasts: Sequence[np.ndarray | None]) -> str:
+        """Return why the `test` of these contrasts is approximate, or an empty string."""
+        size = max(len(c) for c in contrasts if c is not None)
+        rows = self._analysis.design.sizes.rows
+        if self._kind != "hac" or size == 1 or rows >= FEW_ROWS:
+            return ""
+        return (
+            f"the test of {size} sums of taps at once under noise='hac' is approximate: with fewer "
+            f"than {FEW_ROWS} rows, here {rows}, simulated tests at a level of 5 % reject in 0 to "
+            "12 %; test one sum, or use noise='ar'"
+        )
+
     def _test_dof(self, size: int, contrasts: Sequence[np.ndarray | None]) -> np.ndarray:
         """Denominator degrees of freedom (outputs,) of a test of so many sums of taps.
 
@@ -430,7 +442,7 @@ class Uncertainty:
 
     @property
     def _short(self) -> bool:
-        return self._kind == "hac" and self._analysis.design.sizes.rows < self._short_rows
+        return self._kind == "hac" and self._analysis.design.sizes.rows < SHORT_ROWS
 
     def _is_short_sum(self, contrast: np.ndarray) -> bool:
         """Whether a contrast (q, P) is one sum of several taps in short records."""

@@ -200,8 +200,8 @@ def seconds_to_lags(tmin: Any, tmax: Any, fs: Any) -> tuple[int, int]:
     Each end is rounded to the nearest sample, half to even.
 
     Raises:
-        TypeError: One of the three is None or is not a number.
-        ValueError: ``fs`` is not positive, ``tmin`` exceeds ``tmax``, or a lag overflows.
+        TypeError: If one of the three is None or is not a number.
+        ValueError: If ``fs`` is not positive, ``tmin`` exceeds ``tmax``, or a lag overflows.
     """
     if None in (tmin, tmax, fs):
         raise TypeError(

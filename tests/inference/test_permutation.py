@@ -123,7 +123,7 @@ def test_ar_draws_rank_the_r2_of_least_squares(bias: bool) -> None:
 def test_chunks_have_the_same_p(kind: str) -> None:
     """Records of several lengths are stacked in another order in memory."""
     rng = np.random.default_rng(0)
-    lengths = (60, 60, 60, 60) if kind == "records" else (60, 45, 60, 70, 45)
+    lengths = (60, 60, 60, 60) if kind == "records" else (60, 45, 60, 70, 45, 60)
     x, y = [red(rng, n + 2, 1) for n in lengths], [red(rng, n, 2) for n in lengths]
     problem = cs.Problem(x, y, kernel_size=3, bias=True)
     limits = Limits(held_numbers=1, chunk_numbers=40)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from typing import Any
 
 import numpy as np
@@ -105,6 +106,7 @@ def test_one_sum_of_taps_is_that_of_dense_matrices(name: str, chunked: bool) -> 
     np.testing.assert_allclose(test.partial_r2, white.partial_r2, rtol=1e-9)
 
 
+@pytest.mark.filterwarnings("ignore:the test of 2 sums")
 @pytest.mark.parametrize("name", some(CASES, "bias", "gaps"))
 def test_several_sums_of_taps_are_those_of_dense_matrices(name: str) -> None:
     case = Case(name)
@@ -125,6 +127,20 @@ def test_several_sums_of_taps_are_those_of_dense_matrices(name: str) -> None:
         statistic = wald / factor * (dof - 1) / dof
         np.testing.assert_allclose(test.statistic[q], statistic, rtol=1e-6)
         np.testing.assert_allclose(test.dof[1][q], dof - 1)
+
+
+@pytest.mark.parametrize(
+    ("rows", "sums", "warned"), [(999, 2, True), (1000, 2, False), (300, 1, False)]
+)
+def test_several_sums_in_short_records_are_approximate(rows: int, sums: int, warned: bool) -> None:
+    rng = np.random.default_rng(4)
+    fit = cs.solve(cs.Problem(red(rng, rows + 3, 1), red(rng, rows, 1), kernel_size=4), noise="hac")
+    contrast = np.kron(np.eye(2), [1.0, 1.0])[:sums, :, None]
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        fit.test(contrast=contrast)
+    assert [w.filename for w in said] == [__file__] * warned
+    assert all("2 sums of taps at once under noise='hac'" in str(w.message) for w in said)
 
 
 def test_groups_have_reference_noise_of_their_own() -> None:

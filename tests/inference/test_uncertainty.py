@@ -68,6 +68,7 @@ def as_records(problem: cs.Problem, lengths: list[int]) -> cs.Problem:
     return cs.Problem(x, y, kernel_size=5, bias=problem.bias)
 
 
+@pytest.mark.filterwarnings("ignore:the test of 2 sums")
 @pytest.mark.parametrize("kind", ["hac", "cluster"])
 @pytest.mark.parametrize("bias", [False, True])
 def test_under_dependent_noise_they_are_those_of_statsmodels(bias: bool, kind: str) -> None:
@@ -414,6 +415,7 @@ def test_what_has_no_errors_says_why() -> None:
     assert "standard error" not in str(exact)
 
 
+@pytest.mark.filterwarnings("ignore:the test of 5 sums")
 @pytest.mark.parametrize(
     ("noise", "samples", "taps", "records"), [("hac", 300, 5, 1), ("cluster", 80, 3, 6)]
 )
