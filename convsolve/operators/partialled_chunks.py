@@ -434,9 +434,11 @@ class PartialledChunks(ChunkedOperator):
         whole = np.einsum("gpp->gp", m.gram)
         if not self._x_drifts:
             return whole > 0
-        sizes = self._x_drifts[0].size, self._x_drifts[0].trend_size
-        by_column = (self._by_column(size, m.column_exponents) for size in sizes)
-        subtracted = Subtracted(*by_column, self._degree > 0)
+        drifts = self._x_drifts[0]
+        size, trend = (
+            self._by_column(each, m.column_exponents) for each in (drifts.size, drifts.trend_size)
+        )
+        subtracted = Subtracted(size, trend, self._degree > 0)
         return beyond_rounding(whole, left, subtracted, self.rows, self.confounds.total_weight)
 
     def moments_of(self, spans: Sequence[Span], y: Sequence[Any]) -> Moments:

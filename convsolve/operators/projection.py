@@ -107,8 +107,8 @@ def beyond_rounding(
     """Return flags (G, P) of columns that are more than rounding once N is projected out.
 
     The remainder of other columns would be treated as data. The rounding error of computed data, of
-    a tone for example, grows with the number of rows, as for the numerical rank. Samples of a sloped
-    trend are rounded in their last place. Nothing is left of a constant.
+    a tone for example, grows with the number of rows, as for the numerical rank. Samples of a
+    sloped trend are rounded in their last place. Nothing is left of a constant.
 
     Args:
         whole: sums of squares (G, P) of the columns without the subtracted trends.
