@@ -433,9 +433,7 @@ def sentence(result: dict[str, Any]) -> str:
         "this range:\n\n"
         f"{listed}\n\n"
         "A solve and its standard errors, for 4 × 15 000 samples, 16 → 32 channels and 40 taps, "
-        "take\n"
-        + ", ".join(f"{cost[noise]:.2g} s by `{noise}`" for noise in cost)
-        + ". Run `python -m benchmarks.coverage` to measure this again."
+        "take\n" + ", ".join(f"{cost[noise]:.2g} s by `{noise}`" for noise in cost) + "."
     )
 
 

@@ -233,7 +233,7 @@ def checked(result: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def sentence(result: dict[str, Any]) -> str:
-    """What the README says of it."""
+    """Describe the times of many small problems and of short records."""
     first = result["groups"][0]
     ours, before = first["convsolve"], first["before"]
     loop = ours["seconds"]["loop over lstsq"]["median"]
@@ -241,13 +241,13 @@ def sentence(result: dict[str, Any]) -> str:
         name: 1e3 * result["short"][name]["seconds"]["median"] for name in ("convsolve", "MNE")
     }
     return (
-        "Ten thousand small problems are groups of one: of 64 samples and 8 taps each they take\n"
-        f"{1e3 * ours['seconds']['convsolve']['median']:.0f} ms with verdict and certificate "
-        f"({ours['certificate_eps']:.1f} eps at worst), a loop over `numpy.linalg.lstsq` "
-        f"{1e3 * loop:.0f} ms;\nbefore groups were solved together they took "
+        "Ten thousand problems of 64 samples and 8 taps are solved as groups of one problem in\n"
+        f"{1e3 * ours['seconds']['convsolve']['median']:.0f} ms, including verdicts and "
+        f"certificates (at most {ours['certificate_eps']:.1f} eps). A loop over "
+        f"`numpy.linalg.lstsq` takes {1e3 * loop:.0f} ms.\nOne group after the other takes "
         f"{1e3 * before['seconds']['convsolve']['median']:.0f} ms. Eight records of 4 096 samples, "
-        f"one channel, 40 taps:\n{short['convsolve']:.1f} ms, MNE {short['MNE']:.1f} ms "
-        "(processes in turns). `python -m benchmarks.small` measures this anew."
+        f"one channel and 40 taps take\n{short['convsolve']:.1f} ms, and {short['MNE']:.1f} ms "
+        "with MNE (measured in turns)."
     )
 
 
