@@ -345,8 +345,8 @@ def table(result: dict[str, Any]) -> str:
     """Format the times by source as a table."""
     lines = [
         f"The data are {result['bytes'] / 2**30:.0f} GiB: 16 channels and one output, with 40 "
-        "taps, zero padding and a bias.\nThe times include the check, the solution, its certificate and "
-        "the score.\n",
+        "taps, zero padding and a bias.\nThe times include the check, the solution, its "
+        "certificate and the score.\n",
         "| x and y in | seconds | times memory, in turns | to read them once, s | MB of its own |",
         "| --- | ---: | ---: | ---: | ---: |",
     ]
