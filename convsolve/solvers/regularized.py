@@ -181,7 +181,12 @@ class Regularized(Solver):
         several = SeveralStrengths(analysis, penalty, told.strength, units)
         answer = _Answer(*several.solve(scorers, begin))
         penalties = [(penalty, strength) for strength in told.strength.tolist()]
-        told = told._replace(hyperparameters=opened, bounded=bounded)
+        unproven = np.repeat([not s.path.unique for s in scorers], units.outputs.shape[1])
+        told = told._replace(
+            hyperparameters=opened,
+            bounded=bounded,
+            degrees_of_freedom=_by_factors(analysis, penalties, told, unproven),
+        )
         return told, penalties, answer
 
 
@@ -238,6 +243,26 @@ class _Answer:
             regularization=told,
             penalties=penalties,
         )
+
+
+def _by_factors(
+    analysis: Analysis,
+    penalties: Sequence[tuple[Penalty, float]],
+    told: Regularization,
+    unproven: np.ndarray,
+) -> np.ndarray:
+    """Return the degrees of freedom (outputs,), from factors for outputs that are ``unproven``.
+
+    The Gram matrix has lost the digits of columns that are not penalized and nearly dependent.
+    """
+    found = told.degrees_of_freedom.copy()
+    each = len(found) // analysis.design.spec.groups
+    for output in np.flatnonzero(unproven).tolist():
+        system, group = analysis.system(*penalties[output]), output // each
+        factor = system.factor(group)
+        if factor is not None and factor.full_rank:
+            found[output] = system.freedom(group, factor)
+    return found
 
 
 def _checked(strength: Any) -> tuple[Any, ...]:
