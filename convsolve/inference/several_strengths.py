@@ -61,10 +61,16 @@ class SeveralStrengths:
             if step == STEPS or lowest.max() <= NOISE or not better.any():
                 break
             v = v + self._correction(scorers, v, gradient)
-        for bound, scorer in zip(lowest, scorers, strict=True):
-            if not scorer.path.unique:
-                bound[:] = np.inf
+        lowest[~self.proven(scorers)] = np.inf
         return *self._regression.from_operator(best), lowest.reshape(-1)
+
+    def proven(self, scorers: Sequence[Scorer]) -> np.ndarray:
+        """Return flags (G,) of groups whose sums prove that the kernel is unique."""
+        system, found = self._regression.system, np.array([s.path.unique for s in scorers])
+        for group in np.flatnonzero(found).tolist():
+            free = system.coordinates.weights[group] == 0
+            found[group] = not free.any() or system.independent(group, free)
+        return found
 
     def _correction(
         self, scorers: Sequence[Scorer], v: np.ndarray, gradient: np.ndarray

@@ -201,7 +201,8 @@ class System:
         certain = self.ridge_certifies
         with self.clock.timing("Cholesky"):
             gram, large = self.gram(group, single), self._many_columns
-            factor = cholesky_factor(gram, exponents, rows, certain, keep_proof=large)
+            loss = float(self._gram_loss[group])
+            factor = cholesky_factor(gram, exponents, rows, certain, keep_proof=large, loss=loss)
             if factor is not None and factor.lacks_much:
                 factor = cholesky_factor(self.gram(group, single), exponents, rows, certain=True)
             return factor
@@ -217,7 +218,26 @@ class System:
             grams *= scale[:, :, None]
             diagonals(grams)[...] += scaling.root_ridge**2
             certain = self.ridge_certifies
-            return cholesky_factors(grams, scaling.exponents, self.operator.rows, certain)
+            rows, loss = self.operator.rows, self._gram_loss
+            return cholesky_factors(grams, scaling.exponents, rows, certain, loss)
+
+    def independent(self, group: int, some: np.ndarray) -> bool:
+        """Return whether the Gram matrix proves that some of the scaled columns are independent."""
+        gram, rows = self.gram(group)[np.ix_(some, some)], self.operator.rows
+        exponents, loss = self.scaling.exponents[group][some], float(self._gram_loss[group])
+        return cholesky_factor(gram, exponents, rows, loss=loss) is not None
+
+    @property
+    def _gram_loss(self) -> np.ndarray:
+        """Square (G,) of the largest norm of the terms of a scaled column, at least one.
+
+        The Gram matrix in the coordinates of a penalty has the rounding error of these terms.
+        """
+        operator = self.operator
+        if not isinstance(operator, TransformedOperator):
+            return np.ones(operator.groups)
+        terms = np.ldexp(operator.terms * operator.live, -self.scaling.relative)
+        return np.maximum(1.0, np.square(terms).max(1, initial=0.0))
 
     def gram(self, group: int, single: bool = False) -> np.ndarray:
         """Return AᵀMA + ridge (P, P) of the scaled columns."""

@@ -531,6 +531,7 @@ def cholesky_factor(
     rows: int,
     certain: bool = False,
     keep_proof: bool = False,
+    loss: float = 1.0,
 ) -> Cholesky | None:
     """Cholesky of an equilibrated Gram (P, P), or None unless its full rank is certain.
 
@@ -539,13 +540,14 @@ def cholesky_factor(
     and the square of the upper end of the `Band`, where rows are so many that it is more, or the
     singular values of A could tell another story. A ridge may have made ``certain`` of the rank.
     To ``keep_proof`` is to return the factor that proved it, which lacks that much: another would
-    take as long again. ``gram`` is overwritten.
+    take as long again. ``gram`` is overwritten. Its rounding error is ``loss`` times as large as
+    that of products of columns of norm one.
     """
     if certain:
         r = cholesky(gram)
         return None if r is None else Cholesky(r, exponents, rows)
     columns = len(gram)
-    share = max(10 * columns * EPS, (10 * tolerance_of(rows, columns)) ** 2)
+    share = max(10 * columns * EPS * loss, (10 * tolerance_of(rows, columns)) ** 2)
     parts = np.array_split(gram, 1 + columns // 256)
     most = max(float(np.abs(part).sum(1).max()) for part in parts)
     margin = share * min(float(np.linalg.norm(gram)), most)

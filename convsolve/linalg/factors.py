@@ -247,14 +247,21 @@ def _solve_by_svd(r: np.ndarray, z: np.ndarray) -> np.ndarray:
 
 
 def cholesky_factors(
-    grams: np.ndarray, exponents: np.ndarray, rows: int, certain: bool = False
+    grams: np.ndarray,
+    exponents: np.ndarray,
+    rows: int,
+    certain: bool = False,
+    loss: np.ndarray | float = 1.0,
 ) -> Factors:
-    """Of equilibrated Grams (G, P, P) those whose full rank is certain, as by `cholesky_factor`."""
+    """Of equilibrated Grams (G, P, P) those whose full rank is certain, as by `cholesky_factor`.
+
+    ``loss`` is the loss (G,) of each.
+    """
     groups, columns, _ = grams.shape
     r = _choleskys(grams)
     full = np.isfinite(r[:, -1, -1])
     if not certain:
-        share = max(10 * columns * EPS, (10 * tolerance_of(rows, columns)) ** 2)
+        share = np.maximum(10 * columns * EPS * loss, (10 * tolerance_of(rows, columns)) ** 2)
         most = (np.abs(grams) @ np.ones(columns)).max(1)
         margin = share * np.minimum(_norms(grams), most)
         # Where half of 1/‖R⁻¹‖² is more, taking the margin off leaves it positive definite.

@@ -123,10 +123,14 @@ class TransformedOperator(DesignOperator):
         return self.column_norms > 0
 
     @cached_property
+    def terms(self) -> np.ndarray:
+        """Sums (G, R) of the norms of the columns of M A that a column of M A T is made of."""
+        return self.basis.largest_norms(self.operator.column_norms)
+
+    @cached_property
     def cancels(self) -> bool:
         """Whether the terms of a column cancel so much that its Gram matrix would lose digits."""
-        terms = self.basis.largest_norms(self.operator.column_norms)
-        return bool((self.live & (self.column_norms <= GRAM_SHARE * terms)).any())
+        return bool((self.live & (self.column_norms <= GRAM_SHARE * self.terms)).any())
 
     def _restricted_live(self, g: np.ndarray) -> np.ndarray:
         """Return Tᵀg (G, R, Q) of g (G, P, Q), zero in columns that are zero."""
@@ -149,7 +153,7 @@ class TransformedOperator(DesignOperator):
 
         A norm below the rounding error of its own sum is 0, so that scaling does not amplify it.
         """
-        terms = self.basis.largest_norms(self.operator.column_norms)
+        terms = self.terms
         found = np.zeros(terms.shape)
         for group, known in enumerate(found):
             if self._moments is not None:

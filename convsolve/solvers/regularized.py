@@ -181,7 +181,7 @@ class Regularized(Solver):
         several = SeveralStrengths(analysis, penalty, told.strength, units)
         answer = _Answer(*several.solve(scorers, begin))
         penalties = [(penalty, strength) for strength in told.strength.tolist()]
-        unproven = np.repeat([not s.path.unique for s in scorers], units.outputs.shape[1])
+        unproven = np.repeat(~several.proven(scorers), units.outputs.shape[1])
         told = told._replace(
             hyperparameters=opened,
             bounded=bounded,

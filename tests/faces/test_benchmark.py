@@ -130,7 +130,7 @@ def test_coverage(tmp_path: Path) -> None:
     for row in result["rows"]:
         for method in ("white", "ar", "hac"):
             assert row[method]["taps"]["coverage"] > 0.6
-    others = {"r2 intervals": 36, "cluster bands": 8, "permutation tests": 7, "short sums": 16}
+    others = {"r2 intervals": 45, "cluster bands": 8, "permutation tests": 7, "short sums": 16}
     others["several sums"] = 8
     assert {name: len(result[name]) for name in others} == others
     assert len(result["checks"]) == 12 + 36 + 8 + 18 + 16 + 8
