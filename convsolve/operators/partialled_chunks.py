@@ -197,6 +197,7 @@ def drifts(
     spec: ConvSpec,
     shapes: Sequence[Any],
     lengths: Sequence[Any] | None,
+    turn: tuple[int, ...],
     before: Sequence[np.ndarray] = (),
 ) -> Drifts:
     """Sum the products of polynomials with the recorded samples that the rows of a chunk read.
@@ -215,7 +216,7 @@ def drifts(
             values, first, shape = np.asarray(chunk.y[j], float), start, shapes[i]
         else:
             values, flags = np.asarray(chunk.x[j], float), samples_read(flags, spec)
-            flags &= recorded_samples(lengths[i], spec, start, stop)
+            flags &= recorded_samples(lengths[i], spec, turn, start, stop)
             first, shape = start * spec.stride[0], _extent(spec, shapes[i])
         trend = Polynomials.of(shape, degree, first, first + len(values))
         v = trend.columns[flags]
@@ -387,7 +388,7 @@ class PartialledChunks(ChunkedOperator):
             chunks = [chunk._replace(x=()) for chunk in chunks]
             total = self._total_of(y)
         lengths = None if y is not None else [a.shape[:-1] for a in self._x]
-        given: list[Any] = [self._degree, self._spec, self._kept.shapes, lengths]
+        given: list[Any] = [self._degree, self._spec, self._kept.shapes, lengths, self._kept.turn]
         if before is not None:
             none = np.zeros((0, 0))
             given.append([before.coefficients.get(i, none) for i in range(len(self._x))])

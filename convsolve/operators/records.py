@@ -69,7 +69,7 @@ class DetrendedRecords:
         ]
         exponents = channel_exponents(samples)
         recorded = [
-            recorded_samples(x[records[0]].shape[:-1], spec)[r]
+            recorded_samples(x[records[0]].shape[:-1], spec, kept.turn)[r]
             for records, r in zip(alike, read, strict=True)
         ]
         given = np.ldexp(1.0, -exponents), confounds.degree, confounds.shared, recorded

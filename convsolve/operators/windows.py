@@ -133,16 +133,32 @@ class NormalForm:
 
 
 def recorded_samples(
-    lengths: tuple[int, ...], spec: ConvSpec, first: int = 0, last: int | None = None
+    lengths: tuple[int, ...],
+    spec: ConvSpec,
+    turn: tuple[int, ...],
+    first: int = 0,
+    last: int | None = None,
 ) -> np.ndarray:
     """Return flags (*E) of the samples of a record in normal form that are not padding.
 
-    The record has ``lengths`` (*W). Only samples that rows ``first`` to ``last`` along the first
-    axis read are included.
+    The record has ``lengths`` (*W), and was turned in a circle by ``turn`` samples. Only samples
+    that rows ``first`` to ``last`` along the first axis read are included. With circular padding,
+    flags of one turn are returned, because a trend does not continue from one turn to the next.
     """
     last = spec.output_shape(lengths)[0] if last is None else last
-    ones = np.broadcast_to(np.ones(()), (*lengths, 1))
-    return np.asarray(NormalForm.of_rows(ones, spec, first, last))[..., 0] > 0
+    found = np.ones((), bool)
+    axes = zip(lengths, spec.offset(lengths), spec.extent(lengths), turn, strict=True)
+    for axis, (length, lo, extent, ahead) in enumerate(axes):
+        turns = (np.arange(extent) - lo - ahead) // max(length, 1)
+        longest = 0
+        if spec.padding == "circular" and extent:
+            values, counts = np.unique(turns, return_counts=True)
+            longest = values[np.argmax(counts)]
+        flags = turns == longest
+        if axis == 0:
+            flags = flags[first * spec.stride[0] : (last - 1) * spec.stride[0] + spec.span[0]]
+        found = found[..., None] & flags
+    return found
 
 
 def silenced(x: Any, spec: ConvSpec) -> Any:

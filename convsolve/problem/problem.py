@@ -165,9 +165,11 @@ class Problem:
         self.in_channels = x.channels
         self.dtype, self.data_eps, self._notes = precision(x, y)
         self.returns_jax = x.is_jax and (y is None or y.is_jax)
-        drops = self._lags is not None and self._lags[1] == "drop"
-        lengths = [a.shape[:-1] for a in x.arrays]
-        self.kept = Rows.of(spec, lengths, self.lag_shift if drops else ())
+        drops, turns = (
+            self._lags is not None and self._lags[1] == edges for edges in ("drop", "circular")
+        )
+        lengths, shift = [a.shape[:-1] for a in x.arrays], self.lag_shift
+        self.kept = Rows.of(spec, lengths, shift if drops else (), shift if turns else ())
         self._check_geometry()
         if y is None:
             self.out_channels = spec.groups if out_channels is None else out_channels

@@ -19,7 +19,8 @@ FEW, MANY = 12, 5 * settings.default.max_examples
 # Members that were solved wrongly once: an offset of 1e9 with padding and a drift; a ramp, a tone
 # and a constant channel that nuisance columns span, in chunks; weights with a bias and columns that
 # cancel in the coordinates of a penalty; y whose variation is 1e-15 of its offset; weights of rows
-# without nuisance columns; channels of which drifts leave only rounding.
+# without nuisance columns; channels of which drifts leave only rounding; columns that cancel in the
+# coordinates of a penalty; drifts of records that wrap around.
 ONCE_WRONG = (
     386,
     850,
@@ -46,6 +47,8 @@ ONCE_WRONG = (
     62153,
     66429,
     83770,
+    95393,
+    97070,
 )
 
 
