@@ -254,7 +254,10 @@ class Confounded:
             each = len(block.basis)
             pieces = slice(begin // each, -(-end // each))
             skipped = pieces.start * each
-            yield block.some(pieces), slice(begin - skipped, end - skipped), start + begin - first
+            part, inner = block.some(pieces), slice(begin - skipped, end - skipped)
+            if len(part.places) == 1:  # the other rows of a long record are not needed
+                part, inner = part.some_rows(inner), slice(0, end - begin)
+            yield part, inner, start + begin - first
 
     @cached_property
     def offsets(self) -> np.ndarray:

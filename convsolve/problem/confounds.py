@@ -127,6 +127,11 @@ class NuisanceBlock:
         """Return the block of some of the pieces."""
         return NuisanceBlock(self.places[pieces], self.basis, self.ones, self.scales[pieces])
 
+    def some_rows(self, rows: slice) -> NuisanceBlock:
+        """Return the block of some rows of each piece."""
+        ones = None if self.ones is None else self.ones[rows]
+        return NuisanceBlock(self.places, self.basis[rows], ones, self.scales)
+
     def add_products(self, values: np.ndarray, total: np.ndarray) -> None:
         """Add Nᵀv of values v (N_p, n, Q) to a total (q, Q)."""
         total[self.places] += self.basis.T @ values
