@@ -71,16 +71,11 @@ def without_trends(
         max(1, sum(getattr(alike, name) for alike in sets)) for name in ("samples", "counted")
     )
     constant = np.zeros(len(scale))
-    if shared:
-        constant = (
-            np.sum([alike.products(alike.scaled)[:, 0].sum(0) for alike in sets], 0) / counted
-        )
-    left = []
-    for alike in sets:
-        if degree < 0:
-            left.append(alike.without(constant))
-        else:
-            left.append(alike.without_polynomials())
+    for alike in sets if shared else ():
+        constant += alike.products(alike.scaled)[:, 0].sum(0) / counted
+    left = [
+        alike.without(constant) if degree < 0 else alike.without_polynomials() for alike in sets
+    ]
     squares = np.sum([sum_of_squares(v) for v in left], axis=0)
     size, level, trend = np.sum([alike.squares for alike in sets], axis=0)
     return Detrended(
@@ -96,7 +91,10 @@ def kept_samples(values: np.ndarray, flags: np.ndarray) -> np.ndarray:
 
 
 def scaled_back(values: np.ndarray, real: np.ndarray, exponents: np.ndarray) -> np.ndarray:
-    """Multiply values (..., C) in place by 2**exponents, or by zero if not ``real``."""
+    """Return values (..., C) times 2**exponents, or zero if not ``real``.
+
+    The values are overwritten if possible.
+    """
     if np.abs(exponents).max(initial=0) < 1000:
         return with_channels(np.multiply, values, np.ldexp(real.astype(float), exponents), values)
     return np.ldexp(values * real, exponents)  # the power of two alone may be beyond float64
