@@ -127,9 +127,23 @@ def _autoregressive_root(rho: float, taps: int) -> np.ndarray:
 
 
 def _spline_root(alpha: float, taps: int) -> np.ndarray:
-    """That of the correlations of "ss"."""
-    m = np.abs(np.subtract.outer(np.arange(taps), np.arange(taps)))
-    correlation = 1.5 * alpha ** (0.5 * m) - 0.5 * alpha ** (1.5 * m)
+    """Return the Cholesky factor of the correlations of "ss", by the Schur algorithm.
+
+    Extended precision keeps the digits that float64 would lose to the condition number of the
+    correlations. Source: T. Kailath and A. H. Sayed, SIAM Review 37 (1995) 297.
+    """
+    m, decay = np.arange(taps), np.longdouble(alpha)
+    first = 1.5 * decay ** (0.5 * m) - 0.5 * decay ** (1.5 * m)
     if alpha > NEAR_ONE:
-        correlation[np.diag_indices(taps)] += JITTER
-    return np.linalg.cholesky(correlation)
+        first[0] += JITTER
+    root = np.zeros((taps, taps))
+    u = v = first / np.sqrt(first[0])
+    for j in range(taps):
+        root[j:, j] = u
+        u, v = u[:-1], v[1:]
+        if u.size:
+            share = v[0] / u[0]
+            rest = np.sqrt((1 - share) * (1 + share))
+            u = (u - share * v) / rest
+            v = rest * v - share * u
+    return root
