@@ -66,7 +66,13 @@ def test_fixed_seeds(seed: int, tmp_path: Path) -> None:
     check(seed, tmp_path, routes=2)
 
 
-@pytest.mark.parametrize("seed", ONCE_WRONG)
+@pytest.mark.parametrize(
+    "seed",
+    [
+        pytest.param(seed, marks=[pytest.mark.slow] * (i % 3 > 0))
+        for i, seed in enumerate(ONCE_WRONG)
+    ],
+)
 def test_members_that_were_solved_wrongly(seed: int, tmp_path: Path) -> None:
     check(seed, tmp_path, routes=5)
 

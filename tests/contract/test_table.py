@@ -151,7 +151,7 @@ def test_routes_agree_with_the_oracle(case: Case, routes: Sequence[str], tmp_pat
     compare(statement(case), routes, tmp_path)
 
 
-@pytest.mark.parametrize(("case", "routes"), some(DANGER))
+@pytest.mark.parametrize(("case", "routes"), some(DANGER, every=2))
 def test_offsets_drifts_and_scales(case: Case, routes: Sequence[str], tmp_path: Path) -> None:
     compare(statement(case), routes, tmp_path)
 
@@ -250,7 +250,7 @@ DEFICIENT = (
 )  # fmt: skip
 
 
-@pytest.mark.parametrize(("row", "routes"), some(DEFICIENT))
+@pytest.mark.parametrize(("row", "routes"), some(DEFICIENT, every=2))
 def test_deficient_data(row: Deficient, routes: Sequence[str], tmp_path: Path) -> None:
     made = statement(row.case)
     oracle = compare(replace(made, x=[CHANGES[row.change](x) for x in made.x]), routes, tmp_path)

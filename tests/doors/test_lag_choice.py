@@ -49,6 +49,7 @@ def test_bic_and_aicc_are_those_of_problems_of_every_window(
     assert cs.choose_lags(problem).lags == (4, 9)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("score", ["mse", "r2", "correlation"])
 @pytest.mark.parametrize("folds", ["records", 4, [[0], [2]]], ids=str)
 @pytest.mark.parametrize("bias", [False, True])

@@ -74,6 +74,7 @@ def solved(problem: cs.Problem, solver: cs.solvers.base.Solver, limits: Limits) 
         return cs.solve(problem, solver, limits=limits)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("limits", [Limits(), BLOCKS], ids=["whole", "blocks"])
 @pytest.mark.parametrize("bias", some([False, True], True), ids=["plain", "bias"])
 @pytest.mark.parametrize("solver", SOLVERS)

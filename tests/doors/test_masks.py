@@ -369,6 +369,7 @@ def grouped_masks() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return x, y, mask
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("made", OF_CHANNELS.values(), ids=OF_CHANNELS)
 def test_penalties_by_channel_apply_to_the_channels_of_each_group(made: Any) -> None:
     """A mask per output splits the problem by group, and the labels of the channels with it."""

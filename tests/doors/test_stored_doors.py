@@ -155,6 +155,7 @@ WHOLE: dict[str, Any] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SOLVERS | WHOLE)
 def test_solvers_of_long_records_in_memory(name: str) -> None:
     """Whatever they take at once, it is there."""

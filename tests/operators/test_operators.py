@@ -373,6 +373,7 @@ def test_blocks_of_rows(case: tuple[DesignOperator, Dense, Targets]) -> None:
         np.testing.assert_allclose(found[order], wanted[right], rtol=0, atol=1e-12)
 
 
+@pytest.mark.slow
 @every_operator
 def test_other_outputs_beside_the_same_x(form: str) -> None:
     """As an operator that was made with them; what x gives is not computed again."""

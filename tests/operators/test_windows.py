@@ -33,6 +33,7 @@ def adjoint(x, r, spec):
     return g
 
 
+@pytest.mark.slow
 @over_geometries(4, compiles=True)
 def test_forward_and_adjoint(geometry):
     """Exact of integers; and <A w, r> = <w, A' r> in real numbers, whose sums agree to rounding."""

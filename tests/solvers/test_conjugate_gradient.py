@@ -37,6 +37,7 @@ def test_answer_is_that_of_a_qr(geometry):
     assert np.abs(fit.bias - reference.bias).max() <= 1e-11 * max(np.abs(y).max(), 1.0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("edges", ["zeros", "drop"])
 @pytest.mark.parametrize(("noise", "outputs"), [(0.0, 1), (1e-6, 1), (0.1, 3)])
 @pytest.mark.parametrize(
@@ -56,6 +57,7 @@ def test_solved_up_to_steep_spectra_in_few_steps(edges, noise, outputs, pole, ti
     assert error <= 1e-13 * reference.identifiability.condition
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::convsolve.IdentifiabilityWarning")
 @pytest.mark.parametrize("times", some(range(1, 9), 1, 4, 8))
 @pytest.mark.parametrize("outputs", [1, 3])

@@ -47,6 +47,7 @@ def coloured(samples: int, times: int, seed: int) -> np.ndarray:
     return x / np.abs(x).max()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("solver", [cs.NormalEquations(), cs.AutoSolver()])
 @pytest.mark.parametrize("outputs", [1, 3])
 @pytest.mark.parametrize("noise", [0.0, 1e-6, 0.1])

@@ -72,6 +72,7 @@ def backward_error(case: Case, w: np.ndarray) -> float:
 FULL = [name for name, case in CASES.items() if case.full_rank]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", some(FULL, *FULL[::12]))
 def test_certificate_is_the_backward_error(name: str) -> None:
     """Of an answer that is off by 1e-7, so that the value stands far above rounding."""
