@@ -82,7 +82,7 @@ def identify(problem: Problem, *, limits: Limits = DEFAULT_LIMITS) -> Identifiab
 
 
 def _severity(report: Identifiability) -> tuple[int, int, int]:
-    """Order reports by verdict, then by what is missing of the rank, then by the rows missing."""
+    """Return a key that orders reports by verdict, by rank if deficient, and by fewest rows."""
     of_verdict = SEVERITY.index(report.verdict)
     deficient = report.verdict in ("rank-deficient", "underdetermined")
     return of_verdict, -report.rank if deficient else 0, -report.n_equations

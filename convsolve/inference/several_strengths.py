@@ -1,4 +1,4 @@
-"""Least squares under one penalty, of which every output has its own strength."""
+"""Least squares with one penalty whose strength differs among outputs."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from ..leastsquares.scaling import Scaling
 from .scorers import Scorer
 from .units import Units
 
-# Steps of refinement by the factor that the choice of the strengths left.
+# Steps of refinement with the factor that was computed to select the strengths.
 STEPS = 4
 
 
 class SeveralStrengths:
-    """Answers for all outputs at once, certified by one pass over the data for every step.
+    """Solutions for all outputs at once, certified by one pass over the data per step.
 
-    ``strengths`` (G, Q) are in the user's units; the scorers that chose them hold the factors of
-    every group. Kernels v are (G, R, Q) in the coordinates of the penalty and the units of the
-    operator's columns.
+    The ``strengths`` (G, Q) are in the user's units. The scorers that selected them hold the
+    factors of every group. Kernels v are (G, R, Q), in the coordinates of the penalty and the units
+    of the operator's columns.
     """
 
     def __init__(
@@ -34,21 +34,28 @@ class SeveralStrengths:
         self._strengths, self._units = strengths.reshape(units.outputs.shape), units
         self._operator = self._regression.operator
         weights = self._regression.system.coordinates.weights
-        #: Of every group; for their scaling (n, G), the last again where others have more.
+        #: Distinct strengths of every group. For their scaling (n, G), the last one is repeated.
         self._distinct = [np.unique(row) for row in self._strengths]
         most = max(map(len, self._distinct))
         alike = [np.pad(row, (0, most - len(row)), "edge") for row in self._distinct]
         self._scaling = Scaling.of(self._operator, np.stack(alike, axis=1)[:, :, None] * weights)
-        # The operator's columns times two to this are those of the scorers.
+        # The scorers use the operator's columns times this power of two.
         self._power = (self._operator.exponents - units.column)[:, :, None]
 
     def solve(
-        self, scorers: Sequence[Scorer], v: np.ndarray
+        self, scorers: Sequence[Scorer], v: np.ndarray, proven: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Kernel (*K, Cin/groups, Cout) and bias (Cout,) in the user's units, and bounds (Cout,) on
-        their backward errors: of every output the best that up to `STEPS` steps of refinement found
-        from ``v``, in the units of the scorers. Infinite where there may be many answers, of which
-        these steps do not find that of minimum norm.
+        """Refine kernels v in up to `STEPS` steps, and return the best one of every output.
+
+        Args:
+            scorers: scorers of every group.
+            v: kernels (G, R, Q) to start from, in the units of the scorers.
+            proven: flags (G,) of groups whose kernel is unique.
+
+        Returns:
+            Kernel (*K, Cin/groups, Cout) and bias (Cout,) in the user's units, and bounds (Cout,)
+            on their backward errors. A bound is infinite if the kernel may not be unique, because
+            refinement does not find the solution of minimum norm.
         """
         v = np.ldexp(v, self._power)
         best, lowest = v, np.full(self._strengths.shape, np.inf)
@@ -61,7 +68,7 @@ class SeveralStrengths:
             if step == STEPS or lowest.max() <= NOISE or not better.any():
                 break
             v = v + self._correction(scorers, v, gradient)
-        lowest[~self.proven(scorers)] = np.inf
+        lowest[~proven] = np.inf
         return *self._regression.from_operator(best), lowest.reshape(-1)
 
     def proven(self, scorers: Sequence[Scorer]) -> np.ndarray:

@@ -69,8 +69,8 @@ class FTest(NamedTuple):
         statistic: F, NaN for an output that does not have the tested taps. Under "hac" and
             "cluster", whose covariance is estimated with ν degrees of freedom, F of Hotelling's
             T²: Wald's statistic over q, times (ν − q + 1)/ν.
-        dof: Degrees of freedom: q of the hypothesis, and those of the residuals or ν − q + 1. For
-            one sum of taps under "hac" in short records, at most 4.
+        dof: Degrees of freedom of the hypothesis, q, and of the residuals, or ν − q + 1. For one
+            sum of taps under "hac" in short records, at most 4.
         p: Probability of an F at least as large if the hypothesis holds.
         partial_r2: Share of the residual sum of squares under the hypothesis that the estimate
             explains. NaN if the loss is not squares.
@@ -254,7 +254,7 @@ class Uncertainty:
 
     @cached_property
     def dof(self) -> np.ndarray:
-        """Degrees of freedom (outputs,) of t and F; for white noise those of the residuals."""
+        """Degrees of freedom (outputs,) of t and F; of the residuals for white noise."""
         if self._kind == "white":
             return self._left
         rows = self._analysis.design.sizes.rows

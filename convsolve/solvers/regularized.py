@@ -179,9 +179,10 @@ class Regularized(Solver):
         pairs = zip(scorers, chosen, strict=True)
         begin = np.stack([s.coordinates(c.strengths[None])[0] for s, c in pairs])
         several = SeveralStrengths(analysis, penalty, told.strength, units)
-        answer = _Answer(*several.solve(scorers, begin))
+        proven = several.proven(scorers)
+        answer = _Answer(*several.solve(scorers, begin, proven))
         penalties = [(penalty, strength) for strength in told.strength.tolist()]
-        unproven = np.repeat(~several.proven(scorers), units.outputs.shape[1])
+        unproven = np.repeat(~proven, units.outputs.shape[1])
         told = told._replace(
             hyperparameters=opened,
             bounded=bounded,
