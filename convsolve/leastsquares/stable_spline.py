@@ -1,4 +1,4 @@
-"""Impulse responses that die out: the priors of system identification."""
+"""Priors of system identification: impulse responses that decay."""
 
 from __future__ import annotations
 
@@ -11,36 +11,39 @@ import numpy as np
 from ..problem.checks import choice, number
 from .penalty import Penalty, Search
 
-# Added to the diagonal of a correlation that rounding may leave indefinite, as alpha nears 1.
+# Added to the diagonal of correlations that rounding may make indefinite if alpha is close to 1.
 JITTER, NEAR_ONE = 1e-13, 0.99
-# alpha is searched as the memory −1/log(alpha), from a third of a tap to so many kernels.
+# The search variable is the memory −1/log(alpha), from a third of a tap to this many kernels.
 SHORTEST, LONGEST = 0.3, 20.0
-# Largest |atanh(rho)| that is searched: rho 0.999.
+# Largest |atanh(rho)| of the search. It corresponds to a rho of 0.999.
 MOST_CORRELATED = 3.8
 
 
 @dataclass(frozen=True)
 class StableSpline(Penalty):
-    """wᵀK w whose K⁻¹ is the covariance of a smooth response that decays with the lag.
+    """Penalty wᵀK w, where K⁻¹ is the covariance of a smooth response that decays with the lag.
 
-    With i and j lags in taps, and ``m = |i − j|``::
+    The covariance of the lags i and j in taps, with ``m = |i − j|``, is::
 
         "tc"  alpha^((|i| + |j| + m)/2)                                  tuned, correlated
         "dc"  alpha^((|i| + |j|)/2) · rho^m                              diagonal, correlated
         "ss"  alpha^(3(|i| + |j|)/2) · (3·alpha^(m/2) − alpha^(3m/2))/2  cubic stable spline
 
-    The decay starts at lag 0, on both sides of it where lags are negative, and so is right where
-    the lags are: state them by `Problem.from_lags`, or by padding "causal". Lags that begin at k
-    > 0 change the strength only. Several axes are multiplied, and all channels have one prior.
+    The decay starts at lag 0, in both directions if there are negative lags. The lags must
+    therefore be right: use `Problem.from_lags`, or padding "causal". If the lags begin at k > 0,
+    only the strength changes. The covariances of several axes are multiplied. All channels have the
+    same prior.
 
     Args:
         kind: "tc", "dc" or "ss".
-        alpha: in (0, 1), the decay of the variance of a tap to that of the next (cubed for "ss").
-            None for `Regularized` to choose.
-        rho: in (−1, 1), the correlation of neighbours, for "dc" alone. None likewise.
+        alpha: in (0, 1), ratio of the variances of a tap and the tap before (cubed for "ss"). By
+            default, `Regularized` selects it.
+        rho: in (−1, 1), correlation of neighbouring taps, for "dc" only. By default, `Regularized`
+            selects it.
 
-    L = D C, D the diagonal decay and C a Cholesky factor of the correlations, which stay well
-    conditioned where K⁻¹ itself has condition 1e90 (alpha 0.5, 300 taps); no K is ever formed.
+    The penalty is computed from L = D C, where D is the diagonal decay and C a Cholesky factor of
+    the correlations. They are well conditioned even if K⁻¹ has a condition number of 1e90 (alpha
+    0.5, 300 taps). K is never formed.
 
     Source: T. Chen, H. Ohlsson and L. Ljung, Automatica 48 (2012) 1525; G. Pillonetto and G. De
     Nicolao, Automatica 46 (2010) 81.
@@ -65,19 +68,19 @@ class StableSpline(Penalty):
 
     @property
     def title(self) -> str:
-        """As a text names it."""
+        """Name with the given hyperparameters."""
         pairs = (("alpha", self.alpha), ("rho", self.rho))
         given = [f"{name} {value:.4g}" for name, value in pairs if value is not None]
         return ", ".join([self.kind.upper(), *given])
 
     @property
     def open(self) -> tuple[str, ...]:
-        """Of alpha and rho those that are None and mean something."""
+        """Names of the hyperparameters that are to be selected."""
         names = ("alpha", "rho") if self.kind == "dc" else ("alpha",)
         return tuple(name for name in names if getattr(self, name) is None)
 
     def search(self, lags: Sequence[np.ndarray]) -> Search:
-        """The logarithm of the memory in taps, and atanh(rho)."""
+        """Return the search over the logarithm of the memory in taps, and atanh(rho)."""
         reach = float(max(np.abs(axis).max() for axis in lags)) + 1.0
         memories = np.log(np.geomspace(1.5, max(3 * reach, 3.0), 7))
         bounds = {
@@ -85,7 +88,7 @@ class StableSpline(Penalty):
             "rho": (-MOST_CORRELATED, MOST_CORRELATED),
         }
         if self.open == ("alpha", "rho"):
-            # rho = √alpha is what TC takes.
+            # TC has rho = √alpha.
             own = np.arctanh(np.exp(-0.5 / np.exp(memories)))
             rhos = [np.full(len(own), math.atanh(rho)) for rho in (0.0, 0.5, 0.9, 0.99)]
             starts = np.concatenate([np.stack([memories, rho], 1) for rho in (own, *rhos)])
@@ -97,14 +100,14 @@ class StableSpline(Penalty):
         return Search(np.clip(starts, low, high), low, high, self._at)
 
     def _at(self, place: np.ndarray) -> StableSpline:
-        """With those."""
+        """Return the penalty with the hyperparameters at a place of the search."""
         found = dict(zip(self.open, place.tolist(), strict=True))
         alpha = math.exp(-math.exp(-found["alpha"])) if "alpha" in found else self.alpha
         rho = math.tanh(found["rho"]) if "rho" in found else self.rho
         return replace(self, alpha=alpha, rho=rho)
 
     def roots(self, lags: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """D C of one axis, and nothing that is free."""
+        """Return D C of one axis, and no free coordinates."""
         assert self.alpha is not None
         decay = 1.5 if self.kind == "ss" else 0.5
         with np.errstate(under="ignore"):
@@ -119,7 +122,7 @@ class StableSpline(Penalty):
 
 
 def _autoregressive_root(rho: float, taps: int) -> np.ndarray:
-    """The Cholesky factor of the correlations rho^|i − j|."""
+    """Return the Cholesky factor of the correlations rho^|i − j|."""
     i = np.arange(taps)
     root = np.tril(np.float_power(rho, np.maximum(i[:, None] - i, 0)))
     root[:, 1:] *= math.sqrt((1 - rho) * (1 + rho))

@@ -1,4 +1,4 @@
-"""Reductions of long arrays, channel by channel."""
+"""Fast operations on long arrays (..., C) with few channels."""
 
 from __future__ import annotations
 
@@ -9,16 +9,20 @@ import numpy as np
 
 from ..parallel import cores, in_order
 
-# From so many numbers on other cores are woken.
+# Smallest array for which several cores are used.
 MANY_NUMBERS = 2**20
-# Numbers of a row that NumPy reduces at full speed, and of what is reduced at a time (1 MiB).
+# Numbers of a row that NumPy processes at full speed, and numbers that are processed at a time
+# (1 MiB).
 ROW_NUMBERS, PART_NUMBERS = 2**10, 2**17
 
 
 def on_cores(
     reduce: np.ufunc, a: np.ndarray, of: Callable[[np.ndarray], np.ndarray] | None = None
 ) -> np.ndarray:
-    """As `by_channel`, on all cores where ``a`` is long; not for tasks that run on them."""
+    """Return `by_channel`, computed on all cores if ``a`` is long.
+
+    It must not be called by a task of `in_order`.
+    """
     if a.size < MANY_NUMBERS or cores() == 1:
         return by_channel(reduce, a, of)
     flat = a.reshape(-1, a.shape[-1])
@@ -31,10 +35,10 @@ def on_cores(
 def by_channel(
     reduce: np.ufunc, a: np.ndarray, of: Callable[[np.ndarray], np.ndarray] | None = None
 ) -> np.ndarray:
-    """``reduce`` over all axes but the last, (C,), of a or of a function of its entries.
+    """Return ``reduce`` (C,) over all axes but the last, of ``a`` or of a function of its entries.
 
-    Some at a time, so that nothing as long as ``a`` is made, and many short rows as one, since
-    NumPy is slow on them; a single channel is one row.
+    The array is processed in parts, so that no array as long as ``a`` is created. Many short rows
+    are processed as one long row, because NumPy is slow on short rows.
     """
     flat = a.reshape(-1, a.shape[-1])
     rows, channels = flat.shape
@@ -57,7 +61,10 @@ def by_channel(
 def with_channels(
     operation: np.ufunc, a: np.ndarray, of_channels: np.ndarray, out: np.ndarray | None = None
 ) -> np.ndarray:
-    """``operation`` of a (..., C) and a value (C,) for every channel, many short rows as one."""
+    """Return an ``operation`` on a (..., C) and one value (C,) per channel.
+
+    Many short rows are processed as one long row, because NumPy is slow on short rows.
+    """
     rows, channels = a.size // max(1, a.shape[-1]), a.shape[-1]
     fold = max(1, ROW_NUMBERS // max(1, channels))
     whole = rows // fold * fold
@@ -74,5 +81,5 @@ def with_channels(
 
 
 def largest(a: np.ndarray) -> np.ndarray:
-    """The largest magnitude (C,) in every channel."""
+    """Return the largest magnitude (C,) in every channel."""
     return on_cores(np.maximum, a, np.abs)

@@ -60,9 +60,9 @@ def read_confounds(confounds: Any, spec: ConvSpec) -> int | Records:
 def orthonormal(columns: np.ndarray, root: np.ndarray | None = None) -> np.ndarray:
     """Return an orthonormal basis (n, q) of the span of columns (n, J), in extended precision.
 
-    The rows of the columns are first multiplied by the ``root`` (n,), if one is given. The span of
-    nearly collinear columns would otherwise be wrong by their condition number times the rounding
-    error, and what they leave of a constant by its share.
+    The rows of the columns are first multiplied by the ``root`` (n,), if one is given. In float64,
+    the span of nearly collinear columns would have an error of their condition number times the
+    rounding error. The same error would be in the part of a constant that they do not span.
     """
     # First scale the columns by powers of two, so that their squares stay within float64.
     columns = np.ldexp(columns, -np.frexp(np.abs(columns).max(axis=0, initial=0.0))[1])

@@ -64,20 +64,18 @@ def without_trends(
         recorded = [np.ones(v.shape[1], bool) for v in values]
     known = {shape: Polynomials.of(shape, max(degree, 0)) for shape in {p.shape for p in places}}
     sets = [
-        _Alike(v, scale, known[at.shape].some(at), some)
+        _RecordSet(v, scale, known[at.shape].some(at), some)
         for v, at, some in zip(values, places, recorded, strict=True)
     ]
     samples, counted = (
-        max(1, sum(getattr(alike, name) for alike in sets)) for name in ("samples", "counted")
+        max(1, sum(getattr(each, name) for each in sets)) for name in ("samples", "counted")
     )
     constant = np.zeros(len(scale))
-    for alike in sets if shared else ():
-        constant += alike.products(alike.scaled)[:, 0].sum(0) / counted
-    left = [
-        alike.without(constant) if degree < 0 else alike.without_polynomials() for alike in sets
-    ]
+    for each in sets if shared else ():
+        constant += each.products(each.scaled)[:, 0].sum(0) / counted
+    left = [each.without(constant) if degree < 0 else each.without_polynomials() for each in sets]
     squares = np.sum([sum_of_squares(v) for v in left], axis=0)
-    size, level, trend = np.sum([alike.squares for alike in sets], axis=0)
+    size, level, trend = np.sum([each.squares for each in sets], axis=0)
     return Detrended(
         left, constant, squares, squares + level, np.sqrt(size / samples), np.sqrt(trend / counted)
     )
@@ -105,8 +103,8 @@ def sum_of_squares(values: np.ndarray) -> np.ndarray:
     return on_cores(np.add, values, np.square)
 
 
-class _Alike:
-    """Records (N, n, C) that have the same columns of polynomials (n, J), and their coefficients.
+class _RecordSet:
+    """A set of records (N, n, C) with the same columns of polynomials (n, J), and their fit.
 
     Attributes:
         samples: number of samples of all records.
