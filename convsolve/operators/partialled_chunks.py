@@ -23,6 +23,7 @@ from ..problem.polynomials import Polynomials, fitted
 from ..problem.rows import Rows, Span, samples_read
 from ..problem.sizes import Limits
 from ..problem.spec import ConvSpec
+from ..problem.trends import Subtracted, beyond_rounding
 from ..progress import tracked
 from .base import Block
 from .chunks import (
@@ -42,7 +43,7 @@ from .chunks import (
 )
 from .fourier import KEPT_SHARE
 from .moments import Moments, per_column
-from .projection import Confounded, Subtracted, beyond_rounding
+from .projection import Confounded
 from .records import Inputs, Targets
 from .rows import RowOperator
 from .totals import PASS, Chunk

@@ -5,19 +5,16 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
 
 from ..cached import cached_property
-from ..problem.confounds import EPS, ROUNDING, Confounds, NuisanceBlock, projected
+from ..problem.confounds import Confounds, NuisanceBlock, projected
+from ..problem.trends import Subtracted, beyond_rounding
 from .moments import CACHED_NUMBERS
 from .records import Inputs, Targets
 from .windows import row_blocks
 
-# A column that is more than a constant has at least this share of the square of the last place of a
-# sample left.
-LEAST_SHARE = 1e-4
 # The products of at most so many columns N with A are sums over all rows. Others are sums over the
 # rows of each record, where only its own columns are not zero.
 FEW_COLUMNS = 8
@@ -85,43 +82,6 @@ class Projection:
     def gradient(self, g: np.ndarray, of_residuals: np.ndarray) -> np.ndarray:
         """Return AᵀM r (G, P, Q), given Aᵀr and Nᵀr (G, q, Q)."""
         return self.cross(g, of_residuals)
-
-
-class Subtracted(NamedTuple):
-    """Root mean squares (G, P) of the values that were subtracted from the samples of columns.
-
-    Attributes:
-        size: of constants and polynomials.
-        trend: of the polynomials about their means.
-        sloped: whether polynomials of degree one or more were subtracted.
-    """
-
-    size: np.ndarray
-    trend: np.ndarray
-    sloped: bool
-
-
-def beyond_rounding(
-    whole: np.ndarray, left: np.ndarray, subtracted: Subtracted, rows: int, weight: float
-) -> np.ndarray:
-    """Return flags (G, P) of columns that are more than rounding once N is projected out.
-
-    The remainder of other columns would be treated as data. The rounding error of computed data, of
-    a tone for example, grows with the number of rows, as for the numerical rank. Samples of a
-    sloped trend are rounded in their last place. Nothing is left of a constant.
-
-    Args:
-        whole: sums of squares (G, P) of the columns without the subtracted trends.
-        left: sums of squares (G, P) after the projection.
-        subtracted: sizes of the subtracted trends.
-        rows: number of rows.
-        weight: sum of the weights of the rows.
-    """
-    share = max(ROUNDING, rows * EPS) ** 2
-    least = np.square(EPS * subtracted.size) * weight
-    if not subtracted.sloped:
-        least = least * LEAST_SHARE / rows
-    return np.asarray(left > share * (whole + weight * subtracted.trend**2) + least)
 
 
 class Confounded:

@@ -12,13 +12,13 @@ import numpy as np
 from ..cached import cached_property
 from ..problem.adjustments import Adjustments
 from ..problem.channels import largest, on_cores
-from ..problem.confounds import EPS, ROUNDING, Confounds
+from ..problem.confounds import Confounds
 from ..problem.nuisance import Nuisance
 from ..problem.records import stacked
 from ..problem.rows import Rows, Span, samples_read
 from ..problem.sizes import DEFAULT_LIMITS, Limits
 from ..problem.spec import ConvSpec
-from ..problem.trends import kept_samples, scaled_back, without_trends
+from ..problem.trends import beyond_rounding, kept_samples, scaled_back, without_trends
 from .windows import normal_form, recorded_samples, silenced
 
 
@@ -74,9 +74,9 @@ class DetrendedRecords:
         ]
         given = np.ldexp(1.0, -exponents), confounds.degree, confounds.shared, recorded
         found = without_trends(samples, read, *given)
-        # A channel is zero if only rounding is left of it. Scaling would amplify the rounding. The
-        # limit grows with the number of rows like the tolerance of the rank.
-        real = found.left > max(ROUNDING, kept.count * EPS) ** 2 * found.level
+        # A channel is zero if only rounding is left of it. Scaling would amplify the rounding.
+        whole, counted = found.left, sum(a.shape[0] * a.shape[1] for a in samples)
+        real = beyond_rounding(whole, whole, found.subtracted, kept.count, counted)
         self.records: list[Any] = [None] * len(x)
         for records, r, values in zip(alike, read, found.values, strict=True):
             whole = scaled_back(values, real, exponents).reshape(len(records), -1, len(real))
@@ -85,9 +85,8 @@ class DetrendedRecords:
                 whole[:, r.reshape(-1)] = several
             for i, record in zip(records, whole, strict=True):
                 self.records[i] = record.reshape(*r.shape, len(real))
-        self.constant, self.size, self.trend_size = (
-            np.ldexp(each, exponents) for each in (found.constant, found.size, found.trend)
-        )
+        sizes = found.constant, found.subtracted.size, found.subtracted.trend
+        self.constant, self.size, self.trend_size = (np.ldexp(each, exponents) for each in sizes)
 
 
 class Inputs:

@@ -14,22 +14,25 @@ from ..cached import cached_property
 from ..text import shown
 from .channels import largest
 from .checks import integer
-from .polynomials import polynomials
+from .polynomials import EPS, polynomials
 from .records import Records, read, stacked
 from .rows import Rows, Span
 from .spec import ConvSpec
-from .trends import kept_samples, scaled_back, sum_of_squares, without_trends
+from .trends import (
+    beyond_rounding,
+    kept_samples,
+    scaled_back,
+    sum_of_squares,
+    without_trends,
+)
 from .weights import Weights
 
-EPS = float(np.finfo(np.float64).eps)
 # A column is rounding if the part that other columns do not span is below this share of it.
 SPANNED = 1e-10
 # A fit with at most this share of the squares has a negligible rounding error.
 SMALL_FIT = 1e-4
 # Inner products of normalized columns with a condition number below this cost no digit.
 WELL_CONDITIONED = 10.0
-# A remainder below this share of the original values is rounding.
-ROUNDING = 32 * EPS
 # Highest degree of a drift. A polynomial of a higher degree would follow the response.
 MOST_DEGREES = 20
 
@@ -380,10 +383,11 @@ class Confounds:
         if self.weights is not None:
             weighted = [v * r for v, r in zip(trends.values, roots, strict=True)]
         left, products = projected(blocks, weighted, self.count)
-        # The weights change the level by at most the square of the largest root.
-        most = max(float(r.max()) for r in roots)
+        # The weights change sums of squares by at most the largest weight.
+        most = max(float(r.max()) for r in roots) ** 2
         squares = np.sum([sum_of_squares(v) for v in left], axis=0)
-        real = squares > (ROUNDING * most) ** 2 * trends.level
+        rows, whole = self.kept.count, most * trends.left
+        real = beyond_rounding(whole, squares, trends.subtracted, rows, most * rows)
         found = [np.zeros((0, len(real)))] * len(values)
         for records, v in zip(self.alike, left, strict=True):
             for i, rows in zip(records, scaled_back(v, real, exponents), strict=True):

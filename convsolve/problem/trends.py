@@ -11,10 +11,52 @@ import numpy as np
 from ..cached import cached_property
 from ..parallel import in_order
 from .channels import PART_NUMBERS, on_cores, with_channels
-from .polynomials import Polynomials, fitted
+from .polynomials import EPS, Polynomials, fitted
 
+# A remainder below this share of the original values is rounding.
+ROUNDING = 32 * EPS
+# A column that is more than a constant has at least this share of the square of the last place of a
+# sample left.
+LEAST_SHARE = 1e-4
 # Some of the records, and some of their samples.
 Part = tuple[slice, slice]
+
+
+class Subtracted(NamedTuple):
+    """Root mean squares of the values that were subtracted from samples, per channel or column.
+
+    Attributes:
+        size: of constants and polynomials.
+        trend: of the polynomials about their means, in the samples that they were fitted to.
+        sloped: whether polynomials of degree one or more were subtracted.
+    """
+
+    size: np.ndarray
+    trend: np.ndarray
+    sloped: bool
+
+
+def beyond_rounding(
+    whole: np.ndarray, left: np.ndarray, subtracted: Subtracted, rows: int, weight: float
+) -> np.ndarray:
+    """Return flags of columns that are more than rounding once nuisance columns are projected out.
+
+    The remainder of other columns would be treated as data. The rounding error of computed data, of
+    a tone for example, grows with the number of rows, as for the numerical rank. Samples of a
+    sloped trend are rounded in their last place. Nothing is left of a constant.
+
+    Args:
+        whole: sums of squares of the columns without the subtracted trends.
+        left: sums of squares after the projection, in the same shape.
+        subtracted: sizes of the subtracted trends.
+        rows: number of rows.
+        weight: sum of the weights of the rows.
+    """
+    share = max(ROUNDING, rows * EPS) ** 2
+    least = np.square(EPS * subtracted.size) * weight
+    if not subtracted.sloped:
+        least = least * LEAST_SHARE / rows
+    return np.asarray(left > share * (whole + weight * subtracted.trend**2) + least)
 
 
 class Detrended(NamedTuple):
@@ -24,19 +66,13 @@ class Detrended(NamedTuple):
         values: (N, n, C) of each set of records.
         constant: (C,), subtracted from all records. Zero unless the records share one constant.
         left: (C,), sum of squares of the values.
-        level: (C,), sum of squares of the values and of the subtracted polynomials about their
-            means. The rounding error of the values is relative to it.
-        size: (C,), root mean square of everything subtracted.
-        trend: (C,), root mean square of the subtracted polynomials about their means, in the
-            samples that they were fitted to.
+        subtracted: sizes of everything subtracted.
     """
 
     values: list[np.ndarray]
     constant: np.ndarray
     left: np.ndarray
-    level: np.ndarray
-    size: np.ndarray
-    trend: np.ndarray
+    subtracted: Subtracted
 
 
 def without_trends(
@@ -75,10 +111,9 @@ def without_trends(
         constant += each.products(each.scaled)[:, 0].sum(0) / counted
     left = [each.without(constant) if degree < 0 else each.without_polynomials() for each in sets]
     squares = np.sum([sum_of_squares(v) for v in left], axis=0)
-    size, level, trend = np.sum([each.squares for each in sets], axis=0)
-    return Detrended(
-        left, constant, squares, squares + level, np.sqrt(size / samples), np.sqrt(trend / counted)
-    )
+    size, trend = np.sum([each.squares for each in sets], axis=0)
+    subtracted = Subtracted(np.sqrt(size / samples), np.sqrt(trend / counted), degree > 0)
+    return Detrended(left, constant, squares, subtracted)
 
 
 def kept_samples(values: np.ndarray, flags: np.ndarray) -> np.ndarray:
@@ -183,13 +218,13 @@ class _RecordSet:
 
     @property
     def squares(self) -> np.ndarray:
-        """Sums of squares (3, C) of the subtracted polynomials: in all samples, there about the
-        means, and about the means in the samples that they were fitted to.
+        """Sums of squares (2, C) of the subtracted polynomials, in all samples, and about their
+        means in the samples that they were fitted to.
         """
         whole = self._gram
         if self._fitted is not self._trend.columns:
             whole = self._trend.columns.T @ self._trend.columns
-        return np.array([self._norms(g) for g in (whole, _centred(whole), _centred(self._gram))])
+        return np.array([self._norms(g) for g in (whole, _centred(self._gram))])
 
     def _norms(self, gram: np.ndarray) -> np.ndarray:
         """Return the sums of squares (C,) of polynomials with the inner products ``gram``."""

@@ -497,7 +497,7 @@ class Part:
         y: np.ndarray,
         nuisance: Nuisance,
         offsets: tuple[np.ndarray, np.ndarray],
-        sizes: np.ndarray,
+        sizes: tuple[np.ndarray, np.ndarray],
         roots: Roots,
         strength: float,
         inputs: int,
@@ -506,8 +506,9 @@ class Part:
         self._given = a, y
         self.rows, self.nuisance, self.inputs = len(a), nuisance.basis.shape[1], inputs
         self.a, self.y = self._projected(a), self._projected(y)
-        zero = negligible(self.a, sizes)
+        zero = negligible(self.a, sizes[0])
         self.a[:, zero] = 0
+        self.y[:, negligible(self.y, sizes[1])] = 0
         self.lost = max(
             float((size[size > 0] / np.maximum(norms(left), EPS * size)[size > 0]).max(initial=1))
             for size, left in ((norms(a)[~zero], self.a[:, ~zero]), (norms(y), self.y))
@@ -742,7 +743,8 @@ class Oracle:
         of_a, of_y = (without_trends(v, places, root, nuisance, statement.bias) for v in (a, y))
         strength = 0.0 if statement.prior is None else statement.prior.strength
         shifts = of_a.shift, of_y.shift
-        return Part(of_a.rows, of_y.rows, nuisance, shifts, of_a.size, roots, strength, inputs)
+        sizes = of_a.size, of_y.size
+        return Part(of_a.rows, of_y.rows, nuisance, shifts, sizes, roots, strength, inputs)
 
     def columns(self, kernel: np.ndarray, outputs: tuple[int, ...]) -> np.ndarray:
         """A kernel ``(*taps, channels, outputs)`` as the columns (P, Q) of some outputs."""

@@ -353,3 +353,15 @@ def test_records_of_different_lengths_may_have_the_same_rows(padding: str, confo
     whole = np.concatenate(projected)
     wanted = np.linalg.lstsq(whole[:, :-1], whole[:, -1:], rcond=None)[0]
     np.testing.assert_allclose(fit.kernel.reshape(3, 1), wanted, rtol=1e-11)
+
+
+@pytest.mark.parametrize("limits", [Limits(), Limits(held_numbers=1, chunk_numbers=100)])
+@pytest.mark.parametrize("confounds", ["intercept", 1, 3])
+@pytest.mark.parametrize("value", [0.1, 1e9])
+def test_nothing_is_left_of_a_constant_output(
+    value: float, confounds: int | str, limits: Limits
+) -> None:
+    """The rounding of a drift is not data."""
+    x = np.random.default_rng(0).standard_normal(150)
+    problem = cs.Problem.from_lags(x, np.full(150, value), lags=(0, 3), confounds=confounds)
+    np.testing.assert_array_equal(cs.solve(problem, limits=limits).kernel, 0)
