@@ -292,8 +292,9 @@ def test_the_limit_holds_whichever_thread_comes_first_or_leaves_last() -> None:
 
 
 FORK = """
-import os, signal, threading
+import os, signal, threading, traceback
 import numpy as np
+import scipy.linalg  # loads a second BLAS, which is then limited too
 from threadpoolctl import threadpool_info, threadpool_limits
 import convsolve as cs
 from convsolve.operators import gram as toeplitz
@@ -307,15 +308,15 @@ def held(of):
         return of(*args)
     return waiting
 
-def solved():
+def check():
     fit = cs.solve(cs.Problem(x, x, kernel_size=20, padding="causal"))
     blas = {each["num_threads"] for each in threadpool_info() if each["user_api"] == "blas"}
-    return fit.ok and blas == {2}
+    assert (fit.status, blas) == ("solved", {2}), (fit.status, blas)
 
 threadpool_limits(2, user_api="blas")
 series.ALONE_NUMBERS = 0  # so that there is work for several threads
 x = np.random.default_rng(0).standard_normal((3000, 8))
-assert solved()
+check()
 parent, inside, leave = os.getpid(), threading.Event(), threading.Event()
 toeplitz.WHERE = held(toeplitz.WHERE)
 thread = threading.Thread(target=cs.solve, args=(cs.Problem(x, x[19:], kernel_size=20),))
@@ -324,11 +325,16 @@ inside.wait()
 child = os.fork()
 if not child:
     signal.alarm(240)  # ends a child that hangs
-    os._exit(not solved())
+    try:
+        check()
+    except BaseException:
+        traceback.print_exc()
+        os._exit(1)
+    os._exit(0)
 _, status = os.waitpid(child, 0)
 leave.set()
 thread.join()
-assert solved()
+check()
 print("the child ended with", os.waitstatus_to_exitcode(status))
 """
 
