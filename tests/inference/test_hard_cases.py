@@ -41,11 +41,13 @@ def test_an_output_that_does_not_vary_chooses_nothing(
         for given in (y, both)
     )
     found = beside.regularization
-    # The score is flat about its best place, and is found to the tolerance of the search.
-    assert found.hyperparameters == pytest.approx(alone.regularization.hyperparameters, rel=0.1)
+    # The score is almost flat in the length of `Smooth`, which therefore depends on rounding; the
+    # kernel and the score do not.
     best = np.nanmax if isinstance(select, cs.CrossValidation) else np.nanmin
     scores = [best(r.path.scores[:, 0]) for r in (found, alone.regularization)]
-    assert scores[0] == pytest.approx(scores[1], rel=1e-2)
+    assert scores[0] == pytest.approx(scores[1], rel=1e-3)
+    change = np.linalg.norm(beside.kernel[..., :1] - alone.kernel)
+    assert change < 1e-2 * np.linalg.norm(alone.kernel)
     np.testing.assert_allclose(beside.kernel[..., 1], 0, atol=1e-15)
     assert beside.bias[1] == pytest.approx(constant)
 
