@@ -1,8 +1,8 @@
-"""Factors R of an equilibrated design matrix A, RᵀR = AᵀA: solves, noise, and what has no image.
+"""Factors R of an equilibrated design matrix A, RᵀR = AᵀA: solutions, noise and null space.
 
 Column j of A was multiplied by ``2**-exponents[j]``; exponents are (P,), R is (q, P) and right-hand
-sides (q, Q) are in the coordinates of Qᵀy. A factor knows nothing of y. There is one class for each
-way in which a matrix can be factored:
+sides (q, Q) are in the coordinates of Qᵀy. A factor does not depend on y. There is one class for
+each kind of factor:
 
 - `Cholesky`, of a Gram matrix that is certified to be of full rank;
 - `Triangle`, from a QR, of full numerical rank;
@@ -34,14 +34,14 @@ from .qr import tall_svd, tree_qr
 from .rank import EPS, Band, band_of, least_certified, tolerance_of
 from .threads import on_blas_threads, one_blas_thread
 
-# A share of σ_P² whose loss is not felt in standard errors.
+# Share of σ_P² whose loss does not change standard errors noticeably.
 NEGLIGIBLE = 1e-6
 
 
 class Factor(ABC):
-    """R of one group; what every factor can be asked."""
+    """R of one group."""
 
-    #: By which route it came: "gram" or "qr".
+    #: Matrix that was factored: "gram" for AᵀA, "qr" for A.
     source: ClassVar[str]
 
     def __init__(self, r: np.ndarray, exponents: np.ndarray, rows: int) -> None:
@@ -64,7 +64,7 @@ class Factor(ABC):
 
     @property
     def full_rank(self) -> bool:
-        """Whether every column counts."""
+        """Whether the rank is the number of columns."""
         return self.rank == self.columns
 
     @abstractmethod
@@ -72,7 +72,7 @@ class Factor(ABC):
         """argmin ‖A w − y‖ (P, Q) for z = Qᵀy, of minimum norm in the user's units."""
 
     def solve_by_svd(self, z: np.ndarray) -> np.ndarray:
-        """The same by singular values, where that is another way."""
+        """Return the same solution, computed from the singular values if they exist."""
         return self.solve(z)
 
     @abstractmethod
@@ -87,8 +87,9 @@ class Factor(ABC):
     @abstractmethod
     @on_blas_threads
     def noise_gain(self) -> np.ndarray:
-        """Standard error (P,) of every tap per unit of white noise in y: √diag((AᵀA)⁻¹) of the
-        equilibrated A, inf where the null space reaches.
+        """Standard error (P,) of every tap for white noise of variance one.
+
+        It is √diag((AᵀA)⁻¹) of the equilibrated A, and inf for taps that are not determined.
         """
 
     # --- the spectrum
@@ -96,7 +97,7 @@ class Factor(ABC):
     @cached_property
     @on_blas_threads
     def singular_values(self) -> np.ndarray:
-        """Of the equilibrated matrix, descending."""
+        """Singular values of the equilibrated matrix, descending."""
         return _singular_values(self.r)
 
     @cached_property
@@ -107,14 +108,15 @@ class Factor(ABC):
 
     @property
     def at_least(self) -> float:
-        """What the smallest singular value exceeds, known without a spectrum: above the `Band`, or
-        0 where nothing is known.
+        """Lower bound of the singular values, known without a spectrum; 0 if it is not known.
+
+        A bound is above the `Band`.
         """
         return 0.0
 
     @property
     def verdict(self) -> str:
-        """The word of its `Band`."""
+        """Verdict on the rank, see `Band`."""
         return "full" if self.at_least else self.band.verdict
 
     @cached_property
@@ -147,7 +149,8 @@ class Factor(ABC):
     def extremes(self, spectrum_columns: int) -> tuple[float, float]:
         """Largest and smallest singular value of A itself, times ``2**-unit``; 0 if deficient.
 
-        Of more columns than that and full rank by Lanczos, not from the whole spectrum.
+        With more columns than ``spectrum_columns`` and full rank, the Lanczos method computes them
+        without the whole spectrum.
         """
         values = self.user_singular_values
         return float(values[0]), float(values[-1]) if self.full_rank else 0.0
@@ -159,11 +162,11 @@ class Factor(ABC):
         _, s, vt = self.svd
         weights = np.sqrt((w_norm * s[:, None]) ** 2 + r_norm**2)
         found = np.linalg.norm((vt @ g) / weights, axis=0)
-        if len(s) < self.columns:  # what no row sees has no singular value
+        if len(s) < self.columns:  # the null space of a wide R has no singular value
             found = np.hypot(found, np.linalg.norm(outside(vt.T, g), axis=0) / r_norm)
         return found, "value"
 
-    # --- what has no image, which is nothing unless a subclass says otherwise
+    # --- the null space, which is empty unless a subclass overrides these
 
     @property
     def null_threshold(self) -> float:
@@ -256,7 +259,7 @@ class FullRank(Factor):
 
     @property
     def missing(self) -> float:
-        """What RᵀR lacks on its diagonal."""
+        """Amount that was subtracted from the diagonal of RᵀR."""
         return 0.0
 
     @property
@@ -269,7 +272,7 @@ class FullRank(Factor):
 class Cholesky(FullRank):
     """The Cholesky factor of a Gram matrix whose full rank is certified.
 
-    RᵀR may lack ``missing`` on its diagonal, that by which the rank was proved.
+    ``missing`` is the amount that was subtracted from the diagonal of RᵀR to prove the rank.
     """
 
     source = "gram"
@@ -282,22 +285,22 @@ class Cholesky(FullRank):
 
     @property
     def at_least(self) -> float:
-        """What the smallest singular value exceeds."""
+        """Lower bound of the singular values."""
         return least_certified(self.columns)
 
     @property
     def missing(self) -> float:
-        """What RᵀR lacks on its diagonal."""
+        """Amount that was subtracted from the diagonal of RᵀR."""
         return self._missing
 
     @property
     def lacks_much(self) -> bool:
-        """Whether what is missing would be felt in standard errors."""
+        """Whether ``missing`` changes standard errors noticeably."""
         return self.missing > 0 and self.missing > NEGLIGIBLE * least_square(self.r)
 
     @property
     def single(self) -> bool:
-        """Whether it is in float32: its steps are good, and it proves nothing."""
+        """Whether it is in float32. It then refines solutions but proves nothing."""
         return self.r.dtype == np.float32
 
 
@@ -314,15 +317,15 @@ class Triangle(FullRank):
 
     @property
     def at_least(self) -> float:
-        """What the smallest singular value exceeds, or 0."""
+        """Lower bound of the singular values, or 0."""
         return self._at_least
 
 
 class Truncated(Factor):
-    """R (q, P) of a QR that is deficient, or A itself where it is wide: answers of minimum norm.
+    """R (q, P) of a deficient QR, or a wide A itself. Solutions are of minimum norm.
 
-    Where rows are fewer than columns what is asked of it takes O(q²P) time and O(qP) memory, but
-    for bases of the null space, which take P² numbers.
+    With fewer rows than columns, all methods take O(q²P) time and O(qP) memory, except bases of
+    the null space, which take P² numbers.
     """
 
     source = "qr"
@@ -331,7 +334,7 @@ class Truncated(Factor):
         self, r: np.ndarray, exponents: np.ndarray, rows: int, singular_values: np.ndarray
     ) -> None:
         super().__init__(r, exponents, rows)
-        # The rank rests on these alone: another routine could round the last of them otherwise.
+        # The rank depends on these values only. Another routine could round the last differently.
         self.singular_values = singular_values
 
     @property
@@ -355,7 +358,7 @@ class Truncated(Factor):
 
     @property
     def has_gap(self) -> bool:
-        """Whether the singular values that do not count are rounding, far below all that do."""
+        """Whether the singular values beyond the rank are far below all others."""
         values, rank = self.singular_values, self.rank
         if not 0 < rank < values.size:
             return True
@@ -368,14 +371,14 @@ class Truncated(Factor):
         if not np.ptp(self.exponents):
             values = self.singular_values
             return np.where(np.arange(values.size) < self.rank, values, 0.0)
-        # Within the row space, or the rounding of the null space could stand above the rest.
+        # Only in the row space: rounding errors of the null space could exceed small values.
         values = self._user_values(self.row_space.seen)
         return np.concatenate([values, np.zeros(len(self.r) - values.size)])
 
     @cached_property
     @on_blas_threads
     def noise_gain(self) -> np.ndarray:
-        """Norms (P,) of the rows of the pseudo-inverse, inf where the null space reaches."""
+        """Norms (P,) of the rows of the pseudo-inverse, inf for taps that are not determined."""
         _, s, vt = self.svd
         gains = np.linalg.norm(vt[: self.rank] / s[: self.rank, None], axis=0)
         return np.where(self.determined, gains, np.inf)
@@ -407,8 +410,8 @@ class Truncated(Factor):
     def row_basis(self) -> np.ndarray:
         """Orthonormal basis (P, rank) of the rows of the equilibrated matrix.
 
-        Unit vectors at the determined taps, at which all others are exactly zero, where this holds
-        to rounding: in other units what the rounding leaves there could be anything.
+        Determined taps have unit vectors, and all other vectors are exactly zero there, if this
+        holds to rounding. In other units, a rounding error there could be large.
         """
         rows, known = self.svd[2][: self.rank].T, self.determined
         apart = int(known.sum())
@@ -436,7 +439,7 @@ class Truncated(Factor):
     @cached_property
     @on_blas_threads
     def all_rows(self) -> RowSpace:
-        """The span of all rows in the user's units, whatever the rank."""
+        """Span of all rows in the user's units, without truncation at the rank."""
         return RowSpace.of(self.r, self.exponents)
 
     @cached_property
@@ -486,8 +489,9 @@ class Truncated(Factor):
         return Within.of(self.row_space)
 
     def solve(self, z: np.ndarray) -> np.ndarray:
-        """argmin ‖A w − y‖ (P, Q), truncated at the tolerance, of minimum norm in the user's
-        units.
+        """Return the w (P, Q) of minimum norm in the user's units that minimizes ‖A w − y‖.
+
+        Singular values below the tolerance are truncated.
         """
         return self._within.solve(z)
 
@@ -501,7 +505,7 @@ def _singular_values(r: np.ndarray) -> np.ndarray:
 
 
 def factor_of(r: np.ndarray, exponents: np.ndarray, rows: int) -> Factor:
-    """The factor of R (q, P) from a QR of ``rows`` rows; of A itself where it is wide."""
+    """Return the factor of R (q, P) from a QR of ``rows`` rows, or of a wide A itself."""
     if r.shape[0] == r.shape[1] and (at_least := _lower_bound(r, rows)):
         return Triangle(r, exponents, rows, at_least)
     values = _singular_values(r)
@@ -513,9 +517,7 @@ def factor_of(r: np.ndarray, exponents: np.ndarray, rows: int) -> Factor:
 
 
 def _lower_bound(r: np.ndarray, rows: int) -> float:
-    """Half of 1/‖R⁻¹‖, where that shows that no singular value of a square R is in the `Band` or
-    below; else 0.
-    """
+    """Return half of 1/‖R⁻¹‖ if all singular values of a square R are above the `Band`, else 0."""
     if not np.diagonal(r).all():
         return 0.0
     with np.errstate(over="ignore", invalid="ignore"):
@@ -533,15 +535,22 @@ def cholesky_factor(
     keep_proof: bool = False,
     loss: float = 1.0,
 ) -> Cholesky | None:
-    """Cholesky of an equilibrated Gram (P, P), or None unless its full rank is certain.
+    """Return the Cholesky factor of an equilibrated Gram matrix, or None if its rank is uncertain.
 
-    A Cholesky that succeeds proves nothing by itself. Full rank is certified if the matrix stays
-    positive definite when 10·P·eps·s₁² is taken off its diagonal, which holds to κ of about 1e6;
-    and the square of the upper end of the `Band`, where rows are so many that it is more, or the
-    singular values of A could tell another story. A ridge may have made ``certain`` of the rank.
-    To ``keep_proof`` is to return the factor that proved it, which lacks that much: another would
-    take as long again. ``gram`` is overwritten. Its rounding error is ``loss`` times as large as
-    that of products of columns of norm one.
+    A successful factorization alone does not prove full rank. Full rank is certified if the matrix
+    stays positive definite after the subtraction of a margin from its diagonal. The margin is
+    10·P·eps·loss·s₁², or the square of the upper end of the `Band` if that is larger, so that the
+    singular values of A lead to the same verdict. It can be proved up to κ of about 1e6.
+
+    Args:
+        gram: equilibrated Gram matrix (P, P). It is overwritten.
+        exponents: exponents (P,) of the columns.
+        rows: number of rows of A.
+        certain: whether full rank is known, for example because of a ridge.
+        keep_proof: whether to return the factor that proves the rank, from whose diagonal the
+            margin is missing. This saves a second factorization.
+        loss: rounding error of the Gram matrix, in units of the rounding error of products of
+            columns of norm one.
     """
     if certain:
         r = cholesky(gram)

@@ -1,4 +1,4 @@
-"""Factors of all groups: of many groups of few columns one array, over which LAPACK loops."""
+"""Factors of all groups. Many groups of few columns share one array, over which LAPACK loops."""
 
 from __future__ import annotations
 
@@ -16,20 +16,21 @@ from .qr import joined_in_tree
 from .rank import EPS, Bands, least_certified, tolerance_of
 from .row_spaces import RowSpaces
 
-# Groups of more columns than this gain nothing from one another: their arithmetic takes longer than
-# what Python spends on each.
+# Groups of more columns than this are factored separately: their arithmetic takes longer than the
+# overhead of Python for each group.
 FEW_COLUMNS = 64
-# Up to so many columns a Cholesky of all groups goes row by row: LAPACK is called for each group.
+# Up to this number of columns, a Cholesky factorization of all groups row by row is faster than
+# LAPACK, which is called for each group.
 ROW_BY_ROW = 16
 
 
 class Factors:
-    """A `Factor` for every group, or for some.
+    """A `Factor` per group, which may be missing for some groups.
 
-    Those of full rank and few columns stand together in ``r`` (G, P, P), and what is solved with
-    them is solved for all groups at once; deficient ones of few columns in ``spaces``, by rank.
-    ``alone`` are the others, by group; for these, for deficient ones, and for groups without a
-    factor, ``r`` holds the identity.
+    Factors of full rank with few columns are stacked in ``r`` (G, P, P), and systems with them are
+    solved for all groups at once. Deficient factors with few columns are stacked by rank in
+    ``spaces``. ``alone`` holds the other factors by group. ``r`` is the identity for groups that
+    are not stacked in it.
     """
 
     def __init__(
@@ -41,8 +42,15 @@ class Factors:
         at_least: np.ndarray | None = None,
         spaces: Sequence[RowSpaces] = (),
     ) -> None:
-        """``make`` gives the factor by itself of a group of ``r`` or of ``spaces``; ``at_least``
-        (G,) is what the singular values of those of ``r`` exceed, 0 of other groups.
+        """Store the factors.
+
+        Args:
+            groups: number of groups G.
+            alone: factors that are not stacked, by group.
+            r: stacked factors (G, P, P).
+            make: returns the `Factor` of a group in ``r`` or ``spaces``.
+            at_least: lower bounds (G,) of the singular values of groups in ``r``, 0 for others.
+            spaces: deficient groups, by rank.
         """
         self._groups, self.r, self._make = groups, r, make
         self._alone, self._spaces = alone, spaces
@@ -52,14 +60,14 @@ class Factors:
 
     @classmethod
     def each(cls, several: Sequence[Factor | None]) -> Factors:
-        """Every group by itself."""
+        """Store a list of factors without stacking them."""
         return cls(len(several), {g: f for g, f in enumerate(several) if f is not None})
 
     def __len__(self) -> int:
         return self._groups
 
     def get(self, group: int) -> Factor | None:
-        """That of a group, if there is one."""
+        """Return the factor of a group, or None."""
         if self._make is None or not self.has[group] or group in self._alone:
             return self._alone.get(group)
         if group not in self._made:
@@ -76,29 +84,29 @@ class Factors:
 
     @cached_property
     def has(self) -> np.ndarray:
-        """Which groups (G,) have one."""
+        """Flags (G,) of the groups that have a factor."""
         found = np.asarray(self.at_least > 0)
         found[[*self._alone, *self._within]] = True
         return found
 
     @property
     def complete(self) -> bool:
-        """Whether every group has one."""
+        """Whether every group has a factor."""
         return bool(self.has.all())
 
     @property
     def apart(self) -> dict[int, Factor]:
-        """By group those that are not in ``r``."""
+        """Factors that are not stacked in ``r``, by group."""
         return {g: self[g] for g in sorted([*self._alone, *self._within])}
 
     def with_alone(self, alone: Mapping[int, Factor]) -> Factors:
-        """These, with others in the place of some."""
+        """Return these factors with some of them replaced."""
         at_least = self.at_least.copy()
         at_least[[*alone]] = 0.0
         return Factors(len(self), {**self.apart, **alone}, self.r, self._make, at_least)
 
     def or_else(self, others: Factors, groups: np.ndarray) -> Factors:
-        """These, and of ``groups`` (n,), of which there is none here, those of others (n,)."""
+        """Return these factors, with the factors (n,) of others for ``groups`` (n,) without one."""
         at_least = self.at_least.copy()
         at_least[groups] = others.at_least
         places = {int(g): i for i, g in enumerate(groups)}
@@ -132,7 +140,7 @@ class Factors:
 
     @property
     def verdicts(self) -> list[str | None]:
-        """`Factor.verdict` of every group, None where there is none."""
+        """`Factor.verdict` of every group; None for a group without a factor."""
         found: list[str | None] = ["full" if least else None for least in self.at_least]
         for space in self._spaces:
             for g, word in zip(space.groups.tolist(), space.verdicts, strict=True):
@@ -143,12 +151,12 @@ class Factors:
 
     @property
     def full_rank(self) -> bool:
-        """Whether all that there are have full rank."""
+        """Whether all factors have full rank."""
         return not self._spaces and all(f.full_rank for f in self._alone.values())
 
     @property
     def deficient(self) -> dict[int, Factor]:
-        """By group those that are not of full rank."""
+        """Factors that do not have full rank, by group."""
         return {g: f for g, f in self.apart.items() if not f.full_rank}
 
     def null_share(self, w: np.ndarray, y_norms: np.ndarray) -> float:
@@ -161,11 +169,11 @@ class Factors:
 
     @property
     def proves(self) -> bool:
-        """Whether all are in double precision: steps by others are good, but prove nothing."""
+        """Whether all are in double precision. Others refine solutions but prove nothing."""
         return all(_proves(f) for f in self._alone.values())
 
     def proof(self, group: int) -> Factor | None:
-        """That of a group, if it proves what it says."""
+        """Return the factor of a group if all factors are in double precision, else None."""
         return self.get(group) if self.proves else None
 
     @property
@@ -185,7 +193,7 @@ class Factors:
         return self._of_each(z, np.linalg.solve, within, lambda f, z: f.solve(z))
 
     def solve_by_svd(self, z: np.ndarray) -> np.ndarray:
-        """The same by singular values."""
+        """Return the same solution, computed from the singular values."""
         within = RowSpaces.solve
         return self._of_each(z, _solve_by_svd, within, lambda f, z: f.solve_by_svd(z))
 
@@ -253,9 +261,9 @@ def cholesky_factors(
     certain: bool = False,
     loss: np.ndarray | float = 1.0,
 ) -> Factors:
-    """Of equilibrated Grams (G, P, P) those whose full rank is certain, as by `cholesky_factor`.
+    """Return the factors of the equilibrated Gram matrices (G, P, P) whose full rank is certain.
 
-    ``loss`` is the loss (G,) of each.
+    The arguments are those of `cholesky_factor`, with one ``loss`` (G,) per group.
     """
     groups, columns, _ = grams.shape
     r = _choleskys(grams)
@@ -264,7 +272,7 @@ def cholesky_factors(
         share = np.maximum(10 * columns * EPS * loss, (10 * tolerance_of(rows, columns)) ** 2)
         most = (np.abs(grams) @ np.ones(columns)).max(1)
         margin = share * np.minimum(_norms(grams), most)
-        # Where half of 1/‖R⁻¹‖² is more, taking the margin off leaves it positive definite.
+        # If half of 1/‖R⁻¹‖² is more than the margin, the difference is positive definite.
         with np.errstate(over="ignore", invalid="ignore"):
             inverse = inverses(_or_identity(r, full))
             open_groups = np.flatnonzero(full & ~(2 * margin * _norms(inverse) ** 2 < 1))
@@ -280,19 +288,19 @@ def cholesky_factors(
 
 
 def _choleskys(grams: np.ndarray) -> np.ndarray:
-    """R (G, P, P) of every RᵀR; NaN of those that are not positive definite."""
+    """Return R (G, P, P) of every RᵀR. R is NaN if RᵀR is not positive definite."""
     if grams.shape[-1] <= ROW_BY_ROW:
         return _row_by_row(grams)
     try:
         return np.linalg.cholesky(grams).swapaxes(1, 2)
-    except np.linalg.LinAlgError:  # of one of them, and NumPy refuses all
+    except np.linalg.LinAlgError:  # NumPy refuses all if one fails
         found = [cholesky(gram.copy()) for gram in grams]
         nothing = np.full(grams.shape[1:], np.nan)
         return np.stack([nothing if r is None else r for r in found])
 
 
 def _row_by_row(grams: np.ndarray) -> np.ndarray:
-    """The same, each row of all R at once: as fast as LAPACK where columns are few."""
+    """Return the same, computed one row of all R at a time."""
     r = np.array(grams.transpose(1, 2, 0), order="C")
     for i in range(len(r)):
         pivot = np.where(r[i, i] > 0, r[i, i], np.nan)
@@ -304,9 +312,9 @@ def _row_by_row(grams: np.ndarray) -> np.ndarray:
 
 
 def triangular_factors(r: np.ndarray, exponents: np.ndarray, rows: int) -> Factors:
-    """From QRs of ``rows`` rows: R (G, q, P), of A itself where q is less than P.
+    """Return factors of R (G, q, P) from QRs of ``rows`` rows; R is A itself if q < P.
 
-    What norms of R and R⁻¹ do not show to be of full rank has its singular values computed.
+    The singular values are computed only if the norms of R and R⁻¹ do not prove full rank.
     """
     groups, q, columns = r.shape
     full, at_least = np.zeros(groups, bool), np.zeros(groups)
@@ -339,7 +347,7 @@ def triangular_factors(r: np.ndarray, exponents: np.ndarray, rows: int) -> Facto
 def _row_spaces(
     groups: np.ndarray, r: np.ndarray, exponents: np.ndarray, rows: int
 ) -> list[RowSpaces]:
-    """Of some groups (n,) those that are deficient, of units that differ little, by rank."""
+    """Return the deficient groups whose units differ little, by rank."""
     groups = groups[np.ptp(exponents[groups], axis=1) < CLUSTER]
     # By the routine of `factor_of`, so that a group and the same by itself agree to the last digit.
     values = np.linalg.svd(r[groups], compute_uv=False)
@@ -355,7 +363,7 @@ def _row_spaces(
 
 
 def diagonals(a: np.ndarray) -> np.ndarray:
-    """A view (G, P) of the diagonals of matrices (G, P, P), to be written to."""
+    """Return a writable view (G, P) of the diagonals of matrices (G, P, P)."""
     return np.einsum("gpp->gp", a)
 
 
@@ -373,7 +381,7 @@ def _or_identity(r: np.ndarray, which: np.ndarray) -> np.ndarray:
 
 
 def stacked_qr(blocks: Iterable[np.ndarray]) -> np.ndarray:
-    """R (G, min(m, c), c) of all the rows of ``blocks`` (G, n, c), in a tree as `tree_qr`."""
+    """Return R (G, min(m, c), c) of the rows of all ``blocks`` (G, n, c), see `tree_qr`."""
 
     def triangle(*parts: np.ndarray) -> np.ndarray:
         return np.asarray(np.linalg.qr(np.concatenate(parts, axis=1), mode="r"))

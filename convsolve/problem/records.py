@@ -1,4 +1,4 @@
-"""Arrays read as records: kind, rank and values checked, nothing converted without a word."""
+"""Reading of arrays as records: kind, rank and values are checked before anything is computed."""
 
 from __future__ import annotations
 
@@ -20,18 +20,23 @@ from .stored import Stored, in_blocks, is_dask, is_stored
 
 @dataclass(frozen=True)
 class Records:
-    """Records ``(*space, channels)`` as they were given, and the form in which they came.
+    """Records ``(*space, channels)`` in the kind and form in which they were given.
 
-    ``largest`` (channels,) is the largest magnitude in each, as far as all were looked at.
-
-    They are arrays, or `Stored` where they are read slice by slice. ``missing`` says which of their
-    values were, and are zero now; None where none. ``devices`` says in words what arrays of jax are
-    on that were not brought to the host; their records are `Remote` unless some of them may be
-    missing. ``names`` are those of the channels, where they came with the arrays.
+    Attributes:
+        arrays: the records. A `Stored` record is read slice by slice. A `Remote` record stays on
+            the device of a jax array.
+        form: "record", "batch" or "list".
+        channel_axis: whether the arrays had an axis of channels.
+        is_jax: whether all arrays were jax arrays.
+        missing: flags of the missing values, which are zero in ``arrays``. None if no value is
+            missing.
+        devices: description of the devices of jax arrays that were not copied to the host.
+        largest: largest magnitude (channels,) per channel. None if it is not known.
+        names: names of the channels. None if the arrays had no names.
     """
 
     arrays: tuple[Any, ...]
-    form: str  # "record", "batch" or "list"
+    form: str
     channel_axis: bool
     is_jax: bool
     missing: tuple[np.ndarray, ...] | None = None
@@ -41,41 +46,41 @@ class Records:
 
     @property
     def remote(self) -> bool:
-        """Whether all records are where they were."""
+        """Whether all records stay on the devices of their jax arrays."""
         return all(isinstance(a, Remote) for a in self.arrays)
 
     @property
     def channels(self) -> int:
-        """Channels of every record."""
+        """Number of channels of every record."""
         return int(self.arrays[0].shape[-1])
 
     def each(self, of: Callable[[Any], Any]) -> Records:
-        """A function of every record, and of what is missing in it."""
+        """Return the records and their missing flags after a function is applied to each."""
         missing = None if self.missing is None else tuple(map(of, self.missing))
         return replace(self, arrays=tuple(map(of, self.arrays)), missing=missing, largest=None)
 
     def some(self, which: Sequence[int]) -> Records:
-        """Some of the records."""
+        """Return a selection of the records."""
         missing = None if self.missing is None else tuple(self.missing[i] for i in which)
         arrays = tuple(self.arrays[i] for i in which)
         return replace(self, arrays=arrays, missing=missing, largest=None)
 
     def cast(self, dtype: np.dtype[Any]) -> tuple[Any, ...]:
-        """The arrays in ``dtype``, C-contiguous, in native byte order; the originals untouched."""
+        """Return C-contiguous arrays of ``dtype`` in native byte order."""
         return tuple(
             a.astype(dtype) if isinstance(a, Stored) else np.ascontiguousarray(a, dtype)
             for a in self.arrays
         )
 
     def like(self, outputs: Sequence[np.ndarray], channel_axis: bool) -> Any:
-        """One output per record, packed in the form of these records."""
+        """Return one output per record in the form of these records."""
         parts = [np.asarray(o if channel_axis else o[..., 0]) for o in outputs]
         if self.form == "list":
             return parts
         return np.stack(parts) if self.form == "batch" else parts[0]
 
     def describe(self, ndim: int) -> str:
-        """The reading line: records × samples × channels."""
+        """Return a description of the shape: records × samples × channels."""
         shapes = sorted({a.shape[:-1] for a in self.arrays})
         if len(shapes) == 1:
             samples = " × ".join(map(str, shapes[0]))
@@ -88,7 +93,7 @@ class Records:
 
 
 def reject_tracers(name: str, *values: Any, depth: int = 5) -> None:
-    """Point a caller inside jit, vmap or grad to ``fit_kernel``; lists nest as deep as axes do."""
+    """Refuse values inside jit, vmap or grad, and name ``fit_kernel``. Lists are searched too."""
     for value in values:
         if isinstance(value, (list, tuple)) and depth:
             reject_tracers(name, *value, depth=depth - 1)
@@ -101,7 +106,7 @@ def reject_tracers(name: str, *values: Any, depth: int = 5) -> None:
 
 @cache
 def _limits(dtype: np.dtype[Any]) -> Any:
-    """`numpy.finfo` of a floating type, or that of bfloat16 and narrower ones; None of others."""
+    """Return ``finfo`` of a floating type, which may be bfloat16 or narrower; else None."""
     if np.issubdtype(dtype, np.floating):
         return np.finfo(dtype)
     if dtype.type.__module__ == "ml_dtypes" and "float" in dtype.name:
@@ -110,8 +115,9 @@ def _limits(dtype: np.dtype[Any]) -> Any:
 
 
 def numeric(value: Any, name: str, missing: bool = False) -> np.ndarray:
-    """``value`` as an array of real, finite numbers, in the kind in which it came; NaN only where
-    values may be ``missing``.
+    """Return ``value`` as an array of real, finite numbers of its own type.
+
+    NaN is allowed if values may be ``missing``.
     """
     array = np.asarray(_real(value, name))
     if _limits(array.dtype) is not None and _bad(array, missing).any():
@@ -120,10 +126,10 @@ def numeric(value: Any, name: str, missing: bool = False) -> np.ndarray:
 
 
 def _real(value: Any, name: str) -> Any:
-    """``value`` as an array of real numbers; what is stored elsewhere as it is."""
+    """Return ``value`` as an array of real numbers. Stored arrays are returned unchanged."""
     if hasattr(value, "coords") and getattr(value, "chunks", None) is not None:
         value = value.data  # the dask array in an xarray
-    # Of dask the kind of its chunks.
+    # A dask array has the kind of its chunks.
     if isinstance(getattr(value, "_meta", value), np.ma.MaskedArray):
         raise TypeError(
             f"{name} is a masked array; cut the record at the masked samples and pass the pieces "
@@ -131,7 +137,7 @@ def _real(value: Any, name: str) -> Any:
         )
     _reject_other_holders(value, name)
     array = value if is_stored(value) else _as_array(value, name)
-    if any(n != n for n in array.shape):  # of dask: NaN where nobody has counted
+    if any(n != n for n in array.shape):  # the shape of uncounted dask chunks is NaN
         raise ValueError(
             f"{name} has chunks of unknown size, shape {array.shape}; count them first "
             f"({name}.compute_chunk_sizes())"
@@ -151,7 +157,7 @@ def _real(value: Any, name: str) -> Any:
 
 
 def _reject_other_holders(value: Any, name: str) -> None:
-    """Refuse what holds numbers, and is no array of them."""
+    """Refuse objects that contain arrays but are not arrays."""
     kind = type(value).__name__
     if type(value).__module__.partition(".")[0] == "mne":
         raise TypeError(
@@ -167,12 +173,12 @@ def _reject_other_holders(value: Any, name: str) -> None:
 
 
 def _bad(block: np.ndarray, missing: bool) -> np.ndarray:
-    """Which numbers are not finite; NaN is none where numbers may be missing."""
+    """Flag numbers that are not finite. NaN is not flagged if numbers may be missing."""
     return np.isinf(block) if missing else ~np.isfinite(block)
 
 
 def _bad_numbers(record: Any, missing: bool) -> tuple[int, tuple[int, ...], Any]:
-    """How many numbers of a record are not finite, where the first is, and what."""
+    """Return the number of non-finite values of a record, the first index and the first value."""
     if isinstance(record, Stored) and is_dask(record.source):  # counted where its chunks are
         source = record.whole()
         flags = _bad(source, missing)
@@ -196,8 +202,9 @@ def _bad_numbers(record: Any, missing: bool) -> tuple[int, tuple[int, ...], Any]
 
 
 def _not_finite(record: Any, name: str, missing: bool, axes: int) -> ValueError:
-    """What to raise of a record that has numbers that are not finite: how many, the first, and the
-    way out. ``axes`` are those of an index of it.
+    """Return the error for a record with non-finite numbers.
+
+    ``axes`` is the number of axes of an index in the array of the caller.
     """
     total, first, value = _bad_numbers(record, missing)
     what = "NaN" if np.isnan(value) else "Inf"
@@ -235,7 +242,7 @@ def _as_array(value: Any, name: str) -> np.ndarray:
 
 
 def _largest(record: Any) -> np.ndarray:
-    """The largest magnitude (C,) of every channel of a record; NaN and Inf count as largest."""
+    """Return the largest magnitude (C,) of every channel. NaN and Inf count as largest."""
     if isinstance(record, Stored):
         return record.largest
     if isinstance(record, Remote):
@@ -245,18 +252,22 @@ def _largest(record: Any) -> np.ndarray:
 
 
 def _check_values(record: Any, name: str, missing: bool, axes: int) -> np.ndarray | None:
-    """Raise a ValueError unless all numbers are finite, and within the range of their type.
+    """Check that all numbers are finite and in the range of normal numbers of their type.
 
-    Returns the largest magnitude (C,) of each channel, None where nothing could be wrong with them.
+    Returns:
+        The largest magnitude (C,) per channel. None for integers and empty records.
+
+    Raises:
+        ValueError: If a value is not finite, or a channel is too small or too large.
     """
     dtype = record.dtype.newbyteorder("=")
-    dtype = np.dtype(np.float64) if dtype.itemsize > 8 else dtype  # longdouble is brought down
+    dtype = np.dtype(np.float64) if dtype.itemsize > 8 else dtype  # longdouble becomes float64
     limits = _limits(dtype)
     if not record.size or limits is None:
         return None
     sizes = _largest(record)
     if not np.isfinite(sizes).all():
-        if isinstance(record, Remote):  # each process of what it holds
+        if isinstance(record, Remote):  # every process checks its own parts
             for part, where in record.source.parts:
                 numeric(part, name + where)
         raise _not_finite(record, name, missing, axes)
@@ -276,11 +287,15 @@ def _check_values(record: Any, name: str, missing: bool, axes: int) -> np.ndarra
 
 
 def read(value: Any, name: str, spec: ConvSpec, missing: bool = False) -> Records:
-    """Read ``value`` as records for a kernel of ``spec.ndim`` axes; of values that are NaN, and may
-    be ``missing``, a copy with zeros.
+    """Read ``value`` as records for a kernel of ``spec.ndim`` = d axes.
 
-    An array of rank d is one record of one channel, of rank d+1 one record, of rank d+2 a batch; a
-    list or tuple of arrays is a list of records of rank d or d+1.
+    An array of rank d is a record of one channel. An array of rank d+1 is a record, and an array of
+    rank d+2 is a batch. A list or tuple of arrays is a list of records of rank d or d+1. If values
+    may be ``missing``, NaN becomes zero in a copy.
+
+    Raises:
+        TypeError: If the values are not real numbers, or an array type is not supported.
+        ValueError: If the shapes do not fit, or a value is not finite.
     """
     reject_tracers(name, value)
     d = spec.ndim
@@ -300,7 +315,7 @@ def read(value: Any, name: str, spec: ConvSpec, missing: bool = False) -> Record
         if not d <= len(shape) <= d + (1 if is_list else 2):
             raise ValueError(_rank_message(label, shape, d, is_list))
         ranks.add(len(shape))
-        # Where a record of x is too short to give a row, that of y has nothing in it.
+        # A record of x that is too short for a row has an empty record of y.
         if not all(shape[d:] if is_list and name != "x" else shape):
             raise ValueError(f"{label} has an empty axis: shape {shape}")
         for record in _parts(array, d):
@@ -336,16 +351,16 @@ def read(value: Any, name: str, spec: ConvSpec, missing: bool = False) -> Record
 
 
 def _joined(sizes: Sequence[np.ndarray | None]) -> np.ndarray | None:
-    """The largest of several magnitudes (C,), None where one is not known."""
+    """Return the elementwise maximum of magnitudes (C,), or None if one is not known."""
     known = [s for s in sizes if s is not None]
     return np.maximum.reduce(known) if len(known) == len(sizes) else None
 
 
 def _names(items: Sequence[Any], name: str) -> tuple[str, ...] | None:
-    """Those that the channels of all records have in common; None where some are not named.
+    """Return the names of the channels; None if a record has no names.
 
     Raises:
-        ValueError: they are named differently, so that one channel would not mean the same in all.
+        ValueError: If the records have different names.
     """
     found = [column_names(item) for item in items]
     for i, names in enumerate(found):
@@ -358,7 +373,7 @@ def _names(items: Sequence[Any], name: str) -> tuple[str, ...] | None:
 
 
 def column_names(item: Any) -> tuple[str, ...] | None:
-    """Of the columns of a data frame, or of the coordinates along the last axis of an xarray."""
+    """Return the column names of a data frame, or the last coordinates of an xarray."""
     columns = getattr(item, "columns", None)
     if columns is None and isinstance(coords := getattr(item, "coords", None), Mapping):
         columns = coords.get(item.dims[-1])
@@ -371,15 +386,16 @@ def column_names(item: Any) -> tuple[str, ...] | None:
 
 
 def _parts(array: Any, ndim: int) -> list[Any]:
-    """An array with an axis of channels; what is stored elsewhere record by record."""
+    """Return the array with an axis of channels. A stored array is split into its records."""
     if is_stored(array) and not isinstance(array, Remote):
         return [*Stored.of(array, ndim)]
     return [array[..., None] if array.ndim == ndim else array]
 
 
 def _without_gaps(array: Any, by_channel: bool) -> tuple[Any, np.ndarray]:
-    """A record with zeros for NaN, and where these were; of what is stored elsewhere, unless
-    ``by_channel``, in which samples.
+    """Return a record with zeros instead of NaN, and the flags of these values.
+
+    The flags of a stored array are per sample unless ``by_channel`` is set.
     """
     floating = _limits(array.dtype) is not None
     if isinstance(array, Stored):
@@ -404,7 +420,7 @@ def _rank_message(label: str, shape: tuple[int, ...], d: int, in_list: bool) -> 
 
 
 def _beyond(record: Any) -> bool:
-    """Whether integers exceed what float64 holds exactly."""
+    """Return whether integers exceed 2**53, above which float64 is not exact."""
     if record.dtype.kind not in "iu" or not record.size:
         return False
     blocks = (block for _, block in in_blocks(record))
@@ -412,11 +428,12 @@ def _beyond(record: Any) -> bool:
 
 
 def precision(x: Records, y: Records | None) -> tuple[np.dtype[Any], float, list[str]]:
-    """The type in which x and y are solved, the rounding unit of x (0 if exact), and warnings.
+    """Return the type in which x and y are solved, the rounding unit of x, and warnings.
 
-    Integers are exact and become float64 (under jax the ambient float); half precisions become
-    float32; of several precisions the widest counts, of their rounding units the coarsest;
-    longdouble is brought down, with a warning that is left to the door to give.
+    Integers are exact and become float64, or the default type of jax if all arrays are jax arrays.
+    Half precision becomes float32. If x and y differ, the widest type and the coarsest rounding
+    unit are used. The rounding unit of integers is 0. longdouble becomes float64 with a warning,
+    which the caller issues.
     """
     parts = [x] if y is None else [x, y]
     ambient = default_float() if all(p.is_jax for p in parts) else np.dtype(np.float64)
@@ -441,11 +458,18 @@ def precision(x: Records, y: Records | None) -> tuple[np.dtype[Any], float, list
 
 
 def by_rows(value: Any, name: str, like: Sequence[tuple[int, ...]]) -> list[np.ndarray]:
-    """What is given beside y, an array for each of its records, whose shapes are ``like`` (*T): a
-    list of arrays, a batch, or the array of a single record. Their kind is for others to check.
+    """Return one array per record of y, for example of a mask or of weights.
+
+    The caller checks the types of the arrays.
+
+    Args:
+        value: a list of arrays, a batch, or the array of a single record.
+        name: name of the argument for error messages.
+        like: shapes (*T) of the records of y.
 
     Raises:
-        TypeError, ValueError: masked arrays, or another number of records.
+        TypeError: If an array is a masked array.
+        ValueError: If the number of arrays differs from the number of records.
     """
     given = isinstance(value, (list, tuple)) and any(
         hasattr(v, "__array__") and np.ndim(v) for v in value
@@ -466,7 +490,7 @@ def by_rows(value: Any, name: str, like: Sequence[tuple[int, ...]]) -> list[np.n
 
 
 def check_trials(x: Records, y: Records, wanted: tuple[int, ...]) -> None:
-    """(trials, time) beside (trials, time, channels) would be read as one record."""
+    """Refuse y of shape (trials, time) for a batch x, because y would be read as one record."""
     first = y.arrays[0].shape
     alike = y.form == "record" and y.channel_axis and first[0] == len(x.arrays)
     if x.form == "batch" and alike and first[:-1] != wanted:
