@@ -68,7 +68,6 @@ class SeveralStrengths:
             if step == STEPS or lowest.max() <= NOISE or not better.any():
                 break
             v = v + self._correction(scorers, v, gradient)
-        lowest = np.maximum(lowest, self._regression.loss_error)
         lowest[~proven] = np.inf
         return *self._regression.from_operator(best), lowest.reshape(-1)
 

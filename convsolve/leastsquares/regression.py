@@ -20,9 +20,6 @@ from .system import Rest, System
 
 # Below this a backward error is noise, and another pass over the data changes nothing.
 NOISE = 4 * EPS
-# A projection that divides the norm of a column by less than this loses at most two digits, which
-# certificates do not include.
-FEW_LOST = 30.0
 # Steps of refinement on R: one or two, unless a ridge or wide units leave more to mend.
 QR_STEPS = 5
 # Steps of refinement from the moments, until one changes this share of w: the next does nothing.
@@ -154,7 +151,7 @@ class Regression:
         if not factors.full_rank:
             null = Certificate(factors.null_share(best[0], self.y_norms), "value")
             certificate = max(certificate, null, key=lambda c: c.value)
-        return best[0], self._with_loss(certificate)
+        return best[0], certificate
 
     def by_best_factor(self) -> tuple[np.ndarray, Certificate] | None:
         """The answer, refined and certified, by factors of the Gram, or by a QR where these do not
@@ -174,17 +171,7 @@ class Regression:
 
     def certify(self, w: np.ndarray) -> Certificate:
         """Backward error of w, the largest over groups and outputs."""
-        return self._with_loss(self._certify(w, *self.residual(w), self.system.factor))
-
-    def _with_loss(self, certificate: Certificate) -> Certificate:
-        """Return a certificate that includes the rounding error of the projected columns."""
-        error = self.loss_error
-        return certificate if error <= certificate.value else Certificate(error, "upper bound")
-
-    @property
-    def loss_error(self) -> float:
-        """Relative error of a column that loses digits in the projection; 0 if it loses few."""
-        return EPS * self.operator.loss if self.operator.loss > FEW_LOST else 0.0
+        return self._certify(w, *self.residual(w), self.system.factor)
 
     def _certify(
         self,

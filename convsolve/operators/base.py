@@ -34,8 +34,6 @@ class DesignOperator(ABC):
 
     #: Whether `row_blocks` can yield rows here.
     has_rows: bool = True
-    #: Largest ratio of the norms of a column before and after polynomials are projected out of it.
-    loss: float = 1.0
     groups: int
     rows: int
     columns: int

@@ -17,9 +17,9 @@ import numpy as np
 
 from ..cached import cached_property
 from ..errors import SolveError
-from ..problem.confounds import Confounds, Layout
+from ..problem.confounds import EPS, Confounds, Layout
 from ..problem.nuisance import Nuisance
-from ..problem.polynomials import EPS, Polynomials, fitted
+from ..problem.polynomials import Polynomials, fitted
 from ..problem.rows import Rows, Span, samples_read
 from ..problem.sizes import Limits
 from ..problem.spec import ConvSpec
@@ -287,7 +287,7 @@ def _own_columns(chunk: Chunk, inputs: Inputs) -> Confounds:
     assert chunk.confounds is not None
     layouts = tuple(Layout(basis, np.zeros(len(basis)), False) for _, basis in chunk.confounds)
     which, scales = np.arange(len(layouts)), np.ones(len(layouts))
-    return Confounds(layouts, which, scales, 0.0, -1, False, None, inputs.kept)
+    return Confounds(layouts, which, scales, 0.0, -1, None, inputs.kept)
 
 
 def _places(chunk: Chunk) -> np.ndarray:

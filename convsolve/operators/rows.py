@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Iterator
 
 import numpy as np
@@ -120,18 +119,17 @@ class RowOperator(DesignOperator):
         blocks, first = raw_blocks(self.inputs, targets, self._block_numbers), 0
         for a, y in tracked(blocks, "rows of the design matrix", self.rows, size=_rows_of):
             if self.confounded is not None:
-                live, rest, _ = self._projected_once
+                live, rest = self._projected_once
                 a = self.confounded.rows_without(a, first, self.confounded.by_column, rest)
                 a, first = a * live[:, None], first + a.shape[1]
             yield a, y
 
     @cached_property
-    def _projected_once(self) -> tuple[np.ndarray, np.ndarray, float]:
-        """Columns that are more than rounding, NᵀA after one projection, and the loss of columns.
+    def _projected_once(self) -> tuple[np.ndarray, np.ndarray]:
+        """Which columns (G, P) are more than rounding without confounds, and NᵀA that is left.
 
-        The flags are (G, P). The products (q, G·P) are the rounding error of the first projection.
-        Few rows, of which the confounds leave even fewer, would otherwise appear to have a higher
-        rank. The loss is the largest ratio of the norms before and after.
+        The products (q, G·P) are the rounding error of the first projection. Few rows, of which the
+        confounds leave even fewer, would otherwise appear to have a higher rank.
         """
         assert self.confounded is not None
         confounded, first = self.confounded, 0
@@ -142,20 +140,7 @@ class RowOperator(DesignOperator):
             by_row = left.swapaxes(0, 1).reshape(a.shape[1], -1)
             products = products + confounded.products(by_row, first)
             first += a.shape[1]
-        live = confounded.live(*squares)
-        before, after = squares[:, live]
-        return live, products, math.sqrt(float((before / after).max(initial=1.0)))
-
-    @property
-    def loss(self) -> float:  # type: ignore[override]
-        """Largest ratio of the norms of a column before and after polynomials are projected out.
-
-        Few rows that wrap around, for example, leave little of a column after a projection. Its
-        rounding error is relative to the column before, and no residual shows it.
-        """
-        confounds = self.nuisance.confounds
-        lossy = self.confounded is not None and confounds is not None and confounds.polynomial
-        return self._projected_once[2] if lossy else 1.0
+        return confounded.live(*squares), products
 
     @cached_property
     def confounded(self) -> Confounded | None:

@@ -246,7 +246,6 @@ class Confounds:
         size: norm of the shared column before normalization. The shared column is the part of a
             bias that the own columns do not span. 0 if there is no constant of all records.
         degree: degree of the polynomials in time that every record spans; -1 for none.
-        polynomial: whether there are no other own columns.
         weights: weights of the rows; None if all are 1.
         kept: rows used in the fit.
     """
@@ -256,7 +255,6 @@ class Confounds:
     scales: np.ndarray
     size: float
     degree: int
-    polynomial: bool
     weights: Weights | None
     kept: Rows
 
@@ -289,9 +287,7 @@ class Confounds:
             squares = np.array([layout.ones @ layout.ones for layout in layouts])
             size = math.sqrt(np.square(scales) @ squares[which])
         degree = given if isinstance(given, int) else 0 if spanned and given is not None else -1
-        known_degree = isinstance(given, int)
-        own = tuple(layouts), np.array(which), scales
-        return cls(*own, size, degree, known_degree, weights, kept)
+        return cls(tuple(layouts), np.array(which), scales, size, degree, weights, kept)
 
     @classmethod
     def with_constant(
