@@ -17,9 +17,9 @@ import numpy as np
 
 from ..cached import cached_property
 from ..errors import SolveError
-from ..problem.confounds import EPS, Confounds, Layout
+from ..problem.confounds import Confounds, Layout
 from ..problem.nuisance import Nuisance
-from ..problem.polynomials import Polynomials, fitted
+from ..problem.polynomials import EPS, Polynomials, fitted, used_range
 from ..problem.rows import Rows, Span, samples_read
 from ..problem.sizes import Limits
 from ..problem.spec import ConvSpec
@@ -63,8 +63,8 @@ class Less:
 
     Attributes:
         record: the samples.
-        start: index of the first sample along the first axis of the record.
-        shape: shape (*L) of the record.
+        start: index of the first sample along the first axis of the range of the polynomials.
+        shape: shape (*L) of that range.
         degree: degree of the polynomials.
         coefficients: coefficients (J, C) of polynomials, which are subtracted one after the other.
         root: root of the weight, () or (n, *L).
@@ -117,6 +117,24 @@ class Less:
 
 
 # --- the polynomials that are subtracted
+
+
+class UsedRows(NamedTuple):
+    """The range of rows of a record that are used in the fit, in which polynomials are scaled.
+
+    Attributes:
+        first: the first row along the first axis.
+        shape: shape (*T) of the range, with all rows along the other axes.
+    """
+
+    first: int
+    shape: tuple[int, ...]
+
+    @classmethod
+    def of(cls, kept: Rows, record: int) -> UsedRows:
+        """Return the range of one record."""
+        rows = used_range(kept.flags_of(record))[0]
+        return cls(rows.start, (rows.stop - rows.start, *kept.shapes[record][1:]))
 
 
 @dataclass(frozen=True)
@@ -196,29 +214,31 @@ def drifts(
     chunk: Chunk,
     degree: int,
     spec: ConvSpec,
-    shapes: Sequence[Any],
+    used: Sequence[UsedRows],
     lengths: Sequence[Any] | None,
     turn: tuple[int, ...],
     before: Sequence[np.ndarray] = (),
 ) -> Drifts:
     """Sum the products of polynomials with the recorded samples that the rows of a chunk read.
 
-    ``shapes`` are the shapes (*T) of y. ``lengths`` are the lengths (*W) of x, or None to use the
+    ``used`` are the rows of every record. ``lengths`` are the lengths (*W) of x, or None to use the
     samples of y. Polynomials with the coefficients ``before`` of every record are subtracted first.
     """
     grams: dict[int, np.ndarray] = {}
     crosses: dict[int, np.ndarray] = {}
     samples, remainder = 0, np.zeros((chunk.x or chunk.y or ())[0].shape[-1])
     for j, (i, start, stop) in enumerate(chunk.spans):
-        flags = np.ones((stop - start, *shapes[i][1:]), bool)
+        flags = np.ones((stop - start, *used[i].shape[1:]), bool)
         flags = flags if chunk.flags is None else chunk.flags[j]
         if lengths is None:
             assert chunk.y is not None
-            values, first, shape = np.asarray(chunk.y[j], float), start, shapes[i]
+            values, shape = np.asarray(chunk.y[j], float), used[i].shape
+            first = start - used[i].first
         else:
             values, flags = np.asarray(chunk.x[j], float), samples_read(flags, spec)
             flags &= recorded_samples(lengths[i], spec, turn, start, stop)
-            first, shape = start * spec.stride[0], _extent(spec, shapes[i])
+            first = (start - used[i].first) * spec.stride[0]
+            shape = _extent(spec, used[i].shape)
         trend = Polynomials.of(shape, degree, first, first + len(values))
         v = trend.columns[flags]
         grams = _added(grams, {i: v.T @ v})
@@ -369,6 +389,7 @@ class PartialledChunks(ChunkedOperator):
         super().__init__(x, y, spec, kept, Nuisance(), limits)
         self.confounds = confounds
         self._degree = max(confounds.degree, 0 if confounds.shared else -1)
+        self._used = [UsedRows.of(kept, i) for i in range(len(kept.shapes))]
 
     @cached_property
     def _x_drifts(self) -> tuple[Drifts, ...]:
@@ -389,7 +410,7 @@ class PartialledChunks(ChunkedOperator):
             chunks = [chunk._replace(x=()) for chunk in chunks]
             total = self._total_of(y)
         lengths = None if y is not None else [a.shape[:-1] for a in self._x]
-        given: list[Any] = [self._degree, self._spec, self._kept.shapes, lengths, self._kept.turn]
+        given: list[Any] = [self._degree, self._spec, self._used, lengths, self._kept.turn]
         if before is not None:
             none = np.zeros((0, 0))
             given.append([before.coefficients.get(i, none) for i in range(len(self._x))])
@@ -413,7 +434,7 @@ class PartialledChunks(ChunkedOperator):
             np.add.at(ones, b.places, b.ones)
         gram = m.gram - np.stack([d @ d.T for d in crossed])
         whole, left = (np.einsum("gpp->gp", g) for g in (m.gram, gram))
-        live = self._live(m, left)
+        live = self._live(m)
         if not ((left > KEPT_SHARE * whole) | ~live).all():
             raise SolveError(
                 "the confounds, or the bias of weighted rows, span nearly all of a column of x, "
@@ -431,8 +452,11 @@ class PartialledChunks(ChunkedOperator):
         ).with_zero_columns(live)
         return Partialled(partialled, found.by_rows, crossed, of_y, y_drifts, live)
 
-    def _live(self, m: Moments, left: np.ndarray) -> np.ndarray:
-        """Return flags (G, P) of columns beyond the rounding error of the subtracted trends."""
+    def _live(self, m: Moments) -> np.ndarray:
+        """Return flags (G, P) of columns beyond the rounding error of the subtracted trends.
+
+        A difference of sums does not show whether more than rounding is left of other columns.
+        """
         whole = np.einsum("gpp->gp", m.gram)
         if not self._x_drifts:
             return whole > 0
@@ -441,7 +465,8 @@ class PartialledChunks(ChunkedOperator):
             self._by_column(each, m.column_exponents) for each in (drifts.size, drifts.trend_size)
         )
         subtracted = Subtracted(size, trend, self._degree > 0)
-        return beyond_rounding(whole, left, subtracted, self.rows, self.confounds.total_weight)
+        weight = self.confounds.total_weight
+        return beyond_rounding(whole, whole, subtracted, self.rows, weight)
 
     def moments_of(self, spans: Sequence[Span], y: Sequence[Any]) -> Moments:
         """Raise a SolveError, because N is not orthonormal over some of the rows."""
@@ -471,13 +496,14 @@ class PartialledChunks(ChunkedOperator):
             )
             columns.append(self.confounds.part((i, start, stop)))
             of_x = [drifts.coefficients[i] for drifts in self._x_drifts]
-            shape = _extent(spec, self._kept.shapes[i])
-            first = start * spec.stride[0]
+            shape = _extent(spec, self._used[i].shape)
+            of_used = start - self._used[i].first
+            first = of_used * spec.stride[0]
             own = one if root.ndim else root
             x.append(Less(chunk.x[j], first, shape, degree, of_x, own))
             if chunk.y is not None:
                 of_y = [drifts.coefficients[i] for drifts in y_drifts]
-                less = Less(chunk.y[j], start, self._kept.shapes[i], degree, of_y, of_rows)
+                less = Less(chunk.y[j], of_used, self._used[i].shape, degree, of_y, of_rows)
                 if fit is not None:
                     flags = None if chunk.flags is None else chunk.flags[j]
                     places, basis = columns[-1]

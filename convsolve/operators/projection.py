@@ -177,7 +177,7 @@ class Confounded:
         for each in coefficients:
             fit = self.fit(each, first, first + rows).reshape(rows, groups, columns)
             a = a - fit.swapaxes(0, 1)
-        return a
+        return a.astype(float, copy=False)
 
     @property
     def by_column(self) -> np.ndarray:

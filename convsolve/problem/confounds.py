@@ -14,7 +14,7 @@ from ..cached import cached_property
 from ..text import shown
 from .channels import largest
 from .checks import integer
-from .polynomials import EPS, polynomials
+from .polynomials import EPS, Polynomials, used_range
 from .records import Records, read, stacked
 from .rows import Rows, Span
 from .spec import ConvSpec
@@ -33,6 +33,11 @@ SPANNED = 1e-10
 SMALL_FIT = 1e-4
 # Inner products of normalized columns with a condition number below this cost no digit.
 WELL_CONDITIONED = 10.0
+# Above this condition number of the inner products, extended precision loses the digits of a span.
+NEARLY_COLLINEAR = 1e5
+# Bases of at most so many rows are kept in extended precision. Few rows, of which a drift explains
+# nearly all, would otherwise have a rounding error that exceeds what is left of a column.
+FEW_ROWS = 256
 # Highest degree of a drift. A polynomial of a higher degree would follow the response.
 MOST_DEGREES = 20
 
@@ -87,16 +92,24 @@ def orthonormal(columns: np.ndarray, root: np.ndarray | None = None) -> np.ndarr
     return found
 
 
-def _basis_of_polynomials(columns: np.ndarray, root: np.ndarray) -> np.ndarray:
-    """Return `orthonormal` of polynomials (n, J), in working precision if they are far from
-    collinear: two rounds of the Cholesky factor of the inner products (Yamamoto et al., ETNA 44
-    (2015) 306).
+def _basis_of_polynomials(
+    flags: np.ndarray, degree: int, root: np.ndarray, few: bool
+) -> np.ndarray:
+    """Return an orthonormal basis (n, q) of polynomials in the flagged samples (*T).
+
+    The basis is computed in working precision if the polynomials are far from collinear, by two
+    rounds of the Cholesky factor of their inner products (Yamamoto et al., ETNA 44 (2015) 306).
+    It is always in extended precision for ``few`` rows.
     """
-    found = columns * root[:, None]
+    part = used_range(flags)
+    trend = Polynomials.of(flags[part].shape, degree).some(flags[part])
+    found = trend.columns * root[:, None]
     norms = np.linalg.norm(found, axis=0)
     found = found / np.where(norms > 0, norms, 1.0)
-    if np.linalg.cond(found.T @ found) > WELL_CONDITIONED:
-        return orthonormal(columns, root).astype(float)
+    condition = np.linalg.cond(found.T @ found)
+    if few or condition > WELL_CONDITIONED:
+        wide = condition < NEARLY_COLLINEAR
+        return orthonormal(trend.wide, root) if wide else trend.orthonormal(root)
     for _ in range(2):
         gram = found.T @ found
         if np.abs(gram - np.eye(len(gram))).max() > EPS:
@@ -142,7 +155,7 @@ class NuisanceBlock:
             total[-1] += self.scales @ (self.ones @ values)
 
     def fit(self, coefficients: np.ndarray) -> np.ndarray:
-        """Return N c (N_p, n, Q) for coefficients c (q, Q)."""
+        """Return N c (N_p, n, Q) for coefficients c (q, Q), in the precision of the basis."""
         found = self.basis @ coefficients[self.places]
         if self.ones is not None:
             found += self.scales[:, None, None] * np.outer(self.ones, coefficients[-1])
@@ -175,7 +188,7 @@ def projected(
         norms = np.sum([sum_of_squares(v) for v in left], axis=0)
         if (np.square(products).sum(0) <= SMALL_FIT * norms).all():
             break
-    return left, total
+    return [v.astype(float, copy=False) for v in left], total
 
 
 class Projected(NamedTuple):
@@ -197,7 +210,8 @@ class Layout(NamedTuple):
     """The own nuisance columns of some records, in the rows used in the fit.
 
     Attributes:
-        basis: (n, k), orthonormal, times the roots of weights if these differ among the rows.
+        basis: (n, k), orthonormal, times the roots of weights if these differ among the rows. It is
+            in extended precision if the problem has few rows.
         ones: (n,), the part of a constant that the basis does not span.
         spanned: whether the basis spans a constant.
     """
@@ -212,17 +226,18 @@ class Layout(NamedTuple):
         flags, shape = kept.flags_of(record), kept.shapes[record]
         root = np.broadcast_to(root, shape)[flags]
         if given is None or not root.size:
-            return cls._of_columns(np.zeros((root.size, 0)), root)
+            found = cls._of_columns(np.zeros((root.size, 0)), root)
+            return found._replace(basis=_in_precision(found.basis, kept))
         if isinstance(given, int):
-            basis = _basis_of_polynomials(polynomials(shape, given)[flags], root)
-            return cls(basis, np.zeros(len(root)), True)
+            basis = _basis_of_polynomials(flags, given, root, kept.count <= FEW_ROWS)
+            return cls(_in_precision(basis, kept), np.zeros(len(root)), True)
         columns = given.arrays[record][flags].astype(float)
         found = cls._of_columns(columns, root)
-        if not found.spanned:
-            return found
-        # The same span, without the rounding errors of offsets that the columns have.
-        centred = np.column_stack([np.ones(len(root)), columns - columns.mean(0)])
-        return cls._of_columns(centred, root)
+        if found.spanned:
+            # The same span, without the rounding errors of offsets that the columns have.
+            centred = np.column_stack([np.ones(len(root)), columns - columns.mean(0)])
+            found = cls._of_columns(centred, root)
+        return found._replace(basis=_in_precision(found.basis, kept))
 
     @classmethod
     def _of_columns(cls, columns: np.ndarray, root: np.ndarray) -> Layout:
@@ -232,7 +247,12 @@ class Layout(NamedTuple):
             left = left - found @ (found.T @ left)
         rest = left.astype(float)
         spanned = bool(np.linalg.norm(rest) <= SPANNED * np.linalg.norm(root))
-        return cls(found.astype(float), rest, spanned)
+        return cls(found, rest, spanned)
+
+
+def _in_precision(basis: np.ndarray, kept: Rows) -> np.ndarray:
+    """Return a basis in extended precision for few rows, else in working precision."""
+    return basis.astype(np.longdouble if kept.count <= FEW_ROWS else float, copy=False)
 
 
 @dataclass(frozen=True)
@@ -350,7 +370,7 @@ class Confounds:
     def part(self, span: Span) -> tuple[np.ndarray, np.ndarray]:
         """Return the indices (k,) and the values (n, k) of the columns of some rows of a record."""
         places, columns = self.block([span]).columns(0)
-        return places % self.count if self.count else places, columns
+        return places % self.count if self.count else places, columns.astype(float, copy=False)
 
     def _counted(self, record: int, end: int) -> int:
         """Return how many rows of a record are used before index ``end`` of the first axis."""

@@ -20,6 +20,8 @@ EPS = float(np.finfo(np.float64).eps)
 CACHED_NUMBERS = 2**15
 # Splits a float into two halves of 26 bits, whose products are exact.
 SPLITTER = 2.0**27 + 1
+# A column of norm one is collinear with others if less than this is left of it.
+COLLINEAR = 1e-14
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,6 +56,30 @@ class Polynomials:
             end = min(at + step, last)
             found[:, :, at - first : end - first] = _products(shape, degree, orders, (at, end))
         return cls(*np.moveaxis(found, 1, -1))
+
+    @property
+    def wide(self) -> np.ndarray:
+        """The columns in extended precision."""
+        return self.columns.astype(np.longdouble) + self.low
+
+    def orthonormal(self, root: np.ndarray) -> np.ndarray:
+        """Return an orthonormal basis (n, q) of columns (n, J), in extended precision.
+
+        The rows are first multiplied by the ``root`` (n,). Gram–Schmidt in twice the working
+        precision keeps the span of columns that are nearly collinear in few or separate rows.
+        """
+        found: list[Double] = []
+        for column in range(self.columns.shape[1]):
+            high, low = (np.ascontiguousarray(a[:, column]) for a in (self.columns, self.low))
+            left = _product((high, low), (root, np.zeros(len(root))))
+            left = _product(left, _reciprocal_norm(left))
+            for done in found * 2:
+                high, low = _dot(done, left)
+                left = _sum(left, _product(done, (-high, -low)))
+            if np.linalg.norm(left[0]) > COLLINEAR:
+                found.append(_product(left, _reciprocal_norm(left)))
+        wide = [high.astype(np.longdouble) + low for high, low in found]
+        return np.stack(wide, axis=1) if wide else np.zeros((len(root), 0), np.longdouble)
 
     def some(self, places: np.ndarray | slice) -> Polynomials:
         """Return the polynomials at some places as columns (n, J): flags (*L), or a slice of n."""
@@ -99,11 +125,19 @@ def _less_constants(values: np.ndarray, constants: np.ndarray) -> np.ndarray:
     return np.asarray(values - constants)
 
 
-def polynomials(
-    shape: Sequence[int], degree: int, start: int = 0, stop: int | None = None
-) -> np.ndarray:
-    """Return the columns (*L, J) of `Polynomials`."""
-    return Polynomials.of(shape, degree, start, stop).columns
+def used_range(flags: np.ndarray) -> tuple[slice, ...]:
+    """Return the smallest range along each axis that contains all flagged samples (*L).
+
+    Legendre polynomials of this range are far from collinear in these samples.
+    """
+    if not flags.any():
+        return tuple(slice(0, n) for n in flags.shape)
+    axes = range(flags.ndim)
+    places = [
+        np.flatnonzero(flags.any(axis=tuple(other for other in axes if other != axis)))
+        for axis in axes
+    ]
+    return tuple(slice(int(at[0]), int(at[-1]) + 1) for at in places)
 
 
 def fitted(gram: np.ndarray, cross: np.ndarray, mean: np.ndarray | float = 0.0) -> np.ndarray:
@@ -194,6 +228,29 @@ def _products(
     ]
     high, low = zip(*products, strict=True)
     return np.stack(high), np.stack(low)
+
+
+def _dot(a: Double, b: Double) -> Double:
+    """Return the sum of products (n,) in twice the working precision."""
+    high, low = _product(a, b)
+    while len(high) > 1:
+        half = (len(high) + 1) // 2
+        rest = np.zeros((2, half))
+        rest[:, : len(high) - half] = high[half:], low[half:]
+        high, low = _sum((high[:half], low[:half]), (rest[0], rest[1]))
+    return high, low
+
+
+def _reciprocal_norm(a: Double) -> Double:
+    """Return the reciprocal of the norm of a vector; one for a vector of zeros."""
+    square = _dot(a, a)
+    if not square[0].any():
+        return np.ones(1), np.zeros(1)
+    guess = 1 / np.sqrt(square[0]), np.zeros(1)
+    # One step of Newton's method for 1/√s doubles the digits of the working precision.
+    high, low = _product(square, _product(guess, guess))
+    error = _sum((np.ones(1), np.zeros(1)), (-high, -low))
+    return _sum(guess, _product(guess, (error[0] / 2, error[1] / 2)))
 
 
 def _legendre(samples: np.ndarray, length: int, degree: int) -> list[Double]:

@@ -11,7 +11,7 @@ import numpy as np
 from ..cached import cached_property
 from ..parallel import in_order
 from .channels import PART_NUMBERS, on_cores, with_channels
-from .polynomials import EPS, Polynomials, fitted
+from .polynomials import EPS, Polynomials, fitted, used_range
 
 # A remainder below this share of the original values is rounding.
 ROUNDING = 32 * EPS
@@ -98,10 +98,11 @@ def without_trends(
     """
     if recorded is None:
         recorded = [np.ones(v.shape[1], bool) for v in values]
-    known = {shape: Polynomials.of(shape, max(degree, 0)) for shape in {p.shape for p in places}}
+    used = [at[used_range(at)] for at in places]
+    known = {shape: Polynomials.of(shape, max(degree, 0)) for shape in {u.shape for u in used}}
     sets = [
         _RecordSet(v, scale, known[at.shape].some(at), some)
-        for v, at, some in zip(values, places, recorded, strict=True)
+        for v, at, some in zip(values, used, recorded, strict=True)
     ]
     samples, counted = (
         max(1, sum(getattr(each, name) for each in sets)) for name in ("samples", "counted")

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
 import convsolve as cs
-from convsolve.problem.polynomials import polynomials
+from convsolve.problem.polynomials import Polynomials
 from convsolve.problem.sizes import Limits
 from support import dense
 
 # As if every matrix were large.
 BLOCKS = Limits(row_numbers=0, small_numbers=0)
+CHUNKS = Limits(held_numbers=1, chunk_numbers=100)
 
 
 def recording(offset: float, trend: float) -> tuple[list, list]:
@@ -37,7 +39,7 @@ def test_confounds_are_no_part_of_a_prediction_and_all_of_the_residuals() -> Non
     residuals, left, whole = fit.residuals(), 0.0, 0.0
     within = 0.0
     for r, b, p in zip(residuals, y, plain):
-        n = polynomials(b.shape[:1], 2)
+        n = Polynomials.of(b.shape[:1], 2).columns
         rest = (b - p) - n @ np.linalg.lstsq(n, b - p, rcond=None)[0]
         np.testing.assert_allclose(r, rest, atol=1e-11)
         left += float((rest**2).sum())
@@ -50,7 +52,7 @@ def test_confounds_are_no_part_of_a_prediction_and_all_of_the_residuals() -> Non
     np.testing.assert_allclose(fit.score(x, y), score)
     for one, other in zip(fit.residuals(x, y), residuals):
         np.testing.assert_allclose(one, other, atol=1e-12)
-    arrays = [polynomials(b.shape[:1], 2) for b in y]
+    arrays = [Polynomials.of(b.shape[:1], 2).columns for b in y]
     other = cs.solve(cs.Problem(x, y, kernel_size=5, confounds=arrays))
     assert other.score(x, y).r2 < other.score().r2
     assert "3 confounds a record" in str(other)
@@ -93,7 +95,7 @@ def test_a_penalty_is_chosen_beside_confounds(select: Any) -> None:
     assert fit.ok
     rows = []
     for a, b in zip(x, y):
-        n = polynomials(b.shape[:1], 1)
+        n = Polynomials.of(b.shape[:1], 1).columns
         both = np.hstack([dense.design_matrix([a], cs.ConvSpec(5))[0], b])
         rows.append(both - n @ np.linalg.lstsq(n, both, rcond=None)[0])
     a, b = (np.concatenate(rows)[:, s] for s in (slice(-1), slice(-1, None)))
@@ -347,7 +349,7 @@ def test_records_of_different_lengths_may_have_the_same_rows(padding: str, confo
     degree = 0 if confounds == "intercept" else confounds
     projected = []
     for a, b in zip(x, y, strict=True):
-        n = polynomials(b.shape[:1], degree)
+        n = Polynomials.of(b.shape[:1], degree).columns
         rows = np.hstack([dense.design_matrix(a[None], spec)[0], b])
         projected.append(rows - n @ np.linalg.lstsq(n, rows, rcond=None)[0])
     whole = np.concatenate(projected)
@@ -355,7 +357,7 @@ def test_records_of_different_lengths_may_have_the_same_rows(padding: str, confo
     np.testing.assert_allclose(fit.kernel.reshape(3, 1), wanted, rtol=1e-11)
 
 
-@pytest.mark.parametrize("limits", [Limits(), Limits(held_numbers=1, chunk_numbers=100)])
+@pytest.mark.parametrize("limits", [Limits(), CHUNKS])
 @pytest.mark.parametrize("confounds", ["intercept", 1, 3])
 @pytest.mark.parametrize("value", [0.1, 1e9])
 def test_nothing_is_left_of_a_constant_output(
@@ -365,3 +367,23 @@ def test_nothing_is_left_of_a_constant_output(
     x = np.random.default_rng(0).standard_normal(150)
     problem = cs.Problem.from_lags(x, np.full(150, value), lags=(0, 3), confounds=confounds)
     np.testing.assert_array_equal(cs.solve(problem, limits=limits).kernel, 0)
+
+
+@pytest.mark.parametrize("limits", [Limits(), BLOCKS, CHUNKS], ids=["rows", "blocks", "chunks"])
+@pytest.mark.parametrize(("rows", "left", "degree"), [(300, 30, 6), (2000, 40, 5), (600, 300, 10)])
+def test_a_drift_in_a_part_of_a_record_is_that_of_the_part(
+    rows: int, left: int, degree: int, limits: Limits, tmp_path: Path
+) -> None:
+    """Polynomials of the whole record are nearly collinear in a few of its rows."""
+    rng = np.random.default_rng(degree)
+    x = rng.standard_normal(rows + 2)
+    y = np.convolve(x, [0.3, -0.5, 1.0], "valid") + rng.standard_normal(rows)
+    mask = np.arange(rows) >= rows - left
+    np.save(tmp_path / "x.npy", x)
+    stored = np.load(tmp_path / "x.npy", mmap_mode="r")
+    whole = cs.Problem(stored, y, kernel_size=3, confounds=degree, mask=mask)
+    part = cs.Problem(x[-left - 2 :], y[-left:], kernel_size=3, confounds=degree)
+    found, wanted = cs.solve(whole, limits=limits), cs.solve(part)
+    assert found.dof == wanted.dof
+    np.testing.assert_allclose(found.kernel, wanted.kernel, rtol=0, atol=1e-14)
+    np.testing.assert_allclose(found.standard_error, wanted.standard_error, rtol=1e-13)

@@ -5,10 +5,13 @@ from __future__ import annotations
 from fractions import Fraction
 from itertools import product
 
+import mpmath
 import numpy as np
 import pytest
 
-from convsolve.problem.polynomials import Polynomials, fitted, polynomials
+from convsolve.problem.confounds import Layout
+from convsolve.problem.polynomials import Polynomials, fitted
+from convsolve.problem.rows import Rows
 
 EPS = float(np.finfo(float).eps)
 
@@ -48,9 +51,9 @@ def fit(trend: Polynomials, values: np.ndarray) -> np.ndarray:
 
 @pytest.mark.parametrize(("shape", "degree"), [((1,), 2), ((2,), 3), ((37,), 5), ((6, 5), 2)])
 def test_columns_are_legendre_polynomials(shape: tuple[int, ...], degree: int) -> None:
-    error = exactly(polynomials(shape, degree)) - exact_columns(shape, degree)
-    assert np.abs(error).max() <= EPS
-    np.testing.assert_array_equal(polynomials(shape, degree, 1, 3), polynomials(shape, degree)[1:3])
+    columns = Polynomials.of(shape, degree).columns
+    assert np.abs(exactly(columns) - exact_columns(shape, degree)).max() <= EPS
+    np.testing.assert_array_equal(Polynomials.of(shape, degree, 1, 3).columns, columns[1:3])
 
 
 @pytest.mark.parametrize("masked", [False, True])
@@ -88,9 +91,37 @@ def test_parts_of_a_record_and_stacks_of_records_agree_with_the_whole() -> None:
 
 
 def test_samples_that_do_not_determine_the_polynomials_are_fitted_by_the_least() -> None:
-    columns = polynomials((9,), 3)[:2]
+    columns = Polynomials.of((9,), 3).columns[:2]
     values = np.array([[3.0], [4.0]])
     coefs = fitted(columns.T @ columns, columns.T @ values)
     np.testing.assert_allclose(columns @ coefs, values, rtol=1e-9)
     least = np.linalg.pinv(columns) @ values
     np.testing.assert_allclose(coefs, least, rtol=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("flags", "degree"),
+    [
+        (np.arange(400) >= 380, 6),  # the end of a long record
+        (np.r_[np.ones(12, bool), np.zeros(376, bool), np.ones(12, bool)], 8),  # both ends
+        (np.arange(40) % 3 > 0, 4),
+    ],
+    ids=["end", "ends", "gaps"],
+)
+def test_the_basis_of_few_samples_of_a_record_spans_their_polynomials(
+    flags: np.ndarray, degree: int
+) -> None:
+    places = np.flatnonzero(flags)
+    kept = Rows((flags.shape,), (0,), (flags,))
+    basis = Layout.of(degree, 0, kept, np.ones(())).basis
+    with mpmath.workdps(60):
+        powers = mpmath.matrix(len(places), degree + 1)
+        for i, place in enumerate(places):
+            for j in range(degree + 1):
+                powers[i, j] = mpmath.mpf(int(place) - int(places[0])) ** j
+        exact, _ = mpmath.qr(powers, mode="skinny")
+        off = mpmath.matrix(basis.astype(float).tolist())
+        off = off - exact * (exact.T * off)
+    assert basis.shape == (len(places), degree + 1)
+    assert max(abs(v) for v in off) <= EPS
+    np.testing.assert_allclose((basis.T @ basis).astype(float), np.eye(degree + 1), atol=2 * EPS)
