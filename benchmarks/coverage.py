@@ -2,7 +2,7 @@
 
     python -m benchmarks.coverage                     # ten minutes; writes results/coverage.json
     python -m benchmarks.coverage --quick --out FILE  # tiny sizes, to check that it works
-    python -m benchmarks.coverage --costs             # the last part alone, into the result file
+    python -m benchmarks.coverage --part costs        # one part alone, into the result file
     python -m benchmarks.coverage --table             # the result file as Markdown
 
 Bands: x is AR(0.9), y its response by 40 taps (20 of 300 samples) and a bias, with noise added:
@@ -12,8 +12,9 @@ taps at once (max-t). A cell draws x 60 times, and noise 12 times for each, as o
 problem. Its Monte Carlo error is the standard error of the mean over draws of x.
 
 Other intervals and tests, in the same way: `Score.r2_interval` for a known kernel of 8 taps, with
-720 draws of x, simultaneous bands under noise="cluster", `permutation_test` without and with an
-effect, and one or several sums of taps under noise="hac" in short records.
+720 draws of x, simultaneous bands under noise="cluster", all bands for records of unequal length,
+`permutation_test` without and with an effect, and one or several sums of taps under noise="hac" in
+short records.
 
 Costs: seconds of a solve and its standard errors, for 4 × 15 000 samples, 16 → 32 channels and 40
 taps, on all cores.
@@ -53,6 +54,11 @@ START, LONGER = 500, 4
 SCORED = {"100": (100,), "200": (200,), "300": (300,), "2000": (2_000,), "6 × 100": (100,) * 6}
 SCORES, SCORED_NOISES = (0.1, 0.5, 0.9), ("white", "AR(0.9)", "1/f")
 CLUSTERS, CLUSTER_TAPS, CLUSTER_ROWS = (4, 6, 10, 20), (8, 40), 150
+UNEQUAL = {
+    "300 + 4 × 60": (300, *(60,) * 4),
+    "600 + 5 × 60": (600, *(60,) * 5),
+    "600 + 19 × 60": (600, *(60,) * 19),
+}
 RESAMPLED = (
     ((60,) * 3, "AR(0.9)"),
     ((60,) * 5, "AR(0.9)"),
@@ -201,6 +207,19 @@ def cluster_band(records: int, taps: int, draws: int, outputs: int) -> dict[str,
     return row | rate(found)
 
 
+def unequal_records(records: str, draws: int, outputs: int) -> dict[str, Any]:
+    """Measure coverages under noise="cluster" for records of unequal length."""
+    rng, w, found = np.random.default_rng(UNEQUAL[records]), decaying(8), []
+    for _ in range(draws):
+        x = [RED(rng, n + 7, 1) for n in UNEQUAL[records]]
+        y = [cs.convolve(a, w, cs.ConvSpec(8)) + RED(rng, len(a) - 7, outputs) for a in x]
+        problem = cs.Problem(x, y, kernel_size=8, confounds="intercept")
+        found.append(held(cs.solve(problem, noise="cluster"), w))
+    return {"records": records} | {
+        part: rate(list(each)) for part, each in zip(PARTS, zip(*found, strict=True), strict=True)
+    }
+
+
 def rejections(lengths: tuple[int, ...], name: str, draws: int, outputs: int) -> dict[str, Any]:
     """Measure how often `permutation_test` rejects at 5 %, without and with an effect."""
     rng = np.random.default_rng([*lengths, list(NOISES).index(name)])
@@ -293,6 +312,11 @@ def judged(result: dict[str, Any]) -> list[dict[str, Any]]:
         for row in result["cluster bands"]
     ]
     cells += [
+        (f'{part} by "cluster": records of {row["records"]} rows', row[part], HELD)
+        for row in result["unequal records"]
+        for part in PARTS
+    ]
+    cells += [
         (f'permutation by "{kind}": {row["rows"]}, {row["noise"]}', row[kind]["level"], LEVELS)
         for row in result["permutation tests"]
         for kind in KINDS
@@ -361,6 +385,15 @@ def cluster_table(result: dict[str, Any]) -> str:
     return markdown(["taps", *(f"{count} records" for count in counts)], rows)
 
 
+def unequal_table(result: dict[str, Any]) -> str:
+    """Format coverages of bands for records of unequal length."""
+    rows = [
+        [row["records"], *(percent(row[part]["rate"]) for part in PARTS)]
+        for row in result["unequal records"]
+    ]
+    return markdown(["rows of the records", *PARTS], rows)
+
+
 def permutation_table(result: dict[str, Any]) -> str:
     """Format levels and powers of permutation tests."""
     rows = [
@@ -403,6 +436,8 @@ def table(result: dict[str, Any]) -> str:
             'Bands of all taps at once under `"cluster"`, and half widths in standard errors, '
             f"from records of {CLUSTER_ROWS} rows with AR(0.9) noise:",
             cluster_table(result),
+            'Bands under `"cluster"` with an intercept per record, for 8 taps and AR(0.9) noise:',
+            unequal_table(result),
             "Rejections by `permutation_test` at a level of 5 %, without and with an effect:",
             permutation_table(result),
             'Sums of taps under `"hac"`, and their width relative to that of Newey and West:',
@@ -444,7 +479,7 @@ def write(result: dict[str, Any], path: Path) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])  # type: ignore[union-attr]
     parser.add_argument("--quick", action="store_true")
-    parser.add_argument("--costs", action="store_true")
+    parser.add_argument("--part", choices=[*MEASURED, "costs"])
     parser.add_argument("--table", action="store_true")
     parser.add_argument("--out", type=Path, default=RESULT)
     args = parser.parse_args()
@@ -456,43 +491,61 @@ def main() -> None:
     for words in (
         "the residuals of output .* are",
         "R² of output .* has no",
-        "the records? (is|are)",
+        "the records? (is|are|differ)",
     ):
         warnings.filterwarnings("ignore", words)
-    if args.costs:
+    if args.part:
         result = json.loads(args.out.read_text(encoding="utf-8"))
-        result |= {"load of the costs": load(), "costs": costs(15_000, 3)}
-        write(result, args.out)
-        return
-    result = {"machine": stamp(PACKAGES), "date": now(), "load": load()}
-    begun = time.perf_counter()
-    with threadpool_limits(1):
-        result |= measured(args.quick)
-    result["seconds of the coverages"] = round(time.perf_counter() - begun, 1)
-    result["load of the costs"] = load()
-    result["costs"] = costs(600, 1) if args.quick else costs(15_000, 3)
+        result |= part(args.part, args.quick)
+    else:
+        result = {"machine": stamp(PACKAGES), "date": now(), "load": load()}
+        begun = time.perf_counter()
+        for name in MEASURED:
+            result |= part(name, args.quick)
+        result["seconds of the coverages"] = round(time.perf_counter() - begun, 1)
+        result |= part("costs", args.quick)
     result["checks"] = judged(result)
     write(result, args.out)
     for check in result["checks"]:
         print("PASS" if check["passed"] else "FAIL", check["promise"], check["figures"])
 
 
-def measured(quick: bool) -> dict[str, Any]:
-    """Measure all coverages and levels."""
-    lengths = QUICK_LENGTHS if quick else LENGTHS
-    sizes = (QUICK_DRAWS, QUICK_OUTPUTS) if quick else (DRAWS, OUTPUTS)
-    scored = itertools.product(SCORED, SCORED_NOISES)
-    clusters = itertools.product(CLUSTER_TAPS, CLUSTERS)
-    return {
-        "rows": [cell(n, name, *sizes) for n in lengths for name in NOISES],
-        "r2 intervals": [
-            row for pair in scored for row in r2_intervals(*pair, sizes[0] * sizes[1])
-        ],
-        "cluster bands": [cluster_band(records, taps, *sizes) for taps, records in clusters],
-        "permutation tests": [rejections(*case, *sizes) for case in RESAMPLED],
-        "several sums": [several_sums(q, name, *sizes) for q in NUMBERS for name in NOISES],
-        "short sums": [short_sum(*case, name, *sizes) for case in SHORT_SUMS for name in NOISES],
-    }
+def r2_rows(draws: int, outputs: int) -> list[dict[str, Any]]:
+    pairs = itertools.product(SCORED, SCORED_NOISES)
+    return [row for pair in pairs for row in r2_intervals(*pair, draws * outputs)]
+
+
+# The parts of the result, measured with some draws of x and outputs of each.
+MEASURED: dict[str, Callable[[int, int], list[dict[str, Any]]]] = {
+    "rows": lambda draws, outputs: [
+        cell(n, name, draws, outputs)
+        for n in (QUICK_LENGTHS if draws == QUICK_DRAWS else LENGTHS)
+        for name in NOISES
+    ],
+    "r2 intervals": r2_rows,
+    "cluster bands": lambda *sizes: [
+        cluster_band(records, taps, *sizes) for taps in CLUSTER_TAPS for records in CLUSTERS
+    ],
+    "unequal records": lambda *sizes: [unequal_records(name, *sizes) for name in UNEQUAL],
+    "permutation tests": lambda *sizes: [rejections(*case, *sizes) for case in RESAMPLED],
+    "several sums": lambda *sizes: [
+        several_sums(q, name, *sizes) for q in NUMBERS for name in NOISES
+    ],
+    "short sums": lambda *sizes: [
+        short_sum(*case, name, *sizes) for case in SHORT_SUMS for name in NOISES
+    ],
+}
+
+
+def part(name: str, quick: bool) -> dict[str, Any]:
+    """Measure one part of the result."""
+    if name == "costs":
+        found = costs(600, 1) if quick else costs(15_000, 3)
+        return {"load of the costs": load(), "costs": found}
+    with threadpool_limits(1):
+        return {
+            name: MEASURED[name](*((QUICK_DRAWS, QUICK_OUTPUTS) if quick else (DRAWS, OUTPUTS)))
+        }
 
 
 if __name__ == "__main__":

@@ -63,8 +63,9 @@ MAX_INFLUENCES = 2**27
 PRODUCTS_A_SUM = 64
 # Outputs whose R² a text shows.
 MAX_OUTPUTS = 6
-# With fewer records, a simultaneous band from sums over records warns that it is very wide.
-FEW_RECORDS = 4
+# With fewer records of about equal size, a simultaneous band from sums over records warns that it
+# is very wide.
+FEW_RECORDS = 3.5
 
 
 class Fitted(NamedTuple):
@@ -445,8 +446,9 @@ class Solution:
         _, dof, noise = self._errors
         if noise.kind == "cluster" and dof.min() < FEW_RECORDS - 1:
             warnings.warn(
-                f"a simultaneous band from {int(dof.min()) + 1} records is very wide, since their "
-                "sums alone estimate the variance; use noise='ar' or 'hac'",
+                f"a simultaneous band from {dof.min() + 1:.3g} records of equal size, or from "
+                "unequal records with as many degrees of freedom, is very wide, since their sums "
+                "alone estimate the variance; use noise='ar' or 'hac'",
                 UserWarning,
                 stacklevel=_calls_within(),
             )

@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
+from typing import NamedTuple
 
 import numpy as np
 
@@ -20,9 +21,41 @@ from ..operators.overlap_save import side_by_side
 # Numbers whose moving means are formed at a time: few enough to stay within a core's cache.
 CACHED_NUMBERS = 2**16
 
+# Records of unequal size have degrees of freedom below this share of those of equal ones.
+FEWER = 0.8
+
 # B (P, k) and e (Q, k) of some rows: what row t adds to estimate q is z = B[:, t]·e[q, t].
 Influence = tuple[np.ndarray, np.ndarray]
 Influences = Iterable[Influence]
+
+
+class Clusters(NamedTuple):
+    """Small-sample corrections of a sum over records of squares of sums over their rows.
+
+    The sums of a record have a variance proportional to its size, and the fit subtracts a share of
+    the total from each, which is proportional to the size too. For R records of equal size, the
+    degrees of freedom are R − 1, and the factor is one.
+
+    Source: R. M. Bell and D. F. McCaffrey, Survey Methodology 28 (2002) 169, for such records.
+
+    Attributes:
+        inflation: factor of the variance of sums of taps, in addition to R/(R − 1).
+        dof: Satterthwaite's degrees of freedom.
+        unequal: whether the records differ so much in size that tests of sums are approximate.
+    """
+
+    inflation: float
+    dof: float
+    unequal: bool
+
+    @classmethod
+    def of(cls, sizes: np.ndarray) -> Clusters:
+        """Return the corrections for records of some sizes (R,), in rows times their weight."""
+        shares = sizes / sizes.sum()
+        squares, cubes = float((shares**2).sum()), float((shares**3).sum())
+        dof = (1 - squares) ** 2 / (squares - 2 * cubes + squares**2)
+        inflation = (1 - 1 / len(sizes)) / (1 - squares)
+        return cls(inflation, dof, dof < FEWER * (len(sizes) - 1))
 
 
 def bandwidth(rows: int) -> int:

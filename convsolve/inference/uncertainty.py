@@ -28,7 +28,14 @@ from ..problem.rows import Span
 from ..progress import tracked
 from ..text import count, shown
 from .reference_noise import Projector, ReferenceNoise, Times
-from .sandwich import bandwidth, moving_products, moving_squares, record_sums, with_gaps
+from .sandwich import (
+    Clusters,
+    bandwidth,
+    moving_products,
+    moving_squares,
+    record_sums,
+    with_gaps,
+)
 
 # Draws of the largest of all |t|, for simultaneous bands, and how many are made at a time.
 DRAWS, DRAWS_AT_ONCE = 4000, 500
@@ -258,13 +265,20 @@ class Uncertainty:
         if self._kind == "white":
             return self._left
         rows = self._analysis.design.sizes.rows
-        dof = self._records - 1 if self._kind == "cluster" else 1.5 * rows / bandwidth(rows)
+        dof = self._clusters.dof if self._kind == "cluster" else 1.5 * rows / bandwidth(rows)
         return np.full(len(self._pairs), float(dof))
 
-    @property
-    def _records(self) -> int:
-        """Number of records that have rows."""
-        return len(self._analysis.design.adjustments.kept.used)
+    @cached_property
+    def _clusters(self) -> Clusters:
+        """Correction for the number of records that have rows, and for their lengths."""
+        kept, weights = self._analysis.design.adjustments[:2]
+        sizes = np.array([kept.sizes[i] for i in kept.used], float)
+        if weights is not None:
+            squares = (np.square(weights.of_rows(i, kept.flags_of(i))) for i in kept.used)
+            # In units of their largest mean, so that no sum leaves float64.
+            means = np.array([s.mean() for s in squares])
+            sizes = sizes * (means / means.max())
+        return Clusters.of(sizes)
 
     @property
     def deviation(self) -> np.ndarray:
@@ -350,6 +364,8 @@ class Uncertainty:
             else:
                 walds = [self._wald(o, contrast, value, self._root_of(o)[1]) for o in outputs]
                 scale = dof[outputs] / self.dof[outputs] / self._bartlett_factor(g, contrast)
+                if self._kind == "cluster":
+                    scale = scale / self._clusters.inflation
                 statistic[outputs] = walds * scale
             if self._norms is None:
                 share[outputs] = [
@@ -361,6 +377,13 @@ class Uncertainty:
         """Return why the `test` of these contrasts is approximate, or an empty string."""
         size = max(len(c) for c in contrasts if c is not None)
         rows = self._analysis.design.sizes.rows
+        if self._kind == "cluster" and self._clusters.unequal:
+            return (
+                "the records differ in their number of rows or in weight, so tests of sums of taps "
+                "under noise='cluster' are approximate: in simulations, intervals for a coverage "
+                "of 95 % contained the true sum in 88 to 93 %; cut the long records, or use "
+                "noise='ar'"
+            )
         if self._kind != "hac" or size == 1 or rows >= FEW_ROWS:
             return ""
         return (
@@ -645,7 +668,8 @@ class Uncertainty:
         """Return factors of the covariance, for degrees of freedom and for means over rows."""
         rows, left = self._analysis.design.sizes.rows, self._left[outputs]
         if self._kind == "cluster":
-            return np.asarray(self._records / (self._records - 1) * (rows - 1) / left)
+            records = len(self._analysis.design.adjustments.kept.used)
+            return np.asarray(records / (records - 1) * (rows - 1) / left)
         return np.asarray(rows / left * self._window)
 
     def _root_of(self, output: int) -> tuple[int, np.ndarray]:

@@ -131,9 +131,9 @@ def test_coverage(tmp_path: Path) -> None:
         for method in ("white", "ar", "hac"):
             assert row[method]["taps"]["coverage"] > 0.6
     others = {"r2 intervals": 45, "cluster bands": 8, "permutation tests": 7, "short sums": 16}
-    others["several sums"] = 8
+    others |= {"several sums": 8, "unequal records": 3}
     assert {name: len(result[name]) for name in others} == others
-    assert len(result["checks"]) == 12 + 45 + 8 + 18 + 16 + 8
+    assert len(result["checks"]) == 12 + 45 + 8 + 9 + 18 + 16 + 8
     assert set(result["costs"]) == {"white", "ar", "hac", "cluster"}
 
 

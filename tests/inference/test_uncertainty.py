@@ -13,6 +13,7 @@ import pytest
 import scipy.stats
 
 import convsolve as cs
+from convsolve.inference.sandwich import Clusters
 from convsolve.problem.sizes import Limits
 from support import dense
 from support.geometry import NAMED
@@ -68,6 +69,18 @@ def as_records(problem: cs.Problem, lengths: list[int]) -> cs.Problem:
     return cs.Problem(x, y, kernel_size=5, bias=problem.bias)
 
 
+def of_unequal_records(lengths: list[int]) -> tuple[float, float]:
+    """Mean of the sum of squares of s − (Σs) lengths/Σlengths, and its degrees of freedom.
+
+    The sums s of the records are independent, with variances proportional to the lengths.
+    """
+    shares = np.array(lengths) / sum(lengths)
+    residual = np.eye(len(shares)) - np.outer(shares, np.ones(len(shares)))
+    root = np.diag(np.sqrt(shares))
+    form = root @ residual.T @ residual @ root
+    return np.trace(form), np.trace(form) ** 2 / np.trace(form @ form)
+
+
 @pytest.mark.filterwarnings("ignore:the test of 2 sums")
 @pytest.mark.parametrize("kind", ["hac", "cluster"])
 @pytest.mark.parametrize("bias", [False, True])
@@ -86,11 +99,13 @@ def test_under_dependent_noise_they_are_those_of_statsmodels(bias: bool, kind: s
     contrast = np.eye(10)[1::2][:2].reshape(2, 5, 2)
     test = fit.test(contrast=contrast)
     rows = problem.n_equations
-    dof = 3 if kind == "cluster" else 1.5 * rows / int(1.3 * math.sqrt(rows))
+    mean, dof = of_unequal_records([20, 16, 14, 26])
+    if kind == "hac":
+        mean, dof = 0.75, 1.5 * rows / int(1.3 * math.sqrt(rows))
     np.testing.assert_allclose(fit.dof, dof)
     # Wald's statistic is that of statsmodels; as Hotelling's T² it allows for an estimated
     # covariance, and under "hac" test_short_sums.py has a correction of short records.
-    hotelling = np.array(said[f"{kind} statistic"]) * (dof - 1) / dof
+    hotelling = np.array(said[f"{kind} statistic"]) * (dof - 1) / dof * (mean / (1 - 1 / 4))
     if kind == "hac":
         assert (test.statistic < hotelling).all()
         hotelling = test.statistic
@@ -267,7 +282,9 @@ def test_a_simultaneous_band_of_clusters_is_bonferronis(records: int) -> None:
     x, y = rng.standard_normal((2, records, 40, 2))
     fit = cs.solve(cs.Problem(x, y, kernel_size=1, bias=True), noise="cluster")
     if records < 4:
-        with pytest.warns(UserWarning, match=f"band from {records} records is very wide"):
+        with pytest.warns(
+            UserWarning, match=f"band from {records} records of equal size.* very wide"
+        ):
             low, high = fit.confidence_band(0.9, simultaneous=True)
     else:
         low, high = fit.confidence_band(0.9, simultaneous=True)
@@ -431,6 +448,29 @@ def test_a_test_of_several_taps_keeps_its_level(
         problem = cs.Problem.from_lags(x, y, lags=(0, taps - 1))
         rejected.append(cs.solve(problem, noise=noise).test(channels=0).p < 0.05)
     assert np.mean(rejected) < 0.09
+
+
+def test_records_of_equal_length_have_one_degree_of_freedom_less_than_their_number() -> None:
+    found = Clusters.of(np.full(7, 30.0))
+    assert found.inflation == pytest.approx(1.0)
+    assert found.dof == pytest.approx(6.0)
+    assert not found.unequal
+
+
+def test_records_of_very_different_length_warn_in_tests_of_sums() -> None:
+    rng = np.random.default_rng(0)
+    x, y = ([rng.standard_normal((n, 1)) for n in (600, 60, 60, 60, 60)] for _ in range(2))
+    fit = cs.solve(cs.Problem.from_lags(x, y, lags=(0, 4)), noise="cluster")
+    mean, dof = of_unequal_records([596, 56, 56, 56, 56])
+    np.testing.assert_allclose(fit.dof, dof)
+    error = fit.standard_error[2, 0, 0]
+    contrast = np.zeros((5, 1))
+    contrast[2] = 1
+    with pytest.warns(UserWarning, match="the records differ in their number of rows"):
+        test = fit.test(contrast=contrast)
+    statistic = (fit.kernel[2, 0, 0] / error) ** 2 * mean / (1 - 1 / 5)
+    np.testing.assert_allclose(test.statistic, statistic)
+    np.testing.assert_allclose(test.p, scipy.stats.f.sf(statistic, 1, dof))
 
 
 def test_more_taps_than_the_covariance_has_degrees_of_freedom() -> None:
