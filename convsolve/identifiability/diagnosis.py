@@ -10,7 +10,7 @@ import numpy as np
 
 from ..cached import cached_property
 from ..leastsquares.analysis import Analysis, analyse
-from ..leastsquares.penalty import RIDGE, Penalty
+from ..leastsquares.penalty import RIDGE, Penalty, Ridge
 from ..leastsquares.system import System
 from ..linalg.factor import Cholesky, Factor
 from ..linalg.factors import Factors
@@ -375,7 +375,7 @@ class Diagnosis:
         for group in range(self.groups):
             factor = system.factor(group)
             if factor is None or not factor.full_rank:
-                raise ValueError(self._no_resolution(ridge))
+                raise ValueError(self._no_resolution(ridge, penalty))
             kept.append(system.resolution(group, factor))
         return np.clip(self._kernel_shaped(kept), 0.0, 1.0)
 
@@ -410,12 +410,18 @@ class Diagnosis:
             raise ValueError(f"{' and '.join(penalty.open)} of the penalty is None; give a number")
         return self._analysis.system(penalty, ridge)
 
-    def _no_resolution(self, ridge: float) -> str:
+    def _no_resolution(self, ridge: float, penalty: Penalty) -> str:
         sizes = self._analysis.design.sizes
         if not (sizes.gram_fits or sizes.factor_fits):
             return (
                 f"a resolution takes a factor of {self._gram_bytes / 2**30:.1f} GiB, which exceeds "
                 "the memory limit, whatever the ridge"
+            )
+        if not isinstance(penalty, Ridge):
+            return (
+                f"the data and {penalty.title} of strength {ridge!r} do not determine every tap to "
+                "rounding, so there is no resolution; increase the strength, or use a penalty that "
+                "shrinks all taps"
             )
         least = self.sufficient_ridge
         larger = "increase it" if least is None else f"{least:.3g} is enough"

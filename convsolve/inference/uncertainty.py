@@ -352,6 +352,7 @@ class Uncertainty:
             raise ValueError(
                 "a penalized estimate is biased, and has no F test; solve without a penalty"
             )
+        _ = self._left  # raises an error if no degrees of freedom are left
         size = max(len(c) for c in contrasts if c is not None)
         dof = self._test_dof(size, contrasts)
         statistic, share = np.full((2, len(self._pairs)), np.nan)

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from ..cached import cached_property
+from ..errors import SolveError
 from ..problem.adjustments import Adjustments
 from ..problem.channels import largest, on_cores
 from ..problem.confounds import Confounds
@@ -164,8 +165,16 @@ class Inputs:
         i, start, stop = span
         stride, reach = self.spec.stride[0], self.spec.span[0]
         piece = whole[i][start * stride : (stop - 1) * stride + reach]
-        by_record = self.weights is not None and self.weights.roots[i].ndim == 0
-        return piece * self.weights.roots[i] if self.weights is not None and by_record else piece
+        if self.weights is None or self.weights.roots[i].ndim:
+            return piece
+        with np.errstate(over="ignore"):
+            weighted: np.ndarray = piece * self.weights.roots[i]
+        if not np.isfinite(weighted).all():
+            raise SolveError(
+                "x times the root of a weight leaves the range of float64; divide all weights, or "
+                "x, by one number"
+            )
+        return weighted
 
     @cached_property
     def roots(self) -> list[np.ndarray | None]:

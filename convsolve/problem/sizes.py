@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 from ..lazy_jax import PEER_SECONDS
 from ..text import shown
@@ -50,6 +50,14 @@ class Limits:
     held_numbers: int = 2**25
     chunk_numbers: int = 2**23
     peer_seconds: float = PEER_SECONDS
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if isinstance(value, bool) or not isinstance(value, (int, float)):
+                raise TypeError(f"{field.name} must be a number, got {shown(value)}")
+            if not value >= 0:
+                raise ValueError(f"{field.name} must not be negative or NaN, got {value}")
 
 
 DEFAULT_LIMITS = Limits()

@@ -38,6 +38,10 @@ class Weights:
         return np.asarray(np.broadcast_to(self.roots[record], flags.shape)[flags])
 
 
+# Smallest and largest weight. Beyond them, products with samples could leave float64.
+LEAST, LARGEST = 1e-100, 1e100
+
+
 def read_weights(weights: Any, like: Sequence[tuple[int, ...]]) -> list[np.ndarray]:
     """Weights as arrays, () of a record or (*T) of its rows, for records of y of shapes ``like``.
 
@@ -76,4 +80,10 @@ def _numbers(value: Any, name: str) -> np.ndarray:
     found = found.astype(float)
     if not (np.isfinite(found).all() and (found >= 0).all()):
         raise ValueError(f"{name} must be finite and not negative; 0 leaves a row out")
+    beyond = found[(found > 0) & ~((found >= LEAST) & (found <= LARGEST))]
+    if beyond.size:
+        raise ValueError(
+            f"{name} must be 0, or between {LEAST:g} and {LARGEST:g}, got {beyond[0]:g}; divide "
+            "all weights by one number, which does not change a least-squares solution"
+        )
     return found

@@ -284,3 +284,16 @@ def test_limits_are_limits(door):
     x, y = np.ones((2, 9, 1)), np.ones((2, 8, 1))
     with pytest.raises(TypeError, match="limits must be a Limits, got 3"):
         door(cs.Problem(x, y, kernel_size=2), limits=3)
+
+
+@pytest.mark.parametrize(
+    ("value", "error", "match"),
+    [
+        (float("nan"), ValueError, "chunk_numbers must not be negative or NaN, got nan"),
+        (-1, ValueError, "chunk_numbers must not be negative or NaN, got -1"),
+        ("many", TypeError, "chunk_numbers must be a number, got 'many'"),
+    ],
+)
+def test_limits_are_numbers(value: object, error: type[Exception], match: str) -> None:
+    with pytest.raises(error, match=match):
+        cs.Limits(chunk_numbers=value)

@@ -282,6 +282,8 @@ BATCH = {"x": np.stack([X] * 3), "y": np.stack([Y[2:]] * 3)}
         ),
         ({"weights": -np.ones(38)}, ValueError, "weights must be finite and not negative"),
         ({"weights": np.full(38, np.nan)}, ValueError, "weights must be finite and not negative"),
+        ({"weights": np.full(38, 1e160)}, ValueError, r"between 1e-100 and 1e\+100, got 1e\+160"),
+        ({"weights": [5e-324]}, ValueError, "divide all weights by one number"),
         ({"weights": "heavy"}, TypeError, "weights must be real numbers"),
         (
             {"weights": np.ones(37)},
@@ -387,3 +389,9 @@ def test_a_drift_in_a_part_of_a_record_is_that_of_the_part(
     assert found.dof == wanted.dof
     np.testing.assert_allclose(found.kernel, wanted.kernel, rtol=0, atol=1e-14)
     np.testing.assert_allclose(found.standard_error, wanted.standard_error, rtol=1e-13)
+
+
+def test_a_weight_that_takes_x_out_of_float64_is_refused() -> None:
+    x, y = np.random.default_rng(0).standard_normal((2, 60))
+    with pytest.raises(cs.SolveError, match="x times the root of a weight leaves the range"):
+        cs.solve(cs.Problem.from_lags(1e290 * x, y, lags=(0, 2), weights=[1e60]))

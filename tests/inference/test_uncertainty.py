@@ -429,6 +429,9 @@ def test_what_has_no_errors_says_why() -> None:
     exact = cs.solve(few)
     with pytest.raises(ValueError, match="10 rows leave no degrees of freedom beside 10 unknowns"):
         _ = exact.standard_error
+    few = cs.solve(few, noise="hac")
+    with pytest.raises(ValueError, match="10 rows leave no degrees of freedom beside 10 unknowns"):
+        few.test(contrast=np.ones((5, 2)))
     assert "standard error" not in str(exact)
 
 
