@@ -11,8 +11,6 @@ import numpy as np
 from ..problem.checks import choice, number
 from .penalty import Penalty, Search
 
-# Added to the diagonal of correlations that rounding may make indefinite if alpha is close to 1.
-JITTER, NEAR_ONE = 1e-13, 0.99
 # The search variable is the memory −1/log(alpha), from a third of a tap to this many kernels.
 SHORTEST, LONGEST = 0.3, 20.0
 # Largest |atanh(rho)| of the search. It corresponds to a rho of 0.999.
@@ -41,7 +39,7 @@ class StableSpline(Penalty):
         rho: in (−1, 1), correlation of neighbouring taps, for "dc" only. By default, `Regularized`
             selects it.
 
-    The penalty is computed from L = D C, where D is the diagonal decay and C a Cholesky factor of
+    The penalty is computed from L = D C, where D is the diagonal decay and C a triangular root of
     the correlations. They are well conditioned even if K⁻¹ has a condition number of 1e90 (alpha
     0.5, 300 taps). K is never formed.
 
@@ -117,36 +115,37 @@ class StableSpline(Penalty):
             else:
                 rho = math.sqrt(self.alpha) if self.kind == "tc" else self.rho
                 assert rho is not None
-                root = _autoregressive_root(rho, len(lags))
+                rest = 1 - self.alpha if self.kind == "tc" else (1 - rho) * (1 + rho)
+                root = _autoregressive_root(rho, rest, len(lags))
             return d[:, None] * root, np.zeros((len(lags), 0))
 
 
-def _autoregressive_root(rho: float, taps: int) -> np.ndarray:
-    """Return the Cholesky factor of the correlations rho^|i − j|."""
+def _autoregressive_root(rho: float, rest: float, taps: int) -> np.ndarray:
+    """Return the Cholesky factor of the correlations rho^|i − j|, for ``rest`` = 1 − rho²."""
     i = np.arange(taps)
     root = np.tril(np.float_power(rho, np.maximum(i[:, None] - i, 0)))
-    root[:, 1:] *= math.sqrt((1 - rho) * (1 + rho))
+    root[:, 1:] *= math.sqrt(rest)
     return root
 
 
 def _spline_root(alpha: float, taps: int) -> np.ndarray:
-    """Return the Cholesky factor of the correlations of "ss", by the Schur algorithm.
+    """Return an upper triangular root C of the correlations of "ss", C Cᵀ, accurate to rounding.
 
-    Extended precision keeps the digits that float64 would lose to the condition number of the
-    correlations. Source: T. Kailath and A. H. Sayed, SIAM Review 37 (1995) 297.
+    The response at lag i is, times a decay, the integral of a Wiener process at the time alpha^i.
+    In ascending time, the slope at a known value has one variance p, so the innovations of the
+    values and their effect on later values have closed forms, in which nothing is subtracted.
     """
-    m, decay = np.arange(taps), np.longdouble(alpha)
-    first = 1.5 * decay ** (0.5 * m) - 0.5 * decay ** (1.5 * m)
-    if alpha > NEAR_ONE:
-        first[0] += JITTER
-    root = np.zeros((taps, taps))
-    u = v = first / np.sqrt(first[0])
-    for j in range(taps):
-        root[j:, j] = u
-        u, v = u[:-1], v[1:]
-        if u.size:
-            share = v[0] / u[0]
-            rest = np.sqrt((1 - share) * (1 + share))
-            u = (u - share * v) / rest
-            v = rest * v - share * u
-    return root
+    log = math.log(alpha)
+    levels, slopes = np.zeros((2, taps))
+    step, p = 1.0, 0.0
+    for j in range(taps - 1, -1, -1):  # in units of the time of lag j, in which a step is constant
+        spread = p + step / 3
+        levels[j], slopes[j] = step * math.sqrt(spread), (p + step / 2) / math.sqrt(spread)
+        p = alpha * step * (p / 3 + step / 12) / spread
+        step = -math.expm1(log)
+    i = np.arange(taps)
+    later = np.maximum(i - i[:, None], 0)
+    with np.errstate(under="ignore"):
+        share = np.exp(0.5 * log * later)
+        found = share**3 * levels - np.expm1(log * later) * share * slopes
+    return np.triu(math.sqrt(3) * found)

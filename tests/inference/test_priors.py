@@ -106,9 +106,12 @@ def test_no_inverse_of_a_prior_is_formed() -> None:
 
 @pytest.mark.parametrize("kind", ["tc", "dc", "ss"])
 def test_roots_are_exact_to_rounding(kind: str) -> None:
-    """L Lᵀ against the covariance in 60 digits, at lags on both sides of zero."""
+    """L Lᵀ against the covariance in 60 digits, at lags on both sides of zero.
+
+    L⁻¹ K L⁻ᵀ shows the accuracy of all directions, also of those with a small variance.
+    """
     lags = np.arange(-6, 20)[::-1]
-    for alpha in (0.05, 0.5, 0.9, 0.99):
+    for alpha in (0.05, 0.5, 0.9, 0.99, 0.999, 1 - 1e-8):
         rho = 0.7 if kind == "dc" else None
         ((root, _),) = cs.StableSpline(kind, alpha, rho).bases([lags])
         with mpmath.workdps(60):
@@ -122,7 +125,11 @@ def test_roots_are_exact_to_rounding(kind: str) -> None:
                 near = a ** (mpmath.mpf(m) / 2) if kind == "tc" else mpmath.mpf(0.7) ** m
                 return a ** (mpmath.mpf(size) / 2) * near
 
-            wanted = np.array([[float(entry(int(i), int(j))) for j in lags] for i in lags])
+            exact = mpmath.matrix([[entry(int(i), int(j)) for j in lags] for i in lags])
+            wanted = np.array(exact.tolist(), float)
+            inverse = mpmath.matrix(root.tolist()) ** -1
+            unit = np.array((inverse * exact * inverse.T).tolist(), float)
+        assert np.abs(unit - np.eye(len(lags))).max() <= 1e-11
         scale = np.sqrt(np.outer(np.diagonal(wanted), np.diagonal(wanted)))
         assert np.abs(root @ root.T - wanted).max() <= 1e-14
         assert (np.abs(root @ root.T - wanted) / scale).max() <= 1e-12
