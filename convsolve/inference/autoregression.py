@@ -101,6 +101,15 @@ def levinson(covariances: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 def filtered(a: np.ndarray, filters: np.ndarray, step: int = 1) -> np.ndarray:
     """Σ_i φ_i·a[t − i·step] (n, C) of a (n, C) and filters φ (C or 1, p + 1), zeros before a."""
+    if len(filters) == 1 and step == 1 and len(a):
+        from scipy.ndimage import convolve1d
+
+        taps = filters.shape[1]
+        # One call for all lags, which takes most of the time for short records.
+        whole: np.ndarray = convolve1d(
+            a, filters[0], 0, float, mode="constant", origin=-(taps // 2)
+        )
+        return whole
     filters = np.broadcast_to(filters, (a.shape[1], filters.shape[1]))
     found = a * filters[:, 0]
     for i in range(1, filters.shape[1]):

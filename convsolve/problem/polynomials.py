@@ -150,7 +150,10 @@ def fitted(gram: np.ndarray, cross: np.ndarray, mean: np.ndarray | float = 0.0) 
         cross: Vᵀ(a − mean) (..., J, C) for the values a.
         mean: mean (..., C) of the values.
     """
-    found = np.linalg.pinv(gram, len(gram) * EPS, hermitian=True) @ cross
+    if len(gram) == 1:  # only a constant
+        found = cross / np.maximum(gram, 1.0)
+    else:
+        found = np.linalg.pinv(gram, len(gram) * EPS, hermitian=True) @ cross
     found[..., 0, :] += mean  # the first column is one
     return np.asarray(found)
 

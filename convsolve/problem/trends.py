@@ -229,8 +229,7 @@ class _RecordSet:
 
     def _norms(self, gram: np.ndarray) -> np.ndarray:
         """Return the sums of squares (C,) of polynomials with the inner products ``gram``."""
-        found = np.einsum("njc,jk,nkc->c", self.coefs, gram, self.coefs, optimize=True)
-        return np.maximum(found, 0.0)
+        return np.maximum((self.coefs * (gram @ self.coefs)).sum((0, 1)), 0.0)
 
 
 def _centred(gram: np.ndarray) -> np.ndarray:

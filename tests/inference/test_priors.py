@@ -129,7 +129,9 @@ def test_roots_are_exact_to_rounding(kind: str) -> None:
             wanted = np.array(exact.tolist(), float)
             inverse = mpmath.matrix(root.tolist()) ** -1
             unit = np.array((inverse * exact * inverse.T).tolist(), float)
-        assert np.abs(unit - np.eye(len(lags))).max() <= 1e-11
+        # L is rounded, and its columns become small as alpha comes near 1.
+        rounding = 20 * EPS / (1 - alpha) ** 1.5
+        assert np.abs(unit - np.eye(len(lags))).max() <= rounding
         scale = np.sqrt(np.outer(np.diagonal(wanted), np.diagonal(wanted)))
         assert np.abs(root @ root.T - wanted).max() <= 1e-14
         assert (np.abs(root @ root.T - wanted) / scale).max() <= 1e-12
