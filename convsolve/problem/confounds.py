@@ -36,7 +36,7 @@ WELL_CONDITIONED = 10.0
 # Above this condition number of the inner products, extended precision loses the digits of a span.
 NEARLY_COLLINEAR = 1e5
 # Bases of at most so many rows are kept in extended precision. Few rows, of which a drift explains
-# nearly all, would otherwise have a rounding error that exceeds what is left of a column.
+# nearly all, would otherwise have a rounding error that exceeds the rest of a column.
 FEW_ROWS = 256
 # Highest degree of a drift. A polynomial of a higher degree would follow the response.
 MOST_DEGREES = 20
