@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from .leastsquares.penalty import Penalty, Ridge, Tikhonov
     from .leastsquares.smooth import Smooth
     from .leastsquares.stable_spline import StableSpline
-    from .operators.moments import Moments
     from .plotting.figures import plot
     from .problem.problem import Problem
     from .problem.sizes import Limits
@@ -64,7 +63,6 @@ _HOMES = {
     "leastsquares.penalty": ("Penalty", "Ridge", "Tikhonov"),
     "leastsquares.smooth": ("Smooth",),
     "leastsquares.stable_spline": ("StableSpline",),
-    "operators.moments": ("Moments",),
     "plotting.figures": ("plot",),
     "problem.problem": ("Problem",),
     "problem.sizes": ("Limits",),
@@ -107,7 +105,6 @@ __all__ = [
     "LeastAbsolute",
     "LeastSquares",
     "Limits",
-    "Moments",
     "NormalEquations",
     "Penalty",
     "Problem",

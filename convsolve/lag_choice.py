@@ -78,7 +78,7 @@ def choose_lags(
         scores, criterion = window_errors(analysis, select).mean((0, -1)), select.score
         losses = scores if criterion == "mse" else -scores
         if criterion == "mse":
-            unit = 2 * int(analysis.design.moments.out_exponents.max())
+            unit = 2 * int(analysis.design.moments.units.out_exponents.max())
             with np.errstate(over="ignore", under="ignore"):
                 scores = np.ldexp(scores, unit)
     else:

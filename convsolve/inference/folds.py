@@ -208,7 +208,7 @@ def fold_moments(
     else:
         of_part = part(design.spec, records, spans, bias, design.lags, design.adjustments)
         found = Design(of_part, design.sizes.limits).moments
-    return found.rescaled(like.exponents, like.out_exponents).shifted(like.shift, like.out_shift)
+    return found.in_units(like.units)
 
 
 def training(folds: Sequence[Moments], always: Moments | None) -> list[Moments]:
@@ -230,12 +230,11 @@ def training(folds: Sequence[Moments], always: Moments | None) -> list[Moments]:
     return found if always is None else [always + each for each in found]
 
 
-def varying(moments: Moments, centred: bool) -> np.ndarray:
-    """Return flags (G, Q) of outputs beyond rounding, about their mean if ``centred``."""
-    shift = moments.out_shift
+def varying(moments: Moments) -> np.ndarray:
+    """Return flags (G, Q) of outputs that are more than rounding, given a fitted constant."""
+    shift = moments.units.out_shift
     plain = moments.out_squares + shift * (2 * moments.out_sums + moments.n * shift)
-    squares = moments.centred_squares if centred else moments.out_squares
-    return np.asarray(squares > (8 * EPS) ** 2 * plain)
+    return np.asarray(moments.out_squares_left > (8 * EPS) ** 2 * plain)
 
 
 def without_constants(moments: Moments, like: Moments) -> Moments:
@@ -243,15 +242,16 @@ def without_constants(moments: Moments, like: Moments) -> Moments:
 
     A bias takes up such columns. The rounding that remains of them would be treated as data.
     """
-    squares = np.einsum("gpp->gp", like.gram)
-    plain = squares + like.shift * (2 * like.sums + like.n * like.shift)
-    centred = squares - like.sums**2 / like.n
-    return moments.with_zero_columns(centred > (8 * EPS) ** 2 * plain)
+    if not like.constant:
+        return moments
+    shift = like.units.shift
+    plain = np.einsum("gpp->gp", like.gram) + shift * (2 * like.sums + like.n * shift)
+    return moments.with_zero_columns(like.squares > (8 * EPS) ** 2 * plain)
 
 
 def check_varying(folds: Sequence[Moments], varies: np.ndarray, score: str) -> None:
     """Raise a ValueError if y does not vary in a fold, so that the score is undefined."""
-    constant = [bool((varies & ~varying(fold, centred=True)).any()) for fold in folds]
+    constant = [bool((varies & ~varying(fold.with_constant())).any()) for fold in folds]
     if score != "mse" and any(constant):
         raise ValueError(no_score(constant.index(True), score))
 
@@ -272,11 +272,10 @@ class HeldOut:
         squares: (Q,), sums of squares of y about its mean in these rows.
     """
 
-    def __init__(self, fold: Moments, rest: Moments, group: int, constant: bool) -> None:
-        self.rows, self._constant = fold.n, constant
-        gram, cross = fold.centred()
-        self._gram, self._cross = gram[group], cross[group]
-        self.squares = fold.centred_squares[group]
+    def __init__(self, fold: Moments, rest: Moments, group: int) -> None:
+        self.rows, self._constant = fold.n, rest.constant
+        centred = fold.with_constant().eliminated()
+        self._gram, self._cross, self.squares = (each[group] for each in centred)
         self._means = fold.sums[group] / fold.n, fold.out_sums[group] / fold.n
         self._learnt = rest.sums[group] / rest.n, rest.out_sums[group] / rest.n
 

@@ -20,7 +20,7 @@ from .folds import CrossValidation, beside, cut, no_score, part
 from .regularization import Regularization, StrengthScores
 from .selection import strength_grids
 from .strength_path import inverse_root
-from .units import Units
+from .units import CommonUnits
 
 # Of a strength the gradient that is left over, as a share of the first, that ends its search.
 CONVERGED = 1e-7
@@ -142,7 +142,7 @@ def choose_by_krylov(
     """
     assert analysis.targets is not None
     exponents = analysis.targets.grouped(analysis.targets.exponents)
-    units = Units(analysis.design.operator.exponents, exponents)
+    units = CommonUnits(analysis.design.operator.exponents, exponents)
     if strength is None:
         grids = _automatic_grids(analysis.unpenalized(penalty), units)
     else:
@@ -173,7 +173,7 @@ def choose_by_krylov(
     return told, [(penalty, value) for value in told.strength.tolist()]
 
 
-def _automatic_grids(system: System, units: Units) -> np.ndarray:
+def _automatic_grids(system: System, units: CommonUnits) -> np.ndarray:
     """Strengths (G, n, 1) about the square of the largest column of each group."""
     norms = np.ldexp(system.operator.column_norms, system.operator.exponents - units.column)
     weights = system.coordinates.weights
@@ -200,7 +200,7 @@ def held_out_scores(
     analysis: Analysis,
     penalty: Penalty,
     strengths: np.ndarray,
-    units: Units,
+    units: CommonUnits,
     select: CrossValidation,
 ) -> np.ndarray:
     """Scores (folds, n, Cout) at ``strengths`` (n, Cout) in ``units``; NaN where steps were too few
@@ -228,7 +228,7 @@ def held_out_scores(
 
 
 def _kernels(
-    analysis: Analysis, penalty: Penalty, strengths: np.ndarray, units: Units
+    analysis: Analysis, penalty: Penalty, strengths: np.ndarray, units: CommonUnits
 ) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]]:
     """For one output of every group at a time: which they are (G,), their kernels (*K, Cg, G·n) and
     biases (G·n,) at all strengths, and which of them (G, n) are right.

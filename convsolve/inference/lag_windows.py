@@ -66,7 +66,7 @@ def _varying(analysis: Analysis) -> np.ndarray:
         ValueError: none does.
     """
     design = analysis.design
-    found = varying(design.moments, design.nuisance.constant)
+    found = varying(design.moments)
     if not found.any():
         raise ValueError("y does not vary, so that no lags can be chosen by it")
     return found
@@ -133,16 +133,15 @@ def window_errors(analysis: Analysis, select: CrossValidation) -> np.ndarray:
     always = fold_moments(design, y, rest, design.moments) if rest else None
     varies, found = _varying(analysis), []
     check_varying(folds, varies, select.score)
-    highest = int(design.moments.out_exponents.max())
+    highest = int(design.moments.units.out_exponents.max())
     pairs = zip(folds, training(folds, always), strict=True)
     for fold, others in tracked(pairs, "windows of lags, by fold", len(folds)):
         parts = [
-            _Prefixes(fold, others, g, design.nuisance.constant, design.spec.kernel_size[0])
-            for g in range(len(fold.gram))
+            _Prefixes(fold, others, g, design.spec.kernel_size[0]) for g in range(len(fold.gram))
         ]
         scores = [np.stack(list(part.scores(select.score))) for part in parts]
         if select.score == "mse":
-            powers = zip(scores, design.moments.out_exponents, strict=True)
+            powers = zip(scores, design.moments.units.out_exponents, strict=True)
             scores = [np.ldexp(s, 2 * (e - highest)) for s, e in powers]
         found.append(np.concatenate(scores, axis=-1)[..., varies.reshape(-1)])
     return np.stack(found)
@@ -151,17 +150,16 @@ def window_errors(analysis: Analysis, select: CrossValidation) -> np.ndarray:
 class _Prefixes:
     """The windows of one group, trained on ``others`` and scored on ``fold``."""
 
-    def __init__(self, fold: Moments, others: Moments, g: int, constant: bool, taps: int) -> None:
+    def __init__(self, fold: Moments, others: Moments, g: int, taps: int) -> None:
         order = _ascending(fold.gram.shape[1], taps)
         square = np.ix_(order, order)
-        (gram, cross), (held, held_cross) = others.centred(), fold.centred()
-        self._squares = fold.centred_squares[g]
+        gram, cross, _ = others.eliminated()
+        held, held_cross, squares = fold.with_constant().eliminated()
+        self._squares = squares[g]
         x_means, y_means = fold.sums[g, order] / fold.n, fold.out_sums[g] / fold.n
-        if constant:
+        if others.constant:
             x_means = x_means - others.sums[g, order] / others.n
             y_means = y_means - others.out_sums[g] / others.n
-        else:
-            gram, cross = others.gram, others.rhs
         self._gram, self._cross = gram[g][square], cross[g][order]
         self._held, self._held_cross = held[g][square], held_cross[g][order]
         self._x_means, self._y_means, self._rows = x_means, y_means, fold.n

@@ -76,7 +76,7 @@ class Grams:
         spec = ConvSpec((taps,), groups=self._groups)
         problem = Problem(long, spec=spec, bias=self._design.nuisance.constant)
         found = Design(problem, self._design.sizes.limits).moments
-        return found.rescaled(self._design.moments.exponents, found.out_exponents)
+        return found.rescaled(self._design.moments.units.exponents, found.units.out_exponents)
 
     @cached_property
     def _longest(self) -> Moments | None:
@@ -90,19 +90,8 @@ class Grams:
         if self._longest is None:
             assert head is not None
             return head
-        last = _of_last(self._longest, missing * self._design.channels // self._groups)
+        last = self._longest.from_column(missing * self._design.channels // self._groups)
         return last if head is None else last + head
-
-
-def _of_last(moments: Moments, first: int) -> Moments:
-    """Return the moments of the columns from ``first`` on, a multiple of the channels."""
-    return replace(
-        moments,
-        gram=moments.gram[:, first:, first:],
-        rhs=moments.rhs[:, first:],
-        sums=moments.sums[:, first:],
-        shift=moments.shift[:, first:],
-    )
 
 
 @dataclass(frozen=True)
@@ -213,8 +202,7 @@ class Prewhitened:
     def _gram(self, order: int) -> np.ndarray:
         """Return the Gram (G, P⁺, P⁺) of windows of K + order samples, centred for a bias."""
         if self._last is None or self._last[0] != order:
-            moments = self._grams.of(order)
-            self._last = order, moments.centred()[0] if self._constant else moments.gram
+            self._last = order, self._grams.of(order).eliminated().gram
         return self._last[1]
 
     def _by_gram(self, output: int) -> FilteredDesign | None:

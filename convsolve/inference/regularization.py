@@ -12,7 +12,7 @@ from ..text import count
 from .criteria import in_user_units, noise_variance
 from .scorers import Scorer
 from .selection import Chosen
-from .units import Units
+from .units import CommonUnits
 
 # Largest number of outputs whose numbers a text shows.
 MAX_OUTPUTS = 6
@@ -124,7 +124,7 @@ class Regularization(NamedTuple):
 
 
 def of_outputs(
-    units: Units, exponents: np.ndarray, penalty: Penalty, scorer: Scorer, chosen: Chosen
+    units: CommonUnits, exponents: np.ndarray, penalty: Penalty, scorer: Scorer, chosen: Chosen
 ) -> Regularization:
     """Convert the choices for outputs in units of 2**exponents (Q,) to the user's units."""
     select, path = scorer.select, scorer.path

@@ -67,11 +67,11 @@ def jackknife(analysis: Analysis, kernel: np.ndarray) -> Jackknife:
     found = []
     with blas_threads(design.blas_columns):
         for held, rest in enumerate(tracked(training(sums, None), "records left out", len(folds))):
-            columns = _by_gram(rest, design.nuisance.constant)
+            columns = _by_gram(rest)
             if columns is None:
                 found.append(_from_data(analysis, folds, held))
                 continue
-            power = rest.out_exponents[:, None] - rest.column_exponents[:, :, None]
+            power = rest.units.out_exponents[:, None] - rest.units.column_exponents[:, :, None]
             with np.errstate(over="ignore", under="ignore"):
                 found.append(to_kernel(np.ldexp(columns, power), design.spec.kernel_size))
     kernels = np.stack(found)
@@ -83,11 +83,11 @@ def jackknife(analysis: Analysis, kernel: np.ndarray) -> Jackknife:
     return Jackknife(kernel, np.ldexp(spread, unit), len(folds) - 1, kernels)
 
 
-def _by_gram(moments: Moments, constant: bool) -> np.ndarray | None:
+def _by_gram(moments: Moments) -> np.ndarray | None:
     """Least squares (G, P, Q) in units of the moments, or None unless these prove full rank, and
     cost few digits.
     """
-    gram, cross = moments.centred() if constant else (moments.gram, moments.rhs)
+    gram, cross, _ = moments.eliminated()
     found = []
     for g, c in zip(gram, cross, strict=True):
         exponents = exponents_of(np.sqrt(np.maximum(np.diagonal(g), 0.0)))

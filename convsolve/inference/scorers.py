@@ -18,7 +18,7 @@ from .criteria import CRITERIA
 from .folds import CrossValidation, HeldOut, check_varying, varying
 from .strength_path import StrengthPath
 from .sums import FromMoments, FromRows, GroupSums, RowSpace, few_rows
-from .units import Units
+from .units import CommonUnits
 
 # AᵀA (R, R), Aᵀy (R, Q) and Σy² (Q,).
 Normal = tuple[np.ndarray, np.ndarray, np.ndarray]
@@ -122,12 +122,12 @@ class Scoring:
         self._spans = None
         if isinstance(select, CrossValidation):
             self._spans = select.spans(self.design.adjustments.kept.lengths)
-        sums, constant = self._source.sums, self.design.nuisance.constant
-        self.varies = varying(sums.total, constant)
+        sums = self._source.sums
+        self.varies = varying(sums.total)
         if isinstance(select, CrossValidation):
             check_varying(sums.folds, self.varies, select.score)
         exponents = self._targets.grouped(self._targets.exponents)
-        self.units = Units(self.design.operator.exponents, exponents)
+        self.units = CommonUnits(self.design.operator.exponents, exponents)
 
     @cached_property
     def _source(self) -> FromMoments | FromRows:
@@ -183,7 +183,7 @@ class Scoring:
             return StrengthPath(*normal, given.weights, moments.n, nuisance.total, *about)
 
         pairs = zip(sums.folds, sums.beside, strict=True)
-        held = [HeldOut(fold, rest, 0, nuisance.constant) for fold, rest in pairs]
+        held = [HeldOut(fold, rest, 0) for fold, rest in pairs]
         several = tracked(sums.beside, "decompositions, by fold", len(sums.beside))
         paths, varies = [path(rest) for rest in several], self.varies[group]
         return Scorer(self.select, path(sums.total), varies, paths, held, space=given.space)
@@ -194,20 +194,16 @@ class Scoring:
 
     def folds(self) -> list[tuple[list[Normal], list[HeldOut]]]:
         """Return, for every fold, the training normal equations and the held-out rows by group."""
-        sums, constant = self._by_taps.sums.each(self.units.common), self.design.nuisance.constant
+        sums = self._by_taps.sums.each(self.units.common)
         groups = range(len(sums.total.gram))
         return [
-            (self._normal(rest), [HeldOut(part, rest, g, constant) for g in groups])
+            (self._normal(rest), [HeldOut(part, rest, g) for g in groups])
             for part, rest in zip(sums.folds, sums.beside, strict=True)
         ]
 
     def _normal(self, moments: Moments) -> list[Normal]:
         """Return the normal equations of every group, with the nuisance columns projected out."""
-        if self.design.nuisance.constant:
-            (gram, cross), squares = moments.centred(), moments.centred_squares
-        else:
-            gram, cross, squares = moments.gram, moments.rhs, moments.out_squares
-        return list(zip(gram, cross, squares, strict=True))
+        return list(zip(*moments.eliminated(), strict=True))
 
     def kernel(self, coordinates: Coordinates, v: np.ndarray) -> np.ndarray:
         """Return v (G, R, Q) as a kernel (*K, Cin/groups, Cout) in the user's units."""

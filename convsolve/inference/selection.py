@@ -12,7 +12,7 @@ from ..progress import stage
 from .criteria import LIKELIHOODS
 from .minimum import bracketed_minimum, quartic_minimum, quartic_vertex
 from .scorers import Scorer, Scoring
-from .units import Units
+from .units import CommonUnits
 
 # Range of strengths relative to the largest eigenvalue, up to a vanishing kernel: two per decade.
 LARGEST, A_DECADE = 1e5, 2
@@ -74,7 +74,7 @@ def check_strengths(strength: np.ndarray, outputs: int) -> None:
         )
 
 
-def strength_grids(strength: np.ndarray | None, units: Units) -> list[np.ndarray | None]:
+def strength_grids(strength: np.ndarray | None, units: CommonUnits) -> list[np.ndarray | None]:
     """Return the strengths of every group to choose from, (n, Q) or (n, 1), in ``units``.
 
     They are None if the strength is to be searched. A list is a grid for all outputs.

@@ -12,7 +12,7 @@ from ..leastsquares.penalty import Penalty
 from ..leastsquares.regression import NOISE, Regression
 from ..leastsquares.scaling import Scaling
 from .scorers import Scorer
-from .units import Units
+from .units import CommonUnits
 
 # Steps of refinement with the factor that was computed to select the strengths.
 STEPS = 4
@@ -27,7 +27,7 @@ class SeveralStrengths:
     """
 
     def __init__(
-        self, analysis: Analysis, penalty: Penalty, strengths: np.ndarray, units: Units
+        self, analysis: Analysis, penalty: Penalty, strengths: np.ndarray, units: CommonUnits
     ) -> None:
         assert analysis.targets is not None
         self._regression = Regression(analysis.unpenalized(penalty), analysis.targets)

@@ -6,7 +6,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from operator import methodcaller
-from typing import Any
 
 import numpy as np
 
@@ -15,13 +14,13 @@ from ..leastsquares.design import Design
 from ..leastsquares.penalty import Coordinates
 from ..linalg.qr import tall_qr
 from ..linalg.rank import EPS
-from ..operators.moments import Moments
+from ..operators.moments import Moments, Units
 from ..operators.records import Targets
 from ..problem.rows import Span
 from ..problem.sizes import Sizes
 from ..progress import tracked
 from .folds import fold_moments, training, without_constants
-from .units import Units
+from .units import CommonUnits
 
 # Some rows of a matrix.
 Rows = slice | np.ndarray
@@ -109,38 +108,29 @@ class FromMoments:
         given = targets is design.targets
         total = design.moments if given else design.operator.moments(targets)
 
-        def live(moments: Moments) -> Moments:
-            return without_constants(moments, total) if design.nuisance.constant else moments
-
         def summed(rows: Sequence[Span]) -> Moments:
-            return live(fold_moments(design, targets.records, rows, total))
+            return without_constants(fold_moments(design, targets.records, rows, total), total)
 
         folds, rest = ([], []) if spans is None else spans
         each = map(summed, tracked(folds, "sums over folds", len(folds)))
-        self.sums = Sums(live(total), [*each], summed(rest) if rest else None)
+        live = without_constants(total, total)
+        self.sums = Sums(live, [*each], summed(rest) if rest else None)
 
-    def within(self, coordinates: Coordinates, units: Units) -> list[GroupSums]:
+    def within(self, coordinates: Coordinates, units: CommonUnits) -> list[GroupSums]:
         """Return the sums of every group in some coordinates and units."""
         sums = self.sums.each(units.common)
         if coordinates.basis is not None:
-            norms = np.sqrt(self._squares(sums.total))
+            norms = np.sqrt(np.maximum(sums.total.squares, 0.0))
             sums = sums.each(coordinates.basis.of_moments)
             # The rounding error of a square of a sum is relative to the squares of its terms.
             share = np.sqrt(10 * norms.shape[1] * EPS)
-            own = np.sqrt(self._squares(sums.total))
+            own = np.sqrt(np.maximum(sums.total.squares, 0.0))
             live = _beyond_rounding(coordinates, norms, own, share)
             sums = sums.each(methodcaller("with_zero_columns", live))
         return [
             GroupSums(sums.each(methodcaller("of_group", g)), weights, None)
             for g, weights in enumerate(coordinates.weights)
         ]
-
-    def _squares(self, moments: Moments) -> np.ndarray:
-        """Return squared norms (G, R) of the columns, about their means if there is a bias."""
-        squares = np.einsum("gpp->gp", moments.gram)
-        if self._design.nuisance.constant:
-            squares = squares - moments.sums**2 / moments.n
-        return np.maximum(squares, 0.0)
 
     def about(self, y: tuple[np.ndarray, ...]) -> FromMoments:
         """Return the sums for other outputs."""
@@ -161,18 +151,25 @@ class FromRows:
         means, totals = np.zeros(self._out_exponents.shape), design.operator.output_sums(targets)[0]
         if design.nuisance.constant:
             means = targets.grouped(targets.shift) + totals[:, 0] / design.sizes.rows
-        known = {"out_exponents": self._out_exponents, "out_shift": means}
+        shape = len(self._a), 0, targets.outputs
+        known = Units.of(shape, out_exponents=self._out_exponents, out_shift=means)
         #: Sums without columns, which describe the outputs alone.
-        self.sums = self._sums(partial(_of_rows, self._a[:, :, :0], self._y, **known))
+        self.sums = self._sums(partial(self._of_rows, self._a[:, :, :0], self._y, units=known))
 
     def _sums(self, of: Callable[[Rows], Moments]) -> Sums:
         always = of(self._places(self._rest)) if self._rest else None
         return Sums(of(slice(None)), [of(self._places(fold)) for fold in self._folds], always)
 
+    def _of_rows(
+        self, a: np.ndarray, y: np.ndarray, rows: Rows, units: Units | None = None
+    ) -> Moments:
+        constant = self._design.nuisance.constant
+        return Moments.from_rows(a[:, rows], y[:, rows], units, constant)
+
     def _places(self, spans: Sequence[Span]) -> np.ndarray:
         return self._design.inputs.places(spans)
 
-    def within(self, coordinates: Coordinates, units: Units) -> list[GroupSums]:
+    def within(self, coordinates: Coordinates, units: CommonUnits) -> list[GroupSums]:
         """Return the sums of every group in some coordinates and units."""
         a = np.ldexp(self._a, (self._design.operator.exponents - units.column)[:, None])
         y = np.ldexp(self._y, (self._out_exponents - units.outputs)[:, None])
@@ -187,7 +184,7 @@ class FromRows:
             root = 1 / np.sqrt(weights[~free])
             q, r = tall_qr((a[g][:, ~free] * root).T)
             z = np.hstack([r.T, a[g][:, free]])[None]
-            sums = self._sums(partial(_of_rows, z, y[g : g + 1]))
+            sums = self._sums(partial(self._of_rows, z, y[g : g + 1]))
             reduced = np.repeat([1.0, 0.0], [q.shape[1], int(free.sum())])
             found.append(GroupSums(sums, reduced, RowSpace(q, root[:, None], free)))
         return found
@@ -195,10 +192,6 @@ class FromRows:
     def about(self, y: tuple[np.ndarray, ...]) -> FromRows:
         """Return the sums for other outputs."""
         return FromRows(self._design, self._design.outputs(y), self._spans)
-
-
-def _of_rows(a: np.ndarray, y: np.ndarray, rows: Rows, **known: Any) -> Moments:
-    return Moments.from_rows(a[:, rows], y[:, rows], **known)
 
 
 def _beyond_rounding(

@@ -8,7 +8,7 @@ from ..errors import SolveError
 from ..operators.moments import Moments
 
 
-class Units:
+class CommonUnits:
     """One unit 2**column for all columns, so that a strength means the same to all, and 2**outputs
     (G, Q) for the outputs: so much smaller than the user's are all values.
     """
@@ -19,7 +19,7 @@ class Units:
 
     def common(self, moments: Moments) -> Moments:
         """Moments in these units."""
-        columns = np.full(moments.exponents.shape, self.column)
+        columns = np.full(moments.units.exponents.shape, self.column)
         return moments.rescaled(columns, self.outputs)
 
     def to_user(self, strengths: np.ndarray) -> np.ndarray:

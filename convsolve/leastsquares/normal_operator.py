@@ -157,7 +157,7 @@ class Normal:
         """AᵀMA + ridge, for columns of these norms, those of the operator times ``scale``."""
         fourier, sums = self.system.design.fourier, None
         if fourier.nuisance.constant:
-            sums = scale * fourier.products[self.group, :, 0] / np.sqrt(fourier.rows)
+            sums = scale * fourier.products[self.group, 0] / np.sqrt(fourier.rows)
         return Gram(parts, fourier.taps, fourier.places, norms**2, sums, ridge)
 
     def backward_error(

@@ -67,9 +67,7 @@ class Regression:
     @cached_property
     def cross(self) -> np.ndarray:
         """AᵀM y (G, P, Q)."""
-        m = self.moments
-        sums = m.out_sums[:, None][:, : self.operator.nuisance.count]
-        return self.operator.projection.cross(m.rhs, sums)
+        return self.moments.cross
 
     def by_rest(self, rest: Rest) -> np.ndarray:
         """The answer (G, P, Q), of the rest of the groups by a QR and of the others by the Gram."""
@@ -103,9 +101,8 @@ class Regression:
 
     def _moment_gradient(self, w: np.ndarray) -> np.ndarray:
         """Aᵀr (G, P, Q) at w from the moments, without a pass over the data."""
-        user, projection = self.scaling.to_operator(w), self.operator.projection
-        of_rows = projection.products.swapaxes(1, 2) @ user
-        g = self.cross - projection.cross(self.moments.gram @ user, of_rows)
+        user, projection = self.scaling.to_operator(w), self.moments.projection
+        g = self.cross - projection.cross(self.moments.gram @ user, projection.products @ user)
         return self.scaling.gradient(g) - self.scaling.root_ridge[:, :, None] ** 2 * w
 
     def refine_by_moments(self, w: np.ndarray, factors: Factors) -> np.ndarray:

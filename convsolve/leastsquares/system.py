@@ -211,10 +211,10 @@ class System:
     @on_blas_threads
     def _all_choleskys(self) -> Factors:
         """The Cholesky factors of the groups for which full rank can be certified."""
-        moments, projection, scaling = self.moments, self.operator.projection, self.scaling
+        moments, scaling = self.moments, self.scaling
         with self.clock.timing("Cholesky"):
             scale = np.ldexp(1.0, -scaling.relative)
-            grams = projection.inner(moments.gram, slice(None), slice(None)) * scale[:, None]
+            grams = moments.inner(slice(None), slice(None)) * scale[:, None]
             grams *= scale[:, :, None]
             diagonals(grams)[...] += scaling.root_ridge**2
             certain = self.ridge_certifies
@@ -242,12 +242,12 @@ class System:
     def gram(self, group: int, single: bool = False) -> np.ndarray:
         """Return AᵀMA + ridge (P, P) of the scaled columns."""
         columns = self.operator.columns
-        moments, projection = self.moments, self.operator.projection
+        moments = self.moments
         scale = np.ldexp(1.0, -self.scaling.relative[group])
         gram = np.empty((columns, columns), np.float32 if single else np.float64)
         for first in range(0, columns, GRAM_ROWS):
             rows = slice(first, first + GRAM_ROWS)
-            part = projection.inner(moments.gram[group, rows], group, rows)
+            part = moments.inner(group, rows)
             gram[rows] = part * scale * scale[rows, None]
         gram.flat[:: columns + 1] += self.scaling.root_ridge[group] ** 2
         return gram
@@ -421,8 +421,7 @@ class System:
             return self._freedoms(group, factor)
         # T H⁻¹ TᵀAᵀA, where H are the normal equations in the coordinates of the penalty.
         design, scale = self.design, np.ldexp(1.0, -self.scaling.relative[group])[:, None]
-        moments, projection = design.moments, design.operator.projection
-        gram = projection.inner(moments.gram[group], group, slice(None))
+        gram = design.moments.inner(group, slice(None))
         restricted = scale * self.basis.restrict(gram[None])[0]
         kept = self.basis.expand((scale * factor.solve_normal(restricted))[None])[0]
         return np.diagonal(kept).copy()

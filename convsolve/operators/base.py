@@ -9,8 +9,7 @@ import numpy as np
 
 from ..cached import cached_property
 from ..problem.nuisance import Nuisance
-from .moments import Moments
-from .projection import Projection
+from .moments import Moments, Projection
 from .records import Targets
 
 Block = tuple[np.ndarray, np.ndarray | None]
@@ -64,7 +63,7 @@ class DesignOperator(ABC):
     @property
     @abstractmethod
     def products(self) -> np.ndarray:
-        """AᵀN (G, P, q)."""
+        """NᵀA (G, q, P)."""
 
     @abstractmethod
     def moments(self, targets: Targets | None) -> Moments:
@@ -93,7 +92,7 @@ class DesignOperator(ABC):
     @cached_property
     def projection(self) -> Projection:
         """N, partialled out of sums over rows."""
-        return Projection(self.nuisance.gram(self.rows), self.products)
+        return Projection(self.products, float(self.rows))
 
     @property
     def offsets(self) -> np.ndarray:

@@ -20,7 +20,7 @@ from ..problem.weights import Weights
 from ..progress import LOG, tracked
 from .base import Block, DesignOperator
 from .fourier import KEPT_SHARE, FourierOperator
-from .moments import Moments
+from .moments import Moments, Units
 from .overlap_save import by_fft
 from .records import Inputs, Targets
 from .rows import RowOperator
@@ -162,12 +162,11 @@ def sums_beyond_float64() -> SolveError:
     )
 
 
-def totals(chunk: Chunk, geometry: Geometry, about: Moments | None) -> Totals:
-    """Sum over the rows of a chunk, minus its own constants or the constants of ``about``."""
+def totals(chunk: Chunk, geometry: Geometry, about: Units | None) -> Totals:
+    """Sum over the rows of a chunk, in its own units or in the units ``about``."""
     operator, found = summed(chunk, geometry)
     if about is not None:
-        found = found.rescaled(about.exponents, about.out_exponents)
-        found = found.shifted(about.shift, about.out_shift)
+        found = found.in_units(about)
     return Totals(found, (isinstance(operator, RowOperator),))
 
 
@@ -182,15 +181,6 @@ class Misfit(NamedTuple):
         return Misfit(*(a + b for a, b in zip(self, other, strict=True)))
 
 
-class Units(NamedTuple):
-    """Exponents and shifts of columns (G, P) and outputs (G, Q)."""
-
-    exponents: np.ndarray
-    shift: np.ndarray
-    out_exponents: np.ndarray
-    out_shift: np.ndarray
-
-
 def misfit(
     chunk: Chunk, geometry: Geometry, units: Units, w: np.ndarray, offset: np.ndarray
 ) -> Misfit:
@@ -203,7 +193,7 @@ def misfit(
     assert operator.targets is not None
     targets = operator.targets.in_units(units.out_exponents.reshape(-1))
     # Columns that are zero in the chunk may have any exponents, including these.
-    e = np.minimum(operator.exponents - units.exponents, 0)
+    e = np.minimum(operator.exponents - units.column_exponents, 0)
     moved = np.ldexp(operator.shift, e) - units.shift
     level = targets.grouped(targets.shift) - units.out_shift
     beside = offset - level + np.einsum("gp,gpq->gq", moved, w)
@@ -230,7 +220,7 @@ def product_grams(
     w (P, Q) and level (Q,) are in ``units``.
     """
     operator = operator_of(chunk._replace(y=None), geometry)
-    e = np.minimum(operator.exponents[group] - units.exponents[group], 0)
+    e = np.minimum(operator.exponents[group] - units.column_exponents[group], 0)
     moved = np.ldexp(operator.shift[group], e) - units.shift[group]
     seen = operator.product(group, np.ldexp(w, e[:, None])) + (moved @ w - level)
     return Products(seen.T @ seen)
@@ -259,7 +249,7 @@ class ChunkedTargets(Targets):
     @property
     def exponents(self) -> np.ndarray:  # type: ignore[override]
         """Exponents (Cout,): the largest magnitude is at most one in their units."""
-        return self.moments.out_exponents.reshape(-1)
+        return self.moments.units.out_exponents.reshape(-1)
 
     @property
     def scale(self) -> np.ndarray:
@@ -269,7 +259,7 @@ class ChunkedTargets(Targets):
     @property
     def shift(self) -> np.ndarray:  # type: ignore[override]
         """Shift (Cout,), approximately the mean if the nuisance columns contain a constant."""
-        return self.moments.out_shift.reshape(-1)
+        return self.moments.units.out_shift.reshape(-1)
 
     @property
     def outputs(self) -> int:
@@ -353,9 +343,7 @@ class ChunkedOperator(DesignOperator):
         found: Totals = total(totals, chunks, geometry, None)
         if not self.nuisance.constant or _keeps_digits(found.moments):
             return found
-        m = found.moments
-        about = replace(m, shift=m.shift + m.sums / m.n, out_shift=m.out_shift + m.out_sums / m.n)
-        again: Totals = total(totals, chunks, geometry, about)
+        again: Totals = total(totals, chunks, geometry, found.moments.about_means)
         return again
 
     def moments_of(self, spans: Sequence[Span], y: Sequence[Any]) -> Moments:
@@ -389,12 +377,12 @@ class ChunkedOperator(DesignOperator):
     @property
     def exponents(self) -> np.ndarray:  # type: ignore[override]
         """Exponents (G, P), integers."""
-        return self._own.moments.column_exponents
+        return self._own.moments.units.column_exponents
 
     @property
     def shift(self) -> np.ndarray:
         """Shift (G, P), zeros unless N contains a constant."""
-        return self._own.moments.shift
+        return self._own.moments.units.shift
 
     @property
     def means(self) -> np.ndarray:
@@ -403,25 +391,20 @@ class ChunkedOperator(DesignOperator):
 
     @property
     def products(self) -> np.ndarray:
-        """Products AᵀN (G, P, q)."""
-        return self._own.moments.sums[:, :, None][:, :, : self.nuisance.count]
-
-    @cached_property
-    def _squares(self) -> np.ndarray:
-        return np.einsum("gpp->gp", self._own.moments.gram)
+        """Products NᵀA (G, q, P)."""
+        return self._own.moments.projection.products
 
     @cached_property
     def column_norms(self) -> np.ndarray:
         """Norms (G, P) of the columns of M A."""
-        return np.sqrt(np.maximum(self.projection.squares(self._squares), 0.0))
+        return np.sqrt(np.maximum(self._own.moments.squares, 0.0))
 
     @cached_property
     def spreads(self) -> np.ndarray:
         """Norms (G, P) of the columns minus their means."""
         if self.nuisance.constant:
             return self.column_norms
-        centred = self._squares - self._own.moments.sums**2 / self.rows
-        return np.sqrt(np.maximum(centred, 0.0))
+        return np.sqrt(np.maximum(self._own.moments.with_constant().squares, 0.0))
 
     def moments(self, targets: Targets | None) -> Moments:
         """Return sums over the rows of A and Y, each minus its shift."""
@@ -431,13 +414,12 @@ class ChunkedOperator(DesignOperator):
         assert isinstance(targets, ChunkedTargets)
         found = targets.moments
         # The sums of other outputs may be about other constants.
-        found = found.rescaled(own.exponents, found.out_exponents)
-        return found.shifted(own.shift, found.out_shift)
+        of_x = own.units.exponents, own.units.shift
+        return found.in_units(Units(*of_x, *found.units[2:]))
 
     @property
     def _units(self) -> Units:
-        m = self._own.moments
-        return Units(m.column_exponents, m.shift, m.out_exponents, m.out_shift)
+        return self._own.moments.units
 
     def _decided(self, y: Sequence[Any] | None) -> list[Chunk]:
         """Return the chunks with the method, FFTs or rows, that was used for the moments."""
@@ -466,12 +448,12 @@ class ChunkedOperator(DesignOperator):
         if self.nuisance.constant:
             offset = self.projection.coefficients(self.output_sums(targets)[0], w)[:, 0]
         of_y = targets.grouped(targets.exponents), targets.grouped(targets.shift)
-        units = Units(self.exponents, self.shift, *of_y)
+        units = Units(*self._units[:2], *of_y)
         total = self._total_of(targets.records)
         geometry = self._geometry_of(targets.records)
         found: Misfit = total(misfit, chunks, geometry, units, w, offset)
         sums = found.sums[:, None][:, : self.nuisance.count]
-        gradient = self.projection.gradient(found.gradient, sums)
+        gradient = self.projection.cross(found.gradient, sums)
         # A column that is constant is zero without its mean, and so is its product.
         return found.squares, gradient * (self.column_norms > 0)[:, :, None]
 
@@ -514,7 +496,7 @@ class ChunkedOperator(DesignOperator):
         self._check_rows()
         m, constant = self._own.moments, self.nuisance.constant
         # The shift is subtracted first, exactly. The mean is rounded relative to the offset.
-        of_a = m.shift, m.sums / self.rows
+        of_a = m.units.shift, m.sums / self.rows
         of_y = of_a
         if targets is not None and constant:
             of_y = targets.grouped(targets.shift), self.output_sums(targets)[0][:, 0] / self.rows
@@ -524,7 +506,7 @@ class ChunkedOperator(DesignOperator):
         for chunk in tracked(chunks, PASS, len(chunks)):
             part = operator_of(chunk._replace(by_rows=True), geometry)
             assert isinstance(part, RowOperator)
-            e = part.exponents - m.column_exponents
+            e = part.exponents - m.units.column_exponents
             for a, y in part.raw(part.targets):
                 a = np.ldexp(a, e[:, None])
                 a = a - of_a[0][:, None] - of_a[1][:, None] if constant else a
@@ -537,10 +519,9 @@ class ChunkedOperator(DesignOperator):
 
 def _keeps_digits(m: Moments) -> bool:
     """Return whether enough of every column and output remains after subtracting the means."""
-    squares = np.einsum("gpp->gp", m.gram), m.out_squares
-    sums = m.sums, m.out_sums
-    pairs = zip(squares, sums, strict=True)
-    return all(((s - t**2 / m.n > KEPT_SHARE * s) | (s == 0)).all() for s, t in pairs)
+    whole = np.einsum("gpp->gp", m.gram), m.out_squares
+    pairs = zip((m.squares, m.out_squares_left), whole, strict=True)
+    return all(((left > KEPT_SHARE * all_of) | (all_of == 0)).all() for left, all_of in pairs)
 
 
 def _longer(records: Sequence[Any]) -> float:

@@ -18,7 +18,7 @@ from .moments import Moments
 from .overlap_save import Series, component_columns, component_taps, polyphase
 from .products import Misfit
 from .records import Inputs, Targets
-from .rows import RowOperator, blocks_left_out
+from .rows import RowOperator, blocks_left_out, units_of
 
 # If the norms of the columns of one channel differ by more than this, it has a transient at an
 # edge.
@@ -177,8 +177,8 @@ class FourierOperator(DesignOperator):
 
     @cached_property
     def products(self) -> np.ndarray:
-        """Products AᵀN (G, P, q)."""
-        return self.column_totals[:, :, None][:, :, : self.nuisance.count]
+        """Products NᵀA (G, q, P)."""
+        return self.column_totals[:, None][:, : self.nuisance.count]
 
     @cached_property
     def column_totals(self) -> np.ndarray:
@@ -245,10 +245,8 @@ class FourierOperator(DesignOperator):
             np.stack([s.outputs for s in sums]).reshape(zeros.shape),
             np.stack([s.squares for s in sums]).reshape(zeros.shape),
             self.rows,
-            self.exponents[:, : self.channels],
-            self.shift,
-            zeros.astype(int) if targets is None else targets.grouped(targets.exponents),
-            zeros if targets is None else targets.grouped(targets.shift),
+            units_of(self.exponents[:, : self.channels], self.shift, targets),
+            self.nuisance.constant,
         )
 
     def residual(self, w: np.ndarray, targets: Targets) -> tuple[np.ndarray, np.ndarray]:
@@ -257,7 +255,7 @@ class FourierOperator(DesignOperator):
         if self.nuisance.constant:
             offset = self.projection.coefficients(self.output_sums(targets)[0], w)[:, 0]
         squares, g, sums = self.misfit(w, targets, offset)
-        return squares, self.projection.gradient(g, sums[:, None][:, : self.nuisance.count])
+        return squares, self.projection.cross(g, sums[:, None][:, : self.nuisance.count])
 
     def misfit(self, w: np.ndarray, targets: Targets, offset: np.ndarray) -> Misfit:
         """Return Σr² (G, Q), Aᵀr (G, P, Q) and rᵀ1 (G, Q) for r = y − offset − A w."""

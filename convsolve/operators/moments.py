@@ -1,10 +1,16 @@
-"""Moments of a regression: sums over rows that suffice for least squares and can be added."""
+"""Moments of a regression: sums over rows that suffice for least squares and can be added.
+
+Nuisance columns are eliminated from sums over rows here and nowhere else.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
+
+from ..cached import cached_property
 
 # Products of two powers of two up to this exponent stay within float64, also times a Gram of
 # numbers of about one.
@@ -13,21 +19,128 @@ FAR = 200
 CACHED_NUMBERS = 2**16
 
 
-@dataclass(frozen=True)
-class Moments:
-    """Second moments of rows (a, y), one set per group. ``+`` joins batches, chunks, files, hosts.
+class Units(NamedTuple):
+    """Scale and shift of columns and outputs.
 
-    Columns are ordered by tap, then by channel. Column j of channel c enters as
-    ``2**-exponents[c] * a[j] - shift[j]``, output q as ``2**-out_exponents[q] * y[q] -
-    out_shift[q]``. The powers of two prevent overflow. The shift prevents cancellation when x or y
-    has a large offset. ``+`` aligns the exponents and shifts of both operands.
+    Column j of channel c is read as ``2**-exponents[c] * a[j] - shift[j]``, output q as
+    ``2**-out_exponents[q] * y[q] - out_shift[q]``. The powers of two prevent overflow. The shift
+    prevents cancellation when x or y has a large offset.
 
     All taps of a channel share one exponent, so that a basis along the taps can be applied to the
     scaled moments. ``exponents`` may have as many channels as there are columns, for one tap.
 
-    Shapes, for G groups, C channels, P columns and Q outputs per group: ``gram`` (G, P, P), ``rhs``
-    (G, P, Q), ``sums`` and ``shift`` (G, P), ``exponents`` (G, C); ``out_sums``, ``out_squares``,
-    ``out_exponents`` and ``out_shift`` (G, Q); ``n`` is the number of rows.
+    Shapes, for G groups, C channels, P columns and Q outputs per group: ``exponents`` (G, C),
+    ``shift`` (G, P), ``out_exponents`` and ``out_shift`` (G, Q).
+    """
+
+    exponents: np.ndarray
+    shift: np.ndarray
+    out_exponents: np.ndarray
+    out_shift: np.ndarray
+
+    @classmethod
+    def of(
+        cls,
+        shape: tuple[int, int, int],
+        exponents: np.ndarray | int = 0,
+        shift: np.ndarray | float = 0.0,
+        out_exponents: np.ndarray | int = 0,
+        out_shift: np.ndarray | float = 0.0,
+    ) -> Units:
+        """Return units for a shape (G, P, Q). Values may be given for all columns or outputs."""
+        groups, columns, outputs = shape
+        channels = np.shape(exponents)[-1] if np.ndim(exponents) else columns
+        return cls(
+            np.broadcast_to(np.asarray(exponents, int), (groups, channels)),
+            np.broadcast_to(np.asarray(shift, float), (groups, columns)),
+            np.broadcast_to(np.asarray(out_exponents, int), (groups, outputs)),
+            np.broadcast_to(np.asarray(out_shift, float), (groups, outputs)),
+        )
+
+    @property
+    def column_exponents(self) -> np.ndarray:
+        """Exponents (G, P) of the columns."""
+        return per_column(self.exponents, self.shift.shape[1])
+
+
+@dataclass(frozen=True)
+class Projection:
+    """The projection M = I − N(NᵀN)⁻¹Nᵀ, applied to sums over rows.
+
+    The rows are those of A (n, P), y (n, Q) and N (n, q). Least squares of y on [A N] and of M y on
+    M A have the same kernel (Frisch and Waugh, Econometrica 1 (1933) 387; Lovell, J. Am. Stat.
+    Assoc. 58 (1963) 993). The projection needs only the sums NᵀA and NᵀY, of A and Y minus any
+    constants that N spans. NᵀN is never summed: N is a constant, or orthonormal columns.
+
+    Attributes:
+        products: NᵀA (G, q, P) of every group.
+        square: the squared norm of a column of N: the number of rows for a constant, or 1.
+    """
+
+    products: np.ndarray
+    square: float = 1.0
+
+    @property
+    def count(self) -> int:
+        """Number q of nuisance columns."""
+        return self.products.shape[1]
+
+    @cached_property
+    def means(self) -> np.ndarray:
+        """The fit (NᵀN)⁻¹NᵀA (G, q, P) of the columns. For a bias these are the column means."""
+        return self.products / self.square
+
+    def squares(self, of_columns: np.ndarray) -> np.ndarray:
+        """Return the squared norms (G, P) of the columns of M A, given the squares of A."""
+        if not self.count:
+            return of_columns
+        return of_columns - np.einsum("gqp,gqp->gp", self.products, self.means)
+
+    def inner(self, gram: np.ndarray, group: int | slice, rows: np.ndarray | slice) -> np.ndarray:
+        """Return some rows (k, P) of AᵀMA of one or several groups, given the rows of AᵀA."""
+        if not self.count:
+            return gram
+        return gram - self.products[group][..., rows].swapaxes(-1, -2) @ self.means[group]
+
+    def cross(self, right: np.ndarray, of_outputs: np.ndarray) -> np.ndarray:
+        """Return AᵀM y (G, P, Q), given Aᵀy and NᵀY (G, q, Q)."""
+        return right - self.means.swapaxes(1, 2) @ of_outputs if self.count else right
+
+    def output_squares(self, of_outputs: np.ndarray, products: np.ndarray) -> np.ndarray:
+        """Return the squared norms (G, Q) of M y, given the squares of y and NᵀY (G, q, Q)."""
+        if not self.count:
+            return of_outputs
+        explained = np.einsum("gkq,gkq->gq", products, products / self.square)
+        return np.maximum(of_outputs - explained, 0.0)
+
+    def coefficients(self, of_outputs: np.ndarray, w: np.ndarray) -> np.ndarray:
+        """Return the least-squares coefficients (G, q, Q) of N, given NᵀY and w (G, P, Q)."""
+        return of_outputs / self.square - self.means @ w
+
+
+class Normal(NamedTuple):
+    """AᵀMA (G, P, P), AᵀMY (G, P, Q) and the squares (G, Q) of M Y."""
+
+    gram: np.ndarray
+    cross: np.ndarray
+    squares: np.ndarray
+
+
+@dataclass(frozen=True)
+class Moments:
+    """Second moments of rows (a, y), one set per group. ``+`` joins batches, chunks, files, hosts.
+
+    Columns are ordered by tap, then by channel. ``+`` aligns the units of both operands.
+
+    Attributes:
+        gram: AᵀA (G, P, P).
+        rhs: AᵀY (G, P, Q).
+        sums: sums (G, P) of the columns.
+        out_sums, out_squares: sums and sums of squares (G, Q) of the outputs.
+        n: number of rows.
+        units: units in which columns and outputs are read.
+        constant: whether a constant is fitted in addition to the columns. `eliminated` and the
+            other results of `projection` are then about the means.
     """
 
     gram: np.ndarray
@@ -36,26 +149,18 @@ class Moments:
     out_sums: np.ndarray
     out_squares: np.ndarray
     n: int
-    exponents: np.ndarray
-    shift: np.ndarray
-    out_exponents: np.ndarray
-    out_shift: np.ndarray
+    units: Units
+    constant: bool = False
 
     @classmethod
     def from_rows(
-        cls,
-        a: np.ndarray,
-        y: np.ndarray,
-        exponents: np.ndarray | int = 0,
-        shift: np.ndarray | float = 0.0,
-        out_exponents: np.ndarray | int = 0,
-        out_shift: np.ndarray | float = 0.0,
+        cls, a: np.ndarray, y: np.ndarray, units: Units | None = None, constant: bool = False
     ) -> Moments:
         """Return the moments of rows a (G, n, P) and y (G, n, Q), already scaled and shifted."""
         groups, n, columns = a.shape
-        wide, tall = (groups, columns), (groups, y.shape[-1])
-        channels = np.shape(exponents)[-1] if np.ndim(exponents) else columns
-        gram, rhs, sums = np.empty((*wide, columns)), np.empty((*wide, y.shape[-1])), np.empty(wide)
+        outputs = y.shape[-1]
+        gram, rhs = np.empty((groups, columns, columns)), np.empty((groups, columns, outputs))
+        sums = np.empty((groups, columns))
         for some in groups_at_once(a):
             at = a[some].transpose(0, 2, 1)
             # The product of one array with itself takes half the time in BLAS.
@@ -63,18 +168,9 @@ class Moments:
             np.matmul(at, y[some], out=rhs[some])
             # Same as a.sum(1), but four times as fast for few columns.
             np.einsum("gnp->gp", a[some], out=sums[some])
-        return cls(
-            gram,
-            rhs,
-            sums,
-            y.sum(1),
-            np.einsum("gnq,gnq->gq", y, y),
-            n,
-            np.broadcast_to(np.asarray(exponents, int), (groups, channels)),
-            np.broadcast_to(np.asarray(shift, float), wide),
-            np.broadcast_to(np.asarray(out_exponents, int), tall),
-            np.broadcast_to(np.asarray(out_shift, float), tall),
-        )
+        squares = np.einsum("gnq,gnq->gq", y, y)
+        units = Units.of((groups, columns, outputs)) if units is None else units
+        return cls(gram, rhs, sums, y.sum(1), squares, n, units, constant)
 
     @classmethod
     def empty(cls, groups: int, columns: int, outputs: int) -> Moments:
@@ -92,27 +188,22 @@ class Moments:
         if not self.n or not other.n:
             return other if not self.n else self
         mine, others = self._zero, other._zero
-        exponents = _larger(self.exponents, mine[0], other.exponents, others[0])
-        out_exponents = _larger(self.out_exponents, mine[1], other.out_exponents, others[1])
-        a = self.rescaled(exponents, out_exponents)
-        b = other.rescaled(exponents, out_exponents).shifted(a.shift, a.out_shift)
-        return Moments(
-            a.gram + b.gram,
-            a.rhs + b.rhs,
-            a.sums + b.sums,
-            a.out_sums + b.out_sums,
-            a.out_squares + b.out_squares,
-            a.n + b.n,
-            exponents,
-            a.shift,
-            out_exponents,
-            a.out_shift,
+        a, b = self.units, other.units
+        units = a._replace(
+            exponents=_larger(a.exponents, mine[0], b.exponents, others[0]),
+            out_exponents=_larger(a.out_exponents, mine[1], b.out_exponents, others[1]),
         )
-
-    @property
-    def column_exponents(self) -> np.ndarray:
-        """Exponents (G, P) of the columns."""
-        return per_column(self.exponents, self.gram.shape[1])
+        left = self.rescaled(units.exponents, units.out_exponents)
+        right = other.in_units(left.units)
+        return replace(
+            left,
+            gram=left.gram + right.gram,
+            rhs=left.rhs + right.rhs,
+            sums=left.sums + right.sums,
+            out_sums=left.out_sums + right.out_sums,
+            out_squares=left.out_squares + right.out_squares,
+            n=left.n + right.n,
+        )
 
     @property
     def _zero(self) -> tuple[np.ndarray, np.ndarray]:
@@ -121,17 +212,37 @@ class Moments:
         Zeros fit any exponent.
         """
         squares = np.einsum("gpp->gp", self.gram), self.out_squares
-        pairs = zip(squares, (self.sums, self.out_sums), (self.shift, self.out_shift), strict=True)
+        shifts = self.units.shift, self.units.out_shift
+        pairs = zip(squares, (self.sums, self.out_sums), shifts, strict=True)
         columns, outputs = ((s == 0) & (t == 0) & (shift == 0) for s, t, shift in pairs)
-        groups, channels = self.exponents.shape
+        groups, channels = self.units.exponents.shape
         taps = columns.shape[1] // max(1, channels)
         return columns.reshape(groups, taps, channels).all(1), outputs
+
+    # --- other units and columns
 
     def of_group(self, group: int) -> Moments:
         """Return the moments of one group."""
         one = slice(group, group + 1)
-        arrays = {f.name: getattr(self, f.name)[one] for f in fields(self) if f.name != "n"}
-        return Moments(n=self.n, **arrays)
+        return replace(
+            self,
+            gram=self.gram[one],
+            rhs=self.rhs[one],
+            sums=self.sums[one],
+            out_sums=self.out_sums[one],
+            out_squares=self.out_squares[one],
+            units=Units(*(a[one] for a in self.units)),
+        )
+
+    def from_column(self, first: int) -> Moments:
+        """Return the moments of the columns from ``first`` on, a multiple of the channels."""
+        return replace(
+            self,
+            gram=self.gram[:, first:, first:],
+            rhs=self.rhs[:, first:],
+            sums=self.sums[:, first:],
+            units=self.units._replace(shift=self.units.shift[:, first:]),
+        )
 
     def with_zero_columns(self, live: np.ndarray) -> Moments:
         """Return the moments with columns set to zero where ``live`` (G, P) is False."""
@@ -144,23 +255,27 @@ class Moments:
             sums=self.sums * live,
         )
 
+    def in_units(self, units: Units) -> Moments:
+        """Return the moments of the same rows in other units."""
+        found = self.rescaled(units.exponents, units.out_exponents)
+        return found.shifted(units.shift, units.out_shift)
+
     def rescaled(self, exponents: np.ndarray, out_exponents: np.ndarray) -> Moments:
         """Return the moments of the same rows with other exponents, which is exact."""
-        e, f = self.exponents - exponents, self.out_exponents - out_exponents
+        u = self.units
+        e, f = u.exponents - exponents, u.out_exponents - out_exponents
         e = per_column(e, self.gram.shape[1])
         if not e.any() and not f.any():
             return self
-        return Moments(
-            _scaled_twice(self.gram, e),
-            np.ldexp(self.rhs, e[:, :, None] + f[:, None, :]),
-            np.ldexp(self.sums, e),
-            np.ldexp(self.out_sums, f),
-            np.ldexp(self.out_squares, 2 * f),
-            self.n,
-            exponents,
-            np.ldexp(self.shift, e),
-            out_exponents,
-            np.ldexp(self.out_shift, f),
+        shift, out_shift = np.ldexp(u.shift, e), np.ldexp(u.out_shift, f)
+        return replace(
+            self,
+            gram=_scaled_twice(self.gram, e),
+            rhs=np.ldexp(self.rhs, e[:, :, None] + f[:, None, :]),
+            sums=np.ldexp(self.sums, e),
+            out_sums=np.ldexp(self.out_sums, f),
+            out_squares=np.ldexp(self.out_squares, 2 * f),
+            units=Units(exponents, shift, out_exponents, out_shift),
         )
 
     def shifted(self, shift: np.ndarray, out_shift: np.ndarray) -> Moments:
@@ -168,39 +283,73 @@ class Moments:
 
         With Δ the change, G becomes G + sΔᵀ + Δsᵀ + nΔΔᵀ.
         """
-        if np.array_equal(shift, self.shift) and np.array_equal(out_shift, self.out_shift):
+        delta, eps = self.units.shift - shift, self.units.out_shift - out_shift
+        if not delta.any() and not eps.any():
             return self
-        delta, eps = self.shift - shift, self.out_shift - out_shift
         s, t, n = self.sums, self.out_sums, self.n
         cross = np.einsum("gp,gq->gpq", s, delta)
-        return Moments(
-            self.gram
+        return replace(
+            self,
+            gram=self.gram
             + cross
             + cross.transpose(0, 2, 1)
             + n * np.einsum("gp,gq->gpq", delta, delta),
-            self.rhs
+            rhs=self.rhs
             + np.einsum("gp,gq->gpq", s, eps)
             + np.einsum("gp,gq->gpq", delta, t)
             + n * np.einsum("gp,gq->gpq", delta, eps),
-            s + n * delta,
-            t + n * eps,
-            self.out_squares + 2 * t * eps + n * eps**2,
-            n,
-            self.exponents,
-            shift,
-            self.out_exponents,
-            out_shift,
+            sums=s + n * delta,
+            out_sums=t + n * eps,
+            out_squares=self.out_squares + 2 * t * eps + n * eps**2,
+            units=self.units._replace(shift=shift, out_shift=out_shift),
         )
 
-    def centred(self) -> tuple[np.ndarray, np.ndarray]:
-        """Return Gram and right-hand side with the mean subtracted, in scaled units."""
-        gram = self.gram - self.sums[:, :, None] * self.sums[:, None] / self.n
-        return gram, self.rhs - np.einsum("gp,gq->gpq", self.sums, self.out_sums) / self.n
+    @property
+    def about_means(self) -> Units:
+        """Units whose shift includes the means of the columns and outputs."""
+        u = self.units
+        shift, out_shift = u.shift + self.sums / self.n, u.out_shift + self.out_sums / self.n
+        return u._replace(shift=shift, out_shift=out_shift)
+
+    # --- nuisance columns eliminated
 
     @property
-    def centred_squares(self) -> np.ndarray:
-        """Sums of squares (G, Q) of the outputs about their means, in scaled units."""
-        return np.maximum(self.out_squares - self.out_sums**2 / self.n, 0.0)
+    def projection(self) -> Projection:
+        """The projection of the constant, if it is fitted."""
+        return Projection(self.sums[:, None][:, : int(self.constant)], float(self.n))
+
+    @property
+    def nuisance_rhs(self) -> np.ndarray:
+        """NᵀY (G, q, Q)."""
+        return self.out_sums[:, None][:, : int(self.constant)]
+
+    def with_constant(self) -> Moments:
+        """Return the moments of the same rows, with a constant fitted."""
+        return replace(self, constant=True)
+
+    def inner(self, group: int | slice, rows: np.ndarray | slice) -> np.ndarray:
+        """Return some rows (k, P) of AᵀMA of one or several groups."""
+        return self.projection.inner(self.gram[group, rows], group, rows)
+
+    @property
+    def cross(self) -> np.ndarray:
+        """AᵀMY (G, P, Q)."""
+        return self.projection.cross(self.rhs, self.nuisance_rhs)
+
+    @property
+    def squares(self) -> np.ndarray:
+        """Squared norms (G, P) of the columns of M A."""
+        return self.projection.squares(np.einsum("gpp->gp", self.gram))
+
+    @property
+    def out_squares_left(self) -> np.ndarray:
+        """Squared norms (G, Q) of the columns of M Y."""
+        return self.projection.output_squares(self.out_squares, self.nuisance_rhs)
+
+    def eliminated(self) -> Normal:
+        """Return the normal equations with the nuisance columns projected out."""
+        every = slice(None)
+        return Normal(self.inner(every, every), self.cross, self.out_squares_left)
 
 
 def per_column(per_channel: np.ndarray, columns: int) -> np.ndarray:

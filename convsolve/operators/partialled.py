@@ -88,8 +88,8 @@ class PartialledOperator(DesignOperator):
 
     @property
     def products(self) -> np.ndarray:
-        """Products AᵀN (G, P, 0): N is already projected out."""
-        return np.zeros((self.groups, self.columns, 0))
+        """Products NᵀA (G, 0, P): N is already projected out."""
+        return np.zeros((self.groups, 0, self.columns))
 
     def moments(self, targets: Targets | None) -> Moments:
         """Return sums over the rows of M A and Y."""

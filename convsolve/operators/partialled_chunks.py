@@ -33,7 +33,6 @@ from .chunks import (
     Misfit,
     Products,
     Totals,
-    Units,
     exact_operator_of,
     misfit,
     no_sums,
@@ -42,7 +41,7 @@ from .chunks import (
     sums_beyond_float64,
 )
 from .fourier import KEPT_SHARE
-from .moments import Moments, per_column
+from .moments import Moments, Units, per_column
 from .projection import Confounded
 from .records import Inputs, Targets
 from .rows import RowOperator
@@ -423,13 +422,13 @@ class PartialledChunks(ChunkedOperator):
         chunks = self._adjusted(super()._chunks(y), y_drifts)
         found: PartialledTotals = self._total_of(y)(partialled_totals, chunks, self._geometry)
         m, q = found.moments, self.confounds.count
-        outputs = m.out_exponents.size
+        outputs = m.units.out_exponents.size
         crossed, of_y, ones = np.zeros((*m.sums.shape, q)), np.zeros((q, outputs)), np.zeros(q)
         for b in found.beside:
             # A column that several records share occurs once per record.
-            mine = np.ldexp(b.crossed, (b.exponents - m.column_exponents)[:, :, None])
+            mine = np.ldexp(b.crossed, (b.exponents - m.units.column_exponents)[:, :, None])
             np.add.at(np.moveaxis(crossed, 2, 0), b.places, np.moveaxis(mine, 2, 0))
-            less = b.out_exponents - m.out_exponents.reshape(-1)
+            less = b.out_exponents - m.units.out_exponents.reshape(-1)
             np.add.at(of_y, b.places, np.ldexp(b.of_y, less))
             np.add.at(ones, b.places, b.ones)
         gram = m.gram - np.stack([d @ d.T for d in crossed])
@@ -462,7 +461,8 @@ class PartialledChunks(ChunkedOperator):
             return whole > 0
         drifts = self._x_drifts[0]
         size, trend = (
-            self._by_column(each, m.column_exponents) for each in (drifts.size, drifts.trend_size)
+            self._by_column(each, m.units.column_exponents)
+            for each in (drifts.size, drifts.trend_size)
         )
         subtracted = Subtracted(size, trend, self._degree > 0)
         weight = self.confounds.total_weight
@@ -553,7 +553,8 @@ class PartialledChunks(ChunkedOperator):
         with np.errstate(under="ignore"):
             fit = np.ldexp(found.of_y - seen, exponents)
         zeros = np.zeros((self.groups, self.columns)), np.zeros((self.groups, targets.outputs))
-        units = Units(self.exponents, zeros[0], targets.grouped(exponents), zeros[1])
+        of_x = self._own.moments.units.exponents
+        units = Units(of_x, zeros[0], targets.grouped(exponents), zeros[1])
         adjusted = self._adjusted(chunks, found.y_drifts, fit)
         total = self._total_of(targets.records)
         left: Misfit = total(misfit, adjusted, self._geometry, units, w, zeros[1])
@@ -599,14 +600,14 @@ class PartialledChunks(ChunkedOperator):
         local, places = Confounded(_own_columns(chunk, part.inputs), part.inputs), _places(chunk)
         by_column = crossed[:, :, places].transpose(2, 0, 1)
         by_column = by_column.reshape(-1, self.groups * self.columns)
-        e, first = part.exponents - m.column_exponents, 0
+        e, first = part.exponents - m.units.column_exponents, 0
         for a, y in part.raw(part.targets):
             rows = first, first + a.shape[1]
             a = local.rows_without(np.ldexp(a, e[:, None]), first, by_column)
             a = a * self._partialled.live[:, None]
             if y is not None and found is not None and part.targets is not None:
                 own_units = part.targets.grouped(part.targets.exponents)
-                y = np.ldexp(y, (own_units - found.moments.out_exponents)[:, None])
+                y = np.ldexp(y, (own_units - found.moments.units.out_exponents)[:, None])
                 fit = local.fit(found.of_y[places], *rows).reshape(-1, self.groups, y.shape[2])
                 y = y - fit.swapaxes(0, 1)
             yield a, y

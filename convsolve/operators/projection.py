@@ -1,10 +1,9 @@
-"""Projection of nuisance columns N out of A and y. All centring is done here."""
+"""Projection of the confounds of every record out of rows."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 
 import numpy as np
 
@@ -18,70 +17,6 @@ from .windows import row_blocks
 # The products of at most so many columns N with A are sums over all rows. Others are sums over the
 # rows of each record, where only its own columns are not zero.
 FEW_COLUMNS = 8
-
-
-@dataclass(frozen=True)
-class Projection:
-    """The projection M = I − N(NᵀN)⁻¹Nᵀ, applied to sums over rows.
-
-    The rows are those of A (n, P), y (n, Q) and N (n, q). Least squares of y on [A N] and of M y on
-    M A have the same kernel (Frisch and Waugh, Econometrica 1 (1933) 387; Lovell, J. Am. Stat.
-    Assoc. 58 (1963) 993). The projection needs only the sums AᵀN, NᵀY and NᵀN, of A and y minus any
-    constants that N spans.
-
-    Attributes:
-        gram: NᵀN (q, q).
-        products: AᵀN (G, P, q) of every group.
-    """
-
-    gram: np.ndarray
-    products: np.ndarray
-
-    @property
-    def trivial(self) -> bool:
-        """Whether there is no nuisance column."""
-        return not self.gram.size
-
-    def solved(self, right: np.ndarray) -> np.ndarray:
-        """Return (NᵀN)⁻¹ right, for right (..., q, k)."""
-        if len(self.gram) == 1:  # a bias: a division, which is exact to rounding
-            return right / self.gram
-        return np.linalg.solve(self.gram, right)
-
-    @property
-    def means(self) -> np.ndarray:
-        """(NᵀN)⁻¹NᵀA (G, q, P). For a bias these are the column means."""
-        return self.solved(self.products.swapaxes(1, 2))
-
-    def squares(self, of_columns: np.ndarray) -> np.ndarray:
-        """Return the squared norms (G, P) of the columns of M A, given the squares of A."""
-        if self.trivial:
-            return of_columns
-        return of_columns - np.einsum("gpq,gqp->gp", self.products, self.means)
-
-    def inner(self, gram: np.ndarray, group: int | slice, rows: np.ndarray | slice) -> np.ndarray:
-        """Return some rows (k, P) of AᵀMA of one or several groups, given the rows of AᵀA."""
-        if self.trivial:
-            return gram
-        return gram - self.products[group, rows] @ self.means[group]
-
-    def cross(self, right: np.ndarray, of_outputs: np.ndarray) -> np.ndarray:
-        """Return AᵀM y (G, P, Q), given Aᵀy and NᵀY (G, q, Q)."""
-        return right if self.trivial else right - self.products @ self.solved(of_outputs)
-
-    def output_squares(self, of_outputs: np.ndarray, sums: np.ndarray) -> np.ndarray:
-        """Return the squared norms (G, Q) of M y, given the squares of y and NᵀY (G, q, Q)."""
-        if self.trivial:
-            return of_outputs
-        return np.maximum(of_outputs - np.einsum("gkq,gkq->gq", sums, self.solved(sums)), 0.0)
-
-    def coefficients(self, of_outputs: np.ndarray, w: np.ndarray) -> np.ndarray:
-        """Return the least-squares coefficients (G, q, Q) of N, given the kernel w (G, P, Q)."""
-        return self.solved(of_outputs) - self.means @ w
-
-    def gradient(self, g: np.ndarray, of_residuals: np.ndarray) -> np.ndarray:
-        """Return AᵀM r (G, P, Q), given Aᵀr and Nᵀr (G, q, Q)."""
-        return self.cross(g, of_residuals)
 
 
 class Confounded:

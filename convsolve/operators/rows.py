@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 
 import numpy as np
 
@@ -11,7 +12,7 @@ from ..problem.nuisance import Nuisance
 from ..problem.sizes import Limits
 from ..progress import tracked
 from .base import Block, DesignOperator
-from .moments import Moments, groups_at_once
+from .moments import Moments, Units, groups_at_once
 from .projection import Confounded
 from .records import Inputs, Targets
 from .windows import row_blocks
@@ -46,20 +47,24 @@ def blocks_left_out(inputs: Inputs, numbers: int) -> Iterator[np.ndarray]:
                 yield a
 
 
-def summed_moments(
-    blocks: Iterable[Block], exponents: np.ndarray, shift: np.ndarray, targets: Targets | None
-) -> Moments:
-    """Sum the moments of blocks of rows of A and Y, with exponents (G, C) and shifts (G, P)."""
-    outputs = 0 if targets is None else targets.outputs
-    groups, columns = shift.shape
-    total = Moments.empty(groups, columns, outputs)
-    of_y = np.zeros((2, len(exponents), 0))
-    if targets is not None:
-        of_y = np.array([targets.grouped(targets.exponents), targets.grouped(targets.shift)])
+def summed_moments(blocks: Iterable[Block], units: Units, constant: bool, outputs: int) -> Moments:
+    """Sum the moments of blocks of rows of A and Y, which are in ``units``."""
+    groups, columns = units.shift.shape
+    total = replace(Moments.empty(groups, columns, outputs), units=units, constant=constant)
     for a, y in blocks:
-        y = np.zeros((*a.shape[:2], 0)) if targets is None or y is None else y
-        total += Moments.from_rows(a, y, exponents, shift, of_y[0].astype(int), of_y[1])
+        y = np.zeros((*a.shape[:2], 0)) if not outputs or y is None else y
+        total += Moments.from_rows(a, y, units, constant)
     return total
+
+
+def units_of(exponents: np.ndarray, shift: np.ndarray, targets: Targets | None) -> Units:
+    """Return the units of columns, with exponents (G, C) and a shift (G, P), and of targets."""
+    if targets is None:
+        none = np.zeros((len(shift), 0))
+        return Units(exponents, shift, none.astype(int), none)
+    return Units(
+        exponents, shift, targets.grouped(targets.exponents), targets.grouped(targets.shift)
+    )
 
 
 class RowOperator(DesignOperator):
@@ -109,10 +114,10 @@ class RowOperator(DesignOperator):
 
     @cached_property
     def products(self) -> np.ndarray:
-        """Products AᵀN (G, P, q)."""
+        """Products NᵀA (G, q, P)."""
         if not self.nuisance.count:
-            return np.zeros((self.groups, self.columns, 0))
-        return self._totals[:, :, None]
+            return np.zeros((self.groups, 0, self.columns))
+        return self._totals[:, None]
 
     def raw(self, targets: Targets | None) -> Iterator[Block]:
         """Yield blocks (G, k, P) and (G, k, Q) with confounds projected out, but not shifted."""
@@ -206,7 +211,7 @@ class RowOperator(DesignOperator):
         if self.nuisance.count:  # N is a column of ones
             mean = self.projection.means
         if self.nuisance.count and targets is not None:
-            level = self.projection.solved(self.output_sums(targets)[0])
+            level = self.output_sums(targets)[0] / self.projection.square
         for a, y in self._shifted(targets):
             for some in groups_at_once(a) if groups is None else [groups]:
                 of_a = a[some] - mean[some] if mean.size else a[some]
@@ -250,7 +255,9 @@ class RowOperator(DesignOperator):
     def moments(self, targets: Targets | None) -> Moments:
         """Return sums over the rows of A and Y, each minus its shift."""
         exponents = self.inputs.exponents.reshape(self.groups, -1)
-        return summed_moments(self._shifted(targets), exponents, self.shift, targets)
+        units = units_of(exponents, self.shift, targets)
+        outputs = 0 if targets is None else targets.outputs
+        return summed_moments(self._shifted(targets), units, self.nuisance.constant, outputs)
 
     def residual(self, w: np.ndarray, targets: Targets) -> tuple[np.ndarray, np.ndarray]:
         """Return ‖r‖² (G, Q) and AᵀM r (G, P, Q) for r = M(y − A w)."""

@@ -65,13 +65,14 @@ class TapBasis:
     def of_moments(self, moments: Moments) -> Moments:
         """Return the moments of A T, given moments of A with one exponent per channel."""
         half = self.restrict(moments.gram)
-        sums, shift = (self.restrict(v[:, :, None])[:, :, 0] for v in (moments.sums, moments.shift))
+        values = moments.sums, moments.units.shift
+        sums, shift = (self.restrict(v[:, :, None])[:, :, 0] for v in values)
         return replace(
             moments,
             gram=self.restrict(half.swapaxes(1, 2)),
             rhs=self.restrict(moments.rhs),
             sums=sums,
-            shift=shift,
+            units=moments.units._replace(shift=shift),
         )
 
     def _applied(self, v: Any, matrices: Sequence[np.ndarray], matmul: Any) -> Any:
@@ -114,8 +115,8 @@ class TransformedOperator(DesignOperator):
 
     @cached_property
     def products(self) -> np.ndarray:
-        """Products TᵀAᵀN (G, R, q)."""
-        return self._restricted_live(self.operator.products)
+        """Products NᵀA T (G, q, R)."""
+        return self.basis.rows(self.operator.products) * self.live[:, None]
 
     @cached_property
     def live(self) -> np.ndarray:
@@ -167,7 +168,7 @@ class TransformedOperator(DesignOperator):
 
     def _norms_by_moments(self, group: int) -> np.ndarray:
         assert self._moments is not None
-        gram = self.operator.projection.inner(self._moments.gram[group], group, slice(None))
+        gram = self._moments.inner(group, slice(None))
         half = self.basis.restrict(gram[None])
         squares = np.diagonal(self.basis.restrict(half.swapaxes(1, 2))[0])
         return np.sqrt(np.maximum(squares, 0.0))

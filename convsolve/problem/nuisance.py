@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-import numpy as np
-
 from .confounds import Confounds
 
 
@@ -29,7 +27,3 @@ class Nuisance:
     def total(self) -> int:
         """All columns, which the degrees of freedom are less."""
         return self.count + (0 if self.confounds is None else self.confounds.count)
-
-    def gram(self, rows: int) -> np.ndarray:
-        """NᵀN (q, q) over all ``rows`` of a problem."""
-        return np.full((self.count, self.count), float(rows))

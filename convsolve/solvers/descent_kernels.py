@@ -118,7 +118,7 @@ class Rows(NamedTuple):
         rest = np.sqrt(np.maximum(squares, 0))[:, None]
         count = math.sqrt(n) if constant else 0.0
         s = scaling.gradient(count * operator.means[:, :, None])[:, None, :, 0]
-        t = count * (moments.out_shift + moments.out_sums / n)[:, None]
+        t = count * moments.about_means.out_shift[:, None]
         a = np.concatenate([root * at, np.zeros_like(s), s], axis=1)
         y = np.concatenate([c, rest, t], axis=1)
         ones = np.append(np.zeros(a.shape[1] - 1), count)

@@ -13,7 +13,7 @@ import convsolve as cs
 from convsolve.inference.folds import HeldOut
 from convsolve.inference.strength_path import StrengthPath
 from convsolve.inference.sums import FromMoments, FromRows, GroupSums, Sums
-from convsolve.inference.units import Units
+from convsolve.inference.units import CommonUnits
 from convsolve.leastsquares.analysis import analyse
 from convsolve.problem.sizes import Limits
 from support import dense
@@ -56,15 +56,14 @@ def judged(given: GroupSums, nuisance: int) -> tuple[Any, np.ndarray, list[np.nd
     """The path of all rows, strengths, and squared errors on every fold."""
 
     def path(m: Any) -> StrengthPath:
-        gram, cross = m.centred() if nuisance else (m.gram, m.rhs)
-        squares = m.centred_squares if nuisance else m.out_squares
+        gram, cross, squares = m.eliminated()
         return StrengthPath(gram[0], cross[0], squares[0], given.weights, m.n, nuisance)
 
     sums: Sums = given.sums
     total = path(sums.total)
     at = STRENGTHS * total.tridiagonal.largest
     pairs = zip(sums.folds, sums.beside, strict=True)
-    errors = [HeldOut(f, r, 0, bool(nuisance)).errors(path(r).coordinates(at)) for f, r in pairs]
+    errors = [HeldOut(f, r, 0).errors(path(r).coordinates(at)) for f, r in pairs]
     return total, at, errors
 
 
@@ -81,7 +80,7 @@ def test_sums_within_the_row_space_are_those_of_the_gram(name: str, geometry: st
     assert targets is not None
     folds = cs.CrossValidation(3 if len(problem.x) < 3 else [[0], [2]])
     spans = folds.spans(problem.kept.lengths)
-    units = Units(design.operator.exponents, targets.grouped(targets.exponents))
+    units = CommonUnits(design.operator.exponents, targets.grouped(targets.exponents))
     coordinates = penalty.coordinates(design.tap_lags, channels, problem.spec.groups)
     routes = [
         kind(design, targets, spans).within(coordinates, units) for kind in (FromRows, FromMoments)

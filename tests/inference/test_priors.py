@@ -203,9 +203,9 @@ def test_bands_have_the_most_evidence_of_random_ones() -> None:
     problem = cs.Problem(x, y[:, :1], kernel_size=10)
     found = cs.solve(problem, cs.Regularized(cs.Ridge(groups=(0, 1, 1, 2)))).regularization
     moments = analyse(problem).design.moments
-    unit = np.ldexp(1.0, moments.column_exponents[0])
+    unit = np.ldexp(1.0, moments.units.column_exponents[0])
     gram = moments.gram[0] * np.outer(unit, unit)
-    r = moments.rhs[0, :, 0] * unit * 2.0 ** moments.out_exponents[0, 0]
+    r = moments.rhs[0, :, 0] * unit * 2.0 ** moments.units.out_exponents[0, 0]
     squares = float((y[:, 0] ** 2).sum())
     band = np.tile([0, 1, 1, 2], 10)
     args = gram, r, squares, band, len(y)

@@ -14,7 +14,7 @@ import convsolve as cs
 from convsolve.leastsquares.analysis import analyse
 from convsolve.operators import chunks, prediction
 from convsolve.operators.chunks import ChunkedOperator, chunk_spans
-from convsolve.operators.moments import Moments
+from convsolve.operators.moments import Moments, Units
 from convsolve.operators.prediction import row_spans
 from convsolve.problem.nuisance import Nuisance
 from convsolve.problem.rows import Rows
@@ -87,16 +87,17 @@ def test_what_is_zero_has_no_unit() -> None:
     """Sums of zeros are neutral, whatever their exponents; those of a constant are not."""
     rng = np.random.default_rng(1)
     a, y = rng.standard_normal((1, 9, 2)), rng.standard_normal((1, 9, 1))
-    live = Moments.from_rows(a, y, exponents=-900, out_exponents=-900)
-    none = Moments.from_rows(0 * a, 0 * y, exponents=900, out_exponents=900)
+    shape = 1, 2, 1
+    live = Moments.from_rows(a, y, Units.of(shape, -900, 0.0, -900))
+    none = Moments.from_rows(0 * a, 0 * y, Units.of(shape, 900, 0.0, 900))
     for both in (live + none, none + live, none + live + none):
         np.testing.assert_array_equal(both.gram, live.gram)
         np.testing.assert_array_equal(both.rhs, live.rhs)
-        np.testing.assert_array_equal(both.exponents, -900)
-        np.testing.assert_array_equal(both.out_exponents, -900)
+        np.testing.assert_array_equal(both.units.exponents, -900)
+        np.testing.assert_array_equal(both.units.out_exponents, -900)
     assert both.n == 27
-    constant = Moments.from_rows(0 * a, 0 * y, exponents=900, shift=1.0)
-    assert ((live + constant).exponents == 900).all()
+    constant = Moments.from_rows(0 * a, 0 * y, Units.of(shape, 900, 1.0))
+    assert ((live + constant).units.exponents == 900).all()
 
 
 def test_all_taps_of_a_channel_share_an_exponent() -> None:
@@ -104,13 +105,15 @@ def test_all_taps_of_a_channel_share_an_exponent() -> None:
     rng = np.random.default_rng(2)
     a, y = rng.standard_normal((1, 9, 6)), rng.standard_normal((1, 9, 1))
     some = a * [1, 1, 0, 1, 1, 0]  # zero at one tap of either channel
-    low, high = np.array([[-3, 4]]), np.array([[5, -6]])
+    low, high, other = (
+        Units.of((1, 6, 1), np.array([each])) for each in ([-3, 4], [5, -6], [5, 99])
+    )
     both = Moments.from_rows(a, y, low) + Moments.from_rows(some, y, high)
-    np.testing.assert_array_equal(both.exponents, [[5, 4]])
-    np.testing.assert_array_equal(both.column_exponents, [[5, 4] * 3])
+    np.testing.assert_array_equal(both.units.exponents, [[5, 4]])
+    np.testing.assert_array_equal(both.units.column_exponents, [[5, 4] * 3])
     silent = a * np.tile([1, 0], 3)  # zero at all taps of the second channel
-    both = Moments.from_rows(a, y, low) + Moments.from_rows(silent, y, np.array([[5, 99]]))
-    np.testing.assert_array_equal(both.exponents, [[5, 4]])
+    both = Moments.from_rows(a, y, low) + Moments.from_rows(silent, y, other)
+    np.testing.assert_array_equal(both.units.exponents, [[5, 4]])
 
 
 def _events(rng: np.random.Generator, shape: tuple[int, ...], count: int) -> np.ndarray:
@@ -174,8 +177,8 @@ def test_columns_have_one_unit_beside_whatever_outputs() -> None:
     other = 1e-4 * y[0]
     other[operator.step :] += 1
     found = operator.moments(operator.outputs([other]))
-    np.testing.assert_array_equal(found.shift, operator.shift)
-    np.testing.assert_array_equal(found.exponents, operator.exponents)
+    np.testing.assert_array_equal(found.units.shift, operator.shift)
+    np.testing.assert_array_equal(found.units.column_exponents, operator.exponents)
 
 
 def test_a_solve_reads_everything_three_times_in_small_parts() -> None:
