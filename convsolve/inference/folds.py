@@ -276,8 +276,8 @@ class HeldOut:
         self.rows, self._constant = fold.n, rest.constant
         centred = fold.with_constant().eliminated()
         self._gram, self._cross, self.squares = (each[group] for each in centred)
-        self._means = fold.sums[group] / fold.n, fold.out_sums[group] / fold.n
-        self._learnt = rest.sums[group] / rest.n, rest.out_sums[group] / rest.n
+        self._means = fold.means[group], fold.out_means[group]
+        self._learnt = rest.means[group], rest.out_means[group]
 
     def only(self, outputs: np.ndarray) -> HeldOut:
         """Return the rows for some of the outputs."""

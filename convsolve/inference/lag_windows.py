@@ -156,10 +156,10 @@ class _Prefixes:
         gram, cross, _ = others.eliminated()
         held, held_cross, squares = fold.with_constant().eliminated()
         self._squares = squares[g]
-        x_means, y_means = fold.sums[g, order] / fold.n, fold.out_sums[g] / fold.n
+        x_means, y_means = fold.means[g, order], fold.out_means[g]
         if others.constant:
-            x_means = x_means - others.sums[g, order] / others.n
-            y_means = y_means - others.out_sums[g] / others.n
+            x_means = x_means - others.means[g, order]
+            y_means = y_means - others.out_means[g]
         self._gram, self._cross = gram[g][square], cross[g][order]
         self._held, self._held_cross = held[g][square], held_cross[g][order]
         self._x_means, self._y_means, self._rows = x_means, y_means, fold.n

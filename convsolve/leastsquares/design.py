@@ -18,7 +18,6 @@ from ..operators.devices import DeviceOperator
 from ..operators.fourier import FourierOperator
 from ..operators.moments import Moments
 from ..operators.overlap_save import by_fft
-from ..operators.partialled import PartialledOperator
 from ..operators.partialled_chunks import PartialledChunks
 from ..operators.records import Inputs, Targets
 from ..operators.rows import RowOperator
@@ -180,16 +179,9 @@ class Design:
             return self._chunked
         if not self.sizes.by_rows and by_fft(self.spec) and self.inputs.structured:
             with self.clock.timing("moments"):
-                if self.fourier.exact and not self._confounds:
+                if self.fourier.exact:
                     return self.fourier
-                if self.fourier.exact and (found := PartialledOperator(self.fourier)).exact:
-                    return found
         return RowOperator(self.inputs, self.nuisance, self.sizes.limits, self.targets)
-
-    @property
-    def _confounds(self) -> int:
-        """Number of columns of confounds."""
-        return self.nuisance.total - self.nuisance.count
 
     @cached_property
     def fourier(self) -> FourierOperator:

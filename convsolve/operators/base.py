@@ -92,7 +92,7 @@ class DesignOperator(ABC):
     @cached_property
     def projection(self) -> Projection:
         """N, partialled out of sums over rows."""
-        return Projection(self.products, float(self.rows))
+        return Projection(self.products, float(self.rows) if self.nuisance.constant else 1.0)
 
     @property
     def offsets(self) -> np.ndarray:

@@ -14,9 +14,10 @@ from ..problem.sizes import Limits
 from ..problem.spec import ConvSpec
 from . import gram, products
 from .base import Block, DesignOperator
-from .moments import Moments
+from .moments import Moments, NuisanceSums
 from .overlap_save import Series, component_columns, component_taps, polyphase
 from .products import Misfit
+from .projection import Confounded
 from .records import Inputs, Targets
 from .rows import RowOperator, blocks_left_out, units_of
 
@@ -25,6 +26,8 @@ from .rows import RowOperator, blocks_left_out, units_of
 EVEN = 4.0
 # A centred square below this share of the square itself has lost its digits.
 KEPT_SHARE = 0.01
+# A difference of sums is used if it cancels at most this share of them.
+MOST_CANCELLED = 0.5
 # Up to this many columns the Gram is formed at once. Beyond, norms are computed without it.
 GRAM_FIRST = 800
 
@@ -97,7 +100,17 @@ class FourierOperator(DesignOperator):
     @cached_property
     def means(self) -> np.ndarray:
         """Column means (G, P)."""
+        if self.confounded is not None:
+            return self._sums_left / self.rows
         return self.shift + self.column_totals / self.rows
+
+    @cached_property
+    def _sums_left(self) -> np.ndarray:
+        """Sums (G, P) of the columns of M A."""
+        assert self.confounded is not None
+        if self.confounded.spans_ones:
+            return np.zeros((self.groups, self.columns))
+        return self.column_totals - self.confounded.of_ones @ self.products
 
     @cached_property
     def parts(self) -> list[Part]:
@@ -178,7 +191,17 @@ class FourierOperator(DesignOperator):
     @cached_property
     def products(self) -> np.ndarray:
         """Products NᵀA (G, q, P)."""
+        if self.confounded is not None:
+            return self.confounded.crossed.swapaxes(1, 2)
         return self.column_totals[:, None][:, : self.nuisance.count]
+
+    @cached_property
+    def confounded(self) -> Confounded | None:
+        """Orthonormal columns of N in the row order of A, if N is more than a constant."""
+        confounds = self.nuisance.confounds
+        if confounds is None or not confounds.count:
+            return None
+        return Confounded(confounds, self.inputs, self._adjoint)
 
     @cached_property
     def column_totals(self) -> np.ndarray:
@@ -214,10 +237,16 @@ class FourierOperator(DesignOperator):
         This is the case if the centred columns of every channel have similar norms and centring
         them cancels little.
         """
-        centred = self._centred_squares
-        by_tap = centred.reshape(self.groups, -1, self.channels)
+        left, whole = self._centred_squares, self._column_squares
+        by_tap = whole if self.confounded is not None else left
+        by_tap = by_tap.reshape(self.groups, -1, self.channels)
         alike = by_tap.max(1) <= EVEN**2 * by_tap.min(1)
-        return bool(alike.all()) and self._keeps_digits(centred)
+        if (
+            self.confounded is not None
+            and not (self.confounded.live(whole, left) | (whole == 0)).all()
+        ):
+            return False
+        return bool(alike.all()) and self._keeps_digits(left)
 
     @cached_property
     def column_norms(self) -> np.ndarray:
@@ -229,7 +258,7 @@ class FourierOperator(DesignOperator):
         """Norms (G, P) of the columns minus their means."""
         if self.nuisance.constant:
             return self.column_norms
-        centred = self._column_squares - self.column_totals**2 / self.rows
+        centred = self._centred_squares - self.rows * (self.means - self.shift) ** 2
         return np.sqrt(centred) if self._keeps_digits(centred) else self._rows.spreads
 
     def moments(self, targets: Targets | None) -> Moments:
@@ -247,15 +276,46 @@ class FourierOperator(DesignOperator):
             self.rows,
             units_of(self.exponents[:, : self.channels], self.shift, targets),
             self.nuisance.constant,
+            self._nuisance_sums(targets),
         )
 
+    def _nuisance_sums(self, targets: Targets | None) -> tuple[NuisanceSums, ...]:
+        """Return the products with orthonormal columns of N, which y is orthogonal to."""
+        if self.confounded is None:
+            return ()
+        outputs = 0 if targets is None else targets.outputs
+        count, none = self.confounded.count, np.zeros((self.groups, self.confounded.count, outputs))
+        exponents = self.exponents[:, : self.channels]
+        of_ones, out = self.confounded.of_ones, none[:, 0].astype(int)
+        places = np.arange(count)
+        return (NuisanceSums(places, count, self.products, none, of_ones, exponents, out),)
+
     def residual(self, w: np.ndarray, targets: Targets) -> tuple[np.ndarray, np.ndarray]:
-        """Return ‖r‖² (G, Q) and AᵀM r (G, P, Q) for r = M(y − A w), in one pass over the data."""
+        """Return ‖r‖² (G, Q) and AᵀM r (G, P, Q) for r = M(y − A w), in one pass over the data.
+
+        Confounds are orthogonal to y, so that sums over the rows of y − A w need only a correction
+        by NᵀA w. Rows are projected if the correction would cancel the sums.
+        """
+        if self.confounded is not None:
+            return self._residual_beside(self.confounded, w, targets)
         offset = np.zeros((len(w), w.shape[2]))
         if self.nuisance.constant:
             offset = self.projection.coefficients(self.output_sums(targets)[0], w)[:, 0]
         squares, g, sums = self.misfit(w, targets, offset)
         return squares, self.projection.cross(g, sums[:, None][:, : self.nuisance.count])
+
+    def _residual_beside(
+        self, confounded: Confounded, w: np.ndarray, targets: Targets
+    ) -> tuple[np.ndarray, np.ndarray]:
+        squares, g = np.zeros((len(w), w.shape[2])), np.zeros_like(w)
+        found, spanned = self.misfit(w, targets, squares), self.products @ w
+        fit = np.square(spanned).sum(1)
+        if (fit <= MOST_CANCELLED * found.squares).all():
+            return found.squares - fit, found.gradient + self.products.swapaxes(1, 2) @ spanned
+        for i in range(self.groups):
+            r = confounded.projected(targets.rows(i) - self.product(i, w[i]))
+            squares[i], g[i] = np.einsum("nq,nq->q", r, r), self._adjoint(i, r)
+        return squares, g
 
     def misfit(self, w: np.ndarray, targets: Targets, offset: np.ndarray) -> Misfit:
         """Return Σr² (G, Q), Aᵀr (G, P, Q) and rᵀ1 (G, Q) for r = y − offset − A w."""
@@ -270,6 +330,8 @@ class FourierOperator(DesignOperator):
 
     def output_sums(self, targets: Targets) -> tuple[np.ndarray, np.ndarray]:
         """Return NᵀY (G, q, Q) and Σy² (G, Q) of shifted Y; reused for the given targets."""
+        if self.confounded is not None:
+            return np.zeros((self.groups, self.confounded.count, targets.outputs)), targets.squares
         if targets is not self.targets or self.columns > GRAM_FIRST:
             return super().output_sums(targets)
         sums, squares = (np.stack([s[i] for s in self.sums]) for i in (2, 3))
@@ -280,7 +342,7 @@ class FourierOperator(DesignOperator):
         found = self.product(group, w)
         if self.nuisance.constant:
             found -= self.projection.means[group, 0] @ w
-        return found
+        return found if self.confounded is None else self.confounded.projected(found)
 
     def product(self, group: int, w: np.ndarray) -> np.ndarray:
         """Return A w (n, Q) of one group, for w (P, Q) and A minus its shift."""
@@ -295,6 +357,15 @@ class FourierOperator(DesignOperator):
 
     def adjoint(self, group: int, r: np.ndarray) -> np.ndarray:
         """Return AᵀM r (P, Q) of one group, for rows r (n, Q)."""
+        if self.confounded is not None:
+            return self._adjoint(group, self.confounded.projected(r))
+        total = self._adjoint(group, r)
+        if self.nuisance.constant:
+            total -= self.projection.means[group].T * r.sum(0)
+        return total
+
+    def _adjoint(self, group: int, r: np.ndarray) -> np.ndarray:
+        """Return Aᵀr (P, Q) of one group, for rows r (n, Q) and A minus its shift."""
         outputs, first, stacks = r.shape[1], 0, []
         mine = slice(group * outputs, (group + 1) * outputs)
         for x, flags in zip(self.inputs.stacks, self.inputs.flags, strict=True):
@@ -310,8 +381,6 @@ class FourierOperator(DesignOperator):
         total = np.zeros((self.columns, outputs))
         for x, out in self._parts_of(group, stacks):
             total += products.adjoint(x, out, self.taps).reshape(-1, outputs)[self.places]
-        if self.nuisance.constant:
-            total -= self.projection.means[group].T * r.sum(0)
         return total
 
     def _rows_of(self, x: np.ndarray, outputs: int) -> np.ndarray:
@@ -335,6 +404,9 @@ class FourierOperator(DesignOperator):
 
     def product_gram(self, group: int, w: np.ndarray) -> np.ndarray:
         """Return (M A w)ᵀ(M A w) (Q, Q) of one group, for w (P, Q)."""
+        if self.confounded is not None:
+            seen = self.forward(group, w)
+            return seen.T @ seen
         offset = self.projection.means[group, 0] @ w if self.nuisance.constant else 0.0
         total = np.zeros((w.shape[1], w.shape[1]))
         for i, x, _, rows in self.parts:
@@ -345,6 +417,19 @@ class FourierOperator(DesignOperator):
     def row_blocks(self, targets: Targets | None = None) -> Iterator[Block]:
         """Return blocks of rows of M A (G, k, P) and of M y (G, k, Q), formed from the records."""
         return self._rows.row_blocks(targets)
+
+    @property
+    def offsets(self) -> np.ndarray:
+        """Column means (G, P) that N subtracts; with confounds, the size of all subtracted."""
+        return super().offsets if self.confounded is None else self.confounded.offsets
+
+    def constant_beside(
+        self, targets: Targets, w: np.ndarray, level: np.ndarray | None = None
+    ) -> np.ndarray | None:
+        """Return the constant (G, Q) of the fit with w; None if there is no bias."""
+        if self.confounded is None:
+            return super().constant_beside(targets, w, level)
+        return self.confounded.constant_beside(targets, w)
 
     def _in_component(self, w: np.ndarray, x: Series) -> np.ndarray:
         return in_component(w, x, self.taps, self.places)

@@ -5,6 +5,8 @@ Nuisance columns are eliminated from sums over rows here and nowhere else.
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -118,6 +120,27 @@ class Projection:
         return of_outputs / self.square - self.means @ w
 
 
+class NuisanceSums(NamedTuple):
+    """Products with orthonormal nuisance columns N, in the units of the rows they were summed over.
+
+    Attributes:
+        places: (k,), indices of these columns among all ``total`` nuisance columns.
+        total: number q of all columns.
+        of_columns: NᵀA (G, k, P).
+        of_outputs: NᵀY (G, k, Q).
+        of_ones: Nᵀ1 (k,).
+        exponents, out_exponents: exponents (G, C) and (G, Q) of columns and outputs.
+    """
+
+    places: np.ndarray
+    total: int
+    of_columns: np.ndarray
+    of_outputs: np.ndarray
+    of_ones: np.ndarray
+    exponents: np.ndarray
+    out_exponents: np.ndarray
+
+
 class Normal(NamedTuple):
     """AᵀMA (G, P, P), AᵀMY (G, P, Q) and the squares (G, Q) of M Y."""
 
@@ -141,6 +164,8 @@ class Moments:
         units: units in which columns and outputs are read.
         constant: whether a constant is fitted in addition to the columns. `eliminated` and the
             other results of `projection` are then about the means.
+        nuisance: products with other nuisance columns, which are always fitted, of every chunk that
+            was added.
     """
 
     gram: np.ndarray
@@ -151,6 +176,7 @@ class Moments:
     n: int
     units: Units
     constant: bool = False
+    nuisance: tuple[NuisanceSums, ...] = ()
 
     @classmethod
     def from_rows(
@@ -203,6 +229,7 @@ class Moments:
             out_sums=left.out_sums + right.out_sums,
             out_squares=left.out_squares + right.out_squares,
             n=left.n + right.n,
+            nuisance=left.nuisance + right.nuisance,
         )
 
     @property
@@ -232,6 +259,15 @@ class Moments:
             out_sums=self.out_sums[one],
             out_squares=self.out_squares[one],
             units=Units(*(a[one] for a in self.units)),
+            nuisance=tuple(
+                part._replace(
+                    of_columns=part.of_columns[one],
+                    of_outputs=part.of_outputs[one],
+                    exponents=part.exponents[one],
+                    out_exponents=part.out_exponents[one],
+                )
+                for part in self.nuisance
+            ),
         )
 
     def from_column(self, first: int) -> Moments:
@@ -242,6 +278,7 @@ class Moments:
             rhs=self.rhs[:, first:],
             sums=self.sums[:, first:],
             units=self.units._replace(shift=self.units.shift[:, first:]),
+            nuisance=self.each_column(lambda a: a[:, :, first:]),
         )
 
     def with_zero_columns(self, live: np.ndarray) -> Moments:
@@ -253,7 +290,12 @@ class Moments:
             gram=self.gram * live[:, :, None] * live[:, None],
             rhs=self.rhs * live[:, :, None],
             sums=self.sums * live,
+            nuisance=self.each_column(lambda a: a * live[:, None]),
         )
+
+    def each_column(self, of: Callable[[np.ndarray], np.ndarray]) -> tuple[NuisanceSums, ...]:
+        """Apply a function to the products (G, k, P) of nuisance columns and columns."""
+        return tuple(part._replace(of_columns=of(part.of_columns)) for part in self.nuisance)
 
     def in_units(self, units: Units) -> Moments:
         """Return the moments of the same rows in other units."""
@@ -304,24 +346,68 @@ class Moments:
             units=self.units._replace(shift=shift, out_shift=out_shift),
         )
 
+    # --- nuisance columns eliminated
+
+    @cached_property
+    def _joined(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Products (G, q, P), (G, q, Q) and (q,) of A, Y and ones with orthonormal columns N."""
+        groups, columns, outputs = self.rhs.shape
+        count = self.nuisance[0].total if self.nuisance else 0
+        of_columns, of_outputs = (
+            np.zeros((count, groups, columns)),
+            np.zeros((count, groups, outputs)),
+        )
+        of_ones, u = np.zeros(count), self.units
+        for part in self.nuisance:
+            if len(part.places) == count and len(self.nuisance) == 1:
+                order = np.argsort(part.places)
+                return part.of_columns[:, order], part.of_outputs[:, order], part.of_ones[order]
+            e = per_column(part.exponents - u.exponents, columns)
+            scaled = np.ldexp(part.of_columns, e[:, None])
+            # A column that several chunks share occurs once per chunk.
+            np.add.at(of_columns, part.places, scaled.swapaxes(0, 1))
+            scaled = np.ldexp(part.of_outputs, (part.out_exponents - u.out_exponents)[:, None])
+            np.add.at(of_outputs, part.places, scaled.swapaxes(0, 1))
+            np.add.at(of_ones, part.places, part.of_ones)
+        return of_columns.swapaxes(0, 1), of_outputs.swapaxes(0, 1), of_ones
+
+    @property
+    def means(self) -> np.ndarray:
+        """Column means (G, P), other nuisance columns than a constant projected out."""
+        of_columns, _, of_ones = self._joined
+        return (self.sums - of_ones @ of_columns) / self.n
+
+    @property
+    def out_means(self) -> np.ndarray:
+        """Means (G, Q) of the outputs, other nuisance columns than a constant projected out."""
+        _, of_outputs, of_ones = self._joined
+        return (self.out_sums - of_ones @ of_outputs) / self.n
+
     @property
     def about_means(self) -> Units:
         """Units whose shift includes the means of the columns and outputs."""
         u = self.units
-        shift, out_shift = u.shift + self.sums / self.n, u.out_shift + self.out_sums / self.n
-        return u._replace(shift=shift, out_shift=out_shift)
+        return u._replace(shift=u.shift + self.means, out_shift=u.out_shift + self.out_means)
 
-    # --- nuisance columns eliminated
-
-    @property
+    @cached_property
     def projection(self) -> Projection:
-        """The projection of the constant, if it is fitted."""
-        return Projection(self.sums[:, None][:, : int(self.constant)], float(self.n))
+        """The projection of the nuisance columns that are fitted."""
+        if not self.nuisance:
+            return Projection(self.sums[:, None][:, : int(self.constant)], float(self.n))
+        of_columns, root = self._joined[0], math.sqrt(self.n)
+        if self.constant:
+            of_columns = np.concatenate([of_columns, root * self.means[:, None]], axis=1)
+        return Projection(of_columns)
 
-    @property
+    @cached_property
     def nuisance_rhs(self) -> np.ndarray:
         """NᵀY (G, q, Q)."""
-        return self.out_sums[:, None][:, : int(self.constant)]
+        if not self.nuisance:
+            return self.out_sums[:, None][:, : int(self.constant)]
+        of_outputs, root = self._joined[1], math.sqrt(self.n)
+        if not self.constant:
+            return of_outputs
+        return np.concatenate([of_outputs, root * self.out_means[:, None]], axis=1)
 
     def with_constant(self) -> Moments:
         """Return the moments of the same rows, with a constant fitted."""

@@ -30,10 +30,16 @@ class Confounded:
     ) -> None:
         """``adjoint(group, r)`` returns Aᵀr (P, Q) of rows r (n, Q), if FFTs can be used."""
         self._confounds, self._inputs, self._adjoint = confounds, inputs, adjoint
+        self.count = confounds.count
         #: Whether N spans a constant.
         self.spans_ones = confounds.spans_ones
         self._blocks = confounds.blocks(inputs.in_order)
         self._ends = np.cumsum([block.rows for block in self._blocks])
+
+    @cached_property
+    def of_ones(self) -> np.ndarray:
+        """Nᵀ1 (q,)."""
+        return self.products(np.ones((self._inputs.rows, 1)), 0)[:, 0]
 
     @cached_property
     def crossed(self) -> np.ndarray:

@@ -73,6 +73,7 @@ class TapBasis:
             rhs=self.restrict(moments.rhs),
             sums=sums,
             units=moments.units._replace(shift=shift),
+            nuisance=moments.each_column(self.rows),
         )
 
     def _applied(self, v: Any, matrices: Sequence[np.ndarray], matmul: Any) -> Any:

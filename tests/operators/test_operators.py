@@ -17,7 +17,6 @@ from convsolve.operators.base import DesignOperator
 from convsolve.operators.chunks import ChunkedOperator
 from convsolve.operators.devices import DeviceOperator
 from convsolve.operators.fourier import FourierOperator
-from convsolve.operators.partialled import PartialledOperator
 from convsolve.operators.records import Inputs, Targets
 from convsolve.operators.rows import RowOperator
 from convsolve.operators.spread import stacked
@@ -129,7 +128,7 @@ def partialled_rows(geometry: Geometry, x: list, y: list) -> DesignOperator:
 
 def partialled_fourier(geometry: Geometry, x: list, y: list) -> DesignOperator:
     read, nuisance, targets = confounded(geometry, x, y)
-    return PartialledOperator(FourierOperator(read, nuisance, Limits(), targets))
+    return FourierOperator(read, nuisance, Limits(), targets)
 
 
 def on_devices(count: int) -> Make:
