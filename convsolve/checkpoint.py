@@ -25,8 +25,8 @@ from .files import read_arrays, write_npz
 from .interrupts import Guarded
 from .leastsquares.design import Design
 from .operators.chunks import ChunkedOperator, Misfit, Products, Totals
-from .operators.moments import Moments, Units
-from .operators.partialled_chunks import Beside, Drifts, PartialledTotals
+from .operators.moments import Moments, NuisanceSums, Units
+from .operators.partialled_chunks import Drifts
 from .operators.totals import PASS, Chunk, one_by_one, read_ahead
 from .problem.problem import Problem
 from .problem.records import Records
@@ -35,7 +35,7 @@ from .progress import stage
 # Largest share of the run time that is spent on writing.
 MOST_SHARE = 0.05
 # The types of sums over chunks.
-SUMS: tuple[Any, ...] = (Totals, PartialledTotals, Beside, Drifts, Moments, Units, Misfit, Products)
+SUMS: tuple[Any, ...] = (Totals, Drifts, Moments, NuisanceSums, Units, Misfit, Products)
 # Length of the digest of a chunk in bytes.
 DIGEST_BYTES = 16
 

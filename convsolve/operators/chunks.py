@@ -387,7 +387,7 @@ class ChunkedOperator(DesignOperator):
     @property
     def means(self) -> np.ndarray:
         """Column means (G, P)."""
-        return self.shift + self._own.moments.sums / self.rows
+        return self.shift + self._own.moments.means
 
     @property
     def products(self) -> np.ndarray:

@@ -31,6 +31,7 @@ from .chunks import (
     ChunkedTargets,
     Geometry,
     Misfit,
+    Parts,
     Products,
     Totals,
     exact_operator_of,
@@ -41,7 +42,7 @@ from .chunks import (
     sums_beyond_float64,
 )
 from .fourier import KEPT_SHARE
-from .moments import Moments, Units, per_column
+from .moments import Moments, NuisanceSums, Units, per_column
 from .projection import Confounded
 from .records import Inputs, Targets
 from .rows import RowOperator
@@ -270,37 +271,6 @@ def _extent(spec: ConvSpec, rows: Sequence[int]) -> tuple[int, ...]:
 # --- sums over a chunk
 
 
-class Beside(NamedTuple):
-    """Products with some columns N of the confounds, in a chunk and its units.
-
-    Attributes:
-        places: (k,), indices of the columns.
-        crossed: AᵀN (G, P, k).
-        of_y: Nᵀy (k, Cout).
-        ones: Nᵀ1 (k,).
-        exponents, out_exponents: exponents of A and y.
-    """
-
-    places: np.ndarray
-    crossed: np.ndarray
-    of_y: np.ndarray
-    ones: np.ndarray
-    exponents: np.ndarray
-    out_exponents: np.ndarray
-
-
-@dataclass(frozen=True)
-class PartialledTotals(Totals):
-    """`Totals` of some chunks, and the products of A and y with the confounds."""
-
-    beside: tuple[Beside, ...]
-
-    def __add__(self, other: Totals) -> PartialledTotals:
-        assert isinstance(other, PartialledTotals)
-        both = super().__add__(other)
-        return PartialledTotals(both.moments, both.by_rows, self.beside + other.beside)
-
-
 def _own_columns(chunk: Chunk, inputs: Inputs) -> Confounds:
     """Return the nuisance columns of a chunk as separate columns of each of its pieces."""
     assert chunk.confounds is not None
@@ -332,24 +302,29 @@ def partialled_products(
     return Products(left.T @ left)
 
 
-def partialled_totals(chunk: Chunk, geometry: Geometry) -> PartialledTotals:
+def partialled_totals(chunk: Chunk, geometry: Geometry) -> Totals:
     """Return sums over the rows of a chunk, including products with the confounds."""
     operator, moments = summed(chunk, geometry)
-    inputs = operator.inputs
+    assert chunk.confounds is not None
+    nuisance = (_nuisance_sums(chunk, operator, moments.units),)
+    return Totals(replace(moments, nuisance=nuisance), (isinstance(operator, RowOperator),))
+
+
+def _nuisance_sums(chunk: Chunk, operator: Parts, units: Units) -> NuisanceSums:
+    inputs, targets = operator.inputs, operator.targets
     assert chunk.confounds is not None
     local, bases = _own_columns(chunk, inputs), [columns for _, columns in chunk.confounds]
-    crossed = Confounded(local, inputs).crossed
-    of_y = np.zeros((local.count, 0))
-    targets = operator.targets
+    of_columns = Confounded(local, inputs).crossed.swapaxes(1, 2)
+    of_outputs = np.zeros((inputs.spec.groups, local.count, 0))
     if chunk.y is not None and targets is not None:
         rows = inputs.kept.select([np.asarray(a) for a in chunk.y])
         scaled = [np.ldexp(a.reshape(-1, a.shape[-1]), -targets.exponents) for a in rows]
         of_y = np.concatenate([b.T @ a for b, a in zip(bases, scaled, strict=True)])
-    places = _places(chunk)
-    ones = np.concatenate([b.sum(0) for b in bases])
-    out = np.zeros(0, int) if targets is None else targets.exponents
-    beside = Beside(places, crossed, of_y, ones, operator.exponents, out)
-    return PartialledTotals(moments, (isinstance(operator, RowOperator),), (beside,))
+        of_outputs = of_y.reshape(len(of_y), inputs.spec.groups, -1).swapaxes(0, 1)
+    places, total = _places(chunk), chunk.nuisance_columns
+    of_ones = np.concatenate([b.sum(0) for b in bases])
+    own = units.exponents, units.out_exponents
+    return NuisanceSums(places, total, of_columns, of_outputs, of_ones, *own)
 
 
 @dataclass(frozen=True)
@@ -357,13 +332,10 @@ class Partialled(Totals):
     """Sums with the confounds projected out.
 
     Attributes:
-        crossed, of_y: D = AᵀN (G, P, q) and Nᵀy (q, Cout), in the units of the moments.
         y_drifts: polynomials that were subtracted from y before.
         live: flags of the columns (G, P) that are more than rounding. The others are set to zero.
     """
 
-    crossed: np.ndarray
-    of_y: np.ndarray
     y_drifts: tuple[Drifts, ...]
     live: np.ndarray
 
@@ -417,39 +389,19 @@ class PartialledChunks(ChunkedOperator):
         return found if not self.confounds.shared else found.shared()
 
     def pass_over(self, y: Sequence[Any] | None) -> Partialled:
-        """Return sums over the rows of M A and M y."""
+        """Return sums over the rows of A and Y, and products with the confounds."""
         y_drifts = () if y is None or self._degree < 0 else (self._drifts(y),)
         chunks = self._adjusted(super()._chunks(y), y_drifts)
-        found: PartialledTotals = self._total_of(y)(partialled_totals, chunks, self._geometry)
-        m, q = found.moments, self.confounds.count
-        outputs = m.units.out_exponents.size
-        crossed, of_y, ones = np.zeros((*m.sums.shape, q)), np.zeros((q, outputs)), np.zeros(q)
-        for b in found.beside:
-            # A column that several records share occurs once per record.
-            mine = np.ldexp(b.crossed, (b.exponents - m.units.column_exponents)[:, :, None])
-            np.add.at(np.moveaxis(crossed, 2, 0), b.places, np.moveaxis(mine, 2, 0))
-            less = b.out_exponents - m.units.out_exponents.reshape(-1)
-            np.add.at(of_y, b.places, np.ldexp(b.of_y, less))
-            np.add.at(ones, b.places, b.ones)
-        gram = m.gram - np.stack([d @ d.T for d in crossed])
-        whole, left = (np.einsum("gpp->gp", g) for g in (m.gram, gram))
+        found: Totals = self._total_of(y)(partialled_totals, chunks, self._geometry)
+        m = found.moments
         live = self._live(m)
-        if not ((left > KEPT_SHARE * whole) | ~live).all():
+        if not ((m.squares > KEPT_SHARE * np.einsum("gpp->gp", m.gram)) | ~live).all():
             raise SolveError(
                 "the confounds, or the bias of weighted rows, span nearly all of a column of x, "
                 "and sums over chunks would lose its digits; take the means of its channels off "
                 "x, read x and y into memory, or fit fewer confounds"
             )
-        by_group = of_y.reshape(q, self.groups, outputs // self.groups)
-        partialled = replace(
-            m,
-            gram=gram,
-            rhs=m.rhs - np.einsum("gpk,kgq->gpq", crossed, by_group),
-            sums=m.sums - crossed @ ones,
-            out_sums=m.out_sums - np.einsum("k,kgq->gq", ones, by_group),
-            out_squares=np.maximum(m.out_squares - np.square(by_group).sum(0), 0.0),
-        ).with_zero_columns(live)
-        return Partialled(partialled, found.by_rows, crossed, of_y, y_drifts, live)
+        return Partialled(m.with_zero_columns(live), found.by_rows, y_drifts, live)
 
     def _live(self, m: Moments) -> np.ndarray:
         """Return flags (G, P) of columns beyond the rounding error of the subtracted trends.
@@ -515,6 +467,7 @@ class PartialledChunks(ChunkedOperator):
             y=None if chunk.y is None else tuple(y),
             roots=tuple(roots) if by_row else None,
             confounds=tuple(columns),
+            nuisance_columns=self.confounds.count,
         )
 
     @property
@@ -532,7 +485,7 @@ class PartialledChunks(ChunkedOperator):
     @property
     def offsets(self) -> np.ndarray:
         """Size (G, P) per row of everything subtracted from a column."""
-        squares = np.square(self._partialled.crossed).sum(-1) / self.rows
+        squares = np.square(self.products).sum(1) / self.rows
         taken = np.zeros(squares.shape)
         if self._x_drifts:
             taken = self._by_column(self._x_drifts[0].size, self.exponents)
@@ -548,10 +501,10 @@ class PartialledChunks(ChunkedOperator):
     ) -> tuple[np.ndarray, np.ndarray]:
         """Return sums of r = y − A w − N v over some chunks, with v = Nᵀ(y − A w) of all rows."""
         found, live = self._of(targets), self._partialled.live
-        w, crossed, exponents = w * live[:, :, None], self._partialled.crossed, targets.exponents
-        seen = np.einsum("gpk,gpq->kgq", crossed, w).reshape(found.of_y.shape)
+        w, exponents = w * live[:, :, None], targets.exponents
+        rest = self.projection.coefficients(found.moments.nuisance_rhs, w)
         with np.errstate(under="ignore"):
-            fit = np.ldexp(found.of_y - seen, exponents)
+            fit = np.ldexp(rest.swapaxes(0, 1).reshape(-1, exponents.size), exponents)
         zeros = np.zeros((self.groups, self.columns)), np.zeros((self.groups, targets.outputs))
         of_x = self._own.moments.units.exponents
         units = Units(of_x, zeros[0], targets.grouped(exponents), zeros[1])
@@ -572,7 +525,7 @@ class PartialledChunks(ChunkedOperator):
     def product_gram(self, group: int, w: np.ndarray) -> np.ndarray:
         """Return (M A w)ᵀ(M A w) (Q, Q) of one group, for w (P, Q)."""
         w = w * self._partialled.live[group][:, None]
-        fit = self._partialled.crossed[group].T @ w
+        fit = self.products[group] @ w
         given = self._geometry, self.exponents[group], group, w, fit
         found: Products = self._total(partialled_products, self._decided(None), *given)
         return found.of_groups
@@ -584,31 +537,37 @@ class PartialledChunks(ChunkedOperator):
 
     def _blocks(self, targets: Targets | None) -> Iterator[Block]:
         self._check_rows()
-        m, crossed = self._own.moments, self._partialled.crossed
+        m = self._own.moments
         found = None if targets is None else self._of(targets)
         y = None if targets is None else targets.records
         y_drifts = () if found is None else found.y_drifts
         chunks = self._adjusted(super()._chunks(y), y_drifts)
         for chunk in tracked(chunks, PASS, len(chunks)):
-            yield from self._rows_of(chunk, m, crossed, found)
+            yield from self._rows_of(chunk, m, found)
 
-    def _rows_of(
-        self, chunk: Chunk, m: Moments, crossed: np.ndarray, found: Partialled | None
-    ) -> Iterator[Block]:
+    def _rows_of(self, chunk: Chunk, m: Moments, found: Partialled | None) -> Iterator[Block]:
         part = exact_operator_of(chunk._replace(by_rows=True), self._geometry)
         assert isinstance(part, RowOperator)
         local, places = Confounded(_own_columns(chunk, part.inputs), part.inputs), _places(chunk)
-        by_column = crossed[:, :, places].transpose(2, 0, 1)
+        by_column = self.products[:, places].swapaxes(0, 1)
         by_column = by_column.reshape(-1, self.groups * self.columns)
+        of_y = None
+        if found is not None:
+            of_y = found.moments.nuisance_rhs[:, places].swapaxes(0, 1).reshape(len(places), -1)
         e, first = part.exponents - m.units.column_exponents, 0
         for a, y in part.raw(part.targets):
             rows = first, first + a.shape[1]
             a = local.rows_without(np.ldexp(a, e[:, None]), first, by_column)
             a = a * self._partialled.live[:, None]
-            if y is not None and found is not None and part.targets is not None:
+            if (
+                y is not None
+                and found is not None
+                and part.targets is not None
+                and of_y is not None
+            ):
                 own_units = part.targets.grouped(part.targets.exponents)
                 y = np.ldexp(y, (own_units - found.moments.units.out_exponents)[:, None])
-                fit = local.fit(found.of_y[places], *rows).reshape(-1, self.groups, y.shape[2])
+                fit = local.fit(of_y, *rows).reshape(-1, self.groups, y.shape[2])
                 y = y - fit.swapaxes(0, 1)
             yield a, y
             first = rows[1]
@@ -625,9 +584,13 @@ class PartialledChunks(ChunkedOperator):
             sum(drifts.coefficients[first][0] for drifts in several)
             for several in (self._x_drifts, found.y_drifts)
         ]
-        of_y = targets.grouped(found.of_y[-1]) / self.confounds.size
-        of_x = np.einsum("gp,gpq->gq", self._partialled.crossed[:, :, -1], w) / self.confounds.size
+        rest = self.projection.coefficients(found.moments.nuisance_rhs, w)[:, -1]
         taken = self._by_column(of_records[0], self.exponents)
         level = np.ldexp(of_records[1], -targets.exponents)
         beside = targets.grouped(level) - np.einsum("gp,gpq->gq", taken, w)
-        return np.asarray(of_y - of_x + beside)
+        return np.asarray(rest / self.confounds.size + beside)
+
+    def output_sums(self, targets: Targets) -> tuple[np.ndarray, np.ndarray]:
+        """Return NᵀY (G, q, Q) and Σy² (G, Q)."""
+        found = self._of(targets).moments
+        return found.nuisance_rhs, found.out_squares

@@ -56,6 +56,7 @@ class Chunk(NamedTuple):
         roots: square roots of the weights (T', *T) of each span; None unless rows of a record
             differ in weight.
         confounds: for each span, the indices of its columns of confounds and the columns (n, k).
+        nuisance_columns: number of all columns of confounds.
     """
 
     spans: tuple[Span, ...]
@@ -65,6 +66,7 @@ class Chunk(NamedTuple):
     by_rows: bool = False
     roots: tuple[np.ndarray, ...] | None = None
     confounds: tuple[tuple[np.ndarray, np.ndarray], ...] | None = None
+    nuisance_columns: int = 0
 
 
 def total_of(records: Iterable[Any]) -> Total:
