@@ -24,6 +24,8 @@ TOLERANCE, ROUNDED = 1e-9, 1e-14
 # Excess at which a polynomial replaces the comparison of values. It is enough where only the values
 # of several penalties are compared.
 COARSE = 1e-3
+# Losses that differ by less than this share are equal: rounding must not choose between them.
+LAST_DIGITS = 1e-12
 # Tolerance of hyperparameters on the scale of their search, and largest number of points tried.
 PLACE_TOLERANCE, MOST_PLACES = 1e-3, 200
 # A hyperparameter within this distance of a bound of its search is reported as being at the bound.
@@ -174,10 +176,10 @@ def choose_penalty(
         return known[key]
 
     with stage("hyperparameters tried", len(search.starts) + MOST_PLACES) as report:
-        starts = sorted(search.starts, key=loss)
+        start = search.starts[_first_best([loss(place) for place in search.starts])]
         if len(search.low) == 1:
             ordered = np.unique(search.starts[:, 0])
-            i = int(np.argmin(np.abs(ordered - starts[0][0])))
+            i = int(np.argmin(np.abs(ordered - start[0])))
             low = ordered[i - 1] if i else search.low[0]
             high = ordered[i + 1] if i + 1 < len(ordered) else search.high[0]
             minimize_scalar(
@@ -189,11 +191,18 @@ def choose_penalty(
         else:
             minimize(
                 loss,
-                starts[0],
+                start,
                 method="Nelder-Mead",
                 bounds=list(zip(search.low, search.high, strict=True)),
                 options={"xatol": PLACE_TOLERANCE, "fatol": 1e-4, "maxfev": MOST_PLACES},
             )
-    best = np.array(min(known, key=known.__getitem__))
+    best = np.array([*known][_first_best([*known.values()])])
     close = (best - search.low < BOUND) | (search.high - best < BOUND)
     return search.at(best), bool(close.any())
+
+
+def _first_best(losses: Sequence[float]) -> int:
+    """Return the index of the first loss that is the smallest one to rounding."""
+    values = np.array(losses)
+    least = values.min()
+    return int(np.argmax(values <= least + LAST_DIGITS * abs(least)))

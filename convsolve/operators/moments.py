@@ -102,7 +102,9 @@ class Projection:
         """Return some rows (k, P) of AᵀMA of one or several groups, given the rows of AᵀA."""
         if not self.count:
             return gram
-        return gram - self.products[group][..., rows].swapaxes(-1, -2) @ self.means[group]
+        products = self.products[group]
+        spanned = products[..., rows].swapaxes(-1, -2) @ products
+        return gram - (spanned if self.square == 1 else spanned / self.square)
 
     def cross(self, right: np.ndarray, of_outputs: np.ndarray) -> np.ndarray:
         """Return AᵀM y (G, P, Q), given Aᵀy and NᵀY (G, q, Q)."""

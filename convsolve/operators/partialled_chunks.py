@@ -320,7 +320,7 @@ def _nuisance_sums(chunk: Chunk, operator: Parts, units: Units) -> NuisanceSums:
         rows = inputs.kept.select([np.asarray(a) for a in chunk.y])
         scaled = [np.ldexp(a.reshape(-1, a.shape[-1]), -targets.exponents) for a in rows]
         of_y = np.concatenate([b.T @ a for b, a in zip(bases, scaled, strict=True)])
-        of_outputs = of_y.reshape(len(of_y), inputs.spec.groups, -1).swapaxes(0, 1)
+        of_outputs = of_y.reshape(-1, *units.out_exponents.shape).swapaxes(0, 1)
     places, total = _places(chunk), chunk.nuisance_columns
     of_ones = np.concatenate([b.sum(0) for b in bases])
     own = units.exponents, units.out_exponents
@@ -553,7 +553,8 @@ class PartialledChunks(ChunkedOperator):
         by_column = by_column.reshape(-1, self.groups * self.columns)
         of_y = None
         if found is not None:
-            of_y = found.moments.nuisance_rhs[:, places].swapaxes(0, 1).reshape(len(places), -1)
+            rhs = found.moments.nuisance_rhs[:, places].swapaxes(0, 1)
+            of_y = rhs.reshape(len(places), self.groups * rhs.shape[2])
         e, first = part.exponents - m.units.column_exponents, 0
         for a, y in part.raw(part.targets):
             rows = first, first + a.shape[1]
