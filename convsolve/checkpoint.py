@@ -24,9 +24,10 @@ from . import __version__
 from .files import read_arrays, write_npz
 from .interrupts import Guarded
 from .leastsquares.design import Design
-from .operators.chunks import ChunkedOperator, Misfit, Products, Totals
+from .operators.chunked import ChunkedOperator
+from .operators.chunks import Misfit, Products, Totals
+from .operators.drifts import Drifts
 from .operators.moments import Moments, NuisanceSums, Units
-from .operators.partialled_chunks import Drifts
 from .operators.totals import PASS, Chunk, one_by_one, read_ahead
 from .problem.problem import Problem
 from .problem.records import Records

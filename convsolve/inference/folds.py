@@ -11,7 +11,7 @@ import numpy as np
 
 from ..leastsquares.design import Design
 from ..linalg.rank import EPS
-from ..operators.chunks import ChunkedOperator
+from ..operators.chunked import ChunkedOperator
 from ..operators.moments import Moments
 from ..operators.prediction import row_spans
 from ..operators.windows import NormalForm

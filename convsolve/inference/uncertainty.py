@@ -19,7 +19,7 @@ from ..linalg.factor import Factor
 from ..linalg.rank import EPS
 from ..linalg.threads import one_blas_thread
 from ..operators.base import DesignOperator
-from ..operators.chunks import ChunkedOperator
+from ..operators.chunked import ChunkedOperator
 from ..operators.layout import to_columns, to_kernel
 from ..operators.records import Inputs, Targets
 from ..operators.rows import RowOperator

@@ -13,12 +13,11 @@ from ..cached import cached_property
 from ..errors import SolveError
 from ..linalg.threads import on_blas_threads
 from ..operators.base import DesignOperator
-from ..operators.chunks import ChunkedOperator
+from ..operators.chunked import ChunkedOperator
 from ..operators.devices import DeviceOperator
 from ..operators.fourier import FourierOperator
 from ..operators.moments import Moments
 from ..operators.overlap_save import by_fft
-from ..operators.partialled_chunks import PartialledChunks
 from ..operators.records import Inputs, Targets
 from ..operators.rows import RowOperator
 from ..problem.problem import Problem
@@ -152,9 +151,6 @@ class Design:
         y = self._given[1]
         y = None if y is None else self._in_memory(y)
         given = self.records, y, self.spec, self.adjustments.kept
-        confounds = self.nuisance.confounds
-        if confounds is not None:
-            return PartialledChunks(*given, confounds, self.sizes.limits)
         sizes = self._largest[0], self._largest[1]
         return ChunkedOperator(*given, self.nuisance, self.sizes.limits, sizes)
 

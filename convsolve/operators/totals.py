@@ -68,6 +68,19 @@ class Chunk(NamedTuple):
     confounds: tuple[tuple[np.ndarray, np.ndarray], ...] | None = None
     nuisance_columns: int = 0
 
+    def by_span(self) -> Iterator[Chunk]:
+        """Yield a chunk for every span."""
+        for j, span in enumerate(self.spans):
+            one = slice(j, j + 1)
+            yield self._replace(
+                spans=(span,),
+                x=self.x[one],
+                y=None if self.y is None else self.y[one],
+                flags=None if self.flags is None else self.flags[one],
+                roots=None if self.roots is None else self.roots[one],
+                confounds=None if self.confounds is None else self.confounds[one],
+            )
+
 
 def total_of(records: Iterable[Any]) -> Total:
     """Return the function that sums over chunks of some records."""

@@ -20,7 +20,7 @@ import pytest
 import convsolve as cs
 from convsolve import checkpoint
 from convsolve.leastsquares.analysis import analyse
-from convsolve.operators import chunks
+from convsolve.operators import chunked
 from convsolve.operators.totals import one_by_one
 from support import interrupted
 from support.injected import raised_at
@@ -51,7 +51,7 @@ def sums(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Fills with one entry for every chunk that is summed."""
     made: list[str] = []
     for name in ("totals", "misfit"):
-        monkeypatch.setattr(chunks, name, counted(getattr(chunks, name), made))
+        monkeypatch.setattr(chunked, name, counted(getattr(chunked, name), made))
     return made
 
 

@@ -12,8 +12,9 @@ import pytest
 
 import convsolve as cs
 from convsolve.leastsquares.analysis import analyse
-from convsolve.operators import chunks, prediction
-from convsolve.operators.chunks import ChunkedOperator, chunk_spans
+from convsolve.operators import chunked, prediction
+from convsolve.operators.chunked import ChunkedOperator
+from convsolve.operators.chunks import chunk_spans
 from convsolve.operators.moments import Moments, Units
 from convsolve.operators.prediction import row_spans
 from convsolve.problem.nuisance import Nuisance
@@ -250,7 +251,7 @@ def test_a_solve_beside_a_drift_reads_everything_once_more() -> None:
 @pytest.mark.parametrize("length", [1, 7, 60, 99, 100, 101, 140, 160, 350, 10**6])
 def test_steps_are_as_long_as_chunks_of_dask(length: int) -> None:
     """As many chunks as come nearest, or one in equal parts, and never nothing."""
-    step = chunks._in_step(100, length)
+    step = chunked._in_step(100, length)
     parts = max(1, round(length / step))
     assert step % length == 0 or step == -(-length // parts)
     assert 2 / 3 * 100 <= step <= 2 * 100

@@ -14,7 +14,7 @@ from jax.sharding import AxisType, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from convsolve.operators.base import DesignOperator
-from convsolve.operators.chunks import ChunkedOperator
+from convsolve.operators.chunked import ChunkedOperator
 from convsolve.operators.devices import DeviceOperator
 from convsolve.operators.fourier import FourierOperator
 from convsolve.operators.records import Inputs, Targets
