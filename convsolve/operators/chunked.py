@@ -56,6 +56,7 @@ class Pass:
         moments: the sums.
         by_rows: flags of the chunks that had to be summed by rows.
         live: flags (G, P) of the columns that are more than rounding. The others are set to zero.
+        out_live: the same flags (G, Q) of the outputs.
         y_drifts: polynomials that were subtracted from y.
         fit: fits (G, q, P) and (G, q, Q) of the confounds that were subtracted from A and Y, in the
             units of the moments. None if a projection of the sums loses no digits.
@@ -64,6 +65,7 @@ class Pass:
     moments: Moments
     by_rows: tuple[bool, ...]
     live: np.ndarray
+    out_live: np.ndarray
     y_drifts: tuple[Drifts, ...] = ()
     fit: tuple[np.ndarray, np.ndarray] | None = None
 
@@ -192,18 +194,19 @@ class ChunkedOperator(DesignOperator):
 
     @cached_property
     def _x_drifts(self) -> tuple[Drifts, ...]:
-        """Polynomials of x that N spans, and if necessary the polynomials of the remainder.
+        """Polynomials of x that N spans, see `_several_drifts`."""
+        return self._several_drifts(None)
 
-        A second fit takes a pass over x. It is needed if the first polynomials are so large that
-        the rounding error of their coefficients would be visible in the remainder.
+    def _several_drifts(self, y: Sequence[Any] | None) -> tuple[Drifts, ...]:
+        """Return the polynomials of x, or of y, and if necessary those of the remainder.
+
+        A second fit takes a pass over x or y. It is needed if the first polynomials are so large
+        that the rounding error of their coefficients would be visible in the remainder.
         """
         if self._degree < 0:
             return ()
-        first = self._drifts(None)
-        return (first,) if first.accurate else (first, self._drifts(None, first))
-
-    def _y_drifts(self, y: Sequence[Any] | None) -> tuple[Drifts, ...]:
-        return () if y is None or self._degree < 0 else (self._drifts(y),)
+        first = self._drifts(y)
+        return (first,) if first.accurate else (first, self._drifts(y, first))
 
     def _drifts(self, y: Sequence[Any] | None, before: Drifts | None = None) -> Drifts:
         """Return the polynomials of x, or of y, after the ones ``before`` are subtracted."""
@@ -220,15 +223,22 @@ class ChunkedOperator(DesignOperator):
         confounds = self.nuisance.confounds
         return found.shared() if confounds is not None and confounds.shared else found
 
-    def _live(self, whole: np.ndarray, left: np.ndarray, exponents: np.ndarray) -> np.ndarray:
+    def _live(
+        self,
+        subtracted_drifts: Sequence[Drifts],
+        whole: np.ndarray,
+        left: np.ndarray,
+        exponents: np.ndarray,
+    ) -> np.ndarray:
         """Return flags (G, P) of columns beyond the rounding error of everything subtracted.
 
-        ``whole`` and ``left`` are the squares of the columns before and after the projection.
+        ``whole`` and ``left`` are the squares of the columns, or of outputs (G, Q), before and
+        after the projection.
         """
-        if not self._x_drifts:
+        if not subtracted_drifts:
             return np.asarray(left > 0)
         assert self.nuisance.confounds is not None
-        sizes = self._x_drifts[0].size, self._x_drifts[0].trend_size
+        sizes = subtracted_drifts[0].size, subtracted_drifts[0].trend_size
         size, trend = (self._by_column(each, exponents) for each in sizes)
         subtracted = Subtracted(size, trend, self._degree > 0)
         weight = self.nuisance.confounds.total_weight
@@ -236,7 +246,7 @@ class ChunkedOperator(DesignOperator):
 
     def _by_column(self, by_channel: np.ndarray, exponents: np.ndarray) -> np.ndarray:
         """Return values of channels (Cin,) for every column (G, P), scaled by its exponents."""
-        columns = per_column(by_channel.reshape(self.groups, -1), self.columns)
+        columns = per_column(by_channel.reshape(self.groups, -1), exponents.shape[1])
         return np.ldexp(columns, -exponents)
 
     # --- sums over all chunks
@@ -247,26 +257,31 @@ class ChunkedOperator(DesignOperator):
         If means or confounds are so large that their elimination from the sums would lose digits, a
         second pass sums about their fit.
         """
-        y_drifts, geometry, total = self._y_drifts(y), self._geometry_of(y), self._total_of(y)
+        y_drifts = () if y is None else self._several_drifts(y)
+        geometry, total = self._geometry_of(y), self._total_of(y)
         chunks = self._chunks(y, y_drifts)
         found: Totals = total(totals, chunks, geometry, None)
         m = found.moments
         if self.nuisance.confounds is None:
             if self.nuisance.constant and not _keeps_digits(m):
                 found = total(totals, chunks, geometry, m.about_means)
-            every = np.ones((self.groups, self.columns), bool)
-            return Pass(found.moments, found.by_rows, every)
+            every = np.ones(m.units.shift.shape, bool), np.ones(m.out_squares.shape, bool)
+            return Pass(found.moments, found.by_rows, *every)
         whole, exponents = np.einsum("gpp->gp", m.gram), m.units.column_exponents
-        live = self._live(whole, whole, exponents)
-        m = m.with_zero_columns(live)
+        # A difference of sums does not show whether more than rounding is left of other columns.
+        live = self._live(self._x_drifts, whole, whole, exponents)
+        squares = m.out_squares
+        out_live = self._live(y_drifts, squares, squares, m.units.out_exponents)
+        m = m.with_zero_columns(live).with_zero_outputs(out_live)
         if ((m.squares > KEPT_SHARE * whole) | ~live).all():
-            return Pass(m, found.by_rows, live, y_drifts)
+            return Pass(m, found.by_rows, live, out_live, y_drifts)
         fit = m.projection.products, m.nuisance_rhs
-        how = ProjectedUnits(m.units, None, (_flat(fit[0]),), live)
+        how = ProjectedUnits(m.units, None, (_flat(fit[0]),), live, out_live)
         chunks = self._chunks(y, y_drifts, self._in_user_units(fit[1], m.units))
         found = total(totals, chunks, geometry, None, how)
-        live = live & self._live(whole, found.moments.squares, exponents)
-        return Pass(found.moments.with_zero_columns(live), found.by_rows, live, y_drifts, fit)
+        live = live & self._live(self._x_drifts, whole, found.moments.squares, exponents)
+        m = found.moments.with_zero_columns(live)
+        return Pass(m, found.by_rows, live, out_live, y_drifts, fit)
 
     def moments_of(self, spans: Sequence[Span], y: Sequence[Any]) -> Moments:
         """Return sums over some of the rows, if there are no confounds."""
@@ -365,7 +380,8 @@ class ChunkedOperator(DesignOperator):
         if self.nuisance.constant:
             means = m.means, m.out_means if found is None else found.moments.out_means
         fits = () if self.nuisance.confounds is None else tuple(map(_flat, own.x_fits))
-        how = ProjectedUnits(units, means, fits, own.live)
+        out_live = own.out_live if found is None else found.out_live
+        how = ProjectedUnits(units, means, fits, own.live, out_live)
         return self._chunks(y, y_drifts, fit), how
 
     @cached_property
@@ -445,7 +461,8 @@ class ChunkedOperator(DesignOperator):
         if self.nuisance.constant:
             gradient = self.projection.cross(gradient, left.sums[:, None])
         # A column that is constant is zero without its mean, and so is its product.
-        return left.squares, gradient * (self.column_norms > 0)[:, :, None]
+        gradient = gradient * (self.column_norms > 0)[:, :, None]
+        return left.squares * found.out_live, gradient * found.out_live[:, None]
 
     def by_record(self, w: np.ndarray, targets: Targets) -> Iterator[np.ndarray]:
         """Yield AᵀM r (G, P, Q) over the rows of each record that has rows."""

@@ -156,13 +156,15 @@ class ProjectedUnits(NamedTuple):
             contains a constant. They are rounded relative to an offset, and the shift is not.
         fits: coefficients (q, G·P) of other columns of N, which are subtracted one after the other.
             The second ones remove the rounding error of the first.
-        live: flags (G, P) of the columns that are more than rounding.
+        live, out_live: flags (G, P) and (G, Q) of the columns and outputs that are more than
+            rounding.
     """
 
     units: Units
     means: tuple[np.ndarray, np.ndarray] | None
     fits: tuple[np.ndarray, ...]
     live: np.ndarray
+    out_live: np.ndarray
 
 
 def projected_rows(chunk: Chunk, geometry: Geometry, how: ProjectedUnits) -> Iterator[Block]:
@@ -188,6 +190,7 @@ def projected_rows(chunk: Chunk, geometry: Geometry, how: ProjectedUnits) -> Ite
             y = np.ldexp(y, (own - units.out_exponents)[:, None])
             if how.means is not None:
                 y = y - units.out_shift[:, None] - how.means[1][:, None]
+            y = y * how.out_live[:, None]
         yield a, y
 
 

@@ -223,10 +223,15 @@ def drifts(
             raise no_sums([values])
         crosses = _added(crosses, {i: cross})
         samples += len(v)
-        if lengths is not None:
-            left = values[flags] - v @ fitted(v.T @ v, cross)
-            remainder = np.hypot(remainder, _norms(left))
+        remainder = np.hypot(remainder, _norms(_less_fit(values, flags, degree)))
     return Drifts(grams, crosses, samples, remainder)
+
+
+def _less_fit(values: np.ndarray, flags: np.ndarray, degree: int) -> np.ndarray:
+    """Return the flagged values (n, C) minus the fit of polynomials of their own range."""
+    v = Polynomials.of(flags.shape, degree).columns[flags]
+    left = values[flags] - values[flags].mean(0, keepdims=True) if len(v) else values[flags]
+    return np.asarray(left - v @ fitted(v.T @ v, v.T @ left))
 
 
 def _norms(values: np.ndarray) -> np.ndarray:

@@ -295,6 +295,20 @@ class Moments:
             nuisance=self.each_column(lambda a: a * live[:, None]),
         )
 
+    def with_zero_outputs(self, live: np.ndarray) -> Moments:
+        """Return the moments with outputs set to zero where ``live`` (G, Q) is False."""
+        if live.all():
+            return self
+        return replace(
+            self,
+            rhs=self.rhs * live[:, None],
+            out_sums=self.out_sums * live,
+            out_squares=self.out_squares * live,
+            nuisance=tuple(
+                part._replace(of_outputs=part.of_outputs * live[:, None]) for part in self.nuisance
+            ),
+        )
+
     def each_column(self, of: Callable[[np.ndarray], np.ndarray]) -> tuple[NuisanceSums, ...]:
         """Apply a function to the products (G, k, P) of nuisance columns and columns."""
         return tuple(part._replace(of_columns=of(part.of_columns)) for part in self.nuisance)

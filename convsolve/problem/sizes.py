@@ -102,11 +102,8 @@ class Sizes:
 
     @property
     def chunked(self) -> bool:
-        """Whether sums over rows are made chunk by chunk: not of arrays in memory beside weights or
-        confounds, which chunks refuse where they resemble x.
-        """
-        large = self.numbers > self.limits.held_numbers and not self.remote
-        return large and (self.stored or not self.partialled)
+        """Whether sums over rows are computed chunk by chunk."""
+        return self.numbers > self.limits.held_numbers and not self.remote
 
     @property
     def beyond_memory(self) -> bool:

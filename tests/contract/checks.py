@@ -26,7 +26,6 @@ SEVERITY = ("underdetermined", "rank-deficient", "exactly determined", "overdete
 MAY_REFUSE = (
     ("ConjugateGradient cannot solve", "Its products need rows of equal weight and no gaps."),
     ("takes the rows themselves", "A truncated QR reads all rows, which are not in memory."),
-    ("the confounds, or the bias of weighted rows", "Sums over chunks lose the digits needed."),
     ("that are not in memory", "The solver reads x and y as a whole."),
 )
 

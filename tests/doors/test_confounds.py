@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -374,16 +373,15 @@ def test_nothing_is_left_of_a_constant_output(
 @pytest.mark.parametrize("limits", [Limits(), BLOCKS, CHUNKS], ids=["rows", "blocks", "chunks"])
 @pytest.mark.parametrize(("rows", "left", "degree"), [(300, 30, 6), (2000, 40, 5), (600, 300, 10)])
 def test_a_drift_in_a_part_of_a_record_is_that_of_the_part(
-    rows: int, left: int, degree: int, limits: Limits, tmp_path: Path
+    rows: int, left: int, degree: int, limits: Limits
 ) -> None:
     """Polynomials of the whole record are nearly collinear in a few of its rows."""
     rng = np.random.default_rng(degree)
     x = rng.standard_normal(rows + 2)
     y = np.convolve(x, [0.3, -0.5, 1.0], "valid") + rng.standard_normal(rows)
     mask = np.arange(rows) >= rows - left
-    np.save(tmp_path / "x.npy", x)
-    stored = np.load(tmp_path / "x.npy", mmap_mode="r")
-    whole = cs.Problem(stored, y, kernel_size=3, confounds=degree, mask=mask)
+    whole = cs.Problem(x, y, kernel_size=3, confounds=degree, mask=mask)
+    assert whole.sizes(limits).chunked == (limits is CHUNKS)
     part = cs.Problem(x[-left - 2 :], y[-left:], kernel_size=3, confounds=degree)
     found, wanted = cs.solve(whole, limits=limits), cs.solve(part)
     assert found.dof == wanted.dof
@@ -395,3 +393,29 @@ def test_a_weight_that_takes_x_out_of_float64_is_refused() -> None:
     x, y = np.random.default_rng(0).standard_normal((2, 60))
     with pytest.raises(cs.SolveError, match="x times the root of a weight leaves the range"):
         cs.solve(cs.Problem.from_lags(1e290 * x, y, lags=(0, 2), weights=[1e60]))
+
+
+@pytest.mark.parametrize("bias", [False, True])
+@pytest.mark.parametrize("share", [1e-2, 1e-5])
+def test_confounds_in_chunks_may_resemble_x(share: float, bias: bool) -> None:
+    rng = np.random.default_rng(0)
+    x, y = rng.standard_normal((600, 2)), rng.standard_normal((600, 1))
+    near = np.column_stack([x[:, 0] + share * rng.standard_normal(600), rng.standard_normal(600)])
+    problem = cs.Problem.from_lags(x, y, lags=(0, 3), confounds=near, bias=bias)
+    whole, chunks = cs.solve(problem), cs.solve(problem, limits=CHUNKS)
+    assert chunks.status == "solved"
+    assert chunks.certificate <= 30 * np.finfo(float).eps
+    close = 1e-15 / share**2
+    np.testing.assert_allclose(chunks.kernel, whole.kernel, atol=close)
+    np.testing.assert_allclose(chunks.bias, whole.bias, atol=close)
+    np.testing.assert_allclose(chunks.standard_error, whole.standard_error, rtol=1e-10)
+
+
+def test_cluster_errors_in_chunks_allow_a_bias_beside_weights() -> None:
+    rng = np.random.default_rng(0)
+    x, y = ([rng.standard_normal((n, 1)) for n in (200, 150, 180, 90)] for _ in range(2))
+    weights = [rng.uniform(0.5, 2, len(a)) for a in y]
+    problem = cs.Problem.from_lags(x, y, lags=(0, 3), weights=weights, bias=True)
+    whole = cs.solve(problem, noise="cluster")
+    chunks = cs.solve(problem, noise="cluster", limits=CHUNKS)
+    np.testing.assert_allclose(chunks.standard_error, whole.standard_error, rtol=1e-12)
