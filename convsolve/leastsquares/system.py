@@ -190,7 +190,7 @@ class System:
         sizes, rows, columns = self.design.sizes, self.operator.rows, self.operator.columns
         operator = self.operator
         cancels = isinstance(operator, TransformedOperator) and operator.cancels
-        if cancels and operator.has_rows and sizes.factor_fits:
+        if cancels and sizes.factor_fits:
             return False
         ridged = self.strength > 0 and (4 * rows > columns or not sizes.factor_fits)
         return sizes.gram_fits and (rows >= columns or ridged)

@@ -31,8 +31,6 @@ class DesignOperator(ABC):
             pass of their own.
     """
 
-    #: Whether `row_blocks` can yield rows here.
-    has_rows: bool = True
     groups: int
     rows: int
     columns: int

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 
 from ..cached import cached_property
-from ..errors import SolveError
 from ..problem.nuisance import Nuisance
 from ..problem.rows import Rows, Span
 from ..problem.sizes import Limits
@@ -159,7 +158,6 @@ class ChunkedOperator(DesignOperator):
     ) -> None:
         """Plan the chunks. ``sizes`` (Cin,) and (Cout,) are the largest magnitudes, if known."""
         self._x, self._spec, self._kept = x, spec, kept
-        self.has_rows = not any(map(on_dask, x))
         self.nuisance, self.rows = nuisance, kept.count
         channels = x[0].shape[-1]
         self.groups, self.columns = spec.groups, spec.unknowns(channels)
@@ -508,17 +506,7 @@ class ChunkedOperator(DesignOperator):
         """Yield blocks of rows of M A (G, k, P) and of M y (G, k, Q), chunk by chunk."""
         yield from self._blocks(self.targets if targets is None else targets)
 
-    def _check_rows(self) -> None:
-        """Raise a SolveError if rows are not available."""
-        if not self.has_rows:
-            raise SolveError(
-                "this takes the rows themselves, a QR or products with them, which dask's chunks "
-                "are not brought here for; give a ridge, or read x and y into memory "
-                "(x.compute())"
-            )
-
     def _blocks(self, targets: Targets | None) -> Iterator[Block]:
-        self._check_rows()
         chunks, how = self._projected(targets)
         geometry = self._geometry_of(None if targets is None else targets.records)
         for chunk in tracked(chunks, PASS, len(chunks)):

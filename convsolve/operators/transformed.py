@@ -98,7 +98,6 @@ class TransformedOperator(DesignOperator):
         self.operator, self.basis, self._moments = operator, basis, moments
         self.groups, self.rows = operator.groups, operator.rows
         self.nuisance, self.targets = operator.nuisance, operator.targets
-        self.has_rows = operator.has_rows
         channels = operator.columns // basis.taps
         self.columns = basis.coordinates * channels
         # All taps of a channel share an exponent, and so do its coordinates.

@@ -25,7 +25,6 @@ SEVERITY = ("underdetermined", "rank-deficient", "exactly determined", "overdete
 # Refusals that depend on the route: a part of the message, and the reason.
 MAY_REFUSE = (
     ("ConjugateGradient cannot solve", "Its products need rows of equal weight and no gaps."),
-    ("takes the rows themselves", "A truncated QR reads all rows, which are not in memory."),
     ("that are not in memory", "The solver reads x and y as a whole."),
 )
 

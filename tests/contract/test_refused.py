@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -131,14 +132,13 @@ def test_refused_with_a_clear_error(row: Refusal) -> None:
 
 # Solvers that need more than sums over chunks, for dask arrays larger than the limit.
 NOT_BY_CHUNKS = (
-    (cs.LeastSquares("qr"), "rows themselves", "Dask sums chunks; a QR needs their rows."),
-    (cs.LeastSquares("svd"), "rows themselves", "Dask sums chunks; a QR needs their rows."),
     (cs.ConjugateGradient(), "not in memory", "Every step multiplies by the whole matrix."),
     (cs.FFTDeconvolution(), "not in memory", "A spectrum is that of a whole record."),
     (cs.GradientDescent(steps=1), "not in memory", "Every step reads x and y."),
-    (cs.Huber(), "rows themselves", "Residuals are weighted row by row."),
-    (cs.LeastAbsolute(), "rows themselves", "Residuals are weighted row by row."),
 )
+
+# Solvers that read the rows of the design matrix chunk by chunk.
+BY_ROWS = (cs.LeastSquares("qr"), cs.LeastSquares("svd"), cs.Huber(), cs.LeastAbsolute())
 
 
 @pytest.mark.parametrize(("solver", "message", "reason"), NOT_BY_CHUNKS)
@@ -149,6 +149,24 @@ def test_refused_for_chunks_of_dask(solver: cs.Solver, message: str, reason: str
     found = cs.Problem.from_lags(x, y, lags=[(0, 7)])
     with pytest.raises(cs.SolveError, match=message):
         cs.solve(found, solver, limits=SMALL)
+
+
+@pytest.mark.parametrize("solver", BY_ROWS)
+@pytest.mark.parametrize("twin", [False, True])
+def test_rows_of_dask_arrays_are_those_of_arrays(solver: cs.Solver, twin: bool) -> None:
+    """Two equal channels have a solution of minimum norm."""
+    made = statement(PLAIN)
+    x, y = made.x[0], made.y[0]
+    if twin and isinstance(solver, cs.LeastSquares):
+        x = np.column_stack([x, x])
+    arrays = (DASK["dask, small chunks"](v, Path()) for v in (x, y))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", cs.IdentifiabilityWarning)
+        lags = [(0, 7)]
+        found = cs.solve(cs.Problem.from_lags(*arrays, lags=lags), solver, limits=SMALL)
+        wanted = cs.solve(cs.Problem.from_lags(x, y, lags=lags), solver)
+    assert found.status == "solved"
+    np.testing.assert_allclose(found.kernel, wanted.kernel, rtol=1e-6, atol=1e-7)
 
 
 def test_gaps_need_an_instruction() -> None:
