@@ -50,8 +50,7 @@ class kept_in(Guarded):
     """
 
     def __init__(self, path: str | Path | None, problem: Problem, design: Design) -> None:
-        operator = None if path is None or not design.sizes.chunked else design.operator
-        self._operator = operator if isinstance(operator, ChunkedOperator) else None
+        self._operator = None if path is None else design.chunked
         if self._operator is None:
             return
         if self._operator.total is not one_by_one:

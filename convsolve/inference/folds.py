@@ -11,7 +11,6 @@ import numpy as np
 
 from ..leastsquares.design import Design
 from ..linalg.rank import EPS
-from ..operators.chunked import ChunkedOperator
 from ..operators.moments import Moments
 from ..operators.prediction import row_spans
 from ..operators.windows import NormalForm
@@ -203,8 +202,8 @@ def fold_moments(
             "sums over some of the records take no bias beside weights or confounds, which is of "
             "all of them; give confounds='intercept', a constant of every record"
         )
-    if isinstance(design.operator, ChunkedOperator) and confounds is None:
-        found = design.operator.moments_of(spans, y)
+    if design.chunked is not None and confounds is None:
+        found = design.chunked.moments_of(spans, y)
     else:
         of_part = part(design.spec, records, spans, bias, design.lags, design.adjustments)
         found = Design(of_part, design.sizes.limits).moments

@@ -19,7 +19,6 @@ from ..linalg.factor import Factor
 from ..linalg.rank import EPS
 from ..linalg.threads import one_blas_thread
 from ..operators.base import DesignOperator
-from ..operators.chunked import ChunkedOperator
 from ..operators.layout import to_columns, to_kernel
 from ..operators.records import Inputs, Targets
 from ..operators.rows import RowOperator
@@ -615,10 +614,10 @@ class Uncertainty:
 
         Pieces of one record are added.
         """
-        operator = self._analysis.design.operator
-        if isinstance(operator, ChunkedOperator):
+        chunked = self._analysis.design.chunked
+        if chunked is not None:
             half, local = self._half(system, group), outputs - group * self._sizes[1]
-            gradients = operator.by_record(self._operator_kernel, self._targets)
+            gradients = chunked.by_record(self._operator_kernel, self._targets)
             return (half @ (half.T @ g[group][:, local]) for g in gradients)
         sums = record_sums(self._influences(system, group, outputs), self._lengths)
         owners = [record for record, _, _ in self._analysis.design.inputs.in_order]

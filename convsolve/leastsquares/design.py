@@ -133,7 +133,7 @@ class Design:
         """The y given with x."""
         if not isinstance(self._placed, str):
             return self._placed.targets
-        return self._chunked.targets if self.sizes.chunked else self._targets_on_host
+        return self._targets_on_host if self.chunked is None else self.chunked.targets
 
     @cached_property
     def _targets_on_host(self) -> Targets | None:
@@ -142,12 +142,15 @@ class Design:
 
     def outputs(self, y: Any, sizes: np.ndarray | None = None) -> Targets:
         """Return targets y for this x; ``sizes`` (Cout,) are the largest magnitudes, if known."""
-        if self.sizes.chunked:
-            return self._chunked.outputs(self._in_memory(y))
+        if self.chunked is not None:
+            return self.chunked.outputs(self._in_memory(y))
         return Targets(self._in_memory(y), self.inputs, self.nuisance, sizes)
 
     @cached_property
-    def _chunked(self) -> ChunkedOperator:
+    def chunked(self) -> ChunkedOperator | None:
+        """The operator that sums over chunks; None if x and y are processed as a whole."""
+        if not self.sizes.chunked:
+            return None
         y = self._given[1]
         y = None if y is None else self._in_memory(y)
         given = self.records, y, self.spec, self.adjustments.kept
@@ -171,8 +174,8 @@ class Design:
         """
         if not isinstance(self._placed, str):
             return self._placed
-        if self.sizes.chunked:
-            return self._chunked
+        if self.chunked is not None:
+            return self.chunked
         if not self.sizes.by_rows and by_fft(self.spec) and self.inputs.structured:
             with self.clock.timing("moments"):
                 if self.fourier.exact:
