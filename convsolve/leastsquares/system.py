@@ -189,8 +189,7 @@ class System:
         """
         sizes, rows, columns = self.design.sizes, self.operator.rows, self.operator.columns
         operator = self.operator
-        cancels = isinstance(operator, TransformedOperator) and operator.cancels
-        if cancels and sizes.factor_fits:
+        if operator.cancels and sizes.factor_fits:
             return False
         ridged = self.strength > 0 and (4 * rows > columns or not sizes.factor_fits)
         return sizes.gram_fits and (rows >= columns or ridged)
@@ -233,10 +232,8 @@ class System:
 
         The Gram matrix in the coordinates of a penalty has the rounding error of these terms.
         """
-        operator = self.operator
-        if not isinstance(operator, TransformedOperator):
-            return np.ones(operator.groups)
-        terms = np.ldexp(operator.terms * operator.live, -self.scaling.relative)
+        live = self.operator.column_norms > 0
+        terms = np.ldexp(self.operator.terms * live, -self.scaling.relative)
         return np.maximum(1.0, np.square(terms).max(1, initial=0.0))
 
     def gram(self, group: int, single: bool = False) -> np.ndarray:

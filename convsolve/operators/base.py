@@ -87,6 +87,16 @@ class DesignOperator(ABC):
     def row_blocks(self, targets: Targets | None = None) -> Iterator[Block]:
         """Blocks of rows of M A (G, k, P) and of M y (G, k, Q), by default of the targets given."""
 
+    @property
+    def terms(self) -> np.ndarray:
+        """Sums (G, P) of the norms of the terms that a column of M A is made of."""
+        return self.column_norms
+
+    @property
+    def cancels(self) -> bool:
+        """Whether the terms of a column cancel so much that its Gram matrix would lose digits."""
+        return False
+
     @cached_property
     def projection(self) -> Projection:
         """N, partialled out of sums over rows."""
