@@ -177,11 +177,17 @@ class Drifts:
 
 
 def _added(a: dict[int, np.ndarray], b: dict[int, np.ndarray]) -> dict[int, np.ndarray]:
-    with np.errstate(over="ignore"):
-        found = a | {i: a[i] + value if i in a else value for i, value in b.items()}
-    if not all(np.isfinite(value).all() for value in found.values()):
-        raise sums_beyond_float64()
+    found = dict(a)
+    for i, value in b.items():
+        _add(found, i, value)
     return found
+
+
+def _add(total: dict[int, np.ndarray], record: int, value: np.ndarray) -> None:
+    with np.errstate(over="ignore"):
+        total[record] = total[record] + value if record in total else value
+    if not np.isfinite(total[record]).all():
+        raise sums_beyond_float64()
 
 
 def drifts(
@@ -215,13 +221,13 @@ def drifts(
             shape = extent(spec, used[i].shape)
         trend = Polynomials.of(shape, degree, first, first + len(values))
         v = trend.columns[flags]
-        grams = _added(grams, {i: v.T @ v})
+        _add(grams, i, v.T @ v)
         with np.errstate(over="ignore", invalid="ignore"):
             values = trend.subtract(values, before[i]) if before else values
             cross = v.T @ values[flags]
         if not np.isfinite(cross).all():
             raise no_sums([values])
-        crosses = _added(crosses, {i: cross})
+        _add(crosses, i, cross)
         samples += len(v)
         remainder = np.hypot(remainder, _norms(_less_fit(values, flags, degree)))
     return Drifts(grams, crosses, samples, remainder)
