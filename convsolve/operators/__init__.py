@@ -1,14 +1,20 @@
-"""The design matrix A in its forms, and products with it; it need never exist.
+"""The design matrix A, and products with it, without forming it as a whole.
 
-``windows`` cuts records into rows of A; ``overlap_save`` cuts them into blocks for FFTs, of which
-``gram`` makes AᵀA and Aᵀy, and ``products`` A w and Aᵀr, both by ``short_kernels`` where taps are
-few; ``fourier`` puts these together for the records of a problem. ``moments`` holds sums over rows,
-which add: ``chunks`` takes A as a sum over chunks of records that are not in memory,
-``partialled_chunks`` with confounds projected out, and ``totals`` adds them up, here or by dask.
-``prediction`` is A w of new records, some rows at a time. ``toeplitz`` applies AᵀA to a kernel
-without its P² numbers, and ``whitening`` preconditions that.
+Numerical methods: ``windows`` cuts records into rows of A. ``overlap_save`` cuts records into
+blocks for FFTs. ``gram`` computes AᵀA and Aᵀy from these blocks, and ``products`` computes A w and
+Aᵀr. Both use ``short_kernels`` for few taps. ``toeplitz`` multiplies by AᵀA without its P² numbers,
+and ``whitening`` is a preconditioner for it.
 
-Under jax ``jax_convolution`` is A w as gradient descent takes it, ``jax_matrix`` is A formed, and
-``jax_fourier`` A, Aᵀ and AᵀA by FFTs. ``devices`` is A of records that stay where jax has them:
-``spread`` says where that is, and ``jax_blocks`` sums over them by FFTs of one shape.
+Sums: ``moments`` are sums over rows that can be added. Nuisance columns are eliminated from them
+there.
+
+Operators: ``rows`` and ``fourier`` are the design matrix of records in memory. ``chunked`` is the
+design matrix of records that are read in chunks, with the tasks for one chunk in ``chunks``, the
+polynomials that are subtracted first in ``drifts``, and their sums, in this process or by dask, in
+``totals``. ``projection`` removes confounds from rows. ``transformed`` is the design matrix in the
+coordinates of a penalty. ``prediction`` computes A w of new records.
+
+With jax: ``jax_convolution`` is A w for gradient descent, ``jax_matrix`` is A as a matrix, and
+``jax_fourier`` are A, Aᵀ and AᵀA by FFTs. ``devices`` is the design matrix of records that stay on
+devices, ``spread`` describes their layout, and ``jax_blocks`` sums over blocks of one shape.
 """

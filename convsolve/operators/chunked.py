@@ -49,7 +49,7 @@ ON_DASK = 1 / 2
 
 @dataclass(frozen=True)
 class Pass:
-    """Sums over all chunks, and what was subtracted from the rows before.
+    """Sums over all chunks, and the values that were subtracted from the rows before.
 
     Attributes:
         moments: the sums.
@@ -196,7 +196,7 @@ class ChunkedOperator(DesignOperator):
         return self._several_drifts(None)
 
     def _several_drifts(self, y: Sequence[Any] | None) -> tuple[Drifts, ...]:
-        """Return the polynomials of x, or of y, and if necessary those of the remainder.
+        """Return the polynomials of x, or of y, and if necessary of the remainder.
 
         A second fit takes a pass over x or y. It is needed if the first polynomials are so large
         that the rounding error of their coefficients would be visible in the remainder.
