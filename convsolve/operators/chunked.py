@@ -37,7 +37,7 @@ from .fourier import KEPT_SHARE
 from .moments import Moments, Units, per_column
 from .overlap_save import by_fft
 from .records import Targets
-from .totals import PASS, Chunk, Total, dask_rows, on_dask, total_of
+from .totals import PASS, Chunk, ChunkColumns, Total, dask_rows, on_dask, total_of
 
 # A run of excluded rows of at least this many kernel lengths is not read.
 GAP_KERNELS = 8
@@ -326,13 +326,14 @@ class ChunkedOperator(DesignOperator):
         confounds, spec, degree = self.nuisance.confounds, self._spec.normal, self._degree
         assert confounds is not None
         weights, one = confounds.weights, np.ones(())
-        x, y, roots, columns = [], [], [], []
+        x, y, roots = [], [], []
+        columns = ChunkColumns.of(confounds, chunk.spans)
+        bases = columns.each
         for j, (i, start, stop) in enumerate(chunk.spans):
             root = one if weights is None else weights.roots[i]
             of_rows = root[start:stop] if root.ndim else root
             whole = np.ones((stop - start, *self._kept.shapes[i][1:]))
             roots.append(of_rows if root.ndim else whole)
-            columns.append(confounds.part((i, start, stop)))
             first, shape = start - self._used[i].first, self._used[i].shape
             of_x = [each.coefficients[i] for each in self._x_drifts]
             place = first * spec.stride[0], extent(spec, shape)
@@ -341,16 +342,14 @@ class ChunkedOperator(DesignOperator):
             if chunk.y is not None:
                 of_y = [each.coefficients[i] for each in y_drifts]
                 flags = None if chunk.flags is None else chunk.flags[j]
-                places, basis = columns[-1]
-                less = (flags, basis, fit[places]) if fit is not None else ()
+                less = () if fit is None else (flags, bases[j], fit[columns.places[j]])
                 y.append(AdjustedSlice(chunk.y[j], first, shape, degree, of_y, of_rows, *less))
         by_row = weights is not None and not weights.by_record
         return chunk._replace(
             x=tuple(x),
             y=None if chunk.y is None else tuple(y),
             roots=tuple(roots) if by_row else None,
-            confounds=tuple(columns),
-            nuisance_columns=confounds.count,
+            confounds=columns,
         )
 
     def _in_user_units(self, fit: np.ndarray, units: Units) -> np.ndarray:

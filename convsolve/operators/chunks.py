@@ -174,7 +174,8 @@ def projected_rows(chunk: Chunk, geometry: Geometry, how: ProjectedUnits) -> Ite
     """
     part = operator_of(chunk._replace(by_rows=True), geometry)
     assert isinstance(part, RowOperator)
-    units, fits = how.units, [fit[_places(chunk)] for fit in how.fits]
+    units, columns = how.units, chunk.confounds
+    fits = [] if columns is None else [fit[columns.all_places] for fit in how.fits]
     local = _confounded(chunk, part.inputs) if fits else None
     e, first = part.exponents - units.column_exponents, 0
     for a, y in part.raw(part.targets):
@@ -197,16 +198,10 @@ def projected_rows(chunk: Chunk, geometry: Geometry, how: ProjectedUnits) -> Ite
 def _confounded(chunk: Chunk, inputs: Inputs) -> Confounded:
     """Return the nuisance columns of a chunk as separate columns of each of its pieces."""
     assert chunk.confounds is not None
-    layouts = tuple(Layout(basis, np.zeros(len(basis)), False) for _, basis in chunk.confounds)
-    which, scales = np.arange(len(layouts)), np.ones(len(layouts))
-    own = Confounds(layouts, which, scales, 0.0, -1, None, inputs.kept)
+    bases, which = chunk.confounds.bases, np.array(chunk.confounds.which)
+    layouts = tuple(Layout(basis, np.zeros(len(basis)), False) for basis in bases)
+    own = Confounds(layouts, which, np.ones(len(which)), 0.0, -1, None, inputs.kept)
     return Confounded(own, inputs)
-
-
-def _places(chunk: Chunk) -> np.ndarray:
-    """Return the indices of the columns of a chunk among all columns of confounds."""
-    assert chunk.confounds is not None
-    return np.concatenate([places for places, _ in chunk.confounds])
 
 
 # --- sums over a chunk
@@ -235,7 +230,7 @@ def totals(
 def _nuisance_sums(chunk: Chunk, operator: Parts, units: Units) -> NuisanceSums:
     inputs, targets = operator.inputs, operator.targets
     assert chunk.confounds is not None
-    local, bases = _confounded(chunk, inputs), [columns for _, columns in chunk.confounds]
+    local, bases = _confounded(chunk, inputs), chunk.confounds.each
     of_outputs = np.zeros((inputs.spec.groups, local.count, 0))
     if chunk.y is not None and targets is not None:
         rows = inputs.kept.select([np.asarray(a) for a in chunk.y])
@@ -243,8 +238,8 @@ def _nuisance_sums(chunk: Chunk, operator: Parts, units: Units) -> NuisanceSums:
         of_y = np.concatenate([b.T @ a for b, a in zip(bases, scaled, strict=True)])
         of_outputs = of_y.reshape(-1, *units.out_exponents.shape).swapaxes(0, 1)
     return NuisanceSums(
-        _places(chunk),
-        chunk.nuisance_columns,
+        chunk.confounds.all_places,
+        chunk.confounds.total,
         local.crossed.swapaxes(1, 2),
         of_outputs,
         np.concatenate([b.sum(0) for b in bases]),
@@ -260,7 +255,8 @@ def _sums_of_projected(chunk: Chunk, geometry: Geometry, how: ProjectedUnits) ->
     outputs = 0 if chunk.y is None else units.out_exponents.shape[1]
     found = replace(Moments.empty(groups, columns, outputs), units=units)
     part = operator_of(chunk._replace(by_rows=True), geometry)
-    local, places = _confounded(chunk, part.inputs), _places(chunk)
+    assert chunk.confounds is not None
+    local, places = _confounded(chunk, part.inputs), chunk.confounds.all_places
     of_columns = np.zeros((len(places), groups * columns))
     of_outputs, of_ones = np.zeros((len(places), groups * outputs)), np.zeros(len(places))
     for a, y in projected_rows(chunk, geometry, how):
@@ -273,7 +269,7 @@ def _sums_of_projected(chunk: Chunk, geometry: Geometry, how: ProjectedUnits) ->
         first += n
     sums = NuisanceSums(
         places,
-        chunk.nuisance_columns,
+        chunk.confounds.total,
         of_columns.reshape(-1, groups, columns).swapaxes(0, 1),
         of_outputs.reshape(-1, groups, outputs).swapaxes(0, 1),
         of_ones,
@@ -356,7 +352,8 @@ def product_grams(
     moved = np.ldexp(operator.shift[group], e) - units.shift[group]
     seen = operator.product(group, np.ldexp(w, e[:, None])) + (moved @ w - level)
     if chunk.confounds is not None:
-        seen = seen - _confounded(chunk, operator.inputs).fit(fit[_places(chunk)], 0, len(seen))
+        local, places = _confounded(chunk, operator.inputs), chunk.confounds.all_places
+        seen = seen - local.fit(fit[places], 0, len(seen))
     return Products(seen.T @ seen)
 
 

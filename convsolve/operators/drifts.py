@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from functools import reduce
+from functools import cache, reduce
 from typing import Any, NamedTuple, Self
 
 import numpy as np
@@ -207,6 +207,7 @@ def drifts(
     grams: dict[int, np.ndarray] = {}
     crosses: dict[int, np.ndarray] = {}
     samples, remainder = 0, np.zeros((chunk.x or chunk.y or ())[0].shape[-1])
+    known = cache(Polynomials.of)  # equal records have the same polynomials
     for j, (i, start, stop) in enumerate(chunk.spans):
         flags = np.ones((stop - start, *used[i].shape[1:]), bool)
         flags = flags if chunk.flags is None else chunk.flags[j]
@@ -219,7 +220,7 @@ def drifts(
             flags &= recorded_samples(lengths[i], spec, turn, start, stop)
             first = (start - used[i].first) * spec.stride[0]
             shape = extent(spec, used[i].shape)
-        trend = Polynomials.of(shape, degree, first, first + len(values))
+        trend = known(shape, degree, first, first + len(values))
         v = trend.columns[flags]
         _add(grams, i, v.T @ v)
         with np.errstate(over="ignore", invalid="ignore"):
@@ -229,13 +230,15 @@ def drifts(
             raise no_sums([values])
         _add(crosses, i, cross)
         samples += len(v)
-        remainder = np.hypot(remainder, _norms(_less_fit(values, flags, degree)))
+        remainder = np.hypot(
+            remainder, _norms(_less_fit(values, flags, known(flags.shape, degree)))
+        )
     return Drifts(grams, crosses, samples, remainder)
 
 
-def _less_fit(values: np.ndarray, flags: np.ndarray, degree: int) -> np.ndarray:
+def _less_fit(values: np.ndarray, flags: np.ndarray, trend: Polynomials) -> np.ndarray:
     """Return the flagged values (n, C) minus the fit of polynomials of their own range."""
-    v = Polynomials.of(flags.shape, degree).columns[flags]
+    v = trend.columns[flags]
     left = values[flags] - values[flags].mean(0, keepdims=True) if len(v) else values[flags]
     return np.asarray(left - v @ fitted(v.T @ v, v.T @ left))
 

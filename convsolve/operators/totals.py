@@ -15,6 +15,7 @@ from uuid import uuid4
 
 import numpy as np
 
+from ..problem.confounds import Confounds
 from ..problem.rows import Span
 from ..problem.stored import Stored, is_dask
 from ..progress import stage, tracked
@@ -44,6 +45,53 @@ AT_ONCE = 8
 Total = Callable[..., Any]
 
 
+class ChunkColumns(NamedTuple):
+    """Columns of confounds in the rows of a chunk.
+
+    Attributes:
+        bases: distinct columns (n, k), which several spans may have in common.
+        which: index of the columns of every span.
+        places: indices (k,) of the columns of every span among all columns.
+        total: number of all columns.
+    """
+
+    bases: tuple[np.ndarray, ...]
+    which: tuple[int, ...]
+    places: tuple[np.ndarray, ...]
+    total: int
+
+    @classmethod
+    def of(cls, confounds: Confounds, spans: Sequence[Span]) -> ChunkColumns:
+        """Return the columns of some spans."""
+        known: dict[Any, int] = {}
+        bases: list[np.ndarray] = []
+        which, places = [], []
+        for span in spans:
+            i, start, stop = span
+            key = confounds.which[i], confounds.scales[i], start, stop
+            if key not in known:
+                known[key] = len(bases)
+                bases.append(confounds.part(span)[1])
+            which.append(known[key])
+            places.append(confounds.places(i))
+        return cls(tuple(bases), tuple(which), tuple(places), confounds.count)
+
+    @property
+    def each(self) -> list[np.ndarray]:
+        """The columns of every span."""
+        return [self.bases[i] for i in self.which]
+
+    @property
+    def all_places(self) -> np.ndarray:
+        """Indices of the columns of all spans, one span after the other."""
+        return np.concatenate(self.places)
+
+    def of_span(self, number: int) -> ChunkColumns:
+        """Return the columns of one span."""
+        which, places = (self.which[number],), (self.places[number],)
+        return ChunkColumns(self.bases, which, places, self.total)
+
+
 class Chunk(NamedTuple):
     """Some rows of some records, and the data that they need.
 
@@ -55,8 +103,7 @@ class Chunk(NamedTuple):
         by_rows: whether rows must be formed, because FFTs would lose digits.
         roots: square roots of the weights (T', *T) of each span; None unless rows of a record
             differ in weight.
-        confounds: for each span, the indices of its columns of confounds and the columns (n, k).
-        nuisance_columns: number of all columns of confounds.
+        confounds: the columns of confounds in the rows of each span, or None.
     """
 
     spans: tuple[Span, ...]
@@ -65,8 +112,7 @@ class Chunk(NamedTuple):
     flags: tuple[np.ndarray, ...] | None
     by_rows: bool = False
     roots: tuple[np.ndarray, ...] | None = None
-    confounds: tuple[tuple[np.ndarray, np.ndarray], ...] | None = None
-    nuisance_columns: int = 0
+    confounds: ChunkColumns | None = None
 
     def by_span(self) -> Iterator[Chunk]:
         """Yield a chunk for every span."""
@@ -78,7 +124,7 @@ class Chunk(NamedTuple):
                 y=None if self.y is None else self.y[one],
                 flags=None if self.flags is None else self.flags[one],
                 roots=None if self.roots is None else self.roots[one],
-                confounds=None if self.confounds is None else self.confounds[one],
+                confounds=None if self.confounds is None else self.confounds.of_span(j),
             )
 
 

@@ -367,6 +367,12 @@ class Confounds:
         several = itertools.groupby(range(len(spans)), keys.__getitem__)
         return [self.block([spans[j] for j in group]) for _, group in several]
 
+    def places(self, record: int) -> np.ndarray:
+        """Return the indices (k,) of the columns of a record."""
+        own = self.layouts[self.which[record]].basis.shape[1]
+        found = self._ends[record] - np.arange(own, 0, -1)
+        return np.append(found, self.count - 1) if self.shared else found
+
     def part(self, span: Span) -> tuple[np.ndarray, np.ndarray]:
         """Return the indices (k,) and the values (n, k) of the columns of some rows of a record."""
         places, columns = self.block([span]).columns(0)
