@@ -375,16 +375,13 @@ class Moments:
         )
         of_ones, u = np.zeros(count), self.units
         for part in self.nuisance:
-            if len(part.places) == count and len(self.nuisance) == 1:
-                order = np.argsort(part.places)
-                return part.of_columns[:, order], part.of_outputs[:, order], part.of_ones[order]
             e = per_column(part.exponents - u.exponents, columns)
-            scaled = np.ldexp(part.of_columns, e[:, None])
-            # A column that several chunks share occurs once per chunk.
-            np.add.at(of_columns, part.places, scaled.swapaxes(0, 1))
-            scaled = np.ldexp(part.of_outputs, (part.out_exponents - u.out_exponents)[:, None])
-            np.add.at(of_outputs, part.places, scaled.swapaxes(0, 1))
-            np.add.at(of_ones, part.places, part.of_ones)
+            scaled = np.ldexp(part.of_columns, e[:, None]).swapaxes(0, 1)
+            of_y = np.ldexp(part.of_outputs, (part.out_exponents - u.out_exponents)[:, None])
+            of_y = of_y.swapaxes(0, 1)
+            _add_rows(of_columns, part.places, scaled)
+            _add_rows(of_outputs, part.places, of_y)
+            _add_rows(of_ones, part.places, part.of_ones)
         return of_columns.swapaxes(0, 1), of_outputs.swapaxes(0, 1), of_ones
 
     @property
@@ -452,6 +449,14 @@ class Moments:
         """Return the normal equations with the nuisance columns projected out."""
         every = slice(None)
         return Normal(self.inner(every, every), self.cross, self.out_squares_left)
+
+
+def _add_rows(total: np.ndarray, places: np.ndarray, values: np.ndarray) -> None:
+    """Add values to rows of a total. A place occurs twice if a record is cut at a gap."""
+    if len(np.unique(places)) == len(places):
+        total[places] += values  # in less time
+    else:
+        np.add.at(total, places, values)
 
 
 def per_column(per_channel: np.ndarray, columns: int) -> np.ndarray:

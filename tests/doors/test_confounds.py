@@ -419,3 +419,19 @@ def test_cluster_errors_in_chunks_allow_a_bias_beside_weights() -> None:
     whole = cs.solve(problem, noise="cluster")
     chunks = cs.solve(problem, noise="cluster", limits=CHUNKS)
     np.testing.assert_allclose(chunks.standard_error, whole.standard_error, rtol=1e-12)
+
+
+@pytest.mark.parametrize("limits", [BLOCKS, CHUNKS], ids=["blocks", "chunks"])
+@pytest.mark.parametrize("penalty", [cs.Ridge(), cs.StableSpline()], ids=str)
+def test_a_strength_is_chosen_in_any_unit(penalty: cs.Penalty, limits: Limits) -> None:
+    """Sums beside confounds are rescaled to one unit of all channels."""
+    rng = np.random.default_rng(0)
+    x = [rng.standard_normal((n, 2)) * [1e3, 1e-2] for n in (150, 130)]
+    y = [rng.standard_normal((len(a), 1)) + 1e-3 * np.cumsum(a[:, :1], 0) for a in x]
+    problem = cs.Problem.from_lags(x, y, lags=(0, 5), confounds=1)
+    whole, found = (
+        cs.solve(problem, cs.Regularized(penalty), limits=each) for each in (Limits(), limits)
+    )
+    np.testing.assert_allclose(found.kernel, whole.kernel, rtol=1e-6)
+    np.testing.assert_allclose(found.dof, whole.dof, rtol=1e-7)
+    np.testing.assert_allclose(found.standard_error, whole.standard_error, rtol=1e-6)

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 import convsolve as cs
 from convsolve.leastsquares.analysis import analyse
-from convsolve.operators.moments import Moments, Units
+from convsolve.operators.moments import Moments, NuisanceSums, Units
 from support import dense
 from support.dense import exact
 from support.geometry import over_geometries
@@ -342,3 +342,50 @@ def test_with_a_bias_an_offset_costs_no_digits(offset):
     gram, rhs, _ = found.eliminated()
     assert_close(exact(gram) * scale[:, :, None] * scale[:, None, :], wanted[0], 1e-14)
     assert_close(exact(rhs) * scale[:, :, None] * out_scale[:, None, :], wanted[1], 1e-14)
+
+
+# --- nuisance columns
+
+
+def with_unit_columns(a, y, places, total, units):
+    """Moments beside unit vectors in the first rows, which are orthonormal columns ``places``."""
+    count = len(places)
+    m = Moments.from_rows(a, y, units)
+    ones = np.ones(count)
+    own = units.exponents, units.out_exponents
+    sums = NuisanceSums(np.array(places), total, a[:, :count], y[:, :count], ones, *own)
+    return dataclasses.replace(m, nuisance=(sums,))
+
+
+@pytest.mark.parametrize("constant", [False, True])
+def test_eliminated_unit_columns_leave_the_other_rows(constant: bool) -> None:
+    """In any units of the chunks, and after a change of units."""
+    rng = np.random.default_rng(7)
+    shape = 2, 3, 2
+    blocks, rest = [], []
+    for places, e in (([2, 0], 3), ([1], -2)):
+        a = rng.integers(-9, 10, (2, 6, 3)).astype(float)
+        y = rng.integers(-9, 10, (2, 6, 2)).astype(float)
+        units = Units.of(shape, e, 0.0, 1 - e)
+        scaled = np.ldexp(a, -e), np.ldexp(y, e - 1)
+        blocks.append(with_unit_columns(*scaled, places, 3, units))
+        rest.append((a[:, len(places) :], y[:, len(places) :]))
+    a, y = (np.concatenate(each, 1) for each in zip(*rest, strict=True))
+    total = (blocks[0] + blocks[1]).rescaled(np.full((2, 3), 5), np.full((2, 2), -4))
+    total = total.with_constant() if constant else total
+    if constant:  # The constant is fitted to all 12 rows, of which 3 are zero now.
+        a, y = (np.concatenate([v, np.zeros_like(v[:, :3])], 1) for v in (a, y))
+        a, y = a - a.mean(1, keepdims=True), y - y.mean(1, keepdims=True)
+    gram, cross, squares = total.eliminated()
+    at = a.transpose(0, 2, 1)
+    np.testing.assert_allclose(np.ldexp(gram, 10), at @ a, rtol=1e-13, atol=1e-12)
+    np.testing.assert_allclose(np.ldexp(cross, 1), at @ y, rtol=1e-13, atol=1e-12)
+    np.testing.assert_allclose(np.ldexp(squares, -8), (y * y).sum(1), rtol=1e-13)
+    one = total.of_group(1).eliminated()
+    np.testing.assert_array_equal(one.gram[0], gram[1])
+
+
+def test_a_nuisance_column_may_occur_twice_in_a_chunk() -> None:
+    a, y = np.ones((1, 2, 1)), np.ones((1, 2, 1))
+    m = with_unit_columns(a, y, [0, 0], 2, Units.of((1, 1, 1)))
+    assert m.projection.products.tolist() == [[[2.0], [0.0]]]
