@@ -20,17 +20,20 @@ from .system import Rest, System
 
 # Below this a backward error is noise, and another pass over the data changes nothing.
 NOISE = 4 * EPS
-# Steps of refinement on R: one or two, unless a ridge or wide units leave more to mend.
+# Largest number of refinement steps with R. One or two are enough, except with a large ridge or
+# very different units.
 QR_STEPS = 5
-# Steps of refinement from the moments, until one changes this share of w: the next does nothing.
+# Largest number of refinement steps with the moments, and the relative change of w that ends them.
 MOMENT_STEPS, SETTLED = 8, 1e-9
-# Pivots of a Cholesky within this share of each other: the condition is seldom above a hundred.
+# If the smallest pivot of a Cholesky factor is at least this share of the largest, the condition
+# number is seldom above a hundred.
 ALIKE_PIVOTS = 0.1
 
 
 class Regression:
-    """A `System` and the outputs y beside it. Kernels w are (G, P, Q), in the units of its scaled
-    columns, and in the coordinates of its penalty.
+    """A `System` and its outputs y.
+
+    Kernels w are (G, P, Q), in the units of the scaled columns and the coordinates of the penalty.
     """
 
     def __init__(self, system: System, targets: Targets) -> None:
@@ -55,13 +58,13 @@ class Regression:
 
     @cached_property
     def y_norms(self) -> np.ndarray:
-        """Norms (G, Q) of y, the nuisance columns projected out."""
+        """Norms (G, Q) of M y."""
         return self.operator.output_norms(self.targets)
 
     # --- first answers
 
     def by_gram(self, factors: Factors) -> np.ndarray:
-        """(AᵀA + ridge)⁻¹Aᵀy (G, P, Q), by factors of the Gram."""
+        """Return (AᵀA + ridge)⁻¹Aᵀy (G, P, Q), given factors of the Gram matrix."""
         return factors.solve_normal(self.scaling.gradient(self.cross))
 
     @cached_property
@@ -70,7 +73,7 @@ class Regression:
         return self.moments.cross
 
     def by_rest(self, rest: Rest) -> np.ndarray:
-        """The answer (G, P, Q), of the rest of the groups by a QR and of the others by the Gram."""
+        """Return the solution (G, P, Q): by QR for the groups of ``rest``, else by the Gram."""
         w, z = self.by_gram(rest.joined), rest.z
         if self.targets is not self.system.design.targets:
             z = self.system.rotated(self.targets)[rest.groups]
@@ -78,14 +81,14 @@ class Regression:
         return w
 
     def by_qr(self, factors: Factors, svd: bool = False) -> np.ndarray:
-        """The answer (G, P, Q) by factors from a QR, by their singular values if asked."""
+        """Return the solution (G, P, Q) by factors of a QR, or by their singular values."""
         z = self.system.rotated(self.targets)
         return factors.solve_by_svd(z) if svd else factors.solve(z)
 
     # --- residuals and refinement
 
     def residual(self, w: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """‖r‖ (G, Q) and Aᵀr (G, P, Q) at w, from the data; the ridge's rows included."""
+        """Return ‖r‖ (G, Q) and Aᵀr (G, P, Q) at w from the data, with the rows of the ridge."""
         squares, g = self.operator.residual(self.scaling.to_operator(w), self.targets)
         return self._ridged(w, squares, self.scaling.gradient(g))
 
@@ -100,15 +103,15 @@ class Regression:
         return np.sqrt(squares), g
 
     def _moment_gradient(self, w: np.ndarray) -> np.ndarray:
-        """Aᵀr (G, P, Q) at w from the moments, without a pass over the data."""
+        """Return Aᵀr (G, P, Q) at w from the moments, without a pass over the data."""
         user, projection = self.scaling.to_operator(w), self.moments.projection
         g = self.cross - projection.cross(self.moments.gram @ user, projection.products @ user)
         return self.scaling.gradient(g) - self.scaling.root_ridge[:, :, None] ** 2 * w
 
     def refine_by_moments(self, w: np.ndarray, factors: Factors) -> np.ndarray:
-        """w refined by factors of the Gram until a step is nothing beside it, or falls no more.
+        """Refine w by factors of the Gram matrix until the steps are small or do not decrease.
 
-        Not at all where pivots are alike: the data will check the first answer, and find it good.
+        If the pivots are similar, the first solution is accurate and is returned.
         """
         smallest, largest = factors.pivots
         if factors.proves and smallest > ALIKE_PIVOTS * largest:
@@ -125,7 +128,11 @@ class Regression:
         return w
 
     def refine(self, w: np.ndarray, factors: Factors, steps: int) -> tuple[np.ndarray, Certificate]:
-        """Up to ``steps`` semi-normal refinements through the data; the best w, certified."""
+        """Refine w with residuals of the data in at most ``steps`` semi-normal steps.
+
+        Returns:
+            The best w, and its certificate.
+        """
         # Under a large ridge the first answer of a QR lacks digits that no backward error shows.
         fewest = int(self.system.strength > 0 and not isinstance(factors[0], Cholesky))
         enough = NOISE if factors.proves else EXACT
@@ -134,7 +141,7 @@ class Regression:
             r_norm, g = self.residual(w)
             bound = upper_bound(w, r_norm, g, self._a_norms, factors.whitened_norms(g))
             found = float(bound.max())
-            # Below one rounding all are alike, and the later is the better.
+            # Bounds below one rounding are equal, and the later solution is better.
             if best is None or found <= max(lowest, EPS):
                 lowest, best = min(lowest, found), (w, r_norm, g)
             if step == steps or (lowest <= enough and step >= fewest):
@@ -144,15 +151,17 @@ class Regression:
         certificate = Certificate(lowest, "upper bound")
         if not certificate.exact:
             certificate = self._certify(*best, factors.proof)
-        # A null part fits nothing: it would make any residual small beside it.
+        # A part in the null space fits nothing, but makes any relative residual small.
         if not factors.full_rank:
             null = Certificate(factors.null_share(best[0], self.y_norms), "value")
             certificate = max(certificate, null, key=lambda c: c.value)
         return best[0], certificate
 
     def by_best_factor(self) -> tuple[np.ndarray, Certificate] | None:
-        """The answer, refined and certified, by factors of the Gram, or by a QR where these do not
-        make it exact; None where memory allows neither, or a QR shows that it is not the only one.
+        """Return the refined solution and its certificate, by the Gram matrix or by a QR.
+
+        The QR is used if the Gram matrix does not lead to an exact solution. None if memory allows
+        neither, or if the QR shows that the solution is not unique.
         """
         by_gram = self.system.gram_factors()
         if by_gram is not None:
@@ -167,7 +176,7 @@ class Regression:
     # --- certificates
 
     def certify(self, w: np.ndarray) -> Certificate:
-        """Backward error of w, the largest over groups and outputs."""
+        """Return the backward error of w, the largest over groups and outputs."""
         return self._certify(w, *self.residual(w), self.system.factor)
 
     def _certify(
@@ -192,7 +201,7 @@ class Regression:
         return self.scaling.a_norm[:, None]
 
     def bias_error(self, w: np.ndarray, bias: np.ndarray) -> float:
-        """How far a bias is from the best beside w, as a share of what that is made of."""
+        """Return the error of a bias given w, relative to the terms that it is a sum of."""
         best, targets = self._bias(self.scaling.to_operator(w)), self.targets
         sums, _ = self.operator.output_sums(targets)
         mean = targets.grouped(targets.shift) + sums[:, 0] / self.operator.rows
@@ -206,10 +215,10 @@ class Regression:
     # --- units
 
     def to_user(self, w: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Kernel (*K, Cin/groups, Cout) and bias (Cout,) in the user's units.
+        """Return kernel (*K, Cin/groups, Cout) and bias (Cout,) in the user's units.
 
         Raises:
-            SolveError: a tap would vanish below float64.
+            SolveError: If a tap is too small for float64.
         """
         if self.system.basis is not None:
             return self.from_operator(self.scaling.to_operator(w))
@@ -218,10 +227,10 @@ class Regression:
     def from_operator(
         self, v: np.ndarray, level: np.ndarray | None = None
     ) -> tuple[np.ndarray, np.ndarray]:
-        """The same of v (G, R, Q) in the units of the operator's columns.
+        """Return the same for v (G, R, Q) in the units of the operator's columns.
 
-        ``level`` (G, Q) is the constant beside M A v for y with nothing taken off; that of least
-        squares if it is not given.
+        ``level`` (G, Q) is the constant in addition to M A v, for y without a shift. By default, it
+        is the least-squares solution.
         """
         basis, exponents = self.system.basis, self.system.design.operator.exponents
         kernel = self._kernel(v if basis is None else basis.expand(v), exponents)
@@ -232,9 +241,7 @@ class Regression:
         return to_kernel(user, self.system.design.spec.kernel_size)
 
     def _bias(self, v: np.ndarray, level: np.ndarray | None = None) -> np.ndarray:
-        """The constant (Cout,) beside v of the operator's columns that is ``level`` beside M A v,
-        or the best of least squares; zeros without a bias.
-        """
+        """Return the bias (Cout,) for v and ``level``, as in `from_operator`; zeros if none."""
         targets, operator = self.targets, self.operator
         found = operator.constant_beside(targets, v, level)
         if found is None:
@@ -243,8 +250,9 @@ class Regression:
             return np.ldexp(found, self.y_exponents).reshape(-1)
 
     def from_user(self, kernel: np.ndarray) -> np.ndarray:
-        """The inverse of `to_user` for a kernel; where a penalty has coordinates of its own, for
-        these, laid out as a kernel.
+        """Return the inverse of `to_user` for a kernel, or for the coordinates of a penalty.
+
+        The coordinates have the shape of a kernel.
         """
         columns = to_columns(kernel.astype(np.float64), self.shape[0])
         return np.ldexp(columns, self.scaling.exponents[:, :, None] - self.y_exponents[:, None, :])

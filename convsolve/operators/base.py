@@ -1,4 +1,4 @@
-"""The design matrix of a problem, as all that stands above sees it."""
+"""The interface of a design matrix."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ Block = tuple[np.ndarray, np.ndarray | None]
 
 
 class DesignOperator(ABC):
-    """A of every group, its nuisance columns N partialled out, in the units of its columns.
+    """The design matrix A of every group, with nuisance columns N projected out.
 
-    Column j stands for ``2**-exponents[j]`` times that of the user's x, less ``shift[j]``, a
-    constant that N spans: of an A beside a large offset only the rest is ever summed. Arrays are
-    (groups, P) over columns, (groups, Q) over outputs and (groups, P, Q) for kernels; Y are
-    `Targets`. Below, M A is A with N projected out.
+    Column j is ``2**-exponents[j]`` times the column of the user's x, minus ``shift[j]``. The shift
+    is a constant that N spans, so a large offset of A is never summed. Arrays have the shape (G, P)
+    for columns, (G, Q) for outputs and (G, P, Q) for kernels. Outputs Y are `Targets`. M A is A
+    with N projected out.
 
     Attributes:
         groups, rows, columns: G, n and P.
-        nuisance: what N is.
+        nuisance: the nuisance columns N.
         exponents: (G, P) integers.
-        targets: the outputs whose sums are formed in the same pass as those of A; others take a
-            pass of their own.
+        targets: the outputs that are summed in the same pass as A. Other outputs take a separate
+            pass.
     """
 
     groups: int
@@ -41,7 +41,7 @@ class DesignOperator(ABC):
     @property
     @abstractmethod
     def shift(self) -> np.ndarray:
-        """(G, P), zeros unless N holds a constant."""
+        """Shift (G, P) of the columns, zeros unless N contains a constant."""
 
     @property
     @abstractmethod
@@ -51,41 +51,41 @@ class DesignOperator(ABC):
     @property
     @abstractmethod
     def spreads(self) -> np.ndarray:
-        """Norms (G, P) of the columns less their means, whatever N is."""
+        """Norms (G, P) of the columns of M A about their means."""
 
     @property
     @abstractmethod
     def means(self) -> np.ndarray:
-        """Column means (G, P), whatever N is."""
+        """Column means (G, P) of A, or of M A if there are confounds."""
 
     @property
     @abstractmethod
     def products(self) -> np.ndarray:
-        """NᵀA (G, q, P)."""
+        """Products NᵀA (G, q, P)."""
 
     @abstractmethod
     def moments(self, targets: Targets | None) -> Moments:
-        """Sums over the rows of A and Y, each less its shift, N still in them."""
+        """Return sums over the rows of A and Y, each minus its shift."""
 
     @abstractmethod
     def residual(self, w: np.ndarray, targets: Targets) -> tuple[np.ndarray, np.ndarray]:
-        """‖r‖² (G, Q) and AᵀM r (G, P, Q) of r = M(y − A w), in one pass over the data."""
+        """Return ‖r‖² (G, Q) and AᵀM r (G, P, Q) for r = M(y − A w), in one data pass."""
 
     @abstractmethod
     def forward(self, group: int, w: np.ndarray) -> np.ndarray:
-        """M A w (n, Q) of one group, for w (P, Q); rows are in the order of `row_blocks`."""
+        """Return M A w (n, Q) of one group, for w (P, Q), in the row order of `row_blocks`."""
 
     @abstractmethod
     def adjoint(self, group: int, r: np.ndarray) -> np.ndarray:
-        """AᵀM r (P, Q) of one group, for rows r (n, Q) in the order of `row_blocks`."""
+        """Return AᵀM r (P, Q) of one group, for r (n, Q) in the row order of `row_blocks`."""
 
     @abstractmethod
     def product_gram(self, group: int, w: np.ndarray) -> np.ndarray:
-        """(M A w)ᵀ(M A w) (Q, Q) of one group, for w (P, Q)."""
+        """Return (M A w)ᵀ(M A w) (Q, Q) of one group, for w (P, Q)."""
 
     @abstractmethod
     def row_blocks(self, targets: Targets | None = None) -> Iterator[Block]:
-        """Blocks of rows of M A (G, k, P) and of M y (G, k, Q), by default of the targets given."""
+        """Return blocks of rows of M A (G, k, P) and M y (G, k, Q), by default of ``targets``."""
 
     @property
     def terms(self) -> np.ndarray:
@@ -99,23 +99,25 @@ class DesignOperator(ABC):
 
     @cached_property
     def projection(self) -> Projection:
-        """N, partialled out of sums over rows."""
+        """The projection of N, applied to sums over rows."""
         return Projection(self.products, float(self.rows) if self.nuisance.constant else 1.0)
 
     @property
     def offsets(self) -> np.ndarray:
-        """Column means (G, P), as far as N takes them off; zeros where it holds no constant."""
+        """Column means (G, P) that N subtracts; zeros unless N contains a constant."""
         return self.means if self.nuisance.constant else np.zeros((self.groups, self.columns))
 
     def output_sums(self, targets: Targets) -> tuple[np.ndarray, np.ndarray]:
-        """NᵀY (G, q, Q) and Σy² (G, Q), Y less its shift."""
+        """Return NᵀY (G, q, Q) and Σy² (G, Q), where Y is shifted."""
         return targets.sums[:, None][:, : self.nuisance.count], targets.squares
 
     def constant_beside(
         self, targets: Targets, w: np.ndarray, level: np.ndarray | None = None
     ) -> np.ndarray | None:
-        """The constant (G, Q) beside A w, of y in the units of the targets, that is ``level``
-        beside M A w, or fits best; None where there is no bias.
+        """Return the constant (G, Q) of the fit with A w, in the units of the targets.
+
+        It corresponds to a constant ``level`` in addition to M A w; by default it is the
+        least-squares solution. None if there is no bias.
         """
         if not self.nuisance.constant:
             return None
@@ -127,6 +129,6 @@ class DesignOperator(ABC):
         return np.asarray(level - np.einsum("gp,gpq->gq", self.shift, w) + rest[:, 0])
 
     def output_norms(self, targets: Targets) -> np.ndarray:
-        """Norms (G, Q) of M y."""
+        """Return the norms (G, Q) of M y."""
         sums, squares = self.output_sums(targets)
         return np.sqrt(self.projection.output_squares(squares, sums))

@@ -1,4 +1,4 @@
-"""Columns that are fitted beside the kernel, and are not part of it."""
+"""Columns that are fitted in addition to the kernel, and are not part of it."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ from .confounds import Confounds
 
 @dataclass(frozen=True)
 class Nuisance:
-    """The columns N (n, q) of a problem that are partialled out of A and y.
+    """The nuisance columns N (n, q) of a problem, which are projected out of A and y.
 
-    Its simplest case is a bias: ``constant``, one column of ones over all records. What else there
-    is, `Confounds`, an operator takes off its rows before anything sees them.
+    Attributes:
+        constant: whether N is one column of ones over all records, for a bias.
+        confounds: other columns, which also contain a constant if there is a bias.
     """
 
     constant: bool = False
@@ -20,10 +21,10 @@ class Nuisance:
 
     @property
     def count(self) -> int:
-        """Columns q that operators leave in their sums."""
+        """Number of columns of ones: 1 with a ``constant``, else 0."""
         return int(self.constant)
 
     @property
     def total(self) -> int:
-        """All columns, which the degrees of freedom are less."""
+        """Number q of all columns, which the degrees of freedom are reduced by."""
         return self.count + (0 if self.confounds is None else self.confounds.count)

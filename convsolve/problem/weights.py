@@ -1,4 +1,4 @@
-"""How much every row counts."""
+"""Weights of the rows."""
 
 from __future__ import annotations
 
@@ -14,27 +14,32 @@ from .records import by_rows
 
 @dataclass(frozen=True)
 class Weights:
-    """Of every record the square root of its weight, a number, or of those of its rows, (*T)."""
+    """Square roots of the weights of all records.
+
+    Attributes:
+        roots: the root of the weight of every record, (), or the roots of the weights of its rows,
+            (*T).
+    """
 
     roots: tuple[np.ndarray, ...]
 
     @classmethod
     def of_squares(cls, weights: Sequence[np.ndarray]) -> Weights:
-        """From the weights, () or (*T) each; those of rows that are all alike are the record's."""
+        """Return the roots of weights, () or (*T) per record. Equal weights of rows become one."""
         alike = (w.ravel()[0] if w.size and (w == w.ravel()[0]).all() else w for w in weights)
         return cls(tuple(np.sqrt(w) for w in alike))
 
     def some(self, which: Sequence[int]) -> Weights:
-        """Those of some of the records."""
+        """Return the weights of some of the records."""
         return Weights(tuple(self.roots[i] for i in which))
 
     @property
     def by_record(self) -> bool:
-        """Whether all rows of a record weigh the same."""
+        """Whether all rows of a record have the same weight."""
         return all(root.ndim == 0 for root in self.roots)
 
     def of_rows(self, record: int, flags: np.ndarray) -> np.ndarray:
-        """Roots (n,) of the rows of a record that count."""
+        """Return the roots (n,) of the rows of a record that are used in the fit."""
         return np.asarray(np.broadcast_to(self.roots[record], flags.shape)[flags])
 
 
@@ -43,11 +48,12 @@ LEAST, LARGEST = 1e-100, 1e100
 
 
 def read_weights(weights: Any, like: Sequence[tuple[int, ...]]) -> list[np.ndarray]:
-    """Weights as arrays, () of a record or (*T) of its rows, for records of y of shapes ``like``.
+    """Return weights as arrays, () per record or (*T), for records of y of shapes ``like``.
 
     Raises:
-        TypeError, ValueError: they are no numbers, negative or not finite; or shaped neither as
-            records nor as rows.
+        TypeError: If the weights are not real numbers.
+        ValueError: If a weight is negative, not finite, or too small or too large. If the shapes
+            are neither those of records nor those of rows.
     """
     alone = not isinstance(weights, (list, tuple)) and np.ndim(weights) == 0
     several = [weights] if alone else weights
@@ -73,7 +79,7 @@ def read_weights(weights: Any, like: Sequence[tuple[int, ...]]) -> list[np.ndarr
 
 
 def _numbers(value: Any, name: str) -> np.ndarray:
-    """Weights as an array."""
+    """Return weights as an array."""
     found = np.asarray(value)
     if found.dtype.kind not in "biuf":
         raise TypeError(f"{name} must be real numbers, got {shown(value)}")
