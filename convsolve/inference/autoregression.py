@@ -1,9 +1,9 @@
-"""Noise as an autoregression, of every output its own: estimated from residuals of least squares.
+"""Autoregressive models of the noise of every output, estimated from least-squares residuals.
 
-e[t] = Σ_i ρ_i·e[t − i] + u[t], u white: the filter (1, −ρ₁, …, −ρ_p) makes white noise of e.
+e[t] = Σ_i ρ_i·e[t − i] + u[t] with white u. The filter (1, −ρ₁, …, −ρ_p) whitens e.
 
-Source: N. Levinson, J. Math. Phys. 25 (1947) 261 (the recursion over orders); H. Akaike, IEEE
-Trans. Autom. Control 19 (1974) 716 (the choice of one).
+Source: N. Levinson, J. Math. Phys. 25 (1947) 261 (recursion over orders); H. Akaike, IEEE
+Trans. Autom. Control 19 (1974) 716 (choice of the order).
 """
 
 from __future__ import annotations
@@ -13,26 +13,31 @@ from typing import NamedTuple
 
 import numpy as np
 
-# An order that the data choose is no more than this, nor than this share of the rows; and it takes
-# no more than half of all rows off the heads of the records.
+# Largest order that is chosen from the data, also as a share of the rows. At least this share of
+# the rows must be left, as the filter removes the first rows of every record.
 MOST_ORDER, MOST_SHARE, ROWS_LEFT = 40, 0.1, 0.5
 
 
 class Autoregression(NamedTuple):
-    """``order`` (outputs,) and ``coefficients`` ρ (outputs, largest order), 0 beyond the order."""
+    """Autoregressive models of all outputs.
+
+    Attributes:
+        order: order of each model, (outputs,).
+        coefficients: ρ (outputs, largest order), zero beyond the order.
+    """
 
     order: np.ndarray
     coefficients: np.ndarray
 
     @property
     def filters(self) -> np.ndarray:
-        """(outputs, 1 + largest order): 1, −ρ₁, −ρ₂, …"""
+        """Whitening filters 1, −ρ₁, −ρ₂, …, (outputs, 1 + largest order)."""
         ones = np.ones((len(self.order), 1))
         return np.concatenate([ones, -self.coefficients], axis=1)
 
     @classmethod
     def of(cls, coefficients: Sequence[Sequence[float]]) -> Autoregression:
-        """Of the coefficients of every output."""
+        """Return the models with given coefficients of every output."""
         order = np.array([len(c) for c in coefficients])
         found = np.zeros((len(order), int(order.max(initial=0))))
         for row, c in zip(found, coefficients, strict=True):
@@ -43,11 +48,11 @@ class Autoregression(NamedTuple):
     def estimated(
         cls, residuals: Sequence[np.ndarray], order: int | None, most: int
     ) -> Autoregression:
-        """From residuals (T, outputs) of every record: of a given ``order``, or of that of least
-        AIC up to ``most``.
+        """Estimate the models from residuals (T, outputs) of every record.
 
-        Their autocovariances are sums over all records, divided by all rows, so that the filters
-        are those of stationary noise.
+        The order is ``order``, or by default the one of at most ``most`` with the smallest AIC. The
+        autocovariances are sums over all records, divided by the number of all rows, so that the
+        models are stationary.
         """
         most = most if order is None else order
         by_order, variances = levinson(autocovariances(residuals, most))
@@ -61,12 +66,12 @@ class Autoregression(NamedTuple):
 
 
 def rows_left(lengths: Sequence[int], order: int) -> int:
-    """Rows of records of so many ``lengths`` that have ``order`` rows of theirs before them."""
+    """Return how many rows of records of these ``lengths`` have ``order`` rows before them."""
     return sum(max(n - order, 0) for n in lengths)
 
 
 def most_order(lengths: Sequence[int], unknowns: int) -> int:
-    """The largest order that is tried of records with so many rows."""
+    """Return the largest order that is considered for records of these lengths."""
     rows = sum(lengths)
     least = max(ROWS_LEFT * rows, unknowns + 1)
     tried = range(min(MOST_ORDER, int(MOST_SHARE * rows)) + 1)
@@ -74,7 +79,7 @@ def most_order(lengths: Sequence[int], unknowns: int) -> int:
 
 
 def autocovariances(residuals: Sequence[np.ndarray], most: int) -> np.ndarray:
-    """(1 + most, outputs), over all records (T, outputs), of lags 0 to ``most``."""
+    """Return autocovariances (1 + most, outputs) of records (T, outputs) at lags 0 to ``most``."""
     rows, found = sum(map(len, residuals)), np.zeros((1 + most, residuals[0].shape[1]))
     for e in residuals:
         for lag in range(min(most, len(e) - 1) + 1):
@@ -83,8 +88,10 @@ def autocovariances(residuals: Sequence[np.ndarray], most: int) -> np.ndarray:
 
 
 def levinson(covariances: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Coefficients (order, i, outputs) of every order up to the last lag, and the variances (order,
-    outputs) of what they leave, from autocovariances (lags, outputs).
+    """Return the models of every order from autocovariances (lags, outputs).
+
+    Returns:
+        Coefficients (order, i, outputs), and the variances (order, outputs) of the white noise.
     """
     most, outputs = len(covariances) - 1, covariances.shape[1]
     coefficients, variances = np.zeros((most + 1, most, outputs)), np.empty((most + 1, outputs))
@@ -100,12 +107,12 @@ def levinson(covariances: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def filtered(a: np.ndarray, filters: np.ndarray, step: int = 1) -> np.ndarray:
-    """Σ_i φ_i·a[t − i·step] (n, C) of a (n, C) and filters φ (C or 1, p + 1), zeros before a."""
+    """Return Σ_i φ_i·a[t − i·step] (n, C) for filters φ (C or 1, p + 1), with zeros before a."""
     if len(filters) == 1 and step == 1 and len(a):
         from scipy.ndimage import convolve1d
 
         taps = filters.shape[1]
-        # One call for all lags, which takes most of the time for short records.
+        # One call for all lags, since calls take most of the time for short records.
         whole: np.ndarray = convolve1d(
             a, filters[0], 0, float, mode="constant", origin=-(taps // 2)
         )
@@ -113,7 +120,7 @@ def filtered(a: np.ndarray, filters: np.ndarray, step: int = 1) -> np.ndarray:
     filters = np.broadcast_to(filters, (a.shape[1], filters.shape[1]))
     found = a * filters[:, 0]
     for i in range(1, filters.shape[1]):
-        # Of many outputs few are of a high order.
+        # Only few of many outputs have a high order.
         live = np.flatnonzero(filters[:, i])
         some = live if len(live) < a.shape[1] else slice(None)
         found[i * step :, some] += a[: max(len(a) - i * step, 0), some] * filters[some, i]
@@ -121,5 +128,5 @@ def filtered(a: np.ndarray, filters: np.ndarray, step: int = 1) -> np.ndarray:
 
 
 def filtered_back(a: np.ndarray, filters: np.ndarray) -> np.ndarray:
-    """The adjoint of `filtered`, Σ_i φ_i·a[t + i]."""
+    """Return the adjoint of `filtered`, Σ_i φ_i·a[t + i]."""
     return filtered(a[::-1], filters)[::-1]

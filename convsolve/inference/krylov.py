@@ -1,4 +1,4 @@
-"""Cross-validation of a strength for thousands of unknowns, where no Gram is formed."""
+"""Cross-validation of a penalty's strength for thousands of unknowns, without a Gram matrix."""
 
 from __future__ import annotations
 
@@ -22,19 +22,23 @@ from .selection import strength_grids
 from .strength_path import inverse_root
 from .units import CommonUnits
 
-# Of a strength the gradient that is left over, as a share of the first, that ends its search.
+# A strength has converged when its gradient is at most this share of the first one.
 CONVERGED = 1e-7
-# The grid of strengths over the square of the largest column, in powers of ten, two a decade.
+# Exponents (base 10) of the smallest and largest strength, divided by the square of the largest
+# column norm. The grid has two strengths per decade.
 LEAST, MOST = -6.0, 4.0
-# Steps of Lanczos at most, and after how many it is asked which strengths are done.
+# Largest number of Lanczos steps, and the number of steps between checks of convergence.
 MOST_STEPS, A_CHECK = 600, 20
 
 
 class KrylovPath:
-    """(B + λ I)⁻¹c for every λ, from one Krylov space of B and c: B ≈ V T Vᵀ, T tridiagonal.
+    """Solutions (B + λ I)⁻¹c for every λ, from one Krylov space: B ≈ V T Vᵀ with T tridiagonal.
 
-    Large strengths are found first; ``converged`` (n,) says which are. The basis is kept and made
-    orthogonal anew at every step, or small eigenvalues would be found twice.
+    Large strengths converge first. The basis is stored and every step is orthogonalized against all
+    of it, because otherwise small eigenvalues occur twice.
+
+    Attributes:
+        converged: whether each strength has converged, (n,).
 
     Source: G. H. Golub and G. Meurant, Matrices, Moments and Quadrature, Princeton 2010, chapter 4.
     """
@@ -74,7 +78,7 @@ class KrylovPath:
 
     @property
     def coordinates(self) -> np.ndarray:
-        """z (r, n)."""
+        """Solutions z (r, n)."""
         size = len(self._diagonal)
         if not size:
             return np.zeros((self._basis.shape[1], len(self._strengths)))
@@ -86,11 +90,11 @@ class KrylovPath:
 
 
 class Reduced:
-    """The normal equations (B, c) of what a penalty draws on in one group, all of it alike.
+    """The normal equations (B, c) of the penalized coordinates of one group, with equal weights.
 
-    √weights·z stands for z, and coordinates that are not penalized are eliminated, as in
-    `StrengthPath`: B = G_hh − G_hf G_ff⁺ G_fh for the ones held and the ones free. Columns are in
-    one unit, 2**unit.
+    The unknowns are √weights·z. Coordinates that are not penalized are eliminated, as in
+    `StrengthPath`: B = G_hh − G_hf G_ff⁺ G_fh for penalized (h) and free (f) coordinates. All
+    columns have the unit 2**unit.
     """
 
     def __init__(self, system: System, group: int, unit: int) -> None:
@@ -114,14 +118,15 @@ class Reduced:
         return g[~self._free] - self._beside @ (self._inverse @ g[self._free])
 
     def product(self, v: np.ndarray) -> np.ndarray:
-        """B v for v (h, 1)."""
+        """Return B v for v (h, 1)."""
         whole = np.zeros((len(self._free), 1))
         whole[~self._free] = v
         return self._eliminated(self._gram(whole))
 
     def kernels(self, gradient: np.ndarray, strengths: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Coordinates (R, n) at ``strengths`` (n,), in columns of the operator as is Aᵀy (R,), and
-        which of them are right.
+        """Return the coordinates (R, n) at ``strengths`` (n,), given Aᵀy (R,), and which converged.
+
+        Both are in the units of the operator's columns.
         """
         cross = self._to_operator * gradient[:, None]
         path = KrylovPath(self.product, self._eliminated(cross)[:, 0], strengths)
@@ -134,11 +139,12 @@ class Reduced:
 def choose_by_krylov(
     analysis: Analysis, penalty: Penalty, strength: np.ndarray | None, select: CrossValidation
 ) -> tuple[Regularization, list[tuple[Penalty, float]]]:
-    """The strengths of best held-out score, of a grid; what takes the spectrum, degrees of freedom
-    and noise variance, is NaN.
+    """Choose the strengths of a grid with the best held-out score.
+
+    Degrees of freedom and noise variances are NaN, because they require the spectrum.
 
     Raises:
-        SolveError: no strength of the grid is found in `MOST_STEPS` steps.
+        SolveError: If no strength of the grid converges in `MOST_STEPS` steps.
     """
     assert analysis.targets is not None
     exponents = analysis.targets.grouped(analysis.targets.exponents)
@@ -147,7 +153,7 @@ def choose_by_krylov(
         grids = _automatic_grids(analysis.unpenalized(penalty), units)
     else:
         grids = np.stack([g for g in strength_grids(strength, units) if g is not None])
-    # For every output its own, group by group.
+    # One grid for every output, in the order of the groups.
     wide = np.broadcast_to(grids, (*grids.shape[:2], exponents.shape[1]))
     grid = wide.transpose(1, 0, 2).reshape(-1, exponents.size)
     check_varying_rows(analysis, select)
@@ -174,7 +180,7 @@ def choose_by_krylov(
 
 
 def _automatic_grids(system: System, units: CommonUnits) -> np.ndarray:
-    """Strengths (G, n, 1) about the square of the largest column of each group."""
+    """Return strengths (G, n, 1) relative to the square of the largest column of each group."""
     norms = np.ldexp(system.operator.column_norms, system.operator.exponents - units.column)
     weights = system.coordinates.weights
     squares = np.where(weights > 0, norms**2 / np.where(weights > 0, weights, 1.0), 0.0)
@@ -184,7 +190,7 @@ def _automatic_grids(system: System, units: CommonUnits) -> np.ndarray:
 
 
 def check_varying_rows(analysis: Analysis, select: CrossValidation) -> None:
-    """Raise a ValueError where y of a fold does not vary, and the score takes that it does."""
+    """Raise a ValueError if y is constant in a fold and the score requires that it varies."""
     assert analysis.targets is not None
     if select.score == "mse":
         return
@@ -203,8 +209,9 @@ def held_out_scores(
     units: CommonUnits,
     select: CrossValidation,
 ) -> np.ndarray:
-    """Scores (folds, n, Cout) at ``strengths`` (n, Cout) in ``units``; NaN where steps were too few
-    for so small a strength.
+    """Return scores (folds, n, Cout) at ``strengths`` (n, Cout), which are in ``units``.
+
+    Scores are NaN for strengths that did not converge.
     """
     design = analysis.design
     assert analysis.targets is not None
@@ -230,8 +237,10 @@ def held_out_scores(
 def _kernels(
     analysis: Analysis, penalty: Penalty, strengths: np.ndarray, units: CommonUnits
 ) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]]:
-    """For one output of every group at a time: which they are (G,), their kernels (*K, Cg, G·n) and
-    biases (G·n,) at all strengths, and which of them (G, n) are right.
+    """Yield the solutions at all strengths, for one output of every group at a time.
+
+    Each item is the outputs (G,), their kernels (*K, Cg, G·n) and biases (G·n,), and which of the
+    strengths converged, (G, n).
     """
     system = analysis.unpenalized(penalty)
     operator, targets = system.operator, analysis.targets
@@ -253,7 +262,7 @@ def _kernels(
 
 
 def _scored(y: np.ndarray, found: np.ndarray, score: str) -> np.ndarray:
-    """Of predictions (rows, n) of y (rows,)."""
+    """Return scores (n,) of predictions (rows, n) of y (rows,)."""
     errors, centred = ((y[:, None] - found) ** 2).sum(0), y - y.mean()
     if score == "mse":
         return np.asarray(errors / len(y))

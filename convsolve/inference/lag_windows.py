@@ -1,4 +1,4 @@
-"""Every window of lags: what it leaves of y, from one factor of all lags."""
+"""Residual sums of squares and held-out scores of every window of lags, from one factor of all."""
 
 from __future__ import annotations
 
@@ -25,7 +25,8 @@ UNDETERMINED = (
     "Regularized(StableSpline())"
 )
 
-# A pivot of less than this share of another leaves scores of folds fewer than five digits.
+# If the smallest pivot is less than this share of the largest, scores of folds have fewer than five
+# correct digits.
 LOST = 1e-5
 ILL_CONDITIONED = (
     "of the rows beside a fold the lags are so alike that scores would be rounding; choose by "
@@ -34,11 +35,14 @@ ILL_CONDITIONED = (
 
 
 def window_squares(analysis: Analysis) -> tuple[np.ndarray, np.ndarray]:
-    """RSS (taps, taps, Q) of the lags from the i-th to the j-th, ascending; NaN where j < i. Of the
-    outputs that vary, each over 4**exponents (Q,), which come with it.
+    """Return the residual sum of squares of every window of lags, for the outputs that vary.
 
-    All of the lags leave what a pass over the data says. A window leaves more by the squares of the
-    rows of z = Qᵀy below its own, in the QR of the lags from the i-th on; nothing is subtracted.
+    The sum of all lags is computed from the data. For a window, the squares of the later rows of
+    z = Qᵀy are added, in the QR of the lags from the i-th on. Nothing is subtracted.
+
+    Returns:
+        RSS (taps, taps, Q) of the lags i to j in ascending order, NaN where j < i, and exponents
+        (Q,): the sums are divided by 4**exponents.
     """
     regression = analysis.regression(RIDGE, 0.0)
     factors = _factors(regression)
@@ -52,7 +56,7 @@ def window_squares(analysis: Analysis) -> tuple[np.ndarray, np.ndarray]:
         order = _ascending(factor.columns, taps)
         joint = np.hstack([factor.r[:, order], _rotated(regression, g, factor)])
         found = _squares(joint, taps) + squares[g]
-        # Below that it is rounding, and all windows that explain y are alike.
+        # A smaller sum is rounding, and windows that explain y exactly should have equal sums.
         parts.append(np.maximum(found, ROUNDING * regression.y_norms[g] ** 2))
     varies = _varying(analysis).reshape(-1)
     exponents = regression.y_exponents.reshape(-1)
@@ -60,10 +64,10 @@ def window_squares(analysis: Analysis) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _varying(analysis: Analysis) -> np.ndarray:
-    """Which outputs (G, Q) vary.
+    """Return which outputs (G, Q) vary.
 
     Raises:
-        ValueError: none does.
+        ValueError: If none of them varies.
     """
     design = analysis.design
     found = varying(design.moments)
@@ -73,7 +77,7 @@ def _varying(analysis: Analysis) -> np.ndarray:
 
 
 def _ascending(columns: int, taps: int) -> np.ndarray:
-    """The columns of a kernel, whose first tap has the largest lag, by ascending lag."""
+    """Return the columns in ascending order of lags; the first tap has the largest lag."""
     return np.arange(columns).reshape(taps, -1)[::-1].reshape(-1)
 
 
@@ -87,7 +91,7 @@ def _factors(regression: Regression) -> Factors:
 
 
 def _rotated(regression: Regression, group: int, factor: Factor) -> np.ndarray:
-    """Qᵀy (P, Q)."""
+    """Return Qᵀy (P, Q)."""
     if factor.source == "qr":
         return regression.system.rotated(regression.targets)[group]
     from scipy.linalg import solve_triangular
@@ -98,7 +102,7 @@ def _rotated(regression: Regression, group: int, factor: Factor) -> np.ndarray:
 
 
 def _squares(joint: np.ndarray, taps: int) -> np.ndarray:
-    """From [R z] (P, P + Q), the columns of R by ascending lag."""
+    """Return the sums of one group from [R z] (P, P + Q), with R in ascending order of lags."""
     columns, width = joint.shape
     channels, outputs = columns // taps, width - columns
     found = np.full((taps, taps, outputs), np.nan)
@@ -111,18 +115,21 @@ def _squares(joint: np.ndarray, taps: int) -> np.ndarray:
             found[i, i:] = below[channels : channels * (taps - i) + 1 : channels]
             if i == taps - 1:
                 break
-            # The leading lag leaves: its rows go below the rest, which becomes a triangle again.
+            # Remove the first lag: append its rows to the others, and restore the triangle.
             whole = with_rows(whole[channels:, channels:], whole[:channels, channels:])
     return found
 
 
 def window_errors(analysis: Analysis, select: CrossValidation) -> np.ndarray:
-    """Mean squared errors (folds, taps, taps, Q) of held-out rows, or their R² or correlation, for
-    every window, of the outputs that vary; NaN where j < i. Errors are over 4**e, e the largest
-    exponent of an output.
+    """Return held-out scores of every window of lags, for the outputs that vary.
 
-    Of all lengths that start with one lag at once: with U the Cholesky factor of the other rows,
-    c = U⁻ᵀAᵀy and B = U⁻ᵀ(AᵀA of the fold)U⁻¹, prefixes of c are the answers of shorter windows.
+    All windows that start with one lag are computed together. Let U be the Cholesky factor of the
+    other rows, c = U⁻ᵀAᵀy, and B = U⁻ᵀ(AᵀA of the fold)U⁻¹. Then the first elements of c are the
+    solutions of the shorter windows.
+
+    Returns:
+        Mean squared errors, R² or correlations (folds, taps, taps, Q), NaN where j < i. Errors are
+        divided by 4**e, where e is the largest exponent of an output.
     """
     design = analysis.design
     assert analysis.targets is not None
@@ -166,7 +173,7 @@ class _Prefixes:
         self._taps, self._channels = taps, len(order) // taps
 
     def scores(self, score: str) -> Iterator[np.ndarray]:
-        """(taps, Q) of the windows that start with each lag."""
+        """Yield the scores (taps, Q) of the windows that start with each lag."""
         from scipy.linalg import solve_triangular
 
         for i in tracked(range(self._taps), "windows of lags", self._taps):

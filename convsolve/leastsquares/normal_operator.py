@@ -1,4 +1,4 @@
-"""The normal equations of a system without their matrix: products, backward errors, full rank."""
+"""Normal equations without their matrix: products, backward errors and a test of full rank."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ from ..problem.spec import ConvSpec
 from .certificate import upper_bound
 from .system import System
 
-# Steps of a quadrature for a certificate.
+# Largest number of steps of a quadrature for a certificate.
 QUADRATURE_STEPS = 200
-# Along one axis, from this number of unknowns on and some more for every channel and output of a
-# group, steps of FFTs are faster than a factor: see benchmarks/results/choice.json.
+# In one dimension, conjugate gradients with FFTs are faster than a factor from this number of
+# unknowns on, plus some for every channel and output of a group: benchmarks/results/choice.json.
 FEWEST_UNKNOWNS, UNKNOWNS_A_CHANNEL, UNKNOWNS_AN_OUTPUT = 800, 20, 30
 
 
 def iterative(sizes: Sizes, spec: ConvSpec) -> bool:
-    """Whether conjugate gradients are expected to be faster than any factor.
+    """Return whether conjugate gradients are expected to be faster than any factor.
 
-    Not where the edges of the records, which cost two kernels each, are more than half the work,
-    nor where AᵀA is not Toeplitz, nor of records beyond memory, which every step would read, nor of
-    data on devices that are larger than it, if it fits.
+    They are not if the edges of the records, which cost two kernels each, are more than half of the
+    work; if AᵀA is not Toeplitz; for records beyond memory, which every step would read; or for
+    data on devices if AᵀA is smaller and fits into memory.
     """
     taps = spec.kernel_size[0]
     long = sizes.rows >= 4 * len(sizes.shapes) * taps
@@ -46,27 +46,25 @@ def iterative(sizes: Sizes, spec: ConvSpec) -> bool:
 
 
 class Preconditioning(Protocol):
-    """M⁻¹, and what is known of the eigenvalues of M."""
+    """A preconditioner M⁻¹, and bounds on the eigenvalues of M."""
 
     @property
     def low(self) -> float:
-        """A lower bound on them."""
+        """Lower bound on the eigenvalues."""
 
     @property
     def high(self) -> float:
-        """An upper bound on them."""
+        """Upper bound on the eigenvalues."""
 
     def __call__(self, r: np.ndarray) -> np.ndarray:
-        """M⁻¹ r for r (P, Q)."""
+        """Return M⁻¹ r for r (P, Q)."""
 
     def draw(self, rng: np.random.Generator) -> np.ndarray:
-        """A normal vector (P, 1) whose covariance is at least M."""
+        """Draw a normal vector (P, 1) whose covariance is at least M."""
 
 
 class Identity:
-    """M = I, for the coordinates of a penalty, whose ridge gathers all but the largest
-    eigenvalues.
-    """
+    """M = I, for a penalty's coordinates, whose ridge clusters all but the largest eigenvalues."""
 
     low = high = 1.0
 
@@ -74,25 +72,29 @@ class Identity:
         self._columns = columns
 
     def __call__(self, r: np.ndarray) -> np.ndarray:
-        """The vector itself."""
+        """Return a copy of the vector."""
         return r.copy()
 
     def draw(self, rng: np.random.Generator) -> np.ndarray:
-        """A standard normal vector (P, 1)."""
+        """Draw a standard normal vector (P, 1)."""
         return rng.standard_normal((self._columns, 1))
 
 
 def normal_equations(system: System) -> Iterator[Normal]:
-    """Those of every group, one after the other."""
+    """Yield the normal equations of every group."""
     return (Normal(system, group) for group in range(system.operator.groups))
 
 
 class Normal:
-    """The normal equations of one group: ``product`` is AᵀA + ridge, ``precondition`` M⁻¹.
+    """The normal equations of one group.
 
-    Coordinates u in which all taps of a channel have one unit, or nothing would be Toeplitz:
-    ``w = stretch * u`` for w in the coordinates of `System`, whose columns have norms about one.
-    Those of a penalty have no such structure and stay as they are.
+    The unknowns are u, with ``w = stretch * u`` for w in the coordinates of `System`, whose columns
+    have norms of about one. All taps of a channel have one unit in u, as AᵀA is Toeplitz only then.
+    The coordinates of a penalty have no such structure and are not changed.
+
+    Attributes:
+        product: the product with AᵀA + ridge.
+        precondition: the product with M⁻¹.
     """
 
     product: Callable[[np.ndarray], np.ndarray]
@@ -115,7 +117,7 @@ class Normal:
             self.stretch = np.ones((relative.size, 1))
             self.ridge = scaling.root_ridge[group] ** 2
             self._in_coordinates(system.basis, np.ldexp(1.0, -relative)[:, None])
-        # A column of zeros has no gradient but rounding, which the preconditioner would blow up.
+        # The gradient of a column of zeros is rounding, which the preconditioner would amplify.
         live = system.operator.column_norms[group] > 0
         self.live = np.where(live, self.stretch[:, 0], 0.0)[:, None]
 
@@ -123,12 +125,12 @@ class Normal:
         parts = self._parts(by_channel)
         self.product = gram = self._gram(parts, norms, scale, self.ridge)
         self.precondition = Preconditioner(gram, parts)
-        # In System's coordinates at most the trace, and what the symbol allows.
+        # In the coordinates of System, at most the trace and the bound from the symbol.
         rows = np.abs(gram.symbol).sum(-1).max() + self.ridge.max()
         self.largest = float(min(self.a_norm**2, rows / self.stretch.min() ** 2))
 
     def _in_coordinates(self, basis: TapBasis, scale: np.ndarray) -> None:
-        """TᵀAᵀA T + ridge, T the coordinates of a penalty."""
+        """Set the product with TᵀAᵀA T + ridge, where T are the coordinates of a penalty."""
         operator = self.system.design.operator
         ones = np.ones(operator.columns)
         parts = self._parts(np.zeros(self.system.design.fourier.channels, int))
@@ -142,7 +144,7 @@ class Normal:
         self.largest = self.a_norm**2
 
     def _parts(self, by_channel: np.ndarray) -> list[Series]:
-        """The records of this group, their channels divided by powers of two."""
+        """Return the records of this group, with channels divided by powers of two."""
         found = []
         for group, x, *_ in self.system.design.fourier.parts:
             if group == self.group:
@@ -154,7 +156,7 @@ class Normal:
     def _gram(
         self, parts: list[Series], norms: np.ndarray, scale: np.ndarray, ridge: np.ndarray
     ) -> Gram:
-        """AᵀMA + ridge, for columns of these norms, those of the operator times ``scale``."""
+        """Return AᵀMA + ridge for columns with these norms: the operator's times ``scale``."""
         fourier, sums = self.system.design.fourier, None
         if fourier.nuisance.constant:
             sums = scale * fourier.products[self.group, 0] / np.sqrt(fourier.rows)
@@ -163,10 +165,10 @@ class Normal:
     def backward_error(
         self, w: np.ndarray, r_norm: np.ndarray, g: np.ndarray, enough: float
     ) -> np.ndarray:
-        """An upper bound (Q,) on the backward error of w (P, Q), without a factor.
+        """Return an upper bound (Q,) on the backward error of w (P, Q), without a factor.
 
-        gᵀ(AᵀA + φ²I)⁻¹g, φ = ‖r‖/‖w‖, by Gauss–Radau quadrature with its node at the φ² that no
-        eigenvalue can be below; preconditioned by M, at (φ² + ridge)/‖M‖.
+        It is gᵀ(AᵀA + φ²I)⁻¹g with φ = ‖r‖/‖w‖, by Gauss–Radau quadrature. The node is at φ², which
+        no eigenvalue is below; with the preconditioner M, it is at (φ² + ridge)/‖M‖.
         """
         bound = upper_bound(w, r_norm, g, self.a_norm)
         some = np.flatnonzero((bound > enough) & np.isfinite(bound) & w.any(0))
@@ -187,16 +189,16 @@ class Normal:
         return bound
 
     def full_rank(self, steps: int, stop: Callable[[], bool] = lambda: False) -> bool:
-        """Whether ``steps`` of CG on a random vector prove full numerical rank; see `Evidence`.
+        """Return whether ``steps`` of CG on a random vector prove full numerical rank.
 
-        One-sided: False is inconclusive, and True wrong with a probability of 2e-7. Before each
-        step ``stop`` is asked whether to give up.
+        False is inconclusive, and True is wrong with a probability of 2e-7; see `Evidence`. The
+        test ends before a step for which ``stop`` returns True.
         """
         run = Conjugate(
             self.product, self.precondition, self.precondition.draw(np.random.default_rng(0))
         )
         evidence, one = Evidence(), np.ones(1, bool)
-        # Beyond this slope the rounding of all steps could hide a share that had not vanished.
+        # With a steeper slope, rounding of all steps could hide a component that has not vanished.
         steepest = VANISHED / (10 * EPS * math.sqrt(self.stretch.size))
         for _ in range(steps):
             hopeless = not self._full_rank_above(evidence.least) or evidence.slope > steepest
@@ -211,17 +213,17 @@ class Normal:
         return False
 
     def _full_rank_above(self, least: float) -> bool:
-        """Whether an eigenvalue of M⁻¹(AᵀA + ridge) of at least ``least`` means full rank.
+        """Return whether eigenvalues of M⁻¹(AᵀA + ridge) of at least ``least`` prove full rank.
 
-        By the measure of `cholesky_factor`; and where x is coarser than float64, and no ridge
-        decides, what is left must stand above its rounding, too.
+        The criterion is that of `cholesky_factor`. If x is coarser than float64 and there is no
+        ridge, the smallest eigenvalue must also exceed the rounding of x.
         """
         system, p = self.system, self.stretch.size
-        # In System's coordinates the least eigenvalue is no less: its columns are no shorter.
+        # In the coordinates of System the columns are not shorter, nor is the smallest eigenvalue.
         least *= self.precondition.low
         rows = system.operator.rows
         share = max(10 * p * EPS, (10 * tolerance_of(rows, p)) ** 2)
-        if not least > share * self.largest:  # nor where it is no number
+        if not least > share * self.largest:  # also False for NaN
             return False
         if system.strength:
             return True

@@ -1,4 +1,4 @@
-"""A preconditioner of `Gram`: x made white by a short filter, and the spectrum of what is left."""
+"""A preconditioner of `Gram`: a short filter that whitens x, and the spectrum of the result."""
 
 from __future__ import annotations
 
@@ -13,27 +13,26 @@ from ..linalg.rank import EPS
 from .overlap_save import Series, side_by_side
 from .toeplitz import ORDER, Gram, times
 
-# Numbers that the filter may read: fewer than `ORDER` taps where channels are many.
+# Largest number of inputs of the filter. With many channels, it has fewer than `ORDER` taps.
 BAND = 256
-# Kaiser's lag windows: of good resolution, for spectra that span less than two decades; and with
-# lobes below twelve decades, for all others.
+# Parameters of Kaiser's lag windows: one with a good resolution, for spectra that span less than
+# two decades, and one with side lobes below twelve decades, for all others.
 NARROW, WIDE = 6.0, 20.0
 FLAT = 1e-2
-# Up to this many numbers in all, eigenvalues of matrices are taken by one thread.
+# Up to this many numbers in all, one thread computes the eigenvalues of the matrices.
 EIGEN_NUMBERS = 2**16
 
 
 class Preconditioner:
-    """M⁻¹ = Bᵀ T(1/f) B, with B x white and T(1/f) the Toeplitz matrix of its inverse spectrum.
+    """M⁻¹ = Bᵀ T(1/f) B, where B whitens x and T(1/f) is the Toeplitz matrix of 1/spectrum of B x.
 
-    B is banded and lower triangular: each tap less its prediction from the ``order`` before it, or
-    as many as there are, over the deviation of that, as an autoregression on whole windows gives
-    it. What it leaves of x is nearly white, with a spectrum f (F, C, C) that is taken under a lag
-    window. So the steps of CG depend little on the spectrum of x and the length of the kernel, and
-    not at all on the units of channels. In two and three dimensions the order is 0: channels are
-    made white, and f does the rest.
+    B is banded and lower triangular. It subtracts from each tap its prediction by an autoregression
+    on the ``order`` taps before it, and divides by the standard deviation of the result. B x is
+    nearly white. Its spectrum f (F, C, C) is estimated with a lag window. Therefore the number of
+    CG steps depends little on the spectrum of x and the length of the kernel, and not on the units
+    of channels. In two and three dimensions the order is 0: B only whitens across channels.
 
-    Since a section of an inverse is at least the inverse of the section, ``low`` ≤ M ≤
+    A section of an inverse is at least the inverse of the section, so that ``low`` ≤ M ≤
     B⁻¹ T(f) B⁻ᵀ ≤ ``high``.
 
     Source: R. H. Chan and M. K. Ng, Conjugate gradient methods for Toeplitz systems, SIAM Review 38
@@ -46,7 +45,7 @@ class Preconditioner:
         taps, channels = self.grid.taps, self.grid.channels
         self.order = 0
         if len(taps) == 1:
-            # Several windows to each of the filter's numbers, or it would fit what is chance.
+            # Several windows for each coefficient of the filter, so that it does not overfit.
             samples = sum(x.data.shape[0] * x.data.shape[1] for x in parts)
             most = min(BAND, samples // 4) // channels - 1
             self.order = max(min(ORDER, taps[0] - 1, most), 0)
@@ -79,15 +78,15 @@ class Preconditioner:
         return found
 
     def _white(self, lags: np.ndarray, parts: Sequence[Series]) -> np.ndarray:
-        """Lags (*2K-1, C, C) of the filtered records, of whole windows of the filter alone."""
+        """Return lags (*2K-1, C, C) of the filtered records, over whole windows of the filter."""
         p, w, k = self.order, self._filter.kernel, self.grid.taps[0]
         if not p:
             return w[0].T @ lags[np.r_[0:k, 1 - k : 0]] @ w[0]
-        # Of records that go on as zeros: what comes first in a product, and then what comes last.
+        # For records padded with zeros: filter the first factor of the products, then the second.
         found = _slid(lags[np.r_[-p : k + p]].swapaxes(1, 2), w, range(p + 1))
         found = _slid(found.swapaxes(1, 2), w, range(p, -1, -1))
         for x in parts:
-            # Less all products with the p samples at either end that read those zeros.
+            # Subtract the products with the p samples at both ends that depend on those zeros.
             n = x.data.shape[1]
             most = min(n, k + p)
             head, tail = (
@@ -106,7 +105,7 @@ class Preconditioner:
         return np.concatenate([found, found[:0:-1].swapaxes(1, 2)])
 
     def _spectrum(self, lags: np.ndarray, width: float) -> tuple[np.ndarray, np.ndarray]:
-        """Eigenvalues (F, C) and vectors (F, C, C) of the spectrum under a Kaiser window."""
+        """Return eigenvalues (F, C) and vectors (F, C, C) of the spectrum, with a Kaiser window."""
         for axis, k in enumerate(self.grid.taps):
             share = np.r_[0:k, 1 - k : 0] / k
             window = np.i0(width * np.sqrt(1 - share**2)) / np.i0(width)
@@ -123,13 +122,13 @@ class Preconditioner:
         return scaled if self.grid.channels == 1 else scaled @ self._vectors.conj().swapaxes(1, 2)
 
     def __call__(self, r: np.ndarray) -> np.ndarray:
-        """M⁻¹ r for r (P, Q)."""
+        """Return M⁻¹ r for r (P, Q)."""
         grid, white = self.grid, self._filter
         inner = grid.spectrum(white.forward(grid.whole(r)))
         return grid.part(white.adjoint(grid.vector(times(self._inverse, inner))))
 
     def draw(self, rng: np.random.Generator) -> np.ndarray:
-        """A normal vector (P, 1) of covariance B⁻¹ T(f) B⁻ᵀ, which is at least M."""
+        """Draw a normal vector (P, 1) with covariance B⁻¹ T(f) B⁻ᵀ, which is at least M."""
         noise = rng.standard_normal((*self.grid.sizes, self.grid.channels, 1))
         inner = self.grid.vector(times(self._power(0.5), self.grid.forward(noise)))
         return self.grid.part(self._filter.inverse(inner))
@@ -146,7 +145,7 @@ class Preconditioner:
 
 
 def _inverse_cholesky(a: np.ndarray) -> np.ndarray:
-    """L⁻¹ of a = L Lᵀ, with as much more on its diagonal as rounding asks for."""
+    """Return L⁻¹ of a = L Lᵀ. If rounding requires it, the diagonal is increased."""
     size, share, one = float(np.trace(a)), EPS, np.eye(len(a))
     if not size > 0:
         return one
@@ -160,9 +159,9 @@ def _inverse_cholesky(a: np.ndarray) -> np.ndarray:
 
 
 def _slid(v: np.ndarray, kernel: np.ndarray, offsets: Iterable[int]) -> np.ndarray:
-    """Σ_i v[offset_i :] kernel[i], of v (n, m, C) and (i, C, D), as far as all of them reach."""
+    """Return Σ_i v[offset_i :] kernel[i] for v (n, m, C), kernel (i, C, D), where all overlap."""
     count, per = len(v) - len(kernel) + 1, v.shape[1]
-    # One matrix, of which the blocks from any on are rows that follow each other.
+    # In this matrix, the blocks from any block on are consecutive rows.
     flat = np.ascontiguousarray(v).reshape(-1, v.shape[2])
     found = np.zeros((count * per, kernel.shape[2]))
     term = np.empty_like(found)
@@ -177,12 +176,14 @@ def _slid(v: np.ndarray, kernel: np.ndarray, offsets: Iterable[int]) -> np.ndarr
 
 
 class Whitening:
-    """The lower triangular B (blocks·C, blocks·C): the rows of L⁻¹ = ``white``, which are those of
-    the first order + 1 blocks, and then its last block row again and again, a block further each
-    time. Vectors are (blocks·C, Q).
+    """The lower triangular matrix B (blocks·C, blocks·C) of a filter.
 
-    ``kernel`` (order + 1, C, C) is that row: what channel c of block k - order + i gives to channel
-    q of block k.
+    The first order + 1 block rows are those of L⁻¹ = ``white``. Its last block row is repeated for
+    all later blocks, shifted by one block each time. Vectors are (blocks·C, Q).
+
+    Attributes:
+        kernel: the last block row (order + 1, C, C), from channel c of block k - order + i to
+            channel q of block k.
     """
 
     def __init__(self, white: np.ndarray, channels: int, blocks: int) -> None:
@@ -192,12 +193,12 @@ class Whitening:
         self.start = white[:-channels, :-channels]
 
     def forward(self, v: np.ndarray) -> np.ndarray:
-        """B v."""
+        """Return B v."""
         rest = self._slid(v, self.kernel, range(self.order + 1))
         return np.concatenate([self.start @ v[: len(self.start)], rest])
 
     def adjoint(self, v: np.ndarray) -> np.ndarray:
-        """Bᵀ v."""
+        """Return Bᵀ v."""
         first = len(self.start)
         padded = np.zeros((len(v) + first, v.shape[1]))
         padded[first : len(v)] = v[first:]
@@ -211,10 +212,10 @@ class Whitening:
         return found.swapaxes(1, 2).reshape(-1, q)
 
     def inverse(self, v: np.ndarray) -> np.ndarray:
-        """B⁻¹ v."""
+        """Return B⁻¹ v."""
         from scipy.linalg.blas import dtbsv
 
-        # A column at a time: LAPACK's routine for several does the same.
+        # One column at a time, as in LAPACK's routine for several.
         solved = [dtbsv(len(self._band) - 1, self._band, column, lower=1) for column in v.T]
         return np.stack(solved, axis=1)
 
@@ -247,6 +248,6 @@ class Whitening:
         """An upper bound on ‖B⁻¹‖²: its Frobenius norm."""
         c, size = self.channels, self.blocks * self.channels
         squares = self.inverse(np.eye(size, (self.order + 1) * c)) ** 2
-        # All later columns are the last of these, moved down.
+        # All later columns are the last of these, shifted down.
         last = squares[self.order * c :, -c:].reshape(-1, c * c).sum(1)
         return float(squares[:, :-c].sum() + last @ np.arange(len(last), 0, -1))

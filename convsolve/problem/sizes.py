@@ -70,7 +70,7 @@ def check_limits(limits: object) -> None:
 
 
 def tree_height(columns: int, rows: int = DEFAULT_LIMITS.tree_rows) -> int:
-    """Rows that go into one QR: at least twice the columns, or joining triangles would cost."""
+    """Return the rows of one QR: at least twice the columns, so that joining triangles is cheap."""
     return max(rows, 2 * columns)
 
 
@@ -78,12 +78,20 @@ def tree_height(columns: int, rows: int = DEFAULT_LIMITS.tree_rows) -> int:
 class Sizes:
     """The sizes that decide how a problem is solved.
 
-    ``rows`` n of the design matrix, shared by all groups; per group ``columns`` P = taps ×
-    channels and ``outputs`` Q, of which ``given`` are known (none where y is None); ``nuisance``
-    columns fitted beside them; the ``shapes`` (*W) of the records; and whether some rows of these
-    are ``masked``, or they are weighted or have confounds ``partialled`` out. x and y have
-    ``numbers``, which are arrays in memory unless they are ``stored`` elsewhere, or ``remote``: on
-    devices, and x larger than AᵀA, which the host has to hold anyway.
+    Attributes:
+        groups: number of groups.
+        rows: rows n of the design matrix, shared by all groups.
+        columns: columns P = taps × channels of a group.
+        outputs: outputs Q of a group.
+        given: outputs of a group whose y is known: Q, or 0 if y is None.
+        nuisance: number of nuisance columns.
+        shapes: shapes (*W) of the records.
+        limits: limits of memory and time.
+        masked: whether some rows are masked.
+        partialled: whether rows are weighted or confounds are projected out.
+        numbers: numbers in x and y.
+        stored: whether they are stored elsewhere than in memory.
+        remote: whether they are on devices and x is larger than AᵀA, which the host always holds.
     """
 
     groups: int
@@ -122,7 +130,7 @@ class Sizes:
 
     @property
     def toeplitz(self) -> bool:
-        """Whether AᵀA is Toeplitz but for the edges of records and the mean."""
+        """Whether AᵀA is Toeplitz, except for the edges of records and the mean."""
         return not (self.masked or self.partialled)
 
     @property
@@ -137,7 +145,7 @@ class Sizes:
 
     @property
     def matrix_numbers(self) -> int:
-        """Numbers in the design matrix of all groups, y beside it."""
+        """Numbers in the design matrices and y of all groups."""
         return self.rows * self.groups * (self.columns + self.outputs)
 
     @property
@@ -164,10 +172,10 @@ class Sizes:
 
     @property
     def gram_fits(self) -> bool:
-        """Whether AᵀA may be formed."""
+        """Whether AᵀA fits into the limits."""
         return self.gram_bytes <= self.limits.gram_bytes
 
     @property
     def factor_fits(self) -> bool:
-        """Whether a QR may be made."""
+        """Whether a QR fits into the limits."""
         return self.factor_bytes <= self.limits.factor_bytes
