@@ -1,4 +1,4 @@
-"""Penalized least squares at every strength: from moments, by one tridiagonal form."""
+"""Penalized least squares for every strength of a penalty, from moments in tridiagonal form."""
 
 from __future__ import annotations
 
@@ -12,23 +12,29 @@ from ..cached import cached_property
 from ..linalg.rank import EPS
 from ..linalg.tridiagonal import Tridiagonal
 
-# Some of the outputs.
+# Indices of outputs.
 Outputs = slice | np.ndarray
 # A residual sum of squares of less than this share of Σy² is rounding.
 ROUNDING = (100 * EPS) ** 2
-# Strengths are looked for from this share of the largest eigenvalue on.
+# The smallest strength of a search, as a share of the largest eigenvalue.
 SMALLEST = 1e-16
 
 
 @dataclass(frozen=True)
 class Fits:
-    """What criteria see of answers at n strengths: of each and every output (n, Q).
+    """Quantities that selection criteria use, for n strengths and Q outputs, (n, Q).
 
-    ``freedom`` is Σ d/(d + λ) over the eigenvalues d of the penalized problem, ``squares`` the
-    residual sum of squares, ``size`` Σ z², ``log_determinant`` Σ log(1 + d/λ). ``rows`` are those
-    of the problem, ``nuisance`` the columns fitted beside the kernel and ``free`` the coordinates
-    that are not penalized. ``spare`` is what is left of the rows, less all of these: not a
-    difference, which would lose its digits where a kernel takes up all rows.
+    Attributes:
+        strengths: strengths λ.
+        freedom: Σ d/(d + λ) over the eigenvalues d of the penalized problem.
+        spare: degrees of freedom of the residuals. It is not computed as a difference, which would
+            cancel if the kernel fits all rows.
+        squares: residual sums of squares.
+        size: Σ z².
+        log_determinant: Σ log(1 + d/λ).
+        rows: number of rows of the problem.
+        nuisance: number of nuisance columns.
+        free: number of coordinates that are not penalized.
     """
 
     strengths: np.ndarray
@@ -43,7 +49,7 @@ class Fits:
 
     @property
     def left(self) -> int:
-        """Rows less what is fitted without a penalty."""
+        """Number of rows minus the number of unknowns without a penalty."""
         return self.rows - self.nuisance - self.free
 
     @property
@@ -54,20 +60,22 @@ class Fits:
 
 
 class StrengthPath:
-    """min ‖y − A v‖² + λ·Σ weights·v² of one group for every λ.
+    """Minimize ‖y − A v‖² + λ·Σ weights·v² of one group for every λ.
 
-    Coordinates v that are not penalized are eliminated like the nuisance columns before them:
+    Coordinates v without a penalty are eliminated in the same way as nuisance columns:
     B = LᵀGL − LᵀGN (NᵀGN)⁺ NᵀGL.
 
     Args:
-        gram, cross, squares: Aᵀ A (R, R), Aᵀ y (R, Q) and Σy² (Q,), the nuisance columns projected
-            out of both A and y.
-        weights: (R,) of the coordinates in the penalty, λ·Σ weights·z²; 0 where they are free.
-        rows, nuisance: n and the columns projected out.
-        floor: (Q,) below which a residual sum of squares is rounding; of Σy² if not given.
-        origin: coordinates (R, Q) that y has been taken off already: y is the residual there.
-            Answers are v = origin + D, and where they fit y all but exactly D keeps the digits
-            that Σy² − … would cancel.
+        gram: AᵀA (R, R), with nuisance columns projected out.
+        cross: Aᵀy (R, Q), with nuisance columns projected out.
+        squares: Σy² (Q,), with nuisance columns projected out.
+        weights: weights (R,) of the coordinates in the penalty, 0 where they are free.
+        rows: number of rows n.
+        nuisance: number of nuisance columns.
+        origin: coordinates (R, Q) whose fit has been subtracted from y. Solutions are
+            v = origin + D. If they fit y almost exactly, D keeps the digits that Σy² − … cancels.
+        floor: residual sums of squares (Q,) below which they are rounding. By default, a share of
+            ``squares``.
     """
 
     def __init__(
@@ -84,7 +92,7 @@ class StrengthPath:
         self.free, self.rows, self.nuisance = weights == 0, rows, nuisance
         self.origin = np.zeros(cross.shape) if origin is None else origin
         free, held = self.free, ~self.free
-        # √weights·z in the place of z, so that all are penalized alike.
+        # The unknowns are √weights·z, so that all weights are equal.
         self._root = np.where(free, 1.0, 1 / np.sqrt(np.where(free, 1.0, weights)))[:, None]
         if (self._root != 1).any():
             gram, cross = gram * self._root * self._root[:, 0], cross * self._root
@@ -92,7 +100,7 @@ class StrengthPath:
         self._half = inverse_root(gram[np.ix_(free, free)])
         self.rank = self._half.shape[1]
         self._right = cross[free]
-        # By roots, never by the inverse: of free columns much alike that would cancel all digits.
+        # Use roots, not the inverse, which cancels all digits if free columns are similar.
         by_free, beside = self._half.T @ self._right, self._half.T @ self._beside
         scale = 0.0
         if free.any():
@@ -114,15 +122,15 @@ class StrengthPath:
 
     @property
     def unique(self) -> bool:
-        """Whether the moments prove that what is not penalized has one answer."""
+        """Whether the moments prove that the coordinates without a penalty are determined."""
         return self.rank == int(self.free.sum())
 
     @property
     def least(self) -> float:
-        """The smallest strength whose fit the rounding of the moments leaves visible.
+        """The smallest strength whose fit is larger than the rounding of the moments.
 
-        Where kernels take up all rows, residuals vanish as the square of the strength, and are
-        rounding sooner.
+        If the kernel can fit all rows, residuals are proportional to the square of the strength,
+        and this limit is larger.
         """
         largest, values = self.tridiagonal.largest, self._eigenvalues
         found = max(SMALLEST * largest, self.tridiagonal.resolution)
@@ -131,7 +139,7 @@ class StrengthPath:
         return found or 1.0
 
     def only(self, outputs: np.ndarray) -> StrengthPath:
-        """The same for some of the outputs."""
+        """Return the same path for some of the outputs."""
         found = copy(self)
         found.squares, found.floor = self.squares[outputs], self.floor[outputs]
         for name in ("origin", "_right", "_cross", "_begin"):
@@ -139,7 +147,7 @@ class StrengthPath:
         return found
 
     def fits(self, strengths: np.ndarray) -> Fits:
-        """At ``strengths`` (n, Q) of every output, or (n, 1) of all."""
+        """Return the fits at ``strengths``, (n, Q), or (n, 1) if all outputs have the same."""
         tall = len(strengths), self.outputs
         squares, size = np.empty(tall), np.empty(tall)
         for some, outputs, strength in _distinct(strengths):
@@ -148,7 +156,7 @@ class StrengthPath:
             if self._begun:
                 u = self._begin[:, outputs] + step
                 bent = self.tridiagonal.product(step)
-            else:  # quicker; beside an origin λu would cancel
+            else:  # faster, but λu would cancel with an origin
                 bent = cross - self._resolved(strength) * step
             inner = np.einsum("pq,pq->q", step, bent - 2 * cross)
             squares[some, outputs] = self.squares[outputs] + inner
@@ -169,13 +177,13 @@ class StrengthPath:
 
     @cached_property
     def _eigenvalues(self) -> np.ndarray:
-        """Those that rounding leaves, of which there are no more than rows."""
+        """Eigenvalues above rounding. There are not more of them than rows."""
         values = self.tridiagonal.eigenvalues
         most = max(self.rows - self.nuisance - self.rank, 0)
         return values[np.searchsorted(values, 0.0, side="right") :][-most:] if most else values[:0]
 
     def freedom(self, strengths: np.ndarray) -> np.ndarray:
-        """Σ d/(d + λ) at ``strengths`` (n, Q), without a fit."""
+        """Return Σ d/(d + λ) at ``strengths`` (n, Q), without a fit."""
         return self._summed(strengths, lambda d, strength: d / (d + strength))
 
     def _spare(self, strengths: np.ndarray) -> np.ndarray:
@@ -185,15 +193,15 @@ class StrengthPath:
     def _summed(
         self, strengths: np.ndarray, of: Callable[[np.ndarray, np.ndarray], np.ndarray]
     ) -> np.ndarray:
-        """The sum over eigenvalues of a function of them and of ``strengths``, in their shape."""
+        """Return sums over eigenvalues d of ``of(d, strength)``, in the shape of ``strengths``."""
         distinct, place = np.unique(strengths, return_inverse=True)
         found = of(self._eigenvalues, distinct[:, None]).sum(-1)
         return np.asarray(found[place.reshape(strengths.shape)])
 
     def coordinates(self, strengths: np.ndarray) -> np.ndarray:
-        """v (n, R, Q) at ``strengths`` (n, Q), or (n, 1)."""
+        """Return v (n, R, Q) at ``strengths``, (n, Q) or (n, 1)."""
         n, size = len(strengths), self.tridiagonal.size
-        # Columns one after the other, as LAPACK reads and writes them.
+        # In column-major order for LAPACK.
         steps = np.empty((n, self.outputs, size)).transpose(2, 0, 1)
         for some, outputs, strength in _distinct(strengths):
             steps[:, some, outputs] = self._step(strength, outputs)
@@ -205,7 +213,7 @@ class StrengthPath:
         return self.origin + whole.reshape(len(whole), n, self.outputs).transpose(1, 0, 2)
 
     def correction(self, strengths: np.ndarray, gradient: np.ndarray) -> np.ndarray:
-        """(AᵀA + λ·weights)⁻¹ gradient (R, Q), for λ (Q,)."""
+        """Return (AᵀA + λ·weights)⁻¹ gradient (R, Q), for λ (Q,)."""
         gradient = gradient * self._root
         held = gradient[~self.free] - self._beside.T @ self._of_free(gradient[self.free])
         turned = self.tridiagonal.rotate(held)
@@ -218,11 +226,11 @@ class StrengthPath:
         return found * self._root
 
     def _of_free(self, right: np.ndarray) -> np.ndarray:
-        """(NᵀGN)⁺ of a right side."""
+        """Return (NᵀGN)⁺ times a right-hand side."""
         return np.asarray(self._half @ (self._half.T @ right))
 
     def _step(self, strength: float, outputs: Outputs) -> np.ndarray:
-        """From the origin to the answer, Qᵀ z (r, k)."""
+        """Return Qᵀ z (r, k), from the origin to the solution."""
         strength = self._resolved(strength)
         right = self._cross[:, outputs]
         if self._begun:
@@ -230,12 +238,12 @@ class StrengthPath:
         return self.tridiagonal.solve(strength, right)
 
     def _resolved(self, strength: float) -> float:
-        """What rounding hides counts as its limit."""
+        """Return the strength, or the smallest one that is not rounding."""
         return max(strength, self.tridiagonal.resolution)
 
 
 def _distinct(strengths: np.ndarray) -> list[tuple[int, Outputs, float]]:
-    """(row, outputs, strength) of those of ``strengths`` (n, Q or 1) that are alike."""
+    """Return (row, outputs, strength) for equal values in rows of ``strengths`` (n, Q or 1)."""
     if strengths.shape[1] == 1:
         return [(i, slice(None), float(value)) for i, value in enumerate(strengths[:, 0])]
     return [
@@ -246,14 +254,15 @@ def _distinct(strengths: np.ndarray) -> list[tuple[int, Outputs, float]]:
 
 
 def inverse_root(gram: np.ndarray) -> np.ndarray:
-    """H (R, r) of G⁺ = H Hᵀ, of few columns, which may be zero or alike, and of rank r; of columns
-    scaled to norm one.
+    """Return H (R, r) with G⁺ = H Hᵀ for a small G of rank r.
+
+    Columns may be zero or equal. The rank is that of columns scaled to norm one.
     """
     if not gram.size:
         return gram
     norms = np.sqrt(np.maximum(np.diagonal(gram), 0.0))
     scale = 1 / np.where(norms > 0, norms, 1.0)
     values, vectors = np.linalg.eigh(gram * scale * scale[:, None])
-    # What a Gram can prove: below, it may be the rounding of its sums.
+    # Smaller eigenvalues may be rounding of the sums in G.
     kept = values > 10 * len(gram) * EPS * max(values[-1], 0.0)
     return np.asarray(vectors[:, kept] * scale[:, None] / np.sqrt(values[kept]))

@@ -1,4 +1,4 @@
-"""The Gram of a design matrix without the matrix: one correlation by block FFTs, and both ends."""
+"""Moments of a design matrix without the matrix: a correlation by block FFTs, and both ends."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from ..progress import tracked
 from .overlap_save import CHUNK_NUMBERS, Batch, Series, batches, summed, windows
 from .short_kernels import short, short_correlations
 
-# Where channels and columns are few, loops over shifts cost more than what they compute.
+# With few channels and columns, a loop over shifts takes longer than its products.
 JOINED_CHANNELS, JOINED_COLUMNS = 4, 800
 
-# Records of fewer numbers than this are added up before their ends are told from the rest.
+# Records with fewer numbers than this are summed whole, without separate ends.
 SUMMED_AT_ONCE = 2**16
 
 # x and y of some records.
@@ -34,24 +34,24 @@ class Sums(NamedTuple):
     squares: np.ndarray
 
     def of(self, columns: np.ndarray) -> Sums:
-        """Those of some of the columns, in that order."""
+        """Return the sums of some of the columns, in that order."""
         gram, rhs, *rest = self
         return Sums(gram[np.ix_(columns, columns)], rhs[columns], *rest)
 
 
 def moments(parts: Sequence[Part], taps: Sequence[int]) -> Sums:
-    """What least squares needs of the rows, from the signals; without y, of no output.
+    """Return the sums of least squares, computed from the signals. If y is None, Q is 0.
 
-    Along the axis of most taps by FFT, with the windows of the other axes as channels. There, in
-    C × C blocks, G[k, k+m] = Σ_{u=k}^{T+k-1} x[u]x[u+m]ᵀ, of which all shifts k share
-    c[m] = Σ_{u=K-1-m}^{T-1} x[u]x[u+m]ᵀ, one correlation. Nothing is subtracted, so that every
-    entry is good to its own size.
+    FFTs are used along the axis with most taps, with the windows of the other axes as channels.
+    In C × C blocks, G[k, k+m] = Σ_{u=k}^{T+k-1} x[u]x[u+m]ᵀ. All shifts k have the terms
+    c[m] = Σ_{u=K-1-m}^{T-1} x[u]x[u+m]ᵀ in common, which are one correlation. Nothing is
+    subtracted, so that every element is accurate relative to its own size.
     """
     axis = max(range(len(taps)), key=lambda i: taps[i])
     others = (*taps[:axis], *taps[axis + 1 :])
     moved = [(x.first(axis), None if y is None else y.first(axis)) for x, y in parts]
     found: Sums | None = None
-    # Products of a few samples are many here, and small.
+    # There are many small products.
     with one_blas_thread():
         for several in _together(moved, taps[axis], others):
             long = several[0][0].data.shape[1] >= 2 * taps[axis] - 1
@@ -70,7 +70,7 @@ def moments(parts: Sequence[Part], taps: Sequence[int]) -> Sums:
 
 
 def _together(parts: Sequence[Part], taps: int, others: Sequence[int]) -> Iterator[list[Part]]:
-    """The same in lots whose ends are held at once; what is short, shape by shape."""
+    """Yield lots of records whose ends fit into memory. Short records are not joined."""
     lot: list[Part] = []
     held = 0
     for x, y in parts:
@@ -94,7 +94,7 @@ def _together(parts: Sequence[Part], taps: int, others: Sequence[int]) -> Iterat
 
 
 def _long(parts: Sequence[Part], taps: int, others: tuple[int, ...]) -> Sums:
-    """Records of at least as many windows as taps: a core by FFT, and both ends."""
+    """Return the sums of records with at least as many windows as taps: FFTs, and both ends."""
     found: list[Any] = []
     heads, tails = [], []
     for x, y in parts:
@@ -106,7 +106,7 @@ def _long(parts: Sequence[Part], taps: int, others: tuple[int, ...]) -> Sums:
         else:
             part = _correlations(x, y, rows, taps, others)
             if y is not None:
-                # The first K - 1 samples, which the core leaves out, have their place in Aᵀy too.
+                # Add the first K - 1 samples, which are not in the correlation, to Aᵀy.
                 part[1][...] += lagged_products(_ends(y, 0, taps - 1, ()), heads[-1], taps)
         found = [a + b for a, b in zip(found, part, strict=True)] if found else list(part)
     core, rhs, outputs, squares = found
@@ -115,7 +115,7 @@ def _long(parts: Sequence[Part], taps: int, others: tuple[int, ...]) -> Sums:
 
 
 def joined(core: np.ndarray, head: np.ndarray, tail: np.ndarray) -> np.ndarray:
-    """AᵀA (K·C, K·C) of c (C, K, C) and the K - 1 samples (n, K - 1, C) at both ends of records."""
+    """Return AᵀA (K·C, K·C) from c (C, K, C) and K - 1 samples (n, K - 1, C) at both ends."""
     channels, taps, _ = core.shape
     if channels <= JOINED_CHANNELS and taps * channels <= JOINED_COLUMNS:
         gram = _at_once(core, head, tail)
@@ -128,7 +128,7 @@ def joined(core: np.ndarray, head: np.ndarray, tail: np.ndarray) -> np.ndarray:
 
 
 def _short(parts: Sequence[Part], taps: int, others: tuple[int, ...]) -> Sums:
-    """Records of fewer windows than taps: T shifts at a time share a sample, and no more."""
+    """Return the sums of records with T windows, fewer than taps: T shifts have a common sample."""
     ((x, y),) = parts
     rows = x.data.shape[1] - taps + 1
     samples = _ends(x, 0, x.data.shape[1], others)
@@ -148,13 +148,13 @@ def _short(parts: Sequence[Part], taps: int, others: tuple[int, ...]) -> Sums:
 
 
 def _ends(series: Series, start: int, count: int, others: tuple[int, ...]) -> np.ndarray:
-    """(N·∏T', count, ∏K'·C) samples from ``start`` on, windows of the other axes as channels."""
+    """Return samples (N·∏T', count, ∏K'·C) from ``start``, with windows of other axes as channels."""
     part = series.part(start, start + count).swapaxes(0, 1)
     return np.ascontiguousarray(windows(part, others).swapaxes(0, 1))
 
 
 def lagged_products(u: np.ndarray, v: np.ndarray, lags: int) -> np.ndarray:
-    """Σ_{n,t} v[t+m] u[t]ᵀ, (lags, C, C'), of u (n, S, C') and v (n, S, C), zero beyond S."""
+    """Return Σ_{n,t} v[t+m] u[t]ᵀ (lags, C, C') for u (n, S, C') and v (n, S, C), zero beyond S."""
     from scipy.fft import irfft, next_fast_len, rfft
 
     size = next_fast_len(u.shape[1] + lags, real=True)
@@ -163,14 +163,15 @@ def lagged_products(u: np.ndarray, v: np.ndarray, lags: int) -> np.ndarray:
 
 
 def _at_once(core: np.ndarray, head: np.ndarray, tail: np.ndarray) -> np.ndarray:
-    """What `_backward` and `_forward` make of a core, all products of an end at once: in half the
-    time where those of one shift are few, and twice the memory.
+    """Return what `_backward` and `_forward` compute, with all products of an end at once.
+
+    It takes half the time if one shift has few products, and twice the memory.
     """
     channels, taps, _ = core.shape
     ends, p = taps - 1, taps * channels
 
     def by_lag(samples: np.ndarray) -> np.ndarray:
-        """Σ_n s[u] s[u+m]ᵀ, (u, C, m, C), zero where u + m lies beyond the end."""
+        """Return Σ_n s[u] s[u+m]ᵀ (u, C, m, C), zero where u + m is beyond the end."""
         flat = samples.reshape(len(samples), -1)
         found = np.zeros((ends * channels, 2 * ends * channels))
         np.matmul(flat.T, flat, out=found[:, : ends * channels])
@@ -181,14 +182,14 @@ def _at_once(core: np.ndarray, head: np.ndarray, tail: np.ndarray) -> np.ndarray
     shifts[:-1, :, :-1] = by_lag(head)
     np.cumsum(shifts[::-1], axis=0, out=shifts[::-1])
     shifts[1:, :, :-1] += np.cumsum(by_lag(tail), axis=0)
-    # Lags beyond the kernel come to stand in the next row, below the diagonal.
+    # Lags beyond the kernel are written to the next row, below the diagonal.
     gram = np.empty((p + channels, p))
     _skewed(gram, shifts.shape)[...] = shifts
     return gram[:p].reshape(shifts.shape)
 
 
 def _skewed(a: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-    """The view [k, c, m, d] of entries [k, c, k + m, d] of a matrix of such blocks."""
+    """Return a view [k, c, m, d] of the elements [k, c, k + m, d] of a matrix of blocks."""
     row, one = a.strides
     channels = shape[1]
     strides = (channels * (row + one), row, channels * one, one)
@@ -196,7 +197,7 @@ def _skewed(a: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
 
 
 def _products(left: np.ndarray, right: np.ndarray, at: int, lags: int) -> np.ndarray:
-    """Σ_n u[at] v[at+m]ᵀ for m below ``lags``, (C, lags, C'), of u (n, …, C) and v (n, …, C')."""
+    """Return Σ_n u[at] v[at+m]ᵀ (C, lags, C') for m < ``lags``, u (n, …, C) and v (n, …, C')."""
     n, _, channels = right.shape
     flat = right[:, at : at + lags].reshape(n, lags * channels)
     return (left[:, at].T @ flat).reshape(-1, lags, channels)
@@ -205,7 +206,7 @@ def _products(left: np.ndarray, right: np.ndarray, at: int, lags: int) -> np.nda
 def _backward(
     gram: np.ndarray, run: np.ndarray, samples: np.ndarray, first: int, last: int
 ) -> None:
-    """Shifts first … last of the Gram, run (C, lags, C) gaining one sample a shift."""
+    """Set shifts first … last of ``gram``. Each shift adds one sample to ``run`` (C, lags, C)."""
     taps = gram.shape[0]
     for k in range(first, last - 1, -1):
         lags = min(run.shape[1], samples.shape[1] - k)
@@ -215,7 +216,7 @@ def _backward(
 
 
 def _forward(gram: np.ndarray, samples: np.ndarray, first: int, count: int) -> None:
-    """What ``count`` shifts from ``first`` on gain at their end, a sample a shift."""
+    """Add the samples at the end to ``count`` shifts of ``gram`` from ``first``, one per shift."""
     taps, channels = gram.shape[:2]
     run = np.zeros((channels, max(taps - first, 0), channels))
     for k in range(first, first + count):
@@ -224,7 +225,7 @@ def _forward(gram: np.ndarray, samples: np.ndarray, first: int, count: int) -> N
 
 
 def _mirrored(gram: np.ndarray) -> np.ndarray:
-    """(P, P) with what stands below the diagonal filled in."""
+    """Return the matrix (P, P), with its lower triangle copied from the upper one."""
     taps, channels = gram.shape[:2]
     flat = gram.reshape(taps * channels, -1)
     if len(flat) <= JOINED_COLUMNS:
@@ -238,14 +239,14 @@ def _mirrored(gram: np.ndarray) -> np.ndarray:
 def _correlations(
     x: Series, y: Series | None, rows: int, taps: int, others: tuple[int, ...]
 ) -> tuple[np.ndarray, ...]:
-    """c (C, K, C), Aᵀy (K, C, Q) without the first K - 1 samples; sums of y and of its squares."""
+    """Return c (C, K, C), Aᵀy (K, C, Q) without the first K - 1 samples, and sums of y and y²."""
     from scipy.fft import irfft, rfft
 
     left = x._replace(data=x.data[:, :rows])
     width = 2 * math.prod(x.data.shape[2:]) + (0 if y is None else math.prod(y.data.shape[2:]))
 
     def of(batch: Batch) -> tuple[np.ndarray, ...]:
-        # No name for what is needed once: its memory, still in the cache, is that of the next.
+        # Intermediate arrays have no name, so that their memory in the cache is reused.
         v = batch.pieces(x, batch.size)
         batch.skip(v, taps - 1)
         v = rfft(v, axis=1)
@@ -265,7 +266,7 @@ def _correlations(
 
 
 def _correlated(u: np.ndarray, v: np.ndarray, *others: Sequence[int]) -> np.ndarray:
-    """Σ uᵀv (f, C, C') over pieces (n, f, *L', C) and the windows of the other axes."""
+    """Return Σ uᵀv (f, C, C') over pieces (n, f, *L', C) and the windows of the other axes."""
     u, v = u.swapaxes(0, 1), v.swapaxes(0, 1)
     if u.ndim == v.ndim == 3:
         return u.transpose(0, 2, 1) @ v
@@ -279,7 +280,7 @@ def _correlated(u: np.ndarray, v: np.ndarray, *others: Sequence[int]) -> np.ndar
 
 
 def column_sums(x: Series, taps: Sequence[int], squares: bool = False) -> np.ndarray:
-    """Aᵀ1 (*K, C), or the sums of the squares, every one made of its own terms."""
+    """Return Aᵀ1 (*K, C), or the sums of squares. Nothing is subtracted."""
     of = np.square if squares else None
     found = _first_sums(x, taps[0], of)
     for axis, k in enumerate(taps[1:], start=1):
@@ -288,7 +289,7 @@ def column_sums(x: Series, taps: Sequence[int], squares: bool = False) -> np.nda
 
 
 def _first_sums(x: Series, taps: int, of: np.ufunc | None) -> np.ndarray:
-    """Along the first axis (K, *L', C), what all shifts read some samples at a time."""
+    """Return sums (K, *L', C) along the first axis. Common samples are read in blocks."""
     rows = x.data.shape[1] - taps + 1
 
     def part(start: int, stop: int) -> np.ndarray:
@@ -311,7 +312,7 @@ def _first_sums(x: Series, taps: int, of: np.ufunc | None) -> np.ndarray:
 
 
 def around(inner: np.ndarray, head: np.ndarray, tail: np.ndarray) -> np.ndarray:
-    """Sums (K, …) of a core, what of a head (K - 1, …) stands from k on, and a tail before it."""
+    """Return sums (K, …): ``inner``, plus ``head`` (K - 1, …) from k on, plus ``tail`` before k."""
     found = np.broadcast_to(inner, (len(head) + 1, *head.shape[1:])).copy()
     found[:-1] += np.cumsum(head[::-1], axis=0)[::-1]
     found[1:] += np.cumsum(tail, axis=0)
@@ -319,7 +320,7 @@ def around(inner: np.ndarray, head: np.ndarray, tail: np.ndarray) -> np.ndarray:
 
 
 def _shifted_sums(a: np.ndarray, taps: int) -> np.ndarray:
-    """Σ_{u=k}^{T+k-1} a[u] for every shift k, (K, …) of a (T + K - 1, …)."""
+    """Return Σ_{u=k}^{T+k-1} a[u] (K, …) for every shift k of a (T + K - 1, …)."""
     rows = len(a) - taps + 1
     if rows < taps:
         return np.lib.stride_tricks.sliding_window_view(a, rows, 0).sum(-1)

@@ -1,4 +1,4 @@
-"""Least squares for thousands of taps: conjugate gradients in kernel space, certified."""
+"""Least squares for thousands of taps by conjugate gradients on the kernel, with a certificate."""
 
 from __future__ import annotations
 
@@ -34,19 +34,19 @@ from .base import (
     whole_reason,
 )
 
-# CG goes on until its residual promises this share of the backward error that is asked for.
+# CG continues until its residual predicts this share of the requested backward error.
 SHARE = 0.1
-# Shrunk to less than this, CG's residual says nothing of that of the data, nor of the kernel.
+# A relative residual of CG below this does not describe the gradient of the data any more.
 FLOOR = 1e-14
-# A pass that does not halve the backward error is the last.
+# The passes end when one does not multiply the backward error by less than this.
 GAIN = 0.5
-# Evidence of full rank may take this multiple of the steps of the answer, and this many more.
+# The test of full rank takes at most this multiple of the steps of the solution, plus this many.
 WORTH, MORE = 2, 20
 
 
 @dataclass
 class _Found:
-    """Answers w (groups, P, Q), ‖r‖ and Aᵀr there, from the data, and bounds on backward errors."""
+    """Solutions w (G, P, Q), their ‖r‖ and Aᵀr from the data, and bounds on backward errors."""
 
     w: np.ndarray
     r_norm: np.ndarray
@@ -54,23 +54,23 @@ class _Found:
     errors: np.ndarray
 
     def or_better(self, other: _Found) -> _Found:
-        """Output by output the one of less error."""
+        """Return for every output the solution with the smaller error."""
         best = other.errors < self.errors
         pairs = zip(vars(self).values(), vars(other).values(), strict=True)
         return _Found(*(np.where(best[:, None] if a.ndim == 3 else best, b, a) for a, b in pairs))
 
     @property
     def error(self) -> float:
-        """The largest of them."""
+        """The largest backward error."""
         return float(self.errors.max())
 
 
 class _Pass:
-    """CG on what the answer of one group leaves over."""
+    """CG on the gradient that a solution of one group leaves."""
 
     def __init__(self, normal: Normal, found: _Found, enough: float) -> None:
         w, errors = found.w[normal.group], found.errors[normal.group]
-        # A kernel of zeros counts as found only if its gradient is zero.
+        # A kernel of zeros is a solution only if its gradient is zero.
         begun = w.any(0) | ~found.g[normal.group].any(0)
         self._normal, self._w, self._open = normal, w, (errors > enough) | ~begun
         self._cg = Conjugate(
@@ -79,19 +79,19 @@ class _Pass:
             normal.live * found.g[normal.group],
             EPS * normal.largest,
         )
-        # The residual has to shrink as the backward error has. At w = 0 that is not known, and its
-        # norm by M⁻¹ stands for that by (AᵀA)⁻¹.
+        # The residual has to decrease by the same factor as the backward error. At w = 0 this
+        # factor is not known, and the norm of M⁻¹ is used instead of that of (AᵀA)⁻¹.
         self._promise = np.where(w.any(0), 0.0, SHARE * enough * normal.a_norm)
         share = np.where(w.any(0), SHARE * enough / np.maximum(errors, enough), FLOOR)
         self._least = np.maximum(share, FLOOR) ** 2 * self._cg.squares
 
     @property
     def correction(self) -> np.ndarray:
-        """d (P, Q)."""
+        """Correction d (P, Q) of w."""
         return self._normal.live * self._cg.x
 
     def step(self) -> np.ndarray | None:
-        """What one more step takes off ‖r‖² (Q,); None where there is nothing left to do."""
+        """Return the decrease (Q,) of ‖r‖² in one more step, or None if all outputs are done."""
         before = self._cg.squares
         size = np.linalg.norm(self._w + self.correction, axis=0)
         self._open &= before > np.maximum(self._least, (self._promise * size) ** 2)
@@ -103,7 +103,7 @@ class _Pass:
 
 
 class _Course:
-    """All passes of one run: what has been found, and the loss after every step."""
+    """All passes of one run: the best solutions, and the loss after every step."""
 
     def __init__(
         self,
@@ -115,10 +115,10 @@ class _Course:
     ) -> None:
         self._regression, self._normals = regression, normals
         self._steps, self._progress = steps, progress
-        # A kernel may be wrong by √P backward errors: one more pass where that is worth its while.
+        # The kernel can be wrong by √P backward errors, so that one more pass can be useful.
         self._enough, self._aim = enough, enough if enough > EXACT else NOISE
         self.found, self.passes = self._measured(np.zeros(regression.shape)), 0
-        # Mean squares in the user's units, the penalty included; short of overflow.
+        # Mean squares in the user's units with the penalty, without overflow.
         powers = np.clip(2 * regression.y_exponents, -900, 900)
         rows = regression.operator.rows
         self._unit = np.ldexp(1.0 / (rows * self.found.r_norm.size), powers)
@@ -141,8 +141,8 @@ class _Course:
         return len(self.losses) > self._steps
 
     def run(self, ctrl_c: interruptible) -> str:
-        """Passes until one of them ends it; the status."""
-        # Beside a ridge that dwarfs A the backward error of no kernel at all is small.
+        """Run passes until one of them is the last, and return the status."""
+        # With a ridge much larger than A, even a kernel of zeros has a small backward error.
         status = None if self.found.g.any() else "solved"
         with stage("steps of conjugate gradients", self._steps) as self._report:
             while status is None:
@@ -169,7 +169,7 @@ class _Course:
         self.losses[-1] = self._loss()
 
     def _status(self, before: float, interrupted: bool) -> str | None:
-        """What ends the run after a pass; None where another is due."""
+        """Return the status that ends the run after a pass, or None for another pass."""
         error = self.found.error
         settled = not error < GAIN * before or self.out_of_steps
         if error <= self._aim or (error <= self._enough and (settled or interrupted)):
@@ -181,7 +181,7 @@ class _Course:
         return None
 
     def evidence(self, ctrl_c: interruptible) -> str | None:
-        """What proves full rank, if steps worth those of the answer do."""
+        """Return what proves full rank, or None if a limited number of steps does not."""
         if self._regression.system.ridge_certifies:
             return "the ridge alone"
         limit = WORTH * len(self.losses) + MORE
@@ -189,46 +189,48 @@ class _Course:
         return "conjugate gradients on a random vector" if proved else None
 
 
-# Why rows that are not all alike are refused.
+# Why masks, weights and confounds are refused.
 UNLIKE_TOEPLITZ = "masks, weights and confounds leave AᵀA no Toeplitz matrix"
 
 
 @traceable("ridge", "tol")
 @dataclass(frozen=True)
 class ConjugateGradient(Solver):
-    """min ‖y − Aw‖² + ridge·‖w‖² by preconditioned conjugate gradients on AᵀA w = Aᵀy, in kernel
-    space: for thousands of taps, where the P² numbers of AᵀA, or the P³ time of a factor, are too
-    much.
+    """Least squares by preconditioned conjugate gradients, for kernels with thousands of taps.
 
-    A step takes a few FFTs of twice the kernel's length, whatever that of the records: AᵀA is the
-    Toeplitz matrix of the autocorrelation of x less what hangs over the edges of the records,
-    exactly. The preconditioner makes x white by a short filter and divides by the smoothed spectrum
-    of what is left, so that one-shot FFT deconvolution, scaled to fit best, is the first iterate;
-    some ten more are enough for inputs of almost any spectrum, in images some fifty.
+    Minimizes ‖y − Aw‖² + ridge·‖w‖² by conjugate gradients (CG) on AᵀA w = Aᵀy. Use it when the P²
+    numbers of AᵀA or the P³ time of a factor are too much.
 
-    Then residual and gradient are formed from the data, and CG starts again on what they leave,
-    until the backward error is certainly at most ``tol`` ("solved"), a pass does not halve it
-    ("stagnated"), or ``steps`` are used up ("max steps"). The best answer is kept. With the default
-    ``tol`` it goes on to 4 eps where a pass still gains that much. The certificate
-    needs no factor; nor does full rank, which CG on a random vector
-    proves where it can (``stats["evidence"]``) and `identify` is asked for where it cannot.
+    A step takes a few FFTs of twice the length of the kernel, and does not depend on the length of
+    the records: AᵀA is the Toeplitz matrix of the autocorrelation of x, minus the terms at the
+    edges of the records. The preconditioner whitens x by a short filter and divides by the smoothed
+    spectrum of the result. Therefore the first iterate is FFT deconvolution with the best scale.
+    About ten steps are enough for almost any spectrum, and about fifty for images.
+
+    Then the residual and the gradient are computed from the data, and CG starts again with them.
+    The passes end when the backward error is at most ``tol`` ("solved"), when a pass does not halve
+    it ("stagnated"), or after ``steps`` steps ("max steps"). The best solution is returned. With
+    the default ``tol``, passes continue to 4 eps as long as they halve the error. The certificate
+    does not require a factor. Neither does the proof of full rank, by CG on a random vector
+    (``stats["evidence"]``). If it is inconclusive, `identify` decides.
 
     Args:
-        ridge: summed, not averaged, as scikit-learn's ``alpha``; the bias is never penalised.
-        tol: the backward error to reach; never less than 30 eps, the default.
-        steps: the largest number of steps, of all passes together.
+        ridge: strength of the penalty on the sum of squares, like ``alpha`` of scikit-learn. The
+            bias is not penalized.
+        tol: backward error to reach, at least 30 eps, which is the default.
+        steps: largest number of steps of all passes together.
 
-    Normal equations square the condition κ of A (columns of norm one): expect "solved" up to a κ of
-    about 1e7, and full rank proved up to about 1e5. Beyond, and where the data leave the kernel
-    open without a ridge, `NormalEquations` and `LeastSquares` give the better answer, at their
-    cost. They are as fast below some 800 unknowns, 20 more a channel and 30 more an output. Runs on
-    the host only. Fewer rows than unknowns need a ridge.
+    Normal equations square the condition number κ of A (columns of norm one). Expect "solved" up to
+    a κ of about 1e7, and a proof of full rank up to about 1e5. Use `NormalEquations` or
+    `LeastSquares` for a larger κ, for data that do not determine the kernel without a ridge, and
+    for fewer than about 800 unknowns plus 20 per channel and 30 per output. Runs on the host only.
+    Fewer rows than unknowns require a ridge.
 
     Source: R. H. Chan and M. K. Ng, Conjugate gradient methods for Toeplitz systems, SIAM Review 38
     (1996) 427.
     """
 
-    #: What the answer is where many fit equally well.
+    #: Which solution is returned if many fit equally well.
     answer = "one answer of many, small where the spectrum of x is large"
     ridge: Any = 0.0
     tol: Any = EXACT
@@ -243,7 +245,7 @@ class ConjugateGradient(Solver):
         object.__setattr__(self, "steps", integer(self.steps, "steps"))
 
     def supports(self, sizes: Sizes, spec: ConvSpec) -> str | None:
-        """All rows, and enough or a ridge: the answer of minimum norm is not what CG finds."""
+        """Require all rows, and a ridge for wide problems: CG does not find the minimum norm."""
         if not sizes.toeplitz:
             return f"{UNLIKE_TOEPLITZ}; use NormalEquations"
         if not sizes.wide or host_ridge(self):
@@ -255,7 +257,7 @@ class ConjugateGradient(Solver):
 
     def run(self, analysis: Analysis, progress: Progress | None = None) -> Raw:
         ridge, enough = host_ridge(self), max(float(self.tol), EXACT)
-        # Numbers beyond float64 end in a certificate that says so. Products are many and small.
+        # Overflow ends in a certificate that is not finite. Products are many and small.
         ignored = np.errstate(over="ignore", divide="ignore", invalid="ignore")
         with ignored, one_blas_thread():
             regression = analysis.regression(self.penalty, ridge)
