@@ -148,7 +148,7 @@ def _short(parts: Sequence[Part], taps: int, others: tuple[int, ...]) -> Sums:
 
 
 def _ends(series: Series, start: int, count: int, others: tuple[int, ...]) -> np.ndarray:
-    """Return samples (N·∏T', count, ∏K'·C) from ``start``, with windows of other axes as channels."""
+    """Return samples (N·∏T', count, ∏K'·C) from ``start``; windows of other axes are channels."""
     part = series.part(start, start + count).swapaxes(0, 1)
     return np.ascontiguousarray(windows(part, others).swapaxes(0, 1))
 

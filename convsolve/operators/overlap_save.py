@@ -1,8 +1,7 @@
-"""Signals as block FFTs want them: scaled on the way, without stride and dilation, batch by batch.
+"""Signals for block FFTs: scaled, without stride and dilation, in batches.
 
-Windows of K samples side by side are the one form: x is (N, *L, C) and y (N, *T, Q) with
-L = T + K - 1 along every axis. Row (n, t) of the design matrix holds x[n, t : t + K], and its
-columns are those of (*K, C).
+x is (N, *L, C) and y (N, *T, Q) with L = T + K - 1 along every axis. Row (n, t) of the design
+matrix is x[n, t : t + K], and its columns are those of (*K, C).
 """
 
 from __future__ import annotations
@@ -20,17 +19,17 @@ from ..parallel import at_once, cores, in_order
 from ..problem.spec import ConvSpec
 from ..progress import tracked
 
-# Numbers that are transformed at once (8 MiB, within cache): longer records take more batches, not
-# more memory.
+# Numbers that are transformed at once (8 MiB, which fits into the cache). Longer records take more
+# batches, not more memory.
 CHUNK_NUMBERS = 2**20
 
-# Fewer numbers than this are transformed by one thread.
+# With fewer numbers than this, one thread is used.
 ALONE_NUMBERS = 2**18
 
-# With this many channels a row is long.
+# With at least this many channels, NumPy is fast on one row.
 MANY_CHANNELS = 64
 
-# Numbers of a product that are made at a time (1 MiB of complex ones).
+# Numbers of a product that are computed at a time (1 MiB of complex numbers).
 PRODUCT_NUMBERS = 2**16
 
 _S = TypeVar("_S")
@@ -38,8 +37,9 @@ _T = TypeVar("_T")
 
 
 def channelwise(of: np.ufunc, a: np.ndarray, values: np.ndarray, out: np.ndarray) -> None:
-    """``of`` a (..., L, C) and values (C,) into ``out``; a few channels of samples that follow each
-    other in memory as one, since NumPy is slow on short rows.
+    """Apply ``of`` to a (..., L, C) and values (C,), and write the result to ``out``.
+
+    NumPy is slow on short rows, so that contiguous samples of a few channels are joined to one row.
     """
     samples, channels = a.shape[-2:]
     joined = (channels * a.itemsize, a.itemsize), (channels * out.itemsize, out.itemsize)
@@ -50,46 +50,46 @@ def channelwise(of: np.ufunc, a: np.ndarray, values: np.ndarray, out: np.ndarray
 
 
 class Series(NamedTuple):
-    """Records (N, *L, C) of any kind of number, read as ``scale * data - shift`` by channel."""
+    """Records (N, *L, C) of any dtype, used as ``scale * data - shift`` for every channel."""
 
     data: np.ndarray
     scale: np.ndarray
     shift: np.ndarray
 
     def scaled(self, part: np.ndarray, out: np.ndarray) -> None:
-        """Some of the data, read into ``out``."""
+        """Write a part of the data, scaled and shifted, to ``out``."""
         channelwise(np.multiply, part, self.scale, out)
         if self.shift.any():
             channelwise(np.subtract, out, self.shift, out)
 
     def part(self, start: int, stop: int) -> np.ndarray:
-        """float64 (N, stop - start, *L', C) of all records."""
+        """Return samples (N, stop - start, *L', C) of all records in float64."""
         part = self.data[:, start:stop]
         out = np.empty(part.shape)
         self.scaled(part, out)
         return out
 
     def records(self, which: slice) -> Series:
-        """Some of the records."""
+        """Return some of the records."""
         return self._replace(data=self.data[which])
 
     def first(self, axis: int) -> Series:
-        """The same with that axis of L first."""
+        """Return the series with this axis of L as the first."""
         return self._replace(data=np.moveaxis(self.data, axis + 1, 1))
 
     def channels(self, which: slice | np.ndarray) -> Series:
-        """Some of the channels."""
+        """Return some of the channels."""
         return Series(self.data[..., which], self.scale[which], self.shift[which])
 
 
 def component_taps(spec: ConvSpec) -> tuple[int, ...]:
-    """Taps of a polyphase component along each axis: those of the kernel over the stride left."""
+    """Return the taps of a polyphase component along each axis: ⌈K·gcd(s, d)/s⌉."""
     axes = zip(spec.kernel_size, spec.stride, spec.dilation, strict=True)
     return tuple(-(-k // (s // math.gcd(s, d))) for k, s, d in axes)
 
 
 def component_columns(spec: ConvSpec, channels: int) -> np.ndarray:
-    """Which column of a component's design matrix (P,) is that of a tap (*K, channels)."""
+    """Return the column (P,) of a component's design matrix for every tap (*K, channels)."""
     taps, phases = component_taps(spec), _phases(spec)
     index = np.arange(math.prod(taps) * math.prod(phases) * channels)
     index = index.reshape(*taps, *phases, channels)
@@ -102,13 +102,14 @@ def component_columns(spec: ConvSpec, channels: int) -> np.ndarray:
 
 
 def columns_of_components(spec: ConvSpec) -> int:
-    """Columns a channel of a polyphase component's design matrix."""
+    """Return the columns per channel of a polyphase component's design matrix."""
     return math.prod(component_taps(spec)) * math.prod(_phases(spec))
 
 
 def by_fft(spec: ConvSpec) -> bool:
-    """Whether FFTs are worth it: not for a single tap, nor where a stride leaves most columns of a
-    polyphase component to no tap.
+    """Return whether FFTs are useful.
+
+    They are not for a single tap, or if a stride leaves most columns of a component without a tap.
     """
     taps = math.prod(spec.kernel_size)
     return taps > 1 and columns_of_components(spec) <= 4 * taps
@@ -121,13 +122,16 @@ def _phases(spec: ConvSpec) -> tuple[int, ...]:
 def polyphase(
     x: Series, y: np.ndarray | None, spec: ConvSpec
 ) -> Iterator[tuple[Series, np.ndarray | None]]:
-    """x (N, *E, C) in normal form without stride and dilation, (N', *L, phases·C), and the view
-    (N', *T', Q) of y (N, *T, Q) that its windows give.
+    """Yield polyphase components of x (N, *E, C) in normal form, and the outputs of their windows.
 
-    Of a dilation d every tap reads samples of one residue class modulo d, a polyphase component,
-    which is a record of its own: those of one length are records of one array, as far as a view
-    can be had. A strided kernel reads the phases of a component as
-    channels, the last of which the kernel may not reach: see `component_columns`.
+    With dilation d, every tap reads samples of one residue class modulo d. Each class is a
+    component and becomes a separate record. Components of equal length are records of one array if
+    a view is possible. With a stride, the phases of a component become channels, some of which have
+    no tap: see `component_columns`.
+
+    Yields:
+        A series (N', *L, phases·C) without stride and dilation, and a view (N', *T', Q) of
+        y (N, *T, Q).
     """
     if {*spec.stride, *spec.dilation} == {1}:
         yield x, y
@@ -141,7 +145,7 @@ def polyphase(
     scale, shift = np.tile(x.scale, repeated), np.tile(x.shift, repeated)
     for runs in itertools.product(*map(_runs, dilation, counts)):
         starts, windows = zip(*runs, strict=True)
-        # Up to the last sample that a tap reads: other phases of it belong to no window.
+        # Up to the last sample that a tap reads. Later phases are not in any window.
         samples = [
             (n - 1) * s + k for n, s, k in zip(windows, phases, spec.kernel_size, strict=True)
         ]
@@ -152,13 +156,13 @@ def polyphase(
             outputs = _interleaved(y, starts, (1,) * len(starts), dilation, windows)
         for part, out in zip(parts, outputs, strict=False):
             if repeated > 1:
-                # What is read as zero: beside an offset a sample of zero would be a transient.
+                # Fill with the value that is read as zero, so that an offset has no step.
                 part = _by_phase(part, lengths, phases, x.shift / x.scale)
             yield Series(part, scale, shift), out
 
 
 def _runs(dilation: int, count: int) -> list[tuple[range, int]]:
-    """The starts of the components of ``count`` outputs, those of one length together, and it."""
+    """Return starts of components of ``count`` outputs with equal length, and that length."""
     each, more = divmod(count, dilation)
     found = [(range(more), each + 1), (range(more, dilation), each)]
     return [(starts, length) for starts, length in found if starts and length]
@@ -171,8 +175,9 @@ def _interleaved(
     dilation: Sequence[int],
     lengths: Sequence[int],
 ) -> Iterator[np.ndarray]:
-    """a[:, start·step :: dilation][:, :length] of every start along every axis, as views: of
-    records and starts those of the longest axis together.
+    """Yield views a[:, start·step :: dilation][:, :length] for every start along every axis.
+
+    The longest axis of records and starts is the first axis of the views.
     """
     d = len(starts)
     spans = [(n - 1) * apart + 1 for n, apart in zip(lengths, dilation, strict=True)]
@@ -190,7 +195,7 @@ def _interleaved(
 def _by_phase(
     x: np.ndarray, lengths: Sequence[int], phases: Sequence[int], nothing: np.ndarray
 ) -> np.ndarray:
-    """(N, *lengths·phases, C), filled to that with ``nothing`` (C,), as (N, *lengths, phases·C)."""
+    """Return x as (N, *lengths, phases·C), padded to lengths·phases with ``nothing`` (C,)."""
     d = len(lengths)
     whole = np.empty((len(x), *(n * s for n, s in zip(lengths, phases, strict=True)), x.shape[-1]))
     whole[...] = nothing
@@ -202,10 +207,11 @@ def _by_phase(
 
 
 def fft_size(taps: int, rows: int) -> int:
-    """Samples of one FFT: the power of two by which blocks of T = ``rows`` windows cost least.
+    """Return the number of samples of one FFT: the power of two with the smallest cost.
 
-    That is ⌈T/(S - K + 1)⌉·S·log S for S samples. Measured from 1 to 128 channels and 40 to 4 000
-    taps, it is within a tenth of the fastest for moments and for products alike.
+    The cost of S samples for T = ``rows`` windows is ⌈T/(S - K + 1)⌉·S·log S. For 1 to 128 channels
+    and 40 to 4 000 taps, the measured time of moments and of products is at most a tenth above the
+    smallest.
     """
 
     def cost(bits: int) -> int:
@@ -217,8 +223,14 @@ def fft_size(taps: int, rows: int) -> int:
 
 
 class Batch(NamedTuple):
-    """What one call of an FFT takes: ``blocks`` of ``step`` outputs each of a slice of records,
-    beginning at output ``start``.
+    """The blocks of one call of an FFT.
+
+    Attributes:
+        records: a slice of the records.
+        start: first output.
+        blocks: number of blocks of a record.
+        step: outputs of a block.
+        size: samples of an FFT.
     """
 
     records: slice
@@ -228,9 +240,9 @@ class Batch(NamedTuple):
     size: int
 
     def pieces(self, series: Series, length: int) -> np.ndarray:
-        """(n·blocks, size, *L', C) pieces of ``length`` samples, zero-filled to ``size``.
+        """Return pieces (n·blocks, size, *L', C) of ``length`` samples, padded with zeros.
 
-        Zero beyond the end of a record too.
+        Samples beyond the end of a record are zero, too.
         """
         data = series.data[self.records, self.start :]
         n, samples, *rest = data.shape
@@ -249,13 +261,13 @@ class Batch(NamedTuple):
         return out.reshape(n * self.blocks, self.size, *rest)
 
     def cut(self, pieces: np.ndarray, rows: int) -> None:
-        """Zero in ``pieces`` what stands beyond so many outputs of a record."""
+        """Set outputs of ``pieces`` beyond the first ``rows`` of a record to zero."""
         missing = self.start + self.blocks * self.step - rows
         if missing > 0:
             pieces[self.blocks - 1 :: self.blocks, self.step - missing : self.step] = 0.0
 
     def skip(self, pieces: np.ndarray, samples: int) -> None:
-        """Zero in ``pieces`` what is among the first ``samples`` of a record."""
+        """Set the first ``samples`` of every record in ``pieces`` to zero."""
         by_record = pieces.reshape(-1, self.blocks, *pieces.shape[1:])
         for i in range(min(self.blocks, -(-max(0, samples - self.start) // self.step))):
             by_record[:, i, : samples - self.start - i * self.step] = 0.0
@@ -263,11 +275,11 @@ class Batch(NamedTuple):
 
 @cache
 def _keep_freed_memory() -> None:
-    """Let the C library keep what is freed, where it is glibc's; elsewhere this does nothing.
+    """Make glibc keep freed memory. With other C libraries, this has no effect.
 
-    It maps blocks above a threshold anew each time, so that the pages of every array have to be
-    faulted in again: measured, a third of the time of a fit. The threshold rises to the size of a
-    mapped block that is freed, up to 32 MiB, and with it what is kept, to twice that.
+    glibc maps every block above a threshold anew, and page faults then take a third of the time of
+    a fit. Freeing a mapped block of up to 32 MiB increases the threshold to its size, and the
+    memory that is kept to twice its size.
     """
     np.empty(2**22 - 2**12)
 
@@ -275,8 +287,9 @@ def _keep_freed_memory() -> None:
 def batches(
     shape: Sequence[int], rows: int, taps: int, width: int, step: int | None = None
 ) -> list[Batch]:
-    """Batches that cover all rows of (N, L, *L', C), with ``width`` numbers a sample; blocks of
-    ``step`` rows, by default as many as suit an FFT.
+    """Return batches of all rows of records (N, L, *L', C), with ``width`` numbers per sample.
+
+    Blocks have ``step`` rows, by default the number that `fft_size` chooses.
     """
     _keep_freed_memory()
     records = shape[0]
@@ -284,10 +297,10 @@ def batches(
     size = fft_size(taps, rows) if step is None else step + taps - 1
     step = size - taps + 1
     blocks = -(-rows // step)
-    # Many channels want many blocks, or adding up products would cost more than the products.
+    # With many channels, a batch has many blocks, because adding products is slow.
     fit = CHUNK_NUMBERS / (size * width)
     together = max(1, int(fit), min(channels // 4, int(8 * fit)))
-    # Few numbers are done before other threads have woken up.
+    # A few numbers take less time than starting other threads.
     if records * blocks * size * width > ALONE_NUMBERS:
         together = min(together, -(-records * blocks // cores()))
     many = min(records, max(1, together // blocks))
@@ -300,21 +313,22 @@ def batches(
 
 
 def side_by_side(task: Callable[[_S], _T], several: Sequence[_S]) -> list[_T]:
-    """``task`` of each, on all cores."""
-    # Not within the generator, whose end an exception may delay as long as its traceback is kept.
+    """Return the results of ``task`` for all items, on all cores."""
+    # Not in the generator: after an exception, its traceback may keep it open.
     with one_blas_thread():
         return [*tracked(in_order(task, several), "batches on all cores", len(several))]
 
 
 class Product(NamedTuple):
-    """Matrices a (f, …, i, n) times b (f, …, n, j), where only a sum of such products is wanted."""
+    """A product of matrices a (f, …, i, n) and b (f, …, n, j), to be added to a sum."""
 
     a: np.ndarray
     b: np.ndarray
 
     def added_to(self, total: np.ndarray | None) -> np.ndarray:
-        """``total`` plus a @ b, some frequencies at a time: an array for all of the product would
-        be new memory for every batch, and faulting it in can take longer than the product.
+        """Return ``total`` plus a @ b, computed for some frequencies at a time.
+
+        Page faults of an array for the whole product can take longer than the product.
         """
         if total is None:
             total = np.zeros((*self.a.shape[:-1], self.b.shape[-1]), self.a.dtype)
@@ -328,16 +342,16 @@ class Product(NamedTuple):
 def summed(
     task: Callable[[Batch], tuple[np.ndarray | Product, ...]], several: Sequence[Batch]
 ) -> list[Any]:
-    """The arrays and products that ``task`` makes of a batch, added up over all of them.
+    """Return the sums over all batches of the arrays and products that ``task`` returns.
 
-    Where they are made they are added to one of a few totals, which the number of the batch
-    decides, so that no answer depends on which thread is faster.
+    A thread adds its results to one of a few totals. The number of the batch decides which, so that
+    sums do not depend on the timing of threads.
     """
     totals: list[list[Any]] = [[] for _ in several[: at_once()]]
 
     def add(number: int) -> None:
         found = task(several[number])
-        which = number % len(totals)  # of those that `in_order` runs now, no other has this one
+        which = number % len(totals)  # no other batch that `in_order` runs now has the same
         before = totals[which] or [None] * len(found)
         totals[which] = [*map(_plus, before, found)]
 
@@ -349,7 +363,7 @@ def summed(
 
 
 def _plus(total: np.ndarray | None, more: np.ndarray | Product) -> np.ndarray:
-    """Their sum, in the memory of ``total``."""
+    """Return the sum, in the memory of ``total``."""
     if isinstance(more, Product):
         return more.added_to(total)
     if total is None:
@@ -359,7 +373,7 @@ def _plus(total: np.ndarray | None, more: np.ndarray | Product) -> np.ndarray:
 
 
 def windows(found: np.ndarray, taps: Sequence[int]) -> np.ndarray:
-    """(a, n, *L', C) with the windows of the axes L' as channels, (a, n·∏T', ∏K'·C)."""
+    """Return (a, n, *L', C) with windows of the axes L' as channels, (a, n·∏T', ∏K'·C)."""
     d, channels = len(taps), math.prod(taps) * found.shape[-1]
     if taps:
         axes = tuple(range(2, 2 + d))
