@@ -1,4 +1,4 @@
-"""What x excites: its power at every frequency, and how well that determines the kernel there."""
+"""Power of x at every frequency, and how well it determines the kernel there."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from ..linalg.threads import on_blas_threads
 from ..problem.problem import Problem
 from .report import Identifiability
 
-# A stretch of x whose spectrum is taken is so many times as long as the kernel, of at least and at
-# most so many taps' time. Stretches of so many numbers are taken in all, evenly spread.
+# Length of a segment of x in kernels, and its smallest and largest value in taps. Evenly spaced
+# segments with this many numbers in total are used.
 TIMES_KERNEL, LEAST, MOST, MOST_NUMBERS = 4, 64, 1024, 2**23
-# Of a frequency that has a larger share in the null space, nothing is determined.
+# A frequency with a larger share in the null space is not determined.
 UNDETERMINED = 1e-6
 
 
@@ -23,15 +23,14 @@ class Excitation(NamedTuple):
     """Power of x over frequency, relative to white x of the same power, which has 1 everywhere.
 
     Attributes:
-        frequency: (F,), in Hz where ``fs`` is known, else in cycles a sample. Of a dilated kernel
-            up to half the rate at which its taps read x, onto which all others fold.
-        power: (F, channels), each channel relative to its own mean power.
-        effective: (F,), the relative power of the white x by which the response of the kernel
-            would be as well determined at this frequency as it is: its standard error is
-            1/√effective times that of white x. Of several channels that of the mixture which is
-            determined least, of several groups the least of all. It allows for rows that are left
-            out, weights and confounds. None where there are more unknowns than singular values
-            are computed of (`Limits.spectrum_columns`).
+        frequency: frequencies (F,), in Hz if ``fs`` is known, else in cycles per sample. For a
+            dilated kernel, up to half the rate at which its taps read x. Higher ones are aliases.
+        power: power (F, channels), relative to the mean power of each channel.
+        effective: relative power (F,) of a white x that determines the response of the kernel at
+            this frequency equally well. The standard error of the response is 1/√effective times
+            that of white x. The value is that of the least determined mixture of channels and the
+            least determined group. Masks, weights and confounds are taken into account. None if
+            there are more unknowns than `Limits.spectrum_columns`.
     """
 
     frequency: np.ndarray
@@ -40,13 +39,13 @@ class Excitation(NamedTuple):
 
 
 def excitation(report: Identifiability) -> Excitation:
-    """Power by averages over half-overlapping stretches of x under a Hann window (Welch); what it
-    determines by the factor of the design matrix.
+    """Estimate power by Welch's method, and what it determines from a factor of the matrix.
 
-    The power is that of x as it is given, less its mean where there is a bias.
+    Segments of x overlap by half and have a Hann window. If there is a bias, the mean of x is
+    subtracted.
 
     Raises:
-        ValueError: a kernel of several axes.
+        ValueError: If the kernel has more than one axis.
 
     Source: P. D. Welch, IEEE Trans. Audio Electroacoust. 15 (1967) 70.
     """
@@ -57,7 +56,7 @@ def excitation(report: Identifiability) -> Excitation:
             "null vectors show what is not excited"
         )
     taps = 2 * math.ceil(min(max(LEAST, TIMES_KERNEL * spec.kernel_size[0]), MOST) / 2)
-    # At the taps of a dilated kernel several frequencies read alike.
+    # At the taps of a dilated kernel several frequencies are aliases.
     power = _power(problem, taps * spec.dilation[0])
     power = power.reshape(spec.dilation[0], taps, -1).mean(0)
     mean = power.mean(0)
@@ -72,22 +71,23 @@ def excitation(report: Identifiability) -> Excitation:
 
 
 def _power(problem: Problem, length: int) -> np.ndarray:
-    """Power (length, C) at all frequencies, in a unit of each channel's own."""
+    """Return the power (length, C) at all frequencies, in separate units for every channel."""
     from scipy.fft import rfft
     from scipy.signal.windows import hann
 
     stretches = _stretches(problem, length)
     half = np.zeros((length // 2 + 1, problem.in_channels))
     for stretch in stretches:
-        # A window without zeros at its ends, for the sake of the shortest records.
+        # A window without zeros at its ends, which also suits very short records.
         window = hann(len(stretch) + 2)[1:-1, None]
         half += np.abs(rfft(window * stretch, length, axis=0)) ** 2
     return np.concatenate([half, half[-2:0:-1]])
 
 
 def _stretches(problem: Problem, length: int) -> list[np.ndarray]:
-    """Half-overlapping stretches (length or fewer, channels) of x, every channel between −1 and 1;
-    less its mean, where there is a bias.
+    """Yield half-overlapping segments of x (length or fewer, channels), between −1 and 1.
+
+    If there is a bias, the mean is subtracted.
     """
     places = [
         (record, start)
@@ -110,13 +110,13 @@ def _stretches(problem: Problem, length: int) -> list[np.ndarray]:
 
 @on_blas_threads
 def _effective(factor: Factor, problem: Problem, cycles: np.ndarray) -> np.ndarray:
-    """Relative power (F,) at frequencies in cycles a tap, of one group.
+    """Return the relative power (F,) of one group at frequencies in cycles per tap.
 
-    The response at a frequency is eᴴw, e a wave along the taps of every channel, with covariance
-    eᴴ(AᵀA)⁻¹e; of white x it is K over rows and power.
+    The response at a frequency is eᴴw, where e is a complex exponential along the taps of every
+    channel. Its covariance is eᴴ(AᵀA)⁻¹e. For white x, this is K / (rows · power).
     """
     taps = problem.spec.kernel_size[0]
-    # Of the columns of A, which the factor has scaled apart, relative to their channel's largest.
+    # Undo the scaling of the factor, relative to the largest column of each channel.
     exponents = factor.exponents.reshape(taps, -1)
     scales = np.ldexp(1.0, exponents - exponents.max(0))
     norms = np.linalg.norm(factor.r, axis=0).reshape(taps, -1) * scales
@@ -127,7 +127,7 @@ def _effective(factor: Factor, problem: Problem, cycles: np.ndarray) -> np.ndarr
     phases = 2 * np.pi * cycles[:, None] * np.arange(taps)
     parts = []
     for wave in (np.cos(phases), np.sin(phases)):
-        # (F, channels, taps, channels): in every row one channel alone has its wave.
+        # (F, channels, taps, channels): every row has the exponential in one channel.
         rows = wave[:, None, :, None] * (np.diag(sizes)[:, None, :] / scales)
         parts.append(rows.reshape(len(cycles) * channels, factor.columns))
     shape = len(cycles), channels, -1

@@ -1,4 +1,4 @@
-"""What has been computed of a problem, each piece once: what x gives, and what y adds."""
+"""Everything that is computed for a problem, once: from x, and from y."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from .system import System
 
 
 class Systems:
-    """The systems of a design: the plain one is kept, others while somebody uses them."""
+    """The systems of a design. The one without a penalty is kept, others while they are used."""
 
     def __init__(self, design: Design) -> None:
         self.plain = System(design, Ridge(), 0.0)
         self._penalized: WeakValueDictionary[tuple[Penalty, float], System] = WeakValueDictionary()
 
     def of(self, penalty: Penalty, strength: float) -> System:
-        """That of a penalty of some strength."""
+        """Return the system of a penalty with this strength."""
         if not strength:
             return self.plain
         key = penalty, strength
@@ -36,7 +36,7 @@ class Systems:
         return found
 
     def unpenalized(self, penalty: Penalty) -> System:
-        """That of strength 0 in the coordinates of a penalty."""
+        """Return the system of strength 0 in the coordinates of a penalty."""
         key = penalty, 0.0
         found = self._penalized.get(key)
         if found is None:
@@ -45,36 +45,36 @@ class Systems:
 
 
 class Analysis:
-    """A problem's design and its systems, and what its y adds."""
+    """The design, the systems and the targets of a problem."""
 
     def __init__(self, design: Design, targets: Targets | None, systems: Systems) -> None:
         self.design, self.targets, self._systems = design, targets, systems
 
     @classmethod
     def of(cls, problem: Problem, limits: Limits = DEFAULT_LIMITS) -> Analysis:
-        """That of a problem, from nothing."""
+        """Return a new analysis of a problem."""
         design = Design(problem, limits)
         return cls(design, design.targets, Systems(design))
 
     def with_outputs(self, y: tuple[np.ndarray, ...]) -> Analysis:
-        """The same x, and all that it gave, beside records of another y."""
+        """Return an analysis with the same x and other outputs y, which reuses all results of x."""
         return Analysis(self.design, self.design.outputs(y), self._systems)
 
     @property
     def plain(self) -> System:
-        """Least squares without a penalty."""
+        """The regression without a penalty."""
         return self._systems.plain
 
     def system(self, penalty: Penalty, strength: float) -> System:
-        """Least squares under a penalty of some strength."""
+        """Return the regression with a penalty of this strength."""
         return self._systems.of(penalty, strength)
 
     def unpenalized(self, penalty: Penalty) -> System:
-        """Least squares without a penalty, in the coordinates of one."""
+        """Return the regression of strength 0 in the coordinates of a penalty."""
         return self._systems.unpenalized(penalty)
 
     def regression(self, penalty: Penalty, strength: float) -> Regression:
-        """The same with y."""
+        """Return the regression of y with a penalty of this strength."""
         assert self.targets is not None
         return Regression(self.system(penalty, strength), self.targets)
 
@@ -83,7 +83,7 @@ _KNOWN: WeakKeyDictionary[Problem, dict[Limits, Analysis]] = WeakKeyDictionary()
 
 
 def analyse(problem: Problem, limits: Limits = DEFAULT_LIMITS) -> Analysis:
-    """The one `Analysis` of a problem under some limits, which all doors share while it lives."""
+    """Return the `Analysis` of a problem and limits. All functions share it while it is in use."""
     by_limits = _KNOWN.setdefault(problem, {})
     found = by_limits.get(limits)
     return by_limits.setdefault(limits, Analysis.of(problem, limits)) if found is None else found

@@ -1,4 +1,4 @@
-"""What a kernel makes of records: the forward model, some rows of a record at a time."""
+"""The forward model: outputs of a kernel, computed for some rows of a record at a time."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from .overlap_save import by_fft, component_columns, component_taps
 from .totals import each
 from .windows import NormalForm, forward_records
 
-# Numbers of x and y of the rows that are predicted at a time, 32 MiB.
+# Numbers of x and y that are used at a time, 32 MiB.
 BLOCK_NUMBERS = 2**22
-# From so many numbers of the design matrix of a block on FFTs are faster than rows.
+# With at least this many numbers in the design matrix of a block, FFTs are faster than rows.
 LONG_NUMBERS = 2**22
 
 
@@ -32,7 +32,7 @@ def predicted(
     spec: ConvSpec,
     long_numbers: float = LONG_NUMBERS,
 ) -> list[np.ndarray]:
-    """y ``(*T, Cout)`` of each record ``(*W, Cin)``, in the kernel's precision."""
+    """Return y ``(*T, Cout)`` of each record ``(*W, Cin)``, in the precision of the kernel."""
     found = [
         np.empty((*spec.output_shape(x.shape[:-1]), kernel.shape[-1]), kernel.dtype)
         for x in records
@@ -45,20 +45,20 @@ def predicted(
 def row_spans(
     records: Iterable[Any], outputs: int, spec: ConvSpec, numbers: int = BLOCK_NUMBERS
 ) -> Iterator[Span]:
-    """All rows of records, about ``numbers`` numbers of x and y at a time."""
+    """Yield spans of all rows of records, of about ``numbers`` numbers of x and y."""
     for i, x in enumerate(records):
         shape = spec.output_shape(x.shape[:-1])
         if not all(shape):
             continue
         a_row = spec.stride[0] * (x.size // len(x)) + outputs * math.prod(shape[1:])
-        # No fewer rows than a kernel reads, or most samples would be read twice.
+        # At least as many rows as the kernel is long, as otherwise most samples are read twice.
         step = max(numbers // a_row, spec.span[0])
         for start in range(0, shape[0], step):
             yield i, start, min(start + step, shape[0])
 
 
 def rows_of(pair: tuple[Span, np.ndarray]) -> int:
-    """How many rows along the first axis a block has that stands beside its span."""
+    """Return the number of rows along the first axis of a span and its block."""
     return len(pair[1])
 
 
@@ -69,10 +69,10 @@ def predicted_blocks(
     spec: ConvSpec,
     long_numbers: float = LONG_NUMBERS,
 ) -> Iterator[tuple[Span, np.ndarray]]:
-    """The same (T', *T, Cout) some rows at a time.
+    """Yield the outputs (T', *T, Cout) for some rows at a time.
 
-    By FFTs in float64 where their design matrix has ``long_numbers`` or more: good to rounding
-    beside the largest samples about a row.
+    FFTs in float64 are used if the design matrix of the rows has ``long_numbers`` or more. Errors
+    are those of rounding relative to the largest samples around a row.
     """
     records = [*map(for_one_pass, records)]
     several, again = tee(row_spans(records, kernel.shape[-1], spec))
@@ -86,7 +86,7 @@ def predicted_blocks(
 def _predicted(
     x: np.ndarray, kernel: np.ndarray, bias: np.ndarray, spec: ConvSpec, long_numbers: float
 ) -> np.ndarray:
-    """That of x (*E, Cin) in normal form."""
+    """Return the output of x (*E, Cin) in normal form."""
     if spec.rows(x.shape[:-1]) * kernel[..., 0].size >= long_numbers and by_fft(spec):
         y = _by_fft(x.astype(float, copy=False), kernel.astype(float), spec)
         return (y + bias).astype(kernel.dtype, copy=False)
@@ -94,9 +94,9 @@ def _predicted(
 
 
 def _by_fft(x: np.ndarray, kernel: np.ndarray, spec: ConvSpec) -> np.ndarray:
-    """The same in float64, without the bias."""
+    """Return the output in float64, without the bias."""
     y = np.empty((1, *spec.output_shape(x.shape[:-1]), kernel.shape[-1]))
-    # Powers of two against the sums of an FFT, which leave float64 before y does.
+    # Scale by powers of two, as sums of an FFT overflow before y does.
     high, size = (int(np.frexp(np.abs(a).max())[1]) for a in (x, kernel))
     high = max(high, -1020)
     inputs, outs = x.shape[-1], kernel.shape[-1]
