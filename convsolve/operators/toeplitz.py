@@ -12,19 +12,20 @@ import numpy as np
 from ..parallel import cores
 from .overlap_save import Batch, Product, Series, batches, side_by_side, summed
 
-# Lags beyond those of a kernel of one axis, for a filter that makes x white.
+# Lags beyond those of a one-dimensional kernel, for a filter that whitens x.
 ORDER = 16
-# Threads cost more than they save where a transform has fewer numbers than this.
+# With fewer numbers than this in a transform, threads are slower than one.
 PARALLEL_NUMBERS = 2**16
-# A column this small beside what the whole record would give it drowns in what edges take off.
+# If a squared column norm is less than this share of that of the padded records, subtracting the
+# edges cancels too many digits.
 DROWNED = 1e-2
 
 
 class Grid:
-    """Spectra of kernels: FFTs along all axes of taps, zero-filled to at least 2K - 1.
+    """Spectra of kernels: FFTs along all axes of taps, padded with zeros to at least 2K - 1.
 
-    Vectors are (P, Q): taps × channels in the order of a polyphase component's columns, of which
-    ``columns`` says which are there. Spectra are (F, C, Q), all frequencies flattened.
+    Vectors are (P, Q), with the taps × channels ``columns`` of a polyphase component. Spectra are
+    (F, C, Q), with all frequencies in one axis.
     """
 
     def __init__(self, taps: Sequence[int], channels: int, columns: np.ndarray) -> None:
@@ -42,7 +43,7 @@ class Grid:
         self.columns = None if whole else columns
 
     def forward(self, a: np.ndarray) -> np.ndarray:
-        """(F, I, Q) of a (≤ *sizes, I, Q)."""
+        """Return spectra (F, I, Q) of a (≤ *sizes, I, Q)."""
         from scipy.fft import rfftn
 
         workers = -1 if a.size > PARALLEL_NUMBERS else None
@@ -50,7 +51,7 @@ class Grid:
         return found.reshape(math.prod(self.bins), *a.shape[-2:])
 
     def backward(self, s: np.ndarray) -> np.ndarray:
-        """(*sizes, I, Q) of spectra (F, I, Q), which it may overwrite."""
+        """Return (*sizes, I, Q) of spectra (F, I, Q), which may be overwritten."""
         from scipy.fft import irfftn
 
         full = s.reshape(*self.bins, *s.shape[-2:])
@@ -58,7 +59,7 @@ class Grid:
         return irfftn(full, self.shape, self.axes, overwrite_x=True, workers=workers)
 
     def whole(self, v: np.ndarray) -> np.ndarray:
-        """A vector (P, Q) as one of all columns of a component (∏K·C, Q), zero where none is."""
+        """Return a vector (P, Q) with zeros for the other columns of a component, (∏K·C, Q)."""
         if self.columns is None:
             return v
         found = np.zeros((math.prod(self.taps) * self.channels, v.shape[1]))
@@ -66,19 +67,19 @@ class Grid:
         return found
 
     def part(self, v: np.ndarray) -> np.ndarray:
-        """The inverse of `whole`."""
+        """Return the inverse of `whole`."""
         return v if self.columns is None else v[self.columns]
 
     def spectrum(self, v: np.ndarray) -> np.ndarray:
-        """(F, C, Q) of a vector of all columns."""
+        """Return the spectrum (F, C, Q) of a vector of all columns."""
         return self.forward(v.reshape(*self.taps, self.channels, -1))
 
     def vector(self, s: np.ndarray) -> np.ndarray:
-        """What a spectrum (F, C, Q) holds at the taps, (∏K·C, Q); it may be overwritten."""
+        """Return the values (∏K·C, Q) of a spectrum (F, C, Q) at the taps. May overwrite it."""
         return self.backward(s)[tuple(map(slice, self.taps))].reshape(-1, s.shape[-1])
 
     def symbol(self, lags: np.ndarray) -> np.ndarray:
-        """(F, C, C) of lags (*2K-1, C, C): 0 to K - 1, then 1 - K to -1."""
+        """Return the spectrum (F, C, C) of lags (*2K-1, C, C): 0 to K - 1, then 1 - K to -1."""
         whole = np.zeros((*self.sizes, *lags.shape[-2:]))
         pairs = zip(self.taps, self.sizes, strict=True)
         whole[np.ix_(*(np.r_[0:k, n - k + 1 : n] for k, n in pairs))] = lags
@@ -86,7 +87,7 @@ class Grid:
 
 
 def times(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """a @ b (F, I, Q), without the loop of `matmul` over numbers; large ones on all cores."""
+    """Return a @ b (F, I, Q), faster than `matmul` for small matrices, on all cores if large."""
     if a.shape[-2:] == (1, 1):
         return a * b
     if a.size < PARALLEL_NUMBERS:
@@ -97,10 +98,10 @@ def times(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 
 def autocorrelation(parts: Iterable[Series], taps: Sequence[int]) -> np.ndarray:
-    """Σ x[u+m] x[u]ᵀ over all samples of records (N, *L, C), zero outside: (*2K-1, C, C).
+    """Return Σ x[u+m] x[u]ᵀ (*2K-1, C, C) over all samples of records (N, *L, C), zero outside.
 
-    Lags m run from 0 to K - 1 and then from 1 - K to -1, as in an FFT. Batch by batch along the
-    first axis, so that memory does not grow with its length.
+    Lags m are 0 to K - 1 and then 1 - K to -1, as in an FFT. Records are processed in batches along
+    the first axis, so that memory does not depend on its length.
     """
     from scipy.fft import irfftn, next_fast_len, rfftn
 
@@ -131,7 +132,7 @@ def autocorrelation(parts: Iterable[Series], taps: Sequence[int]) -> np.ndarray:
 
 
 def _crossed(a: np.ndarray, b: np.ndarray) -> np.ndarray | Product:
-    """Σ a bᴴ (f, *F', C, C) over pieces (n, f, *F', C); b is overwritten."""
+    """Return Σ a bᴴ (f, *F', C, C) over pieces (n, f, *F', C). b is overwritten."""
     np.conj(b, out=b)
     if a.shape[-1] == 1:
         return np.einsum("n...,n...->...", a, b)[..., None]
@@ -140,7 +141,7 @@ def _crossed(a: np.ndarray, b: np.ndarray) -> np.ndarray | Product:
 
 
 def _edges(extent: Sequence[int], taps: Sequence[int]) -> Iterator[list[tuple[int, int]]]:
-    """Boxes of the windows that read samples of a record but hang over its ends, by axis."""
+    """Return boxes of windows that overlap an end of a record, by axis."""
     for axis, (n, k) in enumerate(zip(extent, taps, strict=True)):
         before = [(0, m - j + 1) for m, j in zip(extent[:axis], taps[:axis], strict=True)]
         after = [(1 - j, m) for m, j in zip(extent[axis + 1 :], taps[axis + 1 :], strict=True)]
@@ -151,9 +152,9 @@ def _edges(extent: Sequence[int], taps: Sequence[int]) -> Iterator[list[tuple[in
 def _cells(
     x: Series, box: Sequence[tuple[int, int]], grid: Grid
 ) -> Iterator[tuple[np.ndarray, list[int]]]:
-    """A box of windows cut into cells: what each reads, (N, *sizes, C), and its windows per axis.
+    """Yield cells of a box of windows: samples (N, *sizes, C), and windows along every axis.
 
-    Zeros stand for samples outside a record, and for those that no window of the cell reads.
+    Samples outside a record, or outside of all windows of the cell, are zero.
     """
     starts = [range(a, b, s) for (a, b), s in zip(box, grid.step, strict=True)]
     extent = x.data.shape[1:-1]
@@ -172,22 +173,24 @@ def _cells(
 
 
 class Gram:
-    """v ↦ (AᵀA − ssᵀ/n + ridge) v for kernels v (P, Q), P the taps × channels of one group.
+    """The linear map v ↦ (AᵀA − ssᵀ/n + ridge) v for kernels v (P, Q) of one group.
 
-    All windows of records that go on as zeros, those that hang over their ends included, have a
-    block-Toeplitz Gram of `autocorrelation` alone. A has the inner ones only, so that
-    AᵀA v = T v − EᵀE v with E the windows at the edges, of which those that read but zeros drop
-    out. Where the edges are more work than all the rest, or hold nearly all of it, AᵀA v is formed
-    from the inner windows themselves. Either way a product takes a few FFTs of twice the kernel.
+    For records padded with zeros, the Gram matrix of all windows, also of those that overlap an
+    end, is block Toeplitz, with the blocks of `autocorrelation`. A has only the inner windows, so
+    that AᵀA v = T v − EᵀE v, where E are the windows at the edges that are not zero. If the edges
+    are more work than the rest, or have nearly all of the power, AᵀA v is computed from the inner
+    windows. In both cases a product takes a few FFTs of twice the length of the kernel.
 
     Args:
         parts: records (N, *L, C) in normal form, see `series`.
-        taps: K, that of their windows, of which ``columns`` says which columns (P,) are wanted.
-        squares: of the norms of these columns (P,).
-        sums: s/√n (P,) where means are projected out.
-        ridge: (P,) or 0, on the diagonal, alike for all taps of a channel.
+        taps: taps K of their windows.
+        columns: the columns (P,) of the windows that are used.
+        squares: squared norms (P,) of these columns.
+        sums: s/√n (P,) if means are projected out.
+        ridge: (P,) or 0, on the diagonal, equal for all taps of a channel.
 
-    ``lags`` are those of `autocorrelation`, along a single axis `ORDER` more than the kernel has.
+    Attributes:
+        lags: blocks of `autocorrelation`. Along a single axis, `ORDER` more than the kernel has.
     """
 
     def __init__(
@@ -217,21 +220,22 @@ class Gram:
 
     @property
     def channel_ridge(self) -> np.ndarray:
-        """The ridge by channel of the polyphase components (C,)."""
+        """Ridge (C,) of every channel of the polyphase components."""
         found = np.zeros(self.grid.channels)
         found[self._of_channel] = self.ridge
         return found
 
     def _count(self, box: Sequence[tuple[int, int]]) -> int:
-        """Cells that a box of windows is cut into."""
+        """Number of cells of a box of windows."""
         pairs = zip(box, self.grid.step, strict=True)
         return math.prod(-(-(b - a) // s) for (a, b), s in pairs)
 
     def _windows(
         self, parts: Sequence[Series], boxes: Sequence[Iterable[list[tuple[int, int]]]]
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Spectra (F, B, C) of what cells of windows in ``boxes`` read, and where the cells are in
-        the outcome, (*sizes, B, 1) bool. Cells that read zeros are left out.
+        """Return spectra (F, B, C) of the samples of all cells of ``boxes`` that are not zero.
+
+        The second result is where their windows are in a product, (*sizes, B, 1) bool.
         """
         cells, masks = [], []
         for x, some in zip(parts, boxes, strict=True):
@@ -247,12 +251,12 @@ class Gram:
         return self.grid.forward(joined), mask
 
     def __call__(self, v: np.ndarray) -> np.ndarray:
-        """The product with v (P, Q)."""
+        """Return the product with v (P, Q)."""
         grid = self.grid
         spectrum = grid.spectrum(grid.whole(v))
         found: Any = times(self.symbol, spectrum) if self.toeplitz else 0.0
         if self.windows.shape[1]:
-            # A correlation with the windows, whose FFT has the conjugate of v.
+            # This is a correlation with the windows, with the conjugate of the FFT of v.
             out = grid.backward(times(self.windows, spectrum.conj()))
             out *= self.mask
             back = times(self.windows.swapaxes(1, 2), grid.forward(out).conj())
