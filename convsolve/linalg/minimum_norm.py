@@ -1,4 +1,4 @@
-"""The row space of a design matrix in the user's units, and least squares within it."""
+"""The row space of a design matrix in the user's units, and least squares in it."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from .lapack import solve_triangular
 from .qr import tall_qr
 from .threads import one_blas_thread
 
-# Units that differ by fewer powers of two than this are treated as one.
+# Units that differ by less than this power of two are treated as equal.
 CLUSTER = 8
-# Further apart than this power of two, a channel is nothing beside another in any norm.
+# If units differ by more than this power of two, the smaller channel does not change any norm.
 FARTHEST = 900
-# What an orthonormal complement may take.
+# Largest memory of an orthonormal complement.
 MAX_BASIS_BYTES = 2**31
-# A unit vector whose projection has a square above this may be all within.
+# A unit vector may be in the span only if its squared projection is above this.
 NEARLY = 0.99
 
 
@@ -27,7 +27,7 @@ def exponents_of(norms: np.ndarray) -> np.ndarray:
 
 
 def product(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """a b, for a (P, k), by sums of √k terms at a time: rounding grows like √√k, not √k."""
+    """Return a b for a (P, k), in blocks of √k terms: rounding is proportional to √√k, not √k."""
     found = np.zeros((len(a), *b.shape[1:]))
     step = 1 + math.isqrt(len(b))
     for first in range(0, len(b), step):
@@ -36,22 +36,20 @@ def product(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 
 def outside(basis: np.ndarray, v: np.ndarray) -> np.ndarray:
-    """v (P, Q) less its part in the span of an orthonormal ``basis`` (P, k), to eps·‖v‖."""
+    """Subtract from v (P, Q) its projection on an orthonormal ``basis`` (P, k), to eps·‖v‖."""
     return v - product(basis, product(basis.T, v))
 
 
 def beyond(basis: np.ndarray, v: np.ndarray) -> np.ndarray:
-    """`outside`, good to its own digits where v is all but within: what the first rounding leaves
-    in the span goes at the second time.
-    """
+    """Return `outside` applied twice, which is accurate even if v is almost in the span."""
     return outside(basis, outside(basis, v))
 
 
 def distances(basis: np.ndarray) -> np.ndarray:
-    """Distance (P,) of every unit vector from the span of an orthonormal ``basis`` (P, k).
+    """Return the distance (P,) of every unit vector from the span of a ``basis`` (P, k).
 
-    1 − ‖row‖² cancels where the distance is small; e − B Bᵀe does not. Of the latter there are no
-    more than k or so, since the squares of B add up to k.
+    For small distances, 1 − ‖row‖² cancels and e − B Bᵀe is computed instead. This is necessary for
+    about k vectors at most, since the squares of B sum to k.
     """
     squares = np.einsum("pk,pk->p", basis, basis)
     found = np.sqrt(np.maximum(1 - squares, 0.0))
@@ -63,7 +61,7 @@ def distances(basis: np.ndarray) -> np.ndarray:
 
 
 def afford_complement(columns: int) -> None:
-    """Raise a ValueError where P² numbers would not fit in memory."""
+    """Raise a ValueError if P² numbers do not fit into memory."""
     need = 8 * columns**2
     if need > MAX_BASIS_BYTES:
         raise ValueError(
@@ -75,10 +73,10 @@ def afford_complement(columns: int) -> None:
 
 @dataclass(frozen=True)
 class RowSpace:
-    """q (P, k), orthonormal, spans the rows of A in the user's units, where A = seen qᵀ.
+    """An orthonormal basis q (P, k) of the rows of A in the user's units, with A = seen qᵀ.
 
-    ``exponents`` (P, 1) are the powers of two, 0 at most, of these units; q is that of the QR of
-    2^exponents·``spanning``, its rows sorted by ``order``.
+    The units are powers of two, with ``exponents`` (P, 1) of at most 0. q is from a QR of
+    2^exponents·``spanning``, with rows sorted by ``order``.
     """
 
     q: np.ndarray
@@ -95,22 +93,23 @@ class RowSpace:
         basis: np.ndarray | None = None,
         rounding: float = 0.0,
     ) -> RowSpace:
-        """From r (m, P), columns multiplied by ``2**-exponents``: of all its rows, or of their part
-        in the span of an orthonormal ``basis`` (P, k), in which ``rounding`` counts as zero.
+        """Return the row space of r (m, P), whose columns are multiplied by ``2**-exponents``.
 
-        Where channels differ much in unit, taking a null part off an answer of another norm would
-        cancel; solving within the row space does not.
+        With an orthonormal ``basis`` (P, k), the rows are projected on it, and singular values of
+        its parts of at most ``rounding`` count as zero. If the units of channels are very
+        different, subtracting a null part from a solution of another norm cancels. Solving in the
+        row space does not.
 
         Source: A. J. Cox and N. J. Higham, Stability of Householder QR factorization for weighted
-        least squares problems, 1998: rows of such different size need to be sorted, and columns
+        least squares problems, 1998: rows of very different size have to be sorted, and columns
         pivoted.
         """
         relative = np.maximum(exponents - exponents.max(), -FARTHEST)[:, None]
-        # What no row of A reads stays exactly zero: its rows come last, where nothing pivots.
+        # Unknowns that no row of A contains stay exactly zero: they come last, without a pivot.
         live = np.count_nonzero(r, axis=0) > 0
         spanning = r.T if basis is None else np.where(live[:, None], basis, 0.0)
         order, pivots = np.argsort(~live, kind="stable"), np.arange(spanning.shape[1])
-        if basis is not None and not relative.any():  # orthonormal as it is
+        if basis is not None and not relative.any():  # is orthonormal already
             return cls(spanning, r @ spanning, relative, spanning, order)
         if np.ptp(relative) < CLUSTER:
             sorted_q, t = tall_qr(np.ldexp(spanning, relative)[order])
@@ -135,7 +134,7 @@ class RowSpace:
 
     @property
     def null_basis(self) -> np.ndarray:
-        """Orthonormal complement (P, P − k) of q, which takes P² numbers."""
+        """Return an orthonormal complement (P, P − k) of q, which takes P² numbers."""
         from scipy.linalg import qr
 
         afford_complement(len(self.q))
@@ -147,16 +146,16 @@ class RowSpace:
 
 
 class Within:
-    """min ‖A w − y‖² + ridge·‖w‖² over w = 2^exponents·q u: of P unknowns, k are left.
+    """Minimize ‖A w − y‖² + ridge·‖w‖² over w = 2^exponents·q u, with k instead of P unknowns.
 
-    A 2^exponents q is ``seen`` (m, k). [seen; √ridge I], its columns multiplied by ``2**-scale``,
-    is Q R, of which ``top`` are the first m rows of Q.
+    A 2^exponents q is ``seen`` (m, k). [seen; √ridge I] is Q R if its columns are multiplied by
+    ``2**-scale``. ``top`` are the first m rows of Q.
     """
 
     def __init__(
         self, q: np.ndarray, exponents: np.ndarray, seen: np.ndarray, root: float = 0.0
     ) -> None:
-        """``root`` is √ridge in the units of ``seen``."""
+        """Factorize with ``root``, which is √ridge in the units of ``seen``."""
         self.q, self.exponents = q, exponents
         self._scale = exponents_of(np.maximum(np.abs(seen).max(axis=0, initial=0.0), root))[:, None]
         joined = np.ldexp(seen, -self._scale[:, 0])
@@ -167,52 +166,53 @@ class Within:
 
     @classmethod
     def of(cls, space: RowSpace) -> Within:
-        """Within a row space, without a ridge."""
+        """Return the problem in a row space without a ridge."""
         return cls(space.q, space.exponents, space.seen)
 
     def restrict(self, g: np.ndarray) -> np.ndarray:
-        """A gradient (P, Q) in these unknowns (k, Q)."""
+        """Return a gradient (P, Q) in these unknowns, (k, Q)."""
         return np.ldexp(product(self.q.T, np.ldexp(g, self.exponents)), -self._scale)
 
     def _lift(self, u: np.ndarray) -> np.ndarray:
         return np.ldexp(product(self.q, np.ldexp(u, -self._scale)), self.exponents)
 
     def whiten(self, g: np.ndarray) -> np.ndarray:
-        """Coordinates (k, Q) of a gradient (P, Q) in which [A; √ridge I] is the identity here."""
+        """Return R⁻ᵀ times a gradient (P, Q) in these unknowns, (k, Q)."""
         return solve_triangular(self.r, self.restrict(g), transposed=True)
 
     def noise_gain(self) -> np.ndarray:
-        """√diag((AᵀA + ridge I)⁻¹) of w within (P,)."""
+        """Return √diag((AᵀA + ridge I)⁻¹) (P,) for w in the row space."""
         half = solve_triangular(self.r, np.ldexp(self.q.T, -self._scale), transposed=True)
         return np.ldexp(np.linalg.norm(half, axis=0), self.exponents[:, 0])
 
     def solve(self, z: np.ndarray) -> np.ndarray:
-        """The answer (P, Q) for y in the coordinates of the rows of ``seen`` (m, Q)."""
+        """Return the solution (P, Q) for y in the coordinates of the rows of ``seen``, (m, Q)."""
         return self._lift(solve_triangular(self.r, self._top.T @ z))
 
     def solve_normal(self, g: np.ndarray) -> np.ndarray:
-        """(AᵀA + ridge I)⁻¹ g within, the step of a refinement."""
+        """Return (AᵀA + ridge I)⁻¹ g in the row space, a refinement step."""
         return self._lift(solve_triangular(self.r, self.whiten(g)))
 
 
 def _by_unit(
     basis: np.ndarray, exponents: np.ndarray, rounding: float
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The row basis (P, k) turned so that columns begin at the largest unit they touch, and an
-    order of its rows in which those that a unit adds come before those that it does not.
+    """Return the row basis (P, k), rotated so that every column starts at its largest unit.
 
-    What a unit adds to the span of the larger ones is told from ``rounding``, and what it does not
-    add is exactly zero there: 2^exponents would make the rounding outgrow the smaller units.
+    The second result is an order of the rows in which those that a unit adds to the span of larger
+    units come first. A unit adds the directions with singular values above ``rounding``. In all
+    others its rows are set to zero, because 2^exponents would make their rounding larger than the
+    smaller units.
     """
     from scipy.linalg import qr
 
     basis, first = basis.copy(), []
     done, k = 0, basis.shape[1]
-    # Within a cluster units are so alike that rounding stays what it is.
+    # In a cluster, units are so similar that rounding is not amplified.
     clusters = exponents // -CLUSTER
     for cluster in np.unique(clusters):
         within = np.flatnonzero(clusters == cluster)
-        # All of vt is needed, but no more of u than there are values.
+        # All rows of vt are needed, but only as many columns of u as there are values.
         few = len(within) < k - done
         _, s, vt = np.linalg.svd(basis[within, done:], full_matrices=few)
         basis[:, done:] = basis[:, done:] @ vt.T
