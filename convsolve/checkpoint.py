@@ -25,9 +25,9 @@ from .files import read_arrays, write_npz
 from .interrupts import Guarded
 from .leastsquares.design import Design
 from .operators.chunked import ChunkedOperator
-from .operators.chunks import Misfit, Products, Totals
+from .operators.chunks import Totals
 from .operators.drifts import Drifts
-from .operators.moments import Moments, NuisanceSums, Units
+from .operators.moments import Moments, NuisanceSums, ResidualSums, Units
 from .operators.totals import PASS, Chunk, one_by_one, read_ahead
 from .problem.problem import Problem
 from .problem.records import Records
@@ -36,7 +36,7 @@ from .progress import stage
 # Largest share of the run time that is spent on writing.
 MOST_SHARE = 0.05
 # The types of sums over chunks.
-SUMS: tuple[Any, ...] = (Totals, Drifts, Moments, NuisanceSums, Units, Misfit, Products)
+SUMS: tuple[Any, ...] = (Totals, Drifts, Moments, NuisanceSums, Units, ResidualSums)
 # Length of the digest of a chunk in bytes.
 DIGEST_BYTES = 16
 

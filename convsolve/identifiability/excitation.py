@@ -28,9 +28,9 @@ class Excitation(NamedTuple):
         power: power (F, channels), relative to the mean power of each channel.
         effective: relative power (F,) of a white x that determines the response of the kernel at
             this frequency equally well. The standard error of the response is 1/√effective times
-            that of white x. The value is that of the least determined mixture of channels and the
-            least determined group. Masks, weights and confounds are taken into account. None if
-            there are more unknowns than `Limits.spectrum_columns`.
+            that of white x. The mixture of channels and the group that are least determined give
+            the value. Masks, weights and confounds are taken into account. None if there are more
+            unknowns than `Limits.spectrum_columns`.
     """
 
     frequency: np.ndarray
@@ -39,7 +39,7 @@ class Excitation(NamedTuple):
 
 
 def excitation(report: Identifiability) -> Excitation:
-    """Estimate power by Welch's method, and what it determines from a factor of the matrix.
+    """Estimate power by Welch's method, and its effect from a factor of the design matrix.
 
     Segments of x overlap by half and have a Hann window. If there is a bias, the mean of x is
     subtracted.

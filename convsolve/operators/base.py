@@ -10,6 +10,7 @@ import numpy as np
 from ..cached import cached_property
 from ..problem.nuisance import Nuisance
 from .moments import Moments, Projection
+from .projection import Confounded
 from .records import Targets
 
 Block = tuple[np.ndarray, np.ndarray | None]
@@ -103,8 +104,15 @@ class DesignOperator(ABC):
         return Projection(self.products, float(self.rows) if self.nuisance.constant else 1.0)
 
     @property
+    def confounded(self) -> Confounded | None:
+        """The confounds in the row order of A, if there are any."""
+        return None
+
+    @property
     def offsets(self) -> np.ndarray:
-        """Column means (G, P) that N subtracts; zeros unless N contains a constant."""
+        """Column means (G, P) that N subtracts; with confounds, the size of all subtracted."""
+        if self.confounded is not None:
+            return self.confounded.offsets
         return self.means if self.nuisance.constant else np.zeros((self.groups, self.columns))
 
     def output_sums(self, targets: Targets) -> tuple[np.ndarray, np.ndarray]:
@@ -119,6 +127,8 @@ class DesignOperator(ABC):
         It corresponds to a constant ``level`` in addition to M A w; by default it is the
         least-squares solution. None if there is no bias.
         """
+        if self.confounded is not None:
+            return self.confounded.constant_beside(targets, w)
         if not self.nuisance.constant:
             return None
         if level is None:

@@ -14,13 +14,10 @@ from ..problem.rows import Rows, Span
 from ..problem.sizes import Limits
 from ..problem.spec import ConvSpec
 from ..problem.stored import Stored
-from ..problem.trends import Subtracted, beyond_rounding
 from ..progress import LOG, tracked
 from .base import Block, DesignOperator
 from .chunks import (
     Geometry,
-    Misfit,
-    Products,
     ProjectedUnits,
     Totals,
     chunk_spans,
@@ -34,8 +31,9 @@ from .chunks import (
 )
 from .drifts import AdjustedSlice, Drifts, UsedRows, drifts, extent
 from .fourier import KEPT_SHARE
-from .moments import Moments, Units, per_column
+from .moments import Moments, ResidualSums, Units, scaled_columns
 from .overlap_save import by_fft
+from .projection import beyond_subtracted
 from .records import Targets
 from .totals import PASS, Chunk, ChunkColumns, Total, dask_rows, on_dask, total_of
 
@@ -237,15 +235,8 @@ class ChunkedOperator(DesignOperator):
             return np.asarray(left > 0)
         assert self.nuisance.confounds is not None
         sizes = subtracted_drifts[0].size, subtracted_drifts[0].trend_size
-        size, trend = (self._by_column(each, exponents) for each in sizes)
-        subtracted = Subtracted(size, trend, self._degree > 0)
-        weight = self.nuisance.confounds.total_weight
-        return beyond_rounding(whole, left, subtracted, self.rows, weight)
-
-    def _by_column(self, by_channel: np.ndarray, exponents: np.ndarray) -> np.ndarray:
-        """Return values of channels (Cin,) for every column (G, P), scaled by its exponents."""
-        columns = per_column(by_channel.reshape(self.groups, -1), exponents.shape[1])
-        return np.ldexp(columns, -exponents)
+        confounds = self.nuisance.confounds
+        return beyond_subtracted(confounds, sizes, exponents, whole, left, self.rows)
 
     # --- sums over all chunks
 
@@ -275,7 +266,7 @@ class ChunkedOperator(DesignOperator):
             return Pass(m, found.by_rows, live, out_live, y_drifts)
         fit = m.projection.products, m.nuisance_rhs
         how = ProjectedUnits(m.units, None, (_flat(fit[0]),), live, out_live)
-        chunks = self._chunks(y, y_drifts, self._in_user_units(fit[1], m.units))
+        chunks = self._chunks(y, y_drifts, _in_user_units(fit[1], m.units))
         found = total(totals, chunks, geometry, None, how)
         live = live & self._live(self._x_drifts, whole, found.moments.squares, exponents)
         m = found.moments.with_zero_columns(live)
@@ -352,12 +343,6 @@ class ChunkedOperator(DesignOperator):
             confounds=columns,
         )
 
-    def _in_user_units(self, fit: np.ndarray, units: Units) -> np.ndarray:
-        """Return a fit (G, q, Q) to Y in ``units`` as one (q, Cout) to y."""
-        with np.errstate(under="ignore"):
-            scaled = np.ldexp(fit, units.out_exponents[:, None])
-        return scaled.swapaxes(0, 1).reshape(fit.shape[1], len(fit) * fit.shape[2])
-
     def _of(self, targets: Targets) -> Pass:
         assert isinstance(targets, ChunkedTargets)
         return targets.totals
@@ -372,7 +357,7 @@ class ChunkedOperator(DesignOperator):
             y, y_drifts = targets.records, found.y_drifts
             of_y = found.moments.units
             units = Units(*units[:2], *of_y[2:])
-            fit = self._in_user_units(found.y_fit, of_y)
+            fit = _in_user_units(found.y_fit, of_y)
         means = None
         if self.nuisance.constant:
             means = m.means, m.out_means if found is None else found.moments.out_means
@@ -442,7 +427,7 @@ class ChunkedOperator(DesignOperator):
         total, geometry = self._total_of(targets.records), self._geometry_of(targets.records)
         if own.fit is not None:
             chunks, how = self._projected(targets)
-            left: Misfit = total(projected_misfit, chunks, geometry, how, w)
+            left: ResidualSums = total(projected_misfit, chunks, geometry, how, w)
             return left.squares, left.gradient
         w = w * own.live[:, :, None]
         units = Units(*own.moments.units[:2], *found.moments.units[2:])
@@ -451,7 +436,7 @@ class ChunkedOperator(DesignOperator):
         if self.nuisance.constant:
             offset = rest[:, 0]
         elif self.nuisance.confounds is not None:
-            fit = self._in_user_units(rest, units)
+            fit = _in_user_units(rest, units)
         chunks = self._decided(self._chunks(targets.records, found.y_drifts, fit))
         left = total(misfit, chunks, geometry, units, w, offset)
         gradient = left.gradient
@@ -470,7 +455,7 @@ class ChunkedOperator(DesignOperator):
             for one in chunk.by_span():
                 by_record.setdefault(one.spans[0][0], []).append(one)
         for several in by_record.values():
-            found: Misfit = total(projected_misfit, several, geometry, how, w)
+            found: ResidualSums = total(projected_misfit, several, geometry, how, w)
             yield found.gradient
 
     def product_gram(self, group: int, w: np.ndarray) -> np.ndarray:
@@ -478,16 +463,16 @@ class ChunkedOperator(DesignOperator):
         if self._own.fit is not None:
             chunks, how = self._projected(None)
             given: tuple[Any, ...] = self._geometry, how, group, w
-            products: Products = self._total(projected_product_grams, chunks, *given)
-            return products.of_groups
+            found: np.ndarray = self._total(projected_product_grams, chunks, *given)
+            return found
         w = w * self._own.live[group][:, None]
         level = np.zeros(w.shape[1])
         if self.nuisance.constant:
             level = self.projection.means[group, 0] @ w
         chunks = self._decided(self._chunks(None))
         given = self._geometry, self._units, group, w, level, self.products[group] @ w
-        products = self._total(product_grams, chunks, *given)
-        return products.of_groups
+        found = self._total(product_grams, chunks, *given)
+        return found
 
     def forward(self, group: int, w: np.ndarray) -> np.ndarray:
         """Return M A w (n, Q) of one group, for w (P, Q)."""
@@ -518,7 +503,7 @@ class ChunkedOperator(DesignOperator):
             return super().offsets
         found = np.sqrt(sum(np.square(fit).sum(1) for fit in self._own.x_fits) / self.rows)
         if self._x_drifts:
-            found = np.hypot(found, self._by_column(self._x_drifts[0].size, self.exponents))
+            found = np.hypot(found, scaled_columns(self._x_drifts[0].size, self.exponents))
         return np.asarray(found)
 
     def constant_beside(
@@ -536,7 +521,7 @@ class ChunkedOperator(DesignOperator):
             sum(each.coefficients[first][0] for each in several)
             for several in (self._x_drifts, found.y_drifts)
         )
-        taken = self._by_column(of_x, self.exponents)
+        taken = scaled_columns(of_x, self.exponents)
         constant = targets.grouped(np.ldexp(of_y, -targets.exponents))
         constant = constant - np.einsum("gp,gpq->gq", taken, w)
         return np.asarray(rest[:, -1] / confounds.size + constant)
@@ -547,8 +532,14 @@ class ChunkedOperator(DesignOperator):
         return found.nuisance_rhs, found.out_squares
 
 
+def _in_user_units(fit: np.ndarray, units: Units) -> np.ndarray:
+    """Return a fit (G, q, Q) to Y in ``units`` as a fit (q, Cout) to y."""
+    with np.errstate(under="ignore"):
+        return _flat(np.ldexp(fit, units.out_exponents[:, None]))
+
+
 def _flat(fit: np.ndarray) -> np.ndarray:
-    """Return a fit (G, q, P) as coefficients (q, G·P)."""
+    """Return a fit (G, q, P) of all groups as one (q, G·P)."""
     groups, count, columns = fit.shape
     return fit.swapaxes(0, 1).reshape(count, groups * columns)
 

@@ -25,7 +25,7 @@ from ..problem.weights import Weights
 from .base import Block
 from .drifts import no_sums
 from .fourier import FourierOperator
-from .moments import Moments, NuisanceSums, Units
+from .moments import Moments, NuisanceSums, ResidualSums, Units
 from .projection import Confounded
 from .records import Inputs, Targets
 from .rows import RowOperator
@@ -279,20 +279,9 @@ def _sums_of_projected(chunk: Chunk, geometry: Geometry, how: ProjectedUnits) ->
     return replace(found, nuisance=(sums,))
 
 
-class Misfit(NamedTuple):
-    """Sums ‖r‖² (G, Q), Aᵀr (G, P, Q) and rᵀ1 (G, Q) of residuals r."""
-
-    squares: np.ndarray
-    gradient: np.ndarray
-    sums: np.ndarray
-
-    def __add__(self, other: Any) -> Misfit:
-        return Misfit(*(a + b for a, b in zip(self, other, strict=True)))
-
-
 def misfit(
     chunk: Chunk, geometry: Geometry, units: Units, w: np.ndarray, offset: np.ndarray
-) -> Misfit:
+) -> ResidualSums:
     """Return the sums of r = y − A w − offset, for w (G, P, Q) and offset (G, Q) in ``units``.
 
     In the units of the chunk A = 2^e·(A' + s) − s₀ with e at most zero, and w' = 2^e·w. y is read
@@ -308,30 +297,18 @@ def misfit(
     beside = offset - level + np.einsum("gp,gpq->gq", moved, w)
     squares, g, sums = operator.misfit(np.ldexp(w, e[:, :, None]), targets, beside)
     g = np.ldexp(g, e[:, :, None]) + np.einsum("gp,gq->gpq", moved, sums)
-    return Misfit(squares, g, sums)
-
-
-@dataclass(frozen=True)
-class Products:
-    """A sum of arrays with one array per group."""
-
-    of_groups: np.ndarray
-
-    def __add__(self, other: Products) -> Products:
-        return Products(self.of_groups + other.of_groups)
+    return ResidualSums(squares, g, sums)
 
 
 def projected_misfit(
     chunk: Chunk, geometry: Geometry, how: ProjectedUnits, w: np.ndarray
-) -> Misfit:
+) -> ResidualSums:
     """Return the sums of r = M y − M A w, for w (G, P, Q), by rows."""
-    squares, g = np.zeros((len(w), w.shape[2])), np.zeros_like(w)
+    found = ResidualSums.empty(w)
     for a, y in projected_rows(chunk, geometry, how):
         assert y is not None
-        r = y - a @ w
-        squares += np.einsum("gnq,gnq->gq", r, r)
-        g += a.swapaxes(1, 2) @ r
-    return Misfit(squares, g, np.zeros_like(squares))
+        found += ResidualSums.of(a, y - a @ w)
+    return found
 
 
 def product_grams(
@@ -342,7 +319,7 @@ def product_grams(
     w: np.ndarray,
     level: np.ndarray,
     fit: np.ndarray,
-) -> Products:
+) -> np.ndarray:
     """Return (A w − level − N fit)ᵀ(A w − level − N fit) (Q, Q) of one group.
 
     w (P, Q), level (Q,) and fit (q, Q) are in ``units``.
@@ -354,15 +331,15 @@ def product_grams(
     if chunk.confounds is not None:
         local, places = _confounded(chunk, operator.inputs), chunk.confounds.all_places
         seen = seen - local.fit(fit[places], 0, len(seen))
-    return Products(seen.T @ seen)
+    return np.asarray(seen.T @ seen)
 
 
 def projected_product_grams(
     chunk: Chunk, geometry: Geometry, how: ProjectedUnits, group: int, w: np.ndarray
-) -> Products:
+) -> np.ndarray:
     """Return (M A w)ᵀ(M A w) (Q, Q) of one group, for w (P, Q), by rows."""
     total = np.zeros((w.shape[1], w.shape[1]))
     for a, _ in projected_rows(chunk._replace(y=None), geometry, how):
         seen = a[group] @ w
         total += seen.T @ seen
-    return Products(total)
+    return total

@@ -15,9 +15,10 @@ from ..lazy_jax import meet
 from ..problem.nuisance import Nuisance
 from ..problem.sizes import Limits
 from ..problem.spec import ConvSpec
-from . import gram, products
+from . import gram
 from .base import Block
 from .fourier import FourierOperator
+from .moments import ResidualSums
 from .overlap_save import Series, component_columns, component_taps
 from .records import Inputs, Targets, exponents_of
 from .rows import RowOperator
@@ -285,8 +286,8 @@ class DeviceOperator(FourierOperator):
         sums, squares = (np.stack([s[i] for s in self.sums]) for i in (2, 3))
         return sums[:, None][:, : self.nuisance.count], squares
 
-    def misfit(self, w: np.ndarray, targets: Targets, offset: np.ndarray) -> products.Misfit:
-        """Σr² (G, Q), Aᵀr (G, P, Q) and rᵀ1 (G, Q) of r = y − offset − A w."""
+    def misfit(self, w: np.ndarray, targets: Targets, offset: np.ndarray) -> ResidualSums:
+        """Return the sums of r = y − A w − offset, for w (G, P, Q) and offset (G, Q)."""
         if targets is not self.targets:
             return self._host.misfit(w, targets, offset)
         from .jax_blocks import Misfit
@@ -295,7 +296,7 @@ class DeviceOperator(FourierOperator):
         total = Misfit(nothing.means.y, nothing.rhs, nothing.means.y)
         found = self._pass("misfit", total, self._units, self._spectrum(w), offset)
         flat = found.gradient.swapaxes(0, 1).reshape(self.groups, -1, w.shape[2])
-        return products.Misfit(found.squares, flat[:, self.places], found.sums)
+        return ResidualSums(found.squares, flat[:, self.places], found.sums)
 
     def product_gram(self, group: int, w: np.ndarray) -> np.ndarray:
         """(M A w)ᵀ(M A w) (Q, Q) of one group, for w (P, Q)."""

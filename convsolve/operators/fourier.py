@@ -14,9 +14,8 @@ from ..problem.sizes import Limits
 from ..problem.spec import ConvSpec
 from . import gram, products
 from .base import Block, DesignOperator
-from .moments import Moments, NuisanceSums
+from .moments import Moments, NuisanceSums, ResidualSums
 from .overlap_save import Series, component_columns, component_taps, polyphase
-from .products import Misfit
 from .projection import Confounded
 from .records import Inputs, Targets
 from .rows import RowOperator, blocks_left_out, units_of
@@ -317,9 +316,9 @@ class FourierOperator(DesignOperator):
             squares[i], g[i] = np.einsum("nq,nq->q", r, r), self._adjoint(i, r)
         return squares, g
 
-    def misfit(self, w: np.ndarray, targets: Targets, offset: np.ndarray) -> Misfit:
-        """Return Σr² (G, Q), Aᵀr (G, P, Q) and rᵀ1 (G, Q) for r = y − offset − A w."""
-        found = Misfit(np.zeros(offset.shape), np.zeros_like(w), np.zeros(offset.shape))
+    def misfit(self, w: np.ndarray, targets: Targets, offset: np.ndarray) -> ResidualSums:
+        """Return the sums of r = y − A w − offset, for w (G, P, Q) and offset (G, Q)."""
+        found = ResidualSums.empty(w)
         for i, x, y, rows in self.parts_with(targets):
             assert y is not None
             part = products.misfit(x, y, self._in_component(w[i], x), offset[i], rows)
@@ -389,13 +388,12 @@ class FourierOperator(DesignOperator):
         return np.empty((len(x), *rows, self.groups * outputs))
 
     def _parts_of(
-        self, group: int, stacks: Sequence[np.ndarray], x: Sequence[np.ndarray] | None = None
+        self, group: int, stacks: Sequence[np.ndarray]
     ) -> Iterator[tuple[Series, Series]]:
         """Yield x and outputs of every component of one group; outputs are views of stacks."""
-        x = self.inputs.stacks if x is None else x
         outputs = stacks[0].shape[-1]
         scales = self.inputs.scale, np.ones(outputs)
-        given = [(a, y, None) for a, y in zip(x, stacks, strict=True)]
+        given = [(a, y, None) for a, y in zip(self.inputs.stacks, stacks, strict=True)]
         shifts = self.x_shift, np.zeros(outputs)
         for g, x, out, _ in component_parts(given, self.inputs.spec, scales, shifts):
             if g == group:
@@ -417,19 +415,6 @@ class FourierOperator(DesignOperator):
     def row_blocks(self, targets: Targets | None = None) -> Iterator[Block]:
         """Return blocks of rows of M A (G, k, P) and of M y (G, k, Q), formed from the records."""
         return self._rows.row_blocks(targets)
-
-    @property
-    def offsets(self) -> np.ndarray:
-        """Column means (G, P) that N subtracts; with confounds, the size of all subtracted."""
-        return super().offsets if self.confounded is None else self.confounded.offsets
-
-    def constant_beside(
-        self, targets: Targets, w: np.ndarray, level: np.ndarray | None = None
-    ) -> np.ndarray | None:
-        """Return the constant (G, Q) of the fit with w; None if there is no bias."""
-        if self.confounded is None:
-            return super().constant_beside(targets, w, level)
-        return self.confounded.constant_beside(targets, w)
 
     def _in_component(self, w: np.ndarray, x: Series) -> np.ndarray:
         return in_component(w, x, self.taps, self.places)

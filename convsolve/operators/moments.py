@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -141,6 +141,28 @@ class NuisanceSums(NamedTuple):
     of_ones: np.ndarray
     exponents: np.ndarray
     out_exponents: np.ndarray
+
+
+class ResidualSums(NamedTuple):
+    """Sums ‖r‖² (G, Q), Aᵀr (G, P, Q) and rᵀ1 (G, Q) of residuals r. ``+`` joins rows."""
+
+    squares: np.ndarray
+    gradient: np.ndarray
+    sums: np.ndarray
+
+    @classmethod
+    def empty(cls, w: np.ndarray) -> ResidualSums:
+        """Return the sums of no rows, for w (G, P, Q)."""
+        squares, sums = np.zeros((2, len(w), w.shape[2]))
+        return cls(squares, np.zeros_like(w), sums)
+
+    @classmethod
+    def of(cls, a: np.ndarray, r: np.ndarray) -> ResidualSums:
+        """Return the sums of rows a (G, n, P) and r (G, n, Q)."""
+        return cls(np.einsum("gnq,gnq->gq", r, r), a.swapaxes(1, 2) @ r, r.sum(1))
+
+    def __add__(self, other: Any) -> ResidualSums:
+        return ResidualSums(*(a + b for a, b in zip(self, other, strict=True)))
 
 
 class Normal(NamedTuple):
@@ -467,6 +489,12 @@ def per_column(per_channel: np.ndarray, columns: int) -> np.ndarray:
 def _larger(a: np.ndarray, no_a: np.ndarray, b: np.ndarray, no_b: np.ndarray) -> np.ndarray:
     """Return the larger of two exponents, ignoring one that belongs to zeros."""
     return np.asarray(np.where(no_a & ~no_b, b, np.where(no_b & ~no_a, a, np.maximum(a, b))))
+
+
+def scaled_columns(by_channel: np.ndarray, exponents: np.ndarray) -> np.ndarray:
+    """Return values of all channels (Cin,) for columns (G, P) in units of 2**exponents (G, P)."""
+    groups, columns = exponents.shape
+    return np.ldexp(per_column(by_channel.reshape(groups, -1), columns), -exponents)
 
 
 def groups_at_once(a: np.ndarray) -> list[slice]:

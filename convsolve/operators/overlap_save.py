@@ -277,9 +277,9 @@ class Batch(NamedTuple):
 def _keep_freed_memory() -> None:
     """Make glibc keep freed memory. With other C libraries, this has no effect.
 
-    glibc maps every block above a threshold anew, and page faults then take a third of the time of
-    a fit. Freeing a mapped block of up to 32 MiB increases the threshold to its size, and the
-    memory that is kept to twice its size.
+    glibc maps every large block again, and page faults then take a third of the time of
+    a fit. Freeing a mapped block of up to 32 MiB increases the size from which blocks
+    are large to its size, and the memory that is kept to twice its size.
     """
     np.empty(2**22 - 2**12)
 

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import numpy as np
 
 from ..problem.channels import by_channel
+from .moments import ResidualSums
 from .overlap_save import Batch, Series, batches, channelwise, summed
 from .short_kernels import ShortOperator, short
 
 
 class _Operator:
-    """A and its adjoint batch by batch, by FFTs along every axis."""
+    """A and its adjoint, batch by batch, by FFTs along every axis."""
 
     def __init__(self, x: Series, taps: Sequence[int], outputs: int) -> None:
         from scipy.fft import next_fast_len
@@ -28,49 +28,50 @@ class _Operator:
         self.batches = batches(x.data.shape, self.rows[0], taps[0], width)
 
     def spectra(self, pieces: np.ndarray, batch: Batch) -> np.ndarray:
-        """(f, *F', n, C) of pieces (n, size, *L', C)."""
+        """Return spectra (f, *F', n, C) of pieces (n, size, *L', C)."""
         return np.moveaxis(_rfft(pieces, (*self.sizes, batch.size), self.axes), 0, -2)
 
     def of_kernel(self, w: np.ndarray) -> np.ndarray:
-        """(f, *F', C, Q), conjugate, of w (*K, C, Q)."""
+        """Return the conjugate spectrum (f, *F', C, Q) of w (*K, C, Q)."""
         axes = (*range(1, len(self.taps)), 0)
         return _rfft(w, (*self.sizes, self.batches[0].size), axes).conj()
 
     def product(self, spectrum: np.ndarray, batch: Batch) -> tuple[np.ndarray, np.ndarray]:
-        """Spectra of the x of a batch, and A w in pieces (n, step, *T', Q) there."""
+        """Return the spectra of x and A w (n, step, *T', Q) of a batch."""
         seen = self.seen(batch)
-        # Piece by piece in memory, in which an FFT finds its numbers close together.
+        # Pieces are contiguous in memory, so that an FFT reads neighbouring numbers.
         found = np.empty((seen.shape[-2], *seen.shape[:-2], spectrum.shape[-1]), complex)
-        # Of one channel a product for every number, which matmul takes its time over.
+        # With one channel, matmul would be slow, since every product is of two numbers.
         times = np.multiply if seen.shape[-1] == 1 else np.matmul
         times(seen, spectrum, out=np.moveaxis(found, 0, -2))
         found = _irfft(found, (*self.sizes, batch.size), self.axes)
         return seen, found[(slice(None), *map(slice, (batch.step, *self.rows[1:])))]
 
     def seen(self, batch: Batch) -> np.ndarray:
-        """Spectra of the x of a batch."""
+        """Return the spectra of x of a batch."""
         return self.spectra(batch.pieces(self.x, batch.size), batch)
 
     def outputs(self, y: Series, batch: Batch) -> np.ndarray:
-        """Pieces (n, size, *L', Q) of outputs, zero from ``batch.step`` on."""
+        """Return pieces (n, size, *L', Q) of outputs, which are zero from ``batch.step`` on."""
         return batch.pieces(y, batch.step)
 
     def crossed(self, seen: np.ndarray, y: np.ndarray, batch: Batch) -> np.ndarray:
-        """The cross spectrum (f, *F', C, Q) of a batch, conjugate, for pieces y; ``seen`` is
-        overwritten.
+        """Return the conjugate cross spectrum (f, *F', C, Q) of a batch, for pieces y.
+
+        ``seen`` is overwritten.
         """
         back = self.spectra(y, batch)
         return np.conj(seen, out=seen).swapaxes(-1, -2) @ back
 
     def taps_of(self, total: np.ndarray) -> np.ndarray:
-        """Aᵀy (*K, C, Q) of such a sum over all batches."""
+        """Return Aᵀy (*K, C, Q) of the sum of cross spectra over all batches."""
         axes = (*range(1, len(self.taps)), 0)
         found = _irfft(total.conj(), (*self.sizes, self.batches[0].size), axes)
         return found[tuple(map(slice, self.taps))]
 
 
 def _rfft(a: np.ndarray, sizes: Sequence[int], axes: Sequence[int]) -> np.ndarray:
-    """`scipy.fft.rfftn`, or `rfft` along a single axis, which is called in half the time."""
+    """Return `scipy.fft.rfftn`, or `rfft` along a single axis, which has half the overhead."""
     from scipy.fft import rfft, rfftn
 
     return rfft(a, sizes[0], axes[0]) if len(axes) == 1 else rfftn(a, sizes, axes)
@@ -87,7 +88,7 @@ def _operator(x: Series, taps: Sequence[int], outputs: int) -> _Operator | Short
 
 
 def forward(x: Series, w: np.ndarray) -> np.ndarray:
-    """A w (N, *T, Q) for w (*K, C, Q)."""
+    """Return A w (N, *T, Q) for w (*K, C, Q)."""
     operator = _operator(x, w.shape[:-2], w.shape[-1])
     given = operator.of_kernel(w)
     out = np.empty((len(x.data), *operator.rows, w.shape[-1]))
@@ -104,7 +105,7 @@ def forward(x: Series, w: np.ndarray) -> np.ndarray:
 
 
 def adjoint(x: Series, y: Series, taps: Sequence[int]) -> np.ndarray:
-    """Aᵀ y (*K, C, Q) for outputs y (N, *T, Q)."""
+    """Return Aᵀy (*K, C, Q) for outputs y (N, *T, Q)."""
     operator = _operator(x, taps, y.data.shape[-1])
 
     def of(batch: Batch) -> tuple[np.ndarray, ...]:
@@ -117,7 +118,7 @@ def adjoint(x: Series, y: Series, taps: Sequence[int]) -> np.ndarray:
 def gram_of_products(
     x: Series, w: np.ndarray, offset: np.ndarray | float = 0.0, rows: Series | None = None
 ) -> np.ndarray:
-    """(A w - offset)ᵀ(A w - offset) (Q, Q) for w (*K, C, Q), over the rows that count."""
+    """Return (A w - offset)ᵀ(A w - offset) (Q, Q) for w (*K, C, Q), without excluded rows."""
     operator = _operator(x, w.shape[:-2], w.shape[-1])
     given = operator.of_kernel(w)
 
@@ -134,19 +135,12 @@ def gram_of_products(
     return gram
 
 
-class Misfit(NamedTuple):
-    """Σr² (Q,), Aᵀr (*K, C, Q) and rᵀ1 (Q,) of residuals r."""
-
-    squares: np.ndarray
-    gradient: np.ndarray
-    sums: np.ndarray
-
-
 def misfit(
     x: Series, y: Series, w: np.ndarray, offset: np.ndarray, rows: Series | None = None
-) -> Misfit:
-    """Of r = y - offset - A w for w (*K, C, Q) and offset (Q,), in one pass; zero in ``rows`` that
-    do not count.
+) -> ResidualSums:
+    """Return the sums (Q,), (*K, C, Q) and (Q,) of r = y - A w - offset in one pass.
+
+    w is (*K, C, Q) and offset (Q,). Residuals are zero in excluded ``rows``.
     """
     operator = _operator(x, w.shape[:-2], w.shape[-1])
     given = operator.of_kernel(w)
@@ -156,7 +150,7 @@ def misfit(
         r = operator.outputs(y, batch)
         inner = r[:, : batch.step]
         inner -= found
-        del found  # its memory, still in the cache, is that of the next spectrum
+        del found  # its memory, still in the cache, is reused for the next spectrum
         if offset.any():
             channelwise(np.subtract, inner, offset, inner)
         if rows is not None:
@@ -166,9 +160,9 @@ def misfit(
         return operator.crossed(seen, r, batch), *sums
 
     gradient, squares, sums = summed(of, operator.batches)
-    return Misfit(squares, operator.taps_of(gradient), sums)
+    return ResidualSums(squares, operator.taps_of(gradient), sums)
 
 
 def _counted(rows: Series, batch: Batch) -> np.ndarray:
-    """1 for the rows of a batch that count, 0 for others, (n, step, *T', 1)."""
+    """Return 1 for the used rows of a batch and 0 for others, (n, step, *T', 1)."""
     return batch.pieces(rows, batch.step)[:, : batch.step]

@@ -10,13 +10,36 @@ import numpy as np
 from ..cached import cached_property
 from ..problem.confounds import Confounds, NuisanceBlock, projected
 from ..problem.trends import Subtracted, beyond_rounding
-from .moments import CACHED_NUMBERS
+from .moments import CACHED_NUMBERS, scaled_columns
 from .records import Inputs, Targets
 from .windows import row_blocks
 
 # The products of at most so many columns N with A are sums over all rows. Others are sums over the
 # rows of each record, where only its own columns are not zero.
 FEW_COLUMNS = 8
+
+
+def beyond_subtracted(
+    confounds: Confounds,
+    sizes: tuple[np.ndarray, np.ndarray],
+    exponents: np.ndarray,
+    whole: np.ndarray,
+    left: np.ndarray,
+    rows: int,
+) -> np.ndarray:
+    """Return flags (G, P) of columns beyond the rounding error of everything subtracted.
+
+    Args:
+        confounds: the confounds that were subtracted.
+        sizes: root mean square (Cin,) of everything subtracted, with and without constants.
+        exponents: exponents (G, P) of the columns.
+        whole: squared norms (G, P) of the columns before the projection.
+        left: squared norms (G, P) after the projection.
+        rows: number of rows.
+    """
+    size, trend = (scaled_columns(each, exponents) for each in sizes)
+    subtracted = Subtracted(size, trend, confounds.degree > 0)
+    return beyond_rounding(whole, left, subtracted, rows, confounds.total_weight)
 
 
 class Confounded:
@@ -168,16 +191,12 @@ class Confounded:
 
     def live(self, whole: np.ndarray, left: np.ndarray) -> np.ndarray:
         """Return `beyond_rounding` of columns with sums of squares ``whole`` and ``left``."""
-        inputs = self._inputs
-        size, trend = map(self._by_column, (inputs.size_off, inputs.trend_size))
-        subtracted = Subtracted(size, trend, self._confounds.degree > 0)
-        weight = self._confounds.total_weight
-        return beyond_rounding(whole, left, subtracted, inputs.rows, weight)
+        inputs, sizes = self._inputs, (self._inputs.size_off, self._inputs.trend_size)
+        exponents = inputs.column_exponents
+        return beyond_subtracted(self._confounds, sizes, exponents, whole, left, inputs.rows)
 
     def _by_column(self, by_channel: np.ndarray) -> np.ndarray:
-        groups, columns = self._inputs.column_exponents.shape
-        per_group = np.ldexp(by_channel, -self._inputs.exponents).reshape(groups, -1)
-        return np.tile(per_group, (1, columns // per_group.shape[1]))
+        return scaled_columns(by_channel, self._inputs.column_exponents)
 
     def constant_beside(self, targets: Targets, w: np.ndarray) -> np.ndarray | None:
         """Return the constant (G, Q) of the fit with the kernel w (G, P, Q).

@@ -12,7 +12,7 @@ from ..problem.nuisance import Nuisance
 from ..problem.sizes import Limits
 from ..progress import tracked
 from .base import Block, DesignOperator
-from .moments import Moments, Units, groups_at_once
+from .moments import Moments, ResidualSums, Units, groups_at_once
 from .projection import Confounded
 from .records import Inputs, Targets
 from .windows import row_blocks
@@ -155,19 +155,6 @@ class RowOperator(DesignOperator):
             return None
         return Confounded(confounds, self.inputs)
 
-    @property
-    def offsets(self) -> np.ndarray:
-        """Column means (G, P) that N subtracts; with confounds, the size of all subtracted."""
-        return super().offsets if self.confounded is None else self.confounded.offsets
-
-    def constant_beside(
-        self, targets: Targets, w: np.ndarray, level: np.ndarray | None = None
-    ) -> np.ndarray | None:
-        """Return the constant (G, Q) of the fit with w; None if there is no bias."""
-        if self.confounded is None:
-            return super().constant_beside(targets, w, level)
-        return self.confounded.constant_beside(targets, w)
-
     def _shifted(self, targets: Targets | None) -> Iterator[Block]:
         """Yield blocks minus the shift of every column and output; kept if they are few."""
         if targets is not None and targets is not self.targets:
@@ -270,19 +257,13 @@ class RowOperator(DesignOperator):
             g[some] += a.transpose(0, 2, 1) @ r
         return squares, g
 
-    def misfit(
-        self, w: np.ndarray, targets: Targets, offset: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Return ‖r‖² (G, Q), Aᵀr (G, P, Q) and rᵀ1 (G, Q) for r = y − A w − offset (G, Q)."""
-        squares, g = np.zeros((len(w), w.shape[2])), np.zeros_like(w)
-        sums = np.zeros(squares.shape)
+    def misfit(self, w: np.ndarray, targets: Targets, offset: np.ndarray) -> ResidualSums:
+        """Return the sums of r = y − A w − offset, for w (G, P, Q) and offset (G, Q)."""
+        found = ResidualSums.empty(w)
         for a, y in self._shifted(targets):
             assert y is not None
-            r = y - a @ w - offset[:, None]
-            squares += np.einsum("gnq,gnq->gq", r, r)
-            g += a.transpose(0, 2, 1) @ r
-            sums += r.sum(1)
-        return squares, g, sums
+            found += ResidualSums.of(a, y - a @ w - offset[:, None])
+        return found
 
     def forward(self, group: int, w: np.ndarray) -> np.ndarray:
         """Return M A w (n, Q) of one group, for w (P, Q)."""

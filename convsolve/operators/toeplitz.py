@@ -12,11 +12,11 @@ import numpy as np
 from ..parallel import cores
 from .overlap_save import Batch, Product, Series, batches, side_by_side, summed
 
-# Lags beyond those of a one-dimensional kernel, for a filter that whitens x.
+# Number of lags beyond a one-dimensional kernel, for a filter that whitens x.
 ORDER = 16
 # With fewer numbers than this in a transform, threads are slower than one.
 PARALLEL_NUMBERS = 2**16
-# If a squared column norm is less than this share of that of the padded records, subtracting the
+# If a squared column norm is less than this share of its value for padded records, subtracting the
 # edges cancels too many digits.
 DROWNED = 1e-2
 
