@@ -1,5 +1,4 @@
-"""convsolve: recover the kernel of a convolution from its input and output, and say whether they
-can.
+"""convsolve: recover the kernel of a convolution, and report whether the data determine it.
 
 >>> import convsolve as cs
 >>> problem = cs.Problem([0, 3, 4, 5], [6, 11, 14], kernel_size=2)

@@ -50,23 +50,28 @@ class LagChoice(NamedTuple):
 def choose_lags(
     problem: Problem, select: str | CrossValidation = "bic", *, limits: Limits = DEFAULT_LIMITS
 ) -> LagChoice:
-    """The window of lags, first and last, of the best score: for delay and length of a response.
+    """Choose the first and last lag with the best score, for the delay and length of a response.
 
-    State generous lags in ``problem``, and let this cut them at both ends. All windows see the same
-    rows; to use those that shorter kernels would have besides, state a problem of ``lags`` anew.
+    State a wide range of lags in ``problem``. All windows are compared on the same rows. A new
+    problem with the chosen lags can use the additional rows of a shorter kernel.
 
     Args:
-        problem: of one axis, with y, whose data determine all of its lags.
-        select: "bic", which names the lags of a response that ends; "aicc" or a `CrossValidation`,
-            which name those that predict best and are often more.
-        limits: the memory allowed.
+        problem: problem with one axis and with y, whose data determine all of its lags.
+        select: "bic", for the lags of a response that ends; "aicc" or a `CrossValidation`, for the
+            lags that predict best, which are often more.
+        limits: limits of memory and time.
 
-    No criterion finds the end of a decaying response below the noise: there choose lags generously,
-    and let the prior decay: ``Regularized(StableSpline())``.
+    Returns:
+        The chosen lags and the scores of all windows.
+
+    No criterion finds the end of a decaying response below the noise. For such responses use a wide
+    range of lags and a prior that decays, ``Regularized(StableSpline())``.
 
     Raises:
-        TypeError, ValueError: no Problem, no y, more than one axis, an unknown criterion.
-        SolveError: the data do not determine all of the lags.
+        TypeError: If ``problem`` is not a `Problem`, or for an unsuitable type of an option.
+        ValueError: If y is missing, the problem has more than one axis, or the criterion is
+            unknown.
+        SolveError: If the data do not determine all of the lags.
 
     Source: G. Schwarz, Ann. Statist. 6 (1978) 461; C. M. Hurvich and C.-L. Tsai, Biometrika 76
     (1989) 297.

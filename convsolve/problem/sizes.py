@@ -10,32 +10,33 @@ from ..text import shown
 
 @dataclass(frozen=True)
 class Limits:
-    """What memory and time allow; `identify`, `solve` and `compare` take others as ``limits=``.
+    """Limits of memory and time, for the argument ``limits`` of `identify`, `solve` and `compare`.
 
     Attributes:
-        factor_bytes: the largest QR of the design matrix, in blocks of rows, R of every group
-            included.
-        gram_bytes: the largest AᵀA of all groups together; scaled, checked and factored it takes
+        factor_bytes: largest memory of a QR of the design matrix: blocks of rows, and R of every
+            group.
+        gram_bytes: largest memory of AᵀA of all groups. Scaling, checking and factorizing it takes
             five times as much.
-        small_numbers: a design matrix of at most this many numbers goes straight to a QR, which
-            decides everything in a millisecond or two.
-        row_numbers: that of one group is formed row by row up to this many numbers, before FFTs are
-            set up.
-        kept_numbers: blocks of rows are kept between passes up to this many numbers, and made anew
-            beyond.
-        block_numbers: numbers of one block of rows: 8 MiB, within a core's share of the cache and
-            long enough for BLAS to run at full speed.
-        spectrum_columns: up to this many columns all singular values are computed; beyond, which
-            would take seconds, only the two extreme ones.
-        gap_products: a record is cut where the rows of a gap, which are taken off its sums one by
-            one, would take more products than this, about a millisecond: what a piece more costs.
-        held_numbers: x and y are taken whole up to this many numbers, 256 MiB, and beyond in
-            chunks of records.
-        chunk_numbers: numbers of one chunk, 64 MiB, or of the Gram if that has more; of arrays in
-            memory, of which nothing is read, twice as many, and half of those that dask reads.
-        tree_rows: rows of the blocks whose QRs a tree joins: of taller ones the rounding grows, and
-            caches hold no more.
-        peer_seconds: how long to wait for other processes of jax.distributed that share the data.
+        small_numbers: a design matrix with at most this many numbers is factorized by a QR at once,
+            which takes a millisecond or two.
+        row_numbers: the design matrix of a group is formed by rows up to this many numbers. For
+            larger ones FFTs are used.
+        kept_numbers: blocks of rows are kept between passes up to this many numbers. Larger ones
+            are formed again in every pass.
+        block_numbers: numbers in a block of rows: 8 MiB, which fits into the cache of a core and is
+            enough for BLAS to be fast.
+        spectrum_columns: up to this many columns all singular values are computed. For more columns
+            only the smallest and the largest one are.
+        gap_products: a record is cut at a gap if subtracting the rows of the gap takes more
+            products than this (about a millisecond, the cost of another piece).
+        held_numbers: x and y are read whole up to this many numbers, 256 MiB. Larger ones are read
+            in chunks.
+        chunk_numbers: numbers in a chunk, 64 MiB, or the size of the Gram matrix if it is larger.
+            Twice as many for arrays in memory, and half as many for dask.
+        tree_rows: rows of the blocks in a QR by a tree. Larger blocks have a larger rounding error
+            and do not fit into the cache.
+        peer_seconds: time in seconds to wait for other processes of jax.distributed that share the
+            data.
     """
 
     factor_bytes: int = 2**31

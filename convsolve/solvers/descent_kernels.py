@@ -85,8 +85,9 @@ class Stack(NamedTuple):
 
 
 class Rows(NamedTuple):
-    """m = P + 2 rows a (groups, m, P), y (m, Cout) and ones (m,) whose mean of squares
-    ``(a w + ones·b - y)²`` is that of all n rows of A and Y, whatever w and b.
+    """m = P + 2 rows a (groups, m, P), y (m, Cout) and ones (m,) with the loss of all rows.
+
+    For all w and b, the mean of ``(a w + ones·b - y)²`` equals the mean over the n rows of A and Y.
 
     With the column of ones projected out, AᵀA = VΛVᵀ, column means s and t, and r = Aᵀy,
 
@@ -298,9 +299,9 @@ def advance(
 
 @lru_cache(maxsize=KEPT_SHAPES)
 def compiled(*shapes: Any, **static: Any) -> Callable[..., Any]:
-    """`advance` with those settings, compiled for data of those shapes, and kept for the last few.
+    """Return `advance` with these settings, compiled. Only the last few are kept.
 
-    A function of its own for each: JAX keeps what it has compiled as long as the function lives.
+    Every compiled program has a separate function, because JAX keeps it as long as the function.
     """
     return jax.jit(partial(advance, **static))
 
