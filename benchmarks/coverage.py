@@ -27,9 +27,9 @@ import itertools
 import json
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from scipy.signal import lfilter
@@ -510,29 +510,39 @@ def main() -> None:
         print("PASS" if check["passed"] else "FAIL", check["promise"], check["figures"])
 
 
-def r2_rows(draws: int, outputs: int) -> list[dict[str, Any]]:
-    pairs = itertools.product(SCORED, SCORED_NOISES)
-    return [row for pair in pairs for row in r2_intervals(*pair, draws * outputs)]
+class Size(NamedTuple):
+    """Lengths of records, and the draws of x and the outputs of each."""
+
+    lengths: Sequence[int]
+    draws: int
+    outputs: int
+
+    @property
+    def each(self) -> tuple[int, int]:
+        """Draws and outputs."""
+        return self.draws, self.outputs
 
 
-# The parts of the result, measured with some draws of x and outputs of each.
-MEASURED: dict[str, Callable[[int, int], list[dict[str, Any]]]] = {
-    "rows": lambda draws, outputs: [
-        cell(n, name, draws, outputs)
-        for n in (QUICK_LENGTHS if draws == QUICK_DRAWS else LENGTHS)
-        for name in NOISES
+FULL, QUICK = Size(LENGTHS, DRAWS, OUTPUTS), Size(QUICK_LENGTHS, QUICK_DRAWS, QUICK_OUTPUTS)
+
+# The parts of the result.
+MEASURED: dict[str, Callable[[Size], list[dict[str, Any]]]] = {
+    "rows": lambda size: [cell(n, name, *size.each) for n in size.lengths for name in NOISES],
+    "r2 intervals": lambda size: [
+        row
+        for pair in itertools.product(SCORED, SCORED_NOISES)
+        for row in r2_intervals(*pair, size.draws * size.outputs)
     ],
-    "r2 intervals": r2_rows,
-    "cluster bands": lambda *sizes: [
-        cluster_band(records, taps, *sizes) for taps in CLUSTER_TAPS for records in CLUSTERS
+    "cluster bands": lambda size: [
+        cluster_band(records, taps, *size.each) for taps in CLUSTER_TAPS for records in CLUSTERS
     ],
-    "unequal records": lambda *sizes: [unequal_records(name, *sizes) for name in UNEQUAL],
-    "permutation tests": lambda *sizes: [rejections(*case, *sizes) for case in RESAMPLED],
-    "several sums": lambda *sizes: [
-        several_sums(q, name, *sizes) for q in NUMBERS for name in NOISES
+    "unequal records": lambda size: [unequal_records(name, *size.each) for name in UNEQUAL],
+    "permutation tests": lambda size: [rejections(*case, *size.each) for case in RESAMPLED],
+    "several sums": lambda size: [
+        several_sums(q, name, *size.each) for q in NUMBERS for name in NOISES
     ],
-    "short sums": lambda *sizes: [
-        short_sum(*case, name, *sizes) for case in SHORT_SUMS for name in NOISES
+    "short sums": lambda size: [
+        short_sum(*case, name, *size.each) for case in SHORT_SUMS for name in NOISES
     ],
 }
 
@@ -543,9 +553,7 @@ def part(name: str, quick: bool) -> dict[str, Any]:
         found = costs(600, 1) if quick else costs(15_000, 3)
         return {"load of the costs": load(), "costs": found}
     with threadpool_limits(1):
-        return {
-            name: MEASURED[name](*((QUICK_DRAWS, QUICK_OUTPUTS) if quick else (DRAWS, OUTPUTS)))
-        }
+        return {name: MEASURED[name](QUICK if quick else FULL)}
 
 
 if __name__ == "__main__":

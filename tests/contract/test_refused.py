@@ -166,7 +166,11 @@ def test_rows_of_dask_arrays_are_those_of_arrays(solver: cs.Solver, twin: bool) 
         found = cs.solve(cs.Problem.from_lags(*arrays, lags=lags), solver, limits=SMALL)
         wanted = cs.solve(cs.Problem.from_lags(x, y, lags=lags), solver)
     assert found.status == "solved"
-    np.testing.assert_allclose(found.kernel, wanted.kernel, rtol=1e-6, atol=1e-7)
+    # Robust fits stop at a relative gap of 1e-8 of the loss, which grows slowly about the minimum.
+    share = 1e-11 if isinstance(solver, cs.LeastSquares) else 1e-6
+    np.testing.assert_allclose(
+        found.kernel, wanted.kernel, rtol=0, atol=share * np.abs(wanted.kernel).max()
+    )
 
 
 def test_gaps_need_an_instruction() -> None:
