@@ -24,19 +24,20 @@ from . import __version__
 from .files import read_arrays, write_npz
 from .interrupts import Guarded
 from .leastsquares.design import Design
-from .operators.chunked import ChunkedOperator
-from .operators.chunks import Totals
-from .operators.drifts import Drifts
+from .operators.chunk import Chunk
+from .operators.chunk_sums import Totals
+from .operators.design_matrix import DesignMatrix
+from .operators.map_reduce import PASS, one_by_one, read_ahead
 from .operators.moments import Moments, NuisanceSums, ResidualSums, Units
-from .operators.totals import PASS, Chunk, one_by_one, read_ahead
 from .problem.problem import Problem
 from .problem.records import Records
+from .problem.trends import Trends
 from .progress import stage
 
 # Largest share of the run time that is spent on writing.
 MOST_SHARE = 0.05
 # The types of sums over chunks.
-SUMS: tuple[Any, ...] = (Totals, Drifts, Moments, NuisanceSums, Units, ResidualSums)
+SUMS: tuple[Any, ...] = (Totals, Trends, Moments, NuisanceSums, Units, ResidualSums)
 # Length of the digest of a chunk in bytes.
 DIGEST_BYTES = 16
 
@@ -50,7 +51,7 @@ class kept_in(Guarded):
     """
 
     def __init__(self, path: str | Path | None, problem: Problem, design: Design) -> None:
-        self._operator = None if path is None else design.chunked
+        self._operator = design.matrix if path is not None and design.sizes.chunked else None
         if self._operator is None:
             return
         if self._operator.total is not one_by_one:
@@ -96,6 +97,7 @@ class Checkpoint:
         done, found = self._passes.get(name, (0, None))
         with stage(PASS, len(chunks)) as report, closing(read_ahead(chunks)) as ahead:
             for i, chunk in enumerate(ahead, start=1):
+                assert isinstance(chunk, Chunk)
                 self._check(chunk)
                 if i <= done:
                     report(i, "checked")
@@ -188,7 +190,7 @@ class Checkpoint:
             self._passes[stored["name"]] = stored["done"], found
 
 
-def _fingerprint(problem: Problem, operator: ChunkedOperator) -> str:
+def _fingerprint(problem: Problem, operator: DesignMatrix) -> str:
     """Return a digest of the problem without the values of x and y.
 
     Weights and confounds are included, because the sums depend on them.

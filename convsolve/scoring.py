@@ -11,8 +11,8 @@ from typing import NamedTuple
 import numpy as np
 
 from .linalg.rank import EPS
+from .operators.map_reduce import each
 from .operators.prediction import row_spans, rows_of
-from .operators.totals import each
 from .problem.checks import fraction
 from .problem.confounds import Confounds
 from .problem.problem import Problem
@@ -320,13 +320,13 @@ def _without_confounds(
     for (i, start, stop), p in predictions:
         found[i][start:stop] = p[..., some]
     confounds = Confounds.with_constant(problem.confounds, rows, problem.weights)
-    y, fitted = (confounds.without(each).rows for each in (truth, found))
+    y, fitted = (confounds.without(each) for each in (truth, found))
     pairs = zip(y, fitted, strict=True)
     score, mean_squares = score_of(y, pairs, problem.spec.ndim == 1, centre=False)
     left = np.concatenate([a - b for a, b in zip(y, fitted, strict=True)])
     # For R² of kernel and confounds together, only a constant is subtracted from y.
     whole_y = Confounds.of(None, True, rows, problem.weights).without(truth)
-    spread = np.concatenate(whole_y.rows)
+    spread = np.concatenate(whole_y)
     exponent = np.frexp(np.abs(spread).max(0))[1]
     with np.errstate(divide="ignore", invalid="ignore"):
         squares = (np.square(np.ldexp(v, -exponent)).sum(0) for v in (left, spread))

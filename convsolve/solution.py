@@ -988,7 +988,7 @@ def _without_confounds(problem: Problem, left: list[np.ndarray]) -> list[np.ndar
     for outputs, rows in problem.by_mask:
         some = [*outputs]
         confounds = Confounds.of(problem.confounds, False, rows, problem.weights)
-        parts = confounds.without([a[..., some] for a in left]).rows
+        parts = confounds.without([a[..., some] for a in left])
         for i, part in enumerate(parts):
             place = np.ix_(rows.flags_of(i).reshape(-1), np.isin(range(left[i].shape[-1]), some))
             flat = found[i].reshape(-1, left[i].shape[-1])

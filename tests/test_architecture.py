@@ -230,7 +230,7 @@ def test_optional_packages_are_imported_when_used(package):
 @pytest.mark.parametrize(
     ("package", "name"),
     [
-        ("dask", "operators.totals"),
+        ("dask", "operators.map_reduce"),
         ("pandas", "frames"),
         ("xarray", "frames"),
         ("mne", "interop.mne"),

@@ -33,7 +33,7 @@ def verdicts(system: System, factors: Callable[[], Factors]) -> tuple[tuple[str,
         return ("underdetermined",) * sizes.groups, "factor"
     full = DETERMINED[0 if sizes.rows == sizes.unknowns else 1]
     # Where a factor would take longer, conjugate gradients may prove full rank, never deny it.
-    if iterative(sizes, design.spec) and design.fourier.exact and _proved(system, groups):
+    if iterative(sizes, design.spec) and design.whole_matrix.by_fft and _proved(system, groups):
         return (full,) * sizes.groups, "conjugate gradients"
     found = _of_each(system, factors())
     method, open_groups = "factor", [g for g, word in enumerate(found) if word is None]

@@ -202,11 +202,11 @@ def fold_moments(
             "sums over some of the records take no bias beside weights or confounds, which is of "
             "all of them; give confounds='intercept', a constant of every record"
         )
-    if design.chunked is not None and confounds is None:
-        found = design.chunked.moments_of(spans, y)
+    if design.sizes.chunked and confounds is None:
+        found = design.matrix.moments_of(spans, y)
     else:
         of_part = part(design.spec, records, spans, bias, design.lags, design.adjustments)
-        found = Design(of_part, design.sizes.limits).moments
+        found = Design(of_part, design.sizes.limits).moments.projected
     return found.in_units(like.units)
 
 

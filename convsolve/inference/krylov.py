@@ -148,7 +148,7 @@ def choose_by_krylov(
     """
     assert analysis.targets is not None
     exponents = analysis.targets.grouped(analysis.targets.exponents)
-    units = CommonUnits(analysis.design.operator.exponents, exponents)
+    units = CommonUnits(analysis.design.matrix.exponents, exponents)
     if strength is None:
         grids = _automatic_grids(analysis.unpenalized(penalty), units)
     else:

@@ -79,18 +79,18 @@ def permutation_test(analysis: Analysis, kind: str, draws: int, seed: int) -> Pe
         ValueError: If there are a mask, weights or confounds; the records are too few, too short
             or of several lengths for this kind; or the data do not determine a tap.
     """
+    analysis = analysis.in_time
     design = analysis.design
-    order, lengths = _lengths(design)
+    lengths = _lengths(design)
     _check(design, lengths, kind)
     y = _records(_outputs(analysis), lengths)
     resampled: _Resampled
     if kind == "records":
         resampled = _WholeRecords(y, _permutations(len(y), draws, seed))
     elif kind == "ar":
-        resampled = _AutoregressiveDraws(y, draws, seed, order)
+        resampled = _AutoregressiveDraws(y, draws, seed)
     else:
-        in_order = [lengths[i] for i in np.argsort(order)]
-        resampled = _Shifts(y, _shifts(in_order, draws, seed)[:, order])
+        resampled = _Shifts(y, _shifts(lengths, draws, seed))
     explained = _explained(analysis, resampled, lengths)
     total, about = resampled.squares(design.nuisance.constant)
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -104,17 +104,13 @@ def permutation_test(analysis: Analysis, kind: str, draws: int, seed: int) -> Pe
     return PermutationTest(statistic, p, null)
 
 
-def _lengths(design: Design) -> tuple[list[int], list[int]]:
-    """Numbers and rows of the records that have any, in the order of the design matrix."""
+def _lengths(design: Design) -> list[int]:
+    """Return the rows of the records that have any."""
     if design.sizes.masked or design.sizes.partialled:
         raise ValueError(
             "permutation_test needs rows of equal weight: no mask, weights or confounds"
         )
-    if design.sizes.chunked:
-        lengths = [n for n in design.adjustments.kept.sizes if n]
-        return [*range(len(lengths))], lengths
-    records = [record for record, _, _ in design.inputs.in_order]
-    return np.argsort(np.argsort(records)).tolist(), design.inputs.counts
+    return [n for n in design.adjustments.kept.sizes if n]
 
 
 def _check(design: Design, lengths: list[int], kind: str) -> None:
@@ -148,7 +144,7 @@ def _check(design: Design, lengths: list[int], kind: str) -> None:
 def _outputs(analysis: Analysis) -> np.ndarray:
     """y (G, n, Q), with a fitted constant subtracted."""
     assert analysis.targets is not None
-    blocks = analysis.design.operator.row_blocks(analysis.targets)
+    blocks = analysis.design.matrix.row_blocks(analysis.targets)
     return np.concatenate([b for _, b in blocks if b is not None], axis=1)
 
 
@@ -213,11 +209,8 @@ class _WholeRecords(_Same):
 class _AutoregressiveDraws:
     """Gaussian draws from an autoregression that was fitted to y; an entry is a draw."""
 
-    def __init__(
-        self, y: Sequence[np.ndarray], draws: int, seed: int, order: Sequence[int]
-    ) -> None:
-        """``order`` has the number of each record, which its draws depend on."""
-        self._y, self._draws, self._seed, self._order = y, draws, seed, order
+    def __init__(self, y: Sequence[np.ndarray], draws: int, seed: int) -> None:
+        self._y, self._draws, self._seed = y, draws, seed
         self.choices = np.tile(np.arange(1 + draws)[:, None], len(y))
         mean = np.concatenate(y, axis=1).mean(1, keepdims=True)
         self._mean = np.swapaxes(mean, 1, 2)[..., None]
@@ -227,7 +220,7 @@ class _AutoregressiveDraws:
     def _samples(self, record: int) -> np.ndarray:
         """y and its draws (G, Q, n, samples) of one record."""
         y = np.swapaxes(self._y[record], 1, 2)[..., None]
-        rng = np.random.default_rng([self._seed, self._order[record]])
+        rng = np.random.default_rng([self._seed, record])
         shape = y.shape[2], self._draws
         drawn = [process.draws(rng, *shape) for process in self._processes]
         noise = np.reshape(drawn, (*y.shape[:2], *shape))
@@ -330,7 +323,7 @@ def _orthonormal(analysis: Analysis, numbers: int) -> Iterator[np.ndarray]:
 
     ``numbers`` are formed from each of them.
     """
-    operator = analysis.design.operator
+    operator = analysis.design.matrix
     inverse = np.stack([_inverse(analysis, g) for g in range(operator.groups)])
     step = max(1, COLUMN_NUMBERS // (operator.groups * (operator.rows + numbers)))
     starts = range(0, inverse.shape[2], step)

@@ -63,7 +63,7 @@ class Grams:
         spec = design.spec
         self._taps, self._groups = spec.kernel_size[0], spec.groups
         self._records = [
-            normal_form(design.inputs.records[i][None], spec)[0].astype(float)
+            normal_form(design.records_in_memory[i][None], spec)[0].astype(float)
             for i in design.adjustments.kept.used
         ]
 
@@ -155,7 +155,7 @@ class Prewhitened:
     def __init__(self, analysis: Analysis, noise: Autoregression, grams: Grams) -> None:
         self._analysis, self.noise, self._grams = analysis, noise, grams
         design = analysis.design
-        self._design, self._operator = design, design.operator
+        self._design, self._operator = design, design.matrix
         assert analysis.targets is not None
         self._targets, self._constant = analysis.targets, design.nuisance.constant
         self._shape = design.spec.groups, design.sizes.columns, analysis.targets.outputs
@@ -246,13 +246,15 @@ class Prewhitened:
 
     def _filtered_problem(self, output: int) -> Problem:
         """Return the problem of one output with filtered x and y, in units of the operator."""
-        design, inputs, targets = self._design, self._design.inputs, self._targets
+        design, targets = self._design, self._targets
+        records, rows = design.records_in_memory, design.adjustments.kept
         order, group = int(self.noise.order[output]), output // self._shape[2]
-        step, each = design.spec.stride[0], inputs.exponents.size // self._shape[0]
+        step, each = design.spec.stride[0], design.channels // self._shape[0]
         own = slice(group * each, (group + 1) * each)
-        kept = [i for i in inputs.kept.used if inputs.kept.lengths[i] > order]
-        x = [normal_form(inputs.records[i][None], design.spec)[0][:, own] for i in kept]
-        x = [a * inputs.scale[own] for a in x]
+        kept = [i for i in rows.used if rows.lengths[i] > order]
+        x = [normal_form(records[i][None], design.spec)[0][:, own] for i in kept]
+        scale = np.ldexp(1.0, -self._operator.exponents[group][:each])
+        x = [a * scale for a in x]
         y = [targets.records[i][:, [output]] * targets.scale[output] for i in kept]
         if self._constant:
             x, y = _less_mean(x), _less_mean(y)
@@ -299,7 +301,7 @@ class Prewhitened:
         """Return y − A w (T, outputs) of every record, not filtered. It takes one data pass."""
         blocks = self._operator.row_blocks(self._targets)
         left = np.concatenate([y - a @ w for a, y in blocks if y is not None], axis=1)
-        return self._design.inputs.by_record(left.swapaxes(1, 2).reshape(-1, left.shape[1]))
+        return self._design.by_record(left.swapaxes(1, 2).reshape(-1, left.shape[1]))
 
     def state(self, residuals: Sequence[np.ndarray]) -> State:
         """Return the filtered residuals."""
@@ -324,7 +326,7 @@ class Prewhitened:
             assert confounds is not None
             long = [u for u in white if len(u) > order]
             left = confounds.without([u[order:, [o]] for u in long])
-            for u, rest in zip(long, left.rows, strict=True):
+            for u, rest in zip(long, left, strict=True):
                 u[order:, [o]] = rest
 
     def gradient(self, state: State) -> np.ndarray:

@@ -18,7 +18,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ..cached import cached_property
-from ..operators.base import DesignOperator
+from ..operators.transformed import Matrix
 from .cosines import COSINES, cosine_columns, long_run_variance
 
 # Coefficients of the reference noise, between which expectations are interpolated.
@@ -31,27 +31,20 @@ class Times:
     """Places in time of the rows of a design matrix.
 
     Attributes:
+        flags: (T,) of each record, True for samples that are rows.
         longest: Number of samples of the longest record.
-        positions: (n,), the place of each row if all records are joined in their order.
     """
 
-    def __init__(self, records: Sequence[int], flags: Sequence[np.ndarray]) -> None:
-        """``records`` are numbers of the records in the order of the rows of the design matrix.
-
-        ``flags`` (T,) of each of them are True for samples that are rows.
-        """
-        self._flags = flags
+    def __init__(self, flags: Sequence[np.ndarray]) -> None:
+        """``flags`` (T,) of each record are True for samples that are rows."""
+        self.flags = flags
         self.longest = max(map(len, flags))
         counts = [int(np.count_nonzero(f)) for f in flags]
         self._ends = np.cumsum(counts)[:-1]
-        self.positions = np.empty(sum(counts), int)
-        self.positions[np.argsort(np.repeat(records, counts), kind="stable")] = np.arange(
-            sum(counts)
-        )
 
     def records(self, values: np.ndarray) -> Iterator[np.ndarray]:
         """Yield values (T, k) of each record, zero where there is no row, of rows (n, k)."""
-        for flags, part in zip(self._flags, np.split(values, self._ends), strict=True):
+        for flags, part in zip(self.flags, np.split(values, self._ends), strict=True):
             if flags.all():
                 yield part
                 continue
@@ -61,7 +54,7 @@ class Times:
 
     def joined(self, records: Iterator[np.ndarray]) -> np.ndarray:
         """Return the rows (n, k) of values (T, k) of each record."""
-        pairs = zip(records, self._flags, strict=True)
+        pairs = zip(records, self.flags, strict=True)
         return np.concatenate([values[flags] for values, flags in pairs])
 
     def lag_sums(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
@@ -111,7 +104,7 @@ class Projector:
     """Orthonormal columns Q (n, K) that span the design matrix A and the nuisance columns N."""
 
     def __init__(
-        self, operator: DesignOperator, group: int, half: np.ndarray, nuisance: np.ndarray
+        self, operator: Matrix, group: int, half: np.ndarray, nuisance: np.ndarray
     ) -> None:
         """``half`` (P, P) is H with H Hᵀ = (AᵀA)⁻¹; ``nuisance`` (n, q) is orthonormal."""
         self._operator, self._group, self._half, self._nuisance = operator, group, half, nuisance
@@ -192,7 +185,7 @@ class ReferenceNoise:
         transforms under the reference noise, and has (tr H)²/tr H² degrees of freedom.
         """
         u = influence[:, None]
-        cosines = cosine_columns(0, len(u), len(u))[self._times.positions]
+        cosines = cosine_columns(0, len(u), len(u))
         weighted = np.sqrt(2) * cosines * u
         left = self._projector.residual(weighted)
         h = np.empty((COSINES, COSINES, len(self.coefficients)))

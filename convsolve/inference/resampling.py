@@ -106,7 +106,7 @@ def _from_data(analysis: Analysis, folds: list[list[Span]], held: int) -> np.nda
     """The kernel without one fold, refined through the data, by a QR where a Gram does not do."""
     design, targets = analysis.design, analysis.targets
     assert targets is not None
-    records = design.inputs.records, targets.records
+    records = design.records_in_memory, targets.records
     spans, bias = beside(folds, held, []), design.nuisance.constant
     of_rest = part(design.spec, records, spans, bias, design.lags, design.adjustments)
     rest = Analysis.of(of_rest, design.sizes.limits)

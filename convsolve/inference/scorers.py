@@ -127,7 +127,7 @@ class Scoring:
         if isinstance(select, CrossValidation):
             check_varying(sums.folds, self.varies, select.score)
         exponents = self._targets.grouped(self._targets.exponents)
-        self.units = CommonUnits(self.design.operator.exponents, exponents)
+        self.units = CommonUnits(self.design.matrix.exponents, exponents)
 
     @cached_property
     def _source(self) -> FromMoments | FromRows:

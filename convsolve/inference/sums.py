@@ -14,8 +14,8 @@ from ..leastsquares.design import Design
 from ..leastsquares.penalty import Coordinates
 from ..linalg.qr import tall_qr
 from ..linalg.rank import EPS
+from ..operators.design_matrix import Targets
 from ..operators.moments import Moments, Units
-from ..operators.records import Targets
 from ..problem.rows import Span
 from ..problem.sizes import Sizes
 from ..progress import tracked
@@ -106,7 +106,7 @@ class FromMoments:
     def __init__(self, design: Design, targets: Targets, spans: Spans | None) -> None:
         self._design, self._spans = design, spans
         given = targets is design.targets
-        total = design.moments if given else design.operator.moments(targets)
+        total = design.moments if given else design.matrix.moments(targets)
 
         def summed(rows: Sequence[Span]) -> Moments:
             return without_constants(fold_moments(design, targets.records, rows, total), total)
@@ -142,13 +142,13 @@ class FromRows:
 
     def __init__(self, design: Design, targets: Targets, spans: Spans | None) -> None:
         self._design, self._spans = design, spans
-        blocks = [(a, y) for a, y in design.operator.row_blocks(targets) if y is not None]
+        blocks = [(a, y) for a, y in design.matrix.row_blocks(targets) if y is not None]
         a, self._y = (np.concatenate(each, axis=1) for each in zip(*blocks, strict=True))
-        self._a = _without_constants(a, design.operator.offsets)
+        self._a = _without_constants(a, design.matrix.offsets)
         self._folds, self._rest = ([], []) if spans is None else spans
         self._out_exponents = targets.grouped(targets.exponents)
         # Values that were subtracted from the rows of y.
-        means, totals = np.zeros(self._out_exponents.shape), design.operator.output_sums(targets)[0]
+        means, totals = np.zeros(self._out_exponents.shape), design.matrix.output_sums(targets)[0]
         if design.nuisance.constant:
             means = targets.grouped(targets.shift) + totals[:, 0] / design.sizes.rows
         shape = len(self._a), 0, targets.outputs
@@ -167,11 +167,11 @@ class FromRows:
         return Moments.from_rows(a[:, rows], y[:, rows], units, constant)
 
     def _places(self, spans: Sequence[Span]) -> np.ndarray:
-        return self._design.inputs.places(spans)
+        return self._design.matrix.order.places(spans)
 
     def within(self, coordinates: Coordinates, units: CommonUnits) -> list[GroupSums]:
         """Return the sums of every group in some coordinates and units."""
-        a = np.ldexp(self._a, (self._design.operator.exponents - units.column)[:, None])
+        a = np.ldexp(self._a, (self._design.matrix.exponents - units.column)[:, None])
         y = np.ldexp(self._y, (self._out_exponents - units.outputs)[:, None])
         if coordinates.basis is not None:
             norms, share = np.linalg.norm(a, axis=1), 10 * np.sqrt(a.shape[2]) * EPS

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import math
-import sys
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -18,12 +16,9 @@ from ..leastsquares.system import System
 from ..linalg.factor import Factor
 from ..linalg.rank import EPS
 from ..linalg.threads import one_blas_thread
-from ..operators.base import DesignOperator
+from ..operators.design_matrix import DesignMatrix, Targets
 from ..operators.layout import to_columns, to_kernel
-from ..operators.records import Inputs, Targets
-from ..operators.rows import RowOperator
 from ..problem.checks import index
-from ..problem.rows import Span
 from ..progress import tracked
 from ..text import count, shown
 from .reference_noise import Projector, ReferenceNoise, Times
@@ -32,7 +27,6 @@ from .sandwich import (
     bandwidth,
     moving_products,
     moving_squares,
-    record_sums,
     with_gaps,
 )
 
@@ -493,7 +487,7 @@ class Uncertainty:
         half = self._half(self._analysis.plain, group)
         zeros = np.zeros(len(contrast))
         basis, _ = np.linalg.qr((self._difference(outputs.start, contrast, zeros)[1] @ half).T)
-        influences = self._operator_in_time[0].forward(group, half @ basis)
+        influences = self._in_time[0].forward(group, half @ basis)
         factor = self._reference(group).bartlett_factor(influences, self._window)
         # The estimate has a correction for degrees of freedom, which this one replaces.
         return factor * self._left[outputs] / self._analysis.design.sizes.rows
@@ -501,12 +495,12 @@ class Uncertainty:
     def _influence(self, group: int, contrast: np.ndarray) -> np.ndarray:
         """A (AᵀA)⁻¹ c (n, q): how much each row adds to the sums of taps c (P, q)."""
         half = self._half(self._analysis.plain, group)
-        return self._operator_in_time[0].forward(group, half @ (half.T @ contrast))
+        return self._in_time[0].forward(group, half @ (half.T @ contrast))
 
     def _reference(self, group: int) -> ReferenceNoise:
         """Reference noise for the residuals of a group."""
         if group not in self._references:
-            operator, targets, times = self._operator_in_time
+            operator, targets, times = self._in_time
             w = self._operator_kernel[group]
             parts = [
                 y[group] - a[group] @ w for a, y in operator.row_blocks(targets) if y is not None
@@ -517,38 +511,28 @@ class Uncertainty:
             self._references[group] = made
         return self._references[group]
 
-    @property
-    def _operator_in_time(self) -> tuple[DesignOperator, Targets, Times]:
-        """The design matrix, y in its rows, and the places of its rows in time."""
-        if self._gaps:
-            operator, targets, flags = self._in_time
-        else:
-            operator, targets = self._analysis.design.operator, self._targets
-            flags = [np.ones(n, bool) for n in self._lengths]
-        return operator, targets, Times([record for record, _, _ in self._spans_in_time], flags)
+    @cached_property
+    def _in_time(self) -> tuple[DesignMatrix, Targets, Times]:
+        """The design matrix in the order of time, y in its rows, and the places of its rows."""
+        analysis, kept = self._analysis.in_time, self._analysis.design.adjustments.kept
+        assert analysis.targets is not None
+        matrix = analysis.design.matrix
+        flags = [kept.flags_of(i)[start:stop] for i, start, stop in matrix.order.joined]
+        return matrix, analysis.targets, Times(flags)
 
     @property
     def _nuisance_columns(self) -> np.ndarray:
-        """Orthonormal nuisance columns (n, q), rows in the order of `_operator_in_time`."""
+        """Orthonormal nuisance columns (n, q), with rows in the order of `_in_time`."""
         design, confounds = self._analysis.design, self._analysis.design.nuisance.confounds
         rows = design.sizes.rows
         if confounds is None:
             return np.full((rows, design.nuisance.count), 1 / math.sqrt(rows))
         found, first = np.zeros((rows, confounds.count)), 0
-        for span in self._spans_in_time:
+        for span in self._in_time[0].order.joined:
             places, columns = confounds.part(span)
             found[first : first + len(columns), places] = columns
             first += len(columns)
         return found
-
-    @property
-    def _spans_in_time(self) -> list[Span]:
-        """Rows of records in the order of `_operator_in_time`."""
-        design, kept = self._analysis.design, self._analysis.design.adjustments.kept
-        if design.sizes.chunked:
-            return [(i, 0, kept.shapes[i][0]) for i in kept.used]
-        inputs = self._inputs_in_time if self._gaps else design.inputs
-        return inputs.in_order
 
     def _tap_rounding(self, group: int, output: int) -> np.ndarray:
         """Change of the taps (P,) of an output by a relative error of y, in the user's units."""
@@ -576,57 +560,12 @@ class Uncertainty:
         influences = self._influences(system, group, np.array([output]))
         return moving_products(*self._timed(influences), self._window)
 
-    @property
-    def _lengths(self) -> list[int]:
-        """Rows of every record, or piece of one, in the order of the design matrix."""
-        design = self._analysis.design
-        if design.sizes.chunked:
-            return [n for n in design.adjustments.kept.sizes if n]
-        return design.inputs.counts
-
-    @cached_property
-    def _inputs_in_time(self) -> Inputs:
-        """x of whole records, which are not cut at gaps."""
-        design = self._analysis.design
-        uncut = replace(design.sizes.limits, gap_products=sys.maxsize)
-        records = design.inputs.records
-        return Inputs(records, design.spec, design.adjustments, design.nuisance, uncut)
-
-    @cached_property
-    def _in_time(self) -> tuple[DesignOperator, Targets, list[np.ndarray]]:
-        """The rows of whole records, which are not cut at gaps, and y in these rows.
-
-        Flags (T,) of every record, in the order of the rows, are True for samples that are rows.
-        """
-        design = self._analysis.design
-        if design.sizes.chunked:
-            kept = design.adjustments.kept
-            return design.operator, self._targets, [kept.flags_of(i) for i in kept.used]
-        inputs = self._inputs_in_time
-        limits = replace(design.sizes.limits, gap_products=sys.maxsize)
-        targets = Targets(self._targets.records, inputs, design.nuisance)
-        spans = inputs.in_order
-        flags = [inputs.kept.flags_of(record)[start:stop] for record, start, stop in spans]
-        return RowOperator(inputs, design.nuisance, limits, targets), targets, flags
-
-    def _record_sums(self, system: System, group: int, outputs: np.ndarray) -> Iterable[np.ndarray]:
-        """Return sums (P, outputs) of the influences of the rows of every record.
-
-        Pieces of one record are added.
-        """
-        chunked = self._analysis.design.chunked
-        if chunked is not None:
-            half, local = self._half(system, group), outputs - group * self._sizes[1]
-            gradients = chunked.by_record(self._operator_kernel, self._targets)
-            return (half @ (half.T @ g[group][:, local]) for g in gradients)
-        sums = record_sums(self._influences(system, group, outputs), self._lengths)
-        owners = [record for record, _, _ in self._analysis.design.inputs.in_order]
-        if len(set(owners)) == len(owners):
-            return sums
-        found: dict[int, np.ndarray] = {}
-        for record, total in zip(owners, sums, strict=True):
-            found[record] = found[record] + total if record in found else total
-        return found.values()
+    def _record_sums(self, system: System, group: int, outputs: np.ndarray) -> Iterator[np.ndarray]:
+        """Yield the sums (P, outputs) of the influences of the rows of every record."""
+        half, local = self._half(system, group), outputs - group * self._sizes[1]
+        w, matrix = self._operator_kernel[group][:, local], self._analysis.design.matrix
+        for gradient in matrix.by_record(group, w, self._targets, local):
+            yield half @ (half.T @ gradient)
 
     @property
     def _window(self) -> int:
@@ -640,28 +579,20 @@ class Uncertainty:
         Some rows are formed at a time.
         """
         half = self._half(system, group)
-        operator: DesignOperator = self._analysis.design.operator
         inverse, local = half @ half.T, outputs - group * self._sizes[1]
         w = self._operator_kernel[group][:, local]
-        targets = self._targets
-        if self._gaps:
-            operator, targets, _ = self._in_time
-        for a, y in operator.row_blocks(targets):
+        matrix, targets, _ = self._in_time
+        for a, y in matrix.row_blocks(targets):
             assert y is not None
             yield inverse @ a[group].T, (y[group][:, local] - a[group] @ w).T
-
-    @property
-    def _gaps(self) -> bool:
-        """Whether rows depend on their neighbours in time, and some are excluded."""
-        return self._kind == "hac" and self._analysis.design.sizes.masked
 
     def _timed(
         self, influences: Iterable[tuple[np.ndarray, np.ndarray]]
     ) -> tuple[Iterable[tuple[np.ndarray, np.ndarray]], list[int]]:
         """Return influences with zeros for excluded rows, and the lengths of the records."""
-        if not self._gaps:
-            return influences, self._lengths
-        flags = self._in_time[2]
+        flags = self._in_time[2].flags
+        if all(f.all() for f in flags):
+            return influences, [*map(len, flags)]
         return with_gaps(influences, flags), [*map(len, flags)]
 
     def _correction(self, outputs: np.ndarray) -> np.ndarray:
@@ -694,7 +625,7 @@ class Uncertainty:
         return sizes.columns, len(self._pairs) // self._groups
 
     def _column_exponents(self, group: int) -> np.ndarray:
-        return np.asarray(self._analysis.design.operator.exponents[group])
+        return np.asarray(self._analysis.design.matrix.exponents[group])
 
     @staticmethod
     def _factor(system: System, group: int) -> Factor:

@@ -6,7 +6,8 @@ from weakref import WeakKeyDictionary, WeakValueDictionary
 
 import numpy as np
 
-from ..operators.records import Targets
+from ..cached import cached_property
+from ..operators.design_matrix import Targets
 from ..problem.problem import Problem
 from ..problem.sizes import DEFAULT_LIMITS, Limits
 from .design import Design
@@ -59,6 +60,18 @@ class Analysis:
     def with_outputs(self, y: tuple[np.ndarray, ...]) -> Analysis:
         """Return an analysis with the same x and other outputs y, which reuses all results of x."""
         return Analysis(self.design, self.design.outputs(y), self._systems)
+
+    @cached_property
+    def in_time(self) -> Analysis:
+        """The analysis with its rows in the order of records and time."""
+        design = self.design.in_time
+        if design is self.design:
+            return self
+        targets = self.targets
+        if targets is not None:
+            given = design.targets if targets is self.design.targets else None
+            targets = given or design.outputs(tuple(targets.records))
+        return Analysis(design, targets, Systems(design))
 
     @property
     def plain(self) -> System:

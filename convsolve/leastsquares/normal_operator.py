@@ -10,6 +10,7 @@ import numpy as np
 
 from ..linalg.conjugate_gradient import VANISHED, Conjugate, Evidence, inverse_form
 from ..linalg.rank import EPS, tolerance_of
+from ..operators import by_fft
 from ..operators.overlap_save import Series
 from ..operators.toeplitz import Gram
 from ..operators.transformed import TapBasis
@@ -102,11 +103,13 @@ class Normal:
 
     def __init__(self, system: System, group: int) -> None:
         self.system, self.group = system, group
+        # All rows of x at once.
+        self._chunk = system.design.whole_matrix.in_memory
         scaling = system.scaling
         self.a_norm = float(scaling.a_norm[group])
         relative = scaling.relative[group]
         if system.basis is None:
-            channels = system.design.fourier.channels
+            channels = self._chunk.channels
             by_channel = relative.reshape(-1, channels).max(0)
             unit = np.tile(by_channel, relative.size // channels)
             self.stretch = np.ldexp(1.0, relative - unit)[:, None]
@@ -131,9 +134,9 @@ class Normal:
 
     def _in_coordinates(self, basis: TapBasis, scale: np.ndarray) -> None:
         """Set the product with TᵀAᵀA T + ridge, where T are the coordinates of a penalty."""
-        operator = self.system.design.operator
+        operator = self.system.design.matrix
         ones = np.ones(operator.columns)
-        parts = self._parts(np.zeros(self.system.design.fourier.channels, int))
+        parts = self._parts(np.zeros(self._chunk.channels, int))
         gram = self._gram(parts, operator.column_norms[self.group], ones, np.zeros_like(ones))
 
         def product(v: np.ndarray) -> np.ndarray:
@@ -146,7 +149,7 @@ class Normal:
     def _parts(self, by_channel: np.ndarray) -> list[Series]:
         """Return the records of this group, with channels divided by powers of two."""
         found = []
-        for group, x, *_ in self.system.design.fourier.parts:
+        for group, x, *_ in by_fft.parts(self._chunk):
             if group == self.group:
                 each = np.tile(by_channel, x.scale.size // by_channel.size)
                 scale, shift = np.ldexp(x.scale, -each), np.ldexp(x.shift, -each)
@@ -157,10 +160,11 @@ class Normal:
         self, parts: list[Series], norms: np.ndarray, scale: np.ndarray, ridge: np.ndarray
     ) -> Gram:
         """Return AᵀMA + ridge for columns with these norms: the operator's times ``scale``."""
-        fourier, sums = self.system.design.fourier, None
-        if fourier.nuisance.constant:
-            sums = scale * fourier.products[self.group, 0] / np.sqrt(fourier.rows)
-        return Gram(parts, fourier.taps, fourier.places, norms**2, sums, ridge)
+        chunk, sums = self._chunk, None
+        if self.system.design.nuisance.constant:
+            sums = scale * by_fft.column_sums(chunk)[self.group] / np.sqrt(chunk.rows)
+        taps, places = by_fft.taps_of(chunk), by_fft.places_of(chunk)
+        return Gram(parts, taps, places, norms**2, sums, ridge)
 
     def backward_error(
         self, w: np.ndarray, r_norm: np.ndarray, g: np.ndarray, enough: float

@@ -2,23 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
-from ..operators.devices import DeviceOperator
+from ..operators.by_jax import DeviceChunk, moments
+from ..operators.chunk import Form
 from ..operators.overlap_save import by_fft
-from ..operators.records import Inputs, Targets
 from ..operators.spread import Unsupported, stacked
 from ..problem.problem import Problem
 from ..problem.remote import Remote
 from ..problem.sizes import Sizes
 
 
-def device_operator(
-    problem: Problem, sizes: Sizes, fetch: Callable[[], tuple[Inputs, Targets | None]]
-) -> DeviceOperator | str:
-    """A of x and y that are on devices, where blocks of their records have all that is asked of
-    them; else in words why the host has to ``fetch`` them.
-    """
+def device_chunk(problem: Problem, sizes: Sizes) -> DeviceChunk | str:
+    """Return the rows of x and y on their devices, or the reason why the host has to fetch them."""
     reason = _on_the_host(problem, sizes)
     if reason:
         return reason
@@ -27,11 +21,12 @@ def device_operator(
         rows = [shape[0] for shape in problem.row_shapes]
         stacks = stacked(x.arrays, None if y is None else y.arrays, rows, spec)
         outputs = 0 if y is None else y.channels
-        given = spec, x.channels, outputs, problem.nuisance, sizes.limits
-        made = DeviceOperator(stacks, *given, fetch)
+        form = Form(spec.normal, problem.nuisance.constant, sizes.limits)
+        made = DeviceChunk(stacks, spec, (x.channels, outputs), form)
     except Unsupported as found:
         return str(found)
-    return made if made.exact else "columns of a channel differ so much that FFTs lose digits"
+    exact = moments(made) is not None
+    return made if exact else "columns of a channel differ so much that FFTs lose digits"
 
 
 def _on_the_host(problem: Problem, sizes: Sizes) -> str:

@@ -11,9 +11,9 @@ from ..cached import cached_property
 from ..linalg.factor import Cholesky, Factor
 from ..linalg.factors import Factors
 from ..linalg.rank import EPS
+from ..operators.design_matrix import Targets
 from ..operators.layout import to_columns, to_kernel
 from ..operators.moments import Moments
-from ..operators.records import Targets
 from .certificate import EXACT, Certificate, backward_error, upper_bound
 from .scaling import Scaling, in_units
 from .system import Rest, System
@@ -232,7 +232,7 @@ class Regression:
         ``level`` (G, Q) is the constant in addition to M A v, for y without a shift. By default, it
         is the least-squares solution.
         """
-        basis, exponents = self.system.basis, self.system.design.operator.exponents
+        basis, exponents = self.system.basis, self.system.design.matrix.exponents
         kernel = self._kernel(v if basis is None else basis.expand(v), exponents)
         return kernel, self._bias(v, level)
 

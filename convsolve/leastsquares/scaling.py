@@ -9,7 +9,7 @@ import numpy as np
 from ..errors import SolveError
 from ..linalg.minimum_norm import exponents_of
 from ..linalg.rank import EPS
-from ..operators.base import DesignOperator
+from ..operators.transformed import Matrix
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Scaling:
     a_norm: np.ndarray
 
     @classmethod
-    def of(cls, operator: DesignOperator, ridge: np.ndarray) -> Scaling:
+    def of(cls, operator: Matrix, ridge: np.ndarray) -> Scaling:
         """For a ``ridge`` (G, P) in the user's units, zero on columns that are not penalized; of
         several at once (n, G, P), of which each array then has an axis more.
         """

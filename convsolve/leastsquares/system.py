@@ -23,10 +23,9 @@ from ..linalg.qr import tree_qr, without_dust
 from ..linalg.rank import EPS
 from ..linalg.ridge_dual import RidgeDual
 from ..linalg.threads import on_blas_threads
-from ..operators.base import DesignOperator
+from ..operators.design_matrix import Targets
 from ..operators.moments import Moments
-from ..operators.records import Targets
-from ..operators.transformed import TapBasis, TransformedOperator
+from ..operators.transformed import Matrix, TapBasis, TransformedMatrix
 from .design import Design
 from .penalty import Coordinates, Penalty
 from .scaling import Scaling
@@ -96,15 +95,15 @@ class System:
         return self.design.blas_columns
 
     @cached_property
-    def operator(self) -> DesignOperator:
+    def operator(self) -> Matrix:
         """The operator A T."""
         if self.unpenalized is not None:
             return self.unpenalized.operator
-        operator = self.design.operator
+        operator = self.design.matrix
         if self.basis is None:
             return operator
         known = self.design.moments if self.design.sizes.gram_fits else None
-        return TransformedOperator(operator, self.basis, known)
+        return TransformedMatrix(operator, self.basis, known)
 
     @cached_property
     @on_blas_threads

@@ -126,7 +126,7 @@ class NuisanceSums(NamedTuple):
     """Products with orthonormal nuisance columns N, in the units of the rows they were summed over.
 
     Attributes:
-        places: (k,), indices of these columns among all ``total`` nuisance columns.
+        places: (k,), different indices of these columns among all ``total`` nuisance columns.
         total: number q of all columns.
         of_columns: NᵀA (G, k, P).
         of_outputs: NᵀY (G, k, Q).
@@ -223,6 +223,27 @@ class Moments:
         return cls(gram, rhs, sums, y.sum(1), squares, n, units, constant)
 
     @classmethod
+    def of_columns(
+        cls,
+        sums: np.ndarray,
+        squares: np.ndarray,
+        n: int,
+        exponents: np.ndarray,
+        shift: np.ndarray,
+        constant: bool,
+    ) -> Moments:
+        """Return the moments of every column as a group of its own, given sums and squares (G, P).
+
+        They have the norms of the columns without their Gram matrix. ``exponents`` and ``shift``
+        are (G, P).
+        """
+        count = sums.size
+        none = np.zeros((count, 0))
+        units = Units(exponents.reshape(-1, 1), shift.reshape(-1, 1), none.astype(int), none)
+        gram, rhs = squares.reshape(-1, 1, 1), np.zeros((count, 1, 0))
+        return cls(gram, rhs, sums.reshape(-1, 1), none, none, n, units, constant)
+
+    @classmethod
     def empty(cls, groups: int, columns: int, outputs: int) -> Moments:
         """Return the moments of no rows, the neutral element of ``+``."""
         return cls.from_rows(np.zeros((groups, 0, columns)), np.zeros((groups, 0, outputs)))
@@ -309,6 +330,7 @@ class Moments:
         """Return the moments with columns set to zero where ``live`` (G, P) is False."""
         if live.all():
             return self
+        live = live.reshape(self.sums.shape)  # also for moments of every column on its own
         return replace(
             self,
             gram=self.gram * live[:, :, None] * live[:, None],
@@ -401,9 +423,9 @@ class Moments:
             scaled = np.ldexp(part.of_columns, e[:, None]).swapaxes(0, 1)
             of_y = np.ldexp(part.of_outputs, (part.out_exponents - u.out_exponents)[:, None])
             of_y = of_y.swapaxes(0, 1)
-            _add_rows(of_columns, part.places, scaled)
-            _add_rows(of_outputs, part.places, of_y)
-            _add_rows(of_ones, part.places, part.of_ones)
+            of_columns[part.places] += scaled
+            of_outputs[part.places] += of_y
+            of_ones[part.places] += part.of_ones
         return of_columns.swapaxes(0, 1), of_outputs.swapaxes(0, 1), of_ones
 
     @property
@@ -467,18 +489,30 @@ class Moments:
         """Squared norms (G, Q) of the columns of M Y."""
         return self.projection.output_squares(self.out_squares, self.nuisance_rhs)
 
+    @property
+    def projected(self) -> Moments:
+        """The moments of rows with the nuisance columns, other than a constant, projected out.
+
+        They can be added to moments of rows that have other nuisance columns.
+        """
+        if not self.nuisance:
+            return self
+        own, every = replace(self, constant=False), slice(None)
+        of_columns, of_outputs, of_ones = self._joined
+        return replace(
+            self,
+            gram=own.inner(every, every),
+            rhs=own.cross,
+            sums=self.sums - of_ones @ of_columns,
+            out_sums=self.out_sums - of_ones @ of_outputs,
+            out_squares=own.out_squares_left,
+            nuisance=(),
+        )
+
     def eliminated(self) -> Normal:
         """Return the normal equations with the nuisance columns projected out."""
         every = slice(None)
         return Normal(self.inner(every, every), self.cross, self.out_squares_left)
-
-
-def _add_rows(total: np.ndarray, places: np.ndarray, values: np.ndarray) -> None:
-    """Add values to rows of a total. A place occurs twice if a record is cut at a gap."""
-    if len(np.unique(places)) == len(places):
-        total[places] += values  # in less time
-    else:
-        np.add.at(total, places, values)
 
 
 def per_column(per_channel: np.ndarray, columns: int) -> np.ndarray:

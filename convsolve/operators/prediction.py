@@ -14,9 +14,9 @@ from ..problem.spec import ConvSpec
 from ..problem.stored import for_one_pass
 from ..progress import tracked
 from . import products
-from .fourier import component_parts, in_component
+from .by_fft import component_parts, in_component
+from .map_reduce import each
 from .overlap_save import by_fft, component_columns, component_taps
-from .totals import each
 from .windows import NormalForm, forward_records
 
 # Numbers of x and y that are used at a time, 32 MiB.

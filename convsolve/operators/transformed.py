@@ -11,9 +11,9 @@ import numpy as np
 
 from ..cached import cached_property
 from ..linalg.rank import EPS
-from .base import Block, DesignOperator
-from .moments import Moments, per_column
-from .records import Targets
+from .by_rows import Block
+from .design_matrix import DesignMatrix, Targets
+from .moments import Moments, Projection, per_column
 
 # Number of columns of A T whose norms are computed in one pass over the data.
 COLUMNS_A_PASS = 256
@@ -88,11 +88,11 @@ class TapBasis:
         return v.reshape(groups, before * channels, outputs)
 
 
-class TransformedOperator(DesignOperator):
+class TransformedMatrix:
     """A T for a `TapBasis` T: the design matrix of the coordinates z of kernels w = T z."""
 
     def __init__(
-        self, operator: DesignOperator, basis: TapBasis, moments: Moments | None = None
+        self, operator: DesignMatrix, basis: TapBasis, moments: Moments | None = None
     ) -> None:
         """Transform an operator A. Its ``moments``, if known, save passes over the data."""
         self.operator, self.basis, self._moments = operator, basis, moments
@@ -117,6 +117,20 @@ class TransformedOperator(DesignOperator):
     def products(self) -> np.ndarray:
         """Products NᵀA T (G, q, R)."""
         return self.basis.rows(self.operator.products) * self.live[:, None]
+
+    @cached_property
+    def projection(self) -> Projection:
+        """The projection of N, applied to sums over rows."""
+        return replace(self.operator.projection, products=self.products)
+
+    @property
+    def offsets(self) -> np.ndarray:
+        """Size (G, R) of what N subtracts from a column."""
+        return self.means if self.nuisance.constant else np.zeros(self.exponents.shape)
+
+    def output_norms(self, targets: Targets) -> np.ndarray:
+        """Return the norms (G, Q) of M y."""
+        return self.operator.output_norms(targets)
 
     @cached_property
     def live(self) -> np.ndarray:
@@ -223,3 +237,7 @@ class TransformedOperator(DesignOperator):
         """Yield blocks of rows of M A T (G, k, R) and of M y (G, k, Q)."""
         for a, y in self.operator.row_blocks(targets):
             yield self.basis.rows(a) * self.live[:, None], y
+
+
+# The design matrix in taps, or in other coordinates.
+Matrix = DesignMatrix | TransformedMatrix

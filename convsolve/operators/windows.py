@@ -79,6 +79,12 @@ class NormalForm:
         return cls(record, lengths, spec, first * stride, (last - 1) * stride + spec.span[0])
 
     @property
+    def is_whole(self) -> bool:
+        """Whether this is all of a record in memory."""
+        whole = self.start == 0 and self.stop == self.spec.extent(self.lengths)[0]
+        return whole and isinstance(self.record, np.ndarray)
+
+    @property
     def shape(self) -> tuple[int, ...]:
         """Shape (*E, C)."""
         others = self.spec.extent(self.lengths)[1:]

@@ -171,39 +171,19 @@ class NuisanceBlock:
 
 def projected(
     blocks: Sequence[NuisanceBlock], values: Sequence[np.ndarray], count: int
-) -> tuple[list[np.ndarray], np.ndarray]:
-    """Project orthonormal columns N out of values (N_p, n, Q) of every block.
-
-    Returns:
-        The remainders of the values, and Nᵀv (q, Q) for ``count`` = q columns.
-    """
-    left, total = [*values], np.zeros((count, values[0].shape[-1]))
+) -> list[np.ndarray]:
+    """Project ``count`` orthonormal columns N out of values (N_p, n, Q) of every block."""
+    left = [*values]
     for _ in range(2):
-        products = np.zeros_like(total)
+        products = np.zeros((count, values[0].shape[-1]))
         for block, rows in zip(blocks, left, strict=True):
             block.add_products(rows, products)
         left = [v - block.fit(products) for block, v in zip(blocks, left, strict=True)]
-        total += products
         # A second round removes the rounding error of a large fit.
         norms = np.sum([sum_of_squares(v) for v in left], axis=0)
         if (np.square(products).sum(0) <= SMALL_FIT * norms).all():
             break
-    return [v.astype(float, copy=False) for v in left], total
-
-
-class Projected(NamedTuple):
-    """Remainders of values after the nuisance columns N were projected out.
-
-    Attributes:
-        rows: (n, Q) of every record, times the roots of the weights. An output is zero if only
-            rounding is left of it.
-        products: Nᵀv (q, Q) of the values v minus ``constant``.
-        constant: (Q,), subtracted from all records before; zero without a shared constant.
-    """
-
-    rows: list[np.ndarray]
-    products: np.ndarray
-    constant: np.ndarray
+    return [v.astype(float, copy=False) for v in left]
 
 
 class Layout(NamedTuple):
@@ -390,8 +370,13 @@ class Confounds:
             return np.ones((1, 1))
         return self.weights.of_rows(record, self.kept.flags_of(record))[:, None]
 
-    def without(self, values: Sequence[np.ndarray]) -> Projected:
-        """Project N out of the values (*T, Q) of every record, in the rows used in the fit."""
+    def without(self, values: Sequence[np.ndarray]) -> list[np.ndarray]:
+        """Project N out of the values (*T, Q) of every record, in the rows used in the fit.
+
+        Returns:
+            Rows (n, Q) of every record, times the roots of the weights. An output is zero if only
+            rounding is left of it.
+        """
         flags = [self.kept.flags_of(int(records[0])) for records in self.alike]
         kept = [
             kept_samples(stacked([values[i] for i in records]), f)
@@ -408,7 +393,7 @@ class Confounds:
         weighted = trends.values
         if self.weights is not None:
             weighted = [v * r for v, r in zip(trends.values, roots, strict=True)]
-        left, products = projected(blocks, weighted, self.count)
+        left = projected(blocks, weighted, self.count)
         # The weights change sums of squares by at most the largest weight.
         most = max(float(r.max()) for r in roots) ** 2
         squares = np.sum([sum_of_squares(v) for v in left], axis=0)
@@ -418,7 +403,7 @@ class Confounds:
         for records, v in zip(self.alike, left, strict=True):
             for i, rows in zip(records, scaled_back(v, real, exponents), strict=True):
                 found[i] = rows
-        return Projected(found, np.ldexp(products, exponents), np.ldexp(trends.constant, exponents))
+        return found
 
     def _roots(self, records: np.ndarray) -> np.ndarray:
         """Return the roots (N, n or 1, 1) of the weights of records of one layout."""

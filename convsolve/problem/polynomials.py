@@ -146,14 +146,14 @@ def fitted(gram: np.ndarray, cross: np.ndarray, mean: np.ndarray | float = 0.0) 
     If the samples do not determine them, they have minimum norm.
 
     Args:
-        gram: VᵀV (J, J) for the columns V.
+        gram: VᵀV (J, J) for the columns V, or (..., J, J) for several V.
         cross: Vᵀ(a − mean) (..., J, C) for the values a.
         mean: mean (..., C) of the values.
     """
-    if len(gram) == 1:  # only a constant
+    if gram.shape[-1] == 1:  # only a constant
         found = cross / np.maximum(gram, 1.0)
     else:
-        found = np.linalg.pinv(gram, len(gram) * EPS, hermitian=True) @ cross
+        found = np.linalg.pinv(gram, gram.shape[-1] * EPS, hermitian=True) @ cross
     found[..., 0, :] += mean  # the first column is one
     return np.asarray(found)
 

@@ -94,6 +94,13 @@ class Rows:
         flags = None if self.flags is None else self.flags[i][start:stop]
         return None if flags is None or flags.all() else flags
 
+    def rows_of(self, span: Span) -> int:
+        """Return the number of rows of a span."""
+        i, start, stop = span
+        if self.flags is None:
+            return (stop - start) * math.prod(self.shapes[i][1:])
+        return int(np.count_nonzero(self.flags[i][start:stop]))
+
     def select(self, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
         """Return the rows (n, …) used in the fit of arrays (*T, …), one array per record.
 
@@ -124,6 +131,62 @@ def _pieces(record: int, flags: np.ndarray, gap: int) -> Iterator[Span]:
     ends = np.flatnonzero(np.diff(places) > gap)
     for first, last in zip([0, *(ends + 1)], [*ends, len(places) - 1], strict=True):
         yield record, int(places[first]), int(places[last]) + 1
+
+
+@dataclass(frozen=True)
+class RowOrder:
+    """The order of the rows of a design matrix.
+
+    Attributes:
+        kept: the rows of every record.
+        spans: spans of records, in the order of their rows.
+    """
+
+    kept: Rows
+    spans: tuple[Span, ...]
+
+    @cached_property
+    def counts(self) -> list[int]:
+        """Number of rows of every span."""
+        return [*map(self.kept.rows_of, self.spans)]
+
+    @cached_property
+    def joined(self) -> tuple[Span, ...]:
+        """The spans, with consecutive spans of one record as one."""
+        found: list[Span] = []
+        for i, start, stop in self.spans:
+            if found and found[-1][0] == i:
+                start = found.pop()[1]
+            found.append((i, start, stop))
+        return tuple(found)
+
+    @cached_property
+    def positions(self) -> list[np.ndarray]:
+        """Row of the design matrix for each output (*T) of every record; -1 if it has no row."""
+        found = [np.full(shape, -1) for shape in self.kept.shapes]
+        start = 0
+        for (i, first, last), count in zip(self.spans, self.counts, strict=True):
+            flags = self.kept.flags_of(i)[first:last]
+            found[i][first:last][flags] = np.arange(start, start + count)
+            start += count
+        return found
+
+    def places(self, spans: Iterable[Span]) -> np.ndarray:
+        """Return the indices in the design matrix of the rows of some spans."""
+        found = [self.positions[i][first:last].reshape(-1) for i, first, last in spans]
+        places = np.concatenate(found)
+        return places[places >= 0]
+
+    def by_record(self, values: np.ndarray) -> list[np.ndarray]:
+        """Return row-wise values (groups, n) as ``(*T, groups)`` of each record.
+
+        Outputs without a row are NaN.
+        """
+        found = []
+        for places in self.positions:
+            of_record = np.moveaxis(values[:, places], 0, -1)
+            found.append(np.where(places[..., None] >= 0, of_record, np.nan))
+        return found
 
 
 def whole_rows(spec: ConvSpec, lengths: tuple[int, ...]) -> np.ndarray:

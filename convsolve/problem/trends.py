@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import reduce
+from operator import add
 from typing import NamedTuple
 
 import numpy as np
@@ -18,6 +22,9 @@ ROUNDING = 32 * EPS
 # A column that is more than a constant has at least this share of the square of the last place of a
 # sample left.
 LEAST_SHARE = 1e-4
+# Coefficients of polynomials are rounded to a few eps of the size of the polynomials. A remainder
+# of this many eps or more is hardly changed.
+RELIABLE = 1e4
 # Some of the records, and some of their samples.
 Part = tuple[slice, slice]
 
@@ -27,7 +34,7 @@ class Subtracted(NamedTuple):
 
     Attributes:
         size: of constants and polynomials.
-        trend: of the polynomials about their means, in the samples that they were fitted to.
+        trend: of everything except the constants.
         sloped: whether polynomials of degree one or more were subtracted.
     """
 
@@ -59,18 +66,153 @@ def beyond_rounding(
     return np.asarray(left > share * (whole + weight * subtracted.trend**2) + least)
 
 
+@dataclass(frozen=True)
+class Trends:
+    """Products of polynomials V in time with the samples of records. ``+`` joins samples.
+
+    Attributes:
+        records: (R,), indices of the records in ascending order.
+        grams: VᵀV (R, J, J).
+        crosses: Vᵀa (R, J, C) for the samples a.
+        samples: number of samples.
+        remainder: norm (C,) of the samples after a fit of V to every part that was added. It is a
+            lower bound of the norm after the fit to whole records.
+    """
+
+    records: np.ndarray
+    grams: np.ndarray
+    crosses: np.ndarray
+    samples: int
+    remainder: np.ndarray
+
+    @classmethod
+    def of(cls, records: np.ndarray, values: np.ndarray, columns: np.ndarray) -> Trends:
+        """Return the products of columns V (n, J) and samples (N, n, C) of N records."""
+        parts = _parts(values)
+        cross = np.zeros((len(values), columns.shape[1], values.shape[2]))
+
+        def products(part: Part) -> np.ndarray:
+            return columns[part[1]].T @ values[part]
+
+        with np.errstate(over="ignore", invalid="ignore"):
+            for part, found in zip(parts, in_order(products, parts), strict=True):
+                cross[part[0]] += found
+        gram = columns.T @ columns
+        grams = np.broadcast_to(gram, (len(values), *gram.shape))
+        largest = np.abs(cross).max((0, 1), initial=0.0)
+        unit = np.where((largest > 0) & np.isfinite(largest), largest, 1.0)
+        coefs = _coefficients(grams, cross / unit)
+
+        def left(part: Part) -> np.ndarray:
+            rest = values[part] / unit - columns[part[1]] @ coefs[part[0]]
+            return np.asarray(np.square(rest).sum((0, 1)))
+
+        with np.errstate(over="ignore", invalid="ignore"):
+            squares = sum(in_order(left, parts), np.zeros(values.shape[2]))
+        samples = len(values) * len(columns)
+        return cls(records, grams, cross, samples, unit * np.sqrt(squares))
+
+    def __add__(self, other: Trends) -> Trends:
+        records = np.union1d(self.records, other.records)
+        grams = np.zeros((len(records), *self.grams.shape[1:]))
+        crosses = np.zeros((len(records), *self.crosses.shape[1:]))
+        with np.errstate(over="ignore", invalid="ignore"):  # sums are checked once they are whole
+            for each in (self, other):
+                at = np.searchsorted(records, each.records)
+                grams[at] += each.grams
+                crosses[at] += each.crosses
+            remainder = np.hypot(self.remainder, other.remainder)
+        return Trends(records, grams, crosses, self.samples + other.samples, remainder)
+
+    def shared(self) -> Trends:
+        """Return the sums for one polynomial that is fitted to all records."""
+        with np.errstate(over="ignore", invalid="ignore"):
+            sums = self.grams.sum(0), self.crosses.sum(0)
+        grams, crosses = (np.broadcast_to(each, (len(self.records), *each.shape)) for each in sums)
+        return Trends(self.records, grams, crosses, self.samples, self.remainder)
+
+    @cached_property
+    def coefficients(self) -> np.ndarray:
+        """Coefficients (R, J, C) of the polynomials that fit the samples of every record."""
+        return _coefficients(self.grams, self.crosses)
+
+    def of_records(self, records: Sequence[int] | np.ndarray) -> np.ndarray:
+        """Return the coefficients (N, J, C) of some records."""
+        return self.coefficients[np.searchsorted(self.records, records)]
+
+    def subtracted(self) -> Subtracted:
+        """Return the sizes (C,) of everything that is subtracted."""
+        return Subtracted(self._size(0), self._size(1), self.grams.shape[1] > 1)
+
+    @property
+    def accurate(self) -> bool:
+        """Whether the rounding error of the coefficients is small compared with the remainder."""
+        rounding = RELIABLE * EPS * self._size(0) * math.sqrt(self.samples)
+        return bool((self.remainder >= rounding).all())
+
+    def _size(self, first: int) -> np.ndarray:
+        """Return the root mean square (C,) of the polynomials from coefficient ``first`` on."""
+        coefs, grams = self.coefficients[:, first:], self.grams[:, first:, first:]
+        largest = np.abs(coefs).max((0, 1), initial=0.0)
+        unit = np.where(largest > 0, largest, 1.0)
+        scaled = coefs / unit
+        total = (scaled * (grams @ scaled)).sum((0, 1))
+        return unit * np.sqrt(np.maximum(total, 0.0) / max(self.samples, 1))
+
+
+def _coefficients(grams: np.ndarray, crosses: np.ndarray) -> np.ndarray:
+    """Return coefficients (R, J, C). The means are fitted first, since offsets may be large."""
+    if (grams == grams[:1]).all():
+        grams = grams[:1]
+    mean = crosses[:, 0] / np.maximum(grams[:, 0, :1], 1.0)
+    centred = crosses - grams[:, :, :1] * mean[:, None]
+    return fitted(grams, centred, mean)
+
+
+def without_polynomials(
+    values: np.ndarray, trend: Polynomials, several: Sequence[np.ndarray]
+) -> np.ndarray:
+    """Subtract polynomials from samples (N, n, C) of N records.
+
+    Args:
+        values: the samples.
+        trend: the polynomials at these samples (n, J).
+        several: coefficients (N, J, C), which are subtracted one after the other.
+    """
+    found = np.empty(values.shape)
+    parts = _parts(values)
+
+    def subtract(part: Part) -> None:
+        records, rows = part
+        some, left = trend.some(rows), values[part]
+        for coefs in several:
+            left = some.subtract(left, coefs[records])
+        found[part] = left
+
+    for _ in in_order(subtract, parts):
+        pass
+    return found
+
+
+def _parts(values: np.ndarray) -> list[Part]:
+    """Return parts of values (N, n, C) that fit in the cache of a core."""
+    records, n, channels = values.shape
+    each = max(1, PART_NUMBERS // max(1, n * channels))
+    rows = n if each > 1 else max(1, PART_NUMBERS // max(1, channels))
+    starts = itertools.product(range(0, records, each), range(0, n, max(1, rows)))
+    return [(slice(i, i + each), slice(j, j + rows)) for i, j in starts]
+
+
 class Detrended(NamedTuple):
     """Values from which constants and polynomials were subtracted exactly.
 
     Attributes:
         values: (N, n, C) of each set of records.
-        constant: (C,), subtracted from all records. Zero unless the records share one constant.
         left: (C,), sum of squares of the values.
         subtracted: sizes of everything subtracted.
     """
 
     values: list[np.ndarray]
-    constant: np.ndarray
     left: np.ndarray
     subtracted: Subtracted
 
@@ -81,7 +223,6 @@ def without_trends(
     scale: np.ndarray,
     degree: int,
     shared: bool,
-    recorded: Sequence[np.ndarray] | None = None,
 ) -> Detrended:
     """Subtract polynomials in time from every record, or one constant from all records.
 
@@ -93,28 +234,28 @@ def without_trends(
         scale: powers of two (C,) that multiply the values first.
         degree: degree of the polynomials of every record; -1 for none.
         shared: whether one constant of all records is subtracted instead.
-        recorded: flags (n,) of the samples to which the polynomials are fitted; all by default.
-            Samples of zero padding do not belong to the trend.
     """
-    if recorded is None:
-        recorded = [np.ones(v.shape[1], bool) for v in values]
-    used = [at[used_range(at)] for at in places]
-    known = {shape: Polynomials.of(shape, max(degree, 0)) for shape in {u.shape for u in used}}
-    sets = [
-        _RecordSet(v, scale, known[at.shape].some(at), some)
-        for v, at, some in zip(values, used, recorded, strict=True)
-    ]
-    samples, counted = (
-        max(1, sum(getattr(each, name) for each in sets)) for name in ("samples", "counted")
-    )
-    constant = np.zeros(len(scale))
-    for each in sets if shared else ():
-        constant += each.products(each.scaled)[:, 0].sum(0) / counted
-    left = [each.without(constant) if degree < 0 else each.without_polynomials() for each in sets]
+    left = [with_channels(np.multiply, v, scale) for v in values]
+    none = Subtracted(np.zeros(len(scale)), np.zeros(len(scale)), False)
+    subtracted = none
+    if degree >= 0 or shared:
+        used = [at[used_range(at)] for at in places]
+        columns = [Polynomials.of(at.shape, max(degree, 0)).some(at) for at in used]
+        ends = np.cumsum([0, *map(len, left)])
+        ids = [np.arange(a, b) for a, b in itertools.pairwise(ends)]
+        for _ in range(2):
+            each = zip(ids, left, columns, strict=True)
+            found = reduce(add, (Trends.of(i, v, c.columns) for i, v, c in each))
+            found = found.shared() if degree < 0 else found
+            left = [
+                without_polynomials(v, c, [found.of_records(i)])
+                for i, v, c in zip(ids, left, columns, strict=True)
+            ]
+            subtracted = found.subtracted() if subtracted is none else subtracted
+            if found.accurate:
+                break
     squares = np.sum([sum_of_squares(v) for v in left], axis=0)
-    size, trend = np.sum([each.squares for each in sets], axis=0)
-    subtracted = Subtracted(np.sqrt(size / samples), np.sqrt(trend / counted), degree > 0)
-    return Detrended(left, constant, squares, subtracted)
+    return Detrended(left, squares, subtracted)
 
 
 def kept_samples(values: np.ndarray, flags: np.ndarray) -> np.ndarray:
@@ -137,101 +278,3 @@ def scaled_back(values: np.ndarray, real: np.ndarray, exponents: np.ndarray) -> 
 def sum_of_squares(values: np.ndarray) -> np.ndarray:
     """Return the sums of squares (C,) of values (..., C)."""
     return on_cores(np.add, values, np.square)
-
-
-class _RecordSet:
-    """A set of records (N, n, C) with the same columns of polynomials (n, J), and their fit.
-
-    Attributes:
-        samples: number of samples of all records.
-        counted: number of samples that the polynomials are fitted to.
-        coefs: (N, J, C), coefficients of everything subtracted.
-    """
-
-    def __init__(
-        self, values: np.ndarray, scale: np.ndarray, trend: Polynomials, recorded: np.ndarray
-    ) -> None:
-        self._values, self._scale, self._trend = values, scale, trend
-        self._recorded = int(np.count_nonzero(recorded))
-        self._fitted = trend.columns
-        if self._recorded < len(recorded):
-            self._fitted = trend.columns * recorded[:, None]
-        records, n, channels = values.shape
-        self.samples, self.counted = records * n, records * self._recorded
-        self.coefs = np.zeros((records, self._fitted.shape[1], channels))
-        each = max(1, PART_NUMBERS // max(1, n * channels))
-        rows = n if each > 1 else max(1, PART_NUMBERS // channels)
-        starts = itertools.product(range(0, records, each), range(0, n, rows))
-        self._parts = [(slice(i, i + each), slice(j, j + rows)) for i, j in starts]
-
-    def scaled(self, part: Part) -> np.ndarray:
-        """Return some values times the scale."""
-        return with_channels(np.multiply, self._values[part], self._scale)
-
-    def products(self, read: Callable[[Part], np.ndarray]) -> np.ndarray:
-        """Return the products (N, J, C) of the columns and the values that ``read`` returns."""
-
-        def task(part: Part) -> np.ndarray:
-            return self._fitted[part[1]].T @ read(part)
-
-        total = np.zeros(self.coefs.shape)
-        for (records, _), found in zip(self._parts, in_order(task, self._parts), strict=True):
-            total[records] += found
-        return total
-
-    def without(self, constant: np.ndarray) -> np.ndarray:
-        """Subtract a constant (C,)."""
-        self.coefs[:, 0] = constant
-        left = self.scaled((slice(None), slice(None)))
-        return with_channels(np.subtract, left, constant, left)
-
-    def without_polynomials(self) -> np.ndarray:
-        """Subtract the polynomials that fit every record."""
-        left = np.empty(self._values.shape)
-        coefs = self._fit(self.products(self.scaled))
-
-        def subtracted(part: Part) -> np.ndarray:
-            records, rows = part
-            left[part] = self._trend.some(rows).subtract(self.scaled(part), coefs[records])
-            return left[part]
-
-        # The rounding error of the coefficients leaves small polynomials.
-        rest = self._fit(self.products(subtracted))
-
-        def correct(part: Part) -> None:
-            records, rows = part
-            left[part] = self._trend.some(rows).subtract_small(left[part], rest[records])
-
-        for _ in in_order(correct, self._parts):
-            pass
-        self.coefs = coefs + rest
-        return left
-
-    def _fit(self, products: np.ndarray) -> np.ndarray:
-        """Return the coefficients (N, J, C) of polynomials for `products` with the records."""
-        mean = products[:, 0] / max(1, self._recorded)
-        centred = products - self._gram[:, :1] * mean[:, None]
-        return fitted(self._gram, centred, mean)
-
-    @cached_property
-    def _gram(self) -> np.ndarray:
-        return self._fitted.T @ self._fitted
-
-    @property
-    def squares(self) -> np.ndarray:
-        """Sums of squares (2, C) of the subtracted polynomials, in all samples, and about their
-        means in the samples that they were fitted to.
-        """
-        whole = self._gram
-        if self._fitted is not self._trend.columns:
-            whole = self._trend.columns.T @ self._trend.columns
-        return np.array([self._norms(g) for g in (whole, _centred(self._gram))])
-
-    def _norms(self, gram: np.ndarray) -> np.ndarray:
-        """Return the sums of squares (C,) of polynomials with the inner products ``gram``."""
-        return np.maximum((self.coefs * (gram @ self.coefs)).sum((0, 1)), 0.0)
-
-
-def _centred(gram: np.ndarray) -> np.ndarray:
-    """Return the inner products of columns about their means. The first column is one."""
-    return gram - np.outer(gram[0], gram[0]) / max(1.0, gram[0, 0])

@@ -84,7 +84,7 @@ class AutoSolver(Solver):
         self, solver: ConjugateGradient, analysis: Analysis, progress: Progress | None
     ) -> tuple[Raw | None, str]:
         """The answer of conjugate gradients, or None and why a factor has to take over."""
-        if not analysis.design.fourier.exact:
+        if not analysis.design.whole_matrix.by_fft:
             return None, "FFTs lose digits, since the columns differ in norm"
         unknowns = analysis.design.sizes.unknowns
         raw = replace(solver, steps=unknowns // UNKNOWNS_A_STEP).run(analysis, progress)

@@ -17,11 +17,12 @@ import numpy as np
 import optax
 from jax import lax
 
+from ..leastsquares.design import Design
 from ..leastsquares.regression import Regression
 from ..linalg.rank import EPS
+from ..operators.design_matrix import Targets
 from ..operators.jax_convolution import forward, gather_rows
 from ..operators.layout import to_columns
-from ..operators.records import Inputs, Targets
 from ..operators.windows import design_matrix, normal_form
 from ..problem.spec import ConvSpec
 
@@ -53,11 +54,11 @@ class Stack(NamedTuple):
     rows: Any = None
 
     @classmethod
-    def of(cls, inputs: Inputs, targets: Targets, dtype: Any) -> Stack:
+    def of(cls, design: Design, targets: Targets) -> Stack:
         """Records in normal form, filled to one shape."""
-        spec = inputs.spec
-        used = inputs.kept.used
-        parts = [normal_form(inputs.records[i][None], spec)[0] for i in used]
+        spec, rows, dtype = design.spec, design.adjustments.kept, design.dtype
+        used, records = rows.used, design.records_in_memory
+        parts = [normal_form(records[i][None], spec)[0] for i in used]
         extent = tuple(max(axis) for axis in zip(*(p.shape for p in parts), strict=True))
         x = np.zeros((len(parts), *extent), dtype)
         counts = spec.normal.output_shape(extent[:-1])
@@ -65,8 +66,8 @@ class Stack(NamedTuple):
         flags: dict[int, np.ndarray | None] = {}
         for n, (i, part) in enumerate(zip(used, parts, strict=True)):
             x[n][tuple(map(slice, part.shape))] = part
-            shape = inputs.kept.shapes[i]
-            flags[i] = inputs.kept.of_span((i, 0, shape[0]))
+            shape = rows.shapes[i]
+            flags[i] = rows.of_span((i, 0, shape[0]))
             kept[n][tuple(map(slice, shape))] = True if flags[i] is None else flags[i]
         y = np.concatenate([_rows(targets.records[i], flags[i]) for i in used])
         return cls(x, y, None if kept.all() else np.flatnonzero(kept))

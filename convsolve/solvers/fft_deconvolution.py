@@ -11,8 +11,8 @@ import numpy as np
 from ..leastsquares.analysis import Analysis
 from ..leastsquares.scaling import in_units
 from ..linalg.rank import EPS
+from ..operators.chunk import channel_exponents
 from ..operators.layout import to_columns, to_kernel
-from ..operators.records import channel_exponents
 from ..problem.sizes import Sizes
 from ..problem.spec import ConvSpec
 from .base import Progress, Raw, Solver, check_ridge, host_ridge, traceable, whole_reason
@@ -113,7 +113,7 @@ class FFTDeconvolution(Solver):
         design, targets = analysis.design, analysis.targets
         assert targets is not None
         spec, groups, outputs = design.spec, design.sizes.groups, targets.outputs
-        xs_given, ys_given = design.inputs.records, targets.records
+        xs_given, ys_given = design.records_in_memory, targets.records
         ridge = host_ridge(self)
         shape = xs_given[0].shape[:-1]
         period = _period([a.shape[:-1] for a in xs_given], spec)

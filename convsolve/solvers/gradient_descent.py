@@ -254,7 +254,7 @@ class GradientDescent(Solver):
         if self.via == "moments":
             data = Rows.of(regression, design.dtype)
         else:
-            data = Stack.of(design.inputs, targets, design.dtype)
+            data = Stack.of(design, targets)
         run = _Run(self, regression, data, progress)
         with jax.enable_x64(design.dtype == np.float64), interruptible() as ctrl_c:
             status = run.steps(ctrl_c)

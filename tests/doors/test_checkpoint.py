@@ -20,8 +20,8 @@ import pytest
 import convsolve as cs
 from convsolve import checkpoint
 from convsolve.leastsquares.analysis import analyse
-from convsolve.operators import chunked
-from convsolve.operators.totals import one_by_one
+from convsolve.operators import design_matrix
+from convsolve.operators.map_reduce import one_by_one
 from support import interrupted
 from support.injected import raised_at
 from support.stored import FILES, SMALL, Failing, Slices
@@ -51,7 +51,7 @@ def sums(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Fills with one entry for every chunk that is summed."""
     made: list[str] = []
     for name in ("totals", "misfit"):
-        monkeypatch.setattr(chunked, name, counted(getattr(chunked, name), made))
+        monkeypatch.setattr(design_matrix, name, counted(getattr(design_matrix, name), made))
     return made
 
 
@@ -148,7 +148,7 @@ def test_an_exception_at_any_point_of_the_block_ends_the_checkpoint(path: Path) 
             pass
 
     def check() -> None:
-        assert design.operator.total is one_by_one  # type: ignore[union-attr]
+        assert design.matrix.total is one_by_one  # type: ignore[union-attr]
 
     points = 0
     while raised_at(points + 1, work, check):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import convsolve as cs
-from convsolve.operators import rows
+from convsolve.operators import by_rows
 from convsolve.problem.sizes import Limits
 
 RNG = np.random.default_rng(0)
@@ -53,13 +53,13 @@ def test_all_methods_by_default_and_the_reasons_of_those_that_cannot() -> None:
 
 def test_shared_work_is_done_once(monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[int] = []
-    original = rows.row_blocks
+    original = by_rows.row_blocks
 
     def counted(*args: object) -> object:
         calls.append(1)
         return original(*args)
 
-    monkeypatch.setattr(rows, "row_blocks", counted)
+    monkeypatch.setattr(by_rows, "row_blocks", counted)
     problem = cs.Problem(X, Y, kernel_size=(3,))
     table = cs.compare(
         problem, [cs.LeastSquares("svd"), cs.LeastSquares("qr"), cs.NormalEquations()]

@@ -15,7 +15,7 @@ import pytest
 from distributed import Client, KilledWorker, LocalCluster
 
 import convsolve as cs
-from convsolve.operators.totals import with_dask
+from convsolve.operators.map_reduce import with_dask
 from support.stored import SMALL
 
 EPS = 2.0**-52
@@ -212,7 +212,7 @@ def test_workers_that_always_end(cluster: LocalCluster, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("parts", [1, 2, 3, 7, 8])
 def test_the_tree_keeps_the_order(parts: int) -> None:
-    from convsolve.operators.totals import Chunk
+    from convsolve.operators.chunk import Chunk
 
     chunks = [Chunk((), (np.full(1, i),), None, None) for i in range(parts)]
 

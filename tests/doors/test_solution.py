@@ -274,7 +274,7 @@ def test_a_fit_can_be_pickled_and_goes_when_it_is_dropped() -> None:
     twin = pickle.loads(pickle.dumps(fit))
     assert np.array_equal(twin.predict(), fit.predict())
     assert twin.identifiability.verdict == "overdetermined"
-    matrices = weakref.ref(analyse(problem).design.operator)
+    matrices = weakref.ref(analyse(problem).design.matrix)
     gc.disable()
     try:
         del problem, fit, twin

@@ -153,7 +153,7 @@ def test_one_gram_has_those_of_all_filters(
         basis = np.zeros(((taps + order) * 2, taps * 2))
         for i, value in enumerate(np.r_[1.0, -coefficients]):
             basis += value * np.eye(*basis.shape, k=-2 * (order - i))
-        scale = np.ldexp(1.0, analysis.design.operator.exponents[g])
+        scale = np.ldexp(1.0, analysis.design.matrix.exponents[g])
         found = basis.T @ gram @ basis * np.outer(scale, scale)
         np.testing.assert_allclose(found, a.T @ a, atol=1e-11 * np.trace(rows[g].T @ rows[g]))
         assert moments.n == len(a) == fit.rows[g]

@@ -12,11 +12,12 @@ import pytest
 
 import convsolve as cs
 from convsolve.leastsquares.analysis import analyse
-from convsolve.operators import chunked, prediction
-from convsolve.operators.chunked import ChunkedOperator
-from convsolve.operators.chunks import chunk_spans
+from convsolve.operators import design_matrix, prediction
+from convsolve.operators.chunk import span_lots
+from convsolve.operators.design_matrix import DesignMatrix, Plan
 from convsolve.operators.moments import Moments, Units
 from convsolve.operators.prediction import row_spans
+from convsolve.problem.adjustments import Adjustments
 from convsolve.problem.nuisance import Nuisance
 from convsolve.problem.rows import Rows
 from convsolve.problem.sizes import Limits
@@ -37,7 +38,7 @@ def test_every_row_that_counts_is_in_one_chunk(seeds: range) -> None:
         shapes = [(int(n),) for n in rng.integers(0, 40, rng.integers(1, 6))]
         flags = tuple(rng.random(shape) < rng.choice([0.05, 0.5, 1.0]) for shape in shapes)
         kept, step = Rows(tuple(shapes), (0,), flags), int(rng.integers(1, 50))
-        lots = chunk_spans(kept, kept.pieces(int(rng.integers(1, 10))), step)
+        lots = span_lots(kept, kept.pieces(int(rng.integers(1, 10))), step)
         counted = [np.zeros(shape, int) for shape in shapes]
         for lot in lots:
             assert sum(stop - start for _, start, stop in lot) <= step
@@ -172,12 +173,12 @@ def test_columns_have_one_unit_beside_whatever_outputs() -> None:
     geometry = replace(NAMED["one tap"], shapes=((1500,),))
     x = [rng.standard_normal((1500, 3)) + 2]
     y = [rng.standard_normal((1500, 2))]
-    kept = Rows.of(geometry.spec, geometry.shapes)
-    limits = Limits(chunk_numbers=40)
-    operator = ChunkedOperator(x, y, geometry.spec, kept, Nuisance(constant=True), limits)
+    rows = Adjustments(Rows.of(geometry.spec, geometry.shapes))
+    given = rows, Nuisance(constant=True), Limits(chunk_numbers=40), Plan(whole=False)
+    operator = DesignMatrix(x, y, geometry.spec, *given)
     other = 1e-4 * y[0]
     other[operator.step :] += 1
-    found = operator.moments(operator.outputs([other]))
+    found = operator.moments(operator.with_outputs([other]))
     np.testing.assert_array_equal(found.units.shift, operator.shift)
     np.testing.assert_array_equal(found.units.column_exponents, operator.exponents)
 
@@ -251,7 +252,7 @@ def test_a_solve_beside_a_drift_reads_everything_once_more() -> None:
 @pytest.mark.parametrize("length", [1, 7, 60, 99, 100, 101, 140, 160, 350, 10**6])
 def test_steps_are_as_long_as_chunks_of_dask(length: int) -> None:
     """As many chunks as come nearest, or one in equal parts, and never nothing."""
-    step = chunked._in_step(100, length)
+    step = design_matrix._in_step(100, length)
     parts = max(1, round(length / step))
     assert step % length == 0 or step == -(-length // parts)
     assert 2 / 3 * 100 <= step <= 2 * 100
@@ -264,12 +265,10 @@ def test_a_task_takes_whole_chunks_of_dask(given: tuple[int, ...], step: int) ->
     x = dask.array.zeros((400, 1), chunks=(given, 1))
     y = dask.array.zeros((400, 1), chunks=(90, 1))
     problem = cs.Problem.from_lags(x, y, lags=(0, 3), edges="zeros")
-    operator = analyse(problem, Limits(held_numbers=0, chunk_numbers=600)).design.operator
-    assert isinstance(operator, ChunkedOperator)
+    operator = analyse(problem, Limits(held_numbers=0, chunk_numbers=600)).design.matrix
     assert operator.step == step
     by_two = cs.Problem(x, kernel_size=4, stride=2)
-    operator = analyse(by_two, Limits(held_numbers=0, chunk_numbers=600)).design.operator
-    assert isinstance(operator, ChunkedOperator)
+    operator = analyse(by_two, Limits(held_numbers=0, chunk_numbers=600)).design.matrix
     assert operator.step * 2 % given[0] == 0 or given[0] > operator.step * 2
 
 
@@ -278,7 +277,6 @@ def test_chunks_of_arrays_in_memory_are_longer() -> None:
     limits, steps = Limits(held_numbers=0, chunk_numbers=100), []
     for given in (x, Slices(x)):
         problem = cs.Problem.from_lags(given, y, lags=(0, 3), edges="zeros")
-        operator = analyse(problem, limits).design.operator
-        assert isinstance(operator, ChunkedOperator)
+        operator = analyse(problem, limits).design.matrix
         steps.append(operator.step)
     assert steps == [100, 50]

@@ -1,16 +1,18 @@
-"""Moments, sums and residuals from the signals against the brute-force design matrix."""
+"""Sums over rows by FFTs, compared with the design matrix by brute force."""
 
 from __future__ import annotations
+
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 import convsolve as cs
+from convsolve.operators import by_fft, short_kernels
 from convsolve.operators import gram as toeplitz
 from convsolve.operators import overlap_save as series
-from convsolve.operators import short_kernels
-from convsolve.operators.fourier import FourierOperator
-from convsolve.operators.records import Inputs, Targets
+from convsolve.operators.chunk import Form, LoadedChunk, chunks_of, load
+from convsolve.problem.rows import Rows
 from convsolve.problem.sizes import Limits
 from support import dense
 from support.geometry import KINDS, LARGE, PADDINGS, Geometry, random_geometry
@@ -26,21 +28,23 @@ def random_case(ndim: int, kind: str, *seed: int) -> Geometry:
     return random_geometry(rng, ndim, padding, kind, sizes=LARGE, ragged=True)
 
 
-def fourier_of(problem: cs.Problem) -> FourierOperator:
-    """In the units of the data, so that integers stay integers."""
-    assert problem.y is not None
-    inputs = Inputs(problem.x, problem.spec)
-    inputs.exponents[:], inputs.scale[:] = 0, 1.0
-    targets = Targets(problem.y, inputs, problem.nuisance)
-    targets.shift = np.ldexp(targets.shift, targets.exponents)
-    targets.exponents[:], targets.scale[:] = 0, 1.0
-    return FourierOperator(inputs, problem.nuisance, Limits(), targets)
+def chunk_of(problem: cs.Problem) -> LoadedChunk:
+    """Return all rows in the units of the data, so that integers stay integers."""
+    rows = Rows.of(problem.spec, [a.shape[:-1] for a in problem.x])
+    lots = [[(i, 0, shape[0]) for i, shape in enumerate(rows.shapes)]]
+    (chunk,) = chunks_of(lots, problem.x, problem.y, problem.spec, rows)
+    found = load(chunk, Form(problem.spec.normal, problem.bias, Limits()))
+    shift = np.ldexp(found.out_shift, found.out_exponents)
+    units = {"exponents": 0 * found.exponents, "out_exponents": 0 * found.out_exponents}
+    return replace(found, **units, out_shift=shift)
 
 
 @pytest.fixture(params=["whole", "blocks"])
 def blocks(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Once as sizes have it, and once by blocks just longer than the kernel, a few at a time, and
-    with the ends of records shift by shift; there by FFTs however few the taps.
+    """Run once with the usual sizes, and once with a few short blocks at a time.
+
+    Short blocks are just longer than the kernel. The ends of records are then summed shift by
+    shift, and FFTs are used for any number of taps.
     """
     if request.param == "blocks":
         monkeypatch.setattr(toeplitz, "JOINED_COLUMNS", 0)
@@ -58,14 +62,17 @@ every_kind = pytest.mark.parametrize(("ndim", "kind"), [(d, k) for d in (1, 2, 3
 @few_seeds(2, EACH)
 @every_kind
 def test_moments_are_those_of_the_matrix(ndim: int, kind: str, seeds: range) -> None:
-    """Integers come out as they are once rounded, and to rounding before."""
+    """Sums of integers are exact after rounding, and correct to rounding before."""
     for seed in seeds:
         case = random_case(ndim, kind, seed)
         xs, ys = case.records()
         a, y = dense.design_matrix(xs, case.spec), dense.by_group(ys, case.spec.groups)
-        found = fourier_of(case.problem(xs, ys))
-        assert found.rows == a.shape[1]
-        for g, sums in enumerate(found.sums):
+        chunk = chunk_of(case.problem(xs, ys))
+        found = by_fft.moments(chunk, certain=True)
+        assert found is not None
+        assert found.n == a.shape[1]
+        for g in range(len(a)):
+            sums = found.gram[g], found.rhs[g], found.out_sums[g], found.out_squares[g]
             exact = (a[g].T @ a[g], a[g].T @ y[g], y[g].sum(0), (y[g] ** 2).sum(0))
             for value, wanted in zip(sums, exact, strict=True):
                 size = 81 * a.shape[1]
@@ -73,8 +80,11 @@ def test_moments_are_those_of_the_matrix(ndim: int, kind: str, seeds: range) -> 
                     value, wanted, rtol=0, atol=1e-13 * size, err_msg=str(case)
                 )
         squares = np.stack([(b**2).sum(0) for b in a])
-        np.testing.assert_allclose(found._column_sums(found.parts, True), squares, rtol=1e-13)
-        np.testing.assert_allclose(found.column_totals, a.sum(1), rtol=0, atol=1e-10)
+        alone = by_fft.norms(chunk, certain=True)
+        assert alone is not None
+        np.testing.assert_allclose(alone.gram.reshape(squares.shape), squares, rtol=1e-13)
+        np.testing.assert_allclose(found.sums, a.sum(1), rtol=0, atol=1e-10)
+        np.testing.assert_array_equal(by_fft.column_sums(chunk), found.sums)
 
 
 @pytest.mark.parametrize(
@@ -95,21 +105,25 @@ def test_components_of_one_length_are_records_of_one_part(
     dilation: tuple[int, ...],
     most: int,
 ) -> None:
-    """Else every part costs a millisecond, and a dilation of thousands takes seconds."""
+    """Otherwise every part costs a millisecond, and a dilation of thousands takes seconds."""
     rng = np.random.default_rng(0)
     rows = [n - (k - 1) * d for n, k, d in zip(shape, taps, dilation)]
     x = [rng.integers(-9, 10, (*shape, 2)) for _ in range(records)]
     y = [rng.integers(-9, 10, (*rows, 1)) for _ in range(records)]
     spec = cs.ConvSpec(taps, dilation=dilation)
-    found, a = fourier_of(cs.Problem(x, y, spec=spec)), dense.design_matrix(x, spec)[0]
-    assert len(found.parts) <= most
-    for _, part, out, _ in found.parts:
-        # Views, so that memory does not grow with the dilation either.
+    chunk, a = chunk_of(cs.Problem(x, y, spec=spec)), dense.design_matrix(x, spec)[0]
+    (stack,), parts = chunk.stacks, by_fft.parts(chunk)
+    assert len(parts) <= most
+    for _, part, out, _ in parts:
+        # Parts are views, so that memory does not grow with the dilation either.
         assert out is not None
-        assert np.may_share_memory(part.data, found.inputs.stacks[0])
-        assert np.may_share_memory(out.data, found.targets.stacks[0])
-    assert np.array_equal(np.rint(found.sums[0].gram), a.T @ a)
-    assert np.array_equal(np.rint(found.sums[0].rhs), a.T @ dense.by_group(y, 1)[0])
+        assert stack.y is not None
+        assert np.may_share_memory(part.data, stack.x)
+        assert np.may_share_memory(out.data, stack.y)
+    found = by_fft.moments(chunk, certain=True)
+    assert found is not None
+    assert np.array_equal(np.rint(found.gram[0]), a.T @ a)
+    assert np.array_equal(np.rint(found.rhs[0]), a.T @ dense.by_group(y, 1)[0])
 
 
 @pytest.mark.usefixtures("blocks")
@@ -117,7 +131,7 @@ def test_components_of_one_length_are_records_of_one_part(
 @every_kind
 @pytest.mark.parametrize("bias", [False, True])
 def test_residuals_are_those_of_the_matrix(ndim: int, kind: str, bias: bool, seeds: range) -> None:
-    """Σr², Aᵀr and the Gram of A w; with a bias the centred ones, beside an offset of 1 000."""
+    """With a bias, rows are about their means, for data with an offset of 1 000."""
     for seed in seeds:
         case = random_case(ndim, kind, seed, bias)
         xs, ys = case.records()
@@ -130,8 +144,10 @@ def test_residuals_are_those_of_the_matrix(ndim: int, kind: str, bias: bool, see
         most = np.abs(whole).sum(1).max()
         a, y = (dense.centred(v) if bias else v for v in (whole, y))
         r = y - a @ w
-        found = fourier_of(case.problem(xs, ys, bias=bias))
-        squares, g = found.residual(w, found.targets)
+        chunk = chunk_of(case.problem(xs, ys, bias=bias))
+        none = np.zeros((len(w), w.shape[2]))
+        mean = by_fft.misfit(chunk, w, none).sums / chunk.rows if bias else none
+        squares, g, _ = by_fft.misfit(chunk, w, mean)
         np.testing.assert_allclose(np.sqrt(squares), np.linalg.norm(r, axis=1), atol=1e-12 * size)
         np.testing.assert_allclose(g, a.transpose(0, 2, 1) @ r, rtol=0, atol=1e-13 * size * most)
         for group, rows in enumerate(a):
@@ -139,8 +155,9 @@ def test_residuals_are_those_of_the_matrix(ndim: int, kind: str, bias: bool, see
             seen = rows @ v
             # Every entry is a sum over rows of two products of such a size.
             each = np.abs(rows).max() * np.abs(v).sum(0).max() + np.abs(whole).max()
+            mean = by_fft.product(chunk, group, v).mean(0) if bias else np.zeros(2)
             np.testing.assert_allclose(
-                found.product_gram(group, v),
+                by_fft.product_gram(chunk, group, v, mean),
                 seen.T @ seen,
                 rtol=0,
                 atol=1e-12 * each**2 * len(seen),

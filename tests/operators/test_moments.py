@@ -383,9 +383,3 @@ def test_eliminated_unit_columns_leave_the_other_rows(constant: bool) -> None:
     np.testing.assert_allclose(np.ldexp(squares, -8), (y * y).sum(1), rtol=1e-13)
     one = total.of_group(1).eliminated()
     np.testing.assert_array_equal(one.gram[0], gram[1])
-
-
-def test_a_nuisance_column_may_occur_twice_in_a_chunk() -> None:
-    a, y = np.ones((1, 2, 1)), np.ones((1, 2, 1))
-    m = with_unit_columns(a, y, [0, 0], 2, Units.of((1, 1, 1)))
-    assert m.projection.products.tolist() == [[[2.0], [0.0]]]

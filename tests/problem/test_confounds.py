@@ -70,7 +70,7 @@ def test_values_without_confounds_are_residuals_of_least_squares(
         [(a * r[:, None])[kept.flags_of(i)] for i, (a, r) in enumerate(zip(values, root))]
     )
     wanted = v - n @ np.linalg.lstsq(n, v, rcond=None)[0]
-    np.testing.assert_allclose(np.concatenate(left.rows), wanted, atol=1e-10)
+    np.testing.assert_allclose(np.concatenate(left), wanted, atol=1e-10)
     assert found.count == np.linalg.matrix_rank(n)
 
 

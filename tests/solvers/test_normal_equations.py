@@ -12,7 +12,6 @@ from scipy.signal import lfilter
 import convsolve as cs
 from convsolve.leastsquares.analysis import analyse
 from convsolve.leastsquares.penalty import RIDGE
-from convsolve.operators.fourier import FourierOperator
 from convsolve.operators.prediction import predicted
 from convsolve.operators.windows import forward_records
 from convsolve.problem.sizes import Limits
@@ -36,7 +35,7 @@ def by_rows(problem: cs.Problem, solver: cs.Solver | None = None) -> cs.Solution
 
 
 def goes_by_fourier(problem: cs.Problem) -> bool:
-    return isinstance(analyse(problem, FROM_SIGNALS).design.operator, FourierOperator)
+    return analyse(problem, FROM_SIGNALS).design.matrix.by_fft
 
 
 def coloured(samples: int, times: int, seed: int) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Sums over chunks, computed in this process in order or by dask."""
+"""Sums over chunks of rows, computed in this process in order or by dask."""
 
 from __future__ import annotations
 
@@ -15,10 +15,9 @@ from uuid import uuid4
 
 import numpy as np
 
-from ..problem.confounds import Confounds
-from ..problem.rows import Span
 from ..problem.stored import Stored, is_dask
 from ..progress import stage, tracked
+from .chunk import Chunk, LoadedChunk
 from .windows import NormalForm
 
 # The label of a sum over all chunks in progress reports.
@@ -45,96 +44,15 @@ AT_ONCE = 8
 Total = Callable[..., Any]
 
 
-class ChunkColumns(NamedTuple):
-    """Columns of confounds in the rows of a chunk.
-
-    Attributes:
-        bases: distinct columns (n, k), which several spans may have in common.
-        which: index of the columns of every span.
-        places: indices (k,) of the columns of every span among all columns.
-        total: number of all columns.
-    """
-
-    bases: tuple[np.ndarray, ...]
-    which: tuple[int, ...]
-    places: tuple[np.ndarray, ...]
-    total: int
-
-    @classmethod
-    def of(cls, confounds: Confounds, spans: Sequence[Span]) -> ChunkColumns:
-        """Return the columns of some spans."""
-        known: dict[Any, int] = {}
-        bases: list[np.ndarray] = []
-        which, places = [], []
-        for span in spans:
-            i, start, stop = span
-            key = confounds.which[i], confounds.scales[i], start, stop
-            if key not in known:
-                known[key] = len(bases)
-                bases.append(confounds.part(span)[1])
-            which.append(known[key])
-            places.append(confounds.places(i))
-        return cls(tuple(bases), tuple(which), tuple(places), confounds.count)
-
-    @property
-    def each(self) -> list[np.ndarray]:
-        """The columns of every span."""
-        return [self.bases[i] for i in self.which]
-
-    @property
-    def all_places(self) -> np.ndarray:
-        """Indices of the columns of all spans, one span after the other."""
-        return np.concatenate(self.places)
-
-    def of_span(self, number: int) -> ChunkColumns:
-        """Return the columns of one span."""
-        which, places = (self.which[number],), (self.places[number],)
-        return ChunkColumns(self.bases, which, places, self.total)
-
-
-class Chunk(NamedTuple):
-    """Some rows of some records, and the data that they need.
-
-    Attributes:
-        spans: the records, and their rows along the first axis.
-        x: the samples of x that these rows read, one array per span.
-        y: the outputs (T', *T, Cout) of each span, or None.
-        flags: flags of the rows used in the fit, or None if all are used.
-        by_rows: whether rows must be formed, because FFTs would lose digits.
-        roots: square roots of the weights (T', *T) of each span; None unless rows of a record
-            differ in weight.
-        confounds: the columns of confounds in the rows of each span, or None.
-    """
-
-    spans: tuple[Span, ...]
-    x: tuple[Any, ...]
-    y: tuple[Any, ...] | None
-    flags: tuple[np.ndarray, ...] | None
-    by_rows: bool = False
-    roots: tuple[np.ndarray, ...] | None = None
-    confounds: ChunkColumns | None = None
-
-    def by_span(self) -> Iterator[Chunk]:
-        """Yield a chunk for every span."""
-        for j, span in enumerate(self.spans):
-            one = slice(j, j + 1)
-            yield self._replace(
-                spans=(span,),
-                x=self.x[one],
-                y=None if self.y is None else self.y[one],
-                flags=None if self.flags is None else self.flags[one],
-                roots=None if self.roots is None else self.roots[one],
-                confounds=None if self.confounds is None else self.confounds.of_span(j),
-            )
-
-
 def total_of(records: Iterable[Any]) -> Total:
     """Return the function that sums over chunks of some records."""
     return with_dask if any(map(on_dask, records)) else one_by_one
 
 
-def one_by_one(task: Callable[..., _S], chunks: Sequence[Chunk], *others: Any) -> _S:
+def one_by_one(task: Callable[..., _S], chunks: Sequence[Chunk | LoadedChunk], *others: Any) -> _S:
     """Return the sum over chunks of ``task(chunk, *others)``, computed in this process in order."""
+    if len(chunks) == 1:
+        return task(chunks[0], *others)
     found: _S | None = None
     with closing(read_ahead(chunks)) as ahead:
         for chunk in tracked(ahead, PASS, len(chunks)):
@@ -144,7 +62,7 @@ def one_by_one(task: Callable[..., _S], chunks: Sequence[Chunk], *others: Any) -
     return found
 
 
-def read_ahead(chunks: Iterable[Chunk]) -> Generator[Chunk]:
+def read_ahead(chunks: Iterable[Chunk | LoadedChunk]) -> Generator[Chunk | LoadedChunk]:
     """Yield chunks with their arrays in memory. The next chunk is read while one is used.
 
     Close the generator explicitly: an exception in its garbage collection would be ignored.
@@ -204,14 +122,11 @@ def _of_array(
     return task(plan.array(iter([np.asarray(source) for source in sources])), *others)
 
 
-def _in_memory(chunk: Chunk) -> Chunk:
-    x, y = (None if a is None else tuple(_read(b) for b in a) for a in (chunk.x, chunk.y))
+def _in_memory(chunk: Chunk | LoadedChunk) -> Chunk | LoadedChunk:
+    if isinstance(chunk, LoadedChunk):
+        return chunk
+    x, y = (None if a is None else tuple(map(np.asarray, a)) for a in (chunk.x, chunk.y))
     return chunk._replace(x=x or (), y=y)
-
-
-def _read(array: Any) -> Any:
-    """Return an array in memory. Its user subtracts the polynomials."""
-    return array.read() if hasattr(array, "read") else np.asarray(array)
 
 
 def with_dask(task: Callable[..., _S], chunks: Sequence[Chunk], *others: Any) -> _S:

@@ -1,10 +1,10 @@
-"""The design matrix of records that stay on devices of jax: only sums over rows leave them."""
+"""Sums over the rows of records that stay on devices of jax. Only the sums leave the devices."""
 
 from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -12,20 +12,17 @@ import numpy as np
 
 from ..cached import cached_property
 from ..lazy_jax import meet
-from ..problem.nuisance import Nuisance
-from ..problem.sizes import Limits
 from ..problem.spec import ConvSpec
 from . import gram
-from .base import Block
-from .fourier import FourierOperator
-from .moments import ResidualSums
+from .by_fft import exact
+from .chunk import Form, exponents_of
+from .moments import Moments, ResidualSums, Units, per_column
 from .overlap_save import Series, component_columns, component_taps
-from .records import Inputs, Targets, exponents_of
-from .rows import RowOperator
 from .spread import FIELDS, Stack, Unsupported, mesh_of
 
 if TYPE_CHECKING:
-    from .jax_blocks import Means, Programs, Shape, Units
+    from .jax_blocks import Means, Programs, Shape
+    from .jax_blocks import Units as JaxUnits
 
 # Samples of a block: a power of two, some kernels long, and at least these. Blocks that make so
 # many numbers are cut at once: the fewest that keep a device busy.
@@ -43,56 +40,27 @@ class Ends(NamedTuple):
     short: dict[int, tuple[np.ndarray, np.ndarray]]
 
 
-class DeviceTargets(Targets):
-    """Outputs on devices: their units are known, and the host has the rest when asked for it."""
+class DeviceChunk:
+    """All rows of records along one axis that stay on their devices.
 
-    def __init__(
-        self, exponents: np.ndarray, shift: np.ndarray, groups: int, host: Callable[[], Targets]
-    ) -> None:
-        self.groups, self.exponents, self.shift = groups, exponents, shift
-        self.scale = np.ldexp(1.0, -exponents)
-        self.confounded = np.zeros((0, exponents.size))
-        self._host = host
+    Sums over rows are computed there by the block FFTs of `jax_blocks`, in float64. The host gets
+    the samples at both ends of records, and joins P × P numbers.
 
-    @cached_property
-    def stacks(self) -> list[np.ndarray]:
-        """The outputs on the host."""
-        return self._host().stacks
-
-    @cached_property
-    def flags(self) -> list[np.ndarray | None]:
-        """None: all rows count."""
-        return [None] * len(self.stacks)
-
-    @cached_property
-    def records(self) -> Sequence[np.ndarray]:
-        """The records on the host."""
-        return self._host().records
-
-
-class DeviceOperator(FourierOperator):
-    """A of records along one axis that stay on their devices, by the block FFTs of `jax_blocks`.
-
-    What takes sums over rows alone is computed there, in float64: moments, residuals, products. The
-    host gets the samples at both ends of records, and joins P × P numbers. Whatever takes the rows
-    themselves (a QR, leverages, other outputs than the ``targets``) fetches the records, and is the
-    host's `FourierOperator` in the same units.
+    Attributes:
+        form: the settings of the problem.
+        groups, channels, columns, outputs: G, channels, P and Q of a group.
+        rows: number of rows.
+        exponents, out_exponents: powers of two (Cin,) and (Cout,), by which x and y are divided.
     """
 
     def __init__(
-        self,
-        stacks: Sequence[Stack],
-        spec: ConvSpec,
-        channels: int,
-        outputs: int,
-        nuisance: Nuisance,
-        limits: Limits,
-        fetch: Callable[[], tuple[Inputs, Targets | None]],
+        self, stacks: Sequence[Stack], spec: ConvSpec, sizes: tuple[int, int], form: Form
     ) -> None:
-        self._stacks, self._spec, self._fetch = stacks, spec, fetch
-        self.nuisance, self.limits, self.masked = nuisance, limits, False
+        """``sizes`` are the channels of x, and the outputs of y or 0."""
+        self._stacks, self._spec, self.form = stacks, spec, form
+        channels, outputs = sizes
         self.groups, self.channels = spec.groups, channels // spec.groups
-        self.columns = spec.unknowns(channels)
+        self.columns, self.outputs = spec.unknowns(channels), outputs // spec.groups
         self.rows = sum(stack.records * stack.rows for stack in stacks)
         self.taps = component_taps(spec)
         self.places = component_columns(spec, self.channels)
@@ -105,77 +73,31 @@ class DeviceOperator(FourierOperator):
             raise Unsupported("records on different devices")
         for stack in stacks:
             stack.check_ends(self._dilation)
-        self._x_exponents, self._y_exponents = self._highest()
-        self.exponents = self._by_column(self._x_exponents)
-        self.targets = None
-        if outputs:
-            given = self._y_exponents, self._y_shift
-            self.targets = DeviceTargets(*given, self.groups, self._host_targets)
-
-    # --- on the host, when rows are asked for
-
-    @cached_property
-    def _host(self) -> FourierOperator:
-        """The same by NumPy, of records that are fetched."""
-        inputs, _ = self._fetch()
-        made = FourierOperator(inputs, self.nuisance, self.limits, self.targets)
-        vars(made)["x_shift"] = self.x_shift
-        return made
-
-    def _host_targets(self) -> Targets:
-        _, targets = self._fetch()
-        assert targets is not None
-        return targets
-
-    @property
-    def _rows(self) -> RowOperator:  # type: ignore[override]
-        return self._host._rows
-
-    @property
-    def inputs(self) -> Inputs:  # type: ignore[override]
-        """The records, fetched."""
-        return self._host.inputs
-
-    def row_blocks(self, targets: Targets | None = None) -> Iterator[Block]:
-        """Blocks of rows of M A (G, k, P) and of M y (G, k, Q), formed on the host."""
-        return self._host.row_blocks(targets)
-
-    def forward(self, group: int, w: np.ndarray) -> np.ndarray:
-        """M A w (n, Q) of one group, for w (P, Q), on the host."""
-        return self._host.forward(group, w)
-
-    def adjoint(self, group: int, r: np.ndarray) -> np.ndarray:
-        """AᵀM r (P, Q) of one group, for rows r (n, Q), on the host."""
-        return self._host.adjoint(group, r)
+        self.exponents, self.out_exponents = self._highest()
 
     # --- units
 
     def _highest(self) -> tuple[np.ndarray, np.ndarray]:
-        """Exponents of the channels of x and y, from the largest magnitudes that rows read."""
+        """Return exponents of the channels of x and y, from the magnitudes that rows read."""
         s, n = self._shape, self._mesh.size
         best = np.zeros((n, s.channels)), np.zeros((n, s.outputs))
         x, y = self._pass("largest", best, self._raw_units)
         return exponents_of(x), exponents_of(y) if s.outputs else np.zeros(0, int)
 
-    def _by_column(self, values: np.ndarray) -> np.ndarray:
-        """Values of the channels (Cin,) for the columns (G, P)."""
-        taps = self.columns // self.channels
-        return np.tile(values.reshape(self.groups, 1, -1), (1, taps, 1)).reshape(self.groups, -1)
-
     @property
-    def _raw_units(self) -> Units:
-        from .jax_blocks import Units
+    def _raw_units(self) -> JaxUnits:
+        from .jax_blocks import Units as JaxUnits
 
         inputs, outputs = self._shape.channels, self._shape.outputs
-        return Units(np.ones(inputs), np.zeros(inputs), np.ones(outputs), np.zeros(outputs))
+        return JaxUnits(np.ones(inputs), np.zeros(inputs), np.ones(outputs), np.zeros(outputs))
 
     @property
-    def _scaled_units(self) -> Units:
-        scales = (np.ldexp(1.0, -e) for e in (self._x_exponents, self._y_exponents))
+    def _scaled_units(self) -> JaxUnits:
+        scales = (np.ldexp(1.0, -e) for e in (self.exponents, self.out_exponents))
         return self._raw_units._replace(**dict(zip(("scale", "y_scale"), scales, strict=True)))
 
     @property
-    def _units(self) -> Units:
+    def _units(self) -> JaxUnits:
         """Those in which all sums are taken."""
         return self._scaled_units._replace(shift=self.x_shift, y_shift=self._y_shift)
 
@@ -189,42 +111,33 @@ class DeviceOperator(FourierOperator):
 
     @cached_property
     def _y_shift(self) -> np.ndarray:
-        """The mean (Cout,) of every output."""
-        if not self.nuisance.constant:
+        """The mean (Cout,) of every output if a constant is subtracted."""
+        if not self.form.constant:
             return np.zeros(self._shape.outputs)
         return np.asarray(self._unshifted.y.reshape(-1) / self.rows)
 
     @cached_property
     def x_shift(self) -> np.ndarray:
-        """A constant (Cin,) for each channel: the mean of what its columns hold."""
-        if not self.nuisance.constant:
+        """A constant (Cin,) per channel: the mean of its columns, if a constant is subtracted."""
+        if not self.form.constant:
             return np.zeros(self._shape.channels)
         sums = self._totals(self._unshifted.x, self._ends(self._scaled_units)) / self.rows
         return np.asarray(sums.reshape(self.groups, -1, self.channels).mean(1).reshape(-1))
 
     @cached_property
-    def shift(self) -> np.ndarray:
-        """(G, P), that of every channel at all its taps."""
-        return self._by_column(self.x_shift)
+    def units(self) -> Units:
+        """The units of its columns and outputs."""
+        exponents, shift, *of_y = (
+            a.reshape(self.groups, -1)
+            for a in (self.exponents, self.x_shift, self.out_exponents, self._y_shift)
+        )
+        return Units(exponents, per_column(shift, self.columns), *of_y)
 
     # --- sums over all devices
 
     @cached_property
-    def sums(self) -> list[gram.Sums]:
-        """`gram.Sums` of each group, with the targets given."""
-        return self._moments[0]
-
-    @cached_property
-    def column_totals(self) -> np.ndarray:
-        """Sums (G, P) of the columns less their shift."""
-        return self._moments[1]
-
-    @cached_property
-    def _column_squares(self) -> np.ndarray:
-        return np.stack([np.diagonal(s.gram) for s in self.sums])
-
-    @cached_property
-    def _moments(self) -> tuple[list[gram.Sums], np.ndarray]:
+    def moments(self) -> Moments:
+        """Sums over the rows of A and Y."""
         s, programs = self._shape, self._programs
         found = self._pass("sums", programs.nothing(s.outputs // s.groups), self._units)
         ends = self._ends(self._units)
@@ -232,7 +145,10 @@ class DeviceOperator(FourierOperator):
             self._group_sums(g, found.core[:, g], found.rhs[:, g], found.means, ends)
             for g in range(self.groups)
         ]
-        return sums, self._totals(found.means.x, ends)
+        gram_of, rhs, out_sums, squares = (np.stack(each) for each in zip(*sums, strict=True))
+        of_columns = self._totals(found.means.x, ends)
+        given = of_columns, out_sums, squares, self.rows, self.units, self.form.constant
+        return Moments(gram_of, rhs, *given)
 
     def _group_sums(
         self, g: int, core: np.ndarray, rhs: np.ndarray, means: Any, ends: Ends
@@ -267,29 +183,8 @@ class DeviceOperator(FourierOperator):
             found.append(total.reshape(-1)[self.places])
         return np.stack(found)
 
-    def _gathered(self, parts: Any) -> list[gram.Sums]:
-        return self._host._gathered(parts)
-
-    def parts_with(self, targets: Targets | None) -> Any:
-        """On the host, of any targets."""
-        return self._host.parts_with(targets)
-
-    @property
-    def parts(self) -> Any:
-        """On the host."""
-        return self._host.parts
-
-    def output_sums(self, targets: Targets) -> tuple[np.ndarray, np.ndarray]:
-        """NᵀY (G, q, Q) and Σy² (G, Q), Y less its shift."""
-        if targets is not self.targets:
-            return self._host.output_sums(targets)
-        sums, squares = (np.stack([s[i] for s in self.sums]) for i in (2, 3))
-        return sums[:, None][:, : self.nuisance.count], squares
-
-    def misfit(self, w: np.ndarray, targets: Targets, offset: np.ndarray) -> ResidualSums:
+    def misfit(self, w: np.ndarray, offset: np.ndarray) -> ResidualSums:
         """Return the sums of r = y − A w − offset, for w (G, P, Q) and offset (G, Q)."""
-        if targets is not self.targets:
-            return self._host.misfit(w, targets, offset)
         from .jax_blocks import Misfit
 
         nothing = self._programs.nothing(w.shape[2])
@@ -298,16 +193,13 @@ class DeviceOperator(FourierOperator):
         flat = found.gradient.swapaxes(0, 1).reshape(self.groups, -1, w.shape[2])
         return ResidualSums(found.squares, flat[:, self.places], found.sums)
 
-    def product_gram(self, group: int, w: np.ndarray) -> np.ndarray:
-        """(M A w)ᵀ(M A w) (Q, Q) of one group, for w (P, Q)."""
-        every = np.zeros((self.groups, *w.shape))
-        every[group] = w
-        offset = np.zeros((self.groups, w.shape[1]))
-        if self.nuisance.constant:
-            offset[group] = self.projection.means[group, 0] @ w
+    def product_gram(self, group: int, w: np.ndarray, offset: np.ndarray) -> np.ndarray:
+        """Return (A w − offset)ᵀ(A w − offset) (Q, Q) of one group, for w (P, Q)."""
+        every, offsets = np.zeros((self.groups, *w.shape)), np.zeros((self.groups, w.shape[1]))
+        every[group], offsets[group] = w, offset
         total = np.zeros((self._mesh.size, self.groups, w.shape[1], w.shape[1]))
         spectrum = self._spectrum(every)
-        found = self._pass("product_gram", total, self._units, spectrum, offset)
+        found = self._pass("product_gram", total, self._units, spectrum, offsets)
         return np.asarray(found[group])
 
     def _spectrum(self, w: np.ndarray) -> Any:
@@ -333,13 +225,13 @@ class DeviceOperator(FourierOperator):
     def _several_processes(self) -> bool:
         return len({device.process_index for device in self._mesh.devices.flat}) > 1
 
-    def _pass(self, name: str, total: Any, units: Units, *rest: Any) -> Any:
+    def _pass(self, name: str, total: Any, units: JaxUnits, *rest: Any) -> Any:
         """What a program adds up over all blocks, joined over devices, in NumPy."""
         import jax
 
         add, join = getattr(self._programs, name)
         if self._several_processes:
-            meet(name, self.limits.peer_seconds)
+            meet(name, self.form.limits.peer_seconds)
         with self._there():
             total = jax.tree.map(self._split, total)
             for stack in self._stacks:
@@ -347,7 +239,7 @@ class DeviceOperator(FourierOperator):
                     total = add(total, *self._cut(stack, items, units), items, *rest)
             return jax.tree.map(np.asarray, join(total))
 
-    def _cut(self, stack: Stack, items: Any, units: Units) -> tuple[Any, Any]:
+    def _cut(self, stack: Stack, items: Any, units: JaxUnits) -> tuple[Any, Any]:
         y = items if stack.y is None else stack.y
         specs = stack.x.sharding.spec, y.sharding.spec
         origin = np.array([stack.offset, stack.ahead])
@@ -377,7 +269,7 @@ class DeviceOperator(FourierOperator):
         sharding = NamedSharding(self._mesh, EACH)
         return jax.make_array_from_callback(a.shape, sharding, lambda where: a[where])
 
-    def _ends(self, units: Units) -> Ends:
+    def _ends(self, units: JaxUnits) -> Ends:
         """The samples at both ends of all records, and all of those shorter than two kernels."""
         s, outputs = self._shape, self._shape.outputs // self.groups
         k = s.taps - 1
@@ -403,7 +295,7 @@ class DeviceOperator(FourierOperator):
         )
 
     def _read(
-        self, stack: Stack, component: int, place: int, rows: int, length: int, units: Units
+        self, stack: Stack, component: int, place: int, rows: int, length: int, units: JaxUnits
     ) -> tuple[np.ndarray, np.ndarray]:
         """Two kernels' samples of a component of every record from some place on, and of y ``rows``
         of them: (N, 2K, G, W) and (N, 2K, G, Q).
@@ -427,6 +319,38 @@ class DeviceOperator(FourierOperator):
         order = [(device, next(taken[device])) for device, _ in owners]
         devices, places = np.array(order).T
         return joined[0][devices, places], joined[1][devices, places]
+
+
+def own_units(chunk: DeviceChunk) -> Units:
+    """Return the units of a chunk, with the mean of every channel as the shift of its columns."""
+    return chunk.units
+
+
+def moments(chunk: DeviceChunk) -> Moments | None:
+    """Return sums over the rows of A and Y in units of the chunk; None if FFTs lose digits."""
+    found = chunk.moments
+    whole = np.einsum("gpp->gp", found.gram)
+    return found if exact(found.squares, whole, chunk.channels) else None
+
+
+def norms(chunk: DeviceChunk) -> Moments | None:
+    """Return sums and squares of the columns, as moments of each column on its own."""
+    found = moments(chunk)
+    if found is None:
+        return None
+    squares, units = np.einsum("gpp->gp", found.gram), found.units
+    given = units.column_exponents, units.shift, found.constant
+    return Moments.of_columns(found.sums, squares, found.n, *given)
+
+
+def misfit(chunk: DeviceChunk, w: np.ndarray, offset: np.ndarray) -> ResidualSums:
+    """Return the sums of r = y − A w − offset, for w (G, P, Q) and offset (G, Q), in own units."""
+    return chunk.misfit(w, offset)
+
+
+def product_gram(chunk: DeviceChunk, group: int, w: np.ndarray, offset: np.ndarray) -> np.ndarray:
+    """Return (A w − offset)ᵀ(A w − offset) (Q, Q) of one group, for w (P, Q), in own units."""
+    return chunk.product_gram(group, w, offset)
 
 
 def _concatenated(pairs: Sequence[tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray, np.ndarray]:

@@ -1,0 +1,494 @@
+"""Some rows of a problem: as a plan that is not read yet, and loaded into memory."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, NamedTuple, TypeVar
+
+import numpy as np
+
+from ..errors import SolveError
+from ..problem.channels import largest, on_cores
+from ..problem.confounds import NuisanceBlock
+from ..problem.polynomials import Polynomials
+from ..problem.records import stacked
+from ..problem.rows import Rows, Span, samples_read
+from ..problem.sizes import Limits
+from ..problem.spec import ConvSpec
+from ..problem.stored import for_one_pass
+from ..problem.trends import without_polynomials
+from .moments import Units, per_column
+from .windows import NormalForm, normal_form, silenced
+
+_T = TypeVar("_T")
+
+
+class Form(NamedTuple):
+    """The settings that all chunks of a problem share.
+
+    Attributes:
+        spec: the windows over records in normal form.
+        constant: whether a constant is subtracted.
+        limits: the memory limits.
+        x_sizes, y_sizes: the largest magnitudes (Cin,) of x and (Cout,) of y. If None, every chunk
+            computes its own.
+    """
+
+    spec: ConvSpec
+    constant: bool
+    limits: Limits
+    x_sizes: np.ndarray | None = None
+    y_sizes: np.ndarray | None = None
+
+
+class SpanTrends(NamedTuple):
+    """Polynomials in time that are subtracted from the samples of spans.
+
+    Attributes:
+        degree: degree of the polynomials.
+        ranges: for every span, its first row in the range of the polynomials, and the shape (*T) of
+            that range.
+        of_x, of_y: coefficients (spans, J, C), which are subtracted one after the other.
+    """
+
+    degree: int
+    ranges: tuple[tuple[int, tuple[int, ...]], ...]
+    of_x: tuple[np.ndarray, ...] = ()
+    of_y: tuple[np.ndarray, ...] = ()
+
+
+class Chunk(NamedTuple):
+    """Some rows of some records, and the data that they need. Nothing is read yet.
+
+    Attributes:
+        spans: the records, and their rows along the first axis.
+        x: the samples of x that these rows read, one array per span.
+        y: the outputs (T', *T, Cout) of each span, or None.
+        flags: flags of the rows used in the fit, or None if all are used.
+        by_rows: whether rows must be formed, because FFTs would lose digits.
+        roots: square roots of the weights of each span, () or (T', *T), or None.
+        blocks: the nuisance columns of confounds in the rows of the spans, in their order.
+        nuisance: number of all nuisance columns of confounds.
+        trends: polynomials that are subtracted first, or None.
+    """
+
+    spans: tuple[Span, ...]
+    x: tuple[Any, ...]
+    y: tuple[Any, ...] | None
+    flags: tuple[np.ndarray, ...] | None
+    by_rows: bool = False
+    roots: tuple[np.ndarray, ...] | None = None
+    blocks: tuple[NuisanceBlock, ...] = ()
+    nuisance: int = 0
+    trends: SpanTrends | None = None
+
+
+def span_lots(kept: Rows, pieces: Sequence[Span], step: int) -> list[list[Span]]:
+    """Split the rows used in the fit into lots of spans for one chunk each.
+
+    Each lot has at most ``step`` rows along the first axis.
+    """
+    found: list[list[Span]] = []
+    room = 0
+    for i, first, last in pieces:
+        for start in range(first, last, step):
+            span = i, start, min(start + step, last)
+            flags = kept.of_span(span)
+            if flags is not None and not flags.any():
+                continue
+            length = span[2] - start
+            if length > room:
+                found.append([])
+                room = step
+            found[-1].append(span)
+            room -= length
+    return found
+
+
+def by_shape(spans: Sequence[Span], key: Callable[[Span], Any]) -> list[Span]:
+    """Return spans with those of one key next to each other, in the order of their first."""
+    found: dict[Any, list[Span]] = {}
+    for span in spans:
+        found.setdefault(key(span), []).append(span)
+    return [span for several in found.values() for span in several]
+
+
+def chunks_of(
+    lots: Sequence[Sequence[Span]],
+    x: Sequence[Any],
+    y: Sequence[Any] | None,
+    spec: ConvSpec,
+    kept: Rows,
+) -> list[Chunk]:
+    """Return the chunks of some rows, unread, for one pass over them in order."""
+    x, y = [*map(for_one_pass, x)], None if y is None else [*map(for_one_pass, y)]
+    found = []
+    for lot in lots:
+        flags = kept.some(lot)
+        found.append(
+            Chunk(
+                tuple(lot),
+                tuple(NormalForm.of_rows(x[i], spec, a, b) for i, a, b in lot),
+                None if y is None else tuple(y[i][a:b] for i, a, b in lot),
+                None if flags is None or all(f.all() for f in flags) else tuple(flags),
+            )
+        )
+    return found
+
+
+# --- in memory
+
+
+class Stack(NamedTuple):
+    """Spans of one shape.
+
+    Attributes:
+        x: (N, *E, Cin) in normal form.
+        y: (N, *T, Cout), or None.
+        flags: (N, *T), True for rows used in the fit; None if all are used.
+        roots: (N, *T), roots of the weights; None unless rows of a record differ in weight. The
+            weights of whole records are included in x and y.
+    """
+
+    x: np.ndarray
+    y: np.ndarray | None
+    flags: np.ndarray | None
+    roots: np.ndarray | None
+
+    def used(self, values: np.ndarray) -> np.ndarray:
+        """Return the rows (..., Q) of values (N, *T, Q) that are used in the fit."""
+        return values if self.flags is None else values[self.flags]
+
+
+@dataclass(frozen=True, eq=False)
+class LoadedChunk:
+    """Rows in memory: stacks of spans, in units in which their largest samples are about one.
+
+    Samples that no row reads affect neither the scale nor an FFT. They are zero, or the mean of
+    their channel if a constant is subtracted.
+
+    Attributes:
+        form: the settings of the problem.
+        spans: the spans, in the order of the rows.
+        stacks: the samples, with consecutive spans of one shape in one stack.
+        blocks: the nuisance columns of confounds, for the rows in order. Their places are indices
+            of the columns of this chunk.
+        places: indices (k,) of these columns among all ``nuisance`` columns.
+        nuisance: number of all nuisance columns of confounds.
+        exponents: (Cin,), powers of two by which x is divided.
+        out_exponents, out_shift: (Cout,); y is read as ``2**-out_exponents * y - out_shift``.
+        by_rows: whether rows must be formed, because FFTs would lose digits.
+        kept: results that are used again, for x, and for x and y.
+    """
+
+    form: Form
+    spans: tuple[Span, ...]
+    stacks: tuple[Stack, ...]
+    blocks: tuple[NuisanceBlock, ...]
+    places: np.ndarray
+    nuisance: int
+    exponents: np.ndarray
+    out_exponents: np.ndarray
+    out_shift: np.ndarray
+    by_rows: bool
+    kept: dict[str, Any] = field(default_factory=dict)
+    kept_with_y: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def spec(self) -> ConvSpec:
+        """The windows over records in normal form."""
+        return self.form.spec
+
+    @property
+    def groups(self) -> int:
+        """Number G of groups."""
+        return self.spec.groups
+
+    @property
+    def channels(self) -> int:
+        """Channels of a group."""
+        return self.exponents.size // self.groups
+
+    @property
+    def columns(self) -> int:
+        """Number P of columns of a group."""
+        return self.channels * math.prod(self.spec.kernel_size)
+
+    @property
+    def outputs(self) -> int:
+        """Number Q of outputs of a group."""
+        return self.out_exponents.size // self.groups
+
+    @property
+    def rows(self) -> int:
+        """Number of rows used in the fit."""
+        several = ((s, len(s.x) * self.spec.rows(s.x.shape[1:-1])) for s in self.stacks)
+        return sum(n if s.flags is None else int(np.count_nonzero(s.flags)) for s, n in several)
+
+    @property
+    def masked(self) -> bool:
+        """Whether rows are excluded within the stacks."""
+        return any(s.flags is not None for s in self.stacks)
+
+    @property
+    def windows(self) -> int:
+        """Number of rows of all stacks, including excluded ones."""
+        return sum(len(s.x) * self.spec.rows(s.x.shape[1:-1]) for s in self.stacks)
+
+    @property
+    def structured(self) -> bool:
+        """Whether at least half of the rows are used, with equal weights within each record."""
+        alike = all(s.roots is None for s in self.stacks)
+        return alike and 2 * self.rows >= self.windows
+
+    @property
+    def scale(self) -> np.ndarray:
+        """(Cin,), by which x is multiplied."""
+        return np.ldexp(1.0, -self.exponents)
+
+    @property
+    def out_scale(self) -> np.ndarray:
+        """(Cout,), by which y is multiplied."""
+        return np.ldexp(1.0, -self.out_exponents)
+
+    def units(self, shift: np.ndarray) -> Units:
+        """Return the units of this chunk, for a shift (G, P) of the columns."""
+        of_y = self.out_exponents, self.out_shift
+        exponents, *out = (a.reshape(self.groups, -1) for a in (self.exponents, *of_y))
+        return Units(exponents, shift, *out)
+
+    def by_column(self, of_channels: np.ndarray) -> np.ndarray:
+        """Return values (Cin,) of the channels for the columns (G, P)."""
+        return per_column(of_channels.reshape(self.groups, -1), self.columns)
+
+    def once(self, name: str, make: Callable[[], _T], with_y: bool = False) -> _T:
+        """Return a result, which is computed once for x, or once for x and y."""
+        kept = self.kept_with_y if with_y else self.kept
+        if name not in kept:
+            kept[name] = make()
+        found: _T = kept[name]
+        return found
+
+    def with_outputs(self, y: Sequence[np.ndarray | None]) -> LoadedChunk:
+        """Return the same rows with other outputs y (N, *T, Cout) of every stack."""
+        stacks = tuple(s._replace(y=a) for s, a in zip(self.stacks, y, strict=True))
+        return _with_out_units(replace(self, stacks=stacks, kept_with_y={}), None)
+
+    def without_outputs(self) -> LoadedChunk:
+        """Return the same rows of x alone."""
+        stacks, none = tuple(s._replace(y=None) for s in self.stacks), np.zeros(0)
+        return replace(
+            self, stacks=stacks, out_exponents=none.astype(int), out_shift=none, kept_with_y={}
+        )
+
+    def in_out_units(self, exponents: np.ndarray) -> LoadedChunk:
+        """Return the same rows with y in units of other powers of two (Cout,)."""
+        if np.array_equal(exponents, self.out_exponents):
+            return self
+        shift = np.ldexp(self.out_shift, self.out_exponents - exponents)
+        return replace(self, out_exponents=exponents, out_shift=shift, kept_with_y={})
+
+    def output_rows(self) -> np.ndarray:
+        """Return y (n, Cout) of the rows used in the fit, in the units of this chunk, not shifted.
+
+        An output beyond the range of these units is rounded to zero.
+        """
+        parts = [s.used(s.y) for s in self.stacks if s.y is not None]
+        return np.concatenate([a.reshape(-1, a.shape[-1]) for a in parts]) * self.out_scale
+
+
+def load(chunk: Chunk | LoadedChunk, form: Form) -> LoadedChunk:
+    """Return the rows of a chunk in memory, less its trends and times the roots of its weights."""
+    if isinstance(chunk, LoadedChunk):
+        return chunk
+    stacks, adjusted = [], chunk.trends is not None or chunk.roots is not None
+    for some in _runs(chunk):
+        y = None if chunk.y is None else stacked([np.asarray(a) for a in chunk.y[some]])
+        flags = None if chunk.flags is None else np.stack(chunk.flags[some])
+        flags = None if flags is None or flags.all() else flags
+        x = _samples(chunk, some, form)
+        if adjusted:
+            x, y = _adjusted(chunk, some, form, x, y)
+        x = silenced(x, form.spec)
+        stacks.append(Stack(x, y, flags, _roots(chunk, some, form, x)))
+    if any(s.flags is not None for s in stacks):
+        stacks = _filled(stacks, form, chunk.trends is not None)
+        adjusted = True
+    if form.x_sizes is None or adjusted or not chunk.x:
+        exponents = channel_exponents([s.x for s in stacks])
+    else:
+        exponents = exponents_of(form.x_sizes)
+    places, blocks = _own_places(chunk.blocks, chunk.nuisance)
+    none = np.zeros(0)
+    found = LoadedChunk(
+        form, chunk.spans, tuple(stacks), blocks, places, chunk.nuisance, exponents,
+        none.astype(int), none, chunk.by_rows,
+    )  # fmt: skip
+    return _with_out_units(found, None if adjusted else form.y_sizes)
+
+
+def _runs(chunk: Chunk) -> Iterator[slice]:
+    """Yield slices of consecutive spans of one shape."""
+    keys: list[Any] = [tuple(a.shape) for a in chunk.x or chunk.y or ()]
+    if chunk.trends is not None:
+        keys = [*zip(keys, chunk.trends.ranges, strict=True)]
+    first = 0
+    for _, run in itertools.groupby(keys):
+        last = first + sum(1 for _ in run)
+        yield slice(first, last)
+        first = last
+
+
+def _samples(chunk: Chunk, some: slice, form: Form) -> np.ndarray:
+    """Return samples (N, *E, C) of a stack in normal form; without channels if x is not read."""
+    if not chunk.x:
+        assert chunk.y is not None
+        y = chunk.y[some]
+        return np.zeros((len(y), *extent(form.spec, y[0].shape[:-1]), 0))
+    return samples_of(chunk.x[some])
+
+
+def samples_of(several: Sequence[Any]) -> np.ndarray:
+    """Return arrays of one shape, which may be read on demand, as one array (N, *L, C)."""
+    first = several[0]
+    whole = isinstance(first, NormalForm) and all(a.is_whole for a in several)
+    if whole and all(a.lengths == first.lengths for a in several):
+        return np.asarray(normal_form(stacked([a.record for a in several]), first.spec))
+    return np.asarray(stacked([np.asarray(a) for a in several]))
+
+
+def _adjusted(
+    chunk: Chunk, some: slice, form: Form, x: np.ndarray, y: np.ndarray | None
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """Return x and y of a stack less their trends, times the roots of the weights."""
+    trends, spec = chunk.trends, form.spec
+    if trends is not None:
+        first, shape = trends.ranges[some.start]
+        if chunk.x and trends.of_x:
+            place = extent(spec, shape), first * spec.stride[0]
+            x = _without(x, trends.degree, *place, [c[some] for c in trends.of_x])
+        if y is not None and trends.of_y:
+            y = _without(y, trends.degree, shape, first, [c[some] for c in trends.of_y])
+    if chunk.roots is None:
+        return x, y
+    roots = chunk.roots[some]
+    with np.errstate(over="ignore"):
+        if all(root.ndim == 0 for root in chunk.roots):
+            x = x * _beside(np.array(roots), x.ndim)
+            y = None if y is None else y * _beside(np.array(roots), y.ndim)
+        elif y is not None:
+            rows = np.stack([np.broadcast_to(root, y.shape[1:-1]) for root in roots])
+            y = y * rows[..., None]
+    if not np.isfinite(x).all():
+        raise SolveError(
+            "x times the root of a weight leaves the range of float64; divide all weights, or x, "
+            "by one number"
+        )
+    return x, y
+
+
+def _without(
+    values: np.ndarray, degree: int, shape: tuple[int, ...], first: int, coefs: list[np.ndarray]
+) -> np.ndarray:
+    """Return values (N, n, *L, C) less polynomials in the range ``shape`` from ``first`` on."""
+    trend = Polynomials.of(shape, degree, first, first + values.shape[1])
+    flat = values.reshape(len(values), -1, values.shape[-1])
+    with np.errstate(over="ignore", invalid="ignore"):  # in samples that no row reads
+        left = without_polynomials(flat, trend.some(np.ones(trend.columns.shape[:-1], bool)), coefs)
+    return left.reshape(values.shape)
+
+
+def _beside(values: np.ndarray, ndim: int) -> np.ndarray:
+    """Return values (N,) as an array of ``ndim`` axes, N the first."""
+    return values.reshape(-1, *(1,) * (ndim - 1))
+
+
+def _roots(chunk: Chunk, some: slice, form: Form, x: np.ndarray) -> np.ndarray | None:
+    if chunk.roots is None or all(root.ndim == 0 for root in chunk.roots):
+        return None
+    shape = form.spec.output_shape(x.shape[1:-1])
+    return np.stack([np.broadcast_to(root, shape) for root in chunk.roots[some]])
+
+
+def _filled(stacks: Sequence[Stack], form: Form, to_zero: bool) -> list[Stack]:
+    """Set samples that no row reads to zero, or to the mean of the samples that are read."""
+    read = [_read(s, form.spec) for s in stacks]
+    fill = np.zeros(stacks[0].x.shape[-1])
+    if form.constant and not to_zero:
+        kept = [s.x[r] for s, r in zip(stacks, read, strict=True)]
+        scale = np.ldexp(1.0, -channel_exponents(kept))
+        fill = np.sum([(a * scale).sum(0) for a in kept], axis=0) / sum(map(len, kept)) / scale
+    return [
+        s if s.flags is None else s._replace(x=np.where(r[..., None], s.x, fill.astype(s.x.dtype)))
+        for s, r in zip(stacks, read, strict=True)
+    ]
+
+
+def _read(stack: Stack, spec: ConvSpec) -> np.ndarray:
+    """Return flags (N, *E) of the samples of a stack that are read."""
+    if stack.flags is None:
+        return np.ones(stack.x.shape[:-1], bool)
+    return np.stack([samples_read(flags, spec) for flags in stack.flags])
+
+
+def _with_out_units(chunk: LoadedChunk, sizes: np.ndarray | None) -> LoadedChunk:
+    """Return a chunk with the units of its y, and zeros in the excluded rows of y."""
+    if chunk.stacks[0].y is None:
+        return chunk
+    kept = [s.used(s.y) for s in chunk.stacks if s.y is not None]
+    exponents = channel_exponents(kept) if sizes is None else exponents_of(sizes)
+    shift, scale = np.zeros(exponents.size), np.ldexp(1.0, -exponents)
+    if chunk.form.constant:
+        totals = [on_cores(np.add, a, lambda part: part * scale) for a in kept]
+        shift = np.sum(totals, axis=0) / chunk.rows
+    nothing = np.ldexp(shift, exponents)  # exactly zero once it is scaled and shifted
+    stacks = (
+        s
+        if s.flags is None
+        else s._replace(y=np.where(s.flags[..., None], np.asarray(s.y), nothing))
+        for s in chunk.stacks
+    )
+    return replace(chunk, stacks=tuple(stacks), out_exponents=exponents, out_shift=shift)
+
+
+def _own_places(
+    blocks: Sequence[NuisanceBlock], count: int
+) -> tuple[np.ndarray, tuple[NuisanceBlock, ...]]:
+    """Return the places of the columns of some blocks, and the blocks with indices into them."""
+    if not blocks:
+        return np.zeros(0, int), ()
+    each = [block.places.reshape(-1) for block in blocks]
+    if blocks[0].ones is not None:
+        each.append(np.array([count - 1]))
+    places = np.unique(np.concatenate(each))
+    own = (replace(b, places=np.searchsorted(places, b.places)) for b in blocks)
+    return places, tuple(own)
+
+
+def extent(spec: ConvSpec, rows: Sequence[int]) -> tuple[int, ...]:
+    """Return the shape (*E) of a record in normal form that has ``rows`` (*T)."""
+    axes = zip(rows, spec.stride, spec.span, strict=True)
+    return tuple((t - 1) * s + n for t, s, n in axes)
+
+
+def channel_exponents(arrays: Iterable[np.ndarray]) -> np.ndarray:
+    """Return the power of two per channel that brings the largest magnitude into [1/2, 1).
+
+    A channel of zeros has no such power. It takes the smallest power of the other channels.
+    """
+    several = [*arrays]
+    none = np.zeros(several[0].shape[-1])
+    return exponents_of(np.maximum.reduce([none, *(largest(a) for a in several if a.size)]))
+
+
+def exponents_of(sizes: np.ndarray) -> np.ndarray:
+    """Return the powers of two for channels (C,) with the largest magnitudes ``sizes``."""
+    # Channels with only denormal numbers would need a power beyond float64.
+    exponents = np.maximum(np.frexp(sizes.astype(float))[1], -1020)
+    if sizes.all():  # also if there are no channels
+        return exponents
+    least = exponents.min(where=sizes > 0, initial=exponents.max())
+    return np.where(sizes > 0, exponents, least)

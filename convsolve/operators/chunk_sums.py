@@ -1,0 +1,400 @@
+"""Sums over the rows of a chunk: functions of plain data, which other processes can run.
+
+The confounds N of a chunk are orthonormal columns over all chunks. Their projection needs only the
+sums NᵀA and NᵀY: AᵀMA = AᵀA − (NᵀA)ᵀNᵀA for M = I − NNᵀ.
+
+Source: R. Frisch and F. V. Waugh, Econometrica 1 (1933) 387.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import reduce
+from operator import add
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+from ..errors import SolveError
+from ..problem.polynomials import Polynomials, used_range
+from ..problem.rows import Rows, samples_read
+from ..problem.spec import ConvSpec
+from ..problem.stored import not_finite_any_more
+from ..problem.trends import Trends, kept_samples, without_polynomials
+from . import by_fft, by_jax, by_rows
+from .by_jax import DeviceChunk
+from .by_rows import Projected
+from .chunk import Chunk, Form, LoadedChunk, extent, load, samples_of
+from .moments import Moments, ResidualSums, Units
+from .nuisance import crossed, nuisance_of, nuisance_sums, without_fit
+from .windows import recorded_samples
+
+# Rows in memory, or on devices.
+Loaded = LoadedChunk | DeviceChunk
+
+
+@dataclass(frozen=True)
+class Totals:
+    """`Moments` of some chunks, and flags of the chunks that had to be summed by rows."""
+
+    moments: Moments
+    by_rows: tuple[bool, ...]
+
+    def __add__(self, other: Totals) -> Totals:
+        return Totals(self.moments + other.moments, self.by_rows + other.by_rows)
+
+    def with_zero_columns(self, live: np.ndarray) -> Totals:
+        """Return the totals with columns set to zero where ``live`` (G, P) is False."""
+        return replace(self, moments=self.moments.with_zero_columns(live))
+
+
+def backend(chunk: Loaded) -> ModuleType:
+    """Return the module that sums over the rows of a chunk."""
+    if isinstance(chunk, DeviceChunk):
+        return by_jax
+    return by_rows if chunk.by_rows else by_fft
+
+
+def _loaded(chunk: Chunk | Loaded, form: Form, y_fit: np.ndarray | None = None) -> Loaded:
+    """Return a chunk in memory or on devices, with N times ``y_fit`` subtracted from y."""
+    if isinstance(chunk, DeviceChunk):
+        return chunk
+    return without_fit(load(chunk, form), y_fit)
+
+
+def decided(chunk: Chunk | Loaded, by_rows: bool) -> Chunk | Loaded:
+    """Return a chunk that is computed by rows, or by FFTs."""
+    if isinstance(chunk, Chunk):
+        return chunk._replace(by_rows=by_rows)
+    return replace(chunk, by_rows=by_rows) if isinstance(chunk, LoadedChunk) else chunk
+
+
+def exact(chunk: Loaded, columns_only: bool) -> tuple[Loaded, Moments]:
+    """Return the moments of a chunk, and the chunk by rows if FFTs would lose digits.
+
+    With ``columns_only``, the moments are those of every column on its own.
+    """
+    name = "norms" if columns_only else "moments"
+    with np.errstate(invalid="ignore"):  # data that are no longer finite have no finite sums
+        if isinstance(chunk, DeviceChunk) or (not chunk.by_rows and chunk.structured):
+            found = getattr(backend(chunk), name)(chunk)
+            if found is not None:
+                return chunk, found
+        assert isinstance(chunk, LoadedChunk)
+        chunk = replace(chunk, by_rows=True)
+        return chunk, getattr(by_rows, name)(chunk)
+
+
+def totals(
+    chunk: Chunk | Loaded,
+    form: Form,
+    columns_only: bool,
+    about: Units | None = None,
+    how: Projected | None = None,
+) -> Totals:
+    """Sum over the rows of a chunk, in its own units or in the units ``about``.
+
+    The rows may have the fit of the confounds subtracted, as ``how`` describes.
+    """
+    loaded = _loaded(chunk, form, None if how is None else how.y_fit)
+    if how is not None and how.fits and isinstance(loaded, LoadedChunk):
+        return Totals(_sums_of_projected(loaded, how), (True,))
+    loaded, found = exact(loaded, columns_only)
+    if not (np.isfinite(found.sums).all() and np.isfinite(found.out_sums).all()):
+        raise no_sums(chunk)
+    formed = isinstance(loaded, LoadedChunk) and loaded.by_rows
+    if isinstance(loaded, LoadedChunk) and loaded.blocks:
+        found = replace(found, nuisance=(_nuisance(loaded, found, columns_only),))
+    return Totals(found if about is None else found.in_units(about), (formed,))
+
+
+def _nuisance(chunk: LoadedChunk, found: Moments, columns_only: bool) -> Any:
+    """Return the sums of the nuisance columns beside the moments of a chunk."""
+    of = backend(chunk)
+    adjoint = None if chunk.by_rows else (lambda group, r: of.adjoint(chunk, group, r))
+    of_columns = chunk.once("crossed", lambda: crossed(chunk, adjoint))
+    if columns_only:
+        of_columns = of_columns.reshape(len(of_columns), -1, 1)
+        exponents = chunk.by_column(chunk.exponents).reshape(-1, 1)
+        fine = exponents - found.units.exponents
+        of_columns = np.ldexp(of_columns, fine[None])
+    return nuisance_sums(chunk, found.units, of_columns, outputs=not columns_only)
+
+
+def _sums_of_projected(chunk: LoadedChunk, how: Projected) -> Moments:
+    """Return sums over rows from which a fit of the confounds was subtracted, by rows."""
+    columns, units, first = nuisance_of(chunk), how.units, 0
+    groups, outputs = chunk.groups, chunk.outputs
+    found = replace(Moments.empty(groups, chunk.columns, outputs), units=units)
+    of_columns = np.zeros((columns.count, groups * chunk.columns))
+    of_outputs = np.zeros((columns.count, groups * outputs))
+    for a, y in by_rows.projected(chunk, how._replace(y_fit=None)):
+        y = np.zeros((*a.shape[:2], 0)) if y is None else y
+        found += Moments.from_rows(a, y, units)
+        n = a.shape[1]
+        of_columns += columns.products(a.swapaxes(0, 1).reshape(n, -1), first)
+        of_outputs += columns.products(y.swapaxes(0, 1).reshape(n, groups * outputs), first)
+        first += n
+    plain = nuisance_sums(
+        chunk, units, of_columns.reshape(columns.count, groups, -1), outputs=False
+    )
+    sums = plain._replace(
+        of_outputs=of_outputs.reshape(columns.count, groups, outputs).swapaxes(0, 1),
+        out_exponents=units.out_exponents[:, :outputs],
+    )
+    return replace(found, nuisance=(sums,))
+
+
+def output_totals(
+    chunk: Chunk | LoadedChunk,
+    form: Form,
+    about: Units | None = None,
+    y_fit: np.ndarray | None = None,
+) -> Moments:
+    """Return the moments of the outputs alone, without columns.
+
+    They are in the units of the chunk, or in the units ``about``.
+    """
+    if isinstance(chunk, Chunk):
+        chunk = chunk._replace(x=())
+    loaded = without_fit(load(chunk, form), y_fit)
+    units = loaded.units(np.zeros((loaded.groups, 0)))._replace(
+        exponents=np.zeros((loaded.groups, 0), int)
+    )
+    y = loaded.output_rows().reshape(loaded.rows, loaded.groups, -1) - units.out_shift
+    found = Moments.from_rows(
+        np.zeros((loaded.groups, len(y), 0)), y.transpose(1, 0, 2), units, form.constant
+    )
+    if loaded.blocks:
+        none = np.zeros((len(loaded.places), loaded.groups, 0))
+        found = replace(found, nuisance=(nuisance_sums(loaded, units, none, outputs=True),))
+    return found if about is None else found.in_units(about)
+
+
+def misfit(
+    chunk: Chunk | Loaded,
+    form: Form,
+    units: Units,
+    w: np.ndarray,
+    offset: np.ndarray,
+    y_fit: np.ndarray | None,
+) -> ResidualSums:
+    """Return the sums of r = y − A w − offset − N y_fit, for w (G, P, Q) and offset (G, Q).
+
+    All are in ``units``, but ``y_fit`` (q, Cout) is in the user's. In the units of the chunk
+    A = 2^e·(A' + s) − s₀ with e at most zero, and w' = 2^e·w. y is read in ``units``. In its own
+    units, if they are much smaller, the prediction would leave float64.
+    """
+    loaded = _loaded(chunk, form, y_fit)
+    if isinstance(loaded, LoadedChunk):
+        loaded = loaded.in_out_units(units.out_exponents.reshape(-1))
+    own = backend(loaded).own_units(loaded)
+    e, moved = _between(own, units)
+    beside = offset - (own.out_shift - units.out_shift) + np.einsum("gp,gpq->gq", moved, w)
+    found = backend(loaded).misfit(loaded, np.ldexp(w, e[:, :, None]), beside)
+    g = np.ldexp(found.gradient, e[:, :, None]) + np.einsum("gp,gq->gpq", moved, found.sums)
+    return ResidualSums(found.squares, g, found.sums)
+
+
+def _between(own: Units, units: Units) -> tuple[np.ndarray, np.ndarray]:
+    """Return e and the shift between the units of a chunk and others, each (G, P)."""
+    # Columns that are zero in the chunk may have any exponents, including these.
+    e = np.minimum(own.column_exponents - units.column_exponents, 0)
+    return e, np.ldexp(own.shift, e) - units.shift
+
+
+def projected_misfit(
+    chunk: Chunk | LoadedChunk, form: Form, how: Projected, w: np.ndarray
+) -> ResidualSums:
+    """Return the sums of r = M y − M A w, for w (G, P, Q), by rows."""
+    found = ResidualSums.empty(w)
+    for a, y in by_rows.projected(load(chunk, form), how):
+        assert y is not None
+        found += ResidualSums.of(a, y - a @ w)
+    return found
+
+
+def product(
+    chunk: LoadedChunk, units: Units, group: int, w: np.ndarray, fit: np.ndarray | None
+) -> np.ndarray:
+    """Return A w − N fit (n, Q) of one group in ``units``, for w (P, Q) and fit (q, Q)."""
+    e, moved = (a[group] for a in _between(backend(chunk).own_units(chunk), units))
+    found = backend(chunk).product(chunk, group, np.ldexp(w, e[:, None])) + moved @ w
+    if fit is not None and chunk.blocks:
+        found = found - nuisance_of(chunk).fit(fit[chunk.places], 0, len(found))
+    return np.asarray(found, float)
+
+
+def adjoint(chunk: LoadedChunk, units: Units, group: int, r: np.ndarray) -> np.ndarray:
+    """Return Aᵀr (P, Q) of one group in ``units``, for rows r (n, Q)."""
+    e, moved = (a[group] for a in _between(backend(chunk).own_units(chunk), units))
+    found = backend(chunk).adjoint(chunk, group, r)
+    return np.asarray(np.ldexp(found, e[:, None]) + np.outer(moved, r.sum(0)))
+
+
+def product_grams(
+    chunk: Chunk | Loaded,
+    form: Form,
+    units: Units,
+    group: int,
+    w: np.ndarray,
+    level: np.ndarray,
+    fit: np.ndarray | None,
+) -> np.ndarray:
+    """Return (A w − level − N fit)ᵀ(A w − level − N fit) (Q, Q) of one group.
+
+    w (P, Q), level (Q,) and fit (q, Q) are in ``units``.
+    """
+    loaded = _loaded(chunk._replace(y=None) if isinstance(chunk, Chunk) else chunk, form)
+    if fit is not None and isinstance(loaded, LoadedChunk):
+        seen = product(loaded, units, group, w, fit) - level
+        return np.asarray(seen.T @ seen)
+    of = backend(loaded)
+    e, moved = (a[group] for a in _between(of.own_units(loaded), units))
+    found: np.ndarray = of.product_gram(loaded, group, np.ldexp(w, e[:, None]), level - moved @ w)
+    return found
+
+
+def projected_product_grams(
+    chunk: Chunk | LoadedChunk, form: Form, how: Projected, group: int, w: np.ndarray
+) -> np.ndarray:
+    """Return (M A w)ᵀ(M A w) (Q, Q) of one group, for w (P, Q), by rows."""
+    total = np.zeros((w.shape[1], w.shape[1]))
+    loaded = load(chunk._replace(y=None) if isinstance(chunk, Chunk) else chunk, form)
+    for a, _ in by_rows.projected(loaded, how._replace(y_fit=None)):
+        seen = a[group] @ w
+        total += seen.T @ seen
+    return total
+
+
+# --- polynomials in time
+
+
+def used_rows(kept: Rows, record: int) -> tuple[int, tuple[int, ...]]:
+    """Return the range of rows of a record that are used, in which polynomials are scaled.
+
+    Returns:
+        The first row along the first axis, and the shape (*T) of the range, which has all rows
+        along the other axes.
+    """
+    if kept.flags is None:
+        return 0, kept.shapes[record]
+    rows = used_range(kept.flags[record])[0]
+    return rows.start, (rows.stop - rows.start, *kept.shapes[record][1:])
+
+
+def x_trends(
+    chunk: Chunk,
+    spec: ConvSpec,
+    degree: int,
+    ranges: Sequence[tuple[int, tuple[int, ...]]],
+    lengths: Sequence[tuple[int, ...]],
+    turn: tuple[int, ...],
+    before: np.ndarray | None,
+) -> Trends:
+    """Return the products of polynomials with the recorded samples that the rows of a chunk read.
+
+    Args:
+        chunk: the rows.
+        spec: geometry of the convolution.
+        degree: degree of the polynomials.
+        ranges: `used_rows` of every record.
+        lengths: lengths (*W) of every record.
+        turn: samples by which the records were turned in a circle.
+        before: coefficients (R, J, C) of every record that are subtracted first, or None.
+    """
+    found = []
+    for several, flags in _alike(chunk, ranges, lengths):
+        i, start, stop = chunk.spans[several[0]]
+        first, shape = ranges[i]
+        kept = samples_read(flags, spec)
+        kept = kept & recorded_samples(lengths[i], spec, turn, start, stop)
+        place = (start - first) * spec.stride[0], extent(spec, shape)
+        arrays = [chunk.x[j] for j in several]
+        records = np.array([chunk.spans[j][0] for j in several])
+        found.append(_trends(arrays, records, kept, degree, place, before))
+    return reduce(add, found)
+
+
+def y_trends(
+    chunk: Chunk,
+    degree: int,
+    ranges: Sequence[tuple[int, tuple[int, ...]]],
+    before: np.ndarray | None,
+) -> Trends:
+    """Return the products of polynomials with the outputs of a chunk, as `x_trends`."""
+    found = []
+    assert chunk.y is not None
+    for several, flags in _alike(chunk, ranges):
+        i, start, _ = chunk.spans[several[0]]
+        first, shape = ranges[i]
+        arrays = [chunk.y[j] for j in several]
+        records = np.array([chunk.spans[j][0] for j in several])
+        found.append(_trends(arrays, records, flags, degree, (start - first, shape), before))
+    return reduce(add, found)
+
+
+def _alike(
+    chunk: Chunk,
+    ranges: Sequence[tuple[int, tuple[int, ...]]],
+    lengths: Sequence[tuple[int, ...]] | None = None,
+) -> Iterator[tuple[list[int], np.ndarray]]:
+    """Yield the spans of a chunk that have equal polynomials, and flags (T', *T) of their rows."""
+    alike: dict[Any, list[int]] = {}
+    for j, (i, start, stop) in enumerate(chunk.spans):
+        flags = None if chunk.flags is None else chunk.flags[j].tobytes()
+        length = None if lengths is None else lengths[i]
+        alike.setdefault((start, stop, ranges[i], length, flags), []).append(j)
+    for several in alike.values():
+        i, start, stop = chunk.spans[several[0]]
+        every = np.ones((stop - start, *ranges[i][1][1:]), bool)
+        yield several, every if chunk.flags is None else chunk.flags[several[0]]
+
+
+def _trends(
+    arrays: Sequence[Any],
+    records: np.ndarray,
+    flags: np.ndarray,
+    degree: int,
+    place: tuple[int, tuple[int, ...]],
+    before: np.ndarray | None,
+) -> Trends:
+    """Return the products with the flagged samples of arrays (*L, C) of some records.
+
+    ``place`` is the first sample in the range of the polynomials, and the shape of that range.
+    """
+    first, shape = place
+    trend = Polynomials.of(shape, degree, first, first + len(flags)).some(flags)
+    values = kept_samples(samples_of(arrays), flags).astype(float, copy=False)
+    if before is not None:
+        values = without_polynomials(values, trend, [before[records]])
+    sums = Trends.of(records, values, trend.columns)
+    if not np.isfinite(sums.crosses).all():
+        raise _no_sums([values])
+    return sums
+
+
+# --- sums that are not finite
+
+
+def no_sums(chunk: Chunk | Loaded) -> Exception:
+    """Return the exception for a chunk whose sums are not finite."""
+    if isinstance(chunk, Chunk):
+        return _no_sums((*chunk.x, *(chunk.y or ())))
+    if isinstance(chunk, DeviceChunk):
+        return sums_beyond_float64()
+    return _no_sums([a for s in chunk.stacks for a in (s.x, s.y) if a is not None])
+
+
+def _no_sums(arrays: Iterable[Any]) -> Exception:
+    finite = all(np.isfinite(np.asarray(a)).all() for a in arrays)
+    return sums_beyond_float64() if finite else not_finite_any_more()
+
+
+def sums_beyond_float64() -> SolveError:
+    """Return the exception for finite numbers whose sums are not finite."""
+    return SolveError(
+        "sums of x or y leave the range of float64; give them in units that make them smaller"
+    )
