@@ -23,8 +23,9 @@ from ..problem.stored import in_memory
 from .penalty import Coordinates, Penalty
 from .placement import device_chunk
 
-# Up to this many columns the Gram is formed at once. Beyond, norms are computed without it.
-GRAM_FIRST = 800
+# Up to this many columns the Gram is formed at once, from the signals or from few rows. Beyond,
+# norms are computed without it.
+GRAM_FIRST, GRAM_OF_ROWS = 800, 32
 
 
 class Clock:
@@ -163,7 +164,8 @@ class Design:
         else:
             x, y = self._given[0].arrays, None if y is None else y.arrays
         by_rows = self.sizes.by_rows and whole
-        columns_first = by_rows or (whole and self.sizes.columns > GRAM_FIRST)
+        most = GRAM_OF_ROWS if by_rows else GRAM_FIRST
+        columns_first = whole and self.sizes.columns > most
         plan = Plan(whole, by_rows, columns_first and device is None, in_time, *self._largest)
         given = self.adjustments, self.nuisance, self.sizes.limits
         return DesignMatrix(x, y, self.spec, *given, plan, device)

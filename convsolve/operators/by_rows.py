@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator
-from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -154,11 +153,12 @@ def _rows_of(rows: Rows) -> int:
 def moments(chunk: LoadedChunk, units: Units | None = None) -> Moments:
     """Return sums over the rows of A and Y, by default in units of the chunk."""
     units = own_units(chunk) if units is None else units
-    total = Moments.empty(chunk.groups, chunk.columns, chunk.outputs)
-    total = replace(total, units=units, constant=chunk.form.constant)
+    total: Moments | None = None
     for a, y in rows(chunk, units):
         y = np.zeros((*a.shape[:2], 0)) if y is None else y
-        total += Moments.from_rows(a, y, units, chunk.form.constant)
+        found = Moments.from_rows(a, y, units, chunk.form.constant)
+        total = found if total is None else total + found
+    assert total is not None
     return total
 
 

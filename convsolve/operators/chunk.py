@@ -10,6 +10,7 @@ from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
+from ..cached import cached_property
 from ..errors import SolveError
 from ..problem.channels import largest, on_cores
 from ..problem.confounds import NuisanceBlock
@@ -197,59 +198,59 @@ class LoadedChunk:
     kept: dict[str, Any] = field(default_factory=dict)
     kept_with_y: dict[str, Any] = field(default_factory=dict)
 
-    @property
+    @cached_property
     def spec(self) -> ConvSpec:
         """The windows over records in normal form."""
         return self.form.spec
 
-    @property
+    @cached_property
     def groups(self) -> int:
         """Number G of groups."""
         return self.spec.groups
 
-    @property
+    @cached_property
     def channels(self) -> int:
         """Channels of a group."""
         return self.exponents.size // self.groups
 
-    @property
+    @cached_property
     def columns(self) -> int:
         """Number P of columns of a group."""
         return self.channels * math.prod(self.spec.kernel_size)
 
-    @property
+    @cached_property
     def outputs(self) -> int:
         """Number Q of outputs of a group."""
         return self.out_exponents.size // self.groups
 
-    @property
+    @cached_property
     def rows(self) -> int:
         """Number of rows used in the fit."""
         several = ((s, len(s.x) * self.spec.rows(s.x.shape[1:-1])) for s in self.stacks)
         return sum(n if s.flags is None else int(np.count_nonzero(s.flags)) for s, n in several)
 
-    @property
+    @cached_property
     def masked(self) -> bool:
         """Whether rows are excluded within the stacks."""
         return any(s.flags is not None for s in self.stacks)
 
-    @property
+    @cached_property
     def windows(self) -> int:
         """Number of rows of all stacks, including excluded ones."""
         return sum(len(s.x) * self.spec.rows(s.x.shape[1:-1]) for s in self.stacks)
 
-    @property
+    @cached_property
     def structured(self) -> bool:
         """Whether at least half of the rows are used, with equal weights within each record."""
         alike = all(s.roots is None for s in self.stacks)
         return alike and 2 * self.rows >= self.windows
 
-    @property
+    @cached_property
     def scale(self) -> np.ndarray:
         """(Cin,), by which x is multiplied."""
         return np.ldexp(1.0, -self.exponents)
 
-    @property
+    @cached_property
     def out_scale(self) -> np.ndarray:
         """(Cout,), by which y is multiplied."""
         return np.ldexp(1.0, -self.out_exponents)
@@ -290,6 +291,16 @@ class LoadedChunk:
             return self
         shift = np.ldexp(self.out_shift, self.out_exponents - exponents)
         return replace(self, out_exponents=exponents, out_shift=shift, kept_with_y={})
+
+    def output_sums(self, of: np.ufunc | None = None) -> np.ndarray:
+        """Return sums (Cout,) over the rows of y, or of a function of y, in units of the chunk."""
+
+        def read(part: np.ndarray) -> np.ndarray:
+            found = part * self.out_scale - self.out_shift
+            return found if of is None else of(found, out=found)
+
+        kept = [s.used(s.y) for s in self.stacks if s.y is not None]
+        return np.asarray(np.sum([on_cores(np.add, a, read) for a in kept], axis=0))
 
     def output_rows(self) -> np.ndarray:
         """Return y (n, Cout) of the rows used in the fit, in the units of this chunk, not shifted.
@@ -354,8 +365,7 @@ def _samples(chunk: Chunk, some: slice, form: Form) -> np.ndarray:
 def samples_of(several: Sequence[Any]) -> np.ndarray:
     """Return arrays of one shape, which may be read on demand, as one array (N, *L, C)."""
     first = several[0]
-    whole = isinstance(first, NormalForm) and all(a.is_whole for a in several)
-    if whole and all(a.lengths == first.lengths for a in several):
+    if isinstance(first, NormalForm) and first.is_whole and all(map(first.is_like, several)):
         return np.asarray(normal_form(stacked([a.record for a in several]), first.spec))
     return np.asarray(stacked([np.asarray(a) for a in several]))
 

@@ -66,9 +66,11 @@ def _loaded(chunk: Chunk | Loaded, form: Form, y_fit: np.ndarray | None = None) 
 
 def decided(chunk: Chunk | Loaded, by_rows: bool) -> Chunk | Loaded:
     """Return a chunk that is computed by rows, or by FFTs."""
+    if isinstance(chunk, DeviceChunk) or chunk.by_rows == by_rows:
+        return chunk
     if isinstance(chunk, Chunk):
         return chunk._replace(by_rows=by_rows)
-    return replace(chunk, by_rows=by_rows) if isinstance(chunk, LoadedChunk) else chunk
+    return replace(chunk, by_rows=by_rows)
 
 
 def exact(chunk: Loaded, columns_only: bool) -> tuple[Loaded, Moments]:
@@ -160,13 +162,11 @@ def output_totals(
     if isinstance(chunk, Chunk):
         chunk = chunk._replace(x=())
     loaded = without_fit(load(chunk, form), y_fit)
-    units = loaded.units(np.zeros((loaded.groups, 0)))._replace(
-        exponents=np.zeros((loaded.groups, 0), int)
-    )
-    y = loaded.output_rows().reshape(loaded.rows, loaded.groups, -1) - units.out_shift
-    found = Moments.from_rows(
-        np.zeros((loaded.groups, len(y), 0)), y.transpose(1, 0, 2), units, form.constant
-    )
+    groups, none = loaded.groups, np.zeros((loaded.groups, 0))
+    units = loaded.units(none)._replace(exponents=none.astype(int))
+    sums, squares = (loaded.output_sums(of).reshape(groups, -1) for of in (None, np.square))
+    gram, rhs = np.zeros((groups, 0, 0)), np.zeros((groups, 0, loaded.outputs))
+    found = Moments(gram, rhs, none, sums, squares, loaded.rows, units, form.constant)
     if loaded.blocks:
         none = np.zeros((len(loaded.places), loaded.groups, 0))
         found = replace(found, nuisance=(nuisance_sums(loaded, units, none, outputs=True),))
@@ -192,7 +192,10 @@ def misfit(
         loaded = loaded.in_out_units(units.out_exponents.reshape(-1))
     own = backend(loaded).own_units(loaded)
     e, moved = _between(own, units)
-    beside = offset - (own.out_shift - units.out_shift) + np.einsum("gp,gpq->gq", moved, w)
+    beside = offset - (own.out_shift - units.out_shift)
+    if not e.any() and not moved.any():
+        return backend(loaded).misfit(loaded, w, beside)
+    beside = beside + np.einsum("gp,gpq->gq", moved, w)
     found = backend(loaded).misfit(loaded, np.ldexp(w, e[:, :, None]), beside)
     g = np.ldexp(found.gradient, e[:, :, None]) + np.einsum("gp,gq->gpq", moved, found.sums)
     return ResidualSums(found.squares, g, found.sums)

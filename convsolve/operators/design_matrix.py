@@ -257,11 +257,12 @@ class DesignMatrix:
         self.rows = self._kept.count
         channels = x[0].shape[-1]
         self.groups, self.columns = spec.groups, spec.unknowns(channels)
-        every = self._kept.flags is None and nuisance.confounds is None
+        of_y = every = self._kept.flags is None and nuisance.confounds is None
         # Samples that no row reads must not affect the scale.
-        sizes = plan.x_sizes if every and all(spec.reads_all(a.shape[:-1]) for a in x) else None
-        of_y = plan.y_sizes if every else None
-        self._form = Form(spec.normal, nuisance.constant, limits, sizes, of_y)
+        every = every and all(map(spec.reads_all, {a.shape[:-1] for a in x}))
+        sizes = plan.x_sizes if every else None
+        y_sizes = plan.y_sizes if of_y else None
+        self._form = Form(spec.normal, nuisance.constant, limits, sizes, y_sizes)
         confounds, self._degree = nuisance.confounds, -1
         if confounds is not None:
             self._degree = max(confounds.degree, 0 if confounds.shared else -1)
@@ -426,12 +427,16 @@ class DesignMatrix:
         A second fit takes a pass over the data. It is needed if the first polynomials are so large
         that the rounding error of their coefficients would be visible in the remainder.
         """
+        if self._degree < 0:
+            return ()
         lengths = [a.shape[:-1] for a in self._x]
         given = self._spec, self._degree, self._ranges, lengths, self._kept.turn
         return self._several_trends(self.total, x_trends, self._unread(None), *given)
 
     def trends_of(self, targets: Targets) -> tuple[Trends, ...]:
         """Return the polynomials of outputs in the same way."""
+        if self._degree < 0:
+            return ()
         chunks = [chunk._replace(x=()) for chunk in self._unread(targets.records)]
         return self._several_trends(
             self._sum(targets), y_trends, chunks, self._degree, self._ranges
@@ -440,8 +445,6 @@ class DesignMatrix:
     def _several_trends(
         self, total: Any, task: Any, chunks: Sequence[Chunk], *given: Any
     ) -> tuple[Trends, ...]:
-        if self._degree < 0:
-            return ()
         confounds = self.nuisance.confounds
         assert confounds is not None
 
@@ -544,22 +547,22 @@ class DesignMatrix:
 
     def _of_columns(self, found: Totals, live: np.ndarray, fit: np.ndarray | None) -> Columns:
         """Return the columns in moments, or in moments of every column on its own."""
-        m, shape = found.moments, (self.groups, self.columns)
-        e = m.units.column_exponents.reshape(shape)
-        # A column of zeros may have any exponent.
-        used = np.where(m.gram.diagonal(0, 1, 2).reshape(shape) > 0, e, e.min())
-        exponents = used.reshape(self.groups, -1, self._channels).max(1)
-        finer = e - per_column(exponents, self.columns)
-        squares = np.maximum(m.squares, 0.0)
-        with np.errstate(under="ignore"):
-            shift, norms, means = (
-                np.ldexp(a.reshape(shape), finer)
-                for a in (m.units.shift, np.sqrt(squares), m.means)
-            )
-            products = m.projection.products
-            if len(products) != self.groups:
-                products = products.reshape(*shape, -1).swapaxes(1, 2)
-            products = np.ldexp(products, finer[:, None])
+        m, norms = found.moments, np.sqrt(np.maximum(found.moments.squares, 0.0))
+        exponents, shift, means = m.units.exponents, m.units.shift, m.means
+        products = m.projection.products
+        if len(m.gram) != self.groups:
+            shape = self.groups, self.columns
+            e = exponents.reshape(shape)
+            # A column of zeros may have any exponent.
+            used = np.where(m.gram.reshape(shape) > 0, e, e.min())
+            exponents = used.reshape(self.groups, -1, self._channels).max(1)
+            finer = e - per_column(exponents, self.columns)
+            products = products.reshape(*shape, -1).swapaxes(1, 2)
+            with np.errstate(under="ignore"):
+                norms, shift, means = (
+                    np.ldexp(a.reshape(shape), finer) for a in (norms, shift, means)
+                )
+                products = np.ldexp(products, finer[:, None])
         return Columns(exponents, shift, norms, means, products, fit, live, found.by_rows)
 
     @property
@@ -671,7 +674,7 @@ class DesignMatrix:
 
     # --- the columns
 
-    @property
+    @cached_property
     def exponents(self) -> np.ndarray:
         """Exponents (G, P), integers."""
         return per_column(self._known.exponents, self.columns)

@@ -84,10 +84,16 @@ class NormalForm:
         whole = self.start == 0 and self.stop == self.spec.extent(self.lengths)[0]
         return whole and isinstance(self.record, np.ndarray)
 
+    def is_like(self, other: NormalForm) -> bool:
+        """Return whether another range is the same, in a record of the same type and lengths."""
+        mine, others = (type(a.record) for a in (self, other))
+        ranges = (self.start, self.stop, self.lengths) == (other.start, other.stop, other.lengths)
+        return mine is others and ranges
+
     @property
     def shape(self) -> tuple[int, ...]:
         """Shape (*E, C)."""
-        others = self.spec.extent(self.lengths)[1:]
+        others = self.spec.extent(self.lengths)[1:] if len(self.lengths) > 1 else ()
         return (self.stop - self.start, *others, self.record.shape[-1])
 
     @property
