@@ -26,7 +26,7 @@ from .interrupts import Guarded
 from .leastsquares.design import Design
 from .operators.chunk import Chunk
 from .operators.chunk_sums import Totals
-from .operators.design_matrix import DesignMatrix
+from .operators.chunks import Chunks
 from .operators.map_reduce import PASS, one_by_one, read_ahead
 from .operators.moments import Moments, NuisanceSums, ResidualSums, Units
 from .problem.problem import Problem
@@ -51,24 +51,24 @@ class kept_in(Guarded):
     """
 
     def __init__(self, path: str | Path | None, problem: Problem, design: Design) -> None:
-        self._operator = design.matrix if path is not None and design.sizes.chunked else None
-        if self._operator is None:
+        self._chunks = design.matrix.chunks if path is not None and design.sizes.chunked else None
+        if self._chunks is None:
             return
-        if self._operator.total is not one_by_one:
+        if self._chunks.total is not one_by_one:
             raise ValueError(
                 "checkpoint= is for records that this process reads; dask keeps its own results "
                 "(x.persist())"
             )
-        self._keeper = Checkpoint(Path(path or ""), _fingerprint(problem, self._operator))
+        self._keeper = Checkpoint(Path(path or ""), _fingerprint(problem, self._chunks))
 
     def _enter(self) -> None:
-        if self._operator is not None:
-            self._operator.total = self._keeper.total
+        if self._chunks is not None:
+            self._chunks.total = self._keeper.total
 
     def _leave(self, error: BaseException | None) -> None:
-        if self._operator is None:
+        if self._chunks is None:
             return
-        self._operator.total = one_by_one
+        self._chunks.total = one_by_one
         if error is None:
             self._keeper.remove()
 
@@ -190,7 +190,7 @@ class Checkpoint:
             self._passes[stored["name"]] = stored["done"], found
 
 
-def _fingerprint(problem: Problem, operator: DesignMatrix) -> str:
+def _fingerprint(problem: Problem, chunks: Chunks) -> str:
     """Return a digest of the problem without the values of x and y.
 
     Weights and confounds are included, because the sums depend on them.
@@ -198,7 +198,7 @@ def _fingerprint(problem: Problem, operator: DesignMatrix) -> str:
     y = problem.y or ()
     weights, confounds = problem.weights, problem.confounds
     stated = [
-        asdict(problem.spec), problem.bias, str(problem.lags), operator.spans,
+        asdict(problem.spec), problem.bias, str(problem.lags), chunks.spans,
         [(a.shape, str(a.dtype)) for a in (*problem.x, *y)],
     ]  # fmt: skip
     nuisance = confounds.arrays if isinstance(confounds, Records) else confounds

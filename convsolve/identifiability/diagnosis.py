@@ -449,7 +449,7 @@ class Diagnosis:
         confounds = self.problem.nuisance.confounds
         if confounds is None:
             return self.problem.bias / self.n_equations
-        spans = self._analysis.design.matrix.order.spans
+        spans = self._analysis.design.matrix.chunks.order.spans
         return np.concatenate([np.square(confounds.part(span)[1]).sum(1) for span in spans])
 
     @property

@@ -167,7 +167,7 @@ class FromRows:
         return Moments.from_rows(a[:, rows], y[:, rows], units, constant)
 
     def _places(self, spans: Sequence[Span]) -> np.ndarray:
-        return self._design.matrix.order.places(spans)
+        return self._design.matrix.chunks.order.places(spans)
 
     def within(self, coordinates: Coordinates, units: CommonUnits) -> list[GroupSums]:
         """Return the sums of every group in some coordinates and units."""

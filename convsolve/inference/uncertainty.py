@@ -517,7 +517,7 @@ class Uncertainty:
         analysis, kept = self._analysis.in_time, self._analysis.design.adjustments.kept
         assert analysis.targets is not None
         matrix = analysis.design.matrix
-        flags = [kept.flags_of(i)[start:stop] for i, start, stop in matrix.order.joined]
+        flags = [kept.flags_of(i)[start:stop] for i, start, stop in matrix.chunks.order.joined]
         return matrix, analysis.targets, Times(flags)
 
     @property
@@ -528,7 +528,7 @@ class Uncertainty:
         if confounds is None:
             return np.full((rows, design.nuisance.count), 1 / math.sqrt(rows))
         found, first = np.zeros((rows, confounds.count)), 0
-        for span in self._in_time[0].order.joined:
+        for span in self._in_time[0].chunks.order.joined:
             places, columns = confounds.part(span)
             found[first : first + len(columns), places] = columns
             first += len(columns)

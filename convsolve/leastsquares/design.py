@@ -14,7 +14,8 @@ from ..cached import cached_property
 from ..errors import SolveError
 from ..linalg.threads import on_blas_threads
 from ..operators.by_jax import DeviceChunk
-from ..operators.design_matrix import DesignMatrix, Plan, Targets
+from ..operators.chunks import Plan
+from ..operators.design_matrix import DesignMatrix, Targets
 from ..operators.moments import Moments
 from ..problem.problem import Problem
 from ..problem.records import Records
@@ -90,7 +91,7 @@ class Design:
             return ""
         if isinstance(self._placed, str):
             return f"{self._held_by}, fetched to the host: {self._placed}"
-        return self._held_by + ", then fetched to the host" * self.matrix.fetched
+        return self._held_by + ", then fetched to the host" * self.matrix.chunks.fetched
 
     @cached_property
     def records(self) -> tuple[Any, ...]:
@@ -117,7 +118,7 @@ class Design:
 
         Outputs without a row are NaN.
         """
-        return self.matrix.order.by_record(values)
+        return self.matrix.chunks.order.by_record(values)
 
     @property
     def targets(self) -> Targets | None:
@@ -147,7 +148,7 @@ class Design:
     def in_time(self) -> Design:
         """The design with its rows in the order of records and time."""
         matrix = self._matrix(whole=not self.sizes.chunked, in_time=True)
-        if matrix.order.spans == self.matrix.order.spans:
+        if matrix.chunks.order.spans == self.matrix.chunks.order.spans:
             return self
         found = copy(self)
         for name in ("whole_matrix", "moments", "in_time"):

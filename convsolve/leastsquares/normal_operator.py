@@ -104,7 +104,7 @@ class Normal:
     def __init__(self, system: System, group: int) -> None:
         self.system, self.group = system, group
         # All rows of x at once.
-        self._chunk = system.design.whole_matrix.in_memory
+        self._chunk = system.design.whole_matrix.chunks.loaded(None)
         scaling = system.scaling
         self.a_norm = float(scaling.a_norm[group])
         relative = scaling.relative[group]

@@ -20,7 +20,7 @@ import pytest
 import convsolve as cs
 from convsolve import checkpoint
 from convsolve.leastsquares.analysis import analyse
-from convsolve.operators import design_matrix
+from convsolve.operators import design_matrix, first_pass
 from convsolve.operators.map_reduce import one_by_one
 from support import interrupted
 from support.injected import raised_at
@@ -50,8 +50,8 @@ def _after_every_chunk(monkeypatch: pytest.MonkeyPatch) -> None:
 def sums(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Fills with one entry for every chunk that is summed."""
     made: list[str] = []
-    for name in ("totals", "misfit"):
-        monkeypatch.setattr(design_matrix, name, counted(getattr(design_matrix, name), made))
+    for module, name in ((first_pass, "totals"), (design_matrix, "misfit")):
+        monkeypatch.setattr(module, name, counted(getattr(module, name), made))
     return made
 
 
@@ -148,7 +148,7 @@ def test_an_exception_at_any_point_of_the_block_ends_the_checkpoint(path: Path) 
             pass
 
     def check() -> None:
-        assert design.matrix.total is one_by_one  # type: ignore[union-attr]
+        assert design.matrix.chunks.total is one_by_one  # type: ignore[union-attr]
 
     points = 0
     while raised_at(points + 1, work, check):

@@ -12,9 +12,10 @@ import pytest
 
 import convsolve as cs
 from convsolve.leastsquares.analysis import analyse
-from convsolve.operators import design_matrix, prediction
+from convsolve.operators import chunks, prediction
 from convsolve.operators.chunk import span_lots
-from convsolve.operators.design_matrix import DesignMatrix, Plan
+from convsolve.operators.chunks import Plan
+from convsolve.operators.design_matrix import DesignMatrix
 from convsolve.operators.moments import Moments, Units
 from convsolve.operators.prediction import row_spans
 from convsolve.problem.adjustments import Adjustments
@@ -177,7 +178,7 @@ def test_columns_have_one_unit_beside_whatever_outputs() -> None:
     given = rows, Nuisance(constant=True), Limits(chunk_numbers=40), Plan(whole=False)
     operator = DesignMatrix(x, y, geometry.spec, *given)
     other = 1e-4 * y[0]
-    other[operator.step :] += 1
+    other[operator.chunks.step :] += 1
     found = operator.moments(operator.with_outputs([other]))
     np.testing.assert_array_equal(found.units.shift, operator.shift)
     np.testing.assert_array_equal(found.units.column_exponents, operator.exponents)
@@ -252,7 +253,7 @@ def test_a_solve_beside_a_drift_reads_everything_once_more() -> None:
 @pytest.mark.parametrize("length", [1, 7, 60, 99, 100, 101, 140, 160, 350, 10**6])
 def test_steps_are_as_long_as_chunks_of_dask(length: int) -> None:
     """As many chunks as come nearest, or one in equal parts, and never nothing."""
-    step = design_matrix._in_step(100, length)
+    step = chunks._in_step(100, length)
     parts = max(1, round(length / step))
     assert step % length == 0 or step == -(-length // parts)
     assert 2 / 3 * 100 <= step <= 2 * 100
@@ -265,10 +266,10 @@ def test_a_task_takes_whole_chunks_of_dask(given: tuple[int, ...], step: int) ->
     x = dask.array.zeros((400, 1), chunks=(given, 1))
     y = dask.array.zeros((400, 1), chunks=(90, 1))
     problem = cs.Problem.from_lags(x, y, lags=(0, 3), edges="zeros")
-    operator = analyse(problem, Limits(held_numbers=0, chunk_numbers=600)).design.matrix
+    operator = analyse(problem, Limits(held_numbers=0, chunk_numbers=600)).design.matrix.chunks
     assert operator.step == step
     by_two = cs.Problem(x, kernel_size=4, stride=2)
-    operator = analyse(by_two, Limits(held_numbers=0, chunk_numbers=600)).design.matrix
+    operator = analyse(by_two, Limits(held_numbers=0, chunk_numbers=600)).design.matrix.chunks
     assert operator.step * 2 % given[0] == 0 or given[0] > operator.step * 2
 
 
@@ -277,6 +278,6 @@ def test_chunks_of_arrays_in_memory_are_longer() -> None:
     limits, steps = Limits(held_numbers=0, chunk_numbers=100), []
     for given in (x, Slices(x)):
         problem = cs.Problem.from_lags(given, y, lags=(0, 3), edges="zeros")
-        operator = analyse(problem, limits).design.matrix
+        operator = analyse(problem, limits).design.matrix.chunks
         steps.append(operator.step)
     assert steps == [100, 50]

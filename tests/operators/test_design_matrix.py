@@ -15,7 +15,8 @@ from jax.sharding import PartitionSpec as P
 
 from convsolve.operators.by_jax import DeviceChunk
 from convsolve.operators.chunk import Form
-from convsolve.operators.design_matrix import DesignMatrix, Plan, Targets
+from convsolve.operators.chunks import Plan
+from convsolve.operators.design_matrix import DesignMatrix, Targets
 from convsolve.operators.spread import stacked
 from convsolve.operators.transformed import TapBasis, TransformedMatrix
 from convsolve.problem.adjustments import Adjustments

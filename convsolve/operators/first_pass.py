@@ -1,0 +1,271 @@
+"""The first pass over the rows of a design matrix: units, norms, and what N fits of the columns."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from ..problem.nuisance import Nuisance
+from ..problem.trends import Subtracted, Trends, beyond_rounding
+from .by_fft import KEPT_SHARE
+from .by_rows import LEAST_SQUARE, Projected
+from .chunk_sums import Totals, output_totals, totals
+from .chunks import Chunks, Outputs
+from .moments import Moments, Units, per_column, scaled_columns
+
+
+class Columns(NamedTuple):
+    """The columns of A and M A, for P columns of C channels and q nuisance columns.
+
+    Attributes:
+        exponents, shift: (G, C) and (G, P), the units of the columns.
+        norms: (G, P), of the columns of M A.
+        means: (G, P), of the columns of M A, M without a constant, after the shift.
+        products: NᵀA (G, q, P).
+        fit: coefficients (G, q, P) of N that were subtracted from the columns before, or None.
+        live: flags (G, P) of the columns that are more than rounding. The others are zero.
+        by_rows: flags of the chunks that have to be summed by rows.
+    """
+
+    exponents: np.ndarray
+    shift: np.ndarray
+    norms: np.ndarray
+    means: np.ndarray
+    products: np.ndarray
+    fit: np.ndarray | None
+    live: np.ndarray
+    by_rows: tuple[bool, ...]
+
+    @property
+    def column_exponents(self) -> np.ndarray:
+        """Exponents (G, P) of the columns."""
+        return per_column(self.exponents, self.shift.shape[1])
+
+    @property
+    def fits(self) -> tuple[np.ndarray, ...]:
+        """Coefficients (G, q, P) of N, to be subtracted from A one after the other."""
+        return (self.products,) if self.fit is None else (self.fit, self.products)
+
+
+class OutputSums(NamedTuple):
+    """Sums over the rows of outputs Y.
+
+    Attributes:
+        exponents, shift: (G, Q), the units of the outputs.
+        sums, squares: (G, Q), sums and sums of squares.
+        products: NᵀY (G, q, Q).
+        fit: coefficients (G, q, Q) of N that were subtracted from Y before, or None.
+        live: flags (G, Q) of the outputs that are more than rounding. The others are zero.
+    """
+
+    exponents: np.ndarray
+    shift: np.ndarray
+    sums: np.ndarray
+    squares: np.ndarray
+    products: np.ndarray
+    fit: np.ndarray | None
+    live: np.ndarray
+
+    @property
+    def whole_fit(self) -> np.ndarray:
+        """The fit (G, q, Q) of orthonormal columns N to Y."""
+        return self.products if self.fit is None else self.products + self.fit
+
+
+@dataclass(frozen=True)
+class Pass:
+    """The moments of a pass over x and y, and what was found of columns and outputs."""
+
+    moments: Moments
+    columns: Columns
+    outputs: OutputSums | None
+
+
+class FirstPass:
+    """Sums over the rows of A and of outputs, with which all later passes begin.
+
+    If means or confounds are so large that their elimination from the sums would lose digits, a
+    second pass sums about their fit.
+    """
+
+    def __init__(self, chunks: Chunks, nuisance: Nuisance) -> None:
+        self._chunks, self._nuisance = chunks, nuisance
+        self._shape = chunks.groups, chunks.columns
+        self._every = np.ones(self._shape, bool)
+
+    def of(self, outputs: Outputs | None, columns_only: bool = False) -> Pass:
+        """Return sums over the rows of A and some outputs, or of each column on its own."""
+        if self._nuisance.confounds is not None:
+            return self._with_confounds(outputs, columns_only)
+        found = self._totals(outputs, columns_only)
+        m = found.moments
+        squares = np.einsum("gpp->gp", m.gram)
+        lost = cancels(m.squares, squares) or cancels(m.out_squares_left, m.out_squares)
+        if self._nuisance.constant and lost:
+            found = self._totals(outputs, columns_only, m.about_means)
+        columns = self._columns(found, self._every, None)
+        if not columns_only and any(found.by_rows) and squares.min() < LEAST_SQUARE:
+            alone = self.of(None, columns_only=True).columns
+            finer = alone.column_exponents - columns.column_exponents
+            columns = columns._replace(norms=np.ldexp(alone.norms, finer))
+        sums = None if outputs is None else self._outputs(outputs, found.moments)
+        return Pass(found.moments, columns, sums)
+
+    def _with_confounds(self, outputs: Outputs | None, columns_only: bool) -> Pass:
+        found, y_fit, before = self._totals(outputs, columns_only), None, None
+        m, trends = found.moments, self._chunks.x_trends
+        if outputs is not None and cancels(m.out_squares_left, m.out_squares):
+            before, y_fit = m, in_user_units(m.nuisance_rhs, m.units.out_exponents)
+            how = Projected(m.units, None, (), y_fit, self._every, self._every)
+            found = self._totals(outputs, columns_only, None, how)
+        columns = self._columns(found, self._every, None)
+        # A difference of sums does not show whether more than rounding is left of other columns.
+        whole = self._squares(found.moments, columns)
+        live = self._live(trends, whole, whole, columns.column_exponents)
+        found, fit = found.with_zero_columns(live), None
+        columns = self._columns(found, live, None)
+        if cancels(np.square(columns.norms), whole * live):
+            fit = columns.products
+            units = units_of(columns, None if columns_only else found.moments.units)
+            every = np.ones((len(fit), 1), bool)
+            how = Projected(units, None, (flat(fit),), y_fit, live, every)
+            found = self._totals(outputs, columns_only, None, how)
+            left = found.moments.squares
+            live = live & self._live(trends, whole, left, columns.column_exponents)
+            found = found.with_zero_columns(live)
+            columns = self._columns(found, live, fit)
+        if outputs is None:
+            return Pass(found.moments, columns, None)
+        sums = self._outputs(outputs, found.moments, before, y_fit)
+        return Pass(found.moments.with_zero_outputs(sums.live), columns, sums)
+
+    def of_outputs(self, outputs: Outputs) -> OutputSums:
+        """Return sums over the rows of outputs alone."""
+
+        def summed(about: Units | None = None, y_fit: np.ndarray | None = None) -> Moments:
+            found: Moments = self._chunks.sum(output_totals, outputs, about, y_fit)
+            return found
+
+        m = summed()
+        if not cancels(m.out_squares_left, m.out_squares):
+            return self._outputs(outputs, m)
+        if self._nuisance.constant:
+            return self._outputs(outputs, summed(about=m.about_means))
+        y_fit = in_user_units(m.nuisance_rhs, m.units.out_exponents)
+        return self._outputs(outputs, summed(y_fit=y_fit), m, y_fit)
+
+    def _totals(
+        self,
+        outputs: Outputs | None,
+        columns_only: bool,
+        about: Units | None = None,
+        how: Projected | None = None,
+    ) -> Totals:
+        found: Totals = self._chunks.sum(totals, outputs, columns_only, about, how)
+        return found
+
+    def _columns(self, found: Totals, live: np.ndarray, fit: np.ndarray | None) -> Columns:
+        """Return the columns in moments, or in moments of every column on its own."""
+        m, norms = found.moments, np.sqrt(np.maximum(found.moments.squares, 0.0))
+        exponents, shift, means = m.units.exponents, m.units.shift, m.means
+        products = m.projection.products
+        if m.gram.shape[:2] != self._shape:
+            e = exponents.reshape(self._shape)
+            # A column of zeros may have any exponent.
+            used = np.where(m.gram.reshape(self._shape) > 0, e, e.min())
+            exponents = used.reshape(len(e), -1, self._chunks.channels).max(1)
+            finer = e - per_column(exponents, e.shape[1])
+            products = products.reshape(*self._shape, -1).swapaxes(1, 2)
+            with np.errstate(under="ignore"):
+                norms, shift, means = (
+                    np.ldexp(a.reshape(self._shape), finer) for a in (norms, shift, means)
+                )
+                products = np.ldexp(products, finer[:, None])
+        return Columns(exponents, shift, norms, means, products, fit, live, found.by_rows)
+
+    def _squares(self, m: Moments, columns: Columns) -> np.ndarray:
+        """Return the squares of the columns of A, (G, P), in the units of the columns."""
+        finer = m.units.column_exponents.reshape(self._shape) - columns.column_exponents
+        with np.errstate(under="ignore"):
+            return np.ldexp(np.einsum("gpp->gp", m.gram).reshape(self._shape), 2 * finer)
+
+    def _outputs(
+        self,
+        outputs: Outputs,
+        m: Moments,
+        before: Moments | None = None,
+        y_fit: np.ndarray | None = None,
+    ) -> OutputSums:
+        """Return the sums of outputs in moments, with outputs of rounding set to zero.
+
+        The moments ``before`` are those before ``y_fit`` (q, Cout) was subtracted, which is in the
+        user's units.
+        """
+        exponents, shift = m.units.out_exponents, m.units.out_shift
+        live = np.ones(exponents.shape, bool)
+        if self._nuisance.confounds is not None:
+            whole = left = m.out_squares
+            if before is not None:
+                finer = before.units.out_exponents - exponents
+                whole, left = np.ldexp(before.out_squares, 2 * finer), m.out_squares_left
+            live = self._live(outputs.trends, whole, left, exponents)
+            m = m.with_zero_outputs(live)
+        fit = None
+        if y_fit is not None:
+            fit = y_fit.reshape(len(y_fit), len(exponents), -1).swapaxes(0, 1)
+            fit = np.ldexp(fit, -exponents[:, None])
+        sums = m.out_sums, m.out_squares, m.nuisance_rhs
+        return OutputSums(exponents, shift, *sums, fit, live)
+
+    def _live(
+        self,
+        trends: Sequence[Trends],
+        whole: np.ndarray,
+        left: np.ndarray,
+        exponents: np.ndarray,
+    ) -> np.ndarray:
+        """Return flags (G, P) of columns beyond the rounding error of everything subtracted.
+
+        ``whole`` and ``left`` are the squares of the columns, or of outputs (G, Q), before and
+        after the projection.
+        """
+        confounds = self._nuisance.confounds
+        assert confounds is not None
+        subtracted = Subtracted(np.zeros(1), np.zeros(1), False)
+        if trends:
+            subtracted = trends[0].subtracted()
+            size, trend = (scaled_columns(each, exponents) for each in subtracted[:2])
+            subtracted = subtracted._replace(size=size, trend=trend)
+        rows, weight = self._chunks.rows, confounds.total_weight
+        return beyond_rounding(whole, left, subtracted, rows, weight)
+
+
+def units_of(columns: Columns, out: Units | OutputSums | None) -> Units:
+    """Return the units of columns, and of outputs."""
+    none = np.zeros((len(columns.shift), 0))
+    of_y = none.astype(int), none
+    if isinstance(out, Units):
+        of_y = out.out_exponents, out.out_shift
+    elif out is not None:
+        of_y = out.exponents, out.shift
+    return Units(columns.exponents, columns.shift, *of_y)
+
+
+def in_user_units(fit: np.ndarray, exponents: np.ndarray) -> np.ndarray:
+    """Return a fit (G, q, Q) to Y in units of 2**exponents as a fit (q, Cout) to y."""
+    with np.errstate(under="ignore"):
+        return flat(np.ldexp(fit, exponents[:, None]))
+
+
+def flat(fit: np.ndarray) -> np.ndarray:
+    """Return a fit (G, q, P) of all groups as one (q, G·P)."""
+    groups, count, columns = fit.shape
+    return fit.swapaxes(0, 1).reshape(count, groups * columns)
+
+
+def cancels(left: np.ndarray, whole: np.ndarray) -> bool:
+    """Return whether a projection leaves too few digits of any square that is not zero."""
+    return not ((left > KEPT_SHARE * whole) | (whole == 0)).all()
