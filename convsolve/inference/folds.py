@@ -195,18 +195,12 @@ def fold_moments(
     design: Design, y: Sequence[np.ndarray], spans: Sequence[Span], like: Moments
 ) -> Moments:
     """Return the moments of some rows of a design and records ``y``, in the units of ``like``."""
-    records, bias = (design.records, y), design.nuisance.constant
-    confounds = design.nuisance.confounds
-    if confounds is not None and confounds.shared:
-        raise ValueError(
-            "sums over some of the records take no bias beside weights or confounds, which is of "
-            "all of them; give confounds='intercept', a constant of every record"
-        )
-    if design.sizes.chunked and confounds is None:
+    if design.sizes.chunked and design.nuisance.confounds is None:
         found = design.matrix.moments_of(spans, y)
     else:
-        of_part = part(design.spec, records, spans, bias, design.lags, design.adjustments)
-        found = Design(of_part, design.sizes.limits).moments.projected
+        given = design.bias, design.lags, design.adjustments
+        of_part = Design(part(design.spec, (design.records, y), spans, *given), design.sizes.limits)
+        found = of_part.matrix.summable(of_part.targets)
     return found.in_units(like.units)
 
 
@@ -232,7 +226,7 @@ def training(folds: Sequence[Moments], always: Moments | None) -> list[Moments]:
 def varying(moments: Moments) -> np.ndarray:
     """Return flags (G, Q) of outputs that are more than rounding, given a fitted constant."""
     shift = moments.units.out_shift
-    plain = moments.out_squares + shift * (2 * moments.out_sums + moments.n * shift)
+    plain = moments.out_squares + shift * (2 * moments.out_sums + moments.ones_square * shift)
     return np.asarray(moments.out_squares_left > (8 * EPS) ** 2 * plain)
 
 
@@ -244,7 +238,7 @@ def without_constants(moments: Moments, like: Moments) -> Moments:
     if not like.constant:
         return moments
     shift = like.units.shift
-    plain = np.einsum("gpp->gp", like.gram) + shift * (2 * like.sums + like.n * shift)
+    plain = np.einsum("gpp->gp", like.gram) + shift * (2 * like.sums + like.ones_square * shift)
     return moments.with_zero_columns(like.squares > (8 * EPS) ** 2 * plain)
 
 
@@ -273,6 +267,7 @@ class HeldOut:
 
     def __init__(self, fold: Moments, rest: Moments, group: int) -> None:
         self.rows, self._constant = fold.n, rest.constant
+        self._weight = fold.ones_square
         centred = fold.with_constant().eliminated()
         self._gram, self._cross, self.squares = (each[group] for each in centred)
         self._means = fold.means[group], fold.out_means[group]
@@ -296,12 +291,12 @@ class HeldOut:
             learnt, y_learnt = self._learnt
             off = (y_means - y_learnt) - (means - learnt) @ v
         inner = np.einsum("nrq,nrq->nq", v, product - 2 * self._cross)
-        return np.maximum(self.squares + inner, 0.0) + self.rows * off**2
+        return np.maximum(self.squares + inner, 0.0) + self._weight * off**2
 
     def correlations(self, v: np.ndarray) -> np.ndarray:
         """Return correlations (n, Q) of y and predictions of v (n, R, Q); NaN for constant ones."""
         spread = np.maximum(np.einsum("nrq,nrq->nq", v, self._applied(v)), 0.0)
-        plain = spread + self.rows * np.square(self._means[0] @ v)
+        plain = spread + self._weight * np.square(self._means[0] @ v)
         joint = np.einsum("nrq,rq->nq", v, self._cross)
         with np.errstate(divide="ignore", invalid="ignore"):
             found = np.clip(joint / np.sqrt(spread * self.squares), -1, 1)

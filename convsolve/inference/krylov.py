@@ -220,7 +220,7 @@ def held_out_scores(
     scores = np.empty((len(parts), *strengths.shape))
     for i, held in enumerate(tracked(parts, "held-out rows, by fold", len(parts))):
         records, rest = (design.records, y), beside(parts, i, always)
-        own = design.nuisance.constant, design.lags, design.adjustments
+        own = design.bias, design.lags, design.adjustments
         others = part(design.spec, records, rest, *own)
         trained = Analysis.of(others, design.sizes.limits)
         x_held, y_held = cut(design.spec, design.records, y, held)

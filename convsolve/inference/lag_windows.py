@@ -136,8 +136,8 @@ def window_errors(analysis: Analysis, select: CrossValidation) -> np.ndarray:
     spans, rest = select.spans(design.adjustments.kept.lengths)
     y = analysis.targets.records
     several = tracked(spans, "sums over folds", len(spans))
-    folds = [fold_moments(design, y, span, design.moments) for span in several]
-    always = fold_moments(design, y, rest, design.moments) if rest else None
+    folds = [fold_moments(design, y, span, design.summable) for span in several]
+    always = fold_moments(design, y, rest, design.summable) if rest else None
     varies, found = _varying(analysis), []
     check_varying(folds, varies, select.score)
     highest = int(design.moments.units.out_exponents.max())
@@ -170,6 +170,7 @@ class _Prefixes:
         self._gram, self._cross = gram[g][square], cross[g][order]
         self._held, self._held_cross = held[g][square], held_cross[g][order]
         self._x_means, self._y_means, self._rows = x_means, y_means, fold.n
+        self._weight = fold.ones_square
         self._taps, self._channels = taps, len(order) // taps
 
     def scores(self, score: str) -> Iterator[np.ndarray]:
@@ -205,7 +206,7 @@ class _Prefixes:
         with np.errstate(divide="ignore", invalid="ignore"):
             if score == "correlation":
                 return np.asarray(joint / np.sqrt(spread * self._squares))
-            errors = np.maximum(self._squares - 2 * joint + spread, 0.0) + self._rows * off**2
+            errors = np.maximum(self._squares - 2 * joint + spread, 0.0) + self._weight * off**2
             if score == "mse":
                 return np.asarray(errors / self._rows)
             return np.asarray(1 - errors / self._squares)

@@ -61,7 +61,7 @@ def jackknife(analysis: Analysis, kernel: np.ndarray) -> Jackknife:
     folds: list[list[Span]] = [[(i, 0, lengths[i])] for i in design.adjustments.kept.used]
     if len(folds) < 2:
         raise ValueError("jackknife needs two records or more that have rows")
-    like = design.moments
+    like = design.summable
     several = tracked(folds, "sums over records", len(folds))
     sums = [fold_moments(design, targets.records, fold, like) for fold in several]
     found = []
@@ -107,7 +107,7 @@ def _from_data(analysis: Analysis, folds: list[list[Span]], held: int) -> np.nda
     design, targets = analysis.design, analysis.targets
     assert targets is not None
     records = design.records_in_memory, targets.records
-    spans, bias = beside(folds, held, []), design.nuisance.constant
+    spans, bias = beside(folds, held, []), design.bias
     of_rest = part(design.spec, records, spans, bias, design.lags, design.adjustments)
     rest = Analysis.of(of_rest, design.sizes.limits)
     regression = rest.regression(RIDGE, 0.0)

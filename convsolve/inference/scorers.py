@@ -131,7 +131,10 @@ class Scoring:
 
     @cached_property
     def _source(self) -> FromMoments | FromRows:
-        if few_rows(self.design.sizes):
+        confounds = self.design.nuisance.confounds
+        shared = confounds is not None and confounds.shared
+        # Projected rows hold a bias of all rows, and not that of the training rows.
+        if few_rows(self.design.sizes) and not shared:
             return FromRows(self.design, self._targets, self._spans)
         return self._by_taps
 

@@ -106,7 +106,7 @@ class FromMoments:
     def __init__(self, design: Design, targets: Targets, spans: Spans | None) -> None:
         self._design, self._spans = design, spans
         given = targets is design.targets
-        total = design.moments if given else design.matrix.moments(targets)
+        total = design.summable if given else design.matrix.summable(targets)
 
         def summed(rows: Sequence[Span]) -> Moments:
             return without_constants(fold_moments(design, targets.records, rows, total), total)

@@ -59,7 +59,7 @@ class Design:
     """
 
     def __init__(self, problem: Problem, limits: Limits) -> None:
-        self.spec, self.nuisance = problem.spec, problem.nuisance
+        self.spec, self.nuisance, self.bias = problem.spec, problem.nuisance, problem.bias
         self.sizes, self.adjustments = problem.sizes(limits), problem.adjustments
         # The precision of the solution, and the rounding unit of x (0 if x is exact).
         self.dtype, self.data_eps = problem.dtype, problem.data_eps
@@ -178,3 +178,9 @@ class Design:
         matrix = self.matrix
         with self.clock.timing("moments"):
             return matrix.moments(self.targets)
+
+    @cached_property
+    @on_blas_threads
+    def summable(self) -> Moments:
+        """These sums, in the form in which they can be added to those of other rows."""
+        return self.matrix.summable(self.targets)

@@ -12,7 +12,7 @@ from ..linalg.conjugate_gradient import VANISHED, Conjugate, Evidence, inverse_f
 from ..linalg.rank import EPS, tolerance_of
 from ..operators import by_fft
 from ..operators.overlap_save import Series
-from ..operators.toeplitz import Gram
+from ..operators.toeplitz import Gram, Lags
 from ..operators.transformed import TapBasis
 from ..operators.whitening import Preconditioner
 from ..problem.sizes import Sizes
@@ -93,6 +93,10 @@ class Normal:
     have norms of about one. All taps of a channel have one unit in u, as AᵀA is Toeplitz only then.
     The coordinates of a penalty have no such structure and are not changed.
 
+    Without masks, weights and confounds, AᵀA is a Toeplitz matrix but for the edges of the records,
+    and a product does not depend on their length. Otherwise a product takes two passes over the
+    data, and the Toeplitz matrix of all rows is only the preconditioner.
+
     Attributes:
         product: the product with AᵀA + ridge.
         precondition: the product with M⁻¹.
@@ -103,8 +107,10 @@ class Normal:
 
     def __init__(self, system: System, group: int) -> None:
         self.system, self.group = system, group
-        # All rows of x at once.
-        self._chunk = system.design.whole_matrix.chunks.loaded(None)
+        design = system.design
+        self._structured = design.sizes.toeplitz and not design.sizes.beyond_memory
+        matrix = design.whole_matrix if self._structured else design.matrix
+        self._chunk = matrix.some_rows()
         scaling = system.scaling
         self.a_norm = float(scaling.a_norm[group])
         relative = scaling.relative[group]
@@ -126,6 +132,12 @@ class Normal:
 
     def _toeplitz(self, by_channel: np.ndarray, norms: np.ndarray, scale: np.ndarray) -> None:
         parts = self._parts(by_channel)
+        if not self._structured:
+            taps, places = by_fft.taps_of(self._chunk), by_fft.places_of(self._chunk)
+            lags = Lags(parts, taps, places, self.ridge, norms**2)
+            self.precondition = Preconditioner(lags, parts)
+            self.product, self.largest = self._by_data(scale[:, None]), self.a_norm**2
+            return
         self.product = gram = self._gram(parts, norms, scale, self.ridge)
         self.precondition = Preconditioner(gram, parts)
         # In the coordinates of System, at most the trace and the bound from the symbol.
@@ -137,7 +149,10 @@ class Normal:
         operator = self.system.design.matrix
         ones = np.ones(operator.columns)
         parts = self._parts(np.zeros(self._chunk.channels, int))
-        gram = self._gram(parts, operator.column_norms[self.group], ones, np.zeros_like(ones))
+        gram: Callable[[np.ndarray], np.ndarray] = self._by_data(ones[:, None], ridged=False)
+        if self._structured:
+            norms = operator.column_norms[self.group]
+            gram = self._gram(parts, norms, ones, np.zeros_like(ones))
 
         def product(v: np.ndarray) -> np.ndarray:
             found = basis.restrict(gram(basis.expand((scale * v)[None])[0])[None])[0]
@@ -145,6 +160,18 @@ class Normal:
 
         self.product, self.precondition = product, Identity(len(scale))
         self.largest = self.a_norm**2
+
+    def _by_data(
+        self, scale: np.ndarray, ridged: bool = True
+    ) -> Callable[[np.ndarray], np.ndarray]:
+        """Return the product with AᵀMA + ridge, for columns that are multiplied by a ``scale``."""
+        matrix, group = self.system.design.matrix, self.group
+        ridge = self.ridge[:, None] if ridged else 0.0
+
+        def product(v: np.ndarray) -> np.ndarray:
+            return scale * matrix.adjoint(group, matrix.forward(group, scale * v)) + ridge * v
+
+        return product
 
     def _parts(self, by_channel: np.ndarray) -> list[Series]:
         """Return the records of this group, with channels divided by powers of two."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
+from contextlib import closing
 from copy import copy
 from typing import Any, NamedTuple, Protocol
 
@@ -180,14 +181,13 @@ class Chunks:
         chunks = [*map(decided, self.of(outputs), by_rows)]
         return self._total_of(outputs)(task, chunks, self.form_of(outputs), *args)
 
-    def read(self, outputs: Outputs | None, by_rows: Sequence[bool]) -> Iterator[LoadedChunk]:
+    def read(self, outputs: Outputs | None, by_rows: Sequence[bool]) -> Generator[LoadedChunk]:
         """Yield the chunks in memory, one after the other."""
         chunks: list[Any] = [*map(decided, self.of(outputs, on_host=True), by_rows)]
-        several: Iterable[Any] = chunks
-        if not self.plan.whole:
-            several = tracked(read_ahead(chunks), PASS, len(chunks))
-        for chunk in several:
-            yield load(chunk, self.form_of(outputs))
+        with closing(read_ahead(chunks)) as ahead:
+            several = chunks if self.plan.whole else tracked(ahead, PASS, len(chunks))
+            for chunk in several:
+                yield load(chunk, self.form_of(outputs))
 
     def sum_some(
         self, task: Callable[..., Any], spans: Sequence[Span], y: Sequence[Any], *others: Any

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import closing
+from dataclasses import replace
 from typing import Any
 from weakref import ref
 
@@ -197,9 +199,14 @@ class DesignMatrix:
         """Return the sum of a task over the chunks, by FFTs or by rows as in the first pass."""
         return self.chunks.sum_decided(task, targets, self._known.by_rows, *others)
 
-    def _read(self) -> Iterator[LoadedChunk]:
+    def _read(self) -> Generator[LoadedChunk]:
         """Yield the chunks of x in memory."""
         return self.chunks.read(None, self._known.by_rows)
+
+    def some_rows(self) -> LoadedChunk:
+        """Return the first chunk in memory, without outputs. Data in memory are one chunk."""
+        with closing(self._read()) as several:
+            return next(several)
 
     def _how(self, targets: Targets | None) -> Projected:
         """Return how rows of M A and M Y are computed."""
@@ -332,17 +339,11 @@ class DesignMatrix:
 
     def _constant_of_confounds(self, targets: Targets, w: np.ndarray) -> np.ndarray:
         """Return the constant of the fit if it is the last column of the confounds."""
-        confounds, found, first = self.nuisance.confounds, targets.found, self._used[:1]
+        confounds = self.nuisance.confounds
         assert confounds is not None
-        rest = found.whole_fit - sum(fit @ w for fit in self._known.fits)
-        of_x, of_y = (
-            sum(each.of_records(first)[0, 0] for each in several)
-            for several in (self.chunks.x_trends, targets.trends)
-        )
-        taken = scaled_columns(np.asarray(of_x), self.exponents)
-        constant = targets.grouped(np.ldexp(of_y, -targets.exponents))
-        constant = constant - np.einsum("gp,gpq->gq", taken, w)
-        return np.asarray(rest[:, -1] / confounds.size + constant)
+        of_x, of_y = self._shared_constants(targets)
+        rest = targets.found.products[:, -1] - np.einsum("gp,gpq->gq", self.products[:, -1], w)
+        return np.asarray(rest / confounds.size + of_y - np.einsum("gp,gpq->gq", of_x, w))
 
     # --- sums and products
 
@@ -362,6 +363,35 @@ class DesignMatrix:
         m: Moments = self._sum(totals, targets, False, units, how).moments
         m = m.with_zero_columns(known.live)
         return m if found is None else m.with_zero_outputs(found.live)
+
+    def summable(self, targets: Targets | None) -> Moments:
+        """Return moments that can be added to those of rows with other nuisance columns.
+
+        A bias is the constant that is fitted beside them, also for rows with weights.
+        """
+        confounds, m = self.nuisance.confounds, self.moments(targets)
+        if confounds is None or not confounds.shared:
+            return m.projected
+        found = m.with_last_as_constant(confounds.size)
+        of_x, of_y = self._shared_constants(targets)
+        shift, out_shift = found.units.shift + of_x, found.units.out_shift + of_y
+        return replace(found, units=found.units._replace(shift=shift, out_shift=out_shift))
+
+    def _shared_constants(self, targets: Targets | None) -> tuple[np.ndarray, np.ndarray]:
+        """Return what was subtracted of the constant of all records from columns and outputs."""
+        confounds, known, first = self.nuisance.confounds, self._known, self._used[:1]
+        assert confounds is not None
+        of_x = sum(each.of_records(first)[0, 0] for each in self.chunks.x_trends)
+        found = scaled_columns(np.asarray(of_x), self.exponents)
+        if known.fit is not None:
+            found = found + known.fit[:, -1] / confounds.size
+        if targets is None:
+            return found, np.zeros((self.groups, 0))
+        of_y = sum(each.of_records(first)[0, 0] for each in targets.trends)
+        of_outputs = targets.grouped(np.ldexp(of_y, -targets.exponents))
+        if targets.found.fit is not None:
+            of_outputs = of_outputs + targets.found.fit[:, -1] / confounds.size
+        return found, of_outputs
 
     def residual(self, w: np.ndarray, targets: Targets) -> tuple[np.ndarray, np.ndarray]:
         """Return ‖r‖² (G, Q) and AᵀM r (G, P, Q) for r = M(y − A w), in one pass over the data."""

@@ -190,6 +190,8 @@ class Moments:
             other results of `projection` are then about the means.
         nuisance: products with other nuisance columns, which are always fitted, of every chunk that
             was added.
+        weight: the sum of the weights of the rows, if they have weights. ``sums`` and ``out_sums``
+            are then products with the roots of the weights, which is what a constant becomes.
     """
 
     gram: np.ndarray
@@ -201,6 +203,12 @@ class Moments:
     units: Units
     constant: bool = False
     nuisance: tuple[NuisanceSums, ...] = ()
+    weight: float | None = None
+
+    @property
+    def ones_square(self) -> float:
+        """Square of the norm of a constant: the number of rows, or the sum of their weights."""
+        return float(self.n) if self.weight is None else self.weight
 
     @classmethod
     def from_rows(
@@ -275,6 +283,7 @@ class Moments:
             out_squares=left.out_squares + right.out_squares,
             n=left.n + right.n,
             nuisance=left.nuisance + right.nuisance,
+            weight=None if self.weight is None else left.ones_square + right.ones_square,
         )
 
     @property
@@ -383,12 +392,12 @@ class Moments:
     def shifted(self, shift: np.ndarray, out_shift: np.ndarray) -> Moments:
         """Return the moments of the same rows with another shift.
 
-        With Δ the change, G becomes G + sΔᵀ + Δsᵀ + nΔΔᵀ.
+        With Δ the change, G becomes G + sΔᵀ + Δsᵀ + nΔΔᵀ, for n rows of weight one.
         """
         delta, eps = self.units.shift - shift, self.units.out_shift - out_shift
         if not delta.any() and not eps.any():
             return self
-        s, t, n = self.sums, self.out_sums, self.n
+        s, t, n = self.sums, self.out_sums, self.ones_square
         cross = np.einsum("gp,gq->gpq", s, delta)
         return replace(
             self,
@@ -432,13 +441,13 @@ class Moments:
     def means(self) -> np.ndarray:
         """Column means (G, P), other nuisance columns than a constant projected out."""
         of_columns, _, of_ones = self._joined
-        return (self.sums - of_ones @ of_columns) / self.n
+        return (self.sums - of_ones @ of_columns) / self.ones_square
 
     @property
     def out_means(self) -> np.ndarray:
         """Means (G, Q) of the outputs, other nuisance columns than a constant projected out."""
         _, of_outputs, of_ones = self._joined
-        return (self.out_sums - of_ones @ of_outputs) / self.n
+        return (self.out_sums - of_ones @ of_outputs) / self.ones_square
 
     @property
     def about_means(self) -> Units:
@@ -450,8 +459,8 @@ class Moments:
     def projection(self) -> Projection:
         """The projection of the nuisance columns that are fitted."""
         if not self.nuisance:
-            return Projection(self.sums[:, None][:, : int(self.constant)], float(self.n))
-        of_columns, root = self._joined[0], math.sqrt(self.n)
+            return Projection(self.sums[:, None][:, : int(self.constant)], self.ones_square)
+        of_columns, root = self._joined[0], math.sqrt(self.ones_square)
         if self.constant:
             of_columns = np.concatenate([of_columns, root * self.means[:, None]], axis=1)
         return Projection(of_columns)
@@ -461,7 +470,7 @@ class Moments:
         """NᵀY (G, q, Q)."""
         if not self.nuisance:
             return self.out_sums[:, None][:, : int(self.constant)]
-        of_outputs, root = self._joined[1], math.sqrt(self.n)
+        of_outputs, root = self._joined[1], math.sqrt(self.ones_square)
         if not self.constant:
             return of_outputs
         return np.concatenate([of_outputs, root * self.out_means[:, None]], axis=1)
@@ -497,15 +506,32 @@ class Moments:
         """
         if not self.nuisance:
             return self
-        own, every = replace(self, constant=False), slice(None)
-        of_columns, of_outputs, of_ones = self._joined
+        of_ones = self._joined[2]
+        own = self._without(slice(None))
+        sums = self.sums - of_ones @ self._joined[0], self.out_sums - of_ones @ self._joined[1]
+        return replace(own, sums=sums[0], out_sums=sums[1])
+
+    def with_last_as_constant(self, norm: float) -> Moments:
+        """Return the moments with the last nuisance column as the constant that is fitted.
+
+        The other nuisance columns are projected out. The last column is the constant divided by its
+        ``norm``, times the roots of weights.
+        """
+        of_columns, of_outputs, _ = self._joined
+        sums = norm * of_columns[:, -1], norm * of_outputs[:, -1]
+        own = self._without(slice(-1))
+        return replace(own, sums=sums[0], out_sums=sums[1], constant=True, weight=norm**2)
+
+    def _without(self, some: slice) -> Moments:
+        """Return products of rows with some of the nuisance columns projected out."""
+        of_columns, of_outputs, _ = self._joined
+        projection, products = Projection(of_columns[:, some]), of_outputs[:, some]
+        every = slice(None)
         return replace(
             self,
-            gram=own.inner(every, every),
-            rhs=own.cross,
-            sums=self.sums - of_ones @ of_columns,
-            out_sums=self.out_sums - of_ones @ of_outputs,
-            out_squares=own.out_squares_left,
+            gram=projection.inner(self.gram, every, every),
+            rhs=projection.cross(self.rhs, products),
+            out_squares=projection.output_squares(self.out_squares, products),
             nuisance=(),
         )
 

@@ -172,7 +172,51 @@ def _cells(
         yield piece, counts
 
 
-class Gram:
+class Lags:
+    """The block Toeplitz matrix of the autocorrelation of records, and a ridge.
+
+    Args:
+        parts: records (N, *L, C) in normal form, see `series`.
+        taps: taps K of their windows.
+        columns: the columns (P,) of the windows that are used.
+        ridge: (P,) or 0, on the diagonal, equal for all taps of a channel.
+        squares: squared norms (P,) of columns, to whose mean the matrix is scaled, or None.
+
+    Attributes:
+        grid: spectra of kernels.
+        lags: blocks of `autocorrelation`. Along a single axis, `ORDER` more than the kernel has.
+    """
+
+    def __init__(
+        self,
+        parts: Sequence[Series],
+        taps: Sequence[int],
+        columns: np.ndarray,
+        ridge: np.ndarray | float = 0.0,
+        squares: np.ndarray | None = None,
+    ) -> None:
+        channels = parts[0].data.shape[-1]
+        self.grid = Grid(taps, channels, columns)
+        self.ridge, self._of_channel = ridge, columns % channels
+        reach = (taps[0] + ORDER,) if len(taps) == 1 else taps
+        self.lags = autocorrelation(parts, reach)
+        if squares is not None and self.diagonal.any():
+            self.lags *= squares.mean() / self.diagonal.mean()
+
+    @property
+    def diagonal(self) -> np.ndarray:
+        """The diagonal (P,) without the ridge."""
+        return np.diagonal(self.lags[(0,) * len(self.grid.taps)])[self._of_channel]
+
+    @property
+    def channel_ridge(self) -> np.ndarray:
+        """Ridge (C,) of every channel of the polyphase components."""
+        found = np.zeros(self.grid.channels)
+        found[self._of_channel] = self.ridge
+        return found
+
+
+class Gram(Lags):
     """The linear map v ↦ (AᵀA − ssᵀ/n + ridge) v for kernels v (P, Q) of one group.
 
     For records padded with zeros, the Gram matrix of all windows, also of those that overlap an
@@ -182,15 +226,9 @@ class Gram:
     windows. In both cases a product takes a few FFTs of twice the length of the kernel.
 
     Args:
-        parts: records (N, *L, C) in normal form, see `series`.
-        taps: taps K of their windows.
-        columns: the columns (P,) of the windows that are used.
-        squares: squared norms (P,) of these columns.
+        parts, taps, columns, ridge: as for `Lags`.
+        squares: squared norms (P,) of the columns.
         sums: s/√n (P,) if means are projected out.
-        ridge: (P,) or 0, on the diagonal, equal for all taps of a channel.
-
-    Attributes:
-        lags: blocks of `autocorrelation`. Along a single axis, `ORDER` more than the kernel has.
     """
 
     def __init__(
@@ -202,28 +240,18 @@ class Gram:
         sums: np.ndarray | None = None,
         ridge: np.ndarray | float = 0.0,
     ) -> None:
-        channels = parts[0].data.shape[-1]
-        self.grid = Grid(taps, channels, columns)
-        self.sums, self.ridge = sums, ridge
-        self._of_channel = columns % channels
-        reach = (taps[0] + ORDER,) if len(taps) == 1 else taps
-        self.lags = autocorrelation(parts, reach)
+        super().__init__(parts, taps, columns, ridge)
+        self.sums = sums
         self.symbol = self.grid.symbol(self.lags[np.r_[0 : taps[0], 1 - taps[0] : 0]])
         extents = [x.data.shape[1:-1] for x in parts]
         inner = [[(0, n - k + 1) for n, k in zip(e, taps, strict=True)] for e in extents]
         cells = sum(len(x.data) * self._count(box) for x, box in zip(parts, inner, strict=True))
-        diagonal = np.diagonal(self.lags[(0,) * len(self.grid.taps)])[self._of_channel]
         self.windows, self.mask = self._windows(parts, [_edges(e, taps) for e in extents])
-        self.toeplitz = self.windows.shape[1] < cells and not (squares < DROWNED * diagonal).any()
+        self.toeplitz = (
+            self.windows.shape[1] < cells and not (squares < DROWNED * self.diagonal).any()
+        )
         if not self.toeplitz:
             self.windows, self.mask = self._windows(parts, [[box] for box in inner])
-
-    @property
-    def channel_ridge(self) -> np.ndarray:
-        """Ridge (C,) of every channel of the polyphase components."""
-        found = np.zeros(self.grid.channels)
-        found[self._of_channel] = self.ridge
-        return found
 
     def _count(self, box: Sequence[tuple[int, int]]) -> int:
         """Number of cells of a box of windows."""

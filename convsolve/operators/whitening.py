@@ -11,7 +11,7 @@ from ..cached import cached_property
 from ..linalg.lapack import solve_triangular
 from ..linalg.rank import EPS
 from .overlap_save import Series, side_by_side
-from .toeplitz import ORDER, Gram, times
+from .toeplitz import ORDER, Lags, times
 
 # Largest number of inputs of the filter. With many channels, it has fewer than `ORDER` taps.
 BAND = 256
@@ -40,7 +40,7 @@ class Preconditioner:
     R. B. Blackman and J. W. Tukey, The Measurement of Power Spectra, 1958, for prewhitening.
     """
 
-    def __init__(self, gram: Gram, parts: Sequence[Series]) -> None:
+    def __init__(self, gram: Lags, parts: Sequence[Series]) -> None:
         self.grid = gram.grid
         taps, channels = self.grid.taps, self.grid.channels
         self.order = 0

@@ -31,7 +31,6 @@ from .base import (
     check_ridge,
     host_ridge,
     traceable,
-    whole_reason,
 )
 
 # CG continues until its residual predicts this share of the requested backward error.
@@ -189,10 +188,6 @@ class _Course:
         return "conjugate gradients on a random vector" if proved else None
 
 
-# Why masks, weights and confounds are refused.
-UNLIKE_TOEPLITZ = "masks, weights and confounds leave AᵀA no Toeplitz matrix"
-
-
 @traceable("ridge", "tol")
 @dataclass(frozen=True)
 class ConjugateGradient(Solver):
@@ -203,9 +198,11 @@ class ConjugateGradient(Solver):
 
     A step takes a few FFTs of twice the length of the kernel, and does not depend on the length of
     the records: AᵀA is the Toeplitz matrix of the autocorrelation of x, minus the terms at the
-    edges of the records. The preconditioner whitens x by a short filter and divides by the smoothed
-    spectrum of the result. Therefore the first iterate is FFT deconvolution with the best scale.
-    About ten steps are enough for almost any spectrum, and about fifty for images.
+    edges of the records. With masks, weights or confounds, and for records that do not fit in
+    memory, a step takes two passes over the data instead. The preconditioner whitens x by a short
+    filter and divides by the smoothed spectrum of the result. Therefore the first iterate is FFT
+    deconvolution with the best scale. About ten steps are enough for almost any spectrum, and about
+    fifty for images.
 
     Then the residual and the gradient are computed from the data, and CG starts again with them.
     The passes end when the backward error is at most ``tol`` ("solved"), when a pass does not halve
@@ -245,11 +242,9 @@ class ConjugateGradient(Solver):
         object.__setattr__(self, "steps", integer(self.steps, "steps"))
 
     def supports(self, sizes: Sizes, spec: ConvSpec) -> str | None:
-        """Require all rows, and a ridge for wide problems: CG does not find the minimum norm."""
-        if not sizes.toeplitz:
-            return f"{UNLIKE_TOEPLITZ}; use NormalEquations"
+        """Require a ridge for wide problems: CG does not find the minimum norm."""
         if not sizes.wide or host_ridge(self):
-            return whole_reason(sizes)
+            return None
         return (
             f"{sizes.rows} equations leave {sizes.unknowns} unknowns open; give a ridge, or use "
             "LeastSquares for the answer of minimum norm"

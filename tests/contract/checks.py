@@ -24,7 +24,7 @@ SEVERITY = ("underdetermined", "rank-deficient", "exactly determined", "overdete
 
 # Refusals that depend on the route: a part of the message, and the reason.
 MAY_REFUSE = (
-    ("ConjugateGradient cannot solve", "Its products need rows of equal weight and no gaps."),
+    ("unknowns open", "Conjugate gradients do not converge to the solution of minimum norm."),
     ("that are not in memory", "The solver reads x and y as a whole."),
 )
 

@@ -261,14 +261,14 @@ def test_an_output_is_judged_in_its_own_rows_and_group() -> None:
 
 @pytest.mark.slow
 def test_every_method_leaves_rows_out() -> None:
-    """Those that claim to, alike; others say why not."""
+    """The solutions agree. Other methods state why they cannot."""
     x, y = records()
     flags = [np.arange(len(b)) % 5 > 0 for b in y]
     problem = cs.Problem(x, y, kernel_size=6, bias=True, mask=flags)
     table = cs.compare(problem)
-    assert {"ConjugateGradient", "FFTDeconvolution"} <= set(table.skipped)
+    assert "FFTDeconvolution" in table.skipped
     best = cs.solve(problem).kernel
-    for name in ("LeastSquares(svd)", "LeastSquares(qr)", "NormalEquations"):
+    for name in ("LeastSquares(svd)", "LeastSquares(qr)", "NormalEquations", "ConjugateGradient"):
         np.testing.assert_allclose(table.solutions[name].kernel, best, rtol=1e-10)
     losses = {row["method"]: row["loss"] for row in table.rows}
     np.testing.assert_allclose(

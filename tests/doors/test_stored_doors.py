@@ -179,12 +179,11 @@ def assert_near(one: cs.Solution, other: cs.Solution) -> None:
 @pytest.mark.parametrize(
     ("solver", "noise", "words"),
     [
-        (cs.ConjugateGradient(), "white", r"ConjugateGradient .*: it takes all of x and y at once"),
         (cs.GradientDescent(steps=3), "white", r"GradientDescent.*: it takes all of x and y"),
         (cs.FFTDeconvolution(), "white", r"FFTDeconvolution .*: it takes all of x and y at once"),
         (None, "ar(2)", r"noise='ar\(2\)' takes all of x and y at once, .*noise='hac' reads them"),
     ],
-    ids=["cg", "descent", "fft", "ar"],
+    ids=["descent", "fft", "ar"],
 )
 def test_what_takes_all_at_once_says_so_before_it_reads(
     solver: Any, noise: str, words: str

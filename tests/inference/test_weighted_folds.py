@@ -1,0 +1,86 @@
+"""Cross-validation and the jackknife with a bias and weights, compared with dense matrices."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+import convsolve as cs
+
+TAPS, RECORDS, FOLDS = 5, 8, 4
+RNG = np.random.default_rng(1)
+X = [RNG.standard_normal((40 + i, 2)) + 3 for i in range(RECORDS)]
+KERNEL = RNG.standard_normal((TAPS, 2, 1))
+Y = [
+    cs.convolve(np.pad(x, ((TAPS - 1, 0), (0, 0))), KERNEL, cs.ConvSpec(TAPS))
+    + RNG.standard_normal((len(x), 1))
+    + 2
+    for x in X
+]
+WEIGHTS: dict[str, Any] = {
+    "records": [*(RNG.random(RECORDS) + 0.2)],
+    "rows": [RNG.random(len(x)) + 0.2 for x in X],
+}
+every_kind = pytest.mark.parametrize("kind", WEIGHTS)
+
+
+def problem(kind: str) -> cs.Problem:
+    return cs.Problem.from_lags(X, Y, lags=(0, TAPS - 1), bias=True, weights=WEIGHTS[kind])
+
+
+def rows(kind: str, records: Any) -> tuple[np.ndarray, np.ndarray]:
+    """Return [A 1] and y of some records, with rows times the roots of their weights."""
+    found = []
+    for i in records:
+        root = np.sqrt(np.broadcast_to(WEIGHTS[kind][i], len(X[i])))[TAPS - 1 :, None]
+        view = np.lib.stride_tricks.sliding_window_view(X[i], TAPS, axis=0).swapaxes(1, 2)
+        a = view.reshape(len(view), -1)
+        found.append((np.hstack([a, np.ones((len(a), 1))]) * root, Y[i][TAPS - 1 :] * root))
+    a, y = (np.concatenate(each) for each in zip(*found, strict=True))
+    return a, y
+
+
+def dense(kind: str, records: Any, ridge: float = 0.0) -> np.ndarray:
+    a, y = rows(kind, records)
+    penalty = np.diag([ridge] * (a.shape[1] - 1) + [0.0])
+    return np.linalg.solve(a.T @ a + penalty, a.T @ y)
+
+
+@every_kind
+def test_scores_are_those_of_folds_that_are_left_out(kind: str) -> None:
+    grid = np.array([0.1, 10.0, 100.0])
+    select = cs.CrossValidation(FOLDS, score="mse")
+    fit = cs.solve(problem(kind), cs.Regularized(strength=grid, select=select))
+    wanted = []
+    for ridge in grid:
+        errors = []
+        for held in np.array_split(np.arange(RECORDS), FOLDS):
+            a, y = rows(kind, held)
+            w = dense(kind, np.setdiff1d(np.arange(RECORDS), held), ridge)
+            errors.append(np.square(y - a @ w).sum() / len(y))
+        wanted.append(np.mean(errors))
+    assert fit.regularization is not None
+    np.testing.assert_allclose(fit.regularization.path.scores.ravel(), wanted, rtol=1e-11)
+
+
+@every_kind
+def test_kernels_without_one_record(kind: str) -> None:
+    found = cs.solve(problem(kind)).jackknife().kernels
+    for held in range(RECORDS):
+        w = dense(kind, [i for i in range(RECORDS) if i != held])[:-1]
+        np.testing.assert_allclose(found[held].reshape(w.shape), w, rtol=1e-9)
+
+
+@every_kind
+def test_windows_of_lags_agree_with_shorter_kernels(kind: str) -> None:
+    """Of all windows, the one with every lag has the score of the strength 0."""
+    select = cs.CrossValidation(FOLDS, score="mse")
+    choice = cs.choose_lags(problem(kind), select=select)
+    errors = []
+    for held in np.array_split(np.arange(RECORDS), FOLDS):
+        a, y = rows(kind, held)
+        w = dense(kind, np.setdiff1d(np.arange(RECORDS), held))
+        errors.append(np.square(y - a @ w).sum() / len(y))
+    np.testing.assert_allclose(choice.scores[0, -1], np.mean(errors), rtol=1e-9)
