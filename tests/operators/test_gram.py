@@ -31,8 +31,7 @@ def random_case(ndim: int, kind: str, *seed: int) -> Geometry:
 def chunk_of(problem: cs.Problem) -> LoadedChunk:
     """Return all rows in the units of the data, so that integers stay integers."""
     rows = Rows.of(problem.spec, [a.shape[:-1] for a in problem.x])
-    lots = [[(i, 0, shape[0]) for i, shape in enumerate(rows.shapes)]]
-    (chunk,) = chunks_of(lots, problem.x, problem.y, problem.spec, rows)
+    (chunk,) = chunks_of([rows.pieces(0)], problem.x, problem.y, problem.spec, rows)
     found = load(chunk, Form(problem.spec.normal, problem.bias, Limits()))
     shift = np.ldexp(found.out_shift, found.out_exponents)
     units = {"exponents": 0 * found.exponents, "out_exponents": 0 * found.out_exponents}
