@@ -152,13 +152,12 @@ def solve(
     _check_request(problem, solver, strict, progress)
     check_noise(problem, solver, noise)
     check_limits(limits)
-    if checkpoint is not None:
-        if not isinstance(checkpoint, (str, Path)):
-            raise TypeError(f"checkpoint must be the name of a file, got {shown(checkpoint)}")
-        problem.check_one_mask("checkpoint")
-    found, parts = [], problem.parts
+    if checkpoint is not None and not isinstance(checkpoint, (str, Path)):
+        raise TypeError(f"checkpoint must be the name of a file, got {shown(checkpoint)}")
+    found: list[Any] = []
+    parts = problem.parts
     for _, part in parts:  # outputs that share their rows, in most problems all
-        with kept_in(checkpoint, part, analyse(part, limits).design):
+        with kept_in(_numbered(checkpoint, len(found)), part, analyse(part, limits).design):
             own = solver if part is problem else solver.of_part(part.selection)
             found.append(_solved(part, own, noise, strict, progress, limits))
     for _, doubt in found:
@@ -169,6 +168,11 @@ def solve(
         return fits[0]
     by_mask = [Part(outputs, fit) for (outputs, _), fit in zip(parts, fits, strict=True)]
     return _joined(problem, by_mask, limits)
+
+
+def _numbered(path: str | Path | None, number: int) -> str | Path | None:
+    """Return a name of its own for every checkpoint of outputs that share their rows."""
+    return path if path is None or not number else f"{path}.{number}"
 
 
 def _solved(

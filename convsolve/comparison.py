@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -146,7 +147,6 @@ def compare(
     report = identify(problem, limits=limits)
     if problem.output is None:
         raise ValueError("compare needs y; this Problem has x alone, which is enough for identify")
-    problem.check_one_mask("compare")
     named = solvers is not None
     pairs = _labelled((*ALL, *CHOSEN) if solvers is None else solvers)
     if not pairs:
@@ -158,8 +158,10 @@ def compare(
     rows = [_row(label, fit, objective, decided, reference) for label, fit in solutions.items()]
     closed = [row["loss"] for row in rows if row["steps"] is None and row["status"] == "solved"]
     _add_gaps(rows, closed or _least(problem, objective, limits))
-    shared = dict(analyse(problem, limits).design.clock.seconds)
-    return Comparison(report, solutions, rows, shared, skipped, objective)
+    shared: Counter[str] = Counter()
+    for _, part in problem.parts:
+        shared.update(analyse(part, limits).design.clock.seconds)
+    return Comparison(report, solutions, rows, dict(shared), skipped, objective)
 
 
 def _common(solvers: Iterable[Solver]) -> Objective:
@@ -212,21 +214,29 @@ def _row(
     label: str, fit: Solution, objective: Objective, decided: bool, reference: np.ndarray | None
 ) -> dict[str, Any]:
     """One method's numbers; the gap is that of all methods together, see `_add_gaps`."""
-    kernel, report = np.asarray(fit.kernel, float), fit.identifiability
-    assert report is not None
+    kernel = np.asarray(fit.kernel, float)
     return {
         "method": label,
         "status": fit.status,
         "loss": _loss(fit, objective),
         "gap": 0.0,
         "kernel_error": None if reference is None else _relative_error(kernel, reference),
-        "null_part": float(np.hypot.reduce(report.null_part(kernel))) if decided else None,
+        "null_part": _null_part(fit) if decided else None,
         "certificate": fit.certificate,
         "certificate_kind": fit.stats.get("certificate_kind"),
         "steps": fit.stats.get("steps"),
         "compile_seconds": fit.stats["compile_seconds"],
         "run_seconds": fit.stats["run_seconds"],
     }
+
+
+def _null_part(fit: Solution) -> float:
+    """Return the norm of the part of the kernel in the null space, over all outputs."""
+    norms = []
+    for one in fit._by_mask:
+        assert one.identifiability is not None
+        norms.append(one.identifiability.null_part(np.asarray(one.kernel, float)))
+    return float(np.hypot.reduce(np.concatenate(norms)))
 
 
 def _add_gaps(rows: list[dict[str, Any]], closed: list[float]) -> None:

@@ -83,7 +83,6 @@ def cross_validate(
         raise TypeError(f"expected a Problem, got {type(problem).__name__}")
     if problem.output is None:
         raise ValueError("cross_validate needs y; this Problem has x alone")
-    problem.check_one_mask("cross_validate")
     solver = AutoSolver() if solver is None else solver
     lengths = problem.kept.lengths
     parts, always = CrossValidation(folds).spans(lengths)
@@ -101,6 +100,9 @@ def cross_validate(
 
 def _scored(fit: Solution, held: Problem) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     kernel, bias = np.asarray(fit.kernel, float), np.asarray(fit.bias, float)
-    blocks = predicted_blocks(held.x, kernel, bias, held.spec)
-    score, mean_squares = scored(held, range(held.out_channels), held.kept, blocks)
-    return mean_squares, score.r2, score.correlation
+    found = np.empty((3, held.out_channels))
+    for outputs, rows in held.by_mask:
+        blocks = predicted_blocks(held.x, kernel, bias, held.spec)
+        score, mean_squares = scored(held, outputs, rows, blocks)
+        found[:, list(outputs)] = mean_squares, score.r2, score.correlation
+    return found[0], found[1], found[2]

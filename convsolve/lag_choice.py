@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from .inference.folds import CrossValidation
 from .inference.lag_windows import window_errors, window_squares
-from .leastsquares.analysis import analyse
+from .leastsquares.analysis import Analysis, analyse
 from .problem.checks import choice
 from .problem.problem import Problem
 from .problem.sizes import DEFAULT_LIMITS, Limits, check_limits
@@ -78,17 +79,14 @@ def choose_lags(
     """
     _check(problem, select)
     check_limits(limits)
-    analysis, lags = analyse(problem, limits), problem.lags[0][::-1]
+    several = [analyse(part, limits) for _, part in problem.parts]
+    lags = problem.lags[0][::-1]
     if isinstance(select, CrossValidation):
-        scores, criterion = window_errors(analysis, select).mean((0, -1)), select.score
-        losses = scores if criterion == "mse" else -scores
-        if criterion == "mse":
-            unit = 2 * int(analysis.design.moments.units.out_exponents.max())
-            with np.errstate(over="ignore", under="ignore"):
-                scores = np.ldexp(scores, unit)
+        scores, criterion = _held_out(several, select), select.score
     else:
-        scores, criterion = _information(analysis, select), select
-        losses = scores
+        scores = np.sum([_information(each, select) for each in several], axis=0)
+        criterion = select
+    losses = -scores if criterion in ("r2", "correlation") else scores
     best = int(np.nanargmin(losses))
     i, j = divmod(best, len(lags))
     chosen = int(lags[i]), int(lags[j])
@@ -102,7 +100,6 @@ def _check(problem: Any, select: Any) -> None:
         raise TypeError(f"expected a Problem, got {type(problem).__name__}")
     if problem.output is None:
         raise ValueError("choose_lags needs y; this Problem has x alone")
-    problem.check_one_mask("choose_lags")
     if problem.spec.ndim > 1:
         raise ValueError(f"choose_lags takes one axis of lags, the kernel has {problem.spec.ndim}")
     if problem.spec.padding == "circular" and "lags" not in problem.recipe:
@@ -113,8 +110,21 @@ def _check(problem: Any, select: Any) -> None:
         choice(select, "select", ("bic", "aicc"), " or a CrossValidation")
 
 
-def _information(analysis: Any, select: str) -> np.ndarray:
-    """(taps, taps), summed over outputs."""
+def _held_out(several: Sequence[Analysis], select: CrossValidation) -> np.ndarray:
+    """Return scores (taps, taps), means over folds and outputs."""
+    found = []
+    for analysis in several:
+        scores = window_errors(analysis, select)
+        if select.score == "mse":
+            unit = 2 * int(analysis.design.moments.units.out_exponents.max())
+            with np.errstate(over="ignore", under="ignore"):
+                scores = np.ldexp(scores, unit)
+        found.append(scores)
+    return np.asarray(np.concatenate(found, axis=-1).mean((0, -1)))
+
+
+def _information(analysis: Analysis, select: str) -> np.ndarray:
+    """Return criteria (taps, taps), summed over outputs."""
     design = analysis.design
     n, taps = design.sizes.rows, design.spec.kernel_size[0]
     i = np.arange(taps)

@@ -590,6 +590,11 @@ class Solution:
             )
         return permutation_test(self._resampled("permutation_test"), kind, draws, seed)
 
+    @property
+    def _by_mask(self) -> list[Solution]:
+        """The solutions of outputs that share their rows, in most problems of all outputs."""
+        return [part.solution for part in self._parts] or [self]
+
     def jackknife(self) -> Jackknife:
         """Compute errors by leaving out each record in turn, for any noise within a record.
 
@@ -658,7 +663,7 @@ class Solution:
         """
         if self.affordable_errors() is None or self._saved_errors is not None:
             return ""
-        fits = [part.solution for part in self._parts] or [self]
+        fits = self._by_mask
         found = (fit._correlated(fit._made_uncertainty) for fit in fits)
         return next(filter(None, found), "")
 

@@ -123,8 +123,6 @@ def _solve(args: argparse.Namespace, warned: list[Warning | str]) -> int:
 
     with reported(ValueError, source=source(args)):
         check_noise(stated, method, args.noise)
-        if args.checkpoint is not None:
-            stated.check_one_mask("--checkpoint")
     try:
         with reported(SolveError, source=source(args)), _checkpoint_reported(args):
             fit = solve(

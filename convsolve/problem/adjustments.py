@@ -13,21 +13,39 @@ from .weights import Weights
 
 
 class Adjustments(NamedTuple):
-    """Rows that are ``kept``, their ``weights``, and ``confounds``: the degree of a polynomial, or
-    columns of every record.
+    """Which rows are used, how much they count, and what is projected out of them.
+
+    Attributes:
+        kept: the rows used in the fit, for all outputs, or the rows of the mask with fewest.
+        weights: the weights of the rows, or None.
+        confounds: the degree of a polynomial, or columns of every record, or None.
+        by_mask: outputs and their rows, for outputs that use different rows.
     """
 
     kept: Rows
     weights: Weights | None = None
     confounds: int | Records | None = None
+    by_mask: tuple[tuple[tuple[int, ...], Rows], ...] = ()
 
     def of(self, spans: Sequence[Span]) -> dict[str, Any]:
-        """As arguments of a `Problem` whose records are some spans of these."""
+        """Return them as arguments of a `Problem` whose records are some spans of these."""
         return {
-            "mask": self.kept.some(spans),
+            "mask": self._mask(spans),
             "weights": None if self.weights is None else self._weights(spans),
             "confounds": self._confounds(spans),
         }
+
+    def _mask(self, spans: Sequence[Span]) -> list[np.ndarray] | None:
+        if len(self.by_mask) <= 1:
+            return self.kept.some(spans)
+        found = []
+        for i, start, stop in spans:
+            count = sum(len(outputs) for outputs, _ in self.by_mask)
+            mask = np.empty((stop - start, *self.kept.shapes[i][1:], count), bool)
+            for outputs, rows in self.by_mask:
+                mask[..., list(outputs)] = rows.flags_of(i)[start:stop, ..., None]
+            found.append(mask)
+        return found
 
     def _weights(self, spans: Sequence[Span]) -> list[Any]:
         assert self.weights is not None

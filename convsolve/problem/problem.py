@@ -484,14 +484,6 @@ class Problem:
     def _parts(self) -> list[tuple[tuple[int, ...], Problem]]:
         return [(outputs, self._part(outputs, rows)) for outputs, rows in self.by_mask]
 
-    def check_one_mask(self, what: str) -> None:
-        """Raise a ValueError if outputs use different rows."""
-        if len(self.by_mask) > 1:
-            raise ValueError(
-                f"{what} takes outputs that have their rows in common, here there are "
-                f"{len(self.by_mask)} masks; state a problem for each of them"
-            )
-
     def _part(self, outputs: tuple[int, ...], rows: Rows) -> Problem:
         made, some = copy(self), [*outputs]
         known = map(self.names.output_name, outputs[:MOST_NAMED])
@@ -602,8 +594,9 @@ class Problem:
         """
         made = type(self).__new__(type(self))
         assert self.output is not None
-        x, y, flags = self.input, self.output, self.kept.flags
-        made._missing, (_, weights, confounds) = self._missing, self.adjustments
+        x, y, by_mask = self.input, self.output, self.by_mask
+        made._missing, (_, weights, confounds, _) = self._missing, self.adjustments
+        used = [*range(len(self.row_shapes))]
         if self._lags is None:
             spec = self.spec.narrowed(first, last, x.arrays[0].shape[:-1])
             made.lag_shift, made._lags = self.lag_shift, None
@@ -619,13 +612,13 @@ class Problem:
                 used = [i for i, n in enumerate(self.row_shapes) if all(n)]
                 x = x.some(used).each(lambda a: crop(a, bounds, chosen))
                 y = y.some(used)
-                flags = None if flags is None else tuple(flags[i] for i in used)
                 weights = None if weights is None else weights.some(used)
                 confounds = confounds.some(used) if isinstance(confounds, Records) else confounds
         made._set(spec, x, y, self.out_channels, self.bias)
         made.names = self.names
         made.weights, made.confounds = weights, confounds
-        made._keep([(range(self.out_channels), flags)])
+        flags = [(outputs, rows.flags) for outputs, rows in by_mask]
+        made._keep([(o, f and tuple(f[i] for i in used)) for o, f in flags])
         return made
 
     def shorter(self, size: tuple[int, ...]) -> tuple[ConvSpec, str, Any] | None:
@@ -653,7 +646,8 @@ class Problem:
     @property
     def adjustments(self) -> Adjustments:
         """The rows used in the fit, their weights and the confounds."""
-        return Adjustments(self.kept, self.weights, self.confounds)
+        by_mask = self.by_mask if len(self.by_mask) > 1 else ()
+        return Adjustments(self.kept, self.weights, self.confounds, by_mask)
 
     @cached_property
     def nuisance(self) -> Nuisance:

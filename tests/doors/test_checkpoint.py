@@ -287,11 +287,17 @@ def test_a_file_of_the_same_data_of_another_kind_goes_on(path: Path, tmp_path: P
     assert_same(solved(store(X, tmp_path), store(Y, tmp_path), at=path), solved())
 
 
-def test_two_masks_and_dask_are_refused(path: Path) -> None:
+def test_outputs_with_different_masks_have_a_file_each(path: Path) -> None:
     two = np.ones((696, 2), bool)
     two[7, 1] = False
-    with pytest.raises(ValueError, match="checkpoint takes outputs that have their rows in common"):
-        solved(mask=two, at=path)
+    with pytest.raises(OSError, match="Input/output error"):
+        solved(Failing(X, 12, ERROR), mask=two, at=path)
+    assert path.exists()
+    assert_same(solved(mask=two, at=path), solved(mask=two))
+    assert not any(path.parent.iterdir())
+
+
+def test_dask_is_refused(path: Path) -> None:
     with pytest.raises(ValueError, match="dask keeps its own results"):
         solved(dask.array.from_array(X, chunks=(100, 2)), at=path)
     assert not path.exists()

@@ -333,9 +333,31 @@ def test_outputs_of_different_rows_have_strengths_of_their_own() -> None:
         np.testing.assert_allclose(fit.kernel[..., q], one.kernel[..., 0], rtol=1e-9)
         np.testing.assert_allclose(fit.regularization.strength[q], one.regularization.strength[0])
         assert one.regularization.penalty in fit.regularization.penalty
-    for door in (cs.compare, cs.cross_validate, cs.choose_lags):
-        with pytest.raises(ValueError, match="takes outputs that have their rows in common"):
-            door(problem)
+
+
+def test_outputs_of_different_rows_are_validated_and_compared_one_by_one() -> None:
+    x, y = gaps(*records())
+    problem = cs.Problem(x, y, kernel_size=6, bias=True, missing="drop")
+    alone = [
+        cs.Problem(x, [b[:, [q]] for b in y], kernel_size=6, bias=True, missing="drop")
+        for q in range(3)
+    ]
+    held_out = cs.cross_validate(problem)
+    each = [cs.cross_validate(one) for one in alone]
+    for name in ("mse", "r2", "correlation"):
+        wanted = np.hstack([getattr(one, name) for one in each])
+        np.testing.assert_allclose(getattr(held_out, name), wanted, rtol=1e-10)
+    for select in ("bic", "aicc", cs.CrossValidation(), cs.CrossValidation(score="mse")):
+        choice = cs.choose_lags(problem, select)
+        scores = [cs.choose_lags(one, select).scores for one in alone]
+        total = np.sum(scores, axis=0) / (1 if isinstance(select, str) else 3)
+        np.testing.assert_allclose(choice.scores, total, rtol=1e-9)
+        assert len(choice.problem.by_mask) == len(problem.by_mask)
+    table = cs.compare(problem, [cs.LeastSquares("qr"), cs.NormalEquations()])
+    for row, fit in zip(table.rows, table.solutions.values(), strict=True):
+        left = np.concatenate([a.reshape(-1) for a in fit.weighted_residuals()])
+        np.testing.assert_allclose(row["loss"], np.square(left).mean(), rtol=1e-12)
+        assert row["null_part"] < 1e-12
 
 
 def test_groups_of_channels_may_differ_in_their_rows() -> None:

@@ -434,5 +434,5 @@ def test_a_checkpoint_that_is_none(data, run, little_memory):
 
 def test_a_checkpoint_of_outputs_with_masks_of_their_own(data, run):
     np.save("mask.npy", RNG.random((398, 2)) > 0.1)
-    line = refused(run(f"solve all.h5 {SIZE} --mask mask.npy --checkpoint sums"), "all.h5: ")
-    assert "--checkpoint takes outputs that have their rows in common" in line
+    status, _, _ = run(f"solve all.h5 {SIZE} --mask mask.npy --checkpoint sums")
+    assert status == 0
