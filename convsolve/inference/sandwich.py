@@ -151,14 +151,3 @@ def with_gaps(influences: Influences, flags: Sequence[np.ndarray]) -> Iterator[I
         first, written = first + e.shape[1], stop
         if ends:
             record, first, written = record + 1, 0, 0
-
-
-def record_sums(influences: Influences, lengths: Sequence[int]) -> Iterator[np.ndarray]:
-    """The sum (P, Q) of z over all rows of every record."""
-    total: np.ndarray | None = None
-    for (b, e), ends in by_record(influences, lengths):
-        found = b @ e.T
-        total = found if total is None else total + found
-        if ends:
-            yield total
-            total = None

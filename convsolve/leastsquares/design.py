@@ -14,7 +14,7 @@ from ..cached import cached_property
 from ..errors import SolveError
 from ..linalg.threads import on_blas_threads
 from ..operators.by_jax import DeviceChunk
-from ..operators.chunks import Plan
+from ..operators.chunks import Chunks, Plan
 from ..operators.design_matrix import DesignMatrix, Targets
 from ..operators.moments import Moments
 from ..problem.problem import Problem
@@ -169,7 +169,7 @@ class Design:
         columns_first = whole and self.sizes.columns > most
         plan = Plan(whole, by_rows, columns_first and device is None, in_time, *self._largest)
         given = self.adjustments, self.nuisance, self.sizes.limits
-        return DesignMatrix(x, y, self.spec, *given, plan, device)
+        return DesignMatrix(Chunks(x, y, self.spec, *given, plan, device))
 
     @cached_property
     @on_blas_threads

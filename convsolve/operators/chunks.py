@@ -79,6 +79,8 @@ class Chunks:
 
     Attributes:
         groups, rows, columns: numbers of groups, of rows, and of columns of a group.
+        y: the outputs that were given with x, or None.
+        nuisance: the nuisance columns.
         step: rows of a chunk, for data that are not kept.
         spans: the spans of every chunk.
         order: the order of the rows.
@@ -99,8 +101,9 @@ class Chunks:
         device: DeviceChunk | None = None,
     ) -> None:
         """Plan the chunks. ``device`` has the same rows on devices of jax, if they stay there."""
-        self._x, self._spec, self._kept, self.plan = x, spec, adjustments.kept, plan
-        self._weights, self._confounds = adjustments.weights, nuisance.confounds
+        self._x, self.y, self._spec, self._kept, self.plan = x, y, spec, adjustments.kept, plan
+        self.nuisance, self._weights = nuisance, adjustments.weights
+        self._confounds = nuisance.confounds
         self._limits, self._device = limits, device
         self.rows, self.channels = self._kept.count, x[0].shape[-1] // spec.groups
         self.groups, self.columns = spec.groups, spec.unknowns(x[0].shape[-1])
@@ -202,7 +205,7 @@ class Chunks:
         found = copy(self)
         for name in ("_loaded_alone", "x_trends"):
             vars(found).pop(name, None)
-        found.given, found._device = None, None
+        found.given, found._device, found.nuisance = None, None, Nuisance(constant=True)
         found.form = self.form._replace(constant=True)
         return found
 

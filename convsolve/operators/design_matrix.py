@@ -12,15 +12,10 @@ from weakref import ref
 import numpy as np
 
 from ..cached import cached_property
-from ..problem.adjustments import Adjustments
-from ..problem.nuisance import Nuisance
 from ..problem.remote import Remote
 from ..problem.rows import Span
-from ..problem.sizes import Limits
-from ..problem.spec import ConvSpec
 from ..problem.trends import Trends
 from . import by_fft, by_rows
-from .by_jax import DeviceChunk
 from .by_rows import Block, Projected
 from .chunk import LoadedChunk
 from .chunk_sums import (
@@ -33,7 +28,7 @@ from .chunk_sums import (
     projected_product_grams,
     totals,
 )
-from .chunks import Chunks, Plan
+from .chunks import Chunks
 from .first_pass import (
     Columns,
     FirstPass,
@@ -141,22 +136,11 @@ class DesignMatrix:
             separate pass.
     """
 
-    def __init__(
-        self,
-        x: Sequence[Any],
-        y: Sequence[Any] | None,
-        spec: ConvSpec,
-        adjustments: Adjustments,
-        nuisance: Nuisance,
-        limits: Limits,
-        plan: Plan,
-        device: DeviceChunk | None = None,
-    ) -> None:
-        self.chunks = Chunks(x, y, spec, adjustments, nuisance, limits, plan, device)
-        self.nuisance, self._used = nuisance, adjustments.kept.used
-        self.groups, self.rows, self.columns = spec.groups, self.chunks.rows, self.chunks.columns
-        self.targets = None if y is None else Targets(y, self, given=True)
-        self.chunks.given = self.targets
+    def __init__(self, chunks: Chunks) -> None:
+        self.chunks, self.nuisance = chunks, chunks.nuisance
+        self.groups, self.rows, self.columns = chunks.groups, chunks.rows, chunks.columns
+        self.targets = None if chunks.y is None else Targets(chunks.y, self, given=True)
+        chunks.given = self.targets
 
     def with_outputs(self, y: Sequence[Any]) -> Targets:
         """Return targets for other outputs of the same x."""
@@ -167,7 +151,7 @@ class DesignMatrix:
     @cached_property
     def _first(self) -> Pass:
         """The pass over x, and over the given outputs unless the columns come first."""
-        first = FirstPass(self.chunks, self.nuisance)
+        first = FirstPass(self.chunks)
         if self.chunks.plan.columns_first:
             return first.of(None, columns_only=True)
         return first.of(self.targets)
@@ -180,7 +164,7 @@ class DesignMatrix:
         """Return sums over the rows of outputs."""
         if targets.given and self._first.outputs is not None:
             return self._first.outputs
-        return FirstPass(self.chunks, self.nuisance).of_outputs(targets)
+        return FirstPass(self.chunks).of_outputs(targets)
 
     @cached_property
     def by_fft(self) -> bool:
@@ -280,7 +264,7 @@ class DesignMatrix:
     @property
     def _spreads_by_data(self) -> np.ndarray:
         """The same, from another pass over the data in which means are subtracted."""
-        first = FirstPass(self.chunks.centred, Nuisance(constant=True))
+        first = FirstPass(self.chunks.centred)
         centred = first.of(None, columns_only=True).columns
         return np.ldexp(centred.norms, centred.column_exponents - self.exponents)
 
@@ -379,7 +363,11 @@ class DesignMatrix:
 
     def _shared_constants(self, targets: Targets | None) -> tuple[np.ndarray, np.ndarray]:
         """Return what was subtracted of the constant of all records from columns and outputs."""
-        confounds, known, first = self.nuisance.confounds, self._known, self._used[:1]
+        confounds, known, first = (
+            self.nuisance.confounds,
+            self._known,
+            self.chunks.order.kept.used[:1],
+        )
         assert confounds is not None
         of_x = sum(each.of_records(first)[0, 0] for each in self.chunks.x_trends)
         found = scaled_columns(np.asarray(of_x), self.exponents)

@@ -8,7 +8,6 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..problem.nuisance import Nuisance
 from ..problem.trends import Subtracted, Trends, beyond_rounding
 from .by_fft import KEPT_SHARE
 from .by_rows import LEAST_SQUARE, Projected
@@ -91,8 +90,8 @@ class FirstPass:
     second pass sums about their fit.
     """
 
-    def __init__(self, chunks: Chunks, nuisance: Nuisance) -> None:
-        self._chunks, self._nuisance = chunks, nuisance
+    def __init__(self, chunks: Chunks) -> None:
+        self._chunks, self._nuisance = chunks, chunks.nuisance
         self._shape = chunks.groups, chunks.columns
         self._every = np.ones(self._shape, bool)
 

@@ -302,11 +302,6 @@ class Confounds:
         """Whether the last column is a constant shared by all records."""
         return self.size > 0
 
-    @property
-    def spans_ones(self) -> bool:
-        """Whether the columns span a constant in all rows used in the fit."""
-        return self.weights is None and (self.shared or self.degree >= 0)
-
     @cached_property
     def _ends(self) -> np.ndarray:
         """Index in N after the last own column of every record."""

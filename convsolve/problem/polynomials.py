@@ -88,12 +88,6 @@ class Polynomials:
             return Polynomials(self.columns.reshape(-1, terms), self.low.reshape(-1, terms))
         return Polynomials(self.columns[places], self.low[places])
 
-    def subtract_small(self, values: np.ndarray, coefs: np.ndarray) -> np.ndarray:
-        """Subtract polynomials that are so small that their rounding error does not matter."""
-        if self.columns.shape[-1] == 1:
-            return _less_constants(values, coefs)
-        return np.asarray(values - self.columns @ coefs)
-
     def subtract(self, values: np.ndarray, coefs: np.ndarray) -> np.ndarray:
         """Subtract polynomials with the coefficients of `fitted` from values.
 

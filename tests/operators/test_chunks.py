@@ -14,7 +14,7 @@ import convsolve as cs
 from convsolve.leastsquares.analysis import analyse
 from convsolve.operators import chunks, prediction
 from convsolve.operators.chunk import span_lots
-from convsolve.operators.chunks import Plan
+from convsolve.operators.chunks import Chunks, Plan
 from convsolve.operators.design_matrix import DesignMatrix
 from convsolve.operators.moments import Moments, Units
 from convsolve.operators.prediction import row_spans
@@ -176,7 +176,7 @@ def test_columns_have_one_unit_beside_whatever_outputs() -> None:
     y = [rng.standard_normal((1500, 2))]
     rows = Adjustments(Rows.of(geometry.spec, geometry.shapes))
     given = rows, Nuisance(constant=True), Limits(chunk_numbers=40), Plan(whole=False)
-    operator = DesignMatrix(x, y, geometry.spec, *given)
+    operator = DesignMatrix(Chunks(x, y, geometry.spec, *given))
     other = 1e-4 * y[0]
     other[operator.chunks.step :] += 1
     found = operator.moments(operator.with_outputs([other]))

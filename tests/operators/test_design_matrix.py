@@ -15,7 +15,7 @@ from jax.sharding import PartitionSpec as P
 
 from convsolve.operators.by_jax import DeviceChunk
 from convsolve.operators.chunk import Form
-from convsolve.operators.chunks import Plan
+from convsolve.operators.chunks import Chunks, Plan
 from convsolve.operators.design_matrix import DesignMatrix, Targets
 from convsolve.operators.spread import stacked
 from convsolve.operators.transformed import TapBasis, TransformedMatrix
@@ -62,7 +62,7 @@ def made(plan: Plan, limits: Limits = CUT) -> Make:
     def make(geometry: Geometry, x: list, y: list) -> DesignMatrix:
         rows = Adjustments(Rows.of(geometry.spec, geometry.shapes))
         return DesignMatrix(
-            x, y, geometry.spec, rows, Nuisance(constant=geometry.bias), limits, plan
+            Chunks(x, y, geometry.spec, rows, Nuisance(constant=geometry.bias), limits, plan)
         )
 
     return make
@@ -76,7 +76,9 @@ def made_of_some(plan: Plan, limits: Limits = CUT) -> Make:
         assert kept.flags is not None
         loud = [np.where(f[..., None], b, 10**8) for b, f in zip(y, kept.flags, strict=True)]
         nuisance = Nuisance(constant=geometry.bias)
-        return DesignMatrix(x, loud, geometry.spec, Adjustments(kept), nuisance, limits, plan)
+        return DesignMatrix(
+            Chunks(x, loud, geometry.spec, Adjustments(kept), nuisance, limits, plan)
+        )
 
     return make
 
@@ -97,7 +99,7 @@ def confounded(plan: Plan, limits: Limits = CUT) -> Make:
         nuisance = Nuisance(confounds=confounds(geometry))
         weights = nuisance.confounds.weights if nuisance.confounds else None
         rows = Adjustments(Rows.of(geometry.spec, geometry.shapes), weights)
-        return DesignMatrix(x, y, geometry.spec, rows, nuisance, limits, plan)
+        return DesignMatrix(Chunks(x, y, geometry.spec, rows, nuisance, limits, plan))
 
     return make
 
@@ -117,7 +119,7 @@ def on_devices(count: int) -> Make:
         chunk = DeviceChunk(stacks, geometry.spec, (geometry.channels, geometry.outputs), form)
         rows = Adjustments(Rows.of(geometry.spec, geometry.shapes))
         nuisance = Nuisance(constant=geometry.bias)
-        return DesignMatrix(*held, geometry.spec, rows, nuisance, Limits(), Plan(), chunk)
+        return DesignMatrix(Chunks(*held, geometry.spec, rows, nuisance, Limits(), Plan(), chunk))
 
     return make
 
