@@ -17,7 +17,7 @@ import numpy as np
 from . import __version__
 from .by_mask import STATUSES, Part, gathered, regularization_of, stats_of
 from .checkpoint import kept_in
-from .errors import IdentifiabilityError, IdentifiabilityWarning, SolveError
+from .errors import IdentifiabilityError, IdentifiabilityWarning, LostDigits, SolveError
 from .identifiability import wording
 from .identifiability.report import Identifiability
 from .identifiability.verdict import SEVERITY
@@ -33,7 +33,7 @@ from .problem.problem import Problem
 from .problem.records import numeric, precision, read, reject_tracers
 from .problem.sizes import DEFAULT_LIMITS, Limits, Sizes, check_limits
 from .problem.spec import ConvSpec
-from .progress import LOG
+from .progress import LOG, tracked
 from .solution import Solution, certificate_text
 from .solvers import AutoSolver
 from .solvers.base import Progress, Raw, Solver
@@ -159,7 +159,7 @@ def solve(
     for _, part in parts:  # outputs that share their rows, in most problems all
         with kept_in(_numbered(checkpoint, len(found)), part, analyse(part, limits).design):
             own = solver if part is problem else solver.of_part(part.selection)
-            found.append(_solved(part, own, noise, strict, progress, limits))
+            found.append(_with_noise(part, own, noise, strict, progress, limits))
     for _, doubt in found:
         if doubt is not None:
             warnings.warn(doubt, stacklevel=2)
@@ -167,7 +167,7 @@ def solve(
     if len(fits) == 1:
         return fits[0]
     by_mask = [Part(outputs, fit) for (outputs, _), fit in zip(parts, fits, strict=True)]
-    return _joined(problem, by_mask, limits)
+    return _joined(problem, by_mask, limits, {"masks": len(parts)})
 
 
 def _numbered(path: str | Path | None, number: int) -> str | Path | None:
@@ -232,6 +232,65 @@ def _solved(
     return solution, doubt
 
 
+def _with_noise(
+    problem: Problem, solver: Solver, noise: str, *others: Any
+) -> tuple[Solution, IdentifiabilityWarning | None]:
+    """Solve for outputs that use the same rows, by the cheaper method for autoregressive noise."""
+    if _by_output(problem, solver, noise, others[-1]):
+        return _filtered(problem, solver, noise, *others)
+    try:
+        return _solved(problem, solver, noise, *others)
+    except LostDigits:
+        return _filtered(problem, solver, noise, *others)
+
+
+def _by_output(problem: Problem, solver: Solver, noise: str, limits: Limits) -> bool:
+    """Return whether generalized least squares filters x for every output.
+
+    Otherwise the outputs have a Gram matrix in common.
+    """
+    if not AUTOREGRESSION.fullmatch(noise):
+        return False
+    sizes, spec = problem.sizes(limits), problem.spec
+    shared = sizes.toeplitz and spec.stride == spec.dilation == (1,)
+    return not shared or solver.regularizes or sizes.beyond_memory
+
+
+def _filtered(
+    problem: Problem,
+    solver: Solver,
+    noise: str,
+    strict: bool,
+    progress: Progress | None,
+    limits: Limits,
+) -> tuple[Solution, IdentifiabilityWarning | None]:
+    """Solve problems whose rows are filtered, with alternating estimates of noise and kernel."""
+    from .inference.autoregression import ROUNDS
+    from .inference.filtered_problem import estimated_noise, filtered_problem, unfiltered_bias
+
+    fit, doubt = _solved(problem, solver, "white", strict, progress, limits)
+    order = AUTOREGRESSION.fullmatch(noise)
+    assert order is not None
+    for _ in tracked(range(ROUNDS), "rounds of noise and kernel", ROUNDS):
+        if fit.status == "interrupted":
+            break
+        given = None if order[1] is None else int(order[1])
+        model = estimated_noise(problem, fit._left(problem), given)
+        parts, biases = [], []
+        for o in range(problem.out_channels):
+            one = filtered_problem(problem, model, o, limits)
+            own = solver.of_part(one.selection) if problem.out_channels > 1 else solver
+            found, of_part = _solved(one, own, "white", strict, progress, limits)
+            found.stats["filtered"] = True
+            doubt = of_part or doubt
+            parts.append(Part((o,), found))
+            kernel, bias = (np.asarray(a, float) for a in (found.kernel, found.bias))
+            biases.append(unfiltered_bias(problem, model, o, kernel, bias))
+        bias = np.concatenate(biases).astype(problem.dtype)
+        fit = _joined(problem, parts, limits, {"noise": noise}, bias, model)
+    return fit, doubt
+
+
 def _log(fit: Solution, seconds: float) -> None:
     """Log the status of a solve, its certificate and duration, and the method with the reason."""
     proof = "no certificate"
@@ -243,12 +302,20 @@ def _log(fit: Solution, seconds: float) -> None:
     LOG.info("%s: %s", fit.stats["solver"], words)
 
 
-def _joined(problem: Problem, parts: list[Part], limits: Limits) -> Solution:
-    """Return one `Solution` of all outputs."""
+def _joined(
+    problem: Problem,
+    parts: list[Part],
+    limits: Limits,
+    stats: dict[str, Any],
+    bias: np.ndarray | None = None,
+    autoregression: Autoregression | None = None,
+) -> Solution:
+    """Return one `Solution` of all outputs, with some ``stats`` and another bias if given."""
     fits = [part.solution for part in parts]
     worst = max(fits, key=lambda fit: STATUSES.index(fit.status))
     certificates = [fit.certificate for fit in fits if fit.certificate is not None]
-    kernel, bias = gathered(parts, lambda fit: fit.kernel), gathered(parts, lambda fit: fit.bias)
+    kernel = gathered(parts, lambda fit: fit.kernel)
+    bias = gathered(parts, lambda fit: fit.bias) if bias is None else bias
     order = np.argsort([o for part in parts for o in part.outputs])
     penalties = [pair for fit in fits for pair in fit.penalties]
     return Solution(
@@ -258,10 +325,11 @@ def _joined(problem: Problem, parts: list[Part], limits: Limits) -> Solution:
         tap_lags=problem.lags,
         y_channel_axis=problem.output is not None and problem.output.channel_axis,
         status=worst.status,
-        stats=stats_of(parts, worst),
+        stats=stats_of(parts, worst) | stats,
         certificate=max(certificates, default=None),
         regularization=regularization_of(parts),
         penalties=[penalties[i] for i in order],
+        autoregression=autoregression,
         problem=problem,
         identifiability=identify(problem, limits=limits),
         parts=parts,
@@ -301,13 +369,10 @@ def check_noise(problem: Problem, solver: Solver, noise: Any) -> None:
         choice(noise, "noise", NOISES, " or 'ar(p)', of order p")
     if noise == "white":
         return
-    if solver.regularizes:
-        way = "use noise='white', or a solver without a penalty"
-        if ar:
-            way = "filter x and y by the noise first, use noise='white', or a solver without one"
+    if solver.regularizes and not ar:
         raise ValueError(
             f"noise={noise!r} is for estimates without a penalty, whose errors are no posterior; "
-            + way
+            "use noise='ar' or noise='white', or a solver without a penalty"
         )
     if not solver.least_squares:
         raise ValueError(
@@ -316,14 +381,11 @@ def check_noise(problem: Problem, solver: Solver, noise: Any) -> None:
         )
     if noise != "cluster" and problem.spec.ndim > 1:
         raise ValueError(f"noise={noise!r} follows one axis, time; of images use noise='cluster'")
-    if ar and (problem.kept.flags is not None or problem.weights is not None):
+    if ar and problem.weights is not None and not problem.weights.by_record:
         raise ValueError(
-            f"noise={noise!r} filters rows that follow each other, all alike: it takes no mask, "
-            "missing samples or weights; use noise='hac'"
-        )
-    if ar and problem.bias and problem.confounds is not None:
-        raise ValueError(
-            f"noise={noise!r} takes no bias beside confounds; give them a column of ones instead"
+            f"noise={noise!r} filters rows of equal weight: weights of single rows change the "
+            "variance in time, so that no filter makes the noise white; use noise='hac', or a "
+            "weight for every record"
         )
     if noise == "cluster" and len(problem.kept.used) < 2:
         raise ValueError("noise='cluster' needs two records or more that have rows; use 'hac'")
@@ -336,8 +398,6 @@ def _check_solvable(
     reason = solver.supports(sizes, report.problem.spec)
     if reason is not None:
         raise SolveError(f"{solver.name} cannot solve this problem: {reason}")
-    if AUTOREGRESSION.fullmatch(noise) and (reason := sizes.whole_reason):
-        raise SolveError(f"noise={noise!r} {reason}; noise='hac' reads them chunk by chunk")
     if strict and sizes.wide and not solver.regularizes:
         raise _refusal(report)
 
@@ -362,10 +422,7 @@ def _refitted(
 ) -> tuple[Raw, Autoregression, float]:
     """Refit a least-squares result for autoregressive noise; return it, the noise and seconds."""
     if many_fit:
-        raise SolveError(
-            "noise='ar' needs data that determine every tap, and these do not; see identify, or "
-            "use noise='white' for the answer of minimum norm"
-        )
+        raise LostDigits
     from .inference.prewhitened import refit
 
     begun = time.perf_counter()

@@ -9,6 +9,7 @@ import numpy as np
 
 if TYPE_CHECKING:
     from .inference.regularization import Regularization
+    from .inference.uncertainty import Noise
 
 
 # From the best to the worst.
@@ -49,10 +50,24 @@ def regularization_of(parts: Sequence[Part]) -> Regularization | None:
     return joined(chosen).only(np.argsort([o for part in parts for o in part.outputs]))
 
 
+def noise_of(parts: Sequence[Part]) -> Noise:
+    """Return the noise of all outputs, with the variance of the first part."""
+    from .inference.autoregression import Autoregression
+
+    several = [part.solution.noise for part in parts]
+    first: Noise = several[0]
+    if first.order is None:
+        return first
+    models = [c[:p] for n in several for c, p in zip(n.coefficients, n.order, strict=True)]
+    places = np.argsort([o for part in parts for o in part.outputs])
+    joined = Autoregression.of([models[i].tolist() for i in places])
+    return first._replace(order=joined.order, coefficients=joined.coefficients)
+
+
 def stats_of(parts: Sequence[Part], worst: Any) -> dict[str, Any]:
     """What the ``worst`` answer says, seconds of all, and lists of one number for each output."""
     several = [part.solution.stats for part in parts]
-    found = dict(worst.stats) | {"masks": len(parts)}
+    found = {name: value for name, value in worst.stats.items() if name != "filtered"}
     for name in ("compile_seconds", "run_seconds", "newton_steps", "interior_steps", "pivots"):
         if name in found:
             found[name] = sum(stats[name] for stats in several)

@@ -44,3 +44,7 @@ class IdentifiabilityError(ValueError):
     def __init__(self, message: str, report: Report | None = None) -> None:
         super().__init__(message)
         self.report = report
+
+
+class LostDigits(Exception):
+    """Sums that all outputs share lose too many digits, so that each is solved on its own."""

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from .by_mask import Part, at, gathered, together
+from .by_mask import Part, at, gathered, noise_of, together
 from .cached import cached_property
 from .files import read_arrays, write_bytes, write_npz
 from .frames import to_dataframe, to_xarray
@@ -643,7 +643,10 @@ class Solution:
             several = ("standard_error", "dof")
             error, dof = (gathered(self._parts, attrgetter(name)) for name in several)
             variance = gathered(self._parts, lambda fit: fit.noise.variance)
-            return error, dof, self._parts[0].solution.noise._replace(variance=variance)
+            noise = noise_of(self._parts)._replace(variance=variance)
+            if self._autoregression is not None:
+                noise = type(noise)("ar", variance, *self._autoregression)
+            return error, dof, noise
         found = self._uncertainty
         return found.standard_error, found.dof, found.noise
 
@@ -670,10 +673,15 @@ class Solution:
     def _correlated(self, uncertainty: Uncertainty) -> str:
         """Return a warning if errors for white noise are used and residuals are not white.
 
-        There is none with a penalty, which leaves some of the response in the residuals, nor for
-        images.
+        There is none with a penalty, which leaves some of the response in the residuals, for rows
+        that were filtered to make their noise white, nor for images.
         """
-        if self.stats["noise"] != "white" or uncertainty.penalized or self.spec.ndim > 1:
+        if (
+            "filtered" in self.stats
+            or self.stats["noise"] != "white"
+            or uncertainty.penalized
+            or self.spec.ndim > 1
+        ):
             return ""
         from .inference.whiteness import warning
 

@@ -13,6 +13,11 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ..errors import SolveError
+from ..text import count
+
+# Number of alternating estimates of noise and kernel.
+ROUNDS = 2
 # Largest order that is chosen from the data, also as a share of the rows. At least this share of
 # the rows must be left, as the filter removes the first rows of every record.
 MOST_ORDER, MOST_SHARE, ROWS_LEFT = 40, 0.1, 0.5
@@ -76,6 +81,31 @@ def most_order(lengths: Sequence[int], unknowns: int) -> int:
     least = max(ROWS_LEFT * rows, unknowns + 1)
     tried = range(min(MOST_ORDER, int(MOST_SHARE * rows)) + 1)
     return max((p for p in tried if rows_left(lengths, p) >= least), default=0)
+
+
+def largest_order(lengths: Sequence[int], unknowns: int, order: int | None) -> int:
+    """Return the largest order that is considered, or the given ``order``.
+
+    Raises:
+        SolveError: If the given order leaves too few rows.
+    """
+    if order is None:
+        return most_order(lengths, unknowns)
+    left = rows_left(lengths, order)
+    if left <= unknowns:
+        raise SolveError(
+            f"noise='ar({order})' takes {count(order, 'row')} off every record and gap and leaves "
+            f"{count(left, 'row')} for {count(unknowns, 'unknown')}; use a smaller order, longer "
+            "records or fewer taps"
+        )
+    return order
+
+
+def no_noise(name: str) -> SolveError:
+    """Return the error for an output whose residuals are only rounding."""
+    return SolveError(
+        f"noise='ar' needs noise, and {name} leaves nothing of y but rounding; use noise='white'"
+    )
 
 
 def autocovariances(residuals: Sequence[np.ndarray], most: int) -> np.ndarray:

@@ -2,11 +2,11 @@
 
 Rows a[t] and y[t], filtered by φ = (1, −ρ₁, …, −ρ_p) within their record, have white noise. The
 taps are unchanged, every record loses p rows, and a bias is multiplied by φ(1). Outputs have
-different φ, so there is one design matrix Ã = φ∗A per output. At stride and dilation 1 neither Ã
-nor the filtered x needs to be formed. The windows of K + p samples that the filtered rows read are
-the rows of A⁺, the design matrix of K + p taps. Then Ã = A⁺F for a banded F, so one Gram A⁺ᵀA⁺
-yields ÃᵀÃ = Fᵀ A⁺ᵀA⁺ F for all outputs. Residuals and gradients are computed from the data:
-Ãᵀr̃ = Aᵀ(φ∗ᵀr̃), one pass for all outputs.
+different φ, so there is one design matrix Ã = φ∗A per output, that of `filtered_problem`. For many
+outputs, neither Ã nor the filtered x needs to be formed. The windows of K + p samples that the
+filtered rows read are the rows of A⁺, the design matrix of K + p taps. Then Ã = A⁺F for a banded F,
+so one Gram A⁺ᵀA⁺ yields ÃᵀÃ = Fᵀ A⁺ᵀA⁺ F for all outputs. Residuals and gradients are computed from
+the data: Ãᵀr̃ = Aᵀ(φ∗ᵀr̃), one pass for all outputs.
 
 Source: D. Cochrane and G. H. Orcutt, J. Am. Stat. Assoc. 44 (1949) 32.
 """
@@ -14,41 +14,41 @@ Source: D. Cochrane and G. H. Orcutt, J. Am. Stat. Assoc. 44 (1949) 32.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
 from ..cached import cached_property
-from ..errors import SolveError
+from ..errors import LostDigits
 from ..leastsquares.analysis import Analysis
 from ..leastsquares.certificate import Certificate, backward_error
 from ..leastsquares.design import Design
 from ..leastsquares.penalty import RIDGE
-from ..leastsquares.regression import NOISE, QR_STEPS, Regression
+from ..leastsquares.regression import NOISE, Regression
 from ..linalg.factor import Factor, cholesky_factor
-from ..linalg.factors import Factors
 from ..linalg.minimum_norm import exponents_of
 from ..linalg.threads import on_blas_threads
-from ..operators.layout import to_columns
 from ..operators.moments import Moments
 from ..operators.transformed import TapBasis
 from ..operators.windows import normal_form
-from ..problem.confounds import Confounds
 from ..problem.problem import Problem
-from ..problem.records import Records
-from ..problem.rows import Rows
 from ..problem.spec import ConvSpec
 from ..progress import tracked
-from ..text import count
-from .autoregression import Autoregression, filtered, filtered_back, most_order, rows_left
+from .autoregression import (
+    ROUNDS,
+    Autoregression,
+    filtered,
+    filtered_back,
+    largest_order,
+    no_noise,
+    rows_left,
+)
 from .uncertainty import ROUNDING
 
 # Squares of filtered columns below this share of their terms have lost four digits.
 KEPT_SHARE = 1e-4
 # Largest number of refinement steps with the data.
 STEPS = 5
-# Number of alternating estimates of noise and kernel.
-ROUNDS = 2
 
 
 class Grams:
@@ -102,13 +102,11 @@ class FilteredDesign:
         factor: the factor of Ã with column j divided by ``2**relative[j]``.
         relative: the exponents of the columns.
         a_norm: the norm of the scaled Ã.
-        own: the analysis of x and y filtered for this output, if the common Gram did not suffice.
     """
 
     factor: Factor
     relative: np.ndarray
     a_norm: float
-    own: Analysis | None = None
 
 
 @dataclass(frozen=True)
@@ -178,22 +176,16 @@ class Prewhitened:
 
     @on_blas_threads
     def design_of(self, output: int) -> FilteredDesign:
-        """Return the filtered design of one output; stored if all outputs fit in memory."""
+        """Return the filtered design of one output; stored if all outputs fit in memory.
+
+        Raises:
+            LostDigits: If the Gram matrix of the windows does not prove full rank.
+        """
         if output in self._known:
             return self._known[output]
-        found = self._by_gram(output) if self._shares_windows else None
-        return self._keep(output, self._by_filter(output) if found is None else found)
-
-    @property
-    def _shares_windows(self) -> bool:
-        """Whether filtered rows use windows of K + p samples whose Gram fits in memory."""
-        spec, (groups, columns, _) = self._design.spec, self._shape
-        taps = spec.kernel_size[0]
-        longer = columns // taps * (taps + int(self.noise.order.max()))
-        fits = 8 * groups * longer**2 <= self._design.sizes.limits.gram_bytes
-        return fits and spec.stride == spec.dilation == (1,) and not self._design.sizes.partialled
-
-    def _keep(self, output: int, found: FilteredDesign) -> FilteredDesign:
+        found = self._by_gram(output)
+        if found is None:
+            raise LostDigits
         groups, columns, outputs = self._shape
         if 8 * groups * outputs * columns**2 <= self._design.sizes.limits.gram_bytes:
             self._known[output] = found
@@ -229,71 +221,10 @@ class Prewhitened:
             matrix[np.arange(taps) + order - i, np.arange(taps)] = value
         return TapBasis([matrix])
 
-    def _by_filter(self, output: int) -> FilteredDesign:
-        """Return the design by filtering x for this output alone."""
-        own = Analysis.of(self._filtered_problem(output), self._design.sizes.limits)
-        system = own.plain
-        factor = system.factor(0)
-        if factor is None or not factor.full_rank:
-            name = self._design.names.output(output)
-            raise SolveError(
-                f"x, filtered by the noise of {name}, an autoregression of order "
-                f"{self.noise.order[output]}, is not seen to determine every tap; give a smaller "
-                "order, noise='ar(p)', or use noise='hac'"
-            )
-        scaling = system.scaling
-        return FilteredDesign(factor, scaling.exponents[0], float(scaling.a_norm[0]), own)
-
-    def _filtered_problem(self, output: int) -> Problem:
-        """Return the problem of one output with filtered x and y, in units of the operator."""
-        design, targets = self._design, self._targets
-        records, rows = design.records_in_memory, design.adjustments.kept
-        order, group = int(self.noise.order[output]), output // self._shape[2]
-        step, each = design.spec.stride[0], design.channels // self._shape[0]
-        own = slice(group * each, (group + 1) * each)
-        kept = [i for i in rows.used if rows.lengths[i] > order]
-        x = [normal_form(records[i][None], design.spec)[0][:, own] for i in kept]
-        scale = np.ldexp(1.0, -self._operator.exponents[group][:each])
-        x = [a * scale for a in x]
-        y = [targets.records[i][:, [output]] * targets.scale[output] for i in kept]
-        if self._constant:
-            x, y = _less_mean(x), _less_mean(y)
-        filters = self.noise.filters[output, : order + 1][None]
-        x = [filtered(a, filters, step)[order * step :] for a in x]
-        y = [filtered(a, filters)[order:] for a in y]
-        spec, confounds = replace(design.spec.normal, groups=1), self._filtered_confounds(output)
-        return Problem(x, y, spec=spec, bias=self._constant, confounds=confounds)
-
-    def _filtered_confounds(self, output: int) -> int | list[np.ndarray] | None:
-        """Return the confounds of the filtered rows of one output.
-
-        Filtered polynomials are polynomials of the same degree.
-        """
-        given, order = self._design.adjustments.confounds, int(self.noise.order[output])
-        if not isinstance(given, Records):
-            return given
-        filters = self.noise.filters[output, : order + 1][None]
-        kept = self._design.adjustments.kept
-        some = [i for i in kept.used if kept.lengths[i] > order]
-        return [filtered(given.arrays[i].astype(float), filters)[order:] for i in some]
-
-    def _confounds(self, output: int) -> Confounds | None:
-        """Return the basis of the filtered confounds; None if there are none."""
-        given, kept = self._filtered_confounds(output), self._design.adjustments.kept
-        if given is None:
-            return None
-        left = [n - int(self.noise.order[output]) for n in kept.lengths]
-        rows = Rows(tuple((n,) for n in left if n > 0), (0,))
-        columns = given if isinstance(given, int) else Records(tuple(given), "list", True, False)
-        return Confounds.of(columns, False, rows, None)
-
-    @cached_property
-    def unknowns(self) -> np.ndarray:
-        """Number of unknowns (outputs,) of every output: its taps, bias and confounds."""
-        columns, outputs = self._shape[1], len(self.noise.order)
-        beside = [self._confounds(o) for o in range(outputs)]
-        counts = [int(self._constant) if c is None else c.count for c in beside]
-        return columns + np.array(counts)
+    @property
+    def unknowns(self) -> int:
+        """Number of unknowns of an output: its taps and the bias."""
+        return self._shape[1] + int(self._constant)
 
     # --- solutions
 
@@ -315,19 +246,7 @@ class Prewhitened:
             means = np.sum([u.sum(0) for u in white], axis=0) / self.rows
             for u in white:
                 u -= np.where(np.arange(len(u))[:, None] < self.noise.order, 0.0, means)
-        if self._design.adjustments.confounds is not None:
-            self._project(white)
         return State(white, means / filters.sum(1))
-
-    def _project(self, white: Sequence[np.ndarray]) -> None:
-        """Project confounds out of the filtered residuals (T, outputs) of every record."""
-        for o, order in enumerate(self.noise.order.tolist()):
-            confounds = self._confounds(o)
-            assert confounds is not None
-            long = [u for u in white if len(u) > order]
-            left = confounds.without([u[order:, [o]] for u in long])
-            for u, rest in zip(long, left, strict=True):
-                u[order:, [o]] = rest
 
     def gradient(self, state: State) -> np.ndarray:
         """Return products (G, P, Q) of the filtered columns and the whitened residuals."""
@@ -365,42 +284,12 @@ class Prewhitened:
                 break
             w = self.stepped(w, gradient, [o for o, c in enumerate(found) if c.value > NOISE])
             residuals = self.residuals(w)
-        apart = [o for o, c in enumerate(found) if self.design_of(o).own is not None or not c.exact]
-        for o in apart:
-            w, found[o] = self._alone(w, o)
-        if apart:
-            state = self.state(self.residuals(w))
+        if not all(c.exact for c in found):
+            raise LostDigits
         kernel, bias = self._analysis.regression(RIDGE, 0.0).from_operator(w)
         with np.errstate(over="ignore", under="ignore"):
             bias = bias + np.ldexp(state.constants, self._targets.exponents)
         return Answer(kernel, bias, max(found, key=lambda c: c.value), self.noise)
-
-    def _alone(self, w: np.ndarray, output: int) -> tuple[np.ndarray, Certificate]:
-        """Return w with one output solved by filtering x for it alone, and its certificate.
-
-        The residuals keep their digits in this way.
-        """
-        of, (g, q) = self.design_of(output), divmod(output, self._shape[2])
-        if of.own is None:
-            self._known.pop(output, None)
-            of = self._keep(output, self._by_filter(output))
-        assert of.own is not None
-        regression = of.own.regression(RIDGE, 0.0)
-        start = regression.from_user(w[g, :, q].reshape(*self._design.spec.kernel_size, -1, 1))
-        found = regression.by_best_factor() or regression.refine(
-            start, Factors.each([of.factor]), QR_STEPS
-        )
-        column, certificate = found
-        kernel, _ = regression.to_user(column)
-        w = w.copy()
-        w[g, :, q] = to_columns(kernel, 1)[0, :, 0]
-        return w, certificate
-
-
-def _less_mean(records: list[np.ndarray]) -> list[np.ndarray]:
-    """Return records minus the mean of all."""
-    mean = np.sum([a.sum(0) for a in records], axis=0) / sum(map(len, records))
-    return [a - mean for a in records]
 
 
 def refit(analysis: Analysis, kernel: np.ndarray, order: int | None) -> Answer:
@@ -409,12 +298,17 @@ def refit(analysis: Analysis, kernel: np.ndarray, order: int | None) -> Answer:
     Noise and kernel are estimated alternately.
 
     Raises:
-        SolveError: If there are too few rows for the order, if an output has no noise, or if the
-            filtered x does not determine every tap.
+        LostDigits: If the Gram matrix of the windows does not suffice.
+        SolveError: If there are too few rows for the order, or if an output has no noise.
     """
     design, plain = analysis.design, analysis.regression(RIDGE, 0.0)
     lengths = design.adjustments.kept.lengths
-    most = _most(lengths, design.sizes.unknowns, order)
+    most = largest_order(lengths, design.sizes.unknowns, order)
+    longer = (
+        design.sizes.columns // design.spec.kernel_size[0] * (design.spec.kernel_size[0] + most)
+    )
+    if 8 * design.sizes.groups * longer**2 > design.sizes.limits.gram_bytes:
+        raise LostDigits
     w = plain.scaling.to_operator(_least_squares(plain, plain.from_user(kernel)))
     white = Autoregression.of([[]] * (w.shape[0] * w.shape[2]))
     grams = Grams(design, most)
@@ -438,20 +332,6 @@ def _least_squares(plain: Regression, w: np.ndarray) -> np.ndarray:
     return w if found is None else found[0]
 
 
-def _most(lengths: Sequence[int], unknowns: int, order: int | None) -> int:
-    """Return the largest order that may be needed."""
-    if order is None:
-        return most_order(lengths, unknowns)
-    left = rows_left(lengths, order)
-    if left <= unknowns:
-        raise SolveError(
-            f"noise='ar({order})' takes {count(order, 'row')} off every record and leaves "
-            f"{count(left, 'row')} for {count(unknowns, 'unknown')}; use a smaller order, longer "
-            "records or fewer taps"
-        )
-    return order
-
-
 def _check_noise(analysis: Analysis, w: np.ndarray, state: State) -> None:
     """Raise a SolveError if only rounding of an output remains in the residuals."""
     plain = analysis.regression(RIDGE, 0.0)
@@ -459,8 +339,4 @@ def _check_noise(analysis: Analysis, w: np.ndarray, state: State) -> None:
     size = plain.y_norms + plain.scaling.a_norm[:, None] * np.linalg.norm(scaled, axis=1)
     exact = np.flatnonzero(state.norms <= ROUNDING * size.reshape(-1))
     if exact.size:
-        name = analysis.design.names.output(int(exact[0]))
-        raise SolveError(
-            f"noise='ar' needs noise, and {name} leaves nothing of y but rounding; use "
-            "noise='white'"
-        )
+        raise no_noise(analysis.design.names.output(int(exact[0])))

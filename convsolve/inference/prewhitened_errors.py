@@ -34,7 +34,7 @@ class PrewhitenedUncertainty(Uncertainty):
         found = self._fit.rows - self._fit.unknowns
         if (found <= 0).any():
             least = int(np.argmin(found))
-            raise ValueError(no_freedom(int(self._fit.rows[least]), int(self._fit.unknowns[least])))
+            raise ValueError(no_freedom(int(self._fit.rows[least]), self._fit.unknowns))
         return found.astype(float)
 
     @cached_property

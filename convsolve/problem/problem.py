@@ -507,6 +507,17 @@ class Problem:
         made._count(rows)
         return made
 
+    def of_output(self, output: int) -> Problem:
+        """Return the problem of one output, with the channels of its group."""
+        return self._part((output,), self.kept)
+
+    def described_as(self, other: Problem) -> Problem:
+        """Return the problem with the lags, names and selection of one with the same taps."""
+        self.names, self.selection, self.which = other.names, other.selection, other.which
+        pairs = zip(other.lags, self.lags, strict=True)
+        self.lag_shift = tuple(round(float(a[0] - b[0])) for a, b in pairs)
+        return self
+
     def _count(self, rows: Rows) -> None:
         """Set the rows used in the fit, for all outputs."""
         self.kept, self.by_mask = rows, ((tuple(range(self.out_channels)), rows),)

@@ -91,17 +91,12 @@ REFUSED = (
     ),
     Refusal(WIDE, by(cs.Huber()), cs.SolveError, "scale",
             "No residuals are left from which the scale could be estimated."),
-    Refusal(PLAIN, with_noise("ar", RIDGED), ValueError, "noise",
-            "Errors of a penalized estimate are posterior errors for white noise."),
     Refusal(PLAIN, with_noise("hac", RIDGED), ValueError, "noise",
             "Errors of a penalized estimate are posterior errors for white noise."),
     Refusal(PLAIN, with_noise("hac", cs.LeastAbsolute()), ValueError, "noise",
             "The covariance is that of least squares."),
-    *(
-        Refusal(case, with_noise("ar"), ValueError, "noise",
-                "An autoregression filters consecutive rows of equal weight.")
-        for case in (MASKED, WEIGHTED)
-    ),
+    Refusal(WEIGHTED, with_noise("ar"), ValueError, "noise",
+            "No filter makes noise white whose variance changes from row to row."),
     Refusal(Case("images", "image"), with_noise("hac"), ValueError, "noise",
             "The correlation of noise is modelled along one axis."),
     Refusal(PLAIN, with_noise("cluster"), ValueError, "records",

@@ -181,9 +181,8 @@ def assert_near(one: cs.Solution, other: cs.Solution) -> None:
     [
         (cs.GradientDescent(steps=3), "white", r"GradientDescent.*: it takes all of x and y"),
         (cs.FFTDeconvolution(), "white", r"FFTDeconvolution .*: it takes all of x and y at once"),
-        (None, "ar(2)", r"noise='ar\(2\)' takes all of x and y at once, .*noise='hac' reads them"),
     ],
-    ids=["descent", "fft", "ar"],
+    ids=["descent", "fft"],
 )
 def test_what_takes_all_at_once_says_so_before_it_reads(
     solver: Any, noise: str, words: str

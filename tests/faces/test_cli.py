@@ -208,7 +208,7 @@ def test_solve_gives_errors_for_the_noise_asked_for(folder, run):
             "argument --noise: 'pink' is unknown (choose from white, ar, hac, cluster, 'ar(P)')",
         ),
         ("ar(56)", "--noise 'ar(56)' takes 56 rows off every record"),
-        ("ar --ridge 1", "--noise ar is for estimates without a penalty"),
+        ("hac --ridge 1", "--noise hac is for estimates without a penalty"),
     ):
         status, _, err = run(f"{line} --noise {noise}")
         assert (status, err.count("\n")) == (2, 1)
