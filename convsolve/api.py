@@ -122,18 +122,20 @@ def solve(
             long operations, use `convsolve.progress_bars.bars`.
         checkpoint: a file that stores sums over long records, see `Limits`. After a crash the same
             call resumes from the file and returns the same result bit for bit. The file is removed
-            at the end. No file is written for records that are read whole.
+            at the end. No file is written for records that are read whole. If outputs use different
+            rows, each set of outputs has a file: ``checkpoint``, ``checkpoint.1`` and so on.
         limits: the memory allowed.
 
     Raises:
         TypeError: If ``problem`` is not a `Problem` or ``solver`` is not a `Solver`.
-        ValueError: If y is missing. If the noise is not white and there is a penalty or a loss that
-            is not squares. If the noise is "ar" or "hac" and the problem has several dimensions. If
+        ValueError: If y is missing. If the noise is not white and the loss is not squares. If the
+            noise is "hac" or "cluster" and there is a penalty. If the noise is "ar" or "hac" and the
+            problem has several dimensions. If the noise is "ar" and single rows have weights. If
             the noise is "cluster" and there is a single record. If a checkpoint is damaged or
             belongs to another problem.
         SolveError: If the solver cannot solve this problem (with the reason), or if the solution is
-            out of range. With "ar", also if the data do not determine every tap, if an order leaves
-            too few rows, or if an output has no noise.
+            out of range. With "ar", also if an order leaves too few rows, or if an output has no
+            noise.
         TimeoutError: If a process of jax.distributed did not join within ``limits.peer_seconds``.
         IdentifiabilityError: See ``strict``.
 
@@ -144,8 +146,8 @@ def solve(
 
     With "ar" the residuals of least squares determine the autoregression. Its filter
     (1, −ρ₁, …, −ρ_p) makes the noise white. Least squares of the filtered rows gives residuals for
-    a second autoregression, whose filter gives the solution. A record loses its first p rows. The
-    certificate is the backward error as least squares of the filtered rows. Predictions, residuals
+    a second autoregression, whose filter gives the solution. A record loses its first p rows, and
+    as many after every gap. The certificate is the backward error as least squares of the filtered rows. Predictions, residuals
     and R² refer to y itself.
     """
     solver = AutoSolver() if solver is None else solver
@@ -222,6 +224,7 @@ def _solved(
         trace=raw.trace,
         regularization=raw.regularization,
         error_norms=raw.error_norms,
+        confounds=raw.confounds,
         penalties=raw.penalties or [(raw.penalty, raw.strength)] * problem.out_channels,
         autoregression=autoregression,
         problem=problem,

@@ -123,6 +123,7 @@ class Solution:
         regularization: Regularization | None = None,
         penalties: Sequence[tuple[Penalty, float]] = (),
         error_norms: np.ndarray | None = None,
+        confounds: np.ndarray | None = None,
         autoregression: Autoregression | None = None,
         saved_errors: tuple[np.ndarray, np.ndarray, Noise] | None = None,
         parts: Sequence[Part] = (),
@@ -136,7 +137,7 @@ class Solution:
         self.regularization, self._autoregression = regularization, autoregression
         self.problem, self.penalties, self._saved_errors = problem, penalties, saved_errors
         self._parts = parts
-        self._error_norms = error_norms
+        self._error_norms, self._confounds = error_norms, confounds
         self._whiteness_checked = False
 
     def __getstate__(self) -> dict[str, Any]:
@@ -259,8 +260,18 @@ class Solution:
             pairs = zip(_given(problem), prediction, strict=True)
             found = [np.asarray(b) - p for b, p in pairs]
             if problem.confounds is not None:
-                found = _without_confounds(problem, found)
+                found = _without_confounds(problem, found, self._added_confounds(problem))
         return _without_dropped(problem, found)
+
+    def _added_confounds(self, problem: Problem) -> list[np.ndarray | None]:
+        """Return coefficients (q, Q) of confounds for the outputs of each mask of a problem.
+
+        They are added to those of least squares. None for least squares, and for new data.
+        """
+        if problem is not self.problem:
+            return [None] * len(problem.by_mask)
+        known = {part.outputs: part.solution._confounds for part in self._parts}
+        return [known.get(outputs, self._confounds) for outputs, _ in problem.by_mask]
 
     def weighted_residuals(self) -> list[np.ndarray]:
         """Return residuals of the training data in float64, an array (n, outputs) per record.
@@ -291,12 +302,16 @@ class Solution:
         return Fitted(y, prediction, residual, weighted)
 
     def _beginning(self) -> Problem:
-        """The training data; of those that are read in chunks, as many rows as may be held."""
+        """Return the training data, or as many rows of data read in chunks as may be held.
+
+        Robust fits hold all of y. Their confounds are known for all rows only.
+        """
         from .inference.folds import leading
 
         problem, report = self._training(), self.identifiability
         assert report is not None
-        if problem.sizes(report.limits).chunked:
+        whole = any(fit._confounds is not None for fit in self._by_mask)
+        if problem.sizes(report.limits).chunked and not whole:
             return leading(problem, report.limits.held_numbers)
         return problem
 
@@ -688,7 +703,8 @@ class Solution:
         problem, exponents = self._beginning(), uncertainty.exponents
         # Gaps of excluded rows are closed, which can only hide a correlation.
         residuals = [np.ldexp(a, -exponents) for a in self._weighted(problem)]
-        return warning(problem, residuals, uncertainty.deviation**2)
+        of_squares = self._error_norms is None
+        return warning(problem, residuals, uncertainty.deviation**2 if of_squares else None)
 
     @cached_property
     def _made_uncertainty(self) -> Uncertainty:
@@ -995,13 +1011,20 @@ def _without_dropped(problem: Problem, values: list[np.ndarray]) -> list[np.ndar
     return values
 
 
-def _without_confounds(problem: Problem, left: list[np.ndarray]) -> list[np.ndarray]:
-    """Return residuals (*T, Cout) of every record, less the confounds that fit them best."""
+def _without_confounds(
+    problem: Problem, left: list[np.ndarray], added: Sequence[np.ndarray | None]
+) -> list[np.ndarray]:
+    """Return residuals (*T, Cout) of every record, less the confounds that fit them best.
+
+    ``added`` are coefficients (q, Q) for the outputs of each mask, in addition to least squares.
+    """
     found = [a.copy() for a in left]
-    for outputs, rows in problem.by_mask:
+    for (outputs, rows), more in zip(problem.by_mask, added, strict=True):
         some = [*outputs]
         confounds = Confounds.of(problem.confounds, False, rows, problem.weights)
         parts = confounds.without([a[..., some] for a in left])
+        if more is not None:
+            parts = confounds.less(parts, more)
         for i, part in enumerate(parts):
             place = np.ix_(rows.flags_of(i).reshape(-1), np.isin(range(left[i].shape[-1]), some))
             flat = found[i].reshape(-1, left[i].shape[-1])

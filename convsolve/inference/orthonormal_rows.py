@@ -1,10 +1,11 @@
-"""Rows of the design matrix and the bias, in coordinates in which columns are orthonormal."""
+"""Rows of the design matrix and the nuisance columns, in coordinates with orthonormal columns."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator
 from copy import copy
+from typing import NamedTuple
 
 import numpy as np
 
@@ -12,6 +13,9 @@ from ..errors import SolveError
 from ..leastsquares.regression import Regression
 from ..linalg.factor import Factor
 from ..linalg.rank import EPS
+from ..operators.design_matrix import DesignMatrix
+from ..operators.nuisance import NuisanceColumns
+from ..problem.confounds import NuisanceBlock
 from ..progress import tracked
 
 # A residual of less than this share of y, and of what its fit is made of, is rounding.
@@ -21,33 +25,35 @@ GRAM_ERROR = 1e-9
 
 
 class OrthonormalRows:
-    """B (n, k) = [A 1] H of one group of a convolution, 1 a column for the bias if there is one.
+    """B (n, k) = [M A  N] H of one group, with the nuisance columns N of a bias and of confounds.
 
-    Beside a bias A is centred: squares can do without the column, other losses cannot. H comes from
-    a factor of A, so that BᵀB = I to its accuracy: a projection takes two passes over the data. Of
-    a deficient A, B has as many columns as that has rank, and kernels are those of minimum norm
-    with their outputs.
+    Rows are multiplied by the roots of their weights. N is orthonormal, and M A is A with N
+    projected out. For squares M A is enough, but other losses also need N. H comes from a factor of
+    M A, so BᵀB = I to the accuracy of this factor, and a projection takes two passes over the data.
+    If A is rank-deficient, B has as many columns as the rank of A, and kernels are those of minimum
+    norm with the same outputs.
 
-    A large B is never formed. A small one is, for speed; but its rounding, times the condition of
-    A, is that of other data, so that what is certified goes through `from_data`.
+    A large B is never formed. A small one is formed, for speed. Its rounding error times the
+    condition number of A amounts to a change of the data, so certificates use `from_data`.
     """
 
     def __init__(
         self, regression: Regression, group: int, factor: Factor, kept_numbers: int
     ) -> None:
-        """B is formed if it has at most ``kept_numbers``."""
+        """``kept_numbers`` is the largest number of elements for which B is formed."""
         self._operator, self._group = regression.operator, group
-        self.rows, self.bias = self._operator.rows, int(self._operator.nuisance.constant)
+        self.rows = self._operator.rows
+        self._nuisance, self._constant_norm = _nuisance_columns(regression.system.design.matrix)
         half = factor.whiten(np.eye(self._operator.columns))
         if not factor.full_rank:
             # The same outputs with no part in the null space, in the user's units.
             half = factor.solve_normal(factor.r.T @ (factor.r @ half))
         columns, rank = half.shape
-        self.unknowns = rank + self.bias
-        # H in columns of the operator, and of norm about one.
-        self._h = np.zeros((columns + self.bias, self.unknowns))
-        self._h[columns:, rank:] = 1 / math.sqrt(self.rows)
-        self._scaled = np.pad(half, ((0, 0), (0, self.bias)))
+        self.unknowns = rank + self._nuisance.count
+        # H in columns of the operator, and scaled to a norm of about one.
+        self._h = np.zeros((columns + self._nuisance.count, self.unknowns))
+        self._h[columns:, rank:] = np.eye(self._nuisance.count)
+        self._scaled = np.pad(half, ((0, 0), (0, self._nuisance.count)))
         self._h[:columns, :rank] = np.ldexp(half, -regression.scaling.relative[group][:, None])
         self._a_norm = float(regression.scaling.a_norm[group])
         condition = self._a_norm * float(np.linalg.norm(half))
@@ -71,20 +77,28 @@ class OrthonormalRows:
         """B z (n,)."""
         if self._kept is not None:
             return np.asarray(self._kept @ z)
-        kernel, level = self.kernel(z)
-        return self._operator.forward(self._group, kernel[:, None])[:, 0] + level
+        kernel, of_nuisance = self.kernel(z)
+        found = self._operator.forward(self._group, kernel[:, None])[:, 0]
+        if self._nuisance.count:
+            found = found + self._nuisance.fit(of_nuisance[:, None], 0, self.rows)[:, 0]
+        return np.asarray(found, float)
 
     def adjoint(self, r: np.ndarray) -> np.ndarray:
         """Bᵀr (k,)."""
         if self._kept is not None:
             return np.asarray(self._kept.T @ r)
         found = self._operator.adjoint(self._group, r[:, None])[:, 0]
-        return np.asarray(self._h.T @ np.append(found, [r.sum()] * self.bias))
+        of_nuisance = self._nuisance.products(r[:, None])[:, 0]
+        return np.asarray(self._h.T @ np.concatenate([found, of_nuisance]))
 
-    def kernel(self, z: np.ndarray) -> tuple[np.ndarray, float]:
-        """Taps (P,) in columns of the operator, and the constant beside the centred A."""
+    def kernel(self, z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return taps (P,) in columns of the operator, and the coefficients (q,) of N."""
         found = self._h @ z
-        return found[: self._operator.columns], float(found[-1]) if self.bias else 0.0
+        return found[: self._operator.columns], found[self._operator.columns :]
+
+    def constant(self, of_nuisance: np.ndarray) -> float:
+        """Return the bias for coefficients (q,) of N, or 0 if there is none."""
+        return float(of_nuisance[-1]) / self._constant_norm if self._constant_norm else 0.0
 
     def rounding(self, y: np.ndarray, z: np.ndarray) -> np.ndarray:
         """What y − B z (n,) may be in a row of which nothing but rounding is left.
@@ -101,14 +115,15 @@ class OrthonormalRows:
         return bool((np.abs(y - self.forward(z)) <= self.rounding(y, z)).all())
 
     def _formed(self, factors: np.ndarray) -> Iterator[np.ndarray]:
-        """Rows of [A 1] (m, P + 1), each times its factor (n,), some at a time."""
-        first, columns = 0, self._operator.columns
+        """Rows of [M A  N] (m, P + q), each times its factor (n,), some at a time."""
+        first, columns, q = 0, self._operator.columns, self._nuisance.count
         for a, _ in self._operator.row_blocks():
             last = first + a.shape[1]
             own = factors[first:last, None]
             rows = np.empty((len(own), len(self._h)))
             np.multiply(a[self._group], own, out=rows[:, :columns])
-            rows[:, columns:] = own
+            if q:
+                rows[:, columns:] = own * self._nuisance.fit(np.eye(q), first, last)
             yield rows
             first = last
 
@@ -151,19 +166,49 @@ def _gram(blocks: Iterable[np.ndarray], columns: int) -> np.ndarray:
     return total + np.tril(total, -1).T
 
 
+def _nuisance_columns(operator: DesignMatrix) -> tuple[NuisanceColumns, float]:
+    """Return N, and the norm of the constant that its last column is a multiple of, or 0."""
+    confounds, rows = operator.nuisance.confounds, operator.rows
+    if confounds is not None:
+        blocks = confounds.blocks(operator.chunks.order.spans) if confounds.count else []
+        return NuisanceColumns(blocks, confounds.count), confounds.size
+    if not operator.nuisance.constant:
+        return NuisanceColumns([], 0), 0.0
+    ones = np.full((rows, 1), 1 / math.sqrt(rows))
+    block = NuisanceBlock(np.zeros((1, 1), int), ones, None, np.ones(1))
+    return NuisanceColumns([block], 1), math.sqrt(rows)
+
+
+class ByOutput(NamedTuple):
+    """Kernel, bias and confounds of a fit for every output, in the user's units.
+
+    Attributes:
+        kernel: (*K, Cin/groups, Cout).
+        bias: (Cout,).
+        confounds: (q, Cout), coefficients of the nuisance columns that are added to those of least
+            squares; None without confounds.
+    """
+
+    kernel: np.ndarray
+    bias: np.ndarray
+    confounds: np.ndarray | None
+
+
 def by_output(
     regression: Regression, fit: Callable[[OrthonormalRows, np.ndarray, int], np.ndarray]
-) -> tuple[np.ndarray, np.ndarray]:
-    """Kernel and bias in the user's units, of ``fit`` (rows, y, exponent) → z, output by output.
+) -> ByOutput:
+    """Fit every output with ``fit`` (rows, y, exponent) → z, and return the result.
 
-    y (n,) is that of one output, in units of two to its exponent; less its median where there is a
-    bias, which takes an offset off and, unlike the mean, is not moved by outliers.
+    y (n,) is one output, in units of two to the power of its exponent. With a bias alone, its
+    median is subtracted. This removes an offset and, unlike the mean, does not depend on outliers.
 
     Raises:
-        SolveError: a factor exceeds the memory limit.
+        SolveError: If a factor exceeds the memory limit.
     """
-    v = np.zeros(regression.shape)
+    operator = regression.operator
+    v, confounds = np.zeros(regression.shape), operator.nuisance.confounds
     level = np.zeros((len(v), v.shape[2]))
+    extra = np.zeros((operator.nuisance.total, *level.shape))
     for g in range(len(v)):
         factor = regression.system.factor(g)
         if factor is None:
@@ -175,8 +220,13 @@ def by_output(
         rows = OrthonormalRows(regression, g, factor, kept)
         outputs = regression.targets.rows(g).T.copy()
         for q, y in enumerate(tracked(outputs, "outputs", len(outputs))):
-            middle = float(np.median(y)) if rows.bias else 0.0
+            middle = float(np.median(y)) if operator.nuisance.constant else 0.0
             z = fit(rows, y - middle, int(regression.y_exponents[g, q]))
-            v[g, :, q], constant = rows.kernel(z)
-            level[g, q] = middle + constant
-    return regression.from_operator(v, level)
+            v[g, :, q], extra[:, g, q] = rows.kernel(z)
+            level[g, q] = middle + rows.constant(extra[:, g, q])
+    kernel, bias = regression.from_operator(v, level)
+    if confounds is None or not confounds.count:
+        return ByOutput(kernel, bias, None)
+    with np.errstate(over="ignore", under="ignore"):
+        extra = np.ldexp(extra, regression.y_exponents).reshape(len(extra), -1)
+    return ByOutput(kernel, bias, extra)

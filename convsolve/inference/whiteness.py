@@ -1,4 +1,4 @@
-"""Whether residuals of least squares are white enough for the errors of white noise.
+"""Whether residuals are white enough for the errors of white noise.
 
 Source: G. M. Ljung and G. E. P. Box, Biometrika 65 (1978) 297.
 """
@@ -11,6 +11,7 @@ import numpy as np
 
 from ..problem.problem import Problem
 from .autoregression import autocovariances, rows_left
+from .robust import mad_scale
 
 # Residuals are correlated where white noise would look so in this share of data sets.
 LEVEL = 1e-3
@@ -19,6 +20,8 @@ LEAST = 1e-99
 # x is correlated where an autocorrelation of a channel is more than this, and than so many
 # deviations of that of white noise.
 COLOURED, DEVIATIONS = 0.1, 5.0
+# Threshold of Huber's loss in units of the scale.
+HUBER = 1.345
 # Lags are at most so many, and this share of the rows, and outputs at most so many, evenly spread.
 MOST_LAGS, LAGS_SHARE, MOST_OUTPUTS = 40, 0.2, 32
 
@@ -61,20 +64,43 @@ def coloured(records: Sequence[np.ndarray], lags: int) -> bool:
     return False
 
 
-def warning(problem: Problem, residuals: Sequence[np.ndarray], variance: np.ndarray) -> str:
-    """Why errors for white noise are wrong, from residuals (T, outputs) of every record and their
-    ``variance`` (outputs,); or nothing.
+def without_outliers(residuals: Sequence[np.ndarray]) -> tuple[list[np.ndarray], np.ndarray]:
+    """Limit residuals (T, outputs) of every record to 1.345 times their scale, as `Huber` does.
+
+    The scale is estimated from the median absolute residual.
+
+    Returns:
+        The residuals, and their mean squares (outputs,).
+    """
+    limit = HUBER * np.array([mad_scale(column) for column in np.concatenate(residuals).T])
+    found = [np.clip(e, -limit, limit) for e in residuals]
+    return found, np.square(np.concatenate(found)).mean(0)
+
+
+def warning(problem: Problem, residuals: Sequence[np.ndarray], variance: np.ndarray | None) -> str:
+    """Return why errors for white noise are wrong, or an empty string.
+
+    Args:
+        problem: the problem.
+        residuals: (T, outputs) of every record.
+        variance: (outputs,), variance of the noise. None for a robust estimate, whose errors do not
+            depend on how large an outlier is.
     """
     lags = lags_of(problem.spec.kernel_size[0], problem.n_equations)
-    outputs = np.unique(np.linspace(0, len(variance) - 1, MOST_OUTPUTS).astype(int))
+    outputs = np.unique(np.linspace(0, residuals[0].shape[1] - 1, MOST_OUTPUTS).astype(int))
     some = [e[:, outputs] for e in residuals]
-    p = whiteness(some, variance[outputs], lags)
+    if variance is None:
+        some, own = without_outliers(some)
+    else:
+        own = variance[outputs]
+    p = whiteness(some, own, lags)
     # The least of several p, which is that of one output as many times as there are.
     worst = int(np.argmin(p))
     if p[worst] * len(p) > LEVEL or not coloured(problem.x, lags):
         return ""
-    alike = problem.kept.flags is None and problem.weights is None
-    way = "noise='ar', or 'hac'" if alike else "noise='hac'"
+    by_record = problem.weights is None or problem.weights.by_record
+    way = "noise='ar', or 'hac'" if by_record else "noise='hac'"
+    way = f"least squares with {way}" if variance is None else way
     shown = f"= {p[worst]:.1g}" if p[worst] >= LEAST else f"< {LEAST:g}"
     output = problem.names.output(int(outputs[worst]))
     return (

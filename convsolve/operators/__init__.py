@@ -8,13 +8,14 @@ and ``whitening`` is a preconditioner for it.
 Sums: ``moments`` are sums over rows that can be added. Nuisance columns are eliminated from them
 there.
 
-Operators: ``rows`` and ``fourier`` are the design matrix of records in memory. ``chunked`` is the
-design matrix of records that are read in chunks, with the tasks for one chunk in ``chunks``, the
-polynomials that are subtracted first in ``drifts``, and their sums, in this process or by dask, in
-``totals``. ``projection`` removes confounds from rows. ``transformed`` is the design matrix in the
-coordinates of a penalty. ``prediction`` computes A w of new records.
+Design matrix: ``chunks`` divides the rows, ``chunk`` reads and prepares one chunk, and
+``chunk_sums`` has the sums over its rows, by one of the backends ``by_rows``, ``by_fft`` and
+``by_jax``. ``map_reduce`` adds them, in this process or by dask. ``first_pass`` finds the units of
+columns and outputs, ``nuisance`` has the columns of confounds, and ``design_matrix`` combines these.
+``transformed`` is the design matrix in the coordinates of a penalty. ``prediction`` computes A w of
+new records.
 
 With jax: ``jax_convolution`` is A w for gradient descent, ``jax_matrix`` is A as a matrix, and
-``jax_fourier`` are A, Aᵀ and AᵀA by FFTs. ``devices`` is the design matrix of records that stay on
-devices, ``spread`` describes their layout, and ``jax_blocks`` sums over blocks of one shape.
+``jax_fourier`` are A, Aᵀ and AᵀA by FFTs. ``spread`` describes the layout of records that stay on
+devices, and ``jax_blocks`` sums over blocks of one shape.
 """

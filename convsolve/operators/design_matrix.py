@@ -308,11 +308,15 @@ class DesignMatrix:
         """Return the constant (G, Q) of the fit with A w, in the units of the targets.
 
         It corresponds to a constant ``level`` in addition to M A w; by default it is the
-        least-squares solution. None if there is no bias.
+        least-squares solution. With confounds, the level is in addition to that solution. None if
+        there is no bias.
         """
         confounds, found = self.nuisance.confounds, targets.found
         if confounds is not None:
-            return self._constant_of_confounds(targets, w) if confounds.shared else None
+            if not confounds.shared:
+                return None
+            best = self._constant_of_confounds(targets, w)
+            return best if level is None else best + level
         if not self.nuisance.constant:
             return None
         rest = -self.projection.means @ w

@@ -400,6 +400,17 @@ class Confounds:
                 found[i] = rows
         return found
 
+    def less(self, rows: Sequence[np.ndarray], coefficients: np.ndarray) -> list[np.ndarray]:
+        """Return rows (n, Q) of every record minus N c, for coefficients c (q, Q) of its columns.
+
+        Further coefficients, of a shared constant, are not used.
+        """
+        found = []
+        for i, part in enumerate(rows):
+            places, columns = self.part((i, 0, self.kept.shapes[i][0]))
+            found.append(part - columns @ coefficients[places])
+        return found
+
     def _roots(self, records: np.ndarray) -> np.ndarray:
         """Return the roots (N, n or 1, 1) of the weights of records of one layout."""
         if self.weights is None or self.weights.roots[records[0]].ndim == 0:

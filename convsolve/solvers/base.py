@@ -97,6 +97,8 @@ class Raw:
         regularization: the selected penalty and the scores of the search, if there was one.
         error_norms: (Cout,), in units of y, used instead of ‖y − Aw − b‖ in standard errors. Only
             for losses other than squares that have standard errors.
+        confounds: (q, Cout), coefficients of the confounds that are added to those of least
+            squares. None if the loss is squares.
         penalties: penalty and strength of every output, if these differ.
     """
 
@@ -112,6 +114,7 @@ class Raw:
     answer: str | None = None
     regularization: Regularization | None = None
     error_norms: np.ndarray | None = None
+    confounds: np.ndarray | None = None
     penalties: Sequence[tuple[Penalty, float]] | None = None
 
 
@@ -273,12 +276,16 @@ def gap_status(gap: float) -> str:
 
 
 # Error message of losses other than squares.
-FOR_SQUARES = "weights and confounds are for least squares; use NormalEquations"
+FOR_SQUARES = "weights and confounds are for closed forms; use NormalEquations"
 
 
-def gram_reason(sizes: Sizes) -> str | None:
-    """Return None, or the message that the Gram matrix exceeds the memory limit."""
-    if sizes.gram_fits:
+def gram_reason(sizes: Sizes, columns: int | None = None) -> str | None:
+    """Return None, or the message that the Gram matrix exceeds the memory limit.
+
+    It has the taps as columns, or another number of ``columns``.
+    """
+    columns = sizes.columns if columns is None else columns
+    needed = 8 * sizes.groups * columns**2
+    if needed <= sizes.limits.gram_bytes:
         return None
-    gib = sizes.gram_bytes / 2**30
-    return f"the Gram matrix of {sizes.columns} columns takes {gib:.1f} GiB; use fewer taps"
+    return f"the Gram matrix of {columns} columns takes {needed / 2**30:.1f} GiB; use fewer taps"

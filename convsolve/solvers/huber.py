@@ -18,7 +18,7 @@ from ..problem.checks import choice, number
 from ..problem.sizes import Sizes
 from ..problem.spec import ConvSpec
 from ..text import count
-from .base import FOR_SQUARES, Objective, Progress, Raw, Solver, gap_status, gram_reason, traceable
+from .base import Objective, Progress, Raw, Solver, gap_status, gram_reason, traceable
 
 
 @traceable()
@@ -45,6 +45,9 @@ class Huber(Solver):
     was searched, and "newton_steps". Standard errors, bands and tests are Huber's H1. Kernel and
     errors are those of ``statsmodels.RLM`` at its scale.
 
+    With weights, the residual of a row is multiplied by the root of its weight, as for squares.
+    Confounds are fitted with the same loss as the kernel.
+
     Neither outliers in half of the rows nor errors in x are helped. Where most rows agree exactly,
     there is no scale: take `LeastAbsolute`.
 
@@ -68,18 +71,14 @@ class Huber(Solver):
         return None if self.scale == "mad" else Objective("huber", self.delta * self.scale)
 
     def supports(self, sizes: Sizes, spec: ConvSpec) -> str | None:
-        """The Gram must fit in the memory allowed, and rows weigh the same; a scale takes rows to
-        spare.
-        """
-        if sizes.partialled:
-            return FOR_SQUARES
+        """Return the reason if the Gram matrix is too large, or if no rows are left for a scale."""
         if self.scale == "mad" and sizes.rows <= sizes.unknowns:
             return (
                 f"{count(sizes.rows, 'row')} leave no residuals beside "
                 f"{count(sizes.unknowns, 'unknown')}, from which scale='mad' could be known; give "
                 "the scale as a number, use more rows or fewer taps"
             )
-        return gram_reason(sizes)
+        return gram_reason(sizes, sizes.unknowns)
 
     def run(self, analysis: Analysis, progress: Progress | None = None) -> Raw:
         fits: list[_OutputFit] = []
@@ -88,7 +87,7 @@ class Huber(Solver):
             fits.append(self._fit(rows, y, exponent))
             return fits[-1].z
 
-        kernel, bias = by_output(analysis.regression(RIDGE, 0.0), fit)
+        found = by_output(analysis.regression(RIDGE, 0.0), fit)
         gap, settled = max(one.gap for one in fits), all(one.settled for one in fits)
         stats: dict[str, Any] = {
             "scale": [one.scale for one in fits],
@@ -97,12 +96,13 @@ class Huber(Solver):
         if self.scale == "mad":
             stats["scale_settled"] = settled
         return Raw(
-            kernel,
-            bias,
+            found.kernel,
+            found.bias,
             status=gap_status(gap) if settled else "approximate",
             stats=stats,
             certificate=Certificate(gap, GAP),
             error_norms=np.array([one.error_norm for one in fits]),
+            confounds=found.confounds,
         )
 
     def _fit(self, rows: OrthonormalRows, y: np.ndarray, exponent: int) -> _OutputFit:
@@ -118,8 +118,8 @@ class Huber(Solver):
             rounding = rows.rounding(y, start)
         if scale <= np.median(rounding):
             raise SolveError(_no_scale(self.scale))
-        # In its units y is below 2: no threshold above this changes anything.
-        threshold = min(self.delta * scale, 4 * math.sqrt(len(y)))
+        # No residual of the fit exceeds this, so a larger threshold does not change the fit.
+        threshold = min(self.delta * scale, 4 * (float(np.linalg.norm(y)) or 1.0))
         z, steps = huber(rows, y, threshold, start)
         gap = huber_gap(rows, y, z, threshold)
         norm = error_norm(y - rows.forward(z), threshold, rows.unknowns)

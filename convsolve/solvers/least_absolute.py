@@ -13,7 +13,7 @@ from ..leastsquares.certificate import GAP, Certificate
 from ..leastsquares.penalty import RIDGE
 from ..problem.sizes import Sizes
 from ..problem.spec import ConvSpec
-from .base import FOR_SQUARES, Objective, Progress, Raw, Solver, gap_status, gram_reason, traceable
+from .base import Objective, Progress, Raw, Solver, gap_status, gram_reason, traceable
 
 
 @traceable()
@@ -35,6 +35,9 @@ class LeastAbsolute(Solver):
     and P unknowns, and outputs are solved one by one: with a thousand unknowns, minutes each.
     ``stats`` has the "interior_steps" and "pivots" of all outputs together.
 
+    With weights, the residual of a row is multiplied by the root of its weight, as for squares.
+    Confounds are fitted with the same loss as the kernel.
+
     It has no standard errors; where the noise is normal they are 1.25 times those of least squares.
     For noise in most rows take `Huber`, which has them. Neither outliers in half of the rows nor
     errors in x are helped.
@@ -49,8 +52,8 @@ class LeastAbsolute(Solver):
         return Objective("mae")
 
     def supports(self, sizes: Sizes, spec: ConvSpec) -> str | None:
-        """The Gram must fit in the memory allowed, and rows weigh the same."""
-        return FOR_SQUARES if sizes.partialled else gram_reason(sizes)
+        """Return the reason if the Gram matrix of taps and confounds is too large."""
+        return gram_reason(sizes, sizes.unknowns)
 
     def run(self, analysis: Analysis, progress: Progress | None = None) -> Raw:
         gaps, stats = [], {"interior_steps": 0, "pivots": 0}
@@ -62,8 +65,13 @@ class LeastAbsolute(Solver):
                 stats[name] += count
             return z
 
-        kernel, bias = by_output(analysis.regression(RIDGE, 0.0), fit)
+        found = by_output(analysis.regression(RIDGE, 0.0), fit)
         gap = max(gaps)
         return Raw(
-            kernel, bias, status=gap_status(gap), stats=stats, certificate=Certificate(gap, GAP)
+            found.kernel,
+            found.bias,
+            status=gap_status(gap),
+            stats=stats,
+            certificate=Certificate(gap, GAP),
+            confounds=found.confounds,
         )

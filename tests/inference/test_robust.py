@@ -593,7 +593,7 @@ def test_problems_that_they_cannot_solve() -> None:
         cs.solve(noisy("bias"), cs.Huber(scale=1e-20))
     for solver in BOTH:
         with pytest.raises(
-            cs.SolveError, match=r"the Gram matrix of 8 columns takes .* fewer taps"
+            cs.SolveError, match=r"the Gram matrix of 9 columns takes .* fewer taps"
         ):
             cs.solve(noisy("bias"), solver, limits=Limits(gram_bytes=100))
         with pytest.raises(TypeError, match="runs on the host only"):

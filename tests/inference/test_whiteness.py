@@ -68,6 +68,18 @@ def test_where_it_does_not_apply_there_is_none(quiet: Callable[[], cs.Solution])
     str(fit)
 
 
+@pytest.mark.parametrize("pole", [0.0, 0.9])
+def test_outliers_do_not_hide_a_correlation_and_do_not_look_like_one(pole: float) -> None:
+    problem, rng = made(0.9, pole), np.random.default_rng(1)
+    y = problem.y[0] + 100 * (rng.random(problem.y[0].shape) < 0.05)
+    fit = cs.solve(cs.Problem(problem.x[0], y, kernel_size=10), cs.Huber())
+    if not pole:
+        assert fit.standard_error.all()
+        return
+    with pytest.warns(UserWarning, match="use least squares with noise='ar', or 'hac'"):
+        assert fit.standard_error.all()
+
+
 def test_who_asks_for_no_errors_is_not_warned() -> None:
     fit = cs.solve(made(0.9, 0.9))
     fit.predict()

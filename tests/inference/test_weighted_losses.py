@@ -1,0 +1,125 @@
+"""Huber's loss and absolute values with masks, weights, confounds and chunks, by their definitions.
+
+The rows of the fit are dense, [A N] times the roots of their weights.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+
+import convsolve as cs
+from support.adjusted import CHANNELS, CHUNKS, OUTPUTS, ROUTES, TAPS, Adjusted
+from support.robust import least_absolute
+from support.slow import some
+
+CASES: dict[str, dict[str, Any]] = {
+    "mask of every output, intercepts": {"mask": "each", "confounds": 0},
+    "drift, mask": {"mask": 0.1, "confounds": 2},
+    "weights": {"weights": [1.0, 30.0, 0.5]},
+    "weights, bias": {"weights": [1.0, 3.0, 0.05], "bias": True},
+    "weights, mask, drift": {"weights": [2.0, 0.3, 1.0], "mask": 0.1, "confounds": 1},
+    "motion, bias, mask of every output": {"confounds": "motion", "bias": True, "mask": "each"},
+    "stride 2, zeros, weights, motion": {
+        "stride": 2,
+        "padding": "causal",
+        "weights": [0.1, 1.0, 2.0],
+        "confounds": "motion",
+        "bias": True,
+    },
+}
+
+
+def with_outliers(rng: np.random.Generator, shape: Any) -> np.ndarray:
+    return rng.standard_normal(shape) + 40 * (rng.random(shape) < 0.05)
+
+
+def rows_of(made: Adjusted, o: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return the rows (n, k) and y (n,) of one output, times the roots of the weights."""
+    parts = [(root * a[used], root * y[used]) for root, used, a, y in made.rows(o)]
+    a = np.concatenate([part[0] for part in parts])
+    return a, np.concatenate([part[1] for part in parts])
+
+
+def residuals(made: Adjusted, fit: cs.Solution, o: int) -> np.ndarray:
+    """Return the residuals (n,) of one output that the fit reports, times the roots."""
+    parts = zip(fit.residuals(), made.rows(o), strict=True)
+    return np.concatenate([root * left[used, o] for left, (root, used, _, _) in parts])
+
+
+def solved(made: Adjusted, route: str, solver: cs.Solver) -> cs.Solution:
+    store, limits = ROUTES[route]
+    fit = cs.solve(made.problem(store), solver, limits=limits)
+    assert fit.ok
+    assert fit.certificate < 1e-11
+    return fit
+
+
+def outputs_of(made: Adjusted, fit: cs.Solution) -> Iterator[tuple[Any, ...]]:
+    """Yield index, rows, y, residuals and taps of every output; y − r is in the span of the rows.
+
+    The taps and the bias are the coefficients of this fit.
+    """
+    for o in range(OUTPUTS):
+        (a, y), r = rows_of(made, o), residuals(made, fit, o)
+        w = np.asarray(fit.kernel)[..., o].reshape(-1)
+        known = a[:, : len(w)] @ w
+        if made.bias:
+            known = known + a[:, -1] * fit.bias[o]
+        own = a[:, len(w) : a.shape[1] - made.bias]
+        c = np.linalg.lstsq(own, y - r - known, rcond=None)[0]
+        np.testing.assert_allclose(y - r, known + own @ c, rtol=0, atol=1e-9)
+        yield o, a, y, r, w
+
+
+@pytest.mark.parametrize("route", some(ROUTES, "memory", "chunks"))
+@pytest.mark.parametrize("scale", ["mad", 0.8])
+@pytest.mark.parametrize("name", CASES)
+def test_the_gradient_of_hubers_loss_vanishes(name: str, scale: Any, route: str) -> None:
+    made = Adjusted(CASES[name], with_outliers)
+    fit = solved(made, route, cs.Huber(scale=scale))
+    for o, a, _, r, w in outputs_of(made, fit):
+        threshold = 1.345 * fit.stats["scale"][o]
+        pull = np.clip(r, -threshold, threshold)
+        assert (np.abs(a.T @ pull) <= 1e-9 * (np.abs(a).T @ np.abs(pull))).all()
+        if scale == "mad":
+            mad = np.median(np.abs(r)) / 0.6744897501960817
+            np.testing.assert_allclose(fit.stats["scale"][o], mad, rtol=1e-9)
+        # Huber's H1, with the rank of the whole matrix.
+        rank, inside = np.linalg.matrix_rank(a), np.mean(np.abs(r) <= threshold)
+        few = 1 + rank / len(r) * (1 - inside) / inside
+        variance = (few / inside) ** 2 * (pull @ pull) / (len(r) - rank)
+        inverse = np.diagonal(np.linalg.pinv(a.T @ a))[: len(w)]
+        with warnings.catch_warnings():
+            # Without a bias, the offset of y is in the residuals of some cases.
+            warnings.filterwarnings("ignore", message="the residuals of output")
+            errors = fit.standard_error[..., o].reshape(-1)
+        np.testing.assert_allclose(errors, np.sqrt(variance * inverse), rtol=1e-8)
+
+
+@pytest.mark.parametrize("route", some(ROUTES, "chunks"))
+@pytest.mark.parametrize("name", CASES)
+def test_least_absolute_deviations_are_those_of_the_simplex_method(name: str, route: str) -> None:
+    made = Adjusted(CASES[name], with_outliers)
+    fit = solved(made, route, cs.LeastAbsolute())
+    for _, a, y, r, w in outputs_of(made, fit):
+        least, best, _ = least_absolute(a, y)
+        np.testing.assert_allclose(np.abs(r).sum(), least, rtol=1e-9)
+        np.testing.assert_allclose(w, best[: len(w)], rtol=1e-6, atol=1e-8)
+
+
+def test_a_drift_with_outliers_does_not_enter_the_kernel() -> None:
+    rng = np.random.default_rng(8)
+    x, w = rng.standard_normal((3, 300, CHANNELS)), rng.standard_normal((TAPS, CHANNELS, 1))
+    clean = cs.convolve(x, w, cs.ConvSpec(TAPS))
+    drift = 1e3 * np.linspace(-1, 1, clean.shape[1])[:, None] ** 2
+    bad = 1e4 * (rng.random(clean.shape) < 0.1)
+    problem = cs.Problem(x, clean + drift + bad, kernel_size=TAPS, confounds=2)
+    for limits in (cs.Limits(), CHUNKS):
+        fit = cs.solve(problem, cs.LeastAbsolute(), limits=limits)
+        np.testing.assert_allclose(fit.kernel, w, atol=1e-9)
+        np.testing.assert_allclose(fit.residuals(), bad, atol=1e-8)
