@@ -129,9 +129,9 @@ def solve(
     Raises:
         TypeError: If ``problem`` is not a `Problem` or ``solver`` is not a `Solver`.
         ValueError: If y is missing. If the noise is not white and the loss is not squares. If the
-            noise is "hac" or "cluster" and there is a penalty. If the noise is "ar" or "hac" and the
-            problem has several dimensions. If the noise is "ar" and single rows have weights. If
-            the noise is "cluster" and there is a single record. If a checkpoint is damaged or
+            noise is "hac" or "cluster" and there is a penalty. If the noise is "ar" or "hac" and
+            the problem has several dimensions. If the noise is "ar" and single rows have weights.
+            If the noise is "cluster" and there is a single record. If a checkpoint is damaged or
             belongs to another problem.
         SolveError: If the solver cannot solve this problem (with the reason), or if the solution is
             out of range. With "ar", also if an order leaves too few rows, or if an output has no
@@ -147,8 +147,8 @@ def solve(
     With "ar" the residuals of least squares determine the autoregression. Its filter
     (1, −ρ₁, …, −ρ_p) makes the noise white. Least squares of the filtered rows gives residuals for
     a second autoregression, whose filter gives the solution. A record loses its first p rows, and
-    as many after every gap. The certificate is the backward error as least squares of the filtered rows. Predictions, residuals
-    and R² refer to y itself.
+    as many after every gap. The certificate is the backward error as least squares of the filtered
+    rows. Predictions, residuals and R² refer to y itself.
     """
     solver = AutoSolver() if solver is None else solver
     _check_request(problem, solver, strict, progress)

@@ -550,6 +550,7 @@ class Solution:
         """Test that y has nothing to do with x, by comparing its R² with that of resampled y.
 
         Resampled y keep their autocorrelation in time, which permutations of single rows destroy.
+        Gaps of excluded rows are closed first.
         At a level of 5 %, simulated tests of correlated noise reject in 4 to 7 %. `test` under
         noise="ar" has more power, and tests single channels too.
 
@@ -572,14 +573,13 @@ class Solution:
 
         Returns:
             ``statistic``, the R² of each output, ``p``, and ``null``, the R² of every resampled y.
-            ``p`` is NaN for an output of a single record that is shorter than 20 correlation times.
+            If outputs use different rows, ``null`` may end in NaN for some of them. ``p`` is NaN for an output of a single record that is shorter than 20 correlation times.
 
         Raises:
             TypeError: If an argument has the wrong type.
             ValueError: If ``kind`` is unknown; the estimate has a penalty, noise="ar" or another
-                loss; x has several axes; there are a mask, weights or confounds; the records are
-                too short, too few or of several lengths for this kind; or the data do not determine
-                a tap.
+                loss; x has several axes; there are weights or confounds; the records are too short,
+                too few or of several lengths for this kind; or the data do not determine a tap.
 
         Warns:
             UserWarning: If "circular_shift" is used with a single record shorter than 20
@@ -597,13 +597,21 @@ class Solution:
         draws, seed = integer(draws, "draws", 19), integer(seed, "seed", 0)
         if self.spec.ndim > 1:
             raise ValueError("permutation_test needs one axis, time; images have several")
-        from .inference.permutation import permutation_test
+        from .inference.permutation import PermutationTest, permutation_test
 
-        if self._parts:
-            raise ValueError(
-                "permutation_test needs the same rows for all outputs: no mask of single outputs"
-            )
-        return permutation_test(self._resampled("permutation_test"), kind, draws, seed)
+        several = [
+            permutation_test(fit._resampled("permutation_test"), kind, draws, seed)
+            for fit in self._by_mask
+        ]
+        if not self._parts:
+            return several[0]
+        most = max(len(one.null) for one in several)
+        nulls = [
+            np.pad(one.null, ((0, most - len(one.null)), (0, 0)), constant_values=np.nan)
+            for one in several
+        ]
+        statistic, p = (together(self._parts, [one[i] for one in several]) for i in (0, 1))
+        return PermutationTest(statistic, p, together(self._parts, nulls))
 
     @property
     def _by_mask(self) -> list[Solution]:

@@ -76,8 +76,8 @@ def permutation_test(analysis: Analysis, kind: str, draws: int, seed: int) -> Pe
     record of products Qᵀy then gives each draw as a sum over records.
 
     Raises:
-        ValueError: If there are a mask, weights or confounds; the records are too few, too short
-            or of several lengths for this kind; or the data do not determine a tap.
+        ValueError: If there are weights or confounds; the records are too few, too short or of
+            several lengths for this kind; or the data do not determine a tap.
     """
     analysis = analysis.in_time
     design = analysis.design
@@ -105,10 +105,10 @@ def permutation_test(analysis: Analysis, kind: str, draws: int, seed: int) -> Pe
 
 
 def _lengths(design: Design) -> list[int]:
-    """Return the rows of the records that have any."""
-    if design.sizes.masked or design.sizes.partialled:
+    """Return the rows of the records that have any. Gaps of excluded rows are closed."""
+    if design.sizes.partialled:
         raise ValueError(
-            "permutation_test needs rows of equal weight: no mask, weights or confounds"
+            "permutation_test needs rows that may be exchanged: no weights or confounds"
         )
     return [n for n in design.adjustments.kept.sizes if n]
 

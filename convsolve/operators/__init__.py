@@ -11,7 +11,7 @@ there.
 Design matrix: ``chunks`` divides the rows, ``chunk`` reads and prepares one chunk, and
 ``chunk_sums`` has the sums over its rows, by one of the backends ``by_rows``, ``by_fft`` and
 ``by_jax``. ``map_reduce`` adds them, in this process or by dask. ``first_pass`` finds the units of
-columns and outputs, ``nuisance`` has the columns of confounds, and ``design_matrix`` combines these.
+columns and outputs, ``nuisance`` has the columns of confounds, and ``design_matrix`` combines all.
 ``transformed`` is the design matrix in the coordinates of a penalty. ``prediction`` computes A w of
 new records.
 

@@ -51,6 +51,27 @@ def test_a_shift_is_a_solve_of_shifted_outputs(name: str) -> None:
     check_p(found)
 
 
+def test_gaps_are_closed_and_masks_may_differ_from_output_to_output() -> None:
+    rng = np.random.default_rng(4)
+    x, y = rng.standard_normal((2, 60, 1)), rng.standard_normal((2, 60, 3))
+    good = rng.random(y.shape) > 0.1
+    good[..., 2] = good[..., 0]
+    spec, several = cs.ConvSpec(3, padding="causal"), {"draws": 30, "seed": 5}
+    found = cs.solve(cs.Problem(x, y, spec=spec, mask=good)).permutation_test(**several)
+    for o in range(3):
+        alone = cs.Problem(x, y[..., [o]], spec=spec, mask=good[..., o])
+        one = cs.solve(alone).permutation_test(**several)
+        np.testing.assert_allclose(found.null[:, o], one.null[:, 0], atol=1e-12)
+        np.testing.assert_allclose(found.p[o], one.p[0])
+        kept = good[..., o]
+        shifts = np.random.default_rng(5).integers(0, kept.sum(1), (31, 2))[30]
+        turned = y[..., o].copy()
+        for values, flags, shift in zip(turned, kept, shifts, strict=True):
+            values[flags] = np.roll(values[flags], -shift)
+        last = cs.solve(cs.Problem(x, turned[..., None], spec=spec, mask=kept)).score().r2
+        np.testing.assert_allclose(one.null[-1], last, atol=1e-12)
+
+
 @pytest.mark.parametrize("bias", [False, True])
 def test_a_single_record_is_shifted_by_every_number_of_rows(bias: bool) -> None:
     x, y = np.random.default_rng(0).standard_normal((2, 90))
