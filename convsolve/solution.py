@@ -573,7 +573,8 @@ class Solution:
 
         Returns:
             ``statistic``, the R² of each output, ``p``, and ``null``, the R² of every resampled y.
-            If outputs use different rows, ``null`` may end in NaN for some of them. ``p`` is NaN for an output of a single record that is shorter than 20 correlation times.
+            If outputs use different rows, ``null`` may end in NaN for some of them. ``p`` is NaN
+            for an output of a single record that is shorter than 20 correlation times.
 
         Raises:
             TypeError: If an argument has the wrong type.
