@@ -39,6 +39,12 @@ ZARR = {"zarr": BLOCK, "zarr, chunks of 32 MiB": 2 * BLOCK}
 # Chunks of their own are of one channel: 30 841 samples of HDF5, which compresses, 493 448 of zarr.
 FILES = ("hdf5", "hdf5, compressed", *ZARR, "zarr, its own chunks")
 FREED = "dask, two processes, memory given back as dask sets it"
+# Settings of dask with which the C library of a worker keeps freed memory.
+SPAWN = "distributed.nanny.pre-spawn-environ"
+KEPT = {
+    f"{SPAWN}.MALLOC_TRIM_THRESHOLD_": 2**26,
+    f"{SPAWN}.MALLOC_MMAP_THRESHOLD_": 2**25,
+}
 # What is measured while a file is there.
 READ_FROM = {
     "npy": ("memory", "npy", "dask threads"),
@@ -167,14 +173,15 @@ def measured(kind: str, folder: Path) -> dict[str, Any]:
     with ExitStack() as stack:
         client = None
         if kind.startswith("dask, two processes"):
+            import dask
             from distributed import Client, LocalCluster
 
+            if kind != FREED:
+                stack.enter_context(dask.config.set(KEPT))
             cluster = stack.enter_context(
                 LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None)
             )
             client = stack.enter_context(Client(cluster))
-            if kind == FREED:
-                client.run(_give_back)
         # A small one first: imports, pools and plans.
         rng = np.random.default_rng(0)
         small = cs.Problem.from_lags(
@@ -208,13 +215,6 @@ def measured(kind: str, folder: Path) -> dict[str, Any]:
             found["worker_mb"] = max(client.run(_most_resident).values())
             found["worker_cpu"] = round(sum(client.run(_cpu).values()) - sum(before.values()), 2)
         return found
-
-
-def _give_back() -> None:
-    """Leave it to the C library of a worker how much memory it gives back, as dask has set it."""
-    from convsolve.operators import totals
-
-    totals._keep_freed_memory = lambda: None  # type: ignore[assignment]
 
 
 def _cpu() -> float:

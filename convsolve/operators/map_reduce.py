@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import ctypes
-import os
-import sys
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
-from functools import cache
 from itertools import islice
 from typing import Any, NamedTuple, Protocol, Self, TypeVar
 from uuid import uuid4
@@ -29,9 +25,6 @@ class Summand(Protocol):
 
     def __add__(self, other: Self) -> Self: ...
 
-
-# Options of mallopt, with the numbers of glibc.
-M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
 
 _S = TypeVar("_S", bound=Summand)
 _A = TypeVar("_A")
@@ -118,7 +111,6 @@ def _stored(array: Any) -> bool:
 def _of_array(
     task: Callable[..., np.ndarray], plan: Plan, sources: Sequence[Any], others: tuple[Any, ...]
 ) -> np.ndarray:
-    _keep_freed_memory()
     return task(plan.array(iter([np.asarray(source) for source in sources])), *others)
 
 
@@ -218,20 +210,6 @@ def on_dask(record: Any) -> bool:
     return is_dask(record)
 
 
-@cache
-def _keep_freed_memory() -> None:
-    """Let glibc keep up to 64 MiB of freed memory if the environment sets another limit.
-
-    Dask starts its workers with ``MALLOC_TRIM_THRESHOLD_=65536``. With this setting, the pages of
-    every array are faulted in again, which was measured to take 1.8 times the CPU time.
-    """
-    if sys.platform == "linux" and "MALLOC_TRIM_THRESHOLD_" in os.environ:
-        library = ctypes.CDLL(None)
-        for option, size in ((M_MMAP_THRESHOLD, 2**25), (M_TRIM_THRESHOLD, 2**26)):
-            if hasattr(library, "mallopt"):
-                library.mallopt(option, size)
-
-
 def _on_worker(
     task: Callable[..., _S],
     bare: Chunk,
@@ -239,7 +217,6 @@ def _on_worker(
     sources: Sequence[np.ndarray],
     others: tuple[Any, ...],
 ) -> _S:
-    _keep_freed_memory()
     left = iter([np.asarray(source) for source in sources])
     arrays = [plan.array(left) for plan in plans]
     x = tuple(arrays[: len(bare.x)])
