@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import math
-import re
 import time
 import warnings
 from dataclasses import replace
@@ -27,6 +26,7 @@ from .leastsquares.analysis import Analysis, analyse
 from .leastsquares.certificate import Certificate
 from .leastsquares.penalty import RIDGE
 from .linalg.threads import blas_threads
+from .noise import AUTOREGRESSION, NOISES, noise_model
 from .operators.prediction import predicted
 from .problem.checks import choice
 from .problem.problem import Problem
@@ -44,9 +44,6 @@ if TYPE_CHECKING:
 
     from .inference.autoregression import Autoregression
 
-# Dependence of the noise between rows. "ar(p)" is an autoregression of order p.
-NOISES = ("white", "ar", "hac", "cluster")
-AUTOREGRESSION = re.compile(r"ar(?:\(([1-9]\d{0,8})\))?")
 # A share of the kernel's effect above any rounding of float32.
 LOST = 1e-3
 
@@ -367,31 +364,20 @@ def _check_request(problem: Any, solver: Any, strict: Any, progress: Any) -> Non
 
 def check_noise(problem: Problem, solver: Solver, noise: Any) -> None:
     """Raise an error if errors for this noise are not available for the problem or solver."""
-    ar = isinstance(noise, str) and AUTOREGRESSION.fullmatch(noise)
-    if not ar:
-        choice(noise, "noise", NOISES, " or 'ar(p)', of order p")
-    if noise == "white":
-        return
-    if solver.regularizes and not ar:
+    if not (isinstance(noise, str) and AUTOREGRESSION.fullmatch(noise)):
+        choice(noise, "noise", tuple(NOISES), " or 'ar(p)', of order p")
+    model = noise_model(noise)
+    if solver.regularizes and not model.penalties:
         raise ValueError(
             f"noise={noise!r} is for estimates without a penalty, whose errors are no posterior; "
             "use noise='ar' or noise='white', or a solver without a penalty"
         )
-    if not solver.least_squares:
+    if not solver.least_squares and not model.losses:
         raise ValueError(
             f"noise={noise!r} is for least squares; {solver.name} has no errors but those of white "
             "noise, if any; use noise='white'"
         )
-    if noise != "cluster" and problem.spec.ndim > 1:
-        raise ValueError(f"noise={noise!r} follows one axis, time; of images use noise='cluster'")
-    if ar and problem.weights is not None and not problem.weights.by_record:
-        raise ValueError(
-            f"noise={noise!r} filters rows of equal weight: weights of single rows change the "
-            "variance in time, so that no filter makes the noise white; use noise='hac', or a "
-            "weight for every record"
-        )
-    if noise == "cluster" and len(problem.kept.used) < 2:
-        raise ValueError("noise='cluster' needs two records or more that have rows; use 'hac'")
+    model.check(problem)
 
 
 def _check_solvable(

@@ -12,6 +12,7 @@ from .html import code, facts, page, paragraph, picture, pictures, section, tabl
 from .identifiability.excitation import excitation
 from .identifiability.report import Identifiability
 from .identifiability.wording import MEANING
+from .noise import NOISES
 from .plotting.choice_figures import draw_freedom, draw_scores
 from .plotting.drawing import drawable, new_figure, png
 from .plotting.figures import draw_trace, plot
@@ -26,7 +27,7 @@ from .plotting.input_figure import draw_power
 from .plotting.kernel_figure import curves_of, draw_kernel_of, layout, pairs_of
 from .problem.problem import Problem
 from .scoring import Score
-from .solution import ASSUMED, Fitted, Solution
+from .solution import Fitted, Solution
 from .text import count
 
 # Kernels, outputs and names that are listed at most.
@@ -295,5 +296,5 @@ def _residuals(fit: Solution, fitted: Fitted) -> str:
     drawn.append(_drawn(draw_quantiles, described, fit, fitted, 0))
     errors = fit.affordable_errors()
     what = "The posterior deviations of taps hold" if fit.penalized else "The standard errors hold"
-    told = paragraph(f"{what} {ASSUMED[errors[2].kind]}.") if errors else ""
+    told = paragraph(f"{what} {NOISES[errors[2].kind].assumption}.") if errors else ""
     return section("Residuals", told, pictures(*drawn))

@@ -28,6 +28,7 @@ from .leastsquares.analysis import Analysis, analyse
 from .leastsquares.certificate import EXACT, GAP
 from .leastsquares.penalty import Penalty, listed
 from .linalg.rank import EPS
+from .noise import NOISES, NoiseModel, noise_model
 from .operators.prediction import predicted, predicted_blocks
 from .problem.checks import choice, fraction, index, integer
 from .problem.confounds import Confounds
@@ -49,13 +50,6 @@ if TYPE_CHECKING:
 VERSION, READ = 2, (1, 2)
 # Width of the labels of a text.
 MARGIN = 16
-# Descriptions of noise models.
-ASSUMED = {
-    "white": "if the noise is white",
-    "ar": "if the noise is an autoregression",
-    "hac": "if the noise is stationary",
-    "cluster": "if the noise of one record says nothing of another",
-}
 # Largest rows times taps for which a text or a file includes errors under dependent noise: one
 # second.
 MAX_INFLUENCES = 2**27
@@ -459,7 +453,7 @@ class Solution:
         from .inference.uncertainty import t_quantile
 
         _, dof, noise = self._errors
-        if noise.kind == "cluster" and dof.min() < FEW_RECORDS - 1:
+        if NOISES[noise.kind].by_record and dof.min() < FEW_RECORDS - 1:
             warnings.warn(
                 f"a simultaneous band from {dof.min() + 1:.3g} records of equal size, or from "
                 "unequal records with as many degrees of freedom, is very wide, since their sums "
@@ -469,7 +463,7 @@ class Solution:
             )
         taps = math.prod(np.shape(self.kernel)[:-1])
         bonferroni = t_quantile(dof, 1 - (1 - level) / (2 * taps))
-        if method == "bonferroni" or noise.kind == "cluster":
+        if method == "bonferroni" or NOISES[noise.kind].by_record:
             return bonferroni
         return np.minimum(bonferroni, self._uncertainty.max_t(level))
 
@@ -702,7 +696,7 @@ class Solution:
         """
         if (
             "filtered" in self.stats
-            or self.stats["noise"] != "white"
+            or not self._noise_model.independent
             or uncertainty.penalized
             or self.spec.ndim > 1
         ):
@@ -717,23 +711,24 @@ class Solution:
 
     @cached_property
     def _made_uncertainty(self) -> Uncertainty:
-        from .inference.uncertainty import Uncertainty
-
         why = self._no_errors()
         if why:
             raise ValueError(why)
         problem, report = self._training(), self.identifiability
         assert report is not None
-        analysis, kernel = analyse(problem, report.limits), np.asarray(self.kernel, float)
-        if self._autoregression is not None:
-            from .inference.prewhitened_errors import PrewhitenedUncertainty
-
-            return PrewhitenedUncertainty(analysis, kernel, self._autoregression)
+        kernel = np.asarray(self.kernel, float)
         freedom = np.full(self.kernel.shape[-1], np.nan)
         if self.regularization is not None:
             freedom = self.regularization.degrees_of_freedom
-        kind = self.stats["noise"]
-        return Uncertainty(analysis, self.penalties, kernel, freedom, kind, self._error_norms)
+        filters = self._autoregression
+        from .inference.uncertainty import Estimate
+
+        estimate = Estimate(kernel, self.penalties, freedom, self._error_norms, filters)
+        return self._noise_model.uncertainty(analyse(problem, report.limits), estimate)
+
+    @property
+    def _noise_model(self) -> NoiseModel:
+        return noise_model(self.stats["noise"])
 
     def _no_errors(self) -> str:
         """Return why there are no standard errors, or an empty string."""
@@ -761,7 +756,7 @@ class Solution:
         taps, outputs = math.prod(self.kernel.shape[:-1]), self.kernel.shape[-1]
         sums = outputs + self.spec.groups * taps / PRODUCTS_A_SUM
         influences = self.problem.n_equations * taps * sums
-        if self.stats["noise"] in ("hac", "cluster") and influences > MAX_INFLUENCES:
+        if self._noise_model.rows_squared and influences > MAX_INFLUENCES:
             return None
         try:
             return self._errors
@@ -897,7 +892,7 @@ class Solution:
         if finite.size and finite.size < error.size:
             words += " where it is determined"
         words += ", of the posterior" if self.penalized else ""
-        deviation, model = np.sqrt(noise.variance), ASSUMED[noise.kind]
+        deviation, model = np.sqrt(noise.variance), NOISES[noise.kind].assumption
         if noise.order is not None:
             model += f" of order {span(noise.order.tolist())}"
         if self.stats.get("certificate_kind") == GAP:

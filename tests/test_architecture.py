@@ -24,7 +24,7 @@ ROWS = [
     {"leastsquares"},
     {"inference"},
     {"identifiability", "solvers"},
-    {"kernel_text", "frames", "by_mask", "scoring", "checkpoint"},
+    {"kernel_text", "frames", "by_mask", "scoring", "checkpoint", "noise"},
     {"solution", "traced"},
     {"api"},
     {"comparison", "held_out", "lag_choice"},

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from .. import __version__
+from ..noise import AUTOREGRESSION, NOISES
 
 if TYPE_CHECKING:
     from ..problem.sizes import Limits
@@ -71,7 +72,6 @@ HDF5 = re.compile(r"(.+?\.(?:h5|hdf5))(?::(.*))?", re.IGNORECASE | re.DOTALL)
 MAT = re.compile(r"(.+?\.mat)(?::(.*))?", re.IGNORECASE | re.DOTALL)
 PADDINGS, EDGES = ("valid", "same", "full", "causal", "circular"), ("drop", "zeros", "circular")
 CRITERIA = ("gcv", "evidence", "aicc", "bic", "cv")
-NOISES = ("white", "ar", "hac", "cluster")
 MISSING = ("raise", "drop")
 # Every option that some solvers take.
 SETTINGS = tuple(dict.fromkeys(setting for _, takes in SOLVERS.values() for setting in takes))
@@ -158,7 +158,7 @@ def _in_shell(text: str) -> str:
 
 def _noise(text: str) -> str:
     """A kind of noise, one of `NOISES` or "ar(P)"."""
-    if text not in NOISES and not re.fullmatch(r"ar\([1-9]\d{0,8}\)", text):
+    if text not in NOISES and not AUTOREGRESSION.fullmatch(text):
         raise argparse.ArgumentTypeError(
             f"{text!r} is unknown (choose from {', '.join(NOISES)}, 'ar(P)')"
         )
@@ -224,7 +224,7 @@ def _solve(commands: Commands) -> None:
         help="how the noise of y is correlated, which the standard errors assume: white, hac, "
         "cluster; ar or 'ar(P)', an autoregression, changes the answer too (default white)",
     )
-    _words(noise, NOISES)
+    _words(noise, tuple(NOISES))
     _add_flag(command, "strict", "no answer unless it is unique")
     command.add_argument("--out", type=Path, metavar="FILE.npz", help="write the solution")
     command.add_argument(

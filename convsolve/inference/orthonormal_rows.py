@@ -13,9 +13,6 @@ from ..errors import SolveError
 from ..leastsquares.regression import Regression
 from ..linalg.factor import Factor
 from ..linalg.rank import EPS
-from ..operators.design_matrix import DesignMatrix
-from ..operators.nuisance import NuisanceColumns
-from ..problem.confounds import NuisanceBlock
 from ..progress import tracked
 
 # A residual of less than this share of y, and of what its fit is made of, is rounding.
@@ -43,7 +40,11 @@ class OrthonormalRows:
         """``kept_numbers`` is the largest number of elements for which B is formed."""
         self._operator, self._group = regression.operator, group
         self.rows = self._operator.rows
-        self._nuisance, self._constant_norm = _nuisance_columns(regression.system.design.matrix)
+        matrix = regression.system.design.matrix
+        self._nuisance, confounds = matrix.nuisance_columns, matrix.nuisance.confounds
+        # The norm of the constant that the last column is a multiple of, or 0.
+        alone = math.sqrt(self.rows) if matrix.nuisance.constant else 0.0
+        self._constant_norm = alone if confounds is None else confounds.size
         half = factor.whiten(np.eye(self._operator.columns))
         if not factor.full_rank:
             # The same outputs with no part in the null space, in the user's units.
@@ -164,19 +165,6 @@ def _gram(blocks: Iterable[np.ndarray], columns: int) -> np.ndarray:
         # The lower triangle alone, in half the time; rowsᵀ is by columns what rows are by rows.
         total = dsyrk(1.0, rows.T, beta=1.0, c=total, lower=1, overwrite_c=1)
     return total + np.tril(total, -1).T
-
-
-def _nuisance_columns(operator: DesignMatrix) -> tuple[NuisanceColumns, float]:
-    """Return N, and the norm of the constant that its last column is a multiple of, or 0."""
-    confounds, rows = operator.nuisance.confounds, operator.rows
-    if confounds is not None:
-        blocks = confounds.blocks(operator.chunks.order.spans) if confounds.count else []
-        return NuisanceColumns(blocks, confounds.count), confounds.size
-    if not operator.nuisance.constant:
-        return NuisanceColumns([], 0), 0.0
-    ones = np.full((rows, 1), 1 / math.sqrt(rows))
-    block = NuisanceBlock(np.zeros((1, 1), int), ones, None, np.ones(1))
-    return NuisanceColumns([block], 1), math.sqrt(rows)
 
 
 class ByOutput(NamedTuple):

@@ -6,12 +6,10 @@ import numpy as np
 
 from ..cached import cached_property
 from ..leastsquares.analysis import Analysis
-from ..leastsquares.penalty import RIDGE
 from ..leastsquares.system import System
 from ..linalg.threads import one_blas_thread
-from .autoregression import Autoregression
 from .prewhitened import Grams, Prewhitened
-from .uncertainty import Uncertainty, no_freedom
+from .uncertainty import Estimate, Uncertainty, no_freedom
 
 
 class PrewhitenedUncertainty(Uncertainty):
@@ -21,12 +19,14 @@ class PrewhitenedUncertainty(Uncertainty):
     little too narrow.
     """
 
-    def __init__(self, analysis: Analysis, kernel: np.ndarray, noise: Autoregression) -> None:
-        outputs = kernel.shape[-1]
-        pairs = [(RIDGE, 0.0)] * outputs
-        super().__init__(analysis, pairs, kernel, np.full(outputs, np.nan), "ar")
-        grams = Grams(analysis.design, int(noise.order.max()))
-        self._fit = Prewhitened(analysis, noise, grams)
+    kind = "ar"
+    same_correlation = False
+
+    def __init__(self, analysis: Analysis, estimate: Estimate) -> None:
+        assert estimate.filters is not None
+        super().__init__(analysis, estimate)
+        grams = Grams(analysis.design, int(estimate.filters.order.max()))
+        self._fit = Prewhitened(analysis, estimate.filters, grams)
 
     @cached_property
     def _left(self) -> np.ndarray:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,32 +16,18 @@ from ..leastsquares.system import System
 from ..linalg.factor import Factor
 from ..linalg.rank import EPS
 from ..linalg.threads import one_blas_thread
-from ..operators.design_matrix import DesignMatrix, Targets
 from ..operators.layout import to_columns, to_kernel
 from ..problem.checks import index
 from ..progress import tracked
 from ..text import count, shown
-from .reference_noise import Projector, ReferenceNoise, Times
-from .sandwich import (
-    Clusters,
-    bandwidth,
-    moving_products,
-    moving_squares,
-    with_gaps,
-)
+from .autoregression import Autoregression
 
 # Draws of the largest of all |t|, for simultaneous bands, and how many are made at a time.
 DRAWS, DRAWS_AT_ONCE = 4000, 500
-# With fewer rows, tests of one sum of taps under "hac" noise are corrected for small samples, and
-# tests of several sums are approximate.
-SHORT_ROWS, FEW_ROWS = 5_000, 1_000
 # A residual of less than this share of y, and of what its fit is made of, is rounding.
 ROUNDING = 100 * EPS
 # Singular values of a contrast below this share of the largest are rounding.
 DEPENDENT = 1e-10
-
-# A penalty and its strength.
-Pair = tuple[Penalty, float]
 
 
 class Noise(NamedTuple):
@@ -156,38 +142,41 @@ def _finite(value: Any, name: str) -> np.ndarray:
     return found.astype(float)
 
 
+class Estimate(NamedTuple):
+    """A kernel whose errors are wanted.
+
+    Attributes:
+        kernel: (*K, Cin/groups, Cout), in float64.
+        pairs: penalty and strength of every output.
+        freedom: degrees of freedom of the kernel (outputs,), NaN to take them from its factor.
+        norms: norms (outputs,) of the residuals in the unit of y, if the loss is not squares.
+        filters: the autoregression by whose filter the rows were multiplied, if there is one.
+    """
+
+    kernel: np.ndarray
+    pairs: Sequence[tuple[Penalty, float]]
+    freedom: np.ndarray
+    norms: np.ndarray | None = None
+    filters: Autoregression | None = None
+
+
 class Uncertainty:
     """Standard errors, bands and tests of an estimate, from the factors that solved it.
 
-    With R of [A; √λ·L⁻¹] in the coordinates of the penalty, w = T z, the covariance for white noise
-    is s²·T (RᵀR)⁻¹ Tᵀ. With a penalty, it is the covariance of the posterior. For dependent noise,
-    `sandwich` defines it.
+    The noise is white. With R of [A; √λ·L⁻¹] in the coordinates of the penalty, w = T z, the
+    covariance is s²·T (RᵀR)⁻¹ Tᵀ. With a penalty, it is the covariance of the posterior. Subclasses
+    are for other noise.
     """
 
-    def __init__(
-        self,
-        analysis: Analysis,
-        pairs: Sequence[Pair],
-        kernel: np.ndarray,
-        freedom: np.ndarray,
-        kind: str,
-        norms: np.ndarray | None = None,
-    ) -> None:
-        """Store the estimate that the errors belong to.
+    kind = "white"
+    # Whether taps have the same correlation in all outputs.
+    same_correlation = True
 
-        Args:
-            analysis: Design matrix and outputs.
-            pairs: Penalty and strength of every output.
-            kernel: The estimate, in the user's units.
-            freedom: Degrees of freedom of the kernel (outputs,), NaN to take them from its factor.
-            kind: Kind of the `Noise`.
-            norms: Norms (outputs,) of the residuals in the unit of y, if the loss is not squares.
-        """
+    def __init__(self, analysis: Analysis, estimate: Estimate) -> None:
+        """Store the estimate that the errors belong to, with its design matrix and outputs."""
         assert analysis.targets is not None
         self._analysis, self._targets = analysis, analysis.targets
-        self._pairs, self._kernel, self._freedom, self._kind = pairs, kernel, freedom, kind
-        self._norms = norms
-        self._references: dict[int, ReferenceNoise] = {}
+        self._kernel, self._pairs, self._freedom, self._norms = estimate[:4]
         self._halves: dict[tuple[int, System], np.ndarray] = {}
 
     @property
@@ -254,24 +243,8 @@ class Uncertainty:
 
     @cached_property
     def dof(self) -> np.ndarray:
-        """Degrees of freedom (outputs,) of t and F; of the residuals for white noise."""
-        if self._kind == "white":
-            return self._left
-        rows = self._analysis.design.sizes.rows
-        dof = self._clusters.dof if self._kind == "cluster" else 1.5 * rows / bandwidth(rows)
-        return np.full(len(self._pairs), float(dof))
-
-    @cached_property
-    def _clusters(self) -> Clusters:
-        """Correction for the number of records that have rows, and for their lengths."""
-        kept, weights = self._analysis.design.adjustments[:2]
-        sizes = np.array([kept.sizes[i] for i in kept.used], float)
-        if weights is not None:
-            squares = (np.square(weights.of_rows(i, kept.flags_of(i))) for i in kept.used)
-            # In units of their largest mean, so that no sum leaves float64.
-            means = np.array([s.mean() for s in squares])
-            sizes = sizes * (means / means.max())
-        return Clusters.of(sizes)
+        """Degrees of freedom (outputs,) of t and F."""
+        return self._left
 
     @property
     def deviation(self) -> np.ndarray:
@@ -283,7 +256,7 @@ class Uncertainty:
         """Noise whose variance is the sum of squared residuals over their degrees of freedom."""
         with np.errstate(over="ignore", under="ignore"):
             variance = np.ldexp(self.deviation**2, 2 * self.exponents)
-        return Noise(self._kind, variance, *self._model)
+        return Noise(self.kind, variance, *self._model)
 
     @property
     def _model(self) -> tuple[np.ndarray | None, np.ndarray | None]:
@@ -303,9 +276,6 @@ class Uncertainty:
 
     def _errors(self, system: System, group: int, outputs: np.ndarray) -> np.ndarray:
         """Standard errors (P, k) of some outputs, in units of the operator's columns and of y."""
-        if self._kind != "white":
-            squares = self._dependent_squares(system, group, outputs)
-            return np.asarray(np.sqrt(self._correction(outputs) * squares))
         gains = self._gains(system, group)
         with np.errstate(invalid="ignore"):
             errors = gains[:, None] * self.deviation[outputs]
@@ -326,8 +296,7 @@ class Uncertainty:
         for _, outputs, _ in self._alike():
             shared = None
             for o in outputs:
-                # With white noise, taps have the same correlation in all outputs.
-                if shared is None or self._kind != "white":
+                if shared is None or not self.same_correlation:
                     shared = _largest(self._root_of(int(o))[1])
                 dof = self.dof[o]
                 spread = np.sqrt(np.random.default_rng(1).chisquare(dof, DRAWS) / dof)
@@ -347,20 +316,13 @@ class Uncertainty:
             )
         _ = self._left  # raises an error if no degrees of freedom are left
         size = max(len(c) for c in contrasts if c is not None)
-        dof = self._test_dof(size, contrasts)
-        statistic, share = np.full((2, len(self._pairs)), np.nan)
+        statistic, dof, share = np.full((3, len(self._pairs)), np.nan)
+        dof[:] = self.dof
         for g, contrast in enumerate(contrasts):
             if contrast is None:
                 continue
             outputs = [*range(g * self._sizes[1], (g + 1) * self._sizes[1])]
-            if self._is_short_sum(contrast):
-                statistic[outputs], dof[outputs] = self._sum_statistics(g, contrast, value)
-            else:
-                walds = [self._wald(o, contrast, value, self._root_of(o)[1]) for o in outputs]
-                scale = dof[outputs] / self.dof[outputs] / self._bartlett_factor(g, contrast)
-                if self._kind == "cluster":
-                    scale = scale / self._clusters.inflation
-                statistic[outputs] = walds * scale
+            statistic[outputs], dof[outputs] = self._statistics(g, contrast, value)
             if self._norms is None:
                 share[outputs] = [
                     self._partial_r2(o, contrast, value, statistic[o]) for o in outputs
@@ -369,52 +331,27 @@ class Uncertainty:
 
     def approximation(self, contrasts: Sequence[np.ndarray | None]) -> str:
         """Return why the `test` of these contrasts is approximate, or an empty string."""
-        size = max(len(c) for c in contrasts if c is not None)
-        rows = self._analysis.design.sizes.rows
-        if self._kind == "cluster" and self._clusters.unequal:
-            return (
-                "the records differ in their number of rows or in weight, so tests of sums of taps "
-                "under noise='cluster' are approximate: in simulations, intervals for a coverage "
-                "of 95 % contained the true sum in 88 to 93 %; cut the long records, or use "
-                "noise='ar'"
-            )
-        if self._kind != "hac" or size == 1 or rows >= FEW_ROWS:
-            return ""
-        return (
-            f"the test of {size} sums of taps at once under noise='hac' is approximate: with fewer "
-            f"than {FEW_ROWS} rows, here {rows}, simulated tests at a level of 5 % reject in 0 to "
-            "12 %; test one sum, or use noise='ar'"
-        )
+        return ""
 
-    def _test_dof(self, size: int, contrasts: Sequence[np.ndarray | None]) -> np.ndarray:
-        """Denominator degrees of freedom (outputs,) of a test of so many sums of taps.
+    def _statistics(
+        self, group: int, contrast: np.ndarray, value: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Return F (Q,) of one contrast in every output of a group, and its degrees of freedom."""
+        return self._walds(group, contrast, value), self.dof[self._outputs_of(group)]
 
-        One sum of taps in short records has degrees of freedom of its own, and NaN here.
-        """
-        if any(c is not None and self._is_short_sum(c) for c in contrasts):
-            return np.full(len(self._pairs), np.nan)
-        if self._kind not in ("hac", "cluster"):
-            return self.dof
-        # The covariance itself is estimated from residuals, not its scale alone: Hotelling's T².
-        dof = self.dof - size + 1
-        if (dof <= 0).any():
-            raise ValueError(
-                f"under noise={self._kind!r} the covariance has {self.dof.min():.3g} degrees of "
-                f"freedom, too few for a test of {count(size, 'sum')} of taps at once; test fewer, "
-                "or use noise='ar'"
-            )
-        return dof
+    def _outputs_of(self, group: int) -> slice:
+        return slice(group * self._sizes[1], (group + 1) * self._sizes[1])
+
+    def _walds(self, group: int, contrast: np.ndarray, value: np.ndarray) -> np.ndarray:
+        """Return Wald's statistics (Q,) over the rows of a contrast, of every output of a group."""
+        several = range(len(self._pairs))[self._outputs_of(group)]
+        return np.array([self._wald(o, contrast, value, self._root_of(o)[1]) for o in several])
 
     def _partial_r2(
         self, output: int, contrast: np.ndarray, value: np.ndarray, statistic: float
     ) -> float:
         """Share of the residual sum of squares under the hypothesis that the estimate explains."""
         size, left = len(contrast), self._left[output]
-        if self._kind in ("hac", "cluster"):
-            g = output // self._sizes[1]
-            system = self._analysis.system(*self._pairs[output])
-            white = self._half(system, g) * self.deviation[output]
-            statistic = self._wald(output, contrast, value, white)
         with np.errstate(divide="ignore"):
             return float(1 / (1 + left / (size * np.float64(statistic))))
 
@@ -455,85 +392,6 @@ class Uncertainty:
             t = np.linalg.solve(r.T, off / errors)
             return float(np.square(t).sum()) / len(contrast)
 
-    # --- small samples under dependent noise
-
-    @property
-    def _short(self) -> bool:
-        return self._kind == "hac" and self._analysis.design.sizes.rows < SHORT_ROWS
-
-    def _is_short_sum(self, contrast: np.ndarray) -> bool:
-        """Whether a contrast (q, P) is one sum of several taps in short records."""
-        return self._short and len(contrast) == 1 and bool(np.count_nonzero(contrast) > 1)
-
-    def _sum_statistics(
-        self, group: int, contrast: np.ndarray, value: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Squared t (Q,) of one sum of taps in short records, and its degrees of freedom (Q,)."""
-        first, found = group * self._sizes[1], np.empty(self._sizes[1])
-        scaled = self._difference(first, contrast, value)[1]
-        errors = self._reference(group).of_sum(self._influence(group, scaled.T)[:, 0])
-        for q, variance in enumerate(errors.variance):
-            off, _, real = self._difference(first + q, contrast, value)
-            with np.errstate(over="ignore"):
-                square = float(off[0]) ** 2 / variance if variance else np.inf
-            found[q] = square if variance and np.isfinite(off[0]) else np.inf if real else np.nan
-        return found, errors.dof
-
-    def _bartlett_factor(self, group: int, contrast: np.ndarray) -> np.ndarray | float:
-        """Correction (Q,) of the covariance of several sums of taps in short records, else 1."""
-        if not self._short or len(contrast) == 1:
-            return 1.0
-        outputs = slice(group * self._sizes[1], (group + 1) * self._sizes[1])
-        half = self._half(self._analysis.plain, group)
-        zeros = np.zeros(len(contrast))
-        basis, _ = np.linalg.qr((self._difference(outputs.start, contrast, zeros)[1] @ half).T)
-        influences = self._in_time[0].forward(group, half @ basis)
-        factor = self._reference(group).bartlett_factor(influences, self._window)
-        # The estimate has a correction for degrees of freedom, which this one replaces.
-        return factor * self._left[outputs] / self._analysis.design.sizes.rows
-
-    def _influence(self, group: int, contrast: np.ndarray) -> np.ndarray:
-        """A (AᵀA)⁻¹ c (n, q): how much each row adds to the sums of taps c (P, q)."""
-        half = self._half(self._analysis.plain, group)
-        return self._in_time[0].forward(group, half @ (half.T @ contrast))
-
-    def _reference(self, group: int) -> ReferenceNoise:
-        """Reference noise for the residuals of a group."""
-        if group not in self._references:
-            operator, targets, times = self._in_time
-            w = self._operator_kernel[group]
-            parts = [
-                y[group] - a[group] @ w for a, y in operator.row_blocks(targets) if y is not None
-            ]
-            half = self._half(self._analysis.plain, group)
-            projector = Projector(operator, group, half, self._nuisance_columns)
-            made = ReferenceNoise(projector, times, np.concatenate(parts))
-            self._references[group] = made
-        return self._references[group]
-
-    @cached_property
-    def _in_time(self) -> tuple[DesignMatrix, Targets, Times]:
-        """The design matrix in the order of time, y in its rows, and the places of its rows."""
-        analysis, kept = self._analysis.in_time, self._analysis.design.adjustments.kept
-        assert analysis.targets is not None
-        matrix = analysis.design.matrix
-        flags = [kept.flags_of(i)[start:stop] for i, start, stop in matrix.chunks.order.joined]
-        return matrix, analysis.targets, Times(flags)
-
-    @property
-    def _nuisance_columns(self) -> np.ndarray:
-        """Orthonormal nuisance columns (n, q), with rows in the order of `_in_time`."""
-        design, confounds = self._analysis.design, self._analysis.design.nuisance.confounds
-        rows = design.sizes.rows
-        if confounds is None:
-            return np.full((rows, design.nuisance.count), 1 / math.sqrt(rows))
-        found, first = np.zeros((rows, confounds.count)), 0
-        for span in self._in_time[0].chunks.order.joined:
-            places, columns = confounds.part(span)
-            found[first : first + len(columns), places] = columns
-            first += len(columns)
-        return found
-
     def _tap_rounding(self, group: int, output: int) -> np.ndarray:
         """Change of the taps (P,) of an output by a relative error of y, in the user's units."""
         system = self._analysis.system(*self._pairs[output])
@@ -542,67 +400,6 @@ class Uncertainty:
         power = self.exponents[output] - self._column_exponents(group)
         return np.ldexp(np.linalg.norm(self._half(system, group), axis=1) * of_y, power)
 
-    # --- dependent noise
-
-    def _dependent_squares(self, system: System, group: int, outputs: np.ndarray) -> np.ndarray:
-        """Diagonal (P, outputs) of the sums over dependent rows, without their correction."""
-        if self._kind == "cluster":
-            sums = self._record_sums(system, group, outputs)
-            return np.asarray(sum(np.square(s) for s in sums))
-        influences = self._influences(system, group, outputs)
-        return moving_squares(*self._timed(influences), self._window)
-
-    def _dependent_products(self, system: System, group: int, output: int) -> np.ndarray:
-        """Sums (P, P) over dependent rows for one output, without their correction."""
-        if self._kind == "cluster":
-            sums = self._record_sums(system, group, np.array([output]))
-            return np.asarray(sum(s @ s.T for s in sums))
-        influences = self._influences(system, group, np.array([output]))
-        return moving_products(*self._timed(influences), self._window)
-
-    def _record_sums(self, system: System, group: int, outputs: np.ndarray) -> Iterator[np.ndarray]:
-        """Yield the sums (P, outputs) of the influences of the rows of every record."""
-        half, local = self._half(system, group), outputs - group * self._sizes[1]
-        w, matrix = self._operator_kernel[group][:, local], self._analysis.design.matrix
-        for gradient in matrix.by_record(group, w, self._targets, local):
-            yield half @ (half.T @ gradient)
-
-    @property
-    def _window(self) -> int:
-        return 1 + bandwidth(self._analysis.design.sizes.rows)
-
-    def _influences(
-        self, system: System, group: int, outputs: np.ndarray
-    ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """Yield B = (AᵀA)⁻¹Aᵀ (P, k), shared by all outputs, and residuals (outputs, k).
-
-        Some rows are formed at a time.
-        """
-        half = self._half(system, group)
-        inverse, local = half @ half.T, outputs - group * self._sizes[1]
-        w = self._operator_kernel[group][:, local]
-        matrix, targets, _ = self._in_time
-        for a, y in matrix.row_blocks(targets):
-            assert y is not None
-            yield inverse @ a[group].T, (y[group][:, local] - a[group] @ w).T
-
-    def _timed(
-        self, influences: Iterable[tuple[np.ndarray, np.ndarray]]
-    ) -> tuple[Iterable[tuple[np.ndarray, np.ndarray]], list[int]]:
-        """Return influences with zeros for excluded rows, and the lengths of the records."""
-        flags = self._in_time[2].flags
-        if all(f.all() for f in flags):
-            return influences, [*map(len, flags)]
-        return with_gaps(influences, flags), [*map(len, flags)]
-
-    def _correction(self, outputs: np.ndarray) -> np.ndarray:
-        """Return factors of the covariance, for degrees of freedom and for means over rows."""
-        rows, left = self._analysis.design.sizes.rows, self._left[outputs]
-        if self._kind == "cluster":
-            records = len(self._analysis.design.adjustments.kept.used)
-            return np.asarray(records / (records - 1) * (rows - 1) / left)
-        return np.asarray(rows / left * self._window)
-
     def _root_of(self, output: int) -> tuple[int, np.ndarray]:
         """Return the group of an output, and H (P, k) with H Hᵀ the covariance of its taps.
 
@@ -610,11 +407,7 @@ class Uncertainty:
         """
         g = output // self._sizes[1]
         system = self._analysis.system(*self._pairs[output])
-        if self._kind == "white":
-            return g, self._half(system, g) * self.deviation[output]
-        correction = self._correction(np.array([output]))
-        values, vectors = np.linalg.eigh(self._dependent_products(system, g, output) * correction)
-        return g, vectors * np.sqrt(np.maximum(values, 0.0))
+        return g, self._half(system, g) * self.deviation[output]
 
     # --- the factor of a group
 

@@ -110,7 +110,8 @@ class Normal:
         design = system.design
         self._structured = design.sizes.toeplitz and not design.sizes.beyond_memory
         matrix = design.whole_matrix if self._structured else design.matrix
-        self._chunk = matrix.some_rows()
+        self._chunks = matrix.sample()
+        self._chunk = self._chunks[0]
         scaling = system.scaling
         self.a_norm = float(scaling.a_norm[group])
         relative = scaling.relative[group]
@@ -133,8 +134,7 @@ class Normal:
     def _toeplitz(self, by_channel: np.ndarray, norms: np.ndarray, scale: np.ndarray) -> None:
         parts = self._parts(by_channel)
         if not self._structured:
-            taps, places = by_fft.taps_of(self._chunk), by_fft.places_of(self._chunk)
-            lags = Lags(parts, taps, places, self.ridge, norms**2)
+            lags, parts = self._lags(parts, norms)
             self.precondition = Preconditioner(lags, parts)
             self.product, self.largest = self._by_data(scale[:, None]), self.a_norm**2
             return
@@ -143,6 +143,19 @@ class Normal:
         # In the coordinates of System, at most the trace and the bound from the symbol.
         rows = np.abs(gram.symbol).sum(-1).max() + self.ridge.max()
         self.largest = float(min(self.a_norm**2, rows / self.stretch.min() ** 2))
+
+    def _lags(self, parts: list[Series], norms: np.ndarray) -> tuple[Lags, list[Series]]:
+        """Return the Toeplitz matrix of records, and the records.
+
+        Both are scaled so that the columns have these norms on average.
+        """
+        taps, places = by_fft.taps_of(self._chunk), by_fft.places_of(self._chunk)
+        lags = Lags(parts, taps, places, self.ridge)
+        if not lags.diagonal.any():
+            return lags, parts
+        factor = math.sqrt((norms**2).mean() / lags.diagonal.mean())
+        lags.lags *= factor**2
+        return lags, [x._replace(scale=x.scale * factor, shift=x.shift * factor) for x in parts]
 
     def _in_coordinates(self, basis: TapBasis, scale: np.ndarray) -> None:
         """Set the product with TᵀAᵀA T + ridge, where T are the coordinates of a penalty."""
@@ -174,13 +187,16 @@ class Normal:
         return product
 
     def _parts(self, by_channel: np.ndarray) -> list[Series]:
-        """Return the records of this group, with channels divided by powers of two."""
-        found = []
-        for group, x, *_ in by_fft.parts(self._chunk):
-            if group == self.group:
-                each = np.tile(by_channel, x.scale.size // by_channel.size)
-                scale, shift = np.ldexp(x.scale, -each), np.ldexp(x.shift, -each)
-                found.append(x._replace(scale=scale, shift=shift))
+        """Return the records of this group in units of the matrix times powers of two."""
+        found, exponents = [], self.system.design.matrix.exponents[self.group]
+        for chunk in self._chunks:
+            own = chunk.by_column(chunk.exponents)[self.group]
+            finer = (exponents - own)[: by_channel.size] + by_channel
+            for group, x, *_ in by_fft.parts(chunk):
+                if group == self.group:
+                    each = np.tile(finer, x.scale.size // finer.size)
+                    scale, shift = np.ldexp(x.scale, -each), np.ldexp(x.shift, -each)
+                    found.append(x._replace(scale=scale, shift=shift))
         return found
 
     def _gram(

@@ -190,6 +190,8 @@ def misfit(
     loaded = _loaded(chunk, form, y_fit)
     if isinstance(loaded, LoadedChunk):
         loaded = loaded.in_out_units(units.out_exponents.reshape(-1))
+        if loaded.blocks:
+            return _misfit_beside_nuisance(loaded, units, w)
     own = backend(loaded).own_units(loaded)
     e, moved = _between(own, units)
     beside = offset - (own.out_shift - units.out_shift)
@@ -199,6 +201,22 @@ def misfit(
     found = backend(loaded).misfit(loaded, np.ldexp(w, e[:, :, None]), beside)
     g = np.ldexp(found.gradient, e[:, :, None]) + np.einsum("gp,gq->gpq", moved, found.sums)
     return ResidualSums(found.squares, g, found.sums)
+
+
+def _misfit_beside_nuisance(chunk: LoadedChunk, units: Units, w: np.ndarray) -> ResidualSums:
+    """Return the sums of r = y − A w in ``units``, and its products with N.
+
+    The rounding error of r has a part in the span of N. In Aᵀr, it is multiplied by NᵀA, which may
+    be large. Aᵀr is exact once NᵀA times these products is subtracted from it.
+    """
+    columns, found = nuisance_of(chunk), ResidualSums.empty(w)
+    outputs, products = chunk.output_rows(), np.zeros((len(w), chunk.nuisance, w.shape[2]))
+    for g, y in enumerate(np.split(outputs, len(w), axis=1)):
+        r = y - product(chunk, units, g, w[g], None)
+        found.squares[g] = np.einsum("nq,nq->q", r, r)
+        found.gradient[g] = adjoint(chunk, units, g, r)
+        products[g, chunk.places] = columns.products(r)
+    return found._replace(products=products)
 
 
 def _between(own: Units, units: Units) -> tuple[np.ndarray, np.ndarray]:

@@ -192,6 +192,12 @@ class Chunks:
             for chunk in several:
                 yield load(chunk, self.form_of(outputs))
 
+    def sample(self, by_rows: Sequence[bool], most: int) -> list[LoadedChunk]:
+        """Return at most so many chunks in memory, evenly spaced, without outputs."""
+        chunks: list[Any] = [*map(decided, self.of(None, on_host=True), by_rows)]
+        places = np.unique(np.linspace(0, len(chunks) - 1, most).astype(int))
+        return [load(chunks[i], self.form_of(None)) for i in places]
+
     def sum_some(
         self, task: Callable[..., Any], spans: Sequence[Span], y: Sequence[Any], *others: Any
     ) -> Any:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import closing
 from dataclasses import replace
 from typing import Any
 from weakref import ref
@@ -40,7 +39,10 @@ from .first_pass import (
     units_of,
 )
 from .moments import Moments, Projection, ResidualSums, per_column, scaled_columns
-from .nuisance import NuisanceColumns, without_fit
+from .nuisance import NuisanceColumns, orthonormal_columns, without_fit
+
+# Number of chunks that represent all of them.
+SAMPLED = 8
 
 
 class Targets:
@@ -187,10 +189,9 @@ class DesignMatrix:
         """Yield the chunks of x in memory."""
         return self.chunks.read(None, self._known.by_rows)
 
-    def some_rows(self) -> LoadedChunk:
-        """Return the first chunk in memory, without outputs. Data in memory are one chunk."""
-        with closing(self._read()) as several:
-            return next(several)
+    def sample(self) -> list[LoadedChunk]:
+        """Return some chunks in memory, evenly spaced. Data in memory are one chunk."""
+        return self.chunks.sample(self._known.by_rows, SAMPLED)
 
     def _how(self, targets: Targets | None) -> Projected:
         """Return how rows of M A and M Y are computed."""
@@ -403,6 +404,8 @@ class DesignMatrix:
         gradient = left.gradient
         if self.nuisance.constant:
             gradient = self.projection.cross(gradient, left.sums[:, None])
+        elif y_fit is not None and self.nuisance.total:
+            gradient = self.projection.cross(gradient, left.products)
         # A column that is constant is zero without its mean, and so is its product.
         gradient = gradient * (self.column_norms > 0)[:, :, None]
         return left.squares * found.live, gradient * found.live[:, None]
@@ -488,8 +491,7 @@ class DesignMatrix:
         if self.nuisance.constant:
             r = r - r.mean(0)
         elif self.nuisance.confounds is not None and self.nuisance.confounds.count:
-            confounds = self.nuisance.confounds
-            columns = NuisanceColumns(confounds.blocks(self.chunks.order.spans), confounds.count)
+            columns = self.nuisance_columns
             r = r - columns.fit(columns.products(r), 0, len(r)).astype(float, copy=False)
         units = units_of(self._known, None)
         for chunk in self._read():
@@ -497,6 +499,11 @@ class DesignMatrix:
             total += adjoint(chunk, units, group, r[first:last])
             first = last
         return total * self._known.live[group][:, None]
+
+    @property
+    def nuisance_columns(self) -> NuisanceColumns:
+        """N in all rows, orthonormal, and a constant of all rows as its last column."""
+        return orthonormal_columns(self.nuisance, self.chunks.order.spans, self.rows)
 
     def row_blocks(self, targets: Targets | None = None) -> Iterator[Block]:
         """Yield blocks of rows of M A (G, k, P) and of M y (G, k, Q), by default of ``targets``."""

@@ -143,12 +143,24 @@ class NuisanceSums(NamedTuple):
     out_exponents: np.ndarray
 
 
+# Products with no nuisance columns.
+NONE = np.zeros((0, 0, 0))
+
+
 class ResidualSums(NamedTuple):
-    """Sums ‖r‖² (G, Q), Aᵀr (G, P, Q) and rᵀ1 (G, Q) of residuals r. ``+`` joins rows."""
+    """Sums of residuals r over rows. ``+`` joins rows.
+
+    Attributes:
+        squares: ‖r‖² (G, Q).
+        gradient: Aᵀr (G, P, Q).
+        sums: rᵀ1 (G, Q).
+        products: Nᵀr (G, q, Q), if there are confounds.
+    """
 
     squares: np.ndarray
     gradient: np.ndarray
     sums: np.ndarray
+    products: np.ndarray = NONE
 
     @classmethod
     def empty(cls, w: np.ndarray) -> ResidualSums:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
 from ..problem.confounds import NuisanceBlock
+from ..problem.nuisance import Nuisance
+from ..problem.rows import Span
 from .chunk import LoadedChunk
 from .moments import CACHED_NUMBERS, NuisanceSums, Units
 from .windows import row_blocks
@@ -41,7 +44,7 @@ class NuisanceColumns:
         found = []
         for block, inner, _ in self._overlapping(first, last):
             found.append(block.fit(coefficients).reshape(-1, coefficients.shape[1])[inner])
-        return np.concatenate(found) if found else np.zeros((0, coefficients.shape[1]))
+        return np.concatenate(found) if found else np.zeros((last - first, coefficients.shape[1]))
 
     def rows_without(self, a: np.ndarray, first: int, *fits: np.ndarray) -> np.ndarray:
         """Subtract N c (G, m, P) from rows (G, m, P), for several coefficients c (k, G·P).
@@ -72,6 +75,19 @@ class NuisanceColumns:
             if len(part.places) == 1:  # the other rows of a long record are not needed
                 part, inner = part.some_rows(inner), slice(0, end - begin)
             yield part, inner, start + begin - first
+
+
+def orthonormal_columns(nuisance: Nuisance, spans: Sequence[Span], rows: int) -> NuisanceColumns:
+    """Return all nuisance columns in some rows, a constant included."""
+    confounds = nuisance.confounds
+    if confounds is not None:
+        blocks = confounds.blocks(spans) if confounds.count else []
+        return NuisanceColumns(blocks, confounds.count)
+    if not nuisance.constant:
+        return NuisanceColumns([], 0)
+    ones = np.full((rows, 1), 1 / math.sqrt(rows))
+    block = NuisanceBlock(np.zeros((1, 1), int), ones, None, np.ones(1))
+    return NuisanceColumns([block], 1)
 
 
 def nuisance_of(chunk: LoadedChunk) -> NuisanceColumns:

@@ -180,7 +180,6 @@ class Lags:
         taps: taps K of their windows.
         columns: the columns (P,) of the windows that are used.
         ridge: (P,) or 0, on the diagonal, equal for all taps of a channel.
-        squares: squared norms (P,) of columns, to whose mean the matrix is scaled, or None.
 
     Attributes:
         grid: spectra of kernels.
@@ -193,15 +192,12 @@ class Lags:
         taps: Sequence[int],
         columns: np.ndarray,
         ridge: np.ndarray | float = 0.0,
-        squares: np.ndarray | None = None,
     ) -> None:
         channels = parts[0].data.shape[-1]
         self.grid = Grid(taps, channels, columns)
         self.ridge, self._of_channel = ridge, columns % channels
         reach = (taps[0] + ORDER,) if len(taps) == 1 else taps
         self.lags = autocorrelation(parts, reach)
-        if squares is not None and self.diagonal.any():
-            self.lags *= squares.mean() / self.diagonal.mean()
 
     @property
     def diagonal(self) -> np.ndarray:

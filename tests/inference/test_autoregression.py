@@ -27,7 +27,9 @@ from convsolve.inference.autoregression import (
 )
 from convsolve.inference.prewhitened import Grams, Prewhitened
 from convsolve.inference.prewhitened_errors import PrewhitenedUncertainty
+from convsolve.inference.uncertainty import Estimate
 from convsolve.leastsquares.analysis import analyse
+from convsolve.leastsquares.penalty import RIDGE
 from convsolve.problem.sizes import Limits
 from support import dense
 from support.geometry import LARGE, NAMED, PADDINGS, Geometry, random_geometry
@@ -172,7 +174,8 @@ def test_given_its_coefficients_it_is_glsar_of_statsmodels(bias: bool) -> None:
     nothing = np.zeros((1, 10, 2))
     answer = fit.solved(nothing, fit.residuals(nothing))
     kernel, constant = answer.kernel, answer.bias
-    errors = PrewhitenedUncertainty(analysis, kernel, noise)
+    plain = [(RIDGE, 0.0)] * 2, np.full(2, np.nan)
+    errors = PrewhitenedUncertainty(analysis, Estimate(kernel, *plain, None, noise))
     test = errors.test([np.eye(10)[1::2][:2]], np.zeros(2))
     assert answer.certificate.exact
     for q, row in enumerate(rows):

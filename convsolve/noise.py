@@ -1,0 +1,126 @@
+"""Models of the noise in y: the problems that each suits, and its standard errors."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from .inference.uncertainty import Estimate, Uncertainty
+    from .leastsquares.analysis import Analysis
+    from .problem.problem import Problem
+
+# "ar", or "ar(p)" for a given order p.
+AUTOREGRESSION = re.compile(r"ar(?:\(([1-9]\d{0,8})\))?")
+
+
+class NoiseModel:
+    """What is assumed of the noise in y. This base class assumes independent rows of one variance.
+
+    A subclass becomes a value of ``solve(problem, noise=...)`` as an entry of `NOISES`.
+
+    Attributes:
+        name: its name in ``noise=``.
+        assumption: a clause that follows a standard error in texts.
+        penalties: whether there are errors of estimates with a penalty.
+        losses: whether there are errors of estimates with another loss than squares.
+        independent: whether rows are independent, which residuals may contradict.
+        by_record: whether errors come from one sum per record, so that few records are few draws.
+        rows_squared: whether errors take products of rows × taps² numbers.
+    """
+
+    name = "white"
+    assumption = "if the noise is white"
+    penalties = True
+    losses = True
+    independent = True
+    by_record = False
+    rows_squared = False
+
+    def check(self, problem: Problem) -> None:
+        """Raise a ValueError if the problem has no errors under this noise."""
+
+    def uncertainty(self, analysis: Analysis, estimate: Estimate) -> Uncertainty:
+        """Return the errors, bands and tests of an estimate."""
+        from .inference.uncertainty import Uncertainty
+
+        return Uncertainty(analysis, estimate)
+
+
+class AutoregressiveNoise(NoiseModel):
+    """An autoregression per output. Rows are filtered until their noise is white."""
+
+    name = "ar"
+    assumption = "if the noise is an autoregression"
+    losses = independent = False
+
+    def check(self, problem: Problem) -> None:
+        """Raise a ValueError for images, or if single rows have weights."""
+        _check_time(problem, self.name)
+        if problem.weights is not None and not problem.weights.by_record:
+            raise ValueError(
+                f"noise={self.name!r} filters rows of equal weight: weights of single rows change "
+                "the variance in time, so that no filter makes the noise white; use noise='hac', "
+                "or a weight for every record"
+            )
+
+    def uncertainty(self, analysis: Analysis, estimate: Estimate) -> Uncertainty:
+        """Return the errors of the filtered rows."""
+        from .inference.prewhitened_errors import PrewhitenedUncertainty
+
+        return PrewhitenedUncertainty(analysis, estimate)
+
+
+class HacNoise(NoiseModel):
+    """Rows depend on those near them in time (Newey and West)."""
+
+    name = "hac"
+    assumption = "if the noise is stationary"
+    penalties = losses = independent = False
+    rows_squared = True
+
+    def check(self, problem: Problem) -> None:
+        """Raise a ValueError for images."""
+        _check_time(problem, self.name)
+
+    def uncertainty(self, analysis: Analysis, estimate: Estimate) -> Uncertainty:
+        """Return errors from products of rows that are near each other."""
+        from .inference.dependent_errors import HacUncertainty
+
+        return HacUncertainty(analysis, estimate)
+
+
+class ClusterNoise(NoiseModel):
+    """The rows of a record depend on each other, and records are independent."""
+
+    name = "cluster"
+    assumption = "if the noise of one record says nothing of another"
+    penalties = losses = independent = False
+    by_record = rows_squared = True
+
+    def check(self, problem: Problem) -> None:
+        """Raise a ValueError unless there are several records."""
+        if len(problem.kept.used) < 2:
+            raise ValueError("noise='cluster' needs two records or more that have rows; use 'hac'")
+
+    def uncertainty(self, analysis: Analysis, estimate: Estimate) -> Uncertainty:
+        """Return errors from one sum per record."""
+        from .inference.dependent_errors import ClusterUncertainty
+
+        return ClusterUncertainty(analysis, estimate)
+
+
+# All models by name.
+NOISES: dict[str, NoiseModel] = {
+    model.name: model for model in (NoiseModel(), AutoregressiveNoise(), HacNoise(), ClusterNoise())
+}
+
+
+def noise_model(noise: str) -> NoiseModel:
+    """Return the model of a name; "ar(p)" is "ar"."""
+    return NOISES["ar" if AUTOREGRESSION.fullmatch(noise) else noise]
+
+
+def _check_time(problem: Problem, name: str) -> None:
+    if problem.spec.ndim > 1:
+        raise ValueError(f"noise={name!r} follows one axis, time; of images use noise='cluster'")
