@@ -11,6 +11,7 @@ import convsolve as cs
 from convsolve.problem.polynomials import Polynomials
 from convsolve.problem.sizes import Limits
 from support import dense
+from support.true_error import backward_error
 
 # As if every matrix were large.
 BLOCKS = Limits(row_numbers=0, small_numbers=0)
@@ -316,6 +317,25 @@ def test_a_short_record_that_its_confounds_take_up_adds_nothing() -> None:
     cs.solve(cs.Problem.from_lags(x, y, **given), cs.Regularized(select=cs.CrossValidation()))
     whole = cs.Problem(X, Y[2:], kernel_size=3, confounds=np.eye(38))
     assert cs.identify(whole).verdict == "underdetermined"
+
+
+@pytest.mark.parametrize("limits", [cs.Limits(), CHUNKS], ids=["memory", "chunks"])
+@pytest.mark.parametrize("given", [{"confounds": "intercept"}, {"confounds": "ones"}], ids=str)
+@pytest.mark.parametrize("solver", [cs.NormalEquations(), cs.LeastSquares("qr")], ids=repr)
+def test_a_large_part_of_x_that_confounds_leave_costs_no_digits(
+    solver: cs.Solver, given: dict[str, Any], limits: cs.Limits
+) -> None:
+    """The certificate is true: the confounds are projected out of the residual as it is."""
+    rng, rows = np.random.default_rng(0), 56
+    t = np.linspace(-1, 1, rows + 4)
+    x = rng.standard_normal((rows + 4, 2)) + 1e6 * (t * (1 + t))[:, None]
+    a = np.column_stack([x[k : rows + k, c] for k in range(5) for c in range(2)])
+    y = (a @ rng.standard_normal(10) + rng.standard_normal(rows))[:, None]
+    confounds = np.ones((rows, 1)) if given["confounds"] == "ones" else given["confounds"]
+    fit = cs.solve(cs.Problem(x, y, kernel_size=5, confounds=confounds), solver, limits=limits)
+    assert fit.ok
+    true = backward_error(a, y, np.asarray(fit.kernel).reshape(10, 1), bias=True)
+    assert true <= max(fit.certificate, 2.0**-52)
 
 
 def test_weights_of_one_record_and_of_some_rows() -> None:

@@ -146,7 +146,7 @@ def test_residuals_are_those_of_the_matrix(ndim: int, kind: str, bias: bool, see
         chunk = chunk_of(case.problem(xs, ys, bias=bias))
         none = np.zeros((len(w), w.shape[2]))
         mean = by_fft.misfit(chunk, w, none).sums / chunk.rows if bias else none
-        squares, g, _ = by_fft.misfit(chunk, w, mean)
+        squares, g, *_ = by_fft.misfit(chunk, w, mean)
         np.testing.assert_allclose(np.sqrt(squares), np.linalg.norm(r, axis=1), atol=1e-12 * size)
         np.testing.assert_allclose(g, a.transpose(0, 2, 1) @ r, rtol=0, atol=1e-13 * size * most)
         for group, rows in enumerate(a):

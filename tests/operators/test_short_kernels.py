@@ -48,7 +48,7 @@ def test_products_are_those_of_the_matrix(rows: int, taps: int, outputs: int) ->
     seen = a @ flat - offset
     np.testing.assert_array_equal(products.gram_of_products(series, w, offset), seen.T @ seen)
     found, r = products.misfit(series, of_y, w, offset), right - offset - a @ flat
-    for value, wanted in zip(found, ((r**2).sum(0), a.T @ r, r.sum(0)), strict=True):
+    for value, wanted in zip(found[:3], ((r**2).sum(0), a.T @ r, r.sum(0)), strict=True):
         np.testing.assert_array_equal(value.reshape(wanted.shape), wanted)
 
 

@@ -181,6 +181,45 @@ def test_a_silent_channel_gets_no_kernel(stride):
     np.testing.assert_allclose(fit.kernel[:, 0, 0], exact, rtol=1e-9)
 
 
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"bias": True, "mask": "one row"},
+        {"bias": True, "weights": "one row"},
+        {"confounds": 1},
+    ],
+    ids=str,
+)
+def test_an_offset_beside_zero_padding_takes_few_steps(given):
+    """The samples of the padding are far from the mean, and dominate the autocorrelation."""
+    rng, n = np.random.default_rng(0), 6000
+    x = rng.standard_normal((n, 3)) + 1e3
+    y = rng.standard_normal((n, 2)) + x[:, :1]
+    one = np.arange(n) == n // 2
+    options = dict(given)
+    if "mask" in given:
+        options["mask"] = ~one
+    if "weights" in given:
+        options["weights"] = 1.0 + one
+    problem = cs.Problem.from_lags(x, y, lags=(-2, 9), edges="zeros", **options)
+    fit = cs.solve(problem, cs.ConjugateGradient())
+    assert fit.ok
+    assert fit.stats["steps"] < 20
+    np.testing.assert_allclose(fit.kernel, cs.solve(problem).kernel, rtol=1e-9, atol=1e-12)
+
+
+def test_a_quiet_start_of_chunks_takes_few_steps():
+    rng, n = np.random.default_rng(0), 4000
+    x = rng.standard_normal((n, 2))
+    x[:900] *= 1e-6
+    y = np.convolve(x[:, 0], [1, 0.5, 0.2])[:n] + rng.standard_normal(n)
+    problem = cs.Problem.from_lags(x, y, lags=(0, 9), edges="zeros", confounds=1)
+    chunks = cs.Limits(held_numbers=0, chunk_numbers=800)
+    fit = cs.solve(problem, cs.ConjugateGradient(ridge=1.0), limits=chunks)
+    assert fit.ok
+    assert fit.stats["steps"] < 20
+
+
 def test_zero_output_has_a_zero_kernel():
     x = np.random.default_rng(12).standard_normal(50)
     fit = cs.solve(cs.Problem(x, np.zeros(45), kernel_size=6), cs.ConjugateGradient())
