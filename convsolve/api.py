@@ -34,7 +34,8 @@ from .problem.records import numeric, precision, read, reject_tracers
 from .problem.sizes import DEFAULT_LIMITS, Limits, Sizes, check_limits
 from .problem.spec import ConvSpec
 from .progress import LOG, tracked
-from .solution import Solution, certificate_text
+from .solution import Solution
+from .solution_text import certificate_text
 from .solvers import AutoSolver
 from .solvers.base import Progress, Raw, Solver
 from .text import shown

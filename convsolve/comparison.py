@@ -19,7 +19,8 @@ from .leastsquares.stable_spline import StableSpline
 from .problem.problem import Problem
 from .problem.sizes import DEFAULT_LIMITS, Limits
 from .progress import LOG, tracked
-from .solution import Solution, certificate_text
+from .solution import Solution
+from .solution_text import certificate_text
 from .solvers import ALL
 from .solvers.base import SQUARES, Objective, Solver
 from .solvers.huber import Huber

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import math
 import sys
 import warnings
 from collections.abc import Sequence
-from dataclasses import asdict
 from importlib import import_module
 from operator import attrgetter
 from pathlib import Path
@@ -17,17 +15,14 @@ import numpy as np
 
 from .by_mask import Part, at, gathered, noise_of, together
 from .cached import cached_property
-from .files import read_arrays, write_bytes, write_npz
+from .files import write_bytes
 from .frames import to_dataframe, to_xarray
 from .html import facts
 from .identifiability.report import Identifiability
-from .identifiability.wording import MEANING, weak_sentence
-from .kernel_text import kernel_lines
 from .lazy_jax import as_jax
 from .leastsquares.analysis import Analysis, analyse
-from .leastsquares.certificate import EXACT, GAP
-from .leastsquares.penalty import Penalty, listed
-from .linalg.rank import EPS
+from .leastsquares.certificate import GAP
+from .leastsquares.penalty import Penalty
 from .noise import NOISES, NoiseModel, noise_model
 from .operators.prediction import predicted, predicted_blocks
 from .problem.checks import choice, fraction, index, integer
@@ -36,8 +31,9 @@ from .problem.names import Names
 from .problem.problem import Problem
 from .problem.spec import ConvSpec
 from .scoring import Blocks, Score, scored
+from .solution_file import read_solution, write_solution
+from .solution_text import brief, entries, text
 from .solvers.base import Trace
-from .text import line, span
 
 if TYPE_CHECKING:
     from .inference.autoregression import Autoregression
@@ -46,17 +42,11 @@ if TYPE_CHECKING:
     from .inference.resampling import Jackknife
     from .inference.uncertainty import FTest, Noise, Uncertainty
 
-# Version 1 lacks the settings, the penalty and the version of convsolve.
-VERSION, READ = 2, (1, 2)
-# Width of the labels of a text.
-MARGIN = 16
 # Largest rows times taps for which a text or a file includes errors under dependent noise: one
 # second.
 MAX_INFLUENCES = 2**27
 # Before these sums, rows times taps² products are formed. This many take the time of one sum.
 PRODUCTS_A_SUM = 64
-# Outputs whose R² a text shows.
-MAX_OUTPUTS = 6
 # With fewer records of about equal size, a simultaneous band from sums over records warns that it
 # is very wide.
 FEW_RECORDS = 3.5
@@ -799,161 +789,29 @@ class Solution:
         """Write kernel, bias, geometry and stats as npz (no pickle); `load` reads it back.
 
         Raises:
-            FileExistsError: the file exists and ``force`` is False.
+            FileExistsError: If the file exists and ``force`` is False.
         """
-        report, told = self.identifiability, self.regularization
-        stats = dict(self.stats)
-        if report is not None:
-            stats["identifiability"] = report.to_dict()
-        about = {
-            "version": VERSION,
-            "recipe": self.recipe,
-            "spec": asdict(self.spec),
-            "y_channel_axis": self._channel_axis,
-            "status": self.status,
-            "certificate": self.certificate,
-            "stats": stats,
-            "regularization": None if told is None else told.to_dict(),
-        }
-        arrays: dict[str, Any] = {"kernel": np.asarray(self.kernel), "bias": np.asarray(self.bias)}
-        arrays |= {f"lags{i}": lags for i, lags in enumerate(self.tap_lags)}
-        errors = self.affordable_errors()
-        if errors is not None:
-            about["noise"] = errors[2].kind
-            arrays |= {"standard_error": errors[0], "dof": errors[1], "noise": errors[2].variance}
-            if errors[2].order is not None and errors[2].coefficients is not None:
-                arrays |= {"noise_order": errors[2].order, "noise_ar": errors[2].coefficients}
-        if self.trace is not None:
-            arrays |= {"trace_steps": self.trace.steps, "trace_losses": self.trace.losses}
-        encoded = np.frombuffer(json.dumps(about).encode(), np.uint8)
-        write_npz(path, arrays | {"about": encoded}, force=force)
+        write_solution(self, path, force)
 
     def text(self) -> str:
         """Return the full summary that `print` shows; R² needs a prediction of all rows."""
-        lines = [f"{self.stats['solver']}: {self.status}"]
-        lines += [line(label, words, MARGIN) for label, words in self._trust()]
-        kernel, groups = np.asarray(self.kernel), self.spec.groups
-        lines += kernel_lines(kernel, self.tap_lags, groups, self.names, MARGIN)
-        lines += [line(label, words, MARGIN) for label, words in (*self._fit(), *self._asked())]
-        return "\n".join(lines)
+        return text(self)
 
     def entries(self) -> list[tuple[str, str]]:
         """Return labels and texts of `text` without the kernel; a continued line has no label."""
-        return [*self._trust(), *self._fit(), *self._asked()]
-
-    def _trust(self) -> list[tuple[str, str]]:
-        """Return entries of the text on the reliability of the solution."""
-        if self.certificate is None:
-            otherwise = "a descent on a loss that is not squares has none"
-            certificate = f"none: {self.stats.get('no_certificate', otherwise)}"
-        else:
-            certificate = f"{self._certificate_text()}: {self._exactness()}"
-        entries = [("certificate", certificate)]
-        report = self.identifiability
-        if report is None:
-            verdict = self._known_verdict()
-            return entries if verdict is None else [*entries, ("data", verdict)]
-        entries.append(("data", f"{report.verdict}: {MEANING[report.verdict]}"))
-        # With more unknowns, this would take longer than the solution did; the report has it.
-        few = report.n_unknowns <= report.limits.spectrum_columns
-        weak = weak_sentence(report) if few and report.unique and report.decided else ""
-        return [*entries, ("", weak)] if weak else entries
-
-    def _exactness(self) -> str:
-        """Explain the certificate."""
-        assert self.certificate is not None
-        if self.stats["certificate_kind"] == GAP:
-            return "the objective is within that share of the least possible"
-        exact = "exact" if self.certificate <= EXACT else "not exact"
-        return f"{exact} to rounding; it says nothing of noise in y"
-
-    def _fit(self) -> list[tuple[str, str]]:
-        """Return entries of the text on the bias and the fit of the training data."""
-        entries, bias = [], np.asarray(self.bias)
-        if bias.any():
-            words = np.array2string(bias, precision=6, threshold=24, max_line_width=10**6)
-            entries.append(("bias", words))
-        if self.problem is not None:
-            r2 = self.score().r2[:MAX_OUTPUTS]
-            words = ", ".join(f"{v:.6f}" if abs(v) < 1e3 else f"{v:.2g}" for v in r2)
-            more = " …" if self.kernel.shape[-1] > MAX_OUTPUTS else ""
-            entries.append(("R² (in-sample)", words + more))
-        errors = self.affordable_errors()
-        if errors is not None:
-            entries.append(("standard error", self._errors_text(*errors)))
-        return entries
-
-    def _errors_text(self, error: np.ndarray, dof: np.ndarray, noise: Noise) -> str:
-        """Describe the standard errors and the noise model."""
-        if not error[np.isfinite(error)].any() and not noise.variance.any():
-            return "0: nothing is left of y but rounding"
-        finite = error[np.isfinite(error)]
-        words = span(finite.tolist()) + " a tap" if finite.size else "infinite"
-        if finite.size and finite.size < error.size:
-            words += " where it is determined"
-        words += ", of the posterior" if self.penalized else ""
-        deviation, model = np.sqrt(noise.variance), NOISES[noise.kind].assumption
-        if noise.order is not None:
-            model += f" of order {span(noise.order.tolist())}"
-        if self.stats.get("certificate_kind") == GAP:
-            model = f"Huber's H1, {model}"
-        # Where squares stay within float64.
-        elif np.isfinite(deviation).all() and deviation.any():
-            model += f", of deviation {span(deviation.tolist())}"
-        return f"{words}, {model}; {span(dof.tolist())} degrees of freedom"
-
-    def _asked(self) -> list[tuple[str, str]]:
-        """Return entries of the text on the request and the version of convsolve."""
-        stats = self.stats
-        if "version" not in stats:
-            return [("settings", "not recorded: the file is of version 1")]
-        settings = ", ".join(f"{name} {value}" for name, value in stats["settings"].items())
-        penalty = "none"
-        if self.regularization is not None:
-            penalty = self.regularization.text()
-        elif stats["penalty"] is not None:
-            strength = stats["penalty"]["strength"]
-            several = isinstance(strength, list)
-            amount = listed(strength) if several else f"{strength:g}"
-            penalty = f"{stats['penalty']['kind']} of strength {amount}"
-        entries = [("penalty", penalty), ("settings", settings or "none")]
-        entries.append(("convsolve", stats["version"]))
-        if "rows" in stats:
-            entries.insert(0, ("rows", stats["rows"]))
-        return [("AutoSolver", stats["choice"]), *entries] if "choice" in stats else entries
-
-    def _certificate_text(self) -> str:
-        assert self.certificate is not None
-        return certificate_text(self.certificate, self.stats["certificate_kind"])
-
-    def _known_verdict(self) -> str | None:
-        """Return the verdict on the data if it was computed or saved."""
-        if self.identifiability is not None:
-            return self.identifiability.known_verdict
-        saved = self.stats.get("identifiability")
-        return None if saved is None else str(saved["verdict"])
+        return entries(self)
 
     def __str__(self) -> str:
         return self.text()
 
     def __repr__(self) -> str:
         """Return a short description; nothing is computed."""
-        words = ", ".join(f"{label} {words}".strip() for label, words in self._known())
+        words = ", ".join(f"{label} {words}".strip() for label, words in brief(self))
         return f"<Solution {words}>"
 
     def _repr_html_(self) -> str:
         """The same, as a notebook shows it."""
-        return facts([("solution", self._known()[0][1]), *self._known()[1:]])
-
-    def _known(self) -> list[tuple[str, str]]:
-        shape = " × ".join(map(str, self.kernel.shape))
-        parts = [("", f"{self.stats['solver']}: {self.status}")]
-        parts.append(("kernel", f"{shape} {self.kernel.dtype}"))
-        if self.certificate is not None:
-            parts.append(("certificate", self._certificate_text()))
-        if (verdict := self._known_verdict()) is not None:
-            parts.append(("data", verdict))
-        return parts
+        return facts([("solution", brief(self)[0][1]), *brief(self)[1:]])
 
     def report(
         self,
@@ -1036,67 +894,15 @@ def _without_confounds(
     return found
 
 
-def certificate_text(value: float, kind: str) -> str:
-    """A certificate as it is printed: below one rounding it is noise."""
-    if kind == GAP:
-        return f"relative duality gap {value:.1e}"
-    if value < EPS:
-        return "< 1 eps"
-    sign = "≤ " if kind == "upper bound" else ""
-    return f"{sign}{value / EPS:.3g} eps" if value < 1e4 * EPS else f"{sign}{value:.2g}"
-
-
 def load(path: str | Path) -> Solution:
     """The solution that `Solution.save` wrote: kernel, lags, predict and score.
 
     Training data, and the kernels along a trace, are not saved.
 
     Raises:
-        ValueError: the file is damaged, no saved solution, or of a version that is not known.
+        ValueError: If the file is damaged, has no solution, or has an unknown version.
     """
-    arrays = read_arrays(path)
-    if "about" not in arrays:
-        raise ValueError(f"{path}: no saved solution (it has {', '.join(arrays)})")
-    try:
-        about = json.loads(arrays["about"].tobytes().decode())
-        if about["version"] not in READ:
-            raise ValueError(f"version {about['version']} is not known; update convsolve")
-        kernel = arrays["kernel"]
-        if kernel.dtype.kind != "f" or not 3 <= kernel.ndim <= 5:
-            raise ValueError(f"its kernel has shape {kernel.shape} and dtype {kernel.dtype}")
-        trace = None
-        if "trace_steps" in arrays:
-            trace = Trace(arrays["trace_steps"], arrays["trace_losses"], {})
-        chosen = about.get("regularization")
-        if chosen is not None:
-            from .inference.regularization import Regularization
-
-            chosen = Regularization.from_dict(chosen)
-        errors = None
-        if "noise" in about:
-            from .inference.uncertainty import Noise
-
-            model = arrays.get("noise_order"), arrays.get("noise_ar")
-            noise = Noise(about["noise"], arrays["noise"], *model)
-            errors = arrays["standard_error"], arrays["dof"], noise
-        return Solution(
-            kernel,
-            arrays["bias"],
-            recipe=about["recipe"],
-            spec=ConvSpec(**about["spec"]),
-            tap_lags=tuple(arrays[f"lags{i}"] for i in range(kernel.ndim - 2)),
-            y_channel_axis=about["y_channel_axis"],
-            status=about["status"],
-            stats=about["stats"],
-            certificate=about["certificate"],
-            trace=trace,
-            regularization=chosen,
-            saved_errors=errors,
-        )
-    except KeyError as error:
-        raise ValueError(f"{path}: incomplete solution file, {error} is missing") from error
-    except (TypeError, ValueError, RecursionError) as error:
-        raise ValueError(f"{path}: cannot be read as a solution: {error}") from error
+    return Solution(**read_solution(path))
 
 
 def _given(problem: Problem) -> tuple[np.ndarray, ...]:

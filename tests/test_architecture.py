@@ -25,6 +25,7 @@ ROWS = [
     {"inference"},
     {"identifiability", "solvers"},
     {"kernel_text", "frames", "by_mask", "scoring", "checkpoint", "noise"},
+    {"solution_file", "solution_text"},
     {"solution", "traced"},
     {"api"},
     {"comparison", "held_out", "lag_choice"},

@@ -20,7 +20,8 @@ from ..files import write_bytes
 from ..identifiability.report import Identifiability
 from ..identifiability.wording import MEANING
 from ..problem.problem import Problem
-from ..solution import Solution, certificate_text
+from ..solution import Solution
+from ..solution_text import certificate_text
 from ..solvers import FFTDeconvolution, GradientDescent, LeastSquares, NormalEquations, Solver
 
 if TYPE_CHECKING:

@@ -1,0 +1,102 @@
+"""Solutions in files: npz without pickle."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .files import read_arrays, write_npz
+from .problem.spec import ConvSpec
+from .solvers.base import Trace
+
+# Version 1 lacks the settings, the penalty and the version of convsolve.
+VERSION, READ = 2, (1, 2)
+
+
+def write_solution(fit: Any, path: str | Path, force: bool) -> None:
+    """Write kernel, bias, geometry and stats of a `Solution` to a file.
+
+    Raises:
+        FileExistsError: If the file exists and ``force`` is False.
+    """
+    report, told = fit.identifiability, fit.regularization
+    stats = dict(fit.stats)
+    if report is not None:
+        stats["identifiability"] = report.to_dict()
+    about = {
+        "version": VERSION,
+        "recipe": fit.recipe,
+        "spec": asdict(fit.spec),
+        "y_channel_axis": fit._channel_axis,
+        "status": fit.status,
+        "certificate": fit.certificate,
+        "stats": stats,
+        "regularization": None if told is None else told.to_dict(),
+    }
+    arrays: dict[str, Any] = {"kernel": np.asarray(fit.kernel), "bias": np.asarray(fit.bias)}
+    arrays |= {f"lags{i}": lags for i, lags in enumerate(fit.tap_lags)}
+    errors = fit.affordable_errors()
+    if errors is not None:
+        about["noise"] = errors[2].kind
+        arrays |= {"standard_error": errors[0], "dof": errors[1], "noise": errors[2].variance}
+        if errors[2].order is not None and errors[2].coefficients is not None:
+            arrays |= {"noise_order": errors[2].order, "noise_ar": errors[2].coefficients}
+    if fit.trace is not None:
+        arrays |= {"trace_steps": fit.trace.steps, "trace_losses": fit.trace.losses}
+    encoded = np.frombuffer(json.dumps(about).encode(), np.uint8)
+    write_npz(path, arrays | {"about": encoded}, force=force)
+
+
+def read_solution(path: str | Path) -> dict[str, Any]:
+    """Return the arguments of the `Solution` in a file.
+
+    Raises:
+        ValueError: If the file is damaged, has no solution, or has an unknown version.
+    """
+    arrays = read_arrays(path)
+    if "about" not in arrays:
+        raise ValueError(f"{path}: no saved solution (it has {', '.join(arrays)})")
+    try:
+        about = json.loads(arrays["about"].tobytes().decode())
+        if about["version"] not in READ:
+            raise ValueError(f"version {about['version']} is not known; update convsolve")
+        kernel = arrays["kernel"]
+        if kernel.dtype.kind != "f" or not 3 <= kernel.ndim <= 5:
+            raise ValueError(f"its kernel has shape {kernel.shape} and dtype {kernel.dtype}")
+        trace = None
+        if "trace_steps" in arrays:
+            trace = Trace(arrays["trace_steps"], arrays["trace_losses"], {})
+        chosen = about.get("regularization")
+        if chosen is not None:
+            from .inference.regularization import Regularization
+
+            chosen = Regularization.from_dict(chosen)
+        errors = None
+        if "noise" in about:
+            from .inference.uncertainty import Noise
+
+            model = arrays.get("noise_order"), arrays.get("noise_ar")
+            noise = Noise(about["noise"], arrays["noise"], *model)
+            errors = arrays["standard_error"], arrays["dof"], noise
+        return {
+            "kernel": kernel,
+            "bias": arrays["bias"],
+            "recipe": about["recipe"],
+            "spec": ConvSpec(**about["spec"]),
+            "tap_lags": tuple(arrays[f"lags{i}"] for i in range(kernel.ndim - 2)),
+            "y_channel_axis": about["y_channel_axis"],
+            "status": about["status"],
+            "stats": about["stats"],
+            "certificate": about["certificate"],
+            "trace": trace,
+            "regularization": chosen,
+            "saved_errors": errors,
+        }
+    except KeyError as error:
+        raise ValueError(f"{path}: incomplete solution file, {error} is missing") from error
+    except (TypeError, ValueError, RecursionError) as error:
+        raise ValueError(f"{path}: cannot be read as a solution: {error}") from error
