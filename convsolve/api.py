@@ -270,7 +270,7 @@ def _filtered(
     from .inference.filtered_problem import estimated_noise, filtered_problem, unfiltered_bias
 
     fit, doubt = _solved(problem, solver, "white", strict, progress, limits)
-    order = AUTOREGRESSION.fullmatch(noise)
+    order, worst = AUTOREGRESSION.fullmatch(noise), fit.status
     assert order is not None
     for _ in tracked(range(ROUNDS), "rounds of noise and kernel", ROUNDS):
         if fit.status == "interrupted":
@@ -289,6 +289,10 @@ def _filtered(
             biases.append(unfiltered_bias(problem, model, o, kernel, bias))
         bias = np.concatenate(biases).astype(problem.dtype)
         fit = _joined(problem, parts, limits, {"noise": noise}, bias, model)
+        worst = max(worst, fit.status, key=STATUSES.index)
+    # The noise was estimated from the residuals of every fit before.
+    if worst != "approximate":
+        fit.status = worst
     return fit, doubt
 
 

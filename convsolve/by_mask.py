@@ -1,4 +1,4 @@
-"""Outputs that differ in the rows that count: their answers, mask by mask, put together."""
+"""Solutions of outputs that use different rows, joined into one."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ from .solvers.least_absolute import LeastAbsolute
 from .solvers.regularized import Regularized
 from .text import count
 
-# Penalties that the data choose, beside the methods of the whole problem.
+# Penalties that are selected from the data.
 CHOSEN: tuple[Solver, ...] = (Regularized(), Regularized(StableSpline()))
 HEADS = [
     "method", "status", "loss", "gap", "kernel error", "null part", "certificate", "steps",
@@ -37,15 +37,17 @@ HEADS = [
 
 
 class Comparison:
-    """What `compare` found: ``solutions`` by method, and a table of them.
+    """The result of `compare`: the solutions, and a table of them.
 
-    ``objective`` is the loss that all have in common, see `compare`. ``rows`` holds one dict per
-    method: "method", "status", "loss" (the mean of it over residuals, for all alike), "gap" (loss
-    less that of the best closed form), "kernel_error" (‖w − truth‖/‖truth‖, None without a truth),
-    "null_part" (norm of the part of w that the data say nothing about), "certificate" and
-    "certificate_kind", "steps", "compile_seconds", "run_seconds".
-    ``shared_seconds`` is the work that methods share, done once; ``skipped`` says which solvers
-    could not run, and why.
+    Attributes:
+        solutions: a `Solution` for every method.
+        objective: the loss that all methods have in common, see `compare`.
+        rows: a dict per method: "method", "status", "loss" (its mean over residuals), "gap" (loss
+            minus the loss of the best closed form), "kernel_error" (‖w − truth‖/‖truth‖, None
+            without a truth), "null_part" (norm of the part of w in the null space), "certificate"
+            and "certificate_kind", "steps", "compile_seconds", "run_seconds".
+        shared_seconds: time of the work that methods share.
+        skipped: the solvers that could not run, with the reason.
     """
 
     def __init__(
@@ -214,7 +216,7 @@ def _solve_all(
 def _row(
     label: str, fit: Solution, objective: Objective, decided: bool, reference: np.ndarray | None
 ) -> dict[str, Any]:
-    """One method's numbers; the gap is that of all methods together, see `_add_gaps`."""
+    """Return the row of one method. `_add_gaps` adds the gap."""
     kernel = np.asarray(fit.kernel, float)
     return {
         "method": label,
@@ -241,7 +243,7 @@ def _null_part(fit: Solution) -> float:
 
 
 def _add_gaps(rows: list[dict[str, Any]], closed: list[float]) -> None:
-    """Each loss less that of the best closed form, or of the best at all."""
+    """Add each loss minus the loss of the best closed form, or of the best method."""
     floor = min(closed or [row["loss"] for row in rows], default=0.0)
     for row in rows:
         row["gap"] = row["loss"] - floor if np.isfinite(floor) else 0.0
@@ -255,7 +257,7 @@ def _relative_error(kernel: np.ndarray, reference: np.ndarray) -> float:
 
 
 def _loss(fit: Solution, objective: Objective) -> float:
-    """The mean over rows that count, each as its weight says."""
+    """Return the mean over the rows used in the fit, by their weights."""
     left = fit.weighted_residuals()
     with np.errstate(over="ignore", under="ignore"):  # data of 1e200 have a loss of inf
         total = sum(float(objective.of(r).sum()) for r in left)

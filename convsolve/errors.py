@@ -1,4 +1,4 @@
-"""What convsolve raises and warns, beside TypeError and ValueError for bad input."""
+"""Errors and warnings, other than TypeError and ValueError for bad input."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Protocol
 
 
 class Report(Protocol):
-    """What a warning carries of `Identifiability`, which stands above this file."""
+    """The part of `Identifiability` that a warning has, whose module imports this one."""
 
     @property
     def verdict(self) -> str:
@@ -18,19 +18,20 @@ class Report(Protocol):
 
     @property
     def remedies(self) -> list[str]:
-        """What would make it determined."""
+        """Changes that would make it determined."""
 
 
 class SolveError(ValueError):
-    """This solver has no answer for this problem; the message says why, and what to use instead."""
+    """The solver cannot solve this problem. The message has the reason and an alternative."""
 
 
 class IdentifiabilityWarning(UserWarning):
-    """The data do not determine the kernel; the answer given is one of many.
+    """The data do not determine the kernel, and the solution is one of many.
 
-    ``report`` is the `Identifiability` that says which taps are determined and what would mend it;
-    of more than 16 groups the text counts those that are not determined, and leaves remedies to it.
-    ``strict=True`` turns this warning into `IdentifiabilityError`; a sufficient ridge silences it.
+    ``report`` is the `Identifiability`, which lists the taps that are determined and possible
+    remedies. For more than 16 groups, the message only counts the groups that are not determined.
+    With ``strict=True``, an `IdentifiabilityError` is raised instead. With a sufficient ridge, there
+    is no warning.
     """
 
     def __init__(self, message: str, report: Report | None = None) -> None:
@@ -39,7 +40,7 @@ class IdentifiabilityWarning(UserWarning):
 
 
 class IdentifiabilityError(ValueError):
-    """Raised by ``solve(..., strict=True)`` in place of `IdentifiabilityWarning`."""
+    """Raised by ``solve(..., strict=True)`` instead of an `IdentifiabilityWarning`."""
 
     def __init__(self, message: str, report: Report | None = None) -> None:
         super().__init__(message)
@@ -47,4 +48,4 @@ class IdentifiabilityError(ValueError):
 
 
 class LostDigits(Exception):
-    """Sums that all outputs share lose too many digits, so that each is solved on its own."""
+    """Sums shared by all outputs lose too many digits, so each output is solved separately."""

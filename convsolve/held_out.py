@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .api import solve
-from .inference.folds import CrossValidation, beside, part
+from .inference.folds import CrossValidation, beside, joined, part
 from .operators.prediction import predicted_blocks
 from .problem.problem import Problem
 from .problem.sizes import DEFAULT_LIMITS, Limits
@@ -25,9 +25,12 @@ MAX_OUTPUTS = 6
 class HeldOutScores(NamedTuple):
     """Scores of held-out rows, each (folds, outputs).
 
-    ``mse`` is the mean square of what is left of y, in its unit; ``r2`` that about the mean of the
-    fold; ``correlation`` Pearson's; NaN for an output that does not vary there. ``solutions`` are
-    those of the other rows, fold by fold.
+    Attributes:
+        mse: mean square of the residual, in the square of y's unit. Rows are weighted by their
+            weights.
+        r2: R² about the mean of the fold.
+        correlation: Pearson's correlation. It and R² are NaN if an output does not vary in a fold.
+        solutions: the solution without each fold.
     """
 
     mse: np.ndarray
@@ -65,8 +68,9 @@ def cross_validate(
 ) -> HeldOutScores:
     """Solve without each fold in turn, and score the prediction of its rows.
 
-    A solver that chooses a penalty does so anew for every fold, from the other rows alone: the
-    scores are those of the whole procedure, and owe nothing to the choice.
+    A solver that selects a penalty selects it for every fold, from the other rows alone. The scores
+    are therefore not biased by the selection. If a fold cuts a record, confounds of the record are
+    fitted separately to each remaining piece.
 
     Args:
         problem: x, y and the geometry.
@@ -90,7 +94,7 @@ def cross_validate(
     assert y is not None
     records, own = (problem.x, y), (problem.bias, problem.lags, problem.adjustments)
     for i, held in enumerate(tracked(parts, "folds", len(parts))):
-        rest = part(problem.spec, records, beside(parts, i, always), *own)
+        rest = part(problem.spec, records, joined(beside(parts, i, always)), *own)
         fit = solve(rest, solver, limits=limits)
         scores.append(_scored(fit, part(problem.spec, records, held, *own)))
         solutions.append(fit)

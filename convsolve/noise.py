@@ -100,8 +100,11 @@ class ClusterNoise(NoiseModel):
 
     def check(self, problem: Problem) -> None:
         """Raise a ValueError unless there are several records."""
-        if len(problem.kept.used) < 2:
-            raise ValueError("noise='cluster' needs two records or more that have rows; use 'hac'")
+        if any(len(part.records_left) < 2 for _, part in problem.parts):
+            raise ValueError(
+                "noise='cluster' needs two records or more that have rows, and more rows than "
+                "confounds of their own, in every output; use 'hac'"
+            )
 
     def uncertainty(self, analysis: Analysis, estimate: Estimate) -> Uncertainty:
         """Return errors from one sum per record."""

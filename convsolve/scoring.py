@@ -312,18 +312,30 @@ def _counted(rows: Rows, span: Span, values: np.ndarray, outputs: Sequence[int])
 def _without_confounds(
     problem: Problem, outputs: Sequence[int], rows: Rows, predictions: Blocks
 ) -> tuple[Score, np.ndarray]:
-    """Score all rows at once, with the confounds projected out of y and its prediction."""
+    """Score all rows at once, with the confounds projected out of y and its prediction.
+
+    R² is about the mean of y. A constant that is not among the confounds is projected out of y for
+    this mean only, and the residual keeps it.
+    """
     assert problem.y is not None
     some = [*outputs]
     truth = [np.asarray(a)[..., some] for a in problem.y]
     found = [np.zeros(a.shape) for a in truth]
     for (i, start, stop), p in predictions:
         found[i][start:stop] = p[..., some]
-    confounds = Confounds.with_constant(problem.confounds, rows, problem.weights)
-    y, fitted = (confounds.without(each) for each in (truth, found))
-    pairs = zip(y, fitted, strict=True)
-    score, mean_squares = score_of(y, pairs, problem.spec.ndim == 1, centre=False)
-    left = np.concatenate([a - b for a, b in zip(y, fitted, strict=True)])
+    own = Confounds.of(problem.confounds, False, rows, problem.weights)
+    centred = Confounds.with_constant(problem.confounds, rows, problem.weights)
+    y, fitted = (centred.without(each) for each in (truth, found))
+    in_time = problem.spec.ndim == 1
+    score, mean_squares = score_of(y, zip(y, fitted, strict=True), in_time, centre=False)
+    residuals = [a - b for a, b in zip(y, fitted, strict=True)]
+    if centred.count > own.count:
+        pairs = zip(*(own.without(each) for each in (truth, found)), strict=True)
+        residuals, correlation = [a - b for a, b in pairs], score.correlation
+        moved = zip(y, (a - r for a, r in zip(y, residuals, strict=True)), strict=True)
+        score, mean_squares = score_of(y, moved, in_time, centre=False)
+        score = score._replace(correlation=correlation)
+    left, mean_squares = np.concatenate(residuals), mean_squares * rows.count / own.total_weight
     # For R² of kernel and confounds together, only a constant is subtracted from y.
     whole_y = Confounds.of(None, True, rows, problem.weights).without(truth)
     spread = np.concatenate(whole_y)

@@ -1,4 +1,4 @@
-"""What `print` shows of a solution."""
+"""The text of a solution that `print` shows."""
 
 from __future__ import annotations
 
@@ -136,7 +136,7 @@ def known_verdict(fit: Any) -> str | None:
 
 
 def brief(fit: Any) -> list[tuple[str, str]]:
-    """Return labels and texts of what is known without any computation."""
+    """Return labels and texts that need no computation."""
     shape = " × ".join(map(str, fit.kernel.shape))
     parts = [("", f"{fit.stats['solver']}: {fit.status}")]
     parts.append(("kernel", f"{shape} {fit.kernel.dtype}"))

@@ -97,13 +97,19 @@ class ClusterUncertainty(DependentUncertainty):
         """Satterthwaite's degrees of freedom (outputs,) of t and F."""
         return np.full(len(self._pairs), float(self._clusters.dof))
 
+    @property
+    def _records(self) -> list[int]:
+        """The records whose rows are not all fitted by confounds of their own."""
+        design = self._analysis.design
+        return design.nuisance.records_left(design.adjustments.kept)
+
     @cached_property
     def _clusters(self) -> Clusters:
         """Correction for the number of records that have rows, and for their lengths."""
         kept, weights = self._analysis.design.adjustments[:2]
-        sizes = np.array([kept.sizes[i] for i in kept.used], float)
+        sizes = np.array([kept.sizes[i] for i in self._records], float)
         if weights is not None:
-            squares = (np.square(weights.of_rows(i, kept.flags_of(i))) for i in kept.used)
+            squares = (np.square(weights.of_rows(i, kept.flags_of(i))) for i in self._records)
             # In units of their largest mean, so that no sum leaves float64.
             means = np.array([s.mean() for s in squares])
             sizes = sizes * (means / means.max())
@@ -133,7 +139,7 @@ class ClusterUncertainty(DependentUncertainty):
 
     def _correction(self, outputs: np.ndarray) -> np.ndarray:
         rows, left = self._analysis.design.sizes.rows, self._left[outputs]
-        records = len(self._analysis.design.adjustments.kept.used)
+        records = len(self._records)
         return np.asarray(records / (records - 1) * (rows - 1) / left)
 
     def _record_sums(self, system: System, group: int, outputs: np.ndarray) -> Iterator[np.ndarray]:

@@ -172,10 +172,10 @@ def leading(problem: Problem, numbers: int) -> Problem:
         if len(spans) == LEADING_PARTS:
             break
     own = problem.bias, problem.lags, problem.adjustments
-    return part(problem.spec, (problem.x, problem.y), _joined(spans), *own)
+    return part(problem.spec, (problem.x, problem.y), joined(spans), *own)
 
 
-def _joined(spans: Sequence[Span]) -> list[Span]:
+def joined(spans: Sequence[Span]) -> list[Span]:
     """Merge spans that follow each other in a record."""
     found: list[Span] = []
     for i, start, stop in spans:

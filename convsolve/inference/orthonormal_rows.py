@@ -64,18 +64,18 @@ class OrthonormalRows:
             self._kept = np.concatenate([*self.blocks()])
 
     def least_squares(self, y: np.ndarray) -> np.ndarray:
-        """argmin ‖y − B z‖ (k,), refined once."""
+        """Return argmin ‖y − B z‖ (k,), refined once."""
         z = self.adjoint(y)
         return z + self.adjoint(y - self.forward(z))
 
     def from_data(self) -> OrthonormalRows:
-        """The same by passes over the data alone."""
+        """Return the same rows, whose products are computed from the data."""
         found = copy(self)
         found._kept = None
         return found
 
     def forward(self, z: np.ndarray) -> np.ndarray:
-        """B z (n,)."""
+        """Return B z (n,)."""
         if self._kept is not None:
             return np.asarray(self._kept @ z)
         kernel, of_nuisance = self.kernel(z)
@@ -85,7 +85,7 @@ class OrthonormalRows:
         return np.asarray(found, float)
 
     def adjoint(self, r: np.ndarray) -> np.ndarray:
-        """Bᵀr (k,)."""
+        """Return Bᵀr (k,)."""
         if self._kept is not None:
             return np.asarray(self._kept.T @ r)
         found = self._operator.adjoint(self._group, r[:, None])[:, 0]
@@ -102,9 +102,10 @@ class OrthonormalRows:
         return float(of_nuisance[-1]) / self._constant_norm if self._constant_norm else 0.0
 
     def rounding(self, y: np.ndarray, z: np.ndarray) -> np.ndarray:
-        """What y − B z (n,) may be in a row of which nothing but rounding is left.
+        """Return the largest |y − B z| (n,) of a row that is rounding.
 
-        Beside y there, or in a typical row that is not zero: outliers are large by themselves.
+        It is relative to y in this row, or in a typical row that is not zero, since outliers are
+        large by themselves.
         """
         terms = self._a_norm * float(np.linalg.norm(self._scaled @ z)) / math.sqrt(self.rows)
         size = np.abs(y)
@@ -112,11 +113,11 @@ class OrthonormalRows:
         return np.asarray(ROUNDING * (np.maximum(size, typical) + terms))
 
     def is_exact(self, y: np.ndarray, z: np.ndarray) -> bool:
-        """Whether nothing but rounding is left of y in any row."""
+        """Return whether the residual is rounding in every row."""
         return bool((np.abs(y - self.forward(z)) <= self.rounding(y, z)).all())
 
     def _formed(self, factors: np.ndarray) -> Iterator[np.ndarray]:
-        """Rows of [M A  N] (m, P + q), each times its factor (n,), some at a time."""
+        """Yield blocks of rows of [M A  N] (m, P + q), each row times its factor (n,)."""
         first, columns, q = 0, self._operator.columns, self._nuisance.count
         for a, _ in self._operator.row_blocks():
             last = first + a.shape[1]
@@ -129,7 +130,7 @@ class OrthonormalRows:
             first = last
 
     def blocks(self) -> Iterator[np.ndarray]:
-        """Rows of B (m, k), some at a time."""
+        """Yield blocks of rows of B (m, k)."""
         if self._kept is not None:
             yield self._kept
             return
@@ -137,17 +138,17 @@ class OrthonormalRows:
             yield rows @ self._h
 
     def gram(self, weights: np.ndarray) -> np.ndarray:
-        """Bᵀ diag(weights) B (k, k), for weights (n,) that are not negative."""
+        """Return Bᵀ diag(weights) B (k, k), for weights (n,) that are not negative."""
         roots = np.sqrt(weights)
         if self._kept is not None:
             return _gram([self._kept * roots[:, None]], self.unknowns)
         if not self._well_conditioned:
             return _gram((rows @ self._h for rows in self._formed(roots)), self.unknowns)
-        # H beside the sum, not beside every row: a third of the operations.
+        # Multiply the sum by H instead of every row, which takes a third of the operations.
         return np.asarray(self._h.T @ _gram(self._formed(roots), len(self._h)) @ self._h)
 
     def some(self, which: np.ndarray) -> np.ndarray:
-        """The rows (m, k) of B that ``which`` (m,) names."""
+        """Return the rows (m, k) of B with the indices ``which`` (m,)."""
         found, first = np.empty((len(which), self.unknowns)), 0
         for b in self.blocks():
             mine = (which >= first) & (which < first + len(b))
@@ -157,12 +158,12 @@ class OrthonormalRows:
 
 
 def _gram(blocks: Iterable[np.ndarray], columns: int) -> np.ndarray:
-    """The sum of rowᵀrow (columns, columns) over rows (m, columns) of all blocks."""
+    """Return the sum of rowᵀrow (columns, columns) over rows (m, columns) of all blocks."""
     from scipy.linalg.blas import dsyrk
 
     total = np.zeros((columns, columns), order="F")
     for rows in blocks:
-        # The lower triangle alone, in half the time; rowsᵀ is by columns what rows are by rows.
+        # The lower triangle takes half the time. rowsᵀ is in column order as rows is in row order.
         total = dsyrk(1.0, rows.T, beta=1.0, c=total, lower=1, overwrite_c=1)
     return total + np.tril(total, -1).T
 

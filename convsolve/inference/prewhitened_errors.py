@@ -1,4 +1,4 @@
-"""Standard errors, bands and tests of generalized least squares: those of its filtered rows."""
+"""Standard errors, bands and tests of generalized least squares, from its filtered rows."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from .uncertainty import Estimate, Uncertainty, no_freedom
 
 
 class PrewhitenedUncertainty(Uncertainty):
-    """Errors of an answer under autoregressive noise, each output by its own filtered rows.
+    """Errors of an estimate under autoregressive noise, from the filtered rows of each output.
 
-    They take the estimated filter for the true one, which of a few hundred rows leaves bands a
-    little too narrow.
+    The estimated filter is treated as exact, so bands from a few hundred rows are slightly too
+    narrow.
     """
 
     kind = "ar"
@@ -30,7 +30,7 @@ class PrewhitenedUncertainty(Uncertainty):
 
     @cached_property
     def _left(self) -> np.ndarray:
-        """Filtered rows less what the kernel and the nuisance columns take up, (outputs,)."""
+        """Filtered rows less the unknowns of kernel and nuisance columns, (outputs,)."""
         found = self._fit.rows - self._fit.unknowns
         if (found <= 0).any():
             least = int(np.argmin(found))
@@ -39,17 +39,17 @@ class PrewhitenedUncertainty(Uncertainty):
 
     @cached_property
     def dof(self) -> np.ndarray:
-        """Of the t and F of these errors, (outputs,)."""
+        """Degrees of freedom (outputs,) of t and F."""
         return self._left
 
     @cached_property
     def _residual_norms(self) -> np.ndarray:
-        """Of the filtered residuals (outputs,), from the data, times 2**-`exponents`."""
+        """Norms (outputs,) of the filtered residuals from the data, times 2**-`exponents`."""
         return self._fit.state(self._fit.residuals(self._operator_kernel)).norms
 
     @property
     def _model(self) -> tuple[np.ndarray, np.ndarray]:
-        """Order and coefficients of the autoregression."""
+        """Return order and coefficients of the autoregression."""
         return self._fit.noise
 
     def _errors(self, system: System, group: int, outputs: np.ndarray) -> np.ndarray:
@@ -57,12 +57,12 @@ class PrewhitenedUncertainty(Uncertainty):
         return np.stack([self._gain(o) * self.deviation[o] for o in outputs.tolist()], axis=1)
 
     def _gain(self, output: int) -> np.ndarray:
-        """√diag of the covariance (P,) of one output per unit of its innovations."""
+        """Return √diag of the covariance (P,) of one output per unit of its innovations."""
         of = self._fit.design_of(output)
         return np.ldexp(of.factor.noise_gain, -of.relative)
 
     def _root_of(self, output: int) -> tuple[int, np.ndarray]:
-        """The group of an output, and H (P, P) with H Hᵀ the covariance of its taps."""
+        """Return the group of an output, and H (P, P) with H Hᵀ the covariance of its taps."""
         of = self._fit.design_of(output)
         scaled = np.diag(np.ldexp(self.deviation[output], -of.relative))
         with one_blas_thread():

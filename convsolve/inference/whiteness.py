@@ -13,32 +13,32 @@ from ..problem.problem import Problem
 from .autoregression import autocovariances, rows_left
 from .robust import mad_scale
 
-# Residuals are correlated where white noise would look so in this share of data sets.
+# Residuals are called correlated if this happens in at most this share of data sets of white noise.
 LEVEL = 1e-3
 # A smaller p is not shown.
 LEAST = 1e-99
-# x is correlated where an autocorrelation of a channel is more than this, and than so many
-# deviations of that of white noise.
+# x is called correlated if an autocorrelation of a channel exceeds this, and so many standard
+# deviations of white noise.
 COLOURED, DEVIATIONS = 0.1, 5.0
 # Threshold of Huber's loss in units of the scale.
 HUBER = 1.345
-# Lags are at most so many, and this share of the rows, and outputs at most so many, evenly spread.
+# Largest number of lags, also as a share of the rows, and largest number of outputs.
 MOST_LAGS, LAGS_SHARE, MOST_OUTPUTS = 40, 0.2, 32
 
 
 def lags_of(taps: int, rows: int) -> int:
-    """How many lags are looked at: those of the kernel, as far as there are rows for them."""
+    """Return the number of lags that are tested: the taps, at most a share of the rows."""
     return min(taps, MOST_LAGS, int(LAGS_SHARE * rows))
 
 
 def whiteness(residuals: Sequence[np.ndarray], variance: np.ndarray, lags: int) -> np.ndarray:
-    """p values (outputs,) of residuals (T, outputs) of every record as white noise of ``variance``.
+    """Return p values (outputs,) of residuals (T, outputs) as white noise of some ``variance``.
 
-    The sum over lags of squared autocorrelations, each over its variance, which of white noise is
-    χ² of as many degrees of freedom as lags. Residuals of least squares are not quite white, since
-    a kernel takes up some of the noise; over the variance by degrees of freedom, which is larger
-    than their own, the sum is no larger, and a p, if anything, too large. 1 where there is no
-    variance.
+    The statistic is the sum over lags of squared autocorrelations, each divided by its variance.
+    For white noise it is χ² with as many degrees of freedom as lags. Residuals of least squares are
+    not quite white, since the kernel fits some of the noise. Divided by the variance by degrees of
+    freedom, which is larger than their own, the sum is not larger, and p is not too small. It is 1
+    if there is no variance.
     """
     from scipy.special import chdtrc
 
@@ -51,7 +51,7 @@ def whiteness(residuals: Sequence[np.ndarray], variance: np.ndarray, lags: int) 
 
 
 def coloured(records: Sequence[np.ndarray], lags: int) -> bool:
-    """Whether a channel of x (W, C) is correlated over lags 1 to ``lags``."""
+    """Return whether a channel of x (W, C) is correlated over lags 1 to ``lags``."""
     samples = sum(map(len, records))
     most = max(COLOURED, DEVIATIONS / np.sqrt(samples))
     for c in range(records[0].shape[1]):

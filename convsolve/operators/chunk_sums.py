@@ -113,7 +113,7 @@ def totals(
 
 
 def _nuisance(chunk: LoadedChunk, found: Moments, columns_only: bool) -> Any:
-    """Return the sums of the nuisance columns beside the moments of a chunk."""
+    """Return the sums of the nuisance columns that belong to the moments of a chunk."""
     of = backend(chunk)
     adjoint = None if chunk.by_rows else (lambda group, r: of.adjoint(chunk, group, r))
     of_columns = chunk.once("crossed", lambda: crossed(chunk, adjoint))

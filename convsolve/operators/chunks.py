@@ -40,7 +40,7 @@ class Plan(NamedTuple):
         whole: whether all rows are one chunk, which is kept in memory.
         by_rows: whether rows are formed, since the matrix is small.
         columns_first: whether norms of columns are computed without a Gram matrix, which may not be
-            needed. Otherwise they are those of the Gram matrix.
+            needed. Otherwise the Gram matrix has them.
         in_time: whether the rows are in the order of records and time.
         x_sizes, y_sizes: the largest magnitudes (Cin,) and (Cout,), if they are known.
     """

@@ -356,7 +356,7 @@ class DesignMatrix:
     def summable(self, targets: Targets | None) -> Moments:
         """Return moments that can be added to those of rows with other nuisance columns.
 
-        A bias is the constant that is fitted beside them, also for rows with weights.
+        A bias is a constant that is fitted to the sum of them, also for rows with weights.
         """
         confounds, m = self.nuisance.confounds, self.moments(targets)
         if confounds is None or not confounds.shared:
@@ -367,7 +367,7 @@ class DesignMatrix:
         return replace(found, units=found.units._replace(shift=shift, out_shift=out_shift))
 
     def _shared_constants(self, targets: Targets | None) -> tuple[np.ndarray, np.ndarray]:
-        """Return what was subtracted of the constant of all records from columns and outputs."""
+        """Return the constant of all records that was subtracted from columns and outputs."""
         confounds, known, first = (
             self.nuisance.confounds,
             self._known,
@@ -419,7 +419,7 @@ class DesignMatrix:
             group: index of the group.
             w: kernels (P, q) of some of its outputs.
             targets: y of all outputs.
-            outputs: indices (q,) of these outputs among those of the group.
+            outputs: indices (q,) of these outputs in the group.
         """
         spans = Counter(i for i, _, _ in self.chunks.order.spans)
         sums: dict[int, np.ndarray] = {}

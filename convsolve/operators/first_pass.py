@@ -76,7 +76,7 @@ class OutputSums(NamedTuple):
 
 @dataclass(frozen=True)
 class Pass:
-    """The moments of a pass over x and y, and what was found of columns and outputs."""
+    """The moments of a pass over x and y, and facts about columns and outputs."""
 
     moments: Moments
     columns: Columns

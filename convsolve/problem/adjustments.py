@@ -1,4 +1,4 @@
-"""Which rows count, how much, and what confounds them: cut to parts of a problem."""
+"""Rows used in the fit, their weights and confounds, for a problem and for parts of it."""
 
 from __future__ import annotations
 

@@ -302,10 +302,14 @@ class Confounds:
         """Whether the last column is a constant shared by all records."""
         return self.size > 0
 
+    def own(self, record: int) -> int:
+        """Return the number of columns of a record alone."""
+        return int(self.layouts[self.which[record]].basis.shape[1])
+
     @cached_property
     def _ends(self) -> np.ndarray:
         """Index in N after the last own column of every record."""
-        return np.cumsum([self.layouts[i].basis.shape[1] for i in self.which])
+        return np.cumsum([self.own(i) for i in range(len(self.which))])
 
     @property
     def count(self) -> int:
@@ -344,8 +348,7 @@ class Confounds:
 
     def places(self, record: int) -> np.ndarray:
         """Return the indices (k,) of the columns of a record."""
-        own = self.layouts[self.which[record]].basis.shape[1]
-        found = self._ends[record] - np.arange(own, 0, -1)
+        found = self._ends[record] - np.arange(self.own(record), 0, -1)
         return np.append(found, self.count - 1) if self.shared else found
 
     def part(self, span: Span) -> tuple[np.ndarray, np.ndarray]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from .confounds import Confounds
+from .rows import Rows
 
 
 @dataclass(frozen=True)
@@ -23,6 +24,12 @@ class Nuisance:
     def count(self) -> int:
         """Number of columns of ones: 1 with a ``constant``, else 0."""
         return int(self.constant)
+
+    def records_left(self, kept: Rows) -> list[int]:
+        """Return the records that have more rows than confounds of their own."""
+        if self.confounds is None:
+            return kept.used
+        return [i for i in kept.used if kept.sizes[i] > self.confounds.own(i)]
 
     @property
     def total(self) -> int:

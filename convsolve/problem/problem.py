@@ -660,6 +660,11 @@ class Problem:
         by_mask = self.by_mask if len(self.by_mask) > 1 else ()
         return Adjustments(self.kept, self.weights, self.confounds, by_mask)
 
+    @property
+    def records_left(self) -> list[int]:
+        """The records that have more rows than confounds of their own."""
+        return self.nuisance.records_left(self.kept)
+
     @cached_property
     def nuisance(self) -> Nuisance:
         """The terms fitted along with the kernel: a constant if there is a bias, and confounds."""

@@ -26,8 +26,8 @@ class LeastAbsolute(Solver):
 
     ``certificate`` is the relative duality gap, computed from the data: the sum is within that
     share of the least possible. Usual is about 1e-15, and "solved" is up to 1e-8, which rounding
-    may exceed where the condition of the data does 1e7. Of an exact fit, whose sum is rounding, it
-    is the gap as a share of Σ|y|.
+    may exceed where the condition of the data does 1e7. If the fit is exact and its sum is
+    rounding, it is the gap as a share of Σ|y|.
 
     An interior point method comes near the answer, from where the simplex method ends in a vertex:
     a kernel that passes through as many rows of y as there are unknowns. Where several kernels have

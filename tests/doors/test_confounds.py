@@ -338,6 +338,59 @@ def test_a_large_part_of_x_that_confounds_leave_costs_no_digits(
     assert true <= max(fit.certificate, 2.0**-52)
 
 
+@pytest.mark.parametrize("weights", [[2.0] * 4, [1e6] * 4])
+def test_weights_that_are_all_equal_change_no_score(weights: list[float]) -> None:
+    """R² is about the mean of y. An offset that no bias fits stays in the residual."""
+    rng = np.random.default_rng(5)
+    x = [rng.standard_normal(60) for _ in range(4)]
+    y = [2 * a + 5 + rng.standard_normal(60) for a in x]
+    plain = cs.Problem.from_lags(x, y, lags=(0, 2))
+    weighted = cs.Problem.from_lags(x, y, lags=(0, 2), weights=weights)
+    wanted, found = cs.solve(plain).score(), cs.solve(weighted).score()
+    for name in ("r2", "correlation", "nrmse_fit", "r2_total"):
+        np.testing.assert_allclose(getattr(found, name), getattr(wanted, name), rtol=1e-12)
+    held, of_plain = cs.cross_validate(weighted), cs.cross_validate(plain)
+    np.testing.assert_allclose(held.mse, of_plain.mse, rtol=1e-12)
+    np.testing.assert_allclose(held.r2, of_plain.r2, rtol=1e-12)
+
+
+def test_r2_of_unequal_weights_and_a_slope_alone() -> None:
+    rng = np.random.default_rng(6)
+    x, slope = rng.standard_normal(80), np.linspace(0, 3, 80)
+    y, w = x + 4 + slope + rng.standard_normal(80), rng.random(80) + 0.5
+    fit = cs.solve(cs.Problem.from_lags(x, y, lags=(0, 0), weights=w, confounds=slope[:, None]))
+    root = np.sqrt(w)
+    with_constant = root[:, None] * np.column_stack([slope, np.ones(80)])
+    left = root * (y - fit.predict())
+    for columns, target in ((with_constant[:, :1], left), (with_constant, root * y)):
+        target -= columns @ np.linalg.lstsq(columns, target, rcond=None)[0]
+        if target is left:
+            squares = left @ left
+        else:
+            np.testing.assert_allclose(fit.score().r2, 1 - squares / (target @ target))
+
+
+def test_rows_in_time_keep_the_intercept_of_their_record() -> None:
+    rng, t = np.random.default_rng(0), np.linspace(-1, 1, 30)
+    x = rng.standard_normal(30)
+    y = 2 * x + 5 * t + rng.standard_normal(30)
+    held = cs.cross_validate(cs.Problem.from_lags(x, y, lags=(0, 0), confounds=0), folds=3)
+    wanted = np.linalg.lstsq(np.c_[x, np.ones(30)][10:], y[10:], rcond=None)[0][0]
+    np.testing.assert_allclose(held.solutions[0].kernel.item(), wanted, rtol=1e-10)
+
+
+def test_clusters_need_rows_that_confounds_leave_in_every_output() -> None:
+    rng = np.random.default_rng(0)
+    x, y = ([rng.standard_normal(n) for n in (100, 5)] for _ in range(2))
+    drift = cs.Problem.from_lags(x, y, lags=(0, 2), confounds=2)
+    x, y = [rng.standard_normal(90) for _ in range(2)], [rng.random((90, 2)) for _ in range(2)]
+    flags = [np.ones((90, 2), bool) for _ in range(2)]
+    flags[1][:, 1] = False
+    for problem in (drift, cs.Problem.from_lags(x, y, lags=(0, 2), mask=flags)):
+        with pytest.raises(ValueError, match="needs two records or more that have rows, and more"):
+            cs.solve(problem, noise="cluster")
+
+
 def test_weights_of_one_record_and_of_some_rows() -> None:
     x, y = X, Y[2:]
     plain = cs.solve(cs.Problem(x, y, kernel_size=3))

@@ -89,6 +89,12 @@ def test_data_that_do_not_determine_the_kernel_have_a_solution_of_minimum_norm()
         cs.solve(problem, noise="ar(2)", strict=True)
 
 
+def test_noise_from_a_fit_that_did_not_converge_is_reported() -> None:
+    problem = Adjusted({"mask": 0.05, "bias": True}, autoregressive).problem(np.asarray)
+    fit = cs.solve(problem, cs.ConjugateGradient(steps=1), noise="ar(1)")
+    assert fit.status == "max steps"
+
+
 def test_weights_of_single_rows_are_refused() -> None:
     made = Adjusted({}, autoregressive)
     weights = [np.linspace(1, 2, len(b)) for b in made.y]
