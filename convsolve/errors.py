@@ -30,8 +30,8 @@ class IdentifiabilityWarning(UserWarning):
 
     ``report`` is the `Identifiability`, which lists the taps that are determined and possible
     remedies. For more than 16 groups, the message only counts the groups that are not determined.
-    With ``strict=True``, an `IdentifiabilityError` is raised instead. With a sufficient ridge, there
-    is no warning.
+    With ``strict=True``, an `IdentifiabilityError` is raised instead. A sufficient ridge prevents
+    the warning.
     """
 
     def __init__(self, message: str, report: Report | None = None) -> None:

@@ -37,8 +37,8 @@ class Huber(Solver):
 
     ``certificate`` is the relative duality gap at that scale, computed from the data: the loss is
     within that share of the least possible. Usual is about 1e-14, and "solved" is up to 1e-8, which
-    rounding may exceed where the condition of the data does 1e7. If the fit is exact and its loss is
-    rounding, it is the gap as a share of the loss of y. A scale that changes to the end is
+    rounding may exceed where the condition of the data does 1e7. If the fit is exact and its loss
+    is rounding, it is the gap as a share of the loss of y. A scale that changes to the end is
     "approximate".
 
     ``stats`` has the "scale" of every output, 0 where y is fitted exactly, "scale_settled" if it
