@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -10,6 +11,7 @@ from .api import solve
 from .inference.folds import CrossValidation, beside, joined, part
 from .operators.prediction import predicted_blocks
 from .problem.problem import Problem
+from .problem.rows import Span
 from .problem.sizes import DEFAULT_LIMITS, Limits
 from .progress import tracked
 from .scoring import scored
@@ -88,7 +90,8 @@ def cross_validate(
     if problem.output is None:
         raise ValueError("cross_validate needs y; this Problem has x alone")
     solver = AutoSolver() if solver is None else solver
-    lengths = problem.kept.lengths
+    # A record belongs to a fold if any output has rows in it.
+    lengths = [max(each) for each in zip(*(r.lengths for _, r in problem.by_mask), strict=True)]
     parts, always = CrossValidation(folds).spans(lengths)
     y, solutions, scores = problem.y, [], []
     assert y is not None
@@ -96,17 +99,25 @@ def cross_validate(
     for i, held in enumerate(tracked(parts, "folds", len(parts))):
         rest = part(problem.spec, records, joined(beside(parts, i, always)), *own)
         fit = solve(rest, solver, limits=limits)
-        scores.append(_scored(fit, part(problem.spec, records, held, *own)))
+        scores.append(_scored(fit, problem, held))
         solutions.append(fit)
     mse, r2, correlation = (np.stack(each) for each in zip(*scores, strict=True))
     return HeldOutScores(mse, r2, correlation, tuple(solutions))
 
 
-def _scored(fit: Solution, held: Problem) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _scored(
+    fit: Solution, problem: Problem, spans: Sequence[Span]
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return the scores (outputs,) of some rows, NaN for outputs that have none of them."""
     kernel, bias = np.asarray(fit.kernel, float), np.asarray(fit.bias, float)
-    found = np.empty((3, held.out_channels))
-    for outputs, rows in held.by_mask:
-        blocks = predicted_blocks(held.x, kernel, bias, held.spec)
-        score, mean_squares = scored(held, outputs, rows, blocks)
-        found[:, list(outputs)] = mean_squares, score.r2, score.correlation
+    found = np.full((3, problem.out_channels), np.nan)
+    for outputs, own in problem.parts:
+        some, every = [span for span in spans if own.kept.rows_of(span)], [*outputs]
+        if some:
+            assert own.y is not None
+            records = own.x, own.y
+            held = part(own.spec, records, some, own.bias, own.lags, own.adjustments)
+            blocks = predicted_blocks(held.x, kernel[..., every], bias[every], held.spec)
+            score, mean_squares = scored(held, range(len(every)), held.kept, blocks)
+            found[:, every] = mean_squares, score.r2, score.correlation
     return found[0], found[1], found[2]

@@ -240,6 +240,29 @@ def test_resampling_of_outputs_with_masks_of_their_own() -> None:
         assert cs.solve(alone, cs.Huber()).stats["scale"] == [scales[q]]
 
 
+def test_folds_of_outputs_with_masks_of_their_own() -> None:
+    """An output that has no row in a fold has no score there, and others do not change."""
+    rng = np.random.default_rng(0)
+    x = [rng.standard_normal(50) for _ in range(4)]
+    y = [rng.standard_normal((50, 2)) for _ in x]
+    flags = [np.ones((50, 2), bool) for _ in x]
+    flags[0][:, 1] = False
+    for first in (0, 30):
+        for f in flags:
+            f[:first, 0] = False
+        found = cs.cross_validate(cs.Problem.from_lags(x, y, lags=(0, 2), mask=flags))
+        for q, records in enumerate(([0, 1, 2, 3], [1, 2, 3])):
+            own = [[values[i] for i in records] for values in (x, y, flags)]
+            alone = cs.Problem.from_lags(
+                own[0], [b[:, q] for b in own[1]], lags=(0, 2), mask=[f[:, q] for f in own[2]]
+            )
+            wanted = cs.cross_validate(alone)
+            for name in ("mse", "r2", "correlation"):
+                scores = getattr(found, name)[:, q]
+                np.testing.assert_allclose(scores[records], getattr(wanted, name)[:, 0], rtol=1e-9)
+        assert np.isnan(found.mse[0, 1])
+
+
 def test_an_output_is_judged_in_its_own_rows_and_group() -> None:
     rng = np.random.default_rng(0)
     x, y = rng.standard_normal((200, 2)), rng.standard_normal((200, 2))
