@@ -154,6 +154,8 @@ def _runs(problem: Problem, record: int, e: np.ndarray) -> list[np.ndarray]:
 
 def _usable(flags: np.ndarray, order: int) -> np.ndarray:
     """Return flags (T − p,) of the rows that are used and have p rows before them that are used."""
+    if len(flags) <= order:
+        return np.zeros(0, bool)
     count_of = np.cumsum(np.concatenate([[0], flags]))
     return np.asarray(count_of[order + 1 :] - count_of[: len(flags) - order] == order + 1)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -96,9 +96,14 @@ def own_units(chunk: LoadedChunk) -> Units:
 def _means(chunk: LoadedChunk) -> np.ndarray:
     total = np.zeros((chunk.groups, chunk.columns))
     if chunk.form.constant:
-        blocks = _windows(chunk)
-        for rows in chunk.once("windows", lambda: [*blocks]) if _few(chunk) else blocks:
+        blocks: Iterable[Rows] = _windows(chunk)
+        if _few(chunk):
+            blocks = [*blocks]
+        for rows in blocks:
             total += np.einsum("gnp->gp", rows.a)
+        if _few(chunk):
+            # From here on the rows belong to the thread that takes them first.
+            chunk.kept["windows"] = blocks
     return total / max(1, chunk.rows)
 
 
@@ -107,13 +112,12 @@ def _columns(chunk: LoadedChunk, units: Units) -> Iterable[Rows]:
     if not _few(chunk):
         return _in_units(chunk, _windows(chunk), units)
     key = units.exponents.tobytes(), units.shift.tobytes()
-    if chunk.kept.get("rows of", key) != key or "rows" not in chunk.kept:
-        chunk.kept["rows"] = [
-            *_in_units(chunk, chunk.kept.pop("windows", None) or _windows(chunk), units)
-        ]
-        chunk.kept["rows of"] = key
-    found: list[Rows] = chunk.kept["rows"]
-    return found
+    known: tuple[Any, list[Rows]] | None = chunk.kept.get("rows")
+    if known is None or known[0] != key:
+        raw = chunk.kept.pop("windows", None) or _windows(chunk)
+        # Threads may share a chunk, so the rows are kept together with their units.
+        known = chunk.kept["rows"] = key, [*_in_units(chunk, raw, units)]
+    return known[1]
 
 
 def _in_units(chunk: LoadedChunk, several: Iterable[Rows], units: Units) -> Iterator[Rows]:
