@@ -180,6 +180,7 @@ def misfit(
     w: np.ndarray,
     offset: np.ndarray,
     y_fit: np.ndarray | None,
+    with_products: bool = False,
 ) -> ResidualSums:
     """Return the sums of r = y − A w − offset − N y_fit, for w (G, P, Q) and offset (G, Q).
 
@@ -190,7 +191,7 @@ def misfit(
     loaded = _loaded(chunk, form, y_fit)
     if isinstance(loaded, LoadedChunk):
         loaded = loaded.in_out_units(units.out_exponents.reshape(-1))
-        if loaded.blocks:
+        if with_products and loaded.blocks:
             return _misfit_beside_nuisance(loaded, units, w)
     own = backend(loaded).own_units(loaded)
     e, moved = _between(own, units)

@@ -387,7 +387,11 @@ class DesignMatrix:
         return found, of_outputs
 
     def residual(self, w: np.ndarray, targets: Targets) -> tuple[np.ndarray, np.ndarray]:
-        """Return ‖r‖² (G, Q) and AᵀM r (G, P, Q) for r = M(y − A w), in one pass over the data."""
+        """Return ‖r‖² (G, Q) and AᵀM r (G, P, Q) for r = M(y − A w).
+
+        This takes a pass over the data, and another one if the rounding error of r in the span of N
+        is large.
+        """
         known, found = self._known, targets.found
         if known.fit is not None:
             left: ResidualSums = self._sum(projected_misfit, targets, self._how(targets), w)
@@ -401,14 +405,28 @@ class DesignMatrix:
             fit = found.whole_fit - self.products @ w
             y_fit = in_user_units(fit, found.exponents)
         left = self._sum(misfit, targets, units, w, offset, y_fit)
+        if y_fit is not None and self._rounding_counts(targets, w, left.squares):
+            left = self._sum(misfit, targets, units, w, offset, y_fit, True)
         gradient = left.gradient
         if self.nuisance.constant:
             gradient = self.projection.cross(gradient, left.sums[:, None])
-        elif y_fit is not None and self.nuisance.total:
+        elif left.products.size:
             gradient = self.projection.cross(gradient, left.products)
         # A column that is constant is zero without its mean, and so is its product.
         gradient = gradient * (self.column_norms > 0)[:, :, None]
         return left.squares * found.live, gradient * found.live[:, None]
+
+    def _rounding_counts(self, targets: Targets, w: np.ndarray, squares: np.ndarray) -> bool:
+        """Return whether the rounding error of residuals in the span of N would be seen in AᵀM r.
+
+        It is relative to the terms of the residual, and multiplied by the share of N in A. It is
+        compared with the residual, whose sums are ``squares`` (G, Q).
+        """
+        of_nuisance = np.square(self.products).sum(1)
+        norms = np.sqrt(np.square(self.column_norms) + of_nuisance)
+        share = np.sqrt(of_nuisance) / np.where(norms > 0, norms, 1.0)
+        terms = np.sqrt(targets.squares) + np.einsum("gp,gpq->gq", norms, np.abs(w))
+        return bool((share.max(1, initial=0.0)[:, None] * terms > np.sqrt(squares)).any())
 
     def by_record(
         self, group: int, w: np.ndarray, targets: Targets, outputs: np.ndarray
