@@ -365,7 +365,7 @@ def _samples(chunk: Chunk, some: slice, form: Form) -> np.ndarray:
 def samples_of(several: Sequence[Any]) -> np.ndarray:
     """Return arrays of one shape, which may be read on demand, as one array (N, *L, C)."""
     first = several[0]
-    if isinstance(first, NormalForm) and first.is_whole and all(map(first.is_like, several)):
+    if isinstance(first, NormalForm) and first.is_whole and len({a.kind for a in several}) == 1:
         return np.asarray(normal_form(stacked([a.record for a in several]), first.spec))
     return np.asarray(stacked([np.asarray(a) for a in several]))
 

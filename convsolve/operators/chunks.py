@@ -115,13 +115,17 @@ class Chunks:
         self._degree = -1
         if self._confounds is not None:
             self._degree = max(self._confounds.degree, 0 if self._confounds.shared else -1)
-        self._ranges = [used_rows(self._kept, i) for i in range(len(self._kept.shapes))]
         self.step = self.rows if plan.whole else self._step(y)
         self.spans = self._lots()
         self.order = RowOrder(self._kept, tuple(span for lot in self.spans for span in lot))
         #: The outputs that were given with x, if there are any. They are set once they are known.
         self.given: Outputs | None = None
         self._total = self.total = one_by_one if plan.whole else total_of((*x, *(y or ())))
+
+    @cached_property
+    def _ranges(self) -> list[tuple[int, tuple[int, ...]]]:
+        """The rows of every record in which polynomials are scaled."""
+        return [used_rows(self._kept, i) for i in range(len(self._kept.shapes))]
 
     # --- the plan
 

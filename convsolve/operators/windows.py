@@ -52,7 +52,7 @@ def _formed(x: Any, spec: ConvSpec, shape: Sequence[int], first: int) -> Any:
     return found
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False, slots=True)
 class NormalForm:
     """A record (*W, C) in normal form, of which a range of samples is read on demand.
 
@@ -74,8 +74,7 @@ class NormalForm:
     @classmethod
     def of_rows(cls, record: Any, spec: ConvSpec, first: int, last: int) -> NormalForm:
         """Return the samples that the rows ``first`` to ``last`` along the first axis read."""
-        stride = spec.stride[0]
-        lengths = tuple(record.shape[:-1])
+        stride, lengths = spec.stride[0], record.shape[:-1]
         return cls(record, lengths, spec, first * stride, (last - 1) * stride + spec.span[0])
 
     @property
@@ -84,11 +83,10 @@ class NormalForm:
         whole = self.start == 0 and self.stop == self.spec.extent(self.lengths)[0]
         return whole and isinstance(self.record, np.ndarray)
 
-    def is_like(self, other: NormalForm) -> bool:
-        """Return whether another range is the same, in a record of the same type and lengths."""
-        mine, others = (type(a.record) for a in (self, other))
-        ranges = (self.start, self.stop, self.lengths) == (other.start, other.stop, other.lengths)
-        return mine is others and ranges
+    @property
+    def kind(self) -> tuple[Any, ...]:
+        """The range, and the type and lengths of the record."""
+        return self.start, self.stop, self.lengths, type(self.record)
 
     @property
     def shape(self) -> tuple[int, ...]:
