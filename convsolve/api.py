@@ -6,9 +6,10 @@ import logging
 import math
 import time
 import warnings
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 from weakref import WeakKeyDictionary, ref
 
 import numpy as np
@@ -159,7 +160,7 @@ def solve(
     for _, part in parts:  # outputs that share their rows, in most problems all
         with kept_in(_numbered(checkpoint, len(found)), part, analyse(part, limits).design):
             own = solver if part is problem else solver.of_part(part.selection)
-            found.append(_with_noise(part, own, noise, strict, progress, limits))
+            found.append(_with_noise(part, own, noise, _Options(strict, progress, limits)))
     for _, doubt in found:
         if doubt is not None:
             warnings.warn(doubt, stacklevel=2)
@@ -175,21 +176,27 @@ def _numbered(path: str | Path | None, number: int) -> str | Path | None:
     return path if path is None or not number else f"{path}.{number}"
 
 
-def _solved(
-    problem: Problem,
-    solver: Solver,
-    noise: str,
-    strict: bool,
-    progress: Progress | None,
-    limits: Limits,
-) -> tuple[Solution, IdentifiabilityWarning | None]:
-    """Solve for outputs that use the same rows; return the solution and a warning, or None."""
+class _Options(NamedTuple):
+    """Arguments of `solve` that are the same for all outputs."""
+
+    strict: bool
+    progress: Progress | None
+    limits: Limits
+
+
+# A solution, and a warning if the data do not determine the kernel.
+_Solved = tuple[Solution, IdentifiabilityWarning | None]
+
+
+def _solved(problem: Problem, solver: Solver, noise: str, options: _Options) -> _Solved:
+    """Solve for outputs that use the same rows."""
+    strict, progress, limits = options
     begun = time.perf_counter()
     LOG.info("solve by %s: %r", solver.name, problem)
     analysis, report = analyse(problem, limits), identify(problem, limits=limits)
     sizes = analysis.design.sizes
     with sigint_handled(), blas_threads(min(sizes.rows, sizes.columns)):
-        _check_solvable(solver, sizes, report, strict, noise)
+        _check_solvable(solver, sizes, report, strict)
         raw, seconds = _run(solver, analysis, progress)
         # After Ctrl-C, skip the rank decision, which can take minutes.
         many_fit = raw.status != "interrupted" and not (
@@ -233,16 +240,12 @@ def _solved(
     return solution, doubt
 
 
-def _with_noise(
-    problem: Problem, solver: Solver, noise: str, *others: Any
-) -> tuple[Solution, IdentifiabilityWarning | None]:
+def _with_noise(problem: Problem, solver: Solver, noise: str, options: _Options) -> _Solved:
     """Solve for outputs that use the same rows, by the cheaper method for autoregressive noise."""
-    if _by_output(problem, solver, noise, others[-1]):
-        return _filtered(problem, solver, noise, *others)
-    try:
-        return _solved(problem, solver, noise, *others)
-    except LostDigits:
-        return _filtered(problem, solver, noise, *others)
+    if not _by_output(problem, solver, noise, options.limits):
+        with suppress(LostDigits):
+            return _solved(problem, solver, noise, options)
+    return _filtered(problem, solver, noise, options)
 
 
 def _by_output(problem: Problem, solver: Solver, noise: str, limits: Limits) -> bool:
@@ -257,19 +260,12 @@ def _by_output(problem: Problem, solver: Solver, noise: str, limits: Limits) -> 
     return not shared or solver.regularizes or sizes.beyond_memory
 
 
-def _filtered(
-    problem: Problem,
-    solver: Solver,
-    noise: str,
-    strict: bool,
-    progress: Progress | None,
-    limits: Limits,
-) -> tuple[Solution, IdentifiabilityWarning | None]:
+def _filtered(problem: Problem, solver: Solver, noise: str, options: _Options) -> _Solved:
     """Solve problems whose rows are filtered, with alternating estimates of noise and kernel."""
     from .inference.autoregression import ROUNDS
     from .inference.filtered_problem import estimated_noise, filtered_problem, unfiltered_bias
 
-    fit, doubt = _solved(problem, solver, "white", strict, progress, limits)
+    fit, doubt = _solved(problem, solver, "white", options)
     order, worst = AUTOREGRESSION.fullmatch(noise), fit.status
     assert order is not None
     for _ in tracked(range(ROUNDS), "rounds of noise and kernel", ROUNDS):
@@ -279,16 +275,16 @@ def _filtered(
         model = estimated_noise(problem, fit._left(problem), given)
         parts, biases = [], []
         for o in range(problem.out_channels):
-            one = filtered_problem(problem, model, o, limits)
+            one = filtered_problem(problem, model, o, options.limits)
             own = solver.of_part(one.selection) if problem.out_channels > 1 else solver
-            found, of_part = _solved(one, own, "white", strict, progress, limits)
+            found, of_part = _solved(one, own, "white", options)
             found.stats["filtered"] = True
-            doubt = of_part or doubt
+            doubt = doubt or of_part
             parts.append(Part((o,), found))
             kernel, bias = (np.asarray(a, float) for a in (found.kernel, found.bias))
             biases.append(unfiltered_bias(problem, model, o, kernel, bias))
         bias = np.concatenate(biases).astype(problem.dtype)
-        fit = _joined(problem, parts, limits, {"noise": noise}, bias, model)
+        fit = _joined(problem, parts, options.limits, {"noise": noise}, bias, model)
         worst = max(worst, fit.status, key=STATUSES.index)
     # The noise was estimated from the residuals of every fit before.
     if worst != "approximate":
@@ -385,9 +381,7 @@ def check_noise(problem: Problem, solver: Solver, noise: Any) -> None:
     model.check(problem)
 
 
-def _check_solvable(
-    solver: Solver, sizes: Sizes, report: Identifiability, strict: bool, noise: str
-) -> None:
+def _check_solvable(solver: Solver, sizes: Sizes, report: Identifiability, strict: bool) -> None:
     """Raise errors that are possible before any computation, from sizes and counting."""
     reason = solver.supports(sizes, report.problem.spec)
     if reason is not None:
