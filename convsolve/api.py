@@ -229,7 +229,7 @@ def _solved(problem: Problem, solver: Solver, noise: str, options: _Options) -> 
         trace=raw.trace,
         regularization=raw.regularization,
         error_norms=raw.error_norms,
-        confounds=raw.confounds,
+        confound_fit=raw.confound_fit,
         penalties=raw.penalties or [(raw.penalty, raw.strength)] * problem.out_channels,
         autoregression=autoregression,
         problem=problem,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -14,10 +15,8 @@ if TYPE_CHECKING:
 AUTOREGRESSION = re.compile(r"ar(?:\(([1-9]\d{0,8})\))?")
 
 
-class NoiseModel:
-    """What is assumed of the noise in y. This base class assumes independent rows of one variance.
-
-    A subclass becomes a value of ``solve(problem, noise=...)`` as an entry of `NOISES`.
+class NoiseModel(ABC):
+    """An assumption on the noise in y. It becomes a value of ``noise=`` as an entry of `NOISES`.
 
     Attributes:
         name: its name in ``noise=``.
@@ -29,19 +28,28 @@ class NoiseModel:
         rows_squared: whether errors take products of rows × taps² numbers.
     """
 
-    name = "white"
-    assumption = "if the noise is white"
-    penalties = True
-    losses = True
-    independent = True
-    by_record = False
-    rows_squared = False
+    name: str
+    assumption: str
+    penalties = losses = independent = True
+    by_record = rows_squared = False
 
     def check(self, problem: Problem) -> None:
         """Raise a ValueError if the problem has no errors under this noise."""
+        return
 
+    @abstractmethod
     def uncertainty(self, analysis: Analysis, estimate: Estimate) -> Uncertainty:
         """Return the errors, bands and tests of an estimate."""
+
+
+class WhiteNoise(NoiseModel):
+    """Independent rows of one variance, or of a variance that weights describe."""
+
+    name = "white"
+    assumption = "if the noise is white"
+
+    def uncertainty(self, analysis: Analysis, estimate: Estimate) -> Uncertainty:
+        """Return errors from the factor of the fit."""
         from .inference.uncertainty import Uncertainty
 
         return Uncertainty(analysis, estimate)
@@ -115,7 +123,7 @@ class ClusterNoise(NoiseModel):
 
 # All models by name.
 NOISES: dict[str, NoiseModel] = {
-    model.name: model for model in (NoiseModel(), AutoregressiveNoise(), HacNoise(), ClusterNoise())
+    model.name: model for model in (WhiteNoise(), AutoregressiveNoise(), HacNoise(), ClusterNoise())
 }
 
 

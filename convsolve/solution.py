@@ -107,7 +107,7 @@ class Solution:
         regularization: Regularization | None = None,
         penalties: Sequence[tuple[Penalty, float]] = (),
         error_norms: np.ndarray | None = None,
-        confounds: np.ndarray | None = None,
+        confound_fit: np.ndarray | None = None,
         autoregression: Autoregression | None = None,
         saved_errors: tuple[np.ndarray, np.ndarray, Noise] | None = None,
         parts: Sequence[Part] = (),
@@ -121,7 +121,7 @@ class Solution:
         self.regularization, self._autoregression = regularization, autoregression
         self.problem, self.penalties, self._saved_errors = problem, penalties, saved_errors
         self._parts = parts
-        self._error_norms, self._confounds = error_norms, confounds
+        self._error_norms, self._confound_fit = error_norms, confound_fit
         self._whiteness_checked = False
 
     def __getstate__(self) -> dict[str, Any]:
@@ -254,8 +254,8 @@ class Solution:
         """
         if problem is not self.problem:
             return [None] * len(problem.by_mask)
-        known = {part.outputs: part.solution._confounds for part in self._parts}
-        return [known.get(outputs, self._confounds) for outputs, _ in problem.by_mask]
+        known = {part.outputs: part.solution._confound_fit for part in self._parts}
+        return [known.get(outputs, self._confound_fit) for outputs, _ in problem.by_mask]
 
     def weighted_residuals(self) -> list[np.ndarray]:
         """Return residuals of the training data in float64, an array (n, outputs) per record.
@@ -294,7 +294,7 @@ class Solution:
 
         problem, report = self._training(), self.identifiability
         assert report is not None
-        whole = any(fit._confounds is not None for fit in self._by_mask)
+        whole = any(fit._confound_fit is not None for fit in self._by_mask)
         if problem.sizes(report.limits).chunked and not whole:
             return leading(problem, report.limits.held_numbers)
         return problem

@@ -174,13 +174,13 @@ class ByOutput(NamedTuple):
     Attributes:
         kernel: (*K, Cin/groups, Cout).
         bias: (Cout,).
-        confounds: (q, Cout), coefficients of the nuisance columns that are added to those of least
-            squares; None without confounds.
+        confound_fit: (q, Cout), coefficients of the nuisance columns that are added to those of
+            least squares; None without confounds.
     """
 
     kernel: np.ndarray
     bias: np.ndarray
-    confounds: np.ndarray | None
+    confound_fit: np.ndarray | None
 
 
 def by_output(

@@ -97,7 +97,7 @@ class Raw:
         regularization: the selected penalty and the scores of the search, if there was one.
         error_norms: (Cout,), in units of y, used instead of ‖y − Aw − b‖ in standard errors. Only
             for losses other than squares that have standard errors.
-        confounds: (q, Cout), coefficients of the confounds that are added to those of least
+        confound_fit: (q, Cout), coefficients of the confounds that are added to those of least
             squares. None if the loss is squares.
         penalties: penalty and strength of every output, if these differ.
     """
@@ -114,7 +114,7 @@ class Raw:
     answer: str | None = None
     regularization: Regularization | None = None
     error_norms: np.ndarray | None = None
-    confounds: np.ndarray | None = None
+    confound_fit: np.ndarray | None = None
     penalties: Sequence[tuple[Penalty, float]] | None = None
 
 

@@ -102,7 +102,7 @@ class Huber(Solver):
             stats=stats,
             certificate=Certificate(gap, GAP),
             error_norms=np.array([one.error_norm for one in fits]),
-            confounds=found.confounds,
+            confound_fit=found.confound_fit,
         )
 
     def _fit(self, rows: OrthonormalRows, y: np.ndarray, exponent: int) -> _OutputFit:

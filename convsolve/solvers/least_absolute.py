@@ -73,5 +73,5 @@ class LeastAbsolute(Solver):
             status=gap_status(gap),
             stats=stats,
             certificate=Certificate(gap, GAP),
-            confounds=found.confounds,
+            confound_fit=found.confound_fit,
         )
