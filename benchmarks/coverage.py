@@ -467,8 +467,8 @@ def sentence(result: dict[str, Any]) -> str:
         f"{least:.0f} to {most:.0f} %. {len(missed)} of {len(result['checks'])} cells are outside "
         "this range:\n\n"
         f"{listed}\n\n"
-        "A solve and its standard errors, for 4 × 15 000 samples, 16 → 32 channels and 40 taps, "
-        "take\n" + ", ".join(f"{cost[noise]:.2g} s by `{noise}`" for noise in cost) + "."
+        "Times are for 4 × 15 000 samples, 16 → 32 channels and 40 taps. A solve and its standard "
+        "errors take\n" + ", ".join(f"{cost[noise]:.2g} s by `{noise}`" for noise in cost) + "."
     )
 
 

@@ -242,7 +242,7 @@ def sentence(result: dict[str, Any]) -> str:
     }
     return (
         "Ten thousand problems of 64 samples and 8 taps are solved as groups of one problem in\n"
-        f"{1e3 * ours['seconds']['convsolve']['median']:.0f} ms, including verdicts and "
+        f"{1e3 * ours['seconds']['convsolve']['median']:.0f} ms. This includes verdicts and "
         f"certificates (at most {ours['certificate_eps']:.1f} eps). A loop over "
         f"`numpy.linalg.lstsq` takes {1e3 * loop:.0f} ms.\nOne group after the other takes "
         f"{1e3 * before['seconds']['convsolve']['median']:.0f} ms. Eight records of 4 096 samples, "

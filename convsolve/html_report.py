@@ -39,16 +39,16 @@ SIZE, DPI = (5.6, 3.9), 120
 def html_report(
     fit: Solution, held_out: Score | None = None, *, title: str = "", call: str = ""
 ) -> str:
-    """The page of a solution.
+    """Return the page of a solution.
 
     Args:
-        fit: what `solve` or `load` gave; after `load` what takes the data is left out.
-        held_out: its scores on data that it has not seen, if there are any.
-        title: the headline; by default what was fitted.
-        call: what made it, a command line for example; by default it is written in Python.
+        fit: the solution. The page of a loaded solution has the parts that need no training data.
+        held_out: its scores on data that were not used in the fit, if there are any.
+        title: the headline. By default it describes the data.
+        call: the call or the command line that computed it. By default a call in Python.
 
     Raises:
-        ImportError: matplotlib is missing; ``pip install 'convsolve[plot]'`` brings it.
+        ImportError: If matplotlib is missing; ``pip install 'convsolve[plot]'`` installs it.
     """
     problem, report = fit.problem, fit.identifiability
     parts = [_answer(fit), section("The call", code(call or python_call(fit)))]
@@ -71,7 +71,7 @@ def html_report(
 
 
 def python_call(fit: Solution) -> str:
-    """How the problem was stated and solved; arrays beside x and y are only named."""
+    """Return the call in Python. Arrays other than x and y are represented by names."""
     given = dict(fit.recipe)
     given.pop("out_channels")
     usual = {"groups": 1, "bias": False, "missing": "raise"}
@@ -102,14 +102,14 @@ def python_call(fit: Solution) -> str:
 
 
 def _written(value: Any) -> str:
-    """An argument as it stands in a call; of many names the first and the last."""
+    """Return an argument as text for a call. A long list of names is shortened."""
     if isinstance(value, list) and len(value) > MAX_NAMES:
         return f"[{value[0]!r}, …, {value[-1]!r}]"
     return repr(value)
 
 
 def _layer(spec: dict[str, Any]) -> dict[str, Any]:
-    """The arguments of a layer that differ from the usual ones; along one axis plain numbers."""
+    """Return the arguments of a layer that are not defaults; plain numbers along one axis."""
     usual = {"stride": 1, "dilation": 1, "groups": 1, "padding": "valid"}
 
     def alike(value: Any) -> Any:
@@ -123,29 +123,29 @@ def _layer(spec: dict[str, Any]) -> dict[str, Any]:
 
 
 def _on_white() -> Any:
-    """Pictures in matplotlib's own style, whatever that in use."""
-    new_figure(1, 1)  # says which package is missing
+    """Draw pictures in matplotlib's default style."""
+    new_figure(1, 1)  # raises an ImportError if matplotlib is missing
     from matplotlib import rc_context, rcParamsDefault
 
     return rc_context({k: v for k, v in rcParamsDefault.items() if not k.startswith("backend")})
 
 
 def _drawn(draw: Callable[..., None], described: str, *what: Any) -> str:
-    """One picture, drawn on axes of its own."""
+    """Return a picture, drawn on axes of its own."""
     figure = new_figure(*SIZE)
     draw(figure.subplots(), *what)
     return picture(png(figure, DPI), described)
 
 
 def _shape(fit: Solution) -> str:
-    """The sizes of the kernel in words."""
+    """Return the sizes of the kernel in words."""
     *taps, each, outputs = fit.kernel.shape
     words = " × ".join(map(str, taps)) + " taps" if len(taps) > 1 else count(taps[0], "tap")
     return f"{words}, {count(each * fit.spec.groups, 'channel')}, {count(outputs, 'output')}"
 
 
 def _lead(fit: Solution) -> str:
-    """What to know if no more is read."""
+    """Return the summary at the top of the page."""
     trust = "its promise is kept" if fit.ok else "it is not proved to be the exact answer"
     words = [f"{fit.stats['solver']}: {fit.status}; {trust}."]
     report = fit.identifiability
@@ -183,14 +183,14 @@ def _data(problem: Problem, report: Identifiability) -> str:
         "well at this frequency; shaded, where standard errors are over 100 times those of white x "
         "of the power that x has."
     )
-    # Where outputs differ in the rows that count, the report is of those with the fewest.
+    # If outputs use different rows, the report describes the outputs with the fewest.
     own = drawable(report.problem.names)
     drawn = _drawn(draw_power, described, excitation(report), own)
     return section("The data", told, explained, drawn)
 
 
 def _determined(report: Identifiability) -> str:
-    """What the data determine, all of it where that costs no more than the answer did."""
+    """Return the identifiability report, in full if this takes no longer than the solution did."""
     few = report.n_unknowns <= report.limits.spectrum_columns
     kind = "" if report.unique else "warning"
     verdict = paragraph(f"{report.verdict}: {MEANING[report.verdict]}.", kind)
@@ -212,7 +212,7 @@ def _kernel(fit: Solution) -> str:
 
 
 def _peaks(fit: Solution) -> str:
-    """The largest tap of every kernel; of many, of those where it is largest."""
+    """Return the largest tap of every kernel, or of the kernels with the largest taps."""
     pairs, errors = pairs_of(fit), fit.affordable_errors()
     weights = curves_of(fit, np.asarray(fit.kernel, float), pairs).reshape(-1, len(pairs))
     peaks = np.abs(weights).argmax(0)
@@ -249,7 +249,7 @@ def _penalty(fit: Solution) -> str:
 
 
 def _agreement(fit: Solution, held_out: Score | None, fitted: Fitted | None) -> str:
-    """Prediction beside y, and how well they agree."""
+    """Return pictures of the prediction and y, and scores."""
     told = [] if held_out is None else [("on data it has not seen", held_out)]
     if fitted is None:
         return section("Prediction and y", _scores(fit, told))
@@ -262,7 +262,7 @@ def _agreement(fit: Solution, held_out: Score | None, fitted: Fitted | None) -> 
 
 
 def _scores(fit: Solution, told: Sequence[tuple[str, Score]]) -> str:
-    """A row for every output, of so many as are listed."""
+    """Return a row for every output, up to the number that is listed."""
     head = ["output"]
     for where, _ in told:
         head += [f"R² {where}", "correlation", "fit (%)"]
@@ -283,7 +283,7 @@ def _scores(fit: Solution, told: Sequence[tuple[str, Score]]) -> str:
 
 
 def _residuals(fit: Solution, fitted: Fitted) -> str:
-    """What the kernel leaves of y, and whether it looks like white noise."""
+    """Return pictures of the residuals and a test of whether they are white noise."""
     drawn = []
     if fit.spec.ndim == 1:
         outputs = range(fit.kernel.shape[-1])

@@ -76,14 +76,14 @@ MISSING = ("raise", "drop")
 # Every option that some solvers take.
 SETTINGS = tuple(dict.fromkeys(setting for _, takes in SOLVERS.values() for setting in takes))
 
-# Options that exclude each other: those of the command line put out those of a file.
+# Options that exclude each other. An option on the command line replaces the others in a file.
 _LAYER, _TIMES = {"kernel_size", "stride", "padding", "dilation"}, {"tmin", "tmax"}
 RIVALS = (
     (_LAYER, {"lags", "edges"} | _TIMES),
     ({"lags"}, _TIMES),
     ({"ridge"}, {*SOLVERS["regularized"][1]}),
 )
-# Options that may name a file to be read, beside the data.
+# Options, other than the data, that may name a file to be read.
 READ = ("fit", "mask", "weights", "confounds", "truth", "matrix", "init", "config")
 
 EPILOG = """\
@@ -121,7 +121,7 @@ def named(option: str) -> str:
 
 
 class Refusal(Exception):
-    """What ends a command with one line on stderr: the line, and the exit status."""
+    """An error that ends a command with one line on stderr and an exit status."""
 
     def __init__(self, line: str, status: int = 2) -> None:
         super().__init__(" ".join(line.split()))
@@ -130,7 +130,7 @@ class Refusal(Exception):
 
 @contextmanager
 def reported(*kinds: type[Exception], source: str = "") -> Iterator[None]:
-    """Errors of these kinds are the user's to mend: one line, about ``source``."""
+    """Report errors of these kinds, which the user can fix, in one line about ``source``."""
     try:
         yield
     except kinds as error:
@@ -141,7 +141,7 @@ def reported(*kinds: type[Exception], source: str = "") -> Iterator[None]:
 
 
 def _in_shell(text: str) -> str:
-    """An error of the library, ``padding='full'`` and the like written as options."""
+    """Return an error message with arguments such as ``padding='full'`` written as options."""
     for option, words in (
         ("padding", PADDINGS),
         ("edges", EDGES),
@@ -157,7 +157,7 @@ def _in_shell(text: str) -> str:
 
 
 def _noise(text: str) -> str:
-    """A kind of noise, one of `NOISES` or "ar(P)"."""
+    """Return a kind of noise: one of `NOISES`, or "ar(P)"."""
     if text not in NOISES and not AUTOREGRESSION.fullmatch(text):
         raise argparse.ArgumentTypeError(
             f"{text!r} is unknown (choose from {', '.join(NOISES)}, 'ar(P)')"
@@ -175,7 +175,7 @@ class _Parser(argparse.ArgumentParser):
 
 
 def parser() -> _Parser:
-    """Of all commands."""
+    """Return the parser of all commands."""
     whole = _Parser(
         prog="convsolve",
         description="Recover the kernel of a convolution from its input x and its output y, "
@@ -302,14 +302,14 @@ def _add_problem(command: argparse.ArgumentParser) -> None:
 
 
 def _add_settings(command: argparse.ArgumentParser, folds: bool = True) -> None:
-    """Those of every solver."""
+    """Add the options of every solver."""
     _add_penalty(command, folds)
     _add_descent(command)
     _add_robust(command)
 
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
-    """The arguments of one command, those of a file of options among them; ``command`` names it."""
+    """Return the arguments of one command, including a file of options; ``command`` is its name."""
     whole = parser()
     if "_ARGCOMPLETE" in os.environ:  # a shell asks what could come next
         with suppress(ImportError):
@@ -429,7 +429,7 @@ def _limit(text: str) -> tuple[str, float]:
     """One of the limits."""
     name, _, number = text.partition("=")
     try:
-        whole = int(float(number))  # which refuses what is not finite
+        whole = int(float(number))  # raises an error for inf and NaN
         return name, whole if whole == float(number) else float(number)
     except (ValueError, OverflowError) as error:
         raise argparse.ArgumentTypeError(

@@ -133,7 +133,7 @@ class Scoring:
     def _source(self) -> FromMoments | FromRows:
         confounds = self.design.nuisance.confounds
         shared = confounds is not None and confounds.shared
-        # Projected rows hold a bias of all rows, and not that of the training rows.
+        # The bias of all rows is projected out of rows, not the bias of the training rows.
         if few_rows(self.design.sizes) and not shared:
             return FromRows(self.design, self._targets, self._spans)
         return self._by_taps

@@ -58,7 +58,7 @@ class Scaling:
         return np.ldexp(w, -self.relative[:, :, None])
 
     def gradient(self, g: np.ndarray) -> np.ndarray:
-        """Aᵀr (G, P, Q) of the operator's columns as that of the scaled ones."""
+        """Return Aᵀr (G, P, Q) for scaled columns, given Aᵀr for the columns of the operator."""
         return np.ldexp(g, -self.relative[:, :, None])
 
 

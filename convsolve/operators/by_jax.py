@@ -103,7 +103,7 @@ class DeviceChunk:
 
     @cached_property
     def _unshifted(self) -> Means:
-        """`Means` over blocks of which nothing is taken off."""
+        """`Means` over blocks, without a shift."""
         s = self._shape
         nothing = self._programs.nothing(s.outputs // s.groups).means
         found: Means = self._pass("means", nothing, self._scaled_units)

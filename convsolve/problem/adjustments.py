@@ -13,7 +13,7 @@ from .weights import Weights
 
 
 class Adjustments(NamedTuple):
-    """Which rows are used, how much they count, and what is projected out of them.
+    """The rows that are used, their weights, and the confounds.
 
     Attributes:
         kept: the rows used in the fit, for all outputs, or the rows of the mask with fewest.

@@ -22,11 +22,12 @@ UNKNOWNS_A_STEP = 20
 
 
 def choose(sizes: Sizes, spec: ConvSpec, ridge: Any = 0.0, penalty: Penalty = RIDGE) -> Solver:
-    """The rule, by sizes: rows, unknowns, axes, and the channels and outputs of a group.
+    """Return the solver for these sizes: rows, unknowns, axes, channels and outputs of a group.
 
-    `LeastSquares` for fewer rows than unknowns or a matrix (y beside it, all groups) of at most 2¹⁶
-    numbers, if that fits in memory; `ConjugateGradient` for one axis, 800 + 20·channels +
-    30·outputs unknowns or more, and records of four times the kernel; otherwise `NormalEquations`.
+    `LeastSquares` for fewer rows than unknowns, or if the design matrices of all groups and y have
+    at most 2¹⁶ numbers, if that fits in memory. `ConjugateGradient` for one axis, 800 + 20·channels
+    + 30·outputs unknowns or more, and records of four times the kernel. Otherwise
+    `NormalEquations`.
     """
     if sizes.factor_fits and (sizes.wide or sizes.small):
         return LeastSquares("qr", ridge, penalty)
@@ -38,15 +39,16 @@ def choose(sizes: Sizes, spec: ConvSpec, ridge: Any = 0.0, penalty: Penalty = RI
 @traceable("ridge")
 @dataclass(frozen=True)
 class AutoSolver(Solver):
-    """The default: the exact least-squares answer by whichever method is cheapest.
+    """The default: the exact least-squares solution by the cheapest method.
 
-    ``LeastSquares(method="qr")`` with fewer rows than unknowns, or a design matrix (y beside it) of
-    at most 2¹⁶ numbers, if that fits in memory; ``ConjugateGradient`` for a thousand unknowns and
-    more along one axis, and more yet with many channels and outputs; otherwise ``NormalEquations``,
-    which escalates by itself, and which takes over where conjugate gradients do not reach 30 eps in
-    P/20 steps or prove that the answer is the only one. All give the same answer.
-    ``stats["solver"]`` names the one that ran, ``stats["choice"]`` the sizes that decided.
-    ``ridge`` is summed, as scikit-learn's ``alpha``. Under `fit_kernel` it is `NormalEquations`.
+    It is ``LeastSquares(method="qr")`` with fewer rows than unknowns, or if the design matrix and y
+    have at most 2¹⁶ numbers, if that fits in memory. It is ``ConjugateGradient`` for about a
+    thousand unknowns or more along one axis, and for more with many channels and outputs. Otherwise
+    it is ``NormalEquations``, which uses a QR if necessary. ``NormalEquations`` is also used if
+    conjugate gradients do not reach 30 eps in P/20 steps, or do not prove that the solution is
+    unique. All methods have the same solution. ``stats["solver"]`` is the method that was used, and
+    ``stats["choice"]`` the sizes that decided. A ``ridge`` is summed, as scikit-learn's ``alpha``.
+    `fit_kernel` uses `NormalEquations`.
     """
 
     ridge: Any = 0.0

@@ -119,7 +119,7 @@ class FFTDeconvolution(Solver):
         period = _period([a.shape[:-1] for a in xs_given], spec)
         x_scale, y_scale = channel_exponents(xs_given), channel_exponents(ys_given)
         if ridge:
-            x_scale = np.full_like(x_scale, x_scale.max())  # the ridge weighs all channels alike
+            x_scale = np.full_like(x_scale, x_scale.max())  # the ridge has one strength
         # In units of x the ridge may leave float64, so its power of two is kept apart.
         root, power = np.frexp(ridge)
         high = max(int(power) - 2 * int(x_scale[0]), 0) if ridge else 0

@@ -361,13 +361,14 @@ def test_r2_of_unequal_weights_and_a_slope_alone() -> None:
     fit = cs.solve(cs.Problem.from_lags(x, y, lags=(0, 0), weights=w, confounds=slope[:, None]))
     root = np.sqrt(w)
     with_constant = root[:, None] * np.column_stack([slope, np.ones(80)])
-    left = root * (y - fit.predict())
-    for columns, target in ((with_constant[:, :1], left), (with_constant, root * y)):
-        target -= columns @ np.linalg.lstsq(columns, target, rcond=None)[0]
-        if target is left:
-            squares = left @ left
-        else:
-            np.testing.assert_allclose(fit.score().r2, 1 - squares / (target @ target))
+    squares = [
+        np.linalg.lstsq(columns, target, rcond=None)[1].item()
+        for columns, target in (
+            (with_constant[:, :1], root * (y - fit.predict())),
+            (with_constant, root * y),
+        )
+    ]
+    np.testing.assert_allclose(fit.score().r2, 1 - squares[0] / squares[1])
 
 
 def test_rows_in_time_keep_the_intercept_of_their_record() -> None:
