@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .api import solve
-from .inference.folds import CrossValidation, beside, joined, part
+from .inference.folds import CrossValidation, beside, part
 from .operators.prediction import predicted_blocks
 from .problem.problem import Problem
 from .problem.rows import Span
@@ -71,8 +71,7 @@ def cross_validate(
     """Solve without each fold in turn, and score the prediction of its rows.
 
     A solver that selects a penalty selects it for every fold, from the other rows alone. The scores
-    are therefore not biased by the selection. If a fold cuts a record, confounds of the record are
-    fitted separately to each remaining piece.
+    are therefore not biased by the selection.
 
     Args:
         problem: x, y and the geometry.
@@ -97,7 +96,7 @@ def cross_validate(
     assert y is not None
     records, own = (problem.x, y), (problem.bias, problem.lags, problem.adjustments)
     for i, held in enumerate(tracked(parts, "folds", len(parts))):
-        rest = part(problem.spec, records, joined(beside(parts, i, always)), *own)
+        rest = part(problem.spec, records, beside(parts, i, always), *own)
         fit = solve(rest, solver, limits=limits)
         scores.append(_scored(fit, problem, held))
         solutions.append(fit)

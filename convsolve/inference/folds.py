@@ -17,7 +17,7 @@ from ..operators.windows import NormalForm
 from ..problem.adjustments import Adjustments
 from ..problem.checks import choice, integer
 from ..problem.problem import Problem
-from ..problem.rows import Span
+from ..problem.rows import Rows, Span
 from ..problem.spec import ConvSpec
 from ..problem.stored import Stored
 from ..text import count, shown
@@ -25,6 +25,9 @@ from ..text import count, shown
 # Number of parts in which the first rows of long recordings are read.
 LEADING_PARTS = 64
 SCORES = ("mse", "r2", "correlation")
+
+# The rows of every fold, and the rows in no fold.
+Spans = tuple[list[list[Span]], list[Span]]
 
 
 @dataclass(frozen=True)
@@ -41,7 +44,8 @@ class CrossValidation:
             is computed about the mean of the fold.
 
     Rows cut in time share the samples of a kernel at every cut, and autocorrelated noise leaks
-    across it. Folds of whole records are safer.
+    across it. Folds of whole records are safer. Confounds of a record that is cut are fitted to its
+    training rows, and separately to its held-out rows.
     """
 
     folds: Any = "records"
@@ -152,14 +156,44 @@ def part(
 ) -> Problem:
     """Return some rows of records (x, y) as a separate problem with the same adjustments.
 
-    Its taps have the given ``lags`` in samples, because priors depend on the lags.
+    Its taps have the given ``lags`` in samples, because priors depend on the lags. With confounds,
+    all rows of a record stay in one record, and the rows between them are masked.
     """
+    pieces, spans = spans, spans if adjustments.confounds is None else _hulls(spans)
     given = adjustments.of(spans)
+    if len(spans) < len(pieces):
+        given["mask"] = _within(given["mask"], spans, pieces, adjustments.kept)
     found = Problem(*cut(spec, *records, spans), spec=spec.normal, bias=bias, **given)
     found.lag_shift = tuple(
         round(float(a[0] - b[0])) for a, b in zip(lags, found.lags, strict=True)
     )
     return found
+
+
+def _hulls(spans: Sequence[Span]) -> list[Span]:
+    """Return the range of rows from the first to the last of every record, in order."""
+    found: dict[int, Span] = {}
+    for i, start, stop in spans:
+        _, first, last = found.get(i, (i, start, stop))
+        found[i] = i, min(first, start), max(last, stop)
+    return list(found.values())
+
+
+def _within(
+    mask: list[np.ndarray] | None, hulls: Sequence[Span], pieces: Sequence[Span], kept: Rows
+) -> list[np.ndarray]:
+    """Return a mask (n, *T) or (n, *T, Cout) of every hull, False outside the pieces."""
+    used = {i: np.zeros(stop - start, bool) for i, start, stop in hulls}
+    first = {i: start for i, start, _ in hulls}
+    for i, start, stop in pieces:
+        used[i][start - first[i] : stop - first[i]] = True
+    several = [np.ones((b - a, *kept.shapes[i][1:]), bool) for i, a, b in hulls]
+    several = several if mask is None else mask
+    rows = (
+        used[i].reshape(-1, *(1,) * (m.ndim - 1))
+        for (i, _, _), m in zip(hulls, several, strict=True)
+    )
+    return [m & r for m, r in zip(several, rows, strict=True)]
 
 
 def leading(problem: Problem, numbers: int) -> Problem:
@@ -172,10 +206,10 @@ def leading(problem: Problem, numbers: int) -> Problem:
         if len(spans) == LEADING_PARTS:
             break
     own = problem.bias, problem.lags, problem.adjustments
-    return part(problem.spec, (problem.x, problem.y), joined(spans), *own)
+    return part(problem.spec, (problem.x, problem.y), _joined(spans), *own)
 
 
-def joined(spans: Sequence[Span]) -> list[Span]:
+def _joined(spans: Sequence[Span]) -> list[Span]:
     """Merge spans that follow each other in a record."""
     found: list[Span] = []
     for i, start, stop in spans:
@@ -202,6 +236,22 @@ def fold_moments(
         of_part = Design(part(design.spec, (design.records, y), spans, *given), design.sizes.limits)
         found = of_part.matrix.summable(of_part.targets)
     return found.in_units(like.units)
+
+
+def training_moments(
+    design: Design, y: Sequence[np.ndarray], spans: Spans, like: Moments
+) -> list[Moments] | None:
+    """Return the moments of the rows beside every fold, if these are not sums of other folds.
+
+    This is so if folds cut records that have confounds. A record has the same confounds in all of
+    its training rows, and a sum of folds would have others in every fold.
+    """
+    parts, always = spans
+    lengths = design.adjustments.kept.lengths
+    whole = all((a, b) == (0, lengths[i]) for fold in parts for i, a, b in fold)
+    if whole or design.adjustments.confounds is None:
+        return None
+    return [fold_moments(design, y, beside(parts, i, always), like) for i in range(len(parts))]
 
 
 def training(folds: Sequence[Moments], always: Moments | None) -> list[Moments]:

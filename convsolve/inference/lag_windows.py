@@ -16,7 +16,14 @@ from ..linalg.qr import tree_qr, with_rows
 from ..linalg.threads import one_blas_thread
 from ..operators.moments import Moments
 from ..progress import tracked
-from .folds import CrossValidation, check_varying, fold_moments, training, varying
+from .folds import (
+    CrossValidation,
+    check_varying,
+    fold_moments,
+    training,
+    training_moments,
+    varying,
+)
 from .strength_path import ROUNDING
 
 UNDETERMINED = (
@@ -141,7 +148,8 @@ def window_errors(analysis: Analysis, select: CrossValidation) -> np.ndarray:
     varies, found = _varying(analysis), []
     check_varying(folds, varies, select.score)
     highest = int(design.moments.units.out_exponents.max())
-    pairs = zip(folds, training(folds, always), strict=True)
+    own = training_moments(design, y, (spans, rest), design.summable)
+    pairs = zip(folds, training(folds, always) if own is None else own, strict=True)
     for fold, others in tracked(pairs, "windows of lags, by fold", len(folds)):
         parts = [
             _Prefixes(fold, others, g, design.spec.kernel_size[0]) for g in range(len(fold.gram))

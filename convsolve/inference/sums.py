@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from operator import methodcaller
 
@@ -19,13 +19,11 @@ from ..operators.moments import Moments, Units
 from ..problem.rows import Span
 from ..problem.sizes import Sizes
 from ..progress import tracked
-from .folds import fold_moments, training, without_constants
+from .folds import Spans, fold_moments, training, training_moments, without_constants
 from .units import CommonUnits
 
 # Some rows of a matrix.
 Rows = slice | np.ndarray
-# The rows of every fold, and the rows in no fold.
-Spans = tuple[list[list[Span]], list[Span]]
 
 
 def few_rows(sizes: Sizes) -> bool:
@@ -36,20 +34,27 @@ def few_rows(sizes: Sizes) -> bool:
 
 @dataclass(frozen=True)
 class Sums:
-    """Moments of all rows, of every fold, and of the rows in no fold."""
+    """Moments of all rows, of every fold, and of the rows in no fold.
+
+    Moments of the training rows of every fold are sums of these, unless they are ``given``.
+    """
 
     total: Moments
     folds: list[Moments]
     always: Moments | None
+    given: list[Moments] | None = None
 
     def each(self, of: Callable[[Moments], Moments]) -> Sums:
         """Apply a function to all moments."""
         always = None if self.always is None else of(self.always)
-        return Sums(of(self.total), [*map(of, self.folds)], always)
+        given = None if self.given is None else [*map(of, self.given)]
+        return Sums(of(self.total), [*map(of, self.folds)], always, given)
 
     @cached_property
     def beside(self) -> list[Moments]:
         """Moments of the training rows of every fold."""
+        if self.given is not None:
+            return self.given
         return training(self.folds, self.always) if self.folds else []
 
 
@@ -114,7 +119,11 @@ class FromMoments:
         folds, rest = ([], []) if spans is None else spans
         each = map(summed, tracked(folds, "sums over folds", len(folds)))
         live = without_constants(total, total)
-        self.sums = Sums(live, [*each], summed(rest) if rest else None)
+        found = Sums(live, [*each], summed(rest) if rest else None)
+        own = None if spans is None else training_moments(design, targets.records, spans, total)
+        if own is not None:
+            found = replace(found, given=[without_constants(m, total) for m in own])
+        self.sums = found
 
     def within(self, coordinates: Coordinates, units: CommonUnits) -> list[GroupSums]:
         """Return the sums of every group in some coordinates and units."""

@@ -371,13 +371,45 @@ def test_r2_of_unequal_weights_and_a_slope_alone() -> None:
     np.testing.assert_allclose(fit.score().r2, 1 - squares[0] / squares[1])
 
 
-def test_rows_in_time_keep_the_intercept_of_their_record() -> None:
-    rng, t = np.random.default_rng(0), np.linspace(-1, 1, 30)
-    x = rng.standard_normal(30)
-    y = 2 * x + 5 * t + rng.standard_normal(30)
-    held = cs.cross_validate(cs.Problem.from_lags(x, y, lags=(0, 0), confounds=0), folds=3)
-    wanted = np.linalg.lstsq(np.c_[x, np.ones(30)][10:], y[10:], rcond=None)[0][0]
-    np.testing.assert_allclose(held.solutions[0].kernel.item(), wanted, rtol=1e-10)
+@pytest.mark.parametrize("limits", [cs.Limits(), CHUNKS], ids=["memory", "chunks"])
+@pytest.mark.parametrize("confounds", [0, 2, "motion"])
+@pytest.mark.parametrize("masked", [False, True])
+def test_folds_in_time_keep_the_confounds_of_their_record(
+    confounds: Any, masked: bool, limits: cs.Limits
+) -> None:
+    """Training rows before and after a fold have one intercept, and the held-out rows another."""
+    rng, n, strengths, weight = np.random.default_rng(0), 90, (0.1, 10.0), 3.0
+    x, t = rng.standard_normal((n + 2, 1)), np.linspace(-1, 1, n)
+    motion = rng.standard_normal((n, 2)) + 1
+    columns = motion if confounds == "motion" else t[:, None] ** np.arange(confounds + 1)
+    y = x[2:, 0] + 9 * t + rng.standard_normal(n)
+    good = rng.random(n) > 0.1 if masked else np.ones(n, bool)
+    given = motion if confounds == "motion" else confounds
+    problem = cs.Problem(x, y[:, None], kernel_size=3, confounds=given, mask=good, weights=[weight])
+    a, wanted, kernels = np.column_stack([x[k : n + k, 0] for k in range(3)]), [], []
+    for first, last in ((0, 30), (30, 60), (60, 90)):
+        held = np.isin(np.arange(n), range(first, last))
+        parts = []
+        for rows in (held & good, ~held & good):
+            both, own = np.column_stack([a, y])[rows], columns[rows]
+            parts.append(both - own @ np.linalg.lstsq(own, both, rcond=None)[0])
+        out, fit = parts
+        for strength in (0.0, *strengths):
+            gram = weight * fit[:, :3].T @ fit[:, :3] + strength * np.eye(3)
+            kernels.append(np.linalg.solve(gram, weight * fit[:, :3].T @ fit[:, 3]))
+            wanted.append(np.square(out[:, 3] - out[:, :3] @ kernels[-1]).mean())
+    plain = cs.cross_validate(problem, folds=3, limits=limits)
+    np.testing.assert_allclose(plain.mse[:, 0], wanted[::3], rtol=1e-9)
+    np.testing.assert_allclose(
+        [fit.kernel.reshape(-1) for fit in plain.solutions], kernels[::3], rtol=1e-9
+    )
+    select = cs.CrossValidation(3)
+    chosen = cs.solve(problem, cs.Regularized(strength=strengths, select=select), limits=limits)
+    found = chosen.regularization.path.by_fold[:, :, 0]
+    # These squares are weighted, and divided by the number of rows.
+    np.testing.assert_allclose(found, weight * np.reshape(wanted, (3, 3))[:, 1:], rtol=1e-8)
+    lags = cs.choose_lags(problem, select=select, limits=limits)
+    assert lags.scores.shape[:2] == (3, 3)
 
 
 def test_clusters_need_rows_that_confounds_leave_in_every_output() -> None:
