@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
 
@@ -163,7 +163,9 @@ def part(
     given = adjustments.of(spans)
     if len(spans) < len(pieces):
         given["mask"] = _within(given["mask"], spans, pieces, adjustments.kept)
-    found = Problem(*cut(spec, *records, spans), spec=spec.normal, bias=bias, **given)
+    # A bias that is redundant in these records is no error, but has no column.
+    found = Problem(*cut(spec, *records, spans), spec=spec.normal, **given)
+    found.bias = bias
     found.lag_shift = tuple(
         round(float(a[0] - b[0])) for a, b in zip(lags, found.lags, strict=True)
     )
@@ -228,14 +230,19 @@ def beside(parts: Sequence[Sequence[Span]], held: int, always: Sequence[Span]) -
 def fold_moments(
     design: Design, y: Sequence[np.ndarray], spans: Sequence[Span], like: Moments
 ) -> Moments:
-    """Return the moments of some rows of a design and records ``y``, in the units of ``like``."""
-    if design.sizes.chunked and design.nuisance.confounds is None:
-        found = design.matrix.moments_of(spans, y)
-    else:
-        given = design.bias, design.lags, design.adjustments
-        of_part = Design(part(design.spec, (design.records, y), spans, *given), design.sizes.limits)
-        found = of_part.matrix.summable(of_part.targets)
-    return found.in_units(like.units)
+    """Return the moments of some rows of a design and records ``y``, in the units of ``like``.
+
+    With confounds or weights, they include the constant that R² is about, fitted or not.
+    """
+    plain = design.nuisance.confounds is None
+    if design.sizes.chunked and plain:
+        return design.matrix.moments_of(spans, y).in_units(like.units)
+    given = design.bias or not plain, design.lags, design.adjustments
+    made = Design(part(design.spec, (design.records, y), spans, *given), design.sizes.limits)
+    found = made.matrix.summable(made.targets)
+    if not plain and not made.nuisance.shared:
+        found = found.without_constant()
+    return replace(found, constant=design.bias).in_units(like.units)
 
 
 def training_moments(

@@ -453,13 +453,13 @@ class Moments:
     def means(self) -> np.ndarray:
         """Column means (G, P), other nuisance columns than a constant projected out."""
         of_columns, _, of_ones = self._joined
-        return (self.sums - of_ones @ of_columns) / self.ones_square
+        return (self.sums - of_ones @ of_columns) / (self.ones_square or 1.0)
 
     @property
     def out_means(self) -> np.ndarray:
         """Means (G, Q) of the outputs, other nuisance columns than a constant projected out."""
         _, of_outputs, of_ones = self._joined
-        return (self.out_sums - of_ones @ of_outputs) / self.ones_square
+        return (self.out_sums - of_ones @ of_outputs) / (self.ones_square or 1.0)
 
     @property
     def about_means(self) -> Units:
@@ -471,7 +471,8 @@ class Moments:
     def projection(self) -> Projection:
         """The projection of the nuisance columns that are fitted."""
         if not self.nuisance:
-            return Projection(self.sums[:, None][:, : int(self.constant)], self.ones_square)
+            of_ones = self.sums[:, None][:, : int(self.constant)]
+            return Projection(of_ones, self.ones_square or 1.0)
         of_columns, root = self._joined[0], math.sqrt(self.ones_square)
         if self.constant:
             of_columns = np.concatenate([of_columns, root * self.means[:, None]], axis=1)
@@ -486,6 +487,11 @@ class Moments:
         if not self.constant:
             return of_outputs
         return np.concatenate([of_outputs, root * self.out_means[:, None]], axis=1)
+
+    def without_constant(self) -> Moments:
+        """Return the moments if nothing of a constant is left once other columns are fitted."""
+        none = np.zeros(self.sums.shape), np.zeros(self.out_sums.shape)
+        return replace(self, sums=none[0], out_sums=none[1], weight=0.0)
 
     def with_constant(self) -> Moments:
         """Return the moments of the same rows, with a constant fitted."""

@@ -262,7 +262,10 @@ class Confounds:
     def of(
         cls, given: int | Records | None, bias: bool, kept: Rows, weights: Weights | None
     ) -> Confounds:
-        """Return the columns for the confounds ``given``, and a ``bias`` shared by all records."""
+        """Return the columns for the confounds ``given``, and a ``bias`` shared by all records.
+
+        There is no column for a bias if the own columns of all records span a constant.
+        """
         known: dict[Any, int] = {}
         layouts: list[Layout] = []
         which, one = [], np.ones(())
@@ -277,13 +280,8 @@ class Confounds:
             which.append(known[key])
         scales = np.array([1.0 if root.ndim else float(root) for root in roots])
         spanned = all(layout.spanned for layout in layouts)
-        if bias and spanned:
-            raise ValueError(
-                "bias=True cannot be combined with these confounds: they contain a constant in "
-                "every record; use bias=False"
-            )
         size = 0.0
-        if bias:
+        if bias and not spanned:
             squares = np.array([layout.ones @ layout.ones for layout in layouts])
             size = math.sqrt(np.square(scales) @ squares[which])
         degree = given if isinstance(given, int) else 0 if spanned and given is not None else -1

@@ -25,6 +25,11 @@ class Nuisance:
         """Number of columns of ones: 1 with a ``constant``, else 0."""
         return int(self.constant)
 
+    @property
+    def shared(self) -> bool:
+        """Whether a constant of all records is among the columns."""
+        return self.constant or (self.confounds is not None and self.confounds.shared)
+
     def records_left(self, kept: Rows) -> list[int]:
         """Return the records that have more rows than confounds of their own."""
         if self.confounds is None:

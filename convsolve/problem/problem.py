@@ -401,8 +401,11 @@ class Problem:
             self._keep(_by_flags(left, self.out_channels))
         if isinstance(self.confounds, Records) and self.confounds.missing is not None:
             self._check_gaps(self.confounds.missing)
-        if confounds is not None and self.bias:  # some confounds do not allow a bias
-            Confounds.of(self.confounds, True, self.kept, self.weights)
+        if confounds is not None and self.bias and not self.nuisance.shared:
+            raise ValueError(
+                "bias=True cannot be combined with these confounds: they contain a constant in "
+                "every record; use bias=False"
+            )
 
     @property
     def _y_shapes(self) -> list[tuple[int, ...]]:

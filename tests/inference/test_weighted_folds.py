@@ -84,3 +84,52 @@ def test_windows_of_lags_agree_with_shorter_kernels(kind: str) -> None:
         w = dense(kind, np.setdiff1d(np.arange(RECORDS), held))
         errors.append(np.square(y - a @ w).sum() / len(y))
     np.testing.assert_allclose(choice.scores[0, -1], np.mean(errors), rtol=1e-9)
+
+
+SLOPE = [np.linspace(0, 1, 50)[:, None] for _ in range(4)]
+BY_RECORD = [1.0, 2.0, 3.0, 0.1]
+ADJUSTED: dict[str, dict[str, Any]] = {
+    "weights of rows": {"weights": "rows"},
+    "weights of rows, bias": {"weights": "rows", "bias": True},
+    "weights of records": {"weights": BY_RECORD},
+    "slope": {"confounds": SLOPE},
+    "slope, weights": {"confounds": SLOPE, "weights": BY_RECORD},
+    "slope, bias": {"confounds": SLOPE, "bias": True},
+    "intercepts": {"confounds": 0},
+}
+
+
+@pytest.mark.parametrize("score", ["r2", "correlation"])
+@pytest.mark.parametrize("name", ADJUSTED)
+def test_scores_of_folds_are_those_of_cross_validation(name: str, score: str) -> None:
+    """R² is about a constant, whether the model has one or not."""
+    rng, given = np.random.default_rng(0), dict(ADJUSTED[name])
+    x = [rng.standard_normal(50) for _ in range(4)]
+    y = [a + 3 + rng.standard_normal(50) for a in x]
+    if given.get("weights") == "rows":
+        given["weights"] = [rng.random(50) * 3 + 0.1 for _ in x]
+    problem = cs.Problem.from_lags(x, y, lags=(0, 1), **given)
+    select = cs.CrossValidation(score=score)
+    fit = cs.solve(problem, cs.Regularized(strength=[1e-9, 1e-8], select=select))
+    wanted = getattr(cs.cross_validate(problem, cs.NormalEquations(1e-9)), score)
+    np.testing.assert_allclose(fit.regularization.path.by_fold[:, 0], wanted, rtol=1e-9)
+
+
+def test_a_bias_that_is_redundant_without_a_record() -> None:
+    rng = np.random.default_rng(5)
+    x, y = ([rng.standard_normal(40) for _ in range(3)] for _ in range(2))
+    own = [np.ones((40, 1)), np.ones((40, 1)), rng.standard_normal((40, 1))]
+    problem = cs.Problem.from_lags(x, y, lags=(0, 2), bias=True, confounds=own)
+    found = cs.solve(problem).jackknife()
+    for held in range(3):
+        rows = []
+        for i in {0, 1, 2} - {held}:
+            a = np.lib.stride_tricks.sliding_window_view(x[i], 3)
+            nuisance = np.zeros((38, 4))
+            nuisance[:, i], nuisance[:, 3] = own[i][2:, 0], 1.0
+            rows.append(np.column_stack([a, nuisance, y[i][2:]]))
+        whole = np.concatenate(rows)
+        wanted = np.linalg.lstsq(whole[:, :-1], whole[:, -1], rcond=None)[0][:3]
+        np.testing.assert_allclose(found.kernels[held].reshape(-1), wanted, rtol=1e-10)
+    assert np.isfinite(cs.cross_validate(problem).mse).all()
+    assert cs.solve(problem, cs.Regularized(select=cs.CrossValidation())).ok
