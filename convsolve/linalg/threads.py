@@ -68,6 +68,12 @@ def _remove(thread: int) -> None:
     _inside.pop(thread, None)
 
 
+def _is_limited() -> bool:
+    """Return whether this thread is in a block that limits BLAS."""
+    block = _inside.get(threading.get_ident())
+    return block is not None and not block.abandoned
+
+
 class one_blas_thread(sigint_handled):
     """Context manager that limits BLAS to one thread in the whole process.
 
@@ -81,7 +87,7 @@ class one_blas_thread(sigint_handled):
 
     def _enter(self) -> None:
         here = threading.get_ident()
-        if here in _inside and not _inside[here].abandoned:
+        if _is_limited():
             return
         super()._enter()
         libraries = _blas()
@@ -132,6 +138,8 @@ def on_blas_threads(method: Callable[Concatenate[_S, _P], _T]) -> Callable[Conca
 
     @wraps(method)
     def limited(owner: _S, /, *args: _P.args, **kwargs: _P.kwargs) -> _T:
+        if _is_limited():  # another block would change nothing, and take as long as a small solve
+            return method(owner, *args, **kwargs)
         with blas_threads(owner.blas_columns):
             return method(owner, *args, **kwargs)
 

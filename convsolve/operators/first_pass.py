@@ -102,8 +102,9 @@ class FirstPass:
         found = self._totals(outputs, columns_only)
         m = found.moments
         squares = np.einsum("gpp->gp", m.gram)
-        lost = cancels(m.squares, squares) or cancels(m.out_squares_left, m.out_squares)
-        if self._nuisance.constant and lost:
+        if self._nuisance.constant and (
+            cancels(m.squares, squares) or cancels(m.out_squares_left, m.out_squares)
+        ):
             found = self._totals(outputs, columns_only, m.about_means)
         columns = self._columns(found, self._every, None)
         if not columns_only and any(found.by_rows) and squares.min() < LEAST_SQUARE:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
@@ -82,12 +82,14 @@ class Series(NamedTuple):
         return Series(self.data[..., which], self.scale[which], self.shift[which])
 
 
+@lru_cache(maxsize=64)
 def component_taps(spec: ConvSpec) -> tuple[int, ...]:
     """Return the taps of a polyphase component along each axis: ⌈K·gcd(s, d)/s⌉."""
     axes = zip(spec.kernel_size, spec.stride, spec.dilation, strict=True)
     return tuple(-(-k // (s // math.gcd(s, d))) for k, s, d in axes)
 
 
+@lru_cache(maxsize=64)
 def component_columns(spec: ConvSpec, channels: int) -> np.ndarray:
     """Return the column (P,) of a component's design matrix for every tap (*K, channels)."""
     taps, phases = component_taps(spec), _phases(spec)
@@ -98,7 +100,9 @@ def component_columns(spec: ConvSpec, channels: int) -> np.ndarray:
     whole = index.transpose(*order, 2 * d).reshape(
         *(k * p for k, p in zip(taps, phases, strict=True)), channels
     )
-    return whole[tuple(map(slice, spec.kernel_size))].reshape(-1)
+    found = whole[tuple(map(slice, spec.kernel_size))].reshape(-1)
+    found.flags.writeable = False  # it is kept for other calls
+    return found
 
 
 def columns_of_components(spec: ConvSpec) -> int:

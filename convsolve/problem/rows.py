@@ -182,10 +182,16 @@ class RowOrder:
 
         Outputs without a row are NaN.
         """
-        found = []
-        for places in self.positions:
-            of_record = np.moveaxis(values[:, places], 0, -1)
-            found.append(np.where(places[..., None] >= 0, of_record, np.nan))
+        found = [np.full((*shape, len(values)), np.nan) for shape in self.kept.shapes]
+        at = 0
+        for span, count in zip(self.spans, self.counts, strict=True):
+            (i, first, last), flags = span, self.kept.of_span(span)
+            rows, part = values[:, at : at + count].T, found[i][first:last]
+            if flags is None:
+                part[...] = rows.reshape(part.shape)
+            else:
+                part[flags] = rows
+            at += count
         return found
 
 
