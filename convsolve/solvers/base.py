@@ -275,10 +275,6 @@ def gap_status(gap: float) -> str:
     return "solved" if gap <= SOLVED else "approximate"
 
 
-# Error message of losses other than squares.
-FOR_SQUARES = "weights and confounds are for closed forms; use NormalEquations"
-
-
 def gram_reason(sizes: Sizes, columns: int | None = None) -> str | None:
     """Return None, or the message that the Gram matrix exceeds the memory limit.
 

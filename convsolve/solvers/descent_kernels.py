@@ -7,7 +7,7 @@ kernels ask no more of the data than that.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import lru_cache, partial
 from typing import Any, NamedTuple
 
@@ -24,6 +24,7 @@ from ..operators.design_matrix import Targets
 from ..operators.jax_convolution import forward, gather_rows
 from ..operators.layout import to_columns
 from ..operators.windows import design_matrix, normal_form
+from ..problem.confounds import Confounds
 from ..problem.spec import ConvSpec
 
 # The optimizer where none is given.
@@ -33,29 +34,76 @@ ADAM = optax.adam(5e-2)
 KEPT_SHAPES = 32
 
 Loss = str | Callable[[Any, Any], Any]
+HIGHEST = lax.Precision.HIGHEST
 
 
 def _products(a: Any, w: Any) -> Any:
     """Rows a (groups, m, P) times a kernel, (m, Cout)."""
-    y = jnp.matmul(a, to_columns(w, len(a)), precision=lax.Precision.HIGHEST)
+    y = jnp.matmul(a, to_columns(w, len(a)), precision=HIGHEST)
     return y.transpose(1, 0, 2).reshape(-1, w.shape[-1])
 
 
-def _rows(y: np.ndarray, flags: np.ndarray | None) -> np.ndarray:
-    """The outputs (n, Cout) of a record that count."""
-    return y.reshape(-1, y.shape[-1]) if flags is None else y[flags]
+class Confounded(NamedTuple):
+    """Weights of the rows, and the confounds N of every record.
+
+    N is orthonormal over all rows, and multiplied by the root of their number here, so that its
+    coefficients are as large as those of a bias.
+
+    Attributes:
+        roots: (rows, 1), roots of the weights.
+        columns: (rows, k), the columns of N that are not zero in the record of a row.
+        places: (rows, k), their indices in N.
+    """
+
+    roots: Any
+    columns: Any
+    places: Any
+
+    @classmethod
+    def of(cls, confounds: Confounds, used: Sequence[int], dtype: Any) -> Confounded:
+        """Return the weights and confounds of the rows of some records, in order."""
+        spans = [(i, 0, confounds.kept.shapes[i][0]) for i in used]
+        parts = [confounds.part(span) for span in spans] if confounds.count else []
+        roots = [np.broadcast_to(confounds.root(i), (confounds.kept.sizes[i], 1)) for i in used]
+        most = max((len(places) for places, _ in parts), default=0)
+        rows = confounds.kept.count
+        columns, at, first = np.zeros((rows, most)), np.zeros((rows, most), np.int32), 0
+        for places, values in parts:
+            mine = slice(first, first + len(values)), slice(len(places))
+            columns[mine], at[mine] = values, places
+            first += len(values)
+        columns *= math.sqrt(rows)
+        return cls(np.concatenate(roots).astype(dtype), columns.astype(dtype), at)
+
+    def some(self, picked: Any) -> Confounded:
+        """Return those of chosen rows."""
+        return Confounded(self.roots[picked], self.columns[picked], self.places[picked])
+
+    def added(self, y: Any, c: Any) -> Any:
+        """Return rows y (rows, Cout) times the roots of their weights, plus N c."""
+        fit = jnp.einsum("nk,nkq->nq", self.columns, c[self.places], precision=HIGHEST)
+        return self.roots * y + fit
 
 
 class Stack(NamedTuple):
-    """x ``(N, *E, Cin)`` in normal form, y (rows, Cout), and the windows that count; None: all."""
+    """The data of a descent through the convolution.
+
+    Attributes:
+        x: (N, *E, Cin), records in normal form, filled to one shape.
+        y: (rows, Cout). With confounds, these are projected out, and rows are multiplied by the
+            roots of their weights.
+        rows: indices of the windows that are used in the fit; None if all are used.
+        confounded: the weights and confounds; None if there are none.
+    """
 
     x: Any
     y: Any
     rows: Any = None
+    confounded: Confounded | None = None
 
     @classmethod
     def of(cls, design: Design, targets: Targets) -> Stack:
-        """Records in normal form, filled to one shape."""
+        """Return the records of a design and its targets."""
         spec, rows, dtype = design.spec, design.adjustments.kept, design.dtype
         used, records = rows.used, design.records_in_memory
         parts = [normal_form(records[i][None], spec)[0] for i in used]
@@ -63,26 +111,44 @@ class Stack(NamedTuple):
         x = np.zeros((len(parts), *extent), dtype)
         counts = spec.normal.output_shape(extent[:-1])
         kept = np.zeros((len(parts), *counts), bool)
-        flags: dict[int, np.ndarray | None] = {}
         for n, (i, part) in enumerate(zip(used, parts, strict=True)):
             x[n][tuple(map(slice, part.shape))] = part
-            shape = rows.shapes[i]
-            flags[i] = rows.of_span((i, 0, shape[0]))
-            kept[n][tuple(map(slice, shape))] = True if flags[i] is None else flags[i]
-        y = np.concatenate([_rows(targets.records[i], flags[i]) for i in used])
-        return cls(x, y, None if kept.all() else np.flatnonzero(kept))
+            kept[n][tuple(map(slice, rows.shapes[i]))] = rows.flags_of(i)
+        where = None if kept.all() else np.flatnonzero(kept)
+        confounds = design.nuisance.confounds
+        if confounds is None:
+            y = np.concatenate([targets.records[i][rows.flags_of(i)] for i in used])
+            return cls(x, y, where)
+        left = confounds.without(targets.records)
+        y = np.concatenate([left[i] for i in used]).astype(dtype)
+        return cls(x, y, where, Confounded.of(confounds, used, dtype))
 
     def predict(self, params: Any, spec: ConvSpec) -> Any:
-        """A w + b, (rows, Cout)."""
-        w, b = params
+        """Return A w + b + N c, (rows, Cout)."""
+        w, b, c = params
         y = forward(self.x, w, spec).reshape(-1, w.shape[-1])
-        return (y if self.rows is None else y[self.rows]) + b
+        y = (y if self.rows is None else y[self.rows]) + b
+        return y if self.confounded is None else self.confounded.added(y, c)
 
     def predict_some(self, params: Any, picked: Any, spec: ConvSpec) -> Any:
-        """Chosen rows of `predict`."""
-        w, b = params
+        """Return chosen rows of `predict`."""
+        w, b, c = params
         where = picked if self.rows is None else self.rows[picked]
-        return _products(gather_rows(self.x, where, spec), w) + b
+        y = _products(gather_rows(self.x, where, spec), w) + b
+        return y if self.confounded is None else self.confounded.some(picked).added(y, c)
+
+    def beside_least_squares(self, params: Any, spec: ConvSpec) -> np.ndarray:
+        """Return coefficients (q, Cout) of orthonormal N in addition to those of least squares.
+
+        Confounds are projected out of y, so the rows y − A w have the fit −NᵀA w. The difference
+        between it and the coefficients c is NᵀA w + c, the product of N with the predicted rows.
+        """
+        assert self.confounded is not None
+        columns, places = self.confounded.columns, self.confounded.places
+        rows = np.asarray(self.predict(params, spec), float)
+        found = np.zeros(params[2].shape)
+        np.add.at(found, places, columns[:, :, None] * rows[:, None] / math.sqrt(len(rows)))
+        return found
 
 
 class Rows(NamedTuple):
@@ -146,7 +212,7 @@ class Rows(NamedTuple):
 
     def predict(self, params: Any, spec: ConvSpec | None) -> Any:
         """a w + ones·b, (m, Cout)."""
-        w, b = params
+        w, b, _ = params
         return _products(self.a, w) + self.ones[:, None] * b
 
 
@@ -194,7 +260,7 @@ def _step(
             target, predict = data.y[picked], lambda p: data.predict_some(p, picked, spec)
 
         def objective(p: Any) -> Any:
-            p = p if bias else (p[0], lax.stop_gradient(p[1]))
+            p = p if bias else (p[0], lax.stop_gradient(p[1]), p[2])
             return jnp.mean(elementwise(loss, predict(p), target, delta))
 
         value, grad = jax.value_and_grad(objective)(params)
@@ -210,15 +276,19 @@ def _step(
 def draw(
     key: Any, given: Any, zeros: Any, live: Any, *, init: Any, shape: Any, restarts: int
 ) -> Any:
-    """Parameters and key of every restart; the kernels of outputs that are not ``live`` zero."""
+    """Return parameters and key of every restart. Kernels of outputs not in ``live`` are zero.
+
+    ``zeros`` are bias (Cout,) and coefficients (q, Cout) of confounds.
+    """
     keys = jax.random.split(key, restarts)
     if init == "glorot_uniform":
         taps = math.prod(shape[:-2])
         limit = math.sqrt(6 / (taps * (shape[-2] + shape[-1])))
-        w = jax.vmap(lambda k: jax.random.uniform(k, shape, zeros.dtype, -limit, limit))(keys)
+        dtype = zeros[0].dtype
+        w = jax.vmap(lambda k: jax.random.uniform(k, shape, dtype, -limit, limit))(keys)
     else:
-        w = jnp.broadcast_to(given, (restarts, *shape)).astype(zeros.dtype)
-    return (w * live, jnp.broadcast_to(zeros, (restarts, *zeros.shape))), keys
+        w = jnp.broadcast_to(given, (restarts, *shape)).astype(zeros[0].dtype)
+    return (w * live, *(jnp.broadcast_to(z, (restarts, *z.shape)) for z in zeros)), keys
 
 
 @partial(jax.jit, static_argnames="optimizer")
@@ -237,13 +307,17 @@ def start(
     init: Any,
     optimizer: Any,
     restarts: int,
+    confounds: int,
 ) -> Any:
-    """Parameters, state of the optimizer and key of every restart, for a kernel of ``shape``."""
+    """Return parameters, state of the optimizer and key of every restart.
+
+    ``shape`` is that of the kernel, and ``confounds`` the number of coefficients per output.
+    """
     if not (isinstance(key, jax.Array) and jnp.issubdtype(key.dtype, jax.dtypes.prng_key)):
         key = jax.random.key(key) if np.ndim(key) == 0 else jax.random.wrap_key_data(key)
     named = init if isinstance(init, str) else None
     given = np.zeros((), dtype) if named else init
-    zeros = np.zeros(shape[-1], dtype)
+    zeros = np.zeros(shape[-1], dtype), np.zeros((confounds, shape[-1]), dtype)
     params, keys = draw(key, given, zeros, live, init=named, shape=shape, restarts=restarts)
     return params, begin(params, optimizer=optimizer), keys
 
@@ -270,7 +344,7 @@ def advance(
     run = lax.fori_loop(0, count, body, run)
 
     def measure(params: Any) -> Any:
-        w, _ = params
+        w = params[0]
         prediction = data.predict(params, spec)
         error = prediction - data.y
         value = jnp.mean(elementwise(loss, prediction, data.y, delta))
@@ -279,10 +353,10 @@ def advance(
         def against(p: Any) -> Any:
             return jnp.sum(pull * data.predict(p, spec))
 
-        g_w, g_b = jax.grad(against)(params)
-        g = (g_w / scale).reshape(-1, w.shape[-1])
-        if bias:
-            g = jnp.concatenate([g, g_b[None] / math.sqrt(data.y.shape[0])])
+        g_w, g_b, g_c = jax.grad(against)(params)
+        g_b = g_b[None] if bias else g_b[None][:0]
+        count = math.sqrt(data.y.shape[0])
+        g = jnp.concatenate([(g_w / scale).reshape(-1, w.shape[-1]), g_b / count, g_c / count])
         size = _norm((w * scale).reshape(-1, w.shape[-1]))
         found = Measured(
             jnp.broadcast_to(value, size.shape),

@@ -27,7 +27,6 @@ from ..problem.spec import ConvSpec
 from ..progress import stage
 from ..text import shown
 from .base import (
-    FOR_SQUARES,
     Objective,
     Progress,
     Raw,
@@ -94,6 +93,10 @@ class GradientDescent(Solver):
     ten times the first loss and the loss of a zero kernel. The iteration uses the precision of the
     data. With moments, ‖r‖² is accurate to about eps·‖y‖² (eps of float64) only, and the trace
     shows this loss. A result that appears "solved" is confirmed with the data.
+
+    With weights, prediction and target of a row are multiplied by the root of its weight before the
+    loss is computed. Coefficients of confounds are parameters too, start at zero, and multiply
+    orthonormal columns whose mean square is 1. Confounds are first projected out of y.
 
     The kernel of an output whose y is zero is zero. A descent from another start approaches it but
     never reaches it: relative to its own size, each iterate is as wrong as the first. A start given
@@ -192,8 +195,6 @@ class GradientDescent(Solver):
 
     def supports(self, sizes: Sizes, spec: ConvSpec) -> str | None:
         """Return the reason if ``init`` has another shape than the kernel or moments do not fit."""
-        if sizes.partialled:
-            return FOR_SQUARES
         if self.via == "moments" and not sizes.gram_fits:
             gram = f"the Gram matrix would take {sizes.gram_bytes / 2**30:.1f} GiB"
             return f"{gram}; use via='convolution', which needs none"
@@ -223,17 +224,19 @@ class GradientDescent(Solver):
             "bias": bias,
         }
 
-    def start(self, shape: tuple[int, ...], dtype: Any, zero: Any) -> Any:
+    def start(self, shape: tuple[int, ...], dtype: Any, zero: Any, confounds: int = 0) -> Any:
         """Return parameters, optimizer state and key of every restart, for a kernel of a shape.
 
-        ``zero`` (Cout,) flags the outputs that are zero throughout.
+        ``zero`` (Cout,) flags the outputs that are zero throughout. ``confounds`` is the number of
+        columns whose coefficients are parameters.
         """
         from .descent_kernels import start
 
         # An output of zeros starts at its solution, unless the caller chose the start or the loss.
         free = callable(self.loss) or not isinstance(self.init, str)
         live = np.logical_or(free, np.logical_not(zero))
-        return start(live, shape, dtype, self.key, self.init, self.optimizer, self.restarts)
+        given = self.key, self.init, self.optimizer, self.restarts, confounds
+        return start(live, shape, dtype, *given)
 
     def run(self, analysis: Analysis, progress: Progress | None = None) -> Raw:
         import_whole("optax")
@@ -256,18 +259,20 @@ class GradientDescent(Solver):
         else:
             data = Stack.of(design, targets)
         run = _Run(self, regression, data, progress)
+        beside, certificate, system = None, None, regression.system
         with jax.enable_x64(design.dtype == np.float64), interruptible() as ctrl_c:
             status = run.steps(ctrl_c)
+            best = run.look.measured.best
+            w, b, c = (p[best] for p in jax.device_get(run.look.params))
+            if design.nuisance.confounds is not None:
+                b, beside = self._beside(regression, data, w, c)
         if ctrl_c.pressed and status != "solved":
             status = "interrupted"
-        best = run.look.measured.best
-        w, b = jax.device_get(run.look.params)
-        system, certificate = regression.system, None
         if system.basis is not None:
-            certificate = regression.certify(regression.from_user(w[best]))
+            certificate = regression.certify(regression.from_user(w))
         return Raw(
-            _kernel(system, w[best]),
-            b[best],
+            _kernel(system, w),
+            b,
             self.penalty,
             ridge,
             status=status,
@@ -279,7 +284,31 @@ class GradientDescent(Solver):
                 "run_seconds": run.run_seconds,
             },
             trace=_trace(system, run.looks, best),
+            confound_fit=beside,
         )
+
+    def _beside(
+        self, regression: Regression, data: Stack | Rows, w: np.ndarray, c: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray | None]:
+        """Return the bias (Cout,), and coefficients of the confounds in addition to least squares.
+
+        For squares, the best coefficients for this kernel are those of least squares.
+        """
+        from .descent_kernels import Stack
+
+        v = regression.scaling.to_operator(regression.from_user(w))
+        if self.loss == "mse":
+            return regression.from_operator(v)[1], None
+        assert isinstance(data, Stack)
+        design = regression.system.design
+        params = (w, np.zeros(w.shape[-1], w.dtype), c)
+        extra = data.beside_least_squares(params, design.spec.normal)
+        confounds = design.nuisance.confounds
+        level = None
+        if confounds is not None and confounds.shared:
+            of_y = np.ldexp(extra[-1] / confounds.size, -regression.y_exponents.reshape(-1))
+            level = regression.targets.grouped(of_y)
+        return regression.from_operator(v, level)[1], extra
 
     def solved(self, found: Measured, a_norm: np.ndarray, y_norms: Any) -> bool:
         """Return whether the criterion for "solved" in the class docstring is met."""
@@ -410,7 +439,9 @@ class _Run:
 
         begun = time.perf_counter()
         zero = np.logical_not(np.any(np.asarray(self._y), axis=0))
-        self._state = self._solver.start(self._shape, self._dtype, zero)
+        confounds = self._regression.operator.nuisance.confounds
+        columns = 0 if confounds is None or self._solver.via == "moments" else confounds.count
+        self._state = self._solver.start(self._shape, self._dtype, zero, columns)
         # A call with no steps compiles and evaluates the start.
         self.look = _Look(0, *self._advanced(0))
         self.compile_seconds = time.perf_counter() - begun
@@ -476,7 +507,7 @@ class _Run:
             return found
         # A status based on moments must be confirmed by the data, which may be more accurate at the
         # end.
-        anew = _measured_anew(self._regression, *(p[measured.best] for p in self.look.params))
+        anew = _measured_anew(self._regression, *(p[measured.best] for p in self.look.params[:2]))
         y_norms = (self._regression.y_norms.reshape(-1), None)
         return self._solver.solved(anew, self._a_norm, y_norms)
 

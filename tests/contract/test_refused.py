@@ -83,11 +83,6 @@ REFUSED = (
         for case in (MASKED, WEIGHTED, DETRENDED, Case("one record", "circular", ("bias",)),
                      Case("ragged", "circular"))
     ),
-    *(
-        Refusal(case, by(cs.GradientDescent(steps=1)), cs.SolveError, "cannot solve",
-                "A descent through the convolution has rows of equal weight.")
-        for case in (WEIGHTED, DETRENDED)
-    ),
     Refusal(WIDE, by(cs.Huber()), cs.SolveError, "scale",
             "No residuals are left from which the scale could be estimated."),
     Refusal(PLAIN, with_noise("hac", RIDGED), ValueError, "noise",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 from itertools import product
+from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
@@ -339,6 +340,51 @@ def test_the_second_run_compiles_nothing(optimizer: object, compiled: list[str])
     cs.solve(other, solver)
     cs.solve(PROBLEM, cs.GradientDescent(optimizer or solver.optimizer, steps=37, key=5, tol=1e-3))
     assert compiled == []
+
+
+NOISY = Y + 0.3 * RNG.standard_t(3, Y.shape)
+ROW_WEIGHTS = RNG.uniform(0.2, 3.0, Y.shape[:2])
+ADJUSTED: dict[str, dict[str, Any]] = {
+    "weights of rows": {"weights": ROW_WEIGHTS},
+    "weights of records, bias": {"weights": ROW_WEIGHTS[:, 0], "bias": True},
+    "intercepts": {"confounds": "intercept", "mask": ROW_WEIGHTS > 0.3},
+    "weights and drift": {"weights": ROW_WEIGHTS, "confounds": 1},
+    "columns and bias": {"confounds": RNG.standard_normal((*Y.shape[:2], 2)) + 1, "bias": True},
+}
+
+
+@pytest.mark.parametrize("adjusted", ADJUSTED)
+@pytest.mark.parametrize("loss", some(["mse", "huber", "mae", "moments"], "huber"))
+def test_weights_and_confounds_as_in_the_exact_methods(adjusted: str, loss: str) -> None:
+    """Not only the kernel, also the fit of the confounds, which the residuals show."""
+    problem = cs.Problem(X, NOISY, spec=SPEC, **ADJUSTED[adjusted])
+    momentum, falling = optax.sgd(0.1, 0.9), optax.adam(optax.exponential_decay(5e-2, 1000, 0.3))
+    solver, wanted, most = {
+        "mse": (cs.GradientDescent(momentum, tol=1e-10), cs.LeastSquares(), 1e-9),
+        "moments": (
+            cs.GradientDescent(momentum, via="moments", tol=1e-10), cs.LeastSquares(), 1e-9
+        ),
+        "huber": (
+            cs.GradientDescent(momentum, "huber", huber_delta=0.5, steps=3000, tol=1e-10),
+            cs.Huber(delta=0.5, scale=1.0), 1e-8,
+        ),
+        "mae": (
+            cs.GradientDescent(falling, loss="mae", steps=10_000), cs.LeastAbsolute(), 1e-3
+        ),
+    }[loss]  # fmt: skip
+    found, exact = cs.solve(problem, solver), cs.solve(problem, wanted)
+    assert found.status == "solved" or loss == "mae"
+    np.testing.assert_allclose(found.kernel, exact.kernel, rtol=0, atol=most)
+    np.testing.assert_allclose(found.bias, exact.bias, rtol=0, atol=most)
+    np.testing.assert_allclose(found.residuals(), exact.residuals(), rtol=0, atol=10 * most)
+
+
+def test_batches_of_weighted_rows_beside_confounds() -> None:
+    """Without noise, steps on any rows converge."""
+    y = cs.convolve(X, W, SPEC) + np.linspace(-1, 2, Y.shape[1])[:, None]
+    problem = cs.Problem(X, y, spec=SPEC, **ADJUSTED["weights and drift"])
+    found = cs.solve(problem, cs.GradientDescent(batch_size=16, steps=4000))
+    np.testing.assert_allclose(found.kernel, W, rtol=0, atol=1e-5)
 
 
 def test_bad_settings_are_named() -> None:
