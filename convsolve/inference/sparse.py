@@ -142,17 +142,17 @@ def _shrunk(c: np.ndarray, d: np.ndarray, strength: float) -> np.ndarray:
     """argmin ½zᵀD z − cᵀz + strength·‖z‖."""
     if np.linalg.norm(c) <= strength:
         return np.zeros_like(c)
-    # Convex and falling in h, so that Newton's steps from below end at the root.
+    # With p = c/(d h + strength), 1/‖p‖ is concave in h and nearly linear, so that Newton's steps
+    # from below end at the root of ‖p‖ = 1 after a few.
     h = 0.0
     for _ in range(NEWTON_STEPS):
         below = d * h + strength
-        with np.errstate(over="ignore"):
-            squares = (c / below) ** 2
-        value = float(squares.sum()) - 1.0
-        slope = 2 * float((squares * d / below).sum())
-        if not slope > 0 or value <= 4 * EPS:
+        p = c / below
+        size = float(np.linalg.norm(p))
+        slope = float((p * p * d / below).sum())
+        if not slope > 0 or size <= 1 + 4 * EPS:
             break
-        h += value / slope
+        h += (size - 1) * size**2 / slope
     return c * h / (d * h + strength)
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import scipy.signal
 
 import convsolve as cs
 from convsolve.inference.sparse import Blocks, duality_gap, lasso
@@ -72,6 +73,22 @@ def test_groups_are_zero_or_at_the_threshold(geometry: str, groups: str) -> None
                     np.testing.assert_allclose(pull[k, q], wanted, atol=1e-4 * limit)
                 else:
                     assert np.linalg.norm(pull[k, q]) <= limit * (1 + 1e-9)
+
+
+@pytest.mark.parametrize("strength", [1e-6, 1e-3, 1.0])
+def test_small_strengths_of_groups_converge_for_smooth_inputs(
+    strength: float, rng: np.random.Generator
+) -> None:
+    """2·Aᵀr is strength·√size·w/‖w‖ in every group that is not zero."""
+    x = scipy.signal.lfilter([1], [1, -0.99], rng.standard_normal((2000, 4)), axis=0)
+    problem = cs.Problem(x, rng.standard_normal((1981, 1)) + x[19:, :1], kernel_size=20)
+    fit = cs.solve(problem, cs.Lasso("channels", strength))
+    assert fit.status == "solved"
+    a = dense.design_matrix([x], problem.spec)[0].astype(float)
+    w = fit.kernel[:, :, 0]
+    pull = (2 * a.T @ fit.residuals()[:, 0]).reshape(w.shape)
+    wanted = strength * np.sqrt(20) * w / np.linalg.norm(w, axis=0)
+    np.testing.assert_allclose(pull, wanted, rtol=0, atol=1e-3 * strength + 1e-7)
 
 
 def test_the_search_of_signs_against_all_signs() -> None:
