@@ -170,7 +170,7 @@ def _spectrum(
     if mean is not None:
         a = np.vstack([np.pad(a, ((0, 0), (0, 1))), np.ldexp(row, -unit)])
         if basis is not None:
-            last = np.append(outside(basis, mean), 1.0)
+            last = np.append(outside(basis, mean[:, None]), 1.0)
             basis = np.column_stack([np.pad(basis, ((0, 1), (0, 0))), last / np.linalg.norm(last)])
     columns, a = a.shape[1], a if basis is None else a @ basis
     if not a.shape[1]:

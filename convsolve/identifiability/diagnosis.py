@@ -12,7 +12,7 @@ from ..cached import cached_property
 from ..leastsquares.analysis import Analysis, analyse
 from ..leastsquares.penalty import RIDGE, Penalty, Ridge
 from ..leastsquares.system import System
-from ..linalg.factor import Cholesky, Factor
+from ..linalg.factor import Factor
 from ..linalg.factors import Factors
 from ..linalg.rank import EPS
 from ..linalg.threads import on_blas_threads
@@ -230,7 +230,7 @@ class Diagnosis:
     def rank_band(self) -> tuple[int, int]:
         """Rank at the upper and at the lower end of the band around the tolerance (worst group)."""
         factor = self.factor(self.worst_group)
-        if isinstance(factor, Cholesky):  # certified above the band
+        if factor.source == "gram":  # certified above the band
             return self.rank, self.rank
         high, low = factor.band.rank_at_high, factor.band.rank_at_low
         return high + self._nuisance_rank, low + self._nuisance_rank
@@ -309,7 +309,7 @@ class Diagnosis:
         """
         known = self._factors
         system = self._system
-        spreads = np.ldexp(system.operator.spreads, -system.scaling.relative)
+        spreads = np.ldexp(system.matrix.spreads, -system.scaling.relative)
         inflation = [
             s * np.where(f.determined, f.noise_gain, 0.0)
             for s, f in zip(spreads, known, strict=True)
@@ -344,7 +344,7 @@ class Diagnosis:
         """
         share = 40 * self.columns**2 * EPS
         system = self._system
-        used = system.operator.column_norms > 0
+        used = system.columns.norms > 0
         exponent = system.scaling.exponents[used].max() if used.any() else 0
         with np.errstate(over="ignore", under="ignore"):
             ridge = float(np.ldexp(1.01 * share, 2 * exponent))
@@ -516,8 +516,8 @@ class Diagnosis:
     @property
     def column_means(self) -> np.ndarray:
         """Means (groups, P) of the columns of A in the user's units; zeros without a bias."""
-        operator = self._system.operator
-        return np.ldexp(operator.offsets, operator.exponents)
+        matrix = self._system.matrix
+        return np.ldexp(matrix.offsets, matrix.exponents)
 
     @on_blas_threads
     def null_part(self, kernel: np.ndarray) -> np.ndarray:

@@ -28,7 +28,7 @@ def verdicts(system: System, factors: Callable[[], Factors]) -> tuple[tuple[str,
     one that exceeds memory.
     """
     design = system.design
-    sizes, groups = design.sizes, range(system.operator.groups)
+    sizes, groups = design.sizes, range(system.matrix.groups)
     if sizes.wide:
         return ("underdetermined",) * sizes.groups, "factor"
     full = DETERMINED[0 if sizes.rows == sizes.unknowns else 1]

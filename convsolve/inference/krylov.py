@@ -104,7 +104,7 @@ class Reduced:
         root = np.where(self._free, 1.0, 1 / np.sqrt(np.where(self._free, 1.0, weights)))
         power = system.scaling.exponents[group] - np.frexp(self._normal.stretch[:, 0])[1] + 1
         self._scale = np.ldexp(root, power - unit)[:, None]
-        self._to_operator = np.ldexp(root, system.operator.exponents[group] - unit)[:, None]
+        self._to_columns = np.ldexp(root, system.columns.exponents[group] - unit)[:, None]
         free = np.eye(len(weights))[:, self._free]
         beside = self._gram(free) if free.size else free
         half = inverse_root(beside[self._free])
@@ -126,14 +126,14 @@ class Reduced:
     def kernels(self, gradient: np.ndarray, strengths: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return the coordinates (R, n) at ``strengths`` (n,), given Aᵀy (R,), and which converged.
 
-        Both are in the units of the operator's columns.
+        Both are in the units of the columns of A T.
         """
-        cross = self._to_operator * gradient[:, None]
+        cross = self._to_columns * gradient[:, None]
         path = KrylovPath(self.product, self._eliminated(cross)[:, 0], strengths)
         found = np.empty((len(gradient), len(strengths)))
         found[~self._free] = z = path.coordinates
         found[self._free] = self._inverse @ (cross[self._free] - self._beside.T @ z)
-        return self._to_operator * found, path.converged
+        return self._to_columns * found, path.converged
 
 
 def choose_by_krylov(
@@ -181,8 +181,8 @@ def choose_by_krylov(
 
 def _automatic_grids(system: System, units: CommonUnits) -> np.ndarray:
     """Return strengths (G, n, 1) relative to the square of the largest column of each group."""
-    norms = np.ldexp(system.operator.column_norms, system.operator.exponents - units.column)
-    weights = system.coordinates.weights
+    columns, weights = system.columns, system.coordinates.weights
+    norms = np.ldexp(columns.norms, columns.exponents - units.column)
     squares = np.where(weights > 0, norms**2 / np.where(weights > 0, weights, 1.0), 0.0)
     largest = squares.max(1)[:, None, None]
     steps = np.logspace(LEAST, MOST, int(2 * (MOST - LEAST)) + 1)[:, None]
@@ -243,21 +243,21 @@ def _kernels(
     strengths converged, (G, n).
     """
     system = analysis.unpenalized(penalty)
-    operator, targets = system.operator, analysis.targets
+    columns, targets = system.columns, analysis.targets
     assert targets is not None
-    reduced = [Reduced(system, g, units.column) for g in range(operator.groups)]
-    places = np.arange(targets.exponents.size).reshape(operator.groups, -1).T
+    reduced = [Reduced(system, g, units.column) for g in range(targets.groups)]
+    places = np.arange(targets.exponents.size).reshape(targets.groups, -1).T
     for some in tracked(places, "outputs", len(places)):
         one = analysis.with_outputs(tuple(b[..., some] for b in targets.records)).targets
         assert one is not None
-        zero = np.zeros((operator.groups, operator.columns, 1))
-        gradient = operator.residual(zero, one)[1][:, :, 0]
+        zero = np.zeros((targets.groups, columns.count, 1))
+        gradient = columns.residual(zero, one)[1][:, :, 0]
         each = [
             equations.kernels(g, strengths[:, q])
             for equations, g, q in zip(reduced, gradient, some, strict=True)
         ]
         v = np.stack([v for v, _ in each])
-        kernels, biases = Regression(system, one).from_operator(v)
+        kernels, biases = Regression(system, one).from_columns(v)
         yield some, kernels, biases, np.stack([good for _, good in each])
 
 

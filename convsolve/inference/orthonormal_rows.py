@@ -38,20 +38,19 @@ class OrthonormalRows:
         self, regression: Regression, group: int, factor: Factor, kept_numbers: int
     ) -> None:
         """``kept_numbers`` is the largest number of elements for which B is formed."""
-        self._operator, self._group = regression.operator, group
-        self.rows = self._operator.rows
-        matrix = regression.system.design.matrix
+        self._matrix, self._group = regression.matrix, group
+        matrix, self.rows = regression.matrix, regression.matrix.rows
         self._nuisance, confounds = matrix.nuisance_columns, matrix.nuisance.confounds
         # The norm of the constant that the last column is a multiple of, or 0.
         alone = math.sqrt(self.rows) if matrix.nuisance.constant else 0.0
         self._constant_norm = alone if confounds is None else confounds.size
-        half = factor.whiten(np.eye(self._operator.columns))
+        half = factor.whiten(np.eye(self._matrix.columns))
         if not factor.full_rank:
             # The same outputs with no part in the null space, in the user's units.
             half = factor.solve_normal(factor.r.T @ (factor.r @ half))
         columns, rank = half.shape
         self.unknowns = rank + self._nuisance.count
-        # H in columns of the operator, and scaled to a norm of about one.
+        # H in columns of A, and scaled to a norm of about one.
         self._h = np.zeros((columns + self._nuisance.count, self.unknowns))
         self._h[columns:, rank:] = np.eye(self._nuisance.count)
         self._scaled = np.pad(half, ((0, 0), (0, self._nuisance.count)))
@@ -79,7 +78,7 @@ class OrthonormalRows:
         if self._kept is not None:
             return np.asarray(self._kept @ z)
         kernel, of_nuisance = self.kernel(z)
-        found = self._operator.forward(self._group, kernel[:, None])[:, 0]
+        found = self._matrix.forward(self._group, kernel[:, None])[:, 0]
         if self._nuisance.count:
             found = found + self._nuisance.fit(of_nuisance[:, None], 0, self.rows)[:, 0]
         return np.asarray(found, float)
@@ -88,14 +87,14 @@ class OrthonormalRows:
         """Return Bᵀr (k,)."""
         if self._kept is not None:
             return np.asarray(self._kept.T @ r)
-        found = self._operator.adjoint(self._group, r[:, None])[:, 0]
+        found = self._matrix.adjoint(self._group, r[:, None])[:, 0]
         of_nuisance = self._nuisance.products(r[:, None])[:, 0]
         return np.asarray(self._h.T @ np.concatenate([found, of_nuisance]))
 
     def kernel(self, z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return taps (P,) in columns of the operator, and the coefficients (q,) of N."""
+        """Return taps (P,) in columns of A, and the coefficients (q,) of N."""
         found = self._h @ z
-        return found[: self._operator.columns], found[self._operator.columns :]
+        return found[: self._matrix.columns], found[self._matrix.columns :]
 
     def constant(self, of_nuisance: np.ndarray) -> float:
         """Return the bias for coefficients (q,) of N, or 0 if there is none."""
@@ -118,8 +117,8 @@ class OrthonormalRows:
 
     def _formed(self, factors: np.ndarray) -> Iterator[np.ndarray]:
         """Yield blocks of rows of [M A  N] (m, P + q), each row times its factor (n,)."""
-        first, columns, q = 0, self._operator.columns, self._nuisance.count
-        for a, _ in self._operator.row_blocks():
+        first, columns, q = 0, self._matrix.columns, self._nuisance.count
+        for a, _ in self._matrix.row_blocks():
             last = first + a.shape[1]
             own = factors[first:last, None]
             rows = np.empty((len(own), len(self._h)))
@@ -194,10 +193,10 @@ def by_output(
     Raises:
         SolveError: If a factor exceeds the memory limit.
     """
-    operator = regression.operator
-    v, confounds = np.zeros(regression.shape), operator.nuisance.confounds
+    nuisance = regression.matrix.nuisance
+    v, confounds = np.zeros(regression.shape), nuisance.confounds
     level = np.zeros((len(v), v.shape[2]))
-    extra = np.zeros((operator.nuisance.total, *level.shape))
+    extra = np.zeros((nuisance.total, *level.shape))
     for g in range(len(v)):
         factor = regression.system.factor(g)
         if factor is None:
@@ -209,11 +208,11 @@ def by_output(
         rows = OrthonormalRows(regression, g, factor, kept)
         outputs = regression.targets.rows(g).T.copy()
         for q, y in enumerate(tracked(outputs, "outputs", len(outputs))):
-            middle = float(np.median(y)) if operator.nuisance.constant else 0.0
+            middle = float(np.median(y)) if nuisance.constant else 0.0
             z = fit(rows, y - middle, int(regression.y_exponents[g, q]))
             v[g, :, q], extra[:, g, q] = rows.kernel(z)
             level[g, q] = middle + rows.constant(extra[:, g, q])
-    kernel, bias = regression.from_operator(v, level)
+    kernel, bias = regression.from_columns(v, level)
     if confounds is None or not confounds.count:
         return ByOutput(kernel, bias, None)
     with np.errstate(over="ignore", under="ignore"):

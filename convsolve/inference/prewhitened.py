@@ -25,11 +25,12 @@ from ..leastsquares.certificate import Certificate, backward_error
 from ..leastsquares.design import Design
 from ..leastsquares.penalty import RIDGE
 from ..leastsquares.regression import NOISE, Regression
-from ..linalg.factor import Factor, cholesky_factor
+from ..linalg.factor import Factor
+from ..linalg.factors import cholesky_factors
 from ..linalg.minimum_norm import exponents_of
 from ..linalg.threads import on_blas_threads
 from ..operators.moments import Moments
-from ..operators.transformed import TapBasis
+from ..operators.tap_basis import TapBasis
 from ..operators.windows import normal_form
 from ..problem.problem import Problem
 from ..problem.spec import ConvSpec
@@ -210,7 +211,7 @@ class Prewhitened:
         scaled = gram * scale * scale[:, None]
         a_norm = float(np.sqrt(np.trace(scaled)))
         exponents = self._operator.exponents[group] + relative
-        factor = cholesky_factor(scaled, exponents, int(self.rows[output]))
+        factor = cholesky_factors(scaled[None], exponents[None], int(self.rows[output])).get(0)
         return None if factor is None else FilteredDesign(factor, relative, a_norm)
 
     def _basis(self, output: int, order: int) -> TapBasis:
@@ -286,7 +287,7 @@ class Prewhitened:
             residuals = self.residuals(w)
         if not all(c.exact for c in found):
             raise LostDigits
-        kernel, bias = self._analysis.regression(RIDGE, 0.0).from_operator(w)
+        kernel, bias = self._analysis.regression(RIDGE, 0.0).from_columns(w)
         with np.errstate(over="ignore", under="ignore"):
             bias = bias + np.ldexp(state.constants, self._targets.exponents)
         return Answer(kernel, bias, max(found, key=lambda c: c.value), self.noise)
@@ -309,7 +310,7 @@ def refit(analysis: Analysis, kernel: np.ndarray, order: int | None) -> Answer:
     )
     if 8 * design.sizes.groups * longer**2 > design.sizes.limits.gram_bytes:
         raise LostDigits
-    w = plain.scaling.to_operator(_least_squares(plain, plain.from_user(kernel)))
+    w = plain.scaling.unscaled(_least_squares(plain, plain.from_user(kernel)))
     white = Autoregression.of([[]] * (w.shape[0] * w.shape[2]))
     grams = Grams(design, most)
     fit = Prewhitened(analysis, white, grams)

@@ -18,7 +18,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ..cached import cached_property
-from ..operators.transformed import Matrix
+from ..operators.design_matrix import DesignMatrix
 from .cosines import COSINES, cosine_columns, long_run_variance
 
 # Coefficients of the reference noise, between which expectations are interpolated.
@@ -104,21 +104,21 @@ class Projector:
     """Orthonormal columns Q (n, K) that span the design matrix A and the nuisance columns N."""
 
     def __init__(
-        self, operator: Matrix, group: int, half: np.ndarray, nuisance: np.ndarray
+        self, matrix: DesignMatrix, group: int, half: np.ndarray, nuisance: np.ndarray
     ) -> None:
         """``half`` (P, P) is H with H Hᵀ = (AᵀA)⁻¹; ``nuisance`` (n, q) is orthonormal."""
-        self._operator, self._group, self._half, self._nuisance = operator, group, half, nuisance
-        self.rows = operator.rows
+        self._matrix, self._group, self._half, self._nuisance = matrix, group, half, nuisance
+        self.rows = matrix.rows
 
     def adjoint(self, values: np.ndarray) -> np.ndarray:
         """Return Qᵀv (K, k) for v (n, k)."""
-        of_a = self._half.T @ self._operator.adjoint(self._group, values)
+        of_a = self._half.T @ self._matrix.adjoint(self._group, values)
         return np.concatenate([of_a, self._nuisance.T @ values])
 
     def forward(self, coefficients: np.ndarray) -> np.ndarray:
         """Return Q c (n, k) for c (K, k)."""
         of_a, of_n = np.split(coefficients, [self._half.shape[1]])
-        return self._operator.forward(self._group, self._half @ of_a) + self._nuisance @ of_n
+        return self._matrix.forward(self._group, self._half @ of_a) + self._nuisance @ of_n
 
     def residual(self, values: np.ndarray) -> np.ndarray:
         """Return M v (n, k) for v (n, k)."""

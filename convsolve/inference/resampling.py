@@ -11,7 +11,7 @@ import numpy as np
 
 from ..leastsquares.analysis import Analysis
 from ..leastsquares.penalty import RIDGE
-from ..linalg.factor import cholesky_factor
+from ..linalg.factors import cholesky_factors
 from ..linalg.minimum_norm import exponents_of
 from ..linalg.threads import blas_threads
 from ..operators.layout import to_kernel
@@ -92,13 +92,13 @@ def _by_gram(moments: Moments) -> np.ndarray | None:
     for g, c in zip(gram, cross, strict=True):
         exponents = exponents_of(np.sqrt(np.maximum(np.diagonal(g), 0.0)))
         scale = np.ldexp(1.0, -exponents)
-        factor = cholesky_factor(g * scale * scale[:, None], exponents, moments.n)
-        if factor is None:
+        factors = cholesky_factors((g * scale * scale[:, None])[None], exponents[None], moments.n)
+        if not factors.complete:
             return None
-        pivots = np.abs(np.diagonal(factor.r))
-        if pivots.max() > MOST_PIVOTS * pivots.min():
+        smallest, largest = factors.pivots
+        if largest > MOST_PIVOTS * smallest:
             return None
-        found.append(scale[:, None] * factor.solve_normal(scale[:, None] * c))
+        found.append(scale[:, None] * factors[0].solve_normal(scale[:, None] * c))
     return np.stack(found)
 
 

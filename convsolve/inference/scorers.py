@@ -210,7 +210,7 @@ class Scoring:
 
     def kernel(self, coordinates: Coordinates, v: np.ndarray) -> np.ndarray:
         """Return v (G, R, Q) as a kernel (*K, Cin/groups, Cout) in the user's units."""
-        w = v if coordinates.basis is None else coordinates.basis.expand(v)
+        w = coordinates.basis.expand(v)
         with np.errstate(over="ignore", under="ignore"):
             columns = np.ldexp(w, self.units.outputs[:, None] - self.units.column)
         return to_kernel(columns, self.design.spec.kernel_size)

@@ -23,7 +23,7 @@ class SeveralStrengths:
 
     The ``strengths`` (G, Q) are in the user's units. The scorers that selected them hold the
     factors of every group. Kernels v are (G, R, Q), in the coordinates of the penalty and the units
-    of the operator's columns.
+    of the columns of A T.
     """
 
     def __init__(
@@ -32,15 +32,15 @@ class SeveralStrengths:
         assert analysis.targets is not None
         self._regression = Regression(analysis.unpenalized(penalty), analysis.targets)
         self._strengths, self._units = strengths.reshape(units.outputs.shape), units
-        self._operator = self._regression.operator
+        self._columns = self._regression.system.columns
         weights = self._regression.system.coordinates.weights
         #: Distinct strengths of every group. For their scaling (n, G), the last one is repeated.
         self._distinct = [np.unique(row) for row in self._strengths]
         most = max(map(len, self._distinct))
         alike = [np.pad(row, (0, most - len(row)), "edge") for row in self._distinct]
-        self._scaling = Scaling.of(self._operator, np.stack(alike, axis=1)[:, :, None] * weights)
-        # The scorers use the operator's columns times this power of two.
-        self._power = (self._operator.exponents - units.column)[:, :, None]
+        self._scaling = Scaling.of(self._columns, np.stack(alike, axis=1)[:, :, None] * weights)
+        # The scorers use these columns times this power of two.
+        self._power = (self._columns.exponents - units.column)[:, :, None]
 
     def solve(
         self, scorers: Sequence[Scorer], v: np.ndarray, proven: np.ndarray
@@ -60,7 +60,7 @@ class SeveralStrengths:
         v = np.ldexp(v, self._power)
         best, lowest = v, np.full(self._strengths.shape, np.inf)
         for step in range(STEPS + 1):
-            squares, gradient = self._operator.residual(v, self._regression.targets)
+            squares, gradient = self._columns.residual(v, self._regression.targets)
             bounds = self._bounds(v, squares, gradient)
             better = bounds <= lowest
             best = np.where(better[:, None], v, best)
@@ -69,7 +69,7 @@ class SeveralStrengths:
                 break
             v = v + self._correction(scorers, v, gradient)
         lowest[~proven] = np.inf
-        return *self._regression.from_operator(best), lowest.reshape(-1)
+        return *self._regression.from_columns(best), lowest.reshape(-1)
 
     def proven(self, scorers: Sequence[Scorer]) -> np.ndarray:
         """Return flags (G,) of groups whose sums prove that the kernel is unique."""

@@ -128,7 +128,7 @@ class FromMoments:
     def within(self, coordinates: Coordinates, units: CommonUnits) -> list[GroupSums]:
         """Return the sums of every group in some coordinates and units."""
         sums = self.sums.each(units.common)
-        if coordinates.basis is not None:
+        if not coordinates.basis.identity:
             norms = np.sqrt(np.maximum(sums.total.squares, 0.0))
             sums = sums.each(coordinates.basis.of_moments)
             # The rounding error of a square of a sum is relative to the squares of its terms.
@@ -182,7 +182,7 @@ class FromRows:
         """Return the sums of every group in some coordinates and units."""
         a = np.ldexp(self._a, (self._design.matrix.exponents - units.column)[:, None])
         y = np.ldexp(self._y, (self._out_exponents - units.outputs)[:, None])
-        if coordinates.basis is not None:
+        if not coordinates.basis.identity:
             norms, share = np.linalg.norm(a, axis=1), 10 * np.sqrt(a.shape[2]) * EPS
             a = coordinates.basis.rows(a)
             own = np.linalg.norm(a, axis=1)
@@ -211,7 +211,6 @@ def _beyond_rounding(
     The norm ``own`` (G, R) of such a column exceeds a ``share`` of the norms of its terms. These
     are computed from the ``norms`` (G, P) of A.
     """
-    assert coordinates.basis is not None
     return own > share * coordinates.basis.largest_norms(norms)
 
 

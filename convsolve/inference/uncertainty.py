@@ -213,7 +213,7 @@ class Uncertainty:
     def _operator_kernel(self) -> np.ndarray:
         """The kernel (G, P, Q) in units of the operator's columns and of y."""
         plain = Regression(self._analysis.plain, self._targets)
-        return plain.scaling.to_operator(plain.from_user(self._kernel))
+        return plain.scaling.unscaled(plain.from_user(self._kernel))
 
     @property
     def exponents(self) -> np.ndarray:
@@ -432,7 +432,7 @@ class Uncertainty:
 
     def _gains(self, system: System, group: int) -> np.ndarray:
         """√diag of the covariance (P,) per unit of noise, in columns of the operator."""
-        if system.basis is None:
+        if system.basis.identity:
             factor = self._factor(system, group)
             return np.ldexp(factor.noise_gain, -system.scaling.relative[group])
         return np.asarray(np.linalg.norm(self._half(system, group), axis=1))
@@ -445,14 +445,13 @@ class Uncertainty:
         return self._halves[key]
 
     def _new_half(self, system: System, group: int) -> np.ndarray:
-        factor, basis = self._factor(system, group), system.basis
+        factor = self._factor(system, group)
         if not factor.full_rank:
             raise ValueError(
                 "the data do not determine every tap, so the covariance is infinite; see identify "
                 "for the taps that they determine"
             )
-        unit = np.eye(system.operator.columns)
-        rows = unit if basis is None else basis.expand(unit[None])[0]
+        rows = system.basis.expand(np.eye(system.columns.count)[None])[0]
         with one_blas_thread():
             return factor.whiten(np.ldexp(rows, -system.scaling.relative[group]))
 

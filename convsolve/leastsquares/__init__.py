@@ -1,9 +1,9 @@
 """One regularized least-squares problem: scaled, solved, refined and certified.
 
-``analysis`` holds what has been computed of a problem, each piece once: ``design`` what x gives,
-``system`` the columns under a penalty and their factors, ``regression`` what y adds: answers,
-refinement, units. ``placement`` decides whether data on devices stay there. ``scaling`` is that of
-the columns, ``certificate`` bounds the backward error of an answer, ``normal_operator`` does
-without a factor where unknowns are many. ``penalty`` says what a penalty is, and has ridges and a
-matrix of one's own; ``smooth`` and ``stable_spline`` are others.
+``analysis`` stores all results for a problem. ``design`` has the sums over x, ``system`` the
+factors of the scaled columns with one penalty, and ``regression`` the solutions for y, their
+refinement and units. ``scaling`` has the columns in the coordinates of a penalty and their units.
+``certificate`` bounds the backward error of a solution. ``normal_operator`` replaces a factor if
+there are many unknowns. ``placement`` decides whether data on devices stay there. ``penalty``
+defines penalties, ridges and user-defined matrices. ``smooth`` and ``stable_spline`` are others.
 """

@@ -31,7 +31,7 @@ class Systems:
         found = self._penalized.get(key)
         if found is None:
             made = System(self.plain.design, penalty, strength, self.plain)
-            if made.basis is not None:
+            if not made.basis.identity:
                 made.unpenalized = self.unpenalized(penalty)
             found = self._penalized.setdefault(key, made)
         return found

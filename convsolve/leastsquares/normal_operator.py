@@ -13,12 +13,14 @@ from ..linalg.rank import EPS, tolerance_of
 from ..operators import by_fft
 from ..operators.overlap_save import Series
 from ..operators.toeplitz import Gram, Lags
-from ..operators.transformed import TapBasis
 from ..operators.whitening import Preconditioner
 from ..problem.sizes import Sizes
 from ..problem.spec import ConvSpec
 from .certificate import upper_bound
 from .system import System
+
+# The product of a symmetric matrix with vectors.
+Product = Callable[[np.ndarray], np.ndarray]
 
 # Largest number of steps of a quadrature for a certificate.
 QUADRATURE_STEPS = 200
@@ -83,7 +85,7 @@ class Identity:
 
 def normal_equations(system: System) -> Iterator[Normal]:
     """Yield the normal equations of every group."""
-    return (Normal(system, group) for group in range(system.operator.groups))
+    return (Normal(system, group) for group in range(system.matrix.groups))
 
 
 class Normal:
@@ -102,7 +104,7 @@ class Normal:
         precondition: the product with M⁻¹.
     """
 
-    product: Callable[[np.ndarray], np.ndarray]
+    product: Product
     precondition: Preconditioning
 
     def __init__(self, system: System, group: int) -> None:
@@ -115,28 +117,28 @@ class Normal:
         scaling = system.scaling
         self.a_norm = float(scaling.a_norm[group])
         relative = scaling.relative[group]
-        if system.basis is None:
+        norms = system.columns.norms[group]
+        if system.basis.identity:
             channels = self._chunk.channels
             by_channel = relative.reshape(-1, channels).max(0)
             unit = np.tile(by_channel, relative.size // channels)
             self.stretch = np.ldexp(1.0, relative - unit)[:, None]
             self.ridge = (scaling.root_ridge[group] * self.stretch[:, 0]) ** 2
-            norms = np.ldexp(system.operator.column_norms[group], -unit)
-            self._toeplitz(by_channel, norms, np.ldexp(1.0, -unit))
+            self._toeplitz(by_channel, np.ldexp(norms, -unit), np.ldexp(1.0, -unit))
         else:
             self.stretch = np.ones((relative.size, 1))
             self.ridge = scaling.root_ridge[group] ** 2
-            self._in_coordinates(system.basis, np.ldexp(1.0, -relative)[:, None])
+            self._in_coordinates(scaling.scale[group][:, None])
         # The gradient of a column of zeros is rounding, which the preconditioner would amplify.
-        live = system.operator.column_norms[group] > 0
-        self.live = np.where(live, self.stretch[:, 0], 0.0)[:, None]
+        self.live = np.where(norms > 0, self.stretch[:, 0], 0.0)[:, None]
 
     def _toeplitz(self, by_channel: np.ndarray, norms: np.ndarray, scale: np.ndarray) -> None:
         parts = self._parts(by_channel)
         if not self._structured:
             lags, parts = self._lags(parts, norms)
             self.precondition = Preconditioner(lags, parts)
-            self.product, self.largest = self._by_data(scale[:, None]), self.a_norm**2
+            self.product = self._in_columns(self._by_data, scale[:, None])
+            self.largest = self.a_norm**2
             return
         self.product = gram = self._gram(parts, norms, scale, self.ridge)
         self.precondition = Preconditioner(gram, parts)
@@ -157,38 +159,38 @@ class Normal:
         lags.lags *= factor**2
         return lags, [x._replace(scale=x.scale * factor, shift=x.shift * factor) for x in parts]
 
-    def _in_coordinates(self, basis: TapBasis, scale: np.ndarray) -> None:
-        """Set the product with TᵀAᵀA T + ridge, where T are the coordinates of a penalty."""
-        operator = self.system.design.matrix
-        ones = np.ones(operator.columns)
-        parts = self._parts(np.zeros(self._chunk.channels, int))
-        gram: Callable[[np.ndarray], np.ndarray] = self._by_data(ones[:, None], ridged=False)
+    def _in_coordinates(self, scale: np.ndarray) -> None:
+        """Set the product with TᵀAᵀMA T + ridge, where T are the coordinates of a penalty."""
+        matrix, gram = self.system.matrix, self._by_data
         if self._structured:
-            norms = operator.column_norms[self.group]
+            ones = np.ones(matrix.columns)
+            parts = self._parts(np.zeros(self._chunk.channels, int))
+            norms = matrix.column_norms[self.group]
             gram = self._gram(parts, norms, ones, np.zeros_like(ones))
-
-        def product(v: np.ndarray) -> np.ndarray:
-            found = basis.restrict(gram(basis.expand((scale * v)[None])[0])[None])[0]
-            return scale * found + self.ridge[:, None] * v
-
-        self.product, self.precondition = product, Identity(len(scale))
+        self.product, self.precondition = self._in_columns(gram, scale), Identity(len(scale))
         self.largest = self.a_norm**2
 
-    def _by_data(
-        self, scale: np.ndarray, ridged: bool = True
-    ) -> Callable[[np.ndarray], np.ndarray]:
-        """Return the product with AᵀMA + ridge, for columns that are multiplied by a ``scale``."""
-        matrix, group = self.system.design.matrix, self.group
-        ridge = self.ridge[:, None] if ridged else 0.0
+    def _in_columns(self, gram: Product, scale: np.ndarray) -> Product:
+        """Return the product with TᵀAᵀMA T + ridge, given that with AᵀMA.
+
+        The columns of A T are multiplied by a ``scale`` (R, 1).
+        """
+        basis, ridge = self.system.basis, self.ridge[:, None]
 
         def product(v: np.ndarray) -> np.ndarray:
-            return scale * matrix.adjoint(group, matrix.forward(group, scale * v)) + ridge * v
+            found = gram(basis.expand((scale * v)[None])[0])
+            return np.asarray(scale * basis.restrict(found[None])[0] + ridge * v)
 
         return product
 
+    def _by_data(self, v: np.ndarray) -> np.ndarray:
+        """Return AᵀMA v (P, Q), in two passes over the data."""
+        matrix, group = self.system.matrix, self.group
+        return matrix.adjoint(group, matrix.forward(group, v))
+
     def _parts(self, by_channel: np.ndarray) -> list[Series]:
         """Return the records of this group in units of the matrix times powers of two."""
-        found, exponents = [], self.system.design.matrix.exponents[self.group]
+        found, exponents = [], self.system.matrix.exponents[self.group]
         for chunk in self._chunks:
             own = chunk.by_column(chunk.exponents)[self.group]
             finer = (exponents - own)[: by_channel.size] + by_channel
@@ -202,7 +204,7 @@ class Normal:
     def _gram(
         self, parts: list[Series], norms: np.ndarray, scale: np.ndarray, ridge: np.ndarray
     ) -> Gram:
-        """Return AᵀMA + ridge for columns with these norms: the operator's times ``scale``."""
+        """Return AᵀMA + ridge for columns with these norms: those of A times ``scale``."""
         chunk, sums = self._chunk, None
         if self.system.design.nuisance.constant:
             sums = scale * by_fft.column_sums(chunk)[self.group] / np.sqrt(chunk.rows)
@@ -262,13 +264,13 @@ class Normal:
     def _full_rank_above(self, least: float) -> bool:
         """Return whether eigenvalues of M⁻¹(AᵀA + ridge) of at least ``least`` prove full rank.
 
-        The criterion is that of `cholesky_factor`. If x is coarser than float64 and there is no
+        The criterion is that of `cholesky_factors`. If x is coarser than float64 and there is no
         ridge, the smallest eigenvalue must also exceed the rounding of x.
         """
         system, p = self.system, self.stretch.size
         # In the coordinates of System the columns are not shorter, nor is the smallest eigenvalue.
         least *= self.precondition.low
-        rows = system.operator.rows
+        rows = system.matrix.rows
         share = max(10 * p * EPS, (10 * tolerance_of(rows, p)) ** 2)
         if not least > share * self.largest:  # also False for NaN
             return False

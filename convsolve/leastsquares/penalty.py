@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..operators.transformed import TapBasis
+from ..operators.tap_basis import TapBasis
 from ..problem.checks import integer, number
 from ..text import shown
 
@@ -25,12 +25,12 @@ class Coordinates:
     because the kernels of common priors are too ill-conditioned.
 
     Attributes:
-        basis: T; None stands for T = I.
+        basis: T.
         weights: (groups, R), weights of z, zero for the coordinates of N. They are ordered by
             coordinate, then by channel.
     """
 
-    basis: TapBasis | None
+    basis: TapBasis
     weights: np.ndarray
 
     @property
@@ -126,7 +126,7 @@ class Penalty(ABC):
             some: the channels to return; all by default.
         """
         pairs = self.bases(lags)
-        basis = None if pairs is None else TapBasis([np.hstack(pair) for pair in pairs])
+        basis = TapBasis([np.hstack(pair) for pair in pairs or ()])
         if pairs is None:
             penalized = np.ones(math.prod(map(len, lags)), bool)
         else:

@@ -8,7 +8,7 @@ from functools import partial
 import numpy as np
 
 from ..cached import cached_property
-from ..linalg.factor import Cholesky, Factor
+from ..linalg.factor import Factor
 from ..linalg.factors import Factors
 from ..linalg.rank import EPS
 from ..operators.design_matrix import Targets
@@ -38,9 +38,8 @@ class Regression:
 
     def __init__(self, system: System, targets: Targets) -> None:
         self.system, self.targets = system, targets
-        self.operator = system.operator
-        groups, columns = self.operator.groups, self.operator.columns
-        self.shape = groups, columns, targets.outputs
+        self.matrix = system.matrix
+        self.shape = self.matrix.groups, system.columns.count, targets.outputs
         self.y_exponents = targets.grouped(targets.exponents)
 
     @property
@@ -54,12 +53,12 @@ class Regression:
         if self.targets is self.system.design.targets:
             return self.system.moments
         with self.system.clock.timing("moments"):
-            return self.operator.moments(self.targets)
+            return self.system.columns.moments_with(self.targets)
 
     @cached_property
     def y_norms(self) -> np.ndarray:
         """Norms (G, Q) of M y."""
-        return self.operator.output_norms(self.targets)
+        return self.matrix.output_norms(self.targets)
 
     # --- first answers
 
@@ -89,7 +88,7 @@ class Regression:
 
     def residual(self, w: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return ‖r‖ (G, Q) and Aᵀr (G, P, Q) at w from the data, with the rows of the ridge."""
-        squares, g = self.operator.residual(self.scaling.to_operator(w), self.targets)
+        squares, g = self.system.columns.residual(self.scaling.unscaled(w), self.targets)
         return self._ridged(w, squares, self.scaling.gradient(g))
 
     def _ridged(
@@ -104,8 +103,8 @@ class Regression:
 
     def _moment_gradient(self, w: np.ndarray) -> np.ndarray:
         """Return Aᵀr (G, P, Q) at w from the moments, without a pass over the data."""
-        user, projection = self.scaling.to_operator(w), self.moments.projection
-        g = self.cross - projection.cross(self.moments.gram @ user, projection.products @ user)
+        z, projection = self.scaling.unscaled(w), self.moments.projection
+        g = self.cross - projection.cross(self.moments.gram @ z, projection.products @ z)
         return self.scaling.gradient(g) - self.scaling.root_ridge[:, :, None] ** 2 * w
 
     def refine_by_moments(self, w: np.ndarray, factors: Factors) -> np.ndarray:
@@ -134,7 +133,7 @@ class Regression:
             The best w, and its certificate.
         """
         # Under a large ridge the first answer of a QR lacks digits that no backward error shows.
-        fewest = int(self.system.strength > 0 and not isinstance(factors[0], Cholesky))
+        fewest = int(self.system.strength > 0 and factors[0].source == "qr")
         enough = NOISE if factors.proves else EXACT
         lowest, best = np.inf, None
         for step in range(steps + 1):
@@ -202,12 +201,12 @@ class Regression:
 
     def bias_error(self, w: np.ndarray, bias: np.ndarray) -> float:
         """Return the error of a bias given w, relative to the terms that it is a sum of."""
-        best, targets = self._bias(self.scaling.to_operator(w)), self.targets
-        sums, _ = self.operator.output_sums(targets)
-        mean = targets.grouped(targets.shift) + sums[:, 0] / self.operator.rows
-        user = np.abs(self.scaling.to_operator(w))
-        size = np.abs(mean) + np.einsum("gp,gpq->gq", np.abs(self.operator.offsets), user)
-        size = size + self.y_norms / np.sqrt(self.operator.rows)
+        matrix, targets = self.matrix, self.targets
+        kernel = self.system.columns.expand(self.scaling.unscaled(w))
+        best, (sums, _) = self._bias(kernel), matrix.output_sums(targets)
+        mean = targets.grouped(targets.shift) + sums[:, 0] / matrix.rows
+        size = np.abs(mean) + np.einsum("gp,gpq->gq", np.abs(matrix.offsets), np.abs(kernel))
+        size = size + self.y_norms / np.sqrt(matrix.rows)
         size = np.ldexp(size, self.y_exponents).reshape(-1)
         with np.errstate(divide="ignore", invalid="ignore"):
             return float(np.where(bias == best, 0.0, np.abs(bias - best) / size).max())
@@ -220,32 +219,30 @@ class Regression:
         Raises:
             SolveError: If a tap is too small for float64.
         """
-        if self.system.basis is not None:
-            return self.from_operator(self.scaling.to_operator(w))
-        return self._kernel(w, self.scaling.exponents), self._bias(self.scaling.to_operator(w))
+        if not self.system.basis.identity:
+            return self.from_columns(self.scaling.unscaled(w))
+        return self._kernel(w, self.scaling.exponents), self._bias(self.scaling.unscaled(w))
 
-    def from_operator(
-        self, v: np.ndarray, level: np.ndarray | None = None
+    def from_columns(
+        self, z: np.ndarray, level: np.ndarray | None = None
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Return the same for v (G, R, Q) in the units of the operator's columns.
+        """Return the same for z (G, R, Q) in the units of the columns of A T.
 
-        ``level`` (G, Q) is the constant in addition to M A v, for y without a shift. By default, it
-        is the least-squares solution.
+        ``level`` (G, Q) is the constant in addition to M A T z, for y without a shift. By default,
+        it is the least-squares solution.
         """
-        basis, exponents = self.system.basis, self.system.design.matrix.exponents
-        kernel = self._kernel(v if basis is None else basis.expand(v), exponents)
-        return kernel, self._bias(v, level)
+        kernel = self.system.columns.expand(z)
+        return self._kernel(kernel, self.matrix.exponents), self._bias(kernel, level)
 
     def _kernel(self, columns: np.ndarray, exponents: np.ndarray) -> np.ndarray:
         user = in_units(columns, self.y_exponents[:, None] - exponents[:, :, None])
         return to_kernel(user, self.system.design.spec.kernel_size)
 
-    def _bias(self, v: np.ndarray, level: np.ndarray | None = None) -> np.ndarray:
-        """Return the bias (Cout,) for v and ``level``, as in `from_operator`; zeros if none."""
-        targets, operator = self.targets, self.operator
-        found = operator.constant_beside(targets, v, level)
+    def _bias(self, kernel: np.ndarray, level: np.ndarray | None = None) -> np.ndarray:
+        """Return the bias (Cout,) for kernels (G, P, Q) and ``level``; zeros if there is none."""
+        found = self.matrix.constant_beside(self.targets, kernel, level)
         if found is None:
-            return np.zeros(v[:, 0].size)
+            return np.zeros(kernel[:, 0].size)
         with np.errstate(over="ignore", under="ignore"):
             return np.ldexp(found, self.y_exponents).reshape(-1)
 

@@ -1,4 +1,4 @@
-"""Powers of two that bring columns to norm about one, and kernels in and out of these units."""
+"""Columns in the coordinates of a penalty, and powers of two that bring them to norm about one."""
 
 from __future__ import annotations
 
@@ -6,67 +6,173 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ..cached import cached_property
 from ..errors import SolveError
 from ..linalg.minimum_norm import exponents_of
 from ..linalg.rank import EPS
-from ..operators.transformed import Matrix
+from ..operators.design_matrix import Targets
+from ..operators.moments import Moments, per_column
+from ..operators.tap_basis import TapBasis
+from .design import Design
+
+# Number of columns of A T whose norms are computed in one pass over the data.
+COLUMNS_A_PASS = 256
+# A norm of at least this share of its terms can be computed from the Gram without losing digits.
+GRAM_SHARE = 1e-3
+
+
+class PenaltyColumns:
+    """The columns of M A T, for the design matrix A and the coordinates w = T z of a penalty.
+
+    A passes over the data know A only. Kernels, gradients and sums are converted here. A column of
+    M A T of which only rounding is left is set to zero.
+
+    Attributes:
+        count: number R of columns of a group.
+        exponents: exponents (G, R) of the columns, in addition to T. All taps of a channel share an
+            exponent, and so do its coordinates.
+    """
+
+    def __init__(self, design: Design, basis: TapBasis) -> None:
+        self._design, self.basis, matrix = design, basis, design.matrix
+        channels = matrix.columns // basis.taps
+        self.count = basis.coordinates * channels
+        self.exponents = per_column(matrix.exponents[:, :channels], self.count)
+
+    @cached_property
+    def terms(self) -> np.ndarray:
+        """Sums (G, R) of the norms of the columns of M A that a column is a combination of."""
+        return self.basis.largest_norms(self._design.matrix.column_norms)
+
+    @cached_property
+    def norms(self) -> np.ndarray:
+        """Norms (G, R) of the columns.
+
+        A norm below the rounding error of its own sum is 0, so that scaling does not amplify it.
+        """
+        matrix = self._design.matrix
+        if self.basis.identity:
+            return matrix.column_norms
+        terms = self.terms
+        found = np.zeros(terms.shape)
+        if self._design.sizes.gram_fits:
+            found = np.sqrt(np.maximum(self._transformed.squares, 0.0))
+        for group, known in enumerate(found):
+            lost = np.flatnonzero(~(known > GRAM_SHARE * terms[group]))
+            for start in range(0, len(lost), COLUMNS_A_PASS):
+                some = lost[start : start + COLUMNS_A_PASS]
+                unit = np.zeros((1, self.count, len(some)))
+                unit[:, some, np.arange(len(some))] = 1.0
+                gram = matrix.product_gram(group, self.basis.expand(unit)[0])
+                known[some] = np.sqrt(np.maximum(np.diagonal(gram), 0.0))
+        rounding = max(32.0, 10 * np.sqrt(matrix.columns)) * EPS * terms
+        return np.where(found > rounding, found, 0.0)
+
+    @cached_property
+    def _live(self) -> np.ndarray:
+        """Flags (G, R) of the columns that are more than rounding."""
+        return self.norms > 0
+
+    @cached_property
+    def cancels(self) -> bool:
+        """Whether the terms of a column cancel so much that its Gram matrix would lose digits."""
+        if self.basis.identity:
+            return False
+        return bool((self._live & (self.norms <= GRAM_SHARE * self.terms)).any())
+
+    @property
+    def _transformed(self) -> Moments:
+        return self.basis.of_moments(self._design.moments)
+
+    @cached_property
+    def moments(self) -> Moments:
+        """Sums over the rows of A T, and of y if it was given with x."""
+        return self._without_rounding(self._transformed)
+
+    def moments_with(self, targets: Targets) -> Moments:
+        """Return sums over the rows of A T and other outputs."""
+        found = self.basis.of_moments(self._design.matrix.moments(targets))
+        return self._without_rounding(found)
+
+    def _without_rounding(self, moments: Moments) -> Moments:
+        """Return the moments with zero columns. In taps, A has no columns of rounding."""
+        return moments if self.basis.identity else moments.with_zero_columns(self._live)
+
+    def expand(self, z: np.ndarray) -> np.ndarray:
+        """Return the kernels T z (G, P, Q) of z (G, R, Q)."""
+        if self.basis.identity:
+            return z
+        return np.asarray(self.basis.expand(z * self._live[:, :, None]))
+
+    def restrict(self, g: np.ndarray) -> np.ndarray:
+        """Return the gradient Tᵀg (G, R, Q), given Aᵀr = g (G, P, Q)."""
+        if self.basis.identity:
+            return g
+        return np.asarray(self.basis.restrict(g) * self._live[:, :, None])
+
+    def residual(self, z: np.ndarray, targets: Targets) -> tuple[np.ndarray, np.ndarray]:
+        """Return ‖r‖² (G, Q) and TᵀAᵀM r (G, R, Q) for r = M(y − A T z), from the data."""
+        squares, g = self._design.matrix.residual(self.expand(z), targets)
+        return squares, self.restrict(g)
 
 
 @dataclass(frozen=True)
 class Scaling:
-    """The columns of [A; √ridge], brought to norm about one: equilibration.
+    """The columns of [A T; √ridge], brought to norm about one: equilibration.
 
     Attributes:
-        relative: (G, P) powers of two by which the columns of an operator are divided.
-        exponents: (G, P) the same of the user's columns.
-        root_ridge: (G, P) √ridge in these units; zero where a column is not penalized.
-        a_norm: (G,) Frobenius norm of the scaled [A; √ridge].
+        relative: (G, R) powers of two by which columns are divided.
+        exponents: (G, R) the same of the user's columns.
+        root_ridge: (G, R) √ridge in these units; zero where a column is not penalized.
+        a_norm: (G,) Frobenius norm of the scaled [A T; √ridge].
+        scale: (G, R) the inverses of ``2**relative``; 0 for columns of zeros.
     """
 
     relative: np.ndarray
     exponents: np.ndarray
     root_ridge: np.ndarray
     a_norm: np.ndarray
+    scale: np.ndarray
 
     @classmethod
-    def of(cls, operator: Matrix, ridge: np.ndarray) -> Scaling:
-        """For a ``ridge`` (G, P) in the user's units, zero on columns that are not penalized; of
-        several at once (n, G, P), of which each array then has an axis more.
+    def of(cls, columns: PenaltyColumns, ridge: np.ndarray) -> Scaling:
+        """Return the scaling for a ``ridge`` in the user's units, zero where there is no penalty.
+
+        Args:
+            columns: the columns of A T.
+            ridge: (G, R), or (n, G, R) for several ridges. Each array then has another axis.
         """
-        norms, base = operator.column_norms, operator.exponents
-        own, ridged = exponents_of(norms), ridge > 0
-        if not ridged.any():
-            own = np.broadcast_to(own, ridge.shape)
-            a_norm = np.linalg.norm(np.ldexp(norms, -own), axis=-1)
-            return cls(own, base + own, np.zeros(ridge.shape), a_norm)
-        # √ridge in the columns' units may leave float64 where it dwarfs them, so exponents first.
-        root, power = np.frexp(np.sqrt(ridge))
-        larger = np.where(norms > 0, np.maximum(own, power - base), power - base)
-        high = np.where(ridged, larger, own)
+        norms, base = columns.norms, columns.exponents
+        root, ridged = np.zeros(ridge.shape), ridge > 0
+        relative = own = exponents_of(norms) + root.astype(int)
+        joint = np.ldexp(norms, -own)
+        if ridged.any():
+            # √ridge in the columns' units may leave float64 where it dwarfs them.
+            share, power = np.frexp(np.sqrt(ridge))
+            larger = np.where(norms > 0, np.maximum(own, power - base), power - base)
+            high = np.where(ridged, larger, own)
+            root = np.where(ridged, np.ldexp(share, power - base - high), 0.0)
+            joint = np.hypot(np.ldexp(norms, -high), root)
+            extra = exponents_of(joint)
+            joint, root, relative = np.ldexp(joint, -extra), np.ldexp(root, -extra), high + extra
+        a_norm = np.linalg.norm(joint, axis=-1)
+        scale = np.ldexp(np.sign(norms), -relative)
+        return cls(relative, base + relative, root, a_norm, scale)
 
-        def root_in(exponents: np.ndarray) -> np.ndarray:
-            return np.where(ridged, np.ldexp(root, power - base - exponents), 0.0)
-
-        joint = np.hypot(np.ldexp(norms, -high), root_in(high))
-        extra = exponents_of(joint)
-        relative = high + extra
-        a_norm = np.linalg.norm(np.ldexp(joint, -extra), axis=-1)
-        return cls(relative, base + relative, root_in(relative), a_norm)
-
-    def to_operator(self, w: np.ndarray) -> np.ndarray:
-        """A kernel (G, P, Q) of scaled columns as one of the operator's."""
+    def unscaled(self, w: np.ndarray) -> np.ndarray:
+        """Return kernels (G, R, Q) of scaled columns as kernels of the columns themselves."""
         return np.ldexp(w, -self.relative[:, :, None])
 
     def gradient(self, g: np.ndarray) -> np.ndarray:
-        """Return Aᵀr (G, P, Q) for scaled columns, given Aᵀr for the columns of the operator."""
+        """Return gradients (G, R, Q) for scaled columns, given those for the columns themselves."""
         return np.ldexp(g, -self.relative[:, :, None])
 
 
 def in_units(w: np.ndarray, exponents: np.ndarray) -> np.ndarray:
-    """w (..., P, Q), of columns of norm about one, times powers of two.
+    """Return kernels (..., P, Q) of columns of norm about one, times powers of two.
 
     Raises:
-        SolveError: a tap that matters would vanish below float64.
+        SolveError: If a tap that matters would vanish below float64.
     """
     with np.errstate(over="ignore", under="ignore"):
         kernel = np.ldexp(w, exponents)

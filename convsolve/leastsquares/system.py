@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
-from typing import NamedTuple
+from collections.abc import Iterator
+from typing import NamedTuple, TypeGuard
 
 import numpy as np
 
 from ..cached import cached_property
-from ..linalg.factor import Cholesky, Factor, Truncated, cholesky_factor, factor_of
+from ..linalg.factor import Factor, Truncated
 from ..linalg.factors import (
     FEW_COLUMNS,
     Factors,
+    Part,
     cholesky_factors,
     diagonals,
-    stacked_qr,
     triangular_factors,
 )
 from ..linalg.lapack import graded_singular_values, svd
@@ -23,12 +23,12 @@ from ..linalg.qr import tree_qr, without_dust
 from ..linalg.rank import EPS
 from ..linalg.ridge_dual import RidgeDual
 from ..linalg.threads import on_blas_threads
-from ..operators.design_matrix import Targets
+from ..operators.design_matrix import DesignMatrix, Targets
 from ..operators.moments import Moments
-from ..operators.transformed import Matrix, TapBasis, TransformedMatrix
+from ..operators.tap_basis import TapBasis
 from .design import Design
 from .penalty import Coordinates, Penalty
-from .scaling import Scaling
+from .scaling import PenaltyColumns, Scaling
 
 # Up to this condition number a Gram gives it to ten digits. Larger ones are corrected by the data.
 MAX_GRAM_CONDITION = 500.0
@@ -76,8 +76,8 @@ class System:
         self.design, self.penalty, self.strength = design, penalty, strength
         self.unpenalized = unpenalized
         self.clock = design.clock
-        self._choleskys: dict[tuple[str, int], Factor | None] = {}
-        self._joints: dict[int, tuple[Factor, np.ndarray]] = {}
+        self._choleskys: dict[tuple[int, bool], Factors] = {}
+        self._joints: dict[int, tuple[Factors, np.ndarray]] = {}
 
     @cached_property
     def coordinates(self) -> Coordinates:
@@ -85,8 +85,8 @@ class System:
         return self.design.coordinates(self.penalty)
 
     @property
-    def basis(self) -> TapBasis | None:
-        """T on the taps of a channel; None for the identity."""
+    def basis(self) -> TapBasis:
+        """T on the taps of a channel."""
         return self.coordinates.basis
 
     @property
@@ -94,38 +94,37 @@ class System:
         """The smaller dimension of A."""
         return self.design.blas_columns
 
+    @property
+    def matrix(self) -> DesignMatrix:
+        """The design matrix A."""
+        return self.design.matrix
+
     @cached_property
-    def operator(self) -> Matrix:
-        """The operator A T."""
+    def columns(self) -> PenaltyColumns:
+        """The columns of A T."""
         if self.unpenalized is not None:
-            return self.unpenalized.operator
-        operator = self.design.matrix
-        if self.basis is None:
-            return operator
-        known = self.design.moments if self.design.sizes.gram_fits else None
-        return TransformedMatrix(operator, self.basis, known)
+            return self.unpenalized.columns
+        return PenaltyColumns(self.design, self.basis)
 
     @cached_property
     @on_blas_threads
     def scaling(self) -> Scaling:
         """The units of the columns."""
-        operator = self.operator
+        columns = self.columns
         with self.clock.timing("scaling"):
-            return Scaling.of(operator, self.strength * self.coordinates.weights)
+            return Scaling.of(columns, self.strength * self.coordinates.weights)
 
     @cached_property
     @on_blas_threads
     def moments(self) -> Moments:
         """Sums over the rows of A T, and of y if it was given with x."""
-        if self.basis is None:
-            return self.design.moments
         with self.clock.timing("moments"):
-            return self.operator.moments(self.design.targets)
+            return self.columns.moments
 
     @property
     def coordinate_shape(self) -> tuple[int, ...]:
         """Number of coordinates along each axis of a kernel."""
-        if self.basis is None:
+        if self.basis.identity:
             return self.design.spec.kernel_size
         return tuple(m.shape[1] for m in self.basis.matrices)
 
@@ -147,36 +146,32 @@ class System:
 
     @property
     def _many_columns(self) -> bool:
-        return self.operator.columns > self.design.sizes.limits.spectrum_columns
+        return self.columns.count > self.design.sizes.limits.spectrum_columns
 
-    @property
-    def _many_groups(self) -> bool:
-        """Whether there are several small groups, so that all are factored at once."""
-        several = self.operator.groups > 1 and self.design.sizes.by_rows
-        return several and self.operator.columns <= FEW_COLUMNS
+    @cached_property
+    def _batches(self) -> list[slice]:
+        """Groups that are factored at once: all if they are small, otherwise one at a time."""
+        groups, few = self.matrix.groups, self.columns.count <= FEW_COLUMNS
+        if groups > 1 and few and self.design.sizes.by_rows:
+            return [slice(0, groups)]
+        return [slice(g, g + 1) for g in range(groups)]
 
-    def gram_factor(self, group: int, single: bool = False) -> Factor | None:
-        """Return the Cholesky factor of the moments if full rank can be certified, else None.
-
-        With ``single``, the factor is in float32 if there are many unknowns and the ridge ensures
-        full rank. It takes half the time and memory, and refinement restores the accuracy.
-        """
-        if not self._gram_worthwhile:
-            return None
-        if self._many_groups:
-            return self._all_choleskys.get(group)
-        single = single and self.single_precision
-        key = "single" if single else "double", group
-        if key not in self._choleskys:
-            self._choleskys[key] = self._cholesky(group, single)
-        return self._choleskys[key]
+    def _place(self, group: int) -> tuple[int, int]:
+        """Return the batch of a group, and its place in the batch."""
+        return (group, 0) if len(self._batches) > 1 else (0, group)
 
     def gram_factors(self, single: bool = False) -> Factors | None:
-        """Return the Cholesky factors of all groups; None unless all can be computed."""
-        if self._many_groups:
-            found = self._all_choleskys if self._gram_worthwhile else None
-            return found if found is not None and found.complete else None
-        return _all_of(self.gram_factor(g, single) for g in range(self.operator.groups))
+        """Return the Cholesky factors of all groups; None unless full rank is certified for all.
+
+        With ``single``, factors are in float32 if there are many unknowns and the ridge ensures
+        full rank. They take half the time and memory, and refinement restores the accuracy.
+        """
+        found: list[Factors] = []
+        for batch in range(len(self._batches) if self._gram_worthwhile else 0):
+            found.append(self._cholesky(batch, single))
+            if not found[-1].complete:
+                return None
+        return Factors.joined(found) if found else None
 
     @property
     def _gram_worthwhile(self) -> bool:
@@ -186,44 +181,34 @@ class System:
         at most a quarter as many rows as columns. P² numbers must also fit in memory. If columns
         cancel in the coordinates of a penalty, only a QR keeps the digits of its factor.
         """
-        sizes, rows, columns = self.design.sizes, self.operator.rows, self.operator.columns
-        operator = self.operator
-        if operator.cancels and sizes.factor_fits:
+        sizes, rows, columns = self.design.sizes, self.matrix.rows, self.columns.count
+        if self.columns.cancels and sizes.factor_fits:
             return False
         ridged = self.strength > 0 and (4 * rows > columns or not sizes.factor_fits)
         return sizes.gram_fits and (rows >= columns or ridged)
 
     @on_blas_threads
-    def _cholesky(self, group: int, single: bool) -> Factor | None:
-        exponents, rows = self.scaling.exponents[group], self.operator.rows
-        certain = self.ridge_certifies
-        with self.clock.timing("Cholesky"):
-            gram, large = self.gram(group, single), self._many_columns
-            loss = float(self._gram_loss[group])
-            factor = cholesky_factor(gram, exponents, rows, certain, keep_proof=large, loss=loss)
-            if factor is not None and factor.lacks_much:
-                factor = cholesky_factor(self.gram(group, single), exponents, rows, certain=True)
-            return factor
-
-    @cached_property
-    @on_blas_threads
-    def _all_choleskys(self) -> Factors:
-        """The Cholesky factors of the groups for which full rank can be certified."""
-        moments, scaling = self.moments, self.scaling
-        with self.clock.timing("Cholesky"):
-            scale = np.ldexp(1.0, -scaling.relative)
-            grams = moments.inner(slice(None), slice(None)) * scale[:, None]
-            grams *= scale[:, :, None]
-            diagonals(grams)[...] += scaling.root_ridge**2
-            certain = self.ridge_certifies
-            rows, loss = self.operator.rows, self._gram_loss
-            return cholesky_factors(grams, scaling.exponents, rows, certain, loss)
+    def _cholesky(self, batch: int, single: bool = False) -> Factors:
+        """Return the Cholesky factors of the groups of a batch for which full rank is certified."""
+        single = single and self.single_precision
+        if (batch, single) not in self._choleskys:
+            groups, rows = self._batches[batch], self.matrix.rows
+            exponents, loss = self.scaling.exponents[groups], self._gram_loss[groups]
+            large = self._many_columns and len(exponents) == 1
+            with self.clock.timing("Cholesky"):
+                grams, certain = self._grams(groups, single), self.ridge_certifies
+                found = cholesky_factors(grams, exponents, rows, certain, large, loss)
+                if large and found.complete and found[0].lacks_much:
+                    grams = self._grams(groups, single)
+                    found = cholesky_factors(grams, exponents, rows, certain=True)
+            self._choleskys[batch, single] = found
+        return self._choleskys[batch, single]
 
     def independent(self, group: int, some: np.ndarray) -> bool:
         """Return whether the Gram matrix proves that some of the scaled columns are independent."""
-        gram, rows = self.gram(group)[np.ix_(some, some)], self.operator.rows
-        exponents, loss = self.scaling.exponents[group][some], float(self._gram_loss[group])
-        return cholesky_factor(gram, exponents, rows, loss=loss) is not None
+        grams, rows = self.gram(group)[None, some][:, :, some], self.matrix.rows
+        exponents, loss = self.scaling.exponents[[group]][:, some], self._gram_loss[group]
+        return cholesky_factors(grams, exponents, rows, loss=loss).complete
 
     @property
     def _gram_loss(self) -> np.ndarray:
@@ -231,178 +216,161 @@ class System:
 
         The Gram matrix in the coordinates of a penalty has the rounding error of these terms.
         """
-        live = self.operator.column_norms > 0
-        terms = np.ldexp(self.operator.terms * live, -self.scaling.relative)
+        terms = self.columns.terms * self.scaling.scale
         return np.maximum(1.0, np.square(terms).max(1, initial=0.0))
 
-    def gram(self, group: int, single: bool = False) -> np.ndarray:
-        """Return AᵀMA + ridge (P, P) of the scaled columns."""
-        columns = self.operator.columns
-        moments = self.moments
-        scale = np.ldexp(1.0, -self.scaling.relative[group])
-        gram = np.empty((columns, columns), np.float32 if single else np.float64)
+    def gram(self, group: int) -> np.ndarray:
+        """Return AᵀMA + ridge (R, R) of the scaled columns."""
+        return self._grams(slice(group, group + 1))[0]
+
+    def _grams(self, groups: slice, single: bool = False) -> np.ndarray:
+        """Return AᵀMA + ridge (groups, R, R) of the scaled columns, in float32 if ``single``."""
+        columns, moments, scale = self.columns.count, self.moments, self.scaling.scale[groups]
+        grams = np.empty((len(scale), columns, columns), np.float32 if single else np.float64)
         for first in range(0, columns, GRAM_ROWS):
             rows = slice(first, first + GRAM_ROWS)
-            part = moments.inner(group, rows)
-            gram[rows] = part * scale * scale[rows, None]
-        gram.flat[:: columns + 1] += self.scaling.root_ridge[group] ** 2
-        return gram
+            part = moments.inner(groups, rows) * scale[:, None]
+            np.multiply(part, scale[:, rows, None], out=grams[:, rows], casting="same_kind")
+        diagonals(grams)[...] += self.scaling.root_ridge[groups] ** 2
+        return grams
 
     def qr_factor(self, group: int) -> Factor | None:
         """Return the QR of the design matrix by row blocks; None if R would not fit in memory."""
-        if not self.design.sizes.factor_fits:
-            return None
-        return self._all_joints[0][group] if self._many_groups else self._joint(group)[0]
+        batch, place = self._place(group)
+        return self._joint(batch)[0][place] if self.design.sizes.factor_fits else None
 
     def qr_factors(self) -> Factors | None:
         """Return the QR factors of all groups; None if they would need too much memory."""
         if not self.design.sizes.factor_fits:
             return None
-        if self._many_groups:
-            return self._all_joints[0]
-        return Factors.each([self._joint(g)[0] for g in range(self.operator.groups)])
+        return Factors.joined([self._joint(batch)[0] for batch in range(len(self._batches))])
 
     def rotated(self, targets: Targets) -> np.ndarray:
         """Return Qᵀy (G, q, Q) of the QR; another QR is computed for targets not given with x."""
-        given = targets is self.design.targets
-        if self._many_groups:
-            return (self._all_joints if given else self._qrs(targets))[1]
-        groups = range(self.operator.groups)
-        return np.stack([(self._joint(g) if given else self._qr(g, targets))[1] for g in groups])
+        if targets is self.design.targets:
+            several = [self._joint(batch)[1] for batch in range(len(self._batches))]
+        else:
+            several = [self._qr(groups, targets)[1] for groups in self._batches]
+        return several[0] if len(several) == 1 else np.concatenate(several)
 
-    @cached_property
-    def _all_joints(self) -> tuple[Factors, np.ndarray]:
-        """The QR of [A Y] of every group, where Y are the targets given with x."""
-        return self._qrs(self.design.targets)
-
-    @on_blas_threads
-    def _qrs(
-        self, targets: Targets | None, groups: np.ndarray | slice = EVERY
-    ) -> tuple[Factors, np.ndarray]:
-        """Return the same as `_qr`, for several groups at once."""
-        scaling, rows, columns = self.scaling, self.operator.rows, self.operator.columns
-        if self.unpenalized is not None:
-            given = targets is self.design.targets
-            plain, every = self.unpenalized, groups is EVERY
-            found, z = plain._all_joints if given and every else plain._qrs(targets, groups)
-            with self.clock.timing("QR"):
-                return self._all_with_penalty(found, z, np.arange(self.operator.groups)[groups])
-        with self.clock.timing("QR"):
-            scale = np.ldexp(1.0, -scaling.relative[groups])[:, None]
-            blocks = (
-                np.concatenate([a[groups] * scale, *([] if y is None else [y[groups]])], axis=2)
-                for a, y in self.operator.row_blocks(targets)
-            )
-            wide = rows < columns
-            both = np.concatenate([*blocks], axis=1) if wide else stacked_qr(blocks)
-            r, z = np.split(both[:, :columns], [columns], axis=2)
-            exponents = scaling.exponents[groups]
-            return triangular_factors(r if wide else without_dust(r), exponents, rows), z
-
-    def _joint(self, group: int) -> tuple[Factor, np.ndarray]:
-        """Return the QR of [A Y], where Y are the targets given with x."""
-        if group not in self._joints:
-            self._joints[group] = self._qr(group, self.design.targets)
-        return self._joints[group]
+    def _joint(self, batch: int) -> tuple[Factors, np.ndarray]:
+        """Return the QR of [A Y] of a batch, where Y are the targets given with x."""
+        if batch not in self._joints:
+            plain = None if self.unpenalized is None else self.unpenalized._joint(batch)
+            self._joints[batch] = self._qr(self._batches[batch], self.design.targets, plain)
+        return self._joints[batch]
 
     @on_blas_threads
-    def _qr(self, group: int, targets: Targets | None) -> tuple[Factor, np.ndarray]:
-        """Return R of [A; √ridge I] and Qᵀ[y; 0]. Q is never formed."""
-        exponents, columns = self.scaling.exponents[group], self.operator.columns
-        if self.unpenalized is not None:
-            given = targets is self.design.targets
-            plain, z = (
-                self.unpenalized._joint(group) if given else self.unpenalized._qr(group, targets)
-            )
-            with self.clock.timing("QR"):
-                return self._with_penalty(group, plain, z)
-        with self.clock.timing("QR"):
-            blocks = self._scaled_rows(group, targets)
-            rows = self.operator.rows
-            # A wide A is not reduced: its rows are used directly.
-            both = np.concatenate([*blocks]) if rows < columns else tree_qr(blocks, self._tree)
-            r, z = np.hsplit(both[: min(rows, columns)], [columns])
-            return factor_of(r if rows < columns else without_dust(r), exponents, rows), z
-
-    def _with_penalty(self, group: int, plain: Factor, z: np.ndarray) -> tuple[Factor, np.ndarray]:
-        exponents, root_ridge = self.scaling.exponents[group], self.scaling.root_ridge[group]
-        if isinstance(plain, Truncated) and self.coordinates.uniform:
-            # A ridge below the rounding error of a rank-deficient A would have no effect.
-            drowned = not self.ridge_certifies and plain.has_gap
-            if plain.wide or drowned:
-                return RidgeDual(plain, root_ridge, exponents), z
-        columns = self.operator.columns
-        joined = np.zeros((len(plain.r) + columns, columns + z.shape[1]))
-        joined[: len(plain.r)] = np.hstack([np.ldexp(plain.r, plain.exponents - exponents), z])
-        joined[len(plain.r) :, :columns] = np.diag(root_ridge)
-        top = tree_qr([joined], self._tree)[:columns]
-        rows = self.operator.rows + columns
-        return factor_of(top[:, :columns], exponents, rows), top[:, columns:]
-
-    def _all_with_penalty(
-        self, plain: Factors, z: np.ndarray, groups: np.ndarray
+    def _qr(
+        self,
+        groups: np.ndarray | slice,
+        targets: Targets | None,
+        plain: tuple[Factors, np.ndarray] | None = None,
     ) -> tuple[Factors, np.ndarray]:
-        """Add the penalty to the factors of some groups.
+        """Return the factors of [A; √ridge I] and Qᵀ[y; 0] (groups, q, Q). Q is never formed.
 
-        Groups in ``plain.apart`` are processed separately, the others at once.
+        ``plain`` is the result without the penalty, if it is known.
         """
-        several = {g: self._with_penalty(groups[g], f, z[g]) for g, f in plain.apart.items()}
-        apart = {g: factor for g, (factor, _) in several.items()}
-        assert self.unpenalized is not None
-        if plain.r is None:
-            return Factors.each([*apart.values()]), np.stack([z for _, z in several.values()])
-        columns, exponents = self.operator.columns, self.scaling.exponents[groups]
-        relative = self.unpenalized.scaling.exponents[groups] - exponents
-        upper = np.concatenate([np.ldexp(plain.r, relative[:, None]), z], axis=2)
-        lower = np.zeros((len(z), columns, upper.shape[2]))
-        lower[:, :, :columns] = self.scaling.root_ridge[groups, :, None] * np.eye(columns)
-        top = stacked_qr([np.concatenate([upper, lower], axis=1)])[:, :columns]
-        found = triangular_factors(top[:, :, :columns], exponents, self.operator.rows + columns)
-        turned = top[:, :, columns:]
-        for g, (_, of_group) in several.items():
-            turned[g] = of_group
-        return found.with_alone(apart), turned
+        if self.unpenalized is not None:
+            plain = plain or self.unpenalized._qr(groups, targets)
+            with self.clock.timing("QR"):
+                return self._with_penalty(groups, *plain)
+        rows, columns = self.matrix.rows, self.columns.count
+        with self.clock.timing("QR"):
+            blocks, wide = self._scaled_rows(groups, targets), rows < columns
+            # A wide A is not reduced: its rows are used directly.
+            both = np.concatenate([*blocks], axis=1) if wide else tree_qr(blocks, self._tree)
+            r, z = np.split(both[:, : min(rows, columns)], [columns], axis=2)
+            r = r if wide else without_dust(r)
+            return triangular_factors(r, self.scaling.exponents[groups], rows), z
 
-    def _scaled_rows(self, group: int, targets: Targets | None) -> Iterator[np.ndarray]:
-        """Yield row blocks of the scaled [A Y]."""
-        for a, y in self.operator.row_blocks(targets):
-            scaled = np.ldexp(a[group], -self.scaling.relative[group])
-            yield scaled if y is None else np.concatenate([scaled, y[group]], axis=1)
+    def _with_penalty(
+        self, groups: np.ndarray | slice, plain: Factors, z: np.ndarray
+    ) -> tuple[Factors, np.ndarray]:
+        """Add the penalty to the factors of some groups, and to Qᵀy (groups, q, Q)."""
+        exponents, roots = self.scaling.exponents[groups], self.scaling.root_ridge[groups]
+        columns, rows = self.columns.count, self.matrix.rows + self.columns.count
+        parts: list[Part] = []
+        turned: list[tuple[np.ndarray, np.ndarray]] = []
+        for index, factor in self._pieces(plain):
+            if self._needs_dual(factor):
+                (g,) = index
+                parts.append((index, RidgeDual(factor, roots[g], exponents[g])))
+                turned.append((index, z[index]))
+                continue
+            finer, q = factor.exponents - exponents[index], factor.r.shape[-2]
+            joined = np.zeros((len(index), q + columns, columns + z.shape[2]))
+            joined[:, :q, :columns] = np.ldexp(factor.r, finer[:, None])
+            joined[:, :q, columns:] = z[index]
+            diagonals(joined[:, q:, :columns])[...] = roots[index]
+            top = tree_qr([joined], self._tree)[:, :columns]
+            found = triangular_factors(top[:, :, :columns], exponents[index], rows)
+            parts += [(index[i], one) for i, one in found.parts]
+            turned.append((index, top[:, :, columns:]))
+        of_y = np.empty((len(z), *turned[0][1].shape[1:]))
+        for index, part in turned:
+            of_y[index] = part
+        return Factors(len(z), parts), of_y
+
+    def _pieces(self, plain: Factors) -> Iterator[Part]:
+        """Yield the parts of factors, with groups that may need a dual one by one."""
+        for index, factor in plain.parts:
+            if isinstance(factor, Truncated) and self.coordinates.uniform:
+                yield from ((np.array([g]), plain[g]) for g in index.tolist())
+            else:
+                yield index, factor
+
+    def _needs_dual(self, plain: Factor) -> TypeGuard[Truncated]:
+        """Return whether a ridge is added to the row space of A instead of to its columns.
+
+        This is cheaper for a wide A. A ridge below the rounding error of a deficient A would have
+        no effect otherwise.
+        """
+        if not (isinstance(plain, Truncated) and self.coordinates.uniform):
+            return False
+        return plain.wide or (not self.ridge_certifies and plain.has_gap)
+
+    def _scaled_rows(
+        self, groups: np.ndarray | slice, targets: Targets | None
+    ) -> Iterator[np.ndarray]:
+        """Yield blocks of rows (groups, n, R + Q) of the scaled [A T Y]."""
+        scale = self.scaling.scale[groups, None]
+        for a, y in self.matrix.row_blocks(targets):
+            scaled = self.basis.rows(a[groups]) * scale
+            yield scaled if y is None else np.concatenate([scaled, y[groups]], axis=2)
 
     def factor(self, group: int) -> Factor | None:
         """Return the factor by the cheapest route that decides the rank; None without memory."""
-        if self._many_groups:
-            return self._all_factors.get(group)
-        factor = self.gram_factor(group) if self._gram_first else None
-        return self.qr_factor(group) if factor is None else factor
+        batch, place = self._place(group)
+        return self._factored(batch).get(place)
 
     def factors(self) -> Factors:
         """Return the factors of all groups for which memory allows one."""
-        if self._many_groups:
-            return self._all_factors
-        return Factors.each([self.factor(g) for g in range(self.operator.groups)])
+        return Factors.joined([self._factored(batch) for batch in range(len(self._batches))])
+
+    def _factored(self, batch: int) -> Factors:
+        found = Factors(self._batches[batch].stop - self._batches[batch].start, [])
+        by_gram = self._gram_first and self._gram_worthwhile
+        if by_gram:
+            found = self._cholesky(batch)
+        if found.complete or not self.design.sizes.factor_fits:
+            return found
+        return self.rest.joined if by_gram and self.rest else self._joint(batch)[0]
 
     @cached_property
-    def _all_factors(self) -> Factors:
-        if self._gram_first and self._gram_worthwhile:
-            return self._all_choleskys if self._rest is None else self._rest.joined
-        return self.qr_factors() or Factors(self.operator.groups, {})
-
-    @property
     def rest(self) -> Rest | None:
-        """Among many small groups, the groups whose rank the Gram does not certify.
+        """Groups of a batch of several whose rank the Gram does not certify.
 
         None if there are no such groups, or if a QR exceeds the memory limit.
         """
-        return self._rest if self._many_groups and self._gram_worthwhile else None
-
-    @cached_property
-    def _rest(self) -> Rest | None:
-        by_gram = self._all_choleskys
-        if by_gram.complete or not self.design.sizes.factor_fits:
+        sizes, at_once = self.design.sizes, len(self._batches) < self.matrix.groups
+        if not (at_once and sizes.factor_fits and self._gram_worthwhile):
             return None
+        by_gram = self._cholesky(0)
         groups = np.flatnonzero(~by_gram.has)
-        by_qr, z = self._qrs(self.design.targets, groups)
+        if not groups.size:
+            return None
+        by_qr, z = self._qr(groups, self.design.targets)
         return Rest(groups, by_qr, z, by_gram.or_else(by_qr, groups))
 
     @property
@@ -413,10 +381,10 @@ class System:
     @on_blas_threads
     def resolution(self, group: int, factor: Factor) -> np.ndarray:
         """Return the diagonal (P,) of (AᵀA + ridge·K)⁻¹AᵀA in taps, given a factor of full rank."""
-        if self.basis is None:
+        if self.basis.identity:
             return self._freedoms(group, factor)
         # T H⁻¹ TᵀAᵀA, where H are the normal equations in the coordinates of the penalty.
-        design, scale = self.design, np.ldexp(1.0, -self.scaling.relative[group])[:, None]
+        design, scale = self.design, self.scaling.scale[group][:, None]
         gram = design.moments.inner(group, slice(None))
         restricted = scale * self.basis.restrict(gram[None])[0]
         kept = self.basis.expand((scale * factor.solve_normal(restricted))[None])[0]
@@ -435,14 +403,13 @@ class System:
 
     @cached_property
     def column_rounding(self) -> np.ndarray:
-        """Norms (G, P) of the rounding error of the data's own type in the scaled columns.
+        """Norms (G, P) of the rounding error of the data's own type in the scaled columns of A.
 
         The columns are not centred for this purpose, because the rounding error of an offset
         remains after a bias is subtracted.
         """
-        operator = self.operator
-        offset = math.sqrt(operator.rows) * operator.offsets
-        whole = np.hypot(operator.column_norms, offset)
+        matrix = self.matrix
+        whole = np.hypot(matrix.column_norms, math.sqrt(matrix.rows) * matrix.offsets)
         return self.design.data_eps * np.ldexp(whole, -self.scaling.relative)
 
     def bias_row(self, group: int) -> np.ndarray:
@@ -450,15 +417,13 @@ class System:
 
         The share of a unit null vector that the bias takes up is its product with these means.
         """
-        scaled = np.ldexp(self.operator.offsets[group], -self.scaling.relative[group])
+        scaled = np.ldexp(self.matrix.offsets[group], -self.scaling.relative[group])
         return scaled / max(float(np.linalg.norm(scaled)), 1.0)
 
     def leverages(self, factors: Factors) -> Iterator[np.ndarray]:
-        """Yield the squared norms (groups, n) of the rows of A R⁻¹, block by block."""
-        for a, _ in self.operator.row_blocks():
-            scaled = np.ldexp(a, -self.scaling.relative[:, None])
-            whitened = [f.whiten(rows) for f, rows in zip(factors, scaled, strict=True)]
-            yield np.stack([np.einsum("np,np->n", rows, rows) for rows in whitened])
+        """Yield the squared norms (groups, n) of the rows of A T R⁻¹, block by block."""
+        for rows in self._scaled_rows(EVERY, None):
+            yield factors.leverages(rows[:, :, : self.columns.count])
 
     @on_blas_threads
     def extremes(self, group: int, factor: Factor) -> tuple[float, float]:
@@ -471,7 +436,7 @@ class System:
         """
         most = self.design.sizes.limits.spectrum_columns
         largest, smallest = factor.extremes(most)
-        if not isinstance(factor, Cholesky) or (not factor.graded and self._many_columns):
+        if factor.source == "qr" or (not factor.graded and self._many_columns):
             return largest, smallest
         values = factor.singular_values
         if values[0] <= MAX_GRAM_CONDITION * values[-1]:
@@ -481,19 +446,9 @@ class System:
             return (factor if exact is None else exact).extremes(most)
         scale = np.ldexp(1.0, factor.exponents - factor.unit)
         last = scale[:, None] * svd(factor.r * scale)[2][-CORRECTED_VECTORS:].T
-        last = np.ldexp(last, -self.scaling.relative[group][:, None])
-        gram = self.operator.product_gram(group, last)
+        last = self.basis.expand((self.scaling.scale[group][:, None] * last)[None])[0]
+        gram = self.matrix.product_gram(group, last)
         # The columns are nearly orthogonal, so their Gram loses no digits once they have norm one.
         norms = np.sqrt(np.diagonal(gram))
         r = np.linalg.cholesky(gram / np.outer(norms, norms)).T * norms
         return largest, float(graded_singular_values(r)[-1])
-
-
-def _all_of(several: Iterable[Factor | None]) -> Factors | None:
-    """Return the factors of every group; None, without computing more, if one is missing."""
-    found: list[Factor] = []
-    for one in several:
-        if one is None:
-            return None
-        found.append(one)
-    return Factors.each(found)

@@ -1,9 +1,9 @@
-"""Dense linear algebra that knows no convolution.
+"""Dense linear algebra without convolutions.
 
-``rank`` decides which singular values count; ``qr`` factors tall matrices in a tree of row blocks,
-and ``lapack`` wraps the routines for one triangle; ``factor`` solves least squares with a factor of
-the design matrix, ``minimum_norm`` within its row space, and ``ridge_dual`` does so for a ridge;
-``factors`` holds those of all groups, of many small ones in one array, ``row_spaces`` what is
-deficient among these, and ``inverses`` inverts their triangles; ``conjugate_gradient`` needs
-products only. ``threads`` limits the threads of BLAS.
+``rank`` decides the numerical rank. ``qr`` factors tall matrices in a tree of row blocks, and
+``lapack`` calls LAPACK and BLAS. ``factor`` solves least squares with a factor of the design
+matrix, ``minimum_norm`` solves it within the row space, and ``ridge_dual`` does so with a ridge.
+``factors`` factors all groups and decides their ranks. All functions accept one matrix or an array
+of several, as those of NumPy do. ``conjugate_gradient`` needs products only, ``tridiagonal``
+solves for many ridges, and ``threads`` limits the threads of BLAS.
 """

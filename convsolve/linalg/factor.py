@@ -1,37 +1,43 @@
 """Factors R of an equilibrated design matrix A, RᵀR = AᵀA: solutions, noise and null space.
 
 Column j of A was multiplied by ``2**-exponents[j]``; exponents are (P,), R is (q, P) and right-hand
-sides (q, Q) are in the coordinates of Qᵀy. A factor does not depend on y. There is one class for
-each kind of factor:
+sides (q, Q) are in the coordinates of Qᵀy. As in NumPy, several matrices of one kind and rank have
+an axis of groups in front of all of these. A factor does not depend on y. The classes are:
 
-- `Cholesky`, of a Gram matrix that is certified to be of full rank;
-- `Triangle`, from a QR, of full numerical rank;
+- `FullRank`, from a Gram matrix that is certified to be of full rank, or from a QR;
 - `Truncated`, from a QR, deficient or wide;
-- `convsolve.linalg.ridge_dual.RidgeDual`, of [A; √ridge I] with A deficient or wide.
+- `convsolve.linalg.ridge_dual.RidgeDual`, of one [A; √ridge I] with A deficient or wide.
 """
 
 from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from typing import ClassVar
+from typing import Any
 
 import numpy as np
 
 from ..cached import cached_property
 from .lapack import (
-    cholesky,
     extreme_singular_values,
     graded_singular_values,
-    inverse_row_norms,
+    inverse,
     least_square,
     singular_values,
     solve_triangular,
     svd,
 )
-from .minimum_norm import CLUSTER, RowSpace, Within, afford_complement, distances, outside
+from .minimum_norm import (
+    CLUSTER,
+    RowSpace,
+    Within,
+    afford_complement,
+    distances,
+    outside,
+    transpose,
+)
 from .qr import tall_svd, tree_qr
-from .rank import EPS, Band, band_of, least_certified, tolerance_of
+from .rank import EPS, Band, band_of
 from .threads import on_blas_threads, one_blas_thread
 
 # Share of σ_P² whose loss does not change standard errors noticeably.
@@ -39,10 +45,14 @@ NEGLIGIBLE = 1e-6
 
 
 class Factor(ABC):
-    """R of one group."""
+    """R of one group, or of several groups.
 
-    #: Matrix that was factored: "gram" for AᵀA, "qr" for A.
-    source: ClassVar[str]
+    Attributes:
+        r, exponents, rows: R, the exponents of its columns, and the number of rows of A.
+        source: matrix that was factored: "gram" for AᵀA, "qr" for A.
+    """
+
+    source = "qr"
 
     def __init__(self, r: np.ndarray, exponents: np.ndarray, rows: int) -> None:
         self.r, self.exponents, self.rows = r, exponents, rows
@@ -50,12 +60,17 @@ class Factor(ABC):
     @property
     def blas_columns(self) -> int:
         """The smaller side of R."""
-        return min(self.r.shape)
+        return min(self.r.shape[-2:])
 
     @property
     def columns(self) -> int:
         """P."""
-        return len(self.exponents)
+        return self.exponents.shape[-1]
+
+    @property
+    def stacked(self) -> bool:
+        """Whether there are several groups."""
+        return self.r.ndim > 2
 
     @property
     @abstractmethod
@@ -69,7 +84,7 @@ class Factor(ABC):
 
     @abstractmethod
     def solve(self, z: np.ndarray) -> np.ndarray:
-        """argmin ‖A w − y‖ (P, Q) for z = Qᵀy, of minimum norm in the user's units."""
+        """Return argmin ‖A w − y‖ (P, Q) for z = Qᵀy, of minimum norm in the user's units."""
 
     def solve_by_svd(self, z: np.ndarray) -> np.ndarray:
         """Return the same solution, computed from the singular values if they exist."""
@@ -77,15 +92,14 @@ class Factor(ABC):
 
     @abstractmethod
     def solve_normal(self, g: np.ndarray) -> np.ndarray:
-        """(AᵀA)⁺ g (P, Q), the step of a refinement."""
+        """Return (AᵀA)⁺ g (P, Q), the step of a refinement."""
 
     @abstractmethod
     def whiten(self, rows: np.ndarray) -> np.ndarray:
-        """Coordinates (n, rank) of equilibrated rows (n, P) in which AᵀA is the identity."""
+        """Return coordinates (n, rank) of equilibrated rows (n, P) in which AᵀA is the identity."""
 
     @property
     @abstractmethod
-    @on_blas_threads
     def noise_gain(self) -> np.ndarray:
         """Standard error (P,) of every tap for white noise of variance one.
 
@@ -98,7 +112,7 @@ class Factor(ABC):
     @on_blas_threads
     def singular_values(self) -> np.ndarray:
         """Singular values of the equilibrated matrix, descending."""
-        return _singular_values(self.r)
+        return singular_values_of(self.r)
 
     @cached_property
     @on_blas_threads
@@ -106,18 +120,23 @@ class Factor(ABC):
         """Economical: u (q, q), s (q,) descending, vt (q, P)."""
         return svd(self.r)
 
-    @property
-    def at_least(self) -> float:
-        """Lower bound of the singular values, known without a spectrum; 0 if it is not known.
+    #: Lower bound of the singular values, above the `Band`; 0 if none is known without a spectrum.
+    at_least: Any = 0.0
 
-        A bound is above the `Band`.
-        """
-        return 0.0
+    #: Amount that was subtracted from the diagonal of RᵀR to prove the rank of a Gram matrix.
+    missing: Any = 0.0
 
     @property
-    def verdict(self) -> str:
-        """Verdict on the rank, see `Band`."""
-        return "full" if self.at_least else self.band.verdict
+    def lacks_much(self) -> bool:
+        """Whether ``missing`` changes standard errors noticeably."""
+        return bool(self.missing > 0 and self.missing > NEGLIGIBLE * least_square(self.r))
+
+    @property
+    def verdict(self) -> Any:
+        """Verdict on the rank, see `Band`; a list for several groups."""
+        if np.all(self.at_least):
+            return ["full"] * len(self.r) if self.stacked else "full"
+        return self.band.verdict
 
     @cached_property
     def band(self) -> Band:
@@ -158,7 +177,7 @@ class Factor(ABC):
     def damped(
         self, g: np.ndarray, w_norm: np.ndarray, r_norm: np.ndarray
     ) -> tuple[np.ndarray, str]:
-        """‖(‖w‖²AᵀA + ‖r‖²I)^(−1/2) g‖ (Q,), for g (P, Q) and norms (Q,), and its kind."""
+        """Return ‖(‖w‖²AᵀA + ‖r‖²I)^(−1/2) g‖ (Q,), for g (P, Q) and norms (Q,), and its kind."""
         _, s, vt = self.svd
         weights = np.sqrt((w_norm * s[:, None]) ** 2 + r_norm**2)
         found = np.linalg.norm((vt @ g) / weights, axis=0)
@@ -174,23 +193,20 @@ class Factor(ABC):
         return 1e-12
 
     @property
-    @on_blas_threads
     def determined(self) -> np.ndarray:
-        """Which taps (P,) the null space leaves alone."""
+        """Flags (P,) of the taps on which the null space has no component."""
         return np.ones(self.columns, bool)
 
     def sees(self, row: np.ndarray) -> bool:
-        """Whether a row (P,) of norm one at most lies in the span of those of A, to rounding."""
+        """Return whether a row (P,) of norm at most one is in the row space of A, to rounding."""
         return True
 
     @property
-    @on_blas_threads
     def null_basis(self) -> np.ndarray:
         """Orthonormal null vectors of the equilibrated matrix, as columns (P, nullity)."""
         return np.zeros((self.columns, 0))
 
     @property
-    @on_blas_threads
     def user_null_basis(self) -> np.ndarray:
         """Null space in the user's units, orthonormal there, (P, nullity)."""
         return self.null_basis
@@ -206,51 +222,81 @@ class Factor(ABC):
         return np.ones(self.columns)
 
     def null_part(self, v: np.ndarray) -> np.ndarray:
-        """N Nᵀv (P, Q), N the null space and v (P, Q) a kernel in the user's units."""
+        """Return N Nᵀv (P, Q), for the null space N and a kernel v (P, Q) in the user's units."""
         return np.zeros_like(v)
 
     def null_share(self, w: np.ndarray, y_norm: np.ndarray) -> float:
-        """‖N Nᵀw‖/‖w‖ in the user's units, the largest over w (P, Q): 0 for a minimum norm.
+        """Return the largest ‖N Nᵀw‖/‖w‖ over w (P, Q) in the user's units, 0 for minimum norm.
 
-        Where y is not explained, ‖y‖/‖A‖ stands for the norm of a w that is but rounding.
+        If y is not explained, ‖y‖/‖A‖ replaces the norm of a w that is only rounding.
         """
         return 0.0
 
 
 class FullRank(Factor):
-    """A triangle R (P, P) that can be solved with."""
+    """A triangle R (P, P) of full numerical rank."""
+
+    def __init__(
+        self,
+        r: np.ndarray,
+        exponents: np.ndarray,
+        rows: int,
+        at_least: Any = 0.0,
+        missing: Any = 0.0,
+        source: str = "qr",
+    ) -> None:
+        super().__init__(r, exponents, rows)
+        self.at_least, self.missing, self.source = at_least, missing, source
+
+    def __getitem__(self, group: int) -> FullRank:
+        """Return the factor of one of several groups."""
+        at_least, missing = float(self.at_least[group]), float(self.missing[group])
+        r, exponents = self.r[group], self.exponents[group]
+        return FullRank(r, exponents, self.rows, at_least, missing, self.source)
 
     @property
     def rank(self) -> int:
         """P."""
         return self.columns
 
+    @cached_property
+    def inverse(self) -> np.ndarray:
+        """R⁻¹ (P, P)."""
+        return inverse(self.r)
+
     def solve(self, z: np.ndarray) -> np.ndarray:
-        """R⁻¹ z (P, Q)."""
+        """Return R⁻¹ z (P, Q)."""
         return solve_triangular(self.r, z)
 
     def solve_by_svd(self, z: np.ndarray) -> np.ndarray:
-        """V Σ⁻¹ Uᵀ z (P, Q)."""
+        """Return V Σ⁻¹ Uᵀ z (P, Q)."""
         u, s, vt = self.svd
-        return vt.T @ ((u.T @ z) / s[:, None])
+        return transpose(vt) @ ((transpose(u) @ z) / s[..., None])
+
+    def whitened(self, g: np.ndarray) -> np.ndarray:
+        """Return R⁻ᵀ g (P, Q)."""
+        if self.stacked:
+            return transpose(self.inverse) @ g
+        return solve_triangular(self.r, g, transposed=True)
 
     def solve_normal(self, g: np.ndarray) -> np.ndarray:
-        """R⁻¹ R⁻ᵀ g (P, Q)."""
-        return solve_triangular(self.r, solve_triangular(self.r, g, transposed=True))
+        """Return R⁻¹ R⁻ᵀ g (P, Q)."""
+        half = self.whitened(g)
+        return self.inverse @ half if self.stacked else solve_triangular(self.r, half)
 
     def whiten(self, rows: np.ndarray) -> np.ndarray:
-        """Rows (n, P) times R⁻¹."""
-        return solve_triangular(self.r, rows.T, transposed=True).T
+        """Return rows (n, P) times R⁻¹."""
+        return transpose(self.whitened(transpose(rows)))
 
     @cached_property
     @on_blas_threads
     def noise_gain(self) -> np.ndarray:
         """Norms (P,) of the rows of R⁻¹."""
-        return inverse_row_norms(self.r)
+        return np.linalg.norm(inverse(self.r), axis=-1)
 
     @on_blas_threads
     def extremes(self, spectrum_columns: int) -> tuple[float, float]:
-        """Largest and smallest singular value of A itself, times ``2**-unit``."""
+        """Return the extreme singular values of A itself, times ``2**-unit``."""
         if self.graded or self.columns <= spectrum_columns:
             return super().extremes(spectrum_columns)
         relative = self.exponents - self.unit
@@ -258,67 +304,10 @@ class FullRank(Factor):
         return extreme_singular_values(r, np.ldexp(self.missing, 2 * relative))
 
     @property
-    def missing(self) -> float:
-        """Amount that was subtracted from the diagonal of RᵀR."""
-        return 0.0
-
-    @property
     @on_blas_threads
     def user_singular_values(self) -> np.ndarray:
         """Singular values of A itself, in the user's units, times ``2**-unit``."""
         return super().user_singular_values if np.ptp(self.exponents) else self.singular_values
-
-
-class Cholesky(FullRank):
-    """The Cholesky factor of a Gram matrix whose full rank is certified.
-
-    ``missing`` is the amount that was subtracted from the diagonal of RᵀR to prove the rank.
-    """
-
-    source = "gram"
-
-    def __init__(
-        self, r: np.ndarray, exponents: np.ndarray, rows: int, missing: float = 0.0
-    ) -> None:
-        super().__init__(r, exponents, rows)
-        self._missing = missing
-
-    @property
-    def at_least(self) -> float:
-        """Lower bound of the singular values."""
-        return least_certified(self.columns)
-
-    @property
-    def missing(self) -> float:
-        """Amount that was subtracted from the diagonal of RᵀR."""
-        return self._missing
-
-    @property
-    def lacks_much(self) -> bool:
-        """Whether ``missing`` changes standard errors noticeably."""
-        return self.missing > 0 and self.missing > NEGLIGIBLE * least_square(self.r)
-
-    @property
-    def single(self) -> bool:
-        """Whether it is in float32. It then refines solutions but proves nothing."""
-        return self.r.dtype == np.float32
-
-
-class Triangle(FullRank):
-    """R of a QR, of full numerical rank."""
-
-    source = "qr"
-
-    def __init__(
-        self, r: np.ndarray, exponents: np.ndarray, rows: int, at_least: float = 0.0
-    ) -> None:
-        super().__init__(r, exponents, rows)
-        self._at_least = at_least
-
-    @property
-    def at_least(self) -> float:
-        """Lower bound of the singular values, or 0."""
-        return self._at_least
 
 
 class Truncated(Factor):
@@ -328,8 +317,6 @@ class Truncated(Factor):
     the null space, which take P² numbers.
     """
 
-    source = "qr"
-
     def __init__(
         self, r: np.ndarray, exponents: np.ndarray, rows: int, singular_values: np.ndarray
     ) -> None:
@@ -337,23 +324,28 @@ class Truncated(Factor):
         # The rank depends on these values only. Another routine could round the last differently.
         self.singular_values = singular_values
 
+    def __getitem__(self, group: int) -> Truncated:
+        """Return the factor of one of several groups."""
+        r, exponents = self.r[group], self.exponents[group]
+        return Truncated(r, exponents, self.rows, self.singular_values[group])
+
     @property
     def rank(self) -> int:
-        """Numerical rank at the tolerance."""
-        return self.band.rank
+        """Numerical rank at the tolerance, the same for all groups."""
+        return int(np.max(self.band.rank))
 
     @property
     def wide(self) -> bool:
         """Whether rows are fewer than columns."""
-        return len(self.r) < self.columns
+        return self.r.shape[-2] < self.columns
 
     @cached_property
     @on_blas_threads
     def svd(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Economical: u (q, q), s (q,) descending, vt (q, P)."""
         if self.wide:
-            v, s, ut = tall_svd(self.r.T)
-            return ut.T, s, v.T
+            v, s, ut = tall_svd(transpose(self.r))
+            return transpose(ut), s, transpose(v)
         return super().svd
 
     @property
@@ -384,9 +376,9 @@ class Truncated(Factor):
         return np.where(self.determined, gains, np.inf)
 
     def whiten(self, rows: np.ndarray) -> np.ndarray:
-        """Coordinates (n, rank) of equilibrated rows (n, P) in which AᵀA is the identity."""
+        """Return coordinates (n, rank) of equilibrated rows (n, P), with AᵀA the identity."""
         _, s, vt = self.svd
-        return rows @ (vt[: self.rank] / s[: self.rank, None]).T
+        return rows @ transpose(vt[..., : self.rank, :] / s[..., : self.rank, None])
 
     @property
     def null_threshold(self) -> float:
@@ -400,7 +392,7 @@ class Truncated(Factor):
     @cached_property
     @on_blas_threads
     def determined(self) -> np.ndarray:
-        """Which taps (P,) the null space leaves alone."""
+        """Flags (P,) of the taps on which the null space has no component."""
         rows, rank = self.svd[2], self.rank
         away = distances(rows[:rank].T) if self.wide else np.linalg.norm(rows[rank:], axis=0)
         return away <= self.null_threshold
@@ -425,8 +417,8 @@ class Truncated(Factor):
         return clean if unseen.max(initial=0.0) <= rounding else rows
 
     def sees(self, row: np.ndarray) -> bool:
-        """Whether a row (P,) of norm one at most lies in the span of those of A, to rounding."""
-        return bool(np.linalg.norm(outside(self.row_basis, row)) <= self.null_threshold)
+        """Return whether a row (P,) of norm at most one is in the row space of A, to rounding."""
+        return bool(np.linalg.norm(outside(self.row_basis, row[:, None])) <= self.null_threshold)
 
     @cached_property
     @on_blas_threads
@@ -446,8 +438,11 @@ class Truncated(Factor):
     @on_blas_threads
     def row_space(self) -> RowSpace:
         """The numerical row space in the user's units."""
-        if self.rank == len(self.r) and np.ptp(self.exponents) < CLUSTER:
+        near = np.ptp(self.exponents, axis=-1).max() < CLUSTER
+        if self.rank == self.r.shape[-2] and near:
             return self.all_rows
+        if self.stacked:
+            return RowSpace.of(self.r, self.exponents, transpose(self.svd[2][:, : self.rank]))
         return RowSpace.of(self.r, self.exponents, self.row_basis, self.null_threshold)
 
     @property
@@ -467,20 +462,23 @@ class Truncated(Factor):
         return np.einsum("pk,pk->p", self.row_space.q, self.row_space.q)
 
     def null_part(self, v: np.ndarray) -> np.ndarray:
-        """N Nᵀv (P, Q), N the null space and v (P, Q) a kernel in the user's units."""
+        """Return N Nᵀv (P, Q), for the null space N and a kernel v (P, Q) in the user's units."""
         return outside(self.row_space.q, v)
 
     def null_share(self, w: np.ndarray, y_norm: np.ndarray) -> float:
-        """‖N Nᵀw‖/‖w‖ in the user's units, the largest over w (P, Q): 0 for a minimum norm.
+        """Return the largest ‖N Nᵀw‖/‖w‖ over w (P, Q) in the user's units, 0 for minimum norm.
 
-        Where y is not explained, ‖y‖/‖A‖ stands for the norm of a w that is but rounding.
+        If y is not explained, ‖y‖/‖A‖ replaces the norm of a w that is only rounding.
         """
-        v = np.ldexp(w, -self.row_space.exponents)
-        size = np.abs(v).max(axis=0)
-        v = v / np.where(size > 0, size, 1.0)
-        least = y_norm / np.linalg.norm(self.row_space.seen) if self.rank else 1.0
-        norms = np.maximum(np.linalg.norm(v, axis=0), least / np.where(size > 0, size, 1.0))
-        parts = np.linalg.norm(self.null_part(v), axis=0)
+        space = self.row_space
+        v = np.ldexp(w, -space.exponents)
+        size = np.abs(v).max(axis=-2)
+        size = np.where(size > 0, size, 1.0)
+        v = v / size[..., None, :]
+        whole = np.linalg.norm(space.seen, axis=(-2, -1))[..., None]
+        least = y_norm / whole if self.rank else 1.0
+        norms = np.maximum(np.linalg.norm(v, axis=-2), least / size)
+        parts = np.linalg.norm(self.null_part(v), axis=-2)
         return float(np.max(parts / np.where(norms > 0, norms, 1.0)))
 
     @cached_property
@@ -496,76 +494,11 @@ class Truncated(Factor):
         return self._within.solve(z)
 
     def solve_normal(self, g: np.ndarray) -> np.ndarray:
-        """(AᵀA)⁺ g (P, Q), the step of a refinement."""
+        """Return (AᵀA)⁺ g (P, Q), the step of a refinement."""
         return self._within.solve_normal(g)
 
 
-def _singular_values(r: np.ndarray) -> np.ndarray:
-    return singular_values(tree_qr([r.T]) if len(r) < r.shape[1] else r)
-
-
-def factor_of(r: np.ndarray, exponents: np.ndarray, rows: int) -> Factor:
-    """Return the factor of R (q, P) from a QR of ``rows`` rows, or of a wide A itself."""
-    if r.shape[0] == r.shape[1] and (at_least := _lower_bound(r, rows)):
-        return Triangle(r, exponents, rows, at_least)
-    values = _singular_values(r)
-    if r.shape[0] < r.shape[1] or band_of(values, rows, r.shape[1]).rank < r.shape[1]:
-        return Truncated(r, exponents, rows, values)
-    found = Triangle(r, exponents, rows)
-    found.singular_values = values
-    return found
-
-
-def _lower_bound(r: np.ndarray, rows: int) -> float:
-    """Return half of 1/‖R⁻¹‖ if all singular values of a square R are above the `Band`, else 0."""
-    if not np.diagonal(r).all():
-        return 0.0
-    with np.errstate(over="ignore", invalid="ignore"):
-        inverse = float(np.linalg.norm(inverse_row_norms(r)))
-        # No singular value is more than ‖R‖.
-        full = 10 * tolerance_of(rows, len(r)) * np.linalg.norm(r) * inverse < 1
-    return 0.5 / inverse if full else 0.0
-
-
-def cholesky_factor(
-    gram: np.ndarray,
-    exponents: np.ndarray,
-    rows: int,
-    certain: bool = False,
-    keep_proof: bool = False,
-    loss: float = 1.0,
-) -> Cholesky | None:
-    """Return the Cholesky factor of an equilibrated Gram matrix, or None if its rank is uncertain.
-
-    A successful factorization alone does not prove full rank. Full rank is certified if the matrix
-    stays positive definite after the subtraction of a margin from its diagonal. The margin is
-    10·P·eps·loss·s₁², or the square of the upper end of the `Band` if that is larger, so that the
-    singular values of A lead to the same verdict. It can be proved up to κ of about 1e6.
-
-    Args:
-        gram: equilibrated Gram matrix (P, P). It is overwritten.
-        exponents: exponents (P,) of the columns.
-        rows: number of rows of A.
-        certain: whether full rank is known, for example because of a ridge.
-        keep_proof: whether to return the factor that proves the rank, from whose diagonal the
-            margin is missing. This saves a second factorization.
-        loss: rounding error of the Gram matrix, in units of the rounding error of products of
-            columns of norm one.
-    """
-    if certain:
-        r = cholesky(gram)
-        return None if r is None else Cholesky(r, exponents, rows)
-    columns = len(gram)
-    share = max(10 * columns * EPS * loss, (10 * tolerance_of(rows, columns)) ** 2)
-    parts = np.array_split(gram, 1 + columns // 256)
-    most = max(float(np.abs(part).sum(1).max()) for part in parts)
-    margin = share * min(float(np.linalg.norm(gram)), most)
-    less = gram if keep_proof else gram.copy()
-    less.flat[:: columns + 1] -= margin
-    r = cholesky(less)
-    if r is None:
-        return None
-    if not keep_proof:
-        r = cholesky(gram)
-        return None if r is None else Cholesky(r, exponents, rows)
-    return Cholesky(r, exponents, rows, margin)
+def singular_values_of(r: np.ndarray) -> np.ndarray:
+    """Return the singular values (..., min(q, P)) of R (..., q, P), descending."""
+    wide = r.shape[-2] < r.shape[-1]
+    return singular_values(tree_qr([transpose(r)]) if wide else r)

@@ -1,4 +1,4 @@
-"""Routines of LAPACK and BLAS: Cholesky, solves with a triangle, singular values."""
+"""Routines of LAPACK and BLAS: Cholesky, solves with triangles, singular values."""
 
 from __future__ import annotations
 
@@ -8,21 +8,64 @@ import numpy as np
 
 from .threads import one_blas_thread
 
+# Up to this number of columns, a Cholesky factorization of several matrices row by row is faster
+# than a call of LAPACK from Python for each matrix.
+ROW_BY_ROW = 16
+
 
 def cholesky(gram: np.ndarray) -> np.ndarray | None:
-    """R (P, P) with RᵀR = ``gram``, which is overwritten; None if that is not positive definite."""
+    """Return R (P, P) with RᵀR = ``gram``, or None if it is not positive definite.
+
+    The matrix is overwritten.
+    """
     from scipy.linalg.lapack import dpotrf, spotrf
 
-    # LAPACK counts by columns: what is its lower triangle is the upper one here.
+    # LAPACK stores columns, so that its lower triangle is the upper one here.
     potrf = spotrf if gram.dtype == np.float32 else dpotrf
     found, info = potrf(gram.T, lower=1, overwrite_a=1)
     return found.T if info == 0 else None
 
 
+def choleskys(grams: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return which matrices (G, P, P) are positive definite, and R (n, P, P) of these.
+
+    The matrices are overwritten.
+    """
+    if len(grams) == 1:  # without a copy
+        one = cholesky(grams[0])
+        return np.array([one is not None]), grams[:0] if one is None else one[None]
+    try:
+        return np.ones(len(grams), bool), np.linalg.cholesky(grams, upper=True)
+    except np.linalg.LinAlgError:  # NumPy refuses all if one is not positive definite
+        pass
+    if grams.shape[-1] <= ROW_BY_ROW:
+        r = _row_by_row(grams)
+        full = np.isfinite(r[:, -1, -1])
+        return full, r[full]
+    several = [cholesky(gram) for gram in grams]
+    found = [r for r in several if r is not None]
+    full = np.array([r is not None for r in several])
+    return full, np.array(found).reshape(-1, *grams.shape[1:])
+
+
+def _row_by_row(grams: np.ndarray) -> np.ndarray:
+    """Return R (G, P, P), one row of all R at a time; NaN if one is not positive definite."""
+    r = np.array(grams.transpose(1, 2, 0), order="C")
+    for i in range(len(r)):
+        pivot = np.where(r[i, i] > 0, r[i, i], np.nan)
+        r[i, i:] /= np.sqrt(pivot)
+        r[i, :i] = 0.0
+        for below in range(i + 1, len(r)):
+            r[below, below:] -= r[i, below] * r[i, below:]
+    return np.ascontiguousarray(r.transpose(2, 0, 1))
+
+
 def solve_triangular(r: np.ndarray, b: np.ndarray, transposed: bool = False) -> np.ndarray:
-    """R⁻¹ b, or R⁻ᵀ b, for b (P,) or (P, Q)."""
-    # Its import takes a tenth of a second, which identify and descent need not spend. LAPACK's own
-    # solver wakes the threads of BLAS for a handful of numbers, which costs milliseconds.
+    """Return R⁻¹ b, or R⁻ᵀ b, for R (..., P, P) and b (..., P, Q), or b (P,) of one matrix."""
+    if r.ndim > 2:
+        return np.linalg.solve(r.swapaxes(-1, -2) if transposed else r, b)
+    # The import takes a tenth of a second, which identify and descent do not need. LAPACK's own
+    # solver starts the threads of BLAS for a few numbers, which costs milliseconds.
     from scipy.linalg.blas import dtrsm, strsm
 
     columns = b if b.ndim == 2 else b[:, None]
@@ -31,44 +74,59 @@ def solve_triangular(r: np.ndarray, b: np.ndarray, transposed: bool = False) -> 
     return np.ascontiguousarray(found, np.float64).reshape(b.shape)
 
 
+def inverse(r: np.ndarray) -> np.ndarray:
+    """Return R⁻¹ (..., P, P) of triangles.
+
+    Many are inverted by halves, which takes a third of the time of LAPACK, matrix by matrix.
+    """
+    if r.ndim == 2:
+        from scipy.linalg.lapack import dtrtri
+
+        found, info = dtrtri(r)
+        assert info == 0
+        return np.asarray(found)
+    columns = r.shape[-1]
+    if columns < 2:
+        return 1 / r
+    half = columns // 2
+    found = np.zeros(r.shape)
+    upper = found[:, :half, :half] = inverse(r[:, :half, :half])
+    lower = found[:, half:, half:] = inverse(r[:, half:, half:])
+    np.negative(upper @ (r[:, :half, half:] @ lower), out=found[:, :half, half:])
+    return found
+
+
 def least_square(r: np.ndarray) -> float:
-    """About the least eigenvalue of RᵀR, from above, by three steps of inverse iteration."""
+    """Return an upper estimate of the least eigenvalue of RᵀR, by three inverse iterations."""
     v: Any = np.random.default_rng(0).standard_normal(r.shape[0])
     for _ in range(3):
         v = solve_triangular(r, solve_triangular(r, v / np.linalg.norm(v), transposed=True))
     return 1 / float(np.linalg.norm(v))
 
 
-def inverse_row_norms(r: np.ndarray) -> np.ndarray:
-    """√diag((RᵀR)⁻¹), the norms of the rows of R⁻¹ (P,)."""
-    from scipy.linalg.lapack import dtrtri
-
-    inverse, info = dtrtri(r)
-    assert info == 0
-    # dtrtri leaves what stands below the diagonal, which here are zeros.
-    return np.linalg.norm(inverse, axis=1)
-
-
 def singular_values(a: np.ndarray) -> np.ndarray:
-    """Those of any matrix, descending."""
+    """Return the singular values (..., k) of matrices, descending."""
     with one_blas_thread():
         return np.linalg.svd(a, compute_uv=False)
 
 
 def svd(a: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Economical u (n, k), s (k,) descending and vt (k, P) of a (n, P)."""
+    """Return u (..., n, k), s (..., k) descending and vt (..., k, P) of a (..., n, P)."""
     with one_blas_thread():
         u, s, vt = np.linalg.svd(a, full_matrices=False)
     return u, s, vt
 
 
 def graded_singular_values(r: np.ndarray) -> np.ndarray:
-    """By one-sided Jacobi rotations, which keep the digits of columns of very different size."""
+    """Return singular values, accurate also for columns of very different size.
+
+    One-sided Jacobi rotations are used.
+    """
     return _by_rotations(r, joba=0, jobv=3)[0]
 
 
 def graded_svd(a: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Singular values and right vectors (columns), to digits that no large row hides."""
+    """Return singular values and right vectors (columns), accurate also beside large rows."""
     return _by_rotations(a, joba=2, jobv=0)
 
 
@@ -82,10 +140,11 @@ def _by_rotations(a: np.ndarray, joba: int, jobv: int) -> tuple[np.ndarray, np.n
 
 
 def extreme_singular_values(r: np.ndarray, missing: Any = 0.0) -> tuple[float, float]:
-    """The largest and the smallest of a non-singular triangle, by Lanczos on RᵀR and its inverse.
+    """Return the extreme singular values of a non-singular triangle, by Lanczos iterations.
 
-    O(P²) a step and a hundred to some thousand steps, where the whole spectrum takes O(P³).
-    ``missing`` (P,), what a diagonal was short of when R was made, is made up for to first order.
+    They are applied to RᵀR and its inverse, with up to some thousand steps of O(P²) operations. The
+    whole spectrum takes O(P³). If ``missing`` (P,) was subtracted from the diagonal of RᵀR, the
+    values are corrected to first order.
     """
     from scipy.sparse.linalg import ArpackNoConvergence, LinearOperator, eigsh
 

@@ -27,17 +27,27 @@ def exponents_of(norms: np.ndarray) -> np.ndarray:
 
 
 def product(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Return a b for a (P, k), in blocks of √k terms: rounding is proportional to √√k, not √k."""
-    found = np.zeros((len(a), *b.shape[1:]))
-    step = 1 + math.isqrt(len(b))
-    for first in range(0, len(b), step):
-        found += a[:, first : first + step] @ b[first : first + step]
-    return found
+    """Return a b (..., P, Q) for a (..., P, k) and b (..., k, Q), in blocks of √k terms.
+
+    Rounding is then proportional to √√k, not √k.
+    """
+    count = a.shape[-1]
+    step = 1 + math.isqrt(count)
+    blocks = [slice(first, first + step) for first in range(0, count, step)] or [slice(0, 0)]
+    found = a[..., blocks[0]] @ b[..., blocks[0], :]
+    for block in blocks[1:]:
+        found += a[..., block] @ b[..., block, :]
+    return np.asarray(found)
+
+
+def transpose(a: np.ndarray) -> np.ndarray:
+    """Return the transposes (..., Q, P) of matrices (..., P, Q)."""
+    return a.swapaxes(-1, -2)
 
 
 def outside(basis: np.ndarray, v: np.ndarray) -> np.ndarray:
-    """Subtract from v (P, Q) its projection on an orthonormal ``basis`` (P, k), to eps·‖v‖."""
-    return v - product(basis, product(basis.T, v))
+    """Subtract from v (..., P, Q) its projection on an orthonormal ``basis`` (..., P, k)."""
+    return v - product(basis, product(transpose(basis), v))
 
 
 def beyond(basis: np.ndarray, v: np.ndarray) -> np.ndarray:
@@ -73,10 +83,10 @@ def afford_complement(columns: int) -> None:
 
 @dataclass(frozen=True)
 class RowSpace:
-    """An orthonormal basis q (P, k) of the rows of A in the user's units, with A = seen qᵀ.
+    """An orthonormal basis q (..., P, k) of the rows of A in the user's units, with A = seen qᵀ.
 
-    The units are powers of two, with ``exponents`` (P, 1) of at most 0. q is from a QR of
-    2^exponents·``spanning``, with rows sorted by ``order``.
+    The units are powers of two, with ``exponents`` (..., P, 1) of at most 0. q is from a QR of
+    2^exponents·``spanning``. With rows sorted by ``order``, it has zero rows last.
     """
 
     q: np.ndarray
@@ -93,10 +103,11 @@ class RowSpace:
         basis: np.ndarray | None = None,
         rounding: float = 0.0,
     ) -> RowSpace:
-        """Return the row space of r (m, P), whose columns are multiplied by ``2**-exponents``.
+        """Return the row space of r (..., m, P), with columns multiplied by ``2**-exponents``.
 
-        With an orthonormal ``basis`` (P, k), the rows are projected on it, and singular values of
-        its parts of at most ``rounding`` count as zero. If the units of channels are very
+        With an orthonormal ``basis`` (..., P, k), the rows are projected on it, and singular values
+        of its parts of at most ``rounding`` count as zero. The units of several matrices may differ
+        by less than `CLUSTER` only. If the units of channels are very
         different, subtracting a null part from a solution of another norm cancels. Solving in the
         row space does not.
 
@@ -104,25 +115,27 @@ class RowSpace:
         least squares problems, 1998: rows of very different size have to be sorted, and columns
         pivoted.
         """
-        relative = np.maximum(exponents - exponents.max(), -FARTHEST)[:, None]
-        # Unknowns that no row of A contains stay exactly zero: they come last, without a pivot.
-        live = np.count_nonzero(r, axis=0) > 0
-        spanning = r.T if basis is None else np.where(live[:, None], basis, 0.0)
-        order, pivots = np.argsort(~live, kind="stable"), np.arange(spanning.shape[1])
+        relative = np.maximum(exponents - exponents.max(-1, keepdims=True), -FARTHEST)[..., None]
+        # Unknowns that no row of A contains stay exactly zero.
+        live = np.asarray(r.any(-2))[..., None]
+        spanning = transpose(r) if basis is None else np.where(live, basis, 0.0)
+        order = np.argsort(~live[..., 0], kind="stable")
         if basis is not None and not relative.any():  # is orthonormal already
             return cls(spanning, r @ spanning, relative, spanning, order)
         if np.ptp(relative) < CLUSTER:
-            sorted_q, t = tall_qr(np.ldexp(spanning, relative)[order])
-        else:
-            from scipy.linalg import qr
+            q, t = tall_qr(np.ldexp(spanning, relative))
+            seen = transpose(t) if basis is None else r @ spanning @ transpose(t)
+            q *= live
+            return cls(q, seen, relative, spanning, order)
+        from scipy.linalg import qr
 
-            with one_blas_thread():
-                if basis is None:
-                    order = np.lexsort((-relative[:, 0], ~live))
-                else:
-                    spanning, order = _by_unit(spanning, relative[:, 0], rounding)
-                graded = np.ldexp(spanning, relative)[order]
-                sorted_q, t, pivots = qr(graded, mode="economic", pivoting=True, check_finite=False)
+        with one_blas_thread():
+            if basis is None:
+                order = np.lexsort((-relative[:, 0], ~live[:, 0]))
+            else:
+                spanning, order = _by_unit(spanning, relative[:, 0], rounding)
+            graded = np.ldexp(spanning, relative)[order]
+            sorted_q, t, pivots = qr(graded, mode="economic", pivoting=True, check_finite=False)
         q = np.empty_like(sorted_q)
         q[order] = sorted_q
         if basis is None:
@@ -148,8 +161,8 @@ class RowSpace:
 class Within:
     """Minimize ‖A w − y‖² + ridge·‖w‖² over w = 2^exponents·q u, with k instead of P unknowns.
 
-    A 2^exponents q is ``seen`` (m, k). [seen; √ridge I] is Q R if its columns are multiplied by
-    ``2**-scale``. ``top`` are the first m rows of Q.
+    A 2^exponents q is ``seen`` (..., m, k). [seen; √ridge I] is Q R if its columns are multiplied
+    by ``2**-scale``. ``top`` are the first m rows of Q. Only one matrix may have a ridge.
     """
 
     def __init__(
@@ -157,12 +170,13 @@ class Within:
     ) -> None:
         """Factorize with ``root``, which is √ridge in the units of ``seen``."""
         self.q, self.exponents = q, exponents
-        self._scale = exponents_of(np.maximum(np.abs(seen).max(axis=0, initial=0.0), root))[:, None]
-        joined = np.ldexp(seen, -self._scale[:, 0])
+        size = np.maximum(np.abs(seen).max(axis=-2, initial=0.0), root)
+        self._scale = exponents_of(size)[..., None]
+        joined = np.ldexp(seen, -transpose(self._scale))
         if root:
             joined = np.concatenate([joined, np.diag(np.ldexp(root, -self._scale[:, 0]))])
         whole, self.r = tall_qr(joined)
-        self._top = whole[: len(seen)]
+        self._top = whole[..., : seen.shape[-2], :]
 
     @classmethod
     def of(cls, space: RowSpace) -> Within:
@@ -170,14 +184,14 @@ class Within:
         return cls(space.q, space.exponents, space.seen)
 
     def restrict(self, g: np.ndarray) -> np.ndarray:
-        """Return a gradient (P, Q) in these unknowns, (k, Q)."""
-        return np.ldexp(product(self.q.T, np.ldexp(g, self.exponents)), -self._scale)
+        """Return a gradient (..., P, Q) in these unknowns, (..., k, Q)."""
+        return np.ldexp(product(transpose(self.q), np.ldexp(g, self.exponents)), -self._scale)
 
     def _lift(self, u: np.ndarray) -> np.ndarray:
         return np.ldexp(product(self.q, np.ldexp(u, -self._scale)), self.exponents)
 
     def whiten(self, g: np.ndarray) -> np.ndarray:
-        """Return R⁻ᵀ times a gradient (P, Q) in these unknowns, (k, Q)."""
+        """Return R⁻ᵀ times a gradient (..., P, Q) in these unknowns, (..., k, Q)."""
         return solve_triangular(self.r, self.restrict(g), transposed=True)
 
     def noise_gain(self) -> np.ndarray:
@@ -186,8 +200,8 @@ class Within:
         return np.ldexp(np.linalg.norm(half, axis=0), self.exponents[:, 0])
 
     def solve(self, z: np.ndarray) -> np.ndarray:
-        """Return the solution (P, Q) for y in the coordinates of the rows of ``seen``, (m, Q)."""
-        return self._lift(solve_triangular(self.r, self._top.T @ z))
+        """Return the solution (..., P, Q) for y in the coordinates of the rows of ``seen``."""
+        return self._lift(solve_triangular(self.r, transpose(self._top) @ z))
 
     def solve_normal(self, g: np.ndarray) -> np.ndarray:
         """Return (AᵀA + ridge I)⁻¹ g in the row space, a refinement step."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import chain
 
 import numpy as np
 
@@ -17,7 +18,7 @@ CACHED_NUMBERS = 2**20
 
 
 def _gathered(blocks: Iterable[np.ndarray], rows: int) -> Iterator[list[np.ndarray]]:
-    """``blocks`` in parts that are to be joined."""
+    """Yield blocks of equal height, each as a list of its parts."""
     parts: list[np.ndarray] = []
     held = 0
     for block in blocks:
@@ -32,7 +33,7 @@ def _gathered(blocks: Iterable[np.ndarray], rows: int) -> Iterator[list[np.ndarr
 
 
 def _triangle(parts: Sequence[np.ndarray]) -> np.ndarray:
-    """R (min(n, c), c) of rows (n, c) below one another; what stands below its diagonal is not 0.
+    """Return R (min(n, c), c) of rows (n, c) below one another, with any values below the diagonal.
 
     LAPACK's QR of recursive panels, in place, is up to three times as fast as NumPy's.
     """
@@ -46,8 +47,9 @@ def _triangle(parts: Sequence[np.ndarray]) -> np.ndarray:
 
 
 def _merged(upper: np.ndarray, lower: np.ndarray) -> np.ndarray:
-    """R of the triangle ``upper`` (c, c) upon ``lower`` (n, c), n ≤ c, both overwritten: a QR that
-    leaves their zeros alone, in a quarter of the time.
+    """Return R of the triangles ``upper`` (c, c) above ``lower`` (n, c), n ≤ c, both overwritten.
+
+    Their zeros are not computed, which takes a quarter of the time.
     """
     from scipy.linalg.lapack import dtpqrt
 
@@ -57,7 +59,7 @@ def _merged(upper: np.ndarray, lower: np.ndarray) -> np.ndarray:
 
 
 def with_rows(upper: np.ndarray, rows: np.ndarray) -> np.ndarray:
-    """R (c, c) of the triangle ``upper`` (c, c) upon ``rows`` (n, c), at O(n·c²)."""
+    """Return R (c, c) of the triangle ``upper`` (c, c) above ``rows`` (n, c), in O(n·c²)."""
     from scipy.linalg.lapack import dtpqrt
 
     columns = len(upper)
@@ -66,26 +68,39 @@ def with_rows(upper: np.ndarray, rows: np.ndarray) -> np.ndarray:
 
 
 def tree_qr(blocks: Iterable[np.ndarray], rows: int = DEFAULT_LIMITS.tree_rows) -> np.ndarray:
-    """R (min(m, c), c) of all the rows of ``blocks``, each (n, c), of which none is kept.
+    """Return R (..., min(m, c), c) of all the rows of ``blocks`` (..., n, c), which are not kept.
 
-    Householder QR of blocks of ``rows`` rows, or of twice the columns if that is more, their
-    triangles joined pairwise: errors grow with the depth of the tree, where a chain of blocks would
-    add them up. Memory is O(c²·log m), whatever the rows m.
+    Householder QR of blocks of ``rows`` rows, or of twice the columns if that is more. Their
+    triangles are joined pairwise. Errors grow with the depth of the tree, while a chain of blocks
+    would add them up. Memory is O(c²·log m) for m rows. The blocks of several matrices are not
+    divided.
 
     Source: J. Demmel, L. Grigori, M. Hoemmen and J. Langou, SIAM J. Sci. Comput. 34 (2012) A206.
     """
+    several = iter(blocks)
+    first = next(several)
+    several = chain([first], several)
+    if first.ndim > 2 and len(first) > 1:
+        return _joined_in_tree(map(_triangles, several), _triangles)
+    if first.ndim > 2:
+        return tree_qr((block[0] for block in several), rows)[None]
     with one_blas_thread():
-        r = joined_in_tree(map(_triangle, _gathered(blocks, rows)), _merged)
+        r = _joined_in_tree(map(_triangle, _gathered(several, rows)), _merged)
     return np.triu(np.ascontiguousarray(r))
 
 
-def joined_in_tree(
+def _triangles(*parts: np.ndarray) -> np.ndarray:
+    """Return R (G, min(n, c), c) of the rows (G, n, c) of several matrices."""
+    return np.asarray(np.linalg.qr(np.concatenate(parts, axis=1), mode="r"))
+
+
+def _joined_in_tree(
     triangles: Iterable[np.ndarray], merged: Callable[[np.ndarray, np.ndarray], np.ndarray]
 ) -> np.ndarray:
-    """R of all rows, from the triangles of some of them each, joined pairwise by ``merged``."""
+    """Return R of all rows, from the triangles of blocks, joined pairwise by ``merged``."""
     pending: list[np.ndarray] = []
     for i, r in enumerate(triangles, start=1):
-        # Trailing zeros of the count: how many pending triangles have the size of this one.
+        # The trailing zeros of the count are the number of pending triangles of this size.
         while i % 2 == 0:
             r, i = merged(pending.pop(), r), i // 2
         pending.append(r)
@@ -96,10 +111,10 @@ def joined_in_tree(
 
 
 def without_dust(r: np.ndarray) -> np.ndarray:
-    """R (..., q, c) of a QR, with zeros for entries below eps² of their column's largest.
+    """Return R (..., q, c) with zeros for entries below eps² of the largest of their column.
 
-    They are rounding of rounding. Where columns are equal it goes on, rounding by rounding, to
-    subnormal numbers, of which an SVD takes more than ten times as long.
+    They are the rounding errors of rounding errors. Equal columns lead to subnormal numbers, for
+    which an SVD takes more than ten times as long.
     """
     size = np.abs(r)
     dust = size <= np.finfo(r.dtype).eps ** 2 * size.max(axis=-2, keepdims=True, initial=0.0)
@@ -107,14 +122,15 @@ def without_dust(r: np.ndarray) -> np.ndarray:
 
 
 def tall_qr(a: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Q (n, k), orthonormal, and R (k, k) of a tall ``a`` (n, k), by blocks of its rows.
+    """Return orthonormal Q (..., n, k) and R (..., k, k) of tall ``a`` (..., n, k).
 
-    As stable as the QR of the whole, of which LAPACK reads every column from memory k times.
+    A single matrix is factored by blocks of its rows. This is as stable as a QR of the whole, in
+    which LAPACK reads every column from memory k times.
     """
-    rows, columns = a.shape
+    rows, columns = a.shape[-2:]
     height = max(CACHED_NUMBERS // max(columns, 1), 2 * columns)
     with one_blas_thread():
-        if rows < 2 * height:
+        if a.ndim > 2 or rows < 2 * height:
             q, r = np.linalg.qr(a)
             return q, r
         parts = [np.linalg.qr(block) for block in np.array_split(a, rows // height)]
@@ -124,7 +140,7 @@ def tall_qr(a: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def tall_svd(a: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Economical u (n, k), s (k,) descending and vt (k, k) of a tall ``a`` (n, k)."""
+    """Return u (..., n, k), s (..., k) descending and vt (..., k, k) of tall ``a`` (..., n, k)."""
     q, r = tall_qr(a)
     u, s, vt = svd(r)
     return q @ u, s, vt

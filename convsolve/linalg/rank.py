@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -16,58 +17,45 @@ class Band:
 
     With m rows, P columns and s₁ the largest singular value of the equilibrated matrix,
     ``tolerance = max(m, P, 10√P)·eps·s₁`` and the band is ``[min(tol/2, 10√P·eps·s₁), 10·tol]``:
-    exact dependencies leave 0.4 to 3 eps whatever m, while computed phases leave up to m·eps.
+    exact dependencies leave 0.4 to 3 eps for any m, while computed phases leave up to m·eps. For
+    several spectra (n, k), every attribute but ``columns`` is an array (n,).
     """
 
-    tolerance: float
-    low: float
-    high: float
-    rank: int
-    rank_at_low: int
-    rank_at_high: int
     columns: int
+    tolerance: Any
+    low: Any
+    high: Any
+    rank: Any
+    rank_at_low: Any
+    rank_at_high: Any
 
     @property
-    def verdict(self) -> str:
+    def verdict(self) -> Any:
         """Whether the smallest value is above the band ("full"), in it ("ambiguous") or below."""
-        if self.rank_at_high == self.columns:
-            return "full"
-        return "deficient" if self.rank_at_low < self.columns else "ambiguous"
+        below = np.where(self.rank_at_low < self.columns, "deficient", "ambiguous")
+        return np.where(self.rank_at_high == self.columns, "full", below).tolist()
 
 
 def tolerance_of(rows: int, columns: int) -> float:
-    """The tolerance of `Band` in units of s₁."""
+    """Return the tolerance of `Band` in units of s₁."""
     return max(rows, columns, 10 * math.sqrt(columns)) * EPS
 
 
 def least_certified(columns: int) -> float:
-    """What the smallest singular value exceeds where a Gram of columns of norm 1/2 to 1 decided."""
+    """Return a lower bound of the singular values if a Gram matrix proved full rank.
+
+    Its columns have norms of 1/2 to 1.
+    """
     return math.sqrt(10 * columns * EPS) / 2
 
 
-class Bands:
-    """The `Band` of each of several spectra (n, k)."""
-
-    def __init__(self, values: np.ndarray, rows: int, columns: int) -> None:
-        largest = values.max(1, keepdims=True, initial=0.0)
-        tolerance = tolerance_of(rows, columns) * largest
-        low = np.minimum(tolerance / 2, 10 * math.sqrt(columns) * EPS * largest)
-        self._ends = np.concatenate([tolerance, low, 10 * tolerance], axis=1)
-        self._ranks = np.count_nonzero(values[:, None] > self._ends[:, :, None], axis=2)
-        self._columns = columns
-
-    @property
-    def rank(self) -> np.ndarray:
-        """Numerical ranks (n,) at the tolerance."""
-        return self._ranks[:, 0]
-
-    def of(self, place: int) -> Band:
-        """That of one of them."""
-        tolerance, low, high = self._ends[place].tolist()
-        rank, at_low, at_high = self._ranks[place].tolist()
-        return Band(tolerance, low, high, rank, at_low, at_high, self._columns)
-
-
 def band_of(values: np.ndarray, rows: int, columns: int) -> Band:
-    """The `Band` of descending ``values``, fewer than ``columns`` where rows are too few."""
-    return Bands(values[None], rows, columns).of(0)
+    """Return the `Band` of ``values`` (..., k), of which k < ``columns`` if rows are too few."""
+    largest = values.max(-1, initial=0.0)
+    tolerance = tolerance_of(rows, columns) * largest
+    low = np.minimum(tolerance / 2, 10 * math.sqrt(columns) * EPS * largest)
+    ends = tolerance, low, 10 * tolerance
+    ranks = (np.count_nonzero(values > np.asarray(end)[..., None], axis=-1) for end in ends)
+    # Numbers, not arrays, for a single spectrum.
+    numbers = [v if np.ndim(v) else v.item() for v in (*ends, *ranks)]
+    return Band(columns, *numbers)

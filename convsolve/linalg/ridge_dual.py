@@ -1,32 +1,31 @@
-"""The dual of a ridge: its answer within the rows of A, where A is wide or deficient."""
+"""The dual of a ridge: its solution within the row space of A, if A is wide or deficient."""
 
 from __future__ import annotations
 
 import numpy as np
 
 from ..cached import cached_property
-from .factor import Factor, Truncated, factor_of
+from .factor import Factor, Truncated
+from .factors import triangular_factors
 from .minimum_norm import Within, beyond, distances
 from .rank import EPS, tolerance_of
 from .threads import on_blas_threads
 
 
 class RidgeDual(Factor):
-    """[A; √ridge I] of the A of a ``plain`` factor: m unknowns in the place of P.
+    """[A; √ridge I] for the A of a ``plain`` factor, with m instead of P unknowns.
 
-    Every ridge answer is Aᵀα in the user's units, with (AAᵀ + ridge I) α = y. On an orthonormal
-    basis q of the rows in these units, w = q u, it solves a least-squares problem of m unknowns u,
-    and no product AAᵀ is formed.
+    Every ridge solution is Aᵀα in the user's units, with (AAᵀ + ridge I) α = y. With an orthonormal
+    basis q of the rows in these units, w = q u, the m unknowns u solve a least-squares problem. The
+    product AAᵀ is never formed.
 
-    What the rounding of A leaves in the place of a zero would outweigh a small ridge: where that is
-    below 10·P·eps·s₁², and the spectrum of A has a gap, q spans the numerical row space only; and
-    so it does where A and ridge together are deficient.
+    A small ridge, below 10·P·eps·s₁², would be dominated by the rounding error of A. If the
+    spectrum of A has a gap, q then spans the numerical row space only. It also does so if A and the
+    ridge together are deficient.
     """
 
-    source = "qr"
-
     def __init__(self, plain: Truncated, root_ridge: np.ndarray, exponents: np.ndarray) -> None:
-        """With √ridge in the units of ``exponents``, (P,)."""
+        """Set up the problem with √ridge (P,) in the units of ``exponents`` (P,)."""
         super().__init__(plain.r, exponents, plain.rows)
         self._plain = plain
         columns = self.columns
@@ -48,7 +47,7 @@ class RidgeDual(Factor):
 
     @property
     def rank(self) -> int:
-        """Numerical rank of [A; √ridge I]; R, that of A alone, does not say."""
+        """Numerical rank of [A; √ridge I], which is not that of R, a factor of A alone."""
         return self._rank
 
     @cached_property
@@ -60,7 +59,7 @@ class RidgeDual(Factor):
         return np.hypot(within.noise_gain(), free)
 
     def whiten(self, rows: np.ndarray) -> np.ndarray:
-        """Coordinates (n, m + P) of rows (n, P) in which AᵀA + ridge I is the identity."""
+        """Return coordinates (n, m + P) of rows (n, P), with AᵀA + ridge I the identity."""
         g, within = rows.T, self._within
         free = beyond(within.q, np.ldexp(g, within.exponents)) / self._root
         return np.concatenate([within.whiten(g), free]).T
@@ -68,33 +67,33 @@ class RidgeDual(Factor):
     def damped(
         self, g: np.ndarray, w_norm: np.ndarray, r_norm: np.ndarray
     ) -> tuple[np.ndarray, str]:
-        """That of A alone, which is no less: with the ridge every output takes its own factor."""
-        # No column is shorter with the ridge, but for one of zeros, whose exponent there is any.
+        """Return the value of A alone, an upper bound: the exact one needs a factor per output."""
+        # No column is shorter with the ridge, except zeros, whose exponents are arbitrary.
         relative = np.maximum(self.exponents - self._plain.exponents, 0)[:, None]
         return self._plain.damped(np.ldexp(g, relative), w_norm, r_norm)[0], "upper bound"
 
     def null_share(self, w: np.ndarray, y_norm: np.ndarray) -> float:
-        """As that of A, where the ridge is too small to leave no null space."""
+        """Return the share of A alone if the ridge is too small to determine all taps, else 0."""
         if self.full_rank:
             return 0.0
         relative = (self._plain.exponents - self.exponents)[:, None]
         return self._plain.null_share(np.ldexp(w, relative), y_norm)
 
     def solve(self, z: np.ndarray) -> np.ndarray:
-        """argmin ‖A w − y‖² + ridge·‖w‖² (P, Q), the ridge in the user's units."""
+        """Return argmin ‖A w − y‖² + ridge·‖w‖² (P, Q), with the ridge in the user's units."""
         return self._within.solve(z)
 
     def solve_normal(self, g: np.ndarray) -> np.ndarray:
-        """(AᵀA + ridge I)⁻¹ g within the rows of A, where g lies but for rounding."""
+        """Return (AᵀA + ridge I)⁻¹ g for g in the row space of A, except for rounding."""
         return self._within.solve_normal(g)
 
 
 def _rank(plain: Truncated, root_ridge: np.ndarray, exponents: np.ndarray) -> int:
-    """Numerical rank of [A; √ridge I]: what the ridge leaves open, A itself must decide."""
+    """Return the numerical rank of [A; √ridge I]. If a ridge is too small, A alone decides."""
     columns = len(root_ridge)
     tolerance = tolerance_of(plain.rows + columns, columns)
     weak = root_ridge <= tolerance * max(float(plain.singular_values[0]), 1.0)
     if not weak.any():
         return columns
-    left = factor_of(plain.r[:, weak], exponents[weak], plain.rows)
-    return columns - int(weak.sum()) + left.rank
+    left = triangular_factors(plain.r[None, :, weak], exponents[None, weak], plain.rows)
+    return columns - int(weak.sum()) + left[0].rank

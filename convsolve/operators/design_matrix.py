@@ -236,16 +236,6 @@ class DesignMatrix:
         """Norms (G, P) of the columns of M A."""
         return self._known.norms
 
-    @property
-    def terms(self) -> np.ndarray:
-        """Sums (G, P) of the norms of the terms that a column of M A is made of."""
-        return self.column_norms
-
-    @property
-    def cancels(self) -> bool:
-        """Whether the terms of a column cancel so much that its Gram matrix would lose digits."""
-        return False
-
     @cached_property
     def projection(self) -> Projection:
         """The projection of N, applied to sums over rows."""

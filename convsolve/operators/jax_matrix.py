@@ -13,7 +13,7 @@ from jax import lax
 
 from ..problem.spec import ConvSpec
 from .jax_fourier import Operator, matmul
-from .transformed import TapBasis
+from .tap_basis import TapBasis
 from .windows import design_matrix
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from ..identifiability.null_space import MAX_VECTORS
 from ..identifiability.report import Identifiability
 from ..identifiability.wording import MEANING
-from ..linalg.factor import Cholesky, Factor
+from ..linalg.factor import Factor
 from ..linalg.lapack import extreme_singular_values
 from ..linalg.rank import Band, band_of
 from ..text import count
@@ -124,7 +124,7 @@ def _spectrum(factor: Factor, most: int) -> tuple[np.ndarray, np.ndarray, Band]:
     smallest are returned.
     """
     columns = factor.r.shape[1]
-    if isinstance(factor, Cholesky) and columns > most:
+    if factor.source == "gram" and columns > most:
         ends = np.array(extreme_singular_values(factor.r))
         return np.array([1, columns]), ends, band_of(ends, factor.rows, columns)
     values = np.zeros(columns)

@@ -119,7 +119,7 @@ class _Course:
         self.found, self.passes = self._measured(np.zeros(regression.shape)), 0
         # Mean squares in the user's units with the penalty, without overflow.
         powers = np.clip(2 * regression.y_exponents, -900, 900)
-        rows = regression.operator.rows
+        rows = regression.matrix.rows
         self._unit = np.ldexp(1.0 / (rows * self.found.r_norm.size), powers)
         self.losses = [self._loss()]
 

@@ -173,9 +173,9 @@ class Rows(NamedTuple):
     @classmethod
     def of(cls, regression: Regression, dtype: Any) -> Rows:
         """From the moments of a problem, in the user's units and the data's precision."""
-        operator, scaling, moments = regression.operator, regression.scaling, regression.moments
-        n, constant = moments.n, operator.nuisance.constant
-        scaled = np.stack([regression.system.gram(g) for g in range(operator.groups)])
+        matrix, scaling, moments = regression.matrix, regression.scaling, regression.moments
+        n, constant = moments.n, matrix.nuisance.constant
+        scaled = np.stack([regression.system.gram(g) for g in range(matrix.groups)])
         values, vectors = np.linalg.eigh(scaled)
         # Below that they are rounding. Never zero, so that Sᵀc is r in every direction.
         floor = np.maximum(EPS * values[:, -1:], np.finfo(float).tiny)
@@ -185,7 +185,8 @@ class Rows(NamedTuple):
         squares = regression.y_norms**2 - np.einsum("gpq,gpq->gq", c, c)
         rest = np.sqrt(np.maximum(squares, 0))[:, None]
         count = math.sqrt(n) if constant else 0.0
-        s = scaling.gradient(count * operator.means[:, :, None])[:, None, :, 0]
+        means = regression.system.basis.restrict(count * matrix.means[:, :, None])
+        s = scaling.gradient(means)[:, None, :, 0]
         t = count * moments.about_means.out_shift[:, None]
         a = np.concatenate([root * at, np.zeros_like(s), s], axis=1)
         y = np.concatenate([c, rest, t], axis=1)

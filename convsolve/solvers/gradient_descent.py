@@ -248,7 +248,7 @@ class GradientDescent(Solver):
         assert targets is not None
         ridge = float(self.ridge)
         regression = analysis.regression(self.penalty, ridge)
-        if regression.system.basis is not None and not isinstance(self.init, str):
+        if not (regression.system.basis.identity or isinstance(self.init, str)):
             raise SolveError(
                 f"under {self.penalty.title} descent starts in coordinates of its own, where no "
                 "kernel can be given; use init='zeros' or 'glorot_uniform'"
@@ -268,7 +268,7 @@ class GradientDescent(Solver):
                 b, beside = self._beside(regression, data, w, c)
         if ctrl_c.pressed and status != "solved":
             status = "interrupted"
-        if system.basis is not None:
+        if not system.basis.identity:
             certificate = regression.certify(regression.from_user(w))
         return Raw(
             _kernel(system, w),
@@ -296,9 +296,9 @@ class GradientDescent(Solver):
         """
         from .descent_kernels import Stack
 
-        v = regression.scaling.to_operator(regression.from_user(w))
+        v = regression.scaling.unscaled(regression.from_user(w))
         if self.loss == "mse":
-            return regression.from_operator(v)[1], None
+            return regression.from_columns(v)[1], None
         assert isinstance(data, Stack)
         design = regression.system.design
         params = (w, np.zeros(w.shape[-1], w.dtype), c)
@@ -308,7 +308,7 @@ class GradientDescent(Solver):
         if confounds is not None and confounds.shared:
             of_y = np.ldexp(extra[-1] / confounds.size, -regression.y_exponents.reshape(-1))
             level = regression.targets.grouped(of_y)
-        return regression.from_operator(v, level)[1], extra
+        return regression.from_columns(v, level)[1], extra
 
     def solved(self, found: Measured, a_norm: np.ndarray, y_norms: Any) -> bool:
         """Return whether the criterion for "solved" in the class docstring is met."""
@@ -439,7 +439,7 @@ class _Run:
 
         begun = time.perf_counter()
         zero = np.logical_not(np.any(np.asarray(self._y), axis=0))
-        confounds = self._regression.operator.nuisance.confounds
+        confounds = self._regression.matrix.nuisance.confounds
         columns = 0 if confounds is None or self._solver.via == "moments" else confounds.count
         self._state = self._solver.start(self._shape, self._dtype, zero, columns)
         # A call with no steps compiles and evaluates the start.
@@ -520,14 +520,14 @@ def _measured_anew(regression: Regression, w: Any, b: Any) -> Measured:
     """
     from .descent_kernels import Measured
 
-    operator = regression.operator
+    matrix = regression.matrix
     with np.errstate(over="ignore", invalid="ignore"):  # a run that has diverged is not solved
         v = regression.from_user(np.asarray(w))
         r, g = regression.residual(v)
         off = np.zeros_like(r)
-        if operator.nuisance.constant:
+        if matrix.nuisance.constant:
             off = (np.asarray(b, float) - regression.to_user(v)[1]).reshape(off.shape)
-            off = math.sqrt(operator.rows) * np.ldexp(off, -regression.y_exponents)
+            off = math.sqrt(matrix.rows) * np.ldexp(off, -regression.y_exponents)
     residual = np.hypot(r, off)
     gradient = np.hypot(np.linalg.norm(g, axis=1), off)
     size = np.linalg.norm(v, axis=1)
@@ -548,9 +548,9 @@ def _stalled(looks: list[_Look]) -> bool:
 def _kernel(system: System, w: Any) -> np.ndarray:
     """Return T z as a kernel, for the parameters found by a descent."""
     w = np.asarray(w)
-    if system.basis is None:
+    if system.basis.identity:
         return w
-    columns = system.basis.expand(to_columns(w, system.operator.groups))
+    columns = system.basis.expand(to_columns(w, system.matrix.groups))
     return to_kernel(columns, system.design.spec.kernel_size)
 
 

@@ -150,10 +150,10 @@ class Lasso(Solver):
                     of_folds = [(rest[g], held[g].only(np.array([q]))) for rest, held in folds]
                     kernels[g, :, q], one_told = paths.chosen(q, of_folds)
                     told.append(one_told)
-        power = regression.operator.exponents - scoring.units.column
+        power = regression.matrix.exponents - scoring.units.column
         v = np.ldexp(kernels, power[:, :, None])
-        kernel, bias = regression.from_operator(v)
-        squares, gradient = regression.operator.residual(v, regression.targets)
+        kernel, bias = regression.from_columns(v)
+        squares, gradient = regression.matrix.residual(v, regression.targets)
         gap = self._gap(scoring, kernels, squares, np.ldexp(gradient, power[:, :, None]), told)
         whole = joined(told)
         stats = {"penalty": {"kind": self.title, "strength": whole.strength.tolist()}}

@@ -55,7 +55,7 @@ def fit(
     columns, rows = spec.unknowns(x.shape[-1]), math.prod(y.shape[:-1])
     basis, weights = coordinates.basis, coordinates.weights[:, :, None]
     # A dual form penalizes all of a kernel alike. Elsewhere the rows of a penalty make A tall.
-    plain = basis is None and coordinates.uniform
+    plain = basis.identity and coordinates.uniform
     wide = plain and rows < columns + bias
     ridges = jnp.broadcast_to(strength, (groups,)) if plain else strength * weights
     formed = wide or rows * columns * groups <= formed_numbers
@@ -63,11 +63,11 @@ def fit(
 
     def operator(x: Any) -> Any:
         a = Matrix(x, spec, bias, wide) if formed else Operator(x, spec, bias)
-        return a if basis is None else Penalized(a, basis)
+        return a if basis.identity else Penalized(a, basis)
 
     def kernel(operator: Any, y: Any, ridge: Any) -> Any:
         found = solution(operator, y, ridge, factor, wide)
-        return found[:columns] if basis is None else operator.kernel(found)
+        return found[:columns] if basis.identity else operator.kernel(found)
 
     def of_group(signals: tuple[Any, Any, Any]) -> tuple[Any, Any]:
         x, y, ridge = signals

@@ -10,6 +10,7 @@ import pytest
 
 import convsolve as cs
 from convsolve.linalg import factor
+from convsolve.linalg.factors import triangular_factors
 from convsolve.problem.sizes import Limits
 from support.cases import LAYOUTS, from_svd
 from support.dense import rank_and_mask
@@ -192,8 +193,8 @@ def test_a_factor_is_that_of_its_rank(copied: bool) -> None:
     if copied:
         a[:, 19] = a[:, 0]
     q, r = np.linalg.qr(a)
-    found = factor.factor_of(r, np.zeros(20, int), 60)
-    assert isinstance(found, factor.Truncated if copied else factor.Triangle)
+    found = triangular_factors(r[None], np.zeros((1, 20), int), 60)[0]
+    assert isinstance(found, factor.Truncated if copied else factor.FullRank)
     assert found.verdict == found.band.verdict == ("deficient" if copied else "full")
     least = np.linalg.svd(a, compute_uv=False)[-1]
     assert found.at_least == 0 if copied else least / 10 < found.at_least < least

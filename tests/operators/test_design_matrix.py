@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import jax
@@ -13,12 +14,13 @@ import pytest
 from jax.sharding import AxisType, NamedSharding
 from jax.sharding import PartitionSpec as P
 
+from convsolve.leastsquares.scaling import PenaltyColumns
 from convsolve.operators.by_jax import DeviceChunk
 from convsolve.operators.chunk import Form
 from convsolve.operators.chunks import Chunks, Plan
 from convsolve.operators.design_matrix import DesignMatrix, Targets
 from convsolve.operators.spread import stacked
-from convsolve.operators.transformed import TapBasis, TransformedMatrix
+from convsolve.operators.tap_basis import TapBasis
 from convsolve.problem.adjustments import Adjustments
 from convsolve.problem.confounds import Confounds
 from convsolve.problem.nuisance import Nuisance
@@ -30,8 +32,7 @@ from convsolve.problem.weights import Weights
 from support import dense
 from support.geometry import NAMED, Geometry
 
-Matrix = DesignMatrix | TransformedMatrix
-Make = Callable[[Geometry, list, list], Matrix]
+Make = Callable[[Geometry, list, list], DesignMatrix]
 SMALL_BLOCKS = Limits(kept_numbers=0, block_numbers=64)
 # Every gap is worth a cut.
 CUT = Limits(gap_products=0)
@@ -124,15 +125,6 @@ def on_devices(count: int) -> Make:
     return make
 
 
-def transformed(make: Make) -> Make:
-    def made(geometry: Geometry, x: list, y: list) -> TransformedMatrix:
-        matrix = make(geometry, x, y)
-        assert isinstance(matrix, DesignMatrix)
-        return TransformedMatrix(matrix, basis(geometry))
-
-    return made
-
-
 ROWS, FFT, READ = Plan(by_rows=True), Plan(), Plan(whole=False)
 MATRICES = {
     "rows": made(ROWS),
@@ -141,24 +133,19 @@ MATRICES = {
     "rows, in time": made(Plan(by_rows=True, in_time=True)),
     "ffts": made(FFT),
     "ffts, columns first": made(Plan(columns_first=True)),
-    "rows, transformed": transformed(made(ROWS)),
-    "ffts, transformed": transformed(made(FFT)),
     "some rows": made_of_some(ROWS, replace(CUT, block_numbers=64)),
     "ffts of some rows": made_of_some(FFT),
     "ffts of some rows, columns first": made_of_some(Plan(columns_first=True)),
-    "ffts of some rows, transformed": transformed(made_of_some(FFT)),
     "chunks": made(READ, CHUNKS),
     "chunks, in time": made(Plan(whole=False, in_time=True), CHUNKS),
-    "chunks, transformed": transformed(made(READ, CHUNKS)),
     "chunks of some rows": made_of_some(READ, CHUNKS),
     "rows with confounds": confounded(ROWS, replace(CUT, block_numbers=64)),
     "rows with confounds, columns first": confounded(Plan(by_rows=True, columns_first=True)),
     "ffts with confounds": confounded(FFT),
     "ffts with confounds, columns first": confounded(Plan(columns_first=True)),
-    "ffts with confounds, transformed": transformed(confounded(FFT)),
     "chunks with confounds": confounded(READ, CHUNKS),
     "on a device": on_devices(1),
-    "on devices, transformed": transformed(on_devices(2)),
+    "on devices": on_devices(2),
 }
 
 
@@ -186,10 +173,8 @@ every_case = pytest.mark.parametrize(("form", "name"), cases())
 class Dense:
     """M A and M y in the units of a matrix."""
 
-    def __init__(self, operator: Matrix, geometry: Geometry, x: list, y: list) -> None:
+    def __init__(self, operator: DesignMatrix, geometry: Geometry, x: list, y: list) -> None:
         a = dense.design_matrix(x, geometry.spec).astype(float)
-        if isinstance(operator, TransformedMatrix):
-            a = by_axis(a, geometry, operator.basis)
         self.plain = np.ldexp(a, -operator.exponents[:, None])
         self.y = dense.by_group(y, geometry.spec.groups).astype(float)
         if operator.rows < self.plain.shape[1]:
@@ -232,7 +217,7 @@ def by_axis(a: np.ndarray, geometry: Geometry, basis: TapBasis) -> np.ndarray:
 
 
 @pytest.fixture
-def case(form: str, name: str) -> tuple[Matrix, Dense, Targets]:
+def case(form: str, name: str) -> tuple[DesignMatrix, Dense, Targets]:
     geometry = NAMED[name]
     x, y = geometry.records()
     operator = MATRICES[form](geometry, x, y)
@@ -245,7 +230,7 @@ def in_units(y: np.ndarray, targets: Targets) -> np.ndarray:
 
 
 @every_case
-def test_norms_and_means(case: tuple[Matrix, Dense, Targets]) -> None:
+def test_norms_and_means(case: tuple[DesignMatrix, Dense, Targets]) -> None:
     operator, known, targets = case
     scale = np.linalg.norm(known.a, axis=1)
     close = {"rtol": 1e-12, "atol": 1e-13 * scale.max()}
@@ -259,7 +244,7 @@ def test_norms_and_means(case: tuple[Matrix, Dense, Targets]) -> None:
 
 @every_case
 def test_moments_with_the_nuisance_columns_projected_out(
-    case: tuple[Matrix, Dense, Targets],
+    case: tuple[DesignMatrix, Dense, Targets],
 ) -> None:
     operator, known, targets = case
     found = operator.moments(targets)
@@ -275,7 +260,7 @@ def test_moments_with_the_nuisance_columns_projected_out(
 
 
 @every_case
-def test_residual_and_gradient(case: tuple[Matrix, Dense, Targets]) -> None:
+def test_residual_and_gradient(case: tuple[DesignMatrix, Dense, Targets]) -> None:
     operator, known, targets = case
     rng = np.random.default_rng(2)
     y = in_units(known.centred_y, targets)
@@ -289,7 +274,7 @@ def test_residual_and_gradient(case: tuple[Matrix, Dense, Targets]) -> None:
 
 @every_case
 def test_the_gradient_is_the_adjoint_of_the_product(
-    case: tuple[Matrix, Dense, Targets],
+    case: tuple[DesignMatrix, Dense, Targets],
 ) -> None:
     """⟨M(y − A w), M A v⟩ = ⟨AᵀM(y − A w), v⟩, by the products of the matrix alone."""
     operator, _, targets = case
@@ -307,7 +292,7 @@ def test_the_gradient_is_the_adjoint_of_the_product(
 
 
 @every_case
-def test_forward_and_adjoint(case: tuple[Matrix, Dense, Targets]) -> None:
+def test_forward_and_adjoint(case: tuple[DesignMatrix, Dense, Targets]) -> None:
     """The rows have the order of the blocks of rows, and so have the rows of y."""
     operator, known, targets = case
     blocks = [*operator.row_blocks(targets)]
@@ -331,7 +316,7 @@ def test_forward_and_adjoint(case: tuple[Matrix, Dense, Targets]) -> None:
 
 
 @every_case
-def test_products(case: tuple[Matrix, Dense, Targets]) -> None:
+def test_products(case: tuple[DesignMatrix, Dense, Targets]) -> None:
     operator, known, _ = case
     w = np.random.default_rng(4).standard_normal((operator.columns, 3))
     for g, a in enumerate(known.a):
@@ -341,7 +326,7 @@ def test_products(case: tuple[Matrix, Dense, Targets]) -> None:
 
 
 @every_case
-def test_blocks_of_rows(case: tuple[Matrix, Dense, Targets]) -> None:
+def test_blocks_of_rows(case: tuple[DesignMatrix, Dense, Targets]) -> None:
     """The order of the records is arbitrary, and the same for A and y."""
     operator, known, targets = case
     blocks = [*operator.row_blocks(targets)]
@@ -353,6 +338,35 @@ def test_blocks_of_rows(case: tuple[Matrix, Dense, Targets]) -> None:
         assert found.shape == wanted.shape
         order, right = np.lexsort(found.round(9).T), np.lexsort(wanted.round(9).T)
         np.testing.assert_allclose(found[order], wanted[right], rtol=0, atol=1e-12)
+
+
+@every_case
+@pytest.mark.parametrize("gram_fits", [True, False], ids=["by moments", "by data"])
+def test_columns_in_the_coordinates_of_a_penalty(form: str, name: str, gram_fits: bool) -> None:
+    geometry = NAMED[name]
+    x, y = geometry.records()
+    matrix = MATRICES[form](geometry, x, y)
+    targets = matrix.targets
+    assert targets is not None
+    design: Any = SimpleNamespace(
+        matrix=matrix, sizes=SimpleNamespace(gram_fits=gram_fits), moments=matrix.moments(targets)
+    )
+    columns = PenaltyColumns(design, basis(geometry))
+    known = Dense(matrix, geometry, x, y)
+    a = by_axis(known.a, geometry, columns.basis)
+    norms = np.linalg.norm(a, axis=1)
+    np.testing.assert_allclose(columns.norms, norms, rtol=1e-10, atol=1e-13 * norms.max())
+    shape = matrix.groups, columns.count, targets.outputs
+    z = np.random.default_rng(2).standard_normal(shape)
+    r = in_units(known.centred_y, targets) - a @ z
+    squares, g = columns.residual(z, targets)
+    np.testing.assert_allclose(squares, (r**2).sum(1), rtol=1e-12)
+    largest = np.abs(a).sum() * np.abs(r).max()
+    np.testing.assert_allclose(g, a.swapaxes(1, 2) @ r, rtol=0, atol=1e-12 * largest)
+    for found in (columns.moments, columns.moments_with(targets)):
+        for group, rows in enumerate(a):
+            gram, scale = found.inner(group, slice(None)), np.linalg.norm(rows) ** 2 + 1e-300
+            np.testing.assert_allclose(gram, rows.T @ rows, rtol=0, atol=1e-12 * scale)
 
 
 @every_matrix
@@ -367,8 +381,7 @@ def test_other_outputs_for_the_same_x(form: str) -> None:
         flags = some_rows(geometry).flags
         assert flags is not None
         other = [np.where(f[..., None], b, 10**8) for b, f in zip(other, flags, strict=True)]
-    matrix = first.operator if isinstance(first, TransformedMatrix) else first
-    targets = matrix.with_outputs(other)
+    targets = first.with_outputs(other)
     assert fresh.targets is not None
     w = np.ones((1, first.columns, 2))
     here = (*first.residual(w, targets), first.moments(targets).rhs)
