@@ -29,9 +29,9 @@ from .operators.chunk_sums import Totals
 from .operators.chunks import Chunks
 from .operators.map_reduce import PASS, one_by_one, read_ahead
 from .operators.moments import Moments, NuisanceSums, ResidualSums, Units
+from .operators.trends import Trends
 from .problem.problem import Problem
 from .problem.records import Records
-from .problem.trends import Trends
 from .progress import stage
 
 # Largest share of the run time that is spent on writing.

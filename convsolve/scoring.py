@@ -12,6 +12,7 @@ import numpy as np
 
 from .linalg.rank import EPS
 from .operators.map_reduce import each
+from .operators.nuisance import without_confounds
 from .operators.prediction import row_spans, rows_of
 from .problem.checks import fraction
 from .problem.confounds import Confounds
@@ -325,20 +326,20 @@ def _without_confounds(
         found[i][start:stop] = p[..., some]
     own = Confounds.of(problem.confounds, False, rows, problem.weights)
     centred = Confounds.with_constant(problem.confounds, rows, problem.weights)
-    y, fitted = (centred.without(each) for each in (truth, found))
+    y, fitted = (without_confounds(centred, each) for each in (truth, found))
     in_time = problem.spec.ndim == 1
     score, mean_squares = score_of(y, zip(y, fitted, strict=True), in_time, centre=False)
     residuals = [a - b for a, b in zip(y, fitted, strict=True)]
     if centred.count > own.count:
-        pairs = zip(*(own.without(each) for each in (truth, found)), strict=True)
+        pairs = zip(*(without_confounds(own, each) for each in (truth, found)), strict=True)
         residuals, correlation = [a - b for a, b in pairs], score.correlation
         moved = zip(y, (a - r for a, r in zip(y, residuals, strict=True)), strict=True)
         score, mean_squares = score_of(y, moved, in_time, centre=False)
         score = score._replace(correlation=correlation)
     left, mean_squares = np.concatenate(residuals), mean_squares * rows.count / own.total_weight
     # For R² of kernel and confounds together, only a constant is subtracted from y.
-    whole_y = Confounds.of(None, True, rows, problem.weights).without(truth)
-    spread = np.concatenate(whole_y)
+    constant = Confounds.of(None, True, rows, problem.weights)
+    spread = np.concatenate(without_confounds(constant, truth))
     exponent = np.frexp(np.abs(spread).max(0))[1]
     with np.errstate(divide="ignore", invalid="ignore"):
         squares = (np.square(np.ldexp(v, -exponent)).sum(0) for v in (left, spread))

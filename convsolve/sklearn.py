@@ -22,7 +22,7 @@ from sklearn.utils.validation import (
 
 from .api import convolve, solve
 from .problem.checks import choice
-from .problem.lags import lag_geometry
+from .problem.lags import LagWindow
 from .problem.names import seconds_to_lags
 from .problem.problem import Problem
 from .problem.records import column_names
@@ -168,7 +168,8 @@ class ConvRegressor(RegressorMixin, BaseEstimator):
 
     def _predicted(self, x: list[np.ndarray]) -> list[np.ndarray]:
         """y of every trial."""
-        spec, _ = lag_geometry([(int(self.lags_[0]), int(self.lags_[-1]))], "zeros", 1)
+        window = LagWindow(((int(self.lags_[0]), int(self.lags_[-1])),), "zeros")
+        spec, _ = window.geometry(1)
         found = convolve(x, self.solution_.kernel, spec, self.solution_.bias)
         return [part[:, 0] for part in found] if self._alone else found
 

@@ -24,6 +24,7 @@ from .leastsquares.analysis import Analysis, analyse
 from .leastsquares.certificate import GAP
 from .leastsquares.penalty import Penalty
 from .noise import NOISES, NoiseModel, noise_model
+from .operators.nuisance import without_confounds
 from .operators.prediction import predicted, predicted_blocks
 from .problem.checks import choice, fraction, index, integer
 from .problem.confounds import Confounds
@@ -884,9 +885,7 @@ def _without_confounds(
     for (outputs, rows), more in zip(problem.by_mask, added, strict=True):
         some = [*outputs]
         confounds = Confounds.of(problem.confounds, False, rows, problem.weights)
-        parts = confounds.without([a[..., some] for a in left])
-        if more is not None:
-            parts = confounds.less(parts, more)
+        parts = without_confounds(confounds, [a[..., some] for a in left], more)
         for i, part in enumerate(parts):
             place = np.ix_(rows.flags_of(i).reshape(-1), np.isin(range(left[i].shape[-1]), some))
             flat = found[i].reshape(-1, left[i].shape[-1])

@@ -18,8 +18,8 @@ ROOT = Path(convsolve.__file__).parent
 ROWS = [
     {"errors", "text", "html", "cached", "interrupts", "npz_writer", "parallel", "progress"},
     {"files", "lazy_jax"},
-    {"problem"},
     {"linalg"},
+    {"problem"},
     {"operators"},
     {"leastsquares"},
     {"inference"},

@@ -16,6 +16,7 @@ from ..linalg.factor import Factor
 from ..linalg.factors import Factors
 from ..linalg.rank import EPS
 from ..linalg.threads import on_blas_threads
+from ..operators.nuisance_blocks import columns_of
 from ..problem.checks import number
 from ..problem.problem import Problem
 from ..problem.sizes import DEFAULT_LIMITS, Limits
@@ -450,7 +451,7 @@ class Diagnosis:
         if confounds is None:
             return self.problem.bias / self.n_equations
         spans = self._analysis.design.matrix.chunks.order.spans
-        return np.concatenate([np.square(confounds.part(span)[1]).sum(1) for span in spans])
+        return np.concatenate([np.square(columns_of(confounds, s)[1]).sum(1) for s in spans])
 
     @property
     def mask_ambiguous(self) -> bool:

@@ -163,8 +163,8 @@ def weak_sentence(diagnosis: Diagnosis) -> str:
 
 def precision_sentence(diagnosis: Diagnosis) -> str:
     """What the data's own type, where it is coarser than the arithmetic, means for the verdict."""
-    types = {a.dtype.newbyteorder("=") for a in diagnosis.problem.input.arrays}
-    dtype, unit = max(types, key=lambda t: (t.kind == "f", -t.itemsize)), diagnosis.problem.data_eps
+    types, unit = diagnosis.problem.input.dtypes, diagnosis.problem.data_eps
+    dtype = max(types, key=lambda t: (t.kind == "f", -t.itemsize))
     if unit > EPS:
         return (
             f"x is {dtype}: its own rounding, {unit:.1g} of its size, is part of the data; the "
@@ -269,6 +269,6 @@ def warning(diagnosis: Diagnosis, answer: str, remedies: str) -> str:
     known = f"{diagnosis.n_unknowns} unknowns, rank not known"
     if diagnosis.decided:
         known = f"rank {diagnosis.rank} of {diagnosis.n_unknowns} unknowns"
-    which = diagnosis.problem.which
+    which = diagnosis.problem.names.which
     begin = f"output {which}: " * bool(which)
     return f"{begin}{diagnosis.verdict}: {known}; this is {answer}. {remedies}"

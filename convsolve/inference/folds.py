@@ -165,11 +165,7 @@ def part(
         given["mask"] = _within(given["mask"], spans, pieces, adjustments.kept)
     # A bias that is redundant in these records is no error, but has no column.
     found = Problem(*cut(spec, *records, spans), spec=spec.normal, **given)
-    found.bias = bias
-    found.lag_shift = tuple(
-        round(float(a[0] - b[0])) for a, b in zip(lags, found.lags, strict=True)
-    )
-    return found
+    return found.replace(bias=bias).with_lags(lags)
 
 
 def _hulls(spans: Sequence[Span]) -> list[Span]:

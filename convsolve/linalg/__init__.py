@@ -5,5 +5,7 @@
 matrix, ``minimum_norm`` solves it within the row space, and ``ridge_dual`` does so with a ridge.
 ``factors`` factors all groups and decides their ranks. All functions accept one matrix or an array
 of several, as those of NumPy do. ``conjugate_gradient`` needs products only, ``tridiagonal``
-solves for many ridges, and ``threads`` limits the threads of BLAS.
+solves for many ridges, and ``threads`` limits the threads of BLAS. ``polynomials`` and
+``orthonormal`` compute bases of a few columns, and ``channels`` operates on long arrays with few
+channels.
 """

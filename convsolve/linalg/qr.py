@@ -7,7 +7,6 @@ from itertools import chain
 
 import numpy as np
 
-from ..problem.sizes import DEFAULT_LIMITS, tree_height
 from .lapack import svd
 from .threads import one_blas_thread
 
@@ -15,6 +14,13 @@ from .threads import one_blas_thread
 PANEL = 64
 # Numbers in a block of rows of a tall QR (8 MiB), which caches hold.
 CACHED_NUMBERS = 2**20
+# Rows of the blocks in a QR by a tree.
+TREE_ROWS = 2048
+
+
+def tree_height(columns: int, rows: int = TREE_ROWS) -> int:
+    """Return the rows of one QR: at least twice the columns, so that joining triangles is cheap."""
+    return max(rows, 2 * columns)
 
 
 def _gathered(blocks: Iterable[np.ndarray], rows: int) -> Iterator[list[np.ndarray]]:
@@ -67,7 +73,7 @@ def with_rows(upper: np.ndarray, rows: np.ndarray) -> np.ndarray:
     return np.triu(r)
 
 
-def tree_qr(blocks: Iterable[np.ndarray], rows: int = DEFAULT_LIMITS.tree_rows) -> np.ndarray:
+def tree_qr(blocks: Iterable[np.ndarray], rows: int = TREE_ROWS) -> np.ndarray:
     """Return R (..., min(m, c), c) of all the rows of ``blocks`` (..., n, c), which are not kept.
 
     Householder QR of blocks of ``rows`` rows, or of twice the columns if that is more. Their

@@ -12,16 +12,15 @@ import numpy as np
 
 from ..cached import cached_property
 from ..errors import SolveError
-from ..problem.channels import largest, on_cores
-from ..problem.confounds import NuisanceBlock
-from ..problem.polynomials import Polynomials
-from ..problem.records import stacked
+from ..linalg.channels import largest, on_cores
+from ..linalg.polynomials import Polynomials
 from ..problem.rows import Rows, Span, samples_read
 from ..problem.sizes import Limits
 from ..problem.spec import ConvSpec
 from ..problem.stored import for_one_pass
-from ..problem.trends import without_polynomials
 from .moments import Units, per_column
+from .nuisance_blocks import NuisanceBlock
+from .trends import without_polynomials
 from .windows import NormalForm, normal_form, silenced
 
 _T = TypeVar("_T")
@@ -502,3 +501,26 @@ def exponents_of(sizes: np.ndarray) -> np.ndarray:
         return exponents
     least = exponents.min(where=sizes > 0, initial=exponents.max())
     return np.where(sizes > 0, exponents, least)
+
+
+def stacked(records: Sequence[np.ndarray]) -> Any:
+    """Return records as (N, …): a view of a single record or of a batch, else a copy."""
+    if len(records) == 1:
+        return records[0][None]
+    batch = _batch(records)
+    return np.stack(records) if batch is None else batch
+
+
+def _batch(records: Sequence[np.ndarray]) -> np.ndarray | None:
+    """Return records that are equally spaced parts of one array as a view; else None."""
+    first = records[0]
+    if first.base is None or any(
+        a.base is not first.base or a.strides != first.strides for a in records
+    ):
+        return None
+    places = [a.__array_interface__["data"][0] for a in records]
+    step = places[1] - places[0]
+    if step <= 0 or places != [places[0] + i * step for i in range(len(places))]:
+        return None
+    shape, strides = (len(records), *first.shape), (step, *first.strides)
+    return np.lib.stride_tricks.as_strided(first, shape, strides, writeable=False)

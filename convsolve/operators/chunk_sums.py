@@ -18,17 +18,17 @@ from typing import Any
 import numpy as np
 
 from ..errors import SolveError
-from ..problem.polynomials import Polynomials, used_range
+from ..linalg.polynomials import Polynomials, used_range
 from ..problem.rows import Rows, samples_read
 from ..problem.spec import ConvSpec
 from ..problem.stored import not_finite_any_more
-from ..problem.trends import Trends, kept_samples, without_polynomials
 from . import by_fft, by_jax, by_rows
 from .by_jax import DeviceChunk
 from .by_rows import Projected
 from .chunk import Chunk, Form, LoadedChunk, extent, load, samples_of
 from .moments import Moments, ResidualSums, Units
 from .nuisance import crossed, nuisance_of, nuisance_sums, without_fit
+from .trends import Trends, kept_samples, without_polynomials
 from .windows import recorded_samples
 
 # Rows in memory, or on devices.

@@ -13,17 +13,19 @@ import numpy as np
 from ..cached import cached_property
 from ..problem.adjustments import Adjustments
 from ..problem.nuisance import Nuisance
-from ..problem.rows import RowOrder, Span
+from ..problem.rows import Span
 from ..problem.sizes import Limits
 from ..problem.spec import ConvSpec
 from ..problem.stored import Stored
-from ..problem.trends import Trends
 from ..progress import LOG, tracked
 from .by_jax import DeviceChunk
 from .chunk import Chunk, Form, LoadedChunk, SpanTrends, by_shape, chunks_of, load, span_lots
 from .chunk_sums import decided, sums_beyond_float64, used_rows, x_trends, y_trends
 from .map_reduce import PASS, dask_rows, on_dask, one_by_one, read_ahead, total_of
+from .nuisance_blocks import nuisance_blocks
 from .overlap_save import by_fft
+from .row_order import RowOrder
+from .trends import Trends
 
 # A run of excluded rows of at least this many kernel lengths is not read.
 GAP_KERNELS = 8
@@ -252,7 +254,7 @@ class Chunks:
         if weights is not None:
             several = ((weights.roots[i], a, b) for i, a, b in chunk.spans)
             roots = tuple(root[a:b] if root.ndim else root for root, a, b in several)
-        blocks = tuple(confounds.blocks(chunk.spans)) if confounds.count else ()
+        blocks = tuple(nuisance_blocks(confounds, chunk.spans)) if confounds.count else ()
         return chunk._replace(roots=roots, blocks=blocks, nuisance=confounds.count, trends=trends)
 
     def loaded(self, outputs: Outputs | None) -> LoadedChunk:

@@ -13,7 +13,6 @@ import numpy as np
 from ..cached import cached_property
 from ..problem.remote import Remote
 from ..problem.rows import Span
-from ..problem.trends import Trends
 from . import by_fft, by_rows
 from .by_rows import Block, Projected
 from .chunk import LoadedChunk
@@ -40,6 +39,7 @@ from .first_pass import (
 )
 from .moments import Moments, Projection, ResidualSums, per_column, scaled_columns
 from .nuisance import NuisanceColumns, orthonormal_columns, without_fit
+from .trends import Trends
 
 # Number of chunks that represent all of them.
 SAMPLED = 8

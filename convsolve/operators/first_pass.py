@@ -8,12 +8,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..problem.trends import Subtracted, Trends, beyond_rounding
 from .by_fft import KEPT_SHARE
 from .by_rows import LEAST_SQUARE, Projected
 from .chunk_sums import Totals, output_totals, totals
 from .chunks import Chunks, Outputs
 from .moments import Moments, Units, per_column, scaled_columns
+from .trends import Subtracted, Trends, beyond_rounding
 
 
 class Columns(NamedTuple):

@@ -8,9 +8,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ..linalg.channels import PART_NUMBERS, by_channel
 from ..linalg.threads import one_blas_thread
 from ..parallel import in_order
-from ..problem.channels import PART_NUMBERS, by_channel
 from ..progress import tracked
 from .overlap_save import CHUNK_NUMBERS, Batch, Series, batches, summed, windows
 from .short_kernels import short, short_correlations

@@ -7,16 +7,21 @@ from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
-from ..problem.confounds import NuisanceBlock
+from ..linalg.channels import largest
+from ..problem.confounds import Confounds
 from ..problem.nuisance import Nuisance
 from ..problem.rows import Span
-from .chunk import LoadedChunk
+from .chunk import LoadedChunk, stacked
 from .moments import CACHED_NUMBERS, NuisanceSums, Units
+from .nuisance_blocks import NuisanceBlock, nuisance_blocks
+from .trends import beyond_rounding, kept_samples, scaled_back, sum_of_squares, without_trends
 from .windows import row_blocks
 
 # The products of at most so many columns N with A are sums over all rows. Others are sums over the
 # rows of each record, where only its own columns are not zero.
 FEW_COLUMNS = 8
+# A fit with at most this share of the squares has a negligible rounding error.
+SMALL_FIT = 1e-4
 
 
 class NuisanceColumns:
@@ -81,7 +86,7 @@ def orthonormal_columns(nuisance: Nuisance, spans: Sequence[Span], rows: int) ->
     """Return all nuisance columns in some rows, a constant included."""
     confounds = nuisance.confounds
     if confounds is not None:
-        blocks = confounds.blocks(spans) if confounds.count else []
+        blocks = nuisance_blocks(confounds, spans) if confounds.count else []
         return NuisanceColumns(blocks, confounds.count)
     if not nuisance.constant:
         return NuisanceColumns([], 0)
@@ -199,3 +204,63 @@ def _products(
         part = whole[slab].reshape(-1, columns.shape[1])
         found[:, pieces] += part.T @ a.reshape(groups, -1, len(part), taps)
     return found.transpose(1, 2, 0, 3)
+
+
+def without_confounds(
+    confounds: Confounds, values: Sequence[np.ndarray], fit: np.ndarray | None = None
+) -> list[np.ndarray]:
+    """Project N out of the values (*T, Q) of every record, in the rows used in the fit.
+
+    Args:
+        confounds: the columns N.
+        values: values of every record.
+        fit: further coefficients (q, Q), whose N c is subtracted afterwards. Coefficients beyond
+            the columns of N, of a shared constant, are not used.
+
+    Returns:
+        Rows (n, Q) of every record, times the roots of the weights. An output is zero if only
+        rounding is left of it.
+    """
+    kept = confounds.kept
+    alike = [np.flatnonzero(confounds.which == i) for i in range(len(confounds.layouts))]
+    alike = [records for records in alike if kept.sizes[records[0]]]
+    flags = [kept.flags_of(int(records[0])) for records in alike]
+    used = [
+        kept_samples(stacked([values[int(i)] for i in records]), f)
+        for f, records in zip(flags, alike, strict=True)
+    ]
+    exponents = np.frexp(np.max([largest(v) for v in used], axis=0))[1]
+    scale = np.ldexp(1.0, -exponents)
+    trends = without_trends(used, flags, scale, confounds.degree, confounds.shared)
+    roots = [confounds.roots(records) for records in alike]
+    order = [int(i) for records in alike for i in records]
+    columns = NuisanceColumns(
+        nuisance_blocks(confounds, [(i, 0, kept.shapes[i][0]) for i in order]), confounds.count
+    )
+    weighted = trends.values
+    if confounds.weights is not None:
+        weighted = [v * r for v, r in zip(weighted, roots, strict=True)]
+    left = _projected(columns, np.concatenate([v.reshape(-1, v.shape[-1]) for v in weighted]))
+    # The weights change sums of squares by at most the largest weight.
+    most, rows = max(float(r.max()) for r in roots) ** 2, kept.count
+    whole = most * trends.left
+    real = beyond_rounding(whole, sum_of_squares(left), trends.subtracted, rows, most * rows)
+    left = scaled_back(left, real, exponents)
+    if fit is not None:
+        left = left - columns.fit(fit[: confounds.count], 0, rows).astype(float, copy=False)
+    ends = np.cumsum([kept.sizes[i] for i in order])[:-1]
+    found = [np.zeros((0, len(real)))] * len(values)
+    for i, part in zip(order, np.split(left, ends), strict=True):
+        found[i] = part
+    return found
+
+
+def _projected(columns: NuisanceColumns, left: np.ndarray) -> np.ndarray:
+    """Project orthonormal columns out of rows (n, Q)."""
+    for _ in range(2):
+        products = columns.products(left)
+        left = left - columns.fit(products, 0, len(left))
+        # A second round removes the rounding error of a large fit.
+        if (np.square(products).sum(0) <= SMALL_FIT * sum_of_squares(left)).all():
+            break
+    return left.astype(float, copy=False)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ..problem.channels import by_channel
+from ..linalg.channels import by_channel
 from .moments import ResidualSums
 from .overlap_save import Batch, Series, batches, channelwise, summed
 from .short_kernels import ShortOperator, short

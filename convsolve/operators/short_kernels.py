@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ..problem.channels import by_channel
+from ..linalg.channels import by_channel
 from .overlap_save import Batch, Series, batches, summed
 
 # Beyond so many taps FFTs are faster, with one output and with several.

@@ -41,7 +41,7 @@ def new_figure(width: float, height: float) -> Figure:
 
 def drawable(called: Names) -> Names:
     """Names as they are drawn: long ones cut short, none of them read as mathematics."""
-    return Names(called.fs, *(_drawn(words) for words in (called.channels, called.outputs)))
+    return Names(called.fs, _drawn(called.channels), _drawn(called.outputs))
 
 
 def _drawn(words: tuple[str, ...] | None) -> tuple[str, ...] | None:

@@ -1,10 +1,14 @@
-"""What is asked: the geometry, the data, and what they must agree on. No jax.
+"""Problems: the data, the geometry and everything that is fitted, checked before any computation.
 
-``checks`` validates single arguments; ``spec`` holds `ConvSpec`, the geometry in plain integers;
-``lags`` states a geometry by its lags; ``records`` reads arrays as records, ``stored`` those that
-are not in memory slice by slice, ``whole_chunks`` what of these is decoded by chunks, and
-``remote`` leaves those on devices there; ``rows`` says which samples of y count, and ``missing``
-which of them masks and gaps leave; ``nuisance`` what is fitted beside the kernel; ``sizes`` what a
-problem takes and what is allowed; ``problem`` joins them to a `Problem`, the one place where bad
-input is refused.
+No module imports jax. ``problem`` holds `Problem`, a frozen record of checked data, and the
+problems that are derived from it. ``reading`` reads its arguments, and ``shapes`` checks that they
+fit. ``description`` prints a problem.
+
+``checks`` validates single arguments. ``spec`` holds `ConvSpec`, the geometry in plain integers,
+and ``lags`` a geometry that is stated by lags. ``records`` reads arrays as records. ``stored``
+reads records that are not in memory slice by slice, ``whole_chunks`` reads sources that are decoded
+by chunks, and ``remote`` leaves arrays on their devices. ``rows`` describes the rows of the design
+matrix, ``masks`` which of them are used, ``weights`` their weights, and ``confounds`` and
+``nuisance`` the columns that are fitted in addition to the kernel. ``selection`` and ``names``
+describe channels and outputs. ``sizes`` holds the sizes of a problem and the limits of memory.
 """

@@ -29,34 +29,19 @@ class Adjustments(NamedTuple):
 
     def of(self, spans: Sequence[Span]) -> dict[str, Any]:
         """Return them as arguments of a `Problem` whose records are some spans of these."""
-        return {
-            "mask": self._mask(spans),
-            "weights": None if self.weights is None else self._weights(spans),
-            "confounds": self._confounds(spans),
-        }
+        weights: list[Any] | None = None
+        # Polynomials over a record are polynomials over each of its spans.
+        confounds: Any = self.confounds
+        if self.weights is not None:
+            roots = ((self.weights.roots[i], a, b) for i, a, b in spans)
+            weights = [np.square(root[a:b] if root.ndim else root) for root, a, b in roots]
+        if isinstance(confounds, Records):
+            confounds = [confounds.arrays[i][a:b] for i, a, b in spans]
+        return {"mask": self._mask(spans), "weights": weights, "confounds": confounds}
 
     def _mask(self, spans: Sequence[Span]) -> list[np.ndarray] | None:
         if len(self.by_mask) <= 1:
             return self.kept.some(spans)
-        found = []
-        for i, start, stop in spans:
-            count = sum(len(outputs) for outputs, _ in self.by_mask)
-            mask = np.empty((stop - start, *self.kept.shapes[i][1:], count), bool)
-            for outputs, rows in self.by_mask:
-                mask[..., list(outputs)] = rows.flags_of(i)[start:stop, ..., None]
-            found.append(mask)
-        return found
-
-    def _weights(self, spans: Sequence[Span]) -> list[Any]:
-        assert self.weights is not None
-        shapes = [(b - a, *self.kept.shapes[i][1:]) for i, a, b in spans]
-        roots = [self.weights.roots[i] for i, _, _ in spans]
-        parts = zip(roots, spans, shapes, strict=True)
-        return [np.broadcast_to(r if r.ndim == 0 else r[a:b], n) ** 2 for r, (_, a, b), n in parts]
-
-    def _confounds(self, spans: Sequence[Span]) -> Any:
-        # Polynomials over a record are polynomials over each of its spans.
-        given = self.confounds
-        if isinstance(given, Records):
-            return [given.arrays[i][a:b] for i, a, b in spans]
-        return given
+        pairs = sorted((o, rows) for outputs, rows in self.by_mask for o in outputs)
+        several = [rows for _, rows in pairs]
+        return [np.stack([r.flags_of(i)[a:b] for r in several], axis=-1) for i, a, b in spans]

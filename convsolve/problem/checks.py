@@ -1,4 +1,4 @@
-"""Checks of single arguments, which name the argument, what it was and what was expected."""
+"""Checks of single arguments. Errors name the argument, its value and the expected values."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ MAX_ELEMENTS = 2**60
 
 
 def integer(value: Any, name: str, minimum: int = 1) -> int:
-    """``value`` as a Python int of at least ``minimum``; bool and floats are no integers."""
+    """Return ``value`` as a Python int of at least ``minimum``; refuse bool and floats."""
     if isinstance(value, (bool, np.bool_)):
         raise TypeError(f"{name} must be an integer, got the bool {value!r}")
     try:
@@ -31,7 +31,7 @@ def integer(value: Any, name: str, minimum: int = 1) -> int:
 
 
 def index(value: Any, name: str, size: int) -> int:
-    """``value`` as a Python int from 0 to ``size - 1``."""
+    """Return ``value`` as a Python int from 0 to ``size - 1``."""
     found = integer(value, name, 0)
     if found >= size:
         raise ValueError(f"{name} must be less than {size}, got {found}")
@@ -39,7 +39,7 @@ def index(value: Any, name: str, size: int) -> int:
 
 
 def number(value: Any, name: str, above: float = 0.0, *, included: bool = False) -> float:
-    """``value`` as a finite float above ``above``, which may itself be ``included``."""
+    """Return ``value`` as a finite float above ``above``, or equal to it if ``included``."""
     kind, many = getattr(getattr(value, "dtype", None), "kind", None), getattr(value, "ndim", 0)
     try:
         # float() would read words, and drop an imaginary part.
@@ -59,7 +59,7 @@ def number(value: Any, name: str, above: float = 0.0, *, included: bool = False)
 
 
 def fraction(value: Any, name: str) -> float:
-    """``value`` as a float between 0 and 1, both excluded."""
+    """Return ``value`` as a float between 0 and 1, both excluded."""
     found = number(value, name)
     if found >= 1:
         raise ValueError(f"{name} must lie between 0 and 1, got {found:g}")
@@ -67,7 +67,7 @@ def fraction(value: Any, name: str) -> float:
 
 
 def choice(value: Any, name: str, choices: Sequence[str], otherwise: str = "") -> None:
-    """Raise unless ``value`` is one of these words; ``otherwise`` says what else there is."""
+    """Raise an error unless ``value`` is one of the words; ``otherwise`` names other values."""
     words = [repr(choice) for choice in choices]
     listed = f"one of {', '.join(words)}" if len(words) > 2 else " or ".join(words)
     if not isinstance(value, str):

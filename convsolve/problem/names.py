@@ -15,6 +15,8 @@ from .records import Records
 
 # Lags are reported in seconds below this sampling rate in Hz, and otherwise in milliseconds.
 SLOW = 10.0
+# Largest number of outputs that a description lists.
+MOST_NAMED = 6
 
 
 @dataclass(frozen=True)
@@ -25,11 +27,13 @@ class Names:
         fs: sampling rate in Hz. Lags are reported as times if it is given, else in samples.
         channels: a name for every input channel, or None if channels are numbered.
         outputs: a name for every output, or None if outputs are numbered.
+        which: description of the outputs if they are a part of all outputs, else empty.
     """
 
     fs: float | None = None
     channels: tuple[str, ...] | None = None
     outputs: tuple[str, ...] | None = None
+    which: str = ""
 
     @classmethod
     def of(
@@ -50,20 +54,16 @@ class Names:
             fs = number(fs, "fs")
             if x.arrays[0].ndim > 2:
                 raise ValueError("fs is the rate of samples in time; images have several axes")
-        given = [channels, outputs]
-        own = [x.names, None if y is None else y.names]
-        found = [
-            _words(words, name, n) if words is not None else kept
-            for words, kept, name, n in zip(
-                given, own, ("channels", "outputs"), counts, strict=True
-            )
-        ]
-        return cls(fs, *found)
+        of_x = x.names if channels is None else _words(channels, "channels", counts[0])
+        of_y = None if y is None else y.names
+        return cls(fs, of_x, of_y if outputs is None else _words(outputs, "outputs", counts[1]))
 
     def some(self, channels: Sequence[int], outputs: Sequence[int]) -> Names:
         """Return the names of some channels and outputs; unnamed ones keep their numbers."""
-        of_x = tuple(map(self.channel_name, channels))
-        return Names(self.fs, of_x, tuple(map(self.output_name, outputs)))
+        of_x, of_y = map(self.channel_name, channels), tuple(map(self.output_name, outputs))
+        which = ", ".join(of_y[:MOST_NAMED]) + ", …" * (len(of_y) > MOST_NAMED)
+        which = f"number {which}" if self.outputs is None else which
+        return Names(self.fs, tuple(of_x), of_y, which)
 
     def channel(self, index: int) -> str:
         """Return the description of an input channel."""
@@ -140,30 +140,24 @@ class Names:
         self, channels: tuple[str, ...] | None, outputs: tuple[str, ...] | None = None
     ) -> None:
         """Raise a ValueError if other data have other names of channels or outputs."""
-        if None not in (channels, self.channels) and channels != self.channels:
-            raise ValueError(
-                f"x has channels {shown(channels)}, the kernel is that of {shown(self.channels)}: "
-                "give the same in the same order"
-            )
-        if None not in (outputs, self.outputs) and outputs != self.outputs:
-            raise ValueError(
-                f"y has outputs {shown(outputs)}, the kernel is that of {shown(self.outputs)}: "
-                "give the same in the same order"
-            )
+        pairs = (channels, self.channels), (outputs, self.outputs)
+        for kind, (given, known) in zip(("x has channels", "y has outputs"), pairs, strict=True):
+            if None not in (given, known) and given != known:
+                raise ValueError(
+                    f"{kind} {shown(given)}, the kernel is that of {shown(known)}: "
+                    "give the same in the same order"
+                )
 
     @classmethod
     def from_dict(cls, given: Mapping[str, Any]) -> Names:
         """Return the names of a dictionary made by `to_dict`; missing entries are None."""
-        words = (given.get(key) for key in ("channels", "outputs"))
-        return cls(given.get("fs"), *(None if w is None else tuple(w) for w in words))
+        of_x, of_y = (given.get(key) and tuple(given[key]) for key in ("channels", "outputs"))
+        return cls(given.get("fs"), of_x, of_y)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the rate and the names; None for missing entries."""
-        return {
-            "fs": self.fs,
-            "channels": None if self.channels is None else [*self.channels],
-            "outputs": None if self.outputs is None else [*self.outputs],
-        }
+        of_x, of_y = (names and [*names] for names in (self.channels, self.outputs))
+        return {"fs": self.fs, "channels": of_x, "outputs": of_y}
 
 
 def _number(given: Any, names: tuple[str, ...] | None, kind: str) -> Any:

@@ -4,43 +4,37 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections import Counter
-from collections.abc import Iterator, Sequence
-from copy import copy
-from dataclasses import fields, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
 
 from ..cached import cached_property
-from ..text import count, shown
+from ..text import shown
 from .adjustments import Adjustments
-from .checks import choice, integer
-from .confounds import Confounds, read_confounds
-from .lags import EDGES, around_zero, crop, lag_bounds, lag_geometry, trim, whole_windows
-from .missing import read_mask, rows_left
+from .checks import choice
+from .confounds import Confounds
+from .description import adjusted, described
+from .lags import LagWindow
+from .masks import ByMask, check_left
 from .names import Names, check_times, seconds_to_lags
 from .nuisance import Nuisance
-from .records import Records, check_trials, numeric, precision, read
-from .rows import Rows, rows_reading, whole_rows
+from .reading import read_columns, read_data, read_geometry, read_outputs, read_rows
+from .records import Records, numeric, precision
+from .rows import Rows, whole_rows
 from .selection import Selection
+from .shapes import check_kernel, doubts
 from .sizes import DEFAULT_LIMITS, Limits, Sizes
 from .spec import ConvSpec, Ints, Padding
 from .stored import Stored, turned
-from .weights import Weights, read_weights
+from .weights import Weights
 
-# Flags (*T) of every record, True for outputs used in the fit.
-Flags = tuple[np.ndarray, ...]
-# Groups of outputs that use the same rows, each with its rows.
-ByMask = tuple[tuple[tuple[int, ...], Rows], ...]
-# Largest number of outputs that a description lists.
-MOST_NAMED = 6
 # Ways to treat NaN.
 MISSING = ("raise", "drop")
-# More zeros around the data, or more numbers in a kernel (2 GiB), are assumed to be a mistake.
-MAX_ADDED, MAX_KERNEL = 2**28, 2**28
 
 
+@dataclass(frozen=True, init=False, eq=False, repr=False)
 class Problem:
     """Find w (and b) in ``y = conv(x, w) + b`` from x and y.
 
@@ -86,11 +80,29 @@ class Problem:
     their own precision. If x and y differ, the wider precision is used. `from_lags` states the same
     problem in terms of time lags.
 
+    A problem is immutable.
+
     Raises:
         TypeError: If an array is of an unsupported kind (complex, object, masked, tracers, ...).
         ValueError: If the data contain NaN or Inf, if shapes do not fit, or if the geometry gives
             no equation.
     """
+
+    spec: ConvSpec
+    window: LagWindow | None
+    lag_shift: tuple[int, ...]
+    input: Records
+    output: Records | None
+    out_channels: int
+    bias: bool
+    by_mask: ByMask
+    weights: Weights | None
+    confounds: int | Records | None
+    names: Names
+    selection: Selection
+    missing: str
+    dtype: np.dtype[Any]
+    data_eps: float
 
     def __init__(
         self,
@@ -102,7 +114,7 @@ class Problem:
         padding: Padding = "valid",
         dilation: Ints = 1,
         groups: int = 1,
-        spec: ConvSpec | None = None,
+        spec: ConvSpec | LagWindow | None = None,
         out_channels: int | None = None,
         bias: bool = False,
         mask: Any = None,
@@ -114,182 +126,52 @@ class Problem:
         outputs: Sequence[str] | None = None,
     ) -> None:
         # An int for a kernel of one axis may be meant for images. Other values are unambiguous.
-        sure = spec is not None or isinstance(kernel_size, (tuple, list))
-        if spec is None:
-            if kernel_size is None:
-                raise TypeError("Problem needs kernel_size=..., or a ConvSpec as spec=...")
-            spec = ConvSpec(kernel_size, stride, padding, dilation, groups)  # type: ignore[arg-type]
-        elif not isinstance(spec, ConvSpec):
-            raise TypeError(f"spec must be a ConvSpec, got {type(spec).__name__}")
-        elif any(
-            not isinstance(given, (int, str, type(None))) or given != default
-            for given, default in zip(
-                (kernel_size, stride, padding, dilation, groups),
-                (None, 1, "valid", 1, 1),
-                strict=True,
-            )
-        ):
-            raise TypeError(
-                "give either spec= or kernel_size, stride, padding, dilation and groups"
-            )
-        self._lags: tuple[list[tuple[int, ...]], str] | None = None
-        self._missing = missing
-        self.lag_shift: tuple[int, ...] = (0,) * spec.ndim
-        # Samples that the mask excludes may be missing.
-        drops = _drops(missing) or mask is not None
-        read_x = read(x, "x", spec, drops)
-        read_y = None if y is None else read(y, "y", spec, drops)
-        self._set(spec, read_x, read_y, _counted(out_channels, y, outputs), bias)
-        self._name(fs, channels, outputs)
-        self._adjust(mask, weights, confounds)
-        for note in self._notes if sure else [*self._notes, *self._doubts()]:
-            warnings.warn(note, UserWarning, stacklevel=2)
-
-    def _set(
-        self,
-        spec: ConvSpec,
-        x: Records,
-        y: Records | None,
-        out_channels: int | None,
-        bias: Any,
-    ) -> None:
+        sure = isinstance(kernel_size, (tuple, list))
+        if spec is not None:
+            sure = not isinstance(spec, LagWindow) or spec.explicit
+        spec, window, shift = read_geometry(spec, kernel_size, stride, padding, dilation, groups)
+        choice(missing, "missing", MISSING)
         if not isinstance(bias, (bool, np.bool_)):
             raise TypeError(f"bias must be True or False, got {shown(bias)}")
-        if out_channels is not None:
-            out_channels = integer(out_channels, "out_channels")
-        self.spec, self.bias = spec, bool(bias)
-        self.weights: Weights | None = None
-        self.confounds: int | Records | None = None
-        spec.check_channels(x.channels)
-        self.input, self.output = x, y
-        self.in_channels = x.channels
-        self.dtype, self.data_eps, self._notes = precision(x, y)
-        self.returns_jax = x.is_jax and (y is None or y.is_jax)
-        drops, turns = (
-            self._lags is not None and self._lags[1] == edges for edges in ("drop", "circular")
+        # Samples that the mask excludes may be missing.
+        gaps = missing == "drop" or mask is not None
+        input, output, rows = read_data(x, y, spec, window, shift, gaps)
+        dtype, data_eps, notes = precision(input, output)
+        out_channels = read_outputs(out_channels, output, outputs, spec)
+        counts = input.channels, out_channels
+        check_kernel((*spec.kernel_size, counts[0] // spec.groups, out_channels))
+        names = Names.of(fs, channels, outputs, input, output, counts)
+        by_mask, roots = read_rows(
+            input, output, rows, spec, mask, weights, window, missing, out_channels
         )
-        lengths, shift = [a.shape[:-1] for a in x.arrays], self.lag_shift
-        self.kept = Rows.of(spec, lengths, shift if drops else (), shift if turns else ())
-        self._check_geometry()
-        if y is None:
-            self.out_channels = spec.groups if out_channels is None else out_channels
-        else:
-            self._check_output(y)
-            self.out_channels = y.channels
-            if out_channels not in (None, y.channels):
-                raise ValueError(f"out_channels={out_channels}, but y has {y.channels} channels")
-        if self.out_channels % spec.groups:
+        check_left(by_mask, names)
+        vars(self).update(
+            spec=spec,
+            window=window,
+            lag_shift=shift,
+            input=input.converted(dtype),
+            output=None if output is None else output.converted(dtype),
+            out_channels=out_channels,
+            bias=bool(bias),
+            by_mask=by_mask,
+            weights=roots,
+            confounds=read_columns(confounds, spec, input, by_mask, window),
+            names=names,
+            selection=Selection.everything(*counts),
+            missing=missing,
+            dtype=dtype,
+            data_eps=data_eps,
+        )
+        if fs is not None:
+            check_times(self.names.fs, self.lags)
+        if self.bias and self.confounds is not None and not self.nuisance.shared:
             raise ValueError(
-                f"groups={spec.groups} does not divide the {self.out_channels} output channels"
+                "bias=True cannot be combined with these confounds: they contain a constant in "
+                "every record; use bias=False"
             )
-        if math.prod(self.kernel_shape) > MAX_KERNEL:
-            raise ValueError(
-                f"the kernel would have {' × '.join(map(str, self.kernel_shape))} numbers (taps × "
-                "channels × outputs), more than memory holds; use fewer"
-            )
-        self.selection = Selection.everything(self.in_channels, self.out_channels)
-        # A description of the outputs, if they are a part of all outputs.
-        self.which, self.names = "", Names()
-        self.by_mask: ByMask = ((self.selection.outputs, self.kept),)
-        if not x.remote:
-            self.x = x.cast(self.dtype)
-        if y is None or not y.remote:
-            self.y = None if y is None else y.cast(self.dtype)
-
-    def _name(self, fs: Any, channels: Any, outputs: Any) -> None:
-        """Set the given names, or else the names of the records."""
-        counts = self.in_channels, self.out_channels
-        self.names = Names.of(fs, channels, outputs, self.input, self.output, counts)
-        check_times(self.names.fs, self.lags)
-
-    @cached_property
-    def x(self) -> tuple[np.ndarray, ...]:
-        """The records ``(*W, Cin)`` on the host, copied from devices at the first access."""
-        return self.input.cast(self.dtype)
-
-    @cached_property
-    def y(self) -> tuple[np.ndarray, ...] | None:
-        """The records ``(*T, Cout)`` on the host, copied from devices at the first access."""
-        return None if self.output is None else self.output.cast(self.dtype)
-
-    def _check_geometry(self) -> None:
-        x, spec = self.input, self.spec
-        if self.n_equations == 0:
-            longest = max((a.shape[:-1] for a in x.arrays), key=math.prod)
-            turned = spec.ndim == 1 and x.channels >= spec.span[0]
-            hint = "; if its channels come first, transpose x: channels come last" if turned else ""
-            if self._lags is not None:
-                reach = tuple(max(0, b) - min(0, a) + 1 for a, b in self._lags[0])
-                raise ValueError(
-                    f"no window fits: lags {self._lags[0]} take {reach} samples for a row, x has "
-                    f"{longest}; use fewer lags, longer records or edges='zeros'{hint}"
-                )
-            raise ValueError(
-                f"no window fits: kernel_size={spec.kernel_size} with dilation={spec.dilation} "
-                f"spans {spec.span} samples, x has {longest} and padding={spec.padding!r}; "
-                f"use fewer taps, longer records or padding='full'{hint}"
-            )
-        own = sum(a.size for a in x.arrays)
-        shapes = Counter(a.shape[:-1] for a in x.arrays)
-        each = (n * math.prod(spec.extent(shape)) for shape, n in shapes.items())
-        windows = sum(each) * x.channels
-        if windows > 2 * own + MAX_ADDED:
-            raise ValueError(
-                f"the windows would read {windows} numbers, x has {own}: kernel_size="
-                f"{spec.kernel_size}, dilation={spec.dilation} and padding={spec.padding!r} reach "
-                "too far outside it"
-            )
-        if spec.padding == "same" and len(set(map(spec.offset, shapes))) > 1:
-            raise ValueError(
-                "padding='same' with stride > 1 places the kernel differently in records of "
-                "different length, so that taps mean different lags; "
-                "use 'causal' or explicit padding"
-            )
-
-    def _doubts(self) -> list[str]:
-        """Describe how x was read, if its axes look exchanged."""
-        x = self.input
-        if self.spec.ndim > 1 or any(a.shape[1] <= a.shape[0] for a in x.arrays):
-            return []
-        return [
-            f"x was read as {x.describe(1)}: more channels than samples. Channels come last; "
-            "transpose x if they are first, add a channel axis (x[..., None]) if they are trials, "
-            "or give kernel_size one entry per axis for images (in Python, kernel_size=(K,) or "
-            "lags=[(a, b)] says that this reading is meant)"
-        ]
-
-    def _check_output(self, y: Records) -> None:
-        x, spec = self.input, self.spec
-        check_trials(x, y, self.row_shapes[0])
-        if len(y.arrays) != len(x.arrays):
-            raise ValueError(
-                f"x has {count(len(x.arrays), 'record')}, y {count(len(y.arrays), 'record')}"
-            )
-        for i, (a, b, rows) in enumerate(zip(x.arrays, y.arrays, self.row_shapes, strict=True)):
-            got, shape = b.shape[:-1], a.shape[:-1]
-            if got == rows:
-                continue
-            name = f"y[{i}]" if len(x.arrays) > 1 else "y"
-            fits = [
-                repr(p)
-                for p in ("valid", "same", "full", "causal")
-                if ConvSpec(spec.kernel_size, spec.stride, p, spec.dilation).output_shape(shape)
-                == got
-            ]
-            if fits:
-                hint = f"padding={' or '.join(fits)} would fit"
-            elif spec.ndim > 1 and x.form == y.form == "record" and a.shape[0] == b.shape[0]:
-                hint = "if the first axis counts images, both need a channel axis, x[..., None]"
-            elif y.form == x.form and y.channels == rows[0] and spec.ndim == 1:
-                hint = "channels come last: transpose y"
-            else:
-                hint = "if y is as long as x, give lags in place of kernel_size (from_lags, --lags)"
-            raise ValueError(
-                f"{name} has {' × '.join(map(str, got))} samples, expected "
-                f"{' × '.join(map(str, rows))}: padding={spec.padding!r} with "
-                f"{' × '.join(map(str, shape))} samples of x and kernel_size={spec.kernel_size}; "
-                f"{hint}"
-            )
+        for note in notes if sure else [*notes, *doubts(spec, input)]:
+            # `from_lags` is one call further from the caller.
+            warnings.warn(note, UserWarning, stacklevel=2 + (window is not None))
 
     @classmethod
     def from_lags(
@@ -331,148 +213,62 @@ class Problem:
         The method computes a geometry and trims y. `Solution.lags` and `Solution.rows` hold the
         resulting lags and rows.
         """
-        masked = mask is not None
         if lags is None:
             lags = seconds_to_lags(tmin, tmax, fs)
         elif not (tmin is None and tmax is None):
             raise TypeError("give either lags= in samples, or tmin= and tmax= in seconds")
-        out_channels = _counted(out_channels, y, outputs)
-        self = cls._from_lags(x, y, lags, edges, groups, out_channels, bias, missing, masked)
-        self._name(fs, channels, outputs)
-        self._adjust(mask, weights, confounds)
-        for note in self._notes if np.ndim(lags) == 2 else [*self._notes, *self._doubts()]:
-            warnings.warn(note, UserWarning, stacklevel=2)
-        return self
+        return cls(
+            x,
+            y,
+            spec=LagWindow.of(lags, edges),
+            groups=groups,
+            out_channels=out_channels,
+            bias=bias,
+            mask=mask,
+            missing=missing,
+            weights=weights,
+            confounds=confounds,
+            fs=fs,
+            channels=channels,
+            outputs=outputs,
+        )
+
+    # --- problems derived from this one
+
+    def replace(self, **changes: Any) -> Problem:
+        """Return the problem with other values of some fields, which are not checked."""
+        return _Derived({f.name: getattr(self, f.name) for f in fields(self)} | changes)
 
     @classmethod
-    def _from_lags(
-        cls,
-        x: Any,
-        y: Any,
-        lags: Any,
-        edges: str,
-        groups: int,
-        out_channels: Any,
-        bias: Any,
-        missing: str = "raise",
-        masked: bool = False,
-    ) -> Problem:
-        choice(edges, "edges", EDGES)
-        bounds = lag_bounds(lags)
-        spec, shift = lag_geometry(bounds, edges, groups)
-        drops = _drops(missing) or masked
-        inputs = read(x, "x", spec, drops)
-        outputs = None if y is None else read(y, "y", spec, drops)
-        if outputs is not None:
-            check_trials(inputs, outputs, inputs.arrays[0].shape[:-1])
-            outputs = trim(inputs, outputs, bounds, edges)
-        if edges == "circular":
-            inputs = inputs.each(lambda a: turned(a, shift))
-        self = cls.__new__(cls)
-        self.lag_shift, self._lags, self._missing = shift, (bounds, edges), missing
-        self._set(spec, inputs, outputs, out_channels, bias)
-        return self
+    def again(cls, recipe: dict[str, Any], x: Any, y: Any = None) -> Problem:
+        """Return a problem with the geometry of `recipe` and other data.
 
-    def _adjust(self, mask: Any, weights: Any, confounds: Any) -> None:
-        """Apply the mask, weights and confounds.
-
-        Rows that the mask excludes, that have zero weight or that read missing samples are
-        excluded. The other rows are weighted, and confounds are fitted to them.
+        A drift of the recipe is fitted to y if y is given.
         """
-        shapes, outputs = self._y_shapes, self.out_channels
-        flags: Sequence[np.ndarray] | None = None
-        if mask is not None:
-            flags = self._in_rows(read_mask(mask, shapes, outputs))
-        if weights is not None:
-            given = self._in_rows(read_weights(weights, shapes))
-            if not all((w == 1).all() for w in given):
-                self.weights = Weights.of_squares(given)
-            pairs = zip(given, self.row_shapes, strict=True)
-            flags = _and([np.broadcast_to(w > 0, shape)[..., None] for w, shape in pairs], flags)
-        if confounds is not None:
-            self.confounds = self._read_confounds(confounds, shapes)
-        left = rows_left(self.spec, self.input, self.output, flags, self.row_shapes)
-        if left is not None:
-            if self._missing == "raise" and flags is not None and _loses(flags, left):
-                raise ValueError(
-                    "x or y has NaN in rows that the mask keeps: mask them too, or leave them out "
-                    "by missing='drop'"
-                )
-            self._keep(_by_flags(left, self.out_channels))
-        if isinstance(self.confounds, Records) and self.confounds.missing is not None:
-            self._check_gaps(self.confounds.missing)
-        if confounds is not None and self.bias and not self.nuisance.shared:
-            raise ValueError(
-                "bias=True cannot be combined with these confounds: they contain a constant in "
-                "every record; use bias=False"
-            )
+        names = Names.from_dict(recipe)
+        given = {key: value for key, value in recipe.items() if key not in names.to_dict()}
+        if y is None:
+            given.pop("confounds", None)
+        if "lags" in given:
+            made = cls.from_lags(x, y, **given)
+        else:
+            made = cls(x, y, **given | {"spec": ConvSpec(**given["spec"])})
+        names.check_same(made.input.names, None if made.output is None else made.output.names)
+        return made.replace(names=names)
 
     @property
-    def _y_shapes(self) -> list[tuple[int, ...]]:
-        """(*W) or (*T) of every record of y, as given by the user."""
-        if self._lags is None:
-            return [*self.row_shapes]
-        return [a.shape[:-1] for a in self.input.arrays]
-
-    def _in_rows(self, values: list[np.ndarray]) -> list[np.ndarray]:
-        """Return values at the rows, for values at the samples of the user's y.
-
-        Values of whole records, of shape (), are returned unchanged.
-        """
-        if self._lags is None or self._lags[1] != "drop":
-            return values
-        bounds = self._lags[0]
-        return [whole_windows(v, bounds) if v.ndim else v for v in values]
-
-    def _read_confounds(self, confounds: Any, shapes: Sequence[tuple[int, ...]]) -> int | Records:
-        found = read_confounds(confounds, self.spec)
-        if not isinstance(found, Records):
-            return found
-        got = [a.shape[:-1] for a in found.arrays]
-        if got != [*shapes]:
-            raise ValueError(
-                f"confounds has records of {', '.join(map(str, got))} samples, y of "
-                f"{', '.join(map(str, shapes))}; they are laid out as y, (*T, J) each"
-            )
-        return found.each(lambda a: self._in_rows([a])[0])
-
-    def _check_gaps(self, missing: Sequence[np.ndarray]) -> None:
-        """Raise a ValueError if confounds are missing in rows used in the fit."""
-        for _, rows in self.by_mask:
-            for i, gaps in enumerate(missing):
-                if gaps[rows.flags_of(i)].any():
-                    raise ValueError(
-                        "confounds has NaN in rows that count; fill them, or leave these rows out "
-                        "by mask="
-                    )
-
-    def _keep(self, by_outputs: Sequence[tuple[Sequence[int], Flags | None]]) -> None:
-        """Set the rows used in the fit, as flags for each group of outputs."""
-        found = []
-        for outputs, flags in by_outputs:
-            all_count = flags is None or all(f.all() for f in flags)
-            rows = replace(self.kept, flags=None if all_count else flags)
-            found.append((tuple(outputs), rows))
-        for outputs, rows in found:
-            if not rows.count:
-                which = "" if len(found) == 1 else f" of {self.names.output(outputs[0])}"
-                raise ValueError(
-                    f"no row{which} is left: all {count(rows.dropped, 'row')} are masked, or read "
-                    "a missing sample of x, each of which takes the rows of a whole kernel, or are "
-                    "missing in y; fill short gaps of x, or use fewer taps"
-                )
-        if len(found) > 1 and self.spec.groups > 1:
-            found = [each for one in found for each in self._of_groups(*one)]
-        self.by_mask = tuple(found)
-        self.kept = min((rows for _, rows in found), key=lambda rows: rows.count)
-
-    def _of_groups(
-        self, outputs: tuple[int, ...], rows: Rows
-    ) -> Iterator[tuple[tuple[int, ...], Rows]]:
-        """Yield the outputs of each group of channels separately, with their rows."""
-        each = self.out_channels // self.spec.groups
-        for group in sorted({o // each for o in outputs}):
-            yield tuple(o for o in outputs if o // each == group), rows
+    def recipe(self) -> dict[str, Any]:
+        """The geometry in plain values, from which `again` reads other data in the same way."""
+        common = {"out_channels": self.out_channels, "bias": self.bias, "missing": self.missing}
+        if isinstance(self.confounds, int):
+            common["confounds"] = self.confounds
+        named = self.names.to_dict()
+        common |= {name: value for name, value in named.items() if value is not None}
+        if self.window is not None:
+            lags, edges = [*self.window.bounds], self.window.edges
+            return {"lags": lags, "edges": edges, "groups": self.spec.groups, **common}
+        spec = {field.name: getattr(self.spec, field.name) for field in fields(self.spec)}
+        return {"spec": spec, **common}
 
     @property
     def parts(self) -> list[tuple[tuple[int, ...], Problem]]:
@@ -485,82 +281,47 @@ class Problem:
 
     @cached_property
     def _parts(self) -> list[tuple[tuple[int, ...], Problem]]:
-        return [(outputs, self._part(outputs, rows)) for outputs, rows in self.by_mask]
+        return [(outputs, self.of_outputs(outputs, rows)) for outputs, rows in self.by_mask]
 
-    def _part(self, outputs: tuple[int, ...], rows: Rows) -> Problem:
-        made, some = copy(self), [*outputs]
-        known = map(self.names.output_name, outputs[:MOST_NAMED])
-        named = ", ".join(known) + ", …" * (len(outputs) > MOST_NAMED)
-        named = f"number {named}" if self.names.outputs is None else named
-        made.which, made.out_channels = named, len(outputs)
-        channels = range(self.in_channels)
-        if self.output is not None:
-            made.output = self.output.each(lambda a: a[..., some])
-            made.y = made.output.cast(self.dtype)
+    def of_outputs(self, outputs: tuple[int, ...], rows: Rows | None = None) -> Problem:
+        """Return the problem of outputs of one group, with the channels of this group.
+
+        It has the given ``rows``, by default the rows of all outputs.
+        """
+        some, channels = [*outputs], range(self.in_channels)
+        changes: dict[str, Any] = {}
         if self.spec.groups > 1:
-            made.in_channels = each = self.in_channels // self.spec.groups
+            each = self.in_channels // self.spec.groups
             group = outputs[0] * self.spec.groups // self.out_channels
             own = slice(group * each, (group + 1) * each)
-            made.spec = replace(self.spec, groups=1)
-            made.input = self.input.each(lambda a: a[..., own])
-            made.x = made.input.cast(self.dtype)
             channels = channels[own]
-        made.names = self.names.some(channels, outputs)
-        made.selection = self.selection._replace(channels=tuple(channels), outputs=outputs)
-        made._count(rows)
-        return made
+            x = self.input.each(lambda a: a[..., own]).converted(self.dtype)
+            changes = {"spec": replace(self.spec, groups=1), "input": x}
+        if self.output is not None:
+            y = self.output.each(lambda a: a[..., some])
+            changes["output"] = y.converted(self.dtype)
+        return self.replace(
+            out_channels=len(some),
+            by_mask=_one_mask(len(some), self.kept if rows is None else rows),
+            names=self.names.some(channels, outputs),
+            selection=self.selection.part(channels, outputs, self.out_channels),
+            **changes,
+        )
 
     def of_output(self, output: int) -> Problem:
         """Return the problem of one output, with the channels of its group."""
-        return self._part((output,), self.kept)
+        return self.of_outputs((output,))
 
-    def described_as(self, other: Problem) -> Problem:
-        """Return the problem with the lags, names and selection of one with the same taps."""
-        self.names, self.selection, self.which = other.names, other.selection, other.which
-        pairs = zip(other.lags, self.lags, strict=True)
-        self.lag_shift = tuple(round(float(a[0] - b[0])) for a, b in pairs)
-        return self
-
-    def _count(self, rows: Rows) -> None:
-        """Set the rows used in the fit, for all outputs."""
-        self.kept, self.by_mask = rows, ((tuple(range(self.out_channels)), rows),)
-        for known in ("nuisance", "_parts", "_lost_to_x"):
-            vars(self).pop(known, None)
-
-    @property
-    def recipe(self) -> dict[str, Any]:
-        """The geometry in plain values, from which `again` reads other data in the same way."""
-        common = {"out_channels": self.out_channels, "bias": self.bias, "missing": self._missing}
-        if isinstance(self.confounds, int):
-            common["confounds"] = self.confounds
-        named = self.names.to_dict()
-        common |= {name: value for name, value in named.items() if value is not None}
-        if self._lags is not None:
-            lags, edges = self._lags
-            return {"lags": lags, "edges": edges, "groups": self.spec.groups, **common}
-        spec = {field.name: getattr(self.spec, field.name) for field in fields(self.spec)}
-        return {"spec": spec, **common}
-
-    @classmethod
-    def again(cls, recipe: dict[str, Any], x: Any, y: Any = None) -> Problem:
-        """Return a problem with the geometry of `recipe` and other data.
-
-        A drift of the recipe is fitted to y if y is given.
-        """
-        given = dict(recipe)
-        drift = given.pop("confounds", None)
-        names = Names.from_dict(given)
-        given = {key: value for key, value in given.items() if key not in names.to_dict()}
-        confounds = None if y is None else drift
-        if "lags" in given:
-            made = cls._from_lags(x, y, **given)
-            made._adjust(None, None, confounds)
-        else:
-            given["spec"] = ConvSpec(**given["spec"])
-            made = cls(x, y, confounds=confounds, **given)
-        names.check_same(made.input.names, None if made.output is None else made.output.names)
-        made.names = names
-        return made
+    def of_records(self, which: Sequence[int]) -> Problem:
+        """Return the problem of some of the records."""
+        confounds, weights = self.confounds, self.weights
+        return self.replace(
+            input=self.input.some(which),
+            output=None if self.output is None else self.output.some(which),
+            by_mask=tuple((outputs, rows.of_records(which)) for outputs, rows in self.by_mask),
+            weights=None if weights is None else weights.some(which),
+            confounds=confounds.some(which) if isinstance(confounds, Records) else confounds,
+        )
 
     def under(self, spec: ConvSpec, bias: bool | None = None) -> Problem | None:
         """Return the problem of x alone with another geometry (or bias), for `identify`.
@@ -568,87 +329,117 @@ class Problem:
         None if no window fits. Also None if rows are excluded, weighted or confounded, because the
         mask, weights and confounds belong to the rows of this geometry.
         """
-        shapes = [a.shape[:-1] for a in self.input.arrays]
-        if not any(map(spec.rows, shapes)) or len(set(map(spec.offset, shapes))) > 1:
+        rows = Rows.of(spec, self._lengths)
+        placed = len(set(map(spec.offset, self._lengths))) == 1
+        if not (rows.count and placed) or self._adjusted:
             return None
-        if self.kept.flags is not None or self.weights is not None or self.confounds is not None:
-            return None
-        made = type(self).__new__(type(self))
-        made._lags, made.lag_shift, made._missing = None, (0,) * spec.ndim, self._missing
-        made._set(spec, self.input, None, self.out_channels, self.bias if bias is None else bias)
-        made.names = self.names
-        return made
+        return self.replace(
+            spec=spec,
+            window=None,
+            lag_shift=(0,) * spec.ndim,
+            output=None,
+            bias=self.bias if bias is None else bias,
+            by_mask=_one_mask(self.out_channels, rows),
+        )
 
     def of_whole_windows(self) -> Problem | None:
         """Return the problem of x alone, restricted to the rows whose whole window was recorded.
 
         The problem itself if all rows are such rows, None if there are none.
         """
-        lengths = [a.shape[:-1] for a in self.input.arrays]
-        spec = self.spec.whole_windows(lengths[0])
+        spec = self.spec.whole_windows(self._lengths[0])
         if spec == self.spec:
             return self
-        if self.kept.flags is None and self.weights is None and self.confounds is None:
+        if not self._adjusted:
             return self.under(spec)
         # Weights and confounds belong to the rows of this problem.
         flags = tuple(
             whole_rows(self.spec, length) & self.kept.flags_of(i)
-            for i, length in enumerate(lengths)
+            for i, length in enumerate(self._lengths)
         )
-        if not any(f.any() for f in flags):
-            return None
-        made = copy(self)
-        made._count(replace(self.kept, flags=flags))
-        return made
+        rows = self.kept.flagged(flags)
+        return self.replace(by_mask=_one_mask(self.out_channels, rows)) if rows.count else None
 
     def narrowed(self, first: int, last: int) -> Problem:
         """Return the problem with the same rows and taps ``first`` to ``last`` of ascending lags.
 
         The problem must have one axis. Records that are too short for all of the lags are excluded.
         """
-        made = type(self).__new__(type(self))
-        assert self.output is not None
-        x, y, by_mask = self.input, self.output, self.by_mask
-        made._missing, (_, weights, confounds, _) = self._missing, self.adjustments
-        used = [*range(len(self.row_shapes))]
-        if self._lags is None:
-            spec = self.spec.narrowed(first, last, x.arrays[0].shape[:-1])
-            made.lag_shift, made._lags = self.lag_shift, None
-        else:
-            (bounds,), edges = self._lags
-            chosen = bounds[0] + first, bounds[0] + last
-            spec, made.lag_shift = lag_geometry([chosen], edges, self.spec.groups)
-            made._lags = [chosen], edges
-            if edges == "circular":
-                turn = made.lag_shift[0] - self.lag_shift[0]
-                x = x.each(lambda a: turned(a, (turn,)))
-            elif edges == "drop":
-                used = [i for i, n in enumerate(self.row_shapes) if all(n)]
-                x = x.some(used).each(lambda a: crop(a, bounds, chosen))
-                y = y.some(used)
-                weights = None if weights is None else weights.some(used)
-                confounds = confounds.some(used) if isinstance(confounds, Records) else confounds
-        made._set(spec, x, y, self.out_channels, self.bias)
-        made.names = self.names
-        made.weights, made.confounds = weights, confounds
-        flags = [(outputs, rows.flags) for outputs, rows in by_mask]
-        made._keep([(o, f and tuple(f[i] for i in used)) for o, f in flags])
-        return made
+        if self.window is None:
+            return self.replace(spec=self.spec.narrowed(first, last, self._lengths[0]))
+        whole, window = self.window, self.window.part(first, last)
+        spec, shift = window.geometry(self.spec.groups)
+        stated = self.replace(spec=spec, window=window, lag_shift=shift)
+        if window.edges == "circular":
+            turn = shift[0] - self.lag_shift[0]
+            x = self.input.each(lambda a: turned(a, (turn,))).converted(self.dtype)
+            by_mask = tuple((outputs, replace(r, turn=shift)) for outputs, r in self.by_mask)
+            return stated.replace(input=x, by_mask=by_mask)
+        if window.edges == "drop":
+            stated = stated.of_records([i for i, n in enumerate(self.row_shapes) if all(n)])
+            x = stated.input.each(lambda a: window.crop(a, whole))
+            return stated.replace(input=x.converted(self.dtype))
+        return stated
+
+    def with_lags(self, lags: Sequence[np.ndarray]) -> Problem:
+        """Return the problem whose taps have these ``lags``."""
+        pairs = zip(lags, self.lags, self.lag_shift, strict=True)
+        return self.replace(lag_shift=tuple(s + round(float(a[0] - b[0])) for a, b, s in pairs))
+
+    def described_as(self, other: Problem) -> Problem:
+        """Return the problem with the lags, names and selection of one with the same taps."""
+        return self.with_lags(other.lags).replace(names=other.names, selection=other.selection)
 
     def shorter(self, size: tuple[int, ...]) -> tuple[ConvSpec, str, Any] | None:
         """Return the geometry with a smaller kernel, and the argument that sets it with its value.
 
         None for explicit padding.
         """
-        if self._lags is not None:
-            edges = self._lags[1]
-            bounds = [around_zero(e[0], e[1], k) for e, k in zip(self._lags[0], size, strict=True)]
-            lags = bounds[0] if len(bounds) == 1 else tuple(bounds)
-            return lag_geometry(bounds, edges, self.spec.groups)[0], "lags", lags
+        if self.window is not None:
+            window = self.window.shorter(size)
+            lags = window.bounds[0] if len(size) == 1 else window.bounds
+            return window.geometry(self.spec.groups)[0], "lags", lags
         if not isinstance(self.spec.padding, str):
             return None
         taps = size[0] if len(size) == 1 else size
         return replace(self.spec, kernel_size=size), "kernel_size", taps
+
+    # --- values that the fields imply
+
+    @cached_property
+    def x(self) -> tuple[Any, ...]:
+        """The records ``(*W, Cin)`` on the host, copied from devices at the first access."""
+        return self.input.cast(self.dtype)
+
+    @cached_property
+    def y(self) -> tuple[Any, ...] | None:
+        """The records ``(*T, Cout)`` on the host, copied from devices at the first access."""
+        return None if self.output is None else self.output.cast(self.dtype)
+
+    @property
+    def _lengths(self) -> list[tuple[int, ...]]:
+        """Samples (*W) of every record."""
+        return [a.shape[:-1] for a in self.input.arrays]
+
+    @property
+    def in_channels(self) -> int:
+        """Number of channels of x."""
+        return self.input.channels
+
+    @property
+    def returns_jax(self) -> bool:
+        """Whether all arrays were jax arrays, so that solutions are."""
+        return self.input.is_jax and (self.output is None or self.output.is_jax)
+
+    @cached_property
+    def kept(self) -> Rows:
+        """The rows of the design matrix: for several masks, of the outputs that have fewest."""
+        return min((rows for _, rows in self.by_mask), key=lambda rows: rows.count)
+
+    @property
+    def _adjusted(self) -> bool:
+        """Whether rows are excluded or weighted, or confounds are fitted."""
+        return not (self.kept.flags is None and self.weights is None and self.confounds is None)
 
     def as_kernel(self, value: Any, name: str) -> np.ndarray:
         """Return a kernel given as an array of its size, as float64 ``(*K, Cin/groups, Cout)``."""
@@ -690,7 +481,7 @@ class Problem:
             outputs=outputs,
             given=0 if self.output is None else outputs,
             nuisance=self.nuisance.total,
-            shapes=tuple(a.shape[:-1] for a in self.input.arrays),
+            shapes=tuple(self._lengths),
             limits=limits,
             masked=self.kept.flags is not None,
             partialled=self.nuisance.confounds is not None or self.weights is not None,
@@ -722,11 +513,7 @@ class Problem:
     @property
     def kernel_shape(self) -> tuple[int, ...]:
         """``(*K, Cin/groups, Cout)``."""
-        return (
-            *self.spec.kernel_size,
-            self.in_channels // self.spec.groups,
-            self.out_channels,
-        )
+        return (*self.spec.kernel_size, self.in_channels // self.spec.groups, self.out_channels)
 
     @property
     def lags(self) -> tuple[np.ndarray, ...]:
@@ -752,108 +539,23 @@ class Problem:
             found = [rows[0] for rows in found]
         return found if self.input.form == "list" else found[0]
 
-    def __repr__(self) -> str:
-        spec = self.spec
-        taps = " × ".join(map(str, spec.kernel_size))
-        taps += " tap" if taps == "1" else " taps"
-        extras = "".join(
-            f", {name} {value if len(set(value)) > 1 else value[0]}"
-            for name, value in (("stride", spec.stride), ("dilation", spec.dilation))
-            if set(value) != {1}
-        )
-        extras += f", {spec.groups} groups" if spec.groups > 1 else ""
-        extras += ", bias" if self.bias else ""
-        extras += f", {self._fitted}" * bool(self._fitted)
-        ends = f"padding {spec.padding}"
-        if self._lags is not None:
-            lags = " × ".join(f"{a} to {b}" for a, b in self._lags[0])
-            ends = f"lags {lags}{self._window}, edges {self._lags[1]}"
-        elif self.names.fs is not None:
-            ends += f", {self.names.fs:g} Hz"
-        short = sum(not all(shape) for shape in self.row_shapes)
-        which = f", {self.which}" * bool(self.which)
-        skipped = f" ({count(short, 'record')} too short to give a row)" if short else ""
-        return (
-            f"x: {self.input.describe(spec.ndim)}{skipped}; kernel: {taps}, {ends}{extras}; y: "
-            f"{count(self.n_equations, 'row')} × {count(self.out_channels, 'output')}"
-            f"{which}{self._lost}, {self.dtype}"
-        )
-
-    @property
-    def _window(self) -> str:
-        """The lags as times, if the sampling rate is known."""
-        assert self._lags is not None
-        return self.names.window(*self._lags[0][0])
-
-    @property
-    def _fitted(self) -> str:
-        """Description of the terms fitted to every record, and of weights."""
-        words = [] if self.weights is None else ["weighted"]
-        if isinstance(self.confounds, Records):
-            words.append(f"{count(self.confounds.channels, 'confound')} a record")
-        elif self.confounds is not None:
-            drift = "" if not self.confounds else f" and a drift of degree {self.confounds}"
-            words.append(f"an intercept{drift} a record")
-        return ", ".join(words)
-
-    @property
+    @cached_property
     def adjusted(self) -> str:
         """Description of excluded rows, weights and confounds; empty if there are none."""
-        lost = f"{count(self.n_equations, 'row')}{self._lost}" if self._lost else ""
-        return ", ".join(words for words in (lost, self._fitted) if words)
+        return adjusted(self)
 
-    @property
-    def _lost(self) -> str:
-        """Description of the number of excluded rows and the reason."""
-        if self.kept.flags is None:
-            return ""
-        words = f" ({self.kept.dropped} of {self.kept.dropped + self.n_equations} rows left out"
-        gaps = self._lost_to_x
-        words += f", {gaps} of them for missing samples of x" * bool(gaps)
-        if len(self.by_mask) > 1:
-            words += ", in the output of fewest"
-        return words + ")"
-
-    @cached_property
-    def _lost_to_x(self) -> int:
-        """Number of rows that read a missing sample of x."""
-        if self.input.missing is None:
-            return 0
-        pairs = zip(self.input.missing, self.row_shapes, strict=True)
-        bad = [np.asarray(m.any(-1)) for m, shape in pairs if all(shape)]
-        return sum(int(np.count_nonzero(rows_reading(m, self.spec))) for m in bad)
+    def __repr__(self) -> str:
+        return described(self)
 
 
-def _counted(out_channels: int | None, y: Any, outputs: Any) -> int | None:
-    """Return the number of outputs, given directly or, without y, as a list of names."""
-    named = y is None and out_channels is None and isinstance(outputs, (list, tuple))
-    return len(outputs) if named else out_channels
+@dataclass(frozen=True, init=False, eq=False, repr=False)
+class _Derived(Problem):
+    """A problem whose fields are those of another problem, or parts of them."""
+
+    def __init__(self, checked: dict[str, Any]) -> None:
+        vars(self).update(checked)
 
 
-def _drops(missing: Any) -> bool:
-    choice(missing, "missing", MISSING)
-    return bool(missing == "drop")
-
-
-def _and(
-    flags: list[np.ndarray], others: Sequence[np.ndarray] | None
-) -> Sequence[np.ndarray] | None:
-    """Return the logical and of flags (*T, 1 or Cout) of every record; None if all are True."""
-    if all(f.all() for f in flags):
-        return others
-    return flags if others is None else [f & o for f, o in zip(flags, others, strict=True)]
-
-
-def _loses(flags: Sequence[np.ndarray], left: Flags) -> bool:
-    """Return whether any of the rows flagged in ``flags`` (*T, 1 or Cout) is not in ``left``."""
-    return any(bool((f & ~rest).any()) for f, rest in zip(flags, left, strict=True))
-
-
-def _by_flags(left: Flags, outputs: int) -> list[tuple[Sequence[int], Flags]]:
-    """Return groups of outputs with equal flags (*T, 1 or Cout), and their flags (*T)."""
-    if left[0].shape[-1] == 1:
-        return [(range(outputs), tuple(f[..., 0] for f in left))]
-    found: dict[bytes, list[int]] = {}
-    for q in range(outputs):
-        found.setdefault(b"".join(f[..., q].tobytes() for f in left), []).append(q)
-    return [(qs, tuple(f[..., qs[0]] for f in left)) for qs in found.values()]
+def _one_mask(outputs: int, rows: Rows) -> ByMask:
+    """Return the rows of all outputs."""
+    return ((tuple(range(outputs)), rows),)

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from ..lazy_jax import default_float, is_jax_array, is_tracer
+from ..linalg.channels import largest
 from ..text import count, shown
-from .channels import largest
 from .remote import Remote, fetched, stays
 from .spec import ConvSpec
 from .stored import Stored, in_blocks, is_dask, is_stored
@@ -32,6 +32,7 @@ class Records:
             missing.
         devices: description of the devices of jax arrays that were not copied to the host.
         largest: largest magnitude (channels,) per channel. None if it is not known.
+        dtypes: the types in which the arrays were given.
         names: names of the channels. None if the arrays had no names.
     """
 
@@ -43,6 +44,7 @@ class Records:
     devices: str = ""
     largest: np.ndarray | None = None
     names: tuple[str, ...] | None = None
+    dtypes: frozenset[np.dtype[Any]] = frozenset()
 
     @property
     def remote(self) -> bool:
@@ -67,10 +69,12 @@ class Records:
 
     def cast(self, dtype: np.dtype[Any]) -> tuple[Any, ...]:
         """Return C-contiguous arrays of ``dtype`` in native byte order."""
-        return tuple(
-            a.astype(dtype) if isinstance(a, Stored) else np.ascontiguousarray(a, dtype)
-            for a in self.arrays
-        )
+        return tuple(_cast(a, dtype) for a in self.arrays)
+
+    def converted(self, dtype: np.dtype[Any]) -> Records:
+        """Return the records as of `cast`, except for records on devices."""
+        arrays = (a if isinstance(a, Remote) else _cast(a, dtype) for a in self.arrays)
+        return replace(self, arrays=tuple(arrays))
 
     def like(self, outputs: Sequence[np.ndarray], channel_axis: bool) -> Any:
         """Return one output per record in the form of these records."""
@@ -90,6 +94,10 @@ class Records:
             f"{count(len(self.arrays), 'record')} × {samples} sample{'s' * (samples != '1')} "
             f"× {count(self.channels, 'channel')}"
         )
+
+
+def _cast(array: Any, dtype: np.dtype[Any]) -> Any:
+    return array.astype(dtype) if isinstance(array, Stored) else np.ascontiguousarray(array, dtype)
 
 
 def reject_tracers(name: str, *values: Any, depth: int = 5) -> None:
@@ -299,9 +307,7 @@ def read(value: Any, name: str, spec: ConvSpec, missing: bool = False) -> Record
     """
     reject_tracers(name, value)
     d = spec.ndim
-    is_list = isinstance(value, (list, tuple)) and any(
-        is_stored(v) or (hasattr(v, "__array__") and np.ndim(v)) for v in value
-    )
+    is_list = _lists_arrays(value)
     items = list(value) if is_list else [value]
     arrays: list[Any] = []
     gaps: list[np.ndarray] = []
@@ -347,6 +353,14 @@ def read(value: Any, name: str, spec: ConvSpec, missing: bool = False) -> Record
         devices=next((Remote.of(item).source.devices for item in items if stays(item)), ""),
         largest=_joined(sizes),
         names=_names(items, name) if rank > d else None,
+        dtypes=frozenset(a.dtype.newbyteorder("=") for a in arrays),
+    )
+
+
+def _lists_arrays(value: Any) -> bool:
+    """Return whether a value is a list of arrays, not of numbers."""
+    return isinstance(value, (list, tuple)) and any(
+        is_stored(v) or (hasattr(v, "__array__") and np.ndim(v) > 0) for v in value
     )
 
 
@@ -400,7 +414,7 @@ def _without_gaps(array: Any, by_channel: bool) -> tuple[Any, np.ndarray]:
     floating = _limits(array.dtype) is not None
     if isinstance(array, Stored):
         gaps = array.gaps(by_channel) if floating else np.zeros(array.shape, bool)
-        return (array.without_gaps() if gaps.any() else array), gaps
+        return (replace(array, filled=True) if gaps.any() else array), gaps
     gaps = np.isnan(array) if floating else np.zeros(array.shape, bool)
     return (np.where(gaps, array.dtype.type(0), array) if gaps.any() else array), gaps
 
@@ -440,8 +454,7 @@ def precision(x: Records, y: Records | None) -> tuple[np.dtype[Any], float, list
     types: list[np.dtype[Any]] = []
     unit, notes = 0.0, []
     for part in parts:
-        kinds = {dtype.newbyteorder("=") for dtype in {a.dtype for a in part.arrays}}
-        for dtype in sorted(kinds, key=lambda kind: kind.str):
+        for dtype in sorted(part.dtypes, key=lambda kind: kind.str):
             if _limits(dtype) is None:
                 types.append(ambient)
                 if any(a.dtype.itemsize > 4 and _beyond(a) for a in part.arrays):
@@ -457,10 +470,12 @@ def precision(x: Records, y: Records | None) -> tuple[np.dtype[Any], float, list
     return max(types, key=lambda t: t.itemsize), unit, notes
 
 
-def by_rows(value: Any, name: str, like: Sequence[tuple[int, ...]]) -> list[np.ndarray]:
-    """Return one array per record of y, for example of a mask or of weights.
+def by_rows(
+    value: Any, name: str, like: Sequence[tuple[int, ...]]
+) -> list[tuple[str, np.ndarray, tuple[int, ...]]]:
+    """Return a name, an array and the shape (*T) for each record of y.
 
-    The caller checks the types of the arrays.
+    The arrays are a mask or weights, for example. The caller checks their types and shapes.
 
     Args:
         value: a list of arrays, a batch, or the array of a single record.
@@ -471,9 +486,7 @@ def by_rows(value: Any, name: str, like: Sequence[tuple[int, ...]]) -> list[np.n
         TypeError: If an array is a masked array.
         ValueError: If the number of arrays differs from the number of records.
     """
-    given = isinstance(value, (list, tuple)) and any(
-        hasattr(v, "__array__") and np.ndim(v) for v in value
-    )
+    given = _lists_arrays(value)
     several = [_as_array(v, f"{name}[{i}]") for i, v in enumerate(value)] if given else []
     if not given:
         whole = _as_array(value, name)
@@ -486,38 +499,5 @@ def by_rows(value: Any, name: str, like: Sequence[tuple[int, ...]]) -> list[np.n
         raise ValueError(
             f"{name} has {count(len(several), 'record')}, y {count(len(like), 'record')}"
         )
-    return several
-
-
-def check_trials(x: Records, y: Records, wanted: tuple[int, ...]) -> None:
-    """Refuse y of shape (trials, time) for a batch x, because y would be read as one record."""
-    first = y.arrays[0].shape
-    alike = y.form == "record" and y.channel_axis and first[0] == len(x.arrays)
-    if x.form == "batch" and alike and first[:-1] != wanted:
-        raise ValueError(
-            f"y of shape {first} is read as one record, x as {count(len(x.arrays), 'record')}; "
-            "if its first axis is trials it needs a channel axis (in NumPy, y[..., None])"
-        )
-
-
-def stacked(records: Sequence[np.ndarray]) -> Any:
-    """Return records as (N, …): a view of a single record or of a batch, else a copy."""
-    if len(records) == 1:
-        return records[0][None]
-    batch = _batch(records)
-    return np.stack(records) if batch is None else batch
-
-
-def _batch(records: Sequence[np.ndarray]) -> np.ndarray | None:
-    """Return records that are equally spaced parts of one array as a view; else None."""
-    first = records[0]
-    if first.base is None or any(
-        a.base is not first.base or a.strides != first.strides for a in records
-    ):
-        return None
-    places = [a.__array_interface__["data"][0] for a in records]
-    step = places[1] - places[0]
-    if step <= 0 or places != [places[0] + i * step for i in range(len(places))]:
-        return None
-    shape, strides = (len(records), *first.shape), (step, *first.strides)
-    return np.lib.stride_tricks.as_strided(first, shape, strides, writeable=False)
+    names = [f"{name}[{i}]" if len(like) > 1 else name for i in range(len(like))]
+    return [*zip(names, several, like, strict=True)]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -88,6 +88,15 @@ class Rows:
         """Return the flags (*T) of a record, True for outputs used in the fit."""
         return np.ones(self.shapes[record], bool) if self.flags is None else self.flags[record]
 
+    def flagged(self, flags: tuple[np.ndarray, ...]) -> Rows:
+        """Return the rows with other flags."""
+        return replace(self, flags=None if all(f.all() for f in flags) else flags)
+
+    def of_records(self, which: Sequence[int]) -> Rows:
+        """Return the rows of some of the records."""
+        flags = None if self.flags is None else tuple(self.flags[i] for i in which)
+        return replace(self, shapes=tuple(self.shapes[i] for i in which), flags=flags)
+
     def of_span(self, span: Span) -> np.ndarray | None:
         """Return the flags of the outputs of a span; None if all are used."""
         i, start, stop = span
@@ -131,68 +140,6 @@ def _pieces(record: int, flags: np.ndarray, gap: int) -> Iterator[Span]:
     ends = np.flatnonzero(np.diff(places) > gap)
     for first, last in zip([0, *(ends + 1)], [*ends, len(places) - 1], strict=True):
         yield record, int(places[first]), int(places[last]) + 1
-
-
-@dataclass(frozen=True)
-class RowOrder:
-    """The order of the rows of a design matrix.
-
-    Attributes:
-        kept: the rows of every record.
-        spans: spans of records, in the order of their rows.
-    """
-
-    kept: Rows
-    spans: tuple[Span, ...]
-
-    @cached_property
-    def counts(self) -> list[int]:
-        """Number of rows of every span."""
-        return [*map(self.kept.rows_of, self.spans)]
-
-    @cached_property
-    def joined(self) -> tuple[Span, ...]:
-        """The spans, with consecutive spans of one record as one."""
-        found: list[Span] = []
-        for i, start, stop in self.spans:
-            if found and found[-1][0] == i:
-                start = found.pop()[1]
-            found.append((i, start, stop))
-        return tuple(found)
-
-    @cached_property
-    def positions(self) -> list[np.ndarray]:
-        """Row of the design matrix for each output (*T) of every record; -1 if it has no row."""
-        found = [np.full(shape, -1) for shape in self.kept.shapes]
-        start = 0
-        for (i, first, last), count in zip(self.spans, self.counts, strict=True):
-            flags = self.kept.flags_of(i)[first:last]
-            found[i][first:last][flags] = np.arange(start, start + count)
-            start += count
-        return found
-
-    def places(self, spans: Iterable[Span]) -> np.ndarray:
-        """Return the indices in the design matrix of the rows of some spans."""
-        found = [self.positions[i][first:last].reshape(-1) for i, first, last in spans]
-        places = np.concatenate(found)
-        return places[places >= 0]
-
-    def by_record(self, values: np.ndarray) -> list[np.ndarray]:
-        """Return row-wise values (groups, n) as ``(*T, groups)`` of each record.
-
-        Outputs without a row are NaN.
-        """
-        found = [np.full((*shape, len(values)), np.nan) for shape in self.kept.shapes]
-        at = 0
-        for span, count in zip(self.spans, self.counts, strict=True):
-            (i, first, last), flags = span, self.kept.of_span(span)
-            rows, part = values[:, at : at + count].T, found[i][first:last]
-            if flags is None:
-                part[...] = rows.reshape(part.shape)
-            else:
-                part[flags] = rows
-            at += count
-        return found
 
 
 def whole_rows(spec: ConvSpec, lengths: tuple[int, ...]) -> np.ndarray:
@@ -241,24 +188,12 @@ def samples_read(rows: np.ndarray, spec: ConvSpec) -> np.ndarray:
     The record is in normal form.
     """
     found = rows
-    for axis, (k, s, d) in enumerate(
-        zip(spec.kernel_size, spec.stride, spec.dilation, strict=True)
-    ):
-        moved = np.moveaxis(found, axis, 0).astype(int)
-        extent = (len(moved) - 1) * s + 1
-        # A row reads K samples that are d apart, from its first sample to K·d samples later.
-        steps = np.zeros((extent + k * d, *moved.shape[1:]), int)
-        steps[:extent:s] += moved
-        steps[k * d :: s] -= moved
-        read = _running(steps, d)[d : extent + k * d] > 0
-        found = np.moveaxis(read, 0, axis)
+    axes = enumerate(zip(spec.kernel_size, spec.stride, spec.dilation, strict=True))
+    for axis, (k, s, d) in axes:
+        moved = np.moveaxis(found, axis, 0)
+        # A sample is read by rows whose first sample is it, or up to K − 1 steps of d before it.
+        before, extent = (k - 1) * d, (len(moved) - 1) * s + 1
+        line = np.zeros((extent + 2 * before, *moved.shape[1:]), bool)
+        line[before : before + extent : s] = moved
+        found = np.moveaxis(_any_of(line, k, d), 0, axis)
     return found
-
-
-def _running(line: np.ndarray, apart: int) -> np.ndarray:
-    """Return the sums (n + apart, …) of the values (n, …) before each, ``apart`` apart."""
-    n = len(line)
-    whole = np.zeros((-(-n // apart) * apart, *line.shape[1:]), int)
-    whole[:n] = line
-    sums = np.cumsum(whole.reshape(-1, apart, *line.shape[1:]), axis=0).reshape(whole.shape)
-    return np.concatenate([np.zeros((apart, *line.shape[1:]), int), sums])[: n + apart]

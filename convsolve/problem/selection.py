@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -10,13 +11,14 @@ import numpy as np
 class Selection(NamedTuple):
     """Channels and outputs of a part, by their numbers in the whole problem.
 
-    Penalties and settings are given for the whole problem. A part takes its share of them.
+    Penalties are given for the channels of the whole problem. Settings of outputs are given for the
+    outputs of the problem that the part was taken from. A part takes its share of them.
 
     Attributes:
-        channels: input channels of the part.
-        outputs: outputs of the part.
+        channels: input channels of the part, in the whole problem.
+        outputs: outputs of the part, in the problem that it was taken from.
         in_channels: number of input channels of the whole problem.
-        out_channels: number of outputs of the whole problem.
+        out_channels: number of outputs of the problem that the part was taken from.
     """
 
     channels: tuple[int, ...]
@@ -29,6 +31,13 @@ class Selection(NamedTuple):
         """Return the selection of a whole problem."""
         every = tuple(range(in_channels)), tuple(range(out_channels))
         return cls(*every, in_channels, out_channels)
+
+    def part(
+        self, channels: Sequence[int], outputs: tuple[int, ...], out_channels: int
+    ) -> Selection:
+        """Return the selection of some channels and outputs of this part, out of its outputs."""
+        chosen = tuple(self.channels[c] for c in channels)
+        return Selection(chosen, outputs, self.in_channels, out_channels)
 
     def of_outputs(self, values: np.ndarray) -> np.ndarray:
         """Return values (..., Cout) of the outputs of the part; other shapes are returned whole."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 
 from ..lazy_jax import PEER_SECONDS
+from ..linalg.qr import TREE_ROWS, tree_height
 from ..text import shown
 
 
@@ -46,7 +47,7 @@ class Limits:
     kept_numbers: int = 2**20
     block_numbers: int = 2**20
     spectrum_columns: int = 1500
-    tree_rows: int = 2048
+    tree_rows: int = TREE_ROWS
     gap_products: int = 2**25
     held_numbers: int = 2**25
     chunk_numbers: int = 2**23
@@ -68,11 +69,6 @@ def check_limits(limits: object) -> None:
     """Raise a TypeError unless these are `Limits`."""
     if not isinstance(limits, Limits):
         raise TypeError(f"limits must be a Limits, got {shown(limits)}; leave it out for the usual")
-
-
-def tree_height(columns: int, rows: int = DEFAULT_LIMITS.tree_rows) -> int:
-    """Return the rows of one QR: at least twice the columns, so that joining triangles is cheap."""
-    return max(rows, 2 * columns)
 
 
 @dataclass(frozen=True)

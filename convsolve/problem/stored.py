@@ -10,20 +10,22 @@ from typing import Any, Self
 import numpy as np
 
 from ..lazy_jax import is_jax_array
+from ..linalg.channels import by_channel, largest
 from ..progress import tracked
-from .channels import by_channel, largest
-from .whole_chunks import another_kind, another_shape, fits, in_whole_chunks, read
+from .whole_chunks import check_slice, in_whole_chunks, read
 
-# Numbers that are read at a time where all are looked at once: 8 MiB.
+# Numbers that are read at a time if all of a record are checked: 8 MiB.
 BLOCK_NUMBERS = 2**20
 
-# First and last but one sample along every axis.
+# First sample, and the end, along every axis.
 Bounds = tuple[tuple[int, int], ...]
 
 
 def is_stored(value: Any) -> bool:
-    """Whether a value is an array that is not in memory: one with shape, dtype and slices, such as
-    an `h5py.Dataset`, a zarr array or a dask array; frames and series, which have labels, are none.
+    """Return whether a value is an array that is not in memory.
+
+    It has a shape, a dtype and slices, such as an `h5py.Dataset`, a zarr array or a dask array.
+    Data frames and series have labels and do not count.
     """
     if isinstance(value, (np.ndarray, np.generic)) or is_jax_array(value):
         return False
@@ -33,23 +35,21 @@ def is_stored(value: Any) -> bool:
 
 
 def is_dask(value: Any) -> bool:
-    """Whether a value is an array of dask, whose chunks are computed where its scheduler says; an
-    xarray, which may hold one, is none.
-    """
+    """Return whether a value is an array of dask. An xarray, which may hold one, is not."""
     return hasattr(value, "__dask_graph__") and hasattr(value, "numblocks")
 
 
 @dataclass(frozen=True, eq=False)
 class Stored:
-    """A record (*W, C) of which slices are read when they are needed: `numpy.asarray` reads one.
+    """A record (*W, C) whose slices are read on demand; `numpy.asarray` reads all of it.
 
     Attributes:
-        source: what it is read from.
-        record: which one of a batch; None of a single record.
-        bounds: first and last but one sample along every axis of W.
-        channels: which channels; None where the source has no axis of them.
-        dtype: in which its numbers come.
-        turn: by how many samples it is turned in a circle along every axis.
+        source: the array that is read.
+        record: index of the record in a batch; None for a single record.
+        bounds: first sample, and the end, along every axis of W.
+        channels: the channels; None if the source has no axis of channels.
+        dtype: type of the numbers.
+        turn: samples by which the record is turned in a circle along every axis.
         filled: whether NaN is read as zero.
     """
 
@@ -63,7 +63,7 @@ class Stored:
 
     @classmethod
     def of(cls, source: Any, ndim: int) -> list[Stored]:
-        """The records of a source, for kernels of ``ndim`` axes."""
+        """Return the records of a source, for kernels of ``ndim`` axes."""
         shape, extra = source.shape, len(source.shape) - ndim
         channels = tuple(range(shape[-1])) if extra else None
         records: Sequence[int | None] = range(shape[0]) if extra == 2 else [None]
@@ -72,25 +72,25 @@ class Stored:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """(*W, C)."""
+        """Shape (*W, C) of the record."""
         channels = 1 if self.channels is None else len(self.channels)
         return (*(b - a for a, b in self.bounds), channels)
 
     @property
     def ndim(self) -> int:
-        """How many axes these are."""
+        """Number of axes."""
         return len(self.bounds) + 1
 
     @property
     def size(self) -> int:
-        """How many numbers."""
+        """Number of elements."""
         return int(np.prod(self.shape, dtype=object))
 
     def __len__(self) -> int:
         return self.shape[0]
 
     def __getitem__(self, key: Any) -> Stored:
-        """Some of its samples or channels, not read yet: ``[a:b, …]`` or ``[..., channels]``."""
+        """Return some samples ``[a:b, …]`` or channels ``[..., channels]``, not read yet."""
         keys = key if isinstance(key, tuple) else (key,)
         if keys[0] is Ellipsis:
             every = range(self.shape[-1])
@@ -106,23 +106,19 @@ class Stored:
         return replace(self, bounds=tuple(bounds))
 
     def astype(self, dtype: Any) -> Stored:
-        """The same, read in another precision."""
+        """Return the record in another precision."""
         return replace(self, dtype=np.dtype(dtype))
 
     def turned(self, shift: Sequence[int]) -> Stored:
-        """The same, turned in a circle as `numpy.roll` does."""
+        """Return the record turned in a circle, as by `numpy.roll`."""
         return replace(self, turn=tuple(a + b for a, b in zip(self.turn, shift, strict=True)))
-
-    def without_gaps(self) -> Stored:
-        """The same with zeros for NaN."""
-        return replace(self, filled=True)
 
     @property
     def _keys(self) -> list[tuple[Any, ...]]:
-        """What is read of the source: one part of it, or two where the record is turned."""
+        """Keys of the slices of the source: one, or two if the record is turned."""
         (start, stop), *others = self.bounds
         if any(self.turn):
-            # A part of a turned axis may be two of the source: of further axes all is read.
+            # A part of a turned axis may be two parts of the source. Other axes are read whole.
             whole = self._sizes
             others = [(0, n) for n in whole[1:]]
             n, first = whole[0], (start - self.turn[0]) % whole[0] if whole[0] else 0
@@ -136,25 +132,25 @@ class Stored:
 
     @property
     def selections(self) -> list[Any]:
-        """The source itself sliced, into what is read of it."""
+        """Slices of the source that contain the record, not read yet for dask."""
         return [self.source[key] for key in self._keys]
 
     @property
     def _sizes(self) -> tuple[int, ...]:
-        """(*W) of the whole record."""
+        """Samples (*W) of the whole record."""
         shape = self.source.shape if self.record is None else self.source.shape[1:]
         return tuple(shape[: len(self.bounds)])
 
     @property
     def hollow(self) -> Self:
-        """The same without what it is read from."""
+        """The record without its source."""
         return replace(self, source=None)
 
     def assembled(self, parts: Sequence[np.ndarray]) -> np.ndarray:
-        """The record, of its `selections` as arrays.
+        """Return the record, given its `selections` as arrays.
 
         Raises:
-            ValueError, TypeError: they are not of the shape or the kind that the source has.
+            ValueError, TypeError: If they do not have the shape or type that the source states.
         """
         found = parts[0] if len(parts) == 1 else np.concatenate(parts)
         found = found[..., None] if self.channels is None else found
@@ -171,14 +167,11 @@ class Stored:
         return found
 
     def _check(self, found: np.ndarray) -> None:
-        """Raise an error where what was read is not what the source says it holds."""
+        """Raise an error if a slice does not have the shape or type that the source states."""
         wanted = self.shape[:1] if any(self.turn) else self.shape[:-1]
         channels = max(self.channels or (0,))
         whole = found.ndim == self.ndim and found.shape[: len(wanted)] == wanted
-        if not whole or found.shape[-1] <= channels:
-            raise another_shape(found, wanted)
-        if not fits(found.dtype, self.dtype):
-            raise another_kind(found, self.dtype)
+        check_slice(found, whole and found.shape[-1] > channels, wanted, self.dtype)
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         with _reading(self.source):
@@ -188,8 +181,8 @@ class Stored:
 
     @property
     def largest(self) -> np.ndarray:
-        """The largest magnitude (C,) of every channel; NaN and Inf count as largest."""
-        if is_dask(self.source):  # where its chunks are
+        """Largest magnitude (C,) of every channel. NaN and Inf count as largest."""
+        if is_dask(self.source):  # computed where its chunks are
             parts = self.selections
             if self.filled:
                 parts = [np.where(np.isnan(part), 0, part) for part in parts]
@@ -201,7 +194,7 @@ class Stored:
             return np.maximum.reduce([largest(block) for block in blocks])
 
     def gaps(self, by_channel: bool) -> np.ndarray:
-        """Which numbers (*W, C) are NaN; or which are of a sample where any channel is."""
+        """Return flags (*W, C) of NaN, or, unless ``by_channel``, of samples with any NaN."""
         if not self.size:
             return np.zeros(self.shape, bool)
         if is_dask(self.source):
@@ -214,19 +207,19 @@ class Stored:
         return np.broadcast_to(samples, self.shape)
 
     def whole(self) -> Any:
-        """The source of it, sliced, of a record that is not turned."""
+        """The record as a slice of its source, if it is not turned."""
         (found,) = self.selections
         return found
 
     def index_of(self, place: Sequence[int]) -> tuple[int, ...]:
-        """Where a number of the record (*W, C) is in the source."""
+        """Return the index in the source of an element of the record (*W, C)."""
         record = () if self.record is None else (self.record,)
         channel = () if self.channels is None else (self.channels[place[-1]],)
         return (*record, *place[:-1], *channel)
 
 
 def _largest_of_dask(part: Any, axes: int) -> np.ndarray:
-    """The largest magnitude (C,) of every channel, over the first ``axes`` of a dask array."""
+    """Return the largest magnitude (C,) of every channel, over the first ``axes`` of an array."""
 
     def of_chunk(chunk: np.ndarray) -> np.ndarray:
         alone = chunk[..., None] if chunk.ndim == axes else chunk
@@ -240,8 +233,9 @@ def _largest_of_dask(part: Any, axes: int) -> np.ndarray:
 
 
 def for_one_pass(record: Any) -> Any:
-    """The same record, to be read once, in order: of one that is decoded by chunks none is decoded
-    twice. Another pass takes it anew, and reads what is stored then.
+    """Return the record for one pass in order, which decodes no chunk twice.
+
+    Call the function again for another pass.
     """
     if not isinstance(record, Stored) or is_dask(record.source):
         return record
@@ -251,10 +245,10 @@ def for_one_pass(record: Any) -> Any:
 
 
 def in_memory(record: Any) -> np.ndarray:
-    """All of a record that was found to be finite.
+    """Return all of a record that was found to be finite.
 
     Raises:
-        ValueError: it is stored, and is not finite any more.
+        ValueError: If a stored record is not finite any more.
     """
     found = np.asarray(record)
     if isinstance(record, Stored) and not np.isfinite(largest(found)).all():
@@ -263,7 +257,7 @@ def in_memory(record: Any) -> np.ndarray:
 
 
 def not_finite_any_more() -> ValueError:
-    """What to raise where numbers turn out not to be finite that were so when they were checked."""
+    """Return the error for numbers that were finite when they were checked, and are not now."""
     return ValueError(
         "x or y has values that are not finite, and had none when it was checked: what is stored "
         "has changed since"
@@ -272,9 +266,7 @@ def not_finite_any_more() -> ValueError:
 
 @contextmanager
 def _reading(source: Any) -> Iterator[None]:
-    """An error says of what samples were read: a file that was closed meanwhile is named as such,
-    its error is not.
-    """
+    """Add the source to errors, which do not name it, for example if a file has been closed."""
     try:
         yield
     except Exception as error:
@@ -283,7 +275,7 @@ def _reading(source: Any) -> Iterator[None]:
 
 
 def turned(record: Any, shift: Sequence[int]) -> Any:
-    """A record (*W, C) turned in a circle along every axis of W."""
+    """Return a record (*W, C) turned in a circle along every axis of W."""
     if isinstance(record, Stored):
         return record.turned(shift)
     return np.roll(record, shift, tuple(range(len(shift))))
@@ -292,7 +284,7 @@ def turned(record: Any, shift: Sequence[int]) -> Any:
 def in_blocks(
     record: Any, numbers: int = BLOCK_NUMBERS
 ) -> Iterator[tuple[tuple[int, ...], np.ndarray]]:
-    """A record some samples of the first axis at a time, and where these begin."""
+    """Yield parts of a record along its first axis, and the index at which each begins."""
     each = record.size // max(1, len(record))
     if isinstance(record, np.ndarray) and record.ndim > 1 and each > numbers:
         for i in range(len(record)):

@@ -65,8 +65,7 @@ def read_weights(weights: Any, like: Sequence[tuple[int, ...]]) -> list[np.ndarr
         pairs = zip(several, like, strict=True)
         several = [np.broadcast_to(w, shape) if np.ndim(w) == 0 else w for w, shape in pairs]
     found = []
-    for i, (one, shape) in enumerate(zip(by_rows(several, "weights", like), like, strict=True)):
-        name = f"weights[{i}]" if len(like) > 1 else "weights"
+    for name, one, shape in by_rows(several, "weights", like):
         values = _numbers(one, name)
         values = values[..., 0] if values.shape == (*shape, 1) else values
         if values.shape != shape:

@@ -1,4 +1,4 @@
-"""Sources that are decoded chunk by chunk, read so that a pass over them decodes none twice."""
+"""Sources that are decoded chunk by chunk, read so that one pass decodes no chunk twice."""
 
 from __future__ import annotations
 
@@ -9,16 +9,20 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-# Beyond these 256 MiB, chunks that lie side by side are not kept from one reading to the next.
+# Neighbouring chunks of more bytes than this (256 MiB) are not kept from one slice to the next.
 MOST_KEPT_BYTES = 2**28
-# About as much is decoded at a time: of many chunks, or of one that is larger. What a source makes
-# of its own beside what is read into is no more than that.
+# About this many bytes are decoded at a time, or a single chunk if it is larger. This limits the
+# memory of temporary arrays of the source.
 AT_ONCE_BYTES = 2**23
 
 
 class _Kept(NamedTuple):
-    """What was read last: ``block`` has the samples from ``first`` on, of what ``others``, the rest
-    of the key, selects.
+    """The samples that were read last.
+
+    Attributes:
+        others: the slices along the other axes.
+        first: index of the first sample.
+        block: the samples.
     """
 
     others: tuple[Any, ...]
@@ -34,10 +38,10 @@ NOTHING = _Kept((), 0, np.empty(0))
 
 
 class WholeChunks:
-    """A source for one pass along an axis, in whole chunks: what was decoded last is kept, and what
-    is read next begins there.
+    """A source that is read in one pass along an axis, in whole chunks.
 
-    Threads may share it: what one decodes is then kept for another in vain.
+    The last block is kept, because the next slice usually starts in it. Threads may share the
+    object, but they then decode chunks again.
     """
 
     def __init__(self, source: Any, axis: int, length: int) -> None:
@@ -50,7 +54,7 @@ class WholeChunks:
 
     def __getitem__(self, key: tuple[Any, ...]) -> np.ndarray:
         start, stop = key[self._axis].start, key[self._axis].stop
-        if start >= stop:  # nothing to decode
+        if start >= stop:
             return read(self._source, key)
         others, kept = (*key[: self._axis], *key[self._axis + 1 :]), self._kept
         if kept.others != others or not kept.first <= start < kept.stop:
@@ -64,7 +68,7 @@ class WholeChunks:
         if len(head):
             block[: len(head)] = head
         del kept, head
-        self._kept = NOTHING  # before others are read: memory holds one block less
+        self._kept = NOTHING  # so that memory holds one block less while the next is read
         each = math.prod(block.shape[1:]) * block.itemsize
         step = max(1, AT_ONCE_BYTES // max(1, each * self._length)) * self._length
         for a in range(first, end, step):
@@ -74,13 +78,14 @@ class WholeChunks:
         return block[start - begin : stop - begin]
 
     def _along(self, key: tuple[Any, ...], start: int, stop: int) -> tuple[Any, ...]:
-        """The samples from ``start`` to ``stop``, and of the other axes what a key says."""
+        """Return a key for samples ``start`` to ``stop``, and the other axes of a key."""
         return (*key[: self._axis], slice(start, stop), *key[self._axis + 1 :])
 
 
 def in_whole_chunks(source: Any, axis: int) -> Any:
-    """A source to be read in order along an axis, as `WholeChunks` where it says that it is decoded
-    by chunks, and those that lie side by side are not too large to be kept.
+    """Return a source for one pass along an axis: as `WholeChunks` if it is decoded by chunks.
+
+    The source itself is returned if neighbouring chunks are too large to be kept.
     """
     length = _chunk_length(source, axis)
     row = math.prod(source.shape[axis + 1 :]) * source.dtype.itemsize
@@ -90,10 +95,10 @@ def in_whole_chunks(source: Any, axis: int) -> Any:
 
 
 def _chunk_length(source: Any, axis: int) -> int | None:
-    """That of all chunks along an axis; None where it is not known."""
+    """Return the length of the chunks of a source along an axis; None if it is not known."""
     try:
         chunks: Any = getattr(source, "chunks", None)
-    except NotImplementedError:  # of zarr, where they are of several lengths
+    except NotImplementedError:  # zarr, for chunks of several lengths
         return None
     regular = isinstance(chunks, tuple) and len(chunks) == len(source.shape)
     if not regular or not all(isinstance(n, int) and n > 0 for n in chunks):
@@ -102,7 +107,7 @@ def _chunk_length(source: Any, axis: int) -> int | None:
 
 
 def read(source: Any, key: tuple[Any, ...]) -> np.ndarray:
-    """A slice of a source as an array."""
+    """Return a slice of a source as an array."""
     if _reader(source) is None:
         return plain(source[key])
     found = np.empty(_selected(key, source.shape), source.dtype)
@@ -111,10 +116,10 @@ def read(source: Any, key: tuple[Any, ...]) -> np.ndarray:
 
 
 def read_into(out: np.ndarray, source: Any, key: tuple[Any, ...]) -> None:
-    """A slice of a source, into an array of its shape and kind.
+    """Read a slice of a source into an array.
 
     Raises:
-        ValueError, TypeError: it did not come in these.
+        ValueError, TypeError: If the slice does not have the shape and type of the array.
     """
     reader = _reader(source)
     if reader is not None:
@@ -122,17 +127,15 @@ def read_into(out: np.ndarray, source: Any, key: tuple[Any, ...]) -> None:
             reader(out, key)
         return
     found = plain(source[key])
-    if found.shape != out.shape:
-        raise another_shape(found, out.shape)
-    if not fits(found.dtype, out.dtype):
-        raise another_kind(found, out.dtype)
+    check_slice(found, found.shape == out.shape, out.shape, out.dtype)
     out[...] = found
 
 
 def _reader(source: Any) -> Callable[[np.ndarray, tuple[Any, ...]], Any] | None:
-    """How h5py and zarr read into an array that is there, which saves them one of their own, and
-    the time in which its memory is cleared; None of others, what wraps or extends theirs among
-    them: of these a slice is what they make of it.
+    """Return a function of h5py or zarr that reads into a given array; None for other sources.
+
+    It saves a temporary array. Objects that wrap or extend arrays of h5py and zarr are other
+    sources, because their slices may have other values.
     """
     if type(source) is _kind("h5py", "Dataset"):
         return source.read_direct
@@ -148,19 +151,12 @@ def _reader(source: Any) -> Callable[[np.ndarray, tuple[Any, ...]], Any] | None:
 
 
 def _kind(package: str, name: str) -> Any:
-    """A type of a package, if that has been imported."""
+    """Return a type of a package if the package has been imported, else `object`."""
     return getattr(sys.modules.get(package), name, object)
 
 
-def fits(found: np.dtype[Any], wanted: np.dtype[Any]) -> bool:
-    """Whether numbers of one kind are kept in another: in whole numbers wholly, else to the digits
-    that it has.
-    """
-    return np.can_cast(found, wanted, "safe" if wanted.kind in "iu" else "same_kind")
-
-
 def _selected(key: tuple[Any, ...], shape: tuple[int, ...]) -> tuple[int, ...]:
-    """The shape of a slice."""
+    """Return the shape of a slice."""
     wanted = [
         len(range(*k.indices(n))) for k, n in zip(key, shape, strict=False) if isinstance(k, slice)
     ]
@@ -168,7 +164,7 @@ def _selected(key: tuple[Any, ...], shape: tuple[int, ...]) -> tuple[int, ...]:
 
 
 def plain(part: Any) -> np.ndarray:
-    """A slice of a source as an array."""
+    """Return a slice of a source as an array, without a mask."""
     if isinstance(part, np.ma.MaskedArray) and part.mask.any():
         raise TypeError(
             "a slice came as a masked array; store NaN where values are missing, and leave them "
@@ -177,17 +173,20 @@ def plain(part: Any) -> np.ndarray:
     return np.asarray(part)
 
 
-def another_shape(found: np.ndarray, wanted: Sequence[int]) -> ValueError:
-    """What to raise of a slice that did not come with the samples that were asked for."""
-    return ValueError(
-        f"a slice of {' × '.join(map(str, wanted))} samples came in shape {found.shape}: "
-        "what is stored has another shape than it says, or has changed"
-    )
+def check_slice(
+    found: np.ndarray, right_shape: bool, wanted: Sequence[int], dtype: np.dtype[Any]
+) -> None:
+    """Raise an error if a slice does not have the shape or the type that its source states.
 
-
-def another_kind(found: np.ndarray, wanted: np.dtype[Any]) -> TypeError:
-    """What to raise of a slice that came in numbers of another kind."""
-    return TypeError(
-        f"a slice came in {found.dtype}, where numbers of {wanted} were to be read: "
-        "what is stored is of another kind than it says"
-    )
+    Integers must keep their values in ``dtype``, and floating-point numbers their digits.
+    """
+    if not right_shape:
+        raise ValueError(
+            f"a slice of {' × '.join(map(str, wanted))} samples came in shape {found.shape}: "
+            "what is stored has another shape than it says, or has changed"
+        )
+    if not np.can_cast(found.dtype, dtype, "safe" if dtype.kind in "iu" else "same_kind"):
+        raise TypeError(
+            f"a slice came in {found.dtype}, where numbers of {dtype} were to be read: "
+            "what is stored is of another kind than it says"
+        )

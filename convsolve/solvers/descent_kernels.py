@@ -23,6 +23,8 @@ from ..linalg.rank import EPS
 from ..operators.design_matrix import Targets
 from ..operators.jax_convolution import forward, gather_rows
 from ..operators.layout import to_columns
+from ..operators.nuisance import without_confounds
+from ..operators.nuisance_blocks import columns_of
 from ..operators.windows import design_matrix, normal_form
 from ..problem.confounds import Confounds
 from ..problem.spec import ConvSpec
@@ -63,7 +65,7 @@ class Confounded(NamedTuple):
     def of(cls, confounds: Confounds, used: Sequence[int], dtype: Any) -> Confounded:
         """Return the weights and confounds of the rows of some records, in order."""
         spans = [(i, 0, confounds.kept.shapes[i][0]) for i in used]
-        parts = [confounds.part(span) for span in spans] if confounds.count else []
+        parts = [columns_of(confounds, span) for span in spans] if confounds.count else []
         roots = [np.broadcast_to(confounds.root(i), (confounds.kept.sizes[i], 1)) for i in used]
         most = max((len(places) for places, _ in parts), default=0)
         rows = confounds.kept.count
@@ -119,7 +121,7 @@ class Stack(NamedTuple):
         if confounds is None:
             y = np.concatenate([targets.records[i][rows.flags_of(i)] for i in used])
             return cls(x, y, where)
-        left = confounds.without(targets.records)
+        left = without_confounds(confounds, targets.records)
         y = np.concatenate([left[i] for i in used]).astype(dtype)
         return cls(x, y, where, Confounded.of(confounds, used, dtype))
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import convsolve as cs
-from convsolve.problem.polynomials import Polynomials
+from convsolve.linalg.polynomials import Polynomials
 from convsolve.problem.sizes import Limits
 from support import dense
 from support.true_error import backward_error

@@ -287,14 +287,13 @@ def test_more_unknowns_than_rows_are_never_full_rank():
     assert proved(without_y(np.random.default_rng(19).standard_normal(60), 40)) == [False]
 
 
-def test_rounding_of_coarser_data_counts(monkeypatch):
+def test_rounding_of_coarser_data_counts():
     """Channels that differ by 1e-3 of themselves are one where numbers are good to 1e-2 only."""
     rng = np.random.default_rng(20)
     a = rng.standard_normal((3000, 1))
     x = np.hstack([a, a + 1e-3 * rng.standard_normal(a.shape)])
     assert proved(without_y(x, 4)) == [True]
-    problem = without_y(x, 4)
-    monkeypatch.setattr(problem, "data_eps", 1e-2)
+    problem = without_y(x, 4).replace(data_eps=1e-2)
     assert proved(problem) == [False]
     assert proved(problem, ridge=1e-9) == [True]
 

@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from convsolve.operators.nuisance import without_confounds
+from convsolve.operators.nuisance_blocks import columns_of, nuisance_blocks
 from convsolve.problem.confounds import Confounds
 from convsolve.problem.records import Records
 from convsolve.problem.rows import Rows
@@ -60,7 +62,7 @@ def test_values_without_confounds_are_residuals_of_least_squares(
     }[weighted]
     found = Confounds.of(given, bias, kept, weights)
     values = [np.array([0.0, 1e3]) + rng.standard_normal((n, 2)) for n in LENGTHS]
-    left = found.without(values)
+    left = without_confounds(found, values)
     n = columns(given, bias, kept, weights)
     root = [
         np.ones(m) if weights is None else np.broadcast_to(w, (m,))
@@ -79,7 +81,7 @@ def test_records_that_are_alike_share_a_layout() -> None:
     kept = Rows(((60,),) * 5000, (0,))
     found = Confounds.of(2, False, kept, Weights(tuple(np.full(5000, 2.0))))
     assert len(found.layouts) == 1
-    (block,) = found.blocks([(i, 0, 60) for i in range(5000)])
+    (block,) = nuisance_blocks(found, [(i, 0, 60) for i in range(5000)])
     np.testing.assert_array_equal(block.places.reshape(-1), np.arange(found.count))
     assert len(Confounds.of(2, False, rows(False), None).layouts) == 3
     assert len(Confounds.of(2, False, rows(True), None).layouts) == 5
@@ -95,7 +97,7 @@ def test_blocks_are_parts_of_all_columns() -> None:
     whole = np.zeros((sum(rows(True).sizes), found.count))
     first = 0
     for span in spans:
-        places, part = found.part(span)
+        places, part = columns_of(found, span)
         whole[first : first + len(part), places] = part
         first += len(part)
     np.testing.assert_allclose(whole.T @ whole, np.eye(found.count), atol=1e-14)

@@ -9,8 +9,9 @@ import mpmath
 import numpy as np
 import pytest
 
+from convsolve.linalg.polynomials import Polynomials
+from convsolve.operators.trends import fitted, subtract
 from convsolve.problem.confounds import Layout
-from convsolve.problem.polynomials import Polynomials, fitted
 from convsolve.problem.rows import Rows
 
 EPS = float(np.finfo(float).eps)
@@ -70,7 +71,7 @@ def test_a_drift_of_any_size_is_subtracted_exactly(
     values = (signal + columns.astype(float) @ drift)[places]
     trend = Polynomials.of(shape, degree).some(places)
     coefs = fit(trend, values)
-    left = trend.subtract(values, coefs)
+    left = subtract(trend, values, coefs)
     wanted = exactly(values) - columns[places] @ exactly(coefs)
     assert np.abs(exactly(left) - wanted).max() <= 2 * EPS * np.abs(left).max()
     # Only the signal is left, but for the rounding of the values themselves.
@@ -83,10 +84,10 @@ def test_parts_of_a_record_and_stacks_of_records_agree_with_the_whole() -> None:
     values = rng.standard_normal((4, 30, 2)) + np.arange(30)[:, None] * 1e5
     trend = Polynomials.of((30,), 2)
     coefs = fit(trend, values)
-    left = trend.subtract(values, coefs)
+    left = subtract(trend, values, coefs)
     for record, own, rest in zip(values, coefs, left, strict=True):
         for start, stop in ((0, 11), (11, 30)):
-            part = Polynomials.of((30,), 2, start, stop).subtract(record[start:stop], own)
+            part = subtract(Polynomials.of((30,), 2, start, stop), record[start:stop], own)
             np.testing.assert_array_equal(part, rest[start:stop])
 
 

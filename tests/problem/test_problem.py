@@ -1,5 +1,7 @@
 """Problem: how arrays are read by their rank, and what is told about it."""
 
+import pickle
+
 import numpy as np
 import pytest
 
@@ -133,3 +135,73 @@ def test_a_reading_that_is_known_is_not_told():
     x = np.ones((3, 8))
     problem = cs.Problem(x, spec=cs.ConvSpec((2,)))  # the way out that the warning names
     assert cs.Problem.again(problem.recipe, x).n_equations == 2
+
+
+# --- immutable, and problems derived from others
+
+RNG = np.random.default_rng(0)
+LONG, OUTPUTS = RNG.standard_normal((300, 2)), RNG.standard_normal((300, 3))
+MASK = np.ones((300, 3), bool)
+MASK[:50, 2] = False
+
+
+def masked(**options):
+    return cs.Problem.from_lags(LONG, OUTPUTS, lags=(0, 4), mask=MASK, **options)
+
+
+def derived():
+    """A problem, and problems derived from it."""
+    problem = masked(weights=[2.0])
+    (_, first), (_, second) = problem.parts
+    return {
+        "whole": problem,
+        "outputs": first,
+        "one output": second,
+        "lags": problem.narrowed(1, 3),
+        "whole windows": cs.Problem.from_lags(
+            LONG, OUTPUTS, lags=(0, 4), edges="zeros", mask=MASK
+        ).of_whole_windows(),
+        "geometry": cs.Problem(LONG, kernel_size=3, bias=True).under(cs.ConvSpec(2), False),
+    }
+
+
+@pytest.mark.parametrize("name", derived())
+def test_a_problem_is_immutable_and_hashable(name):
+    problem = derived()[name]
+    before = repr(problem), problem.n_equations, problem.n_unknowns
+    for field in ("bias", "spec", "by_mask", "x", "anything"):
+        with pytest.raises(AttributeError):
+            setattr(problem, field, None)
+    with pytest.raises(AttributeError):
+        del problem.spec
+    twin = problem.replace()
+    assert problem == problem
+    assert len({problem, twin}) == 2
+    for same in (twin, pickle.loads(pickle.dumps(problem))):
+        assert (repr(same), same.n_equations, same.n_unknowns) == before
+        for a, b in zip(same.x, problem.x):
+            np.testing.assert_array_equal(a, b)
+
+
+def test_a_derived_problem_leaves_the_whole_as_it_is():
+    problem = masked(bias=True)
+    before = repr(problem), cs.solve(problem).kernel.tobytes()
+    for other in (problem.replace(bias=False), problem.narrowed(1, 2), problem.parts[1][1]):
+        cs.solve(other)
+    assert (repr(problem), cs.solve(problem).kernel.tobytes()) == before
+
+
+def test_rows_of_chosen_lags_are_indices_in_the_y_given():
+    problem = cs.Problem.from_lags(LONG, OUTPUTS, lags=(-1, 9))
+    np.testing.assert_array_equal(problem.narrowed(3, 5).rows, problem.rows)
+
+
+@pytest.mark.parametrize("noise", ["white", "ar(1)"])
+def test_outputs_of_a_mask_take_their_own_settings(noise):
+    """As each output alone, also where the noise is filtered output by output."""
+    strengths = np.array([[1.0, 50.0, 300.0]])
+    fit = cs.solve(masked(), cs.Regularized(cs.Ridge(), strength=strengths), noise=noise)
+    for o, strength in enumerate(strengths[0]):
+        alone = cs.Problem.from_lags(LONG, OUTPUTS[:, o], lags=(0, 4), mask=MASK[:, o])
+        wanted = cs.solve(alone, cs.Regularized(cs.Ridge(), strength=strength), noise=noise)
+        np.testing.assert_allclose(fit.kernel[..., [o]], wanted.kernel, atol=1e-13)

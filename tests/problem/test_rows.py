@@ -8,8 +8,9 @@ from dataclasses import replace
 import numpy as np
 
 import convsolve as cs
+from convsolve.operators.row_order import RowOrder
 from convsolve.operators.windows import design_matrix
-from convsolve.problem.rows import RowOrder, Rows, rows_reading, samples_read
+from convsolve.problem.rows import Rows, rows_reading, samples_read
 from support.geometry import Geometry, over_geometries
 
 

@@ -13,9 +13,9 @@ from typing import NamedTuple
 import numpy as np
 
 from ..cached import cached_property
+from ..linalg.channels import PART_NUMBERS, on_cores, with_channels
+from ..linalg.polynomials import CACHED_NUMBERS, EPS, Polynomials, two_sum, used_range
 from ..parallel import in_order
-from .channels import PART_NUMBERS, on_cores, with_channels
-from .polynomials import EPS, Polynomials, fitted, used_range
 
 # A remainder below this share of the original values is rounding.
 ROUNDING = 32 * EPS
@@ -182,16 +182,125 @@ def without_polynomials(
     found = np.empty(values.shape)
     parts = _parts(values)
 
-    def subtract(part: Part) -> None:
+    def without(part: Part) -> None:
         records, rows = part
         some, left = trend.some(rows), values[part]
         for coefs in several:
-            left = some.subtract(left, coefs[records])
+            left = subtract(some, left, coefs[records])
         found[part] = left
 
-    for _ in in_order(subtract, parts):
+    for _ in in_order(without, parts):
         pass
     return found
+
+
+def fitted(gram: np.ndarray, cross: np.ndarray, mean: np.ndarray | float = 0.0) -> np.ndarray:
+    """Return the coefficients (..., J, C) of the polynomials that fit values in least squares.
+
+    If the samples do not determine them, they have minimum norm.
+
+    Args:
+        gram: VᵀV (J, J) for the columns V, or (..., J, J) for several V.
+        cross: Vᵀ(a − mean) (..., J, C) for the values a.
+        mean: mean (..., C) of the values.
+    """
+    if gram.shape[-1] == 1:  # only a constant
+        found = cross / np.maximum(gram, 1.0)
+    else:
+        found = np.linalg.pinv(gram, gram.shape[-1] * EPS, hermitian=True) @ cross
+    found[..., 0, :] += mean  # the first column is one
+    return np.asarray(found)
+
+
+def subtract(trend: Polynomials, values: np.ndarray, coefs: np.ndarray) -> np.ndarray:
+    """Subtract polynomials with the coefficients of `fitted` from values.
+
+    The polynomials are evaluated in twice the working precision. The result therefore has the
+    rounding of its own size, even if a drift or an offset is many times larger. Subtracting
+    rounded values would leave their rounding error in the data, and no nuisance column removes
+    it.
+
+    Args:
+        trend: the polynomials.
+        values: (*L, C), or (..., n, C) for columns (n, J).
+        coefs: coefficients (..., J, C).
+    """
+    terms = trend.columns.shape[-1]
+    if terms == 1:
+        return _less_constants(values, coefs)
+    high, low = (a.reshape(-1, terms)[:, 1:] for a in (trend.columns, trend.low))
+    lines = values.reshape(*coefs.shape[:-2], len(high), values.shape[-1])
+    found, parts = np.empty(lines.shape), _Coefficients.of(coefs)
+    step = max(1, CACHED_NUMBERS * len(high) // max(1, lines.size))
+    for rows in (slice(first, first + step) for first in range(0, len(high), step)):
+        found[..., rows, :] = _without(lines[..., rows, :], high[rows], low[rows], parts)
+    return found.reshape(values.shape)
+
+
+def _less_constants(values: np.ndarray, constants: np.ndarray) -> np.ndarray:
+    """Subtract constants (..., 1, C) from values (..., n, C)."""
+    if constants.size == values.shape[-1]:
+        return with_channels(np.subtract, values, constants.reshape(-1))
+    return np.asarray(values - constants)
+
+
+class _Coefficients(NamedTuple):
+    """Coefficients of polynomials: of the constant, and the sum of three parts of the others.
+
+    Attributes:
+        constant: (..., 1, C).
+        leading: (..., J, C), multiples of a power of two with few bits.
+        middle: (..., 2 J, C), the next bits, followed by the leading part.
+        last: (..., 3 J, C), the remainder, the middle part with it, and the leading part.
+    """
+
+    constant: np.ndarray
+    leading: np.ndarray
+    middle: np.ndarray
+    last: np.ndarray
+
+    @classmethod
+    def of(cls, coefs: np.ndarray) -> _Coefficients:
+        constant, others = coefs[..., :1, :], coefs[..., 1:, :]
+        bits = _bits(others.shape[-2])
+        exponents = np.frexp(np.abs(others).max(axis=-2, keepdims=True))[1] - bits
+        first = _rounded(others, exponents)
+        second = _rounded(others - first, exponents - bits)
+        third = others - first - second
+        joined = ([first], [second, first], [third, second + third, first])
+        return cls(constant, *(np.concatenate(parts, axis=-2) for parts in joined))
+
+
+def _without(
+    values: np.ndarray, high: np.ndarray, low: np.ndarray, coefs: _Coefficients
+) -> np.ndarray:
+    """Subtract a constant and columns high + low (n, J) times coefficients from (..., n, C)."""
+    bits = _bits(high.shape[1])
+    first = _rounded(high, -bits)
+    rest = high - first
+    second = _rounded(rest, -2 * bits)
+    # Products of a few bits of the columns and of the coefficients, and their sums, are exact. The
+    # rounding error of the other products is below 2⁻¹⁰⁰ of the largest.
+    middle = np.concatenate([first, second], axis=1)
+    last = np.concatenate([first, rest + low, (rest - second) + low], axis=1)
+    found, error = two_sum(values, np.broadcast_to(-coefs.constant, values.shape).copy())
+    for columns, part in ((first, coefs.leading), (middle, coefs.middle)):
+        found, rounding = two_sum(found, -(columns @ part))
+        error += rounding
+    return np.asarray(found + (error - last @ coefs.last))
+
+
+def _bits(terms: int) -> int:
+    """Return how many bits of factors below one make sums of 2 × ``terms`` products exact."""
+    return (51 - math.ceil(math.log2(2 * terms))) // 2
+
+
+def _rounded(values: np.ndarray, exponents: np.ndarray | int) -> np.ndarray:
+    """Round values to multiples of 2**exponents."""
+    if isinstance(exponents, int):  # the sum keeps no bit below 2**exponents
+        large = np.ldexp(1.5, 52 + exponents)
+        return np.asarray((values + large) - large)
+    return np.ldexp(np.rint(np.ldexp(values, -exponents)), exponents)
 
 
 def _parts(values: np.ndarray) -> list[Part]:

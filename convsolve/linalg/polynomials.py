@@ -7,11 +7,8 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import reduce
-from typing import NamedTuple
 
 import numpy as np
-
-from .channels import with_channels
 
 # A number in twice the working precision: an unevaluated sum of two floats.
 Double = tuple[np.ndarray, np.ndarray]
@@ -88,36 +85,6 @@ class Polynomials:
             return Polynomials(self.columns.reshape(-1, terms), self.low.reshape(-1, terms))
         return Polynomials(self.columns[places], self.low[places])
 
-    def subtract(self, values: np.ndarray, coefs: np.ndarray) -> np.ndarray:
-        """Subtract polynomials with the coefficients of `fitted` from values.
-
-        The polynomials are evaluated in twice the working precision. The result therefore has the
-        rounding of its own size, even if a drift or an offset is many times larger. Subtracting
-        rounded values would leave their rounding error in the data, and no nuisance column removes
-        it.
-
-        Args:
-            values: (*L, C), or (..., n, C) for columns (n, J).
-            coefs: coefficients (..., J, C).
-        """
-        terms = self.columns.shape[-1]
-        if terms == 1:
-            return _less_constants(values, coefs)
-        high, low = (a.reshape(-1, terms)[:, 1:] for a in (self.columns, self.low))
-        lines = values.reshape(*coefs.shape[:-2], len(high), values.shape[-1])
-        found, parts = np.empty(lines.shape), _Coefficients.of(coefs)
-        step = max(1, CACHED_NUMBERS * len(high) // max(1, lines.size))
-        for rows in (slice(first, first + step) for first in range(0, len(high), step)):
-            found[..., rows, :] = _without(lines[..., rows, :], high[rows], low[rows], parts)
-        return found.reshape(values.shape)
-
-
-def _less_constants(values: np.ndarray, constants: np.ndarray) -> np.ndarray:
-    """Subtract constants (..., 1, C) from values (..., n, C)."""
-    if constants.size == values.shape[-1]:
-        return with_channels(np.subtract, values, constants.reshape(-1))
-    return np.asarray(values - constants)
-
 
 def used_range(flags: np.ndarray) -> tuple[slice, ...]:
     """Return the smallest range along each axis that contains all flagged samples (*L).
@@ -132,83 +99,6 @@ def used_range(flags: np.ndarray) -> tuple[slice, ...]:
         for axis in axes
     ]
     return tuple(slice(int(at[0]), int(at[-1]) + 1) for at in places)
-
-
-def fitted(gram: np.ndarray, cross: np.ndarray, mean: np.ndarray | float = 0.0) -> np.ndarray:
-    """Return the coefficients (..., J, C) of the polynomials that fit values in least squares.
-
-    If the samples do not determine them, they have minimum norm.
-
-    Args:
-        gram: VᵀV (J, J) for the columns V, or (..., J, J) for several V.
-        cross: Vᵀ(a − mean) (..., J, C) for the values a.
-        mean: mean (..., C) of the values.
-    """
-    if gram.shape[-1] == 1:  # only a constant
-        found = cross / np.maximum(gram, 1.0)
-    else:
-        found = np.linalg.pinv(gram, gram.shape[-1] * EPS, hermitian=True) @ cross
-    found[..., 0, :] += mean  # the first column is one
-    return np.asarray(found)
-
-
-class _Coefficients(NamedTuple):
-    """Coefficients of polynomials: of the constant, and the sum of three parts of the others.
-
-    Attributes:
-        constant: (..., 1, C).
-        leading: (..., J, C), multiples of a power of two with few bits.
-        middle: (..., 2 J, C), the next bits, followed by the leading part.
-        last: (..., 3 J, C), the remainder, the middle part with it, and the leading part.
-    """
-
-    constant: np.ndarray
-    leading: np.ndarray
-    middle: np.ndarray
-    last: np.ndarray
-
-    @classmethod
-    def of(cls, coefs: np.ndarray) -> _Coefficients:
-        constant, others = coefs[..., :1, :], coefs[..., 1:, :]
-        bits = _bits(others.shape[-2])
-        exponents = np.frexp(np.abs(others).max(axis=-2, keepdims=True))[1] - bits
-        first = _rounded(others, exponents)
-        second = _rounded(others - first, exponents - bits)
-        third = others - first - second
-        joined = ([first], [second, first], [third, second + third, first])
-        return cls(constant, *(np.concatenate(parts, axis=-2) for parts in joined))
-
-
-def _without(
-    values: np.ndarray, high: np.ndarray, low: np.ndarray, coefs: _Coefficients
-) -> np.ndarray:
-    """Subtract a constant and columns high + low (n, J) times coefficients from (..., n, C)."""
-    bits = _bits(high.shape[1])
-    first = _rounded(high, -bits)
-    rest = high - first
-    second = _rounded(rest, -2 * bits)
-    # Products of a few bits of the columns and of the coefficients, and their sums, are exact. The
-    # rounding error of the other products is below 2⁻¹⁰⁰ of the largest.
-    middle = np.concatenate([first, second], axis=1)
-    last = np.concatenate([first, rest + low, (rest - second) + low], axis=1)
-    found, error = _two_sum(values, np.broadcast_to(-coefs.constant, values.shape).copy())
-    for columns, part in ((first, coefs.leading), (middle, coefs.middle)):
-        found, rounding = _two_sum(found, -(columns @ part))
-        error += rounding
-    return np.asarray(found + (error - last @ coefs.last))
-
-
-def _bits(terms: int) -> int:
-    """Return how many bits of factors below one make sums of 2 × ``terms`` products exact."""
-    return (51 - math.ceil(math.log2(2 * terms))) // 2
-
-
-def _rounded(values: np.ndarray, exponents: np.ndarray | int) -> np.ndarray:
-    """Round values to multiples of 2**exponents."""
-    if isinstance(exponents, int):  # the sum keeps no bit below 2**exponents
-        large = np.ldexp(1.5, 52 + exponents)
-        return np.asarray((values + large) - large)
-    return np.ldexp(np.rint(np.ldexp(values, -exponents)), exponents)
 
 
 def _products(
@@ -266,7 +156,7 @@ def _legendre(samples: np.ndarray, length: int, degree: int) -> list[Double]:
     return found
 
 
-def _two_sum(a: np.ndarray, b: np.ndarray) -> Double:
+def two_sum(a: np.ndarray, b: np.ndarray) -> Double:
     """Return a + b rounded, and its rounding error. Source: D. E. Knuth, TAOCP vol. 2, 4.2.2."""
     total = a + b
     part = total - a
@@ -290,13 +180,13 @@ def _halves(a: np.ndarray) -> Double:
 
 
 def _sum(a: Double, b: Double) -> Double:
-    high, low = _two_sum(a[0], b[0])
-    return _two_sum(high, low + (a[1] + b[1]))
+    high, low = two_sum(a[0], b[0])
+    return two_sum(high, low + (a[1] + b[1]))
 
 
 def _product(a: Double, b: Double) -> Double:
     high, low = _two_product(a[0], b[0])
-    return _two_sum(high, low + (a[0] * b[1] + a[1] * b[0]))
+    return two_sum(high, low + (a[0] * b[1] + a[1] * b[0]))
 
 
 def _outer(a: Double, b: Double) -> Double:
@@ -309,4 +199,4 @@ def _divided(a: Double, by: int) -> Double:
     divisor = np.full(a[0].shape, float(by))
     quotient = a[0] / divisor
     product, error = _two_product(quotient, divisor)
-    return _two_sum(quotient, ((a[0] - product) - error + a[1]) / divisor)
+    return two_sum(quotient, ((a[0] - product) - error + a[1]) / divisor)
