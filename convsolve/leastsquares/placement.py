@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from ..operators.by_jax import DeviceChunk, moments
+from ..operators.by_jax import DeviceChunk
 from ..operators.chunk import Form
+from ..operators.first_pass import cancels
 from ..operators.overlap_save import by_fft
-from ..operators.spread import Unsupported, stacked
+from ..operators.spread import Unsupported
 from ..problem.problem import Problem
 from ..problem.remote import Remote
 from ..problem.sizes import Sizes
@@ -17,27 +18,35 @@ def device_chunk(problem: Problem, sizes: Sizes) -> DeviceChunk | str:
     if reason:
         return reason
     x, y, spec = problem.input, problem.output, problem.spec
+    arrays = x.arrays, None if y is None else y.arrays
+    form = Form(spec.normal, problem.nuisance.constant, sizes.limits)
+    # The magnitudes of samples that no row reads, or in this process only, are not of use.
+    alone = not any(a.shared for part in arrays if part is not None for a in part)
+    if alone and sizes.toeplitz and all(map(spec.reads_all, sizes.shapes)):
+        form = form._replace(x_sizes=x.largest, y_sizes=None if y is None else y.largest)
     try:
-        rows = [shape[0] for shape in problem.row_shapes]
-        stacks = stacked(x.arrays, None if y is None else y.arrays, rows, spec)
-        outputs = 0 if y is None else y.channels
-        form = Form(spec.normal, problem.nuisance.constant, sizes.limits)
-        made = DeviceChunk(stacks, spec, (x.channels, outputs), form)
+        made = DeviceChunk(*arrays, spec, problem.kept, problem.nuisance, form)
     except Unsupported as found:
         return str(found)
-    exact = moments(made) is not None
-    return made if exact else "columns of a channel differ so much that FFTs lose digits"
+    m = made.moments
+    if problem.nuisance.confounds is None:
+        return made
+    whole = m.gram.diagonal(axis1=1, axis2=2)
+    if cancels(m.squares, whole) or cancels(m.out_squares_left, m.out_squares):
+        return "confounds explain nearly all of x or y"
+    return made
 
 
 def _on_the_host(problem: Problem, sizes: Sizes) -> str:
     """Why this is the host's, as far as sizes and kinds say; empty if they do not."""
     x, y = problem.input, problem.output
-    places = {isinstance(a, Remote) for part in (x, y) if part is not None for a in part.arrays}
+    parts = [part for part in (x, y) if part is not None]
+    places = {isinstance(a, Remote) for part in parts for a in part.arrays}
+    missing = any(part.missing is not None for part in parts)
     reasons = {
         "only one of x and y is on devices": not (x.devices and (y is None or y.devices)),
+        "samples may be missing": missing or places == {False},
         "some of the records are on the host, or on one device": len(places) > 1,
-        "rows are left out, weighted or confounded": not sizes.toeplitz,
-        "samples may be missing": not problem.remote,
         "the kernel has several axes": problem.spec.ndim > 1,
         "the matrix is small": sizes.by_rows,
         "unknowns outnumber rows": sizes.wide,

@@ -16,5 +16,5 @@ columns and outputs, ``nuisance`` has the columns of confounds, and ``design_mat
 
 With jax: ``jax_convolution`` is A w for gradient descent, ``jax_matrix`` is A as a matrix, and
 ``jax_fourier`` are A, Aᵀ and AᵀA by FFTs. ``spread`` describes the layout of records that stay on
-devices, and ``jax_blocks`` sums over blocks of one shape.
+devices, and ``jax_blocks`` sums over blocks of their rows.
 """

@@ -1,392 +1,360 @@
-"""Sums over the rows of records that stay on devices of jax. Only the sums leave the devices."""
+"""Sums over the rows of records that stay on devices of jax. Only the sums leave the devices.
+
+They are sums over blocks by FFTs, or sums over the rows themselves if FFTs would lose digits or if
+the rows of a record differ in weight.
+"""
 
 from __future__ import annotations
 
 import itertools
-import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, NamedTuple
+from copy import copy
+from typing import Any
 
 import numpy as np
 
 from ..cached import cached_property
 from ..lazy_jax import meet
+from ..problem.nuisance import Nuisance
+from ..problem.remote import Remote
+from ..problem.rows import Rows
 from ..problem.spec import ConvSpec
+from ..problem.trends import Trends
 from . import gram
 from .by_fft import exact
 from .chunk import Form, exponents_of
-from .moments import Moments, ResidualSums, Units, per_column
-from .overlap_save import Series, component_columns, component_taps
-from .spread import FIELDS, Stack, Unsupported, mesh_of
+from .moments import Moments, NuisanceSums, ResidualSums, Units, per_column
+from .nuisance import orthonormal_columns
+from .overlap_save import component_columns, component_taps
+from .spread import Scaling, Shape, Stack, mesh_of, put, stacked
 
-if TYPE_CHECKING:
-    from .jax_blocks import Means, Programs, Shape
-    from .jax_blocks import Units as JaxUnits
-
-# Samples of a block: a power of two, some kernels long, and at least these. Blocks that make so
-# many numbers are cut at once: the fewest that keep a device busy.
+# Samples of a block: a power of two, several kernels long, and at least LEAST_SIZE. About
+# CUT_NUMBERS numbers are cut at once, which are enough to keep a device busy.
 KERNELS, LEAST_SIZE, CUT_NUMBERS = 4, 512, 2**18
 
-
-class Ends(NamedTuple):
-    """Samples at both ends of long sequences: the first and the last K - 1, (S, K - 1, G, W), and
-    the first K - 1 of y (S, K - 1, G, Q); and all of short ones, by their rows.
-    """
-
-    head: np.ndarray
-    tail: np.ndarray
-    first: np.ndarray
-    short: dict[int, tuple[np.ndarray, np.ndarray]]
+# Blocks (n, 5) of a stack on a device.
+Choice = Callable[[Stack, int], np.ndarray]
 
 
 class DeviceChunk:
     """All rows of records along one axis that stay on their devices.
 
-    Sums over rows are computed there by the block FFTs of `jax_blocks`, in float64. The host gets
-    the samples at both ends of records, and joins P × P numbers.
-
     Attributes:
-        form: the settings of the problem.
-        groups, channels, columns, outputs: G, channels, P and Q of a group.
-        rows: number of rows.
-        exponents, out_exponents: powers of two (Cin,) and (Cout,), by which x and y are divided.
+        groups, channels, columns, outputs: numbers of groups, and of channels, columns P and
+            outputs Q of a group.
+        by_rows: whether rows are formed.
+        moments: sums over the rows of A and Y, and their products with N.
+        fit: coefficients (k, G, Q) of N that are subtracted from y.
     """
 
     def __init__(
-        self, stacks: Sequence[Stack], spec: ConvSpec, sizes: tuple[int, int], form: Form
+        self,
+        x: Sequence[Remote],
+        y: Sequence[Remote] | None,
+        spec: ConvSpec,
+        kept: Rows,
+        nuisance: Nuisance,
+        form: Form,
     ) -> None:
-        """``sizes`` are the channels of x, and the outputs of y or 0."""
-        self._stacks, self._spec, self.form = stacks, spec, form
-        channels, outputs = sizes
-        self.groups, self.channels = spec.groups, channels // spec.groups
-        self.columns, self.outputs = spec.unknowns(channels), outputs // spec.groups
-        self.rows = sum(stack.records * stack.rows for stack in stacks)
-        self.taps = component_taps(spec)
-        self.places = component_columns(spec, self.channels)
-        common = math.gcd(spec.stride[0], spec.dilation[0])
-        self._dilation = spec.dilation[0] // common
-        self._shape = _shape(spec, channels, outputs, common)
-        self._mesh = mesh_of(stacks[0].spread.devices)
-        self._programs = _programs(self._mesh, self._shape)
-        if any(stack.spread.devices != stacks[0].spread.devices for stack in stacks):
-            raise Unsupported("records on different devices")
-        for stack in stacks:
-            stack.check_ends(self._dilation)
-        self.exponents, self.out_exponents = self._highest()
+        """Place the data and sum over the rows.
+
+        Raises:
+            Unsupported: If the layout of the data is not supported.
+        """
+        self._kept, self._nuisance, self._form = kept, nuisance, form
+        self.groups, self.channels = spec.groups, x[0].shape[-1] // spec.groups
+        self.columns = spec.unknowns(x[0].shape[-1])
+        self.outputs = 0 if y is None else y[0].shape[-1] // spec.groups
+        self._places = component_columns(spec, self.channels)
+        with _in_float64():
+            self._stacks = stacked(x, y, spec, kept, nuisance)
+        self._mesh = mesh_of(self._stacks[0].spread.devices)
+        confounds = nuisance.confounds
+        count = 0 if confounds is None else confounds.count
+        self.fit = np.zeros((count, self.groups, self.outputs))
+        self.by_rows = False
+        self._scaling = self._in_units()
+        weights = None if confounds is None else confounds.weights
+        alike = weights is None or weights.by_record
+        self.by_rows = not alike or kept.count < kept.dropped or self._short
+        self.moments, whole = self._sums()
+        if not (self.by_rows or exact(self.moments.squares, whole, self.channels)):
+            self.by_rows = True
+            self.moments, _ = self._sums()
+
+    def with_fit(self, fit: np.ndarray | None) -> DeviceChunk:
+        """Return the same rows with N times ``fit`` (k, Cout), in the user's units, subtracted."""
+        found = copy(self)
+        if fit is not None:
+            exponents = self.units.out_exponents
+            found.fit = np.ldexp(fit.reshape(self.fit.shape), -exponents)
+        return found
+
+    def shape(self, rows: bool) -> Shape:
+        """Return the shape of blocks: of one row each, or for FFTs."""
+        spec, channels = self._form.spec, self.groups * self.channels
+        (taps,) = component_taps(spec)
+        size = taps if rows else 1 << (max(LEAST_SIZE, KERNELS * taps) - 1).bit_length()
+        shape = Shape(spec, channels, self.groups * self.outputs, len(self.fit), size, 1)
+        own = max(stack.columns for stack in self._stacks)
+        fit = CUT_NUMBERS // (size * shape.width * self.groups * (1 + own))
+        # With many channels or columns, adding sums would cost more than the sums of few blocks.
+        many = self.columns if rows else min(shape.width // 4, 8 * fit)
+        return shape._replace(blocks=max(1, fit, many))
 
     # --- units
 
-    def _highest(self) -> tuple[np.ndarray, np.ndarray]:
-        """Return exponents of the channels of x and y, from the magnitudes that rows read."""
-        s, n = self._shape, self._mesh.size
-        best = np.zeros((n, s.channels)), np.zeros((n, s.outputs))
-        x, y = self._pass("largest", best, self._raw_units)
-        return exponents_of(x), exponents_of(y) if s.outputs else np.zeros(0, int)
+    def _in_units(self) -> Scaling:
+        """Return units in which the largest samples that rows read are about one.
 
-    @property
-    def _raw_units(self) -> JaxUnits:
-        from .jax_blocks import Units as JaxUnits
+        If N contains a constant, the means of these samples are subtracted.
+        """
+        import jax.numpy as jnp
 
-        inputs, outputs = self._shape.channels, self._shape.outputs
-        return JaxUnits(np.ones(inputs), np.zeros(inputs), np.ones(outputs), np.zeros(outputs))
+        from .jax_blocks import largest, totals
 
-    @property
-    def _scaled_units(self) -> JaxUnits:
-        scales = (np.ldexp(1.0, -e) for e in (self.exponents, self.out_exponents))
-        return self._raw_units._replace(**dict(zip(("scale", "y_scale"), scales, strict=True)))
+        inputs, outputs = self.groups * self.channels, self.groups * self.outputs
+        raw = Scaling(np.ones(inputs), np.zeros(inputs), np.ones(outputs), np.zeros(outputs))
+        sizes: Any = self._form.x_sizes, self._form.y_sizes
+        if sizes[0] is None or (sizes[1] is None and outputs):
+            x, y = self.over_blocks(largest, scaling=raw, op=jnp.maximum)
+            sizes = self._by_channel(x, np.max), y.reshape(-1)
+        exponents = [exponents_of(a) for a in (sizes[0], sizes[1] if outputs else np.zeros(0))]
+        scales = (np.ldexp(1.0, -e) for e in exponents)
+        scaled = raw._replace(**dict(zip(("scale", "y_scale"), scales, strict=True)))
+        confounds = self._nuisance.confounds
+        spanned = confounds is not None and (confounds.degree >= 0 or confounds.shared)
+        if not (self._nuisance.constant or spanned):
+            return scaled
+        x, y = self.over_blocks(totals, scaling=scaled)
+        count = self._kept.count if confounds is None else confounds.scales @ self._kept.sizes
+        phases = min(self.shape(rows=False).phases, self._form.spec.kernel_size[0])
+        shift = self._by_channel(x, np.sum) / (count * phases)
+        return scaled._replace(shift=shift, y_shift=y.reshape(-1) / count)
 
-    @property
-    def _units(self) -> JaxUnits:
-        """Those in which all sums are taken."""
-        return self._scaled_units._replace(shift=self.x_shift, y_shift=self._y_shift)
-
-    @cached_property
-    def _unshifted(self) -> Means:
-        """`Means` over blocks, without a shift."""
-        s = self._shape
-        nothing = self._programs.nothing(s.outputs // s.groups).means
-        found: Means = self._pass("means", nothing, self._scaled_units)
-        return found
-
-    @cached_property
-    def _y_shift(self) -> np.ndarray:
-        """The mean (Cout,) of every output if a constant is subtracted."""
-        if not self.form.constant:
-            return np.zeros(self._shape.outputs)
-        return np.asarray(self._unshifted.y.reshape(-1) / self.rows)
-
-    @cached_property
-    def x_shift(self) -> np.ndarray:
-        """A constant (Cin,) per channel: the mean of its columns, if a constant is subtracted."""
-        if not self.form.constant:
-            return np.zeros(self._shape.channels)
-        sums = self._totals(self._unshifted.x, self._ends(self._scaled_units)) / self.rows
-        return np.asarray(sums.reshape(self.groups, -1, self.channels).mean(1).reshape(-1))
+    def _by_channel(self, values: np.ndarray, of: Any) -> np.ndarray:
+        """Return a function of values (G, W) over the phases of each channel (Cin,)."""
+        phases = values.reshape(self.groups, -1, self.channels)
+        return np.asarray(of(phases, axis=1)).reshape(-1)
 
     @cached_property
     def units(self) -> Units:
-        """The units of its columns and outputs."""
-        exponents, shift, *of_y = (
-            a.reshape(self.groups, -1)
-            for a in (self.exponents, self.x_shift, self.out_exponents, self._y_shift)
-        )
-        return Units(exponents, per_column(shift, self.columns), *of_y)
+        """The units of its columns and outputs, with the constants that are not in `trends`."""
+        scale, shift, y_scale, y_shift = (a.reshape(self.groups, -1) for a in self._scaling)
+        exponents, out_exponents = (1 - np.frexp(a)[1] for a in (scale, y_scale))
+        constant = float(self._nuisance.constant)
+        shift = per_column(shift, self.columns) * constant
+        return Units(exponents, shift, out_exponents, y_shift * constant)
+
+    def trends(self, degree: int, of_y: bool = False) -> Trends:
+        """Return the constants that are subtracted from x, or from y, as polynomials in time."""
+        scale, shift = self._scaling[2 * of_y : 2 * of_y + 2]
+        records, terms = np.array(self._kept.used), degree + 1
+        crosses = np.zeros((len(records), terms, shift.size))
+        crosses[:, 0] = shift / scale
+        grams = np.broadcast_to(np.eye(terms), (len(records), terms, terms))
+        return Trends(records, grams, crosses, len(records), np.zeros(shift.size))
 
     # --- sums over all devices
 
-    @cached_property
-    def moments(self) -> Moments:
-        """Sums over the rows of A and Y."""
-        s, programs = self._shape, self._programs
-        found = self._pass("sums", programs.nothing(s.outputs // s.groups), self._units)
-        ends = self._ends(self._units)
-        sums = [
-            self._group_sums(g, found.core[:, g], found.rhs[:, g], found.means, ends)
-            for g in range(self.groups)
-        ]
-        gram_of, rhs, out_sums, squares = (np.stack(each) for each in zip(*sums, strict=True))
-        of_columns = self._totals(found.means.x, ends)
-        given = of_columns, out_sums, squares, self.rows, self.units, self.form.constant
-        return Moments(gram_of, rhs, *given)
+    @property
+    def _short(self) -> bool:
+        """Whether a span has fewer rows than a component has taps."""
+        s = self.shape(rows=False)
+        each = itertools.product(self._stacks, range(self._mesh.size))
+        blocks = (stack.blocks(device, s) for stack, device in each)
+        return any(((b[:, 3] == 0) & (b[:, 4] < s.taps)).any() for b in blocks)
 
-    def _group_sums(
-        self, g: int, core: np.ndarray, rhs: np.ndarray, means: Any, ends: Ends
-    ) -> gram.Sums:
-        """Those of a group, of its sums over blocks (K, W, W) and (K, W, Q), and ends."""
-        (taps,) = self.taps
-        width, outputs = rhs.shape[1:]
-        p = taps * width
-        total, cross = np.zeros((p, p)), np.zeros((p, outputs))
-        if len(ends.head):
-            head, tail = ends.head[:, :, g], ends.tail[:, :, g]
-            total += gram.joined(core.transpose(1, 0, 2).copy(), head, tail)
-            cross += rhs.reshape(p, outputs)
-            cross += gram.lagged_products(ends.first[:, :, g], head, taps).reshape(p, outputs)
-        for x, y in ends.short.values():
-            part = gram.moments([(_plain(x[:, :, g]), _plain(y[:, :, g]))], self.taps)
-            total += part.gram
-            cross += part.rhs
-        found = gram.Sums(total, cross, np.array(means.y[g]), np.array(means.squares[g]))
-        return found.of(self.places)
+    def _sums(self) -> tuple[Moments, np.ndarray]:
+        """Return the moments, and the squares (G, P) of the columns with excluded rows."""
+        from .jax_blocks import rows
 
-    def _totals(self, inner: np.ndarray, ends: Ends) -> np.ndarray:
-        """Sums (G, P) of the columns, of those of inner places (G, W) and ends."""
-        found = []
-        for g in range(self.groups):
-            total = np.zeros((self.taps[0], inner.shape[1]))
-            if len(ends.head):
-                sides = ends.head[:, :, g].sum(0), ends.tail[:, :, g].sum(0)
-                total += gram.around(inner[g], *sides)
-            for x, _ in ends.short.values():
-                total += gram.column_sums(_plain(x[:, :, g]), self.taps)
-            found.append(total.reshape(-1)[self.places])
-        return np.stack(found)
+        total = self.over_blocks(rows, False, rows=True) if self.by_rows else self._sums_by_fft()
+        whole = np.einsum("gpp->gp", total[0])
+        if not self.by_rows:
+            excluded = self.over_blocks(rows, True, rows=True, some=self._excluded)
+            if excluded is not None:
+                total = [a - b for a, b in zip(total, excluded, strict=True)]
+        products, sums, rhs, crossed, out_sums, out_squares, of_outputs = total
+        at = self._places
+        nuisance: tuple[NuisanceSums, ...] = ()
+        if len(self.fit):
+            of_columns = np.stack([self.in_order(a[..., None])[..., 0] for a in crossed], axis=1)
+            nuisance = self._nuisance_sums(of_columns, of_outputs.swapaxes(0, 1))
+        rhs, sums = self.in_order(rhs), self.in_order(sums[..., None])[..., 0]
+        found = Moments(
+            products[:, at[:, None], at], rhs, sums, out_sums, out_squares, self._kept.count,
+            self.units, self._nuisance.constant, nuisance,
+        )  # fmt: skip
+        return found, whole[:, at]
 
-    def misfit(self, w: np.ndarray, offset: np.ndarray) -> ResidualSums:
-        """Return the sums of r = y − A w − offset, for w (G, P, Q) and offset (G, Q)."""
-        from .jax_blocks import Misfit
+    def _sums_by_fft(self) -> Sequence[np.ndarray]:
+        """Return the sums of `jax_blocks.rows`, also over excluded rows, by FFTs."""
+        from .jax_blocks import ends, gram_of, sums
 
-        nothing = self._programs.nothing(w.shape[2])
-        total = Misfit(nothing.means.y, nothing.rhs, nothing.means.y)
-        found = self._pass("misfit", total, self._units, self._spectrum(w), offset)
-        flat = found.gradient.swapaxes(0, 1).reshape(self.groups, -1, w.shape[2])
-        return ResidualSums(found.squares, flat[:, self.places], found.sums)
-
-    def product_gram(self, group: int, w: np.ndarray, offset: np.ndarray) -> np.ndarray:
-        """Return (A w − offset)ᵀ(A w − offset) (Q, Q) of one group, for w (P, Q)."""
-        every, offsets = np.zeros((self.groups, *w.shape)), np.zeros((self.groups, w.shape[1]))
-        every[group], offsets[group] = w, offset
-        total = np.zeros((self._mesh.size, self.groups, w.shape[1], w.shape[1]))
-        spectrum = self._spectrum(every)
-        found = self._pass("product_gram", total, self._units, spectrum, offsets)
-        return np.asarray(found[group])
-
-    def _spectrum(self, w: np.ndarray) -> Any:
-        """That of a kernel (G, P, Q), for the device."""
-        s = self._shape
-        whole = np.zeros((self.groups, s.taps * s.width, w.shape[2]))
-        whole[:, self.places] = w
-        by_tap = whole.reshape(self.groups, s.taps, s.width, -1).swapaxes(0, 1)
+        core, inner, rhs, crossed, *of_y = self.over_blocks(sums)
+        before, head, after, tail, *more = self.over_blocks(ends, some=self._ends)
         with self._there():
-            return self._programs.kernel(by_tap)
+            total = np.asarray(gram_of(self.at_taps(core), after, before))
+        rhs, crossed = self.at_taps(rhs + more[0]), crossed + more[1]
+        return total, gram.around(inner, head, tail), rhs, crossed, *of_y
 
-    # --- passes
+    def _nuisance_sums(
+        self, of_columns: np.ndarray, of_outputs: np.ndarray
+    ) -> tuple[NuisanceSums, ...]:
+        spans = [(i, 0, self._kept.shapes[i][0]) for i in self._kept.used]
+        columns = orthonormal_columns(self._nuisance, spans, self._kept.count)
+        of_ones = columns.products(np.ones((self._kept.count, 1)))[:, 0]
+        count, units = len(of_ones), self.units
+        found = NuisanceSums(
+            np.arange(count), count, of_columns, of_outputs, of_ones, units.exponents,
+            units.out_exponents,
+        )  # fmt: skip
+        return (found,)
+
+    def in_order(self, values: np.ndarray) -> np.ndarray:
+        """Return values (taps, G, W, Q) of components as (G, P, Q)."""
+        flat = values.swapaxes(0, 1).reshape(self.groups, -1, values.shape[-1])
+        return flat[:, self._places]
+
+    def at_taps(self, spectrum: np.ndarray) -> np.ndarray:
+        """Return products by FFTs at the lags of the taps."""
+        s = self.shape(rows=False)
+        return np.fft.irfft(spectrum, s.size, axis=0)[: s.taps]
+
+    def kernel(self, w: np.ndarray) -> np.ndarray:
+        """Return a kernel (G, P, Q) in the form in which `jax_blocks` applies it."""
+        s = self.shape(self.by_rows)
+        whole = np.zeros((self.groups, s.taps * s.width, w.shape[2]))
+        whole[:, self._places] = w
+        by_tap = whole.reshape(self.groups, s.taps, s.width, -1).swapaxes(0, 1)
+        return by_tap if self.by_rows else np.fft.rfft(by_tap, s.size, axis=0).conj()
+
+    # --- passes over blocks
+
+    def over_blocks(
+        self,
+        of: Callable[..., Any],
+        *rest: Any,
+        rows: bool = False,
+        some: Choice | None = None,
+        scaling: Scaling | None = None,
+        op: Callable[..., Any] | None = None,
+    ) -> Any:
+        """Return what a function of `jax_blocks` sums over all blocks, or over ``some`` of them.
+
+        The sums are joined by ``op``, which is addition by default. None if there are no blocks.
+        """
+        import jax
+
+        from .jax_blocks import cut, programs
+
+        shape, total = self.shape(rows), None
+        join: Any = op or jax.numpy.add
+        own, joined, whole = programs(self._mesh, of, shape, join)
+        if len({device.process_index for device in self._mesh.devices.flat}) > 1:
+            meet(of.__name__, self._form.limits.peer_seconds)
+        with self._there():
+            for stack in self._stacks:
+                specs = jax.tree.map(lambda a: a.sharding.spec, stack.arrays)
+                read = cut(self._mesh, shape, stack.held, specs)
+                for items in self._calls(stack, shape, some):
+                    found = read(stack.arrays, items, scaling or self._scaling)
+                    if total is None:
+                        like = jax.eval_shape(own, found, rest)
+                        total = jax.tree.map(lambda a: self._put(np.zeros(a.shape, a.dtype)), like)
+                    total = joined(total, found, rest)
+            return None if total is None else jax.tree.map(np.asarray, whole(total))
+
+    def _calls(self, stack: Stack, shape: Shape, some: Choice | None) -> Iterator[Any]:
+        """Yield the blocks of all devices, some at a time. Devices without more read none."""
+        devices = range(self._mesh.size)
+        each = [some(stack, j) if some else stack.blocks(j, shape) for j in devices]
+        calls = -(-max(map(len, each)) // shape.blocks)
+        whole = np.full((len(each), calls * shape.blocks, 5), -1)
+        for mine, found in zip(whole, each, strict=True):
+            mine[: len(found)] = found
+        for i in range(calls):
+            part = whole[:, i * shape.blocks : (i + 1) * shape.blocks]
+            yield self._put(part.reshape(-1, 5))
+
+    def _ends(self, stack: Stack, device: int) -> np.ndarray:
+        """Return two blocks of every span, which begin with its first and with its last row."""
+        blocks = stack.blocks(device, self.shape(rows=False))
+        first = blocks[blocks[:, 3] == 0]
+        return np.concatenate([first, first + np.outer(first[:, 4] - 1, [0, 0, 1, 1, -1])])
+
+    def _excluded(self, stack: Stack, device: int) -> np.ndarray:
+        return stack.excluded_rows(device, self.shape(rows=True))
+
+    def _put(self, a: np.ndarray) -> Any:
+        """Return an array with its first axis spread over the devices."""
+        from jax.sharding import NamedSharding
+
+        from .jax_blocks import EACH
+
+        return put(a, NamedSharding(self._mesh, EACH))
 
     @contextmanager
     def _there(self) -> Iterator[None]:
-        """In float64, on these devices, whatever mesh the caller has set."""
+        """Compute in float64 on these devices, whatever mesh the caller has set."""
         import jax
 
         with jax.enable_x64(True), jax.set_mesh(self._mesh):
             yield
 
-    @property
-    def _several_processes(self) -> bool:
-        return len({device.process_index for device in self._mesh.devices.flat}) > 1
 
-    def _pass(self, name: str, total: Any, units: JaxUnits, *rest: Any) -> Any:
-        """What a program adds up over all blocks, joined over devices, in NumPy."""
-        import jax
+@contextmanager
+def _in_float64() -> Iterator[None]:
+    import jax
 
-        add, join = getattr(self._programs, name)
-        if self._several_processes:
-            meet(name, self.form.limits.peer_seconds)
-        with self._there():
-            total = jax.tree.map(self._split, total)
-            for stack in self._stacks:
-                for items in self._calls(stack.blocks(self._dilation, self._shape.step)):
-                    total = add(total, *self._cut(stack, items, units), items, *rest)
-            return jax.tree.map(np.asarray, join(total))
-
-    def _cut(self, stack: Stack, items: Any, units: JaxUnits) -> tuple[Any, Any]:
-        y = items if stack.y is None else stack.y
-        specs = stack.x.sharding.spec, y.sharding.spec
-        origin = np.array([stack.offset, stack.ahead])
-        found: tuple[Any, Any] = self._programs.cut(stack.held, specs)(
-            stack.x, y, items, origin, units
-        )
-        return found
-
-    def _calls(self, by_device: Sequence[np.ndarray]) -> Iterator[Any]:
-        """Blocks of all devices, some at a time; devices that have no more read none."""
-        many = self._shape.blocks
-        calls = -(-max(map(len, by_device)) // many)
-        whole = np.full((len(by_device), calls * many, FIELDS), -1)
-        whole[..., 3:] = 0
-        for mine, blocks in zip(whole, by_device, strict=True):
-            mine[: len(blocks)] = blocks
-        for i in range(calls):
-            yield self._split(whole[:, i * many : (i + 1) * many].reshape(-1, FIELDS))
-
-    def _split(self, a: np.ndarray) -> Any:
-        """An array, the same in every process, its first axis spread over the devices."""
-        import jax
-        from jax.sharding import NamedSharding
-
-        from .jax_blocks import EACH
-
-        sharding = NamedSharding(self._mesh, EACH)
-        return jax.make_array_from_callback(a.shape, sharding, lambda where: a[where])
-
-    def _ends(self, units: JaxUnits) -> Ends:
-        """The samples at both ends of all records, and all of those shorter than two kernels."""
-        s, outputs = self._shape, self._shape.outputs // self.groups
-        k = s.taps - 1
-        heads, tails, firsts = [], [], []
-        short: dict[int, list[tuple[np.ndarray, np.ndarray]]] = {}
-        for stack in self._stacks:
-            for r, length in enumerate(stack.lengths(self._dilation)):
-                if length < s.taps:
-                    found = self._read(stack, r, 0, length, length, units)
-                    x, y = found[0][:, : length + k], found[1][:, :length]
-                    short.setdefault(length, []).append((x, y))
-                    continue
-                x, y = self._read(stack, r, 0, k, length, units)
-                heads.append(x[:, :k])
-                firsts.append(y[:, :k])
-                tails.append(self._read(stack, r, length, 0, length, units)[0][:, :k])
-        none = np.zeros((0, k, self.groups, s.width)), np.zeros((0, k, self.groups, outputs))
-        return Ends(
-            np.concatenate([none[0], *heads]),
-            np.concatenate([none[0], *tails]),
-            np.concatenate([none[1], *firsts]),
-            {t: _concatenated(pairs) for t, pairs in short.items()},
-        )
-
-    def _read(
-        self, stack: Stack, component: int, place: int, rows: int, length: int, units: JaxUnits
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Two kernels' samples of a component of every record from some place on, and of y ``rows``
-        of them: (N, 2K, G, W) and (N, 2K, G, Q).
-        """
-        row = component + self._dilation * min(place, length - 1)
-        owners = [stack.owner(n, row) for n in range(stack.records)]
-        by_device: list[list[tuple[int, ...]]] = [[] for _ in range(self._mesh.size)]
-        for device, record in owners:
-            by_device[device].append((record, component, place, rows, length - place, 0))
-        blocks = [np.array(each).reshape(-1, FIELDS) for each in by_device]
-        x: list[np.ndarray] = []
-        y: list[np.ndarray] = []
-        with self._there():
-            for items in self._calls(blocks):
-                found = self._programs.ends(*self._cut(stack, items, units))
-                for several, part in zip((x, y), found, strict=True):
-                    each = self._mesh.size, self._shape.blocks, *part.shape[1:]
-                    several.append(np.asarray(part).reshape(each))
-        joined = [np.concatenate(several, axis=1) for several in (x, y)]
-        taken = [itertools.count() for _ in by_device]
-        order = [(device, next(taken[device])) for device, _ in owners]
-        devices, places = np.array(order).T
-        return joined[0][devices, places], joined[1][devices, places]
+    with jax.enable_x64(True):
+        yield
 
 
 def own_units(chunk: DeviceChunk) -> Units:
-    """Return the units of a chunk, with the mean of every channel as the shift of its columns."""
+    """Return the units of a chunk."""
     return chunk.units
 
 
-def moments(chunk: DeviceChunk) -> Moments | None:
-    """Return sums over the rows of A and Y in units of the chunk; None if FFTs lose digits."""
-    found = chunk.moments
-    whole = np.einsum("gpp->gp", found.gram)
-    return found if exact(found.squares, whole, chunk.channels) else None
+def moments(chunk: DeviceChunk) -> Moments:
+    """Return sums over the rows of A and Y, and their products with N."""
+    return chunk.moments
 
 
-def norms(chunk: DeviceChunk) -> Moments | None:
+def norms(chunk: DeviceChunk) -> Moments:
     """Return sums and squares of the columns, as moments of each column on its own."""
-    found = moments(chunk)
-    if found is None:
-        return None
-    squares, units = np.einsum("gpp->gp", found.gram), found.units
-    given = units.column_exponents, units.shift, found.constant
-    return Moments.of_columns(found.sums, squares, found.n, *given)
+    m, units = chunk.moments, chunk.units
+    squares = np.einsum("gpp->gp", m.gram)
+    return Moments.of_columns(m.sums, squares, m.n, units.column_exponents, units.shift, m.constant)
 
 
 def misfit(chunk: DeviceChunk, w: np.ndarray, offset: np.ndarray) -> ResidualSums:
-    """Return the sums of r = y − A w − offset, for w (G, P, Q) and offset (G, Q), in own units."""
-    return chunk.misfit(w, offset)
+    """Return the sums of r = y − A w − offset, for w (G, P, Q) and offset (G, Q), in own units.
 
+    The fit of the chunk is subtracted from y first.
+    """
+    from .jax_blocks import misfit as task
 
-def product_gram(chunk: DeviceChunk, group: int, w: np.ndarray, offset: np.ndarray) -> np.ndarray:
-    """Return (A w − offset)ᵀ(A w − offset) (Q, Q) of one group, for w (P, Q), in own units."""
-    return chunk.product_gram(group, w, offset)
-
-
-def _concatenated(pairs: Sequence[tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray, np.ndarray]:
-    return np.concatenate([x for x, _ in pairs]), np.concatenate([y for _, y in pairs])
-
-
-def _plain(samples: np.ndarray) -> Series:
-    """Samples (N, L, C) as they are."""
-    channels = samples.shape[-1]
-    return Series(samples, np.ones(channels), np.zeros(channels))
-
-
-def _programs(mesh: Any, shape: Shape) -> Programs:
-    from .jax_blocks import programs
-
-    return programs(mesh, shape)
-
-
-def _shape(spec: ConvSpec, channels: int, outputs: int, common: int) -> Shape:
-    from .jax_blocks import Shape
-
-    (taps,), phases = component_taps(spec), spec.stride[0] // common
-    size = 1 << (max(LEAST_SIZE, KERNELS * taps) - 1).bit_length()
-    fit = CUT_NUMBERS // (size * phases * channels)
-    # Many channels want many blocks, or adding up products would cost more than the products.
-    many = min(phases * channels // spec.groups // 4, 8 * fit)
-    return Shape(
-        kernel=spec.kernel_size[0],
-        taps=taps,
-        phases=phases,
-        dilation=spec.dilation[0] // common,
-        common=common,
-        circular=spec.padding == "circular",
-        groups=spec.groups,
-        channels=channels,
-        outputs=outputs,
-        size=size,
-        blocks=max(1, fit, many),
+    squares, gradient, sums, products = chunk.over_blocks(
+        task, chunk.kernel(w), offset, chunk.fit, rows=chunk.by_rows
     )
+    gradient = gradient if chunk.by_rows else chunk.at_taps(gradient)
+    return ResidualSums(squares, chunk.in_order(gradient), sums, products.swapaxes(0, 1))
+
+
+def product_gram(
+    chunk: DeviceChunk, group: int, w: np.ndarray, offset: np.ndarray, fit: np.ndarray | None = None
+) -> np.ndarray:
+    """Return the products (Q, Q) of A w − offset − N fit of one group, for w (P, Q)."""
+    from .jax_blocks import product_gram as task
+
+    every, offsets = np.zeros((chunk.groups, *w.shape)), np.zeros((chunk.groups, w.shape[1]))
+    fits = np.zeros((len(chunk.fit), *offsets.shape))
+    every[group], offsets[group] = w, offset
+    if fit is not None:
+        fits[:, group] = fit
+    given = chunk.kernel(every), offsets, fits
+    found: np.ndarray = chunk.over_blocks(task, *given, rows=chunk.by_rows)[group]
+    return found

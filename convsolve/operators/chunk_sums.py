@@ -60,7 +60,7 @@ def backend(chunk: Loaded) -> ModuleType:
 def _loaded(chunk: Chunk | Loaded, form: Form, y_fit: np.ndarray | None = None) -> Loaded:
     """Return a chunk in memory or on devices, with N times ``y_fit`` subtracted from y."""
     if isinstance(chunk, DeviceChunk):
-        return chunk
+        return chunk.with_fit(y_fit)
     return without_fit(load(chunk, form), y_fit)
 
 
@@ -80,11 +80,12 @@ def exact(chunk: Loaded, columns_only: bool) -> tuple[Loaded, Moments]:
     """
     name = "norms" if columns_only else "moments"
     with np.errstate(invalid="ignore"):  # data that are no longer finite have no finite sums
-        if isinstance(chunk, DeviceChunk) or (not chunk.by_rows and chunk.structured):
-            found = getattr(backend(chunk), name)(chunk)
+        if isinstance(chunk, DeviceChunk):
+            return chunk, getattr(by_jax, name)(chunk)
+        if not chunk.by_rows and chunk.structured:
+            found = getattr(by_fft, name)(chunk)
             if found is not None:
                 return chunk, found
-        assert isinstance(chunk, LoadedChunk)
         chunk = replace(chunk, by_rows=True)
         return chunk, getattr(by_rows, name)(chunk)
 
@@ -106,10 +107,9 @@ def totals(
     loaded, found = exact(loaded, columns_only)
     if not (np.isfinite(found.sums).all() and np.isfinite(found.out_sums).all()):
         raise no_sums(chunk)
-    formed = isinstance(loaded, LoadedChunk) and loaded.by_rows
     if isinstance(loaded, LoadedChunk) and loaded.blocks:
         found = replace(found, nuisance=(_nuisance(loaded, found, columns_only),))
-    return Totals(found if about is None else found.in_units(about), (formed,))
+    return Totals(found if about is None else found.in_units(about), (loaded.by_rows,))
 
 
 def _nuisance(chunk: LoadedChunk, found: Moments, columns_only: bool) -> Any:
@@ -270,12 +270,15 @@ def product_grams(
     w (P, Q), level (Q,) and fit (q, Q) are in ``units``.
     """
     loaded = _loaded(chunk._replace(y=None) if isinstance(chunk, Chunk) else chunk, form)
-    if fit is not None and isinstance(loaded, LoadedChunk):
-        seen = product(loaded, units, group, w, fit) - level
-        return np.asarray(seen.T @ seen)
     of = backend(loaded)
     e, moved = (a[group] for a in _between(of.own_units(loaded), units))
-    found: np.ndarray = of.product_gram(loaded, group, np.ldexp(w, e[:, None]), level - moved @ w)
+    given = group, np.ldexp(w, e[:, None]), level - moved @ w
+    if isinstance(loaded, DeviceChunk):
+        return by_jax.product_gram(loaded, *given, fit)
+    if fit is not None:
+        seen = product(loaded, units, group, w, fit) - level
+        return np.asarray(seen.T @ seen)
+    found: np.ndarray = of.product_gram(loaded, *given)
     return found
 
 

@@ -296,6 +296,8 @@ class Chunks:
         """
         if self._degree < 0:
             return ()
+        if self._device is not None:
+            return (self._device.trends(self._degree),)
         lengths = [a.shape[:-1] for a in self._x]
         given = self._spec, self._degree, self._ranges, lengths, self._kept.turn
         return self._trends(self.total, x_trends, self._unread(None), *given)
@@ -304,6 +306,8 @@ class Chunks:
         """Return the polynomials of outputs in the same way."""
         if self._degree < 0:
             return ()
+        if self._device is not None and outputs.given:
+            return (self._device.trends(self._degree, of_y=True),)
         chunks = [chunk._replace(x=()) for chunk in self._unread(outputs.records)]
         return self._trends(self._total_of(outputs), y_trends, chunks, self._degree, self._ranges)
 

@@ -395,7 +395,8 @@ class DesignMatrix:
             fit = found.whole_fit - self.products @ w
             y_fit = in_user_units(fit, found.exponents)
         left = self._sum(misfit, targets, units, w, offset, y_fit)
-        if y_fit is not None and self._rounding_counts(targets, w, left.squares):
+        exact = y_fit is None or left.products.size > 0
+        if not exact and self._rounding_counts(targets, w, left.squares):
             left = self._sum(misfit, targets, units, w, offset, y_fit, True)
         gradient = left.gradient
         if self.nuisance.constant:

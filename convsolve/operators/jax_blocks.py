@@ -1,10 +1,9 @@
-"""Sums over blocks of records under jax, on one device or many; blocks are of one shape whatever
-the length of a record, so that another length compiles nothing but the cut.
+"""Sums over blocks of rows under jax, on one device or on many.
 
-A device holds records (n, l, C), or the samples (n, l, C) of all records from some on, and y
-likewise. The host lists blocks as `Item`: which record and polyphase component, and from which
-place on. `Programs.cut` reads a number of them on every device, the samples beyond its own from its
-neighbours, and the others add up what is in them; sums over devices are taken at the end.
+A device holds records (n, l, C), or a span of the samples of all records, and the same of y. `cut`
+reads blocks of the same shape for records of any length, with samples of neighbouring devices.
+The other functions sum over the rows of these blocks. Every device sums its own blocks, and the
+sums of all devices are added at the end.
 """
 
 from __future__ import annotations
@@ -17,326 +16,296 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jax.sharding import Mesh, PartitionSpec
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from .jax_fourier import correlated, matmul, spectra
+from .jax_fourier import HIGHEST, correlated, displaced, matmul, spectra
+from .spread import AXIS, Arrays, Held, Item, Scaling, Shape
 
-AXIS = "devices"
 EACH, ALL = PartitionSpec(AXIS), PartitionSpec()
 
 
-class Shape(NamedTuple):
-    """All that programs are compiled for, but x and y themselves.
+class Blocks(NamedTuple):
+    """Blocks of rows on a device, zero where there are none.
 
-    A component has ``taps`` taps and of every channel of x as many channels as ``phases``, which of
-    the ``kernel`` taps they hold; the samples of a component are ``common`` and ``dilation`` apart.
-    ``blocks`` of ``size`` samples are cut at once, of which ``step`` begin a row.
+    Attributes:
+        x: samples (n, size, G, W). Samples that no row used in the fit reads are zero.
+        y: outputs (n, step, G, Q), times the roots of weights.
+        roots: roots of the weights (n, step), 0 for rows that are excluded; None if all are one.
+        columns, places: nuisance columns (n, step, q) and their indices (n, q).
+        done, left: rows (n, 1) of the span before the block, and from its first row on.
     """
-
-    kernel: int
-    taps: int
-    phases: int
-    dilation: int
-    common: int
-    circular: bool
-    groups: int
-    channels: int
-    outputs: int
-    size: int
-    blocks: int
-
-    @property
-    def step(self) -> int:
-        """Rows of a block."""
-        return self.size - self.taps + 1
-
-    @property
-    def width(self) -> int:
-        """Channels of a component in a group."""
-        return self.phases * self.channels // self.groups
-
-    @property
-    def last(self) -> np.ndarray:
-        """The taps (phases,) that each phase has."""
-        return np.maximum(-(-(self.kernel - np.arange(self.phases)) // self.phases), 0)
-
-
-class Held(NamedTuple):
-    """What a device holds: of ``records`` so many ``samples`` and ``rows`` of y, of all samples
-    ``width``; where these are ``split``, the samples it needs ``before`` and ``after`` its own.
-    """
-
-    records: int
-    samples: int
-    rows: int
-    width: int
-    split: bool
-    before: int
-    after: int
-
-
-class Item(NamedTuple):
-    """A block: its record on a device (-1: none), component and first place; how many rows of y
-    are read; from how many rows' windows x is; and whether the component has a row for every tap.
-    """
-
-    record: Any
-    component: Any
-    place: Any
-    rows: Any
-    reach: Any
-    long: Any
-
-
-class Units(NamedTuple):
-    """x is read as ``scale * x - shift`` (C,), y likewise (Cout,)."""
-
-    scale: Any
-    shift: Any
-    y_scale: Any
-    y_shift: Any
-
-
-class Sums(NamedTuple):
-    """Over blocks: lagged products of x (F, G, W, W), of x and y (F, G, W, Q), as spectra; joined,
-    at the lags of the taps (taps, …).
-    """
-
-    core: Any
-    rhs: Any
-    means: Means
-
-
-class Means(NamedTuple):
-    """Over blocks: x of the places that all taps reach (G, W); y and y² (G, Q)."""
 
     x: Any
     y: Any
-    squares: Any
+    roots: Any
+    columns: Any
+    places: Any
+    done: Any
+    left: Any
 
+    @property
+    def weights(self) -> Any:
+        """The roots (n, step, 1, 1), 0 where there is no row."""
+        roots = self.roots
+        if roots is None:
+            roots = (jnp.arange(self.y.shape[1]) < self.left).astype(float)
+        return roots[..., None, None]
 
-class Misfit(NamedTuple):
-    """Over blocks: Σr² (G, Q), Aᵀr (F, G, W, Q) as a spectrum and rᵀ1 (G, Q); joined, Aᵀr is
-    (taps, …).
-    """
+    @property
+    def begins(self) -> Any:
+        """Flags (n, size, 1, 1) of the places that begin a row of the block."""
+        t = jnp.arange(self.x.shape[1])
+        return ((t < self.left) & (t < self.y.shape[1]))[..., None, None]
 
-    squares: Any
-    gradient: Any
-    sums: Any
-
-
-class Pass(NamedTuple):
-    """``add`` (total, x, y, items, *rest) → total adds up blocks on every device, ``join`` is the
-    total of all devices.
-    """
-
-    add: Callable[..., Any]
-    join: Callable[..., Any]
-
-
-class Programs:
-    """Compiled for a mesh of devices and a shape. What a pass adds up has a first axis of devices,
-    and of what it has been joined to all devices have a copy.
-    """
-
-    def __init__(self, mesh: Mesh, shape: Shape) -> None:
-        self.mesh, self.shape = mesh, shape
-        self.largest = self._pass(_largest, _highest)
-        self.means = self._pass(partial(_means, shape), _joined)
-        self.sums = self._pass(partial(_sums, shape), partial(_joined_sums, shape))
-        self.misfit = self._pass(partial(_misfit, shape), partial(_joined_misfit, shape), 2)
-        self.product_gram = self._pass(partial(_product_gram, shape), _joined, 2)
-        self.kernel = jax.jit(partial(_kernel_spectrum, shape))
-        self.ends = self._of(partial(_ends, shape), (EACH, EACH), ALL, check_vma=False)
-        self._cuts: dict[Any, Callable[..., Any]] = {}
-
-    def _pass(self, add: Any, join: Any, rest: int = 0) -> Pass:
-        ins = (*(EACH,) * 4, *(ALL,) * rest)
-        return Pass(self._of(add, ins, EACH), self._of(join, (EACH,), ALL))
-
-    def _of(self, body: Any, ins: Any, outs: Any, **how: Any) -> Any:
-        return jax.jit(jax.shard_map(body, mesh=self.mesh, in_specs=ins, out_specs=outs, **how))
-
-    def cut(self, held: Held, specs: tuple[Any, Any]) -> Callable[..., Any]:
-        """(x, y, items, origin, units) → blocks of x (n, size, phases, C) and of y (n, size, Cout),
-        zero where no row reads them, or is none. ``origin`` is what a place is ahead of x and y.
-        """
-        key = held, specs
-        if key not in self._cuts:
-            ins = (*specs, EACH, ALL, ALL)
-            self._cuts[key] = self._of(partial(_cut, self.shape, held), ins, EACH)
-        return self._cuts[key]
-
-    def nothing(self, outputs: int) -> Sums:
-        """The sums of no block, in NumPy."""
-        s, n = self.shape, self.mesh.size
-        f, groups = s.size // 2 + 1, s.groups
-        x, y = (n, groups, s.width), (n, groups, outputs)
-        means = Means(np.zeros(x), np.zeros(y), np.zeros(y))
-        cross = np.zeros((n, f, *x[1:], outputs), complex)
-        return Sums(np.zeros((n, f, *x[1:], s.width), complex), cross, means)
+    def reached(self, taps: int) -> Any:
+        """Flags (n, size, 1, 1) of the places that the last of so many taps reaches."""
+        return (self.done + jnp.arange(self.x.shape[1]) >= taps - 1)[..., None, None]
 
 
 @cache
-def programs(mesh: Mesh, shape: Shape) -> Programs:
-    """Those of a mesh and a shape."""
-    return Programs(mesh, shape)
+def cut(mesh: Mesh, s: Shape, held: Held, specs: Arrays) -> Callable[..., Blocks]:
+    """Return a program (arrays, items, scaling) → blocks."""
+    ins = specs, EACH, ALL
+    return jax.jit(jax.shard_map(partial(_cut, s, held), mesh=mesh, in_specs=ins, out_specs=EACH))
 
 
-def _cut(
-    s: Shape, held: Held, x: Any, y: Any, items: Any, origin: Any, units: Units
-) -> tuple[Any, Any]:
-    item, t = Item(*items.T[:, :, None]), jnp.arange(s.size)
-    first = lax.axis_index(AXIS) if held.split else 0
-    u = (item.place + t)[..., None] * s.phases + np.arange(s.phases)
-    sample = s.common * (item.component[..., None] * s.phases + s.dilation * u) - origin[0]
-    if s.circular and not held.split:
-        sample = sample % held.width
-    inside = s.circular | ((sample >= 0) & (sample < held.width))
-    record, sample = item.record[..., None], sample - first * held.samples
+def _cut(s: Shape, held: Held, arrays: Arrays, items: Any, scaling: Scaling) -> Blocks:
+    item, first = Item(*items.T[:, :, None]), lax.axis_index(AXIS) if held.split else 0
+    weight, places = jnp.ones((s.blocks, 1)), jnp.zeros((s.blocks, 0), int)
+    if arrays.records is not None:
+        values = arrays.records.at[item.record[:, 0]].get(mode="fill", fill_value=0)
+        weight, places = values[:, :1], values[:, 1:].astype(int)
+    roots, columns, read = _rows(s, held, arrays.rows, item, first)
+    x = _samples(s, held, arrays.x, item, first) * scaling.scale - scaling.shift
+    x = jnp.where(read[..., None], x * weight[..., None, None], 0)
+    x = x.reshape(*x.shape[:3], s.groups, -1).swapaxes(2, 3).reshape(s.blocks, s.size, s.groups, -1)
+    y = jnp.zeros_like(x, shape=(s.blocks, s.step, s.groups, 0))
+    if arrays.y is not None:
+        row = _row(s, held, item, first, np.arange(s.step))
+        y = _at(arrays.y, held, s.outputs, item.record, row) * scaling.y_scale - scaling.y_shift
+        used = row >= 0 if roots is None else roots
+        y = jnp.where(used[..., None] != 0, y * (weight * used)[..., None], 0)
+        y = y.reshape(s.blocks, s.step, s.groups, -1)
+    return Blocks(x, y, roots, columns, places, item.done, item.left)
+
+
+def _row(s: Shape, held: Held, item: Item, first: Any, t: Any) -> Any:
+    """Return the row on the device at places t of blocks, -1 where there is none."""
+    row = item.component + s.dilation * (item.place + t) + held.ahead - first * held.rows
+    return jnp.where((item.done + t >= 0) & (t < item.left) & (item.record >= 0), row, -1)
+
+
+def _rows(s: Shape, held: Held, rows: Any, item: Item, first: Any) -> tuple[Any, Any, Any]:
+    """Return `Blocks.roots`, `Blocks.columns`, and flags (n, size, phases) of samples.
+
+    A flag is True if a row used in the fit reads the sample.
+    """
+    taps = np.maximum(-(-(s.spec.kernel_size[0] - np.arange(s.phases)) // s.phases), 0)
+    if rows is None:
+        read = np.arange(s.size)[:, None] < (item.left + taps - 1)[:, None]
+        read &= (taps > 0) & (item.record >= 0)[..., None]
+        return None, jnp.zeros((s.blocks, s.step, 0)), read
+    # Rows before the block may read samples of the block.
+    row = _row(s, held, item, first, np.arange(1 - s.taps, s.size))
+    own = slice(s.taps - 1, s.taps - 1 + s.step)
+    values = _at(rows, held, rows.shape[-1], item.record, row)
+    counts = jnp.pad(jnp.cumsum(values[..., 0] != 0, axis=1), [(0, 0), (1, 0)])
+    starts = [counts[:, s.taps - k : s.taps - k + s.size] for k in taps]
+    read = counts[:, s.taps :, None] > jnp.stack(starts, axis=-1)
+    return values[:, own, 0], values[:, own, 1:], read
+
+
+def _samples(s: Shape, held: Held, x: Any, item: Item, first: Any) -> Any:
+    """Return samples (n, size, phases, C) of blocks, zero beyond the ends of a record."""
+    u = (item.place + np.arange(s.size))[..., None] * s.phases + np.arange(s.phases)
+    at = s.common * (item.component[..., None] * s.phases + s.dilation * u) - held.offset
+    inside = True if held.circular else (at >= 0) & (at < held.width)
+    if held.circular and not held.split:
+        at = at % held.width
     x = x.reshape(held.records, held.samples, s.channels)
-    seen = _at(x, record, jnp.where(inside, sample, -1))
     if held.before + held.after:
-        edges, before = _neighbours(x, held), sample + held.before
-        after = sample - held.samples + held.before
-        place = jnp.where(sample < 0, before, jnp.where(sample >= held.samples, after, -1))
-        seen = seen + _at(edges, record, jnp.where(inside, place, -1))
-    seen = seen * units.scale - units.shift
-    read = (t[:, None] < item.reach[..., None] - 1 + s.last) & (s.last > 0) & (record >= 0)
-    x_blocks = jnp.where(read[..., None], seen, 0)
-    if not s.outputs:
-        return x_blocks, jnp.zeros_like(x_blocks, shape=(s.blocks, s.size, 0))
-    row = item.component + s.dilation * (item.place + t) + origin[1] - first * held.rows
-    row = jnp.where(t < item.rows, row, -1)
-    given = _at(y.reshape(held.records, held.rows, s.outputs), item.record, row)
-    given = given * units.y_scale - units.y_shift
-    return x_blocks, jnp.where((t < item.rows)[..., None], given, 0)
+        count = lax.axis_size(AXIS)
+        onward = [(i, (i + 1) % count) for i in range(count)]
+        before = lax.ppermute(x[:, held.samples - held.before :], AXIS, onward)
+        after = lax.ppermute(x[:, : held.after], AXIS, [(j, i) for i, j in onward])
+        x = jnp.concatenate([before, x, after], axis=1)
+    at = jnp.where(inside, at - first * held.samples + held.before, -1)
+    return _at(x, held, s.channels, item.record[..., None], at)
 
 
-def _at(a: Any, record: Any, place: Any) -> Any:
-    """a (n, l, C) at some places of records, zero where there is none, in float64."""
-    n, length, channels = a.shape
+def _at(a: Any, held: Held, channels: int, record: Any, place: Any) -> Any:
+    """Return values in float64 at some places of records, zero where there are none."""
+    a = a.reshape(held.records, -1, channels)
+    n, length, _ = a.shape
     here = (record >= 0) & (place >= 0) & (place < length)
     at = jnp.where(here, record * length + place, n * length)
     found = a.reshape(-1, channels).at[at].get(mode="fill", fill_value=0)
     return found.astype(float)
 
 
-def _neighbours(x: Any, held: Held) -> Any:
-    """(n, before + after, C): the last samples of the device before, and the first of the next."""
-    count = lax.axis_size(AXIS)
-    onward = [(i, (i + 1) % count) for i in range(count)]
-    back = [(j, i) for i, j in onward]
-    before = lax.ppermute(x[:, held.samples - held.before :], AXIS, onward)
-    after = lax.ppermute(x[:, : held.after], AXIS, back)
-    return jnp.concatenate([before, after], axis=1)
+# --- sums over the rows of blocks
 
 
-def _largest(best: Any, x: Any, y: Any, items: Any) -> Any:
-    found = (jnp.abs(x).max((0, 1, 2)), jnp.abs(y).max((0, 1)))
-    return jax.tree.map(lambda a, b: jnp.maximum(a, b[None]), best, found)
+@cache
+def programs(mesh: Mesh, of: Callable[..., Any], s: Shape, op: Any) -> tuple[Any, Any, Any]:
+    """Return programs that apply ``of`` to the blocks of every device.
 
-
-def _grouped(s: Shape, x: Any) -> Any:
-    """x (n, size, phases, C) as (n, size, G, W)."""
-    x = x.reshape(*x.shape[:3], s.groups, -1).swapaxes(2, 3)
-    return x.reshape(*x.shape[:3], s.width)
-
-
-def _outputs(s: Shape, y: Any) -> Any:
-    """y (n, L, Cout) as (n, L, G, Q)."""
-    return y.reshape(*y.shape[:2], s.groups, -1)
-
-
-def _places(s: Shape, items: Any) -> tuple[Any, Any]:
-    """Which places (n, size, 1, 1) of blocks begin a row, and which the last tap reaches; none of
-    components that have fewer rows than taps.
+    Returns:
+        Programs (blocks, rest) → sums of each device, (total, blocks, rest) → total, joined by
+        ``op``, and total → the same for all devices together.
     """
-    item, t = Item(*items.T[:, :, None, None, None]), jnp.arange(s.size)[:, None, None]
-    return t < item.rows, (item.long > 0) & (item.place + t >= s.taps - 1)
+
+    def own(blocks: Blocks, rest: Any) -> Any:
+        return jax.tree.map(lambda a: a[None], of(s, blocks, *rest))
+
+    def joined(total: Any, blocks: Blocks, rest: Any) -> Any:
+        return jax.tree.map(op, total, own(blocks, rest))
+
+    def whole(total: Any) -> Any:
+        return jax.tree.map(lambda a: op.reduce(a, axis=0), total)
+
+    each = partial(jax.shard_map, mesh=mesh, out_specs=EACH)
+    return (
+        jax.jit(each(own, in_specs=(EACH, ALL))),
+        jax.jit(each(joined, in_specs=(EACH, EACH, ALL))),
+        jax.jit(whole, out_shardings=NamedSharding(mesh, ALL)),
+    )
 
 
-def _spectra(blocks: Any) -> Any:
-    """(F, G, C, n) of blocks (n, size, G, C)."""
-    return spectra(jnp.moveaxis(blocks, 1, -1))
+def largest(s: Shape, b: Blocks) -> Any:
+    """Return the largest magnitudes (G, W) of x and (G, Q) of y."""
+    return jnp.abs(b.x).max((0, 1)), jnp.abs(b.y).max((0, 1))
 
 
-def _add(total: Any, found: Any) -> Any:
-    return jax.tree.map(lambda a, b: a + b[None], total, found)
+def totals(s: Shape, b: Blocks) -> Any:
+    """Return the sums (G, W) of the first samples of rows, and the sums (G, Q) of outputs."""
+    roots = b.weights
+    x = jnp.where(roots != 0, b.x[:, : s.step], 0)
+    return x.sum((0, 1)), (b.y / jnp.where(roots != 0, roots, 1)).sum((0, 1))
 
 
-def _means(s: Shape, total: Means, x: Any, y: Any, items: Any) -> Means:
-    begins, reached = _places(s, items)
-    inner = jnp.where(begins & reached, _grouped(s, x), 0).sum((0, 1))
-    y = _outputs(s, y)
-    return _add(total, Means(inner, y.sum((0, 1)), (y**2).sum((0, 1))))
+def sums(s: Shape, b: Blocks) -> Any:
+    """Return sums over the rows of spans, without the products of samples at their ends.
+
+    Returns:
+        Products of x at the lags (F, G, W, W), as a spectrum; sums of samples (G, W) that all taps
+        read; Aᵀy (F, G, W, Q), as a spectrum; NᵀA (k, taps, G, W); and `_outputs`.
+    """
+    begins, reached = b.begins, b.reached(s.taps)
+    left, right = (_spectra(s, jnp.where(here, b.x, 0)) for here in (begins, reached))
+    inner = jnp.where(begins & reached, b.x, 0).sum((0, 1))
+    return correlated(left, right), inner, *_products(s, right, b), *_outputs(s, b)
 
 
-def _sums(s: Shape, total: Sums, x: Any, y: Any, items: Any) -> Sums:
-    seen = _grouped(s, x)
-    left, right = (_spectra(jnp.where(here, seen, 0)) for here in _places(s, items))
-    given, means = _spectra(_outputs(s, y)), _means(s, total.means, x, y, items)
-    core = total.core + correlated(left, right)[None]
-    return Sums(core, total.rhs + correlated(right, given, of_first=True)[None], means)
+def ends(s: Shape, b: Blocks) -> Any:
+    """Return sums over the ends of spans, of which blocks begin with the first or the last row.
+
+    Returns:
+        Products (G, P - W, P - W) and sums (K - 1, G, W) of the first samples, the same of the last
+        samples, and products of the first samples with y and N.
+    """
+    reached = b.reached(s.taps)
+    is_first = ~reached[:, :1]
+    before, after = (
+        jnp.where(here, b.x[:, i : s.taps - 1 + i], 0)
+        for i, here in enumerate((is_first, ~is_first))
+    )
+    sums = [part for x in (before, after) for part in (_gram(x), x.sum(0))]
+    return *sums, *_products(s, _spectra(s, jnp.where(reached, 0, b.x)), b)
 
 
-def _kernel_spectrum(s: Shape, w: Any) -> Any:
-    """(F, G, W, Q), conjugate, of w (taps, G, W, Q)."""
-    return jnp.fft.rfft(w, s.size, axis=0).conj()
+def _products(s: Shape, seen: Any, b: Blocks) -> Any:
+    """Return products of a spectrum of samples with y, as a spectrum, and with N."""
+    return correlated(seen, _spectra(s, b.y), of_first=True), _crossed(s, seen, b)
 
 
-def _product(s: Shape, x: Any, kernel: Any) -> tuple[Any, Any]:
-    """Spectra (F, G, W, n) of blocks of x, and A w (n, step, G, Q) there."""
-    seen = _spectra(_grouped(s, x))
-    found = jnp.moveaxis(matmul(seen.swapaxes(-1, -2), kernel), 0, -1)
-    return seen, jnp.fft.irfft(found, s.size).transpose(1, 3, 0, 2)[:, : s.step]
+def rows(s: Shape, b: Blocks, excluded: Any) -> Any:
+    """Return AᵀA (G, P, P), Aᵀ1, AᵀY, NᵀA and `_outputs` of rows times the roots of their weights.
+
+    Columns have the shape (taps, G, W). The roots are one if the rows are ``excluded``.
+    """
+    a = b.x * jnp.where(excluded, 1.0, b.weights)
+    return _gram(a), a.sum(0), _adjoint(s, a, b.y), _crossed(s, a, b), *_outputs(s, b)
 
 
-def _misfit(
-    s: Shape, total: Misfit, x: Any, y: Any, items: Any, kernel: Any, offset: Any
-) -> Misfit:
-    seen, found = _product(s, x, kernel)
-    r = _outputs(s, y)[:, : s.step] - offset - found
-    r = jnp.where(_places(s, items)[0][:, : s.step], r, 0)
-    r = jnp.pad(r, [(0, 0), (0, s.size - s.step), (0, 0), (0, 0)])
-    gradient = correlated(seen, _spectra(r), of_first=True)
-    return _add(total, Misfit((r**2).sum((0, 1)), gradient, r.sum((0, 1))))
+def _gram(a: Any) -> Any:
+    """Return the products (G, P, P) of samples (n, L, G, W) with P = L·W."""
+    flat = a.transpose(2, 0, 1, 3).reshape(a.shape[2], len(a), -1)
+    return matmul(flat.swapaxes(1, 2), flat)
 
 
-def _product_gram(
-    s: Shape, total: Any, x: Any, y: Any, items: Any, kernel: Any, offset: Any
-) -> Any:
-    found = _product(s, x, kernel)[1] - offset
-    found = jnp.where(_places(s, items)[0][:, : s.step], found, 0)
-    flat = found.transpose(2, 0, 1, 3).reshape(s.groups, -1, found.shape[-1])
-    return _add(total, matmul(flat.swapaxes(1, 2), flat))
+def _outputs(s: Shape, b: Blocks) -> Any:
+    """Return the sums (G, Q) of y and y², and NᵀY (k, G, Q)."""
+    return b.y.sum((0, 1)), (b.y**2).sum((0, 1)), _of_columns(s, b, b.y)
 
 
-def _highest(best: Any) -> Any:
-    return jax.tree.map(lambda a: lax.pmax(a[0], AXIS), best)
+def misfit(s: Shape, b: Blocks, w: Any, offset: Any, fit: Any) -> Any:
+    """Return ‖r‖² (G, Q), Aᵀr, rᵀ1 (G, Q) and Nᵀr (k, G, Q) for r = y − A w − offset − N fit.
+
+    w is as in `_product`, fit (k, G, Q).
+    """
+    roots = b.weights
+    r = b.y - roots * (_product(s, b.x, w) + offset) - _fitted(b, fit)
+    squares, gradient = (r**2).sum((0, 1)), _adjoint(s, b.x, r * roots)
+    return squares, gradient, r.sum((0, 1)), _of_columns(s, b, r)
 
 
-def _joined(total: Any) -> Any:
-    return jax.tree.map(lambda a: lax.psum(a[0], AXIS), total)
+def product_gram(s: Shape, b: Blocks, w: Any, offset: Any, fit: Any) -> Any:
+    """Return the products (G, Q, Q) of A w − offset − N fit, as in `misfit`."""
+    found = b.weights * (_product(s, b.x, w) - offset) - _fitted(b, fit)
+    return _gram(found.reshape(-1, 1, *found.shape[2:]))
 
 
-def _joined_sums(s: Shape, total: Sums) -> Sums:
-    core, rhs, means = _joined(total)
-    return Sums(_lags(s, core), _lags(s, rhs), means)
+def _product(s: Shape, x: Any, w: Any) -> Any:
+    """Return A w (n, step, G, Q), for w (taps, G, W, Q), or its spectrum for FFTs."""
+    if s.step == 1:
+        return jnp.einsum("ntgw,tgwq->ngq", x, w, precision=HIGHEST)[:, None]
+    found = matmul(_spectra(s, x).swapaxes(-1, -2), w)
+    return jnp.fft.irfft(jnp.moveaxis(found, 0, -1), s.size).transpose(1, 3, 0, 2)[:, : s.step]
 
 
-def _joined_misfit(s: Shape, total: Misfit) -> Misfit:
-    found: Misfit = _joined(total)
-    return found._replace(gradient=_lags(s, found.gradient))
+def _adjoint(s: Shape, x: Any, r: Any) -> Any:
+    """Return Aᵀr (taps, G, W, Q) for r (n, step, G, Q), or its spectrum by FFTs."""
+    if s.step == 1:
+        return jnp.einsum("ntgw,ngq->tgwq", x, r[:, 0], precision=HIGHEST)
+    return correlated(_spectra(s, x), _spectra(s, r), of_first=True)
 
 
-def _lags(s: Shape, spectrum: Any) -> Any:
-    """What correlated spectra (F, …) are at the lags of the taps, (taps, …)."""
-    return jnp.fft.irfft(spectrum, s.size, axis=0)[: s.taps]
+def _crossed(s: Shape, x: Any, b: Blocks) -> Any:
+    """Return NᵀA (k, taps, G, W) for rows x, or for the spectrum x (F, G, W, n) of samples."""
+    total = jnp.zeros((s.nuisance, s.taps, s.groups, s.width))
+    if not s.nuisance:
+        return total
+    if s.step == 1:
+        return total.at[b.places].add(b.columns[:, 0, :, None, None, None] * x[:, None])
+    columns = _spectra(s, b.columns[:, :, None]).conj()  # (F, 1, q, n)
+    found = jnp.fft.irfft(x[:, :, :, None] * columns[:, :, None], s.size, axis=0)[: s.taps]
+    return total.at[b.places].add(found.transpose(4, 3, 0, 1, 2))
 
 
-def _ends(s: Shape, x: Any, y: Any) -> tuple[Any, Any]:
-    """The first samples of the blocks of all devices, two kernels long."""
-    found = _grouped(s, x)[:, : 2 * s.taps], _outputs(s, y)[:, : 2 * s.taps]
-    x, y = (lax.all_gather(a, AXIS, tiled=True) for a in found)
-    return x, y
+def _of_columns(s: Shape, b: Blocks, y: Any) -> Any:
+    """Return Nᵀy (k, G, Q) for y (n, step, G, Q)."""
+    total = jnp.zeros((s.nuisance, *y.shape[2:]))
+    found = jnp.einsum("nsk,nsgq->nkgq", b.columns, y, precision=HIGHEST)
+    return total.at[b.places].add(found) if s.nuisance else total
+
+
+def _fitted(b: Blocks, fit: Any) -> Any:
+    """Return N fit (n, step, G, Q) for a fit (k, G, Q)."""
+    if not len(fit):
+        return 0.0
+    return jnp.einsum("nsk,nkgq->nsgq", b.columns, fit[b.places], precision=HIGHEST)
+
+
+def _spectra(s: Shape, a: Any) -> Any:
+    """Return spectra (F, G, C, n) of (n, l, G, C), with zeros up to the size of a block."""
+    pads = [(0, 0), (0, s.size - a.shape[1]), (0, 0), (0, 0)]
+    return spectra(jnp.moveaxis(jnp.pad(a, pads), 1, -1))
+
+
+@jax.jit
+def gram_of(core: Any, tail: Any, head: Any) -> Any:
+    """Return AᵀA (G, P, P) from products at all lags (taps, G, W, W) and those of `ends`."""
+    taps, groups, width, _ = core.shape
+    head, tail = (a.reshape(groups, *(taps - 1, width) * 2) for a in (head, tail))
+    return jax.vmap(displaced)(core.swapaxes(0, 1), tail, head[:, ::-1, :, ::-1])

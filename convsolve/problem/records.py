@@ -315,7 +315,7 @@ def read(value: Any, name: str, spec: ConvSpec, missing: bool = False) -> Record
     ranks = set()
     for i, item in enumerate(items):
         label = f"{name}[{i}]" if is_list else name
-        remote = stays(item) and not missing
+        remote = stays(item) and not (missing and Remote.of(item).incomplete)
         array = Remote.of(item) if remote else _real(item, label)
         shape = tuple(array.shape)
         if not d <= len(shape) <= d + (1 if is_list else 2):
@@ -411,6 +411,8 @@ def _without_gaps(array: Any, by_channel: bool) -> tuple[Any, np.ndarray]:
 
     The flags of a stored array are per sample unless ``by_channel`` is set.
     """
+    if isinstance(array, Remote):
+        return array, np.broadcast_to(np.zeros((), bool), array.shape)
     floating = _limits(array.dtype) is not None
     if isinstance(array, Stored):
         gaps = array.gaps(by_channel) if floating else np.zeros(array.shape, bool)

@@ -99,6 +99,7 @@ class Remote:
     shape: tuple[int, ...]
     record: int | None = None
     start: int = 0
+    channels: tuple[int, ...] | None = None
 
     @classmethod
     def of(cls, array: Any) -> Remote:
@@ -131,12 +132,37 @@ class Remote:
         """With a channel axis more, or some samples, where it is; else NumPy's."""
         if key == (..., None):
             return replace(self, shape=(*self.shape, 1))
+        if isinstance(key, tuple) and len(key) == 2 and key[0] is ...:
+            chosen = tuple(np.arange(self.shape[-1])[key[1]].tolist())
+            before = chosen if self.channels is None else tuple(self.channels[i] for i in chosen)
+            return replace(self, shape=(*self.shape[:-1], len(chosen)), channels=before)
         (samples,) = key if isinstance(key, tuple) and len(key) == 1 else (key,)
         if not isinstance(samples, slice) or samples.step is not None:
             return np.asarray(self)[key]
         start, stop, _ = samples.indices(len(self))
         length = max(0, stop - start)
         return replace(self, shape=(length, *self.shape[1:]), start=self.start + start)
+
+    @property
+    def incomplete(self) -> bool:
+        """Whether values are NaN, or may be NaN in another process."""
+        return self.shared or bool(np.isnan(self.largest()).any())
+
+    @property
+    def shared(self) -> bool:
+        """Whether other processes have parts of the array."""
+        return not self.source.array.is_fully_addressable
+
+    @property
+    def selected(self) -> Any:
+        """The array on its devices, with these channels only."""
+        array = self.source.array
+        if self.channels is None or array.ndim == self.ndim - (self.record is None):
+            return array
+        import jax
+
+        some = np.array(self.channels)
+        return jax.jit(lambda a: a[..., some], out_shardings=array.sharding)(array)
 
     def largest(self) -> np.ndarray:
         """The largest magnitude (C,) of every channel, the last axis, of the whole array, or what
@@ -156,5 +182,8 @@ class Remote:
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         whole = self.source.host
         whole = whole if self.record is None else whole[self.record]
-        found = whole[self.start : self.start + len(self)].reshape(self.shape)
+        whole = whole[self.start : self.start + len(self)]
+        if self.channels is not None:
+            whole = whole.reshape(len(self), -1)[:, list(self.channels)]
+        found = whole.reshape(self.shape)
         return np.array(found, dtype, copy=copy)

@@ -56,7 +56,8 @@ def check_equal(host: cs.Problem, there: cs.Problem, limits: Limits = FROM_SIGNA
     off = np.linalg.norm(np.asarray(found.kernel) - wanted.kernel)
     kappa = wanted.identifiability.condition
     left = wanted.residuals()
-    residual = np.linalg.norm(np.concatenate([np.ravel(r) for r in left]))
+    # Excluded rows are NaN.
+    residual = np.sqrt(np.nansum(np.square(np.concatenate([np.ravel(r) for r in left]))))
     bound = kappa + kappa**2 * residual / np.linalg.norm(wanted.kernel)
     assert off <= 100 * EPS * bound * np.linalg.norm(wanted.kernel)
     np.testing.assert_allclose(found.bias, wanted.bias, rtol=0, atol=1e-12)
@@ -228,16 +229,20 @@ def test_an_ill_conditioned_matrix_is_factored_on_the_host() -> None:
 
 BURST = np.where(np.arange(3000)[:, None] < 3, 1e6, X)
 LONG, IMAGE = np.tile(X, (10, 1)), X.reshape(100, 30, 4)
-LOST, KEPT = "rows are left out, weighted or confounded", Y[:, 0] < 2
+GAPS = np.where(np.arange(3000)[:, None] == 1000, np.nan, X)
 FETCHED: dict[str, tuple[str, Any, Any, dict[str, Any]]] = {
-    "a mask": (LOST, put(X), put(Y, COPIES), {"kernel_size": 8, "mask": KEPT}),
     "missing samples": (
         "samples may be missing",
-        put(X),
+        put(GAPS),
         put(Y, COPIES),
         {"kernel_size": 8, "missing": "drop"},
     ),
-    "confounds": (LOST, put(X), put(Y, COPIES), {"kernel_size": 8, "confounds": 1}),
+    "confounds": (
+        "confounds explain nearly all of x or y",
+        put(np.c_[X[:, :3], 1e4 * X[:, 3:] + np.arange(3000)[:, None]]),
+        put(Y, COPIES),
+        {"kernel_size": 8, "confounds": np.c_[1e4 * X[7:, 3] + np.arange(7, 3000)]},
+    ),
     "image": (
         "the kernel has several axes",
         put(IMAGE),
@@ -272,12 +277,6 @@ FETCHED: dict[str, tuple[str, Any, Any, dict[str, Any]]] = {
         put(X[:, :1]),
         {"kernel_size": 8, "dilation": 120, "padding": "causal"},
     ),
-    "a transient": (
-        "columns of a channel differ so much that FFTs lose digits",
-        put(BURST),
-        put(Y, COPIES),
-        {"kernel_size": 8},
-    ),
 }
 
 
@@ -309,6 +308,94 @@ def test_what_a_solution_says_of_rows_fetches_them_when_asked() -> None:
     np.testing.assert_allclose(there.residuals(), host.residuals(), atol=1e-12)
     np.testing.assert_allclose(there.score().r2, host.score().r2, rtol=1e-12)
     np.testing.assert_allclose(there.standard_error, host.standard_error, rtol=1e-9)
+
+
+# --- rows, weights and confounds
+
+PLACES: dict[str, tuple[tuple[int, ...], Any]] = {
+    "one device": ((1800,), COPIES),
+    "along time": ((1800,), TIME),
+    "along records": ((4, 600), RECORDS),
+}
+GEOMETRIES = {
+    "valid": cs.ConvSpec(9),
+    "zeros": cs.ConvSpec(9, padding="causal"),
+    "circular": cs.ConvSpec(9, padding="circular"),
+    "stride": cs.ConvSpec(9, 2, "same", 3),
+}
+
+
+def adjustments(rng: np.random.Generator, y: np.ndarray) -> dict[str, dict[str, Any]]:
+    """Return arguments of `Problem` for y (*N, T, Q)."""
+    rows = y.shape[:-1]
+    some = rng.random(rows) > 0.1
+    batch = y.ndim == 3
+    by_record = rng.uniform(0.5, 2, rows[0]) if batch else 2.0
+    time = np.linspace(0, 7, rows[-1])
+    columns = np.broadcast_to(np.stack([np.sin(time), np.cos(time)], -1), (*rows, 2))
+    columns = columns + 0.1 * rng.standard_normal(columns.shape)
+    return {
+        "mask": {"mask": some, "bias": True},
+        "mask of few rows": {"mask": rng.random(rows) > 0.7},
+        "mask per output": {"mask": rng.random(y.shape) > 0.1, "bias": True},
+        "weights per record": {"weights": by_record, "bias": True},
+        "weights per row": {"weights": rng.uniform(0.1, 3, rows), "bias": True},
+        "intercept": {"confounds": "intercept"},
+        "drift": {"confounds": 2, "mask": some},
+        "arrays": {"confounds": columns, "bias": True},
+        "arrays and weights": {"confounds": columns, "weights": rng.uniform(0.1, 3, rows)},
+    }
+
+
+ADJUSTMENTS = (*adjustments(np.random.default_rng(0), np.zeros((30, 1))),)
+
+
+@pytest.mark.usefixtures("stays")
+@pytest.mark.parametrize(
+    ("name", "place", "geometry"),
+    some(
+        itertools.product(ADJUSTMENTS, PLACES, GEOMETRIES),
+        ("mask per output", "along time", "valid"),
+        ("weights per row", "along records", "zeros"),
+        ("drift", "along time", "stride"),
+        ("arrays", "one device", "circular"),
+    ),
+)
+def test_adjusted_rows(name: str, place: str, geometry: str) -> None:
+    """Masked samples are artefacts, and x and y have offsets."""
+    (shape, where), spec = PLACES[place], GEOMETRIES[geometry]
+    x, y = noise((*shape, 2), spec, 2)
+    y += x[..., : y.shape[-2], :]
+    x[..., 1] += 20.0
+    given = adjustments(np.random.default_rng(1), y)[name]
+    if "mask" in given:
+        flags = np.broadcast_to(given["mask"].reshape(*y.shape[:-1], -1), y.shape)
+        y = np.where(flags, y, 1e5)
+    there = put(x, where), put(y, COPIES if len(y) % 4 else where)
+    host = cs.Problem(x, y, spec=spec, **given)
+    fit = check_equal(host, cs.Problem(*there, spec=spec, **given))
+    assert "fetched" not in fit.stats["devices"]
+
+
+@pytest.mark.usefixtures("stays")
+def test_samples_that_only_excluded_rows_read_do_not_matter() -> None:
+    x, y = noise((1800, 2), cs.ConvSpec(9), 1)
+    mask = np.ones(len(y), bool)
+    mask[400:800] = False
+    how: dict[str, Any] = {"kernel_size": 9, "mask": mask, "bias": True}
+    wanted = cs.solve(cs.Problem(x, y, **how))
+    x[410:790], y[~mask] = 1e300, -1e300
+    there = cs.Problem(put(x), put(y, COPIES), **how)
+    found = cs.solve(there, limits=FROM_SIGNALS)
+    np.testing.assert_allclose(found.kernel, wanted.kernel, rtol=0, atol=1e-14)
+
+
+@pytest.mark.usefixtures("stays")
+def test_a_transient_is_summed_by_rows() -> None:
+    """FFTs would lose digits of the columns that it does not reach."""
+    x, y = put(BURST), put(Y, COPIES)
+    fit = check_equal(cs.Problem(BURST, Y, kernel_size=8), cs.Problem(x, y, kernel_size=8))
+    assert fit.stats["devices"] == "4 × cpu"
 
 
 # --- what is checked there

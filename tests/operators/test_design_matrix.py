@@ -19,7 +19,6 @@ from convsolve.operators.by_jax import DeviceChunk
 from convsolve.operators.chunk import Form
 from convsolve.operators.chunks import Chunks, Plan
 from convsolve.operators.design_matrix import DesignMatrix, Targets
-from convsolve.operators.spread import stacked
 from convsolve.operators.tap_basis import TapBasis
 from convsolve.problem.adjustments import Adjustments
 from convsolve.problem.confounds import Confounds
@@ -57,19 +56,42 @@ def some_rows(geometry: Geometry) -> Rows:
     return replace(whole, flags=tuple(flags))
 
 
-def made(plan: Plan, limits: Limits = CUT) -> Make:
+def design(
+    geometry: Geometry,
+    x: list,
+    y: list,
+    rows: Adjustments,
+    nuisance: Nuisance,
+    limits: Limits,
+    plan: Plan,
+    devices: int = 0,
+) -> DesignMatrix:
+    """Return a design matrix of records in memory, or of records that are whole on each device."""
+    device = None
+    if devices:
+        mesh = jax.make_mesh((devices,), ("all",), (AxisType.Auto,))
+        with jax.enable_x64(True):
+            x, y = (
+                [Remote.of(jax.device_put(a.astype(float), NamedSharding(mesh, P()))) for a in of]
+                for of in (x, y)
+            )
+        form = Form(geometry.spec.normal, nuisance.constant, limits)
+        device = DeviceChunk(x, y, geometry.spec, rows.kept, nuisance, form)
+    return DesignMatrix(Chunks(x, y, geometry.spec, rows, nuisance, limits, plan, device))
+
+
+def made(plan: Plan, limits: Limits = CUT, devices: int = 0) -> Make:
     """Return a maker of design matrices of all rows."""
 
     def make(geometry: Geometry, x: list, y: list) -> DesignMatrix:
         rows = Adjustments(Rows.of(geometry.spec, geometry.shapes))
-        return DesignMatrix(
-            Chunks(x, y, geometry.spec, rows, Nuisance(constant=geometry.bias), limits, plan)
-        )
+        nuisance = Nuisance(constant=geometry.bias)
+        return design(geometry, x, y, rows, nuisance, limits, plan, devices)
 
     return make
 
 
-def made_of_some(plan: Plan, limits: Limits = CUT) -> Make:
+def made_of_some(plan: Plan, limits: Limits = CUT, devices: int = 0) -> Make:
     """Return a maker of design matrices of some rows. Excluded outputs are loud artefacts."""
 
     def make(geometry: Geometry, x: list, y: list) -> DesignMatrix:
@@ -77,9 +99,7 @@ def made_of_some(plan: Plan, limits: Limits = CUT) -> Make:
         assert kept.flags is not None
         loud = [np.where(f[..., None], b, 10**8) for b, f in zip(y, kept.flags, strict=True)]
         nuisance = Nuisance(constant=geometry.bias)
-        return DesignMatrix(
-            Chunks(x, loud, geometry.spec, Adjustments(kept), nuisance, limits, plan)
-        )
+        return design(geometry, x, loud, Adjustments(kept), nuisance, limits, plan, devices)
 
     return make
 
@@ -93,34 +113,14 @@ def confounds(geometry: Geometry) -> Confounds:
     return Confounds.of(columns, geometry.bias, kept, weights)
 
 
-def confounded(plan: Plan, limits: Limits = CUT) -> Make:
+def confounded(plan: Plan, limits: Limits = CUT, devices: int = 0) -> Make:
     """Return a maker of design matrices with confounds and weights."""
 
     def make(geometry: Geometry, x: list, y: list) -> DesignMatrix:
         nuisance = Nuisance(confounds=confounds(geometry))
         weights = nuisance.confounds.weights if nuisance.confounds else None
         rows = Adjustments(Rows.of(geometry.spec, geometry.shapes), weights)
-        return DesignMatrix(Chunks(x, y, geometry.spec, rows, nuisance, limits, plan))
-
-    return make
-
-
-def on_devices(count: int) -> Make:
-    """Return a maker for records that are whole on each of some devices."""
-
-    def make(geometry: Geometry, x: list, y: list) -> DesignMatrix:
-        mesh = jax.make_mesh((count,), ("all",), (AxisType.Auto,))
-        with jax.enable_x64(True):
-            held = [
-                [Remote.of(jax.device_put(a.astype(float), NamedSharding(mesh, P()))) for a in of]
-                for of in (x, y)
-            ]
-        stacks = stacked(*held, [a.shape[0] for a in y], geometry.spec)
-        form = Form(geometry.spec.normal, geometry.bias, Limits())
-        chunk = DeviceChunk(stacks, geometry.spec, (geometry.channels, geometry.outputs), form)
-        rows = Adjustments(Rows.of(geometry.spec, geometry.shapes))
-        nuisance = Nuisance(constant=geometry.bias)
-        return DesignMatrix(Chunks(*held, geometry.spec, rows, nuisance, Limits(), Plan(), chunk))
+        return design(geometry, x, y, rows, nuisance, limits, plan, devices)
 
     return make
 
@@ -144,8 +144,10 @@ MATRICES = {
     "ffts with confounds": confounded(FFT),
     "ffts with confounds, columns first": confounded(Plan(columns_first=True)),
     "chunks with confounds": confounded(READ, CHUNKS),
-    "on a device": on_devices(1),
-    "on devices": on_devices(2),
+    "on a device": made(Plan(), devices=1),
+    "on devices": made(Plan(), devices=2),
+    "some rows on a device": made_of_some(Plan(), devices=1),
+    "on a device with confounds": confounded(Plan(), devices=1),
 }
 
 
@@ -384,8 +386,8 @@ def test_other_outputs_for_the_same_x(form: str) -> None:
     targets = first.with_outputs(other)
     assert fresh.targets is not None
     w = np.ones((1, first.columns, 2))
-    here = (*first.residual(w, targets), first.moments(targets).rhs)
-    there = (*fresh.residual(w, fresh.targets), fresh.moments(fresh.targets).rhs)
+    here = (*first.residual(w, targets), first.moments(targets).cross)
+    there = (*fresh.residual(w, fresh.targets), fresh.moments(fresh.targets).cross)
     for one, two in zip(here, there, strict=True):
         np.testing.assert_allclose(one, two, rtol=1e-12, atol=1e-12)
     np.testing.assert_allclose(targets.rows(0), fresh.targets.rows(0), rtol=0, atol=1e-13)
