@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import jax
 import numpy as np
@@ -11,6 +12,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from convsolve.cli import main as cli
+from support.command_files import write_files
 
 # `--hypothesis-profile thorough` tries many examples; both try the same ones each time.
 _SLOW = [HealthCheck.too_slow, HealthCheck.filter_too_much, HealthCheck.data_too_large]
@@ -68,37 +70,22 @@ def ctrl_c() -> Iterator[None]:
     signal.signal(signal.SIGINT, before)
 
 
-X = np.array([[0, 0], [3, 6], [4, 7], [5, 8], [1, 2], [4, 5], [2, 0], [0, 1]])
-Y = np.array([14, 20, 14, 15, 10, 4])
-
-
 @pytest.fixture
-def folder(tmp_path, monkeypatch):
-    """A folder of files that commands read, and stand in."""
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The working directory, with files that commands read."""
     monkeypatch.chdir(tmp_path)
-    np.savez("full.npz", x=X, y=Y, note="left alone")
-    np.savez("short.npz", x=X[:7], y=Y[:5])
-    np.savez("flat.npz", x=np.arange(9.0), y=np.ones(7))
-    np.savez("other.npz", a=X)
-    np.save("x.npy", X)
-    np.save("y.npy", Y)
-    np.savetxt("x.csv", X, delimiter=",")
-    np.savetxt("y.csv", Y)
-    table = np.column_stack([X, np.convolve(X[:, 0], [1, 0.5])[:8]])
-    np.savetxt("table.csv", table, delimiter=",", header="left,right,out", comments="")
-    (tmp_path / "nan.csv").write_text("a,b\n1,2\nnan,3\n4,5\n6,7\n")
-    (tmp_path / "word.csv").write_text("a,b\n1,2\nsoft,3\n")
-    (tmp_path / "cut.npz").write_bytes((tmp_path / "full.npz").read_bytes()[:300])
+    write_files(tmp_path)
     return tmp_path
 
 
 @pytest.fixture
-def run(folder, capsys):
-    """Run one command line in that folder: exit code, standard output and error."""
+def run(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[[str], tuple[int, str, str]]:
+    """Run one command line in that folder: exit status, standard output and error."""
+    monkeypatch.chdir(folder)
 
-    def call(line):
-        status = cli.main(line.split())
-        out, err = capsys.readouterr()
-        return status, out, err
+    def call(line: str) -> tuple[int, str, str]:
+        return cli.main(line.split()), *capsys.readouterr()
 
     return call

@@ -20,7 +20,6 @@ from ..problem.nuisance import Nuisance
 from ..problem.remote import Remote
 from ..problem.rows import Rows
 from ..problem.spec import ConvSpec
-from ..problem.trends import Trends
 from . import gram
 from .by_fft import exact
 from .chunk import Form, exponents_of
@@ -28,6 +27,7 @@ from .moments import Moments, NuisanceSums, ResidualSums, Units, per_column
 from .nuisance import orthonormal_columns
 from .overlap_save import component_columns, component_taps
 from .spread import Scaling, Shape, Stack, mesh_of, put, stacked
+from .trends import Trends
 
 # Samples of a block: a power of two, several kernels long, and at least LEAST_SIZE. About
 # CUT_NUMBERS numbers are cut at once, which are enough to keep a device busy.

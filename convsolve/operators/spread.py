@@ -17,6 +17,7 @@ from ..problem.nuisance import Nuisance
 from ..problem.remote import Remote, Source
 from ..problem.rows import Rows
 from ..problem.spec import ConvSpec
+from .nuisance_blocks import columns_of
 from .overlap_save import component_taps
 
 # The axis of every mesh.
@@ -326,7 +327,7 @@ def _values(record: int, kept: Rows, nuisance: Nuisance) -> tuple[np.ndarray, np
     flags, root = kept.flags_of(record), np.ones(())
     places, columns = np.zeros(0, int), np.zeros((int(flags.sum()), 0))
     if nuisance.confounds is not None:
-        places, columns = nuisance.confounds.part((record, 0, len(flags)))
+        places, columns = columns_of(nuisance.confounds, (record, 0, len(flags)))
         if nuisance.confounds.weights is not None:
             root = nuisance.confounds.weights.roots[record]
     rows = np.zeros((len(flags), 1 + len(places)))

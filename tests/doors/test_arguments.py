@@ -115,20 +115,6 @@ def test_settings_of_descent_that_are_refused(settings, error, words):
 
 
 @pytest.mark.parametrize(
-    ("method", "error", "words"),
-    [
-        ("SVD", ValueError, "method='SVD' is unknown; choose 'svd' or 'qr'"),
-        (None, TypeError, "method must be 'svd' or 'qr', got None of type NoneType"),
-        (1.0, TypeError, "method must be 'svd' or 'qr', got 1.0 of type float"),
-        (np.array(["svd", "qr"]), TypeError, "method must be 'svd' or 'qr', got array"),
-    ],
-)
-def test_methods_that_are_refused(method, error, words):
-    with pytest.raises(error, match=words):
-        cs.LeastSquares(method)
-
-
-@pytest.mark.parametrize(
     "init", [3, np.zeros(()), np.zeros((2, 2, 1)), [0.0, 1.0], jnp.zeros((3, 2))], ids=np.shape
 )
 def test_a_start_of_another_shape(init):
@@ -284,16 +270,3 @@ def test_limits_are_limits(door):
     x, y = np.ones((2, 9, 1)), np.ones((2, 8, 1))
     with pytest.raises(TypeError, match="limits must be a Limits, got 3"):
         door(cs.Problem(x, y, kernel_size=2), limits=3)
-
-
-@pytest.mark.parametrize(
-    ("value", "error", "match"),
-    [
-        (float("nan"), ValueError, "chunk_numbers must not be negative or NaN, got nan"),
-        (-1, ValueError, "chunk_numbers must not be negative or NaN, got -1"),
-        ("many", TypeError, "chunk_numbers must be a number, got 'many'"),
-    ],
-)
-def test_limits_are_numbers(value: object, error: type[Exception], match: str) -> None:
-    with pytest.raises(error, match=match):
-        cs.Limits(chunk_numbers=value)

@@ -92,35 +92,6 @@ def test_labels_and_plain_rows() -> None:
     assert repr(twice) == "<Comparison of 2 methods, 2 solved>"
 
 
-def test_bad_arguments_are_named() -> None:
-    problem = cs.Problem(X, Y, kernel_size=(3,))
-    with pytest.raises(ValueError, match=r"truth has shape \(2,\), the kernel \(3, 2, 1\)"):
-        cs.compare(problem, truth=[1, 2])
-    with pytest.raises(ValueError, match="compare needs y"):
-        cs.compare(cs.Problem(X, kernel_size=(3,)))
-    with pytest.raises(TypeError, match="solvers must hold solvers"):
-        cs.compare(problem, [cs.LeastSquares])
-    strided = cs.Problem(X, Y[:24], kernel_size=(3,), stride=2)
-    with pytest.raises(ValueError, match="FFTDeconvolution cannot solve this problem: stride > 1"):
-        cs.compare(strided, [cs.FFTDeconvolution()])
-
-
-@pytest.mark.parametrize(
-    ("options", "error", "words"),
-    [
-        ({"truth": "x"}, TypeError, "truth must hold numbers"),
-        ({"truth": [1j, 2]}, TypeError, "truth is complex"),
-        ({"truth": [np.nan, 2]}, ValueError, "truth has 1 value that is not finite"),
-        ({"solvers": {}}, ValueError, "solvers names none; leave it out for all that apply"),
-    ],
-    ids=str,
-)
-def test_what_compare_refuses(options: dict, error: type, words: str) -> None:
-    problem = cs.Problem([0, 3, 4, 5], [6, 11, 14], kernel_size=2)
-    with pytest.raises(error, match=words):
-        cs.compare(problem, **options)
-
-
 ROBUST = {
     "absolute": (cs.GradientDescent(loss="mae", steps=200), cs.LeastAbsolute()),
     "huber": (

@@ -173,6 +173,10 @@ def test_shapes_are_checked_while_tracing() -> None:
         cs.fit_kernel(np.ones(8), np.ones(6), spec, cs.NormalEquations(np.ones(2)))
     with pytest.raises(TypeError, match="x is complex; pass real and imaginary parts"):
         cs.fit_kernel(np.ones(8) * 1j, np.ones(6), spec)
+    with pytest.raises(TypeError, match="y is a masked array, whose mask"):
+        cs.fit_kernel(np.ones(8), np.ma.masked_array(np.ones(6)), spec)
+    with pytest.raises(ValueError, match="need a channel each"):
+        cs.fit_kernel(np.ones((8, 0)), np.ones(6), spec)
     with pytest.raises(ValueError, match="groups=2 does not divide the 1 input channels"):
         cs.fit_kernel(np.ones(8), np.ones(6), cs.ConvSpec(3, groups=2))
 
@@ -336,23 +340,6 @@ def test_in_float32_length_takes_no_direction_away() -> None:
     with jax.enable_x64(False):
         found, _ = cs.fit_kernel(x, y, spec, cs.LeastSquares("svd"))
     np.testing.assert_allclose(found, w, rtol=1e-2)
-
-
-@pytest.mark.parametrize(
-    ("x", "y", "words"),
-    [
-        (np.ma.masked_array(np.ones(8)), np.ones(6), "x is a masked array, whose mask"),
-        (np.ones(8), np.ma.masked_array(np.ones(6)), "y is a masked array, whose mask"),
-    ],
-)
-def test_a_mask_is_not_lost(x: np.ndarray, y: np.ndarray, words: str) -> None:
-    with pytest.raises(TypeError, match=words):
-        cs.fit_kernel(x, y, cs.ConvSpec(3))
-
-
-def test_no_channel_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"need a channel each, got shapes \(1, 8, 0\)"):
-        cs.fit_kernel(np.ones((8, 0)), np.ones(6), cs.ConvSpec(3))
 
 
 GEOMETRIES = {

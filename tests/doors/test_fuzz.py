@@ -312,8 +312,3 @@ SEEN = {
 @pytest.mark.parametrize("name", SEEN)
 def test_what_was_once_wrong(name: str) -> None:
     check(Statement(*SEEN[name]), cs.AutoSolver(), *PLAIN, *RIDGED)
-
-
-def test_a_problem_without_y_is_not_solved() -> None:
-    with pytest.raises(ValueError, match="solve needs y"):
-        cs.solve(cs.Problem(N, kernel_size=2))

@@ -58,15 +58,3 @@ def test_a_scores_text_has_means_and_deviations() -> None:
     text = str(found)
     assert text.startswith("held-out scores of 3 folds: mean ± deviation between them")
     assert f"{found.r2.mean():.4g} ± {found.r2.std(ddof=1):.2g}" in text
-
-
-def test_what_is_refused() -> None:
-    x, y = records(1)
-    with pytest.raises(TypeError, match="expected a Problem"):
-        cs.cross_validate(x)
-    with pytest.raises(ValueError, match="cross_validate needs y"):
-        cs.cross_validate(cs.Problem(x, kernel_size=5))
-    with pytest.raises(ValueError, match="two records or more"):
-        cs.cross_validate(cs.Problem.from_lags(x[0], y[0], lags=(0, 4)))
-    with pytest.raises(TypeError, match="solver must be a solver"):
-        cs.cross_validate(cs.Problem.from_lags(x, y, lags=(0, 4)), "ridge")

@@ -120,38 +120,3 @@ def test_records_too_short_for_all_lags_are_left_out() -> None:
     found = cs.choose_lags(problem)
     assert found.lags == (4, 9)
     assert found.problem.n_equations == problem.n_equations
-
-
-@pytest.mark.parametrize(
-    ("call", "error", "match"),
-    [
-        (lambda p, x: cs.choose_lags(p, "cp"), ValueError, "select='cp' is unknown"),
-        (lambda p, x: cs.choose_lags(x), TypeError, "expected a Problem"),
-        (lambda p, x: cs.choose_lags(cs.Problem(x, kernel_size=3)), ValueError, "needs y"),
-        (
-            lambda p, x: cs.choose_lags(cs.Problem(x[None], x[None, 2:-1], kernel_size=(1, 4))),
-            ValueError,
-            "one axis of lags, the kernel has 2",
-        ),
-        (
-            lambda p, x: cs.choose_lags(cs.Problem(x, x, kernel_size=3, padding="circular")),
-            ValueError,
-            "padding='circular' has no part",
-        ),
-        (
-            lambda p, x: cs.choose_lags(cs.Problem(np.ones(30), x[:26], kernel_size=5)),
-            cs.SolveError,
-            "do not determine all of the lags",
-        ),
-        (
-            lambda p, x: cs.choose_lags(p, cs.CrossValidation(2)),
-            cs.SolveError,
-            "do not determine all of the lags",
-        ),
-    ],
-)
-def test_what_is_refused(call: Any, error: type[Exception], match: str) -> None:
-    x = np.random.default_rng(0).standard_normal(30)
-    problem = cs.Problem.from_lags(x, x, lags=(0, 12))
-    with pytest.raises(error, match=match):
-        call(problem, x)

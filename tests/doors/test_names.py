@@ -58,40 +58,9 @@ def test_slow_rates_speak_of_seconds() -> None:
     assert re.search(r"^ +2.16 ", str(fit), re.M)
 
 
-@pytest.mark.parametrize(
-    ("given", "error", "words"),
-    [
-        ({"lags": None}, TypeError, "or fs=, tmin= and tmax= in seconds"),
-        ({"lags": None, "tmin": 0.0, "tmax": 0.1, "fs": None}, TypeError, "or fs=, tmin= and tmax"),
-        ({"tmin": 0.0}, TypeError, "give either lags= in samples, or tmin= and tmax="),
-        ({"lags": None, "tmin": 0.2, "tmax": 0.1}, ValueError, "tmin=0.2 must not exceed tmax=0.1"),
-        ({"lags": None, "tmin": "0", "tmax": 0.1}, TypeError, "tmin must be a number"),
-        ({"fs": 0}, ValueError, "fs must be positive and finite"),
-        ({"fs": "fast"}, TypeError, "fs must be a number"),
-        ({"channels": ["Fz"]}, ValueError, "channels has 1 names, there are 3"),
-        ({"channels": "FzC"}, TypeError, "channels must be a list of names"),
-        ({"channels": 3}, TypeError, "channels must be a list of names"),
-        ({"channels": {*CHANNELS}}, TypeError, "channels must be a list of names"),
-        ({"channels": ["Fz", " ", "Pz"]}, TypeError, "channels must be names, words, got ' '"),
-        ({"channels": ["Fz", 1, "Pz"]}, TypeError, "channels must be names, words, got 1"),
-        ({"outputs": ["a", "a"]}, ValueError, "outputs has 'a' twice"),
-    ],
-)
-def test_bad_names_and_rates(given: Any, error: type[Exception], words: str) -> None:
-    with pytest.raises(error, match=re.escape(words)):
-        stated(**given)
-
-
 def test_names_may_come_as_any_list() -> None:
     for given in (tuple(CHANNELS), np.array(CHANNELS), pd.Index(CHANNELS)):
         assert stated(channels=given).names.channels == tuple(CHANNELS)
-
-
-def test_images_have_no_rate() -> None:
-    with pytest.raises(ValueError, match="fs is the rate of samples in time; images have"):
-        cs.Problem(RNG.standard_normal((9, 9)), kernel_size=(2, 2), fs=10)
-    with pytest.raises(ValueError, match="times are known where the problem was stated with fs="):
-        _ = cs.solve(stated(fs=None)).times
 
 
 # --- names in texts

@@ -82,47 +82,11 @@ def test_every_scheduler(scheduler: str, request: pytest.FixtureRequest) -> None
     np.testing.assert_allclose(np.array(score), np.array(expected.score()), rtol=1e-9)
 
 
-@pytest.mark.slow
-def test_everything_of_the_moments() -> None:
-    x, y = recordings()
-    several = [
-        (cs.Regularized(cs.Ridge(), select=cs.CrossValidation("records")), {}),
-        (cs.Regularized(cs.Smooth(2), select="evidence"), {}),
-        (None, {"noise": "cluster"}),
-    ]
-    for solver, options in several:
-        expected = cs.solve(stated(x, y), solver, **options)
-        fit = cs.solve(stated(on_dask(x), on_dask(y)), solver, **options, limits=SMALL)
-        np.testing.assert_allclose(fit.kernel, expected.kernel, rtol=1e-7, atol=1e-9)
-        np.testing.assert_allclose(fit.standard_error, expected.standard_error, rtol=1e-7)
-
-
-@pytest.mark.parametrize("offset", [1e2, 1e4])
-def test_an_offset_with_padding_weights_and_a_bias_costs_no_digits(offset: float) -> None:
-    x, y = recordings()
-    x, y = [x[0] + offset], [y[0][3:-2]]
-    weights = [np.linspace(1, 2, len(b)) for b in y]
-    given = {"kernel_size": 6, "padding": "same", "bias": True, "weights": weights}
-    chunked = cs.solve(cs.Problem(on_dask(x), on_dask(y), **given), limits=SMALL)
-    whole = cs.solve(cs.Problem(x, y, **given), cs.LeastSquares("svd"))
-    assert chunked.ok
-    # The zeros of the padding and the offset give the columns a condition number of about offset.
-    size = np.abs(whole.kernel).max()
-    np.testing.assert_allclose(chunked.kernel, whole.kernel, rtol=0, atol=1e-14 * offset * size)
-
-
 def test_small_arrays_are_taken_whole_by_everything() -> None:
     x, y = recordings()
     expected = cs.solve(stated(x, y), cs.Huber())
     fit = cs.solve(stated(on_dask(x), on_dask(y)), cs.Huber())
     np.testing.assert_array_equal(fit.kernel, expected.kernel)
-
-
-def test_a_value_that_is_not_finite_in_the_last_chunk() -> None:
-    x, y = recordings()
-    x[2][-1, 1] = np.nan
-    with pytest.raises(ValueError, match=r"x\[2\] has 1 value .* \(NaN\) at index \(332, 1\)"):
-        stated(on_dask(x), on_dask(y))
 
 
 def test_a_chunk_that_raises() -> None:

@@ -349,27 +349,3 @@ def test_repr_shows_what_is_known_and_computes_nothing(monkeypatch: pytest.Monke
     assert shown[3].endswith("data underdetermined>")
     assert "data            overdetermined" in str(ridged)
     assert repr(ridged).endswith("data overdetermined>")
-
-
-def test_held_out_data_are_scored_too() -> None:
-    fit = cs.solve(cs.Problem(X, Y, spec=SPEC))
-    with pytest.raises(ValueError, match="x has 3 channels, the kernel takes 2"):
-        fit.predict(np.ones((40, 3)))
-    with pytest.raises(ValueError, match="not finite"):
-        fit.predict(np.full((40, 2), np.nan))
-    with pytest.raises(ValueError, match="y was given without x"):
-        fit.score(y=Y)
-    with pytest.raises(ValueError, match="y is needed: pass both x and y"):
-        fit.score(X)
-
-
-def test_solve_judges_its_arguments() -> None:
-    problem = cs.Problem(X, Y, spec=SPEC)
-    with pytest.raises(ValueError, match="solve needs y; this Problem has x alone"):
-        cs.solve(cs.Problem(X, spec=SPEC))
-    with pytest.raises(TypeError, match=r"got <class .*; did you mean NormalEquations\(\)\?"):
-        cs.solve(problem, cs.NormalEquations)
-    with pytest.raises(TypeError, match="solver must be a solver such as"):
-        cs.solve(problem, "svd")
-    with pytest.raises(TypeError, match="expected a Problem, got tuple"):
-        cs.solve((X, Y))

@@ -250,17 +250,3 @@ def test_two_threads_at_once() -> None:
     for fit in found:
         assert fit.kernel.tobytes() == alone.kernel.tobytes()
         assert fit.certificate == alone.certificate
-
-
-def test_confounds_beside_long_arrays_in_memory_may_resemble_x() -> None:
-    """By rows, as beside short ones: chunks refuse them."""
-    rng = np.random.default_rng(4)
-    t = np.linspace(-1, 1, 900)[:, None]
-    x = rng.standard_normal((900, 1)) * 1e-3 + 1 + t
-    y = cs.convolve(x, np.ones((3, 1, 1)), cs.ConvSpec(3)) + rng.standard_normal((898, 1))
-    like = 1 + t[1:-1] + rng.standard_normal((898, 1)) * 1e-4
-    problem = {"kernel_size": 3, "confounds": like}
-    expected = cs.solve(cs.Problem(x, y, **problem))
-    fit = cs.solve(cs.Problem(x, y, **problem), limits=SMALL)
-    np.testing.assert_allclose(fit.kernel, expected.kernel, rtol=1e-8)
-    assert fit.status == expected.status == "solved"

@@ -9,13 +9,13 @@ import subprocess
 import sys
 from itertools import count
 from pathlib import Path
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
 
 import convsolve as cs
 from convsolve import progress_bars
-from convsolve.cli import main as cli
 from support.slow import some
 
 X = np.array([[0, 0], [3, 6], [4, 7], [5, 8], [1, 2], [4, 5], [2, 0], [0, 1]])
@@ -73,84 +73,6 @@ def test_exit_status_of_the_program(folder, line, status):
     assert len(done.stderr.splitlines()) == (status >= 2)
 
 
-@pytest.mark.parametrize(
-    "data",
-    [
-        "full.npz",
-        "x.npy y.npy",
-        "x.csv y.csv",
-        "x.npy y.csv",
-    ],
-)
-def test_every_kind_of_file_gives_the_kernel(run, data):
-    status, out, err = run(f"solve {data} --kernel-size 3 --json")
-    found = strict_json(out)
-    assert (status, err) == (0, "")
-    assert np.shape(found["kernel"]) == (3, 2, 1)
-    np.testing.assert_allclose(found["kernel"], KERNEL, atol=1e-12)
-    assert found["lags"] == [-2, -1, 0]
-    assert (found["verdict"], found["unique"]) == ("exactly determined", True)
-    assert (found["status"], found["ok"]) == ("solved", True)
-
-
-@pytest.mark.parametrize(
-    "columns",
-    [
-        "--x-columns left --y-columns out",
-        "--x-columns 0 --y-columns 2",
-    ],
-)
-def test_columns_and_lags_of_a_table(run, columns):
-    status, out, _ = run(f"solve table.csv {columns} --lags 0 1 --edges zeros --json")
-    found = strict_json(out)
-    assert status == 0
-    assert found["lags"] == [0, 1]
-    np.testing.assert_allclose(np.ravel(found["impulse_response"]), [1, 0.5], atol=1e-12)
-
-
-def test_the_order_of_columns_is_that_of_the_channels(run):
-    _, out, _ = run("solve table.csv --x-columns right,left --y-columns out --lags 0 0 --json")
-    found = strict_json(out)
-    y = np.convolve(X[:, 0], [1, 0.5])[:8]
-    expected = np.linalg.lstsq(X[:, ::-1].astype(float), y, rcond=None)[0]
-    np.testing.assert_allclose(np.ravel(found["kernel"]), expected, rtol=1e-12)
-
-
-def test_geometry_reaches_the_problem(run):
-    line = "identify x.npy --kernel-size 2 --padding=3,-1 --stride 2 --dilation 3 --groups 2 --bias"
-    _, out, _ = run(line + " --json")
-    problem = cs.Problem(
-        X, kernel_size=2, padding=((3, -1),), stride=2, dilation=3, groups=2, bias=True
-    )
-    assert strict_json(out)["data"] == repr(problem)
-    _, out, _ = run("identify x.npy --lags -1 2 --edges circular --json")
-    wrapped = cs.Problem.from_lags(X, lags=(-1, 2), edges="circular")
-    assert strict_json(out)["data"] == repr(wrapped)
-    _, out, _ = run("identify x.npy --kernel-size 2 2 --stride 1 2 --padding 1,0,0,0 --json")
-    plane = cs.Problem(X, kernel_size=(2, 2), stride=(1, 2), padding=((1, 0), (0, 0)))
-    assert strict_json(out)["data"] == repr(plane)
-
-
-def test_identify_prints_the_report_and_needs_no_y(run):
-    status, out, err = run("identify x.csv --kernel-size 3")
-    assert (status, err) == (0, "")
-    assert out.rstrip() == str(cs.identify(cs.Problem(X.astype(float), kernel_size=3)))
-
-
-def test_json_of_a_deficient_report_has_no_infinity(run):
-    status, out, _ = run("identify short.npz --kernel-size 3 --json")
-    found = strict_json(out)
-    assert status == 3
-    assert found["verdict"] == "underdetermined"
-    assert (found["rank"], found["n_unknowns"], found["condition"]) == (5, 6, None)
-
-
-def test_json_turns_the_score_of_a_constant_into_null(run):
-    status, out, _ = run("solve flat.npz --kernel-size 3 --json")
-    assert status == 3
-    assert strict_json(out)["score"]["r2"] == [None]
-
-
 def test_not_unique_is_told_on_stderr_and_still_written(run):
     status, out, err = run("solve short.npz --kernel-size 3 --out fit.npz")
     assert status == 3
@@ -166,13 +88,6 @@ def test_not_unique_is_told_on_stderr_and_still_written(run):
     assert np.linalg.norm(fit.kernel) < np.linalg.norm(KERNEL)
 
 
-def test_a_ridge_mends_what_is_not_unique(run):
-    status, out, err = run("solve short.npz --kernel-size 3 --ridge 0.5 --json")
-    assert (status, err) == (0, "")
-    report = cs.solve(cs.Problem(X[:7], Y[:5], kernel_size=3), cs.AutoSolver(ridge=0.5))
-    np.testing.assert_allclose(strict_json(out)["kernel"], report.kernel, rtol=1e-12)
-
-
 def test_strict_gives_no_answer(run, folder):
     status, out, err = run("solve short.npz --kernel-size 3 --strict --out fit.npz")
     assert (status, out) == (3, "")
@@ -181,95 +96,12 @@ def test_strict_gives_no_answer(run, folder):
     assert not (folder / "fit.npz").exists()
 
 
-def test_solve_gives_errors_for_the_noise_asked_for(folder, run):
-    rng = np.random.default_rng(0)
-    x, y = rng.standard_normal((2, 60))
-    np.savez(folder / "noisy.npz", x=x, y=y[:57])
-    line = "solve noisy.npz --kernel-size 4"
-    for noise in ("white", "hac", "ar", "ar(2)"):
-        status, out, _ = run(f"{line} --noise {noise} --json")
-        found = strict_json(out)
-        fit = cs.solve(cs.Problem(x, y[:57], kernel_size=4), noise=noise)
-        assert status == 0
-        np.testing.assert_array_equal(found["standard_error"], fit.standard_error)
-        np.testing.assert_array_equal(found["dof"], fit.dof)
-        assert found["noise"]["kind"] == noise.removesuffix("(2)")
-        assert found["stats"]["noise"] == noise
-        np.testing.assert_array_equal(found["noise"]["variance"], fit.noise.variance)
-    assert "standard error" in run(line)[1]
-    status, _, err = run(f"{line} --noise cluster")
-    assert (status, err.count("\n")) == (2, 1)
-    assert "--noise cluster needs two records or more" in err
-    assert found["noise"]["order"] == [2]
-    np.testing.assert_array_equal(found["noise"]["coefficients"], fit.noise.coefficients)
-    for noise, words in (
-        (
-            "pink",
-            "argument --noise: 'pink' is unknown (choose from white, ar, hac, cluster, 'ar(P)')",
-        ),
-        ("ar(56)", "--noise 'ar(56)' takes 56 rows off every record"),
-        ("hac --ridge 1", "--noise hac is for estimates without a penalty"),
-    ):
-        status, _, err = run(f"{line} --noise {noise}")
-        assert (status, err.count("\n")) == (2, 1)
-        assert words in err
-    assert strict_json(run("solve full.npz --kernel-size 3 --json")[1])["standard_error"] is None
-
-
-def test_descent_takes_its_settings(run):
-    line = "solve full.npz --kernel-size 3 --solver adam --json"
-    status, out, _ = run(line + " --loss mae --steps 7 --key 3")
-    found = strict_json(out)
-    assert (status, found["status"], found["ok"]) == (1, "max steps", False)
-    assert found["stats"]["steps"] == 7
-    assert found["certificate"] is None
-    fit = cs.solve(cs.Problem(X, Y, kernel_size=3), cs.GradientDescent(loss="mae", steps=7, key=3))
-    np.testing.assert_array_equal(found["kernel"], fit.kernel)
-    _, out, _ = run(line + " --loss mae --steps 7 --key 3 --rate 0.5")
-    assert np.abs(np.subtract(strict_json(out)["kernel"], fit.kernel)).max() > 0.1
-    _, out, _ = run(line + " --steps 7 --via moments")
-    assert strict_json(out)["stats"]["solver"] == "GradientDescent(adam, mse, moments)"
-    _, out, _ = run("compare full.npz --kernel-size 3 --solvers svd,adam --json --steps 0")
-    assert [row["steps"] for row in strict_json(out)["rows"]] == [None, 0]
-
-
-def test_compare_lists_every_method_that_applies(run):
-    status, out, _ = run("compare table.csv --x-columns 0,1 --y-columns 2 --lags 0 0 --json --bias")
-    found = strict_json(out)
-    assert status == 0
-    assert [row["method"] for row in found["rows"]][:3] == [
-        "LeastSquares(svd)",
-        "LeastSquares(qr)",
-        "NormalEquations",
-    ]
-    assert "no bias" in found["skipped"]["FFTDeconvolution"]
-
-
-def test_compare_runs_the_solvers_that_are_named(run):
-    status, out, err = run("compare full.npz --kernel-size 3 --solvers svd,normal")
-    assert (status, err) == (0, "")
-    assert "exactly determined: 6 equations for 6 unknowns" in out
-    assert [line.split()[0] for line in out.splitlines()[5:7]] == ["svd", "normal"]
-    status, out, _ = run("compare full.npz --kernel-size 3 --solvers fft --json")
-    assert (status, strict_json(out)["rows"][0]["status"]) == (1, "approximate")
-    status, _, _ = run("compare short.npz --kernel-size 3 --solvers svd")
-    assert status == 3
-
-
 def test_axes_that_look_exchanged_are_doubted(run, folder):
     """However the kernel is asked for."""
     np.save("wide.npy", np.random.default_rng(0).standard_normal((9, 40)))
     for geometry in ("--lags 0 1", "--kernel-size 2", "--tmin 0 --tmax 1 --fs 1"):
         _, _, err = run(f"identify wide.npy {geometry}")
         assert "convsolve: warning: x was read as 1 record × 9 samples × 40 channels" in err
-
-
-def test_a_warning_is_one_plain_line(run, folder):
-    np.save(folder / "wide.npy", np.random.default_rng(0).normal(size=(4, 6)))
-    status, _, err = run("identify wide.npy --kernel-size 1")
-    assert status == 3
-    assert err.startswith("convsolve: warning: x was read as 1 record × 4 samples × 6 channels")
-    assert err.count("\n") == 1
 
 
 def test_nothing_is_overwritten_unless_forced(run, folder, monkeypatch):
@@ -529,18 +361,6 @@ def test_warnings_and_errors_speak_the_language_of_the_shell(run):
             assert words not in err
 
 
-def test_json_of_a_report_has_all_that_its_text_says(run):
-    np.savez("tone.npz", x=np.array([0.0, 1, 0, -1])[np.arange(40) % 4])
-    document = strict_json(run("identify tone.npz --lags 0 5 --json")[1])
-    assert document["lags"] == [[5, 4, 3, 2, 1, 0]]
-    assert document["group_verdicts"] == ["rank-deficient"]
-    assert document["worst_group"] == 0
-    assert document["mask_ambiguous"] is False
-    assert {"noise", "confounded", "padding_only", "weakly_determined", "rank_band"} <= set(
-        document
-    )
-
-
 def test_a_solution_says_that_its_taps_are_weak(run):
     rng = np.random.default_rng(0)
     x = np.convolve(np.convolve(rng.standard_normal(400), np.hanning(12)), np.hanning(12))
@@ -551,43 +371,47 @@ def test_a_solution_says_that_its_taps_are_weak(run):
     assert re.search(r"a ridge of [\d.e-]+ brings the condition to 1000", text)
 
 
-def recording(folder):
-    """A table of two inputs and two outputs."""
-    rng = np.random.default_rng(0)
-    x = rng.standard_normal((200, 2))
-    y = np.stack([x[:, 0] - x[:, 1], x[:, 1]], axis=1)
-    y[1:] += x[:-1]
-    table = np.concatenate([x, y + 0.1 * rng.standard_normal(y.shape)], axis=1)
-    path = folder / "eeg.csv"
-    np.savetxt(path, table, delimiter=",", header="envelope,pitch,Fz,Cz", comments="")
-    return path, table
+@pytest.mark.parametrize("command", ["solve full.npz --solver adam", "compare full.npz", "demo"])
+def test_a_device_that_is_not_there(run, monkeypatch, command):
+    """What jax raises where CUDA sees no card has no words."""
+    monkeypatch.setattr("jax.devices", Mock(side_effect=AssertionError))
+    monkeypatch.setenv("JAX_PLATFORMS", "cuda")
+    size = "" if command == "demo" else " --kernel-size 3"
+    status, out, err = run(command + size)
+    assert (status, out, err.count("\n")) == (2, "", 1)
+    assert "jax has no device to descend on (JAX_PLATFORMS=cuda); try JAX_PLATFORMS=cpu" in err
 
 
-def test_columns_and_seconds_are_spoken_of_as_they_were_named(tmp_path, capsys):
-    path, _ = recording(tmp_path)
-    columns = ["--x-columns", "envelope,1", "--y-columns", "Fz,Cz"]
-    line = ["solve", str(path), *columns, "--fs", "128", "--tmin", "0", "--tmax", "0.02"]
-    assert cli.main(line) == 0
-    text = capsys.readouterr().out
-    assert "lags 0 to 3 (0 to 23.44 ms at 128 Hz), edges drop" in text
-    assert re.search(r"^ +output Cz:\n +ms  channel envelope  channel pitch\n", text, re.M)
-    assert cli.main([*line, "--json"]) == 0
-    told = strict_json(capsys.readouterr().out)
-    assert (told["channels"], told["outputs"]) == (["envelope", "pitch"], ["Fz", "Cz"])
-    assert told["times"] == [0, 1 / 128, 2 / 128, 3 / 128]
+@pytest.mark.slow
+def test_a_platform_that_jax_does_not_know(folder):
+    """Only where it is needed."""
+    command = [sys.executable, "-m", "convsolve", "solve", "full.npz", "--kernel-size", "3"]
+    environment = ENVIRONMENT | {"JAX_PLATFORMS": "abacus"}
+    exact, descent = (
+        subprocess.run([*command, *more], env=environment, capture_output=True, text=True)
+        for more in ((), ("--solver", "adam"))
+    )
+    assert (exact.returncode, exact.stderr) == (0, "")
+    assert (descent.returncode, descent.stdout) == (2, "")
+    assert descent.stderr.count("\n") == 1
+    assert "Unable to initialize backend 'abacus'" in descent.stderr
 
 
-def test_names_come_with_tables_or_are_given(tmp_path, capsys):
-    _, table = recording(tmp_path)
-    for name, part, header in (("x", table[:, :2], "a,b"), ("y", table[:, 2:], "# u,v")):
-        np.savetxt(tmp_path / f"{name}.csv", part, delimiter=",", header=header, comments="")
-    names = []
-    files = str(tmp_path / "x.csv"), str(tmp_path / "y.csv")
-    for more in ([], ["--outputs", "left,right"]):
-        assert cli.main(["solve", *files, "--lags", "0", "1", "--json", *more]) == 0
-        told = strict_json(capsys.readouterr().out)
-        names.append((told["channels"], told["outputs"], told["fs"], told["times"]))
-    assert names[0] == (["a", "b"], ["u", "v"], None, None)
-    assert names[1] == (["a", "b"], ["left", "right"], None, None)
-    assert cli.main(["identify", files[0], "--lags", "0", "1", "--json"]) == 0
-    assert strict_json(capsys.readouterr().out)["channels"] == ["a", "b"]
+def test_an_answer_that_cannot_be_written_is_no_traceback(folder):
+    """A full device at the end of standard output."""
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "convsolve", "identify", "full.npz", "--kernel-size", "3"],
+            stdout=full, stderr=subprocess.PIPE, text=True, env=ENVIRONMENT, check=False,
+        )  # fmt: skip
+    assert done.returncode == 1
+    assert done.stderr.count("\n") == 1
+    assert "the answer cannot be written: No space left" in done.stderr
+
+
+def test_letters_that_no_font_has_are_told_once(run):
+    line = "solve trials.npz --lags 0 4 --channels \U0001f600x,\U0001d505y --report fit.html"
+    status, _, err = run(line)
+    assert (status, err.count("\n")) == (0, 1)
+    words = "convsolve: warning: no font here has some letters of the names; boxes are drawn"
+    assert err.startswith(words)

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import json
-import os
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
-import convsolve as cs
 from convsolve.cli.arguments import parse
 
 
@@ -24,19 +20,6 @@ def config(folder: Path) -> Any:
         return "--config options.toml"
 
     return write
-
-
-def test_options_are_those_of_the_command_line(run: Any, config: Any) -> None:
-    text = 'kernel_size = 3\nsolver = "svd"\nridge = 0.5\n[solve]\njson = true\n'
-    line = "solve full.npz --kernel-size 3 --solver svd --ridge 0.5 --json"
-    by_line, by_file = run(line), run(f"solve full.npz {config(text)}")
-    fit = cs.solve(
-        cs.Problem(np.load("full.npz")["x"], np.load("full.npz")["y"], kernel_size=3),
-        cs.LeastSquares("svd", 0.5),
-    )
-    for status, out, err in (by_line, by_file):
-        assert (status, err) == (0, "")
-        np.testing.assert_array_equal(json.loads(out)["kernel"], fit.kernel)
 
 
 VALUES: list[tuple[str, dict[str, Any]]] = [
@@ -155,19 +138,3 @@ def test_what_is_wrong_is_one_line(run: Any, config: Any, text: str | bytes, wor
     status, out, err = run(f"solve full.npz {config(text)}")
     assert (status, out, err.count("\n")) == (2, "", 1)
     assert err.startswith(f"convsolve: {words}")
-
-
-def test_files_that_cannot_be_read(run: Any, folder: Path) -> None:
-    os.mkfifo(folder / "pipe.toml")
-    for name, words in (
-        ("gone.toml", "gone.toml: No such file or directory"),
-        (".", ".: is not a regular file; give a file of options"),
-        ("pipe.toml", "pipe.toml: is not a regular file; give a file of options"),
-    ):
-        status, out, err = run(f"solve full.npz --config {name}")
-        assert (status, out, err) == (2, "", f"convsolve: {words}\n")
-
-
-def test_what_the_library_refuses_is_refused_as_ever(run: Any, config: Any) -> None:
-    status, _, err = run(f"solve full.npz {config('kernel_size = 0')}")
-    assert (status, err) == (2, "convsolve: kernel_size must be at least 1, got 0\n")

@@ -1,6 +1,5 @@
 """Reading files that are whole, damaged or hostile."""
 
-import os
 import pickle
 import zipfile
 
@@ -246,20 +245,6 @@ def test_members_packed_or_encrypted_are_refused(tmp_path):
     content[content.index(b"PK\x01\x02") + 8] |= 1
     path.write_bytes(content)
     assert "member 'x' is encrypted" in refusal(files.read_arrays, path)
-
-
-def test_the_missing_and_the_irregular(tmp_path):
-    for call, name in ((files.read_array, "no.npy"), (files.read_arrays, "no.npz")):
-        with pytest.raises(FileNotFoundError, match=name):
-            call(tmp_path / name)
-    with pytest.raises(IsADirectoryError, match="is a directory"):
-        files.read_arrays(tmp_path)
-    os.mkfifo(tmp_path / "pipe.csv")
-    assert "is not a regular file" in refusal(files.read_array, tmp_path / "pipe.csv")
-    (tmp_path / "a.xls").write_bytes(b"")
-    assert "give a .npy, .csv or .txt file" in refusal(files.read_array, tmp_path / "a.xls")
-    np.save(tmp_path / "a.npy", np.ones(3))
-    assert "File is not a zip file" in refusal(files.read_arrays, tmp_path / "a.npy")
 
 
 # Tables

@@ -108,16 +108,6 @@ def test_a_mapped_array_of_floats_is_taken_as_it_lies_there(data, little_memory)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "more", ["", "--solver qr", "--noise hac", "--missing drop", "--penalty tc", "--confounds 1"]
-)
-def test_solvers_and_options_in_blocks(data, run, little_memory, more):
-    line = f"{SIZE} --json {more}"
-    found = kernel(run(f"solve all.h5 {line} --max-bytes 4000"))
-    np.testing.assert_allclose(found, kernel(run(f"solve all.npz {line}")), rtol=1e-9)
-
-
-@pytest.mark.slow
 @pytest.mark.parametrize("more", ["--solver fft", "--solver cg", "--solver huber", "--noise ar"])
 def test_solvers_and_options_that_take_all(data, run, little_memory, more):
     """These are read whole, as far as they may be."""

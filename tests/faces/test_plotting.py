@@ -232,11 +232,6 @@ def test_a_notebook_shows_the_figure(full):
     assert plot(cs.solve(full))._repr_png_().startswith(b"\x89PNG")
 
 
-def test_other_things_are_refused(full):
-    with pytest.raises(TypeError, match=r"or fit\.regularization, got ndarray"):
-        plot(full.x[0])
-
-
 def test_without_matplotlib_the_extra_is_named(full, monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)

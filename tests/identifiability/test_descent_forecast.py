@@ -239,26 +239,6 @@ def test_steps_that_leave_float64_are_refused(units: list[float], bias: bool) ->
         report.descent()
 
 
-@pytest.mark.parametrize(
-    ("tol", "error", "words"),
-    [
-        (0, ValueError, "tol must be positive and finite, got 0"),
-        (1.0, ValueError, r"tol must be below 1, got 1\.0"),
-        ("1e-6", TypeError, "tol must be a number, got '1e-6'"),
-    ],
-)
-def test_tolerances_that_are_refused(tol: Any, error: type[Exception], words: str) -> None:
-    with pytest.raises(error, match=words):
-        cs.identify(problem_of("smooth")).descent(tol)
-
-
-def test_no_signal_and_no_step_are_refused() -> None:
-    with pytest.raises(ValueError, match="x is zero in every window: descent moves nothing"):
-        cs.identify(cs.Problem(np.zeros(9), kernel_size=(3,))).descent()
-    with pytest.raises(ValueError, match="step must be positive and finite, got -1"):
-        cs.identify(problem_of("smooth")).descent().error(3, -1)
-
-
 def test_a_silent_group_and_a_mean_are_told_apart() -> None:
     """A channel of zeros moves nothing of its kernel; its bias is moved all the same."""
     x = np.stack([np.zeros(60), NOISE[:, 0]], axis=-1)

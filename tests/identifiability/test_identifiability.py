@@ -165,11 +165,6 @@ def test_strict_raises_and_a_ridge_silences() -> None:
         cs.solve(problem, cs.LeastSquares(ridge=1e-40))
 
 
-def test_identify_wants_a_problem() -> None:
-    with pytest.raises(TypeError, match="expected a Problem, got ndarray; state one first"):
-        cs.identify(NOISE)
-
-
 @pytest.mark.parametrize("groups", [1, 2])
 @pytest.mark.parametrize(
     "nuisance",

@@ -119,23 +119,6 @@ def test_ridge_for_of_deficient_data_and_of_the_worst_group() -> None:
     assert both.ridge_for(2.0) == max(ones.ridge_for(2.0), alone.ridge_for(2.0))
 
 
-@pytest.mark.parametrize(
-    ("condition", "error", "words"),
-    [
-        (1.0, ValueError, "condition must be finite and above 1, got 1.0"),
-        (float("nan"), ValueError, "condition must be finite and above 1"),
-        ("3", TypeError, "condition must be a number, got '3'"),
-        (True, TypeError, "condition must be a number, got True"),
-        (None, TypeError, "condition must be a number, got None"),
-        (N, TypeError, "condition must be a number"),
-    ],
-    ids=str,
-)
-def test_ridge_for_checks_its_condition(condition: object, error: type, words: str) -> None:
-    with pytest.raises(error, match=words):
-        cs.identify(cs.Problem(N, kernel_size=3)).ridge_for(condition)
-
-
 def test_a_ridge_that_cannot_be_is_an_error() -> None:
     with pytest.raises(ValueError, match="x is zero in every window: no ridge is the smallest"):
         cs.identify(cs.Problem(np.zeros(9), kernel_size=2)).ridge_for(10)

@@ -5,15 +5,12 @@ from __future__ import annotations
 import json
 import pickle
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import scipy.linalg
 import scipy.signal
 import scipy.stats
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 import convsolve as cs
 from convsolve.inference.autoregression import (
@@ -23,7 +20,6 @@ from convsolve.inference.autoregression import (
     filtered_back,
     levinson,
     most_order,
-    rows_left,
 )
 from convsolve.inference.prewhitened import Grams, Prewhitened
 from convsolve.inference.prewhitened_errors import PrewhitenedUncertainty
@@ -32,8 +28,8 @@ from convsolve.leastsquares.analysis import analyse
 from convsolve.leastsquares.penalty import RIDGE
 from convsolve.problem.sizes import Limits
 from support import dense
-from support.geometry import LARGE, NAMED, PADDINGS, Geometry, random_geometry
-from support.slow import few_seeds, some
+from support.geometry import NAMED
+from support.slow import some
 
 KNOWN = json.loads(
     (Path(__file__).parent / "data" / "statsmodels.json").read_text(encoding="utf-8")
@@ -108,57 +104,6 @@ def test_a_filter_and_its_adjoint() -> None:
     np.testing.assert_allclose((there * b).sum(), (a * back).sum())
     short = filtered(a[:2], filters)
     np.testing.assert_allclose(short, filtered(a, filters)[:2])
-
-
-@settings(max_examples=30, deadline=None)
-@given(
-    taps=st.integers(1, 6),
-    groups=st.integers(1, 2),
-    lengths=st.lists(st.integers(1, 30), min_size=1, max_size=4),
-    most=st.integers(0, 7),
-    padding=st.sampled_from(["valid", "full", "causal", "circular"]),
-    bias=st.booleans(),
-    seed=st.integers(0, 2**32 - 1),
-)
-def test_one_gram_has_those_of_all_filters(
-    taps: int, groups: int, lengths: list[int], most: int, padding: str, bias: bool, seed: int
-) -> None:
-    """Fᵀ A⁺ᵀA⁺ F of every order is the Gram of filtered rows, formed one by one."""
-    made = Geometry(
-        cs.ConvSpec(taps, padding=padding, groups=groups),
-        tuple((n + taps,) for n in lengths),
-        2 * groups,
-        groups,
-        bias,
-        seed,
-    )
-    rng = np.random.default_rng(seed)
-    x, y = made.noise()
-    problem = cs.Problem([*x], [*y], spec=made.spec, bias=bias)
-    analysis = analyse(problem)
-    kept = [n for (n,) in problem.kept.shapes if n]
-    longest = max(kept) - 1
-    order = min(int(rng.integers(0, most + 1)), longest)
-    coefficients = rng.uniform(-0.4, 0.4, order)
-    grams = Grams(analysis.design, min(most, longest))
-    fit = Prewhitened(analysis, Autoregression.of([coefficients] * groups), grams)
-    rows = dense.design_matrix(x, made.spec)
-    for g in range(groups):
-        parts = [
-            filtered(part, np.r_[1.0, -coefficients][None])[order:]
-            for part in np.split(rows[g], np.cumsum(kept)[:-1])
-        ]
-        a = np.concatenate(parts)
-        a = a - a.mean(0) * bias
-        moments = grams.of(order)
-        gram = moments.eliminated().gram[g]
-        basis = np.zeros(((taps + order) * 2, taps * 2))
-        for i, value in enumerate(np.r_[1.0, -coefficients]):
-            basis += value * np.eye(*basis.shape, k=-2 * (order - i))
-        scale = np.ldexp(1.0, analysis.design.matrix.exponents[g])
-        found = basis.T @ gram @ basis * np.outer(scale, scale)
-        np.testing.assert_allclose(found, a.T @ a, atol=1e-11 * np.trace(rows[g].T @ rows[g]))
-        assert moments.n == len(a) == fit.rows[g]
 
 
 # --- answers
@@ -254,36 +199,6 @@ def test_it_is_least_squares_of_dense_filtered_rows(name: str) -> None:
         np.testing.assert_allclose(fit.covariance(o), told["covariance"], atol=1e-10 * size)
         errors = np.sqrt(np.diagonal(told["covariance"]))
         np.testing.assert_allclose(fit.standard_error[..., o].reshape(-1), errors, rtol=1e-8)
-
-
-def determined(rng: np.random.Generator, padding: str, order: int) -> cs.Problem:
-    """The first of some random geometries whose filtered rows are twice the unknowns or more."""
-    while True:
-        geometry = random_geometry(rng, 1, padding, sizes=LARGE, ragged=True, min_rows=30)
-        x, y = geometry.noise()
-        problem = cs.Problem([*x], [*y], spec=geometry.spec, bias=geometry.bias)
-        enough = rows_left(problem.kept.lengths, order) > 2 * problem.n_unknowns
-        if enough and cs.identify(problem).unique:
-            return problem
-
-
-@few_seeds(2, 40)
-@pytest.mark.parametrize("padding", PADDINGS)
-def test_so_it_is_of_any_geometry(padding: str, seeds: range) -> None:
-    for seed in seeds:
-        rng = np.random.default_rng([PADDINGS.index(padding), seed])
-        order = int(rng.integers(1, 4))
-        problem = determined(rng, padding, order)
-        fit = cs.solve(problem, noise=f"ar({order})")
-        assert fit.ok
-        for o in range(problem.out_channels):
-            told = by_hand(problem, o, order)
-            size = np.abs(told["kernel"]).max()
-            found = fit.kernel[..., o].reshape(-1)
-            np.testing.assert_allclose(found, told["kernel"], atol=1e-8 * size)
-            np.testing.assert_allclose(fit.noise.coefficients[o], told["rho"], atol=1e-8)
-            size = np.abs(told["covariance"]).max()
-            np.testing.assert_allclose(fit.covariance(o), told["covariance"], atol=1e-7 * size)
 
 
 def test_outputs_and_records_do_not_depend_on_those_beside_them() -> None:
@@ -424,21 +339,6 @@ def test_a_saved_fit_keeps_its_noise(tmp_path: Path) -> None:
     assert words in str(loaded)
     assert "if the noise is an autoregression of order 3, of" in " ".join(str(fit).split())
     np.testing.assert_array_equal(loaded.confidence_band(0.9), fit.confidence_band(0.9))
-
-
-@pytest.mark.parametrize(
-    ("solver", "noise", "message"),
-    [
-        (None, "ar()", r"noise='ar\(\)' is unknown"),
-        (None, "ar(0)", r"noise='ar\(0\)' is unknown; choose one of .* or 'ar\(p\)', of order p"),
-        (cs.NormalEquations(1.0), "hac", "noise='hac' is for estimates without a penalty"),
-        (cs.GradientDescent(loss="mae"), "ar", "noise='ar' is for least squares"),
-        (None, "ar(142)", "leaves 8 rows for 9 unknowns; use a smaller order"),
-    ],
-)
-def test_noise_that_has_no_place(solver: Any, noise: str, message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        cs.solve(made(), solver, noise=noise)
 
 
 def test_what_has_no_noise_to_model_says_so() -> None:

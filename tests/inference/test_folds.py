@@ -10,8 +10,6 @@ import pytest
 import scipy.linalg
 
 import convsolve as cs
-from convsolve.inference.folds import CrossValidation, training
-from convsolve.operators.moments import Moments
 from support import dense
 from support.geometry import NAMED, Geometry
 from support.penalties import matrix, penalty_for
@@ -149,59 +147,3 @@ def test_what_fits_all_but_exactly_keeps_its_digits(select: str, noise: float) -
             wanted, got = np.mean(held**2), found.path.by_fold[0, i, 0]
         # Residuals of both are wrong by a few roundings of y, which are so large beside the noise.
         assert got == pytest.approx(wanted, rel=1e-9 + 1e-15 / noise)
-
-
-def test_training_sums_are_those_of_the_others() -> None:
-    rng = np.random.default_rng(0)
-    parts = [
-        Moments.from_rows(*(rng.integers(-9, 9, (1, 7, n)).astype(float) for n in (3, 2)))
-        for _ in range(5)
-    ]
-    for count in (2, 3, 5):
-        for i, found in enumerate(training(parts[:count], None)):
-            others = [part.gram for j, part in enumerate(parts[:count]) if j != i]
-            np.testing.assert_array_equal(found.gram, sum(others))
-    always = training(parts[:2], parts[4])
-    np.testing.assert_array_equal(always[0].rhs, parts[1].rhs + parts[4].rhs)
-
-
-@pytest.mark.parametrize(
-    ("folds", "error", "match"),
-    [
-        (1, ValueError, "folds must be at least 2"),
-        (2.5, TypeError, "folds must be an integer"),
-        ("trials", ValueError, "folds='trials' is unknown; choose 'records' or a number"),
-        ([[0]], ValueError, "lists 1 fold; at least two"),
-        ([[0], []], ValueError, "every fold must be a list of indices"),
-        ([[0], [-1]], ValueError, "every fold must be a list of indices"),
-        ([[0], [1.5]], ValueError, "every fold must be a list of indices"),
-    ],
-)
-def test_folds_that_are_none(folds: Any, error: type[Exception], match: str) -> None:
-    with pytest.raises(error, match=match):
-        CrossValidation(folds)
-
-
-@pytest.mark.parametrize(
-    ("folds", "match"),
-    [
-        ("records", "needs two records or more"),
-        ([[0], [1]], "folds names record 1, there are 1 record"),
-        (100, "100 folds of 36 rows: a fold would be empty"),
-    ],
-)
-def test_folds_that_do_not_fit_the_records(folds: Any, match: str) -> None:
-    x = np.random.default_rng(0).standard_normal((40, 1))
-    problem = cs.Problem(x, x[:36], kernel_size=5)
-    with pytest.raises(ValueError, match=match):
-        cs.solve(problem, cs.Regularized(select=cs.CrossValidation(folds)))
-
-
-def test_a_record_is_held_out_once() -> None:
-    x = [np.random.default_rng(i).standard_normal(20) for i in range(3)]
-    problem = cs.Problem(x, [a[:16] for a in x], kernel_size=5)
-    with pytest.raises(ValueError, match="names a record twice"):
-        cs.solve(problem, cs.Regularized(select=cs.CrossValidation([[0, 1], [1]])))
-    short = cs.Problem([*x, np.ones(3)], [*(a[:16] for a in x), np.ones(0)], kernel_size=5)
-    with pytest.raises(ValueError, match="a fold has no rows"):
-        cs.solve(short, cs.Regularized(select=cs.CrossValidation([[0], [3]])))

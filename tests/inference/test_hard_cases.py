@@ -293,27 +293,6 @@ def test_lengths_of_several_axes_are_saved(tmp_path: Any) -> None:
     assert len(loaded.hyperparameters["length"]) == 2
 
 
-@pytest.mark.parametrize(
-    ("make", "match"),
-    [
-        (lambda: cs.Regularized(strength=[[1], [1, 2]]), "strength must be a number or an array"),
-        (lambda: cs.Lasso(strength=[[1], [1, 2]]), "strength must be a number or an array"),
-        (lambda: cs.Ridge((0, 1), 1.0), "weights must be a number for each label"),
-        (lambda: cs.Tikhonov("a"), "matrix must hold real numbers"),
-        (
-            lambda: cs.Tikhonov([[1, 2], [3]]),
-            r"matrix must be \(q, taps\), got \[\[1, 2\], \[3\]\]",
-        ),
-        (lambda: cs.Tikhonov(1j * np.eye(2)), "matrix must hold real numbers"),
-        (lambda: cs.Smooth(order=1.5), "order must be an integer"),
-        (lambda: cs.CrossValidation(None), "folds must be 'records', a number or a list"),
-    ],
-)
-def test_wrong_kinds_name_the_argument(make: Any, match: str) -> None:
-    with pytest.raises(TypeError, match=match):
-        make()
-
-
 def test_groups_search_grids_of_their_own_lengths() -> None:
     rng = np.random.default_rng(0)
     x, y = rng.standard_normal((8, 2)), rng.standard_normal((8, 2))

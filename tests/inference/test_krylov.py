@@ -119,11 +119,3 @@ def test_groups_have_strengths_of_their_own(name: str, bias: bool) -> None:
     assert not chosen.at_edge.any()
     own = cs.solve(problem, free).regularization
     assert (chosen.path.scores.min(0) <= 1.02 * own.path.scores.min(0)).all()
-
-
-def test_what_is_refused() -> None:
-    x, y = records()
-    problem = cs.Problem.from_lags(x, y, lags=(0, 9))
-    solver = cs.Regularized(strength=np.ones((2, 3)), select=cs.CrossValidation())
-    with pytest.raises(ValueError, match=r"expected \(n, 1\) or \(n, 2\)"):
-        cs.solve(problem, solver, limits=MANY)

@@ -202,14 +202,8 @@ def test_few_short_slow_records_are_warned_of() -> None:
 @pytest.mark.parametrize(
     ("name", "options", "error", "message"),
     [
-        ("blocks", {"kind": "rows"}, ValueError, "kind='rows' is unknown; choose one of 'circular"),
-        ("blocks", {"draws": 18}, ValueError, "draws must be at least 19, got 18"),
-        ("blocks", {"draws": 99.5}, TypeError, "draws must be an integer"),
-        ("blocks", {"seed": -1}, ValueError, "seed must be at least 0"),
         ("image", {}, ValueError, "needs one axis, time"),
-        ("bias", {}, ValueError, "73 rows is shorter than 20 kernels of 4 rows"),
         ("ragged", {"kind": "records"}, ValueError, "records of one length, got 5 to 33 rows"),
-        ("blocks", {"kind": "records"}, ValueError, "needs 4 records or more .* got 2"),
     ],
 )
 def test_what_cannot_be_resampled_says_why(

@@ -215,15 +215,6 @@ def test_bands_have_the_most_evidence_of_random_ones() -> None:
     assert best <= min(tried) + 1e-6
 
 
-def test_given_weights_are_those_of_a_ridge_on_scaled_channels() -> None:
-    x, y, _ = bands(200)
-    penalty = cs.Ridge(groups=(0, 1, 1, 2), weights=(1.0, 4.0, 100.0))
-    fit = cs.solve(cs.Problem(x, y, kernel_size=10), cs.LeastSquares("qr", 3.0, penalty))
-    roots = np.sqrt([1.0, 4.0, 4.0, 100.0])
-    scaled = cs.solve(cs.Problem(x / roots, y, kernel_size=10), cs.LeastSquares("qr", 3.0))
-    np.testing.assert_allclose(fit.kernel, scaled.kernel / roots[:, None], atol=1e-13)
-
-
 # --- what is refused
 
 
@@ -238,64 +229,3 @@ def test_a_search_that_ends_at_its_bound_says_so_and_gives_the_best_it_has() -> 
     assert "alpha at a bound of what was searched" in found.text()
     assert fit.status == "solved"
     np.testing.assert_allclose(fit.impulse_response, 1, atol=0.01)
-
-
-@pytest.mark.parametrize(
-    ("make", "error", "match"),
-    [
-        (lambda: cs.StableSpline("tcs"), ValueError, "kind='tcs' is unknown"),
-        (lambda: cs.StableSpline("tc", 1.0), ValueError, "alpha must lie between 0 and 1"),
-        (lambda: cs.StableSpline("tc", 0.0), ValueError, "alpha must be positive and finite"),
-        (lambda: cs.StableSpline("tc", rho=0.5), ValueError, 'rho belongs to kind "dc"'),
-        (lambda: cs.StableSpline("dc", rho=-1.0), ValueError, "rho must be finite and above -1"),
-        (lambda: cs.Smooth(order=3), ValueError, "order must be 1 or 2"),
-        (lambda: cs.Smooth(1, 2.0), ValueError, "order= or length=, not both"),
-        (lambda: cs.Smooth(length=0), ValueError, "length must be positive"),
-        (lambda: cs.Smooth(length=(1.0, "a")), TypeError, "length must be a number"),
-        (lambda: cs.Ridge("channels"), TypeError, "groups must be a label for every input channel"),
-        (lambda: cs.Ridge((0, 1), (1.0,)), ValueError, "weights has 1 numbers for 2 labels"),
-        (lambda: cs.Ridge(weights=(1.0,)), ValueError, "needs groups="),
-        (lambda: cs.Ridge((0, 1), (1.0, -1.0)), ValueError, "weights must be finite and not neg"),
-        (lambda: cs.Tikhonov(np.ones(3)), ValueError, r"matrix must be \(q, taps\)"),
-        (lambda: cs.Tikhonov([[np.nan]]), ValueError, "matrix must be finite"),
-        (lambda: cs.Tikhonov(1e-200 * np.eye(2)), ValueError, "square leaves float64"),
-        (lambda: cs.Tikhonov(1e200 * np.eye(2)), ValueError, "square leaves float64"),
-        (lambda: cs.Regularized("tc"), TypeError, "penalty must be a Penalty"),
-        (lambda: cs.Regularized(strength=-1), ValueError, "strength must be positive and finite"),
-        (lambda: cs.Regularized(strength=np.inf), ValueError, "must be positive and finite"),
-        (lambda: cs.Regularized(strength="1"), TypeError, "strength must be a number or an array"),
-        (lambda: cs.Regularized(strength=[]), TypeError, "strength must be a number or an array"),
-        (lambda: cs.Regularized(select="loo"), ValueError, "select='loo' is unknown"),
-        (lambda: cs.Regularized(select=3), TypeError, "select must be one of"),
-        (lambda: cs.Regularized(cs.Ridge((0, 1)), select="gcv"), ValueError, "by evidence"),
-        (lambda: cs.Regularized(cs.Ridge((0, 1)), 2.0), ValueError, "without bands"),
-        (lambda: cs.LeastSquares(ridge=1, penalty=cs.StableSpline()), ValueError, "alpha of the"),
-        (lambda: cs.CrossValidation(score="r"), ValueError, "score='r' is unknown"),
-    ],
-)
-def test_bad_arguments(make: object, error: type[Exception], match: str) -> None:
-    with pytest.raises(error, match=match):
-        make()  # type: ignore[operator]
-
-
-@pytest.mark.parametrize(
-    ("solver", "match"),
-    [
-        (cs.Regularized(cs.Ridge((0, 1, 1))), "has 3 labels, x has 4 channels"),
-        (cs.Regularized(cs.Tikhonov(np.eye(7))), "has 7 columns, a channel 10 taps"),
-        (cs.Regularized(cs.Smooth(length=(1.0, 2.0))), "has 2 lengths, the kernel 1 axes"),
-        (cs.Regularized(strength=[1.0, 2.0]), r"strength has 2 numbers, as many as there are out"),
-        (cs.Regularized(strength=np.ones((2, 3))), r"strength has shape \(2, 3\)"),
-        (cs.LeastSquares(ridge=1.0, penalty=cs.Tikhonov(np.eye(7))), "has 7 columns"),
-    ],
-)
-def test_arguments_that_do_not_fit_the_problem(solver: cs.Solver, match: str) -> None:
-    x, y, _ = bands(60)
-    with pytest.raises(ValueError, match=match):
-        cs.solve(cs.Problem(x, y, kernel_size=10), solver)
-
-
-def test_one_row_is_too_few_to_choose_by() -> None:
-    problem = cs.Problem(np.ones(5), np.ones(1), kernel_size=5)
-    with pytest.raises(cs.SolveError, match="1 row of y: too few to choose by"):
-        cs.solve(problem, cs.Regularized())

@@ -153,12 +153,6 @@ def test_images_have_no_error() -> None:
     assert np.isnan([score.r2_error, score.effective_rows, *score.r2_interval()]).all()
 
 
-def test_a_level_must_be_a_fraction() -> None:
-    x, y = made((60,))
-    with pytest.raises(ValueError, match="level must lie between 0 and 1, got 95"):
-        cs.solve(cs.Problem(x, y, kernel_size=3)).score().r2_interval(95)
-
-
 def test_the_interval_contains_the_r2_of_the_population() -> None:
     """Nominal 95 %, with AR(0.9) x and noise and a known kernel."""
     rng, w, n = np.random.default_rng(0), 0.8 ** np.arange(8)[:, None, None], 1500

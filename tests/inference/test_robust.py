@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import warnings
 from pathlib import Path
 from typing import Any
@@ -353,25 +352,6 @@ def test_single_precision_is_solved_in_double_and_rounded(solver: cs.Solver) -> 
     np.testing.assert_allclose(fit.kernel, exact.kernel, rtol=2**-23)
 
 
-@pytest.mark.parametrize("solver", BOTH, ids=repr)
-def test_every_form_of_the_design_matrix_gives_the_same(solver: cs.Solver) -> None:
-    """By FFTs, by blocks of rows that are kept, and by blocks that are not."""
-    geometry = Geometry(cs.ConvSpec(12, padding="same"), ((700,), (400,)), 2, 1, bias=True)
-    x, y = geometry.noise()
-    fits = [
-        cs.solve(geometry.problem(x, y, True), solver, limits=limits)
-        for limits in (
-            Limits(),
-            Limits(row_numbers=2**30, small_numbers=0),
-            Limits(row_numbers=2**30, kept_numbers=0, block_numbers=500),
-        )
-    ]
-    for fit in fits[1:]:
-        assert fit.certificate <= 1e-13
-        np.testing.assert_allclose(fit.kernel, fits[0].kernel, rtol=1e-9, atol=1e-11)
-        np.testing.assert_allclose(fit.bias, fits[0].bias, rtol=1e-9, atol=1e-11)
-
-
 def test_a_threshold_from_the_largest_to_the_smallest() -> None:
     """Above all residuals least squares, far below them least absolute deviations."""
     problem = noisy("bias")
@@ -559,27 +539,6 @@ def test_records_that_are_held_out(solver: cs.Solver) -> None:
     assert (found.r2[1:] > 0.98).all()
 
 
-@pytest.mark.parametrize(
-    ("make", "error", "message"),
-    [
-        (lambda: cs.Huber(delta=0), ValueError, "delta must be positive and finite, got 0"),
-        (lambda: cs.Huber(delta=np.inf), ValueError, "delta must be positive and finite, got inf"),
-        (lambda: cs.Huber(delta="1"), TypeError, "delta must be a number, got '1'"),
-        (lambda: cs.Huber(scale=0), ValueError, "scale must be positive and finite, got 0"),
-        (lambda: cs.Huber(scale=np.nan), ValueError, "scale must be positive and finite, got nan"),
-        (
-            lambda: cs.Huber(scale="iqr"),
-            ValueError,
-            "scale='iqr' is unknown; choose 'mad' or a num",
-        ),
-        (lambda: cs.Huber(scale=[1, 2]), TypeError, r"scale must be a number, got \[1, 2\]"),
-    ],
-)
-def test_settings_that_are_none(make: Any, error: type, message: str) -> None:
-    with pytest.raises(error, match=message):
-        make()
-
-
 def test_problems_that_they_cannot_solve() -> None:
     rng = np.random.default_rng(12)
     few = cs.Problem(rng.standard_normal(9), rng.standard_normal(5), kernel_size=5)
@@ -598,14 +557,6 @@ def test_problems_that_they_cannot_solve() -> None:
             cs.solve(noisy("bias"), solver, limits=Limits(gram_bytes=100))
         with pytest.raises(TypeError, match="runs on the host only"):
             cs.fit_kernel(np.ones(9), np.ones(7), cs.ConvSpec(3), solver)
-
-
-@pytest.mark.parametrize("noise", ["hac", "cluster"])
-@pytest.mark.parametrize("solver", [*BOTH, cs.GradientDescent(loss="mae")], ids=repr)
-def test_noise_that_has_no_errors_here(solver: cs.Solver, noise: str) -> None:
-    message = f"noise='{noise}' is for least squares; {solver.name} has no errors but those of wh"
-    with pytest.raises(ValueError, match=re.escape(message)):
-        cs.solve(noisy("ragged"), solver, noise=noise)
 
 
 def test_a_matrix_that_no_memory_factors() -> None:

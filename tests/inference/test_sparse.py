@@ -215,34 +215,9 @@ def test_units_change_nothing_but_the_strength() -> None:
     )
 
 
-@pytest.mark.parametrize(
-    ("make", "error", "match"),
-    [
-        (lambda: cs.Lasso("taps"), ValueError, "groups='taps' is unknown"),
-        (lambda: cs.Lasso(3), TypeError, "groups must be 'channels' or labels"),
-        (lambda: cs.Lasso(strength=0), ValueError, "strength must be positive and finite"),
-        (lambda: cs.Lasso(strength=[[1.0]]), TypeError, "strength must be a number or a list"),
-        (lambda: cs.Lasso(strength="x"), TypeError, "strength must be a number or a list"),
-        (lambda: cs.Lasso(ridge=-1), ValueError, "ridge must be finite and not negative"),
-        (lambda: cs.Lasso(select="gcv"), ValueError, "select='gcv' is unknown"),
-        (lambda: cs.Lasso("channels", select="bic"), ValueError, "counts taps, which groups"),
-    ],
-)
-def test_bad_arguments(make: Any, error: type[Exception], match: str) -> None:
-    with pytest.raises(error, match=match):
-        make()
-
-
 @pytest.mark.parametrize(("records", "folds"), [(1, 5), (2, 2), (10, 10), (37, 10)])
 def test_the_default_folds_are_ten_at_most(records: int, folds: int) -> None:
     x, y = np.random.default_rng(0).standard_normal((2, records, 30))
     problem = cs.Problem.from_lags([*x], [*y], lags=(0, 3))
     path = cs.solve(problem, cs.Lasso()).regularization.path
     assert len(path.by_fold) == folds
-
-
-def test_labels_must_fit_the_channels() -> None:
-    x, y, _ = recordings()
-    problem = cs.Problem.from_lags(x, y, lags=(0, 19))
-    with pytest.raises(ValueError, match="has 2 labels, x has 4 channels"):
-        cs.solve(problem, cs.Lasso((0, 1)))

@@ -183,16 +183,6 @@ def test_what_a_penalty_decides(name: str) -> None:
     )
 
 
-def test_what_does_not_fit_is_refused_by_reports_too() -> None:
-    report = cs.identify(cs.Problem(np.ones(9), kernel_size=3))
-    with pytest.raises(ValueError, match="has 7 columns, a channel 3 taps"):
-        report.unique_with(1.0, cs.Tikhonov(np.eye(7)))
-    with pytest.raises(ValueError, match="alpha of the penalty is None"):
-        report.resolution(1.0, cs.StableSpline())
-    with pytest.raises(ValueError, match="ridge must be finite and not negative"):
-        report.unique_with(-1.0)
-
-
 TRACED = ["bias", "groups", "stride", "image", "wide", "wide, bias"]
 
 

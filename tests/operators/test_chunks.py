@@ -119,39 +119,6 @@ def test_all_taps_of_a_channel_share_an_exponent() -> None:
     np.testing.assert_array_equal(both.units.exponents, [[5, 4]])
 
 
-def _events(rng: np.random.Generator, shape: tuple[int, ...], count: int) -> np.ndarray:
-    x = np.zeros(shape)
-    x.reshape(-1)[rng.choice(x.size, count, replace=False)] = np.exp(rng.normal(size=count))
-    return x
-
-
-@pytest.mark.parametrize(
-    ("shape", "spec", "penalty"),
-    [
-        ((301,), cs.ConvSpec(6, 7), cs.Smooth(order=1)),
-        ((301,), cs.ConvSpec(6, 7), cs.StableSpline("tc", 0.8)),
-        ((301,), cs.ConvSpec(6), cs.Tikhonov(np.tril(np.ones((6, 6))))),
-        ((40, 40), cs.ConvSpec((3, 3), (4, 4)), cs.Smooth(order=1)),
-    ],
-    ids=["smooth", "stable-spline", "tikhonov", "two axes"],
-)
-def test_chunks_of_events_agree_with_memory_under_penalties(
-    shape: tuple[int, ...], spec: cs.ConvSpec, penalty: cs.Penalty
-) -> None:
-    """Most taps read only zeros in some chunk."""
-    small = Limits(held_numbers=1, chunk_numbers=40)
-    for seed in range(5):
-        rng = np.random.default_rng(seed)
-        x = _events(rng, shape, 12)
-        y = rng.normal(size=spec.output_shape(shape))
-        fits = [
-            cs.solve(cs.Problem(x, y, spec=spec), cs.AutoSolver(1.0, penalty=penalty), limits=each)
-            for each in (Limits(), small)
-        ]
-        largest = np.abs(fits[0].kernel).max()
-        np.testing.assert_allclose(fits[1].kernel, fits[0].kernel, rtol=0, atol=1e-11 * largest)
-
-
 @pytest.mark.parametrize("padding", ["valid", "full"])
 def test_the_offset_of_the_first_chunk_costs_no_digits(padding: str) -> None:
     """One that is far from that of all others: sums are made once more about the means."""

@@ -11,12 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-import convsolve as cs
-from convsolve.leastsquares.analysis import analyse
 from convsolve.operators.moments import Moments, NuisanceSums, Units
 from support import dense
 from support.dense import exact
-from support.geometry import over_geometries
 
 
 class Rows(NamedTuple):
@@ -112,30 +109,11 @@ def joined(parts):
 # --- the laws
 
 
-@given(blocks(1, 1))
-def test_from_rows(parts):
-    (rows,) = parts
-    assert_same(in_user_units(rows.moments()), direct(rows.a, rows.y))
-
-
 @given(blocks(1, 6))
 def test_any_split_into_blocks_gives_the_moments_of_all_rows(parts):
     shape = *parts[0].exponents.shape, parts[0].y.shape[-1]
     total = sum((p.moments() for p in parts), Moments.empty(*shape))
     assert_same(in_user_units(total), direct(*joined(parts)))
-
-
-@given(blocks(2, 2))
-def test_commutative(parts):
-    one, other = (p.moments() for p in parts)
-    assert_same(in_user_units(one + other), in_user_units(other + one))
-
-
-@given(blocks(3, 3))
-def test_associative(parts):
-    a, b, c = (p.moments() for p in parts)
-    assert_same(in_user_units((a + b) + c), in_user_units(a + (b + c)))
-    assert_same(in_user_units(a + (b + c)), direct(*joined(parts)))
 
 
 @given(blocks(1, 5, min_rows=1), st.randoms(use_true_random=False))
@@ -276,72 +254,6 @@ def test_offsets_far_apart_are_good_to_the_size_of_their_spread():
 
 
 # --- of a problem
-
-
-@over_geometries(5)
-def test_moments_of_a_problem_are_those_of_its_matrix(geometry):
-    x, y = geometry.integers(geometry.x_shape, geometry.y_shape)
-    a, y_by_group = dense.design_matrix(x, geometry.spec), dense.by_group(y, geometry.spec.groups)
-    problem = geometry.problem([*x], [*y])
-    found = of(problem)
-    assert_same(in_user_units(found), direct(a, y_by_group))
-
-
-@over_geometries(2, min_rows=2)
-def test_with_a_bias_they_are_centred(geometry):
-    x, y = geometry.integers(geometry.x_shape, geometry.y_shape)
-    x, y = x + 1000, y - 1000
-    a, y_by_group = dense.design_matrix(x, geometry.spec), dense.by_group(y, geometry.spec.groups)
-    problem = geometry.problem([*x], [*y], bias=True)
-    found = of(problem)
-    user, wanted = in_user_units(found), direct(a, y_by_group)
-    for one, other in zip(user[:2], wanted[:2], strict=True):
-        assert_close(one, other, 1e-14)
-    # What is accumulated has mean zero, to rounding.
-    size = np.sqrt(np.einsum("gpp->gp", found.gram) * found.n) + found.n * 1e-3
-    assert (np.abs(found.sums) <= 1e-12 * size).all()
-
-
-def of(problem):
-    """Those of a whole problem."""
-    return analyse(problem).plain.moments
-
-
-def test_records_of_unequal_length_add_up():
-    rng = np.random.default_rng(4)
-    xs = [rng.integers(-9, 10, (n, 2)) for n in (9, 4, 1, 9)]  # the third gives no row
-    ys = [rng.integers(-9, 10, (max(n - 2, 1), 1)) for n in (9, 4, 3, 9)]
-    keep = [0, 1, 3]
-    problem = cs.Problem([xs[i] for i in keep], [ys[i] for i in keep], kernel_size=3)
-    a = dense.design_matrix([xs[i] for i in keep], cs.ConvSpec(3))
-    y = np.concatenate([ys[i][None] for i in keep], 1)
-    assert_same(in_user_units(of(problem)), direct(a, y))
-    alone = cs.Problem(xs, kernel_size=3)  # from x alone, where short records are skipped
-    assert_same([in_user_units(of(alone))[i] for i in (0, 2, 5)],
-                [direct(a, y)[i] for i in (0, 2, 5)])  # fmt: skip
-
-
-@pytest.mark.parametrize("exponent", [660, -660])  # units of 1e±199
-def test_the_unit_of_the_data_costs_nothing(exponent):
-    rng = np.random.default_rng(5)
-    x = rng.integers(-9, 10, (30, 2)) * [2.0**exponent, 1.0]
-    y = rng.integers(-9, 10, (28, 1)) * 2.0**-exponent
-    problem = cs.Problem(x, y, kernel_size=3)
-    found = of(problem)
-    assert_same(in_user_units(found), direct(dense.design_matrix([x], problem.spec), y[None]))
-
-
-@pytest.mark.parametrize("offset", [0.0, 1e9])
-def test_with_a_bias_an_offset_costs_no_digits(offset):
-    rng = np.random.default_rng(6)
-    x, y = rng.normal(size=(60, 2)) + offset, rng.normal(size=(58, 2)) - offset
-    problem = cs.Problem(x, y, kernel_size=3, bias=True)
-    found = of(problem)
-    wanted = centred(dense.design_matrix([x], problem.spec), y[None])
-    scale, out_scale = power(found.units.column_exponents), power(found.units.out_exponents)
-    gram, rhs, _ = found.eliminated()
-    assert_close(exact(gram) * scale[:, :, None] * scale[:, None, :], wanted[0], 1e-14)
-    assert_close(exact(rhs) * scale[:, :, None] * out_scale[:, None, :], wanted[1], 1e-14)
 
 
 # --- nuisance columns

@@ -75,18 +75,3 @@ def test_a_transient_at_the_start_leaves_the_rest_its_digits() -> None:
     a = dense.design_matrix(x, cs.ConvSpec(20))[0]
     found = gram.moments([(Series(x, ONE, 0 * ONE), None)], (20,)).gram
     np.testing.assert_allclose(found, a.T @ a, rtol=1e-13)
-
-
-@pytest.mark.parametrize("bias", [False, True], ids=["plain", "bias"])
-def test_answers_are_those_by_ffts(bias: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    rng = np.random.default_rng(5)
-    x, w = rng.standard_normal((4, 5000)) + 3.0, rng.standard_normal(30)
-    y = np.stack([np.convolve(a, w)[:5000] for a in x]) + 0.1 * rng.standard_normal((4, 5000))
-    fits = []
-    for most in (short_kernels.FEW_TAPS, 0):
-        monkeypatch.setattr(short_kernels, "FEW_TAPS", most)
-        problem = cs.Problem.from_lags(x[..., None], y[..., None], lags=(0, 29), bias=bias)
-        fits.append(cs.solve(problem))
-        assert fits[-1].certificate <= 30 * np.finfo(float).eps
-    np.testing.assert_allclose(fits[0].kernel, fits[1].kernel, rtol=1e-11, atol=1e-12)
-    np.testing.assert_allclose(fits[0].predict(), fits[1].predict(), rtol=1e-11, atol=1e-11)

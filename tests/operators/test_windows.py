@@ -15,7 +15,6 @@ from convsolve.operators.windows import (
     forward_records,
     normal_form,
     row_blocks,
-    windows,
 )
 from support import dense
 from support.geometry import over_geometries
@@ -73,21 +72,6 @@ def test_design_matrix_under_jit(geometry):
     np.testing.assert_array_equal(a, dense.design_matrix(x, geometry.spec))
 
 
-@over_geometries(20, min_rows=0)
-def test_normal_form_is_x_moved_by_lo(geometry):
-    (x,) = geometry.integers(geometry.x_shape)
-    spec, samples = geometry.spec, geometry.shapes[0]
-    found = normal_form(x, spec)
-    assert found.shape == (len(x), *spec.extent(samples), x.shape[-1])
-    expected = x
-    for axis, lo in enumerate(spec.offset(samples), start=1):
-        at = np.arange(found.shape[axis]) - lo
-        inside = (at >= 0) & (at < samples[axis - 1]) | (spec.padding == "circular")
-        moved = np.take(expected, at % samples[axis - 1], axis)
-        expected = np.where(np.expand_dims(inside, list(range(1, x.ndim - axis))), moved, 0)
-    np.testing.assert_array_equal(found, expected)
-
-
 def test_negative_padding_may_eat_the_record():
     # lax raises here; the formula gives no output, or outputs that read zeros only.
     x = np.arange(1.0, 4)[None, :, None]
@@ -95,20 +79,6 @@ def test_negative_padding_may_eat_the_record():
     spec = cs.ConvSpec(2, padding=((-5, 4),))
     np.testing.assert_array_equal(design_matrix(x, spec), np.zeros((1, 1, 2)))
     np.testing.assert_array_equal(forward(x, np.ones((2, 1, 1)), spec), np.zeros((1, 1, 1)))
-
-
-@over_geometries(10)
-def test_windows_are_a_view(geometry):
-    (x,) = geometry.integers(geometry.x_shape)
-    spec = geometry.spec
-    normal = normal_form(x, spec)
-    view = windows(normal, spec)
-    assert view.shape == (len(x), *geometry.counts[0], *spec.kernel_size, x.shape[-1])
-    assert not view.flags.writeable
-    assert np.shares_memory(view, normal)
-    split = view.reshape(geometry.rows, -1, spec.groups, geometry.inputs).transpose(2, 0, 1, 3)
-    rows = split.reshape(spec.groups, geometry.rows, -1)
-    np.testing.assert_array_equal(rows, dense.design_matrix(x, spec))
 
 
 @over_geometries(12)
@@ -128,12 +98,6 @@ def test_row_blocks_of_any_size(geometry):
     assert (seen == 1).all()
     flat = found.reshape(geometry.rows, spec.groups, -1).transpose(1, 0, 2)
     np.testing.assert_array_equal(flat, expected)
-
-
-@pytest.mark.parametrize(("numbers", "blocks"), [(6, 12), (24, 3), (48, 2), (10**6, 1)])
-def test_row_blocks_are_as_few_as_fit(numbers, blocks):
-    x = np.zeros((3, 6, 2))  # 3 records × 4 rows × 6 numbers
-    assert len(list(row_blocks(x, cs.ConvSpec(3), numbers))) == blocks
 
 
 @over_geometries(3, compiles=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import replace
 
 import numpy as np
@@ -22,16 +21,10 @@ EPS = float(np.finfo(float).eps)
 
 # No matrix is so small that rows, or a QR, take over; or all are.
 FROM_SIGNALS = Limits(small_numbers=0, row_numbers=0)
-FROM_ROWS = Limits(small_numbers=0, row_numbers=2**40)
 
 
 def solve(problem: cs.Problem, solver: cs.Solver | None = None) -> cs.Solution:
     return cs.solve(problem, solver, limits=FROM_SIGNALS)
-
-
-def by_rows(problem: cs.Problem, solver: cs.Solver | None = None) -> cs.Solution:
-    """The same, moments and residuals from rows of the matrix."""
-    return cs.solve(problem, solver, limits=FROM_ROWS)
 
 
 def goes_by_fourier(problem: cs.Problem) -> bool:
@@ -75,72 +68,6 @@ def test_the_answer_is_as_good_as_that_of_a_qr(
     assert fit.certificate <= 30 * EPS
     # lstsq is itself no better than this.
     assert error <= 200 * EPS * (kappa + kappa**2 * rho)
-
-
-@pytest.mark.parametrize("where", ["head", "tail", "unread", "middle"])
-@pytest.mark.parametrize("bias", [False, True])
-def test_a_burst_costs_no_digits(where: str, bias: bool) -> None:
-    """A million times the rest: at an edge it reaches some columns only, and FFTs would spread it.
-
-    A kernel of stride 3 reads two samples of three; what it skips must not be felt at all.
-    """
-    rng = np.random.default_rng(0)
-    x, y = rng.standard_normal(600), rng.standard_normal((200, 2))
-    spec = cs.ConvSpec(5) if where != "unread" else cs.ConvSpec(2, stride=3)
-    at = {"head": 1, "tail": -2, "unread": slice(2, None, 3), "middle": 300}[where]
-    quiet = cs.Problem(x, y if where == "unread" else np.resize(y, (596, 2)), spec=spec, bias=bias)
-    x = x.copy()
-    x[at] *= 1e6
-    problem = cs.Problem(x, quiet.y[0], spec=spec, bias=bias)
-    structured = goes_by_fourier(problem)
-    assert structured == (where in ("unread", "middle"))
-    fit, exact = solve(problem, cs.NormalEquations()), by_rows(problem)
-    assert fit.certificate <= 30 * EPS
-    np.testing.assert_allclose(fit.kernel, exact.kernel, rtol=1e-9, atol=1e-22)
-    if where == "unread":
-        np.testing.assert_allclose(fit.kernel, solve(quiet).kernel, rtol=1e-10)
-
-
-@pytest.mark.parametrize("padding", ["valid", "full"])
-@pytest.mark.parametrize("offset", [0.0, 1.0, 1e4, 1e9])
-def test_an_offset_beside_a_bias_costs_no_digits(offset: float, padding: str) -> None:
-    """Two channels, one far from zero; with zero-padded rows too, where the offset is a signal."""
-    rng = np.random.default_rng(1)
-    x = rng.standard_normal((500, 2))
-    x[:, 1] += offset
-    spec = cs.ConvSpec(6, padding=padding)
-    y = rng.standard_normal((*spec.output_shape((500,)), 2)) + offset
-    problem = cs.Problem(x, y, spec=spec, bias=True)
-    fit, exact = solve(problem, cs.NormalEquations()), by_rows(problem)
-    assert fit.certificate <= 30 * EPS
-    size = np.abs(exact.kernel).max((0, 2), keepdims=True)
-    np.testing.assert_allclose(fit.kernel / size, exact.kernel / size, rtol=0, atol=1e-8)
-    np.testing.assert_allclose(fit.bias, exact.bias, rtol=1e-7, atol=1e-7)
-
-
-@pytest.mark.parametrize(("taps", "stride", "dilation"), [(13, 3, 1), (13, 2, 1), (13, 4, 3)])
-def test_an_offset_costs_no_digits_where_strides_leave_taps_over(
-    taps: int, stride: int, dilation: int
-) -> None:
-    rng = np.random.default_rng(10)
-    x, spec = rng.standard_normal(6000), cs.ConvSpec(taps, stride, dilation=dilation)
-    y = cs.convolve(x, np.sin(np.arange(taps) + 1.0), spec)
-    y = y + 0.1 * rng.standard_normal(y.shape)
-    plain = solve(cs.Problem(x, y, spec=spec, bias=True))
-    fit = solve(cs.Problem(x + 2.0**30, y, spec=spec, bias=True), cs.NormalEquations())
-    assert fit.stats["route"] == "Cholesky of the Gram matrix"
-    assert fit.certificate <= 5 * EPS
-    np.testing.assert_allclose(fit.kernel, plain.kernel, rtol=0, atol=1e-6)
-
-
-def test_float32_is_solved_in_float64_and_rounded() -> None:
-    rng = np.random.default_rng(2)
-    x, y = rng.standard_normal((2, 900)).astype(np.float32)
-    spec = cs.ConvSpec(9, padding="causal")
-    fit = solve(cs.Problem(x, y, spec=spec), cs.NormalEquations())
-    exact = solve(cs.Problem(x.astype(float), y.astype(float), spec=spec))
-    assert fit.kernel.dtype == np.float32
-    np.testing.assert_array_equal(fit.kernel, exact.kernel.astype(np.float32))
 
 
 @pytest.mark.parametrize(
@@ -195,31 +122,6 @@ def test_a_shift_that_would_be_felt_is_taken_back() -> None:
     assert "Gram" in report.method
     gains = np.sqrt(np.diag(np.linalg.inv(a.T @ a)))
     np.testing.assert_allclose(report.noise_gain.ravel(), gains, rtol=1e-4)
-
-
-def test_several_records_groups_and_images_agree_with_rows() -> None:
-    rng = np.random.default_rng(4)
-    for shape, options in (
-        ((6, 200, 4), {"kernel_size": 7, "groups": 2, "padding": "same"}),
-        ((3, 300, 2), {"kernel_size": 9, "stride": 2, "dilation": 3}),
-        ((2, 40, 50, 2), {"kernel_size": (5, 7), "stride": (1, 2), "padding": "full"}),
-        ((2, 12, 14, 16, 1), {"kernel_size": (2, 3, 4), "dilation": (1, 2, 1)}),
-    ):
-        x = rng.standard_normal(shape)
-        spec = cs.ConvSpec(**options)
-        counts = spec.output_shape(shape[1:-1])
-        counts = counts if isinstance(counts, tuple) else (counts,)
-        y = rng.standard_normal((shape[0], *counts, 2))
-        for bias in (False, True):
-            problem = cs.Problem(x, y, spec=spec, bias=bias)
-            with warnings.catch_warnings():
-                warnings.simplefilter("error")
-                fit = solve(problem, cs.NormalEquations())
-                exact = by_rows(problem, cs.LeastSquares("qr"))
-            assert goes_by_fourier(problem)
-            assert fit.certificate <= 30 * EPS
-            np.testing.assert_allclose(fit.kernel, exact.kernel, rtol=0, atol=1e-12)
-            np.testing.assert_allclose(fit.bias, exact.bias, rtol=0, atol=1e-12)
 
 
 def test_full_rank_is_proved_where_no_factor_fits() -> None:

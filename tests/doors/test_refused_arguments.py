@@ -1,0 +1,326 @@
+"""Arguments that are refused: a table of calls, errors and the part of the message that helps."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+import convsolve as cs
+
+RNG = np.random.default_rng(0)
+X, Y = RNG.standard_normal((40, 2)), RNG.standard_normal((38, 2))
+BATCH = {"x": np.stack([X] * 3), "y": np.stack([Y] * 3)}
+FLAGS = np.ones(38, bool)
+LINE = X[:, 0]
+FULL, FEW = cs.Problem(X, Y, kernel_size=3), cs.Limits(spectrum_columns=1)
+ONES, RIDGED = np.ones((3, 2)), cs.NormalEquations(1.0)
+DESCENT = cs.GradientDescent(loss="mae", steps=1)
+FIT, REPORT = cs.solve(FULL), cs.identify(FULL)
+SILENT = cs.identify(cs.Problem(np.zeros(9), kernel_size=3))
+SMOOTH_OF_TWO_AXES = cs.Regularized(cs.Smooth(length=(1.0, 2.0)))
+
+
+def problem(**given: Any) -> cs.Problem:
+    return cs.Problem(**{"x": X, "y": Y, "kernel_size": 3, **given})
+
+
+def lagged(**given: Any) -> cs.Problem:
+    return cs.Problem.from_lags(**{"x": X, "lags": (0, 4), **given})
+
+
+def in_seconds(**given: Any) -> cs.Problem:
+    return lagged(lags=None, **given)
+
+
+def chosen(folds: Any, *records: Any) -> cs.Solution:
+    """A strength chosen by folds of a single record, or of records given."""
+    made = cs.Problem(*(records or (X, Y)), kernel_size=3)
+    return cs.solve(made, cs.Regularized(select=cs.CrossValidation(folds)))
+
+
+def solved(solver: cs.Solver | None, **options: Any) -> cs.Solution:
+    return cs.solve(FULL, solver, **options)
+
+
+Row = tuple[Callable[[], Any], type[Exception], str]
+
+MASKS: list[Row] = [
+    (lambda: problem(mask=np.ones(38)), TypeError, "mask must be boolean, True where a row counts"),
+    (lambda: problem(mask=FLAGS[1:]), ValueError, r"\(37,\), expected that of y, \(38,\)"),
+    (lambda: problem(mask=np.ones((38, 3), bool)), ValueError, r"of y, \(38,\) or \(38, 2\)"),
+    (lambda: problem(mask=[FLAGS] * 2), ValueError, "mask has 2 records, y 1 record"),
+    (lambda: problem(mask=~FLAGS), ValueError, "no row is left: all 38 rows are masked"),
+    (lambda: problem(mask=np.stack([~FLAGS, FLAGS], 1)), ValueError, "no row of output 0 is left"),
+    (lambda: problem(mask=np.ma.masked_array(FLAGS)), TypeError, "mask is a masked array"),
+    (lambda: problem(missing="interpolate"), ValueError, "missing='interpolate' is unknown"),
+    (lambda: problem(missing=None), TypeError, "missing must be 'raise' or 'drop'"),
+]
+CONFOUNDS: list[Row] = [
+    (lambda: problem(confounds="drift"), ValueError, "give 'intercept', the degree of a drift, or"),
+    (lambda: problem(confounds=2.0), TypeError, "confounds must be an integer"),
+    (lambda: problem(confounds=-1), ValueError, "confounds must be at least 0"),
+    (lambda: problem(confounds=21), ValueError, "a degree of 20 at most"),
+    (lambda: problem(confounds=np.ones((37, 2))), ValueError, "laid out as y"),
+    (lambda: problem(confounds=np.nan * Y), ValueError, "confounds has NaN in rows that count"),
+    (lambda: problem(confounds="intercept", bias=True), ValueError, "bias=True cannot be combined"),
+    (lambda: problem(confounds=FLAGS[:, None] * 1.0, bias=True), ValueError, "bias=True cannot be"),
+]
+WEIGHTS: list[Row] = [
+    (lambda: problem(weights=-np.ones(38)), ValueError, "weights must be finite and not negative"),
+    (lambda: problem(weights=np.full(38, np.nan)), ValueError, "must be finite and not negative"),
+    (lambda: problem(weights=np.full(38, 1e160)), ValueError, r"1e-100 and 1e\+100, got 1e\+160"),
+    (lambda: problem(weights=[5e-324]), ValueError, "divide all weights by one number"),
+    (lambda: problem(weights="heavy"), TypeError, "weights must be real numbers"),
+    (lambda: problem(weights=np.ones(37)), ValueError, r"\(37,\), .* one channel of y, \(38,\)"),
+    (lambda: problem(weights=np.zeros(38)), ValueError, "no row is left"),
+    (lambda: problem(**BATCH, weights=[1, 2]), ValueError, "weights has 1 record, y 3 records"),
+    (lambda: problem(weights=np.ma.masked_array(np.ones(38))), TypeError, "weights is a masked"),
+]
+NAMES: list[Row] = [
+    (lambda: in_seconds(), TypeError, "or fs=, tmin= and tmax= in seconds"),
+    (lambda: in_seconds(tmin=0.0, tmax=0.1), TypeError, "or fs=, tmin= and tmax"),
+    (lambda: lagged(tmin=0.0), TypeError, "give either lags= in samples, or tmin= and tmax="),
+    (lambda: in_seconds(fs=9, tmin=0.2, tmax=0.1), ValueError, "tmin=0.2 must not exceed tmax=0.1"),
+    (lambda: in_seconds(fs=9, tmin="0", tmax=0.1), TypeError, "tmin must be a number"),
+    (lambda: lagged(fs=0), ValueError, "fs must be positive and finite"),
+    (lambda: lagged(fs="fast"), TypeError, "fs must be a number"),
+    (lambda: lagged(channels=["Fz"]), ValueError, "channels has 1 names, there are 2"),
+    (lambda: lagged(channels="FC"), TypeError, "channels must be a list of names"),
+    (lambda: lagged(channels=3), TypeError, "channels must be a list of names"),
+    (lambda: lagged(channels={"Fz", "Cz"}), TypeError, "channels must be a list of names"),
+    (lambda: lagged(channels=["Fz", " "]), TypeError, "channels must be names, words, got ' '"),
+    (lambda: lagged(channels=["Fz", 1]), TypeError, "channels must be names, words, got 1"),
+    (lambda: lagged(y=X, outputs=["a", "a"]), ValueError, "outputs has 'a' twice"),
+]
+PENALTIES: list[Row] = [
+    (lambda: cs.StableSpline("tcs"), ValueError, "kind='tcs' is unknown"),
+    (lambda: cs.StableSpline("tc", 1.0), ValueError, "alpha must lie between 0 and 1"),
+    (lambda: cs.StableSpline("tc", 0.0), ValueError, "alpha must be positive and finite"),
+    (lambda: cs.StableSpline("tc", rho=0.5), ValueError, 'rho belongs to kind "dc"'),
+    (lambda: cs.StableSpline("dc", rho=-1.0), ValueError, "rho must be finite and above -1"),
+    (lambda: cs.Smooth(order=3), ValueError, "order must be 1 or 2"),
+    (lambda: cs.Smooth(order=1.5), TypeError, "order must be an integer"),
+    (lambda: cs.Smooth(1, 2.0), ValueError, "order= or length=, not both"),
+    (lambda: cs.Smooth(length=0), ValueError, "length must be positive"),
+    (lambda: cs.Smooth(length=(1.0, "a")), TypeError, "length must be a number"),
+    (lambda: cs.Ridge("channels"), TypeError, "groups must be a label for every input channel"),
+    (lambda: cs.Ridge((0, 1), 1.0), TypeError, "weights must be a number for each label"),
+    (lambda: cs.Ridge((0, 1), (1.0,)), ValueError, "weights has 1 numbers for 2 labels"),
+    (lambda: cs.Ridge(weights=(1.0,)), ValueError, "needs groups="),
+    (lambda: cs.Ridge((0, 1), (1.0, -1.0)), ValueError, "weights must be finite and not neg"),
+    (lambda: cs.Tikhonov("a"), TypeError, "matrix must hold real numbers"),
+    (lambda: cs.Tikhonov(1j * np.eye(2)), TypeError, "matrix must hold real numbers"),
+    (lambda: cs.Tikhonov([[1, 2], [3]]), TypeError, r"matrix must be \(q, taps\), got \[\[1, 2\]"),
+    (lambda: cs.Tikhonov(np.ones(3)), ValueError, r"matrix must be \(q, taps\)"),
+    (lambda: cs.Tikhonov([[np.nan]]), ValueError, "matrix must be finite"),
+    (lambda: cs.Tikhonov(1e-200 * np.eye(2)), ValueError, "square leaves float64"),
+    (lambda: cs.Tikhonov(1e200 * np.eye(2)), ValueError, "square leaves float64"),
+    (lambda: cs.LeastSquares(ridge=1, penalty=cs.StableSpline()), ValueError, "alpha of the"),
+    (lambda: solved(cs.LeastSquares("qr", 1.0, cs.Tikhonov(np.eye(7)))), ValueError, "has 7 colum"),
+]
+CHOICES: list[Row] = [
+    (lambda: cs.Regularized("tc"), TypeError, "penalty must be a Penalty"),
+    (lambda: cs.Regularized(strength=-1), ValueError, "strength must be positive and finite"),
+    (lambda: cs.Regularized(strength=np.inf), ValueError, "must be positive and finite"),
+    (lambda: cs.Regularized(strength="1"), TypeError, "strength must be a number or an array"),
+    (lambda: cs.Regularized(strength=[]), TypeError, "strength must be a number or an array"),
+    (lambda: cs.Regularized(strength=[[1], [1, 2]]), TypeError, "must be a number or an array"),
+    (lambda: cs.Lasso(strength=[[1], [1, 2]]), TypeError, "strength must be a number or an array"),
+    (lambda: cs.Regularized(select="loo"), ValueError, "select='loo' is unknown"),
+    (lambda: cs.Regularized(select=3), TypeError, "select must be one of"),
+    (lambda: cs.Regularized(cs.Ridge((0, 1)), select="gcv"), ValueError, "by evidence"),
+    (lambda: cs.Regularized(cs.Ridge((0, 1)), 2.0), ValueError, "without bands"),
+    (lambda: solved(cs.Regularized(cs.Ridge((0, 1, 1)))), ValueError, "3 labels, x has 2 channels"),
+    (lambda: solved(cs.Regularized(cs.Tikhonov(np.eye(7)))), ValueError, "7 columns, a channel 3"),
+    (lambda: solved(SMOOTH_OF_TWO_AXES), ValueError, "has 2 lengths, the kernel 1 axes"),
+    (lambda: solved(cs.Regularized(strength=[1.0, 2.0])), ValueError, "as many as there are out"),
+    (lambda: solved(cs.Regularized(strength=np.ones((2, 3)))), ValueError, r"shape \(2, 3\)"),
+    (lambda: solved(cs.Regularized(strength=np.ones((2, 3)), select=cs.CrossValidation(3)),
+                    limits=FEW), ValueError, r"expected \(n, 1\) or \(n, 2\)"),
+    (lambda: cs.solve(cs.Problem(np.ones(5), np.ones(1), kernel_size=5), cs.Regularized()),
+     cs.SolveError, "1 row of y: too few to choose by"),
+]  # fmt: skip
+FOLDS: list[Row] = [
+    (lambda: cs.CrossValidation(score="r"), ValueError, "score='r' is unknown"),
+    (lambda: cs.CrossValidation(1), ValueError, "folds must be at least 2"),
+    (lambda: cs.CrossValidation(2.5), TypeError, "folds must be an integer"),
+    (lambda: cs.CrossValidation(None), TypeError, "folds must be 'records', a number or a list"),
+    (lambda: cs.CrossValidation("trials"), ValueError, "'trials' is unknown; choose 'records' or"),
+    (lambda: cs.CrossValidation([[0]]), ValueError, "lists 1 fold; at least two"),
+    (lambda: cs.CrossValidation([[0], []]), ValueError, "every fold must be a list of indices"),
+    (lambda: cs.CrossValidation([[0], [-1]]), ValueError, "every fold must be a list of indices"),
+    (lambda: cs.CrossValidation([[0], [1.5]]), ValueError, "every fold must be a list of indices"),
+    (lambda: chosen("records"), ValueError, "needs two records or more"),
+    (lambda: chosen([[0], [1]]), ValueError, "folds names record 1, there are 1 record"),
+    (lambda: chosen(100), ValueError, "100 folds of 38 rows: a fold would be empty"),
+    (lambda: chosen([[0, 1], [1]], *BATCH.values()), ValueError, "names a record twice"),
+    (lambda: cs.cross_validate(X), TypeError, "expected a Problem"),
+    (lambda: cs.cross_validate(problem(y=None)), ValueError, "cross_validate needs y"),
+    (lambda: cs.cross_validate(FULL), ValueError, "two records or more"),
+    (lambda: cs.cross_validate(problem(**BATCH), "ridge"), TypeError, "solver must be a solver"),
+]
+LAGS: list[Row] = [
+    (lambda: cs.choose_lags(FULL, "cp"), ValueError, "select='cp' is unknown"),
+    (lambda: cs.choose_lags(X), TypeError, "expected a Problem"),
+    (lambda: cs.choose_lags(problem(y=None)), ValueError, "needs y"),
+    (lambda: cs.choose_lags(cs.Problem(X, X[:, 1:], kernel_size=(1, 2))), ValueError,
+     "one axis of lags, the kernel has 2"),
+    (lambda: cs.choose_lags(problem(y=X, padding="circular")), ValueError, "has no part"),
+    (lambda: cs.choose_lags(cs.Problem(np.ones(30), LINE[:26], kernel_size=5)), cs.SolveError,
+     "do not determine all of the lags"),
+    (lambda: cs.choose_lags(cs.Problem.from_lags(LINE[:30], LINE[:30], lags=(0, 12)),
+                            cs.CrossValidation(2)), cs.SolveError, "do not determine all of the"),
+]  # fmt: skip
+SOLVERS: list[Row] = [
+    (lambda: cs.LeastSquares("SVD"), ValueError, "method='SVD' is unknown; choose 'svd' or 'qr'"),
+    (lambda: cs.LeastSquares(None), TypeError, "method must be 'svd' or 'qr', got None of type"),
+    (lambda: cs.LeastSquares(np.array(["svd", "qr"])), TypeError, "must be 'svd' or 'qr', got arr"),
+    (lambda: cs.ConjugateGradient(ridge=-1.0), ValueError, "ridge must be finite and not negative"),
+    (lambda: cs.ConjugateGradient(tol=0.0), ValueError, "tol must be positive and finite"),
+    (lambda: cs.ConjugateGradient(steps=0), ValueError, "steps must be at least 1"),
+    (lambda: cs.GradientDescent(loss="mae", via="moments"), ValueError, "loss='mse', not 'mae'"),
+    (lambda: cs.GradientDescent(via="gram"), ValueError, "'gram' is unknown; choose 'convolution'"),
+    (lambda: cs.Huber(delta=0), ValueError, "delta must be positive and finite, got 0"),
+    (lambda: cs.Huber(delta=np.inf), ValueError, "delta must be positive and finite, got inf"),
+    (lambda: cs.Huber(delta="1"), TypeError, "delta must be a number, got '1'"),
+    (lambda: cs.Huber(scale=0), ValueError, "scale must be positive and finite, got 0"),
+    (lambda: cs.Huber(scale=np.nan), ValueError, "scale must be positive and finite, got nan"),
+    (lambda: cs.Huber(scale="iqr"), ValueError, "scale='iqr' is unknown; choose 'mad' or a num"),
+    (lambda: cs.Huber(scale=[1, 2]), TypeError, r"scale must be a number, got \[1, 2\]"),
+    (lambda: cs.Limits(chunk_numbers=np.nan), ValueError, "must not be negative or NaN, got nan"),
+    (lambda: cs.Limits(chunk_numbers=-1), ValueError, "chunk_numbers must not be negative or NaN"),
+    (lambda: cs.Limits(chunk_numbers="many"), TypeError, "chunk_numbers must be a number, got 'ma"),
+]
+COMPARISONS: list[Row] = [
+    (lambda: cs.compare(FULL, truth=[1, 2]), ValueError, r"\(2,\), the kernel \(3, 2, 2\)"),
+    (lambda: cs.compare(FULL, truth="x"), TypeError, "truth must hold numbers"),
+    (lambda: cs.compare(FULL, truth=[1j, 2]), TypeError, "truth is complex"),
+    (lambda: cs.compare(FULL, truth=[np.nan, 2]), ValueError, "truth has 1 value that is not fin"),
+    (lambda: cs.compare(FULL, solvers={}), ValueError, "names none; leave it out for all that app"),
+    (lambda: cs.compare(problem(y=None)), ValueError, "compare needs y"),
+    (lambda: cs.compare(FULL, [cs.LeastSquares]), TypeError, "solvers must hold solvers"),
+    (lambda: cs.compare(problem(y=Y[::2], stride=2), [cs.FFTDeconvolution()]), ValueError,
+     "FFTDeconvolution cannot solve this problem: stride > 1"),
+]  # fmt: skip
+NOISE: list[Row] = [
+    (lambda: solved(None, noise="pink"), ValueError, "one of 'white', 'ar', 'hac', 'cluster'"),
+    (lambda: solved(None, noise="ar()"), ValueError, r"noise='ar\(\)' is unknown"),
+    (lambda: solved(None, noise="ar(0)"), ValueError, r"one of .* or 'ar\(p\)', of order p"),
+    (lambda: solved(None, noise="ar(33)"), ValueError, "rows for 6 unknowns; use a smaller order"),
+    (lambda: solved(None, noise="cluster"), ValueError, "cluster' needs two records or more"),
+    (lambda: solved(RIDGED, noise="hac"), ValueError, "'hac' is for estimates without a penalty"),
+    (lambda: solved(cs.Regularized(), noise="cluster"), ValueError, "without a penalty"),
+    (lambda: solved(DESCENT, noise="ar"), ValueError, "noise='ar' is for least squares"),
+    (lambda: solved(DESCENT, noise="hac"), ValueError, "GradientDescent.* has no errors but those"),
+    (lambda: solved(cs.Huber(), noise="hac"), ValueError, "Huber has no errors but those of wh"),
+    (lambda: solved(cs.LeastAbsolute(), noise="cluster"), ValueError, "Absolute has no errors but"),
+]
+ERRORS: list[Row] = [
+    (lambda: FIT.test(), TypeError, "channels= or contrast=, one of them"),
+    (lambda: FIT.test(0, contrast=ONES), TypeError, "one of them"),
+    (lambda: FIT.test(2), ValueError, "channels must be less than 2, got 2"),
+    (lambda: FIT.test(-1), ValueError, "channels must be at least 0"),
+    (lambda: FIT.test(0.5), TypeError, "channels must be an integer"),
+    (lambda: FIT.test([]), ValueError, "channels is empty"),
+    (lambda: FIT.test(contrast=1.0), ValueError, r"contrast has shape \(\), expected"),
+    (lambda: FIT.test(contrast=np.ones((0, 3, 2))), ValueError, r"has shape \(0, 3, 2\)"),
+    (lambda: FIT.test(contrast=[[1], [2, 3]]), TypeError, "contrast must hold real numbers"),
+    (lambda: FIT.test(contrast=np.ones(3)), ValueError, r"has shape \(3,\), expected"),
+    (lambda: FIT.test(contrast=np.nan * ONES), ValueError, "contrast must be finite"),
+    (lambda: FIT.test(contrast=np.ones((2, 3, 2))), ValueError, "not independent"),
+    (lambda: FIT.test(contrast=ONES, value=[1, 2, 3]), ValueError, r"value has shape \(3,\)"),
+    (lambda: FIT.test(0, value="a"), TypeError, "value must hold real numbers"),
+    (lambda: FIT.confidence_band(95), ValueError, "level must lie between 0 and 1, got 95"),
+    (lambda: FIT.score().r2_interval(95), ValueError, "level must lie between 0 and 1, got 95"),
+    (lambda: FIT.confidence_band(0.9, "yes"), TypeError, "simultaneous must be True or False"),
+    (lambda: FIT.confidence_band(0.9, True, "scheffe"), ValueError, "'scheffe' is unknown"),
+    (lambda: FIT.covariance(2), ValueError, "output must be less than 2"),
+    (lambda: solved(cs.Lasso(strength=1.0)).standard_error, ValueError, "only least squares, plai"),
+    (lambda: solved(cs.GradientDescent(steps=3)).standard_error, ValueError, "answer is max steps"),
+    (
+        lambda: FIT.permutation_test("rows"),
+        ValueError,
+        "'rows' is unknown; choose one of 'circ",
+    ),
+    (lambda: FIT.permutation_test(draws=18), ValueError, "draws must be at least 19, got 18"),
+    (lambda: FIT.permutation_test(draws=99.5), TypeError, "draws must be an integer"),
+    (lambda: FIT.permutation_test(seed=-1), ValueError, "seed must be at least 0"),
+    (lambda: FIT.permutation_test(), ValueError, "38 rows is shorter than 20 kernels of 3 rows"),
+    (lambda: FIT.permutation_test("records"), ValueError, "needs 4 records or more .* got 1"),
+    (lambda: FIT.jackknife(), ValueError, "jackknife needs two records or more"),
+]
+REPORTS: list[Row] = [
+    (lambda: REPORT.ridge_for(1.0), ValueError, "condition must be finite and above 1, got 1.0"),
+    (lambda: REPORT.ridge_for(np.nan), ValueError, "condition must be finite and above 1"),
+    (lambda: REPORT.ridge_for("3"), TypeError, "condition must be a number, got '3'"),
+    (lambda: REPORT.ridge_for(True), TypeError, "condition must be a number, got True"),
+    (lambda: REPORT.ridge_for(X), TypeError, "condition must be a number"),
+    (lambda: REPORT.resolution(-1), ValueError, "ridge must be finite and not negative, got -1"),
+    (lambda: REPORT.unique_with(-1.0), ValueError, "ridge must be finite and not negative"),
+    (lambda: REPORT.unique_with(1.0, cs.Tikhonov(np.eye(7))), ValueError, "7 columns, a channel 3"),
+    (lambda: REPORT.resolution(1.0, cs.StableSpline()), ValueError, "alpha of the penalty is None"),
+    (lambda: REPORT.descent(0), ValueError, "tol must be positive and finite, got 0"),
+    (lambda: REPORT.descent(1.0), ValueError, r"tol must be below 1, got 1\.0"),
+    (lambda: REPORT.descent("1e-6"), TypeError, "tol must be a number, got '1e-6'"),
+    (lambda: REPORT.descent().error(3, -1), ValueError, "step must be positive and finite, got -1"),
+    (lambda: SILENT.descent(), ValueError, "x is zero in every window: descent moves nothing"),
+    (lambda: SILENT.ridge_for(10), ValueError, "x is zero in every window: no ridge is the small"),
+]
+PICTURES: list[Row] = [
+    (lambda: cs.plot(FIT, channels=2), ValueError, "channels must be less than 2, got 2"),
+    (lambda: cs.plot(FIT, channels="Fz"), ValueError, "no channel 'Fz': they have no names"),
+    (lambda: cs.plot(FIT, outputs=["Oz"]), ValueError, "there is no output 'Oz'"),
+    (lambda: cs.plot(FIT, outputs=[]), ValueError, "is empty; leave it out to draw all of them"),
+    (lambda: cs.plot(FIT, channels=1.5), TypeError, "channels must be an integer, got 1.5"),
+    (lambda: cs.plot(FIT, kind="stripes"), ValueError, "'stripes' is unknown; choose one of 'line"),
+    (lambda: cs.plot(FIT, kind=3), TypeError, "kind must be one of"),
+    (lambda: cs.plot(FIT, kind="penalty"), ValueError, "this solution has none of: see Regulariz"),
+    (lambda: cs.plot(REPORT, kind="lines"), TypeError, "of a solution, not of a Identifiability"),
+    (lambda: cs.plot(X), TypeError, r"or fit\.regularization, got ndarray"),
+]
+LASSO: list[Row] = [
+    (lambda: cs.Lasso("taps"), ValueError, "groups='taps' is unknown"),
+    (lambda: cs.Lasso(3), TypeError, "groups must be 'channels' or labels"),
+    (lambda: cs.Lasso(strength=0), ValueError, "strength must be positive and finite"),
+    (lambda: cs.Lasso(strength=[[1.0]]), TypeError, "strength must be a number or a list"),
+    (lambda: cs.Lasso(strength="x"), TypeError, "strength must be a number or a list"),
+    (lambda: cs.Lasso(ridge=-1), ValueError, "ridge must be finite and not negative"),
+    (lambda: cs.Lasso(select="gcv"), ValueError, "select='gcv' is unknown"),
+    (lambda: cs.Lasso("channels", select="bic"), ValueError, "counts taps, which groups"),
+    (lambda: solved(cs.Lasso((0, 1, 1))), ValueError, "has 3 labels, x has 2 channels"),
+]
+DATA: list[Row] = [
+    (lambda: FIT.predict(np.ones((40, 3))), ValueError, "x has 3 channels, the kernel takes 2"),
+    (lambda: FIT.predict(np.nan * X), ValueError, "not finite"),
+    (lambda: FIT.score(y=Y), ValueError, "y was given without x"),
+    (lambda: FIT.score(X), ValueError, "y is needed: pass both x and y"),
+    (lambda: cs.solve(problem(y=None)), ValueError, "solve needs y; this Problem has x alone"),
+    (lambda: cs.solve(FULL, cs.NormalEquations), TypeError, r"did you mean NormalEquations\(\)\?"),
+    (
+        lambda: problem(fs=10, x=X, y=None, kernel_size=(2, 2)),
+        ValueError,
+        "fs is the rate of sampl",
+    ),
+    (lambda: FIT.times, ValueError, "times are known where the problem was stated with fs="),
+]
+REFUSED = [
+    *DATA, *MASKS, *CONFOUNDS, *WEIGHTS, *NAMES, *PENALTIES, *CHOICES, *FOLDS, *LAGS, *SOLVERS,
+    *LASSO, *COMPARISONS, *NOISE, *ERRORS, *REPORTS, *PICTURES,
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("call", "error", "words"), REFUSED, ids=[row[2] for row in REFUSED])
+def test_the_message_helps(call: Callable[[], Any], error: type[Exception], words: str) -> None:
+    with pytest.raises(error, match=words):
+        call()
+
+
+def test_a_fold_without_rows_is_refused() -> None:
+    """One record is too short for a row."""
+    x = [np.random.default_rng(i).standard_normal(20) for i in range(3)]
+    short = cs.Problem([*x, np.ones(3)], [*(a[:16] for a in x), np.ones(0)], kernel_size=5)
+    with pytest.raises(ValueError, match="a fold has no rows"):
+        cs.solve(short, cs.Regularized(select=cs.CrossValidation([[0], [3]])))

@@ -1,0 +1,93 @@
+"""Files that command lines read, and the arrays in them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import scipy.io
+from scipy.io import wavfile
+
+X = np.array([[0, 0], [3, 6], [4, 7], [5, 8], [1, 2], [4, 5], [2, 0], [0, 1]])
+Y = np.array([14, 20, 14, 15, 10, 4])
+OUT = np.convolve(X[:, 0], [1, 0.5])[:8]
+TONE = np.array([0.0, 1, 0, -1])[np.arange(40) % 4]
+HOT = np.eye(3)[np.arange(30) % 3]
+
+_RNG = np.random.default_rng(0)
+NOISY_X, NOISY_Y = _RNG.standard_normal((2, 60))
+# Four records of two channels, and the response by five taps.
+TRIALS_X, KERNEL = _RNG.standard_normal((4, 90, 2)), _RNG.standard_normal((5, 2))
+TRIALS_Y = sum(
+    np.stack([np.convolve(a[:, c], KERNEL[:, c])[:90] for a in TRIALS_X]) for c in (0, 1)
+)[..., None] + 0.3 * _RNG.standard_normal((4, 90, 1))
+MATRIX = np.eye(5) + np.eye(5, k=1)
+# Three records of a response that decays.
+DECAY_X = _RNG.standard_normal((3, 80, 1))
+DECAY_Y = np.stack([np.convolve(a[:, 0], 0.8 ** np.arange(12))[:80] for a in DECAY_X])[..., None]
+DECAY_Y = DECAY_Y + _RNG.standard_normal(DECAY_Y.shape)
+# A record with outliers in y.
+OUTLIERS_X = _RNG.standard_normal((90, 1))
+OUTLIERS_Y = np.convolve(OUTLIERS_X[:, 0], [1.0, -0.5, 0.25, 2.0])[:90, None]
+OUTLIERS_Y = OUTLIERS_Y + 0.1 * _RNG.standard_normal((90, 1))
+OUTLIERS_Y[::11] += 40
+# Two records with a gap in x, and arrays with one entry per row of y.
+GAPS_X, GAPS_Y = _RNG.standard_normal((2, 90, 1)), _RNG.standard_normal((2, 90, 2))
+GAPS_X[0, 40] = np.nan
+MASK, MASKS = _RNG.random((2, 90)) > 0.1, _RNG.random((2, 90, 2)) > 0.1
+WEIGHTS, OF_RECORDS = _RNG.uniform(1, 2, (2, 90)), np.array([1.0, 3.0])
+MOTION = _RNG.standard_normal((2, 90, 2))
+# A table of two inputs and two outputs.
+EEG = _RNG.standard_normal((200, 4))
+EEG[1:, 2:] += EEG[:-1, :2]
+SOUND = _RNG.uniform(-0.3, 0.3, 400)
+
+ARRAYS: dict[str, np.ndarray] = {
+    "x": X, "y": Y, "kernel": KERNEL[::-1], "matrix": MATRIX, "gaps_x": GAPS_X, "gaps_y": GAPS_Y,
+    "mask": MASK, "masks": MASKS, "weights": WEIGHTS, "records": OF_RECORDS, "motion": MOTION,
+}  # fmt: skip
+ARCHIVES: dict[str, dict[str, Any]] = {
+    "full": {"x": X, "y": Y, "note": "left alone"},
+    "short": {"x": X[:7], "y": Y[:5]},
+    "flat": {"x": np.arange(9.0), "y": np.ones(7)},
+    "other": {"a": X},
+    "tone": {"x": TONE, "y": np.arange(40.0)},
+    "hot": {"x": HOT},
+    "noisy": {"x": NOISY_X, "y": NOISY_Y[:57]},
+    "trials": {"x": TRIALS_X, "y": TRIALS_Y},
+    "decay": {"x": DECAY_X, "y": DECAY_Y},
+    "outliers": {"x": OUTLIERS_X, "y": OUTLIERS_Y},
+}
+TABLES: dict[str, tuple[np.ndarray, str]] = {
+    "x": (X, ""),
+    "y": (Y, ""),
+    "table": (np.column_stack([X, OUT]), "left,right,out"),
+    "eeg": (EEG, "envelope,pitch,Fz,Cz"),
+    "ab": (EEG[:, :2], "a,b"),
+    "uv": (EEG[:, 2:], "# u,v"),
+    "mask": (MASK[1].astype(int), ""),
+    "one": (GAPS_X[1], ""),
+    "two": (GAPS_Y[1], ""),
+}
+TEXTS = {
+    "nan.csv": "a,b\n1,2\nnan,3\n4,5\n6,7\n",
+    "word.csv": "a,b\n1,2\nsoft,3\n",
+    "svd.toml": 'kernel_size = 3\nsolver = "svd"\nridge = 0.5\n[solve]\njson = true\n',
+}
+
+
+def write_files(folder: Path) -> None:
+    """Write all files, of which one is cut short."""
+    for name, array in ARRAYS.items():
+        np.save(folder / f"{name}.npy", array)
+    for name, arrays in ARCHIVES.items():
+        np.savez(folder / f"{name}.npz", **arrays)
+    for name, (array, header) in TABLES.items():
+        np.savetxt(folder / f"{name}.csv", array, delimiter=",", header=header, comments="")
+    for name, text in TEXTS.items():
+        (folder / name).write_text(text)
+    (folder / "cut.npz").write_bytes((folder / "full.npz").read_bytes()[:300])
+    scipy.io.savemat(folder / "a.mat", {"x": X, "y": Y})
+    for name, rate in (("noise", 8000), ("heard", 8000), ("slow", 4000)):
+        wavfile.write(folder / f"{name}.wav", rate, SOUND)
