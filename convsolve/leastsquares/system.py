@@ -225,14 +225,23 @@ class System:
 
     def _grams(self, groups: slice, single: bool = False) -> np.ndarray:
         """Return AᵀMA + ridge (groups, R, R) of the scaled columns, in float32 if ``single``."""
-        columns, moments, scale = self.columns.count, self.moments, self.scaling.scale[groups]
-        grams = np.empty((len(scale), columns, columns), np.float32 if single else np.float64)
-        for first in range(0, columns, GRAM_ROWS):
-            rows = slice(first, first + GRAM_ROWS)
-            part = moments.inner(groups, rows) * scale[:, None]
-            np.multiply(part, scale[:, rows, None], out=grams[:, rows], casting="same_kind")
+        columns, dtype = self.columns.count, np.float32 if single else np.float64
+        if columns <= GRAM_ROWS:
+            grams = self._gram_rows(groups, slice(None)).astype(dtype, copy=False)
+        else:
+            grams = np.empty((groups.stop - groups.start, columns, columns), dtype)
+            for first in range(0, columns, GRAM_ROWS):
+                rows = slice(first, first + GRAM_ROWS)
+                grams[:, rows] = self._gram_rows(groups, rows)
         diagonals(grams)[...] += self.scaling.root_ridge[groups] ** 2
         return grams
+
+    def _gram_rows(self, groups: slice, rows: slice) -> np.ndarray:
+        """Return some rows (groups, k, R) of AᵀMA of the scaled columns."""
+        scale = self.scaling.scale[groups]
+        found = self.moments.inner(groups, rows) * scale[:, None]
+        found *= scale[:, rows, None]
+        return found
 
     def qr_factor(self, group: int) -> Factor | None:
         """Return the QR of the design matrix by row blocks; None if R would not fit in memory."""
