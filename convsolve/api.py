@@ -6,8 +6,7 @@ import logging
 import math
 import time
 import warnings
-from contextlib import suppress
-from dataclasses import replace
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 from weakref import WeakKeyDictionary, ref
@@ -15,9 +14,9 @@ from weakref import WeakKeyDictionary, ref
 import numpy as np
 
 from . import __version__
-from .by_mask import STATUSES, Part, gathered, regularization_of, stats_of
+from .by_mask import STATUSES, Part, gathered, regularization_of, stats_of, together
 from .checkpoint import kept_in
-from .errors import IdentifiabilityError, IdentifiabilityWarning, LostDigits, SolveError
+from .errors import IdentifiabilityError, IdentifiabilityWarning, SolveError
 from .identifiability import wording
 from .identifiability.report import Identifiability
 from .identifiability.verdict import SEVERITY
@@ -147,7 +146,8 @@ def solve(
     (1, −ρ₁, …, −ρ_p) makes the noise white. Least squares of the filtered rows gives residuals for
     a second autoregression, whose filter gives the solution. A record loses its first p rows, and
     as many after every gap. The certificate is the backward error as least squares of the filtered
-    rows. Predictions, residuals and R² refer to y itself.
+    rows. Predictions, residuals and R² refer to y itself. If a solver without a penalty does not
+    converge, the default solver is used instead, because the noise is estimated at least squares.
     """
     solver = AutoSolver() if solver is None else solver
     _check_request(problem, solver, strict, progress)
@@ -155,16 +155,16 @@ def solve(
     check_limits(limits)
     if checkpoint is not None and not isinstance(checkpoint, (str, Path)):
         raise TypeError(f"checkpoint must be the name of a file, got {shown(checkpoint)}")
-    found: list[Any] = []
+    found: list[_Solved] = []
     parts = problem.parts
     for _, part in parts:  # outputs that share their rows, in most problems all
         with kept_in(_numbered(checkpoint, len(found)), part, analyse(part, limits).design):
             own = solver if part is problem else solver.of_part(part.selection)
             found.append(_with_noise(part, own, noise, _Options(strict, progress, limits)))
-    for _, doubt in found:
-        if doubt is not None:
-            warnings.warn(doubt, stacklevel=2)
-    fits = [fit for fit, _ in found]
+    for each in found:
+        if each.doubt is not None:
+            warnings.warn(each.doubt, stacklevel=2)
+    fits = [each.solution for each in found]
     if len(fits) == 1:
         return fits[0]
     by_mask = [Part(outputs, fit) for (outputs, _), fit in zip(parts, fits, strict=True)]
@@ -184,8 +184,16 @@ class _Options(NamedTuple):
     limits: Limits
 
 
-# A solution, and a warning if the data do not determine the kernel.
-_Solved = tuple[Solution, IdentifiabilityWarning | None]
+class _Solved(NamedTuple):
+    """A solution, and a warning if the data do not determine the kernel.
+
+    ``kernel`` and ``bias`` are those of the solution before they are rounded to its precision.
+    """
+
+    solution: Solution
+    doubt: IdentifiabilityWarning | None
+    kernel: np.ndarray
+    bias: np.ndarray
 
 
 def _solved(problem: Problem, solver: Solver, noise: str, options: _Options) -> _Solved:
@@ -204,11 +212,7 @@ def _solved(problem: Problem, solver: Solver, noise: str, options: _Options) -> 
         )
         if many_fit and strict:
             raise _refusal(report)
-        autoregression = None
-        if raw.status != "interrupted" and (found := AUTOREGRESSION.fullmatch(noise)):
-            raw, autoregression, took = _refitted(analysis, raw, found[1], many_fit)
-            seconds += took
-        kernel, bias = _pack(problem, analysis, raw)
+        kernel, bias = _pack(problem, analysis, raw.kernel, raw.bias)
         certificate = _certify(analysis, raw) if solver.least_squares else raw.certificate
     doubt = None
     if many_fit:
@@ -231,65 +235,58 @@ def _solved(problem: Problem, solver: Solver, noise: str, options: _Options) -> 
         error_norms=raw.error_norms,
         confound_fit=raw.confound_fit,
         penalties=raw.penalties or [(raw.penalty, raw.strength)] * problem.out_channels,
-        autoregression=autoregression,
         problem=problem,
         identifiability=report,
     )
     if LOG.isEnabledFor(logging.INFO):
         _log(solution, time.perf_counter() - begun)
-    return solution, doubt
+    return _Solved(solution, doubt, raw.kernel, raw.bias)
 
 
 def _with_noise(problem: Problem, solver: Solver, noise: str, options: _Options) -> _Solved:
-    """Solve for outputs that use the same rows, by the cheaper method for autoregressive noise."""
-    if not _by_output(problem, solver, noise, options.limits):
-        with suppress(LostDigits):
-            return _solved(problem, solver, noise, options)
-    return _filtered(problem, solver, noise, options)
-
-
-def _by_output(problem: Problem, solver: Solver, noise: str, limits: Limits) -> bool:
-    """Return whether generalized least squares filters x for every output.
-
-    Otherwise the outputs have a Gram matrix in common.
-    """
-    if not AUTOREGRESSION.fullmatch(noise):
-        return False
-    sizes, spec = problem.sizes(limits), problem.spec
-    shared = sizes.toeplitz and spec.stride == spec.dilation == (1,)
-    return not shared or solver.regularizes or sizes.beyond_memory
-
-
-def _filtered(problem: Problem, solver: Solver, noise: str, options: _Options) -> _Solved:
-    """Solve problems whose rows are filtered, with alternating estimates of noise and kernel."""
-    from .inference.autoregression import ROUNDS
-    from .inference.filtered_problem import estimated_noise, filtered_problem, unfiltered_bias
-
-    fit, doubt = _solved(problem, solver, "white", options)
-    order, worst = AUTOREGRESSION.fullmatch(noise), fit.status
-    assert order is not None
-    for _ in tracked(range(ROUNDS), "rounds of noise and kernel", ROUNDS):
-        if fit.status == "interrupted":
+    """Solve for outputs that use the same rows, with alternating estimates of noise and kernel."""
+    model, limits = noise_model(noise), options.limits
+    found = _solved(problem, solver, noise, options)
+    converged = found.solution.status in ("solved", "interrupted")
+    if model.rounds and not (converged or solver.regularizes):
+        # The noise is estimated at the least-squares solution.
+        solver = AutoSolver()
+        found = _solved(problem, solver, noise, options)
+    worst = found.solution.status
+    for _ in tracked(range(model.rounds), "rounds of noise and kernel", model.rounds):
+        if found.solution.status == "interrupted":
             break
-        given = None if order[1] is None else int(order[1])
-        model = estimated_noise(problem, fit._left(problem), given)
-        parts, biases = [], []
-        for o in range(problem.out_channels):
-            one = filtered_problem(problem, model, o, options.limits)
-            own = solver.of_part(one.selection) if problem.out_channels > 1 else solver
-            found, of_part = _solved(one, own, "white", options)
-            found.stats["filtered"] = True
-            doubt = doubt or of_part
-            parts.append(Part((o,), found))
-            kernel, bias = (np.asarray(a, float) for a in (found.kernel, found.bias))
-            biases.append(unfiltered_bias(problem, model, o, kernel, bias))
-        bias = np.concatenate(biases).astype(problem.dtype)
-        fit = _joined(problem, parts, options.limits, {"noise": noise}, bias, model)
-        worst = max(worst, fit.status, key=STATUSES.index)
+        analysis = analyse(problem, limits)
+        filters, several = model.prepared(problem, analysis, found.kernel, found.bias)
+        parts, doubt = [], found.doubt
+        for part in several:
+            own = solver.of_part(part.problem.selection)
+            one = _solved(part.problem, own, noise, options)
+            doubt = doubt or one.doubt
+            one = one._replace(bias=part.bias(one.kernel, one.bias))
+            parts.append((part.outputs, one))
+        found = _of_parts(problem, parts, noise, filters, limits)._replace(doubt=doubt)
+        worst = max(worst, found.solution.status, key=STATUSES.index)
     # The noise was estimated from the residuals of every fit before.
     if worst != "approximate":
-        fit.status = worst
-    return fit, doubt
+        found.solution.status = worst
+    return found
+
+
+def _of_parts(
+    problem: Problem,
+    solved: Sequence[tuple[tuple[int, ...], _Solved]],
+    noise: str,
+    autoregression: Autoregression,
+    limits: Limits,
+) -> _Solved:
+    """Return the solution of all outputs, from parts whose rows were prepared."""
+    parts = [Part(outputs, found.solution) for outputs, found in solved]
+    kernel = together(parts, [found.kernel for _, found in solved])
+    bias = together(parts, [found.bias for _, found in solved])
+    packed = _pack(problem, analyse(problem, limits), kernel, bias)
+    fit = _joined(problem, parts, limits, {"noise": noise}, packed, autoregression)
+    return _Solved(fit, None, kernel, bias)
 
 
 def _log(fit: Solution, seconds: float) -> None:
@@ -308,19 +305,20 @@ def _joined(
     parts: list[Part],
     limits: Limits,
     stats: dict[str, Any],
-    bias: np.ndarray | None = None,
+    packed: tuple[Any, Any] | None = None,
     autoregression: Autoregression | None = None,
 ) -> Solution:
-    """Return one `Solution` of all outputs, with some ``stats`` and another bias if given."""
+    """Return one `Solution` of all outputs, with some ``stats``, and kernel and bias if given."""
     fits = [part.solution for part in parts]
     worst = max(fits, key=lambda fit: STATUSES.index(fit.status))
     certificates = [fit.certificate for fit in fits if fit.certificate is not None]
-    kernel = gathered(parts, lambda fit: fit.kernel)
-    bias = gathered(parts, lambda fit: fit.bias) if bias is None else bias
+    if packed is None:
+        packed = gathered(parts, lambda fit: fit.kernel), gathered(parts, lambda fit: fit.bias)
+        packed = as_jax(packed) if problem.returns_jax else packed
     order = np.argsort([o for part in parts for o in part.outputs])
     penalties = [pair for fit in fits for pair in fit.penalties]
     return Solution(
-        *(as_jax((kernel, bias)) if problem.returns_jax else (kernel, bias)),
+        *packed,
         recipe=problem.recipe,
         spec=problem.spec,
         tap_lags=problem.lags,
@@ -405,22 +403,6 @@ def _run(solver: Solver, analysis: Analysis, progress: Progress | None) -> tuple
     return raw, max(took - (clock.total - shared), 0.0)
 
 
-def _refitted(
-    analysis: Analysis, raw: Raw, order: str | None, many_fit: bool
-) -> tuple[Raw, Autoregression, float]:
-    """Refit a least-squares result for autoregressive noise; return it, the noise and seconds."""
-    if many_fit:
-        raise LostDigits
-    from .inference.prewhitened import refit
-
-    begun = time.perf_counter()
-    found = refit(analysis, raw.kernel, None if order is None else int(order))
-    raw = replace(
-        raw, kernel=found.kernel, bias=found.bias, certificate=found.certificate, status=None
-    )
-    return raw, found.noise, time.perf_counter() - begun
-
-
 def _certify(analysis: Analysis, raw: Raw) -> Certificate:
     if raw.certificate is not None:
         return raw.certificate
@@ -457,12 +439,14 @@ def _stats(
     return stats | raw.stats | kind
 
 
-def _pack(problem: Problem, analysis: Analysis, raw: Raw) -> tuple[Any, Any]:
+def _pack(
+    problem: Problem, analysis: Analysis, exact: np.ndarray, level: np.ndarray
+) -> tuple[Any, Any]:
     """Return kernel and bias in the precision and kind of array of the data."""
     with np.errstate(over="ignore", under="ignore", invalid="ignore"):
-        kernel, bias = raw.kernel.astype(problem.dtype), raw.bias.astype(problem.dtype)
-        lost = problem.dtype != raw.kernel.dtype and _loses_taps(analysis, raw.kernel, kernel)
-    largest = np.abs(raw.kernel).max(axis=tuple(range(kernel.ndim - 1)))
+        kernel, bias = exact.astype(problem.dtype), level.astype(problem.dtype)
+        lost = problem.dtype != exact.dtype and _loses_taps(analysis, exact, kernel)
+    largest = np.abs(exact).max(axis=tuple(range(kernel.ndim - 1)))
     faint = ((largest > 0) & (largest < np.finfo(problem.dtype).tiny)).any()
     if faint or lost or not (np.isfinite(kernel).all() and np.isfinite(bias).all()):
         raise SolveError(

@@ -67,7 +67,7 @@ def noise_of(parts: Sequence[Part]) -> Noise:
 def stats_of(parts: Sequence[Part], worst: Any) -> dict[str, Any]:
     """What the ``worst`` answer says, seconds of all, and lists of one number for each output."""
     several = [part.solution.stats for part in parts]
-    found = {name: value for name, value in worst.stats.items() if name != "filtered"}
+    found = dict(worst.stats)
     for name in ("compile_seconds", "run_seconds", "newton_steps", "interior_steps", "pivots"):
         if name in found:
             found[name] = sum(stats[name] for stats in several)

@@ -45,7 +45,3 @@ class IdentifiabilityError(ValueError):
     def __init__(self, message: str, report: Report | None = None) -> None:
         super().__init__(message)
         self.report = report
-
-
-class LostDigits(Exception):
-    """Sums shared by all outputs lose too many digits, so each output is solved separately."""

@@ -94,9 +94,8 @@ def cross_validate(
     parts, always = CrossValidation(folds).spans(lengths)
     y, solutions, scores = problem.y, [], []
     assert y is not None
-    records, own = (problem.x, y), (problem.bias, problem.lags, problem.adjustments)
     for i, held in enumerate(tracked(parts, "folds", len(parts))):
-        rest = part(problem.spec, records, beside(parts, i, always), *own)
+        rest = part(problem, (problem.x, y), beside(parts, i, always))
         fit = solve(rest, solver, limits=limits)
         scores.append(_scored(fit, problem, held))
         solutions.append(fit)
@@ -114,8 +113,7 @@ def _scored(
         some, every = [span for span in spans if own.kept.rows_of(span)], [*outputs]
         if some:
             assert own.y is not None
-            records = own.x, own.y
-            held = part(own.spec, records, some, own.bias, own.lags, own.adjustments)
+            held = part(own, (own.x, own.y), some)
             blocks = predicted_blocks(held.x, kernel[..., every], bias[every], held.spec)
             score, mean_squares = scored(held, range(len(every)), held.kept, blocks)
             found[:, every] = mean_squares, score.r2, score.correlation

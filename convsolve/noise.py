@@ -4,9 +4,15 @@ from __future__ import annotations
 
 import re
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    import numpy as np
+
+    from .inference.autoregression import Autoregression
+    from .inference.filtered_problem import FilteredPart
     from .inference.uncertainty import Estimate, Uncertainty
     from .leastsquares.analysis import Analysis
     from .problem.problem import Problem
@@ -26,16 +32,34 @@ class NoiseModel(ABC):
         independent: whether rows are independent, which residuals may contradict.
         by_record: whether errors come from one sum per record, so that few records are few draws.
         rows_squared: whether errors take products of rows × taps² numbers.
+        rounds: number of alternating estimates of noise and kernel, after one for white noise.
     """
 
     name: str
     assumption: str
     penalties = losses = independent = True
     by_record = rows_squared = False
+    rounds = 0
 
     def check(self, problem: Problem) -> None:
         """Raise a ValueError if the problem has no errors under this noise."""
         return
+
+    def prepared(
+        self, problem: Problem, analysis: Analysis, kernel: np.ndarray, bias: np.ndarray
+    ) -> tuple[Autoregression, Iterator[FilteredPart]]:
+        """Estimate the noise, and prepare rows whose noise is white.
+
+        Args:
+            problem: the problem, of outputs that use the same rows.
+            analysis: its analysis.
+            kernel: (*K, Cin/groups, Cout), whose residuals are the noise.
+            bias: (Cout,), zeros without a bias.
+
+        Returns:
+            The noise, and problems with the prepared rows of all outputs.
+        """
+        raise TypeError(f"noise={self.name!r} uses the rows as they are")
 
     @abstractmethod
     def uncertainty(self, analysis: Analysis, estimate: Estimate) -> Uncertainty:
@@ -55,12 +79,20 @@ class WhiteNoise(NoiseModel):
         return Uncertainty(analysis, estimate)
 
 
-class AutoregressiveNoise(NoiseModel):
-    """An autoregression per output. Rows are filtered until their noise is white."""
+@dataclass(frozen=True)
+class AutoregressiveNoise(WhiteNoise):
+    """An autoregression per output. Rows are filtered until their noise is white.
+
+    Attributes:
+        order: the order, or None to select it by AIC.
+    """
+
+    order: int | None = None
 
     name = "ar"
     assumption = "if the noise is an autoregression"
     losses = independent = False
+    rounds = 2
 
     def check(self, problem: Problem) -> None:
         """Raise a ValueError for images, or if single rows have weights."""
@@ -72,11 +104,14 @@ class AutoregressiveNoise(NoiseModel):
                 "or a weight for every record"
             )
 
-    def uncertainty(self, analysis: Analysis, estimate: Estimate) -> Uncertainty:
-        """Return the errors of the filtered rows."""
-        from .inference.prewhitened_errors import PrewhitenedUncertainty
+    def prepared(
+        self, problem: Problem, analysis: Analysis, kernel: np.ndarray, bias: np.ndarray
+    ) -> tuple[Autoregression, Iterator[FilteredPart]]:
+        """Return an autoregression per output, and problems with filtered rows."""
+        from .inference.filtered_problem import estimated_noise, filtered_parts
 
-        return PrewhitenedUncertainty(analysis, estimate)
+        noise = estimated_noise(analysis, kernel, bias, self.order)
+        return noise, filtered_parts(problem, noise, analysis.design.sizes.limits)
 
 
 class HacNoise(NoiseModel):
@@ -128,8 +163,9 @@ NOISES: dict[str, NoiseModel] = {
 
 
 def noise_model(noise: str) -> NoiseModel:
-    """Return the model of a name; "ar(p)" is "ar"."""
-    return NOISES["ar" if AUTOREGRESSION.fullmatch(noise) else noise]
+    """Return the model of a name; "ar(p)" is "ar" of a given order."""
+    found = AUTOREGRESSION.fullmatch(noise)
+    return AutoregressiveNoise(int(found[1])) if found and found[1] else NOISES[noise]
 
 
 def _check_time(problem: Problem, name: str) -> None:

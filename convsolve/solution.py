@@ -498,29 +498,29 @@ class Solution:
         from .inference.uncertainty import hypothesis
 
         channels = self.names.channel_number(channels)
-        if self._parts:
-            return self._test_by_mask(channels, contrast, value)
-        uncertainty, groups = self._uncertainty, self.spec.groups
-        rows, against = hypothesis(self.kernel.shape, groups, channels, contrast, value)
-        if words := uncertainty.approximation(rows):
-            warnings.warn(words, UserWarning, stacklevel=_calls_within())
-        return uncertainty.test(rows, against)
-
-    def _test_by_mask(self, channels: Any, contrast: Any, value: Any) -> FTest:
-        """Test all parts, each for the taps of its group."""
-        from .inference.uncertainty import FTest, hypothesis
-
         shape, groups = self.kernel.shape, self.spec.groups
-        rows, against = hypothesis(shape, groups, channels, contrast, value)
+        return self._tested(*hypothesis(shape, groups, channels, contrast, value))
+
+    def _tested(self, rows: Sequence[np.ndarray | None], value: np.ndarray) -> FTest:
+        """Test that a contrast (q, P) of the taps of every group is ``value`` (q,)."""
+        from .inference.uncertainty import FTest
+
+        if not self._parts:
+            uncertainty = self._uncertainty
+            if words := uncertainty.approximation(rows):
+                warnings.warn(words, UserWarning, stacklevel=_calls_within())
+            return uncertainty.test(rows, value)
+        outputs, groups = self.kernel.shape[-1], self.spec.groups
         size = next(len(r) for r in rows if r is not None)
         tests = []
-        for part in self._parts:
-            mine = rows[part.outputs[0] * groups // shape[-1]]
-            none = np.full(len(part.outputs), np.nan)
+        for some, fit in self._parts:
+            each = len(some) // fit.spec.groups
+            mine = [rows[o * groups // outputs] for o in some[::each]]
+            none = np.full(len(some), np.nan)
             tests.append(
-                FTest(none, (size, part.solution.dof), none, none)
-                if mine is None
-                else part.solution.test(contrast=mine.reshape(size, *shape[:-1]), value=against)
+                FTest(none, (size, fit.dof), none, none)
+                if all(r is None for r in mine)
+                else fit._tested(mine, value)
             )
         dof = size, together(self._parts, [t.dof[1] for t in tests])
         statistic, p, share = (
@@ -602,7 +602,9 @@ class Solution:
     @property
     def _by_mask(self) -> list[Solution]:
         """The solutions of outputs that share their rows, in most problems of all outputs."""
-        return [part.solution for part in self._parts] or [self]
+        if not self._parts or self._autoregression is not None:
+            return [self]
+        return [part.solution for part in self._parts]
 
     def jackknife(self) -> Jackknife:
         """Compute errors by leaving out each record in turn, for any noise within a record.
@@ -620,7 +622,7 @@ class Solution:
         """
         from .inference.resampling import Jackknife, jackknife
 
-        if not self._parts:
+        if self._by_mask == [self]:
             return jackknife(self._resampled("jackknife"), np.asarray(self.kernel, float))
         several = [part.solution.jackknife() for part in self._parts]
         if len({one.dof for one in several}) > 1:
@@ -685,12 +687,7 @@ class Solution:
         There is none with a penalty, which leaves some of the response in the residuals, for rows
         that were filtered to make their noise white, nor for images.
         """
-        if (
-            "filtered" in self.stats
-            or not self._noise_model.independent
-            or uncertainty.penalized
-            or self.spec.ndim > 1
-        ):
+        if not self._noise_model.independent or uncertainty.penalized or self.spec.ndim > 1:
             return ""
         from .inference.whiteness import warning
 
@@ -711,10 +708,9 @@ class Solution:
         freedom = np.full(self.kernel.shape[-1], np.nan)
         if self.regularization is not None:
             freedom = self.regularization.degrees_of_freedom
-        filters = self._autoregression
         from .inference.uncertainty import Estimate
 
-        estimate = Estimate(kernel, self.penalties, freedom, self._error_norms, filters)
+        estimate = Estimate(kernel, self.penalties, freedom, self._error_norms)
         return self._noise_model.uncertainty(analyse(problem, report.limits), estimate)
 
     @property

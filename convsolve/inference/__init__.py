@@ -1,14 +1,17 @@
-"""What the data say beyond one estimate: a penalty that they choose, robust fits, and errors.
+"""Selection of penalties, robust losses, noise models, standard errors and tests.
 
-``strength_path`` solves penalized least squares at every strength from one tridiagonal form of
-``sums`` over rows; ``criteria`` judge its fits, ``folds`` hold rows out, and ``scorers`` bring both
-to one form, for any penalty, in ``units`` that all columns share. ``selection`` searches strengths
-and hyperparameters, ``bands`` those of a banded ridge, ``krylov`` those of many unknowns;
-``several_strengths`` solves all outputs at theirs, from the data. ``regularization`` is the record
-of it all. ``sparse`` has the steps of a lasso, ``lag_windows`` every window of lags. ``robust`` has
-Huber's loss and ``absolute`` least absolute deviations, both on the ``orthonormal_rows`` of A.
-``uncertainty`` gives standard errors, bands and tests of an answer, ``sandwich`` what dependent
-noise makes of them. ``autoregression`` models the noise, ``prewhitened`` solves with rows filtered
-by it, and ``prewhitened_errors`` has the errors of that; ``whiteness`` tells where it is needed.
-``resampling`` leaves out records, and shifts y against x.
+Penalties: ``strength_path`` solves penalized least squares at every strength, from ``sums`` over
+rows in ``units`` that all columns share. ``criteria`` and ``folds`` score the fits, and ``scorers``
+combine them. ``selection`` searches strengths and hyperparameters. ``bands`` is for a banded ridge
+and ``krylov`` for many unknowns. ``several_strengths`` solves all outputs at their strengths, and
+``regularization`` records the selection. ``sparse`` has the steps of a lasso, and ``lag_windows``
+the scores of every window of lags.
+
+Losses: ``robust`` is for Huber's loss and ``absolute`` for least absolute deviations. Both use the
+``orthonormal_rows`` of A.
+
+Errors: ``uncertainty`` computes standard errors, bands and tests. ``dependent_errors`` computes
+them for rows that depend on each other, from the sums of ``sandwich``. ``autoregression`` models
+the noise, and ``filtered_problem`` filters the rows until their noise is white. ``whiteness`` tests
+residuals. ``resampling`` has the jackknife, and ``permutation`` the tests with resampled y.
 """

@@ -16,8 +16,6 @@ import numpy as np
 from ..errors import SolveError
 from ..text import count
 
-# Number of alternating estimates of noise and kernel.
-ROUNDS = 2
 # Largest order that is chosen from the data, also as a share of the rows. At least this share of
 # the rows must be left, as the filter removes the first rows of every record.
 MOST_ORDER, MOST_SHARE, ROWS_LEFT = 40, 0.1, 0.5
@@ -101,13 +99,6 @@ def largest_order(lengths: Sequence[int], unknowns: int, order: int | None) -> i
     return order
 
 
-def no_noise(name: str) -> SolveError:
-    """Return the error for an output whose residuals are only rounding."""
-    return SolveError(
-        f"noise='ar' needs noise, and {name} leaves nothing of y but rounding; use noise='white'"
-    )
-
-
 def autocovariances(residuals: Sequence[np.ndarray], most: int) -> np.ndarray:
     """Return autocovariances (1 + most, outputs) of records (T, outputs) at lags 0 to ``most``."""
     rows, found = sum(map(len, residuals)), np.zeros((1 + most, residuals[0].shape[1]))
@@ -137,26 +128,14 @@ def levinson(covariances: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def filtered(a: np.ndarray, filters: np.ndarray, step: int = 1) -> np.ndarray:
-    """Return Σ_i φ_i·a[t − i·step] (n, C) for filters φ (C or 1, p + 1), with zeros before a."""
-    if len(filters) == 1 and step == 1 and len(a):
-        from scipy.ndimage import convolve1d
+    """Return Σ_i φ_i·a[t − i·step] (..., n, C) for φ (C or 1, p + 1), with zeros before a."""
+    from scipy.ndimage import convolve1d
 
-        taps = filters.shape[1]
-        # One call for all lags, since calls take most of the time for short records.
-        whole: np.ndarray = convolve1d(
-            a, filters[0], 0, float, mode="constant", origin=-(taps // 2)
-        )
-        return whole
-    filters = np.broadcast_to(filters, (a.shape[1], filters.shape[1]))
-    found = a * filters[:, 0]
-    for i in range(1, filters.shape[1]):
-        # Only few of many outputs have a high order.
-        live = np.flatnonzero(filters[:, i])
-        some = live if len(live) < a.shape[1] else slice(None)
-        found[i * step :, some] += a[: max(len(a) - i * step, 0), some] * filters[some, i]
+    spread = np.zeros((len(filters), (filters.shape[1] - 1) * step + 1))
+    spread[:, ::step] = filters
+    found, origin = np.empty(a.shape), -(spread.shape[1] // 2)
+    # One call for all lags, since calls take most of the time for short records.
+    several = (slice(c, c + 1) for c in range(a.shape[-1])) if len(filters) > 1 else [slice(None)]
+    for some, taps in zip(several, spread, strict=True):
+        convolve1d(a[..., some], taps, -2, found[..., some], "constant", origin=origin)
     return found
-
-
-def filtered_back(a: np.ndarray, filters: np.ndarray) -> np.ndarray:
-    """Return the adjoint of `filtered`, Σ_i φ_i·a[t + i]."""
-    return filtered(a[::-1], filters)[::-1]

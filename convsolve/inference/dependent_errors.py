@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
@@ -17,7 +17,6 @@ from .sandwich import (
     bandwidth,
     moving_products,
     moving_squares,
-    with_gaps,
 )
 from .uncertainty import Uncertainty
 
@@ -175,11 +174,11 @@ class HacUncertainty(DependentUncertainty):
 
     def _squares(self, system: System, group: int, outputs: np.ndarray) -> np.ndarray:
         influences = self._influences(system, group, outputs)
-        return moving_squares(*self._timed(influences), self._window)
+        return moving_squares(influences, self._in_time[2].flags, self._window)
 
     def _products(self, system: System, group: int, output: int) -> np.ndarray:
         influences = self._influences(system, group, np.array([output]))
-        return moving_products(*self._timed(influences), self._window)
+        return moving_products(influences, self._in_time[2].flags, self._window)
 
     def _correction(self, outputs: np.ndarray) -> np.ndarray:
         rows, left = self._analysis.design.sizes.rows, self._left[outputs]
@@ -203,15 +202,6 @@ class HacUncertainty(DependentUncertainty):
         for a, y in matrix.row_blocks(targets):
             assert y is not None
             yield inverse @ a[group].T, (y[group][:, local] - a[group] @ w).T
-
-    def _timed(
-        self, influences: Iterable[tuple[np.ndarray, np.ndarray]]
-    ) -> tuple[Iterable[tuple[np.ndarray, np.ndarray]], list[int]]:
-        """Return influences with zeros for excluded rows, and the lengths of the records."""
-        flags = self._in_time[2].flags
-        if all(f.all() for f in flags):
-            return influences, [*map(len, flags)]
-        return with_gaps(influences, flags), [*map(len, flags)]
 
     @cached_property
     def _in_time(self) -> tuple[DesignMatrix, Targets, Times]:

@@ -1,57 +1,92 @@
-"""A problem whose rows are filtered in time, so that autoregressive noise becomes white.
+"""Problems whose rows are filtered in time, so that autoregressive noise becomes white.
 
 The filter φ = (1, −ρ₁, …, −ρ_p) acts on x and on y. The taps are unchanged. A row is used if it and
 the p rows before it are used, so that p rows are lost after every gap. Generalized least squares is
 least squares of the filtered problem, with any penalty, mask, confounds and source of the data.
+
+Outputs have different filters. Those of one order use the same rows, and are the groups of one
+problem: each group has x and one y, filtered by the filter of its output.
 
 Source: D. Cochrane and G. H. Orcutt, J. Am. Stat. Assoc. 44 (1949) 32.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from ..errors import SolveError
-from ..linalg.rank import EPS
-from ..operators.windows import NormalForm
+from ..leastsquares.analysis import Analysis, forget
+from ..leastsquares.penalty import RIDGE
+from ..operators.windows import NormalForm, normal_form
 from ..problem.problem import Problem
 from ..problem.records import Records
 from ..problem.sizes import Limits
-from .autoregression import Autoregression, filtered, largest_order, no_noise
+from .autoregression import Autoregression, filtered, largest_order
 
-# A norm of residuals below this share of the norm of y is rounding.
-ROUNDING = 1e3 * EPS
+
+class Filter(NamedTuple):
+    """A filter in time of some channels less a constant.
+
+    Attributes:
+        channels: (C,), the channels that are filtered. A channel can occur several times.
+        constants: (C,), subtracted first, so that a large offset costs no digits.
+        filters: φ (C, p + 1).
+        step: number of samples between two coefficients of the filter.
+    """
+
+    channels: np.ndarray
+    constants: np.ndarray
+    filters: np.ndarray
+    step: int = 1
+
+    @property
+    def lost(self) -> int:
+        """Number of samples at the start of a record that are lost."""
+        return (self.filters.shape[1] - 1) * self.step
+
+    def of(self, samples: np.ndarray) -> np.ndarray:
+        """Return filtered samples (..., n − lost, C) of samples (..., n, channels)."""
+        less = samples[..., self.channels] - self.constants
+        return filtered(less, self.filters, self.step)[..., self.lost :, :]
+
+    def of_all(self, records: Sequence[np.ndarray], formed: Callable[..., Any]) -> Any:
+        """Return filtered records as an array if all have one shape, else as a list.
+
+        The records have a normal form ``formed`` (N, n, channels). Records of one shape are
+        filtered together, since a call takes longer than the filter of a short record.
+        """
+        lots: dict[tuple[int, ...], list[int]] = {}
+        for i, record in enumerate(records):
+            lots.setdefault(record.shape, []).append(i)
+        whole = [self.of(formed(np.stack([records[i] for i in lot]))) for lot in lots.values()]
+        if len(whole) == 1:
+            return whole[0]
+        places = np.argsort([i for lot in lots.values() for i in lot])
+        several = [a for lot in whole for a in lot]
+        return [several[place] for place in places]
 
 
 @dataclass(frozen=True, eq=False)
 class FilteredRecord:
-    """Samples (n, C) less a constant, filtered in time when they are read.
+    """A record that is filtered when it is read.
 
     Attributes:
-        record: the samples before the filter, which are read on demand.
-        constant: (C,), subtracted first, so that a large offset costs no digits.
-        filters: φ (p + 1,).
-        step: number of samples between two coefficients of the filter.
+        record: the samples (n, channels) before the filter, which are read on demand.
+        filter: the filter.
     """
 
     record: Any
-    constant: np.ndarray
-    filters: np.ndarray
-    step: int
-
-    @property
-    def _lost(self) -> int:
-        return (len(self.filters) - 1) * self.step
+    filter: Filter
 
     @property
     def shape(self) -> tuple[int, int]:
-        """Shape (n − p·step, C)."""
-        length, channels = self.record.shape
-        return max(length - self._lost, 0), channels
+        """Shape (n − lost, C)."""
+        return max(self.record.shape[0] - self.filter.lost, 0), len(self.filter.channels)
 
     @property
     def dtype(self) -> np.dtype[Any]:
@@ -62,94 +97,140 @@ class FilteredRecord:
         """Return some samples: a slice of the first axis, and possibly of the channels."""
         rows, *channels = key if isinstance(key, tuple) else (key,)
         start, stop, _ = rows.indices(self.shape[0])
-        read = np.asarray(self.record[start : max(stop, start) + self._lost], float)
-        found = filtered(read - self.constant, self.filters[None], self.step)[self._lost :]
-        return np.asarray(found[(slice(None), *channels)])
-
-    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
-        found = self[:]
-        return found if dtype is None else found.astype(dtype, copy=False)
+        read = np.asarray(self.record[start : max(stop, start) + self.filter.lost], float)
+        return self.filter.of(read)[(slice(None), *channels)]
 
 
-def filtered_problem(
-    problem: Problem, noise: Autoregression, output: int, limits: Limits
-) -> Problem:
-    """Return the problem of one output with rows that are filtered by the filter of its noise.
+class FilteredPart(NamedTuple):
+    """Some outputs of a problem with filtered rows.
+
+    Attributes:
+        outputs: outputs of the part.
+        problem: the problem of these outputs, each in a group of its own.
+        gains: (Q,), factors of the bias of each output.
+        constants: x (Q, C) and y (Q,) that were subtracted before the filter.
+    """
+
+    outputs: tuple[int, ...]
+    problem: Problem
+    gains: np.ndarray
+    constants: tuple[np.ndarray, np.ndarray]
+
+    def bias(self, kernel: np.ndarray, bias: np.ndarray) -> np.ndarray:
+        """Return the bias (Q,) before the filter, given kernel and bias of the problem."""
+        if not self.problem.bias:
+            return bias
+        of_x, of_y = self.constants
+        return np.asarray(bias / self.gains + of_y - np.einsum("kco,oc->o", kernel, of_x))
+
+
+def filtered_parts(
+    problem: Problem, noise: Autoregression, limits: Limits
+) -> Iterator[FilteredPart]:
+    """Yield the filtered problems of all outputs, one for outputs that can be solved together.
 
     The problem must have one axis, and equal rows and weights for all rows of a record.
     """
-    alone = problem.of_output(output)
-    order, spec = int(noise.order[output]), alone.spec
-    assert alone.y is not None
-    filters = noise.filters[output, : order + 1]
-    kept = [i for i in alone.kept.used if _usable(alone.kept.flags_of(i), order).any()]
-    if not kept:
+    sizes = problem.sizes(limits)
+    samples = sizes.numbers - problem.out_channels * sum(n for (n,) in problem.row_shapes)
+    each = samples // problem.spec.groups + sum(n for (n,) in problem.row_shapes)
+    most = min(limits.chunk_numbers // each, limits.gram_bytes // (8 * sizes.columns**2))
+    # Confounds are filtered too, so they differ among outputs.
+    most = 1 if isinstance(problem.confounds, Records) else max(most, 1)
+    # Records of all outputs that exceed the memory together are filtered whenever they are read.
+    stored = sizes.beyond_memory or each <= limits.held_numbers < each * problem.out_channels
+    for order in np.unique(noise.order):
+        same = np.flatnonzero(noise.order == order)
+        for first in range(0, len(same), most):
+            part = _part(problem, noise, same[first : first + most], stored)
+            yield part
+            if stored:
+                forget(part.problem)
+
+
+def _part(
+    problem: Problem, noise: Autoregression, outputs: np.ndarray, stored: bool
+) -> FilteredPart:
+    order, spec, kept = int(noise.order[outputs[0]]), problem.spec, problem.kept
+    assert problem.y is not None
+    filters = noise.filters[outputs, : order + 1]
+    used = [i for i in kept.used if _usable(kept.flags_of(i), order).any()]
+    if not used:
         raise SolveError(f"noise of order {order} leaves no row of any record; use a smaller order")
-    mask = [_usable(alone.kept.flags_of(i), order) for i in kept]
-    lengths = [alone.kept.shapes[i][0] for i in kept]
-    forms = [NormalForm.of_rows(alone.x[i], spec, 0, n) for i, n in zip(kept, lengths, strict=True)]
-    offsets = _offsets(alone)
-    x: list[Any] = [FilteredRecord(a, offsets[0], filters, spec.stride[0]) for a in forms]
-    y: list[Any] = [FilteredRecord(alone.y[i], offsets[1], filters, 1) for i in kept]
-    if not alone.sizes(limits).beyond_memory:
-        x, y = ([*map(np.asarray, several)] for several in (x, y))
-    confounds: Any = alone.confounds
+    each = problem.in_channels // spec.groups
+    group = outputs * spec.groups // problem.out_channels
+    channels = (group[:, None] * each + np.arange(each)).reshape(-1)
+    of_x, of_y = _offsets(problem)
+    of_x, of_y = of_x[channels], of_y[outputs]
+    for_x = Filter(channels, of_x, np.repeat(filters, each, axis=0), spec.stride[0])
+    for_y = Filter(outputs, of_y, filters)
+    x: Any = [problem.x[i] for i in used]
+    y: Any = [problem.y[i] for i in used]
+    if stored:
+        forms = (
+            NormalForm.of_rows(a, spec, 0, kept.shapes[i][0]) for i, a in zip(used, x, strict=True)
+        )
+        x = [FilteredRecord(form, for_x) for form in forms]
+        y = [FilteredRecord(record, for_y) for record in y]
+    else:
+        x = for_x.of_all([*map(np.asarray, x)], partial(normal_form, spec=spec))
+        y = for_y.of_all([*map(np.asarray, y)], np.asarray)
+    confounds: Any = problem.confounds
     if isinstance(confounds, Records):
-        several = (confounds.arrays[i] for i in kept)
-        confounds = [filtered(np.asarray(a, float), filters[None])[order:] for a in several]
+        several = (confounds.arrays[i] for i in used)
+        confounds = [filtered(np.asarray(a, float), filters)[order:] for a in several]
     weights = None
-    if alone.weights is not None:
-        weights = [float(alone.weights.roots[i]) ** 2 for i in kept]
-    used = None if all(m.all() for m in mask) else mask
-    given: dict[str, Any] = {"mask": used, "confounds": confounds}
-    made = Problem(x, y, spec=spec.normal, bias=alone.bias, weights=weights, **given)
-    return made.described_as(alone)
-
-
-def unfiltered_bias(
-    problem: Problem, noise: Autoregression, output: int, kernel: np.ndarray, bias: np.ndarray
-) -> np.ndarray:
-    """Return the bias (1,) of an output, given kernel and bias of its filtered problem."""
-    if not problem.bias:
-        return bias
-    alone = problem.of_output(output)
-    of_x, of_y = _offsets(alone)
-    gain = noise.filters[output].sum()
-    return np.asarray(bias / gain + of_y - np.einsum("kco,c->o", kernel, of_x))
+    if problem.weights is not None:
+        weights = [float(problem.weights.roots[i]) ** 2 for i in used]
+    mask = [_usable(kept.flags_of(i), order) for i in used]
+    given: dict[str, Any] = {"mask": None if all(m.all() for m in mask) else mask}
+    given |= {"confounds": confounds, "bias": problem.bias, "weights": weights}
+    made = Problem(x, y, spec=replace(spec.normal, groups=len(outputs)), **given)
+    made = made.described_as(problem, channels.tolist(), outputs.tolist())
+    constants = of_x.reshape(len(outputs), each), of_y
+    return FilteredPart(tuple(outputs.tolist()), made, filters.sum(1), constants)
 
 
 def estimated_noise(
-    problem: Problem, residuals: Sequence[np.ndarray], order: int | None
+    analysis: Analysis, kernel: np.ndarray, bias: np.ndarray, order: int | None
 ) -> Autoregression:
-    """Return the noise of residuals (T, outputs) of every record, NaN in rows that are not used.
+    """Return the noise in the residuals of a kernel (*K, C, Cout) and a bias (Cout,).
+
+    Args:
+        analysis: the analysis of outputs that use the same rows.
+        kernel, bias: the estimates. Confounds, and a bias of weighted rows, are fitted to the
+            residuals by least squares.
+        order: the order, or None to select it.
 
     Raises:
         SolveError: If there are too few rows for the order, or if an output has no noise.
     """
-    runs = [run for i, e in enumerate(residuals) for run in _runs(problem, i, e)]
-    largest = np.max([np.abs(e).max(0, initial=0.0) for e in runs], axis=0)
-    _check_noise(problem, largest)
-    scaled = [np.ldexp(e, -np.frexp(largest)[1]) for e in runs]
-    most = largest_order([*map(len, runs)], problem.sizes().unknowns, order)
-    return Autoregression.estimated(scaled, order, most)
-
-
-def _check_noise(problem: Problem, largest: np.ndarray) -> None:
-    """Raise a SolveError if only rounding of an output remains in the residuals."""
-    assert problem.y is not None
-    several = (run for i, b in enumerate(problem.y) for run in _runs(problem, i, np.asarray(b)))
-    of_y = np.max([np.abs(run).max(0, initial=0.0) for run in several], axis=0)
-    exact = np.flatnonzero(largest <= ROUNDING * of_y)
+    design, plain = analysis.design, analysis.regression(RIDGE, 0.0)
+    w = plain.from_user(kernel)
+    of_taps, groups = plain.scaling.unscaled(w), range(len(w))
+    e = np.stack([plain.targets.rows(g) - design.matrix.forward(g, of_taps[g]) for g in groups])
+    if design.nuisance.constant:
+        off = (bias - plain.from_columns(of_taps)[1]).reshape(len(w), -1)
+        e -= e.mean(1, keepdims=True) + np.ldexp(off, -plain.y_exponents)[:, None]
+    exact = np.flatnonzero(np.linalg.norm(e, axis=1) <= plain.rounding(w))
     if exact.size:
-        raise no_noise(problem.names.output(int(exact[0])))
+        raise SolveError(
+            f"noise='ar' needs noise, and {design.names.output(int(exact[0]))} leaves nothing of y "
+            "but rounding; use noise='white'"
+        )
+    kept = design.adjustments.kept
+    residuals = design.by_record(e.swapaxes(1, 2).reshape(-1, e.shape[1]))
+    runs = [run for i, part in enumerate(residuals) for run in _runs(part, kept.flags_of(i))]
+    most = largest_order([*map(len, runs)], design.sizes.unknowns, order)
+    return Autoregression.estimated(runs, order, most)
 
 
-def _runs(problem: Problem, record: int, e: np.ndarray) -> list[np.ndarray]:
+def _runs(e: np.ndarray, flags: np.ndarray) -> list[np.ndarray]:
     """Return the residuals (n, outputs) of every run of rows that are used and consecutive."""
-    flags = problem.kept.flags_of(record)
-    root = 1.0 if problem.weights is None else float(problem.weights.roots[record])
+    if flags.all():
+        return [e]
     edges = np.flatnonzero(np.diff(np.concatenate([[False], flags, [False]]).astype(int)))
-    return [root * e[a:b] for a, b in zip(edges[::2], edges[1::2], strict=True)]
+    return [e[a:b] for a, b in zip(edges[::2], edges[1::2], strict=True)]
 
 
 def _usable(flags: np.ndarray, order: int) -> np.ndarray:
@@ -161,10 +242,10 @@ def _usable(flags: np.ndarray, order: int) -> np.ndarray:
 
 
 def _offsets(problem: Problem) -> tuple[np.ndarray, np.ndarray]:
-    """Return constants of x (C,) and y (1,) that a bias or a drift takes up; else zeros."""
+    """Return constants of x (C,) and y (Q,) that a bias or a drift takes up; else zeros."""
     assert problem.y is not None
     if not problem.bias and not isinstance(problem.confounds, int):
-        return np.zeros(problem.in_channels), np.zeros(1)
+        return np.zeros(problem.in_channels), np.zeros(problem.out_channels)
     first = problem.kept.used[0]
     start = int(np.flatnonzero(problem.kept.flags_of(first))[0])
     form = NormalForm.of_rows(problem.x[first], problem.spec, start, start + 1)

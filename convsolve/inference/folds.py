@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from copy import copy
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
@@ -14,7 +15,6 @@ from ..linalg.rank import EPS
 from ..operators.moments import Moments
 from ..operators.prediction import row_spans
 from ..operators.windows import NormalForm
-from ..problem.adjustments import Adjustments
 from ..problem.checks import choice, integer
 from ..problem.problem import Problem
 from ..problem.rows import Rows, Span
@@ -147,25 +147,25 @@ def cut(
 
 
 def part(
-    spec: ConvSpec,
+    of: Problem | Design,
     records: tuple[Sequence[np.ndarray], Sequence[np.ndarray]],
     spans: Sequence[Span],
-    bias: bool,
-    lags: Sequence[np.ndarray],
-    adjustments: Adjustments,
+    bias: bool | None = None,
 ) -> Problem:
     """Return some rows of records (x, y) as a separate problem with the same adjustments.
 
-    Its taps have the given ``lags`` in samples, because priors depend on the lags. With confounds,
-    all rows of a record stay in one record, and the rows between them are masked.
+    Its taps have the same lags in samples, because priors depend on the lags. It has a bias as the
+    whole problem, unless one is given. With confounds, all rows of a record stay in one record, and
+    the rows between them are masked.
     """
-    pieces, spans = spans, spans if adjustments.confounds is None else _hulls(spans)
+    adjustments, pieces = of.adjustments, spans
+    spans = spans if adjustments.confounds is None else _hulls(spans)
     given = adjustments.of(spans)
     if len(spans) < len(pieces):
         given["mask"] = _within(given["mask"], spans, pieces, adjustments.kept)
     # A bias that is redundant in these records is no error, but has no column.
-    found = Problem(*cut(spec, *records, spans), spec=spec.normal, **given)
-    return found.replace(bias=bias).with_lags(lags)
+    found = Problem(*cut(of.spec, *records, spans), spec=of.spec.normal, **given)
+    return found.replace(bias=of.bias if bias is None else bias).with_lags(of.lags)
 
 
 def _hulls(spans: Sequence[Span]) -> list[Span]:
@@ -203,8 +203,7 @@ def leading(problem: Problem, numbers: int) -> Problem:
             spans.append(span)
         if len(spans) == LEADING_PARTS:
             break
-    own = problem.bias, problem.lags, problem.adjustments
-    return part(problem.spec, (problem.x, problem.y), _joined(spans), *own)
+    return part(problem, (problem.x, problem.y), _joined(spans))
 
 
 def _joined(spans: Sequence[Span]) -> list[Span]:
@@ -233,8 +232,8 @@ def fold_moments(
     plain = design.nuisance.confounds is None
     if design.sizes.chunked and plain:
         return design.matrix.moments_of(spans, y).in_units(like.units)
-    given = design.bias or not plain, design.lags, design.adjustments
-    made = Design(part(design.spec, (design.records, y), spans, *given), design.sizes.limits)
+    own = part(design, (design.records, y), spans, design.bias or not plain)
+    made = Design(own, design.sizes.limits)
     found = made.matrix.summable(made.targets)
     if not plain and not made.nuisance.shared:
         found = found.without_constant()
@@ -310,47 +309,72 @@ def no_score(fold: int, score: str) -> str:
     )
 
 
+def scored(score: str, errors: np.ndarray, rows: int, squares: np.ndarray | float) -> np.ndarray:
+    """Return the mean square or R² of held-out rows.
+
+    Args:
+        score: "mse" or "r2".
+        errors: sums of squares of the residuals.
+        rows: number of rows.
+        squares: sums of squares of y about its mean.
+    """
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.asarray(errors / rows if score == "mse" else 1 - errors / squares)
+
+
 class HeldOut:
     """Held-out rows of one group. Scores of kernels fitted to the ``rest`` of the rows.
 
     Attributes:
         rows: number of rows.
+        weight: sum of the weights of the rows.
+        gram, cross: AᵀA (R, R) and Aᵀy (R, Q) about the means of these rows.
         squares: (Q,), sums of squares of y about its mean in these rows.
+        means: (R,), the means of the columns.
+        off, y_off: (R,) and (Q,), the means that the fitted constant does not take up.
     """
 
     def __init__(self, fold: Moments, rest: Moments, group: int) -> None:
-        self.rows, self._constant = fold.n, rest.constant
-        self._weight = fold.ones_square
+        self.rows, self.weight = fold.n, fold.ones_square
         centred = fold.with_constant().eliminated()
-        self._gram, self._cross, self.squares = (each[group] for each in centred)
-        self._means = fold.means[group], fold.out_means[group]
-        self._learnt = rest.means[group], rest.out_means[group]
+        self.gram, self.cross, self.squares = (each[group] for each in centred)
+        self.means = self.off = fold.means[group]
+        self.y_off = fold.out_means[group]
+        if rest.constant:
+            self.off = self.off - rest.means[group]
+            self.y_off = self.y_off - rest.out_means[group]
 
     def only(self, outputs: np.ndarray) -> HeldOut:
         """Return the rows for some of the outputs."""
-        found = object.__new__(HeldOut)
-        vars(found).update(vars(self))
-        found._cross, found.squares = self._cross[:, outputs], self.squares[outputs]
-        found._means = self._means[0], self._means[1][outputs]
-        found._learnt = self._learnt[0], self._learnt[1][outputs]
+        found = copy(self)
+        found.cross, found.squares = self.cross[:, outputs], self.squares[outputs]
+        found.y_off = self.y_off[outputs]
         return found
 
-    def errors(self, v: np.ndarray) -> np.ndarray:
-        """Return the sums of squares (n, Q) of y minus the prediction of kernels v (n, R, Q)."""
-        product = self._applied(v)
-        means, y_means = self._means
-        off = y_means - means @ v
-        if self._constant:
-            learnt, y_learnt = self._learnt
-            off = (y_means - y_learnt) - (means - learnt) @ v
-        inner = np.einsum("nrq,nrq->nq", v, product - 2 * self._cross)
-        return np.maximum(self.squares + inner, 0.0) + self._weight * off**2
+    def scores(
+        self, score: str, v: np.ndarray, about: tuple[HeldOut, np.ndarray] | None = None
+    ) -> np.ndarray:
+        """Return scores (n, Q) of kernels v (n, R, Q).
 
-    def correlations(self, v: np.ndarray) -> np.ndarray:
+        ``about`` are the same rows with the fit of some kernel subtracted from y, and the
+        differences (n, R, Q) from this kernel. They keep more digits of small errors.
+        """
+        if score == "correlation":
+            return self._correlations(v)
+        rows, change = (self, v) if about is None else about
+        return scored(score, rows._errors(change), self.rows, self.squares)
+
+    def _errors(self, v: np.ndarray) -> np.ndarray:
+        """Return the sums of squares (n, Q) of y minus the prediction of kernels v (n, R, Q)."""
+        inner = np.einsum("nrq,nrq->nq", v, self._applied(v) - 2 * self.cross)
+        off = self.y_off - self.off @ v
+        return np.maximum(self.squares + inner, 0.0) + self.weight * off**2
+
+    def _correlations(self, v: np.ndarray) -> np.ndarray:
         """Return correlations (n, Q) of y and predictions of v (n, R, Q); NaN for constant ones."""
         spread = np.maximum(np.einsum("nrq,nrq->nq", v, self._applied(v)), 0.0)
-        plain = spread + self._weight * np.square(self._means[0] @ v)
-        joint = np.einsum("nrq,rq->nq", v, self._cross)
+        plain = spread + self.weight * np.square(self.means @ v)
+        joint = np.einsum("nrq,rq->nq", v, self.cross)
         with np.errstate(divide="ignore", invalid="ignore"):
             found = np.clip(joint / np.sqrt(spread * self.squares), -1, 1)
         return np.where(spread > 10 * v.shape[1] * EPS * plain, found, np.nan)
@@ -358,4 +382,4 @@ class HeldOut:
     def _applied(self, v: np.ndarray) -> np.ndarray:
         n, size, outputs = v.shape
         flat = v.transpose(1, 0, 2).reshape(size, n * outputs)
-        return (self._gram @ flat).reshape(size, n, outputs).transpose(1, 0, 2)
+        return (self.gram @ flat).reshape(size, n, outputs).transpose(1, 0, 2)

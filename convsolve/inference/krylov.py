@@ -16,10 +16,10 @@ from ..linalg.rank import EPS
 from ..linalg.tridiagonal import tridiagonal_solve
 from ..operators.prediction import predicted
 from ..progress import tracked
-from .folds import CrossValidation, beside, cut, no_score, part
+from .folds import CrossValidation, beside, cut, no_score, part, scored
 from .regularization import Regularization, StrengthScores
 from .selection import strength_grids
-from .strength_path import inverse_root
+from .strength_path import FreeCoordinates
 from .units import CommonUnits
 
 # A strength has converged when its gradient is at most this share of the first one.
@@ -106,22 +106,18 @@ class Reduced:
         self._scale = np.ldexp(root, power - unit)[:, None]
         self._to_columns = np.ldexp(root, system.columns.exponents[group] - unit)[:, None]
         free = np.eye(len(weights))[:, self._free]
-        beside = self._gram(free) if free.size else free
-        half = inverse_root(beside[self._free])
-        self._inverse = half @ half.T
-        self._beside = beside[~self._free]
+        rows = (self._gram(free) if free.size else free).T
+        given = rows[:, self._free], rows[:, ~self._free]
+        self._eliminated = FreeCoordinates(self._free, *given)
 
     def _gram(self, v: np.ndarray) -> np.ndarray:
         return self._scale * self._normal.product(self._scale * v)
-
-    def _eliminated(self, g: np.ndarray) -> np.ndarray:
-        return g[~self._free] - self._beside @ (self._inverse @ g[self._free])
 
     def product(self, v: np.ndarray) -> np.ndarray:
         """Return B v for v (h, 1)."""
         whole = np.zeros((len(self._free), 1))
         whole[~self._free] = v
-        return self._eliminated(self._gram(whole))
+        return self._eliminated.eliminated(self._gram(whole))
 
     def kernels(self, gradient: np.ndarray, strengths: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return the coordinates (R, n) at ``strengths`` (n,), given Aᵀy (R,), and which converged.
@@ -129,10 +125,8 @@ class Reduced:
         Both are in the units of the columns of A T.
         """
         cross = self._to_columns * gradient[:, None]
-        path = KrylovPath(self.product, self._eliminated(cross)[:, 0], strengths)
-        found = np.empty((len(gradient), len(strengths)))
-        found[~self._free] = z = path.coordinates
-        found[self._free] = self._inverse @ (cross[self._free] - self._beside.T @ z)
+        path = KrylovPath(self.product, self._eliminated.eliminated(cross)[:, 0], strengths)
+        found = self._eliminated.completed(path.coordinates, cross[self._free])
         return self._to_columns * found, path.converged
 
 
@@ -220,9 +214,7 @@ def held_out_scores(
     scores = np.empty((len(parts), *strengths.shape))
     for i, held in enumerate(tracked(parts, "held-out rows, by fold", len(parts))):
         records, rest = (design.records, y), beside(parts, i, always)
-        own = design.bias, design.lags, design.adjustments
-        others = part(design.spec, records, rest, *own)
-        trained = Analysis.of(others, design.sizes.limits)
+        trained = Analysis.of(part(design, records, rest), design.sizes.limits)
         x_held, y_held = cut(design.spec, design.records, y, held)
         truth = np.concatenate([b.reshape(-1, b.shape[-1]) for b in y_held]).astype(float)
         for some, kernels, biases, good in _kernels(trained, penalty, strengths, units):
@@ -263,12 +255,10 @@ def _kernels(
 
 def _scored(y: np.ndarray, found: np.ndarray, score: str) -> np.ndarray:
     """Return scores (n,) of predictions (rows, n) of y (rows,)."""
-    errors, centred = ((y[:, None] - found) ** 2).sum(0), y - y.mean()
-    if score == "mse":
-        return np.asarray(errors / len(y))
-    squares = centred @ centred
+    centred = y - y.mean()
+    if score != "correlation":
+        errors = ((y[:, None] - found) ** 2).sum(0)
+        return scored(score, errors, len(y), centred @ centred)
+    about = found - found.mean(0)
     with np.errstate(divide="ignore", invalid="ignore"):
-        if score == "r2":
-            return np.asarray(1 - errors / squares)
-        about = found - found.mean(0)
-        return np.asarray(centred @ about / np.sqrt(squares * (about**2).sum(0)))
+        return np.asarray(centred @ about / np.sqrt(centred @ centred * (about**2).sum(0)))

@@ -16,15 +16,9 @@ from ..linalg.qr import tree_qr, with_rows
 from ..linalg.threads import one_blas_thread
 from ..operators.moments import Moments
 from ..progress import tracked
-from .folds import (
-    CrossValidation,
-    check_varying,
-    fold_moments,
-    training,
-    training_moments,
-    varying,
-)
+from .folds import CrossValidation, HeldOut, check_varying, scored, varying
 from .strength_path import ROUNDING
+from .sums import fold_sums
 
 UNDETERMINED = (
     "the data do not determine all of the lags, so that no window of them has an answer of its "
@@ -140,17 +134,13 @@ def window_errors(analysis: Analysis, select: CrossValidation) -> np.ndarray:
     """
     design = analysis.design
     assert analysis.targets is not None
-    spans, rest = select.spans(design.adjustments.kept.lengths)
-    y = analysis.targets.records
-    several = tracked(spans, "sums over folds", len(spans))
-    folds = [fold_moments(design, y, span, design.summable) for span in several]
-    always = fold_moments(design, y, rest, design.summable) if rest else None
+    spans = select.spans(design.adjustments.kept.lengths)
+    sums = fold_sums(design, analysis.targets, spans)
     varies, found = _varying(analysis), []
-    check_varying(folds, varies, select.score)
+    check_varying(sums.folds, varies, select.score)
     highest = int(design.moments.units.out_exponents.max())
-    own = training_moments(design, y, (spans, rest), design.summable)
-    pairs = zip(folds, training(folds, always) if own is None else own, strict=True)
-    for fold, others in tracked(pairs, "windows of lags, by fold", len(folds)):
+    pairs = zip(sums.folds, sums.beside, strict=True)
+    for fold, others in tracked(pairs, "windows of lags, by fold", len(sums.folds)):
         parts = [
             _Prefixes(fold, others, g, design.spec.kernel_size[0]) for g in range(len(fold.gram))
         ]
@@ -169,16 +159,10 @@ class _Prefixes:
         order = _ascending(fold.gram.shape[1], taps)
         square = np.ix_(order, order)
         gram, cross, _ = others.eliminated()
-        held, held_cross, squares = fold.with_constant().eliminated()
-        self._squares = squares[g]
-        x_means, y_means = fold.means[g, order], fold.out_means[g]
-        if others.constant:
-            x_means = x_means - others.means[g, order]
-            y_means = y_means - others.out_means[g]
         self._gram, self._cross = gram[g][square], cross[g][order]
-        self._held, self._held_cross = held[g][square], held_cross[g][order]
-        self._x_means, self._y_means, self._rows = x_means, y_means, fold.n
-        self._weight = fold.ones_square
+        self._held = held = HeldOut(fold, others, g)
+        self._held_gram, self._held_cross = held.gram[square], held.cross[order]
+        self._off = held.off[order, None]
         self._taps, self._channels = taps, len(order) // taps
 
     def scores(self, score: str) -> Iterator[np.ndarray]:
@@ -196,14 +180,14 @@ class _Prefixes:
                 raise SolveError(ILL_CONDITIONED)
             c, held_c, means = (
                 solve_triangular(u, v, trans="T", check_finite=False)
-                for v in (self._cross[own], self._held_cross[own], self._x_means[own, None])
+                for v in (self._cross[own], self._held_cross[own], self._off[own])
             )
-            half = solve_triangular(u, self._held[own, own], trans="T", check_finite=False)
+            half = solve_triangular(u, self._held_gram[own, own], trans="T", check_finite=False)
             b = solve_triangular(u, half.T, trans="T", check_finite=False)
             inner = 2 * c * (np.tril(b, -1) @ c) + np.diagonal(b)[:, None] * c**2
             ends = slice(self._channels - 1, None, self._channels)
             spread, joint = np.cumsum(inner, 0)[ends], np.cumsum(held_c * c, 0)[ends]
-            off = self._y_means - np.cumsum(means * c, 0)[ends]
+            off = self._held.y_off - np.cumsum(means * c, 0)[ends]
             found = np.full((self._taps, c.shape[1]), np.nan)
             found[i:] = self._scored(score, spread, joint, off)
             yield found
@@ -211,10 +195,9 @@ class _Prefixes:
     def _scored(
         self, score: str, spread: np.ndarray, joint: np.ndarray, off: np.ndarray
     ) -> np.ndarray:
+        held = self._held
+        if score != "correlation":
+            inner = np.maximum(held.squares - 2 * joint + spread, 0.0)
+            return scored(score, inner + held.weight * off**2, held.rows, held.squares)
         with np.errstate(divide="ignore", invalid="ignore"):
-            if score == "correlation":
-                return np.asarray(joint / np.sqrt(spread * self._squares))
-            errors = np.maximum(self._squares - 2 * joint + spread, 0.0) + self._weight * off**2
-            if score == "mse":
-                return np.asarray(errors / self._rows)
-            return np.asarray(1 - errors / self._squares)
+            return np.asarray(joint / np.sqrt(spread * held.squares))

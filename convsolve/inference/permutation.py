@@ -21,9 +21,9 @@ import numpy as np
 
 from ..leastsquares.analysis import Analysis
 from ..leastsquares.design import Design
-from ..linalg.factor import Factor
 from ..progress import tracked
 from .autoregression import autocovariances, levinson
+from .uncertainty import covariance_half
 
 # Numbers of orthonormal columns, and of their products with y, that are formed at a time.
 COLUMN_NUMBERS = 2**24
@@ -324,22 +324,12 @@ def _orthonormal(analysis: Analysis, numbers: int) -> Iterator[np.ndarray]:
     ``numbers`` are formed from each of them.
     """
     operator = analysis.design.matrix
-    inverse = np.stack([_inverse(analysis, g) for g in range(operator.groups)])
+    inverse = np.stack([covariance_half(analysis.plain, g) for g in range(operator.groups)])
     step = max(1, COLUMN_NUMBERS // (operator.groups * (operator.rows + numbers)))
     starts = range(0, inverse.shape[2], step)
     for first in tracked(starts, "columns, multiplied by resampled y", len(starts)):
         some = inverse[:, :, first : first + step]
         yield np.concatenate([a @ some for a, _ in operator.row_blocks()], axis=1)
-
-
-def _inverse(analysis: Analysis, group: int) -> np.ndarray:
-    """R⁻¹ (P, P), which makes the columns of the operator orthonormal."""
-    system = analysis.plain
-    factor: Factor | None = system.factor(group)
-    if factor is None or not factor.full_rank:
-        raise ValueError("the data do not determine every tap; see identify")
-    relative = system.scaling.relative[group]
-    return np.ldexp(factor.whiten(np.eye(len(relative))), -relative[:, None])
 
 
 # --- correlation in time
@@ -361,10 +351,10 @@ def _lag_one(records: Sequence[np.ndarray], lag: int) -> np.ndarray:
     """Autocorrelation (C,) of records (n, C) about their means, 0 of a constant."""
     size = max(float(np.abs(a).max(initial=0.0)) for a in records) or 1.0
     centred = [a / size - (a / size).mean(0) for a in records if len(a)]
-    total = sum(np.square(a).sum(0) for a in centred)
-    joint = sum((a[lag:] * a[: max(len(a) - lag, 0)]).sum(0) for a in centred)
+    covariances = autocovariances(centred, lag)
     with np.errstate(divide="ignore", invalid="ignore"):
-        return np.asarray(np.where(total > 0, joint / total, 0.0))
+        found = covariances[lag] / covariances[0]
+    return np.asarray(np.where(covariances[0] > 0, found, 0.0))
 
 
 def _slow_refused(p: np.ndarray, times: np.ndarray, lengths: Sequence[int]) -> np.ndarray:

@@ -14,6 +14,8 @@ from .scorers import Scorer
 from .selection import Chosen
 from .units import CommonUnits
 
+# Fields with a value per output, along the last axis.
+PER_OUTPUT = ("strength", "degrees_of_freedom", "noise_variance", "at_edge")
 # Largest number of outputs whose numbers a text shows.
 MAX_OUTPUTS = 6
 
@@ -92,13 +94,8 @@ class Regularization(NamedTuple):
         """Return the selection for some of the outputs."""
         some = [*outputs]
         path: Any = (None if v is None else v[..., some] for v in self.path)
-        return self._replace(
-            strength=self.strength[..., some],
-            degrees_of_freedom=self.degrees_of_freedom[some],
-            noise_variance=self.noise_variance[some],
-            path=StrengthScores(*path),
-            at_edge=self.at_edge[some],
-        )
+        own: Any = {name: getattr(self, name)[..., some] for name in PER_OUTPUT}
+        return self._replace(path=StrengthScores(*path), **own)
 
     @classmethod
     def from_dict(cls, found: dict[str, Any]) -> Regularization:
@@ -111,16 +108,10 @@ class Regularization(NamedTuple):
             name: tuple(value) if isinstance(value, list) else value
             for name, value in found["hyperparameters"].items()
         }
-        arrays = ("strength", "degrees_of_freedom", "noise_variance")
-        return cls(
-            **found
-            | {name: np.array(found[name], float) for name in arrays}
-            | {
-                "hyperparameters": chosen,
-                "path": StrengthScores(**path),
-                "at_edge": np.array(found["at_edge"], bool),
-            }
-        )
+        # JSON has null for NaN.
+        arrays = {name: np.array(found[name], float) for name in PER_OUTPUT}
+        arrays["at_edge"] = arrays["at_edge"].astype(bool)
+        return cls(**found | arrays | {"hyperparameters": chosen, "path": StrengthScores(**path)})
 
 
 def of_outputs(
@@ -202,11 +193,8 @@ def joined(parts: Sequence[Regularization]) -> Regularization:
         penalty=" or ".join(titles),
         hyperparameters=first.hyperparameters if len(titles) == 1 else several,
         bounded=any(p.bounded for p in parts),
-        strength=along([p.strength for p in parts]),
-        degrees_of_freedom=along([p.degrees_of_freedom for p in parts]),
-        noise_variance=along([p.noise_variance for p in parts]),
         path=StrengthScores(*(along(each) for each in zip(*paths, strict=True))),
-        at_edge=along([p.at_edge for p in parts]),
+        **{name: along([getattr(p, name) for p in parts]) for name in PER_OUTPUT},
     )
 
 

@@ -19,7 +19,8 @@ from ..operators.moments import Moments
 from ..problem.checks import fraction
 from ..problem.rows import Span
 from ..progress import tracked
-from .folds import beside, fold_moments, part, training
+from .folds import beside, part
+from .sums import fold_sums
 
 # Pivots of a Gram matrix beyond this ratio cost four digits, which refinement by residuals of the
 # data restores.
@@ -61,12 +62,9 @@ def jackknife(analysis: Analysis, kernel: np.ndarray) -> Jackknife:
     folds: list[list[Span]] = [[(i, 0, lengths[i])] for i in design.adjustments.kept.used]
     if len(folds) < 2:
         raise ValueError("jackknife needs two records or more that have rows")
-    like = design.summable
-    several = tracked(folds, "sums over records", len(folds))
-    sums = [fold_moments(design, targets.records, fold, like) for fold in several]
-    found = []
+    sums, found = fold_sums(design, targets, (folds, []), "sums over records"), []
     with blas_threads(design.blas_columns):
-        for held, rest in enumerate(tracked(training(sums, None), "records left out", len(folds))):
+        for held, rest in enumerate(tracked(sums.beside, "records left out", len(folds))):
             columns = _by_gram(rest)
             if columns is None:
                 found.append(_from_data(analysis, folds, held))
@@ -107,9 +105,7 @@ def _from_data(analysis: Analysis, folds: list[list[Span]], held: int) -> np.nda
     design, targets = analysis.design, analysis.targets
     assert targets is not None
     records = design.records_in_memory, targets.records
-    spans, bias = beside(folds, held, []), design.bias
-    of_rest = part(design.spec, records, spans, bias, design.lags, design.adjustments)
-    rest = Analysis.of(of_rest, design.sizes.limits)
+    rest = Analysis.of(part(design, records, beside(folds, held, [])), design.sizes.limits)
     regression = rest.regression(RIDGE, 0.0)
     answer = regression.by_best_factor()
     if answer is None:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -63,38 +63,42 @@ def bandwidth(rows: int) -> int:
     return int(1.3 * math.sqrt(rows))
 
 
-def by_record(
-    blocks: Iterable[Sequence[np.ndarray]], lengths: Sequence[int]
-) -> Iterator[tuple[list[np.ndarray], bool]]:
-    """Blocks of arrays (..., k) cut at the ends of records, and whether one ends there."""
-    left = iter(lengths)
-    missing = next(left)
-    for block in blocks:
-        start, stop = 0, block[0].shape[-1]
-        while start < stop:
-            end = min(start + missing, stop)
-            missing -= end - start
-            yield [a[..., start:end] for a in block], not missing
-            start = end
-            if not missing:
-                missing = next(left, 0)
-
-
-def overlapping(
-    blocks: Iterable[Sequence[np.ndarray]], lengths: Sequence[int], window: int
+def in_time(
+    influences: Influences, flags: Sequence[np.ndarray], window: int
 ) -> Iterator[list[np.ndarray]]:
-    """The same blocks after the ``window`` − 1 rows before each of them, zeros outside a record, so
-    that every sum of ``window`` rows that reads some of a record is one of a single block.
+    """Yield influences in time, after the ``window`` − 1 samples before each block.
+
+    Samples that are no rows, and those outside a record, are zero. Every sum of ``window`` samples
+    that reads some of a record is then a sum of a single block.
+
+    Args:
+        influences: B and e of some rows at a time.
+        flags: (T,) of each record, True for the samples that are rows.
+        window: number of samples of a sum.
     """
-    before: list[np.ndarray] | None = None
-    for parts, ends in by_record(blocks, lengths):
-        if before is None:
-            before = [np.zeros((*a.shape[:-1], window - 1)) for a in parts]
-        after = [np.zeros((*a.shape[:-1], window - 1 if ends else 0)) for a in parts]
-        joined = zip(before, parts, after, strict=True)
-        whole = [np.concatenate(each, axis=-1) for each in joined]
-        yield whole
-        before = None if ends else [a[..., a.shape[-1] - window + 1 :] for a in whole]
+    left = iter([(np.flatnonzero(f), len(f)) for f in flags if f.any()])
+    rows, samples = next(left)
+    first = written = 0
+    before: list[Any] = [0.0, 0.0]
+    for block in influences:
+        start, stop = 0, block[0].shape[1]
+        while start < stop:
+            places = rows[first : first + stop - start]
+            first += len(places)
+            ends = first == len(rows)
+            last = samples + window - 1 if ends else int(places[-1]) + 1
+            places = places - written + window - 1
+            dense = int(places[-1]) - int(places[0]) + 1 == len(places)
+            at = slice(int(places[0]), int(places[-1]) + 1) if dense else places
+            whole = [np.zeros((len(a), last - written + window - 1)) for a in block]
+            for found, given, a in zip(whole, before, block, strict=True):
+                found[:, : window - 1] = given
+                found[:, at] = a[:, start : start + len(places)]
+            yield whole
+            start, written = start + len(places), last
+            before = [found[:, found.shape[1] - window + 1 :] for found in whole]
+            if ends:
+                (rows, samples), first, written, before = next(left, (rows, 0)), 0, 0, [0.0, 0.0]
 
 
 def window_means(u: np.ndarray, window: int) -> np.ndarray:
@@ -109,10 +113,10 @@ def window_means(u: np.ndarray, window: int) -> np.ndarray:
     return np.asarray(means[..., first : first + count])
 
 
-def moving_squares(influences: Influences, lengths: Sequence[int], window: int) -> np.ndarray:
+def moving_squares(influences: Influences, flags: Sequence[np.ndarray], window: int) -> np.ndarray:
     """Σ m² (P, Q) over the means m of z over every ``window`` consecutive rows of a record."""
     total: np.ndarray | float = 0.0
-    for b, e in overlapping(influences, lengths, window):
+    for b, e in in_time(influences, flags, window):
         total = total + np.stack(side_by_side(partial(_squares, b, window), list(e)), axis=1)
     return np.asarray(total)
 
@@ -126,28 +130,10 @@ def _squares(b: np.ndarray, window: int, e: np.ndarray) -> np.ndarray:
     return np.concatenate(found)
 
 
-def moving_products(influences: Influences, lengths: Sequence[int], window: int) -> np.ndarray:
+def moving_products(influences: Influences, flags: Sequence[np.ndarray], window: int) -> np.ndarray:
     """Σ m mᵀ (P, P) of a single output, with m as for `moving_squares`."""
     total: np.ndarray | float = 0.0
-    for b, e in overlapping(influences, lengths, window):
+    for b, e in in_time(influences, flags, window):
         m = window_means(b * e, window)
         total = total + m @ m.T
     return np.asarray(total)
-
-
-def with_gaps(influences: Influences, flags: Sequence[np.ndarray]) -> Iterator[Influence]:
-    """Influences of rows with zeros where one is left out: ``flags`` (T,) of every record are True
-    for those there are.
-    """
-    counts = [int(np.count_nonzero(f)) for f in flags]
-    record = first = written = 0
-    for (b, e), ends in by_record(influences, counts):
-        places = np.flatnonzero(flags[record])[first : first + e.shape[1]]
-        stop = len(flags[record]) if ends else int(places[-1]) + 1
-        wide = np.zeros((len(b), stop - written)), np.zeros((len(e), stop - written))
-        for part, given in zip(wide, (b, e), strict=True):
-            part[:, places - written] = given
-        yield wide
-        first, written = first + e.shape[1], stop
-        if ends:
-            record, first, written = record + 1, 0, 0

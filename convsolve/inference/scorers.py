@@ -79,19 +79,12 @@ class Scorer:
         """Return the scores (k, n, Q) of every fold at ``strengths`` (n, Q) or (n, 1)."""
         if isinstance(self.select, str):
             return None
-        score = self.select.score
-        return np.stack([self._fold(i, strengths, score) for i in range(len(self.paths))])
-
-    def _fold(self, i: int, strengths: np.ndarray, score: str) -> np.ndarray:
-        v, held = self.paths[i].coordinates(strengths), self.held[i]
-        if score == "correlation":
-            return held.correlations(v)
-        if self.exact is None:
-            errors = held.errors(v)
-        else:
-            errors = self.exact[i].errors(v - self.path.origin)
-        with np.errstate(divide="ignore", invalid="ignore"):
-            return errors / held.rows if score == "mse" else 1 - errors / held.squares
+        found = []
+        for i, (path, held) in enumerate(zip(self.paths, self.held, strict=True)):
+            v = path.coordinates(strengths)
+            about = None if self.exact is None else (self.exact[i], v - self.path.origin)
+            found.append(held.scores(self.select.score, v, about))
+        return np.stack(found)
 
     def scores(self, strengths: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
         """Return scores (n, Q) by the criterion or averaged over folds, and the scores by fold."""

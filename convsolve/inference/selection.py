@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
 from ..leastsquares.penalty import Penalty
 from ..progress import stage
 from .criteria import LIKELIHOODS
-from .minimum import bracketed_minimum, quartic_minimum, quartic_vertex
+from .minimum import grid_minimum, quartic_minimum, quartic_vertex
 from .scorers import Scorer, Scoring
 from .units import CommonUnits
 
@@ -119,30 +120,26 @@ def _refined(scorer: Scorer, around: np.ndarray, tolerance: float) -> tuple[np.n
     place of the grid. It guards against several minima.
     """
 
-    def loss(places: np.ndarray, some: np.ndarray) -> np.ndarray:
-        mine = scorer.only(some)
+    def loss(places: np.ndarray, mine: Scorer = scorer) -> np.ndarray:
         return mine.losses(mine.scores(np.exp(places))[0])
 
+    def row(at: np.ndarray) -> np.ndarray:
+        return loss(at[None])[0]
+
     places = around[0] + np.linspace(0, 1, FINER)[:, None] * (around[2] - around[0])
-    outputs = np.arange(around.shape[1])
-    losses = loss(places, outputs)
+    outputs, losses = np.arange(around.shape[1]), loss(places)
     unit = 1.0 if scorer.select in LIKELIHOODS else 1.0 / scorer.path.rows
-
-    def row(at: np.ndarray, some: np.ndarray) -> np.ndarray:
-        return loss(at[None], some)[0]
-
     # The quartic through five places of this grid is close to the minimum, unless there is none.
     best = np.clip(np.argmin(losses, axis=0), 2, FINER - 3)
     at = quartic_vertex(losses[best + np.arange(-2, 3)[:, None], outputs])
     found = places[best, outputs] + np.nan_to_num(at) * (places[1] - places[0])
-    least = row(found, outputs)
+    least = row(found)
     failed = np.flatnonzero(np.isnan(at) | ~(least <= losses.min(0)))
     if failed.size:
         best = np.clip(np.argmin(losses[:, failed], axis=0), 1, FINER - 2)
-        bracket = best + np.array([[-1], [0], [1]]), failed
-        given = places[bracket], losses[bracket], COARSE * unit
-        own = bracketed_minimum(lambda at, some: row(at, failed[some]), *given)
-        found[failed], least[failed] = own
+        low, high = (places[best + i, failed] for i in (-1, 1))
+        own = partial(loss, mine=scorer.only(failed))
+        found[failed], least[failed] = grid_minimum(own, low, high, COARSE * unit)
     if tolerance < COARSE:
         found, least = quartic_minimum(row, found, least, max(tolerance * unit, ROUNDED))
     return np.exp(found), least

@@ -34,11 +34,9 @@ class SeveralStrengths:
         self._strengths, self._units = strengths.reshape(units.outputs.shape), units
         self._columns = self._regression.system.columns
         weights = self._regression.system.coordinates.weights
-        #: Distinct strengths of every group. For their scaling (n, G), the last one is repeated.
-        self._distinct = [np.unique(row) for row in self._strengths]
-        most = max(map(len, self._distinct))
-        alike = [np.pad(row, (0, most - len(row)), "edge") for row in self._distinct]
-        self._scaling = Scaling.of(self._columns, np.stack(alike, axis=1)[:, :, None] * weights)
+        ridges = self._strengths.T[:, :, None] * weights
+        #: Units of the columns (Q, G, R) for the strength of every output.
+        self._scaling = Scaling.of(self._columns, ridges)
         # The scorers use these columns times this power of two.
         self._power = (self._columns.exponents - units.column)[:, :, None]
 
@@ -90,15 +88,10 @@ class SeveralStrengths:
         return np.ldexp(np.stack(parts), self._power)
 
     def _bounds(self, v: np.ndarray, squares: np.ndarray, gradient: np.ndarray) -> np.ndarray:
-        found = np.empty(self._strengths.shape)
         scaling = self._scaling
-        for g, row in enumerate(self._strengths):
-            for i, value in enumerate(self._distinct[g]):
-                mine = np.flatnonzero(row == value)
-                relative, root = scaling.relative[i, g, :, None], scaling.root_ridge[i, g, :, None]
-                w = np.ldexp(v[g][:, mine], relative)
-                pull = root * w
-                r_norm = np.sqrt(squares[g, mine] + np.einsum("pq,pq->q", pull, pull))
-                scaled = np.ldexp(gradient[g][:, mine], -relative) - root * pull
-                found[g, mine] = upper_bound(w, r_norm, scaled, float(scaling.a_norm[i, g]))
-        return found
+        relative, root = (np.moveaxis(a, 0, -1) for a in (scaling.relative, scaling.root_ridge))
+        w = np.ldexp(v, relative)
+        pull = root * w
+        r_norm = np.sqrt(squares + np.einsum("gpq,gpq->gq", pull, pull))
+        scaled = np.ldexp(gradient, -relative) - root * pull
+        return upper_bound(w, r_norm, scaled, scaling.a_norm.T)

@@ -59,11 +59,44 @@ class Fits:
             return self.squares + self.strengths * self.size
 
 
+class FreeCoordinates:
+    """Coordinates N without a penalty, eliminated from the normal equations of the others, L.
+
+    They are eliminated as nuisance columns: LᵀGL − LᵀGN (NᵀGN)⁺ NᵀGL. Roots of (NᵀGN)⁺ are used,
+    because the inverse cancels all digits if free columns are similar.
+
+    Args:
+        free: flags (R,) of the coordinates.
+        square: NᵀGN.
+        beside: NᵀGL.
+    """
+
+    def __init__(self, free: np.ndarray, square: np.ndarray, beside: np.ndarray) -> None:
+        self.flags, self._beside = free, beside
+        self._half = inverse_root(square)
+        self.rank = self._half.shape[1]
+        #: Its products with itself are subtracted from LᵀGL.
+        self.root = self._half.T @ beside
+
+    def squares(self, right: np.ndarray) -> np.ndarray:
+        """Return the squares (Q,) that N explains of y, given Nᵀy."""
+        root = self._half.T @ right
+        return np.asarray(np.einsum("pq,pq->q", root, root))
+
+    def eliminated(self, right: np.ndarray) -> np.ndarray:
+        """Return a right-hand side (R, Q) for the coordinates of L alone."""
+        return np.asarray(right[~self.flags] - self.root.T @ (self._half.T @ right[self.flags]))
+
+    def completed(self, z: np.ndarray, right: np.ndarray) -> np.ndarray:
+        """Return all coordinates (R, k), given those of L and the right-hand side of N."""
+        whole = np.empty((len(self.flags), z.shape[1]), order="F")
+        whole[~self.flags] = z
+        whole[self.flags] = self._half @ (self._half.T @ (right - self._beside @ z))
+        return whole
+
+
 class StrengthPath:
     """Minimize ‖y − A v‖² + λ·Σ weights·v² of one group for every λ.
-
-    Coordinates v without a penalty are eliminated in the same way as nuisance columns:
-    B = LᵀGL − LᵀGN (NᵀGN)⁺ NᵀGL.
 
     Args:
         gram: AᵀA (R, R), with nuisance columns projected out.
@@ -96,23 +129,20 @@ class StrengthPath:
         self._root = np.where(free, 1.0, 1 / np.sqrt(np.where(free, 1.0, weights)))[:, None]
         if (self._root != 1).any():
             gram, cross = gram * self._root * self._root[:, 0], cross * self._root
-        self._beside = gram[np.ix_(free, held)]
-        self._half = inverse_root(gram[np.ix_(free, free)])
-        self.rank = self._half.shape[1]
+        self._eliminated = FreeCoordinates(free, gram[np.ix_(free, free)], gram[np.ix_(free, held)])
+        self.rank = self._eliminated.rank
         self._right = cross[free]
-        # Use roots, not the inverse, which cancels all digits if free columns are similar.
-        by_free, beside = self._half.T @ self._right, self._half.T @ self._beside
         scale = 0.0
         if free.any():
             gram = gram[np.ix_(held, held)]
             scale = float(np.diagonal(gram).max(initial=0.0))
-            gram = gram - beside.T @ beside
+            gram = gram - self._eliminated.root.T @ self._eliminated.root
         self.tridiagonal = Tridiagonal(gram, scale)
-        rotated = self.tridiagonal.rotate(cross[held] - beside.T @ by_free)
+        rotated = self.tridiagonal.rotate(self._eliminated.eliminated(cross))
         self._cross = np.asfortranarray(rotated)  # as LAPACK reads it at every strength
         self._begin = self.tridiagonal.rotate((self.origin / self._root)[held])
         self._begun = origin is not None
-        self.squares = np.maximum(squares - np.einsum("pq,pq->q", by_free, by_free), 0.0)
+        self.squares = np.maximum(squares - self._eliminated.squares(self._right), 0.0)
         self.floor = ROUNDING * squares if floor is None else floor
 
     @property
@@ -206,28 +236,18 @@ class StrengthPath:
         for some, outputs, strength in _distinct(strengths):
             steps[:, some, outputs] = self._step(strength, outputs)
         z = self.tridiagonal.back(steps.reshape(size, n * self.outputs))
-        whole = np.empty((len(self.free), n * self.outputs), order="F")
-        whole[~self.free] = z
-        whole[self.free] = self._of_free(np.tile(self._right, n) - self._beside @ z)
+        whole = self._eliminated.completed(z, np.tile(self._right, n))
         whole *= self._root
         return self.origin + whole.reshape(len(whole), n, self.outputs).transpose(1, 0, 2)
 
     def correction(self, strengths: np.ndarray, gradient: np.ndarray) -> np.ndarray:
         """Return (AᵀA + λ·weights)⁻¹ gradient (R, Q), for λ (Q,)."""
         gradient = gradient * self._root
-        held = gradient[~self.free] - self._beside.T @ self._of_free(gradient[self.free])
-        turned = self.tridiagonal.rotate(held)
+        turned = self.tridiagonal.rotate(self._eliminated.eliminated(gradient))
         for _, outputs, strength in _distinct(strengths[None]):
             turned[:, outputs] = self.tridiagonal.solve(strength, turned[:, outputs])
         z = self.tridiagonal.back(turned)
-        found = np.empty(gradient.shape)
-        found[~self.free] = z
-        found[self.free] = self._of_free(gradient[self.free] - self._beside @ z)
-        return found * self._root
-
-    def _of_free(self, right: np.ndarray) -> np.ndarray:
-        """Return (NᵀGN)⁺ times a right-hand side."""
-        return np.asarray(self._half @ (self._half.T @ right))
+        return self._eliminated.completed(z, gradient[self.free]) * self._root
 
     def _step(self, strength: float, outputs: Outputs) -> np.ndarray:
         """Return Qᵀ z (r, k), from the origin to the solution."""

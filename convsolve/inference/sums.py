@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from operator import methodcaller
 
@@ -105,25 +105,29 @@ class GroupSums:
     space: RowSpace | None
 
 
+def fold_sums(
+    design: Design, targets: Targets, spans: Spans | None, label: str = "sums over folds"
+) -> Sums:
+    """Return the sums of the columns of taps and outputs, in the units of those of all rows.
+
+    Progress is reported with the ``label``.
+    """
+    total = design.summable if targets is design.targets else design.matrix.summable(targets)
+    (folds, rest), y = ([], []) if spans is None else spans, targets.records
+    several = tracked(folds, label, len(folds))
+    each = [fold_moments(design, y, fold, total) for fold in several]
+    always = fold_moments(design, y, rest, total) if rest else None
+    own = None if spans is None else training_moments(design, y, spans, total)
+    return Sums(total, each, always, own)
+
+
 class FromMoments:
     """Sums of columns of taps, from which sums in other coordinates are computed."""
 
     def __init__(self, design: Design, targets: Targets, spans: Spans | None) -> None:
         self._design, self._spans = design, spans
-        given = targets is design.targets
-        total = design.summable if given else design.matrix.summable(targets)
-
-        def summed(rows: Sequence[Span]) -> Moments:
-            return without_constants(fold_moments(design, targets.records, rows, total), total)
-
-        folds, rest = ([], []) if spans is None else spans
-        each = map(summed, tracked(folds, "sums over folds", len(folds)))
-        live = without_constants(total, total)
-        found = Sums(live, [*each], summed(rest) if rest else None)
-        own = None if spans is None else training_moments(design, targets.records, spans, total)
-        if own is not None:
-            found = replace(found, given=[without_constants(m, total) for m in own])
-        self.sums = found
+        found = fold_sums(design, targets, spans)
+        self.sums = found.each(partial(without_constants, like=found.total))
 
     def within(self, coordinates: Coordinates, units: CommonUnits) -> list[GroupSums]:
         """Return the sums of every group in some coordinates and units."""

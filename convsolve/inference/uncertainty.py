@@ -20,11 +20,10 @@ from ..operators.layout import to_columns, to_kernel
 from ..problem.checks import index
 from ..progress import tracked
 from ..text import count, shown
-from .autoregression import Autoregression
 
 # Draws of the largest of all |t|, for simultaneous bands, and how many are made at a time.
 DRAWS, DRAWS_AT_ONCE = 4000, 500
-# A residual of less than this share of y, and of what its fit is made of, is rounding.
+# A difference of sums of taps below this share of their terms is rounding.
 ROUNDING = 100 * EPS
 # Singular values of a contrast below this share of the largest are rounding.
 DEPENDENT = 1e-10
@@ -150,14 +149,12 @@ class Estimate(NamedTuple):
         pairs: penalty and strength of every output.
         freedom: degrees of freedom of the kernel (outputs,), NaN to take them from its factor.
         norms: norms (outputs,) of the residuals in the unit of y, if the loss is not squares.
-        filters: the autoregression by whose filter the rows were multiplied, if there is one.
     """
 
     kernel: np.ndarray
     pairs: Sequence[tuple[Penalty, float]]
     freedom: np.ndarray
     norms: np.ndarray | None = None
-    filters: Autoregression | None = None
 
 
 class Uncertainty:
@@ -176,7 +173,7 @@ class Uncertainty:
         """Store the estimate that the errors belong to, with its design matrix and outputs."""
         assert analysis.targets is not None
         self._analysis, self._targets = analysis, analysis.targets
-        self._kernel, self._pairs, self._freedom, self._norms = estimate[:4]
+        self._kernel, self._pairs, self._freedom, self._norms = estimate
         self._halves: dict[tuple[int, System], np.ndarray] = {}
 
     @property
@@ -203,8 +200,7 @@ class Uncertainty:
         plain = Regression(self._analysis.plain, self._targets)
         w = plain.from_user(self._kernel)
         found, _ = plain.residual(w)
-        size = plain.y_norms + plain.scaling.a_norm[:, None] * np.linalg.norm(w, axis=1)
-        real = (found > ROUNDING * size).reshape(-1)
+        real = (found > plain.rounding(w)).reshape(-1)
         if self._norms is None:
             return np.where(real, found.reshape(-1), 0.0)
         return np.where(real, np.ldexp(self._norms, -self.exponents), 0.0)
@@ -225,7 +221,7 @@ class Uncertainty:
         """Rows less the degrees of freedom of kernel and nuisance columns, (outputs,)."""
         sizes, found = self._analysis.design.sizes, np.empty(len(self._pairs))
         for g, outputs, system in self._alike():
-            factor = self._factor(system, g)
+            factor = _factor(system, g)
             if system.strength:
                 if not factor.full_rank:
                     raise ValueError("data and penalty together do not determine every tap")
@@ -256,12 +252,7 @@ class Uncertainty:
         """Noise whose variance is the sum of squared residuals over their degrees of freedom."""
         with np.errstate(over="ignore", under="ignore"):
             variance = np.ldexp(self.deviation**2, 2 * self.exponents)
-        return Noise(self.kind, variance, *self._model)
-
-    @property
-    def _model(self) -> tuple[np.ndarray | None, np.ndarray | None]:
-        """Order and coefficients of an autoregression."""
-        return None, None
+        return Noise(self.kind, variance)
 
     @cached_property
     def standard_error(self) -> np.ndarray:
@@ -420,40 +411,47 @@ class Uncertainty:
     def _column_exponents(self, group: int) -> np.ndarray:
         return np.asarray(self._analysis.design.matrix.exponents[group])
 
-    @staticmethod
-    def _factor(system: System, group: int) -> Factor:
-        factor = system.factor(group)
-        if factor is None:
-            raise ValueError(
-                "standard errors take a factor of the design matrix, which exceeds the memory "
-                "limit; use fewer taps or channels"
-            )
-        return factor
-
     def _gains(self, system: System, group: int) -> np.ndarray:
         """√diag of the covariance (P,) per unit of noise, in columns of the operator."""
         if system.basis.identity:
-            factor = self._factor(system, group)
-            return np.ldexp(factor.noise_gain, -system.scaling.relative[group])
+            return np.ldexp(_factor(system, group).noise_gain, -system.scaling.relative[group])
         return np.asarray(np.linalg.norm(self._half(system, group), axis=1))
 
     def _half(self, system: System, group: int) -> np.ndarray:
         """H (P, k) with H Hᵀ the covariance per unit of noise, in columns of the operator."""
         key = group, system
         if key not in self._halves:
-            self._halves[key] = self._new_half(system, group)
+            self._halves[key] = covariance_half(system, group)
         return self._halves[key]
 
-    def _new_half(self, system: System, group: int) -> np.ndarray:
-        factor = self._factor(system, group)
-        if not factor.full_rank:
-            raise ValueError(
-                "the data do not determine every tap, so the covariance is infinite; see identify "
-                "for the taps that they determine"
-            )
-        rows = system.basis.expand(np.eye(system.columns.count)[None])[0]
-        with one_blas_thread():
-            return factor.whiten(np.ldexp(rows, -system.scaling.relative[group]))
+
+def _factor(system: System, group: int) -> Factor:
+    factor = system.factor(group)
+    if factor is None:
+        raise ValueError(
+            "standard errors take a factor of the design matrix, which exceeds the memory limit; "
+            "use fewer taps or channels"
+        )
+    return factor
+
+
+def covariance_half(system: System, group: int) -> np.ndarray:
+    """Return H (P, k) with H Hᵀ the covariance per unit of noise, in columns of the operator.
+
+    Without a penalty, the columns of A H are orthonormal.
+
+    Raises:
+        ValueError: If the data do not determine every tap, or if the factor exceeds the memory.
+    """
+    factor = _factor(system, group)
+    if not factor.full_rank:
+        raise ValueError(
+            "the data do not determine every tap, so the covariance is infinite; see identify for "
+            "the taps that they determine"
+        )
+    rows = system.basis.expand(np.eye(system.columns.count)[None])[0]
+    with one_blas_thread():
+        return factor.whiten(np.ldexp(rows, -system.scaling.relative[group]))
 
 
 def _largest(half: np.ndarray) -> np.ndarray:

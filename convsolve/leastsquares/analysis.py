@@ -100,3 +100,8 @@ def analyse(problem: Problem, limits: Limits = DEFAULT_LIMITS) -> Analysis:
     by_limits = _KNOWN.setdefault(problem, {})
     found = by_limits.get(limits)
     return by_limits.setdefault(limits, Analysis.of(problem, limits)) if found is None else found
+
+
+def forget(problem: Problem) -> None:
+    """Discard the analyses of a problem, which hold its records in memory."""
+    _KNOWN.pop(problem, None)

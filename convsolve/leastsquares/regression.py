@@ -23,6 +23,8 @@ NOISE = 4 * EPS
 # Largest number of refinement steps with R. One or two are enough, except with a large ridge or
 # very different units.
 QR_STEPS = 5
+# A norm of residuals of less than this share of y, and of the terms of its fit, is rounding.
+ROUNDING = 100 * EPS
 # Largest number of refinement steps with the moments, and the relative change of w that ends them.
 MOMENT_STEPS, SETTLED = 8, 1e-9
 # If the smallest pivot of a Cholesky factor is at least this share of the largest, the condition
@@ -59,6 +61,10 @@ class Regression:
     def y_norms(self) -> np.ndarray:
         """Norms (G, Q) of M y."""
         return self.matrix.output_norms(self.targets)
+
+    def rounding(self, w: np.ndarray) -> np.ndarray:
+        """Return norms (G, Q) up to which residuals at w are rounding of their terms."""
+        return ROUNDING * (self.y_norms + self._a_norms * np.linalg.norm(w, axis=1))
 
     # --- first answers
 

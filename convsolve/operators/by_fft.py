@@ -23,6 +23,8 @@ from .windows import row_blocks
 # If the norms of the columns of one channel differ by more than this, it has a transient at an
 # edge.
 EVEN = 4.0
+# With as many groups of one channel as a cache line has numbers, channels are made contiguous.
+MANY_GROUPS = 8
 # A centred square below this share of the square itself has lost its digits.
 KEPT_SHARE = 0.01
 
@@ -91,12 +93,22 @@ def _parts(
 ) -> Iterator[Part]:
     """Yield parts with outputs y of every stack, in the ``own`` units of the chunk or as given."""
     several = [(s.x, b, s.flags) for s, b in zip(chunk.stacks, y, strict=True)]
+    if chunk.channels == 1 and chunk.groups >= MANY_GROUPS:
+        several = [
+            (_by_channel(a), _by_channel(b) if own and b is not None else b, flags)
+            for a, b, flags in several
+        ]
     out = chunk.out_scale, chunk.out_shift
     if not own or y[0] is None:
         outputs = chunk.groups if y[0] is None else y[0].shape[-1]
         out = np.ones(outputs), np.zeros(outputs)
     scales, shifts = (chunk.scale, out[0]), (shift, out[1])
     return component_parts(several, chunk.spec, scales, shifts)
+
+
+def _by_channel(a: np.ndarray) -> np.ndarray:
+    """Return an array (..., C) in which every channel is contiguous."""
+    return np.moveaxis(np.ascontiguousarray(np.moveaxis(a, -1, 0)), 0, -1)
 
 
 def _column_sums(chunk: LoadedChunk, several: Sequence[Part], squares: bool) -> np.ndarray:

@@ -308,10 +308,6 @@ class Problem:
             **changes,
         )
 
-    def of_output(self, output: int) -> Problem:
-        """Return the problem of one output, with the channels of its group."""
-        return self.of_outputs((output,))
-
     def of_records(self, which: Sequence[int]) -> Problem:
         """Return the problem of some of the records."""
         confounds, weights = self.confounds, self.weights
@@ -386,9 +382,16 @@ class Problem:
         pairs = zip(lags, self.lags, self.lag_shift, strict=True)
         return self.replace(lag_shift=tuple(s + round(float(a[0] - b[0])) for a, b, s in pairs))
 
-    def described_as(self, other: Problem) -> Problem:
-        """Return the problem with the lags, names and selection of one with the same taps."""
-        return self.with_lags(other.lags).replace(names=other.names, selection=other.selection)
+    def described_as(
+        self, other: Problem, channels: Sequence[int], outputs: Sequence[int]
+    ) -> Problem:
+        """Return the problem with the lags of one with the same taps.
+
+        Its names and selection are those of some ``channels`` and ``outputs`` of the other problem.
+        """
+        names = other.names.some(channels, outputs)
+        selection = other.selection.part(channels, tuple(outputs), other.out_channels)
+        return self.with_lags(other.lags).replace(names=names, selection=selection)
 
     def shorter(self, size: tuple[int, ...]) -> tuple[ConvSpec, str, Any] | None:
         """Return the geometry with a smaller kernel, and the argument that sets it with its value.

@@ -274,11 +274,7 @@ class _Paths:
         self, rest: Normal, held: HeldOut, q: int, grid: np.ndarray, score: str
     ) -> np.ndarray:
         v = self._path(rest[0], rest[1][:, q], float(rest[2][q]), grid)[:, :, None]
-        if score == "correlation":
-            return held.correlations(v)[:, 0]
-        errors = held.errors(v)[:, 0]
-        with np.errstate(divide="ignore", invalid="ignore"):
-            return errors / held.rows if score == "mse" else 1 - errors / held.squares[0]
+        return held.scores(score, v)[:, 0]
 
     def _fits(self, along: np.ndarray, left: np.ndarray, grid: np.ndarray) -> Fits:
         sizes, nuisance = self._scoring.design.sizes, self._scoring.design.nuisance

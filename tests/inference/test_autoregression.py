@@ -11,24 +11,21 @@ import pytest
 import scipy.linalg
 import scipy.signal
 import scipy.stats
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import convsolve as cs
 from convsolve.inference.autoregression import (
     Autoregression,
     autocovariances,
     filtered,
-    filtered_back,
     levinson,
     most_order,
 )
-from convsolve.inference.prewhitened import Grams, Prewhitened
-from convsolve.inference.prewhitened_errors import PrewhitenedUncertainty
-from convsolve.inference.uncertainty import Estimate
-from convsolve.leastsquares.analysis import analyse
-from convsolve.leastsquares.penalty import RIDGE
+from convsolve.inference.filtered_problem import filtered_parts
 from convsolve.problem.sizes import Limits
 from support import dense
-from support.geometry import NAMED
+from support.geometry import NAMED, Geometry
 from support.slow import some
 
 KNOWN = json.loads(
@@ -94,16 +91,70 @@ def test_the_largest_order_leaves_rows_enough() -> None:
     assert most_order([9], 3) == 0
 
 
-def test_a_filter_and_its_adjoint() -> None:
+def test_a_filter_in_steps() -> None:
     rng = np.random.default_rng(0)
-    filters, a, b = (rng.standard_normal(s) for s in ((3, 5), (20, 3), (20, 3)))
-    for q in range(3):
-        expected = np.convolve(a[:, q], filters[q])[:20]
-        np.testing.assert_allclose(filtered(a, filters)[:, q], expected)
-    there, back = filtered(a, filters), filtered_back(b, filters)
-    np.testing.assert_allclose((there * b).sum(), (a * back).sum())
+    filters, a = (rng.standard_normal(s) for s in ((3, 5), (20, 3)))
+    for q, step in np.ndindex(3, 4):
+        spread = np.zeros(4 * (step + 1) + 1)
+        spread[:: step + 1] = filters[q]
+        expected = np.convolve(a[:, q], spread)[:20]
+        np.testing.assert_allclose(filtered(a, filters, step + 1)[:, q], expected, atol=1e-14)
+        alone = filtered(a[:, [q]], filters[[q]], step + 1)
+        np.testing.assert_allclose(alone[:, 0], expected, atol=1e-14)
     short = filtered(a[:2], filters)
     np.testing.assert_allclose(short, filtered(a, filters)[:2])
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    taps=st.integers(1, 6),
+    groups=st.integers(1, 2),
+    lengths=st.lists(st.integers(1, 30), min_size=1, max_size=4),
+    orders=st.lists(st.integers(0, 7), min_size=4, max_size=4),
+    padding=st.sampled_from(["valid", "full", "causal", "circular"]),
+    bias=st.booleans(),
+    seed=st.integers(0, 2**32 - 1),
+)
+def test_parts_have_the_filtered_rows_of_their_outputs(
+    taps: int,
+    groups: int,
+    lengths: list[int],
+    orders: list[int],
+    padding: str,
+    bias: bool,
+    seed: int,
+) -> None:
+    """Every output is in one part, whose rows are those of the problem, filtered one by one."""
+    made = Geometry(
+        cs.ConvSpec(taps, padding=padding, groups=groups),
+        tuple((n + taps,) for n in lengths),
+        2 * groups,
+        2 * groups,
+        bias,
+        seed,
+    )
+    rng = np.random.default_rng(seed)
+    x, y = made.noise()
+    problem = cs.Problem([*x], [*y], spec=made.spec, bias=bias)
+    kept = [n for (n,) in problem.kept.shapes if n]
+    orders = [min(p, max(kept) - 1) for p in orders[: 2 * groups]]
+    noise = Autoregression.of([rng.uniform(-0.4, 0.4, p) for p in orders])
+    rows = dense.design_matrix(x, made.spec)
+    found = [*filtered_parts(problem, noise, Limits())]
+    assert sorted(o for part in found for o in part.outputs) == [*range(2 * groups)]
+    assert len(found) == len(set(orders))
+    for part in found:
+        own = dense.design_matrix([*part.problem.x], part.problem.spec)
+        for g, o in enumerate(part.outputs):
+            several = [
+                filtered(piece, noise.filters[[o], : orders[o] + 1])[orders[o] :]
+                for piece in np.split(rows[o // 2], np.cumsum(kept)[:-1])
+            ]
+            a = np.concatenate(several)
+            assert part.problem.n_equations == len(a)
+            assert part.problem.selection.outputs[g] == o
+            a, b = (v - v.mean(0) * bias for v in (a, own[g]))
+            np.testing.assert_allclose(b, a, atol=1e-12 * np.abs(rows).max())
 
 
 # --- answers
@@ -114,28 +165,22 @@ def test_given_its_coefficients_it_is_glsar_of_statsmodels(bias: bool) -> None:
     rows = KNOWN["bias" if bias else "plain"]
     x, y = np.array(KNOWN["x"]), np.array(KNOWN["y"])
     problem = cs.Problem(x, y, kernel_size=5, bias=bias)
-    analysis, noise = analyse(problem), Autoregression.of([KNOWN["rho"]] * 2)
-    fit = Prewhitened(analysis, noise, Grams(analysis.design, 3))
-    nothing = np.zeros((1, 10, 2))
-    answer = fit.solved(nothing, fit.residuals(nothing))
-    kernel, constant = answer.kernel, answer.bias
-    plain = [(RIDGE, 0.0)] * 2, np.full(2, np.nan)
-    errors = PrewhitenedUncertainty(analysis, Estimate(kernel, *plain, None, noise))
-    test = errors.test([np.eye(10)[1::2][:2]], np.zeros(2))
-    assert answer.certificate.exact
+    (part,) = filtered_parts(problem, Autoregression.of([KNOWN["rho"]] * 2), Limits())
+    fit = cs.solve(part.problem)
+    constant = part.bias(fit.kernel, fit.bias)
+    test = fit.test(contrast=np.eye(10)[1::2][:2].reshape(2, 5, 2))
+    assert fit.ok
     for q, row in enumerate(rows):
-        found = [*kernel[..., q].reshape(-1), *constant[[q] * bias]]
+        found = [*fit.kernel[..., q].reshape(-1), *constant[[q] * bias]]
         np.testing.assert_allclose(found, row["ar params"], rtol=1e-10)
         covariance = np.array(row["ar covariance"])
         np.testing.assert_allclose(
-            errors.covariance(q), covariance, atol=1e-10 * np.abs(covariance).max()
+            fit.covariance(q), covariance, atol=1e-10 * np.abs(covariance).max()
         )
         deviations = np.sqrt(np.diagonal(covariance))
-        np.testing.assert_allclose(
-            errors.standard_error[..., q].reshape(-1), deviations, rtol=1e-10
-        )
-        np.testing.assert_allclose(errors.noise.variance[q], row["ar variance"], rtol=1e-10)
-        assert errors.dof[q] == row["ar dof"]
+        np.testing.assert_allclose(fit.standard_error[..., q].reshape(-1), deviations, rtol=1e-10)
+        np.testing.assert_allclose(fit.noise.variance[q], row["ar variance"], rtol=1e-10)
+        assert fit.dof[q] == row["ar dof"]
         np.testing.assert_allclose(test.statistic[q], row["ar statistic"], rtol=1e-10)
 
 

@@ -63,7 +63,7 @@ def judged(given: GroupSums, nuisance: int) -> tuple[Any, np.ndarray, list[np.nd
     total = path(sums.total)
     at = STRENGTHS * total.tridiagonal.largest
     pairs = zip(sums.folds, sums.beside, strict=True)
-    errors = [HeldOut(f, r, 0).errors(path(r).coordinates(at)) for f, r in pairs]
+    errors = [HeldOut(f, r, 0).scores("mse", path(r).coordinates(at)) * f.n for f, r in pairs]
     return total, at, errors
 
 

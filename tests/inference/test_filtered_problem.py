@@ -91,7 +91,7 @@ def test_data_that_do_not_determine_the_kernel_have_a_solution_of_minimum_norm()
 
 def test_noise_from_a_fit_that_did_not_converge_is_reported() -> None:
     problem = Adjusted({"mask": 0.05, "bias": True}, autoregressive).problem(np.asarray)
-    fit = cs.solve(problem, cs.ConjugateGradient(steps=1), noise="ar(1)")
+    fit = cs.solve(problem, cs.ConjugateGradient(2.0, steps=1), noise="ar(1)")
     assert fit.status == "max steps"
 
 
@@ -110,3 +110,28 @@ def test_a_chosen_strength_is_that_of_the_filtered_problem() -> None:
     assert fit.regularization is not None
     assert fit.regularization.strength.shape == (OUTPUTS,)
     assert np.isfinite(fit.standard_error).all()
+
+
+@pytest.mark.parametrize("held", [1500, 2500, 10**6])
+def test_outputs_beyond_the_memory_are_solved_in_several_parts(held: int) -> None:
+    """All outputs together, or some of them at a time; records are then filtered when read."""
+    made = Adjusted({"mask": 0.05, "bias": True}, autoregressive)
+    problem, few = made.problem(np.asarray), cs.Limits(held_numbers=held, chunk_numbers=held)
+    fit, wanted = cs.solve(problem, noise="ar(2)", limits=few), cs.solve(problem, noise="ar(2)")
+    assert fit.ok
+    np.testing.assert_allclose(fit.kernel, wanted.kernel, rtol=1e-9)
+    np.testing.assert_allclose(fit.bias, wanted.bias, rtol=1e-9)
+    np.testing.assert_allclose(fit.standard_error, wanted.standard_error, rtol=1e-9)
+
+
+def test_a_test_of_taps_takes_the_channels_of_the_group_of_every_output() -> None:
+    """Outputs of both groups are in one part, and only those of the first have channel 0."""
+    rng = np.random.default_rng(0)
+    x, y = rng.standard_normal((400, 4)), autoregressive(rng, (398, 4))
+    fit = cs.solve(cs.Problem(x, y, kernel_size=3, groups=2), noise="ar(2)")
+    alone = cs.solve(cs.Problem(x[:, :2], y[:, :2], kernel_size=3), noise="ar(2)")
+    found, wanted = fit.test(0), alone.test(0)
+    np.testing.assert_allclose(found.statistic[:2], wanted.statistic, rtol=1e-9)
+    assert np.isnan(found.statistic[2:]).all()
+    with pytest.raises(ValueError, match="jackknife is for least squares as it is"):
+        fit.jackknife()
