@@ -23,8 +23,6 @@ from .windows import row_blocks
 # If the norms of the columns of one channel differ by more than this, it has a transient at an
 # edge.
 EVEN = 4.0
-# With as many groups of one channel as a cache line has numbers, channels are made contiguous.
-MANY_GROUPS = 8
 # A centred square below this share of the square itself has lost its digits.
 KEPT_SHARE = 0.01
 
@@ -46,6 +44,12 @@ class Part(NamedTuple):
     x: Series
     y: Series | None
     rows: Series | None
+
+    @property
+    def contiguous(self) -> Part:
+        """The same part with x and y copied to contiguous memory."""
+        y = None if self.y is None else self.y.contiguous
+        return self._replace(x=self.x.contiguous, y=y)
 
 
 def taps_of(chunk: LoadedChunk) -> tuple[int, ...]:
@@ -84,8 +88,13 @@ def _channel_means(chunk: LoadedChunk) -> np.ndarray:
 
 def parts(chunk: LoadedChunk) -> list[Part]:
     """Return the parts of every polyphase component of x and y."""
-    y = [stack.y for stack in chunk.stacks]
-    return chunk.once("parts", lambda: [*_parts(chunk, x_shift(chunk), y)], with_y=True)
+
+    def made() -> list[Part]:
+        found = _parts(chunk, x_shift(chunk), [stack.y for stack in chunk.stacks])
+        # The channels of a group are far apart in memory, which would make every pass slow.
+        return [part.contiguous if chunk.groups > 1 else part for part in found]
+
+    return chunk.once("parts", made, with_y=True)
 
 
 def _parts(
@@ -93,22 +102,12 @@ def _parts(
 ) -> Iterator[Part]:
     """Yield parts with outputs y of every stack, in the ``own`` units of the chunk or as given."""
     several = [(s.x, b, s.flags) for s, b in zip(chunk.stacks, y, strict=True)]
-    if chunk.channels == 1 and chunk.groups >= MANY_GROUPS:
-        several = [
-            (_by_channel(a), _by_channel(b) if own and b is not None else b, flags)
-            for a, b, flags in several
-        ]
     out = chunk.out_scale, chunk.out_shift
     if not own or y[0] is None:
         outputs = chunk.groups if y[0] is None else y[0].shape[-1]
         out = np.ones(outputs), np.zeros(outputs)
     scales, shifts = (chunk.scale, out[0]), (shift, out[1])
     return component_parts(several, chunk.spec, scales, shifts)
-
-
-def _by_channel(a: np.ndarray) -> np.ndarray:
-    """Return an array (..., C) in which every channel is contiguous."""
-    return np.moveaxis(np.ascontiguousarray(np.moveaxis(a, -1, 0)), 0, -1)
 
 
 def _column_sums(chunk: LoadedChunk, several: Sequence[Part], squares: bool) -> np.ndarray:

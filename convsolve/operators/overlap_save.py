@@ -56,6 +56,11 @@ class Series(NamedTuple):
     scale: np.ndarray
     shift: np.ndarray
 
+    @property
+    def contiguous(self) -> Series:
+        """The same series with its data in contiguous memory."""
+        return self._replace(data=np.ascontiguousarray(self.data))
+
     def scaled(self, part: np.ndarray, out: np.ndarray) -> None:
         """Write a part of the data, scaled and shifted, to ``out``."""
         channelwise(np.multiply, part, self.scale, out)
