@@ -257,7 +257,8 @@ def _with_noise(problem: Problem, solver: Solver, noise: str, options: _Options)
         if found.solution.status == "interrupted":
             break
         analysis = analyse(problem, limits)
-        filters, several = model.prepared(problem, analysis, found.kernel, found.bias)
+        given = found.kernel, found.bias, solver.chooses_jointly
+        filters, several = model.prepared(problem, analysis, *given)
         parts, doubt = [], found.doubt
         for part in several:
             own = solver.of_part(part.problem.selection)

@@ -46,7 +46,12 @@ class NoiseModel(ABC):
         return
 
     def prepared(
-        self, problem: Problem, analysis: Analysis, kernel: np.ndarray, bias: np.ndarray
+        self,
+        problem: Problem,
+        analysis: Analysis,
+        kernel: np.ndarray,
+        bias: np.ndarray,
+        alone: bool,
     ) -> tuple[Autoregression, Iterator[FilteredPart]]:
         """Estimate the noise, and prepare rows whose noise is white.
 
@@ -55,6 +60,7 @@ class NoiseModel(ABC):
             analysis: its analysis.
             kernel: (*K, Cin/groups, Cout), whose residuals are the noise.
             bias: (Cout,), zeros without a bias.
+            alone: whether every output needs a problem of its own.
 
         Returns:
             The noise, and problems with the prepared rows of all outputs.
@@ -105,13 +111,18 @@ class AutoregressiveNoise(WhiteNoise):
             )
 
     def prepared(
-        self, problem: Problem, analysis: Analysis, kernel: np.ndarray, bias: np.ndarray
+        self,
+        problem: Problem,
+        analysis: Analysis,
+        kernel: np.ndarray,
+        bias: np.ndarray,
+        alone: bool,
     ) -> tuple[Autoregression, Iterator[FilteredPart]]:
         """Return an autoregression per output, and problems with filtered rows."""
         from .inference.filtered_problem import estimated_noise, filtered_parts
 
         noise = estimated_noise(analysis, kernel, bias, self.order)
-        return noise, filtered_parts(problem, noise, analysis.design.sizes.limits)
+        return noise, filtered_parts(problem, noise, analysis.design.sizes.limits, alone)
 
 
 class HacNoise(NoiseModel):

@@ -12,6 +12,7 @@ Source: D. Cochrane and G. H. Orcutt, J. Am. Stat. Assoc. 44 (1949) 32.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -22,6 +23,7 @@ import numpy as np
 from ..errors import SolveError
 from ..leastsquares.analysis import Analysis, forget
 from ..leastsquares.penalty import RIDGE
+from ..operators.design_matrix import DesignMatrix
 from ..operators.windows import NormalForm, normal_form
 from ..problem.problem import Problem
 from ..problem.records import Records
@@ -125,18 +127,19 @@ class FilteredPart(NamedTuple):
 
 
 def filtered_parts(
-    problem: Problem, noise: Autoregression, limits: Limits
+    problem: Problem, noise: Autoregression, limits: Limits, alone: bool = False
 ) -> Iterator[FilteredPart]:
     """Yield the filtered problems of all outputs, one for outputs that can be solved together.
 
-    The problem must have one axis, and equal rows and weights for all rows of a record.
+    If ``alone``, every output has a problem of its own. The problem must have one axis, and equal
+    rows and weights for all rows of a record.
     """
     sizes = problem.sizes(limits)
     samples = sizes.numbers - problem.out_channels * sum(n for (n,) in problem.row_shapes)
     each = samples // problem.spec.groups + sum(n for (n,) in problem.row_shapes)
     most = min(limits.chunk_numbers // each, limits.gram_bytes // (8 * sizes.columns**2))
     # Confounds are filtered too, so they differ among outputs.
-    most = 1 if isinstance(problem.confounds, Records) else max(most, 1)
+    most = 1 if alone or isinstance(problem.confounds, Records) else max(most, 1)
     # Records of all outputs that exceed the memory together are filtered whenever they are read.
     stored = sizes.beyond_memory or each <= limits.held_numbers < each * problem.out_channels
     for order in np.unique(noise.order):
@@ -198,8 +201,7 @@ def estimated_noise(
 
     Args:
         analysis: the analysis of outputs that use the same rows.
-        kernel, bias: the estimates. Confounds, and a bias of weighted rows, are fitted to the
-            residuals by least squares.
+        kernel, bias: the estimates. Confounds are fitted to the residuals by least squares.
         order: the order, or None to select it.
 
     Raises:
@@ -210,8 +212,11 @@ def estimated_noise(
     of_taps, groups = plain.scaling.unscaled(w), range(len(w))
     e = np.stack([plain.targets.rows(g) - design.matrix.forward(g, of_taps[g]) for g in groups])
     if design.nuisance.constant:
-        off = (bias - plain.from_columns(of_taps)[1]).reshape(len(w), -1)
-        e -= e.mean(1, keepdims=True) + np.ldexp(off, -plain.y_exponents)[:, None]
+        e -= e.mean(1, keepdims=True)
+    if design.nuisance.shared:
+        # So far, the residuals are those of the least-squares bias.
+        off = np.ldexp(bias - plain.from_columns(of_taps)[1], -plain.y_exponents.reshape(-1))
+        e -= _constant(design.matrix, off).reshape(e.shape[1], len(w), -1).swapaxes(0, 1)
     exact = np.flatnonzero(np.linalg.norm(e, axis=1) <= plain.rounding(w))
     if exact.size:
         raise SolveError(
@@ -223,6 +228,17 @@ def estimated_noise(
     runs = [run for i, part in enumerate(residuals) for run in _runs(part, kept.flags_of(i))]
     most = largest_order([*map(len, runs)], design.sizes.unknowns, order)
     return Autoregression.estimated(runs, order, most)
+
+
+def _constant(matrix: DesignMatrix, values: np.ndarray) -> np.ndarray:
+    """Return constants (Cout,) of all records in the rows (n, Cout), less the part in own columns.
+
+    With weights, they are multiplied by their roots.
+    """
+    columns, confounds = matrix.nuisance_columns, matrix.nuisance.confounds
+    found = np.zeros((columns.count, len(values)))
+    found[-1] = values * (math.sqrt(matrix.rows) if confounds is None else confounds.size)
+    return columns.fit(found, 0, matrix.rows).astype(float, copy=False)
 
 
 def _runs(e: np.ndarray, flags: np.ndarray) -> list[np.ndarray]:

@@ -156,6 +156,11 @@ class Solver(ABC):
         """Whether the solution minimises squares, so that it can be certified as least squares."""
         return self.objective == SQUARES
 
+    @property
+    def chooses_jointly(self) -> bool:
+        """Whether one choice is made for all outputs that are solved together."""
+        return False
+
     def check(self, kernel_size: Sequence[int], selection: Selection) -> None:
         """Raise a ValueError unless the settings fit the taps, channels and outputs."""
         self.penalty.check(kernel_size, selection.in_channels)

@@ -97,6 +97,11 @@ class Regularized(Solver):
         return isinstance(self.penalty, Ridge) and bool(self.penalty.open)
 
     @property
+    def chooses_jointly(self) -> bool:
+        """Whether the penalty has hyperparameters to choose. Bands are chosen for every output."""
+        return bool(self.penalty.open) and not self._banded
+
+    @property
     def _given(self) -> np.ndarray | None:
         return None if self.strength is None else np.array(self.strength)
 

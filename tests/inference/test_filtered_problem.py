@@ -135,3 +135,39 @@ def test_a_test_of_taps_takes_the_channels_of_the_group_of_every_output() -> Non
     assert np.isnan(found.statistic[2:]).all()
     with pytest.raises(ValueError, match="jackknife is for least squares as it is"):
         fit.jackknife()
+
+
+@pytest.mark.parametrize("alike", [{"weights": [2.0]}, {"confounds": np.zeros((60, 1))}])
+def test_weights_that_are_equal_and_confounds_of_zeros_change_nothing(alike: Any) -> None:
+    """The noise is estimated from the residuals of the same bias."""
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((60, 1))
+    y = 2 * x[:, 0] + 3 + scipy.signal.lfilter([1], [1, -0.8], rng.standard_normal(60))
+    plain, same = (
+        cs.solve(cs.Problem.from_lags(x, y, lags=(0, 2), bias=True, **given), noise="ar(2)")
+        for given in ({}, alike)
+    )
+    assert plain.noise is not None
+    assert same.noise is not None
+    np.testing.assert_allclose(same.noise.coefficients, plain.noise.coefficients, rtol=1e-10)
+    np.testing.assert_allclose(same.kernel, plain.kernel, rtol=1e-10)
+    np.testing.assert_allclose(same.bias, plain.bias, rtol=1e-10)
+
+
+def test_hyperparameters_do_not_depend_on_how_outputs_are_grouped() -> None:
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal(400)
+    responses = [scipy.signal.lfilter([1], [1, -pole], x) for pole in (0.5, 0.95)]
+    y = np.stack(responses, axis=1) + 3 * autoregressive(rng, (400, 2))
+    problem = cs.Problem.from_lags(x, y, lags=(0, 19), edges="zeros")
+    solver = cs.Regularized(cs.StableSpline("tc"))
+    found = [
+        cs.solve(problem, solver, noise="ar(1)", limits=limits).regularization
+        for limits in (cs.Limits(), cs.Limits(chunk_numbers=900))
+    ]
+    for o in range(2):
+        alone = cs.Problem.from_lags(x, y[:, o], lags=(0, 19), edges="zeros")
+        found.append(cs.solve(alone, solver, noise="ar(1)").regularization)
+    together, in_parts, first, second = (told.hyperparameters["alpha"] for told in found)
+    assert together == in_parts
+    np.testing.assert_allclose(together, [first, second], rtol=1e-5)
