@@ -165,7 +165,7 @@ def part(
         given["mask"] = _within(given["mask"], spans, pieces, adjustments.kept)
     # A bias that is redundant in these records is no error, but has no column.
     found = Problem(*cut(of.spec, *records, spans), spec=of.spec.normal, **given)
-    return found.replace(bias=of.bias if bias is None else bias).with_lags(of.lags)
+    return found._replace(bias=of.bias if bias is None else bias).with_lags(of.lags)
 
 
 def _hulls(spans: Sequence[Span]) -> list[Span]:

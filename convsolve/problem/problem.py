@@ -235,7 +235,7 @@ class Problem:
 
     # --- problems derived from this one
 
-    def replace(self, **changes: Any) -> Problem:
+    def _replace(self, **changes: Any) -> Problem:
         """Return the problem with other values of some fields, which are not checked."""
         return _Derived({f.name: getattr(self, f.name) for f in fields(self)} | changes)
 
@@ -254,7 +254,7 @@ class Problem:
         else:
             made = cls(x, y, **given | {"spec": ConvSpec(**given["spec"])})
         names.check_same(made.input.names, None if made.output is None else made.output.names)
-        return made.replace(names=names)
+        return made._replace(names=names)
 
     @property
     def recipe(self) -> dict[str, Any]:
@@ -300,7 +300,7 @@ class Problem:
         if self.output is not None:
             y = self.output.each(lambda a: a[..., some])
             changes["output"] = y.converted(self.dtype)
-        return self.replace(
+        return self._replace(
             out_channels=len(some),
             by_mask=_one_mask(len(some), self.kept if rows is None else rows),
             names=self.names.some(channels, outputs),
@@ -311,7 +311,7 @@ class Problem:
     def of_records(self, which: Sequence[int]) -> Problem:
         """Return the problem of some of the records."""
         confounds, weights = self.confounds, self.weights
-        return self.replace(
+        return self._replace(
             input=self.input.some(which),
             output=None if self.output is None else self.output.some(which),
             by_mask=tuple((outputs, rows.of_records(which)) for outputs, rows in self.by_mask),
@@ -329,7 +329,7 @@ class Problem:
         placed = len(set(map(spec.offset, self._lengths))) == 1
         if not (rows.count and placed) or self._adjusted:
             return None
-        return self.replace(
+        return self._replace(
             spec=spec,
             window=None,
             lag_shift=(0,) * spec.ndim,
@@ -354,7 +354,7 @@ class Problem:
             for i, length in enumerate(self._lengths)
         )
         rows = self.kept.flagged(flags)
-        return self.replace(by_mask=_one_mask(self.out_channels, rows)) if rows.count else None
+        return self._replace(by_mask=_one_mask(self.out_channels, rows)) if rows.count else None
 
     def narrowed(self, first: int, last: int) -> Problem:
         """Return the problem with the same rows and taps ``first`` to ``last`` of ascending lags.
@@ -362,25 +362,25 @@ class Problem:
         The problem must have one axis. Records that are too short for all of the lags are excluded.
         """
         if self.window is None:
-            return self.replace(spec=self.spec.narrowed(first, last, self._lengths[0]))
+            return self._replace(spec=self.spec.narrowed(first, last, self._lengths[0]))
         whole, window = self.window, self.window.part(first, last)
         spec, shift = window.geometry(self.spec.groups)
-        stated = self.replace(spec=spec, window=window, lag_shift=shift)
+        stated = self._replace(spec=spec, window=window, lag_shift=shift)
         if window.edges == "circular":
             turn = shift[0] - self.lag_shift[0]
             x = self.input.each(lambda a: turned(a, (turn,))).converted(self.dtype)
             by_mask = tuple((outputs, replace(r, turn=shift)) for outputs, r in self.by_mask)
-            return stated.replace(input=x, by_mask=by_mask)
+            return stated._replace(input=x, by_mask=by_mask)
         if window.edges == "drop":
             stated = stated.of_records([i for i, n in enumerate(self.row_shapes) if all(n)])
             x = stated.input.each(lambda a: window.crop(a, whole))
-            return stated.replace(input=x.converted(self.dtype))
+            return stated._replace(input=x.converted(self.dtype))
         return stated
 
     def with_lags(self, lags: Sequence[np.ndarray]) -> Problem:
         """Return the problem whose taps have these ``lags``."""
         pairs = zip(lags, self.lags, self.lag_shift, strict=True)
-        return self.replace(lag_shift=tuple(s + round(float(a[0] - b[0])) for a, b, s in pairs))
+        return self._replace(lag_shift=tuple(s + round(float(a[0] - b[0])) for a, b, s in pairs))
 
     def described_as(
         self, other: Problem, channels: Sequence[int], outputs: Sequence[int]
@@ -391,7 +391,7 @@ class Problem:
         """
         names = other.names.some(channels, outputs)
         selection = other.selection.part(channels, tuple(outputs), other.out_channels)
-        return self.with_lags(other.lags).replace(names=names, selection=selection)
+        return self.with_lags(other.lags)._replace(names=names, selection=selection)
 
     def shorter(self, size: tuple[int, ...]) -> tuple[ConvSpec, str, Any] | None:
         """Return the geometry with a smaller kernel, and the argument that sets it with its value.

@@ -161,8 +161,10 @@ class Remote:
             return array
         import jax
 
-        some = np.array(self.channels)
-        return jax.jit(lambda a: a[..., some], out_shardings=array.sharding)(array)
+        some, sharding = np.array(self.channels), array.sharding
+        # Some channels of an array that is spread along its channels may not divide evenly.
+        whole = sharding.shard_shape(array.shape)[-1] == array.shape[-1]
+        return jax.jit(lambda a: a[..., some], out_shardings=sharding if whole else None)(array)
 
     def largest(self) -> np.ndarray:
         """The largest magnitude (C,) of every channel, the last axis, of the whole array, or what

@@ -490,6 +490,16 @@ os._exit(0)  # as whoever waits for the other at the end would wait long
 """
 
 
+def test_masks_of_outputs_that_are_spread_over_devices(rng: np.random.Generator) -> None:
+    """The outputs of one mask do not divide evenly among the devices."""
+    x, y = rng.standard_normal((640, 1)), rng.standard_normal((640, 4))
+    given: Any = {"kernel_size": 4, "padding": "causal", "mask": rng.random(y.shape) < 0.9}
+    host = cs.solve(cs.Problem(x, y, **given))
+    there = cs.Problem(put(x), put(y, CHANNELS), **given)
+    found = cs.solve(there, limits=FROM_SIGNALS)
+    np.testing.assert_allclose(found.kernel, host.kernel, rtol=0, atol=1e-14)
+
+
 @pytest.mark.slow
 def test_two_processes_and_one_that_hangs() -> None:
     with socket.socket() as free:

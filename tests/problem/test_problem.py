@@ -174,7 +174,7 @@ def test_a_problem_is_immutable_and_hashable(name):
             setattr(problem, field, None)
     with pytest.raises(AttributeError):
         del problem.spec
-    twin = problem.replace()
+    twin = problem._replace()
     assert problem == problem
     assert len({problem, twin}) == 2
     for same in (twin, pickle.loads(pickle.dumps(problem))):
@@ -186,7 +186,7 @@ def test_a_problem_is_immutable_and_hashable(name):
 def test_a_derived_problem_leaves_the_whole_as_it_is():
     problem = masked(bias=True)
     before = repr(problem), cs.solve(problem).kernel.tobytes()
-    for other in (problem.replace(bias=False), problem.narrowed(1, 2), problem.parts[1][1]):
+    for other in (problem._replace(bias=False), problem.narrowed(1, 2), problem.parts[1][1]):
         cs.solve(other)
     assert (repr(problem), cs.solve(problem).kernel.tobytes()) == before
 
