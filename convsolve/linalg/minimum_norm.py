@@ -123,9 +123,11 @@ class RowSpace:
         if basis is not None and not relative.any():  # is orthonormal already
             return cls(spanning, r @ spanning, relative, spanning, order)
         if np.ptp(relative) < CLUSTER:
-            q, t = tall_qr(np.ldexp(spanning, relative))
+            rows = order[..., None]
+            sorted_q, t = tall_qr(np.take_along_axis(np.ldexp(spanning, relative), rows, -2))
             seen = transpose(t) if basis is None else r @ spanning @ transpose(t)
-            q *= live
+            q = np.empty_like(sorted_q)
+            np.put_along_axis(q, np.broadcast_to(rows, q.shape), sorted_q, -2)
             return cls(q, seen, relative, spanning, order)
         from scipy.linalg import qr
 

@@ -16,6 +16,7 @@ from convsolve.linalg import minimum_norm as rowspace
 from convsolve.linalg import qr as triangle
 from convsolve.linalg.minimum_norm import distances, outside
 from convsolve.linalg.qr import tall_qr, tall_svd
+from support import dense
 from support.cases import EPS, as_channels
 from support.dense import exact_least_squares, rank_and_mask
 
@@ -391,3 +392,16 @@ def test_projections_round_little() -> None:
     q = tall_qr(rng.standard_normal((20_000, 100)))[0]
     v = rowspace.product(q, rng.standard_normal((100, 3)))
     assert np.linalg.norm(outside(q, v)) <= 5 * EPS * np.linalg.norm(v)
+
+
+@pytest.mark.parametrize("dead", [0, 1, 2])
+def test_a_ridge_beside_a_bias_and_a_channel_of_zeros(dead: int, rng: np.random.Generator) -> None:
+    """The centred rows are deficient. The resolution is that of the dense matrix."""
+    x = rng.standard_normal((14, 3)) * [1.0, 5.0, 0.3]
+    x[:, dead] = 0.0
+    problem = cs.Problem(x, kernel_size=6, bias=True)
+    a = dense.centred(dense.design_matrix([x], problem.spec)[0]).astype(float)
+    assert np.linalg.matrix_rank(a) < len(a) < a.shape[1]
+    wanted = np.diag(np.linalg.solve(a.T @ a + 0.3 * np.eye(a.shape[1]), a.T @ a))
+    found = cs.identify(problem).resolution(0.3)
+    np.testing.assert_allclose(found.reshape(-1), wanted, rtol=0, atol=1e-12)
