@@ -353,8 +353,15 @@ ADJUSTED: dict[str, dict[str, Any]] = {
 }
 
 
-@pytest.mark.parametrize("adjusted", ADJUSTED)
-@pytest.mark.parametrize("loss", some(["mse", "huber", "mae", "moments"], "huber"))
+@pytest.mark.parametrize(
+    ("adjusted", "loss"),
+    some(
+        product(ADJUSTED, ["mse", "huber", "mae", "moments"]),
+        ("weights and drift", "mse"),
+        ("columns and bias", "huber"),
+        ("weights of rows", "moments"),
+    ),
+)
 def test_weights_and_confounds_as_in_the_exact_methods(adjusted: str, loss: str) -> None:
     """Not only the kernel, also the fit of the confounds, which the residuals show."""
     problem = cs.Problem(X, NOISY, spec=SPEC, **ADJUSTED[adjusted])
