@@ -37,9 +37,9 @@ class ConvRegressor(RegressorMixin, BaseEstimator):
 
     A trial is a record of its own: no lag reads over its ends. Trials are given as
 
-    * a list of X ``(samples, features)``, which may differ in length, beside a list of y;
-    * one array X ``(trials, samples, features)`` beside y ``(trials, samples[, outputs])``;
-    * one X ``(samples, features)`` beside ``groups`` ``(samples,)``: a new trial begins wherever
+    * a list of X ``(samples, features)``, which may differ in length, and a list of y;
+    * one array X ``(trials, samples, features)`` and y ``(trials, samples[, outputs])``;
+    * one X ``(samples, features)`` and ``groups`` ``(samples,)``: a new trial begins wherever
       the label changes.
 
     In the first two forms the splitters of scikit-learn split trials, which is simplest. In the
@@ -52,13 +52,13 @@ class ConvRegressor(RegressorMixin, BaseEstimator):
     Args:
         lags: first and last lag in samples, inclusive, negative where y runs ahead of X; by default
             lag 0 alone, ordinary linear regression.
-        tmin, tmax, fs: in place of lags, in seconds and samples a second.
+        tmin, tmax, fs: first and last lag in seconds, and the sampling rate in Hz, instead of lags.
         edges: "zeros" takes X as zero outside its trial; "drop" leaves out of the fit those rows
             whose window was not recorded whole. Predictions have as many rows as X either way.
         fit_intercept: whether a constant is fitted.
         ridge: in ``‖y − Xw‖² + ridge·‖w‖²``, as that of `sklearn.linear_model.Ridge`.
         solver: any solver of convsolve, which has a penalty of its own:
-            ``Regularized(Smooth())`` chooses one by the data. ``ridge`` must be 0 beside it.
+            ``Regularized(Smooth())`` chooses one by the data. ``ridge`` must then be 0.
         verbose: whether bars on stderr show how far `fit` has come, where it takes long.
 
     Attributes:
@@ -103,7 +103,7 @@ class ConvRegressor(RegressorMixin, BaseEstimator):
         Args:
             X, y: see the class; ``y`` has an axis of outputs, or none.
             sample_weight: not negative, of the squares of residuals: one for every sample, or for
-                every trial where these are told apart.
+                every trial if trials are given.
             groups: a label for every sample of one X.
 
         Raises:

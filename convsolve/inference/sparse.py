@@ -1,4 +1,4 @@
-"""Sparse kernels from moments: lasso and elastic net exactly, group lasso by blocks."""
+"""Sparse kernels from moments: exact lasso and elastic net, and group lasso by blocks."""
 
 from __future__ import annotations
 
@@ -9,27 +9,36 @@ import numpy as np
 from ..linalg.rank import EPS
 from ..progress import tracked
 
-# Beyond the threshold by less than this share of it a tap is not worth adding.
+# A tap is added only if its gradient exceeds the threshold by more than this share.
 SLACK = 1e-12
-# A share of the right side beyond the columns that is more than rounding.
+# The part of the right side that dependent columns do not span is rounding up to this share.
 DEPENDENT = 1e-7
-# Changes of the support for one strength at most, as a multiple of the taps.
+# Largest number of changes of the support for one strength, as a multiple of the taps.
 MOST_CHANGES = 20
-# Sweeps over all groups at most, and after how many the duality gap is looked at.
+# Largest number of sweeps over all groups, and of sweeps between checks of the duality gap.
 MOST_SWEEPS, A_CHECK = 5000, 5
-# Steps of Newton for the norm of one group.
+# Largest number of Newton steps for the norm of one group.
 NEWTON_STEPS = 50
 
 
 def lasso(
     gram: np.ndarray, cross: np.ndarray, strength: float, start: np.ndarray
 ) -> tuple[np.ndarray, bool]:
-    """argmin ½wᵀG w − rᵀw + strength·‖w‖₁ (P,) from G (P, P) and r (P,); and whether it was found.
+    """Minimize ½wᵀG w − rᵀw + strength·‖w‖₁ by feature-sign search.
 
-    Feature-sign search: of taps with known signs the answer is linear; a line search over the
-    places where a sign changes keeps the objective falling, and the tap that gains most is added
-    until none is left. Finite, and exact to the rounding of the last solve. A ``start`` near the
-    answer, such as that of the next larger strength, needs few changes.
+    For known signs of the nonzero taps, the minimum solves a linear system. A line search over the
+    places where a sign changes makes the objective decrease, and then the tap with the largest
+    gradient is added, until no gradient exceeds the threshold. The search is finite, and exact to
+    the rounding error of the last solve.
+
+    Args:
+        gram: G (P, P).
+        cross: r (P,).
+        strength: strength of the penalty.
+        start: (P,), a kernel near the solution, such as the solution for a larger strength.
+
+    Returns:
+        The kernel (P,), and whether it is the minimum.
 
     Source: H. Lee, A. Battle, R. Raina and A. Y. Ng, NIPS 19 (2007) 801.
     """
@@ -57,12 +66,16 @@ def _within(
     signs: np.ndarray,
     active: np.ndarray,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, bool]:
-    """One step among the active taps, and whether they kept their signs all the way."""
+    """Take one step of the active taps.
+
+    Returns:
+        The kernel, its signs, flags of its nonzero taps, and whether no sign has changed.
+    """
     at = np.flatnonzero(active)
     own, right = gram[np.ix_(at, at)], cross[at] - strength * signs[at]
     old = w[at]
     step, ends = _step(own, right, old)
-    # Places along the step where a tap is zero, and its end, if it has one.
+    # Places along the step where a tap is zero, and the end of the step, if it has one.
     with np.errstate(divide="ignore", invalid="ignore"):
         crossing = -old / step
     within = (crossing > 0) & ((crossing < 1) | (not ends)) & np.isfinite(crossing)
@@ -78,8 +91,10 @@ def _within(
 
 
 def _step(own: np.ndarray, right: np.ndarray, old: np.ndarray) -> tuple[np.ndarray, bool]:
-    """From ``old`` to where ½wᵀG w − rightᵀw is least; or, where columns depend on each other and
-    it falls for ever, that direction, and False.
+    """Return the step from ``old`` to the minimum of ½wᵀG w − rightᵀw, and True.
+
+    If columns are dependent and there is no minimum, return a direction in which the function
+    decreases without bound, and False.
     """
     from scipy.linalg.lapack import dpotrf, dpotrs
 
@@ -99,7 +114,7 @@ def _step(own: np.ndarray, right: np.ndarray, old: np.ndarray) -> tuple[np.ndarr
 
 
 class Blocks:
-    """G in blocks of groups, each with its eigenvectors: what group lasso takes of it."""
+    """A Gram matrix in blocks of groups, with the eigenvectors of every block."""
 
     def __init__(self, gram: np.ndarray, groups: Sequence[np.ndarray]) -> None:
         self.gram, self.groups = gram, groups
@@ -114,11 +129,21 @@ class Blocks:
         enough: float,
         sweeps: int = MOST_SWEEPS,
     ) -> np.ndarray:
-        """argmin ½wᵀG w − rᵀw + strength·Σ‖w_k‖·√size (P,), to a relative duality gap of
-        ``enough``, or as near as ``sweeps`` come; ``squares`` is Σy².
+        """Minimize ½wᵀG w − rᵀw + strength·Σ‖w_k‖·√size by block coordinate descent.
 
-        Block coordinate descent, exact in every block: with G_kk = V D Vᵀ and h = ‖w_k‖, Vᵀw_k is
-        c/(d + strength/h), and h the root of Σ c²/(d h + strength)² = 1.
+        Every block is minimized exactly. With G_kk = V D Vᵀ and h = ‖w_k‖, Vᵀw_k is
+        c/(d + strength/h), where h is the root of Σ c²/(d h + strength)² = 1.
+
+        Args:
+            cross: r (P,).
+            squares: Σy².
+            strength: strength of the penalty.
+            start: (P,), where the descent starts.
+            enough: relative duality gap at which the descent ends.
+            sweeps: largest number of sweeps over all groups.
+
+        Returns:
+            The kernel (P,).
 
         Source: Z. Qin, K. Scheinberg and D. Goldfarb, Math. Prog. Comp. 5 (2013) 143.
         """
@@ -139,7 +164,7 @@ class Blocks:
 
 
 def _shrunk(c: np.ndarray, d: np.ndarray, strength: float) -> np.ndarray:
-    """argmin ½zᵀD z − cᵀz + strength·‖z‖."""
+    """Return argmin ½zᵀD z − cᵀz + strength·‖z‖ (P,)."""
     if np.linalg.norm(c) <= strength:
         return np.zeros_like(c)
     # With p = c/(d h + strength), 1/‖p‖ is concave in h and nearly linear, so that Newton's steps
@@ -164,11 +189,19 @@ def duality_gap(
     ridge: float,
     groups: Sequence[np.ndarray] | None,
 ) -> np.ndarray:
-    """Relative duality gaps (Q,) of w (P, Q), with Aᵀr (P, Q) and ‖r‖² (Q,) there from the data.
+    """Return relative duality gaps (Q,) for ½‖y − Aw‖² + strength·Σ‖w_k‖·√size + ½ridge·‖w‖².
 
-    Of ½‖y − Aw‖² + strength·Σ‖w_k‖·√size + ½ridge·‖w‖². The residual, shrunk until it is feasible,
-    is a point of the dual; the difference of the two objectives is summed from terms that are all
-    positive, so that no digits cancel, however well the data are fitted.
+    The residual, multiplied by a factor that makes it feasible, is a point of the dual. The
+    difference of the two objectives is a sum of positive terms, so that no digits cancel, however
+    well the data are fitted.
+
+    Args:
+        w: kernels (P, Q).
+        gradient: Aᵀr (P, Q), computed from the data.
+        squares: ‖r‖² (Q,), computed from the data.
+        strength: strengths (Q,).
+        ridge: strength of the additional ridge.
+        groups: the columns of every group; None for a lasso.
     """
     pull = gradient - ridge * w
     if groups is None:

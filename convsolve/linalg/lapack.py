@@ -126,7 +126,7 @@ def graded_singular_values(r: np.ndarray) -> np.ndarray:
 
 
 def graded_svd(a: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return singular values and right vectors (columns), accurate also beside large rows."""
+    """Return singular values and right vectors (columns), accurate for rows of any size."""
     return _by_rotations(a, joba=2, jobv=0)
 
 

@@ -20,8 +20,8 @@ from .windows import design_matrix
 class Matrix:
     """B as a matrix: A, centred for a bias, or, where it is ``wide``, its transpose.
 
-    A centred wide A has no full row rank. A constant column beside it restores that and takes no
-    part in the answer, since centred outputs are orthogonal to it.
+    A centred wide A does not have full row rank. An additional constant column restores it. The
+    column does not change the solution, because centred outputs are orthogonal to it.
     """
 
     def __init__(self, x: Any, spec: ConvSpec, bias: bool, wide: bool) -> None:
@@ -66,7 +66,7 @@ class Penalized:
         rows, columns = operator.shape
         self.means = operator.means
         self.shape = rows, columns // basis.taps * basis.coordinates
-        # In the precision of x, and varying over the devices that x does, see `alike`.
+        # In the precision of x, and varying over the same devices as x, see `alike`.
         nothing = jnp.zeros_like(self.x, shape=())
         matrices: Any = [jnp.asarray(m, nothing.dtype) + nothing for m in basis.matrices]
         self.basis = TapBasis(matrices)

@@ -2,8 +2,8 @@
 
 B windows that follow each other read S = B + K - 1 samples. With such pieces of x as rows X (n, S),
 A w is X times a band of S × B that holds w in every column, one lower in each; and of AᵀA and Aᵀy
-an entry is the sum along a diagonal of YᵀX (B, S), for y in pieces Y (n, B). Of B + K products for
-K that are needed, BLAS makes each in less than the K-th of the time that an FFT takes for all.
+an entry is the sum along a diagonal of YᵀX (B, S), for y in pieces Y (n, B). This takes B + K
+products for every K that are needed, but BLAS is so fast that an FFT takes longer for few taps.
 """
 
 from __future__ import annotations

@@ -15,15 +15,15 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-# Okabe and Ito's colours, which the colour-blind can tell apart; the markers say it once more.
+# Okabe and Ito's colours, which colour-blind people can distinguish. The markers differ, too.
 HUES = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 MARKERS = "osD^vPX"
 GOOD, BAD, GREY = HUES[0], HUES[1], "0.6"
-# More curves, or more marked points on one, cannot be told apart.
+# More curves, or more marked points on one curve, cannot be distinguished.
 MAX_CURVES, MAX_MARKED = len(MARKERS), 40
 # Channels and outputs of a kernel in two or three dimensions that are shown at most.
 MAX_IMAGES = 4
-# Names of channels beside an image, and letters of a name.
+# Largest number of channel names next to an image, and of letters of a name.
 MAX_LABELS, MAX_LETTERS = 12, 24
 
 
@@ -34,7 +34,7 @@ def new_figure(width: float, height: float) -> Figure:
     except ImportError as error:
         raise ImportError("a picture needs matplotlib: pip install 'convsolve[plot]'") from error
     figure = Figure(figsize=(width, height), layout="constrained")
-    # Unless pyplot is imported, a notebook knows of no other way to show a figure.
+    # Unless pyplot is imported, a notebook has no other way to show a figure.
     figure._repr_png_ = partial(png, figure)  # type: ignore[attr-defined]
     return figure
 
@@ -164,7 +164,7 @@ def panels(
 ) -> list[tuple[Axes, np.ndarray]]:
     """Axes on ``place``, a subfigure, for an image of each of the first of ``values`` (*K, n).
 
-    With the values to draw there, which in three dimensions are those of the central slice.
+    The values to draw are included. In three dimensions they are the central slice.
     """
     shown, notes = min(MAX_IMAGES, len(labels)), []
     if len(lags) == 3:
@@ -203,7 +203,7 @@ def images(
     columns: int = 2,
     **style: Any,
 ) -> None:
-    """Draw `panels` in colours that mean the same in all of them, and a bar that says what."""
+    """Draw `panels` with one colour scale, and a colour bar."""
     places = panels(place, lags, values, labels, title, columns)
     style = style or signed(np.stack([shown for _, shown in places]))
     for axes, shown in places:

@@ -65,7 +65,7 @@ class Source:
 
     @property
     def devices(self) -> str:
-        """In words what it is on."""
+        """Description of the devices."""
         held = self.array.sharding.device_set
         kinds = sorted({device.device_kind for device in held})
         return f"{len(held)} × {', '.join(kinds)}"
@@ -73,8 +73,10 @@ class Source:
 
 @cache
 def _largest_bits() -> Callable[[Any, int], Any]:
-    """The largest magnitudes (C,) in bits, whose order is theirs: no denormal is flushed. Of one
-    channel without an axis it is a number.
+    """Return a function that computes the largest magnitudes (C,), as bits.
+
+    The bits have the same order as the magnitudes, and denormal numbers are not flushed to zero.
+    An array without an axis of channels has one magnitude.
     """
     import jax
 

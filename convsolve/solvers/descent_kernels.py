@@ -48,8 +48,8 @@ def _products(a: Any, w: Any) -> Any:
 class Confounded(NamedTuple):
     """Weights of the rows, and the confounds N of every record.
 
-    N is orthonormal over all rows, and multiplied by the root of their number here, so that its
-    coefficients are as large as those of a bias.
+    N is orthonormal over all rows, and multiplied by the root of their number here, so that a
+    coefficient is about as large as a bias would be.
 
     Attributes:
         roots: (rows, 1), roots of the weights.
@@ -78,7 +78,7 @@ class Confounded(NamedTuple):
         return cls(np.concatenate(roots).astype(dtype), columns.astype(dtype), at)
 
     def some(self, picked: Any) -> Confounded:
-        """Return those of chosen rows."""
+        """Return the weights and confounds of chosen rows."""
         return Confounded(self.roots[picked], self.columns[picked], self.places[picked])
 
     def added(self, y: Any, c: Any) -> Any:
@@ -314,7 +314,7 @@ def start(
 ) -> Any:
     """Return parameters, state of the optimizer and key of every restart.
 
-    ``shape`` is that of the kernel, and ``confounds`` the number of coefficients per output.
+    ``shape`` is the shape of the kernel, and ``confounds`` the number of coefficients per output.
     """
     if not (isinstance(key, jax.Array) and jnp.issubdtype(key.dtype, jax.dtypes.prng_key)):
         key = jax.random.key(key) if np.ndim(key) == 0 else jax.random.wrap_key_data(key)

@@ -54,7 +54,7 @@ def fit(
     x, groups = silenced(normal_form(x, spec), spec), spec.groups
     columns, rows = spec.unknowns(x.shape[-1]), math.prod(y.shape[:-1])
     basis, weights = coordinates.basis, coordinates.weights[:, :, None]
-    # A dual form penalizes all of a kernel alike. Elsewhere the rows of a penalty make A tall.
+    # A dual form has one ridge for all taps. Other penalties add rows, which make A tall.
     plain = basis.identity and coordinates.uniform
     wide = plain and rows < columns + bias
     ridges = jnp.broadcast_to(strength, (groups,)) if plain else strength * weights
@@ -74,7 +74,7 @@ def fit(
         y = y.reshape(rows, -1)
         if not bias:
             return kernel(operator(x), y, ridge), jnp.zeros_like(y[0])
-        # A constant beside a channel is one beside its columns, and the bias takes it up.
+        # A constant in a channel is a constant in its columns, which the bias takes up.
         shift, level = lax.stop_gradient(x.mean(tuple(range(x.ndim - 1)))), y.mean(0)
         centred = operator(x - shift)
         w = kernel(centred, y - level, ridge)
@@ -201,10 +201,10 @@ def steps(rate: Any) -> Any:
 
 
 def triangle(operator: Any, given: tuple[Any, Any]) -> tuple[Any, float]:
-    """R (k, k) of [√ridge·I; B], and the relative size of a singular value that may be rounding.
+    """Return R (k, k) of [√ridge·I; B], and the size up to which a singular value is rounding.
 
-    That of the arithmetic does not grow with n, that of a computed signal, a tone, does: it was
-    computed in float64.
+    The rounding error of the arithmetic does not grow with n. The rounding error of a signal that
+    was computed in float64, such as a tone, does.
     """
     x, ridge = given
     n, k = operator.shape
@@ -221,9 +221,9 @@ def equilibrated(r: Any) -> tuple[Any, Any]:
 
 
 def truncated(r: Any, tolerance: float) -> Any:
-    """W (k, k) with W Wᵀ = (RᵀR)⁺, of the largest singular values, as many as R has rank.
+    """Return W (k, k) with W Wᵀ = (RᵀR)⁺, from as many singular values as the rank of R.
 
-    Rank is that of columns of one size, the minimum norm that of the columns as they are.
+    The rank is decided for columns of norm one. The minimum norm refers to the columns themselves.
     """
     values = jnp.linalg.svd(equilibrated(r)[0], compute_uv=False)
     rank = jnp.sum(values > tolerance * values[0])
