@@ -77,8 +77,8 @@ class GradientDescent(Solver):
             units of y.
         via: "convolution", or "moments" for "mse" on all rows. With "moments", AᵀA and AᵀY are
             formed once, in float64, and reduced to P + 2 rows of the same loss. The iterates are
-            the same to rounding, unless confounds, or a bias of weighted rows, are projected out.
-            A step then costs O(P²·Cout) for data of any length, after O(P³) once. In `fit_kernel` the
+            the same to rounding, unless confounds, or a bias of weighted rows, are projected out. A
+            step then costs O(P²·Cout) for data of any length, after O(P³) once. In `fit_kernel` the
             rows come from a QR, for which the design matrix must fit in memory.
         ridge, penalty: ridge·wᵀK w is added to the sum of squares, with via="moments" only. The
             iteration runs in coordinates w = T z, in which the penalty is ridge·‖z‖². The start and

@@ -201,7 +201,7 @@ def steps(rate: Any) -> Any:
 
 
 def triangle(operator: Any, given: tuple[Any, Any]) -> tuple[Any, float]:
-    """Return R (k, k) of [√ridge·I; B], and the size up to which a singular value is rounding.
+    """Return R (k, k) of [√ridge·I; B], and the relative size of rounding in singular values.
 
     The rounding error of the arithmetic does not grow with n. The rounding error of a signal that
     was computed in float64, such as a tone, does.
