@@ -122,12 +122,10 @@ def test_an_exception_at_any_point_leaves_the_old_file_or_the_new_one(
     assert ignored == []
 
 
-@pytest.mark.parametrize("zip64_from", [1, 400, 2**32 - 1])
-def test_any_reader_of_zip_reads_an_archive(zip64_from: int) -> None:
-    """With sizes in the classic fields, or in those of ZIP64."""
+def test_any_reader_of_zip_reads_an_archive() -> None:
     arrays = {"a": np.arange(50.0), "é": np.ones((2, 3), np.float32), "word": np.array("κ")}
     stream = io.BytesIO()
-    write_archive(stream, arrays, zip64_from)
+    write_archive(stream, arrays)
     with zipfile.ZipFile(stream) as archive:
         assert archive.testzip() is None
     stream.seek(0)
