@@ -6,11 +6,12 @@ from __future__ import annotations
 import argparse
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 from .. import __version__
 from ..noise import AUTOREGRESSION, NOISES
@@ -73,6 +74,8 @@ MAT = re.compile(r"(.+?\.mat)(?::(.*))?", re.IGNORECASE | re.DOTALL)
 PADDINGS, EDGES = ("valid", "same", "full", "causal", "circular"), ("drop", "zeros", "circular")
 CRITERIA = ("gcv", "evidence", "aicc", "bic", "cv")
 MISSING = ("raise", "drop")
+SOLVERS_DESCRIBED = "; ".join(f"{name}: {about}" for name, (about, _) in SOLVERS.items())
+PENALTIES_DESCRIBED = "; ".join(f"{name}: {about}" for name, about in PENALTIES.items())
 # Every option that some solvers take.
 SETTINGS = tuple(dict.fromkeys(setting for _, takes in SOLVERS.values() for setting in takes))
 
@@ -165,6 +168,209 @@ def _noise(text: str) -> str:
     return text
 
 
+def _limit(text: str) -> tuple[str, float]:
+    """One of the limits."""
+    name, _, number = text.partition("=")
+    try:
+        whole = int(float(number))  # raises an error for inf and NaN
+        return name, whole if whole == float(number) else float(number)
+    except (ValueError, OverflowError) as error:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not NAME=N, such as gram_bytes=4e9"
+        ) from error
+
+
+def _padding(text: str) -> Any:
+    """A word as it is; numbers as (lo, hi) pairs."""
+    if text in PADDINGS:
+        return text
+    try:
+        numbers = [int(part) for part in text.split(",")]
+        return tuple(zip(numbers[::2], numbers[1::2], strict=True))
+    except ValueError as error:
+        wanted = f"one of {', '.join(PADDINGS)}, or lo,hi for every axis"
+        raise argparse.ArgumentTypeError(f"{text!r} is not {wanted}") from error
+
+
+def _listed(prefix: str, **_: Any) -> list[str]:
+    """How a list of solvers with commas between could go on."""
+    before = prefix[: prefix.rfind(",") + 1]
+    return [before + name for name in SOLVERS if name not in before.split(",")]
+
+
+class Option(NamedTuple):
+    """An option of the command line.
+
+    Attributes:
+        name: without the dashes in front.
+        kind: type or function that reads a value, a list of it for several values, the allowed
+            words as a tuple or dict, or bool for a flag.
+        metavar: the value in the help, or None for the words or the name.
+        help: the text of the help, or None.
+        default: value of the option if it is not given.
+        words: what a shell completes if other values are allowed too: words, or a function.
+        dest: attribute of the parsed arguments, or None for the name.
+    """
+
+    name: str
+    kind: Any
+    metavar: str | None = None
+    help: str | None = None
+    default: Any = None
+    words: Any = None
+    dest: str | None = None
+
+
+DATA = (
+    Option("x-columns", str, "A,B", "names or numbers (from 0) in a table"),
+    Option("y-columns", str, "C", "the same for y"),
+    Option("max-bytes", int, "N", "the most that is read into memory of one input (default 4 "
+           "GiB); what is read in blocks may be larger"),
+    Option("limits", [_limit], "NAME=N", "what memory and time allow, such as gram_bytes=4e9; see "
+           "convsolve.Limits"),
+    Option("config", str, "FILE.toml", "options by their names, such as lags = [0, 39], for all "
+           "commands or in a table of one, [solve]; the command line wins"),
+)  # fmt: skip
+RATE_AND_NAMES = (
+    Option("fs", float, "HZ", "samples a second: lags become times"),
+    Option("channels", str, "A,B", "names of the channels of x"),
+    Option("outputs", str, "C,D", "names of the channels of y"),
+)
+GEOMETRY = (
+    Option("kernel-size", [int], "K", "one per axis"),
+    Option("stride", [int], "S"),
+    Option("padding", _padding, None, "valid (default), same, full, causal, circular, or lo,hi "
+           "per axis: --padding=2,0", words=PADDINGS),
+    Option("dilation", [int], "D"),
+    Option("lags", [int], "L", "FIRST LAST per axis, for y as long as x"),
+    Option("tmin", float, "T", "the first lag in seconds, with --fs"),
+    Option("tmax", float, "T", "the last"),
+    Option("edges", EDGES, None, "default drop"),
+    Option("groups", int, "G", default=1),
+    Option("out-channels", int, "Q", "how many outputs y will have (identify)"),
+    Option("bias", bool, None, "a constant per output is unknown too"),
+)  # fmt: skip
+ROWS = (
+    Option("mask", str, "FILE", "1 where a row counts, 0 where it does not"),
+    Option("missing", MISSING, None, "drop: leave out rows that read a NaN", "raise"),
+    Option("weights", str, "FILE", "of every row, or of every record"),
+    Option("confounds", str, "C", "fitted to every record by itself: intercept, the degree of a "
+           "drift, or a FILE"),
+)  # fmt: skip
+FOLDS = Option("folds", str, "K", "records (default), or a number, for cv")
+SCORE = Option("score", ("mse", "r2", "correlation"), None, "for cv, default mse")
+PENALTY = (
+    Option("penalty", PENALTIES, None, f"{PENALTIES_DESCRIBED} (default ridge)"),
+    Option("strength", [float], "R", "one, or a grid to choose from"),
+    Option("select", CRITERIA, None, "cv: cross-validation (default evidence for smooth, tc, dc "
+           "and ss, else gcv)"),
+    Option("length", [float], "L", "of smooth, in taps (default: chosen)"),
+    Option("alpha", float, "A", "of tc, dc and ss, the decay (default: chosen)"),
+    Option("rho", float, "R", "of dc, the correlation (default: chosen)"),
+    Option("matrix", str, "FILE", "of tikhonov"),
+    Option("penalty-groups", str, "A,B", "a label for every channel, such as 0,1,1: each has a "
+           "strength of its own (ridge), or is left out together (lasso; channels: each by "
+           "itself)"),
+    Option("penalty-weights", str, "A,B", "of ridge, factors of the strength of each label "
+           "(default: chosen)"),
+)  # fmt: skip
+GRADIENT_DESCENT = (
+    Option("loss", ("mse", "mae", "huber"), None, "default mse"),
+    Option("huber-delta", float, "D", "threshold of its loss, in the unit of y (1)"),
+    Option("steps", int, "N", "at most (default 1000); for cg too"),
+    Option("tol", float, "T", "when it is solved (default 1e-6); for cg too"),
+    Option("batch-size", int, "N", "rows drawn each step (default: all)"),
+    Option("init", str, "KERNEL", "glorot_uniform (default), zeros, or a FILE of a kernel"),
+    Option("restarts", int, "N", "runs, the best of which counts"),
+    Option("key", int, "SEED", "of the random start (default 0)"),
+    Option("rate", float, "R", "Adam's learning rate (default 0.05)"),
+    Option("via", ("convolution", "moments"), None, "moments: for mse, steps that cost the same "
+           "at any length (default convolution)"),
+)  # fmt: skip
+HUBER = (
+    Option("delta", float, "D", "the threshold, in units of the scale (1.345)"),
+    Option("scale", float, "S", "of the noise, in the unit of y (default: found)"),
+)
+SOLVER = Option("solver", SOLVERS, None, f"{SOLVERS_DESCRIBED} (default auto)", "auto")
+NOISE = Option("noise", _noise, "KIND", "how the noise of y is correlated, which the standard "
+               "errors assume: white, hac, cluster; ar or 'ar(P)', an autoregression, changes the "
+               "answer too (default white)", "white", tuple(NOISES))  # fmt: skip
+JSON = Option("json", bool, None, "one JSON document in place of text")
+PLOT = Option("plot", Path, "FILE.png", "draw a picture (matplotlib)")
+FORCE = Option("force", bool, None, "overwrite files that exist")
+VERBOSE = Option("verbose", bool, None, "say on stderr what is done, and how long it takes")
+
+# The options of each command: its own, and those in groups, by title.
+Groups = dict[str, tuple[Option, ...]]
+_INPUT: Groups = {"data": DATA}
+_PROBLEM: Groups = _INPUT | {
+    "rate and names": RATE_AND_NAMES,
+    "geometry, by --kernel-size, --lags or --tmin --tmax": GEOMETRY,
+    "rows of y, by files laid out as y": ROWS,
+}
+_PENALTIES = "a penalty chosen by the data (regularized, lasso)"
+_SETTINGS: Groups = {
+    "least squares and descent": (Option("ridge", float, "R", "penalty R·‖w‖², summed over taps"),),
+    _PENALTIES: (*PENALTY, FOLDS, SCORE),
+    "gradient descent (adam, lbfgs)": GRADIENT_DESCENT,
+    "solver huber": HUBER,
+}
+_OUTPUT: Groups = {"output": (JSON, PLOT, FORCE, VERBOSE)}
+_NO_PLOT: Groups = {"output": (JSON, FORCE, VERBOSE)}
+_OF_SOLVE = (
+    SOLVER,
+    NOISE,
+    Option("strict", bool, None, "no answer unless it is unique"),
+    Option("out", Path, "FILE.npz", "write the solution"),
+    Option("report", Path, "FILE.html", "write all there is to say of the answer as a page that "
+           "can be sent (matplotlib)"),
+    Option("checkpoint", Path, "FILE", "keep what was done of a long record here: after a crash "
+           "the same command goes on from it; it is removed at the end"),
+)  # fmt: skip
+_OF_COMPARE = (
+    Option("solvers", str, "A,B", f"any of {','.join(SOLVERS)} (default: all that apply)",
+           words=_listed),
+    Option("truth", str, "FILE", "the true kernel, if it is known"),
+)  # fmt: skip
+_OF_CROSS_VALIDATE = (
+    SOLVER,
+    Option("folds", str, "K", "records (default), or a number; those of --select cv too",
+           dest="held_out"),
+)  # fmt: skip
+_OF_CHOOSE_LAGS = (
+    Option("select", ("bic", "aicc", "cv"), None, "cv: cross-validation (default bic)", "bic"),
+    FOLDS,
+    SCORE,
+)
+_OF_PREDICT = (Option("out", Path, "Y.npy", "write the prediction"),)
+OPTIONS: dict[str, tuple[str, tuple[Option, ...], Groups]] = {
+    "demo": ("five small problems, solved by several methods", (), _OUTPUT),
+    "doctor": (
+        "versions, BLAS, devices and precision, and whether a problem is solved",
+        (JSON,),
+        {},
+    ),
+    "identify": ("does x determine the kernel? (y not needed)", (), _PROBLEM | _OUTPUT),
+    "solve": ("recover the kernel", _OF_SOLVE, _PROBLEM | _SETTINGS | _OUTPUT),
+    "compare": (
+        "solve by several methods, side by side",
+        _OF_COMPARE,
+        _PROBLEM | _SETTINGS | _OUTPUT,
+    ),
+    "cross-validate": (
+        "how well a solver predicts rows that it has not seen",
+        _OF_CROSS_VALIDATE,
+        _PROBLEM | _SETTINGS | {_PENALTIES: (*PENALTY, SCORE)} | _NO_PLOT,
+    ),
+    "choose-lags": ("which of the lags given a response has", _OF_CHOOSE_LAGS, _PROBLEM | _OUTPUT),
+    "predict": (
+        "y of new x by a saved solution, and how well it agrees with y given",
+        _OF_PREDICT,
+        _INPUT | _NO_PLOT,
+    ),
+}
+
+
 class _Parser(argparse.ArgumentParser):
     def __init__(self, **settings: Any) -> None:
         layout = argparse.RawDescriptionHelpFormatter
@@ -184,128 +390,47 @@ def parser() -> _Parser:
     )
     whole.add_argument("--version", action="version", version=f"convsolve {__version__}")
     commands = whole.add_subparsers(dest="command", required=True, metavar="COMMAND")
-
-    for add in (
-        _demo, _doctor, _identify, _solve, _compare, _cross_validate, _choose_lags, _predict,
-    ):  # fmt: skip
-        add(commands)
+    for name, (about, own, groups) in OPTIONS.items():
+        reads = "data" in groups
+        command = commands.add_parser(name, help=about, epilog=EPILOG if reads else None)
+        if name == "predict":
+            command.add_argument("fit", type=Path, metavar="FIT.npz", help="what solve --out wrote")
+        _add(command, own)
+        for title, options in groups.items():
+            group = command.add_argument_group(title)
+            if title == "data":
+                about = "DATA.npz, .h5, .zarr or .mat, X [Y] or TABLE.csv"
+                group.add_argument("data", nargs="+", metavar="DATA", help=about)
+            _add(group, options)
     return whole
 
 
-Commands = Any  # what argparse makes of add_subparsers has no public name
+def _add(group: argparse._ActionsContainer, options: Iterable[Option]) -> None:
+    """Add options to a command or to a group of it."""
+    for name, kind, metavar, words, default, completed, dest in options:
+        if kind is bool:  # --NAME, and --no-NAME where a file of options has it
+            group.add_argument(f"--{name}", action=argparse.BooleanOptionalAction, help=words)
+            group.set_defaults(**{name: False})
+            continue
+        one_of, several = isinstance(kind, (tuple, dict)), isinstance(kind, list)
+        action = group.add_argument(
+            f"--{name}",
+            type=None if one_of else kind[0] if several else kind,
+            choices=kind if one_of else None,
+            nargs="+" if several else None,
+            metavar=metavar,
+            default=default,
+            help=words,
+            dest=dest or name.replace("-", "_"),
+        )
+        if completed is not None:
+            choose = completed if callable(completed) else partial(_beginning, completed)
+            action.completer = choose  # type: ignore[attr-defined]
 
 
-def _demo(commands: Commands) -> None:
-    command = commands.add_parser("demo", help="five small problems, solved by several methods")
-    _add_output(command)
-
-
-def _doctor(commands: Commands) -> None:
-    command = commands.add_parser(
-        "doctor", help="versions, BLAS, devices and precision, and whether a problem is solved"
-    )
-    command.add_argument("--json", action="store_true", help="one JSON document in place of text")
-
-
-def _identify(commands: Commands) -> None:
-    command = commands.add_parser("identify", help="does x determine the kernel? (y not needed)")
-    _add_problem(command)
-    _add_output(command)
-
-
-def _solve(commands: Commands) -> None:
-    command = commands.add_parser("solve", help="recover the kernel")
-    _add_solver(command)
-    noise = command.add_argument(
-        "--noise",
-        type=_noise,
-        default="white",
-        metavar="KIND",
-        help="how the noise of y is correlated, which the standard errors assume: white, hac, "
-        "cluster; ar or 'ar(P)', an autoregression, changes the answer too (default white)",
-    )
-    _words(noise, tuple(NOISES))
-    _add_flag(command, "strict", "no answer unless it is unique")
-    command.add_argument("--out", type=Path, metavar="FILE.npz", help="write the solution")
-    command.add_argument(
-        "--report",
-        type=Path,
-        metavar="FILE.html",
-        help="write all there is to say of the answer as a page that can be sent (matplotlib)",
-    )
-    command.add_argument(
-        "--checkpoint",
-        type=Path,
-        metavar="FILE",
-        help="keep what was done of a long record here: after a crash the same command goes on "
-        "from it; it is removed at the end",
-    )
-    _add_problem(command)
-    _add_settings(command)
-    _add_output(command)
-
-
-def _compare(commands: Commands) -> None:
-    command = commands.add_parser("compare", help="solve by several methods, side by side")
-    named = command.add_argument(
-        "--solvers", metavar="A,B", help=f"any of {','.join(SOLVERS)} (default: all that apply)"
-    )
-    named.completer = _listed
-    command.add_argument("--truth", metavar="FILE", help="the true kernel, if it is known")
-    _add_problem(command)
-    _add_settings(command)
-    _add_output(command)
-
-
-def _cross_validate(commands: Commands) -> None:
-    command = commands.add_parser(
-        "cross-validate", help="how well a solver predicts rows that it has not seen"
-    )
-    _add_solver(command)
-    command.add_argument(
-        "--folds",
-        dest="held_out",
-        metavar="K",
-        help="records (default), or a number; those of --select cv too",
-    )
-    _add_problem(command)
-    _add_settings(command, folds=False)
-    _add_output(command, plot=False)
-
-
-def _choose_lags(commands: Commands) -> None:
-    command = commands.add_parser("choose-lags", help="which of the lags given a response has")
-    command.add_argument(
-        "--select",
-        choices=("bic", "aicc", "cv"),
-        default="bic",
-        help="cv: cross-validation (default bic)",
-    )
-    _add_folds(command)
-    _add_problem(command)
-    _add_output(command)
-
-
-def _predict(commands: Commands) -> None:
-    command = commands.add_parser(
-        "predict", help="y of new x by a saved solution, and how well it agrees with y given"
-    )
-    command.add_argument("fit", type=Path, metavar="FIT.npz", help="what solve --out wrote")
-    command.add_argument("--out", type=Path, metavar="Y.npy", help="write the prediction")
-    _add_input(command)
-    _add_output(command, plot=False)
-
-
-def _add_problem(command: argparse.ArgumentParser) -> None:
-    _add_input(command)
-    _add_geometry(command)
-
-
-def _add_settings(command: argparse.ArgumentParser, folds: bool = True) -> None:
-    """Add the options of every solver."""
-    _add_penalty(command, folds)
-    _add_descent(command)
-    _add_robust(command)
+def _beginning(words: Sequence[str], prefix: str, **_: Any) -> list[str]:
+    """Return the words that a shell may complete."""
+    return [word for word in words if word.startswith(prefix)]
 
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -336,107 +461,6 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     return whole.parse_args(argv)
 
 
-def _listed(prefix: str, **_: Any) -> list[str]:
-    """How a list of solvers with commas between could go on."""
-    before = prefix[: prefix.rfind(",") + 1]
-    return [before + name for name in SOLVERS if name not in before.split(",")]
-
-
-def _words(action: argparse.Action, words: Sequence[str]) -> None:
-    """A shell completes the words of an option that takes others too."""
-    action.completer = lambda prefix, **_: [w for w in words if w.startswith(prefix)]  # type: ignore[attr-defined]
-
-
-def _add_solver(command: argparse.ArgumentParser) -> None:
-    words = "; ".join(f"{name}: {about}" for name, (about, _) in SOLVERS.items())
-    command.add_argument(
-        "--solver", choices=SOLVERS, default="auto", help=f"{words} (default auto)"
-    )
-
-
-def _add_input(command: argparse.ArgumentParser) -> None:
-    command.epilog = EPILOG
-    data = command.add_argument_group("data")
-    data.add_argument(
-        "data", nargs="+", metavar="DATA", help="DATA.npz, .h5, .zarr or .mat, X [Y] or TABLE.csv"
-    )
-    data.add_argument("--x-columns", metavar="A,B", help="names or numbers (from 0) in a table")
-    data.add_argument("--y-columns", metavar="C", help="the same for y")
-    data.add_argument(
-        "--max-bytes",
-        type=int,
-        metavar="N",
-        help="the most that is read into memory of one input (default 4 GiB); what is read in "
-        "blocks may be larger",
-    )
-    data.add_argument(
-        "--limits",
-        type=_limit,
-        nargs="+",
-        metavar="NAME=N",
-        help="what memory and time allow, such as gram_bytes=4e9; see convsolve.Limits",
-    )
-    data.add_argument(
-        "--config",
-        metavar="FILE.toml",
-        help="options by their names, such as lags = [0, 39], for all commands or in a table of "
-        "one, [solve]; the command line wins",
-    )
-
-
-def _add_geometry(command: argparse.ArgumentParser) -> None:
-    names = command.add_argument_group("rate and names")
-    names.add_argument("--fs", type=float, metavar="HZ", help="samples a second: lags become times")
-    names.add_argument("--channels", metavar="A,B", help="names of the channels of x")
-    names.add_argument("--outputs", metavar="C,D", help="names of the channels of y")
-    shape = command.add_argument_group("geometry, by --kernel-size, --lags or --tmin --tmax")
-    shape.add_argument("--kernel-size", type=int, nargs="+", metavar="K", help="one per axis")
-    shape.add_argument("--stride", type=int, nargs="+", metavar="S")
-    padding = shape.add_argument(
-        "--padding",
-        type=_padding,
-        help="valid (default), same, full, causal, circular, or lo,hi per axis: --padding=2,0",
-    )
-    _words(padding, PADDINGS)
-    shape.add_argument("--dilation", type=int, nargs="+", metavar="D")
-    shape.add_argument(
-        "--lags", type=int, nargs="+", metavar="L", help="FIRST LAST per axis, for y as long as x"
-    )
-    shape.add_argument(
-        "--tmin", type=float, metavar="T", help="the first lag in seconds, with --fs"
-    )
-    shape.add_argument("--tmax", type=float, metavar="T", help="the last")
-    shape.add_argument("--edges", choices=EDGES, help="default drop")
-    shape.add_argument("--groups", type=int, default=1, metavar="G")
-    shape.add_argument(
-        "--out-channels", type=int, metavar="Q", help="how many outputs y will have (identify)"
-    )
-    _add_flag(shape, "bias", "a constant per output is unknown too")
-    rows = command.add_argument_group("rows of y, by files laid out as y")
-    rows.add_argument("--mask", metavar="FILE", help="1 where a row counts, 0 where it does not")
-    rows.add_argument(
-        "--missing", choices=MISSING, default="raise", help="drop: leave out rows that read a NaN"
-    )
-    rows.add_argument("--weights", metavar="FILE", help="of every row, or of every record")
-    rows.add_argument(
-        "--confounds",
-        metavar="C",
-        help="fitted to every record by itself: intercept, the degree of a drift, or a FILE",
-    )
-
-
-def _limit(text: str) -> tuple[str, float]:
-    """One of the limits."""
-    name, _, number = text.partition("=")
-    try:
-        whole = int(float(number))  # raises an error for inf and NaN
-        return name, whole if whole == float(number) else float(number)
-    except (ValueError, OverflowError) as error:
-        raise argparse.ArgumentTypeError(
-            f"{text!r} is not NAME=N, such as gram_bytes=4e9"
-        ) from error
-
-
 def limits_of(args: argparse.Namespace) -> Limits:
     """What memory and time allow."""
     from dataclasses import asdict, replace
@@ -451,118 +475,6 @@ def limits_of(args: argparse.Namespace) -> Limits:
         if number < 0:
             raise Refusal(f"--limits: {name} must not be negative, got {number}")
     return replace(DEFAULT_LIMITS, **given) if given else DEFAULT_LIMITS
-
-
-def _add_penalty(command: argparse.ArgumentParser, folds: bool) -> None:
-    command.add_argument_group("least squares and descent").add_argument(
-        "--ridge", type=float, metavar="R", help="penalty R·‖w‖², summed over taps"
-    )
-    group = command.add_argument_group("a penalty chosen by the data (regularized, lasso)")
-    words = "; ".join(f"{name}: {about}" for name, about in PENALTIES.items())
-    group.add_argument("--penalty", choices=PENALTIES, help=f"{words} (default ridge)")
-    group.add_argument(
-        "--strength", type=float, nargs="+", metavar="R", help="one, or a grid to choose from"
-    )
-    group.add_argument(
-        "--select",
-        choices=CRITERIA,
-        help="cv: cross-validation (default evidence for smooth, tc, dc and ss, else gcv)",
-    )
-    group.add_argument(
-        "--length", type=float, nargs="+", metavar="L", help="of smooth, in taps (default: chosen)"
-    )
-    group.add_argument(
-        "--alpha", type=float, metavar="A", help="of tc, dc and ss, the decay (default: chosen)"
-    )
-    group.add_argument(
-        "--rho", type=float, metavar="R", help="of dc, the correlation (default: chosen)"
-    )
-    group.add_argument("--matrix", metavar="FILE", help="of tikhonov")
-    group.add_argument(
-        "--penalty-groups",
-        metavar="A,B",
-        help="a label for every channel, such as 0,1,1: each has a strength of its own (ridge), or "
-        "is left out together (lasso; channels: each by itself)",
-    )
-    group.add_argument(
-        "--penalty-weights",
-        metavar="A,B",
-        help="of ridge, factors of the strength of each label (default: chosen)",
-    )
-    _add_folds(group, folds)
-
-
-def _add_descent(command: argparse.ArgumentParser) -> None:
-    group = command.add_argument_group("gradient descent (adam, lbfgs)")
-    group.add_argument("--loss", choices=("mse", "mae", "huber"), help="default mse")
-    group.add_argument(
-        "--huber-delta", type=float, metavar="D", help="threshold of its loss, in the unit of y (1)"
-    )
-    group.add_argument("--steps", type=int, metavar="N", help="at most (default 1000); for cg too")
-    group.add_argument(
-        "--tol", type=float, metavar="T", help="when it is solved (default 1e-6); for cg too"
-    )
-    group.add_argument(
-        "--batch-size", type=int, metavar="N", help="rows drawn each step (default: all)"
-    )
-    group.add_argument(
-        "--init", metavar="KERNEL", help="glorot_uniform (default), zeros, or a FILE of a kernel"
-    )
-    group.add_argument("--restarts", type=int, metavar="N", help="runs, the best of which counts")
-    group.add_argument("--key", type=int, metavar="SEED", help="of the random start (default 0)")
-    group.add_argument(
-        "--rate", type=float, metavar="R", help="Adam's learning rate (default 0.05)"
-    )
-    group.add_argument(
-        "--via",
-        choices=("convolution", "moments"),
-        help="moments: for mse, steps that cost the same at any length (default convolution)",
-    )
-
-
-def _add_robust(command: argparse.ArgumentParser) -> None:
-    group = command.add_argument_group("solver huber")
-    group.add_argument(
-        "--delta", type=float, metavar="D", help="the threshold, in units of the scale (1.345)"
-    )
-    group.add_argument(
-        "--scale", type=float, metavar="S", help="of the noise, in the unit of y (default: found)"
-    )
-
-
-def _add_folds(group: argparse._ActionsContainer, folds: bool = True) -> None:
-    if folds:
-        group.add_argument("--folds", metavar="K", help="records (default), or a number, for cv")
-    group.add_argument("--score", choices=("mse", "r2", "correlation"), help="for cv, default mse")
-
-
-def _add_output(command: argparse.ArgumentParser, plot: bool = True) -> None:
-    group = command.add_argument_group("output")
-    _add_flag(group, "json", "one JSON document in place of text")
-    if plot:
-        group.add_argument(
-            "--plot", type=Path, metavar="FILE.png", help="draw a picture (matplotlib)"
-        )
-    _add_flag(group, "force", "overwrite files that exist")
-    _add_flag(group, "verbose", "say on stderr what is done, and how long it takes")
-
-
-def _add_flag(group: argparse._ActionsContainer, name: str, words: str) -> None:
-    """--NAME, and --no-NAME for where a file of options has it."""
-    group.add_argument(f"--{name}", action=argparse.BooleanOptionalAction, help=words)
-    group.set_defaults(**{name: False})
-
-
-def _padding(text: str) -> Any:
-    """A word as it is; numbers as (lo, hi) pairs."""
-    if text in PADDINGS:
-        return text
-    try:
-        numbers = [int(part) for part in text.split(",")]
-        return tuple(zip(numbers[::2], numbers[1::2], strict=True))
-    except ValueError as error:
-        wanted = f"one of {', '.join(PADDINGS)}, or lo,hi for every axis"
-        raise argparse.ArgumentTypeError(f"{text!r} is not {wanted}") from error
 
 
 def check_targets(args: argparse.Namespace) -> None:

@@ -7,6 +7,7 @@ import argparse
 import math
 import os
 from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from .arguments import DESCENT, OF_PENALTY, SETTINGS, SOLVERS, Refusal, limits_of, named, reported
@@ -92,57 +93,57 @@ def folds(text: str | None) -> Any:
     return int(text) if text is not None and text.isdecimal() else text or "records"
 
 
+def _given(args: argparse.Namespace, names: Sequence[str]) -> dict[str, Any]:
+    """Return the options of these names that are given."""
+    return {name: value for name in names if (value := getattr(args, name)) is not None}
+
+
 def _descent(name: str, args: argparse.Namespace, given: Problem) -> Solver:
     from ..solvers import GradientDescent
 
     check_device()
     import optax
 
-    settings = {k: v for k in DESCENT if (v := getattr(args, k)) is not None}
+    settings = _given(args, DESCENT)
     if args.init not in (None, "glorot_uniform", "zeros"):
         settings["init"] = given.as_kernel(beside(args, args.init), f"--init {args.init}")
     optimizer = None if args.rate is None else optax.adam(args.rate)
     return GradientDescent(optax.lbfgs() if name == "lbfgs" else optimizer, **settings)
 
 
-def _lasso(args: argparse.Namespace, given: Problem) -> Solver:
-    from ..solvers import Lasso
+def _with_choice(name: str, args: argparse.Namespace, given: Problem) -> Solver:
+    """Return a solver whose strength the data may choose."""
+    from ..solvers import Lasso, Regularized
 
-    groups = args.penalty_groups
-    if groups not in (None, "channels"):
-        groups = _numbers("penalty_groups", args, int)
-    return Lasso(groups, args.strength, args.ridge or 0.0, criterion(args, given))
+    if name == "lasso":
+        groups = args.penalty_groups
+        if groups not in (None, "channels"):
+            groups = _numbers("penalty_groups", args, int)
+        return Lasso(groups, args.strength, args.ridge or 0.0, criterion(args, given))
+    grid = None if args.strength is None else [[value] for value in args.strength]
+    return Regularized(_penalty(args), grid, criterion(args, given))
 
 
 def solver(name: str, args: argparse.Namespace, given: Problem) -> Solver:
     """The solver of that name with its settings, once it has said that it can solve ``given``."""
     from .. import solvers
 
-    ridge = args.ridge or 0.0
     with reported(TypeError, ValueError):
-        if name == "regularized":
-            grid = None if args.strength is None else [[value] for value in args.strength]
-            made: Solver = solvers.Regularized(_penalty(args), grid, criterion(args, given))
-        elif name == "lasso":
-            made = _lasso(args, given)
-        elif name == "huber":
-            own = {k: v for k in ("delta", "scale") if (v := getattr(args, k)) is not None}
-            made = solvers.Huber(**own)
-        elif name == "absolute":
-            made = solvers.LeastAbsolute()
-        elif name in ("adam", "lbfgs"):
+        if name in ("adam", "lbfgs"):
             made = _descent(name, args, given)
-        elif name == "cg":
-            own = {k: v for k in ("steps", "tol") if (v := getattr(args, k)) is not None}
-            made = solvers.ConjugateGradient(ridge, **own)
+        elif name in ("lasso", "regularized"):
+            made = _with_choice(name, args, given)
         else:
             made = {
-                "auto": solvers.AutoSolver(ridge),
-                "svd": solvers.LeastSquares("svd", ridge),
-                "qr": solvers.LeastSquares("qr", ridge),
-                "normal": solvers.NormalEquations(ridge),
-                "fft": solvers.FFTDeconvolution(ridge),
-            }[name]
+                "auto": solvers.AutoSolver,
+                "svd": partial(solvers.LeastSquares, "svd"),
+                "qr": partial(solvers.LeastSquares, "qr"),
+                "normal": solvers.NormalEquations,
+                "cg": solvers.ConjugateGradient,
+                "fft": solvers.FFTDeconvolution,
+                "huber": solvers.Huber,
+                "absolute": solvers.LeastAbsolute,
+            }[name](**_given(args, SOLVERS[name][1]))
         made.check(given.spec.kernel_size, given.selection)
     reason = made.supports(given.sizes(limits_of(args)), given.spec)
     if reason is not None:
