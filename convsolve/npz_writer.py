@@ -46,11 +46,11 @@ def write_archive(stream: BinaryIO, arrays: Mapping[str, np.ndarray]) -> None:
     start = stream.tell()
     stream.write(b"".join(members))
     end = stream.tell()
-    fields = 44, _VERSION, _VERSION, 0, 0, len(members), len(members), end - start, start
-    stream.write(struct.pack("<4sQ2H2L4Q", b"PK\6\6", *fields))
+    sizes = len(members), len(members), end - start, start
+    stream.write(struct.pack("<4sQ2H2L4Q", b"PK\6\6", 44, _VERSION, _VERSION, 0, 0, *sizes))
     stream.write(struct.pack("<4sLQL", b"PK\6\7", 0, end, 1))
-    fields = 0, 0, _COUNT_IN_ZIP64, _COUNT_IN_ZIP64, _IN_ZIP64, _IN_ZIP64, 0
-    stream.write(struct.pack("<4s4H2LH", b"PK\5\6", *fields))
+    sizes = _COUNT_IN_ZIP64, _COUNT_IN_ZIP64, _IN_ZIP64, _IN_ZIP64
+    stream.write(struct.pack("<4s4H2LH", b"PK\5\6", 0, 0, *sizes, 0))
 
 
 def _write_member(stream: BinaryIO, name: str, array: np.ndarray) -> bytes:

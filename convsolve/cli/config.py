@@ -6,67 +6,62 @@ import argparse
 import os
 import stat
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterable
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
+from .options import OPTIONS, Option
+
 # No file of options is longer; one of gigabytes would be read whole.
 MOST_BYTES = 2**20
-# What makes no sense in such a file.
-NOT_HERE = ("help", "version", "config")
-
-Options = dict[str, argparse.Action]
 
 
-def options_of(
-    path: str, command: str, commands: Mapping[str, argparse.ArgumentParser]
-) -> dict[str, Any]:
-    """The values of one command's options, by the names under which arguments are parsed.
+def options_of(path: str, command: str) -> dict[str, Any]:
+    """Return the values of one command's options, by the names under which arguments are parsed.
 
     Raises:
-        ValueError: the file is damaged, or has a key or a value that no option has.
-        OSError: it is missing or cannot be read.
+        ValueError: If the file is damaged, or has a key or a value that no option has.
+        OSError: If the file is missing or cannot be read.
     """
-    options = {name: _options(parser) for name, parser in commands.items()}
+    options = {
+        name: {_plain(o.name): o for some in (own, *groups.values()) for o in some}
+        for name, (_, own, groups) in OPTIONS.items()
+    }
+    for of_command in options.values():
+        of_command.pop("config", None)
     of_all = _read(path)
-    found: dict[str, Any] = {}
     tables = {name: of_all.pop(name) for name in options if isinstance(of_all.get(name), dict)}
-    _check_keys(path, of_all, tables, options)
-    # Of another command's options this one needs to know nothing.
+    for key in of_all.keys() & options.keys():
+        raise ValueError(f"{path}: {key!r} is a command: its options go in a table, [{key}]")
+    every = {key for own in options.values() for key in own}
+    _check_keys(path, of_all, every, options)
+    for name, table in tables.items():
+        _check_keys(f"{path}: [{name}]", table, {*options[name]}, ())
+    found: dict[str, Any] = {}
+    # Options of other commands are ignored.
     for where, given in ((path, of_all), (f"{path}: [{command}]", tables.get(command, {}))):
         mine: dict[str, Any] = {}
         for key, value in given.items():
-            action = options[command].get(_plain(key))
-            if action is None:
+            option = options[command].get(_plain(key))
+            if option is None:
                 continue
-            if action.dest in mine:
+            if option.dest in mine:
                 raise ValueError(
                     f"{where}: {key!r} is given twice, with a dash and with an underscore"
                 )
-            mine[action.dest] = _converted(action, value, f"{where}: {key!r}")
+            mine[option.dest] = _converted(option, value, f"{where}: {key!r}")
         found |= mine
     return found
 
 
-def _check_keys(
-    path: str,
-    of_all: Mapping[str, Any],
-    tables: Mapping[str, Mapping[str, Any]],
-    options: Mapping[str, Options],
-) -> None:
-    """Refuse keys that no option has, of all commands and in the table of one."""
-    known = {key for own in options.values() for key in own}
-    for key in of_all:
-        if key in options:
-            raise ValueError(f"{path}: {key!r} is a command: its options go in a table, [{key}]")
+def _check_keys(where: str, keys: Iterable[str], known: set[str], tables: Iterable[str]) -> None:
+    """Raise a ValueError about a key that no option has."""
+    for key in keys:
         if _plain(key) not in known:
-            raise ValueError(f"{path}: {_unknown(key, known | {*options})}")
-    for name, table in tables.items():
-        for key in table:
-            if _plain(key) not in options[name]:
-                where = f"{path}: [{name}]"
-                raise ValueError(f"{where}: {_unknown(key, set(options[name]))}")
+            close = get_close_matches(_plain(key), sorted({*known, *tables}), 1)
+            hint = f"did you mean {close[0]!r}?" if close else "the keys are the long options"
+            raise ValueError(f"{where}: {key!r} is unknown; {hint}")
 
 
 def _read(path: str) -> dict[str, Any]:
@@ -82,47 +77,31 @@ def _read(path: str) -> dict[str, Any]:
         raise ValueError(f"{path}: is no TOML file: {error}") from error
 
 
-def _options(parser: argparse.ArgumentParser) -> Options:
-    """Those of a command by their long names, with underscores."""
-    found: Options = {}
-    for action in parser._actions:
-        for option in action.option_strings:
-            name = _plain(option.removeprefix("--"))
-            if option.startswith("--") and not option.startswith("--no-") and name not in NOT_HERE:
-                found[name] = action
-    return found
-
-
 def _plain(key: str) -> str:
     return key.replace("-", "_")
 
 
-def _unknown(key: str, known: set[str]) -> str:
-    close = get_close_matches(_plain(key), sorted(known), 1)
-    hint = f"; did you mean {close[0]!r}?" if close else "; the keys are the long options"
-    return f"{key!r} is unknown{hint}"
-
-
-def _converted(action: argparse.Action, value: Any, where: str) -> Any:
-    """A value as the option has it; ``where`` begins an error."""
-    if action.nargs == 0:
+def _converted(option: Option, value: Any, where: str) -> Any:
+    """Return a value as the option has it; ``where`` begins an error."""
+    kind = option.kind
+    if kind is bool:
         if not isinstance(value, bool):
             raise ValueError(f"{where} must be true or false, got {value!r}")
         return value
-    if action.nargs == "+":
+    if isinstance(kind, list):
         if isinstance(value, dict):  # NAME=N, of limits
             value = [f"{name}={number}" for name, number in value.items()]
         several = value if isinstance(value, list) else [value]
         if not several:
             raise ValueError(f"{where} is an empty list; leave it out")
-        return [_one(action, each, where) for each in several]
-    if isinstance(value, list) and action.type not in (int, float, Path) and not action.choices:
+        return [_one(kind[0], each, where) for each in several]
+    if isinstance(value, list) and kind not in (int, float, Path) and callable(kind):
         # What has commas between on the command line: names, columns, pairs.
         words = [_text(each, where) for each in _flat(value)]
         if any("," in word for word in words):
             raise ValueError(f"{where} must be words without commas, got {value!r}")
         value = ",".join(words)
-    return _one(action, value, where)
+    return _one(kind, value, where)
 
 
 def _flat(values: list[Any]) -> list[Any]:
@@ -135,9 +114,8 @@ def _text(value: Any, where: str) -> str:
     return str(value)
 
 
-def _one(action: argparse.Action, value: Any, where: str) -> Any:
-    """One value, of the type that the option takes."""
-    kind: Any = action.type
+def _one(kind: Any, value: Any, where: str) -> Any:
+    """Return one value, of the type or among the words that the option takes."""
     if kind in (int, float):
         fits = isinstance(value, int if kind is int else (int, float))
         if isinstance(value, bool) or not fits:
@@ -150,9 +128,11 @@ def _one(action: argparse.Action, value: Any, where: str) -> Any:
                 f"{where} is too large for a number: {len(str(value))} digits"
             ) from error
     text = _text(value, where)
-    if action.choices is not None and text not in action.choices:
-        raise ValueError(f"{where} is {text!r}; choose from {', '.join(action.choices)}")
+    if isinstance(kind, (tuple, dict)):
+        if text not in kind:
+            raise ValueError(f"{where} is {text!r}; choose from {', '.join(kind)}")
+        return text
     try:
-        return text if kind is None else kind(text)
+        return kind(text)
     except argparse.ArgumentTypeError as error:
         raise ValueError(f"{where}: {error}") from error

@@ -9,8 +9,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .arguments import HDF5, IN_BLOCKS, MAT, Refusal, limits_of, reported
+from .arguments import HDF5, MAT, Refusal, limits_of, reported
 from .methods import name_of_solver
+from .options import IN_BLOCKS
 from .whole import beside, in_memory, is_sound
 
 if TYPE_CHECKING:

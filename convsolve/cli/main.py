@@ -13,16 +13,11 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..interrupts import sigint_handled
-from .arguments import (
-    Refusal,
-    check_targets,
-    limits_of,
-    parse,
-    reported,
-)
+from .arguments import Refusal, check_targets, limits_of, parse, reported
 from .data import new_data, problem, source
 from .methods import (
     check_device,
@@ -36,6 +31,7 @@ from .methods import (
 
 if TYPE_CHECKING:
     from ..problem.problem import Problem
+    from ..solution import Solution
     from ..solvers import Solver
 
 OK, NOT_OK, BAD_INPUT, NOT_UNIQUE, INTERRUPTED = 0, 1, 2, 3, 130
@@ -53,7 +49,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             args.call = shlex.join(["convsolve", *(sys.argv[1:] if argv is None else argv)])
             verbose = getattr(args, "verbose", False)
             with _warnings_reported() as warned, _followed(verbose):
-                status: int = COMMANDS[args.command](args, warned)
+                check_targets(args)
+                answer = COMMANDS[args.command](args, warned)
+                _give(args, answer)
     except Refusal as refusal:
         _say(f"convsolve: {refusal}", "stderr")
         return refusal.status
@@ -68,55 +66,68 @@ def main(argv: Sequence[str] | None = None) -> int:
         _say(f"convsolve: the answer cannot be written: {error.strerror}", "stderr")
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return NOT_OK
-    return status
+    return answer.status
 
 
-def _demo(args: argparse.Namespace, warned: list[Warning | str]) -> int:
-    check_targets(args)
+class Answer(NamedTuple):
+    """Exit status of a command, and what it prints: a document with --json, else a text.
+
+    ``drawn`` is the object that --plot draws.
+    """
+
+    status: int
+    document: Callable[[], Any]
+    text: Callable[[], str | None]
+    drawn: Any = None
+
+
+def _give(args: argparse.Namespace, answer: Answer) -> None:
+    """Draw and print an answer."""
+    if answer.drawn is not None and args.plot is not None:
+        from ..plotting.figures import plot
+
+        picture = io.BytesIO()
+        plot(answer.drawn).savefig(picture, format=args.plot.suffix[1:])
+        _write(args, args.plot, picture.getvalue())
+    if args.json:
+        _say(json.dumps(_plain(answer.document()), allow_nan=False))
+    elif (text := answer.text()) is not None:
+        _say(text)
+
+
+def _demo(args: argparse.Namespace, warned: list[Warning | str]) -> Answer:
     check_device()
     from .demo import run
 
     numbers = run((lambda line: None) if args.json else _say, args.plot, args.force)
-    if args.json:
-        _print_json(numbers)
-    return OK
+    return Answer(OK, lambda: numbers, lambda: None)
 
 
-def _doctor(args: argparse.Namespace, warned: list[Warning | str]) -> int:
+def _doctor(args: argparse.Namespace, warned: list[Warning | str]) -> Answer:
     from .doctor import examined, text
 
     found = examined()
-    if args.json:
-        _print_json(found)
-    else:
-        _say(text(found))
-    return OK if found["ok"] else NOT_OK
+    return Answer(OK if found["ok"] else NOT_OK, lambda: found, lambda: text(found))
 
 
-def _identify(args: argparse.Namespace, warned: list[Warning | str]) -> int:
-    check_targets(args)
+def _identify(args: argparse.Namespace, warned: list[Warning | str]) -> Answer:
     stated = problem(args, needs_y=False)
     from ..api import identify
 
     report = identify(stated, limits=limits_of(args))
-    _draw(args, report)
-    if args.json:
-        _print_json(report.to_dict())
-    else:
-        _say(report.text(shell=True))
-    return OK if report.unique else NOT_UNIQUE
+    status = OK if report.unique else NOT_UNIQUE
+    return Answer(status, report.to_dict, lambda: report.text(shell=True), report)
 
 
 def _stated(args: argparse.Namespace) -> tuple[Problem, Solver]:
     """The problem, and the solver of --solver."""
-    check_targets(args)
     name = name_of_solver(args)
     check_settings(args, [name])
     stated = problem(args)
     return stated, solver(name, args, stated)
 
 
-def _solve(args: argparse.Namespace, warned: list[Warning | str]) -> int:
+def _solve(args: argparse.Namespace, warned: list[Warning | str]) -> Answer:
     stated, method = _stated(args)
     from ..api import check_noise, solve
     from ..errors import IdentifiabilityError, SolveError
@@ -135,40 +146,39 @@ def _solve(args: argparse.Namespace, warned: list[Warning | str]) -> int:
             )
     except IdentifiabilityError as error:
         raise Refusal(_in_shell(error), NOT_UNIQUE) from error
-    if args.out is not None:
-        with reported(OSError):
+    with reported(OSError):
+        if args.out is not None:
             fit.save(args.out, force=args.force)
-    if args.report is not None:
-        with reported(OSError):
+        if args.report is not None:
             fit.report(args.report, call=args.call, force=args.force)
-    _draw(args, fit)
+    status = _worst([fit.status], warned)
+    return Answer(status, lambda: _solution(fit), lambda: f"{stated}\n{fit}", fit)
+
+
+def _solution(fit: Solution) -> dict[str, Any]:
+    """Return a solution as plain data."""
     chosen, errors = fit.regularization, fit.affordable_errors()
-    if args.json:
-        document = _verdict(fit.identifiability) | {
-            "status": fit.status,
-            "ok": fit.ok,
-            "certificate": fit.certificate,
-            "kernel": fit.kernel,
-            "bias": fit.bias,
-            "lags": fit.lags,
-            "times": None if fit.names.fs is None else fit.times,
-            **fit.names.to_dict(),
-            "impulse_response": fit.impulse_response,
-            "score": fit.score()._asdict(),
-            "stats": fit.stats,
-            "regularization": None if chosen is None else chosen.to_dict(),
-            "standard_error": None if errors is None else errors[0],
-            "dof": None if errors is None else errors[1],
-            "noise": None if errors is None else errors[2]._asdict(),
-        }
-        _print_json(document)
-    else:
-        _say(f"{stated}\n{fit}")
-    return _worst([fit.status], warned)
+    error, dof, noise = (None, None, None) if errors is None else errors
+    return _verdict(fit.identifiability) | {
+        "status": fit.status,
+        "ok": fit.ok,
+        "certificate": fit.certificate,
+        "kernel": fit.kernel,
+        "bias": fit.bias,
+        "lags": fit.lags,
+        "times": None if fit.names.fs is None else fit.times,
+        **fit.names.to_dict(),
+        "impulse_response": fit.impulse_response,
+        "score": fit.score()._asdict(),
+        "stats": fit.stats,
+        "regularization": None if chosen is None else chosen.to_dict(),
+        "standard_error": error,
+        "dof": dof,
+        "noise": None if noise is None else noise._asdict(),
+    }
 
 
-def _compare(args: argparse.Namespace, warned: list[Warning | str]) -> int:
-    check_targets(args)
+def _compare(args: argparse.Namespace, warned: list[Warning | str]) -> Answer:
     names = [] if args.solvers is None else args.solvers.split(",")
     check_settings(args, names)
     if not names:  # all of them, descent too
@@ -184,62 +194,55 @@ def _compare(args: argparse.Namespace, warned: list[Warning | str]) -> int:
             truth=true_kernel(args, stated),
             limits=limits_of(args),
         )
-    _draw(args, table)
     report = table.identifiability
-    if args.json:
-        document = _verdict(report) | {
+    found = {fit.status for fit in table.solutions.values()}
+    if "interrupted" in found:
+        status = INTERRUPTED
+    elif not report.unique:
+        status = NOT_UNIQUE
+    else:
+        status = OK if "solved" in found else NOT_OK
+
+    def document() -> dict[str, Any]:
+        return _verdict(report) | {
             "objective": table.objective._asdict(),
             "rows": table.to_dict(),
             "shared_seconds": table.shared_seconds,
             "skipped": table.skipped,
         }
-        _print_json(document)
-    else:
-        _say(f"{stated}\n{report.verdict}: {report.counting}\n\n{table}")
-    found = {fit.status for fit in table.solutions.values()}
-    if "interrupted" in found:
-        return INTERRUPTED
-    if not report.unique:
-        return NOT_UNIQUE
-    return OK if "solved" in found else NOT_OK
+
+    words = f"{stated}\n{report.verdict}: {report.counting}\n\n"
+    return Answer(status, document, lambda: f"{words}{table}", table)
 
 
-def _cross_validate(args: argparse.Namespace, warned: list[Warning | str]) -> int:
+def _cross_validate(args: argparse.Namespace, warned: list[Warning | str]) -> Answer:
     stated, method = _stated(args)
     from ..errors import SolveError
     from ..held_out import cross_validate
 
     with reported(SolveError, ValueError, source=source(args)):
         scores = cross_validate(stated, method, folds=folds(args.held_out), limits=limits_of(args))
-    if args.json:
-        fits = [
-            {"status": fit.status, "certificate": fit.certificate, "stats": fit.stats}
-            for fit in scores.solutions
-        ]
-        _print_json(scores._asdict() | {"solutions": fits, **stated.names.to_dict()})
-    else:
-        _say(f"{stated}\n{scores}")
-    return _worst([fit.status for fit in scores.solutions], warned)
+    fits = [
+        {"status": fit.status, "certificate": fit.certificate, "stats": fit.stats}
+        for fit in scores.solutions
+    ]
+    document = scores._asdict() | {"solutions": fits, **stated.names.to_dict()}
+    status = _worst([fit.status for fit in scores.solutions], warned)
+    return Answer(status, lambda: document, lambda: f"{stated}\n{scores}")
 
 
-def _choose_lags(args: argparse.Namespace, warned: list[Warning | str]) -> int:
-    check_targets(args)
+def _choose_lags(args: argparse.Namespace, warned: list[Warning | str]) -> Answer:
     stated = problem(args)
     from ..errors import SolveError
     from ..lag_choice import choose_lags
 
     with reported(SolveError, ValueError, source=source(args)):
         found = choose_lags(stated, criterion(args, stated), limits=limits_of(args))
-    _draw(args, found)
-    if args.json:
-        _print_json(found._asdict() | {"problem": repr(found.problem)})
-    else:
-        _say(f"{stated}\n{found}")
-    return OK
+    document = found._asdict() | {"problem": repr(found.problem)}
+    return Answer(OK, lambda: document, lambda: f"{stated}\n{found}", found)
 
 
-def _predict(args: argparse.Namespace, warned: list[Warning | str]) -> int:
-    check_targets(args)
+def _predict(args: argparse.Namespace, warned: list[Warning | str]) -> Answer:
     from ..solution import load
 
     with reported(ValueError, OSError):
@@ -247,30 +250,29 @@ def _predict(args: argparse.Namespace, warned: list[Warning | str]) -> int:
     x, y = new_data(args, fit)
     if y is None and args.out is None and not args.json:
         raise Refusal("nothing would be kept of the prediction: give --out, --json, or y to score")
-    kept = None
+    kept: Any = None
+    score = None
     with reported(TypeError, ValueError, source=source(args)):
-        score = None if y is None else fit.score(x, y)
+        if y is not None:
+            score = fit.score(x, y)
         if args.out is not None or args.json:
             kept = fit.predict(x)
     if args.out is not None:
-        _write_array(args, kept)
-    if args.json:
-        scores = None if score is None else score._asdict()
-        _print_json({"prediction": kept, "score": scores, **fit.names.to_dict()})
-    elif score is not None:
-        _say(score.text([fit.names.output(o) for o in range(len(score.r2))]))
-    return OK
+        from numpy.lib.format import write_array
+
+        content = io.BytesIO()
+        write_array(content, kept, allow_pickle=False)
+        _write(args, args.out, content.getvalue())
+    document = {"prediction": kept, "score": score and score._asdict(), **fit.names.to_dict()}
+    labels = None if score is None else [fit.names.output(o) for o in range(len(score.r2))]
+    return Answer(OK, lambda: document, lambda: score and score.text(labels))
 
 
-def _write_array(args: argparse.Namespace, array: Any) -> None:
-    from numpy.lib.format import write_array
-
+def _write(args: argparse.Namespace, path: Path, content: bytes) -> None:
     from ..files import write_bytes
 
-    content = io.BytesIO()
-    write_array(content, array, allow_pickle=False)
     with reported(ValueError, OSError):
-        write_bytes(args.out, content.getvalue(), force=args.force)
+        write_bytes(path, content, force=args.force)
 
 
 def _worst(statuses: Sequence[str], warned: list[Warning | str]) -> int:
@@ -294,17 +296,6 @@ COMMANDS = {
     "choose-lags": _choose_lags,
     "predict": _predict,
 }
-
-
-def _draw(args: argparse.Namespace, thing: Any) -> None:
-    if args.plot is not None:
-        from ..files import write_bytes
-        from ..plotting.figures import plot
-
-        picture = io.BytesIO()
-        plot(thing).savefig(picture, format=args.plot.suffix[1:])
-        with reported(OSError):
-            write_bytes(args.plot, picture.getvalue(), force=args.force)
 
 
 @contextmanager
@@ -435,10 +426,6 @@ def _say(text: str, where: str = "stdout") -> None:
     except BrokenPipeError:
         # The exit status stays the same, and further output is discarded.
         os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
-
-
-def _print_json(document: dict[str, Any]) -> None:
-    _say(json.dumps(_plain(document), allow_nan=False))
 
 
 def _plain(value: Any) -> Any:

@@ -6,11 +6,12 @@ from __future__ import annotations
 import argparse
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from .arguments import DESCENT, OF_PENALTY, SETTINGS, SOLVERS, Refusal, limits_of, named, reported
+from .arguments import Refusal, limits_of, named, reported
+from .options import DESCENT, OF_PENALTY, SETTINGS, SOLVERS
 from .whole import beside
 
 if TYPE_CHECKING:
@@ -134,7 +135,7 @@ def solver(name: str, args: argparse.Namespace, given: Problem) -> Solver:
         elif name in ("lasso", "regularized"):
             made = _with_choice(name, args, given)
         else:
-            made = {
+            kinds: dict[str, Callable[..., Solver]] = {
                 "auto": solvers.AutoSolver,
                 "svd": partial(solvers.LeastSquares, "svd"),
                 "qr": partial(solvers.LeastSquares, "qr"),
@@ -143,7 +144,8 @@ def solver(name: str, args: argparse.Namespace, given: Problem) -> Solver:
                 "fft": solvers.FFTDeconvolution,
                 "huber": solvers.Huber,
                 "absolute": solvers.LeastAbsolute,
-            }[name](**_given(args, SOLVERS[name][1]))
+            }
+            made = kinds[name](**_given(args, SOLVERS[name][1]))
         made.check(given.spec.kernel_size, given.selection)
     reason = made.supports(given.sizes(limits_of(args)), given.spec)
     if reason is not None:

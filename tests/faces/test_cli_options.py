@@ -7,8 +7,9 @@ import inspect
 import pytest
 
 import convsolve as cs
-from convsolve.cli.arguments import SOLVERS, parser
+from convsolve.cli.arguments import parser
 from convsolve.cli.main import COMMANDS
+from convsolve.cli.options import SOLVERS
 from convsolve.solvers import ALL
 
 # Of each command what it takes from Python; ``x``, ``y`` and the problem are its data.
