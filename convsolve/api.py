@@ -38,7 +38,7 @@ from .solution import Solution
 from .solution_text import certificate_text
 from .solvers import AutoSolver
 from .solvers.base import Progress, Raw, Solver
-from .text import shown
+from .text import argument, shown
 
 if TYPE_CHECKING:
     import jax
@@ -369,13 +369,14 @@ def check_noise(problem: Problem, solver: Solver, noise: Any) -> None:
     model = noise_model(noise)
     if solver.regularizes and not model.penalties:
         raise ValueError(
-            f"noise={noise!r} is for estimates without a penalty, whose errors are no posterior; "
-            "use noise='ar' or noise='white', or a solver without a penalty"
+            f"{argument('noise', noise)} is for estimates without a penalty, whose errors are no "
+            f"posterior; use {argument('noise', 'ar')} or {argument('noise', 'white')}, or a "
+            "solver without a penalty"
         )
     if not solver.least_squares and not model.losses:
         raise ValueError(
-            f"noise={noise!r} is for least squares; {solver.name} has no errors but those of white "
-            "noise, if any; use noise='white'"
+            f"{argument('noise', noise)} is for least squares; {solver.name} has no errors but "
+            f"those of white noise, if any; use {argument('noise', 'white')}"
         )
     model.check(problem)
 

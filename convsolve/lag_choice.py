@@ -14,6 +14,7 @@ from .problem.checks import choice
 from .problem.problem import Problem
 from .problem.sizes import DEFAULT_LIMITS, Limits, check_limits
 from .progress import LOG
+from .text import argument
 
 
 class LagChoice(NamedTuple):
@@ -104,7 +105,8 @@ def _check(problem: Any, select: Any) -> None:
         raise ValueError(f"choose_lags takes one axis of lags, the kernel has {problem.spec.ndim}")
     if problem.spec.padding == "circular" and "lags" not in problem.recipe:
         raise ValueError(
-            "padding='circular' has no part of its taps; state lags, with edges='circular'"
+            f"{argument('padding', 'circular')} has no part of its taps; state lags, with "
+            f"{argument('edges', 'circular')}"
         )
     if not isinstance(select, CrossValidation):
         choice(select, "select", ("bic", "aicc"), " or a CrossValidation")

@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from .text import argument
+
 if TYPE_CHECKING:
     import numpy as np
 
@@ -105,9 +107,9 @@ class AutoregressiveNoise(WhiteNoise):
         _check_time(problem, self.name)
         if problem.weights is not None and not problem.weights.by_record:
             raise ValueError(
-                f"noise={self.name!r} filters rows of equal weight: weights of single rows change "
-                "the variance in time, so that no filter makes the noise white; use noise='hac', "
-                "or a weight for every record"
+                f"{argument('noise', self.name)} filters rows of equal weight: weights of single "
+                "rows change the variance in time, so that no filter makes the noise white; use "
+                f"{argument('noise', 'hac')}, or a weight for every record"
             )
 
     def prepared(
@@ -156,8 +158,8 @@ class ClusterNoise(NoiseModel):
         """Raise a ValueError unless there are several records."""
         if any(len(part.records_left) < 2 for _, part in problem.parts):
             raise ValueError(
-                "noise='cluster' needs two records or more that have rows, and more rows than "
-                "confounds of their own, in every output; use 'hac'"
+                f"{argument('noise', self.name)} needs two records or more that have rows, and "
+                "more rows than confounds of their own, in every output; use 'hac'"
             )
 
     def uncertainty(self, analysis: Analysis, estimate: Estimate) -> Uncertainty:
@@ -181,4 +183,7 @@ def noise_model(noise: str) -> NoiseModel:
 
 def _check_time(problem: Problem, name: str) -> None:
     if problem.spec.ndim > 1:
-        raise ValueError(f"noise={name!r} follows one axis, time; of images use noise='cluster'")
+        raise ValueError(
+            f"{argument('noise', name)} follows one axis, time; of images use "
+            f"{argument('noise', 'cluster')}"
+        )

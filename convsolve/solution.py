@@ -35,6 +35,7 @@ from .scoring import Blocks, Score, scored
 from .solution_file import read_solution, write_solution
 from .solution_text import brief, entries, text
 from .solvers.base import Trace
+from .text import argument
 
 if TYPE_CHECKING:
     from .inference.autoregression import Autoregression
@@ -198,8 +199,9 @@ class Solution:
             raise ValueError(f"x has {problem.in_channels} channels, the kernel takes {wanted}")
         if any(not np.array_equal(a, b) for a, b in zip(problem.lags, self.tap_lags, strict=True)):
             raise ValueError(
-                "padding='same' with stride > 1 places the kernel by the record's length: in x of "
-                "this length its taps have other lags; use data of the length of the training data"
+                f"{argument('padding', 'same')} with stride > 1 places the kernel by the record's "
+                "length: in x of this length its taps have other lags; use data of the length of "
+                "the training data"
             )
         return problem
 

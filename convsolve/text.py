@@ -2,12 +2,51 @@
 
 from __future__ import annotations
 
+import shlex
 import textwrap
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from itertools import groupby
 from typing import Any
 
 WIDTH = 88
+
+_options: ContextVar[bool] = ContextVar("options", default=False)
+
+
+@contextmanager
+def as_options() -> Iterator[None]:
+    """Within this block, `argument` returns options of the command line."""
+    before = _options.set(True)
+    try:
+        yield
+    finally:
+        _options.reset(before)
+
+
+def argument(name: str, value: Any) -> str:
+    """Return an argument as it is given in Python, or on the command line within `as_options`.
+
+    >>> argument("edges", "zeros")
+    "edges='zeros'"
+    >>> with as_options():
+    ...     print(argument("edges", "zeros"), argument("lags", (0, 9)))
+    --edges zeros --lags 0 9
+    """
+    if isinstance(value, float):
+        value = float(f"{value:.3g}")
+    if not _options.get():
+        return f"{name}={value!r}"
+    option = f"--{name.replace('_', '-')}"
+    if value is False:
+        return f"leave out {option}"
+    return " ".join([option, *(shlex.quote(str(v)) for v in _flat(value))])
+
+
+def _flat(value: Any) -> list[Any]:
+    several = isinstance(value, (list, tuple))
+    return [inner for each in value for inner in _flat(each)] if several else [value]
 
 
 def shown(value: Any) -> str:

@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from .. import __version__
-from .options import EDGES, MISSING, OPTIONS, PADDINGS, RIVALS, Option
+from ..text import as_options
+from .options import OPTIONS, RIVALS, Option
 
 if TYPE_CHECKING:
     from ..problem.sizes import Limits
@@ -70,30 +71,18 @@ class Refusal(Exception):
 
 @contextmanager
 def reported(*kinds: type[Exception], source: str = "") -> Iterator[None]:
-    """Report errors of these kinds, which the user can fix, in one line about ``source``."""
+    """Report errors of these kinds, which the user can fix, in one line about ``source``.
+
+    They name options instead of arguments.
+    """
     try:
-        yield
+        with as_options():
+            yield
     except kinds as error:
-        text = _in_shell(str(error))
+        text = str(error)
         if isinstance(error, OSError) and error.strerror:
             text = f"{error.filename}: {error.strerror}"
         raise Refusal(f"{source}: {text}" if source else text) from error
-
-
-def _in_shell(text: str) -> str:
-    """Return an error message with arguments such as ``padding='full'`` written as options."""
-    for option, words in (
-        ("padding", PADDINGS),
-        ("edges", EDGES),
-        ("missing", MISSING),
-        ("via", ("convolution", "moments")),
-        ("confounds", ("intercept",)),
-    ):
-        for word in words:
-            text = text.replace(f"{option}={word!r}", f"--{option} {word}")
-    text = re.sub(r"noise='(\w+)'", r"--noise \1", text)
-    # Shells read brackets.
-    return re.sub(r"noise=('ar\(\w+\)')", r"--noise \1", text)
 
 
 class _Parser(argparse.ArgumentParser):

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..interrupts import sigint_handled
+from ..text import as_options
 from .arguments import Refusal, check_targets, limits_of, parse, reported
 from .data import new_data, problem, source
 from .methods import (
@@ -91,7 +92,10 @@ def _give(args: argparse.Namespace, answer: Answer) -> None:
         _write(args, args.plot, picture.getvalue())
     if args.json:
         _say(json.dumps(_plain(answer.document()), allow_nan=False))
-    elif (text := answer.text()) is not None:
+        return
+    with as_options():
+        text = answer.text()
+    if text is not None:
         _say(text)
 
 
@@ -116,7 +120,7 @@ def _identify(args: argparse.Namespace, warned: list[Warning | str]) -> Answer:
 
     report = identify(stated, limits=limits_of(args))
     status = OK if report.unique else NOT_UNIQUE
-    return Answer(status, report.to_dict, lambda: report.text(shell=True), report)
+    return Answer(status, report.to_dict, report.text, report)
 
 
 def _stated(args: argparse.Namespace) -> tuple[Problem, Solver]:
@@ -145,7 +149,7 @@ def _solve(args: argparse.Namespace, warned: list[Warning | str]) -> Answer:
                 limits=limits_of(args),
             )
     except IdentifiabilityError as error:
-        raise Refusal(_in_shell(error), NOT_UNIQUE) from error
+        raise Refusal(str(error), NOT_UNIQUE) from error
     with reported(OSError):
         if args.out is not None:
             fit.save(args.out, force=args.force)
@@ -325,7 +329,7 @@ def _warnings_reported() -> Iterator[list[Warning | str]]:
         def show(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> None:
             if not issubclass(category, UserWarning):
                 return otherwise(message, category, *where, **more)
-            text = _in_shell(message)
+            text = " ".join(str(message).split())
             if text.startswith("Glyph "):  # one for every letter that no font here has
                 text = "no font here has some letters of the names; boxes are drawn for them"
             if text in said:
@@ -398,14 +402,6 @@ def _logged() -> Iterator[None]:
     finally:
         log.setLevel(before)
         log.removeHandler(handler)
-
-
-def _in_shell(message: Any) -> str:
-    """A warning or an error in one line, its remedies with the options of the command line."""
-    text, report = " ".join(str(message).split()), getattr(message, "report", None)
-    for remedy in [] if report is None else report.advice:
-        text = text.replace(remedy.sentence(), remedy.sentence(shell=True))
-    return text
 
 
 def _verdict(report: Any) -> dict[str, Any]:

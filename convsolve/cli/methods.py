@@ -147,7 +147,7 @@ def solver(name: str, args: argparse.Namespace, given: Problem) -> Solver:
             }
             made = kinds[name](**_given(args, SOLVERS[name][1]))
         made.check(given.spec.kernel_size, given.selection)
-    reason = made.supports(given.sizes(limits_of(args)), given.spec)
+        reason = made.supports(given.sizes(limits_of(args)), given.spec)
     if reason is not None:
         raise Refusal(f"solver {name}: {reason}")
     return made

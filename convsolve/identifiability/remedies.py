@@ -14,7 +14,7 @@ from ..linalg.factor import Factor
 from ..linalg.lapack import singular_values
 from ..problem.problem import Problem
 from ..problem.spec import smallest
-from ..text import count
+from ..text import argument, count
 from .diagnosis import Diagnosis
 
 # Limits up to which changes of geometry are tried: unknowns, and entries of the design matrix.
@@ -42,24 +42,11 @@ class Remedy(NamedTuple):
     argument: str | None = None
     value: Any = None
 
-    def sentence(self, shell: bool = False) -> str:
-        """Return the sentence, with the argument in Python or as an option of the command line."""
+    def sentence(self) -> str:
+        """Return the sentence with the argument."""
         if self.argument is None:
             return self.text
-        return self.text.format((_option if shell else _keyword)(self.argument, self.value))
-
-
-def _keyword(argument: str, value: Any) -> str:
-    return f"{argument}={value:.3g}" if isinstance(value, float) else f"{argument}={value}"
-
-
-def _option(argument: str, value: Any) -> str:
-    option = f"--{argument.replace('_', '-')}"
-    if value is False:
-        return f"leave out {option}"
-    if isinstance(value, float):
-        return f"{option} {value:.3g}"
-    return f"{option} {' '.join(map(str, np.ravel(value)))}"
+        return self.text.format(argument(self.argument, self.value))
 
 
 def advise(diagnosis: Diagnosis) -> list[Remedy]:
@@ -351,14 +338,14 @@ def _tried(diagnosis: Diagnosis) -> list[Remedy]:
         for axes in _sides(spec.ndim)
     ]
     if helpful := [kernel for kernel in kernels if kernel is not None]:
-        argument, value, fewer = max(helpful, key=lambda kernel: kernel.diagnosis.n_unknowns)
-        in_time = argument == "lags" and spec.ndim == 1
+        name, value, fewer = max(helpful, key=lambda kernel: kernel.diagnosis.n_unknowns)
+        in_time = name == "lags" and spec.ndim == 1
         times = diagnosis.problem.names.window(*value) if in_time else ""
         text = (
             f"fewer taps: {{}}{times} has {count(fewer.n_equations, 'equation')} for "
             f"{count(fewer.n_unknowns, 'unknown')}, and determines them"
         )
-        found.append(Remedy("taps", text, argument, value))
+        found.append(Remedy("taps", text, name, value))
     return found
 
 

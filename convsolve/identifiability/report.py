@@ -130,11 +130,10 @@ class Identifiability(Diagnosis):
         return out
 
     @on_blas_threads
-    def entries(self, *, shell: bool = False) -> list[tuple[str, str]]:
+    def entries(self) -> list[tuple[str, str]]:
         """Return the complete report as pairs of a label and a text, and compute its values.
 
-        The label is empty for further texts of the same label. With ``shell``, remedies name
-        options of the command line instead of arguments.
+        The label is empty for further texts of the same label.
         """
         entries = [*wording.sizes(self), ("counting", [self.counting])]
         if self.decided:
@@ -143,7 +142,7 @@ class Identifiability(Diagnosis):
         entries += [
             ("precision", [wording.precision_sentence(self)]),
             ("method", [self.method]),
-            ("remedies", [remedy.sentence(shell) for remedy in self.advice]),
+            ("remedies", [remedy.sentence() for remedy in self.advice]),
         ]
         return [
             ("" if i else label, text)
@@ -151,9 +150,9 @@ class Identifiability(Diagnosis):
             for i, text in enumerate(filter(None, texts))
         ]
 
-    def text(self, *, shell: bool = False) -> str:
+    def text(self) -> str:
         """Return the complete report as shown in a terminal."""
-        return "\n".join(line(label, words) for label, words in self.entries(shell=shell))
+        return "\n".join(line(label, words) for label, words in self.entries())
 
     def __str__(self) -> str:
         return self.text()

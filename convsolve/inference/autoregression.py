@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ..errors import SolveError
-from ..text import count
+from ..text import argument, count
 
 # Largest order that is chosen from the data, also as a share of the rows. At least this share of
 # the rows must be left, as the filter removes the first rows of every record.
@@ -92,9 +92,9 @@ def largest_order(lengths: Sequence[int], unknowns: int, order: int | None) -> i
     left = rows_left(lengths, order)
     if left <= unknowns:
         raise SolveError(
-            f"noise='ar({order})' takes {count(order, 'row')} off every record and gap and leaves "
-            f"{count(left, 'row')} for {count(unknowns, 'unknown')}; use a smaller order, longer "
-            "records or fewer taps"
+            f"{argument('noise', f'ar({order})')} takes {count(order, 'row')} off every record and "
+            f"gap and leaves {count(left, 'row')} for {count(unknowns, 'unknown')}; use a smaller "
+            "order, longer records or fewer taps"
         )
     return order
 

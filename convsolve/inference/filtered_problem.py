@@ -28,6 +28,7 @@ from ..operators.windows import NormalForm, normal_form
 from ..problem.problem import Problem
 from ..problem.records import Records
 from ..problem.sizes import Limits
+from ..text import argument
 from .autoregression import Autoregression, filtered, largest_order
 
 
@@ -220,8 +221,8 @@ def estimated_noise(
     exact = np.flatnonzero(np.linalg.norm(e, axis=1) <= plain.rounding(w))
     if exact.size:
         raise SolveError(
-            f"noise='ar' needs noise, and {design.names.output(int(exact[0]))} leaves nothing of y "
-            "but rounding; use noise='white'"
+            f"{argument('noise', 'ar')} needs noise, and {design.names.output(int(exact[0]))} "
+            f"leaves nothing of y but rounding; use {argument('noise', 'white')}"
         )
     kept = design.adjustments.kept
     residuals = design.by_record(e.swapaxes(1, 2).reshape(-1, e.shape[1]))

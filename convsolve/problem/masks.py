@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ..text import count, shown
+from ..text import argument, count, shown
 from .names import Names
 from .records import Records, by_rows
 from .rows import Rows, rows_reading
@@ -90,7 +90,7 @@ def check_known(stated: Sequence[Flags], known: Sequence[Flags]) -> None:
     if any((s & ~w).any() for s, w in zip(_all(stated), _all(known), strict=False)):
         raise ValueError(
             "x or y has NaN in rows that the mask keeps: mask them too, or leave them out "
-            "by missing='drop'"
+            f"by {argument('missing', 'drop')}"
         )
 
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from ..lazy_jax import default_float, is_jax_array, is_tracer
 from ..linalg.channels import largest
-from ..text import count, shown
+from ..text import argument, count, shown
 from .remote import Remote, fetched, stays
 from .spec import ConvSpec
 from .stored import Stored, in_blocks, is_dask, is_stored
@@ -218,7 +218,8 @@ def _not_finite(record: Any, name: str, missing: bool, axes: int) -> ValueError:
     what = "NaN" if np.isnan(value) else "Inf"
     first = record.index_of(first) if isinstance(record, Stored) else first[:axes]
     drops = what == "NaN" and name[:1] in "xy" and not missing
-    way_out = ", or leave out the rows that read it by missing='drop'" if drops else ""
+    drop = argument("missing", "drop")
+    way_out = f", or leave out the rows that read it by {drop}" if drops else ""
     return ValueError(
         f"{name} has {count(total, 'value')} that {'is' if total == 1 else 'are'} "
         f"not finite, the first ({what}) at index {first}; "

@@ -6,7 +6,7 @@ import math
 from collections import Counter
 from collections.abc import Sequence
 
-from ..text import count
+from ..text import argument, count
 from .lags import LagWindow
 from .records import Records
 from .rows import Rows
@@ -26,13 +26,13 @@ def check_windows(spec: ConvSpec, window: LagWindow | None, x: Records, rows: Ro
     if windows > 2 * own + MAX_ADDED:
         raise ValueError(
             f"the windows would read {windows} numbers, x has {own}: kernel_size="
-            f"{spec.kernel_size}, dilation={spec.dilation} and padding={spec.padding!r} reach "
-            "too far outside it"
+            f"{spec.kernel_size}, dilation={spec.dilation} and "
+            f"{argument('padding', spec.padding)} reach too far outside it"
         )
     if spec.padding == "same" and len(set(map(spec.offset, shapes))) > 1:
         raise ValueError(
-            "padding='same' with stride > 1 places the kernel differently in records of "
-            "different length, so that taps mean different lags; "
+            f"{argument('padding', 'same')} with stride > 1 places the kernel differently in "
+            "records of different length, so that taps mean different lags; "
             "use 'causal' or explicit padding"
         )
 
@@ -45,12 +45,13 @@ def _no_window(spec: ConvSpec, window: LagWindow | None, x: Records) -> ValueErr
         reach = tuple(max(0, b) - min(0, a) + 1 for a, b in window.bounds)
         return ValueError(
             f"no window fits: lags {[*window.bounds]} take {reach} samples for a row, x has "
-            f"{longest}; use fewer lags, longer records or edges='zeros'{hint}"
+            f"{longest}; use fewer lags, longer records or "
+            f"{argument('edges', 'zeros')}{hint}"
         )
     return ValueError(
         f"no window fits: kernel_size={spec.kernel_size} with dilation={spec.dilation} "
-        f"spans {spec.span} samples, x has {longest} and padding={spec.padding!r}; "
-        f"use fewer taps, longer records or padding='full'{hint}"
+        f"spans {spec.span} samples, x has {longest} and {argument('padding', spec.padding)}; use "
+        f"fewer taps, longer records or {argument('padding', 'full')}{hint}"
     )
 
 
@@ -74,8 +75,9 @@ def check_output(spec: ConvSpec, x: Records, y: Records, rows: Rows) -> None:
         if b.shape[:-1] != shape:
             raise ValueError(
                 f"{f'y[{i}]' if len(x.arrays) > 1 else 'y'} has {_times(b.shape[:-1])} samples, "
-                f"expected {_times(shape)}: padding={spec.padding!r} with {_times(a.shape[:-1])} "
-                f"samples of x and kernel_size={spec.kernel_size}; {_what_fits(spec, x, y, i)}"
+                f"expected {_times(shape)}: {argument('padding', spec.padding)} with "
+                f"{_times(a.shape[:-1])} samples of x and kernel_size={spec.kernel_size}; "
+                f"{_what_fits(spec, x, y, i)}"
             )
 
 

@@ -9,6 +9,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ..text import argument
+
 # Neighbouring chunks of more bytes than this (256 MiB) are not kept from one slice to the next.
 MOST_KEPT_BYTES = 2**28
 # About this many bytes are decoded at a time, or a single chunk if it is larger. This limits the
@@ -168,7 +170,7 @@ def plain(part: Any) -> np.ndarray:
     if isinstance(part, np.ma.MaskedArray) and part.mask.any():
         raise TypeError(
             "a slice came as a masked array; store NaN where values are missing, and leave them "
-            "out by missing='drop'"
+            f"out by {argument('missing', 'drop')}"
         )
     return np.asarray(part)
 

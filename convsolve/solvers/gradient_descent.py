@@ -25,7 +25,7 @@ from ..problem.selection import Selection
 from ..problem.sizes import Sizes
 from ..problem.spec import ConvSpec
 from ..progress import stage
-from ..text import shown
+from ..text import argument, shown
 from .base import (
     Objective,
     Progress,
@@ -146,7 +146,7 @@ class GradientDescent(Solver):
         put("ridge", number(self.ridge, "ridge", included=True))
         check_penalty(self.penalty)
         if self.via == "convolution" and self.ridge:
-            raise ValueError("a ridge is known to moments only; use via='moments'")
+            raise ValueError(f"a ridge is known to moments only; use {argument('via', 'moments')}")
 
     def _check_words(self) -> None:
         """Check the arguments that are not numbers: optimizer, loss, via and init."""
@@ -160,8 +160,8 @@ class GradientDescent(Solver):
         choice(self.via, "via", ("convolution", "moments"))
         if self.via == "moments" and self.loss != "mse":
             raise ValueError(
-                f"via='moments' knows squares only, loss='mse', not {shown(self.loss)}; "
-                "other losses go via='convolution'"
+                f"{argument('via', 'moments')} knows squares only, loss='mse', not "
+                f"{shown(self.loss)}; other losses go {argument('via', 'convolution')}"
             )
         if isinstance(self.init, str):
             choice(self.init, "init", ("glorot_uniform", "zeros"), ", or an array")
@@ -197,7 +197,7 @@ class GradientDescent(Solver):
         """Return the reason if ``init`` has another shape than the kernel or moments do not fit."""
         if self.via == "moments" and not sizes.gram_fits:
             gram = f"the Gram matrix would take {sizes.gram_bytes / 2**30:.1f} GiB"
-            return f"{gram}; use via='convolution', which needs none"
+            return f"{gram}; use {argument('via', 'convolution')}, which needs none"
         if self.via == "convolution" and (reason := whole_reason(sizes)):
             return reason
         channels = sizes.columns // math.prod(spec.kernel_size)
@@ -207,7 +207,7 @@ class GradientDescent(Solver):
     def _misfit(self, kernel: tuple[int, ...], rows: int) -> str | None:
         batch = self.batch_size
         if self.via == "moments" and batch is not None and batch < rows:
-            way = "leave batch_size out, or use via='convolution'"
+            way = f"leave batch_size out, or use {argument('via', 'convolution')}"
             return f"moments are of all {rows} rows, not of batch_size={batch}; {way}"
         shape = None if isinstance(self.init, str) else np.shape(self.init)
         return None if shape in (None, kernel) else f"init has shape {shape}, the kernel {kernel}"

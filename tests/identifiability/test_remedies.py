@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import weakref
+from contextlib import nullcontext
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ import convsolve as cs
 from convsolve.identifiability.remedies import Remedy
 from convsolve.problem.rows import whole_rows
 from convsolve.problem.sizes import DEFAULT_LIMITS, Limits
+from convsolve.text import as_options
 from support import dense
 from support.geometry import Geometry, over_geometries
 
@@ -266,8 +268,9 @@ def test_a_remedy_names_arguments_of_python_or_options_of_the_shell() -> None:
     ):
         remedy = Remedy("some", "try {} first", argument, value)
         assert remedy.sentence() == f"try {python} first"
-        assert remedy.sentence(shell=True) == f"try {shell} first"
-    assert Remedy("rows", "{} are needed").sentence(shell=True) == "{} are needed"
+        with as_options():
+            assert remedy.sentence() == f"try {shell} first"
+    assert Remedy("rows", "{} are needed").sentence() == "{} are needed"
 
 
 @pytest.mark.parametrize("name", BROKEN)
@@ -277,10 +280,11 @@ def test_the_sentences_are_those_of_the_data(name: str) -> None:
     for remedy, sentence in zip(report.advice, report.remedies):
         assert remedy.argument is None or f"{remedy.argument}=" in sentence
         assert remedy.kind != "rows" or remedy.value is None or f" {remedy.value} " in sentence
-    text, shell = (" ".join(report.text(shell=shell).split()) for shell in (False, True))
-    for remedy in report.advice:
-        assert remedy.sentence() in text
-        assert remedy.sentence(shell=True) in shell
+    for interface in (nullcontext(), as_options()):
+        with interface:
+            text = " ".join(report.text().split())
+            for remedy in report.advice:
+                assert remedy.sentence() in text
 
 
 def test_fewer_lags_are_asked_for_as_lags() -> None:
