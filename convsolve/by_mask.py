@@ -24,13 +24,27 @@ class Part(NamedTuple):
 
 
 def together(parts: Sequence[Part], values: Sequence[Any]) -> Any:
-    """What each part has of its outputs, along the last axis, for all outputs in their order."""
+    """Join values of all parts, in the order of outputs, which are the last axis of arrays.
+
+    Tuples are joined entry by entry. Arrays of fewer rows are extended by NaN. Numbers and texts
+    are those of the first part.
+    """
+    first = values[0]
+    if isinstance(first, tuple):
+        joined = [together(parts, column) for column in zip(*values, strict=True)]
+        return type(first)(*joined) if hasattr(first, "_fields") else tuple(joined)
+    if isinstance(first, (int, str)):
+        return first
+    arrays = [np.asarray(v) for v in values]
+    if arrays[0].ndim == 2:
+        most = max(map(len, arrays))
+        arrays = [np.pad(a, ((0, most - len(a)), (0, 0)), constant_values=np.nan) for a in arrays]
     order = np.argsort([o for part in parts for o in part.outputs])
-    return np.concatenate([np.asarray(v) for v in values], axis=-1)[..., order]
+    return np.concatenate(arrays, axis=-1)[..., order]
 
 
 def gathered(parts: Sequence[Part], of: Callable[[Any], Any]) -> Any:
-    """The same of a function of each `Solution`."""
+    """Join the results of a function of each `Solution`."""
     return together(parts, [of(part.solution) for part in parts])
 
 
@@ -51,11 +65,12 @@ def regularization_of(parts: Sequence[Part]) -> Regularization | None:
 
 
 def noise_of(parts: Sequence[Part]) -> Noise:
-    """Return the noise of all outputs, with the variance of the first part."""
+    """Return the noise of all outputs."""
     from .inference.autoregression import Autoregression
 
     several = [part.solution.noise for part in parts]
-    first: Noise = several[0]
+    variance = together(parts, [noise.variance for noise in several])
+    first: Noise = several[0]._replace(variance=variance)
     if first.order is None:
         return first
     models = [c[:p] for n in several for c, p in zip(n.coefficients, n.order, strict=True)]

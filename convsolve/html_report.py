@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -13,17 +13,11 @@ from .identifiability.excitation import excitation
 from .identifiability.report import Identifiability
 from .identifiability.wording import MEANING
 from .noise import NOISES
-from .plotting.choice_figures import draw_freedom, draw_scores
-from .plotting.drawing import drawable, new_figure, png
-from .plotting.figures import draw_trace, plot
-from .plotting.fit_figures import (
-    draw_against,
-    draw_autocorrelation,
-    draw_quantiles,
-    draw_residual_rows,
-    draw_rows,
-)
-from .plotting.input_figure import draw_power
+from .plotting.choice_figures import degrees_of_freedom, strength_scores
+from .plotting.drawing import Drawing, drawable, new_figure, png, side_by_side
+from .plotting.figures import losses, plot
+from .plotting.fit_figures import prediction, residuals
+from .plotting.input_figure import power
 from .plotting.kernel_figure import curves_of, draw_kernel_of, layout, pairs_of
 from .problem.problem import Problem
 from .scoring import Score
@@ -64,8 +58,7 @@ def html_report(
         if fitted is not None:
             parts.append(_residuals(fit, fitted))
         if fit.trace is not None:
-            described = "The loss of every step of the iteration."
-            parts.append(section("The iteration", _drawn(draw_trace, described, fit.trace)))
+            parts.append(section("The iteration", _drawn(losses(fit.trace))))
     title = title or f"A kernel of {_shape(fit)}"
     return page(title, _lead(fit), parts, f"Made by convsolve {__version__}.")
 
@@ -130,11 +123,10 @@ def _on_white() -> Any:
     return rc_context({k: v for k, v in rcParamsDefault.items() if not k.startswith("backend")})
 
 
-def _drawn(draw: Callable[..., None], described: str, *what: Any) -> str:
-    """Return a picture, drawn on axes of its own."""
-    figure = new_figure(*SIZE)
-    draw(figure.subplots(), *what)
-    return picture(png(figure, DPI), described)
+def _drawn(*drawings: Drawing) -> str:
+    """Return pictures side by side, or one alone."""
+    drawn = [picture(png(side_by_side([d], *SIZE), DPI), d.described) for d in drawings]
+    return pictures(*drawn)
 
 
 def _shape(fit: Solution) -> str:
@@ -177,7 +169,6 @@ def _data(problem: Problem, report: Identifiability) -> str:
     told = facts([("read as", repr(problem)), *names, *rate])
     if problem.spec.ndim > 1:
         return section("The data", told)
-    described = "Power of x over frequency beside that of white x of the same power."
     explained = paragraph(
         "What x excites. Effective is the power of the white x that would determine the kernel as "
         "well at this frequency; shaded, where standard errors are over 100 times those of white x "
@@ -185,8 +176,7 @@ def _data(problem: Problem, report: Identifiability) -> str:
     )
     # If outputs use different rows, the report describes the outputs with the fewest.
     own = drawable(report.problem.names)
-    drawn = _drawn(draw_power, described, excitation(report), own)
-    return section("The data", told, explained, drawn)
+    return section("The data", told, explained, _drawn(power(excitation(report), own)))
 
 
 def _determined(report: Identifiability) -> str:
@@ -243,9 +233,9 @@ def _penalty(fit: Solution) -> str:
     if chosen.criterion == "given":
         return section("The penalty", told)
     labels = [drawable(fit.names).output(o) for o in range(fit.kernel.shape[-1])]
-    scores = _drawn(draw_scores, "The score of every strength.", chosen, labels)
-    freedom = _drawn(draw_freedom, "Effective degrees of freedom of every strength.", chosen)
-    return section("The penalty", told, pictures(scores, freedom))
+    return section(
+        "The penalty", told, _drawn(strength_scores(chosen, labels), degrees_of_freedom(chosen))
+    )
 
 
 def _agreement(fit: Solution, held_out: Score | None, fitted: Fitted | None) -> str:
@@ -254,11 +244,8 @@ def _agreement(fit: Solution, held_out: Score | None, fitted: Fitted | None) -> 
     if fitted is None:
         return section("Prediction and y", _scores(fit, told))
     told.append(("on the training data", fit.score()))
-    drawn = []
-    if fit.spec.ndim == 1:
-        drawn = [_drawn(draw_rows, "Prediction and y over time.", fit, fitted, 0)]
-    drawn.append(_drawn(draw_against, "Prediction against y, row by row.", fit, fitted, 0))
-    return section("Prediction and y", _scores(fit, told), pictures(*drawn))
+    drawn = _drawn(*prediction(fit, fitted, 0))
+    return section("Prediction and y", _scores(fit, told), drawn)
 
 
 def _scores(fit: Solution, told: Sequence[tuple[str, Score]]) -> str:
@@ -284,17 +271,8 @@ def _scores(fit: Solution, told: Sequence[tuple[str, Score]]) -> str:
 
 def _residuals(fit: Solution, fitted: Fitted) -> str:
     """Return pictures of the residuals and a test of whether they are white noise."""
-    drawn = []
-    if fit.spec.ndim == 1:
-        outputs = range(fit.kernel.shape[-1])
-        also = "Autocorrelation of the residuals."
-        drawn = [
-            _drawn(draw_residual_rows, "Residuals over time.", fit, fitted, 0),
-            _drawn(draw_autocorrelation, also, fit, fitted, outputs),
-        ]
-    described = "Quantiles beside those of a normal distribution."
-    drawn.append(_drawn(draw_quantiles, described, fit, fitted, 0))
     errors = fit.affordable_errors()
     what = "The posterior deviations of taps hold" if fit.penalized else "The standard errors hold"
     told = paragraph(f"{what} {NOISES[errors[2].kind].assumption}.") if errors else ""
-    return section("Residuals", told, pictures(*drawn))
+    drawn = _drawn(*residuals(fit, fitted, range(fit.kernel.shape[-1])))
+    return section("Residuals", told, drawn)

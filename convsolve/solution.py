@@ -7,7 +7,6 @@ import sys
 import warnings
 from collections.abc import Sequence
 from importlib import import_module
-from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -428,10 +427,10 @@ class Solution:
             raise TypeError(f"simultaneous must be True or False, got {simultaneous!r}")
         choice(method, "method", ("max-t", "bonferroni"))
         if self._parts:
-            ends = gathered(
-                self._parts, lambda fit: np.stack(fit.confidence_band(level, simultaneous, method))
+            low, high = gathered(
+                self._parts, lambda fit: fit.confidence_band(level, simultaneous, method)
             )
-            return ends[0], ends[1]
+            return low, high
         (error, dof, _), kernel = self._errors, np.asarray(self.kernel, float)
         if simultaneous:
             times = self._simultaneous_quantile(level, method)
@@ -524,12 +523,8 @@ class Solution:
                 if all(r is None for r in mine)
                 else fit._tested(mine, value)
             )
-        dof = size, together(self._parts, [t.dof[1] for t in tests])
-        statistic, p, share = (
-            together(self._parts, [getattr(t, name) for t in tests])
-            for name in ("statistic", "p", "partial_r2")
-        )
-        return FTest(statistic, dof, p, share)
+        found: FTest = together(self._parts, tests)
+        return found
 
     def permutation_test(
         self, kind: str = "circular_shift", *, draws: int = 999, seed: int = 0
@@ -585,21 +580,14 @@ class Solution:
         draws, seed = integer(draws, "draws", 19), integer(seed, "seed", 0)
         if self.spec.ndim > 1:
             raise ValueError("permutation_test needs one axis, time; images have several")
-        from .inference.permutation import PermutationTest, permutation_test
+        from .inference.permutation import permutation_test
 
         several = [
             permutation_test(fit._resampled("permutation_test"), kind, draws, seed)
             for fit in self._by_mask
         ]
-        if not self._parts:
-            return several[0]
-        most = max(len(one.null) for one in several)
-        nulls = [
-            np.pad(one.null, ((0, most - len(one.null)), (0, 0)), constant_values=np.nan)
-            for one in several
-        ]
-        statistic, p = (together(self._parts, [one[i] for one in several]) for i in (0, 1))
-        return PermutationTest(statistic, p, together(self._parts, nulls))
+        found: PermutationTest = together(self._parts, several) if self._parts else several[0]
+        return found
 
     @property
     def _by_mask(self) -> list[Solution]:
@@ -622,16 +610,15 @@ class Solution:
             ValueError: If the estimate has a penalty, noise="ar" or another loss; there is a single
                 record; or a tap is not determined without one of the records.
         """
-        from .inference.resampling import Jackknife, jackknife
+        from .inference.resampling import jackknife
 
         if self._by_mask == [self]:
             return jackknife(self._resampled("jackknife"), np.asarray(self.kernel, float))
         several = [part.solution.jackknife() for part in self._parts]
         if len({one.dof for one in several}) > 1:
             raise ValueError("jackknife takes outputs that have rows in the same records")
-        parts = (together(self._parts, [one[i] for one in several]) for i in (0, 1, 3))
-        kernel, error, kernels = parts
-        return Jackknife(kernel, error, several[0].dof, kernels)
+        found: Jackknife = together(self._parts, several)
+        return found
 
     def _resampled(self, what: str) -> Analysis:
         """Return the analysis of the training data, if the estimate is plain least squares."""
@@ -653,12 +640,10 @@ class Solution:
         if self._saved_errors is not None:
             return self._saved_errors
         if self._parts:
-            several = ("standard_error", "dof")
-            error, dof = (gathered(self._parts, attrgetter(name)) for name in several)
-            variance = gathered(self._parts, lambda fit: fit.noise.variance)
-            noise = noise_of(self._parts)._replace(variance=variance)
+            error, dof = gathered(self._parts, lambda fit: fit._errors[:2])
+            noise = noise_of(self._parts)
             if self._autoregression is not None:
-                noise = type(noise)("ar", variance, *self._autoregression)
+                noise = type(noise)("ar", noise.variance, *self._autoregression)
             return error, dof, noise
         found = self._uncertainty
         return found.standard_error, found.dof, found.noise

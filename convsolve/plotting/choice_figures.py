@@ -16,9 +16,11 @@ from .drawing import (
     MARKERS,
     MAX_CURVES,
     colours,
+    drawing,
     edges,
     lag_axis,
     new_figure,
+    side_by_side,
     whole,
 )
 
@@ -40,17 +42,15 @@ NAMES = {
 
 def draw_regularization(chosen: Regularization, labels: Sequence[str] | None = None) -> Figure:
     """Scores and degrees of freedom over the strength, output by output, called by ``labels``."""
-    figure = new_figure(10.0, 4.4)
-    outputs = chosen.path.scores.shape[1]
-    more = f", the first {MAX_CURVES} outputs" if outputs > MAX_CURVES else ""
-    figure.suptitle(chosen.penalty + more, fontsize="large")
-    left, right = figure.subplots(1, 2)
-    draw_scores(left, chosen, labels)
-    draw_freedom(right, chosen)
-    return figure
+    more = f", the first {MAX_CURVES} outputs" * (chosen.path.scores.shape[1] > MAX_CURVES)
+    drawings = [strength_scores(chosen, labels), degrees_of_freedom(chosen)]
+    return side_by_side(drawings, 5.0, 4.4, chosen.penalty + more)
 
 
-def draw_scores(axes: Axes, chosen: Regularization, labels: Sequence[str] | None = None) -> None:
+@drawing("The score of every strength.")
+def strength_scores(
+    axes: Axes, chosen: Regularization, labels: Sequence[str] | None = None
+) -> None:
     """The score of every strength, those of folds too, and the strength that was chosen."""
     outputs = chosen.path.scores.shape[1]
     if labels is None:
@@ -62,7 +62,8 @@ def draw_scores(axes: Axes, chosen: Regularization, labels: Sequence[str] | None
     axes.legend(fontsize="small")
 
 
-def draw_freedom(axes: Axes, chosen: Regularization) -> None:
+@drawing("Effective degrees of freedom of every strength.")
+def degrees_of_freedom(axes: Axes, chosen: Regularization) -> None:
     """The effective degrees of freedom of every strength."""
     outputs = chosen.path.scores.shape[1]
     for q in range(min(outputs, MAX_CURVES)):

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
-from functools import partial
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Sequence
+from functools import partial, wraps
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -36,6 +36,39 @@ def new_figure(width: float, height: float) -> Figure:
     figure = Figure(figsize=(width, height), layout="constrained")
     # Unless pyplot is imported, a notebook has no other way to show a figure.
     figure._repr_png_ = partial(png, figure)  # type: ignore[attr-defined]
+    return figure
+
+
+class Drawing(NamedTuple):
+    """A picture on one axes: what it shows, and the function that draws it."""
+
+    described: str
+    draw: Callable[[Axes], None]
+
+
+def drawing(described: str) -> Callable[[Callable[..., None]], Callable[..., Drawing]]:
+    """Make a function that draws its arguments on axes, the first one, return a `Drawing`."""
+
+    def decorated(draw: Callable[..., None]) -> Callable[..., Drawing]:
+        @wraps(draw)
+        def of(*given: Any) -> Drawing:
+            return Drawing(described, lambda axes: draw(axes, *given))
+
+        return of
+
+    return decorated
+
+
+def side_by_side(
+    drawings: Sequence[Drawing], width: float = 4.8, height: float = 4.2, title: str = ""
+) -> Figure:
+    """Draw pictures side by side, each of that size in inches."""
+    figure = new_figure(width * len(drawings), height)
+    if title:
+        figure.suptitle(title, fontsize="large")
+    panels = figure.subplots(1, len(drawings), squeeze=False)[0]
+    for axes, drawing in zip(panels, drawings, strict=True):
+        drawing.draw(axes)
     return figure
 
 

@@ -13,14 +13,17 @@ from ..problem.problem import Problem
 from ..solution import Solution
 from .choice_figures import draw_lag_choice, draw_regularization
 from .comparison_figure import draw_comparison
-from .drawing import GOOD, drawable, new_figure
-from .fit_figures import draw_fit, draw_prediction, draw_residuals
+from .drawing import GOOD, drawable, drawing, new_figure, side_by_side
+from .fit_figures import prediction, r2_of_outputs, residuals
 from .input_figure import draw_input
 from .kernel_figure import KINDS, Layout, Pair, draw_kernel_of, layout, pairs_of
 from .report_figure import draw_report
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+
+    from ..solvers.base import Trace
 
     Drawn = Problem | Identifiability | Solution | Comparison | Regularization | LagChoice
 
@@ -100,9 +103,10 @@ def _solution(fit: Solution, pairs: list[Pair], kind: str | None) -> Figure:
     choice(kind, "kind", (*KINDS, *BESIDES))
     outputs = [*dict.fromkeys(o for _, o in pairs)]
     if kind == PREDICTION:
-        return draw_prediction(fit, outputs)
+        shown = prediction(fit, fit.fitted(), outputs[0])
+        return side_by_side(shown + ([r2_of_outputs(fit, outputs)] if len(outputs) > 1 else []))
     if kind == RESIDUALS:
-        return draw_residuals(fit, outputs)
+        return side_by_side(residuals(fit, fit.fitted(), outputs))
     if kind == PENALTY:
         if fit.regularization is None:
             raise ValueError(
@@ -128,10 +132,10 @@ def _overview(fit: Solution, pairs: list[Pair]) -> Figure:
     title = f"{fit.stats['solver']}: {fit.status}"
     if fit.identifiability is not None:
         title += f"; the data: {fit.identifiability.verdict}"
-        draw_fit(rest[0].subplots(), fit, pairs[0][1])
+        prediction(fit, fit.fitted(), pairs[0][1])[0].draw(rest[0].subplots())
     figure.suptitle(title, fontsize="large")
     if fit.trace is not None:
-        draw_trace(rest[-1].subplots(), fit.trace)
+        losses(fit.trace).draw(rest[-1].subplots())
     return figure
 
 
@@ -150,7 +154,8 @@ def _divided(wanted: Layout, others: int) -> tuple[Figure, Any, Any]:
     return figure, parts[0], parts[1].subfigures(1, others, squeeze=False)[0]
 
 
-def draw_trace(axes: Any, trace: Any) -> None:
+@drawing("The loss of every step of the iteration.")
+def losses(axes: Axes, trace: Trace) -> None:
     """The loss of every step of an iteration."""
     axes.plot(trace.steps, trace.losses, color=GOOD)
     axes.set(title="Loss", xlabel="step", ylabel="loss that is minimised")

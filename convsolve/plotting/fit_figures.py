@@ -15,15 +15,15 @@ from .drawing import (
     GREY,
     MAX_CURVES,
     MAX_MARKED,
+    Drawing,
     drawable,
+    drawing,
     lines,
-    new_figure,
     whole,
 )
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 # Rows, or points, for which prediction and y are shown.
 MAX_ROWS, MAX_POINTS = 300, 5000
@@ -35,26 +35,13 @@ LEAST_LAGS, LAGS_SHARE = 40, 0.2
 DEVIATIONS = 1.96
 
 
-def draw_prediction(fit: Solution, outputs: Sequence[int]) -> Figure:
-    """Prediction and y over time and against each other, of the first of ``outputs``, and R² of
-    them all where there are several.
+def prediction(fit: Solution, fitted: Fitted, output: int) -> list[Drawing]:
+    """Return pictures of prediction and y: over time if there is one axis, and against each other.
+
+    The R² of all outputs is `r2_of_outputs`.
     """
-    fitted, line = fit.fitted(), fit.spec.ndim == 1
-    several = len(outputs) > 1
-    figure = new_figure(4.8 * (line + 1 + several), 4.2)
-    panels = iter(figure.subplots(1, line + 1 + several, squeeze=False)[0])
-    if line:
-        draw_rows(next(panels), fit, fitted, outputs[0])
-    draw_against(next(panels), fit, fitted, outputs[0])
-    if several:
-        _draw_scores(next(panels), fit, outputs)
-    return figure
-
-
-def draw_fit(axes: Axes, fit: Solution, output: int) -> None:
-    """Prediction and y: over rows; beyond one axis against each other."""
-    draw = draw_rows if fit.spec.ndim == 1 else draw_against
-    draw(axes, fit, fit.fitted(), output)
+    against = prediction_against_y(fit, fitted, output)
+    return [prediction_over_time(fit, fitted, output), against] if fit.spec.ndim == 1 else [against]
 
 
 def _where(fit: Solution, output: int, record: int | None = None) -> str:
@@ -77,7 +64,8 @@ def _times(fit: Solution, record: int, rows: slice) -> tuple[np.ndarray, str]:
     return found[rows] / fit.names.fs, "time (s)"
 
 
-def draw_rows(axes: Axes, fit: Solution, fitted: Fitted, output: int) -> None:
+@drawing("Prediction and y over time.")
+def prediction_over_time(axes: Axes, fit: Solution, fitted: Fitted, output: int) -> None:
     """Prediction, y and residual of the start of the first record."""
     i = _first(fitted, output)
     start = int(np.isfinite(fitted.residual[i][:, output]).argmax())
@@ -95,7 +83,8 @@ def draw_rows(axes: Axes, fit: Solution, fitted: Fitted, output: int) -> None:
     axes.legend(fontsize="small")
 
 
-def draw_against(axes: Axes, fit: Solution, fitted: Fitted, output: int) -> None:
+@drawing("Prediction against y, row by row.")
+def prediction_against_y(axes: Axes, fit: Solution, fitted: Fitted, output: int) -> None:
     """Prediction against y, a point for every row, or for some, evenly spread."""
     y, prediction = (np.concatenate([a[..., output].ravel() for a in v]) for v in fitted[:2])
     finite = np.flatnonzero(np.isfinite(y))
@@ -110,7 +99,8 @@ def draw_against(axes: Axes, fit: Solution, fitted: Fitted, output: int) -> None
     axes.legend(fontsize="small")
 
 
-def _draw_scores(axes: Axes, fit: Solution, outputs: Sequence[int]) -> None:
+@drawing("R² of every output.")
+def r2_of_outputs(axes: Axes, fit: Solution, outputs: Sequence[int]) -> None:
     """R² of every output, on the training data."""
     r2 = fit.score().r2[[*outputs]]
     axes.plot(range(len(outputs)), r2, "o", color=GOOD, markersize=5)
@@ -121,21 +111,19 @@ def _draw_scores(axes: Axes, fit: Solution, outputs: Sequence[int]) -> None:
     axes.set_ylim(min(0.0, float(r2.min()) - 0.05), 1.02)
 
 
-def draw_residuals(fit: Solution, outputs: Sequence[int]) -> Figure:
-    """Residuals of the first of ``outputs`` over time, their autocorrelation, that of some others
-    too, and their quantiles beside those of a normal distribution.
+def residuals(fit: Solution, fitted: Fitted, outputs: Sequence[int]) -> list[Drawing]:
+    """Return pictures of the residuals of the first of ``outputs``: over time, and their quantiles
+    beside those of a normal distribution. The autocorrelation is that of some others too.
     """
-    fitted, line = fit.fitted(), fit.spec.ndim == 1
-    figure = new_figure(4.8 * (1 + 2 * line), 4.2)
-    panels = iter(figure.subplots(1, 1 + 2 * line, squeeze=False)[0])
-    if line:
-        draw_residual_rows(next(panels), fit, fitted, outputs[0])
-        draw_autocorrelation(next(panels), fit, fitted, outputs)
-    draw_quantiles(next(panels), fit, fitted, outputs[0])
-    return figure
+    quantiles = residual_quantiles(fit, fitted, outputs[0])
+    if fit.spec.ndim > 1:
+        return [quantiles]
+    correlation = autocorrelation(fit, fitted, outputs)
+    return [residuals_over_time(fit, fitted, outputs[0]), correlation, quantiles]
 
 
-def draw_residual_rows(axes: Axes, fit: Solution, fitted: Fitted, output: int) -> None:
+@drawing("Residuals over time.")
+def residuals_over_time(axes: Axes, fit: Solution, fitted: Fitted, output: int) -> None:
     """Residuals of the first record; of many the least and the largest of every few."""
     i = _first(fitted, output)
     residual = fitted.residual[i][:, output]
@@ -153,7 +141,8 @@ def draw_residual_rows(axes: Axes, fit: Solution, fitted: Fitted, output: int) -
     axes.set(title=title, xlabel=unit, ylabel="unit of y")
 
 
-def draw_autocorrelation(axes: Axes, fit: Solution, fitted: Fitted, outputs: Sequence[int]) -> None:
+@drawing("Autocorrelation of the residuals.")
+def autocorrelation(axes: Axes, fit: Solution, fitted: Fitted, outputs: Sequence[int]) -> None:
     """Of the residuals of some outputs, beside what white noise would show."""
     some = [*outputs][:MAX_CURVES]
     counted = [_counted(fitted, o) for o in some]
@@ -182,7 +171,8 @@ def _counted(fitted: Fitted, output: int) -> list[np.ndarray]:
     return [e / (largest or 1.0) for e in found]
 
 
-def draw_quantiles(axes: Axes, fit: Solution, fitted: Fitted, output: int) -> None:
+@drawing("Quantiles beside those of a normal distribution.")
+def residual_quantiles(axes: Axes, fit: Solution, fitted: Fitted, output: int) -> None:
     """Quantiles of the residuals beside those of a normal distribution of their deviation."""
     from scipy.special import ndtri
 

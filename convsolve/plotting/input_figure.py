@@ -10,7 +10,7 @@ from ..api import identify
 from ..identifiability.excitation import Excitation, excitation
 from ..problem.names import Names
 from ..problem.problem import Problem
-from .drawing import BAD, GOOD, GREY, MAX_CURVES, colours, drawable, image_rows, new_figure
+from .drawing import BAD, GOOD, GREY, MAX_CURVES, colours, drawable, drawing, image_rows, new_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -30,7 +30,7 @@ def draw_input(problem: Problem) -> Figure:
     figure = new_figure(8.0, 6.4 if many else 4.4)
     figure.suptitle("What x excites", fontsize="large")
     panels: Any = figure.subplots(1 + many, 1, squeeze=False, sharex=True)[:, 0]
-    draw_power(panels[0], found, called)
+    power(found, called).draw(panels[0])
     if many:
         labels = [called.channel(c) for c in range(found.power.shape[1])]
         panels[0].set_xlabel("")
@@ -39,7 +39,8 @@ def draw_input(problem: Problem) -> Figure:
     return figure
 
 
-def draw_power(axes: Axes, found: Excitation, called: Names) -> None:
+@drawing("Power of x over frequency beside that of white x of the same power.")
+def power(axes: Axes, found: Excitation, called: Names) -> None:
     """Power over frequency, of many channels its range; shaded where the kernel is weak."""
     channels, at = found.power.shape[1], found.frequency
     weak = np.zeros(len(at), bool) if found.effective is None else found.effective < WEAK
@@ -48,15 +49,15 @@ def draw_power(axes: Axes, found: Excitation, called: Names) -> None:
         label = None if i else "hardly determined"
         axes.axvspan(*ends, color=BAD, alpha=0.15, linewidth=0, label=label)
     axes.axhline(0, color=GREY, linewidth=0.8, label="white x")
-    power = _decibel(found.power)
+    levels = _decibel(found.power)
     if channels <= MAX_CURVES:
         for c, colour in zip(range(channels), colours(), strict=False):
             label = called.channel(c) if channels > 1 else "x"
-            axes.plot(at, power[:, c], color=colour, linewidth=1, label=label)
+            axes.plot(at, levels[:, c], color=colour, linewidth=1, label=label)
     else:
         label = f"{channels} channels, from least to most"
         axes.fill_between(
-            at, power.min(1), power.max(1), color=GOOD, alpha=0.4, linewidth=0, label=label
+            at, levels.min(1), levels.max(1), color=GOOD, alpha=0.4, linewidth=0, label=label
         )
     if found.effective is not None:
         label = "effective" if channels == 1 else "effective, weakest mixture of channels"
