@@ -6,7 +6,6 @@ They need tqdm: ``pip install 'convsolve[cli]'``.
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -37,34 +36,6 @@ def bars() -> Iterator[None]:
         shown.close()
 
 
-class _Bar:
-    """One part of the work: how far it is, and its bar once it has one."""
-
-    def __init__(self, name: str) -> None:
-        self._name, self._begun = name, time.monotonic()
-        self._bar: Any = None
-        self.at: tuple[int, int, str] = (0, 0, "")
-
-    def draw(self, make: Any) -> None:
-        """Draw it as far as it is, unless it has only just begun."""
-        done, total, note = self.at
-        took = time.monotonic() - self._begun
-        if self._bar is None and took >= SHOWN_SECONDS:
-            self._bar = make(
-                desc=self._name, total=total, leave=False, bar_format=FORMAT, dynamic_ncols=True
-            )
-            if not self._bar.disable:  # by TQDM_DISABLE
-                self._bar.start_t -= took
-        if self._bar is not None:
-            self._bar.set_postfix_str(note, refresh=False)
-            self._bar.update(done - self._bar.n)
-
-    def close(self) -> None:
-        """Take it off the screen."""
-        if self._bar is not None:
-            self._bar.close()
-
-
 class _Bars:
     """A listener that draws; threads that share it have bars of their own."""
 
@@ -76,20 +47,26 @@ class _Bars:
                 "bars of progress are drawn by tqdm: pip install 'convsolve[cli]'"
             ) from error
         self._make, self._lock = tqdm, threading.RLock()
-        self._open: dict[tuple[int, str], _Bar] = {}
+        self._open: dict[tuple[int, str], Any] = {}
 
     def __call__(self, stage: str, done: int, total: int, note: str) -> None:
         """Draw that so much is done, and whatever else has lasted long enough by now."""
-        thread = threading.get_ident()
+        key = threading.get_ident(), stage
         with self._lock:
             if done >= total:
-                if bar := self._open.pop((thread, stage), None):
-                    bar.close()
+                if key in self._open:
+                    self._open.pop(key).close()
                 return
-            self._open.setdefault((thread, stage), _Bar(stage)).at = done, total, note
-            for (other, _), bar in self._open.items():
-                if other == thread:
-                    bar.draw(self._make)
+            if key not in self._open:
+                self._open[key] = self._make(
+                    desc=stage, total=total, delay=SHOWN_SECONDS, leave=False, bar_format=FORMAT,
+                    dynamic_ncols=True,
+                )  # fmt: skip
+            self._open[key].set_postfix_str(note, refresh=False)
+            self._open[key].update(done - self._open[key].n)
+            for (thread, _), bar in self._open.items():
+                if thread == key[0]:
+                    bar.update(0)
 
     def close(self) -> None:
         """No bar is left, whatever ended the work."""
