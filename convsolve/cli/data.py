@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from .arguments import HDF5, MAT, Refusal, limits_of, reported
 from .methods import name_of_solver
 from .options import IN_BLOCKS
-from .whole import beside, in_memory, is_sound
+from .readers import arrays, beside, is_sound
 
 if TYPE_CHECKING:
     from ..problem.problem import Problem
@@ -197,20 +197,15 @@ def _arrays(args: argparse.Namespace, limit: int) -> list[Any]:
     What fits in memory is read whole, within the limit; and beyond, where all can be read in
     blocks, nothing is.
     """
-    from .large import Sliced, arrays
+    from .large import Sliced, whole
 
-    found: list[Any] = []
-    for name in args.data:
-        alone = len(args.data) == 1
-        several = arrays(name, alone)
-        found += in_memory(name, alone, limit) if several is None else several
+    found = [a for name in args.data for a in arrays(name, len(args.data) == 1, limit)]
     numbers = sum(a.size for a in found)
-    whole = numbers <= limits_of(args).held_numbers or _takes_all(args)
+    if numbers <= limits_of(args).held_numbers or _takes_all(args):
+        return [whole(a, limit) for a in found]
     for array in found:
         if isinstance(array, Sliced):
-            array.check(whole, limit)
-    if whole:
-        return [a.whole() if isinstance(a, Sliced) else a for a in found]
+            array.check(False, limit)
     return [a.in_blocks(found) if isinstance(a, Sliced) else a for a in found]
 
 

@@ -12,13 +12,12 @@ import warnings
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from ..files import check_dtype, check_size, map_array, opened
-from .arguments import HDF5, Refusal
+from ..files import check_dtype, check_size, opened
+from .arguments import Refusal
 
 # Links that lead to links; HDF5 itself follows as many.
 MOST_LINKS = 16
@@ -90,10 +89,6 @@ class Sliced:
         with _reading(self.name):
             return np.asarray(self._source[key])
 
-    def whole(self) -> np.ndarray:
-        """All of it, in memory."""
-        return np.array(self[...])
-
     def in_blocks(self, others: Sequence[Any]) -> Any:
         """What is read in blocks beside others: a mapped array of floats as it lies there, anything
         else by slices, since it would be converted as a whole.
@@ -104,23 +99,12 @@ class Sliced:
         return array if mapped and floats and all(a.dtype == self.dtype for a in others) else self
 
 
-def arrays(name: str, alone: bool) -> list[Sliced] | None:
-    """The array of a name; or x and, if it is there, y of a file of several that is given alone.
-
-    None where the file is of another kind, which is read whole.
-
-    Raises:
-        ValueError, OSError, Refusal: the file is damaged, missing, or not what its name says.
-    """
-    suffix = Path(name).suffix.lower()
-    if suffix == ".npy":
-        return [Sliced(map_array(name), name)]
-    if found := HDF5.fullmatch(name):
-        return hdf5(found[1], found[2], alone)
-    in_zarr = any(part.lower().endswith(".zarr") for part in Path(name).parts)
-    if in_zarr and suffix not in (".csv", ".txt"):
-        return _zarr(name, alone)
-    return None
+def whole(array: Any, max_bytes: int) -> np.ndarray:
+    """Return an array in memory, if it is not larger than allowed."""
+    if not isinstance(array, Sliced):
+        return np.asarray(array)
+    array.check(True, max_bytes)
+    return np.array(array[...])
 
 
 def _x_and_y(
@@ -203,7 +187,8 @@ def _followed(node: Any, path: str, name: str, links: Iterator[int]) -> Any:
     return node
 
 
-def _zarr(name: str, alone: bool) -> list[Sliced]:
+def zarr(name: str, alone: bool) -> list[Sliced]:
+    """Return the array of a directory; or x and, if it exists, y of a group given alone."""
     node = _node(name)
     if hasattr(node, "chunks"):
         return [_array(node, name)]

@@ -13,7 +13,7 @@ import numpy as np
 
 from ..files import check_size, opened
 from .arguments import MAT, Refusal
-from .large import hdf5
+from .large import hdf5, whole
 from .mat_reader import REFUSED
 
 READER = Path(__file__).with_name("mat_reader.py")
@@ -68,9 +68,7 @@ def _by_scipy(file: str, max_bytes: int, names: list[str]) -> list[np.ndarray]:
 def _of_hdf5(file: str, variable: str | None, alone: bool, max_bytes: int) -> list[np.ndarray]:
     """Of version 7.3, which has the axes in reverse."""
     found = hdf5(file, variable, alone)
-    for array in found:
-        array.check(True, max_bytes)
-    return [_one_channel(array.whole().T) for array in found]
+    return [_one_channel(whole(array, max_bytes).T) for array in found]
 
 
 def _one_channel(array: np.ndarray) -> np.ndarray:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from .arguments import Refusal, limits_of, named, reported
 from .options import DESCENT, OF_PENALTY, SETTINGS, SOLVERS
-from .whole import beside
+from .readers import beside
 
 if TYPE_CHECKING:
     import numpy as np
