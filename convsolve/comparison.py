@@ -26,7 +26,7 @@ from .solvers.base import SQUARES, Objective, Solver
 from .solvers.huber import Huber
 from .solvers.least_absolute import LeastAbsolute
 from .solvers.regularized import Regularized
-from .text import count
+from .text import aligned, count
 
 # Penalties that are selected from the data.
 CHOSEN: tuple[Solver, ...] = (Regularized(), Regularized(StableSpline()))
@@ -69,16 +69,7 @@ class Comparison:
 
     def text(self) -> str:
         """The table, a line a method, and below it the work they share and who could not run."""
-        table = [HEADS, *(_cells(row) for row in self.rows)]
-        widths = [max(map(len, column)) for column in zip(*table, strict=True)]
-        lines = [
-            "  ".join(
-                cell.ljust(w) if i < 2 else cell.rjust(w)
-                for i, (cell, w) in enumerate(zip(line, widths, strict=True))
-            ).rstrip()
-            for line in table
-        ]
-        lines.insert(1, "  ".join("-" * w for w in widths))
+        lines = aligned([HEADS, *(_cells(row) for row in self.rows)], 2, "-")
         if self.shared_seconds:
             pieces = ", ".join(f"{k} {v:.4f}" for k, v in self.shared_seconds.items())
             lines.append(f"shared, once (s): {pieces}")

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from .problem.names import Names
-from .text import WIDTH, count, line
+from .text import WIDTH, aligned, count, line
 
 # A kernel of more numbers, or whose tables take more lines, is summarised.
 MAX_NUMBERS, MAX_LINES = 100, 24
@@ -125,11 +125,8 @@ def _shown(tables: Iterator[_Table], form: str, width: int) -> list[str] | None:
         cells = [[corner, *columns]]
         for head, row in zip(rows, values, strict=True):
             cells.append([head, *(format(float(v), form) for v in row)])
-        widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
         lines += [f"{title}:"] if title else []
-        lines += [
-            "  ".join(cell.rjust(w) for cell, w in zip(row, widths, strict=True)) for row in cells
-        ]
+        lines += aligned(cells)
         if len(lines) > MAX_LINES or max(map(len, lines)) > width:
             return None
     return lines

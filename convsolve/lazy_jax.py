@@ -11,7 +11,7 @@ import sys
 import threading
 from collections.abc import Callable
 from importlib import import_module
-from importlib.abc import Loader, MetaPathFinder
+from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import Any
@@ -102,13 +102,20 @@ class _Watch(MetaPathFinder):
         self._lock = threading.RLock()
 
     def find_spec(self, name: str, path: Any = None, target: Any = None) -> ModuleSpec | None:
-        """That of the other finders, with a loader that acts afterwards."""
+        """Return the spec of the other finders, with a loader that acts afterwards."""
         if name != "jax":
             return None
         others = (f.find_spec(name, path, target) for f in sys.meta_path if f is not self)
         spec = next((found for found in others if found is not None), None)
         if spec is not None and spec.loader is not None:
-            spec.loader = _ThenAct(spec.loader)
+            execute = spec.loader.exec_module
+
+            def then_act(module: ModuleType) -> None:
+                execute(module)
+                self.act()
+
+            # An attribute of this loader, which Python makes for one import.
+            spec.loader.exec_module = then_act  # type: ignore[method-assign]
         return spec
 
     def act(self) -> None:
@@ -118,25 +125,6 @@ class _Watch(MetaPathFinder):
                 self.actions.pop(0)()
             if self in sys.meta_path:
                 sys.meta_path.remove(self)
-
-
-class _ThenAct(Loader):
-    """The loader that was found, which gets its place back before it runs."""
-
-    def __init__(self, loader: Any) -> None:
-        self._loader = loader
-
-    def create_module(self, spec: ModuleSpec) -> ModuleType | None:
-        """Whatever the loader itself makes."""
-        made: ModuleType | None = self._loader.create_module(spec)
-        return made
-
-    def exec_module(self, module: ModuleType) -> None:
-        """Import jax, then act."""
-        assert module.__spec__ is not None
-        module.__spec__.loader = module.__loader__ = self._loader
-        self._loader.exec_module(module)
-        _watch.act()
 
 
 _watch = _Watch()

@@ -280,12 +280,7 @@ class Solution:
         if problem.confounds is not None:
             y = [p + e for p, e in zip(prediction, residual, strict=True)]
         y = _without_dropped(problem, [b.copy() for b in y])
-        weights = problem.weights
-        weighted = [
-            np.asarray(e, float) * (1.0 if weights is None else _beside_outputs(weights.roots[i]))
-            for i, e in enumerate(residual)
-        ]
-        return Fitted(y, prediction, residual, weighted)
+        return Fitted(y, prediction, residual, _times_roots(problem, residual))
 
     def _beginning(self) -> Problem:
         """Return the training data, or as many rows of data read in chunks as may be held.
@@ -302,13 +297,9 @@ class Solution:
         return problem
 
     def _weighted(self, problem: Problem) -> list[np.ndarray]:
-        found = []
-        for i, left in enumerate(self._left(problem)):
-            whole = np.nan_to_num(np.asarray(left, float), nan=0.0)
-            if problem.weights is not None:
-                whole = whole * _beside_outputs(problem.weights.roots[i])
-            found.append(whole[problem.kept.flags_of(i)])
-        return found
+        weighted = _times_roots(problem, self._left(problem))
+        flags = map(problem.kept.flags_of, range(len(weighted)))
+        return [np.nan_to_num(e[f], nan=0.0) for e, f in zip(weighted, flags, strict=True)]
 
     def score(self, x: Any = None, y: Any = None) -> Score:
         """Return R², correlation and NRMSE fit per output, on new data if they are given."""
@@ -843,9 +834,12 @@ def _calls_within() -> int:
     return calls
 
 
-def _beside_outputs(root: np.ndarray) -> np.ndarray:
-    """Return a number of every row (*T), or of a record (), that broadcasts over outputs."""
-    return root.reshape(*root.shape, 1)
+def _times_roots(problem: Problem, residual: list[np.ndarray]) -> list[np.ndarray]:
+    """Return residuals (*T, Cout) of every record in float64, times the roots of the weights."""
+    found = [np.asarray(e, float) for e in residual]
+    if problem.weights is None:
+        return found
+    return [e * root[..., None] for e, root in zip(found, problem.weights.roots, strict=True)]
 
 
 def _without_dropped(problem: Problem, values: list[np.ndarray]) -> list[np.ndarray]:

@@ -82,6 +82,24 @@ def span(values: Iterable[float]) -> str:
     return low if low == high else f"{low} to {high}"
 
 
+def aligned(rows: Sequence[Sequence[str]], left: int = 0, rule: str = "") -> list[str]:
+    """Return the lines of a table, whose first row is the head.
+
+    Args:
+        rows: cells, row by row.
+        left: number of columns that are aligned to the left; the others are to the right.
+        rule: sign of a rule below the head; none by default.
+    """
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    head, *others = rows
+    ruled = [head, [rule * width for width in widths], *others] if rule else rows
+    sides = [str.ljust if i < left else str.rjust for i in range(len(widths))]
+    return [
+        "  ".join(to(cell, w) for to, cell, w in zip(sides, row, widths, strict=True)).rstrip()
+        for row in ruled
+    ]
+
+
 def line(label: str, text: str, margin: int = 11) -> str:
     """One entry of a report, its text right of a margin, wrapped to the width of a terminal."""
     return textwrap.fill(

@@ -23,6 +23,7 @@ from ..problem.problem import Problem
 from ..solution import Solution
 from ..solution_text import certificate_text
 from ..solvers import FFTDeconvolution, GradientDescent, LeastSquares, NormalEquations, Solver
+from ..text import aligned
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -278,14 +279,8 @@ def _judge(out: Out, report: Identifiability) -> None:
 def _show(out: Out, rows: list[dict[str, Any]], columns: Columns) -> None:
     """A table; the words of the first two columns to the left, numbers to the right."""
     cells = [list(columns), *([tell(row) for tell in columns.values()] for row in rows)]
-    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-    cells.insert(1, ["─" * width for width in widths])
-    for line in cells:
-        padded = [
-            cell.ljust(width) if i < 2 else cell.rjust(width)
-            for i, (cell, width) in enumerate(zip(line, widths, strict=True))
-        ]
-        out("  " + "  ".join(padded).rstrip())
+    for line in aligned(cells, 2, "─"):
+        out(f"  {line}")
 
 
 def _numbers(kernel: Any) -> str:
