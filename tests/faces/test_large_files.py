@@ -426,3 +426,15 @@ def test_a_checkpoint_of_outputs_with_masks_of_their_own(data, run):
     np.save("mask.npy", RNG.random((398, 2)) > 0.1)
     status, _, _ = run(f"solve all.h5 {SIZE} --mask mask.npy --checkpoint sums")
     assert status == 0
+
+
+@pytest.mark.parametrize("name", ["rows.h5:mask", "rows.zarr/mask"])
+def test_a_mask_may_be_in_any_kind_of_file(data, run, name):
+    mask = RNG.integers(0, 2, len(Y))
+    np.save("mask.npy", mask)
+    with h5py.File("rows.h5", "w") as file:
+        file["mask"] = mask
+    zarr.open_group("rows.zarr", mode="w").create_array("mask", data=mask)
+    line = f"solve all.npz {SIZE} --json --mask"
+    np.testing.assert_array_equal(kernel(run(f"{line} {name}")), kernel(run(f"{line} mask.npy")))
+    assert "rows.h5: has several arrays" in run(f"{line} rows.h5")[2]
