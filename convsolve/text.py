@@ -34,19 +34,21 @@ def argument(name: str, value: Any) -> str:
     ...     print(argument("edges", "zeros"), argument("lags", (0, 9)))
     --edges zeros --lags 0 9
     """
-    if isinstance(value, float):
-        value = float(f"{value:.3g}")
+    number = f"{value:.3g}" if isinstance(value, float) else ""
     if not _options.get():
-        return f"{name}={value!r}"
+        return f"{name}={number or repr(value)}"
     option = f"--{name.replace('_', '-')}"
     if value is False:
         return f"leave out {option}"
-    return " ".join([option, *(shlex.quote(str(v)) for v in _flat(value))])
+    if name == "padding" and not isinstance(value, str):
+        return f"{option}={','.join(map(str, flat(value)))}"
+    return " ".join([option, *(shlex.quote(number or str(v)) for v in flat(value))])
 
 
-def _flat(value: Any) -> list[Any]:
+def flat(value: Any) -> list[Any]:
+    """Return the entries of nested lists or tuples, or a list of a single value."""
     several = isinstance(value, (list, tuple))
-    return [inner for each in value for inner in _flat(each)] if several else [value]
+    return [inner for each in value for inner in flat(each)] if several else [value]
 
 
 def shown(value: Any) -> str:

@@ -11,6 +11,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
+from ..text import flat
 from .options import OPTIONS, Option
 
 # No file of options is longer; one of gigabytes would be read whole.
@@ -97,15 +98,11 @@ def _converted(option: Option, value: Any, where: str) -> Any:
         return [_one(kind[0], each, where) for each in several]
     if isinstance(value, list) and kind not in (int, float, Path) and callable(kind):
         # What has commas between on the command line: names, columns, pairs.
-        words = [_text(each, where) for each in _flat(value)]
+        words = [_text(each, where) for each in flat(value)]
         if any("," in word for word in words):
             raise ValueError(f"{where} must be words without commas, got {value!r}")
         value = ",".join(words)
     return _one(kind, value, where)
-
-
-def _flat(values: list[Any]) -> list[Any]:
-    return [inner for value in values for inner in (value if isinstance(value, list) else [value])]
 
 
 def _text(value: Any, where: str) -> str:

@@ -260,11 +260,15 @@ def test_every_remedy_helps(name: str) -> None:
 def test_a_remedy_names_arguments_of_python_or_options_of_the_shell() -> None:
     for argument, value, python, shell in (
         ("ridge", 0.0123456, "ridge=0.0123", "--ridge 0.0123"),
+        ("ridge", 1000.0, "ridge=1e+03", "--ridge 1e+03"),
         ("kernel_size", 3, "kernel_size=3", "--kernel-size 3"),
         ("kernel_size", (2, 1), "kernel_size=(2, 1)", "--kernel-size 2 1"),
         ("lags", (-1, 4), "lags=(-1, 4)", "--lags -1 4"),
         ("lags", ((0, 1), (-2, 2)), "lags=((0, 1), (-2, 2))", "--lags 0 1 -2 2"),
         ("bias", False, "bias=False", "leave out --bias"),
+        ("edges", "zeros", "edges='zeros'", "--edges zeros"),
+        ("padding", ((2, 0), (1, 1)), "padding=((2, 0), (1, 1))", "--padding=2,0,1,1"),
+        ("noise", "ar(2)", "noise='ar(2)'", "--noise 'ar(2)'"),
     ):
         remedy = Remedy("some", "try {} first", argument, value)
         assert remedy.sentence() == f"try {python} first"
