@@ -1,12 +1,13 @@
 """A, Aᵀ and AᵀA of one group under jax without the design matrix, by FFTs.
 
-x is ``(N, *E, C)`` in normal form here and the geometry that of padding "valid".
+x is ``(N, *E, C)`` in normal form, and the padding of the geometry is "valid".
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import jax
@@ -16,29 +17,36 @@ from jax import lax
 
 from ..problem.spec import ConvSpec
 from .jax_convolution import gather_rows
+from .overlap_save import component_taps
 
 HIGHEST = lax.Precision.HIGHEST
-# Samples along each axis of one FFT, at least, by dimension; and several kernels long.
+# The least number of samples of one FFT along each axis, by dimension. An FFT has several kernels.
 LEAST = {1: 512, 2: 64, 3: 16}
-# Numbers that a batch of rows or records gathers (2 MiB): more of them take more batches, not more
+# Numbers of the rows that are gathered at once (2 MiB). Longer records take more batches, not more
 # memory.
 BATCH_NUMBERS = 2**18
 
 
 def matmul(a: Any, b: Any) -> Any:
-    """a @ b in full precision: TF32 would cost 1e-2 on a GPU."""
+    """Return a @ b in full precision. TF32 would have a relative error of 1e-2 on a GPU."""
     return jnp.matmul(a, b, precision=HIGHEST)
 
 
 def spectra(x: Any) -> Any:
-    """Spectra (F, …, n) of pieces (n, …, size), whose FFTs are along the last axis."""
+    """Return spectra (F, …, n) of pieces (n, …, size), whose FFTs are along the last axis."""
     found = jnp.fft.rfft(x)
     return jnp.moveaxis(found, (0, -1), (-1, 0))
 
 
 def correlated(left: Any, right: Any, of_first: bool = False) -> Any:
-    """Σ over pieces of left[t] right[t+m]ᵀ (F, …, C, C'), as a spectrum over lags m, of spectra
-    (F, …, C, n) and (F, …, C', n); or of left[t+m] right[t]ᵀ.
+    """Return Σ left[t] right[t+m]ᵀ over pieces as a spectrum (F, …, C, C') over lags m.
+
+    With ``of_first``, the sum is that of left[t+m] right[t]ᵀ.
+
+    Args:
+        left: spectra (F, …, C, n) of the pieces.
+        right: spectra (F, …, C', n).
+        of_first: whether the lag belongs to ``left``.
     """
     if of_first:
         return matmul(left, right.conj().swapaxes(-1, -2))
@@ -46,107 +54,83 @@ def correlated(left: Any, right: Any, of_first: bool = False) -> Any:
 
 
 class Operator:
-    """A (n, P), centred for a bias, and Aᵀ by overlap-save; differentiable in x.
+    """A (n, P), centred for a bias, by overlap-save; differentiable in x.
 
-    x is cut along every axis into pieces of ``size`` samples that begin ``step`` apart and overlap
-    by a window less one, so that what is kept of x is of the size of x.
+    x is cut along every axis into pieces that begin ``step`` samples apart and overlap by a window
+    less one sample. The spectra of the pieces take about as much memory as x.
     """
 
     def __init__(self, x: Any, spec: ConvSpec, bias: bool = False) -> None:
-        self.x, self.spec, self.bias, self.records = x, spec, bias, x.shape[0]
-        extent = x.shape[1:-1]
-        self.counts = spec.output_shape(extent)
-        self.shape = self.records * math.prod(self.counts), spec.unknowns(x.shape[-1])
-        # Outputs of stride 1: of those, every stride-th is kept.
+        self.x, self.spec, self.bias = x, spec, bias
+        extent, least = x.shape[1:-1], LEAST[spec.ndim]
+        rows = x.shape[0] * math.prod(spec.output_shape(extent))
+        self.shape = rows, spec.unknowns(x.shape[-1])
+        # Outputs of stride 1, of which every stride-th is kept.
         self.full = tuple(e - n + 1 for e, n in zip(extent, spec.span, strict=True))
-        least = LEAST[spec.ndim]
         tiles = [_tiles(f, n, least) for f, n in zip(self.full, spec.span, strict=True)]
         self.blocks, self.step, self.size = zip(*tiles, strict=True)
-        self.spectrum = self._spectrum(x, [n - 1 for n in spec.span])
-        ones = jnp.ones_like(x, shape=(self.shape[0], 1))
-        self.means = self._correlated(ones)[:, 0] / self.shape[0]
+        self.axes = tuple(range(-spec.ndim, 0))
+        self.spectrum = self._spectrum()
+        ones, w = (jnp.ones_like(x, shape=(n, 1)) for n in self.shape)
+        self.means = jax.linear_transpose(self._convolved, w)(ones)[0][:, 0] / rows
 
-    def _spectrum(self, x: Any, overlap: list[int]) -> Any:
-        """(frequencies, pieces, channels) of the pieces of x (N, *space, channels)."""
-        x = jnp.moveaxis(x, -1, 1)
-        for a, extra in enumerate(overlap):
-            step, blocks, axis = self.step[a], self.blocks[a], 2 + 2 * a
+    def _spectrum(self) -> Any:
+        """Return the spectra (F, pieces, C) of the pieces of x."""
+        x, d = jnp.moveaxis(self.x, -1, 1), self.spec.ndim
+        for a, (step, blocks) in enumerate(zip(self.step, self.blocks, strict=True)):
+            axis, overlap = 2 + 2 * a, self.spec.span[a] - 1
             if blocks == 1:
                 x = jnp.expand_dims(x, axis)
                 continue
-            x = _padded(x, axis, (blocks + (extra > 0)) * step)
-            x = x.reshape(*x.shape[:axis], -1, step, *x.shape[axis + 1 :])
-            if extra:
-                after = lax.slice_in_dim(x, 1, blocks + 1, axis=axis)
-                after = lax.slice_in_dim(after, 0, extra, axis=axis + 1)
-                x = lax.slice_in_dim(x, 0, blocks, axis=axis)
-                x = jnp.concatenate([x, after], axis=axis + 1)
-        d = self.spec.ndim
+            x = _padded(x, axis, (blocks + 1) * step)
+            x = x.reshape(*x.shape[:axis], blocks + 1, step, *x.shape[axis + 1 :])
+            after = lax.slice_in_dim(x, 1, blocks + 1, axis=axis)
+            after = lax.slice_in_dim(after, 0, overlap, axis=axis + 1)
+            x = jnp.concatenate([lax.slice_in_dim(x, 0, blocks, axis=axis), after], axis=axis + 1)
         order = (0, *range(2, 2 + 2 * d, 2), 1, *range(3, 2 + 2 * d, 2))
-        found = jnp.fft.rfftn(x.transpose(order), self.size, axes=tuple(range(-d, 0)))
-        pieces = self.records * math.prod(self.blocks)
-        found = found.reshape(pieces, -1, math.prod(found.shape[-d:]))
+        found = jnp.fft.rfftn(x.transpose(order), self.size, axes=self.axes)
+        found = found.reshape(math.prod(found.shape[: 1 + d]), x.shape[1], -1)
         return found.transpose(2, 0, 1)
 
-    def _samples(self, spectrum: Any) -> Any:
-        """(..., *size) from (..., frequencies)."""
-        half = (*self.size[:-1], self.size[-1] // 2 + 1)
-        spectrum = spectrum.reshape(*spectrum.shape[:-1], *half)
-        return jnp.fft.irfftn(spectrum, self.size, axes=tuple(range(-self.spec.ndim, 0)))
-
     def forward(self, w: Any) -> Any:
-        """A w (n, Q) of w (P, Q)."""
-        y = self._convolved(w).reshape(*self.shape[:1], -1)
+        """Return A w (n, Q) for w (P, Q)."""
+        y = self._convolved(w)
         return y - y.mean(0) if self.bias else y
 
-    def adjoint(self, r: Any) -> Any:
-        """Aᵀ r (P, Q) of r (n, Q)."""
-        return self._correlated(r - r.mean(0) if self.bias else r)
-
     def _convolved(self, w: Any) -> Any:
-        """(N, *T, Q) of w (P, Q), which is not centred."""
+        """Return A w (n, Q) for w (P, Q), not centred."""
         d, spec, outputs = self.spec.ndim, self.spec, w.shape[-1]
         kernel = jnp.moveaxis(w.reshape(*spec.kernel_size, -1, outputs), (-2, -1), (0, 1))
         holes = [(0, 0, 0)] * 2 + [(0, 0, n - 1) for n in spec.dilation]
         kernel = lax.pad(kernel, jnp.zeros((), w.dtype), holes)
-        response = jnp.fft.rfftn(kernel, self.size, axes=tuple(range(-d, 0)))
+        response = jnp.fft.rfftn(kernel, self.size, axes=self.axes)
+        half = response.shape[2:]
         response = response.reshape(*response.shape[:2], -1).conj().transpose(2, 0, 1)
-        found = self._samples(matmul(self.spectrum, response).transpose(1, 2, 0))
-        y = found.reshape(self.records, *self.blocks, *found.shape[1:])
-        # (N, blocks of every axis, outputs, samples of every axis): each axis in one piece again.
-        order = (0, d + 1, *(i for a in range(d) for i in (1 + a, d + 2 + a)))
-        y = y.transpose(order)
-        for a, (step, full, stride) in enumerate(
-            zip(self.step, self.full, spec.stride, strict=True)
-        ):
-            y = lax.slice_in_dim(y, 0, step, axis=3 + a)
-            y = y.reshape(*y.shape[: 2 + a], -1, *y.shape[4 + a :])
-            y = lax.slice_in_dim(y, 0, full, stride, axis=2 + a)
-        return jnp.moveaxis(y, 1, -1)
-
-    def _correlated(self, r: Any) -> Any:
-        """(P, Q) of r (n, Q), which is not centred."""
-        spec = self.spec
-        gaps = [(0, 0, 0), *((0, 0, s - 1) for s in spec.stride), (0, 0, 0)]
-        r = r.reshape(self.records, *self.counts, -1)
-        spectrum = self._spectrum(lax.pad(r, jnp.zeros((), r.dtype), gaps), [0] * spec.ndim)
-        total = matmul(self.spectrum.swapaxes(1, 2), spectrum.conj())
-        g = self._samples(total.transpose(1, 2, 0))
-        for a, (span, dilation) in enumerate(zip(spec.span, spec.dilation, strict=True)):
-            g = lax.slice_in_dim(g, 0, span, dilation, axis=2 + a)
-        g = jnp.moveaxis(g, (0, 1), (-2, -1))
-        return g.reshape(-1, g.shape[-1])
+        found = matmul(self.spectrum, response).transpose(1, 2, 0)
+        found = jnp.fft.irfftn(found.reshape(*found.shape[:2], *half), self.size, axes=self.axes)
+        y = found.reshape(self.x.shape[0], *self.blocks, *found.shape[1:])
+        # (N, outputs, block and sample of every axis). Each axis is then joined.
+        y = y.transpose(0, d + 1, *(i for a in range(d) for i in (1 + a, d + 2 + a)))
+        axes = zip(self.step, self.full, spec.stride, strict=True)
+        for axis, (step, full, stride) in enumerate(axes, start=2):
+            y = lax.slice_in_dim(y, 0, step, axis=axis + 1)
+            y = y.reshape(*y.shape[:axis], -1, *y.shape[axis + 2 :])
+            y = lax.slice_in_dim(y, 0, full, stride, axis=axis)
+        return jnp.moveaxis(y, 1, -1).reshape(-1, outputs)
 
     def gram(self) -> Any:
-        """AᵀA (P, P), a constant in derivatives."""
+        """Return AᵀA (P, P), a constant in derivatives."""
         x, means = lax.stop_gradient((self.x, self.means))
         gram = gram_of(x, self.spec)
         return gram - self.shape[0] * jnp.outer(means, means) if self.bias else gram
 
-    def triangle(self, x: Any, top: Any) -> Any:
-        """R (P, P) of the rows ``top`` (P, P) and A of x, joined to it batch by batch."""
+    def triangle(self, top: Any) -> Any:
+        """Return R (P, P) of the rows ``top`` (P, P) and A, a constant in derivatives.
+
+        A is joined to R batch by batch.
+        """
         rows, columns = self.shape
-        means = lax.stop_gradient(self.means) if self.bias else 0
+        x, means = lax.stop_gradient((self.x, self.means if self.bias else 0))
         # Gathered, joined and factored, a batch is held four times.
         height = max(2 * columns, BATCH_NUMBERS // (4 * columns))
 
@@ -160,7 +144,10 @@ class Operator:
 
 
 def _tiles(outputs: int, span: int, least: int) -> tuple[int, int, int]:
-    """Blocks, outputs of each and samples of its FFT: several windows long, alike, wasting few."""
+    """Return the blocks of an axis, the outputs of each, and the samples of its FFT.
+
+    An FFT has several windows. All blocks have the same length.
+    """
     from scipy.fft import next_fast_len
 
     blocks = -(-outputs // (max(4 * span, least) - span + 1))
@@ -175,150 +162,104 @@ def _padded(x: Any, axis: int, length: int) -> Any:
 
 
 def gram_of(x: Any, spec: ConvSpec) -> Any:
-    """AᵀA (P, P) of x.
+    """Return AᵀA (P, P) of x.
 
-    The axis of most taps is the one of the FFTs, see `Sequences`. There row t of a sequence is
-    x[t : t + K], and with C × C blocks, for T ≥ K - 1,
+    FFTs are used along the axis with most taps. Its polyphase components without stride and
+    dilation are sequences, with one sequence per place of a window along the other axes. The
+    windows of the other axes are channels. A block of a sequence is a row for a longer kernel.
+    With K taps and C × C blocks, for at least K - 1 rows T of every sequence,
 
         G[k, k+m] = Σ_{u=K-1-m}^{T-1} x[u] x[u+m]ᵀ          one correlation, by block FFTs
                   + Σ_{u=k}^{K-2-m} … + Σ_{u=T}^{T+k-1} …   the samples at both ends
 
-    in which nothing is subtracted. Sequences that are shorter are taken row by row.
+    Nothing is subtracted. Shorter sequences are summed row by row.
     """
-    sequences = Sequences(x, spec)
-    if sequences.lengths.min() < sequences.taps - 1:
-        return sequences.in_order(sequences.by_rows())
-    ends = sequences.products_behind(), sequences.products_before()
-    return sequences.in_order(displaced(sequences.correlations(), *ends))
+    counts, taps_of = spec.output_shape(x.shape[1:-1]), component_taps(spec)
+    axis = int(np.argmax(spec.kernel_size))
+    taps, count = taps_of[axis], counts[axis]
+    common = math.gcd(spec.stride[axis], spec.dilation[axis])
+    phases, apart = spec.stride[axis] // common, spec.dilation[axis] // common
+    columns = spec.unknowns(x.shape[-1])
+    width = columns // spec.kernel_size[axis] * phases
+    if (count // apart if count >= apart else 1) < taps - 1:
+        return _over_rows(x, spec, lambda a, _: matmul(a.T, a))
+
+    def over_blocks(of: Callable[[Any, Any], Any], rows: np.ndarray, places: int) -> Any:
+        """Sum over the blocks (n, places, width) that begin with these rows of the axis."""
+        sizes = [*spec.kernel_size]
+        sizes[axis] = places * phases
+        windows = replace(spec, kernel_size=tuple(sizes))
+        extent = (count - 1) * spec.stride[axis] + windows.span[axis]
+        read = _padded(x, axis + 1, extent)
+
+        def of_rows(a: Any, t: Any) -> Any:
+            a = jnp.moveaxis(a.reshape(-1, *sizes, x.shape[-1]), axis + 1, 1)
+            return of(a.reshape(-1, places, width), t[:, None])
+
+        return _over_rows(read, windows, of_rows, axis, rows)
+
+    all_rows = np.arange(count)
+    _, step, size = _tiles(-(-count // apart), taps, LEAST[1])
+    place = np.arange(size)
+
+    def correlation(a: Any, t: Any) -> Any:
+        begins = (place < step) & (t + apart * place < count)
+        flags = begins, t // apart + place >= taps - 1
+        u, v = (spectra(jnp.where(f[..., None], a, 0).swapaxes(1, 2)) for f in flags)
+        return correlated(u, v)
+
+    blocks = all_rows[all_rows // apart % step == 0]
+    core = jnp.fft.irfft(over_blocks(correlation, blocks, size), size, axis=0)[:taps]
+    after = over_blocks(lambda a, _: _outer(a[:, 1:]), all_rows[-apart:], taps)
+    before = over_blocks(lambda a, _: _outer(a[:, -2::-1]), all_rows[:apart], taps)
+    gram = displaced(core, after, before)[:columns, :columns]
+    # Phases beyond the last tap are the last columns.
+    shape = (spec.kernel_size[axis], *np.delete(spec.kernel_size, axis), x.shape[-1])
+    order = np.moveaxis(np.arange(columns).reshape(shape), 0, axis).reshape(-1)
+    return gram if axis == 0 else gram[order][:, order]
 
 
-class Sequences:
-    """x as sequences of ``width`` numbers a place, whose row t is the places t … t + taps - 1.
+def _over_rows(
+    x: Any,
+    spec: ConvSpec,
+    of: Callable[[Any, Any], Any],
+    axis: int = 0,
+    some: np.ndarray | None = None,
+) -> Any:
+    """Sum ``of(rows, places)`` over rows (n, P) of the design matrix and their places on an axis.
 
-    Along the axis of most taps, with stride and dilation divided by what they share: its phases of
-    the stride are channels, the windows along the other axes too, and the polyphase components of
-    its dilation sequences of their own, as is every window's place along the other axes.
+    As many rows are gathered at once as make `BATCH_NUMBERS`. Missing rows of a batch are zero.
+
+    Args:
+        x: samples (N, *E, C) of one group, in normal form.
+        spec: geometry of the windows.
+        of: function of the rows.
+        axis: axis of the places.
+        some: places whose rows are summed. By default, all.
     """
+    shape = [x.shape[0], *spec.output_shape(x.shape[1:-1])]
+    places = jnp.asarray(np.arange(shape[1 + axis]) if some is None else some)
+    chosen = [*shape]
+    chosen[1 + axis] = len(places)
+    count, each = math.prod(chosen), spec.unknowns(x.shape[-1])
+    batches = -(-count // max(1, BATCH_NUMBERS // each))
+    items = jnp.arange(-(-count // batches))
 
-    def __init__(self, x: Any, spec: ConvSpec) -> None:
-        self.spec, self.extent, self.channels = spec, x.shape[1:-1], x.shape[-1]
-        counts = spec.output_shape(self.extent)
-        self.axis = int(np.argmax(spec.kernel_size))
-        self.others = [a for a in range(spec.ndim) if a != self.axis]
-        stride, dilation = spec.stride[self.axis], spec.dilation[self.axis]
-        self.common = math.gcd(stride, dilation)
-        self.stride, self.dilation = stride // self.common, dilation // self.common
-        self.taps = -(-spec.kernel_size[self.axis] // self.stride)
-        # Where in the flat x the windows along the other axes find their samples.
-        self.flat = x.reshape(-1, self.channels)
-        self.unit = np.cumprod([1, *self.extent[:0:-1]])[::-1]
-        self.offsets = np.zeros(1, int)
-        for a in self.others:
-            steps = np.arange(spec.kernel_size[a]) * spec.dilation[a] * self.unit[a]
-            self.offsets = (self.offsets[:, None] + steps).reshape(-1)
-        components = min(self.dilation, counts[self.axis])
-        self.shape = (x.shape[0], components, *(counts[a] for a in self.others))
-        self.lengths = np.array(
-            [len(range(j, counts[self.axis], self.dilation)) for j in range(components)]
-        )
-        self.width = self.stride * self.offsets.size * self.channels
-        self.count = math.prod(self.shape)
+    def part(items: Any) -> Any:
+        where = [*jnp.unravel_index(items, chosen)]
+        where[1 + axis] = places[where[1 + axis]]
+        a = gather_rows(x, jnp.ravel_multi_index(where, shape, mode="clip"), spec)[0]
+        return of(jnp.where((items < count)[:, None], a, 0), where[1 + axis])
 
-    def read(self, sequence: Any, place: Any) -> Any:
-        """(n, L, width) at places (n, L) of sequences (n,), zero beyond either's end."""
-        record, component, *window = jnp.unravel_index(sequence, self.shape)
-        start = record * math.prod(self.extent)
-        for t, a in zip(window, self.others, strict=True):
-            start = start + t * int(self.spec.stride[a] * self.unit[a])
-        phases = place[..., None] * self.stride + np.arange(self.stride)
-        sample = component[:, None, None] * self.stride + self.dilation * phases
-        sample = self.common * sample
-        inside = (sample < self.extent[self.axis]) & (sequence < self.count)[:, None, None]
-        at = start[:, None, None] + sample * int(self.unit[self.axis])
-        at = jnp.where(inside, at, self.flat.shape[0] + self.offsets.max())[..., None]
-        seen = self.flat.at[at + self.offsets].get(mode="fill", fill_value=0)
-        return seen.reshape(*place.shape, self.width)
-
-    def rows(self, sequence: Any) -> Any:
-        """How many rows each sequence (n,) has, (n, 1)."""
-        return jnp.asarray(self.lengths)[jnp.unravel_index(sequence, self.shape)[1]][:, None]
-
-    def by_rows(self) -> Any:
-        """AᵀA as the sum of the products of its rows."""
-        most = int(self.lengths.max())
-
-        def part(item: Any) -> Any:
-            sequence, t = item // most, item % most
-            a = self.read(sequence, t[:, None] + np.arange(self.taps)).reshape(item.size, -1)
-            a = jnp.where(t[:, None] < self.rows(sequence), a, 0)
-            return matmul(a.T, a)
-
-        return self._summed(part, self.count * most, self.taps * self.width)
-
-    def correlations(self) -> Any:
-        """Σ_{u=K-1-m}^{T-1} x[u] x[u+m]ᵀ for every lag m, (K, width, width)."""
-        blocks, step, size = _tiles(int(self.lengths.max()), self.taps, LEAST[1])
-
-        def part(item: Any) -> Any:
-            sequence, place = item // blocks, (item % blocks * step)[:, None] + np.arange(size)
-            seen = self.read(sequence, place)
-            left = (np.arange(size) < step) & (place < self.rows(sequence))
-            u, v = (
-                spectra(jnp.where(here[..., None], seen, 0).swapaxes(1, 2))
-                for here in (left, place >= self.taps - 1)
-            )
-            return correlated(u, v)
-
-        total = self._summed(part, self.count * blocks, size * self.width)
-        return jnp.fft.irfft(total, size, axis=0)[: self.taps]
-
-    def products_behind(self) -> Any:
-        """x[T+i] x[T+j]ᵀ of the K - 1 places from the last row's first on, (K-1, C, K-1, C)."""
-
-        def part(sequence: Any) -> Any:
-            places = self.rows(sequence) + np.arange(self.taps - 1)
-            return _outer(self.read(sequence, places))
-
-        return self._summed(part, self.count, self.taps * self.width)
-
-    def products_before(self) -> Any:
-        """The same of the first K - 1 places, in reversed order."""
-
-        def part(sequence: Any) -> Any:
-            places = np.broadcast_to(np.arange(self.taps - 1)[::-1], (sequence.size, self.taps - 1))
-            return _outer(self.read(sequence, places))
-
-        return self._summed(part, self.count, self.taps * self.width)
-
-    def _summed(self, part: Callable[[Any], Any], count: int, each: int) -> Any:
-        """Σ part(i) over i < count, as many at once as make `BATCH_NUMBERS` of ``each`` numbers.
-
-        Beyond count ``part`` must be zero.
-        """
-        batches = -(-count // max(1, BATCH_NUMBERS // each))
-        items = jnp.arange(-(-count // batches))
-        if batches == 1:
-            return part(items)
-        found = jax.eval_shape(part, items)
-        none = jnp.zeros_like(self.flat, shape=found.shape, dtype=found.dtype)
-        return lax.fori_loop(0, batches, lambda i, s: s + part(i * items.size + items), none)
-
-    def in_order(self, gram: Any) -> Any:
-        """A Gram (P, P) in the order of the design matrix, of one of sequences."""
-        taps, others = (
-            self.spec.kernel_size[self.axis],
-            [self.spec.kernel_size[a] for a in self.others],
-        )
-        columns = taps * self.offsets.size * self.channels
-        order = np.arange(columns).reshape(taps, *others, self.channels)
-        order = np.moveaxis(order, 0, self.axis).reshape(-1)
-        # Phases beyond the last tap are the last columns.
-        gram = gram[:columns, :columns]
-        return gram if self.axis == 0 else gram[order][:, order]
+    if batches == 1:
+        return part(items)
+    found = jax.eval_shape(part, items)
+    none = jnp.zeros_like(x, shape=found.shape, dtype=found.dtype)
+    return lax.fori_loop(0, batches, lambda i, s: s + part(i * items.size + items), none)
 
 
 def _outer(x: Any) -> Any:
-    """Σ over sequences of x xᵀ for x (n, L, C): (L, C, L, C)."""
+    """Return Σ x xᵀ (L, C, L, C) over sequences x (n, L, C)."""
     flat = x.reshape(x.shape[0], -1)
     return matmul(flat.T, flat).reshape(*x.shape[1:], *x.shape[1:])
 

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
@@ -28,7 +29,7 @@ STEPS = 4
 # No step of refinement is taken once the error is below this many times condition · eps.
 NEAR = 32
 
-Factor = Callable[[Any, tuple[Any, Any]], tuple[Any, Any]]
+Factor = Callable[[Any, Any], tuple[Any, Any]]
 
 
 def fit(
@@ -117,18 +118,22 @@ def saddle(operator: Any, f: Any, h: Any, ridge: Any, factor: Factor) -> tuple[A
     residuals of the data, which makes R as good as a QR with its Q.
     """
     n = f.shape[0]
-    root, rate = factor(operator, lax.stop_gradient((operator.x, ridge)))
+    root, rate = factor(operator, lax.stop_gradient(ridge))
     count = jnp.minimum(steps(rate), STEPS).astype(int)
+    transposed = jax.linear_transpose(operator.forward, jnp.zeros_like(h))
+
+    def adjoint(r: Any) -> Any:
+        return transposed(r)[0]
 
     def product(joint: Any) -> Any:
         r, v = joint[:n], joint[n:]
-        return jnp.concatenate([r + operator.forward(v), operator.adjoint(r) - ridge * v])
+        return jnp.concatenate([r + operator.forward(v), adjoint(r) - ridge * v])
 
     def solve(_: Any, right: Any) -> Any:
         f, h = right[:n], right[n:]
 
         def correction(r: Any, v: Any) -> Any:
-            return matmul(root, matmul(root.T, operator.adjoint(r) - ridge * v - h))
+            return matmul(root, matmul(root.T, adjoint(r) - ridge * v - h))
 
         def refined(_: Any, v: Any) -> Any:
             return v + correction(f - operator.forward(v), v)
@@ -141,14 +146,13 @@ def saddle(operator: Any, f: Any, h: Any, ridge: Any, factor: Factor) -> tuple[A
     return joint[:n], joint[n:]
 
 
-def by_gram(operator: Any, given: tuple[Any, Any]) -> tuple[Any, Any]:
+def by_gram(operator: Any, ridge: Any) -> tuple[Any, Any]:
     """W (k, k) with W Wᵀ = (BᵀB + ridge·I)⁻¹, and the factor by which one step of refinement with
     W reduces the error.
 
     From an equilibrated Cholesky, which leaves κ²·eps; where norms do not show that this is little,
     from the singular values of R, those of rounding left out.
     """
-    _, ridge = given
     gram = operator.gram()
     unit = jnp.eye(len(gram), dtype=gram.dtype)
     gram = gram + ridge * unit
@@ -161,16 +165,16 @@ def by_gram(operator: Any, given: tuple[Any, Any]) -> tuple[Any, Any]:
     rate = norm_bound(scaled) * norm_bound(inverse) ** 2 * eps
     good = steps(rate) <= STEPS
     root = otherwise(
-        lambda given: truncated(*triangle(operator, given)), given, good, scale[:, None] * inverse.T
+        lambda ridge: truncated(*triangle(operator, ridge)), ridge, good, scale[:, None] * inverse.T
     )
     return root, jnp.where(good, rate, 1)
 
 
-def by_qr(operator: Any, given: tuple[Any, Any]) -> tuple[Any, Any]:
+def by_qr(operator: Any, ridge: Any) -> tuple[Any, Any]:
     """As `by_gram`, W = R⁻¹ of a QR, which leaves κ·eps; from its singular values where norms show
     no full rank.
     """
-    r, tolerance = triangle(operator, given)
+    r, tolerance = triangle(operator, ridge)
     scaled, sizes = equilibrated(r)
     unit = jnp.eye(len(r), dtype=r.dtype)
     inverse = lax.linalg.triangular_solve(scaled, unit, left_side=True)
@@ -180,9 +184,9 @@ def by_qr(operator: Any, given: tuple[Any, Any]) -> tuple[Any, Any]:
     return root, jnp.where(full, condition * jnp.finfo(r.dtype).eps, 1)
 
 
-def by_svd(operator: Any, given: tuple[Any, Any]) -> tuple[Any, Any]:
+def by_svd(operator: Any, ridge: Any) -> tuple[Any, Any]:
     """As `by_qr`, from the singular values of R in any case."""
-    r, tolerance = triangle(operator, given)
+    r, tolerance = triangle(operator, ridge)
     scaled, sizes = equilibrated(r)
     _, s, vt = jnp.linalg.svd(scaled)
     full = s[-1] > tolerance * s[0]
@@ -200,17 +204,16 @@ def steps(rate: Any) -> Any:
     return jnp.where(rate < 1, jnp.maximum(needed, 0), jnp.inf)
 
 
-def triangle(operator: Any, given: tuple[Any, Any]) -> tuple[Any, float]:
+def triangle(operator: Any, ridge: Any) -> tuple[Any, float]:
     """Return R (k, k) of [√ridge·I; B], and the relative size of rounding in singular values.
 
     The rounding error of the arithmetic does not grow with n. The rounding error of a signal that
     was computed in float64, such as a tone, does.
     """
-    x, ridge = given
     n, k = operator.shape
-    top = jnp.sqrt(ridge) * jnp.eye(k, dtype=x.dtype)
-    arithmetic = 10 * math.sqrt(k) * float(jnp.finfo(x.dtype).eps)
-    return operator.triangle(x, top), max(arithmetic, max(n, k) * float(np.finfo(float).eps))
+    top = jnp.sqrt(ridge) * jnp.eye(k, dtype=ridge.dtype)
+    arithmetic = 10 * math.sqrt(k) * float(jnp.finfo(ridge.dtype).eps)
+    return operator.triangle(top), max(arithmetic, max(n, k) * float(np.finfo(float).eps))
 
 
 def equilibrated(r: Any) -> tuple[Any, Any]:
