@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from ..operators.by_jax import DeviceChunk
 from ..operators.chunk import Form
 from ..operators.first_pass import cancels
@@ -23,7 +25,8 @@ def device_chunk(problem: Problem, sizes: Sizes) -> DeviceChunk | str:
     # The magnitudes of samples that no row reads, or in this process only, are not of use.
     alone = not any(a.shared for part in arrays if part is not None for a in part)
     if alone and sizes.toeplitz and all(map(spec.reads_all, sizes.shapes)):
-        form = form._replace(x_sizes=x.largest, y_sizes=None if y is None else y.largest)
+        y_sizes = np.zeros(0) if y is None else y.largest
+        form = form._replace(x_sizes=x.largest, y_sizes=y_sizes)
     try:
         made = DeviceChunk(*arrays, spec, problem.kept, problem.nuisance, form)
     except Unsupported as found:

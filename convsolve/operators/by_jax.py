@@ -6,10 +6,10 @@ the rows of a record differ in weight.
 
 from __future__ import annotations
 
-import itertools
+import math
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from copy import copy
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -26,15 +26,15 @@ from .chunk import Form, exponents_of
 from .moments import Moments, NuisanceSums, ResidualSums, Units, per_column
 from .nuisance import orthonormal_columns
 from .overlap_save import component_columns, component_taps
-from .spread import Scaling, Shape, Stack, mesh_of, put, stacked
+from .spread import Shape, Stack, put, sharding, stacked
 from .trends import Trends
 
 # Samples of a block: a power of two, several kernels long, and at least LEAST_SIZE. About
 # CUT_NUMBERS numbers are cut at once, which are enough to keep a device busy.
 KERNELS, LEAST_SIZE, CUT_NUMBERS = 4, 512, 2**18
 
-# Blocks (n, 5) of a stack on a device.
-Choice = Callable[[Stack, int], np.ndarray]
+# A method of `Stack` that returns blocks (n, 5) of a device.
+Choice = Callable[[Stack, int, Shape], np.ndarray]
 
 
 class DeviceChunk:
@@ -62,19 +62,22 @@ class DeviceChunk:
         Raises:
             Unsupported: If the layout of the data is not supported.
         """
+        import jax
+
         self._kept, self._nuisance, self._form = kept, nuisance, form
         self.groups, self.channels = spec.groups, x[0].shape[-1] // spec.groups
         self.columns = spec.unknowns(x[0].shape[-1])
         self.outputs = 0 if y is None else y[0].shape[-1] // spec.groups
         self._places = component_columns(spec, self.channels)
-        with _in_float64():
+        with jax.enable_x64(True):
             self._stacks = stacked(x, y, spec, kept, nuisance)
-        self._mesh = mesh_of(self._stacks[0].spread.devices)
+        # The sharding of arrays whose first axis is spread over the devices.
+        self._each = sharding(self._stacks[0].devices, 0)
         confounds = nuisance.confounds
         count = 0 if confounds is None else confounds.count
         self.fit = np.zeros((count, self.groups, self.outputs))
         self.by_rows = False
-        self._scaling = self._in_units()
+        self._choose_units()
         weights = None if confounds is None else confounds.weights
         alike = weights is None or weights.by_record
         self.by_rows = not alike or kept.count < kept.dropped or self._short
@@ -87,56 +90,56 @@ class DeviceChunk:
         """Return the same rows with N times ``fit`` (k, Cout), in the user's units, subtracted."""
         found = copy(self)
         if fit is not None:
-            exponents = self.units.out_exponents
-            found.fit = np.ldexp(fit.reshape(self.fit.shape), -exponents)
+            found.fit = np.ldexp(fit.reshape(self.fit.shape), -self.units.out_exponents)
         return found
 
     def shape(self, rows: bool) -> Shape:
         """Return the shape of blocks: of one row each, or for FFTs."""
-        spec, channels = self._form.spec, self.groups * self.channels
-        (taps,) = component_taps(spec)
+        spec, groups = self._form.spec, self.groups
+        (kernel,), (stride,), (dilation,) = spec.kernel_size, spec.stride, spec.dilation
+        (taps,), common = component_taps(spec), math.gcd(stride, dilation)
         size = taps if rows else 1 << (max(LEAST_SIZE, KERNELS * taps) - 1).bit_length()
-        shape = Shape(spec, channels, self.groups * self.outputs, len(self.fit), size, 1)
+        width = stride // common * self.channels
         own = max(stack.columns for stack in self._stacks)
-        fit = CUT_NUMBERS // (size * shape.width * self.groups * (1 + own))
+        fit = CUT_NUMBERS // (size * width * groups * (1 + own))
         # With many channels or columns, adding sums would cost more than the sums of few blocks.
-        many = self.columns if rows else min(shape.width // 4, 8 * fit)
-        return shape._replace(blocks=max(1, fit, many))
+        many = self.columns if rows else min(width // 4, 8 * fit)
+        return Shape(
+            kernel, taps, stride // common, dilation // common, dilation, groups,
+            groups * self.channels, groups * self.outputs, len(self.fit), size, max(1, fit, many),
+        )  # fmt: skip
 
     # --- units
 
-    def _in_units(self) -> Scaling:
-        """Return units in which the largest samples that rows read are about one.
+    def _choose_units(self) -> None:
+        """Set the scaling of `jax_blocks.cut` in which the largest samples are about one.
 
-        If N contains a constant, the means of these samples are subtracted.
+        Only samples that rows read count. If N contains a constant, their means are subtracted.
         """
         import jax.numpy as jnp
 
         from .jax_blocks import largest, totals
 
-        inputs, outputs = self.groups * self.channels, self.groups * self.outputs
-        raw = Scaling(np.ones(inputs), np.zeros(inputs), np.ones(outputs), np.zeros(outputs))
+        counts = self.groups * self.channels, self.groups * self.outputs
+        self._scaling = [of(count) for count in counts for of in (np.ones, np.zeros)]
         sizes: Any = self._form.x_sizes, self._form.y_sizes
-        if sizes[0] is None or (sizes[1] is None and outputs):
-            x, y = self.over_blocks(largest, scaling=raw, op=jnp.maximum)
-            sizes = self._by_channel(x, np.max), y.reshape(-1)
-        exponents = [exponents_of(a) for a in (sizes[0], sizes[1] if outputs else np.zeros(0))]
-        scales = (np.ldexp(1.0, -e) for e in exponents)
-        scaled = raw._replace(**dict(zip(("scale", "y_scale"), scales, strict=True)))
+        if any(a is None for a in sizes):
+            x, y = self.over_blocks(largest, op=jnp.maximum)
+            sizes = self._by_channel(x).max(1), y
+        self._scaling[::2] = [np.ldexp(1.0, -exponents_of(a.reshape(-1))) for a in sizes]
         confounds = self._nuisance.confounds
         spanned = confounds is not None and (confounds.degree >= 0 or confounds.shared)
         if not (self._nuisance.constant or spanned):
-            return scaled
-        x, y = self.over_blocks(totals, scaling=scaled)
+            return
+        x, y = self.over_blocks(totals)
         count = self._kept.count if confounds is None else confounds.scales @ self._kept.sizes
         phases = min(self.shape(rows=False).phases, self._form.spec.kernel_size[0])
-        shift = self._by_channel(x, np.sum) / (count * phases)
-        return scaled._replace(shift=shift, y_shift=y.reshape(-1) / count)
+        sums = self._by_channel(x).sum(1) / phases, y
+        self._scaling[1::2] = [a.reshape(-1) / count for a in sums]
 
-    def _by_channel(self, values: np.ndarray, of: Any) -> np.ndarray:
-        """Return a function of values (G, W) over the phases of each channel (Cin,)."""
-        phases = values.reshape(self.groups, -1, self.channels)
-        return np.asarray(of(phases, axis=1)).reshape(-1)
+    def _by_channel(self, values: np.ndarray) -> np.ndarray:
+        """Return values (G, W) as (G, phases, C)."""
+        return values.reshape(self.groups, -1, self.channels)
 
     @cached_property
     def units(self) -> Units:
@@ -162,73 +165,62 @@ class DeviceChunk:
     def _short(self) -> bool:
         """Whether a span has fewer rows than a component has taps."""
         s = self.shape(rows=False)
-        each = itertools.product(self._stacks, range(self._mesh.size))
-        blocks = (stack.blocks(device, s) for stack, device in each)
+        blocks = (stack.blocks(j, s) for stack in self._stacks for j in range(len(stack.devices)))
         return any(((b[:, 3] == 0) & (b[:, 4] < s.taps)).any() for b in blocks)
 
     def _sums(self) -> tuple[Moments, np.ndarray]:
         """Return the moments, and the squares (G, P) of the columns with excluded rows."""
         from .jax_blocks import rows
 
-        total = self.over_blocks(rows, False, rows=True) if self.by_rows else self._sums_by_fft()
-        whole = np.einsum("gpp->gp", total[0])
+        total = self.over_blocks(rows, False) if self.by_rows else self._sums_by_fft()
+        whole, excluded = np.einsum("gpp->gp", total[0]), None
         if not self.by_rows:
-            excluded = self.over_blocks(rows, True, rows=True, some=self._excluded)
-            if excluded is not None:
-                total = [a - b for a, b in zip(total, excluded, strict=True)]
+            excluded = self.over_blocks(rows, True, some=Stack.excluded_rows)
+        if excluded is not None:
+            total = [a - b for a, b in zip(total, excluded, strict=True)]
         products, sums, rhs, crossed, out_sums, out_squares, of_outputs = total
-        at = self._places
-        nuisance: tuple[NuisanceSums, ...] = ()
-        if len(self.fit):
-            of_columns = np.stack([self.in_order(a[..., None])[..., 0] for a in crossed], axis=1)
-            nuisance = self._nuisance_sums(of_columns, of_outputs.swapaxes(0, 1))
-        rhs, sums = self.in_order(rhs), self.in_order(sums[..., None])[..., 0]
+        at, units = self._places, self.units
         found = Moments(
-            products[:, at[:, None], at], rhs, sums, out_sums, out_squares, self._kept.count,
-            self.units, self._nuisance.constant, nuisance,
+            products[:, at[:, None], at], self.in_order(rhs), self.in_order(sums), out_sums,
+            out_squares, self._kept.count, units, self._nuisance.constant,
         )  # fmt: skip
+        if len(self.fit):
+            spans = [(i, 0, self._kept.shapes[i][0]) for i in self._kept.used]
+            columns = orthonormal_columns(self._nuisance, spans, found.n)
+            nuisance = NuisanceSums(
+                np.arange(columns.count), columns.count,
+                self.in_order(np.moveaxis(crossed, 0, -1)).swapaxes(1, 2),
+                of_outputs.swapaxes(0, 1), columns.products(np.ones((found.n, 1)))[:, 0],
+                units.exponents, units.out_exponents,
+            )  # fmt: skip
+            found = replace(found, nuisance=(nuisance,))
         return found, whole[:, at]
 
     def _sums_by_fft(self) -> Sequence[np.ndarray]:
         """Return the sums of `jax_blocks.rows`, also over excluded rows, by FFTs."""
+        import jax
+
         from .jax_blocks import ends, gram_of, sums
 
-        core, inner, rhs, crossed, *of_y = self.over_blocks(sums)
-        before, head, after, tail, *more = self.over_blocks(ends, some=self._ends)
-        with self._there():
-            total = np.asarray(gram_of(self.at_taps(core), after, before))
-        rhs, crossed = self.at_taps(rhs + more[0]), crossed + more[1]
-        return total, gram.around(inner, head, tail), rhs, crossed, *of_y
-
-    def _nuisance_sums(
-        self, of_columns: np.ndarray, of_outputs: np.ndarray
-    ) -> tuple[NuisanceSums, ...]:
-        spans = [(i, 0, self._kept.shapes[i][0]) for i in self._kept.used]
-        columns = orthonormal_columns(self._nuisance, spans, self._kept.count)
-        of_ones = columns.products(np.ones((self._kept.count, 1)))[:, 0]
-        count, units = len(of_ones), self.units
-        found = NuisanceSums(
-            np.arange(count), count, of_columns, of_outputs, of_ones, units.exponents,
-            units.out_exponents,
-        )  # fmt: skip
-        return (found,)
+        core, inner, *of_y = self.over_blocks(sums)
+        before, head, after, tail, *of_first = self.over_blocks(ends, some=Stack.ends)
+        with jax.enable_x64(True), jax.set_mesh(self._each.mesh):
+            total = np.asarray(gram_of(core, after, before))
+        of_y[:2] = [a + b for a, b in zip(of_y[:2], of_first, strict=True)]
+        return total, gram.around(inner, head, tail), *of_y
 
     def in_order(self, values: np.ndarray) -> np.ndarray:
-        """Return values (taps, G, W, Q) of components as (G, P, Q)."""
-        flat = values.swapaxes(0, 1).reshape(self.groups, -1, values.shape[-1])
-        return flat[:, self._places]
-
-    def at_taps(self, spectrum: np.ndarray) -> np.ndarray:
-        """Return products by FFTs at the lags of the taps."""
-        s = self.shape(rows=False)
-        return np.fft.irfft(spectrum, s.size, axis=0)[: s.taps]
+        """Return values (taps, G, W, …) of components as (G, P, …)."""
+        taps, groups, width, *others = values.shape
+        return values.swapaxes(0, 1).reshape(groups, taps * width, *others)[:, self._places]
 
     def kernel(self, w: np.ndarray) -> np.ndarray:
         """Return a kernel (G, P, Q) in the form in which `jax_blocks` applies it."""
         s = self.shape(self.by_rows)
-        whole = np.zeros((self.groups, s.taps * s.width, w.shape[2]))
+        width = s.phases * self.channels
+        whole = np.zeros((self.groups, s.taps * width, w.shape[2]))
         whole[:, self._places] = w
-        by_tap = whole.reshape(self.groups, s.taps, s.width, -1).swapaxes(0, 1)
+        by_tap = whole.reshape(self.groups, s.taps, width, -1).swapaxes(0, 1)
         return by_tap if self.by_rows else np.fft.rfft(by_tap, s.size, axis=0).conj()
 
     # --- passes over blocks
@@ -237,9 +229,7 @@ class DeviceChunk:
         self,
         of: Callable[..., Any],
         *rest: Any,
-        rows: bool = False,
-        some: Choice | None = None,
-        scaling: Scaling | None = None,
+        some: Choice = Stack.blocks,
         op: Callable[..., Any] | None = None,
     ) -> Any:
         """Return what a function of `jax_blocks` sums over all blocks, or over ``some`` of them.
@@ -250,84 +240,38 @@ class DeviceChunk:
 
         from .jax_blocks import cut, programs
 
-        shape, total = self.shape(rows), None
+        # Excluded rows are subtracted from sums by FFTs one by one.
+        shape = self.shape(self.by_rows or some is Stack.excluded_rows)
+        total, mesh = None, self._each.mesh
         join: Any = op or jax.numpy.add
-        own, joined, whole = programs(self._mesh, of, shape, join)
-        if len({device.process_index for device in self._mesh.devices.flat}) > 1:
+        zeros, joined, whole = programs(mesh, of, shape, join)
+        if len({device.process_index for device in mesh.devices.flat}) > 1:
             meet(of.__name__, self._form.limits.peer_seconds)
-        with self._there():
+        # Whatever mesh the caller has set.
+        with jax.enable_x64(True), jax.set_mesh(mesh):
             for stack in self._stacks:
                 specs = jax.tree.map(lambda a: a.sharding.spec, stack.arrays)
-                read = cut(self._mesh, shape, stack.held, specs)
+                read = cut(mesh, shape, stack.held, specs)
                 for items in self._calls(stack, shape, some):
-                    found = read(stack.arrays, items, scaling or self._scaling)
-                    if total is None:
-                        like = jax.eval_shape(own, found, rest)
-                        total = jax.tree.map(lambda a: self._put(np.zeros(a.shape, a.dtype)), like)
+                    found = read(stack.arrays, items, self._scaling)
+                    total = zeros(found, rest) if total is None else total
                     total = joined(total, found, rest)
             return None if total is None else jax.tree.map(np.asarray, whole(total))
 
-    def _calls(self, stack: Stack, shape: Shape, some: Choice | None) -> Iterator[Any]:
+    def _calls(self, stack: Stack, shape: Shape, some: Choice) -> Iterator[Any]:
         """Yield the blocks of all devices, some at a time. Devices without more read none."""
-        devices = range(self._mesh.size)
-        each = [some(stack, j) if some else stack.blocks(j, shape) for j in devices]
+        each = [some(stack, j, shape) for j in range(len(stack.devices))]
         calls = -(-max(map(len, each)) // shape.blocks)
         whole = np.full((len(each), calls * shape.blocks, 5), -1)
         for mine, found in zip(whole, each, strict=True):
             mine[: len(found)] = found
-        for i in range(calls):
-            part = whole[:, i * shape.blocks : (i + 1) * shape.blocks]
-            yield self._put(part.reshape(-1, 5))
-
-    def _ends(self, stack: Stack, device: int) -> np.ndarray:
-        """Return two blocks of every span, which begin with its first and with its last row."""
-        blocks = stack.blocks(device, self.shape(rows=False))
-        first = blocks[blocks[:, 3] == 0]
-        return np.concatenate([first, first + np.outer(first[:, 4] - 1, [0, 0, 1, 1, -1])])
-
-    def _excluded(self, stack: Stack, device: int) -> np.ndarray:
-        return stack.excluded_rows(device, self.shape(rows=True))
-
-    def _put(self, a: np.ndarray) -> Any:
-        """Return an array with its first axis spread over the devices."""
-        from jax.sharding import NamedSharding
-
-        from .jax_blocks import EACH
-
-        return put(a, NamedSharding(self._mesh, EACH))
-
-    @contextmanager
-    def _there(self) -> Iterator[None]:
-        """Compute in float64 on these devices, whatever mesh the caller has set."""
-        import jax
-
-        with jax.enable_x64(True), jax.set_mesh(self._mesh):
-            yield
-
-
-@contextmanager
-def _in_float64() -> Iterator[None]:
-    import jax
-
-    with jax.enable_x64(True):
-        yield
+        for part in whole.reshape(len(each), calls, shape.blocks, 5).swapaxes(0, 1):
+            yield put(part.reshape(-1, 5), self._each)
 
 
 def own_units(chunk: DeviceChunk) -> Units:
     """Return the units of a chunk."""
     return chunk.units
-
-
-def moments(chunk: DeviceChunk) -> Moments:
-    """Return sums over the rows of A and Y, and their products with N."""
-    return chunk.moments
-
-
-def norms(chunk: DeviceChunk) -> Moments:
-    """Return sums and squares of the columns, as moments of each column on its own."""
-    m, units = chunk.moments, chunk.units
-    squares = np.einsum("gpp->gp", m.gram)
-    return Moments.of_columns(m.sums, squares, m.n, units.column_exponents, units.shift, m.constant)
 
 
 def misfit(chunk: DeviceChunk, w: np.ndarray, offset: np.ndarray) -> ResidualSums:
@@ -337,10 +281,8 @@ def misfit(chunk: DeviceChunk, w: np.ndarray, offset: np.ndarray) -> ResidualSum
     """
     from .jax_blocks import misfit as task
 
-    squares, gradient, sums, products = chunk.over_blocks(
-        task, chunk.kernel(w), offset, chunk.fit, rows=chunk.by_rows
-    )
-    gradient = gradient if chunk.by_rows else chunk.at_taps(gradient)
+    given = chunk.kernel(w), offset, chunk.fit
+    squares, gradient, sums, products = chunk.over_blocks(task, *given)
     return ResidualSums(squares, chunk.in_order(gradient), sums, products.swapaxes(0, 1))
 
 
@@ -350,11 +292,15 @@ def product_gram(
     """Return the products (Q, Q) of A w − offset − N fit of one group, for w (P, Q)."""
     from .jax_blocks import product_gram as task
 
-    every, offsets = np.zeros((chunk.groups, *w.shape)), np.zeros((chunk.groups, w.shape[1]))
-    fits = np.zeros((len(chunk.fit), *offsets.shape))
-    every[group], offsets[group] = w, offset
-    if fit is not None:
-        fits[:, group] = fit
-    given = chunk.kernel(every), offsets, fits
-    found: np.ndarray = chunk.over_blocks(task, *given, rows=chunk.by_rows)[group]
+    fit = np.zeros((len(chunk.fit), w.shape[1])) if fit is None else fit
+    w, offset, fit = (_alone(a, group, chunk.groups) for a in (w, offset, fit))
+    given = chunk.kernel(w), offset, fit.swapaxes(0, 1)
+    found: np.ndarray = chunk.over_blocks(task, *given)[group]
     return found
+
+
+def _alone(a: np.ndarray, group: int, groups: int) -> np.ndarray:
+    """Return values of one group as values (G, …) of all, which are zero for the others."""
+    every = np.zeros((groups, *a.shape))
+    every[group] = a
+    return every

@@ -76,12 +76,13 @@ def decided(chunk: Chunk | Loaded, by_rows: bool) -> Chunk | Loaded:
 def exact(chunk: Loaded, columns_only: bool) -> tuple[Loaded, Moments]:
     """Return the moments of a chunk, and the chunk by rows if FFTs would lose digits.
 
-    With ``columns_only``, the moments are those of every column on its own.
+    With ``columns_only``, the moments are those of every column on its own. A chunk on devices
+    always has those of all columns.
     """
+    if isinstance(chunk, DeviceChunk):
+        return chunk, chunk.moments
     name = "norms" if columns_only else "moments"
     with np.errstate(invalid="ignore"):  # data that are no longer finite have no finite sums
-        if isinstance(chunk, DeviceChunk):
-            return chunk, getattr(by_jax, name)(chunk)
         if not chunk.by_rows and chunk.structured:
             found = getattr(by_fft, name)(chunk)
             if found is not None:

@@ -32,10 +32,9 @@ def matmul(a: Any, b: Any) -> Any:
     return jnp.matmul(a, b, precision=HIGHEST)
 
 
-def spectra(x: Any) -> Any:
-    """Return spectra (F, …, n) of pieces (n, …, size), whose FFTs are along the last axis."""
-    found = jnp.fft.rfft(x)
-    return jnp.moveaxis(found, (0, -1), (-1, 0))
+def spectra(x: Any, size: int) -> Any:
+    """Return spectra (F, …, n) of pieces x (n, L, …), with zeros up to ``size`` samples."""
+    return jnp.moveaxis(jnp.fft.rfft(x, size, axis=1), (1, 0), (0, -1))
 
 
 def correlated(left: Any, right: Any, of_first: bool = False) -> Any:
@@ -205,7 +204,7 @@ def gram_of(x: Any, spec: ConvSpec) -> Any:
     def correlation(a: Any, t: Any) -> Any:
         begins = (place < step) & (t + apart * place < count)
         flags = begins, t // apart + place >= taps - 1
-        u, v = (spectra(jnp.where(f[..., None], a, 0).swapaxes(1, 2)) for f in flags)
+        u, v = (spectra(jnp.where(f[..., None], a, 0), size) for f in flags)
         return correlated(u, v)
 
     blocks = all_rows[all_rows // apart % step == 0]

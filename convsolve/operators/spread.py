@@ -7,7 +7,6 @@ or a span of the rows of every record. A span is summed as if it were a separate
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -18,58 +17,37 @@ from ..problem.remote import Remote, Source
 from ..problem.rows import Rows
 from ..problem.spec import ConvSpec
 from .nuisance_blocks import columns_of
-from .overlap_save import component_taps
 
 # The axis of every mesh.
 AXIS = "devices"
 
 
 class Shape(NamedTuple):
-    """The shape of blocks of rows, for which programs are compiled.
+    """The shape of blocks of rows of a polyphase component, for which programs are compiled.
 
     Attributes:
-        spec: the windows over records in normal form.
-        channels, outputs, nuisance: numbers of all channels, outputs and nuisance columns.
+        kernel: taps of the kernel.
+        taps: taps of a component.
+        phases: channels of a component for every channel of x.
+        apart: rows of a record between two rows of a component.
+        dilation: samples between two taps.
+        groups, channels, outputs, nuisance: numbers of groups, and of all channels, outputs and
+            nuisance columns.
         size: samples of a block. A block for FFTs has several kernels, a block of one row has one.
         blocks: blocks per call on every device.
     """
 
-    spec: ConvSpec
+    kernel: int
+    taps: int
+    phases: int
+    apart: int
+    dilation: int
+    groups: int
     channels: int
     outputs: int
     nuisance: int
     size: int
     blocks: int
-
-    @property
-    def taps(self) -> int:
-        """Taps of a polyphase component."""
-        return component_taps(self.spec)[0]
-
-    @property
-    def common(self) -> int:
-        """The greatest common divisor of stride and dilation."""
-        return math.gcd(self.spec.stride[0], self.spec.dilation[0])
-
-    @property
-    def phases(self) -> int:
-        """Channels of a component for every channel of x."""
-        return self.spec.stride[0] // self.common
-
-    @property
-    def dilation(self) -> int:
-        """Number of components."""
-        return self.spec.dilation[0] // self.common
-
-    @property
-    def groups(self) -> int:
-        """Number G of groups."""
-        return self.spec.groups
-
-    @property
-    def width(self) -> int:
-        """Channels W of a component in a group."""
-        return self.phases * self.channels // self.groups
 
     @property
     def step(self) -> int:
@@ -78,26 +56,21 @@ class Shape(NamedTuple):
 
 
 class Held(NamedTuple):
-    """What a device holds of an array.
+    """What a device holds of every record.
 
     Attributes:
-        records, samples, rows: numbers of records, and of samples and rows of each, on a device.
-        width: samples of a whole record.
-        offset, ahead: samples before the first window, and rows before the first row, of a record.
-        circular, split: whether records are circular, and whether time is spread over devices.
+        samples, rows: numbers of samples and rows.
         before, after: samples of the neighbouring devices that the rows read.
+        split: whether time is spread over devices.
+        circular: whether the first sample follows the last one.
     """
 
-    records: int
     samples: int
     rows: int
-    width: int
-    offset: int
-    ahead: int
-    circular: bool
+    before: int
+    after: int
     split: bool
-    before: int = 0
-    after: int = 0
+    circular: bool
 
 
 class Arrays(NamedTuple):
@@ -119,94 +92,70 @@ class Item(NamedTuple):
     """A block of rows.
 
     Attributes:
-        record, component: the record on the device (-1 for no block) and its component.
-        place: the first place in the component.
+        record: the record on the device, -1 for no block.
+        sample, row: the first sample and the first row, as places in the record on the device.
         done, left: rows of the span before the block, and from its first row on.
     """
 
     record: Any
-    component: Any
-    place: Any
+    sample: Any
+    row: Any
     done: Any
     left: Any
-
-
-class Scaling(NamedTuple):
-    """x is read as ``scale * x - shift`` (C,), and y in the same way (Cout,)."""
-
-    scale: np.ndarray
-    shift: np.ndarray
-    y_scale: np.ndarray
-    y_shift: np.ndarray
 
 
 class Unsupported(Exception):
     """A layout on devices that sums over rows do not support. The message is the reason."""
 
 
-class Spread(NamedTuple):
-    """The ``devices`` of an array, in order along its ``axis``, which is None for one device."""
+def spread(array: Any) -> tuple[list[Any], int | None]:
+    """Return the devices of an array of jax in order along an axis, which is None for one device.
 
-    devices: tuple[Any, ...]
-    axis: int | None
-
-    @classmethod
-    def of(cls, array: Any) -> Spread:
-        """Return the layout of an array of jax.
-
-        If several devices have copies, a device of this process is preferred.
-        """
-        places: dict[tuple[tuple[int, int], ...], Any] = {}
-        here = array.sharding.addressable_devices
-        known = array.sharding.devices_indices_map(array.shape)
-        for device in sorted(known, key=lambda d: (d not in here, d.id)):
-            axes = zip(known[device], array.shape, strict=True)
-            places.setdefault(tuple(s.indices(n)[:2] for s, n in axes), device)
-        several = [axis for axis in range(array.ndim) if len({p[axis] for p in places}) > 1]
-        if len(several) > 1:
-            raise Unsupported("spread along several axes")
-        ordered = sorted(places.items())
-        return cls(tuple(device for _, device in ordered), several[0] if several else None)
-
-    def sharding(self, axis: int | None) -> Any:
-        """Return the sharding of arrays that are spread over these devices along ``axis``."""
-        from jax.sharding import NamedSharding, PartitionSpec
-
-        axes = [] if axis is None else [None] * axis + [AXIS]
-        return NamedSharding(mesh_of(self.devices), PartitionSpec(*axes))
-
-    def named(self, array: Any) -> Any:
-        """Return the same array in the sharding of these devices. Nothing is copied."""
-        import jax
-
-        parts = {part.device: part.data for part in array.addressable_shards}
-        mine = [parts[d] for d in self.devices if d in parts]
-        sharding = self.sharding(self.axis)
-        return jax.make_array_from_single_device_arrays(array.shape, sharding, mine)
+    If several devices have copies, a device of this process is preferred.
+    """
+    places: dict[tuple[int, ...], Any] = {}
+    here = array.sharding.addressable_devices
+    known = array.sharding.devices_indices_map(array.shape)
+    for device in sorted(known, key=lambda d: (d not in here, d.id)):
+        places.setdefault(tuple(part.start or 0 for part in known[device]), device)
+    several = [axis for axis, starts in enumerate(zip(*places, strict=True)) if len({*starts}) > 1]
+    if len(several) > 1:
+        raise Unsupported("spread along several axes")
+    return [places[place] for place in sorted(places)], several[0] if several else None
 
 
-def mesh_of(devices: Sequence[Any]) -> Any:
-    """Return a mesh of devices along one axis."""
-    from jax.sharding import Mesh
+def sharding(devices: Sequence[Any], axis: int | None) -> Any:
+    """Return the sharding of arrays that are spread over devices along an axis, or copied."""
+    from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-    return Mesh(np.array(devices), (AXIS,))
+    axes = [] if axis is None else [None] * axis + [AXIS]
+    return NamedSharding(Mesh(np.array(devices), (AXIS,)), PartitionSpec(*axes))
 
 
-def put(a: np.ndarray, sharding: Any) -> Any:
-    """Return an array that is the same in every process as an array on devices."""
+def put(a: np.ndarray, where: Any) -> Any:
+    """Return an array that is the same in every process as an array in a sharding."""
     import jax
 
-    return jax.make_array_from_callback(a.shape, sharding, lambda where: a[where])
+    return jax.make_array_from_callback(a.shape, where, lambda part: a[part])
+
+
+def _named(array: Any, devices: Sequence[Any], axis: int | None) -> Any:
+    """Return the same array in the sharding of these devices. Nothing is copied."""
+    import jax
+
+    parts = {part.device: part.data for part in array.addressable_shards}
+    mine = [parts[d] for d in devices if d in parts]
+    where = sharding(devices, axis)
+    return jax.make_array_from_single_device_arrays(array.shape, where, mine)
 
 
 class Stack:
     """Records of one array x (N, W, C), and the outputs of their rows, on the same devices.
 
     Attributes:
-        spread: the devices.
+        devices: the devices.
         held: what a device holds.
         columns: the largest number of nuisance columns of a record.
-        excluded: flags (N, T) of the rows that are not used in the fit, or None.
         arrays: the arrays on the devices.
     """
 
@@ -214,107 +163,106 @@ class Stack:
         self, x: Sequence[Remote], y: Sequence[Remote] | None, rows: int, spec: ConvSpec
     ) -> None:
         """Place the records ``x`` of one array and their outputs. Every record has T ``rows``."""
-        array, batch = x[0].selected, x[0].record is not None
-        if x[0].start or (batch and len(x) < array.shape[0]):
+        array, time = x[0].selected, int(x[0].record is not None)
+        if x[0].start or (time and len(x) < array.shape[0]):
             raise Unsupported("records of which some samples are excluded")
-        self.spread, time = Spread.of(array), int(batch)
-        if self.spread.axis is not None and self.spread.axis > time:
+        self.devices, axis = spread(array)
+        if axis not in (None, 0, time):
             raise Unsupported("spread along channels")
-        self.columns, self._rows = 0, rows
-        self.excluded: np.ndarray | None = None
-        # The axis along which arrays (N, T, …) are spread.
-        self._axis = None if self.spread.axis is None else int(self.spread.axis == time)
-        out = None if y is None else self._beside(y[0].selected, time)
-        self.arrays = Arrays(self.spread.named(array), out)
-        parts = [1, 1]
-        if self._axis is not None:
-            parts[self._axis] = len(self.spread.devices)
-        on_device = -(-rows // parts[1]) if out is None else out.shape[time] // parts[1]
-        width = array.shape[time]
-        self.held = Held(
-            len(x) // parts[0], width // parts[1], on_device, width, spec.offset((width,))[0],
-            0 if y is None else y[0].start, spec.padding == "circular", self._axis == 1,
-        )  # fmt: skip
-        self.held = self._with_neighbours(spec.stride[0], spec.span[0])
+        split = axis == time
+        # Parts of the time of a record, and records of a part.
+        self._parts = parts = len(self.devices) if split else 1
+        self._records = len(x) * parts // len(self.devices)
+        self._split, self._axis = split, None if axis is None else int(split)
+        out = None if y is None else self._beside(y[0].selected, axis, time)
+        on_device = -(-rows // parts) if out is None else out.shape[time] // parts
+        self._ahead, width = 0 if y is None else y[0].start, array.shape[time]
+        self._bounds = np.clip(np.arange(parts + 1) * on_device - self._ahead, 0, rows)
+        self._stride, self._offset = spec.stride[0], spec.offset((width,))[0]
+        circular = spec.padding == "circular"
+        before, after = self._neighbours(width, spec.span[0], circular) if split else (0, 0)
+        self.held = Held(width // parts, on_device, before, after, split, circular)
+        self.arrays = Arrays(_named(array, self.devices, axis), out)
+        self.columns = 0
+        self._excluded: np.ndarray | None = None
 
     def adjust(self, records: Sequence[int], kept: Rows, nuisance: Nuisance) -> None:
         """Place the flags, weights and nuisance columns of ``records`` of the problem."""
         if kept.flags is None and nuisance.confounds is None:
             return
-        flags = np.stack([kept.flags_of(i) for i in records])
-        self.excluded = None if flags.all() else ~flags
         found = [_values(i, kept, nuisance) for i in records]
         count, width = len(found), max(rows.shape[1] for rows, _ in found)
-        self.columns = width - 1
-        all_rows = self.held.rows * (len(self.spread.devices) if self.held.split else 1)
-        whole, of_records = np.zeros((count, all_rows, width)), np.zeros((count, width))
-        part = slice(self.held.ahead, self.held.ahead + self._rows)
+        of_rows = np.zeros((count, self._parts * self.held.rows, width))
+        of_records = np.zeros((count, width))
         for i, (rows, values) in enumerate(found):
-            whole[i, part, : rows.shape[1]] = rows
+            of_rows[i, self._ahead :][: len(rows), : rows.shape[1]] = rows
             of_records[i, : values.size] = values
-        axes = self._axis, None if self._axis else self._axis
-        of_rows, each = map(self.spread.sharding, axes)
-        self.arrays = self.arrays._replace(rows=put(whole, of_rows), records=put(of_records, each))
+        self.columns, self._excluded = width - 1, of_rows[..., 0] == 0
+        axes = self._axis, None if self._split else self._axis
+        several = zip((of_rows, of_records), axes, strict=True)
+        placed = [put(a, sharding(self.devices, axis)) for a, axis in several]
+        self.arrays = Arrays(*self.arrays[:2], *placed)
 
-    def _beside(self, y: Any, time: int) -> Any:
+    def _beside(self, y: Any, axis: int | None, time: int) -> Any:
         """Return y on the devices of x and along the same axis, padded at the end of time."""
         import jax
 
-        if Spread.of(y) == self.spread:
-            return self.spread.named(y)
+        if spread(y) == (self.devices, axis):
+            return _named(y, self.devices, axis)
         if not (y.is_fully_addressable or y.is_fully_replicated):
             raise Unsupported("x and y are spread in different ways")
         pads = [(0, 0)] * y.ndim
-        if self._axis == 1:
-            pads[time] = (0, -y.shape[time] % len(self.spread.devices))
+        pads[time] = (0, -y.shape[time] % self._parts)
         padded = jax.numpy.pad(y, pads) if any(map(any, pads)) else y
-        return jax.device_put(padded, self.spread.sharding(self.spread.axis))
+        return jax.device_put(padded, sharding(self.devices, axis))
 
-    def _with_neighbours(self, stride: int, span: int) -> Held:
-        """Return what a device holds, with the samples of its neighbours that its rows read."""
-        held, before, after = self.held, 0, 0
-        for j in range(len(self.spread.devices) if held.split else 0):
-            first, stop = self._rows_of(j)
-            start, end = first * stride - held.offset, (stop - 1) * stride - held.offset + span
-            if not held.circular:
-                start, end = max(start, 0), min(end, held.width)
-            if first < stop:
-                before = max(before, j * held.samples - start)
-                after = max(after, end - (j + 1) * held.samples)
-        if max(before, after) > held.samples:
+    def _neighbours(self, width: int, span: int, circular: bool) -> tuple[int, int]:
+        """Return how many samples of the devices before and after it the rows of a device read."""
+        samples = width // self._parts
+        start = self._bounds[:-1] * self._stride - self._offset
+        stop = (self._bounds[1:] - 1) * self._stride - self._offset + span
+        if not circular:
+            start, stop = np.maximum(start, 0), np.minimum(stop, width)
+        own = np.arange(self._parts) * samples
+        far = np.stack([own - start, stop - own - samples])[:, np.diff(self._bounds) > 0]
+        before, after = far.max(1, initial=0).tolist()
+        if max(before, after) > samples:
             raise Unsupported("less on a device than a kernel reaches")
-        return held._replace(before=before, after=after)
-
-    def _rows_of(self, device: int) -> tuple[int, int]:
-        """Return the first row of a device, and the end of its rows."""
-        if not self.held.split:
-            return 0, self._rows
-        first = device * self.held.rows - self.held.ahead
-        return min(max(first, 0), self._rows), min(max(first + self.held.rows, 0), self._rows)
+        return before, after
 
     def blocks(self, device: int, shape: Shape) -> np.ndarray:
         """Return the rows of a device as blocks (n, 5), see `Item`.
 
         The rows of each polyphase component of a record are a span.
         """
-        (first, stop), dilation, step = self._rows_of(device), shape.dilation, shape.step
-        component = np.arange(min(dilation, self._rows))
-        start, end = (np.maximum(0, -(-(at - component) // dilation)) for at in (first, stop))
-        counts = np.tile(-(-(end - start) // step), self.held.records)
+        part, apart, step = device % self._parts, shape.apart, shape.step
+        component = np.arange(min(apart, int(self._bounds[-1])))
+        bounds = self._bounds[part : part + 2, None]
+        start, end = np.maximum(0, -(-(bounds - component) // apart))
+        counts = np.tile(-(-(end - start) // step), self._records)
         spans = np.arange(counts.size)
         record, r = np.repeat(np.divmod(spans, component.size), counts, axis=1)
         done = (np.arange(r.size) - np.repeat(np.cumsum(counts) - counts, counts)) * step
-        place = start[r] + done
-        return np.stack([record, component[r], place, done, end[r] - place], axis=1)
+        row = component[r] + apart * (start[r] + done)
+        sample = row * self._stride - self._offset + self.held.before - part * self.held.samples
+        row += self._ahead - part * self.held.rows
+        return np.stack([record, sample, row, done, end[r] - start[r] - done], axis=1)
+
+    def ends(self, device: int, shape: Shape) -> np.ndarray:
+        """Return two blocks of every span, which begin with its first and with its last row."""
+        blocks = self.blocks(device, shape)
+        first = blocks[blocks[:, 3] == 0]
+        onward = [0, shape.apart * self._stride, shape.apart, 1, -1]
+        return np.concatenate([first, first + np.outer(first[:, 4] - 1, onward)])
 
     def excluded_rows(self, device: int, shape: Shape) -> np.ndarray:
         """Return the excluded rows of a device as blocks (n, 5) of one row."""
-        if self.excluded is None:
+        if self._excluded is None:
             return np.zeros((0, 5), int)
         blocks = self.blocks(device, shape)
-        record, component, place, *_ = blocks.T
-        record = record + device * self.held.records * (self._axis == 0)
-        return blocks[self.excluded[record, component + shape.dilation * place]]
+        record, _, row, *_ = blocks.T
+        whole, part = divmod(device, self._parts)
+        return blocks[self._excluded[record + whole * self._records, row + part * self.held.rows]]
 
 
 def _values(record: int, kept: Rows, nuisance: Nuisance) -> tuple[np.ndarray, np.ndarray]:
@@ -324,12 +272,12 @@ def _values(record: int, kept: Rows, nuisance: Nuisance) -> tuple[np.ndarray, np
         The roots of the weights and the nuisance columns (T, 1 + q) of the rows, zero in excluded
         rows, and the root of the weight and the indices (1 + q,) of these columns.
     """
-    flags, root = kept.flags_of(record), np.ones(())
-    places, columns = np.zeros(0, int), np.zeros((int(flags.sum()), 0))
-    if nuisance.confounds is not None:
-        places, columns = columns_of(nuisance.confounds, (record, 0, len(flags)))
-        if nuisance.confounds.weights is not None:
-            root = nuisance.confounds.weights.roots[record]
+    flags, confounds = kept.flags_of(record), nuisance.confounds
+    root, places, columns = np.ones(()), np.zeros(0, int), np.zeros((int(flags.sum()), 0))
+    if confounds is not None:
+        places, columns = columns_of(confounds, (record, 0, len(flags)))
+        if confounds.weights is not None:
+            root = confounds.weights.roots[record]
     rows = np.zeros((len(flags), 1 + len(places)))
     rows[flags, 0] = root[flags] if root.ndim else 1.0
     rows[flags, 1:] = columns
@@ -358,6 +306,6 @@ def stacked(
         stack = Stack([x[i] for i in some], of_y, kept.shapes[some[0]][0], spec)
         stack.adjust(some, kept, nuisance)
         found.append(stack)
-    if any(stack.spread.devices != found[0].spread.devices for stack in found):
+    if any(stack.devices != found[0].devices for stack in found):
         raise Unsupported("records on different devices")
     return found

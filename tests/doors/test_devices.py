@@ -115,6 +115,17 @@ def test_records_that_are_spread(name: str) -> None:
     assert fit.stats["devices"] == "4 × cpu"
 
 
+@pytest.mark.usefixtures("stays")
+def test_x_alone_is_identified_on_its_devices() -> None:
+    spec = cs.ConvSpec(9)
+    x, _ = noise((6000, 2), spec, 1)
+    host, there = (
+        cs.identify(cs.Problem(a, spec=spec, bias=True), limits=FROM_SIGNALS) for a in (x, put(x))
+    )
+    assert there.verdict == host.verdict == "overdetermined"
+    np.testing.assert_allclose(there.condition, host.condition, rtol=1e-9)
+
+
 @pytest.mark.slow
 @pytest.mark.usefixtures("stays")
 @pytest.mark.parametrize("context", ["no mesh", "a mesh of its own"])
