@@ -107,10 +107,10 @@ def _from_data(analysis: Analysis, folds: list[list[Span]], held: int) -> np.nda
     records = design.records_in_memory, targets.records
     rest = Analysis.of(part(design, records, beside(folds, held, [])), design.sizes.limits)
     regression = rest.regression(RIDGE, 0.0)
-    answer = regression.by_best_factor()
-    if answer is None:
+    factors, solved = regression.system.factors(), regression.solve()
+    if solved is None or not (factors.complete and factors.full_rank):
         raise ValueError(
             f"without record {folds[held][0][0]} the data do not determine every tap, so that "
             "leaving out a record says nothing of its error; use noise='cluster'"
         )
-    return regression.to_user(answer[0])[0]
+    return regression.to_user(solved[0])[0]

@@ -10,15 +10,18 @@ import numpy as np
 from ..linalg.factor import Factor
 from ..linalg.rank import EPS
 
-# An answer certified to this many units of rounding keeps every promise made of "exact".
+# A solution with a backward error of at most this is "exact".
 EXACT = 30 * EPS
-# The kind of a certificate that is no backward error but says how far an objective may be off.
-GAP = "relative duality gap"
+# The kind of a certificate that bounds the error of an objective, and its largest "exact" value.
+GAP, EXACT_GAP = "relative duality gap", 1e-8
 
 
 class Certificate(NamedTuple):
-    """``value`` is the largest backward error over outputs, ``kind`` "value" or "upper bound"; or
-    the largest duality gap, relative to the objective, and ``kind`` says so.
+    """The largest error over outputs, and its kind.
+
+    Attributes:
+        value: backward error, or duality gap relative to the objective.
+        kind: "value" or "upper bound" of the backward error, or "relative duality gap".
     """
 
     value: float
@@ -26,8 +29,8 @@ class Certificate(NamedTuple):
 
     @property
     def exact(self) -> bool:
-        """At most 30 eps."""
-        return self.value <= EXACT
+        """At most 30 eps, or 1e-8 for a duality gap."""
+        return self.value <= (EXACT_GAP if self.kind == GAP else EXACT)
 
 
 def upper_bound(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Protocol
 
 import numpy as np
@@ -81,11 +81,6 @@ class Identity:
     def draw(self, rng: np.random.Generator) -> np.ndarray:
         """Draw a standard normal vector (P, 1)."""
         return rng.standard_normal((self._columns, 1))
-
-
-def normal_equations(system: System) -> Iterator[Normal]:
-    """Yield the normal equations of every group."""
-    return (Normal(system, group) for group in range(system.matrix.groups))
 
 
 class Normal:

@@ -14,15 +14,18 @@ from ..linalg.rank import EPS
 from ..operators.design_matrix import Targets
 from ..operators.layout import to_columns, to_kernel
 from ..operators.moments import Moments
+from ..text import count
 from .certificate import EXACT, Certificate, backward_error, upper_bound
 from .scaling import Scaling, in_units
 from .system import Rest, System
 
 # Below this a backward error is noise, and another pass over the data changes nothing.
 NOISE = 4 * EPS
-# Largest number of refinement steps with R. One or two are enough, except with a large ridge or
-# very different units.
-QR_STEPS = 5
+# Largest number of refinement steps with R, which is less accurate from a Gram than from a QR. One
+# or two are enough, except with a large ridge or very different units.
+GRAM_STEPS, QR_STEPS = 4, 5
+# Addition to a route if R is deficient.
+TRUNCATED = ", truncated SVD of R"
 # A norm of residuals of less than this share of y, and of the terms of its fit, is rounding.
 ROUNDING = 100 * EPS
 # Largest number of refinement steps with the moments, and the relative change of w that ends them.
@@ -162,21 +165,31 @@ class Regression:
             certificate = max(certificate, null, key=lambda c: c.value)
         return best[0], certificate
 
-    def by_best_factor(self) -> tuple[np.ndarray, Certificate] | None:
-        """Return the refined solution and its certificate, by the Gram matrix or by a QR.
+    # --- the solution by the cheapest factor that makes it exact
 
-        The QR is used if the Gram matrix does not lead to an exact solution. None if memory allows
-        neither, or if the QR shows that the solution is not unique.
+    def solve(self) -> tuple[np.ndarray, Certificate, str] | None:
+        """Return the refined solution, its certificate, and the factors that were used.
+
+        A QR replaces the Gram matrix for groups whose full rank the Gram does not prove, and for
+        all groups if the solution is not exact. None if memory allows neither.
         """
-        by_gram = self.system.gram_factors()
-        if by_gram is not None:
-            found = self.refine(self.by_gram(by_gram), by_gram, QR_STEPS)
+        system, found, route = self.system, None, "Cholesky of the Gram matrix"
+        for single in (True, False) if system.single_precision else (False,):
+            if (by_gram := system.gram_factors(single)) is not None:
+                w = self.refine_by_moments(self.by_gram(by_gram), by_gram)
+                found = self.refine(w, by_gram, GRAM_STEPS)
+                if found[1].exact:
+                    return *found, route
+        if found is None and (rest := system.rest) is not None:
+            route += f", QR of the design matrix of {count(len(rest.groups), 'group')}"
+            route += TRUNCATED * (not rest.factors.full_rank)
+            found = self.refine(self.by_rest(rest), rest.joined, QR_STEPS)
             if found[1].exact:
-                return found
-        by_qr = self.system.qr_factors()
-        if by_qr is None or not by_qr.full_rank:
-            return None
-        return self.refine(self.by_qr(by_qr), by_qr, QR_STEPS)
+                return *found, route
+        if (by_qr := system.qr_factors()) is not None:
+            route = "QR of the design matrix" + TRUNCATED * (not by_qr.full_rank)
+            found = self.refine(self.by_qr(by_qr), by_qr, QR_STEPS)
+        return None if found is None else (*found, route)
 
     # --- certificates
 

@@ -1,4 +1,4 @@
-"""The solver chosen where none is named."""
+"""The default solver."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ..leastsquares.penalty import RIDGE, Penalty
 from ..problem.sizes import Sizes
 from ..problem.spec import ConvSpec
 from ..text import count
-from .base import Progress, Raw, Solver, check_penalty, check_ridge, traceable
+from .base import Progress, QuadraticSolver, Raw, Solver, traceable
 from .conjugate_gradient import ConjugateGradient
 from .least_squares import LeastSquares
 from .normal_equations import NormalEquations
@@ -38,7 +38,7 @@ def choose(sizes: Sizes, spec: ConvSpec, ridge: Any = 0.0, penalty: Penalty = RI
 
 @traceable("ridge")
 @dataclass(frozen=True)
-class AutoSolver(Solver):
+class AutoSolver(QuadraticSolver):
     """The default: the exact least-squares solution by the cheapest method.
 
     It is ``LeastSquares(method="qr")`` with fewer rows than unknowns, or if the design matrix and y
@@ -54,20 +54,9 @@ class AutoSolver(Solver):
     ridge: Any = 0.0
     penalty: Penalty = RIDGE
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "ridge", check_ridge(self.ridge))
-        check_penalty(self.penalty)
-
-    def supports(self, sizes: Sizes, spec: ConvSpec) -> str | None:
-        return self._chosen(sizes, spec).supports(sizes, spec)
-
-    def _chosen(self, sizes: Sizes, spec: ConvSpec) -> Solver:
-        return choose(sizes, spec, self.ridge, self.penalty)
-
     def run(self, analysis: Analysis, progress: Progress | None = None) -> Raw:
-        design = analysis.design
-        sizes, spec = design.sizes, design.spec
-        solver = self._chosen(sizes, spec)
+        sizes = analysis.design.sizes
+        solver = choose(sizes, analysis.design.spec, self.ridge, self.penalty)
         choice = (
             f"{count(sizes.rows, 'row')} × {count(sizes.unknowns, 'unknown')} × "
             f"{count(sizes.outputs, 'output')}, {count(sizes.groups, 'group')}: {solver.name}"
@@ -85,7 +74,7 @@ class AutoSolver(Solver):
     def _iterated(
         self, solver: ConjugateGradient, analysis: Analysis, progress: Progress | None
     ) -> tuple[Raw | None, str]:
-        """The answer of conjugate gradients, or None and why a factor has to take over."""
+        """Return the result of conjugate gradients, or None and the reason to use a factor."""
         if not analysis.design.whole_matrix.by_fft:
             return None, "FFTs lose digits, since the columns differ in norm"
         unknowns = analysis.design.sizes.unknowns

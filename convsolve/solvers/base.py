@@ -13,6 +13,7 @@ from ..lazy_jax import is_jax_array, is_tracer, when_imported
 from ..leastsquares.analysis import Analysis
 from ..leastsquares.certificate import Certificate
 from ..leastsquares.penalty import RIDGE, Penalty
+from ..leastsquares.regression import Regression
 from ..problem.checks import number
 from ..problem.selection import Selection
 from ..problem.sizes import Sizes
@@ -22,8 +23,6 @@ from ..text import shown
 if TYPE_CHECKING:
     from ..inference.regularization import Regularization
 
-# A relative duality gap of at most this much is "solved".
-SOLVED = 1e-8
 # For a setting with more values, only their number is recorded.
 MOST_RECORDED = 32
 
@@ -182,6 +181,37 @@ class Solver(ABC):
         raise TypeError(f"{self.name} runs on the host only; inside jit use NormalEquations")
 
 
+class QuadraticSolver(Solver):
+    """A solver of min ‖y − Aw‖² + ridge·wᵀK w, with K of the penalty."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "ridge", check_ridge(self.ridge))
+        check_penalty(self.penalty)
+
+    def _regression(self, analysis: Analysis) -> Regression:
+        return analysis.regression(self.penalty, host_ridge(self))
+
+    def _packed(
+        self,
+        regression: Regression,
+        w: np.ndarray,
+        certificate: Certificate,
+        evidence: str | None = None,
+        **more: Any,
+    ) -> Raw:
+        """Return the result for w in scaled columns. A large enough ridge is evidence too."""
+        kernel, bias = regression.to_user(w)
+        return Raw(
+            kernel,
+            bias,
+            self.penalty,
+            regression.system.strength,
+            certificate=certificate,
+            evidence="the ridge alone" if regression.system.ridge_certifies else evidence,
+            **more,
+        )
+
+
 def whole_reason(sizes: Sizes) -> str | None:
     """Return why a solver that reads all of x and y at once cannot be used, or None."""
     reason = sizes.whole_reason
@@ -273,11 +303,6 @@ def host_ridge(solver: Solver) -> float:
     if is_tracer(solver.ridge):
         raise TypeError("a traced ridge belongs in fit_kernel, not in solve")
     return number(solver.ridge, "ridge", included=True)
-
-
-def gap_status(gap: float) -> str:
-    """Return the status of a solution that is certified by a relative duality gap."""
-    return "solved" if gap <= SOLVED else "approximate"
 
 
 def gram_reason(sizes: Sizes, columns: int | None = None) -> str | None:

@@ -12,7 +12,7 @@ from ..interrupts import interruptible
 from ..lazy_jax import is_tracer
 from ..leastsquares.analysis import Analysis
 from ..leastsquares.certificate import EXACT, Certificate
-from ..leastsquares.normal_operator import Normal, normal_equations
+from ..leastsquares.normal_operator import Normal
 from ..leastsquares.penalty import RIDGE, Penalty
 from ..leastsquares.regression import NOISE, Regression
 from ..linalg.conjugate_gradient import Conjugate
@@ -22,16 +22,7 @@ from ..problem.checks import integer, number
 from ..problem.sizes import Sizes
 from ..problem.spec import ConvSpec
 from ..progress import stage
-from .base import (
-    Progress,
-    Raw,
-    Solver,
-    Trace,
-    check_penalty,
-    check_ridge,
-    host_ridge,
-    traceable,
-)
+from .base import Progress, QuadraticSolver, Raw, Trace, host_ridge, traceable
 
 # CG continues until its residual predicts this share of the requested backward error.
 SHARE = 0.1
@@ -190,7 +181,7 @@ class _Course:
 
 @traceable("ridge", "tol")
 @dataclass(frozen=True)
-class ConjugateGradient(Solver):
+class ConjugateGradient(QuadraticSolver):
     """Least squares by preconditioned conjugate gradients, for kernels with thousands of taps.
 
     Minimizes ‖y − Aw‖² + ridge·‖w‖² by conjugate gradients (CG) on AᵀA w = Aᵀy. Use it when the P²
@@ -235,8 +226,7 @@ class ConjugateGradient(Solver):
     penalty: Penalty = RIDGE
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "ridge", check_ridge(self.ridge))
-        check_penalty(self.penalty)
+        super().__post_init__()
         if not is_tracer(self.tol):
             object.__setattr__(self, "tol", number(self.tol, "tol"))
         object.__setattr__(self, "steps", integer(self.steps, "steps"))
@@ -251,33 +241,26 @@ class ConjugateGradient(Solver):
         )
 
     def run(self, analysis: Analysis, progress: Progress | None = None) -> Raw:
-        ridge, enough = host_ridge(self), max(float(self.tol), EXACT)
+        enough = max(float(self.tol), EXACT)
         # Overflow ends in a certificate that is not finite. Products are many and small.
         ignored = np.errstate(over="ignore", divide="ignore", invalid="ignore")
         with ignored, one_blas_thread():
-            regression = analysis.regression(self.penalty, ridge)
-            normals = [*normal_equations(regression.system)]
+            regression = self._regression(analysis)
+            normals = [Normal(regression.system, g) for g in range(regression.matrix.groups)]
             course = _Course(regression, normals, enough, self.steps, progress)
             with interruptible() as ctrl_c:
                 status = course.run(ctrl_c)
                 evidence = None if ctrl_c.pressed else course.evidence(ctrl_c)
             if ctrl_c.pressed and not (evidence and status == "solved"):
                 status = "interrupted"
-            kernel, bias = regression.to_user(course.found.w)
-        losses = np.array(course.losses)
-        return Raw(
-            kernel,
-            bias,
-            self.penalty,
-            ridge,
-            status=status,
-            stats={
-                "steps": len(losses) - 1,
-                "passes": course.passes,
-                "evidence": evidence or "none",
-            },
-            trace=Trace(np.arange(len(losses)), losses, {}),
-            certificate=Certificate(course.found.error, "upper bound"),
-            evidence=evidence,
-            answer=self.answer,
-        )
+            losses, steps = np.array(course.losses), len(course.losses) - 1
+            return self._packed(
+                regression,
+                course.found.w,
+                Certificate(course.found.error, "upper bound"),
+                evidence,
+                status=status,
+                stats={"steps": steps, "passes": course.passes, "evidence": evidence or "none"},
+                trace=Trace(np.arange(len(losses)), losses, {}),
+                answer=self.answer,
+            )

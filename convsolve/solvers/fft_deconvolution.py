@@ -15,7 +15,7 @@ from ..operators.chunk import channel_exponents
 from ..operators.layout import to_columns, to_kernel
 from ..problem.sizes import Sizes
 from ..problem.spec import ConvSpec
-from .base import Progress, Raw, Solver, check_ridge, host_ridge, traceable, whole_reason
+from .base import Progress, QuadraticSolver, Raw, host_ridge, traceable, whole_reason
 
 
 def _period(shapes: list[tuple[int, ...]], spec: ConvSpec) -> tuple[int, ...]:
@@ -61,7 +61,7 @@ def _taps(transfer: Any, spec: ConvSpec, shape: Any, period: tuple[int, ...], xp
 
 @traceable("ridge")
 @dataclass(frozen=True)
-class FFTDeconvolution(Solver):
+class FFTDeconvolution(QuadraticSolver):
     """Divide the spectrum of y by that of x, bin by bin over all records, and keep the kernel's
     taps.
 
@@ -82,9 +82,6 @@ class FFTDeconvolution(Solver):
 
     answer = "one answer of many, with empty bins set to zero"
     ridge: Any = 0.0
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "ridge", check_ridge(self.ridge))
 
     def supports(self, sizes: Sizes, spec: ConvSpec) -> str | None:
         """Stride 1, no bias, and a common period."""

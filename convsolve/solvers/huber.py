@@ -18,7 +18,7 @@ from ..problem.checks import choice, number
 from ..problem.sizes import Sizes
 from ..problem.spec import ConvSpec
 from ..text import count
-from .base import Objective, Progress, Raw, Solver, gap_status, gram_reason, traceable
+from .base import Objective, Progress, Raw, Solver, gram_reason, traceable
 
 
 @traceable()
@@ -96,13 +96,11 @@ class Huber(Solver):
         if self.scale == "mad":
             stats["scale_settled"] = settled
         return Raw(
-            found.kernel,
-            found.bias,
-            status=gap_status(gap) if settled else "approximate",
+            **found._asdict(),
+            status=None if settled else "approximate",
             stats=stats,
             certificate=Certificate(gap, GAP),
             error_norms=np.array([one.error_norm for one in fits]),
-            confound_fit=found.confound_fit,
         )
 
     def _fit(self, rows: OrthonormalRows, y: np.ndarray, exponent: int) -> _OutputFit:

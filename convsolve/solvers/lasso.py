@@ -16,7 +16,7 @@ from ..inference.scorers import Normal, Scoring
 from ..inference.sparse import Blocks, duality_gap, lasso
 from ..inference.strength_path import ROUNDING, Fits
 from ..leastsquares.analysis import Analysis
-from ..leastsquares.certificate import GAP, Certificate
+from ..leastsquares.certificate import EXACT_GAP, GAP, Certificate
 from ..leastsquares.penalty import RIDGE
 from ..linalg.threads import one_blas_thread
 from ..problem.checks import choice, integer, number
@@ -26,7 +26,7 @@ from ..problem.sizes import Sizes
 from ..problem.spec import ConvSpec
 from ..progress import tracked
 from ..text import count, shown
-from .base import SOLVED, Progress, Raw, Solver, as_numbers, gap_status, gram_reason, traceable
+from .base import Progress, Raw, Solver, as_numbers, gram_reason, traceable
 
 # Duality gap that suffices to score a group lasso along its path, and the largest number of sweeps.
 ON_PATH, PATH_SWEEPS = 1e-4, 300
@@ -160,7 +160,6 @@ class Lasso(Solver):
         return Raw(
             kernel,
             bias,
-            status=gap_status(gap),
             stats=stats,
             certificate=Certificate(gap, GAP),
             evidence="the penalty",
@@ -246,7 +245,7 @@ class _Paths:
         w = np.nan_to_num(along[best])
         if self._members is not None:
             inner = Blocks(gram + self._ridge * np.eye(len(gram)), self._members)
-            w = inner.solve(r, float(squares[q]), float(grid[best]), w, SOLVED / 100)
+            w = inner.solve(r, float(squares[q]), float(grid[best]), w, EXACT_GAP / 100)
         return w, told
 
     def _first(self, r: np.ndarray) -> float:

@@ -13,7 +13,7 @@ from ..leastsquares.certificate import GAP, Certificate
 from ..leastsquares.penalty import RIDGE
 from ..problem.sizes import Sizes
 from ..problem.spec import ConvSpec
-from .base import Objective, Progress, Raw, Solver, gap_status, gram_reason, traceable
+from .base import Objective, Progress, Raw, Solver, gram_reason, traceable
 
 
 @traceable()
@@ -66,12 +66,4 @@ class LeastAbsolute(Solver):
             return z
 
         found = by_output(analysis.regression(RIDGE, 0.0), fit)
-        gap = max(gaps)
-        return Raw(
-            found.kernel,
-            found.bias,
-            status=gap_status(gap),
-            stats=stats,
-            certificate=Certificate(gap, GAP),
-            confound_fit=found.confound_fit,
-        )
+        return Raw(**found._asdict(), stats=stats, certificate=Certificate(max(gaps), GAP))

@@ -11,12 +11,12 @@ from ..leastsquares.regression import QR_STEPS
 from ..problem.checks import choice
 from ..problem.sizes import Sizes
 from ..problem.spec import ConvSpec
-from .base import Progress, Raw, Solver, check_penalty, check_ridge, host_ridge, traceable
+from .base import Progress, QuadraticSolver, Raw, traceable
 
 
 @traceable("ridge")
 @dataclass(frozen=True)
-class LeastSquares(Solver):
+class LeastSquares(QuadraticSolver):
     """min ‖y − Aw‖² + ridge·‖w‖² by a QR of the Toeplitz design matrix A, in row blocks.
 
     Backward stable: certificate at most 30 eps at any condition, kernel error at most
@@ -44,8 +44,7 @@ class LeastSquares(Solver):
 
     def __post_init__(self) -> None:
         choice(self.method, "method", ("svd", "qr"))
-        object.__setattr__(self, "ridge", check_ridge(self.ridge))
-        check_penalty(self.penalty)
+        super().__post_init__()
 
     @property
     def name(self) -> str:
@@ -62,15 +61,11 @@ class LeastSquares(Solver):
         )
 
     def run(self, analysis: Analysis, progress: Progress | None = None) -> Raw:
-        ridge = host_ridge(self)
-        regression = analysis.regression(self.penalty, ridge)
+        regression = self._regression(analysis)
         factors = regression.system.qr_factors()
-        assert factors is not None  # as `supports` has seen to
+        assert factors is not None  # `supports` refuses a QR that exceeds the memory limit
         w = regression.by_qr(factors, svd=self.method == "svd")
-        w, certificate = regression.refine(w, factors, QR_STEPS)
-        kernel, bias = regression.to_user(w)
-        evidence = "the ridge alone" if regression.system.ridge_certifies else None
-        return Raw(kernel, bias, self.penalty, ridge, certificate=certificate, evidence=evidence)
+        return self._packed(regression, *regression.refine(w, factors, QR_STEPS))
 
     def traced(self, x: Any, y: Any, spec: ConvSpec, bias: bool) -> tuple[Any, Any]:
         from .linear import by_qr, by_svd, fit

@@ -5,25 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
 from ..errors import SolveError
 from ..leastsquares.analysis import Analysis
-from ..leastsquares.certificate import Certificate
 from ..leastsquares.penalty import RIDGE, Penalty
-from ..leastsquares.regression import QR_STEPS, Regression
 from ..problem.sizes import Sizes
 from ..problem.spec import ConvSpec
-from ..text import count
-from .base import Progress, Raw, Solver, check_penalty, check_ridge, host_ridge, traceable
-
-# Steps of refinement on a Cholesky factor: the backward error falls by κ²·eps a step.
-GRAM_STEPS = 4
+from .base import Progress, QuadraticSolver, Raw, traceable
 
 
 @traceable("ridge")
 @dataclass(frozen=True)
-class NormalEquations(Solver):
+class NormalEquations(QuadraticSolver):
     """min ‖y − Aw‖² + ridge·‖w‖² from the moments AᵀA and Aᵀy, as accurate as a QR and certified.
 
     The moments come from the signals by block FFTs, exact at the edges, and the matrix is never
@@ -56,58 +48,17 @@ class NormalEquations(Solver):
     ridge: Any = 0.0
     penalty: Penalty = RIDGE
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "ridge", check_ridge(self.ridge))
-        check_penalty(self.penalty)
-
     def run(self, analysis: Analysis, progress: Progress | None = None) -> Raw:
-        ridge = host_ridge(self)
-        regression = analysis.regression(self.penalty, ridge)
-        found, route = _by_gram(regression), "Cholesky of the Gram matrix"
-        rest = regression.system.rest if found is None else None
-        if rest is not None:
-            of_rest = f"QR of the design matrix of {count(len(rest.groups), 'group')}"
-            route += f", {of_rest}" + ", truncated SVD of R" * (not rest.factors.full_rank)
-            found = regression.refine(regression.by_rest(rest), rest.joined, QR_STEPS)
-        if found is None or not found[1].exact:
-            factors = regression.system.qr_factors()
-            if factors is not None:
-                route = "QR of the design matrix"
-                route += ", truncated SVD of R" * (not factors.full_rank)
-                found = regression.refine(regression.by_qr(factors), factors, QR_STEPS)
+        regression = self._regression(analysis)
+        found = regression.solve()
         if found is None:
-            raise SolveError(_beyond_memory(analysis.design.sizes, ridge))
-        w, certificate = found
-        kernel, bias = regression.to_user(w)
-        stats = {"route": route}
-        evidence = "the ridge alone" if regression.system.ridge_certifies else None
-        return Raw(
-            kernel,
-            bias,
-            self.penalty,
-            ridge,
-            stats=stats,
-            certificate=certificate,
-            evidence=evidence,
-        )
+            raise SolveError(_beyond_memory(analysis.design.sizes, regression.system.strength))
+        return self._packed(regression, *found[:2], stats={"route": found[2]})
 
     def traced(self, x: Any, y: Any, spec: ConvSpec, bias: bool) -> tuple[Any, Any]:
         from .linear import FORMED_NUMBERS, by_gram, fit
 
         return fit(x, y, spec, bias, self.penalty, self.ridge, by_gram, FORMED_NUMBERS)
-
-
-def _by_gram(regression: Regression) -> tuple[np.ndarray, Certificate] | None:
-    """By factors of the Gram, in float32 where a ridge allows it, unless that is too coarse."""
-    system, found = regression.system, None
-    for single in (True, False) if system.single_precision else (False,):
-        factors = system.gram_factors(single)
-        if factors is not None:
-            w = regression.refine_by_moments(regression.by_gram(factors), factors)
-            found = regression.refine(w, factors, GRAM_STEPS)
-            if found[1].exact:
-                break
-    return found
 
 
 def _beyond_memory(sizes: Sizes, ridge: float) -> str:

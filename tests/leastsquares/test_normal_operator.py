@@ -12,7 +12,7 @@ import pytest
 import convsolve as cs
 from convsolve.leastsquares.analysis import analyse
 from convsolve.leastsquares.certificate import EXACT
-from convsolve.leastsquares.normal_operator import normal_equations
+from convsolve.leastsquares.normal_operator import Normal
 from convsolve.leastsquares.penalty import RIDGE
 from convsolve.linalg.conjugate_gradient import Conjugate, Evidence, inverse_form
 from convsolve.operators.overlap_save import Series
@@ -43,7 +43,8 @@ def test_operator_is_the_dense_gram(geometry):
         # In the coordinates of `System`.
         exponents = system.scaling.exponents[:, None]
         scaled = np.ldexp(dense.centred(whole) if bias else whole, -exponents)
-        for normal, a in zip(normal_equations(system), scaled, strict=True):
+        for group, a in enumerate(scaled):
+            normal = Normal(system, group)
             p = a.shape[1]
             found = normal.product(np.eye(p) / normal.stretch) / normal.stretch
             wanted = a.T @ a + np.diag(system.scaling.root_ridge[normal.group] ** 2)
@@ -172,7 +173,7 @@ def test_certificate_without_a_factor_is_a_bound(noise, off, times):
     rng = np.random.default_rng(14)
     problem, w = convolved(rng, coloured(rng, 120, 1, 0.9, times), 12, 1, noise)
     regression = analyse(problem).regression(RIDGE, 0.0)
-    (normal,) = normal_equations(regression.system)
+    normal = Normal(regression.system, 0)
     reference = cs.solve(problem, cs.LeastSquares("svd")).kernel
     kernel = reference * (1 + off * rng.standard_normal(w.shape))
     v = regression.from_user(kernel)
@@ -199,7 +200,7 @@ def test_a_toeplitz_answer_that_ignores_the_edges_fails():
     w = solve_toeplitz(r, c)[::-1]
     regression = analyse(problem).regression(RIDGE, 0.0)
     v = regression.from_user(w[:, None, None])
-    (normal,) = normal_equations(regression.system)
+    normal = Normal(regression.system, 0)
     r_norm, g = regression.residual(v)
     (bound,) = normal.backward_error(v[0], r_norm[0], g[0], EXACT)
     true = regression.certify(v).value
@@ -234,7 +235,7 @@ def test_quadrature_bounds_the_form_from_above():
 
 def proved(problem, ridge=0.0):
     system = analyse(problem).system(RIDGE, ridge)
-    return [n.full_rank(200) for n in normal_equations(system)]
+    return [Normal(system, g).full_rank(200) for g in range(system.matrix.groups)]
 
 
 def without_y(x, taps, **options):

@@ -11,7 +11,7 @@ import pytest
 import convsolve as cs
 from convsolve.leastsquares.analysis import analyse
 from convsolve.leastsquares.certificate import EXACT
-from convsolve.leastsquares.normal_operator import normal_equations
+from convsolve.leastsquares.normal_operator import Normal
 from convsolve.leastsquares.penalty import RIDGE
 from convsolve.leastsquares.system import System
 from convsolve.problem.sizes import Limits
@@ -79,7 +79,7 @@ def test_first_iterate_is_deconvolution_and_the_second_call_the_same():
     first = cs.solve(problem, cs.ConjugateGradient(steps=1))
     assert first.status == "max steps"
     regression = analyse(problem).regression(RIDGE, 0.0)
-    (normal,) = normal_equations(regression.system)
+    normal = Normal(regression.system, 0)
     _, g = regression.residual(np.zeros((1, 40, 1)))
     direction = (normal.stretch * normal.precondition(normal.stretch * g[0]))[:, 0]
     found = regression.from_user(first.kernel)[0, :, 0]
