@@ -58,7 +58,7 @@ class Diagnosis:
     @cached_property
     @on_blas_threads
     def _found(self) -> Factors:
-        return self._system.factors()
+        return self._system.factors
 
     def factor(self, group: int) -> Factor:
         """Return the factor R of a group's design matrix with columns scaled to norm about one.
@@ -401,7 +401,7 @@ class Diagnosis:
         system = self._penalized(ridge, penalty)
         if system.ridge_certifies:
             return True
-        factors = system.factors()
+        factors = system.factors
         return (factors.complete and factors.full_rank) or self.unique
 
     def _penalized(self, ridge: float, penalty: Penalty) -> System:

@@ -107,7 +107,7 @@ def _from_data(analysis: Analysis, folds: list[list[Span]], held: int) -> np.nda
     records = design.records_in_memory, targets.records
     rest = Analysis.of(part(design, records, beside(folds, held, [])), design.sizes.limits)
     regression = rest.regression(RIDGE, 0.0)
-    factors, solved = regression.system.factors(), regression.solve()
+    factors, solved = regression.system.factors, regression.solve()
     if solved is None or not (factors.complete and factors.full_rank):
         raise ValueError(
             f"without record {folds[held][0][0]} the data do not determine every tap, so that "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import copy
 from weakref import WeakKeyDictionary, WeakValueDictionary
 
 import numpy as np
@@ -16,50 +17,30 @@ from .regression import Regression
 from .system import System
 
 
-class Systems:
-    """The systems of a design. The one without a penalty is kept, others while they are used."""
-
-    def __init__(self, design: Design) -> None:
-        self.plain = System(design, Ridge(), 0.0)
-        self._penalized: WeakValueDictionary[tuple[Penalty, float], System] = WeakValueDictionary()
-
-    def of(self, penalty: Penalty, strength: float) -> System:
-        """Return the system of a penalty with this strength."""
-        if not strength:
-            return self.plain
-        key = penalty, strength
-        found = self._penalized.get(key)
-        if found is None:
-            made = System(self.plain.design, penalty, strength, self.plain)
-            if not made.basis.identity:
-                made.unpenalized = self.unpenalized(penalty)
-            found = self._penalized.setdefault(key, made)
-        return found
-
-    def unpenalized(self, penalty: Penalty) -> System:
-        """Return the system of strength 0 in the coordinates of a penalty."""
-        key = penalty, 0.0
-        found = self._penalized.get(key)
-        if found is None:
-            found = self._penalized.setdefault(key, System(self.plain.design, penalty, 0.0))
-        return found
-
-
 class Analysis:
-    """The design, the systems and the targets of a problem."""
+    """The design, the systems and the targets of a problem.
 
-    def __init__(self, design: Design, targets: Targets | None, systems: Systems) -> None:
-        self.design, self.targets, self._systems = design, targets, systems
+    The system without a penalty is kept, others while they are used.
+    """
+
+    def __init__(self, design: Design, targets: Targets | None) -> None:
+        self.design, self.targets = design, targets
+        #: The regression without a penalty.
+        self.plain = System(design, Ridge(), 0.0)
+        self._systems: WeakValueDictionary[tuple[Penalty, float], System] = WeakValueDictionary()
 
     @classmethod
     def of(cls, problem: Problem, limits: Limits = DEFAULT_LIMITS) -> Analysis:
         """Return a new analysis of a problem."""
         design = Design(problem, limits)
-        return cls(design, design.targets, Systems(design))
+        return cls(design, design.targets)
 
     def with_outputs(self, y: tuple[np.ndarray, ...]) -> Analysis:
         """Return an analysis with the same x and other outputs y, which reuses all results of x."""
-        return Analysis(self.design, self.design.outputs(y), self._systems)
+        found = copy(self)
+        found.targets = self.design.outputs(y)
+        vars(found).pop("in_time", None)
+        return found
 
     @cached_property
     def in_time(self) -> Analysis:
@@ -71,20 +52,23 @@ class Analysis:
         if targets is not None:
             given = design.targets if targets is self.design.targets else None
             targets = given or design.outputs(tuple(targets.records))
-        return Analysis(design, targets, Systems(design))
-
-    @property
-    def plain(self) -> System:
-        """The regression without a penalty."""
-        return self._systems.plain
+        return Analysis(design, targets)
 
     def system(self, penalty: Penalty, strength: float) -> System:
         """Return the regression with a penalty of this strength."""
-        return self._systems.of(penalty, strength)
+        if not strength:
+            return self.plain
+        return self._systems.get((penalty, strength)) or self._added(penalty, strength)
 
     def unpenalized(self, penalty: Penalty) -> System:
         """Return the regression of strength 0 in the coordinates of a penalty."""
-        return self._systems.unpenalized(penalty)
+        return self._systems.get((penalty, 0.0)) or self._added(penalty, 0.0)
+
+    def _added(self, penalty: Penalty, strength: float) -> System:
+        made = System(self.design, penalty, strength)
+        if strength:
+            made.unpenalized = self.plain if made.basis.identity else self.unpenalized(penalty)
+        return self._systems.setdefault((penalty, strength), made)
 
     def regression(self, penalty: Penalty, strength: float) -> Regression:
         """Return the regression of y with a penalty of this strength."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from typing import NamedTuple, TypeGuard
+from typing import NamedTuple
 
 import numpy as np
 
@@ -23,7 +23,7 @@ from ..linalg.qr import tree_qr, without_dust
 from ..linalg.rank import EPS
 from ..linalg.ridge_dual import RidgeDual
 from ..linalg.threads import on_blas_threads
-from ..operators.design_matrix import DesignMatrix, Targets
+from ..operators.design_matrix import Targets
 from ..operators.moments import Moments
 from ..operators.tap_basis import TapBasis
 from .design import Design
@@ -65,17 +65,12 @@ class System:
     `Regression`.
     """
 
-    def __init__(
-        self,
-        design: Design,
-        penalty: Penalty,
-        strength: float,
-        unpenalized: System | None = None,
-    ) -> None:
-        """Set up the system. ``unpenalized`` is the system of strength 0 in equal coordinates."""
+    #: The system of strength 0 in equal coordinates; None for one of strength 0.
+    unpenalized: System | None = None
+
+    def __init__(self, design: Design, penalty: Penalty, strength: float) -> None:
         self.design, self.penalty, self.strength = design, penalty, strength
-        self.unpenalized = unpenalized
-        self.clock = design.clock
+        self.matrix, self.clock = design.matrix, design.clock
         self._choleskys: dict[tuple[int, bool], Factors] = {}
         self._joints: dict[int, tuple[Factors, np.ndarray]] = {}
 
@@ -93,11 +88,6 @@ class System:
     def blas_columns(self) -> int:
         """The smaller dimension of A."""
         return self.design.blas_columns
-
-    @property
-    def matrix(self) -> DesignMatrix:
-        """The design matrix A."""
-        return self.design.matrix
 
     @cached_property
     def columns(self) -> PenaltyColumns:
@@ -155,10 +145,6 @@ class System:
         if groups > 1 and few and self.design.sizes.by_rows:
             return [slice(0, groups)]
         return [slice(g, g + 1) for g in range(groups)]
-
-    def _place(self, group: int) -> tuple[int, int]:
-        """Return the batch of a group, and its place in the batch."""
-        return (group, 0) if len(self._batches) > 1 else (0, group)
 
     def gram_factors(self, single: bool = False) -> Factors | None:
         """Return the Cholesky factors of all groups; None unless full rank is certified for all.
@@ -226,13 +212,10 @@ class System:
     def _grams(self, groups: slice, single: bool = False) -> np.ndarray:
         """Return AᵀMA + ridge (groups, R, R) of the scaled columns, in float32 if ``single``."""
         columns, dtype = self.columns.count, np.float32 if single else np.float64
-        if columns <= GRAM_ROWS:
-            grams = self._gram_rows(groups, slice(None)).astype(dtype, copy=False)
-        else:
-            grams = np.empty((groups.stop - groups.start, columns, columns), dtype)
-            for first in range(0, columns, GRAM_ROWS):
-                rows = slice(first, first + GRAM_ROWS)
-                grams[:, rows] = self._gram_rows(groups, rows)
+        grams = np.empty((groups.stop - groups.start, columns, columns), dtype)
+        for first in range(0, columns, GRAM_ROWS):
+            rows = slice(first, first + GRAM_ROWS)
+            grams[:, rows] = self._gram_rows(groups, rows)
         diagonals(grams)[...] += self.scaling.root_ridge[groups] ** 2
         return grams
 
@@ -242,11 +225,6 @@ class System:
         found = self.moments.inner(groups, rows) * scale[:, None]
         found *= scale[:, rows, None]
         return found
-
-    def qr_factor(self, group: int) -> Factor | None:
-        """Return the QR of the design matrix by row blocks; None if R would not fit in memory."""
-        batch, place = self._place(group)
-        return self._joint(batch)[0][place] if self.design.sizes.factor_fits else None
 
     def qr_factors(self) -> Factors | None:
         """Return the QR factors of all groups; None if they would need too much memory."""
@@ -302,7 +280,7 @@ class System:
         parts: list[Part] = []
         turned: list[tuple[np.ndarray, np.ndarray]] = []
         for index, factor in self._pieces(plain):
-            if self._needs_dual(factor):
+            if isinstance(factor, Truncated) and self._needs_dual(factor):
                 (g,) = index
                 parts.append((index, RidgeDual(factor, roots[g], exponents[g])))
                 turned.append((index, z[index]))
@@ -329,15 +307,14 @@ class System:
             else:
                 yield index, factor
 
-    def _needs_dual(self, plain: Factor) -> TypeGuard[Truncated]:
+    def _needs_dual(self, plain: Truncated) -> bool:
         """Return whether a ridge is added to the row space of A instead of to its columns.
 
         This is cheaper for a wide A. A ridge below the rounding error of a deficient A would have
         no effect otherwise.
         """
-        if not (isinstance(plain, Truncated) and self.coordinates.uniform):
-            return False
-        return plain.wide or (not self.ridge_certifies and plain.has_gap)
+        by_rows = plain.wide or (not self.ridge_certifies and plain.has_gap)
+        return self.coordinates.uniform and by_rows
 
     def _scaled_rows(
         self, groups: np.ndarray | slice, targets: Targets | None
@@ -349,22 +326,25 @@ class System:
             yield scaled if y is None else np.concatenate([scaled, y[groups]], axis=2)
 
     def factor(self, group: int) -> Factor | None:
-        """Return the factor by the cheapest route that decides the rank; None without memory."""
-        batch, place = self._place(group)
-        return self._factored(batch).get(place)
+        """Return the factor of a group; None if memory does not allow one."""
+        return self.factors.get(group)
 
+    @cached_property
     def factors(self) -> Factors:
-        """Return the factors of all groups for which memory allows one."""
-        return Factors.joined([self._factored(batch) for batch in range(len(self._batches))])
+        """The factors of all groups, by the cheapest route that decides the rank.
 
-    def _factored(self, batch: int) -> Factors:
-        found = Factors(self._batches[batch].stop - self._batches[batch].start, [])
-        by_gram = self._gram_first and self._gram_worthwhile
-        if by_gram:
-            found = self._cholesky(batch)
-        if found.complete or not self.design.sizes.factor_fits:
-            return found
-        return self.rest.joined if by_gram and self.rest else self._joint(batch)[0]
+        Groups for which memory does not allow a factor have none.
+        """
+        sizes, found = self.design.sizes, []
+        by_gram = self._gram_worthwhile and not (sizes.small and sizes.factor_fits)
+        for batch, groups in enumerate(self._batches):
+            one = Factors(groups.stop - groups.start, [])
+            if by_gram:
+                one = self._cholesky(batch)
+            if not one.complete and sizes.factor_fits:
+                one = self.rest.joined if by_gram and self.rest else self._joint(batch)[0]
+            found.append(one)
+        return Factors.joined(found)
 
     @cached_property
     def rest(self) -> Rest | None:
@@ -381,11 +361,6 @@ class System:
             return None
         by_qr, z = self._qr(groups, self.design.targets)
         return Rest(groups, by_qr, z, by_gram.or_else(by_qr, groups))
-
-    @property
-    def _gram_first(self) -> bool:
-        sizes = self.design.sizes
-        return not sizes.small or not sizes.factor_fits
 
     @on_blas_threads
     def resolution(self, group: int, factor: Factor) -> np.ndarray:
@@ -451,8 +426,8 @@ class System:
         if values[0] <= MAX_GRAM_CONDITION * values[-1]:
             return largest, smallest
         if factor.graded:
-            exact = self.qr_factor(group)
-            return (factor if exact is None else exact).extremes(most)
+            exact = self.qr_factors()
+            return (factor if exact is None else exact[group]).extremes(most)
         scale = np.ldexp(1.0, factor.exponents - factor.unit)
         last = scale[:, None] * svd(factor.r * scale)[2][-CORRECTED_VECTORS:].T
         last = self.basis.expand((self.scaling.scale[group][:, None] * last)[None])[0]

@@ -300,7 +300,7 @@ def test_the_bound_of_the_dual_is_the_norm_of_the_whole(unit: str, ridge: float)
     a, y = data(unit)
     problem = as_channels(a, y)
     system = analyse(problem).system(RIDGE, ridge)
-    factor = system.qr_factor(0)
+    factor = system.qr_factors()[0]
     assert factor is not None
     scaled = np.ldexp(a, -system.scaling.exponents[0])
     whole = np.vstack([scaled, np.diag(system.scaling.root_ridge[0])])
