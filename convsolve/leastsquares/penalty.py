@@ -156,7 +156,7 @@ class Ridge(Penalty):
             if self.weights is not None:
                 raise ValueError("Ridge(weights=...) needs groups=, a label for every channel")
             return
-        object.__setattr__(self, "groups", _labels(self.groups))
+        object.__setattr__(self, "groups", channel_labels(self.groups))
         if self.weights is None:
             return
         if not isinstance(self.weights, (tuple, list, np.ndarray)):
@@ -202,9 +202,12 @@ class Ridge(Penalty):
         return np.array(self.weights)[np.searchsorted(self.labels, self.groups)]
 
 
-def _labels(groups: Any) -> tuple[int, ...]:
+def channel_labels(groups: Any, otherwise: str = "") -> tuple[int, ...]:
+    """Return a checked label for every input channel; an error begins with the alternatives."""
     if not isinstance(groups, (tuple, list, np.ndarray)):
-        raise TypeError(f"groups must be a label for every input channel, got {shown(groups)}")
+        raise TypeError(
+            f"groups must be {otherwise}a label for every input channel, got {shown(groups)}"
+        )
     return tuple(integer(label, "groups", 0) for label in groups)
 
 

@@ -67,13 +67,13 @@ class Objective(NamedTuple):
             return f"mean of Huber's loss, linear for residuals above {self.threshold:g}"
         return f"mean {'squared' if self.loss == 'mse' else 'absolute'} residual"
 
-    def of(self, residuals: np.ndarray) -> np.ndarray:
-        """Return the loss of every residual."""
-        size = np.abs(residuals)
-        if self.loss == "mae":
-            return size
-        inner = np.minimum(size, self.threshold)
-        return size**2 if self.loss == "mse" else inner * (size - inner / 2)
+    def of(self, residuals: Any, xp: Any = np) -> Any:
+        """Return the loss of every residual, by NumPy or by the module ``xp`` of jax."""
+        if self.loss == "mse":
+            return residuals**2
+        size = xp.abs(residuals)
+        inner = xp.minimum(size, self.threshold)
+        return size if self.loss == "mae" else inner * (size - inner / 2)
 
 
 SQUARES = Objective("mse")
@@ -269,12 +269,26 @@ def traceable(*leaves: str) -> Callable[[type[_S]], type[_S]]:
     return decorate
 
 
-def as_numbers(value: Any, name: str) -> np.ndarray:
-    """Return a number or nested lists of numbers as an array of its own type."""
+def positive(value: Any, name: str, dimensions: int) -> np.ndarray:
+    """Return a positive number or nested lists of them, at most ``dimensions`` deep, as an array.
+
+    Raises:
+        TypeError: If ``value`` has another form.
+        ValueError: If an entry is not positive and finite.
+    """
     try:
-        return np.asarray(value)
+        found = np.asarray(value)
     except ValueError as error:
         raise TypeError(f"{name} must be a number or an array, got {shown(value)}") from error
+    if found.dtype.kind not in "iuf" or found.ndim > dimensions or not found.size:
+        raise TypeError(f"{name} must be a number or an array of them, got {shown(value)}")
+    found = found.astype(float)
+    if not (np.isfinite(found).all() and (found > 0).all()):
+        raise ValueError(
+            f"{name} must be positive and finite, got {shown(value)}; for no penalty use "
+            "LeastSquares"
+        )
+    return found
 
 
 def check_penalty(penalty: Any) -> None:

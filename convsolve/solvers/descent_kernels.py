@@ -28,6 +28,7 @@ from ..operators.nuisance_blocks import columns_of
 from ..operators.windows import design_matrix, normal_form
 from ..problem.confounds import Confounds
 from ..problem.spec import ConvSpec
+from .base import Objective
 
 # The optimizer where none is given.
 ADAM = optax.adam(5e-2)
@@ -220,16 +221,10 @@ class Rows(NamedTuple):
 
 
 def elementwise(loss: Loss, prediction: Any, target: Any, delta: Any) -> Any:
-    """The loss of every row and output, or whatever a callable makes of all of them."""
-    error = prediction - target
-    if loss == "mse":
-        return error**2
-    if loss == "mae":
-        return jnp.abs(error)
-    if loss == "huber":
-        size = jnp.abs(error)
-        return jnp.where(size <= delta, error**2 / 2, delta * (size - delta / 2))
-    found = loss(prediction, target)  # type: ignore[operator]
+    """Return the loss of every row and output, or the value of a callable."""
+    if isinstance(loss, str):
+        return Objective(loss, delta).of(prediction - target, jnp)
+    found = loss(prediction, target)
     if not hasattr(found, "dtype"):
         raise TypeError(
             f"the loss returned {type(found).__name__}, not an array or a number of jax"
@@ -302,27 +297,25 @@ def begin(params: Any, *, optimizer: Any) -> Any:
     return jax.tree.map(lambda a: lax.convert_element_type(a, a.dtype), state)
 
 
-def start(
-    live: Any,
-    shape: tuple[int, ...],
-    dtype: Any,
-    key: Any,
-    init: Any,
-    optimizer: Any,
-    restarts: int,
-    confounds: int,
-) -> Any:
+def start(solver: Any, shape: tuple[int, ...], dtype: Any, zero: Any, confounds: int = 0) -> Any:
     """Return parameters, state of the optimizer and key of every restart.
 
-    ``shape`` is the shape of the kernel, and ``confounds`` the number of coefficients per output.
+    Args:
+        solver: a `GradientDescent`, which has the start, the optimizer, the key and the number of restarts.
+        shape: the shape of the kernel.
+        dtype: the type of the parameters.
+        zero: (Cout,), flags of the outputs that are zero throughout. They start at their solution,
+            unless the caller chose the start or the loss.
+        confounds: the number of columns whose coefficients are parameters.
     """
+    key, named = solver.key, solver.init if isinstance(solver.init, str) else None
     if not (isinstance(key, jax.Array) and jnp.issubdtype(key.dtype, jax.dtypes.prng_key)):
         key = jax.random.key(key) if np.ndim(key) == 0 else jax.random.wrap_key_data(key)
-    named = init if isinstance(init, str) else None
-    given = np.zeros((), dtype) if named else init
+    live = np.logical_or(callable(solver.loss) or not named, np.logical_not(zero))
+    given = np.zeros((), dtype) if named else solver.init
     zeros = np.zeros(shape[-1], dtype), np.zeros((confounds, shape[-1]), dtype)
-    params, keys = draw(key, given, zeros, live, init=named, shape=shape, restarts=restarts)
-    return params, begin(params, optimizer=optimizer), keys
+    params, keys = draw(key, given, zeros, live, init=named, shape=shape, restarts=solver.restarts)
+    return params, begin(params, optimizer=solver.optimizer), keys
 
 
 def _norm(columns: Any) -> Any:

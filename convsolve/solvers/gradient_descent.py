@@ -224,20 +224,6 @@ class GradientDescent(Solver):
             "bias": bias,
         }
 
-    def start(self, shape: tuple[int, ...], dtype: Any, zero: Any, confounds: int = 0) -> Any:
-        """Return parameters, optimizer state and key of every restart, for a kernel of a shape.
-
-        ``zero`` (Cout,) flags the outputs that are zero throughout. ``confounds`` is the number of
-        columns whose coefficients are parameters.
-        """
-        from .descent_kernels import start
-
-        # An output of zeros starts at its solution, unless the caller chose the start or the loss.
-        free = callable(self.loss) or not isinstance(self.init, str)
-        live = np.logical_or(free, np.logical_not(zero))
-        given = self.key, self.init, self.optimizer, self.restarts, confounds
-        return start(live, shape, dtype, *given)
-
     def run(self, analysis: Analysis, progress: Progress | None = None) -> Raw:
         import_whole("optax")
         import jax
@@ -319,13 +305,6 @@ class GradientDescent(Solver):
             return bool((flat | close).all())
         return bool((found.absolute[i] <= self.tol * y_sum).all())
 
-    def loss_of_zero(self, y: np.ndarray) -> float:
-        """Return the approximate loss of a zero kernel; infinite for a callable."""
-        if callable(self.loss):
-            return math.inf
-        size = np.abs(y.astype(np.float64))
-        return float(np.mean(size if self.loss == "mae" else size**2))
-
     def traced(self, x: Any, y: Any, spec: ConvSpec, bias: bool) -> tuple[Any, Any]:
         """Take ``steps`` steps and return the restart of lowest loss.
 
@@ -334,7 +313,7 @@ class GradientDescent(Solver):
         import_whole("optax")
         import jax.numpy as jnp
 
-        from .descent_kernels import Rows, Stack, advance
+        from .descent_kernels import Rows, Stack, advance, start
 
         if self.ridge:
             raise TypeError(f"{self.name} with a ridge runs on the host only; use NormalEquations")
@@ -343,7 +322,7 @@ class GradientDescent(Solver):
         if misfit := self._misfit(shape, rows.shape[0]):
             raise ValueError(misfit)
         static = self.static(rows.shape[0], spec, bias)
-        state = self.start(shape, x.dtype, np.zeros(shape[-1], bool))
+        state = start(self, shape, x.dtype, np.zeros(shape[-1], bool))
         moments = self.via == "moments"
         data = Rows.traced(x, rows, spec) if moments else Stack(normal_form(x, spec), rows)
         scale = jnp.ones(shape, x.dtype)
@@ -437,11 +416,13 @@ class _Run:
         """Take steps until the run ends, and return the status."""
         import jax
 
+        from .descent_kernels import start
+
         begun = time.perf_counter()
         zero = np.logical_not(np.any(np.asarray(self._y), axis=0))
         confounds = self._regression.matrix.nuisance.confounds
         columns = 0 if confounds is None or self._solver.via == "moments" else confounds.count
-        self._state = self._solver.start(self._shape, self._dtype, zero, columns)
+        self._state = start(self._solver, self._shape, self._dtype, zero, columns)
         # A call with no steps compiles and evaluates the start.
         self.look = _Look(0, *self._advanced(0))
         self.compile_seconds = time.perf_counter() - begun
@@ -474,8 +455,10 @@ class _Run:
             return "interrupted"
         if not last:
             return None
-        worst = max(self._solver.loss_of_zero(self._y), self._first)
-        if self.look.measured.loss.min() > DIVERGED * worst:
+        objective, zero = self._solver.objective, math.inf
+        if objective is not None:
+            zero = float(np.mean(objective.of(self._y.astype(np.float64))))
+        if self.look.measured.loss.min() > DIVERGED * max(zero, self._first):
             return "diverged"
         return "stagnated" if _stalled(self.looks) else "max steps"
 

@@ -17,16 +17,16 @@ from ..inference.sparse import Blocks, duality_gap, lasso
 from ..inference.strength_path import ROUNDING, Fits
 from ..leastsquares.analysis import Analysis
 from ..leastsquares.certificate import EXACT_GAP, GAP, Certificate
-from ..leastsquares.penalty import RIDGE
+from ..leastsquares.penalty import RIDGE, channel_labels
 from ..linalg.threads import one_blas_thread
-from ..problem.checks import choice, integer, number
+from ..problem.checks import choice, number
 from ..problem.rows import Rows
 from ..problem.selection import Selection
 from ..problem.sizes import Sizes
 from ..problem.spec import ConvSpec
 from ..progress import tracked
-from ..text import count, shown
-from .base import Progress, Raw, Solver, as_numbers, gram_reason, traceable
+from ..text import count
+from .base import Progress, Raw, Solver, gram_reason, positive, traceable
 
 # Duality gap that suffices to score a group lasso along its path, and the largest number of sweeps.
 ON_PATH, PATH_SWEEPS = 1e-4, 300
@@ -82,10 +82,7 @@ class Lasso(Solver):
         if isinstance(self.groups, str):
             choice(self.groups, "groups", ("channels",), " or a label for every channel")
         elif self.groups is not None:
-            if not isinstance(self.groups, (tuple, list, np.ndarray)):
-                raise TypeError(f"groups must be 'channels' or labels, got {shown(self.groups)}")
-            labels = tuple(integer(label, "groups", 0) for label in self.groups)
-            object.__setattr__(self, "groups", labels)
+            object.__setattr__(self, "groups", channel_labels(self.groups, "'channels' or "))
         if not isinstance(self.select, (CrossValidation, type(None))):
             choice(self.select, "select", ("bic", "aicc"), " or a CrossValidation")
             if self.groups is not None:
@@ -93,12 +90,7 @@ class Lasso(Solver):
                     f"select={self.select!r} counts taps, which groups are not; use CrossValidation"
                 )
         if self.strength is not None:
-            given = np.atleast_1d(as_numbers(self.strength, "strength"))
-            if given.dtype.kind not in "iuf" or given.ndim != 1 or not given.size:
-                raise TypeError(f"strength must be a number or a list, got {shown(self.strength)}")
-            given = np.sort(given.astype(float))[::-1]
-            if not (np.isfinite(given).all() and (given > 0).all()):
-                raise ValueError(f"strength must be positive and finite, got {self.strength!r}")
+            given = np.sort(np.atleast_1d(positive(self.strength, "strength", 1)))[::-1]
             object.__setattr__(self, "strength", tuple(given.tolist()))
 
     @property
@@ -140,21 +132,23 @@ class Lasso(Solver):
 
     def run(self, analysis: Analysis, progress: Progress | None = None) -> Raw:
         scoring = Scoring(analysis, self._criterion(analysis.design.adjustments.kept))
-        regression = analysis.regression(RIDGE, 0.0)
-        folds, told, kernels = scoring.folds(), [], np.zeros(regression.shape)
+        regression, folds = analysis.regression(RIDGE, 0.0), scoring.folds()
+        groups, _, outputs = regression.shape
+        told, kernels = [], np.zeros(regression.shape)
         with one_blas_thread():
-            for g, normal in enumerate(scoring.normal_equations()):
-                paths = _Paths(self, scoring, g, normal)
-                outputs = normal[1].shape[1]
+            paths = [_Paths(self, scoring, g, n) for g, n in enumerate(scoring.normal_equations())]
+            for g, of_group in enumerate(paths):
                 for q in tracked(range(outputs), "outputs", outputs):
                     of_folds = [(rest[g], held[g].only(np.array([q]))) for rest, held in folds]
-                    kernels[g, :, q], one_told = paths.chosen(q, of_folds)
+                    kernels[g, :, q], one_told = of_group.chosen(q, of_folds)
                     told.append(one_told)
-        power = regression.matrix.exponents - scoring.units.column
-        v = np.ldexp(kernels, power[:, :, None])
+        power = (regression.matrix.exponents - scoring.units.column)[:, :, None]
+        v = np.ldexp(kernels, power)
         kernel, bias = regression.from_columns(v)
         squares, gradient = regression.matrix.residual(v, regression.targets)
-        gap = self._gap(scoring, kernels, squares, np.ldexp(gradient, power[:, :, None]), told)
+        strengths = np.array([t.strength[0] for t in told]).reshape(groups, outputs)
+        parts = zip(paths, kernels, np.ldexp(gradient, power), squares, strengths, strict=True)
+        gap = float(np.max([of_group.gap(*part) for of_group, *part in parts]))
         whole = joined(told)
         stats = {"penalty": {"kind": self.title, "strength": whole.strength.tolist()}}
         return Raw(
@@ -166,61 +160,40 @@ class Lasso(Solver):
             regularization=whole,
         )
 
-    def members(self, columns: int, labels: np.ndarray) -> list[np.ndarray] | None:
-        """Return the columns (P,) of each group, for the labels (C,) of a group of channels."""
-        if self.groups is None:
-            return None
-        own = np.tile(labels, columns // len(labels))
-        return [np.flatnonzero(own == label) for label in np.unique(own)]
-
-    def _gap(
-        self,
-        scoring: Scoring,
-        w: np.ndarray,
-        squares: np.ndarray,
-        gradient: np.ndarray,
-        told: Sequence[Regularization],
-    ) -> float:
-        """Return the largest duality gap of all outputs, computed in the units of the moments."""
-        groups, columns, outputs = w.shape
-        strengths = np.array([t.strength[0] for t in told]).reshape(groups, outputs)
-        found = []
-        for g in range(groups):
-            mine = 0.5 * _inner(scoring, g, strengths[g])
-            ridge = float(scoring.units.from_user(np.array(self.ridge)))
-            members = self.members(columns, self.labels(scoring, g))
-            found.append(duality_gap(w[g], gradient[g], squares[g], mine, ridge, members))
-        return float(np.max(found))
-
-    def labels(self, scoring: Scoring, g: int) -> np.ndarray:
-        """Return the labels of the channels of one group of a convolution."""
-        channels = np.array(scoring.design.selection.channels)
-        labels = np.array(self.groups)[channels] if isinstance(self.groups, tuple) else channels
-        return np.asarray(labels.reshape(scoring.design.spec.groups, -1)[g])
-
-
-def _inner(scoring: Scoring, g: int, strengths: np.ndarray) -> np.ndarray:
-    """Return strengths (Q,) of outputs in the units of the moments; they are linear in w."""
-    units = scoring.units
-    with np.errstate(over="ignore", under="ignore"):
-        return np.asarray(np.ldexp(strengths, -units.column - units.outputs[g]))
-
 
 class _Paths:
     """The paths of one group of a convolution, one output at a time."""
 
     def __init__(self, solver: Lasso, scoring: Scoring, g: int, normal: Normal) -> None:
         self._solver, self._scoring, self._g, self._normal = solver, scoring, g, normal
-        self._members = solver.members(len(normal[0]), solver.labels(scoring, g))
         self._ridge = float(scoring.units.from_user(np.array(solver.ridge)))
-        self._power = int(scoring.units.column)
+        self._powers = scoring.units.column + scoring.units.outputs[g]
+        # The columns of each group of channels.
+        self._members: list[np.ndarray] | None = None
+        if solver.groups is not None:
+            channels = np.array(scoring.design.selection.channels)
+            labels = channels if solver.groups == "channels" else np.array(solver.groups)[channels]
+            labels = labels.reshape(scoring.design.spec.groups, -1)[g]
+            own = np.tile(labels, len(normal[0]) // len(labels))
+            self._members = [np.flatnonzero(own == label) for label in np.unique(own)]
+
+    def gap(
+        self, w: np.ndarray, gradient: np.ndarray, squares: np.ndarray, strengths: np.ndarray
+    ) -> float:
+        """Return the largest duality gap of all outputs, in the units of the moments.
+
+        ``strengths`` (Q,) are in the user's units. They are linear in w.
+        """
+        with np.errstate(over="ignore", under="ignore"):
+            inner = 0.5 * np.ldexp(strengths, -self._powers)
+        return float(np.max(duality_gap(w, gradient, squares, inner, self._ridge, self._members)))
 
     def chosen(
         self, q: int, folds: Sequence[tuple[Normal, HeldOut]]
     ) -> tuple[np.ndarray, Regularization]:
         """Return the kernel (P,) of one output, and the selected strength with all scores."""
         gram, cross, squares = self._normal
-        r, power = cross[:, q], self._power + int(self._scoring.units.outputs[self._g, q])
+        r, power = cross[:, q], int(self._powers[q])
         if self._solver.strength is None:
             grid = self._first(r) * np.geomspace(1, LEAST, STRENGTHS)
         else:

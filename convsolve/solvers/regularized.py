@@ -33,9 +33,9 @@ from ..problem.checks import choice
 from ..problem.selection import Selection
 from ..problem.sizes import Sizes
 from ..problem.spec import ConvSpec
-from ..text import count, shown
+from ..text import count
 from .auto import AutoSolver
-from .base import Progress, Raw, Solver, as_numbers, traceable
+from .base import Progress, Raw, Solver, positive, traceable
 
 
 @traceable()
@@ -273,15 +273,7 @@ def _by_factors(
 
 def _checked(strength: Any) -> tuple[Any, ...]:
     """Return strengths as nested tuples of the shape (1, 1), (n,) or (n, k)."""
-    found = as_numbers(strength, "strength")
-    if found.dtype.kind not in "iuf" or found.ndim > 2 or not found.size:
-        raise TypeError(f"strength must be a number or an array of them, got {shown(strength)}")
-    found = found.astype(float)
-    if not (np.isfinite(found).all() and (found > 0).all()):
-        raise ValueError(
-            f"strength must be positive and finite, got {shown(strength)}; for no penalty use "
-            "LeastSquares"
-        )
+    found = positive(strength, "strength", 2)
     if found.ndim == 1:
         return tuple(found.tolist())
     return tuple(map(tuple, np.atleast_2d(found).tolist()))

@@ -283,10 +283,10 @@ PICTURES: list[Row] = [
 ]
 LASSO: list[Row] = [
     (lambda: cs.Lasso("taps"), ValueError, "groups='taps' is unknown"),
-    (lambda: cs.Lasso(3), TypeError, "groups must be 'channels' or labels"),
+    (lambda: cs.Lasso(3), TypeError, "groups must be 'channels' or a label for"),
     (lambda: cs.Lasso(strength=0), ValueError, "strength must be positive and finite"),
-    (lambda: cs.Lasso(strength=[[1.0]]), TypeError, "strength must be a number or a list"),
-    (lambda: cs.Lasso(strength="x"), TypeError, "strength must be a number or a list"),
+    (lambda: cs.Lasso(strength=[[1.0]]), TypeError, "strength must be a number or an array"),
+    (lambda: cs.Lasso(strength="x"), TypeError, "strength must be a number or an array"),
     (lambda: cs.Lasso(ridge=-1), ValueError, "ridge must be finite and not negative"),
     (lambda: cs.Lasso(select="gcv"), ValueError, "select='gcv' is unknown"),
     (lambda: cs.Lasso("channels", select="bic"), ValueError, "counts taps, which groups"),
