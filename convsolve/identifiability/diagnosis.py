@@ -19,7 +19,7 @@ from ..linalg.threads import on_blas_threads
 from ..operators.nuisance_blocks import columns_of
 from ..problem.checks import number
 from ..problem.problem import Problem
-from ..problem.sizes import DEFAULT_LIMITS, Limits
+from ..problem.sizes import DEFAULT_LIMITS, Limits, Sizes
 from ..problem.spec import ConvSpec
 from ..progress import LOG
 from .null_space import echelon
@@ -81,34 +81,19 @@ class Diagnosis:
         if self.unique:
             return (
                 "full rank is proved, but condition, noise gains and the like take a factor of "
-                f"{self._gram_bytes / 2**30:.1f} GiB, which exceeds the memory limit"
+                f"{self.sizes.gram_bytes / 2**30:.1f} GiB, which exceeds the memory limit"
             )
         ridge = self.sufficient_ridge
         return (
             f"{self.verdict}: the rank of {self.n_unknowns} unknowns takes a QR of "
-            f"{self.qr_bytes / 2**30:.1f} GiB, which exceeds the memory limit; use fewer taps or "
-            f"channels{'' if ridge is None else f', or solve with ridge={ridge:.3g}'}"
+            f"{self.sizes.factor_bytes / 2**30:.1f} GiB, which exceeds the memory limit; use fewer "
+            f"taps or channels{'' if ridge is None else f', or solve with ridge={ridge:.3g}'}"
         )
 
     @property
-    def source(self) -> str | None:
-        """The factor that decided the worst group, "qr" or "gram"; None if neither did."""
-        factor = self._found.get(self.worst_group)
-        return None if factor is None else factor.source
-
-    @property
-    def matrix_entries(self) -> int:
-        """Number of entries of the design matrix of all groups, including y."""
-        return self._analysis.design.sizes.matrix_numbers
-
-    @property
-    def qr_bytes(self) -> int:
-        """Memory in bytes that a QR of the design matrix needs."""
-        return self._analysis.design.sizes.factor_bytes
-
-    @property
-    def _gram_bytes(self) -> int:
-        return self._analysis.design.sizes.gram_bytes
+    def sizes(self) -> Sizes:
+        """The sizes of the problem, and the memory that its matrices need."""
+        return self._analysis.design.sizes
 
     @property
     def decided(self) -> bool:
@@ -412,10 +397,10 @@ class Diagnosis:
         return self._analysis.system(penalty, ridge)
 
     def _no_resolution(self, ridge: float, penalty: Penalty) -> str:
-        sizes = self._analysis.design.sizes
+        sizes = self.sizes
         if not (sizes.gram_fits or sizes.factor_fits):
             return (
-                f"a resolution takes a factor of {self._gram_bytes / 2**30:.1f} GiB, which exceeds "
+                f"a resolution takes a factor of {sizes.gram_bytes / 2**30:.1f} GiB, which exceeds "
                 "the memory limit, whatever the ridge"
             )
         if not isinstance(penalty, Ridge):

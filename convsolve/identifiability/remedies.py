@@ -61,25 +61,21 @@ def advise(diagnosis: Diagnosis) -> list[Remedy]:
 
 
 def _beyond_memory(diagnosis: Diagnosis) -> list[Remedy]:
-    need = f"a QR of {diagnosis.columns} unknowns would take {diagnosis.qr_bytes / 2**30:.1f} GiB"
-    memory = Remedy(
-        "memory",
-        f"{need}, which exceeds the memory limit; with fewer taps or channels the rank can be "
-        "decided",
+    gib, ridge = diagnosis.sizes.factor_bytes / 2**30, diagnosis.sufficient_ridge
+    need = (
+        f"a QR of {diagnosis.columns} unknowns would take {gib:.1f} GiB, which exceeds the memory "
+        "limit; with fewer taps or channels the rank can be decided"
     )
-    ridge = diagnosis.sufficient_ridge
-    if ridge is None:
-        text = "a large enough ridge makes the answer unique, whatever the rank"
-        return [memory, Remedy("ridge", text)]
-    return [
-        memory,
-        Remedy("ridge", "{} makes the answer unique, whatever the rank", "ridge", ridge),
-    ]
+    which = "a large enough ridge" if ridge is None else "{}"
+    text = f"{which} makes the answer unique, whatever the rank"
+    argument = None if ridge is None else "ridge"
+    return [Remedy("memory", need), Remedy("ridge", text, argument, ridge)]
 
 
 def _cheap(diagnosis: Diagnosis) -> bool:
     """Return whether other problems of this size may be tried before a remedy is proposed."""
-    return diagnosis.matrix_entries <= MAX_TRIED_ENTRIES and diagnosis.columns <= MAX_TRIED_UNKNOWNS
+    few = diagnosis.columns <= MAX_TRIED_UNKNOWNS
+    return few and diagnosis.sizes.matrix_numbers <= MAX_TRIED_ENTRIES
 
 
 def _ridge(diagnosis: Diagnosis) -> Remedy:

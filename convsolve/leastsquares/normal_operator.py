@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Protocol
 
 import numpy as np
 
@@ -48,26 +47,11 @@ def iterative(sizes: Sizes, spec: ConvSpec) -> bool:
     return spec.ndim == 1 and structured and many and not sizes.beyond_memory
 
 
-class Preconditioning(Protocol):
-    """A preconditioner M⁻¹, and bounds on the eigenvalues of M."""
-
-    @property
-    def low(self) -> float:
-        """Lower bound on the eigenvalues."""
-
-    @property
-    def high(self) -> float:
-        """Upper bound on the eigenvalues."""
-
-    def __call__(self, r: np.ndarray) -> np.ndarray:
-        """Return M⁻¹ r for r (P, Q)."""
-
-    def draw(self, rng: np.random.Generator) -> np.ndarray:
-        """Draw a normal vector (P, 1) whose covariance is at least M."""
-
-
 class Identity:
-    """M = I, for a penalty's coordinates, whose ridge clusters all but the largest eigenvalues."""
+    """M = I, for the coordinates of a penalty: its ridge clusters all but the largest eigenvalues.
+
+    ``low`` and ``high`` are bounds on the eigenvalues of M.
+    """
 
     low = high = 1.0
 
@@ -100,7 +84,7 @@ class Normal:
     """
 
     product: Product
-    precondition: Preconditioning
+    precondition: Preconditioner | Identity
 
     def __init__(self, system: System, group: int) -> None:
         self.system, self.group = system, group

@@ -176,6 +176,8 @@ def in_units(w: np.ndarray, exponents: np.ndarray) -> np.ndarray:
     """
     with np.errstate(over="ignore", under="ignore"):
         kernel = np.ldexp(w, exponents)
+    if kernel.all():
+        return kernel
     size = np.abs(w)
     if ((kernel == 0) & (size > EPS * size.max(-2, keepdims=True))).any():
         raise SolveError(

@@ -336,7 +336,7 @@ class System:
         Groups for which memory does not allow a factor have none.
         """
         sizes, found = self.design.sizes, []
-        by_gram = self._gram_worthwhile and not (sizes.small and sizes.factor_fits)
+        by_gram = not (sizes.small and sizes.factor_fits) and self._gram_worthwhile
         for batch, groups in enumerate(self._batches):
             one = Factors(groups.stop - groups.start, [])
             if by_gram:

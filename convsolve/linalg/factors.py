@@ -35,12 +35,14 @@ class Factors:
     @classmethod
     def joined(cls, several: Sequence[Factors]) -> Factors:
         """Return the factors of the groups of all of them, in this order."""
+        if len(several) == 1:
+            return several[0]
         ends = np.cumsum([len(factors) for factors in several])
         pairs = zip(several, ends, strict=True)
         parts = [
             (index + end - len(factors), f) for factors, end in pairs for index, f in factors.parts
         ]
-        return several[0] if len(several) == 1 else cls(int(ends[-1]), parts)
+        return cls(int(ends[-1]), parts)
 
     def or_else(self, others: Factors, groups: np.ndarray) -> Factors:
         """Return these factors, with the factors (n,) of others for ``groups`` (n,) without one."""

@@ -301,7 +301,8 @@ def start(solver: Any, shape: tuple[int, ...], dtype: Any, zero: Any, confounds:
     """Return parameters, state of the optimizer and key of every restart.
 
     Args:
-        solver: a `GradientDescent`, which has the start, the optimizer, the key and the number of restarts.
+        solver: a `GradientDescent`, which has the start, the optimizer, the key and the number
+            of restarts.
         shape: the shape of the kernel.
         dtype: the type of the parameters.
         zero: (Cout,), flags of the outputs that are zero throughout. They start at their solution,
