@@ -34,20 +34,17 @@ if TYPE_CHECKING:
     from .problem.spec import ConvSpec
     from .scoring import Score
     from .solution import Solution, load
-    from .solvers import (
-        AutoSolver,
-        ConjugateGradient,
-        FFTDeconvolution,
-        GradientDescent,
-        Huber,
-        Lasso,
-        LeastAbsolute,
-        LeastSquares,
-        NormalEquations,
-        Regularized,
-        Solver,
-        Trace,
-    )
+    from .solvers.auto import AutoSolver
+    from .solvers.base import Solver, Trace
+    from .solvers.conjugate_gradient import ConjugateGradient
+    from .solvers.fft_deconvolution import FFTDeconvolution
+    from .solvers.gradient_descent import GradientDescent
+    from .solvers.huber import Huber
+    from .solvers.lasso import Lasso
+    from .solvers.least_absolute import LeastAbsolute
+    from .solvers.least_squares import LeastSquares
+    from .solvers.normal_equations import NormalEquations
+    from .solvers.regularized import Regularized
 
 _HOMES = {
     "api": ("convolve", "fit_kernel", "identify", "solve"),
@@ -68,20 +65,17 @@ _HOMES = {
     "problem.spec": ("ConvSpec",),
     "scoring": ("Score",),
     "solution": ("Solution", "load"),
-    "solvers": (
-        "AutoSolver",
-        "ConjugateGradient",
-        "FFTDeconvolution",
-        "GradientDescent",
-        "Huber",
-        "Lasso",
-        "LeastAbsolute",
-        "LeastSquares",
-        "NormalEquations",
-        "Regularized",
-        "Solver",
-        "Trace",
-    ),
+    "solvers.auto": ("AutoSolver",),
+    "solvers.base": ("Solver", "Trace"),
+    "solvers.conjugate_gradient": ("ConjugateGradient",),
+    "solvers.fft_deconvolution": ("FFTDeconvolution",),
+    "solvers.gradient_descent": ("GradientDescent",),
+    "solvers.huber": ("Huber",),
+    "solvers.lasso": ("Lasso",),
+    "solvers.least_absolute": ("LeastAbsolute",),
+    "solvers.least_squares": ("LeastSquares",),
+    "solvers.normal_equations": ("NormalEquations",),
+    "solvers.regularized": ("Regularized",),
 }
 _HOME = {name: module for module, names in _HOMES.items() for name in names}
 

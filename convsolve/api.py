@@ -36,7 +36,7 @@ from .problem.spec import ConvSpec
 from .progress import LOG, tracked
 from .solution import Solution
 from .solution_text import certificate_text
-from .solvers import AutoSolver
+from .solvers.auto import AutoSolver
 from .solvers.base import Progress, Raw, Solver
 from .text import argument, shown
 

@@ -21,14 +21,26 @@ from .problem.sizes import DEFAULT_LIMITS, Limits
 from .progress import LOG, tracked
 from .solution import Solution
 from .solution_text import certificate_text
-from .solvers import ALL
 from .solvers.base import SQUARES, Objective, Solver
+from .solvers.conjugate_gradient import ConjugateGradient
+from .solvers.fft_deconvolution import FFTDeconvolution
+from .solvers.gradient_descent import GradientDescent
 from .solvers.huber import Huber
 from .solvers.least_absolute import LeastAbsolute
+from .solvers.least_squares import LeastSquares
+from .solvers.normal_equations import NormalEquations
 from .solvers.regularized import Regularized
 from .text import aligned, count
 
-# Penalties that are selected from the data.
+# Methods without a penalty, and penalties that are selected from the data.
+ALL: tuple[Solver, ...] = (
+    LeastSquares("svd"),
+    LeastSquares("qr"),
+    NormalEquations(),
+    ConjugateGradient(),
+    FFTDeconvolution(),
+    GradientDescent(),
+)
 CHOSEN: tuple[Solver, ...] = (Regularized(), Regularized(StableSpline()))
 HEADS = [
     "method", "status", "loss", "gap", "kernel error", "null part", "certificate", "steps",

@@ -16,7 +16,7 @@ from .problem.sizes import DEFAULT_LIMITS, Limits
 from .progress import tracked
 from .scoring import scored
 from .solution import Solution
-from .solvers import AutoSolver
+from .solvers.auto import AutoSolver
 from .solvers.base import Solver
 from .text import count, line
 

@@ -27,7 +27,8 @@ from .problem.names import seconds_to_lags
 from .problem.problem import Problem
 from .problem.records import column_names
 from .progress_bars import bars
-from .solvers import AutoSolver, Solver
+from .solvers.auto import AutoSolver
+from .solvers.base import Solver
 
 FLOATS = (np.float64, np.float32)
 

@@ -16,7 +16,8 @@ START = """
 import sys, warnings
 import numpy as np
 import convsolve as cs
-from convsolve.solvers import ALL, AutoSolver
+from convsolve.comparison import ALL
+from convsolve.solvers.auto import AutoSolver
 
 RNG = np.random.default_rng(0)
 

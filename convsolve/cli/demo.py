@@ -22,7 +22,11 @@ from ..identifiability.wording import MEANING
 from ..problem.problem import Problem
 from ..solution import Solution
 from ..solution_text import certificate_text
-from ..solvers import FFTDeconvolution, GradientDescent, LeastSquares, NormalEquations, Solver
+from ..solvers.base import Solver
+from ..solvers.fft_deconvolution import FFTDeconvolution
+from ..solvers.gradient_descent import GradientDescent
+from ..solvers.least_squares import LeastSquares
+from ..solvers.normal_equations import NormalEquations
 from ..text import aligned
 
 if TYPE_CHECKING:

@@ -33,7 +33,7 @@ from .methods import (
 if TYPE_CHECKING:
     from ..problem.problem import Problem
     from ..solution import Solution
-    from ..solvers import Solver
+    from ..solvers.base import Solver
 
 OK, NOT_OK, BAD_INPUT, NOT_UNIQUE, INTERRUPTED = 0, 1, 2, 3, 130
 

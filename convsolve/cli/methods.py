@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from ..leastsquares.penalty import Penalty
     from ..problem.problem import Problem
-    from ..solvers import Solver
+    from ..solvers.base import Solver
 
 
 def name_of_solver(args: argparse.Namespace) -> str:
@@ -100,7 +100,7 @@ def _given(args: argparse.Namespace, names: Sequence[str]) -> dict[str, Any]:
 
 
 def _descent(name: str, args: argparse.Namespace, given: Problem) -> Solver:
-    from ..solvers import GradientDescent
+    from ..solvers.gradient_descent import GradientDescent
 
     check_device()
     import optax
@@ -114,7 +114,8 @@ def _descent(name: str, args: argparse.Namespace, given: Problem) -> Solver:
 
 def _with_choice(name: str, args: argparse.Namespace, given: Problem) -> Solver:
     """Return a solver whose strength the data may choose."""
-    from ..solvers import Lasso, Regularized
+    from ..solvers.lasso import Lasso
+    from ..solvers.regularized import Regularized
 
     if name == "lasso":
         groups = args.penalty_groups
@@ -127,7 +128,7 @@ def _with_choice(name: str, args: argparse.Namespace, given: Problem) -> Solver:
 
 def solver(name: str, args: argparse.Namespace, given: Problem) -> Solver:
     """The solver of that name with its settings, once it has said that it can solve ``given``."""
-    from .. import solvers
+    import convsolve as cs
 
     with reported(TypeError, ValueError):
         if name in ("adam", "lbfgs"):
@@ -136,14 +137,14 @@ def solver(name: str, args: argparse.Namespace, given: Problem) -> Solver:
             made = _with_choice(name, args, given)
         else:
             kinds: dict[str, Callable[..., Solver]] = {
-                "auto": solvers.AutoSolver,
-                "svd": partial(solvers.LeastSquares, "svd"),
-                "qr": partial(solvers.LeastSquares, "qr"),
-                "normal": solvers.NormalEquations,
-                "cg": solvers.ConjugateGradient,
-                "fft": solvers.FFTDeconvolution,
-                "huber": solvers.Huber,
-                "absolute": solvers.LeastAbsolute,
+                "auto": cs.AutoSolver,
+                "svd": partial(cs.LeastSquares, "svd"),
+                "qr": partial(cs.LeastSquares, "qr"),
+                "normal": cs.NormalEquations,
+                "cg": cs.ConjugateGradient,
+                "fft": cs.FFTDeconvolution,
+                "huber": cs.Huber,
+                "absolute": cs.LeastAbsolute,
             }
             made = kinds[name](**_given(args, SOLVERS[name][1]))
         made.check(given.spec.kernel_size, given.selection)

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import numpy as np
 
 from ..linalg.conjugate_gradient import VANISHED, Conjugate, Evidence, inverse_form
-from ..linalg.rank import EPS, tolerance_of
+from ..linalg.rank import EPS, least_share
 from ..operators import by_fft
 from ..operators.overlap_save import Series
 from ..operators.toeplitz import Gram, Lags
@@ -249,9 +249,7 @@ class Normal:
         system, p = self.system, self.stretch.size
         # In the coordinates of System the columns are not shorter, nor is the smallest eigenvalue.
         least *= self.precondition.low
-        rows = system.matrix.rows
-        share = max(10 * p * EPS, (10 * tolerance_of(rows, p)) ** 2)
-        if not least > share * self.largest:  # also False for NaN
+        if not least > least_share(system.matrix.rows, p) * self.largest:  # also False for NaN
             return False
         if system.strength:
             return True

@@ -10,7 +10,7 @@ from ..cached import cached_property
 from .factor import Factor, FullRank, Truncated, singular_values_of
 from .lapack import choleskys, inverse
 from .minimum_norm import CLUSTER
-from .rank import EPS, band_of, least_certified, tolerance_of
+from .rank import band_of, least_certified, least_share, tolerance_of
 
 # Groups of more columns than this are factored separately: their arithmetic takes longer than the
 # overhead of Python for each group.
@@ -237,20 +237,14 @@ def cholesky_factors(
     return Factors(groups, [_part(proven, found)])
 
 
-def _inverses(r: np.ndarray) -> np.ndarray:
-    """Return R⁻¹ (G, P, P), by LAPACK for a single matrix."""
-    return inverse(r[0])[None] if len(r) == 1 else inverse(r)
-
-
 def _margins(grams: np.ndarray, rows: int, loss: np.ndarray | float) -> np.ndarray:
     """Return the margins (G,) of `cholesky_factors`."""
     columns = grams.shape[-1]
-    share = np.maximum(10 * columns * EPS * loss, (10 * tolerance_of(rows, columns)) ** 2)
     most, ones = np.zeros(len(grams)), np.ones(columns)
     for first in range(0, columns, SUMMED_ROWS):
         part = np.abs(grams[:, first : first + SUMMED_ROWS])
         most = np.maximum(most, (part @ ones).max(1))
-    return np.asarray(share * np.minimum(_norms(grams), most))
+    return np.asarray(least_share(rows, columns, loss) * np.minimum(_norms(grams), most))
 
 
 def triangular_factors(r: np.ndarray, exponents: np.ndarray, rows: int) -> Factors:
@@ -295,7 +289,7 @@ def _lower_bounds(r: np.ndarray, rows: int) -> np.ndarray:
     if not regular.all():
         r = np.where(regular[:, None, None], r, np.eye(r.shape[1]))
     with np.errstate(over="ignore", invalid="ignore"):
-        norms = _norms(_inverses(r))
+        norms = _norms(inverse(r))
         # No singular value is more than ‖R‖.
         full = regular & (10 * tolerance_of(rows, r.shape[2]) * _norms(r) * norms < 1)
         return np.where(full, 0.5 / norms, 0.0)

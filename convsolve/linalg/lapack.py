@@ -75,9 +75,9 @@ def solve_triangular(r: np.ndarray, b: np.ndarray, transposed: bool = False) -> 
 
 
 def inverse(r: np.ndarray) -> np.ndarray:
-    """Return R⁻¹ (..., P, P) of triangles.
+    """Return R⁻¹ (..., P, P) of one triangle by LAPACK, or of several (G, P, P).
 
-    Many are inverted by halves, which takes a third of the time of LAPACK, matrix by matrix.
+    Several are inverted by halves, which takes a third of the time of LAPACK, matrix by matrix.
     """
     if r.ndim == 2:
         from scipy.linalg.lapack import dtrtri
@@ -85,6 +85,8 @@ def inverse(r: np.ndarray) -> np.ndarray:
         found, info = dtrtri(r)
         assert info == 0
         return np.asarray(found)
+    if len(r) == 1:
+        return inverse(r[0])[None]
     columns = r.shape[-1]
     if columns < 2:
         return 1 / r

@@ -41,6 +41,15 @@ def tolerance_of(rows: int, columns: int) -> float:
     return max(rows, columns, 10 * math.sqrt(columns)) * EPS
 
 
+def least_share(rows: int, columns: int, loss: Any = 1.0) -> Any:
+    """Return the square of a singular value, in units of s₁², that the rounding of a Gram allows.
+
+    It is above the `Band`, so that the singular values of A lead to the same verdict. ``loss`` is
+    the rounding error of the Gram, in units of that of products of columns of norm one.
+    """
+    return np.maximum(10 * columns * EPS * loss, (10 * tolerance_of(rows, columns)) ** 2)
+
+
 def least_certified(columns: int) -> float:
     """Return a lower bound of the singular values if a Gram matrix proved full rank.
 

@@ -76,6 +76,7 @@ class Lasso(Solver):
     select: Any = None
 
     answer = "a sparse answer of many"
+    regularizes = True
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "ridge", number(self.ridge, "ridge", included=True))
@@ -92,11 +93,6 @@ class Lasso(Solver):
         if self.strength is not None:
             given = np.sort(np.atleast_1d(positive(self.strength, "strength", 1)))[::-1]
             object.__setattr__(self, "strength", tuple(given.tolist()))
-
-    @property
-    def regularizes(self) -> bool:
-        """Always True."""
-        return True
 
     @property
     def title(self) -> str:

@@ -46,10 +46,7 @@ class LeastAbsolute(Solver):
     """
 
     answer = "the answer of minimum norm among those with the same outputs"
-
-    @property
-    def objective(self) -> Objective:
-        return Objective("mae")
+    objective = Objective("mae")
 
     def supports(self, sizes: Sizes, spec: ConvSpec) -> str | None:
         """Return the reason if the Gram matrix of taps and confounds is too large."""

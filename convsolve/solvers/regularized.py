@@ -74,6 +74,8 @@ class Regularized(Solver):
     strength: Any = None
     select: Any = None
 
+    regularizes = True
+
     def __post_init__(self) -> None:
         if not isinstance(self.penalty, Penalty):
             raise TypeError(f"penalty must be a Penalty such as Ridge(), got {self.penalty!r}")
@@ -134,11 +136,6 @@ class Regularized(Solver):
         crossed = isinstance(self.criterion, CrossValidation) and not self.penalty.open
         many = sizes.columns > sizes.limits.spectrum_columns and sizes.toeplitz
         return crossed and many and not few_rows(sizes)
-
-    @property
-    def regularizes(self) -> bool:
-        """Always True."""
-        return True
 
     @property
     def name(self) -> str:

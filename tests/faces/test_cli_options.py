@@ -10,7 +10,7 @@ import convsolve as cs
 from convsolve.cli.arguments import parser
 from convsolve.cli.main import COMMANDS
 from convsolve.cli.options import SOLVERS
-from convsolve.solvers import ALL
+from convsolve.comparison import ALL
 
 # Of each command what it takes from Python; ``x``, ``y`` and the problem are its data.
 STATED = [cs.Problem, cs.Problem.from_lags]

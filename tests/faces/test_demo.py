@@ -12,7 +12,7 @@ import pytest
 from convsolve.cli import demo
 from convsolve.datasets import nitime_fir
 from convsolve.problem.problem import Problem
-from convsolve.solvers import GradientDescent
+from convsolve.solvers.gradient_descent import GradientDescent
 
 pytestmark = pytest.mark.slow  # most of it is one run of all the demo
 
