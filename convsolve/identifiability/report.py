@@ -42,10 +42,9 @@ class Identifiability(Diagnosis):
     - "overdetermined": one solution, and more equations than unknowns.
     """
 
-    @property
-    def method(self) -> str:
-        """Description of the method that decided rank and verdict."""
-        return wording.method(self)
+    method = property(wording.method)
+    counting = property(wording.counting)
+    confounded = cached_property(on_blas_threads(wording.confounded))
 
     @on_blas_threads
     def descent(self, tol: float = 1e-6) -> forecast.Descent:
@@ -55,17 +54,6 @@ class Identifiability(Diagnosis):
             tol: the factor by which the predicted number of steps reduces the error.
         """
         return forecast.descent(self, tol)
-
-    @cached_property
-    @on_blas_threads
-    def confounded(self) -> list[str]:
-        """Sentences on indistinguishable taps, and on the combinations that the data determine."""
-        return wording.confounded(self)
-
-    @cached_property
-    def counting(self) -> str:
-        """The number of equations compared with unknowns, and where this comparison misleads."""
-        return wording.counting(self)
 
     @property
     @on_blas_threads

@@ -53,25 +53,21 @@ def _proved(system: System, groups: Iterable[int]) -> bool:
 
 
 def _of_each(system: System, factors: Factors) -> list[str | None]:
-    """The word for the factor of every group: that of most is known from bounds on all of them."""
-    sure = factors.at_least > (system.column_rounding.max(1) if system.design.data_eps else 0.0)
+    """Return the verdict on the factor of every group. Bounds on all groups decide most of them."""
     found = factors.verdicts
-    for g in np.flatnonzero(~sure).tolist():
-        if found[g] == "full" and _lost_in_rounding(system, g, factors[g]):
-            found[g] = "ambiguous"
+    if system.design.data_eps:
+        rounding = system.column_rounding
+        for g in np.flatnonzero(~(factors.at_least > rounding.max(1))).tolist():
+            if found[g] == "full" and _lost_in_rounding(factors[g], rounding[g]):
+                found[g] = "ambiguous"
     return found
 
 
-def _lost_in_rounding(system: System, group: int, factor: Factor) -> bool:
-    """Whether the smallest singular value is less than the rounding of the data's own type.
+def _lost_in_rounding(factor: Factor, rounding: np.ndarray) -> bool:
+    """Return whether the smallest singular value is below the rounding of the data's own type.
 
-    Along its right vector v that makes eps·√Σ(‖column‖·v)².
+    It is √Σ(rounding·v)² along the right singular vector v, for the rounding (P,) of the columns.
     """
-    if not system.design.data_eps:
-        return False
-    rounding = system.column_rounding[group]
-    if rounding.max() < factor.at_least:
-        return False
     smallest = factor.singular_values[-1]
     if smallest >= rounding.max():
         return False

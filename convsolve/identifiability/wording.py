@@ -33,7 +33,7 @@ METHODS = {
 
 
 def counting(diagnosis: Diagnosis) -> str:
-    """The counting argument as such, then why it misleads here, if it does."""
+    """Compare the number of equations with that of unknowns, and report if this misleads."""
     m, p = diagnosis.n_equations, diagnosis.n_unknowns
     relation = "fewer than" if m < p else "as many as" if m == p else "more than"
     text = f"{count(m, 'equation')} for {count(p, 'unknown')} per output channel: {relation} needed"
@@ -60,7 +60,7 @@ def counting(diagnosis: Diagnosis) -> str:
 
 
 def method(diagnosis: Diagnosis) -> str:
-    """How rank and verdict were found."""
+    """Return a description of the method that decided rank and verdict."""
     if diagnosis.proved_iteratively:
         return "conjugate gradients on a random vector prove full rank"
     if diagnosis.decided:
@@ -179,7 +179,7 @@ def precision_sentence(diagnosis: Diagnosis) -> str:
 
 
 def confounded(diagnosis: Diagnosis) -> list[str]:
-    """Sentences about the taps that the data cannot tell apart."""
+    """Return sentences on indistinguishable taps, and on the combinations that are determined."""
     found = []
     for group, rank in enumerate(diagnosis.kernel_ranks):
         free = diagnosis.columns - rank

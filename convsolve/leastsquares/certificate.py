@@ -1,8 +1,7 @@
-"""The backward error of a least-squares answer, whoever gave it."""
+"""The backward error of a least-squares solution from any source."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -58,22 +57,21 @@ def backward_error(
     r_norm: np.ndarray,
     g: np.ndarray,
     a_norm: float,
-    factor_of: Callable[[], Factor | None],
+    factor: Factor | None,
 ) -> Certificate:
-    """Smallest relative change of A alone that makes a column of w its least-squares answer.
+    """Return the smallest relative change of A for which a column of w is a least-squares solution.
 
-    The largest over the columns, each of which belongs to one output.
+    It is the largest value over the columns, each of which belongs to one output.
 
-    The Karlson–Waldén estimate η = ‖(‖w‖²AᵀA + ‖r‖²I)^(−1/2) g‖ / ‖A‖_F, with w (P, Q), r_norm (Q,)
-    the norm of r = y − Aw and g = Aᵀr (P, Q) *recomputed from the data*; it lies within 0.76 to 1
-    of the true optimum. Where the free `upper_bound` shows 30 eps, it is given instead;
-    ``factor_of`` is asked for R only where the bound without it is too large.
+    It is the Karlson–Waldén estimate η = ‖(‖w‖²AᵀA + ‖r‖²I)^(−1/2) g‖ / ‖A‖_F, with w (P, Q),
+    r_norm (Q,) the norm of r = y − Aw, and g = Aᵀr (P, Q) recomputed from the data. It is between
+    0.76 and 1 of the true optimum. If an `upper_bound` shows 30 eps, or there is no factor of A,
+    the bound is returned instead.
 
     Source: R. Karlson and B. Waldén, BIT 37 (1997) 862; Gratton, Jiránek and Titley-Peloquin, SIAM
     J. Matrix Anal. Appl. 33 (2012) 822.
     """
     bound = upper_bound(w, r_norm, g, a_norm)
-    factor = factor_of() if bound.max() > EXACT else None
     if factor is not None and factor.full_rank:
         whitened = np.linalg.norm(factor.whiten(g.T), axis=1)
         bound = upper_bound(w, r_norm, g, a_norm, whitened)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 
 import numpy as np
 
@@ -209,7 +208,7 @@ class Regression:
         worst = Certificate(float(bounds.max(where=exact, initial=0.0)), "upper bound")
         for i in np.flatnonzero(~exact).tolist():
             norm = float(self.scaling.a_norm[i])
-            found = backward_error(w[i], r_norm[i], g[i], norm, partial(factor_of, i))
+            found = backward_error(w[i], r_norm[i], g[i], norm, factor_of(i))
             worst = max(found, worst, key=lambda c: c.value)
         return worst
 

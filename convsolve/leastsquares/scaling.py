@@ -56,7 +56,7 @@ class PenaltyColumns:
         terms = self.terms
         found = np.zeros(terms.shape)
         if self._design.sizes.gram_fits:
-            found = np.sqrt(np.maximum(self._transformed.squares, 0.0))
+            found = np.sqrt(np.maximum(self.basis.of_moments(self._design.moments).squares, 0.0))
         for group, known in enumerate(found):
             lost = np.flatnonzero(~(known > GRAM_SHARE * terms[group]))
             for start in range(0, len(lost), COLUMNS_A_PASS):
@@ -80,23 +80,19 @@ class PenaltyColumns:
             return False
         return bool((self._live & (self.norms <= GRAM_SHARE * self.terms)).any())
 
-    @property
-    def _transformed(self) -> Moments:
-        return self.basis.of_moments(self._design.moments)
-
     @cached_property
     def moments(self) -> Moments:
         """Sums over the rows of A T, and of y if it was given with x."""
-        return self._without_rounding(self._transformed)
+        return self._of(self._design.moments)
 
     def moments_with(self, targets: Targets) -> Moments:
         """Return sums over the rows of A T and other outputs."""
-        found = self.basis.of_moments(self._design.matrix.moments(targets))
-        return self._without_rounding(found)
+        return self._of(self._design.matrix.moments(targets))
 
-    def _without_rounding(self, moments: Moments) -> Moments:
-        """Return the moments with zero columns. In taps, A has no columns of rounding."""
-        return moments if self.basis.identity else moments.with_zero_columns(self._live)
+    def _of(self, moments: Moments) -> Moments:
+        """Return the moments of A T with zero columns. In taps, A has no columns of rounding."""
+        found = self.basis.of_moments(moments)
+        return found if self.basis.identity else found.with_zero_columns(self._live)
 
     def expand(self, z: np.ndarray) -> np.ndarray:
         """Return the kernels T z (G, P, Q) of z (G, R, Q)."""

@@ -34,7 +34,6 @@ from .minimum_norm import (
     afford_complement,
     distances,
     outside,
-    transpose,
 )
 from .qr import tall_svd, tree_qr
 from .rank import EPS, Band, band_of
@@ -271,12 +270,12 @@ class FullRank(Factor):
     def solve_by_svd(self, z: np.ndarray) -> np.ndarray:
         """Return V Σ⁻¹ Uᵀ z (P, Q)."""
         u, s, vt = self.svd
-        return transpose(vt) @ ((transpose(u) @ z) / s[..., None])
+        return vt.mT @ ((u.mT @ z) / s[..., None])
 
     def whitened(self, g: np.ndarray) -> np.ndarray:
         """Return R⁻ᵀ g (P, Q)."""
         if self.stacked:
-            return transpose(self.inverse) @ g
+            return self.inverse.mT @ g
         return solve_triangular(self.r, g, transposed=True)
 
     def solve_normal(self, g: np.ndarray) -> np.ndarray:
@@ -286,7 +285,7 @@ class FullRank(Factor):
 
     def whiten(self, rows: np.ndarray) -> np.ndarray:
         """Return rows (n, P) times R⁻¹."""
-        return transpose(self.whitened(transpose(rows)))
+        return self.whitened(rows.mT).mT
 
     @cached_property
     @on_blas_threads
@@ -344,8 +343,8 @@ class Truncated(Factor):
     def svd(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Economical: u (q, q), s (q,) descending, vt (q, P)."""
         if self.wide:
-            v, s, ut = tall_svd(transpose(self.r))
-            return transpose(ut), s, transpose(v)
+            v, s, ut = tall_svd(self.r.mT)
+            return ut.mT, s, v.mT
         return super().svd
 
     @property
@@ -378,7 +377,7 @@ class Truncated(Factor):
     def whiten(self, rows: np.ndarray) -> np.ndarray:
         """Return coordinates (n, rank) of equilibrated rows (n, P), with AᵀA the identity."""
         _, s, vt = self.svd
-        return rows @ transpose(vt[..., : self.rank, :] / s[..., : self.rank, None])
+        return rows @ (vt[..., : self.rank, :] / s[..., : self.rank, None]).mT
 
     @property
     def null_threshold(self) -> float:
@@ -442,7 +441,7 @@ class Truncated(Factor):
         if self.rank == self.r.shape[-2] and near:
             return self.all_rows
         if self.stacked:
-            return RowSpace.of(self.r, self.exponents, transpose(self.svd[2][:, : self.rank]))
+            return RowSpace.of(self.r, self.exponents, self.svd[2][:, : self.rank].mT)
         return RowSpace.of(self.r, self.exponents, self.row_basis, self.null_threshold)
 
     @property
@@ -484,7 +483,8 @@ class Truncated(Factor):
     @cached_property
     @on_blas_threads
     def _within(self) -> Within:
-        return Within.of(self.row_space)
+        space = self.row_space
+        return Within(space.q, space.exponents, space.seen)
 
     def solve(self, z: np.ndarray) -> np.ndarray:
         """Return the w (P, Q) of minimum norm in the user's units that minimizes ‖A w − y‖.
@@ -501,4 +501,4 @@ class Truncated(Factor):
 def singular_values_of(r: np.ndarray) -> np.ndarray:
     """Return the singular values (..., min(q, P)) of R (..., q, P), descending."""
     wide = r.shape[-2] < r.shape[-1]
-    return singular_values(tree_qr([transpose(r)]) if wide else r)
+    return singular_values(tree_qr([r.mT]) if wide else r)

@@ -40,14 +40,9 @@ def product(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     return np.asarray(found)
 
 
-def transpose(a: np.ndarray) -> np.ndarray:
-    """Return the transposes (..., Q, P) of matrices (..., P, Q)."""
-    return a.swapaxes(-1, -2)
-
-
 def outside(basis: np.ndarray, v: np.ndarray) -> np.ndarray:
     """Subtract from v (..., P, Q) its projection on an orthonormal ``basis`` (..., P, k)."""
-    return v - product(basis, product(transpose(basis), v))
+    return v - product(basis, product(basis.mT, v))
 
 
 def beyond(basis: np.ndarray, v: np.ndarray) -> np.ndarray:
@@ -118,14 +113,14 @@ class RowSpace:
         relative = np.maximum(exponents - exponents.max(-1, keepdims=True), -FARTHEST)[..., None]
         # Unknowns that no row of A contains stay exactly zero.
         live = np.asarray(r.any(-2))[..., None]
-        spanning = transpose(r) if basis is None else np.where(live, basis, 0.0)
+        spanning = r.mT if basis is None else np.where(live, basis, 0.0)
         order = np.argsort(~live[..., 0], kind="stable")
         if basis is not None and not relative.any():  # is orthonormal already
             return cls(spanning, r @ spanning, relative, spanning, order)
         if np.ptp(relative) < CLUSTER:
             rows = order[..., None]
             sorted_q, t = tall_qr(np.take_along_axis(np.ldexp(spanning, relative), rows, -2))
-            seen = transpose(t) if basis is None else r @ spanning @ transpose(t)
+            seen = t.mT if basis is None else r @ spanning @ t.mT
             q = np.empty_like(sorted_q)
             np.put_along_axis(q, np.broadcast_to(rows, q.shape), sorted_q, -2)
             return cls(q, seen, relative, spanning, order)
@@ -174,20 +169,15 @@ class Within:
         self.q, self.exponents = q, exponents
         size = np.maximum(np.abs(seen).max(axis=-2, initial=0.0), root)
         self._scale = exponents_of(size)[..., None]
-        joined = np.ldexp(seen, -transpose(self._scale))
+        joined = np.ldexp(seen, -self._scale.mT)
         if root:
             joined = np.concatenate([joined, np.diag(np.ldexp(root, -self._scale[:, 0]))])
         whole, self.r = tall_qr(joined)
         self._top = whole[..., : seen.shape[-2], :]
 
-    @classmethod
-    def of(cls, space: RowSpace) -> Within:
-        """Return the problem in a row space without a ridge."""
-        return cls(space.q, space.exponents, space.seen)
-
     def restrict(self, g: np.ndarray) -> np.ndarray:
         """Return a gradient (..., P, Q) in these unknowns, (..., k, Q)."""
-        return np.ldexp(product(transpose(self.q), np.ldexp(g, self.exponents)), -self._scale)
+        return np.ldexp(product(self.q.mT, np.ldexp(g, self.exponents)), -self._scale)
 
     def _lift(self, u: np.ndarray) -> np.ndarray:
         return np.ldexp(product(self.q, np.ldexp(u, -self._scale)), self.exponents)
@@ -203,7 +193,7 @@ class Within:
 
     def solve(self, z: np.ndarray) -> np.ndarray:
         """Return the solution (..., P, Q) for y in the coordinates of the rows of ``seen``."""
-        return self._lift(solve_triangular(self.r, transpose(self._top) @ z))
+        return self._lift(solve_triangular(self.r, self._top.mT @ z))
 
     def solve_normal(self, g: np.ndarray) -> np.ndarray:
         """Return (AᵀA + ridge I)⁻¹ g in the row space, a refinement step."""

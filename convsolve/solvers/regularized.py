@@ -25,7 +25,6 @@ from ..inference.several_strengths import SeveralStrengths
 from ..inference.sums import few_rows
 from ..leastsquares.analysis import Analysis
 from ..leastsquares.certificate import EXACT, Certificate
-from ..leastsquares.design import Design
 from ..leastsquares.penalty import RIDGE, Penalty, Ridge
 from ..leastsquares.smooth import Smooth
 from ..leastsquares.stable_spline import StableSpline
@@ -157,20 +156,22 @@ class Regularized(Solver):
         design = analysis.design
         if design.sizes.rows - design.nuisance.total < 2:
             raise SolveError(f"{count(design.sizes.rows, 'row')} of y: too few to choose by")
-        select, answer = self.criterion, _Answer.none(design)
+        select, begun = self.criterion, None
         if self._by_krylov(design.sizes) and isinstance(select, CrossValidation):
             told, penalties = choose_by_krylov(analysis, self.penalty, self._given, select)
         elif isinstance(self.penalty, Ridge) and self.penalty.open:
             told, penalties = choose_bands(Scoring(analysis, select), self.penalty)
         else:
-            told, penalties, answer = self._one_penalty(analysis, Scoring(analysis, select))
-        answer.complete(analysis, penalties)
-        return answer.packed(analysis, penalties, told)
+            told, penalties, begun = self._one_penalty(analysis, Scoring(analysis, select))
+        return _solved(analysis, penalties, told, begun)
 
     def _one_penalty(
         self, analysis: Analysis, scoring: Scoring
-    ) -> tuple[Regularization, list[tuple[Penalty, float]], _Answer]:
-        """Select one strength per output for a penalty that is common to all outputs."""
+    ) -> tuple[Regularization, list[tuple[Penalty, float]], Any]:
+        """Select one strength per output for a penalty that is common to all outputs.
+
+        The last result is a solution, see `_solved`.
+        """
         grids, units = strength_grids(self._given, scoring.units), scoring.units
         penalty, bounded = choose_penalty(scoring, self.penalty, grids)
         scorers = scoring.scorers(penalty)
@@ -182,7 +183,7 @@ class Regularized(Solver):
         begin = np.stack([s.coordinates(c.strengths[None])[0] for s, c in pairs])
         several = SeveralStrengths(analysis, penalty, told.strength, units)
         proven = several.proven(scorers)
-        answer = _Answer(*several.solve(scorers, begin, proven))
+        begun = several.solve(scorers, begin, proven)
         penalties = [(penalty, strength) for strength in told.strength.tolist()]
         unproven = np.repeat(~proven, units.outputs.shape[1])
         told = told._replace(
@@ -190,62 +191,47 @@ class Regularized(Solver):
             bounded=bounded,
             degrees_of_freedom=_by_factors(analysis, penalties, told, unproven),
         )
-        return told, penalties, answer
+        return told, penalties, begun
 
 
-class _Answer:
-    """Kernels and biases of all outputs, with bounds on their backward errors."""
+def _solved(
+    analysis: Analysis,
+    penalties: Sequence[tuple[Penalty, float]],
+    told: Regularization,
+    begun: tuple[np.ndarray, np.ndarray, np.ndarray] | None,
+) -> Raw:
+    """Return the result for the selected penalty and strength of every output.
 
-    def __init__(self, kernel: np.ndarray, bias: np.ndarray, errors: np.ndarray) -> None:
-        self.kernel, self.bias, self.errors = kernel, bias, errors
-        self.route = "tridiagonal form of the Gram matrix"
-
-    @classmethod
-    def none(cls, design: Design) -> _Answer:
-        """Return zeros with infinite errors, before any output is solved."""
-        outputs = design.kernel_shape[-1]
-        return cls(np.zeros(design.kernel_shape), np.zeros(outputs), np.full(outputs, np.inf))
-
-    def complete(self, analysis: Analysis, penalties: Sequence[tuple[Penalty, float]]) -> None:
-        """Solve outputs that are not exact yet by the default solver, once per penalty."""
-        wrong = {pair for pair, e in zip(penalties, self.errors, strict=True) if not e <= EXACT}
-        for pair in sorted(wrong, key=penalties.index):
-            mine = np.array([pair == other for other in penalties]) & ~(self.errors <= EXACT)
-            penalty, strength = pair
-            raw = AutoSolver(strength, penalty).run(analysis)
-            self.kernel[..., mine], self.bias[mine] = raw.kernel[..., mine], raw.bias[mine]
-            self.errors[mine] = np.inf if raw.certificate is None else raw.certificate.value
-            self.route = str(raw.stats["solver"])
-
-    def packed(
-        self,
-        analysis: Analysis,
-        penalties: Sequence[tuple[Penalty, float]],
-        told: Regularization,
-    ) -> Raw:
-        """Return the result for ``solve``.
-
-        The kernel is unique if every penalty ensures it. The penalty of least strength is recorded.
-        """
-        least: dict[Penalty, float] = {}
-        for penalty, strength in penalties:
-            least[penalty] = min(strength, least.get(penalty, np.inf))
-        certain = all(analysis.system(*pair).ridge_certifies for pair in least.items())
-        penalty, strength = min(penalties, key=lambda pair: pair[1])
-        return Raw(
-            self.kernel,
-            self.bias,
-            penalty,
-            strength,
-            stats={
-                "route": self.route,
-                "penalty": {"kind": told.penalty, "strength": told.strength.tolist()},
-            },
-            certificate=Certificate(float(self.errors.max()), "upper bound"),
-            evidence="the penalty" if certain else None,
-            regularization=told,
-            penalties=penalties,
-        )
+    ``begun`` are kernel, bias and bounds on the backward errors (Cout,), if there is a solution.
+    Outputs that are not exact are solved by the default solver, once per penalty. The kernel is
+    unique if every penalty ensures it. The penalty of least strength is recorded.
+    """
+    shape, route = analysis.design.kernel_shape, "tridiagonal form of the Gram matrix"
+    nothing = np.zeros(shape), np.zeros(shape[-1]), np.full(shape[-1], np.inf)
+    kernel, bias, errors = begun or nothing
+    wrong = ~(errors <= EXACT)
+    for pair in dict.fromkeys(penalties):
+        mine = wrong & np.array([pair == other for other in penalties])
+        if mine.any():
+            raw = AutoSolver(pair[1], pair[0]).run(analysis)
+            kernel[..., mine], bias[mine] = raw.kernel[..., mine], raw.bias[mine]
+            errors[mine] = np.inf if raw.certificate is None else raw.certificate.value
+            route = str(raw.stats["solver"])
+    least = dict(sorted(penalties, key=lambda pair: -pair[1]))
+    certain = all(analysis.system(*pair).ridge_certifies for pair in least.items())
+    return Raw(
+        kernel,
+        bias,
+        *min(penalties, key=lambda pair: pair[1]),
+        stats={
+            "route": route,
+            "penalty": {"kind": told.penalty, "strength": told.strength.tolist()},
+        },
+        certificate=Certificate(float(errors.max()), "upper bound"),
+        evidence="the penalty" if certain else None,
+        regularization=told,
+        penalties=penalties,
+    )
 
 
 def _by_factors(
