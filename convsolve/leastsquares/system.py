@@ -264,7 +264,8 @@ class System:
             blocks, wide = self.scaled_rows(groups, targets), rows < columns
             # A wide A is not reduced: its rows are used directly.
             both = np.concatenate([*blocks], axis=1) if wide else tree_qr(blocks, self._tree)
-            r, z = np.split(both[:, : min(rows, columns)], [columns], axis=2)
+            both = both[:, : min(rows, columns)]
+            r, z = both[:, :, :columns], both[:, :, columns:]
             r = r if wide else without_dust(r)
             return triangular_factors(r, self.scaling.exponents[groups], rows), z
 
