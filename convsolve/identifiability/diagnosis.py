@@ -424,8 +424,7 @@ class Diagnosis:
 
         Source: D. C. Hoaglin and R. E. Welsch, The American Statistician 32 (1978) 17.
         """
-        blocks = map(self._factors.leverages, self._system.scaled_rows(slice(None)))
-        rows = np.concatenate([*blocks], axis=1)
+        rows = np.concatenate([*self._system.leverages(self._factors)], axis=1)
         rows = np.clip(rows + self._nuisance_leverage, 0.0, 1.0)
         found = self._analysis.design.by_record(rows)
         return self.problem.input.like(found, channel_axis=self.groups > 1)

@@ -261,7 +261,7 @@ class System:
                 return self._with_penalty(groups, *plain)
         rows, columns = self.matrix.rows, self.columns.count
         with self.clock.timing("QR"):
-            blocks, wide = self.scaled_rows(groups, targets), rows < columns
+            blocks, wide = self._scaled_rows(groups, targets), rows < columns
             # A wide A is not reduced: its rows are used directly.
             both = np.concatenate([*blocks], axis=1) if wide else tree_qr(blocks, self._tree)
             both = both[:, : min(rows, columns)]
@@ -314,10 +314,10 @@ class System:
         by_rows = plain.wide or (not self.ridge_certifies and plain.has_gap)
         return self.coordinates.uniform and by_rows
 
-    def scaled_rows(
-        self, groups: np.ndarray | slice, targets: Targets | None = None
+    def _scaled_rows(
+        self, groups: np.ndarray | slice, targets: Targets | None
     ) -> Iterator[np.ndarray]:
-        """Yield blocks of rows (groups, n, R + Q) of the scaled [A T Y], or of A T alone."""
+        """Yield blocks of rows (groups, n, R + Q) of the scaled [A T Y]."""
         scale = self.scaling.scale[groups, None]
         for a, y in self.matrix.row_blocks(targets):
             scaled = self.basis.rows(a[groups]) * scale
@@ -401,6 +401,11 @@ class System:
         """
         scaled = np.ldexp(self.matrix.offsets[group], -self.scaling.relative[group])
         return scaled / max(float(np.linalg.norm(scaled)), 1.0)
+
+    def leverages(self, factors: Factors) -> Iterator[np.ndarray]:
+        """Yield the squared norms (groups, n) of the rows of A T R⁻¹, block by block."""
+        for rows in self._scaled_rows(slice(None), None):
+            yield factors.leverages(rows[:, :, : self.columns.count])
 
     @on_blas_threads
     def extremes(self, group: int, factor: Factor) -> tuple[float, float]:

@@ -68,7 +68,7 @@ SOLVERS = {
 BLOCKS = Limits(small_numbers=0, block_numbers=100, kept_numbers=0)
 
 
-def solved(problem: cs.Problem, solver: cs.solvers.base.Solver, limits: Limits) -> cs.Solution:
+def solved(problem: cs.Problem, solver: cs.Solver, limits: Limits) -> cs.Solution:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", cs.IdentifiabilityWarning)
         return cs.solve(problem, solver, limits=limits)

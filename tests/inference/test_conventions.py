@@ -58,7 +58,7 @@ def test_mtrf_ridge(regularization: float) -> None:
     np.testing.assert_allclose(fit.kernel[:, 0] * FS, theirs[1:], rtol=1e-9)
     np.testing.assert_allclose(fit.bias * FS, theirs[0], rtol=1e-9)
     trf = as_trf(theirs, "ridge", regularization)
-    assert solver_of(trf, TRIALS) == cs.solvers.AutoSolver(regularization * FS * TRIALS)
+    assert solver_of(trf, TRIALS) == cs.AutoSolver(regularization * FS * TRIALS)
     np.testing.assert_allclose(from_mtrf(trf).kernel, fit.kernel, rtol=1e-9)
     np.testing.assert_allclose(from_mtrf(trf).bias, fit.bias, rtol=1e-9)
     np.testing.assert_array_equal(from_mtrf(trf).lags, fit.lags)
@@ -72,7 +72,7 @@ def test_mtrf_tikhonov_of_one_feature() -> None:
     theirs = mtrf(matrices, y, 2.0 * 0.5 * d.T @ d)
     np.testing.assert_allclose(fit.kernel[:, 0] * FS, theirs[1:], rtol=1e-8)
     solver = solver_of(as_trf(theirs, "tikhonov", 2.0), TRIALS)
-    assert solver == cs.solvers.AutoSolver(strength, cs.Smooth(order=1))
+    assert solver == cs.AutoSolver(strength, cs.Smooth(order=1))
 
 
 def test_scikit_learn_ridge() -> None:
