@@ -1,4 +1,4 @@
-"""Preconditioned conjugate gradients on several systems at once, and what their course proves."""
+"""Preconditioned conjugate gradients for several right-hand sides, and bounds from their steps."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ import numpy as np
 
 Map = Callable[[np.ndarray], np.ndarray]
 
-# A random vector that shrinks to this had no share in any eigenvector that CG has not seen, with
-# odds of 2e-7 against.
+# A random vector that shrinks to this norm has no component along eigenvectors that CG has not
+# found, except with a probability of 2e-7.
 VANISHED = 1e-7
 
 
 class Conjugate:
-    """H x = g for g (P, Q), a step at a time; H and M, by ``precondition`` M⁻¹, positive definite.
+    """Conjugate gradients for H x = g (P, Q), step by step, with positive definite H and M.
 
-    ``x`` is the iterate, from zero, ``r`` = g − H x and ``squares`` = rᵀM⁻¹r by column. Every
-    column goes its own way, with its own lengths.
+    ``precondition`` multiplies by M⁻¹. ``x`` is the iterate, which starts at zero, ``r`` = g − H x,
+    and ``squares`` = rᵀM⁻¹r per column. Every column has its own step lengths.
 
     Source: G. H. Golub and C. F. Van Loan, Matrix Computations, 2013, section 11.5.
     """
@@ -30,10 +30,13 @@ class Conjugate:
         self.squares = np.einsum("pq,pq->q", self.r, self._direction)
 
     def step(self, active: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """One step of the ``active`` columns (Q,); its lengths α and the ratios β of squares.
+        """Take one step of the ``active`` columns (Q,).
 
-        A column whose direction p has a curvature pᵀHp of no more than ``least``·‖p‖² stays where
-        it is, α = 0: where H has none but that of its rounding, x would grow without end.
+        A column whose direction p has a curvature pᵀHp of at most ``least``·‖p‖² does not move.
+        Such a curvature is rounding, and x would grow without end.
+
+        Returns:
+            The step lengths α, and the ratios β of squares.
         """
         seen = self._product(self._direction)
         curvature = np.einsum("pq,pq->q", self._direction, seen)
@@ -60,11 +63,11 @@ def inverse_form(
     enough: np.ndarray,
     steps: int,
 ) -> np.ndarray:
-    """Upper bounds (Q,) on gᵀH⁻¹g by column, from CG and Gauss–Radau quadrature.
+    """Return upper bounds (Q,) on gᵀH⁻¹g per column, from CG and Gauss–Radau quadrature.
 
-    ``node`` (Q,) is at most the least eigenvalue of M⁻¹H. CG sums the Gauss rule, a lower bound, by
-    its lengths; with the weight that is left put on the node it becomes an upper one. It ends where
-    a bound is below ``enough``, or within twice the lower one.
+    ``node`` (Q,) is at most the smallest eigenvalue of M⁻¹H. The step lengths of CG give the Gauss
+    rule, which is a lower bound. With the remaining weight at the node, it is an upper bound. The
+    iteration ends if a bound is below ``enough``, or below twice the lower bound.
 
     Source: G. H. Golub and G. Meurant, Matrices, Moments and Quadrature with Applications,
     Princeton 2010, chapter 6; G. Meurant and P. Tichý, Numer. Algorithms 62 (2013) 163.
@@ -89,13 +92,13 @@ def inverse_form(
 
 
 class Evidence:
-    """A bound from below on the least eigenvalue of M⁻¹H, from CG on one random vector.
+    """A lower bound of the smallest eigenvalue of M⁻¹H, from CG on one random vector.
 
-    After k steps the residual's share in an eigenvector of eigenvalue λ is p_k(λ) times what it was
-    at first, and with the Ritz values θ_j, the roots of p_k, p_k(λ) ≥ 1 − λ Σ 1/θ_j below all of
-    them. So once the residual of a vector of covariance at least M has shrunk to `VANISHED`, an
-    eigenvalue below ``least`` = 1/(2 Σ 1/θ_j) would have had a share below twice that from the
-    start: a standard normal number is so small with a probability of 2e-7.
+    In k steps, the component of the residual along an eigenvector of eigenvalue λ is multiplied by
+    p_k(λ). The Ritz values θ_j are the roots of p_k, and p_k(λ) ≥ 1 − λ Σ 1/θ_j below all of them.
+    If the residual of a vector of covariance at least M has shrunk to `VANISHED`, an eigenvalue
+    below ``least`` = 1/(2 Σ 1/θ_j) would have had a component below twice this value from the
+    start. A standard normal number is so small with a probability of 2e-7.
     """
 
     def __init__(self) -> None:
@@ -103,12 +106,12 @@ class Evidence:
         self._inner, self._ratio = 0.0, 0.0
 
     def add(self, length: float, ratio: float) -> None:
-        """Take note of a step."""
+        """Record a step."""
         self._inner = 1.0 + self._ratio * self._inner
         self.slope += length * self._inner
         self._ratio = ratio
 
     @property
     def least(self) -> float:
-        """What the least eigenvalue exceeds, should the residual vanish now."""
+        """Lower bound of the smallest eigenvalue if the residual vanishes now."""
         return 1 / (2 * self.slope) if self.slope else math.inf

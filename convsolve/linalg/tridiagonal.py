@@ -1,4 +1,4 @@
-"""A symmetric matrix made tridiagonal once, and then solved for any multiple of the identity."""
+"""Systems of a symmetric matrix plus any multiple of the identity, by its tridiagonal form."""
 
 from __future__ import annotations
 
@@ -10,27 +10,27 @@ from .threads import on_blas_threads
 
 
 class Tridiagonal:
-    """B = Q T Qᵀ (r, r), positive semidefinite, T tridiagonal, Q orthogonal and never formed.
+    """B = Q T Qᵀ (r, r), positive semidefinite, with T tridiagonal and Q orthogonal.
 
-    A third of the cost of all eigenvectors, after which (B + λ I)⁻¹ costs O(r) a right side for
-    every λ.
+    Q is never formed. The cost is a third of that of all eigenvectors. Then (B + λ I)⁻¹ costs O(r)
+    per right-hand side for every λ.
 
     Source: LAPACK's sytrd, ormqr, pttrf and sterf; L. Eldén, BIT 17 (1977) 134, for the use.
     """
 
     def __init__(self, matrix: np.ndarray, scale: float = 0.0) -> None:
-        """``scale`` is the size of what B is a difference of, if that is larger than B."""
+        """Reduce the matrix. ``scale`` is the size of its terms, if B is a difference of them."""
         self.size, self._scale = len(matrix), scale
         self._reduce(matrix)
 
     @property
     def blas_columns(self) -> int:
-        """Its size."""
+        """The number of columns."""
         return self.size
 
     @on_blas_threads
     def _reduce(self, matrix: np.ndarray) -> None:
-        if self.size < 3:  # what LAPACK's reflectors are not needed for
+        if self.size < 3:  # is tridiagonal already
             self._reflectors, self._tau = None, None
             self.diagonal = np.diagonal(matrix).copy()
             self.beside = np.diagonal(matrix, -1).copy()
@@ -41,15 +41,15 @@ class Tridiagonal:
         whole, self.diagonal, self.beside, self._tau, _ = dsytrd(
             np.array(matrix, order="F"), lower=1, lwork=work, overwrite_a=1
         )
-        # As a QR would store them; the first axis is none of theirs.
+        # In the layout of a QR. The reflectors do not act on the first row.
         self._reflectors = np.asfortranarray(whole[1:, :-1])
 
     def rotate(self, right: np.ndarray) -> np.ndarray:
-        """Qᵀ right (r, Q)."""
+        """Return Qᵀ right (r, Q)."""
         return self._turned(right, "T")
 
     def back(self, u: np.ndarray) -> np.ndarray:
-        """Q u (r, Q)."""
+        """Return Q u (r, Q)."""
         return self._turned(u, "N")
 
     @on_blas_threads
@@ -65,7 +65,7 @@ class Tridiagonal:
 
     @cached_property
     def eigenvalues(self) -> np.ndarray:
-        """Ascending (r,), those within the rounding of B set to 0."""
+        """Eigenvalues (r,), ascending. Values within the rounding error of B are 0."""
         return np.where(self._values > self.resolution, self._values, 0.0)
 
     @cached_property
@@ -79,7 +79,7 @@ class Tridiagonal:
 
     @cached_property
     def _ends(self) -> tuple[float, float]:
-        """The smallest and the largest, by bisection, which needs none of the others."""
+        """The smallest and the largest eigenvalue, by bisection, without the others."""
         if self.size < 2:
             return (float(self.diagonal[0]),) * 2 if self.size else (0.0, 0.0)
         from scipy.linalg.lapack import dstebz
@@ -97,16 +97,16 @@ class Tridiagonal:
 
     @cached_property
     def resolution(self) -> float:
-        """Below this a λ is lost in the rounding of B; no eigenvalue is less than −½ of it."""
+        """Size of λ below which it is rounding of B. No eigenvalue is below −½ times it."""
         scale = max(self.largest, self._scale)
         return max(4 * self.size * EPS * scale, -2 * self._ends[0])
 
     def solve(self, shift: float, right: np.ndarray) -> np.ndarray:
-        """(T + shift·I)⁻¹ right (r, Q); a shift below `resolution` counts as that."""
+        """Return (T + shift·I)⁻¹ right (r, Q), with a shift of at least `resolution`."""
         return tridiagonal_solve(self.diagonal + max(shift, self.resolution), self.beside, right)
 
     def product(self, u: np.ndarray) -> np.ndarray:
-        """T u (r, Q)."""
+        """Return T u (r, Q)."""
         found = self.diagonal[:, None] * u
         if self.size > 1:
             found[1:] += self.beside[:, None] * u[:-1]
@@ -115,10 +115,10 @@ class Tridiagonal:
 
 
 def tridiagonal_solve(diagonal: np.ndarray, beside: np.ndarray, right: np.ndarray) -> np.ndarray:
-    """T⁻¹ right (r, Q) for a positive definite tridiagonal T of these entries.
+    """Return T⁻¹ right (r, Q) for a positive definite tridiagonal T.
 
     Raises:
-        LinAlgError: it is not positive definite.
+        LinAlgError: If T is not positive definite.
     """
     if len(diagonal) < 2:
         return right / diagonal[:, None]

@@ -17,22 +17,25 @@ from .base import Progress, QuadraticSolver, Raw, traceable
 @traceable("ridge")
 @dataclass(frozen=True)
 class LeastSquares(QuadraticSolver):
-    """min ‖y − Aw‖² + ridge·‖w‖² by a QR of the Toeplitz design matrix A, in row blocks.
+    """Minimize ‖y − Aw‖² + ridge·‖w‖² by a QR of the Toeplitz design matrix A, in row blocks.
 
-    Backward stable: certificate at most 30 eps at any condition, kernel error at most
-    100·eps·(κ + κ²·‖r‖/(‖A‖‖w‖)) with κ the condition of the equilibrated A. Where A is deficient
-    or wide, the answer of minimum norm in the user's units, truncated at the tolerance of
-    `identify`.
+    The method is backward stable. The certificate is at most 30 eps for any condition number. The
+    kernel error is at most 100·eps·(κ + κ²·‖r‖/(‖A‖‖w‖)), where κ is the condition number of the
+    equilibrated A. If A is deficient or wide, the solution is that of minimum norm in the user's
+    units, truncated at the tolerance of `identify`.
 
     Args:
-        method: "svd" solves through the singular values of R (the reference), "qr" by a triangular
-            solve, which is faster. Where A is deficient or wide, both solve within its rows.
-        ridge: summed, not averaged, as scikit-learn's ``alpha``; the bias is never penalised.
+        method: "svd" solves by the singular values of R and is the reference. "qr" solves with the
+            triangle R, which is faster. If A is deficient or wide, both solve in its row space.
+        ridge: strength of the penalty on the sum of squares, like ``alpha`` of scikit-learn. The
+            bias is not penalized.
+        penalty: the penalty, `Ridge` by default.
 
-    Memory is that of unknowns², whatever the length of the records, and time that of rows ×
-    unknowns²: for long records `NormalEquations` gives the same answer at a quarter of the cost.
-    With fewer rows than unknowns memory is that of rows × unknowns, and time rows² × unknowns.
-    Under `fit_kernel` the matrix is formed whole; derivatives in x and ridge assume full rank.
+    The memory is proportional to unknowns², for records of any length, and the time to rows ×
+    unknowns². For long records `NormalEquations` computes the same solution at a quarter of the
+    cost. With fewer rows than unknowns the memory is proportional to rows × unknowns, and the time
+    to rows² × unknowns. In `fit_kernel` the whole matrix is formed, and derivatives in x and ridge
+    assume full rank.
 
     Source: Å. Björck, Numerical Methods for Least Squares Problems, SIAM 1996, sections 2.4 and
     2.7.
@@ -51,7 +54,7 @@ class LeastSquares(QuadraticSolver):
         return f"LeastSquares({self.method})"
 
     def supports(self, sizes: Sizes, spec: ConvSpec) -> str | None:
-        """R must fit in the memory allowed."""
+        """Return the reason if R does not fit in the memory allowed, else None."""
         if sizes.factor_fits:
             return None
         return (

@@ -1,4 +1,4 @@
-"""Least squares from moments, its answer certified and, where that fails, escalated."""
+"""Least squares from moments, with a certificate, and by a QR if it is not exact."""
 
 from __future__ import annotations
 
@@ -16,30 +16,38 @@ from .base import Progress, QuadraticSolver, Raw, traceable
 @traceable("ridge")
 @dataclass(frozen=True)
 class NormalEquations(QuadraticSolver):
-    """min ‖y − Aw‖² + ridge·‖w‖² from the moments AᵀA and Aᵀy, as accurate as a QR and certified.
+    """Minimize ‖y − Aw‖² + ridge·‖w‖² from the moments AᵀA and Aᵀy, as accurately as a QR.
 
-    The moments come from the signals by block FFTs, exact at the edges, and the matrix is never
-    formed; a small one, or one whose columns a transient makes uneven, is taken by blocks of rows.
+    The moments are computed from the signals by block FFTs. They are exact at the edges, and the
+    matrix is not formed. A small matrix is formed by blocks of rows, and so is a matrix whose
+    columns differ much in norm because of a transient.
 
-    1. Where the Gram itself proves full rank (κ to about 1e6), or the ridge does: equilibrated
-       Cholesky, refinement from the moments, then up to 4 steps with residuals from the data, the
-       best kept. With a ridge that dwarfs the rounding of float32 and more than 1 500 unknowns the
-       factor is in float32. With far fewer rows than unknowns and a ridge: the dual.
-    2. Where it does not, or the certificate exceeds 30 eps after that: R from a QR of row blocks of
-       the design matrix, joined in a tree, and up to 5 semi-normal steps.
-    3. Where R is deficient: its truncated SVD, minimum norm in the user's units.
+    1. The Gram matrix (κ up to about 1e6) or the ridge proves full rank: a Cholesky factorization
+       of the equilibrated matrix, refinement from the moments, and up to 4 steps with residuals
+       from the data. The best iterate is kept. With more than 1 500 unknowns and a ridge well above
+       the rounding of float32, the factor is in float32. With a ridge and far fewer rows than
+       unknowns, the dual is solved.
+    2. Neither proves full rank, or the certificate exceeds 30 eps: a QR of row blocks of the design
+       matrix, joined in a tree, and up to 5 semi-normal steps.
+    3. R is deficient: its truncated SVD, for the minimum norm in the user's units.
 
-    ``stats["route"]`` says how far it went. Should R and its blocks not fit in the memory
-    allowed, the answer of the Gram is returned as "approximate", or a SolveError asks for a ridge.
+    ``stats["route"]`` names the factors that were used. If R and its blocks do not fit in the
+    memory allowed, the solution of the Gram matrix is returned as "approximate". If there is none,
+    a SolveError asks for a ridge.
 
-    Certificate at most 30 eps, kernel error as for `LeastSquares`. ``ridge`` is summed, as
-    scikit-learn's ``alpha``. For thousands of taps `ConjugateGradient` is faster.
+    The certificate is at most 30 eps. The kernel error is that of `LeastSquares`. For thousands of
+    taps `ConjugateGradient` is faster.
 
-    Under `fit_kernel` a matrix of more than 2¹⁶ numbers is not formed, and derivatives cost a few
-    FFTs. Where a bound on the condition lets it, the factor is a Cholesky of AᵀA (in float64 up to
-    about 1e6), otherwise the truncated SVD of R from a QR of row blocks, with a few steps of
-    refinement by residuals from the data. Of a batch under `jax.vmap` all take the slower way if
-    one has to.
+    Args:
+        ridge: strength of the penalty on the sum of squares, like ``alpha`` of scikit-learn. The
+            bias is not penalized.
+        penalty: the penalty, `Ridge` by default.
+
+    In `fit_kernel` a matrix of more than 2¹⁶ numbers is not formed, and derivatives cost a few
+    FFTs. If a bound on the condition number allows it (in float64 up to about 1e6), the factor is a
+    Cholesky factor of AᵀA. Otherwise it is the truncated SVD of R from a QR of row blocks. A few
+    refinement steps use residuals from the data. If one problem of a batch in `jax.vmap` requires
+    the slower method, all problems use it.
 
     Source: Å. Björck, Numerical Methods for Least Squares Problems, SIAM 1996, sections 2.3 and
     2.9.
@@ -62,7 +70,7 @@ class NormalEquations(QuadraticSolver):
 
 
 def _beyond_memory(sizes: Sizes, ridge: float) -> str:
-    """Why neither a Gram nor a QR gives an answer, and what to change."""
+    """Return the reason why neither a Gram matrix nor a QR can be used, and the remedy."""
     gram, way = "cannot decide the rank", "give a ridge, or fewer taps"
     if not sizes.gram_fits:
         gram, way = f"would take {sizes.gram_bytes / 2**30:.1f} GiB", "use fewer taps or channels"
