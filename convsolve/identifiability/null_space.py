@@ -1,4 +1,4 @@
-"""Which taps are confounded: a readable basis of a null space, and its sentences."""
+"""Confounded taps: a readable basis of a null space, and its description."""
 
 from __future__ import annotations
 
@@ -6,18 +6,18 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-# Sentences, and terms within one, beyond which a reader learns nothing more.
+# Largest number of sentences, and of terms in one of them.
 MAX_SENTENCES, MAX_TERMS = 6, 4
-# A basis of more vectors than this is put into numbers when asked for, but not into words.
+# A basis of more vectors than this is available as numbers, but not described.
 MAX_VECTORS = 200
 
 
 def echelon(null: np.ndarray, exponents: np.ndarray, rounding: float) -> np.ndarray:
-    """Reduced echelon basis (k, P), in the user's units, of a null space ``null`` (P, k).
+    """Return a reduced echelon basis (k, P) of a null space ``null`` (P, k) in the user's units.
 
-    Each vector is 1 at a tap of its own, its pivot, and 0 at the pivots of the others; the pivots
-    are chosen by QR with column pivoting, so that no other entry is large. ``null`` belongs to
-    columns multiplied by ``2**-exponents``, and entries below ``rounding`` there are zeros.
+    Each vector is 1 at its own pivot tap, and 0 at the pivots of the others. A QR with column
+    pivoting selects the pivots, so that no other entry is large. ``null`` refers to columns
+    multiplied by ``2**-exponents``. Its entries below ``rounding`` are zeros.
     """
     from scipy.linalg import qr
 
@@ -33,7 +33,7 @@ def echelon(null: np.ndarray, exponents: np.ndarray, rounding: float) -> np.ndar
 
 
 def _components(basis: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
-    """(vectors, taps) of the parts of a basis that share no tap, by their first taps."""
+    """Return (vectors, taps) of the parts of a basis that share no tap, by their first taps."""
     from scipy.sparse import csr_array
     from scipy.sparse.csgraph import connected_components
 
@@ -45,9 +45,9 @@ def _components(basis: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
 
 
 def sentences(basis: np.ndarray, names: Callable[[Sequence[int]], str]) -> list[str]:
-    """What a reduced echelon ``basis`` (k, P) leaves undetermined, a sentence a part.
+    """Describe which taps a reduced echelon ``basis`` (k, P) leaves undetermined, part by part.
 
-    ``names`` labels taps given by their numbers.
+    ``names`` returns the labels of taps given by their numbers.
     """
     # The squares of larger entries would leave float64.
     basis = np.clip(basis, -1e150, 1e150)
@@ -94,7 +94,7 @@ def _sentence(part: np.ndarray, taps: Sequence[int], names: Callable[[Sequence[i
 def _combination(
     weights: np.ndarray, taps: Sequence[int], names: Callable[[Sequence[int]], str]
 ) -> str:
-    """``2·(lag 0) − (lag 1)`` and the like."""
+    """Return a linear combination as a text, for example ``2·(lag 0) − (lag 1)``."""
     text = ""
     for weight, tap in zip(weights, taps, strict=True):
         size = "" if np.isclose(abs(weight), 1.0, rtol=1e-6) else f"{abs(weight):.3g}·"

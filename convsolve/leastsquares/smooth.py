@@ -20,19 +20,20 @@ class Smooth(Penalty):
     """Kernels that are smooth along the lags of every channel.
 
     Args:
-        order: 1 or 2, ‖D w‖² for the differences D of that order: L is a right inverse of D, and
-            what is constant (for 2, linear) along the lags is not penalized. In two and three
-            dimensions the axes are multiplied, so that only what no axis penalizes is free.
-        length: in taps, a number or one an axis: wᵀK w with K⁻¹ = exp(−(i − j)²/(2·length²)), a
-            squared exponential: taps much closer than ``length`` are alike, and kernels die out
-            nowhere. None, with no ``order``, for `Regularized` to choose.
+        order: 1 or 2, for ‖D w‖² with the differences D of this order. L is a right inverse of D.
+            Kernels that are constant (for 2, linear) along the lags are not penalized. In two and
+            three dimensions the axes are multiplied. A kernel is then free only if no axis
+            penalizes it.
+        length: length in taps, a number or one number per axis, for wᵀK w with the squared
+            exponential K⁻¹ = exp(−(i − j)²/(2·length²)). Taps much closer than ``length`` are
+            similar. Kernels need not decay. If ``order`` is None too, `Regularized` selects it.
 
-    L of the squared exponential is Q√e of its eigenvectors and eigenvalues, those below 1e-14 of
-    the largest left out: an inverse, or a Cholesky, of this matrix would be rounding alone.
+    L of the squared exponential is Q√e for its eigenvectors Q and eigenvalues e. Eigenvalues below
+    1e-14 of the largest are excluded. An inverse or a Cholesky factor would be rounding only.
 
-    With ``order``, where x has an offset of a hundred times its deviation and more, fit a bias too:
-    differences of such columns lose digits without one, and the answer is "approximate". A response
-    that decays is met better by `StableSpline`.
+    If x has an offset of a hundred times its standard deviation or more, fit a bias with ``order``.
+    Without a bias, differences of such columns lose digits and the status is "approximate". For
+    responses that decay, `StableSpline` is better.
 
     Source: M. Sahani and J. F. Linden, NIPS 15 (2003) 317 (automatic smoothness determination).
     """
@@ -55,7 +56,7 @@ class Smooth(Penalty):
 
     @property
     def title(self) -> str:
-        """As a text names it."""
+        """Name with the given hyperparameters."""
         if self.order is not None:
             return f"{('first', 'second')[self.order - 1]} differences"
         if self.length is None:
@@ -67,22 +68,22 @@ class Smooth(Penalty):
 
     @property
     def open(self) -> tuple[str, ...]:
-        """The length, where differences are not asked for either."""
+        """The length, if neither order nor length is given."""
         return ("length",) if self.order is None and self.length is None else ()
 
     def search(self, lags: Sequence[np.ndarray]) -> Search:
-        """Logarithms of the length of every axis, from a third of a tap to four kernels."""
+        """Return the search over the logarithm of the length of every axis, in taps."""
         taps = np.array([len(axis) for axis in lags], float)
         starts = np.linspace(np.log(0.7), np.log(np.maximum(taps, 2.0)), 7)
         return Search(starts, np.full(len(lags), np.log(0.3)), np.log(4 * taps), self._at)
 
     def _at(self, place: np.ndarray) -> Smooth:
-        """With those lengths."""
+        """Return the penalty with the lengths at a place of the search."""
         lengths = tuple(np.exp(place).tolist())
         return replace(self, length=lengths if len(lengths) > 1 else lengths[0])
 
     def check(self, kernel_size: Sequence[int], channels: int) -> None:
-        """There must be a length for every axis."""
+        """Raise a ValueError unless there is a length for every axis."""
         if isinstance(self.length, tuple) and len(self.length) != len(kernel_size):
             raise ValueError(
                 f"Smooth(length=...) has {len(self.length)} lengths, the kernel "
@@ -90,20 +91,20 @@ class Smooth(Penalty):
             )
 
     def bases(self, lags: Sequence[np.ndarray]) -> list[tuple[np.ndarray, np.ndarray]]:
-        """Those of every axis."""
+        """Return L and N of every axis."""
         if self.order is not None:
             return [self.roots(axis) for axis in lags]
         lengths = self._lengths(len(lags))
         return [_squared_exponential(a, length) for a, length in zip(lags, lengths, strict=True)]
 
     def roots(self, lags: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Steps up (of order 2, ramps) at every lag, orthogonal to what is free."""
+        """Return steps (for order 2, ramps) at every lag, and the constant (and linear) kernels."""
         order, taps = self.order or 1, len(lags)
         n = np.linalg.qr(np.vander(np.linspace(-1, 1, taps), min(order, taps), increasing=True))[0]
         steps = np.tri(taps, max(taps - order, 0), -order)
         for _ in range(order - 1):
             steps = np.cumsum(steps, axis=0)
-        # Twice, since once leaves the rounding of large ramps.
+        # Projected twice, because the first projection leaves the rounding of large ramps.
         for _ in range(2):
             steps = steps - n @ (n.T @ steps)
         return steps, n

@@ -24,32 +24,33 @@ from .base import Objective, Progress, Raw, Solver, gram_reason, traceable
 @traceable()
 @dataclass(frozen=True)
 class Huber(Solver):
-    """min Σρ((y − Aw − b)/scale), every output its own; ρ(u) = u²/2 up to delta, linear beyond.
+    """Minimize Σρ((y − Aw − b)/scale) for every output; ρ(u) = u²/2 up to delta, then linear.
 
-    For y with outliers: rows with gross errors hardly move the answer, and where the noise is
-    normal its variance is 5 % above that of least squares, at the default delta.
+    Use it for y with outliers. Rows with gross errors hardly change the solution. If the noise is
+    normal, the variance is 5 % above that of least squares, at the default delta.
 
     Args:
-        delta: where the loss turns from squares to absolute values, in units of the scale.
-        scale: of the noise, in the unit of y; or "mad", the median absolute residual over 0.6745,
-            which is the deviation of normal noise. It is found with the kernel, for each output, in
-            turns until neither changes.
+        delta: residual at which the loss changes from squares to absolute values, in units of the
+            scale.
+        scale: scale of the noise, in the unit of y. "mad" is the median absolute residual divided
+            by 0.6745, which is the standard deviation of normal noise. Scale and kernel of every
+            output are then computed in turns until both converge.
 
-    ``certificate`` is the relative duality gap at that scale, computed from the data: the loss is
-    within that share of the least possible. Usual is about 1e-14, and "solved" is up to 1e-8, which
-    rounding may exceed where the condition of the data does 1e7. If the fit is exact and its loss
-    is rounding, it is the gap as a share of the loss of y. A scale that changes to the end is
-    "approximate".
+    ``certificate`` is the relative duality gap at this scale, computed from the data: the loss
+    exceeds its minimum by at most this share. It is usually about 1e-14. The status is "solved" up
+    to 1e-8. Rounding may exceed this if the condition number of the data exceeds 1e7. If the fit is
+    exact and its loss is rounding, the gap is relative to the loss of y. If the scale does not
+    converge, the status is "approximate".
 
-    ``stats`` has the "scale" of every output, 0 where y is fitted exactly, "scale_settled" if it
-    was searched, and "newton_steps". Standard errors, bands and tests are Huber's H1. Kernel and
-    errors are those of ``statsmodels.RLM`` at its scale.
+    ``stats`` contains the "scale" of every output (0 if y is fitted exactly), "scale_settled" if
+    the scale was computed, and "newton_steps". Standard errors, bands and tests are Huber's H1.
+    Kernel and errors are those of ``statsmodels.RLM`` at its scale.
 
     With weights, the residual of a row is multiplied by the root of its weight, as for squares.
     Confounds are fitted with the same loss as the kernel.
 
-    Neither outliers in half of the rows nor errors in x are helped. Where most rows agree exactly,
-    there is no scale: take `LeastAbsolute`.
+    The method does not handle outliers in half of the rows, or errors in x. If most rows are fitted
+    exactly, there is no scale. Use `LeastAbsolute` then.
 
     Source: P. J. Huber, Ann. Statist. 1 (1973) 799; K. Madsen and H. B. Nielsen, BIT 30 (1990) 682.
     """
@@ -126,7 +127,7 @@ class Huber(Solver):
 
 
 class _OutputFit(NamedTuple):
-    """The answer of one output in coordinates z; its scale and error norm in the unit of y."""
+    """The solution of one output in coordinates z, with scale and error norm in units of y."""
 
     z: np.ndarray
     gap: float
@@ -137,7 +138,7 @@ class _OutputFit(NamedTuple):
 
 
 def _no_scale(given: Any) -> str:
-    """Why there is no scale."""
+    """Return the reason why there is no scale, and the remedy."""
     if given == "mad":
         return (
             "half of the rows of an output or more are fitted exactly, so that scale='mad' is 0; "

@@ -19,28 +19,28 @@ from .base import Objective, Progress, Raw, Solver, gram_reason, traceable
 @traceable()
 @dataclass(frozen=True)
 class LeastAbsolute(Solver):
-    """min Σ|y − Aw − b|, every output its own: least absolute deviations.
+    """Minimize Σ|y − Aw − b| for every output: least absolute deviations.
 
-    For y with outliers: rows with gross errors hardly move the answer, and where most rows agree
-    exactly it is right to rounding. There is nothing to be set.
+    Use it for y with outliers. Rows with gross errors hardly change the solution. If most rows are
+    fitted exactly, the kernel is exact to rounding. There are no settings.
 
-    ``certificate`` is the relative duality gap, computed from the data: the sum is within that
-    share of the least possible. Usual is about 1e-15, and "solved" is up to 1e-8, which rounding
-    may exceed where the condition of the data does 1e7. If the fit is exact and its sum is
-    rounding, it is the gap as a share of Σ|y|.
+    ``certificate`` is the relative duality gap, computed from the data: the sum exceeds its minimum
+    by at most this share. It is usually about 1e-15. The status is "solved" up to 1e-8. Rounding
+    may exceed this if the condition number of the data exceeds 1e7. If the fit is exact and its sum
+    is rounding, the gap is relative to Σ|y|.
 
-    An interior point method comes near the answer, from where the simplex method ends in a vertex:
-    a kernel that passes through as many rows of y as there are unknowns. Where several kernels have
-    the same least sum, this is one of them. Each of some 15 steps takes n·P² operations, for n rows
-    and P unknowns, and outputs are solved one by one: with a thousand unknowns, minutes each.
-    ``stats`` has the "interior_steps" and "pivots" of all outputs together.
+    An interior point method approaches the solution. The simplex method then ends in a vertex, a
+    kernel that passes through as many rows of y as there are unknowns. If several kernels have the
+    same minimum, one of them is returned. Each of about 15 steps takes n·P² operations, for n rows
+    and P unknowns. Outputs are solved one by one, and each takes minutes with a thousand unknowns.
+    ``stats`` contains the "interior_steps" and "pivots" of all outputs together.
 
     With weights, the residual of a row is multiplied by the root of its weight, as for squares.
     Confounds are fitted with the same loss as the kernel.
 
-    It has no standard errors; where the noise is normal they are 1.25 times those of least squares.
-    For noise in most rows take `Huber`, which has them. Neither outliers in half of the rows nor
-    errors in x are helped.
+    Standard errors are not available. If the noise is normal, they are 1.25 times those of least
+    squares. If most rows are noisy, use `Huber`, which has standard errors. The method does not
+    handle outliers in half of the rows, or errors in x.
 
     Source: S. Portnoy and R. Koenker, Stat. Sci. 12 (1997) 279.
     """
