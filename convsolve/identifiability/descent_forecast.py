@@ -1,4 +1,4 @@
-"""What plain gradient descent will do on a problem, from the curvatures of its loss."""
+"""Predicted course of plain gradient descent, from the curvatures of its loss."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ..problem.names import Names
 from ..text import count, line
 from .diagnosis import Diagnosis
 
-# Slowest directions that are reported, and channels that are named for each.
+# Number of the slowest directions that are reported, and of channels that are named for each.
 MAX_DIRECTIONS, MAX_CHANNELS = 3, 3
 # Beyond this power of two the square of the largest singular value, or its step, leaves float64.
 MAX_EXPONENT = 500
@@ -27,27 +27,27 @@ OUT_OF_RANGE = (
 
 @dataclass(frozen=True, eq=False)
 class Descent:
-    """What ``GradientDescent(optax.sgd(step), loss="mse")`` will do, whatever y is.
+    """Prediction of ``GradientDescent(optax.sgd(step), loss="mse")``, for any y.
 
-    The loss is quadratic: each step multiplies the error along an eigenvector of its Hessian by
+    The loss is quadratic. Each step multiplies the error along an eigenvector of the Hessian by
     1 − step·λ. The Hessian is 2/(m·outputs)·AᵀA for m rows and all output channels, in the user's
-    units; a bias puts a column of ones into A. λ₁ and λ_P are the largest λ and the smallest but
-    zero, over all groups. The outputs of a group share theirs.
+    units. With a bias, A has a column of ones. λ₁ is the largest eigenvalue over all groups, and
+    λ_P the smallest one that is not zero. All outputs of a group have the same eigenvalues.
 
     Attributes:
-        tol: the factor by which ``steps`` shrink the error.
-        largest_step: 2/λ₁, above which descent diverges.
-        best_step: 2/(λ₁ + λ_P), at which the slowest direction is the fastest.
-        rate: (λ₁ − λ_P)/(λ₁ + λ_P), what remains of the error after a step of that size; after one
-            of 1/λ₁, half the largest, it is 1 − λ_P/λ₁.
-        steps: that shrink the error of the kernel (and the bias), or of its identifiable part, from
-            any start by ``tol`` at the best step.
-        curvatures: per group (n,), every λ but zero, ascending: what comes last stands first.
-        directions: per group ``(n, *K, Cin/groups)``, the kernels of their unit eigenvectors.
-        biases: per group (n,), their entries for the bias; zeros without one.
-        unmoved: per group, how many directions change no output. Descent never moves along them:
-            what the start holds there stays.
-        names: what channels are called.
+        tol: factor by which ``steps`` reduce the error.
+        largest_step: 2/λ₁. Descent diverges with larger steps.
+        best_step: 2/(λ₁ + λ_P), the step at which the slowest direction is the fastest.
+        rate: (λ₁ − λ_P)/(λ₁ + λ_P), factor of the error per step of this size. It is 1 − λ_P/λ₁ for
+            a step of 1/λ₁, half the largest one.
+        steps: number of steps of the best size that reduce the error of the kernel and the bias by
+            ``tol``, from any start. It refers to the identifiable part.
+        curvatures: per group (n,), eigenvalues except zero, ascending, so the slowest is first.
+        directions: per group ``(n, *K, Cin/groups)``, kernels of the unit eigenvectors.
+        biases: per group (n,), entries of the eigenvectors for the bias; zeros without a bias.
+        unmoved: per group, number of directions that change no output. Descent does not move along
+            them.
+        names: names of the channels.
     """
 
     tol: float
@@ -63,35 +63,41 @@ class Descent:
 
     @property
     def slowest(self) -> tuple[np.ndarray, ...]:
-        """The first of ``directions``: per group up to three kernels that come last."""
+        """The slowest ``directions``: up to three kernels per group."""
         return tuple(d[:MAX_DIRECTIONS] for d in self.directions)
 
     def error(self, steps: Any, step: float | None = None) -> tuple[np.ndarray, ...]:
-        """(1 − step·λ)^steps, what remains of the error along every direction, per group (n,).
+        """Return the factor (1 − step·λ)^steps of the error along every direction, per group (n,).
 
-        At the best step, or another; for an array of ``steps`` an axis more, in front. Its sign
-        changes from step to step where the step overshoots.
+        The sign alternates along directions in which the step overshoots.
+
+        Args:
+            steps: number of steps. An array adds axes in front of the result.
+            step: size of a step; `best_step` by default.
         """
         power = np.asarray(steps)[..., None]
         with np.errstate(over="ignore", under="ignore"):
             return tuple((1 - x) ** power for x in self._shrinkage(step))
 
     def steps_along(self, step: float | None = None) -> tuple[np.ndarray, ...]:
-        """Steps that shrink the error by ``tol`` along every direction, per group (n,).
+        """Return the steps that reduce the error by ``tol`` along every direction, per group (n,).
 
-        At the best step, or another; inf where it diverges.
+        The number is inf for directions that diverge.
+
+        Args:
+            step: size of a step; `best_step` by default.
         """
         found = []
         for x in self._shrinkage(step):
             with np.errstate(divide="ignore"):
-                # log1p, or directions of little curvature would seem not to move at all.
+                # Without log1p, directions of small curvature would seem not to move.
                 decay = -np.where(x < 1, np.log1p(-np.minimum(x, 1)), np.log(np.abs(x - 1)))
                 taken = math.log(1 / self.tol) / np.maximum(decay, 0)
             found.append(np.maximum(np.ceil(taken), 1))
         return tuple(found)
 
     def _shrinkage(self, step: float | None) -> list[np.ndarray]:
-        """The share of an error that one step takes away, per direction."""
+        """Return the share of the error that one step removes, per direction."""
         size = self.best_step if step is None else number(step, "step")
         return [size * c for c in self.curvatures]
 
@@ -99,7 +105,7 @@ class Descent:
         return self.text()
 
     def text(self) -> str:
-        """The forecast in words, as a terminal shows it."""
+        """Return the prediction as shown in a terminal."""
         ranked = sorted(
             (c, g, i) for g, all_c in enumerate(self.curvatures) for i, c in enumerate(all_c)
         )
@@ -127,7 +133,7 @@ class Descent:
         return "\n".join(lines)
 
     def _name(self, group: int, index: int) -> str:
-        """A direction by the bias, or by its strongest frequency and its channels."""
+        """Describe a direction by the bias, or by its strongest frequency and its channels."""
         kernel, bias = self.directions[group][index], self.biases[group][index]
         if bias**2 > 0.5:
             return f"the bias ({bias**2:.0%})"
@@ -153,13 +159,14 @@ def _number(steps: float) -> str:
 def _spectrum(
     factor: Factor, mean: np.ndarray | None, rows: int, most: int
 ) -> tuple[np.ndarray, np.ndarray, int]:
-    """Non-zero singular values of [A 1] over 2^unit, ascending, right vectors (k, P + 1), and unit.
+    """Return singular values of [A 1] except zero, ascending, right vectors (k, P + 1), and a unit.
 
-    From the factor of the centred A: [A 1]ᵀ[A 1] is that of [R 0; √m·meanᵀ √m]. ``mean`` is None
-    without a bias, and then there is no last column. Up to ``most`` columns as exact as can be.
+    The values are divided by 2^unit. They are computed from the factor of the centred A, because
+    [A 1]ᵀ[A 1] is that of [R 0; √m·meanᵀ √m]. ``mean`` is None without a bias, and then there is no
+    last column. With up to ``most`` columns, small values are accurate relative to themselves.
     """
     unit = factor.unit
-    # Within the row space, or the rounding of the null space could stand above the rest.
+    # Only in the row space: rounding errors of the null space could exceed small values.
     basis = factor.user_row_basis
     if mean is not None:
         row = math.sqrt(rows) * np.append(mean, 1.0)
@@ -179,14 +186,14 @@ def _spectrum(
         _, values, vt = svd(a)
         v = vt.T
     else:
-        # Beside a large offset, or columns of larger units, a plain SVD loses the small values.
+        # With a large offset or very different units, a plain SVD loses the small values.
         values, v = graded_svd(a)
     v = v if basis is None else basis @ v
     return values[::-1], v[:, ::-1].T, unit
 
 
 def descent(diagnosis: Diagnosis, tol: float) -> Descent:
-    """The forecast for a problem, from the factors of its groups."""
+    """Return the prediction for a problem, from the factors of its groups."""
     tol = number(tol, "tol")
     if tol >= 1:
         raise ValueError(f"tol must be below 1, got {tol!r}")
@@ -207,7 +214,7 @@ def descent(diagnosis: Diagnosis, tol: float) -> Descent:
         apart = math.isinf(largest / least) if least else True
         if apart or least < np.finfo(float).tiny or not 0 < 2 / largest < math.inf:
             raise ValueError(OUT_OF_RANGE)
-        # What the best step takes off the error, 1 - rate, which may be below one rounding.
+        # The share of the error that the best step removes, 1 - rate, may be below one rounding.
         taken = 2 / (largest / least + 1)
         steps = max(1, math.ceil(math.log(1 / tol) / -np.log1p(-taken)))
     shape = problem.kernel_shape[:-1]

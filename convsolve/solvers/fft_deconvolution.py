@@ -19,7 +19,7 @@ from .base import Progress, QuadraticSolver, Raw, host_ridge, traceable, whole_r
 
 
 def _period(shapes: list[tuple[int, ...]], spec: ConvSpec) -> tuple[int, ...]:
-    """Length of the transform along each axis: long enough that nothing wraps, unless it should."""
+    """Return the length of the transform along each axis; only circular records wrap around."""
     longest = [max(axis) for axis in zip(*shapes, strict=True)]
     if spec.padding == "circular":
         return tuple(longest)
@@ -27,20 +27,20 @@ def _period(shapes: list[tuple[int, ...]], spec: ConvSpec) -> tuple[int, ...]:
     for w, span, lo, t in zip(
         longest, spec.span, spec.offset(longest), spec.output_shape(longest), strict=True
     ):
-        # No tap of a known row may wrap onto a sample: before x and behind it are zeros.
+        # No tap of a row may wrap onto a sample, because x is zero before and after the record.
         axes.append(max(w + span - 1, t, w + lo, t + span - 1 - lo))
     return tuple(axes)
 
 
 def _spectrum(records: Any, period: tuple[int, ...], xp: Any) -> Any:
-    """FFT of every record ``(*space, C)``, zero-filled to ``period``: ``(bins, records, C)``."""
+    """Return the FFT (bins, records, C) of records (*space, C), padded with zeros to ``period``."""
     axes = tuple(range(len(period)))
     parts = [xp.fft.rfftn(r, period, axes=axes).reshape(-1, 1, r.shape[-1]) for r in records]
     return xp.concatenate(parts, axis=1)
 
 
 def _positions(spec: ConvSpec, shape: tuple[int, ...], period: tuple[int, ...]) -> Any:
-    """Where each tap stands in the periodic response: (lo - k·d) mod period, an open mesh."""
+    """Return the index of each tap in the periodic response, (lo - k·d) mod period, as a mesh."""
     lags = [
         (lo - np.arange(k) * d) % n
         for lo, k, d, n in zip(
@@ -51,7 +51,7 @@ def _positions(spec: ConvSpec, shape: tuple[int, ...], period: tuple[int, ...]) 
 
 
 def _taps(transfer: Any, spec: ConvSpec, shape: Any, period: tuple[int, ...], xp: Any) -> Any:
-    """The kernel's taps ``(*K, Cg, Q)`` out of the transfer function ``(bins, Cg, Q)``."""
+    """Return the taps ``(*K, Cg, Q)`` of a transfer function ``(bins, Cg, Q)``."""
     half = (*period[:-1], period[-1] // 2 + 1)
     response = xp.fft.irfftn(
         transfer.reshape(*half, *transfer.shape[1:]), period, axes=tuple(range(len(period)))
@@ -62,20 +62,19 @@ def _taps(transfer: Any, spec: ConvSpec, shape: Any, period: tuple[int, ...], xp
 @traceable("ridge")
 @dataclass(frozen=True)
 class FFTDeconvolution(QuadraticSolver):
-    """Divide the spectrum of y by that of x, bin by bin over all records, and keep the kernel's
-    taps.
+    """Divide the spectrum of y by the spectrum of x, and keep the taps of the kernel.
 
-    In each bin f the least-squares transfer function, ``H(f) = argmin Σ_n |Y_n(f) − X_n(f) H|² +
-    ridge·|H|²``, from the singular values of X(f) (records × channels); bins in which X vanishes
-    give 0.
+    The transfer function of each bin f is the least-squares solution over all records,
+    ``H(f) = argmin Σ_n |Y_n(f) − X_n(f) H|² + ridge·|H|²``. It is computed from the singular values
+    of X(f) (records × channels), and is 0 in bins in which X is zero.
 
-    Exact ("solved", certificate at most 30 eps) for noise-free data of circular or full
-    convolutions in whose every bin X has rank Cin, hence with at least Cin records. Everywhere else
-    it is "approximate": with noise, because it fits all lags of the period and then drops all but K
-    of them; with valid, same or causal padding, because rows beyond the record's edges count as
-    zero. It is kept as the classical method and as a fast first look; for the least-squares answer
-    use `NormalEquations`. No stride, no bias; circular records must be of one length. Under
-    `fit_kernel` X(f) must have full rank in every bin unless there is a ridge.
+    The kernel is exact ("solved", certificate at most 30 eps) for noise-free data of circular or
+    full convolutions if X has rank Cin in every bin, which requires at least Cin records. Otherwise
+    it is "approximate". With noise, all lags of the period are fitted, and all but K of them are
+    dropped. With valid, same or causal padding, rows beyond the edges of a record count as zero.
+    Use this classical method for a fast first estimate, and `NormalEquations` for the least-squares
+    solution. Strides and a bias are not supported, and circular records must have the same length.
+    In `fit_kernel` X(f) must have full rank in every bin unless there is a ridge.
 
     Source: J. S. Bendat and A. G. Piersol, Random Data, Wiley 2010, chapter 6.
     """
@@ -84,7 +83,7 @@ class FFTDeconvolution(QuadraticSolver):
     ridge: Any = 0.0
 
     def supports(self, sizes: Sizes, spec: ConvSpec) -> str | None:
-        """Stride 1, no bias, and a common period."""
+        """Return the reason if there is a stride, a bias or no common period, else None."""
         if any(s > 1 for s in spec.stride):
             return "stride > 1 aliases the spectrum of y; use NormalEquations"
         if not sizes.toeplitz:
@@ -117,7 +116,7 @@ class FFTDeconvolution(QuadraticSolver):
         x_scale, y_scale = channel_exponents(xs_given), channel_exponents(ys_given)
         if ridge:
             x_scale = np.full_like(x_scale, x_scale.max())  # the ridge has one strength
-        # In units of x the ridge may leave float64, so its power of two is kept apart.
+        # In units of x the ridge may leave float64, so its power of two is stored separately.
         root, power = np.frexp(ridge)
         high = max(int(power) - 2 * int(x_scale[0]), 0) if ridge else 0
         xs = _spectrum([np.ldexp(a.astype(float), -x_scale) for a in xs_given], period, np)
@@ -138,7 +137,7 @@ class FFTDeconvolution(QuadraticSolver):
 
             w = divide(y)
             if not ridge:
-                # A second division, of what the first left over, removes the rounding of weak bins.
+                # A second division, of the residual, removes the rounding error of weak bins.
                 placed = np.zeros((*period, *w.shape[-2:]))
                 np.add.at(placed, _positions(spec, shape, period), w)
                 response = np.fft.rfftn(placed, axes=tuple(range(spec.ndim)))
