@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from . import __version__, solvers
+from . import __all__ as public_names
+from . import __version__
 from .html import code, facts, page, paragraph, picture, pictures, section, table
 from .identifiability.excitation import excitation
 from .identifiability.report import Identifiability
@@ -87,7 +88,7 @@ def python_call(fit: Solution) -> str:
         [
             f"problem = cs.{door}(x, y{words})",
             f"fit = cs.solve(problem, cs.{solver}(…){how})"
-            if hasattr(solvers, solver)
+            if solver in public_names
             else f"# solved by {solver}",
             *(f"# {comment}" for comment in comments),
         ]
