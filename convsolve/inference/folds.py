@@ -309,33 +309,35 @@ def no_score(fold: int, score: str) -> str:
     )
 
 
-def scored(score: str, errors: np.ndarray, rows: int, squares: np.ndarray | float) -> np.ndarray:
+def scored(
+    score: str, errors: np.ndarray, weight: float, squares: np.ndarray | float
+) -> np.ndarray:
     """Return the mean square or R² of held-out rows.
 
     Args:
         score: "mse" or "r2".
-        errors: sums of squares of the residuals.
-        rows: number of rows.
-        squares: sums of squares of y about its mean.
+        errors: sums of squares of the residuals, times the weights of the rows.
+        weight: sum of the weights, or the number of rows without weights.
+        squares: sums of squares of y about its mean, times the weights.
     """
     with np.errstate(divide="ignore", invalid="ignore"):
-        return np.asarray(errors / rows if score == "mse" else 1 - errors / squares)
+        return np.asarray(errors / weight if score == "mse" else 1 - errors / squares)
 
 
 class HeldOut:
     """Held-out rows of one group. Scores of kernels fitted to the ``rest`` of the rows.
 
     Attributes:
-        rows: number of rows.
         weight: sum of the weights of the rows.
+        ones_square: what is left of it once confounds are projected out of a constant.
         gram, cross: AᵀA (R, R) and Aᵀy (R, Q) about the means of these rows.
         squares: (Q,), sums of squares of y about its mean in these rows.
         means: (R,), the means of the columns.
         off, y_off: (R,) and (Q,), the means that the fitted constant does not take up.
     """
 
-    def __init__(self, fold: Moments, rest: Moments, group: int) -> None:
-        self.rows, self.weight = fold.n, fold.ones_square
+    def __init__(self, fold: Moments, rest: Moments, group: int, weight: float) -> None:
+        self.weight, self.ones_square = weight, fold.ones_square
         centred = fold.with_constant().eliminated()
         self.gram, self.cross, self.squares = (each[group] for each in centred)
         self.means = self.off = fold.means[group]
@@ -362,18 +364,34 @@ class HeldOut:
         if score == "correlation":
             return self._correlations(v)
         rows, change = (self, v) if about is None else about
-        return scored(score, rows._errors(change), self.rows, self.squares)
+        return scored(score, rows._errors(change), self.weight, self.squares)
+
+    def scored(
+        self, score: str, spread: np.ndarray, joint: np.ndarray, off: np.ndarray
+    ) -> np.ndarray:
+        """Return scores of predictions ŷ.
+
+        Args:
+            score: the score.
+            spread, joint: sums of ŷ² and of y·ŷ about the means of these rows.
+            off: mean of y − ŷ.
+        """
+        if score != "correlation":
+            errors = np.maximum(self.squares - 2 * joint + spread, 0.0) + self.ones_square * off**2
+            return scored(score, errors, self.weight, self.squares)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return np.asarray(joint / np.sqrt(spread * self.squares))
 
     def _errors(self, v: np.ndarray) -> np.ndarray:
         """Return the sums of squares (n, Q) of y minus the prediction of kernels v (n, R, Q)."""
         inner = np.einsum("nrq,nrq->nq", v, self._applied(v) - 2 * self.cross)
         off = self.y_off - self.off @ v
-        return np.maximum(self.squares + inner, 0.0) + self.weight * off**2
+        return np.maximum(self.squares + inner, 0.0) + self.ones_square * off**2
 
     def _correlations(self, v: np.ndarray) -> np.ndarray:
         """Return correlations (n, Q) of y and predictions of v (n, R, Q); NaN for constant ones."""
         spread = np.maximum(np.einsum("nrq,nrq->nq", v, self._applied(v)), 0.0)
-        plain = spread + self.weight * np.square(self.means @ v)
+        plain = spread + self.ones_square * np.square(self.means @ v)
         joint = np.einsum("nrq,rq->nq", v, self.cross)
         with np.errstate(divide="ignore", invalid="ignore"):
             found = np.clip(joint / np.sqrt(spread * self.squares), -1, 1)

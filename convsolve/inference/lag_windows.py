@@ -14,9 +14,8 @@ from ..linalg.factor import Factor
 from ..linalg.factors import Factors
 from ..linalg.qr import tree_qr, with_rows
 from ..linalg.threads import one_blas_thread
-from ..operators.moments import Moments
 from ..progress import tracked
-from .folds import CrossValidation, HeldOut, check_varying, scored, varying
+from .folds import CrossValidation, HeldOut, check_varying, varying
 from .strength_path import ROUNDING
 from .sums import fold_sums
 
@@ -139,11 +138,12 @@ def window_errors(analysis: Analysis, select: CrossValidation) -> np.ndarray:
     varies, found = _varying(analysis), []
     check_varying(sums.folds, varies, select.score)
     highest = int(design.moments.units.out_exponents.max())
-    pairs = zip(sums.folds, sums.beside, strict=True)
-    for fold, others in tracked(pairs, "windows of lags, by fold", len(sums.folds)):
-        parts = [
-            _Prefixes(fold, others, g, design.spec.kernel_size[0]) for g in range(len(fold.gram))
-        ]
+    groups = zip(*map(sums.held_out, range(design.spec.groups)), strict=True)
+    pairs = zip(sums.beside, groups, strict=True)
+    for rest, held in tracked(pairs, "windows of lags, by fold", len(sums.folds)):
+        normal = zip(*rest.eliminated(), strict=True)
+        taps = design.spec.kernel_size[0]
+        parts = [_Prefixes(*each, h, taps) for each, h in zip(normal, held, strict=True)]
         scores = [np.stack(list(part.scores(select.score))) for part in parts]
         if select.score == "mse":
             powers = zip(scores, design.moments.units.out_exponents, strict=True)
@@ -153,14 +153,14 @@ def window_errors(analysis: Analysis, select: CrossValidation) -> np.ndarray:
 
 
 class _Prefixes:
-    """The windows of one group, trained on ``others`` and scored on ``fold``."""
+    """The windows of one group, trained on normal equations and scored on ``held`` rows."""
 
-    def __init__(self, fold: Moments, others: Moments, g: int, taps: int) -> None:
-        order = _ascending(fold.gram.shape[1], taps)
+    def __init__(
+        self, gram: np.ndarray, cross: np.ndarray, squares: np.ndarray, held: HeldOut, taps: int
+    ) -> None:
+        order = _ascending(len(gram), taps)
         square = np.ix_(order, order)
-        gram, cross, _ = others.eliminated()
-        self._gram, self._cross = gram[g][square], cross[g][order]
-        self._held = held = HeldOut(fold, others, g)
+        self._gram, self._cross, self._held = gram[square], cross[order], held
         self._held_gram, self._held_cross = held.gram[square], held.cross[order]
         self._off = held.off[order, None]
         self._taps, self._channels = taps, len(order) // taps
@@ -189,15 +189,5 @@ class _Prefixes:
             spread, joint = np.cumsum(inner, 0)[ends], np.cumsum(held_c * c, 0)[ends]
             off = self._held.y_off - np.cumsum(means * c, 0)[ends]
             found = np.full((self._taps, c.shape[1]), np.nan)
-            found[i:] = self._scored(score, spread, joint, off)
+            found[i:] = self._held.scored(score, spread, joint, off)
             yield found
-
-    def _scored(
-        self, score: str, spread: np.ndarray, joint: np.ndarray, off: np.ndarray
-    ) -> np.ndarray:
-        held = self._held
-        if score != "correlation":
-            inner = np.maximum(held.squares - 2 * joint + spread, 0.0)
-            return scored(score, inner + held.weight * off**2, held.rows, held.squares)
-        with np.errstate(divide="ignore", invalid="ignore"):
-            return np.asarray(joint / np.sqrt(spread * held.squares))

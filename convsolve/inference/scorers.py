@@ -178,11 +178,11 @@ class Scoring:
             (normal,) = self._normal(moments)
             return StrengthPath(*normal, given.weights, moments.n, nuisance.total, *about)
 
-        pairs = zip(sums.folds, sums.beside, strict=True)
-        held = [HeldOut(fold, rest, 0) for fold, rest in pairs]
         several = tracked(sums.beside, "decompositions, by fold", len(sums.beside))
         paths, varies = [path(rest) for rest in several], self.varies[group]
-        return Scorer(self.select, path(sums.total), varies, paths, held, space=given.space)
+        return Scorer(
+            self.select, path(sums.total), varies, paths, sums.held_out(0), space=given.space
+        )
 
     def normal_equations(self) -> list[Normal]:
         """Return the normal equations of all rows, for the taps themselves."""
@@ -191,11 +191,8 @@ class Scoring:
     def folds(self) -> list[tuple[list[Normal], list[HeldOut]]]:
         """Return, for every fold, the training normal equations and the held-out rows by group."""
         sums = self._by_taps.sums.each(self.units.common)
-        groups = range(len(sums.total.gram))
-        return [
-            (self._normal(rest), [HeldOut(part, rest, g) for g in groups])
-            for part, rest in zip(sums.folds, sums.beside, strict=True)
-        ]
+        held = zip(*map(sums.held_out, range(len(sums.total.gram))), strict=True)
+        return [*zip(map(self._normal, sums.beside), map(list, held), strict=True)]
 
     def _normal(self, moments: Moments) -> list[Normal]:
         """Return the normal equations of every group, with the nuisance columns projected out."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from operator import methodcaller
 
@@ -19,7 +19,14 @@ from ..operators.moments import Moments, Units
 from ..problem.rows import Span
 from ..problem.sizes import Sizes
 from ..progress import tracked
-from .folds import Spans, fold_moments, training, training_moments, without_constants
+from .folds import (
+    HeldOut,
+    Spans,
+    fold_moments,
+    training,
+    training_moments,
+    without_constants,
+)
 from .units import CommonUnits
 
 # Some rows of a matrix.
@@ -37,18 +44,22 @@ class Sums:
     """Moments of all rows, of every fold, and of the rows in no fold.
 
     Moments of the training rows of every fold are sums of these, unless they are ``given``.
+    ``weights`` are the sums of the weights of the rows of every fold.
     """
 
     total: Moments
     folds: list[Moments]
     always: Moments | None
+    weights: Sequence[float]
     given: list[Moments] | None = None
 
     def each(self, of: Callable[[Moments], Moments]) -> Sums:
         """Apply a function to all moments."""
         always = None if self.always is None else of(self.always)
         given = None if self.given is None else [*map(of, self.given)]
-        return Sums(of(self.total), [*map(of, self.folds)], always, given)
+        return replace(
+            self, total=of(self.total), folds=[*map(of, self.folds)], always=always, given=given
+        )
 
     @cached_property
     def beside(self) -> list[Moments]:
@@ -56,6 +67,11 @@ class Sums:
         if self.given is not None:
             return self.given
         return training(self.folds, self.always) if self.folds else []
+
+    def held_out(self, group: int) -> list[HeldOut]:
+        """Return the held-out rows of one group in every fold."""
+        several = zip(self.folds, self.beside, self.weights, strict=True)
+        return [HeldOut(fold, rest, group, weight) for fold, rest, weight in several]
 
 
 @dataclass(frozen=True)
@@ -118,7 +134,7 @@ def fold_sums(
     each = [fold_moments(design, y, fold, total) for fold in several]
     always = fold_moments(design, y, rest, total) if rest else None
     own = None if spans is None else training_moments(design, y, spans, total)
-    return Sums(total, each, always, own)
+    return Sums(total, each, always, [*map(design.adjustments.weight, folds)], own)
 
 
 class FromMoments:
@@ -171,7 +187,9 @@ class FromRows:
 
     def _sums(self, of: Callable[[Rows], Moments]) -> Sums:
         always = of(self._places(self._rest)) if self._rest else None
-        return Sums(of(slice(None)), [of(self._places(fold)) for fold in self._folds], always)
+        folds = [of(self._places(fold)) for fold in self._folds]
+        weights = [*map(self._design.adjustments.weight, self._folds)]
+        return Sums(of(slice(None)), folds, always, weights)
 
     def _of_rows(
         self, a: np.ndarray, y: np.ndarray, rows: Rows, units: Units | None = None

@@ -39,6 +39,17 @@ class Adjustments(NamedTuple):
             confounds = [confounds.arrays[i][a:b] for i, a, b in spans]
         return {"mask": self._mask(spans), "weights": weights, "confounds": confounds}
 
+    def weight(self, spans: Sequence[Span]) -> float:
+        """Return the sum of the weights of the rows that are used in some spans."""
+        if self.weights is None:
+            return float(sum(map(self.kept.rows_of, spans)))
+        found = 0.0
+        for i, a, b in spans:
+            used = self.kept.flags_of(i)
+            roots = np.broadcast_to(self.weights.roots[i], used.shape)
+            found += float(np.square(roots[a:b][used[a:b]]).sum())
+        return found
+
     def _mask(self, spans: Sequence[Span]) -> list[np.ndarray] | None:
         if len(self.by_mask) <= 1:
             return self.kept.some(spans)

@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 
 import convsolve as cs
-from convsolve.inference.folds import HeldOut
 from convsolve.inference.strength_path import StrengthPath
 from convsolve.inference.sums import FromMoments, FromRows, GroupSums, Sums
 from convsolve.inference.units import CommonUnits
@@ -62,8 +61,8 @@ def judged(given: GroupSums, nuisance: int) -> tuple[Any, np.ndarray, list[np.nd
     sums: Sums = given.sums
     total = path(sums.total)
     at = STRENGTHS * total.tridiagonal.largest
-    pairs = zip(sums.folds, sums.beside, strict=True)
-    errors = [HeldOut(f, r, 0).scores("mse", path(r).coordinates(at)) * f.n for f, r in pairs]
+    pairs = zip(sums.held_out(0), sums.beside, strict=True)
+    errors = [h.scores("mse", path(r).coordinates(at)) * h.weight for h, r in pairs]
     return total, at, errors
 
 

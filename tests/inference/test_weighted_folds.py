@@ -59,7 +59,7 @@ def test_scores_are_those_of_folds_that_are_left_out(kind: str) -> None:
         for held in np.array_split(np.arange(RECORDS), FOLDS):
             a, y = rows(kind, held)
             w = dense(kind, np.setdiff1d(np.arange(RECORDS), held), ridge)
-            errors.append(np.square(y - a @ w).sum() / len(y))
+            errors.append(np.square(y - a @ w).sum() / np.square(a[:, -1]).sum())
         wanted.append(np.mean(errors))
     assert fit.regularization is not None
     np.testing.assert_allclose(fit.regularization.path.scores.ravel(), wanted, rtol=1e-11)
@@ -82,7 +82,7 @@ def test_windows_of_lags_agree_with_shorter_kernels(kind: str) -> None:
     for held in np.array_split(np.arange(RECORDS), FOLDS):
         a, y = rows(kind, held)
         w = dense(kind, np.setdiff1d(np.arange(RECORDS), held))
-        errors.append(np.square(y - a @ w).sum() / len(y))
+        errors.append(np.square(y - a @ w).sum() / np.square(a[:, -1]).sum())
     np.testing.assert_allclose(choice.scores[0, -1], np.mean(errors), rtol=1e-9)
 
 
@@ -99,7 +99,7 @@ ADJUSTED: dict[str, dict[str, Any]] = {
 }
 
 
-@pytest.mark.parametrize("score", ["r2", "correlation"])
+@pytest.mark.parametrize("score", ["mse", "r2", "correlation"])
 @pytest.mark.parametrize("name", ADJUSTED)
 def test_scores_of_folds_are_those_of_cross_validation(name: str, score: str) -> None:
     """R² is about a constant, whether the model has one or not."""
@@ -112,6 +112,18 @@ def test_scores_of_folds_are_those_of_cross_validation(name: str, score: str) ->
     select = cs.CrossValidation(score=score)
     fit = cs.solve(problem, cs.Regularized(strength=[1e-9, 1e-8], select=select))
     wanted = getattr(cs.cross_validate(problem, cs.NormalEquations(1e-9)), score)
+    np.testing.assert_allclose(fit.regularization.path.by_fold[:, 0], wanted, rtol=1e-9)
+
+
+@pytest.mark.parametrize("weights", ["rows", BY_RECORD], ids=["rows", "records"])
+def test_weighted_errors_of_fewer_rows_than_taps(weights: Any) -> None:
+    rng = np.random.default_rng(2)
+    x = [rng.standard_normal((9, 8)) for _ in range(4)]
+    y = [a[:, :1] + rng.standard_normal((9, 1)) for a in x]
+    given = [rng.random(9) + 0.1 for _ in x] if weights == "rows" else weights
+    problem = cs.Problem.from_lags(x, y, lags=(0, 4), weights=given)
+    fit = cs.solve(problem, cs.Regularized(strength=[1.0, 2.0], select=cs.CrossValidation()))
+    wanted = cs.cross_validate(problem, cs.NormalEquations(1.0)).mse
     np.testing.assert_allclose(fit.regularization.path.by_fold[:, 0], wanted, rtol=1e-9)
 
 
