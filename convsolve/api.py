@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import math
 import time
 import warnings
 from collections.abc import Sequence
@@ -558,6 +557,6 @@ def convolve(x: Any, kernel: Any, spec: ConvSpec, bias: Any = None) -> Any:
         warnings.warn(note, UserWarning, stacklevel=2)
     # By rows, for any number of samples: rounding is then relative to the size of each output.
     given = records.cast(dtype), full.astype(dtype), offset.astype(dtype), spec
-    outputs = predicted(*given, long_numbers=math.inf)
+    outputs = predicted(*given, by_rows=True)
     packed = records.like(outputs, not flat)
     return as_jax(packed) if records.is_jax and is_jax_array(kernel) else packed

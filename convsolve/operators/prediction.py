@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import nullcontext
 from itertools import tee
 from typing import Any
 
 import numpy as np
 
+from ..linalg.threads import one_blas_thread
 from ..problem.rows import Span
 from ..problem.spec import ConvSpec
 from ..problem.stored import for_one_pass
@@ -21,8 +23,11 @@ from .windows import NormalForm, forward_records
 
 # Numbers of x and y that are used at a time, 32 MiB.
 BLOCK_NUMBERS = 2**22
-# With at least this many numbers in the design matrix of a block, FFTs are faster than rows.
-LONG_NUMBERS = 2**22
+# Up to this many numbers in the design matrix of a block, BLAS is not limited to one thread.
+FEW_NUMBERS = 2**16
+# Time of FFTs, at the start and per number of x and y, in products of rows: measured for 1 to 200
+# taps and 1 to 64 channels. A row is read in the time of a few products.
+FFT_START, FFT_NUMBER, READ = 2_500_000, 100, 4
 
 
 def predicted(
@@ -30,14 +35,17 @@ def predicted(
     kernel: np.ndarray,
     bias: np.ndarray,
     spec: ConvSpec,
-    long_numbers: float = LONG_NUMBERS,
+    by_rows: bool = False,
 ) -> list[np.ndarray]:
-    """Return y ``(*T, Cout)`` of each record ``(*W, Cin)``, in the precision of the kernel."""
+    """Return y ``(*T, Cout)`` of each record ``(*W, Cin)``, in the precision of the kernel.
+
+    See `predicted_blocks`.
+    """
     found = [
         np.empty((*spec.output_shape(x.shape[:-1]), kernel.shape[-1]), kernel.dtype)
         for x in records
     ]
-    for (i, start, stop), block in predicted_blocks(records, kernel, bias, spec, long_numbers):
+    for (i, start, stop), block in predicted_blocks(records, kernel, bias, spec, by_rows):
         found[i][start:stop] = block
     return found
 
@@ -67,30 +75,37 @@ def predicted_blocks(
     kernel: np.ndarray,
     bias: np.ndarray,
     spec: ConvSpec,
-    long_numbers: float = LONG_NUMBERS,
+    by_rows: bool = False,
 ) -> Iterator[tuple[Span, np.ndarray]]:
     """Yield the outputs (T', *T, Cout) for some rows at a time.
 
-    FFTs in float64 are used if the design matrix of the rows has ``long_numbers`` or more. Errors
-    are those of rounding relative to the largest samples around a row.
+    FFTs in float64 are used if they are faster than products of rows, unless ``by_rows`` is set.
+    Their errors are those of rounding relative to the largest samples around a row. The errors of
+    products of rows are relative to the terms of each output.
     """
     records = [*map(for_one_pass, records)]
     several, again = tee(row_spans(records, kernel.shape[-1], spec))
     read = (NormalForm.of_rows(records[i], spec, a, b) for i, a, b in again)
-    blocks = each(_predicted, read, kernel, bias, spec.normal, long_numbers)
+    blocks = each(_predicted, read, kernel, bias, spec.normal, by_rows)
     rows = sum(spec.output_shape(x.shape[:-1])[0] for x in records)
     pairs = zip(several, blocks, strict=True)
     return tracked(pairs, "rows that are predicted", rows, size=rows_of)
 
 
 def _predicted(
-    x: np.ndarray, kernel: np.ndarray, bias: np.ndarray, spec: ConvSpec, long_numbers: float
+    x: np.ndarray, kernel: np.ndarray, bias: np.ndarray, spec: ConvSpec, by_rows: bool
 ) -> np.ndarray:
     """Return the output of x (*E, Cin) in normal form."""
-    if spec.rows(x.shape[:-1]) * kernel[..., 0].size >= long_numbers and by_fft(spec):
+    rows, outputs = spec.rows(x.shape[:-1]), kernel.shape[-1]
+    numbers = rows * kernel[..., 0].size
+    products_of_rows = numbers * (READ * spec.groups + outputs)
+    of_ffts = FFT_START + FFT_NUMBER * (x.size + rows * outputs)
+    if not by_rows and by_fft(spec) and of_ffts < products_of_rows:
         y = _by_fft(x.astype(float, copy=False), kernel.astype(float), spec)
         return (y + bias).astype(kernel.dtype, copy=False)
-    return forward_records([x.astype(kernel.dtype, copy=False)], kernel, bias, spec)[0]
+    # The limit takes longer than a small product, and the other threads longer than a large one.
+    with one_blas_thread() if numbers > FEW_NUMBERS else nullcontext():
+        return forward_records([x.astype(kernel.dtype, copy=False)], kernel, bias, spec)[0]
 
 
 def _by_fft(x: np.ndarray, kernel: np.ndarray, spec: ConvSpec) -> np.ndarray:
