@@ -378,6 +378,9 @@ def check_noise(problem: Problem, solver: Solver, noise: Any) -> None:
             f"those of white noise, if any; use {argument('noise', 'white')}"
         )
     model.check(problem)
+    for _, part in problem.parts:
+        # Raises an error if the noise takes all records of a fold.
+        solver.of_part(part.selection._replace(records=model.records_left(part)))
 
 
 def _check_solvable(solver: Solver, sizes: Sizes, report: Identifiability, strict: bool) -> None:

@@ -47,6 +47,10 @@ class NoiseModel(ABC):
         """Raise a ValueError if the problem has no errors under this noise."""
         return
 
+    def records_left(self, problem: Problem) -> tuple[int, ...] | None:
+        """Return the records that have prepared rows; None if it is not known before the rounds."""
+        return None
+
     def prepared(
         self,
         problem: Problem,
@@ -111,6 +115,12 @@ class AutoregressiveNoise(WhiteNoise):
                 "rows change the variance in time, so that no filter makes the noise white; use "
                 f"{argument('noise', 'hac')}, or a weight for every record"
             )
+
+    def records_left(self, problem: Problem) -> tuple[int, ...] | None:
+        """Return the records that have rows after those that a given order takes."""
+        from .inference.filtered_problem import records_left
+
+        return None if self.order is None else tuple(records_left(problem.kept, self.order))
 
     def prepared(
         self,

@@ -27,6 +27,7 @@ from ..operators.design_matrix import DesignMatrix
 from ..operators.windows import NormalForm, normal_form
 from ..problem.problem import Problem
 from ..problem.records import Records
+from ..problem.rows import Rows
 from ..problem.sizes import Limits
 from ..text import argument
 from .autoregression import Autoregression, filtered, largest_order
@@ -158,7 +159,7 @@ def _part(
     order, spec, kept = int(noise.order[outputs[0]]), problem.spec, problem.kept
     assert problem.y is not None
     filters = noise.filters[outputs, : order + 1]
-    used = [i for i in kept.used if _usable(kept.flags_of(i), order).any()]
+    used = records_left(kept, order)
     if not used:
         raise SolveError(f"noise of order {order} leaves no row of any record; use a smaller order")
     each = problem.in_channels // spec.groups
@@ -190,7 +191,7 @@ def _part(
     given: dict[str, Any] = {"mask": None if all(m.all() for m in mask) else mask}
     given |= {"confounds": confounds, "bias": problem.bias, "weights": weights}
     made = Problem(x, y, spec=replace(spec.normal, groups=len(outputs)), **given)
-    made = made.described_as(problem, channels.tolist(), outputs.tolist())
+    made = made.described_as(problem, channels.tolist(), outputs.tolist(), used)
     constants = of_x.reshape(len(outputs), each), of_y
     return FilteredPart(tuple(outputs.tolist()), made, filters.sum(1), constants)
 
@@ -248,6 +249,11 @@ def _runs(e: np.ndarray, flags: np.ndarray) -> list[np.ndarray]:
         return [e]
     edges = np.flatnonzero(np.diff(np.concatenate([[False], flags, [False]]).astype(int)))
     return [e[a:b] for a, b in zip(edges[::2], edges[1::2], strict=True)]
+
+
+def records_left(rows: Rows, order: int) -> list[int]:
+    """Return the records that have a row with p rows before it that are used."""
+    return [i for i in rows.used if _usable(rows.flags_of(i), order).any()]
 
 
 def _usable(flags: np.ndarray, order: int) -> np.ndarray:

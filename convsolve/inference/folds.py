@@ -98,6 +98,28 @@ class CrossValidation:
         held = {int(i) for part in parts for i in part}
         return whole, [(i, 0, lengths[i]) for i in used if i not in held]
 
+    def of_records(self, records: Sequence[int] | None) -> CrossValidation:
+        """Return the folds of some of the records, in their order; None for all records.
+
+        Raises:
+            ValueError: If no record of a fold is among them.
+        """
+        if records is None or isinstance(self.folds, int):
+            return self
+        place = {record: i for i, record in enumerate(records)}
+        if isinstance(self.folds, str):
+            folds = [[i] for i in place.values()]
+        else:
+            folds = [[place[i] for i in part if i in place] for part in self.folds]
+        if len(folds) < 2 or not all(folds):
+            which = "" if all(folds) else f" in fold {[*map(bool, folds)].index(False)}"
+            raise ValueError(
+                f"noise='ar' takes the first rows of every record, which leaves too few{which} for "
+                "a cross-validation by records; use noise='ar(p)' of a smaller order, or other "
+                "folds"
+            )
+        return self if isinstance(self.folds, str) else replace(self, folds=folds)
+
     @staticmethod
     def _check(parts: Sequence[Sequence[int]], lengths: Sequence[int]) -> None:
         listed = [i for part in parts for i in part]

@@ -383,14 +383,20 @@ class Problem:
         return self._replace(lag_shift=tuple(s + round(float(a[0] - b[0])) for a, b, s in pairs))
 
     def described_as(
-        self, other: Problem, channels: Sequence[int], outputs: Sequence[int]
+        self,
+        other: Problem,
+        channels: Sequence[int],
+        outputs: Sequence[int],
+        records: Sequence[int],
     ) -> Problem:
         """Return the problem with the lags of one with the same taps.
 
-        Its names and selection are those of some ``channels`` and ``outputs`` of the other problem.
+        Its names and selection are those of some ``channels``, ``outputs`` and ``records`` of the
+        other problem.
         """
         names = other.names.some(channels, outputs)
-        selection = other.selection.part(channels, tuple(outputs), other.out_channels)
+        given = channels, tuple(outputs), other.out_channels, tuple(records)
+        selection = other.selection.part(*given)
         return self.with_lags(other.lags)._replace(names=names, selection=selection)
 
     def shorter(self, size: tuple[int, ...]) -> tuple[ConvSpec, str, Any] | None:

@@ -1,4 +1,4 @@
-"""Which input channels and outputs of a problem a part of it has."""
+"""Which channels, outputs and records of a problem a part of it has."""
 
 from __future__ import annotations
 
@@ -9,22 +9,24 @@ import numpy as np
 
 
 class Selection(NamedTuple):
-    """Channels and outputs of a part, by their numbers in the whole problem.
+    """Channels, outputs and records of a part, by their numbers in the whole problem.
 
-    Penalties are given for the channels of the whole problem. Settings of outputs are given for the
-    outputs of the problem that the part was taken from. A part takes its share of them.
+    Penalties are given for the channels of the whole problem. Settings of outputs, and folds of
+    records, are given for the problem that the part was taken from. A part takes its share of them.
 
     Attributes:
         channels: input channels of the part, in the whole problem.
         outputs: outputs of the part, in the problem that it was taken from.
         in_channels: number of input channels of the whole problem.
         out_channels: number of outputs of the problem that the part was taken from.
+        records: records of the part, in the problem that it was taken from; None for all.
     """
 
     channels: tuple[int, ...]
     outputs: tuple[int, ...]
     in_channels: int
     out_channels: int
+    records: tuple[int, ...] | None = None
 
     @classmethod
     def everything(cls, in_channels: int, out_channels: int) -> Selection:
@@ -33,11 +35,15 @@ class Selection(NamedTuple):
         return cls(*every, in_channels, out_channels)
 
     def part(
-        self, channels: Sequence[int], outputs: tuple[int, ...], out_channels: int
+        self,
+        channels: Sequence[int],
+        outputs: tuple[int, ...],
+        out_channels: int,
+        records: tuple[int, ...] | None = None,
     ) -> Selection:
-        """Return the selection of some channels and outputs of this part, out of its outputs."""
+        """Return the selection of some channels, outputs and records of this part."""
         chosen = tuple(self.channels[c] for c in channels)
-        return Selection(chosen, outputs, self.in_channels, out_channels)
+        return Selection(chosen, outputs, self.in_channels, out_channels, records)
 
     def of_outputs(self, values: np.ndarray) -> np.ndarray:
         """Return values (..., Cout) of the outputs of the part; other shapes are returned whole."""

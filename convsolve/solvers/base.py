@@ -165,7 +165,7 @@ class Solver(ABC):
         self.penalty.check(kernel_size, selection.in_channels)
 
     def of_part(self, selection: Selection) -> Solver:
-        """Return the solver with its settings for some of the outputs."""
+        """Return the solver with its settings for the outputs and records of a part."""
         return self
 
     def supports(self, sizes: Sizes, spec: ConvSpec) -> str | None:

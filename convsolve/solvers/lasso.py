@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -111,6 +111,12 @@ class Lasso(Solver):
         if isinstance(self.groups, tuple) and len(self.groups) != channels:
             labels = count(len(self.groups), "label")
             raise ValueError(f"Lasso(groups=...) has {labels}, x has {channels} channels")
+
+    def of_part(self, selection: Selection) -> Lasso:
+        """Return the solver with the folds of some of the records."""
+        if not isinstance(self.select, CrossValidation):
+            return self
+        return replace(self, select=self.select.of_records(selection.records))
 
     def supports(self, sizes: Sizes, spec: ConvSpec) -> str | None:
         """Return the reason if the Gram matrix does not fit in the memory allowed, else None."""

@@ -124,11 +124,13 @@ class Regularized(Solver):
             check_strengths(self._given, selection.out_channels)
 
     def of_part(self, selection: Selection) -> Regularized:
-        """Return the solver with the strengths of some of the outputs."""
-        given = self._given
-        if given is None or given.ndim < 2:
-            return self
-        return replace(self, strength=selection.of_outputs(given))
+        """Return the solver with the strengths of some outputs, and the folds of some records."""
+        given, select = self._given, self.select
+        if given is not None and given.ndim > 1:
+            given = selection.of_outputs(given)
+        if isinstance(select, CrossValidation):
+            select = select.of_records(selection.records)
+        return replace(self, strength=given, select=select)
 
     def _by_krylov(self, sizes: Sizes) -> bool:
         """Return whether products are faster than a tridiagonal form of every fold."""

@@ -183,3 +183,49 @@ def test_hyperparameters_do_not_depend_on_how_outputs_are_grouped() -> None:
     together, in_parts, first, second = (told.hyperparameters["alpha"] for told in found)
     assert together == in_parts
     np.testing.assert_allclose(together, [first, second], rtol=1e-5)
+
+
+def records_of(lengths: tuple[int, ...]) -> cs.Problem:
+    rng = np.random.default_rng(6)
+    x = [rng.standard_normal((n, 1)) for n in lengths]
+    y = [a + autoregressive(rng, a.shape) for a in x]
+    return cs.Problem.from_lags(x, y, lags=(0, 2))
+
+
+@pytest.mark.parametrize(
+    ("lengths", "folds", "where"),
+    [
+        ((200, 9), "records", ""),
+        ((200, 9, 200), [[0], [1], [2]], " in fold 1"),
+        ((200, 9, 9, 200), [[0], [3], [1, 2]], " in fold 2"),
+    ],
+)
+def test_folds_of_records_that_the_filter_takes_are_refused(
+    lengths: tuple[int, ...], folds: Any, where: str
+) -> None:
+    select, steps = cs.CrossValidation(folds), []
+    with pytest.raises(ValueError, match=f"leaves too few{where} for a cross-validation"):
+        cs.solve(
+            records_of(lengths),
+            cs.Regularized(select=select),
+            noise="ar(8)",
+            progress=lambda *step: steps.append(step),
+        )
+    assert not steps
+
+
+def test_folds_name_the_records_of_the_problem() -> None:
+    """The filter takes a record of seven rows, and the folds of the others stay the same."""
+    problem = records_of((200, 9, 150, 180))
+    without = cs.Problem.from_lags(
+        [a for a in problem.x if len(a) > 9],
+        [np.r_[[[0.0], [0.0]], b] for b in problem.y if len(b) > 7],
+        lags=(0, 2),
+    )
+    kernels = [
+        cs.solve(problem, cs.Regularized(select=cs.CrossValidation([[0, 1], [2]])), noise="ar(8)"),
+        cs.solve(without, cs.Regularized(select=cs.CrossValidation([[0], [1]])), noise="ar(8)"),
+    ]
+    # The record that the filter takes has a share in the noise.
+    a, b = (fit.regularization.path.by_fold for fit in kernels)
+    np.testing.assert_allclose(a, b, rtol=0.02)
