@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -157,6 +157,44 @@ class Estimate(NamedTuple):
     norms: np.ndarray | None = None
 
 
+class Differences(NamedTuple):
+    """A contrast of the taps of a group, minus the tested values, for every output of the group.
+
+    Rows are scaled so that taps and their errors stay within float64.
+
+    Attributes:
+        off: sums of taps minus the values (q, Q), in units of y.
+        rows: the contrast (q, P), in columns of the operator.
+        real: flags (Q,) of outputs of which a difference is more than rounding.
+    """
+
+    off: np.ndarray
+    rows: np.ndarray
+    real: np.ndarray
+
+    def walds(self, roots: Iterable[np.ndarray]) -> np.ndarray:
+        """Return Wald's statistics (Q,) over q, given H (P, k) with a covariance H Hᵀ per output.
+
+        Raises:
+            ValueError: If the rows of the contrast are dependent.
+        """
+        found = []
+        for off, real, root in zip(self.off.T, self.real, roots, strict=True):
+            with np.errstate(under="ignore"):
+                rows = self.rows @ root
+            errors = np.linalg.norm(rows, axis=1)
+            if not errors.all() or not np.isfinite(off).all():
+                found.append(np.inf if real else np.nan)
+                continue
+            _, r = np.linalg.qr((rows / errors[:, None]).T)
+            if len(r) < len(rows) or np.abs(np.diagonal(r)).min() <= DEPENDENT:
+                raise ValueError("the rows of the contrast are not independent in these data")
+            with np.errstate(over="ignore"):
+                t = np.linalg.solve(r.T, off / errors)
+                found.append(float(np.square(t).sum()) / len(rows))
+        return np.array(found)
+
+
 class Uncertainty:
     """Standard errors, bands and tests of an estimate, from the factors that solved it.
 
@@ -175,16 +213,16 @@ class Uncertainty:
         self._analysis, self._targets = analysis, analysis.targets
         self._kernel, self._pairs, self._freedom, self._norms = estimate
         self._halves: dict[tuple[int, System], np.ndarray] = {}
+        self._groups = analysis.design.spec.groups
+        self._each = len(self._pairs) // self._groups
 
-    @property
-    def _groups(self) -> int:
-        return self._analysis.design.spec.groups
+    def _outputs_of(self, group: int) -> range:
+        return range(group * self._each, (group + 1) * self._each)
 
     def _alike(self) -> Iterator[tuple[int, np.ndarray, System]]:
         """Yield group, outputs and system of outputs that share a factor."""
-        each = len(self._pairs) // self._groups
         for g in range(self._groups):
-            mine = range(g * each, (g + 1) * each)
+            mine = self._outputs_of(g)
             for pair in dict.fromkeys(self._pairs[o] for o in mine):
                 chosen = np.array([o for o in mine if self._pairs[o] == pair])
                 yield g, chosen, self._analysis.system(*pair)
@@ -195,12 +233,15 @@ class Uncertainty:
         return any(strength > 0 for _, strength in self._pairs)
 
     @cached_property
+    def _plain(self) -> Regression:
+        return Regression(self._analysis.plain, self._targets)
+
+    @cached_property
     def _residual_norms(self) -> np.ndarray:
         """‖y − Aw − bias‖ (outputs,) from the data, times 2**-`exponents`; 0 if it is rounding."""
-        plain = Regression(self._analysis.plain, self._targets)
-        w = plain.from_user(self._kernel)
-        found, _ = plain.residual(w)
-        real = (found > plain.rounding(w)).reshape(-1)
+        w = self._plain.from_user(self._kernel)
+        found, _ = self._plain.residual(w)
+        real = (found > self._plain.rounding(w)).reshape(-1)
         if self._norms is None:
             return np.where(real, found.reshape(-1), 0.0)
         return np.where(real, np.ldexp(self._norms, -self.exponents), 0.0)
@@ -208,8 +249,7 @@ class Uncertainty:
     @cached_property
     def _operator_kernel(self) -> np.ndarray:
         """The kernel (G, P, Q) in units of the operator's columns and of y."""
-        plain = Regression(self._analysis.plain, self._targets)
-        return plain.scaling.unscaled(plain.from_user(self._kernel))
+        return self._plain.scaling.unscaled(self._plain.from_user(self._kernel))
 
     @property
     def exponents(self) -> np.ndarray:
@@ -257,28 +297,31 @@ class Uncertainty:
     @cached_property
     def standard_error(self) -> np.ndarray:
         """Standard errors, kernel-shaped, in the kernel's unit; inf for a tap not determined."""
-        found = np.empty((self._groups, *self._sizes))
+        found = np.empty((self._groups, self._analysis.design.sizes.columns, self._each))
         for g, outputs, system in self._alike():
             power = self.exponents[outputs] - self._column_exponents(g)[:, None]
             errors = self._errors(system, g, outputs)
             with np.errstate(over="ignore", under="ignore"):
-                found[g, :, outputs - g * found.shape[2]] = np.ldexp(errors, power).T
+                found[g, :, outputs - g * self._each] = np.ldexp(errors, power).T
         return np.asarray(to_kernel(found, self._analysis.design.spec.kernel_size))
 
     def _errors(self, system: System, group: int, outputs: np.ndarray) -> np.ndarray:
         """Standard errors (P, k) of some outputs, in units of the operator's columns and of y."""
-        gains = self._gains(system, group)
+        if system.basis.identity:
+            relative = system.scaling.relative[group]
+            gains = np.ldexp(_factor(system, group).noise_gain, -relative)[:, None]
+        else:
+            gains = np.linalg.norm(self._half(system, group), axis=1, keepdims=True)
         with np.errstate(invalid="ignore"):
-            errors = gains[:, None] * self.deviation[outputs]
+            errors = gains * self.deviation[outputs]
         # In an exact fit too, a tap that x does not determine has an infinite error.
-        return np.where(np.isinf(gains)[:, None], np.inf, errors)
+        return np.where(np.isinf(gains), np.inf, errors)
 
     def covariance(self, output: int) -> np.ndarray:
         """Covariance (P, P) of the taps of one output in kernel order: taps, then channels."""
-        g, half = self._root_of(output)
-        power = self.exponents[output] - self._column_exponents(g)
+        power = self.exponents[output] - self._column_exponents(output // self._each)
         with np.errstate(over="ignore", under="ignore"):
-            rows = np.ldexp(half, power[:, None])
+            rows = np.ldexp(self._root(output), power[:, None])
             return np.asarray(rows @ rows.T)
 
     def max_t(self, level: float) -> np.ndarray:
@@ -286,9 +329,9 @@ class Uncertainty:
         found = np.empty(len(self._pairs))
         for _, outputs, _ in self._alike():
             shared = None
-            for o in outputs:
+            for o in outputs.tolist():
                 if shared is None or not self.same_correlation:
-                    shared = _largest(self._root_of(int(o))[1])
+                    shared = _largest(self._root(o))
                 dof = self.dof[o]
                 spread = np.sqrt(np.random.default_rng(1).chisquare(dof, DRAWS) / dof)
                 found[o] = np.quantile(shared / spread, level)
@@ -305,19 +348,19 @@ class Uncertainty:
             raise ValueError(
                 "a penalized estimate is biased, and has no F test; solve without a penalty"
             )
-        _ = self._left  # raises an error if no degrees of freedom are left
-        size = max(len(c) for c in contrasts if c is not None)
+        left = self._left  # raises an error if no degrees of freedom are left
         statistic, dof, share = np.full((3, len(self._pairs)), np.nan)
-        dof[:] = self.dof
+        size, dof[:] = len(value), self.dof
         for g, contrast in enumerate(contrasts):
             if contrast is None:
                 continue
-            outputs = [*range(g * self._sizes[1], (g + 1) * self._sizes[1])]
-            statistic[outputs], dof[outputs] = self._statistics(g, contrast, value)
+            outputs = self._outputs_of(g)
+            differences = self._differences(g, contrast, value)
+            white = differences.walds(self._white_root(o) for o in outputs)
+            statistic[outputs], dof[outputs] = self._statistics(g, contrast, differences, white)
             if self._norms is None:
-                share[outputs] = [
-                    self._partial_r2(o, contrast, value, statistic[o]) for o in outputs
-                ]
+                with np.errstate(divide="ignore"):
+                    share[outputs] = 1 / (1 + left[outputs] / (size * white))
         return FTest(statistic, (size, dof), fdtrc(size, dof, statistic), share)
 
     def approximation(self, contrasts: Sequence[np.ndarray | None]) -> str:
@@ -325,97 +368,41 @@ class Uncertainty:
         return ""
 
     def _statistics(
-        self, group: int, contrast: np.ndarray, value: np.ndarray
+        self, group: int, contrast: np.ndarray, differences: Differences, white: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Return F (Q,) of one contrast in every output of a group, and its degrees of freedom."""
-        return self._walds(group, contrast, value), self.dof[self._outputs_of(group)]
+        """Return F (Q,) of one contrast in every output of a group, and its degrees of freedom.
 
-    def _outputs_of(self, group: int) -> slice:
-        return slice(group * self._sizes[1], (group + 1) * self._sizes[1])
-
-    def _walds(self, group: int, contrast: np.ndarray, value: np.ndarray) -> np.ndarray:
-        """Return Wald's statistics (Q,) over the rows of a contrast, of every output of a group."""
-        several = range(len(self._pairs))[self._outputs_of(group)]
-        return np.array([self._wald(o, contrast, value, self._root_of(o)[1]) for o in several])
-
-    def _partial_r2(
-        self, output: int, contrast: np.ndarray, value: np.ndarray, statistic: float
-    ) -> float:
-        """Share of the residual sum of squares under the hypothesis that the estimate explains."""
-        size, left = len(contrast), self._left[output]
-        with np.errstate(divide="ignore"):
-            return float(1 / (1 + left / (size * np.float64(statistic))))
-
-    def _difference(
-        self, output: int, contrast: np.ndarray, value: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray, bool]:
-        """Sums of taps less ``value`` (q,), the contrast (q, P), and whether a difference is real.
-
-        Rows of the contrast are scaled so that taps and their errors stay within float64, and are
-        in columns of the operator. A difference is real if it is more than rounding.
+        ``white`` are Wald's statistics (Q,) for white noise.
         """
-        g = output // self._sizes[1]
-        column = to_columns(self._kernel, self._groups)[g][:, output - g * self._sizes[1]]
-        power = np.frexp(contrast)[1] - self._column_exponents(g)
-        row = np.where(contrast != 0, power, power.min()).max(axis=1)
+        return white, self.dof[self._outputs_of(group)]
+
+    def _differences(self, group: int, contrast: np.ndarray, value: np.ndarray) -> Differences:
+        outputs, e = self._outputs_of(group), self._column_exponents(group)
+        taps = to_columns(self._kernel, self._groups)[group]
+        power = np.frexp(contrast)[1] - e
+        row = np.where(contrast != 0, power, power.min()).max(axis=1)[:, None]
+        # The change of the taps by a relative error of y.
+        gains = np.linalg.norm(self._half(self._analysis.plain, group), axis=1)[:, None]
+        of_y = np.ldexp(gains * self._plain.y_norms[group], self.exponents[outputs] - e[:, None])
         with np.errstate(over="ignore", under="ignore"):
-            difference = contrast @ column - value
-            size = np.abs(contrast) @ (np.abs(column) + self._tap_rounding(g, output))
-            real = np.abs(difference) > ROUNDING * (size + np.abs(value))
-            off = np.ldexp(difference, -self.exponents[output] - row)
-            rows = np.ldexp(contrast, -self._column_exponents(g) - row[:, None])
-        return off, rows, bool(real.any())
-
-    def _wald(
-        self, output: int, contrast: np.ndarray, value: np.ndarray, half: np.ndarray
-    ) -> float:
-        """Wald's statistic over the rows of the contrast, for a covariance H Hᵀ, H (P, k)."""
-        off, scaled, real = self._difference(output, contrast, value)
-        with np.errstate(under="ignore"):
-            rows = scaled @ half
-        errors = np.linalg.norm(rows, axis=1)
-        if not errors.all() or not np.isfinite(off).all():
-            return np.inf if real else np.nan
-        _, r = np.linalg.qr((rows / errors[:, None]).T)
-        if len(r) < len(contrast) or np.abs(np.diagonal(r)).min() <= DEPENDENT:
-            raise ValueError("the rows of the contrast are not independent in these data")
-        with np.errstate(over="ignore"):
-            t = np.linalg.solve(r.T, off / errors)
-            return float(np.square(t).sum()) / len(contrast)
-
-    def _tap_rounding(self, group: int, output: int) -> np.ndarray:
-        """Change of the taps (P,) of an output by a relative error of y, in the user's units."""
-        system = self._analysis.system(*self._pairs[output])
-        plain = Regression(self._analysis.plain, self._targets)
-        of_y = plain.y_norms[group, output - group * self._sizes[1]]
-        power = self.exponents[output] - self._column_exponents(group)
-        return np.ldexp(np.linalg.norm(self._half(system, group), axis=1) * of_y, power)
-
-    def _root_of(self, output: int) -> tuple[int, np.ndarray]:
-        """Return the group of an output, and H (P, k) with H Hᵀ the covariance of its taps.
-
-        H has units of the operator's columns and of y.
-        """
-        g = output // self._sizes[1]
-        system = self._analysis.system(*self._pairs[output])
-        return g, self._half(system, g) * self.deviation[output]
+            found = contrast @ taps - value[:, None]
+            sizes = np.abs(contrast) @ (np.abs(taps) + of_y) + np.abs(value)[:, None]
+            real = (np.abs(found) > ROUNDING * sizes).any(axis=0)
+            off = np.ldexp(found, -self.exponents[outputs] - row)
+            return Differences(off, np.ldexp(contrast, -e - row), real)
 
     # --- the factor of a group
 
-    @property
-    def _sizes(self) -> tuple[int, int]:
-        """P and Q."""
-        sizes = self._analysis.design.sizes
-        return sizes.columns, len(self._pairs) // self._groups
+    def _root(self, output: int) -> np.ndarray:
+        """H (P, k) with H Hᵀ the covariance of an output, in columns of the operator and y."""
+        return self._white_root(output)
+
+    def _white_root(self, output: int) -> np.ndarray:
+        system = self._analysis.system(*self._pairs[output])
+        return self._half(system, output // self._each) * self.deviation[output]
 
     def _column_exponents(self, group: int) -> np.ndarray:
         return np.asarray(self._analysis.design.matrix.exponents[group])
-
-    def _gains(self, system: System, group: int) -> np.ndarray:
-        """√diag of the covariance (P,) per unit of noise, in columns of the operator."""
-        if system.basis.identity:
-            return np.ldexp(_factor(system, group).noise_gain, -system.scaling.relative[group])
-        return np.asarray(np.linalg.norm(self._half(system, group), axis=1))
 
     def _half(self, system: System, group: int) -> np.ndarray:
         """H (P, k) with H Hᵀ the covariance per unit of noise, in columns of the operator."""
