@@ -103,11 +103,6 @@ def _check(problem: Any, select: Any) -> None:
         raise ValueError("choose_lags needs y; this Problem has x alone")
     if problem.spec.ndim > 1:
         raise ValueError(f"choose_lags takes one axis of lags, the kernel has {problem.spec.ndim}")
-    if problem.spec.padding == "circular" and "lags" not in problem.recipe:
-        raise ValueError(
-            f"{argument('padding', 'circular')} has no part of its taps; state lags, with "
-            f"{argument('edges', 'circular')}"
-        )
     if not isinstance(select, CrossValidation):
         choice(select, "select", ("bic", "aicc"), " or a CrossValidation")
 

@@ -71,7 +71,8 @@ def _spec(args: argparse.Namespace) -> dict[str, Any]:
         )  # fmt: skip
     # One number is an int to Problem, which then says how images were read.
     size = spec.kernel_size if spec.ndim > 1 else spec.kernel_size[0]
-    return asdict(spec) | {"kernel_size": size}
+    given = asdict(spec) | {"kernel_size": size}
+    return {name: value for name, value in given.items() if value is not None}
 
 
 def _lags(args: argparse.Namespace) -> dict[str, Any]:

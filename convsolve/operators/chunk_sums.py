@@ -317,7 +317,6 @@ def x_trends(
     degree: int,
     ranges: Sequence[tuple[int, tuple[int, ...]]],
     lengths: Sequence[tuple[int, ...]],
-    turn: tuple[int, ...],
     before: np.ndarray | None,
 ) -> Trends:
     """Return the products of polynomials with the recorded samples that the rows of a chunk read.
@@ -328,7 +327,6 @@ def x_trends(
         degree: degree of the polynomials.
         ranges: `used_rows` of every record.
         lengths: lengths (*W) of every record.
-        turn: samples by which the records were turned in a circle.
         before: coefficients (R, J, C) of every record that are subtracted first, or None.
     """
     found = []
@@ -336,7 +334,7 @@ def x_trends(
         i, start, stop = chunk.spans[several[0]]
         first, shape = ranges[i]
         kept = samples_read(flags, spec)
-        kept = kept & recorded_samples(lengths[i], spec, turn, start, stop)
+        kept = kept & recorded_samples(lengths[i], spec, start, stop)
         place = (start - first) * spec.stride[0], extent(spec, shape)
         arrays = [chunk.x[j] for j in several]
         records = np.array([chunk.spans[j][0] for j in several])

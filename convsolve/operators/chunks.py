@@ -299,7 +299,7 @@ class Chunks:
         if self._device is not None:
             return (self._device.trends(self._degree),)
         lengths = [a.shape[:-1] for a in self._x]
-        given = self._spec, self._degree, self._ranges, lengths, self._kept.turn
+        given = self._spec, self._degree, self._ranges, lengths
         return self._trends(self.total, x_trends, self._unread(None), *given)
 
     def trends_of(self, outputs: Outputs) -> tuple[Trends, ...]:

@@ -145,21 +145,20 @@ class NormalForm:
 def recorded_samples(
     lengths: tuple[int, ...],
     spec: ConvSpec,
-    turn: tuple[int, ...],
     first: int = 0,
     last: int | None = None,
 ) -> np.ndarray:
     """Return flags (*E) of the samples of a record in normal form that are not padding.
 
-    The record has ``lengths`` (*W), and was turned in a circle by ``turn`` samples. Only samples
-    that rows ``first`` to ``last`` along the first axis read are included. With circular padding,
-    flags of one turn are returned, because a trend does not continue from one turn to the next.
+    The record has ``lengths`` (*W). Only samples that rows ``first`` to ``last`` along the first
+    axis read are included. With circular padding, flags of one turn are returned, because a trend
+    does not continue from one turn to the next.
     """
     last = spec.output_shape(lengths)[0] if last is None else last
     found = np.ones((), bool)
-    axes = zip(lengths, spec.offset(lengths), spec.extent(lengths), turn, strict=True)
-    for axis, (length, lo, extent, ahead) in enumerate(axes):
-        turns = (np.arange(extent) - lo - ahead) // max(length, 1)
+    axes = zip(lengths, spec.offset(lengths), spec.extent(lengths), strict=True)
+    for axis, (length, lo, extent) in enumerate(axes):
+        turns = (np.arange(extent) - lo) // max(length, 1)
         longest = 0
         if spec.padding == "circular" and extent:
             values, counts = np.unique(turns, return_counts=True)

@@ -76,12 +76,6 @@ class LagWindow(NamedTuple):
         ((start, _),) = self.bounds
         return LagWindow(((start + first, start + last),), self.edges)
 
-    def crop(self, x: Any, whole: LagWindow) -> Any:
-        """Return x (W, C) such that this part of a ``whole`` window has the rows of the whole."""
-        ((low, high),), ((first, last),) = whole.bounds, self.bounds
-        start = max(0, high) - max(0, last)
-        return x[start : len(x) + min(0, low) - min(0, first)]
-
     def shorter(self, size: Sequence[int]) -> LagWindow:
         """Return the window with ``size`` lags per axis, as near to lag 0 as possible."""
         starts = [
@@ -102,8 +96,8 @@ def _geometry(
 ) -> tuple[ConvSpec, tuple[int, ...]]:
     size = tuple(b - a + 1 for a, b in bounds)
     if edges == "circular":
-        shift = tuple(b - (k - 1) // 2 for (_, b), k in zip(bounds, size, strict=True))
-        return ConvSpec(size, padding="circular", groups=groups), shift
+        lo = tuple(b for _, b in bounds)
+        return ConvSpec(size, padding="circular", groups=groups, lo=lo), (0,) * len(size)
     if edges == "zeros":
         padding = tuple((b, -a) for a, b in bounds)
         return ConvSpec(size, padding=padding, groups=groups), (0,) * len(size)

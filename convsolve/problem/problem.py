@@ -27,7 +27,7 @@ from .selection import Selection
 from .shapes import check_kernel, doubts
 from .sizes import DEFAULT_LIMITS, Limits, Sizes
 from .spec import ConvSpec, Ints, Padding
-from .stored import Stored, turned
+from .stored import Stored
 from .weights import Weights
 
 # Ways to treat NaN.
@@ -359,23 +359,11 @@ class Problem:
     def narrowed(self, first: int, last: int) -> Problem:
         """Return the problem with the same rows and taps ``first`` to ``last`` of ascending lags.
 
-        The problem must have one axis. Records that are too short for all of the lags are excluded.
+        The problem must have one axis.
         """
-        if self.window is None:
-            return self._replace(spec=self.spec.narrowed(first, last, self._lengths[0]))
-        whole, window = self.window, self.window.part(first, last)
-        spec, shift = window.geometry(self.spec.groups)
-        stated = self._replace(spec=spec, window=window, lag_shift=shift)
-        if window.edges == "circular":
-            turn = shift[0] - self.lag_shift[0]
-            x = self.input.each(lambda a: turned(a, (turn,))).converted(self.dtype)
-            by_mask = tuple((outputs, replace(r, turn=shift)) for outputs, r in self.by_mask)
-            return stated._replace(input=x, by_mask=by_mask)
-        if window.edges == "drop":
-            stated = stated.of_records([i for i, n in enumerate(self.row_shapes) if all(n)])
-            x = stated.input.each(lambda a: window.crop(a, whole))
-            return stated._replace(input=x.converted(self.dtype))
-        return stated
+        window = None if self.window is None else self.window.part(first, last)
+        spec = self.spec.narrowed(first, last, self._lengths[0])
+        return self._replace(spec=spec, window=window)
 
     def with_lags(self, lags: Sequence[np.ndarray]) -> Problem:
         """Return the problem whose taps have these ``lags``."""

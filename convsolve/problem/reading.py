@@ -15,7 +15,6 @@ from .records import Records, read
 from .rows import Rows
 from .shapes import check_lengths, check_output, check_windows
 from .spec import ConvSpec
-from .stored import turned
 from .weights import Weights, read_weights
 
 
@@ -51,22 +50,16 @@ def read_data(
 ) -> tuple[Records, Records | None, Rows]:
     """Return the records of x and y, and the rows of the design matrix.
 
-    With a window, y is cut to the rows, and x is turned if the edges are circular. NaN is allowed
-    if values may be ``missing``.
+    With a window, y is cut to the rows. NaN is allowed if values may be ``missing``.
     """
     inputs = read(x, "x", spec, missing)
     spec.check_channels(inputs.channels)
     output = None if y is None else read(y, "y", spec, missing)
-    starts: Sequence[int] = ()
-    turn: Sequence[int] = ()
-    if window is not None:
-        if output is not None:
-            check_lengths(inputs, output)
-            output = output.each(window.rows) if window.edges == "drop" else output
-        starts, turn = (shift if window.edges == e else () for e in ("drop", "circular"))
-        inputs = inputs.each(lambda a: turned(a, shift)) if turn else inputs
-    lengths = [a.shape[:-1] for a in inputs.arrays]
-    rows = Rows.of(spec, lengths, tuple(starts), tuple(turn))
+    if window is not None and output is not None:
+        check_lengths(inputs, output)
+        output = output.each(window.rows) if window.edges == "drop" else output
+    # Lags are shifted where y is trimmed.
+    rows = Rows.of(spec, [a.shape[:-1] for a in inputs.arrays], tuple(shift))
     check_windows(spec, window, inputs, rows)
     if output is not None:
         check_output(spec, inputs, output, rows)

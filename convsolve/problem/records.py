@@ -188,7 +188,7 @@ def _bad(block: np.ndarray, missing: bool) -> np.ndarray:
 def _bad_numbers(record: Any, missing: bool) -> tuple[int, tuple[int, ...], Any]:
     """Return the number of non-finite values of a record, the first index and the first value."""
     if isinstance(record, Stored) and is_dask(record.source):  # counted where its chunks are
-        source = record.whole()
+        source = record.selection
         flags = _bad(source, missing)
         flat = int(np.asarray(flags.ravel().argmax()))
         place = tuple(map(int, np.unravel_index(flat, flags.shape)))

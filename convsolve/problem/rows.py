@@ -25,13 +25,11 @@ class Rows:
         shapes: (*T) of every record. A record that is too short for a window has a 0 in it.
         starts: index of the first row in the user's y, along each axis.
         flags: (*T) of every record, True for outputs used in the fit; None if all are used.
-        turn: samples by which the records were turned in a circle along each axis.
     """
 
     shapes: tuple[tuple[int, ...], ...]
     starts: tuple[int, ...]
     flags: tuple[np.ndarray, ...] | None = field(default=None, compare=False)
-    turn: tuple[int, ...] = ()
 
     @classmethod
     def of(
@@ -39,13 +37,11 @@ class Rows:
         spec: ConvSpec,
         lengths: Iterable[tuple[int, ...]],
         starts: tuple[int, ...] = (),
-        turn: tuple[int, ...] = (),
     ) -> Rows:
         """Return the rows of records of some ``lengths`` (*W)."""
         lengths = tuple(lengths)
         known = {length: spec.output_shape(length) for length in set(lengths)}
-        none = (0,) * spec.ndim
-        return cls(tuple(known[length] for length in lengths), starts or none, None, turn or none)
+        return cls(tuple(known[length] for length in lengths), starts or (0,) * spec.ndim)
 
     @cached_property
     def sizes(self) -> list[int]:

@@ -21,15 +21,15 @@ Ints = int | Sequence[int]
 Padding = str | Sequence[tuple[int, int]]
 
 
-def _per_axis(value: Any, name: str, ndim: int) -> tuple[int, ...]:
+def _per_axis(value: Any, name: str, ndim: int, minimum: int = 1) -> tuple[int, ...]:
     if isinstance(value, (tuple, list)):
         if len(value) != ndim:
             raise ValueError(
                 f"{name}={shown(tuple(value))} has {len(value)} entries, but the kernel has {ndim} "
                 f"ax{'i' if ndim == 1 else 'e'}s; give one integer, or one per axis"
             )
-        return tuple(integer(v, name) for v in value)
-    return (integer(value, name),) * ndim
+        return tuple(integer(v, name, minimum) for v in value)
+    return (integer(value, name, minimum),) * ndim
 
 
 def smallest(enough: Callable[[int], bool]) -> int:
@@ -65,7 +65,7 @@ class ConvSpec:
     ========== ======================================== ===================================
 
     or is given as ``((lo, hi), ...)``, one pair an axis: zeros added before and after the record,
-    cropped where negative.
+    cropped where negative. With "circular", ``lo`` can be given instead, one integer per axis.
 
     Raises:
         TypeError: a size that is no integer (bool is none).
@@ -77,6 +77,7 @@ class ConvSpec:
     padding: str | tuple[tuple[int, int], ...] = "valid"
     dilation: tuple[int, ...] = 1  # type: ignore[assignment]
     groups: int = 1
+    lo: tuple[int, ...] | None = None
 
     def __post_init__(self) -> None:
         size: Any = self.kernel_size
@@ -92,6 +93,10 @@ class ConvSpec:
         put(self, "dilation", _per_axis(self.dilation, "dilation", ndim))
         put(self, "groups", integer(self.groups, "groups"))
         put(self, "padding", self._check_padding())
+        if self.lo is not None:
+            if self.padding != "circular":
+                raise ValueError(f"lo={shown(self.lo)} requires padding='circular'")
+            put(self, "lo", _per_axis(self.lo, "lo", ndim, -MAX_ELEMENTS))
         reach = [(k - 1) * d + s for k, d, s in zip(taps, self.dilation, self.stride, strict=True)]
         if math.prod(taps) > MAX_ELEMENTS or max(reach) > MAX_ELEMENTS:
             raise ValueError(
@@ -147,7 +152,7 @@ class ConvSpec:
                 outputs = -(-w // s)
                 lo = {
                     "causal": reach,
-                    "circular": reach // 2,
+                    "circular": reach // 2 if self.lo is None else self.lo[axis],
                     "same": max((outputs - 1) * s + reach + 1 - w, 0) // 2,
                 }[self.padding]
             axes.append((max(outputs, 0), lo))
@@ -175,7 +180,7 @@ class ConvSpec:
 
     @cached_property
     def _unpadded(self) -> ConvSpec:
-        return replace(self, padding="valid")
+        return replace(self, padding="valid", lo=None)
 
     def whole_windows(self, shape: Sequence[int]) -> ConvSpec:
         """The same windows but for those that read zeros outside a record of ``shape``.
@@ -195,17 +200,16 @@ class ConvSpec:
         """The same windows over records of such a ``shape``, of one axis, with some of the taps
         only, ``first`` to ``last`` of ascending lags; what is no longer read is cropped.
         """
-        if self.padding == "circular":
-            raise ValueError("padding='circular' has no part; state lags, with edges='circular'")
         (reach,), (d,), (lo,) = (n - 1 for n in self.span), self.dilation, self.offset(shape)
         if isinstance(self.padding, tuple):
             hi = self.padding[0][1]
         else:
             hi = {"valid": 0, "full": reach}.get(self.padding, reach - lo)
         # The largest lag is the first of a kernel.
-        beyond = self.kernel_size[0] - 1 - last
-        size, pads = (last - first + 1,), ((lo - beyond * d, hi - first * d),)
-        return replace(self, kernel_size=size, padding=pads)
+        size, lo = (last - first + 1,), lo - (self.kernel_size[0] - 1 - last) * d
+        if self.padding == "circular":
+            return replace(self, kernel_size=size, lo=(lo,))
+        return replace(self, kernel_size=size, padding=((lo, hi - first * d),))
 
     def reads_all(self, shape: Sequence[int]) -> bool:
         """Whether windows read every sample of a record; False too where strides or dilations make

@@ -49,7 +49,6 @@ class Stored:
         bounds: first sample, and the end, along every axis of W.
         channels: the channels; None if the source has no axis of channels.
         dtype: type of the numbers.
-        turn: samples by which the record is turned in a circle along every axis.
         filled: whether NaN is read as zero.
     """
 
@@ -58,7 +57,6 @@ class Stored:
     bounds: Bounds
     channels: tuple[int, ...] | None
     dtype: np.dtype[Any]
-    turn: tuple[int, ...]
     filled: bool = False
 
     @classmethod
@@ -68,7 +66,7 @@ class Stored:
         channels = tuple(range(shape[-1])) if extra else None
         records: Sequence[int | None] = range(shape[0]) if extra == 2 else [None]
         bounds = tuple((0, n) for n in shape[extra == 2 :][:ndim])
-        return [cls(source, i, bounds, channels, source.dtype, (0,) * ndim) for i in records]
+        return [cls(source, i, bounds, channels, source.dtype) for i in records]
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -109,37 +107,21 @@ class Stored:
         """Return the record in another precision."""
         return replace(self, dtype=np.dtype(dtype))
 
-    def turned(self, shift: Sequence[int]) -> Stored:
-        """Return the record turned in a circle, as by `numpy.roll`."""
-        return replace(self, turn=tuple(a + b for a, b in zip(self.turn, shift, strict=True)))
+    @property
+    def _key(self) -> tuple[Any, ...]:
+        """Key of the slice of the source."""
+        index = () if self.record is None else (self.record,)
+        return (*index, *(slice(a, b) for a, b in self.bounds))
 
     @property
-    def _keys(self) -> list[tuple[Any, ...]]:
-        """Keys of the slices of the source: one, or two if the record is turned."""
-        (start, stop), *others = self.bounds
-        if any(self.turn):
-            # A part of a turned axis may be two parts of the source. Other axes are read whole.
-            whole = self._sizes
-            others = [(0, n) for n in whole[1:]]
-            n, first = whole[0], (start - self.turn[0]) % whole[0] if whole[0] else 0
-            parts = [(first, min(n, first + stop - start))]
-            parts += [(0, first + stop - start - n)] if first + stop - start > n else []
-        else:
-            parts = [(start, stop)]
-        index = () if self.record is None else (self.record,)
-        end = tuple(slice(a, b) for a, b in others)
-        return [(*index, slice(a, b), *end) for a, b in parts]
+    def selection(self) -> Any:
+        """Slice of the source that contains the record, not read yet for dask."""
+        return self.source[self._key]
 
     @property
     def selections(self) -> list[Any]:
-        """Slices of the source that contain the record, not read yet for dask."""
-        return [self.source[key] for key in self._keys]
-
-    @property
-    def _sizes(self) -> tuple[int, ...]:
-        """Samples (*W) of the whole record."""
-        shape = self.source.shape if self.record is None else self.source.shape[1:]
-        return tuple(shape[: len(self.bounds)])
+        """The `selection` alone."""
+        return [self.selection]
 
     @property
     def hollow(self) -> Self:
@@ -152,12 +134,11 @@ class Stored:
         Raises:
             ValueError, TypeError: If they do not have the shape or type that the source states.
         """
-        found = parts[0] if len(parts) == 1 else np.concatenate(parts)
+        (found,) = parts
         found = found[..., None] if self.channels is None else found
-        self._check(found)
-        if any(self.turn):
-            found = np.roll(found, self.turn[1:], range(1, len(self.turn)))
-            found = found[:, *(slice(a, b) for a, b in self.bounds[1:])]
+        wanted = self.shape[:-1]
+        right = found.shape[:-1] == wanted and found.shape[-1] > max(self.channels or (0,))
+        check_slice(found, right, wanted, self.dtype)
         if self.channels is not None and self.channels != tuple(range(found.shape[-1])):
             found = found[..., [*self.channels]]
         found = np.ascontiguousarray(found, self.dtype)
@@ -166,28 +147,18 @@ class Stored:
             found = np.where(gaps, found.dtype.type(0), found) if gaps.any() else found
         return found
 
-    def _check(self, found: np.ndarray) -> None:
-        """Raise an error if a slice does not have the shape or type that the source states."""
-        wanted = self.shape[:1] if any(self.turn) else self.shape[:-1]
-        channels = max(self.channels or (0,))
-        whole = found.ndim == self.ndim and found.shape[: len(wanted)] == wanted
-        check_slice(found, whole and found.shape[-1] > channels, wanted, self.dtype)
-
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         with _reading(self.source):
-            parts = [read(self.source, key) for key in self._keys]
-        found = self.assembled(parts)
+            found = self.assembled([read(self.source, self._key)])
         return found if dtype is None else found.astype(dtype, copy=False)
 
     @property
     def largest(self) -> np.ndarray:
         """Largest magnitude (C,) of every channel. NaN and Inf count as largest."""
         if is_dask(self.source):  # computed where its chunks are
-            parts = self.selections
-            if self.filled:
-                parts = [np.where(np.isnan(part), 0, part) for part in parts]
-            over = [_largest_of_dask(part, len(self.bounds)) for part in parts]
-            found = np.maximum.reduce(over)
+            part = self.selection
+            part = np.where(np.isnan(part), 0, part) if self.filled else part
+            found = _largest_of_dask(part, len(self.bounds))
             return found if self.channels is None else found[[*self.channels]]
         blocks = (block for _, block in in_blocks(self))
         with np.errstate(invalid="ignore"):
@@ -198,18 +169,13 @@ class Stored:
         if not self.size:
             return np.zeros(self.shape, bool)
         if is_dask(self.source):
-            flags = [np.asarray(np.isnan(part)) for part in self.selections]
-            return replace(self, dtype=np.dtype(bool)).assembled(flags)
+            flags = np.asarray(np.isnan(self.selection))
+            return replace(self, dtype=np.dtype(bool)).assembled([flags])
         found = (np.isnan(block) for _, block in in_blocks(self))
         if by_channel:
             return np.concatenate([*found])
         samples = np.concatenate([f.any(-1, keepdims=True) for f in found])
         return np.broadcast_to(samples, self.shape)
-
-    def whole(self) -> Any:
-        """The record as a slice of its source, if it is not turned."""
-        (found,) = self.selections
-        return found
 
     def index_of(self, place: Sequence[int]) -> tuple[int, ...]:
         """Return the index in the source of an element of the record (*W, C)."""
@@ -272,13 +238,6 @@ def _reading(source: Any) -> Iterator[None]:
     except Exception as error:
         error.add_note(f"while samples were read of {source!r}")
         raise
-
-
-def turned(record: Any, shift: Sequence[int]) -> Any:
-    """Return a record (*W, C) turned in a circle along every axis of W."""
-    if isinstance(record, Stored):
-        return record.turned(shift)
-    return np.roll(record, shift, tuple(range(len(shift))))
 
 
 def in_blocks(

@@ -95,6 +95,8 @@ def test_the_problem_has_the_same_rows_and_the_lags_that_were_chosen(edges: str)
         ("same", 2, 1),
         (((3, 5),), 2, 2),
         (((-2, 4),), 1, 1),
+        ("circular", 1, 1),
+        ("circular", 2, 3),
     ],
 )
 def test_a_part_of_a_kernel_has_the_rows_of_the_whole(

@@ -168,7 +168,6 @@ LAGS: list[Row] = [
     (lambda: cs.choose_lags(problem(y=None)), ValueError, "needs y"),
     (lambda: cs.choose_lags(cs.Problem(X, X[:, 1:], kernel_size=(1, 2))), ValueError,
      "one axis of lags, the kernel has 2"),
-    (lambda: cs.choose_lags(problem(y=X, padding="circular")), ValueError, "has no part"),
     (lambda: cs.choose_lags(cs.Problem(np.ones(30), LINE[:26], kernel_size=5)), cs.SolveError,
      "do not determine all of the lags"),
     (lambda: cs.choose_lags(cs.Problem.from_lags(LINE[:30], LINE[:30], lags=(0, 12)),

@@ -175,11 +175,22 @@ def test_equal_specs_hash_alike():
         {"padding": ((0, 0),)},
         {"dilation": 2},
         {"groups": 2},
+        {"padding": "circular", "lo": 0},
     ],
     ids=str,
 )
 def test_every_field_tells_specs_apart(changed):
     assert ConvSpec(**{"kernel_size": 3, **changed}) != ConvSpec(3)
+
+
+def test_circular_windows_start_at_lo():
+    spec = ConvSpec(3, padding="circular", lo=-4)
+    assert spec.lo == (-4,)
+    assert spec.lags().tolist() == [-4, -5, -6]
+    with pytest.raises(ValueError, match=r"lo=0 requires padding='circular'"):
+        ConvSpec(3, lo=0)
+    with pytest.raises(ValueError, match="lo=.* has 2 entries"):
+        ConvSpec(3, padding="circular", lo=(1, 2))
 
 
 def test_spec_is_frozen():

@@ -41,7 +41,10 @@ def geometry(samples: Sequence[int], spec: Any) -> list[tuple[int, int]]:
     """`axis_geometry` of every axis; explicit padding is one (lo, hi) pair an axis."""
     pads = itertools.repeat(spec.padding) if isinstance(spec.padding, str) else spec.padding
     axes = zip(samples, spec.kernel_size, spec.stride, spec.dilation, pads)
-    return [axis_geometry(*axis) for axis in axes]
+    found = [axis_geometry(*axis) for axis in axes]
+    if spec.lo is None:
+        return found
+    return [(lo, outputs) for lo, (_, outputs) in zip(spec.lo, found, strict=True)]
 
 
 def counts(samples: Sequence[int], spec: Any) -> tuple[int, ...]:
