@@ -189,7 +189,7 @@ def test_circular_windows_start_at_lo():
     assert spec.lags().tolist() == [-4, -5, -6]
     with pytest.raises(ValueError, match=r"lo=0 requires padding='circular'"):
         ConvSpec(3, lo=0)
-    with pytest.raises(ValueError, match="lo=.* has 2 entries"):
+    with pytest.raises(ValueError, match=r"lo=.* has 2 entries"):
         ConvSpec(3, padding="circular", lo=(1, 2))
 
 
