@@ -12,7 +12,7 @@ import numpy as np
 from ..lazy_jax import is_jax_array
 from ..linalg.channels import by_channel, largest
 from ..progress import tracked
-from .whole_chunks import check_slice, in_whole_chunks, read
+from .whole_chunks import check_slice, in_whole_chunks, plain
 
 # Numbers that are read at a time if all of a record are checked: 8 MiB.
 BLOCK_NUMBERS = 2**20
@@ -149,7 +149,7 @@ class Stored:
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         with _reading(self.source):
-            found = self.assembled([read(self.source, self._key)])
+            found = self.assembled([plain(self.selection)])
         return found if dtype is None else found.astype(dtype, copy=False)
 
     @property

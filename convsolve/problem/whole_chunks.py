@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -57,7 +56,7 @@ class WholeChunks:
     def __getitem__(self, key: tuple[Any, ...]) -> np.ndarray:
         start, stop = key[self._axis].start, key[self._axis].stop
         if start >= stop:
-            return read(self._source, key)
+            return plain(self._source[key])
         others, kept = (*key[: self._axis], *key[self._axis + 1 :]), self._kept
         if kept.others != others or not kept.first <= start < kept.stop:
             kept = _Kept(others, start // self._length * self._length, np.empty(0))
@@ -75,7 +74,9 @@ class WholeChunks:
         step = max(1, AT_ONCE_BYTES // max(1, each * self._length)) * self._length
         for a in range(first, end, step):
             b = min(a + step, end)
-            read_into(block[a - begin : b - begin], self._source, self._along(key, a, b))
+            found, out = plain(self._source[self._along(key, a, b)]), block[a - begin : b - begin]
+            check_slice(found, found.shape == out.shape, out.shape, out.dtype)
+            out[...] = found
         self._kept = _Kept(others, begin, block)
         return block[start - begin : stop - begin]
 
@@ -106,55 +107,6 @@ def _chunk_length(source: Any, axis: int) -> int | None:
     if not regular or not all(isinstance(n, int) and n > 0 for n in chunks):
         return None
     return min(chunks[axis], max(1, source.shape[axis]))
-
-
-def read(source: Any, key: tuple[Any, ...]) -> np.ndarray:
-    """Return a slice of a source as an array."""
-    if _reader(source) is None:
-        return plain(source[key])
-    found = np.empty(_selected(key, source.shape), source.dtype)
-    read_into(found, source, key)
-    return found
-
-
-def read_into(out: np.ndarray, source: Any, key: tuple[Any, ...]) -> None:
-    """Read a slice of a source into an array.
-
-    Raises:
-        ValueError, TypeError: If the slice does not have the shape and type of the array.
-    """
-    reader = _reader(source)
-    if reader is not None:
-        if out.size:
-            reader(out, key)
-        return
-    found = plain(source[key])
-    check_slice(found, found.shape == out.shape, out.shape, out.dtype)
-    out[...] = found
-
-
-def _reader(source: Any) -> Callable[[np.ndarray, tuple[Any, ...]], Any] | None:
-    """Return a function of h5py or zarr that reads into a given array; None for other sources.
-
-    It saves a temporary array. Objects that wrap or extend arrays of h5py and zarr are other
-    sources, because their slices may have other values.
-    """
-    if type(source) is _kind("h5py", "Dataset"):
-        return source.read_direct
-    if type(source) is not _kind("zarr", "Array"):
-        return None
-
-    def into(out: np.ndarray, key: tuple[Any, ...]) -> None:
-        from zarr.buffer.cpu import NDBuffer
-
-        source.get_basic_selection(key, out=NDBuffer.from_numpy_array(out))
-
-    return into
-
-
-def _kind(package: str, name: str) -> Any:
-    """Return a type of a package if the package has been imported, else `object`."""
-    return getattr(sys.modules.get(package), name, object)
 
 
 def _selected(key: tuple[Any, ...], shape: tuple[int, ...]) -> tuple[int, ...]:
