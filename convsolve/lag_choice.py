@@ -7,8 +7,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from .inference.criteria import CRITERIA, in_user_units
 from .inference.folds import CrossValidation
 from .inference.lag_windows import window_errors, window_squares
+from .inference.strength_path import Fits
 from .leastsquares.analysis import Analysis, analyse
 from .problem.checks import choice
 from .problem.problem import Problem
@@ -123,16 +125,18 @@ def _held_out(several: Sequence[Analysis], select: CrossValidation) -> np.ndarra
 def _information(analysis: Analysis, select: str) -> np.ndarray:
     """Return criteria (taps, taps), summed over outputs."""
     design = analysis.design
-    n, taps = design.sizes.rows, design.spec.kernel_size[0]
-    i = np.arange(taps)
-    channels = design.sizes.columns // taps
-    # The taps of the window, the bias and the noise variance.
-    k = (i - i[:, None] + 1.0) * channels + design.nuisance.total + 1
+    taps = design.spec.kernel_size[0]
+    i, unknown = np.arange(taps), np.array(np.nan)
     squares, exponents = window_squares(analysis)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        fit = n * (np.log(squares / n) + 2 * exponents * np.log(2)).sum(-1)
-        if select == "bic":
-            penalty = k * np.log(n)
-        else:
-            penalty = np.where(n - k - 1 > 0, 2 * k + 2 * k * (k + 1) / (n - k - 1), np.inf)
-    return np.asarray(fit + penalty * len(exponents))
+    fits = Fits(
+        strengths=unknown,
+        freedom=((i - i[:, None] + 1.0) * (design.sizes.columns // taps))[:, :, None],
+        spare=unknown,
+        squares=squares,
+        size=unknown,
+        log_determinant=unknown,
+        rows=design.sizes.rows,
+        nuisance=design.nuisance.total,
+        free=0,
+    )
+    return in_user_units(CRITERIA[select](fits), select, fits, exponents).sum(-1)

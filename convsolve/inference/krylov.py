@@ -150,7 +150,6 @@ def choose_by_krylov(
     # One grid for every output, in the order of the groups.
     wide = np.broadcast_to(grids, (*grids.shape[:2], exponents.shape[1]))
     grid = wide.transpose(1, 0, 2).reshape(-1, exponents.size)
-    check_varying_rows(analysis, select)
     by_fold = held_out_scores(analysis, penalty, grid, units, select)
     scores = by_fold.mean(0)
     losses = np.nan_to_num(scores if select.score == "mse" else -scores, nan=np.inf)
@@ -183,19 +182,6 @@ def _automatic_grids(system: System, units: CommonUnits) -> np.ndarray:
     return np.where(largest > 0, largest, 1.0) * steps
 
 
-def check_varying_rows(analysis: Analysis, select: CrossValidation) -> None:
-    """Raise a ValueError if y is constant in a fold and the score requires that it varies."""
-    assert analysis.targets is not None
-    if select.score == "mse":
-        return
-    y = analysis.targets.records
-    parts, _ = select.spans(analysis.design.adjustments.kept.lengths)
-    for i, spans in enumerate(parts):
-        rows = np.concatenate([y[j][a:b].reshape(-1, y[j].shape[-1]) for j, a, b in spans])
-        if (np.ptp(rows, axis=0) == 0).any():
-            raise ValueError(no_score(i, select.score))
-
-
 def held_out_scores(
     analysis: Analysis,
     penalty: Penalty,
@@ -206,22 +192,29 @@ def held_out_scores(
     """Return scores (folds, n, Cout) at ``strengths`` (n, Cout), which are in ``units``.
 
     Scores are NaN for strengths that did not converge.
+
+    Raises:
+        ValueError: If y is constant in a fold and the score requires that it varies.
     """
     design = analysis.design
     assert analysis.targets is not None
     y, groups = analysis.targets.records, design.spec.groups
     parts, always = select.spans(design.adjustments.kept.lengths)
     scores = np.empty((len(parts), *strengths.shape))
-    for i, held in enumerate(tracked(parts, "held-out rows, by fold", len(parts))):
+    rows_of = [[y[j][a:b].reshape(-1, y[j].shape[-1]) for j, a, b in held] for held in parts]
+    truths = [*map(np.concatenate, rows_of)]
+    constant = [bool((np.ptp(truth, axis=0) == 0).any()) for truth in truths]
+    if select.score != "mse" and any(constant):
+        raise ValueError(no_score(constant.index(True), select.score))
+    for i, truth in enumerate(tracked(truths, "held-out rows, by fold", len(parts))):
         records, rest = (design.records, y), beside(parts, i, always)
+        x_held, _ = cut(design.spec, *records, parts[i])
         trained = Analysis.of(part(design, records, rest), design.sizes.limits)
-        x_held, y_held = cut(design.spec, design.records, y, held)
-        truth = np.concatenate([b.reshape(-1, b.shape[-1]) for b in y_held]).astype(float)
         for some, kernels, biases, good in _kernels(trained, penalty, strengths, units):
             found = predicted(x_held, kernels, biases, design.spec.normal)
             rows = np.concatenate([p.reshape(-1, groups, len(strengths)) for p in found])
             for g, q in enumerate(some):
-                scored = _scored(truth[:, q], rows[:, g], select.score)
+                scored = _scored(truth[:, q].astype(float), rows[:, g], select.score)
                 scores[i, :, q] = np.where(good[g], scored, np.nan)
     return scores
 
