@@ -11,7 +11,8 @@ from ..cached import cached_property
 from ..leastsquares.system import System
 from ..operators.design_matrix import DesignMatrix, Targets
 from ..text import count
-from .reference_noise import Projector, ReferenceNoise, Times
+from .orthonormal_rows import OrthonormalRows
+from .reference_noise import ReferenceNoise, Times
 from .sandwich import (
     Clusters,
     bandwidth,
@@ -240,11 +241,11 @@ class HacUncertainty(DependentUncertainty):
         """Reference noise for the residuals of a group."""
         if group not in self._references:
             matrix, targets, times = self._in_time
-            w, columns = self._operator_kernel[group], matrix.nuisance_columns
-            blocks = matrix.row_blocks(targets)
+            w, blocks = self._operator_kernel[group], matrix.row_blocks(targets)
             residuals = [y[group] - a[group] @ w for a, y in blocks if y is not None]
-            nuisance = columns.fit(np.eye(columns.count), 0, matrix.rows).astype(float)
-            projector = Projector(matrix, group, self._inverse_root(group), nuisance)
-            made = ReferenceNoise(projector, times, np.concatenate(residuals))
+            factor, limits = self._analysis.plain.factor(group), self._analysis.design.sizes.limits
+            assert factor is not None
+            given = self._plain, group, factor, limits.kept_numbers, matrix
+            made = ReferenceNoise(OrthonormalRows(*given), times, np.concatenate(residuals))
             self._references[group] = made
         return self._references[group]

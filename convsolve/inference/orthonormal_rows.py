@@ -13,10 +13,13 @@ from ..errors import SolveError
 from ..leastsquares.regression import Regression
 from ..linalg.factor import Factor
 from ..linalg.rank import EPS
+from ..operators.design_matrix import DesignMatrix
 from ..progress import tracked
 
 # A residual of less than this share of y, and of what its fit is made of, is rounding.
 ROUNDING = 100 * EPS
+# Numbers of columns of B that are formed at a time.
+COLUMN_NUMBERS = 2**22
 # A relative error of a weighted Gram that changes nothing but the length of the way to an answer.
 GRAM_ERROR = 1e-9
 
@@ -35,11 +38,24 @@ class OrthonormalRows:
     """
 
     def __init__(
-        self, regression: Regression, group: int, factor: Factor, kept_numbers: int
+        self,
+        regression: Regression,
+        group: int,
+        factor: Factor,
+        kept_numbers: int,
+        matrix: DesignMatrix | None = None,
     ) -> None:
-        """``kept_numbers`` is the largest number of elements for which B is formed."""
-        self._matrix, self._group = regression.matrix, group
-        matrix, self.rows = regression.matrix, regression.matrix.rows
+        """Store a group of a regression, with the factor of its rows.
+
+        Args:
+            regression: the regression.
+            group: the group.
+            factor: the factor of M A.
+            kept_numbers: the largest number of elements for which B is formed.
+            matrix: the design matrix, with its rows in another order; None for their order.
+        """
+        matrix = regression.matrix if matrix is None else matrix
+        self._matrix, self._group, self.rows = matrix, group, matrix.rows
         self._nuisance, confounds = matrix.nuisance_columns, matrix.nuisance.confounds
         # The norm of the constant that the last column is a multiple of, or 0.
         alone = math.sqrt(self.rows) if matrix.nuisance.constant else 0.0
@@ -64,8 +80,7 @@ class OrthonormalRows:
 
     def least_squares(self, y: np.ndarray) -> np.ndarray:
         """Return argmin ‖y − B z‖ (k,), refined once."""
-        z = self.adjoint(y)
-        return z + self.adjoint(y - self.forward(z))
+        return self.adjoint(y) + self.adjoint(self.residual(y))
 
     def from_data(self) -> OrthonormalRows:
         """Return the same rows, whose products are computed from the data."""
@@ -74,22 +89,32 @@ class OrthonormalRows:
         return found
 
     def forward(self, z: np.ndarray) -> np.ndarray:
-        """Return B z (n,)."""
+        """Return B z (n,) or (n, m), for z (k,) or (k, m)."""
         if self._kept is not None:
             return np.asarray(self._kept @ z)
-        kernel, of_nuisance = self.kernel(z)
-        found = self._matrix.forward(self._group, kernel[:, None])[:, 0]
+        kernel, of_nuisance = self.kernel(z.reshape(len(z), -1))
+        found = self._matrix.forward(self._group, kernel)
         if self._nuisance.count:
-            found = found + self._nuisance.fit(of_nuisance[:, None], 0, self.rows)[:, 0]
-        return np.asarray(found, float)
+            found = found + self._nuisance.fit(of_nuisance, 0, self.rows)
+        return np.asarray(found, float).reshape(self.rows, *z.shape[1:])
 
     def adjoint(self, r: np.ndarray) -> np.ndarray:
-        """Return Bᵀr (k,)."""
+        """Return Bᵀr (k,) or (k, m), for r (n,) or (n, m)."""
         if self._kept is not None:
             return np.asarray(self._kept.T @ r)
-        found = self._matrix.adjoint(self._group, r[:, None])[:, 0]
-        of_nuisance = self._nuisance.products(r[:, None])[:, 0]
-        return np.asarray(self._h.T @ np.concatenate([found, of_nuisance]))
+        wide = r.reshape(len(r), -1)
+        found = self._matrix.adjoint(self._group, wide), self._nuisance.products(wide)
+        return (self._h.T @ np.concatenate(found)).reshape(self.unknowns, *r.shape[1:])
+
+    def residual(self, r: np.ndarray) -> np.ndarray:
+        """Return r − B Bᵀr, of the shape of r."""
+        return r - self.forward(self.adjoint(r))
+
+    def columns(self) -> Iterator[np.ndarray]:
+        """Yield B (n, m), some columns at a time."""
+        unit, step = np.eye(self.unknowns), max(1, COLUMN_NUMBERS // self.rows)
+        for first in range(0, self.unknowns, step):
+            yield self.forward(unit[:, first : first + step])
 
     def kernel(self, z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return taps (P,) in columns of A, and the coefficients (q,) of N."""

@@ -18,13 +18,11 @@ from typing import NamedTuple
 import numpy as np
 
 from ..cached import cached_property
-from ..operators.design_matrix import DesignMatrix
 from .cosines import COSINES, cosine_columns, long_run_variance
+from .orthonormal_rows import OrthonormalRows
 
 # Coefficients of the reference noise, between which expectations are interpolated.
 COEFFICIENTS = np.linspace(0.0, 0.98, 50)
-# Numbers of orthonormal columns that are formed at a time.
-COLUMN_NUMBERS = 2**22
 
 
 class Times:
@@ -100,38 +98,6 @@ def bartlett(window: int, lags: int) -> np.ndarray:
     return np.maximum(1 - np.arange(lags) / window, 0.0)
 
 
-class Projector:
-    """Orthonormal columns Q (n, K) that span the design matrix A and the nuisance columns N."""
-
-    def __init__(
-        self, matrix: DesignMatrix, group: int, half: np.ndarray, nuisance: np.ndarray
-    ) -> None:
-        """``half`` (P, P) is H with H Hᵀ = (AᵀA)⁻¹; ``nuisance`` (n, q) is orthonormal."""
-        self._matrix, self._group, self._half, self._nuisance = matrix, group, half, nuisance
-        self.rows = matrix.rows
-
-    def adjoint(self, values: np.ndarray) -> np.ndarray:
-        """Return Qᵀv (K, k) for v (n, k)."""
-        of_a = self._half.T @ self._matrix.adjoint(self._group, values)
-        return np.concatenate([of_a, self._nuisance.T @ values])
-
-    def forward(self, coefficients: np.ndarray) -> np.ndarray:
-        """Return Q c (n, k) for c (K, k)."""
-        of_a, of_n = np.split(coefficients, [self._half.shape[1]])
-        return self._matrix.forward(self._group, self._half @ of_a) + self._nuisance @ of_n
-
-    def residual(self, values: np.ndarray) -> np.ndarray:
-        """Return M v (n, k) for v (n, k)."""
-        return values - self.forward(self.adjoint(values))
-
-    def columns(self) -> Iterator[np.ndarray]:
-        """Yield Q (n, k), some columns at a time."""
-        unit = np.eye(self._half.shape[1] + self._nuisance.shape[1])
-        step = max(1, COLUMN_NUMBERS // self.rows)
-        for first in range(0, len(unit), step):
-            yield self.forward(unit[:, first : first + step])
-
-
 class SumErrors(NamedTuple):
     """Variances of estimated sums of taps, and degrees of freedom, each (outputs,)."""
 
@@ -142,16 +108,17 @@ class SumErrors(NamedTuple):
 class ReferenceNoise:
     """Expectations under AR(1) noise whose residuals are correlated like observed residuals.
 
-    ``residuals`` (n, Q) belong to the outputs of one group.
+    ``columns`` span the design matrix of one group and the nuisance columns, and ``residuals`` (n,
+    Q) belong to the outputs of this group.
     """
 
-    def __init__(self, projector: Projector, times: Times, residuals: np.ndarray) -> None:
-        self._projector, self._times, self._residuals = projector, times, residuals
+    def __init__(self, columns: OrthonormalRows, times: Times, residuals: np.ndarray) -> None:
+        self._columns, self._times, self._residuals = columns, times, residuals
 
     @cached_property
     def coefficients(self) -> np.ndarray:
         """ρ (Q,): expected residuals have the lag-one autocorrelation of those given."""
-        rows, times = self._projector.rows, self._times
+        rows, times = self._columns.rows, self._times
         lags = np.zeros((2, times.longest))
         lags[0, 0] = rows
         pairs = times.neighbours(np.ones((rows, 1))).sum()
@@ -172,9 +139,9 @@ class ReferenceNoise:
         ``form`` maps v (n, k) to T v for a symmetric T.
         """
         found = of_noise.copy()
-        for q in self._projector.columns():
+        for q in self._columns.columns():
             t = form(q)
-            inner = self._projector.forward(self._projector.adjoint(t))
+            inner = self._columns.forward(self._columns.adjoint(t))
             found += self._times.lag_sums(inner - 2 * t, q)
         return found
 
@@ -187,7 +154,7 @@ class ReferenceNoise:
         u = influence[:, None]
         cosines = cosine_columns(0, len(u), len(u))
         weighted = np.sqrt(2) * cosines * u
-        left = self._projector.residual(weighted)
+        left = self._columns.residual(weighted)
         h = np.empty((COSINES, COSINES, len(self.coefficients)))
         for i in range(COSINES):
             for j in range(i + 1):

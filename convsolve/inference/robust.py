@@ -39,8 +39,7 @@ def feasible(rows: OrthonormalRows, d: np.ndarray, limit: float) -> tuple[np.nda
     The dual asks for Bᵀd = 0 and |d| ≤ limit: what is left after two projections is rounding, also
     where B is orthonormal to some digits only, and d is then shrunk to the limit.
     """
-    for _ in range(2):
-        d = d - rows.forward(rows.adjoint(d))
+    d = rows.residual(rows.residual(d))
     d = d * min(1.0, limit / float(np.abs(d).max(initial=limit)))
     return d, float(np.linalg.norm(rows.adjoint(d)))
 
