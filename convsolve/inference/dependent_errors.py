@@ -243,9 +243,10 @@ class HacUncertainty(DependentUncertainty):
             matrix, targets, times = self._in_time
             w, blocks = self._operator_kernel[group], matrix.row_blocks(targets)
             residuals = [y[group] - a[group] @ w for a, y in blocks if y is not None]
-            factor, limits = self._analysis.plain.factor(group), self._analysis.design.sizes.limits
+            factor = self._analysis.plain.factor(group)
             assert factor is not None
-            given = self._plain, group, factor, limits.kept_numbers, matrix
-            made = ReferenceNoise(OrthonormalRows(*given), times, np.concatenate(residuals))
+            # FFTs are faster than products with rows that are kept.
+            columns = OrthonormalRows(self._plain, group, factor, 0, matrix)
+            made = ReferenceNoise(columns, times, np.concatenate(residuals))
             self._references[group] = made
         return self._references[group]

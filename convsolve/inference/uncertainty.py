@@ -15,7 +15,7 @@ from ..leastsquares.regression import Regression
 from ..leastsquares.system import System
 from ..linalg.factor import Factor
 from ..linalg.rank import EPS
-from ..linalg.threads import one_blas_thread
+from ..linalg.threads import on_blas_threads, one_blas_thread
 from ..operators.layout import to_columns, to_kernel
 from ..problem.checks import index
 from ..progress import tracked
@@ -337,6 +337,12 @@ class Uncertainty:
                 found[o] = np.quantile(shared / spread, level)
         return found
 
+    @property
+    def blas_columns(self) -> int:
+        """The smaller dimension of A."""
+        return self._analysis.design.blas_columns
+
+    @on_blas_threads
     def test(self, contrasts: Sequence[np.ndarray | None], value: np.ndarray) -> FTest:
         """Test that a contrast (q, P) of the taps of every group is ``value`` (q,).
 
