@@ -14,8 +14,10 @@ import itertools
 import math
 import sys
 import warnings
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple, Protocol
+from functools import reduce
+from typing import NamedTuple
 
 import numpy as np
 
@@ -53,20 +55,6 @@ class PermutationTest(NamedTuple):
     statistic: np.ndarray
     p: np.ndarray
     null: np.ndarray
-
-
-class _Resampled(Protocol):
-    """Resampled y, record by record. The first sample is y itself."""
-
-    @property
-    def choices(self) -> np.ndarray:
-        """Which entry of the table of a record each sample takes, (samples, records)."""
-
-    def table(self, record: int, q: np.ndarray) -> np.ndarray:
-        """Return qᵀy (G, entries, k, Q) of a record for columns q (G, n, k)."""
-
-    def squares(self, constant: bool) -> tuple[np.ndarray, np.ndarray]:
-        """Return Σy² about a fitted ``constant``, and Σ(y − ȳ)², each (G, samples or 1, Q)."""
 
 
 def permutation_test(analysis: Analysis, kind: str, draws: int, seed: int) -> PermutationTest:
@@ -174,20 +162,33 @@ def _permutations(records: int, draws: int, seed: int) -> np.ndarray:
     return found
 
 
-class _Same:
-    """Sums of squares of samples that have the values of y in another order."""
+class _Resampled(ABC):
+    """Resampled y, record by record. The first sample is y itself.
+
+    Attributes:
+        choices: which entry of the table of a record each sample takes, (samples, records).
+    """
 
     def __init__(self, y: Sequence[np.ndarray], choices: np.ndarray) -> None:
         self._y, self.choices = y, choices
 
+    @abstractmethod
+    def table(self, record: int, q: np.ndarray) -> np.ndarray:
+        """Return qᵀy (G, entries, k, Q) of a record for columns q (G, n, k)."""
+
     def squares(self, constant: bool) -> tuple[np.ndarray, np.ndarray]:
-        whole = np.concatenate(self._y, axis=1)
-        total = np.square(whole).sum(1, keepdims=True)
-        about = total - whole.sum(1, keepdims=True) ** 2 / whole.shape[1]
+        """Return Σy² about a fitted ``constant``, and Σ(y − ȳ)², each (G, samples or 1, Q)."""
+        total, sums = self._sums()
+        about = total - sums**2 / sum(a.shape[1] for a in self._y)
         return about if constant else total, about
 
+    def _sums(self) -> tuple[np.ndarray, np.ndarray]:
+        """Return Σy² and Σy of the samples; by default of y, whose values are only reordered."""
+        whole = np.concatenate(self._y, axis=1)
+        return np.square(whole).sum(1, keepdims=True), whole.sum(1, keepdims=True)
 
-class _Shifts(_Same):
+
+class _Shifts(_Resampled):
     """y shifted in a circle within each record; an entry is a number of rows."""
 
     def table(self, record: int, q: np.ndarray) -> np.ndarray:
@@ -199,19 +200,19 @@ class _Shifts(_Same):
         return np.asarray(irfft(of_q * of_y, length, axis=1))
 
 
-class _WholeRecords(_Same):
+class _WholeRecords(_Resampled):
     """y of other records; an entry is a record."""
 
     def table(self, record: int, q: np.ndarray) -> np.ndarray:
         return np.stack([q.swapaxes(1, 2) @ y for y in self._y], axis=1)
 
 
-class _AutoregressiveDraws:
+class _AutoregressiveDraws(_Resampled):
     """Gaussian draws from an autoregression that was fitted to y; an entry is a draw."""
 
     def __init__(self, y: Sequence[np.ndarray], draws: int, seed: int) -> None:
-        self._y, self._draws, self._seed = y, draws, seed
-        self.choices = np.tile(np.arange(1 + draws)[:, None], len(y))
+        super().__init__(y, np.tile(np.arange(1 + draws)[:, None], len(y)))
+        self._draws, self._seed = draws, seed
         mean = np.concatenate(y, axis=1).mean(1, keepdims=True)
         self._mean = np.swapaxes(mean, 1, 2)[..., None]
         flat = [np.concatenate([*a], axis=1) for a in y]
@@ -230,17 +231,11 @@ class _AutoregressiveDraws:
         found = np.swapaxes(q, 1, 2)[:, None] @ self._samples(record)
         return np.moveaxis(found, (1, 2, 3), (3, 2, 1))
 
-    def squares(self, constant: bool) -> tuple[np.ndarray, np.ndarray]:
-        total: Any = 0.0
-        sums: Any = 0.0
-        for record in range(len(self._y)):
-            samples = self._samples(record)
-            total = total + np.square(samples).sum(2)
-            sums = sums + samples.sum(2)
-        rows = sum(a.shape[1] for a in self._y)
-        squares = np.swapaxes(total, 1, 2)
-        about = squares - np.swapaxes(sums, 1, 2) ** 2 / rows
-        return about if constant else squares, about
+    def _sums(self) -> tuple[np.ndarray, np.ndarray]:
+        several = (self._samples(record) for record in range(len(self._y)))
+        sums = (np.stack([np.square(a).sum(2), a.sum(2)]) for a in several)
+        total, plain = np.swapaxes(reduce(np.add, sums), 2, 3)
+        return total, plain
 
 
 class Process(NamedTuple):
