@@ -308,17 +308,6 @@ class Problem:
             **changes,
         )
 
-    def of_records(self, which: Sequence[int]) -> Problem:
-        """Return the problem of some of the records."""
-        confounds, weights = self.confounds, self.weights
-        return self._replace(
-            input=self.input.some(which),
-            output=None if self.output is None else self.output.some(which),
-            by_mask=tuple((outputs, rows.of_records(which)) for outputs, rows in self.by_mask),
-            weights=None if weights is None else weights.some(which),
-            confounds=confounds.some(which) if isinstance(confounds, Records) else confounds,
-        )
-
     def under(self, spec: ConvSpec, bias: bool | None = None) -> Problem | None:
         """Return the problem of x alone with another geometry (or bias), for `identify`.
 

@@ -61,12 +61,6 @@ class Records:
         missing = None if self.missing is None else tuple(map(of, self.missing))
         return replace(self, arrays=tuple(map(of, self.arrays)), missing=missing, largest=None)
 
-    def some(self, which: Sequence[int]) -> Records:
-        """Return a selection of the records."""
-        missing = None if self.missing is None else tuple(self.missing[i] for i in which)
-        arrays = tuple(self.arrays[i] for i in which)
-        return replace(self, arrays=arrays, missing=missing, largest=None)
-
     def cast(self, dtype: np.dtype[Any]) -> tuple[Any, ...]:
         """Return C-contiguous arrays of ``dtype`` in native byte order."""
         return tuple(_cast(a, dtype) for a in self.arrays)

@@ -88,11 +88,6 @@ class Rows:
         """Return the rows with other flags."""
         return replace(self, flags=None if all(f.all() for f in flags) else flags)
 
-    def of_records(self, which: Sequence[int]) -> Rows:
-        """Return the rows of some of the records."""
-        flags = None if self.flags is None else tuple(self.flags[i] for i in which)
-        return replace(self, shapes=tuple(self.shapes[i] for i in which), flags=flags)
-
     def of_span(self, span: Span) -> np.ndarray | None:
         """Return the flags of the outputs of a span; None if all are used."""
         i, start, stop = span
