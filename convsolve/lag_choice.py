@@ -16,7 +16,6 @@ from .problem.checks import choice
 from .problem.problem import Problem
 from .problem.sizes import DEFAULT_LIMITS, Limits, check_limits
 from .progress import LOG
-from .text import argument
 
 
 class LagChoice(NamedTuple):
