@@ -11,8 +11,8 @@ from typing import NamedTuple
 import numpy as np
 
 from .linalg.rank import EPS
+from .operators.design_matrix import without_confounds
 from .operators.map_reduce import each
-from .operators.nuisance import without_confounds
 from .operators.prediction import row_spans, rows_of
 from .problem.checks import fraction
 from .problem.confounds import Confounds

@@ -23,7 +23,7 @@ from .leastsquares.analysis import Analysis, analyse
 from .leastsquares.certificate import GAP
 from .leastsquares.penalty import Penalty
 from .noise import NOISES, NoiseModel, noise_model
-from .operators.nuisance import without_confounds
+from .operators.design_matrix import without_confounds
 from .operators.prediction import predicted, predicted_blocks
 from .problem.checks import choice, fraction, index, integer
 from .problem.confounds import Confounds

@@ -16,7 +16,7 @@ from ..linalg.factor import Factor
 from ..linalg.factors import Factors
 from ..linalg.rank import EPS
 from ..linalg.threads import on_blas_threads
-from ..operators.nuisance_blocks import columns_of
+from ..operators.nuisance import columns_of
 from ..problem.checks import number
 from ..problem.problem import Problem
 from ..problem.sizes import DEFAULT_LIMITS, Limits, Sizes

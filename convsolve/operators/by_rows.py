@@ -16,7 +16,6 @@ import numpy as np
 from ..progress import tracked
 from .chunk import LoadedChunk
 from .moments import Moments, ResidualSums, Units, groups_at_once
-from .nuisance import nuisance_of, without_fit
 from .windows import row_blocks
 
 # Rows of A (G, k, P) and of Y (G, k, Q), or None.
@@ -27,28 +26,6 @@ Block = tuple[np.ndarray, np.ndarray | None]
 MANY_GROUPS, LARGER = 100, 8
 # Squares of columns below this may have lost digits to underflow.
 LEAST_SQUARE = 1e-200
-
-
-class Projected(NamedTuple):
-    """How rows of M A and M Y are computed from rows of A and Y.
-
-    Attributes:
-        units: units of the rows. A constant that N contains is subtracted as their shift.
-        means: column means (G, P) and means of the outputs (G, Q) that remain after the shift, if N
-            contains a constant. They are rounded relative to an offset, and the shift is not.
-        fits: coefficients (q, G·P) of other columns of N, which are subtracted one after the other.
-            The second ones remove the rounding error of the first.
-        y_fit: coefficients (q, Cout) of N that are subtracted from y, in the user's units.
-        live, out_live: flags (G, P) and (G, Q) of the columns and outputs that are more than
-            rounding.
-    """
-
-    units: Units
-    means: tuple[np.ndarray, np.ndarray] | None
-    fits: tuple[np.ndarray, ...]
-    y_fit: np.ndarray | None
-    live: np.ndarray
-    out_live: np.ndarray
 
 
 class Rows(NamedTuple):
@@ -130,16 +107,21 @@ def _in_units(chunk: LoadedChunk, several: Iterable[Rows], units: Units) -> Iter
 
 
 def rows(chunk: LoadedChunk, units: Units) -> Iterator[Block]:
-    """Yield blocks of A (G, k, P) and Y (G, k, Q) in some units."""
-    several = _columns(chunk, units)
+    """Yield blocks of A (G, k, P), less the fits of confounds, and Y (G, k, Q) in some units."""
+    several, first = _columns(chunk, units), 0
+    exponents = units.column_exponents.reshape(-1)
+    fits = [np.ldexp(fit[chunk.places], -exponents) for fit in chunk.x_fits]
     for found in tracked(several, "rows of the design matrix", chunk.rows, size=_rows_of):
-        stack, y = chunk.stacks[found.stack], None
+        stack, a, y = chunk.stacks[found.stack], found.a, None
+        if fits:
+            a = chunk.nuisance_columns.rows_without(a, first, *fits)
+            first += a.shape[1]
         if stack.y is not None:
             of_rows = stack.y[found.part]
             of_rows = of_rows if stack.flags is None else of_rows[stack.flags[found.part]]
             # If there are many groups, the outputs are far apart in memory.
             y = np.ascontiguousarray(_in_out_units(chunk, of_rows, units).transpose(1, 0, 2))
-        yield found.a, y
+        yield a, y
 
 
 def _in_out_units(chunk: LoadedChunk, y: np.ndarray, units: Units) -> np.ndarray:
@@ -154,10 +136,9 @@ def _rows_of(rows: Rows) -> int:
     return rows.a.shape[1]
 
 
-def moments(chunk: LoadedChunk, units: Units | None = None) -> Moments:
-    """Return sums over the rows of A and Y, by default in units of the chunk."""
-    units = own_units(chunk) if units is None else units
-    total: Moments | None = None
+def moments(chunk: LoadedChunk) -> Moments:
+    """Return sums over the rows of A and Y in own units."""
+    units, total = own_units(chunk), None
     for a, y in rows(chunk, units):
         y = np.zeros((*a.shape[:2], 0)) if y is None else y
         found = Moments.from_rows(a, y, units, chunk.form.constant)
@@ -166,13 +147,13 @@ def moments(chunk: LoadedChunk, units: Units | None = None) -> Moments:
     return total
 
 
-def norms(chunk: LoadedChunk, units: Units | None = None) -> Moments:
+def norms(chunk: LoadedChunk) -> Moments:
     """Return sums and sums of squares of the columns, as moments of each column on its own.
 
     Every column has an exponent of its own, since the squares of a column far below the largest
     sample of its channel may underflow.
     """
-    units = own_units(chunk) if units is None else units
+    units = own_units(chunk)
     e = units.column_exponents
     found = _norms(chunk, units, np.zeros_like(e))
     if np.einsum("gpp->gp", found.gram).min(initial=1.0) > LEAST_SQUARE:
@@ -233,22 +214,3 @@ def adjoint(chunk: LoadedChunk, group: int, r: np.ndarray) -> np.ndarray:
         total += a[group].T @ r[first : first + a.shape[1]]
         first += a.shape[1]
     return total
-
-
-def projected(chunk: LoadedChunk, how: Projected) -> Iterator[Block]:
-    """Yield blocks of rows of M A (G, k, P) and of M Y (G, k, Q)."""
-    columns = nuisance_of(chunk) if how.fits else None
-    fits = [fit[chunk.places] for fit in how.fits]
-    loaded, first = without_fit(chunk, how.y_fit), 0
-    for a, y in rows(loaded, how.units):
-        if how.means is not None:
-            a = a - how.means[0][:, None]
-            y = None if y is None else y - how.means[1][:, None]
-        if columns is not None:
-            a = columns.rows_without(a, first, *fits)
-            first += a.shape[1]
-        if not how.live.all():
-            a = a * how.live[:, None]
-        if y is not None and not how.out_live.all():
-            y = y * how.out_live[:, None]
-        yield a, y

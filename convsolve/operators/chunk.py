@@ -19,11 +19,27 @@ from ..problem.sizes import Limits
 from ..problem.spec import ConvSpec
 from ..problem.stored import for_one_pass
 from .moments import Units, per_column
-from .nuisance_blocks import NuisanceBlock
+from .nuisance import NuisanceBlock, NuisanceColumns
 from .trends import without_polynomials
 from .windows import NormalForm, normal_form, silenced
 
 _T = TypeVar("_T")
+
+
+class Fits(NamedTuple):
+    """Coefficients of confounds N that are subtracted from the rows, in the user's units.
+
+    Attributes:
+        x: coefficients (q, G·P) for the columns of A, which are subtracted one after the other. The
+            second ones remove the rounding error of the first.
+        y: coefficients (q, Cout) for the outputs, or None.
+    """
+
+    x: tuple[np.ndarray, ...] = ()
+    y: np.ndarray | None = None
+
+
+NO_FITS = Fits()
 
 
 class Form(NamedTuple):
@@ -35,6 +51,7 @@ class Form(NamedTuple):
         limits: the memory limits.
         x_sizes, y_sizes: the largest magnitudes (Cin,) of x and (Cout,) of y. If None, every chunk
             computes its own.
+        fits: coefficients of confounds that are subtracted from the rows.
     """
 
     spec: ConvSpec
@@ -42,6 +59,7 @@ class Form(NamedTuple):
     limits: Limits
     x_sizes: np.ndarray | None = None
     y_sizes: np.ndarray | None = None
+    fits: Fits = NO_FITS
 
 
 class SpanTrends(NamedTuple):
@@ -181,6 +199,7 @@ class LoadedChunk:
         exponents: (Cin,), powers of two by which x is divided.
         out_exponents, out_shift: (Cout,); y is read as ``2**-out_exponents * y - out_shift``.
         by_rows: whether rows must be formed, because FFTs would lose digits.
+        x_fits: coefficients (q, G·P) of confounds that are subtracted from the rows of A.
         kept: results that are used again, for x, and for x and y.
     """
 
@@ -194,6 +213,7 @@ class LoadedChunk:
     out_exponents: np.ndarray
     out_shift: np.ndarray
     by_rows: bool
+    x_fits: tuple[np.ndarray, ...] = ()
     kept: dict[str, Any] = field(default_factory=dict)
     kept_with_y: dict[str, Any] = field(default_factory=dict)
 
@@ -227,11 +247,6 @@ class LoadedChunk:
         """Number of rows used in the fit."""
         several = ((s, len(s.x) * self.spec.rows(s.x.shape[1:-1])) for s in self.stacks)
         return sum(n if s.flags is None else int(np.count_nonzero(s.flags)) for s, n in several)
-
-    @cached_property
-    def masked(self) -> bool:
-        """Whether rows are excluded within the stacks."""
-        return any(s.flags is not None for s in self.stacks)
 
     @cached_property
     def windows(self) -> int:
@@ -270,6 +285,34 @@ class LoadedChunk:
         if name not in kept:
             kept[name] = make()
         found: _T = kept[name]
+        return found
+
+    @property
+    def nuisance_columns(self) -> NuisanceColumns:
+        """The nuisance columns of confounds in the rows."""
+        return self.once("nuisance", lambda: NuisanceColumns(self.blocks, len(self.places)))
+
+    def without(self, fits: Fits) -> LoadedChunk:
+        """Return the same rows with fits of the confounds subtracted."""
+        if not self.blocks:
+            return self
+        found = self if fits.y is None else self.with_outputs(self._outputs_without(fits.y))
+        return replace(found, x_fits=fits.x, by_rows=True, kept={}) if fits.x else found
+
+    def _outputs_without(self, fit: np.ndarray) -> list[np.ndarray]:
+        """Return the outputs of every stack less N times ``fit`` (q, Cout)."""
+        columns, first, found = self.nuisance_columns, 0, []
+        for stack in self.stacks:
+            assert stack.y is not None
+            rows = stack.used(stack.y).reshape(-1, stack.y.shape[-1])
+            last = first + len(rows)
+            left = (rows - columns.fit(fit[self.places], first, last)).astype(float, copy=False)
+            if stack.flags is None:
+                found.append(left.reshape(stack.y.shape))
+            else:
+                found.append(np.zeros(stack.y.shape))
+                found[-1][stack.flags] = left
+            first = last
         return found
 
     def with_outputs(self, y: Sequence[np.ndarray | None]) -> LoadedChunk:
@@ -311,9 +354,12 @@ class LoadedChunk:
 
 
 def load(chunk: Chunk | LoadedChunk, form: Form) -> LoadedChunk:
-    """Return the rows of a chunk in memory, less its trends and times the roots of its weights."""
-    if isinstance(chunk, LoadedChunk):
-        return chunk
+    """Return rows in memory, times the roots of their weights, less trends and fits."""
+    loaded = chunk if isinstance(chunk, LoadedChunk) else _loaded(chunk, form)
+    return loaded.without(form.fits)
+
+
+def _loaded(chunk: Chunk, form: Form) -> LoadedChunk:
     stacks, adjusted = [], chunk.trends is not None or chunk.roots is not None
     for some in _runs(chunk):
         y = None if chunk.y is None else stacked([np.asarray(a) for a in chunk.y[some]])
@@ -324,7 +370,7 @@ def load(chunk: Chunk | LoadedChunk, form: Form) -> LoadedChunk:
             x, y = _adjusted(chunk, some, form, x, y)
         x = silenced(x, form.spec)
         stacks.append(Stack(x, y, flags, _roots(chunk, some, form, x)))
-    if any(s.flags is not None for s in stacks):
+    if stacks[0].x.size and any(s.flags is not None for s in stacks):
         stacks = _filled(stacks, form, chunk.trends is not None)
         adjusted = True
     if form.x_sizes is None or adjusted or not chunk.x:

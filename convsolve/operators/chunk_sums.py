@@ -24,12 +24,14 @@ from ..problem.spec import ConvSpec
 from ..problem.stored import not_finite_any_more
 from . import by_fft, by_jax, by_rows
 from .by_jax import DeviceChunk
-from .by_rows import Projected
 from .chunk import Chunk, Form, LoadedChunk, extent, load, samples_of
-from .moments import Moments, ResidualSums, Units
-from .nuisance import crossed, nuisance_of, nuisance_sums, without_fit
+from .moments import Moments, NuisanceSums, ResidualSums, Units
 from .trends import Trends, kept_samples, without_polynomials
 from .windows import recorded_samples
+
+# The products of at most so many columns N with A are sums over all rows. Others are sums over the
+# rows of each record, where only its own columns are not zero.
+FEW_COLUMNS = 8
 
 # Rows in memory, or on devices.
 Loaded = LoadedChunk | DeviceChunk
@@ -57,11 +59,9 @@ def backend(chunk: Loaded) -> ModuleType:
     return by_rows if chunk.by_rows else by_fft
 
 
-def _loaded(chunk: Chunk | Loaded, form: Form, y_fit: np.ndarray | None = None) -> Loaded:
-    """Return a chunk in memory or on devices, with N times ``y_fit`` subtracted from y."""
-    if isinstance(chunk, DeviceChunk):
-        return chunk.with_fit(y_fit)
-    return without_fit(load(chunk, form), y_fit)
+def _loaded(chunk: Chunk | Loaded, form: Form) -> Loaded:
+    """Return a chunk in memory or on devices, less the fits of the confounds."""
+    return chunk.with_fit(form.fits.y) if isinstance(chunk, DeviceChunk) else load(chunk, form)
 
 
 def decided(chunk: Chunk | Loaded, by_rows: bool) -> Chunk | Loaded:
@@ -96,81 +96,64 @@ def totals(
     form: Form,
     columns_only: bool,
     about: Units | None = None,
-    how: Projected | None = None,
 ) -> Totals:
-    """Sum over the rows of a chunk, in its own units or in the units ``about``.
-
-    The rows may have the fit of the confounds subtracted, as ``how`` describes.
-    """
-    loaded = _loaded(chunk, form, None if how is None else how.y_fit)
-    if how is not None and how.fits and isinstance(loaded, LoadedChunk):
-        return Totals(_sums_of_projected(loaded, how), (True,))
-    loaded, found = exact(loaded, columns_only)
+    """Sum over the rows of a chunk, in its own units or in the units ``about``."""
+    loaded, found = exact(_loaded(chunk, form), columns_only)
     if not (np.isfinite(found.sums).all() and np.isfinite(found.out_sums).all()):
         raise no_sums(chunk)
     if isinstance(loaded, LoadedChunk) and loaded.blocks:
-        found = replace(found, nuisance=(_nuisance(loaded, found, columns_only),))
+        found = replace(found, nuisance=(_nuisance_sums(loaded, found.units),))
     return Totals(found if about is None else found.in_units(about), (loaded.by_rows,))
 
 
-def _nuisance(chunk: LoadedChunk, found: Moments, columns_only: bool) -> Any:
-    """Return the sums of the nuisance columns that belong to the moments of a chunk."""
-    of = backend(chunk)
-    adjoint = None if chunk.by_rows else (lambda group, r: of.adjoint(chunk, group, r))
-    of_columns = chunk.once("crossed", lambda: crossed(chunk, adjoint))
-    if columns_only:
-        of_columns = of_columns.reshape(len(of_columns), -1, 1)
-        exponents = chunk.by_column(chunk.exponents).reshape(-1, 1)
-        fine = exponents - found.units.exponents
-        of_columns = np.ldexp(of_columns, fine[None])
-    return nuisance_sums(chunk, found.units, of_columns, outputs=not columns_only)
+def _nuisance_sums(chunk: LoadedChunk, units: Units) -> NuisanceSums:
+    """Return the products of N with the rows of a chunk, for moments in some units."""
+    columns, groups, count = chunk.nuisance_columns, len(units.shift), len(chunk.places)
+    of_columns = np.zeros((count, groups, units.shift.shape[1]))
+    if of_columns.size:
+        crossed = chunk.once("crossed", lambda: _crossed(chunk))
+        finer = chunk.units(units.shift.reshape(chunk.groups, -1)).column_exponents
+        finer = finer.reshape(units.shift.shape) - units.column_exponents
+        of_columns = np.ldexp(crossed.reshape(of_columns.shape), finer)
+    of_outputs = np.zeros((groups, count, units.out_shift.shape[1]))
+    if of_outputs.size:
+        products = columns.products(chunk.output_rows())
+        of_outputs = products.reshape(count, groups, -1).swapaxes(0, 1)
+    of_ones = columns.products(np.ones((chunk.rows, 1)))[:, 0]
+    of_columns = of_columns.swapaxes(0, 1)
+    exponents = units.exponents, units.out_exponents
+    return NuisanceSums(chunk.places, chunk.nuisance, of_columns, of_outputs, of_ones, *exponents)
 
 
-def _sums_of_projected(chunk: LoadedChunk, how: Projected) -> Moments:
-    """Return sums over rows from which a fit of the confounds was subtracted, by rows."""
-    columns, units, first = nuisance_of(chunk), how.units, 0
-    groups, outputs = chunk.groups, chunk.outputs
-    found = replace(Moments.empty(groups, chunk.columns, outputs), units=units)
-    of_columns = np.zeros((columns.count, groups * chunk.columns))
-    of_outputs = np.zeros((columns.count, groups * outputs))
-    for a, y in by_rows.projected(chunk, how._replace(y_fit=None)):
-        y = np.zeros((*a.shape[:2], 0)) if y is None else y
-        found += Moments.from_rows(a, y, units)
-        n = a.shape[1]
-        of_columns += columns.products(a.swapaxes(0, 1).reshape(n, -1), first)
-        of_outputs += columns.products(y.swapaxes(0, 1).reshape(n, groups * outputs), first)
-        first += n
-    plain = nuisance_sums(
-        chunk, units, of_columns.reshape(columns.count, groups, -1), outputs=False
-    )
-    sums = plain._replace(
-        of_outputs=of_outputs.reshape(columns.count, groups, outputs).swapaxes(0, 1),
-        out_exponents=units.out_exponents[:, :outputs],
-    )
-    return replace(found, nuisance=(sums,))
+def _crossed(chunk: LoadedChunk) -> np.ndarray:
+    """Return NᵀA (k, G, P) in the units of a chunk."""
+    columns, groups = chunk.nuisance_columns, chunk.groups
+    if not chunk.by_rows and columns.count <= FEW_COLUMNS:
+        dense = columns.fit(np.eye(columns.count), 0, chunk.rows).astype(float, copy=False)
+        found = [by_fft.adjoint(chunk, group, dense) for group in range(groups)]
+        return np.stack(found).transpose(2, 0, 1)
+    total, first = np.zeros((columns.count, groups * chunk.columns)), 0
+    for a, _ in by_rows.rows(chunk, backend(chunk).own_units(chunk)):
+        columns.add_products(a.swapaxes(0, 1).reshape(a.shape[1], -1), first, total)
+        first += a.shape[1]
+    return total.reshape(columns.count, groups, -1)
 
 
-def output_totals(
-    chunk: Chunk | LoadedChunk,
-    form: Form,
-    about: Units | None = None,
-    y_fit: np.ndarray | None = None,
-) -> Moments:
+def output_totals(chunk: Chunk | LoadedChunk, form: Form, about: Units | None = None) -> Moments:
     """Return the moments of the outputs alone, without columns.
 
     They are in the units of the chunk, or in the units ``about``.
     """
     if isinstance(chunk, Chunk):
         chunk = chunk._replace(x=())
-    loaded = without_fit(load(chunk, form), y_fit)
+    loaded = load(chunk, form)
     groups, none = loaded.groups, np.zeros((loaded.groups, 0))
     units = loaded.units(none)._replace(exponents=none.astype(int))
     sums, squares = (loaded.output_sums(of).reshape(groups, -1) for of in (None, np.square))
     gram, rhs = np.zeros((groups, 0, 0)), np.zeros((groups, 0, loaded.outputs))
     found = Moments(gram, rhs, none, sums, squares, loaded.rows, units, form.constant)
     if loaded.blocks:
-        none = np.zeros((len(loaded.places), loaded.groups, 0))
-        found = replace(found, nuisance=(nuisance_sums(loaded, units, none, outputs=True),))
+        found = replace(found, nuisance=(_nuisance_sums(loaded, units),))
     return found if about is None else found.in_units(about)
 
 
@@ -180,16 +163,14 @@ def misfit(
     units: Units,
     w: np.ndarray,
     offset: np.ndarray,
-    y_fit: np.ndarray | None,
     with_products: bool = False,
 ) -> ResidualSums:
-    """Return the sums of r = y − A w − offset − N y_fit, for w (G, P, Q) and offset (G, Q).
+    """Return the sums of r = y − A w − offset in ``units``, for w (G, P, Q) and offset (G, Q).
 
-    All are in ``units``, but ``y_fit`` (q, Cout) is in the user's. In the units of the chunk
-    A = 2^e·(A' + s) − s₀ with e at most zero, and w' = 2^e·w. y is read in ``units``. In its own
-    units, if they are much smaller, the prediction would leave float64.
+    In the units of the chunk, A = 2^e·(A' + s) − s₀ with e at most zero, and w' = 2^e·w. y is read
+    in ``units``. In its own units, if they are much smaller, the prediction would leave float64.
     """
-    loaded = _loaded(chunk, form, y_fit)
+    loaded = _loaded(chunk, form)
     if isinstance(loaded, LoadedChunk):
         loaded = loaded.in_out_units(units.out_exponents.reshape(-1))
         if with_products and loaded.blocks:
@@ -211,7 +192,7 @@ def _misfit_beside_nuisance(chunk: LoadedChunk, units: Units, w: np.ndarray) -> 
     The rounding error of r has a part in the span of N. In Aᵀr, it is multiplied by NᵀA, which may
     be large. Aᵀr is exact once NᵀA times these products is subtracted from it.
     """
-    columns, found = nuisance_of(chunk), ResidualSums.empty(w)
+    columns, found = chunk.nuisance_columns, ResidualSums.empty(w)
     outputs, products = chunk.output_rows(), np.zeros((len(w), chunk.nuisance, w.shape[2]))
     for g, y in enumerate(np.split(outputs, len(w), axis=1)):
         r = y - product(chunk, units, g, w[g], None)
@@ -228,17 +209,6 @@ def _between(own: Units, units: Units) -> tuple[np.ndarray, np.ndarray]:
     return e, np.ldexp(own.shift, e) - units.shift
 
 
-def projected_misfit(
-    chunk: Chunk | LoadedChunk, form: Form, how: Projected, w: np.ndarray
-) -> ResidualSums:
-    """Return the sums of r = M y − M A w, for w (G, P, Q), by rows."""
-    found = ResidualSums.empty(w)
-    for a, y in by_rows.projected(load(chunk, form), how):
-        assert y is not None
-        found += ResidualSums.of(a, y - a @ w)
-    return found
-
-
 def product(
     chunk: LoadedChunk, units: Units, group: int, w: np.ndarray, fit: np.ndarray | None
 ) -> np.ndarray:
@@ -246,7 +216,7 @@ def product(
     e, moved = (a[group] for a in _between(backend(chunk).own_units(chunk), units))
     found = backend(chunk).product(chunk, group, np.ldexp(w, e[:, None])) + moved @ w
     if fit is not None and chunk.blocks:
-        found = found - nuisance_of(chunk).fit(fit[chunk.places], 0, len(found))
+        found = found - chunk.nuisance_columns.fit(fit[chunk.places], 0, len(found))
     return np.asarray(found, float)
 
 
@@ -281,18 +251,6 @@ def product_grams(
         return np.asarray(seen.T @ seen)
     found: np.ndarray = of.product_gram(loaded, *given)
     return found
-
-
-def projected_product_grams(
-    chunk: Chunk | LoadedChunk, form: Form, how: Projected, group: int, w: np.ndarray
-) -> np.ndarray:
-    """Return (M A w)ᵀ(M A w) (Q, Q) of one group, for w (P, Q), by rows."""
-    total = np.zeros((w.shape[1], w.shape[1]))
-    loaded = load(chunk._replace(y=None) if isinstance(chunk, Chunk) else chunk, form)
-    for a, _ in by_rows.projected(loaded, how._replace(y_fit=None)):
-        seen = a[group] @ w
-        total += seen.T @ seen
-    return total
 
 
 # --- polynomials in time

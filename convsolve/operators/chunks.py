@@ -19,10 +19,21 @@ from ..problem.spec import ConvSpec
 from ..problem.stored import Stored
 from ..progress import LOG, tracked
 from .by_jax import DeviceChunk
-from .chunk import Chunk, Form, LoadedChunk, SpanTrends, by_shape, chunks_of, load, span_lots
+from .chunk import (
+    NO_FITS,
+    Chunk,
+    Fits,
+    Form,
+    LoadedChunk,
+    SpanTrends,
+    by_shape,
+    chunks_of,
+    load,
+    span_lots,
+)
 from .chunk_sums import decided, sums_beyond_float64, used_rows, x_trends, y_trends
 from .map_reduce import PASS, dask_rows, on_dask, one_by_one, read_ahead, total_of
-from .nuisance_blocks import nuisance_blocks
+from .nuisance import nuisance_blocks
 from .overlap_save import by_fft
 from .row_order import RowOrder
 from .trends import Trends
@@ -143,9 +154,10 @@ class Chunks:
     def _lots(self) -> list[list[Span]]:
         """Return the spans of every chunk."""
         kept, plan = self._kept, self.plan
-        gap = self._gap_worth_a_cut if plan.whole else GAP_KERNELS * self._spec.span[0]
         if plan.in_time:
             gap = max((shape[0] for shape in kept.shapes), default=0)
+        else:
+            gap = self._gap_worth_a_cut if plan.whole else GAP_KERNELS * self._spec.span[0]
         pieces = kept.pieces(gap)
         lots = [pieces] if plan.whole else span_lots(kept, pieces, self.step)
         if not plan.whole:
@@ -179,24 +191,39 @@ class Chunks:
         y, trends = (None, ()) if outputs is None else (outputs.records, outputs.trends)
         return [self._adjusted(chunk, trends) for chunk in self._unread(y)]
 
-    def sum(self, task: Callable[..., Any], outputs: Outputs | None, *others: Any) -> Any:
-        """Return the sum of ``task(chunk, form, *others)`` over the chunks."""
-        return self._total_of(outputs)(task, self.of(outputs), self.form_of(outputs), *others)
-
-    def sum_decided(
-        self, task: Callable[..., Any], outputs: Outputs | None, by_rows: Sequence[bool], *args: Any
+    def sum(
+        self,
+        task: Callable[..., Any],
+        outputs: Outputs | None,
+        *others: Any,
+        by_rows: Sequence[bool] | None = None,
+        fits: Fits = NO_FITS,
     ) -> Any:
-        """Return the same sum, with rows formed for the chunks flagged in ``by_rows``."""
-        chunks = [*map(decided, self.of(outputs), by_rows)]
-        return self._total_of(outputs)(task, chunks, self.form_of(outputs), *args)
+        """Return the sum of ``task(chunk, form, *others)`` over the chunks, less some fits.
 
-    def read(self, outputs: Outputs | None, by_rows: Sequence[bool]) -> Generator[LoadedChunk]:
-        """Yield the chunks in memory, one after the other."""
-        chunks: list[Any] = [*map(decided, self.of(outputs, on_host=True), by_rows)]
+        Rows are formed for the chunks flagged in ``by_rows``.
+        """
+        chunks = self.of(outputs)
+        if by_rows is not None:
+            chunks = [*map(decided, chunks, by_rows)]
+        form = self.form_of(outputs)._replace(fits=fits)
+        return self._total_of(outputs)(task, chunks, form, *others)
+
+    def read(
+        self,
+        outputs: Outputs | None,
+        by_rows: Sequence[bool] | None = None,
+        fits: Fits = NO_FITS,
+    ) -> Generator[LoadedChunk]:
+        """Yield the chunks in memory, one after the other, less some fits."""
+        chunks = self.of(outputs, on_host=True)
+        if by_rows is not None:
+            chunks = [*map(decided, chunks, by_rows)]
         with closing(read_ahead(chunks)) as ahead:
             several = chunks if self.plan.whole else tracked(ahead, PASS, len(chunks))
+            form = self.form_of(outputs)._replace(fits=fits)
             for chunk in several:
-                yield load(chunk, self.form_of(outputs))
+                yield load(chunk, form)
 
     def sample(self, by_rows: Sequence[bool], most: int) -> list[LoadedChunk]:
         """Return at most so many chunks in memory, evenly spaced, without outputs."""
@@ -294,7 +321,7 @@ class Chunks:
         A second fit takes a pass over the data. It is needed if the first polynomials are so large
         that the rounding error of their coefficients would be visible in the remainder.
         """
-        if self._degree < 0:
+        if self._degree < 0 or not self.columns:
             return ()
         if self._device is not None:
             return (self._device.trends(self._degree),)

@@ -11,34 +11,21 @@ from weakref import ref
 import numpy as np
 
 from ..cached import cached_property
+from ..problem.adjustments import Adjustments
+from ..problem.confounds import Confounds
+from ..problem.nuisance import Nuisance
 from ..problem.remote import Remote
 from ..problem.rows import Span
+from ..problem.sizes import DEFAULT_LIMITS
+from ..problem.spec import ConvSpec
 from . import by_fft, by_rows
-from .by_rows import Block, Projected
-from .chunk import LoadedChunk
-from .chunk_sums import (
-    Totals,
-    adjoint,
-    misfit,
-    product,
-    product_grams,
-    projected_misfit,
-    projected_product_grams,
-    totals,
-)
-from .chunks import Chunks
-from .first_pass import (
-    Columns,
-    FirstPass,
-    OutputSums,
-    Pass,
-    cancels,
-    flat,
-    in_user_units,
-    units_of,
-)
+from .by_rows import Block
+from .chunk import NO_FITS, Fits, LoadedChunk
+from .chunk_sums import Totals, adjoint, misfit, product, product_grams, totals
+from .chunks import Chunks, Plan
+from .first_pass import Columns, FirstPass, OutputSums, Pass, cancels, in_user_units, units_of
 from .moments import Moments, Projection, ResidualSums, per_column, scaled_columns
-from .nuisance import NuisanceColumns, orthonormal_columns, without_fit
+from .nuisance import NuisanceColumns, orthonormal_columns
 from .trends import Trends
 
 # Number of chunks that represent all of them.
@@ -181,33 +168,44 @@ class DesignMatrix:
         found: Totals = self.chunks.sum_some(totals, spans, y, False)
         return found.moments
 
-    def _sum(self, task: Callable[..., Any], targets: Targets | None, *others: Any) -> Any:
+    def _sum(
+        self,
+        task: Callable[..., Any],
+        targets: Targets | None,
+        *others: Any,
+        fits: Fits = NO_FITS,
+    ) -> Any:
         """Return the sum of a task over the chunks, by FFTs or by rows as in the first pass."""
-        return self.chunks.sum_decided(task, targets, self._known.by_rows, *others)
+        return self.chunks.sum(task, targets, *others, by_rows=self._known.by_rows, fits=fits)
 
-    def _read(self) -> Generator[LoadedChunk]:
+    def _read(self, fits: Fits) -> Generator[LoadedChunk]:
         """Yield the chunks of x in memory."""
-        return self.chunks.read(None, self._known.by_rows)
+        return self.chunks.read(None, self._known.by_rows, fits)
 
     def sample(self) -> list[LoadedChunk]:
         """Return some chunks in memory, evenly spaced. Data in memory are one chunk."""
         return self.chunks.sample(self._known.by_rows, SAMPLED)
 
-    def _how(self, targets: Targets | None) -> Projected:
-        """Return how rows of M A and M Y are computed."""
-        known, found = self._known, None if targets is None else targets.found
-        units, means = units_of(known, found), None
-        if self.nuisance.constant:
-            of_y = np.zeros((self.groups, 0)) if found is None else found.sums / self.rows
-            means = known.means, of_y
-        fits: tuple[np.ndarray, ...] = ()
-        y_fit = None
-        if self.nuisance.confounds is not None and self.nuisance.confounds.count:
-            fits = tuple(map(flat, known.fits))
-            if found is not None:
-                y_fit = in_user_units(found.whole_fit, found.exponents)
-        out_live = np.ones((self.groups, 1), bool) if found is None else found.live
-        return Projected(units, means, fits, y_fit, known.live, out_live)
+    def _fits(self, targets: Targets | None) -> Fits:
+        """Return everything that the confounds fit of the columns and the outputs."""
+        if self.nuisance.confounds is None:
+            return NO_FITS
+        x = tuple(in_user_units(fit, self.exponents) for fit in self._known.fits)
+        found = None if targets is None else targets.found
+        return Fits(x, None if found is None else in_user_units(found.whole_fit, found.exponents))
+
+    def _product_fit(self, group: int, w: np.ndarray) -> tuple[Fits, np.ndarray | None]:
+        """Return how the confounds are projected out of A w.
+
+        Returns:
+            Fits that are subtracted from A, and coefficients (q, Q) of N to subtract from A w. The
+            first are used if the second would cancel too many digits.
+        """
+        if self.nuisance.confounds is None:
+            return NO_FITS, None
+        if self._known.fit is not None:
+            return self._fits(None), None
+        return NO_FITS, self.products[group] @ w
 
     # --- the columns
 
@@ -286,12 +284,13 @@ class DesignMatrix:
 
         Confounds are projected out.
         """
-        y_fit, several = self._how(targets).y_fit, []
-        for chunk in self.chunks.read(targets, self._known.by_rows):
-            loaded = without_fit(chunk, y_fit)
+        found, fits, several = targets.found, NO_FITS, []
+        if self.nuisance.confounds is not None:
+            fits = Fits(y=in_user_units(found.whole_fit, found.exponents))
+        for loaded in self.chunks.read(targets, fits=fits):
             finer = loaded.out_exponents - targets.exponents
             several.append(np.ldexp(loaded.output_rows(), finer))
-        return np.concatenate(several) * targets.found.live.reshape(-1)
+        return np.concatenate(several) * found.live.reshape(-1)
 
     def constant_beside(
         self, targets: Targets, w: np.ndarray, level: np.ndarray | None = None
@@ -330,16 +329,12 @@ class DesignMatrix:
         """Return sums over the rows of A and Y, each minus its shift."""
         if targets is self.targets and not self.chunks.plan.columns_first:
             return self._first.moments
-        known, found = self._known, None if targets is None else targets.found
-        units, how = units_of(known, found), None
-        if self.nuisance.confounds is not None:
-            fits = () if known.fit is None else (flat(known.fit),)
-            y_fit, out_live = None, np.ones((self.groups, 1), bool)
-            if found is not None:
-                out_live = found.live
-                y_fit = None if found.fit is None else in_user_units(found.fit, found.exponents)
-            how = Projected(units, None, fits, y_fit, known.live, out_live)
-        m: Moments = self._sum(totals, targets, False, units, how).moments
+        known, found, fits = self._known, None if targets is None else targets.found, NO_FITS
+        if known.fit is not None:
+            fits = Fits(x=(in_user_units(known.fit, self.exponents),))
+        if found is not None and found.fit is not None:
+            fits = fits._replace(y=in_user_units(found.fit, found.exponents))
+        m: Moments = self._sum(totals, targets, False, units_of(known, found), fits=fits).moments
         m = m.with_zero_columns(known.live)
         return m if found is None else m.with_zero_outputs(found.live)
 
@@ -382,22 +377,21 @@ class DesignMatrix:
         This takes a pass over the data, and another one if the rounding error of r in the span of N
         is large.
         """
-        known, found = self._known, targets.found
-        if known.fit is not None:
-            left: ResidualSums = self._sum(projected_misfit, targets, self._how(targets), w)
-            return left.squares, left.gradient
+        known, found, fits = self._known, targets.found, NO_FITS
         w = w * known.live[:, :, None]
-        units = units_of(known, found)
-        offset, y_fit = np.zeros((len(w), w.shape[2])), None
+        given = w, np.zeros((len(w), w.shape[2]))
         if self.nuisance.constant:
-            offset = self.projection.coefficients(found.products, w)[:, 0]
+            given = w, self.projection.coefficients(found.products, w)[:, 0]
+        elif known.fit is not None:
+            fits = self._fits(targets)
         elif self.nuisance.confounds is not None:
             fit = found.whole_fit - self.products @ w
-            y_fit = in_user_units(fit, found.exponents)
-        left = self._sum(misfit, targets, units, w, offset, y_fit)
-        exact = y_fit is None or left.products.size > 0
+            fits = Fits(y=in_user_units(fit, found.exponents))
+        units = units_of(known, found)
+        left: ResidualSums = self._sum(misfit, targets, units, *given, fits=fits)
+        exact = fits.y is None or fits.x or left.products.size
         if not exact and self._rounding_counts(targets, w, left.squares):
-            left = self._sum(misfit, targets, units, w, offset, y_fit, True)
+            left = self._sum(misfit, targets, units, *given, True, fits=fits)
         gradient = left.gradient
         if self.nuisance.constant:
             gradient = self.projection.cross(gradient, left.sums[:, None])
@@ -460,30 +454,21 @@ class DesignMatrix:
 
     def product_gram(self, group: int, w: np.ndarray) -> np.ndarray:
         """Return (M A w)ᵀ(M A w) (Q, Q) of one group, for w (P, Q)."""
-        known, fit = self._known, None
-        if known.fit is not None:
-            found: np.ndarray = self._sum(projected_product_grams, None, self._how(None), group, w)
-            return found
-        w = w * known.live[group][:, None]
+        w = w * self._known.live[group][:, None]
+        fits, fit = self._product_fit(group, w)
         level = np.zeros(w.shape[1])
         if self.nuisance.constant:
             level = self.projection.means[group, 0] @ w
-        elif self.nuisance.confounds is not None:
-            fit = self.products[group] @ w
-        units = units_of(known, None)
-        found = self._sum(product_grams, None, units, group, w, level, fit)
+        units = units_of(self._known, None)
+        found: np.ndarray = self._sum(product_grams, None, units, group, w, level, fit, fits=fits)
         return found
 
     def forward(self, group: int, w: np.ndarray) -> np.ndarray:
         """Return M A w (n, Q) of one group, for w (P, Q), in the order of the rows."""
-        known, fit = self._known, None
-        if known.fit is not None:
-            return np.concatenate([a[group] @ w for a, _ in self._blocks(None)])
-        w = w * known.live[group][:, None]
-        if self.nuisance.confounds is not None:
-            fit = self.products[group] @ w
-        units = units_of(known, None)
-        several = [product(chunk, units, group, w, fit) for chunk in self._read()]
+        w = w * self._known.live[group][:, None]
+        fits, fit = self._product_fit(group, w)
+        units = units_of(self._known, None)
+        several = [product(chunk, units, group, w, fit) for chunk in self._read(fits)]
         found = np.concatenate(several)
         if self.nuisance.constant:
             found -= self.projection.means[group, 0] @ w
@@ -491,23 +476,20 @@ class DesignMatrix:
 
     def adjoint(self, group: int, r: np.ndarray) -> np.ndarray:
         """Return AᵀM r (P, Q) of one group, for r (n, Q) in the order of the rows."""
-        total, first = np.zeros((self.columns, r.shape[1])), 0
-        if self._known.fit is not None:
-            for a, _ in self._blocks(None):
-                total += a[group].T @ r[first : first + a.shape[1]]
-                first += a.shape[1]
-            return total
+        known, fits, first = self._known, NO_FITS, 0
         if self.nuisance.constant:
             r = r - r.mean(0)
+        elif known.fit is not None:
+            fits = self._fits(None)
         elif self.nuisance.confounds is not None and self.nuisance.confounds.count:
             columns = self.nuisance_columns
             r = r - columns.fit(columns.products(r), 0, len(r)).astype(float, copy=False)
-        units = units_of(self._known, None)
-        for chunk in self._read():
+        total, units = np.zeros((self.columns, r.shape[1])), units_of(known, None)
+        for chunk in self._read(fits):
             last = first + chunk.rows
             total += adjoint(chunk, units, group, r[first:last])
             first = last
-        return total * self._known.live[group][:, None]
+        return total * known.live[group][:, None]
 
     @property
     def nuisance_columns(self) -> NuisanceColumns:
@@ -519,6 +501,45 @@ class DesignMatrix:
         yield from self._blocks(self.targets if targets is None else targets)
 
     def _blocks(self, targets: Targets | None) -> Iterator[Block]:
-        how = self._how(targets)
-        for chunk in self.chunks.read(targets, self._known.by_rows):
-            yield from by_rows.projected(chunk, how)
+        known, found = self._known, None if targets is None else targets.found
+        units = units_of(known, found)
+        for chunk in self.chunks.read(targets, known.by_rows, self._fits(targets)):
+            for a, y in by_rows.rows(chunk, units):
+                if self.nuisance.constant:
+                    a = a - known.means[:, None]
+                if not known.live.all():
+                    a = a * known.live[:, None]
+                if found is not None and y is not None:
+                    if self.nuisance.constant:
+                        y = y - (found.sums / self.rows)[:, None]
+                    y = y if found.live.all() else y * found.live[:, None]
+                yield a, y
+
+
+def without_confounds(
+    confounds: Confounds, values: Sequence[np.ndarray], fit: np.ndarray | None = None
+) -> list[np.ndarray]:
+    """Project N out of the values (*T, Q) of every record, in the rows used in the fit.
+
+    Args:
+        confounds: the columns N.
+        values: values of every record.
+        fit: further coefficients (q, Q), whose N c is subtracted afterwards. Coefficients beyond
+            the columns of N, of a shared constant, are not used.
+
+    Returns:
+        Rows (n, Q) of every record, times the roots of the weights. An output is zero if only
+        rounding is left of it.
+    """
+    kept = confounds.kept
+    none = [np.empty((*shape, 0)) for shape in kept.shapes]
+    given = Adjustments(kept, confounds.weights), Nuisance(confounds=confounds), DEFAULT_LIMITS
+    spec, plan = ConvSpec((1,) * len(kept.starts)), Plan(in_time=True)
+    matrix = DesignMatrix(Chunks(none, None, spec, *given, plan))
+    targets = matrix.with_outputs(values)
+    rows = np.ldexp(matrix.output_rows(targets), targets.exponents)
+    if fit is not None:
+        columns = matrix.nuisance_columns
+        left = rows - columns.fit(fit[: columns.count], 0, len(rows))
+        rows = left.astype(float, copy=False)
+    return np.split(rows, np.cumsum(kept.sizes)[:-1])

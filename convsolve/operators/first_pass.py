@@ -9,7 +9,8 @@ from typing import NamedTuple
 import numpy as np
 
 from .by_fft import KEPT_SHARE
-from .by_rows import LEAST_SQUARE, Projected
+from .by_rows import LEAST_SQUARE
+from .chunk import NO_FITS, Fits
 from .chunk_sums import Totals, output_totals, totals
 from .chunks import Chunks, Outputs
 from .moments import Moments, Units, per_column, scaled_columns
@@ -106,7 +107,7 @@ class FirstPass:
             cancels(m.squares, squares) or cancels(m.out_squares_left, m.out_squares)
         ):
             found = self._totals(outputs, columns_only, m.about_means)
-        columns = self._columns(found, self._every, None)
+        columns = self._columns(found, self._every)
         if not columns_only and any(found.by_rows) and squares.min() < LEAST_SQUARE:
             alone = self.of(None, columns_only=True).columns
             finer = alone.column_exponents - columns.column_exponents
@@ -115,38 +116,37 @@ class FirstPass:
         return Pass(found.moments, columns, sums)
 
     def _with_confounds(self, outputs: Outputs | None, columns_only: bool) -> Pass:
-        found, y_fit, before = self._totals(outputs, columns_only), None, None
+        found, fits, before = self._totals(outputs, columns_only), Fits(), None
         m, trends = found.moments, self._chunks.x_trends
         if outputs is not None and cancels(m.out_squares_left, m.out_squares):
-            before, y_fit = m, in_user_units(m.nuisance_rhs, m.units.out_exponents)
-            how = Projected(m.units, None, (), y_fit, self._every, self._every)
-            found = self._totals(outputs, columns_only, None, how)
-        columns = self._columns(found, self._every, None)
+            before, fits = m, Fits(y=in_user_units(m.nuisance_rhs, m.units.out_exponents))
+            found = self._totals(outputs, columns_only, fits=fits)
+        columns = self._columns(found, self._every)
         # A difference of sums does not show whether more than rounding is left of other columns.
         whole = self._squares(found.moments, columns)
         live = self._live(trends, whole, whole, columns.column_exponents)
-        found, fit = found.with_zero_columns(live), None
-        columns = self._columns(found, live, None)
+        found = found.with_zero_columns(live)
+        columns = self._columns(found, live)
         if cancels(np.square(columns.norms), whole * live):
-            fit = columns.products
-            units = units_of(columns, None if columns_only else found.moments.units)
-            every = np.ones((len(fit), 1), bool)
-            how = Projected(units, None, (flat(fit),), y_fit, live, every)
-            found = self._totals(outputs, columns_only, None, how)
-            left = found.moments.squares
-            live = live & self._live(trends, whole, left, columns.column_exponents)
+            fit, e = columns.products, columns.column_exponents
+            fits = fits._replace(x=(in_user_units(fit, e),))
+            found = self._totals(outputs, columns_only, fits=fits)
+            columns = self._columns(found, live)
+            e = e - columns.column_exponents
+            squares = np.ldexp(whole, 2 * e), np.square(columns.norms)
+            live = live & self._live(trends, *squares, columns.column_exponents)
             found = found.with_zero_columns(live)
-            columns = self._columns(found, live, fit)
+            columns = self._columns(found, live, np.ldexp(fit, e[:, None]))
         if outputs is None:
             return Pass(found.moments, columns, None)
-        sums = self._outputs(outputs, found.moments, before, y_fit)
+        sums = self._outputs(outputs, found.moments, before, fits.y)
         return Pass(found.moments.with_zero_outputs(sums.live), columns, sums)
 
     def of_outputs(self, outputs: Outputs) -> OutputSums:
         """Return sums over the rows of outputs alone."""
 
         def summed(about: Units | None = None, y_fit: np.ndarray | None = None) -> Moments:
-            found: Moments = self._chunks.sum(output_totals, outputs, about, y_fit)
+            found: Moments = self._chunks.sum(output_totals, outputs, about, fits=Fits(y=y_fit))
             return found
 
         m = summed()
@@ -162,12 +162,12 @@ class FirstPass:
         outputs: Outputs | None,
         columns_only: bool,
         about: Units | None = None,
-        how: Projected | None = None,
+        fits: Fits = NO_FITS,
     ) -> Totals:
-        found: Totals = self._chunks.sum(totals, outputs, columns_only, about, how)
+        found: Totals = self._chunks.sum(totals, outputs, columns_only, about, fits=fits)
         return found
 
-    def _columns(self, found: Totals, live: np.ndarray, fit: np.ndarray | None) -> Columns:
+    def _columns(self, found: Totals, live: np.ndarray, fit: np.ndarray | None = None) -> Columns:
         """Return the columns in moments, or in moments of every column on its own."""
         m, norms = found.moments, np.sqrt(np.maximum(found.moments.squares, 0.0))
         exponents, shift, means = m.units.exponents, m.units.shift, m.means
@@ -243,14 +243,10 @@ class FirstPass:
         return beyond_rounding(whole, left, subtracted, rows, weight)
 
 
-def units_of(columns: Columns, out: Units | OutputSums | None) -> Units:
+def units_of(columns: Columns, out: OutputSums | None) -> Units:
     """Return the units of columns, and of outputs."""
     none = np.zeros((len(columns.shift), 0))
-    of_y = none.astype(int), none
-    if isinstance(out, Units):
-        of_y = out.out_exponents, out.out_shift
-    elif out is not None:
-        of_y = out.exponents, out.shift
+    of_y = (none.astype(int), none) if out is None else (out.exponents, out.shift)
     return Units(columns.exponents, columns.shift, *of_y)
 
 

@@ -16,7 +16,7 @@ from ..problem.nuisance import Nuisance
 from ..problem.remote import Remote, Source
 from ..problem.rows import Rows
 from ..problem.spec import ConvSpec
-from .nuisance_blocks import columns_of
+from .nuisance import columns_of
 
 # The axis of every mesh.
 AXIS = "devices"

@@ -6,15 +6,13 @@ import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import reduce
-from operator import add
 from typing import NamedTuple
 
 import numpy as np
 
 from ..cached import cached_property
-from ..linalg.channels import PART_NUMBERS, on_cores, with_channels
-from ..linalg.polynomials import CACHED_NUMBERS, EPS, Polynomials, two_sum, used_range
+from ..linalg.channels import PART_NUMBERS, with_channels
+from ..linalg.polynomials import CACHED_NUMBERS, EPS, Polynomials, two_sum
 from ..parallel import in_order
 
 # A remainder below this share of the original values is rounding.
@@ -312,78 +310,8 @@ def _parts(values: np.ndarray) -> list[Part]:
     return [(slice(i, i + each), slice(j, j + rows)) for i, j in starts]
 
 
-class Detrended(NamedTuple):
-    """Values from which constants and polynomials were subtracted exactly.
-
-    Attributes:
-        values: (N, n, C) of each set of records.
-        left: (C,), sum of squares of the values.
-        subtracted: sizes of everything subtracted.
-    """
-
-    values: list[np.ndarray]
-    left: np.ndarray
-    subtracted: Subtracted
-
-
-def without_trends(
-    values: Sequence[np.ndarray],
-    places: Sequence[np.ndarray],
-    scale: np.ndarray,
-    degree: int,
-    shared: bool,
-) -> Detrended:
-    """Subtract polynomials in time from every record, or one constant from all records.
-
-    Projection on a computed basis alone would leave the rounding error of an offset in the data.
-
-    Args:
-        values: (N, n, C) for each set of N records with the same places.
-        places: flags (*L) of the n samples, for each set of records.
-        scale: powers of two (C,) that multiply the values first.
-        degree: degree of the polynomials of every record; -1 for none.
-        shared: whether one constant of all records is subtracted instead.
-    """
-    left = [with_channels(np.multiply, v, scale) for v in values]
-    none = Subtracted(np.zeros(len(scale)), np.zeros(len(scale)), False)
-    subtracted = none
-    if degree >= 0 or shared:
-        used = [at[used_range(at)] for at in places]
-        columns = [Polynomials.of(at.shape, max(degree, 0)).some(at) for at in used]
-        ends = np.cumsum([0, *map(len, left)])
-        ids = [np.arange(a, b) for a, b in itertools.pairwise(ends)]
-        for _ in range(2):
-            each = zip(ids, left, columns, strict=True)
-            found = reduce(add, (Trends.of(i, v, c.columns) for i, v, c in each))
-            found = found.shared() if degree < 0 else found
-            left = [
-                without_polynomials(v, c, [found.of_records(i)])
-                for i, v, c in zip(ids, left, columns, strict=True)
-            ]
-            subtracted = found.subtracted() if subtracted is none else subtracted
-            if found.accurate:
-                break
-    squares = np.sum([sum_of_squares(v) for v in left], axis=0)
-    return Detrended(left, squares, subtracted)
-
-
 def kept_samples(values: np.ndarray, flags: np.ndarray) -> np.ndarray:
     """Return the flagged samples of values (N, *L, C) as (N, n, C): a view if all are flagged."""
     if flags.all():
         return values.reshape(len(values), flags.size, values.shape[-1])
     return values[:, flags]
-
-
-def scaled_back(values: np.ndarray, real: np.ndarray, exponents: np.ndarray) -> np.ndarray:
-    """Return values (..., C) times 2**exponents, or zero if not ``real``.
-
-    The values are overwritten if possible.
-    """
-    if np.abs(exponents).max(initial=0) < 1000:
-        return with_channels(np.multiply, values, np.ldexp(real.astype(float), exponents), values)
-    return np.ldexp(values * real, exponents)  # the power of two alone may be beyond float64
-
-
-def sum_of_squares(values: np.ndarray) -> np.ndarray:
-    """Return the sums of squares (C,) of values (..., C)."""
-    return on_cores(np.add, values, np.square)

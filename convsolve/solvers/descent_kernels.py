@@ -20,11 +20,10 @@ from jax import lax
 from ..leastsquares.design import Design
 from ..leastsquares.regression import Regression
 from ..linalg.rank import EPS
-from ..operators.design_matrix import Targets
+from ..operators.design_matrix import Targets, without_confounds
 from ..operators.jax_convolution import forward, gather_rows
 from ..operators.layout import to_columns
-from ..operators.nuisance import without_confounds
-from ..operators.nuisance_blocks import columns_of
+from ..operators.nuisance import columns_of
 from ..operators.windows import design_matrix, normal_form
 from ..problem.confounds import Confounds
 from ..problem.spec import ConvSpec

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from convsolve.operators.nuisance_blocks import columns_of, nuisance_blocks
+from convsolve.operators.nuisance import columns_of, nuisance_blocks
 from convsolve.problem.confounds import Confounds
 from convsolve.problem.records import Records
 from convsolve.problem.rows import Rows
