@@ -25,7 +25,6 @@ from .files import read_arrays, write_npz
 from .interrupts import Guarded
 from .leastsquares.design import Design
 from .operators.chunk import Chunk
-from .operators.chunk_sums import Totals
 from .operators.chunks import Chunks
 from .operators.map_reduce import PASS, one_by_one, read_ahead
 from .operators.moments import Moments, NuisanceSums, ResidualSums, Units
@@ -37,7 +36,7 @@ from .progress import stage
 # Largest share of the run time that is spent on writing.
 MOST_SHARE = 0.05
 # The types of sums over chunks.
-SUMS: tuple[Any, ...] = (Totals, Trends, Moments, NuisanceSums, Units, ResidualSums)
+SUMS: tuple[Any, ...] = (Trends, Moments, NuisanceSums, Units, ResidualSums)
 # Length of the digest of a chunk in bytes.
 DIGEST_BYTES = 16
 

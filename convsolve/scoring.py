@@ -326,22 +326,24 @@ def _without_confounds(
         found[i][start:stop] = p[..., some]
     own = Confounds.of(problem.confounds, False, rows, problem.weights)
     centred = Confounds.with_constant(problem.confounds, rows, problem.weights)
-    y, fitted = (without_confounds(centred, each) for each in (truth, found))
+    joint = [np.concatenate(pair, axis=-1) for pair in zip(truth, found, strict=True)]
+    both, q = without_confounds(centred, joint), len(some)
+    y, fitted = [a[:, :q] for a in both], [a[:, q:] for a in both]
     in_time = problem.spec.ndim == 1
     score, mean_squares = score_of(y, zip(y, fitted, strict=True), in_time, centre=False)
     residuals = [a - b for a, b in zip(y, fitted, strict=True)]
     if centred.count > own.count:
-        pairs = zip(*(without_confounds(own, each) for each in (truth, found)), strict=True)
-        residuals, correlation = [a - b for a, b in pairs], score.correlation
+        left = without_confounds(own, [a - b for a, b in zip(truth, found, strict=True)])
+        residuals, correlation = left, score.correlation
         moved = zip(y, (a - r for a, r in zip(y, residuals, strict=True)), strict=True)
         score, mean_squares = score_of(y, moved, in_time, centre=False)
         score = score._replace(correlation=correlation)
-    left, mean_squares = np.concatenate(residuals), mean_squares * rows.count / own.total_weight
+    rest, mean_squares = np.concatenate(residuals), mean_squares * rows.count / own.total_weight
     # For R² of kernel and confounds together, only a constant is subtracted from y.
     constant = Confounds.of(None, True, rows, problem.weights)
     spread = np.concatenate(without_confounds(constant, truth))
     exponent = np.frexp(np.abs(spread).max(0))[1]
     with np.errstate(divide="ignore", invalid="ignore"):
-        squares = (np.square(np.ldexp(v, -exponent)).sum(0) for v in (left, spread))
+        squares = (np.square(np.ldexp(v, -exponent)).sum(0) for v in (rest, spread))
         total = 1 - next(squares) / next(squares)
     return score._replace(r2_total=total), mean_squares

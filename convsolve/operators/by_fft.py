@@ -98,16 +98,22 @@ def parts(chunk: LoadedChunk) -> list[Part]:
 
 
 def _parts(
-    chunk: LoadedChunk, shift: np.ndarray, y: Sequence[np.ndarray | None], own: bool = True
+    chunk: LoadedChunk,
+    shift: np.ndarray,
+    y: Sequence[np.ndarray | None],
+    group: int | None = None,
 ) -> Iterator[Part]:
-    """Yield parts with outputs y of every stack, in the ``own`` units of the chunk or as given."""
+    """Yield parts with outputs y of every stack, in the units of the chunk.
+
+    If a ``group`` is given, y are outputs of this group alone, in their own units.
+    """
     several = [(s.x, b, s.flags) for s, b in zip(chunk.stacks, y, strict=True)]
     out = chunk.out_scale, chunk.out_shift
-    if not own or y[0] is None:
+    if group is not None or y[0] is None:
         outputs = chunk.groups if y[0] is None else y[0].shape[-1]
         out = np.ones(outputs), np.zeros(outputs)
     scales, shifts = (chunk.scale, out[0]), (shift, out[1])
-    return component_parts(several, chunk.spec, scales, shifts)
+    return component_parts(several, chunk.spec, scales, shifts, group)
 
 
 def _column_sums(chunk: LoadedChunk, several: Sequence[Part], squares: bool) -> np.ndarray:
@@ -209,15 +215,13 @@ def misfit(chunk: LoadedChunk, w: np.ndarray, offset: np.ndarray) -> ResidualSum
 
 def product(chunk: LoadedChunk, group: int, w: np.ndarray) -> np.ndarray:
     """Return A w (n, Q) of one group, for w (P, Q), in own units."""
-    outputs = w.shape[1]
-    stacks = _empty_rows(chunk, outputs)
-    for part in _parts(chunk, x_shift(chunk), stacks, own=False):
-        if part.group == group:
-            assert part.y is not None
-            part.y.data[...] = products.forward(part.x, _kernel(chunk, w, part.x))
-    mine = slice(group * outputs, (group + 1) * outputs)
+    shapes = [(len(s.x), *chunk.spec.output_shape(s.x.shape[1:-1])) for s in chunk.stacks]
+    stacks = [np.empty((*shape, w.shape[1])) for shape in shapes]
+    for part in _parts(chunk, x_shift(chunk), stacks, group):
+        assert part.y is not None
+        part.y.data[...] = products.forward(part.x, _kernel(chunk, w, part.x))
     pairs = zip(chunk.stacks, stacks, strict=True)
-    return np.concatenate([s.used(y[..., mine]).reshape(-1, outputs) for s, y in pairs])
+    return np.concatenate([s.used(y).reshape(-1, w.shape[1]) for s, y in pairs])
 
 
 def product_gram(chunk: LoadedChunk, group: int, w: np.ndarray, offset: np.ndarray) -> np.ndarray:
@@ -231,29 +235,12 @@ def product_gram(chunk: LoadedChunk, group: int, w: np.ndarray, offset: np.ndarr
 
 def adjoint(chunk: LoadedChunk, group: int, r: np.ndarray) -> np.ndarray:
     """Return Aᵀr (P, Q) of one group, for rows r (n, Q), in own units."""
-    outputs, first = r.shape[1], 0
-    stacks = _empty_rows(chunk, outputs)
-    mine = slice(group * outputs, (group + 1) * outputs)
-    for stack, y in zip(chunk.stacks, stacks, strict=True):
-        count = y[..., 0].size if stack.flags is None else int(np.count_nonzero(stack.flags))
-        if stack.flags is None:
-            y[..., mine] = r[first : first + count].reshape(*y.shape[:-1], outputs)
-        else:
-            y[..., mine] = 0.0
-            y[stack.flags, mine] = r[first : first + count]
-        first += count
-    total, taps, places = np.zeros((chunk.columns, outputs)), taps_of(chunk), places_of(chunk)
-    for part in _parts(chunk, x_shift(chunk), stacks, own=False):
-        if part.group == group:
-            assert part.y is not None
-            total += products.adjoint(part.x, part.y, taps).reshape(-1, outputs)[places]
+    outputs, taps, places = r.shape[1], taps_of(chunk), places_of(chunk)
+    total = np.zeros((chunk.columns, outputs))
+    for part in _parts(chunk, x_shift(chunk), chunk.by_stack(r), group):
+        assert part.y is not None
+        total += products.adjoint(part.x, part.y, taps).reshape(-1, outputs)[places]
     return total
-
-
-def _empty_rows(chunk: LoadedChunk, outputs: int) -> list[np.ndarray]:
-    """Return empty arrays (N, *T, groups·outputs) for ``outputs`` per group of every stack."""
-    shapes = [(len(s.x), *chunk.spec.output_shape(s.x.shape[1:-1])) for s in chunk.stacks]
-    return [np.empty((*shape, chunk.groups * outputs)) for shape in shapes]
 
 
 def _kernel(chunk: LoadedChunk, w: np.ndarray, x: Series) -> np.ndarray:
@@ -274,8 +261,12 @@ def component_parts(
     spec: ConvSpec,
     scales: tuple[np.ndarray, np.ndarray],
     shifts: tuple[np.ndarray, np.ndarray],
+    group: int | None = None,
 ) -> Iterator[Part]:
-    """Yield the parts of every polyphase component, with these scales and shifts."""
+    """Yield the parts of every polyphase component, with these scales and shifts.
+
+    If a ``group`` is given, y has the outputs of this group alone.
+    """
     inputs, outputs = (s.size // spec.groups for s in scales)
     for x, y, flags in several:
         series = Series(x, scales[0], shifts[0])
@@ -285,11 +276,11 @@ def component_parts(
             phases = seen.scale.size // scales[0].size
             given = None if out is None else Series(out, scales[1], shifts[1])
             counted = None if rows is None else Series(rows, np.ones(1), np.zeros(1))
-            for g in range(spec.groups):
+            for g in range(spec.groups) if group is None else (group,):
                 mine: slice | np.ndarray = slice(g * inputs, (g + 1) * inputs)
                 if phases > 1:
                     own = np.arange(phases)[:, None] * scales[0].size + g * inputs
                     mine = (own + np.arange(inputs)).reshape(-1)
-                of_group = slice(g * outputs, (g + 1) * outputs)
+                of_group = slice(g * outputs, (g + 1) * outputs) if group is None else slice(None)
                 y_of_group = None if given is None else given.channels(of_group)
                 yield Part(g, seen.channels(mine), y_of_group, counted)

@@ -42,9 +42,10 @@ class Rows(NamedTuple):
     a: np.ndarray
 
 
-def _windows(chunk: LoadedChunk) -> Iterator[Rows]:
-    """Yield rows of A in the units of a chunk, not shifted."""
-    numbers = _larger(chunk, chunk.form.limits.block_numbers)
+def _windows(chunk: LoadedChunk, numbers: int | None = None) -> Iterator[Rows]:
+    """Yield rows of A in the units of a chunk, not shifted, in blocks of so many numbers."""
+    if numbers is None:
+        numbers = _larger(chunk, chunk.form.limits.block_numbers)
     for i, stack in enumerate(chunk.stacks):
         # Scale before cutting into rows, which have many times as many elements.
         for part, a in row_blocks(stack.x * chunk.scale, chunk.spec, numbers, stack.flags):
@@ -84,10 +85,10 @@ def _means(chunk: LoadedChunk) -> np.ndarray:
     return total / max(1, chunk.rows)
 
 
-def _columns(chunk: LoadedChunk, units: Units) -> Iterable[Rows]:
+def _columns(chunk: LoadedChunk, units: Units, numbers: int | None) -> Iterable[Rows]:
     """Return rows of A in some units. They are kept if they are few."""
     if not _few(chunk):
-        return _in_units(chunk, _windows(chunk), units)
+        return _in_units(chunk, _windows(chunk, numbers), units)
     key = units.exponents.tobytes(), units.shift.tobytes()
     known: tuple[Any, list[Rows]] | None = chunk.kept.get("rows")
     if known is None or known[0] != key:
@@ -106,9 +107,12 @@ def _in_units(chunk: LoadedChunk, several: Iterable[Rows], units: Units) -> Iter
         yield rows._replace(a=a)
 
 
-def rows(chunk: LoadedChunk, units: Units) -> Iterator[Block]:
-    """Yield blocks of A (G, k, P), less the fits of confounds, and Y (G, k, Q) in some units."""
-    several, first = _columns(chunk, units), 0
+def rows(chunk: LoadedChunk, units: Units, numbers: int | None = None) -> Iterator[Block]:
+    """Yield blocks of A (G, k, P), less the fits of confounds, and Y (G, k, Q) in some units.
+
+    Blocks of rows that are not kept have ``numbers`` numbers, by default those of the limits.
+    """
+    several, first = _columns(chunk, units, numbers), 0
     exponents = units.column_exponents.reshape(-1)
     fits = [np.ldexp(fit[chunk.places], -exponents) for fit in chunk.x_fits]
     for found in tracked(several, "rows of the design matrix", chunk.rows, size=_rows_of):

@@ -301,18 +301,22 @@ class LoadedChunk:
 
     def _outputs_without(self, fit: np.ndarray) -> list[np.ndarray]:
         """Return the outputs of every stack less N times ``fit`` (q, Cout)."""
-        columns, first, found = self.nuisance_columns, 0, []
+        rows = self._given_outputs()
+        return self.by_stack(rows - self.nuisance_columns.fit(fit[self.places], 0, len(rows)))
+
+    def by_stack(self, rows: np.ndarray) -> list[np.ndarray]:
+        """Return rows (n, Q) as arrays (N, *T, Q) of every stack, zero in excluded rows."""
+        first, found = 0, []
         for stack in self.stacks:
-            assert stack.y is not None
-            rows = stack.used(stack.y).reshape(-1, stack.y.shape[-1])
-            last = first + len(rows)
-            left = (rows - columns.fit(fit[self.places], first, last)).astype(float, copy=False)
+            shape = len(stack.x), *self.spec.output_shape(stack.x.shape[1:-1])
+            count = math.prod(shape) if stack.flags is None else int(np.count_nonzero(stack.flags))
+            part = rows[first : first + count].astype(float, copy=False)
             if stack.flags is None:
-                found.append(left.reshape(stack.y.shape))
+                found.append(part.reshape(*shape, rows.shape[1]))
             else:
-                found.append(np.zeros(stack.y.shape))
-                found[-1][stack.flags] = left
-            first = last
+                found.append(np.zeros((*shape, rows.shape[1])))
+                found[-1][stack.flags] = part
+            first += count
         return found
 
     def with_outputs(self, y: Sequence[np.ndarray | None]) -> LoadedChunk:
@@ -349,8 +353,12 @@ class LoadedChunk:
 
         An output beyond the range of these units is rounded to zero.
         """
+        return self._given_outputs() * self.out_scale
+
+    def _given_outputs(self) -> np.ndarray:
+        """Return y (n, Cout) of the rows used in the fit."""
         parts = [s.used(s.y) for s in self.stacks if s.y is not None]
-        return np.concatenate([a.reshape(-1, a.shape[-1]) for a in parts]) * self.out_scale
+        return np.concatenate([a.reshape(-1, a.shape[-1]) for a in parts])
 
 
 def load(chunk: Chunk | LoadedChunk, form: Form) -> LoadedChunk:

@@ -8,12 +8,12 @@ Source: R. Frisch and F. V. Waugh, Econometrica 1 (1933) 387.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from functools import reduce
 from operator import add
 from types import ModuleType
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -25,7 +25,7 @@ from ..problem.stored import not_finite_any_more
 from . import by_fft, by_jax, by_rows
 from .by_jax import DeviceChunk
 from .chunk import Chunk, Form, LoadedChunk, extent, load, samples_of
-from .moments import Moments, NuisanceSums, ResidualSums, Units
+from .moments import CACHED_NUMBERS, Moments, NuisanceSums, ResidualSums, Units
 from .trends import Trends, kept_samples, without_polynomials
 from .windows import recorded_samples
 
@@ -35,21 +35,6 @@ FEW_COLUMNS = 8
 
 # Rows in memory, or on devices.
 Loaded = LoadedChunk | DeviceChunk
-
-
-@dataclass(frozen=True)
-class Totals:
-    """`Moments` of some chunks, and flags of the chunks that had to be summed by rows."""
-
-    moments: Moments
-    by_rows: tuple[bool, ...]
-
-    def __add__(self, other: Totals) -> Totals:
-        return Totals(self.moments + other.moments, self.by_rows + other.by_rows)
-
-    def with_zero_columns(self, live: np.ndarray) -> Totals:
-        """Return the totals with columns set to zero where ``live`` (G, P) is False."""
-        return replace(self, moments=self.moments.with_zero_columns(live))
 
 
 def backend(chunk: Loaded) -> ModuleType:
@@ -96,14 +81,15 @@ def totals(
     form: Form,
     columns_only: bool,
     about: Units | None = None,
-) -> Totals:
+) -> Moments:
     """Sum over the rows of a chunk, in its own units or in the units ``about``."""
     loaded, found = exact(_loaded(chunk, form), columns_only)
     if not (np.isfinite(found.sums).all() and np.isfinite(found.out_sums).all()):
         raise no_sums(chunk)
     if isinstance(loaded, LoadedChunk) and loaded.blocks:
         found = replace(found, nuisance=(_nuisance_sums(loaded, found.units),))
-    return Totals(found if about is None else found.in_units(about), (loaded.by_rows,))
+    found = replace(found, by_rows=(loaded.by_rows,))
+    return found if about is None else found.in_units(about)
 
 
 def _nuisance_sums(chunk: LoadedChunk, units: Units) -> NuisanceSums:
@@ -133,7 +119,8 @@ def _crossed(chunk: LoadedChunk) -> np.ndarray:
         found = [by_fft.adjoint(chunk, group, dense) for group in range(groups)]
         return np.stack(found).transpose(2, 0, 1)
     total, first = np.zeros((columns.count, groups * chunk.columns)), 0
-    for a, _ in by_rows.rows(chunk, backend(chunk).own_units(chunk)):
+    units, alone = backend(chunk).own_units(chunk), chunk.without_outputs()
+    for a, _ in by_rows.rows(alone, units, 2 * CACHED_NUMBERS):
         columns.add_products(a.swapaxes(0, 1).reshape(a.shape[1], -1), first, total)
         first += a.shape[1]
     return total.reshape(columns.count, groups, -1)
@@ -269,93 +256,71 @@ def used_rows(kept: Rows, record: int) -> tuple[int, tuple[int, ...]]:
     return rows.start, (rows.stop - rows.start, *kept.shapes[record][1:])
 
 
-def x_trends(
+class Geometry(NamedTuple):
+    """Where the samples of x are in its records.
+
+    Attributes:
+        spec: geometry of the convolution.
+        lengths: lengths (*W) of every record.
+    """
+
+    spec: ConvSpec
+    lengths: Sequence[tuple[int, ...]]
+
+
+def trend_sums(
     chunk: Chunk,
-    spec: ConvSpec,
     degree: int,
     ranges: Sequence[tuple[int, tuple[int, ...]]],
-    lengths: Sequence[tuple[int, ...]],
+    of_x: Geometry | None,
     before: np.ndarray | None,
 ) -> Trends:
-    """Return the products of polynomials with the recorded samples that the rows of a chunk read.
+    """Return the products of polynomials with x, or with the outputs, of a chunk.
+
+    Samples of x are those that its rows read, without padding.
 
     Args:
         chunk: the rows.
-        spec: geometry of the convolution.
         degree: degree of the polynomials.
         ranges: `used_rows` of every record.
-        lengths: lengths (*W) of every record.
+        of_x: the geometry of x; None for products with the outputs.
         before: coefficients (R, J, C) of every record that are subtracted first, or None.
     """
-    found = []
-    for several, flags in _alike(chunk, ranges, lengths):
-        i, start, stop = chunk.spans[several[0]]
-        first, shape = ranges[i]
-        kept = samples_read(flags, spec)
-        kept = kept & recorded_samples(lengths[i], spec, start, stop)
-        place = (start - first) * spec.stride[0], extent(spec, shape)
-        arrays = [chunk.x[j] for j in several]
-        records = np.array([chunk.spans[j][0] for j in several])
-        found.append(_trends(arrays, records, kept, degree, place, before))
-    return reduce(add, found)
-
-
-def y_trends(
-    chunk: Chunk,
-    degree: int,
-    ranges: Sequence[tuple[int, tuple[int, ...]]],
-    before: np.ndarray | None,
-) -> Trends:
-    """Return the products of polynomials with the outputs of a chunk, as `x_trends`."""
-    found = []
-    assert chunk.y is not None
-    for several, flags in _alike(chunk, ranges):
-        i, start, _ = chunk.spans[several[0]]
-        first, shape = ranges[i]
-        arrays = [chunk.y[j] for j in several]
-        records = np.array([chunk.spans[j][0] for j in several])
-        found.append(_trends(arrays, records, flags, degree, (start - first, shape), before))
-    return reduce(add, found)
-
-
-def _alike(
-    chunk: Chunk,
-    ranges: Sequence[tuple[int, tuple[int, ...]]],
-    lengths: Sequence[tuple[int, ...]] | None = None,
-) -> Iterator[tuple[list[int], np.ndarray]]:
-    """Yield the spans of a chunk that have equal polynomials, and flags (T', *T) of their rows."""
     alike: dict[Any, list[int]] = {}
     for j, (i, start, stop) in enumerate(chunk.spans):
         flags = None if chunk.flags is None else chunk.flags[j].tobytes()
-        length = None if lengths is None else lengths[i]
+        length = None if of_x is None else of_x.lengths[i]
         alike.setdefault((start, stop, ranges[i], length, flags), []).append(j)
+    arrays, found = (chunk.y or ()) if of_x is None else chunk.x, []
     for several in alike.values():
-        i, start, stop = chunk.spans[several[0]]
-        every = np.ones((stop - start, *ranges[i][1][1:]), bool)
-        yield several, every if chunk.flags is None else chunk.flags[several[0]]
+        read, polynomials = _polynomials(chunk, several[0], degree, ranges, of_x)
+        records = np.array([chunk.spans[j][0] for j in several])
+        values = kept_samples(samples_of([arrays[j] for j in several]), read)
+        values = values.astype(float, copy=False)
+        if before is not None:
+            values = without_polynomials(values, polynomials, [before[records]])
+        found.append(Trends.of(records, values, polynomials.columns))
+        if not np.isfinite(found[-1].crosses).all():
+            raise _no_sums([values])
+    return reduce(add, found)
 
 
-def _trends(
-    arrays: Sequence[Any],
-    records: np.ndarray,
-    flags: np.ndarray,
+def _polynomials(
+    chunk: Chunk,
+    span: int,
     degree: int,
-    place: tuple[int, tuple[int, ...]],
-    before: np.ndarray | None,
-) -> Trends:
-    """Return the products with the flagged samples of arrays (*L, C) of some records.
-
-    ``place`` is the first sample in the range of the polynomials, and the shape of that range.
-    """
-    first, shape = place
-    trend = Polynomials.of(shape, degree, first, first + len(flags)).some(flags)
-    values = kept_samples(samples_of(arrays), flags).astype(float, copy=False)
-    if before is not None:
-        values = without_polynomials(values, trend, [before[records]])
-    sums = Trends.of(records, values, trend.columns)
-    if not np.isfinite(sums.crosses).all():
-        raise _no_sums([values])
-    return sums
+    ranges: Sequence[tuple[int, tuple[int, ...]]],
+    of_x: Geometry | None,
+) -> tuple[np.ndarray, Polynomials]:
+    """Return flags (*L) of the samples of a span that `trend_sums` reads, and polynomials there."""
+    i, start, stop = chunk.spans[span]
+    first, shape = start - ranges[i][0], ranges[i][1]
+    flags = np.ones((stop - start, *shape[1:]), bool) if chunk.flags is None else chunk.flags[span]
+    if of_x is not None:
+        spec, lengths = of_x
+        flags = samples_read(flags, spec) & recorded_samples(lengths[i], spec, start, stop)
+        first, shape = first * spec.stride[0], extent(spec, shape)
+    return flags, Polynomials.of(shape, degree, first, first + len(flags)).some(flags)
 
 
 # --- sums that are not finite

@@ -31,7 +31,7 @@ from .chunk import (
     load,
     span_lots,
 )
-from .chunk_sums import decided, sums_beyond_float64, used_rows, x_trends, y_trends
+from .chunk_sums import Geometry, decided, sums_beyond_float64, trend_sums, used_rows
 from .map_reduce import PASS, dask_rows, on_dask, one_by_one, read_ahead, total_of
 from .nuisance import nuisance_blocks
 from .overlap_save import by_fft
@@ -292,8 +292,10 @@ class Chunks:
             return self._loaded_given(outputs)
         (chunk,) = self._unread(outputs.records)
         of_y = self._adjusted(chunk._replace(x=()), outputs.trends)
-        stacks = load(of_y, self.form_of(outputs)).stacks
-        return self._loaded_alone.with_outputs([stack.y for stack in stacks])
+        found = load(of_y, self.form_of(outputs))
+        if not self.columns:
+            return found
+        return self._loaded_alone.with_outputs([stack.y for stack in found.stacks])
 
     def _loaded_given(self, outputs: Outputs) -> LoadedChunk:
         (chunk,) = self._unread(outputs.records)
@@ -325,9 +327,8 @@ class Chunks:
             return ()
         if self._device is not None:
             return (self._device.trends(self._degree),)
-        lengths = [a.shape[:-1] for a in self._x]
-        given = self._spec, self._degree, self._ranges, lengths
-        return self._trends(self.total, x_trends, self._unread(None), *given)
+        of_x = Geometry(self._spec, [a.shape[:-1] for a in self._x])
+        return self._trends(self.total, self._unread(None), of_x)
 
     def trends_of(self, outputs: Outputs) -> tuple[Trends, ...]:
         """Return the polynomials of outputs in the same way."""
@@ -336,13 +337,13 @@ class Chunks:
         if self._device is not None and outputs.given:
             return (self._device.trends(self._degree, of_y=True),)
         chunks = [chunk._replace(x=()) for chunk in self._unread(outputs.records)]
-        return self._trends(self._total_of(outputs), y_trends, chunks, self._degree, self._ranges)
+        return self._trends(self._total_of(outputs), chunks, None)
 
     def _trends(
-        self, total: Any, task: Callable[..., Any], chunks: Sequence[Chunk], *given: Any
+        self, total: Any, chunks: Sequence[Chunk], of_x: Geometry | None
     ) -> tuple[Trends, ...]:
         def fitted(before: np.ndarray | None) -> Trends:
-            found: Trends = total(task, chunks, *given, before)
+            found: Trends = total(trend_sums, chunks, self._degree, self._ranges, of_x, before)
             return found.shared() if self._confounds and self._confounds.shared else found
 
         first = fitted(None)

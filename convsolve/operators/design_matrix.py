@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import replace
+from itertools import pairwise
 from typing import Any
 from weakref import ref
 
@@ -21,9 +21,9 @@ from ..problem.spec import ConvSpec
 from . import by_fft, by_rows
 from .by_rows import Block
 from .chunk import NO_FITS, Fits, LoadedChunk
-from .chunk_sums import Totals, adjoint, misfit, product, product_grams, totals
+from .chunk_sums import adjoint, misfit, product, product_grams, totals
 from .chunks import Chunks, Plan
-from .first_pass import Columns, FirstPass, OutputSums, Pass, cancels, in_user_units, units_of
+from .first_pass import Columns, FirstPass, OutputSums, Pass, cancels, flat, in_user_units, units_of
 from .moments import Moments, Projection, ResidualSums, per_column, scaled_columns
 from .nuisance import NuisanceColumns, orthonormal_columns
 from .trends import Trends
@@ -165,8 +165,8 @@ class DesignMatrix:
 
     def moments_of(self, spans: Sequence[Span], y: Sequence[Any]) -> Moments:
         """Return sums over some of the rows, if there are no confounds."""
-        found: Totals = self.chunks.sum_some(totals, spans, y, False)
-        return found.moments
+        found: Moments = self.chunks.sum_some(totals, spans, y, False)
+        return found
 
     def _sum(
         self,
@@ -284,12 +284,13 @@ class DesignMatrix:
 
         Confounds are projected out.
         """
-        found, fits, several = targets.found, NO_FITS, []
-        if self.nuisance.confounds is not None:
-            fits = Fits(y=in_user_units(found.whole_fit, found.exponents))
-        for loaded in self.chunks.read(targets, fits=fits):
-            finer = loaded.out_exponents - targets.exponents
-            several.append(np.ldexp(loaded.output_rows(), finer))
+        found, several = targets.found, []
+        fit = None if self.nuisance.confounds is None else flat(found.whole_fit)
+        for loaded in self.chunks.read(targets):
+            rows = np.ldexp(loaded.output_rows(), loaded.out_exponents - targets.exponents)
+            if fit is not None:
+                rows = rows - loaded.nuisance_columns.fit(fit[loaded.places], 0, len(rows))
+            several.append(rows.astype(float, copy=False))
         return np.concatenate(several) * found.live.reshape(-1)
 
     def constant_beside(
@@ -334,7 +335,7 @@ class DesignMatrix:
             fits = Fits(x=(in_user_units(known.fit, self.exponents),))
         if found is not None and found.fit is not None:
             fits = fits._replace(y=in_user_units(found.fit, found.exponents))
-        m: Moments = self._sum(totals, targets, False, units_of(known, found), fits=fits).moments
+        m: Moments = self._sum(totals, targets, False, units_of(known, found), fits=fits)
         m = m.with_zero_columns(known.live)
         return m if found is None else m.with_zero_outputs(found.live)
 
@@ -424,33 +425,21 @@ class DesignMatrix:
             targets: y of all outputs.
             outputs: indices (q,) of these outputs in the group.
         """
-        spans = Counter(i for i, _, _ in self.chunks.order.spans)
+        order, first = self.chunks.order, 0
+        ends, left = np.cumsum(order.counts), [*order.kept.sizes]
         sums: dict[int, np.ndarray] = {}
-        of_spans = self._by_span(group, w, targets, outputs)
-        for (record, _, _), gradient in zip(self.chunks.order.spans, of_spans, strict=True):
-            sums[record] = sums[record] + gradient if record in sums else gradient
-            spans[record] -= 1
-            if not spans[record]:
-                yield sums.pop(record)
-
-    def _by_span(
-        self, group: int, w: np.ndarray, targets: Targets, outputs: np.ndarray
-    ) -> Iterator[np.ndarray]:
-        """Yield AᵀM r (P, q) over the rows of each span."""
-        counts = iter(self.chunks.order.counts)
-        left, total = next(counts), np.zeros(w.shape)
         for a, y in self.row_blocks(targets):
             assert y is not None
-            start, own = 0, a[group]
-            r = y[group][:, outputs] - own @ w
-            while start < len(own):
-                stop = min(start + left, len(own))
-                total += own[start:stop].T @ r[start:stop]
-                left -= stop - start
-                start = stop
-                if not left:
-                    yield total
-                    left, total = next(counts, 0), np.zeros(w.shape)
+            r = y[group][:, outputs] - a[group] @ w
+            inner = ends[(ends > first) & (ends < first + len(r))] - first
+            for start, stop in pairwise([0, *inner, len(r)]):
+                record = order.spans[int(np.searchsorted(ends, first + start, "right"))][0]
+                gradient = a[group, start:stop].T @ r[start:stop]
+                sums[record] = sums[record] + gradient if record in sums else gradient
+                left[record] -= stop - start
+                if not left[record]:
+                    yield sums.pop(record)
+            first += len(r)
 
     def product_gram(self, group: int, w: np.ndarray) -> np.ndarray:
         """Return (M A w)ᵀ(M A w) (Q, Q) of one group, for w (P, Q)."""

@@ -11,7 +11,7 @@ import numpy as np
 from .by_fft import KEPT_SHARE
 from .by_rows import LEAST_SQUARE
 from .chunk import NO_FITS, Fits
-from .chunk_sums import Totals, output_totals, totals
+from .chunk_sums import output_totals, totals
 from .chunks import Chunks, Outputs
 from .moments import Moments, Units, per_column, scaled_columns
 from .trends import Subtracted, Trends, beyond_rounding
@@ -100,47 +100,44 @@ class FirstPass:
         """Return sums over the rows of A and some outputs, or of each column on its own."""
         if self._nuisance.confounds is not None:
             return self._with_confounds(outputs, columns_only)
-        found = self._totals(outputs, columns_only)
-        m = found.moments
+        m = self._totals(outputs, columns_only)
         squares = np.einsum("gpp->gp", m.gram)
         if self._nuisance.constant and (
             cancels(m.squares, squares) or cancels(m.out_squares_left, m.out_squares)
         ):
-            found = self._totals(outputs, columns_only, m.about_means)
-        columns = self._columns(found, self._every)
-        if not columns_only and any(found.by_rows) and squares.min() < LEAST_SQUARE:
+            m = self._totals(outputs, columns_only, m.about_means)
+        columns = self._columns(m, self._every)
+        if not columns_only and any(m.by_rows) and squares.min() < LEAST_SQUARE:
             alone = self.of(None, columns_only=True).columns
             finer = alone.column_exponents - columns.column_exponents
             columns = columns._replace(norms=np.ldexp(alone.norms, finer))
-        sums = None if outputs is None else self._outputs(outputs, found.moments)
-        return Pass(found.moments, columns, sums)
+        return Pass(m, columns, None if outputs is None else self._outputs(outputs, m))
 
     def _with_confounds(self, outputs: Outputs | None, columns_only: bool) -> Pass:
-        found, fits, before = self._totals(outputs, columns_only), Fits(), None
-        m, trends = found.moments, self._chunks.x_trends
+        m, fits, before = self._totals(outputs, columns_only), NO_FITS, None
         if outputs is not None and cancels(m.out_squares_left, m.out_squares):
             before, fits = m, Fits(y=in_user_units(m.nuisance_rhs, m.units.out_exponents))
-            found = self._totals(outputs, columns_only, fits=fits)
-        columns = self._columns(found, self._every)
+            m = self._totals(outputs, columns_only, fits=fits)
+        columns, trends = self._columns(m, self._every), self._chunks.x_trends
         # A difference of sums does not show whether more than rounding is left of other columns.
-        whole = self._squares(found.moments, columns)
+        whole = self._squares(m, columns)
         live = self._live(trends, whole, whole, columns.column_exponents)
-        found = found.with_zero_columns(live)
-        columns = self._columns(found, live)
+        m = m.with_zero_columns(live)
+        columns = self._columns(m, live)
         if cancels(np.square(columns.norms), whole * live):
             fit, e = columns.products, columns.column_exponents
             fits = fits._replace(x=(in_user_units(fit, e),))
-            found = self._totals(outputs, columns_only, fits=fits)
-            columns = self._columns(found, live)
+            m = self._totals(outputs, columns_only, fits=fits)
+            columns = self._columns(m, live)
             e = e - columns.column_exponents
             squares = np.ldexp(whole, 2 * e), np.square(columns.norms)
             live = live & self._live(trends, *squares, columns.column_exponents)
-            found = found.with_zero_columns(live)
-            columns = self._columns(found, live, np.ldexp(fit, e[:, None]))
+            m = m.with_zero_columns(live)
+            columns = self._columns(m, live, np.ldexp(fit, e[:, None]))
         if outputs is None:
-            return Pass(found.moments, columns, None)
-        sums = self._outputs(outputs, found.moments, before, fits.y)
-        return Pass(found.moments.with_zero_outputs(sums.live), columns, sums)
+            return Pass(m, columns, None)
+        sums = self._outputs(outputs, m, before, fits.y)
+        return Pass(m.with_zero_outputs(sums.live), columns, sums)
 
     def of_outputs(self, outputs: Outputs) -> OutputSums:
         """Return sums over the rows of outputs alone."""
@@ -163,14 +160,14 @@ class FirstPass:
         columns_only: bool,
         about: Units | None = None,
         fits: Fits = NO_FITS,
-    ) -> Totals:
-        found: Totals = self._chunks.sum(totals, outputs, columns_only, about, fits=fits)
+    ) -> Moments:
+        found: Moments = self._chunks.sum(totals, outputs, columns_only, about, fits=fits)
         return found
 
-    def _columns(self, found: Totals, live: np.ndarray, fit: np.ndarray | None = None) -> Columns:
+    def _columns(self, m: Moments, live: np.ndarray, fit: np.ndarray | None = None) -> Columns:
         """Return the columns in moments, or in moments of every column on its own."""
-        m, norms = found.moments, np.sqrt(np.maximum(found.moments.squares, 0.0))
         exponents, shift, means = m.units.exponents, m.units.shift, m.means
+        norms = np.sqrt(np.maximum(m.squares, 0.0))
         products = m.projection.products
         if m.gram.shape[:2] != self._shape:
             e = exponents.reshape(self._shape)
@@ -184,7 +181,7 @@ class FirstPass:
                     np.ldexp(a.reshape(self._shape), finer) for a in (norms, shift, means)
                 )
                 products = np.ldexp(products, finer[:, None])
-        return Columns(exponents, shift, norms, means, products, fit, live, found.by_rows)
+        return Columns(exponents, shift, norms, means, products, fit, live, m.by_rows)
 
     def _squares(self, m: Moments, columns: Columns) -> np.ndarray:
         """Return the squares of the columns of A, (G, P), in the units of the columns."""

@@ -205,6 +205,7 @@ class Moments:
             was added.
         weight: the sum of the weights of the rows, if they have weights. ``sums`` and ``out_sums``
             are then products with the roots of the weights, which is what a constant becomes.
+        by_rows: whether rows were formed, for every chunk that was added.
     """
 
     gram: np.ndarray
@@ -217,6 +218,7 @@ class Moments:
     constant: bool = False
     nuisance: tuple[NuisanceSums, ...] = ()
     weight: float | None = None
+    by_rows: tuple[bool, ...] = ()
 
     @property
     def ones_square(self) -> float:
@@ -297,6 +299,7 @@ class Moments:
             n=left.n + right.n,
             nuisance=left.nuisance + right.nuisance,
             weight=None if self.weight is None else left.ones_square + right.ones_square,
+            by_rows=left.by_rows + right.by_rows,
         )
 
     @property
@@ -335,17 +338,6 @@ class Moments:
                 )
                 for part in self.nuisance
             ),
-        )
-
-    def from_column(self, first: int) -> Moments:
-        """Return the moments of the columns from ``first`` on, a multiple of the channels."""
-        return replace(
-            self,
-            gram=self.gram[:, first:, first:],
-            rhs=self.rhs[:, first:],
-            sums=self.sums[:, first:],
-            units=self.units._replace(shift=self.units.shift[:, first:]),
-            nuisance=self.each_column(lambda a: a[:, :, first:]),
         )
 
     def with_zero_columns(self, live: np.ndarray) -> Moments:
