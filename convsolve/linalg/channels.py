@@ -14,6 +14,8 @@ MANY_NUMBERS = 2**20
 # Numbers of a row that NumPy processes at full speed, and numbers that are processed at a time
 # (1 MiB).
 ROW_NUMBERS, PART_NUMBERS = 2**10, 2**17
+# With at least this many channels, NumPy is fast on one row.
+MANY_CHANNELS = 64
 
 
 def on_cores(
@@ -58,26 +60,17 @@ def by_channel(
     return reduce.reduce(last)
 
 
-def with_channels(
-    operation: np.ufunc, a: np.ndarray, of_channels: np.ndarray, out: np.ndarray | None = None
-) -> np.ndarray:
-    """Return an ``operation`` on a (..., C) and one value (C,) per channel.
+def channelwise(of: np.ufunc, a: np.ndarray, values: np.ndarray, out: np.ndarray) -> None:
+    """Apply ``of`` to a (..., L, C) and values (C,), and write the result to ``out``.
 
-    Many short rows are processed as one long row, because NumPy is slow on short rows.
+    NumPy is slow on short rows, so that contiguous samples of a few channels are joined to one row.
     """
-    rows, channels = a.size // max(1, a.shape[-1]), a.shape[-1]
-    fold = max(1, ROW_NUMBERS // max(1, channels))
-    whole = rows // fold * fold
-    if not (whole and a.flags.c_contiguous and (out is None or out.flags.c_contiguous)):
-        return np.asarray(operation(a, of_channels, out=out))
-    found = np.empty(a.shape, np.result_type(a, of_channels)) if out is None else out
-    flat, to = a.reshape(rows, channels), found.reshape(rows, channels)
-    shape = -1, fold * channels
-    operation(
-        flat[:whole].reshape(shape), np.tile(of_channels, fold), out=to[:whole].reshape(shape)
-    )
-    operation(flat[whole:], of_channels, out=to[whole:])
-    return found
+    samples, channels = a.shape[-2:]
+    joined = (channels * a.itemsize, a.itemsize), (channels * out.itemsize, out.itemsize)
+    if 1 < channels < MANY_CHANNELS and (a.strides[-2:], out.strides[-2:]) == joined:
+        shape = (*a.shape[:-2], samples * channels)
+        a, out, values = a.reshape(shape), out.reshape(shape), np.tile(values, samples)
+    of(a, values, out=out)
 
 
 def largest(a: np.ndarray) -> np.ndarray:

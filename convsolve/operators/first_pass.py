@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -98,42 +98,14 @@ class FirstPass:
 
     def of(self, outputs: Outputs | None, columns_only: bool = False) -> Pass:
         """Return sums over the rows of A and some outputs, or of each column on its own."""
-        if self._nuisance.confounds is not None:
-            return self._with_confounds(outputs, columns_only)
-        m = self._totals(outputs, columns_only)
-        squares = np.einsum("gpp->gp", m.gram)
-        if self._nuisance.constant and (
-            cancels(m.squares, squares) or cancels(m.out_squares_left, m.out_squares)
-        ):
-            m = self._totals(outputs, columns_only, m.about_means)
+        m, before, fits = self._sums(totals, outputs, columns_only)
         columns = self._columns(m, self._every)
-        if not columns_only and any(m.by_rows) and squares.min() < LEAST_SQUARE:
+        if self._nuisance.confounds is not None:
+            m, columns = self._with_confounds(m, outputs, columns_only, fits)
+        elif not columns_only and any(m.by_rows) and _squares(m).min() < LEAST_SQUARE:
             alone = self.of(None, columns_only=True).columns
             finer = alone.column_exponents - columns.column_exponents
             columns = columns._replace(norms=np.ldexp(alone.norms, finer))
-        return Pass(m, columns, None if outputs is None else self._outputs(outputs, m))
-
-    def _with_confounds(self, outputs: Outputs | None, columns_only: bool) -> Pass:
-        m, fits, before = self._totals(outputs, columns_only), NO_FITS, None
-        if outputs is not None and cancels(m.out_squares_left, m.out_squares):
-            before, fits = m, Fits(y=in_user_units(m.nuisance_rhs, m.units.out_exponents))
-            m = self._totals(outputs, columns_only, fits=fits)
-        columns, trends = self._columns(m, self._every), self._chunks.x_trends
-        # A difference of sums does not show whether more than rounding is left of other columns.
-        whole = self._squares(m, columns)
-        live = self._live(trends, whole, whole, columns.column_exponents)
-        m = m.with_zero_columns(live)
-        columns = self._columns(m, live)
-        if cancels(np.square(columns.norms), whole * live):
-            fit, e = columns.products, columns.column_exponents
-            fits = fits._replace(x=(in_user_units(fit, e),))
-            m = self._totals(outputs, columns_only, fits=fits)
-            columns = self._columns(m, live)
-            e = e - columns.column_exponents
-            squares = np.ldexp(whole, 2 * e), np.square(columns.norms)
-            live = live & self._live(trends, *squares, columns.column_exponents)
-            m = m.with_zero_columns(live)
-            columns = self._columns(m, live, np.ldexp(fit, e[:, None]))
         if outputs is None:
             return Pass(m, columns, None)
         sums = self._outputs(outputs, m, before, fits.y)
@@ -141,28 +113,56 @@ class FirstPass:
 
     def of_outputs(self, outputs: Outputs) -> OutputSums:
         """Return sums over the rows of outputs alone."""
+        m, before, fits = self._sums(output_totals, outputs)
+        return self._outputs(outputs, m, before, fits.y)
 
-        def summed(about: Units | None = None, y_fit: np.ndarray | None = None) -> Moments:
-            found: Moments = self._chunks.sum(output_totals, outputs, about, fits=Fits(y=y_fit))
-            return found
+    def _sums(
+        self, task: Callable[..., Any], outputs: Outputs | None, *given: Any
+    ) -> tuple[Moments, Moments | None, Fits]:
+        """Return the sums of a task, from whose outputs means and confounds can be eliminated.
 
-        m = summed()
-        if not cancels(m.out_squares_left, m.out_squares):
-            return self._outputs(outputs, m)
+        Returns:
+            The sums, those before the fit of the confounds was subtracted from the outputs if it
+            was, and this fit.
+        """
+        m: Moments = self._chunks.sum(task, outputs, *given)
+        again = cancels(m.out_squares_left, m.out_squares)
         if self._nuisance.constant:
-            return self._outputs(outputs, summed(about=m.about_means))
-        y_fit = in_user_units(m.nuisance_rhs, m.units.out_exponents)
-        return self._outputs(outputs, summed(y_fit=y_fit), m, y_fit)
+            if again or cancels(m.squares, _squares(m)):
+                m = self._chunks.sum(task, outputs, *given, m.about_means)
+            return m, None, NO_FITS
+        if not again:
+            return m, None, NO_FITS
+        fits = Fits(y=in_user_units(m.nuisance_rhs, m.units.out_exponents))
+        return self._chunks.sum(task, outputs, *given, fits=fits), m, fits
 
-    def _totals(
-        self,
-        outputs: Outputs | None,
-        columns_only: bool,
-        about: Units | None = None,
-        fits: Fits = NO_FITS,
-    ) -> Moments:
-        found: Moments = self._chunks.sum(totals, outputs, columns_only, about, fits=fits)
-        return found
+    def _with_confounds(
+        self, m: Moments, outputs: Outputs | None, columns_only: bool, fits: Fits
+    ) -> tuple[Moments, Columns]:
+        """Return moments and columns, with columns of rounding set to zero.
+
+        If eliminating the confounds from the columns would lose digits, their fit is subtracted in
+        another pass.
+        """
+        columns, trends = self._columns(m, self._every), self._chunks.x_trends
+        finer = m.units.column_exponents.reshape(self._shape) - columns.column_exponents
+        with np.errstate(under="ignore"):
+            whole = np.ldexp(_squares(m).reshape(self._shape), 2 * finer)
+        # A difference of sums does not show whether more than rounding is left of other columns.
+        live = self._live(trends, whole, whole, columns.column_exponents)
+        m = m.with_zero_columns(live)
+        columns = self._columns(m, live)
+        if not cancels(np.square(columns.norms), whole * live):
+            return m, columns
+        fit, e = columns.products, columns.column_exponents
+        fits = fits._replace(x=(in_user_units(fit, e),))
+        m = self._chunks.sum(totals, outputs, columns_only, fits=fits)
+        columns = self._columns(m, live)
+        e = e - columns.column_exponents
+        squares = np.ldexp(whole, 2 * e), np.square(columns.norms)
+        live = live & self._live(trends, *squares, columns.column_exponents)
+        m = m.with_zero_columns(live)
+        return m, self._columns(m, live, np.ldexp(fit, e[:, None]))
 
     def _columns(self, m: Moments, live: np.ndarray, fit: np.ndarray | None = None) -> Columns:
         """Return the columns in moments, or in moments of every column on its own."""
@@ -182,12 +182,6 @@ class FirstPass:
                 )
                 products = np.ldexp(products, finer[:, None])
         return Columns(exponents, shift, norms, means, products, fit, live, m.by_rows)
-
-    def _squares(self, m: Moments, columns: Columns) -> np.ndarray:
-        """Return the squares of the columns of A, (G, P), in the units of the columns."""
-        finer = m.units.column_exponents.reshape(self._shape) - columns.column_exponents
-        with np.errstate(under="ignore"):
-            return np.ldexp(np.einsum("gpp->gp", m.gram).reshape(self._shape), 2 * finer)
 
     def _outputs(
         self,
@@ -245,6 +239,11 @@ def units_of(columns: Columns, out: OutputSums | None) -> Units:
     none = np.zeros((len(columns.shift), 0))
     of_y = (none.astype(int), none) if out is None else (out.exponents, out.shift)
     return Units(columns.exponents, columns.shift, *of_y)
+
+
+def _squares(m: Moments) -> np.ndarray:
+    """Return the squares of the columns of A, not projected."""
+    return np.einsum("gpp->gp", m.gram)
 
 
 def in_user_units(fit: np.ndarray, exponents: np.ndarray) -> np.ndarray:

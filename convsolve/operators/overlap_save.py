@@ -14,6 +14,7 @@ from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
+from ..linalg.channels import channelwise
 from ..linalg.threads import one_blas_thread
 from ..parallel import at_once, cores, in_order
 from ..problem.spec import ConvSpec
@@ -26,27 +27,11 @@ CHUNK_NUMBERS = 2**20
 # With fewer numbers than this, one thread is used.
 ALONE_NUMBERS = 2**18
 
-# With at least this many channels, NumPy is fast on one row.
-MANY_CHANNELS = 64
-
 # Numbers of a product that are computed at a time (1 MiB of complex numbers).
 PRODUCT_NUMBERS = 2**16
 
 _S = TypeVar("_S")
 _T = TypeVar("_T")
-
-
-def channelwise(of: np.ufunc, a: np.ndarray, values: np.ndarray, out: np.ndarray) -> None:
-    """Apply ``of`` to a (..., L, C) and values (C,), and write the result to ``out``.
-
-    NumPy is slow on short rows, so that contiguous samples of a few channels are joined to one row.
-    """
-    samples, channels = a.shape[-2:]
-    joined = (channels * a.itemsize, a.itemsize), (channels * out.itemsize, out.itemsize)
-    if 1 < channels < MANY_CHANNELS and (a.strides[-2:], out.strides[-2:]) == joined:
-        shape = (*a.shape[:-2], samples * channels)
-        a, out, values = a.reshape(shape), out.reshape(shape), np.tile(values, samples)
-    of(a, values, out=out)
 
 
 class Series(NamedTuple):

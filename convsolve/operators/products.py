@@ -7,9 +7,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ..linalg.channels import by_channel
+from ..linalg.channels import by_channel, channelwise
 from .moments import ResidualSums
-from .overlap_save import Batch, Series, batches, channelwise, summed
+from .overlap_save import Batch, Series, batches, summed
 from .short_kernels import ShortOperator, short
 
 

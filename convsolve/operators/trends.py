@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ..cached import cached_property
-from ..linalg.channels import PART_NUMBERS, with_channels
+from ..linalg.channels import PART_NUMBERS, channelwise
 from ..linalg.polynomials import CACHED_NUMBERS, EPS, Polynomials, two_sum
 from ..parallel import in_order
 
@@ -225,7 +225,11 @@ def subtract(trend: Polynomials, values: np.ndarray, coefs: np.ndarray) -> np.nd
     """
     terms = trend.columns.shape[-1]
     if terms == 1:
-        return _less_constants(values, coefs)
+        if coefs.size != values.shape[-1]:
+            return np.asarray(values - coefs)
+        found = np.empty(values.shape)
+        channelwise(np.subtract, values, coefs.reshape(-1), found)
+        return found
     high, low = (a.reshape(-1, terms)[:, 1:] for a in (trend.columns, trend.low))
     lines = values.reshape(*coefs.shape[:-2], len(high), values.shape[-1])
     found, parts = np.empty(lines.shape), _Coefficients.of(coefs)
@@ -233,13 +237,6 @@ def subtract(trend: Polynomials, values: np.ndarray, coefs: np.ndarray) -> np.nd
     for rows in (slice(first, first + step) for first in range(0, len(high), step)):
         found[..., rows, :] = _without(lines[..., rows, :], high[rows], low[rows], parts)
     return found.reshape(values.shape)
-
-
-def _less_constants(values: np.ndarray, constants: np.ndarray) -> np.ndarray:
-    """Subtract constants (..., 1, C) from values (..., n, C)."""
-    if constants.size == values.shape[-1]:
-        return with_channels(np.subtract, values, constants.reshape(-1))
-    return np.asarray(values - constants)
 
 
 class _Coefficients(NamedTuple):
