@@ -373,11 +373,9 @@ def _loaded(chunk: Chunk, form: Form) -> LoadedChunk:
         y = None if chunk.y is None else stacked([np.asarray(a) for a in chunk.y[some]])
         flags = None if chunk.flags is None else np.stack(chunk.flags[some])
         flags = None if flags is None or flags.all() else flags
-        x = _samples(chunk, some, form)
-        if adjusted:
-            x, y = _adjusted(chunk, some, form, x, y)
-        x = silenced(x, form.spec)
-        stacks.append(Stack(x, y, flags, _roots(chunk, some, form, x)))
+        x, y = _detrended(chunk, some, form, _samples(chunk, some, form), y)
+        x, y, roots = _weighted(chunk, some, form, x, y)
+        stacks.append(Stack(silenced(x, form.spec), y, flags, roots))
     if stacks[0].x.size and any(s.flags is not None for s in stacks):
         stacks = _filled(stacks, form, chunk.trends is not None)
         adjusted = True
@@ -423,34 +421,43 @@ def samples_of(several: Sequence[Any]) -> np.ndarray:
     return np.asarray(stacked([np.asarray(a) for a in several]))
 
 
-def _adjusted(
+def _detrended(
     chunk: Chunk, some: slice, form: Form, x: np.ndarray, y: np.ndarray | None
 ) -> tuple[np.ndarray, np.ndarray | None]:
-    """Return x and y of a stack less their trends, times the roots of the weights."""
+    """Return x and y of a stack less their trends."""
     trends, spec = chunk.trends, form.spec
-    if trends is not None:
-        first, shape = trends.ranges[some.start]
-        if chunk.x and trends.of_x:
-            place = extent(spec, shape), first * spec.stride[0]
-            x = _without(x, trends.degree, *place, [c[some] for c in trends.of_x])
-        if y is not None and trends.of_y:
-            y = _without(y, trends.degree, shape, first, [c[some] for c in trends.of_y])
-    if chunk.roots is None:
+    if trends is None:
         return x, y
-    roots = chunk.roots[some]
+    first, shape = trends.ranges[some.start]
+    if chunk.x and trends.of_x:
+        place = extent(spec, shape), first * spec.stride[0]
+        x = _without(x, trends.degree, *place, [c[some] for c in trends.of_x])
+    if y is not None and trends.of_y:
+        y = _without(y, trends.degree, shape, first, [c[some] for c in trends.of_y])
+    return x, y
+
+
+def _weighted(
+    chunk: Chunk, some: slice, form: Form, x: np.ndarray, y: np.ndarray | None
+) -> tuple[np.ndarray, np.ndarray | None, np.ndarray | None]:
+    """Return x and y of a stack times the roots of weights, and roots (N, *T) if rows differ."""
+    if chunk.roots is None:
+        return x, y, None
+    roots, of_rows = chunk.roots[some], None
     with np.errstate(over="ignore"):
         if all(root.ndim == 0 for root in chunk.roots):
             x = x * _beside(np.array(roots), x.ndim)
             y = None if y is None else y * _beside(np.array(roots), y.ndim)
-        elif y is not None:
-            rows = np.stack([np.broadcast_to(root, y.shape[1:-1]) for root in roots])
-            y = y * rows[..., None]
+        else:
+            shape = form.spec.output_shape(x.shape[1:-1])
+            of_rows = np.stack([np.broadcast_to(root, shape) for root in roots])
+            y = None if y is None else y * of_rows[..., None]
     if not np.isfinite(x).all():
         raise SolveError(
             "x times the root of a weight leaves the range of float64; divide all weights, or x, "
             "by one number"
         )
-    return x, y
+    return x, y, of_rows
 
 
 def _without(
@@ -467,13 +474,6 @@ def _without(
 def _beside(values: np.ndarray, ndim: int) -> np.ndarray:
     """Return values (N,) as an array of ``ndim`` axes, N the first."""
     return values.reshape(-1, *(1,) * (ndim - 1))
-
-
-def _roots(chunk: Chunk, some: slice, form: Form, x: np.ndarray) -> np.ndarray | None:
-    if chunk.roots is None or all(root.ndim == 0 for root in chunk.roots):
-        return None
-    shape = form.spec.output_shape(x.shape[1:-1])
-    return np.stack([np.broadcast_to(root, shape) for root in chunk.roots[some]])
 
 
 def _filled(stacks: Sequence[Stack], form: Form, to_zero: bool) -> list[Stack]:

@@ -49,7 +49,7 @@ def _loaded(chunk: Chunk | Loaded, form: Form) -> Loaded:
     return chunk.with_fit(form.fits.y) if isinstance(chunk, DeviceChunk) else load(chunk, form)
 
 
-def decided(chunk: Chunk | Loaded, by_rows: bool) -> Chunk | Loaded:
+def decided(chunk: Any, by_rows: bool) -> Any:
     """Return a chunk that is computed by rows, or by FFTs."""
     if isinstance(chunk, DeviceChunk) or chunk.by_rows == by_rows:
         return chunk
@@ -58,32 +58,30 @@ def decided(chunk: Chunk | Loaded, by_rows: bool) -> Chunk | Loaded:
     return replace(chunk, by_rows=by_rows)
 
 
-def exact(chunk: Loaded, columns_only: bool) -> tuple[Loaded, Moments]:
-    """Return the moments of a chunk, and the chunk by rows if FFTs would lose digits.
-
-    With ``columns_only``, the moments are those of every column on its own. A chunk on devices
-    always has those of all columns.
-    """
-    if isinstance(chunk, DeviceChunk):
-        return chunk, chunk.moments
-    name = "norms" if columns_only else "moments"
-    with np.errstate(invalid="ignore"):  # data that are no longer finite have no finite sums
-        if not chunk.by_rows and chunk.structured:
-            found = getattr(by_fft, name)(chunk)
-            if found is not None:
-                return chunk, found
-        chunk = replace(chunk, by_rows=True)
-        return chunk, getattr(by_rows, name)(chunk)
-
-
 def totals(
     chunk: Chunk | Loaded,
     form: Form,
     columns_only: bool,
     about: Units | None = None,
 ) -> Moments:
-    """Sum over the rows of a chunk, in its own units or in the units ``about``."""
-    loaded, found = exact(_loaded(chunk, form), columns_only)
+    """Sum over the rows of a chunk, in its own units or in the units ``about``.
+
+    With ``columns_only``, the moments are those of every column on its own, except on devices. Rows
+    are formed if FFTs would lose digits.
+    """
+    loaded, name = _loaded(chunk, form), "norms" if columns_only else "moments"
+    if isinstance(loaded, LoadedChunk) and not loaded.structured:
+        loaded = decided(loaded, True)
+    with np.errstate(invalid="ignore"):  # data that are no longer finite have no finite sums
+        found: Moments | None
+        if isinstance(loaded, DeviceChunk):
+            found = loaded.moments
+        else:
+            found = getattr(backend(loaded), name)(loaded)
+        if found is None:
+            loaded = decided(loaded, True)
+            found = getattr(by_rows, name)(loaded)
+    assert found is not None
     if not (np.isfinite(found.sums).all() and np.isfinite(found.out_sums).all()):
         raise no_sums(chunk)
     if isinstance(loaded, LoadedChunk) and loaded.blocks:

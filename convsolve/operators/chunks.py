@@ -179,17 +179,25 @@ class Chunks:
 
     # --- the data
 
-    def of(self, outputs: Outputs | None, on_host: bool = False) -> list[Any]:
+    def of(
+        self,
+        outputs: Outputs | None,
+        by_rows: Sequence[bool] | None = None,
+        on_host: bool = False,
+    ) -> list[Any]:
         """Return the chunks of x and some outputs. They are loaded if they are kept.
 
-        Chunks on devices are returned unless the rows are needed ``on_host``.
+        Rows are formed for the chunks flagged in ``by_rows``. Chunks on devices are returned unless
+        the rows are needed ``on_host``.
         """
         if not on_host and self._device is not None and (outputs is None or outputs.given):
-            return [self._device]
-        if self.plan.whole:
-            return [self.loaded(None) if outputs is None else outputs.loaded]
-        y, trends = (None, ()) if outputs is None else (outputs.records, outputs.trends)
-        return [self._adjusted(chunk, trends) for chunk in self._unread(y)]
+            found: list[Any] = [self._device]
+        elif self.plan.whole:
+            found = [self.loaded(None) if outputs is None else outputs.loaded]
+        else:
+            y, of_y = (None, ()) if outputs is None else (outputs.records, outputs.trends)
+            found = [self._adjusted(chunk, of_y) for chunk in self._unread(y)]
+        return found if by_rows is None else [*map(decided, found, by_rows)]
 
     def sum(
         self,
@@ -203,11 +211,8 @@ class Chunks:
 
         Rows are formed for the chunks flagged in ``by_rows``.
         """
-        chunks = self.of(outputs)
-        if by_rows is not None:
-            chunks = [*map(decided, chunks, by_rows)]
         form = self.form_of(outputs)._replace(fits=fits)
-        return self._total_of(outputs)(task, chunks, form, *others)
+        return self._total_of(outputs)(task, self.of(outputs, by_rows), form, *others)
 
     def read(
         self,
@@ -216,9 +221,7 @@ class Chunks:
         fits: Fits = NO_FITS,
     ) -> Generator[LoadedChunk]:
         """Yield the chunks in memory, one after the other, less some fits."""
-        chunks = self.of(outputs, on_host=True)
-        if by_rows is not None:
-            chunks = [*map(decided, chunks, by_rows)]
+        chunks = self.of(outputs, by_rows, on_host=True)
         with closing(read_ahead(chunks)) as ahead:
             several = chunks if self.plan.whole else tracked(ahead, PASS, len(chunks))
             form = self.form_of(outputs)._replace(fits=fits)
@@ -227,7 +230,7 @@ class Chunks:
 
     def sample(self, by_rows: Sequence[bool], most: int) -> list[LoadedChunk]:
         """Return at most so many chunks in memory, evenly spaced, without outputs."""
-        chunks: list[Any] = [*map(decided, self.of(None, on_host=True), by_rows)]
+        chunks = self.of(None, by_rows, on_host=True)
         places = np.unique(np.linspace(0, len(chunks) - 1, most).astype(int))
         return [load(chunks[i], self.form_of(None)) for i in places]
 

@@ -73,11 +73,6 @@ class Targets:
         return self.found.exponents.reshape(-1)
 
     @property
-    def scale(self) -> np.ndarray:
-        """Scale (Cout,), by which y is multiplied."""
-        return np.ldexp(1.0, -self.exponents)
-
-    @property
     def shift(self) -> np.ndarray:
         """Shift (Cout,), approximately the mean if the nuisance columns contain a constant."""
         return self.found.shift.reshape(-1)
@@ -86,16 +81,6 @@ class Targets:
     def outputs(self) -> int:
         """Number Q of outputs of each group."""
         return int(self._y[0].shape[-1]) // self.groups
-
-    @property
-    def sums(self) -> np.ndarray:
-        """Sums Σ(y − shift) (G, Q)."""
-        return self.found.sums
-
-    @property
-    def squares(self) -> np.ndarray:
-        """Sums Σ(y − shift)² (G, Q)."""
-        return self.found.squares
 
     def rows(self, group: int) -> np.ndarray:
         """Return y (n, Q) of one group in the order of the rows, scaled but not shifted.
@@ -411,7 +396,7 @@ class DesignMatrix:
         of_nuisance = np.square(self.products).sum(1)
         norms = np.sqrt(np.square(self.column_norms) + of_nuisance)
         share = np.sqrt(of_nuisance) / np.where(norms > 0, norms, 1.0)
-        terms = np.sqrt(targets.squares) + np.einsum("gp,gpq->gq", norms, np.abs(w))
+        terms = np.sqrt(targets.found.squares) + np.einsum("gp,gpq->gq", norms, np.abs(w))
         return bool((share.max(1, initial=0.0)[:, None] * terms > np.sqrt(squares)).any())
 
     def by_record(

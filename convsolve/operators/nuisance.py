@@ -58,13 +58,6 @@ class NuisanceBlock:
             found += self.scales[:, None, None] * np.outer(self.ones, coefficients[-1])
         return np.asarray(found)
 
-    def columns(self, piece: int) -> tuple[np.ndarray, np.ndarray]:
-        """Return the indices (k,) of the columns of a piece, shared one as -1, and the columns."""
-        if self.ones is None:
-            return self.places[piece], self.basis
-        columns = np.column_stack([self.basis, self.scales[piece] * self.ones])
-        return np.append(self.places[piece], -1), columns
-
 
 def nuisance_blocks(confounds: Confounds, spans: Sequence[Span]) -> list[NuisanceBlock]:
     """Return N in some rows of records, with one block per run of records of equal layout."""
@@ -75,8 +68,11 @@ def nuisance_blocks(confounds: Confounds, spans: Sequence[Span]) -> list[Nuisanc
 
 def columns_of(confounds: Confounds, span: Span) -> tuple[np.ndarray, np.ndarray]:
     """Return the indices (k,) and the values (n, k) of the columns of some rows of a record."""
-    places, columns = _block(confounds, [span]).columns(0)
-    places = places % confounds.count if confounds.count else places
+    block = _block(confounds, [span])
+    places, columns = block.places[0], block.basis
+    if block.ones is not None:
+        places = np.append(places, confounds.count - 1)
+        columns = np.column_stack([columns, block.scales[0] * block.ones])
     return places, columns.astype(float, copy=False)
 
 
