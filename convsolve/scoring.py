@@ -24,6 +24,8 @@ from .progress import tracked
 # Predictions (T', *T, Cout) of some rows of a record.
 Blocks = Iterable[tuple[Span, np.ndarray]]
 
+# Rows of a block once confounds are projected out.
+BLOCK_ROWS = 2**14
 # With fewer effective rows, R² has no interval. The limit is low, because whether there are so few
 # is itself estimated: intervals of the data sets above a high limit are too narrow.
 FEWEST_EFFECTIVE = 5.0
@@ -310,6 +312,11 @@ def _counted(rows: Rows, span: Span, values: np.ndarray, outputs: Sequence[int])
     return np.asarray(kept if whole else kept[:, [*outputs]], float)
 
 
+def _blocks(rows: np.ndarray) -> list[np.ndarray]:
+    """Return rows (n, Q) in blocks."""
+    return [rows[i : i + BLOCK_ROWS] for i in range(0, len(rows), BLOCK_ROWS)]
+
+
 def _without_confounds(
     problem: Problem, outputs: Sequence[int], rows: Rows, predictions: Blocks
 ) -> tuple[Score, np.ndarray]:
@@ -327,21 +334,21 @@ def _without_confounds(
     own = Confounds.of(problem.confounds, False, rows, problem.weights)
     centred = Confounds.with_constant(problem.confounds, rows, problem.weights)
     joint = [np.concatenate(pair, axis=-1) for pair in zip(truth, found, strict=True)]
-    both, q = without_confounds(centred, joint), len(some)
-    y, fitted = [a[:, :q] for a in both], [a[:, q:] for a in both]
+    both = without_confounds(centred, joint)
+    y, fitted = (_blocks(a) for a in np.split(both, 2, axis=1))
     in_time = problem.spec.ndim == 1
     score, mean_squares = score_of(y, zip(y, fitted, strict=True), in_time, centre=False)
     residuals = [a - b for a, b in zip(y, fitted, strict=True)]
     if centred.count > own.count:
         left = without_confounds(own, [a - b for a, b in zip(truth, found, strict=True)])
-        residuals, correlation = left, score.correlation
+        residuals, correlation = _blocks(left), score.correlation
         moved = zip(y, (a - r for a, r in zip(y, residuals, strict=True)), strict=True)
         score, mean_squares = score_of(y, moved, in_time, centre=False)
         score = score._replace(correlation=correlation)
     rest, mean_squares = np.concatenate(residuals), mean_squares * rows.count / own.total_weight
     # For R² of kernel and confounds together, only a constant is subtracted from y.
     constant = Confounds.of(None, True, rows, problem.weights)
-    spread = np.concatenate(without_confounds(constant, truth))
+    spread = without_confounds(constant, truth)
     exponent = np.frexp(np.abs(spread).max(0))[1]
     with np.errstate(divide="ignore", invalid="ignore"):
         squares = (np.square(np.ldexp(v, -exponent)).sum(0) for v in (rest, spread))

@@ -862,8 +862,8 @@ def _without_confounds(
     for (outputs, rows), more in zip(problem.by_mask, added, strict=True):
         some = [*outputs]
         confounds = Confounds.of(problem.confounds, False, rows, problem.weights)
-        parts = without_confounds(confounds, [a[..., some] for a in left], more)
-        for i, part in enumerate(parts):
+        whole = without_confounds(confounds, [a[..., some] for a in left], more)
+        for i, part in enumerate(np.split(whole, np.cumsum(rows.sizes)[:-1])):
             place = np.ix_(rows.flags_of(i).reshape(-1), np.isin(range(left[i].shape[-1]), some))
             flat = found[i].reshape(-1, left[i].shape[-1])
             flat[place] = part / confounds.root(i)

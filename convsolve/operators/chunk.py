@@ -342,7 +342,9 @@ class LoadedChunk:
         """Return sums (Cout,) over the rows of y, or of a function of y, in units of the chunk."""
 
         def read(part: np.ndarray) -> np.ndarray:
-            found = part * self.out_scale - self.out_shift
+            found = part * self.out_scale
+            if self.out_shift.any():
+                found -= self.out_shift
             return found if of is None else of(found, out=found)
 
         kept = [s.used(s.y) for s in self.stacks if s.y is not None]

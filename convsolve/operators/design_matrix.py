@@ -272,11 +272,14 @@ class DesignMatrix:
         found, several = targets.found, []
         fit = None if self.nuisance.confounds is None else flat(found.whole_fit)
         for loaded in self.chunks.read(targets):
-            rows = np.ldexp(loaded.output_rows(), loaded.out_exponents - targets.exponents)
+            finer = loaded.out_exponents - targets.exponents
+            rows = loaded.output_rows()
+            rows = np.ldexp(rows, finer) if finer.any() else rows
             if fit is not None:
                 rows = rows - loaded.nuisance_columns.fit(fit[loaded.places], 0, len(rows))
             several.append(rows.astype(float, copy=False))
-        return np.concatenate(several) * found.live.reshape(-1)
+        whole = several[0] if len(several) == 1 else np.concatenate(several)
+        return whole if found.live.all() else whole * found.live.reshape(-1)
 
     def constant_beside(
         self, targets: Targets, w: np.ndarray, level: np.ndarray | None = None
@@ -492,7 +495,7 @@ class DesignMatrix:
 
 def without_confounds(
     confounds: Confounds, values: Sequence[np.ndarray], fit: np.ndarray | None = None
-) -> list[np.ndarray]:
+) -> np.ndarray:
     """Project N out of the values (*T, Q) of every record, in the rows used in the fit.
 
     Args:
@@ -502,8 +505,8 @@ def without_confounds(
             the columns of N, of a shared constant, are not used.
 
     Returns:
-        Rows (n, Q) of every record, times the roots of the weights. An output is zero if only
-        rounding is left of it.
+        Rows (n, Q) in the order of the records, times the roots of the weights. An output is zero
+        if only rounding is left of it.
     """
     kept = confounds.kept
     none = [np.empty((*shape, 0)) for shape in kept.shapes]
@@ -511,9 +514,12 @@ def without_confounds(
     spec, plan = ConvSpec((1,) * len(kept.starts)), Plan(in_time=True)
     matrix = DesignMatrix(Chunks(none, None, spec, *given, plan))
     targets = matrix.with_outputs(values)
-    rows = np.ldexp(matrix.output_rows(targets), targets.exponents)
+    # Multiplying twice by half of the power takes less time than ldexp, and does not overflow.
+    half = targets.exponents // 2
+    rows = matrix.output_rows(targets) * np.ldexp(1.0, half)
+    rows *= np.ldexp(1.0, targets.exponents - half)
     if fit is not None:
         columns = matrix.nuisance_columns
         left = rows - columns.fit(fit[: columns.count], 0, len(rows))
         rows = left.astype(float, copy=False)
-    return np.split(rows, np.cumsum(kept.sizes)[:-1])
+    return rows

@@ -121,8 +121,7 @@ class Stack(NamedTuple):
         if confounds is None:
             y = np.concatenate([targets.records[i][rows.flags_of(i)] for i in used])
             return cls(x, y, where)
-        left = without_confounds(confounds, targets.records)
-        y = np.concatenate([left[i] for i in used]).astype(dtype)
+        y = without_confounds(confounds, targets.records).astype(dtype)
         return cls(x, y, where, Confounded.of(confounds, used, dtype))
 
     def predict(self, params: Any, spec: ConvSpec) -> Any:
