@@ -44,8 +44,7 @@ class Rows(NamedTuple):
 
 def _windows(chunk: LoadedChunk, numbers: int | None = None) -> Iterator[Rows]:
     """Yield rows of A in the units of a chunk, not shifted, in blocks of so many numbers."""
-    if numbers is None:
-        numbers = _larger(chunk, chunk.form.limits.block_numbers)
+    numbers = _larger(chunk, numbers or chunk.form.limits.block_numbers)
     for i, stack in enumerate(chunk.stacks):
         # Scale before cutting into rows, which have many times as many elements.
         for part, a in row_blocks(stack.x * chunk.scale, chunk.spec, numbers, stack.flags):

@@ -49,7 +49,7 @@ def _loaded(chunk: Chunk | Loaded, form: Form) -> Loaded:
     return chunk.with_fit(form.fits.y) if isinstance(chunk, DeviceChunk) else load(chunk, form)
 
 
-def decided(chunk: Any, by_rows: bool) -> Any:
+def decided(chunk: Chunk | Loaded, by_rows: bool) -> Chunk | Loaded:
     """Return a chunk that is computed by rows, or by FFTs."""
     if isinstance(chunk, DeviceChunk) or chunk.by_rows == by_rows:
         return chunk
@@ -69,7 +69,8 @@ def totals(
     With ``columns_only``, the moments are those of every column on its own, except on devices. Rows
     are formed if FFTs would lose digits.
     """
-    loaded, name = _loaded(chunk, form), "norms" if columns_only else "moments"
+    loaded: Any = _loaded(chunk, form)
+    name = "norms" if columns_only else "moments"
     if isinstance(loaded, LoadedChunk) and not loaded.structured:
         loaded = decided(loaded, True)
     with np.errstate(invalid="ignore"):  # data that are no longer finite have no finite sums

@@ -158,13 +158,13 @@ class FirstPass:
         fits = fits._replace(x=(in_user_units(fit, e),))
         m = self._chunks.sum(totals, outputs, columns_only, fits=fits)
         columns = self._columns(m, live)
-        e = e - columns.column_exponents
-        squares = np.ldexp(whole, 2 * e), np.square(columns.norms)
+        squares = np.ldexp(whole, 2 * (e - columns.column_exponents)), np.square(columns.norms)
         live = live & self._live(trends, *squares, columns.column_exponents)
         m = m.with_zero_columns(live)
-        return m, self._columns(m, live, np.ldexp(fit, e[:, None]))
+        columns = self._columns(m, live)
+        return m, columns._replace(fit=np.ldexp(fit, (e - columns.column_exponents)[:, None]))
 
-    def _columns(self, m: Moments, live: np.ndarray, fit: np.ndarray | None = None) -> Columns:
+    def _columns(self, m: Moments, live: np.ndarray) -> Columns:
         """Return the columns in moments, or in moments of every column on its own."""
         exponents, shift, means = m.units.exponents, m.units.shift, m.means
         norms = np.sqrt(np.maximum(m.squares, 0.0))
@@ -181,7 +181,7 @@ class FirstPass:
                     np.ldexp(a.reshape(self._shape), finer) for a in (norms, shift, means)
                 )
                 products = np.ldexp(products, finer[:, None])
-        return Columns(exponents, shift, norms, means, products, fit, live, m.by_rows)
+        return Columns(exponents, shift, norms, means, products, None, live, m.by_rows)
 
     def _outputs(
         self,
