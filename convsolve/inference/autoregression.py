@@ -14,6 +14,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ..errors import SolveError
+from ..operators.filtered import autocovariances
 from ..text import argument, count
 
 # Largest order that is chosen from the data, also as a share of the rows. At least this share of
@@ -99,15 +100,6 @@ def largest_order(lengths: Sequence[int], unknowns: int, order: int | None) -> i
     return order
 
 
-def autocovariances(residuals: Sequence[np.ndarray], most: int) -> np.ndarray:
-    """Return autocovariances (1 + most, outputs) of records (T, outputs) at lags 0 to ``most``."""
-    rows, found = sum(map(len, residuals)), np.zeros((1 + most, residuals[0].shape[1]))
-    for e in residuals:
-        for lag in range(min(most, len(e) - 1) + 1):
-            found[lag] += np.einsum("tq,tq->q", e[lag:], e[: len(e) - lag])
-    return found / rows
-
-
 def levinson(covariances: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return the models of every order from autocovariances (lags, outputs).
 
@@ -125,17 +117,3 @@ def levinson(covariances: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         coefficients[p, p - 1] = reflection
         variances[p] = variances[p - 1] * (1 - reflection**2)
     return coefficients, variances
-
-
-def filtered(a: np.ndarray, filters: np.ndarray, step: int = 1) -> np.ndarray:
-    """Return Σ_i φ_i·a[t − i·step] (..., n, C) for φ (C or 1, p + 1), with zeros before a."""
-    from scipy.ndimage import convolve1d
-
-    spread = np.zeros((len(filters), (filters.shape[1] - 1) * step + 1))
-    spread[:, ::step] = filters
-    found, origin = np.empty(a.shape), -(spread.shape[1] // 2)
-    # One call for all lags, since calls take most of the time for short records.
-    several = (slice(c, c + 1) for c in range(a.shape[-1])) if len(filters) > 1 else [slice(None)]
-    for some, taps in zip(several, spread, strict=True):
-        convolve1d(a[..., some], taps, -2, found[..., some], "constant", origin=origin)
-    return found

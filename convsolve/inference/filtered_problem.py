@@ -5,7 +5,8 @@ the p rows before it are used, so that p rows are lost after every gap. Generali
 least squares of the filtered problem, with any penalty, mask, confounds and source of the data.
 
 Outputs have different filters. Those of one order use the same rows, and are the groups of one
-problem: each group has x and one y, filtered by the filter of its output.
+problem: each group has x and one y, filtered by the filter of its output. If possible, x is stored
+once, and sums over it serve all groups.
 
 Source: D. Cochrane and G. H. Orcutt, J. Am. Stat. Assoc. 44 (1949) 32.
 """
@@ -13,96 +14,27 @@ Source: D. Cochrane and G. H. Orcutt, J. Am. Stat. Assoc. 44 (1949) 32.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from ..errors import SolveError
-from ..leastsquares.analysis import Analysis, forget
+from ..leastsquares.analysis import Analysis, forget, release
 from ..leastsquares.penalty import RIDGE
+from ..linalg.rank import EPS
 from ..operators.design_matrix import DesignMatrix
+from ..operators.filtered import Filter, FilteredRecord, filtered
 from ..operators.windows import NormalForm, normal_form
 from ..problem.problem import Problem
 from ..problem.records import Records
 from ..problem.rows import Rows
-from ..problem.sizes import Limits
+from ..problem.sizes import Limits, Sizes
+from ..problem.stored import Stored
 from ..text import argument
-from .autoregression import Autoregression, filtered, largest_order
-
-
-class Filter(NamedTuple):
-    """A filter in time of some channels less a constant.
-
-    Attributes:
-        channels: (C,), the channels that are filtered. A channel can occur several times.
-        constants: (C,), subtracted first, so that a large offset costs no digits.
-        filters: φ (C, p + 1).
-        step: number of samples between two coefficients of the filter.
-    """
-
-    channels: np.ndarray
-    constants: np.ndarray
-    filters: np.ndarray
-    step: int = 1
-
-    @property
-    def lost(self) -> int:
-        """Number of samples at the start of a record that are lost."""
-        return (self.filters.shape[1] - 1) * self.step
-
-    def of(self, samples: np.ndarray) -> np.ndarray:
-        """Return filtered samples (..., n − lost, C) of samples (..., n, channels)."""
-        less = samples[..., self.channels] - self.constants
-        return filtered(less, self.filters, self.step)[..., self.lost :, :]
-
-    def of_all(self, records: Sequence[np.ndarray], formed: Callable[..., Any]) -> Any:
-        """Return filtered records as an array if all have one shape, else as a list.
-
-        The records have a normal form ``formed`` (N, n, channels). Records of one shape are
-        filtered together, since a call takes longer than the filter of a short record.
-        """
-        lots: dict[tuple[int, ...], list[int]] = {}
-        for i, record in enumerate(records):
-            lots.setdefault(record.shape, []).append(i)
-        whole = [self.of(formed(np.stack([records[i] for i in lot]))) for lot in lots.values()]
-        if len(whole) == 1:
-            return whole[0]
-        places = np.argsort([i for lot in lots.values() for i in lot])
-        several = [a for lot in whole for a in lot]
-        return [several[place] for place in places]
-
-
-@dataclass(frozen=True, eq=False)
-class FilteredRecord:
-    """A record that is filtered when it is read.
-
-    Attributes:
-        record: the samples (n, channels) before the filter, which are read on demand.
-        filter: the filter.
-    """
-
-    record: Any
-    filter: Filter
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        """Shape (n − lost, C)."""
-        return max(self.record.shape[0] - self.filter.lost, 0), len(self.filter.channels)
-
-    @property
-    def dtype(self) -> np.dtype[Any]:
-        """Type of the samples."""
-        return np.dtype(float)
-
-    def __getitem__(self, key: Any) -> np.ndarray:
-        """Return some samples: a slice of the first axis, and possibly of the channels."""
-        rows, *channels = key if isinstance(key, tuple) else (key,)
-        start, stop, _ = rows.indices(self.shape[0])
-        read = np.asarray(self.record[start : max(stop, start) + self.filter.lost], float)
-        return self.filter.of(read)[(slice(None), *channels)]
+from .autoregression import Autoregression, largest_order
 
 
 class FilteredPart(NamedTuple):
@@ -147,15 +79,26 @@ def filtered_parts(
     for order in np.unique(noise.order):
         same = np.flatnonzero(noise.order == order)
         for first in range(0, len(same), most):
-            part = _part(problem, noise, same[first : first + most], stored)
+            some = same[first : first + most]
+            shared = len(some) > 1 and _shares_x(problem, sizes) and each <= limits.held_numbers
+            part = _part(problem, noise, some, stored or shared)
             yield part
             if stored:
                 forget(part.problem)
+            elif shared:
+                release(part.problem)
+
+
+def _shares_x(problem: Problem, sizes: Sizes) -> bool:
+    """Return whether sums of x before the filter serve all outputs, so that x is not filtered."""
+    spec, large = problem.spec.normal, sizes.rows * sizes.columns > sizes.limits.row_numbers
+    return large and not sizes.partialled and {*spec.stride, *spec.dilation, spec.groups} == {1}
 
 
 def _part(
-    problem: Problem, noise: Autoregression, outputs: np.ndarray, stored: bool
+    problem: Problem, noise: Autoregression, outputs: np.ndarray, on_demand: bool
 ) -> FilteredPart:
+    """Return the filtered problem of some outputs, whose records are filtered ``on_demand``."""
     order, spec, kept = int(noise.order[outputs[0]]), problem.spec, problem.kept
     assert problem.y is not None
     filters = noise.filters[outputs, : order + 1]
@@ -164,35 +107,45 @@ def _part(
         raise SolveError(f"noise of order {order} leaves no row of any record; use a smaller order")
     each = problem.in_channels // spec.groups
     group = outputs * spec.groups // problem.out_channels
-    channels = (group[:, None] * each + np.arange(each)).reshape(-1)
+    channels = group[:, None] * each + np.arange(each)
     of_x, of_y = _offsets(problem)
     of_x, of_y = of_x[channels], of_y[outputs]
-    for_x = Filter(channels, of_x, np.repeat(filters, each, axis=0), spec.stride[0])
-    for_y = Filter(outputs, of_y, filters)
+    for_x = Filter(channels, of_x, filters, spec.stride[0])
+    for_y = Filter(outputs[:, None], of_y[:, None], filters)
     x: Any = [problem.x[i] for i in used]
     y: Any = [problem.y[i] for i in used]
-    if stored:
+    if on_demand:
         forms = (
             NormalForm.of_rows(a, spec, 0, kept.shapes[i][0]) for i, a in zip(used, x, strict=True)
         )
-        x = [FilteredRecord(form, for_x) for form in forms]
-        y = [FilteredRecord(record, for_y) for record in y]
+        x = [a for form in forms for a in Stored.of(FilteredRecord(form, for_x), 1)]
+        y = [a for record in y for a in Stored.of(FilteredRecord(record, for_y), 1)]
     else:
         x = for_x.of_all([*map(np.asarray, x)], partial(normal_form, spec=spec))
         y = for_y.of_all([*map(np.asarray, y)], np.asarray)
-    confounds: Any = problem.confounds
+    input, output = (Records(tuple(a), "list", channel_axis=True, is_jax=False) for a in (x, y))
+    normal = replace(spec.normal, groups=len(outputs))
+    rows = Rows.of(normal, [a.shape[:-1] for a in input.arrays])
+    mask = tuple(_usable(kept.flags_of(i), order) for i in used)
+    confounds = problem.confounds
     if isinstance(confounds, Records):
-        several = (confounds.arrays[i] for i in used)
-        confounds = [filtered(np.asarray(a, float), filters)[order:] for a in several]
-    weights = None
-    if problem.weights is not None:
-        weights = [float(problem.weights.roots[i]) ** 2 for i in used]
-    mask = [_usable(kept.flags_of(i), order) for i in used]
-    given: dict[str, Any] = {"mask": None if all(m.all() for m in mask) else mask}
-    given |= {"confounds": confounds, "bias": problem.bias, "weights": weights}
-    made = Problem(x, y, spec=replace(spec.normal, groups=len(outputs)), **given)
-    made = made.described_as(problem, channels.tolist(), outputs.tolist(), used)
-    constants = of_x.reshape(len(outputs), each), of_y
+        several = (filtered(np.asarray(confounds.arrays[i], float), filters)[order:] for i in used)
+        confounds = replace(confounds, arrays=tuple(several), missing=None)
+    made = problem._replace(
+        spec=normal,
+        window=None,
+        lag_shift=(0,),
+        input=input,
+        output=output,
+        out_channels=len(outputs),
+        by_mask=((tuple(range(len(outputs))), rows.flagged(mask)),),
+        weights=None if problem.weights is None else problem.weights.some(used),
+        confounds=confounds,
+        dtype=np.dtype(float),
+        data_eps=EPS,
+    )
+    made = made.described_as(problem, channels.reshape(-1).tolist(), outputs.tolist(), used)
+    constants = of_x, of_y
     return FilteredPart(tuple(outputs.tolist()), made, filters.sum(1), constants)
 
 

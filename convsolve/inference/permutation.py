@@ -23,8 +23,9 @@ import numpy as np
 
 from ..leastsquares.analysis import Analysis
 from ..leastsquares.design import Design
+from ..operators.filtered import autocovariances
 from ..progress import tracked
-from .autoregression import autocovariances, levinson
+from .autoregression import levinson
 from .uncertainty import covariance_half
 
 # Numbers of orthonormal columns, and of their products with y, that are formed at a time.

@@ -104,7 +104,7 @@ def _from_data(analysis: Analysis, folds: list[list[Span]], held: int) -> np.nda
     """The kernel without one fold, refined through the data, by a QR where a Gram does not do."""
     design, targets = analysis.design, analysis.targets
     assert targets is not None
-    records = design.records_in_memory, targets.records
+    records = design.records_in_memory, targets.in_memory
     rest = Analysis.of(part(design, records, beside(folds, held, [])), design.sizes.limits)
     regression = rest.regression(RIDGE, 0.0)
     factors, solved = regression.system.factors, regression.solve()

@@ -9,8 +9,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from ..operators.filtered import autocovariances
 from ..problem.problem import Problem
-from .autoregression import autocovariances, rows_left
+from .autoregression import rows_left
 from .robust import mad_scale
 
 # Residuals are called correlated if this happens in at most this share of data sets of white noise.

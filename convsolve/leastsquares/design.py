@@ -16,6 +16,7 @@ from ..linalg.threads import on_blas_threads
 from ..operators.by_jax import DeviceChunk
 from ..operators.chunks import Chunks, Plan
 from ..operators.design_matrix import DesignMatrix, Targets
+from ..operators.filtered import filtered_record
 from ..operators.moments import Moments
 from ..problem.problem import Problem
 from ..problem.records import Records
@@ -100,7 +101,10 @@ class Design:
 
     def _in_memory(self, records: Any) -> tuple[Any, ...]:
         found = records.cast(self.dtype) if isinstance(records, Records) else records
-        return tuple(found) if self.sizes.beyond_memory else tuple(map(in_memory, found))
+        if self.sizes.beyond_memory:
+            return tuple(found)
+        # Samples that are filtered when they are read are loaded by every design matrix.
+        return tuple(a if filtered_record(a) is not None else in_memory(a) for a in found)
 
     @property
     def records_in_memory(self) -> tuple[np.ndarray, ...]:
@@ -111,7 +115,7 @@ class Design:
         """
         if reason := self.sizes.whole_reason:
             raise SolveError(f"this {reason}")
-        return self.records
+        return tuple(map(np.asarray, self.records))
 
     def by_record(self, values: np.ndarray) -> list[np.ndarray]:
         """Return row-wise values (groups, n) as ``(*T, groups)`` of each record.
@@ -160,7 +164,7 @@ class Design:
         device = None if isinstance(self._placed, str) else self._placed
         y = self._given[1]
         if device is None:
-            x = self.records_in_memory if whole else self.records
+            x = self.records
             y = None if y is None else self._in_memory(y)
         else:
             x, y = self._given[0].arrays, None if y is None else y.arrays

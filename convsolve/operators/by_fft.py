@@ -16,15 +16,13 @@ import numpy as np
 from ..problem.spec import ConvSpec
 from . import gram, products
 from .chunk import LoadedChunk
-from .moments import Moments, ResidualSums, Units
+from .moments import KEPT_SHARE, Moments, ResidualSums, Units
 from .overlap_save import Series, component_columns, component_taps, polyphase
 from .windows import row_blocks
 
 # If the norms of the columns of one channel differ by more than this, it has a transient at an
 # edge.
 EVEN = 4.0
-# A centred square below this share of the square itself has lost its digits.
-KEPT_SHARE = 0.01
 
 # x of some records, their y, and flags of the rows used in the fit (None for all).
 Records = tuple[np.ndarray, np.ndarray | None, np.ndarray | None]
@@ -107,7 +105,7 @@ def _parts(
 
     If a ``group`` is given, y are outputs of this group alone, in their own units.
     """
-    several = [(s.x, b, s.flags) for s, b in zip(chunk.stacks, y, strict=True)]
+    several = [(np.asarray(s.x), b, s.flags) for s, b in zip(chunk.stacks, y, strict=True)]
     out = chunk.out_scale, chunk.out_shift
     if group is not None or y[0] is None:
         outputs = chunk.groups if y[0] is None else y[0].shape[-1]
@@ -129,7 +127,9 @@ def _left_out(chunk: LoadedChunk) -> Iterator[np.ndarray]:
     shift, numbers = chunk.by_column(x_shift(chunk)), chunk.form.limits.block_numbers
     for stack in chunk.stacks:
         if stack.flags is not None:
-            for _, a in row_blocks(stack.x * chunk.scale, chunk.spec, numbers, ~stack.flags):
+            for _, a in row_blocks(
+                np.asarray(stack.x) * chunk.scale, chunk.spec, numbers, ~stack.flags
+            ):
                 yield a - shift[:, None]
 
 

@@ -18,7 +18,8 @@ from ..problem.rows import Rows, Span, samples_read
 from ..problem.sizes import Limits
 from ..problem.spec import ConvSpec
 from ..problem.stored import for_one_pass
-from .moments import Units, per_column
+from .filtered import Filter, FilteredRecord, filtered_record
+from .moments import KEPT_SHARE, Units, per_column
 from .nuisance import NuisanceBlock, NuisanceColumns
 from .trends import without_polynomials
 from .windows import NormalForm, normal_form, silenced
@@ -164,14 +165,14 @@ class Stack(NamedTuple):
     """Spans of one shape.
 
     Attributes:
-        x: (N, *E, Cin) in normal form.
+        x: (N, *E, Cin) in normal form, or the samples that are filtered when it is read.
         y: (N, *T, Cout), or None.
         flags: (N, *T), True for rows used in the fit; None if all are used.
         roots: (N, *T), roots of the weights; None unless rows of a record differ in weight. The
             weights of whole records are included in x and y.
     """
 
-    x: np.ndarray
+    x: Any
     y: np.ndarray | None
     flags: np.ndarray | None
     roots: np.ndarray | None
@@ -200,6 +201,7 @@ class LoadedChunk:
         out_exponents, out_shift: (Cout,); y is read as ``2**-out_exponents * y - out_shift``.
         by_rows: whether rows must be formed, because FFTs would lose digits.
         x_fits: coefficients (q, G·P) of confounds that are subtracted from the rows of A.
+        unfiltered: longer windows of one x, before the filter, if the groups are filters of one x.
         kept: results that are used again, for x, and for x and y.
     """
 
@@ -214,6 +216,7 @@ class LoadedChunk:
     out_shift: np.ndarray
     by_rows: bool
     x_fits: tuple[np.ndarray, ...] = ()
+    unfiltered: LoadedChunk | None = None
     kept: dict[str, Any] = field(default_factory=dict)
     kept_with_y: dict[str, Any] = field(default_factory=dict)
 
@@ -365,8 +368,38 @@ class LoadedChunk:
 
 def load(chunk: Chunk | LoadedChunk, form: Form) -> LoadedChunk:
     """Return rows in memory, times the roots of their weights, less trends and fits."""
-    loaded = chunk if isinstance(chunk, LoadedChunk) else _loaded(chunk, form)
-    return loaded.without(form.fits)
+    if isinstance(chunk, LoadedChunk):
+        return chunk.without(form.fits)
+    found = _sharing_x(chunk, form)
+    return (_loaded(chunk, form) if found is None else found).without(form.fits)
+
+
+def _sharing_x(chunk: Chunk, form: Form) -> LoadedChunk | None:
+    """Return the rows of a chunk with x before the filter, if its groups are filters of one x.
+
+    None if there is no filter, if sums before the filter would lose digits, or if the filtered
+    windows are not sums of consecutive windows.
+    """
+    records, spec = [*map(filtered_record, chunk.x)], form.spec
+    adjusted = chunk.by_rows or chunk.trends is not None or chunk.roots is not None
+    if adjusted or not records or records[0] is None or {*spec.stride, *spec.dilation} != {1}:
+        return None
+    given = records[0].filter
+    groups, channels = given.channels.shape
+    if groups == 1 or (given.channels != given.channels[0]).any():
+        return None
+    x = (np.asarray(r.record)[:, given.channels[0]] for r in records if r is not None)
+    longer = replace(spec, kernel_size=(spec.kernel_size[0] + given.lost,), groups=1)
+    found = _loaded(
+        chunk._replace(x=tuple(a - given.constants[0] for a in x)), form._replace(spec=longer)
+    )
+    every = np.tile(np.arange(channels), (groups, 1))
+    alone = Filter(every, np.zeros(every.shape), given.filters)
+    if alone.share([s.x * found.scale for s in found.stacks], form.constant) <= KEPT_SHARE:
+        return None
+    stacks = tuple(s._replace(x=FilteredRecord(s.x, alone)) for s in found.stacks)
+    exponents = np.tile(found.exponents, groups)
+    return replace(found, form=form, stacks=stacks, exponents=exponents, unfiltered=found, kept={})
 
 
 def _loaded(chunk: Chunk, form: Form) -> LoadedChunk:

@@ -22,7 +22,7 @@ from ..linalg.polynomials import Polynomials, used_range
 from ..problem.rows import Rows, samples_read
 from ..problem.spec import ConvSpec
 from ..problem.stored import not_finite_any_more
-from . import by_fft, by_jax, by_rows
+from . import by_fft, by_filter, by_jax, by_rows
 from .by_jax import DeviceChunk
 from .chunk import Chunk, Form, LoadedChunk, extent, load, samples_of
 from .moments import CACHED_NUMBERS, Moments, NuisanceSums, ResidualSums, Units
@@ -41,7 +41,9 @@ def backend(chunk: Loaded) -> ModuleType:
     """Return the module that sums over the rows of a chunk."""
     if isinstance(chunk, DeviceChunk):
         return by_jax
-    return by_rows if chunk.by_rows else by_fft
+    if chunk.by_rows:
+        return by_rows
+    return by_fft if chunk.unfiltered is None else by_filter
 
 
 def _loaded(chunk: Chunk | Loaded, form: Form) -> Loaded:

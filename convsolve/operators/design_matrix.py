@@ -52,6 +52,11 @@ class Targets:
         """The outputs of every record, fetched from devices."""
         return [np.asarray(a) if isinstance(a, Remote) else a for a in self._y]
 
+    @property
+    def in_memory(self) -> list[np.ndarray]:
+        """The outputs of every record as arrays."""
+        return [*map(np.asarray, self.records)]
+
     @cached_property
     def found(self) -> OutputSums:
         """Sums over all rows."""
@@ -314,9 +319,17 @@ class DesignMatrix:
 
     # --- sums and products
 
+    def release(self) -> bool:
+        """Discard rows and moments as `Chunks.release`; they are computed again if needed."""
+        released = self.chunks.release()
+        if released and "_first" in vars(self):
+            vars(self)["_first"] = replace(self._first, moments=None)
+        return released
+
     def moments(self, targets: Targets | None) -> Moments:
         """Return sums over the rows of A and Y, each minus its shift."""
         if targets is self.targets and not self.chunks.plan.columns_first:
+            assert self._first.moments is not None
             return self._first.moments
         known, found, fits = self._known, None if targets is None else targets.found, NO_FITS
         if known.fit is not None:

@@ -8,12 +8,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .by_fft import KEPT_SHARE
 from .by_rows import LEAST_SQUARE
 from .chunk import NO_FITS, Fits
 from .chunk_sums import output_totals, totals
 from .chunks import Chunks, Outputs
-from .moments import Moments, Units, per_column, scaled_columns
+from .moments import KEPT_SHARE, Moments, Units, per_column, scaled_columns
 from .trends import Subtracted, Trends, beyond_rounding
 
 
@@ -77,9 +76,9 @@ class OutputSums(NamedTuple):
 
 @dataclass(frozen=True)
 class Pass:
-    """The moments of a pass over x and y, and facts about columns and outputs."""
+    """The moments of a pass over x and y, if they are kept, and facts about columns and outputs."""
 
-    moments: Moments
+    moments: Moments | None
     columns: Columns
     outputs: OutputSums | None
 

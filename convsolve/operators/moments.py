@@ -18,6 +18,8 @@ from ..cached import cached_property
 # Products of two powers of two up to this exponent stay within float64, also times a Gram of
 # numbers of about one.
 FAR = 200
+# If a projection or a filter keeps less than this share of a square, its sums lose too many digits.
+KEPT_SHARE = 0.01
 # Largest number of elements of rows that are read more than once (512 KiB).
 CACHED_NUMBERS = 2**16
 

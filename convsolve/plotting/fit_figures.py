@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..inference.autoregression import autocovariances
+from ..operators.filtered import autocovariances
 from ..solution import Fitted, Solution
 from .drawing import (
     BAD,

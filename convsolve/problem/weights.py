@@ -29,6 +29,10 @@ class Weights:
         alike = (w.ravel()[0] if w.size and (w == w.ravel()[0]).all() else w for w in weights)
         return cls(tuple(np.sqrt(w) for w in alike))
 
+    def some(self, which: Sequence[int]) -> Weights:
+        """Return the weights of some of the records."""
+        return Weights(tuple(self.roots[i] for i in which))
+
     @property
     def by_record(self) -> bool:
         """Whether all rows of a record have the same weight."""

@@ -117,11 +117,11 @@ class Stack(NamedTuple):
             x[n][tuple(map(slice, part.shape))] = part
             kept[n][tuple(map(slice, rows.shapes[i]))] = rows.flags_of(i)
         where = None if kept.all() else np.flatnonzero(kept)
-        confounds = design.nuisance.confounds
+        confounds, outputs = design.nuisance.confounds, targets.in_memory
         if confounds is None:
-            y = np.concatenate([targets.records[i][rows.flags_of(i)] for i in used])
+            y = np.concatenate([outputs[i][rows.flags_of(i)] for i in used])
             return cls(x, y, where)
-        y = without_confounds(confounds, targets.records).astype(dtype)
+        y = without_confounds(confounds, outputs).astype(dtype)
         return cls(x, y, where, Confounded.of(confounds, used, dtype))
 
     def predict(self, params: Any, spec: ConvSpec) -> Any:

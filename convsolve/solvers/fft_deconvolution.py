@@ -109,7 +109,7 @@ class FFTDeconvolution(QuadraticSolver):
         design, targets = analysis.design, analysis.targets
         assert targets is not None
         spec, groups, outputs = design.spec, design.sizes.groups, targets.outputs
-        xs_given, ys_given = design.records_in_memory, targets.records
+        xs_given, ys_given = design.records_in_memory, targets.in_memory
         ridge = host_ridge(self)
         shape = xs_given[0].shape[:-1]
         period = _period([a.shape[:-1] for a in xs_given], spec)

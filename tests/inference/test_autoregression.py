@@ -17,12 +17,11 @@ from hypothesis import strategies as st
 import convsolve as cs
 from convsolve.inference.autoregression import (
     Autoregression,
-    autocovariances,
-    filtered,
     levinson,
     most_order,
 )
 from convsolve.inference.filtered_problem import filtered_parts
+from convsolve.operators.filtered import autocovariances, filtered
 from convsolve.problem.sizes import Limits
 from support import dense
 from support.geometry import NAMED, Geometry
@@ -144,7 +143,7 @@ def test_parts_have_the_filtered_rows_of_their_outputs(
     assert sorted(o for part in found for o in part.outputs) == [*range(2 * groups)]
     assert len(found) == len(set(orders))
     for part in found:
-        own = dense.design_matrix([*part.problem.x], part.problem.spec)
+        own = dense.design_matrix([*map(np.asarray, part.problem.x)], part.problem.spec)
         for g, o in enumerate(part.outputs):
             several = [
                 filtered(piece, noise.filters[[o], : orders[o] + 1])[orders[o] :]
