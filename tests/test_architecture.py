@@ -3,6 +3,7 @@
 import ast
 import subprocess
 import sys
+from functools import cache
 from graphlib import TopologicalSorter
 from importlib import import_module
 from pathlib import Path
@@ -85,8 +86,13 @@ def everywhere(node):
     return ((inner, False) for inner in ast.walk(node))
 
 
+@cache
 def imports(name, nodes=at_run_time):
     """(module, whether inside a function) of every import at run time, written out."""
+    return [*_imports(name, nodes)]
+
+
+def _imports(name, nodes):
     for node, inside in nodes(TREES[name]):
         if isinstance(node, ast.Import):
             yield from ((alias.name, inside) for alias in node.names)
@@ -105,13 +111,16 @@ def own_imports(name, nodes=at_run_time):
     }
 
 
+@cache
 def code_names(name):
     """Every name and attribute in the code of a module, dotted; not its comments and docstrings."""
+    found = set()
     for node in ast.walk(TREES[name]):
         if isinstance(node, (ast.Name, ast.Attribute)):
-            yield ast.unparse(node)
+            found.add(ast.unparse(node))
         elif isinstance(node, (ast.Import, ast.ImportFrom)):
-            yield from (alias.name for alias in node.names)
+            found |= {alias.name for alias in node.names}
+    return found
 
 
 def test_the_house_was_found():

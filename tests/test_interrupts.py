@@ -14,7 +14,6 @@ import pytest
 import convsolve as cs
 from convsolve import api
 from convsolve.interrupts import interruptible, sigint_handled, uninterrupted
-from convsolve.linalg import conjugate_gradient
 from convsolve.solvers import descent_kernels
 
 X = np.random.default_rng(0).standard_normal(60)
@@ -132,15 +131,6 @@ def test_a_loop_hears_the_first_and_ends_by_the_second() -> None:
     assert not ends(never)
 
 
-def test_a_loop_that_ends_in_an_error_answers_nothing() -> None:
-    def work() -> None:
-        with interruptible():
-            press()
-            raise ValueError
-
-    assert ends(work)
-
-
 def test_a_loop_hears_what_was_ignored_before_it(ignored: Callable[[], None]) -> None:
     with sigint_handled():
         ignored()
@@ -229,20 +219,3 @@ def test_after_the_last_look_it_still_counts(monkeypatch: pytest.MonkeyPatch) ->
     solver = cs.GradientDescent(loss="mae", steps=10)
     fit = cs.solve(PROBLEM, solver, progress=lambda step, total, loss: steps.append(step))
     assert (fit.status, fit.stats["steps"]) == ("interrupted", 10)
-
-
-def test_nobody_waits_for_the_evidence_of_a_rank(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Conjugate gradients that have their answer, and are looking whether it is the only one."""
-    add, added = conjugate_gradient.Evidence.add, []
-
-    def pressed(self: conjugate_gradient.Evidence, *args: float) -> None:
-        added.append(args)
-        press()
-        add(self, *args)
-
-    monkeypatch.setattr(conjugate_gradient.Evidence, "add", pressed)
-    monkeypatch.setattr(cs.Identifiability, "unique_with", None)
-    fit = cs.solve(PROBLEM, cs.ConjugateGradient())
-    assert fit.status == "interrupted"
-    assert len(added) == 1
-    np.testing.assert_allclose(fit.kernel[:, 0, 0], [3, 2, 1], rtol=1e-12)

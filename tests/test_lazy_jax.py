@@ -97,44 +97,6 @@ def test_all_that_a_report_and_a_solution_say(tmp_path):
     )
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("command", ["identify", "solve"])
-def test_the_command_line(command, tmp_path):
-    path = tmp_path / "table.csv"
-    path.write_text("x,y\n" + "".join(f"{t * t % 7},{t % 5}\n" for t in range(60)))
-    line = f"{command} {path} --x-columns x --y-columns y --lags 0 3".split()
-    out = run(
-        """
-    from convsolve.cli.main import main
-    assert main(sys.argv[1:]) == 0
-    absent()
-    """,
-        *line,
-    )
-    assert "overdetermined" in out
-
-
-@pytest.mark.slow
-def test_bfloat16_needs_its_own_package_only():
-    run("""
-    import ml_dtypes
-    x = RNG.standard_normal(60).astype(ml_dtypes.bfloat16)
-    problem = cs.Problem(x, x[2:], kernel_size=3)
-    assert (problem.dtype, problem.data_eps) == (np.float32, 2.0**-7)
-    assert cs.solve(problem).kernel.dtype == np.float32
-    small = RNG.standard_normal(60).astype(ml_dtypes.float8_e5m2)
-    assert cs.Problem(small, kernel_size=3).dtype == np.float32
-    for kind in (ml_dtypes.int4, ml_dtypes.complex32):
-        try:
-            cs.Problem(np.zeros(60, kind), kernel_size=3)
-        except TypeError as error:
-            assert "x must hold numbers, got dtype" in str(error)
-        else:
-            raise AssertionError(kind)
-    assert "jax" not in sys.modules
-    """)
-
-
 # --- solvers are pytrees, whichever was imported first
 
 USING = """
@@ -161,43 +123,6 @@ def test_solvers_made_before_jax():
     """,
         start=START + USING,
     )
-
-
-@pytest.mark.slow
-def test_a_solver_pickled_before_jax():
-    run(
-        """
-    import pickle
-    kept = pickle.dumps(cs.NormalEquations(0.5))
-    absent()
-    import jax
-    use(pickle.loads(kept))
-    """,
-        start=START + USING,
-    )
-
-
-@pytest.mark.slow
-def test_jax_before_solvers():
-    run("import jax, convsolve as cs; use(cs.NormalEquations(0.5))", start=USING)
-
-
-@pytest.mark.slow
-def test_fit_kernel_of_a_solver_made_before_jax():
-    run("""
-    solver = cs.LeastSquares("qr", ridge=0.5)
-    absent()
-    import jax
-    x = np.array([0.0, 3, 4, 5])
-    fit = jax.jit(lambda s: cs.fit_kernel(x, x[:3], cs.ConvSpec(2), s)[0][:, 0, 0])
-    slope = jax.jit(jax.jacfwd(fit))(solver).ridge
-    assert type(jax.jacfwd(fit)(solver)) is cs.LeastSquares
-    a = np.array([[0, 3], [3, 4], [4, 5.0]])
-    inverse = np.linalg.inv(a.T @ a + 0.5 * np.eye(2))
-    w = inverse @ a.T @ x[:3]
-    np.testing.assert_allclose(fit(solver), w, rtol=1e-4)
-    np.testing.assert_allclose(slope, -inverse @ w, rtol=1e-4)
-    """)
 
 
 @pytest.mark.slow
@@ -247,21 +172,6 @@ def half_way(act):
 
     builtins.__import__ = importing
 """
-
-
-@pytest.mark.slow
-def test_jax_imported_by_another_thread():
-    run(
-        """
-    import threading
-    solver = cs.NormalEquations(0.5)
-    thread = threading.Thread(target=__import__, args=["jax"])
-    thread.start()
-    thread.join()
-    use(solver)
-    """,
-        start=START + USING,
-    )
 
 
 @pytest.mark.slow
@@ -381,17 +291,5 @@ def test_ctrl_c_on_the_command_line(line, tmp_path, monkeypatch):
     assert whole()
     """,
         *line.split(),
-        start=PRESSED,
-    )
-
-
-@pytest.mark.slow
-def test_who_ignores_ctrl_c_goes_on_doing_so():
-    run(
-        """
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    cs.solve(problem, cs.GradientDescent(steps=1))
-    assert whole()
-    """,
         start=PRESSED,
     )

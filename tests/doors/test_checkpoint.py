@@ -5,9 +5,6 @@ from __future__ import annotations
 import errno
 import functools
 import os
-import signal
-import subprocess
-import sys
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -22,7 +19,6 @@ from convsolve import checkpoint
 from convsolve.leastsquares.analysis import analyse
 from convsolve.operators import design_matrix, first_pass
 from convsolve.operators.map_reduce import one_by_one
-from support import interrupted
 from support.injected import raised_at
 from support.stored import FILES, SMALL, Failing, Slices
 
@@ -90,29 +86,6 @@ def assert_same(one: cs.Solution, other: cs.Solution) -> None:
 
 
 # --- going on
-
-
-@pytest.mark.slow
-def test_a_process_that_is_killed_twice_goes_on(path: Path, tmp_path: Path) -> None:
-    """Once within the sums, once within what the answer leaves."""
-    data, answer = tmp_path / "data.npz", tmp_path / "answer.npy"
-    np.savez(data, x=X, y=Y)
-
-    def run(nth: int) -> int:
-        command = [sys.executable, interrupted.__file__, data, path, answer, str(nth)]
-        folders = [str(Path(cs.__file__).parents[1]), os.environ.get("PYTHONPATH", "")]
-        environment = os.environ | {"PYTHONPATH": os.pathsep.join(folders)}
-        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-        assert done.returncode in (0, -signal.SIGKILL), done.stderr
-        return done.returncode
-
-    assert run(5) == run(ALL - 3) == -signal.SIGKILL
-    assert path.exists()
-    assert not answer.exists()
-    assert run(0) == 0
-    whole = solved(Slices(X))
-    assert np.load(answer).tobytes() == np.append(whole.kernel, whole.bias).tobytes()
-    assert not path.exists()
 
 
 @pytest.mark.parametrize("nth", [3, 5, 8, 9, 11, ALL])
@@ -314,15 +287,6 @@ def test_small_problems_write_none(path: Path) -> None:
 # --- damage
 
 
-def test_every_cut_is_noticed(path: Path) -> None:
-    broken(path)
-    whole = path.read_bytes()
-    for size in (0, 1, 30, len(whole) // 2, len(whole) - 1):
-        path.write_bytes(whole[:size])
-        with pytest.raises(ValueError, match=r"sums: .*(damaged or cut short|no checkpoint)"):
-            solved(at=path)
-
-
 def test_a_flipped_byte_is_noticed_or_changes_nothing(path: Path) -> None:
     broken(path)
     whole, answer = path.read_bytes(), solved()
@@ -366,19 +330,6 @@ def test_what_is_no_checkpoint(path: Path, tmp_path: Path) -> None:
     assert path.read_bytes() == before
 
 
-def test_a_file_that_cannot_be_read(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    broken(path)
-
-    def refuse(*_: Any, **__: Any) -> None:
-        raise PermissionError(errno.EACCES, "Permission denied", str(path))
-
-    with monkeypatch.context() as patch:
-        patch.setattr("convsolve.files.open", refuse, raising=False)
-        with pytest.raises(PermissionError, match="Permission denied"):
-            solved(at=path)
-    assert_same(solved(at=path), solved())
-
-
 @pytest.mark.parametrize("full", ["fsync", "replace"])
 def test_a_full_disk_does_not_end_a_run(
     path: Path, monkeypatch: pytest.MonkeyPatch, full: str
@@ -404,14 +355,6 @@ def test_a_full_disk_does_not_end_a_run(
             fit = solved(at=path)
     assert_same(fit, solved())
     assert not path.exists()
-
-
-@pytest.mark.parametrize("folder", ["gone", "file"])
-def test_a_folder_that_is_not_there(tmp_path: Path, folder: str) -> None:
-    (tmp_path / "file").touch()
-    with pytest.warns(UserWarning, match="the checkpoint cannot be written"):
-        fit = solved(at=tmp_path / folder / "sums")
-    assert_same(fit, solved())
 
 
 def test_a_checkpoint_that_cannot_be_removed_costs_no_answer(

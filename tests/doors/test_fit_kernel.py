@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from collections.abc import Callable
 from itertools import product
 from typing import Any
@@ -16,7 +14,6 @@ import scipy.signal
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 import convsolve as cs
-from convsolve.leastsquares.smooth import Smooth
 from support import dense
 from support.derivatives import check_gradients, check_second_derivatives, slope
 from support.geometry import NAMED
@@ -96,18 +93,6 @@ def test_the_gradient_at_no_ridge_is_finite(solver: str) -> None:
     assert float(jax.grad(loss)(0.0)) == pytest.approx(forward, rel=1e-6)
 
 
-@pytest.mark.slow
-def test_repeated_singular_values_have_gradients() -> None:
-    """AᵀA = I, where the derivative of an SVD is 0/0."""
-    x, spec = np.eye(4), cs.ConvSpec(1)
-
-    def loss(shift: jax.Array) -> jax.Array:
-        w, _ = cs.fit_kernel(x * (1 + shift), np.ones((4, 1)), spec, cs.LeastSquares("svd"))
-        return jnp.sum(w)
-
-    assert float(jax.grad(loss)(0.0)) == pytest.approx(-4.0, rel=1e-12)
-
-
 @pytest.mark.parametrize("solver", some([*SOLVERS, "fft"], "auto"))
 def test_vmap_is_a_loop(solver: str) -> None:
     rng = np.random.default_rng(4)
@@ -138,15 +123,6 @@ def test_fft_is_that_of_solve_and_differentiable(padding: str, ridge: float) -> 
         return jnp.sum(cs.fit_kernel(x * (1 + t), y, spec, made)[0] ** 2)
 
     assert float(jax.grad(loss)(0.0)) == pytest.approx(slope(loss), rel=1e-6)
-
-
-@pytest.mark.slow
-def test_descent_runs_inside_jit() -> None:
-    x, y, spec, _ = data("cropped")
-    solver = cs.GradientDescent(steps=50, key=2)
-    w, _ = jax.jit(lambda a, b: cs.fit_kernel(a, b, spec, solver))(x, y)
-    fit = cs.solve(cs.Problem(x, y, spec=spec), solver)
-    np.testing.assert_allclose(w, fit.kernel, rtol=1e-12)
 
 
 @pytest.mark.parametrize("solver", some(SOLVERS, "auto"))
@@ -241,30 +217,6 @@ def test_one_deficient_problem_in_a_batch_spoils_no_other(bad: int) -> None:
         np.testing.assert_allclose(w, np.linalg.pinv(a, rcond=1e-12) @ y_of_one, rtol=1e-9)
 
 
-@pytest.mark.parametrize("solver", some([*SOLVERS, "smooth"], "smooth"))
-@pytest.mark.slow
-def test_over_devices_it_has_gradients(solver: str) -> None:
-    """x and y split over a mesh, the ridge in one piece, with the checks of `jax.shard_map`."""
-    rng = np.random.default_rng(8)
-    spec, mesh = cs.ConvSpec(3), jax.make_mesh((1,), ("trials",), (AxisType.Auto,))
-    x, y = rng.standard_normal((4, 20)), rng.standard_normal((4, 18))
-
-    def losses(ridge: jax.Array, x: jax.Array, y: jax.Array) -> jax.Array:
-        smooth = solver == "smooth"
-        made = cs.AutoSolver(ridge, Smooth(order=1)) if smooth else SOLVERS[solver](ridge)
-        fit = jax.vmap(lambda x, y: cs.fit_kernel(x, y, spec, made)[0])
-        return jnp.sum(fit(x, y) ** 2, axis=(1, 2, 3))
-
-    split, whole = PartitionSpec("trials"), PartitionSpec()
-    sharded = jax.shard_map(losses, mesh=mesh, in_specs=(whole, split, split), out_specs=split)
-
-    def slopes(losses: Callable[..., jax.Array]) -> tuple[jax.Array, ...]:
-        return jax.jit(jax.grad(lambda *args: jnp.sum(losses(*args)), (0, 1, 2)))(0.5, x, y)
-
-    for one, other in zip(slopes(sharded), slopes(losses), strict=True):
-        np.testing.assert_allclose(one, other, rtol=1e-12)
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("spread", [("all",), (None, "all")])
 def test_arrays_spread_along_explicit_axes_are_fitted_where_they_are(
@@ -292,41 +244,6 @@ def test_arrays_spread_along_explicit_axes_are_fitted_where_they_are(
         assert found[0].sharding.device_set == there.sharding.device_set
     with jax.set_mesh(mesh):
         np.testing.assert_allclose(jax.jit(derivative)(there), derivative(x), atol=1e-12)
-
-
-@pytest.mark.slow
-def test_ten_thousand_problems_at_once_do_not_wait_for_each_other() -> None:
-    """In a process of its own, since what once happened was that it never ended."""
-    code = """
-import jax, numpy as np, convsolve as cs
-with jax.enable_x64(True):
-    x, y = (np.random.default_rng(0).standard_normal((10_000, n)) for n in (64, 57))
-    fit = jax.jit(jax.vmap(lambda x, y: cs.fit_kernel(x, y, cs.ConvSpec(8))[0]))
-    for _ in range(5):
-        w = np.asarray(fit(x, y))[..., 0, 0]
-a = np.lib.stride_tricks.sliding_window_view(x, 8, axis=1)
-r = y - np.einsum("btk,bk->bt", a, w)
-print(np.abs(np.einsum("btk,bt->bk", a, r)).max())
-"""
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert float(done.stdout) < 1e-11, done.stderr
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("solver", some(SOLVERS, "auto"))
-@pytest.mark.parametrize("ratio", some([1e-2, 1e-6, 1e-10], 1e-6))
-def test_a_quiet_channel_beside_a_dead_and_a_copied_one_is_kept(ratio: float, solver: str) -> None:
-    """Rank is that of columns of one size; the answer is the shortest in the user's units."""
-    rng = np.random.default_rng(10)
-    x, spec = rng.standard_normal((2000, 4)) * [1.0, ratio, 0.0, 1.0], cs.ConvSpec(4)
-    x[:, 3] = x[:, 0]
-    w = rng.standard_normal((4, 4, 1)) / np.array([[1.0], [ratio], [1.0], [1.0]])
-    w[:, 2], w[:, 3] = 0.0, w[:, 0]
-    found, _ = cs.fit_kernel(x, cs.convolve(x, w, spec), spec, SOLVERS[solver]())
-    # Beside ‖w‖, which is that of the quiet channel, both are off by the rounding of 1 / ratio.
-    error = np.abs(found - w).max() / np.abs(w).max()
-    assert error <= 1e-14 / ratio
-    np.testing.assert_allclose(found[:, 1], w[:, 1], rtol=1e-14 / ratio)
 
 
 def test_in_float32_length_takes_no_direction_away() -> None:

@@ -14,14 +14,13 @@ from typing import Any
 import jax
 import ml_dtypes
 import numpy as np
-import optax
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 import convsolve as cs
 from support import dense
-from support.strategies import Statement, contents, statements
+from support.strategies import Statement, statements
 
 EPS = float(np.finfo(float).eps)
 
@@ -223,37 +222,6 @@ def test_every_accepted_problem_is_answered(
     statement: Statement, plain: cs.Solver, ridged: cs.Solver
 ) -> None:
     check(statement, cs.AutoSolver(), plain, ridged)
-
-
-# One object each: every new optimizer compiles anew.
-DESCENTS = (
-    cs.GradientDescent(steps=7),
-    cs.GradientDescent(optax.sgd(1e-2), steps=7, init="zeros", restarts=2),
-    cs.GradientDescent(optax.lbfgs(), steps=3),
-    cs.GradientDescent(loss="mae", steps=7),
-    cs.GradientDescent(loss="huber", steps=7, batch_size=4),
-)
-
-
-@pytest.mark.slow
-@settings(max_examples=settings.default.max_examples // 10)  # each may compile anew
-@given(st.data(), st.sampled_from([np.float32, np.float64]), st.sampled_from(DESCENTS))
-def test_descent_ends_somewhere(data: st.DataObject, dtype: type, solver: cs.Solver) -> None:
-    """A shape of its own would compile anew, so there is one."""
-    limit = float(np.finfo(dtype).max)
-    x, y = (np.clip(data.draw(contents(s)), -limit, limit).astype(dtype) for s in ((9, 2), (7, 1)))
-    problem, _ = observe(lambda: cs.Problem(x, y, kernel_size=3, bias=True))
-    if isinstance(problem, Exception):
-        return
-    fit, _ = observe(lambda: cs.solve(problem, solver))
-    if isinstance(fit, Exception):
-        assert type(fit) is cs.SolveError, repr(fit)
-        return
-    check_answer(problem, fit)
-    assert fit.status in ("solved", "max steps", "stagnated", "diverged")
-    assert math.isfinite(fit.stats["loss"])
-    assert (fit.certificate is None) == (solver.loss != "mse")
-    assert fit.certificate is None or fit.certificate >= 0
 
 
 N = np.random.default_rng(0).standard_normal(20)

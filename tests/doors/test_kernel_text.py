@@ -130,13 +130,6 @@ def test_a_large_kernel_is_summarised() -> None:
     assert "-1.5 at lag 20, channel 0, output 0" in grouped
 
 
-def test_a_large_image_names_its_lags_in_pairs() -> None:
-    kernel = np.zeros((31, 31, 1, 1))
-    kernel[30, 0] = 2.0
-    side = list(range(15, -16, -1))
-    assert shown(kernel, [side, side])[1] == "2 at lag (-15, 15)"
-
-
 @pytest.mark.parametrize(
     ("shape", "summarised"),
     [((23, 1, 1), False), ((24, 1, 1), True), ((5, 6, 1), False), ((5, 7, 1), True)],

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 
 import convsolve as cs
-from support.slow import some
 
 EDGES = ("drop", "zeros", "circular")
 SHAPES = [(1, 1), (1, 3), (2, 2)]
@@ -49,24 +48,24 @@ def test_bic_and_aicc_are_those_of_problems_of_every_window(
     assert cs.choose_lags(problem).lags == (4, 9)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("score", ["mse", "r2", "correlation"])
-@pytest.mark.parametrize("folds", ["records", 4, [[0], [2]]], ids=str)
+@pytest.mark.parametrize(
+    ("score", "folds"),
+    [("mse", "records"), ("mse", 4), ("r2", [[0], [2]]), ("correlation", "records")],
+    ids=str,
+)
 @pytest.mark.parametrize("bias", [False, True])
-@pytest.mark.parametrize(("channels", "outputs"), some(SHAPES, (2, 2)))
-def test_held_out_scores_are_those_of_refits(
-    channels: int, outputs: int, bias: bool, folds: Any, score: str
-) -> None:
-    x, y = records(channels, outputs)
-    problem = cs.Problem.from_lags(x, y, lags=(0, 11), edges="zeros", bias=bias)
+def test_held_out_scores_are_those_of_refits(bias: bool, score: str, folds: Any) -> None:
+    """The offsets of x and y differ between folds."""
+    x, y = records(2, 2)
+    x, y = ([a + 3 * i for i, a in enumerate(arrays, 1)] for arrays in (x, y))
+    problem = cs.Problem.from_lags(x, y, lags=(0, 11), bias=bias)
     found = cs.choose_lags(problem, cs.CrossValidation(folds, score))
     for i, j in ((0, 0), (0, 11), (11, 11), (4, 9)):
         wanted = cs.cross_validate(problem.narrowed(i, j), folds=folds)
         mean = getattr(wanted, score).mean()
         assert found.scores[i, j] == pytest.approx(mean, rel=1e-9)
     best = np.nanargmin if score == "mse" else np.nanargmax
-    i, j = divmod(int(best(found.scores)), 12)
-    assert found.lags == (i, j)
+    assert found.lags == divmod(int(best(found.scores)), 12)
 
 
 @pytest.mark.parametrize("edges", EDGES)

@@ -186,15 +186,6 @@ def test_a_warning_counts_many_groups(rng: np.random.Generator) -> None:
         cs.solve(problem, strict=True)
 
 
-def test_a_warning_of_many_groups_counts_missing_rows(rng: np.random.Generator) -> None:
-    x, y = (np.tile(a, 3) for a in wide(rng))
-    with pytest.warns(cs.IdentifiabilityWarning) as caught:
-        cs.solve(cs.Problem(x, y, kernel_size=(TAPS,), groups=3 * GROUPS))
-    text = str(caught[0].message)
-    assert "2 more rows of y are needed" in text
-    assert "21 of 21 groups are not determined" in text
-
-
 def test_one_deficient_group_among_many_is_named(rng: np.random.Generator) -> None:
     x, y = noise(rng)
     x, y = np.tile(x, 5), np.tile(y, 5)

@@ -230,6 +230,11 @@ ERRORS: list[Row] = [
     (lambda: FIT.test(contrast=np.ones(3)), ValueError, r"has shape \(3,\), expected"),
     (lambda: FIT.test(contrast=np.nan * ONES), ValueError, "contrast must be finite"),
     (lambda: FIT.test(contrast=np.ones((2, 3, 2))), ValueError, "not independent"),
+    (
+        lambda: FIT.test(contrast=np.stack([ONES, 0 * ONES])),
+        ValueError,
+        "row 1 of the contrast is z",
+    ),
     (lambda: FIT.test(contrast=ONES, value=[1, 2, 3]), ValueError, r"value has shape \(3,\)"),
     (lambda: FIT.test(0, value="a"), TypeError, "value must hold real numbers"),
     (lambda: FIT.confidence_band(95), ValueError, "level must lie between 0 and 1, got 95"),
@@ -239,11 +244,7 @@ ERRORS: list[Row] = [
     (lambda: FIT.covariance(2), ValueError, "output must be less than 2"),
     (lambda: solved(cs.Lasso(strength=1.0)).standard_error, ValueError, "only least squares, plai"),
     (lambda: solved(cs.GradientDescent(steps=3)).standard_error, ValueError, "answer is max steps"),
-    (
-        lambda: FIT.permutation_test("rows"),
-        ValueError,
-        "'rows' is unknown; choose one of 'circ",
-    ),
+    (lambda: FIT.permutation_test("rows"), ValueError, "'rows' is unknown; choose one of 'circ"),
     (lambda: FIT.permutation_test(draws=18), ValueError, "draws must be at least 19, got 18"),
     (lambda: FIT.permutation_test(draws=99.5), TypeError, "draws must be an integer"),
     (lambda: FIT.permutation_test(seed=-1), ValueError, "seed must be at least 0"),
@@ -298,11 +299,7 @@ DATA: list[Row] = [
     (lambda: FIT.score(X), ValueError, "y is needed: pass both x and y"),
     (lambda: cs.solve(problem(y=None)), ValueError, "solve needs y; this Problem has x alone"),
     (lambda: cs.solve(FULL, cs.NormalEquations), TypeError, r"did you mean NormalEquations\(\)\?"),
-    (
-        lambda: problem(fs=10, x=X, y=None, kernel_size=(2, 2)),
-        ValueError,
-        "fs is the rate of sampl",
-    ),
+    (lambda: problem(fs=10, y=None, kernel_size=(2, 2)), ValueError, "fs is the rate of sampl"),
     (lambda: FIT.times, ValueError, "times are known where the problem was stated with fs="),
 ]
 REFUSED = [

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -149,19 +148,6 @@ SOLVERS: dict[str, Any] = {
     "huber": cs.Huber(),
     "absolute": cs.LeastAbsolute(),
 }
-WHOLE: dict[str, Any] = {
-    "cg": cs.ConjugateGradient(),
-    "descent": cs.GradientDescent(steps=3),
-}
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("name", SOLVERS | WHOLE)
-def test_solvers_of_long_records_in_memory(name: str) -> None:
-    """Whatever they take at once, it is there."""
-    solver = (SOLVERS | WHOLE)[name]
-    whole = fitted(False, solver)
-    assert_near(cs.solve(stated(False), solver, limits=SMALL), whole)
 
 
 @pytest.mark.parametrize("name", SOLVERS)
@@ -219,34 +205,3 @@ def test_a_deficient_problem_is_explained() -> None:
 
 
 # --- whatever was called before
-
-
-def test_what_was_called_before_changes_nothing() -> None:
-    fresh = cs.solve(stated(True), limits=SMALL)
-    errors = fresh.standard_error
-    problem = stated(True)
-    whole = cs.solve(problem)
-    cs.identify(problem, limits=SMALL).text()
-    cs.solve(problem, cs.Regularized(), limits=SMALL).standard_error.sum()
-    again = cs.solve(problem, limits=SMALL)
-    assert again.kernel.tobytes() == fresh.kernel.tobytes()
-    assert again.standard_error.tobytes() == errors.tobytes()
-    assert cs.solve(problem).kernel.tobytes() == whole.kernel.tobytes()
-
-
-def test_two_threads_at_once() -> None:
-    """On problems of their own, and on one that they share."""
-    alone, shared, found = cs.solve(stated(True), limits=SMALL), stated(True), []
-
-    def work() -> None:
-        found.extend(cs.solve(problem, limits=SMALL) for problem in (stated(True), shared))
-
-    threads = [threading.Thread(target=work) for _ in range(2)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert len(found) == 4
-    for fit in found:
-        assert fit.kernel.tobytes() == alone.kernel.tobytes()
-        assert fit.certificate == alone.certificate

@@ -49,15 +49,6 @@ def test_a_choice_at_the_edge_says_so(problem):
     assert any(text.startswith("chosen, at the edge: 1e+05") for text in legend(axes))
 
 
-def test_bands_are_drawn_along_one_scale(problem):
-    two = cs.Problem([np.tile(a, 2) * [1, 3] for a in problem.x], problem.y, spec=problem.spec)
-    found = cs.solve(two, cs.Regularized(cs.Ridge(groups=(0, 1)))).regularization
-    figure = drawn(found)
-    assert figure.get_suptitle() == "banded ridge of 2 groups of channels"
-    mean = np.sqrt(found.strength[0, 0] * found.strength[1, 0])
-    assert f"chosen: {mean:.3g}" in legend(panel(figure, "What every strength is worth"))
-
-
 def test_every_window_of_lags_and_the_choice(problem):
     found = cs.choose_lags(problem)
     figure = drawn(found)
@@ -69,9 +60,3 @@ def test_every_window_of_lags_and_the_choice(problem):
     curve = panel(figure, f"Windows that start at lag {found.lags[0]}").get_lines()[0]
     first = found.lags[0] - found.all_lags[0]
     np.testing.assert_array_equal(curve.get_ydata(), found.scores[first])
-
-
-def test_a_choice_prints_as_a_sentence():
-    x = np.random.default_rng(0).standard_normal((2, 200))
-    fit = cs.solve(cs.Problem.from_lags(x[0], x[1], lags=(0, 3)), cs.Regularized())
-    assert str(fit.regularization) == fit.regularization.text()

@@ -20,7 +20,7 @@ import scipy.io
 
 import convsolve
 from convsolve.cli import main as cli
-from support.planted import Planter, lying_npy, npy, write_zip
+from support.planted import Planter, lying_npy, npy
 from support.slow import some
 
 ENVIRONMENT = os.environ | {
@@ -176,22 +176,13 @@ def here(folder, arguments):
         return cli.main(list(arguments)), out.getvalue(), err.getvalue()
 
 
-def alone(folder, arguments):
-    """The same, in a process of its own."""
-    done = subprocess.run(
-        [sys.executable, "-m", "convsolve", *arguments],
-        cwd=folder, env=ENVIRONMENT, capture_output=True, encoding="utf-8",
-    )  # fmt: skip
-    return done.returncode, done.stdout, done.stderr
-
-
-@pytest.fixture(params=some([here, alone], here))
-def program(request, tmp_path):
+@pytest.fixture
+def program(tmp_path):
     """Run the program in ``tmp_path``: exit code, and its one line on standard error."""
 
     def run(*arguments):
         before = contents(tmp_path)
-        status, out, err = request.param(tmp_path, arguments)
+        status, out, err = here(tmp_path, arguments)
         assert contents(tmp_path) == before
         assert out == ""
         assert err.endswith("\n")
@@ -312,18 +303,6 @@ def test_the_measure_of_memory_sees_what_is_read(tmp_path):
 # Whole or not at all
 
 
-def test_a_picture_is_written_whole_or_not_at_all(folder, run, monkeypatch):
-    before = contents(folder)
-
-    def failing(_):
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(os, "fsync", failing)
-    status, _, err = run("identify full.npz --kernel-size 3 --plot p.png")
-    assert (status, err) == (2, "convsolve: p.png: No space left on device\n")
-    assert contents(folder) == before
-
-
 def test_a_picture_does_not_overwrite_what_came_meanwhile(folder, run, monkeypatch):
     def meanwhile(*_):
         (folder / "p.png").write_text("precious")
@@ -334,32 +313,3 @@ def test_a_picture_does_not_overwrite_what_came_meanwhile(folder, run, monkeypat
     assert (status, err.count("\n")) == (2, 1)
     assert "p.png: exists; force=True (--force) overwrites it" in err
     assert (folder / "p.png").read_text() == "precious"
-
-
-@pytest.mark.parametrize("suffix", some(["png", "pdf", "svg"], "png"))
-def test_a_picture_is_of_the_kind_that_its_name_says(folder, run, suffix):
-    status, _, err = run(f"identify full.npz --kernel-size 3 --plot p.{suffix}")
-    assert (status, err) == (0, "")
-    start = {"png": b"\x89PNG", "pdf": b"%PDF", "svg": b"<?xml"}[suffix]
-    assert (folder / f"p.{suffix}").read_bytes().startswith(start)
-
-
-def test_too_large_for_the_memory_is_one_line(run, monkeypatch):
-    def huge(*_, **more):
-        raise MemoryError
-
-    monkeypatch.setattr("convsolve.api.identify", huge)
-    status, out, err = run("identify full.npz --kernel-size 3")
-    assert (status, out) == (2, "")
-    assert err == (
-        "convsolve: too large for the memory of this machine; "
-        "give fewer taps, less padding or a part of the records\n"
-    )
-
-
-def test_a_stored_archive_is_still_read(tmp_path):
-    """The claims that an honest file makes are within what its bytes can hold."""
-    for compression in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-        zeros = npy(np.zeros(3 * 10**6))
-        path = write_zip(tmp_path / "x.npz", [("x.npy", zeros)], compression)
-        assert convsolve.files.read_arrays(path)["x"].shape == (3 * 10**6,)

@@ -46,13 +46,8 @@ def files(tmp_path: Path) -> Path:
 @pytest.mark.parametrize(
     ("line", "offered"),
     [
-        ("convsolve so", ["solve"]),
         ("convsolve c", ["compare", "cross-validate", "choose-lags"]),
-        ("convsolve solve --penalty-", ["--penalty-groups", "--penalty-weights"]),
         ("convsolve solve --solver l", ["lbfgs", "lasso"]),
-        ("convsolve solve --penalty s", ["smooth", "ss"]),
-        ("convsolve identify --edges ", ["drop", "zeros", "circular"]),
-        ("convsolve solve --noise ", ["white", "ar", "hac", "cluster"]),
         ("convsolve identify --padding c", ["causal", "circular"]),
         ("convsolve compare --solvers auto,c", ["auto,cg"]),
         ("convsolve solve sp", ["speech.npy", "spare.toml"]),

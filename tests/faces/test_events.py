@@ -43,17 +43,6 @@ def test_a_boxcar_lasts_at_least_a_sample_and_ends_with_the_recording() -> None:
     np.testing.assert_array_equal(x.T, [ones([2, 4]), ones([0, 4, 5, 8, 9])])
 
 
-def test_heights_of_events_on_one_sample_add_up() -> None:
-    x, _ = impulses(EVENTS | {"modulation": [1, 2, 0.5, 3, -1]}, **RUN, column=None)
-    np.testing.assert_array_equal(x[:, 0], [1, 0, 2, 0, 3.5, 0, 0, 0, -1, 0])
-
-
-def test_halves_go_to_the_even_sample() -> None:
-    x, names = impulses({"onset": [-0.4, 2.5, 3.5, 9.4]}, **RUN, column=None)
-    assert names == ["event"]
-    np.testing.assert_array_equal(x[:, 0], ones([0, 2, 4, 9]))
-
-
 def test_kinds_that_are_asked_for_in_this_order() -> None:
     late = {name: [*values, last] for (name, values), last in zip(EVENTS.items(), (99, 0, "end"))}
     x, names = impulses(late, **RUN, names=["house", "word"])
@@ -73,14 +62,6 @@ def test_a_file_a_table_and_a_data_frame_say_the_same(tmp_path: Path) -> None:
             x, found = impulses(events, **RUN, shape="boxcar")
             np.testing.assert_array_equal(x, wanted)
             assert found == names
-
-
-def test_no_events_are_no_kinds_or_zeros(tmp_path: Path) -> None:
-    path = tmp_path / "events.tsv"
-    path.write_text("onset\tduration\ttrial_type\n")
-    assert impulses(path, **RUN)[0].shape == (10, 0)
-    x, _ = impulses(path, **RUN, names=["face"])
-    np.testing.assert_array_equal(x, np.zeros((10, 1)))
 
 
 def test_the_kernel_is_the_response_to_every_kind() -> None:
@@ -169,8 +150,3 @@ def test_files_with_errors(tmp_path: Path, content: bytes, words: str) -> None:
     path.write_bytes(content)
     with pytest.raises(ValueError, match=words):
         impulses(path, **RUN)
-
-
-def test_a_file_that_is_not_there(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError):
-        impulses(tmp_path / "gone.tsv", **RUN)

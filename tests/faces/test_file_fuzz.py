@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import io
 import os
 import pickle
@@ -17,7 +16,6 @@ from scipy.io import wavfile
 
 import convsolve as cs
 from convsolve import files
-from convsolve.cli import main as cli
 from convsolve.cli import mat, wav
 from convsolve.cli.arguments import Refusal
 from support.planted import Planter, npy
@@ -170,36 +168,6 @@ def test_arrays(place, content):
     only(place, "a.npy", content)
 
 
-HEADERS = st.fixed_dictionaries(
-    {
-        "descr": st.sampled_from(
-            ["<f8", "|O", "O", ">i2", "", "f", "V8", "<U0", [("a", "O")], ("<f8", (2,)), None, 8]
-        ),
-        "fortran_order": st.sampled_from([True, False, 0, "no"]),
-        "shape": st.lists(
-            st.sampled_from([0, 1, 2, 9, -1, 2**40, 2**63, True, None, 1.0]), max_size=70
-        ).map(tuple) | st.sampled_from([9, None, "9"]),
-    }
-)  # fmt: skip
-
-
-@given(
-    header=HEADERS,
-    version=st.sampled_from([(1, 0), (2, 0), (3, 0), (9, 9)]),
-    payload=st.sampled_from([0, 8, 16, 72, 144]),
-    off=st.sampled_from([0, 0, 0, -1, 1, 60000, 2**31]),
-)
-def test_headers_that_say_anything(place, header, version, payload, off):
-    text = repr(header).encode() + b"\n"
-    length = (len(text) + off) % 2**32
-    size = struct.pack("<H", length % 2**16) if version == (1, 0) else struct.pack("<I", length)
-    content = b"\x93NUMPY" + bytes(version) + size + text + bytes(payload)
-    put(place, "a.npy", content)
-    array = read(files.read_array, "a.npy")
-    assert array is None or (is_plain(array) and array.nbytes == payload)
-    only(place, "a.npy", content)
-
-
 @given(content=damaged(TABLES) | st.binary(max_size=60) | st.text(max_size=40).map(str.encode))
 def test_tables(place, content):
     put(place, "a.csv", content)
@@ -248,37 +216,6 @@ def test_saved_solutions(place, saved, edits):
     fit = read(cs.load, "a.npz")
     assert fit is None or isinstance(fit, cs.Solution)
     only(place, "a.npz", content)
-
-
-COMMANDS = [
-    "identify {} --kernel-size 3", "solve {} --kernel-size 3 --solver qr", "identify {} --lags 0 2",
-    "identify {} --kernel-size 2 --x-columns b",
-]  # fmt: skip
-KINDS = {
-    "a.npz": ARCHIVES[:2], "a.npy": ARRAYS[:2], "a.csv": TABLES, "a.wav": WAVES,
-}  # fmt: skip
-
-
-@given(
-    given=st.sampled_from(sorted(KINDS)).flatmap(
-        lambda name: st.tuples(st.just(name), damaged(KINDS[name]))
-    ),
-    command=st.sampled_from(COMMANDS),
-)
-def test_the_command_line(place, given, command):
-    """An answer or a refusal, and on stderr one line for each warning and for the refusal."""
-    name, content = given
-    put(place, name, content)
-    out, err = io.StringIO(), io.StringIO()
-    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-        status = cli.main(command.format(name).split())
-    assert status in (0, 1, 2, 3)
-    lines = err.getvalue().splitlines()
-    warned = [line for line in lines if line.startswith("convsolve: warning: ")]
-    assert len(lines) - len(warned) == (status == 2)
-    assert all(line.startswith("convsolve: ") for line in lines)
-    assert (out.getvalue() == "") == (status == 2)
-    only(place, name, content)
 
 
 def test_the_trap_works(place):

@@ -5,7 +5,6 @@ import pytest
 import scipy.stats
 
 import convsolve as cs
-from convsolve.plotting.kernel_figure import MAX_PANELS
 from support.pictures import drawn, image, legend, line, noise, panel, titles
 
 NAMES = [f"E{i}" for i in range(32)]
@@ -31,23 +30,6 @@ def some():
     return fitted(2, 3, outputs=["Fz", "Cz", "Pz"], fs=100, bias=True)
 
 
-@pytest.mark.slow
-def test_many_kernels_are_an_image_for_every_channel(many):
-    """512 of them, of 16 channels and 32 outputs, once were 512 stripes."""
-    figure = drawn(many)
-    for c in range(16):
-        axes = [a for a in figure.axes if a.get_title() == f"channel {c}"]
-        assert len(axes) == 1
-        np.testing.assert_array_equal(image(axes[0]), many.kernel[::-1, c].T)
-    limits = {a.collections[0].get_clim() for a in figure.axes if a.get_title()[:4] == "chan"}
-    assert len(limits) == 1
-    first = panel(figure, "Prediction and y, output E0")
-    assert first.get_xlabel() == "time (s)"
-    names = [tick.get_text() for tick in figure.axes[0].get_yticklabels()]
-    assert names == [f"output {name}" for name in NAMES[::6]]
-    assert figure.axes[12].get_xlabel() == "lag (ms)"
-
-
 def test_channels_and_outputs_are_chosen_by_name_or_number(many):
     figure = drawn(many, channels=3, outputs=["E5", 0])
     assert titles(figure)[0] == "Impulse response with its 95 % band (white noise)"
@@ -56,20 +38,6 @@ def test_channels_and_outputs_are_chosen_by_name_or_number(many):
     np.testing.assert_array_equal(curve.get_ydata(), many.kernel[::-1, 3, 5])
     np.testing.assert_allclose(curve.get_xdata(), LAGS * 10)
     panel(figure, "Prediction and y, output E5")
-
-
-@pytest.mark.slow
-def test_lines_of_many_have_a_panel_for_every_channel(many):
-    figure = drawn(many, kind="lines")
-    assert titles(figure) == [f"channel {c}" for c in range(16)]
-    curves = figure.axes[7].get_lines()[1:]
-    np.testing.assert_array_equal([c.get_ydata() for c in curves], many.kernel[::-1, 7].T)
-    assert len({tuple(c.get_color()) for c in curves}) == 32
-    assert figure.axes[7].texts[0].get_text() == "output E0 … output E31"
-    low, high = zip(*(axes.get_ylim() for axes in figure.axes), strict=True)
-    assert len(set(low)) == len(set(high)) == 1
-    assert low[0] < many.kernel.min()
-    assert many.kernel.max() < high[0]
 
 
 def test_fewer_outputs_than_channels_have_the_panels():
@@ -92,28 +60,6 @@ def test_a_grid_has_a_row_for_every_output_and_bands(some):
         np.testing.assert_allclose(heights.max(), upper[:, c, o].max())
         np.testing.assert_array_equal(axes.get_lines()[1].get_ydata(), some.kernel[::-1, c, o])
     assert figure.get_suptitle() == "Impulse response with its 95 % band (white noise)"
-
-
-@pytest.mark.slow
-def test_what_is_left_out_is_said(many):
-    assert drawn(many, kind="grid").get_suptitle().splitlines()[1] == (
-        "8 of 32 outputs shown, outputs= chooses, 8 of 16 channels shown, channels= chooses"
-    )
-    fit = fitted(20, 24)
-    figure = drawn(fit, kind="image")
-    note = f"{MAX_PANELS} of 20 channels shown, channels= chooses"
-    assert figure.get_suptitle() == f"Impulse response\n{note}"
-
-
-@pytest.mark.slow
-def test_a_dozen_has_a_grid_unless_told_otherwise():
-    assert [t[:7] for t in titles(drawn(fitted(3, 4)))[:12]] == ["channel"] * 12
-
-
-def test_one_output_alone_is_one_image():
-    fit = fitted(12, 1)
-    axes = panel(drawn(fit), "Impulse response")
-    assert [t.get_text() for t in axes.get_yticklabels()] == [f"channel {c}" for c in range(12)]
 
 
 def test_channels_of_other_groups_have_no_kernel():
@@ -159,26 +105,6 @@ def test_residuals_are_drawn_with_their_autocorrelation_and_quantiles(some):
     np.testing.assert_allclose(quantiles, wanted, atol=1e-12)
 
 
-@pytest.mark.slow
-def test_many_residuals_are_drawn_from_the_least_to_the_largest():
-    fit = fitted(1, 1, rows=9000)
-    axes = panel(drawn(fit, kind="residuals"), "Residuals")
-    heights = axes.collections[0].get_paths()[0].vertices[:, 1]
-    left = fit.residuals()[: 8996 // 5 * 5]
-    assert (heights.min(), heights.max()) == (left.min(), left.max())
-
-
-@pytest.mark.slow
-def test_masked_rows_leave_gaps():
-    x, y, mask = noise(200), noise(200, seed=1), np.ones(200, bool)
-    mask[20:30] = False
-    fit = cs.solve(cs.Problem.from_lags(x, y, lags=(0, 2), mask=mask))
-    curve = line(panel(drawn(fit), "Prediction and y"), "y").get_ydata()
-    np.testing.assert_array_equal(np.flatnonzero(np.isnan(curve)), np.arange(18, 28))
-    drawn(fit, kind="residuals")
-    drawn(fit, kind="prediction")
-
-
 def test_confounds_are_taken_off_what_is_shown():
     x, drift = noise(200), np.linspace(0, 50, 200)
     y = x + drift + 0.1 * noise(200, seed=1)
@@ -194,26 +120,6 @@ def test_a_choice_of_penalty_is_drawn_with_names():
     assert legend(figure.axes[0])[0] == "output right"
     at = line(figure.axes[0], "output right").get_xdata()
     np.testing.assert_array_equal(at, fit.regularization.path.strengths[:, 1])
-
-
-@pytest.mark.slow
-def test_a_loaded_solution_draws_its_kernel_alone(some, tmp_path):
-    some.save(tmp_path / "fit.npz")
-    fit = cs.load(tmp_path / "fit.npz")
-    assert len(titles(drawn(fit, kind="grid"))) == 6
-    with pytest.raises(ValueError, match="a loaded solution has no training data"):
-        cs.plot(fit, kind="residuals")
-
-
-@pytest.mark.slow
-def test_ink_is_that_of_the_style(some):
-    """On a dark background what would be black is white."""
-    from matplotlib import rc_context
-
-    fit = fitted(1, 7)
-    for ink in ("black", "white"):
-        with rc_context({"text.color": ink}):
-            assert line(drawn(fit, kind="lines").axes[0], "output 6").get_color() == ink
 
 
 def test_images_of_groups_name_what_each_of_them_has():
@@ -245,25 +151,6 @@ def test_bands_under_a_penalty_are_those_of_a_posterior(solver):
     fit = cs.solve(cs.Problem.from_lags(x, x + noise(200, seed=1), lags=(0, 4)), solver)
     title = drawn(fit, kind="lines").axes[0].get_title()
     assert title == "Impulse response with its 95 % posterior band (white noise)"
-
-
-@pytest.mark.slow
-def test_names_are_drawn_as_they_are_and_long_ones_cut():
-    fit = fitted(3, 2, channels=["p$\\frac{$", "a b", "x" * 200], outputs=["$5 & $6", "_^"])
-    for kind in (None, "grid", "image", "prediction", "residuals"):
-        drawn(fit, kind=kind)
-    shown = titles(drawn(fit, kind="grid"))
-    assert shown[0] == r"channel p\$\frac{\$ → output \$5 & \$6"
-    assert shown[2] == "channel " + "x" * 23 + r"… → output \$5 & \$6"
-    drawn(fit.identifiability)
-    drawn(fit.identifiability.problem)
-
-
-def test_settings_of_images_of_the_user_are_not_ours():
-    from matplotlib import rc_context
-
-    with rc_context({"pcolor.shading": "gouraud"}):
-        drawn(fitted(2, 4, rows=60), kind="image")
 
 
 def test_prediction_begins_where_rows_count():

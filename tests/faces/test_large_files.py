@@ -16,7 +16,7 @@ from convsolve.cli.arguments import parse
 from convsolve.cli.data import _read
 from convsolve.cli.large import Sliced
 from convsolve.problem.sizes import DEFAULT_LIMITS
-from support.planted import Planter, lying_npy, npy
+from support.planted import Planter
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(400, 2))
@@ -80,16 +80,6 @@ def test_every_format_gives_the_same_answer(data, run, names):
     assert found == whole
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("names", [names for names in EVERY if "csv" not in names])
-def test_what_is_read_in_blocks_may_be_larger_than_what_is_read_whole(
-    data, run, little_memory, names
-):
-    line = f"solve {names} {SIZE} --json --max-bytes"
-    found = kernel(run(f"{line} 4000"))
-    np.testing.assert_allclose(found, kernel(run(f"solve all.npz {SIZE} --json")), rtol=1e-12)
-
-
 def test_a_mapped_array_of_floats_is_taken_as_it_lies_there(data, little_memory):
     """Integers and columns are read by slices: they would be converted as a whole."""
     np.save("single.npy", X.astype(np.float32))
@@ -107,35 +97,11 @@ def test_a_mapped_array_of_floats_is_taken_as_it_lies_there(data, little_memory)
     assert given.flags.owndata
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("more", ["--solver fft", "--solver cg", "--solver huber", "--noise ar"])
-def test_solvers_and_options_that_take_all(data, run, little_memory, more):
-    """These are read whole, as far as they may be."""
-    line = refused(run(f"solve all.h5 {SIZE} {more} --max-bytes 6399"), "all.h5:x: ")
-    assert "holds 6400 bytes of data, more than the 6399 allowed; raise max_bytes" in line
-    outputs = [run(f"solve {name} {SIZE} {more} --json")[1] for name in ("all.h5", "all.npz")]
-    found, wanted = (json.loads(text)["kernel"] for text in outputs)
-    assert found == wanted
-
-
 def test_help_says_what_is_held(run, capsys):
     with pytest.raises(SystemExit):
         run("solve --help")
     assert "x and y of more than 2^25 numbers" in capsys.readouterr().out
     assert DEFAULT_LIMITS.held_numbers == 2**25
-
-
-@pytest.mark.slow
-def test_comparisons_and_reports_in_blocks(data, run, little_memory):
-    status, out, err = run(f"compare all.zarr {SIZE}".replace("all", "all3"))
-    assert (status, err) == (0, "")
-    assert "not run: FFTDeconvolution" in out
-    assert run(f"compare all.h5 {SIZE} --solvers fft --max-bytes 6399")[0] == 2
-    assert run(f"compare all.h5 {SIZE} --solvers qr,normal --max-bytes 6399")[0] == 0
-    for names in ("all.h5", "all2.zarr", "big.npy out.npy"):
-        status, out, err = run(f"identify {names} {SIZE} --max-bytes 4000")
-        assert (status, err) == (0, "")
-        assert "verdict    overdetermined" in out
 
 
 def test_data_that_determine_nothing_are_told_in_blocks(folder, run, little_memory):
@@ -222,29 +188,6 @@ def test_a_file_of_several_goes_alone(data, run):
     assert "has no member 'z'; it has none" in line
     assert "there is no y" in refused(run(f"solve all.h5:x {SIZE}"), "all.h5:x")
     assert "columns are for tables" in refused(run(f"solve all.h5 {SIZE} --x-columns 0"), "all.h5")
-
-
-@pytest.mark.slow
-def test_hdf5_that_is_damaged(data, run):
-    content = (data / "all.h5").read_bytes()
-    with h5py.File("all.h5") as file:
-        header = h5py.h5o.get_info(file["x"].id).addr
-    (data / "header.h5").write_bytes(content[:header] + b"\x63" + content[header + 1 :])
-    (data / "junk.h5").write_bytes(b"junk" * 99)
-    (data / "none.h5").write_bytes(b"")
-    (data / "cut.h5").write_bytes(content[: len(content) // 2])
-    os.mkdir("folder.h5")
-    os.mkfifo("pipe.h5")
-    for name, words in (
-        ("header.h5:x", "cannot be read (Unable to synchronously open object (bad object header"),
-        ("junk.h5", "cannot be read (Unable to"),
-        ("none.h5", "file signature not found"),
-        ("cut.h5", "truncated file"),
-        ("gone.h5", "No such file or directory"),
-        ("folder.h5", "is a directory; give a file in it"),
-        ("pipe.h5", "is not a regular file"),
-    ):
-        assert words in refused(run(f"identify {name} {SIZE}"), f"{name}: ")
 
 
 @pytest.mark.slow
@@ -340,19 +283,6 @@ def test_zarr_is_never_unpickled(folder, run):
     assert not planted.exists()
 
 
-@pytest.mark.slow
-def test_npy_that_is_damaged_is_refused_as_it_is_mapped(folder, run, little_memory):
-    for content, words in (
-        (lying_npy((2**40,), bytes(80)), "but holds 80; copy or write it again"),
-        (npy(X)[:-9], "copy or write it again"),
-        (npy(np.zeros(9, [("a", "f8")])), "not plain numbers"),
-        (npy(np.array([Planter(folder / "planted")])), "is of dtype object"),
-    ):
-        (folder / "a.npy").write_bytes(content)
-        assert words in refused(run(f"identify a.npy {SIZE}"), "a.npy: ")
-    assert not (folder / "planted").exists()
-
-
 @pytest.mark.parametrize(
     ("package", "name", "line"),
     [
@@ -402,24 +332,6 @@ def test_a_command_goes_on_from_its_checkpoint(data, run, little_memory, monkeyp
     assert "is a checkpoint of another problem" in other
     np.testing.assert_array_equal(kernel(run(line)), whole)
     assert not (data / "sums").exists()
-
-
-def test_a_checkpoint_that_is_none(data, run, little_memory):
-    (data / "sums").write_text("precious")
-    line = refused(run(f"solve all.h5 {SIZE} --checkpoint sums"), "sums: ")
-    assert "is damaged or cut short" in line
-    assert (data / "sums").read_text() == "precious"
-    np.savez(data / "sums.npz", x=X)
-    line = refused(run(f"solve all.h5 {SIZE} --checkpoint sums.npz"), "sums.npz: ")
-    assert "is not a checkpoint of convsolve; give another name" in line
-    for place, words in (
-        ("all.h5", "is one of the inputs"),
-        ("gone/sums", "its directory is not there"),
-        (". --force", "is a directory"),
-        ("fit.npz --out fit.npz", "is the place of --out"),
-    ):
-        line = refused(run(f"solve all.h5 {SIZE} --checkpoint {place}"), "--checkpoint ")
-        assert words in line
 
 
 def test_a_checkpoint_of_outputs_with_masks_of_their_own(data, run):

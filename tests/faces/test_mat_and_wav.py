@@ -99,23 +99,6 @@ def test_what_is_larger_than_allowed_is_not_read(tmp_path: Path, save: Any) -> N
         mat.arrays(f"{path}:x", True, 10**6)
 
 
-@pytest.mark.slow
-def test_rows_are_masked_and_weighed_by_variables(folder: Path, run: Any) -> None:
-    good, weights = RNG.random(58) > 0.2, RNG.random(58)
-    scipy.io.savemat("a.mat", {"x": X, "y": Y, "good": good, "w": weights[:, None]})
-    np.savez("a.npz", x=X, y=Y)
-    np.save("good.npy", good)
-    np.save("w.npy", weights)
-    solve = "solve {} --kernel-size 3 --mask {} --weights {} --json"
-    kernels = [
-        json.loads(run(solve.format(*names))[1])["kernel"]
-        for names in (("a.npz", "good.npy", "w.npy"), ("a.mat", "a.mat:good", "a.mat:w"))
-    ]
-    assert kernels[0] == kernels[1]
-    line = "solve a.mat --kernel-size 3 --mask a.mat"
-    assert "a.mat: has several arrays; give one file alone, or name one" in run(line)[2]
-
-
 @pytest.mark.parametrize(
     ("line", "words"),
     [
@@ -150,15 +133,6 @@ def test_damage_that_ends_scipy_is_refused(folder: Path, run: Any, byte: int) ->
     assert (status, out, err) == (2, "", words)
 
 
-@pytest.mark.parametrize("value", ["words", np.array([1, "a"], object)], ids=["text", "cell"])
-def test_variables_that_are_no_numbers(folder: Path, run: Any, value: Any) -> None:
-    scipy.io.savemat("a.mat", {"x": value})
-    status, _, err = run("identify a.mat --lags 0 2")
-    assert (status, err.count("\n")) == (2, 1)
-    assert "variable 'x' is of class c" in err
-    assert "not a plain array of numbers; in MATLAB, full(double(x)) may be one" in err
-
-
 # Sound
 
 DEPTHS = {
@@ -182,13 +156,6 @@ def test_sound_is_in_units_of_full_scale(
     assert found.dtype == ("f4" if kind == "f4" else "f8")
     np.testing.assert_allclose(found, sound, atol=step, rtol=0)
     assert wav.rate(str(tmp_path / "a.wav")) == 8000
-
-
-def test_the_least_number_is_minus_one(tmp_path: Path) -> None:
-    for kind in ("u1", "i2", "i4"):
-        least = np.iinfo(kind).min
-        wavfile.write(tmp_path / "a.wav", 100, np.full(3, least, kind))
-        np.testing.assert_array_equal(wav.array(str(tmp_path / "a.wav"), ENOUGH), [-1, -1, -1])
 
 
 @pytest.fixture
@@ -216,18 +183,6 @@ def test_the_rate_of_sound_turns_lags_into_times(room: Path, run: Any, heard: st
     assert "0 to 1 ms at 8000 Hz" in run(f"solve noise.wav {heard} --lags 0 8")[1]
 
 
-def test_a_rate_that_is_given_is_taken(room: Path, run: Any) -> None:
-    found = json.loads(run("solve noise.wav slow.wav --lags 0 8 --fs 100 --json")[1])
-    assert found["fs"] == 100
-
-
-@pytest.mark.parametrize("name", ["file", "allow_pickle"])
-def test_variables_of_any_name_are_read(tmp_path: Path, name: str) -> None:
-    scipy.io.savemat(tmp_path / "a.mat", {name: X})
-    (found,) = mat.arrays(f"{tmp_path / 'a.mat'}:{name}", True, ENOUGH)
-    np.testing.assert_array_equal(found, X)
-
-
 def test_a_reader_that_is_killed_says_nothing_of_damage(
     folder: Path, run: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -247,11 +202,3 @@ def test_a_prediction_takes_sound_of_the_rate_of_the_kernel(room: Path, run: Any
     words = "fast.wav: has 16000 samples a second, the kernel takes 8000; resample it"
     assert (status, out, err) == (2, "", f"convsolve: {words}\n")
     assert "two sampling rates" in run("predict fit.npz noise.wav slow.wav")[2]
-
-
-def test_the_truth_may_be_a_variable(folder: Path, run: Any) -> None:
-    scipy.io.savemat("a.mat", {"x": X, "y": Y, "w": np.ones((3, 2))})
-    line = "compare a.mat --kernel-size 3 --solvers qr --truth a.mat:w --json"
-    status, out, err = run(line)
-    assert (status, err) == (0, "")
-    assert json.loads(out)["rows"][0]["kernel_error"] > 0

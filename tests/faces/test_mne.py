@@ -92,22 +92,6 @@ def test_no_lag_reads_over_a_joint(edges: str) -> None:
     np.testing.assert_array_equal(cs.solve(stated).kernel, wanted.kernel)
 
 
-def test_a_recording_that_is_cut_at_a_joint() -> None:
-    joined = mne.concatenate_raws([raw_of(slice(0, 400)), raw_of(slice(400, 900))], verbose="error")
-    for cut, wanted in ((joined.copy().crop(4.0), 500), (joined.copy().crop(0, 3.99), 400)):
-        stated = problem(cut, "misc", "eeg", lags=(-2, 3), bias=True)
-        assert [len(a) for a in stated.input.arrays] == [wanted]
-
-
-@pytest.mark.parametrize("rate", [33.0, 45.0, 64.0, 77.0, 128.0])
-@pytest.mark.parametrize("length", [395, 401, 436])
-def test_joints_stay_where_they_are_when_resampled(length: int, rate: float) -> None:
-    parts = [raw_of(slice(0, length)), raw_of(slice(length, 900))]
-    joined = mne.concatenate_raws(parts, verbose="error").resample(rate, verbose="error")
-    stated = problem(joined, "misc", "eeg", lags=(0, 1), edges="zeros")
-    assert [len(a) for a in stated.input.arrays] == [*joined._raw_lengths]
-
-
 def test_a_joint_in_one_file_stays_where_it_is(tmp_path: Path) -> None:
     parts = [raw_of(slice(0, 400)), raw_of(slice(400, 900))]
     path = tmp_path / "joined_raw.fif"
@@ -129,19 +113,6 @@ def test_recordings_that_are_not_loaded_yet(tmp_path: Path) -> None:
         wanted = cs.solve(problem(epochs, x, "eeg", lags=(-2, 3), bias=True))
         np.testing.assert_allclose(fit.kernel, wanted.kernel, rtol=1e-12)
     assert not lazy.preload
-
-
-def test_bad_samples_count_for_signals_that_both_lie_beside() -> None:
-    raw = raw_of().set_annotations(mne.Annotations([2.0], [0.5], ["BAD_jump"]))
-    y = VOLTS[:, 0] * 1e6
-    y[200:250] = 1e9
-    fit = cs.solve(problem(raw, [*ENVELOPE], y, lags=(-2, 3), bias=True))
-    good = (np.arange(900) < 200) | (np.arange(900) >= 250)
-    wanted = cs.solve(
-        cs.Problem.from_lags(ENVELOPE, VOLTS[:, 0] * 1e6, lags=(-2, 3), bias=True, mask=good)
-    )
-    np.testing.assert_allclose(fit.kernel, wanted.kernel, rtol=1e-11)
-    assert np.isfinite(y).all()
 
 
 def test_every_epoch_is_a_record() -> None:
@@ -166,15 +137,6 @@ def test_a_kernel_goes_to_an_evoked_response_and_back() -> None:
     assert plain.get_channel_types() == ["misc"] * 3
     both = cs.solve(problem(raw, x=np.column_stack([ENVELOPE, ENVELOPE**2]), y="eeg", lags=(0, 3)))
     np.testing.assert_array_equal(to_evoked(both, raw.info, channel=1).data, both.kernel[::-1, 1].T)
-
-
-def test_filters_of_a_decoder() -> None:
-    raw = raw_of()
-    fit = cs.solve(problem(raw, "eeg", "misc", lags=(-3, 2)))
-    evoked = to_evoked(fit, raw.info)
-    assert (evoked.ch_names, evoked.comment) == (SENSORS, "output env")
-    np.testing.assert_array_equal(evoked.data, fit.kernel[::-1, :, 0].T)
-    np.testing.assert_array_equal(to_evoked(fit, output="env").data, evoked.data)
 
 
 def test_the_kernel_and_its_prediction_are_those_of_a_receptive_field() -> None:

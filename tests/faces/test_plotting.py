@@ -1,6 +1,5 @@
 """The pictures: what is drawn is what the solution and the comparison say; the door itself."""
 
-import subprocess
 import sys
 
 import numpy as np
@@ -75,28 +74,6 @@ def test_prediction_lies_on_the_rows_of_y():
         np.testing.assert_allclose(line(axes, label).get_ydata(), values, atol=1e-12)
 
 
-def test_prediction_is_that_of_the_first_record_and_output():
-    x = [noise(9), noise(12, seed=1)]
-    y = [noise(9, 2, seed=2), noise(12, 2, seed=3)]
-    fit = cs.solve(cs.Problem.from_lags(x, y, lags=(0, 1)))
-    axes = panel(drawn(fit), "Prediction and y, record 0, output 0")
-    np.testing.assert_array_equal(line(axes, "y").get_xdata(), range(1, 9))
-    np.testing.assert_array_equal(line(axes, "y").get_ydata(), y[0][1:, 0])
-    np.testing.assert_allclose(line(axes, "prediction").get_ydata(), fit.predict()[0][:, 0])
-    batch = cs.solve(cs.Problem(noise(3, 9, 1), noise(3, 8, 1, seed=1), kernel_size=2))
-    axes = panel(drawn(batch), "Prediction and y, record 0")
-    np.testing.assert_allclose(line(axes, "prediction").get_ydata(), batch.predict()[0, :, 0])
-
-
-@pytest.mark.slow
-def test_trace_is_drawn_where_there_is_one(full):
-    fit = cs.solve(full, cs.GradientDescent(steps=50))
-    axes = panel(drawn(fit), "Loss")
-    np.testing.assert_array_equal(axes.get_lines()[0].get_xdata(), fit.trace.steps)
-    np.testing.assert_array_equal(axes.get_lines()[0].get_ydata(), fit.trace.losses)
-    assert axes.get_yscale() == "log"
-
-
 def test_a_loaded_solution_has_no_prediction_to_show(full, tmp_path):
     fit = cs.solve(full)
     fit.save(tmp_path / "fit.npz")
@@ -122,22 +99,6 @@ def test_two_dimensions_are_an_image():
     np.testing.assert_array_equal(scatter.get_xdata(), y[..., 0].ravel())
     np.testing.assert_allclose(scatter.get_ydata(), fit.predict()[..., 0].ravel())
     assert (kernel.get_xlabel(), kernel.get_ylabel()) == ("lag, last axis", "lag, axis before")
-
-
-@pytest.mark.slow
-def test_channels_of_two_dimensions_have_an_image_each():
-    x = noise(12, 12, 3)
-    fit = cs.solve(cs.Problem(x, noise(11, 10, 2, seed=1), kernel_size=(2, 3)))
-    figure = drawn(fit)
-    images = [axes for axes in figure.axes if axes.get_title().startswith("channel")]
-    assert [axes.get_title() for axes in images] == [
-        f"channel {c} → output {o}" for c, o in ((0, 0), (0, 1), (1, 0), (1, 1))
-    ]
-    assert figure.subfigs[0].get_suptitle() == "Kernel\n4 of 6 shown"
-    np.testing.assert_array_equal(image(images[2]), fit.impulse_response[:, :, 1, 0])
-    # Equal colours are equal weights.
-    limit = np.abs(fit.impulse_response.reshape(6, 6)[:, :4]).max()
-    assert {axes.collections[0].get_clim() for axes in images} == {(-limit, limit)}
 
 
 def test_three_dimensions_show_the_central_slice():
@@ -179,55 +140,6 @@ def test_comparison_has_a_bar_for_every_number(table):
     np.testing.assert_array_equal(line(times, "compile").get_ydata(), [2])
 
 
-@pytest.mark.slow
-def test_comparison_lays_the_kernels_over_each_other(table):
-    figure = drawn(table)
-    for c in range(2):
-        axes = panel(figure, f"channel {c}")
-        for name, fit in table.solutions.items():
-            curve = line(axes, name)
-            np.testing.assert_array_equal(np.round(curve.get_xdata()), [-2, -1, 0])
-            np.testing.assert_array_equal(curve.get_ydata(), fit.impulse_response[:, c])
-    assert legend(panel(figure, "channel 1")) == list(table.solutions)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("samples", [60, 600], ids=["markers", "lines"])
-def test_more_methods_than_colours_look_unlike(samples):
-    """Few taps are marked, many are lines."""
-    rng = np.random.default_rng(0)
-    x = rng.standard_normal(samples)
-    problem = cs.Problem.from_lags(x, rng.standard_normal(samples), lags=(0, samples // 12))
-    ridges = [cs.NormalEquations(float(10**i)) for i in range(9)]
-    table = cs.compare(problem, {f"ridge {i}": ridge for i, ridge in enumerate(ridges)})
-    axes = panel(drawn(table), "kernel")
-    curves = [line(axes, name) for name in table.solutions]
-    looks = {(c.get_color(), c.get_marker(), c.get_linestyle()) for c in curves}
-    assert len(looks) == len(curves) == 9
-
-
-def test_comparison_leaves_out_what_it_does_not_know(full):
-    figure = drawn(cs.compare(full, [cs.LeastSquares()]))
-    assert titles(figure) == [
-        "Loss above the best closed form",
-        "Time, shared work aside",
-        "channel 0",
-        "channel 1",
-    ]
-
-
-@pytest.mark.slow
-def test_all_zeros_can_be_drawn():
-    problem = cs.Problem(np.zeros(9), np.zeros(7), kernel_size=3)
-    for thing in (
-        cs.identify(problem),
-        cs.compare(problem, [cs.LeastSquares(), cs.GradientDescent(init="zeros")]),
-    ):
-        drawn(thing)
-    figure = drawn(cs.compare(problem, [cs.GradientDescent(init="zeros")]).solutions.popitem()[1])
-    assert panel(figure, "Loss").get_lines()[0].get_ydata().max() == 0
-
-
 def test_a_notebook_shows_the_figure(full):
     assert plot(cs.solve(full))._repr_png_().startswith(b"\x89PNG")
 
@@ -237,19 +149,3 @@ def test_without_matplotlib_the_extra_is_named(full, monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     with pytest.raises(ImportError, match=r"pip install 'convsolve\[plot\]'"):
         plot(cs.identify(full))
-
-
-@pytest.mark.slow
-def test_neither_pyplot_nor_global_settings_are_touched():
-    script = """
-import sys, matplotlib
-def settings():  # all but the backend, which reading imports
-    return {key: matplotlib.rcParams[key] for key in matplotlib.rcParams if key != "backend"}
-before = settings()
-import convsolve as cs
-cs.plot(cs.solve(cs.Problem([0, 3, 4, 5], [6, 11, 14], kernel_size=2))).savefig(sys.argv[1])
-print("matplotlib.pyplot" in sys.modules, before == settings())
-"""
-    command = [sys.executable, "-c", script, "/dev/null"]
-    done = subprocess.run(command, capture_output=True, text=True)
-    assert (done.stdout, done.stderr) == ("False True\n", "")

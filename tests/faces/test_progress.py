@@ -11,7 +11,6 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import redirect_stderr
 from typing import Any
 
-import h5py
 import numpy as np
 import pytest
 
@@ -140,18 +139,6 @@ def test_what_lasts_is_heard_to_its_end_and_answers_as_if_nobody_listened(name: 
         np.testing.assert_array_equal(one, other)
 
 
-def test_what_is_stored_is_heard_while_it_is_checked(tmp_path: Any) -> None:
-    with h5py.File(tmp_path / "long.h5", "w") as file:
-        file["x"] = np.ones((3 * 2**20, 1))
-    with h5py.File(tmp_path / "long.h5") as file:
-        heard = Heard()
-        with listening(heard):
-            cs.Problem(file["x"], kernel_size=2)
-    heard.check()
-    parts = [done for name, done, *_ in heard.calls if name == "check of what is stored"]
-    assert sorted(set(parts)) == [0, 2**20, 2**21, 3 * 2**20]
-
-
 def test_a_checkpoint_goes_on_where_it_was(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     path, stop = tmp_path / "fit.ckpt", [3]
 
@@ -174,18 +161,6 @@ def test_a_checkpoint_goes_on_where_it_was(tmp_path: Any, monkeypatch: pytest.Mo
     notes = [note for name, _, _, note in heard.calls if name == "pass over the data"]
     assert notes[:4] == ["", "checked", "checked", "checked"]
     assert notes.count("checked") == 3
-
-
-@pytest.mark.slow
-def test_what_dask_sums_is_one_step() -> None:
-    import dask.array as da
-
-    x, y = (da.from_array(a[0], chunks=(40, 2)) for a in (X, Y))
-    heard = Heard()
-    with listening(heard):
-        cs.solve(cs.Problem.from_lags(x, y, **PROBLEM), limits=SMALL)
-    heard.check()
-    assert ("pass over the data, by dask", 1, 1, "") in heard.calls
 
 
 def test_a_method_is_named_before_it_begins() -> None:
@@ -239,13 +214,6 @@ def test_threads_do_not_hear_each_other() -> None:
         assert {name for name, *_ in calls} == {f"work {number}"}
 
 
-def test_silence_within_a_listener() -> None:
-    heard = Heard()
-    with listening(heard), listening(None):
-        cs.cross_validate(stated())
-    assert heard.calls == []
-
-
 # --- the log
 
 
@@ -277,24 +245,6 @@ def test_the_log_says_what_was_asked_and_how_it_ended(caplog: pytest.LogCaptureF
     assert any(line.startswith("identify: overdetermined, ") for line in said)
 
 
-def test_compare_logs_what_it_leaves_out(caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level(logging.INFO, "convsolve")
-    cs.compare(cs.Problem(X, Y[:, :58], kernel_size=5, stride=2))
-    said = [record.getMessage() for record in caplog.records]
-    assert any(line.startswith("compare: FFTDeconvolution is left out: stride") for line in said)
-
-
-def test_stages_that_took_time_are_logged_at_debug(
-    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    caplog.set_level(logging.DEBUG, "convsolve")
-    cs.cross_validate(stated())
-    assert not [r for r in caplog.records if r.levelno == logging.DEBUG and "folds" in r.message]
-    monkeypatch.setattr(progress, "LOGGED_SECONDS", 0.0)
-    cs.cross_validate(stated())
-    assert [r for r in caplog.records if r.levelno == logging.DEBUG and r.message[:7] == "folds: "]
-
-
 # --- bars
 
 
@@ -320,26 +270,6 @@ def test_bars_are_drawn_within_each_other(screen: Screen) -> None:
         assert words in drawn
 
 
-def test_no_bar_is_left_when_work_fails(screen: Screen) -> None:
-    with redirect_stderr(screen), pytest.raises(ZeroDivisionError), progress_bars.bars():
-        fails_within_a_pass()
-    assert "pass:" in screen.getvalue()
-    assert screen.getvalue().endswith("\r")
-
-
-def fails_within_a_pass() -> None:
-    with stage("pass", 3) as report:
-        report(1)
-        _ = 1 / 0
-
-
-def test_what_is_short_has_no_bar() -> None:
-    found = Screen()
-    with redirect_stderr(found), progress_bars.bars():
-        cs.solve(stated())
-    assert found.getvalue() == ""
-
-
 def test_the_regressor_of_scikit_learn_shows_bars_where_it_is_asked_to(screen: Screen) -> None:
     from convsolve.sklearn import ConvRegressor
 
@@ -355,14 +285,3 @@ def test_bars_need_tqdm(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "tqdm", None)
     with pytest.raises(ImportError, match=r"drawn by tqdm: pip install 'convsolve\[cli\]'"):
         progress_bars.bars().__enter__()
-
-
-def test_bars_that_are_switched_off_end_no_work(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("TQDM_DISABLE", "1")
-    code = (
-        "import time, convsolve.progress_bars as p; from convsolve.progress import stage\n"
-        "with p.bars(), stage('long', 2) as report:\n"
-        "    time.sleep(0.6); report(1); print('done')"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert (done.stdout, done.stderr) == ("done\n", "")

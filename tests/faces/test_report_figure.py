@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import convsolve as cs
-from convsolve.plotting.report_figure import STATES, tap_states
+from convsolve.plotting.report_figure import STATES
 from convsolve.problem.sizes import Limits
 from support.pictures import drawn, image, legend, line, noise, panel, titles
 from support.slow import some
@@ -102,24 +102,6 @@ def test_a_certified_gram_has_a_spectrum_too(all_of_them):
     assert axes.patches[0].get_y() < report.tolerance
 
 
-@pytest.mark.slow
-def test_zeros_have_no_tolerance():
-    axes = panel(drawn(cs.identify(cs.Problem(np.zeros(9), kernel_size=3))), SPECTRUM)
-    np.testing.assert_array_equal(line(axes, "counts as zero").get_ydata(), [0, 0, 0])
-    assert legend(axes) == ["counts as zero"]
-    assert axes.get_yscale() == "linear"
-
-
-@pytest.mark.slow
-def test_the_rounding_of_float32_is_named_where_it_decides():
-    x = low_pass(500, order=80).astype(np.float32)
-    report = cs.identify(cs.Problem(x, kernel_size=16))
-    assert report.verdict == "ambiguous"
-    axes = panel(drawn(report), SPECTRUM)
-    assert min(line(axes, "counts towards the rank").get_ydata()) > 10 * report.tolerance
-    assert axes.get_title().endswith("\nthe smallest is below the rounding of the data's type")
-
-
 # --- the mask
 
 
@@ -153,50 +135,6 @@ def test_states_differ_in_colour_and_in_hatch():
     for state, patch in enumerate(axes.patches):
         covered = patch.get_path().contains_points(centres).reshape(states.shape)
         np.testing.assert_array_equal(covered, states == state)
-
-
-@pytest.mark.slow
-def test_assumed_zeros_are_told_before_weakness():
-    # A single row, beyond the end of a long tone, tells two taps apart: inflation √20 000.
-    tone = (-1.0) ** np.arange(20_000)
-    report = cs.identify(cs.Problem(tone, kernel_size=2, padding=((0, 1),)))
-    assert report.weakly_determined.all()
-    np.testing.assert_array_equal(tap_states(report), [[ASSUMED]] * 2)
-
-
-@pytest.mark.slow
-def test_only_states_that_occur_are_in_the_legend():
-    x = noise(60, 3)
-    x[:, 1] = 0
-    x[:-1, 2] = x[1:, 0]  # channel 2 is channel 0 one sample ahead
-    report = cs.identify(cs.Problem.from_lags(x, lags=(0, 3)))
-    figure = drawn(report)
-    states = image(panel(figure, "2 of 12 taps identifiable"))
-    np.testing.assert_array_equal(states == SURE, report.identifiable[::-1, :, 0].T)
-    np.testing.assert_array_equal(states[1], NOT)
-    assert legend(mask_place(figure)) == ["not identifiable", "identifiable"]
-
-
-@pytest.mark.slow
-def test_a_mask_that_is_ambiguous_says_so():
-    report = cs.identify(cs.Problem.from_lags(np.sin(0.1 * np.arange(50_000)), lags=(0, 3)))
-    assert report.verdict == "ambiguous"
-    figure = drawn(report)
-    assert figure.get_suptitle().startswith("ambiguous: too close to call at this precision\n")
-    assert "0 of 4 taps identifiable (ambiguous)" in titles(figure)
-    inside = line(panel(figure, SPECTRUM), "counts as zero").get_ydata()
-    strip = panel(figure, SPECTRUM).patches[0]
-    assert strip.get_y() < inside.min()
-    assert inside.max() < strip.get_y() + strip.get_height()
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(("constant", "told"), [(False, "bias identifiable"), (True, "bias not")])
-def test_the_bias_is_told_beside_the_mask(constant, told):
-    x = noise(40, 2)
-    x[:, 1] = 3 if constant else x[:, 1]
-    figure = drawn(cs.identify(cs.Problem(x, kernel_size=2, bias=True)))
-    assert titles(figure)[1].startswith(f"{2 if constant else 4} of 4 taps identifiable; {told}")
 
 
 def test_the_worst_group_is_shown_and_named():
@@ -233,60 +171,7 @@ def test_null_vectors_are_those_in_echelon_form():
     assert 1.0 in np.stack([curve.get_ydata() for curve in axes.get_lines()[1:]])
 
 
-@pytest.mark.slow
-def test_null_vectors_show_the_channels_that_they_touch():
-    x = noise(400, 12)
-    x[2:, 9] = x[:-2, 4]
-    report = cs.identify(cs.Problem.from_lags(x, lags=(0, 5)))
-    axes = panel(drawn(report), "Null vector 1 of 4")
-    assert legend(axes) == ["channel 4", "channel 9"]
-    values = np.stack([line(axes, f"channel {c}").get_ydata() for c in (4, 9)])
-    np.testing.assert_allclose(values[0, 2:], -values[1, :-2], atol=1e-12)
-    assert np.count_nonzero(values) == 2
-
-
-@pytest.mark.slow
-def test_null_vectors_too_many_to_show_give_way_to_the_noise_gain(monkeypatch):
-    monkeypatch.setattr("convsolve.plotting.report_figure.MAX_VECTORS", 2)
-    x = noise(60, 2)
-    x[:, 1] = 0
-    report = cs.identify(cs.Problem(x, kernel_size=3))
-    figure = drawn(report)
-    assert figure.get_suptitle().endswith("; 3 null vectors, too many to show")
-    axes = panel(figure, GAIN)
-    gains = report.noise_gain[::-1, :, 0]
-    np.testing.assert_array_equal(line(axes, "channel 0").get_ydata(), gains[:, 0])
-    assert np.isnan(line(axes, "channel 1").get_ydata()).all()
-    nothing = drawn(cs.identify(cs.Problem(np.zeros(9), kernel_size=3)))
-    assert titles(nothing) == [SPECTRUM, "0 of 3 taps identifiable"]
-
-
 # --- noise gain
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(("factor", "scale"), some([(3.0, "linear"), (1e4, "log")], (1e4, "log")))
-def test_noise_gain_over_lag_on_a_log_axis_where_it_spans_decades(factor, scale):
-    x = noise(90, 2)
-    x[:, 1] *= factor
-    report = cs.identify(cs.Problem.from_lags(x, lags=(-1, 3)))
-    axes = panel(drawn(report), GAIN)
-    assert axes.get_yscale() == scale
-    low, high = axes.get_ylim()
-    for c in range(2):
-        curve = line(axes, f"channel {c}")
-        gains = report.noise_gain[::-1, c, 0]
-        np.testing.assert_array_equal(curve.get_xdata(), range(-1, 4))
-        np.testing.assert_array_equal(curve.get_ydata(), gains)
-        assert low < gains.min() <= gains.max() < high
-
-
-@pytest.mark.slow
-def test_noise_gain_of_many_channels_is_an_image():
-    report = cs.identify(cs.Problem.from_lags(noise(300, 9), lags=(0, 4)))
-    axes = panel(drawn(report), GAIN)
-    np.testing.assert_array_equal(image(axes), report.noise_gain[::-1, :, 0].T)
-    assert axes.get_yticklabels()[8].get_text() == "channel 8"
 
 
 @pytest.mark.parametrize("unit", some([1e200, 1e-290], 1e200))
@@ -297,73 +182,6 @@ def test_units_far_from_one_can_be_drawn(unit):
 
 
 # --- two and three dimensions
-
-
-def images_named(figure, name):
-    return [axes for axes in figure.axes if axes.get_title() == name]
-
-
-@pytest.mark.slow
-def test_two_dimensions_are_an_image_a_channel():
-    x = noise(12, 12, 3)
-    x[..., 2] = x[..., 0]
-    report = cs.identify(cs.Problem(x, kernel_size=(2, 3)))
-    figure = drawn(report)
-    assert mask_place(figure).get_suptitle() == "6 of 18 taps identifiable"
-    for c, state in enumerate((NOT, SURE, NOT)):
-        axes = images_named(figure, f"channel {c}")[0]
-        np.testing.assert_array_equal(image(axes), np.full((2, 3), state))
-        assert axes.get_xlim() == (-2.5, 0.5)
-        assert axes.get_ylim() == (0.5, -1.5)
-    assert axes.get_xlabel() == "lag, last axis"
-    assert legend(mask_place(figure)) == ["not identifiable", "identifiable"]
-    # The channel in between is touched by no null vector.
-    vectors = [images_named(figure, f"channel {c}")[1:] for c in range(3)]
-    assert [len(found) for found in vectors] == [2, 0, 2]
-    for i in range(2):
-        for c in (0, 2):
-            expected = report.null_echelon[0][i, ::-1, ::-1, c]
-            np.testing.assert_array_equal(image(vectors[c][i]), expected)
-
-
-@pytest.mark.slow
-def test_of_many_channels_those_with_something_to_tell_are_shown_first():
-    x = noise(16, 16, 6)
-    x[..., 5] = 0
-    figure = drawn(cs.identify(cs.Problem(x, kernel_size=(2, 2))))
-    assert mask_place(figure).get_suptitle() == "20 of 24 taps identifiable\n4 of 6 shown"
-    shown = [axes.get_title() for axes in mask_place(figure).axes]
-    assert shown == ["channel 5", "channel 0", "channel 1", "channel 2"]
-    assert set(image(images_named(figure, "channel 5")[0]).ravel()) == {NOT}
-
-
-@pytest.mark.slow
-def test_noise_gain_of_two_dimensions_shares_its_colours():
-    report = cs.identify(cs.Problem(noise(14, 14, 2) * [1, 2], kernel_size=(3, 2)))
-    figure = drawn(report)
-    assert GAIN in [part.get_suptitle() for part in figure.subfigs[1].subfigs]
-    gains = report.noise_gain[::-1, ::-1, :, 0]
-    for c in range(2):
-        axes = images_named(figure, f"channel {c}")[1]
-        np.testing.assert_array_equal(image(axes), gains[..., c])
-        assert axes.collections[0].get_clim() == (0, gains.max())
-
-
-@pytest.mark.slow
-def test_three_dimensions_show_the_central_slice():
-    x = noise(6, 7, 7, 2)
-    x[..., 1] = 0
-    x[0, 3, 3, 1] = 1  # an impulse on the border of the first axis
-    report = cs.identify(cs.Problem(x, kernel_size=(3, 2, 2), padding="same"))
-    figure = drawn(report)
-    assert mask_place(figure).get_suptitle() == (
-        f"{report.identifiable.sum()} of 24 taps identifiable\nslice at lag 0 of the first axis"
-    )
-    for c in range(2):
-        states = image(images_named(figure, f"channel {c}")[0])
-        np.testing.assert_array_equal(states > NOT, report.identifiable[1, ::-1, ::-1, c, 0])
-        np.testing.assert_array_equal(states == ASSUMED, report.padding_only[1, ::-1, ::-1, c, 0])
-    assert (states == ASSUMED).any()
 
 
 # --- undecided

@@ -168,33 +168,6 @@ def test_groups_go_where_metadata_are_routed() -> None:
         assert found == pytest.approx(wanted, abs=1e-12)
 
 
-def test_in_a_pipeline_with_frames_for_output() -> None:
-    frame = pd.DataFrame(X, columns=["Fz", "Cz", "Pz"])
-    pipe = make_pipeline(StandardScaler(), ConvRegressor((-1, 3))).set_output(transform="pandas")
-    pipe.fit(frame, Y, convregressor__groups=GROUPS)
-    assert pipe[-1].feature_names_in_.tolist() == ["Fz", "Cz", "Pz"]
-    wanted = ConvRegressor((-1, 3)).fit(StandardScaler().fit_transform(X), Y, groups=GROUPS)
-    np.testing.assert_allclose(pipe[-1].coef_, wanted.coef_, atol=1e-12)
-    np.testing.assert_allclose(
-        pipe.predict(frame, groups=GROUPS),
-        wanted.predict(StandardScaler().fit_transform(X), GROUPS),
-        atol=1e-12,
-    )
-
-
-def test_a_penalty_is_chosen_inside() -> None:
-    solver = cs.Regularized(cs.Smooth())
-    ours = ConvRegressor((-1, 3), solver=solver).fit(TRIALS, TARGETS)
-    problem = cs.Problem.from_lags(TRIALS, TARGETS, lags=(-1, 3), edges="zeros", bias=True)
-    np.testing.assert_array_equal(ours.solution_.kernel, cs.solve(problem, solver).kernel)
-    search = GridSearchCV(
-        ConvRegressor((-1, 3)), {"solver": [solver, cs.Regularized(cs.Ridge())]}, cv=KFold(2)
-    )
-    assert search.fit(TRIALS, TARGETS).best_params_["solver"] in (
-        solver, cs.Regularized(cs.Ridge()),
-    )  # fmt: skip
-
-
 def test_it_is_cloned_and_pickled() -> None:
     solver = cs.NormalEquations(2.0)
     fit = ConvRegressor((-1, 3), solver=solver, edges="drop").fit(TRIALS, TARGETS)
@@ -221,22 +194,6 @@ def test_scores_and_predictions_are_as_strict_as_fits() -> None:
     assert again.score(TRIALS, TARGETS, columns) == pytest.approx(
         plain.score(TRIALS, TARGETS, [*range(1, 7)]), abs=1e-12
     )
-
-
-def test_trials_in_an_array_of_objects() -> None:
-    x, y = np.empty(6, object), np.empty(6, object)
-    x[:], y[:] = TRIALS, TARGETS
-    fit = ConvRegressor((-1, 3)).fit(x, y)
-    np.testing.assert_array_equal(fit.coef_, ConvRegressor((-1, 3)).fit(TRIALS, TARGETS).coef_)
-    assert [len(part) for part in fit.predict(x)] == [*LENGTHS]
-
-
-def test_wide_tables_are_read_as_they_stand() -> None:
-    """More features than samples is no doubt here: samples always come first."""
-    x = np.random.default_rng(1).standard_normal((20, 30))
-    with pytest.warns(cs.IdentifiabilityWarning, match="underdetermined"):
-        fit = ConvRegressor().fit(x, x[:, 0])
-    assert fit.score(x, x[:, 0]) == pytest.approx(1)
 
 
 def test_the_lines_of_the_readme_run() -> None:

@@ -66,21 +66,6 @@ def test_what_takes_a_factor_says_so(
         ask(report)
 
 
-@pytest.mark.parametrize("ridge", [1e-3, 1e6])
-def test_no_ridge_makes_room_for_a_resolution(report: Identifiability, ridge: float) -> None:
-    with pytest.raises(ValueError, match=r"a resolution takes a factor of .* whatever the ridge"):
-        report.resolution(ridge)
-
-
-def test_where_a_gram_fits_a_larger_ridge_decides() -> None:
-    problem = cs.Problem(np.sin(np.arange(500.0)), kernel_size=P)
-    tone = cs.identify(problem, limits=Limits(factor_bytes=100))
-    assert tone.verdict == "undecided"
-    with pytest.raises(ValueError, match="ridge=1e-300 is too small to certify full rank"):
-        tone.resolution(1e-300)
-    assert (tone.resolution(1.0) < 1).all()
-
-
 def test_what_solve_gives_of_undecided_data() -> None:
     """An error while a Gram fits, and else, along one axis, an answer and a warning."""
     x = np.sin(np.arange(9000.0))
@@ -136,12 +121,3 @@ def test_the_ridge_of_an_undecided_report_suffices(
         assert analyse(problem).system(RIDGE, share * ridge).ridge_certifies is enough
     with pytest.raises(ValueError, match=re.escape(f"solve with ridge={ridge:.3g}")):
         _ = report.rank
-
-
-def test_no_ridge_is_named_beyond_float64() -> None:
-    for power in (600, -600):
-        problem = cs.Problem(np.ldexp(TONE, power), kernel_size=8)
-        report = cs.identify(problem, limits=Limits(factor_bytes=100))
-        assert report.verdict == "undecided"
-        assert report.sufficient_ridge is None
-        assert report.advice[-1].argument is None

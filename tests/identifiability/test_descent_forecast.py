@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 from typing import Any
 
 import mpmath
@@ -152,19 +151,6 @@ def test_a_run_at_the_best_step_goes_as_foretold(name: str) -> None:
     assert math.sqrt(ratio) == pytest.approx(rate, rel=1e-3)
 
 
-@pytest.mark.slow
-@many
-@run_of_each
-def test_the_largest_step_is_the_edge(name: str) -> None:
-    largest = cs.identify(problem_of(name)).descent().largest_step
-    below = Run(name, 0.95 * largest)
-    steps = int(max(flat(below.forecast.steps_along(0.95 * largest))))
-    assert size(below.errors(steps)) <= below.forecast.tol * size(below.errors(0))
-    above = Run(name, 1.02 * largest)
-    assert above.fit(1000).status == "diverged"
-    assert np.isinf(flat(above.forecast.steps_along(1.02 * largest))).sum() == 1
-
-
 @many
 def test_what_no_output_shows_stays_where_it_starts() -> None:
     problem = problem_of("tone")
@@ -178,13 +164,6 @@ def test_what_no_output_shows_stays_where_it_starts() -> None:
     np.testing.assert_allclose(np.tensordot(null, kernel - init, 2), 0, atol=1e-13)
     assert report.null_part(init) > 1
     assert "2 of 8 directions change no output: along them descent stays" in repr(found)
-
-
-def test_x_alone_is_enough() -> None:
-    given, alone = problem_of("outputs"), cs.Problem(NOISE, kernel_size=(3,), out_channels=3)
-    found, expected = cs.identify(alone).descent(1e-3), cs.identify(given).descent(1e-3)
-    assert found.best_step == pytest.approx(expected.best_step, rel=1e-14)
-    assert found.steps == expected.steps < cs.identify(given).descent().steps
 
 
 def test_a_hessian_of_one_curvature_takes_one_step() -> None:
@@ -267,35 +246,6 @@ def test_the_text_is_advice() -> None:
     assert "last       0.50 cycles per tap in channel 0 (" in text
     assert text.splitlines()[4].endswith(f": {found.steps:,} steps")
     assert text.endswith("cs.solve(problem) finds the same kernel without a step")
-
-
-@pytest.mark.parametrize(
-    ("x", "words"),
-    [
-        (NOISE[:, [0, 0]], r"cycles per tap in channels 0 \(50%\), 1 \(50%\): "),
-        (np.tile(NOISE[:, :1], 20), "cycles per tap: "),
-        (NOISE[:, :1], "cycles per tap: "),
-    ],
-    ids=["two alike", "twenty alike", "one"],
-)
-def test_channels_are_named_where_they_say_something(x: np.ndarray, words: str) -> None:
-    found = cs.identify(cs.Problem(x, kernel_size=(3,))).descent()
-    assert len(re.findall(words, repr(found))) == 3
-
-
-def test_frequencies_have_one_number_an_axis() -> None:
-    rows = np.repeat(
-        np.random.default_rng(3).standard_normal((12, 30)), 2, axis=0
-    )  # alike two by two
-    found = cs.identify(cs.Problem(rows, kernel_size=(2, 3))).descent()
-    assert re.search(r"last       0\.50 × 0\.\d\d cycles per tap: ", repr(found))
-
-
-def test_a_mean_far_from_zero_makes_the_bias_last() -> None:
-    found = cs.identify(cs.Problem(NOISE[:, 0] + 1e6, kernel_size=(2,), bias=True)).descent()
-    assert "last       the bias (100%)" in repr(found)
-    assert found.rate == 1.0
-    assert 1e24 < found.steps < 1e27
 
 
 @pytest.mark.parametrize("name", ["smooth", "bias", "few rows"])

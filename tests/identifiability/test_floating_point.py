@@ -49,37 +49,6 @@ def check(x: np.ndarray, taps: int, **options: Any) -> str:
     return verdict
 
 
-@pytest.mark.slow
-@every_route
-@pytest.mark.parametrize(
-    ("dtype", "scales"),
-    [(np.float64, (1e-200, 1e-7, 1e200)), (np.float32, (1e-25, 1e-7, 1e25))],
-    ids=["float64", "float32"],
-)
-def test_scale_changes_nothing(dtype: type, scales: tuple[float, ...], by: str) -> None:
-    """Of all, where products round, and of one channel by the power of two beside it."""
-    a, b = WHOLE.astype(dtype).T
-    noise = np.random.default_rng(1).standard_normal(200).astype(dtype)
-    inputs = {
-        "white": (a, b),
-        "duplicate": (a, a, b),
-        "zero": (a, 0 * a),
-        "delayed": (a[1:], a[:-1]),
-        "constant": (a, 0 * a + 3),
-        "rounded copy": (noise, noise * dtype(0.1) * dtype(10)),
-    }
-    for name, channels in inputs.items():
-        x = np.stack(channels, -1)
-        for bias in (False, True):
-            plain = reported(cs.Problem(x, kernel_size=(3,), bias=bias), by)
-            for scale in scales:
-                one = np.exp2(np.round(np.log2(scale)) * (np.arange(x.shape[1]) == 0))
-                for factor in (scale, one):
-                    scaled = (x * factor).astype(dtype)
-                    problem = cs.Problem(scaled, kernel_size=(3,), bias=bias)
-                    assert reported(problem, by) == plain, (name, bias, factor)
-
-
 @every_route
 @pytest.mark.parametrize("offset", [1e3, 1e9, 1e14])
 def test_an_offset_beside_a_bias_costs_no_digits(offset: float, by: str) -> None:
@@ -149,38 +118,6 @@ def test_low_pass_inputs(taps: int, bias: bool) -> None:
         assert verdicts == {"overdetermined", "ambiguous", "rank-deficient"}
 
 
-@pytest.mark.slow
-@every_route
-def test_the_mask_beside_low_pass_channels(by: str) -> None:
-    """A condition of up to 1e9 elsewhere, and odd units, blur neither what is determined nor not.
-
-    The channels are (smooth, other): a copy and a proportion leave open all taps of both, a zero
-    and a constant all of their own, and a delayed copy leaves the two ends that do not overlap.
-    """
-    rng = np.random.default_rng(7)
-    for passes in range(7):
-        smooth, other = rng.standard_normal((2, 400))
-        for _ in range(passes):
-            smooth = np.convolve(smooth, np.hanning(9)[1:-1], "same")
-        ends = np.arange(4)[:, None] == [3, 0]
-        inputs = [
-            ((other, other), [False, False]),
-            ((other, -3 * other), [False, False]),
-            ((other, 0 * other), [True, False]),
-            ((0 * other + 0.7,), [False]),
-            ((np.roll(other, -1), other), ends),
-        ]
-        for channels, known in inputs:
-            x = np.stack([smooth, *channels], -1)[:-1]
-            x *= 10.0 ** rng.integers(-6, 7, x.shape[1])
-            for bias in (False, True):
-                report = cs.identify(cs.Problem(x, kernel_size=(4,), bias=bias), limits=ROUTES[by])
-                mask = report.identifiable[..., 0]
-                assert report.verdict == "rank-deficient"
-                assert mask[:, 0].all()
-                assert (mask[:, 1:] == known).all()
-
-
 @every_route
 def test_small_parts_of_a_null_vector_are_kept(by: str) -> None:
     """Beside a condition of 1e10 a part of 1e-5 cannot be told from zero, but is one all the same.
@@ -225,15 +162,6 @@ def test_long_computed_tones(tones: int, samples: int) -> None:
     assert (report.verdict, report.rank) == ("ambiguous", 2 * tones)
     assert report.rank_band == (2 * tones, taps)
     assert report.mask_ambiguous
-
-
-def test_computed_tones_of_any_length_are_never_determined() -> None:
-    rng = np.random.default_rng(3)
-    for _ in range(60):
-        x = tone(rng.uniform(0.02, 0.48), int(10 ** rng.uniform(1.5, 4.7)), rng.uniform(0, 6))
-        report = cs.identify(cs.Problem(x, kernel_size=6))
-        assert report.verdict in ("rank-deficient", "ambiguous")
-        assert report.rank == report.rank_band[0] == 2
 
 
 TRANSIENTS = list(product([0, 1, 3, 150, 195, 198, 199], ["valid", "full", "causal", "same"]))

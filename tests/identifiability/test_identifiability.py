@@ -97,12 +97,6 @@ def test_remedies_name_what_limits() -> None:
     assert cs.identify(cs.Problem(NOISE[:12], kernel_size=(3,))).unique
 
 
-def test_counting_misleads_where_rows_repeat() -> None:
-    report = cs.identify(cs.Problem(np.ones(10), kernel_size=2))
-    assert report.counting.startswith("9 equations for 2 unknowns per output channel: more than")
-    assert "only 1 of these equations is independent" in report.counting
-
-
 @pytest.mark.parametrize("x", [NOISE[:12], NOISE[:, [0, 1, 0]], NOISE], ids=lambda x: x.shape)
 def test_repr_computes_nothing(x: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
     """Neither a factor, nor a search for remedies, nor a prediction: what it had is not there."""
@@ -126,16 +120,6 @@ def test_repr_computes_nothing(x: np.ndarray, monkeypatch: pytest.MonkeyPatch) -
     assert str(report) == report.text()
     assert len(shown(report).splitlines()) <= 5
     assert max(map(len, shown(report).splitlines())) <= 88
-
-
-def test_the_text_is_the_report() -> None:
-    report = cs.identify(cs.Problem(NOISE[:12], kernel_size=(4,), bias=True))
-    text = str(report)
-    assert "1 record × 12 samples × 3 channels" in text.splitlines()[0]
-    for words in ("underdetermined", "9 per output channel", "13 per output channel", "infinite"):
-        assert words in text
-    assert "bias not identifiable" in text
-    assert max(map(len, text.splitlines())) <= 88
 
 
 def test_warning_names_the_way_out_and_carries_the_report() -> None:

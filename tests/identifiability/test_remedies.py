@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import gc
-import weakref
-from contextlib import nullcontext
-
 import numpy as np
 import pytest
 
@@ -180,22 +176,6 @@ def test_the_echelon_basis_spans_the_null_space(name: str, power: int) -> None:
         assert np.linalg.matrix_rank(unit, tol=1e-3) == len(flat)
 
 
-def test_groups_are_named_by_their_own_channels() -> None:
-    report = report_of(N[:, [0, 1, 2, 2]], (1,), groups=2)
-    assert report.confounded == [
-        "channel 2 lag 0 and channel 3 lag 0 are confounded: only their sum is determined"
-    ]
-
-
-def test_too_many_for_words_are_counted() -> None:
-    report = report_of(np.ones(300), 260)
-    assert report.confounded == [
-        "259 independent changes of the kernel leave y as it is; fewer taps or channels make them "
-        "few enough to name"
-    ]
-    assert report.null_echelon[0].shape == (259, 260, 1)
-
-
 # --- remedies do what they say
 
 # (input, taps, options, what remedies must name, and what must work)
@@ -277,20 +257,6 @@ def test_a_remedy_names_arguments_of_python_or_options_of_the_shell() -> None:
     assert Remedy("rows", "{} are needed").sentence() == "{} are needed"
 
 
-@pytest.mark.parametrize("name", BROKEN)
-def test_the_sentences_are_those_of_the_data(name: str) -> None:
-    report = cs.identify(problem_of(name))
-    assert report.remedies == [remedy.sentence() for remedy in report.advice]
-    for remedy, sentence in zip(report.advice, report.remedies):
-        assert remedy.argument is None or f"{remedy.argument}=" in sentence
-        assert remedy.kind != "rows" or remedy.value is None or f" {remedy.value} " in sentence
-    for interface in (nullcontext(), as_options()):
-        with interface:
-            text = " ".join(report.text().split())
-            for remedy in report.advice:
-                assert remedy.sentence() in text
-
-
 def test_fewer_lags_are_asked_for_as_lags() -> None:
     x = np.array([0.0, 1, 0, -1])[T % 4]
     for edges, lags, kept in (
@@ -346,14 +312,6 @@ def test_a_burst_at_the_end_asks_for_the_silence_after_it() -> None:
     assert "more of the same signal will not help" in " ".join(report_of(np.ones(40), 4).remedies)
 
 
-def test_a_report_under_another_geometry_leaves_its_own_alone() -> None:
-    report = report_of(N, 3, stride=2)
-    dense = report.under(cs.ConvSpec(3))
-    assert (report.n_equations, dense.n_equations) == (19, 38)
-    assert dense.problem.y is None
-    assert report.under(cs.ConvSpec(50)) is None
-
-
 def test_an_undecided_report_names_what_decides() -> None:
     report = report_of(np.ones(40), 3, Limits(factor_bytes=8))
     assert report.verdict == "undecided"
@@ -371,72 +329,6 @@ def test_an_undecided_report_names_what_decides() -> None:
     assert "identifiable" not in str(wide)
 
 
-def test_compare_keeps_the_methods_that_can_answer() -> None:
-    problem, limits = cs.Problem(np.arange(40.0), N[:38, 0], kernel_size=3), Limits(factor_bytes=8)
-    table = cs.compare(problem, limits=limits)
-    assert "give a ridge, or fewer taps" in table.skipped["NormalEquations"]
-    assert any("GradientDescent" in name for name in table.solutions)
-    with pytest.raises(cs.SolveError, match="give a ridge, or fewer taps"):
-        cs.compare(problem, [cs.NormalEquations()], limits=limits)
-
-
-def test_inner_rows_too_large_to_decide_are_reported() -> None:
-    limits = Limits(factor_bytes=20_000, small_numbers=0)
-    x = np.random.default_rng(0).standard_normal(60)
-    report = report_of(x, 40, limits, padding="full")
-    assert report.verdict == "overdetermined"
-    assert not report.padding_only.any()
-    text = " ".join(str(report).split())
-    assert "which taps rest on the zeros outside the record cannot be decided within" in text
-
-
-def test_the_group_that_speaks_gives_the_rank() -> None:
-    n = np.arange(20_000)
-    pattern = np.tile(np.random.default_rng(0).standard_normal(5), 4000)
-    x = np.stack([np.sin(0.7 * n + 0.1), pattern], 1)
-    report = report_of(x, 6, groups=2)
-    assert report.group_verdicts == ("ambiguous", "rank-deficient")
-    assert (report.rank, report.nullity, report.worst_group) == (5, 1, 1)
-
-
-@pytest.mark.parametrize(("dtype", "words"), [
-    (np.float32, "x is float32: its own rounding, 1e-07 of its size, is part of the data"),
-    (np.int16, "x is int16, taken as exact: in readings of an instrument"),
-    (np.float64, ""),
-])  # fmt: skip
-def test_data_coarser_than_the_arithmetic_are_told_so(dtype: type, words: str) -> None:
-    text = " ".join(str(report_of(N.astype(dtype), (3,))).split())
-    assert words in text
-    assert bool(words) == ("precision " in text)
-
-
-def test_the_words_about_the_bias_agree_with_its_mask() -> None:
-    y = np.random.default_rng(0).integers(-9, 10, 60) * 1.0
-    for pair in ((y + 1e6, y + 1e6 + 2.0**-10), (y, y + 2.0**-37), (y, y + 4.0), (y, 2 * y)):
-        report = report_of(np.stack(pair, 1), (1,), bias=True)
-        assert ("the bias" in " ".join(report.confounded)) == (not report.bias_identifiable)
-
-
-def test_a_printed_report_keeps_no_problem_alive() -> None:
-    gc.disable()
-    try:
-        for padding in ("valid", "causal"):
-            problem = cs.Problem(N[:, 0], N[:, 0], kernel_size=1, padding=padding)
-            report, gone = cs.identify(problem), weakref.ref(problem)
-            str(report)
-            report.to_dict()
-            del problem, report
-            assert gone() is None
-    finally:
-        gc.enable()
-
-
-def test_lags_are_in_the_reading_line() -> None:
-    assert "kernel: 3 taps, lags -1 to 1, edges zeros; y" in repr(
-        cs.Problem.from_lags(N, lags=(-1, 1), edges="zeros")
-    )
-
-
 def test_every_deficient_group_is_told_and_none_is_shortened() -> None:
     a, b = N[:, 0], N[:, 1]
     told = report_of(np.stack([a, 0 * a, b, b], -1), (2,), groups=2).remedies
@@ -444,18 +336,3 @@ def test_every_deficient_group_is_told_and_none_is_shortened() -> None:
     (shared,) = [t for t in told if "cannot be distinguished" in t]
     assert shared.startswith("in group 1, 2 combinations of channels")
     assert "drop" not in " ".join(told)
-
-
-def test_a_report_that_somebody_holds_is_not_made_again() -> None:
-    problem = cs.Problem(N, N[:, 0], kernel_size=(1,))
-    report = cs.identify(problem)
-    assert cs.identify(problem) is report
-    assert cs.solve(problem).identifiability is report
-
-
-def test_integers_that_float64_does_not_hold_are_told() -> None:
-    v = N[:, 0].astype(np.int64)
-    with pytest.warns(UserWarning, match=r"integers beyond 2\*\*53 are rounded to float64"):
-        report = cs.identify(cs.Problem(2**60 + v, kernel_size=3, bias=True))
-    assert not report.unique
-    assert cs.identify(cs.Problem(2**52 + v, kernel_size=3, bias=True)).unique

@@ -137,41 +137,7 @@ def test_bic_of_wide_data_ends_at_its_edge_and_says_so() -> None:
         assert "at the edge of what was searched" in found.text()
 
 
-@quiet
-def test_lasso_of_wide_data() -> None:
-    solved = 0
-    for seed in range(20):
-        rng = np.random.default_rng(seed)
-        x, y = rng.standard_normal((31, 2)), rng.standard_normal(31)
-        problem = cs.Problem.from_lags(x, y, lags=(0, 11), bias=True)
-        most = cs.solve(problem, cs.Lasso(select="bic")).regularization.path.strengths[0, 0]
-        for share in (1e-2, 1e-4):
-            fit = cs.solve(problem, cs.Lasso(strength=most * share))
-            solved += fit.ok
-            assert fit.ok == (fit.certificate <= 1e-8)
-    assert solved >= 38
-
-
-@quiet
-def test_lasso_of_a_few_rows_takes_as_many_folds() -> None:
-    x, y = np.random.default_rng(0).standard_normal((2, 7))
-    problem = cs.Problem.from_lags(x, y, lags=(0, 4))
-    assert cs.solve(problem, cs.Lasso()).regularization.path.by_fold.shape[0] == 3
-
-
 # --- x that says nothing, penalties of nothing
-
-
-@quiet
-@pytest.mark.parametrize("value", [1.7, 0.1, 1 / 3])
-@pytest.mark.parametrize(
-    "penalty", [*PRIORS, cs.StableSpline("ss"), cs.Smooth(1), cs.Smooth(2), cs.Ridge()], ids=str
-)
-def test_a_constant_input_beside_a_bias(penalty: cs.Penalty, value: float) -> None:
-    y = np.random.default_rng(0).standard_normal(60)
-    problem = cs.Problem.from_lags(np.full(60, value), y, lags=(0, 4), bias=True)
-    fit = cs.solve(problem, cs.Regularized(penalty))
-    np.testing.assert_allclose(fit.predict(), y[4:].mean(), rtol=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -230,15 +196,6 @@ def test_bands_of_data_without_noise(kind: str) -> None:
     np.testing.assert_allclose(fit.predict(), y[3:], atol=1e-7)
 
 
-def test_bands_beside_groups_of_a_convolution() -> None:
-    rng = np.random.default_rng(0)
-    x = rng.standard_normal((200, 4))
-    y = x[:, [0, 2]] + rng.standard_normal((200, 2))
-    problem = cs.Problem.from_lags(x, y, lags=(0, 3), groups=2)
-    found = cs.solve(problem, cs.Regularized(cs.Ridge(groups=(0, 0, 1, 1)))).regularization
-    assert found.strength.shape == (2, 2)
-
-
 # --- exact data, extreme units, sameness
 
 
@@ -270,27 +227,6 @@ def test_tones_are_no_rows_to_hold_out() -> None:
     problem = cs.Problem.from_lags(x, rng.standard_normal(500), lags=(0, 7))
     with pytest.raises(cs.SolveError, match="scores would be rounding; choose by 'bic'"):
         cs.choose_lags(problem, cs.CrossValidation(4))
-
-
-def test_solvers_are_equal_hashable_and_of_the_host() -> None:
-    for make in (
-        lambda: cs.Regularized(strength=[1.0, 2.0], select=cs.CrossValidation([[0], [1]])),
-        lambda: cs.Lasso("channels", [3.0, 1.0]),
-    ):
-        assert make() == make()
-        assert hash(make()) == hash(make())
-        with pytest.raises(TypeError, match="runs on the host only; inside jit"):
-            cs.fit_kernel(np.ones(9), np.ones(7), cs.ConvSpec(3), make())
-
-
-def test_lengths_of_several_axes_are_saved(tmp_path: Any) -> None:
-    x = np.random.default_rng(0).standard_normal((20, 20))
-    y = x[1:-1, 1:-1] + np.random.default_rng(1).standard_normal((18, 18))
-    fit = cs.solve(cs.Problem(x, y, kernel_size=(3, 3)), cs.Regularized(cs.Smooth()))
-    fit.save(tmp_path / "fit.npz")
-    loaded = cs.load(tmp_path / "fit.npz").regularization
-    assert loaded.hyperparameters == fit.regularization.hyperparameters
-    assert len(loaded.hyperparameters["length"]) == 2
 
 
 def test_groups_search_grids_of_their_own_lengths() -> None:

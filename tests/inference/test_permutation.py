@@ -11,7 +11,6 @@ import scipy.linalg
 
 import convsolve as cs
 from convsolve.inference.permutation import Process
-from convsolve.problem.sizes import Limits
 from support.coverage import red
 from support.geometry import NAMED
 from support.slow import some
@@ -140,19 +139,6 @@ def test_ar_draws_rank_the_r2_of_least_squares(bias: bool) -> None:
     check_p(found)
 
 
-@pytest.mark.parametrize("kind", ["circular_shift", "records", "ar"])
-def test_chunks_have_the_same_p(kind: str) -> None:
-    """Records of several lengths are stacked in another order in memory."""
-    rng = np.random.default_rng(0)
-    lengths = (60, 60, 60, 60) if kind == "records" else (60, 45, 60, 70, 45, 60)
-    x, y = [red(rng, n + 2, 1) for n in lengths], [red(rng, n, 2) for n in lengths]
-    problem = cs.Problem(x, y, kernel_size=3, bias=True)
-    limits = Limits(held_numbers=1, chunk_numbers=40)
-    fits = cs.solve(problem), cs.solve(problem, limits=limits)
-    one, other = (fit.permutation_test(kind, draws=60) for fit in fits)
-    np.testing.assert_allclose(one.null, other.null, atol=1e-10)
-
-
 @pytest.mark.parametrize("kind", ["circular_shift", "records"])
 def test_correlated_noise_is_rejected_at_the_level(kind: str) -> None:
     """Nominal 5 %; an F test for white noise rejects a third."""
@@ -162,13 +148,6 @@ def test_correlated_noise_is_rejected_at_the_level(kind: str) -> None:
         fit = cs.solve(cs.Problem(x, y.swapaxes(0, 1), kernel_size=8, bias=True))
         rejected.append(fit.permutation_test(kind, draws=99).p <= 0.05)
     assert 0.02 < np.mean(rejected) < 0.09
-
-
-def test_an_effect_is_found() -> None:
-    rng = np.random.default_rng(2)
-    x = red(rng, 619, 1)
-    y = red(rng, 600, 5) + 0.5 * cs.convolve(x, np.ones((20, 1, 1)), cs.ConvSpec(20))
-    assert (cs.solve(cs.Problem(x, y, kernel_size=20)).permutation_test().p < 0.01).all()
 
 
 def test_an_output_that_does_not_vary_has_no_p() -> None:

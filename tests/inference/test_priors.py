@@ -89,9 +89,7 @@ def test_no_inverse_of_a_prior_is_formed() -> None:
     for penalty in (
         cs.StableSpline("tc", 0.05),
         cs.StableSpline("dc", 0.5, 0.98),
-        cs.StableSpline("ss", 0.5),
         cs.StableSpline("ss", 0.9999),
-        cs.Smooth(length=3.0),
         cs.Smooth(length=30.0),
     ):
         fit = cs.solve(problem, cs.LeastSquares("qr", 1.0, penalty))
@@ -138,13 +136,13 @@ def test_roots_are_exact_to_rounding(kind: str) -> None:
 
 
 def test_a_squared_exponential_is_no_cholesky() -> None:
-    """At length 10 of 300 taps there is none; the root has 76 columns or so, and is exact."""
-    lags = np.arange(300.0)
+    """At length 10 of 150 taps there is none; the root has few columns, and is exact."""
+    lags = np.arange(150.0)
     kernel = np.exp(-0.5 * (np.subtract.outer(lags, lags) / 10) ** 2)
     with pytest.raises(np.linalg.LinAlgError):
         np.linalg.cholesky(kernel)
     ((root, _),) = cs.Smooth(length=10.0).bases([lags])
-    assert root.shape[1] < 100
+    assert root.shape[1] < 60
     np.testing.assert_allclose(root @ root.T, kernel, atol=1e-12)
 
 
@@ -211,7 +209,7 @@ def test_bands_have_the_most_evidence_of_random_ones() -> None:
     args = gram, r, squares, band, len(y)
     best = _loss(-np.log(found.strength[:, 0]), *args)[0]
     rng = np.random.default_rng(0)
-    tried = [_loss(rng.uniform(-12, 6, 3), *args)[0] for _ in range(300)]
+    tried = [_loss(rng.uniform(-12, 6, 3), *args)[0] for _ in range(60)]
     assert best <= min(tried) + 1e-6
 
 

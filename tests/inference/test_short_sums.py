@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -84,8 +85,10 @@ CASES = ["plain", "bias", "drift", "gaps", "weights"]
 
 
 @pytest.mark.filterwarnings("ignore:the residuals of output .* are correlated")
-@pytest.mark.parametrize("name", some(CASES, "bias", "gaps", "drift"))
-@pytest.mark.parametrize("chunked", [False, True])
+@pytest.mark.parametrize(
+    ("name", "chunked"),
+    some(product(CASES, [False, True]), ("bias", False), ("gaps", True), ("drift", False)),
+)
 def test_one_sum_of_taps_is_that_of_dense_matrices(name: str, chunked: bool) -> None:
     case = Case(name)
     limits = Limits(held_numbers=1, chunk_numbers=40) if chunked else Limits()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import pickle
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,6 @@ import pytest
 import scipy.stats
 
 import convsolve as cs
-from convsolve.inference.sandwich import Clusters
 from convsolve.problem.sizes import Limits
 from support import dense
 from support.geometry import NAMED
@@ -278,31 +276,6 @@ def test_a_simultaneous_band_of_clusters_is_bonferronis(records: int) -> None:
     np.testing.assert_allclose((high + low) / 2, fit.kernel, atol=1e-12)
 
 
-def test_max_t_is_never_wider_than_bonferroni() -> None:
-    problem, _ = known(True)
-    fit = cs.solve(problem)
-    widths = [
-        np.subtract(*fit.confidence_band(simultaneous=True, method=method)[::-1])
-        for method in ("max-t", "bonferroni")
-    ]
-    assert (widths[0] <= widths[1]).all()
-    np.testing.assert_array_equal(widths[0], np.subtract(*fit.confidence_band(0.95, True)[::-1]))
-
-
-def test_groups_test_their_own_channels() -> None:
-    rng = np.random.default_rng(0)
-    x, y = rng.standard_normal((90, 4)), rng.standard_normal((88, 2))
-    fit = cs.solve(cs.Problem(x, y, kernel_size=3, groups=2))
-    test = fit.test(3)
-    assert np.isnan(test.statistic[0])
-    assert np.isnan(test.p[0])
-    alone = cs.solve(cs.Problem(x[:, 2:], y[:, 1:], kernel_size=3)).test(1)
-    np.testing.assert_allclose(test.p[1], alone.p[0], rtol=1e-9)
-    np.testing.assert_allclose(fit.test([0, 2]).p, [fit.test(0).p[0], fit.test(2).p[1]])
-    with pytest.raises(ValueError, match="as many of every group"):
-        fit.test([0, 2, 3])
-
-
 @pytest.mark.parametrize("unit", [1e-100, 1e-20, 1e100])
 def test_channels_of_any_units_are_tested_together(unit: float) -> None:
     problem, _ = known(True)
@@ -341,34 +314,6 @@ def test_an_exact_fit_is_significant_but_for_rounding() -> None:
     assert noisy.test(0, value=1e160).p[0] == 0
 
 
-@pytest.mark.parametrize("unit", [1e-200, 1e-12, 1e150])
-def test_units_change_nothing(unit: float) -> None:
-    problem, _ = known(True)
-    plain = cs.solve(problem)
-    fit = cs.solve(cs.Problem(problem.x[0] * unit, problem.y[0], kernel_size=5, bias=True))
-    np.testing.assert_allclose(fit.standard_error * unit, plain.standard_error, rtol=1e-8)
-    np.testing.assert_allclose(fit.test(1).p, plain.test(1).p, rtol=1e-6)
-    np.testing.assert_allclose(fit.dof, plain.dof)
-
-
-def test_a_saved_fit_keeps_its_errors(tmp_path: Path) -> None:
-    problem, _ = known(True)
-    fit = cs.solve(problem)
-    fit.save(tmp_path / "fit.npz")
-    loaded = cs.load(tmp_path / "fit.npz")
-    np.testing.assert_array_equal(loaded.standard_error, fit.standard_error)
-    np.testing.assert_array_equal(loaded.dof, fit.dof)
-    assert loaded.noise.kind == "white"
-    np.testing.assert_array_equal(loaded.noise.variance, fit.noise.variance)
-    np.testing.assert_array_equal(loaded.confidence_band(0.9), fit.confidence_band(0.9))
-    with pytest.raises(ValueError, match="a loaded solution has no training data"):
-        loaded.covariance()
-    words = next(row for row in str(fit).splitlines() if row.startswith("standard error"))
-    assert words in str(loaded)
-    again = pickle.loads(pickle.dumps(fit))
-    np.testing.assert_array_equal(again.standard_error, fit.standard_error)
-
-
 def test_without_degrees_of_freedom_there_are_no_errors() -> None:
     problem, _ = known(True)
     few = cs.Problem(problem.x[0][:14], problem.y[0][:10], kernel_size=5)
@@ -399,13 +344,6 @@ def test_a_test_of_several_taps_keeps_its_level(
     assert np.mean(rejected) < 0.09
 
 
-def test_records_of_equal_length_have_one_degree_of_freedom_less_than_their_number() -> None:
-    found = Clusters.of(np.full(7, 30.0))
-    assert found.inflation == pytest.approx(1.0)
-    assert found.dof == pytest.approx(6.0)
-    assert not found.unequal
-
-
 def test_records_of_very_different_length_warn_in_tests_of_sums() -> None:
     rng = np.random.default_rng(0)
     x, y = ([rng.standard_normal((n, 1)) for n in (600, 60, 60, 60, 60)] for _ in range(2))
@@ -428,11 +366,3 @@ def test_more_taps_than_the_covariance_has_degrees_of_freedom() -> None:
     fit = cs.solve(cs.Problem.from_lags(x, y, lags=(0, 4)), noise="cluster")
     with pytest.raises(ValueError, match="3 degrees of freedom, too few for a test of 5 sums"):
         fit.test(channels=0)
-
-
-def test_a_row_of_zeros_tests_nothing() -> None:
-    problem, _ = known(True)
-    contrast = np.zeros((2, 5, 2))
-    contrast[0, 0, 0] = 1.0
-    with pytest.raises(ValueError, match="row 1 of the contrast is zero"):
-        cs.solve(problem).test(contrast=contrast)

@@ -187,27 +187,6 @@ def test_certificate_without_a_factor_is_a_bound(noise, off, times):
     assert bound <= 3 * eta or bound <= EXACT
 
 
-def test_a_toeplitz_answer_that_ignores_the_edges_fails():
-    """scipy.linalg.solve_toeplitz on autocorrelations, here as good as its kind can be."""
-    from scipy.linalg import solve_toeplitz
-
-    rng = np.random.default_rng(15)
-    taps = 50
-    problem, _ = convolved(rng, coloured(rng, 3000), taps)
-    x, y = problem.x[0][:, 0], problem.y[0][:, 0]
-    r = [x[: len(x) - m] @ x[m:] for m in range(taps)]
-    c = [x[: len(x) - m] @ y[m:] for m in range(taps)]
-    w = solve_toeplitz(r, c)[::-1]
-    regression = analyse(problem).regression(RIDGE, 0.0)
-    v = regression.from_user(w[:, None, None])
-    normal = Normal(regression.system, 0)
-    r_norm, g = regression.residual(v)
-    (bound,) = normal.backward_error(v[0], r_norm[0], g[0], EXACT)
-    true = regression.certify(v).value
-    assert true <= bound <= 2 * true
-    assert bound > 1e8 * EXACT
-
-
 def test_quadrature_bounds_the_form_from_above():
     rng = np.random.default_rng(16)
     q = np.linalg.qr(rng.standard_normal((30, 30)))[0]

@@ -15,7 +15,7 @@ from convsolve.operators import jax_fourier
 from convsolve.operators.windows import normal_form
 from convsolve.solvers import linear
 from support import dense
-from support.derivatives import check_gradients, check_second_derivatives
+from support.derivatives import check_gradients
 from support.geometry import NAMED, Geometry, over_geometries
 from support.slow import some
 
@@ -103,13 +103,6 @@ def test_gradients_are_those_of_finite_differences(name: str) -> None:
     check_gradients(loss_along_a_line(name))
 
 
-@pytest.mark.slow
-@pytest.mark.usefixtures("forced")
-@pytest.mark.parametrize("name", DERIVED[:1])
-def test_second_derivatives_are_those_of_finite_differences(name: str) -> None:
-    check_second_derivatives(loss_along_a_line(name))
-
-
 def loss_along_a_line(name: str) -> Any:
     x, y, spec, bias = data(name)
     rng = np.random.default_rng(0)
@@ -120,16 +113,6 @@ def loss_along_a_line(name: str) -> Any:
         return jnp.sum(jnp.sin(w)) + jnp.sum(b**2)
 
     return loss
-
-
-@pytest.mark.slow
-@pytest.mark.usefixtures("forced")
-def test_vmap_is_a_loop() -> None:
-    x, y, spec, bias = data("groups")
-    xs, ys = x + np.arange(3.0)[:, None, None, None] * x**2, np.stack([y, y**2, y**3])
-    alone = jax.jit(lambda x, y: fit(x, y, spec, bias)[0])
-    for w, *args in zip(jax.jit(jax.vmap(alone))(xs, ys), xs, ys):
-        np.testing.assert_allclose(w, alone(*args), rtol=1e-10, atol=1e-12)
 
 
 @pytest.mark.slow
@@ -179,15 +162,3 @@ def test_memory_is_that_of_the_signals(solver: Any) -> None:
     derived = jax.jit(jax.value_and_grad(loss, argnums=(0, 1, 2)))
     used = derived.lower(signal, signal, 1e-3).compile().memory_analysis().temp_size_in_bytes
     assert 0 < used < 4e6
-
-
-@pytest.mark.slow
-def test_a_second_call_compiles_nothing(compiled: list[str], rng: np.random.Generator) -> None:
-    spec, solver = cs.ConvSpec(40), cs.NormalEquations
-    x = rng.standard_normal((2, 3000))
-    y = rng.standard_normal((2, 2961))
-    loss = jax.jit(jax.grad(lambda x, y, r: jnp.sum(cs.fit_kernel(x, y, spec, solver(r))[0])))
-    loss(x[0], y[0], 0.1)
-    compiled.clear()
-    loss(x[1], y[1], 0.2)
-    assert compiled == []

@@ -14,7 +14,7 @@ from convsolve.leastsquares.analysis import analyse
 from convsolve.leastsquares.penalty import RIDGE
 from convsolve.linalg import minimum_norm as rowspace
 from convsolve.linalg import qr as triangle
-from convsolve.linalg.minimum_norm import distances, outside
+from convsolve.linalg.minimum_norm import distances
 from convsolve.linalg.qr import tall_qr, tall_svd
 from support import dense
 from support.cases import EPS, as_channels
@@ -81,28 +81,10 @@ def test_a_ridge(unit: str, ridge: float) -> None:
     close(fit, exact_least_squares(a, y, ridge))
 
 
-@pytest.mark.parametrize("solver", [cs.LeastSquares, cs.NormalEquations, cs.AutoSolver])
-def test_every_closed_form_takes_the_dual(solver: type) -> None:
-    a, y = (v[:3] for v in data())  # a quarter of the unknowns or less
-    fit = cs.solve(as_channels(a, y), solver(ridge=0.25))
-    close(fit, exact_least_squares(a, y, 0.25))
-    assert fit.stats.get("route", "QR of the design matrix") == "QR of the design matrix"
-
-
 @every_unit
 def test_a_ridge_that_rounding_drowns_gives_the_minimum_norm(unit: str) -> None:
     a, y = data(unit)
     close(solved(as_channels(a, y), cs.AutoSolver(ridge=1e-300)), exact_least_squares(a, y))
-
-
-@every_unit
-def test_repeated_rows_that_disagree(unit: str) -> None:
-    a, y = data(unit)
-    again, other = np.vstack([a, a[:2]]), np.vstack([y, y[:2] + 6])
-    settled = np.vstack([y[:2] + 3, y[2:]])
-    fit = solved(as_channels(again, other))
-    close(fit, exact_least_squares(a, settled))
-    assert fit.identifiability.rank == M
 
 
 @pytest.mark.parametrize("ridge", [2.0**-60, 2.0**-40, 1.0, 2.0**10])
@@ -158,12 +140,6 @@ def test_long_kernels(ridge: float) -> None:
     fit = cs.solve(problem, solver) if ridge else solved(problem, solver)
     a = np.lib.stride_tricks.sliding_window_view(x, 300)
     close(fit, exact_least_squares(a, y[:, None], ridge))
-
-
-def test_no_signal() -> None:
-    problem = cs.Problem(np.zeros(12), np.ones(3), kernel_size=10)
-    assert not solved(problem).kernel.any()
-    assert not cs.solve(problem, cs.AutoSolver(ridge=1.0)).kernel.any()
 
 
 # --- a ridge beside deficient data with enough rows
@@ -252,26 +228,6 @@ def test_resolution_under_a_ridge(ridge: float) -> None:
         report.resolution(1e-300)
 
 
-def test_the_spectrum_and_leverage() -> None:
-    a, y = data("octaves")
-    report = cs.identify(as_channels(a, y))
-    values = np.linalg.svd(a, compute_uv=False)
-    np.testing.assert_allclose(report.singular_values[0], values, rtol=1e-12)
-    np.testing.assert_allclose(report.leverage(), np.ones(M), rtol=1e-12)
-    assert report.condition == np.inf
-    assert report.ridge_for(100.0) == pytest.approx(values[0] ** 2 / (100.0**2 - 1))
-
-
-@pytest.mark.parametrize("bias", [False, True])
-def test_the_descent_within_the_rows(bias: bool) -> None:
-    a, y = data("octaves")
-    forecast = cs.identify(as_channels(a + 3, y, bias=bias)).descent()
-    whole = np.hstack([a + 3, np.ones((M, int(bias)))])
-    curvatures = 2 / (M * Q) * np.linalg.svd(whole, compute_uv=False) ** 2
-    np.testing.assert_allclose(forecast.curvatures[0], curvatures[::-1], rtol=1e-9)
-    assert forecast.unmoved == (P + bias - M,)
-
-
 def test_distances_to_a_span_do_not_cancel() -> None:
     basis = np.zeros((5, 2))
     basis[0, 0], basis[1, 0] = np.cos(1e-9), np.sin(1e-9)
@@ -346,27 +302,6 @@ def test_memory_grows_with_rows_times_unknowns(
         assert peak(lambda solver=solver, one=fresh: cs.solve(one, solver)) < 12 * 8 * numbers
 
 
-def test_a_report_takes_no_more() -> None:
-    rows, taps = 30, 3000
-    x = np.random.default_rng(6).standard_normal(rows + taps - 1)
-    report = cs.identify(cs.Problem(x, kernel_size=taps, bias=True))
-    words: list[str] = []
-    assert peak(lambda: words.append(str(report))) < 12 * 8 * rows * taps
-    assert "rank       30 of 3001, nullity 2971" in words[0]
-    assert "none of 3000 identifiable" in words[0]
-    assert "more rows of y are needed" in words[0]
-    assert "a ridge picks one answer" in words[0]
-    assert peak(lambda: (report.to_dict(), report.descent())) < 16 * 8 * rows * taps
-
-
-def test_what_fits_is_counted_by_rows() -> None:
-    x = np.zeros(50_000 + 300 - 1)
-    assert cs.Problem(x, kernel_size=50_000).sizes().factor_fits
-    wide = cs.Problem(np.ones(50_000 + 3000 - 1), np.ones(3000), kernel_size=50_000)
-    with pytest.raises(cs.SolveError, match=r"a QR of 50000 unknowns would take .* GiB"):
-        cs.solve(wide, cs.LeastSquares(ridge=1.0))
-
-
 # --- the factorisations
 
 
@@ -385,13 +320,6 @@ def test_a_tall_qr_by_blocks(shape: tuple[int, int], monkeypatch: pytest.MonkeyP
     np.testing.assert_allclose(u.T @ u, np.eye(k), atol=1e-14)
     np.testing.assert_allclose((u * s) @ vt, a, atol=1e-13)
     assert (np.diff(s) <= 0).all()
-
-
-def test_projections_round_little() -> None:
-    rng = np.random.default_rng(8)
-    q = tall_qr(rng.standard_normal((20_000, 100)))[0]
-    v = rowspace.product(q, rng.standard_normal((100, 3)))
-    assert np.linalg.norm(outside(q, v)) <= 5 * EPS * np.linalg.norm(v)
 
 
 @pytest.mark.parametrize("dead", [0, 1, 2])

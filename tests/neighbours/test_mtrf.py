@@ -101,16 +101,6 @@ def test_its_prediction_is_that_of_the_fit(groups: int, given: Any, edges: str) 
         same(theirs[rows], ours)
 
 
-@pytest.mark.parametrize("layer", [{"padding": "causal", "dilation": 3}, {"padding": "full"}])
-def test_a_layer_goes_there_too(layer: dict[str, Any]) -> None:
-    spec = cs.ConvSpec(4, **layer)
-    w = RNG.standard_normal((4, 3, 2))
-    y = [cs.convolve(a, w, spec) for a in X]
-    fit = cs.solve(cs.Problem(X, y, kernel_size=4, fs=FS, **layer))
-    for ours, theirs in zip(fit.predict(X), to_mtrf(fit).predict([*X]), strict=True):
-        same(theirs, ours[: len(theirs)])
-
-
 @pytest.mark.parametrize("fs", [44_100, 100, 49.0, 0.7])
 def test_every_first_and_last_lag_is_found_again(fs: float) -> None:
     """Where mTRFpy itself rounds times to other lags: 29 samples at 100 Hz are 28 to 29."""
@@ -143,11 +133,6 @@ def test_a_trained_trf_becomes_a_solution(tmp_path: Path) -> None:
     np.testing.assert_allclose(back.times, trf.times, rtol=1e-14)
     assert (back.fs, back.regularization) == (FS, None)
     assert cs.plot(fit) is not None
-
-
-def test_a_banded_trf_keeps_its_settings() -> None:
-    fit = from_mtrf(trained(regularization=[0.1], method="banded", bands=[1, 2]))
-    assert "penalty         mTRFpy's own of strength 0.1, 0.1, 0.1\n" in fit.text()
 
 
 def test_a_decoder_reads_the_response() -> None:
@@ -194,9 +179,3 @@ def test_mistakes_are_named(name: str) -> None:
     call, error, words = MISTAKES[name]
     with pytest.raises(error, match=words):
         call()
-
-
-def test_circular_edges_are_refused() -> None:
-    problem = cs.Problem.from_lags(X[0], Y[0], lags=(0, 3), edges="circular", fs=FS)
-    with pytest.raises(ValueError, match="zeros beyond the ends"):
-        to_mtrf(cs.solve(problem))

@@ -18,7 +18,6 @@ from convsolve.operators.windows import (
 )
 from support import dense
 from support.geometry import over_geometries
-from support.slow import some
 
 FLOATS = (np.float32, np.float64)
 
@@ -111,27 +110,6 @@ def test_gather_rows(geometry):
     np.testing.assert_array_equal(found, dense.design_matrix(x, spec)[:, rows])
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("padding", some(["full", "circular"], "circular"))
-def test_rows_are_differentiable_in_x(padding):
-    # <A(x), M> is linear in x: its gradient adds up M over the places where a sample is read.
-    rng = np.random.default_rng(0)
-    x = rng.integers(-9, 9, (2, 4, 3, 2)).astype(np.float32)
-    spec = cs.ConvSpec((2, 2), (1, 2), padding, (2, 1), groups=2)
-    shape = design_matrix(x, spec).shape
-    m = rng.integers(-9, 9, shape).astype(np.float32)
-    place = np.arange(1, x.size + 1).reshape(x.shape)
-    read = dense.design_matrix(place, spec)
-    expected = np.bincount(read.ravel(), m.ravel(), minlength=x.size + 1)[1:].reshape(x.shape)
-
-    def by_gathering(x):
-        return (gather_rows(normal_form(x, spec), jnp.arange(shape[1]), spec) * m).sum()
-
-    np.testing.assert_array_equal(jax.grad(by_gathering)(x), expected)
-    by_matrix = jax.grad(lambda x: (design_matrix(x, spec) * m).sum())
-    np.testing.assert_array_equal(by_matrix(x), expected)
-
-
 @pytest.mark.parametrize("operator", [forward, adjoint])
 def test_contractions_state_their_precision(operator):
     x = np.zeros((1, 5, 1), np.float32)
@@ -158,19 +136,6 @@ def test_forward_records(dtype, padding):
 
 
 # --- the public door
-
-
-@pytest.mark.parametrize(
-    ("kernel", "expected"),
-    [
-        ([1, 2], [6, 11, 14]),
-        ([[[1, 3]], [[2, 4]]], [[6, 12], [11, 25], [14, 32]]),
-    ],
-)
-def test_the_notebook(kernel, expected):
-    y = cs.convolve([0, 3, 4, 5], kernel, cs.ConvSpec(2))
-    assert y.dtype == np.float64
-    assert y.tolist() == expected
 
 
 @over_geometries(2)
@@ -270,11 +235,6 @@ def test_the_wider_precision_counts(x, kernel, expected):
     assert y.tolist() == [2, 2]
 
 
-def test_int8_does_not_wrap():
-    x = np.full(3, 100, np.int8)
-    assert cs.convolve(x, x[:2], cs.ConvSpec(2)).tolist() == [20000, 20000]
-
-
 @pytest.mark.parametrize("x64", [False, True])
 def test_jax_in_is_jax_out_in_its_own_precision(x64):
     with jax.enable_x64(x64):
@@ -285,18 +245,6 @@ def test_jax_in_is_jax_out_in_its_own_precision(x64):
     assert y.dtype == x.dtype
     assert y.tolist() == [6, 11, 14]
     assert all(isinstance(p, jax.Array) for p in pieces)
-
-
-def test_one_numpy_array_makes_the_answer_numpy():
-    x, w = np.array([0.0, 3.0, 4.0, 5.0]), np.array([1.0, 2.0])
-    assert type(cs.convolve(jnp.asarray(x), w, cs.ConvSpec(2))) is np.ndarray
-    assert type(cs.convolve(x, jnp.asarray(w), cs.ConvSpec(2))) is np.ndarray
-
-
-def test_float64_needs_no_flag():
-    # 1 + 2**-40 is lost in float32.
-    y = cs.convolve(np.array([1.0, 2.0**-40]), [1, 1], cs.ConvSpec(2))
-    assert y.tolist() == [1 + 2.0**-40]
 
 
 @pytest.mark.parametrize(

@@ -142,14 +142,6 @@ def test_a_pair_for_one_axis_says_that_there_is_one():
     assert cs.Problem.from_lags(x, lags=[(0, 3)]).in_channels == 500
 
 
-@pytest.mark.parametrize("groups", [True, [1], 1.0], ids=repr)
-def test_groups_that_are_no_integer_are_refused_whatever_was_asked_before(groups):
-    x = np.ones((9, 1))
-    cs.Problem.from_lags(x, lags=(0, 2), groups=1)
-    with pytest.raises(TypeError, match="groups must be an integer"):
-        cs.Problem.from_lags(x, lags=(0, 2), groups=groups)
-
-
 @pytest.mark.parametrize(
     ("given", "message"),
     [

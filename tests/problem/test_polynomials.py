@@ -79,15 +79,18 @@ def test_a_drift_of_any_size_is_subtracted_exactly(
     assert (np.abs(left).max(0) <= 10 + rounding).all()
 
 
-def test_parts_of_a_record_and_stacks_of_records_agree_with_the_whole() -> None:
+@pytest.mark.parametrize("degree", [0, 2])
+def test_parts_of_a_record_and_stacks_of_records_agree_with_the_whole(degree: int) -> None:
     rng = np.random.default_rng(1)
     values = rng.standard_normal((4, 30, 2)) + np.arange(30)[:, None] * 1e5
-    trend = Polynomials.of((30,), 2)
+    trend = Polynomials.of((30,), degree)
     coefs = fit(trend, values)
     left = subtract(trend, values, coefs)
+    wanted = exactly(values) - exact_columns((30,), degree) @ exactly(coefs)
+    assert np.abs(exactly(left) - wanted).max() <= 2 * EPS * np.abs(left).max()
     for record, own, rest in zip(values, coefs, left, strict=True):
         for start, stop in ((0, 11), (11, 30)):
-            part = subtract(Polynomials.of((30,), 2, start, stop), record[start:stop], own)
+            part = subtract(Polynomials.of((30,), degree, start, stop), record[start:stop], own)
             np.testing.assert_array_equal(part, rest[start:stop])
 
 

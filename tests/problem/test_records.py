@@ -50,11 +50,6 @@ def test_integers_are_exact(dtype):
     assert cs.Problem(np.ones(4, dtype), kernel_size=2).data_eps == 0
 
 
-def test_records_of_two_precisions_take_the_wider():
-    problem = cs.Problem([np.ones(4, np.float32), np.ones(5)], kernel_size=2)
-    assert [x.dtype for x in problem.x] == [np.float64] * 2
-
-
 DOORS = {
     "Problem": lambda x: cs.Problem(x, kernel_size=2),
     "from_lags": lambda x: cs.Problem.from_lags(x, lags=(0, 1)),
@@ -157,27 +152,10 @@ def test_records_that_are_views(view):
     np.testing.assert_array_equal(found.bias, plain.bias)
 
 
-@pytest.mark.filterwarnings("ignore:the matrix subclass")
-def test_a_matrix_is_its_array():
-    x, y = np.matrix(X), np.matrix(Y)
-    plain, found = (cs.solve(cs.Problem(a, b, kernel_size=3)) for a, b in ((X, Y), (x, y)))
-    assert type(found.kernel) is np.ndarray
-    np.testing.assert_array_equal(found.kernel, plain.kernel)
-
-
 @pytest.mark.parametrize("length", [np.int64(9), np.array(9), 9])
 def test_what_has_no_axis_is_no_record(length):
     with pytest.raises(ValueError, match=r"^x has shape \(\), rank 0; a kernel of 1 axis takes"):
         cs.Problem(length, kernel_size=2)
-
-
-def test_a_long_list_is_read_as_its_array():
-    numbers = list(range(200_000))
-    problem = cs.Problem(numbers, kernel_size=2)
-    assert problem.dtype == np.float64
-    np.testing.assert_array_equal(problem.x[0][:, 0], numbers)
-    images = cs.Problem(np.ones((200, 300)).tolist(), kernel_size=(2, 2))
-    assert images.n_equations == 199 * 299
 
 
 def test_nothing_is_copied_that_need_not_be():
@@ -213,19 +191,3 @@ def test_jax_in_is_jax_out(x64):
         ints = cs.Problem(jnp.array([0, 3, 4, 5]), kernel_size=2)
     assert problem.returns_jax
     assert problem.dtype == ints.dtype == x.dtype == (np.float64 if x64 else np.float32)
-
-
-@pytest.mark.parametrize(
-    ("x", "y", "is_jax"),
-    [
-        (jnp.ones(4), None, True),
-        (jnp.ones(4), np.ones(3), False),
-        (np.ones(4), jnp.ones(3), False),
-        (np.ones(4), None, False),
-        ([jnp.ones(4), jnp.ones(5)], [jnp.ones(3), jnp.ones(4)], True),
-        ([jnp.ones(4), np.ones(5)], None, False),
-    ],
-    ids=repr,
-)
-def test_both_must_be_jax_for_jax_out(x, y, is_jax):
-    assert cs.Problem(x, y, kernel_size=2).returns_jax is is_jax

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -119,14 +118,6 @@ class Chunked(Slices):
         self.chunks = chunks
 
 
-class Uneven(Slices):
-    """As zarr's, where chunks are of several lengths."""
-
-    @property
-    def chunks(self) -> Any:
-        raise NotImplementedError("only defined for regular chunks")
-
-
 @few_seeds(100, 3000)
 def test_one_pass_in_whole_chunks(seeds: range) -> None:
     """What is read in order, here and there with a step back or ahead, is what it is."""
@@ -142,25 +133,6 @@ def test_one_pass_in_whole_chunks(seeds: range) -> None:
                 a, b = sorted(int(n) for n in rng.integers(0, len(one) + 1, 2))
                 parts = one[a : b + 1], other[a : b + 1]
                 np.testing.assert_array_equal(*map(np.asarray, parts))
-
-
-@pytest.mark.parametrize(
-    "chunks",
-    [None, (), 50, (50,), (50, 2, 1), (0, 2), (-50, 2), (50.0, 2), "ab", [50, 2], (True, None),
-     ((50, 250), (2,)), (np.nan, 2)],
-    ids=str,
-)  # fmt: skip
-def test_what_says_nothing_of_its_chunks_is_read_as_it_is(chunks: Any) -> None:
-    odd, plain = Chunked(X, chunks), Slices(X)
-    assert solved(odd).kernel.tobytes() == solved(plain).kernel.tobytes()
-    assert (odd.readings, odd.largest) == (plain.readings, plain.largest)
-    np.testing.assert_array_equal(odd.times, plain.times)
-
-
-def test_chunks_of_several_lengths_and_such_that_are_longer_than_all() -> None:
-    expected = solved(Slices(X)).kernel.tobytes()
-    for source in (Uneven(X), Chunked(X, (10**9, 2)), Chunked(X, (10**9, 10**9))):
-        assert solved(source).kernel.tobytes() == expected
 
 
 def test_chunks_that_are_too_large_to_be_kept(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -199,24 +171,6 @@ def test_the_last_value_that_is_not_finite_is_found(kind: str, form: str, tmp_pa
         cs.Problem.from_lags(x, lags=(40, 44), edges="circular")
 
 
-@pytest.mark.parametrize("kind", DASK)
-def test_dask_counts_where_its_chunks_are(kind: str, tmp_path: Path) -> None:
-    """By reductions: nothing but a few numbers is brought here."""
-    x = X.copy()
-    x[7:9] = x[299, 1] = np.nan
-    seen: list[int] = []
-
-    class Sizes(dask.callbacks.Callback):
-        def _posttask(self, key: Any, result: Any, *_: Any) -> None:
-            seen.append(getattr(result, "size", 1))
-
-    with pytest.raises(ValueError, match=r"x has 5 values .* the first \(NaN\) at index \(7, 0\)"):
-        cs.Problem(DASK[kind](x, tmp_path), kernel_size=5)
-    with Sizes():
-        cs.Problem(DASK[kind](X, tmp_path), kernel_size=5)
-    assert seen
-
-
 @pytest.mark.parametrize("kind", STORES)
 def test_missing_samples_drop_the_rows_that_read_them(kind: str, tmp_path: Path) -> None:
     x, y = spoilt(X, np.nan, 299, 1), spoilt(Y, np.nan, 0, 1)
@@ -228,18 +182,6 @@ def test_missing_samples_drop_the_rows_that_read_them(kind: str, tmp_path: Path)
         np.testing.assert_array_equal(rows.flags_of(0), plain.flags_of(0))
     with pytest.raises(ValueError, match=r"\(Inf\) at index \(299, 1\)"):
         cs.Problem(STORES[kind](spoilt(X, np.inf, 299, 1), tmp_path), **given)
-
-
-def test_missing_samples_of_many_channels_take_a_flag_a_sample() -> None:
-    """Not a flag a number, which of a byte each would be much of what is beyond memory."""
-    x = X.copy()
-    x[7, 1] = np.nan
-    problem = cs.Problem(Slices(x), Y, kernel_size=5, missing="drop")
-    assert problem.input.missing is not None
-    (gaps,) = problem.input.missing
-    np.testing.assert_array_equal(gaps, np.isnan(x).any(1, keepdims=True) & np.ones(2, bool))
-    assert gaps.strides[1] == 0
-    assert repr(problem) == repr(cs.Problem(x, Y, kernel_size=5, missing="drop"))
 
 
 # --- kinds and shapes
@@ -308,17 +250,6 @@ def test_shapes_that_are_refused(x: Any, y: Any, words: str) -> None:
             cs.Problem(*given, kernel_size=5)
 
 
-@pytest.mark.parametrize("dtype", ["float16", "float32", ">f8", "int16", "bool", "longdouble"])
-def test_precisions_are_those_of_arrays(dtype: str) -> None:
-    x, y = (X > 0 if dtype == "bool" else (9 * X).astype(dtype)), Y.astype("float32")
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", ".* brought down to float64", UserWarning)
-        problem, plain = (cs.Problem(of(x), of(y), kernel_size=5) for of in (Slices, np.asarray))
-    assert (problem.dtype, problem.data_eps) == (plain.dtype, plain.data_eps)
-    np.testing.assert_array_equal(np.asarray(problem.x[0]), plain.x[0])
-    assert repr(problem) == repr(plain)
-
-
 def test_masks_weights_and_confounds_may_be_stored_too(tmp_path: Path) -> None:
     beside = {"mask": Y[:, 0] > -1, "weights": Y[:, 0] ** 2, "confounds": Y[:, :1] ** 2}
     plain = cs.solve(cs.Problem(X, Y, kernel_size=5, **beside))
@@ -365,15 +296,6 @@ def test_a_file_that_was_closed_is_named(tmp_path: Path) -> None:
     assert caught.value.__notes__ == ["while samples were read of <Closed HDF5 dataset>"]
 
 
-def test_the_same_problem_goes_on_after_an_error() -> None:
-    source = Failing(X, 3, OSError(5, "Input/output error"))
-    problem = cs.Problem(source, Y, kernel_size=5)
-    with pytest.raises(OSError, match="Input/output error"):
-        cs.solve(problem, limits=SMALL)
-    fit = cs.solve(problem, limits=SMALL)
-    np.testing.assert_array_equal(fit.kernel, solved(Slices(X)).kernel)
-
-
 class Lying(Slices):
     """One whose slices, but for the first ``true`` ones, are something else."""
 
@@ -414,14 +336,6 @@ def test_slices_that_are_not_what_they_should_be(name: str, true: int, chunks: A
         solved(source)
 
 
-def test_slices_of_another_precision_are_read() -> None:
-    narrow = Lying(X, lambda a: a.astype(np.float32), 0)
-    fit, plain = solved(narrow), solved(Slices(X.astype(np.float32).astype(float)))
-    np.testing.assert_array_equal(fit.kernel, plain.kernel)
-    nothing = Lying(X, np.ma.masked_invalid, 0)  # of which nothing is masked
-    np.testing.assert_array_equal(solved(nothing).kernel, solved(Slices(X)).kernel)
-
-
 @pytest.mark.parametrize("options", [{}, {"confounds": np.cos(np.arange(len(Y), dtype=float))}])
 @pytest.mark.parametrize("value", [np.nan, np.inf])
 @pytest.mark.parametrize("chunks", [None, (300, 2)], ids=str)
@@ -435,61 +349,7 @@ def test_values_that_are_not_finite_any_more(
         cs.solve(cs.Problem(spoil, Y, kernel_size=5, **options), limits=SMALL)
 
 
-@pytest.mark.parametrize("value", [np.nan, np.inf])
-def test_values_that_are_not_finite_any_more_where_all_are_read_at_once(value: float) -> None:
-    spoil = Lying(X, lambda a: spoilt(a, value, 0, 0), 1)
-    with pytest.raises(ValueError, match="had none when it was checked: what is stored has chang"):
-        cs.solve(cs.Problem(spoil, Y, kernel_size=5))
-
-
-@pytest.mark.parametrize("of", ["x", "y", "records"])
-def test_sums_beyond_float64_are_named_as_such(of: str) -> None:
-    """Beside confounds, which are taken off in the units given: nothing there has changed."""
-    x, y = (X, Y * 1e307) if of == "y" else (X * 1e307, Y)
-    several = ([Slices(x)] * 30, [Slices(y)] * 30) if of == "records" else (Slices(x), Slices(y))
-    given: dict[str, Any] = {"weights": [*range(1, 31)], "bias": True}
-    given = given if of == "records" else {"confounds": 1}
-    problem = cs.Problem(*several, kernel_size=5, **given)
-    with pytest.raises(cs.SolveError, match="sums of x or y leave the range of float64"):
-        cs.solve(problem, limits=SMALL)
-
-
 # --- what wraps or extends an array of h5py or zarr
-
-
-class Scaled(h5py.Dataset):
-    """Numbers in a unit of their own, as a reader of some format may give them."""
-
-    def __getitem__(self, key: Any, new_dtype: Any = None) -> Any:
-        return super().__getitem__(key) * 1000
-
-
-class Delegating:
-    """One that is asked for slices, and hands on all else."""
-
-    def __init__(self, source: Any) -> None:
-        self._source = source
-
-    def __getitem__(self, key: Any) -> Any:
-        return self._source[key] * 1000
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._source, name)
-
-
-@pytest.mark.parametrize("limits", [SMALL, cs.Limits()], ids=["in chunks", "whole"])
-@pytest.mark.parametrize("chunks", [None, (50, 2)], ids=str)
-@pytest.mark.parametrize("kind", [Scaled, Delegating])
-def test_slices_are_what_their_source_makes_of_them(
-    kind: Any, chunks: Any, limits: cs.Limits, tmp_path: Path
-) -> None:
-    """And not what lies in the file below it."""
-    with h5py.File(tmp_path / "x.h5", "w") as file:
-        dataset = file.create_dataset("x", data=X, chunks=chunks)
-        source = kind(dataset.id) if kind is Scaled else kind(dataset)
-        fit = cs.solve(cs.Problem(source, Y, kernel_size=5), limits=limits)
-    wanted = cs.solve(cs.Problem(X * 1000, Y, kernel_size=5)).kernel
-    np.testing.assert_allclose(fit.kernel, wanted, rtol=1e-12)
 
 
 def test_whole_numbers_that_do_not_fit_are_refused() -> None:

@@ -12,7 +12,6 @@ import optax
 import pytest
 
 import convsolve as cs
-from convsolve.solvers import descent_kernels
 from convsolve.solvers import gradient_descent as gradient_module
 from support.slow import some
 
@@ -60,40 +59,6 @@ def test_bias_descends_too_and_starts_at_zero() -> None:
 
 
 @pytest.mark.slow
-def test_ragged_records_weigh_every_row_alike() -> None:
-    """A record too short for a single window takes no part."""
-    records = [X[0], X[1, :12], X[1, :3]]
-    outputs = [Y[0], Y[1, :9], np.zeros((0, 3))]
-    problem = cs.Problem(records, outputs, spec=SPEC)
-    assert "(1 record too short to give a row)" in repr(problem)
-    a = np.concatenate([A[:27], A[27:36]])
-    b = np.concatenate([B[:27], B[27:36]])
-    w = np.zeros((8, 3))
-    for _ in range(30):
-        w -= 0.2 * a.T @ (a @ w - b) / b.size
-    fit = cs.solve(problem, cs.GradientDescent(optax.sgd(0.1), steps=30, init="zeros"))
-    np.testing.assert_allclose(fit.kernel.reshape(8, 3), w, rtol=1e-11)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("groups", [1, 2])
-def test_minibatches_reach_the_consistent_answer(groups: int, rng: np.random.Generator) -> None:
-    w = rng.standard_normal((4, 2 // groups, 2))
-    spec = cs.ConvSpec(4, groups=groups)
-    problem = cs.Problem(X, cs.convolve(X, w, spec), spec=spec)
-    fit = cs.solve(problem, cs.GradientDescent(optax.sgd(0.1), batch_size=5, steps=4000))
-    np.testing.assert_allclose(fit.kernel, w, atol=1e-4)
-    assert fit.ok
-
-
-@pytest.mark.slow
-def test_a_batch_of_all_rows_is_the_full_batch() -> None:
-    full = cs.solve(PROBLEM, cs.GradientDescent(steps=20))
-    batch = cs.solve(PROBLEM, cs.GradientDescent(steps=20, batch_size=54))
-    assert np.array_equal(full.kernel, batch.kernel)
-
-
-@pytest.mark.slow
 def test_the_number_of_looks_does_not_change_the_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     """Chunks are a matter of the host: 7 + 13 steps drawn by step number are 20 steps."""
     solver = cs.GradientDescent(steps=20, batch_size=4, key=3)
@@ -110,19 +75,6 @@ def test_the_number_of_looks_does_not_change_the_steps(monkeypatch: pytest.Monke
 
 
 @pytest.mark.slow
-def test_a_callable_loss_is_averaged() -> None:
-    named = cs.solve(PROBLEM, cs.GradientDescent(steps=20))
-
-    def squares(prediction: jnp.ndarray, target: jnp.ndarray) -> jnp.ndarray:
-        return (prediction - target) ** 2
-
-    own = cs.solve(PROBLEM, cs.GradientDescent(loss=squares, steps=20))
-    np.testing.assert_allclose(own.kernel, named.kernel, rtol=1e-12)
-    assert own.certificate is None
-    assert named.certificate is not None
-
-
-@pytest.mark.slow
 def test_glorot_bounds_and_keys() -> None:
     limit = np.sqrt(6 / (4 * (2 + 3)))
     draws = [cs.solve(PROBLEM, cs.GradientDescent(steps=0, key=k)).kernel for k in range(20)]
@@ -133,7 +85,6 @@ def test_glorot_bounds_and_keys() -> None:
     assert np.array_equal(draws[0], again)
 
 
-@pytest.mark.slow
 def test_the_best_restart_wins() -> None:
     """Two wells in w: starts on the wrong side of the hill stay in the higher one."""
     x = np.ones(8)
@@ -143,29 +94,11 @@ def test_the_best_restart_wins() -> None:
         return (prediction**2 - target) ** 2 + 0.3 * (1 - prediction)
 
     options = {"optimizer": optax.sgd(0.02), "loss": wells, "steps": 500}
-    ends = [cs.solve(problem, cs.GradientDescent(key=k, **options)).kernel.item() for k in range(8)]
+    ends = [cs.solve(problem, cs.GradientDescent(key=k, **options)).kernel.item() for k in range(5)]
     assert min(ends) < 0 < max(ends)
-    best = cs.solve(problem, cs.GradientDescent(key=0, restarts=12, **options))
-    assert best.kernel.item() == pytest.approx(max(ends), abs=1e-6)
-
-
-OPTIMIZERS = {
-    "lbfgs": optax.lbfgs(),
-    "adam": optax.adam(1e-2),
-    "momentum": optax.sgd(0.3, momentum=0.9),
-    "rmsprop": optax.rmsprop(1e-3),
-}
-EACH = list(product(OPTIMIZERS, (np.float32, np.float64)))
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(("name", "dtype"), some(EACH, ("adam", np.float32)))
-def test_any_optimizer_in_the_precision_of_the_data(name: str, dtype: type) -> None:
-    problem = cs.Problem(X.astype(dtype), Y.astype(dtype), spec=SPEC)
-    fit = cs.solve(problem, cs.GradientDescent(OPTIMIZERS[name], steps=4000, tol=1e-4))
-    truth = np.linalg.lstsq(A, B, rcond=None)[0].reshape(4, 2, 3)
-    assert fit.kernel.dtype == dtype
-    np.testing.assert_allclose(fit.kernel, truth, atol=2e-2)
+    for key in range(4):
+        best = cs.solve(problem, cs.GradientDescent(key=key, restarts=12, **options))
+        assert best.kernel.item() == pytest.approx(max(ends), abs=1e-6)
 
 
 @pytest.mark.slow
@@ -200,13 +133,6 @@ def test_an_output_of_zeros_has_a_kernel_of_zeros(via: str, bias: bool) -> None:
     nothing = cs.solve(cs.Problem(X, 0 * Y, spec=SPEC, bias=bias), cs.GradientDescent(via=via))
     assert (nothing.status, nothing.stats["steps"]) == ("solved", 0)
     assert not nothing.kernel.any()
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("loss", some(["mae", "huber"], "huber"))
-def test_robust_losses_of_zeros_have_a_kernel_of_zeros(loss: str) -> None:
-    fit = cs.solve(cs.Problem(X, 0 * Y, spec=SPEC), cs.GradientDescent(loss=loss, restarts=3))
-    assert (fit.status, fit.stats["steps"], fit.kernel.any()) == ("solved", 0, False)
 
 
 def test_a_start_of_ones_own_is_kept_for_zeros_too() -> None:
@@ -280,38 +206,10 @@ def test_an_offset_does_not_pass_for_a_small_residual(offset: float, loss: str) 
     assert fit.ok == (loss == "mse")
 
 
-@pytest.mark.slow
-def test_a_run_that_ends_far_above_its_start_has_diverged() -> None:
-    fit = cs.solve(PROBLEM, cs.GradientDescent(optax.adam(1e6), steps=100))
-    assert fit.status == "diverged"
-
-
 def test_a_run_from_near_the_answer_has_not_diverged() -> None:
     clean = cs.Problem(X, cs.convolve(X, W, SPEC), spec=SPEC)
     fit = cs.solve(clean, cs.GradientDescent(init=W + 1e-5, steps=30))
     assert fit.status == "stagnated"
-
-
-@pytest.mark.slow
-def test_a_loss_below_zero_is_a_loss() -> None:
-    def likeness(prediction: jnp.ndarray, target: jnp.ndarray) -> jnp.ndarray:
-        p, t = prediction - prediction.mean(0), target - target.mean(0)
-        return -jnp.sum(p * t) / jnp.sqrt(jnp.sum(p**2) * jnp.sum(t**2))
-
-    fit = cs.solve(PROBLEM, cs.GradientDescent(loss=likeness, steps=2000))
-    assert fit.stats["loss"] < -0.9
-    assert fit.status == "stagnated"
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("unit", [1e-20, 1e15])
-def test_squares_that_leave_float32_do_not_mislead(unit: float) -> None:
-    x, y = X.astype(np.float32), (Y * unit).astype(np.float32)
-    fit = cs.solve(cs.Problem(x, y, spec=SPEC), cs.GradientDescent(init="zeros", steps=50))
-    assert not fit.ok
-    with pytest.raises(cs.SolveError, match="loss at the start leaves float32; change the units"):
-        cs.solve(cs.Problem(x, y / np.float32(unit) * np.float32(1e25), spec=SPEC),
-                 cs.GradientDescent())  # fmt: skip
 
 
 def test_a_second_ctrl_c_ends_the_program(ctrl_c: None) -> None:
@@ -392,17 +290,6 @@ def test_batches_of_weighted_rows_beside_confounds() -> None:
     problem = cs.Problem(X, y, spec=SPEC, **ADJUSTED["weights and drift"])
     found = cs.solve(problem, cs.GradientDescent(batch_size=16, steps=4000))
     np.testing.assert_allclose(found.kernel, W, rtol=0, atol=1e-5)
-
-
-@pytest.mark.slow
-def test_what_many_shapes_have_compiled_is_not_kept_for_ever() -> None:
-    """The last few shapes, and for those nothing compiles."""
-    solver = cs.GradientDescent(steps=1)
-    kept = descent_kernels.compiled.cache_info().maxsize
-    assert kept is not None
-    for rows in range(20, 20 + kept + 5):
-        cs.solve(cs.Problem(RNG.standard_normal(rows), np.ones(rows - 1), kernel_size=2), solver)
-    assert descent_kernels.compiled.cache_info().currsize == kept
 
 
 def test_progress_must_be_callable() -> None:

@@ -6,7 +6,6 @@ import warnings
 from functools import partial
 from typing import Any
 
-import jax
 import numpy as np
 import optax
 import pytest
@@ -15,7 +14,6 @@ import convsolve as cs
 from convsolve.leastsquares.analysis import analyse
 from convsolve.leastsquares.penalty import RIDGE
 from convsolve.leastsquares.regression import Regression
-from convsolve.problem.sizes import Limits
 from convsolve.solvers import gradient_descent as gradient_module
 from convsolve.solvers.descent_kernels import Rows
 from support.cases import from_svd
@@ -75,27 +73,6 @@ def test_the_iterates_are_those_of_the_convolution(name: str, optimizer: str) ->
     assert list(one.trace.kernels) == list(other.trace.kernels)
     for step, kernel in one.trace.kernels.items():
         close(other.trace.kernels[step], kernel)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("init", some(["glorot_uniform", "zeros", "array"], "glorot_uniform"))
-def test_starts_keys_and_restarts_are_the_same(init: str) -> None:
-    problem = stated("groups")
-    start: Any = init if init != "array" else np.full(problem.kernel_shape, 0.25)
-    options = {"init": start, "key": 5, "restarts": 3, "tol": NEVER}
-    for steps in (0, 20):
-        one, other = both(problem, OPTIMIZERS["adam"], steps=steps, **options)
-        np.testing.assert_allclose(other.kernel, one.kernel, rtol=1e-12, atol=1e-14)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("name", some(["blocks", "ragged", "groups"], "ragged"))
-def test_float32_data_iterate_in_float32(name: str) -> None:
-    one, other = both(stated(name, np.float32), OPTIMIZERS["momentum"], steps=50, tol=NEVER)
-    exact, _ = both(stated(name), OPTIMIZERS["momentum"], steps=50, tol=NEVER)
-    assert other.kernel.dtype == np.float32
-    np.testing.assert_allclose(other.kernel, one.kernel, atol=1e-5)
-    assert not np.array_equal(other.kernel, exact.kernel.astype(np.float32))
 
 
 @pytest.mark.slow
@@ -188,16 +165,6 @@ def test_measures_of_the_rows_are_those_of_the_data(bias: bool) -> None:
     )
 
 
-@pytest.mark.slow
-def test_divergence_and_stagnation_have_their_words() -> None:
-    problem = white(100)
-    words = {50.0: "diverged", 1e-4: "max steps", 0.3: "stagnated"}
-    for rate, word in words.items():
-        fits = both(problem, optax.sgd(rate), steps=2000, tol=NEVER)
-        assert [fit.status for fit in fits] == [word, word]
-        assert all(np.isfinite(fit.kernel).all() for fit in fits)
-
-
 def test_progress_is_reported() -> None:
     reported: list[tuple[int, int, float]] = []
     solver = cs.GradientDescent(optax.sgd(0.01), via="moments", steps=40, tol=NEVER)
@@ -218,74 +185,3 @@ def test_neither_length_nor_geometry_compiles_again(name: str, compiled: list[st
     run(cs.Problem([x, x[:37]], [y, y[:37]], kernel_size=3, padding="causal", bias=True), 20)
     run(cs.Problem(x, y[:2500], kernel_size=3, padding="same", stride=2, bias=True), 20)
     assert compiled == []
-
-
-@pytest.mark.slow
-def test_moments_are_formed_once() -> None:
-    """Another solver on the same problem finds them, and the comparison tells their time."""
-    solvers = [cs.GradientDescent(steps=5, via=via) for via in ("convolution", "moments")]
-    table = cs.compare(white(300), [*solvers, cs.GradientDescent(steps=7, via="moments")])
-    names = [row["method"] for row in table.rows]
-    assert names[:2] == ["GradientDescent(adam, mse)", "GradientDescent(adam, mse, moments)"]
-    assert "moments" in table.shared_seconds
-    losses = [row["loss"] for row in table.rows]
-    assert losses[0] == pytest.approx(losses[1], rel=1e-10)
-
-
-@pytest.mark.slow
-def test_only_squares_of_all_rows_have_moments(monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(ValueError, match="other losses go via='convolution'"):
-        cs.GradientDescent(loss=optax.l2_loss, via="moments")
-    problem = white(100)
-    with pytest.raises(cs.SolveError, match=r"all 98 rows, not of batch_size=97; leave batch_size"):
-        cs.solve(problem, cs.GradientDescent(via="moments", batch_size=97))
-    whole = cs.solve(problem, cs.GradientDescent(via="moments", batch_size=98, steps=5))
-    plain = cs.solve(problem, cs.GradientDescent(via="moments", steps=5))
-    assert np.array_equal(whole.kernel, plain.kernel)
-    with pytest.raises(cs.SolveError, match="GiB; use via='convolution', which needs none"):
-        cs.solve(problem, cs.GradientDescent(via="moments"), limits=Limits(gram_bytes=100))
-
-
-@pytest.mark.slow
-def test_minimum_norm_is_where_plain_descent_ends() -> None:
-    x = np.random.default_rng(2).standard_normal((12, 2))
-    y = np.random.default_rng(3).standard_normal(8)
-    solver = cs.GradientDescent(optax.sgd(0.3), init="zeros", steps=20_000, via="moments", tol=1e-9)
-    problem = cs.Problem(x, y, kernel_size=5)
-    with pytest.warns(cs.IdentifiabilityWarning):
-        fit, exact = cs.solve(problem, solver), cs.solve(problem)
-    assert fit.ok
-    np.testing.assert_allclose(fit.kernel, exact.kernel, atol=1e-7)
-
-
-@pytest.mark.parametrize("name", some(["dilation", "groups", "image", "wide, bias"], "groups"))
-@pytest.mark.slow
-def test_fit_kernel_takes_the_same_steps(name: str) -> None:
-    problem = stated(name)
-    x, y, bias = problem.input.arrays[0], problem.output.arrays[0], problem.bias
-    fits = []
-    with jax.enable_x64(True):
-        for via in ("convolution", "moments"):
-            solver = cs.GradientDescent(OPTIMIZERS["adam"], steps=50, key=2, via=via)
-            fits.append(cs.fit_kernel(x, y, problem.spec, solver, bias=bias))
-    for one, other in zip(*fits, strict=True):
-        np.testing.assert_allclose(other, one, rtol=1e-12, atol=1e-13)
-
-
-@pytest.mark.slow
-def test_fit_kernel_maps_and_refuses() -> None:
-    rng = np.random.default_rng(4)
-    xs, ys = rng.standard_normal((5, 30, 2)), rng.standard_normal((5, 28, 1))
-    spec, solver = cs.ConvSpec(3), cs.GradientDescent(steps=20, via="moments")
-
-    @jax.jit
-    def fitted(x: jax.Array, y: jax.Array) -> jax.Array:
-        return cs.fit_kernel(x, y, spec, solver)[0]
-
-    with jax.enable_x64(True):
-        together = jax.vmap(fitted)(xs, ys)
-        for x, y, w in zip(xs, ys, together, strict=True):
-            np.testing.assert_allclose(w, fitted(x, y), rtol=1e-12, atol=1e-14)
-    batched = cs.GradientDescent(via="moments", batch_size=4)
-    with pytest.raises(ValueError, match="moments are of all 28 rows, not of batch_size=4"):
-        cs.fit_kernel(xs[0], ys[0], spec, batched)

@@ -1,18 +1,9 @@
-"""Solve many random members of the product by many routes, and print the differences.
-
-Run it from the folder `tests`::
-
-    python -m contract.campaign --seeds 0:10000
-"""
+"""Solve a member of the product by several routes, and classify what every route returns."""
 
 from __future__ import annotations
 
-import argparse
-import tempfile
-import time
 import traceback
-from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -21,7 +12,7 @@ import numpy as np
 import convsolve as cs
 from contract.checks import QUERIES, Fault, faults, is_documented, measured
 from contract.oracle import EPS, Oracle
-from contract.problems import Member, member, penalty_of
+from contract.problems import Member, penalty_of
 from contract.routes import ROUTES, problem, solved
 
 
@@ -95,56 +86,3 @@ def raised(route: str, error: Exception) -> Outcome:
 def failing(outcome: Outcome) -> bool:
     """Whether an outcome breaks the contract. A status of "approximate" does not."""
     return any(fault.kind != "not solved" for fault in outcome.faults)
-
-
-def run(seeds: Iterable[int], routes: int, quiet: bool) -> list[int]:
-    """Print every failing seed and counts of all outcomes; return the failing seeds."""
-    begun, found = time.perf_counter(), []
-    counts: Counter[str] = Counter()
-    refusals: Counter[str] = Counter()
-    for seed in seeds:
-        one = member(seed)
-        with tempfile.TemporaryDirectory() as folder:
-            results = list(outcomes(one, Path(folder), routes))
-        counts.update(["seeds"], routes=len(results))
-        counts.update(f"fault: {f.kind}" for o in results for f in o.faults)
-        refusals.update(f"{o.route}: {o.refused[:60]}" for o in results if o.refused)
-        bad = [o for o in results if failing(o)]
-        if bad:
-            found.append(seed)
-            if not quiet:
-                report(one, bad)
-    print(f"\n{time.perf_counter() - begun:.0f} s, {dict(counts)}")
-    print(f"{len(found)} failing seeds: {found}")
-    for text, times in refusals.most_common(40):
-        print(f"{times:6d} refused: {text}")
-    return found
-
-
-def report(one: Member, bad: list[Outcome]) -> None:
-    """Print one failing member."""
-    print(f"\nseed {one.seed}: {one.text}")
-    for o in bad:
-        print(f"  {o.route}: {o.reported}")
-        for fault in {f.kind: f for f in o.faults}.values():
-            print(f"    {fault.kind}: {fault.value} (limit {fault.limit})")
-        if o.trace:
-            print("      " + o.trace.strip().replace("\n", "\n      "))
-
-
-def main() -> None:
-    """Parse the arguments and run the seeds."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--seeds", default="0:1000", help="first:last, or one seed")
-    parser.add_argument(
-        "--routes", type=int, default=5, help="routes in addition to the default one"
-    )
-    parser.add_argument("--quiet", action="store_true", help="print the summary only")
-    arguments = parser.parse_args()
-    first, _, last = arguments.seeds.partition(":")
-    seeds = range(int(first), int(last) if last else int(first) + 1)
-    run(seeds, arguments.routes, arguments.quiet)
-
-
-if __name__ == "__main__":
-    main()
