@@ -117,7 +117,7 @@ def _crossed(chunk: LoadedChunk) -> np.ndarray:
     columns, groups = chunk.nuisance_columns, chunk.groups
     if not chunk.by_rows and columns.count <= FEW_COLUMNS:
         dense = columns.fit(np.eye(columns.count), 0, chunk.rows).astype(float, copy=False)
-        found = [by_fft.adjoint(chunk, group, dense) for group in range(groups)]
+        found = [backend(chunk).adjoint(chunk, group, dense) for group in range(groups)]
         return np.stack(found).transpose(2, 0, 1)
     total, first = np.zeros((columns.count, groups * chunk.columns)), 0
     units, alone = backend(chunk).own_units(chunk), chunk.without_outputs()

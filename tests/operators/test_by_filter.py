@@ -52,9 +52,9 @@ def test_sums_are_those_of_rows(bias: bool, mask: bool) -> None:
     found, wanted = (chunk_sums.totals(c, form, False, units) for c in (chunk, rows))
     assert found.by_rows == (False,)
     for name in ("gram", "sums", "rhs", "out_sums", "out_squares"):
-        a, b = (getattr(t.moments, name) for t in (found, wanted))
+        a, b = (getattr(m, name) for m in (found, wanted))
         np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-11 * chunk.rows)
-    sums = (chunk_sums.misfit(c, form, units, w, offset, None)[:3] for c in (chunk, rows))
+    sums = (chunk_sums.misfit(c, form, units, w, offset)[:3] for c in (chunk, rows))
     for a, b in zip(*sums, strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-9)
     for g in range(groups):
