@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Callable
 from itertools import product
 from typing import Any
@@ -311,3 +313,57 @@ def test_weights_that_do_not_fit() -> None:
     prior = cs.NormalEquations(1.0, cs.Smooth(1))
     with pytest.raises(ValueError, match="weights go with a ridge"):
         cs.fit_kernel(x, y, spec, prior, weights=np.ones(28))
+
+
+@pytest.mark.parametrize("solver", some([*SOLVERS, "smooth"], "smooth"))
+@pytest.mark.slow
+def test_over_devices_it_has_gradients(solver: str) -> None:
+    """x and y split over a mesh, the ridge in one piece, with the checks of `jax.shard_map`."""
+    rng = np.random.default_rng(8)
+    spec, mesh = cs.ConvSpec(3), jax.make_mesh((1,), ("trials",), (AxisType.Auto,))
+    x, y = rng.standard_normal((4, 20)), rng.standard_normal((4, 18))
+
+    def losses(ridge: jax.Array, x: jax.Array, y: jax.Array) -> jax.Array:
+        smooth = solver == "smooth"
+        made = cs.AutoSolver(ridge, cs.Smooth(order=1)) if smooth else SOLVERS[solver](ridge)
+        fit = jax.vmap(lambda x, y: cs.fit_kernel(x, y, spec, made)[0])
+        return jnp.sum(fit(x, y) ** 2, axis=(1, 2, 3))
+
+    split, whole = PartitionSpec("trials"), PartitionSpec()
+    sharded = jax.shard_map(losses, mesh=mesh, in_specs=(whole, split, split), out_specs=split)
+
+    def slopes(losses: Callable[..., jax.Array]) -> tuple[jax.Array, ...]:
+        return jax.jit(jax.grad(lambda *args: jnp.sum(losses(*args)), (0, 1, 2)))(0.5, x, y)
+
+    for one, other in zip(slopes(sharded), slopes(losses), strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-12)
+
+
+@pytest.mark.slow
+def test_repeated_singular_values_have_gradients() -> None:
+    """AᵀA = I, where the derivative of an SVD is 0/0."""
+    x, spec = np.eye(4), cs.ConvSpec(1)
+
+    def loss(shift: jax.Array) -> jax.Array:
+        w, _ = cs.fit_kernel(x * (1 + shift), np.ones((4, 1)), spec, cs.LeastSquares("svd"))
+        return jnp.sum(w)
+
+    assert float(jax.grad(loss)(0.0)) == pytest.approx(-4.0, rel=1e-12)
+
+
+@pytest.mark.slow
+def test_ten_thousand_problems_at_once_do_not_wait_for_each_other() -> None:
+    """In a process of its own, since what once happened was that it never ended."""
+    code = """
+import jax, numpy as np, convsolve as cs
+with jax.enable_x64(True):
+    x, y = (np.random.default_rng(0).standard_normal((10_000, n)) for n in (64, 57))
+    fit = jax.jit(jax.vmap(lambda x, y: cs.fit_kernel(x, y, cs.ConvSpec(8))[0]))
+    for _ in range(5):
+        w = np.asarray(fit(x, y))[..., 0, 0]
+a = np.lib.stride_tricks.sliding_window_view(x, 8, axis=1)
+r = y - np.einsum("btk,bk->bt", a, w)
+print(np.abs(np.einsum("btk,bt->bk", a, r)).max())
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert float(done.stdout) < 1e-11, done.stderr

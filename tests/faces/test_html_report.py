@@ -1,4 +1,4 @@
-"""The page that can be sent: what it says, that it is whole, and that a browser opens it alone."""
+"""The page that can be sent: its text, and that it is complete and asks for no other file."""
 
 from html.parser import HTMLParser
 

@@ -191,6 +191,29 @@ def test_a_file_of_several_goes_alone(data, run):
 
 
 @pytest.mark.slow
+def test_hdf5_that_is_damaged(data, run):
+    content = (data / "all.h5").read_bytes()
+    with h5py.File("all.h5") as file:
+        header = h5py.h5o.get_info(file["x"].id).addr
+    (data / "header.h5").write_bytes(content[:header] + b"\x63" + content[header + 1 :])
+    (data / "junk.h5").write_bytes(b"junk" * 99)
+    (data / "none.h5").write_bytes(b"")
+    (data / "cut.h5").write_bytes(content[: len(content) // 2])
+    os.mkdir("folder.h5")
+    os.mkfifo("pipe.h5")
+    for name, words in (
+        ("header.h5:x", "cannot be read (Unable to synchronously open object (bad object header"),
+        ("junk.h5", "cannot be read (Unable to"),
+        ("none.h5", "file signature not found"),
+        ("cut.h5", "truncated file"),
+        ("gone.h5", "No such file or directory"),
+        ("folder.h5", "is a directory; give a file in it"),
+        ("pipe.h5", "is not a regular file"),
+    ):
+        assert words in refused(run(f"identify {name} {SIZE}"), f"{name}: ")
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("blocks", [False, True])
 def test_damage_inside_is_found_when_it_is_read(data, run, request, blocks):
     if blocks:

@@ -237,3 +237,47 @@ def test_levels_much_alike_that_no_penalty_holds(criterion: str) -> None:
     for i, strength in enumerate(GRID[:, 0]):
         wanted = exact.score(criterion, strength)
         np.testing.assert_allclose(found.path.scores[i], wanted, rtol=1e-6)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("bias", some([False, True], True))
+def test_against_fifty_digits(bias: bool) -> None:
+    """Degrees of freedom, GCV and evidence of TC, from the covariance of y, to rounding."""
+    rng = np.random.default_rng(7)
+    x, noise, alpha = rng.standard_normal(24), rng.standard_normal(24), 0.6
+    y = np.convolve(x, 0.8 ** np.arange(6))[:24] + noise
+    problem = cs.Problem.from_lags(x, y, lags=(0, 5), edges="zeros", bias=bias)
+    found = cs.solve(
+        problem, cs.Regularized(cs.StableSpline("tc", alpha), GRID, "evidence")
+    ).regularization
+    gcv = cs.solve(problem, cs.Regularized(cs.StableSpline("tc", alpha), GRID, "gcv"))
+    with mpmath.workdps(50):
+        a = mpmath.matrix(24, 6)
+        for t in range(24):
+            for k in range(6):
+                a[t, k] = mpmath.mpf(float(x[t - k])) if t >= k else mpmath.mpf(0)
+        b = mpmath.matrix([mpmath.mpf(float(v)) for v in y])
+        rows = 24 - bias
+        if bias:
+            basis = mpmath.qr(mpmath.ones(24, 1))[0][:, 1:]
+            a, b = basis.T * a, basis.T * b
+        prior = mpmath.matrix(
+            [[mpmath.mpf(alpha) ** max(i, j) for j in range(6)] for i in range(6)]
+        )
+        for i, strength in enumerate(GRID[:, 0].tolist()):
+            spread = a * prior * a.T / mpmath.mpf(strength)
+            covariance = mpmath.eye(rows) + spread
+            inverse = covariance**-1
+            freedom = sum((spread * inverse)[t, t] for t in range(rows))
+            r = inverse * b
+            squares = (r.T * r)[0]
+            score = rows * squares / (rows - freedom) ** 2
+            s = (b.T * r)[0]
+            evidence = rows * mpmath.log(2 * mpmath.pi * s / rows) + rows
+            evidence += mpmath.log(mpmath.det(covariance))
+            for told, wanted in (
+                (found.path.degrees_of_freedom, freedom),
+                (found.path.scores, evidence),
+                (gcv.regularization.path.scores, score),
+            ):
+                assert told[i, 0] == pytest.approx(float(wanted), rel=1e-12)
