@@ -39,15 +39,20 @@ class Analysis:
         """Return an analysis with the same x and other outputs y, which reuses all results of x."""
         found = copy(self)
         found.targets = self.design.outputs(y)
-        vars(found).pop("in_time", None)
+        vars(found).pop("_in_time", None)
         return found
 
-    @cached_property
+    @property
     def in_time(self) -> Analysis:
         """The analysis with its rows in the order of records and time."""
+        return self._in_time or self
+
+    @cached_property
+    def _in_time(self) -> Analysis | None:
+        """The same; None if the rows are in this order, so that no analysis refers to itself."""
         design = self.design.in_time
         if design is self.design:
-            return self
+            return None
         targets = self.targets
         if targets is not None:
             given = design.targets if targets is self.design.targets else None

@@ -148,14 +148,19 @@ class Design:
         """The design matrix with all of x in memory at once."""
         return self._matrix(whole=True) if self.sizes.chunked else self.matrix
 
-    @cached_property
+    @property
     def in_time(self) -> Design:
         """The design with its rows in the order of records and time."""
+        return self._in_time or self
+
+    @cached_property
+    def _in_time(self) -> Design | None:
+        """The same; None if the rows are in this order, so that no design refers to itself."""
         matrix = self._matrix(whole=not self.sizes.chunked, in_time=True)
         if matrix.chunks.order.spans == self.matrix.chunks.order.spans:
-            return self
+            return None
         found = copy(self)
-        for name in ("whole_matrix", "moments", "in_time"):
+        for name in ("whole_matrix", "moments", "_in_time"):
             vars(found).pop(name, None)
         vars(found)["matrix"] = matrix
         return found

@@ -256,11 +256,13 @@ def test_a_damaged_solution_is_named(tmp_path: Path, about: bytes, words: str) -
         cs.load(path)
 
 
-def test_a_fit_can_be_pickled_and_goes_when_it_is_dropped() -> None:
+@pytest.mark.parametrize("noise", ["white", "hac"])
+def test_a_fit_can_be_pickled_and_goes_when_it_is_dropped(noise: str) -> None:
     problem = cs.Problem(X, Y, spec=SPEC)
-    fit = cs.solve(problem)
+    fit = cs.solve(problem, noise=noise)
     twin = pickle.loads(pickle.dumps(fit))
     assert np.array_equal(twin.predict(), fit.predict())
+    assert np.array_equal(twin.standard_error, fit.standard_error)
     assert twin.identifiability.verdict == "overdetermined"
     matrices = weakref.ref(analyse(problem).design.matrix)
     gc.disable()
