@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ..cached import cached_property
-from ..linalg.channels import PART_NUMBERS, channelwise
+from ..linalg.channels import PART_NUMBERS, by_channel, channelwise
 from ..linalg.polynomials import CACHED_NUMBERS, EPS, Polynomials, two_sum
 from ..parallel import in_order
 
@@ -98,12 +98,14 @@ class Trends:
         gram = columns.T @ columns
         grams = np.broadcast_to(gram, (len(values), *gram.shape))
         largest = np.abs(cross).max((0, 1), initial=0.0)
-        unit = np.where((largest > 0) & np.isfinite(largest), largest, 1.0)
+        unit = np.ldexp(1.0, np.frexp(np.where(np.isfinite(largest), largest, 1.0))[1] - 1)
         coefs = _coefficients(grams, cross / unit)
 
         def left(part: Part) -> np.ndarray:
-            rest = values[part] / unit - columns[part[1]] @ coefs[part[0]]
-            return np.asarray(np.square(rest).sum((0, 1)))
+            rest = np.empty(values[part].shape)
+            channelwise(np.divide, values[part], unit, rest)
+            rest -= columns[part[1]] @ coefs[part[0]]
+            return by_channel(np.add, rest, np.square)
 
         with np.errstate(over="ignore", invalid="ignore"):
             squares = sum(in_order(left, parts), np.zeros(values.shape[2]))
