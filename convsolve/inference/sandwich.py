@@ -90,9 +90,12 @@ def in_time(
             places = places - written + window - 1
             dense = int(places[-1]) - int(places[0]) + 1 == len(places)
             at = slice(int(places[0]), int(places[-1]) + 1) if dense else places
-            whole = [np.zeros((len(a), last - written + window - 1)) for a in block]
+            whole = [np.empty((len(a), last - written + window - 1)) for a in block]
             for found, given, a in zip(whole, before, block, strict=True):
                 found[:, : window - 1] = given
+                found[:, window - 1 : places[0]] = found[:, places[-1] + 1 :] = 0.0
+                if not dense:
+                    found[:, places[0] : places[-1] + 1] = 0.0
                 found[:, at] = a[:, start : start + len(places)]
             yield whole
             start, written = start + len(places), last

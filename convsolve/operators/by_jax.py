@@ -46,6 +46,7 @@ class DeviceChunk:
         by_rows: whether rows are formed.
         moments: sums over the rows of A and Y, and their products with N.
         fit: coefficients (k, G, Q) of N that are subtracted from y.
+        kept: results that are used again.
     """
 
     def __init__(
@@ -65,6 +66,7 @@ class DeviceChunk:
         import jax
 
         self._kept, self._nuisance, self._form = kept, nuisance, form
+        self.kept: dict[str, Any] = {}
         self.groups, self.channels = spec.groups, x[0].shape[-1] // spec.groups
         self.columns = spec.unknowns(x[0].shape[-1])
         self.outputs = 0 if y is None else y[0].shape[-1] // spec.groups

@@ -69,7 +69,11 @@ def _few(chunk: LoadedChunk) -> bool:
 
 def own_units(chunk: LoadedChunk) -> Units:
     """Return the units of a chunk, with the column means as the shift if N has a constant."""
-    return chunk.units(chunk.once("row shift", lambda: _means(chunk)))
+
+    def made() -> Units:
+        return chunk.units(chunk.once("row shift", lambda: _means(chunk)))
+
+    return chunk.once("own units", made, with_y=True)
 
 
 def _means(chunk: LoadedChunk) -> np.ndarray:

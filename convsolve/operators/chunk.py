@@ -380,15 +380,16 @@ def _sharing_x(chunk: Chunk, form: Form) -> LoadedChunk | None:
     None if there is no filter, if sums before the filter would lose digits, or if the filtered
     windows are not sums of consecutive windows.
     """
-    records, spec = [*map(filtered_record, chunk.x)], form.spec
-    adjusted = chunk.by_rows or chunk.trends is not None or chunk.roots is not None
-    if adjusted or not records or records[0] is None or {*spec.stride, *spec.dilation} != {1}:
+    adjusted, spec = chunk.trends is not None or chunk.roots is not None, form.spec
+    first = None if chunk.by_rows or adjusted or not chunk.x else filtered_record(chunk.x[0])
+    if first is None or {*spec.stride, *spec.dilation} != {1}:
         return None
-    given = records[0].filter
+    given = first.filter
     groups, channels = given.channels.shape
     if groups == 1 or (given.channels != given.channels[0]).any():
         return None
-    x = (np.asarray(r.record)[:, given.channels[0]] for r in records if r is not None)
+    records = filter(None, map(filtered_record, chunk.x))
+    x = (np.asarray(r.record)[:, given.channels[0]] for r in records)
     longer = replace(spec, kernel_size=(spec.kernel_size[0] + given.lost,), groups=1)
     found = _loaded(
         chunk._replace(x=tuple(a - given.constants[0] for a in x)), form._replace(spec=longer)

@@ -73,7 +73,7 @@ def totals(
     """
     loaded: Any = _loaded(chunk, form)
     name = "norms" if columns_only else "moments"
-    if isinstance(loaded, LoadedChunk) and not loaded.structured:
+    if not (loaded.by_rows or isinstance(loaded, DeviceChunk) or loaded.structured):
         loaded = decided(loaded, True)
     with np.errstate(invalid="ignore"):  # data that are no longer finite have no finite sums
         found: Moments | None
@@ -163,11 +163,10 @@ def misfit(
         loaded = loaded.in_out_units(units.out_exponents.reshape(-1))
         if with_products and loaded.blocks:
             return _misfit_beside_nuisance(loaded, units, w)
-    own = backend(loaded).own_units(loaded)
-    e, moved = _between(own, units)
-    beside = offset - (own.out_shift - units.out_shift)
-    if not e.any() and not moved.any():
+    beside = offset - (backend(loaded).own_units(loaded).out_shift - units.out_shift)
+    if (between := _between(loaded, units)) is None:
         return backend(loaded).misfit(loaded, w, beside)
+    e, moved = between
     beside = beside + np.einsum("gp,gpq->gq", moved, w)
     found = backend(loaded).misfit(loaded, np.ldexp(w, e[:, :, None]), beside)
     g = np.ldexp(found.gradient, e[:, :, None]) + np.einsum("gp,gq->gpq", moved, found.sums)
@@ -190,19 +189,32 @@ def _misfit_beside_nuisance(chunk: LoadedChunk, units: Units, w: np.ndarray) -> 
     return found._replace(products=products)
 
 
-def _between(own: Units, units: Units) -> tuple[np.ndarray, np.ndarray]:
-    """Return e and the shift between the units of a chunk and others, each (G, P)."""
-    # Columns that are zero in the chunk may have any exponents, including these.
-    e = np.minimum(own.column_exponents - units.column_exponents, 0)
-    return e, np.ldexp(own.shift, e) - units.shift
+def _between(chunk: Loaded, units: Units) -> tuple[np.ndarray, np.ndarray] | None:
+    """Return e and the shift (G, P) between the units of a chunk and others.
+
+    None if they are equal. The last result is kept: the passes of a fit have the same units.
+    """
+    given, of = (units.exponents, units.shift), backend(chunk)
+    known = chunk.kept.get(of.__name__)
+    if known is None or known[0][0] is not given[0] or known[0][1] is not given[1]:
+        own = of.own_units(chunk)
+        # Columns that are zero in the chunk may have any exponents, including these.
+        e = np.minimum(own.column_exponents - units.column_exponents, 0)
+        moved = np.ldexp(own.shift, e) - units.shift
+        known = chunk.kept[of.__name__] = given, (e, moved) if e.any() or moved.any() else None
+    found: tuple[np.ndarray, np.ndarray] | None = known[1]
+    return found
 
 
 def product(
     chunk: LoadedChunk, units: Units, group: int, w: np.ndarray, fit: np.ndarray | None
 ) -> np.ndarray:
     """Return A w − N fit (n, Q) of one group in ``units``, for w (P, Q) and fit (q, Q)."""
-    e, moved = (a[group] for a in _between(backend(chunk).own_units(chunk), units))
-    found = backend(chunk).product(chunk, group, np.ldexp(w, e[:, None])) + moved @ w
+    if (between := _between(chunk, units)) is None:
+        found = backend(chunk).product(chunk, group, w)
+    else:
+        e, moved = (a[group] for a in between)
+        found = backend(chunk).product(chunk, group, np.ldexp(w, e[:, None])) + moved @ w
     if fit is not None and chunk.blocks:
         found = found - chunk.nuisance_columns.fit(fit[chunk.places], 0, len(found))
     return np.asarray(found, float)
@@ -210,8 +222,10 @@ def product(
 
 def adjoint(chunk: LoadedChunk, units: Units, group: int, r: np.ndarray) -> np.ndarray:
     """Return Aᵀr (P, Q) of one group in ``units``, for rows r (n, Q)."""
-    e, moved = (a[group] for a in _between(backend(chunk).own_units(chunk), units))
-    found = backend(chunk).adjoint(chunk, group, r)
+    found: np.ndarray = backend(chunk).adjoint(chunk, group, r)
+    if (between := _between(chunk, units)) is None:
+        return found
+    e, moved = (a[group] for a in between)
     return np.asarray(np.ldexp(found, e[:, None]) + np.outer(moved, r.sum(0)))
 
 
@@ -229,15 +243,15 @@ def product_grams(
     w (P, Q), level (Q,) and fit (q, Q) are in ``units``.
     """
     loaded = _loaded(chunk._replace(y=None) if isinstance(chunk, Chunk) else chunk, form)
-    of = backend(loaded)
-    e, moved = (a[group] for a in _between(of.own_units(loaded), units))
-    given = group, np.ldexp(w, e[:, None]), level - moved @ w
-    if isinstance(loaded, DeviceChunk):
-        return by_jax.product_gram(loaded, *given, fit)
-    if fit is not None:
+    if fit is not None and isinstance(loaded, LoadedChunk):
         seen = product(loaded, units, group, w, fit) - level
         return np.asarray(seen.T @ seen)
-    found: np.ndarray = of.product_gram(loaded, *given)
+    if (between := _between(loaded, units)) is not None:
+        e, moved = (a[group] for a in between)
+        w, level = np.ldexp(w, e[:, None]), level - moved @ w
+    if isinstance(loaded, DeviceChunk):
+        return by_jax.product_gram(loaded, group, w, level, fit)
+    found: np.ndarray = backend(loaded).product_gram(loaded, group, w, level)
     return found
 
 
