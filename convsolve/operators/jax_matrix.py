@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from ..problem.spec import ConvSpec
-from .jax_fourier import Operator, matmul
+from .jax_fourier import Operator, matmul, within_loop
 from .tap_basis import TapBasis
 from .windows import design_matrix
 
@@ -25,15 +25,20 @@ class Matrix:
     """
 
     def __init__(self, x: Any, spec: ConvSpec, bias: bool, wide: bool) -> None:
-        a = design_matrix(x, spec)[0]
-        self.means = a.mean(0)
-        if bias:
-            a = a - self.means
-        if bias and wide:
+        self.x, self.spec, self.bias, self.wide = x, spec, bias, wide
+        self.b, self.means = self._formed(x)
+        self.shape = self.b.shape
+
+    def _formed(self, x: Any) -> tuple[Any, Any]:
+        """Return B of x, and the means (P,) of the columns of A."""
+        a = design_matrix(x, self.spec)[0]
+        means = a.mean(0)
+        if self.bias:
+            a = a - means
+        if self.bias and self.wide:
             level = lax.stop_gradient(jnp.sqrt(jnp.mean(a**2)))
             a = jnp.concatenate([a, jnp.broadcast_to(level, (len(a), 1))], axis=1)
-        self.b = a.T if wide else a
-        self.shape = self.b.shape
+        return a.T if self.wide else a, means
 
     def forward(self, v: Any) -> Any:
         """Return B v (n, Q)."""
@@ -46,7 +51,9 @@ class Matrix:
 
     def triangle(self, top: Any) -> Any:
         """Return R (k, k) of the rows ``top`` (k, k) and B, a constant in derivatives."""
-        return jnp.linalg.qr(jnp.concatenate([top, lax.stop_gradient(self.b)]), mode="r")
+        # B is formed again, because a loop would copy it even if it takes no step.
+        b, _ = self._formed(within_loop(self.x, top))
+        return jnp.linalg.qr(jnp.concatenate([top, b]), mode="r")
 
 
 class Penalized:
