@@ -49,6 +49,11 @@ class DeviceChunk:
         kept: results that are used again.
     """
 
+    backend = "by_jax"
+    structured = True
+    # The columns of confounds are on the devices, and the moments have their products.
+    blocks, samples = (), ()
+
     def __init__(
         self,
         x: Sequence[Remote],
@@ -88,12 +93,21 @@ class DeviceChunk:
             self.by_rows = True
             self.moments, _ = self._sums()
 
-    def with_fit(self, fit: np.ndarray | None) -> DeviceChunk:
-        """Return the same rows with N times ``fit`` (k, Cout), in the user's units, subtracted."""
+    def load(self, form: Form) -> DeviceChunk:
+        """Return the same rows with the fit of the confounds subtracted from y."""
+        if form.fits.y is None:
+            return self
         found = copy(self)
-        if fit is not None:
-            found.fit = np.ldexp(fit.reshape(self.fit.shape), -self.units.out_exponents)
+        found.fit = np.ldexp(form.fits.y.reshape(self.fit.shape), -self.units.out_exponents)
         return found
+
+    def decided(self, by_rows: bool) -> DeviceChunk:
+        """Return the chunk, which has chosen between rows and FFTs."""
+        return self
+
+    def in_out_units(self, exponents: np.ndarray) -> DeviceChunk:
+        """Return the chunk, whose y has these units."""
+        return self
 
     def shape(self, rows: bool) -> Shape:
         """Return the shape of blocks: of one row each, or for FFTs."""
@@ -274,6 +288,15 @@ class DeviceChunk:
 def own_units(chunk: DeviceChunk) -> Units:
     """Return the units of a chunk."""
     return chunk.units
+
+
+def moments(chunk: DeviceChunk) -> Moments:
+    """Return sums over the rows of A and Y in own units."""
+    return chunk.moments
+
+
+# Sums over all columns take no more passes than those of every column on its own.
+norms = moments
 
 
 def misfit(chunk: DeviceChunk, w: np.ndarray, offset: np.ndarray) -> ResidualSums:

@@ -104,6 +104,25 @@ class Chunk(NamedTuple):
     nuisance: int = 0
     trends: SpanTrends | None = None
 
+    @property
+    def samples(self) -> tuple[Any, ...]:
+        """The arrays of x and y."""
+        return (*self.x, *(self.y or ()))
+
+    def decided(self, by_rows: bool) -> Chunk:
+        """Return the chunk with rows formed, or with sums by FFTs."""
+        return self._replace(by_rows=by_rows)
+
+    def in_memory(self) -> Chunk:
+        """Return the chunk with its arrays in memory."""
+        x, y = (None if a is None else tuple(map(np.asarray, a)) for a in (self.x, self.y))
+        return self._replace(x=x or (), y=y)
+
+    def load(self, form: Form) -> LoadedChunk:
+        """Return rows in memory, times the roots of their weights, less trends and fits."""
+        found = _sharing_x(self, form)
+        return (_loaded(self, form) if found is None else found).load(form)
+
 
 def span_lots(kept: Rows, pieces: Sequence[Span], step: int) -> list[list[Span]]:
     """Split the rows used in the fit into lots of spans for one chunk each.
@@ -291,12 +310,33 @@ class LoadedChunk:
         return found
 
     @property
+    def backend(self) -> str:
+        """The name of the module that sums over the rows."""
+        if self.by_rows:
+            return "by_rows"
+        return "by_fft" if self.unfiltered is None else "by_filter"
+
+    @property
+    def samples(self) -> list[Any]:
+        """The arrays of x and y."""
+        return [a for s in self.stacks for a in (s.x, s.y) if a is not None]
+
+    def decided(self, by_rows: bool) -> LoadedChunk:
+        """Return the chunk with rows formed, or with sums by FFTs."""
+        return self if self.by_rows == by_rows else replace(self, by_rows=by_rows)
+
+    def in_memory(self) -> LoadedChunk:
+        """Return the chunk."""
+        return self
+
+    @property
     def nuisance_columns(self) -> NuisanceColumns:
         """The nuisance columns of confounds in the rows."""
         return self.once("nuisance", lambda: NuisanceColumns(self.blocks, len(self.places)))
 
-    def without(self, fits: Fits) -> LoadedChunk:
-        """Return the same rows with fits of the confounds subtracted."""
+    def load(self, form: Form) -> LoadedChunk:
+        """Return the same rows with the fits of the confounds subtracted."""
+        fits = form.fits
         if not self.blocks:
             return self
         found = self if fits.y is None else self.with_outputs(self._outputs_without(fits.y))
@@ -364,14 +404,6 @@ class LoadedChunk:
         """Return y (n, Cout) of the rows used in the fit."""
         parts = [s.used(s.y) for s in self.stacks if s.y is not None]
         return np.concatenate([a.reshape(-1, a.shape[-1]) for a in parts])
-
-
-def load(chunk: Chunk | LoadedChunk, form: Form) -> LoadedChunk:
-    """Return rows in memory, times the roots of their weights, less trends and fits."""
-    if isinstance(chunk, LoadedChunk):
-        return chunk.without(form.fits)
-    found = _sharing_x(chunk, form)
-    return (_loaded(chunk, form) if found is None else found).without(form.fits)
 
 
 def _sharing_x(chunk: Chunk, form: Form) -> LoadedChunk | None:

@@ -24,7 +24,7 @@ from ..problem.spec import ConvSpec
 from ..problem.stored import not_finite_any_more
 from . import by_fft, by_filter, by_jax, by_rows
 from .by_jax import DeviceChunk
-from .chunk import Chunk, Form, LoadedChunk, extent, load, samples_of
+from .chunk import Chunk, Form, LoadedChunk, extent, samples_of
 from .moments import CACHED_NUMBERS, Moments, NuisanceSums, ResidualSums, Units
 from .trends import Trends, kept_samples, without_polynomials
 from .windows import recorded_samples
@@ -36,28 +36,12 @@ FEW_COLUMNS = 8
 # Rows in memory, or on devices.
 Loaded = LoadedChunk | DeviceChunk
 
+BACKENDS = {"by_rows": by_rows, "by_fft": by_fft, "by_filter": by_filter, "by_jax": by_jax}
+
 
 def backend(chunk: Loaded) -> ModuleType:
     """Return the module that sums over the rows of a chunk."""
-    if isinstance(chunk, DeviceChunk):
-        return by_jax
-    if chunk.by_rows:
-        return by_rows
-    return by_fft if chunk.unfiltered is None else by_filter
-
-
-def _loaded(chunk: Chunk | Loaded, form: Form) -> Loaded:
-    """Return a chunk in memory or on devices, less the fits of the confounds."""
-    return chunk.with_fit(form.fits.y) if isinstance(chunk, DeviceChunk) else load(chunk, form)
-
-
-def decided(chunk: Chunk | Loaded, by_rows: bool) -> Chunk | Loaded:
-    """Return a chunk that is computed by rows, or by FFTs."""
-    if isinstance(chunk, DeviceChunk) or chunk.by_rows == by_rows:
-        return chunk
-    if isinstance(chunk, Chunk):
-        return chunk._replace(by_rows=by_rows)
-    return replace(chunk, by_rows=by_rows)
+    return BACKENDS[chunk.backend]
 
 
 def totals(
@@ -71,23 +55,19 @@ def totals(
     With ``columns_only``, the moments are those of every column on its own, except on devices. Rows
     are formed if FFTs would lose digits.
     """
-    loaded: Any = _loaded(chunk, form)
+    loaded: Any = chunk.load(form)
     name = "norms" if columns_only else "moments"
-    if not (loaded.by_rows or isinstance(loaded, DeviceChunk) or loaded.structured):
-        loaded = decided(loaded, True)
+    if not (loaded.by_rows or loaded.structured):
+        loaded = loaded.decided(True)
     with np.errstate(invalid="ignore"):  # data that are no longer finite have no finite sums
-        found: Moments | None
-        if isinstance(loaded, DeviceChunk):
-            found = loaded.moments
-        else:
-            found = getattr(backend(loaded), name)(loaded)
+        found: Moments | None = getattr(backend(loaded), name)(loaded)
         if found is None:
-            loaded = decided(loaded, True)
+            loaded = loaded.decided(True)
             found = getattr(by_rows, name)(loaded)
     assert found is not None
     if not (np.isfinite(found.sums).all() and np.isfinite(found.out_sums).all()):
-        raise no_sums(chunk)
-    if isinstance(loaded, LoadedChunk) and loaded.blocks:
+        raise no_sums(chunk.samples)
+    if loaded.blocks:
         found = replace(found, nuisance=(_nuisance_sums(loaded, found.units),))
     found = replace(found, by_rows=(loaded.by_rows,))
     return found if about is None else found.in_units(about)
@@ -134,7 +114,7 @@ def output_totals(chunk: Chunk | LoadedChunk, form: Form, about: Units | None = 
     """
     if isinstance(chunk, Chunk):
         chunk = chunk._replace(x=())
-    loaded = load(chunk, form)
+    loaded = chunk.load(form)
     groups, none = loaded.groups, np.zeros((loaded.groups, 0))
     units = loaded.units(none)._replace(exponents=none.astype(int))
     sums, squares = (loaded.output_sums(of).reshape(groups, -1) for of in (None, np.square))
@@ -158,11 +138,9 @@ def misfit(
     In the units of the chunk, A = 2^e·(A' + s) − s₀ with e at most zero, and w' = 2^e·w. y is read
     in ``units``. In its own units, if they are much smaller, the prediction would leave float64.
     """
-    loaded = _loaded(chunk, form)
-    if isinstance(loaded, LoadedChunk):
-        loaded = loaded.in_out_units(units.out_exponents.reshape(-1))
-        if with_products and loaded.blocks:
-            return _misfit_beside_nuisance(loaded, units, w)
+    loaded: Any = chunk.load(form).in_out_units(units.out_exponents.reshape(-1))
+    if with_products and loaded.blocks:
+        return _misfit_beside_nuisance(loaded, units, w)
     beside = offset - (backend(loaded).own_units(loaded).out_shift - units.out_shift)
     if (between := _between(loaded, units)) is None:
         return backend(loaded).misfit(loaded, w, beside)
@@ -242,8 +220,8 @@ def product_grams(
 
     w (P, Q), level (Q,) and fit (q, Q) are in ``units``.
     """
-    loaded = _loaded(chunk._replace(y=None) if isinstance(chunk, Chunk) else chunk, form)
-    if fit is not None and isinstance(loaded, LoadedChunk):
+    loaded: Any = chunk.load(form)
+    if fit is not None and loaded.blocks:
         seen = product(loaded, units, group, w, fit) - level
         return np.asarray(seen.T @ seen)
     if (between := _between(loaded, units)) is not None:
@@ -316,7 +294,7 @@ def trend_sums(
             values = without_polynomials(values, polynomials, [before[records]])
         found.append(Trends.of(records, values, polynomials.columns))
         if not np.isfinite(found[-1].crosses).all():
-            raise _no_sums([values])
+            raise no_sums([values])
     return reduce(add, found)
 
 
@@ -341,17 +319,9 @@ def _polynomials(
 # --- sums that are not finite
 
 
-def no_sums(chunk: Chunk | Loaded) -> Exception:
-    """Return the exception for a chunk whose sums are not finite."""
-    if isinstance(chunk, Chunk):
-        return _no_sums((*chunk.x, *(chunk.y or ())))
-    if isinstance(chunk, DeviceChunk):
-        return sums_beyond_float64()
-    return _no_sums([a for s in chunk.stacks for a in (s.x, s.y) if a is not None])
-
-
-def _no_sums(arrays: Iterable[Any]) -> Exception:
-    finite = all(np.isfinite(np.asarray(a)).all() for a in arrays)
+def no_sums(samples: Iterable[Any]) -> Exception:
+    """Return the exception for arrays whose sums are not finite."""
+    finite = all(np.isfinite(np.asarray(a)).all() for a in samples)
     return sums_beyond_float64() if finite else not_finite_any_more()
 
 

@@ -28,10 +28,9 @@ from .chunk import (
     SpanTrends,
     by_shape,
     chunks_of,
-    load,
     span_lots,
 )
-from .chunk_sums import Geometry, decided, sums_beyond_float64, trend_sums, used_rows
+from .chunk_sums import Geometry, sums_beyond_float64, trend_sums, used_rows
 from .map_reduce import PASS, dask_rows, on_dask, one_by_one, read_ahead, total_of
 from .nuisance import nuisance_blocks
 from .overlap_save import by_fft
@@ -197,7 +196,9 @@ class Chunks:
         else:
             y, of_y = (None, ()) if outputs is None else (outputs.records, outputs.trends)
             found = [self._adjusted(chunk, of_y) for chunk in self._unread(y)]
-        return found if by_rows is None else [*map(decided, found, by_rows)]
+        if by_rows is None:
+            return found
+        return [chunk.decided(flag) for chunk, flag in zip(found, by_rows, strict=True)]
 
     def sum(
         self,
@@ -226,13 +227,13 @@ class Chunks:
             several = chunks if self.plan.whole else tracked(ahead, PASS, len(chunks))
             form = self.form_of(outputs)._replace(fits=fits)
             for chunk in several:
-                yield load(chunk, form)
+                yield chunk.load(form)
 
     def sample(self, by_rows: Sequence[bool], most: int) -> list[LoadedChunk]:
         """Return at most so many chunks in memory, evenly spaced, without outputs."""
         chunks = self.of(None, by_rows, on_host=True)
         places = np.unique(np.linspace(0, len(chunks) - 1, most).astype(int))
-        return [load(chunks[i], self.form_of(None)) for i in places]
+        return [chunks[i].load(self.form_of(None)) for i in places]
 
     def sum_some(
         self, task: Callable[..., Any], spans: Sequence[Span], y: Sequence[Any], *others: Any
@@ -295,21 +296,21 @@ class Chunks:
             return self._loaded_given(outputs)
         (chunk,) = self._unread(outputs.records)
         of_y = self._adjusted(chunk._replace(x=()), outputs.trends)
-        found = load(of_y, self.form_of(outputs))
+        found = of_y.load(self.form_of(outputs))
         if not self.columns:
             return found
         return self._loaded_alone.with_outputs([stack.y for stack in found.stacks])
 
     def _loaded_given(self, outputs: Outputs) -> LoadedChunk:
         (chunk,) = self._unread(outputs.records)
-        return load(self._adjusted(chunk, outputs.trends), self.form)
+        return self._adjusted(chunk, outputs.trends).load(self.form)
 
     @cached_property
     def _loaded_alone(self) -> LoadedChunk:
         """All rows of x in memory."""
         if self.given is not None:
             return self.given.loaded.without_outputs()
-        return load(self._adjusted(self._unread(None)[0]), self.form)
+        return self._adjusted(self._unread(None)[0]).load(self.form)
 
     def release(self) -> bool:
         """Discard all rows in memory if groups share x. Every later pass reads them again.

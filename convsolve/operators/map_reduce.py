@@ -60,7 +60,7 @@ def read_ahead(chunks: Iterable[Chunk | LoadedChunk]) -> Generator[Chunk | Loade
 
     Close the generator explicitly: an exception in its garbage collection would be ignored.
     """
-    return _ahead(_in_memory, chunks)
+    return _ahead(lambda chunk: chunk.in_memory(), chunks)
 
 
 def _ahead(read: Callable[[_A], _B], several: Iterable[_A]) -> Generator[_B]:
@@ -112,13 +112,6 @@ def _of_array(
     task: Callable[..., np.ndarray], plan: Plan, sources: Sequence[Any], others: tuple[Any, ...]
 ) -> np.ndarray:
     return task(plan.array(iter([np.asarray(source) for source in sources])), *others)
-
-
-def _in_memory(chunk: Chunk | LoadedChunk) -> Chunk | LoadedChunk:
-    if isinstance(chunk, LoadedChunk):
-        return chunk
-    x, y = (None if a is None else tuple(map(np.asarray, a)) for a in (chunk.x, chunk.y))
-    return chunk._replace(x=x or (), y=y)
 
 
 def with_dask(task: Callable[..., _S], chunks: Sequence[Chunk], *others: Any) -> _S:

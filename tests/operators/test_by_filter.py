@@ -44,7 +44,7 @@ def test_sums_are_those_of_rows(bias: bool, mask: bool) -> None:
     rng = np.random.default_rng(0)
     matrix, chunk = loaded(made(rng, bias=bias, mask=mask))
     assert chunk.unfiltered is not None
-    form, rows = chunk.form, chunk_sums.decided(chunk, True)
+    form, rows = chunk.form, chunk.decided(True)
     units = chunk_sums.backend(chunk).own_units(chunk)
     groups, columns, outputs = matrix.groups, matrix.columns, chunk.outputs
     w, r = rng.standard_normal((groups, columns, outputs)), rng.standard_normal((chunk.rows, 2))

@@ -13,7 +13,7 @@ import pytest
 import convsolve as cs
 from convsolve.leastsquares.analysis import analyse
 from convsolve.operators import chunks, prediction
-from convsolve.operators.chunk import Form, chunks_of, load, span_lots
+from convsolve.operators.chunk import Form, chunks_of, span_lots
 from convsolve.operators.chunk_sums import misfit
 from convsolve.operators.chunks import Chunks, Plan
 from convsolve.operators.design_matrix import DesignMatrix
@@ -81,7 +81,7 @@ def test_a_channel_of_zeros_has_any_unit(far: int) -> None:
     rows = Rows.of(spec, [(40,)])
     (chunk,) = chunks_of([rows.pieces(0)], [x], [y], spec, rows)
     form = Form(spec.normal, False, Limits())
-    near = load(chunk, form).units(np.zeros((1, 6)))
+    near = chunk.load(form).units(np.zeros((1, 6)))
     for sign in (-1, 1):
         units = near._replace(exponents=near.exponents + np.array([0, sign * far]))
         w, none = rng.standard_normal((1, 6, 1)), np.zeros((1, 1))
