@@ -1,6 +1,8 @@
-"""Huber's loss: its least value, a scale for it from the data, and a bound on what is left."""
+"""Huber's loss: its minimum, a scale estimated from the data, and a bound on the error."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import numpy as np
 
@@ -11,33 +13,34 @@ from .orthonormal_rows import OrthonormalRows
 
 # The median absolute deviation of a standard normal distribution.
 NORMAL_MAD = 0.6744897501960817
-# Steps at most for one threshold, and turns of a scale and its fit.
+# Largest number of steps for one threshold, and of alternating updates of a scale and its fit.
 NEWTON_STEPS, SHORT_TURNS, LONG_TURNS = 200, 100, 300
-# Relative changes of a scale, and of its fit, that has settled; and those below which a change that
-# is no smaller than the one before is rounding.
+# Relative change at which a scale and its fit have settled. Below the second number, a change that
+# is not smaller than the previous one is rounding.
 SETTLED, ROUNDED = 1e-13, 1e-8
-# The threshold falls by this factor on its way to a small one.
+# A small threshold is approached in steps of this factor.
 FALL = 10.0
-# Squared pivots below this belong to a direction in which no row has a quadratic loss; the same
-# share of the identity then keeps the step finite.
+# In directions of smaller squared pivots, no row has a quadratic loss. This share of the identity
+# is then added to the Hessian, which keeps the step finite.
 FLAT = 1e-10
 # A full step is good enough if it leaves this share of the slope.
 SLOPE_LEFT = 0.1
 
 
 def share_of(gap: float, loss: float, loss_of_y: float, exact: bool) -> float:
-    """A duality gap as a share of the loss; of an ``exact`` fit, where that is rounding, of the
-    loss of y.
+    """Return a duality gap relative to the loss.
+
+    The loss of an ``exact`` fit is rounding. The gap is then relative to the loss of y.
     """
     whole = loss_of_y if exact else loss
     return float(gap / whole) if whole > 0 else 0.0
 
 
 def feasible(rows: OrthonormalRows, d: np.ndarray, limit: float) -> tuple[np.ndarray, float]:
-    """A point d (n,) of the dual near a given one, and the ‖Bᵀd‖ that rounding leaves of it.
+    """Return a feasible point d (n,) of the dual near a given one, and the rounding error ‖Bᵀd‖.
 
-    The dual asks for Bᵀd = 0 and |d| ≤ limit: what is left after two projections is rounding, also
-    where B is orthonormal to some digits only, and d is then shrunk to the limit.
+    Feasible points have Bᵀd = 0 and |d| ≤ limit. After two projections Bᵀd is rounding, even if B
+    is orthonormal to a few digits only. d is then scaled to the limit.
     """
     d = rows.residual(rows.residual(d))
     d = d * min(1.0, limit / float(np.abs(d).max(initial=limit)))
@@ -47,20 +50,23 @@ def feasible(rows: OrthonormalRows, d: np.ndarray, limit: float) -> tuple[np.nda
 # --- Huber
 
 
-def huber_loss(r: np.ndarray, threshold: float) -> np.ndarray:
-    """r²/2 up to the threshold, threshold·(|r| − threshold/2) beyond, elementwise."""
-    size = np.abs(r)
-    inner = np.minimum(size, threshold)
+def huber_loss(r: Any, threshold: float, xp: Any = np) -> Any:
+    """Return r²/2 up to the threshold and threshold·(|r| − threshold/2) beyond, elementwise.
+
+    It is computed by NumPy, or by the module ``xp`` of jax.
+    """
+    size = xp.abs(r)
+    inner = xp.minimum(size, threshold)
     return inner * (size - inner / 2)
 
 
 def huber_gap(rows: OrthonormalRows, y: np.ndarray, z: np.ndarray, threshold: float) -> float:
-    """Duality gap of z as a share of the loss, an upper bound, from the data.
+    """Return an upper bound on the duality gap of z relative to the loss, from the data.
 
-    The dual of Σρ(y − B z) is max yᵀd − ½‖d‖² over Bᵀd = 0, |d| ≤ threshold, and the derivative of
-    the loss, made feasible, a point of it. The gap is summed term by term, ρ(r) + d²/2 − r·d, none
-    of them negative. Rounding leaves Bᵀd ≠ 0, which moves the bound by Bᵀd·(z − z*) at most; the
-    outputs of z and z* differ by no more than ‖r‖ + ‖r*‖, and r* has no larger loss than r.
+    The dual of Σρ(y − B z) is max yᵀd − ½‖d‖² over Bᵀd = 0 and |d| ≤ threshold. The derivative of
+    the loss, made feasible, is a point of it. The gap is a sum of terms ρ(r) + d²/2 − r·d, which
+    are not negative. Rounding leaves Bᵀd ≠ 0, which changes the bound by at most Bᵀd·(z − z*). The
+    predictions of z and z* differ by at most ‖r‖ + ‖r*‖, and the loss of r* is at most that of r.
 
     Source: S. Boyd and L. Vandenberghe, Convex Optimization, Cambridge 2004, section 5.2.
     """
@@ -78,12 +84,12 @@ def huber_gap(rows: OrthonormalRows, y: np.ndarray, z: np.ndarray, threshold: fl
 def huber(
     rows: OrthonormalRows, y: np.ndarray, threshold: float, start: np.ndarray
 ) -> tuple[np.ndarray, int]:
-    """argmin Σρ(y − B z) (k,) for Huber's loss ρ of some threshold, and the steps it took.
+    """Return argmin Σρ(y − B z) (k,) for Huber's loss ρ of a threshold, and the number of steps.
 
-    Newton's method: rows with a residual below the threshold make the Hessian, and once they stay
-    the same the answer is exact. Where a full step goes too far, the exact minimum along it. A
-    threshold far below the residuals is approached by larger ones, each from the answer of the one
-    before.
+    By Newton's method: the Hessian is a sum over the rows with residuals below the threshold. The
+    solution is exact once these rows do not change. If a full step is too long, the exact minimum
+    along it is used. A threshold far below the residuals is approached by larger ones, each of
+    which starts at the solution of the previous one.
 
     Source: K. Madsen and H. B. Nielsen, BIT 30 (1990) 682.
     """
@@ -119,7 +125,7 @@ def _newton(
 
 
 def _newton_step(gram: np.ndarray, gradient: np.ndarray) -> tuple[np.ndarray, bool]:
-    """And whether nothing had to be added to the Hessian."""
+    """Return Newton's step, and whether nothing was added to the Hessian."""
     factor = cholesky(gram.copy())
     exact = factor is not None and np.diagonal(factor).min() ** 2 >= FLAT
     if not exact:
@@ -130,10 +136,10 @@ def _newton_step(gram: np.ndarray, gradient: np.ndarray) -> tuple[np.ndarray, bo
 
 
 def along(r: np.ndarray, move: np.ndarray, threshold: float) -> float:
-    """The t that makes Σρ(r − t·move) least: the root of a slope that rises, piecewise linear.
+    """Return the t that minimises Σρ(r − t·move).
 
-    The piece is found by bisection, and not from sums over those before it: moves of very different
-    size would leave nothing but rounding of these.
+    The derivative is piecewise linear and increasing, and t is its root. The piece is found by
+    bisection. Cumulative sums over pieces would consist of rounding if moves differ much in size.
     """
     live = np.flatnonzero(move)
     r, move = r[live], move[live]
@@ -141,7 +147,7 @@ def along(r: np.ndarray, move: np.ndarray, threshold: float) -> float:
     def slope(t: float) -> float:
         return -float(move @ np.clip(r - t * move, -threshold, threshold))
 
-    # Where a row comes within the threshold, or leaves it.
+    # Where the residual of a row crosses the threshold.
     ends = np.sort(np.concatenate([r - threshold, r + threshold]) / np.tile(move, 2))
     low, high = 0, len(ends) - 1
     while high - low > 1:
@@ -153,20 +159,20 @@ def along(r: np.ndarray, move: np.ndarray, threshold: float) -> float:
 
 
 def mad_scale(r: np.ndarray) -> float:
-    """The median absolute residual over that of a standard normal deviate."""
+    """Return the median absolute residual divided by its value for the standard normal."""
     return float(np.median(np.abs(r))) / NORMAL_MAD
 
 
 def with_mad_scale(
     rows: OrthonormalRows, y: np.ndarray, delta: float, start: np.ndarray
 ) -> tuple[np.ndarray, float, bool]:
-    """z (k,) and the scale at which both stay: z fits best with delta·scale as the threshold, and
-    the scale is `mad_scale` of its residuals; and whether they have settled.
+    """Return a fit z (k,) and its scale, and whether they have settled.
 
-    They take turns. At first a turn of z is the step Bᵀρ′(r), that of Newton if all rows were
-    within the threshold, which with BᵀB = I takes two passes over the data and no Gram. Where these
-    do not lead to the end soon, a turn is the whole fit at the scale. A scale of rounding is
-    returned as it is.
+    z is the best fit for the threshold delta·scale, and the scale is `mad_scale` of its residuals.
+    The two are updated alternately. At first the update of z is the step Bᵀρ′(r), which is Newton's
+    if all rows are within the threshold. As BᵀB = I, it takes two passes over the data and no Gram
+    matrix. If these steps do not settle soon, the update is a complete fit at the current scale. A
+    scale that is rounding ends the updates.
     """
     z, before = start, np.inf
     r = y - rows.forward(z)
@@ -189,11 +195,11 @@ def with_mad_scale(
 
 
 def error_norm(r: np.ndarray, threshold: float, unknowns: int) -> float:
-    """What stands for ‖r‖ in the standard errors of Huber's estimate: its square, over the degrees
-    of freedom, times (AᵀA)⁻¹, is the covariance that Huber calls H1.
+    """Return the number that replaces ‖r‖ in the standard errors of Huber's estimate.
 
-    It is K/m·‖ρ′(r)‖, m the share of rows within the threshold and K = 1 + (unknowns/n)·(1 − m)/m
-    for few rows; infinite where no row is within.
+    Its square, divided by the degrees of freedom, times (AᵀA)⁻¹ is the covariance called H1 by
+    Huber. It is K/m·‖ρ′(r)‖, where m is the share of rows within the threshold and
+    K = 1 + (unknowns/n)·(1 − m)/m a correction for few rows. It is infinite if no row is within.
 
     Source: P. J. Huber, Robust Statistics, Wiley 1981, section 7.6.
     """

@@ -69,11 +69,11 @@ class Objective(NamedTuple):
 
     def of(self, residuals: Any, xp: Any = np) -> Any:
         """Return the loss of every residual, by NumPy or by the module ``xp`` of jax."""
-        if self.loss == "mse":
-            return residuals**2
-        size = xp.abs(residuals)
-        inner = xp.minimum(size, self.threshold)
-        return size if self.loss == "mae" else inner * (size - inner / 2)
+        if self.loss == "huber":
+            from ..inference.robust import huber_loss
+
+            return huber_loss(residuals, self.threshold, xp)
+        return residuals**2 if self.loss == "mse" else xp.abs(residuals)
 
 
 SQUARES = Objective("mse")
