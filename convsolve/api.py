@@ -186,7 +186,7 @@ class _Options(NamedTuple):
 class _Solved(NamedTuple):
     """A solution, and a warning if the data do not determine the kernel.
 
-    ``kernel`` and ``bias`` are those of the solution before they are rounded to its precision.
+    ``kernel`` and ``bias`` are the solution in float64, before it is rounded to its precision.
     """
 
     solution: Solution

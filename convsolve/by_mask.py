@@ -26,8 +26,8 @@ class Part(NamedTuple):
 def together(parts: Sequence[Part], values: Sequence[Any]) -> Any:
     """Join values of all parts, in the order of outputs, which are the last axis of arrays.
 
-    Tuples are joined entry by entry. Arrays of fewer rows are extended by NaN. Numbers and texts
-    are those of the first part.
+    Tuples are joined entry by entry. Arrays with fewer rows are extended by NaN. For numbers
+    and texts, the first is returned.
     """
     first = values[0]
     if isinstance(first, tuple):
@@ -49,13 +49,13 @@ def gathered(parts: Sequence[Part], of: Callable[[Any], Any]) -> Any:
 
 
 def at(parts: Sequence[Part], output: int) -> tuple[Any, int]:
-    """The `Solution` that has an output, and which of its outputs that is."""
+    """Return the `Solution` with an output, and the index of the output in it."""
     part = next(part for part in parts if output in part.outputs)
     return part.solution, part.outputs.index(output)
 
 
 def regularization_of(parts: Sequence[Part]) -> Regularization | None:
-    """What was chosen for all outputs."""
+    """Return the selected penalties of all outputs."""
     from .inference.regularization import joined
 
     chosen = [part.solution.regularization for part in parts]
@@ -80,7 +80,7 @@ def noise_of(parts: Sequence[Part]) -> Noise:
 
 
 def stats_of(parts: Sequence[Part], worst: Any) -> dict[str, Any]:
-    """What the ``worst`` answer says, seconds of all, and lists of one number for each output."""
+    """Return the statistics of the ``worst`` part, with seconds of all parts and joined lists."""
     several = [part.solution.stats for part in parts]
     found = dict(worst.stats)
     for name in ("compile_seconds", "run_seconds", "newton_steps", "interior_steps", "pivots"):

@@ -1,4 +1,4 @@
-"""A kernel as text, in ascending lags: every tap beside its lag, or a summary of a large one."""
+"""A kernel as text, in ascending lags: a table of taps, or a summary if it is large."""
 
 from __future__ import annotations
 
@@ -11,15 +11,20 @@ import numpy as np
 from .problem.names import Names
 from .text import WIDTH, aligned, count, line
 
-# A kernel of more numbers, or whose tables take more lines, is summarised.
+# A kernel with more numbers, or with tables of more lines, is summarised.
 MAX_NUMBERS, MAX_LINES = 100, 24
-# Taps that a summary names.
+# Number of taps that a summary names.
 LARGEST = 5
 
 
 class _Table(NamedTuple):
-    """Some taps: a title, what stands in the corner, left of the rows and above the columns, and
-    the numbers.
+    """A table of some taps.
+
+    Attributes:
+        title: title of the table.
+        corner: label of the rows, in the upper left corner.
+        rows, columns: labels of rows and columns.
+        values: (rows, columns), the taps.
     """
 
     title: str
@@ -36,7 +41,7 @@ def kernel_lines(
     called: Names,
     margin: int,
 ) -> list[str]:
-    """Shape, lags and taps of a kernel ``(*K, Cin/groups, Cout)``, right of a margin."""
+    """Return lines with shape, lags and taps of a kernel (*K, Cin/groups, Cout), after a margin."""
     reverse = (slice(None, None, -1),) * len(tap_lags)
     taps, names = kernel[reverse], _TapNames(kernel.shape, tap_lags, groups, called)
     shown = None

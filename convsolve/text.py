@@ -52,18 +52,18 @@ def flat(value: Any) -> list[Any]:
 
 
 def shown(value: Any) -> str:
-    """``value`` in one line of an error: as it is written if that is short, else its kind."""
+    """Return ``value`` for an error message: its repr if that is short, else its type."""
     text = repr(value)
     return text if len(text) <= 80 and text.isprintable() else f"<{type(value).__name__}>"
 
 
 def count(n: int, noun: str) -> str:
-    """``n`` and its noun, in the plural unless n is 1."""
+    """Return ``n`` and a noun, in the plural unless n is 1."""
     return f"{n} {noun}{'' if n == 1 else 's'}"
 
 
 def ranges(numbers: Sequence[int], form: Callable[[int], str] = str) -> str:
-    """``0–3, 7`` for 0, 1, 2, 3, 7, each number in a ``form``."""
+    """Return numbers as ranges, for example ``0–3, 7``, with each number in a ``form``."""
     texts: list[str] = []
     ordered = sorted(numbers)
     for _, run in groupby(enumerate(ordered), key=lambda pair: pair[1] - pair[0]):
@@ -78,7 +78,7 @@ def ranges(numbers: Sequence[int], form: Callable[[int], str] = str) -> str:
 
 
 def span(values: Iterable[float]) -> str:
-    """The least and the largest of some numbers, ``0.02 to 0.03``, or the one there is."""
+    """Return the smallest and the largest number, for example ``0.02 to 0.03``."""
     listed = list(values)
     low, high = f"{min(listed):.3g}", f"{max(listed):.3g}"
     return low if low == high else f"{low} to {high}"
@@ -103,7 +103,7 @@ def aligned(rows: Sequence[Sequence[str]], left: int = 0, rule: str = "") -> lis
 
 
 def line(label: str, text: str, margin: int = 11) -> str:
-    """One entry of a report, its text right of a margin, wrapped to the width of a terminal."""
+    """Return an entry of a report: a label, and text after a margin, wrapped to 88 columns."""
     return textwrap.fill(
         text, WIDTH, initial_indent=f"{label:<{margin}}", subsequent_indent=" " * margin,
         break_on_hyphens=False,

@@ -29,25 +29,25 @@ READ = ("fit", "mask", "weights", "confounds", "truth", "matrix", "init", "confi
 
 EPILOG = """\
 input:
-  DATA.npz             members x and y, others are ignored
-  DATA.h5, DATA.zarr   the same of an HDF5 file (.h5, .hdf5) or a zarr group
-  DATA.mat             the same of a MAT file of any version, by MATLAB or SciPy
+  DATA.npz             members x and y; others are ignored
+  DATA.h5, DATA.zarr   x and y of an HDF5 file (.h5, .hdf5) or a zarr group
+  DATA.mat             x and y of a MAT file of any version
   X Y                  .npy, .csv or .wav, FILE.h5:path/in/file, FILE.zarr/path or
-                       FILE.mat:variable; identify needs no Y
+                       FILE.mat:variable; identify does not need Y
   DATA.csv             one table, with --x-columns and --y-columns
-  Channels come last: (samples, channels), or (records, samples, channels); a row or a column of a
-  MAT file is one channel. Sound is in units of full scale, and its rate is --fs unless given.
-  x and y of more than 2^25 numbers, in .npy, HDF5 or zarr, are read in blocks, and need not fit
-  in memory; --noise ar and solvers other than auto, svd, qr, normal and regularized take them
-  whole.
+  Channels come last: (samples, channels), or (records, samples, channels). A row or a column of a
+  MAT file is one channel. WAV samples are in units of full scale, and --fs is the rate of the file
+  by default. x and y of more than 2^25 numbers in .npy, HDF5 or zarr are read in blocks, and may
+  exceed memory. --noise ar, and solvers other than auto, svd, qr, normal and regularized, read
+  them as a whole.
 
 exit status:
-  0  fine
-  1  the answer is not ok (compare: no method's is)
+  0  success
+  1  the solution is not "solved" (compare: no solution is)
   2  bad input
-  3  the data do not determine the kernel, and no ridge mends it; the answer is still written
-  130  interrupted by Ctrl-C; of an iteration the answer so far is still written
-  A reader of the output that leaves early, such as head, changes none of these.
+  3  the data do not determine the kernel, and there is no ridge; the solution is still written
+  130  interrupted by Ctrl-C; the current iterate is still written
+  They do not change if the reader of the output closes it early, as head does.
 
 examples:
   convsolve solve speech.csv --x-columns envelope --y-columns Fz,Cz --lags 0 39 --out trf.npz
@@ -57,7 +57,7 @@ examples:
 
 
 def named(option: str) -> str:
-    """As it is written on the command line."""
+    """Return an option with dashes."""
     return f"--{option.replace('_', '-')}"
 
 
@@ -108,7 +108,8 @@ def parser() -> _Parser:
         reads = "data" in groups
         command = commands.add_parser(name, help=about, epilog=EPILOG if reads else None)
         if name == "predict":
-            command.add_argument("fit", type=Path, metavar="FIT.npz", help="what solve --out wrote")
+            about = "a solution written by solve --out"
+            command.add_argument("fit", type=Path, metavar="FIT.npz", help=about)
         command.set_defaults(parser=command)
         _add(command, own)
         for title, options in groups.items():

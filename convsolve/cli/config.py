@@ -66,7 +66,7 @@ def _check_keys(where: str, keys: Iterable[str], known: set[str], tables: Iterab
 
 
 def _read(path: str) -> dict[str, Any]:
-    """What a file says, of keys and tables."""
+    """Return the keys and tables of a file."""
     if not stat.S_ISREG(os.stat(path).st_mode):
         raise ValueError(f"{path}: is not a regular file; give a file of options")
     if (size := os.path.getsize(path)) > MOST_BYTES:
@@ -74,7 +74,7 @@ def _read(path: str) -> dict[str, Any]:
     content = Path(path).read_bytes()
     try:
         return tomllib.loads(content.decode("utf-8-sig"))
-    except (ValueError, RecursionError) as error:  # the former of TOML and of UTF-8 alike
+    except (ValueError, RecursionError) as error:  # damaged UTF-8 is a ValueError too
         raise ValueError(f"{path}: is no TOML file: {error}") from error
 
 
@@ -83,7 +83,7 @@ def _plain(key: str) -> str:
 
 
 def _converted(option: Option, value: Any, where: str) -> Any:
-    """Return a value as the option has it; ``where`` begins an error."""
+    """Return a value in the type of the option; errors begin with ``where``."""
     kind = option.kind
     if kind is bool:
         if not isinstance(value, bool):
@@ -97,7 +97,7 @@ def _converted(option: Option, value: Any, where: str) -> Any:
             raise ValueError(f"{where} is an empty list; leave it out")
         return [_one(kind[0], each, where) for each in several]
     if isinstance(value, list) and kind not in (int, float, Path) and callable(kind):
-        # What has commas between on the command line: names, columns, pairs.
+        # On the command line, names, columns and pairs are separated by commas.
         words = [_text(each, where) for each in flat(value)]
         if any("," in word for word in words):
             raise ValueError(f"{where} must be words without commas, got {value!r}")

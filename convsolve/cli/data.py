@@ -1,4 +1,4 @@
-"""The problem that the arguments state, of the files that they name."""
+"""The problem of the arguments, and the data of the files that they name."""
 
 # As in arguments.py, numpy and what needs it are imported once a command runs.
 from __future__ import annotations
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def problem(args: argparse.Namespace, needs_y: bool = True) -> Problem:
-    """The problem that the arguments state; whatever is wrong with it ends the command."""
+    """Return the problem of the arguments. Errors end the command."""
     if (args.kernel_size is None) == (_window(args) is None):
         raise Refusal("give either --kernel-size or --lags, or --tmin and --tmax with --fs")
     args.fs = _rate(args) if args.fs is None else args.fs
@@ -39,7 +39,7 @@ def problem(args: argparse.Namespace, needs_y: bool = True) -> Problem:
 
 
 def _rate(args: argparse.Namespace) -> int | None:
-    """Samples a second of the sound among the data, if there is any."""
+    """Return the sampling rate of WAV files among the data, or None."""
     from .wav import rate
 
     with reported(ValueError, OSError):
@@ -51,7 +51,7 @@ def _rate(args: argparse.Namespace) -> int | None:
 
 
 def _window(args: argparse.Namespace) -> str | None:
-    """Which options state lags, if any do."""
+    """Return the option that states lags, or None."""
     seconds = args.tmin is not None or args.tmax is not None
     if seconds and args.lags is not None:
         raise Refusal("give either --lags in samples, or --tmin and --tmax in seconds")
@@ -59,7 +59,7 @@ def _window(args: argparse.Namespace) -> str | None:
 
 
 def _spec(args: argparse.Namespace) -> dict[str, Any]:
-    """The geometry of --kernel-size, as `Problem` takes it."""
+    """Return the geometry of --kernel-size as arguments of `Problem`."""
     from ..problem.spec import ConvSpec
 
     if args.edges is not None:
@@ -69,14 +69,14 @@ def _spec(args: argparse.Namespace) -> dict[str, Any]:
             tuple(args.kernel_size), _per_axis(args.stride), args.padding or "valid",
             _per_axis(args.dilation), args.groups,
         )  # fmt: skip
-    # One number is an int to Problem, which then says how images were read.
+    # For an int, errors of Problem explain how the axes of images were read.
     size = spec.kernel_size if spec.ndim > 1 else spec.kernel_size[0]
     given = asdict(spec) | {"kernel_size": size}
     return {name: value for name, value in given.items() if value is not None}
 
 
 def _lags(args: argparse.Namespace) -> dict[str, Any]:
-    """The geometry of --lags, or --tmin and --tmax, as `Problem.from_lags` takes it."""
+    """Return the geometry of --lags, or --tmin and --tmax, as arguments of `Problem.from_lags`."""
     for name in ("stride", "padding", "dilation"):
         if getattr(args, name) is not None:
             given = _window(args)
@@ -89,12 +89,12 @@ def _lags(args: argparse.Namespace) -> dict[str, Any]:
     pairs = list(zip(args.lags[::2], args.lags[1::2], strict=False))
     if len(args.lags) % 2 or any(first > last for first, last in pairs):
         raise Refusal("--lags takes FIRST LAST for every axis, the first not above the last")
-    # A pair alone leaves it to Problem to doubt how the axes of x were read.
+    # For a single pair, errors of Problem explain how the axes of x were read.
     return geometry | {"lags": pairs if len(pairs) > 1 else pairs[0]}
 
 
 def new_data(args: argparse.Namespace, fit: Solution) -> tuple[Any, Any]:
-    """x and y, or None, for a solution that there is; columns by other names are refused."""
+    """Return x and y, or None, for a solution. Columns with other names are refused."""
     rate, fs = _rate(args), fit.names.fs
     if None not in (rate, fs) and rate != fs:
         raise Refusal(
@@ -108,7 +108,7 @@ def new_data(args: argparse.Namespace, fit: Solution) -> tuple[Any, Any]:
 
 
 def _names(args: argparse.Namespace, has_y: bool) -> dict[str, Any]:
-    """The rate and the names, as given or as the header lines of tables have them."""
+    """Return the sampling rate, and names from options or header lines."""
     found = _in_headers(args, has_y)
     given = [None if words is None else words.split(",") for words in (args.channels, args.outputs)]
     channels, outputs = (
@@ -118,7 +118,7 @@ def _names(args: argparse.Namespace, has_y: bool) -> dict[str, Any]:
 
 
 def _in_headers(args: argparse.Namespace, has_y: bool) -> list[list[str]]:
-    """The names in the header lines of tables, of x and of y."""
+    """Return the names of x and y in the header lines of tables."""
     from ..files import column_names
 
     tables = [name for name in args.data if Path(name).suffix.lower() in (".csv", ".txt")]
@@ -133,7 +133,7 @@ def _in_headers(args: argparse.Namespace, has_y: bool) -> list[list[str]]:
 
 
 def _rows(args: argparse.Namespace) -> dict[str, Any]:
-    """Mask, weights and confounds, as `Problem` takes them."""
+    """Return mask, weights and confounds as arguments of `Problem`."""
     import numpy as np
 
     confounds: Any = args.confounds
@@ -151,7 +151,7 @@ def _rows(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def source(args: argparse.Namespace) -> str:
-    """The files that the data come from, for an error to begin with."""
+    """Return the names of the data files, with which errors begin."""
     return " and ".join(args.data)
 
 
@@ -160,7 +160,7 @@ def _per_axis(numbers: list[int] | None) -> Any:
 
 
 def _read(args: argparse.Namespace) -> tuple[Any, Any]:
-    """x and y, or None: in memory, or as `Problem` reads them in blocks."""
+    """Return x and y, or None. They are in memory, or stored arrays that are read in blocks."""
     from ..files import MAX_BYTES, read_arrays, read_columns
 
     limit = MAX_BYTES if args.max_bytes is None else args.max_bytes
@@ -193,10 +193,9 @@ def _read(args: argparse.Namespace) -> tuple[Any, Any]:
 
 
 def _arrays(args: argparse.Namespace, limit: int) -> list[Any]:
-    """The arrays of files that name one each, or of one that has x and y.
+    """Return the arrays of files with one array each, or of one file with x and y.
 
-    What fits in memory is read whole, within the limit; and beyond, where all can be read in
-    blocks, nothing is.
+    Arrays that fit in memory are read. Otherwise, they are read in blocks if the command can.
     """
     from .large import Sliced, whole
 
@@ -211,7 +210,7 @@ def _arrays(args: argparse.Namespace, limit: int) -> list[Any]:
 
 
 def _takes_all(args: argparse.Namespace) -> bool:
-    """Whether what is asked for needs all of x and y at once."""
+    """Return whether the command needs all of x and y at once."""
     solvers: Sequence[str] = ()
     if args.command in ("solve", "cross-validate"):
         solvers = [name_of_solver(args)]

@@ -1,6 +1,6 @@
 """Arrays of files that may exceed memory: .npy is mapped, HDF5 and zarr are read slice by slice.
 
-Of HDF5 only the file that is named is read: links to others, and numbers kept there, are refused.
+Links of an HDF5 file to other files, and data stored in other files, are refused.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ import numpy as np
 from ..files import check_dtype, check_size, opened
 from .arguments import Refusal
 
-# Links that lead to links; HDF5 itself follows as many.
+# Longest chain of links, as in HDF5 itself.
 MOST_LINKS = 16
-# Names of members that an error shows.
+# Largest number of member names in an error.
 MOST_NAMED = 9
-# One of these is in the directory of every zarr array or group.
+# Files of zarr arrays and groups. Every one has at least one of them.
 ZARR_FILES = ("zarr.json", ".zarray", ".zgroup")
-# What the libraries and their codecs end in where a file is not what it says.
+# Exceptions that the libraries and their codecs raise for damaged files.
 _DAMAGE = (
     ArithmeticError, AttributeError, EOFError, LookupError, OSError, RuntimeError, TypeError,
     ValueError, lzma.LZMAError, zlib.error,
@@ -34,7 +34,7 @@ _DAMAGE = (
 
 @contextmanager
 def _reading(name: str) -> Iterator[None]:
-    """What fails inside is the fault of a file: it ends the command with one line, at any time."""
+    """Report exceptions in the block as a damaged file."""
     try:
         yield
     except _DAMAGE as error:
@@ -46,9 +46,9 @@ def _reading(name: str) -> Iterator[None]:
 
 @contextmanager
 def _opening(name: str, package: str, extra: str) -> Iterator[None]:
-    """The same for what is opened by a package, which may not be installed."""
+    """Do the same for a file opened by a package, which may not be installed."""
     try:
-        # What it has to say of other members, or of its own formats, is of no use here.
+        # Warnings of the packages concern other members, or their own formats.
         with _reading(name), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
@@ -57,9 +57,9 @@ def _opening(name: str, package: str, extra: str) -> Iterator[None]:
 
 
 class Sliced:
-    """An array of a file, of which slices are read: what `Problem` takes for one not in memory.
+    """An array in a file, of which slices are read. `Problem` accepts it as stored data.
 
-    ``name`` begins its errors; ``chunks`` is the shape of what is read only as a whole, or None.
+    Errors begin with ``name``. ``chunks`` is the shape of parts that are read as a whole, or None.
     """
 
     def __init__(self, source: Any, name: str, chunks: tuple[int, ...] | None = None) -> None:
@@ -74,11 +74,11 @@ class Sliced:
 
     @property
     def size(self) -> int:
-        """How many numbers."""
+        """Number of elements."""
         return math.prod(self.shape)
 
     def check(self, whole: bool, max_bytes: int) -> None:
-        """Refuse what would take more memory than is allowed: all of it, or one chunk."""
+        """Raise a Refusal if the ``whole`` array, or one chunk, exceeds the memory limit."""
         numbers = self.size if whole else math.prod(self.chunks or ())
         try:
             check_size(numbers * self.dtype.itemsize, max_bytes)
@@ -90,8 +90,10 @@ class Sliced:
             return np.asarray(self._source[key])
 
     def in_blocks(self, others: Sequence[Any]) -> Any:
-        """What is read in blocks beside others: a mapped array of floats as it lies there, anything
-        else by slices, since it would be converted as a whole.
+        """Return an array that is read in blocks together with ``others``.
+
+        A mapped array of floats is returned itself. Others are read by slices, since they would be
+        converted as a whole.
         """
         array = self._source
         mapped = isinstance(array, np.memmap) and array.flags.c_contiguous
@@ -118,7 +120,7 @@ def _x_and_y(
 
 
 def named(members: Sequence[str]) -> str:
-    """What there is, for an error."""
+    """Return the members of a file as the end of an error message."""
     if not members:
         return "; it has none"
     return f"; it has {', '.join(map(repr, members[:MOST_NAMED]))}" + ", …" * (
@@ -127,9 +129,9 @@ def named(members: Sequence[str]) -> str:
 
 
 def hdf5(file: str, path: str | None, alone: bool) -> list[Sliced]:
-    """The dataset of a path in a file; or x and, if it is there, y of one that is given alone."""
+    """Return the dataset of a path, or x and, if it exists, y of a file given alone."""
     with opened(file):
-        pass  # there, and a regular file
+        pass  # it exists and is a regular file
     with _opening(file, "h5py", "hdf5"):
         import h5py
 
@@ -140,7 +142,7 @@ def hdf5(file: str, path: str | None, alone: bool) -> list[Sliced]:
 
 
 def _dataset(root: Any, file: str, path: str) -> Sliced:
-    """A dataset whose numbers are all in this file."""
+    """Return a dataset with all of its data in this file."""
     name = f"{file}:{path}"
     with _opening(name, "h5py", "hdf5"):
         found = _followed(root, path, name, iter(range(MOST_LINKS)))
@@ -161,7 +163,7 @@ def _dataset(root: Any, file: str, path: str) -> Sliced:
 
 
 def _followed(node: Any, path: str, name: str, links: Iterator[int]) -> Any:
-    """What a path leads to from a group, link by link: h5py itself would open other files."""
+    """Follow a path from a group link by link, because h5py would open other files."""
     import h5py
 
     root = node.file["/"]
@@ -202,10 +204,10 @@ def zarr(name: str, alone: bool) -> list[Sliced]:
 
 
 def _node(path: str) -> Any:
-    """The zarr array or group of a directory."""
+    """Return the zarr array or group of a directory."""
     if not os.path.isdir(path):
         with opened(path):
-            pass  # there, at least
+            pass  # it exists
         raise Refusal(f"{path}: is a file, and a zarr array or group is a directory")
     if not any(os.path.isfile(os.path.join(path, file)) for file in ZARR_FILES):
         raise Refusal(f"{path}: is no zarr array or group; it has none of {', '.join(ZARR_FILES)}")

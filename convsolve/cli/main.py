@@ -1,4 +1,4 @@
-"""The commands, of which ``convsolve --help`` has the list."""
+"""The commands of the command line."""
 
 from __future__ import annotations
 
@@ -71,9 +71,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 class Answer(NamedTuple):
-    """Exit status of a command, and what it prints: a document with --json, else a text.
+    """The result of a command.
 
-    ``drawn`` is the object that --plot draws.
+    Attributes:
+        status: the exit status.
+        document: returns the JSON document, which is printed with --json.
+        text: returns the text, which is printed otherwise; None if there is none.
+        drawn: the object that --plot draws, or None.
     """
 
     status: int
@@ -124,7 +128,7 @@ def _identify(args: argparse.Namespace, warned: list[Warning | str]) -> Answer:
 
 
 def _stated(args: argparse.Namespace) -> tuple[Problem, Solver]:
-    """The problem, and the solver of --solver."""
+    """Return the problem and the solver."""
     name = name_of_solver(args)
     check_settings(args, [name])
     stated = problem(args)
@@ -280,7 +284,7 @@ def _write(args: argparse.Namespace, path: Path, content: bytes) -> None:
 
 
 def _worst(statuses: Sequence[str], warned: list[Warning | str]) -> int:
-    """The exit status of some answers."""
+    """Return the exit status of some solutions."""
     from ..errors import IdentifiabilityWarning
 
     if "interrupted" in statuses:
@@ -320,7 +324,7 @@ def _ctrl_c_unprinted() -> Iterator[None]:
 
 @contextmanager
 def _warnings_reported() -> Iterator[list[Warning | str]]:
-    """Warnings to the user become a line on stderr each, and are kept in the list."""
+    """Print warnings to the user as lines on stderr, and keep them in the yielded list."""
     warned: list[Warning | str] = []
     said: set[str] = set()
     with warnings.catch_warnings():
@@ -360,8 +364,9 @@ def _checkpoint_reported(args: argparse.Namespace) -> Iterator[None]:
 
 @contextmanager
 def _followed(verbose: bool) -> Iterator[None]:
-    """What happens meanwhile: on stderr in words if they were asked for, else as bars of progress
-    if a person watches and tqdm is there.
+    """Report the progress on stderr: as log lines with --verbose, else as progress bars.
+
+    The bars need tqdm, and are drawn only on a terminal.
     """
     if verbose:
         with _logged():
@@ -377,7 +382,7 @@ def _followed(verbose: bool) -> Iterator[None]:
 
 @contextmanager
 def _bars_aside() -> Iterator[None]:
-    """Bars of progress make room for a line on stderr, and come back below it."""
+    """Remove the progress bars while a line is written to stderr."""
     if "tqdm" not in sys.modules:
         yield
         return
@@ -389,7 +394,7 @@ def _bars_aside() -> Iterator[None]:
 
 @contextmanager
 def _logged() -> Iterator[None]:
-    """The log of the library, a line on stderr each."""
+    """Write the log of the library to stderr."""
     import logging
 
     log, handler = logging.getLogger("convsolve"), logging.StreamHandler()
@@ -414,7 +419,7 @@ def _verdict(report: Any) -> dict[str, Any]:
 
 
 def _say(text: str, where: str = "stdout") -> None:
-    """A line for whoever reads there, and may have left, as ``head`` does."""
+    """Print a line. The reader may have closed the stream, as ``head`` does."""
     stream = getattr(sys, where)
     try:
         if stream is not None:

@@ -21,13 +21,13 @@ HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"
 
 
 def arrays(name: str, alone: bool, max_bytes: int) -> list[np.ndarray]:
-    """The variable that a name says; or x and, if it is there, y of a file that is given alone.
+    """Return the variable in a name, or x and, if it exists, y of a file given alone.
 
-    MATLAB has no arrays of one axis: a row or a column is taken as (n,), one channel.
+    MATLAB has no arrays with one axis. A row or a column is read as (n,), one channel.
 
     Raises:
-        ValueError, OSError, Refusal: the file is damaged, missing, too large, or not what its name
-            says.
+        ValueError, OSError, Refusal: If the file is damaged, missing or too large, or is not a MAT
+            file.
     """
     found = MAT.fullmatch(name)
     assert found is not None
@@ -66,7 +66,7 @@ def _by_scipy(file: str, max_bytes: int, names: list[str]) -> list[np.ndarray]:
 
 
 def _of_hdf5(file: str, variable: str | None, alone: bool, max_bytes: int) -> list[np.ndarray]:
-    """Of version 7.3, which has the axes in reverse."""
+    """Return the arrays of a file of version 7.3, which stores axes in reverse order."""
     found = hdf5(file, variable, alone)
     return [_one_channel(whole(array, max_bytes).T) for array in found]
 

@@ -12,7 +12,7 @@ from ..noise import AUTOREGRESSION, NOISES
 DESCENT = (
     "ridge", "loss", "steps", "batch_size", "init", "key", "restarts", "tol", "huber_delta", "via",
 )  # fmt: skip
-# Those of --penalty, and which penalties take them.
+# Options of --penalty, and the penalties that take them.
 OF_PENALTY = {
     "length": ("smooth",),
     "alpha": ("tc", "dc", "ss"),
@@ -21,41 +21,41 @@ OF_PENALTY = {
     "penalty_groups": ("ridge",),
     "penalty_weights": ("ridge",),
 }
-# What each solver is, and the options it takes.
+# A description of each solver, and the options that it takes.
 SOLVERS = {
-    "auto": ("the exact answer by whichever method is cheapest", ("ridge",)),
+    "auto": ("exact least squares by the cheapest method", ("ridge",)),
     "svd": ("singular values of the design matrix", ("ridge",)),
     "qr": ("QR of the design matrix", ("ridge",)),
-    "normal": ("normal equations, refined and certified; for long records", ("ridge",)),
-    "cg": ("conjugate gradients, certified; for thousands of taps", ("ridge", "steps", "tol")),
-    "fft": ("division of spectra; exact for circular and full records only", ("ridge",)),
+    "normal": ("refined normal equations, for long records", ("ridge",)),
+    "cg": ("conjugate gradients, for thousands of taps", ("ridge", "steps", "tol")),
+    "fft": ("division of spectra, exact for circular and full padding only", ("ridge",)),
     "adam": ("gradient descent by Adam", (*DESCENT, "rate")),
     "lbfgs": ("gradient descent by L-BFGS", DESCENT),
     "huber": (
-        "squares of small residuals, absolute values of large ones; for y with outliers",
+        "Huber's loss, for y with outliers",
         ("delta", "scale"),
     ),
-    "absolute": ("least absolute residuals; for y with outliers", ()),
+    "absolute": ("least absolute residuals, for y with outliers", ()),
     "lasso": (
-        "a penalty that leaves few taps, or channels, other than zero",
+        "sum of absolute taps as the penalty, which sets taps or channels to zero",
         ("ridge", "strength", "select", "folds", "score", "penalty_groups"),
     ),
     "regularized": (
-        "a penalty whose strength the data choose; what --penalty and its like stand for",
+        "a penalty with a strength chosen by the data, used with --penalty",
         ("penalty", "strength", "select", "folds", "score", *OF_PENALTY),
     ),
 }
-# Those that read x and y in blocks where these are too large for memory.
+# Solvers that read x and y in blocks if these exceed memory.
 IN_BLOCKS = ("auto", "svd", "qr", "normal", "regularized")
 PENALTIES = {
     "ridge": "‖w‖²",
     "differences": "first differences along the lags",
     "curvature": "second differences",
-    "smooth": "squared exponential of a length that is chosen",
-    "tc": "a response that decays",
-    "dc": "the same, its correlation chosen too",
-    "ss": "the same, smoother",
-    "tikhonov": "that of a matrix",
+    "smooth": "squared exponential covariance, with a length that is chosen",
+    "tc": "an exponential decay",
+    "dc": "an exponential decay with a correlation",
+    "ss": "a smoother exponential decay",
+    "tikhonov": "‖D w‖² for a matrix D",
 }
 PADDINGS, EDGES = ("valid", "same", "full", "causal", "circular"), ("drop", "zeros", "circular")
 CRITERIA = ("gcv", "evidence", "aicc", "bic", "cv")
@@ -84,7 +84,7 @@ def _noise(text: str) -> str:
 
 
 def _limit(text: str) -> tuple[str, float]:
-    """One of the limits."""
+    """Return name and number of a limit."""
     name, _, number = text.partition("=")
     try:
         whole = int(float(number))  # raises an error for inf and NaN
@@ -96,7 +96,7 @@ def _limit(text: str) -> tuple[str, float]:
 
 
 def _padding(text: str) -> Any:
-    """A word as it is; numbers as (lo, hi) pairs."""
+    """Return a word unchanged, and numbers as (lo, hi) pairs."""
     if text in PADDINGS:
         return text
     try:
@@ -108,7 +108,7 @@ def _padding(text: str) -> Any:
 
 
 def _listed(prefix: str, **_: Any) -> list[str]:
-    """How a list of solvers with commas between could go on."""
+    """Return completions of a list of solvers."""
     before = prefix[: prefix.rfind(",") + 1]
     return [before + name for name in SOLVERS if name not in before.split(",")]
 
@@ -142,83 +142,83 @@ class Option(NamedTuple):
 
 
 DATA = (
-    Option("x-columns", str, "A,B", "names or numbers (from 0) in a table"),
-    Option("y-columns", str, "C", "the same for y"),
-    Option("max-bytes", int, "N", "the most that is read into memory of one input (default 4 "
-           "GiB); what is read in blocks may be larger"),
-    Option("limits", [_limit], "NAME=N", "what memory and time allow, such as gram_bytes=4e9; see "
+    Option("x-columns", str, "A,B", "columns of a table that are x, by name or number (from 0)"),
+    Option("y-columns", str, "C", "columns that are y"),
+    Option("max-bytes", int, "N", "largest input that is read into memory (default 4 GiB); "
+           "inputs that are read in blocks may be larger"),
+    Option("limits", [_limit], "NAME=N", "a limit of memory or time, such as gram_bytes=4e9; see "
            "convsolve.Limits"),
-    Option("config", str, "FILE.toml", "options by their names, such as lags = [0, 39], for all "
-           "commands or in a table of one, [solve]; the command line wins"),
+    Option("config", str, "FILE.toml", "options by name, such as lags = [0, 39], for all commands "
+           "or in a table of one command, [solve]; the command line takes precedence"),
 )  # fmt: skip
 RATE_AND_NAMES = (
-    Option("fs", float, "HZ", "samples a second: lags become times"),
+    Option("fs", float, "HZ", "sampling rate; lags are then shown in seconds"),
     Option("channels", str, "A,B", "names of the channels of x"),
     Option("outputs", str, "C,D", "names of the channels of y"),
 )
 GEOMETRY = (
-    Option("kernel-size", [int], "K", "one per axis"),
-    Option("stride", [int], "S"),
+    Option("kernel-size", [int], "K", "number of taps, one per axis"),
+    Option("stride", [int], "S", "samples between rows, one per axis (default 1)"),
     Option("padding", _padding, None, "valid (default), same, full, causal, circular, or lo,hi "
            "per axis: --padding=2,0", words=PADDINGS),
-    Option("dilation", [int], "D"),
-    Option("lags", [int], "L", "FIRST LAST per axis, for y as long as x"),
-    Option("tmin", float, "T", "the first lag in seconds, with --fs"),
-    Option("tmax", float, "T", "the last"),
-    Option("edges", EDGES, None, "default drop"),
-    Option("groups", int, "G", default=1),
-    Option("out-channels", int, "Q", "how many outputs y will have (identify)"),
-    Option("bias", bool, None, "a constant per output is unknown too"),
+    Option("dilation", [int], "D", "samples between taps, one per axis (default 1)"),
+    Option("lags", [int], "L", "first and last lag per axis, for y as long as x"),
+    Option("tmin", float, "T", "first lag in seconds, with --fs"),
+    Option("tmax", float, "T", "last lag in seconds"),
+    Option("edges", EDGES, None, "rows at the ends of records (default drop)"),
+    Option("groups", int, "G", "groups of channels, each with outputs of its own (default 1)", 1),
+    Option("out-channels", int, "Q", "number of outputs that y will have (identify)"),
+    Option("bias", bool, None, "estimate a constant per output"),
 )  # fmt: skip
 ROWS = (
-    Option("mask", str, "FILE", "1 where a row counts, 0 where it does not"),
-    Option("missing", MISSING, None, "drop: leave out rows that read a NaN", "raise"),
-    Option("weights", str, "FILE", "of every row, or of every record"),
-    Option("confounds", str, "C", "fitted to every record by itself: intercept, the degree of a "
-           "drift, or a FILE"),
+    Option("mask", str, "FILE", "1 for rows that are used, 0 for others"),
+    Option("missing", MISSING, None, "drop: exclude rows that read a NaN", "raise"),
+    Option("weights", str, "FILE", "weights of rows, or of records"),
+    Option("confounds", str, "C", "fitted to every record: intercept, the degree of a "
+           "polynomial, or a FILE of columns"),
 )  # fmt: skip
 FOLDS = Option("folds", str, "K", "records (default), or a number, for cv")
 SCORE = Option("score", ("mse", "r2", "correlation"), None, "for cv, default mse")
 PENALTY = (
     Option("penalty", PENALTIES, None, f"{PENALTIES_DESCRIBED} (default ridge)"),
-    Option("strength", [float], "R", "one, or a grid to choose from"),
+    Option("strength", [float], "R", "one strength, or several to choose from"),
     Option("select", CRITERIA, None, "cv: cross-validation (default evidence for smooth, tc, dc "
            "and ss, else gcv)"),
     Option("length", [float], "L", "of smooth, in taps (default: chosen)"),
     Option("alpha", float, "A", "of tc, dc and ss, the decay (default: chosen)"),
     Option("rho", float, "R", "of dc, the correlation (default: chosen)"),
     Option("matrix", str, "FILE", "of tikhonov"),
-    Option("penalty-groups", str, "A,B", "a label for every channel, such as 0,1,1: each has a "
-           "strength of its own (ridge), or is left out together (lasso; channels: each by "
-           "itself)"),
+    Option("penalty-groups", str, "A,B", "a label for every channel, such as 0,1,1. Each group has "
+           "its own strength (ridge), or is zero as a whole (lasso). channels: one group per "
+           "channel"),
     Option("penalty-weights", str, "A,B", "of ridge, factors of the strength of each label "
            "(default: chosen)"),
 )  # fmt: skip
 GRADIENT_DESCENT = (
     Option("loss", ("mse", "mae", "huber"), None, "default mse"),
     Option("huber-delta", float, "D", "threshold of its loss, in the unit of y (1)"),
-    Option("steps", int, "N", "at most (default 1000); for cg too"),
-    Option("tol", float, "T", "when it is solved (default 1e-6); for cg too"),
-    Option("batch-size", int, "N", "rows drawn each step (default: all)"),
+    Option("steps", int, "N", "largest number of steps (default 1000); also for cg"),
+    Option("tol", float, "T", "tolerance (default 1e-6); also for cg"),
+    Option("batch-size", int, "N", "rows of each step, drawn at random (default: all)"),
     Option("init", str, "KERNEL", "glorot_uniform (default), zeros, or a FILE of a kernel"),
-    Option("restarts", int, "N", "runs, the best of which counts"),
-    Option("key", int, "SEED", "of the random start (default 0)"),
+    Option("restarts", int, "N", "number of random starts, of which the best is kept"),
+    Option("key", int, "SEED", "seed of the random start (default 0)"),
     Option("rate", float, "R", "Adam's learning rate (default 0.05)"),
-    Option("via", ("convolution", "moments"), None, "moments: for mse, steps that cost the same "
-           "at any length (default convolution)"),
+    Option("via", ("convolution", "moments"), None, "moments: for mse, steps whose cost does not "
+           "depend on the length of x (default convolution)"),
 )  # fmt: skip
 HUBER = (
     Option("delta", float, "D", "the threshold, in units of the scale (1.345)"),
-    Option("scale", float, "S", "of the noise, in the unit of y (default: found)"),
+    Option("scale", float, "S", "scale of the noise, in the unit of y (default: estimated)"),
 )
 SOLVER = Option("solver", SOLVERS, None, f"{SOLVERS_DESCRIBED} (default auto)", "auto")
-NOISE = Option("noise", _noise, "KIND", "how the noise of y is correlated, which the standard "
-               "errors assume: white, hac, cluster; ar or 'ar(P)', an autoregression, changes the "
-               "answer too (default white)", "white", tuple(NOISES))  # fmt: skip
-JSON = Option("json", bool, None, "one JSON document in place of text")
+NOISE = Option("noise", _noise, "KIND", "model of the noise in y, for standard errors: white, hac "
+               "or cluster; ar or 'ar(P)', an autoregression, also changes the solution "
+               "(default white)", "white", tuple(NOISES))  # fmt: skip
+JSON = Option("json", bool, None, "print a JSON document instead of text")
 PLOT = Option("plot", Path, "FILE.png", "draw a picture (matplotlib)")
-FORCE = Option("force", bool, None, "overwrite files that exist")
-VERBOSE = Option("verbose", bool, None, "say on stderr what is done, and how long it takes")
+FORCE = Option("force", bool, None, "overwrite existing files")
+VERBOSE = Option("verbose", bool, None, "write the steps and their times to stderr")
 
 # The options of each command: its own, and those in groups, by title.
 Groups = dict[str, tuple[Option, ...]]
@@ -228,7 +228,7 @@ _PROBLEM: Groups = _INPUT | {
     "geometry, by --kernel-size, --lags or --tmin --tmax": GEOMETRY,
     "rows of y, by files laid out as y": ROWS,
 }
-_PENALTIES = "a penalty chosen by the data (regularized, lasso)"
+_PENALTIES = "penalty chosen by the data (regularized, lasso)"
 _SETTINGS: Groups = {
     "least squares and descent": (Option("ridge", float, "R", "penalty R·‖w‖², summed over taps"),),
     _PENALTIES: (*PENALTY, FOLDS, SCORE),
@@ -240,21 +240,20 @@ _NO_PLOT: Groups = {"output": (JSON, FORCE, VERBOSE)}
 _OF_SOLVE = (
     SOLVER,
     NOISE,
-    Option("strict", bool, None, "no answer unless it is unique"),
+    Option("strict", bool, None, "fail if the kernel is not unique"),
     Option("out", Path, "FILE.npz", "write the solution"),
-    Option("report", Path, "FILE.html", "write all there is to say of the answer as a page that "
-           "can be sent (matplotlib)"),
-    Option("checkpoint", Path, "FILE", "keep what was done of a long record here: after a crash "
-           "the same command goes on from it; it is removed at the end"),
+    Option("report", Path, "FILE.html", "write a report in one HTML file (matplotlib)"),
+    Option("checkpoint", Path, "FILE", "file for the sums of a long computation: after a crash, "
+           "the same command continues from it. It is removed at the end"),
 )  # fmt: skip
 _OF_COMPARE = (
     Option("solvers", str, "A,B", f"any of {','.join(SOLVERS)} (default: all that apply)",
            words=_listed),
-    Option("truth", str, "FILE", "the true kernel, if it is known"),
+    Option("truth", str, "FILE", "the true kernel"),
 )  # fmt: skip
 _OF_CROSS_VALIDATE = (
     SOLVER,
-    Option("folds", str, "K", "records (default), or a number; those of --select cv too",
+    Option("folds", str, "K", "records (default), or a number; also used for --select cv",
            attribute="held_out"),
 )  # fmt: skip
 _OF_CHOOSE_LAGS = (
@@ -266,25 +265,25 @@ _OF_PREDICT = (Option("out", Path, "Y.npy", "write the prediction"),)
 OPTIONS: dict[str, tuple[str, tuple[Option, ...], Groups]] = {
     "demo": ("five small problems, solved by several methods", (), _OUTPUT),
     "doctor": (
-        "versions, BLAS, devices and precision, and whether a problem is solved",
+        "print versions, BLAS, devices and precision, and solve a test problem",
         (JSON,),
         {},
     ),
-    "identify": ("does x determine the kernel? (y not needed)", (), _PROBLEM | _OUTPUT),
+    "identify": ("report whether x determines the kernel; y is not needed", (), _PROBLEM | _OUTPUT),
     "solve": ("recover the kernel", _OF_SOLVE, _PROBLEM | _SETTINGS | _OUTPUT),
     "compare": (
-        "solve by several methods, side by side",
+        "solve by several methods and compare them",
         _OF_COMPARE,
         _PROBLEM | _SETTINGS | _OUTPUT,
     ),
     "cross-validate": (
-        "how well a solver predicts rows that it has not seen",
+        "scores of predictions on held-out rows",
         _OF_CROSS_VALIDATE,
         _PROBLEM | _SETTINGS | {_PENALTIES: (*PENALTY, SCORE)} | _NO_PLOT,
     ),
-    "choose-lags": ("which of the lags given a response has", _OF_CHOOSE_LAGS, _PROBLEM | _OUTPUT),
+    "choose-lags": ("choose the window of lags", _OF_CHOOSE_LAGS, _PROBLEM | _OUTPUT),
     "predict": (
-        "y of new x by a saved solution, and how well it agrees with y given",
+        "predict y of new x by a saved solution, and score it if y is given",
         _OF_PREDICT,
         _INPUT | _NO_PLOT,
     ),

@@ -18,8 +18,8 @@ def arrays(name: str, alone: bool, limit: int) -> list[Any]:
     Arrays of .npy, HDF5 and zarr files are `Sliced`, others are read within the ``limit``.
 
     Raises:
-        ValueError, OSError, Refusal: If the file is damaged, missing or too large, or its kind is
-            not that of its name.
+        ValueError, OSError, Refusal: If the file is damaged, missing or too large, or does not have
+            the format of its suffix.
     """
     from ..files import map_array, read_array
     from . import large, mat, wav
@@ -40,7 +40,7 @@ def arrays(name: str, alone: bool, limit: int) -> list[Any]:
 
 
 def is_sound(name: str) -> bool:
-    """Whether a file is WAV, by its name."""
+    """Return whether a file has the suffix .wav."""
     return Path(name).suffix.lower() == ".wav"
 
 

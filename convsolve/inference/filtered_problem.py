@@ -169,7 +169,7 @@ def estimated_noise(
     if design.nuisance.constant:
         e -= e.mean(1, keepdims=True)
     if design.nuisance.shared:
-        # So far, the residuals are those of the least-squares bias.
+        # So far, the residuals contain the least-squares bias instead of the given one.
         off = np.ldexp(bias - plain.from_columns(of_taps)[1], -plain.y_exponents.reshape(-1))
         e -= _constant(design.matrix, off).reshape(e.shape[1], len(w), -1).swapaxes(0, 1)
     exact = np.flatnonzero(np.linalg.norm(e, axis=1) <= plain.rounding(w))

@@ -265,7 +265,7 @@ def fold_moments(
 def training_moments(
     design: Design, y: Sequence[np.ndarray], spans: Spans, like: Moments
 ) -> list[Moments] | None:
-    """Return the moments of the rows beside every fold, if these are not sums of other folds.
+    """Return the moments of the training rows of every fold, if not sums over other folds.
 
     This is so if folds cut records that have confounds. A record has the same confounds in all of
     its training rows, and a sum of folds would have others in every fold.
@@ -351,7 +351,7 @@ class HeldOut:
 
     Attributes:
         weight: sum of the weights of the rows.
-        ones_square: what is left of it once confounds are projected out of a constant.
+        ones_square: the same for a constant from which confounds are projected out.
         gram, cross: AᵀA (R, R) and Aᵀy (R, Q) about the means of these rows.
         squares: (Q,), sums of squares of y about its mean in these rows.
         means: (R,), the means of the columns.

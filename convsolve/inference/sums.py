@@ -124,7 +124,7 @@ class GroupSums:
 def fold_sums(
     design: Design, targets: Targets, spans: Spans | None, label: str = "sums over folds"
 ) -> Sums:
-    """Return the sums of the columns of taps and outputs, in the units of those of all rows.
+    """Return the sums of the columns of taps and outputs, in the units of the sums over all rows.
 
     Progress is reported with the ``label``.
     """

@@ -24,8 +24,8 @@ GRAM_SHARE = 1e-3
 class PenaltyColumns:
     """The columns of M A T, for the design matrix A and the coordinates w = T z of a penalty.
 
-    A passes over the data know A only. Kernels, gradients and sums are converted here. A column of
-    M A T of which only rounding is left is set to zero.
+    Passes over the data use A. Kernels, gradients and sums are converted here. A column of M A T
+    that is only rounding is set to zero.
 
     Attributes:
         count: number R of columns of a group.

@@ -12,8 +12,8 @@ from .threads import on_blas_threads
 class Tridiagonal:
     """B = Q T Qᵀ (r, r), positive semidefinite, with T tridiagonal and Q orthogonal.
 
-    Q is never formed. The cost is a third of that of all eigenvectors. Then (B + λ I)⁻¹ costs O(r)
-    per right-hand side for every λ.
+    Q is never formed. The cost is a third of the cost of all eigenvectors. Then (B + λ I)⁻¹ costs
+    O(r) per right-hand side for every λ.
 
     Source: LAPACK's sytrd, ormqr, pttrf and sterf; L. Eldén, BIT 17 (1977) 134, for the use.
     """

@@ -115,7 +115,7 @@ def _in_units(chunk: LoadedChunk, several: Iterable[Rows], units: Units) -> Iter
 def rows(chunk: LoadedChunk, units: Units, numbers: int | None = None) -> Iterator[Block]:
     """Yield blocks of A (G, k, P), less the fits of confounds, and Y (G, k, Q) in some units.
 
-    Blocks of rows that are not kept have ``numbers`` numbers, by default those of the limits.
+    Blocks of rows that are not kept have ``numbers`` numbers, by default a limit of the problem.
     """
     several, first = _columns(chunk, units, numbers), 0
     exponents = units.column_exponents.reshape(-1)

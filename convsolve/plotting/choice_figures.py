@@ -1,4 +1,4 @@
-"""Pictures of what was chosen, and of what it was chosen from: strengths, and windows of lags."""
+"""Pictures of the scores of strengths and of windows of lags, and of the choice among them."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ NAMES = {
 
 
 def draw_regularization(chosen: Regularization, labels: Sequence[str] | None = None) -> Figure:
-    """Scores and degrees of freedom over the strength, output by output, called by ``labels``."""
+    """Draw scores and degrees of freedom over the strength of every output, with ``labels``."""
     more = f", the first {MAX_CURVES} outputs" * (chosen.path.scores.shape[1] > MAX_CURVES)
     drawings = [strength_scores(chosen, labels), degrees_of_freedom(chosen)]
     return side_by_side(drawings, 5.0, 4.4, chosen.penalty + more)
@@ -51,7 +51,7 @@ def draw_regularization(chosen: Regularization, labels: Sequence[str] | None = N
 def strength_scores(
     axes: Axes, chosen: Regularization, labels: Sequence[str] | None = None
 ) -> None:
-    """The score of every strength, those of folds too, and the strength that was chosen."""
+    """Draw the score of every strength, also for folds, and the selected strength."""
     outputs = chosen.path.scores.shape[1]
     if labels is None:
         labels = [f"output {q}" for q in range(outputs)] if outputs > 1 else ["score"]
@@ -64,7 +64,7 @@ def strength_scores(
 
 @drawing("Effective degrees of freedom of every strength.")
 def degrees_of_freedom(axes: Axes, chosen: Regularization) -> None:
-    """The effective degrees of freedom of every strength."""
+    """Draw the effective degrees of freedom of every strength."""
     outputs = chosen.path.scores.shape[1]
     for q in range(min(outputs, MAX_CURVES)):
         color, at = colours()[q], chosen.path.strengths[:, q]
@@ -80,7 +80,7 @@ def degrees_of_freedom(axes: Axes, chosen: Regularization) -> None:
 
 
 def _strength(chosen: Regularization, q: int) -> float:
-    """That of an output; of bands, which are drawn along one scale of all, their geometric mean."""
+    """Return the selected strength of an output: the geometric mean if there are bands."""
     return float(np.exp(np.log(chosen.strength[..., q]).mean()))
 
 
@@ -104,7 +104,7 @@ def _draw_scores(axes: Axes, chosen: Regularization, q: int, label: str) -> None
 
 
 def draw_lag_choice(chosen: LagChoice) -> Figure:
-    """Scores of all windows, and of those that start with the first lag of the choice."""
+    """Draw the scores of all windows, and of windows with the selected first lag."""
     figure = new_figure(10.5, 4.6)
     figure.suptitle(chosen.text(), fontsize="large")
     left, right = figure.subplots(1, 2)

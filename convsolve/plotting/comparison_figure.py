@@ -1,4 +1,4 @@
-"""The picture of a comparison: what every method reaches and takes, and the kernels it gives."""
+"""The picture of a comparison: loss, error, time and kernel of every method."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ LINES = ("-", "--", ":")
 
 
 def draw_comparison(table: Comparison) -> Figure:
-    """The losses, errors and times of all methods, and their kernels over each other."""
+    """Draw the losses, errors and times of all methods, and their kernels in one panel."""
     report, rows = table.identifiability, table.rows
     bars = [("gap", "Loss above the best closed form", table.objective.words)]
     if any(row["kernel_error"] is not None for row in rows):
@@ -105,7 +105,7 @@ def draw_kernels(panels: Sequence[Axes], table: Comparison) -> None:
 
 
 def _draw_bars(axes: Axes, at: np.ndarray, values: np.ndarray) -> None:
-    """Bars on a log axis, each with its number; none where it is zero, or rounding to the rest."""
+    """Draw bars with numbers on a log axis. Zeros, and numbers that are rounding, have no bar."""
     drawn = np.isfinite(values) & (values > 0)
     high = values[drawn].max(initial=0.0) or 1.0
     drawn &= values > high * 1e-18

@@ -1,4 +1,4 @@
-"""What all pictures are drawn with: colours, curves, images of kernels; no pyplot."""
+"""Colours, curves and images of kernels for all pictures, by matplotlib without pyplot."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ MAX_LABELS, MAX_LETTERS = 12, 24
 
 
 def new_figure(width: float, height: float) -> Figure:
-    """An empty figure of that size in inches; it lays itself out, and a notebook shows it."""
+    """Return an empty figure of a size in inches, with constrained layout."""
     try:
         from matplotlib.figure import Figure
     except ImportError as error:
@@ -40,14 +40,14 @@ def new_figure(width: float, height: float) -> Figure:
 
 
 class Drawing(NamedTuple):
-    """A picture on one axes: what it shows, and the function that draws it."""
+    """A description of a picture, and the function that draws it on axes."""
 
     described: str
     draw: Callable[[Axes], None]
 
 
 def drawing(described: str) -> Callable[[Callable[..., None]], Callable[..., Drawing]]:
-    """Make a function that draws its arguments on axes, the first one, return a `Drawing`."""
+    """Return a decorator: a function that draws on axes returns a `Drawing` instead."""
 
     def decorated(draw: Callable[..., None]) -> Callable[..., Drawing]:
         @wraps(draw)
@@ -62,7 +62,7 @@ def drawing(described: str) -> Callable[[Callable[..., None]], Callable[..., Dra
 def side_by_side(
     drawings: Sequence[Drawing], width: float = 4.8, height: float = 4.2, title: str = ""
 ) -> Figure:
-    """Draw pictures side by side, each of that size in inches."""
+    """Draw pictures next to each other, each of a size in inches."""
     figure = new_figure(width * len(drawings), height)
     if title:
         figure.suptitle(title, fontsize="large")
@@ -73,7 +73,7 @@ def side_by_side(
 
 
 def drawable(called: Names) -> Names:
-    """Names as they are drawn: long ones cut short, none of them read as mathematics."""
+    """Return names for drawing: long ones are shortened, and none is read as mathematics."""
     return Names(called.fs, _drawn(called.channels), _drawn(called.outputs))
 
 
@@ -86,14 +86,14 @@ def _drawn(words: tuple[str, ...] | None) -> tuple[str, ...] | None:
 
 
 def colours() -> tuple[str, ...]:
-    """`HUES`, and the ink of the style in use: black on white, white on black."""
+    """Return `HUES` and the text colour of the style."""
     from matplotlib import rcParams
 
     return (*HUES, rcParams["text.color"])
 
 
 def png(figure: Figure, dpi: int = 110) -> bytes:
-    """The figure as a PNG file."""
+    """Return the figure as a PNG file."""
     stream = io.BytesIO()
     figure.savefig(stream, format="png", dpi=dpi)
     return stream.getvalue()
@@ -110,7 +110,7 @@ def curves(axes: Axes, at: np.ndarray, values: np.ndarray, labels: Sequence[str]
 
 
 def shown_band(axes: Axes, at: np.ndarray, values: np.ndarray, reach: np.ndarray) -> None:
-    """A band about every column of ``values`` (points, n), with this ``reach`` to both sides."""
+    """Draw a band around every column of ``values`` (points, n), of half width ``reach``."""
     for column, off, colour in zip(values.T, reach.T, colours(), strict=False):
         if len(at) == 1:
             axes.errorbar(at, column, off, color=colour, capsize=4)
@@ -125,8 +125,9 @@ def lines(
     labels: Sequence[str],
     max_marked: int = MAX_MARKED,
 ) -> None:
-    """A line for every column of ``values`` (points, n), n at most `MAX_CURVES`; of no more than
-    ``max_marked`` points each has a marker.
+    """Draw a line for every column of ``values`` (points, n), with n at most `MAX_CURVES`.
+
+    Up to ``max_marked`` points have markers.
     """
     for i, (label, colour) in enumerate(zip(labels, colours(), strict=False)):
         marker = MARKERS[i] if len(at) <= max_marked else ""
@@ -138,7 +139,7 @@ def lines(
 def image_rows(
     axes: Axes, at: np.ndarray, values: np.ndarray, labels: Sequence[str], unit: str, **style: Any
 ) -> None:
-    """An image of ``values`` (n, points), a row for each label, and a bar that says its colours."""
+    """Draw ``values`` (n, points) as an image with a row per label, and a colour bar."""
     drawn = image(axes, at, np.arange(len(labels)), values, **style)
     step = -(-len(labels) // MAX_LABELS)
     axes.set_yticks(range(0, len(labels), step), list(labels)[::step])
@@ -146,21 +147,21 @@ def image_rows(
 
 
 def lag_axis(axes: Axes, called: Names, label: str = "lag") -> None:
-    """The x axis is one of lags, in their unit."""
+    """Label the x axis with the unit of lags."""
     axes.set_xlabel(f"{label} ({called.unit})")
     if called.fs is None:
         whole(axes.xaxis)
 
 
 def whole(axis: Any) -> None:
-    """Ticks at whole numbers only."""
+    """Place ticks at whole numbers only."""
     from matplotlib.ticker import MaxNLocator
 
     axis.set_major_locator(MaxNLocator("auto", integer=True, steps=[1, 2, 5, 10], min_n_ticks=1))
 
 
 def decades(axis: Any, low: float, high: float) -> None:
-    """A log axis over whole decades, at least from ``low`` to ``high``."""
+    """Set a log axis to whole decades that include ``low`` and ``high``."""
     from matplotlib.ticker import NullFormatter
 
     ends = 10.0 ** np.floor(np.log10(low)), 10.0 ** np.ceil(np.log10(high))
@@ -169,20 +170,20 @@ def decades(axis: Any, low: float, high: float) -> None:
 
 
 def edges(at: np.ndarray) -> np.ndarray:
-    """Borders of cells whose centres are equally spaced."""
+    """Return the borders of cells with equally spaced centres."""
     step = at[1] - at[0] if len(at) > 1 else 1
     return np.append(at - step / 2, at[-1] + step / 2)
 
 
 def image(axes: Axes, x: np.ndarray, y: np.ndarray, values: np.ndarray, **style: Any) -> Any:
-    """``values`` (y, x) as coloured cells, the first row on top."""
+    """Draw ``values`` (y, x) as coloured cells, with the first row at the top."""
     mesh = axes.pcolormesh(edges(x), edges(y), values, shading="flat", **style)
     axes.set_ylim(edges(y)[-1], edges(y)[0])
     return mesh
 
 
 def signed(values: np.ndarray) -> dict[str, Any]:
-    """The style of an image of signed ``values``: colours that are symmetric about zero."""
+    """Return the style of an image of signed ``values``, with colours symmetric about zero."""
     limit = float(np.abs(values).max()) or 1.0
     return {"cmap": "RdBu_r", "vmin": -limit, "vmax": limit}
 
@@ -195,7 +196,7 @@ def panels(
     title: str,
     columns: int = 2,
 ) -> list[tuple[Axes, np.ndarray]]:
-    """Axes on ``place``, a subfigure, for an image of each of the first of ``values`` (*K, n).
+    """Return axes on ``place``, a subfigure, for images of the first of ``values`` (*K, n).
 
     The values to draw are included. In three dimensions they are the central slice.
     """
@@ -252,8 +253,9 @@ def draw_kernel(
     title: str,
     called: Names,
 ) -> None:
-    """Values (*K, n) in ascending lags on ``place``, a subfigure: in one dimension n curves, beyond
-    it n images.
+    """Draw values (*K, n) in ascending lags on ``place``, a subfigure.
+
+    With one axis these are n curves, with several axes n images.
     """
     if len(lags) > 1:
         images(place, lags, values, labels, title)

@@ -1,4 +1,4 @@
-"""Pictures of whatever convsolve returns: bare matplotlib figures, no pyplot."""
+"""Figures of problems and results, by matplotlib without pyplot."""
 
 from __future__ import annotations
 
@@ -27,50 +27,58 @@ if TYPE_CHECKING:
 
     Drawn = Problem | Identifiability | Solution | Comparison | Regularization | LagChoice
 
-# Of a solution, besides its kernel.
+# Pictures of a solution, other than its kernel.
 PREDICTION, RESIDUALS, PENALTY = BESIDES = ("prediction", "residuals", "penalty")
-# Inches of a picture beside or below that of the kernel.
+# Width and height in inches of a picture next to the kernel, or below it.
 OTHER_WIDTH, OTHER_HEIGHT = 4.6, 4.2
 
 
 def plot(
     thing: Drawn, *, channels: Any = None, outputs: Any = None, kind: str | None = None
 ) -> Figure:
-    """A matplotlib figure of a problem, or of what `identify`, `solve`, `compare` or `choose_lags`
-    returned.
+    """Draw a problem, or a result of `identify`, `solve`, `compare` or `choose_lags`.
 
-    - A problem: the power of x over frequency, of every channel and of their weakest mixture;
-      shaded where the data hardly tell what the kernel does.
-    - A report, of its worst group: the singular values of the column-scaled design matrix beside
-      the tolerance that decides the rank and the band in which nothing is certain; the state of
-      every tap, by lag and channel; the first null vectors, or where there are none the noise gain.
-    - A solution: the kernel over lags, prediction and y of the start of the first record (not after
-      `load`), and the loss of an iteration; or what ``kind`` says.
-    - A comparison: gap of the loss, kernel error, null part and time of every method, and their
-      kernels over each other.
-    - ``fit.regularization``: the score of every strength, that of the choice marked, and the
-      effective degrees of freedom; of folds each one too.
-    - A choice of lags: the score of every window, first against last lag, the choice marked.
+    - Problem: the power of x over frequency, for every channel and for their weakest mixture.
+      Frequencies are shaded if the data hardly determine the response there.
+    - Report, for its worst group: the singular values of the column-scaled design matrix with the
+      tolerance that decides the rank and the range in which the rank is ambiguous; the state of
+      every tap by lag and channel; the first null vectors, or the noise gain if there are none.
+    - Solution: the kernel over lags; prediction and y at the start of the first record, unless the
+      solution was loaded from a file; and the loss of an iteration. ``kind`` selects one picture.
+    - Comparison: excess of the loss, kernel error, part in the null space and time of every method,
+      and all kernels in one panel.
+    - ``fit.regularization``: the score of every strength, with a mark at the choice, and the
+      effective degrees of freedom. The scores of single folds are shown too.
+    - Choice of lags: the score of every window, as an image over its first and last lag.
 
     Args:
-        thing: what to draw.
-        channels, outputs: of a solution, those to draw, by number or name, one or a list; all by
-            default.
-        kind: of a solution, one picture by itself. The kernel as "lines" with their 95 % bands,
-            many of them in a panel for every channel (or output, whichever are fewer); as a "grid",
-            a panel with its band for every channel and output; or as an "image", lags across. (One
-            of these is chosen by how many curves there are where ``kind`` is None. Of two and three
-            axes a kernel is an image, of three its central slice.) Or "prediction": prediction and
-            y, over time and against each other; "residuals": over time, their autocorrelation and
-            their quantiles; "penalty": ``fit.regularization``, by name.
+        thing: the object to draw.
+        channels, outputs: channels and outputs of a solution, by number or name, one or a list. By
+            default, all are drawn.
+        kind: one picture of a solution:
 
-    The figure needs no display: ``plot(fit).savefig("fit.png")``. A notebook shows it as it is. Ink
-    and paper are those of the style in use, ``matplotlib.style.use("dark_background")`` say.
+            - "lines": the kernel as curves with 95 % bands; if there are many, in a panel for every
+              channel or output, whichever are fewer;
+            - "grid": the kernel in a panel for every channel and output, each with its band;
+            - "image": the kernel as an image, with lags from left to right;
+            - "prediction": prediction and y, over time and against each other;
+            - "residuals": residuals over time, their autocorrelation and their quantiles;
+            - "penalty": ``fit.regularization``.
+
+            By default, an overview whose form depends on the number of curves. A kernel with two
+            axes is always an image, and a kernel with three axes an image of its central slice.
+
+    Returns:
+        The figure. It needs no display: ``plot(fit).savefig("fit.png")``. A notebook shows it. The
+        colours of text and background follow the style, for example
+        ``matplotlib.style.use("dark_background")``.
 
     Raises:
-        TypeError: anything else; channels, outputs or a kind of what is no solution.
-        ValueError: an unknown kind, channel or output; what the solution does not have.
-        ImportError: matplotlib is missing; ``pip install 'convsolve[plot]'`` brings it.
+        TypeError: If the object cannot be drawn, or if channels, outputs or kind are given for an
+            object that is not a solution.
+        ValueError: If the kind, a channel or an output is unknown, or if the solution does not have
+            the data of the picture.
+        ImportError: If matplotlib is not installed (``pip install 'convsolve[plot]'``).
     """
     if isinstance(thing, Solution):
         return _solution(thing, pairs_of(thing, channels, outputs), kind)
@@ -124,7 +132,7 @@ def _solution(fit: Solution, pairs: list[Pair], kind: str | None) -> Figure:
 
 
 def _overview(fit: Solution, pairs: list[Pair]) -> Figure:
-    """The kernel, how it fits the data, and how it was found."""
+    """Return pictures of the kernel, of the prediction and of the iteration."""
     wanted = layout(fit, pairs, None)
     others = (fit.identifiability is not None) + (fit.trace is not None)
     figure, first, rest = _divided(wanted, others)
@@ -140,8 +148,9 @@ def _overview(fit: Solution, pairs: list[Pair]) -> Figure:
 
 
 def _divided(wanted: Layout, others: int) -> tuple[Figure, Any, Any]:
-    """A figure, its part for the kernel, and parts for some others: beside one row of panels, and
-    below several.
+    """Return a figure, its part for the kernel, and parts for some other pictures.
+
+    These are next to a kernel with one row of panels, and below a kernel with several rows.
     """
     width, height = wanted.size
     if len(wanted.rows) == 1 or not others:
@@ -156,7 +165,7 @@ def _divided(wanted: Layout, others: int) -> tuple[Figure, Any, Any]:
 
 @drawing("The loss of every step of the iteration.")
 def losses(axes: Axes, trace: Trace) -> None:
-    """The loss of every step of an iteration."""
+    """Draw the loss at every step of an iteration."""
     axes.plot(trace.steps, trace.losses, color=GOOD)
     axes.set(title="Loss", xlabel="step", ylabel="loss that is minimised")
     axes.set_yscale("log" if (trace.losses > 0).any() else "linear")

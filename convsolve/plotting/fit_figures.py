@@ -1,4 +1,4 @@
-"""Pictures of a fit beside its data: prediction and y, residuals and whether they are white."""
+"""Pictures of a fit and its data: prediction and y, and the residuals."""
 
 from __future__ import annotations
 
@@ -27,11 +27,12 @@ if TYPE_CHECKING:
 
 # Rows, or points, for which prediction and y are shown.
 MAX_ROWS, MAX_POINTS = 300, 5000
-# Rows for which residuals are shown; of more, the least and the largest of every few.
+# Largest number of rows for which every residual is shown. For more rows, the smallest and the
+# largest of several neighbours are shown.
 MAX_RESIDUALS = 2000
 # Lags of an autocorrelation: at least so many, and no more than a share of the rows.
 LEAST_LAGS, LAGS_SHARE = 40, 0.2
-# Of white noise an autocorrelation lies within so many deviations in 95 of 100 lags.
+# The autocorrelation of white noise is within so many standard deviations at 95 % of the lags.
 DEVIATIONS = 1.96
 
 
@@ -45,19 +46,19 @@ def prediction(fit: Solution, fitted: Fitted, output: int) -> list[Drawing]:
 
 
 def _where(fit: Solution, output: int, record: int | None = None) -> str:
-    """Which record and output is shown, where there are several, for the end of a title."""
+    """Return the end of a title: the record and the output, if there are several."""
     words = "" if record is None else f", record {record}"
     return words + (f", {drawable(fit.names).output(output)}" if fit.kernel.shape[-1] > 1 else "")
 
 
 def _first(fitted: Fitted, output: int) -> int:
-    """The first record that has a row which counts."""
+    """Return the first record that has rows used in the fit."""
     counts = (np.isfinite(e[..., output]).any() for e in fitted.residual)
     return next((i for i, any_of_them in enumerate(counts) if any_of_them), 0)
 
 
 def _times(fit: Solution, record: int, rows: slice) -> tuple[np.ndarray, str]:
-    """When some rows of a record were, and the unit."""
+    """Return the times of some rows of a record, and a label with the unit."""
     found = fit.rows[record] if isinstance(fit.rows, list) else fit.rows
     if fit.names.fs is None:
         return found[rows], "row of y (samples)"
@@ -66,7 +67,7 @@ def _times(fit: Solution, record: int, rows: slice) -> tuple[np.ndarray, str]:
 
 @drawing("Prediction and y over time.")
 def prediction_over_time(axes: Axes, fit: Solution, fitted: Fitted, output: int) -> None:
-    """Prediction, y and residual of the start of the first record."""
+    """Draw prediction, y and residual at the start of the first record."""
     i = _first(fitted, output)
     start = int(np.isfinite(fitted.residual[i][:, output]).argmax())
     rows = slice(start, start + MAX_ROWS)
@@ -85,7 +86,7 @@ def prediction_over_time(axes: Axes, fit: Solution, fitted: Fitted, output: int)
 
 @drawing("Prediction against y, row by row.")
 def prediction_against_y(axes: Axes, fit: Solution, fitted: Fitted, output: int) -> None:
-    """Prediction against y, a point for every row, or for some, evenly spread."""
+    """Draw prediction against y, with a point for every row, or for evenly spaced rows."""
     y, prediction = (np.concatenate([a[..., output].ravel() for a in v]) for v in fitted[:2])
     finite = np.flatnonzero(np.isfinite(y))
     some = finite[np.unique(np.linspace(0, len(finite) - 1, MAX_POINTS).astype(int))]
@@ -101,7 +102,7 @@ def prediction_against_y(axes: Axes, fit: Solution, fitted: Fitted, output: int)
 
 @drawing("R² of every output.")
 def r2_of_outputs(axes: Axes, fit: Solution, outputs: Sequence[int]) -> None:
-    """R² of every output, on the training data."""
+    """Draw R² of every output on the training data."""
     r2 = fit.score().r2[[*outputs]]
     axes.plot(range(len(outputs)), r2, "o", color=GOOD, markersize=5)
     step = -(-len(outputs) // 12)
@@ -112,8 +113,9 @@ def r2_of_outputs(axes: Axes, fit: Solution, outputs: Sequence[int]) -> None:
 
 
 def residuals(fit: Solution, fitted: Fitted, outputs: Sequence[int]) -> list[Drawing]:
-    """Return pictures of the residuals of the first of ``outputs``: over time, and their quantiles
-    beside those of a normal distribution. The autocorrelation is that of some others too.
+    """Return pictures of residuals: over time, their autocorrelation and their quantiles.
+
+    They show the first of ``outputs``. The autocorrelation also shows some others.
     """
     quantiles = residual_quantiles(fit, fitted, outputs[0])
     if fit.spec.ndim > 1:
@@ -124,7 +126,7 @@ def residuals(fit: Solution, fitted: Fitted, outputs: Sequence[int]) -> list[Dra
 
 @drawing("Residuals over time.")
 def residuals_over_time(axes: Axes, fit: Solution, fitted: Fitted, output: int) -> None:
-    """Residuals of the first record; of many the least and the largest of every few."""
+    """Draw the residuals of the first record, or their range if there are many."""
     i = _first(fitted, output)
     residual = fitted.residual[i][:, output]
     at, unit = _times(fit, i, slice(len(residual)))
@@ -143,7 +145,7 @@ def residuals_over_time(axes: Axes, fit: Solution, fitted: Fitted, output: int) 
 
 @drawing("Autocorrelation of the residuals.")
 def autocorrelation(axes: Axes, fit: Solution, fitted: Fitted, outputs: Sequence[int]) -> None:
-    """Of the residuals of some outputs, beside what white noise would show."""
+    """Draw the autocorrelation of some outputs, and the 95 % range of white noise."""
     some = [*outputs][:MAX_CURVES]
     counted = [_counted(fitted, o) for o in some]
     rows = min(sum(map(len, records)) for records in counted)
@@ -162,8 +164,9 @@ def autocorrelation(axes: Axes, fit: Solution, fitted: Fitted, outputs: Sequence
 
 
 def _counted(fitted: Fitted, output: int) -> list[np.ndarray]:
-    """Weighted residuals (n, 1) of the rows of every record that count for an output, in a unit
-    whose squares stay within float64.
+    """Return weighted residuals (n, 1) of every record, in the rows used for an output.
+
+    They are scaled so that their squares do not overflow.
     """
     found = [e[..., [output]].reshape(-1, 1) for e in fitted.weighted]
     found = [e[np.isfinite(e[:, 0])] for e in found]
@@ -171,9 +174,9 @@ def _counted(fitted: Fitted, output: int) -> list[np.ndarray]:
     return [e / (largest or 1.0) for e in found]
 
 
-@drawing("Quantiles beside those of a normal distribution.")
+@drawing("Quantiles of the residuals and of a normal distribution.")
 def residual_quantiles(axes: Axes, fit: Solution, fitted: Fitted, output: int) -> None:
-    """Quantiles of the residuals beside those of a normal distribution of their deviation."""
+    """Draw quantiles of the residuals against quantiles of a normal distribution."""
     from scipy.special import ndtri
 
     left = np.concatenate([e[..., output].ravel() for e in fitted.weighted])

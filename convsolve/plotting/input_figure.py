@@ -1,4 +1,4 @@
-"""The picture of what x excites: its power over frequency, channel by channel."""
+"""The picture of the power of x over frequency, by channel."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-# Below so much effective power a standard error is over 100 times that of white x.
+# Below this effective power, a standard error is more than 100 times the one for a white x.
 WEAK = 1e-4
-# What is fainter is drawn so, in dB: beyond it lies the leakage of the window.
+# Smallest power that is drawn, in dB. Smaller values are leakage of the window.
 FAINT = -160.0
 
 
 def draw_input(problem: Problem) -> Figure:
-    """What `excitation` says of x; of many channels their powers as an image below."""
+    """Draw the `excitation` of x, and an image of the powers if there are many channels."""
     report = identify(problem)
     found, called = excitation(report), drawable(report.problem.names)
     many = found.power.shape[1] > MAX_CURVES
@@ -39,9 +39,9 @@ def draw_input(problem: Problem) -> Figure:
     return figure
 
 
-@drawing("Power of x over frequency beside that of white x of the same power.")
+@drawing("Power of x over frequency, relative to white x of the same power.")
 def power(axes: Axes, found: Excitation, called: Names) -> None:
-    """Power over frequency, of many channels its range; shaded where the kernel is weak."""
+    """Draw the power over frequency, or its range, with shading where x excites weakly."""
     channels, at = found.power.shape[1], found.frequency
     weak = np.zeros(len(at), bool) if found.effective is None else found.effective < WEAK
     for i, (start, stop) in enumerate(_runs(weak)):
@@ -62,12 +62,12 @@ def power(axes: Axes, found: Excitation, called: Names) -> None:
     if found.effective is not None:
         label = "effective" if channels == 1 else "effective, weakest mixture of channels"
         axes.plot(at, _decibel(found.effective), color=colours()[-1], linewidth=2, label=label)
-    axes.set(xlim=at[[0, -1]], xlabel=_unit(called), ylabel="power beside white x (dB)")
+    axes.set(xlim=at[[0, -1]], xlabel=_unit(called), ylabel="power relative to white x (dB)")
     axes.legend(fontsize="small")
 
 
 def _runs(flags: np.ndarray) -> np.ndarray:
-    """Start and stop of every run of True."""
+    """Return start and stop of every run of True."""
     ends = np.flatnonzero(np.diff(np.pad(flags.astype(int), 1)))
     return ends.reshape(-1, 2)
 

@@ -1,4 +1,4 @@
-"""A kernel as curves with bands, as a grid of them, or as images; all of it, or what was chosen."""
+"""Pictures of a kernel: curves with bands, a grid of panels, or images."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ Pair = tuple[int, int]
 
 
 class Panel(NamedTuple):
-    """What shares one axes: curves of some channels and outputs."""
+    """Curves of some channels and outputs that share one axes."""
 
     title: str
     pairs: list[Pair]
@@ -46,7 +46,7 @@ class Panel(NamedTuple):
 
 
 class Layout(NamedTuple):
-    """Rows of panels, what is drawn in each, and what is said of those that are not shown."""
+    """Rows of panels, the curves in each, and a note about those that are left out."""
 
     kind: str
     rows: list[list[Panel]]
@@ -64,10 +64,10 @@ class Layout(NamedTuple):
 
 
 def pairs_of(fit: Solution, channels: Any = None, outputs: Any = None) -> list[Pair]:
-    """The channels and outputs to draw, those that belong together; all by default.
+    """Return the pairs of channel and output to draw, of the same group; all by default.
 
     Raises:
-        TypeError, ValueError: no such channel or output; none that belong together.
+        TypeError, ValueError: If a channel or output does not exist, or if no pair is of one group.
     """
     each, n_outputs = fit.kernel.shape[-2:]
     groups, names = fit.spec.groups, fit.names
@@ -92,10 +92,10 @@ def _numbers(number_of: Any, given: Any, name: str, size: int) -> list[int]:
 
 
 def layout(fit: Solution, pairs: Sequence[Pair], kind: str | None) -> Layout:
-    """Which panels there are, of a kind that suits how many curves there are unless one is given.
+    """Return the panels. By default, the kind depends on the number of curves.
 
     Raises:
-        ValueError: lines or a grid of a kernel of several axes.
+        ValueError: If lines or a grid are requested for a kernel with several axes.
     """
     if fit.spec.ndim > 1:
         if kind not in (None, IMAGE):
@@ -119,7 +119,7 @@ def layout(fit: Solution, pairs: Sequence[Pair], kind: str | None) -> Layout:
 
 
 def _grouped(pairs: Sequence[Pair], own: int) -> dict[int, list[Pair]]:
-    """Pairs by their channel (own 0) or their output (own 1)."""
+    """Return pairs by channel (own 0) or by output (own 1)."""
     found: dict[int, list[Pair]] = {}
     for pair in pairs:
         found.setdefault(pair[own], []).append(pair)
@@ -127,7 +127,7 @@ def _grouped(pairs: Sequence[Pair], own: int) -> dict[int, list[Pair]]:
 
 
 def _grid(fit: Solution, by_output: Sequence[Sequence[Pair]]) -> Layout:
-    """A row for each output, with a panel for each of its channels."""
+    """Return a row for each output, with a panel for each of its channels."""
     across = max(map(len, by_output))
     shown = [row[:MAX_GRID_SIDE] for row in by_output[:MAX_GRID_SIDE]]
     rows = [
@@ -142,7 +142,7 @@ def _grid(fit: Solution, by_output: Sequence[Sequence[Pair]]) -> Layout:
 
 
 def _panels(fit: Solution, groups: dict[int, list[Pair]], own: int) -> tuple[Any, str]:
-    """Rows of panels, one for each channel (own 0) or output (own 1), and what is left out."""
+    """Return rows of panels, one for each channel (own 0) or output (own 1), and a note."""
     names = drawable(fit.names)
     called = [names.channel, names.output]
     alone = (fit.kernel.shape[-2] * fit.spec.groups, fit.kernel.shape[-1])[own] == 1
@@ -166,7 +166,7 @@ def _note(some: int, all_of_them: int, word: str) -> str:
 
 
 def pair_labels(fit: Solution, pairs: Sequence[Pair]) -> list[str]:
-    """Channel and output of each, where there are several."""
+    """Return the names of channel and output of each pair, if there are several."""
     called, found = drawable(fit.names), []
     for c, o in pairs:
         names = [called.channel(c)] if fit.kernel.shape[-2] * fit.spec.groups > 1 else []
@@ -176,7 +176,7 @@ def pair_labels(fit: Solution, pairs: Sequence[Pair]) -> list[str]:
 
 
 class Drawn(NamedTuple):
-    """A panel on its axes: values (points, n), and how far a band reaches to both sides."""
+    """A panel on its axes: values (points, n), and the half width of the band."""
 
     axes: Axes
     panel: Panel
@@ -185,7 +185,7 @@ class Drawn(NamedTuple):
 
 
 def draw_kernel_of(place: Any, fit: Solution, wanted: Layout) -> None:
-    """Draw the kernel of a fit on ``place``, a figure or a part of one."""
+    """Draw the kernel of a fit on ``place``, a figure or a part of a figure."""
     kernel = np.asarray(fit.kernel, float)
     lags = [axis[::-1] for axis in fit.tap_lags]
     if fit.spec.ndim > 1:
@@ -220,15 +220,16 @@ def draw_kernel_of(place: Any, fit: Solution, wanted: Layout) -> None:
 
 
 def curves_of(fit: Solution, values: np.ndarray, pairs: Sequence[Pair]) -> np.ndarray:
-    """Kernel-shaped values of some pairs, (*K, pairs), in ascending lag order."""
+    """Return kernel-shaped values of some pairs, (*K, pairs), in ascending order of lags."""
     each = fit.kernel.shape[-2]
     flipped = values[(slice(None, None, -1),) * fit.spec.ndim]
     return np.stack([flipped[..., c % each, o] for c, o in pairs], axis=-1)
 
 
 def _band(fit: Solution, wanted: Layout) -> np.ndarray | None:
-    """How far a band reaches to both sides of every tap, kernel-shaped; None where none is drawn:
-    about images, and many lines.
+    """Return the half width of the band at every tap, kernel-shaped.
+
+    None for images, and for many lines, which have no bands.
     """
     crowded = any(len(panel.pairs) > MAX_CURVES for row in wanted.rows for panel in row)
     if wanted.kind == IMAGE or crowded or fit.affordable_errors() is None:
@@ -239,13 +240,13 @@ def _band(fit: Solution, wanted: Layout) -> np.ndarray | None:
 
 
 def _draw_images(place: Any, at: np.ndarray, drawn: Sequence[Drawn]) -> None:
-    """In every panel an image of its curves; colours mean the same in all."""
+    """Draw the curves of every panel as an image, with one colour scale."""
     style = signed(np.concatenate([one.values for one in drawn], axis=1))
     most = MAX_LABELS if len(drawn) <= MAX_SIDE else MAX_LABELS // 2
     for i, (axes, panel, values, _) in enumerate(drawn):
         mesh = image(axes, at, np.arange(len(panel.labels)), values.T, **style)
         step = -(-len(panel.labels) // most)
-        # Beside a panel of the same names they are not told again.
+        # Labels equal to those of the panel to the left are omitted.
         again = i % MAX_SIDE > 0 and panel.labels == drawn[i - 1].panel.labels
         names = ["" if again else label for label in panel.labels[::step]]
         axes.set_yticks(range(0, len(panel.labels), step), names)
@@ -253,7 +254,7 @@ def _draw_images(place: Any, at: np.ndarray, drawn: Sequence[Drawn]) -> None:
 
 
 def _draw_lines(place: Any, at: np.ndarray, drawn: Sequence[Drawn]) -> None:
-    """In every panel its curves; weights have the same axis in all."""
+    """Draw the curves of every panel, with one scale of the weights."""
     for axes, panel, values, reach in drawn:
         axes.axhline(0, color=GREY, linewidth=0.8)
         if reach is not None:
@@ -273,7 +274,7 @@ def _draw_lines(place: Any, at: np.ndarray, drawn: Sequence[Drawn]) -> None:
 
 
 def _draw_many(axes: Axes, at: np.ndarray, values: np.ndarray, labels: Sequence[str]) -> None:
-    """Curves that are too many to be told apart, in the order of their colours."""
+    """Draw many curves, whose colours show their order."""
     from matplotlib import colormaps
 
     several = colormaps["viridis"](np.linspace(0.1, 0.9, values.shape[1]))
@@ -286,7 +287,7 @@ def _draw_many(axes: Axes, at: np.ndarray, values: np.ndarray, labels: Sequence[
 
 
 def _label_edges(grid: np.ndarray, wanted: Layout, fit: Solution) -> None:
-    """Names of the axes along the left and the lower edge."""
+    """Label the axes along the left and the lower edge."""
     for r, row in enumerate(wanted.rows):
         if wanted.kind != IMAGE:
             grid[r, 0].set_ylabel("weight")

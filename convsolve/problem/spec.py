@@ -33,7 +33,7 @@ def _per_axis(value: Any, name: str, ndim: int, minimum: int = 1) -> tuple[int, 
 
 
 def smallest(enough: Callable[[int], bool]) -> int:
-    """The smallest positive integer for which ``enough``, which stays true from there on."""
+    """Return the smallest positive integer for which ``enough`` is True, and stays True."""
     high = 1
     while not enough(high):
         high *= 2
@@ -68,8 +68,9 @@ class ConvSpec:
     cropped where negative. With "circular", ``lo`` can be given instead, one integer per axis.
 
     Raises:
-        TypeError: a size that is no integer (bool is none).
-        ValueError: a size below 1, an unknown padding, another number of entries than axes.
+        TypeError: If a size is not an integer (bool is not one).
+        ValueError: If a size is below 1, if the padding is unknown, or if a number of entries is
+            not the number of axes.
     """
 
     kernel_size: tuple[int, ...]
@@ -197,8 +198,9 @@ class ConvSpec:
         return replace(self, padding=pads)
 
     def narrowed(self, first: int, last: int, shape: Sequence[int]) -> ConvSpec:
-        """The same windows over records of such a ``shape``, of one axis, with some of the taps
-        only, ``first`` to ``last`` of ascending lags; what is no longer read is cropped.
+        """Return the geometry with the taps ``first`` to ``last`` of ascending lags only.
+
+        The records have a ``shape`` with one axis. Samples that are no longer read are cropped.
         """
         (reach,), (d,), (lo,) = (n - 1 for n in self.span), self.dilation, self.offset(shape)
         if isinstance(self.padding, tuple):
@@ -212,8 +214,9 @@ class ConvSpec:
         return replace(self, kernel_size=size, padding=((lo, hi - first * d),))
 
     def reads_all(self, shape: Sequence[int]) -> bool:
-        """Whether windows read every sample of a record; False too where strides or dilations make
-        that hard to tell.
+        """Return whether windows read every sample of a record.
+
+        With a stride or a dilation, it is not examined and False is returned.
         """
         if {*self.stride, *self.dilation} != {1}:
             return False
@@ -253,18 +256,23 @@ class ConvSpec:
         return lags[0] if self.ndim == 1 else lags
 
     def in_taps(self, lags: Sequence[np.ndarray]) -> tuple[np.ndarray, ...]:
-        """Lags of every axis in samples, counted in taps: those of neighbours are one apart."""
+        """Return lags of every axis in units of the distance of two taps, given in samples."""
         return tuple(axis / d for axis, d in zip(lags, self.dilation, strict=True))
 
     def minimum_samples(self, in_channels: int = 1, *, records: int = 1, bias: bool = False) -> int:
-        """The shortest record from which every tap can be determined, by a suitable x.
+        """Return the length of the shortest record from which every tap can be determined.
 
-        In two and three dimensions, the side of the smallest square or cube; of ``records`` alike.
-        Below it no x will do. At it white noise does, except in fewer images than channels, none
-        larger than the kernel. Whether a given x does, `identify` judges from x alone.
+        In two and three dimensions, it is the side of the smallest square or cube. No shorter x
+        determines the kernel. White noise of this length does, unless there are fewer images than
+        channels and they are not larger than the kernel. `identify` examines a given x.
+
+        Args:
+            in_channels: number of input channels.
+            records: number of records of this length.
+            bias: whether a bias is estimated too.
 
         Raises:
-            TypeError, ValueError: a count that is no positive integer, ``bias`` that is no bool.
+            TypeError, ValueError: If a count is not a positive integer, or ``bias`` is not a bool.
         """
         if not isinstance(bias, (bool, np.bool_)):
             raise TypeError(f"bias must be True or False, got {shown(bias)}")
@@ -285,10 +293,10 @@ class ConvSpec:
         return smallest(lambda side: counted(side) and self._rows_per_tap(side) >= share)
 
     def _rows_per_tap(self, side: int) -> Fraction:
-        """Rows in which a box of taps reads the record, per tap, in the box that has the fewest.
+        """Return the smallest number of rows per tap in which a box of taps reads the record.
 
-        With fewer than the channels these taps cannot be told apart (Hall's theorem), even if rows
-        that read zeros there make up the count.
+        If it is smaller than the number of channels, these taps are not unique (Hall's theorem),
+        even if there are enough rows in total, because in other rows these taps read zeros.
         """
         poorest = Fraction(1)
         for axis, (outputs, lo) in enumerate(self._axes((side,) * self.ndim)):
