@@ -311,8 +311,9 @@ class System:
         This is cheaper for a wide A. A ridge below the rounding error of a deficient A would have
         no effect otherwise.
         """
-        by_rows = plain.wide or (not self.ridge_certifies and plain.has_gap)
-        return self.coordinates.uniform and by_rows
+        if not self.coordinates.uniform:
+            return False
+        return plain.wide or (not self.ridge_certifies and plain.has_gap)
 
     def _scaled_rows(
         self, groups: np.ndarray | slice, targets: Targets | None

@@ -41,7 +41,7 @@ def row(text: str, label: str) -> list[float]:
 
 
 def notebook(text: str) -> None:
-    assert "[4 5] * [1 2] = [ 4 10]\nConv1D output: [6, 11, 14]\n" in text
+    assert "[4 5] * [1 2] = [ 4 10]\nConv1d output: [6, 11, 14]\n" in text
     assert "exactly determined: 6 equations for 6 unknowns" in text
     assert "[[1. 3.]\n [2. 4.]]" in text
 
