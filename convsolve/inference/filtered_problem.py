@@ -164,7 +164,7 @@ def estimated_noise(
     """
     design, plain = analysis.design, analysis.regression(RIDGE, 0.0)
     w = plain.from_user(kernel)
-    of_taps, groups = plain.scaling.unscaled(w), range(len(w))
+    of_taps, groups = plain.scaling.divided(w), range(len(w))
     e = np.stack([plain.targets.rows(g) - design.matrix.forward(g, of_taps[g]) for g in groups])
     if design.nuisance.constant:
         e -= e.mean(1, keepdims=True)

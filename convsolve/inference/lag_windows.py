@@ -96,7 +96,7 @@ def _rotated(regression: Regression, group: int, factor: Factor) -> np.ndarray:
         return regression.system.rotated(regression.targets)[group]
     from scipy.linalg import solve_triangular
 
-    right = regression.scaling.gradient(regression.cross)[group]
+    right = regression.scaling.divided(regression.cross)[group]
     found: np.ndarray = solve_triangular(factor.r, right, trans="T", check_finite=False)
     return found
 

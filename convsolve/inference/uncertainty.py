@@ -249,7 +249,7 @@ class Uncertainty:
     @cached_property
     def _operator_kernel(self) -> np.ndarray:
         """The kernel (G, P, Q) in units of the operator's columns and of y."""
-        return self._plain.scaling.unscaled(self._plain.from_user(self._kernel))
+        return self._plain.scaling.divided(self._plain.from_user(self._kernel))
 
     @property
     def exponents(self) -> np.ndarray:

@@ -72,7 +72,7 @@ class Regression:
 
     def by_gram(self, factors: Factors) -> np.ndarray:
         """Return (AᵀA + ridge)⁻¹Aᵀy (G, P, Q), given factors of the Gram matrix."""
-        return factors.solve_normal(self.scaling.gradient(self.cross))
+        return factors.solve_normal(self.scaling.divided(self.cross))
 
     @cached_property
     def cross(self) -> np.ndarray:
@@ -96,8 +96,8 @@ class Regression:
 
     def residual(self, w: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return ‖r‖ (G, Q) and Aᵀr (G, P, Q) at w from the data, with the rows of the ridge."""
-        squares, g = self.system.columns.residual(self.scaling.unscaled(w), self.targets)
-        return self._ridged(w, squares, self.scaling.gradient(g))
+        squares, g = self.system.columns.residual(self.scaling.divided(w), self.targets)
+        return self._ridged(w, squares, self.scaling.divided(g))
 
     def _ridged(
         self, w: np.ndarray, squares: np.ndarray, g: np.ndarray
@@ -111,9 +111,9 @@ class Regression:
 
     def _moment_gradient(self, w: np.ndarray) -> np.ndarray:
         """Return Aᵀr (G, P, Q) at w from the moments, without a pass over the data."""
-        z, projection = self.scaling.unscaled(w), self.moments.projection
+        z, projection = self.scaling.divided(w), self.moments.projection
         g = self.cross - projection.cross(self.moments.gram @ z, projection.products @ z)
-        return self.scaling.gradient(g) - self.scaling.root_ridge[:, :, None] ** 2 * w
+        return self.scaling.divided(g) - self.scaling.root_ridge[:, :, None] ** 2 * w
 
     def refine_by_moments(self, w: np.ndarray, factors: Factors) -> np.ndarray:
         """Refine w by factors of the Gram matrix until the steps are small or do not decrease.
@@ -220,7 +220,7 @@ class Regression:
     def bias_error(self, w: np.ndarray, bias: np.ndarray) -> float:
         """Return the error of a bias given w, relative to the terms that it is a sum of."""
         matrix, targets = self.matrix, self.targets
-        kernel = self.system.columns.expand(self.scaling.unscaled(w))
+        kernel = self.system.columns.expand(self.scaling.divided(w))
         best, (sums, _) = self._bias(kernel), matrix.output_sums(targets)
         mean = targets.grouped(targets.shift) + sums[:, 0] / matrix.rows
         size = np.abs(mean) + np.einsum("gp,gpq->gq", np.abs(matrix.offsets), np.abs(kernel))
@@ -238,8 +238,8 @@ class Regression:
             SolveError: If a tap is too small for float64.
         """
         if not self.system.basis.identity:
-            return self.from_columns(self.scaling.unscaled(w))
-        return self._kernel(w, self.scaling.exponents), self._bias(self.scaling.unscaled(w))
+            return self.from_columns(self.scaling.divided(w))
+        return self._kernel(w, self.scaling.exponents), self._bias(self.scaling.divided(w))
 
     def from_columns(
         self, z: np.ndarray, level: np.ndarray | None = None

@@ -155,13 +155,13 @@ class Scaling:
         scale = np.ldexp(np.sign(norms), -relative)
         return cls(relative, base + relative, root, a_norm, scale)
 
-    def unscaled(self, w: np.ndarray) -> np.ndarray:
-        """Return kernels (G, R, Q) of scaled columns as kernels of the columns themselves."""
-        return np.ldexp(w, -self.relative[:, :, None])
+    def divided(self, a: np.ndarray) -> np.ndarray:
+        """Divide each row of (G, R, Q) by the power of two of its column.
 
-    def gradient(self, g: np.ndarray) -> np.ndarray:
-        """Return gradients (G, R, Q) for scaled columns, given those for the columns themselves."""
-        return np.ldexp(g, -self.relative[:, :, None])
+        Kernels of the scaled columns become kernels of the columns themselves, and gradients for
+        the columns become gradients for the scaled ones.
+        """
+        return np.ldexp(a, -self.relative[:, :, None])
 
 
 def in_units(w: np.ndarray, exponents: np.ndarray) -> np.ndarray:

@@ -172,7 +172,7 @@ def moments(chunk: LoadedChunk, certain: bool = False) -> Moments | None:
         found = [each.of(places) for each in found]
     sums = _column_sums(chunk, parts(chunk), squares=False)
     grams = found[0].gram[None] if groups == 1 else np.stack([each.gram for each in found])
-    whole = np.einsum("gpp->gp", grams).copy()
+    whole = np.linalg.diagonal(grams).copy()
     for a in _left_out(chunk):
         sums -= a.sum(1)
         for total, rows in zip(grams, a, strict=True):

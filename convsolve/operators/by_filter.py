@@ -42,7 +42,7 @@ def moments(chunk: LoadedChunk) -> Moments | None:
     rhs = _restricted(to_columns(m.rhs[0], groups), filters, channels)
     of_y = m.out_sums.reshape(groups, -1), m.out_squares.reshape(groups, -1)
     found = Moments(grams, rhs, sums, *of_y, m.n, own_units(chunk), m.constant)
-    norms = np.sqrt(np.einsum("gpp->gp", m.gram))
+    norms = np.sqrt(np.linalg.diagonal(m.gram))
     terms = _restricted(every * norms[..., None], np.abs(filters), channels)[..., 0]
     return found if by_fft.exact(found.squares, terms**2, channels) else None
 

@@ -189,7 +189,7 @@ class DeviceChunk:
         from .jax_blocks import rows
 
         total = self.over_blocks(rows, False) if self.by_rows else self._sums_by_fft()
-        whole, excluded = np.einsum("gpp->gp", total[0]), None
+        whole, excluded = np.linalg.diagonal(total[0]), None
         if not self.by_rows:
             excluded = self.over_blocks(rows, True, some=Stack.excluded_rows)
         if excluded is not None:

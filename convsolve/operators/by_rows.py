@@ -165,7 +165,7 @@ def norms(chunk: LoadedChunk) -> Moments:
     units = own_units(chunk)
     e = units.column_exponents
     found = _norms(chunk, units, np.zeros_like(e))
-    if np.einsum("gpp->gp", found.gram).min(initial=1.0) > LEAST_SQUARE:
+    if np.linalg.diagonal(found.gram).min(initial=1.0) > LEAST_SQUARE:
         return found
     largest = np.zeros(e.shape)
     for a, _ in rows(chunk, units):

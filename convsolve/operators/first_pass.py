@@ -242,7 +242,7 @@ def units_of(columns: Columns, out: OutputSums | None) -> Units:
 
 def _squares(m: Moments) -> np.ndarray:
     """Return the squares of the columns of A, not projected."""
-    return np.einsum("gpp->gp", m.gram)
+    return np.linalg.diagonal(m.gram)
 
 
 def in_user_units(fit: np.ndarray, exponents: np.ndarray) -> np.ndarray:

@@ -310,7 +310,7 @@ class Moments:
 
         Zeros fit any exponent.
         """
-        squares = np.einsum("gpp->gp", self.gram), self.out_squares
+        squares = np.linalg.diagonal(self.gram), self.out_squares
         shifts = self.units.shift, self.units.out_shift
         pairs = zip(squares, (self.sums, self.out_sums), shifts, strict=True)
         columns, outputs = ((s == 0) & (t == 0) & (shift == 0) for s, t, shift in pairs)
@@ -504,7 +504,7 @@ class Moments:
     @property
     def squares(self) -> np.ndarray:
         """Squared norms (G, P) of the columns of M A."""
-        return self.projection.squares(np.einsum("gpp->gp", self.gram))
+        return self.projection.squares(np.linalg.diagonal(self.gram))
 
     @property
     def out_squares_left(self) -> np.ndarray:

@@ -182,12 +182,12 @@ class Rows(NamedTuple):
         floor = np.maximum(EPS * values[:, -1:], np.finfo(float).tiny)
         root = np.sqrt(np.maximum(values, floor))[:, :, None]
         at = vectors.transpose(0, 2, 1)
-        c = at @ scaling.gradient(regression.cross) / root
+        c = at @ scaling.divided(regression.cross) / root
         squares = regression.y_norms**2 - np.einsum("gpq,gpq->gq", c, c)
         rest = np.sqrt(np.maximum(squares, 0))[:, None]
         count = math.sqrt(n) if constant else 0.0
         means = regression.system.basis.restrict(count * matrix.means[:, :, None])
-        s = scaling.gradient(means)[:, None, :, 0]
+        s = scaling.divided(means)[:, None, :, 0]
         t = count * moments.about_means.out_shift[:, None]
         a = np.concatenate([root * at, np.zeros_like(s), s], axis=1)
         y = np.concatenate([c, rest, t], axis=1)

@@ -282,7 +282,7 @@ class GradientDescent(Solver):
         """
         from .descent_kernels import Stack
 
-        v = regression.scaling.unscaled(regression.from_user(w))
+        v = regression.scaling.divided(regression.from_user(w))
         if self.loss == "mse":
             return regression.from_columns(v)[1], None
         assert isinstance(data, Stack)
