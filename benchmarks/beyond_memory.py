@@ -184,15 +184,13 @@ def measured(kind: str, folder: Path) -> dict[str, Any]:
             client = stack.enter_context(Client(cluster))
         # A small one first: imports, pools and plans.
         rng = np.random.default_rng(0)
-        small = cs.Problem.from_lags(
-            rng.standard_normal((9999, 2)), rng.standard_normal(9999), lags=(0, 9)
-        )
+        small = cs.Problem(rng.standard_normal((9999, 2)), rng.standard_normal(9999), lags=(0, 9))
         cs.solve(small).score()
         x, y = opened(kind, folder, stack)
         alone = seconds_of_reading(x, y) if kind in FILES else None
         before = client and client.run(_cpu)
         watch, times = Watch(), [time.perf_counter()]
-        problem = cs.Problem.from_lags(x, y, lags=(0, TAPS - 1), edges="zeros", bias=True)
+        problem = cs.Problem(x, y, lags=(0, TAPS - 1), edges="zeros", bias=True)
         times.append(time.perf_counter())
         fit = cs.solve(problem)
         times.append(time.perf_counter())
@@ -246,7 +244,7 @@ def grown(samples: int, chunk: int) -> dict[str, Any]:
     """One channel of some length by dask's threads: solved, and certified."""
     x, y = generated(samples, min(chunk, samples))
     watch, begun = Watch(), time.perf_counter()
-    problem = cs.Problem.from_lags(x, y, lags=(0, TAPS - 1), edges="zeros")
+    problem = cs.Problem(x, y, lags=(0, TAPS - 1), edges="zeros")
     checked = time.perf_counter()
     fit = cs.solve(problem)
     return {

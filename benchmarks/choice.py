@@ -52,7 +52,7 @@ def measured(
     lags = (0, unknowns // channels - 1)
 
     def problem() -> cs.Problem:
-        return cs.Problem.from_lags(x, y, lags=lags, edges="zeros")
+        return cs.Problem(x, y, lags=lags, edges="zeros")
 
     solvers = cs.NormalEquations(RIDGE), cs.ConjugateGradient(RIDGE)
     seconds: dict[str, list[float]] = {solver.name: [] for solver in solvers}

@@ -69,7 +69,7 @@ def solved(w: Workload, quick: bool, runs: int) -> dict[str, Any]:
     def fit(x: Any, y: Any) -> Any:
         if w.padded:
             lags = (0, w.taps[0] - 1)
-            problem = cs.Problem.from_lags(x, y, lags=lags, edges="zeros")
+            problem = cs.Problem(x, y, lags=lags, edges="zeros")
         else:
             problem = cs.Problem(x, y, kernel_size=w.taps)
         return cs.solve(problem, solver, limits=limits)
@@ -110,7 +110,7 @@ def descended(sizes: tuple[int, ...], loss: str, runs: int) -> dict[str, Any]:
 
         def fit(device: Any = device) -> Any:
             with jax.default_device(device):
-                problem = cs.Problem.from_lags(x, y, lags=(0, taps - 1), edges="zeros")
+                problem = cs.Problem(x, y, lags=(0, taps - 1), edges="zeros")
                 return cs.solve(problem, solver)
 
         first, fitted = timed(fit)

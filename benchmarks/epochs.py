@@ -47,7 +47,7 @@ def fits(x: np.ndarray, y: np.ndarray) -> dict[str, Callable[[], Any]]:
     weights = np.linspace(0.5, 2, len(x))
 
     def solve(solver: Any = None, noise: str = "white", **given: Any) -> cs.Solution:
-        problem = cs.Problem.from_lags(x, y, lags=(0, TAPS - 1), **given)
+        problem = cs.Problem(x, y, lags=(0, TAPS - 1), **given)
         return cs.solve(problem, solver, noise=noise)
 
     return {

@@ -71,7 +71,7 @@ def system(seed: int, poles: str, pole: float, snr: float) -> tuple[np.ndarray, 
 
 
 def stated(x: np.ndarray, y: np.ndarray, taps: int) -> cs.Problem:
-    return cs.Problem.from_lags(x, y, lags=(0, taps - 1), edges="zeros")
+    return cs.Problem(x, y, lags=(0, taps - 1), edges="zeros")
 
 
 def ours(solver: cs.Solver) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
@@ -235,13 +235,13 @@ def crossed(
     solver = cs.Regularized(strength=strengths[:, None], select=select)
 
     def run(solver: cs.Solver) -> Any:
-        problem = cs.Problem.from_lags(x, y, lags=(0, taps - 1), edges="zeros", bias=True)
+        problem = cs.Problem(x, y, lags=(0, taps - 1), edges="zeros", bias=True)
         return cs.solve(problem, solver)
 
     def moments() -> Any:
         from convsolve.leastsquares.analysis import analyse
 
-        problem = cs.Problem.from_lags(x, y, lags=(0, taps - 1), edges="zeros", bias=True)
+        problem = cs.Problem(x, y, lags=(0, taps - 1), edges="zeros", bias=True)
         return analyse(problem).design.moments
 
     row: dict[str, Any] = {
@@ -285,7 +285,7 @@ def generalized(share: int) -> dict[str, Any]:
     records, samples, taps = 8, 600 // min(share, 4), 40
     x, y = recordings(records, samples, 1, 32, taps)
     alphas = np.logspace(-2, 5, 25)
-    problem = cs.Problem.from_lags(x, y, lags=(0, taps - 1), edges="zeros", bias=True)
+    problem = cs.Problem(x, y, lags=(0, taps - 1), edges="zeros", bias=True)
     found = cs.solve(problem, cs.Regularized(strength=alphas[:, None])).regularization
     padded = [np.pad(a[:, 0], (taps - 1, 0)) for a in x]
     matrix = np.concatenate([sliding_window_view(a, taps) for a in padded])
@@ -310,7 +310,7 @@ def banded(share: int) -> dict[str, Any]:
     y = [b + 2.2 * b.std() * rng.standard_normal(b.shape) for b in y]
 
     def stated() -> cs.Problem:
-        return cs.Problem.from_lags(x[:5], y[:5], lags=(0, taps - 1), edges="zeros", bias=True)
+        return cs.Problem(x[:5], y[:5], lags=(0, taps - 1), edges="zeros", bias=True)
 
     row: dict[str, Any] = {"taps": taps, "samples": samples, "outputs": 8}
     solvers = {

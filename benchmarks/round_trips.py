@@ -46,7 +46,7 @@ def fitted(**given: Any) -> cs.Solution:
     stated: dict[str, Any] = {"lags": LAGS, "edges": "zeros", "bias": True, "fs": FS}
     solver = given.pop("solver", None)
     names = {"channels": CHANNELS, "outputs": OUTPUTS}
-    return cs.solve(cs.Problem.from_lags(x, y, **(stated | names | given)), solver)
+    return cs.solve(cs.Problem(x, y, **(stated | names | given)), solver)
 
 
 def off(found: Any, wanted: Any) -> float:

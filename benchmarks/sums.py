@@ -55,7 +55,7 @@ def of_lags(
     rng = np.random.default_rng(0)
     x, y = (rng.standard_normal((max(records, 1), n, c)) for c in (channels, outputs))
     data = ([*x], [*y]) if records else (x[0], y[0])
-    return lambda: cs.Problem.from_lags(*data, lags=(0, taps - 1), **given)
+    return lambda: cs.Problem(*data, lags=(0, taps - 1), **given)
 
 
 def of_layer(
@@ -169,7 +169,7 @@ def ragged() -> Callable[[], Any]:
     rng = np.random.default_rng(0)
     x = [rng.standard_normal((n, 4)) for n in rng.integers(1000, 3000, 300)]
     y = [rng.standard_normal((len(record), 1)) for record in x]
-    return lambda: cs.Problem.from_lags(x, y, lags=(0, 39))
+    return lambda: cs.Problem(x, y, lags=(0, 39))
 
 
 def fit_of(name: str) -> Callable[[], Any]:

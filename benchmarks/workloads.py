@@ -226,7 +226,7 @@ def certified(w: Workload, x: np.ndarray, y: np.ndarray) -> Fit:
     solver = cs.AutoSolver(w.ridge)
     if w.padded:
         lags = (0, w.taps[0] - 1)
-        return lambda: cs.solve(cs.Problem.from_lags(x, y, lags=lags, edges="zeros"), solver)
+        return lambda: cs.solve(cs.Problem(x, y, lags=lags, edges="zeros"), solver)
     return lambda: cs.solve(cs.Problem(x, y, kernel_size=w.taps), solver)
 
 

@@ -233,7 +233,7 @@ def _solved(problem: Problem, solver: Solver, noise: str, options: _Options) -> 
         regularization=raw.regularization,
         error_norms=raw.error_norms,
         confound_fit=raw.confound_fit,
-        penalties=raw.penalties or [(raw.penalty, raw.strength)] * problem.out_channels,
+        penalties=raw.penalties or [(raw.penalty, raw.strength)] * problem.n_outputs,
         problem=problem,
         identifiability=report,
     )

@@ -108,7 +108,7 @@ def _scored(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return the scores (outputs,) of some rows, NaN for outputs that have none of them."""
     kernel, bias = np.asarray(fit.kernel, float), np.asarray(fit.bias, float)
-    found = np.full((3, problem.out_channels), np.nan)
+    found = np.full((3, problem.n_outputs), np.nan)
     for outputs, own in problem.parts:
         some, every = [span for span in spans if own.kept.rows_of(span)], [*outputs]
         if some:

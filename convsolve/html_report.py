@@ -67,10 +67,9 @@ def html_report(
 def python_call(fit: Solution) -> str:
     """Return the call in Python. Arrays other than x and y are represented by names."""
     given = dict(fit.recipe)
-    given.pop("out_channels")
+    given.pop("n_outputs")
     usual = {"groups": 1, "bias": False, "missing": "raise"}
     given = {k: v for k, v in given.items() if v != usual.get(k)}
-    door = "Problem.from_lags" if "lags" in given else "Problem"
     if "lags" in given:
         lags = given["lags"]
         given["lags"] = tuple(lags[0]) if len(lags) == 1 else [tuple(pair) for pair in lags]
@@ -86,7 +85,7 @@ def python_call(fit: Solution) -> str:
     comments = [", ".join(part) for part in (rows, told) if part]
     return "\n".join(
         [
-            f"problem = cs.{door}(x, y{words})",
+            f"problem = cs.Problem(x, y{words})",
             f"fit = cs.solve(problem, cs.{solver}(…){how})"
             if solver in public_names
             else f"# solved by {solver}",

@@ -56,7 +56,7 @@ class Score(NamedTuple):
         >>> import convsolve as cs
         >>> x, noise = np.random.default_rng(0).standard_normal((2, 600))
         >>> y = np.convolve(x, [1.0, 0.5])[:600] + noise
-        >>> fit = cs.solve(cs.Problem.from_lags(x[:200], y[:200], lags=(0, 1)))
+        >>> fit = cs.solve(cs.Problem(x[:200], y[:200], lags=(0, 1)))
         >>> print(fit.score(x[200:], y[200:]))
         output 0: R² 0.6207 ± 0.05, correlation 0.7892, fit 38.4 %
     """
@@ -102,7 +102,7 @@ class Score(NamedTuple):
             >>> import convsolve as cs
             >>> x, noise = np.random.default_rng(0).standard_normal((2, 600))
             >>> y = np.convolve(x, [1.0, 0.5])[:600] + noise
-            >>> fit = cs.solve(cs.Problem.from_lags(x[:200], y[:200], lags=(0, 1)))
+            >>> fit = cs.solve(cs.Problem(x[:200], y[:200], lags=(0, 1)))
             >>> low, high = fit.score(x[200:], y[200:]).r2_interval()
             >>> print(f"{low[0]:.2f} to {high[0]:.2f}")
             0.45 to 0.74
@@ -147,7 +147,7 @@ class Score(NamedTuple):
             >>> import numpy as np
             >>> import convsolve as cs
             >>> x, noise = np.random.default_rng(0).standard_normal((2, 12))
-            >>> fit = cs.solve(cs.Problem.from_lags(x, 3 * x + noise, lags=(0, 0)))
+            >>> fit = cs.solve(cs.Problem(x, 3 * x + noise, lags=(0, 0)))
             >>> print(fit.score().text(["Cz"]))
             Cz: R² 0.8101 ± 0.14, correlation 0.9068, fit 56.4 %
         """
@@ -291,7 +291,7 @@ def scored(
     def measured() -> Iterator[tuple[Span, np.ndarray]]:
         assert problem.y is not None
         records = [*map(for_one_pass, problem.y)]
-        spans, again = tee(row_spans(problem.x, problem.out_channels, problem.spec))
+        spans, again = tee(row_spans(problem.x, problem.n_outputs, problem.spec))
         read = each(np.asarray, (records[i][a:b] for i, a, b in again))
         pairs = zip(spans, read, strict=True)
         return tracked(pairs, "rows that are scored", sum(map(len, problem.y)), size=rows_of)

@@ -120,7 +120,7 @@ class ConvRegressor(RegressorMixin, BaseEstimator):
     def _fitted(self, X: Any, y: Any, sample_weight: Any, groups: Any) -> Self:
         x, targets, weights = self._trials(X, y, sample_weight, groups)
         names = getattr(self, "feature_names_in_", None)
-        problem = Problem.from_lags(
+        problem = Problem(
             x,
             targets,
             lags=[self._bounds()],

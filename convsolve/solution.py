@@ -194,8 +194,8 @@ class Solution:
             return self._training()
         problem = Problem.again(self.recipe, x, y)
         wanted = self.kernel.shape[-2] * self.spec.groups
-        if problem.in_channels != wanted:
-            raise ValueError(f"x has {problem.in_channels} channels, the kernel takes {wanted}")
+        if problem.n_channels != wanted:
+            raise ValueError(f"x has {problem.n_channels} channels, the kernel takes {wanted}")
         if any(not np.array_equal(a, b) for a, b in zip(problem.lags, self.tap_lags, strict=True)):
             raise ValueError(
                 f"{argument('padding', 'same')} with stride > 1 places the kernel by the record's "
@@ -408,7 +408,7 @@ class Solution:
             >>> import numpy as np
             >>> import convsolve as cs
             >>> x, noise = np.random.default_rng(0).standard_normal((2, 200))
-            >>> fit = cs.solve(cs.Problem.from_lags(x, 2 * x + noise, lags=(0, 3)))
+            >>> fit = cs.solve(cs.Problem(x, 2 * x + noise, lags=(0, 3)))
             >>> low, high = fit.confidence_band(simultaneous=True)
             >>> bool((low[-1] < 2).all() and (2 < high[-1]).all())
             True
@@ -482,7 +482,7 @@ class Solution:
             >>> import numpy as np
             >>> import convsolve as cs
             >>> x, noise = np.random.default_rng(0).standard_normal((2, 200))
-            >>> fit = cs.solve(cs.Problem.from_lags(x, 2 * x + noise, lags=(0, 3)), noise="hac")
+            >>> fit = cs.solve(cs.Problem(x, 2 * x + noise, lags=(0, 3)), noise="hac")
             >>> test = fit.test(contrast=np.ones((4, 1)), value=2.0)
             >>> bool(test.p[0] > 0.05)
             True
@@ -563,7 +563,7 @@ class Solution:
             >>> import numpy as np
             >>> import convsolve as cs
             >>> x, noise = np.random.default_rng(0).standard_normal((2, 4, 100, 1))
-            >>> fit = cs.solve(cs.Problem.from_lags(x, x + noise, lags=(0, 2)))
+            >>> fit = cs.solve(cs.Problem(x, x + noise, lags=(0, 2)))
             >>> print(fit.permutation_test().p)
             [0.001]
         """

@@ -15,6 +15,8 @@ from .solvers.base import Trace
 
 # Version 1 lacks the settings, the penalty and the version of convsolve.
 VERSION, READ = 2, (1, 2)
+# Arguments of `Problem` that had another name in earlier files.
+_RENAMED = {"out_channels": "n_outputs"}
 
 
 def write_solution(fit: Any, path: str | Path, force: bool) -> None:
@@ -85,7 +87,7 @@ def read_solution(path: str | Path) -> dict[str, Any]:
         return {
             "kernel": kernel,
             "bias": arrays["bias"],
-            "recipe": about["recipe"],
+            "recipe": {_RENAMED.get(key, key): value for key, value in about["recipe"].items()},
             "spec": ConvSpec(**about["spec"]),
             "tap_lags": tuple(arrays[f"lags{i}"] for i in range(kernel.ndim - 2)),
             "y_channel_axis": about["y_channel_axis"],

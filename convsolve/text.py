@@ -37,12 +37,21 @@ def argument(name: str, value: Any) -> str:
     number = f"{value:.3g}" if isinstance(value, float) else ""
     if not _options.get():
         return f"{name}={number or repr(value)}"
-    option = f"--{name.replace('_', '-')}"
+    option = keyword(name)
     if value is False:
         return f"leave out {option}"
     if name == "padding" and not isinstance(value, str):
         return f"{option}={','.join(map(str, flat(value)))}"
     return " ".join([option, *(shlex.quote(number or str(v)) for v in flat(value))])
+
+
+def keyword(name: str) -> str:
+    """Return the name of an argument, as an option within `as_options`.
+
+    >>> keyword("kernel_size")
+    'kernel_size='
+    """
+    return f"--{name.replace('_', '-')}" if _options.get() else f"{name}="
 
 
 def flat(value: Any) -> list[Any]:

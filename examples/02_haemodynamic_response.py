@@ -26,7 +26,7 @@ TR = 2.0  # s
 # first scan nothing was shown: zeros are what is known there, not an assumption.
 
 events, bold = event_related_fmri()
-problem = cs.Problem.from_lags(
+problem = cs.Problem(
     events,
     bold,
     fs=1 / TR,

@@ -47,7 +47,7 @@ def stimuli(samples: int) -> dict[str, np.ndarray]:
 
 
 def reported(x: np.ndarray) -> cs.Identifiability:
-    return cs.identify(cs.Problem.from_lags(x, lags=(0, LAGS - 1)))
+    return cs.identify(cs.Problem(x, lags=(0, LAGS - 1)))
 
 
 def samples_for(report: cs.Identifiability, error: float) -> int:
@@ -114,7 +114,7 @@ rng = np.random.default_rng(0)
 response = np.stack([np.hanning(LAGS), -np.exp(-np.arange(LAGS) / 8)], axis=-1)
 clean = sum(lfilter(response[:, c], [1.0], x[:, c]) for c in range(CHANNELS))
 y = clean + NOISE * rng.standard_normal(len(x))
-fit = cs.solve(cs.Problem.from_lags(x, y, lags=(0, LAGS - 1)))
+fit = cs.solve(cs.Problem(x, y, lags=(0, LAGS - 1)))
 error = fit.impulse_response - response
 print(f"{best} of {len(x):,} samples, with a response that is known:")
 print(f"  standard error predicted, worst tap: {NOISE * reported(x).noise_gain.max():.4f}")

@@ -31,7 +31,7 @@ Y = lfilter(TRUTH, [1.0], X) + 0.1 * RNG.standard_normal(X.size)
 # The loss is quadratic, so that each step multiplies the error along an eigenvector of its Hessian
 # by a factor that x decides: the best step, how many of them, and which kernels come last.
 
-problem = cs.Problem.from_lags(X, Y, lags=(0, TAPS - 1))
+problem = cs.Problem(X, Y, lags=(0, TAPS - 1))
 forecast = cs.identify(problem).descent(tol=1e-6)
 print(f"From x alone, before any step:\n\n{forecast}")
 

@@ -40,7 +40,7 @@ def recordings() -> tuple[list[np.ndarray], list[np.ndarray], np.ndarray]:
 
 
 x, y, response = recordings()
-problem = cs.Problem.from_lags(x, y, lags=LAGS, edges="zeros", bias=True)
+problem = cs.Problem(x, y, lags=LAGS, edges="zeros", bias=True)
 truth = np.zeros((LAGS[1] - LAGS[0] + 1, SENSORS))
 truth[-LAGS[0] : -LAGS[0] + len(response)] = response
 print(problem, "\n")

@@ -24,7 +24,7 @@ TRUTH = 0.9**K * np.sin(K / 3)
 x = RNG.standard_normal(SAMPLES)
 clean = np.convolve(x, TRUTH)[:SAMPLES]
 y = clean + RNG.standard_normal(SAMPLES) * clean.std() / np.sqrt(5)
-problem = cs.Problem.from_lags(x, y, lags=(0, TAPS - 1))
+problem = cs.Problem(x, y, lags=(0, TAPS - 1))
 
 # %%
 # Five estimates

@@ -36,9 +36,7 @@ def recordings() -> tuple[list[np.ndarray], list[np.ndarray], np.ndarray]:
 # ------------------------------------------
 
 x, y, kernel = recordings()
-problem = cs.Problem.from_lags(
-    x[:4], y[:4], lags=(0, TAPS - 1), edges="zeros", bias=True, channels=NAMES
-)
+problem = cs.Problem(x[:4], y[:4], lags=(0, TAPS - 1), edges="zeros", bias=True, channels=NAMES)
 sets = (0,) + (1,) * BANDS
 solvers = {
     "least squares": None,

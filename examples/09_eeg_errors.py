@@ -50,7 +50,7 @@ def recording() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 # errors are first looked at.
 
 x, y, response = recording()
-problem = cs.Problem.from_lags(x, y, lags=LAGS, bias=True)
+problem = cs.Problem(x, y, lags=LAGS, bias=True)
 fits = {noise: cs.solve(problem, noise=noise) for noise in ("white", "ar", "hac")}
 with warnings.catch_warnings(record=True) as caught:
     warnings.simplefilter("always")

@@ -28,7 +28,7 @@ def stated(drift: float) -> cs.Problem:
     t = np.linspace(-1, 1, len(bold) // RUNS)
     runs = [part + drift * ((-1) ** i * t**2 + i) for i, part in enumerate(np.split(bold, RUNS))]
     # Before a run nothing was shown: zeros are what is known there, not an assumption.
-    return cs.Problem.from_lags(
+    return cs.Problem(
         np.split(events, RUNS),
         runs,
         fs=1 / TR,

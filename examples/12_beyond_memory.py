@@ -59,7 +59,7 @@ truth = write(folder)
 
 file = h5py.File(folder / "data.h5")
 x, y = file["x"], file["y"]
-fit = cs.solve(cs.Problem.from_lags(x, y, lags=LAGS, edges="zeros"))
+fit = cs.solve(cs.Problem(x, y, lags=LAGS, edges="zeros"))
 off = np.abs(fit.impulse_response - truth).max()
 print(f"HDF5: {fit.status}, R² {fit.score().r2[0]:.4f}, largest error {off:.4f}")
 
@@ -75,7 +75,7 @@ figure = cs.plot(fit)
 root = zarr.open_group(folder / "data.zarr", mode="r")
 with SubprocessCluster(n_workers=2, worker_kwargs={"nthreads": 1}) as cluster, Client(cluster):
     chunks = (da.from_zarr(root[k]) for k in "xy")
-    there = cs.solve(cs.Problem.from_lags(*chunks, lags=LAGS, edges="zeros"))
+    there = cs.solve(cs.Problem(*chunks, lags=LAGS, edges="zeros"))
 off = np.abs(there.kernel - fit.kernel).max() / np.abs(fit.kernel).max()
 print(f"two processes: {there.status}, off by {off:.0e} of the kernel")
 
@@ -105,7 +105,7 @@ class Fragile:
         return self.source[key]
 
 
-problem = cs.Problem.from_lags(Fragile(x, SAMPLES // 2), y, lags=LAGS, edges="zeros")
+problem = cs.Problem(Fragile(x, SAMPLES // 2), y, lags=LAGS, edges="zeros")
 try:
     cs.solve(problem, checkpoint=folder / "fit.ckpt")
 except Killed:
@@ -115,7 +115,7 @@ except Killed:
 # %%
 # The same call goes on from there.
 
-problem = cs.Problem.from_lags(x, y, lags=LAGS, edges="zeros")
+problem = cs.Problem(x, y, lags=LAGS, edges="zeros")
 again = cs.solve(problem, checkpoint=folder / "fit.ckpt")
 same = np.array_equal(again.kernel, fit.kernel)
 print(f"resumed: {again.status}, {'bit for bit' if same else 'not'} the same kernel")

@@ -53,7 +53,7 @@ def test_every_closed_form_on_every_kind_of_data():
         "integers": cs.Problem([0, 3, 4, 5, 1], [6, 11, 14, 7], kernel_size=2),
         "groups": cs.Problem(x, RNG.standard_normal((118, 4)), kernel_size=3, groups=2),
         "images": cs.Problem(images, RNG.standard_normal((2, 8, 6, 3)), kernel_size=(2, 3)),
-        "bias": cs.Problem.from_lags(x, x, lags=(-1, 4), edges="zeros", bias=True),
+        "bias": cs.Problem(x, x, lags=(-1, 4), edges="zeros", bias=True),
         "records": cs.Problem([x, x[:40]], [x, x[:40]], kernel_size=3, padding="same", stride=1),
         "stride": cs.Problem(x, x[::2], kernel_size=3, stride=2, dilation=2, padding="causal"),
         "circular": cs.Problem(x, x, kernel_size=5, padding="circular"),

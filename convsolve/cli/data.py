@@ -30,12 +30,10 @@ def problem(args: argparse.Namespace, needs_y: bool = True) -> Problem:
         raise Refusal(f"{source(args)}: there is no y; give X and Y, a member y, or --y-columns")
     from ..problem.problem import Problem
 
-    others = {"bias": args.bias, "out_channels": args.out_channels, **_rows(args)}
+    others = {"bias": args.bias, "n_outputs": args.n_outputs, **_rows(args)}
     others |= _names(args, y is not None)
-    state = Problem.from_lags if args.kernel_size is None else Problem
     with reported(TypeError, ValueError, source=source(args)):
-        made: Problem = state(x, y, **geometry, **others)
-        return made
+        return Problem(x, y, **geometry, **others)
 
 
 def _rate(args: argparse.Namespace) -> int | None:
@@ -76,7 +74,7 @@ def _spec(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def _lags(args: argparse.Namespace) -> dict[str, Any]:
-    """Return the geometry of --lags, or --tmin and --tmax, as arguments of `Problem.from_lags`."""
+    """Return the geometry of --lags, or --tmin and --tmax, as arguments of `Problem`."""
     for name in ("stride", "padding", "dilation"):
         if getattr(args, name) is not None:
             given = _window(args)

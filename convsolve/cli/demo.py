@@ -220,7 +220,7 @@ def _underdetermined(out: Out, problem: Problem) -> Comparison:
 def _responses(out: Out) -> tuple[Solution, dict[str, Any]]:
     """Six haemodynamic responses from an event-related fMRI recording."""
     events, bold = event_related_fmri()
-    problem = Problem.from_lags(events, bold, lags=(0, 14), edges="zeros")
+    problem = Problem(events, bold, lags=(0, 14), edges="zeros")
     report = identify(problem)
     _judge(out, report)
     fit = solve(problem)

@@ -167,7 +167,7 @@ GEOMETRY = (
     Option("tmax", float, "T", "last lag in seconds"),
     Option("edges", EDGES, None, "rows at the ends of records (default drop)"),
     Option("groups", int, "G", "groups of channels, each with outputs of its own (default 1)", 1),
-    Option("out-channels", int, "Q", "number of outputs that y will have (identify)"),
+    Option("n-outputs", int, "Q", "number of outputs that y will have (identify)"),
     Option("bias", bool, None, "estimate a constant per output"),
 )  # fmt: skip
 ROWS = (

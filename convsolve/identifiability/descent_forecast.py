@@ -205,7 +205,7 @@ def descent(diagnosis: Diagnosis, tol: float) -> Descent:
     means = diagnosis.column_means if problem.bias else [None] * diagnosis.groups
     with np.errstate(over="ignore", under="ignore", divide="ignore"):
         spectra = [_spectrum(f, m, rows, most) for f, m in zip(factors, means, strict=True)]
-        scale = 2 / (rows * problem.out_channels)
+        scale = 2 / (rows * problem.n_outputs)
         curvatures = tuple(np.ldexp(scale * s**2, 2 * unit) for s, _, unit in spectra)
         known = np.concatenate(curvatures)
         if not known.size:

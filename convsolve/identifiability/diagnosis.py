@@ -39,7 +39,7 @@ class Diagnosis:
     def __init__(self, problem: Problem, limits: Limits = DEFAULT_LIMITS) -> None:
         self.problem, self.limits = problem, limits
         self.n_equations, self.n_unknowns = problem.n_equations, problem.n_unknowns
-        self.columns = problem.spec.unknowns(problem.in_channels)
+        self.columns = problem.spec.unknowns(problem.n_channels)
         self.groups = problem.spec.groups
 
     @property
@@ -391,7 +391,7 @@ class Diagnosis:
 
     def _penalized(self, ridge: float, penalty: Penalty) -> System:
         problem = self.problem
-        penalty.check(problem.spec.kernel_size, problem.selection.in_channels)
+        penalty.check(problem.spec.kernel_size, problem.selection.n_channels)
         if penalty.open:
             raise ValueError(f"{' and '.join(penalty.open)} of the penalty is None; give a number")
         return self._analysis.system(penalty, ridge)
@@ -512,10 +512,10 @@ class Diagnosis:
         Args:
             kernel: an array of the size of the kernel, ``(*K, Cin/groups, Cout)``.
         """
-        outputs = self.problem.out_channels // self.groups
+        outputs = self.problem.n_outputs // self.groups
         flat = self.problem.as_kernel(kernel, "kernel").reshape(-1, self.groups, outputs)
         if self.unique:
-            return np.zeros(self.problem.out_channels)
+            return np.zeros(self.problem.n_outputs)
         # Scaling by a power of two prevents overflow of the squares.
         exponent = np.frexp(np.abs(flat).max())[1]
         scaled = np.ldexp(flat, -exponent)

@@ -76,7 +76,7 @@ def _power(problem: Problem, length: int) -> np.ndarray:
     from scipy.signal.windows import hann
 
     stretches = _stretches(problem, length)
-    half = np.zeros((length // 2 + 1, problem.in_channels))
+    half = np.zeros((length // 2 + 1, problem.n_channels))
     for stretch in stretches:
         # A window without zeros at its ends, which also suits very short records.
         window = hann(len(stretch) + 2)[1:-1, None]
@@ -94,7 +94,7 @@ def _stretches(problem: Problem, length: int) -> list[np.ndarray]:
         for record in problem.x
         for start in range(0, max(len(record) - length // 2, 1), length // 2)
     ]
-    most = max(1, MOST_NUMBERS // (length * problem.in_channels))
+    most = max(1, MOST_NUMBERS // (length * problem.n_channels))
     some = np.unique(np.linspace(0, len(places) - 1, most).astype(int))
     found = [
         np.asarray(record[start : start + length], float)

@@ -154,7 +154,7 @@ def more_rows(diagnosis: Diagnosis) -> list[Remedy]:
 
 def _least_samples(problem: Problem) -> int:
     return problem.spec.minimum_samples(
-        problem.in_channels, records=len(problem.x), bias=problem.bias
+        problem.n_channels, records=len(problem.x), bias=problem.bias
     )
 
 
@@ -187,9 +187,9 @@ def _on_white_noise(diagnosis: Diagnosis) -> Diagnosis:
     """Return the diagnosis of white noise instead of x: the best that the geometry allows."""
     problem, rng = diagnosis.problem, np.random.default_rng(0)
     noise = [rng.standard_normal(a.shape) for a in problem.x]
-    out_channels, bias = problem.out_channels, problem.bias
+    n_outputs, bias = problem.n_outputs, problem.bias
     records = [(i, 0, shape[0]) for i, shape in enumerate(problem.row_shapes)]
-    given = {"out_channels": out_channels, "bias": bias, **problem.adjustments.of(records)}
+    given = {"n_outputs": n_outputs, "bias": bias, **problem.adjustments.of(records)}
     return Diagnosis(Problem(noise, spec=problem.spec, **given))
 
 
@@ -259,7 +259,7 @@ def _channel(diagnosis: Diagnosis, channel: int, rank: int) -> Remedy:
     still = f"{'constant' if problem.bias else 'zero'} in all windows"
     if problem.nuisance.confounds is not None:
         still = "nothing but what confounds fit, in all windows"
-    if problem.in_channels == 1:
+    if problem.n_channels == 1:
         beside = " beside a bias" * problem.bias
         return Remedy("excitation", f"x is {still}: nothing is learned from it{beside}")
     if problem.spec.groups > 1:
@@ -278,7 +278,7 @@ def _shared(diagnosis: Diagnosis, group: int, shared: int) -> Remedy:
     )
     if problem.spec.groups > 1:
         return Remedy("excitation", f"in group {group}, {text}")
-    factor, channels = diagnosis.factor(group), problem.in_channels
+    factor, channels = diagnosis.factor(group), problem.n_channels
     spare = [c for c in range(channels) if _spare(factor, c, channels)][:MAX_NAMED]
     if not spare:
         return Remedy("excitation", text)

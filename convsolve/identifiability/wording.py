@@ -40,7 +40,7 @@ def counting(diagnosis: Diagnosis) -> str:
     if m == p:
         text += ", so exactly determined at best, not overdetermined"
     notes = []
-    outputs = diagnosis.problem.out_channels // diagnosis.problem.spec.groups
+    outputs = diagnosis.problem.n_outputs // diagnosis.problem.spec.groups
     if outputs > 1:
         notes.append(
             f"Every output channel has its own kernel and its own {count(m, 'equation')}, so "
@@ -80,7 +80,7 @@ def names(diagnosis: Diagnosis, taps: Sequence[Sequence[int]]) -> str:
     for *k, c in sorted(taps, key=lambda tap: (tap[-1], tap)):
         lag = tuple(int(axis[i]) for axis, i in zip(lags, k, strict=True))
         by_channel.setdefault(c, []).append(lag)
-    several = diagnosis.problem.in_channels > 1
+    several = diagnosis.problem.n_channels > 1
     parts = []
     for c, found in by_channel.items():
         if len(lags) == 1:
@@ -210,7 +210,7 @@ def sizes(diagnosis: Diagnosis) -> list[tuple[str, list[str]]]:
     """The first entries of a report, label and sentences: data, verdict, equations and unknowns."""
     problem, verdict = diagnosis.problem, diagnosis.verdict
     taps = " × ".join(map(str, problem.spec.kernel_size))
-    channels = count(problem.in_channels // problem.spec.groups, "channel")
+    channels = count(problem.n_channels // problem.spec.groups, "channel")
     unknowns = f"{taps} tap{'s' * (taps != '1')} × {channels}{', 1 bias' * problem.bias}"
     confounds = problem.nuisance.total - problem.bias
     unknowns += f", {count(confounds, 'confound')}" * bool(confounds)

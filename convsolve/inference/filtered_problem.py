@@ -69,13 +69,13 @@ def filtered_parts(
     rows and weights for all rows of a record.
     """
     sizes = problem.sizes(limits)
-    samples = sizes.numbers - problem.out_channels * sum(n for (n,) in problem.row_shapes)
+    samples = sizes.numbers - problem.n_outputs * sum(n for (n,) in problem.row_shapes)
     each = samples // problem.spec.groups + sum(n for (n,) in problem.row_shapes)
     most = min(limits.chunk_numbers // each, limits.gram_bytes // (8 * sizes.columns**2))
     # Confounds are filtered too, so they differ among outputs.
     most = 1 if alone or isinstance(problem.confounds, Records) else max(most, 1)
     # Records of all outputs that exceed the memory together are filtered whenever they are read.
-    stored = sizes.beyond_memory or each <= limits.held_numbers < each * problem.out_channels
+    stored = sizes.beyond_memory or each <= limits.held_numbers < each * problem.n_outputs
     for order in np.unique(noise.order):
         same = np.flatnonzero(noise.order == order)
         for first in range(0, len(same), most):
@@ -105,8 +105,8 @@ def _part(
     used = records_left(kept, order)
     if not used:
         raise SolveError(f"noise of order {order} leaves no row of any record; use a smaller order")
-    each = problem.in_channels // spec.groups
-    group = outputs * spec.groups // problem.out_channels
+    each = problem.n_channels // spec.groups
+    group = outputs * spec.groups // problem.n_outputs
     channels = group[:, None] * each + np.arange(each)
     of_x, of_y = _offsets(problem)
     of_x, of_y = of_x[channels], of_y[outputs]
@@ -137,7 +137,7 @@ def _part(
         lag_shift=(0,),
         input=input,
         output=output,
-        out_channels=len(outputs),
+        n_outputs=len(outputs),
         by_mask=((tuple(range(len(outputs))), rows.flagged(mask)),),
         weights=None if problem.weights is None else problem.weights.some(used),
         confounds=confounds,
@@ -221,7 +221,7 @@ def _offsets(problem: Problem) -> tuple[np.ndarray, np.ndarray]:
     """Return constants of x (C,) and y (Q,) that a bias or a drift takes up; else zeros."""
     assert problem.y is not None
     if not problem.bias and not isinstance(problem.confounds, int):
-        return np.zeros(problem.in_channels), np.zeros(problem.out_channels)
+        return np.zeros(problem.n_channels), np.zeros(problem.n_outputs)
     first = problem.kept.used[0]
     start = int(np.flatnonzero(problem.kept.flags_of(first))[0])
     form = NormalForm.of_rows(problem.x[first], problem.spec, start, start + 1)

@@ -220,7 +220,7 @@ def leading(problem: Problem, numbers: int) -> Problem:
     """Return the first rows of a problem, with about ``numbers`` elements of x and y."""
     assert problem.y is not None
     spans, each = [], max(1, numbers // LEADING_PARTS)
-    for span in row_spans(problem.x, problem.out_channels, problem.spec, each):
+    for span in row_spans(problem.x, problem.n_outputs, problem.spec, each):
         if problem.kept.flags_of(span[0])[span[1] : span[2]].any():
             spans.append(span)
         if len(spans) == LEADING_PARTS:

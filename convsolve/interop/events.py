@@ -2,7 +2,7 @@
 
 >>> from convsolve.interop.events import impulses  # doctest: +SKIP
 >>> x, names = impulses("sub-01_task-faces_events.tsv", fs=1 / 2.0, samples=180)  # doctest: +SKIP
->>> problem = cs.Problem.from_lags(  # doctest: +SKIP
+>>> problem = cs.Problem(  # doctest: +SKIP
 ...     x, bold, lags=(0, 9), edges="zeros", fs=1 / 2.0, channels=names, bias=True
 ... )
 
@@ -56,7 +56,7 @@ def impulses(
         x (samples, kinds), the sum of the heights of what begins, or lasts, at a sample; and the
         names of the kinds.
 
-    Times are rounded to the nearest sample, halves to the even one, as `Problem.from_lags` rounds
+    Times are rounded to the nearest sample, halves to the even one, as `Problem` rounds
     lags. Where half a sample matters, resample the recording to a higher rate first. The "fir"
     design of nilearn is that of a boxcar where onsets and durations are whole samples; an event
     between samples it shares out between them, and of one that is shorter than a sample it takes

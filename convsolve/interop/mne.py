@@ -30,7 +30,7 @@ def problem(recording: Any, x: Any, y: Any, **options: Any) -> Problem:
         x, y: channels as MNE picks them (``"eeg"``, ``["Cz", "Pz"]``); or an array beside the
             recording, ``(times,)`` or ``(times, features)`` of a Raw and ``(epochs, times)`` or
             ``(epochs, times, features)`` of Epochs.
-        options: as of `Problem.from_lags`: ``tmin`` and ``tmax`` in seconds, or ``lags``;
+        options: arguments of `Problem`: ``tmin`` and ``tmax`` in seconds, or ``lags``;
             ``edges="drop"`` by default, ``bias``, ``confounds``, …
 
     Samples of a Raw that annotations call bad are missing, in y and in channels x: rows that read
@@ -41,7 +41,7 @@ def problem(recording: Any, x: Any, y: Any, **options: Any) -> Problem:
 
     Raises:
         TypeError: the recording is neither.
-        ValueError: no such channels, an array of another length, what `Problem.from_lags` says.
+        ValueError: no such channels, an array of another length, or an error of `Problem`.
     """
     import mne
 
@@ -65,7 +65,7 @@ def problem(recording: Any, x: Any, y: Any, **options: Any) -> Problem:
             found = np.array(found, float)
             found[bad] = np.nan
         sides.append([*found] if cut is None else np.split(found, cut))
-    return Problem.from_lags(*sides, **(given | options))
+    return Problem(*sides, **(given | options))
 
 
 def to_evoked(fit: Solution, info: Any = None, *, channel: Any = None, output: Any = None) -> Any:

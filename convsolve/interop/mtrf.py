@@ -52,12 +52,12 @@ def from_mtrf(trf: Any) -> Solution:
     kernel = from_trf(weights, fs=fs)
     taps, inputs, outputs = kernel.shape
     first = round(float(trf.times[0]) * fs)
-    stated = Problem.from_lags(
+    stated = Problem(
         np.zeros((taps, inputs)),
         lags=[(first, first + taps - 1)],
         edges="zeros" if trf.zeropad else "drop",
         bias=True,
-        out_channels=outputs,
+        n_outputs=outputs,
         fs=fs,
     )
     return Solution(
@@ -87,7 +87,7 @@ def solver_of(trf: Any, trials: int) -> AutoSolver:
         trf: trained, for its ``method`` and its ``regularization``: the one given, or chosen.
         trials: on how many trials, which it does not remember.
 
-    The problem is ``Problem.from_lags(x, y, lags=…, edges="zeros", bias=True)``, with the lags of
+    The problem is ``Problem(x, y, lags=…, edges="zeros", bias=True)``, with the lags of
     ``from_mtrf(trf)``: mTRFpy rounds the first of a window in seconds down and the last up, where
     ``tmin`` and ``tmax`` here go to the nearest sample. The strength is fs · trials ·
     regularization, of "tikhonov" half of that with ``Smooth(order=1)``, of "banded" with

@@ -68,7 +68,7 @@ class Design:
         self.lags, self.names = problem.lags, problem.names
         self.tap_lags = problem.spec.in_taps(self.lags)
         self.clock = Clock()
-        self.channels, self.selection = problem.in_channels, problem.selection
+        self.channels, self.selection = problem.n_channels, problem.selection
         self._given: tuple[Any, Any] = problem.input, problem.output
         self._largest = [None if a is None else a.largest for a in self._given]
         if not problem.remote:
@@ -83,7 +83,7 @@ class Design:
     def coordinates(self, penalty: Penalty) -> Coordinates:
         """Return the coordinates of a penalty given for the channels of the whole problem."""
         given, groups = self.selection, self.spec.groups
-        return penalty.coordinates(self.tap_lags, given.in_channels, groups, given.channels)
+        return penalty.coordinates(self.tap_lags, given.n_channels, groups, given.channels)
 
     @property
     def devices(self) -> str:

@@ -28,7 +28,7 @@ class StableSpline(Penalty):
         "ss"  alpha^(3(|i| + |j|)/2) · (3·alpha^(m/2) − alpha^(3m/2))/2  cubic stable spline
 
     The decay starts at lag 0, in both directions if there are negative lags. The lags must
-    therefore be right: use `Problem.from_lags`, or padding "causal". If the lags begin at k > 0,
+    therefore be right: use ``Problem(lags=...)``, or padding "causal". If the lags begin at k > 0,
     only the strength changes. The covariances of several axes are multiplied. All channels have the
     same prior.
 

@@ -107,12 +107,12 @@ def _lags(report: Identifiability) -> list[np.ndarray]:
 
 def _channels(report: Identifiability) -> np.ndarray:
     """Return the indices of the channels of the worst group."""
-    per_group = report.problem.in_channels // report.problem.spec.groups
+    per_group = report.problem.n_channels // report.problem.spec.groups
     return np.arange(per_group) + report.worst_group * per_group
 
 
 def _names(report: Identifiability) -> list[str]:
-    several = report.problem.in_channels > 1
+    several = report.problem.n_channels > 1
     called = drawable(report.problem.names)
     return [called.channel(int(c)) if several else "" for c in _channels(report)]
 

@@ -35,7 +35,7 @@ def described(problem: Any) -> str:
     skipped = f" ({count(short, 'record')} too short to give a row)" if short else ""
     return (
         f"x: {problem.input.describe(spec.ndim)}{skipped}; kernel: {taps}, {ends}{extras}; y: "
-        f"{count(problem.n_equations, 'row')} × {count(problem.out_channels, 'output')}"
+        f"{count(problem.n_equations, 'row')} × {count(problem.n_outputs, 'output')}"
         f"{which}{_lost(problem)}, {problem.dtype}"
     )
 

@@ -20,7 +20,7 @@ class LagWindow(NamedTuple):
 
     Attributes:
         bounds: first and last lag of every axis.
-        edges: "drop", "zeros" or "circular", see `Problem.from_lags`.
+        edges: "drop", "zeros" or "circular", see `Problem`.
         explicit: whether the lags were given per axis, so that the number of axes is certain.
     """
 
@@ -32,14 +32,17 @@ class LagWindow(NamedTuple):
     def of(cls, lags: Any, edges: Any) -> LagWindow:
         """Return the window of lags (first, last), or of one such pair per axis.
 
+        Three or more consecutive integers are the lags along one axis.
+
         Raises:
             TypeError, ValueError: If they are not pairs of integers in ascending order, or the
                 edges are unknown.
         """
         choice(edges, "edges", EDGES)
-        given = _listed(lags)
+        given = _ends(_listed(lags))
         if not isinstance(given, (tuple, list)) or len(given) == 0:
-            raise TypeError(f"lags must be (first, last) in samples, got {shown(lags)}")
+            hint = f"; use lags=(0, {lags - 1}) for {lags} lags" if _is_count(given) else ""
+            raise TypeError(f"lags must be (first, last) in samples, got {shown(lags)}{hint}")
         pairs = [_listed(p) for p in given]
         explicit = isinstance(pairs[0], (tuple, list))
         pairs = pairs if explicit else [pairs]
@@ -87,7 +90,25 @@ class LagWindow(NamedTuple):
 
 
 def _listed(value: Any) -> Any:
-    return value.tolist() if isinstance(value, np.ndarray) else value
+    if isinstance(value, range) and value.step == 1 and value:
+        return [value[0], value[-1]]
+    return value.tolist() if isinstance(value, (np.ndarray, np.integer)) else value
+
+
+def _is_count(given: Any) -> bool:
+    return isinstance(given, int) and not isinstance(given, bool) and given > 0
+
+
+def _ends(given: Any) -> Any:
+    """Return the first and the last of three or more consecutive integers."""
+    several = isinstance(given, (tuple, list)) and len(given) > 2
+    if (
+        several
+        and all(type(v) is int for v in given)
+        and given == type(given)(range(given[0], given[0] + len(given)))
+    ):
+        return [given[0], given[-1]]
+    return given
 
 
 @lru_cache

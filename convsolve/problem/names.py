@@ -198,9 +198,7 @@ def seconds_to_lags(tmin: Any, tmax: Any, fs: Any) -> tuple[int, int]:
         ValueError: If ``fs`` is not positive, ``tmin`` exceeds ``tmax``, or a lag overflows.
     """
     if None in (tmin, tmax, fs):
-        raise TypeError(
-            "from_lags needs lags=(first, last) in samples, or fs=, tmin= and tmax= in seconds"
-        )
+        raise TypeError("lags in seconds need all of tmin=, tmax= and fs=")
     rate = number(fs, "fs")
     first, last = (number(t, n, -np.inf) for t, n in ((tmin, "tmin"), (tmax, "tmax")))
     if first > last:

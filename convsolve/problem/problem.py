@@ -18,9 +18,17 @@ from .confounds import Confounds
 from .description import adjusted, described
 from .lags import LagWindow
 from .masks import ByMask, check_left
-from .names import Names, check_times, seconds_to_lags
+from .names import Names, check_times
 from .nuisance import Nuisance
-from .reading import read_columns, read_data, read_geometry, read_outputs, read_rows
+from .reading import (
+    check_lags_alone,
+    read_columns,
+    read_data,
+    read_outputs,
+    read_rows,
+    read_spec,
+    read_window,
+)
 from .records import Records, numeric, precision
 from .rows import Rows, whole_rows
 from .selection import Selection
@@ -36,20 +44,33 @@ MISSING = ("raise", "drop")
 
 @dataclass(frozen=True, init=False, eq=False, repr=False)
 class Problem:
-    """Find w (and b) in ``y = conv(x, w) + b`` from x and y.
+    """Input, output and geometry of a convolution ``y = conv(x, w) + b`` with unknown w and b.
+
+    State the geometry in one of two ways. With time lags, ``y[t] = Σ h[l] x[t − l]`` and y is as
+    long as x: give ``lags``, or ``tmin`` and ``tmax`` with ``fs``. For a convolution layer, give
+    ``kernel_size`` or ``spec``.
 
     Args:
         x: input, channels last. With d kernel axes, an array of rank d is one record of one
             channel, and an array of rank d+1 is one record ``(*W, Cin)``. An array of rank d+2 is a
             batch ``(N, *W, Cin)``. A list or tuple of arrays is a list of records, which may differ
             in length. No tap reads across the edge of a record.
-        y: output, ``(*T, Cout)`` per record with ``T = spec.output_shape(W)``. The rule for its
-            rank is the rule for x. None if only the identifiability of the kernel is of interest.
-        kernel_size, stride, padding, dilation, groups: the geometry, see `ConvSpec`.
+        y: output, ``(*W, Cout)`` per record with lags, and ``(*T, Cout)`` with a kernel size, where
+            ``T = spec.output_shape(W)``. The rule for its rank is the rule for x. None if only the
+            identifiability of the kernel is of interest.
+        lags: first and last lag in samples, inclusive: ``(0, 39)`` for 40 causal taps. A lag is
+            negative if y precedes x. A range or an array of consecutive lags is also accepted. Give
+            one pair per axis in two and three dimensions. ``[(0, 39)]`` states that there is one
+            axis, whatever the number of channels.
+        tmin, tmax: first and last lag in seconds, instead of ``lags``. They are rounded to whole
+            samples.
+        fs: sampling rate in Hz, along one axis. If it is given, lags are reported as times.
+        edges: treatment of rows whose window exceeds the record, with lags. "drop" excludes them,
+            "zeros" takes x as zero outside the record, "circular" wraps it.
+        kernel_size, stride, padding, dilation: the geometry of a layer, see `ConvSpec`.
+        groups: number of groups of channels that are convolved separately, see `ConvSpec`.
         spec: a `ConvSpec` instead of these five arguments.
-        out_channels: number of outputs if y is None. By default the number of names in ``outputs``,
-            or else ``groups``.
-        bias: whether a constant b per output channel is fitted too.
+        bias: whether a constant b per output is fitted too.
         mask: boolean array, shaped as y or as one channel of y. True for rows used in the fit. None
             uses all rows.
         missing: treatment of NaN. "raise": raise an error. "drop": exclude rows whose window of x,
@@ -61,31 +82,37 @@ class Problem:
             not reported. "intercept" is a constant. An integer is the degree of a polynomial in
             time, for a slow drift. Arrays ``(*T, J)``, such as head motion, have the layout of y.
             In contrast, ``bias`` is one constant for all records.
-        fs: sampling rate in Hz, along one axis. If it is given, lags are reported as times.
         channels, outputs: names, one per channel or output. By default the column names of data
             frames and xarrays are used, or else numbers.
+        n_outputs: number of outputs if y is None. By default the number of names in ``outputs``,
+            or else ``groups``.
 
-    The attributes ``spec``, ``bias``, ``in_channels`` and ``out_channels`` describe the geometry.
-    ``x`` and ``y`` are the records ``(*W, Cin)`` and ``(*T, Cout)`` in ``dtype``, the precision of
-    the solution. ``kept`` contains the rows of the design matrix, and ``row_shapes`` the shape of
-    the outputs of each record. ``by_mask`` lists groups of outputs that use the same rows, with
-    their rows, of which ``kept`` is the smallest set. ``names`` contains the names of channels,
-    outputs and lags.
+    A problem is immutable. The attributes ``spec``, ``bias``, ``n_channels`` and ``n_outputs``
+    describe the geometry. ``x`` and ``y`` are the records ``(*W, Cin)`` and ``(*T, Cout)`` in
+    ``dtype``, the precision of the solution. ``kept`` contains the rows of the design matrix, and
+    ``row_shapes`` the shape of the outputs of each record. ``by_mask`` lists groups of outputs that
+    use the same rows, with their rows, of which ``kept`` is the smallest set. ``names`` contains
+    the names of channels, outputs and lags.
 
     Floating-point jax arrays on an accelerator, or spread over several devices, stay there if both
     x and y are such arrays. Reading ``x`` or ``y`` of the problem copies them to the host.
 
     Data are copied only if necessary, so leave the arrays unchanged while the problem is in use.
     Integers and bool are solved in float64, float16 and bfloat16 in float32, and other types in
-    their own precision. If x and y differ, the wider precision is used. `from_lags` states the same
-    problem in terms of time lags.
-
-    A problem is immutable.
+    their own precision. If x and y differ, the wider precision is used.
 
     Raises:
-        TypeError: If an array is of an unsupported kind (complex, object, masked, tracers, ...).
+        TypeError: If an array is of an unsupported kind (complex, object, masked, tracers, ...). If
+            the geometry is stated twice or not at all.
         ValueError: If the data contain NaN or Inf, if shapes do not fit, or if the geometry gives
             no equation.
+
+    Examples:
+        >>> import convsolve as cs
+        >>> cs.Problem([0, 3, 4, 5], [3, 10, 13, 5], lags=(-1, 0), edges="zeros").n_equations
+        4
+        >>> cs.Problem([0, 3, 4, 5], [6, 11, 14], kernel_size=2).n_equations
+        3
     """
 
     spec: ConvSpec
@@ -93,7 +120,7 @@ class Problem:
     lag_shift: tuple[int, ...]
     input: Records
     output: Records | None
-    out_channels: int
+    n_outputs: int
     bias: bool
     by_mask: ByMask
     weights: Weights | None
@@ -109,27 +136,34 @@ class Problem:
         x: Any,
         y: Any = None,
         *,
+        lags: Sequence[int] | Sequence[Sequence[int]] | None = None,
+        tmin: float | None = None,
+        tmax: float | None = None,
+        fs: float | None = None,
+        edges: str = "drop",
         kernel_size: Ints | None = None,
         stride: Ints = 1,
         padding: Padding = "valid",
         dilation: Ints = 1,
         groups: int = 1,
-        spec: ConvSpec | LagWindow | None = None,
-        out_channels: int | None = None,
+        spec: ConvSpec | None = None,
         bias: bool = False,
         mask: Any = None,
         missing: str = "raise",
         weights: Any = None,
         confounds: Any = None,
-        fs: float | None = None,
         channels: Sequence[str] | None = None,
         outputs: Sequence[str] | None = None,
+        n_outputs: int | None = None,
     ) -> None:
         # An int for a kernel of one axis may be meant for images. Other values are unambiguous.
-        sure = isinstance(kernel_size, (tuple, list))
-        if spec is not None:
-            sure = not isinstance(spec, LagWindow) or spec.explicit
-        spec, window, shift = read_geometry(spec, kernel_size, stride, padding, dilation, groups)
+        sure = spec is not None or isinstance(kernel_size, (tuple, list))
+        window = read_window(lags, tmin, tmax, fs, edges)
+        if window is None:
+            spec, shift = read_spec(spec, kernel_size, stride, padding, dilation, groups)
+        else:
+            check_lags_alone(spec, kernel_size, stride, padding, dilation)
+            sure, (spec, shift) = window.explicit, window.geometry(groups)
         choice(missing, "missing", MISSING)
         if not isinstance(bias, (bool, np.bool_)):
             raise TypeError(f"bias must be True or False, got {shown(bias)}")
@@ -137,12 +171,12 @@ class Problem:
         gaps = missing == "drop" or mask is not None
         input, output, rows = read_data(x, y, spec, window, shift, gaps)
         dtype, data_eps, notes = precision(input, output)
-        out_channels = read_outputs(out_channels, output, outputs, spec)
-        counts = input.channels, out_channels
-        check_kernel((*spec.kernel_size, counts[0] // spec.groups, out_channels))
+        n_outputs = read_outputs(n_outputs, output, outputs, spec)
+        counts = input.channels, n_outputs
+        check_kernel((*spec.kernel_size, counts[0] // spec.groups, n_outputs))
         names = Names.of(fs, channels, outputs, input, output, counts)
         by_mask, roots = read_rows(
-            input, output, rows, spec, mask, weights, window, missing, out_channels
+            input, output, rows, spec, mask, weights, window, missing, n_outputs
         )
         check_left(by_mask, names)
         vars(self).update(
@@ -151,7 +185,7 @@ class Problem:
             lag_shift=shift,
             input=input.converted(dtype),
             output=None if output is None else output.converted(dtype),
-            out_channels=out_channels,
+            n_outputs=n_outputs,
             bias=bool(bias),
             by_mask=by_mask,
             weights=roots,
@@ -170,68 +204,7 @@ class Problem:
                 "every record; use bias=False"
             )
         for note in notes if sure else [*notes, *doubts(spec, input)]:
-            # `from_lags` is one call further from the caller.
-            warnings.warn(note, UserWarning, stacklevel=2 + (window is not None))
-
-    @classmethod
-    def from_lags(
-        cls,
-        x: Any,
-        y: Any = None,
-        *,
-        lags: Sequence[int] | Sequence[Sequence[int]] | None = None,
-        edges: str = "drop",
-        groups: int = 1,
-        out_channels: int | None = None,
-        bias: bool = False,
-        mask: Any = None,
-        missing: str = "raise",
-        weights: Any = None,
-        confounds: Any = None,
-        fs: float | None = None,
-        tmin: float | None = None,
-        tmax: float | None = None,
-        channels: Sequence[str] | None = None,
-        outputs: Sequence[str] | None = None,
-    ) -> Problem:
-        """State the problem ``y[t] = sum_l h[l] x[t - l]`` with y as long as x, for given lags.
-
-        Args:
-            x, y: as for `Problem`, but every record of y has as many samples as the record of x.
-                The same holds for mask, weights and confounds.
-            lags: first and last lag, inclusive, in samples: ``(0, 39)`` for 40 causal taps. A lag
-                is negative where y precedes x. Give one pair per axis in two and three dimensions.
-                ``[(0, 39)]`` states that there is one axis, whatever the number of channels.
-            tmin, tmax: first and last lag in seconds, instead of lags. They require ``fs``, the
-                sampling rate in Hz, and are rounded to whole samples as in MNE. The description of
-                the problem shows the resulting lags.
-            edges: "drop" keeps the rows whose whole window was recorded, "zeros" takes x as zero
-                outside the record, "circular" wraps it.
-            groups, out_channels, bias, mask, missing, weights, confounds, fs, channels, outputs: as
-                for `Problem`.
-
-        The method computes a geometry and trims y. `Solution.lags` and `Solution.rows` hold the
-        resulting lags and rows.
-        """
-        if lags is None:
-            lags = seconds_to_lags(tmin, tmax, fs)
-        elif not (tmin is None and tmax is None):
-            raise TypeError("give either lags= in samples, or tmin= and tmax= in seconds")
-        return cls(
-            x,
-            y,
-            spec=LagWindow.of(lags, edges),
-            groups=groups,
-            out_channels=out_channels,
-            bias=bias,
-            mask=mask,
-            missing=missing,
-            weights=weights,
-            confounds=confounds,
-            fs=fs,
-            channels=channels,
-            outputs=outputs,
-        )
+            warnings.warn(note, UserWarning, stacklevel=2)
 
     # --- problems derived from this one
 
@@ -249,17 +222,16 @@ class Problem:
         given = {key: value for key, value in recipe.items() if key not in names.to_dict()}
         if y is None:
             given.pop("confounds", None)
-        if "lags" in given:
-            made = cls.from_lags(x, y, **given)
-        else:
-            made = cls(x, y, **given | {"spec": ConvSpec(**given["spec"])})
+        if "spec" in given:
+            given["spec"] = ConvSpec(**given["spec"])
+        made = cls(x, y, **given)
         names.check_same(made.input.names, None if made.output is None else made.output.names)
         return made._replace(names=names)
 
     @property
     def recipe(self) -> dict[str, Any]:
         """The geometry in plain values, from which `again` reads other data in the same way."""
-        common = {"out_channels": self.out_channels, "bias": self.bias, "missing": self.missing}
+        common = {"n_outputs": self.n_outputs, "bias": self.bias, "missing": self.missing}
         if isinstance(self.confounds, int):
             common["confounds"] = self.confounds
         named = self.names.to_dict()
@@ -288,11 +260,11 @@ class Problem:
 
         It has the given ``rows``, by default the rows of all outputs.
         """
-        some, channels = [*outputs], range(self.in_channels)
+        some, channels = [*outputs], range(self.n_channels)
         changes: dict[str, Any] = {}
         if self.spec.groups > 1:
-            each = self.in_channels // self.spec.groups
-            group = outputs[0] * self.spec.groups // self.out_channels
+            each = self.n_channels // self.spec.groups
+            group = outputs[0] * self.spec.groups // self.n_outputs
             own = slice(group * each, (group + 1) * each)
             channels = channels[own]
             x = self.input.each(lambda a: a[..., own]).converted(self.dtype)
@@ -301,10 +273,10 @@ class Problem:
             y = self.output.each(lambda a: a[..., some])
             changes["output"] = y.converted(self.dtype)
         return self._replace(
-            out_channels=len(some),
+            n_outputs=len(some),
             by_mask=_one_mask(len(some), self.kept if rows is None else rows),
             names=self.names.some(channels, outputs),
-            selection=self.selection.part(channels, outputs, self.out_channels),
+            selection=self.selection.part(channels, outputs, self.n_outputs),
             **changes,
         )
 
@@ -324,7 +296,7 @@ class Problem:
             lag_shift=(0,) * spec.ndim,
             output=None,
             bias=self.bias if bias is None else bias,
-            by_mask=_one_mask(self.out_channels, rows),
+            by_mask=_one_mask(self.n_outputs, rows),
         )
 
     def of_whole_windows(self) -> Problem | None:
@@ -343,7 +315,7 @@ class Problem:
             for i, length in enumerate(self._lengths)
         )
         rows = self.kept.flagged(flags)
-        return self._replace(by_mask=_one_mask(self.out_channels, rows)) if rows.count else None
+        return self._replace(by_mask=_one_mask(self.n_outputs, rows)) if rows.count else None
 
     def narrowed(self, first: int, last: int) -> Problem:
         """Return the problem with the same rows and taps ``first`` to ``last`` of ascending lags.
@@ -372,7 +344,7 @@ class Problem:
         other problem.
         """
         names = other.names.some(channels, outputs)
-        given = channels, tuple(outputs), other.out_channels, tuple(records)
+        given = channels, tuple(outputs), other.n_outputs, tuple(records)
         selection = other.selection.part(*given)
         return self.with_lags(other.lags)._replace(names=names, selection=selection)
 
@@ -408,7 +380,7 @@ class Problem:
         return [a.shape[:-1] for a in self.input.arrays]
 
     @property
-    def in_channels(self) -> int:
+    def n_channels(self) -> int:
         """Number of channels of x."""
         return self.input.channels
 
@@ -456,8 +428,8 @@ class Problem:
     def sizes(self, limits: Limits = DEFAULT_LIMITS) -> Sizes:
         """Return the sizes that decide how this problem is solved, and their limits."""
         groups = self.spec.groups
-        outputs = self.out_channels // groups
-        columns = self.spec.unknowns(self.in_channels)
+        outputs = self.n_outputs // groups
+        columns = self.spec.unknowns(self.n_channels)
         arrays = (*self.input.arrays, *(() if self.output is None else self.output.arrays))
         large = sum(a.size for a in self.input.arrays) > groups * columns**2
         return Sizes(
@@ -494,12 +466,12 @@ class Problem:
     @property
     def n_unknowns(self) -> int:
         """Unknowns per output channel: taps × channels of its group, bias and confounds."""
-        return self.spec.unknowns(self.in_channels) + self.nuisance.total
+        return self.spec.unknowns(self.n_channels) + self.nuisance.total
 
     @property
     def kernel_shape(self) -> tuple[int, ...]:
         """``(*K, Cin/groups, Cout)``."""
-        return (*self.spec.kernel_size, self.in_channels // self.spec.groups, self.out_channels)
+        return (*self.spec.kernel_size, self.n_channels // self.spec.groups, self.n_outputs)
 
     @property
     def lags(self) -> tuple[np.ndarray, ...]:

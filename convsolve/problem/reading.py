@@ -7,42 +7,85 @@ from typing import Any
 
 import numpy as np
 
-from .checks import integer
+from ..text import keyword
+from .checks import choice, integer
 from .confounds import read_confounds
-from .lags import LagWindow
+from .lags import EDGES, LagWindow
 from .masks import ByMask, by_group, check_known, known_rows, present, read_mask, used_rows
+from .names import seconds_to_lags
 from .records import Records, read
 from .rows import Rows
 from .shapes import check_lengths, check_output, check_windows
 from .spec import ConvSpec
 from .weights import Weights, read_weights
 
+# The ways to state the lags of a kernel.
+STATED = (
+    "one of lags=(first, last) in samples, tmin= and tmax= in seconds with fs=, kernel_size=, and "
+    "spec="
+)
 
-def read_geometry(
+
+def read_window(lags: Any, tmin: Any, tmax: Any, fs: Any, edges: Any) -> LagWindow | None:
+    """Return the window of lags that were given in samples or in seconds, or None.
+
+    Raises:
+        TypeError, ValueError: If the lags are given twice or are not valid.
+    """
+    in_seconds = not (tmin is None and tmax is None)
+    if lags is not None and in_seconds:
+        raise TypeError("give either lags= in samples, or tmin= and tmax= in seconds")
+    if in_seconds:
+        lags = seconds_to_lags(tmin, tmax, fs)
+    if lags is not None:
+        return LagWindow.of(lags, edges)
+    choice(edges, "edges", EDGES)
+    if edges != "drop":
+        raise TypeError(
+            f"{keyword('edges')} is an argument for lags; with {keyword('kernel_size')} use "
+            f"{keyword('padding')}"
+        )
+    return None
+
+
+def check_lags_alone(spec: Any, size: Any, stride: Any, padding: Any, dilation: Any) -> None:
+    """Raise a TypeError if the geometry is stated by lags and in another way too."""
+    if not (spec is None and size is None):
+        raise TypeError(f"give {STATED}, not two of them")
+    for name, given in (("stride", stride), ("padding", padding), ("dilation", dilation)):
+        if not _is_default(name, given):
+            raise TypeError(
+                f"{keyword(name)} is an argument for kernel_size; with {keyword('lags')} use "
+                f"{keyword('edges')}"
+            )
+
+
+def read_spec(
     spec: Any, size: Any, stride: Any, padding: Any, dilation: Any, groups: Any
-) -> tuple[ConvSpec, LagWindow | None, tuple[int, ...]]:
-    """Return the geometry, the window of lags that states it or None, and the shift of the lags.
+) -> tuple[ConvSpec, tuple[int, ...]]:
+    """Return the geometry that is stated without lags, and the shift of the lags, which is 0.
 
     Raises:
         TypeError, ValueError: If the geometry is given twice or not at all, or is not valid.
     """
-    if isinstance(spec, LagWindow):
-        made, shift = spec.geometry(groups)
-        return made, spec, shift
     if spec is None:
         if size is None:
-            raise TypeError("Problem needs kernel_size=..., or a ConvSpec as spec=...")
+            raise TypeError(f"the problem needs {STATED}")
         spec = ConvSpec(size, stride, padding, dilation, groups)
     elif not isinstance(spec, ConvSpec):
         raise TypeError(f"spec must be a ConvSpec, got {type(spec).__name__}")
-    elif any(
-        not isinstance(given, (int, str, type(None))) or given != default
-        for given, default in (
-            (size, None), (stride, 1), (padding, "valid"), (dilation, 1), (groups, 1)
-        )
-    ):  # fmt: skip
-        raise TypeError("give either spec= or kernel_size, stride, padding, dilation and groups")
-    return spec, None, (0,) * spec.ndim
+    else:
+        given = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
+        if size is not None or not all(_is_default(*pair) for pair in given.items()):
+            raise TypeError(
+                "give either spec= or kernel_size, stride, padding, dilation and groups"
+            )
+    return spec, (0,) * spec.ndim
+
+
+def _is_default(name: str, given: Any) -> bool:
+    default = "valid" if name == "padding" else 1
+    return isinstance(given, (int, str)) and given == default
 
 
 def read_data(
@@ -70,10 +113,10 @@ def read_outputs(given: Any, y: Records | None, names: Any, spec: ConvSpec) -> i
     """Return the number of outputs, as given, of y, or of a list of names."""
     if y is None and given is None and isinstance(names, (list, tuple)):
         given = len(names)
-    found = None if given is None else integer(given, "out_channels")
+    found = None if given is None else integer(given, "n_outputs")
     if y is not None:
         if found not in (None, y.channels):
-            raise ValueError(f"out_channels={found}, but y has {y.channels} channels")
+            raise ValueError(f"n_outputs={found}, but y has {y.channels} channels")
         found = y.channels
     found = spec.groups if found is None else found
     if found % spec.groups:

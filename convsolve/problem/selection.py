@@ -17,35 +17,35 @@ class Selection(NamedTuple):
     Attributes:
         channels: input channels of the part, in the whole problem.
         outputs: outputs of the part, in the problem that it was taken from.
-        in_channels: number of input channels of the whole problem.
-        out_channels: number of outputs of the problem that the part was taken from.
+        n_channels: number of input channels of the whole problem.
+        n_outputs: number of outputs of the problem that the part was taken from.
         records: records of the part, in the problem that it was taken from; None for all.
     """
 
     channels: tuple[int, ...]
     outputs: tuple[int, ...]
-    in_channels: int
-    out_channels: int
+    n_channels: int
+    n_outputs: int
     records: tuple[int, ...] | None = None
 
     @classmethod
-    def everything(cls, in_channels: int, out_channels: int) -> Selection:
+    def everything(cls, n_channels: int, n_outputs: int) -> Selection:
         """Return the selection of a whole problem."""
-        every = tuple(range(in_channels)), tuple(range(out_channels))
-        return cls(*every, in_channels, out_channels)
+        every = tuple(range(n_channels)), tuple(range(n_outputs))
+        return cls(*every, n_channels, n_outputs)
 
     def part(
         self,
         channels: Sequence[int],
         outputs: tuple[int, ...],
-        out_channels: int,
+        n_outputs: int,
         records: tuple[int, ...] | None = None,
     ) -> Selection:
         """Return the selection of some channels, outputs and records of this part."""
         chosen = tuple(self.channels[c] for c in channels)
-        return Selection(chosen, outputs, self.in_channels, out_channels, records)
+        return Selection(chosen, outputs, self.n_channels, n_outputs, records)
 
     def of_outputs(self, values: np.ndarray) -> np.ndarray:
         """Return values (..., Cout) of the outputs of the part; other shapes are returned whole."""
-        each = values.ndim > 0 and values.shape[-1] == self.out_channels
+        each = values.ndim > 0 and values.shape[-1] == self.n_outputs
         return values[..., [*self.outputs]] if each else values

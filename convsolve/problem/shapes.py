@@ -6,7 +6,7 @@ import math
 from collections import Counter
 from collections.abc import Sequence
 
-from ..text import argument, count
+from ..text import argument, count, keyword
 from .lags import LagWindow
 from .records import Records
 from .rows import Rows
@@ -100,7 +100,7 @@ def _what_fits(spec: ConvSpec, x: Records, y: Records, record: int) -> str:
         return "if the first axis counts images, both need a channel axis, x[..., None]"
     if spec.ndim == 1 and y.form == x.form and (y.channels,) == spec.output_shape(a.shape[:-1]):
         return "channels come last: transpose y"
-    return "if y is as long as x, give lags in place of kernel_size (from_lags, --lags)"
+    return f"if y is as long as x, use {keyword('lags')} instead of {keyword('kernel_size')}"
 
 
 def check_lengths(x: Records, y: Records) -> None:
@@ -110,16 +110,16 @@ def check_lengths(x: Records, y: Records) -> None:
         return  # the number of records is checked later
     for i, (a, b) in enumerate(zip(x.arrays, y.arrays, strict=True)):
         if a.shape[:-1] != b.shape[:-1]:
-            which = f" of record {i}" if len(x.arrays) > 1 else ""
+            which = f"[{i}]" if len(x.arrays) > 1 else ""
             if a.shape[-1] == b.shape[0] and a.ndim == 2:
                 raise ValueError(
                     f"x{which} has {a.shape[0]} samples of {a.shape[1]} channels, "
                     f"y {b.shape[0]} samples; channels come last: transpose x"
                 )
             raise ValueError(
-                f"lags take y as long as x: x{which} has {a.shape[:-1]} samples, y "
-                f"{b.shape[:-1]}; kernel_size (--kernel-size) in place of lags takes y as long "
-                "as the output"
+                f"y{which} has {_times(b.shape[:-1])} samples but x{which} has "
+                f"{_times(a.shape[:-1])}. With {keyword('lags')}, y must have the same length as "
+                f"x; use {keyword('kernel_size')} if y is the output of a convolution layer"
             )
 
 

@@ -227,16 +227,16 @@ class ConvSpec:
         """Rows of the design matrix, that is equations per output channel, of one record."""
         return math.prod(self.output_shape(shape))
 
-    def unknowns(self, in_channels: int = 1) -> int:
+    def unknowns(self, n_channels: int = 1) -> int:
         """Columns of the design matrix of one group: taps × input channels per group."""
-        self.check_channels(in_channels)
-        return math.prod(self.kernel_size) * (in_channels // self.groups)
+        self.check_channels(n_channels)
+        return math.prod(self.kernel_size) * (n_channels // self.groups)
 
-    def check_channels(self, in_channels: int) -> None:
+    def check_channels(self, n_channels: int) -> None:
         """Raise a ValueError unless ``groups`` divides the number of input channels."""
-        if in_channels % self.groups:
+        if n_channels % self.groups:
             raise ValueError(
-                f"groups={self.groups} does not divide the {in_channels} input channels of x"
+                f"groups={self.groups} does not divide the {n_channels} input channels of x"
             )
 
     def lags(self, shape: Sequence[int] | None = None) -> np.ndarray | tuple[np.ndarray, ...]:
@@ -259,7 +259,7 @@ class ConvSpec:
         """Return lags of every axis in units of the distance of two taps, given in samples."""
         return tuple(axis / d for axis, d in zip(lags, self.dilation, strict=True))
 
-    def minimum_samples(self, in_channels: int = 1, *, records: int = 1, bias: bool = False) -> int:
+    def minimum_samples(self, n_channels: int = 1, *, records: int = 1, bias: bool = False) -> int:
         """Return the length of the shortest record from which every tap can be determined.
 
         In two and three dimensions, it is the side of the smallest square or cube. No shorter x
@@ -267,7 +267,7 @@ class ConvSpec:
         channels and they are not larger than the kernel. `identify` examines a given x.
 
         Args:
-            in_channels: number of input channels.
+            n_channels: number of input channels.
             records: number of records of this length.
             bias: whether a bias is estimated too.
 
@@ -276,9 +276,9 @@ class ConvSpec:
         """
         if not isinstance(bias, (bool, np.bool_)):
             raise TypeError(f"bias must be True or False, got {shown(bias)}")
-        in_channels, records = integer(in_channels, "in_channels"), integer(records, "records")
-        wanted = self.unknowns(in_channels) + bool(bias)
-        share = Fraction(in_channels // self.groups, records)
+        n_channels, records = integer(n_channels, "n_channels"), integer(records, "records")
+        wanted = self.unknowns(n_channels) + bool(bias)
+        share = Fraction(n_channels // self.groups, records)
 
         def counted(side: int) -> bool:
             return records * self.rows((side,) * self.ndim) >= wanted

@@ -162,7 +162,7 @@ class Solver(ABC):
 
     def check(self, kernel_size: Sequence[int], selection: Selection) -> None:
         """Raise a ValueError unless the settings fit the taps, channels and outputs."""
-        self.penalty.check(kernel_size, selection.in_channels)
+        self.penalty.check(kernel_size, selection.n_channels)
 
     def of_part(self, selection: Selection) -> Solver:
         """Return the solver with its settings for the outputs and records of a part."""

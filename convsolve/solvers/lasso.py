@@ -107,7 +107,7 @@ class Lasso(Solver):
 
     def check(self, kernel_size: Sequence[int], selection: Selection) -> None:
         """Raise a ValueError unless there is a label for every channel."""
-        channels = selection.in_channels
+        channels = selection.n_channels
         if isinstance(self.groups, tuple) and len(self.groups) != channels:
             labels = count(len(self.groups), "label")
             raise ValueError(f"Lasso(groups=...) has {labels}, x has {channels} channels")

@@ -121,7 +121,7 @@ class Regularized(Solver):
         """Raise a ValueError unless the penalty fits the kernel, and strengths fit the outputs."""
         super().check(kernel_size, selection)
         if self._given is not None:
-            check_strengths(self._given, selection.out_channels)
+            check_strengths(self._given, selection.n_outputs)
 
     def of_part(self, selection: Selection) -> Regularized:
         """Return the solver with the strengths of some outputs, and the folds of some records."""

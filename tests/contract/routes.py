@@ -118,7 +118,7 @@ def problem(made: Statement, layout: str = "list", store: Store | None = None, f
         given[name] = given[name] if store is None else stored(given[name], store, folder)
     options = {"groups": made.groups, "bias": made.bias, "missing": made.missing}
     if made.lags is not None:
-        return cs.Problem.from_lags(**given, **options, lags=[*made.lags], edges=made.edges)
+        return cs.Problem(**given, **options, lags=[*made.lags], edges=made.edges)
     geometry = {"kernel_size": made.taps, "stride": made.stride, "dilation": made.dilation}
     return cs.Problem(**given, **options, **geometry, padding=made.padding)
 

@@ -132,7 +132,7 @@ def test_refused_for_chunks_of_dask(solver: cs.Solver, message: str, reason: str
     assert reason
     made = statement(PLAIN)
     x, y = (DASK["dask, small chunks"](v[0], Path()) for v in (made.x, made.y))
-    found = cs.Problem.from_lags(x, y, lags=[(0, 7)])
+    found = cs.Problem(x, y, lags=[(0, 7)])
     with pytest.raises(cs.SolveError, match=message):
         cs.solve(found, solver, limits=SMALL)
 
@@ -156,8 +156,8 @@ def test_rows_of_dask_arrays_are_those_of_arrays(solver: cs.Solver, twin: bool) 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", cs.IdentifiabilityWarning)
         lags = [(0, 7)]
-        found = cs.solve(cs.Problem.from_lags(*arrays, lags=lags), solver, limits=SMALL)
-        wanted = cs.solve(cs.Problem.from_lags(x, y, lags=lags), solver)
+        found = cs.solve(cs.Problem(*arrays, lags=lags), solver, limits=SMALL)
+        wanted = cs.solve(cs.Problem(x, y, lags=lags), solver)
     assert found.status == "solved"
     # Robust fits stop at a relative gap of 1e-8 of the loss, which grows slowly about the minimum.
     share = 1e-11 if isinstance(solver, cs.LeastSquares) else 1e-6

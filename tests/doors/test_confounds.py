@@ -168,11 +168,9 @@ def test_the_unit_of_weights_alarms_nobody(unit: float) -> None:
     rng = np.random.default_rng(0)
     x = np.cumsum(rng.standard_normal(600))
     y = np.convolve(x, [1, 2, 3])[:600] + rng.standard_normal(600)
-    assert cs.solve(
-        cs.Problem.from_lags(x, y, lags=(0, 4), weights=np.full(600, unit))
-    ).standard_error.all()
+    assert cs.solve(cs.Problem(x, y, lags=(0, 4), weights=np.full(600, unit))).standard_error.all()
     red = np.convolve(x, [1, 2, 3])[:600] + np.cumsum(rng.standard_normal(600))
-    fit = cs.solve(cs.Problem.from_lags(x, red, lags=(0, 4), weights=np.full(600, unit)))
+    fit = cs.solve(cs.Problem(x, red, lags=(0, 4), weights=np.full(600, unit)))
     with pytest.warns(UserWarning, match="correlated in time"):
         assert fit.standard_error.all()
 
@@ -198,13 +196,13 @@ def test_a_short_record_that_its_confounds_take_up_adds_nothing() -> None:
     x = [rng.standard_normal(n) for n in (60, 3, 70, 50)]
     y = [np.convolve(a, [1, 2, 3])[: len(a)] + rng.standard_normal(len(a)) for a in x]
     given = {"lags": (0, 2), "confounds": "intercept"}
-    fit = cs.solve(cs.Problem.from_lags(x, y, **given))
+    fit = cs.solve(cs.Problem(x, y, **given))
     others = [a for i, a in enumerate(x) if i != 1], [b for i, b in enumerate(y) if i != 1]
-    alone = cs.solve(cs.Problem.from_lags(*others, **given))
+    alone = cs.solve(cs.Problem(*others, **given))
     np.testing.assert_allclose(fit.kernel, alone.kernel, rtol=1e-12)
     np.testing.assert_allclose(fit.dof, alone.dof)
     np.testing.assert_allclose(fit.jackknife().kernels[1], fit.kernel, rtol=1e-9)
-    cs.solve(cs.Problem.from_lags(x, y, **given), cs.Regularized(select=cs.CrossValidation()))
+    cs.solve(cs.Problem(x, y, **given), cs.Regularized(select=cs.CrossValidation()))
     whole = cs.Problem(X, Y[2:], kernel_size=3, confounds=np.eye(38))
     assert cs.identify(whole).verdict == "underdetermined"
 
@@ -215,8 +213,8 @@ def test_weights_that_are_all_equal_change_no_score(weights: list[float]) -> Non
     rng = np.random.default_rng(5)
     x = [rng.standard_normal(60) for _ in range(4)]
     y = [2 * a + 5 + rng.standard_normal(60) for a in x]
-    plain = cs.Problem.from_lags(x, y, lags=(0, 2))
-    weighted = cs.Problem.from_lags(x, y, lags=(0, 2), weights=weights)
+    plain = cs.Problem(x, y, lags=(0, 2))
+    weighted = cs.Problem(x, y, lags=(0, 2), weights=weights)
     wanted, found = cs.solve(plain).score(), cs.solve(weighted).score()
     for name in ("r2", "correlation", "nrmse_fit", "r2_total"):
         np.testing.assert_allclose(getattr(found, name), getattr(wanted, name), rtol=1e-12)
@@ -229,7 +227,7 @@ def test_scores_of_unequal_weights_and_a_slope_alone() -> None:
     rng = np.random.default_rng(6)
     x, slope = rng.standard_normal(80), np.linspace(0, 3, 80)
     y, w = x + 4 + slope + rng.standard_normal(80), rng.random(80) + 0.5
-    fit = cs.solve(cs.Problem.from_lags(x, y, lags=(0, 0), weights=w, confounds=slope[:, None]))
+    fit = cs.solve(cs.Problem(x, y, lags=(0, 0), weights=w, confounds=slope[:, None]))
     root = np.sqrt(w)
     with_constant = root[:, None] * np.column_stack([slope, np.ones(80)])
     squares = [
@@ -289,11 +287,11 @@ def test_folds_in_time_keep_the_confounds_of_their_record(
 def test_clusters_need_rows_that_confounds_leave_in_every_output() -> None:
     rng = np.random.default_rng(0)
     x, y = ([rng.standard_normal(n) for n in (100, 5)] for _ in range(2))
-    drift = cs.Problem.from_lags(x, y, lags=(0, 2), confounds=2)
+    drift = cs.Problem(x, y, lags=(0, 2), confounds=2)
     x, y = [rng.standard_normal(90) for _ in range(2)], [rng.random((90, 2)) for _ in range(2)]
     flags = [np.ones((90, 2), bool) for _ in range(2)]
     flags[1][:, 1] = False
-    for problem in (drift, cs.Problem.from_lags(x, y, lags=(0, 2), mask=flags)):
+    for problem in (drift, cs.Problem(x, y, lags=(0, 2), mask=flags)):
         with pytest.raises(ValueError, match="needs two records or more that have rows, and more"):
             cs.solve(problem, noise="cluster")
 
@@ -345,7 +343,7 @@ def test_nothing_is_left_of_a_constant_output(
 ) -> None:
     """The rounding of a drift is not data."""
     x = np.random.default_rng(0).standard_normal(150)
-    problem = cs.Problem.from_lags(x, np.full(150, value), lags=(0, 3), confounds=confounds)
+    problem = cs.Problem(x, np.full(150, value), lags=(0, 3), confounds=confounds)
     np.testing.assert_array_equal(cs.solve(problem, limits=limits).kernel, 0)
 
 
@@ -371,7 +369,7 @@ def test_a_drift_in_a_part_of_a_record_is_that_of_the_part(
 def test_a_weight_that_takes_x_out_of_float64_is_refused() -> None:
     x, y = np.random.default_rng(0).standard_normal((2, 60))
     with pytest.raises(cs.SolveError, match="x times the root of a weight leaves the range"):
-        cs.solve(cs.Problem.from_lags(1e290 * x, y, lags=(0, 2), weights=[1e60]))
+        cs.solve(cs.Problem(1e290 * x, y, lags=(0, 2), weights=[1e60]))
 
 
 @pytest.mark.parametrize("limits", [BLOCKS, CHUNKS], ids=["blocks", "chunks"])
@@ -381,7 +379,7 @@ def test_a_strength_is_chosen_in_any_unit(penalty: cs.Penalty, limits: Limits) -
     rng = np.random.default_rng(0)
     x = [rng.standard_normal((n, 2)) * [1e3, 1e-2] for n in (150, 130)]
     y = [rng.standard_normal((len(a), 1)) + 1e-3 * np.cumsum(a[:, :1], 0) for a in x]
-    problem = cs.Problem.from_lags(x, y, lags=(0, 5), confounds=1)
+    problem = cs.Problem(x, y, lags=(0, 5), confounds=1)
     whole, found = (
         cs.solve(problem, cs.Regularized(penalty), limits=each) for each in (Limits(), limits)
     )

@@ -153,8 +153,7 @@ def test_axes_that_jax_keeps_explicit(context: str) -> None:
 def test_lags(lags: tuple[int, int], edges: str) -> None:
     x, y = noise((4000, 3), cs.ConvSpec(1), 2)
     host, there = (
-        cs.Problem.from_lags(a, b, lags=lags, edges=edges, bias=True)
-        for a, b in ((x, y), (put(x), put(y)))
+        cs.Problem(a, b, lags=lags, edges=edges, bias=True) for a, b in ((x, y), (put(x), put(y)))
     )
     fit = check_equal(host, there)
     np.testing.assert_array_equal(fit.lags, np.arange(lags[0], lags[1] + 1))
@@ -483,7 +482,7 @@ def put(a):
         return jax.make_array_from_process_local_data(sharding, half, a.shape)
 
 def stated(x, y):
-    return cs.Problem.from_lags(x, y, lags=(-3, 20), edges="zeros", bias=True)
+    return cs.Problem(x, y, lags=(-3, 20), edges="zeros", bias=True)
 
 host, there = stated(x, y), stated(put(x), put(y))
 wanted, fit = cs.solve(host), cs.solve(there)

@@ -18,9 +18,9 @@ UNITS = [
 ]  # fmt: skip
 DOORS = {
     "valid": lambda x, y, **o: cs.Problem(x, y[2:], kernel_size=3, **o),
-    "drop": lambda x, y, **o: cs.Problem.from_lags(x, y, lags=(-1, 1), **o),
-    "zeros": lambda x, y, **o: cs.Problem.from_lags(x, y, lags=(0, 2), edges="zeros", **o),
-    "circular": lambda x, y, **o: cs.Problem.from_lags(x, y, lags=(1, 3), edges="circular", **o),
+    "drop": lambda x, y, **o: cs.Problem(x, y, lags=(-1, 1), **o),
+    "zeros": lambda x, y, **o: cs.Problem(x, y, lags=(0, 2), edges="zeros", **o),
+    "circular": lambda x, y, **o: cs.Problem(x, y, lags=(1, 3), edges="circular", **o),
 }
 
 

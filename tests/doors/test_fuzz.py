@@ -141,7 +141,7 @@ def check_answer(problem: cs.Problem, fit: cs.Solution) -> None:
     """Finite numbers of the right type and shape, whoever found them."""
     kernel, bias = np.asarray(fit.kernel), np.asarray(fit.bias)
     assert kernel.shape == problem.kernel_shape
-    assert bias.shape == (problem.out_channels,)
+    assert bias.shape == (problem.n_outputs,)
     assert kernel.dtype == bias.dtype == problem.dtype
     assert np.isfinite(kernel).all()
     assert np.isfinite(bias).all()
@@ -236,9 +236,9 @@ SEEN = {
     "rows beyond memory": (N, None, {"kernel_size": 2**40, "padding": "full"}),
     "padding beyond memory": (N, None, {"kernel_size": 2, "padding": ((0, 2**40),)}),
     "span beyond memory": (N, None, {"kernel_size": 2, "dilation": 2**39, "padding": "circular"}),
-    "outputs beyond memory": (N, None, {"kernel_size": 2, "out_channels": 2**40}),
-    "outputs beyond integers": (N, None, {"kernel_size": 2, "out_channels": 10**30}),
-    "outputs an array": (N, N[1:], {"kernel_size": 2, "out_channels": np.array([1, 2])}),
+    "outputs beyond memory": (N, None, {"kernel_size": 2, "n_outputs": 2**40}),
+    "outputs beyond integers": (N, None, {"kernel_size": 2, "n_outputs": 10**30}),
+    "outputs an array": (N, N[1:], {"kernel_size": 2, "n_outputs": np.array([1, 2])}),
     "edges an array": (N, None, {"lags": (0, 1), "edges": np.array([0, 1])}),
     "lags a number": (N, None, {"lags": np.array(2)}),
     "lags ragged": (N, None, {"lags": (0, (1, 2))}),

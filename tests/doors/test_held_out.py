@@ -32,10 +32,10 @@ SOLVERS = {
 def test_folds_of_records_are_solved_and_scored_apart(edges: str, name: str) -> None:
     x, y = records()
     options: dict[str, Any] = {"lags": (0, 4), "edges": edges, "bias": True}
-    found = cs.cross_validate(cs.Problem.from_lags(x, y, **options), SOLVERS[name])
+    found = cs.cross_validate(cs.Problem(x, y, **options), SOLVERS[name])
     assert found.mse.shape == found.r2.shape == (4, 2)
     for i in range(4):
-        rest = cs.Problem.from_lags(x[:i] + x[i + 1 :], y[:i] + y[i + 1 :], **options)
+        rest = cs.Problem(x[:i] + x[i + 1 :], y[:i] + y[i + 1 :], **options)
         fit = cs.solve(rest, SOLVERS[name])
         np.testing.assert_allclose(found.solutions[i].kernel, fit.kernel, rtol=1e-6, atol=1e-9)
         score, residuals = fit.score(x[i], y[i]), fit.residuals(x[i], y[i])
@@ -46,15 +46,15 @@ def test_folds_of_records_are_solved_and_scored_apart(edges: str, name: str) -> 
 
 def test_records_in_no_fold_are_always_trained_on() -> None:
     x, y = records(1)
-    problem = cs.Problem.from_lags(x, y, lags=(0, 4))
+    problem = cs.Problem(x, y, lags=(0, 4))
     found = cs.cross_validate(problem, folds=[[0], [1, 2]])
-    rest = cs.Problem.from_lags([x[0], x[3]], [y[0], y[3]], lags=(0, 4))
+    rest = cs.Problem([x[0], x[3]], [y[0], y[3]], lags=(0, 4))
     np.testing.assert_allclose(found.solutions[1].kernel, cs.solve(rest).kernel, rtol=1e-10)
 
 
 def test_a_scores_text_has_means_and_deviations() -> None:
     x, y = records(1)
-    found = cs.cross_validate(cs.Problem.from_lags(x, y, lags=(0, 4)), folds=3)
+    found = cs.cross_validate(cs.Problem(x, y, lags=(0, 4)), folds=3)
     text = str(found)
     assert text.startswith("held-out scores of 3 folds: mean ± deviation between them")
     assert f"{found.r2.mean():.4g} ± {found.r2.std(ddof=1):.2g}" in text

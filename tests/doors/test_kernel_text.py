@@ -145,7 +145,7 @@ def test_what_fits_a_screen_is_shown_whole(shape: tuple[int, ...], summarised: b
 def test_it_is_that_of_a_solution() -> None:
     x = np.random.default_rng(1).standard_normal(50)
     y = 2 * x + 3 * np.r_[0, x[:-1]] - np.r_[x[1:], 0]
-    fit = cs.solve(cs.Problem.from_lags(x, y, lags=(-1, 1)))
+    fit = cs.solve(cs.Problem(x, y, lags=(-1, 1)))
     text = str(fit)
     pairs = zip(fit.lags, fit.impulse_response, strict=True)
     rows = [f"{lag:>19}  {value:8.5f}" for lag, value in pairs]

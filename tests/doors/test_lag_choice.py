@@ -38,7 +38,7 @@ def test_bic_and_aicc_are_those_of_problems_of_every_window(
     shape: tuple[int, int], edges: str, bias: bool
 ) -> None:
     x, y = records(*shape)
-    problem = cs.Problem.from_lags(x, y, lags=(-1, 12), edges=edges, bias=bias)
+    problem = cs.Problem(x, y, lags=(-1, 12), edges=edges, bias=bias)
     for select in ("bic", "aicc"):
         found = cs.choose_lags(problem, select)
         assert np.isnan(found.scores[np.tril_indices(14, -1)]).all()
@@ -58,7 +58,7 @@ def test_held_out_scores_are_those_of_refits(bias: bool, score: str, folds: Any)
     """The offsets of x and y differ between folds."""
     x, y = records(2, 2)
     x, y = ([a + 3 * i for i, a in enumerate(arrays, 1)] for arrays in (x, y))
-    problem = cs.Problem.from_lags(x, y, lags=(0, 11), bias=bias)
+    problem = cs.Problem(x, y, lags=(0, 11), bias=bias)
     found = cs.choose_lags(problem, cs.CrossValidation(folds, score))
     for i, j in ((0, 0), (0, 11), (11, 11), (4, 9)):
         wanted = cs.cross_validate(problem.narrowed(i, j), folds=folds)
@@ -71,7 +71,7 @@ def test_held_out_scores_are_those_of_refits(bias: bool, score: str, folds: Any)
 @pytest.mark.parametrize("edges", EDGES)
 def test_the_problem_has_the_same_rows_and_the_lags_that_were_chosen(edges: str) -> None:
     x, y = records(2, 1)
-    problem = cs.Problem.from_lags(x, y, lags=(-1, 12), edges=edges)
+    problem = cs.Problem(x, y, lags=(-1, 12), edges=edges)
     found = cs.choose_lags(problem)
     fit = cs.solve(found.problem)
     np.testing.assert_array_equal(fit.lags, np.arange(4, 10))
@@ -79,7 +79,7 @@ def test_the_problem_has_the_same_rows_and_the_lags_that_were_chosen(edges: str)
     for a, b in zip(found.problem.y, problem.y, strict=True):
         np.testing.assert_array_equal(a, b)
     # New data are as long as x, as of any problem of lags.
-    plain = cs.solve(cs.Problem.from_lags(x, y, lags=(4, 9), edges=edges))
+    plain = cs.solve(cs.Problem(x, y, lags=(4, 9), edges=edges))
     np.testing.assert_allclose(fit.score(x, y).r2, plain.score(x, y).r2, rtol=1e-2)
     assert str(found) == "lags 4 … 9 of -1 … 12, by BIC"
 
@@ -117,7 +117,7 @@ def test_a_part_of_a_kernel_has_the_rows_of_the_whole(
 def test_records_too_short_for_all_lags_are_left_out() -> None:
     x, y = records(1, 1)
     x, y = [*x, np.ones((5, 1))], [*y, np.ones((5, 1))]
-    problem = cs.Problem.from_lags(x, y, lags=(0, 12))
+    problem = cs.Problem(x, y, lags=(0, 12))
     found = cs.choose_lags(problem)
     assert found.lags == (4, 9)
     assert found.problem.n_equations == problem.n_equations

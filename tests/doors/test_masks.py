@@ -50,9 +50,7 @@ PRIOR = cs.Regularized(cs.StableSpline())
 # Results with the outputs along the last axis.
 OF_OUTPUTS: dict[str, Callable[[cs.Problem], np.ndarray]] = {
     "kernel": lambda p: cs.solve(p).kernel,
-    "covariance": lambda p: np.stack(
-        [cs.solve(p).covariance(q) for q in range(p.out_channels)], -1
-    ),
+    "covariance": lambda p: np.stack([cs.solve(p).covariance(q) for q in range(p.n_outputs)], -1),
     "noise": lambda p: cs.solve(p).noise.variance,
     "band": lambda p: np.stack(cs.solve(p).confidence_band()),
     "test": lambda p: cs.solve(p).test(channels=1).statistic,
@@ -206,7 +204,7 @@ def test_an_output_without_rows_in_a_fold_has_no_score_there() -> None:
     y = [rng.standard_normal((50, 2)) for _ in x]
     flags = [np.ones((50, 2), bool) for _ in x]
     flags[0][:, 1] = False
-    found = cs.cross_validate(cs.Problem.from_lags(x, y, lags=(0, 2), mask=flags))
+    found = cs.cross_validate(cs.Problem(x, y, lags=(0, 2), mask=flags))
     np.testing.assert_array_equal(np.argwhere(np.isnan(found.mse)), [[0, 1]])
 
 
@@ -216,14 +214,14 @@ def test_an_output_is_judged_in_its_own_rows_and_group() -> None:
     flags = np.zeros((200, 2), bool)
     x[:100, 1] = 1.0
     flags[:90, 0] = flags[100:, 1] = True
-    problem = cs.Problem.from_lags(x, y, lags=(0, 4), mask=flags, groups=2)
+    problem = cs.Problem(x, y, lags=(0, 4), mask=flags, groups=2)
     fit = cs.solve(problem, strict=True)
     assert cs.identify(problem).unique
     low, high = fit.confidence_band(simultaneous=True)
     assert (low < high).all()
     test = fit.test(channels=0)
     assert np.isnan(test.statistic[1])
-    alone = cs.Problem.from_lags(x[:, 0], y[:, 0], lags=(0, 4), mask=flags[:, 0])
+    alone = cs.Problem(x[:, 0], y[:, 0], lags=(0, 4), mask=flags[:, 0])
     np.testing.assert_allclose(test.p[0], cs.solve(alone).test(channels=0).p[0])
 
 

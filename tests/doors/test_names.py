@@ -22,7 +22,7 @@ COPY = np.stack([X[:, 0], X[:, 0], X[:, 2]], axis=1)
 
 
 def stated(x: Any = X, y: Any = Y, **given: Any) -> cs.Problem:
-    return cs.Problem.from_lags(x, y, **{"lags": (0, 4), **NAMED, **given})
+    return cs.Problem(x, y, **{"lags": (0, 4), **NAMED, **given})
 
 
 # --- lags in seconds
@@ -34,7 +34,7 @@ def stated(x: Any = X, y: Any = Y, **given: Any) -> cs.Problem:
 )
 def test_seconds_are_rounded_to_samples_as_mne_does(tmin: float, tmax: float, fs: float) -> None:
     x = RNG.standard_normal(int(2 * fs) + 50)
-    problem = cs.Problem.from_lags(x, fs=fs, tmin=tmin, tmax=tmax, edges="zeros")
+    problem = cs.Problem(x, fs=fs, tmin=tmin, tmax=tmax, edges="zeros")
     # mne.decoding.receptive_field._times_to_delays
     wanted = np.arange(int(np.round(tmin * fs)), int(np.round(tmax * fs) + 1))
     np.testing.assert_array_equal(problem.lags[0][::-1], wanted)
@@ -110,26 +110,26 @@ def test_tests_and_covariances_take_names() -> None:
 
 def test_names_of_data_frames() -> None:
     x, y = pd.DataFrame(X, columns=CHANNELS), pd.DataFrame(Y, columns=OUTPUTS)
-    problem = cs.Problem.from_lags(x, y, lags=(0, 4))
+    problem = cs.Problem(x, y, lags=(0, 4))
     assert (problem.names.channels, problem.names.outputs) == (tuple(CHANNELS), tuple(OUTPUTS))
     fit = cs.solve(problem)
     np.testing.assert_array_equal(fit.kernel, cs.solve(stated()).kernel)
     np.testing.assert_array_equal(fit.predict(x), fit.predict(X))
     with pytest.raises(ValueError, match=r"the kernel is that of \('Fz', 'Cz', 'Pz'\): give the"):
         fit.predict(x[["Cz", "Fz", "Pz"]])
-    own = cs.Problem.from_lags(x, y, lags=(0, 4), channels=["a", "b", "c"])
+    own = cs.Problem(x, y, lags=(0, 4), channels=["a", "b", "c"])
     assert own.names.channels == ("a", "b", "c")
-    assert cs.Problem.from_lags(pd.DataFrame(X), y, lags=(0, 4)).names.channels is None
+    assert cs.Problem(pd.DataFrame(X), y, lags=(0, 4)).names.channels is None
 
 
 def test_names_of_xarrays() -> None:
     x = xr.DataArray(X, dims=("time", "channel"), coords={"channel": CHANNELS})
     y = xr.DataArray(Y, dims=("time", "sensor"), coords={"sensor": [3, 4]})
-    problem = cs.Problem.from_lags(x, y, lags=(0, 4))
-    assert problem.names == cs.Problem.from_lags(X, Y, lags=(0, 4), channels=CHANNELS).names
+    problem = cs.Problem(x, y, lags=(0, 4))
+    assert problem.names == cs.Problem(X, Y, lags=(0, 4), channels=CHANNELS).names
     kernel = cs.solve(problem).kernel
     np.testing.assert_array_equal(kernel, cs.solve(stated()).kernel)
-    chunked = cs.Problem.from_lags(x.chunk(time=100), y.chunk(time=100), lags=(0, 4))
+    chunked = cs.Problem(x.chunk(time=100), y.chunk(time=100), lags=(0, 4))
     assert (chunked.names, "dask" in str(type(chunked.x[0].source))) == (problem.names, True)
     np.testing.assert_allclose(cs.solve(chunked).kernel, kernel, rtol=1e-12)
 
@@ -151,7 +151,7 @@ def test_names_are_saved(tmp_path: Any) -> None:
 def test_tables_hold_every_tap(groups: int, named: bool) -> None:
     x, y = RNG.standard_normal((300, 4)), RNG.standard_normal((300, 4))
     names: dict[str, Any] = {"fs": 50, "channels": [*"abcd"], "outputs": [*"wxyz"]} if named else {}
-    fit = cs.solve(cs.Problem.from_lags(x, y, lags=(-1, 2), groups=groups, **names))
+    fit = cs.solve(cs.Problem(x, y, lags=(-1, 2), groups=groups, **names))
     table, dataset = fit.to_dataframe(), fit.to_xarray()
     assert len(table) == fit.kernel.size
     for (lag, channel, output), row in zip(
@@ -175,7 +175,7 @@ def test_tables_hold_every_tap(groups: int, named: bool) -> None:
 def test_new_y_of_other_outputs_is_refused():
     x = np.random.default_rng(0).standard_normal((60, 1))
     y = pd.DataFrame(np.random.default_rng(1).standard_normal((60, 2)), columns=["Fz", "Cz"])
-    fit = cs.solve(cs.Problem.from_lags(x, y, lags=(0, 2)))
+    fit = cs.solve(cs.Problem(x, y, lags=(0, 2)))
     fit.score(x, y)
     for call in (fit.score, fit.residuals):
         with pytest.raises(ValueError, match=r"y has outputs .*'Cz', 'Fz'.* the kernel"):

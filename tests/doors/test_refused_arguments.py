@@ -28,7 +28,7 @@ def problem(**given: Any) -> cs.Problem:
 
 
 def lagged(**given: Any) -> cs.Problem:
-    return cs.Problem.from_lags(**{"x": X, "lags": (0, 4), **given})
+    return cs.Problem(**{"x": X, "lags": (0, 4), **given})
 
 
 def in_seconds(**given: Any) -> cs.Problem:
@@ -170,7 +170,7 @@ LAGS: list[Row] = [
      "one axis of lags, the kernel has 2"),
     (lambda: cs.choose_lags(cs.Problem(np.ones(30), LINE[:26], kernel_size=5)), cs.SolveError,
      "do not determine all of the lags"),
-    (lambda: cs.choose_lags(cs.Problem.from_lags(LINE[:30], LINE[:30], lags=(0, 12)),
+    (lambda: cs.choose_lags(cs.Problem(LINE[:30], LINE[:30], lags=(0, 12)),
                             cs.CrossValidation(2)), cs.SolveError, "do not determine all of the"),
 ]  # fmt: skip
 SOLVERS: list[Row] = [

@@ -109,7 +109,7 @@ def test_lags_and_impulse_response_are_aligned(
         for lag, value in h.items():
             s = (t - lag) % 60 if edges == "circular" else t - lag
             y[t] += value * x[s] if 0 <= s < 60 else 0.0
-    fit = cs.solve(cs.Problem.from_lags(x, y, lags=lags, edges=edges))
+    fit = cs.solve(cs.Problem(x, y, lags=lags, edges=edges))
     assert fit.lags.tolist() == list(range(lags[0], lags[1] + 1))
     assert fit.impulse_response.shape == fit.lags.shape
     np.testing.assert_allclose(fit.impulse_response, list(h.values()), atol=1e-12)
@@ -208,7 +208,7 @@ def test_what_version_1_wrote_is_read() -> None:
 
 @pytest.mark.parametrize("bias", [False, True])
 def test_save_and_load(tmp_path: Path, bias: bool) -> None:
-    problem = cs.Problem.from_lags(X, Y + 2, lags=(-1, 3), bias=bias)
+    problem = cs.Problem(X, Y + 2, lags=(-1, 3), bias=bias)
     fit = cs.solve(problem, cs.GradientDescent(steps=50))
     path = tmp_path / "fit.npz"
     fit.save(path)

@@ -42,7 +42,7 @@ def limits(stored: bool) -> Limits:
 
 def stated(stored: bool, **options: Any) -> cs.Problem:
     options = {"lags": (0, 4), "bias": True, **options}
-    return cs.Problem.from_lags(given(stored, X), given(stored, Y), **options)
+    return cs.Problem(given(stored, X), given(stored, Y), **options)
 
 
 def fitted(stored: bool, solver: Any = None, noise: str = "white", **options: Any) -> cs.Solution:
@@ -51,7 +51,7 @@ def fitted(stored: bool, solver: Any = None, noise: str = "white", **options: An
 
 def permuted(stored: bool) -> Any:
     x, y = records((90, 90, 90))
-    problem = cs.Problem.from_lags(given(stored, x), given(stored, y), lags=(0, 4))
+    problem = cs.Problem(given(stored, x), given(stored, y), lags=(0, 4))
     return [*cs.solve(problem, limits=limits(stored)).permutation_test()]
 
 
@@ -174,7 +174,7 @@ def test_what_takes_all_at_once_says_so_before_it_reads(
     solver: Any, noise: str, words: str
 ) -> None:
     x, y = Slices(X[0]), Slices(Y[0])
-    problem = cs.Problem.from_lags(x, y, lags=(0, 4))
+    problem = cs.Problem(x, y, lags=(0, 4))
     with pytest.raises(cs.SolveError, match=words):
         cs.solve(problem, solver, noise=noise, limits=SMALL)
     assert (x.times == 1).all()  # to check it
@@ -197,7 +197,7 @@ def test_a_deficient_problem_is_explained() -> None:
         x = [spoil(a) for a in X]
         found = []
         for stored in (True, False):
-            problem = cs.Problem.from_lags(given(stored, x), given(stored, Y), lags=(0, 4))
+            problem = cs.Problem(given(stored, x), given(stored, Y), lags=(0, 4))
             fit = cs.solve(problem, limits=limits(stored))
             found.append(([str(r) for r in fit.identifiability.remedies], fit.kernel))
         assert found[0][0] == found[1][0]

@@ -14,7 +14,7 @@ def problem():
     w = 0.7 ** np.arange(6)[::-1, None, None] * np.array([1.0, -2.0])
     y = [cs.convolve(np.pad(a, ((5, 0), (0, 0))), w, cs.ConvSpec(6)) for a in x]
     noisy = [b + 0.5 * rng.standard_normal(b.shape) for b in y]
-    return cs.Problem.from_lags(x, noisy, lags=(-2, 9), edges="zeros")
+    return cs.Problem(x, noisy, lags=(-2, 9), edges="zeros")
 
 
 @pytest.mark.parametrize("select", ["gcv", "evidence", "aicc", "bic"])

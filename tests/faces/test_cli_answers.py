@@ -19,11 +19,11 @@ from support import command_files as data
 
 FULL = cs.Problem(data.X, data.Y, kernel_size=3)
 SHORT = cs.Problem(data.X[:7], data.Y[:5], kernel_size=3)
-TRIALS = cs.Problem.from_lags(data.TRIALS_X, data.TRIALS_Y, lags=(0, 4), edges="zeros")
-WIDE = cs.Problem.from_lags(data.TRIALS_X, data.TRIALS_Y, lags=(-3, 9), edges="zeros")
-DECAY = cs.Problem.from_lags(data.DECAY_X, data.DECAY_Y, lags=(0, 19), edges="zeros")
-OUTLIERS = cs.Problem.from_lags(data.OUTLIERS_X, data.OUTLIERS_Y, lags=(0, 3), bias=True)
-TONE = cs.Problem.from_lags(data.TONE, np.arange(40.0), lags=(0, 5))
+TRIALS = cs.Problem(data.TRIALS_X, data.TRIALS_Y, lags=(0, 4), edges="zeros")
+WIDE = cs.Problem(data.TRIALS_X, data.TRIALS_Y, lags=(-3, 9), edges="zeros")
+DECAY = cs.Problem(data.DECAY_X, data.DECAY_Y, lags=(0, 19), edges="zeros")
+OUTLIERS = cs.Problem(data.OUTLIERS_X, data.OUTLIERS_Y, lags=(0, 3), bias=True)
+TONE = cs.Problem(data.TONE, np.arange(40.0), lags=(0, 5))
 START = data.KERNEL[::-1, :, None]
 
 
@@ -47,17 +47,17 @@ def of_table(x: list[int], y: list[int], **options: Any) -> cs.Problem:
     """The table of two inputs and two outputs, or some of its columns."""
     names = ["envelope", "pitch", "Fz", "Cz"]
     given = {"channels": [names[i] for i in x], "outputs": [names[i] for i in y], **options}
-    return cs.Problem.from_lags(data.EEG[:, x], data.EEG[:, y], **given)
+    return cs.Problem(data.EEG[:, x], data.EEG[:, y], **given)
 
 
 def of_left(columns: list[int], **options: Any) -> cs.Problem:
     names = [("left", "right")[i] for i in columns]
     given = {"channels": names, "outputs": ["out"], **options}
-    return cs.Problem.from_lags(data.X[:, columns], data.OUT, **given)
+    return cs.Problem(data.X[:, columns], data.OUT, **given)
 
 
 def of_gaps(**options: Any) -> cs.Problem:
-    return cs.Problem.from_lags(data.GAPS_X, data.GAPS_Y, lags=(0, 4), missing="drop", **options)
+    return cs.Problem(data.GAPS_X, data.GAPS_Y, lags=(0, 4), missing="drop", **options)
 
 
 SOLVED = [
@@ -161,7 +161,7 @@ SOLVED = [
             {"": None},
         )
     ),
-    *solves("one.csv two.csv --lags 0 4 --mask mask.csv", cs.Problem.from_lags(
+    *solves("one.csv two.csv --lags 0 4 --mask mask.csv", cs.Problem(
         data.GAPS_X[1], data.GAPS_Y[1], lags=(0, 4), mask=data.MASK[1]
     ), {"": None}),
     *(
@@ -200,21 +200,21 @@ OF_PENALTY = {
 }  # fmt: skip
 REPORTED = [
     identifies("x.csv --kernel-size 3", cs.Problem(data.X, kernel_size=3)),
-    identifies("x.npy --kernel-size 2 --out-channels 3",
-               cs.Problem(data.X, kernel_size=2, out_channels=3)),
+    identifies("x.npy --kernel-size 2 --n-outputs 3",
+               cs.Problem(data.X, kernel_size=2, n_outputs=3)),
     identifies("x.npy --kernel-size 2 --padding=3,-1 --stride 2 --dilation 3 --groups 2 --bias",
                cs.Problem(data.X, kernel_size=2, padding=((3, -1),), stride=2, dilation=3,
                           groups=2, bias=True)),
     identifies("gaps_x.npy gaps_y.npy --lags 0 4 --missing drop --confounds 1",
                of_gaps(confounds=1)),
     identifies("x.npy --lags -1 2 --edges circular",
-               cs.Problem.from_lags(data.X, lags=(-1, 2), edges="circular")),
+               cs.Problem(data.X, lags=(-1, 2), edges="circular")),
     identifies("x.npy --kernel-size 2 2 --stride 1 2 --padding 1,0,0,0",
                cs.Problem(data.X, kernel_size=(2, 2), stride=(1, 2), padding=((1, 0), (0, 0)))),
     identifies("short.npz --kernel-size 3", SHORT, status=3),
     identifies("tone.npz --lags 0 5", TONE, status=3),
     identifies("ab.csv --lags 0 1",
-               cs.Problem.from_lags(data.EEG[:, :2], lags=(0, 1), channels=["a", "b"])),
+               cs.Problem(data.EEG[:, :2], lags=(0, 1), channels=["a", "b"])),
     Row("compare full.npz --kernel-size 3 --solvers svd,normal", partial(cs.compare, FULL, PAIRS)),
     Row("compare full.npz --kernel-size 3 --solvers fft",
         partial(cs.compare, FULL, {"fft": cs.FFTDeconvolution()}), 1),

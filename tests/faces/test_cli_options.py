@@ -13,7 +13,7 @@ from convsolve.cli.options import SOLVERS
 from convsolve.comparison import ALL
 
 # Of each command what it takes from Python; ``x``, ``y`` and the problem are its data.
-STATED = [cs.Problem, cs.Problem.from_lags]
+STATED = [cs.Problem]
 PENALTIES = [cs.Ridge, cs.Smooth, cs.StableSpline, cs.Tikhonov, cs.CrossValidation]
 METHODS = [type(method) for method in ALL]
 METHODS += [cs.AutoSolver, cs.Huber, cs.LeastAbsolute, cs.Lasso, cs.Regularized]

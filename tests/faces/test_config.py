@@ -123,7 +123,7 @@ WRONG: list[tuple[str | bytes, str]] = [
     ('padding = "odd"', "options.toml: 'padding': 'odd' is not one of valid, same,"),
     ('noise = "pink"', "options.toml: 'noise': 'pink' is unknown (choose from white,"),
     ('limits = "gram"', "options.toml: 'limits': 'gram' is not NAME=N"),
-    ("out-channels = 1\nout_channels = 2", "options.toml: 'out_channels' is given twice"),
+    ("n-outputs = 1\nn_outputs = 2", "options.toml: 'n_outputs' is given twice"),
     ("lags = [0, 9", "options.toml: is no TOML file: "),
     ("lags", "options.toml: is no TOML file: "),
     ("lags = 1\nlags = 2", "options.toml: is no TOML file: "),

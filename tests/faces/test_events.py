@@ -71,9 +71,7 @@ def test_the_kernel_is_the_response_to_every_kind() -> None:
     x, names = impulses(events, fs=0.5, samples=200)
     true = rng.standard_normal((6, 2))
     y = sum(np.pad(x, ((lag, 0), (0, 0)))[:200] @ true[lag] for lag in range(6))
-    fit = cs.solve(
-        cs.Problem.from_lags(x, y, fs=0.5, tmin=0, tmax=10, edges="zeros", channels=names)
-    )
+    fit = cs.solve(cs.Problem(x, y, fs=0.5, tmin=0, tmax=10, edges="zeros", channels=names))
     np.testing.assert_allclose(fit.impulse_response, true, atol=1e-12)
     assert "channel a" in fit.text()
 

@@ -59,7 +59,7 @@ def stated(rows=600, **about):
     kernel = noise(6, 2, 3, seed=1)
     y = cs.convolve(x, kernel, cs.ConvSpec(6, padding="causal")) + noise(rows, 3, seed=2)
     about = {"fs": 100, "channels": ["on", "off"], "outputs": ["Fz", "Cz", "Pz"]} | about
-    return cs.Problem.from_lags(x, y, lags=(0, 5), **about)
+    return cs.Problem(x, y, lags=(0, 5), **about)
 
 
 @pytest.fixture(scope="module")
@@ -122,7 +122,7 @@ def test_the_call_can_be_read_in_python(chosen, page):
     exec(code.splitlines()[0], scope)
     assert scope["problem"].recipe == problem.recipe
     assert code.splitlines() == [
-        "problem = cs.Problem.from_lags(x, y, lags=(0, 5), edges='drop', fs=100.0, "
+        "problem = cs.Problem(x, y, lags=(0, 5), edges='drop', fs=100.0, "
         "channels=['on', 'off'], outputs=['Fz', 'Cz', 'Pz'])",
         "fit = cs.solve(problem, cs.Regularized(…))",
         "# penalty ridge",
@@ -133,7 +133,7 @@ def test_the_call_can_be_read_in_python(chosen, page):
 def test_undetermined_data_are_warned_of(tmp_path):
     x = np.sin(0.3 * np.arange(200))
     with pytest.warns(cs.IdentifiabilityWarning):
-        fit = cs.solve(cs.Problem.from_lags(x, x, lags=(0, 9)))
+        fit = cs.solve(cs.Problem(x, x, lags=(0, 9)))
     found = page_of(fit, tmp_path)
     warned = [attrs for attrs in found.named("p") if attrs.get("class") == "warning"]
     assert len(warned) == 1

@@ -17,7 +17,7 @@ def fitted(n_channels, n_outputs, *, rows=400, off=0.1, **about):
     kernel = noise(len(LAGS), n_channels, n_outputs, seed=1)
     y = cs.convolve(x, kernel[::-1], cs.ConvSpec(len(LAGS), padding="causal"))
     y = y + off * noise(rows, n_outputs, seed=2)
-    return cs.solve(cs.Problem.from_lags(x, y, lags=(0, len(LAGS) - 1), **about))
+    return cs.solve(cs.Problem(x, y, lags=(0, len(LAGS) - 1), **about))
 
 
 @pytest.fixture(scope="module")
@@ -108,13 +108,13 @@ def test_residuals_are_drawn_with_their_autocorrelation_and_quantiles(some):
 def test_confounds_are_taken_off_what_is_shown():
     x, drift = noise(200), np.linspace(0, 50, 200)
     y = x + drift + 0.1 * noise(200, seed=1)
-    fit = cs.solve(cs.Problem.from_lags(x, y, lags=(0, 2), confounds=1))
+    fit = cs.solve(cs.Problem(x, y, lags=(0, 2), confounds=1))
     assert np.abs(line(panel(drawn(fit), "Prediction and y"), "y").get_ydata()).max() < 5
 
 
 def test_a_choice_of_penalty_is_drawn_with_names():
     x, y = noise(200, 1), noise(200, 2, seed=1)
-    problem = cs.Problem.from_lags(x, y, lags=(0, 3), outputs=["left", "right"])
+    problem = cs.Problem(x, y, lags=(0, 3), outputs=["left", "right"])
     fit = cs.solve(problem, cs.Regularized())
     figure = drawn(fit, kind="penalty", outputs="right")
     assert legend(figure.axes[0])[0] == "output right"
@@ -142,13 +142,13 @@ def test_one_tap_has_an_error_bar():
 
 def fitted_taps(taps):
     x = noise(200)
-    return cs.solve(cs.Problem.from_lags(x, x + noise(200, seed=1), lags=(0, taps - 1)))
+    return cs.solve(cs.Problem(x, x + noise(200, seed=1), lags=(0, taps - 1)))
 
 
 @pytest.mark.parametrize("solver", [cs.AutoSolver(10.0), cs.Regularized()])
 def test_bands_under_a_penalty_are_those_of_a_posterior(solver):
     x = noise(200)
-    fit = cs.solve(cs.Problem.from_lags(x, x + noise(200, seed=1), lags=(0, 4)), solver)
+    fit = cs.solve(cs.Problem(x, x + noise(200, seed=1), lags=(0, 4)), solver)
     title = drawn(fit, kind="lines").axes[0].get_title()
     assert title == "Impulse response with its 95 % posterior band (white noise)"
 
@@ -156,7 +156,7 @@ def test_bands_under_a_penalty_are_those_of_a_posterior(solver):
 def test_prediction_begins_where_rows_count():
     x, y, mask = noise(900), noise(900, seed=1), np.ones(900, bool)
     mask[:320] = False
-    fit = cs.solve(cs.Problem.from_lags(x, y, lags=(0, 2), mask=mask))
+    fit = cs.solve(cs.Problem(x, y, lags=(0, 2), mask=mask))
     curve = line(panel(drawn(fit), "Prediction and y"), "y")
     np.testing.assert_array_equal(curve.get_xdata(), np.arange(320, 620))
     np.testing.assert_array_equal(curve.get_ydata(), y[320:620])
@@ -165,7 +165,7 @@ def test_prediction_begins_where_rows_count():
 def test_residuals_of_an_output_are_those_of_its_own_rows():
     x, y = noise(400), noise(400, 3, seed=1)
     y[:200, 0] = y[200:, 1] = np.nan
-    fit = cs.solve(cs.Problem.from_lags(x, y, lags=(0, 2), missing="drop"))
+    fit = cs.solve(cs.Problem(x, y, lags=(0, 2), missing="drop"))
     shown = line(drawn(fit, kind="residuals", outputs=2).axes[2], "residuals").get_ydata()
     np.testing.assert_array_equal(shown, np.sort(fit.residuals()[:, 2]))
     shown = line(drawn(fit, kind="residuals", outputs=1).axes[2], "residuals").get_ydata()

@@ -39,7 +39,7 @@ def epochs_of() -> Any:
 def by_hand(*records: slice, **options: Any) -> cs.Solution:
     given: dict[str, Any] = {"lags": (-2, 3), "bias": True} | options
     x, y = ([a[rows] for rows in records] for a in (ENVELOPE, VOLTS))
-    return cs.solve(cs.Problem.from_lags(x, y, **given))
+    return cs.solve(cs.Problem(x, y, **given))
 
 
 def test_a_raw_is_a_record_by_name_and_in_seconds() -> None:
@@ -148,7 +148,7 @@ def test_the_kernel_and_its_prediction_are_those_of_a_receptive_field() -> None:
         -0.02, 0.03, RATE, alpha=0.0, fit_intercept=False, edge_correction=True
     )
     theirs = mne.decoding.ReceptiveField(-0.02, 0.03, RATE, estimator=ridge).fit(x, y)
-    fit = cs.solve(cs.Problem.from_lags(x, y, tmin=-0.02, tmax=0.03, fs=RATE, edges="zeros"))
+    fit = cs.solve(cs.Problem(x, y, tmin=-0.02, tmax=0.03, fs=RATE, edges="zeros"))
     np.testing.assert_allclose(cs.interop.to_mne(fit.kernel), theirs.coef_, atol=1e-12)
     np.testing.assert_allclose(fit.predict(x), theirs.predict(x), atol=1e-12)
 
@@ -179,7 +179,7 @@ def test_a_problem_of_a_recording_says_how_to_go_on(recording: Any) -> None:
     for x, y, name in ((recording, ENVELOPE, "x"), (ENVELOPE, recording, "y")):
         words = rf"{name} is a \w+ of MNE, .* use convsolve\.interop\.mne\.problem"
         with pytest.raises(TypeError, match=words):
-            cs.Problem.from_lags(x, y, lags=(0, 3))
+            cs.Problem(x, y, lags=(0, 3))
 
 
 def test_an_evoked_response_has_the_rate_of_the_lags() -> None:
@@ -213,6 +213,6 @@ def test_kernels_that_are_no_evoked_response() -> None:
     )
     with pytest.raises(ValueError, match="of images"):
         to_evoked(image)
-    counted = cs.solve(cs.Problem.from_lags(ENVELOPE, VOLTS, lags=(0, 3)))
+    counted = cs.solve(cs.Problem(ENVELOPE, VOLTS, lags=(0, 3)))
     with pytest.raises(ValueError, match="fs="):
         to_evoked(counted)

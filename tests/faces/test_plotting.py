@@ -62,7 +62,7 @@ def test_solution_labels_the_outputs_of_groups():
 
 def test_prediction_lies_on_the_rows_of_y():
     x, y = noise(500), noise(500, seed=1)
-    fit = cs.solve(cs.Problem.from_lags(x, y, lags=(2, 4)))
+    fit = cs.solve(cs.Problem(x, y, lags=(2, 4)))
     axes = panel(drawn(fit), "Prediction and y")
     rows = np.arange(4, 4 + MAX_ROWS)
     for label, values in (

@@ -29,7 +29,7 @@ SMALL = cs.Limits(held_numbers=100, chunk_numbers=200, small_numbers=0, row_numb
 
 
 def stated() -> cs.Problem:
-    return cs.Problem.from_lags(X, Y, **PROBLEM)
+    return cs.Problem(X, Y, **PROBLEM)
 
 
 class Heard:
@@ -221,7 +221,7 @@ def test_nothing_is_said_by_default() -> None:
     script = (
         "import numpy as np, convsolve as cs\n"
         "x, y = np.random.default_rng(0).standard_normal((2, 500))\n"
-        "p = cs.Problem.from_lags(x, y, lags=(0, 9))\n"
+        "p = cs.Problem(x, y, lags=(0, 9))\n"
         "cs.solve(p), cs.choose_lags(p), cs.cross_validate(p, folds=3), cs.identify(p).verdict\n"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, check=True)

@@ -34,7 +34,7 @@ def test_everything_named_exists() -> None:
     names = set(re.findall(r"`cs\.(\w+)", TEXT))
     assert names <= set(cs.__all__)
     assert {"compare", "plot", "fit_kernel"} <= names
-    layouts = set(re.findall(r"`((?:to|from)_\w+)`", TEXT)) - {"from_lags"}
+    layouts = set(re.findall(r"`((?:to|from)_\w+)`", TEXT))
     assert len(layouts) == 12
     assert all(hasattr(interop, name) or hasattr(mtrf, name) for name in layouts)
     for path in re.findall(r"\]\(([\w/.]+)\)", TEXT):

@@ -21,7 +21,7 @@ Y = RNG.standard_normal((300, 2))
 def fitted(**given: Any) -> cs.Solution:
     stated: dict[str, Any] = {"lags": (-2, 4), "edges": "zeros", "bias": True, "fs": 100}
     names = {"channels": CHANNELS, "outputs": OUTPUTS}
-    return cs.solve(cs.Problem.from_lags(X, Y, **(stated | names | given)))
+    return cs.solve(cs.Problem(X, Y, **(stated | names | given)))
 
 
 def same(found: Any, wanted: np.ndarray) -> None:

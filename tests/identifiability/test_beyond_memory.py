@@ -22,7 +22,7 @@ P = 6
 def report() -> Identifiability:
     """Two groups, padding and a bias; conjugate gradients alone prove the rank."""
     x = np.random.default_rng(0).standard_normal((3000, 2))
-    options = {"groups": 2, "padding": "full", "bias": True, "out_channels": 4}
+    options = {"groups": 2, "padding": "full", "bias": True, "n_outputs": 4}
     limits = Limits(factor_bytes=100, gram_bytes=100)
     made = cs.identify(cs.Problem(x, kernel_size=P, **options), limits=limits)
     assert made.verdict == "overdetermined"

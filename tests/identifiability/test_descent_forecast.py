@@ -97,9 +97,9 @@ class Run:
     def __init__(self, name: str, step: float) -> None:
         self.problem, self.optimizer = problem_of(name), optax.sgd(step)
         self.forecast = cs.identify(self.problem).descent()
-        b = self.problem.y[0].reshape(-1, self.problem.out_channels)
+        b = self.problem.y[0].reshape(-1, self.problem.n_outputs)
         if len(self.problem.y) > 1:
-            b = np.concatenate([r.reshape(-1, self.problem.out_channels) for r in self.problem.y])
+            b = np.concatenate([r.reshape(-1, self.problem.n_outputs) for r in self.problem.y])
         self.ends = [
             np.linalg.lstsq(a, part, rcond=1e-10)[0]  # the shortest, which zero leads to
             for a, part in zip(matrices(name), np.split(b, len(matrices(name)), axis=1))
@@ -112,7 +112,7 @@ class Run:
     def errors(self, steps: int) -> list[np.ndarray]:
         """Per group (P + bias, outputs), of the kernel and the bias together."""
         fit = self.fit(steps)
-        kernel = fit.kernel.reshape(-1, self.problem.out_channels)
+        kernel = fit.kernel.reshape(-1, self.problem.n_outputs)
         joint = np.concatenate([kernel, fit.bias[None]]) if self.problem.bias else kernel
         parts = np.split(joint, len(self.ends), axis=1)
         return [part - end for part, end in zip(parts, self.ends)]

@@ -10,7 +10,7 @@ from support.pictures import drawn, legend, line, noise
 
 
 def of(x, **about):
-    return excitation(cs.identify(cs.Problem.from_lags(x, **about)))
+    return excitation(cs.identify(cs.Problem(x, **about)))
 
 
 def by_inverse(a, taps, channels, at):
@@ -108,7 +108,7 @@ def test_images_are_refused():
 
 def test_the_picture_marks_what_is_hardly_determined():
     x = lfilter(np.hanning(21) / 10, [1.0], noise(2**14, 2), axis=0)
-    problem = cs.Problem.from_lags(x, lags=(0, 39), fs=250, channels=["left", "right"])
+    problem = cs.Problem(x, lags=(0, 39), fs=250, channels=["left", "right"])
     figure, found = drawn(problem), excitation(cs.identify(problem))
     axes = figure.axes[0]
     assert legend(axes) == [

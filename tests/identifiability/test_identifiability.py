@@ -32,7 +32,7 @@ def test_the_report_says_what_its_numbers_say(name: str) -> None:
 
 def test_the_worst_group_speaks() -> None:
     x = NOISE[:, [0, 1, 2, 2]]
-    report = cs.identify(cs.Problem(x, kernel_size=(3,), groups=2, out_channels=4))
+    report = cs.identify(cs.Problem(x, kernel_size=(3,), groups=2, n_outputs=4))
     assert report.group_verdicts == ("overdetermined", "rank-deficient")
     assert report.group_ranks == (6, 3)
     assert (report.verdict, report.rank, report.worst_group) == ("rank-deficient", 3, 1)
@@ -164,13 +164,13 @@ def test_the_rank_counts_bias_and_confounds(nuisance: dict[str, Any], groups: in
     """As ``n_unknowns`` does, without columns that depend on others."""
     x = np.random.default_rng(0).standard_normal((60, 2))
     given = {"lags": (0, 4), "edges": "zeros", "groups": groups, **nuisance}
-    full = cs.identify(cs.Problem.from_lags(x, x, **given))
+    full = cs.identify(cs.Problem(x, x, **given))
     assert full.rank == full.n_unknowns == 10 // groups + full.problem.nuisance.total
     assert full.group_ranks == (full.rank,) * groups
     assert (full.nullity, full.rank_band) == (0, (full.rank, full.rank))
     assert f"rank       {full.rank} of {full.rank}, nullity 0" in full.text()
     flat = np.stack([x[:, 0], np.zeros(60)], axis=1)
     with pytest.warns(cs.IdentifiabilityWarning) as caught:
-        lost = cs.solve(cs.Problem.from_lags(flat, x, **given)).identifiability
+        lost = cs.solve(cs.Problem(flat, x, **given)).identifiability
     assert (lost.rank, lost.nullity) == (full.rank - 5, 5)
     assert f"rank {lost.rank} of {full.rank} unknowns" in str(caught[0].message)

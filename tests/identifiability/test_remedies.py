@@ -56,7 +56,7 @@ def test_rows_that_are_adjusted_rest_on_zeros_no_more_than_others(about: dict[st
     rng = np.random.default_rng(0)
     x, mask = rng.standard_normal((2, 60, 1)), rng.random((2, 60)) > 0.2
     about = {name: mask if value == "some" else value for name, value in about.items()}
-    report = cs.identify(cs.Problem.from_lags(x, lags=(-3, 6), edges="zeros", **about))
+    report = cs.identify(cs.Problem(x, lags=(-3, 6), edges="zeros", **about))
     assert report.unique
     assert not report.padding_only.any()
     # Of the rows at the edges alone, each of which reads zeros outside the record, all rests on
@@ -64,7 +64,7 @@ def test_rows_that_are_adjusted_rest_on_zeros_no_more_than_others(about: dict[st
     edges = np.zeros((2, 60), bool)
     edges[:, :6] = edges[:, -3:] = True
     given = about | {"mask": edges}
-    report = cs.identify(cs.Problem.from_lags(x, lags=(-3, 6), edges="zeros", **given))
+    report = cs.identify(cs.Problem(x, lags=(-3, 6), edges="zeros", **given))
     assert report.identifiable.any()
     np.testing.assert_array_equal(report.padding_only, report.identifiable)
 
@@ -92,7 +92,7 @@ def test_padding_is_told_in_words() -> None:
     assert words not in text(np.ones(40), 4)
     mixed = text(np.stack([N[:, 0], np.ones(40)], 1), 3, padding="causal")
     assert f"channel 1 lags 0–2: {words}" in mixed
-    lagged = cs.identify(cs.Problem.from_lags(np.ones(40), lags=(0, 3), edges="zeros"))
+    lagged = cs.identify(cs.Problem(np.ones(40), lags=(0, 3), edges="zeros"))
     assert f"every tap: {words}" in " ".join(str(lagged).split())
 
 
@@ -223,7 +223,7 @@ def test_every_remedy_helps(name: str) -> None:
             tried.add("channels")
         if remedy.kind == "rows" and remedy.value is not None:
             rng = np.random.default_rng(1)
-            longer = rng.standard_normal((remedy.value, problem.in_channels))
+            longer = rng.standard_normal((remedy.value, problem.n_channels))
             sizes = {"kernel_size": problem.spec.kernel_size, "bias": problem.bias}
             assert cs.identify(cs.Problem(longer, **sizes)).unique
             assert not cs.identify(cs.Problem(longer[:-1], **sizes)).unique
@@ -265,10 +265,10 @@ def test_fewer_lags_are_asked_for_as_lags() -> None:
         ("drop", (-7, -2), (-3, -2)),
         ("circular", (0, 5), (0, 1)),
     ):
-        report = cs.identify(cs.Problem.from_lags(x, lags=lags, edges=edges))
+        report = cs.identify(cs.Problem(x, lags=lags, edges=edges))
         (asked,) = [remedy for remedy in report.advice if remedy.kind == "taps"]
         assert (asked.argument, asked.value) == ("lags", kept)
-        assert cs.identify(cs.Problem.from_lags(x, lags=kept, edges=edges)).unique
+        assert cs.identify(cs.Problem(x, lags=kept, edges=edges)).unique
 
 
 DILATED = {"padding": "causal", "dilation": 2}

@@ -227,6 +227,6 @@ def test_a_tree_leaves_of_a_zero_no_more_than_rounding(period: int) -> None:
 def test_a_penalty_that_leaves_taps_free_has_no_resolution() -> None:
     """No strength of `Smooth` determines the constant of a silent channel."""
     x = np.column_stack([np.random.default_rng(0).standard_normal(50), np.zeros(50)])
-    report = cs.identify(cs.Problem.from_lags(x, lags=(0, 3)))
+    report = cs.identify(cs.Problem(x, lags=(0, 3)))
     with pytest.raises(ValueError, match=r"first differences .* do not determine every tap"):
         report.resolution(1e9, cs.Smooth(order=1))

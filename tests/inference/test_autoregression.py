@@ -193,7 +193,7 @@ def whitened(v: np.ndarray, rho: np.ndarray) -> np.ndarray:
 def by_hand(problem: cs.Problem, output: int, order: int) -> dict[str, np.ndarray]:
     """Two rounds of Cochrane and Orcutt, by dense filtered rows, of one output."""
     spec, groups = problem.spec, problem.spec.groups
-    group, q = divmod(output, problem.out_channels // groups)
+    group, q = divmod(output, problem.n_outputs // groups)
     rows = dense.design_matrix([*problem.x], spec)[group].astype(float)
     rows = np.hstack([rows, np.ones((len(rows), 1))]) if problem.bias else rows
     kept = [n for (n,) in problem.kept.shapes if n]
@@ -232,7 +232,7 @@ def test_it_is_least_squares_of_dense_filtered_rows(name: str) -> None:
     order = 1 if name == "short" else 2
     fit = cs.solve(problem, noise=f"ar({order})")
     assert fit.ok
-    for o in range(problem.out_channels):
+    for o in range(problem.n_outputs):
         told = by_hand(problem, o, order)
         np.testing.assert_allclose(fit.noise.coefficients[o], told["rho"], rtol=1e-8)
         np.testing.assert_allclose(fit.kernel[..., o].reshape(-1), told["kernel"], atol=1e-10)

@@ -25,7 +25,7 @@ def trials() -> tuple[list, list, list]:
 
 def stated(bias: bool) -> tuple[cs.Problem, list, list]:
     x, y, matrices = trials()
-    problem = cs.Problem.from_lags(x, y, lags=(0, TAPS - 1), edges="zeros", bias=bias)
+    problem = cs.Problem(x, y, lags=(0, TAPS - 1), edges="zeros", bias=bias)
     return problem, matrices, y
 
 

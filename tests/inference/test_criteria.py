@@ -175,7 +175,7 @@ def test_the_path_has_the_choice_and_its_scores_by_fold(
 ) -> None:
     x, noise = rng.standard_normal((2, 400))
     y = np.convolve(x, [1, 0.5, 0.2])[:400] + 2 * noise
-    problem = cs.Problem.from_lags(x, np.stack([y, y[::-1]], axis=1), lags=(0, 9))
+    problem = cs.Problem(x, np.stack([y, y[::-1]], axis=1), lags=(0, 9))
     folds = cs.CrossValidation(4, score=score)
     found = cs.solve(problem, cs.Regularized(select=folds)).regularization
     path, outputs = found.path, np.arange(2)
@@ -246,7 +246,7 @@ def test_against_fifty_digits(bias: bool) -> None:
     rng = np.random.default_rng(7)
     x, noise, alpha = rng.standard_normal(24), rng.standard_normal(24), 0.6
     y = np.convolve(x, 0.8 ** np.arange(6))[:24] + noise
-    problem = cs.Problem.from_lags(x, y, lags=(0, 5), edges="zeros", bias=bias)
+    problem = cs.Problem(x, y, lags=(0, 5), edges="zeros", bias=bias)
     found = cs.solve(
         problem, cs.Regularized(cs.StableSpline("tc", alpha), GRID, "evidence")
     ).regularization

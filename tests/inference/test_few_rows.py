@@ -70,7 +70,7 @@ def judged(given: GroupSums, nuisance: int) -> tuple[Any, np.ndarray, list[np.nd
 @pytest.mark.parametrize("name", PENALTIES)
 def test_sums_within_the_row_space_are_those_of_the_gram(name: str, geometry: str) -> None:
     problem = stated(geometry)
-    channels = problem.in_channels
+    channels = problem.n_channels
     labels = tuple(i % 2 for i in range(channels))
     penalty = PENALTIES[name] or cs.Ridge(labels, weights=(1.0, 0.05))
     analysis = analyse(problem)
@@ -113,7 +113,7 @@ def test_the_choice_of_gcv_is_that_of_the_dual(geometry: str, bias: bool) -> Non
     fit = cs.solve(problem, cs.Regularized(strength=grid))
     assert fit.status == "solved"
     groups = problem.spec.groups
-    per_group, outputs = channels // groups, problem.out_channels // groups
+    per_group, outputs = channels // groups, problem.n_outputs // groups
     n, p = problem.n_equations, math.prod(problem.spec.kernel_size) * per_group
     for g in range(groups):
         a = np.zeros((n, p))

@@ -156,7 +156,7 @@ def test_weights_that_are_equal_and_confounds_of_zeros_change_nothing(alike: Any
     x = rng.standard_normal((60, 1))
     y = 2 * x[:, 0] + 3 + scipy.signal.lfilter([1], [1, -0.8], rng.standard_normal(60))
     plain, same = (
-        cs.solve(cs.Problem.from_lags(x, y, lags=(0, 2), bias=True, **given), noise="ar(2)")
+        cs.solve(cs.Problem(x, y, lags=(0, 2), bias=True, **given), noise="ar(2)")
         for given in ({}, alike)
     )
     assert plain.noise is not None
@@ -171,14 +171,14 @@ def test_hyperparameters_do_not_depend_on_how_outputs_are_grouped() -> None:
     x = rng.standard_normal(400)
     responses = [scipy.signal.lfilter([1], [1, -pole], x) for pole in (0.5, 0.95)]
     y = np.stack(responses, axis=1) + 3 * autoregressive(rng, (400, 2))
-    problem = cs.Problem.from_lags(x, y, lags=(0, 19), edges="zeros")
+    problem = cs.Problem(x, y, lags=(0, 19), edges="zeros")
     solver = cs.Regularized(cs.StableSpline("tc"))
     found = [
         cs.solve(problem, solver, noise="ar(1)", limits=limits).regularization
         for limits in (cs.Limits(), cs.Limits(chunk_numbers=900))
     ]
     for o in range(2):
-        alone = cs.Problem.from_lags(x, y[:, o], lags=(0, 19), edges="zeros")
+        alone = cs.Problem(x, y[:, o], lags=(0, 19), edges="zeros")
         found.append(cs.solve(alone, solver, noise="ar(1)").regularization)
     together, in_parts, first, second = (told.hyperparameters["alpha"] for told in found)
     assert together == in_parts
@@ -189,7 +189,7 @@ def records_of(lengths: tuple[int, ...]) -> cs.Problem:
     rng = np.random.default_rng(6)
     x = [rng.standard_normal((n, 1)) for n in lengths]
     y = [a + autoregressive(rng, a.shape) for a in x]
-    return cs.Problem.from_lags(x, y, lags=(0, 2))
+    return cs.Problem(x, y, lags=(0, 2))
 
 
 @pytest.mark.parametrize(
@@ -217,7 +217,7 @@ def test_folds_of_records_that_the_filter_takes_are_refused(
 def test_folds_name_the_records_of_the_problem() -> None:
     """The filter takes a record of seven rows, and the folds of the others stay the same."""
     problem = records_of((200, 9, 150, 180))
-    without = cs.Problem.from_lags(
+    without = cs.Problem(
         [a for a in problem.x if len(a) > 9],
         [np.r_[[[0.0], [0.0]], b] for b in problem.y if len(b) > 7],
         lags=(0, 2),

@@ -21,7 +21,7 @@ def test_runs_with_drifts_are_those_of_statsmodels(kind: str) -> None:
     events, bold = event_related_fmri()
     x, y = np.split(events, RUNS), np.split(bold, RUNS)
     weights = None if kind == "plain" else 1.0 + np.arange(RUNS)
-    problem = cs.Problem.from_lags(x, y, lags=(0, 14), edges="zeros", confounds=2, weights=weights)
+    problem = cs.Problem(x, y, lags=(0, 14), edges="zeros", confounds=2, weights=weights)
     fit, known = cs.solve(problem), KNOWN[kind]
     assert fit.status == "solved"
     np.testing.assert_allclose(fit.impulse_response, known["responses"], rtol=1e-10, atol=1e-12)

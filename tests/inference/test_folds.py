@@ -111,10 +111,10 @@ def test_one_loud_record_costs_the_others_no_digits() -> None:
     rng = np.random.default_rng(3)
     x = [rng.standard_normal(200) * (1e8 if i == 1 else 1.0) for i in range(3)]
     y = [np.convolve(a, [1.0, 0.5, -0.3])[:200] + rng.standard_normal(200) for a in x]
-    problem = cs.Problem.from_lags(x, y, lags=(0, 5), edges="zeros")
+    problem = cs.Problem(x, y, lags=(0, 5), edges="zeros")
     select = cs.CrossValidation()
     found = cs.solve(problem, cs.Regularized(strength=[[1.0], [3.0]], select=select)).regularization
-    alone = cs.Problem.from_lags([x[0], x[2]], [y[0], y[2]], lags=(0, 5), edges="zeros")
+    alone = cs.Problem([x[0], x[2]], [y[0], y[2]], lags=(0, 5), edges="zeros")
     for i, strength in enumerate((1.0, 3.0)):
         fit = cs.solve(alone, cs.LeastSquares(ridge=strength))
         loud = fit.residuals(x[1], y[1])

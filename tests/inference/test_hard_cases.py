@@ -35,7 +35,7 @@ def test_an_output_that_does_not_vary_chooses_nothing(
     both = np.stack([y, np.full_like(y, constant)], axis=1)
     alone, beside = (
         cs.solve(
-            cs.Problem.from_lags(x, given, lags=(0, 29), bias=bias),
+            cs.Problem(x, given, lags=(0, 29), bias=bias),
             cs.Regularized(penalty, select=select),
         )
         for given in (y, both)
@@ -56,11 +56,11 @@ def test_nor_does_it_choose_lags() -> None:
     x, y = recording()
     both = np.stack([y, 0 * y], axis=1)
     for select in ("bic", cs.CrossValidation(4)):
-        alone = cs.choose_lags(cs.Problem.from_lags(x, y, lags=(0, 29)), select)
-        beside = cs.choose_lags(cs.Problem.from_lags(x, both, lags=(0, 29)), select)
+        alone = cs.choose_lags(cs.Problem(x, y, lags=(0, 29)), select)
+        beside = cs.choose_lags(cs.Problem(x, both, lags=(0, 29)), select)
         assert beside.lags == alone.lags
     with pytest.raises(ValueError, match="y does not vary, so that no lags can be chosen"):
-        cs.choose_lags(cs.Problem.from_lags(x, 0 * y, lags=(0, 9)))
+        cs.choose_lags(cs.Problem(x, 0 * y, lags=(0, 9)))
 
 
 @pytest.mark.parametrize("score", ["r2", "correlation"])
@@ -69,7 +69,7 @@ def test_a_fold_that_does_not_vary_has_no_score(score: str) -> None:
     x = [rng.standard_normal(60) for _ in range(4)]
     y = [np.convolve(a, [1, 0.5])[:60] + rng.standard_normal(60) for a in x]
     y[2] = np.ones(60)
-    problem = cs.Problem.from_lags(x, y, lags=(0, 4))
+    problem = cs.Problem(x, y, lags=(0, 4))
     select = cs.CrossValidation(score=score)
     for call in (
         lambda: cs.solve(problem, cs.Regularized(select=select)),
@@ -117,7 +117,7 @@ def test_gcv_of_wide_data_finds_no_false_minimum(order: int, walk: bool, seeds: 
     d = np.kron(np.diff(np.eye(20), order, axis=0), np.eye(3))
     for seed in seeds:
         x, y, a = wide(seed, walk)
-        problem = cs.Problem.from_lags(x, y, lags=(0, 19), bias=True)
+        problem = cs.Problem(x, y, lags=(0, 19), bias=True)
         found = cs.solve(problem, cs.Regularized(penalty)).regularization
         grid = found.path.strengths[:, 0]
         *scores, own = dense_gcv(a, y[19:], d, np.r_[grid, found.strength])
@@ -131,7 +131,7 @@ def test_bic_of_wide_data_ends_at_its_edge_and_says_so() -> None:
     for seed in range(6):
         rng = np.random.default_rng(seed)
         x, y = rng.standard_normal((50, 3)), rng.standard_normal(50)
-        problem = cs.Problem.from_lags(x, y, lags=(0, 19))
+        problem = cs.Problem(x, y, lags=(0, 19))
         found = cs.solve(problem, cs.Regularized(select="bic")).regularization
         assert found.at_edge.all()
         assert "at the edge of what was searched" in found.text()
@@ -151,7 +151,7 @@ def test_bic_of_wide_data_ends_at_its_edge_and_says_so() -> None:
 )
 def test_where_nothing_is_penalized_it_is_least_squares(penalty: cs.Penalty, taps: int) -> None:
     x, y = recording()
-    problem = cs.Problem.from_lags(x, y, lags=(0, taps - 1))
+    problem = cs.Problem(x, y, lags=(0, taps - 1))
     fit = cs.solve(problem, cs.Regularized(penalty))
     np.testing.assert_allclose(fit.kernel, cs.solve(problem).kernel, rtol=1e-9)
     assert fit.regularization.degrees_of_freedom[0] == taps
@@ -179,7 +179,7 @@ def test_bands_of_unlike_size_are_scaled_alike() -> None:
     y = y + 0.3 * rng.standard_normal(300)
     solver = cs.Regularized(cs.Ridge(groups=(0, 1, 2, 3)))
     alike, apart = (
-        cs.solve(cs.Problem.from_lags(x * scale, y, lags=(0, 5), bias=True), solver)
+        cs.solve(cs.Problem(x * scale, y, lags=(0, 5), bias=True), solver)
         for scale in (1.0, np.array([1e-8, 1, 1, 1]))
     )
     one, other = alike.regularization, apart.regularization
@@ -191,7 +191,7 @@ def test_bands_of_unlike_size_are_scaled_alike() -> None:
 def test_bands_of_data_without_noise(kind: str) -> None:
     x = np.random.default_rng(0).standard_normal((200, 2))
     y = {"exact": x[:, 0], "zero": 0 * x[:, 0], "constant": np.full(200, 3.0)}[kind]
-    problem = cs.Problem.from_lags(x, y, lags=(0, 3), bias=True)
+    problem = cs.Problem(x, y, lags=(0, 3), bias=True)
     fit = cs.solve(problem, cs.Regularized(cs.Ridge(groups=(0, 1))))
     np.testing.assert_allclose(fit.predict(), y[3:], atol=1e-7)
 
@@ -205,26 +205,26 @@ def test_lags_of_exact_data_are_exact(kernel: list[int]) -> None:
     y = np.convolve(x, kernel)[:400]
     on = np.flatnonzero(kernel)
     for select in ("bic", "aicc"):
-        found = cs.choose_lags(cs.Problem.from_lags(x, y, lags=(0, 19)), select)
+        found = cs.choose_lags(cs.Problem(x, y, lags=(0, 19)), select)
         assert found.lags == (on[0], on[-1])
 
 
 def test_units_beyond_their_squares() -> None:
     x, y = recording()
-    plain = cs.choose_lags(cs.Problem.from_lags(x, y, lags=(0, 29)))
+    plain = cs.choose_lags(cs.Problem(x, y, lags=(0, 29)))
     for scale in (2.0**500, 2.0**-500):
-        found = cs.choose_lags(cs.Problem.from_lags(x, y * scale, lags=(0, 29)))
+        found = cs.choose_lags(cs.Problem(x, y * scale, lags=(0, 29)))
         assert found.lags == plain.lags
     with pytest.raises(cs.SolveError, match="outside float64"):
-        cs.solve(cs.Problem.from_lags(x * 1e160, y, lags=(0, 9)), cs.Regularized())
+        cs.solve(cs.Problem(x * 1e160, y, lags=(0, 9)), cs.Regularized())
     with pytest.raises(cs.SolveError, match="a strength lies outside float64"):
-        cs.solve(cs.Problem.from_lags(x, y, lags=(0, 9)), cs.Regularized(strength=5e-324))
+        cs.solve(cs.Problem(x, y, lags=(0, 9)), cs.Regularized(strength=5e-324))
 
 
 def test_tones_are_no_rows_to_hold_out() -> None:
     rng = np.random.default_rng(0)
     x = np.sin(0.3 * np.arange(500)) + 3e-8 * rng.standard_normal(500)
-    problem = cs.Problem.from_lags(x, rng.standard_normal(500), lags=(0, 7))
+    problem = cs.Problem(x, rng.standard_normal(500), lags=(0, 7))
     with pytest.raises(cs.SolveError, match="scores would be rounding; choose by 'bic'"):
         cs.choose_lags(problem, cs.CrossValidation(4))
 

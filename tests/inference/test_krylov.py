@@ -45,7 +45,7 @@ def test_scores_are_those_of_the_spectrum(
     name: str, edges: str, bias: bool, folds: Any, score: str
 ) -> None:
     x, y = records()
-    problem = cs.Problem.from_lags(x, y, lags=(0, 9), edges=edges, bias=bias)
+    problem = cs.Problem(x, y, lags=(0, 9), edges=edges, bias=bias)
     solver = cs.Regularized(PENALTIES[name], GRID, cs.CrossValidation(folds, score))
     fit, plain = cs.solve(problem, solver, limits=MANY), cs.solve(problem, solver)
     found, wanted = fit.regularization, plain.regularization
@@ -62,7 +62,7 @@ def test_scores_are_those_of_the_spectrum(
 
 def test_a_grid_of_its_own_holds_the_best_strength() -> None:
     x, y = records()
-    problem = cs.Problem.from_lags(x, y, lags=(0, 9), edges="zeros")
+    problem = cs.Problem(x, y, lags=(0, 9), edges="zeros")
     solver = cs.Regularized(select=cs.CrossValidation())
     found = cs.solve(problem, solver, limits=MANY).regularization
     wanted = cs.solve(problem, solver).regularization

@@ -42,7 +42,7 @@ def test_a_shift_is_a_solve_of_shifted_outputs(name: str) -> None:
     found = cs.solve(problem).permutation_test(draws=50, seed=3)
     lengths = problem.kept.lengths
     shifts = np.random.default_rng(3).integers(0, lengths, (51, len(lengths)))[1:]
-    assert found.null.shape == (50, problem.out_channels)
+    assert found.null.shape == (50, problem.n_outputs)
     np.testing.assert_allclose(found.statistic, r2_of(problem, [*problem.y]), atol=1e-12)
     for i in (0, 49):
         y = [np.roll(a, -s, axis=0) for a, s in zip(problem.y, shifts[i])]
@@ -163,7 +163,7 @@ def test_a_short_slow_record_has_no_p() -> None:
     rng = np.random.default_rng(0)
     x, y = np.cumsum(rng.standard_normal((2, 200)), axis=1)
     y = np.stack([y, rng.standard_normal(200)], axis=1)
-    fit = cs.solve(cs.Problem.from_lags(x, y, lags=(0, 2)))
+    fit = cs.solve(cs.Problem(x, y, lags=(0, 2)))
     with pytest.warns(UserWarning, match="a test by circular shifts needs 20, so p is NaN"):
         found = fit.permutation_test()
     assert np.isnan(found.p[0])

@@ -25,7 +25,7 @@ def recording(
     x = rng.standard_normal(rows)
     y = np.stack([np.convolve(x, h[:, q])[:rows] for q in range(outputs)], axis=1)
     y = y + noise * y.std() * rng.standard_normal(y.shape)
-    return cs.Problem.from_lags(x, y, lags=(0, taps - 1)), h
+    return cs.Problem(x, y, lags=(0, taps - 1)), h
 
 
 def fit_of(fit: cs.Solution, h: np.ndarray) -> float:
@@ -84,7 +84,7 @@ def test_no_inverse_of_a_prior_is_formed() -> None:
     rng = np.random.default_rng(0)
     x = rng.standard_normal((600, 1))
     y = rng.standard_normal((600, 1))
-    problem = cs.Problem.from_lags(x, y, lags=(0, 299), edges="zeros")
+    problem = cs.Problem(x, y, lags=(0, 299), edges="zeros")
     a = scipy.linalg.toeplitz(x[:, 0], np.r_[x[0], np.zeros(299)])
     for penalty in (
         cs.StableSpline("tc", 0.05),
@@ -149,7 +149,7 @@ def test_a_squared_exponential_is_no_cholesky() -> None:
 def test_decay_starts_at_lag_zero_on_both_sides() -> None:
     problem, _ = recording(8)
     x, y = problem.x[0], np.r_[np.zeros(7), problem.y[0][:, 0]]
-    both = cs.Problem.from_lags(x, y, lags=(-3, 4))
+    both = cs.Problem(x, y, lags=(-3, 4))
     ((root, _),) = cs.StableSpline("tc", 0.5).bases(both.tap_lags)
     lags = both.lags[0]
     variances = (root**2).sum(1)

@@ -110,7 +110,7 @@ def test_blocks_of_any_length_have_the_same_bins() -> None:
 def test_few_effective_rows_have_no_interval() -> None:
     x, y = np.random.default_rng(0).standard_normal((2, 300))
     y[:, None][:] += 20 * np.cumsum(red(np.random.default_rng(1), 300, 1), axis=0)
-    fit = cs.solve(cs.Problem.from_lags(x, y, lags=(0, 1), bias=True))
+    fit = cs.solve(cs.Problem(x, y, lags=(0, 1), bias=True))
     score = fit.score()
     with pytest.warns(UserWarning, match=r"R² of output 0 has no interval: .* an interval needs 5"):
         low, high = score.r2_interval()

@@ -162,7 +162,7 @@ def recordings(channels: int = 4) -> tuple[list, list, np.ndarray]:
 @pytest.mark.parametrize("select", ["bic", "aicc", None, cs.CrossValidation(4, "r2")], ids=str)
 def test_the_choice_finds_the_taps_that_are_there(select: Any) -> None:
     x, y, w = recordings()
-    problem = cs.Problem.from_lags(x, y, lags=(0, 19), edges="zeros", bias=True)
+    problem = cs.Problem(x, y, lags=(0, 19), edges="zeros", bias=True)
     fit = cs.solve(problem, cs.Lasso(select=select))
     found = fit.regularization
     assert fit.ok
@@ -179,12 +179,12 @@ def test_the_choice_finds_the_taps_that_are_there(select: Any) -> None:
 
 def test_scores_of_folds_are_those_of_refits() -> None:
     x, y, _ = recordings()
-    problem = cs.Problem.from_lags(x, y, lags=(0, 19), edges="zeros", bias=True)
+    problem = cs.Problem(x, y, lags=(0, 19), edges="zeros", bias=True)
     grid = [100.0, 20.0, 5.0]
     found = cs.solve(problem, cs.Lasso(strength=grid)).regularization
     for i in range(3):
         rest = [j for j in range(3) if j != i]
-        train = cs.Problem.from_lags(
+        train = cs.Problem(
             [x[j] for j in rest], [y[j] for j in rest], lags=(0, 19), edges="zeros", bias=True
         )
         for k, strength in enumerate(grid):
@@ -195,7 +195,7 @@ def test_scores_of_folds_are_those_of_refits() -> None:
 
 def test_groups_drop_the_channels_that_say_nothing() -> None:
     x, y, _ = recordings(6)
-    problem = cs.Problem.from_lags(x, y, lags=(0, 19), edges="zeros", bias=True)
+    problem = cs.Problem(x, y, lags=(0, 19), edges="zeros", bias=True)
     fit = cs.solve(problem, cs.Lasso("channels", [300.0, 100.0, 30.0, 10.0]))
     size = np.linalg.norm(fit.kernel[:, :, 0], axis=0)
     assert size[:2].min() > 5 * size[2:].max()
@@ -204,8 +204,8 @@ def test_groups_drop_the_channels_that_say_nothing() -> None:
 
 def test_units_change_nothing_but_the_strength() -> None:
     x, y, _ = recordings()
-    problem = cs.Problem.from_lags(x, y, lags=(0, 19), edges="zeros")
-    scaled = cs.Problem.from_lags(
+    problem = cs.Problem(x, y, lags=(0, 19), edges="zeros")
+    scaled = cs.Problem(
         [a * 2.0**20 for a in x], [b * 2.0**-9 for b in y], lags=(0, 19), edges="zeros"
     )
     one, other = (cs.solve(p, cs.Lasso(select="bic")) for p in (problem, scaled))
@@ -218,6 +218,6 @@ def test_units_change_nothing_but_the_strength() -> None:
 @pytest.mark.parametrize(("records", "folds"), [(1, 5), (2, 2), (10, 10), (37, 10)])
 def test_the_default_folds_are_ten_at_most(records: int, folds: int) -> None:
     x, y = np.random.default_rng(0).standard_normal((2, records, 30))
-    problem = cs.Problem.from_lags([*x], [*y], lags=(0, 3))
+    problem = cs.Problem([*x], [*y], lags=(0, 3))
     path = cs.solve(problem, cs.Lasso()).regularization.path
     assert len(path.by_fold) == folds

@@ -178,7 +178,7 @@ def test_under_a_penalty_it_is_the_posterior(name: str, geometry: str) -> None:
     fit = cs.solve(problem, cs.LeastSquares(ridge=strength, penalty=penalty))
     d = matrix(penalty, problem)
     a, b = dense.design_matrix(x, made.spec), dense.by_group(y, made.spec.groups)
-    outputs = problem.out_channels // made.spec.groups
+    outputs = problem.n_outputs // made.spec.groups
     found = dense.by_group(fit.standard_error, made.spec.groups)
     for g in range(made.spec.groups):
         rows, right = (v - v.mean(0) * made.bias for v in (a[g], b[g]))
@@ -339,7 +339,7 @@ def test_a_test_of_several_taps_keeps_its_level(
     for _ in range(3):
         x = rng.standard_normal((records, samples, 1))
         y = rng.standard_normal((records, samples, outputs))
-        problem = cs.Problem.from_lags(x, y, lags=(0, taps - 1))
+        problem = cs.Problem(x, y, lags=(0, taps - 1))
         rejected.append(cs.solve(problem, noise=noise).test(channels=0).p < 0.05)
     assert np.mean(rejected) < 0.09
 
@@ -347,7 +347,7 @@ def test_a_test_of_several_taps_keeps_its_level(
 def test_records_of_very_different_length_warn_in_tests_of_sums() -> None:
     rng = np.random.default_rng(0)
     x, y = ([rng.standard_normal((n, 1)) for n in (600, 60, 60, 60, 60)] for _ in range(2))
-    fit = cs.solve(cs.Problem.from_lags(x, y, lags=(0, 4)), noise="cluster")
+    fit = cs.solve(cs.Problem(x, y, lags=(0, 4)), noise="cluster")
     mean, dof = of_unequal_records([596, 56, 56, 56, 56])
     np.testing.assert_allclose(fit.dof, dof)
     error = fit.standard_error[2, 0, 0]
@@ -363,6 +363,6 @@ def test_records_of_very_different_length_warn_in_tests_of_sums() -> None:
 def test_more_taps_than_the_covariance_has_degrees_of_freedom() -> None:
     rng = np.random.default_rng(0)
     x, y = rng.standard_normal((2, 4, 60, 1))
-    fit = cs.solve(cs.Problem.from_lags(x, y, lags=(0, 4)), noise="cluster")
+    fit = cs.solve(cs.Problem(x, y, lags=(0, 4)), noise="cluster")
     with pytest.raises(ValueError, match="3 degrees of freedom, too few for a test of 5 sums"):
         fit.test(channels=0)

@@ -27,7 +27,7 @@ every_kind = pytest.mark.parametrize("kind", WEIGHTS)
 
 
 def problem(kind: str) -> cs.Problem:
-    return cs.Problem.from_lags(X, Y, lags=(0, TAPS - 1), bias=True, weights=WEIGHTS[kind])
+    return cs.Problem(X, Y, lags=(0, TAPS - 1), bias=True, weights=WEIGHTS[kind])
 
 
 def rows(kind: str, records: Any) -> tuple[np.ndarray, np.ndarray]:
@@ -108,7 +108,7 @@ def test_scores_of_folds_are_those_of_cross_validation(name: str, score: str) ->
     y = [a + 3 + rng.standard_normal(50) for a in x]
     if given.get("weights") == "rows":
         given["weights"] = [rng.random(50) * 3 + 0.1 for _ in x]
-    problem = cs.Problem.from_lags(x, y, lags=(0, 1), **given)
+    problem = cs.Problem(x, y, lags=(0, 1), **given)
     select = cs.CrossValidation(score=score)
     fit = cs.solve(problem, cs.Regularized(strength=[1e-9, 1e-8], select=select))
     wanted = getattr(cs.cross_validate(problem, cs.NormalEquations(1e-9)), score)
@@ -121,7 +121,7 @@ def test_weighted_errors_of_fewer_rows_than_taps(weights: Any) -> None:
     x = [rng.standard_normal((9, 8)) for _ in range(4)]
     y = [a[:, :1] + rng.standard_normal((9, 1)) for a in x]
     given = [rng.random(9) + 0.1 for _ in x] if weights == "rows" else weights
-    problem = cs.Problem.from_lags(x, y, lags=(0, 4), weights=given)
+    problem = cs.Problem(x, y, lags=(0, 4), weights=given)
     fit = cs.solve(problem, cs.Regularized(strength=[1.0, 2.0], select=cs.CrossValidation()))
     wanted = cs.cross_validate(problem, cs.NormalEquations(1.0)).mse
     np.testing.assert_allclose(fit.regularization.path.by_fold[:, 0], wanted, rtol=1e-9)
@@ -131,7 +131,7 @@ def test_a_bias_that_is_redundant_without_a_record() -> None:
     rng = np.random.default_rng(5)
     x, y = ([rng.standard_normal(40) for _ in range(3)] for _ in range(2))
     own = [np.ones((40, 1)), np.ones((40, 1)), rng.standard_normal((40, 1))]
-    problem = cs.Problem.from_lags(x, y, lags=(0, 2), bias=True, confounds=own)
+    problem = cs.Problem(x, y, lags=(0, 2), bias=True, confounds=own)
     found = cs.solve(problem).jackknife()
     for held in range(3):
         rows = []

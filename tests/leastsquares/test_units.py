@@ -131,7 +131,7 @@ def test_the_rule_of_the_default_solver() -> None:
     def chosen(taps: object, channels: int = 1, outputs: int = 1, **options: object) -> str:
         shape = (40_000,) if isinstance(taps, int) else (200, 200)
         x = np.zeros((*shape, channels))
-        problem = cs.Problem(x, kernel_size=taps, out_channels=outputs, **options)
+        problem = cs.Problem(x, kernel_size=taps, n_outputs=outputs, **options)
         return choose(problem.sizes(), problem.spec).name
 
     both = ["NormalEquations", "ConjugateGradient"]

@@ -47,7 +47,7 @@ np.savez(sys.argv[3], **found)
 
 def fitted(shape: tuple[int, ...], outputs: int, stated: dict[str, Any]) -> tuple[Any, cs.Solution]:
     x = RNG.standard_normal(shape)
-    free = cs.Problem(x, **stated, out_channels=outputs)
+    free = cs.Problem(x, **stated, n_outputs=outputs)
     y = [RNG.standard_normal((*free.spec.output_shape(a.shape[:-1]), outputs)) for a in x]
     return x, cs.solve(cs.Problem(x, np.stack(y), **stated, bias=True))
 

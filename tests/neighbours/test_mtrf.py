@@ -55,7 +55,7 @@ def one_feature(x: list = X) -> list:
 )
 def test_a_regularization_is_this_penalty(x: list, given: dict[str, Any]) -> None:
     trf = trained(x, **given)
-    fit = cs.solve(cs.Problem.from_lags(x, Y, **STATED), solver_of(trf, TRIALS))
+    fit = cs.solve(cs.Problem(x, Y, **STATED), solver_of(trf, TRIALS))
     assert fit.ok
     theirs = from_mtrf(trf)
     same(fit.kernel, theirs.kernel)
@@ -68,7 +68,7 @@ def test_a_regularization_is_this_penalty(x: list, given: dict[str, Any]) -> Non
     [(X, cs.Ridge(), "ridge"), (one_feature(), cs.Smooth(order=1), "tikhonov")],
 )
 def test_a_penalty_is_this_regularization(x: list, penalty: Any, method: str) -> None:
-    problem = cs.Problem.from_lags(x, Y, **STATED)
+    problem = cs.Problem(x, Y, **STATED)
     fit = cs.solve(problem, cs.LeastSquares("qr", 40.0, penalty))
     made = to_mtrf(fit)
     assert made.method == method
@@ -79,7 +79,7 @@ def test_a_penalty_is_this_regularization(x: list, penalty: Any, method: str) ->
 
 
 def test_a_strength_for_each_output() -> None:
-    fit = cs.solve(cs.Problem.from_lags(X, Y, **STATED), cs.Regularized())
+    fit = cs.solve(cs.Problem(X, Y, **STATED), cs.Regularized())
     made = to_mtrf(fit)
     assert made.regularization.shape == (2,)
     for output, regularization in enumerate(made.regularization.tolist()):
@@ -94,7 +94,7 @@ def test_a_strength_for_each_output() -> None:
 @pytest.mark.parametrize("edges", ["zeros", "drop"])
 def test_its_prediction_is_that_of_the_fit(groups: int, given: Any, edges: str) -> None:
     x = [np.column_stack([a, b[:, :1]]) for a, b in zip(X, Y, strict=True)]
-    problem = cs.Problem.from_lags(x, Y, **(STATED | given | {"edges": edges, "groups": groups}))
+    problem = cs.Problem(x, Y, **(STATED | given | {"edges": edges, "groups": groups}))
     fit = cs.solve(problem)
     predictions = to_mtrf(fit).predict([*x])
     for ours, theirs, rows in zip(fit.predict(x), predictions, fit.rows, strict=True):
@@ -106,7 +106,7 @@ def test_every_first_and_last_lag_is_found_again(fs: float) -> None:
     """Where mTRFpy itself rounds times to other lags: 29 samples at 100 Hz are 28 to 29."""
     x = RNG.standard_normal((400, 1))
     for first in (*range(-60, 60), 29):
-        problem = cs.Problem.from_lags(x, x, lags=(first, first + 1), edges="zeros", fs=fs)
+        problem = cs.Problem(x, x, lags=(first, first + 1), edges="zeros", fs=fs)
         fit = cs.solve(problem)
         trf = to_mtrf(fit)
         np.testing.assert_allclose(trf.times, fit.times, rtol=1e-15)
@@ -142,9 +142,7 @@ def test_a_decoder_reads_the_response() -> None:
     assert fit.lags.tolist() == [*range(-5, 1)]
     for ours, theirs in zip(fit.predict(Y), trf.predict(response=[*Y]), strict=True):
         same(ours, theirs)
-    again = cs.solve(
-        cs.Problem.from_lags(Y, X, **(STATED | {"lags": (-5, 0)})), solver_of(trf, TRIALS)
-    )
+    again = cs.solve(cs.Problem(Y, X, **(STATED | {"lags": (-5, 0)})), solver_of(trf, TRIALS))
     same(again.kernel, fit.kernel)
     back = to_mtrf(again, direction=-1)
     same(back.predict(response=[*Y])[1], trf.predict(response=[*Y])[1])

@@ -82,9 +82,7 @@ def test_the_responses_are_those_of_its_design() -> None:
     events = table(2.0, 1)
     bold = RNG.standard_normal((SCANS, 4))
     x, names = impulses(events, fs=0.5, samples=SCANS)
-    problem = cs.Problem.from_lags(
-        x, bold, tmin=0, tmax=10, edges="zeros", fs=0.5, channels=names, bias=True
-    )
+    problem = cs.Problem(x, bold, tmin=0, tmax=10, edges="zeros", fs=0.5, channels=names, bias=True)
     fit = cs.solve(problem)
     theirs = np.linalg.lstsq(design(events, 2.0).to_numpy(), bold)[0]
     by_name = fit.to_xarray().weight.transpose("channel", "lag", "output").to_numpy()

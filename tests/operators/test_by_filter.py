@@ -93,8 +93,8 @@ def _windows(x: np.ndarray) -> np.ndarray:
 def test_a_solution_of_many_outputs_holds_no_copy_of_the_rows() -> None:
     rng = np.random.default_rng(0)
     x, y = rng.standard_normal((5000, 2)), rng.standard_normal((5000, 40))
-    problem = cs.Problem.from_lags(x, y, lags=(0, 9))
-    few = cs.Problem.from_lags(x, y[:, :2], lags=(0, 9))
+    problem = cs.Problem(x, y, lags=(0, 9))
+    few = cs.Problem(x, y[:, :2], lags=(0, 9))
     # What is imported or computed once does not count.
     assert cs.solve(problem).ok
     assert np.isfinite(cs.solve(few, noise="ar(2)").standard_error).all()

@@ -205,13 +205,13 @@ def test_a_pass_decodes_every_chunk_once(kind: str, channels: int, length: int) 
     if kind == "dask":
         given = [dask.array.from_array(s, chunks=s.chunks, asarray=False) for s in sources]
     limits = Limits(held_numbers=1000, chunk_numbers=2700)
-    problem = cs.Problem.from_lags(*given, lags=(0, 9), edges="zeros", bias=True)
+    problem = cs.Problem(*given, lags=(0, 9), edges="zeros", bias=True)
     assert [s.counted() for s in sources] == [1, 1]
     fit = cs.solve(problem, limits=limits)
     assert [s.counted() for s in sources] == [2, 2]
     score = fit.score()
     assert [s.counted() for s in sources] == [1, 2]
-    plain = cs.solve(cs.Problem.from_lags(x, y, lags=(0, 9), edges="zeros", bias=True))
+    plain = cs.solve(cs.Problem(x, y, lags=(0, 9), edges="zeros", bias=True))
     np.testing.assert_allclose(fit.kernel, plain.kernel, rtol=1e-12, atol=1e-14)
     np.testing.assert_allclose(score.r2, plain.score().r2, rtol=1e-12)
 
@@ -253,7 +253,7 @@ def test_steps_are_as_long_as_chunks_of_dask(length: int) -> None:
 def test_a_task_takes_whole_chunks_of_dask(given: tuple[int, ...], step: int) -> None:
     x = dask.array.zeros((400, 1), chunks=(given, 1))
     y = dask.array.zeros((400, 1), chunks=(90, 1))
-    problem = cs.Problem.from_lags(x, y, lags=(0, 3), edges="zeros")
+    problem = cs.Problem(x, y, lags=(0, 3), edges="zeros")
     operator = analyse(problem, Limits(held_numbers=0, chunk_numbers=600)).design.matrix.chunks
     assert operator.step == step
     by_two = cs.Problem(x, kernel_size=4, stride=2)
@@ -265,7 +265,7 @@ def test_chunks_of_arrays_in_memory_are_longer() -> None:
     x, y = np.ones((900, 1)), np.ones((900, 1))
     limits, steps = Limits(held_numbers=0, chunk_numbers=100), []
     for given in (x, Slices(x)):
-        problem = cs.Problem.from_lags(given, y, lags=(0, 3), edges="zeros")
+        problem = cs.Problem(given, y, lags=(0, 3), edges="zeros")
         operator = analyse(problem, limits).design.matrix.chunks
         steps.append(operator.step)
     assert steps == [100, 50]

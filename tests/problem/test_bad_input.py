@@ -45,7 +45,7 @@ def test_a_channel_of_denormals(dtype, tiny):
         cs.Problem(x, kernel_size=2)
     x[0, 1] = 1  # stray ones beside a normal value are fine, and so is a channel of zeros
     assert cs.Problem(x, kernel_size=2).x[0][2, 1] == dtype(-tiny)
-    assert cs.Problem(x * [1, 0], kernel_size=2).in_channels == 2
+    assert cs.Problem(x * [1, 0], kernel_size=2).n_channels == 2
 
 
 @pytest.mark.parametrize(
@@ -77,7 +77,7 @@ def test_kinds_that_have_no_place(value, words):
     with pytest.raises(TypeError, match=f"^x {words}"):
         cs.Problem(value, kernel_size=1)
     with pytest.raises(TypeError, match=f"^x {words}"):
-        cs.Problem.from_lags(value, lags=(0, 0))
+        cs.Problem(value, lags=(0, 0))
     if value is not None:  # no y is a question for identify
         with pytest.raises(TypeError, match=f"^y {words}"):
             cs.Problem(np.ones(5), value, kernel_size=1)
@@ -111,7 +111,7 @@ def test_kinds_that_have_no_place(value, words):
         ((9,), (9,), 2, r"y has 9 samples, expected 8: padding='valid' with 9 samples of x"),
         ((9,), (9,), 2, r"expected 8: .*; padding='same' or 'causal' would fit"),
         ((9,), (10,), 2, r"expected 8: .*; padding='full' would fit"),
-        ((9,), (4,), 2, r"expected 8: .*; if y is as long as x, give lags in place of kernel_size"),
+        ((9,), (4,), 2, r"expected 8: .*; if y is as long as x, use lags= instead of kernel_size="),
         ((9, 2), (3, 8), 2, r"y has 3 samples, expected 8: .*channels come last: transpose y"),
         ([(9,), (6,)], [(8,), (6,)], 2, r"y\[1\] has 6 samples, expected 5: .*padding='same' or"),
         ((9, 7), (9, 7), (2, 2), r"y has 9 × 7 samples, expected 8 × 6: .*padding='same' or"),
@@ -142,8 +142,8 @@ def test_a_kernel_longer_than_the_signal_is_fine_where_rows_exist():
     "state",
     [
         lambda x, y: cs.Problem(x, y, kernel_size=3, padding="causal"),
-        lambda x, y: cs.Problem.from_lags(x, y, lags=(0, 2)),
-        lambda x, y: cs.Problem.from_lags(x, y, lags=(0, 2), edges="zeros"),
+        lambda x, y: cs.Problem(x, y, lags=(0, 2)),
+        lambda x, y: cs.Problem(x, y, lags=(0, 2), edges="zeros"),
     ],
     ids=["Problem", "drop", "zeros"],
 )
@@ -151,7 +151,7 @@ def test_trials_by_time_needs_a_channel_axis(state, trials, channels):
     x, y = np.ones((trials, 20, channels)), np.ones((trials, 20))
     with pytest.raises(ValueError, match=r"y\[\.\.\., None\]"):
         state(x, y)
-    assert state(x, y[..., None]).out_channels == 1
+    assert state(x, y[..., None]).n_outputs == 1
 
 
 def test_same_with_stride_and_unequal_records():
@@ -164,13 +164,13 @@ def test_same_with_stride_and_unequal_records():
 @pytest.mark.parametrize(
     ("arguments", "error", "words"),
     [
-        ({"kernel_size": None}, TypeError, r"needs kernel_size=\.\.\., or a ConvSpec as spec="),
+        ({"kernel_size": None}, TypeError, r"needs one of lags=\(first, last\) in samples, tmin="),
         ({"groups": 4}, ValueError, "groups=4 does not divide the 2 input channels of x"),
         ({"groups": 2}, ValueError, "groups=2 does not divide the 3 output channels"),
-        ({"out_channels": 2}, ValueError, "out_channels=2, but y has 3 channels"),
-        ({"y": None, "out_channels": 0}, ValueError, "out_channels must be at least 1"),
-        ({"y": None, "out_channels": 1.0}, TypeError, "out_channels must be an integer"),
-        ({"y": None, "groups": 2, "out_channels": 3}, ValueError, "not divide the 3 output"),
+        ({"n_outputs": 2}, ValueError, "n_outputs=2, but y has 3 channels"),
+        ({"y": None, "n_outputs": 0}, ValueError, "n_outputs must be at least 1"),
+        ({"y": None, "n_outputs": 1.0}, TypeError, "n_outputs must be an integer"),
+        ({"y": None, "groups": 2, "n_outputs": 3}, ValueError, "not divide the 3 output"),
         ({"spec": cs.ConvSpec(3)}, TypeError, "give either spec= or kernel_size, stride"),
         ({"kernel_size": None, "spec": 3}, TypeError, "spec must be a ConvSpec, got int"),
         ({"bias": "no"}, TypeError, "bias must be True or False, got 'no'"),
@@ -190,8 +190,8 @@ def test_parameters_that_are_refused(arguments, error, words):
         {"kernel_size": 2, "padding": ((10**9, 0),)},
         {"kernel_size": 2, "padding": ((0, 2**40),)},
         {"kernel_size": 2, "padding": "causal", "dilation": 2**39},
-        {"kernel_size": 2, "out_channels": 2**40},
-        {"kernel_size": 2, "out_channels": 10**30},
+        {"kernel_size": 2, "n_outputs": 2**40},
+        {"kernel_size": 2, "n_outputs": 10**30},
     ],
     ids=str,
 )
@@ -200,17 +200,18 @@ def test_sizes_that_no_memory_holds(arguments):
     with pytest.raises(ValueError, match=words):
         cs.Problem(np.ones(8), **arguments)
     with pytest.raises(ValueError, match=words):
-        cs.Problem.from_lags(np.ones(8), lags=(0, 2**40), edges="zeros")
+        cs.Problem(np.ones(8), lags=(0, 2**40), edges="zeros")
 
 
 @pytest.mark.parametrize(
     ("arguments", "error", "words"),
     [
         ({"edges": "wrap"}, ValueError, "edges='wrap' is unknown; choose one of 'drop', 'zeros'"),
-        ({"lags": 3}, TypeError, r"lags must be \(first, last\) in samples, got 3"),
+        ({"lags": 3}, TypeError, r"got 3; use lags=\(0, 2\) for 3 lags"),
+        ({"lags": 0}, TypeError, r"lags must be \(first, last\) in samples, got 0$"),
         ({"lags": "0:3"}, TypeError, r"lags must be \(first, last\)"),
         ({"lags": ()}, TypeError, r"lags must be \(first, last\)"),
-        ({"lags": (0, 1, 2)}, ValueError, r"lags=.* must be \(first, last\), or one such pair"),
+        ({"lags": (0, 1, 3)}, ValueError, r"lags=.* must be \(first, last\), or one such pair"),
         ({"lags": ((0, 1, 2),)}, ValueError, r"must be \(first, last\), or one such pair"),
         ({"lags": ((0, 1), 2)}, ValueError, r"must be \(first, last\), or one such pair"),
         ({"lags": (0, 1.5)}, TypeError, "lags must be an integer, got 1.5"),
@@ -219,7 +220,16 @@ def test_sizes_that_no_memory_holds(arguments):
         ({"lags": (0, 2**61)}, ValueError, "overflows a 64-bit index"),
         ({"lags": (0, 2**60)}, ValueError, "overflows a 64-bit index"),
         ({"lags": (-(2**61), 0)}, ValueError, "lags must be at least -1152921504606846976"),
-        ({"lags": np.array(3)}, TypeError, r"lags must be \(first, last\) in samples, got array"),
+        ({"lags": np.array(3)}, TypeError, r"use lags=\(0, 2\) for 3 lags"),
+        ({"lags": range(0, 6, 2)}, TypeError, r"lags must be \(first, last\) in samples"),
+        ({"tmin": 0.0, "tmax": 0.1}, TypeError, "give either lags= in samples, or tmin="),
+        ({"lags": None, "tmin": 0.0}, TypeError, "need all of tmin=, tmax= and fs="),
+        ({"kernel_size": 2}, TypeError, "give one of lags=.*, not two of them"),
+        ({"spec": cs.ConvSpec(2)}, TypeError, "give one of lags=.*, not two of them"),
+        ({"stride": 2}, TypeError, "stride= is an argument for kernel_size; with lags= use edges="),
+        ({"padding": "same"}, TypeError, "padding= is an argument for kernel_size"),
+        ({"dilation": (2,)}, TypeError, "dilation= is an argument for kernel_size"),
+        ({"lags": None, "kernel_size": 2, "edges": "zeros"}, TypeError, "use padding="),
         ({"lags": [0, [1]]}, TypeError, "lags must be an integer, got \\[1\\]"),
         ({"lags": [[0, 1], [2]]}, ValueError, "or one such pair per axis"),
         ({"lags": np.array([0.0, 1.0])}, TypeError, "lags must be an integer, got 0.0"),
@@ -234,12 +244,12 @@ def test_sizes_that_no_memory_holds(arguments):
         (
             {"y": Y},
             ValueError,
-            r"lags take y as long as x: x has \(9,\) samples, y \(7,\); kernel_size .* in place of",
+            "y has 7 samples but x has 9. With lags=, y must have the same length as x; use ",
         ),
         (
             {"x": [X, X], "y": [np.ones(9), np.ones(8)]},
             ValueError,
-            r"x of record 1 has \(9,\) samples, y \(8,\)",
+            r"y\[1\] has 8 samples but x\[1\] has 9",
         ),
         ({"groups": 4}, ValueError, "groups=4 does not divide the 2 input channels"),
         ({"bias": "no"}, TypeError, "bias must be True or False, got 'no'"),
@@ -249,7 +259,7 @@ def test_sizes_that_no_memory_holds(arguments):
 )
 def test_lags_that_are_refused(arguments, error, words):
     with pytest.raises(error, match=words):
-        cs.Problem.from_lags(**{"x": X, "lags": (0, 2), **arguments})
+        cs.Problem(**{"x": X, "lags": (0, 2), **arguments})
 
 
 @pytest.mark.parametrize(
@@ -258,9 +268,9 @@ def test_lags_that_are_refused(arguments, error, words):
         lambda x: cs.Problem(x, kernel_size=2),
         lambda x: cs.Problem(np.ones(5), x, kernel_size=2),
         lambda x: cs.Problem([np.ones(4), x], kernel_size=2),
-        lambda x: cs.Problem.from_lags(x, lags=(0, 1)),
+        lambda x: cs.Problem(x, lags=(0, 1)),
     ],
-    ids=["x", "y", "list", "from_lags"],
+    ids=["x", "y", "list", "lags"],
 )
 def test_tracers_are_sent_to_fit_kernel(state):
     def inside(x):

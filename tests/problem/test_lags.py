@@ -1,4 +1,4 @@
-"""Problem.from_lags: lags, edges and rows against a loop."""
+"""Problems stated by lags: lags, edges and rows against a loop."""
 
 import json
 from typing import Any
@@ -38,12 +38,12 @@ def check_lags(problem, x, y, h, bounds, edges):
 
 @pytest.mark.parametrize("edges", ["drop", "zeros", "circular"])
 @pytest.mark.parametrize("bounds", LAGS, ids=str)
-def test_from_lags(bounds, edges):
+def test_lags(bounds, edges):
     rng = np.random.default_rng(1)
     x = rng.integers(-9, 9, (8, 2))
     h = rng.integers(-9, 9, (bounds[1] - bounds[0] + 1, 2, 3))
     y, _ = dense.lag_convolve(x, h, bounds[:1], edges)
-    problem = cs.Problem.from_lags(x, y, lags=bounds, edges=edges)
+    problem = cs.Problem(x, y, lags=bounds, edges=edges)
     check_lags(problem, x, y, h, [bounds], edges)
 
 
@@ -51,12 +51,12 @@ def test_from_lags(bounds, edges):
 @pytest.mark.parametrize(
     "bounds", [((0, 2), (-1, 1)), ((-2, -1), (1, 2)), ((-1, 1), (0, 0))], ids=str
 )
-def test_from_lags_in_two_dimensions(bounds, edges):
+def test_lags_in_two_dimensions(bounds, edges):
     rng = np.random.default_rng(2)
     x = rng.integers(-9, 9, (6, 5, 2))
     h = rng.integers(-9, 9, (*(b - a + 1 for a, b in bounds), 2, 2))
     y, _ = dense.lag_convolve(x, h, [a for a, _ in bounds], edges)
-    problem = cs.Problem.from_lags(x, y, lags=bounds, edges=edges)
+    problem = cs.Problem(x, y, lags=bounds, edges=edges)
     check_lags(problem, x, y, h, bounds, edges)
 
 
@@ -67,32 +67,32 @@ def test_from_lags_in_two_dimensions(bounds, edges):
     taps=st.integers(1, 5),
     seed=st.integers(0, 99),
 )
-def test_from_lags_anywhere(edges, samples, first, taps, seed):
+def test_lags_anywhere(edges, samples, first, taps, seed):
     rng = np.random.default_rng(seed)
     x, h = rng.integers(-9, 9, (samples, 1)), rng.integers(-9, 9, (taps, 1, 1))
     y, whole = dense.lag_convolve(x, h, (first,), edges)
     bounds = (first, first + taps - 1)
     if edges == "drop" and not whole.any():
         with pytest.raises(ValueError, match=r"no window fits"):
-            cs.Problem.from_lags(x, y, lags=bounds, edges=edges)
+            cs.Problem(x, y, lags=bounds, edges=edges)
     else:
-        problem = cs.Problem.from_lags(x, y, lags=bounds, edges=edges)
+        problem = cs.Problem(x, y, lags=bounds, edges=edges)
         check_lags(problem, x, y, h, [bounds], edges)
 
 
-def test_from_lags_reads_records_each_on_its_own():
+def test_lags_reads_records_each_on_its_own():
     rng = np.random.default_rng(3)
     xs = [rng.integers(-9, 9, (n, 1)) for n in (7, 5)]
     h = rng.integers(-9, 9, (3, 1, 1))
     ys = [dense.lag_convolve(x, h, (-1,), "drop")[0] for x in xs]
-    problem = cs.Problem.from_lags(xs, ys, lags=(-1, 1))
+    problem = cs.Problem(xs, ys, lags=(-1, 1))
     assert [r.tolist() for r in problem.rows] == [[1, 2, 3, 4, 5], [1, 2, 3]]
     for y, kept, rows in zip(ys, problem.y, problem.rows, strict=True):
         np.testing.assert_array_equal(kept, y[rows])
 
 
-def test_from_lags_with_groups_and_bias():
-    problem = cs.Problem.from_lags(X, lags=(0, 2), groups=2, out_channels=4, bias=True)
+def test_lags_with_groups_and_bias():
+    problem = cs.Problem(X, lags=(0, 2), groups=2, n_outputs=4, bias=True)
     assert problem.kernel_shape == (3, 1, 4)
     assert problem.n_unknowns == 4
 
@@ -102,10 +102,10 @@ def test_from_lags_with_groups_and_bias():
     [
         lambda: cs.Problem(X, Y, kernel_size=3, bias=True),
         lambda: cs.Problem(X, kernel_size=2, stride=2, padding=((1, -1),), dilation=2, groups=2),
-        lambda: cs.Problem(np.ones((6, 5)), kernel_size=(2, 3), padding="circular", out_channels=2),
-        lambda: cs.Problem.from_lags(X, lags=(-1, 2), edges="zeros", bias=True),
-        lambda: cs.Problem.from_lags(X, lags=np.array([1, 3]), edges="circular", groups=2),
-        lambda: cs.Problem.from_lags(np.ones((6, 5)), lags=((0, 2), (-1, 1))),
+        lambda: cs.Problem(np.ones((6, 5)), kernel_size=(2, 3), padding="circular", n_outputs=2),
+        lambda: cs.Problem(X, lags=(-1, 2), edges="zeros", bias=True),
+        lambda: cs.Problem(X, lags=np.array([1, 3]), edges="circular", groups=2),
+        lambda: cs.Problem(np.ones((6, 5)), lags=((0, 2), (-1, 1))),
     ],
     ids=range(6),
 )
@@ -114,7 +114,7 @@ def test_a_recipe_reads_other_data_alike(state):
     x = np.concatenate([problem.x[0], problem.x[0]])
     again = cs.Problem.again(json.loads(json.dumps(problem.recipe)), x)
     assert again.spec == problem.spec
-    assert (again.bias, again.out_channels) == (problem.bias, problem.out_channels)
+    assert (again.bias, again.n_outputs) == (problem.bias, problem.n_outputs)
     assert again.recipe == problem.recipe
     assert [a.tolist() for a in again.lags] == [a.tolist() for a in problem.lags]
     same = cs.Problem.again(problem.recipe, problem.input.arrays[0])
@@ -128,18 +128,18 @@ def test_trials_read_as_channels_are_told() -> None:
     with pytest.warns(
         UserWarning, match=r"10 samples × 500 channels.*\(x\[\.\.\., None\]\)"
     ) as caught:
-        cs.Problem.from_lags(x, lags=(0, 3))
+        cs.Problem(x, lags=(0, 3))
     assert caught[0].filename == __file__
     with pytest.warns(UserWarning, match="more channels than samples"):
         cs.Problem([x, x], kernel_size=2)
     with pytest.raises(ValueError, match="channels come last: transpose x"):
-        cs.Problem.from_lags(np.ones((3, 500)), np.ones(500), lags=(0, 3))
+        cs.Problem(np.ones((3, 500)), np.ones(500), lags=(0, 3))
 
 
 def test_a_pair_for_one_axis_says_that_there_is_one():
     """And is not doubted: any warning is an error here."""
     x = np.random.default_rng(0).standard_normal((10, 500))
-    assert cs.Problem.from_lags(x, lags=[(0, 3)]).in_channels == 500
+    assert cs.Problem(x, lags=[(0, 3)]).n_channels == 500
 
 
 @pytest.mark.parametrize(
@@ -158,4 +158,4 @@ def test_a_pair_for_one_axis_says_that_there_is_one():
 def test_rates_and_times_that_overflow_are_refused(given: dict[str, Any], message: str) -> None:
     x = np.arange(20.0)
     with pytest.raises(ValueError, match=message):
-        cs.Problem.from_lags(x, x, **given)
+        cs.Problem(x, x, **given)

@@ -35,7 +35,7 @@ from support.arrays import X, Y, ones
 def test_rank_rule(shape, taps, records, reading):
     problem = cs.Problem(ones(shape), kernel_size=taps)
     assert [x.shape for x in problem.x] == records
-    assert problem.in_channels == records[0][-1]
+    assert problem.n_channels == records[0][-1]
     assert repr(problem).startswith(f"x: {reading}")
 
 
@@ -57,7 +57,7 @@ def test_rank_rule(shape, taps, records, reading):
 )
 def test_x_and_y_are_read_each_on_its_own(x, y, outputs):
     problem = cs.Problem(ones(x), ones(y), kernel_size=3)
-    assert problem.out_channels == outputs
+    assert problem.n_outputs == outputs
     assert len(problem.y) == len(problem.x)
     assert sum(len(part) for part in problem.y) == problem.n_equations
 
@@ -85,7 +85,7 @@ def test_a_record_too_short_for_a_row_is_counted():
 
 @pytest.mark.parametrize("bias", [False, True])
 def test_equations_and_unknowns(bias):
-    problem = cs.Problem(np.ones((5, 9, 4)), kernel_size=3, groups=2, out_channels=6, bias=bias)
+    problem = cs.Problem(np.ones((5, 9, 4)), kernel_size=3, groups=2, n_outputs=6, bias=bias)
     assert (problem.n_equations, problem.n_unknowns) == (5 * 7, 3 * 2 + bias)
     assert problem.kernel_shape == (3, 2, 6)
 
@@ -95,15 +95,15 @@ def test_equations_and_unknowns(bias):
     [
         ({}, 1),
         ({"groups": 2}, 2),
-        ({"out_channels": 5}, 5),
-        ({"groups": 2, "out_channels": 4}, 4),
+        ({"n_outputs": 5}, 5),
+        ({"groups": 2, "n_outputs": 4}, 4),
         ({"y": Y}, 3),
-        ({"y": Y, "out_channels": 3}, 3),
+        ({"y": Y, "n_outputs": 3}, 3),
     ],
     ids=str,
 )
-def test_out_channels(arguments, outputs):
-    assert cs.Problem(X, kernel_size=3, **arguments).out_channels == outputs
+def test_n_outputs(arguments, outputs):
+    assert cs.Problem(X, kernel_size=3, **arguments).n_outputs == outputs
 
 
 def test_spec_may_stand_for_its_parts():
@@ -146,7 +146,7 @@ MASK[:50, 2] = False
 
 
 def masked(**options):
-    return cs.Problem.from_lags(LONG, OUTPUTS, lags=(0, 4), mask=MASK, **options)
+    return cs.Problem(LONG, OUTPUTS, lags=(0, 4), mask=MASK, **options)
 
 
 def derived():
@@ -158,7 +158,7 @@ def derived():
         "outputs": first,
         "one output": second,
         "lags": problem.narrowed(1, 3),
-        "whole windows": cs.Problem.from_lags(
+        "whole windows": cs.Problem(
             LONG, OUTPUTS, lags=(0, 4), edges="zeros", mask=MASK
         ).of_whole_windows(),
         "geometry": cs.Problem(LONG, kernel_size=3, bias=True).under(cs.ConvSpec(2), False),
@@ -192,7 +192,7 @@ def test_a_derived_problem_leaves_the_whole_as_it_is():
 
 
 def test_rows_of_chosen_lags_are_indices_in_the_y_given():
-    problem = cs.Problem.from_lags(LONG, OUTPUTS, lags=(-1, 9))
+    problem = cs.Problem(LONG, OUTPUTS, lags=(-1, 9))
     np.testing.assert_array_equal(problem.narrowed(3, 5).rows, problem.rows)
 
 
@@ -202,6 +202,6 @@ def test_outputs_of_a_mask_take_their_own_settings(noise):
     strengths = np.array([[1.0, 50.0, 300.0]])
     fit = cs.solve(masked(), cs.Regularized(cs.Ridge(), strength=strengths), noise=noise)
     for o, strength in enumerate(strengths[0]):
-        alone = cs.Problem.from_lags(LONG, OUTPUTS[:, o], lags=(0, 4), mask=MASK[:, o])
+        alone = cs.Problem(LONG, OUTPUTS[:, o], lags=(0, 4), mask=MASK[:, o])
         wanted = cs.solve(alone, cs.Regularized(cs.Ridge(), strength=strength), noise=noise)
         np.testing.assert_allclose(fit.kernel[..., [o]], wanted.kernel, atol=1e-13)

@@ -117,21 +117,21 @@ def test_minimum_samples_is_what_it_takes(geometry):
 @pytest.mark.parametrize(
     ("spec", "arguments", "samples"),
     [
-        (ConvSpec(3), {"in_channels": 2}, 8),  # the notebook: 6 unknowns, 6 equations
-        (ConvSpec(40), {"in_channels": 2}, 119),
-        (ConvSpec(40), {"in_channels": 2, "bias": True}, 120),
+        (ConvSpec(3), {"n_channels": 2}, 8),  # the notebook: 6 unknowns, 6 equations
+        (ConvSpec(40), {"n_channels": 2}, 119),
+        (ConvSpec(40), {"n_channels": 2, "bias": True}, 120),
         (ConvSpec(10**9), {}, 2 * 10**9 - 1),
         (ConvSpec((5, 5)), {}, 9),
         # Rows enough long before the last lag is reached.
         (ConvSpec(40, padding="causal"), {"records": 100}, 40),
         (ConvSpec(2, padding="causal", dilation=2**40), {}, 2**40 + 1),
         # Rows that read zeros alone do not count.
-        (ConvSpec(3, padding=((100, 100),)), {"in_channels": 2}, 4),
+        (ConvSpec(3, padding=((100, 100),)), {"n_channels": 2}, 4),
         # In a circle of two samples two steps lead back to the first.
         (ConvSpec(2, padding="circular", dilation=2), {}, 3),
         (ConvSpec(2, padding="circular", dilation=3), {}, 2),
         # A run of two taps is read by fewer rows than it has columns, one tap and all are not.
-        (ConvSpec(3, 2, "full"), {"in_channels": 2, "records": 3}, 3),
+        (ConvSpec(3, 2, "full"), {"n_channels": 2, "records": 3}, 3),
     ],
     ids=str,
 )
@@ -245,7 +245,7 @@ def test_geometry_that_is_refused(arguments, error, words):
         (lambda s: s.lags(), "padding='same' places the kernel by the record's shape; give it"),
         (lambda s: s.unknowns(3), "groups=2 does not divide the 3 input channels"),
         (lambda s: s.minimum_samples(4, records=0), "records must be at least 1"),
-        (lambda s: s.minimum_samples(0), "in_channels must be at least 1, got 0"),
+        (lambda s: s.minimum_samples(0), "n_channels must be at least 1, got 0"),
         (lambda s: s.minimum_samples(3), "groups=2 does not divide the 3 input channels"),
     ],
 )
@@ -257,7 +257,7 @@ def test_questions_that_are_refused(call, words):
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ({"in_channels": 2.0}, "in_channels must be an integer, got 2.0"),
+        ({"n_channels": 2.0}, "n_channels must be an integer, got 2.0"),
         ({"records": True}, "records must be an integer, got the bool True"),
         ({"bias": 1}, "bias must be True or False, got 1"),
     ],

@@ -57,7 +57,7 @@ def test_what_has_shape_dtype_and_slices_is_stored(tmp_path: Path) -> None:
         assert is_stored(store(X, tmp_path)) is (kind != "memory map")
     for value in (X, X[0, 0], X.tolist(), 3.0, Frame(), "x", None, memoryview(X)):
         assert not is_stored(value)
-    assert cs.Problem(Frame(), Y, kernel_size=5).in_channels == 2
+    assert cs.Problem(Frame(), Y, kernel_size=5).n_channels == 2
 
 
 # --- which slice is what
@@ -168,7 +168,7 @@ def test_the_last_value_that_is_not_finite_is_found(kind: str, form: str, tmp_pa
     ):
         cs.Problem(x, kernel_size=5)  # fmt: skip
     with pytest.raises(ValueError, match=words):
-        cs.Problem.from_lags(x, lags=(40, 44), edges="circular")
+        cs.Problem(x, lags=(40, 44), edges="circular")
 
 
 @pytest.mark.parametrize("kind", STORES)

@@ -157,7 +157,7 @@ def test_an_offset_beside_zero_padding_takes_few_steps(given):
         options["mask"] = ~one
     if "weights" in given:
         options["weights"] = 1.0 + one
-    problem = cs.Problem.from_lags(x, y, lags=(-2, 9), edges="zeros", **options)
+    problem = cs.Problem(x, y, lags=(-2, 9), edges="zeros", **options)
     fit = cs.solve(problem, cs.ConjugateGradient())
     assert fit.ok
     assert fit.stats["steps"] < 20
@@ -169,7 +169,7 @@ def test_a_quiet_start_of_chunks_takes_few_steps():
     x = rng.standard_normal((n, 2))
     x[:900] *= 1e-6
     y = np.convolve(x[:, 0], [1, 0.5, 0.2])[:n] + rng.standard_normal(n)
-    problem = cs.Problem.from_lags(x, y, lags=(0, 9), edges="zeros", confounds=1)
+    problem = cs.Problem(x, y, lags=(0, 9), edges="zeros", confounds=1)
     chunks = cs.Limits(held_numbers=0, chunk_numbers=800)
     fit = cs.solve(problem, cs.ConjugateGradient(ridge=1.0), limits=chunks)
     assert fit.ok

@@ -79,9 +79,9 @@ def test_another_length_compiles_nothing(compiled: list[str], solver: cs.Solver)
 
     def run(samples: int) -> None:
         x, y = rng.standard_normal((samples, 2)), rng.standard_normal((samples, 3))
-        fit = solve(cs.Problem.from_lags(x, y, lags=(0, 9), edges="zeros", bias=True), solver)
+        fit = solve(cs.Problem(x, y, lags=(0, 9), edges="zeros", bias=True), solver)
         assert fit.ok
-        report = cs.identify(cs.Problem.from_lags(x, y, lags=(0, 9), edges="zeros", bias=True))
+        report = cs.identify(cs.Problem(x, y, lags=(0, 9), edges="zeros", bias=True))
         assert report.condition < 10
 
     run(700)

@@ -127,7 +127,7 @@ def grouped() -> Iterator[Exact]:
 
 
 def lagged() -> Iterator[Exact]:
-    """`Problem.from_lags`, with y as long as x."""
+    """`Problem` by lags, with y as long as x."""
     for lags in ((0, 3), (-2, 1), (-3, -1), (1, 3)):
         for edges in ("drop", "zeros", "circular"):
             for word, x in {"white": NOISE[:12, :2], "constant": CONSTANT[:12]}.items():

@@ -14,7 +14,7 @@ from support import dense
 
 @dataclass(frozen=True)
 class Exact:
-    """Records ``(*W, C)`` and the arguments of `Problem`, or of `Problem.from_lags`."""
+    """Records ``(*W, C)`` and the arguments of `Problem`."""
 
     name: str
     x: list[np.ndarray]
@@ -25,8 +25,7 @@ class Exact:
         return self.options.get("bias", False)
 
     def problem(self) -> cs.Problem:
-        make = cs.Problem.from_lags if "lags" in self.options else cs.Problem
-        return make(self.x if len(self.x) > 1 else self.x[0], **self.options)
+        return cs.Problem(self.x if len(self.x) > 1 else self.x[0], **self.options)
 
     def matrices(self) -> np.ndarray:
         """The design matrices (groups, rows, P), by brute force."""

@@ -86,7 +86,7 @@ class Geometry:
         return (np.stack(xs), np.stack(ys)) if len(set(self.shapes)) == 1 else (xs, ys)
 
     def problem(self, x: Any, y: Any = None, bias: bool = False) -> cs.Problem:
-        return cs.Problem(x, y, spec=self.spec, bias=bias, out_channels=self.outputs)
+        return cs.Problem(x, y, spec=self.spec, bias=bias, n_outputs=self.outputs)
 
 
 def _drawn(

@@ -52,7 +52,7 @@ def covariance(penalty: Penalty, lags: np.ndarray) -> np.ndarray:
 
 def matrix(penalty: Penalty, problem: cs.Problem) -> np.ndarray:
     """Rows D with ‖D w‖² the penalty of a kernel w (taps × channels), built without `roots`."""
-    spec, channels = problem.spec, problem.in_channels // problem.spec.groups
+    spec, channels = problem.spec, problem.n_channels // problem.spec.groups
     eye, taps = np.eye(channels), int(np.prod(spec.kernel_size))
     if isinstance(penalty, Ridge):
         weights = np.ones(channels) if penalty.groups is None else np.array(penalty.weights)
@@ -79,7 +79,7 @@ def matrix(penalty: Penalty, problem: cs.Problem) -> np.ndarray:
 def penalty_for(name: str, problem: cs.Problem) -> Penalty:
     """The penalty of this name that fits a problem's channels and taps."""
     if name == "banded":
-        channels = problem.in_channels
+        channels = problem.n_channels
         labels = np.arange(channels) % (channels // problem.spec.groups)
         return Ridge(tuple(labels), tuple(np.geomspace(0.3, 30, len(set(labels)))))
     if name == "matrix":

@@ -114,7 +114,7 @@ class Reported(NamedTuple):
 def reported(problem: cs.Problem, by: str = "qr") -> Reported:
     """The report by that route; the mask (taps, channels, groups), of each group's first output."""
     report = cs.identify(problem, limits=ROUTES[by])
-    first = report.identifiable[..., :: problem.out_channels // problem.spec.groups]
+    first = report.identifiable[..., :: problem.n_outputs // problem.spec.groups]
     return Reported(
         report.verdict, report.group_ranks, first.ravel().tolist(), report.bias_identifiable
     )

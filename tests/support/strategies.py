@@ -31,15 +31,14 @@ JUNK: tuple[Any, ...] = (
 
 
 class Statement(NamedTuple):
-    """The arguments of `Problem`, or of `Problem.from_lags`."""
+    """The arguments of `Problem`."""
 
     x: Any
     y: Any
     arguments: dict[str, Any]
 
     def problem(self) -> cs.Problem:
-        door = cs.Problem.from_lags if "lags" in self.arguments else cs.Problem
-        return door(self.x, self.y, **self.arguments)
+        return cs.Problem(self.x, self.y, **self.arguments)
 
 
 def _units(rng, shape):
@@ -205,7 +204,7 @@ def statements(draw, sound=True):
             given.append(draw(dressed(whole, foreign=not sound)))
     x, y = given
     if draw(st.integers(0, 5)) == 0:
-        arguments["out_channels"] = geometry.outputs
+        arguments["n_outputs"] = geometry.outputs
         y = None
     statement = Statement(x, y, arguments)
     return statement if sound or draw(st.booleans()) else draw(_mistaken(statement, names))
@@ -215,7 +214,7 @@ def statements(draw, sound=True):
 def _mistaken(draw, statement, names):
     """The statement with one argument exchanged for something else."""
     x, y, arguments = statement
-    name = draw(st.sampled_from(["x", "y", "x", "y", "out_channels", *arguments]))
+    name = draw(st.sampled_from(["x", "y", "x", "y", "n_outputs", *arguments]))
     value = draw(st.one_of(st.sampled_from(JUNK), st.integers(-2, 4)))
     if name not in ("x", "y"):
         return Statement(x, y, arguments | {name: value})
