@@ -136,7 +136,7 @@ def held(fit: cs.Solution, w: np.ndarray) -> tuple[float, ...]:
 
     def within(simultaneous: bool) -> np.ndarray:
         low, high = fit.confidence_band(LEVEL, simultaneous)
-        return (low <= w) & (w <= high)
+        return (low <= w[::-1, :, 0]) & (w[::-1, :, 0] <= high)
 
     total = fit.test(contrast=np.ones((len(w), 1)), value=w.sum()).p > 1 - LEVEL
     return float(within(False).mean()), float(total.mean()), float(within(True).all(0).mean())
@@ -201,7 +201,8 @@ def cluster_band(records: int, taps: int, draws: int, outputs: int) -> dict[str,
         y = [cs.convolve(a, w, cs.ConvSpec(taps)) + RED(rng, CLUSTER_ROWS, outputs) for a in x]
         fit = cs.solve(cs.Problem(x, y, kernel_size=(taps,), bias=True), noise="cluster")
         low, high = fit.confidence_band(LEVEL, simultaneous=True)
-        found.append(float(((low <= w) & (w <= high)).all((0, 1)).mean()))
+        truth = w[::-1, :, 0]
+        found.append(float(((low <= truth) & (truth <= high)).all(0).mean()))
         reach.append(float(((high - low) / fit.standard_error).mean() / 2))
     row = {"records": records, "taps": taps, "half width": round(float(np.mean(reach)), 2)}
     return row | rate(found)

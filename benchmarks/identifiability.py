@@ -40,7 +40,7 @@ begun = time.perf_counter()
 problem = cs.Problem(x, y, kernel_size={taps})
 if {identify}:
     report = cs.identify(problem)
-    found = dict(verdict=report.verdict, rank=report.rank, condition=report.condition)
+    found = dict(verdict=report.verdict, rank=report.rank, condition=report.condition_number)
     found["method"] = report.method
 else:
     fit = cs.solve(problem)

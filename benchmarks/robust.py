@@ -124,7 +124,7 @@ def huber(x: np.ndarray, y: np.ndarray, taps: int) -> dict[str, Any]:
     at_scale = ours(x, y, taps, cs.Huber(scale=exact.scale))()
     row["gap_at_the_scale_of_RLM"] = rounded(at_scale.certificate)
     row["off_RLM"] = largest_share(at_scale.kernel.reshape(-1), exact.params)
-    row["covariance_off_RLM"] = largest_share(at_scale.covariance(), exact.cov_params())
+    row["covariance_off_RLM"] = largest_share(at_scale.covariance()[::-1, ::-1], exact.cov_params())
     return row
 
 

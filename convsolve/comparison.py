@@ -137,8 +137,8 @@ def compare(
     Args:
         problem: x, y and the geometry.
         solvers: a sequence, or a mapping from label to solver; all that apply by default.
-        truth: the true kernel, ``(*K, Cin/groups, Cout)`` or a shape of as many numbers, if it is
-        known.
+        truth: the true impulse response, if it is known, in ascending lags: an array shaped as
+            `Solution.impulse_response`, or ``(*lags, Cin/groups, Cout)``.
         limits: the memory allowed.
 
     The loss is the mean squared residual for every method, whatever it minimised itself: one with a
@@ -157,7 +157,9 @@ def compare(
     pairs = _labelled((*ALL, *CHOSEN) if solvers is None else solvers)
     if not pairs:
         raise ValueError("solvers names none; leave it out for all that apply")
-    reference = None if truth is None else problem.as_kernel(truth, "truth")
+    reference = None
+    if truth is not None:
+        reference = np.flip(problem.as_kernel(truth, "truth"), tuple(range(problem.spec.ndim)))
     decided = report.decided
     solutions, skipped = _solve_all(problem, pairs, named, limits)
     objective = _common(solver for _, solver in pairs)

@@ -2,23 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import TYPE_CHECKING
 
-
-class Report(Protocol):
-    """The part of `Identifiability` that a warning has, whose module imports this one."""
-
-    @property
-    def verdict(self) -> str:
-        """The verdict in a word or two."""
-
-    @property
-    def unique(self) -> bool:
-        """Whether the data determine the kernel."""
-
-    @property
-    def remedies(self) -> list[str]:
-        """Changes that would make it determined."""
+if TYPE_CHECKING:
+    from .identifiability.report import Identifiability
 
 
 class SolveError(ValueError):
@@ -28,13 +15,14 @@ class SolveError(ValueError):
 class IdentifiabilityWarning(UserWarning):
     """The data do not determine the kernel, and the solution is one of many.
 
-    ``report`` is the `Identifiability`, which lists the taps that are determined and possible
-    remedies. For more than 16 groups, the message only counts the groups that are not determined.
+    ``report`` is the `Identifiability`, which lists the taps that are determined and has
+    suggestions. For more than 16 groups, the message only counts the groups that are not
+    determined.
     With ``strict=True``, an `IdentifiabilityError` is raised instead. A sufficient ridge prevents
     the warning.
     """
 
-    def __init__(self, message: str, report: Report | None = None) -> None:
+    def __init__(self, message: str, report: Identifiability | None = None) -> None:
         super().__init__(message)
         self.report = report
 
@@ -42,6 +30,6 @@ class IdentifiabilityWarning(UserWarning):
 class IdentifiabilityError(ValueError):
     """Raised by ``solve(..., strict=True)`` instead of an `IdentifiabilityWarning`."""
 
-    def __init__(self, message: str, report: Report | None = None) -> None:
+    def __init__(self, message: str, report: Identifiability | None = None) -> None:
         super().__init__(message)
         self.report = report

@@ -187,7 +187,7 @@ def _determined(report: Identifiability) -> str:
     if not few:
         return section("What the data determine", verdict, paragraph(report.counting))
     told = facts(report.entries())
-    if report.unique and not report.weakly_determined.any():
+    if report.unique and not report._weakly_determined.any():
         return section("What the data determine", verdict, told)
     drawn = picture(png(plot(report), DPI), "Singular values, and which taps are determined.")
     return section("What the data determine", verdict, told, drawn)

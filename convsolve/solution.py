@@ -24,6 +24,7 @@ from .leastsquares.certificate import GAP
 from .leastsquares.penalty import Penalty
 from .noise import NOISES, NoiseModel, noise_model
 from .operators.design_matrix import without_confounds
+from .operators.layout import ascending, reversed_taps
 from .operators.prediction import predicted, predicted_blocks
 from .problem.checks import choice, fraction, index, integer
 from .problem.confounds import Confounds
@@ -145,10 +146,7 @@ class Solution:
 
         ``plt.plot(fit.lags, fit.impulse_response)`` plots it if x or y has one channel.
         """
-        d = self.spec.ndim
-        flipped = self.kernel[(slice(None, None, -1),) * d]
-        single = tuple(d + i for i, n in enumerate(flipped.shape[d:]) if n == 1)
-        return flipped.squeeze(axis=single)
+        return ascending(self.kernel, self.spec.ndim)
 
     @property
     def lags(self) -> Any:
@@ -317,7 +315,7 @@ class Solution:
 
     @property
     def standard_error(self) -> np.ndarray:
-        """Standard errors of the taps, kernel-shaped, in the kernel's unit.
+        """Standard errors of the taps, in the shape, order and unit of `impulse_response`.
 
         For white noise in y, √(s²·diag (AᵀA)⁻¹) with s² = ‖residual‖²/dof; inf for a tap that the
         data do not determine. With a penalty, it is the standard deviation of the posterior, which
@@ -337,7 +335,7 @@ class Solution:
                 degrees of freedom are left; a factor exceeds the memory limit; or there are no
                 training data, and the errors were not saved.
         """
-        return self._errors[0]
+        return np.asarray(ascending(self._errors[0], self.spec.ndim))
 
     @property
     def dof(self) -> np.ndarray:
@@ -367,7 +365,7 @@ class Solution:
     def covariance(self, output: int | str = 0) -> np.ndarray:
         """Return the covariance (P, P) of the taps of one output, for the assumed `noise`.
 
-        Rows are in the order of ``kernel[..., output].reshape(-1)``.
+        Rows are in the order of ``impulse_response[..., output].ravel()``.
 
         Raises:
             TypeError: If ``output`` is neither a number nor a name.
@@ -378,12 +376,14 @@ class Solution:
         if self._parts:
             fit, place = at(self._parts, output)
             return fit.covariance(place)
-        return self._uncertainty.covariance(output)
+        found = self._uncertainty.covariance(output)
+        order = reversed_taps(len(found), self.kernel.shape[-2])
+        return found[np.ix_(order, order)]
 
     def confidence_band(
         self, level: float = 0.95, simultaneous: bool = False, method: str = "max-t"
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Return the lower and upper end of a band about the kernel, both kernel-shaped.
+        """Return the lower and upper end of a band, both shaped as `impulse_response`.
 
         Args:
             level: Probability that the band contains a true tap, between 0 and 1. Default 0.95.
@@ -410,17 +410,20 @@ class Solution:
             >>> x, noise = np.random.default_rng(0).standard_normal((2, 200))
             >>> fit = cs.solve(cs.Problem(x, 2 * x + noise, lags=(0, 3)))
             >>> low, high = fit.confidence_band(simultaneous=True)
-            >>> bool((low[-1] < 2).all() and (2 < high[-1]).all())
+            >>> bool(low[0] < 2 < high[0])
             True
         """
         level = fraction(level, "level")
         if not isinstance(simultaneous, (bool, np.bool_)):
             raise TypeError(f"simultaneous must be True or False, got {simultaneous!r}")
         choice(method, "method", ("max-t", "bonferroni"))
+        low, high = self._band(level, bool(simultaneous), method)
+        return ascending(low, self.spec.ndim), ascending(high, self.spec.ndim)
+
+    def _band(self, level: float, simultaneous: bool, method: str) -> tuple[np.ndarray, np.ndarray]:
+        """Return the ends of a band, both kernel-shaped."""
         if self._parts:
-            low, high = gathered(
-                self._parts, lambda fit: fit.confidence_band(level, simultaneous, method)
-            )
+            low, high = gathered(self._parts, lambda fit: fit._band(level, simultaneous, method))
             return low, high
         (error, dof, _), kernel = self._errors, np.asarray(self.kernel, float)
         if simultaneous:
@@ -460,8 +463,9 @@ class Solution:
         Args:
             channels: An input channel, or several, all of whose taps are tested at once; numbers or
                 names.
-            contrast: Weights of the taps instead of channels, shaped as the kernel of one output,
-                ``(*K, Cin/groups)``, or several of them, ``(q, *K, Cin/groups)``.
+            contrast: Weights of the taps instead of channels, ``(*lags, Cin/groups)`` in ascending
+                lags, or several of them, ``(q, *lags, Cin/groups)``. The channel axis may be
+                omitted if there is one channel.
             value: Tested value, one number or one per row of the contrast. Default 0.
 
         Returns:
@@ -483,7 +487,7 @@ class Solution:
             >>> import convsolve as cs
             >>> x, noise = np.random.default_rng(0).standard_normal((2, 200))
             >>> fit = cs.solve(cs.Problem(x, 2 * x + noise, lags=(0, 3)), noise="hac")
-            >>> test = fit.test(contrast=np.ones((4, 1)), value=2.0)
+            >>> test = fit.test(contrast=np.ones(4), value=2.0)
             >>> bool(test.p[0] > 0.05)
             True
         """
@@ -594,8 +598,8 @@ class Solution:
         t has few degrees of freedom, and bands are wide.
 
         Returns:
-            ``standard_error``, kernel-shaped, ``dof``, one less than records, the ``kernels``
-            without each record, and ``confidence_band(level)``.
+            ``standard_error``, shaped as `impulse_response`, ``dof``, one less than records, the
+            ``kernels`` without each record, and ``confidence_band(level)``.
 
         Raises:
             ValueError: If the estimate has a penalty, noise="ar" or another loss; there is a single

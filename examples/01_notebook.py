@@ -45,7 +45,7 @@ def recover(title: str, x: np.ndarray, y: np.ndarray, taps: int, steps: int) -> 
     adam = cs.solve(problem, cs.GradientDescent(loss="mae", steps=steps))
     print(adam.trace)
     exact = cs.solve(problem)
-    print(f"\nexact, by {exact.stats['solver']}, condition {report.condition:.3g}:")
+    print(f"\nexact, by {exact.stats['solver']}, condition {report.condition_number:.3g}:")
     print(np.array2string(np.squeeze(exact.kernel), precision=12, suppress_small=True))
     return adam
 

@@ -55,7 +55,7 @@ print(cs.identify(short))
 # kernel of smallest norm among those that fit. Adam scales every tap by itself, and ends at
 # another: its "null part" is what it has put where the data say nothing.
 
-first = cs.compare(short, methods(cs.identify(short), 1), truth=TRUTH)
+first = cs.compare(short, methods(cs.identify(short), 1), truth=TRUTH[::-1])
 print(f"{first}\n")
 
 # %%
@@ -80,12 +80,12 @@ figure = cs.plot(report)
 # %%
 # Each method is right where the report says that the taps are determined, and only there.
 
-second = cs.compare(poor, methods(report, 1), truth=TRUTH)
+second = cs.compare(poor, methods(report, 1), truth=TRUTH[::-1])
 print(second)
-known = report.identifiable[..., 0]
-exact = second.solutions["least squares"].kernel
+known = report.identifiable
+exact = second.solutions["least squares"].impulse_response
 print("\nlargest error of the taps that are determined, and of the others:")
-error = np.abs(exact - TRUTH)[..., 0]
+error = np.abs(exact - TRUTH[::-1, :, 0])
 print(f"  {error[known].max():.1e}   {error[~known].max():.2f}")
 
 # %%

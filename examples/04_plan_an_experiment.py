@@ -79,7 +79,7 @@ for name, report in reports.items():
 for name, report in reports.items():
     if not report.unique:
         print(f"\n{name}:")
-        for sentence in (report.confounded[0], report.remedies[0]):
+        for sentence in (report.collinear[0], str(report.suggestions[0])):
             print(textwrap.fill(sentence, 88, initial_indent="  ", subsequent_indent="  "))
 
 # %%
@@ -95,8 +95,7 @@ figure = cs.plot(reports["a click every 25 samples"])
 gains = Figure(figsize=(8, 4), layout="constrained")
 axes = gains.subplots()
 for name in lengths:
-    # Kernels run from the last lag to the first.
-    axes.semilogy(reports[name].noise_gain[::-1, 0, 0], ".-", label=name)
+    axes.semilogy(reports[name].noise_gain[:, 0], ".-", label=name)
 axes.axhline(WANTED / NOISE, color="0.5", linestyle="--", label="wanted")
 axes.set(title=f"{SAMPLES} samples, first channel", xlabel="lag (samples)")
 axes.set_ylabel("standard error of a tap\nat noise of deviation 1")

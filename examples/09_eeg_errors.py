@@ -82,9 +82,9 @@ for noise, fit in fits.items():
 figure = Figure(figsize=(9, 3.6), layout="constrained")
 for axes, noise in zip(figure.subplots(1, 2, sharey=True), ("white", "ar"), strict=True):
     fit = fits[noise]
-    # Kernels run from the last lag to the first.
-    low, high = (end[::-1, 0, 0] for end in fit.confidence_band(simultaneous=True))
-    axes.fill_between(fit.lags / RATE, low, high, alpha=0.3, label="95 %, all lags at once")
+    low, high = fit.confidence_band(simultaneous=True)
+    band = low[:, 0], high[:, 0]
+    axes.fill_between(fit.lags / RATE, *band, alpha=0.3, label="95 %, all lags at once")
     axes.plot(fit.lags / RATE, fit.impulse_response[:, 0], label="estimate")
     axes.plot(fit.lags / RATE, response, "k--", label="true response")
     axes.set(title=f'noise="{noise}"', xlabel="lag (s)")

@@ -57,8 +57,7 @@ print(f"\nR² of the responses {score.r2[0]:.4f}, with drifts {score.r2_total[0]
 low, high = fit.confidence_band(simultaneous=True)
 figure = Figure(figsize=(9, 4.8), layout="constrained")
 for kind, axes in enumerate(figure.subplots(2, 3, sharex=True, sharey=True).flat):
-    ends = low[::-1, kind, 0], high[::-1, kind, 0]
-    axes.fill_between(fit.times, *ends, alpha=0.3, linewidth=0)
+    axes.fill_between(fit.times, low[:, kind], high[:, kind], alpha=0.3, linewidth=0)
     axes.plot(fit.times, fit.impulse_response[:, kind], marker=".")
     axes.axhline(0, color="0.6", linewidth=0.8)
     axes.set_title(KINDS[kind])

@@ -64,7 +64,7 @@ for name, fit in (("every pixel", believed), ("saturated ones left out", masked)
     found = fit.kernel[..., 0, 0]
     error = np.linalg.norm(found - spread) / np.linalg.norm(spread)
     print(f"  {name:24s} {error:7.2%} {found.sum() - 1:+7.2%}")
-inside = np.abs(masked.kernel[..., 0, 0] - spread) <= 2 * masked.standard_error[..., 0, 0]
+inside = np.abs(masked.impulse_response - spread[::-1, ::-1]) <= 2 * masked.standard_error
 print(f"taps within two standard errors of the truth: {inside.mean():.0%}")
 
 # %%

@@ -89,7 +89,7 @@ def _small_problems(out: Out) -> list[Comparison]:
     short = Problem(TWO[:7], TWO_Y[:5], kernel_size=3)
 
     _head(out, "1. One filter", "x = [0, 3, 4, 5] went through 2 taps to y = [6, 11, 14]: which?")
-    tables = [_by_every_method(out, one, [1, 2], steps=200)]
+    tables = [_by_every_method(out, one, [2, 1], steps=200)]
     _say(
         out,
         "The closed forms give [1, 2] to the last digit, and certify it. Adam on the mean absolute "
@@ -99,7 +99,7 @@ def _small_problems(out: Out) -> list[Comparison]:
     )
 
     _head(out, "2. Two channels", "8 steps of 2 channels, 6 steps of y: which 3 taps a channel?")
-    tables.append(_by_every_method(out, two, TWO_KERNEL, steps=1000))
+    tables.append(_by_every_method(out, two, TWO_KERNEL[::-1], steps=1000))
     _say(
         out,
         "Just enough data: any y at all would be fitted without error, so that a loss of zero "
@@ -108,7 +108,7 @@ def _small_problems(out: Out) -> list[Comparison]:
     )
 
     _head(out, "3. Two filters", "The x of problem 1 went through two kernels, to two outputs.")
-    tables.append(_by_every_method(out, filters, [[1, 3], [2, 4]], steps=1000))
+    tables.append(_by_every_method(out, filters, [[2, 4], [1, 3]], steps=1000))
     _say(
         out,
         "Twice the unknowns, but twice the equations as well: each output has its own three for "
@@ -272,9 +272,10 @@ def _judge(out: Out, report: Identifiability) -> None:
     lines = [f"{report.verdict}: {MEANING[report.verdict]}", report.counting]
     if report.unique:
         lines.append(
-            f"condition {report.condition:.3g}, all {report.identifiable.size} taps identifiable"
+            f"condition number {report.condition_number:.3g}, all {report.identifiable.size} taps "
+            "identifiable"
         )
-    lines += [f"way out: {remedy}" for remedy in report.remedies]
+    lines += [f"suggestion: {one}" for one in report.suggestions]
     for line in lines:
         out(textwrap.fill(line, WIDTH, initial_indent="  ▸ ", subsequent_indent="    "))
     out("")

@@ -166,7 +166,7 @@ def _solve(args: argparse.Namespace, warned: list[Warning | str]) -> Answer:
 def _solution(fit: Solution) -> dict[str, Any]:
     """Return a solution as plain data."""
     chosen, errors = fit.regularization, fit.affordable_errors()
-    error, dof, noise = (None, None, None) if errors is None else errors
+    _, dof, noise = (None, None, None) if errors is None else errors
     return _verdict(fit.identifiability) | {
         "status": fit.status,
         "ok": fit.ok,
@@ -180,7 +180,7 @@ def _solution(fit: Solution) -> dict[str, Any]:
         "score": fit.score()._asdict(),
         "stats": fit.stats,
         "regularization": None if chosen is None else chosen.to_dict(),
-        "standard_error": error,
+        "standard_error": None if errors is None else fit.standard_error,
         "dof": dof,
         "noise": None if noise is None else noise._asdict(),
     }
@@ -414,7 +414,7 @@ def _verdict(report: Any) -> dict[str, Any]:
         "data": repr(report.problem),
         "verdict": report.verdict,
         "unique": report.unique,
-        "remedies": report.remedies,
+        "suggestions": [*map(str, report.suggestions)],
     }
 
 

@@ -188,7 +188,7 @@ class Diagnosis:
             return tuple(np.ldexp(f.user_singular_values, f.unit) for f in self._factors)
 
     @cached_property
-    def condition(self) -> float:
+    def condition_number(self) -> float:
         """2-norm condition number of A itself in the worst group; inf if A is rank-deficient.
 
         It is accurate to ten digits, or to the digits that its size allows. With more than 1 500
@@ -222,12 +222,8 @@ class Diagnosis:
         return high + self._nuisance_rank, low + self._nuisance_rank
 
     @cached_property
-    def identifiable(self) -> np.ndarray:
-        """Flags of the taps that are determined, kernel-shaped ``(*K, Cin/groups, Cout)``.
-
-        A tap is determined if its row of the orthonormal null space has a norm of at most
-        clip(10√P·eps·s₁/σ_r, 1e-12, 1e-3).
-        """
+    def _identifiable(self) -> np.ndarray:
+        """Flags of the taps that are determined, kernel-shaped."""
         if self.unique:  # may be proved without a factor
             return np.ones(self.problem.kernel_shape, bool)
         return self._kernel_shaped([f.determined for f in self._factors])
@@ -243,43 +239,26 @@ class Diagnosis:
         problem = self.problem.under(spec, bias)
         return None if problem is None else type(self)(problem, self.limits)
 
-    @cached_property
-    def padding_only(self) -> np.ndarray:
-        """Flags of the taps that are identifiable only because padding with zeros is assumed.
-
-        Kernel-shaped. They are the taps that the rows with a completely recorded window do not
-        determine. All False if the problem of these rows is too large to decide, see
-        `padding_decided`.
-        """
-        mask = self._padding_only
-        return np.zeros_like(self.identifiable) if mask is None else mask
-
     @property
     def padding_decided(self) -> bool:
-        """Whether `padding_only` could be decided within the memory limit."""
-        return self._padding_only is not None
+        """Whether `padding_dependent` could be decided within the memory limit."""
+        return self._padding_dependent is not None
 
     @cached_property
     @on_blas_threads
-    def _padding_only(self) -> np.ndarray | None:
+    def _padding_dependent(self) -> np.ndarray | None:
         whole = self.problem.of_whole_windows()
         if whole is None:
-            return self.identifiable
+            return self._identifiable
         if whole is self.problem:
-            return np.zeros_like(self.identifiable)
+            return np.zeros_like(self._identifiable)
         inner = type(self)(whole, self.limits)
-        return self.identifiable & ~inner.identifiable if inner.unique or inner.decided else None
+        return self._identifiable & ~inner._identifiable if inner.unique or inner.decided else None
 
     @cached_property
     @on_blas_threads
-    def noise_gain(self) -> np.ndarray:
-        """Standard error of every tap for white noise of unit standard deviation in y.
-
-        Kernel-shaped: √diag((AᵀA)⁻¹), in units of the kernel per unit of y; inf if a tap is not
-        determined. It is accurate to eps·κ² if a Gram matrix decided. Multiplied by the standard
-        deviation of the residuals it is the standard error of a fit. This does not hold for errors
-        that are correlated in time.
-        """
+    def _noise_gain(self) -> np.ndarray:
+        """Standard error of every tap for unit white noise in y, kernel-shaped."""
         with np.errstate(over="ignore", under="ignore"):
             return self._kernel_shaped(
                 [np.ldexp(f.noise_gain, -f.exponents) for f in self._factors]
@@ -287,12 +266,8 @@ class Diagnosis:
 
     @cached_property
     @on_blas_threads
-    def weakly_determined(self) -> np.ndarray:
-        """Flags of the identifiable taps with a √(variance inflation) above 100, kernel-shaped.
-
-        It equals ‖column minus its mean‖·noise gain: the factor by which the standard error exceeds
-        its value for a column that resembles no other column.
-        """
+    def _weakly_determined(self) -> np.ndarray:
+        """Flags of the identifiable taps with a √(variance inflation) above 100, kernel-shaped."""
         known = self._factors
         system = self._system
         spreads = np.ldexp(system.matrix.spreads, -system.scaling.relative)
@@ -338,21 +313,8 @@ class Diagnosis:
         return float(f"{ridge:.3g}") if inside else None
 
     @on_blas_threads
-    def resolution(self, ridge: float = 0.0, penalty: Penalty = RIDGE) -> np.ndarray:
-        """Return the diagonal of the resolution matrix (AᵀA + ridge·K)⁻¹AᵀA, kernel-shaped.
-
-        It is the share of a tap that its estimate retains if all other taps of the kernel are zero:
-        1 if the tap is estimated completely, 0 if the estimate does not depend on it. Without a
-        ridge it refers to the minimum-norm solution. K = I for a ridge.
-
-        Args:
-            ridge: strength of the penalty.
-            penalty: the penalty wᵀK w; `Ridge` by default.
-
-        Raises:
-            TypeError, ValueError: If ``ridge`` is not a finite number, is negative, or is too
-                small.
-        """
+    def _resolution(self, ridge: float, penalty: Penalty) -> np.ndarray:
+        """Return the diagonal of the resolution matrix (AᵀA + ridge·K)⁻¹AᵀA, kernel-shaped."""
         if not (ridge := number(ridge, "ridge", included=True)):
             if self.unique:
                 return np.ones(self.problem.kernel_shape)
@@ -458,17 +420,12 @@ class Diagnosis:
         return all(f.sees(self._system.bias_row(g)) for g, f in enumerate(self._factors))
 
     @cached_property
-    def null_space(self) -> tuple[np.ndarray, ...]:
-        """Per group ``(nullity, *K, Cin/groups)``: kernels with zero output, orthonormal.
-
-        Raises:
-            ValueError: If it does not fit in memory. `identifiable`, `resolution` and `null_part`
-                need less memory.
-        """
+    def _null_kernels(self) -> tuple[np.ndarray, ...]:
+        """Per group ``(nullity, *K, Cin/groups)``: kernels with zero output, orthonormal."""
         return self._null(lambda f: f.user_null_basis.T)
 
     @cached_property
-    def null_echelon(self) -> tuple[np.ndarray, ...]:
+    def _null_echelon(self) -> tuple[np.ndarray, ...]:
         """Per group ``(nullity, *K, Cin/groups)``: the null space in reduced echelon form.
 
         Each vector is 1 at its own pivot tap and 0 at the pivot taps of the other vectors.

@@ -67,7 +67,7 @@ def sentences(basis: np.ndarray, names: Callable[[Sequence[int]], str]) -> list[
 
 def _sentence(part: np.ndarray, taps: Sequence[int], names: Callable[[Sequence[int]], str]) -> str:
     free, size = part.shape
-    text = f"{names(taps)} are confounded: "
+    text = f"{names(taps)} are collinear: "
     if size - free > 1:
         text += f"only {size - free} combinations of these {size} are determined"
         short = [v for v in part if np.count_nonzero(v) <= MAX_TERMS]

@@ -8,14 +8,16 @@ import numpy as np
 
 from ..cached import cached_property
 from ..html import facts
+from ..leastsquares.penalty import RIDGE, Penalty
 from ..linalg.threads import on_blas_threads
+from ..operators.layout import ascending
 from ..text import line
 from . import descent_forecast as forecast
 from . import wording
 from .diagnosis import Diagnosis
-from .remedies import Remedy, advise, more_rows
+from .suggestions import Suggestion, advise, more_rows
 
-# With more groups than this, a warning does not try remedies.
+# With more groups than this, a warning tries no suggestions.
 MOST_ADVISED = 16
 
 
@@ -26,9 +28,9 @@ class Identifiability(Diagnosis):
     outputs of a group share. The bias and confounds are the columns of N. ``rank`` is the numerical
     rank of [N A], so it equals ``n_unknowns`` if the data determine all unknowns.
 
-    ``condition`` and ``singular_values`` refer to A with N projected out. Its rank is determined
-    after each column is scaled by a power of two to norm about one, and ``tolerance`` refers to the
-    scaled matrix.
+    ``condition_number`` and ``singular_values`` refer to A with N projected out. Its rank is
+    determined after each column is scaled by a power of two to norm about one, and ``tolerance``
+    refers to the scaled matrix.
 
     Costly values are computed at the first access. ``repr`` shows the values that are available,
     ``print`` and `text` show the complete report. The verdicts, in the order in which they are
@@ -44,7 +46,85 @@ class Identifiability(Diagnosis):
 
     method = property(wording.method)
     counting = property(wording.counting)
-    confounded = cached_property(on_blas_threads(wording.confounded))
+    collinear = cached_property(on_blas_threads(wording.collinear))
+
+    @property
+    def identifiable(self) -> np.ndarray:
+        """Flags of the taps that are determined, shaped as `Solution.impulse_response`.
+
+        A tap is determined if its row of the orthonormal null space has a norm of at most
+        clip(10√P·eps·s₁/σ_r, 1e-12, 1e-3).
+        """
+        return self._ascending(self._identifiable)
+
+    @property
+    def padding_dependent(self) -> np.ndarray:
+        """Flags of the taps that are determined only because x is assumed zero outside the record.
+
+        They are the taps that the rows with a completely recorded window do not determine. All
+        False if the problem of these rows is too large to decide, see `padding_decided`. The shape
+        is that of `Solution.impulse_response`.
+        """
+        found = self._padding_dependent
+        return self._ascending(np.zeros_like(self._identifiable) if found is None else found)
+
+    @property
+    def noise_gain(self) -> np.ndarray:
+        """Standard error of every tap for white noise of unit standard deviation in y.
+
+        It is √diag((AᵀA)⁻¹), in units of the kernel per unit of y; inf if a tap is not determined.
+        It is accurate to eps·κ² if a Gram matrix decided. Multiplied by the standard deviation of
+        the residuals it is the standard error of a fit. This does not hold for errors that are
+        correlated in time. The shape is that of `Solution.impulse_response`.
+        """
+        return self._ascending(self._noise_gain)
+
+    @property
+    def weakly_determined(self) -> np.ndarray:
+        """Flags of the identifiable taps with a variance inflation above 1e4.
+
+        The root of the variance inflation is ‖column minus its mean‖·noise gain: the factor by
+        which the standard error exceeds its value for a column that resembles no other column. The
+        shape is that of `Solution.impulse_response`.
+        """
+        return self._ascending(self._weakly_determined)
+
+    @property
+    def null_space(self) -> tuple[np.ndarray, ...]:
+        """Per group ``(nullity, *lags, Cin/groups)``: kernels with zero output, orthonormal.
+
+        Lags are in ascending order.
+
+        Raises:
+            ValueError: If it does not fit in memory. `identifiable`, `resolution` and `null_part`
+                need less memory.
+        """
+        axes = tuple(range(1, 1 + self.problem.spec.ndim))
+        return tuple(np.flip(vectors, axes) for vectors in self._null_kernels)
+
+    @on_blas_threads
+    def resolution(self, ridge: float = 0.0, penalty: Penalty = RIDGE) -> np.ndarray:
+        """Return the diagonal of the resolution matrix (AᵀA + ridge·K)⁻¹AᵀA.
+
+        It is the share of a tap that its estimate retains if all other taps of the kernel are zero:
+        1 if the tap is estimated completely, 0 if the estimate does not depend on it. Without a
+        ridge it refers to the minimum-norm solution. K = I for a ridge.
+
+        Args:
+            ridge: strength of the penalty.
+            penalty: the penalty wᵀK w; `Ridge` by default.
+
+        Returns:
+            An array with the shape of `Solution.impulse_response`.
+
+        Raises:
+            TypeError, ValueError: If ``ridge`` is not a finite number, is negative, or is too
+                small.
+        """
+        return self._ascending(self._resolution(ridge, penalty))
+
+    def _ascending(self, values: np.ndarray) -> np.ndarray:
+        return np.asarray(ascending(values, self.problem.spec.ndim))
 
     @on_blas_threads
     def descent(self, tol: float = 1e-6) -> forecast.Descent:
@@ -56,27 +136,24 @@ class Identifiability(Diagnosis):
         return forecast.descent(self, tol)
 
     @property
-    @on_blas_threads
-    def remedies(self) -> list[str]:
-        """Sentences on changes that would make the kernel determined; empty if it is determined."""
-        return [remedy.sentence() for remedy in self.advice]
-
-    @property
     def brief(self) -> str:
-        """The remedies in the form of a warning.
+        """The suggestions in the form of a warning.
 
         If there are many groups, it lists the groups that are not determined instead. Trying
-        remedies for all of them would take longer than the solution.
+        changes for all of them would take longer than the solution.
         """
         if self.groups <= MOST_ADVISED:
-            return "; ".join(self.remedies)
+            return "; ".join(map(str, self.suggestions))
         rows = more_rows(self) if self.verdict == "underdetermined" else []
-        return "; ".join([*(remedy.sentence() for remedy in rows), wording.open_groups(self)])
+        return "; ".join([*map(str, rows), wording.open_groups(self)])
 
     @cached_property
     @on_blas_threads
-    def advice(self) -> list[Remedy]:
-        """The remedies as data: what to change, the argument and its value."""
+    def suggestions(self) -> list[Suggestion]:
+        """Changes that would make the kernel determined; empty if it is determined.
+
+        Each `Suggestion` has the argument to change and its value, and prints as a sentence.
+        """
         return advise(self)
 
     @on_blas_threads
@@ -94,25 +171,25 @@ class Identifiability(Diagnosis):
             "lags": [axis.tolist() for axis in self.problem.lags],
             **self.problem.names.to_dict(),
             "counting": self.counting,
-            "remedies": self.remedies,
+            "suggestions": [*map(str, self.suggestions)],
         }
         if self.decided:
-            finite = np.isfinite(self.condition)
+            finite = np.isfinite(self.condition_number)
             out |= {
                 "rank": self.rank,
                 "group_ranks": list(self.group_ranks),
                 "nullity": self.nullity,
-                "condition": float(self.condition) if finite else None,
+                "condition_number": float(self.condition_number) if finite else None,
                 "tolerance": float(self.tolerance),
                 "rank_band": list(self.rank_band),
                 "singular_values": _finite([v.tolist() for v in self.singular_values]),
                 "identifiable": self.identifiable.tolist(),
                 "bias_identifiable": self.bias_identifiable,
-                "padding_only": self.padding_only.tolist(),
+                "padding_dependent": self.padding_dependent.tolist(),
                 "noise_gain": _finite(self.noise_gain.tolist()),
                 "weakly_determined": self.weakly_determined.tolist(),
                 "mask_ambiguous": self.mask_ambiguous,
-                "confounded": self.confounded,
+                "collinear": self.collinear,
                 "noise": wording.noise_sentence(self),
             }
         return out
@@ -125,12 +202,12 @@ class Identifiability(Diagnosis):
         """
         entries = [*wording.sizes(self), ("counting", [self.counting])]
         if self.decided:
-            entries += [*wording.ranks(self), ("confounded", self.confounded)]
+            entries += [*wording.ranks(self), ("collinear", self.collinear)]
             entries.append(("noise", [wording.noise_sentence(self)]))
         entries += [
             ("precision", [wording.precision_sentence(self)]),
             ("method", [self.method]),
-            ("remedies", [remedy.sentence() for remedy in self.advice]),
+            ("suggestion", [*map(str, self.suggestions)]),
         ]
         return [
             ("" if i else label, text)

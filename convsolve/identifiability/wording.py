@@ -11,7 +11,7 @@ from ..linalg.rank import EPS
 from ..text import count
 from .diagnosis import Diagnosis
 from .null_space import MAX_VECTORS, sentences
-from .remedies import RIDGE_CONDITION, proposed_ridge
+from .suggestions import RIDGE_CONDITION, proposed_ridge
 from .verdict import DETERMINED
 
 # Channels, or lags of an image, that are named one by one.
@@ -104,14 +104,14 @@ def _named(diagnosis: Diagnosis, mask: np.ndarray) -> str:
 
 def taps_sentence(diagnosis: Diagnosis) -> str:
     """How many taps are determined, and which are not, by lag and channel."""
-    mask = _per_group(diagnosis, diagnosis.identifiable)
+    mask = _per_group(diagnosis, diagnosis._identifiable)
     if mask.all():
         text = f"all {mask.size} identifiable"
     elif not mask.any():
         text = f"none of {mask.size} identifiable"
     else:
         text = f"{int(mask.sum())} of {mask.size} identifiable; not "
-        text += _named(diagnosis, ~diagnosis.identifiable)
+        text += _named(diagnosis, ~diagnosis._identifiable)
     if diagnosis.mask_ambiguous:
         text = f"ambiguous: {text} where the tolerance cuts"
     if diagnosis.problem.bias:
@@ -121,10 +121,10 @@ def taps_sentence(diagnosis: Diagnosis) -> str:
 
 def padding_sentence(diagnosis: Diagnosis) -> str:
     """Which taps rest on the assumption that x is zero outside the record; "" if none does."""
-    if not diagnosis.padding_decided:
+    mask = diagnosis._padding_dependent
+    if mask is None:
         which = "which taps rest on the zeros outside the record"
         return f"{which} cannot be decided within the memory limit"
-    mask = diagnosis.padding_only
     if not mask.any():
         return ""
     which = "every tap" if mask.all() else _named(diagnosis, mask)
@@ -133,10 +133,10 @@ def padding_sentence(diagnosis: Diagnosis) -> str:
 
 def noise_sentence(diagnosis: Diagnosis) -> str:
     """The standard errors that noise in y makes, and which taps are weakly determined."""
-    finite = np.isfinite(diagnosis.noise_gain)
+    finite = np.isfinite(diagnosis._noise_gain)
     if not finite.any():
         return ""
-    gains = diagnosis.noise_gain[finite]
+    gains = diagnosis._noise_gain[finite]
     low, high = f"{gains.min():.2g}", f"{gains.max():.2g}"
     which = "a tap" if finite.all() else "an identifiable tap"
     text = f"standard error of {which} per unit white noise in y (noise gain): {low}"
@@ -147,12 +147,12 @@ def noise_sentence(diagnosis: Diagnosis) -> str:
 
 def weak_sentence(diagnosis: Diagnosis) -> str:
     """Which taps have a high variance inflation, and a ridge that lowers it; "" if none."""
-    weak = _per_group(diagnosis, diagnosis.weakly_determined)
+    weak = _per_group(diagnosis, diagnosis._weakly_determined)
     if not weak.any():
         return ""
     which = "all taps"
     if not weak.all():
-        named = _named(diagnosis, diagnosis.weakly_determined)
+        named = _named(diagnosis, diagnosis._weakly_determined)
         which = f"{int(weak.sum())} of {weak.size} taps ({named})"
     text = f"{which} are weakly determined: other taps can stand in for them"
     text += " (high variance inflation)"
@@ -178,7 +178,7 @@ def precision_sentence(diagnosis: Diagnosis) -> str:
     return ""
 
 
-def confounded(diagnosis: Diagnosis) -> list[str]:
+def collinear(diagnosis: Diagnosis) -> list[str]:
     """Return sentences on indistinguishable taps, and on the combinations that are determined."""
     found = []
     for group, rank in enumerate(diagnosis.kernel_ranks):
@@ -189,7 +189,7 @@ def confounded(diagnosis: Diagnosis) -> list[str]:
                 "channels make them few enough to name"
             )
         elif free:
-            flat = diagnosis.null_echelon[group].reshape(free, diagnosis.columns)
+            flat = diagnosis._null_echelon[group].reshape(free, diagnosis.columns)
             basis = np.column_stack([flat, diagnosis.bias_along(flat, group)])
             found += sentences(basis, partial(_unknowns, diagnosis, group))
     return found
@@ -239,10 +239,10 @@ def ranks(diagnosis: Diagnosis) -> list[tuple[str, list[str]]]:
         high, low = diagnosis.rank_band
         rank += f"; between {high} and {low} within the band around the tolerance"
     rank += f" ({_nuisance(diagnosis)} included)" * bool(diagnosis.problem.nuisance.total)
-    infinite = np.isinf(diagnosis.condition)
+    infinite = np.isinf(diagnosis.condition_number)
     return [
         ("rank", [rank]),
-        ("condition", ["infinite" if infinite else f"{diagnosis.condition:.3g}"]),
+        ("condition", ["infinite" if infinite else f"{diagnosis.condition_number:.3g}"]),
         ("taps", [taps_sentence(diagnosis)]),
         ("padding", [padding_sentence(diagnosis)]),
     ]
@@ -257,12 +257,12 @@ def open_groups(diagnosis: Diagnosis) -> str:
     return (
         f"{len(found)} of {len(words)} groups {'is' if len(found) == 1 else 'are'} not determined "
         f"(group{'s' * (len(found) > 1)} {named}); the report, identify(problem) or the "
-        "solution's identifiability, names remedies"
+        "solution's identifiability, has suggestions"
     )
 
 
-def warning(diagnosis: Diagnosis, answer: str, remedies: str) -> str:
-    """What `solve` warns: rank, unknowns, which of the many answers this is, the remedies."""
+def warning(diagnosis: Diagnosis, answer: str, suggestions: str) -> str:
+    """What `solve` warns: rank, unknowns, which of the many answers this is, the suggestions."""
     if diagnosis.verdict == "ambiguous":
         full = diagnosis.rank == diagnosis.n_unknowns
         answer += ", with nothing truncated" if full else ", truncated at the tolerance"
@@ -271,4 +271,4 @@ def warning(diagnosis: Diagnosis, answer: str, remedies: str) -> str:
         known = f"rank {diagnosis.rank} of {diagnosis.n_unknowns} unknowns"
     which = diagnosis.problem.names.which
     begin = f"output {which}: " * bool(which)
-    return f"{begin}{diagnosis.verdict}: {known}; this is {answer}. {remedies}"
+    return f"{begin}{diagnosis.verdict}: {known}; this is {answer}. {suggestions}"

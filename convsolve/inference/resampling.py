@@ -14,7 +14,7 @@ from ..leastsquares.penalty import RIDGE
 from ..linalg.factors import cholesky_factors
 from ..linalg.minimum_norm import exponents_of
 from ..linalg.threads import blas_threads
-from ..operators.layout import to_kernel
+from ..operators.layout import ascending, to_kernel
 from ..operators.moments import Moments
 from ..problem.checks import fraction
 from ..problem.rows import Span
@@ -31,23 +31,41 @@ class Jackknife(NamedTuple):
     """Estimates without each record in turn, and the standard errors that they imply.
 
     Attributes:
-        kernel: the answer of all records, ``(*K, Cin/groups, Cout)``.
-        standard_error: of every tap, kernel-shaped, √((R − 1)/R · Σ_r (w_r − mean w)²).
-        dof: R − 1, of the t of these errors.
-        kernels: w_r, those without each record that has rows, ``(R, *K, Cin/groups, Cout)``.
+        kernel: ``(*K, Cin/groups, Cout)``, the kernel of all records.
+        dof: R − 1, the degrees of freedom of the errors.
+        kernels: ``(R, *K, Cin/groups, Cout)``, the kernels w_r without each record that has rows.
     """
 
     kernel: np.ndarray
-    standard_error: np.ndarray
     dof: int
     kernels: np.ndarray
 
+    @property
+    def standard_error(self) -> np.ndarray:
+        """√((R − 1)/R · Σ_r (w_r − mean w)²), shaped as `Solution.impulse_response`."""
+        return np.asarray(ascending(self._errors, self.kernel.ndim - 2))
+
+    @property
+    def _errors(self) -> np.ndarray:
+        """Standard errors of the taps, kernel-shaped."""
+        # In units in which squares stay within float64, output by output and tap by tap.
+        unit = np.frexp(np.abs(self.kernels).max(0))[1]
+        with np.errstate(under="ignore"):
+            scaled = np.ldexp(self.kernels, -unit)
+        squares = np.square(scaled - scaled.mean(0)).sum(0)
+        return np.ldexp(np.sqrt(squares * self.dof / (self.dof + 1)), unit)
+
     def confidence_band(self, level: float = 0.95) -> tuple[np.ndarray, np.ndarray]:
-        """Lower and upper end of a band about the kernel that holds each tap so often."""
+        """Return the lower and upper end of a band, shaped as `Solution.impulse_response`.
+
+        Args:
+            level: probability that the band contains a true tap, for each tap. Default 0.95.
+        """
         from scipy.special import stdtrit
 
-        reach = stdtrit(self.dof, (1 + fraction(level, "level")) / 2) * self.standard_error
-        return self.kernel - reach, self.kernel + reach
+        reach = stdtrit(self.dof, (1 + fraction(level, "level")) / 2) * self._errors
+        low, high = (ascending(self.kernel + r, self.kernel.ndim - 2) for r in (-reach, reach))
+        return low, high
 
 
 def jackknife(analysis: Analysis, kernel: np.ndarray) -> Jackknife:
@@ -72,13 +90,7 @@ def jackknife(analysis: Analysis, kernel: np.ndarray) -> Jackknife:
             power = rest.units.out_exponents[:, None] - rest.units.column_exponents[:, :, None]
             with np.errstate(over="ignore", under="ignore"):
                 found.append(to_kernel(np.ldexp(columns, power), design.spec.kernel_size))
-    kernels = np.stack(found)
-    # In units in which squares stay within float64, output by output and tap by tap.
-    unit = np.frexp(np.abs(kernels).max(0))[1]
-    with np.errstate(under="ignore"):
-        scaled = np.ldexp(kernels, -unit)
-    spread = np.sqrt(np.square(scaled - scaled.mean(0)).sum(0) * (len(folds) - 1) / len(folds))
-    return Jackknife(kernel, np.ldexp(spread, unit), len(folds) - 1, kernels)
+    return Jackknife(kernel, len(folds) - 1, np.stack(found))
 
 
 def _by_gram(moments: Moments) -> np.ndarray | None:

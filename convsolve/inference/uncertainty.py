@@ -16,7 +16,7 @@ from ..leastsquares.system import System
 from ..linalg.factor import Factor
 from ..linalg.rank import EPS
 from ..linalg.threads import on_blas_threads, one_blas_thread
-from ..operators.layout import to_columns, to_kernel
+from ..operators.layout import reversed_taps, to_columns, to_kernel
 from ..problem.checks import index
 from ..progress import tracked
 from ..text import count, shown
@@ -113,12 +113,15 @@ def hypothesis(
             )
     else:
         given, own = _finite(contrast, "contrast"), shape[:-1]
-        if given.shape != own and (given.shape[1:] != own or not given.size):
+        # The channel axis may be omitted if there is one channel.
+        shapes = [own] if each > 1 else [own, own[:-1]]
+        if not (given.shape in shapes or (given.shape[1:] in shapes and given.size)):
+            form = ", ".join(map(str, own))
             raise ValueError(
-                f"contrast has shape {given.shape}, expected that of the kernel of an output "
-                f"{own}, or (q, {', '.join(map(str, own))})"
+                f"contrast has shape {given.shape}, expected (lags, channels) = ({form}), or "
+                f"(q, {form}) for several"
             )
-        listed = given.reshape(-1, taps * each)
+        listed = given.reshape(-1, taps * each)[:, reversed_taps(taps * each, each)]
         if not listed.any(1).all():
             raise ValueError(f"row {int(np.argmin(listed.any(1)))} of the contrast is zero")
         rows = [listed] * groups

@@ -234,7 +234,7 @@ def _band(fit: Solution, wanted: Layout) -> np.ndarray | None:
     crowded = any(len(panel.pairs) > MAX_CURVES for row in wanted.rows for panel in row)
     if wanted.kind == IMAGE or crowded or fit.affordable_errors() is None:
         return None
-    lower, upper = fit.confidence_band()
+    lower, upper = fit._band(0.95, simultaneous=False, method="max-t")
     reach = np.asarray(upper - lower, float) / 2
     return np.where(np.isfinite(reach), reach, np.nan) if np.isfinite(reach).any() else None
 

@@ -57,14 +57,17 @@ def draw_report(report: Identifiability) -> Figure:
     if not report.decided:
         figure = new_figure(9, 2.6)
         figure.suptitle(title, fontsize="large")
-        figure.text(0.5, 0.4, "\n".join(report.remedies), ha="center", va="center", wrap=True)
+        words = "\n".join(map(str, report.suggestions))
+        figure.text(0.5, 0.4, words, ha="center", va="center", wrap=True)
         return figure
     problem, group = report.problem, report.worst_group
-    condition = "infinite" if np.isinf(report.condition) else f"{report.condition:.3g}"
+    condition = (
+        "infinite" if np.isinf(report.condition_number) else f"{report.condition_number:.3g}"
+    )
     title += f", rank {report.rank}, condition {condition}"
     if problem.spec.groups > 1:
         title += f"; group {group}, the worst of {problem.spec.groups}"
-    gains = _of_worst_group(report, report.noise_gain)
+    gains = _of_worst_group(report, report._noise_gain)
     nullity = report.nullity
     few, known = 0 < nullity <= MAX_VECTORS, np.isfinite(gains).any()
     if nullity > MAX_VECTORS:
@@ -88,9 +91,10 @@ def tap_states(report: Identifiability) -> np.ndarray:
     Lags are in ascending order. A tap that is identifiable only because zeros are assumed has this
     state even if it is weakly determined.
     """
-    states = np.where(report.identifiable, 3, 0)
-    states[report.weakly_determined] = 2
-    states[report.padding_only] = 1
+    states = np.where(report._identifiable, 3, 0)
+    states[report._weakly_determined] = 2
+    if report.padding_decided:
+        states[report._padding_dependent] = 1
     return _of_worst_group(report, states)
 
 
@@ -239,7 +243,7 @@ def _hatch(axes: Axes, x: np.ndarray, y: np.ndarray, chosen: np.ndarray, hatch: 
 
 def _draw_null_vectors(place: Any, report: Identifiability) -> None:
     """Draw the first null vectors in echelon form, for the channels in which they are nonzero."""
-    basis, names = report.null_echelon[report.worst_group], _names(report)
+    basis, names = report._null_echelon[report.worst_group], _names(report)
     place.suptitle(
         "Null vectors in reduced echelon form, each 1 at a tap of its own; "
         "added to the kernel, they change no output"

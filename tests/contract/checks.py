@@ -15,6 +15,7 @@ import convsolve as cs
 from contract.oracle import EPS, Oracle, Part, norms
 from contract.routes import Route
 from contract.statement import Statement
+from tests.support.ordering import errors_of
 
 # Errors are not compared where rounding may change them by more.
 LOOSE = 1e-3
@@ -166,7 +167,7 @@ def _errors(oracle: Oracle, fit: cs.Solution, most: float) -> Iterator[Fault]:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)
-            dof, error, variance = fit.dof, fit.standard_error, fit.noise.variance
+            dof, error, variance = fit.dof, errors_of(fit), fit.noise.variance
     except ValueError as refused:
         if not may_refuse(refused):
             yield Fault("no standard errors", str(refused), [p.dof for _, p in parts])
@@ -221,6 +222,6 @@ QUERIES: dict[str, Callable[[Statement, cs.Solution, cs.Penalty], Any]] = {
     "unique_with": lambda made, fit, penalty: fit.identifiability.unique_with(1.0, penalty),
     "leverage": lambda made, fit, penalty: fit.identifiability.leverage(),
     "noise gain": lambda made, fit, penalty: fit.identifiability.noise_gain,
-    "padding": lambda made, fit, penalty: fit.identifiability.padding_only,
+    "padding": lambda made, fit, penalty: fit.identifiability.padding_dependent,
     "null space": lambda made, fit, penalty: fit.identifiability.null_space,
 }

@@ -54,7 +54,7 @@ def check_equal(host: cs.Problem, there: cs.Problem, limits: Limits = FROM_SIGNA
     assert found.ok
     assert isinstance(found.kernel, jax.Array)
     off = np.linalg.norm(np.asarray(found.kernel) - wanted.kernel)
-    kappa = wanted.identifiability.condition
+    kappa = wanted.identifiability.condition_number
     left = wanted.residuals()
     # Excluded rows are NaN.
     residual = np.sqrt(np.nansum(np.square(np.concatenate([np.ravel(r) for r in left]))))
@@ -123,7 +123,7 @@ def test_x_alone_is_identified_on_its_devices() -> None:
         cs.identify(cs.Problem(a, spec=spec, bias=True), limits=FROM_SIGNALS) for a in (x, put(x))
     )
     assert there.verdict == host.verdict == "overdetermined"
-    np.testing.assert_allclose(there.condition, host.condition, rtol=1e-9)
+    np.testing.assert_allclose(there.condition_number, host.condition_number, rtol=1e-9)
 
 
 @pytest.mark.slow

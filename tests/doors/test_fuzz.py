@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 import convsolve as cs
 from support import dense
 from support.strategies import Statement, statements
+from tests.support.ordering import null_kernels, taps_of
 
 EPS = float(np.finfo(float).eps)
 
@@ -73,18 +74,18 @@ def check_report(problem: cs.Problem) -> cs.Identifiability:
             getattr(report, name)  # a property is computed when first asked for
     columns = problem.n_unknowns - problem.bias
     assert report.unique == (report.verdict in ("overdetermined", "exactly determined"))
-    assert report.unique == (report.remedies == [])
+    assert report.unique == (report.suggestions == [])
     assert 0 <= report.rank <= min(report.n_equations, problem.n_unknowns)
     assert report.nullity == problem.n_unknowns - report.rank
     assert report.unique <= (report.rank == problem.n_unknowns)
-    assert report.condition >= 1
+    assert report.condition_number >= 1
     high, low = report.rank_band
     assert high <= report.rank <= low
     for values in report.singular_values:
         assert (values[1:] <= values[:-1]).all()
         assert (values >= 0).all()
-    assert report.identifiable.shape == problem.kernel_shape
-    for rank, null in zip(report.kernel_ranks, report.null_space):
+    assert taps_of(report, "identifiable").shape == problem.kernel_shape
+    for rank, null in zip(report.kernel_ranks, null_kernels(report)):
         flat = null.reshape(columns - rank, columns)
         np.testing.assert_allclose(flat @ flat.T, np.eye(len(flat)), atol=1e-13)
     if report.unique:

@@ -13,6 +13,7 @@ import pytest
 import convsolve as cs
 from convsolve.problem.sizes import Limits
 from support import dense
+from tests.support.ordering import band_of, covariance_of, errors_of, kernel_shaped
 
 # As if every matrix were large.
 BLOCKS = Limits(row_numbers=0, small_numbers=0)
@@ -52,13 +53,15 @@ OF_OUTPUTS: dict[str, Callable[[cs.Problem], np.ndarray]] = {
     "kernel": lambda p: cs.solve(p).kernel,
     "covariance": lambda p: np.stack([cs.solve(p).covariance(q) for q in range(p.n_outputs)], -1),
     "noise": lambda p: cs.solve(p).noise.variance,
-    "band": lambda p: np.stack(cs.solve(p).confidence_band()),
+    "band": lambda p: np.stack(band_of(cs.solve(p))),
     "test": lambda p: cs.solve(p).test(channels=1).statistic,
     "score": lambda p: np.stack(cs.solve(p).score()[:3]),
     "score of y as it is": lambda p: cs.solve(p).score().r2_total,
     "residuals": lambda p: np.concatenate(cs.solve(p).residuals()),
     "jackknife": lambda p: cs.solve(p).jackknife().kernels,
-    "errors of the jackknife": lambda p: cs.solve(p).jackknife().standard_error,
+    "errors of the jackknife": lambda p: kernel_shaped(
+        cs.solve(p).jackknife().standard_error, p.kernel_shape
+    ),
     "scale": lambda p: np.array(cs.solve(p, cs.Huber()).stats["scale"]),
     "kernel of a prior": lambda p: cs.solve(p, PRIOR).kernel,
     "strength of a prior": lambda p: cs.solve(p, PRIOR).regularization.strength,
@@ -193,9 +196,9 @@ def test_errors_under_dependent_noise(noise: str, limits: Limits) -> None:
             middle += moving.T @ moving / window
         correction = n / (n - p)
     wanted = correction * inverse @ middle @ inverse
-    np.testing.assert_allclose(fit.covariance(0), wanted[:-1, :-1], rtol=1e-8, atol=1e-12)
+    np.testing.assert_allclose(covariance_of(fit), wanted[:-1, :-1], rtol=1e-8, atol=1e-12)
     errors = np.sqrt(np.diagonal(wanted)[:-1])
-    np.testing.assert_allclose(fit.standard_error[..., 0].reshape(-1), errors, rtol=1e-9)
+    np.testing.assert_allclose(errors_of(fit)[..., 0].reshape(-1), errors, rtol=1e-9)
 
 
 def test_an_output_without_rows_in_a_fold_has_no_score_there() -> None:

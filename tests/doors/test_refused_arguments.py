@@ -80,8 +80,12 @@ WEIGHTS: list[Row] = [
     (lambda: problem(weights=np.ma.masked_array(np.ones(38))), TypeError, "weights is a masked"),
 ]
 NAMES: list[Row] = [
-    (lambda: in_seconds(), TypeError, "or fs=, tmin= and tmax= in seconds"),
-    (lambda: in_seconds(tmin=0.0, tmax=0.1), TypeError, "or fs=, tmin= and tmax"),
+    (lambda: in_seconds(), TypeError, "needs one of lags=.*tmin= and tmax= in seconds with fs="),
+    (
+        lambda: in_seconds(tmin=0.0, tmax=0.1),
+        TypeError,
+        "lags in seconds need all of tmin=, tmax= and fs=",
+    ),
     (lambda: lagged(tmin=0.0), TypeError, "give either lags= in samples, or tmin= and tmax="),
     (lambda: in_seconds(fs=9, tmin=0.2, tmax=0.1), ValueError, "tmin=0.2 must not exceed tmax=0.1"),
     (lambda: in_seconds(fs=9, tmin="0", tmax=0.1), TypeError, "tmin must be a number"),

@@ -199,7 +199,7 @@ def test_a_deficient_problem_is_explained() -> None:
         for stored in (True, False):
             problem = cs.Problem(given(stored, x), given(stored, Y), lags=(0, 4))
             fit = cs.solve(problem, limits=limits(stored))
-            found.append(([str(r) for r in fit.identifiability.remedies], fit.kernel))
+            found.append(([str(s) for s in fit.identifiability.suggestions], fit.kernel))
         assert found[0][0] == found[1][0]
         assert_close(found[0][1], found[1][1])
 

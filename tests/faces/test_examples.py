@@ -62,7 +62,7 @@ def underdetermined(text: str) -> None:
 def plan(text: str) -> None:
     assert text.startswith("40 lags of 2 channels take 119 samples at the least")
     assert re.findall(r"\d+/80", text) == ["25/80", "4/80", "50/80", "80/80", "80/80", "80/80"]
-    assert "lags 14, 39 and channel 1 lags 2, 27 are confounded: only their sum is" in text
+    assert "lags 14, 39 and channel 1 lags 2, 27 are collinear: only their sum is" in text
     predicted, measured = (float(line.split()[-1]) for line in text.splitlines()[-2:])
     assert abs(measured / predicted - 1) < 0.2  # the standard deviation of 80 taps is 1/√160
 

@@ -137,7 +137,7 @@ def test_undetermined_data_are_warned_of(tmp_path):
     found = page_of(fit, tmp_path)
     warned = [attrs for attrs in found.named("p") if attrs.get("class") == "warning"]
     assert len(warned) == 1
-    for remedy in fit.identifiability.remedies:
+    for remedy in map(str, fit.identifiability.suggestions):
         assert remedy in found.words
     assert "Singular values, and which taps are determined." in [
         p["alt"] for p in found.named("img")

@@ -33,7 +33,7 @@ def table(short):
         "spectra": cs.FFTDeconvolution(),
         "descent": cs.GradientDescent(steps=20),
     }
-    return cs.compare(short, solvers, truth=KERNEL)
+    return cs.compare(short, solvers, truth=KERNEL[::-1])
 
 
 def test_solution_shows_the_impulse_response_channel_by_channel(full):

@@ -167,7 +167,7 @@ def test_null_vectors_are_those_in_echelon_form():
     for c in range(2):
         curve = line(axes, f"channel {c}")
         np.testing.assert_array_equal(curve.get_xdata(), [-2, -1, 0])
-        np.testing.assert_array_equal(curve.get_ydata(), report.null_echelon[0][0, ::-1, c])
+        np.testing.assert_array_equal(curve.get_ydata(), report._null_echelon[0][0, ::-1, c])
     assert 1.0 in np.stack([curve.get_ydata() for curve in axes.get_lines()[1:]])
 
 
@@ -177,7 +177,7 @@ def test_null_vectors_are_those_in_echelon_form():
 @pytest.mark.parametrize("unit", some([1e200, 1e-290], 1e200))
 def test_units_far_from_one_can_be_drawn(unit):
     report = cs.identify(cs.Problem(noise(60) * unit, kernel_size=3))
-    gains = report.noise_gain[::-1, 0, 0]
+    gains = report.noise_gain
     np.testing.assert_array_equal(panel(drawn(report), GAIN).get_lines()[0].get_ydata(), gains)
 
 
@@ -193,4 +193,4 @@ def test_a_report_that_is_undecided_says_what_would_decide():
     figure = drawn(report)
     assert figure.axes == []
     assert figure.get_suptitle().startswith("undecided: the rank cannot be decided")
-    assert figure.texts[-1].get_text() == "\n".join(report.remedies)
+    assert figure.texts[-1].get_text() == "\n".join(map(str, report.suggestions))

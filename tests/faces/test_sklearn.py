@@ -211,7 +211,7 @@ MISTAKES: dict[str, tuple[dict[str, Any], tuple[Any, ...], type[Exception], str]
     "both lags": (
         {"lags": (0, 1), "tmin": 0, "tmax": 1, "fs": 10}, (X, Y), TypeError, "either lags=",
     ),
-    "no rate": ({"tmin": 0, "tmax": 1}, (X, Y), TypeError, "fs=, tmin= and tmax="),
+    "no rate": ({"tmin": 0, "tmax": 1}, (X, Y), TypeError, "need all of tmin=, tmax= and fs="),
     "two ridges": (
         {"ridge": 1.0, "solver": cs.AutoSolver()}, (X, Y), ValueError, "either ridge= or a solver=",
     ),

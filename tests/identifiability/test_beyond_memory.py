@@ -14,6 +14,7 @@ from convsolve.leastsquares.analysis import analyse
 from convsolve.leastsquares.penalty import RIDGE
 from convsolve.leastsquares.system import System
 from convsolve.problem.sizes import Limits
+from tests.support.ordering import kernel_shaped, taps_of
 
 P = 6
 
@@ -32,24 +33,24 @@ def report() -> Identifiability:
 
 def test_what_follows_from_full_rank_is_reported(report: Identifiability) -> None:
     kernel = np.ones((P, 1, 4))
-    assert report.identifiable.shape == kernel.shape
+    assert taps_of(report, "identifiable").shape == kernel.shape
     assert report.identifiable.all()
     assert report.bias_identifiable
     assert not report.mask_ambiguous
     assert [v.shape for v in report.null_space] == [(0, P, 1)] * 2
-    assert [v.shape for v in report.null_echelon] == [(0, P, 1)] * 2
-    assert report.confounded == []
+    assert [v.shape for v in report._null_echelon] == [(0, P, 1)] * 2
+    assert report.collinear == []
     assert report.padding_decided
-    assert not report.padding_only.any()
+    assert not report.padding_dependent.any()
     np.testing.assert_array_equal(report.null_part(kernel), np.zeros(4))
-    np.testing.assert_array_equal(report.resolution(), kernel)
+    np.testing.assert_array_equal(kernel_shaped(report.resolution(), kernel.shape), kernel)
     assert report.method == "conjugate gradients on a random vector prove full rank"
 
 
 @pytest.mark.parametrize(
     "ask",
     [
-        lambda report: report.condition,
+        lambda report: report.condition_number,
         lambda report: report.singular_values,
         lambda report: report.noise_gain,
         lambda report: report.weakly_determined,
@@ -111,7 +112,7 @@ def test_the_ridge_of_an_undecided_report_suffices(
         patch.setattr(System, "factor", lambda *_: pytest.fail("a factor was made"))
         ridge = report.sufficient_ridge
     assert not report.decided
-    assert report.advice[-1][2:] == ("ridge", ridge)
+    assert report.suggestions[-1][2:] == ("ridge", ridge)
     y = np.random.default_rng(2).standard_normal((*report.problem.row_shapes[0], 2))
     problem = cs.Problem(x, y, **options)
     fit = cs.solve(problem, cs.AutoSolver(ridge), limits=limits)  # a warning would be an error

@@ -13,6 +13,7 @@ from support.dense import rank_and_mask
 from support.exact_cases import BY_NAME, CASES
 from support.routes import EPS, ROUTES, equilibrated, spectrum, verdict_of
 from support.slow import some
+from tests.support.ordering import null_kernels, taps_of
 
 
 @cache
@@ -59,13 +60,13 @@ def check(name: str, by: str) -> None:
     assert (report.group_ranks, report.rank) == (ranks, min(ranks))
     assert report.nullity == report.n_unknowns - min(ranks)
     assert report.unique == (verdict in ("exactly determined", "overdetermined"))
-    assert np.array_equal(report.identifiable.reshape(mask.shape), mask)
+    assert np.array_equal(taps_of(report, "identifiable").reshape(mask.shape), mask)
     assert report.bias_identifiable == bias
     if report.method.startswith("Cholesky"):
         assert "gram" in by
         assert report.unique
-    for a, rank, null, known in zip(case.matrices(), ranks, report.null_space, mask.T):
-        assert null.shape == (report.n_unknowns - rank, *report.identifiable.shape[:-1])
+    for a, rank, null, known in zip(case.matrices(), ranks, null_kernels(report), mask.T):
+        assert null.shape == (report.n_unknowns - rank, *case.problem().kernel_shape[:-1])
         null = null.reshape(len(null), len(mask)).T
         check_null_space(a, case.bias, null)
         assert (np.abs(null[known]) <= 20 * EPS).all()

@@ -13,6 +13,7 @@ import convsolve as cs
 from support import dense
 from support.routes import EPS, ROUTES, Spectrum, reported, spectrum, verdict_of
 from support.slow import some
+from tests.support.ordering import null_kernels, taps_of
 
 every_route = pytest.mark.parametrize("by", ROUTES)
 WHOLE = np.random.default_rng(0).integers(-3, 4, (200, 2)) * 1.0
@@ -45,7 +46,7 @@ def check(x: np.ndarray, taps: int, **options: Any) -> str:
         assert (report.verdict, report.rank) == (verdict, rank), by
         doubt = verdict == "ambiguous" or says.gap < 100
         assert report.mask_ambiguous == doubt
-        assert doubt or np.array_equal(report.identifiable.ravel(), says.mask)
+        assert doubt or np.array_equal(taps_of(report, "identifiable").ravel(), says.mask)
     return verdict
 
 
@@ -68,7 +69,7 @@ def test_an_offset_beside_a_bias_costs_no_digits(offset: float, by: str) -> None
         x = np.stack([first, second, b], -1)
         report = cs.identify(cs.Problem(x, kernel_size=(2,), bias=True), limits=ROUTES[by])
         assert (report.verdict, report.rank) == ("rank-deficient", 5)
-        assert report.identifiable[..., 0].tolist() == [[False, False, True]] * 2
+        assert taps_of(report, "identifiable")[..., 0].tolist() == [[False, False, True]] * 2
         assert report.bias_identifiable == bias
 
 
@@ -129,7 +130,7 @@ def test_small_parts_of_a_null_vector_are_kept(by: str) -> None:
     x = np.stack([first, second, first + 2**-17 * second, near, near + 1e-10 * other], -1)
     report = cs.identify(cs.Problem(x, kernel_size=(1,)), limits=ROUTES[by])
     assert (report.verdict, report.rank) == ("rank-deficient", 4)
-    null = report.null_space[0].ravel()
+    null = null_kernels(report)[0].ravel()
     assert np.linalg.norm(x @ null) <= 10 * 5**0.5 * EPS * np.linalg.norm(x)
     np.testing.assert_allclose(null[:3] / null[0], [1, 2**-17, -1], atol=20 * EPS)
 
@@ -213,7 +214,7 @@ def test_long_records(dtype: type) -> None:
     x = np.stack([x[:, 0], x[:, 1], x[:, 1]], -1)
     report = cs.identify(cs.Problem(x, kernel_size=(6,)))
     assert (report.verdict, report.rank) == ("rank-deficient", 12)
-    assert report.identifiable[..., 0].tolist() == [[True, False, False]] * 6
+    assert taps_of(report, "identifiable")[..., 0].tolist() == [[True, False, False]] * 6
 
 
 @every_route

@@ -23,8 +23,8 @@ def test_the_report_says_what_its_numbers_say(name: str) -> None:
     back = json.loads(json.dumps(report.to_dict(), allow_nan=False))
     assert back["verdict"] == report.verdict
     assert back["rank"] == report.rank
-    assert (back["condition"] is None) == np.isinf(report.condition)
-    assert bool(report.remedies) == (not report.unique)
+    assert (back["condition_number"] is None) == np.isinf(report.condition_number)
+    assert bool(report.suggestions) == (not report.unique)
     text = str(report)
     assert report.verdict in text
     assert max(map(len, text.splitlines())) <= 88
@@ -62,7 +62,7 @@ def test_near_the_tolerance_is_ambiguous() -> None:
     assert not report.unique
     low, high = report.rank_band
     assert (low, high) == (1, 2)
-    assert "depending on where in the band" in report.remedies[0]
+    assert "depending on where in the band" in str(report.suggestions[0])
 
 
 def test_float32_below_its_own_rounding_is_ambiguous() -> None:
@@ -72,14 +72,14 @@ def test_float32_below_its_own_rounding_is_ambiguous() -> None:
     b = (a * np.float32(0.1)) * np.float32(10)
     report = cs.identify(cs.Problem(np.stack([a, b], 1), kernel_size=(2,)))
     assert report.verdict == "ambiguous"
-    assert "below the rounding of the data's own type" in report.remedies[0]
+    assert "below the rounding of the data's own type" in str(report.suggestions[0])
     healthy = rng.standard_normal((2000, 2)).astype(np.float32) * np.float32([1, 1e-6])
     assert cs.identify(cs.Problem(healthy, kernel_size=(2,))).unique
 
 
 def test_remedies_name_what_limits() -> None:
     def text(x: np.ndarray, taps: int) -> str:
-        return " ".join(cs.identify(cs.Problem(x, kernel_size=(taps,))).remedies)
+        return " ".join(map(str, cs.identify(cs.Problem(x, kernel_size=(taps,))).suggestions))
 
     constant = "channel 0 excites only 1 of its 4 taps (its order of excitation); more of "
     assert constant in text(np.full((40, 1), 3.0), 4)
@@ -87,7 +87,7 @@ def test_remedies_name_what_limits() -> None:
     duplicate = text(NOISE[:, [0, 1, 0]], 3)
     assert "3 combinations of channels cannot be distinguished" in duplicate
     assert "3 more rows of y are needed" not in duplicate
-    few = cs.identify(cs.Problem(NOISE[:12], kernel_size=(4,))).remedies
+    few = [*map(str, cs.identify(cs.Problem(NOISE[:12], kernel_size=(4,))).suggestions)]
     assert few[0].startswith("3 more rows of y are needed: a record of 15 samples instead of 12")
     assert few[1] == (
         "fewer taps: kernel_size=3 has 10 equations for 9 unknowns, and determines them"

@@ -15,6 +15,7 @@ from support.cases import LAYOUTS, from_svd
 from support.dense import rank_and_mask
 from support.routes import EPS, ROUTES, spectrum, verdict_of
 from support.slow import some
+from tests.support.ordering import null_kernels, taps_of
 
 every_route = pytest.mark.parametrize("by", ROUTES)
 
@@ -40,7 +41,7 @@ def check_values(report: cs.Identifiability, a: np.ndarray, exact: np.ndarray) -
     # A Gram squares the condition for the spectrum inside; its ends are put right from the data.
     squared = 1 + report.method.startswith("Cholesky")
     np.testing.assert_allclose(report.singular_values[0], exact, rtol=bound(report, a, squared))
-    assert report.condition == pytest.approx(exact[0] / exact[-1], rel=bound(report, a))
+    assert report.condition_number == pytest.approx(exact[0] / exact[-1], rel=bound(report, a))
 
 
 @pytest.mark.parametrize("digits", some(range(15), 0, 7, 14))
@@ -83,7 +84,7 @@ def test_condition_known_without_computing(by: str) -> None:
         a = np.ldexp(h, np.linspace(0, power, 8).astype(int))
         report = cs.identify(cs.Problem(a, kernel_size=(1,)), limits=ROUTES[by])
         assert report.verdict == "exactly determined"
-        assert report.condition == pytest.approx(2.0**power, rel=64 * EPS)
+        assert report.condition_number == pytest.approx(2.0**power, rel=64 * EPS)
 
 
 @every_route
@@ -98,11 +99,11 @@ def test_exact_rank_deficits(rank: int, layout: str, by: str) -> None:
         report = cs.identify(LAYOUTS[layout](a, np.zeros((20, 1))), limits=ROUTES[by])
         assert not spectrum(a).near
         assert (report.verdict, report.rank) == ("rank-deficient", rank)
-        assert (report.nullity, report.condition) == (8 - rank, float("inf"))
+        assert (report.nullity, report.condition_number) == (8 - rank, float("inf"))
         kept, zeros = np.split(report.singular_values[0], [rank])
         assert not zeros.any()
         np.testing.assert_allclose(kept, exact_values(a)[:rank], rtol=bound(report, a))
-        null = report.null_space[0].reshape(8 - rank, 8)
+        null = null_kernels(report)[0].reshape(8 - rank, 8)
         # To what counts as zero where they were found.
         assert np.linalg.norm(a @ null.T) <= 10 * 8**0.5 * EPS * np.linalg.norm(a)
 
@@ -118,7 +119,7 @@ def test_exact_rank_deficits_in_any_unit(span: int, by: str) -> None:
         exact_rank, mask = rank_and_mask(a)
         report = cs.identify(cs.Problem(a, kernel_size=(1,)), limits=ROUTES[by])
         assert report.rank == exact_rank
-        assert np.array_equal(report.identifiable.ravel(), mask)
+        assert np.array_equal(taps_of(report, "identifiable").ravel(), mask)
         kept, zeros = np.split(report.singular_values[0], [exact_rank])
         assert not zeros.any()
         exact = exact_values(a, digits=150)[:exact_rank]
@@ -182,7 +183,7 @@ def test_condition_of_many_unknowns(digits: int, by: str) -> None:
     a = from_svd(200, 150, 10.0**digits, np.random.default_rng(digits))
     report = cs.identify(cs.Problem(a, kernel_size=(1,)), limits=limits)
     assert (report.verdict, report.rank) == ("overdetermined", 150)
-    assert report.condition == pytest.approx(np.linalg.cond(a), rel=bound(report, a))
+    assert report.condition_number == pytest.approx(np.linalg.cond(a), rel=bound(report, a))
 
 
 @pytest.mark.parametrize("copied", [False, True])

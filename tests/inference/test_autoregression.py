@@ -26,6 +26,7 @@ from convsolve.problem.sizes import Limits
 from support import dense
 from support.geometry import NAMED, Geometry
 from support.slow import some
+from tests.support.ordering import band_of, covariance_of, errors_of
 
 KNOWN = json.loads(
     (Path(__file__).parent / "data" / "statsmodels.json").read_text(encoding="utf-8")
@@ -167,17 +168,17 @@ def test_given_its_coefficients_it_is_glsar_of_statsmodels(bias: bool) -> None:
     (part,) = filtered_parts(problem, Autoregression.of([KNOWN["rho"]] * 2), Limits())
     fit = cs.solve(part.problem)
     constant = part.bias(fit.kernel, fit.bias)
-    test = fit.test(contrast=np.eye(10)[1::2][:2].reshape(2, 5, 2))
+    test = fit.test(contrast=np.eye(10)[1::2][:2].reshape(2, 5, 2)[:, ::-1])
     assert fit.ok
     for q, row in enumerate(rows):
         found = [*fit.kernel[..., q].reshape(-1), *constant[[q] * bias]]
         np.testing.assert_allclose(found, row["ar params"], rtol=1e-10)
         covariance = np.array(row["ar covariance"])
         np.testing.assert_allclose(
-            fit.covariance(q), covariance, atol=1e-10 * np.abs(covariance).max()
+            covariance_of(fit, q), covariance, atol=1e-10 * np.abs(covariance).max()
         )
         deviations = np.sqrt(np.diagonal(covariance))
-        np.testing.assert_allclose(fit.standard_error[..., q].reshape(-1), deviations, rtol=1e-10)
+        np.testing.assert_allclose(errors_of(fit)[..., q].reshape(-1), deviations, rtol=1e-10)
         np.testing.assert_allclose(fit.noise.variance[q], row["ar variance"], rtol=1e-10)
         assert fit.dof[q] == row["ar dof"]
         np.testing.assert_allclose(test.statistic[q], row["ar statistic"], rtol=1e-10)
@@ -240,9 +241,9 @@ def test_it_is_least_squares_of_dense_filtered_rows(name: str) -> None:
         np.testing.assert_allclose(fit.noise.variance[o], told["variance"], rtol=1e-9)
         assert fit.dof[o] == told["dof"]
         size = np.abs(told["covariance"]).max()
-        np.testing.assert_allclose(fit.covariance(o), told["covariance"], atol=1e-10 * size)
+        np.testing.assert_allclose(covariance_of(fit, o), told["covariance"], atol=1e-10 * size)
         errors = np.sqrt(np.diagonal(told["covariance"]))
-        np.testing.assert_allclose(fit.standard_error[..., o].reshape(-1), errors, rtol=1e-8)
+        np.testing.assert_allclose(errors_of(fit)[..., o].reshape(-1), errors, rtol=1e-8)
 
 
 def test_outputs_and_records_do_not_depend_on_those_beside_them() -> None:
@@ -254,9 +255,7 @@ def test_outputs_and_records_do_not_depend_on_those_beside_them() -> None:
         single = cs.solve(alone, noise="ar")
         assert single.noise.order[0] == fit.noise.order[o]
         np.testing.assert_allclose(single.kernel[..., 0], fit.kernel[..., o], rtol=1e-10)
-        np.testing.assert_allclose(
-            single.standard_error[..., 0], fit.standard_error[..., o], rtol=1e-9
-        )
+        np.testing.assert_allclose(errors_of(single)[..., 0], errors_of(fit)[..., o], rtol=1e-9)
     turned = cs.Problem(problem.x[::-1], problem.y[::-1], kernel_size=4, bias=True)
     np.testing.assert_allclose(cs.solve(turned, noise="ar").kernel, fit.kernel, rtol=1e-9)
 
@@ -272,7 +271,7 @@ def test_tests_and_bands_are_those_of_its_covariance() -> None:
         p = scipy.stats.f.sf(statistic, 1, fit.dof[o])
         np.testing.assert_allclose(test.p[o], p, rtol=1e-8)
     low, high = fit.confidence_band(0.9)
-    np.testing.assert_allclose((high + low) / 2, fit.kernel, rtol=1e-9)
+    np.testing.assert_allclose((high + low) / 2, fit.impulse_response, rtol=1e-9)
     reach = scipy.stats.t.ppf(0.95, fit.dof) * fit.standard_error
     np.testing.assert_allclose((high - low) / 2, reach, rtol=1e-9)
     wide = np.subtract(*fit.confidence_band(0.9, simultaneous=True)[::-1])
@@ -314,7 +313,7 @@ def test_a_random_walk_beside_an_offset_keeps_its_digits(level: float, bias: boo
     np.testing.assert_allclose(fit.kernel[:, 0], exact, atol=1e-11)
     errors = np.linalg.norm(np.linalg.inv(np.linalg.qr(a)[1]), axis=1)
     errors = errors * np.sqrt(fit.noise.variance)
-    np.testing.assert_allclose(fit.standard_error[:, 0, 0], errors, rtol=1e-9)
+    np.testing.assert_allclose(errors_of(fit)[:, 0, 0], errors, rtol=1e-9)
 
 
 def test_what_gradients_of_all_outputs_leave_is_mended_output_by_output() -> None:
@@ -326,7 +325,7 @@ def test_what_gradients_of_all_outputs_leave_is_mended_output_by_output() -> Non
     fit = cs.solve(cs.Problem(x, y, kernel_size=5), noise="ar(1)")
     assert fit.ok
     assert fit.stats["certificate_kind"] in ("value", "upper bound")
-    off = np.abs(fit.kernel - 1) / fit.standard_error
+    off = np.abs(fit.kernel - 1) / errors_of(fit)
     assert 0.1 < off.mean() < 2
 
 
@@ -441,7 +440,7 @@ def test_bands_hold_the_sum_of_a_kernel_under_correlated_noise() -> None:
         for kind, found in held.items():
             fit = cs.solve(problem, noise=kind)
             found += [*(fit.test(contrast=np.ones((20, 1)), value=w.sum()).p > 0.05)]
-        low, high = fit.confidence_band(simultaneous=True)
+        low, high = band_of(fit, simultaneous=True)
         together += [*((low <= w) & (w <= high)).all((0, 1))]
     assert np.mean(held["white"]) < 0.5
     assert 0.9 < np.mean(held["ar"]) < 0.99

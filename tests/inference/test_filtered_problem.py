@@ -15,6 +15,7 @@ import scipy.signal
 import convsolve as cs
 from support.adjusted import CHANNELS, OUTPUTS, ROUTES, TAPS, Adjusted
 from support.slow import some
+from tests.support.ordering import errors_of
 
 
 def autoregressive(rng: np.random.Generator, shape: Any) -> np.ndarray:
@@ -85,9 +86,7 @@ def check(fit: cs.Solution, o: int, made: Adjusted, ridge: float) -> None:
     dof = len(z) - np.linalg.matrix_rank(whole)
     variances = np.diagonal(np.linalg.pinv(whole.T @ whole))[:size] * (left @ left) / dof
     np.testing.assert_allclose(fit.dof[o], dof)
-    np.testing.assert_allclose(
-        fit.standard_error[..., o].reshape(-1), np.sqrt(variances), rtol=1e-6
-    )
+    np.testing.assert_allclose(errors_of(fit)[..., o].reshape(-1), np.sqrt(variances), rtol=1e-6)
 
 
 def test_data_that_do_not_determine_the_kernel_have_a_solution_of_minimum_norm() -> None:

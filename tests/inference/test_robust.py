@@ -20,10 +20,12 @@ from convsolve.problem.sizes import Limits
 from support.geometry import NAMED, Geometry, geometries
 from support.robust import dense_outputs, dual_point, huber_loss, least_absolute
 from support.slow import some
+from tests.support.ordering import band_of, covariance_of, errors_of
 
 KNOWN = json.loads(
     (Path(__file__).parent / "data" / "statsmodels.json").read_text(encoding="utf-8")
 )
+
 BOTH = [cs.Huber(), cs.LeastAbsolute()]
 DETERMINED = [name for name in NAMED if not name.startswith("wide")]
 
@@ -135,9 +137,9 @@ def test_hubers_estimate_and_its_errors_are_those_of_rlm(bias: str, given_scale:
         np.testing.assert_allclose(fit.stats["scale"][q], said["scale"], rtol=1e-10)
         wanted = np.array(said["covariance"])
         errors = np.sqrt(np.diagonal(wanted))
-        apart = np.abs(fit.covariance(q) - wanted) / np.outer(errors, errors)
+        apart = np.abs(covariance_of(fit, q) - wanted) / np.outer(errors, errors)
         assert apart.max() <= 1e-10
-        np.testing.assert_allclose(fit.standard_error.reshape(10, 2)[:, q], errors, rtol=1e-10)
+        np.testing.assert_allclose(errors_of(fit).reshape(10, 2)[:, q], errors, rtol=1e-10)
         test = fit.test(1)
         np.testing.assert_allclose(test.statistic[q], said["statistic"], rtol=1e-9)
         assert np.isnan(test.partial_r2).all()
@@ -151,7 +153,7 @@ def test_hubers_bands_hold_the_truth_as_often_as_they_say() -> None:
     y = cs.convolve(x, w, cs.ConvSpec(4))
     problem = cs.Problem(x, y + rng.standard_t(2, y.shape), kernel_size=4)
     fit = cs.solve(problem, cs.Huber())
-    low, high = fit.confidence_band(0.9)
+    low, high = band_of(fit, 0.9)
     assert 0.87 < ((low < w) & (w < high)).mean() < 0.93
     assert np.median(cs.solve(problem).standard_error / fit.standard_error) > 1.5
 
@@ -253,7 +255,7 @@ def test_ill_conditioned_columns(sums: int, condition: float, most: float, limit
     for _ in range(sums):
         x = np.cumsum(x)
     problem = cs.Problem(x / np.abs(x).max(), rng.standard_normal(395), kernel_size=6, bias=True)
-    assert cs.identify(problem).condition > condition
+    assert cs.identify(problem).condition_number > condition
     for solver in BOTH:
         fit = cs.solve(problem, solver, limits=limits)
         assert type(fit.certificate) is float

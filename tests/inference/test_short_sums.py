@@ -17,6 +17,7 @@ from support import dense
 from support.coverage import one_over_f, red
 from support.reference_noise import Dense
 from support.slow import some
+from tests.support.ordering import covariance_of, errors_of
 
 SPEC = cs.ConvSpec(4)
 LENGTHS = (70, 45)
@@ -94,7 +95,7 @@ def test_one_sum_of_taps_is_that_of_dense_matrices(name: str, chunked: bool) -> 
     limits = Limits(held_numbers=1, chunk_numbers=40) if chunked else Limits()
     fit = cs.solve(case.problem, noise="hac", limits=limits)
     contrast = np.random.default_rng(1).uniform(0.5, 1, 8)
-    test = fit.test(contrast=contrast.reshape(4, 2), value=0.1)
+    test = fit.test(contrast=contrast.reshape(4, 2)[::-1], value=0.1)
     for q in range(2):
         reference = Dense(case.columns, case.places, case.e[:, q])
         variance, dof = reference.of_sum(case.influence(contrast))
@@ -105,7 +106,7 @@ def test_one_sum_of_taps_is_that_of_dense_matrices(name: str, chunked: bool) -> 
         assert dof <= 4
     np.testing.assert_allclose(test.p, scipy.stats.f.sf(test.statistic, 1, test.dof[1]), rtol=1e-8)
     # The share of the residual sum of squares is that of least squares, whatever the noise.
-    white = cs.solve(case.problem).test(contrast=contrast.reshape(4, 2), value=0.1)
+    white = cs.solve(case.problem).test(contrast=contrast.reshape(4, 2)[::-1], value=0.1)
     np.testing.assert_allclose(test.partial_r2, white.partial_r2, rtol=1e-9)
 
 
@@ -115,7 +116,7 @@ def test_several_sums_of_taps_are_those_of_dense_matrices(name: str) -> None:
     case = Case(name)
     fit = cs.solve(case.problem, noise="hac")
     contrasts = np.random.default_rng(1).standard_normal((2, 8))
-    test = fit.test(contrast=contrasts.reshape(2, 4, 2))
+    test = fit.test(contrast=contrasts.reshape(2, 4, 2)[:, ::-1])
     rows = len(case.e)
     lags = int(1.3 * math.sqrt(rows))
     u, _ = np.linalg.qr(case.influence(contrasts))
@@ -123,7 +124,7 @@ def test_several_sums_of_taps_are_those_of_dense_matrices(name: str) -> None:
         reference = Dense(case.columns, case.places, case.e[:, q])
         factor = reference.bartlett_factor(u, 1 + lags)
         # The covariance without its correction for degrees of freedom.
-        raw = fit.covariance(q) * (rows - case.columns.shape[1]) / rows
+        raw = covariance_of(fit, q) * (rows - case.columns.shape[1]) / rows
         c = contrasts @ case.w[:, q]
         wald = c @ np.linalg.solve(contrasts @ raw @ contrasts.T, c) / 2
         dof = 1.5 * rows / lags
@@ -178,14 +179,14 @@ def test_a_single_tap_and_long_records_have_bartletts_variance() -> None:
     fit = cs.solve(cs.Problem(x, x[2:] + red(rng, 5_000, 1)[:, 0], kernel_size=3), noise="hac")
     one, both = np.array([1.0, 0, 0])[:, None], np.ones((3, 1))
     for contrast in (one, both):
-        error = math.sqrt(contrast[:, 0] @ fit.covariance() @ contrast[:, 0])
+        error = math.sqrt(contrast[:, 0] @ covariance_of(fit) @ contrast[:, 0])
         t = float((contrast * fit.kernel[..., 0]).sum()) / error
-        np.testing.assert_allclose(fit.test(contrast=contrast).statistic, t**2)
+        np.testing.assert_allclose(fit.test(contrast=contrast[::-1]).statistic, t**2)
     short = cs.solve(
         cs.Problem(x[:302], x[2:302] + red(rng, 300, 1)[:, 0], kernel_size=3), noise="hac"
     )
-    test = short.test(contrast=one)
-    t = short.kernel[0, 0, 0] / short.standard_error[0, 0, 0]
+    test = short.test(contrast=one[::-1])
+    t = short.kernel[0, 0, 0] / errors_of(short)[0, 0, 0]
     np.testing.assert_allclose(test.statistic, t**2)
     np.testing.assert_allclose(test.dof[1], short.dof)
 

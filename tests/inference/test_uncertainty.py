@@ -17,6 +17,7 @@ from support import dense
 from support.geometry import NAMED
 from support.penalties import PENALTIES, matrix, penalty_for
 from support.slow import some
+from tests.support.ordering import band_of, covariance_of, errors_of
 
 KNOWN = json.loads(
     (Path(__file__).parent / "data" / "statsmodels.json").read_text(encoding="utf-8")
@@ -42,15 +43,15 @@ def test_errors_bands_and_tests_are_those_of_statsmodels(bias: bool, solver: Any
         np.testing.assert_allclose(np.reshape(found, said[key].shape), said[key], rtol=1e-10)
 
     same(fit.kernel, "kernel")
-    same(fit.standard_error, "standard_error")
+    same(errors_of(fit), "standard_error")
     same(fit.dof, "dof")
     same(fit.noise.variance, "variance")
-    covariance = np.stack([fit.covariance(q) for q in range(2)], axis=-1)
+    covariance = np.stack([covariance_of(fit, q) for q in range(2)], axis=-1)
     scale = np.abs(said["covariance"]).max()
     np.testing.assert_allclose(covariance, said["covariance"], atol=1e-11 * scale)
-    band = np.stack([end.reshape(10, 2) for end in fit.confidence_band(0.9)], axis=1)
+    band = np.stack([end.reshape(10, 2) for end in band_of(fit, 0.9)], axis=1)
     np.testing.assert_allclose(band, said["band"], rtol=1e-10, atol=1e-11)
-    contrast = said["contrast"][..., 0].reshape(3, 5, 2)
+    contrast = said["contrast"][..., 0].reshape(3, 5, 2)[:, ::-1]
     tests = [fit.test(1), fit.test(contrast=contrast, value=said["value"][:, 0])]
     for i, test in enumerate(tests):
         np.testing.assert_allclose(test.statistic, said["statistic"][i], rtol=1e-10)
@@ -88,13 +89,13 @@ def test_under_dependent_noise_they_are_those_of_statsmodels(bias: bool, kind: s
         problem = as_records(problem, [20, 16, 14, 26])
     white, fit = cs.solve(problem), cs.solve(problem, noise=kind)
     np.testing.assert_array_equal(fit.kernel, white.kernel)
-    covariance = np.stack([fit.covariance(q) for q in range(2)], axis=-1)
+    covariance = np.stack([covariance_of(fit, q) for q in range(2)], axis=-1)
     wanted = said[f"{kind} covariance"]
     np.testing.assert_allclose(covariance, wanted, atol=1e-10 * np.abs(wanted).max())
     errors = np.sqrt(np.einsum("ppq->pq", wanted)).reshape(5, 2, 2)
-    np.testing.assert_allclose(fit.standard_error[..., 0, :], errors[:, 0], rtol=1e-9)
-    np.testing.assert_allclose(fit.standard_error, errors, rtol=1e-10)
-    contrast = np.eye(10)[1::2][:2].reshape(2, 5, 2)
+    np.testing.assert_allclose(errors_of(fit)[..., 0, :], errors[:, 0], rtol=1e-9)
+    np.testing.assert_allclose(errors_of(fit), errors, rtol=1e-10)
+    contrast = np.eye(10)[1::2][:2].reshape(2, 5, 2)[:, ::-1]
     test = fit.test(contrast=contrast)
     rows = problem.n_equations
     mean, dof = of_unequal_records([20, 16, 14, 26])
@@ -110,10 +111,10 @@ def test_under_dependent_noise_they_are_those_of_statsmodels(bias: bool, kind: s
     np.testing.assert_allclose(test.statistic, hotelling, rtol=1e-10)
     np.testing.assert_allclose(test.dof[1], dof - 1)
     np.testing.assert_allclose(test.p, scipy.stats.f.sf(hotelling, 2, dof - 1), rtol=1e-8)
-    low, high = fit.confidence_band(0.9)
+    low, high = band_of(fit, 0.9)
     reach = scipy.stats.t.ppf(0.95, dof) * errors
     np.testing.assert_allclose((high - low) / 2, reach, rtol=1e-9)
-    wide = np.subtract(*fit.confidence_band(0.9, simultaneous=True)[::-1]) / 2
+    wide = np.subtract(*band_of(fit, 0.9, simultaneous=True)[::-1]) / 2
     assert (wide > reach).all()
     assert fit.noise.kind == fit.stats["noise"] == kind
     words = {"hac": "the noise is stationary", "cluster": "one record says nothing of another"}
@@ -134,7 +135,7 @@ def test_sums_over_rows_are_those_of_the_dense_sandwich(name: str, kind: str) ->
         return
     fit = cs.solve(problem, noise=kind, limits=Limits(block_numbers=50))
     a, b = dense.design_matrix(x, made.spec), dense.by_group(y, made.spec.groups)
-    found = dense.by_group(fit.standard_error, made.spec.groups)
+    found = dense.by_group(errors_of(fit), made.spec.groups)
     lengths = [n for n in map(math.prod, problem.kept.shapes) if n]
     for g in range(made.spec.groups):
         rows, right = (v - v.mean(0) * made.bias for v in (a[g], b[g]))
@@ -179,7 +180,7 @@ def test_under_a_penalty_it_is_the_posterior(name: str, geometry: str) -> None:
     d = matrix(penalty, problem)
     a, b = dense.design_matrix(x, made.spec), dense.by_group(y, made.spec.groups)
     outputs = problem.n_outputs // made.spec.groups
-    found = dense.by_group(fit.standard_error, made.spec.groups)
+    found = dense.by_group(errors_of(fit), made.spec.groups)
     for g in range(made.spec.groups):
         rows, right = (v - v.mean(0) * made.bias for v in (a[g], b[g]))
         inverse = np.linalg.inv(rows.T @ rows + strength * d.T @ d)
@@ -192,7 +193,7 @@ def test_under_a_penalty_it_is_the_posterior(name: str, geometry: str) -> None:
         np.testing.assert_allclose(fit.noise.variance[mine], variance, rtol=1e-8)
         expected = np.sqrt(np.outer(np.diagonal(inverse), variance))
         np.testing.assert_allclose(found[g], expected, rtol=1e-7)
-        covariance = fit.covariance(g * outputs) / variance[0]
+        covariance = covariance_of(fit, g * outputs) / variance[0]
         np.testing.assert_allclose(covariance, inverse, atol=1e-9 * np.abs(inverse).max())
     with pytest.raises(ValueError, match="a penalized estimate is biased, and has no F test"):
         fit.test(0)
@@ -219,10 +220,10 @@ def test_what_is_not_determined_has_infinite_errors() -> None:
     problem = cs.Problem(x, rng.standard_normal((58, 1)), kernel_size=3)
     with pytest.warns(cs.IdentifiabilityWarning):
         fit = cs.solve(problem)
-    error = fit.standard_error[..., 0]
+    error = errors_of(fit)[..., 0]
     assert np.isinf(error[:, 1:]).all()
     alone = cs.solve(cs.Problem(x[:, :2], problem.y[0], kernel_size=3))
-    np.testing.assert_allclose(error[:, 0], alone.standard_error[:, 0, 0], rtol=1e-9)
+    np.testing.assert_allclose(error[:, 0], errors_of(alone)[:, 0, 0], rtol=1e-9)
     np.testing.assert_allclose(fit.dof, 58 - 6)
     assert "a tap where it is determined" in str(fit)
     with pytest.raises(ValueError, match="the data do not determine every tap"):
@@ -248,7 +249,7 @@ def test_coverage_of_white_noise() -> None:
     fit = cs.solve(cs.Problem(x, clean + rng.standard_normal((300, 400)), kernel_size=12))
 
     def held(**options: Any) -> np.ndarray:
-        low, high = fit.confidence_band(**options)
+        low, high = band_of(fit, **options)
         return (low <= w) & (w <= high)
 
     assert abs(held().mean() - 0.95) < 0.01
@@ -350,7 +351,7 @@ def test_records_of_very_different_length_warn_in_tests_of_sums() -> None:
     fit = cs.solve(cs.Problem(x, y, lags=(0, 4)), noise="cluster")
     mean, dof = of_unequal_records([596, 56, 56, 56, 56])
     np.testing.assert_allclose(fit.dof, dof)
-    error = fit.standard_error[2, 0, 0]
+    error = errors_of(fit)[2, 0, 0]
     contrast = np.zeros((5, 1))
     contrast[2] = 1
     with pytest.warns(UserWarning, match="the records differ in their number of rows"):

@@ -16,6 +16,7 @@ import convsolve as cs
 from support.adjusted import CHANNELS, CHUNKS, OUTPUTS, ROUTES, TAPS, Adjusted
 from support.robust import least_absolute
 from support.slow import some
+from tests.support.ordering import errors_of
 
 CASES: dict[str, dict[str, Any]] = {
     "mask of every output, intercepts": {"mask": "each", "confounds": 0},
@@ -97,7 +98,7 @@ def test_the_gradient_of_hubers_loss_vanishes(name: str, scale: Any, route: str)
         with warnings.catch_warnings():
             # Without a bias, the offset of y is in the residuals of some cases.
             warnings.filterwarnings("ignore", message="the residuals of output")
-            errors = fit.standard_error[..., o].reshape(-1)
+            errors = errors_of(fit)[..., o].reshape(-1)
         np.testing.assert_allclose(errors, np.sqrt(variance * inverse), rtol=1e-8)
 
 

@@ -19,6 +19,7 @@ from support.derivatives import check_gradients
 from support.geometry import NAMED, Geometry
 from support.penalties import PENALTIES, matrix, penalty_for
 from support.slow import some
+from tests.support.ordering import kernel_shaped
 
 ROUTES = {"rows": Limits(), "signals": Limits(small_numbers=0, row_numbers=0)}
 SOLVERS = {
@@ -118,7 +119,7 @@ def test_resolution_is_the_diagonal_of_its_matrix(name: str, geometry: str, rout
     problem = cs.Problem(x, y, spec=made.spec, bias=made.bias)
     penalty = penalty_for(name, problem)
     found = cs.identify(problem, limits=ROUTES[route]).resolution(ridge, penalty)
-    found = dense.by_group(found, made.spec.groups)
+    found = dense.by_group(kernel_shaped(found, problem.kernel_shape), made.spec.groups)
     for shown, (rows, _, _) in zip(found, exact(made, x, y, penalty, ridge), strict=True):
         a = rows[: made.rows]
         wanted = np.diag(np.linalg.solve(rows.T @ rows, a.T @ a))

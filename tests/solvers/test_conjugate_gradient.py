@@ -38,7 +38,7 @@ def test_solved_up_to_steep_spectra_in_few_steps(edges, noise, outputs, pole, ti
     assert fit.certificate <= EXACT
     assert fit.stats["steps"] <= 25
     error = np.linalg.norm(fit.kernel - reference.kernel) / np.linalg.norm(reference.kernel)
-    assert error <= 1e-13 * reference.identifiability.condition
+    assert error <= 1e-13 * reference.identifiability.condition_number
 
 
 @pytest.mark.slow

@@ -49,7 +49,7 @@ def test_verdicts() -> None:
     assert (toy.verdict, toy.n_equations, toy.n_unknowns) == ("overdetermined", 3, 2)
     pair = cs.identify(cs.Problem(PAIR_X, PAIR_Y, kernel_size=3))
     assert (pair.verdict, pair.rank) == ("exactly determined", 6)
-    assert pair.condition == pytest.approx(51.6, abs=0.05)
+    assert pair.condition_number == pytest.approx(51.6, abs=0.05)
     assert "so exactly determined at best, not overdetermined" in pair.counting
     filters = cs.identify(cs.Problem(TOY_X, FILTERS_Y, kernel_size=2))
     assert (filters.verdict, filters.n_equations, filters.n_unknowns) == ("overdetermined", 3, 2)
@@ -58,7 +58,7 @@ def test_verdicts() -> None:
     assert (short.verdict, short.n_equations, short.n_unknowns) == ("underdetermined", 5, 6)
     assert short.nullity == 1
     assert not short.unique
-    assert short.remedies[0].startswith("1 more row of y is needed: a record of 8 samples")
+    assert str(short.suggestions[0]).startswith("1 more row of y is needed: a record of 8 samples")
     assert "flat valley of equally good answers, no local optima" in short.counting
 
 

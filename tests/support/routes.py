@@ -9,6 +9,7 @@ import numpy as np
 import convsolve as cs
 from convsolve.problem.sizes import Limits
 from support.dense import integers
+from tests.support.ordering import taps_of
 
 EPS = float(np.finfo(float).eps)
 
@@ -114,7 +115,7 @@ class Reported(NamedTuple):
 def reported(problem: cs.Problem, by: str = "qr") -> Reported:
     """The report by that route; the mask (taps, channels, groups), of each group's first output."""
     report = cs.identify(problem, limits=ROUTES[by])
-    first = report.identifiable[..., :: problem.n_outputs // problem.spec.groups]
+    first = taps_of(report, "identifiable")[..., :: problem.n_outputs // problem.spec.groups]
     return Reported(
         report.verdict, report.group_ranks, first.ravel().tolist(), report.bias_identifiable
     )

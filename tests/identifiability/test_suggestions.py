@@ -6,12 +6,13 @@ import numpy as np
 import pytest
 
 import convsolve as cs
-from convsolve.identifiability.remedies import Remedy
+from convsolve.identifiability.suggestions import Suggestion
 from convsolve.problem.rows import whole_rows
 from convsolve.problem.sizes import DEFAULT_LIMITS, Limits
 from convsolve.text import as_options
 from support import dense
 from support.geometry import Geometry, over_geometries
+from tests.support.ordering import null_kernels, taps_of
 
 N = np.random.default_rng(0).integers(-9, 10, (40, 3)).astype(float)
 T = np.arange(40)
@@ -27,7 +28,7 @@ def report_of(
 
 
 @over_geometries(8)
-def test_padding_only_is_what_whole_windows_leave_open(geometry: Geometry) -> None:
+def test_padding_dependent_is_what_whole_windows_leave_open(geometry: Geometry) -> None:
     """Against the rows of the brute-force matrix whose every tap is on the record."""
     spec = geometry.spec
     x = np.random.default_rng(geometry.seed).integers(-1, 2, geometry.x_shape).astype(float)
@@ -44,7 +45,8 @@ def test_padding_only_is_what_whole_windows_leave_open(geometry: Geometry) -> No
             masks.append(np.abs(np.diag(projection) - 1) < 1e-8)
         padding_only.append(masks[0] & ~masks[1])
     each = np.repeat(np.stack(padding_only)[..., None], geometry.outputs // spec.groups, axis=-1)
-    assert np.array_equal(report.padding_only, dense.as_kernel(each, spec.kernel_size))
+    wanted = dense.as_kernel(each, spec.kernel_size)
+    assert np.array_equal(taps_of(report, "padding_dependent"), wanted)
 
 
 @pytest.mark.parametrize(
@@ -58,7 +60,7 @@ def test_rows_that_are_adjusted_rest_on_zeros_no_more_than_others(about: dict[st
     about = {name: mask if value == "some" else value for name, value in about.items()}
     report = cs.identify(cs.Problem(x, lags=(-3, 6), edges="zeros", **about))
     assert report.unique
-    assert not report.padding_only.any()
+    assert not report.padding_dependent.any()
     # Of the rows at the edges alone, each of which reads zeros outside the record, all rests on
     # these.
     edges = np.zeros((2, 60), bool)
@@ -66,7 +68,7 @@ def test_rows_that_are_adjusted_rest_on_zeros_no_more_than_others(about: dict[st
     given = about | {"mask": edges}
     report = cs.identify(cs.Problem(x, lags=(-3, 6), edges="zeros", **given))
     assert report.identifiable.any()
-    np.testing.assert_array_equal(report.padding_only, report.identifiable)
+    np.testing.assert_array_equal(report.padding_dependent, report.identifiable)
 
 
 def test_rows_of_whole_windows_are_those_that_read_no_zeros() -> None:
@@ -108,16 +110,16 @@ CONFOUNDED = {
     "delayed copy": (
         DELAYED, 3,
         [
-            "channel 0 lag 0 and channel 1 lag -1 are confounded: only their sum is determined",
-            "channel 0 lag -1 and channel 1 lag -2 are confounded: only their sum is determined",
+            "channel 0 lag 0 and channel 1 lag -1 are collinear: only their sum is determined",
+            "channel 0 lag -1 and channel 1 lag -2 are collinear: only their sum is determined",
         ],
     ),
     "zero channel": (N * [1, 0, 1], 2, ["channel 1 lags -1, 0 never reach y"]),
-    "constant": (np.ones(40), 4, ["lags -3 to 0 are confounded: only their sum is determined"]),
-    "alternating": ((-1.0) ** T, 2, ["lags -1, 0 are confounded: only their difference"]),
+    "constant": (np.ones(40), 4, ["lags -3 to 0 are collinear: only their sum is determined"]),
+    "alternating": ((-1.0) ** T, 2, ["lags -1, 0 are collinear: only their difference"]),
     "quarter tone": (
         np.array([0.0, 1, 0, -1])[T % 4], 4,
-        ["lags -2, 0 are confounded: only their difference", "lags -3, -1 are confounded"],
+        ["lags -2, 0 are collinear: only their difference", "lags -3, -1 are collinear"],
     ),
     "ramp": (
         T.astype(float), 3,
@@ -126,7 +128,7 @@ CONFOUNDED = {
     "many pairs": (N[:, [0, 0]], 9, ["and 4 more such sets of taps"]),
     "rows of an image": (
         np.outer(T[:8], np.ones(8)), (2, 2),
-        ["lags (0, 0), (0, -1) are confounded: only their sum is determined"],
+        ["lags (0, 0), (0, -1) are collinear: only their sum is determined"],
     ),
     "white": (N, 4, []),
 }  # fmt: skip
@@ -136,26 +138,28 @@ CONFOUNDED = {
 def test_confounded_taps_in_words(name: str) -> None:
     x, taps, words = CONFOUNDED[name]
     report = report_of(x, taps if isinstance(taps, tuple) else (taps,))
-    told = " ".join(report.confounded)
+    told = " ".join(report.collinear)
     assert all(w in told for w in words)
     assert bool(told) == (report.nullity > 0)
     assert told in " ".join(str(report).split())
-    assert report.to_dict()["confounded"] == report.confounded
+    assert report.to_dict()["collinear"] == report.collinear
 
 
 def test_the_bias_is_named_where_it_stands_in_for_taps() -> None:
     constant = report_of(np.full(40, 2.0), 1, bias=True)
-    assert constant.confounded == [
-        "lag 0 and the bias are confounded: only (lag 0) + 0.5·(the bias) is determined"
+    assert constant.collinear == [
+        "lag 0 and the bias are collinear: only (lag 0) + 0.5·(the bias) is determined"
     ]
     hot = report_of(np.eye(3)[T % 3], (1,), bias=True)
-    (told,) = hot.confounded
+    (told,) = hot.collinear
     assert "− (the bias) changes nothing" in told
     for report in (constant, hot):
-        assert "without the bias every tap is determined (bias=False)" in report.remedies
+        assert "without the bias every tap is determined (bias=False)" in map(
+            str, report.suggestions
+        )
         assert report.under(report.problem.spec, bias=False).unique
     apart = report_of(np.stack([N[:, 0], N[:, 0]], 1), (1,), bias=True)
-    assert "the bias" not in " ".join([*apart.confounded, *apart.remedies])
+    assert "the bias" not in " ".join([*apart.collinear, *map(str, apart.suggestions)])
 
 
 @pytest.mark.parametrize("name", CONFOUNDED)
@@ -164,12 +168,12 @@ def test_the_echelon_basis_spans_the_null_space(name: str, power: int) -> None:
     x, taps, _ = CONFOUNDED[name]
     x = np.ldexp(x, power * (np.arange(x.shape[-1]) % 2) if x.ndim == 2 and taps != (2, 2) else 0)
     report = report_of(x, taps if isinstance(taps, tuple) else (taps,))
-    (basis,) = report.null_echelon
+    (basis,) = report._null_echelon
     flat = basis.reshape(len(basis), int(np.prod(basis.shape[1:])))
     assert len(flat) == report.nullity
     pivots = [np.flatnonzero((v == 1) & (np.count_nonzero(flat, axis=0) == 1)) for v in flat]
     assert all(len(p) for p in pivots)
-    orthonormal = report.null_space[0].reshape(flat.shape)
+    orthonormal = null_kernels(report)[0].reshape(flat.shape)
     if len(flat):
         unit = flat / np.linalg.norm(flat, axis=1, keepdims=True)
         np.testing.assert_allclose(unit @ orthonormal.T @ orthonormal, unit, atol=1e-10)
@@ -212,7 +216,7 @@ def test_every_remedy_helps(name: str) -> None:
     assert not report.unique
     x, taps, options, expected = BROKEN[name]
     tried = set()
-    for remedy in report.advice:
+    for remedy in report.suggestions:
         if remedy.kind in ("taps", "stride"):
             change = {remedy.argument: remedy.value}
             assert cs.identify(problem_of(name, **change)).unique
@@ -228,7 +232,7 @@ def test_every_remedy_helps(name: str) -> None:
             assert cs.identify(cs.Problem(longer, **sizes)).unique
             assert not cs.identify(cs.Problem(longer[:-1], **sizes)).unique
             tried.add("samples")
-    ridge = report.advice[-1]
+    ridge = report.suggestions[-1]
     assert (ridge.kind, ridge.argument) == ("ridge", "ridge")
     assert ridge.value == pytest.approx(report.ridge_for(1000), rel=5e-3)
     noise = np.random.default_rng(2).standard_normal(problem.row_shapes[0])
@@ -250,11 +254,11 @@ def test_a_remedy_names_arguments_of_python_or_options_of_the_shell() -> None:
         ("padding", ((2, 0), (1, 1)), "padding=((2, 0), (1, 1))", "--padding=2,0,1,1"),
         ("noise", "ar(2)", "noise='ar(2)'", "--noise 'ar(2)'"),
     ):
-        remedy = Remedy("some", "try {} first", argument, value)
-        assert remedy.sentence() == f"try {python} first"
+        remedy = Suggestion("some", "try {} first", argument, value)
+        assert str(remedy) == f"try {python} first"
         with as_options():
-            assert remedy.sentence() == f"try {shell} first"
-    assert Remedy("rows", "{} are needed").sentence() == "{} are needed"
+            assert str(remedy) == f"try {shell} first"
+    assert str(Suggestion("rows", "{} are needed")) == "{} are needed"
 
 
 def test_fewer_lags_are_asked_for_as_lags() -> None:
@@ -266,7 +270,7 @@ def test_fewer_lags_are_asked_for_as_lags() -> None:
         ("circular", (0, 5), (0, 1)),
     ):
         report = cs.identify(cs.Problem(x, lags=lags, edges=edges))
-        (asked,) = [remedy for remedy in report.advice if remedy.kind == "taps"]
+        (asked,) = [remedy for remedy in report.suggestions if remedy.kind == "taps"]
         assert (asked.argument, asked.value) == ("lags", kept)
         assert cs.identify(cs.Problem(x, lags=kept, edges=edges)).unique
 
@@ -286,7 +290,7 @@ def test_the_record_asked_for_is_long_enough(name: str) -> None:
     length, options, given = TOO_SHORT[name]
     channels = 3 if name == "zeros around" else 1
     noise = np.random.default_rng(0).standard_normal((20, channels))
-    advice = cs.identify(cs.Problem(noise[:given], **options)).advice
+    advice = cs.identify(cs.Problem(noise[:given], **options)).suggestions
     assert (advice[0].kind, advice[0].value) == ("rows", length)
     assert "excitation" not in {remedy.kind for remedy in advice}
     assert cs.identify(cs.Problem(noise[:length], **options)).unique
@@ -295,35 +299,39 @@ def test_the_record_asked_for_is_long_enough(name: str) -> None:
 
 def test_what_more_rows_would_not_mend_is_told_beside_them() -> None:
     noise = N[:7, 0]
-    zero = report_of(np.stack([noise, np.zeros(7)], 1), (5,)).remedies
+    zero = [*map(str, report_of(np.stack([noise, np.zeros(7)], 1), (5,)).suggestions)]
     assert any(r.startswith("7 more rows of y are needed") for r in zero)
     assert "even with kernel_size=2, channel 1 is zero in all windows: drop it" in zero
-    twice = " ".join(report_of(np.stack([noise, noise], 1), (5,)).remedies)
+    twice = " ".join(map(str, report_of(np.stack([noise, noise], 1), (5,)).suggestions))
     assert "combinations of channels cannot be distinguished" in twice
-    assert "cannot be distinguished" not in " ".join(report_of(N[:7, :2], (5,)).remedies)
+    assert "cannot be distinguished" not in " ".join(
+        map(str, report_of(N[:7, :2], (5,)).suggestions)
+    )
 
 
 def test_a_burst_at_the_end_asks_for_the_silence_after_it() -> None:
     transient = np.r_[np.zeros(50), 1.0, 2.0, 3.0]
-    told = " ".join(report_of(transient, 6).remedies)
+    told = " ".join(map(str, report_of(transient, 6).suggestions))
     assert "record the silence around it too" in told
     assert "more of the same" not in told
     assert report_of(np.r_[transient, np.zeros(5)], 6).unique
-    assert "more of the same signal will not help" in " ".join(report_of(np.ones(40), 4).remedies)
+    assert "more of the same signal will not help" in " ".join(
+        map(str, report_of(np.ones(40), 4).suggestions)
+    )
 
 
 def test_an_undecided_report_names_what_decides() -> None:
     report = report_of(np.ones(40), 3, Limits(factor_bytes=8))
     assert report.verdict == "undecided"
     assert not report.decided
-    assert [remedy.kind for remedy in report.advice] == ["memory", "ridge"]
-    assert "a QR of 3 unknowns would take 0.0 GiB" in report.remedies[0]
+    assert [remedy.kind for remedy in report.suggestions] == ["memory", "ridge"]
+    assert "a QR of 3 unknowns would take 0.0 GiB" in str(report.suggestions[0])
     assert report.method.startswith("a QR exceeds the memory limit, and nothing smaller")
     with pytest.raises(ValueError, match=r"3 unknowns takes a QR .* the memory limit"):
-        _ = report.condition
+        _ = report.condition_number
     wide = report_of(N[:12], 4, Limits(factor_bytes=8))
-    assert [remedy.kind for remedy in wide.advice] == ["rows", "memory", "ridge"]
-    assert wide.advice[0].value == 15
+    assert [remedy.kind for remedy in wide.suggestions] == ["rows", "memory", "ridge"]
+    assert wide.suggestions[0].value == 15
     assert cs.plot(wide).axes == []
     assert wide.verdict == "underdetermined"
     assert "identifiable" not in str(wide)
@@ -331,7 +339,8 @@ def test_an_undecided_report_names_what_decides() -> None:
 
 def test_every_deficient_group_is_told_and_none_is_shortened() -> None:
     a, b = N[:, 0], N[:, 1]
-    told = report_of(np.stack([a, 0 * a, b, b], -1), (2,), groups=2).remedies
+    report = report_of(np.stack([a, 0 * a, b, b], -1), (2,), groups=2)
+    told = [*map(str, report.suggestions)]
     assert "channel 1 is zero in all windows: put another in its place" in told
     (shared,) = [t for t in told if "cannot be distinguished" in t]
     assert shared.startswith("in group 1, 2 combinations of channels")

@@ -1,4 +1,4 @@
-"""Remedies: concrete changes that would make the kernel determined, tested if this is cheap."""
+"""Suggestions: concrete changes that would make the kernel determined, tested if this is cheap."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ MAX_NAMED = 4
 RIDGE_CONDITION = 1e3
 
 
-class Remedy(NamedTuple):
+class Suggestion(NamedTuple):
     """One change that would help, in data and in words.
 
     Attributes:
@@ -42,14 +42,14 @@ class Remedy(NamedTuple):
     argument: str | None = None
     value: Any = None
 
-    def sentence(self) -> str:
+    def __str__(self) -> str:
         """Return the sentence with the argument."""
         if self.argument is None:
             return self.text
         return self.text.format(argument(self.argument, self.value))
 
 
-def advise(diagnosis: Diagnosis) -> list[Remedy]:
+def advise(diagnosis: Diagnosis) -> list[Suggestion]:
     """Return concrete changes that would make the kernel determined; empty if it is."""
     if diagnosis.unique:
         return []
@@ -60,7 +60,7 @@ def advise(diagnosis: Diagnosis) -> list[Remedy]:
     return [*_precision(diagnosis), *_signal(diagnosis), *rows, *tried, _ridge(diagnosis)]
 
 
-def _beyond_memory(diagnosis: Diagnosis) -> list[Remedy]:
+def _beyond_memory(diagnosis: Diagnosis) -> list[Suggestion]:
     gib, ridge = diagnosis.sizes.factor_bytes / 2**30, diagnosis.sufficient_ridge
     need = (
         f"a QR of {diagnosis.columns} unknowns would take {gib:.1f} GiB, which exceeds the memory "
@@ -69,22 +69,22 @@ def _beyond_memory(diagnosis: Diagnosis) -> list[Remedy]:
     which = "a large enough ridge" if ridge is None else "{}"
     text = f"{which} makes the answer unique, whatever the rank"
     argument = None if ridge is None else "ridge"
-    return [Remedy("memory", need), Remedy("ridge", text, argument, ridge)]
+    return [Suggestion("memory", need), Suggestion("ridge", text, argument, ridge)]
 
 
 def _cheap(diagnosis: Diagnosis) -> bool:
-    """Return whether other problems of this size may be tried before a remedy is proposed."""
+    """Return whether other problems of this size may be tried before a suggestion is proposed."""
     few = diagnosis.columns <= MAX_TRIED_UNKNOWNS
     return few and diagnosis.sizes.matrix_numbers <= MAX_TRIED_ENTRIES
 
 
-def _ridge(diagnosis: Diagnosis) -> Remedy:
+def _ridge(diagnosis: Diagnosis) -> Suggestion:
     text = "a ridge picks one answer, biased towards zero"
     ridge = proposed_ridge(diagnosis)
     if ridge is None:
-        return Remedy("ridge", text)
+        return Suggestion("ridge", text)
     text += f": {{}} brings the condition to {RIDGE_CONDITION:.0f}"
-    return Remedy("ridge", text, "ridge", ridge)
+    return Suggestion("ridge", text, "ridge", ridge)
 
 
 def proposed_ridge(diagnosis: Diagnosis) -> float | None:
@@ -98,7 +98,7 @@ def proposed_ridge(diagnosis: Diagnosis) -> float | None:
         return None
 
 
-def _precision(diagnosis: Diagnosis) -> list[Remedy]:
+def _precision(diagnosis: Diagnosis) -> list[Suggestion]:
     """Return why the verdict, or only the rank, depends on precision; empty if it does not."""
     if diagnosis.verdict != "ambiguous":
         return [_no_gap(diagnosis)] if diagnosis.mask_ambiguous else []
@@ -113,15 +113,15 @@ def _precision(diagnosis: Diagnosis) -> list[Remedy]:
             "the smallest singular value lies below the rounding of the data's own type: record "
             "or convert the data with more digits, or without the offset, from their source"
         )
-    return [Remedy("precision", text)]
+    return [Suggestion("precision", text)]
 
 
-def _no_gap(diagnosis: Diagnosis) -> Remedy:
-    """Return the remedy if the rank, and therefore the solution, depends on the tolerance."""
+def _no_gap(diagnosis: Diagnosis) -> Suggestion:
+    """Return the suggestion if the rank, and therefore the solution, depends on the tolerance."""
     pairs = zip(diagnosis.singular_values, diagnosis.kernel_ranks, strict=True)
     with np.errstate(divide="ignore"):
         gain = 1 / np.min([values[rank - 1] for values, rank in pairs if rank])
-    return Remedy(
+    return Suggestion(
         "precision",
         "the singular values fall off without a gap, as those of a smooth or band-limited input "
         f"do: the answer of minimum norm multiplies noise in y by up to {gain:.1g}, and is no "
@@ -129,16 +129,16 @@ def _no_gap(diagnosis: Diagnosis) -> Remedy:
     )
 
 
-def more_rows(diagnosis: Diagnosis) -> list[Remedy]:
+def more_rows(diagnosis: Diagnosis) -> list[Suggestion]:
     """Return the number of missing rows, and the record length that would provide them."""
     problem, spec = diagnosis.problem, diagnosis.problem.spec
     missing = diagnosis.n_unknowns - diagnosis.n_equations
     longest = max((a.shape[:-1] for a in problem.x), key=spec.rows)
     text = f"{count(missing, 'more row')} of y {'is' if missing == 1 else 'are'} needed"
     if problem.kept.flags is not None:
-        return [Remedy("rows", f"{text}: fewer that are left out, or another record")]
+        return [Suggestion("rows", f"{text}: fewer that are left out, or another record")]
     if spec.ndim > 1:
-        return [Remedy("rows", f"{text}: larger records, or more of them")]
+        return [Suggestion("rows", f"{text}: larger records, or more of them")]
     samples = _least_samples(problem)
     if len(problem.x) == 1:
         where = f"a record of {samples} samples instead of {longest[0]}, or another record"
@@ -149,7 +149,7 @@ def more_rows(diagnosis: Diagnosis) -> list[Remedy]:
         where += " record"
     else:
         where = f"records of {samples} samples each, or more of them"
-    return [Remedy("rows", f"{text}: {where}", value=samples)]
+    return [Suggestion("rows", f"{text}: {where}", value=samples)]
 
 
 def _least_samples(problem: Problem) -> int:
@@ -158,11 +158,11 @@ def _least_samples(problem: Problem) -> int:
     )
 
 
-def _too_short(diagnosis: Diagnosis) -> Remedy:
+def _too_short(diagnosis: Diagnosis) -> Suggestion:
     problem = diagnosis.problem
     samples = _least_samples(problem)
     side = " a side" * (problem.spec.ndim > 1) + " each" * (len(problem.x) > 1)
-    return Remedy(
+    return Suggestion(
         "rows",
         "the records are too short for this geometry, whatever x holds: at least "
         f"{samples} samples{side} are needed",
@@ -170,8 +170,8 @@ def _too_short(diagnosis: Diagnosis) -> Remedy:
     )
 
 
-def _signal(diagnosis: Diagnosis) -> list[Remedy]:
-    """Return remedies for a signal that is worse than white noise in this geometry."""
+def _signal(diagnosis: Diagnosis) -> list[Suggestion]:
+    """Return suggestions for a signal that is worse than white noise in this geometry."""
     noise = _on_white_noise(diagnosis) if _cheap(diagnosis) else None
     best = min(diagnosis.n_equations - diagnosis.problem.nuisance.total, diagnosis.columns)
     if noise is not None:
@@ -193,27 +193,27 @@ def _on_white_noise(diagnosis: Diagnosis) -> Diagnosis:
     return Diagnosis(Problem(noise, spec=problem.spec, **given))
 
 
-def _beside_rows(diagnosis: Diagnosis) -> list[Remedy]:
-    """Return remedies for faults that more rows would not fix, by a kernel that fits the rows."""
+def _beside_rows(diagnosis: Diagnosis) -> list[Suggestion]:
+    """Return suggestions for faults that more rows do not fix, by a kernel that fits the rows."""
     axes = tuple(range(diagnosis.problem.spec.ndim))
     found = _largest_kernel(diagnosis, axes, lambda d: d.n_equations >= d.n_unknowns)
     if found is None or not _cheap(found.diagnosis) or found.diagnosis.unique:
         return []
     fewer = found.diagnosis
     return [
-        Remedy("excitation", "even with {}, " + remedy.text, found.argument, found.value)
-        for remedy in _excitation(fewer, _on_white_noise(fewer))
+        Suggestion("excitation", "even with {}, " + suggestion.text, found.argument, found.value)
+        for suggestion in _excitation(fewer, _on_white_noise(fewer))
     ]
 
 
-def _excitation(diagnosis: Diagnosis, noise: Diagnosis | None) -> list[Remedy]:
-    """Return remedies for groups of lower rank than with ``noise``, or than full rank."""
+def _excitation(diagnosis: Diagnosis, noise: Diagnosis | None) -> list[Suggestion]:
+    """Return suggestions for groups of lower rank than with ``noise``, or than full rank."""
     best = [diagnosis.columns] * diagnosis.groups if noise is None else noise.kernel_ranks
     short = [g for g, rank in enumerate(diagnosis.kernel_ranks) if rank < best[g]]
-    return [remedy for g in short for remedy in _excitation_of(diagnosis, noise, g)]
+    return [suggestion for g in short for suggestion in _excitation_of(diagnosis, noise, g)]
 
 
-def _excitation_of(diagnosis: Diagnosis, noise: Diagnosis | None, group: int) -> list[Remedy]:
+def _excitation_of(diagnosis: Diagnosis, noise: Diagnosis | None, group: int) -> list[Suggestion]:
     """Return which channels of a group lack rank, and whether the remaining deficit is shared."""
     ranks = _channel_ranks(diagnosis, group)
     taps = math.prod(diagnosis.problem.spec.kernel_size)
@@ -244,14 +244,14 @@ def _channel_ranks(diagnosis: Diagnosis, group: int) -> list[int]:
     return [rank(factor.r[:, c::channels]) for c in range(channels)]
 
 
-def _channel(diagnosis: Diagnosis, channel: int, rank: int) -> Remedy:
-    """Return the remedy for a channel that excites only ``rank`` of its taps."""
+def _channel(diagnosis: Diagnosis, channel: int, rank: int) -> Suggestion:
+    """Return the suggestion for a channel that excites only ``rank`` of its taps."""
     problem, name = diagnosis.problem, diagnosis.problem.names.channel(channel)
     if rank:
         same = "more of the same signal will not help: it takes"
         if _transient(problem, channel):
             same = "record the silence around it too, or it takes"
-        return Remedy(
+        return Suggestion(
             "excitation",
             f"{name} excites only {rank} of its {math.prod(problem.spec.kernel_size)} "
             f"taps (its order of excitation); {same} a richer signal, noise-like, or fewer taps",
@@ -261,15 +261,15 @@ def _channel(diagnosis: Diagnosis, channel: int, rank: int) -> Remedy:
         still = "nothing but what confounds fit, in all windows"
     if problem.n_channels == 1:
         beside = " beside a bias" * problem.bias
-        return Remedy("excitation", f"x is {still}: nothing is learned from it{beside}")
+        return Suggestion("excitation", f"x is {still}: nothing is learned from it{beside}")
     if problem.spec.groups > 1:
         # Dropping a channel would leave groups of unequal size.
-        return Remedy("excitation", f"{name} is {still}: put another in its place")
-    return Remedy("channels", f"{name} is {still}: drop it", value=(channel,))
+        return Suggestion("excitation", f"{name} is {still}: put another in its place")
+    return Suggestion("channels", f"{name} is {still}: drop it", value=(channel,))
 
 
-def _shared(diagnosis: Diagnosis, group: int, shared: int) -> Remedy:
-    """Return the remedy for channels that are combinations of each other."""
+def _shared(diagnosis: Diagnosis, group: int, shared: int) -> Suggestion:
+    """Return the suggestion for channels that are combinations of each other."""
     problem = diagnosis.problem
     text = (
         f"{count(shared, 'combination')} of channels cannot be distinguished (a copy, a delayed or "
@@ -277,14 +277,14 @@ def _shared(diagnosis: Diagnosis, group: int, shared: int) -> Remedy:
         f"{'drop one of them, or ' * (problem.spec.groups == 1)}vary them independently"
     )
     if problem.spec.groups > 1:
-        return Remedy("excitation", f"in group {group}, {text}")
+        return Suggestion("excitation", f"in group {group}, {text}")
     factor, channels = diagnosis.factor(group), problem.n_channels
     spare = [c for c in range(channels) if _spare(factor, c, channels)][:MAX_NAMED]
     if not spare:
-        return Remedy("excitation", text)
+        return Suggestion("excitation", text)
     which = " or ".join(map(problem.names.channel_name, spare))
     text += f"; without channel {which} the others are determined"
-    return Remedy("channels", text, value=tuple(spare))
+    return Suggestion("channels", text, value=tuple(spare))
 
 
 def _spare(factor: Factor, channel: int, channels: int) -> bool:
@@ -316,7 +316,7 @@ class _Kernel(NamedTuple):
     diagnosis: Diagnosis
 
 
-def _tried(diagnosis: Diagnosis) -> list[Remedy]:
+def _tried(diagnosis: Diagnosis) -> list[Suggestion]:
     """Return changes of the geometry that help, each tested by a diagnosis."""
     found = []
     spec = diagnosis.problem.spec
@@ -324,13 +324,13 @@ def _tried(diagnosis: Diagnosis) -> list[Remedy]:
         bare = diagnosis.under(spec, bias=False)
         if bare is not None and bare.unique:
             text = "without the bias every tap is determined ({})"
-            found.append(Remedy("bias", text, "bias", False))
+            found.append(Suggestion("bias", text, "bias", False))
     if max(spec.stride) > 1:
         dense = diagnosis.under(replace(spec, stride=(1,) * spec.ndim))
         if dense is not None and dense.unique:
-            found.append(Remedy("stride", "{} determines every tap", "stride", 1))
+            found.append(Suggestion("stride", "{} determines every tap", "stride", 1))
     kernels = [
-        _largest_kernel(diagnosis, axes, lambda d: d.unique and not d.weakly_determined.any())
+        _largest_kernel(diagnosis, axes, lambda d: d.unique and not d._weakly_determined.any())
         for axes in _sides(spec.ndim)
     ]
     if helpful := [kernel for kernel in kernels if kernel is not None]:
@@ -341,7 +341,7 @@ def _tried(diagnosis: Diagnosis) -> list[Remedy]:
             f"fewer taps: {{}}{times} has {count(fewer.n_equations, 'equation')} for "
             f"{count(fewer.n_unknowns, 'unknown')}, and determines them"
         )
-        found.append(Remedy("taps", text, name, value))
+        found.append(Suggestion("taps", text, name, value))
     return found
 
 
