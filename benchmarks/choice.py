@@ -63,7 +63,7 @@ def measured(
             fit = cs.solve(problem(), solver)
             if run:
                 seconds[solver.name].append(time.perf_counter() - begun)
-            solved &= fit.ok
+            solved &= fit.converged
     found = {name: summary(each) for name, each in seconds.items()}
     factor, steps = (found[solver.name]["median"] for solver in solvers)
     stated = problem()

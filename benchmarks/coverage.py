@@ -238,7 +238,7 @@ def rejections(lengths: tuple[int, ...], name: str, draws: int, outputs: int) ->
         for part, y in (("level", noise), ("power", effect)):
             fit = cs.solve(cs.Problem(x, y, kernel_size=8, bias=True))
             for kind in kinds:
-                p = fit.permutation_test(kind, draws=RESAMPLES).p
+                p = fit.permutation_test(kind, draws=RESAMPLES).pvalue
                 found[kind][part].append(float((p <= 1 - LEVEL).mean()))
     several = {k: {part: rate(rates) for part, rates in both.items()} for k, both in found.items()}
     many, label = len(lengths), str(lengths[0])
@@ -259,7 +259,7 @@ def short_sum(samples: int, taps: int, name: str, draws: int, outputs: int) -> d
         y = cs.convolve(x, w, cs.ConvSpec(taps)) + noise / noise.std() + 1
         fit = cs.solve(cs.Problem(x, y, kernel_size=(taps,), bias=True), noise="hac")
         test = fit.test(contrast=np.ones((taps, 1)), value=w.sum())
-        found.append(float((test.p > 1 - LEVEL).mean()))
+        found.append(float((test.pvalue > 1 - LEVEL).mean()))
         off = np.abs(fit.kernel.sum((0, 1)) - w.sum())
         corrected = off / np.sqrt(test.statistic) * stdtrit(test.dof[1], (1 + LEVEL) / 2)
         plain = [np.sqrt(fit.covariance(o).sum()) for o in range(outputs)]
@@ -292,7 +292,7 @@ def several_sums(number: int, name: str, draws: int, outputs: int) -> dict[str, 
     for _ in range(draws):
         x, y = RED(rng, samples + taps - 1, 1), NOISES[name](rng, samples, outputs)
         fit = cs.solve(cs.Problem(x, y, kernel_size=(taps,), bias=True), noise="hac")
-        found.append(float((fit.test(contrast=contrast).p <= 1 - LEVEL).mean()))
+        found.append(float((fit.test(contrast=contrast).pvalue <= 1 - LEVEL).mean()))
     return {"sums": number, "noise": name} | rate(found)
 
 

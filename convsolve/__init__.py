@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from .api import convolve, fit_kernel, identify, solve
     from .comparison import Comparison, compare
     from .errors import IdentifiabilityError, IdentifiabilityWarning, SolveError
-    from .held_out import HeldOutScores, cross_validate
-    from .identifiability.descent_forecast import Descent
+    from .held_out import CrossValidationScores, cross_validate
+    from .identifiability.descent_forecast import DescentForecast
     from .identifiability.report import Identifiability
     from .inference.folds import CrossValidation
     from .inference.regularization import Regularization
@@ -50,8 +50,8 @@ _HOMES = {
     "api": ("convolve", "fit_kernel", "identify", "solve"),
     "comparison": ("Comparison", "compare"),
     "errors": ("IdentifiabilityError", "IdentifiabilityWarning", "SolveError"),
-    "held_out": ("HeldOutScores", "cross_validate"),
-    "identifiability.descent_forecast": ("Descent",),
+    "held_out": ("CrossValidationScores", "cross_validate"),
+    "identifiability.descent_forecast": ("DescentForecast",),
     "identifiability.report": ("Identifiability",),
     "inference.folds": ("CrossValidation",),
     "inference.regularization": ("Regularization",),
@@ -85,10 +85,10 @@ __all__ = [
     "ConjugateGradient",
     "ConvSpec",
     "CrossValidation",
-    "Descent",
+    "CrossValidationScores",
+    "DescentForecast",
     "FFTDeconvolution",
     "GradientDescent",
-    "HeldOutScores",
     "Huber",
     "Identifiability",
     "IdentifiabilityError",

@@ -157,7 +157,7 @@ class Checkpoint:
             arrays |= {f"{p}.{k}": array for k, array in enumerate(mine)}
         arrays["about"] = np.frombuffer(json.dumps(about).encode(), np.uint8)
         try:
-            write_npz(self.path, arrays, force=True)
+            write_npz(self.path, arrays, overwrite=True)
         except OSError as error:
             self._writes = False
             warnings.warn(

@@ -186,7 +186,7 @@ def _least(problem: Problem, objective: Objective, limits: Limits) -> list[float
     if objective.loss == "huber":
         exact = Huber(delta=1.0, scale=objective.threshold)
     fits, _ = _solve_all(problem, [("exact", exact)], False, limits)
-    return [_loss(fit, objective) for fit in fits.values() if fit.ok]
+    return [_loss(fit, objective) for fit in fits.values() if fit.converged]
 
 
 def _solve_all(

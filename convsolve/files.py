@@ -392,14 +392,14 @@ class _Replacing(Guarded):
     After an exception ``path`` is unchanged and the new file is removed.
     """
 
-    def __init__(self, path: str | os.PathLike[str], force: bool) -> None:
+    def __init__(self, path: str | os.PathLike[str], overwrite: bool) -> None:
         target = Path(_name(path))
         if target.is_symlink():
             raise ValueError(f"{target}: is a symbolic link; give the file that it points to")
         if target.exists() and not (target.is_file() or target.is_dir()):
             raise ValueError(f"{target}: is not a regular file; give another name")
-        if target.exists() and not force:
-            raise FileExistsError(f"{target}: exists; force=True (--force) overwrites it")
+        if target.exists() and not overwrite:
+            raise FileExistsError(f"{target}: exists; overwrite=True (--overwrite) overwrites it")
         self._target = target
         self._temporary = target.with_name(f".{secrets.token_hex(8)}.tmp")
         self._finished = False
@@ -440,7 +440,7 @@ def write_npz(
     path: str | os.PathLike[str],
     arrays: Mapping[str, np.ndarray | str | int | float],
     *,
-    force: bool = False,
+    overwrite: bool = False,
 ) -> None:
     """Write named arrays as an uncompressed .npz that `read_arrays` and ``numpy.load`` read.
 
@@ -451,15 +451,15 @@ def write_npz(
     Args:
         path: name of the file. No suffix is added.
         arrays: numbers or text. A Python scalar is stored as an array without dimensions.
-        force: replace a file that exists. Default: False.
+        overwrite: replace a file that exists. Default: False.
 
     Raises:
-        FileExistsError: ``path`` exists and ``force`` is False.
+        FileExistsError: ``path`` exists and ``overwrite`` is False.
         ValueError: ``path`` is a symbolic link or a device, or `read_arrays` would refuse a name
             or a dtype.
         OSError: The file cannot be written.
     """
-    with _Replacing(path, force) as file:
+    with _Replacing(path, overwrite) as file:
         members = {}
         for name, value in arrays.items():
             array = np.asarray(value)
@@ -472,8 +472,8 @@ def write_npz(
         write_archive(file.stream, members)
 
 
-def write_bytes(path: str | os.PathLike[str], content: bytes, *, force: bool = False) -> None:
+def write_bytes(path: str | os.PathLike[str], content: bytes, *, overwrite: bool = False) -> None:
     """Write ``content`` to a file. Arguments and errors are those of `write_npz`."""
-    with _Replacing(path, force) as file:
+    with _Replacing(path, overwrite) as file:
         assert file.stream is not None
         file.stream.write(content)

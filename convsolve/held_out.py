@@ -24,7 +24,7 @@ from .text import count, line
 MAX_OUTPUTS = 6
 
 
-class HeldOutScores(NamedTuple):
+class CrossValidationScores(NamedTuple):
     """Scores of held-out rows, each (folds, outputs).
 
     Attributes:
@@ -67,7 +67,7 @@ def cross_validate(
     *,
     folds: Any = "records",
     limits: Limits = DEFAULT_LIMITS,
-) -> HeldOutScores:
+) -> CrossValidationScores:
     """Solve without each fold in turn, and score the prediction of its rows.
 
     A solver that selects a penalty selects it for every fold, from the other rows alone. The scores
@@ -100,7 +100,7 @@ def cross_validate(
         scores.append(_scored(fit, problem, held))
         solutions.append(fit)
     mse, r2, correlation = (np.stack(each) for each in zip(*scores, strict=True))
-    return HeldOutScores(mse, r2, correlation, tuple(solutions))
+    return CrossValidationScores(mse, r2, correlation, tuple(solutions))
 
 
 def _scored(

@@ -14,7 +14,7 @@ from .identifiability.excitation import excitation
 from .identifiability.report import Identifiability
 from .identifiability.wording import MEANING
 from .noise import NOISES
-from .plotting.choice_figures import degrees_of_freedom, strength_scores
+from .plotting.choice_figures import effective_dof, strength_scores
 from .plotting.drawing import Drawing, drawable, new_figure, png, side_by_side
 from .plotting.figures import losses, plot
 from .plotting.fit_figures import prediction, residuals
@@ -138,7 +138,7 @@ def _shape(fit: Solution) -> str:
 
 def _lead(fit: Solution) -> str:
     """Return the summary at the top of the page."""
-    trust = "its promise is kept" if fit.ok else "it is not proved to be the exact answer"
+    trust = "its promise is kept" if fit.converged else "it is not proved to be the exact answer"
     words = [f"{fit.stats['solver']}: {fit.status}; {trust}."]
     report = fit.identifiability
     if report is not None:
@@ -234,7 +234,7 @@ def _penalty(fit: Solution) -> str:
         return section("The penalty", told)
     labels = [drawable(fit.names).output(o) for o in range(fit.kernel.shape[-1])]
     return section(
-        "The penalty", told, _drawn(strength_scores(chosen, labels), degrees_of_freedom(chosen))
+        "The penalty", told, _drawn(strength_scores(chosen, labels), effective_dof(chosen))
     )
 
 
@@ -260,7 +260,7 @@ def _scores(fit: Solution, told: Sequence[tuple[str, Score]]) -> str:
             row += [
                 f"{score.r2[o]:.4f}",
                 f"{score.correlation[o]:.4f}",
-                f"{score.nrmse_fit[o]:.1f}",
+                f"{score.fit_percent[o]:.1f}",
             ]
         rows.append(row)
     if len(rows) == fit.kernel.shape[-1]:

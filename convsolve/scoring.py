@@ -36,16 +36,16 @@ FEW_EFFECTIVE = 15.0
 class Score(NamedTuple):
     """Goodness of fit per output, each array ``(outputs,)``; NaN for an output that is constant.
 
-    If confounds are fitted, ``r2``, ``correlation`` and ``nrmse_fit`` compare y and ŷ after the
+    If confounds are fitted, ``r2``, ``correlation`` and ``fit_percent`` compare y and ŷ after the
     confounds are projected out of both. For new data, an intercept or a drift is fitted again;
     other confounds are not available there.
 
     Attributes:
         r2: 1 − ‖y − ŷ‖²/‖y − ȳ‖².
         correlation: Pearson's correlation of y and ŷ.
-        nrmse_fit: 100·(1 − ‖y − ŷ‖/‖y − ȳ‖) in per cent, as MATLAB's ``compare`` computes it.
-        r2_error: standard error of ``r2`` on data that were not used in the fit. It allows for
-            correlation in time and has 4 degrees of freedom. NaN in more than one dimension.
+        fit_percent: 100·(1 − ‖y − ŷ‖/‖y − ȳ‖) in per cent, as MATLAB's ``compare`` computes it.
+        r2_standard_error: standard error of ``r2`` on data that were not used in the fit. It allows
+            for correlation in time and has 4 degrees of freedom. NaN in more than one dimension.
         r2_total: R² of kernel and confounds together, about the mean of y. It is close to one if
             a drift is large, whatever the kernel.
         effective_rows: number of independent rows that carry as much information as the rows,
@@ -63,8 +63,8 @@ class Score(NamedTuple):
 
     r2: np.ndarray
     correlation: np.ndarray
-    nrmse_fit: np.ndarray
-    r2_error: np.ndarray
+    fit_percent: np.ndarray
+    r2_standard_error: np.ndarray
     r2_total: np.ndarray
     effective_rows: np.ndarray
 
@@ -115,7 +115,7 @@ class Score(NamedTuple):
             warnings.warn(self._few_rows(fewest), UserWarning, stacklevel=2)
         enough = self.effective_rows >= FEWEST_EFFECTIVE
         effective = np.where(enough, self.effective_rows, np.nan)
-        return interval(self.r2, self.r2_error, effective, level)
+        return interval(self.r2, self.r2_standard_error, effective, level)
 
     def _few_rows(self, fewest: float) -> str:
         output = int(np.flatnonzero(self.effective_rows == fewest)[0])
@@ -157,13 +157,15 @@ class Score(NamedTuple):
         )
 
     def _line(self, o: int, label: str) -> str:
-        error = "" if math.isnan(self.r2_error[o]) else f" ± {self.r2_error[o]:.2g}"
+        error = (
+            "" if math.isnan(self.r2_standard_error[o]) else f" ± {self.r2_standard_error[o]:.2g}"
+        )
         few = ""
         if self.effective_rows[o] < FEWEST_EFFECTIVE:
             few = f", no interval: {self.effective_rows[o]:.3g} effective rows"
         return (
             f"{label}: R² {self.r2[o]:.4g}{error}, correlation {self.correlation[o]:.4g}, "
-            f"fit {self.nrmse_fit[o]:.3g} %{few}"
+            f"fit {self.fit_percent[o]:.3g} %{few}"
         )
 
     def __str__(self) -> str:
@@ -271,11 +273,11 @@ def score_of(
         mean_squares = np.ldexp(error / level.rows, 2 * level.exponents)
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         ratio = np.where(norms > 0, errors / norms, np.nan)
-        r2_error = ratio**2 * deviations.log_error()
+        r2_standard_error = ratio**2 * deviations.log_error()
         effective = np.where(np.isnan(ratio), np.nan, deviations.effective_rows())
     r2, fit = 1 - ratio**2, 100 * (1 - ratio)
     correlation = predictions.correlation(norms)
-    return Score(r2, correlation, fit, r2_error, r2, effective), mean_squares
+    return Score(r2, correlation, fit, r2_standard_error, r2, effective), mean_squares
 
 
 def scored(

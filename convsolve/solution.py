@@ -131,7 +131,7 @@ class Solution:
         return {name: value for name, value in vars(self).items() if name != "_made_uncertainty"}
 
     @property
-    def ok(self) -> bool:
+    def converged(self) -> bool:
         """Whether the solver converged; this does not depend on the quality of the data."""
         return self.status == "solved"
 
@@ -469,8 +469,8 @@ class Solution:
             value: Tested value, one number or one per row of the contrast. Default 0.
 
         Returns:
-            ``statistic``, ``dof``, ``p`` and ``partial_r2``; NaN for an output that has none of
-            these channels.
+            ``statistic``, ``dof``, ``pvalue`` and ``partial_r2``; NaN for an output that has none
+            of these channels.
 
         Raises:
             TypeError: If both or neither of ``channels`` and ``contrast`` are given, or they are
@@ -488,7 +488,7 @@ class Solution:
             >>> x, noise = np.random.default_rng(0).standard_normal((2, 200))
             >>> fit = cs.solve(cs.Problem(x, 2 * x + noise, lags=(0, 3)), noise="hac")
             >>> test = fit.test(contrast=np.ones(4), value=2.0)
-            >>> bool(test.p[0] > 0.05)
+            >>> bool(test.pvalue[0] > 0.05)
             True
         """
         from .inference.uncertainty import hypothesis
@@ -549,9 +549,10 @@ class Solution:
             seed: Seed of the draws, a non-negative integer. Default 0.
 
         Returns:
-            ``statistic``, the R² of each output, ``p``, and ``null``, the R² of every resampled y.
-            If outputs use different rows, ``null`` may end in NaN for some of them. ``p`` is NaN
-            for an output of a single record that is shorter than 20 correlation times.
+            ``statistic``, the R² of each output, ``pvalue``, and ``null_distribution``, the R² of
+            every resampled y. If outputs use different rows, ``null_distribution`` may end in NaN
+            for some of them. ``pvalue`` is NaN for an output of a single record that is shorter
+            than 20 correlation times.
 
         Raises:
             TypeError: If an argument has the wrong type.
@@ -568,7 +569,7 @@ class Solution:
             >>> import convsolve as cs
             >>> x, noise = np.random.default_rng(0).standard_normal((2, 4, 100, 1))
             >>> fit = cs.solve(cs.Problem(x, x + noise, lags=(0, 2)))
-            >>> print(fit.permutation_test().p)
+            >>> print(fit.permutation_test().pvalue)
             [0.001]
         """
         choice(kind, "kind", ("circular_shift", "records", "ar"))
@@ -689,7 +690,7 @@ class Solution:
         kernel = np.asarray(self.kernel, float)
         freedom = np.full(self.kernel.shape[-1], np.nan)
         if self.regularization is not None:
-            freedom = self.regularization.degrees_of_freedom
+            freedom = self.regularization.effective_dof
         from .inference.uncertainty import Estimate
 
         estimate = Estimate(kernel, self.penalties, freedom, self._error_norms)
@@ -707,7 +708,7 @@ class Solution:
                 "only least squares, plain or with a quadratic penalty, and Huber's estimate have "
                 "standard errors"
             )
-        if not self.ok:
+        if not self.converged:
             return f"the answer is {self.status}; standard errors are those of the exact one"
         return ""
 
@@ -764,13 +765,13 @@ class Solution:
         errors = self.affordable_errors()
         return {} if errors is None else {"standard_error": errors[0]}
 
-    def save(self, path: str | Path, *, force: bool = False) -> None:
+    def save(self, path: str | Path, *, overwrite: bool = False) -> None:
         """Write kernel, bias, geometry and stats as npz (no pickle); `load` reads it back.
 
         Raises:
-            FileExistsError: If the file exists and ``force`` is False.
+            FileExistsError: If the file exists and ``overwrite`` is False.
         """
-        write_solution(self, path, force)
+        write_solution(self, path, overwrite)
 
     def text(self) -> str:
         """Return the full summary that `print` shows; R² needs a prediction of all rows."""
@@ -792,7 +793,7 @@ class Solution:
         """The same, as a notebook shows it."""
         return facts([("solution", brief(self)[0][1]), *brief(self)[1:]])
 
-    def report(
+    def to_html(
         self,
         path: str | Path,
         x: Any = None,
@@ -800,7 +801,7 @@ class Solution:
         *,
         title: str = "",
         call: str = "",
-        force: bool = False,
+        overwrite: bool = False,
     ) -> None:
         """Write a report as one page of HTML.
 
@@ -813,12 +814,12 @@ class Solution:
                 the training data alone.
             title: the headline.
             call: what made the answer, where that is not a call in Python.
-            force: whether a file that exists is overwritten.
+            overwrite: whether a file that exists is overwritten.
 
         For a loaded solution, the report has the parts that need no training data.
 
         Raises:
-            FileExistsError: the file exists and ``force`` is False.
+            FileExistsError: the file exists and ``overwrite`` is False.
             ImportError: matplotlib is missing; ``pip install 'convsolve[plot]'`` brings it.
             TypeError, ValueError: x and y do not fit, as for `score`.
         """
@@ -827,7 +828,7 @@ class Solution:
         held_out = None if x is None and y is None else self.score(x, y)
         written: str = above.html_report(self, held_out, title=title, call=call)
         # A file name may contain characters that cannot be encoded.
-        write_bytes(path, written.encode(errors="replace"), force=force)
+        write_bytes(path, written.encode(errors="replace"), overwrite=overwrite)
 
 
 def _calls_within() -> int:

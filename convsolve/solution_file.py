@@ -19,11 +19,11 @@ VERSION, READ = 2, (1, 2)
 _RENAMED = {"out_channels": "n_outputs"}
 
 
-def write_solution(fit: Any, path: str | Path, force: bool) -> None:
+def write_solution(fit: Any, path: str | Path, overwrite: bool) -> None:
     """Write kernel, bias, geometry and stats of a `Solution` to a file.
 
     Raises:
-        FileExistsError: If the file exists and ``force`` is False.
+        FileExistsError: If the file exists and ``overwrite`` is False.
     """
     report, told = fit.identifiability, fit.regularization
     stats = dict(fit.stats)
@@ -50,7 +50,7 @@ def write_solution(fit: Any, path: str | Path, force: bool) -> None:
     if fit.trace is not None:
         arrays |= {"trace_steps": fit.trace.steps, "trace_losses": fit.trace.losses}
     encoded = np.frombuffer(json.dumps(about).encode(), np.uint8)
-    write_npz(path, arrays | {"about": encoded}, force=force)
+    write_npz(path, arrays | {"about": encoded}, overwrite=overwrite)
 
 
 def read_solution(path: str | Path) -> dict[str, Any]:

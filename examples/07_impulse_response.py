@@ -60,7 +60,7 @@ chosen = fits["TC"].regularization
 path.plot(chosen.path.strengths[:, 0], chosen.path.scores[:, 0], ".-", color="#0072B2")
 path.axvline(chosen.strength[0], color="#D55E00", linestyle="--", linewidth=1)
 freedom = path.twinx()
-freedom.plot(chosen.path.strengths[:, 0], chosen.path.degrees_of_freedom[:, 0], color="0.6")
+freedom.plot(chosen.path.strengths[:, 0], chosen.path.effective_dof[:, 0], color="0.6")
 freedom.set(ylim=(0, TAPS + 2), ylabel="effective degrees of freedom (grey)")
 path.set(title=f"{chosen.penalty}: every strength", xlabel="strength", xscale="log")
 path.set_ylabel("−2 log evidence (blue)")

@@ -76,7 +76,7 @@ difference[np.arange(15), np.arange(15), 1] = 1
 test = fit.test(contrast=difference)
 print(
     f"type 2 against type 1: F({test.dof[0]}, {test.dof[1][0]:.0f}) = "
-    f"{test.statistic[0]:.2f}, p = {test.p[0]:.2g}"
+    f"{test.statistic[0]:.2f}, p = {test.pvalue[0]:.2g}"
 )
 
 # %%

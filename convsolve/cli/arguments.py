@@ -196,7 +196,7 @@ def limits_of(args: argparse.Namespace) -> Limits:
 
 def check_targets(args: argparse.Namespace) -> None:
     """Refuse a place that cannot be written before anything long begins."""
-    options = ("out", "checkpoint", "plot", "report")
+    options = ("out", "checkpoint", "plot", "html")
     targets = {o: path for o in options if (path := getattr(args, o, None)) is not None}
     for option, path in targets.items():
         with reported(OSError):
@@ -206,7 +206,7 @@ def check_targets(args: argparse.Namespace) -> None:
         first = next(o for o in targets if targets[o] == path)
         if first != option:
             raise Refusal(f"--{option} {path}: is the place of --{first}; give another name")
-    for option in targets.keys() & {"plot", "report"}:
+    for option in targets.keys() & {"plot", "html"}:
         if find_spec("matplotlib") is None:
             raise Refusal(f"--{option} needs matplotlib: pip install 'convsolve[plot]'")
 
@@ -221,14 +221,14 @@ def _fault(option: str, path: Path, args: argparse.Namespace) -> str | None:
             _is_part(path, name) for name in _inputs(args)
         ),
         # A checkpoint that exists is gone on from.
-        "exists; --force overwrites it": path.exists()
-        and not (args.force or option == "checkpoint"),
+        "exists; --overwrite overwrites it": path.exists()
+        and not (args.overwrite or option == "checkpoint"),
         "its directory is not there, or not writable": not (
             path.parent.is_dir() and os.access(path.parent, os.W_OK | os.X_OK)
         ),
         "must end in .png, .pdf or .svg": option == "plot"
         and path.suffix not in (".png", ".pdf", ".svg"),
-        "must end in .html": option == "report" and path.suffix not in (".html", ".htm"),
+        "must end in .html": option == "html" and path.suffix not in (".html", ".htm"),
     }
     return next((reason for reason, holds in faults.items() if holds), None)
 

@@ -45,13 +45,15 @@ TWO_Y = np.array([14, 20, 14, 15, 10, 4])
 TWO_KERNEL = np.array([[1, 0], [0, 1], [2, 0]])
 
 
-def run(out: Out = print, plot: str | Path | None = None, force: bool = False) -> dict[str, Any]:
+def run(
+    out: Out = print, plot: str | Path | None = None, overwrite: bool = False
+) -> dict[str, Any]:
     """Work through the problems, telling ``out`` line by line what each of them shows.
 
     Args:
         out: takes one string a line.
         plot: where to draw the picture, which needs matplotlib; None for no picture.
-        force: replace a picture that exists.
+        overwrite: replace a picture that exists.
 
     Returns:
         The numbers behind the text: "problems", a list of reports and tables, and "fmri".
@@ -69,7 +71,7 @@ def run(out: Out = print, plot: str | Path | None = None, force: bool = False) -
     if plot is not None:
         image = io.BytesIO()
         picture(fit, tables[-1]).savefig(image, format=Path(plot).suffix[1:])
-        write_bytes(plot, image.getvalue(), force=force)
+        write_bytes(plot, image.getvalue(), overwrite=overwrite)
         out(f"\nThe responses, and the kernels of problem 4, are drawn in {plot}.")
     else:
         missing = find_spec("matplotlib") is None

@@ -107,7 +107,7 @@ def _demo(args: argparse.Namespace, warned: list[Warning | str]) -> Answer:
     check_device()
     from .demo import run
 
-    numbers = run((lambda line: None) if args.json else _say, args.plot, args.force)
+    numbers = run((lambda line: None) if args.json else _say, args.plot, args.overwrite)
     return Answer(OK, lambda: numbers, lambda: None)
 
 
@@ -156,9 +156,9 @@ def _solve(args: argparse.Namespace, warned: list[Warning | str]) -> Answer:
         raise Refusal(str(error), NOT_UNIQUE) from error
     with reported(OSError):
         if args.out is not None:
-            fit.save(args.out, force=args.force)
+            fit.save(args.out, overwrite=args.overwrite)
         if args.report is not None:
-            fit.report(args.report, call=args.call, force=args.force)
+            fit.to_html(args.html, call=args.call, overwrite=args.overwrite)
     status = _worst([fit.status], warned)
     return Answer(status, lambda: _solution(fit), lambda: f"{stated}\n{fit}", fit)
 
@@ -169,7 +169,7 @@ def _solution(fit: Solution) -> dict[str, Any]:
     _, dof, noise = (None, None, None) if errors is None else errors
     return _verdict(fit.identifiability) | {
         "status": fit.status,
-        "ok": fit.ok,
+        "converged": fit.converged,
         "certificate": fit.certificate,
         "kernel": fit.kernel,
         "bias": fit.bias,
@@ -280,7 +280,7 @@ def _write(args: argparse.Namespace, path: Path, content: bytes) -> None:
     from ..files import write_bytes
 
     with reported(ValueError, OSError):
-        write_bytes(path, content, force=args.force)
+        write_bytes(path, content, overwrite=args.overwrite)
 
 
 def _worst(statuses: Sequence[str], warned: list[Warning | str]) -> int:

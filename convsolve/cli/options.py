@@ -217,7 +217,7 @@ NOISE = Option("noise", _noise, "KIND", "model of the noise in y, for standard e
                "(default white)", "white", tuple(NOISES))  # fmt: skip
 JSON = Option("json", bool, None, "print a JSON document instead of text")
 PLOT = Option("plot", Path, "FILE.png", "draw a picture (matplotlib)")
-FORCE = Option("force", bool, None, "overwrite existing files")
+OVERWRITE = Option("overwrite", bool, None, "overwrite existing files")
 VERBOSE = Option("verbose", bool, None, "write the steps and their times to stderr")
 
 # The options of each command: its own, and those in groups, by title.
@@ -235,14 +235,14 @@ _SETTINGS: Groups = {
     "gradient descent (adam, lbfgs)": GRADIENT_DESCENT,
     "solver huber": HUBER,
 }
-_OUTPUT: Groups = {"output": (JSON, PLOT, FORCE, VERBOSE)}
-_NO_PLOT: Groups = {"output": (JSON, FORCE, VERBOSE)}
+_OUTPUT: Groups = {"output": (JSON, PLOT, OVERWRITE, VERBOSE)}
+_NO_PLOT: Groups = {"output": (JSON, OVERWRITE, VERBOSE)}
 _OF_SOLVE = (
     SOLVER,
     NOISE,
     Option("strict", bool, None, "fail if the kernel is not unique"),
     Option("out", Path, "FILE.npz", "write the solution"),
-    Option("report", Path, "FILE.html", "write a report in one HTML file (matplotlib)"),
+    Option("html", Path, "FILE.html", "write a report in one HTML file (matplotlib)"),
     Option("checkpoint", Path, "FILE", "file for the sums of a long computation: after a crash, "
            "the same command continues from it. It is removed at the end"),
 )  # fmt: skip

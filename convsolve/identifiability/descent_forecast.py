@@ -26,7 +26,7 @@ OUT_OF_RANGE = (
 
 
 @dataclass(frozen=True, eq=False)
-class Descent:
+class DescentForecast:
     """Prediction of ``GradientDescent(optax.sgd(step), loss="mse")``, for any y.
 
     The loss is quadratic. Each step multiplies the error along an eigenvector of the Hessian by
@@ -192,7 +192,7 @@ def _spectrum(
     return values[::-1], v[:, ::-1].T, unit
 
 
-def descent(diagnosis: Diagnosis, tol: float) -> Descent:
+def descent(diagnosis: Diagnosis, tol: float) -> DescentForecast:
     """Return the prediction for a problem, from the factors of its groups."""
     tol = number(tol, "tol")
     if tol >= 1:
@@ -218,7 +218,7 @@ def descent(diagnosis: Diagnosis, tol: float) -> Descent:
         taken = 2 / (largest / least + 1)
         steps = max(1, math.ceil(math.log(1 / tol) / -np.log1p(-taken)))
     shape = problem.kernel_shape[:-1]
-    return Descent(
+    return DescentForecast(
         tol=tol,
         largest_step=2 / largest,
         best_step=2 / (largest + least),

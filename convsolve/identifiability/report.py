@@ -127,7 +127,7 @@ class Identifiability(Diagnosis):
         return np.asarray(ascending(values, self.problem.spec.ndim))
 
     @on_blas_threads
-    def descent(self, tol: float = 1e-6) -> forecast.Descent:
+    def descent(self, tol: float = 1e-6) -> forecast.DescentForecast:
         """Predict plain gradient descent on the mean of squares, and its slowest directions.
 
         Args:

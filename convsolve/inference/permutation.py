@@ -48,14 +48,14 @@ class PermutationTest(NamedTuple):
 
     Attributes:
         statistic: R² (outputs,) of least squares, about the mean of y.
-        p: p-value (outputs,), (1 + number of null R² at least as large)/(1 + number of null R²).
-            NaN for an output that is constant, or whose correlation in time is too slow.
-        null: R² (draws, outputs) of resampled y.
+        pvalue: (outputs,), (1 + number of null R² at least as large)/(1 + number of null R²). NaN
+            for an output that is constant, or whose correlation in time is too slow.
+        null_distribution: R² (draws, outputs) of resampled y.
     """
 
     statistic: np.ndarray
-    p: np.ndarray
-    null: np.ndarray
+    pvalue: np.ndarray
+    null_distribution: np.ndarray
 
 
 def permutation_test(analysis: Analysis, kind: str, draws: int, seed: int) -> PermutationTest:
@@ -364,7 +364,7 @@ def _slow_refused(p: np.ndarray, times: np.ndarray, lengths: Sequence[int]) -> n
     if len(lengths) == 1:
         text = (
             f"the record is {spans[output]:.3g} correlation times of x and output {output} long, "
-            f"and a test by circular shifts needs {FEWEST_TIMES}, so p is NaN; use a longer "
+            f"and a test by circular shifts needs {FEWEST_TIMES}, so pvalue is NaN; use a longer "
             "record, or kind='ar'"
         )
     else:

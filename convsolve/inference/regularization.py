@@ -15,7 +15,13 @@ from .selection import Chosen
 from .units import CommonUnits
 
 # Fields with a value per output, along the last axis.
-PER_OUTPUT = ("strength", "degrees_of_freedom", "noise_variance", "at_edge")
+PER_OUTPUT = ("strength", "effective_dof", "noise_variance", "at_edge")
+# Fields that had another name in files of earlier versions.
+_RENAMED = {
+    "degrees_of_freedom": "effective_dof",
+    "bounded": "at_bound",
+    "by_fold": "scores_by_fold",
+}
 # Largest number of outputs whose numbers a text shows.
 MAX_OUTPUTS = 6
 
@@ -23,16 +29,16 @@ MAX_OUTPUTS = 6
 class StrengthScores(NamedTuple):
     """Scores of the strengths of a search, with the chosen strength among them.
 
-    ``strengths``, ``scores`` and ``degrees_of_freedom`` are (n, outputs). ``by_fold`` is (folds, n,
-    outputs), or None without folds. `Regularization.criterion` names the score. The smallest score
-    is the best for gcv, evidence (−2 log marginal likelihood), aicc, bic and mse, the largest for
-    r2 and correlation. Strengths are sorted, and an output can have the same strength twice.
+    ``strengths``, ``scores`` and ``effective_dof`` are (n, outputs). ``scores_by_fold`` is (folds,
+    n, outputs), or None without folds. `Regularization.criterion` names the score. The smallest
+    score is the best for gcv, evidence (−2 log marginal likelihood), aicc, bic and mse, the largest
+    for r2 and correlation. Strengths are sorted, and an output can have the same strength twice.
     """
 
     strengths: np.ndarray
     scores: np.ndarray
-    degrees_of_freedom: np.ndarray
-    by_fold: np.ndarray | None = None
+    effective_dof: np.ndarray
+    scores_by_fold: np.ndarray | None = None
 
 
 class Regularization(NamedTuple):
@@ -43,7 +49,7 @@ class Regularization(NamedTuple):
         strength: (outputs,), in ‖y − Aw‖² + strength·wᵀK w; (bands, outputs) for a banded ridge.
         hyperparameters: the selected hyperparameters by name, in common for all outputs. A tuple if
             there are several axes.
-        degrees_of_freedom: (outputs,), effective degrees of freedom of the kernel, Σ d/(d + λ) plus
+        effective_dof: (outputs,), effective degrees of freedom of the kernel, Σ d/(d + λ) plus
             the number of coordinates that are not penalized. A bias is not included. NaN if there
             are too many unknowns for a spectrum.
         noise_variance: (outputs,), variance of y about the model, in y's units squared. NaN if
@@ -53,27 +59,27 @@ class Regularization(NamedTuple):
         path: the strengths of the search and the selected one, sorted, with their scores.
         at_edge: (outputs,), whether the selected strength is the first or last strength that was
             allowed, so that a better one may lie outside the search range.
-        bounded: whether a hyperparameter is at a bound of its search.
+        at_bound: whether a hyperparameter is at a bound of its search.
     """
 
     penalty: str
     strength: np.ndarray
     hyperparameters: dict[str, Any]
-    degrees_of_freedom: np.ndarray
+    effective_dof: np.ndarray
     noise_variance: np.ndarray
     criterion: str
     path: StrengthScores
     at_edge: np.ndarray
-    bounded: bool = False
+    at_bound: bool = False
 
     def text(self) -> str:
         """Return one sentence that describes the selection."""
         by = "as given" if self.criterion == "given" else f"by {_name(self.criterion)}"
         words = f"{self.penalty}, strength {_some(self.strength.T.reshape(-1), '{:.3g}')}, {by}"
-        if not np.isnan(self.degrees_of_freedom).any():
-            freedom = _some(self.degrees_of_freedom, "{:.1f}")
+        if not np.isnan(self.effective_dof).any():
+            freedom = _some(self.effective_dof, "{:.1f}")
             words += f"; {freedom} effective degrees of freedom"
-        if self.bounded:
+        if self.at_bound:
             names = " and ".join(self.hyperparameters)
             words += f"; {names} at a bound of what was searched"
         edge = int(self.at_edge.sum())
@@ -101,8 +107,10 @@ class Regularization(NamedTuple):
     def from_dict(cls, found: dict[str, Any]) -> Regularization:
         """Return the object for a dictionary made by `to_dict`."""
         path: dict[str, Any] = {
-            k: None if v is None else np.array(v, float) for k, v in found["path"].items()
+            _RENAMED.get(k, k): None if v is None else np.array(v, float)
+            for k, v in found["path"].items()
         }
+        found = {_RENAMED.get(k, k): v for k, v in found.items()}
         # JSON has lists but no tuples.
         chosen = {
             name: tuple(value) if isinstance(value, list) else value
@@ -192,7 +200,7 @@ def joined(parts: Sequence[Regularization]) -> Regularization:
     return first._replace(
         penalty=" or ".join(titles),
         hyperparameters=first.hyperparameters if len(titles) == 1 else several,
-        bounded=any(p.bounded for p in parts),
+        at_bound=any(p.at_bound for p in parts),
         path=StrengthScores(*(along(each) for each in zip(*paths, strict=True))),
         **{name: along([getattr(p, name) for p in parts]) for name in PER_OUTPUT},
     )

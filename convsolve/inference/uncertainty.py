@@ -56,14 +56,14 @@ class FTest(NamedTuple):
             T²: Wald's statistic over q, times (ν − q + 1)/ν.
         dof: Degrees of freedom of the hypothesis, q, and of the residuals, or ν − q + 1. For one
             sum of taps under "hac" in short records, at most 4.
-        p: Probability of an F at least as large if the hypothesis holds.
+        pvalue: Probability of an F at least as large if the hypothesis holds.
         partial_r2: Share of the residual sum of squares under the hypothesis that the estimate
             explains. NaN if the loss is not squares.
     """
 
     statistic: np.ndarray
     dof: tuple[int, np.ndarray]
-    p: np.ndarray
+    pvalue: np.ndarray
     partial_r2: np.ndarray
 
 

@@ -43,7 +43,7 @@ NAMES = {
 def draw_regularization(chosen: Regularization, labels: Sequence[str] | None = None) -> Figure:
     """Draw scores and degrees of freedom over the strength of every output, with ``labels``."""
     more = f", the first {MAX_CURVES} outputs" * (chosen.path.scores.shape[1] > MAX_CURVES)
-    drawings = [strength_scores(chosen, labels), degrees_of_freedom(chosen)]
+    drawings = [strength_scores(chosen, labels), effective_dof(chosen)]
     return side_by_side(drawings, 5.0, 4.4, chosen.penalty + more)
 
 
@@ -63,13 +63,13 @@ def strength_scores(
 
 
 @drawing("Effective degrees of freedom of every strength.")
-def degrees_of_freedom(axes: Axes, chosen: Regularization) -> None:
+def effective_dof(axes: Axes, chosen: Regularization) -> None:
     """Draw the effective degrees of freedom of every strength."""
     outputs = chosen.path.scores.shape[1]
     for q in range(min(outputs, MAX_CURVES)):
         color, at = colours()[q], chosen.path.strengths[:, q]
-        axes.plot(at, chosen.path.degrees_of_freedom[:, q], color=color)
-        here, freedom = _strength(chosen, q), chosen.degrees_of_freedom[q]
+        axes.plot(at, chosen.path.effective_dof[:, q], color=color)
+        here, freedom = _strength(chosen, q), chosen.effective_dof[q]
         axes.plot(here, freedom, MARKERS[q], color=color, markersize=8)
         if outputs == 1:
             axes.annotate(
@@ -87,8 +87,8 @@ def _strength(chosen: Regularization, q: int) -> float:
 def _draw_scores(axes: Axes, chosen: Regularization, q: int, label: str) -> None:
     at, scores = chosen.path.strengths[:, q], chosen.path.scores[:, q]
     shown = np.isfinite(scores)
-    if chosen.path.by_fold is not None:
-        for i, fold in enumerate(chosen.path.by_fold[:, :, q]):
+    if chosen.path.scores_by_fold is not None:
+        for i, fold in enumerate(chosen.path.scores_by_fold[:, :, q]):
             name = "a fold" if i == 0 and q == 0 else None
             axes.plot(at, fold, color=GREY, linewidth=0.7, zorder=1, label=name)
     marker = "." if len(at) < 60 else ""

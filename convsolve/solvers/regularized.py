@@ -175,7 +175,7 @@ class Regularized(Solver):
         The last result is a solution, see `_solved`.
         """
         grids, units = strength_grids(self._given, scoring.units), scoring.units
-        penalty, bounded = choose_penalty(scoring, self.penalty, grids)
+        penalty, at_bound = choose_penalty(scoring, self.penalty, grids)
         scorers = scoring.scorers(penalty)
         chosen = [choose_strengths(s, grid) for s, grid in zip(scorers, grids, strict=True)]
         parts = zip(units.outputs, scorers, chosen, strict=True)
@@ -190,8 +190,8 @@ class Regularized(Solver):
         unproven = np.repeat(~proven, units.outputs.shape[1])
         told = told._replace(
             hyperparameters=opened,
-            bounded=bounded,
-            degrees_of_freedom=_by_factors(analysis, penalties, told, unproven),
+            at_bound=at_bound,
+            effective_dof=_by_factors(analysis, penalties, told, unproven),
         )
         return told, penalties, begun
 
@@ -246,7 +246,7 @@ def _by_factors(
 
     The Gram matrix has lost the digits of columns that are not penalized and nearly dependent.
     """
-    found = told.degrees_of_freedom.copy()
+    found = told.effective_dof.copy()
     each = len(found) // analysis.design.spec.groups
     for output in np.flatnonzero(unproven).tolist():
         system, group = analysis.system(*penalties[output]), output // each

@@ -81,10 +81,10 @@ def test_a_penalty(limits: cs.Limits) -> None:
         cs.ConjugateGradient(5.0, penalty=_Last()),
     ):
         fit = cs.solve(problem, solver, limits=limits)
-        assert fit.ok
+        assert fit.converged
         np.testing.assert_allclose(fit.kernel, wanted, rtol=1e-9)
     chosen = cs.solve(problem, cs.Regularized(_Last()), limits=limits)
-    assert chosen.ok
+    assert chosen.converged
     assert chosen.regularization.strength.shape == (3,)
 
 

@@ -65,7 +65,7 @@ def test_a_penalty_is_chosen_beside_confounds(select: Any) -> None:
     x, y = recording(0.0, 5.0)
     problem = cs.Problem(x, y, kernel_size=5, confounds=1)
     fit = cs.solve(problem, cs.Regularized(strength=[1.0, 10.0, 100.0], select=select))
-    assert fit.ok
+    assert fit.converged
     rows = []
     for a, b in zip(x, y):
         n = Polynomials.of(b.shape[:1], 1).columns
@@ -217,7 +217,7 @@ def test_weights_that_are_all_equal_change_no_score(weights: list[float]) -> Non
     plain = cs.Problem(x, y, lags=(0, 2))
     weighted = cs.Problem(x, y, lags=(0, 2), weights=weights)
     wanted, found = cs.solve(plain).score(), cs.solve(weighted).score()
-    for name in ("r2", "correlation", "nrmse_fit", "r2_total"):
+    for name in ("r2", "correlation", "fit_percent", "r2_total"):
         np.testing.assert_allclose(getattr(found, name), getattr(wanted, name), rtol=1e-12)
     held, of_plain = cs.cross_validate(weighted), cs.cross_validate(plain)
     np.testing.assert_allclose(held.mse, of_plain.mse, rtol=1e-12)
@@ -279,7 +279,7 @@ def test_folds_in_time_keep_the_confounds_of_their_record(
     )
     select = cs.CrossValidation(3)
     chosen = cs.solve(problem, cs.Regularized(strength=strengths, select=select), limits=limits)
-    found = chosen.regularization.path.by_fold[:, :, 0]
+    found = chosen.regularization.path.scores_by_fold[:, :, 0]
     np.testing.assert_allclose(found, np.reshape(wanted, (3, 3))[:, 1:], rtol=1e-8)
     lags = cs.choose_lags(problem, select=select, limits=limits)
     assert lags.scores.shape[:2] == (3, 3)

@@ -74,7 +74,7 @@ def test_descent_on_such_data_solves_or_names_the_units(unit):
     solver = cs.GradientDescent(init="zeros", steps=50)
     with pytest.raises(cs.SolveError, match="leaves float64; change the units of x and y"):
         cs.solve(DOORS["valid"](X, Y * 1e200), solver)
-    assert cs.solve(problem).ok
+    assert cs.solve(problem).converged
 
 
 @pytest.mark.parametrize("scale", [np.longdouble("1e400"), np.longdouble("1e-400")])

@@ -176,7 +176,7 @@ def check_exact(problem: cs.Problem, report: cs.Identifiability, solver: cs.Solv
     assert fit.status == ("solved" if fit.certificate <= 30 * EPS else "approximate")
     if isinstance(solver, cs.FFTDeconvolution):
         return
-    assert fit.ok, fit
+    assert fit.converged, fit
     if not solver.ridge and problem.dtype == np.float64:
         assert excess(problem, report, fit) <= 100
 

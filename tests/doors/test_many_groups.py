@@ -90,7 +90,7 @@ def test_each_group_is_solved_as_by_itself(
     together = cs.Problem(x, y, kernel_size=(TAPS,), groups=GROUPS, bias=bias)
     fit, report = solved(together, SOLVERS[solver], limits), cs.identify(together, limits=limits)
     assert fit.certificate <= 30 * EPS
-    assert fit.ok
+    assert fit.converged
     for group in range(GROUPS):
         alone = cs.Problem(x[:, group], y[:, group], kernel_size=TAPS, bias=bias)
         one, of_one = solved(alone, SOLVERS[solver], limits), cs.identify(alone, limits=limits)
@@ -155,7 +155,7 @@ def test_deficient_groups_are_solved_together(
     problem = cs.Problem(x, y, kernel_size=(TAPS,), groups=count, bias=bias)
     limits = Limits(small_numbers=0)
     fit, report = solved(problem, cs.AutoSolver(), limits), cs.identify(problem, limits=limits)
-    assert fit.ok
+    assert fit.converged
     assert fit.certificate <= 30 * EPS
     assert "truncated SVD of R" in fit.stats["route"]
     rows = np.lib.stride_tricks.sliding_window_view(x, TAPS, 0).transpose(1, 0, 2)

@@ -152,7 +152,7 @@ def test_a_report_says_what_was_lost() -> None:
     ) as warned:
         fit = cs.solve(problem)
     assert [w.filename for w in warned] == [__file__]
-    assert fit.ok
+    assert fit.converged
     with pytest.raises(ValueError, match="no degrees of freedom"):
         str(fit.standard_error)
 
@@ -225,7 +225,7 @@ def test_an_output_is_judged_in_its_own_rows_and_group() -> None:
     test = fit.test(channels=0)
     assert np.isnan(test.statistic[1])
     alone = cs.Problem(x[:, 0], y[:, 0], lags=(0, 4), mask=flags[:, 0])
-    np.testing.assert_allclose(test.p[0], cs.solve(alone).test(channels=0).p[0])
+    np.testing.assert_allclose(test.pvalue[0], cs.solve(alone).test(channels=0).pvalue[0])
 
 
 def test_a_penalty_is_chosen_from_the_rows_that_count() -> None:
@@ -322,7 +322,7 @@ def test_a_mask_that_keeps_all_is_none() -> None:
     whole = [np.ones(len(b), bool) for b in y]
     problem = cs.Problem(x, y, kernel_size=6, mask=whole, missing="drop")
     assert problem.kept.flags is None
-    assert cs.solve(problem, cs.ConjugateGradient()).ok
+    assert cs.solve(problem, cs.ConjugateGradient()).converged
 
 
 def test_what_a_mask_leaves_out_may_be_missing() -> None:

@@ -98,7 +98,7 @@ def test_choosing_lags_tells_times() -> None:
 def test_tests_and_covariances_take_names() -> None:
     fit = cs.solve(stated())
     np.testing.assert_array_equal(fit.test("Cz").statistic, fit.test(1).statistic)
-    np.testing.assert_array_equal(fit.test(["Cz", "Pz"]).p, fit.test([1, 2]).p)
+    np.testing.assert_array_equal(fit.test(["Cz", "Pz"]).pvalue, fit.test([1, 2]).pvalue)
     np.testing.assert_array_equal(fit.covariance("right"), fit.covariance(1))
     with pytest.raises(ValueError, match="there is no channel 'Oz': there are Fz, Cz, Pz"):
         fit.test("Oz")

@@ -84,7 +84,7 @@ def test_score_by_its_definitions() -> None:
         assert score.r2[q] == pytest.approx(1 - ((t - p) ** 2).sum() / total, rel=1e-12)
         assert score.correlation[q] == pytest.approx(np.corrcoef(t, p)[0, 1], rel=1e-12)
         nrmse = 100 * (1 - np.linalg.norm(t - p) / np.linalg.norm(t - t.mean()))
-        assert score.nrmse_fit[q] == pytest.approx(nrmse, rel=1e-12)
+        assert score.fit_percent[q] == pytest.approx(nrmse, rel=1e-12)
     exact = cs.solve(cs.Problem(X[..., :1], X[..., :1], kernel_size=1))
     for x_unit, y_unit in ((1e200, 1.0), (1.0, 1e-300), (1.0, 1e300)):
         other = exact.score(x_unit * X[..., :1], y_unit * X[..., :1])
@@ -217,15 +217,19 @@ def test_save_and_load(tmp_path: Path, bias: bool) -> None:
     assert np.array_equal(back.lags, fit.lags)
     assert np.array_equal(back.predict(X), fit.predict())
     assert back.score(X, Y + 2).r2.tolist() == fit.score().r2.tolist()
-    assert (back.status, back.certificate, back.ok) == (fit.status, fit.certificate, fit.ok)
+    assert (back.status, back.certificate, back.converged) == (
+        fit.status,
+        fit.certificate,
+        fit.converged,
+    )
     assert back.stats["solver"] == "GradientDescent(adam, mse)"
     assert back.stats["identifiability"]["verdict"] == fit.identifiability.verdict
     assert np.array_equal(back.trace.losses, fit.trace.losses)
     with pytest.raises(ValueError, match=r"a loaded solution has no training data; pass x \(and y"):
         back.residuals()
-    with pytest.raises(FileExistsError, match="force"):
+    with pytest.raises(FileExistsError, match="overwrite"):
         fit.save(path)
-    fit.save(path, force=True)
+    fit.save(path, overwrite=True)
 
 
 def test_load_refuses_what_it_does_not_know(tmp_path: Path) -> None:

@@ -29,15 +29,15 @@ def test_scores_over_strengths_and_the_choice(problem, select):
     np.testing.assert_allclose(curve.get_ydata(), found.path.scores[:, 1])
     assert f"chosen: {found.strength[0]:.3g}" in legend(axes)
     freedom = panel(figure, "Effective degrees of freedom").get_lines()
-    np.testing.assert_allclose(freedom[0].get_ydata(), found.path.degrees_of_freedom[:, 0])
-    np.testing.assert_allclose(freedom[1].get_ydata(), found.degrees_of_freedom[0])
+    np.testing.assert_allclose(freedom[0].get_ydata(), found.path.effective_dof[:, 0])
+    np.testing.assert_allclose(freedom[1].get_ydata(), found.effective_dof[0])
 
 
 def test_every_fold_is_drawn(problem):
     found = cs.solve(problem, cs.Regularized(select=cs.CrossValidation(score="r2"))).regularization
     axes = panel(drawn(found), "What every strength is worth")
     curves = [curve.get_ydata() for curve in axes.get_lines()]
-    for fold in found.path.by_fold[:, :, 0]:
+    for fold in found.path.scores_by_fold[:, :, 0]:
         assert any(len(c) == len(fold) and np.allclose(c, fold) for c in curves)
     assert axes.get_ylabel() == "held-out R²"
 

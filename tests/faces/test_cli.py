@@ -101,17 +101,17 @@ def test_nothing_is_overwritten_unless_forced(run, folder, monkeypatch):
         patch.setattr("convsolve.api.solve", None)
         status, out, err = run("solve full.npz --kernel-size 3 --out fit.npz")
         assert (status, out) == (2, "")
-        assert err == "convsolve: --out fit.npz: exists; --force overwrites it\n"
-        status, _, err = run("solve full.npz --kernel-size 3 --out link.npz --force")
+        assert err == "convsolve: --out fit.npz: exists; --overwrite overwrites it\n"
+        status, _, err = run("solve full.npz --kernel-size 3 --out link.npz --overwrite")
         assert (status, "symbolic link" in err) == (2, True)
     assert (folder / "fit.npz").read_text() == "precious"
-    status, _, _ = run("solve full.npz --kernel-size 3 --out fit.npz --force")
+    status, _, _ = run("solve full.npz --kernel-size 3 --out fit.npz --overwrite")
     assert status == 0
     np.testing.assert_allclose(cs.load("fit.npz").kernel, KERNEL, atol=1e-12)
 
 
 def test_a_place_that_turns_out_unwritable_is_named(run, monkeypatch):
-    def full(self, path, *, force):
+    def full(self, path, *, overwrite):
         raise OSError(28, "No space left on device", str(path))
 
     monkeypatch.setattr(cs.Solution, "save", full)
@@ -133,13 +133,13 @@ def test_pictures_and_pages_are_written_once(run, folder):
         "identify full.npz --kernel-size 3 --plot a.png": b"\x89PNG",
         "solve full.npz --kernel-size 3 --solver qr --plot b.pdf": b"%PDF",
         "compare full.npz --kernel-size 3 --solvers svd --plot c.svg": b"<?xml",
-        "solve full.npz --kernel-size 3 --solver qr --report fit.html": b"<!doctype html>",
+        "solve full.npz --kernel-size 3 --solver qr --html fit.html": b"<!doctype html>",
     }
     for line, start in lines.items():
         *_, option, name = line.split()
         assert run(line)[::2] == (0, "")
         assert (folder / name).read_bytes().startswith(start)
-        error = f"convsolve: {option} {name}: exists; --force overwrites it\n"
+        error = f"convsolve: {option} {name}: exists; --overwrite overwrites it\n"
         assert run(line) == (2, "", error)
     page = (folder / "fit.html").read_text(encoding="utf-8")
     assert f"<pre>convsolve {line}</pre>" in page
@@ -156,15 +156,15 @@ def test_pictures_without_matplotlib_are_refused_at_once(run, monkeypatch, optio
 
 
 def test_demo_hands_its_numbers_to_json(run, monkeypatch):
-    def short(out, plot, force):
+    def short(out, plot, overwrite):
         out("text")
-        return {"plot": str(plot), "force": force, "spread": np.array([1.0, np.inf])}
+        return {"plot": str(plot), "overwrite": overwrite, "spread": np.array([1.0, np.inf])}
 
     monkeypatch.setattr("convsolve.cli.demo.run", short)
     status, out, _ = run("demo --json --plot demo.png")
     assert (status, strict_json(out)) == (
         0,
-        {"plot": "demo.png", "force": False, "spread": [1.0, None]},
+        {"plot": "demo.png", "overwrite": False, "spread": [1.0, None]},
     )
     assert run("demo")[:2] == (0, "text\n")
 

@@ -263,8 +263,8 @@ def or_none(query: Callable[[], Any]) -> Any:
 def of_solution(fit: cs.Solution) -> dict[str, Any]:
     chosen, asked = fit.regularization, ("solver", "steps", "noise", "scale", "certificate_kind")
     return {
-        **{name: getattr(fit, name) for name in ("status", "ok", "certificate", "kernel", "bias",
-                                                 "lags", "impulse_response")},
+        **{name: getattr(fit, name) for name in ("status", "converged", "certificate", "kernel",
+                                                 "bias", "lags", "impulse_response")},
         "data": repr(fit.identifiability.problem),
         "verdict": fit.identifiability.verdict,
         "times": or_none(lambda: fit.times),
@@ -381,7 +381,9 @@ def test_a_saved_solution_is_loaded_and_predicts(run: Any, folder: Path, tmp_pat
     )
     status, out, err = run(f"{line} --out {tmp_path}/prediction.npy")
     assert (status, err) == (0, "")
-    assert out.startswith(f"output 0: R² {score.r2[0]:.4g} ± {score.r2_error[0]:.2g}, correlation")
+    assert out.startswith(
+        f"output 0: R² {score.r2[0]:.4g} ± {score.r2_standard_error[0]:.2g}, correlation"
+    )
     np.testing.assert_array_equal(np.load(tmp_path / "prediction.npy"), fit.predict(new))
     wanted = {"prediction": fit.predict(new), "score": {"r2": score.r2}}
     assert_includes(strict_json(run(f"{line} --json")[1]), plain(wanted))

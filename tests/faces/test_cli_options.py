@@ -19,7 +19,7 @@ METHODS = [type(method) for method in ALL]
 METHODS += [cs.AutoSolver, cs.Huber, cs.LeastAbsolute, cs.Lasso, cs.Regularized]
 MAIN_PATH = {
     "identify": [*STATED, cs.identify],
-    "solve": [*STATED, *PENALTIES, *METHODS, cs.solve, cs.Solution.save, cs.Solution.report],
+    "solve": [*STATED, *PENALTIES, *METHODS, cs.solve, cs.Solution.save, cs.Solution.to_html],
     "compare": [*STATED, *PENALTIES, *METHODS, cs.compare],
     "cross-validate": [*STATED, *PENALTIES, *METHODS, cs.cross_validate],
     "choose-lags": [*STATED, cs.CrossValidation, cs.choose_lags],
@@ -32,12 +32,12 @@ RENAMED = {
     ("Ridge", "weights"): "--penalty-weights",
     ("Lasso", "groups"): "--penalty-groups",
     ("Solution.save", "path"): "--out",
-    ("Solution.report", "path"): "--report",
+    ("Solution.to_html", "path"): "--html",
 }
 # What is no option, and why.
 NONE = {
-    ("Solution.report", "title"): "what was fitted",
-    ("Solution.report", "call"): "the command itself",
+    ("Solution.to_html", "title"): "what was fitted",
+    ("Solution.to_html", "call"): "the command itself",
     ("Problem", "spec"): "its parts are options",
     ("solve", "progress"): "bars on a terminal, and --verbose",
     ("LeastSquares", "method"): "--solver svd and --solver qr",

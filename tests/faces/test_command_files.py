@@ -229,12 +229,24 @@ def test_what_is_no_file_to_read(tmp_path, program, name, make, words):
 @pytest.mark.parametrize(
     ("make", "force", "words"),
     [
-        (lambda path: path.write_text("precious"), [], "exists; --force overwrites it"),
-        (lambda path: path.symlink_to("data.npz"), ["--force"], "is a symbolic link; give the fil"),
-        (lambda path: path.symlink_to("nowhere"), ["--force"], "is a symbolic link; give the file"),
-        (os.mkfifo, ["--force"], "is not a regular file; give another name"),
-        (os.mkdir, ["--force"], "is a directory; give a file in it"),
-        (lambda path: path.hardlink_to(path.parent / "data.npz"), ["--force"], "one of the inputs"),
+        (lambda path: path.write_text("precious"), [], "exists; --overwrite overwrites it"),
+        (
+            lambda path: path.symlink_to("data.npz"),
+            ["--overwrite"],
+            "is a symbolic link; give the fil",
+        ),
+        (
+            lambda path: path.symlink_to("nowhere"),
+            ["--overwrite"],
+            "is a symbolic link; give the file",
+        ),
+        (os.mkfifo, ["--overwrite"], "is not a regular file; give another name"),
+        (os.mkdir, ["--overwrite"], "is a directory; give a file in it"),
+        (
+            lambda path: path.hardlink_to(path.parent / "data.npz"),
+            ["--overwrite"],
+            "one of the inputs",
+        ),
     ],
     ids=["exists", "link", "dangling", "pipe", "folder", "input"],
 )
@@ -311,5 +323,5 @@ def test_a_picture_does_not_overwrite_what_came_meanwhile(folder, run, monkeypat
     monkeypatch.setattr("convsolve.cli.main.check_settings", meanwhile)
     status, _, err = run("solve full.npz --kernel-size 3 --plot p.png")
     assert (status, err.count("\n")) == (2, 1)
-    assert "p.png: exists; force=True (--force) overwrites it" in err
+    assert "p.png: exists; overwrite=True (--overwrite) overwrites it" in err
     assert (folder / "p.png").read_text() == "precious"

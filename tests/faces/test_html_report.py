@@ -43,7 +43,7 @@ class Page(HTMLParser):
 
 def page_of(fit, tmp_path, *held_out, **options):
     path = tmp_path / "fit.html"
-    fit.report(path, *held_out, **options, force=True)
+    fit.to_html(path, *held_out, **options, overwrite=True)
     assert path.stat().st_size < 2e6
     return Page(path.read_text(encoding="utf-8"))
 

@@ -323,7 +323,7 @@ def test_a_package_that_is_missing_is_named(data, run, monkeypatch, package, nam
     [("all.h5", "all.h5"), ("all.h5:x all.h5:y", "all.h5"), ("all3.zarr", "all3.zarr/fit.npz")],
 )
 def test_what_is_read_is_not_written(data, run, names, out):
-    line = refused(run(f"solve {names} {SIZE} --out {out} --force"), f"--out {out}")
+    line = refused(run(f"solve {names} {SIZE} --out {out} --overwrite"), f"--out {out}")
     assert "is one of the inputs" in line
 
 

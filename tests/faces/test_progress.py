@@ -64,7 +64,7 @@ def numbers_of(answer: Any) -> list[np.ndarray]:
         return [np.asarray(answer.kernel)]
     if isinstance(answer, cs.Comparison):
         return [np.asarray(fit.kernel) for fit in answer.solutions.values()]
-    if isinstance(answer, cs.HeldOutScores):
+    if isinstance(answer, cs.CrossValidationScores):
         return [answer.mse, answer.r2]
     return [np.asarray(answer.scores)] if isinstance(answer, cs.LagChoice) else [*answer]
 
@@ -117,7 +117,7 @@ CALLS: dict[str, tuple[Callable[[], Any], set[str]]] = {
         {"sums over records", "records left out"},
     ),
     "permutations": (
-        lambda: [cs.solve(stated()).permutation_test().null],
+        lambda: [cs.solve(stated()).permutation_test().null_distribution],
         {"columns, multiplied by resampled y"},
     ),
     "band for all taps": (

@@ -28,10 +28,12 @@ each_writer = pytest.mark.parametrize(
 def test_nothing_is_overwritten_without_force(tmp_path, write):
     path = tmp_path / "out"
     path.write_text("old")
-    with pytest.raises(FileExistsError, match=r"out: exists; force=True \(--force\) overwrites it"):
+    with pytest.raises(
+        FileExistsError, match=r"out: exists; overwrite=True \(--overwrite\) overwrites it"
+    ):
         write(path)
     assert path.read_text() == "old"
-    write(path, force=True)
+    write(path, overwrite=True)
     assert path.read_bytes() != b"old"
     assert list(tmp_path.iterdir()) == [path]
 
@@ -44,7 +46,7 @@ def test_links_are_not_followed(tmp_path, write):
         link = tmp_path / name
         link.symlink_to(points_to)
         for force in (False, True):
-            assert "is a symbolic link" in refusal(write, link, force=force)
+            assert "is a symbolic link" in refusal(write, link, overwrite=force)
     assert target.read_text() == "old"
     assert not (tmp_path / "nowhere").exists()
 
@@ -66,7 +68,7 @@ def test_a_failed_write_leaves_nothing(tmp_path, write, error, words, monkeypatc
 
     monkeypatch.setattr(os, "fsync", failing)
     with pytest.raises(type(error), match=words):
-        write(path, force=True)
+        write(path, overwrite=True)
     assert path.read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]
 
@@ -88,7 +90,7 @@ def test_where_nothing_can_be_written(tmp_path):
         files.write_bytes(tmp_path / "missing" / "out", b"")
     (tmp_path / "folder").mkdir()
     with pytest.raises(IsADirectoryError, match="folder"):
-        files.write_bytes(tmp_path / "folder", b"", force=True)
+        files.write_bytes(tmp_path / "folder", b"", overwrite=True)
     assert list(tmp_path.iterdir()) == [tmp_path / "folder"]
 
 
@@ -109,7 +111,7 @@ def test_an_exception_at_any_point_leaves_the_old_file_or_the_new_one(
     files.write_npz(path, {"a": np.zeros(1)})
 
     def work() -> None:
-        files.write_npz(path, {"a": np.zeros(2), "b": np.ones(3)}, force=True)
+        files.write_npz(path, {"a": np.zeros(2), "b": np.ones(3)}, overwrite=True)
 
     def check() -> None:
         assert list(tmp_path.iterdir()) == [path]

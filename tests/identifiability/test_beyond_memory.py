@@ -83,7 +83,7 @@ def test_what_solve_gives_of_undecided_data() -> None:
     for ridge in (0.0, 1.0):
         with pytest.raises(cs.SolveError, match=r"the Gram matrix would take .* fewer taps"):
             cs.solve(problem, cs.AutoSolver(ridge), limits=limits)
-    assert cs.solve(problem, cs.ConjugateGradient(1.0), limits=limits).ok
+    assert cs.solve(problem, cs.ConjugateGradient(1.0), limits=limits).converged
 
 
 TONE = np.sin(np.arange(300.0))

@@ -256,7 +256,7 @@ def test_r_holds_no_number_that_an_svd_is_slow_on(
     with pytest.warns(cs.IdentifiabilityWarning):
         fit = cs.solve(cs.Problem(x, y, kernel_size=400))
     period = np.unique(x).size
-    assert fit.ok
+    assert fit.converged
     assert fit.identifiability.rank == period
     assert f"excites only {period} of its 400 taps" in " ".join(fit.identifiability.text().split())
     # Values alone, and with vectors; a single channel's order is the rank.

@@ -237,7 +237,7 @@ def test_every_remedy_helps(name: str) -> None:
     assert ridge.value == pytest.approx(report.ridge_for(1000), rel=5e-3)
     noise = np.random.default_rng(2).standard_normal(problem.row_shapes[0])
     again = cs.Problem(x, noise, spec=problem.spec, bias=problem.bias)
-    assert cs.solve(again, cs.AutoSolver(ridge.value), strict=True).ok
+    assert cs.solve(again, cs.AutoSolver(ridge.value), strict=True).converged
     assert tried == expected
 
 

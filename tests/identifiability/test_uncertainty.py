@@ -146,7 +146,7 @@ def test_a_band_limited_recording_is_reported_and_a_ridge_bounds_it(seed: int) -
     assert report.suggestions[-1].argument == "ridge"
     assert report.suggestions[-1].value == pytest.approx(ridge, rel=5e-3)
     fit = cs.solve(problem, cs.AutoSolver(ridge), strict=True)
-    assert fit.ok
+    assert fit.converged
     assert np.abs(fit.kernel).max() < 10
     assert np.abs(kernel).max() < 4
     with pytest.warns(cs.IdentifiabilityWarning, match="fall off without a gap"):

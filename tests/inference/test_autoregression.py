@@ -169,7 +169,7 @@ def test_given_its_coefficients_it_is_glsar_of_statsmodels(bias: bool) -> None:
     fit = cs.solve(part.problem)
     constant = part.bias(fit.kernel, fit.bias)
     test = fit.test(contrast=np.eye(10)[1::2][:2].reshape(2, 5, 2)[:, ::-1])
-    assert fit.ok
+    assert fit.converged
     for q, row in enumerate(rows):
         found = [*fit.kernel[..., q].reshape(-1), *constant[[q] * bias]]
         np.testing.assert_allclose(found, row["ar params"], rtol=1e-10)
@@ -232,7 +232,7 @@ def test_it_is_least_squares_of_dense_filtered_rows(name: str) -> None:
     problem = cs.Problem(x, y, spec=geometry.spec, bias=geometry.bias)
     order = 1 if name == "short" else 2
     fit = cs.solve(problem, noise=f"ar({order})")
-    assert fit.ok
+    assert fit.converged
     for o in range(problem.n_outputs):
         told = by_hand(problem, o, order)
         np.testing.assert_allclose(fit.noise.coefficients[o], told["rho"], rtol=1e-8)
@@ -269,7 +269,7 @@ def test_tests_and_bands_are_those_of_its_covariance() -> None:
         statistic = off**2 / fit.covariance(o).sum()
         np.testing.assert_allclose(test.statistic[o], statistic, rtol=1e-9)
         p = scipy.stats.f.sf(statistic, 1, fit.dof[o])
-        np.testing.assert_allclose(test.p[o], p, rtol=1e-8)
+        np.testing.assert_allclose(test.pvalue[o], p, rtol=1e-8)
     low, high = fit.confidence_band(0.9)
     np.testing.assert_allclose((high + low) / 2, fit.impulse_response, rtol=1e-9)
     reach = scipy.stats.t.ppf(0.95, fit.dof) * fit.standard_error
@@ -304,7 +304,7 @@ def test_a_random_walk_beside_an_offset_keeps_its_digits(level: float, bias: boo
     y = cs.convolve(x, w, cs.ConvSpec(5)) + np.cumsum(rng.standard_normal((4996, 1)), axis=0)
     problem = cs.Problem(x, y, kernel_size=5, bias=bias)
     fit = cs.solve(problem, noise="ar(1)")
-    assert fit.ok
+    assert fit.converged
     assert fit.noise.coefficients[0, 0] > 0.99
     rows = dense.design_matrix([problem.x[0] - level * bias], problem.spec)[0]
     a, b = (whitened(v, fit.noise.coefficients[0]) for v in (rows, problem.y[0]))
@@ -323,7 +323,7 @@ def test_what_gradients_of_all_outputs_leave_is_mended_output_by_output() -> Non
     y = cs.convolve(x, np.ones((5, 2, 1)), cs.ConvSpec(5))
     y += np.cumsum(rng.standard_normal(y.shape), axis=0)
     fit = cs.solve(cs.Problem(x, y, kernel_size=5), noise="ar(1)")
-    assert fit.ok
+    assert fit.converged
     assert fit.stats["certificate_kind"] in ("value", "upper bound")
     off = np.abs(fit.kernel - 1) / errors_of(fit)
     assert 0.1 < off.mean() < 2
@@ -398,7 +398,7 @@ def test_what_has_no_noise_to_model_says_so() -> None:
     lost = cs.Problem(x, [np.arange(60.0) ** 0.5, np.ones(2)], kernel_size=1)
     with pytest.warns(cs.IdentifiabilityWarning, match="rank-deficient"):
         cs.solve(lost, noise="ar(2)")
-    assert cs.solve(lost, noise="ar(1)").ok
+    assert cs.solve(lost, noise="ar(1)").converged
     image = NAMED["image"]
     x, y = image.noise()
     with pytest.raises(ValueError, match="noise='ar' follows one axis, time"):
@@ -418,7 +418,7 @@ def test_whichever_solver_comes_first_the_answer_is_the_same(solver: cs.Solver) 
     """Also one that is on its way, or approximate: the noise is estimated at least squares."""
     problem = made(bias=False)
     first, fit = cs.solve(problem, solver, noise="ar"), cs.solve(problem, noise="ar")
-    assert first.ok
+    assert first.converged
     np.testing.assert_allclose(first.noise.coefficients, fit.noise.coefficients, rtol=1e-8)
     np.testing.assert_allclose(first.kernel, fit.kernel, rtol=1e-9)
     np.testing.assert_allclose(first.bias, fit.bias, rtol=1e-9)
@@ -439,7 +439,7 @@ def test_bands_hold_the_sum_of_a_kernel_under_correlated_noise() -> None:
         problem = cs.Problem(x, y, kernel_size=20)
         for kind, found in held.items():
             fit = cs.solve(problem, noise=kind)
-            found += [*(fit.test(contrast=np.ones((20, 1)), value=w.sum()).p > 0.05)]
+            found += [*(fit.test(contrast=np.ones((20, 1)), value=w.sum()).pvalue > 0.05)]
         low, high = band_of(fit, simultaneous=True)
         together += [*((low <= w) & (w <= high)).all((0, 1))]
     assert np.mean(held["white"]) < 0.5

@@ -95,7 +95,7 @@ def test_scores_and_degrees_of_freedom(name: str, geometry: str, criterion: str)
     np.testing.assert_allclose(found.path.strengths, np.broadcast_to(GRID, found.path.scores.shape))
     for i, strength in enumerate(GRID[:, 0]):
         freedom = np.concatenate([np.full(p.y.shape[1], p.fit(strength)[1]) for p in parts])
-        np.testing.assert_allclose(found.path.degrees_of_freedom[i], freedom, rtol=1e-7, atol=1e-9)
+        np.testing.assert_allclose(found.path.effective_dof[i], freedom, rtol=1e-7, atol=1e-9)
         wanted = np.concatenate([p.score(criterion, strength) for p in parts])
         np.testing.assert_allclose(found.path.scores[i], wanted, rtol=1e-6)
     scores = np.nan_to_num(found.path.scores, nan=np.inf)
@@ -184,11 +184,13 @@ def test_the_path_has_the_choice_and_its_scores_by_fold(
     again = cs.solve(problem, cs.Regularized(strength=found.strength[None], select=folds))
     wanted = again.regularization.path
     np.testing.assert_allclose(path.scores[place, outputs], wanted.scores[0], rtol=1e-12)
-    np.testing.assert_allclose(path.by_fold[:, place, outputs], wanted.by_fold[:, 0], rtol=1e-12)
+    np.testing.assert_allclose(
+        path.scores_by_fold[:, place, outputs], wanted.scores_by_fold[:, 0], rtol=1e-12
+    )
     best = path.scores.min(0) if score == "mse" else path.scores.max(0)
     np.testing.assert_allclose(path.scores[place, outputs], best, rtol=1e-12)
-    freedom = path.degrees_of_freedom[place, outputs]
-    np.testing.assert_allclose(freedom, found.degrees_of_freedom, rtol=1e-12)
+    freedom = path.effective_dof[place, outputs]
+    np.testing.assert_allclose(freedom, found.effective_dof, rtol=1e-12)
 
 
 @pytest.mark.parametrize("criterion", CRITERIA)
@@ -276,7 +278,7 @@ def test_against_fifty_digits(bias: bool) -> None:
             evidence = rows * mpmath.log(2 * mpmath.pi * s / rows) + rows
             evidence += mpmath.log(mpmath.det(covariance))
             for told, wanted in (
-                (found.path.degrees_of_freedom, freedom),
+                (found.path.effective_dof, freedom),
                 (found.path.scores, evidence),
                 (gcv.regularization.path.scores, score),
             ):

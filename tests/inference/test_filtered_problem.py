@@ -54,7 +54,7 @@ def test_it_is_least_squares_of_dense_filtered_rows(name: str, route: str) -> No
     made, ridge = Adjusted(case, autoregressive), case.get("ridge", 0.0)
     solver = cs.NormalEquations(ridge) if ridge else None
     fit = cs.solve(made.problem(store), solver, noise="ar", limits=limits)
-    assert fit.ok
+    assert fit.converged
     assert fit.noise.kind == "ar"
     for o in range(OUTPUTS):
         check(fit, o, made, ridge)
@@ -117,7 +117,7 @@ def test_weights_of_single_rows_are_refused() -> None:
 def test_a_chosen_strength_is_that_of_the_filtered_problem() -> None:
     problem = Adjusted({"bias": True}, autoregressive).problem(np.asarray)
     fit = cs.solve(problem, cs.Regularized(), noise="ar")
-    assert fit.ok
+    assert fit.converged
     assert fit.regularization is not None
     assert fit.regularization.strength.shape == (OUTPUTS,)
     assert np.isfinite(fit.standard_error).all()
@@ -129,7 +129,7 @@ def test_outputs_beyond_the_memory_are_solved_in_several_parts(held: int) -> Non
     made = Adjusted({"mask": 0.05, "bias": True}, autoregressive)
     problem, few = made.problem(np.asarray), cs.Limits(held_numbers=held, chunk_numbers=held)
     fit, wanted = cs.solve(problem, noise="ar(2)", limits=few), cs.solve(problem, noise="ar(2)")
-    assert fit.ok
+    assert fit.converged
     np.testing.assert_allclose(fit.kernel, wanted.kernel, rtol=1e-9)
     np.testing.assert_allclose(fit.bias, wanted.bias, rtol=1e-9)
     np.testing.assert_allclose(fit.standard_error, wanted.standard_error, rtol=1e-9)
@@ -226,5 +226,5 @@ def test_folds_name_the_records_of_the_problem() -> None:
         cs.solve(without, cs.Regularized(select=cs.CrossValidation([[0], [1]])), noise="ar(8)"),
     ]
     # The record that the filter takes has a share in the noise.
-    a, b = (fit.regularization.path.by_fold for fit in kernels)
+    a, b = (fit.regularization.path.scores_by_fold for fit in kernels)
     np.testing.assert_allclose(a, b, rtol=0.02)

@@ -34,4 +34,4 @@ def test_runs_with_drifts_are_those_of_statsmodels(kind: str) -> None:
     contrast = np.array(KNOWN["contrast"])
     test = fit.test(contrast=contrast)
     np.testing.assert_allclose(test.statistic, known["statistic"], rtol=1e-10)
-    np.testing.assert_allclose(test.p, known["p"], rtol=1e-8)
+    np.testing.assert_allclose(test.pvalue, known["p"], rtol=1e-8)

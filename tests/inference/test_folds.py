@@ -82,7 +82,7 @@ def test_scores_are_those_of_refits(name: str, geometry: str, folds: str, score:
     d, matrices = matrix(penalty, problem), dense.design_matrix(x, made.spec)
     targets = dense.by_group(y, made.spec.groups)
     parts = _rows(made, FOLDS[folds])
-    assert found.path.by_fold.shape == (len(parts), 3, made.outputs)
+    assert found.path.scores_by_fold.shape == (len(parts), 3, made.outputs)
     for i, held in enumerate(parts):
         for j, strength in enumerate(GRID[:, 0]):
             wanted = [
@@ -90,9 +90,9 @@ def test_scores_are_those_of_refits(name: str, geometry: str, folds: str, score:
                 for a, b in zip(matrices, targets, strict=True)
             ]
             np.testing.assert_allclose(
-                found.path.by_fold[i, j], np.concatenate(wanted), rtol=1e-8, atol=1e-10
+                found.path.scores_by_fold[i, j], np.concatenate(wanted), rtol=1e-8, atol=1e-10
             )
-    np.testing.assert_allclose(found.path.scores, found.path.by_fold.mean(0), rtol=1e-14)
+    np.testing.assert_allclose(found.path.scores, found.path.scores_by_fold.mean(0), rtol=1e-14)
     best = np.argmin if score == "mse" else np.argmax
     np.testing.assert_array_equal(found.strength, GRID[best(found.path.scores, axis=0), 0])
 
@@ -118,7 +118,7 @@ def test_one_loud_record_costs_the_others_no_digits() -> None:
     for i, strength in enumerate((1.0, 3.0)):
         fit = cs.solve(alone, cs.LeastSquares(ridge=strength))
         loud = fit.residuals(x[1], y[1])
-        assert found.path.by_fold[1, i, 0] == pytest.approx(np.mean(loud**2), rel=1e-9)
+        assert found.path.scores_by_fold[1, i, 0] == pytest.approx(np.mean(loud**2), rel=1e-9)
 
 
 @pytest.mark.parametrize("noise", [1e-2, 1e-5, 1e-8, 1e-11])
@@ -137,13 +137,13 @@ def test_what_fits_all_but_exactly_keeps_its_digits(select: str, noise: float) -
         fit = cs.solve(problem, cs.LeastSquares("qr", strength))
         squares = sum((r**2).sum() for r in fit.residuals())
         if select == "gcv":
-            freedom = found.path.degrees_of_freedom[i, 0]
+            freedom = found.path.effective_dof[i, 0]
             m = sum(len(b) for b in y) - 1
             wanted = m * squares / (m - freedom) ** 2
             got = found.path.scores[i, 0]
         else:
             train = cs.Problem(x[1:], y[1:], kernel_size=8, bias=True)
             held = cs.solve(train, cs.LeastSquares("qr", strength)).residuals(x[0], y[0])
-            wanted, got = np.mean(held**2), found.path.by_fold[0, i, 0]
+            wanted, got = np.mean(held**2), found.path.scores_by_fold[0, i, 0]
         # Residuals of both are wrong by a few roundings of y, which are so large beside the noise.
         assert got == pytest.approx(wanted, rel=1e-9 + 1e-15 / noise)

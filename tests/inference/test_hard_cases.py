@@ -78,7 +78,7 @@ def test_a_fold_that_does_not_vary_has_no_score(score: str) -> None:
     ):
         with pytest.raises(ValueError, match=f"fold 2 has no {score}, since its y does not vary"):
             call()
-    assert cs.solve(problem, cs.Regularized(select=cs.CrossValidation())).ok
+    assert cs.solve(problem, cs.Regularized(select=cs.CrossValidation())).converged
 
 
 # --- fewer rows than unknowns
@@ -154,7 +154,7 @@ def test_where_nothing_is_penalized_it_is_least_squares(penalty: cs.Penalty, tap
     problem = cs.Problem(x, y, lags=(0, taps - 1))
     fit = cs.solve(problem, cs.Regularized(penalty))
     np.testing.assert_allclose(fit.kernel, cs.solve(problem).kernel, rtol=1e-9)
-    assert fit.regularization.degrees_of_freedom[0] == taps
+    assert fit.regularization.effective_dof[0] == taps
 
 
 @pytest.mark.parametrize("select", ["gcv", "evidence", cs.CrossValidation(3)], ids=str)
@@ -274,7 +274,7 @@ def test_no_fold_is_told_by_an_origin_that_only_all_rows_determine() -> None:
     chosen = cs.solve(problem, cs.Regularized(penalty, [0.1, 1.0], select)).regularization
     with pytest.warns(cs.IdentifiabilityWarning):
         wanted = cs.cross_validate(problem, cs.Regularized(penalty, 0.1)).r2
-    np.testing.assert_allclose(chosen.path.by_fold[:, 0], wanted, atol=1e-6)
+    np.testing.assert_allclose(chosen.path.scores_by_fold[:, 0], wanted, atol=1e-6)
     assert wanted[0, 0] < 0.9
 
 
@@ -285,8 +285,8 @@ def test_a_constant_prediction_has_no_correlation_and_is_never_chosen() -> None:
     problem = cs.Problem(x, y, kernel_size=8, padding="circular")
     select = cs.CrossValidation(score="correlation")
     chosen = cs.solve(problem, cs.Regularized(cs.Smooth(order=1), select=select)).regularization
-    known = np.isfinite(chosen.path.by_fold)
-    assert (np.abs(chosen.path.by_fold[known]) <= 1).all()
+    known = np.isfinite(chosen.path.scores_by_fold)
+    assert (np.abs(chosen.path.scores_by_fold[known]) <= 1).all()
     assert not known.all()
     scores = chosen.path.scores[:, 0]
     assert chosen.strength[0] == chosen.path.strengths[np.nanargmax(scores), 0]

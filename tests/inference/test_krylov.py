@@ -51,9 +51,9 @@ def test_scores_are_those_of_the_spectrum(
     found, wanted = fit.regularization, plain.regularization
     assert fit.status == "solved"
     assert fit.certificate <= 30 * EPS
-    assert np.isnan(found.degrees_of_freedom).all()
+    assert np.isnan(found.effective_dof).all()
     assert "nan" not in found.text()
-    np.testing.assert_allclose(found.path.by_fold, wanted.path.by_fold, rtol=1e-6)
+    np.testing.assert_allclose(found.path.scores_by_fold, wanted.path.scores_by_fold, rtol=1e-6)
     np.testing.assert_array_equal(found.strength, wanted.strength)
     np.testing.assert_array_equal(found.at_edge, wanted.at_edge)
     np.testing.assert_allclose(fit.kernel, plain.kernel, rtol=1e-8, atol=1e-10)
@@ -98,7 +98,7 @@ def test_groups_have_strengths_of_their_own(name: str, bias: bool) -> None:
     solver = cs.Regularized(PENALTIES[name], grid, cs.CrossValidation())
     fit, plain = cs.solve(problem, solver, limits=MANY), cs.solve(problem, solver)
     found, wanted = fit.regularization, plain.regularization
-    np.testing.assert_allclose(found.path.by_fold, wanted.path.by_fold, rtol=1e-6)
+    np.testing.assert_allclose(found.path.scores_by_fold, wanted.path.scores_by_fold, rtol=1e-6)
     np.testing.assert_array_equal(found.strength, wanted.strength)
     np.testing.assert_allclose(found.path.strengths, wanted.path.strengths, rtol=1e-15)
     np.testing.assert_allclose(fit.bias, plain.bias, atol=1e-9)

@@ -29,8 +29,8 @@ def r2_of(problem: cs.Problem, y: list[np.ndarray]) -> np.ndarray:
 
 
 def check_p(found: Any) -> None:
-    larger = (found.null >= found.statistic).sum(0)
-    np.testing.assert_allclose(found.p, (1 + larger) / (1 + len(found.null)))
+    larger = (found.null_distribution >= found.statistic).sum(0)
+    np.testing.assert_allclose(found.pvalue, (1 + larger) / (1 + len(found.null_distribution)))
 
 
 @pytest.mark.parametrize(
@@ -42,11 +42,11 @@ def test_a_shift_is_a_solve_of_shifted_outputs(name: str) -> None:
     found = cs.solve(problem).permutation_test(draws=50, seed=3)
     lengths = problem.kept.lengths
     shifts = np.random.default_rng(3).integers(0, lengths, (51, len(lengths)))[1:]
-    assert found.null.shape == (50, problem.n_outputs)
+    assert found.null_distribution.shape == (50, problem.n_outputs)
     np.testing.assert_allclose(found.statistic, r2_of(problem, [*problem.y]), atol=1e-12)
     for i in (0, 49):
         y = [np.roll(a, -s, axis=0) for a, s in zip(problem.y, shifts[i])]
-        np.testing.assert_allclose(found.null[i], r2_of(problem, y), atol=1e-12)
+        np.testing.assert_allclose(found.null_distribution[i], r2_of(problem, y), atol=1e-12)
     check_p(found)
 
 
@@ -60,15 +60,17 @@ def test_gaps_are_closed_and_masks_may_differ_from_output_to_output() -> None:
     for o in range(3):
         alone = cs.Problem(x, y[..., [o]], spec=spec, mask=good[..., o])
         one = cs.solve(alone).permutation_test(**several)
-        np.testing.assert_allclose(found.null[:, o], one.null[:, 0], atol=1e-12)
-        np.testing.assert_allclose(found.p[o], one.p[0])
+        np.testing.assert_allclose(
+            found.null_distribution[:, o], one.null_distribution[:, 0], atol=1e-12
+        )
+        np.testing.assert_allclose(found.pvalue[o], one.pvalue[0])
         kept = good[..., o]
         shifts = np.random.default_rng(5).integers(0, kept.sum(1), (31, 2))[30]
         turned = y[..., o].copy()
         for values, flags, shift in zip(turned, kept, shifts, strict=True):
             values[flags] = np.roll(values[flags], -shift)
         last = cs.solve(cs.Problem(x, turned[..., None], spec=spec, mask=kept)).score().r2
-        np.testing.assert_allclose(one.null[-1], last, atol=1e-12)
+        np.testing.assert_allclose(one.null_distribution[-1], last, atol=1e-12)
 
 
 @pytest.mark.parametrize("bias", [False, True])
@@ -77,7 +79,7 @@ def test_a_single_record_is_shifted_by_every_number_of_rows(bias: bool) -> None:
     problem = cs.Problem(x, y[:88], kernel_size=3, bias=bias)
     found = cs.solve(problem).permutation_test()
     wanted = [r2_of(problem, [np.roll(y[:88], -s)]) for s in range(1, 88)]
-    np.testing.assert_allclose(found.null, wanted, atol=1e-12)
+    np.testing.assert_allclose(found.null_distribution, wanted, atol=1e-12)
     check_p(found)
 
 
@@ -88,7 +90,7 @@ def test_all_permutations_of_few_records() -> None:
     found = cs.solve(problem).permutation_test("records")
     orders = [*itertools.permutations(range(4))][1:]
     wanted = [r2_of(problem, [y[i] for i in order]) for order in orders]
-    np.testing.assert_allclose(found.null, wanted, atol=1e-12)
+    np.testing.assert_allclose(found.null_distribution, wanted, atol=1e-12)
     check_p(found)
 
 
@@ -100,8 +102,10 @@ def test_some_permutations_of_many_records() -> None:
     found = fit.permutation_test("records", draws=40, seed=2)
     order = np.random.default_rng(2).permuted(np.tile(np.arange(9), (40, 1)), axis=1)
     wanted = r2_of(problem, [y[i] for i in order[-1]])
-    np.testing.assert_allclose(found.null[-1], wanted, atol=1e-12)
-    np.testing.assert_array_equal(found.null, fit.permutation_test("records", draws=40, seed=2)[2])
+    np.testing.assert_allclose(found.null_distribution[-1], wanted, atol=1e-12)
+    np.testing.assert_array_equal(
+        found.null_distribution, fit.permutation_test("records", draws=40, seed=2)[2]
+    )
 
 
 def test_draws_from_an_autoregression_have_its_autocovariances() -> None:
@@ -134,8 +138,8 @@ def test_ar_draws_rank_the_r2_of_least_squares(bias: bool) -> None:
     problem = cs.Problem(x, y, kernel_size=3, bias=bias)
     found = cs.solve(problem).permutation_test("ar", draws=99)
     np.testing.assert_allclose(found.statistic, r2_of(problem, y), atol=1e-12)
-    assert found.null.shape == (99, 2)
-    assert found.null.std(0).min() > 0
+    assert found.null_distribution.shape == (99, 2)
+    assert found.null_distribution.std(0).min() > 0
     check_p(found)
 
 
@@ -146,7 +150,7 @@ def test_correlated_noise_is_rejected_at_the_level(kind: str) -> None:
     for _ in range(20):
         x, y = red(rng, 67 * 6, 1).reshape(6, 67, 1), red(rng, 60, 60).reshape(60, 6, 10)
         fit = cs.solve(cs.Problem(x, y.swapaxes(0, 1), kernel_size=8, bias=True))
-        rejected.append(fit.permutation_test(kind, draws=99).p <= 0.05)
+        rejected.append(fit.permutation_test(kind, draws=99).pvalue <= 0.05)
     assert 0.02 < np.mean(rejected) < 0.09
 
 
@@ -154,9 +158,9 @@ def test_an_output_that_does_not_vary_has_no_p() -> None:
     x = np.random.default_rng(0).standard_normal(80)
     y = np.stack([x[:78], np.full(78, 3.0)], axis=1)
     found = cs.solve(cs.Problem(x, y, kernel_size=3, bias=True)).permutation_test()
-    assert found.p[0] == 1 / 78
+    assert found.pvalue[0] == 1 / 78
     assert np.isnan(found.statistic[1])
-    assert np.isnan(found.p[1])
+    assert np.isnan(found.pvalue[1])
 
 
 def test_a_short_slow_record_has_no_p() -> None:
@@ -166,8 +170,8 @@ def test_a_short_slow_record_has_no_p() -> None:
     fit = cs.solve(cs.Problem(x, y, lags=(0, 2)))
     with pytest.warns(UserWarning, match="a test by circular shifts needs 20, so p is NaN"):
         found = fit.permutation_test()
-    assert np.isnan(found.p[0])
-    assert 0 < found.p[1] <= 1
+    assert np.isnan(found.pvalue[0])
+    assert 0 < found.pvalue[1] <= 1
 
 
 def test_few_short_slow_records_are_warned_of() -> None:
@@ -175,7 +179,7 @@ def test_few_short_slow_records_are_warned_of() -> None:
     x, y = [red(rng, 62, 1) for _ in range(3)], [red(rng, 60, 1) for _ in range(3)]
     fit = cs.solve(cs.Problem(x, y, kernel_size=3))
     with pytest.warns(UserWarning, match="may reject in 7 %; use kind='ar'"):
-        assert np.isfinite(fit.permutation_test().p).all()
+        assert np.isfinite(fit.permutation_test().pvalue).all()
 
 
 @pytest.mark.parametrize(

@@ -40,13 +40,13 @@ def test_a_decaying_prior_finds_what_least_squares_and_ridge_do_not(kind: str) -
     plain = fit_of(cs.solve(problem), h)
     ridge = fit_of(cs.solve(problem, cs.Regularized()), h)
     fit = cs.solve(problem, cs.Regularized(cs.StableSpline(kind)))
-    assert fit.ok
+    assert fit.converged
     assert plain < ridge < 65 < 80 < fit_of(fit, h)
     found = fit.regularization
     assert found.criterion == "evidence"
     assert set(found.hyperparameters) == ({"alpha", "rho"} if kind == "dc" else {"alpha"})
     assert f"alpha {found.hyperparameters['alpha']:.4g}" in found.penalty
-    assert 5 < found.degrees_of_freedom[0] < 30
+    assert 5 < found.effective_dof[0] < 30
     assert not found.at_edge.any()
 
 
@@ -187,7 +187,7 @@ def test_bands_find_what_is_silent_and_beat_one_strength() -> None:
     x, y, w = bands()
     problem = cs.Problem(x, y, kernel_size=10, bias=True)
     fit = cs.solve(problem, cs.Regularized(cs.Ridge(groups=(0, 1, 1, 2))))
-    assert fit.ok
+    assert fit.converged
     found = fit.regularization
     assert found.strength.shape == (3, 2)
     assert (found.strength[0] < found.strength[1]).all()
@@ -223,7 +223,7 @@ def test_a_search_that_ends_at_its_bound_says_so_and_gives_the_best_it_has() -> 
     y = np.convolve(x, np.ones(12), "valid") + 0.01 * rng.standard_normal(389)
     fit = cs.solve(cs.Problem(x, y, kernel_size=12), cs.Regularized(cs.StableSpline("tc")))
     found = fit.regularization
-    assert found.bounded
+    assert found.at_bound
     assert "alpha at a bound of what was searched" in found.text()
     assert fit.status == "solved"
     np.testing.assert_allclose(fit.impulse_response, 1, atol=0.01)

@@ -64,7 +64,7 @@ def test_the_interval_is_that_of_the_formulas(
     for q in range(2):
         rows = [np.concatenate([a[f, q] for a, f in zip(v, flags)]) for v in (y, fit.predict())]
         wanted = oracle(*rows, 0.9)
-        found = score.r2_error[q], score.effective_rows[q], low[q], high[q]
+        found = score.r2_standard_error[q], score.effective_rows[q], low[q], high[q]
         np.testing.assert_allclose(found, wanted, rtol=1e-8)
         assert low[q] < score.r2[q] < high[q] < 1
 
@@ -89,7 +89,7 @@ def test_confounds_are_projected_out() -> None:
         np.concatenate([a[:, 0] - a[:, 0].mean() for a in values]) for values in (y, fit.predict())
     )
     wanted = oracle(left, fitted, 0.95)
-    np.testing.assert_allclose(score.r2_error[0], wanted[0], rtol=1e-8)
+    np.testing.assert_allclose(score.r2_standard_error[0], wanted[0], rtol=1e-8)
     np.testing.assert_allclose(score.effective_rows[0], wanted[1], rtol=1e-8)
 
 
@@ -115,7 +115,7 @@ def test_few_effective_rows_have_no_interval() -> None:
     with pytest.warns(UserWarning, match=r"R² of output 0 has no interval: .* an interval needs 5"):
         low, high = score.r2_interval()
     assert np.isnan([low, high]).all()
-    assert np.isfinite(score.r2_error).all()
+    assert np.isfinite(score.r2_standard_error).all()
     assert f"no interval: {score.effective_rows[0]:.3g} effective rows" in str(score)
 
 

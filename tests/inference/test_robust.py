@@ -88,7 +88,7 @@ def check_huber(problem: cs.Problem, fit: cs.Solution) -> None:
 def test_least_absolute_deviations_are_those_of_the_simplex_method(name: str) -> None:
     problem = noisy(name)
     fit = solved(problem, cs.LeastAbsolute())
-    assert fit.ok
+    assert fit.converged
     assert fit.stats["certificate_kind"] == "relative duality gap"
     check_absolute(problem, fit)
     if name in DETERMINED:
@@ -102,7 +102,7 @@ def test_least_absolute_deviations_are_those_of_the_simplex_method(name: str) ->
 def test_the_gradient_of_hubers_loss_vanishes(name: str, scale: Any) -> None:
     problem = noisy(name)
     fit = solved(problem, cs.Huber(scale=scale))
-    assert fit.ok
+    assert fit.converged
     check_huber(problem, fit)
     if scale == "mad":
         assert fit.stats["scale_settled"]
@@ -117,10 +117,10 @@ def test_any_geometry_with_ties(made: Geometry) -> None:
     x, y = made.records()
     problem = made.problem(x, y, made.bias)
     fit = solved(problem, cs.LeastAbsolute())
-    assert fit.ok
+    assert fit.converged
     check_absolute(problem, fit)
     fit = solved(problem, cs.Huber(scale=0.5))
-    assert fit.ok
+    assert fit.converged
     check_huber(problem, fit)
 
 
@@ -173,7 +173,7 @@ def test_how_far_an_outlier_is_does_not_matter(solver: cs.Solver, bias: bool, fa
     plain, fit = (
         cs.solve(cs.Problem(x, v, kernel_size=5, bias=bias), solver) for v in (near, away)
     )
-    assert fit.ok
+    assert fit.converged
     np.testing.assert_allclose(fit.kernel, plain.kernel, atol=1e-9)
     np.testing.assert_allclose(fit.bias, plain.bias, atol=1e-9)
     if isinstance(solver, cs.Huber):
@@ -222,9 +222,9 @@ def test_exact_fits(solver: cs.Solver) -> None:
     fit = cs.solve(cs.Problem(x, y, kernel_size=5, bias=True), solver)
     np.testing.assert_allclose(fit.kernel, w, atol=1e-13)
     np.testing.assert_allclose(fit.bias, [2.0, -1.0], atol=1e-13)
-    assert fit.ok
+    assert fit.converged
     nothing = cs.solve(cs.Problem(x, np.zeros((56, 2)), kernel_size=5, bias=True), solver)
-    assert nothing.ok
+    assert nothing.converged
     assert nothing.certificate == 0
     assert not nothing.kernel.any()
     assert not nothing.bias.any()
@@ -239,7 +239,7 @@ def test_without_a_unique_answer_it_is_one_of_minimum_norm(solver: cs.Solver, bi
     )
     with pytest.warns(cs.IdentifiabilityWarning, match="minimum norm among those with the same"):
         fit = cs.solve(problem, solver)
-    assert fit.ok
+    assert fit.converged
     (check_absolute if solver == cs.LeastAbsolute() else check_huber)(problem, fit)
     null = fit.identifiability.null_part(fit.kernel)
     assert np.abs(null).max() <= 1e-14 * np.abs(fit.kernel).max()
@@ -260,7 +260,7 @@ def test_ill_conditioned_columns(sums: int, condition: float, most: float, limit
         fit = cs.solve(problem, solver, limits=limits)
         assert type(fit.certificate) is float
         assert fit.certificate <= most
-        assert fit.ok == (fit.certificate <= 1e-8)
+        assert fit.converged == (fit.certificate <= 1e-8)
         for a, y, w in dense_outputs(problem, fit):
             # In orthonormal coordinates, in which the simplex method loses nothing.
             q = np.linalg.qr(a)[0]
@@ -282,7 +282,7 @@ def test_units_of_x_and_y_are_those_of_the_kernel(
     x, y = geometry.noise()
     plain = cs.solve(geometry.problem(x, y, True), solver)
     fit = cs.solve(geometry.problem(x * x_unit, y * y_unit, True), solver)
-    assert fit.ok
+    assert fit.converged
     np.testing.assert_allclose(fit.kernel * (x_unit / y_unit), plain.kernel, rtol=1e-10)
     np.testing.assert_allclose(fit.bias / y_unit, plain.bias, rtol=1e-10)
     if isinstance(solver, cs.Huber):
@@ -327,7 +327,7 @@ def test_a_threshold_from_the_largest_to_the_smallest() -> None:
     np.testing.assert_allclose(widest.kernel * 1e200, wide.kernel, rtol=1e-12)
     assert widest.stats["scale"] == [1e300, 1e300]
     narrow = cs.solve(problem, cs.Huber(scale=1e-7))
-    assert narrow.ok
+    assert narrow.converged
     sums = [
         [np.abs(y - a @ w).sum() for a, y, w in dense_outputs(problem, fit)]
         for fit in (narrow, cs.solve(problem, cs.LeastAbsolute()))
@@ -457,7 +457,7 @@ def test_problems_that_they_cannot_solve() -> None:
     message = r"Huber cannot .* 5 rows leave no residuals beside 5 unknowns, from which scale='mad'"
     with pytest.raises(cs.SolveError, match=message):
         cs.solve(few, cs.Huber())
-    assert cs.solve(few, cs.Huber(scale=1.0)).ok
+    assert cs.solve(few, cs.Huber(scale=1.0)).converged
     with pytest.raises(
         cs.SolveError, match="the scale 1e-20 is below the rounding of y; use Least"
     ):

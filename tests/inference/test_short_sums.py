@@ -104,7 +104,9 @@ def test_one_sum_of_taps_is_that_of_dense_matrices(name: str, chunked: bool) -> 
         np.testing.assert_allclose(test.dof[1][q], dof, rtol=1e-7)
         assert 0 < reference.rho < 0.98
         assert dof <= 4
-    np.testing.assert_allclose(test.p, scipy.stats.f.sf(test.statistic, 1, test.dof[1]), rtol=1e-8)
+    np.testing.assert_allclose(
+        test.pvalue, scipy.stats.f.sf(test.statistic, 1, test.dof[1]), rtol=1e-8
+    )
     # The share of the residual sum of squares is that of least squares, whatever the noise.
     white = cs.solve(case.problem).test(contrast=contrast.reshape(4, 2)[::-1], value=0.1)
     np.testing.assert_allclose(test.partial_r2, white.partial_r2, rtol=1e-9)
@@ -198,5 +200,5 @@ def test_the_sum_of_a_kernel_is_held_in_short_records(made: Any) -> None:
     for _ in range(20):
         x = red(rng, 319, 1)
         fit = cs.solve(cs.Problem(x, made(rng, 300, 10), kernel_size=20, bias=True), noise="hac")
-        held.append(fit.test(contrast=np.ones((20, 1))).p > 0.05)
+        held.append(fit.test(contrast=np.ones((20, 1))).pvalue > 0.05)
     assert 0.9 <= np.mean(held) <= 0.99

@@ -165,9 +165,9 @@ def test_the_choice_finds_the_taps_that_are_there(select: Any) -> None:
     problem = cs.Problem(x, y, lags=(0, 19), edges="zeros", bias=True)
     fit = cs.solve(problem, cs.Lasso(select=select))
     found = fit.regularization
-    assert fit.ok
+    assert fit.converged
     assert fit.kernel[w != 0].all()
-    assert (fit.kernel != 0).sum() == found.degrees_of_freedom[0] < 45
+    assert (fit.kernel != 0).sum() == found.effective_dof[0] < 45
     assert not found.at_edge.any()
     assert found.criterion == ("bic" if select == "bic" else "aicc" if select == "aicc" else
                                "mse" if select is None else "r2")  # fmt: skip
@@ -190,7 +190,7 @@ def test_scores_of_folds_are_those_of_refits() -> None:
         for k, strength in enumerate(grid):
             fit = cs.solve(train, cs.Lasso(strength=strength))
             wanted = np.mean(fit.residuals(x[i], y[i]) ** 2)
-            assert found.path.by_fold[i, k, 0] == pytest.approx(wanted, rel=1e-9)
+            assert found.path.scores_by_fold[i, k, 0] == pytest.approx(wanted, rel=1e-9)
 
 
 def test_groups_drop_the_channels_that_say_nothing() -> None:
@@ -199,7 +199,7 @@ def test_groups_drop_the_channels_that_say_nothing() -> None:
     fit = cs.solve(problem, cs.Lasso("channels", [300.0, 100.0, 30.0, 10.0]))
     size = np.linalg.norm(fit.kernel[:, :, 0], axis=0)
     assert size[:2].min() > 5 * size[2:].max()
-    assert fit.ok
+    assert fit.converged
 
 
 def test_units_change_nothing_but_the_strength() -> None:
@@ -220,4 +220,4 @@ def test_the_default_folds_are_ten_at_most(records: int, folds: int) -> None:
     x, y = np.random.default_rng(0).standard_normal((2, records, 30))
     problem = cs.Problem([*x], [*y], lags=(0, 3))
     path = cs.solve(problem, cs.Lasso()).regularization.path
-    assert len(path.by_fold) == folds
+    assert len(path.scores_by_fold) == folds

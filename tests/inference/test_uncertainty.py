@@ -55,7 +55,7 @@ def test_errors_bands_and_tests_are_those_of_statsmodels(bias: bool, solver: Any
     tests = [fit.test(1), fit.test(contrast=contrast, value=said["value"][:, 0])]
     for i, test in enumerate(tests):
         np.testing.assert_allclose(test.statistic, said["statistic"][i], rtol=1e-10)
-        np.testing.assert_allclose(test.p, said["p"][i], rtol=1e-7)
+        np.testing.assert_allclose(test.pvalue, said["p"][i], rtol=1e-7)
     assert [test.dof[0] for test in tests] == [5, 3]
 
 
@@ -110,7 +110,7 @@ def test_under_dependent_noise_they_are_those_of_statsmodels(bias: bool, kind: s
         hotelling = test.statistic
     np.testing.assert_allclose(test.statistic, hotelling, rtol=1e-10)
     np.testing.assert_allclose(test.dof[1], dof - 1)
-    np.testing.assert_allclose(test.p, scipy.stats.f.sf(hotelling, 2, dof - 1), rtol=1e-8)
+    np.testing.assert_allclose(test.pvalue, scipy.stats.f.sf(hotelling, 2, dof - 1), rtol=1e-8)
     low, high = band_of(fit, 0.9)
     reach = scipy.stats.t.ppf(0.95, dof) * errors
     np.testing.assert_allclose((high - low) / 2, reach, rtol=1e-9)
@@ -165,7 +165,7 @@ def test_partial_r2_is_what_a_fit_without_the_channel_loses(bias: bool) -> None:
     np.testing.assert_allclose(test.partial_r2, (less - whole) / less, rtol=1e-9)
     f = (less - whole) / 5 / (whole / test.dof[1])
     np.testing.assert_allclose(test.statistic, f, rtol=1e-9)
-    np.testing.assert_allclose(test.p, scipy.stats.f.sf(f, 5, test.dof[1]), rtol=1e-8)
+    np.testing.assert_allclose(test.pvalue, scipy.stats.f.sf(f, 5, test.dof[1]), rtol=1e-8)
 
 
 @pytest.mark.parametrize("geometry", some(["bias", "groups", "image", "stride"], "groups", "image"))
@@ -203,7 +203,7 @@ def test_of_a_chosen_penalty_every_output_has_its_own() -> None:
     problem, _ = known(True)
     fit = cs.solve(problem, cs.Regularized())
     chosen = fit.regularization
-    np.testing.assert_allclose(fit.dof, problem.n_equations - 1 - chosen.degrees_of_freedom)
+    np.testing.assert_allclose(fit.dof, problem.n_equations - 1 - chosen.effective_dof)
     np.testing.assert_allclose(fit.noise.variance, chosen.noise_variance, rtol=1e-9)
     for q in range(2):
         alone = cs.solve(problem, cs.NormalEquations(float(chosen.strength[q])))
@@ -256,7 +256,7 @@ def test_coverage_of_white_noise() -> None:
     assert held().all((0, 1)).mean() < 0.85
     for method in ("max-t", "bonferroni"):
         assert abs(held(simultaneous=True, method=method).all((0, 1)).mean() - 0.95) < 0.03
-    p = fit.test(contrast=np.ones((12, 1)), value=w.sum()).p
+    p = fit.test(contrast=np.ones((12, 1)), value=w.sum()).pvalue
     assert abs((p < 0.05).mean() - 0.05) < 0.03
 
 
@@ -284,8 +284,8 @@ def test_channels_of_any_units_are_tested_together(unit: float) -> None:
     fit = cs.solve(cs.Problem(x, problem.y[0], kernel_size=5, bias=True))
     plain = cs.solve(problem)
     np.testing.assert_allclose(fit.test([0, 1]).statistic, plain.test([0, 1]).statistic, rtol=1e-6)
-    np.testing.assert_allclose(fit.test(1).p, plain.test(1).p, rtol=1e-6)
-    np.testing.assert_allclose(fit.test(np.array(0)).p, plain.test(0).p, rtol=1e-6)
+    np.testing.assert_allclose(fit.test(1).pvalue, plain.test(1).pvalue, rtol=1e-6)
+    np.testing.assert_allclose(fit.test(np.array(0)).pvalue, plain.test(0).pvalue, rtol=1e-6)
 
 
 @pytest.mark.parametrize("unit", [1e-200, 1e200])
@@ -305,14 +305,14 @@ def test_an_exact_fit_is_significant_but_for_rounding() -> None:
     w = np.array([1.0, 2, 3])[:, None, None]
     fit = cs.solve(cs.Problem(x, cs.convolve(x, w, cs.ConvSpec(3)), kernel_size=3))
     test = fit.test(0)
-    assert (test.statistic[0], test.p[0], test.partial_r2[0]) == (np.inf, 0, 1)
+    assert (test.statistic[0], test.pvalue[0], test.partial_r2[0]) == (np.inf, 0, 1)
     assert np.isnan(fit.test(contrast=np.ones((3, 1)), value=6.0).statistic[0])
     assert fit.test(contrast=np.ones((3, 1)), value=1e308).statistic[0] == np.inf
     both = np.stack([x, np.random.default_rng(1).standard_normal(60)], axis=1)
     idle = cs.solve(cs.Problem(both, 2 * x[2:], kernel_size=3))
     assert np.isnan(idle.test(channels=1).statistic[0])
     noisy = cs.solve(cs.Problem(x, np.arange(58.0), kernel_size=3))
-    assert noisy.test(0, value=1e160).p[0] == 0
+    assert noisy.test(0, value=1e160).pvalue[0] == 0
 
 
 def test_without_degrees_of_freedom_there_are_no_errors() -> None:
@@ -341,7 +341,7 @@ def test_a_test_of_several_taps_keeps_its_level(
         x = rng.standard_normal((records, samples, 1))
         y = rng.standard_normal((records, samples, outputs))
         problem = cs.Problem(x, y, lags=(0, taps - 1))
-        rejected.append(cs.solve(problem, noise=noise).test(channels=0).p < 0.05)
+        rejected.append(cs.solve(problem, noise=noise).test(channels=0).pvalue < 0.05)
     assert np.mean(rejected) < 0.09
 
 
@@ -358,7 +358,7 @@ def test_records_of_very_different_length_warn_in_tests_of_sums() -> None:
         test = fit.test(contrast=contrast)
     statistic = (fit.kernel[2, 0, 0] / error) ** 2 * mean / (1 - 1 / 5)
     np.testing.assert_allclose(test.statistic, statistic)
-    np.testing.assert_allclose(test.p, scipy.stats.f.sf(statistic, 1, dof))
+    np.testing.assert_allclose(test.pvalue, scipy.stats.f.sf(statistic, 1, dof))
 
 
 def test_more_taps_than_the_covariance_has_degrees_of_freedom() -> None:

@@ -112,7 +112,7 @@ def test_scores_of_folds_are_those_of_cross_validation(name: str, score: str) ->
     select = cs.CrossValidation(score=score)
     fit = cs.solve(problem, cs.Regularized(strength=[1e-9, 1e-8], select=select))
     wanted = getattr(cs.cross_validate(problem, cs.NormalEquations(1e-9)), score)
-    np.testing.assert_allclose(fit.regularization.path.by_fold[:, 0], wanted, rtol=1e-9)
+    np.testing.assert_allclose(fit.regularization.path.scores_by_fold[:, 0], wanted, rtol=1e-9)
 
 
 @pytest.mark.parametrize("weights", ["rows", BY_RECORD], ids=["rows", "records"])
@@ -124,7 +124,7 @@ def test_weighted_errors_of_fewer_rows_than_taps(weights: Any) -> None:
     problem = cs.Problem(x, y, lags=(0, 4), weights=given)
     fit = cs.solve(problem, cs.Regularized(strength=[1.0, 2.0], select=cs.CrossValidation()))
     wanted = cs.cross_validate(problem, cs.NormalEquations(1.0)).mse
-    np.testing.assert_allclose(fit.regularization.path.by_fold[:, 0], wanted, rtol=1e-9)
+    np.testing.assert_allclose(fit.regularization.path.scores_by_fold[:, 0], wanted, rtol=1e-9)
 
 
 def test_a_bias_that_is_redundant_without_a_record() -> None:
@@ -144,4 +144,4 @@ def test_a_bias_that_is_redundant_without_a_record() -> None:
         wanted = np.linalg.lstsq(whole[:, :-1], whole[:, -1], rcond=None)[0][:3]
         np.testing.assert_allclose(found.kernels[held].reshape(-1), wanted, rtol=1e-10)
     assert np.isfinite(cs.cross_validate(problem).mse).all()
-    assert cs.solve(problem, cs.Regularized(select=cs.CrossValidation())).ok
+    assert cs.solve(problem, cs.Regularized(select=cs.CrossValidation())).converged

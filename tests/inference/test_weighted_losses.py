@@ -55,7 +55,7 @@ def residuals(made: Adjusted, fit: cs.Solution, o: int) -> np.ndarray:
 def solved(made: Adjusted, route: str, solver: cs.Solver) -> cs.Solution:
     store, limits = ROUTES[route]
     fit = cs.solve(made.problem(store), solver, limits=limits)
-    assert fit.ok
+    assert fit.converged
     assert fit.certificate < 1e-11
     return fit
 

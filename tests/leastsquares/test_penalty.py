@@ -107,7 +107,7 @@ def test_what_the_penalty_leaves_alone_and_the_data_do_not_show_is_reported() ->
     problem = cs.Problem(x, y, kernel_size=3)
     with pytest.warns(cs.IdentifiabilityWarning, match="rank-deficient: rank 2 of 3"):
         cs.solve(problem, cs.LeastSquares("qr", 1.0, Smooth(order=1)))
-    assert cs.solve(problem, cs.LeastSquares("qr", 1.0)).ok
+    assert cs.solve(problem, cs.LeastSquares("qr", 1.0)).converged
 
 
 @pytest.mark.parametrize("route", ROUTES)

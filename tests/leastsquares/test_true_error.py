@@ -63,7 +63,7 @@ def test_a_certificate_is_no_less_than_the_truth(
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", cs.IdentifiabilityWarning)
         fit = cs.solve(cs.Problem(x, y, **arguments), SOLVERS[solver](ridge))
-    assert fit.ok
+    assert fit.converged
     shape = (-1, len(matrices), y.shape[-1] // len(matrices))
     outputs, kernels = (v.reshape(shape).transpose(1, 0, 2) for v in (y, fit.kernel))
     for a, b, w in zip(matrices, outputs, kernels):

@@ -56,7 +56,7 @@ def test_a_constant_channel_beside_one_in_a_smaller_unit(solver: str, power: int
     truth = exact_least_squares(np.stack([x[t : t + 3].reshape(-1) for t in range(3)]), y[:, None])
     with pytest.warns(cs.IdentifiabilityWarning, match="underdetermined"):
         fit = cs.solve(cs.Problem(x, y, kernel_size=3), TABLE[solver].solver)
-    assert fit.ok
+    assert fit.converged
     error = (fit.kernel[..., 0] - truth.reshape(3, 2)) * [1, 2.0**-power]
     assert np.abs(error).max() <= 1e-13 * np.abs(truth.reshape(3, 2) * [1, 2.0**-power]).max()
     np.testing.assert_allclose(fit.residuals(), 0, atol=1e-13)
@@ -76,7 +76,7 @@ def test_two_copies_of_a_small_unit_beside_a_constant(solver: str, power: int) -
     scaled = fit.kernel[..., 0] * [1, 2.0**-power, 2.0**-power]
     np.testing.assert_allclose(scaled[:, :2], expected, rtol=1e-11)
     np.testing.assert_allclose(scaled[:, 2], expected[:, 1], rtol=1e-11)
-    assert fit.ok
+    assert fit.converged
 
 
 @pytest.mark.parametrize("power", [-60, -600])
@@ -178,7 +178,7 @@ def test_wide_data_at_any_ratio_of_units(power: int, rng: np.random.Generator) -
     truth = exact_least_squares(a, y[:, None])
     with pytest.warns(cs.IdentifiabilityWarning, match="underdetermined"):
         fit = cs.solve(cs.Problem(x, y, kernel_size=3))
-    assert fit.ok
+    assert fit.converged
     assert np.linalg.norm(fit.kernel.reshape(-1, 1) - truth) <= 1e-12 * np.linalg.norm(truth)
     null = null_kernels(fit.identifiability)[0].reshape(2, 6)
     np.testing.assert_allclose(null @ null.T, np.eye(2), atol=1e-14)
@@ -194,7 +194,7 @@ def test_a_small_but_true_null_component_is_kept(c: int, d: int) -> None:
     y = a @ [1, 2, 3, 4, 4]
     with pytest.warns(cs.IdentifiabilityWarning, match="rank 4 of 5"):
         fit = cs.solve(cs.Problem(list(a[:, :, None]), list(y[:, None, None]), kernel_size=5))
-    assert fit.ok
+    assert fit.converged
     null = null_kernels(fit.identifiability)[0].ravel()
     assert np.abs(a @ null).max() <= 1e-13
     assert abs(null @ fit.kernel.ravel()) <= 1e-10

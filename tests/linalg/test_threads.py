@@ -67,7 +67,7 @@ def test_a_choice_of_strengths_wakes_no_thread_of_blas(monkeypatch: pytest.Monke
     with threadpool_limits(2, user_api="blas"):
         problem = cs.Problem(x, y, kernel_size=20, padding="causal")
         for select in ("gcv", cs.CrossValidation(3)):
-            assert cs.solve(problem, cs.Regularized(select=select)).ok
+            assert cs.solve(problem, cs.Regularized(select=select)).converged
         assert blas_threads() == {2}
     assert len(seen) > 4
     assert all(each == {1} for each in seen)
@@ -87,7 +87,7 @@ def test_small_products_wake_no_thread_of_blas(
     with threadpool_limits(2, user_api="blas"):
         problem = cs.Problem(x, y, kernel_size=20, padding="causal")
         assert cs.identify(problem).unique
-        assert cs.solve(problem, solver).ok
+        assert cs.solve(problem, solver).converged
         assert blas_threads() == {2}
     assert len(seen) > 1
     assert all(each == {1} for each in seen)

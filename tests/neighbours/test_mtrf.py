@@ -56,7 +56,7 @@ def one_feature(x: list = X) -> list:
 def test_a_regularization_is_this_penalty(x: list, given: dict[str, Any]) -> None:
     trf = trained(x, **given)
     fit = cs.solve(cs.Problem(x, Y, **STATED), solver_of(trf, TRIALS))
-    assert fit.ok
+    assert fit.converged
     theirs = from_mtrf(trf)
     same(fit.kernel, theirs.kernel)
     same(fit.bias, theirs.bias)
@@ -119,7 +119,7 @@ def test_a_trained_trf_becomes_a_solution(tmp_path: Path) -> None:
     for ours, theirs in zip(fit.predict(X), trf.predict([*X]), strict=True):
         same(ours, theirs)
     np.testing.assert_allclose(fit.times, trf.times, rtol=1e-14)
-    assert (fit.status, fit.ok, fit.certificate) == ("approximate", False, None)
+    assert (fit.status, fit.converged, fit.certificate) == ("approximate", False, None)
     assert "certificate     none: the answer was computed by another library" in fit.text()
     assert (
         "penalty         mTRFpy's own of strength 0.1\nsettings        method ridge" in fit.text()

@@ -76,7 +76,7 @@ def test_x_is_filtered_if_sums_before_the_filter_would_lose_digits() -> None:
     _, chunk = loaded(part)
     assert chunk.unfiltered is None
     fit = cs.solve(part.problem)
-    assert fit.ok
+    assert fit.converged
     for o in range(2):
         a, b = (v[1:] - 0.999 * v[:-1] for v in (_windows(x), y[:, o].astype(np.longdouble)))
         a, b = a - a.mean(0), b - b.mean()
@@ -96,7 +96,7 @@ def test_a_solution_of_many_outputs_holds_no_copy_of_the_rows() -> None:
     problem = cs.Problem(x, y, lags=(0, 9))
     few = cs.Problem(x, y[:, :2], lags=(0, 9))
     # What is imported or computed once does not count.
-    assert cs.solve(problem).ok
+    assert cs.solve(problem).converged
     assert np.isfinite(cs.solve(few, noise="ar(2)").standard_error).all()
     gc.collect()
     tracemalloc.start()

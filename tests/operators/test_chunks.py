@@ -183,7 +183,7 @@ def test_a_solve_reads_everything_three_times_in_small_parts() -> None:
     assert (read_x.times == 1).all()
     assert (read_y.times == 1).all()
     fit = cs.solve(problem, limits=Limits(held_numbers=2**20, chunk_numbers=2**18))
-    assert fit.ok
+    assert fit.converged
     assert (read_y.times == 3).all()
     # A chunk reads a kernel's length of the next.
     assert read_x.times.mean() < 3.01
@@ -233,7 +233,7 @@ def test_a_solve_beside_a_drift_reads_everything_once_more() -> None:
     x, y = rng.standard_normal((2000, 2)), rng.standard_normal((1995, 1))
     read_x, read_y = Slices(x), Slices(y)
     problem = cs.Problem(read_x, read_y, kernel_size=6, confounds=1)
-    assert cs.solve(problem, limits=replace(CHUNKS, chunk_numbers=3000)).ok
+    assert cs.solve(problem, limits=replace(CHUNKS, chunk_numbers=3000)).converged
     assert (read_y.times == 4).all()
     assert read_x.times.mean() < 4.1
 

@@ -40,4 +40,4 @@ def test_another_backend_gives_the_same_kernel() -> None:
     assert CALLS["rfft"] > 2
     assert CALLS["irfft"] > 1
     np.testing.assert_allclose(fit.kernel, expected.kernel, atol=1e-13)
-    assert fit.ok
+    assert fit.converged

@@ -159,7 +159,7 @@ def test_an_offset_beside_zero_padding_takes_few_steps(given):
         options["weights"] = 1.0 + one
     problem = cs.Problem(x, y, lags=(-2, 9), edges="zeros", **options)
     fit = cs.solve(problem, cs.ConjugateGradient())
-    assert fit.ok
+    assert fit.converged
     assert fit.stats["steps"] < 20
     np.testing.assert_allclose(fit.kernel, cs.solve(problem).kernel, rtol=1e-9, atol=1e-12)
 
@@ -172,7 +172,7 @@ def test_a_quiet_start_of_chunks_takes_few_steps():
     problem = cs.Problem(x, y, lags=(0, 9), edges="zeros", confounds=1)
     chunks = cs.Limits(held_numbers=0, chunk_numbers=800)
     fit = cs.solve(problem, cs.ConjugateGradient(ridge=1.0), limits=chunks)
-    assert fit.ok
+    assert fit.converged
     assert fit.stats["steps"] < 20
 
 
@@ -181,7 +181,7 @@ def test_what_it_cannot_do_it_says():
     wide = cs.Problem(rng.standard_normal(20), rng.standard_normal(6), kernel_size=15)
     with pytest.raises(cs.SolveError, match="6 equations leave 15 unknowns open; give a ridge"):
         cs.solve(wide, cs.ConjugateGradient())
-    assert cs.solve(wide, cs.ConjugateGradient(ridge=0.1)).ok
+    assert cs.solve(wide, cs.ConjugateGradient(ridge=0.1)).converged
     spec = cs.ConvSpec(3)
     with pytest.raises(TypeError, match="runs on the host only"):
         cs.fit_kernel(rng.standard_normal(9), rng.standard_normal(7), spec, cs.ConjugateGradient())

@@ -113,7 +113,7 @@ def test_solved_is_decided_by_the_gradient() -> None:
     assert (g <= 1e-6 * np.linalg.norm(a) * np.linalg.norm(r, axis=0)).all()
     rough = cs.solve(PROBLEM, cs.GradientDescent(optax.sgd(0.01), steps=100))
     assert rough.status == "max steps"
-    assert not rough.ok
+    assert not rough.converged
 
 
 @pytest.mark.slow
@@ -152,7 +152,7 @@ def test_a_loss_of_ones_own_may_be_lowest_elsewhere() -> None:
     problem = cs.Problem(np.ones(8), np.zeros(8), kernel_size=1)
     fit = cs.solve(problem, cs.GradientDescent(optax.sgd(0.4), away, steps=100))
     assert fit.kernel.item() == pytest.approx(1)
-    assert not fit.ok
+    assert not fit.converged
 
 
 def test_a_loss_that_no_longer_falls_is_stagnated() -> None:
@@ -202,8 +202,8 @@ def test_an_offset_does_not_pass_for_a_small_residual(offset: float, loss: str) 
     x = np.random.default_rng(1).standard_normal(200)
     problem = cs.Problem(x, 2 * x + offset, kernel_size=1, bias=True)
     fit = cs.solve(problem, cs.GradientDescent(optax.sgd(0.25), loss, steps=2000, tol=1e-4))
-    assert fit.ok == (np.abs(fit.kernel - 2).max() < 1e-3)
-    assert fit.ok == (loss == "mse")
+    assert fit.converged == (np.abs(fit.kernel - 2).max() < 1e-3)
+    assert fit.converged == (loss == "mse")
 
 
 def test_a_run_from_near_the_answer_has_not_diverged() -> None:

@@ -95,7 +95,7 @@ def test_an_offset_of_y_costs_nothing(offset: float) -> None:
     problem = white(500, noise=0.0, offset=offset)
     fit = cs.solve(problem, cs.GradientDescent(optax.sgd(0.5), via="moments", steps=3000))
     exact = cs.solve(problem)
-    assert fit.ok
+    assert fit.converged
     np.testing.assert_allclose(fit.kernel, exact.kernel, atol=1e-5)
     np.testing.assert_allclose(fit.bias, exact.bias, atol=1e-5)
 

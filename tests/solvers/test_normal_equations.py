@@ -81,7 +81,7 @@ def test_another_length_compiles_nothing(compiled: list[str], solver: cs.Solver)
     def run(samples: int) -> None:
         x, y = rng.standard_normal((samples, 2)), rng.standard_normal((samples, 3))
         fit = solve(cs.Problem(x, y, lags=(0, 9), edges="zeros", bias=True), solver)
-        assert fit.ok
+        assert fit.converged
         report = cs.identify(cs.Problem(x, y, lags=(0, 9), edges="zeros", bias=True))
         assert report.condition_number < 10
 

@@ -29,7 +29,7 @@ PROBLEMS = {
 def test_closed_forms_find_the_kernels(name: str, solver: cs.Solver | None) -> None:
     x, y, w, _, _ = PROBLEMS[name]
     fit = cs.solve(cs.Problem(x, y, kernel_size=len(w)), solver)
-    assert fit.ok
+    assert fit.converged
     assert fit.kernel.dtype == np.float64
     np.testing.assert_allclose(fit.kernel, w, rtol=0, atol=1e-12)
 

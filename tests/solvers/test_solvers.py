@@ -102,7 +102,7 @@ def test_zero_output_has_a_zero_kernel() -> None:
     for row in ("svd", "qr", "normal"):
         fit = cs.solve(cs.Problem(x, np.zeros(19), kernel_size=2), TABLE[row].solver)
         assert not fit.kernel.any()
-        assert fit.ok
+        assert fit.converged
 
 
 def test_fft_is_honest_about_where_it_is_exact() -> None:
@@ -127,9 +127,9 @@ def test_a_matrix_too_large_is_refused_by_name() -> None:
     problem = cs.Problem(x, rng.standard_normal(491), kernel_size=10)
     with pytest.raises(ValueError, match="GiB allowed; NormalEquations needs none"):
         cs.solve(problem, cs.LeastSquares(), limits=limits)
-    assert cs.solve(problem, cs.NormalEquations(), limits=limits).ok
+    assert cs.solve(problem, cs.NormalEquations(), limits=limits).converged
     ramp = cs.Problem(np.arange(500.0), rng.standard_normal(491), kernel_size=10)
     assert cs.identify(ramp, limits=limits).verdict == "undecided"
     with pytest.raises(ValueError, match=r"cannot decide the rank .* give a ridge, or fewer taps"):
         cs.solve(ramp, cs.NormalEquations(), limits=limits)
-    assert cs.solve(ramp, cs.NormalEquations(ridge=1.0), limits=limits).ok
+    assert cs.solve(ramp, cs.NormalEquations(ridge=1.0), limits=limits).converged
