@@ -127,7 +127,8 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     # Names are imported when first used, so that `import convsolve` imports no jax (PEP 562).
     if name not in _HOME:
-        raise AttributeError(f"module 'convsolve' has no attribute {name!r}")
+        words = import_module(".near_misses", __name__).unknown_attribute(__name__, name, __all__)
+        raise AttributeError(words)
     value = getattr(import_module(f".{_HOME[name]}", __name__), name)
     globals()[name] = value
     return value

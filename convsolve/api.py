@@ -25,6 +25,7 @@ from .leastsquares.analysis import Analysis, analyse
 from .leastsquares.certificate import Certificate
 from .leastsquares.penalty import RIDGE
 from .linalg.threads import blas_threads
+from .near_misses import checks_arguments
 from .noise import AUTOREGRESSION, NOISES, noise_model
 from .operators.prediction import predicted
 from .problem.checks import choice
@@ -52,6 +53,7 @@ LOST = 1e-3
 _REPORTS: WeakKeyDictionary[Problem, dict[Limits, ref[Identifiability]]] = WeakKeyDictionary()
 
 
+@checks_arguments
 def identify(problem: Problem, *, limits: Limits = DEFAULT_LIMITS) -> Identifiability:
     """Report whether x determines the kernel, and which part of it.
 
@@ -85,6 +87,7 @@ def _severity(report: Identifiability) -> tuple[int, int, int]:
     return of_verdict, -report.rank if deficient else 0, -report.n_equations
 
 
+@checks_arguments
 def solve(
     problem: Problem,
     solver: Solver | None = None,
@@ -468,6 +471,7 @@ def _loses_taps(analysis: Analysis, kernel: np.ndarray, rounded: np.ndarray) -> 
     return bool(lost.any())
 
 
+@checks_arguments
 def fit_kernel(
     x: Any,
     y: Any,
@@ -516,6 +520,7 @@ def fit_kernel(
     return fit(x, y, spec, solver, bool(bias), weights)
 
 
+@checks_arguments
 def convolve(x: Any, kernel: Any, spec: ConvSpec, bias: Any = None) -> Any:
     """Compute the forward model ``y = conv(x, kernel) + bias``: cross-correlation, channels last.
 

@@ -16,6 +16,7 @@ from .html import paragraph, table
 from .identifiability.report import Identifiability
 from .leastsquares.analysis import analyse
 from .leastsquares.stable_spline import StableSpline
+from .near_misses import checks_arguments
 from .problem.problem import Problem
 from .problem.sizes import DEFAULT_LIMITS, Limits
 from .progress import LOG, tracked
@@ -125,6 +126,7 @@ def _cells(row: dict[str, Any]) -> list[str]:
     ]
 
 
+@checks_arguments
 def compare(
     problem: Problem,
     solvers: Sequence[Solver] | Mapping[str, Solver] | None = None,

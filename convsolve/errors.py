@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from .identifiability.report import Identifiability
+from typing import Any
 
 
 class SolveError(ValueError):
@@ -22,7 +19,7 @@ class IdentifiabilityWarning(UserWarning):
     the warning.
     """
 
-    def __init__(self, message: str, report: Identifiability | None = None) -> None:
+    def __init__(self, message: str, report: Any = None) -> None:
         super().__init__(message)
         self.report = report
 
@@ -30,6 +27,6 @@ class IdentifiabilityWarning(UserWarning):
 class IdentifiabilityError(ValueError):
     """Raised by ``solve(..., strict=True)`` instead of an `IdentifiabilityWarning`."""
 
-    def __init__(self, message: str, report: Identifiability | None = None) -> None:
+    def __init__(self, message: str, report: Any = None) -> None:
         super().__init__(message)
         self.report = report

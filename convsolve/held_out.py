@@ -9,6 +9,7 @@ import numpy as np
 
 from .api import solve
 from .inference.folds import CrossValidation, beside, part
+from .near_misses import checks_arguments
 from .operators.prediction import predicted_blocks
 from .problem.problem import Problem
 from .problem.rows import Span
@@ -61,6 +62,7 @@ class CrossValidationScores(NamedTuple):
         return self.text()
 
 
+@checks_arguments
 def cross_validate(
     problem: Problem,
     solver: Solver | None = None,

@@ -12,6 +12,7 @@ from .inference.folds import CrossValidation
 from .inference.lag_windows import window_errors, window_squares
 from .inference.strength_path import Fits
 from .leastsquares.analysis import Analysis, analyse
+from .near_misses import checks_arguments
 from .problem.checks import choice
 from .problem.problem import Problem
 from .problem.sizes import DEFAULT_LIMITS, Limits, check_limits
@@ -50,6 +51,7 @@ class LagChoice(NamedTuple):
         return self.text()
 
 
+@checks_arguments
 def choose_lags(
     problem: Problem, select: str | CrossValidation = "bic", *, limits: Limits = DEFAULT_LIMITS
 ) -> LagChoice:

@@ -21,6 +21,7 @@ from sklearn.utils.validation import (
 )
 
 from .api import convolve, solve
+from .near_misses import checks_arguments
 from .problem.checks import choice
 from .problem.lags import LagWindow
 from .problem.names import seconds_to_lags
@@ -75,6 +76,7 @@ class ConvRegressor(RegressorMixin, BaseEstimator):
     `solve`, which this calls.
     """
 
+    @checks_arguments
     def __init__(
         self,
         lags: tuple[int, int] | None = None,

@@ -22,6 +22,7 @@ from .lazy_jax import as_jax
 from .leastsquares.analysis import Analysis, analyse
 from .leastsquares.certificate import GAP
 from .leastsquares.penalty import Penalty
+from .near_misses import checks_arguments, suggests_attributes
 from .noise import NOISES, NoiseModel, noise_model
 from .operators.design_matrix import without_confounds
 from .operators.layout import ascending, reversed_taps
@@ -68,6 +69,7 @@ class Fitted(NamedTuple):
     weighted: list[np.ndarray]
 
 
+@suggests_attributes
 class Solution:
     """Estimated kernel, its reliability and its predictions, as `solve` returns them.
 
@@ -212,6 +214,7 @@ class Solution:
         with np.errstate(over="ignore", invalid="ignore"):
             return predicted(problem.x, *self._model(problem))
 
+    @checks_arguments
     def predict(self, x: Any = None) -> Any:
         """Return the model's output for x (the training input by default), in the form of x.
 
@@ -223,6 +226,7 @@ class Solution:
         packed = problem.input.like(found, self._channel_axis)
         return as_jax(packed) if problem.returns_jax else packed
 
+    @checks_arguments
     def residuals(self, x: Any = None, y: Any = None) -> Any:
         """Return y less the prediction, on the training data by default, in the form of y.
 
@@ -299,6 +303,7 @@ class Solution:
         flags = map(problem.kept.flags_of, range(len(weighted)))
         return [np.nan_to_num(e[f], nan=0.0) for e, f in zip(weighted, flags, strict=True)]
 
+    @checks_arguments
     def score(self, x: Any = None, y: Any = None) -> Score:
         """Return R², correlation and NRMSE fit per output, on new data if they are given."""
         problem = self._read(x, y)
@@ -362,6 +367,7 @@ class Solution:
         """
         return self._errors[2]
 
+    @checks_arguments
     def covariance(self, output: int | str = 0) -> np.ndarray:
         """Return the covariance (P, P) of the taps of one output, for the assumed `noise`.
 
@@ -380,6 +386,7 @@ class Solution:
         order = reversed_taps(len(found), self.kernel.shape[-2])
         return found[np.ix_(order, order)]
 
+    @checks_arguments
     def confidence_band(
         self, level: float = 0.95, simultaneous: bool = False, method: str = "max-t"
     ) -> tuple[np.ndarray, np.ndarray]:
@@ -453,6 +460,7 @@ class Solution:
             return bonferroni
         return np.minimum(bonferroni, self._uncertainty.max_t(level))
 
+    @checks_arguments
     def test(self, channels: Any = None, *, contrast: Any = None, value: Any = 0.0) -> FTest:
         """Test that all taps of some channels, or some sums of taps, are zero, by an F test.
 
@@ -521,6 +529,7 @@ class Solution:
         found: FTest = together(self._parts, tests)
         return found
 
+    @checks_arguments
     def permutation_test(
         self, kind: str = "circular_shift", *, draws: int = 999, seed: int = 0
     ) -> PermutationTest:
@@ -765,6 +774,7 @@ class Solution:
         errors = self.affordable_errors()
         return {} if errors is None else {"standard_error": errors[0]}
 
+    @checks_arguments
     def save(self, path: str | Path, *, overwrite: bool = False) -> None:
         """Write kernel, bias, geometry and stats as npz (no pickle); `load` reads it back.
 
@@ -793,6 +803,7 @@ class Solution:
         """The same, as a notebook shows it."""
         return facts([("solution", brief(self)[0][1]), *brief(self)[1:]])
 
+    @checks_arguments
     def to_html(
         self,
         path: str | Path,

@@ -17,7 +17,17 @@ ROOT = Path(convsolve.__file__).parent
 # Folders, or single files, from the ground up. What stands in one row imports the rows above it in
 # this list, never its neighbours; within a folder no import leads back to where it came from.
 ROWS = [
-    {"errors", "text", "html", "cached", "interrupts", "npz_writer", "parallel", "progress"},
+    {
+        "errors",
+        "near_misses",
+        "text",
+        "html",
+        "cached",
+        "interrupts",
+        "npz_writer",
+        "parallel",
+        "progress",
+    },
     {"files", "lazy_jax"},
     {"linalg"},
     {"problem"},

@@ -10,6 +10,7 @@ from ..cached import cached_property
 from ..html import facts
 from ..leastsquares.penalty import RIDGE, Penalty
 from ..linalg.threads import on_blas_threads
+from ..near_misses import suggests_attributes
 from ..operators.layout import ascending
 from ..text import line
 from . import descent_forecast as forecast
@@ -21,6 +22,7 @@ from .suggestions import Suggestion, advise, more_rows
 MOST_ADVISED = 16
 
 
+@suggests_attributes
 class Identifiability(Diagnosis):
     """The report on whether, and which part of, the kernel is determined by the input of a problem.
 

@@ -12,6 +12,7 @@ import numpy as np
 
 from ..leastsquares.design import Design
 from ..linalg.rank import EPS
+from ..near_misses import checks_arguments
 from ..operators.moments import Moments
 from ..operators.prediction import row_spans
 from ..operators.windows import NormalForm
@@ -30,6 +31,7 @@ SCORES = ("mse", "r2", "correlation")
 Spans = tuple[list[list[Span]], list[Span]]
 
 
+@checks_arguments
 @dataclass(frozen=True)
 class CrossValidation:
     """The rows that are held out together, and the score of their prediction.

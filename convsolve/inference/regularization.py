@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..leastsquares.penalty import Penalty
+from ..near_misses import suggests_attributes
 from ..text import count
 from .criteria import in_user_units, noise_variance
 from .scorers import Scorer
@@ -41,6 +42,7 @@ class StrengthScores(NamedTuple):
     scores_by_fold: np.ndarray | None = None
 
 
+@suggests_attributes
 class Regularization(NamedTuple):
     """Penalty and strength that were selected from the data.
 

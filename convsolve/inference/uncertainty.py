@@ -16,6 +16,7 @@ from ..leastsquares.system import System
 from ..linalg.factor import Factor
 from ..linalg.rank import EPS
 from ..linalg.threads import on_blas_threads, one_blas_thread
+from ..near_misses import suggests_attributes
 from ..operators.layout import reversed_taps, to_columns, to_kernel
 from ..problem.checks import index
 from ..progress import tracked
@@ -47,6 +48,7 @@ class Noise(NamedTuple):
     coefficients: np.ndarray | None = None
 
 
+@suggests_attributes
 class FTest(NamedTuple):
     """An F test of every output, each array (outputs,).
 

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ..near_misses import checks_arguments
 from ..operators.tap_basis import TapBasis
 from ..problem.checks import integer, number
 from ..text import shown
@@ -137,6 +138,7 @@ class Penalty(ABC):
         return Coordinates(basis, (by_channel * penalized[:, None]).reshape(groups, -1))
 
 
+@checks_arguments
 @dataclass(frozen=True)
 class Ridge(Penalty):
     """The penalty ‖w‖²: L = I. As scikit-learn's ``alpha``, summed and not averaged over rows.
@@ -224,6 +226,7 @@ RIDGE = Ridge()
 SQUARABLE = 1e120
 
 
+@checks_arguments
 class Tikhonov(Penalty):
     """The penalty ‖D w‖² for a given matrix D, on the taps of every channel.
 

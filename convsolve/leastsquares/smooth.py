@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from ..near_misses import checks_arguments
 from ..problem.checks import integer, number
 from .penalty import Penalty, Search, listed
 
@@ -15,6 +16,7 @@ from .penalty import Penalty, Search, listed
 KEPT = 1e-14
 
 
+@checks_arguments
 @dataclass(frozen=True)
 class Smooth(Penalty):
     """Kernels that are smooth along the lags of every channel.

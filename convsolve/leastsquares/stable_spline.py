@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from ..near_misses import checks_arguments
 from ..problem.checks import choice, number
 from .penalty import Penalty, Search
 
@@ -17,6 +18,7 @@ SHORTEST, LONGEST = 0.3, 20.0
 MOST_CORRELATED = 3.8
 
 
+@checks_arguments
 @dataclass(frozen=True)
 class StableSpline(Penalty):
     """Penalty wᵀK w, where K⁻¹ is the covariance of a smooth response that decays with the lag.

@@ -8,6 +8,7 @@ from ..comparison import Comparison
 from ..identifiability.report import Identifiability
 from ..inference.regularization import Regularization
 from ..lag_choice import LagChoice
+from ..near_misses import checks_arguments
 from ..problem.checks import choice
 from ..problem.problem import Problem
 from ..solution import Solution
@@ -33,6 +34,7 @@ PREDICTION, RESIDUALS, PENALTY = BESIDES = ("prediction", "residuals", "penalty"
 OTHER_WIDTH, OTHER_HEIGHT = 4.6, 4.2
 
 
+@checks_arguments
 def plot(
     thing: Drawn, *, channels: Any = None, outputs: Any = None, kind: str | None = None
 ) -> Figure:

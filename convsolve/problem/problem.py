@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from ..cached import cached_property
+from ..near_misses import Suggesting, checks_arguments, suggests_attributes
 from ..text import shown
 from .adjustments import Adjustments
 from .checks import choice
@@ -42,8 +43,9 @@ from .weights import Weights
 MISSING = ("raise", "drop")
 
 
+@suggests_attributes
 @dataclass(frozen=True, init=False, eq=False, repr=False)
-class Problem:
+class Problem(metaclass=Suggesting):
     """Input, output and geometry of a convolution ``y = conv(x, w) + b`` with unknown w and b.
 
     State the geometry in one of two ways. With time lags, ``y[t] = Σ h[l] x[t − l]`` and y is as
@@ -131,6 +133,7 @@ class Problem:
     dtype: np.dtype[Any]
     data_eps: float
 
+    @checks_arguments
     def __init__(
         self,
         x: Any,

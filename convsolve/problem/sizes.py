@@ -6,9 +6,11 @@ from dataclasses import dataclass, fields
 
 from ..lazy_jax import PEER_SECONDS
 from ..linalg.qr import TREE_ROWS, tree_height
+from ..near_misses import checks_arguments
 from ..text import shown
 
 
+@checks_arguments
 @dataclass(frozen=True)
 class Limits:
     """Limits of memory and time, for the argument ``limits`` of `identify`, `solve` and `compare`.

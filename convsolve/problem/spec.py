@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from ..cached import cached_property
+from ..near_misses import checks_arguments
 from ..text import shown
 from .checks import MAX_ELEMENTS, choice, integer
 
@@ -44,6 +45,7 @@ def smallest(enough: Callable[[int], bool]) -> int:
     return high
 
 
+@checks_arguments
 @dataclass(frozen=True)
 class ConvSpec:
     """Kernel size, stride, padding, dilation and groups of a convolution in one to three

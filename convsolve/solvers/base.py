@@ -14,6 +14,7 @@ from ..leastsquares.analysis import Analysis
 from ..leastsquares.certificate import Certificate
 from ..leastsquares.penalty import RIDGE, Penalty
 from ..leastsquares.regression import Regression
+from ..near_misses import checks_arguments
 from ..problem.checks import number
 from ..problem.selection import Selection
 from ..problem.sizes import Sizes
@@ -264,7 +265,7 @@ def traceable(*leaves: str) -> Callable[[type[_S]], type[_S]]:
             jax.tree_util.register_pytree_node(cls, flatten, unflatten)
 
         when_imported(register)
-        return cls
+        return checks_arguments(cls)
 
     return decorate
 
